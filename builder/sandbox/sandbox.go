@@ -1,0 +1,158 @@
+// Package sandbox says what a sealed environment is: where foreign code
+// compiles, tests and installs, with no network, few rights and bounded means.
+//
+// A [Runner] has no way to give a sandbox a network: the type says it. [Online]
+// is another type, which locking alone uses, and which no stage that compiles can
+// be handed.
+package sandbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// UID and GID are the numeric user and group that everything in a sandbox runs
+// as, but for the [InstallPackages] profile. Neither has a name in /etc/passwd.
+const (
+	UID = 1000
+	GID = 1000
+)
+
+// ID names an image that is loaded: "sha256:" and the hash of its configuration.
+type ID string
+
+// Profile says with which rights a sandbox runs.
+type Profile int
+
+// The profiles.
+const (
+	// Unprivileged is for everything that compiles, tests or runs foreign code: a
+	// user that is not root, no capability, no new privileges.
+	Unprivileged Profile = iota
+	// InstallPackages is for dpkg alone: root with CHOWN, DAC_OVERRIDE, FOWNER,
+	// FSETID, SETUID and SETGID, no new privileges.
+	InstallPackages
+)
+
+// Spec says what a sandbox is. It has no network, no mounts of the host, and
+// nothing that could give it one.
+type Spec struct {
+	Image ID
+	// Name says what it is for, for people who look at the running containers.
+	Name    string
+	Profile Profile
+	Limits  Limits
+}
+
+// Limits bound what a sandbox may use. A zero field takes the runner's default.
+type Limits struct {
+	// Memory is in bytes, swap included.
+	Memory int64
+	// PIDs is the largest number of processes and threads.
+	PIDs int64
+}
+
+// Step is one command run in a sandbox.
+type Step struct {
+	// Args is the command with its arguments; Args[0] is found in PATH.
+	Args []string
+	// Env is the whole environment, as KEY=value; nothing is inherited.
+	Env []string
+	// Dir is the working directory, absolute; empty is the root directory.
+	Dir string
+	// Stdout and Stderr may be nil, or one and the same writer.
+	Stdout, Stderr io.Writer
+}
+
+// Runner starts sandboxes without a network.
+type Runner interface {
+	// Start returns a running sandbox that was inspected and found to be as the
+	// Spec says; anything else is an error wrapping [ErrNotSealed]. Cancelling ctx
+	// later does not end the sandbox; Close does.
+	Start(ctx context.Context, spec Spec) (Sandbox, error)
+}
+
+// Sandbox is one running sandbox. Its methods may be called concurrently, except Close.
+type Sandbox interface {
+	// Exec runs a step and waits for it. A step that ends with another code than 0,
+	// or by a signal, is an [*ExitError]. When ctx is cancelled, the whole sandbox
+	// is removed, so that nothing in it runs on.
+	Exec(ctx context.Context, step Step) error
+	// Import unpacks a tar stream below dir, which it makes if it is missing.
+	// Owners and modes are the tar's.
+	Import(ctx context.Context, dir string, tar io.Reader) error
+	// Export returns the tar of what is below dir: paths relative to dir, dir
+	// itself left out. A dir of "/" is the whole file system, without /proc,
+	// /sys and /dev. The caller closes it; a short stream is an error from Read.
+	Export(ctx context.Context, dir string) (io.ReadCloser, error)
+	// Close removes the sandbox with everything in it. It is safe to call again.
+	Close() error
+}
+
+// Layer is one layer of an image.
+type Layer struct {
+	// DiffID is "sha256:" and the hash of the uncompressed tar.
+	DiffID string
+	// Open returns the uncompressed tar, from its start, each time it is called.
+	Open func() (io.ReadCloser, error)
+}
+
+// Config is what an image says beside its layers. It is part of its ID.
+type Config struct {
+	Architecture string
+	Env          []string
+	Entrypoint   []string
+	Cmd          []string
+	WorkingDir   string
+	User         string
+	Labels       map[string]string
+}
+
+// Images holds images for a runner.
+type Images interface {
+	// Load makes the image of these layers, the lowest first, available. The same
+	// arguments give the same ID. Layers that are there already are not sent again.
+	Load(ctx context.Context, config Config, layers ...Layer) (ID, error)
+}
+
+// OnlineSpec says what an online container is.
+type OnlineSpec struct {
+	Image  ID
+	Name   string
+	Limits Limits
+}
+
+// Online starts containers that do reach the network: unprivileged ones that hold
+// nothing secret but what the caller puts into a step's environment. It is what
+// resolution runs in, and it must never run code of an sdist. It is not a [Runner].
+type Online interface {
+	StartOnline(ctx context.Context, spec OnlineSpec) (Sandbox, error)
+}
+
+// ErrNotSealed is wrapped by errors about a started sandbox that has more rights,
+// or more network, than its Spec allows.
+var ErrNotSealed = errors.New("sandbox is not sealed")
+
+// ErrUnavailable is wrapped by errors that say that this machine cannot run
+// sandboxes: the engine is missing, does not answer, or is too old.
+var ErrUnavailable = errors.New("sandbox engine is unavailable")
+
+// ExitError says that a step ended with another code than 0.
+type ExitError struct {
+	Args []string
+	// Code is the exit code; 128+n after signal n.
+	Code int
+	// OutOfMemory says that the kernel killed a process for exceeding [Limits].
+	OutOfMemory bool
+}
+
+func (e *ExitError) Error() string {
+	cause := fmt.Sprintf("exit code %d", e.Code)
+	if e.OutOfMemory {
+		cause += ", out of memory"
+	}
+	return fmt.Sprintf("running %s: %s", strings.Join(e.Args, " "), cause)
+}

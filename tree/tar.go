@@ -1,0 +1,212 @@
+package tree
+
+import (
+	"archive/tar"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"strings"
+	"time"
+)
+
+// Limits bound what is read from a tar stream. A zero field is no bound.
+type Limits struct {
+	// Entries is the largest number of members.
+	Entries int
+	// Bytes is the largest sum of file sizes.
+	Bytes int64
+}
+
+// ErrLimit is wrapped by errors about input that exceeds [Limits].
+var ErrLimit = errors.New("exceeds the limit")
+
+// counter counts the bytes read, to know where a tar member's content starts.
+type counter struct {
+	r *io.SectionReader
+	n int64
+}
+
+func (c *counter) Read(p []byte) (int, error) {
+	n, err := c.r.Read(p)
+	c.n += int64(n)
+	return n, err
+}
+
+// section is content inside a larger file.
+type section struct {
+	r           io.ReaderAt
+	offset, len int64
+}
+
+// Open implements [Content].
+func (s section) Open() (io.ReadCloser, error) {
+	return io.NopCloser(io.NewSectionReader(s.r, s.offset, s.len)), nil
+}
+
+// FromTar indexes an uncompressed tar of size bytes. Contents stay where they
+// are: r must remain readable as long as the tree is used. Hard links become
+// files, devices and FIFOs are left out, absolute paths and a leading "./" are
+// made relative; a path that leaves the tree, a hard link to nothing and a sparse
+// file are errors. Where a path comes twice, the later one counts, as tar does.
+func FromTar(r io.ReaderAt, size int64, limits Limits) (*Tree, error) {
+	count := &counter{r: io.NewSectionReader(r, 0, size)}
+	tr := tar.NewReader(count)
+	entries := map[string]Entry{}
+	var total int64
+	for members := 1; ; members++ {
+		hdr, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading tar: %w", err)
+		}
+		if limits.Entries > 0 && members > limits.Entries {
+			return nil, fmt.Errorf("reading tar: more than %d members: %w", limits.Entries, ErrLimit)
+		}
+		e, ok, err := fromHeader(hdr, entries)
+		if err != nil {
+			return nil, fmt.Errorf("reading tar: %w", err)
+		}
+		if !ok {
+			continue
+		}
+		if hdr.Typeflag == tar.TypeReg {
+			if total += hdr.Size; limits.Bytes > 0 && total > limits.Bytes {
+				return nil, fmt.Errorf("reading tar: more than %d bytes: %w", limits.Bytes, ErrLimit)
+			}
+			e.Content = section{r, count.n, hdr.Size}
+			h := sha256.New()
+			n, err := io.Copy(h, tr)
+			if err != nil {
+				return nil, fmt.Errorf("reading tar: %s: %w", e.Path, err)
+			}
+			if n != hdr.Size || count.n != e.Content.(section).offset+hdr.Size {
+				return nil, fmt.Errorf("reading tar: %s: sparse files are not supported", e.Path)
+			}
+			e.SHA256 = hex.EncodeToString(h.Sum(nil))
+		}
+		entries[e.Path] = e
+	}
+	list := make([]Entry, 0, len(entries))
+	for _, e := range entries {
+		list = append(list, e)
+	}
+	return New(list)
+}
+
+// fromHeader makes an entry of a tar header. It returns false for members that no tree holds.
+func fromHeader(hdr *tar.Header, seen map[string]Entry) (Entry, bool, error) {
+	p, err := memberPath(hdr.Name)
+	if err != nil {
+		return Entry{}, false, err
+	}
+	if p == "." {
+		return Entry{}, false, nil
+	}
+	info := hdr.FileInfo().Mode()
+	e := Entry{Path: p, Mode: info & (fs.ModePerm | fs.ModeSetuid | fs.ModeSetgid | fs.ModeSticky), UID: hdr.Uid, GID: hdr.Gid}
+	switch hdr.Typeflag {
+	case tar.TypeDir:
+		e.Kind = Dir
+	case tar.TypeReg:
+		e.Kind, e.Size = File, hdr.Size
+	case tar.TypeSymlink:
+		e.Kind, e.Link, e.Mode = Symlink, hdr.Linkname, 0o777
+	case tar.TypeLink:
+		target, err := memberPath(hdr.Linkname)
+		if err != nil {
+			return Entry{}, false, err
+		}
+		original, ok := seen[target]
+		if !ok || original.Kind == Dir {
+			return Entry{}, false, fmt.Errorf("%s: hard link to %s, which is not there", p, hdr.Linkname)
+		}
+		original.Path = p
+		return original, true, nil
+	default:
+		return Entry{}, false, nil
+	}
+	return e, true, nil
+}
+
+// memberPath makes a tar member's name relative and clean; "." is the root.
+func memberPath(name string) (string, error) {
+	for _, part := range strings.Split(name, "/") {
+		if part == ".." {
+			return "", fmt.Errorf("%q leaves the tree", name)
+		}
+	}
+	p := strings.TrimPrefix(path.Clean("/"+name), "/")
+	if p == "" {
+		return ".", nil
+	}
+	return p, nil
+}
+
+// WriteTar writes the tree as an uncompressed tar, deterministically: PAX only
+// where a header needs it, sorted by path, every time set to mtime, no user or
+// group names. Each path is put below prefix (which may be empty), whose own
+// directories are written too, owned by root with mode 0755.
+func (t *Tree) WriteTar(w io.Writer, prefix string, mtime time.Time) error {
+	tw := tar.NewWriter(w)
+	for _, dir := range parents(prefix) {
+		if err := tw.WriteHeader(header(Entry{Path: dir, Kind: Dir, Mode: 0o755}, mtime)); err != nil {
+			return fmt.Errorf("writing tar: %s: %w", dir, err)
+		}
+	}
+	for _, e := range t.entries {
+		e.Path = path.Join(prefix, e.Path)
+		if err := writeEntry(tw, e, mtime); err != nil {
+			return fmt.Errorf("writing tar: %s: %w", e.Path, err)
+		}
+	}
+	if err := tw.Close(); err != nil {
+		return fmt.Errorf("writing tar: %w", err)
+	}
+	return nil
+}
+
+func writeEntry(tw *tar.Writer, e Entry, mtime time.Time) error {
+	if err := tw.WriteHeader(header(e, mtime)); err != nil {
+		return err
+	}
+	if e.Kind != File {
+		return nil
+	}
+	r, err := e.Content.Open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	_, err = io.Copy(tw, r)
+	return err
+}
+
+func header(e Entry, mtime time.Time) *tar.Header {
+	hdr := &tar.Header{
+		Name: e.Path, Mode: int64(unixMode(e.Mode)), Uid: e.UID, Gid: e.GID,
+		ModTime: mtime.UTC().Truncate(time.Second), Format: tar.FormatUnknown,
+	}
+	switch e.Kind {
+	case Dir:
+		hdr.Typeflag, hdr.Name = tar.TypeDir, e.Path+"/"
+	case Symlink:
+		hdr.Typeflag, hdr.Linkname = tar.TypeSymlink, e.Link
+	default:
+		hdr.Typeflag, hdr.Size = tar.TypeReg, e.Size
+	}
+	return hdr
+}
+
+// parents lists a path and its parent directories, the topmost first.
+func parents(p string) []string {
+	if p == "" || p == "." {
+		return nil
+	}
+	return append(parents(path.Dir(p)), p)
+}

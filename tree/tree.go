@@ -1,0 +1,295 @@
+// Package tree holds a tree of files as data: entries in one order, each with
+// its content, in one normal form with one hash.
+//
+// A Tree knows nothing of where it came from. Its normal form has no times, no
+// hard links and no devices: two trees with one [Tree.Hash] are one tree,
+// wherever they were read from.
+package tree
+
+import (
+	"bytes"
+	"cmp"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+)
+
+// Kind says what an entry is.
+type Kind uint8
+
+// The kinds of entries. Devices, sockets and FIFOs are not representable.
+const (
+	Dir Kind = iota + 1
+	File
+	Symlink
+)
+
+// Content gives the bytes of a file, as often as it is asked.
+type Content interface {
+	Open() (io.ReadCloser, error)
+}
+
+// Entry is one file, directory or symbolic link.
+type Entry struct {
+	// Path is slash-separated, relative to the tree's root, and clean; the root itself is not an entry.
+	Path string
+	Kind Kind
+	// Mode holds the permission, setuid, setgid and sticky bits.
+	Mode fs.FileMode
+	// UID and GID are numeric owners: 0 in every tree that is published.
+	UID, GID int
+	// Size is in bytes; 0 for anything but a file.
+	Size int64
+	// SHA256 is the content's hash in lower-case hex; empty for anything but a file.
+	SHA256 string
+	// Link is a symbolic link's target.
+	Link string
+	// Owner names the part that brought the entry, for example "interpreter" or
+	// "wheel:flask". It is no part of the hash.
+	Owner string
+	// Content is nil for anything but a file.
+	Content Content
+}
+
+// ReadAll returns a file's bytes, verified against its hash.
+func (e Entry) ReadAll() ([]byte, error) {
+	if e.Kind != File {
+		return nil, fmt.Errorf("reading %s: not a file", e.Path)
+	}
+	r, err := e.Content.Open()
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", e.Path, err)
+	}
+	defer r.Close()
+	data, err := io.ReadAll(io.LimitReader(r, e.Size+1))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", e.Path, err)
+	}
+	if got := hashOf(data); got != e.SHA256 {
+		return nil, fmt.Errorf("reading %s: content is sha256:%s, not sha256:%s", e.Path, got, e.SHA256)
+	}
+	return data, nil
+}
+
+// Tree is a set of entries, sorted by path. The zero Tree is empty.
+type Tree struct {
+	entries []Entry
+	index   map[string]int
+}
+
+// New makes a tree of entries in any order. A path that is not clean and
+// relative, a path given twice, or an entry below something that is not a
+// directory is an error. Missing parent directories are added with mode 0755.
+func New(entries []Entry) (*Tree, error) {
+	sorted := slices.Clone(entries)
+	slices.SortFunc(sorted, func(a, b Entry) int { return cmp.Compare(a.Path, b.Path) })
+	t := &Tree{index: make(map[string]int, len(sorted))}
+	kinds := make(map[string]Kind, len(sorted))
+	for i, e := range sorted {
+		if err := CheckPath(e.Path); err != nil {
+			return nil, err
+		}
+		if i > 0 && sorted[i-1].Path == e.Path {
+			return nil, fmt.Errorf("%s: two entries with one path", e.Path)
+		}
+		kinds[e.Path] = e.Kind
+	}
+	var missing []Entry
+	for _, e := range sorted {
+		for dir := path.Dir(e.Path); dir != "."; dir = path.Dir(dir) {
+			switch kind, ok := kinds[dir]; {
+			case !ok:
+				kinds[dir] = Dir
+				missing = append(missing, Entry{Path: dir, Kind: Dir, Mode: 0o755, UID: e.UID, GID: e.GID, Owner: e.Owner})
+			case kind != Dir:
+				return nil, fmt.Errorf("%s: its parent %s is not a directory", e.Path, dir)
+			}
+		}
+	}
+	t.entries = append(sorted, missing...)
+	slices.SortFunc(t.entries, func(a, b Entry) int { return cmp.Compare(a.Path, b.Path) })
+	for i, e := range t.entries {
+		t.index[e.Path] = i
+	}
+	return t, nil
+}
+
+// CheckPath refuses a path that is not clean, relative and inside the tree.
+func CheckPath(p string) error {
+	if p == "" || p == "." || p == ".." || path.Clean(p) != p || path.IsAbs(p) || strings.HasPrefix(p, "../") || strings.ContainsRune(p, 0) {
+		return fmt.Errorf("%q: not a clean path inside a tree", p)
+	}
+	return nil
+}
+
+// Entries returns the entries sorted by path. The caller must not change them.
+func (t *Tree) Entries() []Entry { return t.entries }
+
+// Len returns the number of entries.
+func (t *Tree) Len() int { return len(t.entries) }
+
+// Lookup finds the entry at a path, without following links.
+func (t *Tree) Lookup(p string) (Entry, bool) {
+	i, ok := t.index[p]
+	if !ok {
+		return Entry{}, false
+	}
+	return t.entries[i], true
+}
+
+// maxLinks bounds the links followed by Resolve, as Linux does (ELOOP at 40).
+const maxLinks = 40
+
+// Resolve finds the entry that a path leads to, following symbolic links inside
+// the tree. It returns false for a missing entry, a loop, an absolute link and a
+// link that leaves the tree.
+func (t *Tree) Resolve(p string) (Entry, bool) {
+	done, rest := "", strings.Split(path.Clean(p), "/")
+	for links := 0; len(rest) > 0; {
+		part := rest[0]
+		rest = rest[1:]
+		if part == ".." {
+			if done == "" {
+				return Entry{}, false
+			}
+			done = strings.TrimPrefix(path.Dir("/"+done), "/")
+			continue
+		}
+		next := path.Join(done, part)
+		if next == "" || next == "." {
+			continue
+		}
+		e, ok := t.Lookup(next)
+		if !ok {
+			return Entry{}, false
+		}
+		if e.Kind != Symlink {
+			done = next
+			continue
+		}
+		if links++; links > maxLinks || path.IsAbs(e.Link) {
+			return Entry{}, false
+		}
+		rest = append(strings.Split(path.Clean(e.Link), "/"), rest...)
+	}
+	return t.Lookup(done)
+}
+
+// Select returns the tree of the entries that keep accepts.
+func (t *Tree) Select(keep func(Entry) bool) *Tree {
+	var entries []Entry
+	for _, e := range t.entries {
+		if keep(e) {
+			entries = append(entries, e)
+		}
+	}
+	return mustNew(entries)
+}
+
+// Map returns the tree with each entry replaced by what change makes of it.
+// Change must keep the path.
+func (t *Tree) Map(change func(Entry) Entry) *Tree {
+	entries := make([]Entry, len(t.entries))
+	for i, e := range t.entries {
+		entries[i] = change(e)
+	}
+	return mustNew(entries)
+}
+
+// With returns the tree with entries added, or put in place of those with the same path.
+func (t *Tree) With(entries ...Entry) (*Tree, error) {
+	replaced := make(map[string]bool, len(entries))
+	for _, e := range entries {
+		replaced[e.Path] = true
+	}
+	all := slices.Clone(entries)
+	for _, e := range t.entries {
+		if !replaced[e.Path] {
+			all = append(all, e)
+		}
+	}
+	return New(all)
+}
+
+// Sub returns the tree below a directory, with paths relative to it.
+func (t *Tree) Sub(dir string) *Tree {
+	var entries []Entry
+	for _, e := range t.entries {
+		if rel, ok := strings.CutPrefix(e.Path, dir+"/"); ok {
+			e.Path = rel
+			entries = append(entries, e)
+		}
+	}
+	return mustNew(entries)
+}
+
+// mustNew makes a tree of entries that were in a tree already.
+func mustNew(entries []Entry) *Tree {
+	t, err := New(entries)
+	if err != nil {
+		panic("tree: entries of a valid tree are not valid: " + err.Error())
+	}
+	return t
+}
+
+// Hash names the tree: "sha256:" and the hash of one line for each entry, in
+// order of path: kind, mode in octal, path, and the content's hash or the link's
+// target, each quoted as Go quotes strings. Owners, times and the root
+// directory itself are no part of it.
+func (t *Tree) Hash() string {
+	h := sha256.New()
+	for _, e := range t.entries {
+		switch e.Kind {
+		case Dir:
+			fmt.Fprintf(h, "dir %04o %q\n", unixMode(e.Mode), e.Path)
+		case File:
+			fmt.Fprintf(h, "file %04o %q %s\n", unixMode(e.Mode), e.Path, e.SHA256)
+		case Symlink:
+			fmt.Fprintf(h, "link %q %q\n", e.Path, e.Link)
+		}
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}
+
+// unixMode returns the permission bits with setuid, setgid and sticky where
+// chmod(2) has them.
+func unixMode(m fs.FileMode) uint32 {
+	bits := uint32(m.Perm())
+	if m&fs.ModeSetuid != 0 {
+		bits |= 0o4000
+	}
+	if m&fs.ModeSetgid != 0 {
+		bits |= 0o2000
+	}
+	if m&fs.ModeSticky != 0 {
+		bits |= 0o1000
+	}
+	return bits
+}
+
+// FileEntry makes a file entry from bytes.
+func FileEntry(p string, mode fs.FileMode, data []byte) Entry {
+	return Entry{Path: p, Kind: File, Mode: mode, Size: int64(len(data)), SHA256: hashOf(data), Content: Bytes(data)}
+}
+
+// Replace returns a file entry with other bytes and everything else kept.
+func (e Entry) Replace(data []byte) Entry {
+	e.Size, e.SHA256, e.Content = int64(len(data)), hashOf(data), Bytes(data)
+	return e
+}
+
+// Bytes is content in memory.
+type Bytes []byte
+
+// Open implements [Content].
+func (b Bytes) Open() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(b)), nil }
+
+func hashOf(data []byte) string {
+	sum := sha256.Sum256(data)
+	return hex.EncodeToString(sum[:])
+}
