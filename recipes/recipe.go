@@ -6,49 +6,76 @@ package recipes
 // APIVersion is the value of apiVersion in recipes and locks.
 const APIVersion = "ampoule/v1"
 
-// Recipe is an ampoule.yaml.
+// Recipe is an ampoule.yaml: what to build, and where it must run.
+//
+// Its comments are the text of the reference and of the editors' schema. The tags
+// say the rest: need a key that must be written, is the rule that texts obey, keys
+// the rule of a mapping's keys, set a list whose order means nothing.
 type Recipe struct {
-	APIVersion string `yaml:"apiVersion"`
+	// APIVersion says which form the file has. It is ampoule/v1.
+	APIVersion string `yaml:"apiVersion" need:"yes" is:"API version"`
 	// Name names the artifact: lower-case letters, digits, "-", "_" and ".".
-	Name         string              `yaml:"name"`
-	Python       Python              `yaml:"python"`
-	Platforms    []string            `yaml:"platforms"`
-	Base         Base                `yaml:"base"`
-	Toolchain    Toolchain           `yaml:"toolchain"`
-	Requirements Requirements        `yaml:"requirements"`
-	Packages     map[string]Packages `yaml:"packages"`
+	Name string `yaml:"name" need:"yes" is:"name"`
+	// Python says which CPython is built, and how.
+	Python Python `yaml:"python" need:"yes"`
+	// Platforms are what the artifact is built for. linux/amd64 is the only one for
+	// now, and what is meant when nothing is written.
+	Platforms []string `yaml:"platforms" is:"platform" set:"yes"`
+	// Base is what the toolchain stands on: everything is compiled there.
+	Base Base `yaml:"base" need:"yes"`
+	// Toolchain says what the build image has beside what Ampoule always puts there.
+	Toolchain Toolchain `yaml:"toolchain"`
+	// Requirements are the distributions to install: the name of a requirements
+	// file below the recipe's directory, or a list of requirements as PEP 508
+	// spells them. Without it the artifact is the interpreter alone.
+	Requirements Requirements `yaml:"requirements" is:"requirement"`
+	// Packages holds, by normalised distribution name, the Debian packages that one
+	// wheel needs. They change nothing for the others.
+	Packages map[string]Packages `yaml:"packages" keys:"distribution"`
 	// Pure lists distributions whose pure wheel is taken although their release
-	// has platform wheels too.
-	Pure    []string `yaml:"pure"`
-	Runtime Runtime  `yaml:"runtime"`
-	Gate    Gate     `yaml:"gate"`
-	Test    Test     `yaml:"test"`
+	// has platform wheels too, by normalised name.
+	Pure []string `yaml:"pure" is:"distribution" set:"yes"`
+	// Runtime says where the tree must run; at least one target is written. The
+	// gate checks the tree in each.
+	Runtime Runtime `yaml:"runtime" need:"yes"`
+	// Gate holds what the gate is told.
+	Gate Gate `yaml:"gate"`
+	// Test is run by the gate in each runtime target.
+	Test Test `yaml:"test"`
+
+	positions *positions
 }
 
 // Python says which CPython is built, and how.
 type Python struct {
 	// Version is a full version, such as 3.13.5.
-	Version string `yaml:"version"`
-	// SHA256 is the hash of the source archive; the lock has it in any case.
-	SHA256 string `yaml:"sha256"`
-	// Configure holds CPython's own configure flags.
-	Configure []string `yaml:"configure"`
-	// Optional lists the standard extension modules that may be missing.
-	Optional []string `yaml:"optional"`
+	Version string `yaml:"version" need:"yes" is:"full version"`
+	// SHA256 is the hash of the source archive. It need not be written: the lock
+	// has it in any case.
+	SHA256 string `yaml:"sha256" is:"sha256"`
+	// Configure holds CPython's own configure flags, in either polarity; nothing
+	// else decides how it is built. Flags that say where files go are Ampoule's.
+	// Neither --enable-shared nor --enable-static-libpython-for-interpreter gives a
+	// static executable, the first alone an executable that loads libpython, both
+	// a static executable beside a libpython for programs that embed Python.
+	Configure []string `yaml:"configure" is:"flag"`
+	// Optional lists the standard extension modules that may be missing. The build
+	// fails when another one is.
+	Optional []string `yaml:"optional" is:"module" set:"yes"`
 }
 
 // Base is an image that a toolchain or a runtime target stands on: exactly one of its fields is set.
 type Base struct {
-	// Debian is a suite: bullseye, bookworm, trixie.
-	Debian string `yaml:"debian"`
-	// Image is a reference with a digest.
-	Image string `yaml:"image"`
+	// Debian is a suite: the base is made of its packages, which the lock pins.
+	Debian string `yaml:"debian" is:"suite"`
+	// Image is a reference with a digest. A tag beside the digest decides nothing.
+	Image string `yaml:"image" is:"image"`
 }
 
 // Toolchain says what the build image has beside what Ampoule always puts there.
 type Toolchain struct {
-	// Packages are Debian packages.
-	Packages []string `yaml:"packages"`
+	// Packages are Debian packages of the base's suite.
+	Packages []string `yaml:"packages" is:"Debian package" set:"yes"`
 }
 
 // Requirements are the distributions to install: a file, or a list in the recipe itself.
@@ -62,49 +89,57 @@ type Requirements struct {
 // Packages are the Debian packages that one wheel needs.
 type Packages struct {
 	// Build packages are added to that wheel's toolchain alone.
-	Build []string `yaml:"build"`
+	Build []string `yaml:"build" need:"yes" is:"Debian package" set:"yes"`
 }
 
 // Runtime says where the tree must run.
 type Runtime struct {
+	// Container is an image that the tree is laid on; it becomes the artifact's base.
 	Container *Container `yaml:"container"`
-	VM        *VM        `yaml:"vm"`
+	// VM is a plain Linux machine that the tree is copied to.
+	VM *VM `yaml:"vm"`
 }
 
 // Container is the image that the artifact stands on.
 type Container struct {
-	Base Base `yaml:"base"`
+	// Base is the image, which needs no compiler.
+	Base Base `yaml:"base" need:"yes"`
 }
 
 // VM is a plain Linux machine.
 type VM struct {
-	// Glibc is the oldest glibc that the tree must run with, such as 2.36.
-	Glibc string `yaml:"glibc"`
-	// CPU is the lowest x86-64 level: x86-64, x86-64-v2, x86-64-v3, x86-64-v4.
-	CPU string `yaml:"cpu"`
+	// Glibc is the oldest glibc that the tree must run with: that of a Debian suite,
+	// since the gate checks the tree there.
+	Glibc string `yaml:"glibc" need:"yes" is:"glibc"`
+	// CPU is the lowest x86-64 level. x86-64 is meant when nothing is written.
+	CPU string `yaml:"cpu" is:"CPU level"`
 	// Host lists sonames of libraries that the machine provides.
-	Host []string `yaml:"host"`
+	Host []string `yaml:"host" is:"soname" set:"yes"`
 }
 
 // Gate holds what the gate is told.
 type Gate struct {
+	// Except lists exceptions, each told in the verdict.
 	Except []Exception `yaml:"except"`
 }
 
 // Exception lets a check pass for some files. It is told in the verdict.
 type Exception struct {
-	Check string `yaml:"check"`
-	// Files are patterns, as path.Match has them, of paths in the tree.
-	Files []string `yaml:"files"`
-	Why   string   `yaml:"why"`
+	// Check is the name of the check.
+	Check string `yaml:"check" need:"yes" is:"check"`
+	// Files are patterns, as Go's path.Match has them, of paths in the tree.
+	Files []string `yaml:"files" need:"yes" is:"glob" set:"yes"`
+	// Why says why, to whoever reads the verdict.
+	Why string `yaml:"why" need:"yes" is:"text"`
 	// Until is the last day on which it holds, as YYYY-MM-DD, in UTC.
-	Until string `yaml:"until"`
+	Until string `yaml:"until" need:"yes" is:"date"`
 }
 
 // Test is run by the gate in each runtime target.
 type Test struct {
 	// Imports are modules to import.
-	Imports []string `yaml:"imports"`
-	// Commands are run with the tree's bin directory first in PATH.
-	Commands [][]string `yaml:"commands"`
+	Imports []string `yaml:"imports" is:"import" set:"yes"`
+	// Commands are run with the tree's bin directory first in PATH, without a
+	// shell; each must end with status 0.
+	Commands [][]string `yaml:"commands" is:"argument"`
 }

@@ -1,3 +1,199 @@
 // Package store keeps content by its sha256 on disk, and small records of which
 // content answers which key.
+//
+// Several processes may use one store at once, and each may be killed at any
+// time. Content and records become visible by rename, when they are whole. What is
+// being written is a file in the area "tmp" that its writer holds a lock on; the
+// kernel drops the lock with the process, and [Open] sweeps what nobody holds.
+//
+// Content is named everywhere by 64 lower-case hexadecimal digits, without the
+// prefix "sha256:".
 package store
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// Version is the version of the store's layout that this program reads and writes.
+const Version = 1
+
+// formatPrefix begins the store's file "format"; the layout's version follows.
+const formatPrefix = "ampoule store "
+
+// Area is a directory of the store that other packages keep files of their own in.
+type Area string
+
+// The areas. They exist once the store is open.
+const (
+	// Registry holds the embedded registry's OCI layout.
+	Registry Area = "registry"
+	// Logs holds the logs of builds.
+	Logs Area = "logs"
+	// Owners holds the lock files by which processes show that they are alive.
+	Owners Area = "owners"
+	// Tmp is for files that need not outlive their process. What is made there
+	// with [Store.TempDir] is swept when its process has ended.
+	Tmp Area = "tmp"
+)
+
+const (
+	contentDir = "content"
+	recordsDir = "records"
+	locksDir   = "locks"
+)
+
+// Store is a directory of content and records. Its methods may be called from
+// several goroutines.
+type Store struct {
+	dir string
+}
+
+// DefaultDir is the directory that AMPOULE_STORE names, else "ampoule" below the
+// user's data directory (XDG Base Directory Specification: XDG_DATA_HOME where it
+// is absolute, else ~/.local/share).
+func DefaultDir() (string, error) {
+	if dir := os.Getenv("AMPOULE_STORE"); dir != "" {
+		return filepath.Abs(dir)
+	}
+	if data := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(data) {
+		return filepath.Join(data, "ampoule"), nil
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return "", fmt.Errorf("finding the store's directory: %w", err)
+	}
+	return filepath.Join(home, ".local", "share", "ampoule"), nil
+}
+
+// Open opens the store in dir, which it makes where there is none, and sweeps what
+// ended processes have left. A store of a newer version gives [*VersionError], one
+// of another user [*OwnerError], a directory that holds something else
+// [*ForeignError].
+func Open(dir string) (*Store, error) {
+	abs, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("opening store %s: %w", dir, err)
+	}
+	s := &Store{dir: abs}
+	if err := s.prepare(); err != nil {
+		return nil, fmt.Errorf("opening store %s: %w", abs, spaceError(abs, err))
+	}
+	return s, nil
+}
+
+// Root is the store's own directory, as an absolute path.
+func (s *Store) Root() string { return s.dir }
+
+// Dir is the absolute path of an area.
+func (s *Store) Dir(area Area) string { return filepath.Join(s.dir, string(area)) }
+
+func (s *Store) prepare() error {
+	if err := os.MkdirAll(s.dir, 0o700); err != nil {
+		return err
+	}
+	if err := checkOwner(s.dir); err != nil {
+		return err
+	}
+	if err := s.claim(); err != nil {
+		return err
+	}
+	areas := []string{contentDir, recordsDir, locksDir, string(Registry), string(Logs), string(Owners), string(Tmp)}
+	for _, area := range areas {
+		if err := os.MkdirAll(filepath.Join(s.dir, area), 0o755); err != nil {
+			return err
+		}
+	}
+	return s.sweep()
+}
+
+func checkOwner(dir string) error {
+	info, err := os.Stat(dir)
+	if err != nil {
+		return err
+	}
+	st, ok := info.Sys().(*syscall.Stat_t)
+	if !ok {
+		return nil
+	}
+	return checkUser(dir, int(st.Uid), os.Geteuid())
+}
+
+func checkUser(dir string, owner, user int) error {
+	if owner != user {
+		return &OwnerError{Dir: dir, Owner: owner, User: user}
+	}
+	return nil
+}
+
+// claim reads the file "format", which says that the directory is a store and of
+// which version, and writes it where the directory is empty. The lock lets several
+// processes make one store at once.
+func (s *Store) claim() error {
+	path := filepath.Join(s.dir, "format")
+	if err := s.refuseForeign(path); err != nil {
+		return err
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := flock(f, unix.LOCK_EX); err != nil {
+		return fmt.Errorf("locking %s: %w", path, err)
+	}
+	text, err := io.ReadAll(io.LimitReader(f, 256))
+	if err != nil {
+		return err
+	}
+	// A crash while the file was written leaves it empty or filled with zeros.
+	if len(bytes.Trim(text, "\x00")) > 0 {
+		return s.checkFormat(string(text))
+	}
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	if _, err := f.WriteAt([]byte(formatPrefix+strconv.Itoa(Version)+"\n"), 0); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+func (s *Store) refuseForeign(format string) error {
+	if _, err := os.Lstat(format); !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	entries, err := os.ReadDir(s.dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		// Another process may make the store between the two looks.
+		if _, err := os.Lstat(format); err == nil {
+			return nil
+		}
+		return &ForeignError{Dir: s.dir, Entry: entry.Name()}
+	}
+	return nil
+}
+
+func (s *Store) checkFormat(text string) error {
+	number, ok := strings.CutPrefix(strings.TrimSuffix(text, "\n"), formatPrefix)
+	version, err := strconv.Atoi(number)
+	if !ok || err != nil || version < 1 {
+		return &ForeignError{Dir: s.dir, Entry: "format"}
+	}
+	if version > Version {
+		return &VersionError{Dir: s.dir, Version: version}
+	}
+	return nil
+}

@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 )
 
@@ -140,6 +141,9 @@ var ErrNotSealed = errors.New("sandbox is not sealed")
 // sandboxes: the engine is missing, does not answer, or is too old.
 var ErrUnavailable = errors.New("sandbox engine is unavailable")
 
+// ErrClosed is wrapped by errors of a sandbox that is used after it was removed.
+var ErrClosed = errors.New("sandbox was removed")
+
 // ExitError says that a step ended with another code than 0.
 type ExitError struct {
 	Args []string
@@ -155,4 +159,16 @@ func (e *ExitError) Error() string {
 		cause += ", out of memory"
 	}
 	return fmt.Sprintf("running %s: %s", strings.Join(e.Args, " "), cause)
+}
+
+// Image is what a sandbox starts from, before it is loaded.
+type Image struct {
+	Config Config
+	// Layers are in order, the lowest first.
+	Layers []Layer
+}
+
+// With returns the image with layers laid on top.
+func (i Image) With(layers ...Layer) Image {
+	return Image{Config: i.Config, Layers: append(slices.Clone(i.Layers), layers...)}
 }

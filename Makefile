@@ -1,0 +1,65 @@
+# Ampoule: `make` alone lists what there is to make.
+SHELL := /bin/sh
+.DEFAULT_GOAL := help
+
+# A module that go.mod or go.sum does not name is an error, here and in every tool.
+export GOFLAGS := $(shell go env GOFLAGS) -mod=readonly
+
+GOLANGCI_VERSION := v2.5.0
+TOOLS := $(CURDIR)/.tools
+GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
+
+# What one package's tests may take: a compilation of CPython takes minutes on two cores.
+TEST_TIMEOUT := 10m
+DOCKER_TEST_TIMEOUT := 60m
+
+.PHONY: help setup build quickstart test test-fast test-docker check format vet lint rooms bench clean
+
+help: ## Lists the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: ## Installs what is missing on a Debian-like machine and starts Docker
+	@.ci/setup
+
+build: ## Compiles bin/ampoule
+	go build -trimpath -o bin/ampoule ./cmd/ampoule
+
+quickstart: setup build ## Does the main job: from a recipe to a digest that runs
+	@.ci/quickstart
+
+test: setup ## Does all set-up and runs all checks and tests, the fastest first
+	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory test-fast
+	@$(MAKE) --no-print-directory test-docker
+
+test-fast: ## Runs the tests that need no Docker
+	go test -timeout $(TEST_TIMEOUT) ./...
+
+test-docker: ## Runs all tests, those that need Docker too
+	go test -tags docker -timeout $(DOCKER_TEST_TIMEOUT) ./...
+
+check: format vet rooms lint ## Checks form, imports and the linter's rules
+
+format: ## Fails if a file is not as gofmt writes it
+	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
+	[ -z "$$unformatted" ] || { echo "not as gofmt writes them:"; echo "$$unformatted"; exit 1; }
+
+vet: ## Runs go vet, with and without the tests that need Docker
+	go vet ./...
+	go vet -tags docker ./...
+
+rooms: ## Checks which package imports which
+	go test -count=1 -run '^TestRooms' ./cmd/ampoule
+
+lint: $(GOLANGCI) ## Runs golangci-lint
+	$(GOLANGCI) run ./...
+
+$(GOLANGCI):
+	GOBIN=$(TOOLS)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
+	@mv $(TOOLS)/bin/golangci-lint $@
+
+bench: ## Runs the benchmarks
+	go test -run '^$$' -bench . -benchmem ./...
+
+clean: ## Removes what was built, but not the tools
+	rm -rf bin

@@ -1,0 +1,101 @@
+package audit
+
+import (
+	"context"
+	"path"
+	"slices"
+	"strings"
+
+	"ampoule/tree"
+)
+
+func init() {
+	register(check{
+		name:   "closure",
+		reason: "every needed library is in the tree, glibc's own, or the target's",
+		run:    checkClosure,
+	})
+}
+
+// checkClosure looks at what every object of the tree needs, in every process
+// that loads it, in every target.
+func checkClosure(_ context.Context, x *exam) (outcome, error) {
+	out := outcome{examined: len(x.parsed())}
+	for _, r := range x.runs {
+		for _, l := range r.loadings {
+			if f, ok := r.interpreterFault(l.root); ok {
+				out.add(f)
+			}
+			for _, lib := range l.list {
+				if !lib.inTree {
+					continue
+				}
+				for _, d := range lib.deps {
+					if f, ok := r.dependencyFault(lib, d); ok {
+						out.add(f)
+					}
+				}
+			}
+		}
+	}
+	for _, o := range x.parsed() {
+		if name := carriedGlibc(o); name != "" {
+			out.add(Finding{
+				Severity: Refuse, File: o.entry.Path, Field: "name", Value: printable(name),
+				Cause:  "The tree carries a library of glibc, which must come from the same build as the machine's ld.so.",
+				Remedy: "Leave the library out of the tree; the target provides it.",
+			})
+		}
+	}
+	return out, nil
+}
+
+// carriedGlibc returns the name by which a file of the tree stands in for one of
+// glibc's libraries; empty when it does not.
+func carriedGlibc(o *object) string {
+	for _, name := range []string{o.Soname, path.Base(o.entry.Path)} {
+		if IsGlibc(name) {
+			return name
+		}
+	}
+	return ""
+}
+
+// interpreterFault judges PT_INTERP: the kernel opens it by its absolute path.
+func (r run) interpreterFault(l *loaded) (Finding, bool) {
+	if l.Interp == "" || !l.IsExecutable() {
+		return Finding{}, false
+	}
+	at, ok := r.resolve(l.Interp)
+	if ok && at.Kind == tree.File && !at.inTree && path.IsAbs(l.Interp) && IsGlibc(path.Base(l.Interp)) {
+		return Finding{}, false
+	}
+	return Finding{
+		Severity: Refuse, File: l.place.Path, Field: "PT_INTERP", Value: printable(l.Interp), Targets: []string{r.Name},
+		Cause:  "The target does not have the dynamic loader that the executable asks for.",
+		Remedy: "Link it with the toolchain's own dynamic loader.",
+	}, true
+}
+
+// dependencyFault judges where one dependency leads.
+func (r run) dependencyFault(by *loaded, d dependency) (Finding, bool) {
+	f := Finding{
+		Severity: Refuse, File: by.place.Path, Field: d.field, Value: printable(d.name), Targets: []string{r.Name},
+	}
+	switch {
+	case d.lib == nil:
+		f.Cause = "The library is missing: " + printable(d.fault) + "."
+		f.Remedy = "Carry the library in the tree, or name it in the target's host list if the machine provides it."
+	case d.lib.host || d.lib.inTree || r.host[d.name]:
+		return f, false
+	case strings.Contains(d.name, "/"):
+		f.Cause = "The library is needed by a path outside the tree."
+		f.Remedy = "Link by soname."
+	case IsGlibc(d.name) && slices.Contains(defaultDirs(by.Machine), path.Dir(d.lib.name)):
+		return f, false
+	default:
+		f.Cause = "The library is found in the target at " + printable(d.lib.name) + ", which no other machine has to have."
+		f.Remedy = "Carry the library in the tree, or name it in the target's host list if every machine provides it."
+	}
+	return f, true
+}

@@ -1,0 +1,125 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+func init() {
+	register(check{
+		name:   "load",
+		reason: "every extension module loads in every target, beside one Python runtime and no stray file",
+		run:    checkLoad,
+	})
+}
+
+// checkLoad judges the reports of loading what [Loadable] lists. A module
+// without a report has not been loaded.
+func checkLoad(_ context.Context, x *exam) (outcome, error) {
+	out := outcome{}
+	list := modules(x.Tree, x.home, x.extensions())
+	for _, t := range x.Targets {
+		loads := loadIndex{target: t, reports: map[loadKey]LoadReport{}}
+		for _, r := range x.Loads {
+			if r.Target != t.Name {
+				continue
+			}
+			loads.reports[loadKey{r.Kind, r.Module, r.File}] = r
+			if f, ok := loads.mapFault(r); ok {
+				out.add(f)
+			}
+		}
+		for _, m := range list {
+			out.examined++
+			if f, ok := loads.moduleFault(m); ok {
+				out.add(f)
+			}
+		}
+	}
+	return out, nil
+}
+
+type loadKey struct{ kind, module, file string }
+
+// loadIndex is the reports of one target.
+type loadIndex struct {
+	target  Target
+	reports map[loadKey]LoadReport
+}
+
+// moduleFault judges one extension module. One that fails to import is a warning
+// where its distribution's own import passes and the file itself loads: it fails
+// for a reason of Python's (a circular import, an optional dependency).
+func (x loadIndex) moduleFault(m Module) (Finding, bool) {
+	f := Finding{
+		Severity: Refuse, File: m.File, Field: KindImport, Value: printable(m.Name), Targets: []string{x.target.Name},
+		Cause:  "There is no report that the module was loaded.",
+		Remedy: "Run the gate again; this is a fault of whatever loaded the modules.",
+	}
+	dlopen, tried := x.reports[loadKey{KindDlopen, "", m.File}]
+	if m.Name == "" {
+		f.Field = KindDlopen
+		if tried {
+			f.Cause, f.Remedy = "The file cannot be loaded: "+printable(dlopen.Error), loadRemedy
+		}
+		return f, !tried || !dlopen.OK
+	}
+	imported, ok := x.reports[loadKey{KindImport, m.Name, m.File}]
+	if !ok || imported.OK {
+		return f, !ok
+	}
+	f.Cause, f.Remedy = "The import fails: "+printable(imported.Error), loadRemedy
+	if tried && dlopen.OK && x.distWorks(m) {
+		f.Severity = Warn
+		f.Cause += " (the file itself loads, and its distribution can be imported)"
+		f.Remedy = "Nothing, if the module is meant to be imported after others or needs an optional dependency."
+	}
+	return f, true
+}
+
+const loadRemedy = "See the other checks about this file; where they are silent, the distribution is broken or lacks a requirement."
+
+// distWorks tells whether the distribution's own import passes: that of the
+// module's own top-level package, or, of a top-level module, that of every other one.
+func (x loadIndex) distWorks(m Module) bool {
+	wanted := m.Packages
+	if top, _, dotted := strings.Cut(m.Name, "."); dotted {
+		if !slices.Contains(m.Packages, top) {
+			return false
+		}
+		wanted = []string{top}
+	}
+	for _, p := range wanted {
+		if !x.reports[loadKey{KindImport, p, ""}].OK {
+			return false
+		}
+	}
+	return len(wanted) > 0
+}
+
+// mapFault judges what a process had mapped after loading.
+func (x loadIndex) mapFault(r LoadReport) (Finding, bool) {
+	f := Finding{Severity: Refuse, File: r.File, Field: "/proc/self/maps", Targets: []string{x.target.Name}}
+	var stray []string
+	for _, name := range r.Maps {
+		if !slices.Contains(x.target.Host, path.Base(name)) {
+			stray = append(stray, name)
+		}
+	}
+	switch {
+	case len(stray) > 0:
+		f.Value = printable(strings.Join(stray, " "))
+		f.Cause = "Loading " + printable(r.Module+r.File) + " maps files that are neither the tree's nor the target's."
+		f.Remedy = "Find out what loads them, and carry or remove it."
+	case r.Runtimes > 1 || r.OK && r.Runtimes != 1:
+		f.Value = fmt.Sprint(r.Runtimes)
+		f.Cause = fmt.Sprintf("Loading %s leaves %d Python runtimes in one process.", printable(r.Module+r.File), r.Runtimes)
+		f.Remedy = "Build the module without libpython, shared or static."
+	default:
+		return f, false
+	}
+	return f, true
+}

@@ -1,0 +1,37 @@
+package audit
+
+import (
+	"context"
+	"errors"
+
+	"ampoule/audit/elf"
+)
+
+func init() {
+	register(check{
+		name:   "parse",
+		reason: "every file with ELF's magic number can be read",
+		run:    checkParse,
+	})
+}
+
+// checkParse refuses what cannot be parsed: it would escape every other check
+// while the loader may still accept it.
+func checkParse(_ context.Context, x *exam) (outcome, error) {
+	out := outcome{examined: len(x.objects)}
+	for path, o := range x.objects {
+		if o.fault == nil {
+			continue
+		}
+		f := Finding{
+			Severity: Refuse, File: path, Field: "ELF header", Value: o.fault.Error(),
+			Cause:  "The file starts as ELF files do but cannot be read as one.",
+			Remedy: "Rebuild the file, or leave it out of the tree; test data may have an exception.",
+		}
+		if errors.Is(o.fault, elf.ErrUnsupported) {
+			f.Cause = "The file is built for another kind of machine: " + o.Header.String() + "."
+		}
+		out.add(f)
+	}
+	return out, nil
+}

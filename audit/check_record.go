@@ -1,0 +1,138 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+
+	"ampoule/audit/wheel"
+	"ampoule/tree"
+)
+
+func init() {
+	register(check{
+		name:   "record",
+		reason: "every installed file is in one RECORD and hashes to it, and the other way round",
+		run:    checkRecord,
+	})
+}
+
+// checkRecord compares site-packages with the RECORDs in it, both ways. What
+// Python caches of a listed source (__pycache__) need not be listed (PEP 376);
+// what the interpreter brought belongs to no distribution.
+func checkRecord(_ context.Context, x *exam) (outcome, error) {
+	out := outcome{}
+	owners := map[string]string{}
+	for _, d := range dists(x.Tree, x.home.site) {
+		if d.fault != nil {
+			out.add(Finding{
+				Severity: Refuse, File: d.record, Field: "RECORD", Value: printable(d.fault.Error()),
+				Cause:  "The distribution's list of files cannot be read.",
+				Remedy: "Install the wheel again.",
+			})
+			continue
+		}
+		for _, row := range d.rows {
+			out.examined++
+			if f, ok := x.rowFault(d, row, owners); ok {
+				out.add(f)
+			}
+		}
+	}
+	for _, e := range x.Tree.Entries() {
+		if f, ok := x.ownerFault(e, owners); ok {
+			out.add(f)
+		}
+	}
+	return out, nil
+}
+
+// rowFault judges one row of a RECORD and notes whose file it is.
+func (x *exam) rowFault(d dist, row wheel.Row, owners map[string]string) (Finding, bool) {
+	f := Finding{
+		Severity: Refuse, File: d.record, Field: fmt.Sprintf("line %d", row.Line), Value: printable(row.Path),
+		Remedy: "Install the wheel again, or have the step that changed the file write RECORD too.",
+	}
+	p, ok := recorded(x.home.site, row.Path)
+	if !ok {
+		f.Cause = "The path is absolute or leaves the tree."
+		return f, true
+	}
+	if other, taken := owners[p]; taken {
+		f.Cause = "The file is listed already, by " + other + "."
+		return f, true
+	}
+	owners[p] = d.name
+	e, ok := x.Tree.Lookup(p)
+	switch {
+	case !ok:
+		_, isCache := sourceOf(p)
+		f.Cause = "The listed file is not there."
+		return f, !isCache
+	case e.Kind != tree.File:
+		f.Cause = "What is listed is not a file."
+	case row.SHA256 == "":
+		f.Cause = "The file is listed without a hash."
+		return f, !unhashed(p, d.info)
+	case row.SHA256 != e.SHA256:
+		f.File, f.Field, f.Value = p, "sha256", e.SHA256
+		f.Cause = "The file is not the one that RECORD lists, sha256 " + row.SHA256 + "."
+	case row.Size >= 0 && row.Size != e.Size:
+		f.File, f.Field, f.Value = p, "size", fmt.Sprint(e.Size)
+		f.Cause = fmt.Sprintf("The file does not have the %d bytes that RECORD lists.", row.Size)
+	default:
+		return f, false
+	}
+	return f, true
+}
+
+// unhashed tells whether a file may be listed without a hash: RECORD itself, its
+// signatures (PEP 427), and cached bytecode (PEP 376).
+func unhashed(p, info string) bool {
+	_, isCache := sourceOf(p)
+	return isCache || isRecordFile(p, info)
+}
+
+// isRecordFile tells whether a path is RECORD or one of its signatures.
+func isRecordFile(p, info string) bool {
+	dir, base := path.Split(p)
+	return path.Clean(dir) == info && (base == "RECORD" || base == "RECORD.jws" || base == "RECORD.p7s")
+}
+
+// ownerFault judges whether a file of the tree has the owner that it needs.
+func (x *exam) ownerFault(e tree.Entry, owners map[string]string) (Finding, bool) {
+	if e.Kind == tree.Dir || !x.wantsOwner(e) {
+		return Finding{}, false
+	}
+	if _, ok := owners[e.Path]; ok {
+		return Finding{}, false
+	}
+	if source, ok := sourceOf(e.Path); ok && owners[source] != "" {
+		return Finding{}, false
+	}
+	if isRecordFile(e.Path, path.Dir(e.Path)) && path.Base(e.Path) != "RECORD" {
+		return Finding{}, false
+	}
+	f := Finding{
+		Severity: Refuse, File: e.Path, Field: "owner", Value: printable(e.Owner),
+		Cause:  "No RECORD lists the file.",
+		Remedy: "Rebuild the wheel so that its RECORD lists every file.",
+	}
+	if e.Kind == tree.Symlink {
+		f.Field, f.Value = "link", printable(e.Link)
+		f.Cause = "No wheel can hold a symbolic link."
+	}
+	return f, true
+}
+
+// wantsOwner tells whether a distribution must own a file: everything that a
+// wheel brought, and in site-packages everything that the interpreter did not
+// bring (its README.txt also where nobody knows who brought it).
+func (x *exam) wantsOwner(e tree.Entry) bool {
+	if strings.HasPrefix(e.Owner, OwnerWheel) {
+		return true
+	}
+	below := strings.HasPrefix(e.Path, x.home.site+"/")
+	return below && e.Owner == "" && e.Path != x.home.site+"/README.txt"
+}

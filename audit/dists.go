@@ -1,0 +1,181 @@
+package audit
+
+import (
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"ampoule/audit/wheel"
+	"ampoule/tree"
+)
+
+// dist is an installed distribution.
+type dist struct {
+	// name is normalised (PEP 503).
+	name string
+	// info is its .dist-info directory, record its RECORD, as paths in the tree.
+	info, record string
+	rows         []wheel.Row
+	// fault says why RECORD could not be read; then there are no rows.
+	fault error
+}
+
+// dists reads every RECORD of a site-packages directory, sorted by path.
+func dists(t *tree.Tree, site string) []dist {
+	var list []dist
+	for _, e := range t.Entries() {
+		if e.Kind != tree.Dir || path.Dir(e.Path) != site {
+			continue
+		}
+		name, _, ok := wheel.DistInfo(path.Base(e.Path))
+		if !ok {
+			continue
+		}
+		d := dist{name: wheel.Normalize(name), info: e.Path, record: e.Path + "/RECORD"}
+		d.rows, d.fault = readRecord(t, d.record)
+		list = append(list, d)
+	}
+	return list
+}
+
+func readRecord(t *tree.Tree, name string) ([]wheel.Row, error) {
+	e, ok := t.Lookup(name)
+	if !ok || e.Kind != tree.File {
+		return nil, fmt.Errorf("there is no %s", name)
+	}
+	if e.Size > wheel.MaxRecord {
+		return nil, fmt.Errorf("%s has %d bytes", name, e.Size)
+	}
+	data, err := e.ReadAll()
+	if err != nil {
+		return nil, err
+	}
+	return wheel.ParseRecord(data)
+}
+
+// recorded finds where a RECORD's row leads in the tree. It returns false for an
+// absolute path and one that leaves the tree.
+func recorded(site, row string) (string, bool) {
+	if path.IsAbs(row) {
+		return "", false
+	}
+	p := path.Join(site, row)
+	return p, tree.CheckPath(p) == nil
+}
+
+// cached matches what Python caches of a source file: NAME.cpython-313.opt-1.pyc (PEP 3147, PEP 488).
+var cached = regexp.MustCompile(`^(.+)\.[a-z]+-\d+[a-z]*(\.opt-[0-9a-zA-Z]+)?\.pyc$`)
+
+// sourceOf returns the source that a cached file is of.
+func sourceOf(p string) (string, bool) {
+	dir, base := path.Split(p)
+	m := cached.FindStringSubmatch(base)
+	if m == nil || path.Base(dir) != "__pycache__" {
+		return "", false
+	}
+	return path.Join(path.Dir(path.Clean(dir)), m[1]+".py"), true
+}
+
+// Module is an extension module that the check load wants loaded.
+type Module struct {
+	// File is its path in the tree.
+	File string
+	// Name is its dotted name; empty when it has none that import could use: then
+	// dlopen alone loads it.
+	Name string
+	// Packages are the other top-level modules of its distribution: importing them
+	// shows whether the distribution itself works. Empty for the interpreter's own modules.
+	Packages []string
+}
+
+// Loadable lists the extension modules of a tree, sorted by file. For each of
+// them, in every target, the check load wants a [LoadReport] of the import of
+// Name; where that fails one of a dlopen of File; and one of the import of
+// each of Packages, whose File is empty. interpreter is as in [Subject].
+func Loadable(t *tree.Tree, interpreter string) ([]Module, error) {
+	home, err := findInstallation(t, interpreter)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := readTree(t)
+	if err != nil {
+		return nil, err
+	}
+	return modules(t, home, extensions(objects, home)), nil
+}
+
+func modules(t *tree.Tree, home installation, extensions []*object) []Module {
+	packages := map[string][]string{}
+	for _, d := range dists(t, home.site) {
+		tops := topLevel(t, home.site, d)
+		for _, row := range d.rows {
+			if p, ok := recorded(home.site, row.Path); ok {
+				packages[p] = tops
+			}
+		}
+	}
+	list := make([]Module, 0, len(extensions))
+	for _, o := range extensions {
+		m := Module{File: o.entry.Path, Name: moduleName(home, o.entry.Path)}
+		for _, top := range packages[m.File] {
+			if top != m.Name {
+				m.Packages = append(m.Packages, top)
+			}
+		}
+		list = append(list, m)
+	}
+	return list
+}
+
+var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
+// moduleName is the dotted name by which import finds an extension module's
+// file; empty when a part is no ASCII identifier or sys.path does not lead to it.
+func moduleName(home installation, file string) string {
+	for _, dir := range []string{home.site, home.lib + "/lib-dynload", home.lib} {
+		rest, ok := strings.CutPrefix(file, dir+"/")
+		if !ok {
+			continue
+		}
+		parts := strings.Split(rest, "/")
+		last := len(parts) - 1
+		parts[last], _, _ = strings.Cut(parts[last], ".")
+		for _, p := range parts {
+			if !identifier.MatchString(p) {
+				return ""
+			}
+		}
+		return strings.Join(parts, ".")
+	}
+	return ""
+}
+
+// topLevel lists a distribution's importable top-level modules: packages with an
+// __init__, single files and extension modules, sorted.
+func topLevel(t *tree.Tree, site string, d dist) []string {
+	var names []string
+	for _, row := range d.rows {
+		p, ok := recorded(site, row.Path)
+		rel, below := strings.CutPrefix(p, site+"/")
+		if !ok || !below {
+			continue
+		}
+		if _, ok := t.Lookup(p); !ok {
+			continue
+		}
+		dir, base := path.Split(rel)
+		stem, suffix, _ := strings.Cut(base, ".")
+		module := suffix == "py" || strings.HasSuffix(suffix, "so")
+		switch {
+		case module && dir == "":
+			names = append(names, stem)
+		case module && stem == "__init__" && strings.Count(dir, "/") == 1:
+			names = append(names, strings.TrimSuffix(dir, "/"))
+		}
+	}
+	names = slices.DeleteFunc(names, func(n string) bool { return !identifier.MatchString(n) })
+	slices.Sort(names)
+	return slices.Compact(names)
+}

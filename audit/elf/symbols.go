@@ -1,0 +1,174 @@
+package elf
+
+// Symbol is one dynamic symbol.
+type Symbol struct {
+	Name string
+	// Defined says that this file defines it.
+	Defined bool
+	// Weak says that its binding is weak; Local that the loader never binds to it.
+	Weak, Local bool
+	// Type is STT_*: 1 data, 2 code, 6 thread-local.
+	Type uint8
+	// Version is the version defined or required; empty without one.
+	Version string
+	// Hidden says that only references that name the version bind to it.
+	Hidden bool
+}
+
+// Exported tells whether other files can bind to the symbol.
+func (s Symbol) Exported() bool { return s.Defined && !s.Local }
+
+const (
+	maxSymbols = 1 << 25
+	// undefinedIndex is SHN_UNDEF.
+	undefinedIndex = 0
+)
+
+// symbols reads the dynamic symbols.
+func (img *image) symbols(f *File, dyn entries, strs stringTable, versions map[uint16]string) error {
+	if !dyn.has(tagSymTab) {
+		return nil
+	}
+	if size := dyn.last[tagSymEnt]; dyn.has(tagSymEnt) && size != symbolSize {
+		return malformed("symbols of %d bytes", size)
+	}
+	count, err := img.symbolCount(dyn)
+	if err != nil || count <= 1 {
+		return err
+	}
+	raw, err := img.mapped(dyn.last[tagSymTab], count*symbolSize, "DT_SYMTAB")
+	if err != nil {
+		return err
+	}
+	var versym []byte
+	if dyn.has(tagVerSym) {
+		if versym, err = img.mapped(dyn.last[tagVerSym], count*2, "DT_VERSYM"); err != nil {
+			return err
+		}
+	}
+	f.Symbols = make([]Symbol, 0, count-1)
+	for i := uint64(1); i < count; i++ {
+		b := raw[i*symbolSize:]
+		name, err := strs.at(uint64(le.Uint32(b)), "DT_SYMTAB")
+		if err != nil {
+			return err
+		}
+		bind := b[4] >> 4
+		s := Symbol{Name: name, Defined: le.Uint16(b[6:]) != undefinedIndex, Local: bind == 0, Weak: bind == 2, Type: b[4] & 15}
+		if versym != nil {
+			v := le.Uint16(versym[i*2:])
+			s.Version, s.Hidden = versions[v&0x7fff], v&0x8000 != 0
+		}
+		f.Symbols = append(f.Symbols, s)
+	}
+	return nil
+}
+
+// symbolCount finds how many dynamic symbols there are, which only the hash
+// tables say. A DT_GNU_HASH without entries says nothing about undefined
+// symbols; then the relocations tell which are used.
+func (img *image) symbolCount(dyn entries) (uint64, error) {
+	var count uint64
+	var err error
+	switch {
+	case dyn.has(tagHash):
+		count, err = img.countHash(dyn.last[tagHash])
+	case dyn.has(tagGNUHash):
+		count, err = img.countGNUHash(dyn)
+	}
+	if err != nil {
+		return 0, err
+	}
+	if count > maxSymbols {
+		return 0, malformed("%d symbols", count)
+	}
+	return count, nil
+}
+
+// countHash reads nchain of DT_HASH: the number of symbols (gABI, chapter 5).
+func (img *image) countHash(addr uint64) (uint64, error) {
+	head, err := img.mapped(addr, 8, "DT_HASH")
+	if err != nil {
+		return 0, err
+	}
+	buckets, chain := uint64(le.Uint32(head)), uint64(le.Uint32(head[4:]))
+	if _, err := img.offset(addr, 8+4*(buckets+chain), "DT_HASH"); err != nil {
+		return 0, err
+	}
+	return chain, nil
+}
+
+// countGNUHash follows the last chain of DT_GNU_HASH to its end.
+func (img *image) countGNUHash(dyn entries) (uint64, error) {
+	addr := dyn.last[tagGNUHash]
+	head, err := img.mapped(addr, 16, "DT_GNU_HASH")
+	if err != nil {
+		return 0, err
+	}
+	nbuckets, first, bloom := uint64(le.Uint32(head)), uint64(le.Uint32(head[4:])), uint64(le.Uint32(head[8:]))
+	at := addr + 16 + bloom*8
+	buckets, err := img.mapped(at, nbuckets*4, "DT_GNU_HASH buckets")
+	if err != nil {
+		return 0, err
+	}
+	var last uint64
+	for ; len(buckets) > 0; buckets = buckets[4:] {
+		last = max(last, uint64(le.Uint32(buckets)))
+	}
+	if last == 0 {
+		used, err := img.countRelocated(dyn)
+		return max(first, used), err
+	}
+	if last < first {
+		return 0, malformed("DT_GNU_HASH: bucket %d before the first hashed symbol %d", last, first)
+	}
+	return img.chainEnd(at+nbuckets*4, last, first)
+}
+
+// chainEnd finds the number of symbols, given where the chains start and the
+// index of a symbol in the last chain. The lowest bit of a hash ends a chain.
+func (img *image) chainEnd(chains, index, first uint64) (uint64, error) {
+	addr := chains + (index-first)*4
+	room := img.rest(addr) &^ 3
+	for room > 0 {
+		n := min(room, 1<<16)
+		part, err := img.mapped(addr, n, "DT_GNU_HASH chain")
+		if err != nil {
+			return 0, err
+		}
+		for i := 0; i < len(part); i += 4 {
+			if index++; le.Uint32(part[i:])&1 != 0 {
+				return index, nil
+			}
+		}
+		addr, room = addr+n, room-n
+	}
+	return 0, malformed("DT_GNU_HASH: chain without end")
+}
+
+// countRelocated returns one more than the highest symbol index that a
+// relocation names.
+func (img *image) countRelocated(dyn entries) (uint64, error) {
+	var count uint64
+	for _, t := range []struct{ addr, size uint64 }{{tagRela, tagRelaSize}, {tagJmpRel, tagPltRelSz}} {
+		addr, left := dyn.last[t.addr], dyn.last[t.size]
+		if !dyn.has(t.addr) {
+			continue
+		}
+		if _, err := img.offset(addr, left, "relocations"); err != nil {
+			return 0, err
+		}
+		for left >= relaSize {
+			n := min(left/relaSize, 4096) * relaSize
+			part, err := img.mapped(addr, n, "relocations")
+			if err != nil {
+				return 0, err
+			}
+			for ; len(part) > 0; part = part[relaSize:] {
+				count = max(count, le.Uint64(part[8:])>>32+1)
+			}
+			addr, left = addr+n, left-n
+		}
+	}
+	return count, nil
+}

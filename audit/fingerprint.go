@@ -1,0 +1,239 @@
+package audit
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"ampoule/audit/elf"
+	"ampoule/tree"
+)
+
+// The ways in which an executable gets libpython.
+const (
+	LinkStatic = "static"
+	LinkShared = "shared"
+)
+
+// Fingerprint is the interpreter's link contract, measured from its files and
+// never copied from build options: two interpreters with one fingerprint take
+// each other's extension modules.
+type Fingerprint struct {
+	// Version is PY_VERSION of patchlevel.h: 3.13.5.
+	Version string `json:"version"`
+	// SOABI and ExtSuffix are sysconfig's: cpython-313-x86_64-linux-gnu, and the
+	// same with a dot before and .so after.
+	SOABI     string `json:"soabi"`
+	ExtSuffix string `json:"ext_suffix"`
+	// Machine is the executable's: x86-64.
+	Machine string `json:"machine"`
+	// Link is [LinkStatic] when the executable defines the runtime itself,
+	// [LinkShared] when it needs libpython.
+	Link string `json:"link"`
+	// Libpython is the tree's own shared library; nil without one.
+	Libpython *Libpython `json:"libpython"`
+	// Exports counts the Py* and _Py* symbols of what holds the runtime;
+	// ExportsSHA256 is the hash of their names, sorted, a line each.
+	Exports       int    `json:"exports"`
+	ExportsSHA256 string `json:"exports_sha256"`
+	// Glibc is the highest GLIBC_ version that the executable and libpython require.
+	Glibc string `json:"glibc"`
+}
+
+// Libpython is a shared libpython.
+type Libpython struct {
+	Soname string `json:"soname"`
+	SHA256 string `json:"sha256"`
+}
+
+// Digest is "sha256:" and the hash of the canonical JSON: the fields in their
+// order, without white space.
+func (f Fingerprint) Digest() string {
+	data, err := json.Marshal(f)
+	if err != nil {
+		panic(err) // strings, numbers and a struct of strings always encode
+	}
+	sum := sha256.Sum256(data)
+	return "sha256:" + hex.EncodeToString(sum[:])
+}
+
+// ErrMeasure is wrapped by errors about interpreters that contradict themselves,
+// or lack a part that the fingerprint needs.
+var ErrMeasure = errors.New("interpreter cannot be measured")
+
+// Measure reads the link contract of the interpreter in a tree: of bin/pythonX.Y,
+// lib/libpythonX.Y.so.1.0, patchlevel.h and _sysconfigdata.
+func Measure(t *tree.Tree) (Fingerprint, error) {
+	f := Fingerprint{}
+	home, err := findInstallation(t, "")
+	if err == nil {
+		err = f.measure(t, home)
+	}
+	if err != nil {
+		return Fingerprint{}, fmt.Errorf("measuring interpreter: %w", err)
+	}
+	return f, nil
+}
+
+func (f *Fingerprint) measure(t *tree.Tree, home installation) error {
+	var err error
+	if f.Version, err = readVersion(t, home); err != nil {
+		return err
+	}
+	if err := f.readSysconfig(t, home); err != nil {
+		return err
+	}
+	exe, err := readELF(t, home.exe)
+	if err != nil {
+		return err
+	}
+	f.Machine = exe.Machine.String()
+	holder, files := exe, []*elf.File{exe}
+	name := path.Join(path.Dir(home.lib), home.soname())
+	if e, ok := t.Lookup(name); ok {
+		lib, err := readELF(t, name)
+		if err != nil {
+			return err
+		}
+		f.Libpython = &Libpython{Soname: lib.Soname, SHA256: e.SHA256}
+		files = append(files, lib)
+	}
+	needs := slices.ContainsFunc(exe.Needed, IsLibpython)
+	switch defines := definesRuntime(exe); {
+	case defines && !needs:
+		f.Link = LinkStatic
+	case needs && !defines && f.Libpython != nil:
+		f.Link, holder = LinkShared, files[1]
+	default:
+		return fmt.Errorf("%w: %s defines _PyRuntime: %t, needs libpython: %t, %s is there: %t",
+			ErrMeasure, home.exe, defines, needs, name, f.Libpython != nil)
+	}
+	f.countExports(holder)
+	f.Glibc = highestGlibc(files)
+	return nil
+}
+
+var versionLine = regexp.MustCompile(`(?m)^#\s*define\s+PY_VERSION\s+"([^"]+)"`)
+
+// readVersion reads PY_VERSION.
+func readVersion(t *tree.Tree, home installation) (string, error) {
+	top := path.Dir(path.Dir(home.lib))
+	for _, dir := range []string{path.Base(home.lib), "python" + home.version + home.flags, "python" + home.version} {
+		e, ok := t.Resolve(path.Join(top, "include", dir, "patchlevel.h"))
+		if !ok {
+			continue
+		}
+		data, err := readText(e)
+		if err != nil {
+			return "", err
+		}
+		if m := versionLine.FindSubmatch(data); m != nil {
+			return string(m[1]), nil
+		}
+	}
+	return "", fmt.Errorf("%w: no patchlevel.h with PY_VERSION", ErrMeasure)
+}
+
+// maxText bounds the text files read here, in bytes.
+const maxText = 4 << 20
+
+func readText(e tree.Entry) ([]byte, error) {
+	if e.Size > maxText {
+		return nil, fmt.Errorf("%w: %s has %d bytes", ErrMeasure, e.Path, e.Size)
+	}
+	return e.ReadAll()
+}
+
+var sysconfigVar = regexp.MustCompile(`['"](SOABI|EXT_SUFFIX)['"]\s*:\s*['"]([^'"]*)['"]`)
+
+// readSysconfig reads SOABI and EXT_SUFFIX from the text of _sysconfigdata, which
+// is one for each machine.
+func (f *Fingerprint) readSysconfig(t *tree.Tree, home installation) error {
+	var found []string
+	for _, e := range t.Entries() {
+		base := path.Base(e.Path)
+		if path.Dir(e.Path) != home.lib || !strings.HasPrefix(base, "_sysconfigdata_") || path.Ext(base) != ".py" {
+			continue
+		}
+		found = append(found, base)
+		data, err := readText(e)
+		if err != nil {
+			return err
+		}
+		for _, m := range sysconfigVar.FindAllSubmatch(data, -1) {
+			if value := string(m[2]); string(m[1]) == "SOABI" {
+				f.SOABI = value
+			} else {
+				f.ExtSuffix = value
+			}
+		}
+	}
+	if len(found) != 1 || f.SOABI == "" || f.ExtSuffix == "" {
+		return fmt.Errorf("%w: _sysconfigdata: files %v, SOABI %q, EXT_SUFFIX %q", ErrMeasure, found, f.SOABI, f.ExtSuffix)
+	}
+	return nil
+}
+
+// readELF reads an ELF file with its symbols.
+func readELF(t *tree.Tree, name string) (*elf.File, error) {
+	e, ok := t.Lookup(name)
+	if !ok || e.Kind != tree.File {
+		return nil, fmt.Errorf("%w: %s is not a file", ErrMeasure, name)
+	}
+	r, err := e.Content.Open()
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", name, err)
+	}
+	defer r.Close()
+	at, err := readerAt(r, e)
+	if err != nil {
+		return nil, err
+	}
+	if at == nil {
+		return nil, fmt.Errorf("%w: %s is not an ELF file", ErrMeasure, name)
+	}
+	f, err := elf.Read(at, e.Size)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", name, err)
+	}
+	return f, nil
+}
+
+func definesRuntime(f *elf.File) bool {
+	return slices.ContainsFunc(f.Symbols, func(s elf.Symbol) bool { return s.Exported() && s.Name == "_PyRuntime" })
+}
+
+func (f *Fingerprint) countExports(holder *elf.File) {
+	var names []string
+	for _, s := range holder.Symbols {
+		if s.Exported() && (strings.HasPrefix(s.Name, "Py") || strings.HasPrefix(s.Name, "_Py")) {
+			names = append(names, s.Name)
+		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	sum := sha256.Sum256([]byte(strings.Join(names, "\n") + "\n"))
+	f.Exports, f.ExportsSHA256 = len(names), hex.EncodeToString(sum[:])
+}
+
+// highestGlibc returns the highest GLIBC_ version that files require, without the prefix.
+func highestGlibc(files []*elf.File) string {
+	var highest []int
+	name := ""
+	for _, f := range files {
+		for _, n := range f.Needs {
+			for _, v := range n.Versions {
+				if numbers, ok := parseGlibc(v.Name); ok && slices.Compare(numbers, highest) > 0 {
+					highest, name = numbers, strings.TrimPrefix(v.Name, "GLIBC_")
+				}
+			}
+		}
+	}
+	return name
+}

@@ -1,0 +1,181 @@
+package audit
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// check is one check of the gate. Its file registers it.
+type check struct {
+	// name is stable: recipes' exceptions and verdicts have it. reason is one line.
+	name, reason string
+	run          func(context.Context, *exam) (outcome, error)
+}
+
+// outcome is what a check found; examined counts what it looked at.
+type outcome struct {
+	examined int
+	findings []Finding
+}
+
+func (o *outcome) add(f Finding) { o.findings = append(o.findings, f) }
+
+// checks are all checks, sorted by name.
+var checks []check
+
+// register adds a check; each check's file calls it from init, so that the file
+// is all that there is to a check.
+func register(c check) {
+	checks = append(checks, c)
+	slices.SortFunc(checks, func(a, b check) int { return cmp.Compare(a.name, b.name) })
+}
+
+// CheckInfo names a check.
+type CheckInfo struct {
+	Name, Reason string
+}
+
+// Checks lists the checks by name: what an [Exception] may name.
+func Checks() []CheckInfo {
+	infos := make([]CheckInfo, len(checks))
+	for i, c := range checks {
+		infos[i] = CheckInfo{c.name, c.reason}
+	}
+	return infos
+}
+
+// ErrSubject is wrapped by errors about a [Subject] that cannot be judged because
+// it is incomplete or contradicts itself.
+var ErrSubject = errors.New("subject cannot be judged")
+
+// exam is a subject with what all checks need of it.
+type exam struct {
+	Subject
+	home installation
+	// objects are the tree's ELF files by path.
+	objects map[string]*object
+	runs    []run
+}
+
+// run is the tree as one target would load it.
+type run struct {
+	Target
+	*Resolver
+	loadings []loading
+}
+
+// Judge runs every check over the subject, in every target. An error means that
+// there is no verdict: the subject is unusable ([ErrSubject],
+// [ErrNoInterpreter]), its content cannot be read, or ctx is done.
+func Judge(ctx context.Context, s Subject) (Verdict, error) {
+	x, err := newExam(ctx, s)
+	if err != nil {
+		return Verdict{}, fmt.Errorf("judging tree: %w", err)
+	}
+	v := Verdict{
+		Schema: VerdictSchema, Tree: s.Tree.Hash(), Time: s.Now.UTC().Format(time.RFC3339),
+		Targets: []VerdictTarget{}, Findings: []Finding{}, Exceptions: []ExceptionResult{},
+	}
+	for _, t := range x.Targets {
+		v.Targets = append(v.Targets, VerdictTarget{t.Name, t.Root.Hash(), t.Glibc, t.CPU, t.Host})
+	}
+	for _, c := range checks {
+		o, err := c.run(ctx, x)
+		if err != nil {
+			return Verdict{}, fmt.Errorf("judging tree: check %s: %w", c.name, err)
+		}
+		for i := range o.findings {
+			o.findings[i].Check = c.name
+		}
+		v.Findings = append(v.Findings, merge(o.findings)...)
+		v.Checks = append(v.Checks, CheckResult{Name: c.name, Reason: c.reason, Examined: o.examined})
+	}
+	x.except(&v)
+	v.count()
+	return v, nil
+}
+
+func newExam(ctx context.Context, s Subject) (*exam, error) {
+	if err := checkSubject(s); err != nil {
+		return nil, err
+	}
+	home, err := findInstallation(s.Tree, s.Interpreter)
+	if err != nil {
+		return nil, err
+	}
+	objects, err := readTree(s.Tree)
+	if err != nil {
+		return nil, err
+	}
+	x := &exam{Subject: s, home: home, objects: objects}
+	for _, t := range s.Targets {
+		if err := ctx.Err(); err != nil {
+			return nil, context.Cause(ctx)
+		}
+		r, err := newResolver(ResolverInput{Tree: s.Tree, Prefix: s.Prefix, Root: t.Root, Host: t.Host}, home, objects)
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrSubject, err)
+		}
+		x.runs = append(x.runs, run{t, r, r.loadings()})
+	}
+	return x, nil
+}
+
+func checkSubject(s Subject) error {
+	if s.Tree == nil || s.Now.IsZero() {
+		return fmt.Errorf("%w: it needs a tree and the time", ErrSubject)
+	}
+	if len(s.Targets) == 0 {
+		return fmt.Errorf("%w: it has no runtime target", ErrSubject)
+	}
+	seen := map[string]bool{}
+	for _, t := range s.Targets {
+		if t.Name == "" || seen[t.Name] || t.Root == nil {
+			return fmt.Errorf("%w: target %q is given twice, or without name or root file system", ErrSubject, t.Name)
+		}
+		seen[t.Name] = true
+		if _, ok := parseGlibc("GLIBC_" + t.Glibc); t.Glibc != "" && !ok {
+			return fmt.Errorf("%w: target %s: glibc %q is no version", ErrSubject, t.Name, t.Glibc)
+		}
+	}
+	for _, f := range s.Forbidden {
+		if f.Text == "" {
+			return fmt.Errorf("%w: an empty text (%s) cannot be forbidden", ErrSubject, f.Reason)
+		}
+	}
+	return checkExceptions(s.Exceptions)
+}
+
+// foreign tells whether an accepted foreign wheel brought a file.
+func (x *exam) foreign(owner string) bool { return slices.Contains(x.Foreign, owner) }
+
+// extensions are the extension modules, sorted by path; the interpreter's own
+// libpython, which exports PyInit_* of the built-in modules, is none.
+func (x *exam) extensions() []*object { return extensions(x.objects, x.home) }
+
+func extensions(objects map[string]*object, home installation) []*object {
+	var list []*object
+	for _, o := range objects {
+		if o.loads() && o.isExtension() && !home.ownsLibpython(o.entry) {
+			list = append(list, o)
+		}
+	}
+	slices.SortFunc(list, func(a, b *object) int { return cmp.Compare(a.entry.Path, b.entry.Path) })
+	return list
+}
+
+// parsed lists the ELF files that could be read and that ld.so would load, sorted by path.
+func (x *exam) parsed() []*object {
+	var list []*object
+	for _, o := range x.objects {
+		if o.loads() {
+			list = append(list, o)
+		}
+	}
+	slices.SortFunc(list, func(a, b *object) int { return cmp.Compare(a.entry.Path, b.entry.Path) })
+	return list
+}

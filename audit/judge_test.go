@@ -1,0 +1,110 @@
+package audit
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ampoule/tree"
+)
+
+func TestJudgeRefusesUnusableSubjects(t *testing.T) {
+	t.Parallel()
+	for name, tt := range map[string]struct {
+		change func(*Subject)
+		want   error
+	}{
+		"no tree":            {func(s *Subject) { s.Tree = nil }, ErrSubject},
+		"no time":            {func(s *Subject) { s.Now = time.Time{} }, ErrSubject},
+		"no target":          {func(s *Subject) { s.Targets = nil }, ErrSubject},
+		"target twice":       {func(s *Subject) { s.Targets[1].Name = "container" }, ErrSubject},
+		"target without fs":  {func(s *Subject) { s.Targets[0].Root = nil }, ErrSubject},
+		"floor is no number": {func(s *Subject) { s.Targets[0].Glibc = "new" }, ErrSubject},
+		"relative prefix":    {func(s *Subject) { s.Prefix = "opt" }, ErrSubject},
+		"empty text":         {func(s *Subject) { s.Forbidden = []Forbidden{{}} }, ErrSubject},
+		"unknown check":      {func(s *Subject) { s.Exceptions = []Exception{{Check: "libpython"}} }, ErrSubject},
+		"bad pattern":        {func(s *Subject) { s.Exceptions = []Exception{{Check: "rpath", Files: []string{"["}}} }, ErrSubject},
+		"bad date":           {func(s *Subject) { s.Exceptions = []Exception{{Check: "rpath", Until: "soon"}} }, ErrSubject},
+		"no interpreter":     {func(s *Subject) { s.Tree = newTree(t) }, ErrNoInterpreter},
+		"other interpreter":  {func(s *Subject) { s.Interpreter = "bin/python3.12" }, ErrNoInterpreter},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := subject(t)
+			tt.change(&s)
+			if _, err := Judge(t.Context(), s); !errors.Is(err, tt.want) {
+				t.Errorf("got %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
+func TestEachCheckHasOneFile(t *testing.T) {
+	t.Parallel()
+	names := map[string]string{"libpython-needed": "libpython", "recipe-tests": "tests"}
+	for _, c := range Checks() {
+		file := c.Name
+		if names[file] != "" {
+			file = names[file]
+		}
+		source, err := os.ReadFile("check_" + file + ".go")
+		if err != nil || !strings.Contains(string(source), `"`+c.Name+`"`) || c.Reason == "" {
+			t.Errorf("check %s: %v", c.Name, err)
+		}
+	}
+	if got := len(Checks()); got != 9 {
+		t.Errorf("%d checks", got)
+	}
+}
+
+func TestVerdictIsDeterministic(t *testing.T) {
+	t.Parallel()
+	s := subject(t,
+		fromFile(t, dynload+"a"+suffix, extension(t, "a", dummy(t, "libgone.so"), "-Wl,-rpath,/build/lib")),
+		tree.FileEntry("lib/x\x1b[2J.so", 0o644, []byte("\x7fELF")))
+	s.Exceptions = []Exception{{Check: "rpath", Files: []string{dynload + "*"}, Why: "old"}}
+	first := judge(t, s)
+	slices.Reverse(s.Targets)
+	slices.Reverse(s.Loads)
+	var texts [2]bytes.Buffer
+	var data [2][]byte
+	for i, v := range []Verdict{first, judge(t, s)} {
+		if i == 1 {
+			slices.Reverse(v.Targets)
+		}
+		var err error
+		if data[i], err = json.MarshalIndent(v, "", " "); err != nil {
+			t.Fatal(err)
+		}
+		if err := v.WriteText(&texts[i]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if diff := cmp.Diff(string(data[0]), string(data[1])); diff != "" {
+		t.Errorf("JSON differs:\n%s", diff)
+	}
+	if diff := cmp.Diff(texts[0].String(), texts[1].String()); diff != "" {
+		t.Errorf("text differs:\n%s", diff)
+	}
+	if strings.ContainsRune(texts[0].String(), 0x1b) {
+		t.Error("an escape character reached the text")
+	}
+	const want = `
+excepted rpath: lib/python3.13/lib-dynload/a.cpython-313-x86_64-linux-gnu.so
+  DT_RUNPATH: /build/lib
+  The directory is outside the tree: it exists where the file was built, or by chance.
+  Link with an RPATH of $ORIGIN and what lies below the tree's root, or with none.
+  excepted: old
+
+refused: sha256:`
+	if !strings.Contains(texts[0].String(), want) {
+		t.Errorf("text:\n%s", &texts[0])
+	}
+}

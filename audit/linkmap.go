@@ -1,0 +1,269 @@
+package audit
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+
+	"ampoule/audit/elf"
+	"ampoule/tree"
+)
+
+// loaded is one object that ld.so has mapped.
+type loaded struct {
+	*object
+	place
+	// name is the path that it was opened by: $ORIGIN is its directory, links not followed.
+	name string
+	// asked are the names that it was asked for by.
+	asked []string
+	// loader is what asked for it first; nil for the executable.
+	loader *loaded
+	// host says that the machine provides it: a name without a file.
+	host bool
+	deps []dependency
+}
+
+// dependency is one entry of an object's dynamic section and what it led to.
+type dependency struct {
+	// field is DT_NEEDED, DT_AUXILIARY or DT_FILTER.
+	field, name string
+	// lib is nil when there is none; then fault says why.
+	lib   *loaded
+	fault string
+}
+
+// label names an object for people: its path in the tree, or the absolute one.
+func (l *loaded) label() string {
+	switch {
+	case l.host:
+		return l.name
+	case l.inTree:
+		return l.place.Path
+	}
+	return "/" + l.place.Path
+}
+
+// process is what one process has loaded, in glibc's order.
+type process struct {
+	r    *Resolver
+	main *loaded
+	list []*loaded
+}
+
+// start begins a process with an executable and loads what it needs.
+func (r *Resolver) start(o *object) *process {
+	p := &process{r: r}
+	p.main = p.add(o, place{o.entry, true}, r.abs(o.entry.Path), nil)
+	p.loadFrom(0)
+	return p
+}
+
+// open does what dlopen(3) by path does in a copy of the process, called by the
+// interpreter: the library that holds it, or the executable.
+func (p *process) open(o *object) (*process, *loaded) {
+	q := &process{r: p.r, main: p.main, list: slices.Clone(p.list)}
+	for _, l := range q.list {
+		if l.inTree && l.place.Path == o.entry.Path {
+			return q, l
+		}
+	}
+	first := len(q.list)
+	l := q.add(o, place{o.entry, true}, q.r.abs(o.entry.Path), q.caller())
+	q.loadFrom(first)
+	return q, l
+}
+
+// caller is the object whose code calls dlopen for import.
+func (p *process) caller() *loaded {
+	for _, l := range p.list {
+		if l.object != nil && l.runtime {
+			return l
+		}
+	}
+	return p.main
+}
+
+func (p *process) add(o *object, at place, name string, loader *loaded) *loaded {
+	l := &loaded{object: o, place: at, name: name, loader: loader}
+	p.list = append(p.list, l)
+	return l
+}
+
+// loadFrom loads what the objects from an index on need, breadth first, as
+// glibc's _dl_map_object_deps does.
+func (p *process) loadFrom(first int) {
+	for i := first; i < len(p.list); i++ {
+		l := p.list[i]
+		if l.host || l.fault != nil {
+			continue
+		}
+		for _, group := range []struct {
+			field string
+			names []string
+		}{{"DT_NEEDED", l.Needed}, {"DT_AUXILIARY", l.Auxiliary}, {"DT_FILTER", l.Filter}} {
+			for _, name := range group.names {
+				lib, fault := p.find(name, l)
+				l.deps = append(l.deps, dependency{group.field, name, lib, fault})
+			}
+		}
+	}
+}
+
+// byName finds a loaded object as _dl_map_object does before it searches: by a
+// name that it was asked for by, or by its soname.
+func (p *process) byName(name string) *loaded {
+	for _, l := range p.list {
+		if l.name == name || slices.Contains(l.asked, name) || !l.host && l.Soname == name {
+			return l
+		}
+	}
+	return nil
+}
+
+// find finds and loads a library for an object. Without one it says why.
+func (p *process) find(name string, by *loaded) (*loaded, string) {
+	if l := p.byName(name); l != nil {
+		return l, ""
+	}
+	for _, candidate := range p.candidates(name, by) {
+		at, ok := p.r.resolve(candidate)
+		if !ok || at.Kind != tree.File {
+			continue
+		}
+		o, err := p.r.object(at)
+		if err != nil {
+			return nil, err.Error()
+		}
+		if o.Class != by.Class || o.Order != by.Order || o.Machine != by.Machine {
+			continue
+		}
+		if o.fault != nil {
+			return nil, fmt.Sprintf("%s is unreadable: %v", candidate, o.fault)
+		}
+		return p.mapFile(o, at, candidate, name, by), ""
+	}
+	if p.r.host[name] {
+		p.list = append(p.list, &loaded{name: name, loader: by, host: true})
+		return p.list[len(p.list)-1], ""
+	}
+	return nil, "no file of this name where ld.so looks"
+}
+
+// mapFile loads a file, which may be loaded already under another name.
+func (p *process) mapFile(o *object, at place, file, name string, by *loaded) *loaded {
+	for _, l := range p.list {
+		if !l.host && l.inTree == at.inTree && l.place.Path == at.Path {
+			if !slices.Contains(l.asked, name) {
+				l.asked = append(l.asked, name)
+			}
+			return l
+		}
+	}
+	l := p.add(o, at, file, by)
+	l.asked = []string{name}
+	return l
+}
+
+// candidates lists the files that ld.so tries for a name (ld.so(8), and
+// _dl_map_object for what it leaves out): DT_RPATH of the object and of its
+// loaders up to the executable unless the object has a DT_RUNPATH, its own
+// DT_RUNPATH, the default directories. LD_LIBRARY_PATH is unset, there is no
+// ld.so.cache. The glibc-hwcaps variants of a directory are not tried: every ELF
+// file of the tree is judged for itself.
+func (p *process) candidates(name string, by *loaded) []string {
+	if strings.Contains(name, "/") {
+		if file, ok := p.expand(name, by); ok && path.IsAbs(file) {
+			return []string{file}
+		}
+		return nil
+	}
+	var dirs []string
+	if by.RunPath == nil {
+		sawMain := false
+		for l := by; l != nil; l = l.loader {
+			dirs = append(dirs, p.dirs(l, l.rpath())...)
+			sawMain = sawMain || l == p.main
+		}
+		if p.main != nil && !sawMain {
+			dirs = append(dirs, p.dirs(p.main, p.main.rpath())...)
+		}
+		dirs = append(dirs, p.r.search...)
+	} else {
+		dirs = p.dirs(by, by.RunPath)
+	}
+	if by.Flags1&elf.Flag1NoDefaultLib == 0 {
+		dirs = append(dirs, defaultDirs(by.Machine)...)
+	}
+	files := make([]string, len(dirs))
+	for i, d := range dirs {
+		files[i] = strings.TrimSuffix(d, "/") + "/" + name
+	}
+	return files
+}
+
+// rpath is the DT_RPATH that counts: none beside a DT_RUNPATH.
+func (o *object) rpath() *string {
+	if o.RunPath != nil {
+		return nil
+	}
+	return o.RPath
+}
+
+// dirs are the directories of a search path; relative ones, which depend on the
+// working directory, are left out: the check rpath refuses them.
+func (p *process) dirs(l *loaded, search *string) []string {
+	if search == nil {
+		return nil
+	}
+	var dirs []string
+	for _, element := range strings.Split(*search, ":") {
+		if dir, ok := p.expand(element, l); ok && path.IsAbs(dir) {
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
+// expand replaces $ORIGIN and $LIB. What $PLATFORM means depends on the
+// machine's processor: a path with it is none.
+func (p *process) expand(s string, l *loaded) (string, bool) {
+	s = replaceToken(s, "ORIGIN", path.Dir(l.name))
+	s = replaceToken(s, "LIB", strings.TrimPrefix(defaultDirs(l.Machine)[0], "/"))
+	return s, replaceToken(s, "PLATFORM", "") == s
+}
+
+// replaceToken replaces $NAME and ${NAME}; $NAME followed by a letter, digit or
+// underscore is another name (glibc's is_dst).
+func replaceToken(s, name, value string) string {
+	s = strings.ReplaceAll(s, "${"+name+"}", value)
+	var b strings.Builder
+	for {
+		before, after, ok := strings.Cut(s, "$"+name)
+		b.WriteString(before)
+		if !ok {
+			return b.String()
+		}
+		if after != "" && isNameByte(after[0]) {
+			b.WriteString("$" + name)
+		} else {
+			b.WriteString(value)
+		}
+		s = after
+	}
+}
+
+func isNameByte(c byte) bool {
+	return c == '_' || '0' <= c && c <= '9' || 'a' <= c && c <= 'z' || 'A' <= c && c <= 'Z'
+}
+
+// defaultDirs are the directories that ld.so of Debian-like and RHEL-like
+// systems searches in the end. The first is $LIB's.
+func defaultDirs(m elf.Machine) []string {
+	triplet := "x86_64-linux-gnu"
+	if m == elf.AArch64 {
+		triplet = "aarch64-linux-gnu"
+	}
+	return []string{"/lib/" + triplet, "/usr/lib/" + triplet, "/lib64", "/usr/lib64", "/lib", "/usr/lib"}
+}

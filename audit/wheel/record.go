@@ -1,0 +1,106 @@
+// Package wheel reads the metadata that wheels bring and installers leave:
+// RECORD, METADATA and file names, and opens wheel files with limits.
+package wheel
+
+import (
+	"bytes"
+	"encoding/base64"
+	"encoding/csv"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// Limits of RECORD, far above those of the largest wheels known.
+const (
+	// MaxRecord is in bytes.
+	MaxRecord = 64 << 20
+	// MaxLines is the number of files in one RECORD.
+	MaxLines = 500_000
+)
+
+// ErrRecord is wrapped by errors about a RECORD that breaks its format.
+var ErrRecord = errors.New("malformed RECORD")
+
+// Row is one line of RECORD ("Recording installed projects", PyPA specifications; PEP 376).
+type Row struct {
+	// Path is as it stands: slash-separated, relative to the directory that holds
+	// the .dist-info directory, or absolute.
+	Path string
+	// SHA256 is in lower-case hex; empty when the row has no hash.
+	SHA256 string
+	// Size is in bytes; -1 when the row has none.
+	Size int64
+	// Line is where it stands, from 1.
+	Line int
+}
+
+// ParseRecord reads a RECORD: CSV of path, hash and size. The hash is sha256 in
+// URL-safe base64 without padding (PEP 427); other algorithms are errors, also
+// stronger ones: nothing would verify them.
+func ParseRecord(data []byte) ([]Row, error) {
+	if len(data) > MaxRecord {
+		return nil, fmt.Errorf("%w: %d bytes, more than %d", ErrRecord, len(data), MaxRecord)
+	}
+	r := csv.NewReader(bytes.NewReader(data))
+	r.FieldsPerRecord = 3
+	r.ReuseRecord = true
+	var rows []Row
+	for {
+		fields, err := r.Read()
+		if errors.Is(err, io.EOF) {
+			return rows, nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrRecord, err)
+		}
+		line, _ := r.FieldPos(0)
+		if len(rows) == MaxLines {
+			return nil, fmt.Errorf("%w: more than %d lines", ErrRecord, MaxLines)
+		}
+		row, err := parseRow(fields)
+		if err != nil {
+			return nil, fmt.Errorf("%w: line %d: %w", ErrRecord, line, err)
+		}
+		row.Line = line
+		rows = append(rows, row)
+	}
+}
+
+func parseRow(fields []string) (Row, error) {
+	row := Row{Path: strings.Clone(fields[0]), Size: -1}
+	if row.Path == "" || strings.ContainsAny(row.Path, "\x00\r\n") {
+		return row, fmt.Errorf("path %q", row.Path)
+	}
+	if fields[1] != "" {
+		sum, err := parseHash(fields[1])
+		if err != nil {
+			return row, err
+		}
+		row.SHA256 = sum
+	}
+	if fields[2] != "" {
+		size, err := strconv.ParseInt(fields[2], 10, 64)
+		if err != nil || size < 0 {
+			return row, fmt.Errorf("size %q", fields[2])
+		}
+		row.Size = size
+	}
+	return row, nil
+}
+
+// parseHash returns a RECORD hash in lower-case hex.
+func parseHash(field string) (string, error) {
+	algorithm, value, ok := strings.Cut(field, "=")
+	if !ok || algorithm != "sha256" {
+		return "", fmt.Errorf("hash %q is not sha256", field)
+	}
+	raw, err := base64.RawURLEncoding.Strict().DecodeString(value)
+	if err != nil || len(raw) != 32 {
+		return "", fmt.Errorf("hash %q is not 32 bytes of URL-safe base64 without padding", field)
+	}
+	return hex.EncodeToString(raw), nil
+}

@@ -1,0 +1,116 @@
+// Package buildlog keeps what a build step prints: the whole of it in a file, the
+// last lines of it at hand for the error.
+package buildlog
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+)
+
+// tailBytes bounds what is kept in memory for the error.
+const tailBytes = 16 << 10
+
+// tailLines is how many lines an error shows.
+const tailLines = 25
+
+// Log is a file that remembers its end. It is safe for concurrent use.
+type Log struct {
+	mu   sync.Mutex
+	file *os.File
+	tail []byte
+}
+
+// Open makes NAME.log in the directory, which it makes if it is missing.
+func Open(dir, name string) (*Log, error) {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("making log directory: %w", err)
+	}
+	f, err := os.OpenFile(filepath.Join(dir, name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("opening log: %w", err)
+	}
+	return &Log{file: f}, nil
+}
+
+// Path returns where the log is.
+func (l *Log) Path() string { return l.file.Name() }
+
+// Write implements io.Writer.
+func (l *Log) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	n, err := l.file.Write(p)
+	l.tail = append(l.tail, p[:n]...)
+	if len(l.tail) > tailBytes {
+		l.tail = slices.Clone(l.tail[len(l.tail)-tailBytes:])
+	}
+	return n, err
+}
+
+// Printf writes a line of our own.
+func (l *Log) Printf(format string, args ...any) {
+	fmt.Fprintf(l, format+"\n", args...)
+}
+
+// Close closes the file.
+func (l *Log) Close() error { return l.file.Close() }
+
+// Tail returns the last lines written.
+func (l *Log) Tail() []string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	lines := strings.Split(string(bytes.TrimRight(l.tail, "\n")), "\n")
+	if len(lines) > tailLines {
+		lines = lines[len(lines)-tailLines:]
+	}
+	return lines
+}
+
+// StepError says that a build step failed, with the end of its own log.
+type StepError struct {
+	// What failed: "interpreter", "wheel psycopg2 2.9.10".
+	What string
+	// Log is the path of the whole log.
+	Log string
+	// Last are the log's last lines.
+	Last []string
+	// Advice says what to do, where it is known.
+	Advice string
+	Err    error
+}
+
+func (e *StepError) Error() string {
+	return fmt.Sprintf("building %s: %v\n%s", e.What, e.Err, indent(e.Last))
+}
+
+// Unwrap returns the cause.
+func (e *StepError) Unwrap() error { return e.Err }
+
+// Hint says where the whole log is.
+func (e *StepError) Hint() string {
+	where := "the whole log is " + e.Log
+	if e.Advice != "" {
+		return e.Advice + "; " + where
+	}
+	return where
+}
+
+// Fail makes a StepError of an error, with this log's end; nil stays nil, and a
+// StepError stays as it is.
+func (l *Log) Fail(what string, err error) error {
+	var step *StepError
+	if err == nil || errors.As(err, &step) {
+		return err
+	}
+	return &StepError{What: what, Log: l.Path(), Last: l.Tail(), Err: err}
+}
+
+func indent(lines []string) string {
+	return "    " + strings.Join(lines, "\n    ")
+}

@@ -1,0 +1,264 @@
+// Package cpython compiles CPython and makes it relocatable.
+//
+// The configure flags of the recipe decide how it is built and nothing else does.
+// Where a version does not know --enable-static-libpython-for-interpreter yet
+// (python/cpython#133313, in 3.15), the same is reached by linking the executable
+// from the library's objects.
+package cpython
+
+import (
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ampoule/builder/buildlog"
+	"ampoule/builder/layers"
+	"ampoule/builder/progress"
+	"ampoule/builder/relocate"
+	"ampoule/builder/sandbox"
+	"ampoule/store"
+	"ampoule/tree"
+)
+
+// format is raised when this stage gives other bytes for the same inputs.
+const format = 1
+
+//go:embed finish.py
+var finishScript []byte
+
+// What is added to the end of a module of the standard library.
+var (
+	//go:embed host_ssl.py
+	hostSSL []byte
+	//go:embed host_site.py
+	hostSite []byte
+	//go:embed host_venv.py
+	hostVenv []byte
+)
+
+const staticLibpythonFlag = "--enable-static-libpython-for-interpreter"
+
+// Spec is everything that decides an interpreter.
+type Spec struct {
+	// Version is a full version, such as 3.13.5.
+	Version string
+	// Source is the sha256, in hex, of the source archive in the store.
+	Source string
+	// Configure holds CPython's own configure flags.
+	Configure []string
+	// Knows says which configure flags this version itself has.
+	Knows []string
+	// Prefix is where it is installed, without the leading slash.
+	Prefix string
+	// Toolchain is the image that it is compiled in.
+	Toolchain sandbox.Image
+}
+
+// Interpreter is a compiled CPython.
+type Interpreter struct {
+	// Key is the hash of everything that decided it.
+	Key string
+	// Layer holds it at its prefix; Debug holds the debug information that was
+	// stripped from it, below debug/.
+	Layer, Debug sandbox.Layer
+	// Modules says of each standard extension module what became of it: "yes",
+	// "missing", "disabled", "n/a", or "broken: " and why.
+	Modules map[string]string
+}
+
+// Stage builds interpreters, or finds those that it built before.
+type Stage struct {
+	Store  *store.Store
+	Runner sandbox.Runner
+	Images sandbox.Images
+	// Jobs is how many processors to use.
+	Jobs int
+	// Logs is the directory for the log.
+	Logs string
+}
+
+// record is what the store remembers of an interpreter.
+type record struct {
+	Layer, Debug string
+	Modules      map[string]string
+}
+
+// Key returns the hash of everything that decides the interpreter of a spec.
+func Key(spec Spec) string {
+	return layers.Key("interpreter", format, map[string]any{
+		"version": spec.Version, "source": spec.Source, "configure": spec.Configure,
+		"prefix": spec.Prefix, "toolchain": layers.DiffIDs(spec.Toolchain),
+		"scripts": []string{string(finishScript), string(hostSSL), string(hostSite), string(hostVenv), relocate.Module().SHA256},
+	})
+}
+
+// Build returns the interpreter of a spec. A step that fails gives a [*buildlog.StepError].
+func (s *Stage) Build(ctx context.Context, spec Spec) (_ *Interpreter, err error) {
+	key := Key(spec)
+	task := progress.Start(ctx, "interpreter", "CPython "+spec.Version)
+	unlock, err := s.Store.Lock(ctx, "interpreter-"+key)
+	if err != nil {
+		task.End(err)
+		return nil, err
+	}
+	defer unlock()
+	var rec record
+	found, err := s.Store.Lookup("interpreter", key, &rec)
+	if err != nil {
+		task.End(err)
+		return nil, err
+	}
+	if found {
+		task.Reuse()
+		return s.interpreter(key, rec), nil
+	}
+	defer func() { task.End(err) }()
+	log, err := buildlog.Open(s.Logs, "interpreter")
+	if err != nil {
+		return nil, err
+	}
+	defer log.Close()
+	task.SetLog(log.Path())
+	rec, err = s.compile(ctx, spec, log)
+	if err != nil {
+		return nil, log.Fail("CPython "+spec.Version, err)
+	}
+	if err := s.Store.Record("interpreter", key, rec); err != nil {
+		return nil, err
+	}
+	return s.interpreter(key, rec), nil
+}
+
+func (s *Stage) interpreter(key string, rec record) *Interpreter {
+	return &Interpreter{
+		Key: key, Modules: rec.Modules,
+		Layer: layers.Stored(s.Store, rec.Layer), Debug: layers.Stored(s.Store, rec.Debug),
+	}
+}
+
+// Directories inside the sandbox.
+const (
+	archive  = sandbox.WorkDir + "/cpython.tar.xz"
+	source   = sandbox.WorkDir + "/cpython"
+	debugDir = sandbox.WorkDir + "/debug"
+	finish   = sandbox.WorkDir + "/finish.py"
+)
+
+func (s *Stage) compile(ctx context.Context, spec Spec, log io.Writer) (rec record, err error) {
+	image, err := s.Images.Load(ctx, spec.Toolchain.Config, spec.Toolchain.Layers...)
+	if err != nil {
+		return record{}, err
+	}
+	sb, err := s.Runner.Start(ctx, sandbox.Spec{Image: image, Name: "cpython-" + spec.Version})
+	if err != nil {
+		return record{}, err
+	}
+	defer func() { err = errors.Join(err, sb.Close()) }()
+	if err := s.importSource(ctx, sb, spec); err != nil {
+		return record{}, err
+	}
+	// An executable that links libpython finds it so, until finish.py gives it its RPATH.
+	env := sandbox.Env("LD_LIBRARY_PATH=/" + spec.Prefix + "/lib")
+	run := func(output io.Writer, args ...string) error {
+		return sb.Exec(ctx, sandbox.Step{Args: args, Env: env, Dir: source, Stdout: output, Stderr: log})
+	}
+	flags, makeArgs := configureArgs(spec)
+	jobs := "-j" + strconv.Itoa(s.Jobs)
+	for _, step := range [][]string{
+		{"tar", "--extract", "--xz", "--strip-components=1", "--file=" + archive},
+		appendTo("Lib/ssl.py"), appendTo("Lib/site.py"), appendTo("Lib/venv/__init__.py"),
+		append([]string{"./configure"}, flags...),
+		append([]string{"make", jobs}, makeArgs...),
+		append([]string{"make", "install", "TEST_MODULES=no"}, makeArgs...),
+	} {
+		if err := run(log, step...); err != nil {
+			return record{}, err
+		}
+	}
+	minor := MinorVersion(spec.Version)
+	var told strings.Builder
+	python := path.Join("/", spec.Prefix, "bin", "python"+minor)
+	if err := run(io.MultiWriter(&told, log), python, "-I", "-S", finish, "/"+spec.Prefix, source, debugDir, strconv.Itoa(s.Jobs)); err != nil {
+		return record{}, err
+	}
+	return s.save(ctx, sb, spec, told.String())
+}
+
+// appendTo adds our part to a module of the standard library.
+func appendTo(module string) []string {
+	ours := sandbox.WorkDir + "/" + strings.ReplaceAll(module, "/", "_")
+	return []string{"/bin/sh", "-c", `cat "$1" >> "$2"`, "sh", ours, module}
+}
+
+func (s *Stage) importSource(ctx context.Context, sb sandbox.Sandbox, spec Spec) error {
+	if err := sandbox.MakeDirs(ctx, sb, source, debugDir, sandbox.WorkDir+"/home", "/"+spec.Prefix); err != nil {
+		return err
+	}
+	entry, err := layers.FileOf(s.Store, spec.Source, path.Base(archive))
+	if err != nil {
+		return err
+	}
+	t, err := tree.New([]tree.Entry{
+		entry,
+		tree.FileEntry(path.Base(finish), 0o644, finishScript),
+		relocate.Module(),
+		tree.FileEntry("Lib_ssl.py", 0o644, hostSSL),
+		tree.FileEntry("Lib_site.py", 0o644, hostSite),
+		tree.FileEntry("Lib_venv___init__.py", 0o644, hostVenv),
+	})
+	if err != nil {
+		return err
+	}
+	return sandbox.ImportTree(ctx, sb, sandbox.WorkDir, t)
+}
+
+// configureArgs returns what configure and make are told.
+func configureArgs(spec Spec) (configure, makeArgs []string) {
+	flags := slices.Clone(spec.Configure)
+	if i := slices.Index(flags, staticLibpythonFlag); i >= 0 && !slices.Contains(spec.Knows, staticLibpythonFlag) {
+		flags = slices.Delete(flags, i, i+1)
+		// The rule that links bin/python takes its objects from this variable.
+		makeArgs = []string{"LINK_PYTHON_OBJS=$(LIBRARY_OBJS)"}
+	}
+	return append([]string{"--prefix=/" + spec.Prefix}, flags...), makeArgs
+}
+
+func (s *Stage) save(ctx context.Context, sb sandbox.Sandbox, spec Spec, told string) (record, error) {
+	lines := strings.Split(strings.TrimSpace(told), "\n")
+	var facts struct{ Modules map[string]string }
+	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &facts); err != nil {
+		return record{}, fmt.Errorf("reading what finish.py tells: %w", err)
+	}
+	layer, err := s.saveDir(ctx, sb, "/"+spec.Prefix, spec.Prefix)
+	if err != nil {
+		return record{}, err
+	}
+	debug, err := s.saveDir(ctx, sb, debugDir, "debug")
+	if err != nil {
+		return record{}, err
+	}
+	return record{Layer: layer, Debug: debug, Modules: facts.Modules}, nil
+}
+
+func (s *Stage) saveDir(ctx context.Context, sb sandbox.Sandbox, dir, prefix string) (string, error) {
+	t, closer, err := layers.Export(ctx, s.Store, sb, dir)
+	if err != nil {
+		return "", err
+	}
+	defer closer.Close()
+	layer, err := layers.Save(ctx, s.Store, t, prefix)
+	return strings.TrimPrefix(layer.DiffID, "sha256:"), err
+}
+
+// MinorVersion returns 3.13 of 3.13.5.
+func MinorVersion(version string) string {
+	parts := strings.SplitN(version, ".", 3)
+	return strings.Join(parts[:min(2, len(parts))], ".")
+}

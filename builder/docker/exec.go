@@ -1,0 +1,259 @@
+package docker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strconv"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/pkg/stdcopy"
+
+	"ampoule/builder/sandbox"
+)
+
+// launcher runs a step's command: a process started by the engine always inherits
+// HOME, HOSTNAME, PATH and the image's variables, and env takes them away.
+const launcher = "/usr/bin/env"
+
+// Times between looks at a step that has closed its output, but has not ended.
+const (
+	firstPoll = 5 * time.Millisecond
+	lastPoll  = 500 * time.Millisecond
+)
+
+// oomTimeout bounds the question whether the kernel killed for want of memory.
+const oomTimeout = 10 * time.Second
+
+// box is one container.
+type box struct {
+	engine *Engine
+	id     string
+	name   string
+	seal   seal
+	// resetSignals says that processes inherit ignored signals from the engine, and
+	// that env is to give them their default.
+	resetSignals bool
+	// oomKills is the number of processes that the kernel had killed for want of
+	// memory when that was last read.
+	oomKills atomic.Int64
+	once     sync.Once
+	removed  chan struct{}
+}
+
+var _ sandbox.Sandbox = (*box)(nil)
+
+// Exec implements [sandbox.Sandbox]. A step without PATH finds its command in
+// /bin and /usr/bin. One that cannot be started has exit code 126 or 127, as in a
+// shell. An error of a step's writer removes the sandbox, too.
+func (b *box) Exec(ctx context.Context, step sandbox.Step) error {
+	args, err := b.commandLine(step)
+	if err != nil {
+		return fmt.Errorf("running a step in %s: %w", b.name, err)
+	}
+	code, err := b.exec(ctx, args, step)
+	if err != nil {
+		return fmt.Errorf("running %s in %s: %w", step.Args[0], b.name, b.abandon(ctx, err))
+	}
+	if code != 0 {
+		return &sandbox.ExitError{Args: step.Args, Code: code, OutOfMemory: b.outOfMemory(ctx)}
+	}
+	return nil
+}
+
+// commandLine puts the launcher before a step's command.
+func (b *box) commandLine(step sandbox.Step) ([]string, error) {
+	if len(step.Args) == 0 || step.Args[0] == "" {
+		return nil, errors.New("no command")
+	}
+	if strings.Contains(step.Args[0], "=") {
+		return nil, fmt.Errorf("command %q has a = in its name", step.Args[0])
+	}
+	if step.Dir != "" && !path.IsAbs(step.Dir) {
+		return nil, fmt.Errorf("working directory %q is not absolute", step.Dir)
+	}
+	args := []string{launcher, "-i"}
+	if b.resetSignals {
+		args = append(args, "--default-signal")
+	}
+	args = append(args, "--")
+	for _, variable := range step.Env {
+		if strings.Index(variable, "=") < 1 {
+			return nil, fmt.Errorf("environment variable %q is not KEY=value", variable)
+		}
+		args = append(args, variable)
+	}
+	return append(args, step.Args...), nil
+}
+
+// abandon removes the sandbox after an error that leaves a step running in it:
+// a process that was started in a container does not end with its request
+// (moby#44018). It returns the error, or why there is one.
+func (b *box) abandon(ctx context.Context, err error) error {
+	err = b.explain(ctx, err)
+	return errors.Join(err, b.remove(ctx))
+}
+
+// exec runs a command line and returns its exit code.
+func (b *box) exec(ctx context.Context, args []string, step sandbox.Step) (int, error) {
+	dir := step.Dir
+	if dir == "" {
+		dir = "/"
+	}
+	created, err := b.engine.client.ContainerExecCreate(ctx, b.id, container.ExecOptions{
+		User: b.seal.user(), Cmd: args, WorkingDir: dir, AttachStdout: true, AttachStderr: true,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("creating process: %w", err)
+	}
+	stream, err := b.engine.client.ContainerExecAttach(ctx, created.ID, container.ExecAttachOptions{})
+	if err != nil {
+		return 0, fmt.Errorf("starting process: %w", err)
+	}
+	if err := copyOutput(ctx, stream, step); err != nil {
+		return 0, fmt.Errorf("reading output: %w", err)
+	}
+	return b.exitCode(ctx, created.ID)
+}
+
+// copyOutput passes a stream on until it ends or ctx is cancelled.
+func copyOutput(ctx context.Context, stream types.HijackedResponse, step sandbox.Step) error {
+	stop := context.AfterFunc(ctx, stream.Close)
+	defer stop()
+	defer stream.Close()
+	_, err := stdcopy.StdCopy(orDiscard(step.Stdout), orDiscard(step.Stderr), stream.Reader)
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+func orDiscard(w io.Writer) io.Writer {
+	if w == nil {
+		return io.Discard
+	}
+	return w
+}
+
+// exitCode waits until a process has ended, which may be long after it closed its output.
+func (b *box) exitCode(ctx context.Context, id string) (int, error) {
+	for wait := firstPoll; ; wait = min(2*wait, lastPoll) {
+		state, err := b.engine.client.ContainerExecInspect(ctx, id)
+		if errdefs.IsNotFound(err) || errdefs.IsConflict(err) {
+			return b.codeOfDead(ctx, err)
+		}
+		if err != nil {
+			return 0, fmt.Errorf("asking for exit code: %w", err)
+		}
+		if !state.Running {
+			return state.ExitCode, nil
+		}
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return 0, context.Cause(ctx)
+		}
+	}
+}
+
+// killedCode is the exit code of a process that got SIGKILL.
+const killedCode = 128 + 9
+
+// codeOfDead is the exit code of a step whose container has ended, which happens
+// when the kernel kills the first process for want of memory.
+func (b *box) codeOfDead(ctx context.Context, err error) (int, error) {
+	state, inspectErr := b.engine.client.ContainerInspect(ctx, b.id)
+	if inspectErr == nil && state.State.OOMKilled {
+		return killedCode, nil
+	}
+	return 0, fmt.Errorf("the sandbox ended before the step: %w", err)
+}
+
+// outOfMemory tells whether the kernel has killed a process of this sandbox for
+// want of memory since this was last asked.
+func (b *box) outOfMemory(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), oomTimeout)
+	defer cancel()
+	state, err := b.engine.client.ContainerInspect(ctx, b.id)
+	if err != nil {
+		return false
+	}
+	if !state.State.Running {
+		return state.State.OOMKilled
+	}
+	var out bytes.Buffer
+	// One of the two files is missing: they are those of cgroups version 1 and 2.
+	step := sandbox.Step{Stdout: &limited{w: &out, left: reportBytes}}
+	args := []string{launcher, "cat", "/sys/fs/cgroup/memory/memory.oom_control", "/sys/fs/cgroup/memory.events"}
+	if _, err := b.exec(ctx, args, step); err != nil {
+		return false
+	}
+	kills := parseOOMKills(out.String())
+	return kills > b.oomKills.Swap(kills)
+}
+
+// parseOOMKills reads the line "oom_kill N".
+func parseOOMKills(text string) int64 {
+	for line := range strings.Lines(text) {
+		if value, ok := strings.CutPrefix(line, "oom_kill "); ok {
+			n, err := strconv.ParseInt(strings.TrimSpace(value), 10, 64)
+			if err == nil {
+				return n
+			}
+		}
+	}
+	return 0
+}
+
+// Close implements [sandbox.Sandbox].
+func (b *box) Close() error {
+	if err := b.remove(context.Background()); err != nil {
+		return fmt.Errorf("closing sandbox %s: %w", b.name, err)
+	}
+	return nil
+}
+
+func (b *box) isRemoved() bool {
+	select {
+	case <-b.removed:
+		return true
+	default:
+		return false
+	}
+}
+
+// remove removes the container, unless that was done.
+func (b *box) remove(ctx context.Context) error {
+	if b.isRemoved() {
+		return nil
+	}
+	if err := b.engine.remove(ctx, b.id); err != nil {
+		return err
+	}
+	b.once.Do(func() { close(b.removed) })
+	return nil
+}
+
+// limited passes the first bytes on and drops the rest.
+type limited struct {
+	w    io.Writer
+	left int
+}
+
+func (l *limited) Write(p []byte) (int, error) {
+	n := min(len(p), l.left)
+	l.left -= n
+	if _, err := l.w.Write(p[:n]); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}

@@ -1,0 +1,179 @@
+package docker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/filters"
+	"golang.org/x/sys/unix"
+)
+
+// lockSuffix ends the names of the files in [Options.Locks].
+const lockSuffix = ".lock"
+
+// owner is a lock file: its process is alive while the file is locked, whatever
+// becomes of process numbers.
+type owner struct {
+	id   string
+	file *os.File
+}
+
+// takeOwner makes a lock file and locks it.
+func takeOwner(dir string) (*owner, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("making lock directory: %w", err)
+	}
+	for {
+		id := strings.ToLower(rand.Text())
+		f, err := os.OpenFile(lockFile(dir, id), os.O_CREATE|os.O_EXCL|os.O_RDWR, 0o600)
+		if err != nil {
+			return nil, fmt.Errorf("making lock file: %w", err)
+		}
+		if err := flock(f, unix.LOCK_EX); err != nil {
+			return nil, errors.Join(fmt.Errorf("locking %s: %w", f.Name(), err), f.Close(), os.Remove(f.Name()))
+		}
+		if sameFile(f) {
+			return &owner{id: id, file: f}, nil
+		}
+		// A sweep found the file before it was locked, and removed it.
+		if err := f.Close(); err != nil {
+			return nil, fmt.Errorf("closing lock file: %w", err)
+		}
+	}
+}
+
+func lockFile(dir, id string) string { return filepath.Join(dir, id+lockSuffix) }
+
+// flock locks a file, trying again when a signal interrupts.
+func flock(f *os.File, how int) error {
+	for {
+		if err := unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}
+
+// sameFile tells whether the open file is still the one with its name.
+func sameFile(f *os.File) bool {
+	opened, err := f.Stat()
+	if err != nil {
+		return false
+	}
+	named, err := os.Stat(f.Name())
+	return err == nil && os.SameFile(opened, named)
+}
+
+func (o *owner) dir() string { return filepath.Dir(o.file.Name()) }
+
+// release removes the lock file and gives its lock back.
+func (o *owner) release() error {
+	err := os.Remove(o.file.Name())
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	}
+	return errors.Join(err, o.file.Close())
+}
+
+// Sweep removes the containers of this store, with their volumes, whose owners do
+// not hold their lock files any more, and those files. Containers of living
+// processes and of other stores stay.
+func (e *Engine) Sweep(ctx context.Context) error {
+	owners, err := e.owners(ctx)
+	if err != nil {
+		return fmt.Errorf("sweeping: %w", err)
+	}
+	for _, id := range owners {
+		if err := e.sweepOwner(ctx, id); err != nil {
+			return fmt.Errorf("sweeping: %w", err)
+		}
+	}
+	return nil
+}
+
+// owners lists the other owners that have a container or a lock file.
+func (e *Engine) owners(ctx context.Context) ([]string, error) {
+	containers, err := e.list(ctx, "")
+	if err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{e.owner.id: true}
+	var ids []string
+	add := func(id string) {
+		if id != "" && !seen[id] && filepath.Base(id) == id {
+			seen[id] = true
+			ids = append(ids, id)
+		}
+	}
+	for _, c := range containers {
+		add(c.Labels[labelOwner])
+	}
+	files, err := os.ReadDir(e.owner.dir())
+	if err != nil {
+		return nil, fmt.Errorf("reading lock directory: %w", err)
+	}
+	for _, f := range files {
+		if id, ok := strings.CutSuffix(f.Name(), lockSuffix); ok {
+			add(id)
+		}
+	}
+	return ids, nil
+}
+
+// sweepOwner removes what a dead owner left. It holds the owner's lock meanwhile.
+func (e *Engine) sweepOwner(ctx context.Context, id string) error {
+	f, err := os.OpenFile(lockFile(e.owner.dir(), id), os.O_RDWR, 0)
+	if errors.Is(err, fs.ErrNotExist) {
+		return e.removeOwned(ctx, id)
+	}
+	if err != nil {
+		return fmt.Errorf("opening lock file: %w", err)
+	}
+	defer f.Close()
+	err = flock(f, unix.LOCK_EX|unix.LOCK_NB)
+	if errors.Is(err, unix.EWOULDBLOCK) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("locking %s: %w", f.Name(), err)
+	}
+	if err := e.removeOwned(ctx, id); err != nil {
+		return err
+	}
+	if err := os.Remove(f.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("removing lock file: %w", err)
+	}
+	return nil
+}
+
+// removeOwned removes every container of an owner.
+func (e *Engine) removeOwned(ctx context.Context, id string) error {
+	containers, err := e.list(ctx, id)
+	if err != nil {
+		return err
+	}
+	var errs []error
+	for _, c := range containers {
+		errs = append(errs, e.remove(ctx, c.ID))
+	}
+	return errors.Join(errs...)
+}
+
+// list returns the containers of this store, running or not, of one owner or of all.
+func (e *Engine) list(ctx context.Context, ownerID string) ([]container.Summary, error) {
+	args := filters.NewArgs(filters.Arg("label", labelStore+"="+e.store))
+	if ownerID != "" {
+		args.Add("label", labelOwner+"="+ownerID)
+	}
+	containers, err := e.client.ContainerList(ctx, container.ListOptions{All: true, Filters: args})
+	if err != nil {
+		return nil, fmt.Errorf("listing containers: %w", err)
+	}
+	return containers, nil
+}

@@ -1,0 +1,156 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/docker/docker/api/types"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/pkg/stdcopy"
+
+	"ampoule/builder/sandbox"
+)
+
+// stopSeconds is how long a process that is asked to end has for it.
+const stopSeconds = 5
+
+// Size is the size of a terminal, in characters.
+type Size struct{ Rows, Columns uint }
+
+// RunOptions says how an image is run.
+type RunOptions struct {
+	// Args take the place of the image's command; its entry point stays.
+	Args []string
+	// Env is added to the image's environment, as KEY=value.
+	Env []string
+	// TTY gives the process a terminal. Everything it writes goes to Stdout then.
+	TTY bool
+	// Sizes gives the terminal's size, first and whenever it changes; may be nil.
+	Sizes <-chan Size
+	// Stdin may be nil: the process reads nothing then. It is not read any more
+	// when the process has ended; a Read that has begun by then is left to itself.
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+}
+
+// Run runs an image as "docker run --rm" does, with a network and the user that the
+// image names, and returns the exit code: 128+n after signal n. It is no sandbox.
+// When ctx is cancelled, the process gets SIGTERM, five seconds later SIGKILL, and
+// the error is ctx's cause. The container is removed in any case.
+func (e *Engine) Run(ctx context.Context, id sandbox.ID, o RunOptions) (int, error) {
+	code, err := e.runImage(ctx, id, o)
+	if err != nil {
+		return 0, fmt.Errorf("running image %s: %w", id, err)
+	}
+	return code, nil
+}
+
+func (e *Engine) runImage(ctx context.Context, id sandbox.ID, o RunOptions) (code int, err error) {
+	c := &container.Config{
+		Image: string(id), Cmd: o.Args, Env: o.Env, Tty: o.TTY, Labels: e.labels("run"),
+		AttachStdin: o.Stdin != nil, OpenStdin: o.Stdin != nil, StdinOnce: o.Stdin != nil,
+		AttachStdout: true, AttachStderr: true,
+	}
+	init := true
+	h := &container.HostConfig{Init: &init, LogConfig: container.LogConfig{Type: "none"}}
+	containerID, err := e.create(ctx, c, h, "run")
+	if err != nil {
+		return 0, err
+	}
+	defer func() { err = errors.Join(err, e.remove(ctx, containerID)) }()
+	stream, err := e.client.ContainerAttach(ctx, containerID, container.AttachOptions{
+		Stream: true, Stdin: o.Stdin != nil, Stdout: true, Stderr: true,
+	})
+	if err != nil {
+		return 0, fmt.Errorf("attaching: %w", err)
+	}
+	defer stream.Close()
+	return e.attached(ctx, containerID, stream, o)
+}
+
+// attached starts a container that is attached to, and waits for it.
+func (e *Engine) attached(ctx context.Context, id string, stream types.HijackedResponse, o RunOptions) (int, error) {
+	// Cancelling asks the process to end; what it says meanwhile is still read.
+	alive := context.WithoutCancel(ctx)
+	ended, waitErr := e.client.ContainerWait(alive, id, container.WaitConditionNextExit)
+	if err := e.client.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
+		return 0, fmt.Errorf("starting container: %w", err)
+	}
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() { stopped <- e.stop(alive, id) })
+	finished := e.resize(alive, id, o.Sizes)
+	defer finished()
+	if o.Stdin != nil {
+		go sendInput(stream, o.Stdin)
+	}
+	if err := receiveOutput(stream, o); err != nil {
+		return 0, fmt.Errorf("reading output: %w", err)
+	}
+	var code int
+	select {
+	case answer := <-ended:
+		if answer.Error != nil {
+			return 0, errors.New(answer.Error.Message)
+		}
+		code = int(answer.StatusCode)
+	case err := <-waitErr:
+		return 0, fmt.Errorf("waiting for the container: %w", err)
+	}
+	if !stop() {
+		return 0, errors.Join(context.Cause(ctx), <-stopped)
+	}
+	return code, nil
+}
+
+func (e *Engine) stop(ctx context.Context, id string) error {
+	seconds := stopSeconds
+	if err := e.client.ContainerStop(ctx, id, container.StopOptions{Timeout: &seconds}); err != nil {
+		return fmt.Errorf("stopping container: %w", err)
+	}
+	return nil
+}
+
+// resize passes the terminal's sizes on until the function that it returns is called.
+func (e *Engine) resize(ctx context.Context, id string, sizes <-chan Size) func() {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case size, ok := <-sizes:
+				if !ok {
+					return
+				}
+				// The size is for looks only, and the process may have ended.
+				_ = e.client.ContainerResize(ctx, id, container.ResizeOptions{Height: size.Rows, Width: size.Columns})
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
+}
+
+// sendInput passes input on. A process that does not read any more is no error of
+// this side.
+func sendInput(stream types.HijackedResponse, stdin io.Reader) {
+	if _, err := io.Copy(stream.Conn, stdin); err == nil {
+		_ = stream.CloseWrite()
+	}
+}
+
+func receiveOutput(stream types.HijackedResponse, o RunOptions) error {
+	stdout, stderr := orDiscard(o.Stdout), orDiscard(o.Stderr)
+	if o.TTY {
+		_, err := io.Copy(stdout, stream.Reader)
+		return err
+	}
+	_, err := stdcopy.StdCopy(stdout, stderr, stream.Reader)
+	return err
+}

@@ -1,0 +1,100 @@
+//go:build docker
+
+package docker_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+	"time"
+
+	"ampoule/builder/docker"
+)
+
+func TestRun(t *testing.T) {
+	t.Parallel()
+	e := open(t)
+	id := image(t, e)
+	sizes := make(chan docker.Size, 1)
+	sizes <- docker.Size{Rows: 33, Columns: 101}
+	for name, test := range map[string]struct {
+		options        docker.RunOptions
+		code           int
+		stdout, stderr string
+	}{
+		"output":    {docker.RunOptions{Args: []string{"echo", "out", "err"}}, 0, "out", "err"},
+		"exit code": {docker.RunOptions{Args: []string{"exit", "42"}}, 42, "", ""},
+		"input":     {docker.RunOptions{Args: []string{"stdin"}, Stdin: strings.NewReader("a line\n")}, 0, "a line\n", ""},
+		"no input":  {docker.RunOptions{Args: []string{"stdin"}}, 0, "", ""},
+		"directory": {docker.RunOptions{Args: []string{"pwd"}}, 0, "/srv\n", ""},
+		"terminal":  {docker.RunOptions{Args: []string{"terminal"}, TTY: true, Sizes: sizes}, 0, "33 101\r\n", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out, errOut bytes.Buffer
+			test.options.Stdout, test.options.Stderr = &out, &errOut
+			code, err := e.Run(t.Context(), id, test.options)
+			if err != nil || code != test.code || out.String() != test.stdout || errOut.String() != test.stderr {
+				t.Errorf("got %d, %v, %q, %q", code, err, out.String(), errOut.String())
+			}
+		})
+	}
+}
+
+func TestRunEnvironment(t *testing.T) {
+	t.Parallel()
+	e := open(t)
+	var out bytes.Buffer
+	_, err := e.Run(t.Context(), image(t, e), docker.RunOptions{Args: []string{"environ"}, Env: []string{"MINE=1"}, Stdout: &out})
+	if err != nil || !strings.Contains(out.String(), "MINE=1\n") || !strings.Contains(out.String(), "FROM_IMAGE=1\n") {
+		t.Errorf("got %v, %q", err, out.String())
+	}
+}
+
+// lines collects output and tells of its first line.
+type lines struct {
+	bytes.Buffer
+	first chan struct{}
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	if l.Len() == 0 {
+		close(l.first)
+	}
+	return l.Buffer.Write(p)
+}
+
+func TestRunIsStopped(t *testing.T) {
+	t.Parallel()
+	e := open(t)
+	id := image(t, e)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cause := errors.New("interrupted")
+	out := &lines{first: make(chan struct{})}
+	reader, writer := io.Pipe()
+	defer writer.Close()
+	done := make(chan error, 1)
+	go func() {
+		_, err := e.Run(ctx, id, docker.RunOptions{Args: []string{"trap"}, Stdin: reader, Stdout: out})
+		done <- err
+	}()
+	<-out.first
+	cancel(cause)
+	select {
+	case err := <-done:
+		if !errors.Is(err, cause) {
+			t.Errorf("got %v, want the cause", err)
+		}
+	case <-time.After(20 * time.Second):
+		t.Fatal("it does not stop")
+	}
+	if got := out.String(); got != "ready\nterminated\n" {
+		t.Errorf("the process wrote %q", got)
+	}
+	if _, err := e.Run(t.Context(), "sha256:"+"00", docker.RunOptions{}); err == nil {
+		t.Error("an image that is not there was run")
+	}
+}

@@ -1,0 +1,220 @@
+package docker
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/containerd/errdefs"
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/network"
+	"github.com/docker/go-units"
+
+	"ampoule/builder/sandbox"
+)
+
+// hostname is what every sandbox calls itself, so that no machine's name gets into a build.
+const hostname = "ampoule"
+
+// shmBytes is the size of /dev/shm, which counts as memory.
+const shmBytes = 512 << 20
+
+// openFiles is the limit of open files in a sandbox, whatever the engine's own is: a
+// program that closes every possible descriptor is slow where the limit is high.
+// An engine that may not raise its own limit can always give this one.
+const openFiles = 1024
+
+// removePoll is the time between looks at a container that is being removed.
+const removePoll = 50 * time.Millisecond
+
+// seal says what a sandbox may have. The zero value is [sandbox.Unprivileged]
+// without a network.
+type seal struct {
+	online bool
+	// capabilities are names without "CAP_".
+	capabilities []string
+	uid, gid     int
+}
+
+// noNewPrivileges is the security option that keeps setuid programs from gaining rights.
+const noNewPrivileges = "no-new-privileges"
+
+// packageCapabilities are what dpkg needs as root.
+var packageCapabilities = []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID"}
+
+func (s seal) user() string { return fmt.Sprintf("%d:%d", s.uid, s.gid) }
+
+func (s seal) network() container.NetworkMode {
+	if s.online {
+		return network.NetworkDefault
+	}
+	return network.NetworkNone
+}
+
+// profile makes a seal of a profile.
+func profile(p sandbox.Profile) (seal, error) {
+	switch p {
+	case sandbox.Unprivileged:
+		return seal{uid: sandbox.UID, gid: sandbox.GID}, nil
+	case sandbox.InstallPackages:
+		return seal{capabilities: packageCapabilities}, nil
+	default:
+		return seal{}, fmt.Errorf("unknown profile %d", p)
+	}
+}
+
+// Start implements [sandbox.Runner]. The image must have sleep in its PATH, cat,
+// and /usr/bin/env; every Debian image has. Besides the engine's report, what a
+// process inside sees of itself is read: capabilities, no-new-privileges, seccomp,
+// users, signals and network interfaces.
+func (e *Engine) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {
+	s, err := profile(spec.Profile)
+	if err != nil {
+		return nil, fmt.Errorf("starting sandbox %s: %w", spec.Name, err)
+	}
+	return e.start(ctx, s, spec)
+}
+
+func (e *Engine) start(ctx context.Context, s seal, spec sandbox.Spec) (sandbox.Sandbox, error) {
+	if s.online {
+		s.uid, s.gid = sandbox.UID, sandbox.GID
+	}
+	spec.Limits = e.withDefaults(spec.Limits)
+	b, err := e.run(ctx, s, spec)
+	if err != nil {
+		return nil, fmt.Errorf("starting sandbox %s: %w", spec.Name, err)
+	}
+	return b, nil
+}
+
+func (e *Engine) withDefaults(l sandbox.Limits) sandbox.Limits {
+	if l.Memory == 0 {
+		l.Memory = e.limits.Memory
+	}
+	if l.PIDs == 0 {
+		l.PIDs = e.limits.PIDs
+	}
+	return l
+}
+
+// run creates, starts and verifies a container, and leaves none behind on an error.
+func (e *Engine) run(ctx context.Context, s seal, spec sandbox.Spec) (*box, error) {
+	id, err := e.create(ctx, e.config(s, spec), e.hostConfig(s, spec.Limits), spec.Name)
+	if err != nil {
+		return nil, err
+	}
+	b := &box{engine: e, id: id, name: spec.Name, seal: s, removed: make(chan struct{})}
+	if err := e.client.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
+		return nil, errors.Join(startError(ctx, err), b.remove(ctx))
+	}
+	if err := b.verify(ctx, spec.Limits); err != nil {
+		return nil, errors.Join(err, b.remove(ctx))
+	}
+	return b, nil
+}
+
+// create makes a container. The request is not cancelled half way: an engine that
+// has begun goes on, and nobody would know the container.
+func (e *Engine) create(ctx context.Context, c *container.Config, h *container.HostConfig, name string) (string, error) {
+	if err := context.Cause(ctx); err != nil {
+		return "", err
+	}
+	created, err := e.client.ContainerCreate(context.WithoutCancel(ctx), c, h, nil, nil, containerName(name))
+	if errdefs.IsNotFound(err) {
+		return "", fmt.Errorf("creating container: image %s is not loaded: %w", c.Image, err)
+	}
+	if err != nil {
+		return "", fmt.Errorf("creating container: %w", err)
+	}
+	return created.ID, nil
+}
+
+// startError explains why a container did not start.
+func startError(ctx context.Context, err error) error {
+	if cause := context.Cause(ctx); cause != nil {
+		return cause
+	}
+	if strings.Contains(err.Error(), "executable file not found") {
+		return &hinted{kind: errCannotHold, cause: err, hint: imageHint}
+	}
+	return fmt.Errorf("starting container: %w", err)
+}
+
+func (e *Engine) config(s seal, spec sandbox.Spec) *container.Config {
+	return &container.Config{
+		Image:       string(spec.Image),
+		Hostname:    hostname,
+		User:        s.user(),
+		WorkingDir:  "/",
+		Entrypoint:  []string{"sleep"},
+		Cmd:         []string{"infinity"},
+		Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
+		Labels:      e.labels(spec.Name),
+	}
+}
+
+func (e *Engine) labels(name string) map[string]string {
+	return map[string]string{labelStore: e.store, labelOwner: e.owner.id, labelName: name}
+}
+
+func (e *Engine) hostConfig(s seal, limits sandbox.Limits) *container.HostConfig {
+	init := true
+	return &container.HostConfig{
+		NetworkMode: s.network(),
+		IpcMode:     container.IPCModePrivate,
+		CapDrop:     []string{"ALL"},
+		CapAdd:      s.capabilities,
+		SecurityOpt: []string{noNewPrivileges},
+		LogConfig:   container.LogConfig{Type: "none"},
+		ShmSize:     shmBytes,
+		Init:        &init,
+		Resources: container.Resources{
+			Memory:     limits.Memory,
+			MemorySwap: limits.Memory,
+			PidsLimit:  &limits.PIDs,
+			Ulimits: []*units.Ulimit{
+				{Name: "core"},
+				{Name: "nofile", Soft: openFiles, Hard: openFiles},
+			},
+		},
+	}
+}
+
+// containerName makes a name that is free, and that shows what the container is for.
+func containerName(name string) string {
+	slug := strings.Map(func(r rune) rune {
+		if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || r == '.' || r == '-' || r == '_' {
+			return r
+		}
+		return '-'
+	}, name)
+	if len(slug) > 60 {
+		slug = slug[:60]
+	}
+	return strings.Join([]string{"ampoule", slug, strings.ToLower(rand.Text()[:10])}, "-")
+}
+
+// remove removes a container with its volumes and waits until it is gone, whoever
+// began to remove it. One that does not exist is no error.
+func (e *Engine) remove(ctx context.Context, id string) error {
+	ctx, cancel := context.WithTimeoutCause(context.WithoutCancel(ctx), cleanTimeout, errors.New("the engine does not remove it"))
+	defer cancel()
+	err := e.client.ContainerRemove(ctx, id, container.RemoveOptions{Force: true, RemoveVolumes: true})
+	for errdefs.IsConflict(err) && ctx.Err() == nil {
+		time.Sleep(removePoll)
+		_, err = e.client.ContainerInspect(ctx, id)
+		if err == nil {
+			err = errdefs.ErrConflict
+		}
+	}
+	if err == nil || errdefs.IsNotFound(err) {
+		return nil
+	}
+	if cause := context.Cause(ctx); cause != nil {
+		err = cause
+	}
+	return fmt.Errorf("removing container %.12s: %w", id, err)
+}

@@ -1,0 +1,305 @@
+package fetch
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+)
+
+// Kind says how a source's mirrors are laid out.
+type Kind string
+
+// The kinds of sources.
+const (
+	// Index is a Python package index (PEP 503, PEP 691).
+	Index Kind = "index"
+	// Archive is a Debian archive: files by their path below its root.
+	Archive Kind = "debian"
+	// Files is a place of files by name, or by version and name.
+	Files Kind = "files"
+)
+
+// defaultJobs is how many items are fetched at a time.
+const defaultJobs = 8
+
+// maxConfig is the largest configuration file in bytes.
+const maxConfig = 1 << 20
+
+// variablePrefix begins the variables that name a source's mirrors.
+const variablePrefix = "AMPOULE_SOURCE_"
+
+// Config says where sources are. None of it enters a lock or a key.
+type Config struct {
+	// Sources are the configured sources, by name.
+	Sources map[string]Source
+	// Jobs is how many items are fetched at a time; 0 means 8.
+	Jobs int
+
+	// env is the environment that clients are asked in, as os.Environ has it.
+	env []string
+}
+
+// Source is a configured source.
+type Source struct {
+	// Kind is Index where it is empty; the sources that every Ampoule knows have
+	// theirs.
+	Kind Kind `toml:"kind"`
+	// Mirrors are tried in this order: http and https URLs, which may hold
+	// credentials, and absolute paths of directories. Empty means the default.
+	Mirrors []string `toml:"mirrors"`
+	// Security lists those mirrors of Debian that serve the security archive.
+	// One whose URL ends in "-security" need not be listed.
+	Security []string `toml:"security"`
+	// Names are patterns (path.Match, over normalised names) of distributions that
+	// come from this source and from nowhere else.
+	Names []string `toml:"names"`
+}
+
+// LoadConfig reads the configuration from a file and from the variables
+// AMPOULE_SOURCE_<NAME>, which hold mirrors separated by spaces and replace the
+// file's mirrors of that source. The environment is as os.Environ has it. When file is
+// empty it is ampoule/config.toml in the user's configuration directory (XDG Base
+// Directory Specification), which may be missing. Faults are [*ConfigError]s, all in
+// one go.
+func LoadConfig(env []string, file string) (Config, error) {
+	config := Config{Sources: map[string]Source{}, env: env}
+	if file != "" {
+		if err := config.read(file); err != nil {
+			return Config{}, err
+		}
+	} else if file = defaultFile(env); file != "" {
+		if err := config.read(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return Config{}, err
+		}
+	}
+	where := map[string]string{}
+	for name := range config.Sources {
+		where[name] = file
+	}
+	for _, entry := range env {
+		variable, value, _ := strings.Cut(entry, "=")
+		if suffix, ok := strings.CutPrefix(variable, variablePrefix); ok && strings.TrimSpace(value) != "" {
+			name := config.named(suffix)
+			source := config.Sources[name]
+			source.Mirrors = strings.Fields(value)
+			config.Sources[name], where[name] = source, variable
+		}
+	}
+	if err := config.check(where); err != nil {
+		return Config{}, err
+	}
+	return config, nil
+}
+
+func defaultFile(env []string) string {
+	if dir := lookup(env, "XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "ampoule", "config.toml")
+	}
+	if home := lookup(env, "HOME"); home != "" {
+		return filepath.Join(home, ".config", "ampoule", "config.toml")
+	}
+	return ""
+}
+
+// lookup gives a variable's value; the last one counts, as it does for os.Getenv's callers.
+func lookup(env []string, name string) string {
+	for _, entry := range slices.Backward(env) {
+		if value, ok := strings.CutPrefix(entry, name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
+
+func (c *Config) read(file string) error {
+	info, err := os.Stat(file)
+	if err != nil {
+		return fmt.Errorf("reading configuration: %w", err)
+	}
+	if info.Size() > maxConfig {
+		return &ConfigError{Where: file, Msg: fmt.Sprintf("%d bytes are more than the limit of %d", info.Size(), maxConfig)}
+	}
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("reading configuration: %w", err)
+	}
+	var parsed struct {
+		Sources map[string]Source `toml:"sources"`
+	}
+	err = toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(&parsed)
+	if err != nil {
+		return tomlFaults(file, err)
+	}
+	maps.Copy(c.Sources, parsed.Sources)
+	return nil
+}
+
+func tomlFaults(file string, err error) error {
+	var unknown *toml.StrictMissingError
+	if errors.As(err, &unknown) {
+		var faults []error
+		for _, e := range unknown.Errors {
+			row, column := e.Position()
+			faults = append(faults, &ConfigError{
+				Where: fmt.Sprintf("%s:%d:%d", file, row, column),
+				Msg:   fmt.Sprintf("unknown key %q", strings.Join(e.Key(), ".")),
+				Help:  "known keys of [sources.NAME] are kind, mirrors, security and names",
+			})
+		}
+		return errors.Join(faults...)
+	}
+	var fault *toml.DecodeError
+	if errors.As(err, &fault) {
+		row, column := fault.Position()
+		return &ConfigError{Where: fmt.Sprintf("%s:%d:%d", file, row, column), Msg: fault.Error()}
+	}
+	return &ConfigError{Where: file, Msg: err.Error()}
+}
+
+// named is the source that a variable's suffix means: a known or configured one
+// whose name is spelled so in capitals with "_", else the suffix in small letters with "-".
+func (c *Config) named(suffix string) string {
+	names := append([]string{PyPI, Debian, CPython}, slices.Sorted(maps.Keys(c.Sources))...)
+	for _, name := range names {
+		if strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(name)) == suffix {
+			return name
+		}
+	}
+	return strings.ToLower(strings.ReplaceAll(suffix, "_", "-"))
+}
+
+var sourceName = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$`)
+
+func (c *Config) check(where map[string]string) error {
+	var faults []error
+	fault := func(name, help, format string, args ...any) {
+		msg := fmt.Sprintf("source %s: ", name) + scrub(fmt.Sprintf(format, args...))
+		faults = append(faults, &ConfigError{Where: where[name], Msg: msg, Help: help})
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {
+		source := c.Sources[name]
+		if !sourceName.MatchString(name) {
+			fault(name, "", "its name must have lower-case letters, digits, \"-\", \"_\" and \".\" only")
+		}
+		if err := checkKind(name, source); err != nil {
+			fault(name, "", "%v", err)
+		}
+		for _, text := range slices.Concat(source.Mirrors, source.Security) {
+			if _, err := parseMirror(text); err != nil {
+				fault(name, "a mirror is an http or https URL or the absolute path of a directory", "%v", err)
+			}
+		}
+		for _, text := range source.Security {
+			if !slices.Contains(source.Mirrors, text) {
+				fault(name, "", "security mirror %s is not among its mirrors", text)
+			}
+		}
+		for _, pattern := range source.Names {
+			if _, err := path.Match(pattern, ""); err != nil || pattern == "" {
+				fault(name, "patterns are as in acme-*", "name pattern %q is wrong", pattern)
+			}
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func checkKind(name string, source Source) error {
+	kind := source.Kind
+	if builtin, ok := builtinKinds[name]; ok {
+		if kind != "" && kind != builtin {
+			return fmt.Errorf("its kind is %s, not %s", builtin, kind)
+		}
+		kind = builtin
+	}
+	switch kind {
+	case "", Index:
+	case Archive, Files:
+		if len(source.Names) > 0 {
+			return errors.New("only a source of kind index can own names")
+		}
+	default:
+		return fmt.Errorf("unknown kind %q: it is index, debian or files", kind)
+	}
+	if len(source.Security) > 0 && kind != Archive {
+		return errors.New("only a source of kind debian has security mirrors")
+	}
+	if _, ok := builtinKinds[name]; !ok && len(source.Mirrors) == 0 {
+		return errors.New("it has no mirrors")
+	}
+	return nil
+}
+
+var builtinKinds = map[string]Kind{PyPI: Index, Debian: Archive, CPython: Files}
+
+func (c Config) withDefaults() Config {
+	if c.Jobs <= 0 {
+		c.Jobs = defaultJobs
+	}
+	if c.env == nil {
+		c.env = os.Environ()
+	}
+	return c
+}
+
+// kind is the source's kind; ok is false when no such source is known.
+func (c Config) kind(source string) (kind Kind, ok bool) {
+	if kind, ok := builtinKinds[source]; ok {
+		return kind, true
+	}
+	configured, ok := c.Sources[source]
+	if ok && configured.Kind == "" {
+		return Index, true
+	}
+	return configured.Kind, ok
+}
+
+// owner is the source that owns distributions of that name, else PyPI.
+func (c Config) owner(name string) (string, error) {
+	var owners []string
+	for _, source := range slices.Sorted(maps.Keys(c.Sources)) {
+		for _, pattern := range c.Sources[source].Names {
+			if matched, _ := path.Match(normalise(pattern), normalise(name)); matched {
+				owners = append(owners, source)
+				break
+			}
+		}
+	}
+	switch len(owners) {
+	case 0:
+		return PyPI, nil
+	case 1:
+		return owners[0], nil
+	}
+	return "", &ConfigError{
+		Where: "sources " + strings.Join(owners, " and "),
+		Msg:   fmt.Sprintf("both own the name %s", name),
+		Help:  "narrow the patterns in names, so that one source owns it",
+	}
+}
+
+func (c Config) security(m mirror) bool {
+	if strings.HasSuffix(strings.TrimRight(m.path(), "/"), "-security") {
+		return true
+	}
+	return slices.ContainsFunc(c.Sources[Debian].Security, func(text string) bool {
+		other, err := parseMirror(text)
+		return err == nil && other.String() == m.String()
+	})
+}
+
+var separators = regexp.MustCompile(`[-_.]+`)
+
+// normalise spells a distribution's name, or a pattern of names, as PEP 503 does.
+func normalise(name string) string {
+	return strings.ToLower(separators.ReplaceAllString(name, "-"))
+}

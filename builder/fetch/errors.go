@@ -1,0 +1,154 @@
+package fetch
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+// Attempt is one address that was tried, and why it did not give the item.
+type Attempt struct {
+	// Address is a URL without credentials and query, or a path.
+	Address string
+	Err     error
+}
+
+// RemoteError says that no mirror of an item's source gave it, for other reasons
+// than that all lack it.
+type RemoteError struct {
+	// What is the item, or the index page, that was wanted.
+	What     string
+	Attempts []Attempt
+}
+
+func (e *RemoteError) Error() string {
+	if len(e.Attempts) == 0 {
+		return fmt.Sprintf("fetching %s: its source has no mirror", e.What)
+	}
+	return fmt.Sprintf("fetching %s: %s", e.What, list(e.Attempts))
+}
+
+// Hint says what to do.
+func (e *RemoteError) Hint() string {
+	return "look at the network and the proxy settings, or configure another mirror (AMPOULE_SOURCE_<NAME>, or mirrors in config.toml)"
+}
+
+// Unwrap gives the reasons.
+func (e *RemoteError) Unwrap() []error { return reasons(e.Attempts) }
+
+// NotFoundError says that every mirror of its source answered that it has no such
+// item: a pin that can no longer be fetched.
+type NotFoundError struct {
+	Item     Item
+	Attempts []Attempt
+}
+
+func (e *NotFoundError) Error() string {
+	return fmt.Sprintf("%s is on no mirror: %s", e.Item, list(e.Attempts))
+}
+
+// Hint says what to do.
+func (e *NotFoundError) Hint() string {
+	return fmt.Sprintf("move the pin with: ampoule lock --upgrade %s; or configure a mirror that keeps old files, such as a snapshot archive", e.Item.Name)
+}
+
+// NoProjectError says that no index of a source has the project.
+type NoProjectError struct {
+	Source   string
+	Name     string
+	Attempts []Attempt
+}
+
+func (e *NoProjectError) Error() string {
+	return fmt.Sprintf("source %s has no project %s: %s", e.Source, e.Name, list(e.Attempts))
+}
+
+// Hint says what to do.
+func (e *NoProjectError) Hint() string {
+	return "check the spelling; a private project needs its index among the source's mirrors"
+}
+
+// HashError says that an address gave other bytes than the item's.
+type HashError struct {
+	Address string
+	// Want and Got are hexadecimal sha256 sums; Got is empty when the size alone
+	// was wrong.
+	Want, Got string
+	// Size and Limit are in bytes: how many came, or were announced, and how many the item has.
+	Size, Limit int64
+}
+
+func (e *HashError) Error() string {
+	if e.Got == "" {
+		return fmt.Sprintf("wrong bytes: %d of them, the item has %d", e.Size, e.Limit)
+	}
+	return fmt.Sprintf("wrong bytes: their sha256 is %s, not %s", e.Got, e.Want)
+}
+
+// StatusError says that a server answered with an HTTP status other than success.
+type StatusError struct {
+	Code int
+	// Status is the code with the server's words.
+	Status string
+}
+
+func (e *StatusError) Error() string { return "HTTP " + e.Status }
+
+// DefaultError says that a source's default mirrors could not be found on this machine.
+type DefaultError struct {
+	Source string
+	Err    error
+	// Advice is what to do about it.
+	Advice string
+}
+
+func (e *DefaultError) Error() string {
+	return fmt.Sprintf("finding the mirrors of source %s on this machine: %v", e.Source, e.Err)
+}
+
+// Unwrap gives the reason.
+func (e *DefaultError) Unwrap() error { return e.Err }
+
+// Hint says what to do.
+func (e *DefaultError) Hint() string { return e.Advice }
+
+// ConfigError is a fault in the configuration file or in a variable of it.
+type ConfigError struct {
+	// Where is FILE, FILE:LINE:COLUMN or a variable's name.
+	Where string
+	Msg   string
+	Help  string
+}
+
+func (e *ConfigError) Error() string { return e.Where + ": " + e.Msg }
+
+// Hint says what to do.
+func (e *ConfigError) Hint() string { return e.Help }
+
+func list(attempts []Attempt) string {
+	lines := make([]string, 0, len(attempts))
+	for _, a := range attempts {
+		lines = append(lines, fmt.Sprintf("\n  %s: %v", a.Address, a.Err))
+	}
+	return strings.Join(lines, "")
+}
+
+func reasons(attempts []Attempt) []error {
+	errs := make([]error, 0, len(attempts))
+	for _, a := range attempts {
+		errs = append(errs, a.Err)
+	}
+	return errs
+}
+
+// scrubbed is an error of foreign making whose text may hold credentials.
+type scrubbed struct{ err error }
+
+func (e scrubbed) Error() string { return scrub(e.err.Error()) }
+
+func (e scrubbed) Unwrap() error { return e.err }
+
+var userinfo = regexp.MustCompile(`//[^/@\s"']*@`)
+
+// scrub takes user names, passwords and tokens out of the URLs in a text.
+func scrub(text string) string { return userinfo.ReplaceAllString(text, "//***@") }

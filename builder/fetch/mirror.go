@@ -1,0 +1,263 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/url"
+	"path"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+)
+
+// mirror is the root of a place that bytes may come from, or one address in it: a
+// URL or a path.
+type mirror struct {
+	url *url.URL
+	dir string
+}
+
+// parseMirror reads a mirror as a person writes it. Its errors may hold the text.
+func parseMirror(text string) (mirror, error) {
+	if filepath.IsAbs(text) {
+		return mirror{dir: filepath.Clean(text)}, nil
+	}
+	u, err := url.Parse(text)
+	if err != nil {
+		return mirror{}, fmt.Errorf("mirror %q is no URL", text)
+	}
+	switch {
+	case u.Scheme == "file" && filepath.IsAbs(u.Path) && (u.Host == "" || u.Host == "localhost"):
+		return mirror{dir: filepath.Clean(u.Path)}, nil
+	case (u.Scheme == "http" || u.Scheme == "https") && u.Host != "":
+		return mirror{url: u}, nil
+	}
+	return mirror{}, fmt.Errorf("mirror %q is neither an http nor an https URL nor an absolute path", text)
+}
+
+func (m mirror) isDir() bool { return m.url == nil }
+
+// String is the mirror for a client, credentials included.
+func (m mirror) String() string {
+	if m.isDir() {
+		return (&url.URL{Scheme: "file", Path: m.dir}).String()
+	}
+	return m.url.String()
+}
+
+// redacted is the mirror for a person: without credentials, query and fragment,
+// any of which may be a secret.
+func (m mirror) redacted() string {
+	if m.isDir() {
+		return m.dir
+	}
+	u := *m.url
+	u.RawQuery, u.Fragment, u.RawFragment = "", "", ""
+	if u.User != nil {
+		u.User = url.User("***")
+	}
+	return u.String()
+}
+
+func (m mirror) path() string {
+	if m.isDir() {
+		return m.dir
+	}
+	return m.url.Path
+}
+
+// join is an address below the mirror. Its parts are not escaped.
+func (m mirror) join(parts ...string) mirror {
+	if m.isDir() {
+		return mirror{dir: filepath.Join(append([]string{m.dir}, parts...)...)}
+	}
+	return mirror{url: m.url.JoinPath(escape(parts)...)}
+}
+
+func escape(parts []string) []string {
+	var escaped []string
+	for _, part := range parts {
+		for _, segment := range strings.Split(part, "/") {
+			escaped = append(escaped, url.PathEscape(segment))
+		}
+	}
+	return escaped
+}
+
+// remembered is one answer in a Fetcher's memory.
+type remembered[T any] struct {
+	mu    sync.Mutex
+	known bool
+	value T
+}
+
+// ask gives what was answered to key before, else the answer of get. Faults are not
+// remembered; who asks while another one does waits for that answer.
+func ask[T any](f *Fetcher, key string, get func() (T, error)) (T, error) {
+	entry, _ := f.memory.LoadOrStore(key, &remembered[T]{})
+	r := entry.(*remembered[T])
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !r.known {
+		value, err := get()
+		if err != nil {
+			return value, err
+		}
+		r.value, r.known = value, true
+	}
+	return r.value, nil
+}
+
+// mirrors lists a source's mirrors: those configured, else the defaults.
+func (f *Fetcher) mirrors(ctx context.Context, source string) ([]mirror, error) {
+	configured, ok := f.config.Sources[source]
+	if _, known := f.config.kind(source); !known {
+		return nil, &ConfigError{
+			Where: "source " + source,
+			Msg:   "it is not configured",
+			Help:  fmt.Sprintf("name its mirrors in %s%s or in config.toml", variablePrefix, strings.ToUpper(strings.ReplaceAll(source, "-", "_"))),
+		}
+	}
+	if ok && len(configured.Mirrors) > 0 {
+		return parseMirrors(configured.Mirrors)
+	}
+	switch source {
+	case PyPI, Debian:
+		return ask(f, "default "+source, func() ([]mirror, error) { return f.defaults(ctx, source) })
+	}
+	return nil, nil
+}
+
+func parseMirrors(texts []string) ([]mirror, error) {
+	mirrors := make([]mirror, 0, len(texts))
+	for _, text := range texts {
+		m, err := parseMirror(text)
+		if err != nil {
+			return nil, scrubbed{err}
+		}
+		mirrors = append(mirrors, m)
+	}
+	return mirrors, nil
+}
+
+// place is a mirror together with how it finds an item's addresses.
+type place struct {
+	mirror mirror
+	// find lists the addresses, best first. A mirror that answers that it has no
+	// such item gives errNotThere.
+	find func(context.Context) ([]mirror, error)
+}
+
+// errNotThere says that a mirror has answered, and has no such item.
+var errNotThere = errors.New("it is not there")
+
+// places lists where the item may be, by the kind of its source.
+func (f *Fetcher) places(ctx context.Context, item Item) ([]place, error) {
+	source, err := f.sourceOf(item)
+	if err != nil {
+		return nil, err
+	}
+	if source == CPython {
+		return f.cpythonPlaces(ctx, item)
+	}
+	mirrors, err := f.mirrors(ctx, source)
+	if err != nil {
+		return nil, err
+	}
+	kind, _ := f.config.kind(source)
+	places := make([]place, 0, len(mirrors))
+	for _, m := range mirrors {
+		switch {
+		case kind == Index && !m.isDir():
+			places = append(places, place{m, func(ctx context.Context) ([]mirror, error) { return f.inIndex(ctx, m, item) }})
+		case kind == Archive && !m.isDir():
+			places = append(places, fixed(m, m.join(item.File)))
+		case m.isDir():
+			places = append(places, inDirectory(m, item))
+		default:
+			places = append(places, fixed(m, m.join(item.Version, item.File), m.join(item.File)))
+		}
+	}
+	return places, nil
+}
+
+// sourceOf is the item's source. A distribution whose name a source owns comes from
+// that source, whatever the item says.
+func (f *Fetcher) sourceOf(item Item) (string, error) {
+	if kind, ok := f.config.kind(item.Source); !ok || kind != Index {
+		return item.Source, nil
+	}
+	owner, err := f.config.owner(item.Name)
+	if err != nil || owner == PyPI {
+		return item.Source, err
+	}
+	return owner, nil
+}
+
+func fixed(m mirror, addresses ...mirror) place {
+	return place{m, func(context.Context) ([]mirror, error) { return addresses, nil }}
+}
+
+// inDirectory looks for a file by its path, by its name, below its name or version,
+// and by its sha256.
+func inDirectory(m mirror, item Item) place {
+	base := path.Base(item.File)
+	addresses := []mirror{m.join(item.File)}
+	if base != item.File {
+		addresses = append(addresses, m.join(base))
+	}
+	return fixed(m, append(addresses,
+		m.join(item.Name, base), m.join(item.Version, base), m.join(item.SHA256))...)
+}
+
+var cpythonFile = regexp.MustCompile(`^Python-(([0-9]+\.[0-9]+)\.[0-9]+)((?:a|b|rc)[0-9]+)?\.tar\.xz$`)
+
+// cpythonPlaces lists where a source archive of CPython may be. Debian publishes
+// upstream's archive, unchanged, as the ".orig" file of its source package; before
+// its letters a pre-release has "~" there (Debian Policy 5.6.12).
+func (f *Fetcher) cpythonPlaces(ctx context.Context, item Item) ([]place, error) {
+	var places []place
+	if m := cpythonFile.FindStringSubmatch(item.File); m != nil {
+		version := m[1]
+		if m[3] != "" {
+			version += "~" + m[3]
+		}
+		pool := fmt.Sprintf("pool/main/p/python%s/python%s_%s.orig.tar.xz", m[2], m[2], version)
+		places = append(places, f.debianPlaces(ctx, pool, item)...)
+	}
+	mirrors, err := f.mirrors(ctx, CPython)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range mirrors {
+		if m.isDir() {
+			places = append(places, inDirectory(m, item))
+			continue
+		}
+		places = append(places, fixed(m, m.join(item.Version, item.File), m.join(item.File)))
+	}
+	return places, nil
+}
+
+// debianPlaces lists Debian's mirrors. When they cannot be found, that is told as the
+// one place's reason, because others may follow.
+func (f *Fetcher) debianPlaces(ctx context.Context, pool string, item Item) []place {
+	mirrors, err := f.mirrors(ctx, Debian)
+	if err != nil {
+		nowhere := mirror{dir: "source " + Debian}
+		return []place{{nowhere, func(context.Context) ([]mirror, error) { return nil, err }}}
+	}
+	places := make([]place, 0, len(mirrors))
+	for _, m := range mirrors {
+		if m.isDir() {
+			item := item
+			item.File = pool
+			places = append(places, inDirectory(m, item))
+			continue
+		}
+		places = append(places, fixed(m, m.join(pool)))
+	}
+	return places
+}

@@ -1,0 +1,101 @@
+package layers
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"strings"
+
+	"ampoule/builder/sandbox"
+	"ampoule/store"
+	"ampoule/tree"
+)
+
+// RootFS lays an image's layers over one another as a container engine does:
+// whiteouts (".wh.NAME", and ".wh..wh..opq" for a whole directory) remove what is
+// below them (OCI image specification, layer.md). Layers that the store does not
+// hold are put there. The contents are readable until the returned closer is closed.
+func RootFS(ctx context.Context, st *store.Store, image sandbox.Image) (_ *tree.Tree, _ io.Closer, err error) {
+	var open closers
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, open.Close())
+		}
+	}()
+	merged := map[string]tree.Entry{}
+	for _, layer := range image.Layers {
+		if err := keep(ctx, st, layer); err != nil {
+			return nil, nil, err
+		}
+		t, closer, err := Read(st, strings.TrimPrefix(layer.DiffID, "sha256:"))
+		if err != nil {
+			return nil, nil, err
+		}
+		open = append(open, closer)
+		overlay(merged, t)
+	}
+	entries := make([]tree.Entry, 0, len(merged))
+	for _, e := range merged {
+		entries = append(entries, e)
+	}
+	root, err := tree.New(entries)
+	return root, open, err
+}
+
+// keep puts a layer into the store, unless it is there.
+func keep(ctx context.Context, st *store.Store, layer sandbox.Layer) error {
+	sum := strings.TrimPrefix(layer.DiffID, "sha256:")
+	if st.Has(sum) {
+		return nil
+	}
+	r, err := layer.Open()
+	if err != nil {
+		return fmt.Errorf("opening layer %s: %w", layer.DiffID, err)
+	}
+	defer r.Close()
+	return st.PutExpected(ctx, r, sum)
+}
+
+// closers are closed together.
+type closers []io.Closer
+
+// Close closes all of them.
+func (c closers) Close() error {
+	var errs []error
+	for _, closer := range c {
+		errs = append(errs, closer.Close())
+	}
+	return errors.Join(errs...)
+}
+
+const whiteout = ".wh."
+
+func overlay(merged map[string]tree.Entry, t *tree.Tree) {
+	remove := func(p string, self bool) {
+		for q := range merged {
+			if strings.HasPrefix(q, p+"/") || (self && q == p) {
+				delete(merged, q)
+			}
+		}
+	}
+	for _, e := range t.Entries() {
+		dir, base := path.Split(e.Path)
+		switch name, found := strings.CutPrefix(base, whiteout); {
+		case base == whiteout+whiteout+".opq":
+			remove(path.Clean(dir), false)
+		case found:
+			remove(dir+name, true)
+		}
+	}
+	for _, e := range t.Entries() {
+		if strings.HasPrefix(path.Base(e.Path), whiteout) {
+			continue
+		}
+		if old, ok := merged[e.Path]; ok && old.Kind == tree.Dir && e.Kind != tree.Dir {
+			remove(e.Path, true)
+		}
+		merged[e.Path] = e
+	}
+}

@@ -1,0 +1,81 @@
+"""Load every extension module of a tree, each in a process of its own. Runs in a
+runtime target, under the tree's interpreter, with an empty environment.
+
+    python3.X -I load.py PREFIX < modules.json
+
+modules.json is a list of {"File", "Name", "Packages"}. For each, one line of JSON goes
+to stdout: what was imported or loaded, whether it worked, and which files the
+process had mapped then. The parent imports nothing of the tree beyond what this
+needs, so that forking is cheap and each child starts from the same state.
+"""
+
+import importlib
+import json
+import os
+import sys
+import traceback
+
+
+def mapped():
+    with open("/proc/self/maps") as f:
+        return sorted({line.split(None, 5)[5].rstrip("\n") for line in f if line.count("/") and len(line.split(None, 5)) == 6})
+
+
+def attempt(work):
+    """Do the work in a child; return its report, or what became of it."""
+    r, w = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(r)
+        # What a module prints on import is no part of our answer.
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        try:
+            work()
+            report = {"OK": True}
+        except BaseException as error:
+            report = {"OK": False, "Error": "".join(traceback.format_exception_only(type(error), error)).strip()}
+        report["Mapped"] = mapped()
+        with os.fdopen(w, "w") as f:
+            json.dump(report, f)
+        os._exit(0)
+    os.close(w)
+    with os.fdopen(r) as f:
+        answer = f.read()
+    _, status = os.waitpid(child, 0)
+    if answer:
+        return json.loads(answer)
+    how = "signal %d" % os.WTERMSIG(status) if os.WIFSIGNALED(status) else "exit code %d" % os.WEXITSTATUS(status)
+    return {"OK": False, "Error": "the process ended by " + how, "Mapped": []}
+
+
+def tell(kind, report, **what):
+    print(json.dumps(dict(report, Kind=kind, **what)), flush=True)
+
+
+def load(path):
+    import ctypes
+
+    ctypes.CDLL(path, mode=os.RTLD_NOW)
+
+
+def main():
+    (prefix,) = sys.argv[1:]
+    imported = {}
+    for module in json.load(sys.stdin):
+        path = os.path.join(prefix, module["File"])
+        name = module["Name"]
+        if name:
+            report = attempt(lambda: importlib.import_module(name))
+            tell("import", report, Module=name, File=module["File"])
+            if report["OK"]:
+                continue
+        for package in module["Packages"] or ():
+            if package not in imported:
+                imported[package] = True
+                tell("import", attempt(lambda: importlib.import_module(package)), Module=package, File="")
+        tell("dlopen", attempt(lambda: load(path)), Module="", File=module["File"])
+
+
+main()

@@ -1,0 +1,293 @@
+package locking
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+
+	"ampoule/builder/buildlog"
+	"ampoule/builder/fetch"
+	"ampoule/builder/layers"
+	"ampoule/builder/locking/apt"
+	"ampoule/builder/progress"
+	"ampoule/builder/sandbox"
+	"ampoule/builder/toolchain"
+	"ampoule/builder/toolchain/debian"
+	"ampoule/recipes"
+)
+
+// glibcSuites says which Debian suite has which glibc.
+var glibcSuites = map[string]string{"2.31": "bullseye", "2.36": "bookworm", "2.41": "trixie"}
+
+// debianLocker locks bases, the toolchain and extra packages.
+type debianLocker struct {
+	l      *Locker
+	recipe *recipes.Recipe
+	lock   *recipes.Lock
+	opts   Options
+	log    *buildlog.Log
+	// resolvers are opened when they are needed, by suite.
+	resolvers map[string]*apt.Resolver
+	// debs collects every locked package, by suite and name.
+	debs map[string]map[string]recipes.Deb
+}
+
+func (d *debianLocker) run(ctx context.Context) (err error) {
+	task := progress.Start(ctx, "lock", "Debian packages")
+	defer func() { task.End(err) }()
+	d.resolvers, d.debs = map[string]*apt.Resolver{}, map[string]map[string]recipes.Deb{}
+	defer func() {
+		for suite := range d.resolvers {
+			err = errors.Join(err, os.RemoveAll(d.root(suite)))
+		}
+	}()
+	if err := d.base(ctx); err != nil {
+		return err
+	}
+	if err := d.targets(ctx); err != nil {
+		return err
+	}
+	d.lock.Debian = map[string]recipes.Suite{}
+	for suite, debs := range d.debs {
+		for _, name := range sortedKeys(debs) {
+			d.lock.Debian[suite] = append(d.lock.Debian[suite], debs[name])
+		}
+	}
+	return nil
+}
+
+// base locks the base, the toolchain on it, and each wheel's extra packages.
+func (d *debianLocker) base(ctx context.Context) error {
+	base, installed, err := d.lockBase(ctx, d.recipe.Base)
+	if err != nil {
+		return d.at(err, "base")
+	}
+	d.lock.Base = base
+	previous := d.opts.Previous
+	want := slices.Concat(toolchain.Packages(d.recipe.Python.Version, base.Suite), d.recipe.Toolchain.Packages)
+	tools, err := d.add(ctx, base.Suite, installed, d.kept(base.Suite, previous.Toolchain, "toolchain.packages"), want)
+	if err != nil {
+		return d.at(err, "toolchain", "packages")
+	}
+	d.lock.Toolchain = names(tools)
+	if installed, err = d.with(ctx, base.Suite, installed, tools); err != nil {
+		return err
+	}
+	for _, name := range sortedKeys(d.recipe.Packages) {
+		want := d.recipe.Packages[name].Build
+		extra, err := d.add(ctx, base.Suite, installed, d.kept(base.Suite, previous.Extras[name], "packages."+name), want)
+		if err != nil {
+			return d.at(err, "packages", name)
+		}
+		if len(extra) > 0 {
+			if d.lock.Extras == nil {
+				d.lock.Extras = map[string][]string{}
+			}
+			d.lock.Extras[name] = names(extra)
+		}
+	}
+	return nil
+}
+
+// targets locks the base of each runtime target.
+func (d *debianLocker) targets(ctx context.Context) error {
+	d.lock.Targets = map[string]recipes.LockedBase{}
+	if c := d.recipe.Runtime.Container; c != nil {
+		base, _, err := d.lockBase(ctx, c.Base)
+		if err != nil {
+			return d.at(err, "runtime", "container", "base")
+		}
+		d.lock.Targets["container"] = base
+	}
+	if vm := d.recipe.Runtime.VM; vm != nil {
+		suite, ok := glibcSuites[vm.Glibc]
+		if !ok {
+			return recipes.Faults{d.recipe.Fault(
+				"no Debian suite that this Ampoule knows has glibc "+vm.Glibc,
+				"one of "+strings.Join(sortedKeys(glibcSuites), ", "), "runtime", "vm", "glibc")}
+		}
+		base, _, err := d.lockBase(ctx, recipes.Base{Debian: suite})
+		if err != nil {
+			return d.at(err, "runtime", "vm", "glibc")
+		}
+		d.lock.Targets["vm"] = base
+	}
+	return nil
+}
+
+// lockBase locks one base and returns what is installed in it.
+func (d *debianLocker) lockBase(ctx context.Context, base recipes.Base) (recipes.LockedBase, []debian.Stanza, error) {
+	if base.Image != "" {
+		return d.imageBase(ctx, base.Image)
+	}
+	var previous []string
+	for _, old := range append([]recipes.LockedBase{d.opts.Previous.Base}, values(d.opts.Previous.Targets)...) {
+		if old.Suite == base.Debian && old.Image == "" {
+			previous = old.Packages
+			break
+		}
+	}
+	debs, err := d.add(ctx, base.Debian, nil, d.kept(base.Debian, previous, ""), nil)
+	if err != nil {
+		return recipes.LockedBase{}, nil, err
+	}
+	installed, err := d.with(ctx, base.Debian, nil, debs)
+	return recipes.LockedBase{Suite: base.Debian, Packages: names(debs)}, installed, err
+}
+
+// imageBase reads what an image by digest has installed.
+func (d *debianLocker) imageBase(ctx context.Context, ref string) (_ recipes.LockedBase, _ []debian.Stanza, err error) {
+	pulled, config, err := d.l.Bases.PullBase(ctx, ref, d.l.Platform)
+	if err != nil {
+		return recipes.LockedBase{}, nil, err
+	}
+	root, closer, err := layers.RootFS(ctx, d.l.Store, sandbox.Image{Config: config, Layers: pulled})
+	if err != nil {
+		return recipes.LockedBase{}, nil, err
+	}
+	defer func() { err = errors.Join(err, closer.Close()) }()
+	suite, err := toolchain.Suite(root)
+	if err != nil {
+		return recipes.LockedBase{}, nil, err
+	}
+	installed, err := toolchain.DpkgStatus(root)
+	return recipes.LockedBase{Image: ref, Suite: suite}, installed, err
+}
+
+// pins are packages of the previous lock that stay.
+type pins struct {
+	debs []recipes.Deb
+	// whole says that they answer what is wanted now, and nothing is to resolve.
+	whole bool
+}
+
+// kept returns the previous lock's packages of those names. They answer the whole
+// of a part of the recipe when that part did not change; a base, which has no part,
+// never does.
+func (d *debianLocker) kept(suite string, previous []string, part string) pins {
+	if d.opts.Upgrade || len(previous) == 0 || slices.ContainsFunc(previous, d.opts.moves) {
+		return pins{}
+	}
+	debs, err := d.opts.Previous.Debs(suite, previous)
+	if err != nil {
+		return pins{}
+	}
+	if part == "" {
+		return pins{debs: debs, whole: true}
+	}
+	same := d.opts.Previous.Base.Suite == suite && slices.Equal(answers(d.lock.Answers, part), answers(d.opts.Previous.Answers, part))
+	return pins{debs: debs, whole: same}
+}
+
+// answers returns the lines that decide a part of the recipe: its own, and Python's
+// version, which decides what the toolchain has by default.
+func answers(a recipes.Answers, part string) []string {
+	var lines []string
+	for _, line := range a.Recipe {
+		if strings.HasPrefix(line, part) || strings.HasPrefix(line, "python.version") {
+			lines = append(lines, line)
+		}
+	}
+	return lines
+}
+
+// add locks the packages that want takes on top of what is installed: the pins that
+// stay, and what they lack.
+func (d *debianLocker) add(ctx context.Context, suite string, installed []debian.Stanza, kept pins, want []string) ([]recipes.Deb, error) {
+	debs := kept.debs
+	if !kept.whole {
+		resolver, err := d.resolver(ctx, suite)
+		if err != nil {
+			return nil, err
+		}
+		stanzas, err := resolver.Stanzas(ctx, kept.debs, debFiles{d.l})
+		if err != nil {
+			return nil, err
+		}
+		more, err := resolver.Resolve(ctx, slices.Concat(installed, stanzas), want)
+		if err != nil {
+			return nil, err
+		}
+		debs = slices.Concat(debs, more)
+	}
+	for _, deb := range debs {
+		if d.debs[suite] == nil {
+			d.debs[suite] = map[string]recipes.Deb{}
+		}
+		if other, ok := d.debs[suite][deb.Name]; ok && other != deb {
+			return nil, fmt.Errorf("locking %s packages: %s would be needed in versions %s and %s; a lock has one", suite, deb.Name, other.Version, deb.Version)
+		}
+		d.debs[suite][deb.Name] = deb
+	}
+	return debs, nil
+}
+
+// with returns what is installed once debs are too.
+func (d *debianLocker) with(ctx context.Context, suite string, installed []debian.Stanza, debs []recipes.Deb) ([]debian.Stanza, error) {
+	resolver, err := d.resolver(ctx, suite)
+	if err != nil {
+		return nil, err
+	}
+	more, err := resolver.Stanzas(ctx, debs, debFiles{d.l})
+	return slices.Concat(installed, more), err
+}
+
+func (d *debianLocker) root(suite string) string { return d.l.Store.Dir("tmp") + "/apt-" + suite }
+
+func (d *debianLocker) resolver(ctx context.Context, suite string) (*apt.Resolver, error) {
+	if r, ok := d.resolvers[suite]; ok {
+		return r, nil
+	}
+	mirrors, err := d.l.Fetch.Sources().Debian(ctx)
+	if err != nil {
+		return nil, err
+	}
+	r, err := apt.Open(ctx, d.root(suite), suite, mirrors)
+	if err != nil {
+		return nil, err
+	}
+	d.resolvers[suite] = r
+	return r, nil
+}
+
+// at adds where in the recipe a package is written to an error about its name.
+func (d *debianLocker) at(err error, path ...string) error {
+	var unknown *apt.UnknownError
+	if !errors.As(err, &unknown) {
+		return err
+	}
+	return recipes.Faults{d.recipe.Fault(unknown.Error(), unknown.Hint(), path...)}
+}
+
+// debFiles opens locked packages out of the store, fetching them if it must.
+type debFiles struct{ l *Locker }
+
+// OpenDeb implements [apt.Debs].
+func (f debFiles) OpenDeb(ctx context.Context, deb recipes.Deb) (io.ReadCloser, error) {
+	item := fetch.Item{Source: "debian", Name: deb.Name, Version: deb.Version, File: deb.File, SHA256: deb.SHA256}
+	if err := f.l.Fetch.Fetch(ctx, item); err != nil {
+		return nil, err
+	}
+	return f.l.Store.Open(deb.SHA256)
+}
+
+func names(debs []recipes.Deb) []string {
+	out := make([]string, len(debs))
+	for i, deb := range debs {
+		out[i] = deb.Name
+	}
+	slices.Sort(out)
+	return out
+}
+
+func values(m map[string]recipes.LockedBase) []recipes.LockedBase {
+	var out []recipes.LockedBase
+	for _, key := range sortedKeys(m) {
+		out = append(out, m[key])
+	}
+	return out
+}

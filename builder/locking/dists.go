@@ -1,0 +1,306 @@
+package locking
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"ampoule/builder/fetch"
+	"ampoule/builder/wheels"
+	"ampoule/recipes"
+)
+
+// maxRounds bounds how often uv is asked again after it wanted metadata.
+const maxRounds = 500
+
+// rootQuery asks for the recipe's requirements. A list in the recipe becomes a file.
+func (p *distLocker) rootQuery() query {
+	q := query{files: p.reqs.Files, file: p.reqs.File, prefer: p.prefer(p.opts.Previous.Requirements)}
+	if p.reqs.File == "" {
+		var b strings.Builder
+		for _, r := range p.reqs.Requirements {
+			b.WriteString(r.Spec + "\n")
+		}
+		q.file = "requirements.txt"
+		q.files = map[string][]byte{q.file: []byte(b.String())}
+	}
+	return q
+}
+
+// prefer returns the versions of pins that may not move.
+func (p *distLocker) prefer(ids []string) map[string]string {
+	versions := map[string]string{}
+	for _, id := range ids {
+		if name, version, ok := strings.Cut(id, "=="); ok && !p.opts.moves(name) {
+			versions[name] = version
+		}
+	}
+	return versions
+}
+
+// resolve asks uv until it needs no more metadata. The releases come sorted by name.
+func (p *distLocker) resolve(ctx context.Context, q query, forSdist *recipes.Dist) ([]release, error) {
+	for range maxRounds {
+		data, err := p.resolver.resolve(ctx, q)
+		var wants *refused
+		if errors.As(err, &wants) {
+			if err := p.learn(ctx, *wants); err != nil {
+				return nil, err
+			}
+			continue
+		}
+		if err != nil {
+			if forSdist != nil {
+				return nil, fmt.Errorf("resolving the build requirements of %s: %w", forSdist.ID(), err)
+			}
+			return nil, err
+		}
+		releases, err := parsePylock(data)
+		if err != nil {
+			return nil, err
+		}
+		return releases, p.checkPins(ctx, q.prefer, releases)
+	}
+	return nil, fmt.Errorf("resolving requirements: uv still wants metadata after %d rounds", maxRounds)
+}
+
+// learn computes the metadata of a release in a sealed sandbox, for uv's next round.
+func (p *distLocker) learn(ctx context.Context, wants refused) error {
+	for _, m := range p.resolver.known {
+		if m.Name == wants.name && m.Version == wants.version {
+			return fmt.Errorf("resolving requirements: uv does not take the metadata of %s==%s that it was given", wants.name, wants.version)
+		}
+	}
+	sdist, err := p.findSdist(ctx, wants.name, wants.version)
+	if err != nil {
+		return err
+	}
+	job, _, err := p.buildJob(ctx, sdist)
+	if err != nil {
+		return err
+	}
+	text, err := p.stage.Metadata(ctx, job)
+	if err != nil {
+		return err
+	}
+	p.resolver.known = append(p.resolver.known, parseMetadata(wants.name, wants.version, text))
+	return nil
+}
+
+// findSdist finds the sdist of a release in the index.
+func (p *distLocker) findSdist(ctx context.Context, name, version string) (recipes.Dist, error) {
+	name = recipes.NormalName(name)
+	files, err := p.l.Fetch.Project(ctx, "pypi", name)
+	if err != nil {
+		return recipes.Dist{}, err
+	}
+	for _, f := range files {
+		stem, isSdist := sdistStem(f.File)
+		if !isSdist {
+			continue
+		}
+		i := strings.LastIndex(stem, "-")
+		if i > 0 && recipes.NormalName(stem[:i]) == name && wheels.SameVersion(stem[i+1:], version) && f.SHA256 != "" {
+			return recipes.Dist{Name: name, Version: version, File: f.File, SHA256: f.SHA256}, nil
+		}
+	}
+	return recipes.Dist{}, &NoSdistError{name, version}
+}
+
+func sdistStem(file string) (string, bool) {
+	for _, suffix := range []string{".tar.gz", ".zip"} {
+		if stem, ok := strings.CutSuffix(file, suffix); ok {
+			return stem, true
+		}
+	}
+	return "", false
+}
+
+// buildJob locks the build requirements of an sdist and returns the job that has them.
+func (p *distLocker) buildJob(ctx context.Context, sdist recipes.Dist) (wheels.Job, recipes.BuildSet, error) {
+	id := sdist.ID()
+	if slices.Contains(p.locking, id) {
+		return wheels.Job{}, recipes.BuildSet{}, fmt.Errorf("build requirements go in a circle: %s", strings.Join(append(p.locking, id), " → "))
+	}
+	p.locking = append(p.locking, id)
+	defer func() { p.locking = p.locking[:len(p.locking)-1] }()
+	if err := p.l.Fetch.Fetch(ctx, wheels.Item(sdist)); err != nil {
+		return wheels.Job{}, recipes.BuildSet{}, err
+	}
+	static, err := p.readStatic(sdist)
+	if err != nil {
+		return wheels.Job{}, recipes.BuildSet{}, err
+	}
+	set := recipes.BuildSet{Requires: static}
+	job, err := p.resolveBuild(ctx, sdist, &set)
+	if err != nil {
+		return wheels.Job{}, recipes.BuildSet{}, err
+	}
+	if set.Dynamic, err = p.stage.Requires(ctx, job); err != nil {
+		return wheels.Job{}, recipes.BuildSet{}, err
+	}
+	slices.Sort(set.Dynamic)
+	set.Dynamic = slices.Compact(set.Dynamic)
+	if slices.ContainsFunc(set.Dynamic, func(d string) bool { return !slices.Contains(static, d) }) {
+		job, err = p.resolveBuild(ctx, sdist, &set)
+	}
+	return job, set, err
+}
+
+func (p *distLocker) readStatic(sdist recipes.Dist) ([]string, error) {
+	f, err := p.l.Store.Open(sdist.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return staticRequires(f, sdist.File)
+}
+
+// resolveBuild resolves one build set and returns the job that has its wheels.
+func (p *distLocker) resolveBuild(ctx context.Context, sdist recipes.Dist, set *recipes.BuildSet) (wheels.Job, error) {
+	set.Dists = nil
+	if all := slices.Concat(set.Requires, set.Dynamic); len(all) > 0 {
+		var previous []string
+		if d, ok := p.opts.Previous.Dist(sdist.ID()); ok && d.Build != nil {
+			previous = d.Build.Dists
+		}
+		releases, err := p.resolve(ctx, query{
+			files:  map[string][]byte{"build.txt": []byte(strings.Join(all, "\n") + "\n")},
+			file:   "build.txt",
+			prefer: p.prefer(previous),
+		}, &sdist)
+		if err != nil {
+			return wheels.Job{}, err
+		}
+		if set.Dists, err = p.add(ctx, releases); err != nil {
+			return wheels.Job{}, err
+		}
+	}
+	return p.house.Job(ctx, p.find, sdist, set.Dists)
+}
+
+func (p *distLocker) find(id string) (recipes.Dist, bool) {
+	d, ok := p.dists[id]
+	return d, ok
+}
+
+// add chooses a file of each release and locks what building it takes. The IDs come sorted.
+func (p *distLocker) add(ctx context.Context, releases []release) ([]string, error) {
+	var ids []string
+	for _, r := range releases {
+		d, err := r.choose(p.recipe.Pure)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, d.ID())
+		if _, done := p.dists[d.ID()]; done {
+			continue
+		}
+		if !isWheel(d.File) {
+			_, set, err := p.buildJob(ctx, d)
+			if err != nil {
+				return nil, err
+			}
+			d.Build = &set
+		}
+		p.dists[d.ID()] = d
+	}
+	slices.Sort(ids)
+	return ids, nil
+}
+
+func isWheel(file string) bool { return strings.HasSuffix(file, ".whl") }
+
+// checkHashes refuses a chosen file whose hash the requirements do not list.
+func (p *distLocker) checkHashes(releases []release) error {
+	var faults recipes.Faults
+	for _, r := range releases {
+		d, err := r.choose(p.recipe.Pure)
+		if err != nil {
+			return err
+		}
+		allowed := false
+		var at *recipes.Requirement
+		for i, req := range p.reqs.Requirements {
+			if req.Name == r.name && len(req.Hashes) > 0 {
+				at = &p.reqs.Requirements[i]
+				allowed = allowed || slices.Contains(req.Hashes, "sha256:"+d.SHA256)
+			}
+		}
+		switch {
+		case allowed:
+		case at != nil:
+			faults = append(faults, recipes.Fault{
+				File: at.File, Line: at.Line, Column: at.Column,
+				What: fmt.Sprintf("the hash of %s, which this build takes for %s, is not among the hashes given", d.File, d.ID()),
+				Hint: "add --hash=sha256:" + d.SHA256,
+			})
+		case p.reqs.RequireHashes:
+			faults = append(faults, recipes.Fault{
+				File: p.reqs.File,
+				What: d.ID() + " is needed and has no line with hashes, although the others have",
+				Hint: fmt.Sprintf("add %s --hash=sha256:%s", d.ID(), d.SHA256),
+			})
+		}
+	}
+	if len(faults) > 0 {
+		return faults
+	}
+	return nil
+}
+
+// LostPinError says that the index does not have a pinned release any more.
+type LostPinError struct{ Name, Version, File string }
+
+func (e *LostPinError) Error() string {
+	return fmt.Sprintf("%s %s, which the lock pins, cannot be had any more (%s)", e.Name, e.Version, e.File)
+}
+
+// Hint says how to move the pin.
+func (e *LostPinError) Hint() string { return "ampoule lock --upgrade=" + e.Name }
+
+// checkPins refuses a resolution in which a pin moved because its file has gone.
+func (p *distLocker) checkPins(ctx context.Context, prefer map[string]string, releases []release) error {
+	for _, r := range releases {
+		version, pinned := prefer[r.name]
+		if !pinned {
+			continue
+		}
+		old, ok := p.opts.Previous.Dist(r.name + "==" + version)
+		if !ok {
+			continue
+		}
+		if now, err := r.choose(p.recipe.Pure); err == nil && now.SHA256 == old.SHA256 {
+			continue
+		}
+		files, err := p.l.Fetch.Project(ctx, "pypi", r.name)
+		if err != nil {
+			return err
+		}
+		there := slices.ContainsFunc(files, func(f fetch.IndexFile) bool { return f.SHA256 == old.SHA256 && !f.Yanked })
+		if !there {
+			return &LostPinError{old.Name, old.Version, old.File}
+		}
+	}
+	return nil
+}
+
+// placed adds to a resolution error where the recipe's requirements are written.
+func (p *distLocker) placed(err error) error {
+	var r *ResolutionError
+	if !errors.As(err, &r) {
+		return err
+	}
+	var lines []string
+	for _, req := range p.reqs.Requirements {
+		if strings.Contains(strings.ToLower(r.Told), req.Name) {
+			lines = append(lines, fmt.Sprintf("%s:%d:%d: %s", req.File, req.Line, req.Column, req.Spec))
+		}
+	}
+	if len(lines) == 0 {
+		return err
+	}
+	return &ResolutionError{Told: r.Told + "\n" + strings.Join(lines, "\n")}
+}

@@ -1,0 +1,282 @@
+package locking
+
+import (
+	"archive/zip"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"regexp"
+	"strings"
+
+	"ampoule/builder/buildlog"
+	"ampoule/builder/fetch"
+	"ampoule/builder/sandbox"
+	"ampoule/store"
+	"ampoule/tree"
+)
+
+// uvWheel is the resolver: a static program inside a wheel, pinned by hash. It
+// enters no build.
+var uvWheel = fetch.Item{
+	Source: "pypi", Name: "uv", Version: "0.13.8",
+	File:   "uv-0.13.8-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl",
+	SHA256: "e18a57b8b352eb7c8feb317b9f6f533c8f0ad9673fd6cf34bbe3cf1a9f6a8984",
+}
+
+const (
+	uvMember = "uv-0.13.8.data/scripts/uv"
+	// maxUV bounds the unpacked program, in bytes.
+	maxUV = 256 << 20
+	// maxPylock bounds what uv answers, in bytes.
+	maxPylock = 32 << 20
+)
+
+// Paths inside the containers that uv runs in.
+const (
+	uvDir       = sandbox.WorkDir + "/uv"
+	uvPath      = uvDir + "/uv"
+	pythonPath  = uvDir + "/python"
+	caPath      = uvDir + "/ca-certificates.crt"
+	projectsDir = sandbox.WorkDir + "/projects"
+)
+
+// readUV takes the program out of its wheel.
+func readUV(st *store.Store) (tree.Entry, error) {
+	f, err := st.Open(uvWheel.SHA256)
+	if err != nil {
+		return tree.Entry{}, fmt.Errorf("reading uv: %w", err)
+	}
+	defer f.Close()
+	info, err := f.Stat()
+	if err != nil {
+		return tree.Entry{}, fmt.Errorf("reading uv: %w", err)
+	}
+	z, err := zip.NewReader(f, info.Size())
+	if err != nil {
+		return tree.Entry{}, fmt.Errorf("reading uv: %w", err)
+	}
+	member, err := z.Open(uvMember)
+	if err != nil {
+		return tree.Entry{}, fmt.Errorf("reading uv: %w", err)
+	}
+	defer member.Close()
+	data, err := io.ReadAll(io.LimitReader(member, maxUV))
+	if err != nil {
+		return tree.Entry{}, fmt.Errorf("reading uv: %w", err)
+	}
+	return tree.FileEntry("uv", 0o755, data), nil
+}
+
+// tapScript stands for the interpreter while uv asks it about itself: it keeps the answer.
+const tapScript = `#!/bin/sh
+exec "$AMPOULE_PYTHON" "$@" > "$AMPOULE_TOLD"
+`
+
+// askInterpreter lets uv ask the recipe's interpreter about itself, in a sealed
+// sandbox, and returns the answer with nothing of this machine in it.
+func askInterpreter(ctx context.Context, r sandbox.Runner, image sandbox.ID, python string, uv tree.Entry, log io.Writer) (_ []byte, err error) {
+	sb, err := r.Start(ctx, sandbox.Spec{Image: image, Name: "ask-interpreter"})
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, sb.Close()) }()
+	if err := sandbox.MakeDirs(ctx, sb, sandbox.WorkDir+"/home"); err != nil {
+		return nil, err
+	}
+	files, err := tree.New([]tree.Entry{uv, tree.FileEntry("python", 0o755, []byte(tapScript))})
+	if err != nil {
+		return nil, err
+	}
+	if err := sandbox.ImportTree(ctx, sb, uvDir, files); err != nil {
+		return nil, err
+	}
+	told := sandbox.WorkDir + "/told.json"
+	ask := sandbox.Step{
+		// What uv makes of an interpreter that does not answer it is of no interest here.
+		Args:   []string{"/bin/sh", "-c", uvPath + " --offline --no-config python find --no-python-downloads " + pythonPath + "; test -s " + told},
+		Env:    sandbox.Env("AMPOULE_PYTHON="+python, "AMPOULE_TOLD="+told),
+		Stdout: log, Stderr: log,
+	}
+	if err := sb.Exec(ctx, ask); err != nil {
+		return nil, err
+	}
+	out, err := sandbox.Output(ctx, sb, sandbox.Step{Args: []string{"cat", told}, Env: sandbox.Env()}, maxPylock)
+	if err != nil {
+		return nil, err
+	}
+	return impersonal(out)
+}
+
+// impersonal replaces what an interpreter tells of the kernel that it runs on, and
+// its own path by that of the stand-in.
+func impersonal(told []byte) ([]byte, error) {
+	var info map[string]any
+	if err := json.Unmarshal(told, &info); err != nil {
+		return nil, fmt.Errorf("reading what the interpreter tells: %w", err)
+	}
+	markers, ok := info["markers"].(map[string]any)
+	if !ok || info["result"] != "success" {
+		return nil, fmt.Errorf("reading what the interpreter tells: no markers in %.200s", told)
+	}
+	markers["platform_release"], markers["platform_version"] = "", ""
+	info["sys_executable"], info["sys_base_executable"] = pythonPath, pythonPath
+	return json.Marshal(info)
+}
+
+// standIn is all the Python that there is where uv resolves: it repeats what the
+// interpreter told about itself and refuses everything else. No code of an sdist
+// can run there, since nothing could run it.
+const standIn = `#!/bin/sh
+case "$*" in
+*get_interpreter_info*) exec cat ` + uvDir + `/interpreter.json ;;
+esac
+echo "ampoule: code of an sdist does not run here" >&2
+exit 97
+`
+
+// resolver is a running container in which uv resolves.
+type resolver struct {
+	sb      sandbox.Sandbox
+	env     []string
+	log     *buildlog.Log
+	queries int
+	// known is the metadata that was computed in sealed sandboxes.
+	known []metadata
+}
+
+// Online is what resolution may take of this machine into its container.
+type Online struct {
+	// Index is the address of the package index (PEP 503), credentials included.
+	Index string
+	// Environ is the environment that proxies are taken from, as KEY=value.
+	Environ []string
+	// CertFile is the path of a bundle of certificates on this machine; may be empty.
+	CertFile string
+}
+
+// proxies are the variables that are taken along.
+var proxies = regexp.MustCompile(`(?i)^(https?|all|no)_proxy=`)
+
+func startResolver(ctx context.Context, online sandbox.Online, image sandbox.ID, o Online, uv tree.Entry, interpreter []byte, log *buildlog.Log) (*resolver, error) {
+	files := []tree.Entry{
+		uv, tree.FileEntry("python", 0o755, []byte(standIn)), tree.FileEntry("interpreter.json", 0o644, interpreter),
+	}
+	env := sandbox.Env("UV_DEFAULT_INDEX="+o.Index, "UV_CACHE_DIR="+sandbox.WorkDir+"/uv-cache", "UV_NO_PROGRESS=1")
+	for _, kv := range o.Environ {
+		if proxies.MatchString(kv) {
+			env = append(env, kv)
+		}
+	}
+	if o.CertFile != "" {
+		data, err := os.ReadFile(o.CertFile)
+		if err != nil {
+			return nil, fmt.Errorf("reading certificates: %w", err)
+		}
+		files = append(files, tree.FileEntry(path.Base(caPath), 0o644, data))
+		env = append(env, "SSL_CERT_FILE="+caPath)
+	}
+	sb, err := online.StartOnline(ctx, sandbox.OnlineSpec{Image: image, Name: "resolve"})
+	if err != nil {
+		return nil, err
+	}
+	t, err := tree.New(files)
+	if err == nil {
+		err = errors.Join(sandbox.MakeDirs(ctx, sb, sandbox.WorkDir+"/home", projectsDir), sandbox.ImportTree(ctx, sb, uvDir, t))
+	}
+	if err != nil {
+		return nil, errors.Join(err, sb.Close())
+	}
+	return &resolver{sb: sb, env: env, log: log}, nil
+}
+
+// query is one resolution.
+type query struct {
+	// files are the requirement files, by relative path; file is the one that counts.
+	files map[string][]byte
+	file  string
+	// prefer are the versions to keep where the requirements allow it, by name.
+	prefer map[string]string
+}
+
+// refused says that uv wanted to run code of an sdist to learn its metadata.
+type refused struct{ name, version string }
+
+func (r *refused) Error() string {
+	return "resolution needs the metadata of " + r.name + "==" + r.version
+}
+
+// wanted finds whose code uv wanted to run.
+var wanted = regexp.MustCompile("Failed to (?:build|download and build|fetch wheel|prepare metadata for|get metadata for)?:? ?`([A-Za-z0-9._-]+)==([^`\\s]+)`")
+
+// ResolutionError says that there is no set of versions that satisfies everything.
+type ResolutionError struct {
+	// Told is uv's explanation.
+	Told string
+}
+
+func (e *ResolutionError) Error() string { return "resolving requirements:\n" + e.Told }
+
+// Hint says what can be done.
+func (e *ResolutionError) Hint() string {
+	return "loosen one of the requirements that the explanation names"
+}
+
+// resolve asks uv once. The error is a [*refused] when metadata is wanting.
+func (r *resolver) resolve(ctx context.Context, q query) ([]byte, error) {
+	r.queries++
+	dir := fmt.Sprintf("%s/%d", projectsDir, r.queries)
+	entries := []tree.Entry{
+		tree.FileEntry("uv.toml", 0o644, uvConfig(r.known)),
+		tree.FileEntry("pylock.toml", 0o644, preferences(q.prefer)),
+	}
+	for name, data := range q.files {
+		entries = append(entries, tree.FileEntry("in/"+name, 0o644, data))
+	}
+	t, err := tree.New(entries)
+	if err != nil {
+		return nil, err
+	}
+	if err := sandbox.ImportTree(ctx, r.sb, dir, t); err != nil {
+		return nil, err
+	}
+	var stderr strings.Builder
+	step := sandbox.Step{
+		Args: []string{
+			uvPath, "--config-file", dir + "/uv.toml", "pip", "compile", "--quiet", "--no-python-downloads",
+			"--python", pythonPath, "--format", "pylock.toml", "--no-header", "--no-annotate",
+			"--output-file", dir + "/pylock.toml", q.file,
+		},
+		Env: r.env, Dir: dir + "/in", Stdout: r.log, Stderr: io.MultiWriter(&stderr, r.log),
+	}
+	if err := r.sb.Exec(ctx, step); err != nil {
+		return nil, explain(err, stderr.String())
+	}
+	return sandbox.Output(ctx, r.sb, sandbox.Step{Args: []string{"cat", dir + "/pylock.toml"}, Env: r.env}, maxPylock)
+}
+
+// explain makes an error of what uv said when it failed.
+func explain(err error, stderr string) error {
+	var exit *sandbox.ExitError
+	if !errors.As(err, &exit) {
+		return err
+	}
+	if m := wanted.FindStringSubmatch(stderr); m != nil && strings.Contains(stderr, "exit status: 97") {
+		return &refused{name: m[1], version: m[2]}
+	}
+	return &ResolutionError{Told: strings.TrimSpace(stderr)}
+}
+
+// preferences writes the versions to keep as an earlier result: uv keeps what it
+// finds in its output file.
+func preferences(prefer map[string]string) []byte {
+	var b strings.Builder
+	b.WriteString("lock-version = \"1.0\"\ncreated-by = \"ampoule\"\n")
+	for _, name := range sortedKeys(prefer) {
+		fmt.Fprintf(&b, "\n[[packages]]\nname = %q\nversion = %q\n", name, prefer[name])
+	}
+	return []byte(b.String())
+}

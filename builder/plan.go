@@ -1,0 +1,49 @@
+package builder
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+
+	"ampoule/builder/fetch"
+	"ampoule/builder/locking"
+	"ampoule/builder/wheels"
+	"ampoule/recipes"
+)
+
+// Plan is what a build will do, as far as the recipe and the lock tell: nothing is
+// looked up to make it.
+type Plan struct {
+	// Key addresses the build.
+	Key string
+	// Inputs are all the files that it takes.
+	Inputs []fetch.Item
+	// Compiled are the dists that are compiled unless they are there, as
+	// NAME==VERSION, those for building other ones included.
+	Compiled []string
+}
+
+// MakePlan plans a build.
+func MakePlan(r *recipes.Recipe, l *recipes.Lock, platform string) (Plan, error) {
+	p := Plan{Key: recipes.Key(r, l, platform, Epoch), Inputs: []fetch.Item{locking.PythonItem(l.Python)}}
+	for suite, debs := range l.Debian {
+		for _, deb := range debs {
+			if deb.File == "" {
+				return Plan{}, fmt.Errorf("planning: %s of %s has no file", deb.Name, suite)
+			}
+			p.Inputs = append(p.Inputs, fetch.Item{Source: "debian", Name: deb.Name, Version: deb.Version, File: deb.File, SHA256: deb.SHA256})
+		}
+	}
+	for _, d := range l.Dists {
+		p.Inputs = append(p.Inputs, wheels.Item(d))
+		if d.Build != nil {
+			p.Compiled = append(p.Compiled, d.ID())
+		}
+	}
+	slices.SortFunc(p.Inputs, cmpItems)
+	return p, nil
+}
+
+func cmpItems(a, b fetch.Item) int {
+	return cmp.Or(cmp.Compare(a.Source, b.Source), cmp.Compare(a.Name, b.Name), cmp.Compare(a.SHA256, b.SHA256))
+}

@@ -1,0 +1,69 @@
+"""What makes an installation independent of where it stands. Runs in the sandbox."""
+
+import base64
+import csv
+import glob
+import hashlib
+import os
+import subprocess
+import sys
+
+# A script runs with the interpreter beside it, wherever both are, also through a
+# link: to /bin/sh the second line is a command, to Python it is a string.
+SHEBANG = """#!/bin/sh
+'''exec' "$(dirname -- "$(realpath -- "$0")")"/%(name)r "$0" "$@"
+' '''
+"""
+
+
+def is_elf(path):
+    with open(path, "rb") as f:
+        return f.read(4) == b"\x7fELF"
+
+
+def relocate_scripts(bin_dir, built_prefix):
+    """Rewrite the first line of each script that names an interpreter below built_prefix."""
+    for path in sorted(glob.glob(os.path.join(glob.escape(bin_dir), "*"))):
+        if os.path.islink(path) or not os.path.isfile(path) or is_elf(path):
+            continue
+        with open(path, "rb") as f:
+            first, _, rest = f.read().partition(b"\n")
+        if first.startswith(b"#!" + os.fsencode(built_prefix) + b"/bin/"):
+            name = os.path.basename(os.fsdecode(first[2:].split()[0]))
+            with open(path, "wb") as f:
+                f.write((SHEBANG % {"name": name}).encode() + rest)
+
+
+def record_hash(data):
+    """The hash as RECORD spells it (binary distribution format specification)."""
+    return "sha256=" + base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+
+
+def fix_records(site_packages):
+    """Make each RECORD tell the files as they are now; bytecode is left out of it."""
+    for record in sorted(glob.glob(os.path.join(glob.escape(site_packages), "*.dist-info", "RECORD"))):
+        rows = []
+        with open(record, newline="", encoding="utf-8") as f:
+            for name, digest, size in csv.reader(f):
+                if "__pycache__/" in name:
+                    continue
+                if digest:
+                    with open(os.path.normpath(os.path.join(site_packages, name)), "rb") as g:
+                        data = g.read()
+                    digest, size = record_hash(data), str(len(data))
+                rows.append((name, digest, size))
+        with open(record, "w", newline="", encoding="utf-8") as f:
+            csv.writer(f, lineterminator="\n").writerows(sorted(rows))
+
+
+def compile_all(directory, strip, prepend, jobs):
+    """Compile a directory to bytecode that is trusted without a look at its source (PEP 552)."""
+    subprocess.run(
+        [
+            sys.executable, "-I", "-m", "compileall", "-q", "-f", "-j", jobs,
+            "--invalidation-mode", "unchecked-hash", "-s", strip, "-p", prepend,
+            # Files that are no Python on purpose: test data, templates, other versions.
+            "-x", r"bad_coding|badsyntax|lib2to3/tests", directory,
+        ],
+        check=False,
+    )

@@ -1,0 +1,141 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"time"
+	"unsafe"
+)
+
+const networkTimeout = 3 * time.Second
+
+// connect opens a connection, for example "tcp 192.0.2.1:80", and sends something,
+// since UDP tells of no connection before.
+func connect(args []string) error {
+	conn, err := net.DialTimeout(args[0], args[1], networkTimeout)
+	if err != nil {
+		return err
+	}
+	defer conn.Close()
+	_, err = conn.Write([]byte("probe"))
+	return err
+}
+
+// resolve asks for the address of a name: at the configured name server, or at the
+// one given as second argument.
+func resolve(args []string) error {
+	resolver := &net.Resolver{PreferGo: true}
+	if len(args) > 1 {
+		resolver.Dial = func(ctx context.Context, network, _ string) (net.Conn, error) {
+			var d net.Dialer
+			return d.DialContext(ctx, network, args[1])
+		}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), networkTimeout)
+	defer cancel()
+	_, err := resolver.LookupHost(ctx, args[0])
+	return err
+}
+
+// dialAbstract connects to an abstract Unix socket.
+func dialAbstract(name string) error {
+	conn, err := net.Dial("unix", "@"+name)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// fork starts sleeping processes until it may not start any more, prints their number and ends them.
+func fork([]string) error {
+	var children []*exec.Cmd
+	for {
+		c := exec.Command("/bin/sleep", "infinity")
+		if err := c.Start(); err != nil {
+			break
+		}
+		children = append(children, c)
+	}
+	fmt.Println(len(children))
+	for _, c := range children {
+		if err := c.Process.Kill(); err != nil {
+			return err
+		}
+		_ = c.Wait() // It was killed.
+	}
+	return nil
+}
+
+// hog uses more and more memory.
+func hog([]string) error {
+	const piece = 16 << 20
+	for {
+		memory := make([]byte, piece)
+		for i := 0; i < piece; i += 4096 {
+			memory[i] = 1
+		}
+		hogged = append(hogged, memory)
+	}
+}
+
+var hogged [][]byte
+
+// orphan starts processes that end after this one has.
+func orphan([]string) error {
+	for range 20 {
+		if err := exec.Command("/bin/probe", "exit", "0").Start(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// zombies counts the processes that have ended and that nobody has waited for.
+func zombies([]string) error {
+	files, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return err
+	}
+	n := 0
+	for _, name := range files {
+		data, err := os.ReadFile(name)
+		if errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ESRCH) {
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		if _, rest, ok := strings.Cut(string(data), ") "); ok && strings.HasPrefix(rest, "Z") {
+			n++
+		}
+	}
+	fmt.Println(n)
+	return nil
+}
+
+// flood writes as many MiB as its argument says.
+func flood(args []string) error {
+	piece := make([]byte, 1<<20)
+	for range number(args[0]) {
+		if _, err := os.Stdout.Write(piece); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func terminalSize() (rows, columns uint16, err error) {
+	var size struct{ rows, columns, x, y uint16 }
+	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, 1, syscall.TIOCGWINSZ, uintptr(unsafe.Pointer(&size)))
+	if errno != 0 {
+		return 0, 0, errno
+	}
+	return size.rows, size.columns, nil
+}

@@ -1,0 +1,204 @@
+// Command probe is the only program of the test image: by the name that it is
+// called by it is sleep, cat, env or probe. Beside what the conformance suite asks
+// of it, it tries what a sandbox must not let it do.
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// usage is the exit code for a command that probe does not know.
+const usage = 64
+
+func main() {
+	if err := call(filepath.Base(os.Args[0]), os.Args[1:]); err != nil {
+		fmt.Fprintf(os.Stderr, "probe: %v\n", err)
+		os.Exit(1)
+	}
+}
+
+// call runs one of the programs.
+func call(program string, args []string) error {
+	switch program {
+	case "sleep":
+		forever()
+	case "cat":
+		return cat(args)
+	case "env":
+		return env(args)
+	}
+	if len(args) == 0 {
+		os.Exit(usage)
+	}
+	if f, ok := commands[args[0]]; ok {
+		return f(args[1:])
+	}
+	os.Exit(usage)
+	return nil
+}
+
+// commands are what probe knows. The first ones are those of the conformance suite.
+var commands = map[string]func([]string) error{
+	"exit":    func(args []string) error { os.Exit(number(args[0])); return nil },
+	"echo":    echo,
+	"environ": environ,
+	"cat":     cat,
+	"pwd":     pwd,
+	"write":   func(args []string) error { return os.WriteFile(args[0], []byte(args[1]), 0o644) },
+	"id":      id,
+	"kill":    killSelf,
+	"sleep":   func([]string) error { fmt.Println("ready"); forever(); return nil },
+
+	"connect":  connect,
+	"resolve":  resolve,
+	"abstract": func(args []string) error { return dialAbstract(args[0]) },
+	"fork":     fork,
+	"hog":      hog,
+	"orphan":   orphan,
+	"zombies":  zombies,
+	"flood":    flood,
+	"become":   func([]string) error { return syscall.Setuid(0) },
+	"link":     func(args []string) error { return os.Link(args[0], args[1]) },
+	"mute":     mute,
+	"stdin":    func([]string) error { _, err := io.Copy(os.Stdout, os.Stdin); return err },
+	"terminal": terminal,
+	"trap":     trap,
+}
+
+func number(text string) int {
+	n, err := strconv.Atoi(text)
+	if err != nil {
+		os.Exit(usage)
+	}
+	return n
+}
+
+// echo writes its first argument to stdout and its second to stderr.
+func echo(args []string) error {
+	_, err := io.WriteString(os.Stdout, args[0])
+	if err != nil || len(args) == 1 {
+		return err
+	}
+	_, err = io.WriteString(os.Stderr, args[1])
+	return err
+}
+
+func environ([]string) error {
+	for _, variable := range os.Environ() {
+		fmt.Println(variable)
+	}
+	return nil
+}
+
+func cat(args []string) error {
+	var errs []error
+	for _, name := range args {
+		data, err := os.ReadFile(name)
+		if err != nil {
+			errs = append(errs, err)
+		}
+		os.Stdout.Write(data)
+	}
+	return errors.Join(errs...)
+}
+
+func pwd([]string) error {
+	dir, err := os.Getwd()
+	fmt.Println(dir)
+	return err
+}
+
+func id([]string) error {
+	fmt.Println(os.Getuid(), os.Getgid())
+	return nil
+}
+
+func killSelf(args []string) error {
+	if err := syscall.Kill(os.Getpid(), syscall.Signal(number(args[0]))); err != nil {
+		return err
+	}
+	forever()
+	return nil
+}
+
+// env understands -i, --default-signal, --, KEY=value and a command.
+func env(args []string) error {
+	environment := os.Environ()
+	for ; len(args) > 0 && strings.HasPrefix(args[0], "-"); args = args[1:] {
+		switch args[0] {
+		case "-i":
+			environment = nil
+		case "--default-signal":
+			// A signal that has a handler gets its default when the command starts.
+			signal.Notify(make(chan os.Signal, 1), syscall.SIGHUP, syscall.SIGINT)
+		}
+	}
+	for ; len(args) > 0 && strings.Contains(args[0], "="); args = args[1:] {
+		environment = append(environment, args[0])
+	}
+	os.Clearenv()
+	for _, variable := range environment {
+		key, value, _ := strings.Cut(variable, "=")
+		if err := os.Setenv(key, value); err != nil {
+			return err
+		}
+	}
+	name := args[0]
+	if !strings.Contains(name, "/") && os.Getenv("PATH") == "" {
+		name = "/bin/" + name
+	}
+	program, err := exec.LookPath(name)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "env: %v\n", err)
+		os.Exit(127)
+	}
+	return syscall.Exec(program, args, os.Environ())
+}
+
+// forever waits. A program whose only goroutine waits for nothing is taken for a deadlock.
+func forever() {
+	for {
+		time.Sleep(time.Hour)
+	}
+}
+
+// mute closes its output long before it ends, with exit code 3.
+func mute([]string) error {
+	os.Stdout.Close()
+	os.Stderr.Close()
+	time.Sleep(time.Second)
+	os.Exit(3)
+	return nil
+}
+
+// terminal tells the size of the terminal on stdout.
+func terminal([]string) error {
+	rows, columns, err := terminalSize()
+	for end := time.Now().Add(5 * time.Second); err == nil && rows == 0 && time.Now().Before(end); {
+		time.Sleep(10 * time.Millisecond)
+		rows, columns, err = terminalSize()
+	}
+	fmt.Println(rows, columns)
+	return err
+}
+
+// trap waits for SIGTERM and ends with exit code 7.
+func trap([]string) error {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, syscall.SIGTERM)
+	fmt.Println("ready")
+	<-c
+	fmt.Println("terminated")
+	os.Exit(7)
+	return nil
+}

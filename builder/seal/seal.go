@@ -1,0 +1,314 @@
+package seal
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/csv"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"path"
+	"slices"
+	"strings"
+
+	"ampoule/audit"
+	"ampoule/tree"
+)
+
+// Owners of entries that neither the interpreter nor a wheel brought.
+const (
+	// OwnerNative is for carried libraries and data.
+	OwnerNative = "native"
+	// OwnerMetadata is for what tells about the artifact itself.
+	OwnerMetadata = "metadata"
+)
+
+// MetadataFile is where the tree tells what it is made of.
+const MetadataFile = "share/ampoule/artifact.json"
+
+// Parts are what a tree is made of.
+type Parts struct {
+	// Interpreter and Wheels are relative to the tree's root.
+	Interpreter, Wheels *tree.Tree
+	// Installed are the wheels that Wheels was made of.
+	Installed []Wheel
+	// Root is the file system that everything was compiled in: libraries and data
+	// to carry come from it.
+	Root *tree.Tree
+	// Name is the recipe's name, Python the interpreter's full version.
+	Name, Python string
+	// InterpreterKey and Toolchain name what decided the interpreter.
+	InterpreterKey string
+	Toolchain      []string
+}
+
+// Sealed is a tree in its final form.
+type Sealed struct {
+	Tree        *tree.Tree
+	Fingerprint audit.Fingerprint
+}
+
+// MissingLibraryError says that a file needs a shared library that is nowhere.
+type MissingLibraryError struct{ Missing []audit.Missing }
+
+func (e *MissingLibraryError) Error() string {
+	lines := make([]string, len(e.Missing))
+	for i, m := range e.Missing {
+		lines[i] = fmt.Sprintf("%s, needed by %s", m.Name, strings.Join(m.By, ", "))
+	}
+	return "shared libraries are neither in the tree nor in the toolchain: " + strings.Join(lines, "; ")
+}
+
+// Hint says what to write into the recipe.
+func (e *MissingLibraryError) Hint() string {
+	return "add the Debian package that has the library to packages.NAME.build, or, if the machine provides it, to runtime.vm.host"
+}
+
+// Seal makes the tree. Libraries that a target's host provides are not carried.
+func Seal(p Parts, host []string) (*Sealed, error) {
+	t, err := merge(p)
+	if err != nil {
+		return nil, err
+	}
+	if t, err = carryData(t, p.Root); err != nil {
+		return nil, err
+	}
+	if t, err = carryLibraries(t, p.Root, host); err != nil {
+		return nil, err
+	}
+	if t, err = t.With(pipSeal(p, t)...); err != nil {
+		return nil, err
+	}
+	t = normalize(t)
+	fingerprint, err := audit.Measure(t)
+	if err != nil {
+		return nil, fmt.Errorf("measuring the interpreter: %w", err)
+	}
+	meta, err := metadata(p, fingerprint)
+	if err != nil {
+		return nil, err
+	}
+	if t, err = t.With(meta); err != nil {
+		return nil, err
+	}
+	return &Sealed{Tree: normalize(t), Fingerprint: fingerprint}, nil
+}
+
+// merge lays the wheels over the interpreter. Where a wheel brings a distribution
+// that the interpreter has (pip), the interpreter's goes.
+func merge(p Parts) (*tree.Tree, error) {
+	wheels, err := own(p.Wheels)
+	if err != nil {
+		return nil, err
+	}
+	interpreter := p.Interpreter.Map(func(e tree.Entry) tree.Entry {
+		e.Owner = audit.OwnerInterpreter
+		return e
+	})
+	bundled, err := own(interpreter)
+	if err != nil {
+		return nil, err
+	}
+	replaced := map[string]bool{}
+	for _, w := range p.Installed {
+		replaced[audit.OwnerWheel+w.Name] = true
+	}
+	rest := bundled.Select(func(e tree.Entry) bool { return !replaced[e.Owner] || e.Kind == tree.Dir })
+	rest = rest.Map(func(e tree.Entry) tree.Entry {
+		e.Owner = audit.OwnerInterpreter
+		return e
+	})
+	for _, e := range wheels.Entries() {
+		if old, ok := rest.Lookup(e.Path); ok && e.Kind != tree.Dir {
+			return nil, fmt.Errorf("sealing: %s of %s is in the interpreter already (%s)", e.Path, e.Owner, old.Owner)
+		}
+	}
+	return rest.With(wheels.Entries()...)
+}
+
+// own gives each file that a RECORD lists to its distribution, bytecode with its source.
+func own(t *tree.Tree) (*tree.Tree, error) {
+	owners := map[string]string{}
+	for _, e := range t.Entries() {
+		dir := path.Dir(e.Path)
+		if path.Base(e.Path) != "RECORD" || !strings.HasSuffix(dir, ".dist-info") {
+			continue
+		}
+		data, err := e.ReadAll()
+		if err != nil {
+			return nil, err
+		}
+		rows, err := csv.NewReader(bytes.NewReader(data)).ReadAll()
+		if err != nil {
+			return nil, fmt.Errorf("reading %s: %w", e.Path, err)
+		}
+		owner := audit.OwnerWheel + distName(path.Base(dir))
+		for _, row := range rows {
+			owners[path.Join(path.Dir(dir), row[0])] = owner
+		}
+	}
+	return t.Map(func(e tree.Entry) tree.Entry {
+		if owner, ok := owners[sourceOf(e.Path)]; ok {
+			e.Owner = owner
+		}
+		return e
+	}), nil
+}
+
+// sourceOf returns the source of a bytecode file (PEP 3147), and any other path as it is.
+func sourceOf(p string) string {
+	dir, base := path.Split(p)
+	if path.Base(dir) != "__pycache__" || !strings.HasSuffix(base, ".pyc") {
+		return p
+	}
+	stem, _, _ := strings.Cut(base, ".cpython-")
+	return path.Join(path.Dir(path.Clean(dir)), stem+".py")
+}
+
+// distName returns the normalised name of NAME-VERSION.dist-info (PEP 503).
+func distName(dir string) string {
+	name, _, _ := strings.Cut(strings.TrimSuffix(dir, ".dist-info"), "-")
+	return strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(name))
+}
+
+// carryLibraries puts every shared library that the tree needs, and that is not
+// glibc's own, into lib/, under the name that it is asked for.
+func carryLibraries(t, root *tree.Tree, host []string) (*tree.Tree, error) {
+	resolver, err := audit.NewResolver(audit.ResolverInput{Tree: t, Prefix: "/ampoule", Root: root})
+	if err != nil {
+		return nil, fmt.Errorf("resolving shared libraries: %w", err)
+	}
+	found, missing := resolver.Outside()
+	missing = slices.DeleteFunc(missing, func(m audit.Missing) bool { return slices.Contains(host, m.Name) })
+	if len(missing) > 0 {
+		return nil, &MissingLibraryError{missing}
+	}
+	var carried []tree.Entry
+	for _, library := range found {
+		e := library.Entry
+		e.Path, e.Owner = "lib/"+library.Name, OwnerNative
+		carried = append(carried, e)
+	}
+	return t.With(carried...)
+}
+
+// carried names the data of the build's file system that a host may lack.
+var carried = []struct{ from, to string }{
+	{"usr/share/zoneinfo", "share/zoneinfo"},
+	{"lib/terminfo", "share/terminfo"},
+	{"usr/lib/terminfo", "share/terminfo"},
+}
+
+// certificates is where Debian keeps the certificates that its bundle is made of.
+const certificates = "usr/share/ca-certificates/mozilla"
+
+// caBundle is where the interpreter looks when the host has no certificates.
+const caBundle = "share/ca-certificates/ca-bundle.crt"
+
+func carryData(t, root *tree.Tree) (*tree.Tree, error) {
+	var entries []tree.Entry
+	for _, c := range carried {
+		for _, e := range root.Sub(c.from).Entries() {
+			// Two more copies of all zones, and links to this machine's settings.
+			if strings.HasPrefix(e.Path, "right/") || strings.HasPrefix(e.Path, "posix/") || e.Path == "right" || e.Path == "posix" || path.IsAbs(e.Link) {
+				continue
+			}
+			e.Path, e.Owner = c.to+"/"+e.Path, OwnerNative
+			entries = append(entries, e)
+		}
+	}
+	slices.SortStableFunc(entries, func(a, b tree.Entry) int { return cmp.Compare(a.Path, b.Path) })
+	entries = slices.CompactFunc(entries, func(a, b tree.Entry) bool { return a.Path == b.Path })
+	var bundle bytes.Buffer
+	for _, e := range root.Sub(certificates).Entries() {
+		data, err := e.ReadAll()
+		if err != nil {
+			return nil, err
+		}
+		bundle.Write(bytes.TrimRight(data, "\n"))
+		bundle.WriteByte('\n')
+	}
+	if bundle.Len() > 0 {
+		e := tree.FileEntry(caBundle, 0o644, bundle.Bytes())
+		e.Owner = OwnerNative
+		entries = append(entries, e)
+	}
+	return t.With(entries...)
+}
+
+// pipSeal makes the tree's own pip refuse to change it (PEP 668), and anything that
+// is asked of it all the same be binary, hashed and uncached.
+func pipSeal(p Parts, t *tree.Tree) []tree.Entry {
+	managed := `[externally-managed]
+Error=This Python belongs to the artifact "` + p.Name + `" that Ampoule sealed.
+ It does not change after it was built: add the requirement to the recipe of
+ "` + p.Name + `", then run "ampoule lock" and "ampoule build".
+ To try something out, make a virtual environment: python3 -m venv DIR
+`
+	pip := "[global]\nonly-binary = :all:\nrequire-hashes = true\nno-cache-dir = true\n"
+	entries := []tree.Entry{
+		tree.FileEntry(stdlib(t)+"/EXTERNALLY-MANAGED", 0o644, []byte(managed)),
+		tree.FileEntry("pip.conf", 0o644, []byte(pip)),
+	}
+	for i := range entries {
+		entries[i].Owner = OwnerMetadata
+	}
+	return entries
+}
+
+// stdlib returns the directory of the standard library: lib/python3.13.
+func stdlib(t *tree.Tree) string {
+	for _, e := range t.Entries() {
+		if path.Base(e.Path) == "os.py" && strings.Count(e.Path, "/") == 2 && strings.HasPrefix(e.Path, "lib/python") {
+			return path.Dir(e.Path)
+		}
+	}
+	return "lib"
+}
+
+// normalize gives every entry root as its owner and one of two modes.
+func normalize(t *tree.Tree) *tree.Tree {
+	return t.Map(func(e tree.Entry) tree.Entry {
+		e.UID, e.GID = 0, 0
+		switch {
+		case e.Kind == tree.Symlink:
+			e.Mode = fs.ModePerm
+		case e.Kind == tree.Dir || e.Mode&0o111 != 0:
+			e.Mode = 0o755
+		default:
+			e.Mode = 0o644
+		}
+		return e
+	})
+}
+
+// metadataWheel is a wheel as the metadata file tells it.
+type metadataWheel struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	File    string `json:"file"`
+	SHA256  string `json:"sha256"`
+	Sdist   string `json:"sdist,omitempty"`
+	Key     string `json:"key,omitempty"`
+}
+
+func metadata(p Parts, f audit.Fingerprint) (tree.Entry, error) {
+	wheels := make([]metadataWheel, len(p.Installed))
+	for i, w := range p.Installed {
+		wheels[i] = metadataWheel(w)
+	}
+	data, err := json.MarshalIndent(map[string]any{
+		"name": p.Name,
+		"python": map[string]any{
+			"version": p.Python, "key": p.InterpreterKey, "toolchain": p.Toolchain,
+			"fingerprint": f, "fingerprintDigest": f.Digest(),
+		},
+		"wheels": wheels,
+	}, "", "  ")
+	if err != nil {
+		return tree.Entry{}, fmt.Errorf("writing metadata: %w", err)
+	}
+	e := tree.FileEntry(MetadataFile, 0o644, append(data, '\n'))
+	e.Owner = OwnerMetadata
+	return e, nil
+}

@@ -1,0 +1,67 @@
+package toolchain
+
+import (
+	"fmt"
+	"io"
+	"strings"
+	"sync"
+)
+
+// StepError says that a program that installs packages ended with an error.
+type StepError struct {
+	// Step names the program.
+	Step string
+	// Last are the last lines that it wrote.
+	Last []string
+	Err  error
+}
+
+func (e *StepError) Error() string {
+	if len(e.Last) == 0 {
+		return fmt.Sprintf("running %s: %v", e.Step, e.Err)
+	}
+	return fmt.Sprintf("running %s: %v; its last lines:\n%s", e.Step, e.Err, strings.Join(e.Last, "\n"))
+}
+
+func (e *StepError) Unwrap() error { return e.Err }
+
+// The bounds of what an error repeats of a log.
+const (
+	tailLines = 20
+	tailBytes = 8 << 10
+)
+
+// tail passes a log on and keeps its end.
+type tail struct {
+	mu  sync.Mutex
+	log io.Writer
+	end []byte
+}
+
+func newTail(log io.Writer) *tail {
+	if log == nil {
+		log = io.Discard
+	}
+	return &tail{log: log}
+}
+
+func (t *tail) Write(p []byte) (int, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	t.end = append(t.end, p...)
+	if over := len(t.end) - tailBytes; over > 0 {
+		t.end = append(t.end[:0], t.end[over:]...)
+	}
+	return t.log.Write(p)
+}
+
+func (t *tail) lines() []string {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	text := strings.TrimRight(string(t.end), "\n")
+	if text == "" {
+		return nil
+	}
+	lines := strings.Split(text, "\n")
+	return lines[max(0, len(lines)-tailLines):]
+}

@@ -1,0 +1,128 @@
+package toolchain
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"ampoule/builder/toolchain/debian"
+	"ampoule/recipes"
+	"ampoule/tree"
+)
+
+// NotDebianError says that a root file system is not one that Debian packages can be laid on.
+type NotDebianError struct {
+	// Why names what is missing or else.
+	Why string
+}
+
+func (e *NotDebianError) Error() string { return "the base is not a Debian system: " + e.Why }
+
+// Hint says what a base may be.
+func (e *NotDebianError) Hint() string {
+	return "a toolchain stands on a Debian suite or on an image of Debian that has dpkg"
+}
+
+// maxStatus bounds dpkg's status and os-release, in bytes.
+const maxStatus = 64 << 20
+
+// DpkgStatus returns the stanzas of the packages that are installed in a root
+// file system, in dpkg's order. A root without dpkg's status is a [*NotDebianError].
+func DpkgStatus(root *tree.Tree) ([]debian.Stanza, error) {
+	data, err := readFile(root, "var/lib/dpkg/status")
+	if err != nil {
+		return nil, err
+	}
+	var installed []debian.Stanza
+	err = debian.Stanzas(bytes.NewReader(data), func(s debian.Stanza) error {
+		switch status := s.Get("Status"); {
+		case strings.HasSuffix(status, " ok installed"):
+			installed = append(installed, s)
+		case !strings.HasSuffix(status, " ok config-files") && !strings.HasSuffix(status, " ok not-installed"):
+			return fmt.Errorf("package %s is %q", s.Get("Package"), status)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading var/lib/dpkg/status: %w", err)
+	}
+	return installed, nil
+}
+
+// Suite returns the Debian suite of a root file system, by its os-release(5).
+// Anything but a Debian with a code name is a [*NotDebianError].
+func Suite(root *tree.Tree) (string, error) {
+	data, err := readFile(root, "etc/os-release")
+	if err != nil {
+		return "", err
+	}
+	fields := map[string]string{}
+	for lines := bufio.NewScanner(bytes.NewReader(data)); lines.Scan(); {
+		name, value, ok := strings.Cut(strings.TrimSpace(lines.Text()), "=")
+		if ok {
+			fields[name] = strings.Trim(value, `"'`)
+		}
+	}
+	if fields["ID"] != "debian" {
+		return "", &NotDebianError{Why: fmt.Sprintf("etc/os-release says ID=%s", fields["ID"])}
+	}
+	if fields["VERSION_CODENAME"] == "" {
+		return "", &NotDebianError{Why: "etc/os-release has no VERSION_CODENAME"}
+	}
+	return fields["VERSION_CODENAME"], nil
+}
+
+func readFile(root *tree.Tree, path string) ([]byte, error) {
+	e, ok := root.Resolve(path)
+	if !ok || e.Kind != tree.File {
+		return nil, &NotDebianError{Why: "it has no file " + path}
+	}
+	if e.Size > maxStatus {
+		return nil, fmt.Errorf("reading %s: %d bytes: %w", path, e.Size, tree.ErrLimit)
+	}
+	return e.ReadAll()
+}
+
+// installedPackage is what dpkg tells packages apart by.
+type installedPackage struct{ name, version, arch string }
+
+func (p installedPackage) String() string { return p.name + " " + p.version + " " + p.arch }
+
+func packageOf(s debian.Stanza) installedPackage {
+	return installedPackage{s.Get("Package"), s.Get("Version"), s.Get("Architecture")}
+}
+
+// verifyInstalled compares what is installed in a root with what should be there:
+// these packages and those that stood there before.
+func verifyInstalled(root *tree.Tree, debs []recipes.Deb, before ...debian.Stanza) error {
+	stanzas, err := DpkgStatus(root)
+	if err != nil {
+		return err
+	}
+	want := map[installedPackage]bool{}
+	for _, s := range before {
+		want[packageOf(s)] = true
+	}
+	for _, d := range debs {
+		want[installedPackage{d.Name, d.Version, d.Arch}] = true
+	}
+	var wrong []string
+	for _, s := range stanzas {
+		p := packageOf(s)
+		if !want[p] {
+			wrong = append(wrong, p.String()+" is installed and should not be")
+		}
+		delete(want, p)
+	}
+	for _, p := range slices.SortedFunc(maps.Keys(want), func(a, b installedPackage) int { return strings.Compare(a.name, b.name) }) {
+		wrong = append(wrong, p.String()+" should be installed and is not")
+	}
+	if len(wrong) > 0 {
+		return errors.New("comparing installed packages with the locked ones: " + strings.Join(wrong, "; "))
+	}
+	return nil
+}

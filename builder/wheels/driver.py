@@ -1,0 +1,176 @@
+"""Ask one sdist's build backend for something (PEP 517). Runs in the sandbox.
+
+    python3.X -I driver.py requires|metadata|wheel
+
+Reads from the directory that it stands in: sdist/ with one archive, needs/ with the
+wheels of the build requirements. Writes out/result.json
+and, for a wheel, out/NAME.whl, stripped before it is packed so that RECORD holds.
+The backend runs in an environment of its own that has the build requirements and
+nothing else.
+"""
+
+import glob
+import json
+import os
+import subprocess
+import sys
+import tarfile
+import venv
+import zipfile
+
+here = os.path.dirname(os.path.abspath(__file__))
+sys.path.insert(0, here)
+import ampoule_relocate
+
+ENV = os.path.join(here, "env")
+OUT = os.path.join(here, "out")
+
+# Runs under the environment's own interpreter, in the source directory.
+HOOK = r"""
+import importlib, json, os, sys
+sys.path[:] = [p for p in sys.path if p]
+mode, spec, backend_path, out = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), sys.argv[4]
+sys.path[:0] = [os.path.abspath(p) for p in backend_path]
+module, _, attributes = spec.partition(":")
+backend = importlib.import_module(module)
+for name in filter(None, attributes.split(".")):
+    backend = getattr(backend, name)
+if backend_path and not any(
+    os.path.realpath(importlib.import_module(module).__file__).startswith(os.path.realpath(p) + os.sep) for p in backend_path
+):
+    raise SystemExit("build backend %s is not in backend-path %s" % (spec, backend_path))
+result = {}
+if mode == "requires":
+    hook = getattr(backend, "get_requires_for_build_wheel", None)
+    result["requires"] = list(hook(None)) if hook else []
+elif mode == "metadata":
+    os.makedirs(out, exist_ok=True)
+    hook = getattr(backend, "prepare_metadata_for_build_wheel", None)
+    if hook:
+        result["dist_info"] = hook(out, None)
+    else:
+        result["wheel"] = backend.build_wheel(out, None)
+else:
+    result["wheel"] = backend.build_wheel(out, None)
+with open(os.path.join(out, "hook.json"), "w") as f:
+    json.dump(result, f)
+"""
+
+
+def unpack(archive, directory):
+    os.makedirs(directory)
+    if archive.endswith(".zip"):
+        with zipfile.ZipFile(archive) as z:
+            z.extractall(directory)
+    else:
+        with tarfile.open(archive) as t:
+            if hasattr(tarfile, "data_filter"):
+                t.extractall(directory, filter="data")
+            else:
+                t.extractall(directory)
+    tops = os.listdir(directory)
+    if len(tops) != 1 or not os.path.isdir(os.path.join(directory, tops[0])):
+        raise SystemExit("an sdist holds one directory, this one holds: " + ", ".join(sorted(tops)))
+    return os.path.join(directory, tops[0])
+
+
+def make_environment(needs):
+    venv.create(ENV, symlinks=True, with_pip=False)
+    python = os.path.join(ENV, "bin", "python")
+    if needs:
+        import ensurepip
+
+        bundled = glob.glob(os.path.join(os.path.dirname(ensurepip.__file__), "_bundled", "pip-*.whl"))
+        subprocess.run(
+            [python, "-I", bundled[0] + "/pip", "install", "--quiet", "--no-index", "--no-deps", "--no-cache-dir",
+             "--no-compile", "--disable-pip-version-check", "--no-warn-script-location", *needs],
+            check=True,
+        )
+    return python
+
+
+def build_system(source):
+    path = os.path.join(source, "pyproject.toml")
+    table = {}
+    if os.path.exists(path):
+        import tomllib
+
+        with open(path, "rb") as f:
+            table = tomllib.load(f).get("build-system", {})
+    # PEP 517: without a backend, setuptools in its legacy mode.
+    return table.get("build-backend", "setuptools.build_meta:__legacy__"), table.get("backend-path", [])
+
+
+def run_hook(mode, python, source):
+    backend, backend_path = build_system(source)
+    env = dict(os.environ, PATH=os.path.join(ENV, "bin") + os.pathsep + os.environ["PATH"], VIRTUAL_ENV=ENV)
+    env["PYO3_BUILD_EXTENSION_MODULE"] = "1"
+    subprocess.run([python, "-c", HOOK, mode, backend, json.dumps(backend_path), OUT], cwd=source, env=env, check=True)
+    with open(os.path.join(OUT, "hook.json")) as f:
+        return json.load(f)
+
+
+def metadata_of(result):
+    if "dist_info" in result:
+        with open(os.path.join(OUT, result["dist_info"], "METADATA"), encoding="utf-8") as f:
+            return f.read()
+    with zipfile.ZipFile(os.path.join(OUT, result["wheel"])) as z:
+        names = [n for n in z.namelist() if n.count("/") == 1 and n.endswith(".dist-info/METADATA")]
+        return z.read(names[0]).decode("utf-8")
+
+
+def strip(path):
+    mode = os.stat(path).st_mode
+    os.chmod(path, 0o755)
+    subprocess.run(["strip", "--strip-unneeded", path], check=True)
+    os.chmod(path, mode & 0o777)
+
+
+def finish_wheel(path):
+    """Strip what is in the wheel and pack it the same way whenever it is built."""
+    directory = os.path.join(here, "unpacked")
+    with zipfile.ZipFile(path) as z:
+        modes = {i.filename: (i.external_attr >> 16) & 0o777 for i in z.infolist()}
+        z.extractall(directory)
+    names = sorted(n for n in modes if not n.endswith("/"))
+    record = next(n for n in names if n.endswith(".dist-info/RECORD") and n.count("/") == 1)
+    rows = []
+    for name in names:
+        full = os.path.join(directory, name)
+        if ampoule_relocate.is_elf(full):
+            strip(full)
+        if name == record:
+            continue
+        with open(full, "rb") as f:
+            data = f.read()
+        rows.append('%s,%s,%d\n' % ('"%s"' % name.replace('"', '""') if "," in name or '"' in name else name, ampoule_relocate.record_hash(data), len(data)))
+    with open(os.path.join(directory, record), "w", encoding="utf-8", newline="\n") as f:
+        f.write("".join(rows) + record + ",,\n")
+    # The specification asks for dist-info at the end of the archive.
+    names.sort(key=lambda n: (".dist-info/" in n, n == record, n))
+    with zipfile.ZipFile(path + ".new", "w", zipfile.ZIP_DEFLATED) as z:
+        for name in names:
+            info = zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0))
+            info.compress_type = zipfile.ZIP_DEFLATED
+            info.external_attr = (0o100755 if modes[name] & 0o111 else 0o100644) << 16
+            with open(os.path.join(directory, name), "rb") as f:
+                z.writestr(info, f.read())
+    os.replace(path + ".new", path)
+
+
+def main():
+    (mode,) = sys.argv[1:]
+    (archive,) = glob.glob(os.path.join(here, "sdist", "*"))
+    os.makedirs(OUT)
+    source = unpack(archive, os.path.join(here, "src"))
+    python = make_environment(sorted(glob.glob(os.path.join(here, "needs", "*.whl"))))
+    result = run_hook(mode, python, source)
+    if mode == "metadata":
+        result["metadata"] = metadata_of(result)
+    if mode == "wheel":
+        finish_wheel(os.path.join(OUT, result["wheel"]))
+    with open(os.path.join(OUT, "result.json"), "w") as f:
+        json.dump(result, f)
+
+
+main()

@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ampoule/audit"
+	"ampoule/builder"
+	"ampoule/recipes"
+)
+
+// Builder turns a recipe with its lock into a published artifact.
+type Builder interface {
+	Build(ctx context.Context, recipe *recipes.Recipe, reqs *recipes.RequirementSet, lock *recipes.Lock) (builder.Result, error)
+}
+
+func newBuild(s *Session) *cobra.Command {
+	var jobs int
+	cmd := &cobra.Command{
+		Use:   "build",
+		Short: "Builds what recipe and lock say, and publishes it",
+		Long: `Build compiles the interpreter and its wheels without a network, puts them
+together, has the gate judge the result in each runtime target, and publishes it
+to the registry. What the registry has already is found by its key, and nothing
+is built. No flag leaves the gate out.
+
+The result is NAME@sha256:…, which every other verb takes. A lock that is missing
+or does not answer the recipe any more is refused: see ampoule lock.`,
+		Example: `  ampoule build
+  ampoule build -f services/web/ampoule.yaml --progress plain
+  ampoule build --registry registry.example/team --output json`,
+		Args:              usage(cobra.NoArgs),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if jobs < 0 {
+				return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("--jobs %d is not a number of processors", jobs)}
+			}
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
+				b, err := w.builder(ctx)
+				if err != nil {
+					return err
+				}
+				b.Jobs = jobs
+				return Build(ctx, s, b, w.reference)
+			})
+		},
+	}
+	cmd.Flags().IntVarP(&jobs, "jobs", "j", 0, "how many processors the build may use (default: all)")
+	return cmd
+}
+
+// buildResult is the verb's result as JSON.
+type buildResult struct {
+	Ref     string         `json:"ref"`
+	Name    string         `json:"name"`
+	Digest  string         `json:"digest"`
+	Key     string         `json:"key"`
+	Reused  bool           `json:"reused"`
+	Verdict *audit.Verdict `json:"verdict,omitempty"`
+	Logs    string         `json:"logs,omitempty"`
+}
+
+// Build builds the session's recipe. Reference makes the reference by which other
+// verbs find an artifact of a name and digest.
+func Build(ctx context.Context, s *Session, b Builder, reference func(name, digest string) string) error {
+	in, err := s.read()
+	if err != nil {
+		return err
+	}
+	if in.lock == nil {
+		return recipes.Faults{{File: lockPath(s.Recipe), What: "there is no lock", Hint: "make it with `ampoule lock`"}}
+	}
+	res, err := watched(ctx, s, func(ctx context.Context) (builder.Result, error) {
+		return b.Build(ctx, in.recipe, in.reqs, in.lock)
+	})
+	if res.Verdict != nil {
+		s.tellVerdict(*res.Verdict)
+	}
+	if err != nil {
+		return err
+	}
+	if res.Reused {
+		s.tell("this key is published already: nothing was built")
+	}
+	ref := reference(res.Name, res.Digest)
+	return s.print(ref, buildResult{ref, res.Name, res.Digest, res.Key, res.Reused, res.Verdict, res.Logs})
+}
+
+// tellVerdict shows a verdict: the whole text if the gate has something to say,
+// one line otherwise.
+func (s *Session) tellVerdict(v audit.Verdict) {
+	if v.Passed && len(v.Findings) == 0 && len(v.Exceptions) == 0 {
+		examined := 0
+		for _, c := range v.Checks {
+			examined += c.Examined
+		}
+		s.tell("gate: passed, %d checks, %d examined, %s", len(v.Checks), examined, targetNames(v))
+		return
+	}
+	var text strings.Builder
+	if err := v.WriteText(&text); err != nil {
+		// A strings.Builder takes everything.
+		panic("cli: writing a verdict: " + err.Error())
+	}
+	s.tell("%s", strings.TrimRight(text.String(), "\n"))
+}
+
+// targetNames lists where a verdict was found.
+func targetNames(v audit.Verdict) string {
+	names := make([]string, len(v.Targets))
+	for i, t := range v.Targets {
+		names[i] = t.Name
+	}
+	return "in " + strings.Join(names, ", ")
+}

@@ -1,0 +1,190 @@
+// Package cli is Ampoule's command line: a file for each verb, whose exported body
+// does the verb's work on what it is handed, and the wiring of registry, sandbox
+// engine and store, which only this package knows all of.
+//
+// Stdout carries a verb's result and nothing else; progress and messages go to
+// stderr. Every verb ends with a code of one table, see [ExitCode].
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ampoule/builder/progress"
+	"ampoule/cmd/ampoule/display"
+)
+
+// Output is the form of a verb's result.
+type Output string
+
+// The forms of results.
+const (
+	Text Output = "text"
+	JSON Output = "json"
+)
+
+// Session is one call of the program: its streams, and the flags that all verbs have.
+type Session struct {
+	In       io.Reader
+	Out, Err io.Writer
+
+	// Recipe is the recipe's path.
+	Recipe string
+	// Store is the store's directory; empty is the user's own.
+	Store string
+	// Registry is HOST[:PORT][/PREFIX]; empty is the store's own registry.
+	Registry string
+	Output   Output
+	Progress display.Mode
+}
+
+// Main runs the program and returns its exit code.
+func Main(args []string, in io.Reader, out, errs io.Writer) int {
+	ctx, stop := interruptible(context.Background(), os.Exit)
+	defer stop()
+	s := &Session{In: in, Out: out, Err: errs}
+	root := Root(s)
+	root.SetArgs(args)
+	err := interrupted(ctx, root.ExecuteContext(ctx))
+	report(errs, err)
+	return ExitCode(err)
+}
+
+// Root makes the command line.
+func Root(s *Session) *cobra.Command {
+	var output, mode string
+	root := &cobra.Command{
+		Use:   "ampoule",
+		Short: "Builds a Python and its wheels together and publishes the pair as one digest",
+		Long: `Ampoule builds a CPython interpreter and the wheels that belong to it together,
+in one sealed environment, and publishes the pair as one digest. Tests run that
+digest, and production runs that digest, in a container or on a plain machine.
+
+Stdout carries a verb's result and nothing else.
+
+` + exitHelp(),
+		Example: `  ampoule init
+  ampoule lock
+  ampoule build
+  ampoule run web@sha256:… -- -c 'import flask'
+  ampoule install web@sha256:… --root /opt/web`,
+		Args:          usage(noVerb),
+		SilenceUsage:  true,
+		SilenceErrors: true,
+		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			return s.setForms(output, mode)
+		},
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetIn(s.In)
+	root.SetOut(s.Out)
+	root.SetErr(s.Err)
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error { return &UsageError{Verb: cmd.CommandPath(), Err: err} })
+	flags := root.PersistentFlags()
+	flags.StringVarP(&s.Recipe, "file", "f", "ampoule.yaml", "the recipe")
+	flags.StringVar(&s.Store, "store", "", "the store's directory (default: $AMPOULE_STORE, or ampoule in the user's data directory)")
+	flags.StringVar(&s.Registry, "registry", "", "the registry as HOST[:PORT][/PREFIX] (default: the store's own)")
+	flags.StringVar(&output, "output", string(Text), "the result's form: text or json")
+	flags.StringVar(&mode, "progress", string(display.Auto), "the form of progress: auto, tty, plain or json")
+	root.AddCommand(newInit(s), newLock(s), newBuild(s), newInspect(s), newInstall(s), newRun(s), newVerify(s),
+		newTree(s), newRegistry(s), newStore(s), newLogs(s), newVersion(s))
+	completeFlags(root)
+	return root
+}
+
+// setForms reads the flags that choose forms.
+func (s *Session) setForms(output, mode string) error {
+	switch Output(output) {
+	case Text, JSON:
+		s.Output = Output(output)
+	default:
+		return &UsageError{Err: fmt.Errorf("%q is not a form of output: want text or json", output)}
+	}
+	m, err := display.ParseMode(mode)
+	if err != nil {
+		return &UsageError{Err: err}
+	}
+	s.Progress = m
+	return nil
+}
+
+// print writes a verb's result: the text as it is, or the value as JSON.
+func (s *Session) print(text string, value any) error {
+	if s.Output == JSON {
+		enc := json.NewEncoder(s.Out)
+		enc.SetIndent("", "  ")
+		enc.SetEscapeHTML(false)
+		if err := enc.Encode(value); err != nil {
+			return fmt.Errorf("writing the result: %w", err)
+		}
+		return nil
+	}
+	if _, err := io.WriteString(s.Out, strings.TrimSuffix(text, "\n")+"\n"); err != nil {
+		return fmt.Errorf("writing the result: %w", err)
+	}
+	return nil
+}
+
+// tell writes a message to stderr.
+func (s *Session) tell(format string, args ...any) {
+	fmt.Fprintln(s.Err, display.Clean(fmt.Sprintf(format, args...), true))
+}
+
+// watched does work whose events are shown. When it returns, nothing is shown any more.
+func watched[T any](ctx context.Context, s *Session, work func(context.Context) (T, error)) (T, error) {
+	d := display.New(s.Err, s.Progress)
+	defer d.Close()
+	return work(progress.With(ctx, d))
+}
+
+// lockPath is the path of a recipe's lock: beside it, ampoule.lock for ampoule.yaml.
+func lockPath(recipe string) string {
+	return strings.TrimSuffix(recipe, filepath.Ext(recipe)) + ".lock"
+}
+
+// usage makes what is wrong with a verb's arguments a [UsageError].
+func usage(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error {
+		if err := check(cmd, args); err != nil {
+			return &UsageError{Verb: cmd.CommandPath(), Err: err}
+		}
+		return nil
+	}
+}
+
+// noVerb refuses arguments of a command that only has verbs below it.
+func noVerb(cmd *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if near := cmd.SuggestionsFor(args[0]); len(near) > 0 {
+		return fmt.Errorf("unknown verb %q: did you mean %s?", args[0], strings.Join(near, " or "))
+	}
+	return fmt.Errorf("unknown verb %q", args[0])
+}
+
+// completeFlags makes the shell complete the flags that have few values.
+func completeFlags(root *cobra.Command) {
+	modes := make([]string, 0, len(display.Modes()))
+	for _, m := range display.Modes() {
+		modes = append(modes, string(m))
+	}
+	for flag, complete := range map[string]cobra.CompletionFunc{
+		"output":   cobra.FixedCompletions([]string{string(Text), string(JSON)}, cobra.ShellCompDirectiveNoFileComp),
+		"progress": cobra.FixedCompletions(modes, cobra.ShellCompDirectiveNoFileComp),
+		"registry": cobra.NoFileCompletions,
+		"file":     cobra.FixedCompletions([]string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt),
+		"store":    cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs),
+	} {
+		if err := root.RegisterFlagCompletionFunc(flag, complete); err != nil {
+			panic("cli: " + err.Error())
+		}
+	}
+}

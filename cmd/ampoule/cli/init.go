@@ -1,0 +1,100 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ampoule/recipes"
+)
+
+func newInit(s *Session) *cobra.Command {
+	var force bool
+	cmd := &cobra.Command{
+		Use:   "init [DIR]",
+		Short: "Writes a first recipe from what a directory holds",
+		Long: `Init reads what a directory says about its Python and its requirements
+(.python-version, pyproject.toml, requirements files and the like) and writes a
+recipe for it. It says what it chose and what it could not know. The result is the
+recipe's path.`,
+		Example: `  ampoule init
+  ampoule init services/web --force`,
+		Args:              usage(cobra.MaximumNArgs(1)),
+		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir := filepath.Dir(s.Recipe)
+			if len(args) == 1 {
+				if cmd.Flags().Changed("file") {
+					return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("a directory and --file say the same thing twice")}
+				}
+				dir = args[0]
+				s.Recipe = filepath.Join(dir, s.Recipe)
+			}
+			return Init(s, dir, force)
+		},
+	}
+	cmd.Flags().BoolVar(&force, "force", false, "replace a recipe that is there")
+	return cmd
+}
+
+// Init writes the session's recipe from what a directory holds.
+func Init(s *Session, dir string, force bool) error {
+	recipe, notes, err := recipes.Suggest(dir)
+	if err != nil {
+		return fmt.Errorf("suggesting a recipe for %s: %w", dir, err)
+	}
+	if err := writeNew(s.Recipe, recipe, force); err != nil {
+		return err
+	}
+	for _, note := range notes {
+		s.tell("note: %s", note)
+	}
+	return s.print(s.Recipe, struct {
+		Recipe string   `json:"recipe"`
+		Notes  []string `json:"notes"`
+	}{s.Recipe, append([]string{}, notes...)})
+}
+
+// writeNew writes a file that must not be there yet, unless force is set.
+func writeNew(path string, data []byte, force bool) error {
+	_, err := os.Lstat(path)
+	switch {
+	case err == nil && !force:
+		return &UsageError{Verb: "ampoule init", Err: fmt.Errorf("%s is there already: --force replaces it", path)}
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("writing recipe: %w", err)
+	}
+	if err := replaceFile(path, data); err != nil {
+		return fmt.Errorf("writing recipe: %w", err)
+	}
+	return nil
+}
+
+// replaceFile writes a file that is seen whole or as it was before.
+func replaceFile(path string, data []byte) (err error) {
+	f, err := os.CreateTemp(filepath.Dir(path), "."+strings.TrimPrefix(filepath.Base(path), ".")+"-*")
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, os.Remove(f.Name()))
+		}
+	}()
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	return os.Rename(f.Name(), path)
+}

@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ampoule/cmd/ampoule/display"
+	"ampoule/registry"
+)
+
+// Describer says what a registry knows of an artifact.
+type Describer interface {
+	Resolve(ctx context.Context, ref string) (registry.Description, error)
+	Referrers(ctx context.Context, ref, artifactType string) ([]registry.ReferrerInfo, error)
+}
+
+func newInspect(s *Session) *cobra.Command {
+	return &cobra.Command{
+		Use:   "inspect REF",
+		Short: "Describes a published artifact",
+		Long: `Inspect asks the registry what an artifact is: its digest, platforms, labels (key,
+recipe, fingerprint, tree), its layers with their sizes, and what refers to it: the
+gate's verdict and the wheelhouse. Nothing of the layers is fetched.`,
+		Example: `  ampoule inspect web@sha256:…
+  ampoule inspect registry.example/team/web@sha256:… --output json`,
+		Args:              usage(cobra.ExactArgs(1)),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
+				reg, err := w.registry()
+				if err != nil {
+					return err
+				}
+				return Inspect(ctx, s, reg, args[0])
+			})
+		},
+	}
+}
+
+// The forms of a description as JSON.
+type (
+	artifactInfo struct {
+		Ref       string         `json:"ref"`
+		Name      string         `json:"name"`
+		Digest    string         `json:"digest"`
+		Images    []imageInfo    `json:"images"`
+		Referrers []referrerInfo `json:"referrers"`
+	}
+	imageInfo struct {
+		Platform   string            `json:"platform"`
+		Digest     string            `json:"digest"`
+		Created    time.Time         `json:"created"`
+		Entrypoint []string          `json:"entrypoint,omitempty"`
+		Command    []string          `json:"command,omitempty"`
+		Env        []string          `json:"env,omitempty"`
+		Labels     map[string]string `json:"labels"`
+		Layers     []layerInfo       `json:"layers"`
+	}
+	layerInfo struct {
+		Name   string `json:"name"`
+		Base   bool   `json:"base"`
+		Digest string `json:"digest"`
+		DiffID string `json:"diffID"`
+		Size   int64  `json:"size"`
+	}
+	referrerInfo struct {
+		Type   string     `json:"artifactType"`
+		Digest string     `json:"digest"`
+		Files  []fileInfo `json:"files"`
+	}
+	fileInfo struct {
+		Name   string `json:"name"`
+		Digest string `json:"digest"`
+		Size   int64  `json:"size"`
+	}
+)
+
+// Inspect prints what a registry says of an artifact.
+func Inspect(ctx context.Context, s *Session, d Describer, ref string) error {
+	found, err := d.Resolve(ctx, ref)
+	if err != nil {
+		return err
+	}
+	// The digest's reference: what was asked for may be a tag.
+	referrers, err := d.Referrers(ctx, found.Ref, "")
+	if err != nil {
+		return err
+	}
+	info := describe(found, referrers)
+	return s.print(info.text(), info)
+}
+
+func describe(d registry.Description, referrers []registry.ReferrerInfo) artifactInfo {
+	info := artifactInfo{Ref: d.Ref, Name: d.Name, Digest: d.Digest, Images: []imageInfo{}, Referrers: []referrerInfo{}}
+	for _, i := range d.Images {
+		image := imageInfo{
+			Platform: i.Platform, Digest: i.Digest, Created: i.Created, Entrypoint: i.Config.Entrypoint,
+			Command: i.Config.Cmd, Env: i.Config.Env, Labels: i.Config.Labels, Layers: []layerInfo{},
+		}
+		for _, l := range i.Layers {
+			image.Layers = append(image.Layers, layerInfo{l.Name, l.Base, l.Digest, l.DiffID, l.Size})
+		}
+		info.Images = append(info.Images, image)
+	}
+	for _, r := range referrers {
+		files := []fileInfo{}
+		for _, f := range r.Files {
+			files = append(files, fileInfo{f.Name, f.Digest, f.Size})
+		}
+		info.Referrers = append(info.Referrers, referrerInfo{r.ArtifactType, r.Digest, files})
+	}
+	return info
+}
+
+// shownLabels are the labels that the text has, with what people call them.
+var shownLabels = []struct{ label, name string }{
+	{registry.LabelRecipe, "recipe"}, {registry.LabelKey, "key"}, {registry.LabelFingerprint, "fingerprint"},
+	{registry.LabelTree, "tree"}, {registry.LabelPrefix, "prefix"},
+}
+
+// text is the description for people. What it holds was written by whoever
+// published the artifact.
+func (a artifactInfo) text() string {
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	fmt.Fprintf(w, "%s\n", a.Ref)
+	for _, i := range a.Images {
+		fmt.Fprintf(w, "\nimage\t%s\n  platform\t%s\n", i.Digest, i.Platform)
+		for _, l := range shownLabels {
+			if value := i.Labels[l.label]; value != "" {
+				fmt.Fprintf(w, "  %s\t%s\n", l.name, value)
+			}
+		}
+		if command := append(append([]string{}, i.Entrypoint...), i.Command...); len(command) > 0 {
+			fmt.Fprintf(w, "  runs\t%s\n", strings.Join(command, " "))
+		}
+		total := int64(0)
+		for _, l := range i.Layers {
+			total += l.Size
+		}
+		fmt.Fprintf(w, "  layers\t%d, %s\n", len(i.Layers), display.Size(total))
+		for _, l := range i.Layers {
+			fmt.Fprintf(w, "    %s\t%s\t%s\n", l.Name, l.Digest, display.Size(l.Size))
+		}
+	}
+	for _, r := range a.Referrers {
+		fmt.Fprintf(w, "\nreferrer\t%s\n  type\t%s\n", r.Digest, r.Type)
+		for _, f := range r.Files {
+			fmt.Fprintf(w, "    %s\t%s\t%s\n", f.Name, f.Digest, display.Size(f.Size))
+		}
+	}
+	if err := w.Flush(); err != nil {
+		// A strings.Builder takes everything.
+		panic("cli: formatting a description: " + err.Error())
+	}
+	return display.Clean(b.String(), true)
+}

@@ -1,0 +1,140 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"ampoule/builder"
+	"ampoule/recipes"
+)
+
+// Locker turns a recipe into a lock.
+type Locker interface {
+	Lock(ctx context.Context, recipe *recipes.Recipe, reqs *recipes.RequirementSet, o builder.LockOptions) (*recipes.Lock, error)
+}
+
+// upgradeAll is the value of --upgrade without names.
+const upgradeAll = "*"
+
+func newLock(s *Session) *cobra.Command {
+	var upgrade []string
+	cmd := &cobra.Command{
+		Use:   "lock [--upgrade [NAME...]]",
+		Short: "Chooses versions and writes the lock",
+		Long: `Lock finds every byte that may enter the build and writes it down by sha256:
+base images, Debian packages, CPython's source, sdists and wheels, and what each
+sdist needs to be built. It keeps every pin that still satisfies the recipe;
+--upgrade moves them, all or only those that it names. Nothing but this verb
+chooses a version.
+
+The lock stands beside the recipe and belongs into version control. What changed
+is told on stderr; the result is the lock's path.`,
+		Example: `  ampoule lock
+  ampoule lock --upgrade
+  ampoule lock --upgrade flask jinja2`,
+		Args: usage(func(cmd *cobra.Command, args []string) error {
+			if len(args) > 0 && !cmd.Flags().Changed("upgrade") {
+				return fmt.Errorf("%q: names belong to --upgrade", args[0])
+			}
+			return nil
+		}),
+		ValidArgsFunction: s.completeLocked,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
+				b, err := w.builder(ctx)
+				if err != nil {
+					return err
+				}
+				return Lock(ctx, s, b, lockOptions(upgrade, args))
+			})
+		},
+	}
+	cmd.Flags().StringSliceVar(&upgrade, "upgrade", nil, "move pins to newer versions: all, or those of these names")
+	cmd.Flags().Lookup("upgrade").NoOptDefVal = upgradeAll
+	if err := cmd.RegisterFlagCompletionFunc("upgrade", s.completeLocked); err != nil {
+		panic("cli: " + err.Error())
+	}
+	return cmd
+}
+
+// lockOptions reads the values of --upgrade, and the names behind it.
+func lockOptions(upgrade, names []string) builder.LockOptions {
+	var o builder.LockOptions
+	for _, name := range append(slices.Clone(upgrade), names...) {
+		if name != upgradeAll {
+			o.UpgradeNames = append(o.UpgradeNames, recipes.NormalName(name))
+		}
+	}
+	o.Upgrade = len(upgrade) > 0 && len(o.UpgradeNames) == 0
+	return o
+}
+
+// Lock writes the session's lock, if it changed. The lock that is there is the
+// previous one of the options.
+func Lock(ctx context.Context, s *Session, l Locker, o builder.LockOptions) error {
+	in, err := s.read()
+	if err != nil {
+		return err
+	}
+	o.Previous = in.lock
+	lock, err := watched(ctx, s, func(ctx context.Context) (*recipes.Lock, error) {
+		return l.Lock(ctx, in.recipe, in.reqs, o)
+	})
+	if err != nil {
+		return err
+	}
+	path := lockPath(s.Recipe)
+	changed := in.lock == nil || !bytes.Equal(in.lock.Encode(), lock.Encode())
+	if changed {
+		if err := replaceFile(path, lock.Encode()); err != nil {
+			return fmt.Errorf("writing lock: %w", err)
+		}
+	}
+	changes := diffLocks(in.lock, lock)
+	s.tellChanges(in.lock, lock, changed, changes)
+	return s.print(path, lockResult{path, changed, changes})
+}
+
+// lockResult is the verb's result as JSON.
+type lockResult struct {
+	Lock    string   `json:"lock"`
+	Changed bool     `json:"changed"`
+	Changes []change `json:"changes"`
+}
+
+// tellChanges says what locking did.
+func (s *Session) tellChanges(previous, lock *recipes.Lock, changed bool, changes []change) {
+	switch {
+	case previous == nil:
+		debs := 0
+		for _, suite := range lock.Debian {
+			debs += len(suite)
+		}
+		s.tell("locked CPython %s, %d distributions and %d Debian packages", lock.Python.Version, len(lock.Dists), debs)
+	case !changed:
+		s.tell("nothing changed")
+	case len(changes) == 0:
+		s.tell("no pin changed, only what the lock answers")
+	default:
+		for _, c := range changes {
+			s.tell("%s", c)
+		}
+	}
+}
+
+// completeLocked completes the names of locked distributions.
+func (s *Session) completeLocked(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	lock, err := recipes.ReadLock(lockPath(s.Recipe))
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var names []cobra.Completion
+	for _, d := range lock.Dists {
+		names = append(names, cobra.CompletionWithDesc(d.Name, d.Version))
+	}
+	return names, cobra.ShellCompDirectiveNoFileComp
+}

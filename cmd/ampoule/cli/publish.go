@@ -1,0 +1,162 @@
+package cli
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"path"
+
+	"ampoule/builder"
+	"ampoule/builder/sandbox"
+	"ampoule/registry"
+	"ampoule/registry/layer"
+	"ampoule/store"
+)
+
+// Artifact types of what refers to an artifact, and media types of its files.
+const (
+	verdictType    = "application/vnd.ampoule.verdict.v1+json"
+	wheelhouseType = "application/vnd.ampoule.wheelhouse.v1"
+	wheelType      = "application/zip"
+)
+
+// Publisher makes of a registry what the builder needs of one.
+type Publisher struct {
+	Registry *registry.Registry
+	Store    *store.Store
+}
+
+var (
+	_ builder.Publisher = Publisher{}
+	_ builder.Bases     = Publisher{}
+)
+
+// FindKey implements [builder.Publisher].
+func (p Publisher) FindKey(ctx context.Context, name, key string) (string, bool, error) {
+	return p.Registry.FindKey(ctx, name, key)
+}
+
+// Publish implements [builder.Publisher]: it packs the tree into layers and sends
+// them with the verdict and the wheelhouse.
+func (p Publisher) Publish(ctx context.Context, a builder.Artifact) (_ string, err error) {
+	dir, remove, err := p.Store.TempDir()
+	if err != nil {
+		return "", fmt.Errorf("packing %s: %w", a.Name, err)
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	image, err := pack(ctx, layer.Packer{Dir: dir, Memory: blobs{p.Store}}, a)
+	if err != nil {
+		return "", fmt.Errorf("packing %s: %w", a.Name, err)
+	}
+	wheels, err := wheelhouse(a.Wheelhouse)
+	if err != nil {
+		return "", fmt.Errorf("packing %s: %w", a.Name, err)
+	}
+	published, err := p.Registry.Publish(ctx, registry.Artifact{
+		Name: a.Name, Key: a.Key, Images: []registry.Image{image},
+		Referrers: []registry.Referrer{
+			{ArtifactType: verdictType, Files: []registry.File{registry.BytesFile("verdict.json", verdictType, a.Verdict)}},
+			{ArtifactType: wheelhouseType, Files: wheels},
+		},
+	})
+	return published.Digest, err
+}
+
+// pack makes the artifact's image.
+func pack(ctx context.Context, packer layer.Packer, a builder.Artifact) (registry.Image, error) {
+	image := registry.Image{Platform: a.Platform, Created: a.Created, Config: registry.Config{
+		Env: a.Config.Env, Entrypoint: a.Config.Entrypoint, Cmd: a.Config.Cmd,
+		WorkingDir: a.Config.WorkingDir, User: a.Config.User, Labels: a.Config.Labels,
+	}}
+	if want := path.Base(a.Platform); a.Config.Architecture != want {
+		return image, fmt.Errorf("its configuration is for %q, its platform is %s", a.Config.Architecture, a.Platform)
+	}
+	for i, below := range a.Base {
+		l, err := packer.PackTar(ctx, fmt.Sprintf("base-%d", i), below.DiffID, below.Open)
+		if err != nil {
+			return image, err
+		}
+		image.Base = append(image.Base, l)
+	}
+	var err error
+	image.Layers, err = packer.Pack(ctx, layer.Split(a.Tree), a.Created)
+	return image, err
+}
+
+// wheelhouse hashes the wheels, which the registry wants to know beforehand.
+func wheelhouse(files []builder.File) ([]registry.File, error) {
+	wheels := make([]registry.File, 0, len(files))
+	for _, f := range files {
+		digest, err := digestOf(f.Open)
+		if err != nil {
+			return nil, fmt.Errorf("reading wheel %s: %w", f.Name, err)
+		}
+		wheels = append(wheels, registry.File{
+			Name: f.Name, MediaType: wheelType, Digest: digest, Size: f.Size,
+			Open: func(context.Context) (io.ReadCloser, error) { return f.Open() },
+		})
+	}
+	return wheels, nil
+}
+
+func digestOf(open func() (io.ReadCloser, error)) (string, error) {
+	r, err := open()
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, r); err != nil {
+		return "", err
+	}
+	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// PullBase implements [builder.Bases]. The layers are read from their registry
+// each time that they are opened.
+func (p Publisher) PullBase(ctx context.Context, ref, platform string) ([]sandbox.Layer, sandbox.Config, error) {
+	base, err := p.Registry.PullBase(ctx, ref, platform)
+	if err != nil {
+		return nil, sandbox.Config{}, err
+	}
+	layers := make([]sandbox.Layer, len(base.Layers))
+	for i, l := range base.Layers {
+		layers[i] = sandbox.Layer{DiffID: l.DiffID, Open: func() (io.ReadCloser, error) { return l.OpenTar(ctx) }}
+	}
+	return layers, sandboxConfig(base.Config, platform), nil
+}
+
+// sandboxConfig is a published image's configuration as a sandbox engine takes it.
+func sandboxConfig(c registry.Config, platform string) sandbox.Config {
+	return sandbox.Config{
+		Architecture: path.Base(platform), Env: c.Env, Entrypoint: c.Entrypoint, Cmd: c.Cmd,
+		WorkingDir: c.WorkingDir, User: c.User, Labels: c.Labels,
+	}
+}
+
+// blobs remembers in the store which blob a layer compresses to.
+type blobs struct{ store *store.Store }
+
+// blobsKind is the kind of the records. Its number is raised with another compressor.
+const blobsKind = "layer-blob"
+
+// blob is one record.
+type blob struct {
+	Digest string `json:"digest"`
+	Size   int64  `json:"size"`
+}
+
+// Recall implements [layer.Memory]. What cannot be read is compressed again.
+func (b blobs) Recall(diffID string) (digest string, size int64, ok bool) {
+	var found blob
+	ok, err := b.store.Lookup(blobsKind, diffID, &found)
+	return found.Digest, found.Size, ok && err == nil
+}
+
+// Remember implements [layer.Memory].
+func (b blobs) Remember(diffID, digest string, size int64) error {
+	return b.store.Record(blobsKind, diffID, blob{digest, size})
+}

@@ -1,0 +1,288 @@
+package display
+
+import (
+	"bytes"
+	"encoding/json"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ampoule/builder/progress"
+)
+
+// clock goes on by one step each time that it is read.
+type clock struct {
+	now  time.Time
+	step time.Duration
+}
+
+func (c *clock) read() time.Time {
+	c.now = c.now.Add(c.step)
+	return c.now
+}
+
+var noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+
+func TestPlain(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	c := &clock{now: noon, step: 1500 * time.Millisecond}
+	d := start(&out, styleOf(Plain), fixed(80, 24), c.read)
+	for _, e := range []progress.Event{
+		{Kind: progress.Started, Stage: "fetch", Task: "flask.whl"},
+		{Kind: progress.Advanced, Stage: "fetch", Task: "flask.whl", Done: 1, Total: 2},
+		{Kind: progress.Done, Stage: "fetch", Task: "flask.whl"},
+		{Kind: progress.Done, Stage: "toolchain", Reused: true},
+		{Kind: progress.Started, Stage: "wheel", Task: "greenlet"},
+		{Kind: progress.Told, Stage: "wheel", Task: "greenlet", Message: "one\ntwo\x1b[2J\n"},
+		{Kind: progress.Failed, Stage: "wheel", Task: "greenlet", Message: "exit code 1", Log: "/logs/greenlet.log"},
+		{Kind: progress.Warned, Message: "an exception ends soon"},
+	} {
+		d.Observe(e)
+	}
+	d.Close()
+	d.Observe(progress.Event{Kind: progress.Warned, Message: "too late"})
+	want := `    0.0  start fetch flask.whl
+    3.0  done  fetch flask.whl in 3.0s
+    4.5  ready toolchain
+    6.0  start wheel greenlet
+    7.5  note: wheel greenlet: one
+         two\x1b[2J
+    9.0  fail  wheel greenlet in 3.0s, log: /logs/greenlet.log
+   10.5  warning: an exception ends soon
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("output (-want +got):\n%s", diff)
+	}
+}
+
+func TestJSON(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	d := start(&out, styleOf(JSON), fixed(80, 24), func() time.Time { return noon })
+	d.Observe(progress.Event{Kind: progress.Advanced, Stage: "fetch", Task: "a\nb", Done: 3, Total: 9, Unit: progress.Bytes})
+	d.Observe(progress.Event{Kind: progress.Done, Stage: "fetch", Task: "a\nb", Reused: true})
+	d.Close()
+	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
+	want := []map[string]any{
+		{"time": "2026-05-04T12:00:00Z", "kind": "advanced", "stage": "fetch", "task": "a\nb", "done": 3.0, "total": 9.0, "unit": "bytes"},
+		{"time": "2026-05-04T12:00:00Z", "kind": "done", "stage": "fetch", "task": "a\nb", "reused": true},
+	}
+	var got []map[string]any
+	for _, line := range lines {
+		var object map[string]any
+		if err := json.Unmarshal([]byte(line), &object); err != nil {
+			t.Fatalf("line %q: %v", line, err)
+		}
+		got = append(got, object)
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
+func TestTerminalLive(t *testing.T) {
+	t.Parallel()
+	s := &terminal{}
+	s.event(progress.Event{Kind: progress.Started, Stage: "fetch", Task: "Python-3.13.5.tar.xz"}, noon)
+	s.event(progress.Event{Kind: progress.Advanced, Stage: "fetch", Task: "Python-3.13.5.tar.xz", Done: 5 << 20, Total: 10 << 20, Unit: progress.Bytes}, noon)
+	s.event(progress.Event{Kind: progress.Started, Stage: "wheel", Task: "日本語\x1b[2J\r"}, noon)
+	at := noon.Add(75 * time.Second)
+	want := []string{
+		"⠋ fetch Python-3.13.5.tar.xz  ━━━━━━━━━━──────────  5.0 MiB/10.0 MiB      1m15s",
+		`⠋ wheel 日本語\x1b[2J\r                                                   1m15s`,
+	}
+	var got []string
+	for _, line := range s.live(at, 80, 24) {
+		if w := textWidth(line); w != 79 {
+			t.Errorf("line %q is %d columns wide, not 79", line, w)
+		}
+		got = append(got, uncoloured(line))
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("live lines (-want +got):\n%s", diff)
+	}
+}
+
+func TestTerminalLinesFit(t *testing.T) {
+	t.Parallel()
+	s := &terminal{}
+	for i := range 30 {
+		task := strings.Repeat("長い", i)
+		s.event(progress.Event{Kind: progress.Started, Stage: "wheel", Task: task}, noon)
+		s.event(progress.Event{Kind: progress.Advanced, Stage: "wheel", Task: task, Done: int64(i), Total: 30}, noon)
+	}
+	for _, width := range []int{1, 2, 5, 9, 20, 59, 60, 61, 200} {
+		for _, height := range []int{1, 3, 10, 100} {
+			lines := s.live(noon.Add(time.Hour), width, height)
+			if len(lines) > max(1, min(maxLive, height-2)) {
+				t.Errorf("%d×%d: %d live lines", width, height, len(lines))
+			}
+			for _, line := range lines {
+				if textWidth(line) >= width && width > 1 {
+					t.Errorf("%d×%d: line %q is %d columns wide", width, height, line, textWidth(line))
+				}
+			}
+		}
+	}
+	lines := s.live(noon, 80, 10)
+	if got, want := uncoloured(lines[len(lines)-1]), "  … and 23 more"; got != want {
+		t.Errorf("last line %q, want %q", got, want)
+	}
+}
+
+func TestTerminalEnds(t *testing.T) {
+	t.Parallel()
+	s := &terminal{}
+	s.event(progress.Event{Kind: progress.Started, Stage: "wheel", Task: "a"}, noon)
+	s.event(progress.Event{Kind: progress.Started, Stage: "wheel", Task: "b"}, noon)
+	at := noon.Add(12 * time.Second)
+	got := uncoloured(s.event(progress.Event{Kind: progress.Done, Stage: "wheel", Task: "a"}, at) +
+		s.event(progress.Event{Kind: progress.Failed, Stage: "wheel", Task: "b", Log: "/l"}, at) +
+		s.event(progress.Event{Kind: progress.Done, Stage: "seal", Reused: true}, at))
+	if diff := cmp.Diff("✓ wheel a  12s\n✗ wheel b  12s, log: /l\n✓ seal  ready\n", got); diff != "" {
+		t.Errorf("ends (-want +got):\n%s", diff)
+	}
+	if lines := s.live(at, 80, 24); len(lines) != 0 {
+		t.Errorf("live lines after the end: %q", lines)
+	}
+}
+
+// TestDisplayTakesLiveLinesAway checks what stays on a terminal after Close.
+func TestDisplayTakesLiveLinesAway(t *testing.T) {
+	t.Parallel()
+	out := &notifying{first: make(chan struct{})}
+	d := start(out, styleOf(TTY), fixed(80, 24), time.Now)
+	d.Observe(progress.Event{Kind: progress.Started, Stage: "seal"})
+	<-out.first
+	d.Close()
+	d.Close()
+	text := out.String()
+	if !strings.Contains(text, "seal") {
+		t.Errorf("the running task was not shown: %q", text)
+	}
+	if !strings.HasSuffix(text, "\x1b[1A\r\x1b[J") {
+		t.Errorf("the live line was not taken away: %q", text)
+	}
+}
+
+func TestErase(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct {
+		drawn []int
+		width int
+		want  string
+	}{
+		{nil, 80, ""},
+		{[]int{79, 10}, 80, "\x1b[2A\r\x1b[J"},
+		{[]int{79, 10, 0}, 40, "\x1b[4A\r\x1b[J"},
+	} {
+		if got := erase(tt.drawn, tt.width); got != tt.want {
+			t.Errorf("erase(%v, %d) = %q, want %q", tt.drawn, tt.width, got, tt.want)
+		}
+	}
+}
+
+func TestClean(t *testing.T) {
+	t.Parallel()
+	for _, tt := range []struct{ in, want, wantLines string }{
+		{"a\tb", "a b", "a b"},
+		{"a\nb", `a\nb`, "a\nb"},
+		{"\x1b]0;title\x07", `\x1b]0;title\a`, `\x1b]0;title\a`},
+		{"\u009b2J", `\u009b2J`, `\u009b2J`},
+		{"abc\u202etxt.exe", `abc\u202etxt.exe`, `abc\u202etxt.exe`},
+		{"\xff\xfe�é日", `\xff\xfe�é日`, `\xff\xfe�é日`},
+	} {
+		if got := Clean(tt.in, false); got != tt.want {
+			t.Errorf("Clean(%q, false) = %q, want %q", tt.in, got, tt.want)
+		}
+		if got := Clean(tt.in, true); got != tt.wantLines {
+			t.Errorf("Clean(%q, true) = %q, want %q", tt.in, got, tt.wantLines)
+		}
+	}
+}
+
+func FuzzClean(f *testing.F) {
+	f.Add("plain\x1b[2J\r\n\u009b")
+	f.Fuzz(func(t *testing.T, s string) {
+		clean := Clean(s, false)
+		for _, r := range clean {
+			if r < 0x20 || r >= 0x7f && r < 0xa0 {
+				t.Fatalf("Clean(%q) = %q holds a control character", s, clean)
+			}
+		}
+		if w := textWidth(fit(clean, 20)); w > 20 {
+			t.Fatalf("fit(%q, 20) is %d columns wide", clean, w)
+		}
+	})
+}
+
+func TestDuration(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		-time.Second: "0.0s", 440 * time.Millisecond: "0.4s", 9949 * time.Millisecond: "9.9s",
+		9960 * time.Millisecond: "9s", 59900 * time.Millisecond: "59s", time.Minute: "1m00s",
+		3*time.Minute + 5*time.Second: "3m05s", time.Hour + 2*time.Minute: "1h02m",
+	} {
+		if got := Duration(d); got != want {
+			t.Errorf("Duration(%v) = %q, want %q", d, got, want)
+		}
+	}
+}
+
+func TestSize(t *testing.T) {
+	t.Parallel()
+	for n, want := range map[int64]string{0: "0 B", 1023: "1023 B", 1024: "1.0 KiB", 5 << 20: "5.0 MiB", 3 << 40: "3.0 TiB"} {
+		if got := Size(n); got != want {
+			t.Errorf("Size(%d) = %q, want %q", n, got, want)
+		}
+	}
+}
+
+func TestParseMode(t *testing.T) {
+	t.Parallel()
+	for _, m := range Modes() {
+		if got, err := ParseMode(string(m)); err != nil || got != m {
+			t.Errorf("ParseMode(%q) = %q, %v", m, got, err)
+		}
+	}
+	if _, err := ParseMode("fancy"); err == nil {
+		t.Error("ParseMode accepts fancy")
+	}
+}
+
+func fixed(width, height int) func() (int, int) {
+	return func() (int, int) { return width, height }
+}
+
+// uncoloured leaves the colours out.
+func uncoloured(s string) string {
+	for _, sgr := range []string{red, green, yellow, faint, plainS} {
+		s = strings.ReplaceAll(s, sgr, "")
+	}
+	return s
+}
+
+// notifying is a buffer that closes first with its first bytes.
+type notifying struct {
+	mu    sync.Mutex
+	buf   bytes.Buffer
+	once  sync.Once
+	first chan struct{}
+}
+
+func (n *notifying) Write(p []byte) (int, error) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.once.Do(func() { close(n.first) })
+	return n.buf.Write(p)
+}
+
+func (n *notifying) String() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.buf.String()
+}

@@ -1,0 +1,152 @@
+package display
+
+import (
+	"fmt"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"ampoule/builder/progress"
+)
+
+// Clean makes foreign text safe to show: control characters, which could move the
+// cursor or change the terminal's state, and those that turn the direction of
+// writing are shown as Go escapes them. A line break is kept if lines is true.
+func Clean(s string, lines bool) string {
+	var b strings.Builder
+	for i, r := range s {
+		switch {
+		case r == '\n' && lines:
+			b.WriteByte('\n')
+		case r == '\t':
+			b.WriteByte(' ')
+		case r == utf8.RuneError:
+			if _, size := utf8.DecodeRuneInString(s[i:]); size == 1 {
+				fmt.Fprintf(&b, `\x%02x`, s[i])
+			} else {
+				b.WriteRune(r)
+			}
+		case unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r) || r == '\u2028' || r == '\u2029':
+			escaped := fmt.Sprintf("%+q", r)
+			b.WriteString(escaped[1 : len(escaped)-1])
+		default:
+			b.WriteRune(r)
+		}
+	}
+	return b.String()
+}
+
+// wide holds the runes that take two columns: most of East Asian Width W and F
+// (Unicode TR 11), and emoji.
+var wide = &unicode.RangeTable{
+	R16: []unicode.Range16{
+		{0x1100, 0x115f, 1}, {0x2e80, 0x303e, 1}, {0x3041, 0xa4cf, 1}, {0xac00, 0xd7a3, 1},
+		{0xf900, 0xfaff, 1}, {0xfe30, 0xfe6f, 1}, {0xff00, 0xff60, 1}, {0xffe0, 0xffe6, 1},
+	},
+	R32: []unicode.Range32{{0x1f300, 0x1f64f, 1}, {0x1f680, 0x1f9ff, 1}, {0x20000, 0x3fffd, 1}},
+}
+
+func runeWidth(r rune) int {
+	switch {
+	case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf):
+		return 0
+	case unicode.Is(wide, r):
+		return 2
+	default:
+		return 1
+	}
+}
+
+// textWidth counts the columns of clean text, SGR sequences left out.
+func textWidth(s string) int {
+	width := 0
+	for len(s) > 0 {
+		if n := sgrLen(s); n > 0 {
+			s = s[n:]
+			continue
+		}
+		r, size := utf8.DecodeRuneInString(s)
+		width += runeWidth(r)
+		s = s[size:]
+	}
+	return width
+}
+
+// sgrLen is the length of the colour sequence that s begins with; 0 for none.
+func sgrLen(s string) int {
+	if !strings.HasPrefix(s, "\x1b[") {
+		return 0
+	}
+	if end := strings.IndexByte(s, 'm'); end > 0 {
+		return end + 1
+	}
+	return 0
+}
+
+// fit cuts clean text without colours to a width, marking the cut with "…".
+func fit(s string, width int) string {
+	if width <= 0 {
+		return ""
+	}
+	if textWidth(s) <= width {
+		return s
+	}
+	taken := 0
+	for i, r := range s {
+		if taken += runeWidth(r); taken > width-1 {
+			return s[:i] + "…"
+		}
+	}
+	return s
+}
+
+// Duration shows a time span with the precision that a person needs: "0.4s",
+// "12s", "3m05s", "1h02m".
+func Duration(d time.Duration) string {
+	switch {
+	case d < 9950*time.Millisecond:
+		return fmt.Sprintf("%.1fs", max(d, 0).Seconds())
+	case d < time.Minute:
+		return fmt.Sprintf("%ds", int(d.Seconds()))
+	case d < time.Hour:
+		return fmt.Sprintf("%dm%02ds", int(d.Minutes()), int(d.Seconds())%60)
+	default:
+		return fmt.Sprintf("%dh%02dm", int(d.Hours()), int(d.Minutes())%60)
+	}
+}
+
+// Size shows a number of bytes in binary units: "812 B", "4.2 MiB".
+func Size(n int64) string {
+	const unit = 1024
+	if n < unit {
+		return fmt.Sprintf("%d B", n)
+	}
+	value, suffixes := float64(n)/unit, "KMGTPE"
+	i := 0
+	for ; value >= unit && i < len(suffixes)-1; i++ {
+		value /= unit
+	}
+	return fmt.Sprintf("%.1f %ciB", value, suffixes[i])
+}
+
+// amount shows how far a task is: "4.2/8.0 MiB" as two sizes, or "3/12".
+func amount(done, total int64, unit progress.Unit) string {
+	show := func(n int64) string { return fmt.Sprint(n) }
+	if unit == progress.Bytes {
+		show = Size
+	}
+	switch {
+	case total > 0:
+		return show(done) + "/" + show(total)
+	case done > 0:
+		return show(done)
+	default:
+		return ""
+	}
+}
+
+// name is how a task is called: its stage and, where it has one, its own name.
+func name(e progress.Event) string {
+	return strings.TrimSpace(Clean(e.Stage+" "+e.Task, false))
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const module = "ampoule/"
+
+// rooms says what each part of the project may import of the project. A package
+// belongs to the room with the longest name that is its path or a parent of it; one
+// that belongs to none is a fault. A room may always import itself. "x/..." is x
+// with everything below it.
+var rooms = map[string][]string{
+	"tree":    {},
+	"store":   {},
+	"recipes": {},
+	// A recipe that ships with Ampoule is read as any other one is.
+	"recipes/catalogue": {"recipes"},
+	"recipes/lint":      {"recipes"},
+	"audit":             {"tree"},
+	"registry":          {"recipes/...", "audit/...", "tree", "store"},
+
+	"builder/progress":    {},
+	"builder/buildlog":    {"builder/progress"},
+	"builder/sandbox":     {"tree", "builder/progress"},
+	"builder/docker":      {"tree", "builder/progress", "builder/sandbox/..."},
+	"builder/fetch":       {"recipes", "store", "builder/progress"},
+	"builder/toolchain":   stage(),
+	"builder/cpython":     stage(),
+	"builder/wheels":      stage(),
+	"builder/seal":        stage(),
+	"builder/locking":     append(stage(), "builder/toolchain/...", "builder/cpython/..."),
+	"builder/locking/apt": {"recipes", "builder/fetch", "builder/progress"},
+	// Docker is missing: only cmd knows which engine runs the sandboxes.
+	"builder": append(stage(), "builder/toolchain/...", "builder/cpython/...", "builder/wheels/...",
+		"builder/seal/...", "builder/locking/..."),
+
+	"api": {"builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
+	"ci":  {"builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
+	"cmd": {"tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "api/...", "ci/..."},
+}
+
+// stage lists what each stage of a build may import.
+func stage() []string {
+	return []string{"recipes", "audit/...", "tree", "store", "builder/sandbox", "builder/fetch", "builder/progress", "builder/buildlog"}
+}
+
+// owners says of packages from elsewhere, and of everything below them, who alone
+// may import them. Tests are held to it too.
+var owners = map[string][]string{
+	"github.com/docker/docker":                               {"builder/docker"},
+	"github.com/google/go-containerregistry/pkg/v1/remote":   {"registry"},
+	"github.com/google/go-containerregistry/pkg/v1/daemon":   {},
+	"github.com/google/go-containerregistry/pkg/registry":    {},
+	"github.com/olareg/olareg":                               {"registry/embedded"},
+	"github.com/spf13/cobra":                                 {"cmd/..."},
+	"github.com/google/go-containerregistry/pkg/v1/tarball":  {"registry/..."},
+	"github.com/google/go-containerregistry/pkg/v1/mutate":   {"registry/..."},
+	"github.com/google/go-containerregistry/pkg/v1/layout":   {"registry/..."},
+	"github.com/google/go-containerregistry/pkg/v1/validate": {"registry/..."},
+}
+
+// runtimeOwners is as owners, for packages that tests may use freely.
+var runtimeOwners = map[string][]string{
+	"net/http": {"builder/fetch/...", "registry/...", "api/..."},
+	"os/exec":  {"builder/...", "cmd/...", "ci/..."},
+}
+
+// listed is what `go list -json` tells of a package, as far as it matters here.
+type listed struct {
+	ImportPath   string
+	Imports      []string
+	TestImports  []string
+	XTestImports []string
+}
+
+func TestRooms(t *testing.T) {
+	t.Parallel()
+	for _, tags := range []string{"", "docker"} {
+		t.Run("tags="+tags, func(t *testing.T) {
+			t.Parallel()
+			packages := list(t, tags)
+			if len(packages) == 0 {
+				t.Fatal("go list names no packages")
+			}
+			for _, fault := range trespasses(packages) {
+				t.Error(fault)
+			}
+		})
+	}
+}
+
+func TestRoomsRefuses(t *testing.T) {
+	t.Parallel()
+	packages := []listed{
+		{ImportPath: "ampoule/tree", Imports: []string{"io", "ampoule/store"}},
+		{ImportPath: "ampoule/attic"},
+		{ImportPath: "ampoule/builder", Imports: []string{"ampoule/builder/docker", "ampoule/builder/seal", "ampoule/registry"}},
+		{ImportPath: "ampoule/builder/locking/apt", Imports: []string{"ampoule/builder/toolchain"}},
+		{ImportPath: "ampoule/builder/docker", Imports: []string{"github.com/docker/docker/client"}},
+		{ImportPath: "ampoule/builder/wheels", Imports: []string{"net/http", "ampoule/builder/wheels/pep517"}},
+		{ImportPath: "ampoule/registry/install", XTestImports: []string{"github.com/google/go-containerregistry/pkg/v1/remote/transport"}},
+		{ImportPath: "ampoule/audit", TestImports: []string{"os/exec"}},
+		{ImportPath: "ampoule/cmd/ampoule", Imports: []string{"ampoule/builder/docker", "ampoule/registry"}},
+	}
+	want := []string{
+		"ampoule/attic belongs to no room",
+		"ampoule/builder imports ampoule/builder/docker",
+		"ampoule/builder imports ampoule/registry",
+		"ampoule/builder/locking/apt imports ampoule/builder/toolchain",
+		"ampoule/builder/wheels imports net/http",
+		"ampoule/registry/install imports github.com/google/go-containerregistry/pkg/v1/remote/transport",
+		"ampoule/tree imports ampoule/store",
+	}
+	if diff := cmp.Diff(want, trespasses(packages)); diff != "" {
+		t.Errorf("trespasses (-want +got):\n%s", diff)
+	}
+}
+
+// trespasses lists what no rule allows, sorted.
+func trespasses(packages []listed) []string {
+	faults := []string{}
+	for _, p := range packages {
+		name := strings.TrimPrefix(p.ImportPath, module)
+		room, ok := roomOf(name)
+		if !ok {
+			faults = append(faults, p.ImportPath+" belongs to no room")
+			continue
+		}
+		for _, imported := range p.Imports {
+			ours, isOurs := strings.CutPrefix(imported, module)
+			if isOurs && !mayImport(room, ours) || !mayOwn(runtimeOwners, name, imported) {
+				faults = append(faults, fmt.Sprintf("%s imports %s", p.ImportPath, imported))
+			}
+		}
+		for _, imported := range slices.Concat(p.Imports, p.TestImports, p.XTestImports) {
+			if !mayOwn(owners, name, imported) {
+				faults = append(faults, fmt.Sprintf("%s imports %s", p.ImportPath, imported))
+			}
+		}
+	}
+	slices.Sort(faults)
+	return slices.Compact(faults)
+}
+
+// mayImport tells whether a room may import a package of ours.
+func mayImport(room, imported string) bool {
+	if own, ok := roomOf(imported); ok && own == room {
+		return true
+	}
+	return slices.ContainsFunc(rooms[room], func(pattern string) bool { return matches(pattern, imported) })
+}
+
+// mayOwn tells whether the table lets a package of ours import one from elsewhere.
+func mayOwn(table map[string][]string, name, imported string) bool {
+	for owned, by := range table {
+		if matches(owned+"/...", imported) && !slices.ContainsFunc(by, func(pattern string) bool { return matches(pattern, name) }) {
+			return false
+		}
+	}
+	return true
+}
+
+// roomOf finds the room that a package belongs to.
+func roomOf(name string) (string, bool) {
+	found := ""
+	for room := range rooms {
+		if matches(room+"/...", name) && len(room) > len(found) {
+			found = room
+		}
+	}
+	return found, found != ""
+}
+
+// matches tells whether a pattern covers a path.
+func matches(pattern, name string) bool {
+	below, deep := strings.CutSuffix(pattern, "/...")
+	return name == below || deep && strings.HasPrefix(name, below+"/")
+}
+
+// list asks the go command for the project's packages.
+func list(t *testing.T, tags string) []listed {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), "go", "list", "-json=ImportPath,Imports,TestImports,XTestImports", "-tags", tags, module+"...")
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if err := cmd.Run(); err != nil {
+		t.Fatalf("running %s: %v\n%s", cmd, err, stderr.String())
+	}
+	var packages []listed
+	for dec := json.NewDecoder(&stdout); ; {
+		var p listed
+		if err := dec.Decode(&p); errors.Is(err, io.EOF) {
+			return packages
+		} else if err != nil {
+			t.Fatal(err)
+		}
+		packages = append(packages, p)
+	}
+}

@@ -1,0 +1,211 @@
+package recipes
+
+import (
+	"fmt"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// LinkMode says where an interpreter's libpython is.
+type LinkMode string
+
+// The link modes, as configure flags choose them.
+const (
+	// Static is an executable that holds libpython, and no shared libpython.
+	Static LinkMode = "static"
+	// Shared is an executable that loads a shared libpython: --enable-shared.
+	Shared LinkMode = "shared"
+	// Embed is an executable that holds libpython, and a shared libpython for
+	// programs that embed Python: --enable-shared and
+	// --enable-static-libpython-for-interpreter.
+	Embed LinkMode = "embed"
+)
+
+// staticForInterpreter is CPython 3.15's flag (python/cpython#133313), which
+// Ampoule supplies for the versions before.
+const staticForInterpreter = "--enable-static-libpython-for-interpreter"
+
+// LinkMode is the link mode that the configure flags choose.
+func (p Python) LinkMode() LinkMode {
+	flags := map[string]bool{}
+	for _, text := range p.Configure {
+		if f, ok := parseFlag(text); ok {
+			flags[f.name] = f.on()
+		}
+	}
+	switch {
+	case flags["--enable-shared"] && flags[staticForInterpreter]:
+		return Embed
+	case flags["--enable-shared"]:
+		return Shared
+	default:
+		return Static
+	}
+}
+
+// flag is a configure flag for a feature (enable) or a package (with).
+type flag struct {
+	// name is the flag in positive polarity: --enable-shared, --with-lto.
+	name string
+	// value is "no" for negative polarity and "yes" for none.
+	value string
+}
+
+func (f flag) on() bool { return f.value != "no" }
+
+var flagPattern = regexp.MustCompile(`^--(enable|disable|with|without)-([A-Za-z0-9_+.-]+)(=(.*))?$`)
+
+// parseFlag reads a flag as autoconf does: --disable-x is --enable-x=no,
+// --without-x is --with-x=no and neither takes a value.
+func parseFlag(text string) (flag, bool) {
+	m := flagPattern.FindStringSubmatch(text)
+	if m == nil {
+		return flag{}, false
+	}
+	negative := m[1] == "disable" || m[1] == "without"
+	f := flag{value: "yes"}
+	switch m[1] {
+	case "enable", "disable":
+		f.name = "--enable-" + m[2]
+	default:
+		f.name = "--with-" + m[2]
+	}
+	switch {
+	case negative && m[3] != "":
+		return flag{}, false
+	case negative:
+		f.value = "no"
+	case m[3] != "":
+		f.value = m[4]
+	}
+	return f, true
+}
+
+// directoryOptions are autoconf's options that say where files are or go, with
+// those for cross-compiling and for renaming programs.
+var directoryOptions = []string{
+	"--prefix", "--exec-prefix", "--bindir", "--sbindir", "--libexecdir", "--sysconfdir", "--sharedstatedir", "--localstatedir",
+	"--runstatedir", "--libdir", "--includedir", "--oldincludedir", "--datarootdir", "--datadir", "--infodir", "--localedir",
+	"--mandir", "--docdir", "--htmldir", "--dvidir", "--pdfdir", "--psdir", "--srcdir", "--cache-file", "--config-cache", "-C",
+	"--host", "--build", "--target", "--program-prefix", "--program-suffix", "--program-transform-name",
+}
+
+// pathFlags are CPython's own flags that say where files are or go.
+var pathFlags = []string{
+	"--with-platlibdir", "--with-wheel-pkg-dir", "--with-build-python", "--with-openssl-rpath", "--with-framework-name",
+	"--enable-framework", "--with-suffix",
+}
+
+var assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
+
+// checkConfigure tells of flags that Ampoule sets itself, that contradict each
+// other, and that the version does not know if it is a known one.
+func (r *Recipe) checkConfigure() Faults {
+	var faults Faults
+	add := func(i int, what, hint string) {
+		faults = append(faults, r.Fault(what, hint, "python", "configure", strconv.Itoa(i)))
+	}
+	first := map[string]int{}
+	for i, text := range r.Python.Configure {
+		if what, hint := foreignWord(text); what != "" {
+			add(i, what, hint)
+			continue
+		}
+		f, _ := parseFlag(text)
+		if j, again := first[f.name]; again {
+			what := fmt.Sprintf("%s contradicts %s", text, r.Python.Configure[j])
+			if g, _ := parseFlag(r.Python.Configure[j]); f == g {
+				what = text + " says again what another flag says"
+			}
+			add(i, what, fmt.Sprintf("%s stands in line %d; keep one", r.Python.Configure[j], r.At("python", "configure", strconv.Itoa(j)).Line))
+			continue
+		}
+		first[f.name] = i
+	}
+	if i, ok := first[staticForInterpreter]; ok && r.Python.LinkMode() == Static {
+		if f, _ := parseFlag(r.Python.Configure[i]); f.on() {
+			add(i, staticForInterpreter+" without --enable-shared", "remove it for a static executable alone, or add --enable-shared for a libpython beside it")
+		}
+	}
+	if release, ok := KnownPython(r.Python.Version); ok {
+		faults = append(faults, CheckFlags(r, release.Flags)...)
+	}
+	return faults
+}
+
+// foreignWord tells why a word of configure's is not for recipes, if it is not.
+func foreignWord(text string) (what, hint string) {
+	if text == "" {
+		return "", "" // told by the rule of its text
+	}
+	name, _, _ := strings.Cut(text, "=")
+	f, isFlag := parseFlag(text)
+	switch {
+	case isPathOption(name) || slices.Contains(pathFlags, f.name):
+		return name + " says where files are or go, which is Ampoule's to decide", "remove it; the tree runs from any directory"
+	case assignment.MatchString(text):
+		return fmt.Sprintf("%q sets a variable for configure", text), "configure holds flags only; remove it"
+	case strings.HasPrefix(text, "--without-") || strings.HasPrefix(text, "--disable-"):
+		if !isFlag {
+			return fmt.Sprintf("%q is no configure flag", text), "--without-… and --disable-… take no value"
+		}
+	case !isFlag:
+		return fmt.Sprintf("%q is no flag for a feature of CPython", text), "flags begin with --enable-, --disable-, --with- or --without-"
+	}
+	return "", ""
+}
+
+// isPathOption knows the directory options in every spelling that autoconf takes:
+// with one dash, and cut short (--pref).
+func isPathOption(name string) bool {
+	if name == "-C" {
+		return true
+	}
+	name = "--" + strings.TrimLeft(name, "-")
+	if len(name) < len("--xxx") {
+		return false
+	}
+	return slices.ContainsFunc(directoryOptions, func(option string) bool { return strings.HasPrefix(option, name) })
+}
+
+// CheckFlags tells which of the recipe's configure flags are not among those that
+// its CPython knows, in the form of [PythonRelease.Flags]: for a version that is
+// no [KnownPython], the lock has recorded them.
+func CheckFlags(r *Recipe, known []string) Faults {
+	var faults Faults
+	for i, text := range r.Python.Configure {
+		f, ok := parseFlag(text)
+		if !ok || slices.Contains(known, f.name) || f.name == staticForInterpreter || slices.Contains(pathFlags, f.name) {
+			continue
+		}
+		what := fmt.Sprintf("CPython %s has no configure flag %s", r.Python.Version, text)
+		faults = append(faults, r.Fault(what, hintFlag(f, known), "python", "configure", strconv.Itoa(i)))
+	}
+	return faults
+}
+
+// hintFlag finds the known flag that was meant: often the right name after the
+// wrong one of --enable- and --with-.
+func hintFlag(f flag, known []string) string {
+	name := strings.TrimPrefix(strings.TrimPrefix(f.name, "--enable-"), "--with-")
+	for _, other := range []string{"--enable-" + name, "--with-" + name} {
+		if slices.Contains(known, other) {
+			return fmt.Sprintf("did you mean %q?", polar(other, f))
+		}
+	}
+	var names []string
+	for _, k := range known {
+		names = append(names, polar(k, f))
+	}
+	return suggestion(polar(f.name, f), names, "")
+}
+
+// polar spells a flag in the polarity of f.
+func polar(name string, f flag) string {
+	if f.on() {
+		return name
+	}
+	return strings.NewReplacer("--enable-", "--disable-", "--with-", "--without-").Replace(name)
+}

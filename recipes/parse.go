@@ -1,0 +1,113 @@
+package recipes
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"reflect"
+	"strconv"
+)
+
+// ReadRecipe reads the recipe at path. Whatever is wrong in it is told at once, as
+// [Faults]. Every other error is of reading the file, such as fs.ErrNotExist.
+func ReadRecipe(path string) (*Recipe, error) {
+	data, err := readFile(path, maxRecipeBytes)
+	if err != nil {
+		return nil, fmt.Errorf("reading the recipe: %w", err)
+	}
+	return ParseRecipe(path, data)
+}
+
+// readFile reads at most one byte more than limit, so that the parser tells of it.
+func readFile(path string, limit int64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(io.LimitReader(f, limit+1))
+}
+
+// ParseRecipe reads a recipe from data; file is the name that faults and
+// [Recipe.File] give it. It fills the defaults in, and checks everything that
+// can be checked without reading other files: the configure flags too if the
+// version is a [KnownPython].
+func ParseRecipe(file string, data []byte) (*Recipe, error) {
+	root, faults := readYAML(file, data, maxRecipeBytes)
+	if root == nil {
+		return nil, faults.Err()
+	}
+	d := newDecoder(file)
+	r := &Recipe{positions: d.positions}
+	d.decode(root, reflect.ValueOf(r).Elem(), nil)
+	r.setDefaults()
+	faults = append(append(faults, d.faults...), r.check()...)
+	if err := faults.Err(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
+func (r *Recipe) setDefaults() {
+	if len(r.Platforms) == 0 {
+		r.Platforms = []string{"linux/amd64"}
+	}
+	if r.Runtime.VM != nil && r.Runtime.VM.CPU == "" {
+		r.Runtime.VM.CPU = "x86-64"
+	}
+}
+
+// File is the path of the recipe as it was given to ReadRecipe or ParseRecipe.
+func (r *Recipe) File() string {
+	if r.positions == nil {
+		return ""
+	}
+	return r.positions.file
+}
+
+// At tells where the value at the path of keys stands, for example
+// At("packages", "psycopg2") or At("requirements", "0"); of a value that is not
+// written, where its nearest parent stands.
+func (r *Recipe) At(path ...string) Position { return r.positions.find(path) }
+
+// Fault makes a fault at the place that [Recipe.At] gives for path.
+func (r *Recipe) Fault(what, hint string, path ...string) Fault {
+	return r.At(path...).fault(what, hint)
+}
+
+// check tells what is wrong beyond the rules of single values.
+func (r *Recipe) check() Faults {
+	faults := r.checkBase(r.Base, "base")
+	if r.Runtime.Container != nil && r.positions.has("runtime", "container", "base") {
+		faults = append(faults, r.checkBase(r.Runtime.Container.Base, "runtime", "container", "base")...)
+	}
+	if r.positions.has("runtime") && r.Runtime.Container == nil && r.Runtime.VM == nil {
+		faults = append(faults, r.Fault("runtime has neither container nor vm", "write at least one: where must the tree run?", "runtime"))
+	}
+	for i, command := range r.Test.Commands {
+		if len(command) == 0 || command[0] == "" {
+			faults = append(faults, r.Fault("a command without a program", "write a list: [python3, -m, flask, --version]", "test", "commands", strconv.Itoa(i)))
+		}
+	}
+	for i, text := range r.Requirements.List {
+		if _, err := parseRequirement(text); err != nil {
+			faults = append(faults, r.Fault(err.what, err.hint, "requirements", strconv.Itoa(i)))
+		}
+	}
+	return append(faults, r.checkConfigure()...)
+}
+
+// checkBase tells of a base that is written and is not exactly one thing.
+func (r *Recipe) checkBase(b Base, path ...string) Faults {
+	if !r.positions.has(path...) {
+		return nil
+	}
+	debian, image := r.positions.has(child(path, "debian")...), r.positions.has(child(path, "image")...)
+	switch {
+	case debian && image:
+		return Faults{r.Fault(dotted(path)+" has both debian and image", "keep one", path...)}
+	case !debian && !image:
+		return Faults{r.Fault(dotted(path)+" has neither debian nor image", "for example {debian: bookworm}", path...)}
+	}
+	return nil
+}

@@ -1,0 +1,107 @@
+package recipes
+
+import (
+	"bytes"
+	"cmp"
+	_ "embed"
+	"encoding/json"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// flags.json is written from source archives:
+//
+//	go run ./internal/gen -o flags.json ARCHIVE...
+//
+//go:embed flags.json
+var flagsJSON []byte
+
+// PythonRelease is a CPython release that this Ampoule knows.
+type PythonRelease struct {
+	// Version is the full version: 3.13.5.
+	Version string `json:"version"`
+	// File is upstream's name of the source archive and SHA256 its hash. A release
+	// has archives of several compressions; this is the one that was read.
+	File   string `json:"file"`
+	SHA256 string `json:"sha256"`
+	// Flags are the configure flags that the release knows, in positive polarity
+	// and without values, sorted: --enable-shared, --with-lto.
+	Flags []string `json:"flags"`
+}
+
+var releases = sync.OnceValue(func() []PythonRelease {
+	var table []PythonRelease
+	if err := json.Unmarshal(flagsJSON, &table); err != nil {
+		panic("recipes: flags.json: " + err.Error())
+	}
+	slices.SortFunc(table, func(a, b PythonRelease) int { return compareVersions(a.Version, b.Version) })
+	return table
+})
+
+// KnownPython gives the release of that full version, if this Ampoule knows it.
+func KnownPython(version string) (PythonRelease, bool) {
+	for _, r := range releases() {
+		if r.Version == version {
+			r.Flags = slices.Clone(r.Flags)
+			return r, true
+		}
+	}
+	return PythonRelease{}, false
+}
+
+// KnownPythons gives the releases that this Ampoule knows, oldest first.
+func KnownPythons() []PythonRelease { return slices.Clone(releases()) }
+
+// compareVersions orders versions of final releases: numbers between dots.
+func compareVersions(a, b string) int {
+	as, bs := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range max(len(as), len(bs)) {
+		if c := cmp.Compare(number(as, i), number(bs, i)); c != 0 {
+			return c
+		}
+	}
+	return cmp.Compare(a, b)
+}
+
+// number is the number that begins the i-th part; 0 for none.
+func number(parts []string, i int) int {
+	if i >= len(parts) {
+		return 0
+	}
+	digits := strings.IndexFunc(parts[i], func(c rune) bool { return c < '0' || c > '9' })
+	if digits < 0 {
+		digits = len(parts[i])
+	}
+	n, _ := strconv.Atoi(parts[i][:digits])
+	return n
+}
+
+var userOption = regexp.MustCompile(`^(enable|with)_([a-z0-9_]+)$`)
+
+// ExtractFlags finds the flags for features and packages that a configure script
+// knows, in the form of [PythonRelease.Flags]: the variables of its
+// ac_user_opts, by which autoconf's scripts themselves tell what they know.
+// `configure --help` lists fewer. nil means that the script has no such list.
+func ExtractFlags(configure []byte) []string {
+	_, rest, found := bytes.Cut(configure, []byte("\nac_user_opts='\n"))
+	if !found {
+		return nil
+	}
+	list, _, found := bytes.Cut(rest, []byte("'"))
+	if !found {
+		return nil
+	}
+	var flags []string
+	for word := range strings.FieldsSeq(string(list)) {
+		m := userOption.FindStringSubmatch(word)
+		if m == nil || word == "enable_option_checking" {
+			continue
+		}
+		flags = append(flags, "--"+m[1]+"-"+strings.ReplaceAll(m[2], "_", "-"))
+	}
+	slices.Sort(flags)
+	return slices.Compact(flags)
+}

@@ -1,0 +1,363 @@
+package recipes
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// Limits on requirements files, over all that a recipe reads.
+const (
+	maxRequirementFiles = 100
+	maxRequirementBytes = 16 << 20
+)
+
+// RequirementSet is what a recipe requires.
+type RequirementSet struct {
+	// Requirements are the requirements and constraints, in the order of reading.
+	Requirements []Requirement
+	// RequireHashes is set when a file asks for hashes, or any requirement has some:
+	// then each has, and everything that is installed must meet one of its own.
+	RequireHashes bool
+	// File is the requirements file that the recipe names, relative to the recipe's
+	// directory, with slashes; empty when the recipe has a list or nothing.
+	File string
+	// Files are the bytes of each file read, File and those that it includes, by
+	// path relative to the recipe's directory, with slashes.
+	Files map[string][]byte
+}
+
+// ReadRequirements reads what the recipe requires: its list, or the requirements
+// file that it names with everything that this includes. Files are in pip's
+// format; what would decide in the recipe's place, such as --index-url or
+// --no-binary, is refused. Whatever is wrong is told at once, as [Faults]; every
+// other error is of reading files.
+func ReadRequirements(r *Recipe) (*RequirementSet, error) {
+	reader := &requirementsReader{recipe: r, set: &RequirementSet{Files: map[string][]byte{}}, read: map[inclusion]bool{}}
+	if r.Requirements.File != "" {
+		root, err := os.OpenRoot(filepath.Dir(r.File()))
+		if err != nil {
+			return nil, fmt.Errorf("opening the recipe's directory: %w", err)
+		}
+		defer root.Close()
+		reader.root = root.FS()
+		reader.set.File = path.Clean(r.Requirements.File)
+		if err := reader.file(inclusion{reader.set.File, false}, r.At("requirements"), nil); err != nil {
+			return nil, err
+		}
+	}
+	reader.list()
+	reader.checkHashes()
+	if err := reader.faults.Err(); err != nil {
+		return nil, err
+	}
+	return reader.set, nil
+}
+
+// inclusion is a file in one of its roles.
+type inclusion struct {
+	file       string
+	constraint bool
+}
+
+type requirementsReader struct {
+	recipe *Recipe
+	root   fs.FS
+	set    *RequirementSet
+	read   map[inclusion]bool
+	bytes  int
+	faults Faults
+}
+
+func (r *requirementsReader) add(pos Position, what, hint string) {
+	r.faults = append(r.faults, pos.fault(what, hint))
+}
+
+func (r *requirementsReader) list() {
+	for i, text := range r.recipe.Requirements.List {
+		pos := r.recipe.At("requirements", strconv.Itoa(i))
+		requirement, err := parseRequirement(text)
+		if err != nil {
+			r.add(pos, err.what, err.hint)
+			continue
+		}
+		requirement.Position = pos
+		r.set.Requirements = append(r.set.Requirements, requirement)
+	}
+}
+
+// file reads one file; from is where it is named and stack the files that led here.
+func (r *requirementsReader) file(in inclusion, from Position, stack []string) error {
+	switch {
+	case slices.Contains(stack, in.file):
+		r.add(from, fmt.Sprintf("%s includes itself: %s", in.file, strings.Join(append(stack, in.file), " → ")), "remove one of the includes")
+		return nil
+	case r.read[in]:
+		return nil
+	case len(r.read) == maxRequirementFiles:
+		r.add(from, fmt.Sprintf("more than %d requirements files", maxRequirementFiles), "")
+		return nil
+	}
+	r.read[in] = true
+	data, err := r.content(in.file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		r.add(from, in.file+" does not exist", "includes are relative to the file that names them")
+		return nil
+	case err != nil:
+		r.add(from, fmt.Sprintf("%s cannot be read: %v", in.file, err), "a recipe reads files of its own directory only")
+		return nil
+	}
+	r.bytes += len(data)
+	if r.bytes > maxRequirementBytes {
+		r.add(from, fmt.Sprintf("the requirements files have more than %d bytes", maxRequirementBytes), "")
+		return nil
+	}
+	r.set.Files[in.file] = data
+	if !utf8.Valid(data) {
+		r.add(from, in.file+" is not UTF-8 text", "")
+		return nil
+	}
+	shown := filepath.Join(filepath.Dir(r.recipe.File()), filepath.FromSlash(in.file))
+	for _, line := range logicalLines(strings.TrimPrefix(string(data), "\ufeff")) {
+		pos := Position{File: shown, Line: line.number, Column: line.column}
+		if err := r.line(in, line.text, pos, append(slices.Clip(stack), in.file)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *requirementsReader) content(file string) ([]byte, error) {
+	if data, ok := r.set.Files[file]; ok {
+		return data, nil
+	}
+	f, err := r.root.Open(file)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return nil, errors.Join(err, errors.New("not a regular file"))
+	}
+	return io.ReadAll(io.LimitReader(f, maxRequirementBytes+1))
+}
+
+type logicalLine struct {
+	text string
+	// number and column are where its first word stands.
+	number, column int
+}
+
+var comment = regexp.MustCompile(`(^|\s)#.*$`)
+
+// logicalLines joins continued lines and drops comments and empty lines, as pip
+// does: a backslash at the end continues a line, unless the line is a comment.
+func logicalLines(text string) []logicalLine {
+	var lines []logicalLine
+	var joined strings.Builder
+	start, column := 0, 0
+	number := 0
+	for physical := range strings.SplitSeq(text, "\n") {
+		number++
+		physical = strings.TrimSuffix(physical, "\r")
+		words := strings.TrimLeft(physical, " \t\f")
+		if start == 0 && words != "" {
+			start, column = number, utf8.RuneCountInString(physical)-utf8.RuneCountInString(words)+1
+		}
+		body, continued := strings.CutSuffix(physical, `\`)
+		if isComment := comment.MatchString(physical); isComment || !continued {
+			if strings.HasPrefix(physical, "#") {
+				physical = " " + physical
+			}
+			joined.WriteString(physical)
+			if whole := strings.TrimSpace(comment.ReplaceAllString(joined.String(), "")); whole != "" {
+				lines = append(lines, logicalLine{whole, start, column})
+			}
+			joined.Reset()
+			start = 0
+			continue
+		}
+		joined.WriteString(body)
+	}
+	if whole := strings.TrimSpace(joined.String()); whole != "" {
+		lines = append(lines, logicalLine{whole, start, column})
+	}
+	return lines
+}
+
+func (r *requirementsReader) line(in inclusion, text string, pos Position, stack []string) error {
+	if strings.HasPrefix(text, "-") {
+		return r.option(in, text, pos, stack)
+	}
+	spec, hashes, err := splitHashes(text)
+	if err == nil {
+		var requirement Requirement
+		if requirement, err = parseRequirement(spec); err == nil {
+			requirement.Hashes, requirement.Constraint, requirement.Position = hashes, in.constraint, pos
+			err = r.requirement(requirement)
+		}
+	}
+	if err != nil {
+		r.add(pos, err.what, err.hint)
+	}
+	return nil
+}
+
+func (r *requirementsReader) requirement(requirement Requirement) *specError {
+	if requirement.Constraint && strings.HasPrefix(requirement.Spec, requirement.Name+"[") {
+		return &specError{"a constraint has extras", "constraints limit versions only; require the extra instead"}
+	}
+	if !slices.ContainsFunc(r.set.Requirements, func(other Requirement) bool {
+		return other.Spec == requirement.Spec && other.Constraint == requirement.Constraint && slices.Equal(other.Hashes, requirement.Hashes)
+	}) {
+		r.set.Requirements = append(r.set.Requirements, requirement)
+	}
+	return nil
+}
+
+// option reads a line that begins with a dash.
+func (r *requirementsReader) option(in inclusion, text string, pos Position, stack []string) error {
+	name, value := cutOption(text)
+	switch name {
+	case "-r", "--requirement", "-c", "--constraint":
+		return r.include(in, name, value, pos, stack)
+	case "--require-hashes":
+		if value != "" {
+			r.add(pos, "--require-hashes takes no value", "")
+		}
+		r.set.RequireHashes = true
+	default:
+		what, hint := refusedOption(name)
+		r.add(pos, what, hint)
+	}
+	return nil
+}
+
+// cutOption splits "-rFILE", "-r FILE", "--name=VALUE" and "--name VALUE".
+func cutOption(text string) (name, value string) {
+	end := strings.IndexAny(text, " \t=")
+	if !strings.HasPrefix(text, "--") && (end < 0 || end > 2) {
+		end = min(2, len(text))
+	}
+	if end < 0 {
+		return text, ""
+	}
+	value = text[end:]
+	if strings.HasPrefix(text, "--") {
+		value = strings.TrimPrefix(value, "=")
+	}
+	value = strings.TrimSpace(value)
+	if n := len(value); n >= 2 && (value[0] == '"' || value[0] == '\'') && value[n-1] == value[0] {
+		value = value[1 : n-1]
+	}
+	return text[:end], value
+}
+
+func (r *requirementsReader) include(in inclusion, option, value string, pos Position, stack []string) error {
+	target := path.Join(path.Dir(in.file), value)
+	constraint := option == "-c" || option == "--constraint"
+	switch {
+	case value == "":
+		r.add(pos, option+" names no file", "")
+	case urlStart.MatchString(value):
+		r.add(pos, option+" names a URL", "keep a copy of the file beside the recipe")
+	case strings.Contains(value, "${"):
+		r.add(pos, option+" takes a value from the environment", "write the file's name")
+	case !localPath(value) && path.IsAbs(value), !localPath(target):
+		r.add(pos, value+" is outside of the recipe's directory", "a recipe reads files of its own directory only")
+	case in.constraint && !constraint:
+		r.add(pos, "a constraints file includes requirements", "include constraints with -c, or move the line into a requirements file")
+	default:
+		return r.file(inclusion{target, constraint}, pos, stack)
+	}
+	return nil
+}
+
+// refusedOption tells why pip's option is not honoured, and where its choice is made.
+func refusedOption(name string) (what, hint string) {
+	what = name + " is not honoured in requirements files"
+	switch name {
+	case "-i", "--index-url", "--extra-index-url", "--no-index", "-f", "--find-links", "--trusted-host":
+		return what, "remove it; which hosts serve an index is configuration of Ampoule, never of a recipe"
+	case "--no-binary", "--only-binary", "--prefer-binary":
+		return what, "remove it; native code is always compiled, and the recipe's `pure` names the exceptions"
+	case "--pre":
+		return what, "write the pre-release into the requirement's version: NAME>=2.0rc1"
+	case "-e", "--editable":
+		return what, "require the distribution by name and version"
+	case "--use-feature", "--config-settings", "--global-option", "--install-option":
+		return what, "remove it; a recipe says how its wheels are built"
+	}
+	return name + " is no option of a requirements file", "known are -r, -c, --require-hashes and, after a requirement, --hash"
+}
+
+var (
+	requirementOption = regexp.MustCompile(`\s--?[a-z]`)
+	hashOption        = regexp.MustCompile(`^--hash(?:=|\s+)(\S+)\s*`)
+	hashText          = regexp.MustCompile(`^(sha256|sha384|sha512):([0-9a-f]+)$`)
+)
+
+// hashDigits are the hexadecimal digits of each algorithm that is strong enough.
+var hashDigits = map[string]int{"sha256": 64, "sha384": 96, "sha512": 128}
+
+// splitHashes takes the --hash options off a requirement.
+func splitHashes(text string) (spec string, hashes []string, err *specError) {
+	at := requirementOption.FindStringIndex(text)
+	if at == nil {
+		return text, nil, nil
+	}
+	rest := strings.TrimSpace(text[at[0]:])
+	for rest != "" {
+		m := hashOption.FindStringSubmatch(rest)
+		if m == nil {
+			name, _ := cutOption(rest)
+			what, hint := refusedOption(name)
+			return "", nil, &specError{what, hint}
+		}
+		parts := hashText.FindStringSubmatch(m[1])
+		if parts == nil || len(parts[2]) != hashDigits[parts[1]] {
+			return "", nil, &specError{fmt.Sprintf("%q is no sha256", shorten(m[1])), "write --hash=sha256:… with 64 lower-case digits; weaker hashes prove nothing"}
+		}
+		hashes = append(hashes, m[1])
+		rest = rest[len(m[0]):]
+	}
+	if !slices.ContainsFunc(hashes, func(h string) bool { return strings.HasPrefix(h, "sha256:") }) {
+		return "", nil, &specError{"none of the hashes is a sha256", "add the files' sha256: `pip hash FILE` prints it"}
+	}
+	slices.Sort(hashes)
+	return strings.TrimSpace(text[:at[0]]), slices.Compact(hashes), nil
+}
+
+// checkHashes holds every requirement to hashes once any has some (pip's
+// hash-checking mode).
+func (r *requirementsReader) checkHashes() {
+	first := slices.IndexFunc(r.set.Requirements, func(q Requirement) bool { return len(q.Hashes) > 0 })
+	if first < 0 && !r.set.RequireHashes {
+		return
+	}
+	r.set.RequireHashes = true
+	hint := "a file asks for them with --require-hashes"
+	if first >= 0 {
+		hint = fmt.Sprintf("%s has some (%s); give them to all or to none", r.set.Requirements[first].Name, r.set.Requirements[first].Position)
+	}
+	for _, q := range r.set.Requirements {
+		if len(q.Hashes) == 0 && !q.Constraint && !r.constrained(q.Name) {
+			r.add(q.Position, q.Name+" has no hashes", hint)
+		}
+	}
+}
+
+// constrained tells whether a constraint gives hashes for the name.
+func (r *requirementsReader) constrained(name string) bool {
+	return slices.ContainsFunc(r.set.Requirements, func(q Requirement) bool { return q.Constraint && q.Name == name && len(q.Hashes) > 0 })
+}

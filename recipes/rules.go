@@ -1,0 +1,247 @@
+package recipes
+
+import (
+	"fmt"
+	"path"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+)
+
+// rule says what a text may be. Fields name their rule in the tag `is`, and the
+// rule of a mapping's keys in the tag `keys`; the decoder, the schema and the
+// reference all read it there.
+type rule struct {
+	// means completes "is not …".
+	means string
+	// enum lists the only texts; otherwise pattern matches them all.
+	enum    []string
+	pattern *regexp.Regexp
+	// fits checks what a pattern cannot; nil for nothing.
+	fits func(text string) bool
+	// hint says what to write instead of a text; nil for nothing.
+	hint func(text string) string
+	// example is a good text.
+	example string
+}
+
+func ruleOf(tag reflect.StructTag) rule { return rules[tag.Get("is")] }
+
+func (r rule) allows(text string) bool {
+	switch {
+	case r.enum != nil:
+		return slices.Contains(r.enum, text)
+	case r.pattern != nil && !r.pattern.MatchString(text):
+		return false
+	default:
+		return r.fits == nil || r.fits(text)
+	}
+}
+
+func (r rule) hintFor(text string) string {
+	switch {
+	case r.hint != nil:
+		return r.hint(text)
+	case r.enum != nil:
+		return suggestion(text, r.enum, "one of")
+	default:
+		return ""
+	}
+}
+
+// suites are the Debian suites that bases are made of, with the glibc that each has.
+var suites = []struct{ name, glibc string }{
+	{"bullseye", "2.31"}, {"bookworm", "2.36"}, {"trixie", "2.41"},
+}
+
+// SuiteWithGlibc names the Debian suite whose glibc is that version: where the
+// gate checks a VM target.
+func SuiteWithGlibc(glibc string) (suite string, ok bool) {
+	for _, s := range suites {
+		if s.glibc == glibc {
+			return s.name, true
+		}
+	}
+	return "", false
+}
+
+func suiteNames() []string {
+	names := make([]string, len(suites))
+	for i, s := range suites {
+		names[i] = s.name
+	}
+	return names
+}
+
+func glibcs() []string {
+	versions := make([]string, len(suites))
+	for i, s := range suites {
+		versions[i] = s.glibc
+	}
+	return versions
+}
+
+// checks are the names of the gate's checks.
+var checks = []string{
+	"record", "tags", "libpython-needed", "second-runtime", "symbols", "closure", "versions", "rpath", "isa", "hardening",
+	"abi3", "interpreter", "conflicts", "fingerprint", "metadata", "load", "paths", "recipe-tests",
+}
+
+const hex64 = `[0-9a-f]{64}`
+
+var (
+	normalName     = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+	nameSeparators = regexp.MustCompile(`[-_.]+`)
+	plainPath      = regexp.MustCompile(`^[A-Za-z0-9._+~:%@=/-]+$`)
+)
+
+// rules by name. Sources: PEP 440 and 503 for distributions, Debian policy 5.6.1
+// and 5.6.12 for packages, the OCI distribution specification for images.
+var rules = map[string]rule{
+	"API version": {means: "an API version that this Ampoule reads", enum: []string{APIVersion}, example: APIVersion},
+	"name": {
+		means: "a name: lower-case letters and digits, with single -, _ or . between them, at most 100", example: "web",
+		pattern: regexp.MustCompile(`^[a-z0-9]+([._-][a-z0-9]+)*$`), fits: atMost(100),
+	},
+	"full version": {
+		means: "a full version of CPython 3 such as 3.13.5", example: "3.13.5",
+		pattern: regexp.MustCompile(`^3\.(0|[1-9][0-9]?)\.(0|[1-9][0-9]?)((a|b|rc)[1-9][0-9]?)?$`), hint: hintVersion,
+	},
+	"sha256": {
+		means: "a sha256 in 64 lower-case hexadecimal digits", pattern: regexp.MustCompile(`^` + hex64 + `$`),
+		hint: func(text string) string {
+			if fits, ok := strings.CutPrefix(strings.ToLower(text), "sha256:"); ok {
+				return "write the digits alone: " + fits
+			}
+			return "`sha256sum FILE` prints it"
+		},
+	},
+	"flag":     {means: "a flag", pattern: regexp.MustCompile(`^[^\x00-\x1f\x7f]+$`), example: "--enable-optimizations"},
+	"module":   {means: "the name of an extension module", pattern: regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`), example: "_tkinter"},
+	"platform": {means: "a platform that Ampoule builds for; only linux/amd64 is, for now", enum: []string{"linux/amd64"}, example: "linux/amd64"},
+	"suite":    {means: "a Debian suite that Ampoule knows", enum: suiteNames(), example: "bookworm"},
+	"image": {
+		means:   "an image by digest, NAME@sha256:…",
+		pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?@sha256:` + hex64 + `$`),
+		fits:    atMost(512),
+		hint: func(string) string {
+			return "a tag may name another image tomorrow; `docker buildx imagetools inspect NAME` prints the digest that it names today"
+		},
+	},
+	"Debian package": {
+		means: "the name of a Debian package", example: "libpq-dev", pattern: regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`),
+		hint: func(text string) string {
+			if strings.ContainsAny(text, "=<>") {
+				return "write the name alone; the lock pins the version"
+			}
+			return ""
+		},
+	},
+	"distribution": {
+		means: "a distribution's normalised name (PEP 503)", pattern: normalName, example: "psycopg2",
+		hint: func(text string) string {
+			if name := NormalName(text); name != text && normalName.MatchString(name) {
+				return "write " + name
+			}
+			return ""
+		},
+	},
+	"requirements file": {
+		means: "a requirements file below the recipe's directory", fits: isRequirementsFile, hint: hintRequirementsFile, example: "requirements.txt",
+	},
+	"glibc":       {means: "the glibc of a Debian suite that Ampoule knows, where the gate can check the tree", enum: glibcs(), example: `"2.36"`},
+	"CPU level":   {means: "an x86-64 level", enum: []string{"x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"}, example: "x86-64-v2"},
+	"soname":      {means: "a soname such as libcuda.so.1", pattern: regexp.MustCompile(`^[A-Za-z0-9_+.-]+\.so(\.[A-Za-z0-9_.+-]+)?$`), example: "libcuda.so.1"},
+	"check":       {means: "a check of the gate", enum: checks, example: "libpython-needed"},
+	"glob":        {means: "a pattern of paths in the tree, relative and without ..", fits: isGlob, example: "bin/uwsgi"},
+	"text":        {means: "one line of text", pattern: regexp.MustCompile(`^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$`), example: "embeds Python"},
+	"date":        {means: "a date such as 2027-03-01", pattern: regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`), fits: isDate, example: "2027-03-01"},
+	"import":      {means: "the name of a module to import", fits: isModuleName, pattern: regexp.MustCompile(`^[^\s.]+(\.[^\s.]+)*$`), example: "flask"},
+	"argument":    {means: "an argument", fits: func(text string) bool { return !strings.Contains(text, "\x00") }},
+	"requirement": {means: "a requirement (PEP 508)"},
+
+	"version":     {means: "a version", pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+!_-]*$`), fits: isVersion},
+	"deb version": {means: "the version of a Debian package", pattern: regexp.MustCompile(`^[0-9][A-Za-z0-9.+:~-]*$`)},
+	"arch":        {means: "a Debian architecture of this platform", enum: []string{"amd64", "all"}},
+	"pool path":   {means: "a clean path below the archive's root that ends in .deb", fits: isPoolPath},
+	"source file": {means: "the name of a CPython source archive", pattern: regexp.MustCompile(`^Python-3\.[0-9]+\.[0-9]+((a|b|rc)[0-9]+)?\.(tar\.xz|tgz)$`)},
+	"dist file":   {means: "the plain name of a wheel (.whl) or sdist (.tar.gz, .zip)", pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+!-]*\.(whl|tar\.gz|zip)$`), fits: atMost(255)},
+	"dist ID":     {means: "a dist as NAME==VERSION", pattern: regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*==[A-Za-z0-9][A-Za-z0-9.+!_-]*$`)},
+	"target":      {means: "a runtime target", enum: []string{"container", "vm"}},
+	"known flag":  {means: "a configure flag without a value", pattern: regexp.MustCompile(`^--(enable|with)-[a-z0-9-]+$`)},
+}
+
+func atMost(n int) func(string) bool { return func(text string) bool { return len(text) <= n } }
+
+func isDate(text string) bool {
+	_, err := time.Parse(time.DateOnly, text)
+	return err == nil
+}
+
+func isGlob(text string) bool {
+	_, err := path.Match(text, "")
+	return err == nil && text != "" && !path.IsAbs(text) && !slices.Contains(strings.Split(text, "/"), "..")
+}
+
+func isModuleName(text string) bool {
+	for part := range strings.SplitSeq(text, ".") {
+		for i, c := range part {
+			if c != '_' && !unicode.IsLetter(c) && (i == 0 || !unicode.IsDigit(c)) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func isPoolPath(text string) bool {
+	return isPlainPath(text) && strings.HasPrefix(text, "pool/") && strings.HasSuffix(text, ".deb") && len(text) <= 512
+}
+
+// isPlainPath tells whether text is a clean relative path that leads nowhere else,
+// of characters that need no escaping in a URL.
+func isPlainPath(text string) bool {
+	return plainPath.MatchString(text) && path.Clean(text) == text && localPath(text)
+}
+
+// localPath tells whether a slash-separated path stays below where it starts.
+func localPath(text string) bool {
+	return text != "" && !path.IsAbs(text) && path.Clean(text) != ".." && !strings.HasPrefix(path.Clean(text), "../") && !strings.Contains(text, `\`)
+}
+
+func isRequirementsFile(text string) bool {
+	return localPath(text) && path.Clean(text) != "." && !strings.HasSuffix(text, "/") && !strings.ContainsAny(text, "\n\r\x00") &&
+		!slices.Contains([]string{".toml", ".lock", ".json", ".yaml", ".cfg", ".py"}, path.Ext(text)) && path.Base(text) != "Pipfile"
+}
+
+func hintRequirementsFile(text string) string {
+	if !localPath(text) {
+		return "a recipe reads files of its own directory only"
+	}
+	switch path.Base(text) {
+	case "uv.lock", "pylock.toml":
+		return "`uv export --format requirements.txt` writes a requirements file, with hashes"
+	case "poetry.lock":
+		return "`poetry export` writes a requirements file, with hashes"
+	}
+	return "name a file in pip's requirements format"
+}
+
+func hintVersion(text string) string {
+	releases := KnownPythons()
+	for _, r := range slices.Backward(releases) {
+		partial := strings.TrimSuffix(strings.TrimLeft(text, "=<>!~^ v"), ".*")
+		if partial != "" && strings.HasPrefix(r.Version+".", partial+".") {
+			return fmt.Sprintf("a recipe pins one version; write it in full, for example %s", r.Version)
+		}
+	}
+	return "a recipe pins one version; write it in full"
+}
+
+// NormalName normalises the name of a distribution, as PEP 503 says.
+func NormalName(name string) string {
+	return strings.ToLower(nameSeparators.ReplaceAllString(name, "-"))
+}

@@ -1,0 +1,223 @@
+package registry
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/url"
+	"regexp"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/authn"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// localHost stands for the store's own registry where the client needs a host. It
+// is in nothing that is published or printed.
+const localHost = "store.localhost"
+
+// Registry is one OCI registry: the store's own, or a remote one. It also reads
+// from other registries, where a reference names their host.
+type Registry struct {
+	// own is where references without a host lead; prefix goes before their names.
+	own    *access
+	host   name.Registry
+	prefix string
+	// others reaches another registry.
+	others func(host string) (*access, error)
+}
+
+// access is how to reach one registry.
+type access struct {
+	shown   string
+	local   bool
+	options []remote.Option
+	puller  *remote.Puller
+}
+
+// Open returns the registry at HOST[:PORT][/PREFIX]. It makes no request.
+// Credentials come from Docker's configuration. Plain http is spoken to loopback
+// addresses only.
+func Open(ref string) (*Registry, error) {
+	host, prefix, _ := strings.Cut(strings.TrimSuffix(ref, "/"), "/")
+	if prefix != "" && !repositoryForm.MatchString(prefix) {
+		return nil, &ReferenceError{Ref: ref, Why: fmt.Sprintf("%q is not a repository's name", prefix)}
+	}
+	reg, err := name.NewRegistry(host, name.StrictValidation)
+	if err != nil {
+		return nil, &ReferenceError{Ref: ref, Why: err.Error()}
+	}
+	own, err := foreign(host)
+	if err != nil {
+		return nil, err
+	}
+	return &Registry{own: own, host: reg, prefix: prefix, others: foreign}, nil
+}
+
+// Local returns the store's own registry, which the transport reaches whatever
+// host a request names.
+func Local(t http.RoundTripper) (*Registry, error) {
+	reg, err := name.NewRegistry(localHost, name.Insecure)
+	if err != nil {
+		return nil, fmt.Errorf("naming the store's registry: %w", err)
+	}
+	own, err := newAccess("the store's registry",
+		remote.WithTransport(t), remote.WithRetryBackoff(localBackoff), remote.WithRetryPredicate(retryLocal))
+	if err != nil {
+		return nil, err
+	}
+	own.local = true
+	return &Registry{own: own, host: reg, others: foreign}, nil
+}
+
+func foreign(host string) (*access, error) {
+	return newAccess(host,
+		remote.WithTransport(loopbackHTTP{remote.DefaultTransport}),
+		remote.WithAuthFromKeychain(authn.DefaultKeychain))
+}
+
+func newAccess(shown string, options ...remote.Option) (*access, error) {
+	options = append(options, remote.WithUserAgent("ampoule"))
+	puller, err := remote.NewPuller(options...)
+	if err != nil {
+		return nil, fmt.Errorf("preparing to read from %s: %w", shown, err)
+	}
+	return &access{shown: shown, options: options, puller: puller}, nil
+}
+
+// localBackoff retries for about 3 s: as long as it takes another process to take
+// the store's registry over.
+var localBackoff = remote.Backoff{Duration: 50 * time.Millisecond, Factor: 2, Jitter: 0.1, Steps: 7}
+
+// retryLocal also starts an upload anew whose session ended with the process that
+// served it.
+func retryLocal(err error) bool {
+	var status *transport.Error
+	if errors.As(err, &status) {
+		for _, d := range status.Errors {
+			if d.Code == transport.BlobUploadUnknownErrorCode || d.Code == transport.BlobUploadInvalidErrorCode {
+				return true
+			}
+		}
+		return false
+	}
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// loopbackHTTP refuses to speak plain http to anything but a loopback address,
+// wherever a redirect leads.
+type loopbackHTTP struct{ next http.RoundTripper }
+
+func (t loopbackHTTP) RoundTrip(req *http.Request) (*http.Response, error) {
+	if req.URL.Scheme == "http" && !isLoopback(req.URL) {
+		return nil, fmt.Errorf("%s: plain http is for loopback addresses only", req.URL.Host)
+	}
+	return t.next.RoundTrip(req)
+}
+
+func isLoopback(u *url.URL) bool {
+	host := u.Hostname()
+	return host == "localhost" || net.ParseIP(host).IsLoopback()
+}
+
+// repositoryForm is the grammar of repository names (OCI distribution-spec, "Pulling manifests").
+var repositoryForm = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
+
+var (
+	tagForm    = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+	digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+)
+
+// location is a parsed reference.
+type location struct {
+	*access
+	repo name.Repository
+	// base is what stands before @ or : in the reference as people read it.
+	base string
+	// name is the repository without host and prefix.
+	name        string
+	tag, digest string
+}
+
+// reference returns what the client asks for.
+func (l location) reference() name.Reference {
+	if l.digest != "" {
+		return l.repo.Digest(l.digest)
+	}
+	return l.repo.Tag(l.tag)
+}
+
+// at returns the reference of something in the same repository, for people.
+func (l location) at(digest string) string { return l.base + "@" + digest }
+
+// shownRef returns the reference itself, for people.
+func (l location) shownRef() string {
+	if l.digest != "" {
+		return l.at(l.digest)
+	}
+	return l.base + ":" + l.tag
+}
+
+// parse reads [HOST/]NAME@DIGEST or [HOST/]NAME:TAG.
+func (r *Registry) parse(ref string) (location, error) {
+	rest, digest, pinned := strings.Cut(ref, "@")
+	if pinned && !digestForm.MatchString(digest) {
+		return location{}, &ReferenceError{Ref: ref, Why: "what follows @ is not sha256: and 64 hexadecimal digits"}
+	}
+	tag := ""
+	if i := strings.LastIndexByte(rest, ':'); i > strings.LastIndexByte(rest, '/') {
+		rest, tag = rest[:i], rest[i+1:]
+	}
+	switch {
+	case pinned && tag != "":
+		return location{}, &ReferenceError{Ref: ref, Why: "it has a tag and a digest"}
+	case !pinned && !tagForm.MatchString(tag):
+		return location{}, &ReferenceError{Ref: ref, Why: "it has no digest and no tag"}
+	}
+	l, err := r.locate(ref, rest)
+	l.tag, l.digest = tag, digest
+	return l, err
+}
+
+// locate finds the repository of a reference's part before its tag or digest.
+func (r *Registry) locate(ref, rest string) (location, error) {
+	host, repo, hasHost := strings.Cut(rest, "/")
+	if !hasHost || (host != "localhost" && !strings.ContainsAny(host, ".:")) {
+		return r.locateOwn(ref, rest)
+	}
+	if !repositoryForm.MatchString(repo) {
+		return location{}, &ReferenceError{Ref: ref, Why: fmt.Sprintf("%q is not a repository's name", repo)}
+	}
+	if host == r.host.Name() && !r.own.local {
+		return location{access: r.own, repo: r.host.Repo(repo), base: rest, name: strings.TrimPrefix(repo, r.prefix+"/")}, nil
+	}
+	reg, err := name.NewRegistry(host, name.StrictValidation)
+	if err != nil {
+		return location{}, &ReferenceError{Ref: ref, Why: err.Error()}
+	}
+	a, err := r.others(host)
+	if err != nil {
+		return location{}, err
+	}
+	return location{access: a, repo: reg.Repo(repo), base: rest, name: repo}, nil
+}
+
+// locateOwn finds a repository of this registry by its name alone.
+func (r *Registry) locateOwn(ref, repo string) (location, error) {
+	if !repositoryForm.MatchString(repo) {
+		return location{}, &ReferenceError{Ref: ref, Why: fmt.Sprintf("%q is not a repository's name", repo)}
+	}
+	full := strings.TrimPrefix(r.prefix+"/"+repo, "/")
+	base := repo
+	if !r.own.local {
+		base = r.host.Name() + "/" + full
+	}
+	return location{access: r.own, repo: r.host.Repo(full), base: base, name: repo}, nil
+}

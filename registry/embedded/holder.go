@@ -1,0 +1,145 @@
+package embedded
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/olareg/olareg"
+	"github.com/olareg/olareg/config"
+)
+
+const (
+	// rootName is the directory of the repositories below the registry's.
+	rootName = "repositories"
+	// uploadsName is the directory in which the registry keeps unfinished uploads.
+	uploadsName = "_uploads"
+	// grace is how long Close waits for the requests of other processes.
+	grace = 3 * time.Second
+	// forever keeps the registry's own garbage collector from removing anything:
+	// what may go is the store's to decide, and never by the clock.
+	forever = 10 * 365 * 24 * time.Hour
+)
+
+// holder serves the registry in this process, for itself and for others.
+type holder struct {
+	lock      *os.File
+	inner     *olareg.Server
+	server    *http.Server
+	inside    *pipe
+	transport *http.Transport
+	secret    string
+	serving   sync.WaitGroup
+}
+
+// newHolder starts to serve a directory whose lock it takes over.
+func newHolder(dir string, lock *os.File) (*holder, error) {
+	root := filepath.Join(dir, rootName)
+	if err := sweep(root); err != nil {
+		return nil, errors.Join(err, lock.Close())
+	}
+	no := false
+	inner := olareg.New(config.Config{
+		Storage: config.ConfigStorage{
+			StoreType: config.StoreDir, RootDir: root,
+			GC: config.ConfigGC{Frequency: -1, GracePeriod: forever, RepoUploadMax: -1, Untagged: &no, EmptyRepo: &no, ReferrersWithSubj: &no},
+		},
+		API: config.ConfigAPI{DeleteEnabled: &no},
+	})
+	secret := rand.Text()
+	h := &holder{lock: lock, inner: inner, inside: newPipe(), secret: secret}
+	h.server = &http.Server{Handler: newGuard(root, secret, inner), ReadHeaderTimeout: 10 * time.Second}
+	h.transport = &http.Transport{
+		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return h.inside.dial(ctx) },
+		MaxIdleConnsPerHost: 8, DisableCompression: true,
+	}
+	h.serve(h.inside)
+	if err := h.listen(); err != nil {
+		return nil, errors.Join(err, h.close())
+	}
+	return h, nil
+}
+
+// listen opens the way for other processes. Where there is no loopback interface
+// there is no way in, and nobody who could use it.
+func (h *holder) listen() error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil
+	}
+	h.serve(l)
+	a := address{Address: l.Addr().String(), Secret: h.secret, PID: os.Getpid()}
+	if err := writeAddress(h.lock, a); err != nil {
+		return fmt.Errorf("writing lock: %w", err)
+	}
+	return nil
+}
+
+// serve answers on a listener until the holder is closed.
+func (h *holder) serve(l net.Listener) {
+	h.serving.Go(func() { _ = h.server.Serve(l) })
+}
+
+func (h *holder) roundTrip(req *http.Request) (*http.Response, error) {
+	req.URL.Scheme = "http"
+	req.Header.Set(secretHeader, h.secret)
+	return h.transport.RoundTrip(req)
+}
+
+// lost is never true: the lock is this process's until it closes.
+func (h *holder) lost(error) bool { return false }
+
+// close ends serving, then lets go of the lock: whoever takes it must find nobody
+// writing.
+func (h *holder) close() error {
+	h.transport.CloseIdleConnections()
+	ctx, cancel := context.WithTimeout(context.Background(), grace)
+	defer cancel()
+	err := h.lock.Truncate(0)
+	if shutdown := h.server.Shutdown(ctx); shutdown != nil {
+		err = errors.Join(err, h.server.Close())
+	}
+	h.serving.Wait()
+	return errors.Join(err, h.inner.Close(), h.lock.Close())
+}
+
+// holderName is what the holder says of itself in every answer.
+func holderName(secret string) string {
+	sum := sha256.Sum256([]byte("holder " + secret))
+	return hex.EncodeToString(sum[:16])
+}
+
+// sweep removes what an interrupted holder left: uploads that nobody can finish
+// and indexes that were not put in place.
+func sweep(root string) error {
+	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil
+		case err != nil:
+			return err
+		case d.IsDir() && d.Name() == uploadsName:
+			return errors.Join(os.RemoveAll(name), fs.SkipDir)
+		case d.IsDir() && d.Name() == "blobs":
+			return fs.SkipDir
+		case !d.IsDir() && strings.HasPrefix(d.Name(), "index.json."):
+			return os.Remove(name)
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("sweeping %s: %w", root, err)
+	}
+	return nil
+}

@@ -1,0 +1,68 @@
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/http/httputil"
+	"time"
+)
+
+// Serve answers pulls on an address such as 127.0.0.1:5000 until ctx is done. It
+// tells ready, once, the address it listens on. Nobody is asked for credentials,
+// so nobody can push: only reading is answered. It serves whichever process holds
+// the lock.
+func (r *Registry) Serve(ctx context.Context, listen string, ready func(address string)) error {
+	var config net.ListenConfig
+	l, err := config.Listen(ctx, "tcp", listen)
+	if err != nil {
+		return fmt.Errorf("listening on %s: %w", listen, err)
+	}
+	server := &http.Server{Handler: r.Reader(), ReadHeaderTimeout: 10 * time.Second}
+	stopped := make(chan error, 1)
+	stop := context.AfterFunc(ctx, func() {
+		timeout, cancel := context.WithTimeout(context.WithoutCancel(ctx), grace)
+		defer cancel()
+		err := server.Shutdown(timeout)
+		if err != nil {
+			err = server.Close()
+		}
+		stopped <- err
+	})
+	ready(l.Addr().String())
+	err = server.Serve(l)
+	if stop() {
+		return fmt.Errorf("serving on %s: %w", listen, err)
+	}
+	if err := <-stopped; err != nil && !errors.Is(err, net.ErrClosed) {
+		return fmt.Errorf("ending to serve on %s: %w", listen, err)
+	}
+	return nil
+}
+
+// Reader returns a handler that answers whatever only reads.
+func (r *Registry) Reader() http.Handler {
+	proxy := &httputil.ReverseProxy{
+		Transport: r,
+		Rewrite: func(p *httputil.ProxyRequest) {
+			p.Out.URL.Scheme, p.Out.URL.Host = "http", p.In.Host
+			p.Out.Header.Del(secretHeader)
+		},
+		ModifyResponse: func(resp *http.Response) error {
+			resp.Header.Del(holderHeader)
+			return nil
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, err error) {
+			refuse(w, http.StatusBadGateway, "UNKNOWN", err.Error())
+		},
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
+		if req.Method != http.MethodGet && req.Method != http.MethodHead {
+			refuse(w, http.StatusMethodNotAllowed, "UNSUPPORTED", "this registry is read-only here")
+			return
+		}
+		proxy.ServeHTTP(w, req)
+	})
+}

@@ -1,0 +1,103 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"syscall"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// ReferenceError says that a reference cannot be read.
+type ReferenceError struct {
+	Ref string
+	// Why completes the sentence "the reference …".
+	Why string
+}
+
+func (e *ReferenceError) Error() string { return fmt.Sprintf("reference %q: %s", e.Ref, e.Why) }
+
+// Hint tells the forms that are understood.
+func (e *ReferenceError) Hint() string {
+	return "write NAME@sha256:HEX for the store's own registry, or HOST/NAME@sha256:HEX"
+}
+
+// NotFoundError says that a registry answered and does not have something.
+type NotFoundError struct {
+	// What names it, as a reference or in words.
+	What string
+}
+
+func (e *NotFoundError) Error() string { return e.What + ": not found" }
+
+// RemoteError says that a registry could not be reached, refused, or holds what
+// cannot be read.
+type RemoteError struct {
+	// Registry is its host, or "the store's registry".
+	Registry string
+	// Op says what was being done: a gerund and its operand.
+	Op  string
+	Err error
+}
+
+func (e *RemoteError) Error() string { return fmt.Sprintf("%s at %s: %v", e.Op, e.Registry, e.Err) }
+
+// Unwrap returns the cause.
+func (e *RemoteError) Unwrap() error { return e.Err }
+
+// Hint says what usually helps; it may be empty.
+func (e *RemoteError) Hint() string {
+	var status *transport.Error
+	var dns *net.DNSError
+	switch {
+	case errors.As(e.Err, &status) && (status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden):
+		return fmt.Sprintf("log in with `docker login %s`: credentials are read from Docker's configuration", e.Registry)
+	case errors.As(e.Err, &status) && status.StatusCode == http.StatusTooManyRequests:
+		return "the registry limits the rate of requests: wait, or log in"
+	case errors.As(e.Err, &status) && status.StatusCode >= http.StatusInternalServerError:
+		return "the fault is the registry's: its log says more"
+	case errors.As(e.Err, &dns):
+		return "check the registry's host name, and the proxy if there is one"
+	case errors.Is(e.Err, syscall.ECONNREFUSED):
+		return "nothing listens there: check that the registry runs"
+	default:
+		return ""
+	}
+}
+
+// KeyTakenError says that another artifact is published under a key. The first
+// publication of a key stands.
+type KeyTakenError struct {
+	Name, Key string
+	// Published is the digest that the key names; Offered the one that was refused.
+	Published, Offered string
+}
+
+func (e *KeyTakenError) Error() string {
+	return fmt.Sprintf("publishing %s: its key %s already names %s, not %s", e.Name, e.Key, e.Published, e.Offered)
+}
+
+// Hint says what it means.
+func (e *KeyTakenError) Hint() string {
+	return "two builds of one key gave different bits, so the recipe is not repeatable; use the published digest"
+}
+
+// convert makes a typed error of what a registry's client returned.
+func (a *access) convert(op, what string, err error) error {
+	var status *transport.Error
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
+		return fmt.Errorf("%s: %w", op, err)
+	case errors.As(err, &status) && status.StatusCode == http.StatusNotFound:
+		return &NotFoundError{What: what}
+	case errors.As(err, &status) && status.StatusCode == http.StatusInsufficientStorage && a.local:
+		return fmt.Errorf("%s at %s: %w", op, a.shown, syscall.ENOSPC)
+	default:
+		return &RemoteError{Registry: a.shown, Op: op, Err: err}
+	}
+}

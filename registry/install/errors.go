@@ -1,0 +1,78 @@
+package install
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"strings"
+	"syscall"
+)
+
+// VerificationError says that something is not what the artifact says.
+type VerificationError struct {
+	// What is an artifact, a layer or a release.
+	What string
+	// Files are the paths at which a release differs, where they are known.
+	Files []string
+	Err   error
+}
+
+// shownFiles is how many files an error names.
+const shownFiles = 5
+
+func (e *VerificationError) Error() string {
+	text := fmt.Sprintf("verifying %s: %v", e.What, e.Err)
+	if len(e.Files) == 0 {
+		return text
+	}
+	text += ": " + strings.Join(e.Files[:min(len(e.Files), shownFiles)], ", ")
+	if more := len(e.Files) - shownFiles; more > 0 {
+		text += fmt.Sprintf(" and %d more", more)
+	}
+	return text
+}
+
+// Unwrap returns the cause.
+func (e *VerificationError) Unwrap() error { return e.Err }
+
+// Hint says what to do.
+func (e *VerificationError) Hint() string {
+	if len(e.Files) > 0 {
+		return "install the same reference again: a damaged release is replaced"
+	}
+	return "nothing was switched; the registry's content is not to be trusted until this is explained"
+}
+
+// HostError says that this machine cannot hold the release: its disk is full, or
+// the user may not write there.
+type HostError struct {
+	Root string
+	Err  error
+}
+
+func (e *HostError) Error() string { return fmt.Sprintf("installing below %s: %v", e.Root, e.Err) }
+
+// Unwrap returns the cause.
+func (e *HostError) Unwrap() error { return e.Err }
+
+// Hint says what to do.
+func (e *HostError) Hint() string {
+	if errors.Is(e.Err, fs.ErrPermission) || errors.Is(e.Err, syscall.EROFS) {
+		return fmt.Sprintf("run as a user who may write below %s, or choose another --root", e.Root)
+	}
+	return fmt.Sprintf("free space on the file system of %s", e.Root)
+}
+
+// hostError tells faults of this machine from the others.
+func hostError(root string, err error) error {
+	var refused *VerificationError
+	if errors.As(err, &refused) {
+		return err
+	}
+	for _, fault := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, fs.ErrPermission} {
+		if errors.Is(err, fault) {
+			return &HostError{Root: root, Err: err}
+		}
+	}
+	return err
+}

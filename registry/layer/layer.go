@@ -1,0 +1,53 @@
+// Package layer turns a tree into the layers of an image: which file goes into
+// which layer, and the bytes that each layer has.
+//
+// Both are fixed by the tree alone. A change of one distribution moves the bytes
+// of the layer that holds it, and no other layer's.
+package layer
+
+import (
+	"context"
+	"io"
+
+	"ampoule/tree"
+)
+
+// Prefix is where a tree stands in an image, relative to the image's root.
+const Prefix = "opt/ampoule"
+
+// MediaType is the media type of every layer that this package makes
+// (OCI image-spec, layer.md).
+const MediaType = "application/vnd.oci.image.layer.v1.tar+gzip"
+
+// Part is the share of a tree that becomes one layer.
+type Part struct {
+	// Name is "native", "interpreter", "wheel:NAME", "tail-NN" or "metadata".
+	Name string
+	// Tree holds the part's entries at their places in the whole tree, with all
+	// directories above them as the whole tree has them.
+	Tree *tree.Tree
+}
+
+// Layer is one gzip-compressed layer, ready to be published. Digest and Size are
+// known before its bytes are asked for.
+type Layer struct {
+	// Name says what the layer holds: a [Part]'s name, or for a layer of a base
+	// whatever the caller calls it.
+	Name string
+	// DiffID is "sha256:" and the hash of the uncompressed tar.
+	DiffID string
+	// Digest is "sha256:" and the hash of the compressed blob; Size is its length in bytes.
+	Digest string
+	Size   int64
+	// Open returns the compressed blob from its start, each time it is called.
+	Open func(context.Context) (io.ReadCloser, error)
+}
+
+// Memory remembers which blob a layer compresses to, so that nothing is
+// compressed twice. What it says must hold for this package's compressor.
+type Memory interface {
+	// Recall returns the digest and size of the blob that a DiffID's tar compresses to.
+	Recall(diffID string) (digest string, size int64, ok bool)
+	// Remember records them.
+	Remember(diffID, digest string, size int64) error
+}

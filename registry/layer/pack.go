@@ -1,0 +1,226 @@
+package layer
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/klauspost/compress/gzip"
+	"golang.org/x/sync/errgroup"
+)
+
+// level is the gzip level of every layer. It and the version of the compressor
+// decide the blobs' digests: the golden test tells when either changes them.
+const level = 6
+
+// whiteout begins the names that image layers give a meaning: they delete what is
+// below (OCI image-spec, layer.md).
+const whiteout = ".wh."
+
+// tarSource writes one uncompressed tar, the same each time.
+type tarSource func(io.Writer) error
+
+// Packer makes layers of parts. It compresses each tar at most once.
+type Packer struct {
+	// Dir is where compressed blobs are kept until the caller removes them.
+	Dir string
+	// Memory may be nil.
+	Memory Memory
+}
+
+// Pack makes one layer of each part, in the parts' order, several at a time. Every
+// time in them is mtime. A layer that Memory knows is not compressed: its Open
+// does that, if it is ever called.
+func (p Packer) Pack(ctx context.Context, parts []Part, mtime time.Time) ([]Layer, error) {
+	layers := make([]Layer, len(parts))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, part := range parts {
+		group.Go(func() error {
+			if err := checkNames(part); err != nil {
+				return fmt.Errorf("packing layer %s: %w", part.Name, err)
+			}
+			var err error
+			layers[i], err = p.pack(ctx, part.Name, "", func(w io.Writer) error {
+				return part.Tree.WriteTar(w, Prefix, mtime)
+			})
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return layers, nil
+}
+
+// PackTar makes a layer of an uncompressed tar that is there already, such as a
+// base's. Open returns it from its start each time; its hash must be diffID.
+func (p Packer) PackTar(ctx context.Context, name, diffID string, open func() (io.ReadCloser, error)) (Layer, error) {
+	return p.pack(ctx, name, diffID, func(w io.Writer) error {
+		r, err := open()
+		if err != nil {
+			return err
+		}
+		defer r.Close()
+		_, err = io.Copy(w, r)
+		return err
+	})
+}
+
+// checkNames refuses names that would delete files when the layer is unpacked.
+func checkNames(part Part) error {
+	for _, e := range part.Tree.Entries() {
+		if strings.HasPrefix(path.Base(e.Path), whiteout) {
+			return fmt.Errorf("%s: a name that begins with %q deletes files in an image", e.Path, whiteout)
+		}
+	}
+	return nil
+}
+
+// pack makes a layer. An empty diffID is found out; another one is checked by
+// whoever reads the tar.
+func (p Packer) pack(ctx context.Context, name, diffID string, write tarSource) (Layer, error) {
+	if p.Memory == nil {
+		return p.compress(ctx, name, diffID, write)
+	}
+	if diffID == "" {
+		var err error
+		if diffID, err = hashOf(ctx, write); err != nil {
+			return Layer{}, fmt.Errorf("hashing layer %s: %w", name, err)
+		}
+	}
+	if digest, size, ok := p.Memory.Recall(diffID); ok {
+		return Layer{Name: name, DiffID: diffID, Digest: digest, Size: size, Open: compressing(write)}, nil
+	}
+	made, err := p.compress(ctx, name, diffID, write)
+	if err != nil {
+		return Layer{}, err
+	}
+	if err := p.Memory.Remember(made.DiffID, made.Digest, made.Size); err != nil {
+		return Layer{}, fmt.Errorf("remembering layer %s: %w", name, err)
+	}
+	return made, nil
+}
+
+// compress writes the blob into the packer's directory, named by DiffID.
+func (p Packer) compress(ctx context.Context, name, diffID string, write tarSource) (Layer, error) {
+	f, err := os.CreateTemp(p.Dir, "layer-*")
+	if err != nil {
+		return Layer{}, fmt.Errorf("compressing layer %s: %w", name, err)
+	}
+	defer os.Remove(f.Name())
+	defer f.Close()
+	blob, plain := newHasher(f), newHasher(nil)
+	err = compressTo(blob, func(w io.Writer) error {
+		return write(io.MultiWriter(withContext(ctx, w), plain))
+	})
+	if err == nil && diffID != "" && plain.digest() != diffID {
+		err = fmt.Errorf("content is %s, not %s: %w", plain.digest(), diffID, ErrDiffID)
+	}
+	diffID = plain.digest()
+	file := filepath.Join(p.Dir, strings.TrimPrefix(diffID, "sha256:")+".tar.gz")
+	if err == nil {
+		err = errors.Join(f.Close(), os.Rename(f.Name(), file))
+	}
+	if err != nil {
+		return Layer{}, fmt.Errorf("compressing layer %s: %w", name, err)
+	}
+	open := func(context.Context) (io.ReadCloser, error) { return os.Open(file) }
+	return Layer{Name: name, DiffID: diffID, Digest: blob.digest(), Size: blob.n, Open: open}, nil
+}
+
+// compressTo writes a tar to w, compressed. The header holds no time and no name.
+func compressTo(w io.Writer, write tarSource) error {
+	zw, err := gzip.NewWriterLevel(w, level)
+	if err != nil {
+		return err
+	}
+	if err := write(zw); err != nil {
+		return err
+	}
+	return zw.Close()
+}
+
+// compressing opens a blob by compressing its tar once more while it is read.
+func compressing(write tarSource) func(context.Context) (io.ReadCloser, error) {
+	return func(ctx context.Context) (io.ReadCloser, error) {
+		r, w := io.Pipe()
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			w.CloseWithError(compressTo(withContext(ctx, w), write))
+		}()
+		return compression{r, done}, nil
+	}
+}
+
+// compression is a blob that a goroutine is making. Close ends it and waits for it.
+type compression struct {
+	*io.PipeReader
+	done <-chan struct{}
+}
+
+func (c compression) Close() error {
+	err := c.PipeReader.Close()
+	<-c.done
+	return err
+}
+
+func hashOf(ctx context.Context, write tarSource) (string, error) {
+	h := newHasher(nil)
+	if err := write(withContext(ctx, h)); err != nil {
+		return "", err
+	}
+	return h.digest(), nil
+}
+
+// contextWriter stops writing when its context is done.
+type contextWriter struct {
+	ctx context.Context
+	w   io.Writer
+}
+
+func withContext(ctx context.Context, w io.Writer) io.Writer { return contextWriter{ctx, w} }
+
+func (c contextWriter) Write(p []byte) (int, error) {
+	if err := context.Cause(c.ctx); err != nil {
+		return 0, err
+	}
+	return c.w.Write(p)
+}
+
+// hasher counts and hashes what it passes on.
+type hasher struct {
+	w   io.Writer
+	sum interface {
+		io.Writer
+		Sum([]byte) []byte
+	}
+	n int64
+}
+
+// newHasher makes a hasher that writes to w, or to nothing when w is nil.
+func newHasher(w io.Writer) *hasher {
+	if w == nil {
+		w = io.Discard
+	}
+	return &hasher{w: w, sum: sha256.New()}
+}
+
+func (h *hasher) Write(p []byte) (int, error) {
+	n, err := h.w.Write(p)
+	h.sum.Write(p[:n])
+	h.n += int64(n)
+	return n, err
+}
+
+func (h *hasher) digest() string { return "sha256:" + hex.EncodeToString(h.sum.Sum(nil)) }

@@ -1,0 +1,129 @@
+package layer
+
+import (
+	"cmp"
+	"crypto/sha256"
+	"encoding/binary"
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"ampoule/tree"
+)
+
+const (
+	// largeDist is the size in bytes from which a distribution gets a layer of its
+	// own. Of 94 distributions measured, those above it hold 97 % of the bytes.
+	largeDist = 1 << 20
+	// tailBins is the number of layers that the other distributions share. It is
+	// part of the digest: another number moves every small distribution.
+	tailBins = 12
+	// maxParts leaves a place for one base layer among 64. Docker's own bound is 125.
+	maxParts = 63
+	// fixedParts are native, interpreter and metadata.
+	fixedParts = 3
+	// maxLarge is how many distributions can have a layer of their own.
+	maxLarge = maxParts - fixedParts - tailBins
+)
+
+// Names of parts, which are also owners in the tree.
+const (
+	native      = "native"
+	interpreter = "interpreter"
+	metadata    = "metadata"
+	wheelPrefix = "wheel:"
+)
+
+// Split shares a tree's entries out by [tree.Entry.Owner]: "native" and
+// "interpreter" have a part each; so has each of the largest distributions (owner
+// "wheel:NAME") of at least 1 MiB; the others go into 12 bins by the hash of their
+// normalised name (PEP 503), so that adding one moves no other; whatever has
+// another owner is "metadata". Parts come in the order of their layers, the lowest
+// first; parts without entries are left out.
+func Split(t *tree.Tree) []Part {
+	large := largeDists(t)
+	paths := map[string]map[string]bool{}
+	for _, e := range t.Entries() {
+		name := partOf(e.Owner, large)
+		if paths[name] == nil {
+			paths[name] = map[string]bool{}
+		}
+		for p := e.Path; p != "."; p = path.Dir(p) {
+			paths[name][p] = true
+		}
+	}
+	var parts []Part
+	for _, name := range slices.SortedFunc(maps.Keys(paths), comparePart) {
+		keep := paths[name]
+		parts = append(parts, Part{Name: name, Tree: t.Select(func(e tree.Entry) bool { return keep[e.Path] })})
+	}
+	return parts
+}
+
+// largeDists returns the owners that get a part of their own, the biggest first
+// where there are too many.
+func largeDists(t *tree.Tree) map[string]bool {
+	sizes := map[string]int64{}
+	for _, e := range t.Entries() {
+		if strings.HasPrefix(e.Owner, wheelPrefix) {
+			sizes[e.Owner] += e.Size
+		}
+	}
+	owners := slices.SortedFunc(maps.Keys(sizes), func(a, b string) int {
+		return cmp.Or(cmp.Compare(sizes[b], sizes[a]), cmp.Compare(a, b))
+	})
+	large := map[string]bool{}
+	for _, owner := range owners[:min(len(owners), maxLarge)] {
+		if sizes[owner] >= largeDist {
+			large[owner] = true
+		}
+	}
+	return large
+}
+
+func partOf(owner string, large map[string]bool) string {
+	dist, isWheel := strings.CutPrefix(owner, wheelPrefix)
+	switch {
+	case isWheel && large[owner]:
+		return owner
+	case isWheel:
+		return fmt.Sprintf("tail-%02d", bin(dist))
+	case owner == native || owner == interpreter:
+		return owner
+	default:
+		return metadata
+	}
+}
+
+// separators are what PEP 503 makes one dash of.
+var separators = regexp.MustCompile(`[-_.]+`)
+
+func bin(dist string) uint32 {
+	normalised := strings.ToLower(separators.ReplaceAllString(dist, "-"))
+	sum := sha256.Sum256([]byte(normalised))
+	return binary.BigEndian.Uint32(sum[:4]) % tailBins
+}
+
+// comparePart orders parts by how rarely they change: what is below is pulled and
+// unpacked first.
+func comparePart(a, b string) int {
+	return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
+}
+
+func rank(name string) int {
+	switch {
+	case name == native:
+		return 0
+	case name == interpreter:
+		return 1
+	case strings.HasPrefix(name, wheelPrefix):
+		return 2
+	case name == metadata:
+		return 4
+	default:
+		return 3
+	}
+}

@@ -1,0 +1,310 @@
+package registry
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sync/errgroup"
+
+	"ampoule/registry/layer"
+)
+
+// uploads is how many blobs are sent at once.
+const uploads = 4
+
+// FindKey returns the digest of the artifact published under a key ("sha256:" and
+// hex). It makes one request for a manifest's head.
+func (r *Registry) FindKey(ctx context.Context, name, key string) (digest string, found bool, err error) {
+	at, err := r.locateOwn(name, name)
+	if err != nil {
+		return "", false, err
+	}
+	tag, err := keyTag(key)
+	if err != nil {
+		return "", false, err
+	}
+	return at.find(ctx, tag)
+}
+
+// find returns the digest that a tag names.
+func (l location) find(ctx context.Context, tag string) (string, bool, error) {
+	d, err := l.puller.Head(ctx, l.repo.Tag(tag))
+	if err := l.convert("finding "+l.base+":"+tag, tag, err); err != nil {
+		var missing *NotFoundError
+		if errors.As(err, &missing) {
+			return "", false, nil
+		}
+		return "", false, err
+	}
+	return d.Digest.String(), true, nil
+}
+
+// keyTag is the tag that points from a key to an index.
+func keyTag(key string) (string, error) {
+	if !digestForm.MatchString(key) {
+		return "", fmt.Errorf("key %q is not sha256: and 64 hexadecimal digits", key)
+	}
+	return "key-" + strings.TrimPrefix(key, "sha256:"), nil
+}
+
+// Publish sends an artifact: blobs, image manifests, referrers, and last the index
+// with its key, so that an interrupted publication leaves nothing that can be
+// found. Blobs that the registry has are not sent. If the key names this artifact
+// already, nothing is sent, the referrers neither; if it names another, the error
+// is a [*KeyTakenError].
+//
+// The store's registry decides between simultaneous publications of one key. The
+// OCI protocol gives other registries no means to: there the key is looked up
+// right before and after it is written.
+func (r *Registry) Publish(ctx context.Context, a Artifact) (Published, error) {
+	at, err := r.locateOwn(a.Name, a.Name)
+	if err != nil {
+		return Published{}, err
+	}
+	tag, err := keyTag(a.Key)
+	if err != nil {
+		return Published{}, fmt.Errorf("publishing %s: %w", a.Name, err)
+	}
+	docs, err := encode(a)
+	if err != nil {
+		return Published{}, fmt.Errorf("publishing %s: %w", a.Name, err)
+	}
+	digest := docs.index.digest()
+	p := publication{location: at, artifact: a, docs: docs, tag: tag}
+	if done, err := p.isDone(ctx); done || err != nil {
+		return Published{Ref: at.at(digest), Digest: digest}, err
+	}
+	if err := p.run(ctx); err != nil {
+		return Published{}, err
+	}
+	return Published{Ref: at.at(digest), Digest: digest}, nil
+}
+
+// Attach publishes one more referrer of an artifact and returns the digest of its
+// manifest. A registry without the referrers API keeps them in one tagged index
+// (OCI distribution-spec, "Referrers Tag Schema"): two attached at the same time
+// there may lose one.
+func (r *Registry) Attach(ctx context.Context, ref string, referrer Referrer) (string, error) {
+	at, err := r.parse(ref)
+	if err != nil {
+		return "", err
+	}
+	subject, err := at.puller.Head(ctx, at.reference())
+	if err != nil {
+		return "", at.convert("attaching to "+ref, ref, err)
+	}
+	pusher, err := remote.NewPusher(at.options...)
+	if err != nil {
+		return "", fmt.Errorf("attaching to %s: %w", ref, err)
+	}
+	manifest, err := at.pushReferrer(ctx, pusher, referrer, *subject)
+	if err != nil {
+		return "", at.convert("attaching to "+ref, ref, err)
+	}
+	return manifest.digest(), nil
+}
+
+// publication is one artifact on its way.
+type publication struct {
+	location
+	artifact Artifact
+	docs     encoded
+	tag      string
+}
+
+// isDone tells whether the key names the artifact already.
+func (p publication) isDone(ctx context.Context) (bool, error) {
+	found, ok, err := p.find(ctx, p.tag)
+	if err != nil || !ok {
+		return false, err
+	}
+	if found != p.docs.index.digest() {
+		return false, &KeyTakenError{
+			Name: p.artifact.Name, Key: p.artifact.Key, Published: found, Offered: p.docs.index.digest(),
+		}
+	}
+	return true, nil
+}
+
+// run sends everything. It starts over once when a blob that was there is not any
+// more: the registry collects what nothing refers to.
+func (p publication) run(ctx context.Context) error {
+	err := p.send(ctx)
+	if isBlobUnknown(err) {
+		err = p.send(ctx)
+	}
+	if status := statusOf(err); status == http.StatusConflict || status == http.StatusPreconditionFailed {
+		if _, taken := p.isDone(ctx); taken != nil {
+			return taken
+		}
+	}
+	if err != nil {
+		var mine *KeyTakenError
+		if errors.As(err, &mine) {
+			return err
+		}
+		return p.convert("publishing "+p.artifact.Name, p.base, err)
+	}
+	if _, err := p.isDone(ctx); err != nil {
+		return err
+	}
+	return nil
+}
+
+func (p publication) send(ctx context.Context) error {
+	pusher, err := remote.NewPusher(p.options...)
+	if err != nil {
+		return err
+	}
+	if err := p.sendBlobs(ctx, pusher); err != nil {
+		return err
+	}
+	for _, m := range p.docs.manifests {
+		if err := pusher.Put(ctx, p.repo.Digest(m.digest()), m); err != nil {
+			return err
+		}
+	}
+	for _, referrer := range p.artifact.Referrers {
+		if _, err := p.pushReferrer(ctx, pusher, referrer, p.docs.index.descriptor()); err != nil {
+			return err
+		}
+	}
+	if done, err := p.isDone(ctx); done || err != nil {
+		return err
+	}
+	return pusher.Put(ctx, p.repo.Tag(p.tag), p.docs.index)
+}
+
+// sendBlobs sends configurations and layers, each once, several at a time.
+func (p publication) sendBlobs(ctx context.Context, pusher *remote.Pusher) error {
+	blobs := map[string]blob{}
+	for _, c := range p.docs.configs {
+		blobs[c.digest()] = documentBlob(c)
+	}
+	for _, image := range p.artifact.Images {
+		for _, layers := range [][]layer.Layer{image.Base, image.Layers} {
+			for _, l := range layers {
+				blobs[l.Digest] = blob{digest: l.Digest, size: l.Size, mediaType: layer.MediaType, open: l.Open}
+			}
+		}
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(uploads)
+	for _, b := range blobs {
+		group.Go(func() error { return p.upload(ctx, pusher, b) })
+	}
+	return group.Wait()
+}
+
+// pushReferrer sends a referrer's files and manifest.
+func (l location) pushReferrer(ctx context.Context, pusher *remote.Pusher, ref Referrer, subject v1.Descriptor) (document, error) {
+	subject = v1.Descriptor{MediaType: subject.MediaType, Size: subject.Size, Digest: subject.Digest}
+	manifest, err := encodeReferrer(ref, subject)
+	if err != nil {
+		return document{}, fmt.Errorf("referrer %s: %w", ref.ArtifactType, err)
+	}
+	blobs := []blob{documentBlob(document{emptyJSON, emptyType})}
+	for _, f := range ref.Files {
+		blobs = append(blobs, blob{digest: f.Digest, size: f.Size, mediaType: types.MediaType(f.MediaType), open: f.Open})
+	}
+	for _, b := range blobs {
+		if err := l.upload(ctx, pusher, b); err != nil {
+			return document{}, err
+		}
+	}
+	return manifest, pusher.Put(ctx, l.repo.Digest(manifest.digest()), manifest)
+}
+
+func (l location) upload(ctx context.Context, pusher *remote.Pusher, b blob) error {
+	b.ctx = ctx
+	return pusher.Upload(ctx, l.repo, b)
+}
+
+// blob is content on its way to a registry, in the form that the client takes.
+type blob struct {
+	ctx       context.Context
+	digest    string
+	size      int64
+	mediaType types.MediaType
+	open      func(context.Context) (io.ReadCloser, error)
+}
+
+func documentBlob(d document) blob {
+	return blob{digest: d.digest(), size: int64(len(d.raw)), mediaType: d.mediaType, open: openBytes(d.raw)}
+}
+
+// Digest, DiffID, Compressed, Uncompressed, Size and MediaType implement v1.Layer.
+// The client asks for the compressed side only.
+func (b blob) Digest() (v1.Hash, error)             { return v1.NewHash(b.digest) }
+func (b blob) DiffID() (v1.Hash, error)             { return v1.Hash{}, errors.ErrUnsupported }
+func (b blob) Compressed() (io.ReadCloser, error)   { return b.open(b.ctx) }
+func (b blob) Uncompressed() (io.ReadCloser, error) { return nil, errors.ErrUnsupported }
+func (b blob) Size() (int64, error)                 { return b.size, nil }
+func (b blob) MediaType() (types.MediaType, error)  { return b.mediaType, nil }
+
+// BytesFile makes a referrer's file of bytes.
+func BytesFile(name, mediaType string, data []byte) File {
+	sum := sha256.Sum256(data)
+	return File{
+		Name: name, MediaType: mediaType, Size: int64(len(data)),
+		Digest: "sha256:" + hex.EncodeToString(sum[:]), Open: openBytes(data),
+	}
+}
+
+// DiskFile makes a referrer's file of a file on disk, named as it is there. The
+// file must not change until it is published.
+func DiskFile(path, mediaType string) (File, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return File{}, fmt.Errorf("hashing referrer's file: %w", err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	size, err := io.Copy(h, f)
+	if err != nil {
+		return File{}, fmt.Errorf("hashing referrer's file: %w", err)
+	}
+	return File{
+		Name: filepath.Base(path), MediaType: mediaType, Size: size,
+		Digest: "sha256:" + hex.EncodeToString(h.Sum(nil)),
+		Open:   func(context.Context) (io.ReadCloser, error) { return os.Open(path) },
+	}, nil
+}
+
+func openBytes(data []byte) func(context.Context) (io.ReadCloser, error) {
+	return func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }
+}
+
+func statusOf(err error) int {
+	var status *transport.Error
+	if errors.As(err, &status) {
+		return status.StatusCode
+	}
+	return 0
+}
+
+func isBlobUnknown(err error) bool {
+	var status *transport.Error
+	if !errors.As(err, &status) {
+		return false
+	}
+	for _, d := range status.Errors {
+		if d.Code == transport.ManifestBlobUnknownErrorCode || d.Code == transport.BlobUnknownErrorCode {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,86 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+)
+
+// Referrers lists what refers to an artifact; with an artifactType, only what has
+// it. A registry without the referrers API is asked by tag (OCI
+// distribution-spec, "Referrers Tag Schema").
+func (r *Registry) Referrers(ctx context.Context, ref, artifactType string) ([]ReferrerInfo, error) {
+	at, err := r.parse(ref)
+	if err != nil {
+		return nil, err
+	}
+	if at.digest == "" {
+		return nil, &ReferenceError{Ref: ref, Why: "referrers belong to a digest, not to a tag"}
+	}
+	options := append([]remote.Option{remote.WithContext(ctx)}, at.options...)
+	if artifactType != "" {
+		options = append(options, remote.WithFilter("artifactType", artifactType))
+	}
+	list, err := remote.Referrers(at.repo.Digest(at.digest), options...)
+	if err != nil {
+		return nil, at.convert("listing referrers of "+ref, ref, err)
+	}
+	index, err := list.IndexManifest()
+	if err != nil {
+		return nil, at.convert("listing referrers of "+ref, ref, err)
+	}
+	var found []ReferrerInfo
+	for _, d := range index.Manifests {
+		info, err := at.describeReferrer(ctx, d)
+		if err != nil {
+			return nil, at.convert("reading referrer "+d.Digest.String(), at.at(d.Digest.String()), err)
+		}
+		found = append(found, info)
+	}
+	return found, nil
+}
+
+func (l location) describeReferrer(ctx context.Context, d v1.Descriptor) (ReferrerInfo, error) {
+	info := ReferrerInfo{Digest: d.Digest.String(), ArtifactType: d.ArtifactType, Annotations: d.Annotations}
+	if !d.MediaType.IsImage() {
+		return info, nil
+	}
+	raw, err := l.get(ctx, l.repo.Digest(info.Digest))
+	if err != nil {
+		return info, err
+	}
+	var m v1.Manifest
+	if err := json.Unmarshal(raw.Manifest, &m); err != nil {
+		return info, fmt.Errorf("reading manifest: %w", err)
+	}
+	info.Annotations = m.Annotations
+	for _, f := range m.Layers {
+		if f.MediaType == emptyType {
+			continue
+		}
+		info.Files = append(info.Files, FileInfo{
+			Name: f.Annotations[AnnotationTitle], MediaType: string(f.MediaType),
+			Digest: f.Digest.String(), Size: f.Size, Blob: l.at(f.Digest.String()),
+		})
+	}
+	return info, nil
+}
+
+// OpenFile returns the content of a referrer's file. Content that is not what its
+// digest says is an error from Read where io.EOF would be.
+func (r *Registry) OpenFile(ctx context.Context, f FileInfo) (io.ReadCloser, error) {
+	at, err := r.parse(f.Blob)
+	if err != nil {
+		return nil, err
+	}
+	op := "reading " + f.Name
+	content, err := at.openBlob(ctx, f.Digest)
+	if err := at.convert(op, f.Blob, err); err != nil {
+		return nil, err
+	}
+	return converting{ReadCloser: content, location: at, op: op}, nil
+}

@@ -1,0 +1,241 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"ampoule/registry/layer"
+)
+
+// maxConfig bounds an image configuration, in bytes.
+const maxConfig = 8 << 20
+
+// Resolve describes the image or index that a reference names: NAME@sha256:HEX or
+// NAME:TAG in this registry, HOST/NAME@sha256:HEX or HOST/NAME:TAG in any. What
+// is not there is a [*NotFoundError].
+func (r *Registry) Resolve(ctx context.Context, ref string) (Description, error) {
+	at, err := r.parse(ref)
+	if err != nil {
+		return Description{}, err
+	}
+	root, err := at.get(ctx, at.reference())
+	if err != nil {
+		return Description{}, at.convert("resolving "+ref, ref, err)
+	}
+	d := Description{Ref: at.at(root.Digest.String()), Name: at.name, Digest: root.Digest.String()}
+	manifests, err := at.images(ctx, root)
+	if err != nil {
+		return Description{}, at.convert("resolving "+ref, ref, err)
+	}
+	for _, m := range manifests {
+		image, err := at.describe(ctx, m)
+		if err != nil {
+			return Description{}, at.convert(fmt.Sprintf("resolving %s: image %s", ref, m.Digest), ref, err)
+		}
+		d.Images = append(d.Images, image)
+	}
+	return d, nil
+}
+
+// Image returns the image for a platform.
+func (d Description) Image(platform string) (ImageInfo, error) {
+	for _, image := range d.Images {
+		if image.Platform == platform {
+			return image, nil
+		}
+	}
+	return ImageInfo{}, &NotFoundError{What: fmt.Sprintf("platform %s in %s", platform, d.Ref)}
+}
+
+// OpenLayer returns a layer's uncompressed tar. Content that is not what its
+// digest and its DiffID say is an error from Read where io.EOF would be.
+func (r *Registry) OpenLayer(ctx context.Context, l LayerInfo) (io.ReadCloser, error) {
+	at, err := r.parse(l.Blob)
+	if err != nil {
+		return nil, err
+	}
+	if err := checkGzip(types.MediaType(l.MediaType)); err != nil {
+		return nil, fmt.Errorf("opening layer %s: %w", l.Digest, err)
+	}
+	op := "reading layer " + l.Digest
+	tar, err := at.layer(l.Name, l.DiffID, l.Digest, l.Size).OpenTar(ctx)
+	if errors.Is(err, layer.ErrDiffID) {
+		return nil, err
+	}
+	if err := at.convert(op, l.Blob, err); err != nil {
+		return nil, err
+	}
+	return converting{ReadCloser: tar, location: at, op: op}, nil
+}
+
+// converting types the errors of reading from a registry.
+type converting struct {
+	io.ReadCloser
+	location
+	op string
+}
+
+func (c converting) Read(p []byte) (int, error) {
+	n, err := c.ReadCloser.Read(p)
+	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, layer.ErrDiffID) {
+		return n, err
+	}
+	return n, c.convert(c.op, c.base, err)
+}
+
+// layer makes a layer whose blob stays in the registry until it is opened.
+func (l location) layer(name, diffID, digest string, size int64) layer.Layer {
+	return layer.Layer{
+		Name: name, DiffID: diffID, Digest: digest, Size: size,
+		Open: func(ctx context.Context) (io.ReadCloser, error) { return l.openBlob(ctx, digest) },
+	}
+}
+
+// openBlob opens a blob; its digest is verified at its end.
+func (l location) openBlob(ctx context.Context, digest string) (io.ReadCloser, error) {
+	blob, err := l.puller.Layer(ctx, l.repo.Digest(digest))
+	if err != nil {
+		return nil, err
+	}
+	return blob.Compressed()
+}
+
+// get fetches a manifest, verified against the digest that the reference has.
+func (l location) get(ctx context.Context, ref name.Reference) (*remote.Descriptor, error) {
+	return l.puller.Get(ctx, ref)
+}
+
+// images fetches the manifests of an index, or returns the one manifest that root is.
+// Entries that are no images, such as attestations, say "unknown" as their platform.
+func (l location) images(ctx context.Context, root *remote.Descriptor) ([]*remote.Descriptor, error) {
+	if root.MediaType.IsImage() {
+		return []*remote.Descriptor{root}, nil
+	}
+	if !root.MediaType.IsIndex() {
+		return nil, fmt.Errorf("media type %s is neither an image nor an index", root.MediaType)
+	}
+	index, err := parseIndex(root.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	var images []*remote.Descriptor
+	for _, d := range index.Manifests {
+		if !d.MediaType.IsImage() || (d.Platform != nil && d.Platform.OS == "unknown") {
+			continue
+		}
+		image, err := l.get(ctx, l.repo.Digest(d.Digest.String()))
+		if err != nil {
+			return nil, err
+		}
+		images = append(images, image)
+	}
+	return images, nil
+}
+
+// describe fetches an image's configuration and puts it together with its manifest.
+func (l location) describe(ctx context.Context, d *remote.Descriptor) (ImageInfo, error) {
+	var m v1.Manifest
+	if err := json.Unmarshal(d.Manifest, &m); err != nil {
+		return ImageInfo{}, fmt.Errorf("reading manifest: %w", err)
+	}
+	config, err := l.config(ctx, m.Config)
+	if err != nil {
+		return ImageInfo{}, err
+	}
+	if len(config.RootFS.DiffIDs) != len(m.Layers) {
+		return ImageInfo{}, fmt.Errorf("manifest has %d layers, configuration %d", len(m.Layers), len(config.RootFS.DiffIDs))
+	}
+	image := ImageInfo{
+		Platform: platformString(config.Platform()), Digest: d.Digest.String(),
+		Created: config.Created.Time, Config: decodeConfig(config.Config),
+	}
+	for i, ld := range m.Layers {
+		image.Layers = append(image.Layers, LayerInfo{
+			Name: ld.Annotations[AnnotationLayer], Base: ld.Annotations[AnnotationKind] != KindTree,
+			DiffID: config.RootFS.DiffIDs[i].String(), Digest: ld.Digest.String(),
+			Size: ld.Size, MediaType: string(ld.MediaType), Blob: l.at(ld.Digest.String()),
+		})
+	}
+	return image, nil
+}
+
+func (l location) config(ctx context.Context, d v1.Descriptor) (*v1.ConfigFile, error) {
+	if d.Size > maxConfig {
+		return nil, fmt.Errorf("configuration of %d bytes is larger than %d", d.Size, maxConfig)
+	}
+	raw, err := l.readBlob(ctx, d.Digest.String(), maxConfig)
+	if err != nil {
+		return nil, fmt.Errorf("reading configuration: %w", err)
+	}
+	var config v1.ConfigFile
+	if err := json.Unmarshal(raw, &config); err != nil {
+		return nil, fmt.Errorf("reading configuration: %w", err)
+	}
+	return &config, nil
+}
+
+// readBlob reads a blob of at most limit bytes whole, verified.
+func (l location) readBlob(ctx context.Context, digest string, limit int64) ([]byte, error) {
+	r, err := l.openBlob(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	raw, err := io.ReadAll(io.LimitReader(r, limit+1))
+	if err == nil && int64(len(raw)) > limit {
+		err = fmt.Errorf("more than %d bytes", limit)
+	}
+	return raw, errors.Join(err, r.Close())
+}
+
+func parseIndex(raw []byte) (*v1.IndexManifest, error) {
+	var index v1.IndexManifest
+	if err := json.Unmarshal(raw, &index); err != nil {
+		return nil, fmt.Errorf("reading index: %w", err)
+	}
+	return &index, nil
+}
+
+// PullBase reads an image by HOST/REPOSITORY@sha256:HEX for a platform. A tag is a
+// [*ReferenceError], a platform that the image does not have a [*NotFoundError].
+func (r *Registry) PullBase(ctx context.Context, ref, platform string) (Base, error) {
+	at, err := r.parse(ref)
+	if err != nil {
+		return Base{}, err
+	}
+	if at.digest == "" {
+		return Base{}, &ReferenceError{Ref: ref, Why: "a base is named by its digest, not by a tag"}
+	}
+	d, err := r.Resolve(ctx, ref)
+	if err != nil {
+		return Base{}, err
+	}
+	image, err := d.Image(platform)
+	if err != nil {
+		return Base{}, err
+	}
+	base := Base{Config: image.Config}
+	for i, l := range image.Layers {
+		if err := checkGzip(types.MediaType(l.MediaType)); err != nil {
+			return Base{}, &RemoteError{Registry: at.shown, Op: "reading base " + ref, Err: fmt.Errorf("layer %s: %w", l.Digest, err)}
+		}
+		base.Layers = append(base.Layers, at.layer(fmt.Sprintf("%d", i), l.DiffID, l.Digest, l.Size))
+	}
+	return base, nil
+}
+
+// checkGzip refuses layers that are not gzip-compressed tars: Docker 20.10 reads
+// no zstd, and foreign layers lie elsewhere.
+func checkGzip(mediaType types.MediaType) error {
+	if mediaType == types.OCILayer || mediaType == types.DockerLayer {
+		return nil
+	}
+	return fmt.Errorf("media type %s is not a gzip-compressed layer", mediaType)
+}

@@ -1,0 +1,107 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+)
+
+// ErrNotFound says that the store has no such content. It is an [fs.ErrNotExist].
+var ErrNotFound = fmt.Errorf("not in the store: %w", fs.ErrNotExist)
+
+// ErrNoSpace says that the store's disk, or its user's quota, is full.
+var ErrNoSpace = errors.New("no space left on the disk")
+
+// VersionError says that a newer program made the store.
+type VersionError struct {
+	Dir string
+	// Version is the layout's version that the store has.
+	Version int
+}
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("store %s has layout version %d, this program knows up to %d", e.Dir, e.Version, Version)
+}
+
+// Hint says what to do.
+func (e *VersionError) Hint() string {
+	return "use the newer ampoule that made it, or another store (--store DIR, AMPOULE_STORE)"
+}
+
+// OwnerError says that the store belongs to another user.
+type OwnerError struct {
+	Dir string
+	// Owner and User are the user IDs of the store and of this process.
+	Owner, User int
+}
+
+func (e *OwnerError) Error() string {
+	return fmt.Sprintf("store %s belongs to user %d, this is user %d", e.Dir, e.Owner, e.User)
+}
+
+// Hint says what to do.
+func (e *OwnerError) Hint() string {
+	return "run as the store's user, or use a store of your own (--store DIR, AMPOULE_STORE)"
+}
+
+// ForeignError says that a directory is not a store and not empty either.
+type ForeignError struct {
+	Dir string
+	// Entry is a file in it that is not a store's.
+	Entry string
+}
+
+func (e *ForeignError) Error() string {
+	return fmt.Sprintf("directory %s is not a store: it holds %q", e.Dir, e.Entry)
+}
+
+// Hint says what to do.
+func (e *ForeignError) Hint() string {
+	return "name a new or empty directory (--store DIR, AMPOULE_STORE)"
+}
+
+// MismatchError says that bytes have another sha256 than was expected, either while
+// they came in or because the store's file was damaged.
+type MismatchError struct {
+	// Want and Got are hexadecimal sha256 sums.
+	Want, Got string
+	// Path is the damaged file; empty for bytes that were coming in.
+	Path string
+}
+
+func (e *MismatchError) Error() string {
+	if e.Path != "" {
+		return fmt.Sprintf("damaged content %s: its sha256 is %s", e.Path, e.Got)
+	}
+	return fmt.Sprintf("sha256 is %s, expected %s", e.Got, e.Want)
+}
+
+// SpaceError says that the disk of the directory is full. It is an [ErrNoSpace].
+type SpaceError struct {
+	Dir string
+	Err error
+}
+
+func (e *SpaceError) Error() string {
+	return fmt.Sprintf("%v at %s: %v", ErrNoSpace, e.Dir, e.Err)
+}
+
+// Unwrap gives ErrNoSpace and what the system said.
+func (e *SpaceError) Unwrap() []error { return []error{ErrNoSpace, e.Err} }
+
+// Hint says what to do.
+func (e *SpaceError) Hint() string {
+	return "free space there, or use a store on another disk (--store DIR, AMPOULE_STORE)"
+}
+
+// spaceError makes a full disk a *SpaceError and leaves other errors as they are.
+func spaceError(dir string, err error) error {
+	if errors.Is(err, ErrNoSpace) {
+		return err
+	}
+	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
+		return &SpaceError{Dir: dir, Err: err}
+	}
+	return err
+}

@@ -1,0 +1,66 @@
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Waiting for a lock looks for it after these times, doubling from the first to the last.
+const (
+	firstLook = 5 * time.Millisecond
+	lastLook  = 200 * time.Millisecond
+)
+
+// Lock waits until it holds the lock of that name, against other processes and other
+// callers in this one, or until the context ends. The lock is dropped by unlock, or
+// with the process.
+func (s *Store) Lock(ctx context.Context, name string) (unlock func(), err error) {
+	sum := sha256.Sum256([]byte(name))
+	path := filepath.Join(s.dir, locksDir, hex.EncodeToString(sum[:]))
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, fmt.Errorf("locking %q: %w", name, spaceError(s.dir, err))
+	}
+	if err := waitLock(ctx, f); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("locking %q: %w", name, err)
+	}
+	// Closing the file drops the lock: no other descriptor shares its open file.
+	return func() { f.Close() }, nil
+}
+
+// waitLock looks again and again, because a blocking flock cannot be cancelled.
+func waitLock(ctx context.Context, f *os.File) error {
+	pause := firstLook
+	for {
+		switch err := flock(f, unix.LOCK_EX|unix.LOCK_NB); {
+		case err == nil:
+			return nil
+		case !errors.Is(err, unix.EWOULDBLOCK):
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(pause):
+		}
+		pause = min(2*pause, lastLook)
+	}
+}
+
+func flock(f *os.File, how int) error {
+	for {
+		err := unix.Flock(int(f.Fd()), how)
+		if !errors.Is(err, unix.EINTR) {
+			return err
+		}
+	}
+}

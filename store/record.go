@@ -1,0 +1,117 @@
+package store
+
+import (
+	"bytes"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// maxRecord is the largest record in bytes. Records say where content is; they are
+// not content.
+const maxRecord = 16 << 20
+
+// record is the file of a record.
+type record struct {
+	Kind  string          `json:"kind"`
+	Key   string          `json:"key"`
+	Value json.RawMessage `json:"value"`
+}
+
+// Record remembers v, as JSON, under a kind and a key. It replaces what was there.
+// A kind is a word of lower-case letters, digits and "-"; a key is any text.
+func (s *Store) Record(kind, key string, v any) error {
+	path, err := s.recordPath(kind, key)
+	if err != nil {
+		return err
+	}
+	value, err := json.Marshal(v)
+	if err != nil {
+		return fmt.Errorf("recording %s %q: %w", kind, key, err)
+	}
+	text, err := json.Marshal(record{Kind: kind, Key: key, Value: value})
+	if err != nil {
+		return fmt.Errorf("recording %s %q: %w", kind, key, err)
+	}
+	if len(text) > maxRecord {
+		return fmt.Errorf("recording %s %q: %d bytes are more than the limit of %d", kind, key, len(text), maxRecord)
+	}
+	if err := s.replace(path, text); err != nil {
+		return fmt.Errorf("recording %s %q: %w", kind, key, spaceError(s.dir, err))
+	}
+	return nil
+}
+
+// Lookup finds what was remembered under a kind and a key, and decodes it into v.
+// Records can be made again, so one that is torn (a crash of the machine can do
+// that) counts as absent. One that does not fit v is an error.
+func (s *Store) Lookup(kind, key string, v any) (bool, error) {
+	path, err := s.recordPath(kind, key)
+	if err != nil {
+		return false, err
+	}
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking up %s %q: %w", kind, key, err)
+	}
+	defer f.Close()
+	text, err := io.ReadAll(io.LimitReader(f, maxRecord+1))
+	if err != nil {
+		return false, fmt.Errorf("looking up %s %q: %w", kind, key, err)
+	}
+	var r record
+	if json.Unmarshal(text, &r) != nil || r.Kind != kind || r.Key != key || len(r.Value) == 0 {
+		return false, nil
+	}
+	if err := json.NewDecoder(bytes.NewReader(r.Value)).Decode(v); err != nil {
+		return false, fmt.Errorf("looking up %s %q: %w", kind, key, err)
+	}
+	return true, nil
+}
+
+// Forget removes what was remembered under a kind and a key, if anything was.
+func (s *Store) Forget(kind, key string) error {
+	path, err := s.recordPath(kind, key)
+	if err != nil {
+		return err
+	}
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("forgetting %s %q: %w", kind, key, err)
+	}
+	return nil
+}
+
+func (s *Store) recordPath(kind, key string) (string, error) {
+	const letters = "abcdefghijklmnopqrstuvwxyz0123456789-"
+	if kind == "" || strings.TrimLeft(kind, letters) != "" {
+		return "", fmt.Errorf("record kind %q: it must have lower-case letters, digits and \"-\" only", kind)
+	}
+	sum := sha256.Sum256([]byte(key))
+	name := hex.EncodeToString(sum[:])
+	return filepath.Join(s.dir, recordsDir, kind, name[:2], name+".json"), nil
+}
+
+// replace puts a file in place whole. It leaves it to the system when the bytes
+// reach the disk: a record lost or torn by a crash of the machine is made again.
+func (s *Store) replace(path string, text []byte) error {
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		return err
+	}
+	tmp := filepath.Join(s.Dir(Tmp), "record-"+rand.Text())
+	defer os.Remove(tmp)
+	if err := os.WriteFile(tmp, text, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(tmp, path)
+}
