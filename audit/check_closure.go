@@ -71,7 +71,7 @@ func (r run) interpreterFault(l *loaded) (Finding, bool) {
 		return Finding{}, false
 	}
 	return Finding{
-		Severity: Refuse, File: l.place.Path, Field: "PT_INTERP", Value: printable(l.Interp), Targets: []string{r.Name},
+		Severity: Refuse, File: l.Path, Field: "PT_INTERP", Value: printable(l.Interp), Targets: []string{r.Name},
 		Cause:  "The target does not have the dynamic loader that the executable asks for.",
 		Remedy: "Link it with the toolchain's own dynamic loader.",
 	}, true
@@ -80,7 +80,7 @@ func (r run) interpreterFault(l *loaded) (Finding, bool) {
 // dependencyFault judges where one dependency leads.
 func (r run) dependencyFault(by *loaded, d dependency) (Finding, bool) {
 	f := Finding{
-		Severity: Refuse, File: by.place.Path, Field: d.field, Value: printable(d.name), Targets: []string{r.Name},
+		Severity: Refuse, File: by.Path, Field: d.field, Value: printable(d.name), Targets: []string{r.Name},
 	}
 	switch {
 	case d.lib == nil:

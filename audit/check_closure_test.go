@@ -12,7 +12,9 @@ func TestClosure(t *testing.T) {
 	t.Parallel()
 	inner := library(t, "libinner.so.1", "int inner;")
 	ext := dynload + "victim" + suffix
-	victim := func(t *testing.T, flags ...string) tree.Entry { return fromFile(t, ext, extension(t, "victim", flags...)) }
+	victim := func(t *testing.T, flags ...string) tree.Entry {
+		return fromFile(t, ext, extension(t, "victim", flags...))
+	}
 	needs := "refuse closure " + ext + ": "
 	tests := []struct {
 		name    string

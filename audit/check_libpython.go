@@ -50,7 +50,7 @@ func (x *exam) loadingFaults(out *outcome, r run, l loading) {
 	for _, chain := range poisons(l.root) {
 		last := chain[len(chain)-1]
 		f := Finding{
-			Severity: Refuse, File: l.root.place.Path, Field: last.field, Value: chainText(chain),
+			Severity: Refuse, File: l.root.Path, Field: last.field, Value: chainText(chain),
 			Targets: []string{r.Name}, absolute: extension,
 			Cause:  "The extension module needs " + printable(last.name) + ": it fails to load, or loads a second Python, wherever its own interpreter was built otherwise.",
 			Remedy: "Build it without linking libpython: CMake's Development.Module, meson without embed, PYO3_BUILD_EXTENSION_MODULE.",
@@ -108,7 +108,7 @@ func isLibpythonDependency(d dependency) bool {
 	if IsLibpython(d.name) {
 		return true
 	}
-	return d.lib != nil && !d.lib.host && (IsLibpython(d.lib.Soname) || IsLibpython(d.lib.place.Path))
+	return d.lib != nil && !d.lib.host && (IsLibpython(d.lib.Soname) || IsLibpython(d.lib.Path))
 }
 
 // chainText tells the way to a library: libfoo.so.1 -> libpython3.13.so.1.0.

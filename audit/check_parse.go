@@ -29,7 +29,7 @@ func checkParse(_ context.Context, x *exam) (outcome, error) {
 			Remedy: "Rebuild the file, or leave it out of the tree; test data may have an exception.",
 		}
 		if errors.Is(o.fault, elf.ErrUnsupported) {
-			f.Cause = "The file is built for another kind of machine: " + o.Header.String() + "."
+			f.Cause = "The file is built for another kind of machine: " + o.String() + "."
 		}
 		out.add(f)
 	}

@@ -88,11 +88,11 @@ func (x *exam) staysInside(file, rest string) bool {
 		if !ok || e.Link == "" {
 			continue
 		}
-		real, ok := x.Tree.Resolve(at)
+		target, ok := x.Tree.Resolve(at)
 		if !ok {
 			return false
 		}
-		at = real.Path
+		at = target.Path
 	}
 	return true
 }

@@ -56,7 +56,7 @@ func (r run) versionFaults(l loading, by *loaded, n elf.Need) []Finding {
 			continue
 		}
 		f := Finding{
-			Severity: Refuse, File: by.place.Path, Field: "DT_VERNEED",
+			Severity: Refuse, File: by.Path, Field: "DT_VERNEED",
 			Value: printable(n.File + " " + v.Name), Targets: []string{r.Name},
 		}
 		switch {

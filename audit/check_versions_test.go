@@ -1,6 +1,8 @@
 package audit
 
 import (
+	"bytes"
+	"encoding/binary"
 	"testing"
 
 	"ampoule/tree"
@@ -12,9 +14,19 @@ func TestVersions(t *testing.T) {
 	call := func(t *testing.T, function, age string) tree.Entry {
 		return fromFile(t, ext, shop.build(t, "victim"+suffix, "int "+function+"(void); int PyInit_victim(void){return "+function+"();}", "-shared", libc(t, age)))
 	}
-	weak := func(t *testing.T) tree.Entry {
-		return fromFile(t, ext, shop.build(t, "victim"+suffix,
-			"__attribute__((weak)) int libc_new(void); int PyInit_victim(void){return libc_new ? libc_new() : 0;}", "-shared", libc(t, "new")))
+	// weak sets VER_FLG_WEAK, which GNU ld gives to versions without symbols only.
+	weak := func(t *testing.T, e tree.Entry) tree.Entry {
+		data, err := e.ReadAll()
+		if err != nil {
+			t.Fatal(err)
+		}
+		hash := binary.LittleEndian.AppendUint32(nil, sysvHash("GLIBC_2.99"))
+		at := bytes.Index(data, hash)
+		if at < 0 || bytes.Count(data, hash) != 1 {
+			t.Fatalf("the version's hash is at %d", at)
+		}
+		data[at+4] = 2
+		return e.Replace(data)
 	}
 	plain := library(t, "libplain.so.1", "int plain(void){return 0;}")
 	versioned := library(t, "libplain.so.1", "int plain(void){return 0;}", versionScript(t, "PLAIN_1 { global: *; };"))
@@ -28,7 +40,7 @@ func TestVersions(t *testing.T) {
 		{name: "what the target has", entries: []tree.Entry{call(t, "libc_mid", "mid")}, glibc: "2.36"},
 		{name: "newer than the target", entries: []tree.Entry{call(t, "libc_new", "new")}, glibc: "2.36",
 			want: []string{"refuse versions " + ext + ": DT_VERNEED libc.so.6 GLIBC_2.99"}},
-		{name: "newer, but weak", entries: []tree.Entry{weak(t)}, glibc: "2.36"},
+		{name: "newer, but weak", entries: []tree.Entry{weak(t, call(t, "libc_new", "new"))}, glibc: "2.36"},
 		{name: "above the floor", entries: []tree.Entry{call(t, "libc_mid", "mid")}, glibc: "2.31",
 			want: []string{"refuse versions " + ext + ": DT_VERNEED libc.so.6 GLIBC_2.36"}},
 		{name: "old version on a low floor", entries: []tree.Entry{call(t, "libc_old", "new")}, glibc: "2.9"},
@@ -58,4 +70,14 @@ func TestVersionsOnEachTarget(t *testing.T) {
 	if got := v.Findings[0].Targets; len(got) != 1 || got[0] != "container" {
 		t.Errorf("targets: %v", got)
 	}
+}
+
+// sysvHash is the hash of names of the System V gABI, chapter 5.
+func sysvHash(name string) uint32 {
+	var h uint32
+	for _, c := range []byte(name) {
+		h = h<<4 + uint32(c)
+		h = (h ^ h>>28<<4) & 0x0fffffff
+	}
+	return h
 }

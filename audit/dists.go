@@ -66,7 +66,7 @@ func recorded(site, row string) (string, bool) {
 }
 
 // cached matches what Python caches of a source file: NAME.cpython-313.opt-1.pyc (PEP 3147, PEP 488).
-var cached = regexp.MustCompile(`^(.+)\.[a-z]+-\d+[a-z]*(\.opt-[0-9a-zA-Z]+)?\.pyc$`)
+var cached = regexp.MustCompile(`^(.+?)\.[a-z]+-\d+[a-z]*(\.opt-[0-9a-zA-Z]+)?\.pyc$`)
 
 // sourceOf returns the source that a cached file is of.
 func sourceOf(p string) (string, bool) {

@@ -83,6 +83,7 @@ func Judge(ctx context.Context, s Subject) (Verdict, error) {
 	for _, t := range x.Targets {
 		v.Targets = append(v.Targets, VerdictTarget{t.Name, t.Root.Hash(), t.Glibc, t.CPU, t.Host})
 	}
+	slices.SortFunc(v.Targets, func(a, b VerdictTarget) int { return cmp.Compare(a.Name, b.Name) })
 	for _, c := range checks {
 		o, err := c.run(ctx, x)
 		if err != nil {

@@ -40,9 +40,9 @@ func (l *loaded) label() string {
 	case l.host:
 		return l.name
 	case l.inTree:
-		return l.place.Path
+		return l.Path
 	}
-	return "/" + l.place.Path
+	return "/" + l.Path
 }
 
 // process is what one process has loaded, in glibc's order.
@@ -65,7 +65,7 @@ func (r *Resolver) start(o *object) *process {
 func (p *process) open(o *object) (*process, *loaded) {
 	q := &process{r: p.r, main: p.main, list: slices.Clone(p.list)}
 	for _, l := range q.list {
-		if l.inTree && l.place.Path == o.entry.Path {
+		if l.inTree && l.Path == o.entry.Path {
 			return q, l
 		}
 	}
@@ -154,7 +154,7 @@ func (p *process) find(name string, by *loaded) (*loaded, string) {
 // mapFile loads a file, which may be loaded already under another name.
 func (p *process) mapFile(o *object, at place, file, name string, by *loaded) *loaded {
 	for _, l := range p.list {
-		if !l.host && l.inTree == at.inTree && l.place.Path == at.Path {
+		if !l.host && l.inTree == at.inTree && l.Path == at.Path {
 			if !slices.Contains(l.asked, name) {
 				l.asked = append(l.asked, name)
 			}

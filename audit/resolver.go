@@ -136,7 +136,7 @@ func (r *Resolver) loadings() []loading {
 		list = append(list, c)
 		for _, l := range c.list {
 			if l.inTree {
-				reached[l.place.Path] = true
+				reached[l.Path] = true
 			}
 		}
 	}
@@ -193,7 +193,7 @@ func (r *Resolver) Outside() (found []Library, missing []Missing) {
 				case !d.lib.inTree:
 					lib := libraries[d.name]
 					if lib == nil {
-						lib = &Library{Name: d.name, Path: d.lib.name, Entry: d.lib.place.Entry}
+						lib = &Library{Name: d.name, Path: d.lib.name, Entry: d.lib.Entry}
 						libraries[d.name] = lib
 					}
 					lib.By = insert(lib.By, l.label())

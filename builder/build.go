@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path"
@@ -21,6 +22,7 @@ import (
 	"ampoule/builder/toolchain"
 	"ampoule/builder/wheels"
 	"ampoule/recipes"
+	"ampoule/store"
 	"ampoule/tree"
 )
 
@@ -60,11 +62,9 @@ func (b *Builder) Build(ctx context.Context, r *recipes.Recipe, reqs *recipes.Re
 		return Result{}, faults
 	}
 	platform := r.Platforms[0]
-	plan, err := MakePlan(r, l, platform)
-	if err != nil {
-		return Result{}, err
-	}
+	plan := MakePlan(r, l, platform)
 	result := Result{Name: r.Name, Key: plan.Key}
+	var err error
 	if result.Digest, result.Reused, err = b.Publisher.FindKey(ctx, r.Name, plan.Key); err != nil || result.Reused {
 		return result, err
 	}
@@ -102,7 +102,7 @@ func (b *Builder) now() time.Time {
 // logs makes the directory for the logs of one run.
 func (b *Builder) logs(name string) (string, error) {
 	stem := b.now().UTC().Format("20060102T150405Z") + "-" + name + "-"
-	dir, err := os.MkdirTemp(b.Store.Dir("logs"), stem)
+	dir, err := os.MkdirTemp(b.Store.Dir(store.Logs), stem)
 	if err != nil {
 		return "", fmt.Errorf("making log directory: %w", err)
 	}
@@ -289,9 +289,9 @@ func (r *build) hostLibraries() []string {
 func (r *build) publish(ctx context.Context, sealed *seal.Sealed, made []seal.Wheel, verdict *audit.Verdict) (_ string, err error) {
 	task := progress.Start(ctx, "publish", r.recipe.Name)
 	defer func() { task.End(err) }()
-	told, err := verdict.JSON()
+	told, err := json.MarshalIndent(verdict, "", "  ")
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("writing the verdict: %w", err)
 	}
 	artifact := Artifact{
 		Name: r.recipe.Name, Key: r.plan.Key, Platform: r.platform, Created: tree.Time,

@@ -69,7 +69,11 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 		Tree: sealed.Tree, Prefix: "/" + Prefix, Interpreter: strings.TrimPrefix(r.python(), "/"+Prefix+"/"),
 		Exceptions: r.exceptions(), Forbidden: forbidden(), Tests: r.tests(), Now: r.b.now(),
 	}
-	modules, err := audit.Loadable(sealed.Tree)
+	modules, err := audit.Loadable(sealed.Tree, subject.Interpreter)
+	if err != nil {
+		return nil, err
+	}
+	runtimes, err := audit.Runtimes(sealed.Tree)
 	if err != nil {
 		return nil, err
 	}
@@ -80,7 +84,7 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 		}
 	}()
 	for _, name := range slices.Sorted(maps.Keys(r.lock.Targets)) {
-		t := &target{r: r, name: name, place: places[name], log: log, tests: subject.Tests}
+		t := &target{r: r, name: name, place: places[name], log: log, tests: subject.Tests, runtimes: runtimes}
 		closer, err := t.prepare(ctx)
 		if err != nil {
 			return nil, err
@@ -134,6 +138,8 @@ type target struct {
 	place string
 	log   *buildlog.Log
 	tests []audit.Test
+	// runtimes are the files of the tree that define a Python runtime.
+	runtimes map[string]bool
 
 	base    sandbox.Image
 	root    *tree.Tree
@@ -240,7 +246,7 @@ func (t *target) loadReport(a loadAnswer, sealed *tree.Tree) audit.LoadReport {
 		inTree, found := strings.CutPrefix(mapped, path.Join("/", t.place)+"/")
 		if found {
 			if e, ok := sealed.Resolve(inTree); ok {
-				if audit.HoldsRuntime(e) {
+				if t.runtimes[e.Path] {
 					report.Runtimes++
 				}
 				continue

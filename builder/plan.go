@@ -2,11 +2,11 @@ package builder
 
 import (
 	"cmp"
-	"fmt"
 	"slices"
 
 	"ampoule/builder/fetch"
 	"ampoule/builder/locking"
+	"ampoule/builder/toolchain"
 	"ampoule/builder/wheels"
 	"ampoule/recipes"
 )
@@ -24,14 +24,11 @@ type Plan struct {
 }
 
 // MakePlan plans a build.
-func MakePlan(r *recipes.Recipe, l *recipes.Lock, platform string) (Plan, error) {
+func MakePlan(r *recipes.Recipe, l *recipes.Lock, platform string) Plan {
 	p := Plan{Key: recipes.Key(r, l, platform, Epoch), Inputs: []fetch.Item{locking.PythonItem(l.Python)}}
-	for suite, debs := range l.Debian {
+	for _, debs := range l.Debian {
 		for _, deb := range debs {
-			if deb.File == "" {
-				return Plan{}, fmt.Errorf("planning: %s of %s has no file", deb.Name, suite)
-			}
-			p.Inputs = append(p.Inputs, fetch.Item{Source: "debian", Name: deb.Name, Version: deb.Version, File: deb.File, SHA256: deb.SHA256})
+			p.Inputs = append(p.Inputs, toolchain.Item(deb))
 		}
 	}
 	for _, d := range l.Dists {
@@ -41,7 +38,7 @@ func MakePlan(r *recipes.Recipe, l *recipes.Lock, platform string) (Plan, error)
 		}
 	}
 	slices.SortFunc(p.Inputs, cmpItems)
-	return p, nil
+	return p
 }
 
 func cmpItems(a, b fetch.Item) int {

@@ -45,27 +45,27 @@ func (p Python) LinkMode() LinkMode {
 	}
 }
 
-// flag is a configure flag for a feature (enable) or a package (with).
-type flag struct {
+// configureFlag is a flag for a feature (enable) or a package (with).
+type configureFlag struct {
 	// name is the flag in positive polarity: --enable-shared, --with-lto.
 	name string
 	// value is "no" for negative polarity and "yes" for none.
 	value string
 }
 
-func (f flag) on() bool { return f.value != "no" }
+func (f configureFlag) on() bool { return f.value != "no" }
 
 var flagPattern = regexp.MustCompile(`^--(enable|disable|with|without)-([A-Za-z0-9_+.-]+)(=(.*))?$`)
 
 // parseFlag reads a flag as autoconf does: --disable-x is --enable-x=no,
 // --without-x is --with-x=no and neither takes a value.
-func parseFlag(text string) (flag, bool) {
+func parseFlag(text string) (configureFlag, bool) {
 	m := flagPattern.FindStringSubmatch(text)
 	if m == nil {
-		return flag{}, false
+		return configureFlag{}, false
 	}
 	negative := m[1] == "disable" || m[1] == "without"
-	f := flag{value: "yes"}
+	f := configureFlag{value: "yes"}
 	switch m[1] {
 	case "enable", "disable":
 		f.name = "--enable-" + m[2]
@@ -74,7 +74,7 @@ func parseFlag(text string) (flag, bool) {
 	}
 	switch {
 	case negative && m[3] != "":
-		return flag{}, false
+		return configureFlag{}, false
 	case negative:
 		f.value = "no"
 	case m[3] != "":
@@ -188,7 +188,7 @@ func CheckFlags(r *Recipe, known []string) Faults {
 
 // hintFlag finds the known flag that was meant: often the right name after the
 // wrong one of --enable- and --with-.
-func hintFlag(f flag, known []string) string {
+func hintFlag(f configureFlag, known []string) string {
 	name := strings.TrimPrefix(strings.TrimPrefix(f.name, "--enable-"), "--with-")
 	for _, other := range []string{"--enable-" + name, "--with-" + name} {
 		if slices.Contains(known, other) {
@@ -203,7 +203,7 @@ func hintFlag(f flag, known []string) string {
 }
 
 // polar spells a flag in the polarity of f.
-func polar(name string, f flag) string {
+func polar(name string, f configureFlag) string {
 	if f.on() {
 		return name
 	}

@@ -43,13 +43,15 @@ func child(path []string, key string) []string {
 // fault. Beside structs it knows text, lists, mappings by name and pointers.
 type decoder struct {
 	// tag is the tag of the field that is being decoded.
-	tag       reflect.StructTag
+	tag reflect.StructTag
+	// what is the file: "a recipe".
+	what      string
 	faults    Faults
 	positions *positions
 }
 
-func newDecoder(file string) *decoder {
-	return &decoder{positions: &positions{file: file, at: map[string]Position{}}}
+func newDecoder(what, file string) *decoder {
+	return &decoder{what: what, positions: &positions{file: file, at: map[string]Position{}}}
 }
 
 func (d *decoder) add(pos Position, what, hint string) {
@@ -172,11 +174,11 @@ func (d *decoder) missingKeys(n *node, t reflect.Type, path []string) {
 }
 
 func (d *decoder) unknownKey(key *node, path, known []string) {
-	what := fmt.Sprintf("%q is no key of a recipe or lock", key.text)
+	of := d.what
 	if len(path) > 0 {
-		what = fmt.Sprintf("%q is no key of %s", key.text, dotted(path))
+		of = dotted(path)
 	}
-	d.add(key.pos, what, suggestion(key.text, known, "keys here"))
+	d.add(key.pos, fmt.Sprintf("%q is no key of %s", key.text, of), suggestion(key.text, known, "keys here"))
 }
 
 func (d *decoder) mapping(n *node, v reflect.Value, path []string) {

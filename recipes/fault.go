@@ -58,7 +58,7 @@ func (f Fault) String() string {
 
 // Faults is everything that is wrong, in the order of the files' lines. As an
 // error it is never empty.
-type Faults []Fault
+type Faults []Fault //nolint:errname // a list of faults, which is an error too
 
 // Error gives a line for each fault: file:line:column: what.
 func (f Faults) Error() string {
@@ -78,6 +78,13 @@ func (f Faults) Hint() string {
 		}
 	}
 	return strings.Join(hints, "\n")
+}
+
+// without leaves out what stands at the place of an other fault.
+func (f Faults) without(others Faults) Faults {
+	return slices.DeleteFunc(f, func(fault Fault) bool {
+		return slices.ContainsFunc(others, func(other Fault) bool { return other.Position() == fault.Position() })
+	})
 }
 
 // Err is the faults as an error, sorted by place; nil when there is none.

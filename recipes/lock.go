@@ -3,25 +3,27 @@ package recipes
 // Lock is an ampoule.lock: every byte that may enter the build, by hash, and what
 // in the recipe it answers. It names sources, never hosts.
 type Lock struct {
-	APIVersion string `yaml:"apiVersion"`
+	APIVersion string `yaml:"apiVersion" need:"yes" is:"API version"`
 	// Answers is what the person had written when the lock was made.
-	Answers Answers      `yaml:"answers"`
-	Python  LockedPython `yaml:"python"`
+	Answers Answers      `yaml:"answers" need:"yes"`
+	Python  LockedPython `yaml:"python" need:"yes"`
 	// Debian holds the packages of each suite that the build uses, by suite.
-	Debian map[string]Suite `yaml:"debian"`
+	Debian map[string]Suite `yaml:"debian" keys:"suite"`
 	// Base, Toolchain, Extras and Targets name packages of the base's suite.
-	Base LockedBase `yaml:"base"`
+	Base LockedBase `yaml:"base" need:"yes"`
 	// Toolchain lists the packages added to the base, with their closure.
-	Toolchain []string `yaml:"toolchain"`
+	Toolchain []string `yaml:"toolchain" is:"Debian package" set:"yes"`
 	// Extras lists, by normalised distribution name, the packages added to the
 	// toolchain for that wheel alone, with their closure.
-	Extras map[string][]string `yaml:"extras"`
+	Extras map[string][]string `yaml:"extras" keys:"distribution" is:"Debian package" set:"yes"`
 	// Targets are the runtime targets, by name: "container", "vm".
-	Targets map[string]LockedBase `yaml:"targets"`
+	Targets map[string]LockedBase `yaml:"targets" need:"yes" keys:"target"`
 	// Requirements are the dists installed into the tree, as NAME==VERSION.
-	Requirements []string `yaml:"requirements"`
+	Requirements []string `yaml:"requirements" is:"dist ID" set:"yes"`
 	// Dists is every sdist and wheel, for the tree and for building, sorted by ID.
 	Dists []Dist `yaml:"dists"`
+
+	positions *positions
 }
 
 // Answers is the part of the recipe, and of the files that it names, that decides
@@ -29,20 +31,20 @@ type Lock struct {
 type Answers struct {
 	// Recipe holds the recipe's values that locking depends on, as KEY: VALUE in
 	// one canonical spelling each.
-	Recipe []string `yaml:"recipe"`
+	Recipe []string `yaml:"recipe" need:"yes" is:"text" set:"yes"`
 	// Requirements holds each requirement and constraint in canonical spelling, sorted.
-	Requirements []string `yaml:"requirements"`
+	Requirements []string `yaml:"requirements" is:"text" set:"yes"`
 }
 
 // LockedPython is CPython's source archive.
 type LockedPython struct {
-	Version string `yaml:"version"`
+	Version string `yaml:"version" need:"yes" is:"full version"`
 	// File is upstream's name of the archive: Python-3.13.5.tar.xz.
-	File   string `yaml:"file"`
-	SHA256 string `yaml:"sha256"`
+	File   string `yaml:"file" need:"yes" is:"source file"`
+	SHA256 string `yaml:"sha256" need:"yes" is:"sha256"`
 	// Flags are the configure flags that this version knows, recorded for versions
-	// that this Ampoule has no table of.
-	Flags []string `yaml:"flags"`
+	// that this Ampoule has no table of, in the form of [PythonRelease.Flags].
+	Flags []string `yaml:"flags" is:"known flag" set:"yes"`
 }
 
 // Suite holds locked packages of one Debian suite, sorted by name.
@@ -50,32 +52,32 @@ type Suite []Deb
 
 // Deb is one Debian package.
 type Deb struct {
-	Name    string `yaml:"name"`
-	Version string `yaml:"version"`
-	Arch    string `yaml:"arch"`
+	Name    string `yaml:"name" need:"yes" is:"Debian package"`
+	Version string `yaml:"version" need:"yes" is:"deb version"`
+	Arch    string `yaml:"arch" need:"yes" is:"arch"`
 	// File is the path below the archive's root: pool/main/z/zlib/zlib1g_1.2.13_amd64.deb.
-	File   string `yaml:"file"`
-	SHA256 string `yaml:"sha256"`
+	File   string `yaml:"file" need:"yes" is:"pool path"`
+	SHA256 string `yaml:"sha256" need:"yes" is:"sha256"`
 }
 
 // LockedBase is an image by digest, or the Debian packages that make it.
 type LockedBase struct {
 	// Image is a reference with a digest; empty when the base is made of packages.
-	Image string `yaml:"image"`
+	Image string `yaml:"image" is:"image"`
 	// Suite is the Debian suite of Packages, and of the packages laid on Image.
-	Suite string `yaml:"suite"`
+	Suite string `yaml:"suite" is:"suite"`
 	// Packages are the names of the base's packages, with their closure.
-	Packages []string `yaml:"packages"`
+	Packages []string `yaml:"packages" is:"Debian package" set:"yes"`
 }
 
 // Dist is one sdist or wheel.
 type Dist struct {
 	// Name is normalised (PEP 503).
-	Name    string `yaml:"name"`
-	Version string `yaml:"version"`
+	Name    string `yaml:"name" need:"yes" is:"distribution"`
+	Version string `yaml:"version" need:"yes" is:"version"`
 	// File is its name in the index; it ends in .whl for a wheel.
-	File   string `yaml:"file"`
-	SHA256 string `yaml:"sha256"`
+	File   string `yaml:"file" need:"yes" is:"dist file"`
+	SHA256 string `yaml:"sha256" need:"yes" is:"sha256"`
 	// Build is what building it takes: set for every sdist, nil for a wheel.
 	Build *BuildSet `yaml:"build"`
 }
@@ -83,13 +85,16 @@ type Dist struct {
 // BuildSet is what building one sdist takes.
 type BuildSet struct {
 	// Requires are build-system.requires of its pyproject.toml (PEP 518).
-	Requires []string `yaml:"requires"`
+	Requires []string `yaml:"requires" is:"text"`
 	// Dynamic are the answers of get_requires_for_build_wheel (PEP 517).
-	Dynamic []string `yaml:"dynamic"`
+	Dynamic []string `yaml:"dynamic" is:"text"`
 	// Dists are the build requirements with their closure, as NAME==VERSION of
 	// dists in this lock, sorted.
-	Dists []string `yaml:"dists"`
+	Dists []string `yaml:"dists" is:"dist ID" set:"yes"`
 }
 
 // ID names the dist in its lock: NAME==VERSION.
 func (d Dist) ID() string { return d.Name + "==" + d.Version }
+
+// IsWheel tells whether it is a wheel, and not an sdist.
+func (d Dist) IsWheel() bool { return len(d.File) > 4 && d.File[len(d.File)-4:] == ".whl" }

@@ -37,11 +37,12 @@ func ParseRecipe(file string, data []byte) (*Recipe, error) {
 	if root == nil {
 		return nil, faults.Err()
 	}
-	d := newDecoder(file)
+	d := newDecoder("a recipe", file)
 	r := &Recipe{positions: d.positions}
 	d.decode(root, reflect.ValueOf(r).Elem(), nil)
 	r.setDefaults()
-	faults = append(append(faults, d.faults...), r.check()...)
+	faults = append(faults, d.faults...)
+	faults = append(faults, r.check().without(faults)...)
 	if err := faults.Err(); err != nil {
 		return nil, err
 	}
@@ -52,8 +53,14 @@ func (r *Recipe) setDefaults() {
 	if len(r.Platforms) == 0 {
 		r.Platforms = []string{"linux/amd64"}
 	}
-	if r.Runtime.VM != nil && r.Runtime.VM.CPU == "" {
-		r.Runtime.VM.CPU = "x86-64"
+	if r.Runtime.VM != nil {
+		r.Runtime.VM.setDefaults()
+	}
+}
+
+func (vm *VM) setDefaults() {
+	if vm.CPU == "" {
+		vm.CPU = "x86-64"
 	}
 }
 
@@ -77,16 +84,14 @@ func (r *Recipe) Fault(what, hint string, path ...string) Fault {
 
 // check tells what is wrong beyond the rules of single values.
 func (r *Recipe) check() Faults {
-	faults := r.checkBase(r.Base, "base")
-	if r.Runtime.Container != nil && r.positions.has("runtime", "container", "base") {
-		faults = append(faults, r.checkBase(r.Runtime.Container.Base, "runtime", "container", "base")...)
-	}
+	faults := r.checkBase("base")
+	faults = append(faults, r.checkBase("runtime", "container", "base")...)
 	if r.positions.has("runtime") && r.Runtime.Container == nil && r.Runtime.VM == nil {
 		faults = append(faults, r.Fault("runtime has neither container nor vm", "write at least one: where must the tree run?", "runtime"))
 	}
 	for i, command := range r.Test.Commands {
 		if len(command) == 0 || command[0] == "" {
-			faults = append(faults, r.Fault("a command without a program", "write a list: [python3, -m, flask, --version]", "test", "commands", strconv.Itoa(i)))
+			faults = append(faults, r.Fault("a command has no program", "for example [python3, -m, flask, --version]", "test", "commands", strconv.Itoa(i), "0"))
 		}
 	}
 	for i, text := range r.Requirements.List {
@@ -98,7 +103,7 @@ func (r *Recipe) check() Faults {
 }
 
 // checkBase tells of a base that is written and is not exactly one thing.
-func (r *Recipe) checkBase(b Base, path ...string) Faults {
+func (r *Recipe) checkBase(path ...string) Faults {
 	if !r.positions.has(path...) {
 		return nil
 	}

@@ -82,6 +82,10 @@ func refuseForeign(text string) *specError {
 	trimmed := strings.TrimSpace(text)
 	name, rest, direct := strings.Cut(trimmed, "@")
 	switch {
+	case strings.HasPrefix(trimmed, "-"):
+		option, _ := cutOption(trimmed)
+		what, hint := refusedOption(option)
+		return &specError{what, hint}
 	case len(text) > maxRequirement:
 		return &specError{"a requirement is too long", ""}
 	case strings.ContainsFunc(trimmed, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f }):
@@ -181,6 +185,9 @@ func (p *specParser) specifier() (string, *specError) {
 		err := p.unexpected("one of == != ~= <= >= < > ===")
 		if strings.HasPrefix(p.rest, "=") {
 			err.hint = "one version is spelled NAME==VERSION"
+		}
+		if strings.HasPrefix(p.rest, "--hash") {
+			err.hint = "hashes stand in a requirements file"
 		}
 		return "", err
 	}

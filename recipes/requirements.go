@@ -19,6 +19,7 @@ import (
 const (
 	maxRequirementFiles = 100
 	maxRequirementBytes = 16 << 20
+	maxRequirements     = 10_000
 )
 
 // RequirementSet is what a recipe requires.
@@ -48,7 +49,7 @@ func ReadRequirements(r *Recipe) (*RequirementSet, error) {
 		if err != nil {
 			return nil, fmt.Errorf("opening the recipe's directory: %w", err)
 		}
-		defer root.Close()
+		defer func() { _ = root.Close() }()
 		reader.root = root.FS()
 		reader.set.File = path.Clean(r.Requirements.File)
 		if err := reader.file(inclusion{reader.set.File, false}, r.At("requirements"), nil); err != nil {
@@ -145,7 +146,7 @@ func (r *requirementsReader) content(file string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer f.Close()
+	defer func() { _ = f.Close() }()
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return nil, errors.Join(err, errors.New("not a regular file"))
 	}
@@ -217,6 +218,9 @@ func (r *requirementsReader) requirement(requirement Requirement) *specError {
 	if requirement.Constraint && strings.HasPrefix(requirement.Spec, requirement.Name+"[") {
 		return &specError{"a constraint has extras", "constraints limit versions only; require the extra instead"}
 	}
+	if len(r.set.Requirements) == maxRequirements {
+		return &specError{fmt.Sprintf("more than %d requirements", maxRequirements), ""}
+	}
 	if !slices.ContainsFunc(r.set.Requirements, func(other Requirement) bool {
 		return other.Spec == requirement.Spec && other.Constraint == requirement.Constraint && slices.Equal(other.Hashes, requirement.Hashes)
 	}) {
@@ -285,7 +289,7 @@ func (r *requirementsReader) include(in inclusion, option, value string, pos Pos
 
 // refusedOption tells why pip's option is not honoured, and where its choice is made.
 func refusedOption(name string) (what, hint string) {
-	what = name + " is not honoured in requirements files"
+	what = name + " is not honoured"
 	switch name {
 	case "-i", "--index-url", "--extra-index-url", "--no-index", "-f", "--find-links", "--trusted-host":
 		return what, "remove it; which hosts serve an index is configuration of Ampoule, never of a recipe"
@@ -298,7 +302,7 @@ func refusedOption(name string) (what, hint string) {
 	case "--use-feature", "--config-settings", "--global-option", "--install-option":
 		return what, "remove it; a recipe says how its wheels are built"
 	}
-	return name + " is no option of a requirements file", "known are -r, -c, --require-hashes and, after a requirement, --hash"
+	return name + " is no option that requirements may have", "in a file there are -r, -c, --require-hashes and, after a requirement, --hash"
 }
 
 var (
@@ -351,13 +355,8 @@ func (r *requirementsReader) checkHashes() {
 		hint = fmt.Sprintf("%s has some (%s); give them to all or to none", r.set.Requirements[first].Name, r.set.Requirements[first].Position)
 	}
 	for _, q := range r.set.Requirements {
-		if len(q.Hashes) == 0 && !q.Constraint && !r.constrained(q.Name) {
+		if len(q.Hashes) == 0 && !q.Constraint {
 			r.add(q.Position, q.Name+" has no hashes", hint)
 		}
 	}
-}
-
-// constrained tells whether a constraint gives hashes for the name.
-func (r *requirementsReader) constrained(name string) bool {
-	return slices.ContainsFunc(r.set.Requirements, func(q Requirement) bool { return q.Constraint && q.Name == name && len(q.Hashes) > 0 })
 }

@@ -24,7 +24,9 @@ type rule struct {
 	fits func(text string) bool
 	// hint says what to write instead of a text; nil for nothing.
 	hint func(text string) string
-	// example is a good text.
+	// numbers is set where texts may look like YAML's numbers.
+	numbers bool
+	// example is a good text, as it stands in YAML.
 	example string
 }
 
@@ -84,6 +86,14 @@ func glibcs() []string {
 	return versions
 }
 
+func hintGlibc(string) string {
+	parts := make([]string, len(suites))
+	for i, s := range suites {
+		parts[i] = fmt.Sprintf("%s (%s)", s.glibc, s.name)
+	}
+	return "one of " + strings.Join(parts, ", ") + "; the nearest older one is safe"
+}
+
 // checks are the names of the gate's checks.
 var checks = []string{
 	"record", "tags", "libpython-needed", "second-runtime", "symbols", "closure", "versions", "rpath", "isa", "hardening",
@@ -112,6 +122,7 @@ var rules = map[string]rule{
 	},
 	"sha256": {
 		means: "a sha256 in 64 lower-case hexadecimal digits", pattern: regexp.MustCompile(`^` + hex64 + `$`),
+		example: "93e583f243454e6e9e4588ca2c2662206ad961659863277afcdb96801647d640",
 		hint: func(text string) string {
 			if fits, ok := strings.CutPrefix(strings.ToLower(text), "sha256:"); ok {
 				return "write the digits alone: " + fits
@@ -127,6 +138,7 @@ var rules = map[string]rule{
 		means:   "an image by digest, NAME@sha256:…",
 		pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?@sha256:` + hex64 + `$`),
 		fits:    atMost(512),
+		example: "registry.example/base@sha256:" + strings.Repeat("0123456789abcdef", 4),
 		hint: func(string) string {
 			return "a tag may name another image tomorrow; `docker buildx imagetools inspect NAME` prints the digest that it names today"
 		},
@@ -152,7 +164,7 @@ var rules = map[string]rule{
 	"requirements file": {
 		means: "a requirements file below the recipe's directory", fits: isRequirementsFile, hint: hintRequirementsFile, example: "requirements.txt",
 	},
-	"glibc":       {means: "the glibc of a Debian suite that Ampoule knows, where the gate can check the tree", enum: glibcs(), example: `"2.36"`},
+	"glibc":       {means: "the glibc of a Debian suite that Ampoule knows, where the gate can check the tree", enum: glibcs(), numbers: true, hint: hintGlibc, example: `"2.36"`},
 	"CPU level":   {means: "an x86-64 level", enum: []string{"x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"}, example: "x86-64-v2"},
 	"soname":      {means: "a soname such as libcuda.so.1", pattern: regexp.MustCompile(`^[A-Za-z0-9_+.-]+\.so(\.[A-Za-z0-9_.+-]+)?$`), example: "libcuda.so.1"},
 	"check":       {means: "a check of the gate", enum: checks, example: "libpython-needed"},
@@ -160,8 +172,8 @@ var rules = map[string]rule{
 	"text":        {means: "one line of text", pattern: regexp.MustCompile(`^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$`), example: "embeds Python"},
 	"date":        {means: "a date such as 2027-03-01", pattern: regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`), fits: isDate, example: "2027-03-01"},
 	"import":      {means: "the name of a module to import", fits: isModuleName, pattern: regexp.MustCompile(`^[^\s.]+(\.[^\s.]+)*$`), example: "flask"},
-	"argument":    {means: "an argument", fits: func(text string) bool { return !strings.Contains(text, "\x00") }},
-	"requirement": {means: "a requirement (PEP 508)"},
+	"argument":    {means: "an argument", numbers: true, example: "flask, --version", fits: func(text string) bool { return !strings.Contains(text, "\x00") }},
+	"requirement": {means: "a requirement (PEP 508)", example: "flask>=3.1"},
 
 	"version":     {means: "a version", pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+!_-]*$`), fits: isVersion},
 	"deb version": {means: "the version of a Debian package", pattern: regexp.MustCompile(`^[0-9][A-Za-z0-9.+:~-]*$`)},

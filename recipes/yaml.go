@@ -189,7 +189,7 @@ func (r *yamlReader) document(file *ast.File) ast.Node {
 		case doc.Body.Type() == ast.DirectiveType:
 			r.add(r.position(doc.Body.GetToken()), "a YAML directive stands here", "remove the line")
 		case body != nil:
-			r.add(r.position(doc.Body.GetToken()), "a second document begins here", "a file holds one document; remove the rest")
+			r.add(r.start(doc.Body), "a second document begins here", "a file holds one document; remove the rest")
 		default:
 			body = doc.Body
 		}
@@ -207,11 +207,24 @@ func (r *yamlReader) position(tk *token.Token) Position {
 	return Position{File: r.file, Line: tk.Position.Line, Column: max(tk.Position.Column, 1)}
 }
 
+// start is where a value begins; a block mapping's token is its first colon.
+func (r *yamlReader) start(n ast.Node) Position {
+	switch n := n.(type) {
+	case *ast.MappingNode:
+		if !n.IsFlowStyle && len(n.Values) > 0 {
+			return r.position(n.Values[0].Key.GetToken())
+		}
+	case *ast.MappingValueNode:
+		return r.position(n.Key.GetToken())
+	}
+	return r.position(n.GetToken())
+}
+
 func (r *yamlReader) node(n ast.Node) *node {
 	if n == nil {
 		return &node{kind: nullKind, pos: Position{File: r.file, Line: 1, Column: 1}}
 	}
-	pos := r.position(n.GetToken())
+	pos := r.start(n)
 	switch n := n.(type) {
 	case *ast.MappingNode:
 		return r.mapping(pos, n)
@@ -277,9 +290,6 @@ func (r *yamlReader) mapping(pos Position, n *ast.MappingNode) *node {
 		}
 		seen[key.text] = key.pos
 		m.entries = append(m.entries, entry{key, child})
-	}
-	if len(m.entries) > 0 && n.Start == nil {
-		m.pos = m.entries[0].key.pos
 	}
 	return m
 }

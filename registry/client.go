@@ -19,7 +19,7 @@ import (
 )
 
 // localHost stands for the store's own registry where the client needs a host. It
-// is in nothing that is published or printed.
+// is in nothing that is published.
 const localHost = "store.localhost"
 
 // Registry is one OCI registry: the store's own, or a remote one. It also reads
@@ -115,6 +115,7 @@ func retryLocal(err error) bool {
 // wherever a redirect leads.
 type loopbackHTTP struct{ next http.RoundTripper }
 
+// RoundTrip implements http.RoundTripper.
 func (t loopbackHTTP) RoundTrip(req *http.Request) (*http.Response, error) {
 	if req.URL.Scheme == "http" && !isLoopback(req.URL) {
 		return nil, fmt.Errorf("%s: plain http is for loopback addresses only", req.URL.Host)
@@ -132,6 +133,7 @@ var repositoryForm = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(
 
 var (
 	tagForm    = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+	hostForm   = regexp.MustCompile(`^(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?$`)
 	digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 )
 
@@ -156,14 +158,6 @@ func (l location) reference() name.Reference {
 
 // at returns the reference of something in the same repository, for people.
 func (l location) at(digest string) string { return l.base + "@" + digest }
-
-// shownRef returns the reference itself, for people.
-func (l location) shownRef() string {
-	if l.digest != "" {
-		return l.at(l.digest)
-	}
-	return l.base + ":" + l.tag
-}
 
 // parse reads [HOST/]NAME@DIGEST or [HOST/]NAME:TAG.
 func (r *Registry) parse(ref string) (location, error) {
@@ -191,6 +185,9 @@ func (r *Registry) locate(ref, rest string) (location, error) {
 	host, repo, hasHost := strings.Cut(rest, "/")
 	if !hasHost || (host != "localhost" && !strings.ContainsAny(host, ".:")) {
 		return r.locateOwn(ref, rest)
+	}
+	if !hostForm.MatchString(host) {
+		return location{}, &ReferenceError{Ref: ref, Why: fmt.Sprintf("%q is not a host", host)}
 	}
 	if !repositoryForm.MatchString(repo) {
 		return location{}, &ReferenceError{Ref: ref, Why: fmt.Sprintf("%q is not a repository's name", repo)}

@@ -9,7 +9,15 @@ import (
 	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"ampoule/registry/layer"
 )
+
+// ErrDigest is wrapped by errors about content that is not what its digest says.
+var ErrDigest = errors.New("content is not what its digest says")
+
+// isWrong tells content that is wrong from a registry that failed.
+func isWrong(err error) bool { return errors.Is(err, ErrDigest) || errors.Is(err, layer.ErrDiffID) }
 
 // ReferenceError says that a reference cannot be read.
 type ReferenceError struct {
@@ -52,7 +60,10 @@ func (e *RemoteError) Unwrap() error { return e.Err }
 func (e *RemoteError) Hint() string {
 	var status *transport.Error
 	var dns *net.DNSError
+	var hinted interface{ Hint() string }
 	switch {
+	case errors.As(e.Err, &hinted):
+		return hinted.Hint()
 	case errors.As(e.Err, &status) && (status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden):
 		return fmt.Sprintf("log in with `docker login %s`: credentials are read from Docker's configuration", e.Registry)
 	case errors.As(e.Err, &status) && status.StatusCode == http.StatusTooManyRequests:

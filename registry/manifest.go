@@ -32,8 +32,10 @@ type document struct {
 	mediaType types.MediaType
 }
 
-// RawManifest and MediaType make a document something that the client can put.
-func (d document) RawManifest() ([]byte, error)        { return d.raw, nil }
+// RawManifest implements remote.Taggable.
+func (d document) RawManifest() ([]byte, error) { return d.raw, nil }
+
+// MediaType tells the client what it puts.
 func (d document) MediaType() (types.MediaType, error) { return d.mediaType, nil }
 
 func (d document) digest() string {

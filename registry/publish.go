@@ -246,14 +246,23 @@ func documentBlob(d document) blob {
 	return blob{digest: d.digest(), size: int64(len(d.raw)), mediaType: d.mediaType, open: openBytes(d.raw)}
 }
 
-// Digest, DiffID, Compressed, Uncompressed, Size and MediaType implement v1.Layer.
-// The client asks for the compressed side only.
-func (b blob) Digest() (v1.Hash, error)             { return v1.NewHash(b.digest) }
-func (b blob) DiffID() (v1.Hash, error)             { return v1.Hash{}, errors.ErrUnsupported }
-func (b blob) Compressed() (io.ReadCloser, error)   { return b.open(b.ctx) }
+// Digest implements v1.Layer.
+func (b blob) Digest() (v1.Hash, error) { return v1.NewHash(b.digest) }
+
+// DiffID implements v1.Layer; uploading asks for the compressed side only.
+func (b blob) DiffID() (v1.Hash, error) { return v1.Hash{}, errors.ErrUnsupported }
+
+// Compressed implements v1.Layer.
+func (b blob) Compressed() (io.ReadCloser, error) { return b.open(b.ctx) }
+
+// Uncompressed implements v1.Layer; uploading asks for the compressed side only.
 func (b blob) Uncompressed() (io.ReadCloser, error) { return nil, errors.ErrUnsupported }
-func (b blob) Size() (int64, error)                 { return b.size, nil }
-func (b blob) MediaType() (types.MediaType, error)  { return b.mediaType, nil }
+
+// Size implements v1.Layer.
+func (b blob) Size() (int64, error) { return b.size, nil }
+
+// MediaType implements v1.Layer.
+func (b blob) MediaType() (types.MediaType, error) { return b.mediaType, nil }
 
 // BytesFile makes a referrer's file of bytes.
 func BytesFile(name, mediaType string, data []byte) File {

@@ -71,7 +71,7 @@ func (l location) describeReferrer(ctx context.Context, d v1.Descriptor) (Referr
 }
 
 // OpenFile returns the content of a referrer's file. Content that is not what its
-// digest says is an error from Read where io.EOF would be.
+// digest says is an error from Read, wrapping [ErrDigest], where io.EOF would be.
 func (r *Registry) OpenFile(ctx context.Context, f FileInfo) (io.ReadCloser, error) {
 	at, err := r.parse(f.Blob)
 	if err != nil {

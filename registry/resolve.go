@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -56,7 +57,8 @@ func (d Description) Image(platform string) (ImageInfo, error) {
 }
 
 // OpenLayer returns a layer's uncompressed tar. Content that is not what its
-// digest and its DiffID say is an error from Read where io.EOF would be.
+// digest and its DiffID say is an error from Read, wrapping [ErrDigest] or
+// [layer.ErrDiffID], where io.EOF would be.
 func (r *Registry) OpenLayer(ctx context.Context, l LayerInfo) (io.ReadCloser, error) {
 	at, err := r.parse(l.Blob)
 	if err != nil {
@@ -67,7 +69,7 @@ func (r *Registry) OpenLayer(ctx context.Context, l LayerInfo) (io.ReadCloser, e
 	}
 	op := "reading layer " + l.Digest
 	tar, err := at.layer(l.Name, l.DiffID, l.Digest, l.Size).OpenTar(ctx)
-	if errors.Is(err, layer.ErrDiffID) {
+	if isWrong(err) {
 		return nil, err
 	}
 	if err := at.convert(op, l.Blob, err); err != nil {
@@ -85,7 +87,7 @@ type converting struct {
 
 func (c converting) Read(p []byte) (int, error) {
 	n, err := c.ReadCloser.Read(p)
-	if err == nil || errors.Is(err, io.EOF) || errors.Is(err, layer.ErrDiffID) {
+	if err == nil || errors.Is(err, io.EOF) || isWrong(err) {
 		return n, err
 	}
 	return n, c.convert(c.op, c.base, err)
@@ -105,7 +107,23 @@ func (l location) openBlob(ctx context.Context, digest string) (io.ReadCloser, e
 	if err != nil {
 		return nil, err
 	}
-	return blob.Compressed()
+	content, err := blob.Compressed()
+	if err != nil {
+		return nil, err
+	}
+	return verified{content}, nil
+}
+
+// verified gives the client's verification errors a value to be told by: they have
+// no exported type.
+type verified struct{ io.ReadCloser }
+
+func (v verified) Read(p []byte) (int, error) {
+	n, err := v.ReadCloser.Read(p)
+	if err != nil && strings.HasPrefix(err.Error(), "error verifying ") {
+		err = fmt.Errorf("%w: %w", ErrDigest, err)
+	}
+	return n, err
 }
 
 // get fetches a manifest, verified against the digest that the reference has.

@@ -109,9 +109,12 @@ func (s *Store) replace(path string, text []byte) error {
 		return err
 	}
 	tmp := filepath.Join(s.Dir(Tmp), "record-"+rand.Text())
-	defer os.Remove(tmp)
-	if err := os.WriteFile(tmp, text, 0o644); err != nil {
-		return err
+	err := os.WriteFile(tmp, text, 0o644)
+	if err == nil {
+		err = os.Rename(tmp, path)
 	}
-	return os.Rename(tmp, path)
+	if err != nil {
+		return errors.Join(err, os.RemoveAll(tmp))
+	}
+	return nil
 }

@@ -173,17 +173,14 @@ func (s *Store) refuseForeign(format string) error {
 		return err
 	}
 	entries, err := os.ReadDir(s.dir)
-	if err != nil {
+	if err != nil || len(entries) == 0 {
 		return err
 	}
-	for _, entry := range entries {
-		// Another process may make the store between the two looks.
-		if _, err := os.Lstat(format); err == nil {
-			return nil
-		}
-		return &ForeignError{Dir: s.dir, Entry: entry.Name()}
+	// Another process may have made the store between the two looks.
+	if _, err := os.Lstat(format); err == nil {
+		return nil
 	}
-	return nil
+	return &ForeignError{Dir: s.dir, Entry: entries[0].Name()}
 }
 
 func (s *Store) checkFormat(text string) error {

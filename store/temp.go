@@ -48,8 +48,15 @@ func (s *Store) TempDir() (dir string, remove func() error, err error) {
 // openLocked opens the file at path, which it makes where there is none, and waits
 // until it alone holds it.
 func openLocked(ctx context.Context, path string) (*os.File, error) {
-	for {
+	for mended := false; ; {
 		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+		if errors.Is(err, fs.ErrPermission) && !mended {
+			mended = true
+			if err := makeWritable(ctx, path); err != nil {
+				return nil, err
+			}
+			continue
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -63,6 +70,26 @@ func openLocked(ctx context.Context, path string) (*os.File, error) {
 		// Whoever held it before has renamed or removed it.
 		f.Close()
 	}
+}
+
+// makeWritable undoes what a process did that was killed while it committed content:
+// the file was read-only already, but not yet in its place.
+func makeWritable(ctx context.Context, path string) error {
+	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if err := waitLock(ctx, f); err != nil {
+		return err
+	}
+	if !stillAt(path, f) {
+		return nil
+	}
+	return f.Chmod(0o600)
 }
 
 func stillAt(path string, f *os.File) bool {
@@ -128,4 +155,18 @@ func removeTree(path string) error {
 		return os.Chmod(p, 0o700)
 	})
 	return errors.Join(walk, os.RemoveAll(path))
+}
+
+// TempFile makes an empty file without a name: the system drops it when it is
+// closed, or when this process ends.
+func (s *Store) TempFile() (*os.File, error) {
+	f, err := os.CreateTemp(s.Dir(Tmp), "unnamed-")
+	if err != nil {
+		return nil, fmt.Errorf("making temporary file: %w", spaceError(s.dir, err))
+	}
+	if err := os.Remove(f.Name()); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("making temporary file: %w", err)
+	}
+	return f, nil
 }

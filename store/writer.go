@@ -139,9 +139,10 @@ func (w *Writer) Abort() {
 	if w.file == nil {
 		return
 	}
-	// The lock is still held: nobody else can have taken the name.
+	// The lock is still held: nobody else can have taken the name. What cannot be
+	// removed now is left to a sweep.
 	if stillAt(w.file.Name(), w.file) {
-		os.Remove(w.file.Name())
+		_ = os.Remove(w.file.Name())
 	}
 	w.file.Close()
 	w.file = nil

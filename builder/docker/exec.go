@@ -61,11 +61,15 @@ func (b *box) Exec(ctx context.Context, step sandbox.Step) error {
 		return fmt.Errorf("running a step in %s: %w", b.name, err)
 	}
 	code, err := b.exec(ctx, args, step)
+	outOfMemory := false
+	if err == nil && code != 0 {
+		outOfMemory, err = b.outOfMemory(ctx)
+	}
 	if err != nil {
 		return fmt.Errorf("running %s in %s: %w", step.Args[0], b.name, b.abandon(ctx, err))
 	}
 	if code != 0 {
-		return &sandbox.ExitError{Args: step.Args, Code: code, OutOfMemory: b.outOfMemory(ctx)}
+		return &sandbox.ExitError{Args: step.Args, Code: code, OutOfMemory: outOfMemory}
 	}
 	return nil
 }
@@ -175,30 +179,40 @@ func (b *box) codeOfDead(ctx context.Context, err error) (int, error) {
 	if inspectErr == nil && state.State.OOMKilled {
 		return killedCode, nil
 	}
-	return 0, fmt.Errorf("the sandbox ended before the step: %w", err)
+	return 0, errors.Join(errEnded, err)
 }
 
+var errEnded = errors.New("the sandbox ended before the step")
+
 // outOfMemory tells whether the kernel has killed a process of this sandbox for
-// want of memory since this was last asked.
-func (b *box) outOfMemory(ctx context.Context) bool {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), oomTimeout)
+// want of memory since this was last asked. It is an error when the sandbox has
+// ended for another reason: then the step did not end by itself.
+func (b *box) outOfMemory(ctx context.Context) (bool, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, oomTimeout, errors.New("the engine does not answer"))
 	defer cancel()
-	state, err := b.engine.client.ContainerInspect(ctx, b.id)
-	if err != nil {
-		return false
-	}
-	if !state.State.Running {
-		return state.State.OOMKilled
-	}
 	var out bytes.Buffer
 	// One of the two files is missing: they are those of cgroups version 1 and 2.
 	step := sandbox.Step{Stdout: &limited{w: &out, left: reportBytes}}
 	args := []string{launcher, "cat", "/sys/fs/cgroup/memory/memory.oom_control", "/sys/fs/cgroup/memory.events"}
-	if _, err := b.exec(ctx, args, step); err != nil {
-		return false
+	code, execErr := b.exec(ctx, args, step)
+	state, err := b.engine.client.ContainerInspect(ctx, b.id)
+	switch {
+	case errdefs.IsNotFound(err):
+		return false, errors.Join(errEnded, err)
+	case err != nil:
+		return false, err
+	case state.State.OOMKilled:
+		return true, nil
+	case !state.State.Running:
+		return false, errEnded
+	case execErr != nil:
+		return false, execErr
+	}
+	if code == killedCode {
+		return true, nil // Not even cat found memory.
 	}
 	kills := parseOOMKills(out.String())
-	return kills > b.oomKills.Swap(kills)
+	return kills > 0 && kills > b.oomKills.Swap(kills), nil
 }
 
 // parseOOMKills reads the line "oom_kill N".

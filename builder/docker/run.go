@@ -74,7 +74,8 @@ func (e *Engine) runImage(ctx context.Context, id sandbox.ID, o RunOptions) (cod
 func (e *Engine) attached(ctx context.Context, id string, stream types.HijackedResponse, o RunOptions) (int, error) {
 	// Cancelling asks the process to end; what it says meanwhile is still read.
 	alive := context.WithoutCancel(ctx)
-	ended, waitErr := e.client.ContainerWait(alive, id, container.WaitConditionNextExit)
+	ended, drain := e.exitOf(alive, id)
+	defer drain()
 	if err := e.client.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
 		return 0, fmt.Errorf("starting container: %w", err)
 	}
@@ -88,20 +89,44 @@ func (e *Engine) attached(ctx context.Context, id string, stream types.HijackedR
 	if err := receiveOutput(stream, o); err != nil {
 		return 0, fmt.Errorf("reading output: %w", err)
 	}
-	var code int
-	select {
-	case answer := <-ended:
-		if answer.Error != nil {
-			return 0, errors.New(answer.Error.Message)
-		}
-		code = int(answer.StatusCode)
-	case err := <-waitErr:
-		return 0, fmt.Errorf("waiting for the container: %w", err)
-	}
+	result := <-ended
 	if !stop() {
 		return 0, errors.Join(context.Cause(ctx), <-stopped)
 	}
-	return code, nil
+	return result.code, result.err
+}
+
+// exit is how a container ended.
+type exit struct {
+	code int
+	err  error
+}
+
+// exitOf waits for a container's next end, in a goroutine that the function that
+// it returns ends.
+func (e *Engine) exitOf(ctx context.Context, id string) (<-chan exit, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	answers, errs := e.client.ContainerWait(ctx, id, container.WaitConditionNextExit)
+	ended := make(chan exit, 1)
+	go func() {
+		defer close(ended)
+		select {
+		case answer := <-answers:
+			result := exit{code: int(answer.StatusCode)}
+			if answer.Error != nil {
+				result.err = errors.New(answer.Error.Message)
+			}
+			ended <- result
+		case err := <-errs:
+			ended <- exit{err: fmt.Errorf("waiting for the container: %w", err)}
+		}
+	}()
+	return ended, func() {
+		cancel()
+		for range ended { // Until it is closed.
+			continue
+		}
+	}
 }
 
 func (e *Engine) stop(ctx context.Context, id string) error {

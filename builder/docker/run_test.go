@@ -81,7 +81,11 @@ func TestRunIsStopped(t *testing.T) {
 		_, err := e.Run(ctx, id, docker.RunOptions{Args: []string{"trap"}, Stdin: reader, Stdout: out})
 		done <- err
 	}()
-	<-out.first
+	select {
+	case <-out.first:
+	case err := <-done:
+		t.Fatalf("it ended: %v", err)
+	}
 	cancel(cause)
 	select {
 	case err := <-done:

@@ -48,10 +48,9 @@ func rewrite(source io.Reader, c change) *rewriter {
 
 // Close ends the rewriting and closes the source, where it can be closed.
 func (r *rewriter) Close() error {
-	r.PipeReader.Close()
-	var err error
+	err := r.PipeReader.Close()
 	if c, ok := r.source.(io.Closer); ok {
-		err = c.Close()
+		err = errors.Join(err, c.Close())
 	}
 	<-r.done
 	return err
@@ -68,12 +67,15 @@ func (r *rewriter) finish(whole bool) error {
 		_, err := io.Copy(io.Discard, r.source)
 		return err
 	}
-	r.PipeReader.Close()
+	err := r.PipeReader.Close()
 	<-r.done
-	if errors.Is(r.err, io.ErrClosedPipe) {
+	if err == nil {
+		err = r.err
+	}
+	if errors.Is(err, io.ErrClosedPipe) {
 		return nil
 	}
-	return r.err
+	return err
 }
 
 // countReader counts what is read.
@@ -113,6 +115,9 @@ func copyTar(w io.Writer, source io.Reader, c change) error {
 
 func copyMember(tw *tar.Writer, tr *tar.Reader, hdr *tar.Header, c change) error {
 	name := hdr.Name
+	if isSparse(hdr) {
+		return fmt.Errorf("reading tar: %s: sparse files are not supported", name)
+	}
 	keep, err := c(hdr)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
@@ -128,6 +133,16 @@ func copyMember(tw *tar.Writer, tr *tar.Reader, hdr *tar.Header, c change) error
 		return fmt.Errorf("copying tar: %s: %w", name, err)
 	}
 	return nil
+}
+
+// isSparse tells whether a member may unpack to far more than the tar holds.
+func isSparse(hdr *tar.Header) bool {
+	for key := range hdr.PAXRecords {
+		if strings.HasPrefix(key, "GNU.sparse.") {
+			return true
+		}
+	}
+	return hdr.Typeflag == tar.TypeGNUSparse
 }
 
 func discard(tr *tar.Reader, name string) error {
@@ -198,11 +213,12 @@ var engineFiles = map[string]bool{
 // leaveOutEngine leaves out what the engine made, of members relative to dir.
 func leaveOutEngine(dir string) change {
 	return func(hdr *tar.Header) (bool, error) {
-		for p := path.Join(dir, hdr.Name); p != "/"; p = path.Dir(p) {
+		full := path.Clean(dir + "/" + hdr.Name)
+		for p := full; p != "/"; p = path.Dir(p) {
 			if engineFiles[p] {
 				return false, nil
 			}
 		}
-		return path.Join(dir, hdr.Name) != dir, nil
+		return full != dir, nil
 	}
 }

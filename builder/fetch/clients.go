@@ -29,13 +29,35 @@ type clients interface {
 	// index gives the root of pip's index.
 	index(context.Context) (string, error)
 	// archives gives the roots of apt's Debian archives.
-	archives(context.Context) ([]string, error)
+	archives(context.Context) (answer, error)
 }
 
-// defaultRecord is what a client answered.
+// answer is what a client says of a source.
+type answer struct {
+	Mirrors []string `json:"mirrors"`
+	// Security lists the mirrors of Debian's security archive.
+	Security []string `json:"security,omitempty"`
+}
+
+func (a answer) parse() ([]mirror, error) {
+	mirrors, err := parseMirrors(a.Mirrors)
+	if err != nil {
+		return nil, err
+	}
+	security, err := parseMirrors(a.Security)
+	if err != nil {
+		return nil, err
+	}
+	for i := range security {
+		security[i].security = true
+	}
+	return append(mirrors, security...), nil
+}
+
+// defaultRecord is what a client answered, and when.
 type defaultRecord struct {
-	Mirrors []string  `json:"mirrors"`
-	When    time.Time `json:"when"`
+	Answer answer    `json:"answer"`
+	When   time.Time `json:"when"`
 }
 
 // defaults finds a source's mirrors on this machine: said in the environment, else
@@ -51,16 +73,16 @@ func (f *Fetcher) defaults(ctx context.Context, source string) ([]mirror, error)
 		return nil, err
 	}
 	if age := time.Since(before.When); known && age >= 0 && age < defaultLife {
-		return parseMirrors(before.Mirrors)
+		return before.Answer.parse()
 	}
-	answer, err := f.askClient(ctx, source)
+	now, err := f.askClient(ctx, source)
 	if err != nil {
 		if known && ctx.Err() == nil {
-			return parseMirrors(before.Mirrors)
+			return before.Answer.parse()
 		}
 		return nil, err
 	}
-	mirrors, err := parseMirrors(answer)
+	mirrors, err := now.parse()
 	if err != nil {
 		return nil, &DefaultError{Source: source, Err: err, Advice: configure(source)}
 	}
@@ -68,22 +90,22 @@ func (f *Fetcher) defaults(ctx context.Context, source string) ([]mirror, error)
 	if slices.ContainsFunc(mirrors, func(m mirror) bool { return !m.isDir() && m.url.User != nil }) {
 		return mirrors, f.store.Forget(defaultKind, source)
 	}
-	return mirrors, f.store.Record(defaultKind, source, defaultRecord{Mirrors: answer, When: time.Now().UTC()})
+	return mirrors, f.store.Record(defaultKind, source, defaultRecord{Answer: now, When: time.Now().UTC()})
 }
 
-func (f *Fetcher) askClient(ctx context.Context, source string) ([]string, error) {
+func (f *Fetcher) askClient(ctx context.Context, source string) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
 	if source == PyPI {
 		index, err := f.clients.index(ctx)
 		if err != nil {
-			return nil, &DefaultError{Source: source, Err: scrubbed{err}, Advice: "install python3-pip, or " + configure(source)}
+			return answer{}, &DefaultError{Source: source, Err: scrubbedError{err}, Advice: "install python3-pip, or " + configure(source)}
 		}
-		return []string{index}, nil
+		return answer{Mirrors: []string{index}}, nil
 	}
 	archives, err := f.clients.archives(ctx)
 	if err != nil {
-		return nil, &DefaultError{Source: source, Err: scrubbed{err}, Advice: configure(source)}
+		return answer{}, &DefaultError{Source: source, Err: scrubbedError{err}, Advice: configure(source)}
 	}
 	return archives, nil
 }
@@ -106,14 +128,19 @@ func indexVariable(env []string) string {
 }
 
 // machine asks the clients that are installed here.
-type machine struct{ env []string }
+type machine struct {
+	env []string
+	// pythons are the names of interpreters that may have pip, before those that
+	// run pip itself.
+	pythons []string
+}
 
 // builtinIndex prints the index that pip uses when it is told of no other.
 const builtinIndex = "from pip._internal.models.index import PyPI; print(PyPI.simple_url)"
 
 func (m machine) index(ctx context.Context) (string, error) {
 	var faults []error
-	for _, python := range pythons() {
+	for _, python := range m.interpreters() {
 		builtin, err := m.run(ctx, python, "-c", builtinIndex)
 		if err != nil {
 			faults = append(faults, err)
@@ -131,28 +158,44 @@ func (m machine) index(ctx context.Context) (string, error) {
 	return "", errors.Join(faults...)
 }
 
-// pythons lists the interpreters that may have pip.
-func pythons() []string {
+// interpreters lists the paths of the interpreters that may have pip.
+func (m machine) interpreters() []string {
 	var found []string
-	for _, name := range []string{"python3", "/usr/bin/python3"} {
-		if path, err := exec.LookPath(name); err == nil && !slices.Contains(found, path) {
+	for _, name := range m.pythons {
+		if path := m.look(name); path != "" && !slices.Contains(found, path) {
 			found = append(found, path)
 		}
 	}
 	for _, name := range []string{"pip3", "pip"} {
-		if path := shebang(name); path != "" && !slices.Contains(found, path) {
+		if path := shebang(m.look(name)); path != "" && !slices.Contains(found, path) {
 			found = append(found, path)
 		}
 	}
 	return found
 }
 
-// shebang is the Python that runs a script of that name.
-func shebang(name string) string {
-	path, err := exec.LookPath(name)
-	if err != nil {
-		return ""
+// look finds a program as a shell in the machine's environment does; it gives
+// nothing where there is none.
+func (m machine) look(name string) string {
+	candidates := []string{name}
+	if !filepath.IsAbs(name) {
+		candidates = nil
+		for _, dir := range filepath.SplitList(lookup(m.env, "PATH")) {
+			if filepath.IsAbs(dir) {
+				candidates = append(candidates, filepath.Join(dir, name))
+			}
+		}
 	}
+	for _, path := range candidates {
+		if found, err := exec.LookPath(path); err == nil {
+			return found
+		}
+	}
+	return ""
+}
+
+// shebang is the Python that runs a script.
+func shebang(path string) string {
 	f, err := os.Open(path)
 	if err != nil {
 		return ""
@@ -172,74 +215,82 @@ func shebang(name string) string {
 // aptFormat asks for a target's repository, release and origin.
 const aptFormat = "$(REPO_URI)|$(RELEASE)|$(ORIGIN)"
 
-func (m machine) archives(ctx context.Context) ([]string, error) {
+func (m machine) archives(ctx context.Context) (answer, error) {
 	targets, err := m.run(ctx, "apt-get", "indextargets", "--format", aptFormat)
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
-	if roots := parseTargets(targets); len(roots) > 0 {
-		return expand(roots)
+	if roots := parseTargets(targets); len(roots.Mirrors) > 0 {
+		return roots.expand()
 	}
 	// Before the first update apt knows no targets, but already what it would download.
 	uris, err := m.run(ctx, "apt-get", "update", "--print-uris")
 	if err != nil {
-		return nil, err
+		return answer{}, err
 	}
-	if roots := parseURIs(uris); len(roots) > 0 {
-		return expand(roots)
+	if roots := parseURIs(uris); len(roots.Mirrors) > 0 {
+		return roots.expand()
 	}
-	return nil, errors.New("apt has no archive of Debian among its sources")
+	return answer{}, errors.New("apt has no archive of Debian among its sources")
 }
 
-// parseTargets reads apt's targets and gives Debian's archives, the main ones first.
-func parseTargets(text string) []string {
-	var roots aptRoots
+// parseTargets reads apt's targets and gives Debian's archives.
+func parseTargets(text string) answer {
+	var roots answer
 	for line := range strings.Lines(text) {
 		fields := strings.Split(strings.TrimSpace(line), "|")
 		if len(fields) == 3 && isDebian(fields[0], fields[2]) {
 			roots.add(fields[0], fields[1])
 		}
 	}
-	return roots.list()
+	return roots
 }
 
 var releaseURI = regexp.MustCompile(`^'([^']+)/dists/([^']+)/(?:In)?Release'`)
 
 // parseURIs reads what apt would download.
-func parseURIs(text string) []string {
-	var roots aptRoots
+func parseURIs(text string) answer {
+	var roots answer
 	for line := range strings.Lines(text) {
 		if m := releaseURI.FindStringSubmatch(line); m != nil && isDebian(m[1], "") {
 			roots.add(m[1]+"/", m[2])
 		}
 	}
-	return roots.list()
+	return roots
 }
+
+var debianPath = regexp.MustCompile(`/debian(-security)?/?$`)
 
 func isDebian(uri, origin string) bool {
-	return origin == "Debian" || origin == "" && regexp.MustCompile(`/debian(-security)?/?$`).MatchString(uri)
+	return origin == "Debian" || origin == "" && debianPath.MatchString(uri)
 }
 
-// aptRoots tells main and security archives apart by their releases' names.
-type aptRoots struct{ main, security []string }
-
-func (a *aptRoots) add(uri, release string) {
-	list := &a.main
-	if strings.HasSuffix(strings.TrimSuffix(release, "/updates"), "-security") || strings.HasSuffix(release, "/updates") {
-		list = &a.security
+// add tells main and security archives apart by the release's name: SUITE-security,
+// until Debian 10 SUITE/updates.
+func (a *answer) add(uri, release string) {
+	list := &a.Mirrors
+	if strings.HasSuffix(release, "-security") || strings.HasSuffix(release, "/updates") {
+		list = &a.Security
 	}
 	if !slices.Contains(*list, uri) {
 		*list = append(*list, uri)
 	}
 }
 
-func (a *aptRoots) list() []string {
-	security := slices.DeleteFunc(a.security, func(uri string) bool { return slices.Contains(a.main, uri) })
-	return slices.Concat(a.main, security)
-}
-
 // maxMirrorList is the largest list of mirrors in bytes.
 const maxMirrorList = 1 << 20
+
+func (a *answer) expand() (answer, error) {
+	mirrors, err := expand(a.Mirrors)
+	if err != nil {
+		return answer{}, err
+	}
+	if len(a.Security) == 0 {
+		return answer{Mirrors: mirrors}, nil
+	}
+	security, err := expand(a.Security)
+	return answer{Mirrors: mirrors, Security: security}, err
+}
 
 // expand replaces apt's lists of mirrors (apt-transport-mirror(1)) by the mirrors,
 // and drops methods that only apt has.
@@ -293,7 +344,11 @@ func mirrorList(file string) ([]string, error) {
 // run gives what a client prints. It runs in the root directory, where no file
 // of a project changes what it says.
 func (m machine) run(ctx context.Context, name string, args ...string) (string, error) {
-	cmd := exec.CommandContext(ctx, name, args...)
+	path := m.look(name)
+	if path == "" {
+		return "", fmt.Errorf("asking %s: %w", name, exec.ErrNotFound)
+	}
+	cmd := exec.CommandContext(ctx, path, args...)
 	cmd.Dir = "/"
 	cmd.Env = append(slices.Clone(m.env), "LC_ALL=C")
 	cmd.WaitDelay = time.Second

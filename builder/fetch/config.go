@@ -263,7 +263,7 @@ func (c Config) kind(source string) (kind Kind, ok bool) {
 	return configured.Kind, ok
 }
 
-// owner is the source that owns distributions of that name, else PyPI.
+// owner is the source that owns distributions of that name; empty when none does.
 func (c Config) owner(name string) (string, error) {
 	var owners []string
 	for _, source := range slices.Sorted(maps.Keys(c.Sources)) {
@@ -276,7 +276,7 @@ func (c Config) owner(name string) (string, error) {
 	}
 	switch len(owners) {
 	case 0:
-		return PyPI, nil
+		return "", nil
 	case 1:
 		return owners[0], nil
 	}
@@ -287,14 +287,14 @@ func (c Config) owner(name string) (string, error) {
 	}
 }
 
-func (c Config) security(m mirror) bool {
-	if strings.HasSuffix(strings.TrimRight(m.path(), "/"), "-security") {
-		return true
+// parse reads the source's mirrors.
+func (s Source) parse() ([]mirror, error) {
+	mirrors, err := parseMirrors(s.Mirrors)
+	for i, m := range mirrors {
+		named := strings.HasSuffix(strings.TrimRight(m.String(), "/"), "-security")
+		mirrors[i].security = named || slices.Contains(s.Security, s.Mirrors[i])
 	}
-	return slices.ContainsFunc(c.Sources[Debian].Security, func(text string) bool {
-		other, err := parseMirror(text)
-		return err == nil && other.String() == m.String()
-	})
+	return mirrors, err
 }
 
 var separators = regexp.MustCompile(`[-_.]+`)

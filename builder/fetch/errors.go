@@ -25,7 +25,7 @@ func (e *RemoteError) Error() string {
 	if len(e.Attempts) == 0 {
 		return fmt.Sprintf("fetching %s: its source has no mirror", e.What)
 	}
-	return fmt.Sprintf("fetching %s: %s", e.What, list(e.Attempts))
+	return fmt.Sprintf("fetching %s:%s", e.What, list(e.Attempts))
 }
 
 // Hint says what to do.
@@ -44,11 +44,14 @@ type NotFoundError struct {
 }
 
 func (e *NotFoundError) Error() string {
-	return fmt.Sprintf("%s is on no mirror: %s", e.Item, list(e.Attempts))
+	return fmt.Sprintf("%s is on no mirror:%s", e.Item, list(e.Attempts))
 }
 
 // Hint says what to do.
 func (e *NotFoundError) Hint() string {
+	if e.Item.Source == CPython {
+		return "Debian's source packages have some versions only: name a mirror of Python's releases, or a directory, in AMPOULE_SOURCE_CPYTHON"
+	}
 	return fmt.Sprintf("move the pin with: ampoule lock --upgrade %s; or configure a mirror that keeps old files, such as a snapshot archive", e.Item.Name)
 }
 
@@ -60,7 +63,7 @@ type NoProjectError struct {
 }
 
 func (e *NoProjectError) Error() string {
-	return fmt.Sprintf("source %s has no project %s: %s", e.Source, e.Name, list(e.Attempts))
+	return fmt.Sprintf("source %s has no project %s:%s", e.Source, e.Name, list(e.Attempts))
 }
 
 // Hint says what to do.
@@ -141,12 +144,12 @@ func reasons(attempts []Attempt) []error {
 	return errs
 }
 
-// scrubbed is an error of foreign making whose text may hold credentials.
-type scrubbed struct{ err error }
+// scrubbedError is an error of foreign making whose text may hold credentials.
+type scrubbedError struct{ err error }
 
-func (e scrubbed) Error() string { return scrub(e.err.Error()) }
+func (e scrubbedError) Error() string { return scrub(e.err.Error()) }
 
-func (e scrubbed) Unwrap() error { return e.err }
+func (e scrubbedError) Unwrap() error { return e.err }
 
 var userinfo = regexp.MustCompile(`//[^/@\s"']*@`)
 

@@ -14,6 +14,7 @@ import (
 	"io/fs"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -96,7 +97,7 @@ type Fetcher struct {
 func New(st *store.Store, config Config) *Fetcher {
 	f := &Fetcher{store: st, config: config.withDefaults(), limits: defaultLimits()}
 	f.client = newClient(f.limits)
-	f.clients = machine{env: f.config.env}
+	f.clients = machine{env: f.config.env, pythons: []string{"python3", "/usr/bin/python3"}}
 	return f
 }
 
@@ -121,6 +122,14 @@ func (f *Fetcher) Fetch(ctx context.Context, items ...Item) error {
 // Open opens a fetched item for reading. The error is a [store.ErrNotFound] when
 // it was not fetched.
 func (f *Fetcher) Open(item Item) (*os.File, error) { return f.store.Open(item.SHA256) }
+
+// leave keeps a partial file that has something, for the next try.
+func leave(w *store.Writer) error {
+	if w.Size() == 0 {
+		w.Abort()
+	}
+	return w.Keep()
+}
 
 // distinct checks the items and drops those whose content another one has.
 func distinct(items []Item) ([]Item, error) {
@@ -161,6 +170,7 @@ func (r *run) all(ctx context.Context, items []Item) error {
 		group.Go(func() error { return r.one(ctx, item) })
 	}
 	err := group.Wait()
+	slices.SortFunc(r.missing, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
 	return errors.Join(append(r.missing, err)...)
 }
 
@@ -213,7 +223,7 @@ func (f *Fetcher) receive(ctx context.Context, item Item, task *progress.Task) (
 		w.Abort()
 		return false, nil
 	}
-	defer w.Keep()
+	defer func() { err = errors.Join(err, leave(w)) }()
 	d := &download{fetcher: f, item: item, w: w, meter: meter{task: task, every: 100 * time.Millisecond}}
 	if err := d.fromMirrors(ctx); err != nil {
 		return false, err

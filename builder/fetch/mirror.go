@@ -17,6 +17,8 @@ import (
 type mirror struct {
 	url *url.URL
 	dir string
+	// security says that it serves Debian's security archive.
+	security bool
 }
 
 // parseMirror reads a mirror as a person writes it. Its errors may hold the text.
@@ -54,18 +56,8 @@ func (m mirror) redacted() string {
 		return m.dir
 	}
 	u := *m.url
-	u.RawQuery, u.Fragment, u.RawFragment = "", "", ""
-	if u.User != nil {
-		u.User = url.User("***")
-	}
+	u.User, u.RawQuery, u.Fragment, u.RawFragment = nil, "", "", ""
 	return u.String()
-}
-
-func (m mirror) path() string {
-	if m.isDir() {
-		return m.dir
-	}
-	return m.url.Path
 }
 
 // join is an address below the mirror. Its parts are not escaped.
@@ -121,7 +113,7 @@ func (f *Fetcher) mirrors(ctx context.Context, source string) ([]mirror, error) 
 		}
 	}
 	if ok && len(configured.Mirrors) > 0 {
-		return parseMirrors(configured.Mirrors)
+		return configured.parse()
 	}
 	switch source {
 	case PyPI, Debian:
@@ -135,7 +127,7 @@ func parseMirrors(texts []string) ([]mirror, error) {
 	for _, text := range texts {
 		m, err := parseMirror(text)
 		if err != nil {
-			return nil, scrubbed{err}
+			return nil, scrubbedError{err}
 		}
 		mirrors = append(mirrors, m)
 	}
@@ -190,7 +182,7 @@ func (f *Fetcher) sourceOf(item Item) (string, error) {
 		return item.Source, nil
 	}
 	owner, err := f.config.owner(item.Name)
-	if err != nil || owner == PyPI {
+	if err != nil || owner == "" {
 		return item.Source, err
 	}
 	return owner, nil
@@ -216,10 +208,13 @@ var cpythonFile = regexp.MustCompile(`^Python-(([0-9]+\.[0-9]+)\.[0-9]+)((?:a|b|
 
 // cpythonPlaces lists where a source archive of CPython may be. Debian publishes
 // upstream's archive, unchanged, as the ".orig" file of its source package; before
-// its letters a pre-release has "~" there (Debian Policy 5.6.12).
+// its letters a pre-release has "~" there (Debian Policy 5.6.12). Upstream keeps the
+// archives of a release and of its pre-releases in one directory.
 func (f *Fetcher) cpythonPlaces(ctx context.Context, item Item) ([]place, error) {
 	var places []place
+	release := item.Version
 	if m := cpythonFile.FindStringSubmatch(item.File); m != nil {
+		release = m[1]
 		version := m[1]
 		if m[3] != "" {
 			version += "~" + m[3]
@@ -236,7 +231,7 @@ func (f *Fetcher) cpythonPlaces(ctx context.Context, item Item) ([]place, error)
 			places = append(places, inDirectory(m, item))
 			continue
 		}
-		places = append(places, fixed(m, m.join(item.Version, item.File), m.join(item.File)))
+		places = append(places, fixed(m, m.join(release, item.File), m.join(item.File)))
 	}
 	return places, nil
 }

@@ -26,7 +26,7 @@ func (s Sources) Debian(ctx context.Context) ([]Mirror, error) {
 	}
 	found := make([]Mirror, 0, len(mirrors))
 	for _, m := range mirrors {
-		found = append(found, Mirror{URL: m.String(), Security: s.fetcher.config.security(m)})
+		found = append(found, Mirror{URL: m.String(), Security: m.security})
 	}
 	return found, nil
 }
@@ -43,9 +43,23 @@ func (s Sources) Index(ctx context.Context) (string, error) {
 			return m.String(), nil
 		}
 	}
-	return "", &RemoteError{What: "an index of source " + PyPI, Attempts: nil}
+	return "", noIndex(PyPI)
 }
 
 // Owner is the source that alone may give distributions of that name, or PyPI when
 // no source owns it.
-func (s Sources) Owner(name string) (string, error) { return s.fetcher.config.owner(name) }
+func (s Sources) Owner(name string) (string, error) {
+	owner, err := s.fetcher.config.owner(name)
+	if owner == "" && err == nil {
+		return PyPI, nil
+	}
+	return owner, err
+}
+
+func noIndex(source string) error {
+	return &ConfigError{
+		Where: "source " + source,
+		Msg:   "none of its mirrors is an index: a directory has no project pages",
+		Help:  "add the URL of an index (PEP 503) to its mirrors",
+	}
+}

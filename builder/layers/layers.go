@@ -49,7 +49,7 @@ func DiffIDs(image sandbox.Image) []string {
 // Export takes what is below dir out of a sandbox. The tree's contents are in a
 // file without a name, which goes away when the returned closer is closed.
 func Export(ctx context.Context, st *store.Store, sb sandbox.Sandbox, dir string) (_ *tree.Tree, _ io.Closer, err error) {
-	f, err := os.CreateTemp(st.Dir("tmp"), "export-*.tar")
+	f, err := os.CreateTemp(st.Dir(store.Tmp), "export-*.tar")
 	if err != nil {
 		return nil, nil, fmt.Errorf("exporting %s: %w", dir, err)
 	}

@@ -5,12 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
 	"ampoule/builder/buildlog"
-	"ampoule/builder/fetch"
 	"ampoule/builder/layers"
 	"ampoule/builder/locking/apt"
 	"ampoule/builder/progress"
@@ -30,6 +29,8 @@ type debianLocker struct {
 	lock   *recipes.Lock
 	opts   Options
 	log    *buildlog.Log
+	// dir is apt's.
+	dir string
 	// resolvers are opened when they are needed, by suite.
 	resolvers map[string]*apt.Resolver
 	// debs collects every locked package, by suite and name.
@@ -40,11 +41,12 @@ func (d *debianLocker) run(ctx context.Context) (err error) {
 	task := progress.Start(ctx, "lock", "Debian packages")
 	defer func() { task.End(err) }()
 	d.resolvers, d.debs = map[string]*apt.Resolver{}, map[string]map[string]recipes.Deb{}
-	defer func() {
-		for suite := range d.resolvers {
-			err = errors.Join(err, os.RemoveAll(d.root(suite)))
-		}
-	}()
+	dir, remove, err := d.l.Store.TempDir()
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	d.dir = dir
 	if err := d.base(ctx); err != nil {
 		return err
 	}
@@ -236,17 +238,23 @@ func (d *debianLocker) with(ctx context.Context, suite string, installed []debia
 	return slices.Concat(installed, more), err
 }
 
-func (d *debianLocker) root(suite string) string { return d.l.Store.Dir("tmp") + "/apt-" + suite }
-
 func (d *debianLocker) resolver(ctx context.Context, suite string) (*apt.Resolver, error) {
 	if r, ok := d.resolvers[suite]; ok {
 		return r, nil
 	}
-	mirrors, err := d.l.Fetch.Sources().Debian(ctx)
+	served, err := d.l.Fetch.Sources().Debian(ctx)
 	if err != nil {
 		return nil, err
 	}
-	r, err := apt.Open(ctx, d.root(suite), suite, mirrors)
+	var mirrors apt.Mirrors
+	for _, m := range served {
+		if m.Security {
+			mirrors.Security = append(mirrors.Security, m.URL)
+		} else {
+			mirrors.Archive = append(mirrors.Archive, m.URL)
+		}
+	}
+	r, err := apt.Open(ctx, filepath.Join(d.dir, suite), suite, mirrors)
 	if err != nil {
 		return nil, err
 	}
@@ -268,8 +276,7 @@ type debFiles struct{ l *Locker }
 
 // OpenDeb implements [apt.Debs].
 func (f debFiles) OpenDeb(ctx context.Context, deb recipes.Deb) (io.ReadCloser, error) {
-	item := fetch.Item{Source: "debian", Name: deb.Name, Version: deb.Version, File: deb.File, SHA256: deb.SHA256}
-	if err := f.l.Fetch.Fetch(ctx, item); err != nil {
+	if err := f.l.Fetch.Fetch(ctx, toolchain.Item(deb)); err != nil {
 		return nil, err
 	}
 	return f.l.Store.Open(deb.SHA256)

@@ -229,9 +229,9 @@ func (e *ResolutionError) Hint() string {
 func (r *resolver) resolve(ctx context.Context, q query) ([]byte, error) {
 	r.queries++
 	dir := fmt.Sprintf("%s/%d", projectsDir, r.queries)
-	entries := []tree.Entry{
-		tree.FileEntry("uv.toml", 0o644, uvConfig(r.known)),
-		tree.FileEntry("pylock.toml", 0o644, preferences(q.prefer)),
+	entries := []tree.Entry{tree.FileEntry("uv.toml", 0o644, uvConfig(r.known))}
+	if len(q.prefer) > 0 {
+		entries = append(entries, tree.FileEntry("pylock.toml", 0o644, preferences(q.prefer)))
 	}
 	for name, data := range q.files {
 		entries = append(entries, tree.FileEntry("in/"+name, 0o644, data))

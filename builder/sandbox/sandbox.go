@@ -58,7 +58,8 @@ type Limits struct {
 
 // Step is one command run in a sandbox.
 type Step struct {
-	// Args is the command with its arguments; Args[0] is found in PATH.
+	// Args is the command with its arguments; Args[0] is found in the PATH of Env,
+	// without one in /bin and /usr/bin, and has no "=".
 	Args []string
 	// Env is the whole environment, as KEY=value; nothing is inherited.
 	Env []string
@@ -79,15 +80,22 @@ type Runner interface {
 // Sandbox is one running sandbox. Its methods may be called concurrently, except Close.
 type Sandbox interface {
 	// Exec runs a step and waits for it. A step that ends with another code than 0,
-	// or by a signal, is an [*ExitError]. When ctx is cancelled, the whole sandbox
-	// is removed, so that nothing in it runs on.
+	// or by a signal, is an [*ExitError]; one whose command is not found has code
+	// 127. After any other error of a step that began (ctx is cancelled, a writer
+	// fails, the engine goes away) the whole sandbox is removed, so that nothing in
+	// it runs on; when ctx is cancelled the error wraps its cause.
 	Exec(ctx context.Context, step Step) error
-	// Import unpacks a tar stream below dir, which it makes if it is missing.
-	// Owners and modes are the tar's.
+	// Import unpacks a tar stream below dir, an absolute path, which it makes if it
+	// is missing, for the sandbox's user with mode 0755. Owners and modes are the
+	// tar's. It reads the stream to its end, padding included. A stream that is cut,
+	// sparse, or leaves dir is an error; part of it may have been unpacked then.
 	Import(ctx context.Context, dir string, tar io.Reader) error
 	// Export returns the tar of what is below dir: paths relative to dir, dir
 	// itself left out. A dir of "/" is the whole file system, without /proc,
-	// /sys and /dev. The caller closes it; a short stream is an error from Read.
+	// /sys and /dev. What the engine puts into every sandbox is left out, together
+	// with what the image has there: /etc/hostname, hosts, mtab and resolv.conf. The
+	// caller closes it; a short stream is an error from Read. A dir that does not
+	// exist is an error wrapping fs.ErrNotExist.
 	Export(ctx context.Context, dir string) (io.ReadCloser, error)
 	// Close removes the sandbox with everything in it. It is safe to call again.
 	Close() error
@@ -116,6 +124,7 @@ type Config struct {
 type Images interface {
 	// Load makes the image of these layers, the lowest first, available. The same
 	// arguments give the same ID. Layers that are there already are not sent again.
+	// A layer that is not what its DiffID says is an error.
 	Load(ctx context.Context, config Config, layers ...Layer) (ID, error)
 }
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -58,14 +59,14 @@ func verifyBase(t *tree.Tree, suite string, debs []recipes.Deb) error {
 }
 
 // bootstrap makes the tree, whose contents are in the file out.
-func (s *Stage) bootstrap(ctx context.Context, tool string, out *os.File, debs []recipes.Deb, log io.Writer) (*tree.Tree, error) {
+func (s *Stage) bootstrap(ctx context.Context, tool string, out *os.File, debs []recipes.Deb, log io.Writer) (_ *tree.Tree, err error) {
 	// As a user that is not root, mmdebstrap reads the repository under other user
 	// IDs, which cannot enter the store.
 	dir, err := os.MkdirTemp("", "ampoule-base-")
 	if err != nil {
 		return nil, fmt.Errorf("making directory: %w", err)
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	if err := os.Chmod(dir, 0o755); err != nil {
 		return nil, err
 	}

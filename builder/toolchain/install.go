@@ -51,10 +51,12 @@ func (s *Stage) makeInstall(ctx context.Context, lower sandbox.Image, debs []rec
 		return nil, err
 	}
 	whole, closer, err := s.runInstall(ctx, lower, below, debs, log)
+	if closer != nil {
+		open = append(open, closer)
+	}
 	if err != nil {
 		return nil, err
 	}
-	open = append(open, closer)
 	above, err := normalise(withoutOurs(whole, below))
 	if err != nil {
 		return nil, err
@@ -76,7 +78,7 @@ func withoutOurs(whole, below *tree.Tree) *tree.Tree {
 }
 
 // runInstall returns the whole file system after installing.
-func (s *Stage) runInstall(ctx context.Context, lower sandbox.Image, below *tree.Tree, debs []recipes.Deb, log io.Writer) (*tree.Tree, io.Closer, error) {
+func (s *Stage) runInstall(ctx context.Context, lower sandbox.Image, below *tree.Tree, debs []recipes.Deb, log io.Writer) (_ *tree.Tree, _ io.Closer, err error) {
 	ordered, err := s.inOrder(debs)
 	if err != nil {
 		return nil, nil, err
@@ -89,7 +91,7 @@ func (s *Stage) runInstall(ctx context.Context, lower sandbox.Image, below *tree
 	if err != nil {
 		return nil, nil, err
 	}
-	defer box.Close()
+	defer func() { err = errors.Join(err, box.Close()) }()
 	if err := s.importDebs(ctx, box, below, ordered); err != nil {
 		return nil, nil, fmt.Errorf("bringing in packages: %w", err)
 	}

@@ -14,8 +14,9 @@ import (
 // mounts are directories that whoever runs a root file system mounts.
 var mounts = []string{"dev", "proc", "sys"}
 
-// emptied are directories that nothing below is kept of.
-var emptied = append([]string{"tmp", "var/tmp"}, mounts...)
+// emptied are directories that nothing below is kept of. Apt makes what it needs
+// below its own, owned by one or another user.
+var emptied = append([]string{"tmp", "var/tmp", "var/cache/apt", "var/lib/apt/lists"}, mounts...)
 
 // fixed are files that differ from machine to machine, with the content that they
 // have in every base.
@@ -30,7 +31,7 @@ var fixed = map[string]string{
 // scratch are directories whose files are logs, caches and such; directories
 // below them are kept, for programs expect them.
 var scratch = []string{
-	"run", "var/log", "var/cache/apt", "var/cache/ldconfig", "var/lib/apt/lists",
+	"run", "var/log", "var/cache/ldconfig",
 	"etc/apt/sources.list.d", "root/.cache",
 }
 

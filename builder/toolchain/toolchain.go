@@ -117,7 +117,7 @@ func (s *Stage) layer(ctx context.Context, name, key string, build func(context.
 	}()
 	if sum, ok, err := s.recall(key); err != nil || ok {
 		reused = ok
-		return layers.stored(s.store, sum), err
+		return layers.Stored(s.store, sum), err
 	}
 	// Another process may be making the same layer.
 	unlock, err := s.store.Lock(ctx, key)
@@ -127,13 +127,13 @@ func (s *Stage) layer(ctx context.Context, name, key string, build func(context.
 	defer unlock()
 	if sum, ok, err := s.recall(key); err != nil || ok {
 		reused = ok
-		return layers.stored(s.store, sum), err
+		return layers.Stored(s.store, sum), err
 	}
 	sum, err := s.makeLayer(ctx, key, build)
 	if err != nil {
 		return sandbox.Layer{}, err
 	}
-	return layers.stored(s.store, sum), nil
+	return layers.Stored(s.store, sum), nil
 }
 
 // recall returns the content recorded under a key, where the store still has it.
@@ -156,7 +156,8 @@ func (s *Stage) makeLayer(ctx context.Context, key string, build func(context.Co
 		w.CloseWithError(m.WriteTar(w, "", tree.Time))
 	}()
 	sum, _, err := s.store.Put(ctx, r)
-	r.Close()
+	// It ends the writer, where the store gave up.
+	err = errors.Join(err, r.Close())
 	<-written
 	if err != nil {
 		return "", fmt.Errorf("storing layer: %w", err)
@@ -165,7 +166,7 @@ func (s *Stage) makeLayer(ctx context.Context, key string, build func(context.Co
 }
 
 // layerFormat changes whenever the same packages give other bytes.
-const layerFormat = 1
+const layerFormat = 2
 
 // layerKey names a layer by everything that decides its bytes. The order of
 // packages is not among it.

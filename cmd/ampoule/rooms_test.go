@@ -30,17 +30,22 @@ var rooms = map[string][]string{
 	"audit":             {"tree"},
 	"registry":          {"recipes/...", "audit/...", "tree", "store"},
 
-	"builder/progress":    {},
-	"builder/buildlog":    {"builder/progress"},
-	"builder/sandbox":     {"tree", "builder/progress"},
-	"builder/docker":      {"tree", "builder/progress", "builder/sandbox/..."},
-	"builder/fetch":       {"recipes", "store", "builder/progress"},
-	"builder/toolchain":   stage(),
-	"builder/cpython":     stage(),
-	"builder/wheels":      stage(),
-	"builder/seal":        stage(),
-	"builder/locking":     append(stage(), "builder/toolchain/...", "builder/cpython/..."),
-	"builder/locking/apt": {"recipes", "builder/fetch", "builder/progress"},
+	"builder/progress":         {},
+	"builder/buildlog":         {},
+	"builder/sandbox":          {"tree", "builder/progress"},
+	"builder/docker":           {"tree", "builder/progress", "builder/sandbox/..."},
+	"builder/fetch":            {"recipes", "store", "builder/progress"},
+	"builder/layers":           {"tree", "store", "builder/sandbox"},
+	"builder/relocate":         {"tree"},
+	"builder/toolchain":        append(stage(), "builder/toolchain/debian"),
+	"builder/toolchain/debian": {"builder/sandbox"},
+	"builder/cpython":          stage(),
+	"builder/wheels":           stage(),
+	"builder/seal":             stage(),
+	// Locking builds what it has to ask: the interpreter, and the metadata of sdists.
+	"builder/locking": append(stage(), "builder/toolchain/...", "builder/cpython/...", "builder/wheels/...",
+		"builder/locking/apt"),
+	"builder/locking/apt": {"recipes", "builder/fetch", "builder/progress", "builder/toolchain/debian"},
 	// Docker is missing: only cmd knows which engine runs the sandboxes.
 	"builder": append(stage(), "builder/toolchain/...", "builder/cpython/...", "builder/wheels/...",
 		"builder/seal/...", "builder/locking/..."),
@@ -52,7 +57,8 @@ var rooms = map[string][]string{
 
 // stage lists what each stage of a build may import.
 func stage() []string {
-	return []string{"recipes", "audit/...", "tree", "store", "builder/sandbox", "builder/fetch", "builder/progress", "builder/buildlog"}
+	return []string{"recipes", "audit/...", "tree", "store", "builder/sandbox", "builder/fetch", "builder/progress", "builder/buildlog",
+		"builder/layers", "builder/relocate"}
 }
 
 // owners says of packages from elsewhere, and of everything below them, who alone
@@ -61,7 +67,6 @@ var owners = map[string][]string{
 	"github.com/docker/docker":                               {"builder/docker"},
 	"github.com/google/go-containerregistry/pkg/v1/remote":   {"registry"},
 	"github.com/google/go-containerregistry/pkg/v1/daemon":   {},
-	"github.com/google/go-containerregistry/pkg/registry":    {},
 	"github.com/olareg/olareg":                               {"registry/embedded"},
 	"github.com/spf13/cobra":                                 {"cmd/..."},
 	"github.com/google/go-containerregistry/pkg/v1/tarball":  {"registry/..."},
@@ -74,6 +79,8 @@ var owners = map[string][]string{
 var runtimeOwners = map[string][]string{
 	"net/http": {"builder/fetch/...", "registry/...", "api/..."},
 	"os/exec":  {"builder/...", "cmd/...", "ci/..."},
+	// It keeps manifests in memory only.
+	"github.com/google/go-containerregistry/pkg/registry": {},
 }
 
 // listed is what `go list -json` tells of a package, as far as it matters here.

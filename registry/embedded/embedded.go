@@ -68,10 +68,13 @@ func (r *Registry) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		resp, err := t.roundTrip(attempt)
-		if err == nil || !t.lost(err) || !canRewind(req) || time.Now().After(deadline) {
+		if err == nil || !t.lost(err) || !canRewind(req) {
 			return resp, err
 		}
 		r.forget(t)
+		if time.Now().After(deadline) {
+			return nil, &BusyError{Dir: r.dir, Err: err}
+		}
 		if err := sleep(req.Context()); err != nil {
 			return nil, err
 		}
@@ -116,7 +119,7 @@ func (r *Registry) find(ctx context.Context, deadline time.Time) (target, error)
 			return t, nil
 		}
 		if time.Now().After(deadline) {
-			return nil, &BusyError{Dir: r.dir}
+			return nil, &BusyError{Dir: r.dir, Err: errNoAddress}
 		}
 		if err := sleep(ctx); err != nil {
 			return nil, err
@@ -152,11 +155,20 @@ func (r *Registry) forget(t target) {
 }
 
 // BusyError says that another process holds the lock and cannot be reached.
-type BusyError struct{ Dir string }
+type BusyError struct {
+	Dir string
+	Err error
+}
+
+// errNoAddress says that the lock's file is empty.
+var errNoAddress = errors.New("the lock carries no address")
 
 func (e *BusyError) Error() string {
-	return fmt.Sprintf("opening the registry in %s: another process holds it and does not answer", e.Dir)
+	return fmt.Sprintf("opening the registry in %s: another process holds it and does not answer: %v", e.Dir, e.Err)
 }
+
+// Unwrap returns the last try's error.
+func (e *BusyError) Unwrap() error { return e.Err }
 
 // Hint says what to look for.
 func (e *BusyError) Hint() string {

@@ -37,20 +37,30 @@ type guard struct {
 	inner  http.Handler
 	// writing is held while a manifest is written.
 	writing sync.Mutex
+	// open is held for reading by every request, and for good by shut.
+	open sync.RWMutex
 }
 
 func newGuard(root, secret string, inner http.Handler) *guard {
 	return &guard{root: root, secret: secret, inner: inner}
 }
 
+// shut waits for the requests that are under way and refuses every other.
+func (g *guard) shut() { g.open.Lock() }
+
 // manifestPath matches the path of a manifest (OCI distribution-spec, end-7).
 var manifestPath = regexp.MustCompile(`^/v2/(.+)/manifests/([^/]+)$`)
 
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if subtle.ConstantTimeCompare([]byte(r.Header.Get(secretHeader)), []byte(g.secret)) != 1 {
+	if subtle.ConstantTimeCompare([]byte(r.Header.Get(admissionHeader)), []byte(g.secret)) != 1 {
 		refuse(w, http.StatusForbidden, "DENIED", "this address serves the store's own processes")
 		return
 	}
+	if !g.open.TryRLock() {
+		refuse(w, http.StatusServiceUnavailable, "UNAVAILABLE", "this process is ending")
+		return
+	}
+	defer g.open.RUnlock()
 	w.Header().Set(holderHeader, holderName(g.secret))
 	w = &diskWriter{ResponseWriter: w, root: g.root}
 	if m := manifestPath.FindStringSubmatch(r.URL.Path); m != nil && r.Method == http.MethodPut {
@@ -183,8 +193,13 @@ type recorder struct {
 	body   bytes.Buffer
 }
 
-func (a *recorder) Header() http.Header         { return a.header }
-func (a *recorder) WriteHeader(status int)      { a.status = status }
+// Header implements http.ResponseWriter.
+func (a *recorder) Header() http.Header { return a.header }
+
+// WriteHeader implements http.ResponseWriter.
+func (a *recorder) WriteHeader(status int) { a.status = status }
+
+// Write implements http.ResponseWriter.
 func (a *recorder) Write(p []byte) (int, error) { return a.body.Write(p) }
 
 // send gives the answer to w, whose header it already wrote to.

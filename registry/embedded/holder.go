@@ -35,7 +35,7 @@ const (
 // holder serves the registry in this process, for itself and for others.
 type holder struct {
 	lock      *os.File
-	inner     *olareg.Server
+	guard     *guard
 	server    *http.Server
 	inside    *pipe
 	transport *http.Transport
@@ -58,8 +58,8 @@ func newHolder(dir string, lock *os.File) (*holder, error) {
 		API: config.ConfigAPI{DeleteEnabled: &no},
 	})
 	secret := rand.Text()
-	h := &holder{lock: lock, inner: inner, inside: newPipe(), secret: secret}
-	h.server = &http.Server{Handler: newGuard(root, secret, inner), ReadHeaderTimeout: 10 * time.Second}
+	h := &holder{lock: lock, guard: newGuard(root, secret, inner), inside: newPipe(), secret: secret}
+	h.server = &http.Server{Handler: h.guard, ReadHeaderTimeout: 10 * time.Second}
 	h.transport = &http.Transport{
 		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return h.inside.dial(ctx) },
 		MaxIdleConnsPerHost: 8, DisableCompression: true,
@@ -74,7 +74,8 @@ func newHolder(dir string, lock *os.File) (*holder, error) {
 // listen opens the way for other processes. Where there is no loopback interface
 // there is no way in, and nobody who could use it.
 func (h *holder) listen() error {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	var from net.ListenConfig
+	l, err := from.Listen(context.Background(), "tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil
 	}
@@ -93,7 +94,7 @@ func (h *holder) serve(l net.Listener) {
 
 func (h *holder) roundTrip(req *http.Request) (*http.Response, error) {
 	req.URL.Scheme = "http"
-	req.Header.Set(secretHeader, h.secret)
+	req.Header.Set(admissionHeader, h.secret)
 	return h.transport.RoundTrip(req)
 }
 
@@ -101,7 +102,8 @@ func (h *holder) roundTrip(req *http.Request) (*http.Response, error) {
 func (h *holder) lost(error) bool { return false }
 
 // close ends serving, then lets go of the lock: whoever takes it must find nobody
-// writing.
+// writing. The registry itself is not closed: what it answered is on disk, and
+// closing it would collect garbage.
 func (h *holder) close() error {
 	h.transport.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
@@ -111,7 +113,8 @@ func (h *holder) close() error {
 		err = errors.Join(err, h.server.Close())
 	}
 	h.serving.Wait()
-	return errors.Join(err, h.inner.Close(), h.lock.Close())
+	h.guard.shut()
+	return errors.Join(err, h.lock.Close())
 }
 
 // holderName is what the holder says of itself in every answer.
@@ -130,7 +133,10 @@ func sweep(root string) error {
 		case err != nil:
 			return err
 		case d.IsDir() && d.Name() == uploadsName:
-			return errors.Join(os.RemoveAll(name), fs.SkipDir)
+			if err := os.RemoveAll(name); err != nil {
+				return err
+			}
+			return fs.SkipDir
 		case d.IsDir() && d.Name() == "blobs":
 			return fs.SkipDir
 		case !d.IsDir() && strings.HasPrefix(d.Name(), "index.json."):

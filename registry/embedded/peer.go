@@ -8,8 +8,8 @@ import (
 )
 
 const (
-	// secretHeader carries the secret from the lock's file.
-	secretHeader = "Ampoule-Secret"
+	// admissionHeader carries the secret from the lock's file.
+	admissionHeader = "Ampoule-Admission"
 	// holderHeader carries a public name of the holder, made of its secret: an
 	// answer without it comes from somebody who got the port later.
 	holderHeader = "Ampoule-Holder"
@@ -36,7 +36,7 @@ func newPeer(a address) *peer {
 
 func (p *peer) roundTrip(req *http.Request) (*http.Response, error) {
 	req.URL.Scheme = "http"
-	req.Header.Set(secretHeader, p.address.Secret)
+	req.Header.Set(admissionHeader, p.address.Secret)
 	resp, err := p.transport.RoundTrip(req)
 	if err != nil {
 		return nil, err

@@ -30,7 +30,7 @@ func (p *pipe) dial(ctx context.Context) (net.Conn, error) {
 	}
 }
 
-// Accept, Close and Addr implement net.Listener.
+// Accept implements net.Listener.
 func (p *pipe) Accept() (net.Conn, error) {
 	select {
 	case c := <-p.conns:
@@ -51,5 +51,7 @@ func (p *pipe) Addr() net.Addr { return pipeAddr{} }
 
 type pipeAddr struct{}
 
+// Network implements net.Addr.
 func (pipeAddr) Network() string { return "pipe" }
-func (pipeAddr) String() string  { return "pipe" }
+
+func (pipeAddr) String() string { return "pipe" }

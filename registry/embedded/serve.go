@@ -48,7 +48,7 @@ func (r *Registry) Reader() http.Handler {
 		Transport: r,
 		Rewrite: func(p *httputil.ProxyRequest) {
 			p.Out.URL.Scheme, p.Out.URL.Host = "http", p.In.Host
-			p.Out.Header.Del(secretHeader)
+			p.Out.Header.Del(admissionHeader)
 		},
 		ModifyResponse: func(resp *http.Response) error {
 			resp.Header.Del(holderHeader)

@@ -55,7 +55,7 @@ func unpack(ctx context.Context, src Source, layers []registry.LayerInfo, dir st
 	if err != nil {
 		return err
 	}
-	defer root.Close()
+	defer func() { _ = root.Close() }()
 	u := &unpacker{root: root, dirs: map[string]dirState{}, entries: maxEntries, bytes: maxBytes}
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(downloads)
@@ -92,7 +92,7 @@ func (u *unpacker) fetch(ctx context.Context, src Source, l registry.LayerInfo) 
 // isRefusal tells content that is wrong from a transfer that broke.
 func isRefusal(err error) bool {
 	var refused *refusal
-	return errors.As(err, &refused) || errors.Is(err, layer.ErrDiffID)
+	return errors.As(err, &refused) || errors.Is(err, layer.ErrDiffID) || errors.Is(err, registry.ErrDigest)
 }
 
 // refusal says why a layer is not unpacked.

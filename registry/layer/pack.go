@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"path"
@@ -117,7 +118,7 @@ func (p Packer) compress(ctx context.Context, name, diffID string, write tarSour
 	if err != nil {
 		return Layer{}, fmt.Errorf("compressing layer %s: %w", name, err)
 	}
-	defer os.Remove(f.Name())
+	defer func() { _ = os.Remove(f.Name()) }()
 	defer f.Close()
 	blob, plain := newHasher(f), newHasher(nil)
 	err = compressTo(blob, func(w io.Writer) error {
@@ -169,6 +170,7 @@ type compression struct {
 	done <-chan struct{}
 }
 
+// Close implements io.Closer.
 func (c compression) Close() error {
 	err := c.PipeReader.Close()
 	<-c.done
@@ -201,11 +203,8 @@ func (c contextWriter) Write(p []byte) (int, error) {
 // hasher counts and hashes what it passes on.
 type hasher struct {
 	w   io.Writer
-	sum interface {
-		io.Writer
-		Sum([]byte) []byte
-	}
-	n int64
+	sum hash.Hash
+	n   int64
 }
 
 // newHasher makes a hasher that writes to w, or to nothing when w is nil.
@@ -218,7 +217,7 @@ func newHasher(w io.Writer) *hasher {
 
 func (h *hasher) Write(p []byte) (int, error) {
 	n, err := h.w.Write(p)
-	h.sum.Write(p[:n])
+	_, _ = h.sum.Write(p[:n])
 	h.n += int64(n)
 	return n, err
 }

@@ -40,6 +40,7 @@ type verifying struct {
 	want  string
 }
 
+// Read implements io.Reader.
 func (v *verifying) Read(p []byte) (int, error) {
 	n, err := v.plain.Read(p)
 	_, _ = v.sum.Write(p[:n])
@@ -66,4 +67,5 @@ func isCorrupt(err error) bool {
 	return errors.Is(err, gzip.ErrHeader) || errors.Is(err, gzip.ErrChecksum) || errors.As(err, &corrupt)
 }
 
+// Close implements io.Closer.
 func (v *verifying) Close() error { return errors.Join(v.plain.Close(), v.blob.Close()) }

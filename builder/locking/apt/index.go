@@ -44,13 +44,17 @@ func (r root) index(ctx context.Context) (*index, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &index{packages: map[identity]listed{}, names: map[string]bool{}, provided: map[string]string{}}
+	x := newIndex()
 	for file := range strings.FieldsSeq(string(out)) {
 		if err := x.read(file); err != nil {
 			return nil, fmt.Errorf("reading package list %s: %w", path.Base(file), err)
 		}
 	}
 	return x, nil
+}
+
+func newIndex() *index {
+	return &index{packages: map[identity]listed{}, names: map[string]bool{}, provided: map[string]string{}}
 }
 
 func (x *index) read(file string) error {
@@ -91,7 +95,7 @@ func newListed(s debian.Stanza) (listed, error) {
 	if deb.Name == "" || deb.Version == "" || deb.Arch == "" {
 		return listed{}, fmt.Errorf("package %q: no name, version or architecture", deb.Name)
 	}
-	if sum, err := hex.DecodeString(deb.SHA256); err != nil || len(sum) != 32 {
+	if sum, err := hex.DecodeString(deb.SHA256); err != nil || len(sum) != 32 || strings.ToLower(deb.SHA256) != deb.SHA256 {
 		return listed{}, fmt.Errorf("package %s: %q is no sha256", deb.Name, deb.SHA256)
 	}
 	deb.File = strings.TrimPrefix(deb.File, "./")

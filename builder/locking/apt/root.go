@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -82,7 +83,7 @@ func (r root) config() string {
 	set("APT::Update::Error-Mode", "any")
 	set("APT::Get::List-Cleanup", "false")
 	set("Acquire::Languages", "none")
-	set("Acquire::Retries", "3")
+	set("Acquire::Retries", "2")
 	set("Acquire::http::Timeout", "30")
 	set("Acquire::https::Timeout", "30")
 	// Otherwise apt holds itself for essential.
@@ -120,12 +121,15 @@ func (r root) run(ctx context.Context, args ...string) ([]byte, error) {
 	return stdout.Bytes(), nil
 }
 
+// maxMessages bounds what an error repeats of apt's, in lines.
+const maxMessages = 12
+
 // messages picks apt's errors, and the lines of what apt could not satisfy.
 func messages(stdout, stderr []byte) []string {
 	var out []string
 	for line := range strings.Lines(string(stderr)) {
 		if strings.HasPrefix(line, "E: ") || strings.HasPrefix(line, "W: ") {
-			out = append(out, strings.TrimSpace(line[3:]))
+			out = append(out, scrub(strings.TrimSpace(line[3:])))
 		}
 	}
 	if _, unmet, ok := strings.Cut(string(stdout), "unmet dependencies:\n"); ok {
@@ -133,8 +137,17 @@ func messages(stdout, stderr []byte) []string {
 			out = append(out, strings.TrimSpace(line))
 		}
 	}
+	if len(out) > maxMessages {
+		out = append(out[:maxMessages], "and more")
+	}
 	return out
 }
+
+// userinfo is where an address holds credentials.
+var userinfo = regexp.MustCompile(`://[^/@\s]*@`)
+
+// scrub takes credentials out of the addresses in a text.
+func scrub(text string) string { return userinfo.ReplaceAllString(text, "://") }
 
 // setInstalled writes the status file: these packages, installed.
 func (r root) setInstalled(installed []debian.Stanza) error {
@@ -184,7 +197,7 @@ func (r root) updateOne(ctx context.Context, suite string, mirrors []string) (st
 	missing := &SuiteError{Suite: suite, Detail: "no mirror is configured"}
 	for _, mirror := range mirrors {
 		if strings.ContainsAny(mirror, " \t\n[]") {
-			return "", fmt.Errorf("mirror %q: not an address", mirror)
+			return "", fmt.Errorf("mirror %q: not an address", scrub(mirror))
 		}
 		source := fmt.Sprintf("deb [signed-by=%s arch=amd64] %s %s main", keyring, mirror, suite)
 		if err := r.setSources([]string{source}); err != nil {
@@ -219,7 +232,7 @@ func (e *RunError) notFound() bool {
 
 func (r root) setSources(sources []string) error {
 	text := strings.Join(sources, "\n") + "\n"
-	if err := os.WriteFile(r.path("etc/sources.list"), []byte(text), 0o644); err != nil {
+	if err := os.WriteFile(r.path("etc/sources.list"), []byte(text), 0o600); err != nil {
 		return fmt.Errorf("writing apt's sources: %w", err)
 	}
 	return nil

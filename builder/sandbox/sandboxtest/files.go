@@ -107,14 +107,14 @@ func (s *suite) testFiles(t *testing.T) {
 func (s *suite) testFilesAndSteps(t *testing.T) {
 	b := s.start(t, sandbox.Unprivileged)
 	data := Tar(t, []*tar.Header{{Name: "./", Mode: 0o755, Uid: 1000, Gid: 1000}, {Name: "in", Mode: 0o644}}, map[string]string{"in": "imported"})
-	if err := b.Import(t.Context(), "/work", bytes.NewReader(data)); err != nil {
+	if err := b.Import(t.Context(), "/home", bytes.NewReader(data)); err != nil {
 		t.Fatal(err)
 	}
-	if got := Output(t, b, "cat", "/work/in"); got != "imported" {
+	if got := Output(t, b, "cat", "/home/in"); got != "imported" {
 		t.Errorf("a step reads %q", got)
 	}
-	Output(t, b, "write", "/work/out", "written")
-	e, ok := exported(t, b, "/work").Lookup("out")
+	Output(t, b, "write", "/home/out", "written")
+	e, ok := exported(t, b, "/home").Lookup("out")
 	if !ok {
 		t.Fatal("what a step wrote is not exported")
 	}

@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -22,12 +23,12 @@ import (
 const probePackage = "ampoule/builder/sandbox/sandboxtest/probe"
 
 // buildProbe compiles the program, once for a test binary.
-var buildProbe = sync.OnceValues(func() ([]byte, error) {
+var buildProbe = sync.OnceValues(func() (program []byte, err error) {
 	dir, err := os.MkdirTemp("", "probe")
 	if err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	name := filepath.Join(dir, "probe")
 	build := exec.Command("go", "build", "-trimpath", "-ldflags=-s -w", "-o", name, probePackage)
 	build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOOS=linux")

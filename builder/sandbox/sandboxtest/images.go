@@ -59,15 +59,15 @@ func (s *suite) testLoadLayers(t *testing.T) {
 		fresh(t, "srv/file", text),
 		TarLayer(t, []*tar.Header{{Name: "etc/passwd", Mode: 0o600}, {Name: "bin/.wh.cat"}}, nil),
 	}
-	id, err := s.Images.Load(t.Context(), Config(), layers...)
-	if err != nil {
+	if _, err := s.Images.Load(t.Context(), Config(), layers...); err != nil {
 		t.Fatal(err)
 	}
 	if opened.Load() != 0 {
 		t.Error("the layer that is there was sent again")
 	}
 	whole := append(layers, ProgramLayer(t)) // The last one brings cat back.
-	if id, err = s.Images.Load(t.Context(), Config(), whole...); err != nil {
+	id, err := s.Images.Load(t.Context(), Config(), whole...)
+	if err != nil {
 		t.Fatal(err)
 	}
 	b := Start(t, s.Runner, sandbox.Spec{Image: id, Name: t.Name()})

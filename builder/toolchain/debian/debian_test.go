@@ -103,7 +103,7 @@ func TestControlRefuses(t *testing.T) {
 	}{
 		"no ar":            {[]byte("PK\x03\x04"), "not an ar archive"},
 		"truncated":        {debtest.Deb(t, control, ".xz")[:100], "EOF"},
-		"no control":       {debtest.Ar("debian-binary", []byte("2.0\n"), "data.tar", nil), "no control.tar"},
+		"no control":       {debtest.Ar("debian-binary", []byte("2.0\n"), "data.tar", []byte{}), "no control.tar"},
 		"compression":      {debtest.Ar("control.tar.lz", []byte("x")), "unknown compression"},
 		"two stanzas":      {debtest.Deb(t, control+"\n"+control, ""), "2 stanzas"},
 		"no version":       {debtest.Deb(t, "Package: a\nArchitecture: all\n", ""), "no Version"},

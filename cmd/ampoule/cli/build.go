@@ -39,7 +39,7 @@ or does not answer the recipe any more is refused: see ampoule lock.`,
 				return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("--jobs %d is not a number of processors", jobs)}
 			}
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
-				b, err := w.builder(ctx)
+				b, err := w.builder()
 				if err != nil {
 					return err
 				}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 
+	"ampoule/builder"
 	"ampoule/builder/buildlog"
 	"ampoule/builder/cpython"
 	"ampoule/builder/fetch"
@@ -54,7 +55,7 @@ var codes = []struct {
 		is[recipes.Faults], is[*fetch.ConfigError], is[*locking.ResolutionError], is[*locking.UnknownPythonError],
 		is[*locking.NoSdistError], is[*apt.UnknownError], is[*apt.ChangeError], is[*toolchain.NotDebianError])},
 	{codeRefused, "refused: gate, audit, policy or verification", anyOf(
-		is[*RefusedError], is[*MismatchError], is[*registry.KeyTakenError], is[*install.VerificationError], is[*store.MismatchError])},
+		is[*builder.RefusedError], is[*registry.KeyTakenError], is[*install.VerificationError], is[*store.MismatchError])},
 	{codeNotFound, "not found", anyOf(
 		is[*NotFoundError], is[*registry.NotFoundError], is[*fetch.NotFoundError], is[*fetch.NoProjectError],
 		is[*locking.LostPinError], is[*apt.SuiteError])},
@@ -137,30 +138,6 @@ func (e *UsageError) Hint() string {
 	return "see " + verb + " --help"
 }
 
-// RefusedError says that the gate did not pass what was built.
-type RefusedError struct {
-	// What was refused.
-	What string
-}
-
-func (e *RefusedError) Error() string { return e.What + " was refused by the gate" }
-
-// MismatchError says that something is not what it should be.
-type MismatchError struct {
-	What string
-	// Want and Got are the hashes.
-	Want, Got string
-	// Advice says what to do.
-	Advice string
-}
-
-func (e *MismatchError) Error() string {
-	return fmt.Sprintf("%s is %s, not %s", e.What, e.Got, e.Want)
-}
-
-// Hint says what to do.
-func (e *MismatchError) Hint() string { return e.Advice }
-
 // NotFoundError says that something that was asked for by name is not there.
 type NotFoundError struct {
 	What string
@@ -189,7 +166,7 @@ type InterruptedError struct {
 }
 
 func (e *InterruptedError) Error() string {
-	if e.Err == nil || errors.Is(e.Err, context.Canceled) {
+	if e.Err == nil || errors.Is(e.Err, context.Canceled) || is[*InterruptedError](e.Err) {
 		return fmt.Sprintf("interrupted (%s)", e.Signal)
 	}
 	return fmt.Sprintf("interrupted (%s): %v", e.Signal, e.Err)

@@ -45,11 +45,11 @@ is told on stderr; the result is the lock's path.`,
 		ValidArgsFunction: s.completeLocked,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
-				b, err := w.builder(ctx)
+				b, err := w.builder()
 				if err != nil {
 					return err
 				}
-				return Lock(ctx, s, b, lockOptions(upgrade, args))
+				return Lock(ctx, s, b, upgrades(upgrade, args))
 			})
 		},
 	}
@@ -61,16 +61,38 @@ is told on stderr; the result is the lock's path.`,
 	return cmd
 }
 
-// lockOptions reads the values of --upgrade, and the names behind it.
-func lockOptions(upgrade, names []string) builder.LockOptions {
-	var o builder.LockOptions
-	for _, name := range append(slices.Clone(upgrade), names...) {
-		if name != upgradeAll {
-			o.UpgradeNames = append(o.UpgradeNames, recipes.NormalName(name))
+// upgrades reads the values of --upgrade, and the names behind it.
+func upgrades(flag, names []string) builder.LockOptions {
+	names = slices.DeleteFunc(slices.Concat(flag, names), func(name string) bool { return name == upgradeAll })
+	return builder.LockOptions{Upgrade: len(flag) > 0 && len(names) == 0, UpgradeNames: names}
+}
+
+// lockedNames spells names as the lock does. A name that it does not have is wrong
+// usage: an upgrade of it would do nothing.
+func lockedNames(lock *recipes.Lock, names []string) ([]string, error) {
+	locked := map[string]bool{}
+	if lock != nil {
+		for _, d := range lock.Dists {
+			locked[d.Name] = true
+		}
+		for _, suite := range lock.Debian {
+			for _, d := range suite {
+				locked[d.Name] = true
+			}
 		}
 	}
-	o.Upgrade = len(upgrade) > 0 && len(o.UpgradeNames) == 0
-	return o
+	var found []string
+	for _, name := range names {
+		switch normal := recipes.NormalName(name); {
+		case locked[normal]:
+			found = append(found, normal)
+		case locked[name]:
+			found = append(found, name)
+		default:
+			return nil, &UsageError{Verb: "ampoule lock", Err: fmt.Errorf("--upgrade: the lock has no %q", name)}
+		}
+	}
+	return found, nil
 }
 
 // Lock writes the session's lock, if it changed. The lock that is there is the
@@ -81,6 +103,9 @@ func Lock(ctx context.Context, s *Session, l Locker, o builder.LockOptions) erro
 		return err
 	}
 	o.Previous = in.lock
+	if o.UpgradeNames, err = lockedNames(in.lock, o.UpgradeNames); err != nil {
+		return err
+	}
 	lock, err := watched(ctx, s, func(ctx context.Context) (*recipes.Lock, error) {
 		return l.Lock(ctx, in.recipe, in.reqs, o)
 	})

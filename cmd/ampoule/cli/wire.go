@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"os"
 	"sync"
 	"time"
 
@@ -74,12 +75,12 @@ func (w *wiring) reference(name, digest string) string {
 }
 
 // builder is a builder over all parts.
-func (w *wiring) builder(ctx context.Context) (*builder.Builder, error) {
+func (w *wiring) builder() (*builder.Builder, error) {
 	reg, err := w.registry()
 	if err != nil {
 		return nil, err
 	}
-	config, err := fetch.LoadConfig()
+	config, err := fetch.LoadConfig(os.Environ(), "")
 	if err != nil {
 		return nil, err
 	}

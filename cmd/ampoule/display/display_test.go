@@ -33,7 +33,7 @@ func TestPlain(t *testing.T) {
 	d := start(&out, styleOf(Plain), fixed(80, 24), c.read)
 	for _, e := range []progress.Event{
 		{Kind: progress.Started, Stage: "fetch", Task: "flask.whl"},
-		{Kind: progress.Advanced, Stage: "fetch", Task: "flask.whl", Done: 1, Total: 2},
+		{Kind: progress.Advanced, Stage: "fetch", Task: "flask.whl", Done: 1, Total: 2, Unit: progress.Items},
 		{Kind: progress.Done, Stage: "fetch", Task: "flask.whl"},
 		{Kind: progress.Done, Stage: "toolchain", Reused: true},
 		{Kind: progress.Started, Stage: "wheel", Task: "greenlet"},
@@ -46,7 +46,7 @@ func TestPlain(t *testing.T) {
 	d.Close()
 	d.Observe(progress.Event{Kind: progress.Warned, Message: "too late"})
 	want := `    0.0  start fetch flask.whl
-    3.0  done  fetch flask.whl in 3.0s
+    3.0  done  fetch flask.whl in 3.0s, 2 items
     4.5  ready toolchain
     6.0  start wheel greenlet
     7.5  note: wheel greenlet: one
@@ -148,6 +148,35 @@ func TestTerminalEnds(t *testing.T) {
 	}
 	if lines := s.live(at, 80, 24); len(lines) != 0 {
 		t.Errorf("live lines after the end: %q", lines)
+	}
+}
+
+func TestParts(t *testing.T) {
+	t.Parallel()
+	for mode, want := range map[Mode]string{
+		Plain: "    0.0  start fetch\n    9.0  done  fetch big.tar in 8.0s\n   12.0  fail  fetch bad.whl in 1.0s\n" +
+			"   13.0  done  fetch in 13s, 7.0 MiB\n   14.0  start fetch late.whl\n",
+		TTY: "✓ fetch big.tar  8.0s\n✗ fetch bad.whl  1.0s\n✓ fetch  13s, 7.0 MiB\n",
+	} {
+		s := styleOf(mode)
+		var got strings.Builder
+		for i, e := range []progress.Event{
+			0:  {Kind: progress.Started, Stage: "fetch"},
+			1:  {Kind: progress.Started, Stage: "fetch", Task: "big.tar"},
+			2:  {Kind: progress.Started, Stage: "fetch", Task: "small.whl"},
+			3:  {Kind: progress.Done, Stage: "fetch", Task: "small.whl"},
+			9:  {Kind: progress.Done, Stage: "fetch", Task: "big.tar"},
+			10: {Kind: progress.Advanced, Stage: "fetch", Done: 7 << 20, Total: 7 << 20, Unit: progress.Bytes},
+			11: {Kind: progress.Started, Stage: "fetch", Task: "bad.whl"},
+			12: {Kind: progress.Failed, Stage: "fetch", Task: "bad.whl"},
+			13: {Kind: progress.Done, Stage: "fetch"},
+			14: {Kind: progress.Started, Stage: "fetch", Task: "late.whl"},
+		} {
+			got.WriteString(uncoloured(s.event(e, noon.Add(time.Duration(i)*time.Second))))
+		}
+		if diff := cmp.Diff(want, got.String()); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", mode, diff)
+		}
 	}
 }
 

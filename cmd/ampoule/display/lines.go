@@ -10,29 +10,28 @@ import (
 )
 
 // plain writes a line for each start, end and message, headed by the seconds since
-// the first one.
+// the first one. Parts of tasks have a line if they fail or take long.
 type plain struct {
 	first time.Time
-	begun map[string]time.Time
+	tasks tasks
 }
 
 func (p *plain) live(time.Time, int, int) []string { return nil }
 
 func (p *plain) event(e progress.Event, at time.Time) string {
-	if p.begun == nil {
-		p.first, p.begun = at, map[string]time.Time{}
+	if p.first.IsZero() {
+		p.first = at
 	}
+	r := p.tasks.follow(e, at)
 	var what string
-	switch e.Kind {
-	case progress.Started:
-		p.begun[taskKey(e)] = at
+	switch {
+	case e.Kind == progress.Started && !r.part:
 		what = "start " + name(e)
-	case progress.Done, progress.Failed:
-		what = ended(e, p.begun[taskKey(e)], at)
-		delete(p.begun, taskKey(e))
-	case progress.Told:
+	case (e.Kind == progress.Done || e.Kind == progress.Failed) && !r.quiet(e, at):
+		what = ended(e, r, at)
+	case e.Kind == progress.Told:
 		what = message("note", e)
-	case progress.Warned:
+	case e.Kind == progress.Warned:
 		what = message("warning", e)
 	default:
 		return ""
@@ -40,22 +39,26 @@ func (p *plain) event(e progress.Event, at time.Time) string {
 	return fmt.Sprintf("%7.1f  %s\n", at.Sub(p.first).Seconds(), what)
 }
 
-// taskKey names a running task.
-func taskKey(e progress.Event) string { return e.Stage + "\x00" + e.Task }
-
-// ended is the line about a task's end, which took the time since begun.
-func ended(e progress.Event, begun, at time.Time) string {
+// ended is the line about a task's end.
+func ended(e progress.Event, r *running, at time.Time) string {
 	if e.Reused {
 		return "ready " + name(e)
 	}
-	took := ""
-	if !begun.IsZero() {
-		took = " in " + Duration(at.Sub(begun))
+	word := "done "
+	if e.Kind == progress.Failed {
+		word = "fail "
 	}
-	if e.Kind == progress.Done {
-		return "done  " + name(e) + took
+	line := word + " " + name(e)
+	if r != nil {
+		line += " in " + Duration(at.Sub(r.begun))
 	}
-	return "fail  " + name(e) + took + logOf(e)
+	if e.Kind == progress.Failed {
+		return line + logOf(e)
+	}
+	if total := r.total(); total != "" {
+		line += ", " + total
+	}
+	return line
 }
 
 // message is a line about a message, whose own further lines stand below it.

@@ -2,7 +2,6 @@ package display
 
 import (
 	"fmt"
-	"slices"
 	"strings"
 	"time"
 
@@ -28,72 +27,44 @@ const barWidth, minBarLine = 20, 60
 var spinner = []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
 
 // terminal keeps the running tasks below, and what ended above.
-type terminal struct {
-	running []*running
-}
-
-type running struct {
-	event progress.Event
-	key   string
-	begun time.Time
-}
+type terminal struct{ tasks tasks }
 
 func (t *terminal) event(e progress.Event, at time.Time) string {
-	r := t.find(e)
+	r := t.tasks.follow(e, at)
 	switch e.Kind {
-	case progress.Started:
-		if r == nil {
-			t.running = append(t.running, &running{event: e, key: taskKey(e), begun: at})
-		}
-	case progress.Advanced:
-		if r != nil {
-			r.event.Done, r.event.Total, r.event.Unit = e.Done, e.Total, e.Unit
-		}
 	case progress.Told:
 		return "  " + message("note", e) + "\n"
 	case progress.Warned:
 		return yellow + "!" + plainS + " " + message("warning", e) + "\n"
 	case progress.Done, progress.Failed:
-		begun := time.Time{}
-		if r != nil {
-			begun = r.begun
-			t.running = slices.DeleteFunc(t.running, func(other *running) bool { return other == r })
+		if !r.quiet(e, at) {
+			return endLine(e, r, at)
 		}
-		return endLine(e, begun, at)
 	}
 	return ""
 }
 
-func (t *terminal) find(e progress.Event) *running {
-	key := taskKey(e)
-	for _, r := range t.running {
-		if r.key == key {
-			return r
-		}
-	}
-	return nil
-}
-
 // endLine is what stays of a task.
-func endLine(e progress.Event, begun, at time.Time) string {
-	took := ""
-	if !begun.IsZero() {
-		took = "  " + faint + Duration(at.Sub(begun)) + plainS
+func endLine(e progress.Event, r *running, at time.Time) string {
+	details := ""
+	if r != nil {
+		details = Duration(at.Sub(r.begun))
 	}
 	switch {
+	case e.Kind == progress.Failed:
+		return red + "✗" + plainS + " " + name(e) + "  " + faint + details + plainS + logOf(e) + "\n"
 	case e.Reused:
-		return green + "✓" + plainS + " " + name(e) + "  " + faint + "ready" + plainS + "\n"
-	case e.Kind == progress.Done:
-		return green + "✓" + plainS + " " + name(e) + took + "\n"
-	default:
-		return red + "✗" + plainS + " " + name(e) + took + logOf(e) + "\n"
+		details = "ready"
+	case r.total() != "":
+		details += ", " + r.total()
 	}
+	return green + "✓" + plainS + " " + name(e) + "  " + faint + details + plainS + "\n"
 }
 
 // live draws the running tasks, the oldest first, as many as the terminal is high enough for.
 func (t *terminal) live(at time.Time, width, height int) []string {
 	room := max(1, min(maxLive, height-2))
-	shown, hidden := t.running, 0
+	shown, hidden := t.tasks.running, 0
 	if len(shown) > room {
 		// The line that tells of the others takes one's place.
 		shown, hidden = shown[:room-1], len(shown)-room+1

@@ -11,7 +11,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
-	"unsafe"
+
+	"golang.org/x/sys/unix"
 )
 
 const networkTimeout = 3 * time.Second
@@ -19,13 +20,13 @@ const networkTimeout = 3 * time.Second
 // connect opens a connection, for example "tcp 192.0.2.1:80", and sends something,
 // since UDP tells of no connection before.
 func connect(args []string) error {
-	conn, err := net.DialTimeout(args[0], args[1], networkTimeout)
+	dialer := net.Dialer{Timeout: networkTimeout}
+	conn, err := dialer.DialContext(context.Background(), args[0], args[1])
 	if err != nil {
 		return err
 	}
-	defer conn.Close()
 	_, err = conn.Write([]byte("probe"))
-	return err
+	return errors.Join(err, conn.Close())
 }
 
 // resolve asks for the address of a name: at the configured name server, or at the
@@ -46,7 +47,8 @@ func resolve(args []string) error {
 
 // dialAbstract connects to an abstract Unix socket.
 func dialAbstract(name string) error {
-	conn, err := net.Dial("unix", "@"+name)
+	var dialer net.Dialer
+	conn, err := dialer.DialContext(context.Background(), "unix", "@"+name)
 	if err != nil {
 		return err
 	}
@@ -57,7 +59,7 @@ func dialAbstract(name string) error {
 func fork([]string) error {
 	var children []*exec.Cmd
 	for {
-		c := exec.Command("/bin/sleep", "infinity")
+		c := exec.CommandContext(context.Background(), "/bin/sleep", "infinity")
 		if err := c.Start(); err != nil {
 			break
 		}
@@ -90,7 +92,7 @@ var hogged [][]byte
 // orphan starts processes that end after this one has.
 func orphan([]string) error {
 	for range 20 {
-		if err := exec.Command("/bin/probe", "exit", "0").Start(); err != nil {
+		if err := exec.CommandContext(context.Background(), "/bin/probe", "exit", "0").Start(); err != nil {
 			return err
 		}
 	}
@@ -131,11 +133,11 @@ func flood(args []string) error {
 	return nil
 }
 
+// terminalSize is the size of the terminal on stdout.
 func terminalSize() (rows, columns uint16, err error) {
-	var size struct{ rows, columns, x, y uint16 }
-	_, _, errno := syscall.Syscall(syscall.SYS_IOCTL, 1, syscall.TIOCGWINSZ, uintptr(unsafe.Pointer(&size)))
-	if errno != 0 {
-		return 0, 0, errno
+	size, err := unix.IoctlGetWinsize(int(os.Stdout.Fd()), unix.TIOCGWINSZ)
+	if err != nil {
+		return 0, 0, err
 	}
-	return size.rows, size.columns, nil
+	return size.Row, size.Col, nil
 }

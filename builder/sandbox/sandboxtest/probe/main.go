@@ -49,15 +49,15 @@ func call(program string, args []string) error {
 
 // commands are what probe knows. The first ones are those of the conformance suite.
 var commands = map[string]func([]string) error{
-	"exit":    func(args []string) error { os.Exit(number(args[0])); return nil },
+	"exit":    always(func(args []string) { os.Exit(number(args[0])) }),
 	"echo":    echo,
-	"environ": environ,
+	"environ": always(environ),
 	"cat":     cat,
 	"pwd":     pwd,
 	"write":   func(args []string) error { return os.WriteFile(args[0], []byte(args[1]), 0o644) },
-	"id":      id,
+	"id":      always(id),
 	"kill":    killSelf,
-	"sleep":   func([]string) error { fmt.Println("ready"); forever(); return nil },
+	"sleep":   always(func([]string) { fmt.Println("ready"); forever() }),
 
 	"connect":  connect,
 	"resolve":  resolve,
@@ -69,10 +69,18 @@ var commands = map[string]func([]string) error{
 	"flood":    flood,
 	"become":   func([]string) error { return syscall.Setuid(0) },
 	"link":     func(args []string) error { return os.Link(args[0], args[1]) },
-	"mute":     mute,
+	"mute":     always(mute),
 	"stdin":    func([]string) error { _, err := io.Copy(os.Stdout, os.Stdin); return err },
 	"terminal": terminal,
-	"trap":     trap,
+	"trap":     always(trap),
+}
+
+// always makes a command of one that cannot fail.
+func always(f func([]string)) func([]string) error {
+	return func(args []string) error {
+		f(args)
+		return nil
+	}
 }
 
 func number(text string) int {
@@ -93,11 +101,10 @@ func echo(args []string) error {
 	return err
 }
 
-func environ([]string) error {
+func environ([]string) {
 	for _, variable := range os.Environ() {
 		fmt.Println(variable)
 	}
-	return nil
 }
 
 func cat(args []string) error {
@@ -107,7 +114,9 @@ func cat(args []string) error {
 		if err != nil {
 			errs = append(errs, err)
 		}
-		os.Stdout.Write(data)
+		if _, err := os.Stdout.Write(data); err != nil {
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(errs...)
 }
@@ -118,9 +127,8 @@ func pwd([]string) error {
 	return err
 }
 
-func id([]string) error {
+func id([]string) {
 	fmt.Println(os.Getuid(), os.Getgid())
-	return nil
 }
 
 func killSelf(args []string) error {
@@ -173,12 +181,11 @@ func forever() {
 }
 
 // mute closes its output long before it ends, with exit code 3.
-func mute([]string) error {
+func mute([]string) {
 	os.Stdout.Close()
 	os.Stderr.Close()
 	time.Sleep(time.Second)
 	os.Exit(3)
-	return nil
 }
 
 // terminal tells the size of the terminal on stdout.
@@ -193,12 +200,11 @@ func terminal([]string) error {
 }
 
 // trap waits for SIGTERM and ends with exit code 7.
-func trap([]string) error {
+func trap([]string) {
 	c := make(chan os.Signal, 1)
 	signal.Notify(c, syscall.SIGTERM)
 	fmt.Println("ready")
 	<-c
 	fmt.Println("terminated")
 	os.Exit(7)
-	return nil
 }

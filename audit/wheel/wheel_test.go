@@ -1,0 +1,138 @@
+package wheel
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+const (
+	emptyHash = "sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"
+	emptyHex  = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+)
+
+func TestParseRecord(t *testing.T) {
+	t.Parallel()
+	text := "a.py," + emptyHash + ",0\r\n\"with, comma.py\"," + emptyHash + ",\nx.dist-info/RECORD,,\n"
+	got, err := ParseRecord([]byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Row{{"a.py", emptyHex, 0, 1}, {"with, comma.py", emptyHex, -1, 2}, {"x.dist-info/RECORD", "", -1, 3}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestParseRecordErrors(t *testing.T) {
+	t.Parallel()
+	for name, text := range map[string]string{
+		"two fields":   "a.py," + emptyHash,
+		"four fields":  "a.py," + emptyHash + ",0,x",
+		"no path":      "," + emptyHash + ",0",
+		"NUL":          "a\x00.py,,",
+		"line break":   "\"a\nb\",,",
+		"quote":        "a\".py,,",
+		"md5":          "a.py,md5=1B2M2Y8AsgTpgAmY7PhCfg,0",
+		"sha512":       "a.py,sha512=z4PhNX7vuL3xVChQ1m2AB9Yg5AULVxXcg_SpIdNs6c5H0NE8XYXysP-DGNKHfuwvY7kxvUdBeoGlODJ6-SfaPg,0",
+		"hex":          "a.py,sha256=" + emptyHex + ",0",
+		"padding":      "a.py," + emptyHash + "=,0",
+		"other base64": "a.py," + strings.ReplaceAll(emptyHash, "_", "/") + ",0",
+		"trailing bit": "a.py," + emptyHash[:len(emptyHash)-1] + "V,0",
+		"negative":     "a.py," + emptyHash + ",-1",
+		"no number":    "a.py," + emptyHash + ",x",
+	} {
+		if _, err := ParseRecord([]byte(text)); !errors.Is(err, ErrRecord) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestParseName(t *testing.T) {
+	t.Parallel()
+	got, err := ParseName("numpy-2.1.0-1a-cp313-cp313t-manylinux_2_17_x86_64.manylinux2014_x86_64.whl")
+	want := Name{"numpy", "2.1.0", "1a", "cp313", "cp313t", "manylinux_2_17_x86_64.manylinux2014_x86_64"}
+	if err != nil || got != want {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	for _, name := range []string{"numpy-2.1.0.whl", "numpy-2.1.0-py3-none-any.zip", "a-b-c-d-e-f-g.whl", "a-1-x-py3-none-any.whl", "a--py3-none-any.whl", "../a-1-py3-none-any.whl", ""} {
+		if _, err := ParseName(name); !errors.Is(err, ErrName) {
+			t.Errorf("%q: %v", name, err)
+		}
+	}
+}
+
+func TestNormalize(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]string{"My.Pkg": "my-pkg", "a__b--c..d": "a-b-c-d", "x": "x"} {
+		if got := Normalize(name); got != want {
+			t.Errorf("Normalize(%q) = %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestDistInfo(t *testing.T) {
+	t.Parallel()
+	if name, version, ok := DistInfo("my_pkg-1.0.dist-info"); !ok || name != "my_pkg" || version != "1.0" {
+		t.Errorf("got %s %s %t", name, version, ok)
+	}
+	for _, dir := range []string{"my_pkg.dist-info", "-1.dist-info", "a-.dist-info", "a-1.egg-info", "x/a-1.dist-info"} {
+		if _, _, ok := DistInfo(dir); ok {
+			t.Errorf("%q is none", dir)
+		}
+	}
+}
+
+func TestParseHeader(t *testing.T) {
+	t.Parallel()
+	h, err := ParseHeader([]byte("Metadata-Version: 2.1\nName: My.Pkg\nClassifier: A\nClassifier: B\nLicense: one\n        two\n\nBody: no\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if h.Get("Name") != "My.Pkg" || len(h.Values("Classifier")) != 2 || h.Get("Body") != "" || h.Get("License") != "one two" {
+		t.Errorf("header: %v", h)
+	}
+	if _, err := ParseHeader([]byte("Name: ok")); err != nil {
+		t.Errorf("no line break at the end: %v", err)
+	}
+	for _, text := range []string{"no colon\n", ": empty\n", " starts with space\n"} {
+		if _, err := ParseHeader([]byte(text)); !errors.Is(err, ErrHeader) {
+			t.Errorf("%q: %v", text, err)
+		}
+	}
+}
+
+func FuzzParseRecord(f *testing.F) {
+	f.Add([]byte("a.py," + emptyHash + ",0\n\"b,c\",,\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		rows, err := ParseRecord(data)
+		if err != nil && !errors.Is(err, ErrRecord) {
+			t.Errorf("unclassified error: %v", err)
+		}
+		for _, r := range rows {
+			if r.Path == "" || r.SHA256 != "" && len(r.SHA256) != 64 || r.Size < -1 {
+				t.Errorf("row %+v", r)
+			}
+		}
+	})
+}
+
+func FuzzParseHeader(f *testing.F) {
+	f.Add([]byte("Name: x\nVersion: 1\n\n"))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		if _, err := ParseHeader(data); err != nil && !errors.Is(err, ErrHeader) {
+			t.Errorf("unclassified error: %v", err)
+		}
+	})
+}
+
+func FuzzParseName(f *testing.F) {
+	f.Add("a-1-py3-none-any.whl")
+	f.Fuzz(func(t *testing.T, name string) {
+		if n, err := ParseName(name); err == nil && (n.Distribution == "" || n.Platform == "") {
+			t.Errorf("%q: %+v", name, n)
+		}
+	})
+}

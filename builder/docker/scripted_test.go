@@ -1,0 +1,155 @@
+package docker
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/pkg/stdcopy"
+
+	"ampoule/builder/sandbox"
+)
+
+// scripted is an engine that has one container and runs nothing.
+type scripted struct {
+	*Engine
+	mu   sync.Mutex
+	args []string
+	// run writes what a step writes, and returns false for an engine that dies meanwhile.
+	run     func(args []string, stdout io.Writer) bool
+	died    bool
+	removed bool
+}
+
+func newScripted(t *testing.T, run func(args []string, stdout io.Writer) bool) *scripted {
+	t.Helper()
+	s := &scripted{run: run}
+	routes := map[string]http.HandlerFunc{
+		"HEAD /_ping":             ping("1.41"),
+		"GET /info":               answer(200, linuxInfo),
+		"GET /containers/json":    answer(200, `[]`),
+		"POST /containers/create": answer(201, `{"Id": "c"}`),
+		"POST /containers/c/start": func(w http.ResponseWriter, _ *http.Request) {
+			w.WriteHeader(http.StatusNoContent)
+		},
+		"DELETE /containers/c": func(w http.ResponseWriter, _ *http.Request) {
+			s.removed = true
+			w.WriteHeader(http.StatusNoContent)
+		},
+		"GET /containers/c/json":  s.inspect,
+		"POST /containers/c/exec": s.createExec,
+		"POST /exec/e/start":      s.startExec,
+		"GET /exec/e/json":        s.inspectExec,
+	}
+	e, err := Open(t.Context(), Options{Host: engineAt(t, routes), Locks: t.TempDir(), Store: "test"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Engine = e
+	t.Cleanup(func() {
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return s
+}
+
+func (s *scripted) inspect(w http.ResponseWriter, _ *http.Request) {
+	c := inspected(s.Engine, seal{uid: sandbox.UID, gid: sandbox.GID}, s.limits)
+	if err := json.NewEncoder(w).Encode(c); err != nil {
+		panic(err)
+	}
+}
+
+func (s *scripted) createExec(w http.ResponseWriter, r *http.Request) {
+	var options container.ExecOptions
+	if err := json.NewDecoder(r.Body).Decode(&options); err != nil {
+		panic(err)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.args = options.Cmd
+	answer(201, `{"Id": "e"}`)(w, r)
+}
+
+func (s *scripted) startExec(w http.ResponseWriter, _ *http.Request) {
+	conn, _, err := w.(http.Hijacker).Hijack()
+	if err != nil {
+		panic(err)
+	}
+	defer conn.Close()
+	fmt.Fprint(conn, "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.died = !s.run(s.args, stdcopy.NewStdWriter(conn, stdcopy.Stdout))
+}
+
+func (s *scripted) inspectExec(w http.ResponseWriter, r *http.Request) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.died {
+		panic(http.ErrAbortHandler)
+	}
+	answer(200, `{"ID": "e", "Running": false, "ExitCode": 0}`)(w, r)
+}
+
+func TestEngineDiesDuringStep(t *testing.T) {
+	t.Parallel()
+	s := newScripted(t, func(args []string, stdout io.Writer) bool {
+		if args[len(args)-1] == "/proc/net/dev" {
+			_, err := io.WriteString(stdout, goodStatus)
+			return err == nil
+		}
+		fmt.Fprint(stdout, "half of the out")
+		return false
+	})
+	b, err := s.Start(t.Context(), sandbox.Spec{Name: "dying"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = b.Exec(t.Context(), sandbox.Step{Args: []string{"make"}})
+	var exit *sandbox.ExitError
+	if err == nil || errors.As(err, &exit) {
+		t.Errorf("got %v, want an error other than ExitError", err)
+	}
+}
+
+func TestIgnoredSignalsAreReset(t *testing.T) {
+	t.Parallel()
+	ignoring := strings.Replace(goodStatus, "SigIgn:	0000000000000000", "SigIgn:	0000000000000001", 1)
+	var last []string
+	s := newScripted(t, func(args []string, stdout io.Writer) bool {
+		last = args
+		text := ignoring
+		if args[2] == "--default-signal" {
+			text = goodStatus
+		}
+		_, err := io.WriteString(stdout, text)
+		return err == nil
+	})
+	b, err := s.Start(t.Context(), sandbox.Spec{Name: "ignoring"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Exec(t.Context(), sandbox.Step{Args: []string{"make", "all"}, Env: []string{"A=1"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.Join(last, " "); got != "/usr/bin/env -i --default-signal -- A=1 make all" {
+		t.Errorf("a step runs as %q", got)
+	}
+
+	never := newScripted(t, func(_ []string, stdout io.Writer) bool {
+		_, err := io.WriteString(stdout, ignoring)
+		return err == nil
+	})
+	_, err = never.Start(t.Context(), sandbox.Spec{Name: "ignoring"})
+	if !errors.Is(err, sandbox.ErrNotSealed) || !never.removed {
+		t.Errorf("got %v, removed %v, want ErrNotSealed and no container", err, never.removed)
+	}
+}

@@ -1,0 +1,151 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ampoule/builder"
+	"ampoule/builder/buildlog"
+	"ampoule/builder/fetch"
+	"ampoule/builder/locking"
+	"ampoule/builder/sandbox"
+	"ampoule/builder/wheels"
+	"ampoule/recipes"
+	"ampoule/registry"
+	"ampoule/registry/install"
+	"ampoule/store"
+)
+
+func TestExitCode(t *testing.T) {
+	t.Parallel()
+	step := &sandbox.ExitError{Args: []string{"make"}, Code: 2}
+	for _, tt := range []struct {
+		err  error
+		want int
+	}{
+		{nil, 0},
+		{errors.New("anything"), 1},
+		{&UsageError{Err: errors.New("x")}, 2},
+		{&registry.ReferenceError{Ref: "x"}, 2},
+		{recipes.Faults{{What: "x"}}, 3},
+		{&fetch.ConfigError{}, 3},
+		{&locking.ResolutionError{}, 3},
+		{&builder.RefusedError{}, 4},
+		{&install.VerificationError{Err: errors.New("x")}, 4},
+		{&registry.KeyTakenError{}, 4},
+		{&registry.NotFoundError{}, 5},
+		{&NotFoundError{}, 5},
+		{&fetch.NotFoundError{}, 5},
+		{sandbox.ErrUnavailable, 6},
+		{&store.SpaceError{Err: syscall.ENOSPC}, 6},
+		{&os.PathError{Op: "open", Path: "x", Err: syscall.EACCES}, 6},
+		{&registry.RemoteError{Err: errors.New("x")}, 7},
+		{&fetch.RemoteError{}, 7},
+		{step, 8},
+		{&wheels.BuildError{Err: errors.New("no wheel")}, 8},
+		{&buildlog.StepError{Err: errors.New("x")}, 8},
+		// A build step that ended because the disk is full is no fault of the build.
+		{&buildlog.StepError{Err: &store.SpaceError{Err: syscall.ENOSPC}}, 6},
+		{&InterruptedError{Signal: os.Interrupt, Err: step}, 130},
+		{&ChildError{Code: 42}, 42},
+	} {
+		for _, err := range []error{tt.err, fmt.Errorf("doing: %w", tt.err), errors.Join(errors.New("other"), tt.err)} {
+			if tt.err == nil {
+				err = nil
+			}
+			if got := ExitCode(err); got != tt.want {
+				t.Errorf("ExitCode(%T %v) = %d, want %d", tt.err, err, got, tt.want)
+			}
+		}
+	}
+}
+
+// hinted is an error with a hint.
+type hinted struct {
+	hint string
+	err  error
+}
+
+func (e *hinted) Error() string { return "hinted: " + e.err.Error() }
+func (e *hinted) Unwrap() error { return e.err }
+func (e *hinted) Hint() string  { return e.hint }
+
+func TestReport(t *testing.T) {
+	t.Parallel()
+	inner := &hinted{"look there", errors.New("cause\x1b[2J")}
+	for name, tt := range map[string]struct {
+		err  error
+		want string
+	}{
+		"nothing": {nil, ""},
+		"child":   {&ChildError{Code: 3}, ""},
+		"plain":   {errors.New("cause"), "error: cause\n"},
+		"hints": {
+			fmt.Errorf("doing: %w", errors.Join(&hinted{"first", errors.New("a")}, &hinted{"second", inner}, inner)),
+			"error: doing: hinted: a\nhinted: hinted: cause\\x1b[2J\nhinted: cause\\x1b[2J\nhint: first\nhint: second\nhint: look there\n",
+		},
+		"faults": {
+			fmt.Errorf("reading: %w", recipes.Faults{
+				{File: "a.yaml", Line: 3, Column: 5, What: "unknown key", Hint: "did you mean name?"},
+				{File: "a.yaml", Line: 7, What: "wrong"},
+			}),
+			"error: a.yaml:3:5: unknown key\nhint: did you mean name?\nerror: a.yaml:7: wrong\n",
+		},
+		"interrupted": {&InterruptedError{Signal: os.Interrupt, Err: fmt.Errorf("x: %w", context.Canceled)}, "error: interrupted (interrupt)\n"},
+		"interrupted by its cause": {
+			&InterruptedError{Signal: os.Interrupt, Err: fmt.Errorf("x: %w", &InterruptedError{Signal: os.Interrupt})},
+			"error: interrupted (interrupt)\n",
+		},
+		"interrupted with more": {
+			&InterruptedError{Signal: syscall.SIGTERM, Err: &hinted{"no", errors.New("still there")}},
+			"error: interrupted (terminated): hinted: still there\n",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			report(&out, tt.err)
+			if diff := cmp.Diff(tt.want, out.String()); diff != "" {
+				t.Errorf("report (-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	t.Parallel()
+	cut, cancel := context.WithCancelCause(t.Context())
+	cancel(&InterruptedError{Signal: os.Interrupt})
+	fault := errors.New("x")
+	if got := interrupted(t.Context(), fault); !errors.Is(got, fault) || ExitCode(got) != 1 {
+		t.Errorf("without a signal: %v", got)
+	}
+	if got := interrupted(cut, fault); ExitCode(got) != 130 {
+		t.Errorf("after a signal: %v", got)
+	}
+	if got := interrupted(cut, nil); got != nil {
+		t.Errorf("done in spite of a signal: %v", got)
+	}
+	if got := interrupted(cut, &ChildError{Code: 7}); ExitCode(got) != 7 {
+		t.Errorf("a program's own code after a signal: %v", got)
+	}
+}
+
+// TestExitCodesAreHelped checks that the help has every code once.
+func TestExitCodesAreHelped(t *testing.T) {
+	t.Parallel()
+	help := exitHelp()
+	for _, row := range codes {
+		if n := strings.Count(help, fmt.Sprintf("\n  %3d  %s", row.code, row.means)); n != 1 {
+			t.Errorf("help has code %d %d times", row.code, n)
+		}
+	}
+}

@@ -1,0 +1,225 @@
+package cli
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"io"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ampoule/builder"
+	"ampoule/builder/docker"
+	"ampoule/builder/sandbox"
+	"ampoule/registry"
+	"ampoule/tree"
+)
+
+// sampleTree is a small tree with a script, a link and a wheel.
+func sampleTree(t *testing.T) *tree.Tree {
+	t.Helper()
+	python := tree.FileEntry("bin/python3.13", 0o755, []byte("#!/bin/sh\necho python\n"))
+	python.Owner = "interpreter"
+	wheel := tree.FileEntry("lib/python3.13/site-packages/idna/__init__.py", 0o644, []byte("x = 1\n"))
+	wheel.Owner = "wheel:idna"
+	t1, err := tree.New([]tree.Entry{
+		python, wheel,
+		{Path: "bin/python3", Kind: tree.Symlink, Mode: 0o777, Link: "python3.13", Owner: "interpreter"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return t1
+}
+
+// publish publishes the sample tree in the session's own registry.
+func publish(ctx context.Context, t *testing.T, w *wiring, sealed *tree.Tree) (digest string) {
+	t.Helper()
+	reg, err := w.registry()
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err = Publisher{Registry: reg, Store: w.store}.Publish(ctx, builder.Artifact{
+		Name: "web", Key: "sha256:" + sumA, Platform: "linux/" + runtime.GOARCH, Created: time.Unix(1_700_000_000, 0),
+		Tree: sealed,
+		Config: sandbox.Config{
+			Architecture: runtime.GOARCH, Entrypoint: []string{"/opt/ampoule/bin/python3"}, Env: []string{"PATH=/opt/ampoule/bin"},
+			Labels: map[string]string{
+				registry.LabelKey: "sha256:" + sumA, registry.LabelRecipe: "web", registry.LabelTree: sealed.Hash(), registry.LabelPrefix: "/opt/ampoule",
+			},
+		},
+		Verdict: []byte(`{"passed":true}`),
+		Wheelhouse: []builder.File{{Name: "idna-3.10-py3-none-any.whl", Size: 5, Open: func() (io.ReadCloser, error) {
+			return io.NopCloser(strings.NewReader("wheel")), nil
+		}}},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return digest
+}
+
+// engine is an Engine that remembers what it was given.
+type engine struct {
+	config sandbox.Config
+	files  []string
+	ran    docker.RunOptions
+	code   int
+}
+
+func (e *engine) Load(_ context.Context, config sandbox.Config, layers ...sandbox.Layer) (sandbox.ID, error) {
+	e.config = config
+	for _, l := range layers {
+		r, err := l.Open()
+		if err != nil {
+			return "", err
+		}
+		data, err := io.ReadAll(r)
+		r.Close()
+		if err != nil {
+			return "", err
+		}
+		part, err := tree.FromTar(bytes.NewReader(data), int64(len(data)), tree.Limits{})
+		if err != nil {
+			return "", err
+		}
+		for _, entry := range part.Entries() {
+			if entry.Kind != tree.Dir {
+				e.files = append(e.files, entry.Path)
+			}
+		}
+	}
+	return "sha256:1", nil
+}
+
+func (e *engine) Run(_ context.Context, _ sandbox.ID, o docker.RunOptions) (int, error) {
+	e.ran = o
+	return e.code, nil
+}
+
+// TestPublishedArtifact takes one artifact through all verbs that need no engine.
+func TestPublishedArtifact(t *testing.T) {
+	t.Parallel()
+	s, out, errs := session(t, goodRecipe)
+	sealed := sampleTree(t)
+	root := filepath.Join(t.TempDir(), "root")
+	err := s.wired(t.Context(), func(ctx context.Context, w *wiring) error {
+		digest := publish(ctx, t, w, sealed)
+		if again := publish(ctx, t, w, sealed); again != digest {
+			t.Errorf("published twice: %s and %s", digest, again)
+		}
+		reg, err := w.registry()
+		if err != nil {
+			return err
+		}
+		if found, ok, err := (Publisher{Registry: reg, Store: w.store}).FindKey(ctx, "web", "sha256:"+sumA); err != nil || !ok || found != digest {
+			t.Errorf("FindKey: %q, %v, %v", found, ok, err)
+		}
+		ref := w.reference("web", digest)
+		inspected(ctx, t, s, reg, ref, sealed)
+		out.Reset()
+
+		if err := Install(ctx, s, reg, ref, root); err != nil {
+			t.Fatal(err)
+		}
+		release := strings.TrimSpace(out.String())
+		out.Reset()
+		if err := TreeHash(s, release, ""); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.TrimSpace(out.String()); got != sealed.Hash() {
+			t.Errorf("the installed tree is %s, not %s", got, sealed.Hash())
+		}
+
+		e := &engine{code: 3}
+		err = Run(ctx, s, reg, e, ref, docker.RunOptions{Args: []string{"-V"}})
+		if ExitCode(err) != 3 {
+			t.Errorf("run: %v", err)
+		}
+		if diff := cmp.Diff([]string{"-V"}, e.ran.Args); diff != "" || e.ran.TTY {
+			t.Errorf("run with %+v", e.ran)
+		}
+		want := []string{"opt/ampoule/bin/python3", "opt/ampoule/bin/python3.13", "opt/ampoule/lib/python3.13/site-packages/idna/__init__.py"}
+		if diff := cmp.Diff(want, e.files); diff != "" {
+			t.Errorf("files loaded (-want +got):\n%s", diff)
+		}
+		if diff := cmp.Diff([]string{"/opt/ampoule/bin/python3"}, e.config.Entrypoint); diff != "" || e.config.Architecture != runtime.GOARCH {
+			t.Errorf("configuration %+v", e.config)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	out.Reset()
+	if err := Verify(s, root); err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.TrimSpace(out.String()); got != sealed.Hash() {
+		t.Errorf("verify: %q, want %q; %s", got, sealed.Hash(), errs)
+	}
+}
+
+// inspected checks both forms of a description.
+func inspected(ctx context.Context, t *testing.T, s *Session, reg *registry.Registry, ref string, sealed *tree.Tree) {
+	t.Helper()
+	out := s.Out.(*bytes.Buffer)
+	if err := Inspect(ctx, s, reg, ref); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{ref, "tree", sealed.Hash(), "interpreter", "verdict.json", "idna-3.10-py3-none-any.whl", wheelhouseType} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("description lacks %q:\n%s", want, out)
+		}
+	}
+	out.Reset()
+	s.Output = JSON
+	defer func() { s.Output = Text }()
+	if err := Inspect(ctx, s, reg, ref); err != nil {
+		t.Fatal(err)
+	}
+	var info artifactInfo
+	if err := json.Unmarshal(out.Bytes(), &info); err != nil {
+		t.Fatal(err)
+	}
+	if len(info.Images) != 1 || len(info.Images[0].Layers) != 2 || len(info.Referrers) != 2 {
+		t.Errorf("description: %+v", info)
+	}
+}
+
+func TestReferenceNamesTheRegistry(t *testing.T) {
+	t.Parallel()
+	w := &wiring{session: &Session{}}
+	if got := w.reference("web", "sha256:1"); got != "web@sha256:1" {
+		t.Errorf("reference %q", got)
+	}
+	w.session.Registry = "registry.example/team"
+	if got := w.reference("web", "sha256:1"); got != "registry.example/team/web@sha256:1" {
+		t.Errorf("reference %q", got)
+	}
+}
+
+func TestStoreIDStays(t *testing.T) {
+	t.Parallel()
+	s, _, _ := session(t, goodRecipe)
+	var ids []string
+	for range 2 {
+		err := s.wired(t.Context(), func(ctx context.Context, w *wiring) error {
+			id, err := storeID(ctx, w.store)
+			ids = append(ids, id)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ids[0] != ids[1] || len(ids[0]) != 16 {
+		t.Errorf("ids %q", ids)
+	}
+}

@@ -1,0 +1,203 @@
+package recipes
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Check tells what is wrong in a lock beyond the form of single values: what it
+// refers to and does not have, what nothing refers to, files that are not of the
+// dist that they stand for. Locks that were read have passed it.
+func (l *Lock) Check() error { return l.check().Err() }
+
+func (l *Lock) check() Faults {
+	c := &lockCheck{lock: l}
+	c.python()
+	c.debian()
+	c.dists()
+	c.cycles()
+	return c.faults
+}
+
+type lockCheck struct {
+	lock   *Lock
+	faults Faults
+}
+
+func (c *lockCheck) add(what string, path ...string) {
+	c.faults = append(c.faults, c.lock.At(path...).fault(what, ""))
+}
+
+func (c *lockCheck) python() {
+	p := c.lock.Python
+	if !strings.HasPrefix(p.File, "Python-"+p.Version+".t") {
+		c.add(fmt.Sprintf("%s is not the archive of CPython %s", p.File, p.Version), "python", "file")
+	}
+	if _, known := KnownPython(p.Version); !known && len(p.Flags) == 0 {
+		c.add(fmt.Sprintf("the configure flags of CPython %s are not recorded", p.Version), "python")
+	}
+}
+
+// debian holds every name of a package to one entry of its suite, and every entry
+// to a name.
+func (c *lockCheck) debian() {
+	l := c.lock
+	wanted := map[string]map[string]bool{}
+	have := map[string]map[string]bool{}
+	for suite, debs := range l.Debian {
+		have[suite] = map[string]bool{}
+		for i, deb := range debs {
+			if have[suite][deb.Name] {
+				c.add(fmt.Sprintf("%s has %s twice", suite, deb.Name), "debian", suite, strconv.Itoa(i))
+			}
+			have[suite][deb.Name] = true
+		}
+	}
+	use := func(suite string, names []string, path ...string) {
+		if wanted[suite] == nil {
+			wanted[suite] = map[string]bool{}
+		}
+		for i, name := range names {
+			wanted[suite][name] = true
+			if !have[suite][name] {
+				c.add(fmt.Sprintf("the lock has no package %s of %s", name, orNone(suite)), child(path, strconv.Itoa(i))...)
+			}
+		}
+	}
+	c.base(l.Base, "base")
+	use(l.Base.Suite, l.Base.Packages, "base", "packages")
+	use(l.Base.Suite, l.Toolchain, "toolchain")
+	for _, name := range slices.Sorted(maps.Keys(l.Extras)) {
+		use(l.Base.Suite, l.Extras[name], "extras", name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.Targets)) {
+		c.base(l.Targets[name], "targets", name)
+		use(l.Targets[name].Suite, l.Targets[name].Packages, "targets", name, "packages")
+	}
+	for _, suite := range slices.Sorted(maps.Keys(l.Debian)) {
+		for i, deb := range l.Debian[suite] {
+			if !wanted[suite][deb.Name] {
+				c.add(fmt.Sprintf("nothing uses the package %s of %s", deb.Name, suite), "debian", suite, strconv.Itoa(i))
+			}
+		}
+	}
+}
+
+func orNone(suite string) string {
+	if suite == "" {
+		return "any suite"
+	}
+	return suite
+}
+
+// base tells of a base that is neither an image nor packages.
+func (c *lockCheck) base(b LockedBase, path ...string) {
+	if b.Image == "" && (b.Suite == "" || len(b.Packages) == 0) {
+		c.add(dotted(path)+" is neither an image nor the packages of a suite", path...)
+	}
+}
+
+// dists holds every ID to one entry, every entry to an ID, and each entry to itself.
+func (c *lockCheck) dists() {
+	l := c.lock
+	have, used := map[string]bool{}, map[string]bool{}
+	for i, d := range l.Dists {
+		at := []string{"dists", strconv.Itoa(i)}
+		if have[d.ID()] {
+			c.add(fmt.Sprintf("%s stands twice in the lock", d.ID()), at...)
+		}
+		have[d.ID()] = true
+		c.dist(d, at)
+	}
+	use := func(ids []string, path ...string) {
+		for i, id := range ids {
+			used[id] = true
+			if !have[id] {
+				c.add(fmt.Sprintf("the lock has no dist %s", id), child(path, strconv.Itoa(i))...)
+			}
+		}
+	}
+	use(l.Requirements, "requirements")
+	c.distinctNames(l.Requirements, "requirements")
+	for i, d := range l.Dists {
+		if d.Build != nil {
+			use(d.Build.Dists, "dists", strconv.Itoa(i), "build", "dists")
+			c.distinctNames(d.Build.Dists, "dists", strconv.Itoa(i), "build", "dists")
+		}
+	}
+	c.extras()
+	for i, d := range l.Dists {
+		if !used[d.ID()] {
+			c.add(fmt.Sprintf("nothing uses the dist %s", d.ID()), "dists", strconv.Itoa(i))
+		}
+	}
+}
+
+// extras tells of packages for the building of a dist that is not built.
+func (c *lockCheck) extras() {
+	for _, name := range slices.Sorted(maps.Keys(c.lock.Extras)) {
+		if !slices.ContainsFunc(c.lock.Dists, func(d Dist) bool { return d.Name == name && !d.IsWheel() }) {
+			c.add(fmt.Sprintf("nothing uses the packages for building %s: the lock has no sdist of it", name), "extras", name)
+		}
+	}
+}
+
+// distinctNames tells of two versions of one distribution in one environment.
+func (c *lockCheck) distinctNames(ids []string, path ...string) {
+	seen := map[string]string{}
+	for i, id := range ids {
+		name, _, _ := strings.Cut(id, "==")
+		if other, twice := seen[name]; twice {
+			c.add(fmt.Sprintf("%s and %s cannot be installed together", other, id), child(path, strconv.Itoa(i))...)
+		}
+		seen[name] = id
+	}
+}
+
+func (c *lockCheck) dist(d Dist, at []string) {
+	name, _, _ := strings.Cut(d.File, "-")
+	if ours := d.IsWheel() && NormalName(name) == d.Name || !d.IsWheel() && strings.HasPrefix(NormalName(d.File), d.Name+"-"); !ours {
+		c.add(fmt.Sprintf("%s is not a file of %s", d.File, d.Name), at...)
+	}
+	switch {
+	case d.IsWheel() && d.Build != nil:
+		c.add(fmt.Sprintf("the wheel %s has build requirements", d.File), at...)
+	case !d.IsWheel() && d.Build == nil:
+		c.add(fmt.Sprintf("the sdist %s has no build requirements recorded", d.File), at...)
+	}
+}
+
+// cycles tells of sdists that would have to be built before themselves.
+func (c *lockCheck) cycles() {
+	const visiting, done = 1, 2
+	index := map[string]int{}
+	for i, d := range c.lock.Dists {
+		index[d.ID()] = i
+	}
+	state := make([]int, len(c.lock.Dists))
+	var visit func(i int)
+	visit = func(i int) {
+		state[i] = visiting
+		d := c.lock.Dists[i]
+		if d.Build != nil {
+			for n, id := range d.Build.Dists {
+				next, ok := index[id]
+				switch {
+				case ok && state[next] == visiting:
+					c.add(fmt.Sprintf("building %s takes %s, which takes %s", d.ID(), id, d.ID()), "dists", strconv.Itoa(i), "build", "dists", strconv.Itoa(n))
+				case ok && state[next] == 0:
+					visit(next)
+				}
+			}
+		}
+		state[i] = done
+	}
+	for i := range state {
+		if state[i] == 0 {
+			visit(i)
+		}
+	}
+}

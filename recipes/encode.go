@@ -1,0 +1,149 @@
+package recipes
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+const lockHeader = "# Written by `ampoule lock`. Change the recipe or the requirements and run it again.\n"
+
+// Encode gives the lock's canonical text: the same for equal locks, whatever the
+// order of their lists, with a line for each package, dist and name. Lists and
+// keys that hold nothing are left out.
+func (l *Lock) Encode() []byte {
+	e := &lockEncoder{}
+	e.WriteString(lockHeader)
+	e.pair(0, "apiVersion", l.APIVersion)
+	e.key(0, "answers")
+	e.list(1, "recipe", sorted(l.Answers.Recipe))
+	e.list(1, "requirements", sorted(l.Answers.Requirements))
+	e.key(0, "python")
+	e.pair(1, "version", l.Python.Version)
+	e.pair(1, "file", l.Python.File)
+	e.pair(1, "sha256", l.Python.SHA256)
+	e.list(1, "flags", sorted(l.Python.Flags))
+	e.key(0, "base")
+	e.base(1, l.Base)
+	e.list(0, "toolchain", sorted(l.Toolchain))
+	if len(l.Extras) > 0 {
+		e.key(0, "extras")
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.Extras)) {
+		if len(l.Extras[name]) == 0 {
+			fmt.Fprintf(e, "  %s: []\n", scalar(name))
+		}
+		e.list(1, name, sorted(l.Extras[name]))
+	}
+	e.key(0, "targets")
+	for _, name := range slices.Sorted(maps.Keys(l.Targets)) {
+		e.key(1, name)
+		e.base(2, l.Targets[name])
+	}
+	e.debian(l.Debian)
+	e.list(0, "requirements", sorted(l.Requirements))
+	e.dists(l.Dists)
+	return e.Bytes()
+}
+
+func sorted(texts []string) []string { return slices.Sorted(slices.Values(texts)) }
+
+type lockEncoder struct{ bytes.Buffer }
+
+func (e *lockEncoder) indent(depth int) { e.WriteString(strings.Repeat("  ", depth)) }
+
+func (e *lockEncoder) key(depth int, key string) {
+	e.indent(depth)
+	e.WriteString(scalar(key) + ":\n")
+}
+
+func (e *lockEncoder) pair(depth int, key, value string) {
+	e.indent(depth)
+	e.WriteString(scalar(key) + ": " + scalar(value) + "\n")
+}
+
+func (e *lockEncoder) list(depth int, key string, texts []string) {
+	if len(texts) == 0 {
+		return
+	}
+	e.key(depth, key)
+	for _, text := range texts {
+		e.indent(depth + 1)
+		e.WriteString("- " + scalar(text) + "\n")
+	}
+}
+
+func (e *lockEncoder) base(depth int, b LockedBase) {
+	if b.Image != "" {
+		e.pair(depth, "image", b.Image)
+	}
+	if b.Suite != "" {
+		e.pair(depth, "suite", b.Suite)
+	}
+	e.list(depth, "packages", sorted(b.Packages))
+}
+
+func (e *lockEncoder) debian(suites map[string]Suite) {
+	if len(suites) > 0 {
+		e.key(0, "debian")
+	}
+	for _, suite := range slices.Sorted(maps.Keys(suites)) {
+		if len(suites[suite]) == 0 {
+			fmt.Fprintf(e, "  %s: []\n", scalar(suite))
+			continue
+		}
+		e.key(1, suite)
+		debs := slices.SortedFunc(slices.Values(suites[suite]), func(a, b Deb) int { return cmp.Compare(a.Name, b.Name) })
+		for _, d := range debs {
+			fmt.Fprintf(e, "    - {name: %s, version: %s, arch: %s, file: %s, sha256: %s}\n",
+				scalar(d.Name), scalar(d.Version), scalar(d.Arch), scalar(d.File), scalar(d.SHA256))
+		}
+	}
+}
+
+func (e *lockEncoder) dists(dists []Dist) {
+	if len(dists) > 0 {
+		e.key(0, "dists")
+	}
+	for _, d := range slices.SortedFunc(slices.Values(dists), func(a, b Dist) int { return cmp.Compare(a.ID(), b.ID()) }) {
+		fmt.Fprintf(e, "  - {name: %s, version: %s, file: %s, sha256: %s", scalar(d.Name), scalar(d.Version), scalar(d.File), scalar(d.SHA256))
+		if b := d.Build; b != nil {
+			fmt.Fprintf(e, ", build: {requires: %s, dynamic: %s, dists: %s}", flow(sorted(b.Requires)), flow(sorted(b.Dynamic)), flow(sorted(b.Dists)))
+		}
+		e.WriteString("}\n")
+	}
+}
+
+func flow(texts []string) string {
+	scalars := make([]string, len(texts))
+	for i, text := range texts {
+		scalars[i] = scalar(text)
+	}
+	return "[" + strings.Join(scalars, ", ") + "]"
+}
+
+var (
+	plainScalar = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/+=~@-]*$`)
+	// ambiguous are plain texts that some YAML reader takes for something else:
+	// numbers of any notation, dates, and the words of YAML 1.1.
+	ambiguous = regexp.MustCompile(`(?i)^([0-9][0-9_]*(\.[0-9_]*)?(e[+-]?[0-9]+)?|0x[0-9a-f_]+|0o?[0-7_]+|0b[01_]+|[0-9]+-[0-9]+-[0-9].*|true|false|null|yes|no|on|off|y|n)$`)
+)
+
+// scalar spells a text plainly where every YAML reader takes it for text, and in
+// double quotes with JSON's escapes elsewhere.
+func scalar(text string) string {
+	if plainScalar.MatchString(text) && !ambiguous.MatchString(text) {
+		return text
+	}
+	var quoted bytes.Buffer
+	encoder := json.NewEncoder(&quoted)
+	encoder.SetEscapeHTML(false)
+	// A string always encodes.
+	_ = encoder.Encode(text)
+	return strings.TrimSpace(quoted.String())
+}

@@ -1,0 +1,255 @@
+package recipes
+
+import (
+	"fmt"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+)
+
+// wish is what a file says about the version of Python.
+type wish struct {
+	// file is the file, line the line of it that says so; 0 is not known.
+	file string
+	line int
+	// text is what stands there.
+	text string
+	// specifiers are what a version must fit, as PEP 440 has them; pinned is a full
+	// version, empty for none.
+	specifiers []string
+	pinned     string
+}
+
+// version picks the newest known version that every file wants, or the one that
+// they pin.
+func (s *suggester) version() (string, error) {
+	wishes, err := s.wishes()
+	if err != nil {
+		return "", err
+	}
+	candidates := knownVersions()
+	for _, w := range wishes {
+		if w.pinned != "" && !slices.Contains(candidates, w.pinned) {
+			candidates = append(candidates, w.pinned)
+		}
+	}
+	slices.SortFunc(candidates, func(a, b string) int { return compareVersions(b, a) })
+	for i, w := range wishes {
+		for _, other := range wishes[:i] {
+			if !slices.ContainsFunc(candidates, func(v string) bool { return w.fits(v) && other.fits(v) }) && w.possible(candidates) && other.possible(candidates) {
+				return "", s.disagreement(other, w)
+			}
+		}
+	}
+	for _, v := range candidates {
+		if !slices.ContainsFunc(wishes, func(w wish) bool { return !w.fits(v) }) {
+			s.noteVersion(v, wishes)
+			return v, nil
+		}
+	}
+	return "", s.unknown(wishes, candidates)
+}
+
+func knownVersions() []string {
+	var versions []string
+	for _, r := range KnownPythons() {
+		versions = append(versions, r.Version)
+	}
+	return versions
+}
+
+func (w wish) possible(versions []string) bool { return slices.ContainsFunc(versions, w.fits) }
+
+func (w wish) fits(version string) bool {
+	if w.pinned != "" {
+		return version == w.pinned
+	}
+	return !slices.ContainsFunc(w.specifiers, func(specifier string) bool { return !specifierAllows(specifier, version) })
+}
+
+func (s *suggester) disagreement(a, b wish) error {
+	return Faults{{
+		File: filepath.Join(s.dir, b.file), Line: b.line,
+		What: fmt.Sprintf("%s wants Python %s and %s wants Python %s", b.file, b.text, a.file, a.text),
+		Hint: "make the files agree: one version is built, tested and run",
+	}}
+}
+
+func (s *suggester) unknown(wishes []wish, candidates []string) error {
+	f := Faults{}
+	for _, w := range wishes {
+		if !w.possible(candidates) || len(wishes) == 1 {
+			f = append(f, Fault{
+				File: filepath.Join(s.dir, w.file), Line: w.line,
+				What: fmt.Sprintf("%s wants Python %s; this Ampoule knows %s", w.file, w.text, strings.Join(knownVersions(), ", ")),
+				Hint: "write a full version there, such as 3.13.5: any may be built",
+			})
+		}
+	}
+	if len(f) == 0 {
+		w := wishes[len(wishes)-1]
+		f = append(f, Fault{File: filepath.Join(s.dir, w.file), Line: w.line, What: "no known version of Python is what all files want together", Hint: "make the files agree"})
+	}
+	return f.Err()
+}
+
+func (s *suggester) noteVersion(version string, wishes []wish) {
+	if len(wishes) == 0 {
+		s.note("no file says which Python is wanted; the recipe has %s, the newest known", version)
+		return
+	}
+	for _, w := range wishes {
+		if w.pinned != version {
+			s.note("%s wants Python %s; the recipe has %s", w.file, w.text, version)
+		}
+	}
+}
+
+// wishes reads what the directory's files say about the version.
+func (s *suggester) wishes() ([]wish, error) {
+	var wishes []wish
+	for _, file := range []string{".python-version", "runtime.txt"} {
+		data, ok, err := s.read(file)
+		if err != nil {
+			return nil, err
+		}
+		if ok {
+			of, err := s.versionLines(file, string(data))
+			if err != nil {
+				return nil, err
+			}
+			wishes = append(wishes, of...)
+		}
+	}
+	if pipfile, ok, err := s.pipfile(); err != nil {
+		return nil, err
+	} else if ok {
+		wishes = append(wishes, pipfile)
+	}
+	if text := s.project.Project.RequiresPython; text != "" {
+		w := wish{file: "pyproject.toml", text: text}
+		p := &specParser{rest: strings.TrimSpace(text)}
+		joined, err := p.specifiers()
+		if err != nil || p.rest != "" {
+			return nil, s.badVersion(w)
+		}
+		w.specifiers = strings.Split(joined, ",")
+		wishes = append(wishes, w)
+	} else if _, ok := s.project.Tool.Poetry.Dependencies["python"]; ok {
+		s.note("pyproject.toml has Poetry's own python constraint, which is not read")
+	}
+	return wishes, nil
+}
+
+// versionLines reads files of one version a line, with or without "python-".
+func (s *suggester) versionLines(file, text string) ([]wish, error) {
+	var wishes []wish
+	number := 0
+	for line := range strings.SplitSeq(text, "\n") {
+		number++
+		line, _, _ = strings.Cut(line, "#")
+		if line = strings.TrimSpace(line); line == "" {
+			continue
+		}
+		w := wish{file: file, line: number, text: line}
+		if !w.version(strings.TrimPrefix(line, "python-")) {
+			return nil, s.badVersion(w)
+		}
+		wishes = append(wishes, w)
+	}
+	return wishes, nil
+}
+
+var partialVersion = regexp.MustCompile(`^3(\.[0-9]+)?$`)
+
+// version takes a full version for a pin and a partial one for its series.
+func (w *wish) version(text string) bool {
+	switch {
+	case rules["full version"].allows(text):
+		w.pinned = text
+	case partialVersion.MatchString(text):
+		w.specifiers = []string{"==" + text + ".*"}
+	default:
+		return false
+	}
+	return true
+}
+
+func (s *suggester) badVersion(w wish) error {
+	return Faults{{
+		File: filepath.Join(s.dir, w.file), Line: w.line,
+		What: fmt.Sprintf("%q is no version of CPython 3", shorten(w.text)),
+		Hint: "write a full version, such as 3.13.5",
+	}}
+}
+
+func (s *suggester) pipfile() (wish, bool, error) {
+	data, ok, err := s.read("Pipfile")
+	if err != nil || !ok {
+		return wish{}, false, err
+	}
+	var pipfile struct {
+		Requires struct {
+			Version string `toml:"python_version"`
+			Full    string `toml:"python_full_version"`
+		} `toml:"requires"`
+	}
+	if err := s.toml("Pipfile", data, &pipfile); err != nil {
+		return wish{}, false, err
+	}
+	w := wish{file: "Pipfile", text: pipfile.Requires.Full}
+	if w.text == "" {
+		w.text = pipfile.Requires.Version
+	}
+	if w.text == "" {
+		return wish{}, false, nil
+	}
+	if !w.version(w.text) {
+		return wish{}, false, s.badVersion(w)
+	}
+	return w, true, nil
+}
+
+var specifierParts = regexp.MustCompile(`^(===|~=|==|!=|<=|>=|<|>)(.*)$`)
+
+// specifierAllows tells whether a final release fits a specifier of PEP 440, for
+// the versions that CPython has had: numbers between dots.
+func specifierAllows(specifier, version string) bool {
+	m := specifierParts.FindStringSubmatch(specifier)
+	if m == nil {
+		return true
+	}
+	operator, wanted := m[1], m[2]
+	prefix, wild := strings.CutSuffix(wanted, ".*")
+	order := compareNumbers(version, wanted)
+	switch operator {
+	case "==", "===":
+		return order == 0 || wild && inSeries(version, prefix)
+	case "!=":
+		return !specifierAllows("=="+wanted, version)
+	case "~=":
+		return order >= 0 && inSeries(version, wanted[:max(strings.LastIndex(wanted, "."), 0)])
+	case "<=":
+		return order <= 0
+	case ">=":
+		return order >= 0
+	case "<":
+		return order < 0
+	default:
+		return order > 0
+	}
+}
+
+// compareNumbers orders versions with missing numbers taken for 0.
+func compareNumbers(a, b string) int {
+	as, bs := strings.Split(a, "."), strings.Split(b, ".")
+	for i := range max(len(as), len(bs)) {
+		if d := number(as, i) - number(bs, i); d != 0 {
+			return d
+		}
+	}
+	return 0
+}
+
+func inSeries(version, series string) bool { return strings.HasPrefix(version+".", series+".") }
