@@ -19,6 +19,8 @@ const (
 	maxRecipeBytes = 1 << 20
 	maxLockBytes   = 16 << 20
 	maxDepth       = 32
+	// The parser takes time by the square of a block mapping's keys.
+	maxBlockKeys = 5000
 )
 
 type kind int
@@ -138,10 +140,22 @@ func lineOf(file string, data []byte, bad func(c rune, size int) bool) Position 
 
 var errFaults = errors.New("told as faults")
 
-// parseable refuses what is nested more deeply than any recipe or lock is.
+// parseable refuses what is nested more deeply, or has more keys, than any recipe
+// or lock, and what the parser takes long to refuse.
 func (r *yamlReader) parseable(text string) error {
-	flow, line, openers := 0, 0, 0
+	flow, line, openers, keys := 0, 0, 0, 0
 	for _, tk := range lexer.Tokenize(text) {
+		if tk.Type == token.MappingValueType && flow == 0 {
+			keys++
+		}
+		if keys > maxBlockKeys {
+			r.add(r.position(tk), fmt.Sprintf("more than %d keys", maxBlockKeys), "")
+			return errFaults
+		}
+		if tk.Type == token.CollectEntryType && opens(tk.Prev) {
+			r.add(r.position(tk), "this is not YAML: a comma has nothing before it", "")
+			return errFaults
+		}
 		if tk.Position.Line != line {
 			line, openers = tk.Position.Line, 0
 		}
@@ -161,6 +175,11 @@ func (r *yamlReader) parseable(text string) error {
 		}
 	}
 	return nil
+}
+
+// opens tells whether a token is one that a value of a list or mapping follows.
+func opens(tk *token.Token) bool {
+	return tk != nil && (tk.Type == token.CollectEntryType || tk.Type == token.SequenceStartType || tk.Type == token.MappingStartType)
 }
 
 func (r *yamlReader) parse(text string) (*ast.File, error) {

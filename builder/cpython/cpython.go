@@ -124,7 +124,7 @@ func (s *Stage) Build(ctx context.Context, spec Spec) (_ *Interpreter, err error
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close()
+	defer func() { err = errors.Join(err, log.Close()) }()
 	task.SetLog(log.Path())
 	rec, err = s.compile(ctx, spec, log)
 	if err != nil {

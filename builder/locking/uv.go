@@ -45,7 +45,7 @@ const (
 )
 
 // readUV takes the program out of its wheel.
-func readUV(st *store.Store) (tree.Entry, error) {
+func readUV(st *store.Store) (_ tree.Entry, err error) {
 	f, err := st.Open(uvWheel.SHA256)
 	if err != nil {
 		return tree.Entry{}, fmt.Errorf("reading uv: %w", err)
@@ -63,7 +63,7 @@ func readUV(st *store.Store) (tree.Entry, error) {
 	if err != nil {
 		return tree.Entry{}, fmt.Errorf("reading uv: %w", err)
 	}
-	defer member.Close()
+	defer func() { err = errors.Join(err, member.Close()) }()
 	data, err := io.ReadAll(io.LimitReader(member, maxUV))
 	if err != nil {
 		return tree.Entry{}, fmt.Errorf("reading uv: %w", err)

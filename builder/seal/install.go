@@ -76,7 +76,7 @@ func (s *Stage) Install(ctx context.Context, image sandbox.Image, python, prefix
 	if err != nil {
 		return sandbox.Layer{}, err
 	}
-	defer log.Close()
+	defer func() { err = errors.Join(err, log.Close()) }()
 	task.SetLog(log.Path())
 	layer, err := s.install(ctx, image, python, prefix, wheels, log)
 	if err != nil {

@@ -160,7 +160,7 @@ func (s *Stage) ask(ctx context.Context, mode string, job Job, value any, set fu
 }
 
 // remembered finds a value that the store has under a key, or makes and records it.
-func (s *Stage) remembered(ctx context.Context, task *progress.Task, kind, key string, job Job, value any, produce func(*buildlog.Log) error) (bool, error) {
+func (s *Stage) remembered(ctx context.Context, task *progress.Task, kind, key string, job Job, value any, produce func(*buildlog.Log) error) (_ bool, err error) {
 	unlock, err := s.Store.Lock(ctx, kind+"-"+key)
 	if err != nil {
 		return false, err
@@ -173,7 +173,7 @@ func (s *Stage) remembered(ctx context.Context, task *progress.Task, kind, key s
 	if err != nil {
 		return false, err
 	}
-	defer log.Close()
+	defer func() { err = errors.Join(err, log.Close()) }()
 	task.SetLog(log.Path())
 	if err := produce(log); err != nil {
 		return false, log.Fail(job.Sdist.ID(), err)
