@@ -124,6 +124,8 @@ type build struct {
 	// tools is the toolchain's image; image finds that of a wheel.
 	tools sandbox.Image
 	image func(name string) sandbox.Image
+	// debug is what was stripped, by name of what it belongs to.
+	debug map[string]sandbox.Layer
 }
 
 func (r *build) run(ctx context.Context) (*audit.Verdict, string, error) {
@@ -176,6 +178,7 @@ func (r *build) buildInterpreter(ctx context.Context) (err error) {
 	return err
 }
 
+// buildWheels makes the wheels that are installed into the tree.
 func (r *build) buildWheels(ctx context.Context) ([]seal.Wheel, error) {
 	stage := &wheels.Stage{Store: r.b.Store, Runner: r.sandboxes.Runner, Images: r.sandboxes.Images, Jobs: r.b.jobs(), Logs: r.logs}
 	house := wheels.NewHouse(stage, r.b.Fetch, r.python(), r.b.jobs(), r.image)
@@ -183,8 +186,12 @@ func (r *build) buildWheels(ctx context.Context) ([]seal.Wheel, error) {
 	if err != nil {
 		return nil, err
 	}
+	r.debug = map[string]sandbox.Layer{"cpython-" + r.lock.Python.Version: r.interpreter.Debug}
 	installed := make([]seal.Wheel, len(built))
 	for i, w := range built {
+		if w.Debug != nil {
+			r.debug[w.Dist.Name+"-"+w.Dist.Version] = *w.Debug
+		}
 		installed[i] = seal.Wheel{Name: w.Dist.Name, Version: w.Dist.Version, File: w.File, SHA256: w.SHA256, Key: w.Key}
 		if w.Dist.Build != nil {
 			installed[i].Sdist = w.Dist.SHA256
@@ -295,7 +302,7 @@ func (r *build) publish(ctx context.Context, sealed *seal.Sealed, made []seal.Wh
 	}
 	artifact := Artifact{
 		Name: r.recipe.Name, Key: r.plan.Key, Platform: r.platform, Created: tree.Time,
-		Tree: sealed.Tree, Verdict: told, Config: r.config(sealed),
+		Tree: sealed.Tree, Verdict: told, Config: r.config(sealed), Debug: r.debug,
 	}
 	if base, ok := r.lock.Targets["container"]; ok {
 		image, err := r.images.Base(ctx, base)

@@ -17,7 +17,7 @@ import (
 
 // Epoch enters every key. It is raised when the same recipe and lock would give
 // other bits than before.
-const Epoch = 1
+const Epoch = 2
 
 // Prefix is where the tree stands in the artifact's image and while it is built,
 // without the leading slash. Installed trees run from anywhere.
@@ -63,6 +63,9 @@ type Artifact struct {
 	Verdict []byte
 	// Wheelhouse holds every wheel that was installed.
 	Wheelhouse []File
+	// Debug holds the debug information that was stripped from the tree, by name of
+	// what it belongs to. Each is a tar laid out like the image.
+	Debug map[string]sandbox.Layer
 }
 
 // File is a named file of an artifact's referrer.

@@ -45,24 +45,11 @@ func (c *lockCheck) python() {
 // to a name.
 func (c *lockCheck) debian() {
 	l := c.lock
-	wanted := map[string]map[string]bool{}
-	have := map[string]map[string]bool{}
-	for suite, debs := range l.Debian {
-		have[suite] = map[string]bool{}
-		for i, deb := range debs {
-			if have[suite][deb.Name] {
-				c.add(fmt.Sprintf("%s has %s twice", suite, deb.Name), "debian", suite, strconv.Itoa(i))
-			}
-			have[suite][deb.Name] = true
-		}
-	}
+	have, wanted := c.debs(), map[[2]string]bool{}
 	use := func(suite string, names []string, path ...string) {
-		if wanted[suite] == nil {
-			wanted[suite] = map[string]bool{}
-		}
 		for i, name := range names {
-			wanted[suite][name] = true
-			if !have[suite][name] {
+			wanted[[2]string{suite, name}] = true
+			if !have[[2]string{suite, name}] {
 				c.add(fmt.Sprintf("the lock has no package %s of %s", name, orNone(suite)), child(path, strconv.Itoa(i))...)
 			}
 		}
@@ -79,11 +66,27 @@ func (c *lockCheck) debian() {
 	}
 	for _, suite := range slices.Sorted(maps.Keys(l.Debian)) {
 		for i, deb := range l.Debian[suite] {
-			if !wanted[suite][deb.Name] {
+			if !wanted[[2]string{suite, deb.Name}] {
 				c.add(fmt.Sprintf("nothing uses the package %s of %s", deb.Name, suite), "debian", suite, strconv.Itoa(i))
 			}
 		}
 	}
+}
+
+// debs gives the packages that the lock has, by suite and name, and tells of
+// those that it has twice.
+func (c *lockCheck) debs() map[[2]string]bool {
+	have := map[[2]string]bool{}
+	for _, suite := range slices.Sorted(maps.Keys(c.lock.Debian)) {
+		for i, deb := range c.lock.Debian[suite] {
+			key := [2]string{suite, deb.Name}
+			if have[key] {
+				c.add(fmt.Sprintf("%s has %s twice", suite, deb.Name), "debian", suite, strconv.Itoa(i))
+			}
+			have[key] = true
+		}
+	}
+	return have
 }
 
 func orNone(suite string) string {

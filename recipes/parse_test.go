@@ -143,6 +143,7 @@ func TestRecipeFaults(t *testing.T) {
 		"deep":                   {"[sqlalchemy]", strings.Repeat("[", 1000), []want{{"12:39", "nested too deeply", ""}}},
 		"deep in a line":         {"[sqlalchemy]", "\n" + strings.Repeat("- ", 1000), []want{{"13:65", "nested too deeply", ""}}},
 		"too long":               {"web", strings.Repeat("x", 1<<20), []want{{"1:1", "more than", ""}}},
+		"many keys":              {"pure:", strings.Repeat("x: 1\n", 6000) + "pure:", []want{{"5001:2", "more than 5000 keys", ""}}},
 		"no target":              {"  container: {base: {debian: bookworm}}\n  vm: {glibc: \"2.36\", cpu: x86-64-v2, host: [libcuda.so.1]}", "  {}", []want{{"13:1", "neither container nor vm", ""}}},
 		"an import with a dash":  {"[flask, psycopg2]", "[flask-x]", []want{{"19:13", "a module to import", ""}}},
 		"an odd API version":     {"ampoule/v1", "ampoule/v2", []want{{"1:13", "apiVersion", "ampoule/v1"}}},

@@ -52,9 +52,7 @@ func ReadRequirements(r *Recipe) (*RequirementSet, error) {
 		defer func() { _ = root.Close() }()
 		reader.root = root.FS()
 		reader.set.File = path.Clean(r.Requirements.File)
-		if err := reader.file(inclusion{reader.set.File, false}, r.At("requirements"), nil); err != nil {
-			return nil, err
-		}
+		reader.file(inclusion{reader.set.File, false}, r.At("requirements"), nil)
 	}
 	reader.list()
 	reader.checkHashes()
@@ -97,45 +95,50 @@ func (r *requirementsReader) list() {
 }
 
 // file reads one file; from is where it is named and stack the files that led here.
-func (r *requirementsReader) file(in inclusion, from Position, stack []string) error {
+func (r *requirementsReader) file(in inclusion, from Position, stack []string) {
 	switch {
 	case slices.Contains(stack, in.file):
 		r.add(from, fmt.Sprintf("%s includes itself: %s", in.file, strings.Join(append(stack, in.file), " → ")), "remove one of the includes")
-		return nil
+		return
 	case r.read[in]:
-		return nil
+		return
 	case len(r.read) == maxRequirementFiles:
 		r.add(from, fmt.Sprintf("more than %d requirements files", maxRequirementFiles), "")
-		return nil
+		return
 	}
 	r.read[in] = true
-	data, err := r.content(in.file)
+	data, ok := r.text(in.file, from)
+	if !ok {
+		return
+	}
+	shown := filepath.Join(filepath.Dir(r.recipe.File()), filepath.FromSlash(in.file))
+	for _, line := range logicalLines(strings.TrimPrefix(string(data), "\ufeff")) {
+		r.line(in, line.text, Position{File: shown, Line: line.number, Column: line.column}, append(slices.Clip(stack), in.file))
+	}
+}
+
+// text gives a file's bytes, or tells why it cannot be used.
+func (r *requirementsReader) text(file string, from Position) (data []byte, ok bool) {
+	data, err := r.content(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		r.add(from, in.file+" does not exist", "includes are relative to the file that names them")
-		return nil
+		r.add(from, file+" does not exist", "includes are relative to the file that names them")
+		return nil, false
 	case err != nil:
-		r.add(from, fmt.Sprintf("%s cannot be read: %v", in.file, err), "a recipe reads files of its own directory only")
-		return nil
+		r.add(from, fmt.Sprintf("%s cannot be read: %v", file, err), "a recipe reads files of its own directory only")
+		return nil, false
 	}
 	r.bytes += len(data)
 	if r.bytes > maxRequirementBytes {
 		r.add(from, fmt.Sprintf("the requirements files have more than %d bytes", maxRequirementBytes), "")
-		return nil
+		return nil, false
 	}
-	r.set.Files[in.file] = data
+	r.set.Files[file] = data
 	if !utf8.Valid(data) {
-		r.add(from, in.file+" is not UTF-8 text", "")
-		return nil
+		r.add(from, file+" is not UTF-8 text", "")
+		return nil, false
 	}
-	shown := filepath.Join(filepath.Dir(r.recipe.File()), filepath.FromSlash(in.file))
-	for _, line := range logicalLines(strings.TrimPrefix(string(data), "\ufeff")) {
-		pos := Position{File: shown, Line: line.number, Column: line.column}
-		if err := r.line(in, line.text, pos, append(slices.Clip(stack), in.file)); err != nil {
-			return err
-		}
-	}
-	return nil
+	return data, true
 }
 
 func (r *requirementsReader) content(file string) ([]byte, error) {
@@ -196,9 +199,10 @@ func logicalLines(text string) []logicalLine {
 	return lines
 }
 
-func (r *requirementsReader) line(in inclusion, text string, pos Position, stack []string) error {
+func (r *requirementsReader) line(in inclusion, text string, pos Position, stack []string) {
 	if strings.HasPrefix(text, "-") {
-		return r.option(in, text, pos, stack)
+		r.option(in, text, pos, stack)
+		return
 	}
 	spec, hashes, err := splitHashes(text)
 	if err == nil {
@@ -211,7 +215,6 @@ func (r *requirementsReader) line(in inclusion, text string, pos Position, stack
 	if err != nil {
 		r.add(pos, err.what, err.hint)
 	}
-	return nil
 }
 
 func (r *requirementsReader) requirement(requirement Requirement) *specError {
@@ -230,11 +233,11 @@ func (r *requirementsReader) requirement(requirement Requirement) *specError {
 }
 
 // option reads a line that begins with a dash.
-func (r *requirementsReader) option(in inclusion, text string, pos Position, stack []string) error {
+func (r *requirementsReader) option(in inclusion, text string, pos Position, stack []string) {
 	name, value := cutOption(text)
 	switch name {
 	case "-r", "--requirement", "-c", "--constraint":
-		return r.include(in, name, value, pos, stack)
+		r.include(in, name, value, pos, stack)
 	case "--require-hashes":
 		if value != "" {
 			r.add(pos, "--require-hashes takes no value", "")
@@ -244,7 +247,6 @@ func (r *requirementsReader) option(in inclusion, text string, pos Position, sta
 		what, hint := refusedOption(name)
 		r.add(pos, what, hint)
 	}
-	return nil
 }
 
 // cutOption splits "-rFILE", "-r FILE", "--name=VALUE" and "--name VALUE".
@@ -267,7 +269,7 @@ func cutOption(text string) (name, value string) {
 	return text[:end], value
 }
 
-func (r *requirementsReader) include(in inclusion, option, value string, pos Position, stack []string) error {
+func (r *requirementsReader) include(in inclusion, option, value string, pos Position, stack []string) {
 	target := path.Join(path.Dir(in.file), value)
 	constraint := option == "-c" || option == "--constraint"
 	switch {
@@ -282,9 +284,8 @@ func (r *requirementsReader) include(in inclusion, option, value string, pos Pos
 	case in.constraint && !constraint:
 		r.add(pos, "a constraints file includes requirements", "include constraints with -c, or move the line into a requirements file")
 	default:
-		return r.file(inclusion{target, constraint}, pos, stack)
+		r.file(inclusion{target, constraint}, pos, stack)
 	}
-	return nil
 }
 
 // refusedOption tells why pip's option is not honoured, and where its choice is made.

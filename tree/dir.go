@@ -3,6 +3,7 @@ package tree
 import (
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -18,12 +19,15 @@ func (p onDisk) Open() (io.ReadCloser, error) { return os.Open(string(p)) }
 
 // FromDir reads the tree below a directory, hashing every file. Owners on disk
 // are not read: UID and GID are 0. Anything but files, directories and symbolic
-// links is an error.
+// links is an error, and so is a root that is itself a link.
 func FromDir(root string) (*Tree, error) {
 	var entries []Entry
 	err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
-		if err != nil || name == root {
+		if err != nil {
 			return err
+		}
+		if name == root {
+			return checkDir(d)
 		}
 		rel, err := filepath.Rel(root, name)
 		if err != nil {
@@ -40,6 +44,15 @@ func FromDir(root string) (*Tree, error) {
 		return nil, fmt.Errorf("reading tree %s: %w", root, err)
 	}
 	return New(entries)
+}
+
+// checkDir refuses a root that would be read as an empty tree: WalkDir does not
+// look behind a link.
+func checkDir(d fs.DirEntry) error {
+	if !d.IsDir() {
+		return errors.New("not a directory")
+	}
+	return nil
 }
 
 func fromDisk(name, rel string, d fs.DirEntry) (Entry, error) {

@@ -50,8 +50,8 @@ func (s section) Open() (io.ReadCloser, error) {
 // FromTar indexes an uncompressed tar of size bytes. Contents stay where they
 // are: r must remain readable as long as the tree is used. Hard links become
 // files, devices and FIFOs are left out, absolute paths and a leading "./" are
-// made relative; a path that leaves the tree, a hard link to nothing and a sparse
-// file are errors. Where a path comes twice, the later one counts, as tar does.
+// made relative; a path that leaves the tree, a hard link to nothing, a sparse file
+// and a member of any other kind are errors. Where a path comes twice, the later one counts, as tar does.
 func FromTar(r io.ReaderAt, size int64, limits Limits) (*Tree, error) {
 	count := &counter{r: io.NewSectionReader(r, 0, size)}
 	tr := tar.NewReader(count)
@@ -128,8 +128,12 @@ func fromHeader(hdr *tar.Header, seen map[string]Entry) (Entry, bool, error) {
 		}
 		original.Path = p
 		return original, true, nil
-	default:
+	case tar.TypeChar, tar.TypeBlock, tar.TypeFifo, tar.TypeXGlobalHeader:
 		return Entry{}, false, nil
+	case tar.TypeGNUSparse:
+		return Entry{}, false, fmt.Errorf("%s: sparse files are not supported", p)
+	default:
+		return Entry{}, false, fmt.Errorf("%s: members of kind %q are not supported", p, hdr.Typeflag)
 	}
 	return e, true, nil
 }

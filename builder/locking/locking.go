@@ -105,23 +105,23 @@ func (e *UnknownPythonError) Hint() string {
 func (l *Locker) lockPython(ctx context.Context, r *recipes.Recipe, lock *recipes.Lock, opts Options) error {
 	version := r.Python.Version
 	release, known := recipes.KnownPython(version)
-	sum := r.Python.SHA256
-	switch {
-	case sum == "" && known:
-		sum = release.SHA256
-	case sum == "" && opts.Previous.Python.Version == version:
-		sum = opts.Previous.Python.SHA256
-	case sum == "":
+	lock.Python = recipes.LockedPython{Version: version, File: "Python-" + version + ".tar.xz", SHA256: r.Python.SHA256}
+	switch previous := opts.Previous.Python; {
+	case known && (r.Python.SHA256 == "" || r.Python.SHA256 == release.SHA256):
+		lock.Python.File, lock.Python.SHA256 = release.File, release.SHA256
+	case r.Python.SHA256 != "":
+	case previous.Version == version:
+		lock.Python.File, lock.Python.SHA256 = previous.File, previous.SHA256
+	default:
 		return &UnknownPythonError{version}
 	}
-	lock.Python = recipes.LockedPython{Version: version, File: "Python-" + version + ".tar.xz", SHA256: sum}
 	if known {
 		return nil
 	}
 	if err := l.Fetch.Fetch(ctx, PythonItem(lock.Python)); err != nil {
 		return err
 	}
-	configure, err := readConfigure(l.Store, sum)
+	configure, err := readConfigure(l.Store, lock.Python)
 	if err != nil {
 		return err
 	}

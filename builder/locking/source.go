@@ -3,6 +3,7 @@ package locking
 import (
 	"archive/tar"
 	"bufio"
+	"compress/gzip"
 	"errors"
 	"fmt"
 	"io"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/ulikunitz/xz"
 
+	"ampoule/recipes"
 	"ampoule/store"
 )
 
@@ -17,13 +19,13 @@ import (
 const maxConfigure = 16 << 20
 
 // readConfigure returns the configure script of a source archive in the store.
-func readConfigure(st *store.Store, sum string) ([]byte, error) {
-	f, err := st.Open(sum)
+func readConfigure(st *store.Store, p recipes.LockedPython) ([]byte, error) {
+	f, err := st.Open(p.SHA256)
 	if err != nil {
 		return nil, fmt.Errorf("reading CPython's source: %w", err)
 	}
 	defer f.Close()
-	z, err := xz.NewReader(bufio.NewReader(f))
+	z, err := decompress(f, p.File)
 	if err != nil {
 		return nil, fmt.Errorf("reading CPython's source: %w", err)
 	}
@@ -41,4 +43,12 @@ func readConfigure(st *store.Store, sum string) ([]byte, error) {
 		}
 	}
 	return nil, errors.New("reading CPython's source: it has no configure script")
+}
+
+// decompress reads an archive in one of the two forms that CPython is released in.
+func decompress(r io.Reader, file string) (io.Reader, error) {
+	if strings.HasSuffix(file, ".tgz") {
+		return gzip.NewReader(r)
+	}
+	return xz.NewReader(bufio.NewReader(r))
 }

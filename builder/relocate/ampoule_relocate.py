@@ -5,6 +5,8 @@ import csv
 import glob
 import hashlib
 import os
+import re
+import shutil
 import subprocess
 import sys
 
@@ -19,6 +21,51 @@ SHEBANG = """#!/bin/sh
 def is_elf(path):
     with open(path, "rb") as f:
         return f.read(4) == b"\x7fELF"
+
+
+def strip(path, debug):
+    """Strip an ELF file; its debug information goes to the file debug, which it then names."""
+    os.makedirs(os.path.dirname(debug), exist_ok=True)
+    mode = os.stat(path).st_mode
+    subprocess.run(["objcopy", "--only-keep-debug", path, debug], check=True)
+    # Written beside and moved over: the interpreter that runs this may be the file.
+    subprocess.run(["strip", "--strip-unneeded", "-o", path + ".new", path], check=True)
+    subprocess.run(["objcopy", "--add-gnu-debuglink=" + debug, path + ".new"], check=True)
+    os.chmod(path + ".new", mode & 0o777)
+    os.replace(path + ".new", path)
+
+
+# What glibc itself has (see the audit's list) is never carried.
+GLIBC = re.compile(r"(lib(c|m|dl|rt|pthread|util|resolv|anl|mvec|BrokenLocale|thread_db)\.so\.|ld-linux)")
+
+
+def dynamic(path, option):
+    """What patchelf prints of a file's dynamic section; nothing when it has none."""
+    asked = subprocess.run(["patchelf", option, path], capture_output=True, text=True, check=False)
+    return asked.stdout.split("\n") if asked.returncode == 0 else []
+
+
+def find_carried(path, place):
+    """Let a file find the libraries that the tree carries in place, a path relative to its own directory.
+
+    The executable's DT_RPATH serves every module too, but ld.so knows an executable's
+    $ORIGIN from /proc only, which a bare chroot lacks; a module's it knows from its
+    path. It is DT_RPATH, not DT_RUNPATH: only the former is used for what the file's own
+    libraries need, and for what it loads with dlopen(3) (ld.so(8)).
+    """
+    mode = os.stat(path).st_mode
+    shutil.copy2(path, path + ".new")
+    os.chmod(path + ".new", 0o755)
+    rpath = os.path.normpath(os.path.join("$ORIGIN", place))
+    subprocess.run(["patchelf", "--force-rpath", "--set-rpath", rpath, path + ".new"], check=True)
+    os.chmod(path + ".new", mode & 0o777)
+    os.replace(path + ".new", path)
+
+
+def needs_carried(path):
+    """Whether a file needs a library that glibc does not have, and says not itself where it is."""
+    needed = [name for name in dynamic(path, "--print-needed") if name and not GLIBC.match(name)]
+    return bool(needed) and not any(dynamic(path, "--print-rpath"))
 
 
 def relocate_scripts(bin_dir, built_prefix):

@@ -4,7 +4,8 @@
 
 Reads from the directory that it stands in: sdist/ with one archive, needs/ with the
 wheels of the build requirements. Writes out/result.json
-and, for a wheel, out/NAME.whl, stripped before it is packed so that RECORD holds.
+and, for a wheel, out/NAME.whl, stripped before it is packed so that RECORD holds; the
+debug information that was stripped goes below debug/, where the files will be installed.
 The backend runs in an environment of its own that has the build requirements and
 nothing else.
 """
@@ -14,6 +15,7 @@ import json
 import os
 import subprocess
 import sys
+import sysconfig
 import tarfile
 import venv
 import zipfile
@@ -24,6 +26,7 @@ import ampoule_relocate
 
 ENV = os.path.join(here, "env")
 OUT = os.path.join(here, "out")
+DEBUG = os.path.join(here, "debug")
 
 # Runs under the environment's own interpreter, in the source directory.
 HOOK = r"""
@@ -119,11 +122,14 @@ def metadata_of(result):
         return z.read(names[0]).decode("utf-8")
 
 
-def strip(path):
-    mode = os.stat(path).st_mode
-    os.chmod(path, 0o755)
-    subprocess.run(["strip", "--strip-unneeded", path], check=True)
-    os.chmod(path, mode & 0o777)
+def installed_path(name):
+    """Where a wheel's member is installed, relative to the interpreter's prefix."""
+    site_packages = os.path.relpath(sysconfig.get_path("platlib"), sysconfig.get_path("data"))
+    parts = name.split("/")
+    if parts[0].endswith(".data") and len(parts) > 2:
+        scheme = {"scripts": "bin", "data": ""}.get(parts[1], site_packages)
+        return os.path.join(scheme, *parts[2:])
+    return os.path.join(site_packages, name)
 
 
 def finish_wheel(path):
@@ -138,7 +144,10 @@ def finish_wheel(path):
     for name in names:
         full = os.path.join(directory, name)
         if ampoule_relocate.is_elf(full):
-            strip(full)
+            installed = installed_path(name)
+            ampoule_relocate.strip(full, os.path.join(DEBUG, installed + ".debug"))
+            if ampoule_relocate.needs_carried(full):
+                ampoule_relocate.find_carried(full, os.path.relpath("lib", os.path.dirname(installed)))
         if name == record:
             continue
         with open(full, "rb") as f:
@@ -162,6 +171,7 @@ def main():
     (mode,) = sys.argv[1:]
     (archive,) = glob.glob(os.path.join(here, "sdist", "*"))
     os.makedirs(OUT)
+    os.makedirs(DEBUG)
     source = unpack(archive, os.path.join(here, "src"))
     python = make_environment(sorted(glob.glob(os.path.join(here, "needs", "*.whl"))))
     result = run_hook(mode, python, source)
@@ -173,4 +183,5 @@ def main():
         json.dump(result, f)
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/sync/errgroup"
+
 	"ampoule/builder/fetch"
 	"ampoule/builder/sandbox"
 	"ampoule/recipes"
@@ -23,8 +25,9 @@ type House struct {
 	python string
 	slots  chan struct{}
 
-	mu    sync.Mutex
-	known map[string]*made
+	mu sync.Mutex
+	// known are the wheels that were made, by the ID of their dist.
+	known map[string]Wheel
 }
 
 // Fetcher is what a House needs of the downloader.
@@ -35,19 +38,12 @@ type Fetcher interface {
 // Dists finds a dist by its ID.
 type Dists func(id string) (recipes.Dist, bool)
 
-// made is one dist's wheel, now or later.
-type made struct {
-	done  chan struct{}
-	wheel Wheel
-	err   error
-}
-
 // NewHouse makes a house whose builds run in the images that image gives for the
 // normalised name of an sdist, at most concurrent at once.
 func NewHouse(stage *Stage, f Fetcher, python string, concurrent int, image func(name string) sandbox.Image) *House {
 	return &House{
 		stage: stage, fetch: f, image: image, python: python,
-		slots: make(chan struct{}, max(1, concurrent)), known: map[string]*made{},
+		slots: make(chan struct{}, max(1, concurrent)), known: map[string]Wheel{},
 	}
 }
 
@@ -57,72 +53,135 @@ func Item(d recipes.Dist) fetch.Item {
 }
 
 // Wheels returns the wheels of several dists, in their order. The first error ends
-// what the others do; it is that of the earliest dist that failed by itself.
+// what the others do, and is the one returned.
 func (h *House) Wheels(ctx context.Context, dists Dists, ids []string) ([]Wheel, error) {
 	return h.wheels(ctx, dists, ids, nil)
 }
 
-func (h *House) wheels(ctx context.Context, dists Dists, ids, path []string) ([]Wheel, error) {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	wheels := make([]Wheel, len(ids))
-	var wg sync.WaitGroup
-	for i, id := range ids {
-		wg.Go(func() {
-			var err error
-			if wheels[i], err = h.wheel(ctx, dists, id, path); err != nil {
-				cancel(err)
-			}
-		})
+// Job returns the job of an sdist whose build requirements are these dists.
+func (h *House) Job(ctx context.Context, dists Dists, sdist recipes.Dist, needs []string) (Job, error) {
+	wheels, err := h.wheels(ctx, dists, needs, []string{sdist.ID()})
+	if err != nil {
+		return Job{}, err
 	}
-	wg.Wait()
-	return wheels, context.Cause(ctx)
+	return h.job(sdist, wheels), nil
 }
 
-func (h *House) wheel(ctx context.Context, dists Dists, id string, path []string) (Wheel, error) {
-	if slices.Contains(path, id) {
-		return Wheel{}, fmt.Errorf("build requirements go in a circle: %s", strings.Join(append(path, id), " → "))
+func (h *House) job(sdist recipes.Dist, needs []Wheel) Job {
+	return Job{Sdist: sdist, Image: h.image(sdist.Name), Python: h.python, Needs: needs}
+}
+
+// wheels makes wheels for what is being built along path, outermost first.
+func (h *House) wheels(ctx context.Context, dists Dists, ids, path []string) ([]Wheel, error) {
+	all, err := closure(dists, ids, path)
+	if err != nil {
+		return nil, err
 	}
+	round := map[string]*made{}
+	var items []fetch.Item
 	h.mu.Lock()
-	m, found := h.known[id]
-	if !found {
-		m = &made{done: make(chan struct{})}
-		h.known[id] = m
+	for _, d := range all {
+		m := &made{done: make(chan struct{})}
+		var known bool
+		if m.wheel, known = h.known[d.ID()]; known {
+			close(m.done)
+		} else {
+			items = append(items, Item(d))
+		}
+		round[d.ID()] = m
 	}
 	h.mu.Unlock()
-	if found {
-		select {
-		case <-m.done:
-			return m.wheel, m.err
-		case <-ctx.Done():
-			return Wheel{}, context.Cause(ctx)
-		}
+	if err := h.fetch.Fetch(ctx, items...); err != nil {
+		return nil, err
 	}
-	defer close(m.done)
-	m.wheel, m.err = h.make(ctx, dists, id, append(slices.Clone(path), id))
-	if m.err != nil {
-		h.mu.Lock()
-		delete(h.known, id)
-		h.mu.Unlock()
+	group, building := errgroup.WithContext(ctx)
+	for _, d := range all {
+		group.Go(func() error { return h.make(building, d, round) })
 	}
-	return m.wheel, m.err
+	if err := group.Wait(); err != nil {
+		return nil, err
+	}
+	return wheelsOf(ctx, round, ids)
 }
 
-func (h *House) make(ctx context.Context, dists Dists, id string, path []string) (Wheel, error) {
-	d, ok := dists(id)
-	if !ok {
-		return Wheel{}, fmt.Errorf("%s is not in the lock", id)
+// closure lists the dists with all that building them takes, each once, after what
+// it takes. A circle in it is an error: nothing in one could ever be built.
+func closure(dists Dists, ids, path []string) ([]recipes.Dist, error) {
+	var all []recipes.Dist
+	seen := map[string]bool{}
+	var visit func(ids, path []string) error
+	visit = func(ids, path []string) error {
+		for _, id := range ids {
+			if i := slices.Index(path, id); i >= 0 {
+				return fmt.Errorf("build requirements go in a circle: %s", strings.Join(append(path[i:], id), " → "))
+			}
+			if seen[id] {
+				continue
+			}
+			d, ok := dists(id)
+			if !ok {
+				return fmt.Errorf("%s is not in the lock", id)
+			}
+			if d.Build != nil {
+				if err := visit(d.Build.Dists, append(path, id)); err != nil {
+					return err
+				}
+			}
+			seen[id] = true
+			all = append(all, d)
+		}
+		return nil
 	}
-	if err := h.fetch.Fetch(ctx, Item(d)); err != nil {
-		return Wheel{}, err
+	return all, visit(ids, path)
+}
+
+// made is one dist's wheel, which is there once done is closed.
+type made struct {
+	done  chan struct{}
+	wheel Wheel
+}
+
+// wheelsOf waits for wheels and returns them in the order of their IDs.
+func wheelsOf(ctx context.Context, round map[string]*made, ids []string) ([]Wheel, error) {
+	wheels := make([]Wheel, len(ids))
+	for i, id := range ids {
+		select {
+		case <-round[id].done:
+			wheels[i] = round[id].wheel
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
 	}
-	if d.Build == nil {
-		return Wheel{Dist: d, File: d.File, SHA256: d.SHA256}, nil
+	return wheels, nil
+}
+
+// make makes a dist's wheel, unless it is known, after those that it needs.
+func (h *House) make(ctx context.Context, d recipes.Dist, round map[string]*made) error {
+	m := round[d.ID()]
+	select {
+	case <-m.done:
+		return nil
+	default:
 	}
-	job, err := h.job(ctx, dists, d, d.Build.Dists, path)
-	if err != nil {
-		return Wheel{}, err
+	m.wheel = Wheel{Dist: d, File: d.File, SHA256: d.SHA256}
+	if d.Build != nil {
+		needs, err := wheelsOf(ctx, round, d.Build.Dists)
+		if err != nil {
+			return err
+		}
+		if m.wheel, err = h.build(ctx, h.job(d, needs)); err != nil {
+			return err
+		}
 	}
+	h.mu.Lock()
+	h.known[d.ID()] = m.wheel
+	h.mu.Unlock()
+	close(m.done)
+	return nil
+}
+
+// build builds when one of the places for building is free.
+func (h *House) build(ctx context.Context, job Job) (Wheel, error) {
 	select {
 	case h.slots <- struct{}{}:
 		defer func() { <-h.slots }()
@@ -130,17 +189,4 @@ func (h *House) make(ctx context.Context, dists Dists, id string, path []string)
 		return Wheel{}, context.Cause(ctx)
 	}
 	return h.stage.Build(ctx, job)
-}
-
-// Job returns the job of an sdist whose build requirements are these dists.
-func (h *House) Job(ctx context.Context, dists Dists, sdist recipes.Dist, needs []string) (Job, error) {
-	return h.job(ctx, dists, sdist, needs, []string{sdist.ID()})
-}
-
-func (h *House) job(ctx context.Context, dists Dists, sdist recipes.Dist, needs, path []string) (Job, error) {
-	wheels, err := h.wheels(ctx, dists, needs, path)
-	if err != nil {
-		return Job{}, err
-	}
-	return Job{Sdist: sdist, Image: h.image(sdist.Name), Python: h.python, Needs: wheels}, nil
 }

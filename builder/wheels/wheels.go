@@ -44,6 +44,9 @@ type Wheel struct {
 	// Key is the hash of everything that decided it; empty for a wheel that was
 	// taken as it is.
 	Key string
+	// Debug holds the debug information that was stripped from it, where its files
+	// are installed below the interpreter's prefix; nil when there is none.
+	Debug *sandbox.Layer
 }
 
 // Job is one sdist with everything that may decide what becomes of it.
@@ -95,7 +98,7 @@ func (e *BuildError) Error() string {
 // Unwrap returns the cause.
 func (e *BuildError) Unwrap() error { return e.Err }
 
-type record struct{ File, SHA256 string }
+type record struct{ File, SHA256, Debug string }
 
 // Build returns the wheel of a job's sdist.
 func (s *Stage) Build(ctx context.Context, job Job) (_ Wheel, err error) {
@@ -107,8 +110,12 @@ func (s *Stage) Build(ctx context.Context, job Job) (_ Wheel, err error) {
 			if err := checkIdentity(job.Sdist, a.Wheel); err != nil {
 				return err
 			}
-			sum, err := s.take(ctx, sb, a.Wheel)
-			rec = record{a.Wheel, sum}
+			var err error
+			if rec.SHA256, err = s.take(ctx, sb, a.Wheel); err != nil {
+				return err
+			}
+			rec.File = a.Wheel
+			rec.Debug, err = s.takeDebug(ctx, sb, job)
 			return err
 		})
 	})
@@ -122,7 +129,12 @@ func (s *Stage) Build(ctx context.Context, job Job) (_ Wheel, err error) {
 	default:
 		task.End(nil)
 	}
-	return Wheel{Dist: job.Sdist, File: rec.File, SHA256: rec.SHA256, Key: key}, nil
+	w := Wheel{Dist: job.Sdist, File: rec.File, SHA256: rec.SHA256, Key: key}
+	if rec.Debug != "" {
+		debug := layers.Stored(s.Store, rec.Debug)
+		w.Debug = &debug
+	}
+	return w, nil
 }
 
 // Requires returns what the backend answers to get_requires_for_build_wheel.
@@ -280,35 +292,17 @@ func (s *Stage) take(ctx context.Context, sb sandbox.Sandbox, name string) (stri
 	return sum, err
 }
 
-// checkIdentity refuses a wheel that is not of the sdist that was locked.
-func checkIdentity(sdist recipes.Dist, wheel string) error {
-	parts := strings.Split(strings.TrimSuffix(wheel, ".whl"), "-")
-	if len(parts) != 5 && len(parts) != 6 {
-		return fmt.Errorf("%s is not a wheel's file name (binary distribution format)", wheel)
+// takeDebug puts the debug information into the store, as a layer at the
+// interpreter's prefix. It returns nothing when there is none.
+func (s *Stage) takeDebug(ctx context.Context, sb sandbox.Sandbox, job Job) (string, error) {
+	t, closer, err := layers.Export(ctx, s.Store, sb, sandbox.WorkDir+"/debug")
+	if err != nil {
+		return "", err
 	}
-	if name := recipes.NormalName(parts[0]); name != sdist.Name {
-		return fmt.Errorf("the sdist of %s built a wheel of %s", sdist.ID(), name)
+	defer closer.Close()
+	if t.Len() == 0 {
+		return "", nil
 	}
-	if version := strings.ReplaceAll(parts[1], "_", "+"); !SameVersion(version, sdist.Version) {
-		return fmt.Errorf("the sdist of %s built a wheel of version %s", sdist.ID(), version)
-	}
-	return nil
-}
-
-// SameVersion says whether two spellings are one version, as far as PEP 440's
-// normal form goes for what names a release: case, separators, leading "v" and
-// trailing ".0" do not count.
-func SameVersion(a, b string) bool { return normalVersion(a) == normalVersion(b) }
-
-func normalVersion(v string) string {
-	v = strings.TrimPrefix(strings.ToLower(v), "v")
-	v = strings.NewReplacer("-", ".", "_", ".").Replace(v)
-	public, local, found := strings.Cut(v, "+")
-	for strings.HasSuffix(public, ".0") {
-		public = strings.TrimSuffix(public, ".0")
-	}
-	if found {
-		return public + "+" + local
-	}
-	return public
+	layer, err := layers.Save(ctx, s.Store, t, strings.TrimPrefix(path.Dir(path.Dir(job.Python)), "/"))
+	return strings.TrimPrefix(layer.DiffID, "sha256:"), err
 }

@@ -7,7 +7,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
+	"slices"
 
 	"ampoule/builder"
 	"ampoule/builder/sandbox"
@@ -21,6 +23,7 @@ const (
 	verdictType    = "application/vnd.ampoule.verdict.v1+json"
 	wheelhouseType = "application/vnd.ampoule.wheelhouse.v1"
 	wheelType      = "application/zip"
+	debugType      = "application/vnd.ampoule.debug.v1"
 )
 
 // Publisher makes of a registry what the builder needs of one.
@@ -47,11 +50,16 @@ func (p Publisher) Publish(ctx context.Context, a builder.Artifact) (_ string, e
 		return "", fmt.Errorf("packing %s: %w", a.Name, err)
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	image, err := pack(ctx, layer.Packer{Dir: dir, Memory: blobs{p.Store}}, a)
+	packer := layer.Packer{Dir: dir, Memory: blobs{p.Store}}
+	image, err := pack(ctx, packer, a)
 	if err != nil {
 		return "", fmt.Errorf("packing %s: %w", a.Name, err)
 	}
 	wheels, err := wheelhouse(a.Wheelhouse)
+	if err != nil {
+		return "", fmt.Errorf("packing %s: %w", a.Name, err)
+	}
+	debug, err := debugFiles(ctx, packer, a.Debug)
 	if err != nil {
 		return "", fmt.Errorf("packing %s: %w", a.Name, err)
 	}
@@ -60,6 +68,7 @@ func (p Publisher) Publish(ctx context.Context, a builder.Artifact) (_ string, e
 		Referrers: []registry.Referrer{
 			{ArtifactType: verdictType, Files: []registry.File{registry.BytesFile("verdict.json", verdictType, a.Verdict)}},
 			{ArtifactType: wheelhouseType, Files: wheels},
+			{ArtifactType: debugType, Files: debug},
 		},
 	})
 	return published.Digest, err
@@ -84,6 +93,22 @@ func pack(ctx context.Context, packer layer.Packer, a builder.Artifact) (registr
 	var err error
 	image.Layers, err = packer.Pack(ctx, layer.Split(a.Tree), a.Created)
 	return image, err
+}
+
+// debugFiles packs debug information, a compressed tar for each part.
+func debugFiles(ctx context.Context, packer layer.Packer, parts map[string]sandbox.Layer) ([]registry.File, error) {
+	files := make([]registry.File, 0, len(parts))
+	for _, name := range slices.Sorted(maps.Keys(parts)) {
+		packed, err := packer.PackTar(ctx, name, parts[name].DiffID, parts[name].Open)
+		if err != nil {
+			return nil, fmt.Errorf("debug information of %s: %w", name, err)
+		}
+		files = append(files, registry.File{
+			Name: name + ".debug.tar.gz", MediaType: layer.MediaType,
+			Digest: packed.Digest, Size: packed.Size, Open: packed.Open,
+		})
+	}
+	return files, nil
 }
 
 // wheelhouse hashes the wheels, which the registry wants to know beforehand.
