@@ -27,8 +27,10 @@ import (
 var loadScript []byte
 
 const (
-	// testTime bounds one of the recipe's tests.
+	// testTime bounds one of the recipe's tests; lateCode is the exit code that one is
+	// told with that takes longer, as timeout(1) has it.
 	testTime = 10 * time.Minute
+	lateCode = 124
 	// maxReport bounds what loading all modules may answer, in bytes.
 	maxReport = 256 << 20
 	// maxOutput bounds what is kept of a test's output, in bytes.
@@ -84,7 +86,7 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 		}
 	}()
 	for _, name := range slices.Sorted(maps.Keys(r.lock.Targets)) {
-		t := &target{r: r, name: name, place: places[name], log: log, tests: subject.Tests, runtimes: runtimes}
+		t := &target{r: r, name: name, place: places[name], log: log, tests: subject.Tests, testTime: testTime, runtimes: runtimes}
 		closer, err := t.prepare(ctx)
 		if err != nil {
 			return nil, err
@@ -138,6 +140,8 @@ type target struct {
 	place string
 	log   *buildlog.Log
 	tests []audit.Test
+	// testTime bounds one test.
+	testTime time.Duration
 	// runtimes are the files of the tree that define a Python runtime.
 	runtimes map[string]bool
 
@@ -179,7 +183,10 @@ func (t *target) run(ctx context.Context, sealed *tree.Tree, modules []audit.Mod
 	if err != nil {
 		return err
 	}
-	sb, err := t.r.sandboxes.Runner.Start(ctx, sandbox.Spec{Image: image, Name: "gate-" + t.name})
+	start := func() (sandbox.Sandbox, error) {
+		return t.r.sandboxes.Runner.Start(ctx, sandbox.Spec{Image: image, Name: "gate-" + t.name})
+	}
+	sb, err := start()
 	if err != nil {
 		return err
 	}
@@ -189,8 +196,20 @@ func (t *target) run(ctx context.Context, sealed *tree.Tree, modules []audit.Mod
 	}
 	for i, test := range t.tests {
 		task.Advance(int64(i), int64(len(t.tests)), progress.Items)
-		if err := t.test(ctx, sb, test); err != nil {
+		late, err := t.test(ctx, sb, test)
+		if err != nil {
 			return err
+		}
+		if late && i+1 < len(t.tests) {
+			// The sandbox went with the test.
+			next, err := start()
+			if err != nil {
+				return err
+			}
+			if err := sb.Close(); err != nil {
+				return errors.Join(err, next.Close())
+			}
+			sb = next
 		}
 	}
 	return nil
@@ -260,31 +279,37 @@ func (t *target) loadReport(a loadAnswer, sealed *tree.Tree) audit.LoadReport {
 }
 
 // test runs one of the recipe's tests: an environment with nothing but PATH and HOME.
-func (t *target) test(ctx context.Context, sb sandbox.Sandbox, test audit.Test) error {
+// One that takes too long has failed, and is late: its sandbox is gone.
+func (t *target) test(ctx context.Context, sb sandbox.Sandbox, test audit.Test) (late bool, err error) {
 	args := test.Args
 	if test.Kind == audit.KindImport {
 		args = []string{t.python(), "-I", "-c", "import importlib, sys; importlib.import_module(sys.argv[1])", test.Args[0]}
 	}
-	bounded, cancel := context.WithTimeoutCause(ctx, testTime, fmt.Errorf("%s: not done after %s", strings.Join(test.Args, " "), testTime))
+	tooLong := fmt.Errorf("not done after %s", t.testTime)
+	bounded, cancel := context.WithTimeoutCause(ctx, t.testTime, tooLong)
 	defer cancel()
 	var out tail
-	err := sb.Exec(bounded, sandbox.Step{
+	both := io.MultiWriter(&out, t.log)
+	err = sb.Exec(bounded, sandbox.Step{
 		Args:   args,
 		Env:    []string{"PATH=" + path.Join("/", t.place, "bin") + ":/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8"},
 		Dir:    "/tmp",
-		Stdout: io.MultiWriter(&out, t.log), Stderr: io.MultiWriter(&out, t.log),
+		Stdout: both, Stderr: both,
 	})
 	report := audit.TestReport{Target: t.name, Kind: test.Kind, Args: test.Args}
 	var exit *sandbox.ExitError
 	switch {
 	case errors.As(err, &exit):
 		report.Code = exit.Code
+	case errors.Is(err, tooLong):
+		late, report.Code = true, lateCode
+		fmt.Fprintf(both, "\n%v\n", tooLong)
 	case err != nil:
-		return err
+		return false, err
 	}
 	report.Output = out.String()
 	t.reports = append(t.reports, report)
-	return nil
+	return late, nil
 }
 
 // tail keeps the end of what is written to it.

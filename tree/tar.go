@@ -50,8 +50,9 @@ func (s section) Open() (io.ReadCloser, error) {
 // FromTar indexes an uncompressed tar of size bytes. Contents stay where they
 // are: r must remain readable as long as the tree is used. Hard links become
 // files, devices and FIFOs are left out, absolute paths and a leading "./" are
-// made relative; a path that leaves the tree, a hard link to nothing, a sparse file
-// and a member of any other kind are errors. Where a path comes twice, the later one counts, as tar does.
+// made relative; a path that leaves the tree, a hard link to nothing, a sparse
+// file and a member of any other kind are errors. Where a path comes twice, the
+// later one counts, as tar does.
 func FromTar(r io.ReaderAt, size int64, limits Limits) (*Tree, error) {
 	count := &counter{r: io.NewSectionReader(r, 0, size)}
 	tr := tar.NewReader(count)

@@ -65,7 +65,11 @@ func (l *Log) Close() error { return l.file.Close() }
 func (l *Log) Tail() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	lines := strings.Split(string(bytes.TrimRight(l.tail, "\n")), "\n")
+	text := string(bytes.TrimRight(l.tail, "\n"))
+	if text == "" {
+		return nil
+	}
+	lines := strings.Split(text, "\n")
 	if len(lines) > tailLines {
 		lines = lines[len(lines)-tailLines:]
 	}
@@ -86,7 +90,7 @@ type StepError struct {
 }
 
 func (e *StepError) Error() string {
-	return fmt.Sprintf("building %s: %v\n%s", e.What, e.Err, indent(e.Last))
+	return fmt.Sprintf("building %s: %v%s", e.What, e.Err, indent(e.Last))
 }
 
 // Unwrap returns the cause.
@@ -112,5 +116,9 @@ func (l *Log) Fail(what string, err error) error {
 }
 
 func indent(lines []string) string {
-	return "    " + strings.Join(lines, "\n    ")
+	var b strings.Builder
+	for _, line := range lines {
+		b.WriteString("\n    " + line)
+	}
+	return b.String()
 }

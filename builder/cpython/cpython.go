@@ -92,8 +92,9 @@ type record struct {
 
 // Key returns the hash of everything that decides the interpreter of a spec.
 func Key(spec Spec) string {
+	configure, makeArgs := configureArgs(spec)
 	return layers.Key("interpreter", format, map[string]any{
-		"version": spec.Version, "source": spec.Source, "configure": spec.Configure,
+		"version": spec.Version, "source": spec.Source, "configure": configure, "make": makeArgs,
 		"prefix": spec.Prefix, "toolchain": layers.DiffIDs(spec.Toolchain),
 		"scripts": []string{string(finishScript), string(hostSSL), string(hostSite), string(hostVenv), relocate.Module().SHA256},
 	})
@@ -115,7 +116,7 @@ func (s *Stage) Build(ctx context.Context, spec Spec) (_ *Interpreter, err error
 		task.End(err)
 		return nil, err
 	}
-	if found {
+	if found && s.Store.Has(rec.Layer) && s.Store.Has(rec.Debug) {
 		task.Reuse()
 		return s.interpreter(key, rec), nil
 	}

@@ -204,7 +204,7 @@ func inDirectory(m mirror, item Item) place {
 		m.join(item.Name, base), m.join(item.Version, base), m.join(item.SHA256))...)
 }
 
-var cpythonFile = regexp.MustCompile(`^Python-(([0-9]+\.[0-9]+)\.[0-9]+)((?:a|b|rc)[0-9]+)?\.tar\.xz$`)
+var cpythonFile = regexp.MustCompile(`^Python-(([0-9]+\.[0-9]+)\.[0-9]+)((?:a|b|rc)[0-9]+)?\.(tar\.xz|tgz)$`)
 
 // cpythonPlaces lists where a source archive of CPython may be. Debian publishes
 // upstream's archive, unchanged, as the ".orig" file of its source package; before
@@ -219,7 +219,8 @@ func (f *Fetcher) cpythonPlaces(ctx context.Context, item Item) ([]place, error)
 		if m[3] != "" {
 			version += "~" + m[3]
 		}
-		pool := fmt.Sprintf("pool/main/p/python%s/python%s_%s.orig.tar.xz", m[2], m[2], version)
+		suffix := strings.Replace(m[4], "tgz", "tar.gz", 1)
+		pool := fmt.Sprintf("pool/main/p/python%s/python%s_%s.orig.%s", m[2], m[2], version, suffix)
 		places = append(places, f.debianPlaces(ctx, pool, item)...)
 	}
 	mirrors, err := f.mirrors(ctx, CPython)

@@ -62,18 +62,19 @@ func TestCPython(t *testing.T) {
 	content := noise(22, 5000)
 	item := deb(content)
 	item.Source, item.Name = CPython, "cpython"
-	for name, c := range map[string]struct{ version, served string }{
-		"Debian's":               {"3.13.5", "/debian/pool/main/p/python3.13/python3.13_3.13.5.orig.tar.xz"},
-		"Debian's security":      {"3.13.5", "/debian-security/pool/main/p/python3.13/python3.13_3.13.5.orig.tar.xz"},
-		"Debian's pre-release":   {"3.14.0rc2", "/debian/pool/main/p/python3.14/python3.14_3.14.0~rc2.orig.tar.xz"},
-		"upstream's":             {"3.13.5", "/python/3.13.5/Python-3.13.5.tar.xz"},
-		"upstream's pre-release": {"3.14.0rc2", "/python/3.14.0/Python-3.14.0rc2.tar.xz"},
-		"flat":                   {"3.13.5", "/python/Python-3.13.5.tar.xz"},
+	for name, c := range map[string]struct{ version, form, served string }{
+		"Debian's":               {"3.13.5", ".tar.xz", "/debian/pool/main/p/python3.13/python3.13_3.13.5.orig.tar.xz"},
+		"Debian's security":      {"3.13.5", ".tar.xz", "/debian-security/pool/main/p/python3.13/python3.13_3.13.5.orig.tar.xz"},
+		"Debian's pre-release":   {"3.14.0rc2", ".tar.xz", "/debian/pool/main/p/python3.14/python3.14_3.14.0~rc2.orig.tar.xz"},
+		"Debian's by gzip":       {"3.11.2", ".tgz", "/debian/pool/main/p/python3.11/python3.11_3.11.2.orig.tar.gz"},
+		"upstream's":             {"3.13.5", ".tar.xz", "/python/3.13.5/Python-3.13.5.tar.xz"},
+		"upstream's pre-release": {"3.14.0rc2", ".tar.xz", "/python/3.14.0/Python-3.14.0rc2.tar.xz"},
+		"flat":                   {"3.13.5", ".tar.xz", "/python/Python-3.13.5.tar.xz"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			item := item
-			item.Version, item.File = c.version, "Python-"+c.version+".tar.xz"
+			item.Version, item.File = c.version, "Python-"+c.version+c.form
 			s := serve(t, func(w http.ResponseWriter, r *http.Request) {
 				if r.URL.Path != c.served {
 					w.WriteHeader(http.StatusNotFound)

@@ -73,10 +73,10 @@ func (c closers) Close() error {
 const whiteout = ".wh."
 
 func overlay(merged map[string]tree.Entry, t *tree.Tree) {
-	remove := func(p string, self bool) {
-		for q := range merged {
-			if strings.HasPrefix(q, p+"/") || (self && q == p) {
-				delete(merged, q)
+	remove := func(self, below string) {
+		for p := range merged {
+			if p == self || strings.HasPrefix(p, below) {
+				delete(merged, p)
 			}
 		}
 	}
@@ -84,9 +84,9 @@ func overlay(merged map[string]tree.Entry, t *tree.Tree) {
 		dir, base := path.Split(e.Path)
 		switch name, found := strings.CutPrefix(base, whiteout); {
 		case base == whiteout+whiteout+".opq":
-			remove(path.Clean(dir), false)
+			remove("", dir)
 		case found:
-			remove(dir+name, true)
+			remove(dir+name, dir+name+"/")
 		}
 	}
 	for _, e := range t.Entries() {
@@ -94,7 +94,7 @@ func overlay(merged map[string]tree.Entry, t *tree.Tree) {
 			continue
 		}
 		if old, ok := merged[e.Path]; ok && old.Kind == tree.Dir && e.Kind != tree.Dir {
-			remove(e.Path, true)
+			remove(e.Path, e.Path+"/")
 		}
 		merged[e.Path] = e
 	}

@@ -101,12 +101,22 @@ func (p *distLocker) findSdist(ctx context.Context, name, version string) (recip
 		if !isSdist {
 			continue
 		}
-		i := strings.LastIndex(stem, "-")
-		if i > 0 && recipes.NormalName(stem[:i]) == name && wheels.SameVersion(stem[i+1:], version) && f.SHA256 != "" {
+		if isOf(stem, name, version) && f.SHA256 != "" {
 			return recipes.Dist{Name: name, Version: version, File: f.File, SHA256: f.SHA256}, nil
 		}
 	}
 	return recipes.Dist{}, &NoSdistError{name, version}
+}
+
+// isOf tells whether NAME-VERSION is of a release. Either may have "-" in it, as
+// older tools wrote them.
+func isOf(stem, name, version string) bool {
+	for i, c := range stem {
+		if c == '-' && recipes.NormalName(stem[:i]) == name && wheels.SameVersion(stem[i+1:], version) {
+			return true
+		}
+	}
+	return false
 }
 
 func sdistStem(file string) (string, bool) {

@@ -5,12 +5,14 @@ import (
 	"maps"
 	"net/url"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 
 	"ampoule/recipes"
+	"ampoule/tree"
 )
 
 // pylock is as much of a pylock.toml (PEP 751) as locking reads.
@@ -51,8 +53,8 @@ type release struct {
 	pure, native []recipes.Dist
 }
 
-// parsePylock reads a resolution. An entry that names no version, or a file
-// without a sha256, is an error: it could not be locked.
+// parsePylock reads a resolution. An entry that names no version, or a file without
+// a plain name or a sha256, is an error: it could not be locked.
 func parsePylock(data []byte) ([]release, error) {
 	var doc pylock
 	if err := toml.Unmarshal(data, &doc); err != nil {
@@ -65,11 +67,14 @@ func parsePylock(data []byte) ([]release, error) {
 			return nil, fmt.Errorf("reading the resolution: %s has no version: a requirement by address cannot be locked", p.Name)
 		}
 		dist := func(f pylockFile) (recipes.Dist, error) {
-			sum := f.Hashes["sha256"]
-			if sum == "" {
-				return recipes.Dist{}, fmt.Errorf("reading the resolution: the index gives no sha256 for %s", f.fileName())
+			file, sum := f.fileName(), f.Hashes["sha256"]
+			if tree.CheckPath(file) != nil || path.Base(file) != file {
+				return recipes.Dist{}, fmt.Errorf("reading the resolution: %q is not the name of a file of %s", file, p.Name)
 			}
-			return recipes.Dist{Name: r.name, Version: p.Version, File: f.fileName(), SHA256: sum}, nil
+			if sum == "" {
+				return recipes.Dist{}, fmt.Errorf("reading the resolution: the index gives no sha256 for %s", file)
+			}
+			return recipes.Dist{Name: r.name, Version: p.Version, File: file, SHA256: sum}, nil
 		}
 		if p.Sdist != nil {
 			d, err := dist(*p.Sdist)
@@ -141,14 +146,14 @@ func uvConfig(known []metadata) []byte {
 	return data
 }
 
+// folded is where a header goes on in the next line (RFC 822, 3.1.1).
+var folded = regexp.MustCompile(`\n[ \t]+`)
+
 // parseMetadata reads core metadata: headers until the first empty line.
 func parseMetadata(name, version, text string) metadata {
 	m := metadata{Name: name, Version: version, RequiresDist: []string{}, ProvidesExtra: []string{}}
-	for line := range strings.Lines(text) {
-		line = strings.TrimRight(line, "\r\n")
-		if line == "" {
-			break
-		}
+	headers, _, _ := strings.Cut(strings.ReplaceAll(text, "\r\n", "\n"), "\n\n")
+	for line := range strings.Lines(folded.ReplaceAllString(headers, " ")) {
 		key, value, _ := strings.Cut(line, ":")
 		value = strings.TrimSpace(value)
 		switch strings.ToLower(key) {

@@ -209,8 +209,8 @@ func (r *refused) Error() string {
 	return "resolution needs the metadata of " + r.name + "==" + r.version
 }
 
-// wanted finds whose code uv wanted to run.
-var wanted = regexp.MustCompile("Failed to (?:build|download and build|fetch wheel|prepare metadata for|get metadata for)?:? ?`([A-Za-z0-9._-]+)==([^`\\s]+)`")
+// wanted finds whose code uv wanted to run: what its two errors about building say.
+var wanted = regexp.MustCompile("Failed to (?:download and )?build `([A-Za-z0-9._-]+)==([^`\\s]+)`")
 
 // ResolutionError says that there is no set of versions that satisfies everything.
 type ResolutionError struct {

@@ -56,7 +56,7 @@ def find_carried(path, place):
     mode = os.stat(path).st_mode
     shutil.copy2(path, path + ".new")
     os.chmod(path + ".new", 0o755)
-    rpath = os.path.normpath(os.path.join("$ORIGIN", place))
+    rpath = "$ORIGIN" if place == "." else "$ORIGIN/" + place
     subprocess.run(["patchelf", "--force-rpath", "--set-rpath", rpath, path + ".new"], check=True)
     os.chmod(path + ".new", mode & 0o777)
     os.replace(path + ".new", path)

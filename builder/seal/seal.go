@@ -12,6 +12,7 @@ import (
 	"strings"
 
 	"ampoule/audit"
+	"ampoule/audit/wheel"
 	"ampoule/tree"
 )
 
@@ -113,13 +114,21 @@ func merge(p Parts) (*tree.Tree, error) {
 	for _, w := range p.Installed {
 		replaced[audit.OwnerWheel+w.Name] = true
 	}
-	rest := bundled.Select(func(e tree.Entry) bool { return !replaced[e.Owner] || e.Kind == tree.Dir })
+	// A .dist-info directory that stays behind empty is a distribution to importlib.metadata.
+	emptied := map[string]bool{}
+	for _, e := range bundled.Entries() {
+		for dir := path.Dir(e.Path); replaced[e.Owner] && dir != "."; dir = path.Dir(dir) {
+			emptied[dir] = true
+		}
+	}
+	// New makes those of these directories again that are not empty.
+	rest := bundled.Select(func(e tree.Entry) bool { return !replaced[e.Owner] && !emptied[e.Path] })
 	rest = rest.Map(func(e tree.Entry) tree.Entry {
 		e.Owner = audit.OwnerInterpreter
 		return e
 	})
 	for _, e := range wheels.Entries() {
-		if old, ok := rest.Lookup(e.Path); ok && e.Kind != tree.Dir {
+		if old, ok := rest.Lookup(e.Path); ok && (e.Kind != tree.Dir || old.Kind != tree.Dir) {
 			return nil, fmt.Errorf("sealing: %s of %s is in the interpreter already (%s)", e.Path, e.Owner, old.Owner)
 		}
 	}
@@ -130,8 +139,11 @@ func merge(p Parts) (*tree.Tree, error) {
 func own(t *tree.Tree) (*tree.Tree, error) {
 	owners := map[string]string{}
 	for _, e := range t.Entries() {
-		dir := path.Dir(e.Path)
-		if path.Base(e.Path) != "RECORD" || !strings.HasSuffix(dir, ".dist-info") {
+		info := path.Dir(e.Path)
+		site := path.Dir(info)
+		name, _, ok := wheel.DistInfo(path.Base(info))
+		// What a distribution vendors, with a RECORD perhaps, is its own.
+		if path.Base(e.Path) != "RECORD" || !ok || path.Base(site) != "site-packages" {
 			continue
 		}
 		data, err := e.ReadAll()
@@ -142,13 +154,13 @@ func own(t *tree.Tree) (*tree.Tree, error) {
 		if err != nil {
 			return nil, fmt.Errorf("reading %s: %w", e.Path, err)
 		}
-		owner := audit.OwnerWheel + distName(path.Base(dir))
+		owner := audit.OwnerWheel + wheel.Normalize(name)
 		for _, row := range rows {
-			owners[path.Join(path.Dir(dir), row[0])] = owner
+			owners[path.Join(site, row[0])] = owner
 		}
 	}
 	return t.Map(func(e tree.Entry) tree.Entry {
-		if owner, ok := owners[sourceOf(e.Path)]; ok {
+		if owner, ok := owners[sourceOf(e.Path)]; ok && e.Kind != tree.Dir {
 			e.Owner = owner
 		}
 		return e
@@ -165,21 +177,14 @@ func sourceOf(p string) string {
 	return path.Join(path.Dir(path.Clean(dir)), stem+".py")
 }
 
-// distName returns the normalised name of NAME-VERSION.dist-info (PEP 503).
-func distName(dir string) string {
-	name, _, _ := strings.Cut(strings.TrimSuffix(dir, ".dist-info"), "-")
-	return strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(name))
-}
-
 // carryLibraries puts every shared library that the tree needs, and that is not
 // glibc's own, into lib/, under the name that it is asked for.
 func carryLibraries(t, root *tree.Tree, host []string) (*tree.Tree, error) {
-	resolver, err := audit.NewResolver(audit.ResolverInput{Tree: t, Prefix: "/ampoule", Root: root})
+	resolver, err := audit.NewResolver(audit.ResolverInput{Tree: t, Prefix: "/ampoule", Root: root, Host: host})
 	if err != nil {
 		return nil, fmt.Errorf("resolving shared libraries: %w", err)
 	}
 	found, missing := resolver.Outside()
-	missing = slices.DeleteFunc(missing, func(m audit.Missing) bool { return slices.Contains(host, m.Name) })
 	if len(missing) > 0 {
 		return nil, &MissingLibraryError{missing}
 	}

@@ -4,9 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"regexp"
 
+	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
 	"ampoule/recipes"
+	"ampoule/tree"
 )
 
 // Bases gives images of a registry.
@@ -46,14 +49,53 @@ func (l *Locked) Base(ctx context.Context, base recipes.LockedBase) (sandbox.Ima
 	return sandbox.Image{Config: Config(), Layers: []sandbox.Layer{layer}}, nil
 }
 
-// Toolchain returns the image with compilers: the base and its packages.
+// Toolchain returns the image with compilers: the base, its packages, and the
+// specs that keep the compilers from telling where they ran.
 func (l *Locked) Toolchain(ctx context.Context) (sandbox.Image, error) {
 	base, err := l.Base(ctx, l.Lock.Base)
 	if err != nil {
 		return sandbox.Image{}, err
 	}
-	return l.install(ctx, base, l.Lock.Toolchain)
+	image, err := l.install(ctx, base, l.Lock.Toolchain)
+	if err != nil {
+		return sandbox.Image{}, err
+	}
+	specs, err := l.specs(ctx)
+	if err != nil || specs == nil {
+		return image, err
+	}
+	return image.With(*specs), nil
 }
+
+// specs returns the layer with a specs file for each GCC of the toolchain; nil
+// when it has none. The compiler's driver reads a file of that name beside its
+// libraries (GCC manual, "Spec Files"), whoever calls it with whatever flags. With
+// it, the build directory is another one in __FILE__ and in debug information; no
+// flag says so that a build could drop or an interpreter hand on to others.
+func (l *Locked) specs(ctx context.Context) (*sandbox.Layer, error) {
+	text := []byte("*cc1_options:\n+ -ffile-prefix-map=" + sandbox.WorkDir + "=" + sourceDir + "\n\n")
+	var files []tree.Entry
+	for _, name := range l.Lock.Toolchain {
+		if m := gccPackage.FindStringSubmatch(name); m != nil {
+			files = append(files, tree.FileEntry("usr/lib/gcc/x86_64-linux-gnu/"+m[1]+"/specs", 0o644, text))
+		}
+	}
+	if len(files) == 0 {
+		return nil, nil
+	}
+	t, err := tree.New(files)
+	if err != nil {
+		return nil, err
+	}
+	layer, err := layers.Save(ctx, l.Stage.store, t, "")
+	return &layer, err
+}
+
+// sourceDir is what compilers call the build directory.
+const sourceDir = "/usr/src/ampoule"
+
+// gccPackage matches the Debian packages that hold a GCC: gcc-12.
+var gccPackage = regexp.MustCompile(`^gcc-([0-9]+)$`)
 
 // WithExtras returns the toolchain's image with one wheel's extra packages laid on
 // it; for a wheel without any it is the toolchain's.

@@ -63,13 +63,15 @@ func (p Publisher) Publish(ctx context.Context, a builder.Artifact) (_ string, e
 	if err != nil {
 		return "", fmt.Errorf("packing %s: %w", a.Name, err)
 	}
+	referrers := []registry.Referrer{
+		{ArtifactType: verdictType, Files: []registry.File{registry.BytesFile("verdict.json", verdictType, a.Verdict)}},
+		{ArtifactType: wheelhouseType, Files: wheels},
+	}
+	if len(debug) > 0 {
+		referrers = append(referrers, registry.Referrer{ArtifactType: debugType, Files: debug})
+	}
 	published, err := p.Registry.Publish(ctx, registry.Artifact{
-		Name: a.Name, Key: a.Key, Images: []registry.Image{image},
-		Referrers: []registry.Referrer{
-			{ArtifactType: verdictType, Files: []registry.File{registry.BytesFile("verdict.json", verdictType, a.Verdict)}},
-			{ArtifactType: wheelhouseType, Files: wheels},
-			{ArtifactType: debugType, Files: debug},
-		},
+		Name: a.Name, Key: a.Key, Images: []registry.Image{image}, Referrers: referrers,
 	})
 	return published.Digest, err
 }

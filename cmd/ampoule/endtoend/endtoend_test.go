@@ -87,8 +87,9 @@ type artifact struct {
 }
 
 // build locks and builds a copy of a recipe under a name of this run's own, so that
-// sealing, gate and publication really happen, whatever the store has.
-func build(t *testing.T, dir string) artifact {
+// sealing, gate and publication really happen, whatever the store has. Pairs of
+// texts are replaced in the recipe first.
+func build(t *testing.T, dir string, replace ...string) artifact {
 	t.Helper()
 	copied := t.TempDir()
 	if err := os.CopyFS(copied, os.DirFS(dir)); err != nil {
@@ -105,6 +106,7 @@ func build(t *testing.T, dir string) artifact {
 	}
 	name := fmt.Sprintf("%s-%d", filepath.Base(dir), time.Now().UnixNano())
 	data = bytes.Replace(data, []byte(old), []byte("\nname: "+name+"\n"), 1)
+	data = []byte(strings.NewReplacer(replace...).Replace(string(data)))
 	if err := os.WriteFile(file, data, 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,138 @@
+package cpython
+
+import (
+	"encoding/json"
+	"errors"
+	"io"
+	"reflect"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ampoule/builder/sandbox"
+)
+
+func TestConfigureArgs(t *testing.T) {
+	t.Parallel()
+	const shared, static, libraryObjects = "--enable-shared", staticLibpythonFlag, "LINK_PYTHON_OBJS=$(LIBRARY_OBJS)"
+	for name, c := range map[string]struct {
+		flags, knows, configure, make []string
+	}{
+		"nothing":      {nil, nil, []string{"--prefix=/opt/a"}, nil},
+		"static":       {[]string{"--with-lto"}, []string{static}, []string{"--prefix=/opt/a", "--with-lto"}, nil},
+		"shared":       {[]string{shared}, []string{static}, []string{"--prefix=/opt/a", shared}, nil},
+		"embed":        {[]string{shared, static, "--with-lto"}, []string{shared}, []string{"--prefix=/opt/a", shared, "--with-lto"}, []string{libraryObjects}},
+		"embed, 3.15":  {[]string{static, shared}, []string{shared, static}, []string{"--prefix=/opt/a", static, shared}, nil},
+		"order counts": {[]string{"--b", "--a"}, nil, []string{"--prefix=/opt/a", "--b", "--a"}, nil},
+	} {
+		spec := Spec{Prefix: "opt/a", Configure: c.flags, Knows: c.knows}
+		configure, makeArgs := configureArgs(spec)
+		if diff := cmp.Diff(c.configure, configure); diff != "" {
+			t.Errorf("%s: configure (-want +got):\n%s", name, diff)
+		}
+		if diff := cmp.Diff(c.make, makeArgs); diff != "" {
+			t.Errorf("%s: make (-want +got):\n%s", name, diff)
+		}
+		if diff := cmp.Diff(c.flags, spec.Configure); diff != "" {
+			t.Errorf("%s: the caller's flags changed (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+func specimen() Spec {
+	return Spec{
+		Version: "3.13.5", Source: "ab", Configure: []string{"--enable-shared", staticLibpythonFlag}, Knows: []string{"--enable-shared"},
+		Prefix: "opt/ampoule", Toolchain: sandbox.Image{Layers: []sandbox.Layer{{DiffID: "sha256:1"}, {DiffID: "sha256:2"}}},
+	}
+}
+
+func TestKey(t *testing.T) {
+	t.Parallel()
+	if n := reflect.TypeFor[Spec]().NumField(); n != 6 {
+		t.Errorf("Spec has %d fields: the cases below must say of each whether it decides", n)
+	}
+	seen := map[string]string{Key(specimen()): "the specimen"}
+	for name, change := range map[string]func(*Spec){
+		"version":       func(s *Spec) { s.Version = "3.13.6" },
+		"source":        func(s *Spec) { s.Source = "ac" },
+		"fewer flags":   func(s *Spec) { s.Configure = s.Configure[:1] },
+		"no flags":      func(s *Spec) { s.Configure = nil },
+		"more flags":    func(s *Spec) { s.Configure = append(s.Configure, "--with-lto") },
+		"another order": func(s *Spec) { s.Configure = append([]string{"--with-lto"}, s.Configure...) },
+		"prefix":        func(s *Spec) { s.Prefix = "opt/other" },
+		"a layer":       func(s *Spec) { s.Toolchain.Layers[1].DiffID = "sha256:3" },
+		"fewer layers":  func(s *Spec) { s.Toolchain.Layers = s.Toolchain.Layers[:1] },
+		"their order": func(s *Spec) {
+			s.Toolchain.Layers[0], s.Toolchain.Layers[1] = s.Toolchain.Layers[1], s.Toolchain.Layers[0]
+		},
+		"embed by flags": func(s *Spec) { s.Knows = append(s.Knows, staticLibpythonFlag) },
+	} {
+		spec := specimen()
+		change(&spec)
+		key := Key(spec)
+		if other, ok := seen[key]; ok {
+			t.Errorf("%s gives the key of %s", name, other)
+		}
+		seen[key] = name
+	}
+	for name, change := range map[string]func(*Spec){
+		"nothing":                        func(*Spec) {},
+		"a known flag that is not given": func(s *Spec) { s.Knows = append(s.Knows, "--with-lto") },
+		"what else the image says":       func(s *Spec) { s.Toolchain.Config.Labels = map[string]string{"a": "b"} },
+		"where a layer is": func(s *Spec) {
+			s.Toolchain.Layers[0].Open = func() (io.ReadCloser, error) { return nil, errors.New("elsewhere") }
+		},
+	} {
+		spec := specimen()
+		change(&spec)
+		if Key(spec) != Key(specimen()) {
+			t.Errorf("%s changes the key", name)
+		}
+	}
+}
+
+func TestCheckModules(t *testing.T) {
+	t.Parallel()
+	i := &Interpreter{Modules: map[string]string{
+		"_ssl": "missing", "math": "yes", "nis": "disabled", "_scproxy": "n/a", "_ctypes": "broken: no libffi.so.8", "_odd": "missing",
+	}}
+	err := i.CheckModules([]string{"_odd", "unknown"})
+	var missing *MissingModulesError
+	if !errors.As(err, &missing) {
+		t.Fatalf("error %v", err)
+	}
+	want := "standard extension modules were not built:" +
+		"\n    _ctypes (broken: no libffi.so.8), which needs the Debian package libffi-dev" +
+		"\n    _ssl (missing), which needs the Debian package libssl-dev"
+	if err.Error() != want {
+		t.Errorf("Error() = %q, want %q", err, want)
+	}
+	const hint = "add the packages to toolchain.packages, or say that the modules may be missing: python.optional: [_ctypes, _ssl]"
+	if missing.Hint() != hint {
+		t.Errorf("Hint() = %q, want %q", missing.Hint(), hint)
+	}
+	if err := i.CheckModules([]string{"_odd", "_ssl", "_ctypes"}); err != nil {
+		t.Errorf("all missing ones are optional: %v", err)
+	}
+	if got := (&MissingModulesError{States: map[string]string{"_odd": "missing"}}).Error(); got != "standard extension modules were not built:\n    _odd (missing)" {
+		t.Errorf("a module of no known package: %q", got)
+	}
+}
+
+func TestMinorVersion(t *testing.T) {
+	t.Parallel()
+	for version, want := range map[string]string{"3.13.5": "3.13", "3.14.0rc1": "3.14", "3.13": "3.13", "3": "3"} {
+		if got := MinorVersion(version); got != want {
+			t.Errorf("MinorVersion(%q) = %q, want %q", version, got, want)
+		}
+	}
+}
+
+// TestRecordForm: what an older build recorded must be readable.
+func TestRecordForm(t *testing.T) {
+	t.Parallel()
+	data, err := json.Marshal(record{"l", "d", map[string]string{"m": "yes"}})
+	if want := `{"Layer":"l","Debug":"d","Modules":{"m":"yes"}}`; string(data) != want || err != nil {
+		t.Errorf("%s, %v; want %s", data, err, want)
+	}
+}

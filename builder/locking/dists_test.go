@@ -1,0 +1,283 @@
+package locking
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ampoule/recipes"
+)
+
+func requirements(specs ...string) *recipes.RequirementSet {
+	set := &recipes.RequirementSet{}
+	for i, spec := range specs {
+		name, _, _ := strings.Cut(spec, "=")
+		set.Requirements = append(set.Requirements, recipes.Requirement{Name: name, Spec: spec, Position: recipes.Position{File: "ampoule.yaml", Line: 7 + i, Column: 5}})
+	}
+	return set
+}
+
+// lockAll locks and returns the dists with their build sets, as text.
+func (w *world) lockAll(reqs *recipes.RequirementSet, opts Options) ([]string, error) {
+	w.t.Helper()
+	p := w.start(reqs, opts)
+	releases, err := p.resolve(w.t.Context(), p.rootQuery(), nil)
+	if err != nil {
+		return nil, p.placed(err)
+	}
+	if p.lock.Requirements, err = p.add(w.t.Context(), releases); err != nil {
+		return nil, err
+	}
+	for _, id := range sortedKeys(p.dists) {
+		p.lock.Dists = append(p.lock.Dists, p.dists[id])
+	}
+	p.prune()
+	all := []string{"requirements " + strings.Join(p.lock.Requirements, " ")}
+	for _, d := range p.lock.Dists {
+		line := d.File
+		if d.Build != nil {
+			line += fmt.Sprintf(" static %q dynamic %q with %q", d.Build.Requires, d.Build.Dynamic, d.Build.Dists)
+		}
+		all = append(all, line)
+	}
+	return all, nil
+}
+
+func TestLockDists(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	setuptools := w.file("setuptools", "setuptools-80.1-py3-none-any.whl", "s")
+	wheel := w.file("wheel", "wheel-0.45-py3-none-any.whl", "w")
+	cffi := w.sdist("cffi", "1.17", "setuptools")
+	docopt := w.sdist("docopt", "0.6.2", "setuptools>=40")
+	demo := w.sdist("demo", "1.0", "setuptools>=40")
+	native := w.file("demo", "demo-1.0-cp313-cp313-linux_x86_64.whl", "native")
+	w.dynamic[demo.Filename] = []string{"cffi", "wheel", "cffi"}
+	w.depends[docopt.Filename] = []string{"wheel"}
+	w.uv = func(asked, config string) (string, string) {
+		releases := map[string][]indexFile{}
+		if strings.Contains(asked, "demo") {
+			// uv wants to build docopt, until it is told its metadata.
+			if !strings.Contains(config, "'docopt'") && !strings.Contains(config, `"docopt"`) {
+				return "", refusal
+			}
+			if !strings.Contains(config, "'wheel'") && !strings.Contains(config, `"wheel"`) {
+				t.Errorf("uv is told %s", config)
+			}
+			releases["demo==1.0"], releases["docopt==0.6.2"] = []indexFile{demo, native}, []indexFile{docopt}
+		}
+		for name, files := range map[string][]indexFile{"setuptools==80.1": {setuptools}, "cffi==1.17": {cffi}, "wheel==0.45": {wheel}} {
+			if base, _, _ := strings.Cut(name, "=="); strings.Contains(asked, base) {
+				releases[name] = files
+			}
+		}
+		return w.resolved(releases), ""
+	}
+	got, err := w.lockAll(requirements("demo==1.0", "docopt==0.6.2"), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{
+		"requirements demo==1.0 docopt==0.6.2",
+		`cffi-1.17.tar.gz static ["setuptools"] dynamic [] with ["setuptools==80.1"]`,
+		`demo-1.0.tar.gz static ["setuptools>=40"] dynamic ["cffi" "wheel"] with ["cffi==1.17" "setuptools==80.1" "wheel==0.45"]`,
+		`docopt-0.6.2.tar.gz static ["setuptools>=40"] dynamic [] with ["setuptools==80.1"]`,
+		"setuptools-80.1-py3-none-any.whl", "wheel-0.45-py3-none-any.whl",
+	}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	for _, s := range w.runner.Sandboxes() {
+		for _, step := range s.Steps() {
+			if s.Online && step.Args[0] != uvPath && step.Args[0] != "cat" {
+				t.Errorf("%q ran beside the network", step.Args)
+			}
+		}
+	}
+}
+
+func TestLockDistsCircle(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a, b := w.sdist("a", "1", "b"), w.sdist("b", "1", "a")
+	w.uv = func(asked, _ string) (string, string) {
+		if asked == "b\n" {
+			return w.resolved(map[string][]indexFile{"b==1": {b}}), ""
+		}
+		return w.resolved(map[string][]indexFile{"a==1": {a}}), ""
+	}
+	if _, err := w.lockAll(requirements("a"), Options{}); err == nil || !strings.Contains(err.Error(), "build requirements go in a circle: a==1 → b==1 → a==1") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLockDistsNoSolution(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	a := w.sdist("a", "1", "hatchling>99")
+	w.uv = func(asked, _ string) (string, string) {
+		if asked == "a\n" {
+			return w.resolved(map[string][]indexFile{"a==1": {a}}), ""
+		}
+		return "", "Because there is no hatchling>99\n"
+	}
+	_, err := w.lockAll(requirements("a"), Options{})
+	var none *ResolutionError
+	if !errors.As(err, &none) || !strings.Contains(err.Error(), "the build requirements of a==1") || none.Hint() == "" {
+		t.Errorf("got %v", err)
+	}
+	w.uv = func(string, string) (string, string) { return "", "Because you require Demo==1 and demo==2\n" }
+	if _, err := w.lockAll(requirements("other==1", "demo==1"), Options{}); err == nil || !strings.HasSuffix(err.Error(), "\nampoule.yaml:8:5: demo==1") {
+		t.Errorf("got %v", err)
+	}
+}
+
+// Metadata that uv does not take must end, not go round and round.
+func TestLockDistsEnds(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.sdist("docopt", "0.6.2")
+	w.uv = func(asked, _ string) (string, string) {
+		return "", refusal
+	}
+	if _, err := w.lockAll(requirements("docopt"), Options{}); err == nil || !strings.Contains(err.Error(), "does not take the metadata of docopt==0.6.2") {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestFindSdist(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	sums := map[string]string{}
+	for _, file := range []string{
+		"my.pkg-1.0-py3-none-any.whl", "my_pkg-1.0rc1.tar.gz", "my-pkg-extra-1.0.tar.gz", "My.Pkg-1.0.0.zip",
+		"my_pkg-2.0-rc1.tar.gz", "my_pkg-3.tar.bz2", "my_pkg-2013b.tar.gz",
+	} {
+		sums[file] = w.file("my-pkg", file, file).Hashes["sha256"]
+	}
+	w.index["my-pkg"] = append(w.index["my-pkg"], indexFile{Filename: "my_pkg-4.0.tar.gz", URL: "x"})
+	p := w.start(nil, Options{})
+	for version, want := range map[string]string{
+		"1.0": "My.Pkg-1.0.0.zip", "1.0rc1": "my_pkg-1.0rc1.tar.gz", "2.0rc1": "my_pkg-2.0-rc1.tar.gz", "2013b0": "my_pkg-2013b.tar.gz",
+		"3": "", "4.0": "", "1.1": "",
+	} {
+		got, err := p.findSdist(t.Context(), "My.Pkg", version)
+		var none *NoSdistError
+		switch {
+		case want == "" && !errors.As(err, &none):
+			t.Errorf("%s: %+v, %v", version, got, err)
+		case want != "" && (err != nil || got != recipes.Dist{Name: "my-pkg", Version: version, File: want, SHA256: sums[want]}):
+			t.Errorf("%s: %+v, %v", version, got, err)
+		}
+	}
+	if _, err := p.findSdist(t.Context(), "nobody", "1"); err == nil {
+		t.Error("a project that the index does not have is no error")
+	}
+}
+
+func TestCheckHashes(t *testing.T) {
+	t.Parallel()
+	releases := func() []release {
+		return []release{
+			{name: "a", version: "1", sdist: &recipes.Dist{Name: "a", Version: "1", File: "a-1.tar.gz", SHA256: "aa"}},
+			{name: "b", version: "2", pure: []recipes.Dist{{Name: "b", Version: "2", File: "b-2-py3-none-any.whl", SHA256: "bb"}}},
+		}
+	}
+	at := func(file string, line int) recipes.Position {
+		return recipes.Position{File: file, Line: line, Column: 1}
+	}
+	for name, c := range map[string]struct {
+		reqs recipes.RequirementSet
+		want recipes.Faults
+	}{
+		"no hashes": {recipes.RequirementSet{Requirements: []recipes.Requirement{{Name: "a"}}}, nil},
+		"among them": {recipes.RequirementSet{RequireHashes: true, Requirements: []recipes.Requirement{
+			{Name: "a", Hashes: []string{"sha256:00", "sha256:aa"}}, {Name: "b", Hashes: []string{"sha256:bb"}}}}, nil},
+		"in a constraint": {recipes.RequirementSet{RequireHashes: true, Requirements: []recipes.Requirement{
+			{Name: "a"}, {Name: "a", Constraint: true, Hashes: []string{"sha256:aa"}}, {Name: "b", Hashes: []string{"sha256:bb"}}}}, nil},
+		"another": {recipes.RequirementSet{RequireHashes: true, Requirements: []recipes.Requirement{
+			{Name: "a", Hashes: []string{"sha256:00"}, Position: at("base.txt", 3)}, {Name: "b", Hashes: []string{"sha256:bb"}}}},
+			recipes.Faults{{File: "base.txt", Line: 3, Column: 1, What: "the hash of a-1.tar.gz, which this build takes for a==1, is not among the hashes given", Hint: "add --hash=sha256:aa"}}},
+		"of another algorithm": {recipes.RequirementSet{RequireHashes: true, Requirements: []recipes.Requirement{
+			{Name: "a", Hashes: []string{"sha512:aa"}, Position: at("base.txt", 3)}, {Name: "b", Hashes: []string{"sha256:bb"}}}},
+			recipes.Faults{{File: "base.txt", Line: 3, Column: 1, What: "the hash of a-1.tar.gz, which this build takes for a==1, is not among the hashes given", Hint: "add --hash=sha256:aa"}}},
+		"no line": {recipes.RequirementSet{RequireHashes: true, File: "base.txt", Requirements: []recipes.Requirement{{Name: "a", Hashes: []string{"sha256:aa"}}}},
+			recipes.Faults{{File: "base.txt", What: "b==2 is needed and has no line with hashes, although the others have", Hint: "add b==2 --hash=sha256:bb"}}},
+	} {
+		p := &distLocker{recipe: &recipes.Recipe{}, reqs: &c.reqs}
+		err := p.checkHashes(releases())
+		var got recipes.Faults
+		if err != nil && !errors.As(err, &got) {
+			t.Errorf("%s: %v", name, err)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	p := &distLocker{recipe: &recipes.Recipe{}, reqs: &recipes.RequirementSet{}}
+	if err := p.checkHashes([]release{{name: "a"}}); err == nil {
+		t.Error("a release without files is no error")
+	}
+}
+
+func TestCheckPins(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	kept := w.file("a", "a-1.tar.gz", "one")
+	newer := w.file("a", "a-2.tar.gz", "two")
+	yanked := w.file("b", "b-1.tar.gz", "b")
+	yanked.Yanked = true
+	w.index["b"] = []indexFile{yanked, w.file("b", "b-2.tar.gz", "bb")}
+	w.file("c", "c-2.tar.gz", "c")
+	previous := &recipes.Lock{}
+	for name, sum := range map[string]string{"a": kept.Hashes["sha256"], "b": yanked.Hashes["sha256"], "c": strings.Repeat("0", 64)} {
+		previous.Dists = append(previous.Dists, recipes.Dist{Name: name, Version: "1", File: name + "-1.tar.gz", SHA256: sum})
+	}
+	p := w.start(nil, Options{Previous: previous})
+	of := func(name, version, sum string) []release {
+		return []release{{name: name, version: version, sdist: &recipes.Dist{Name: name, Version: version, File: name + "-" + version + ".tar.gz", SHA256: sum}}}
+	}
+	for name, c := range map[string]struct {
+		prefer   map[string]string
+		releases []release
+		lost     string
+	}{
+		"kept":             {map[string]string{"a": "1"}, of("a", "1", kept.Hashes["sha256"]), ""},
+		"moved for others": {map[string]string{"a": "1"}, of("a", "2", newer.Hashes["sha256"]), ""},
+		"not pinned":       {nil, of("c", "2", "11"), ""},
+		"pinned elsewhere": {map[string]string{"d": "1"}, of("d", "2", "11"), ""},
+		"gone":             {map[string]string{"c": "1"}, of("c", "2", "11"), "c"},
+		"yanked":           {map[string]string{"b": "1"}, of("b", "2", "11"), "b"},
+		"replaced":         {map[string]string{"c": "1"}, of("c", "1", "11"), "c"},
+	} {
+		err := p.checkPins(t.Context(), c.prefer, c.releases)
+		var lost *LostPinError
+		if c.lost == "" && err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+		if c.lost != "" && (!errors.As(err, &lost) || lost.Name != c.lost || lost.Version != "1" || lost.Hint() != "ampoule lock --upgrade="+c.lost) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestPrefer(t *testing.T) {
+	t.Parallel()
+	ids := []string{"a==1", "b==2"}
+	for name, c := range map[string]struct {
+		opts Options
+		want map[string]string
+	}{
+		"all stay":  {Options{}, map[string]string{"a": "1", "b": "2"}},
+		"one moves": {Options{UpgradeNames: []string{"a"}}, map[string]string{"b": "2"}},
+		"all move":  {Options{Upgrade: true}, map[string]string{}},
+	} {
+		p := &distLocker{opts: c.opts}
+		if diff := cmp.Diff(c.want, p.prefer(ids)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}

@@ -1,0 +1,222 @@
+package locking
+
+import (
+	"errors"
+	"path"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/pelletier/go-toml/v2"
+
+	"ampoule/recipes"
+)
+
+const pylockText = `lock-version = "1.0"
+created-by = "uv"
+requires-python = ">=3.13.5"
+
+[[packages]]
+name = "docopt"
+version = "0.6.2"
+index = "https://index.invalid/simple"
+sdist = { url = "https://files.invalid/55/docopt-0.6.2.tar.gz", upload-time = 2014-06-16T11:18:57Z, size = 25901, hashes = { sha256 = "aa" } }
+
+[[packages]]
+name = "MarkupSafe"
+version = "3.0.2"
+sdist = { name = "markupsafe-3.0.2.tar.gz", url = "https://files.invalid/b2", hashes = { sha256 = "bb" } }
+wheels = [
+    { url = "https://files.invalid/MarkupSafe-3.0.2-cp313-cp313-manylinux_2_17_x86_64.whl#x", hashes = { md5 = "0", sha256 = "cc" } },
+    { url = "https://files.invalid/MarkupSafe-3.0.2-py3-none-any.whl", hashes = { sha256 = "dd" } },
+]
+
+[[packages]]
+name = "local"
+version = "1.0+abc"
+wheels = [{ url = "https://files.invalid/local-1.0%2Babc-py3-none-any.whl", hashes = { sha256 = "ee" } }]
+`
+
+func TestParsePylock(t *testing.T) {
+	t.Parallel()
+	got, err := parsePylock([]byte(pylockText))
+	if err != nil {
+		t.Fatal(err)
+	}
+	markupsafe := func(file, sum string) recipes.Dist {
+		return recipes.Dist{Name: "markupsafe", Version: "3.0.2", File: file, SHA256: sum}
+	}
+	sdist := markupsafe("markupsafe-3.0.2.tar.gz", "bb")
+	want := []release{
+		{name: "docopt", version: "0.6.2", sdist: &recipes.Dist{Name: "docopt", Version: "0.6.2", File: "docopt-0.6.2.tar.gz", SHA256: "aa"}},
+		{
+			name: "markupsafe", version: "3.0.2", sdist: &sdist,
+			pure:   []recipes.Dist{markupsafe("MarkupSafe-3.0.2-py3-none-any.whl", "dd")},
+			native: []recipes.Dist{markupsafe("MarkupSafe-3.0.2-cp313-cp313-manylinux_2_17_x86_64.whl", "cc")},
+		},
+		{name: "local", version: "1.0+abc", pure: []recipes.Dist{{Name: "local", Version: "1.0+abc", File: "local-1.0+abc-py3-none-any.whl", SHA256: "ee"}}},
+	}
+	if diff := cmp.Diff(want, got, cmp.AllowUnexported(release{})); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+func TestParsePylockRefuses(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct{ text, want string }{
+		"no TOML":        {"[[packages", "reading the resolution"},
+		"no version":     {"[[packages]]\nname = \"a\"\nvcs = {url = \"x\"}\n", "a has no version"},
+		"no sha256":      {"[[packages]]\nname = \"a\"\nversion = \"1\"\nsdist = {name = \"a-1.tar.gz\", hashes = {md5 = \"0\"}}\n", "no sha256 for a-1.tar.gz"},
+		"no wheel's":     {"[[packages]]\nname = \"a\"\nversion = \"1\"\nwheels = [{name = \"a-1-py3-none-any.whl\"}]\n", "no sha256 for a-1-py3-none-any.whl"},
+		"no file":        {"[[packages]]\nname = \"a\"\nversion = \"1\"\nsdist = {hashes = {sha256 = \"0\"}}\n", "not the name of a file"},
+		"path":           {"[[packages]]\nname = \"a\"\nversion = \"1\"\nsdist = {name = \"../a-1.tar.gz\", hashes = {sha256 = \"0\"}}\n", "not the name of a file"},
+		"wheel's path":   {"[[packages]]\nname = \"a\"\nversion = \"1\"\nwheels = [{name = \"/a-1-py3-none-any.whl\", hashes = {sha256 = \"0\"}}]\n", "not the name of a file"},
+		"end of address": {"[[packages]]\nname = \"a\"\nversion = \"1\"\nsdist = {url = \"https://files.invalid/..\", hashes = {sha256 = \"0\"}}\n", "not the name of a file"},
+	} {
+		if _, err := parsePylock([]byte(c.text)); err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", name, err, c.want)
+		}
+	}
+}
+
+func TestChoose(t *testing.T) {
+	t.Parallel()
+	sdist := recipes.Dist{Name: "a", File: "a-1.tar.gz"}
+	pure := []recipes.Dist{{File: "a-1-py3-none-any.whl"}, {File: "a-1-py2.py3-none-any.whl"}}
+	native := []recipes.Dist{{File: "a-1-cp313-cp313-linux_x86_64.whl"}}
+	for name, c := range map[string]struct {
+		release release
+		pure    []string
+		want    string
+	}{
+		"pure alone":              {release{sdist: &sdist, pure: pure}, nil, "a-1-py2.py3-none-any.whl"},
+		"pure without sdist":      {release{pure: pure}, nil, "a-1-py2.py3-none-any.whl"},
+		"native":                  {release{sdist: &sdist, native: native}, nil, "a-1.tar.gz"},
+		"both":                    {release{sdist: &sdist, pure: pure, native: native}, nil, "a-1.tar.gz"},
+		"both, said to be pure":   {release{sdist: &sdist, pure: pure, native: native}, []string{"a"}, "a-1-py2.py3-none-any.whl"},
+		"both, another is pure":   {release{sdist: &sdist, pure: pure, native: native}, []string{"b"}, "a-1.tar.gz"},
+		"no wheel":                {release{sdist: &sdist}, nil, "a-1.tar.gz"},
+		"native, said to be pure": {release{sdist: &sdist, native: native}, []string{"a"}, "a-1.tar.gz"},
+		"native without sdist":    {release{native: native}, nil, ""},
+		"both without sdist":      {release{pure: pure, native: native}, nil, ""},
+		"nothing":                 {release{}, nil, ""},
+	} {
+		c.release.name, c.release.version = "a", "1"
+		got, err := c.release.choose(c.pure)
+		var none *NoSdistError
+		if c.want == "" && (!errors.As(err, &none) || none.Name != "a" || none.Hint() == "") || c.want != "" && (err != nil || got.File != c.want) {
+			t.Errorf("%s: %s, %v, want %q", name, got.File, err, c.want)
+		}
+	}
+}
+
+func TestUVConfig(t *testing.T) {
+	t.Parallel()
+	known := []metadata{
+		{Name: "docopt", Version: "0.6.2", RequiresDist: []string{}, ProvidesExtra: []string{}},
+		{Name: "x", Version: "1", RequiresDist: []string{`a>=1; extra == "b"`}, RequiresPython: ">=3.8", ProvidesExtra: []string{"b"}},
+	}
+	var doc map[string]any
+	if err := toml.Unmarshal(uvConfig(known), &doc); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]any{"dependency-metadata": []any{
+		map[string]any{"name": "docopt", "version": "0.6.2", "requires-dist": []any{}, "provides-extra": []any{}},
+		map[string]any{"name": "x", "version": "1", "requires-dist": []any{`a>=1; extra == "b"`}, "requires-python": ">=3.8", "provides-extra": []any{"b"}},
+	}}
+	if diff := cmp.Diff(want, doc); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if err := toml.Unmarshal(uvConfig(nil), &doc); err != nil {
+		t.Errorf("nothing known: %v", err)
+	}
+}
+
+func TestPreferences(t *testing.T) {
+	t.Parallel()
+	var doc struct {
+		LockVersion string              `toml:"lock-version"`
+		CreatedBy   string              `toml:"created-by"`
+		Packages    []map[string]string `toml:"packages"`
+	}
+	if err := toml.Unmarshal(preferences(map[string]string{"b": "1!2.0+x.1", "a": "1"}), &doc); err != nil {
+		t.Fatal(err)
+	}
+	want := []map[string]string{{"name": "a", "version": "1"}, {"name": "b", "version": "1!2.0+x.1"}}
+	if diff := cmp.Diff(want, doc.Packages); diff != "" || doc.LockVersion != "1.0" || doc.CreatedBy == "" {
+		t.Errorf("%+v (-want +got):\n%s", doc, diff)
+	}
+}
+
+func TestParseMetadata(t *testing.T) {
+	t.Parallel()
+	text := `Metadata-Version: 2.1
+Name: Demo
+Version: 1.0
+requires-dist: cffi (>=1.0)
+Requires-Dist: zope.interface>=5;
+  python_version < "3.14"
+Requires-Python: >=3.8
+Provides-Extra: test
+Requires-Dist: pytest ; extra == 'test'
+Description: one
+        Requires-Dist: not-this
+       |Requires-Dist: nor-this
+
+Requires-Dist: body
+`
+	want := metadata{
+		Name: "demo", Version: "1.0", RequiresPython: ">=3.8", ProvidesExtra: []string{"test"},
+		RequiresDist: []string{"cffi (>=1.0)", `zope.interface>=5; python_version < "3.14"`, "pytest ; extra == 'test'"},
+	}
+	for _, ending := range []string{"\n", "\r\n"} {
+		got := parseMetadata("demo", "1.0", strings.ReplaceAll(text, "\n", ending))
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("lines that end with %q (-want +got):\n%s", ending, diff)
+		}
+	}
+	if got := parseMetadata("demo", "1.0", "Name: demo\n\n  Requires-Dist: body\n"); len(got.RequiresDist) != 0 || got.RequiresDist == nil {
+		t.Errorf("got %+v", got)
+	}
+}
+
+func FuzzParsePylock(f *testing.F) {
+	f.Add([]byte(pylockText))
+	f.Fuzz(func(t *testing.T, data []byte) {
+		releases, err := parsePylock(data)
+		if err != nil {
+			return
+		}
+		for _, r := range releases {
+			d, err := r.choose(nil)
+			if err == nil && (d.File == "" || d.File != path.Base(d.File) || d.SHA256 == "" || d.Version == "") {
+				t.Errorf("chose %+v", d)
+			}
+		}
+	})
+}
+
+func FuzzParseMetadata(f *testing.F) {
+	f.Add("Name: a\nRequires-Dist: b\n  ; extra\n\nbody")
+	f.Fuzz(func(t *testing.T, text string) {
+		m := parseMetadata("a", "1", text)
+		for _, r := range m.RequiresDist {
+			if strings.Contains(r, "\n") {
+				t.Errorf("a requirement goes over lines: %q", r)
+			}
+		}
+		// Whatever a backend says, it is data in uv's configuration.
+		var doc struct {
+			Known []metadata `toml:"dependency-metadata"`
+		}
+		if strings.ToValidUTF8(text, "") != text {
+			return
+		}
+		if err := toml.Unmarshal(uvConfig([]metadata{m}), &doc); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff([]metadata{m}, doc.Known); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
