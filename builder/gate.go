@@ -9,7 +9,9 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -65,7 +67,7 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close()
+	defer func() { err = errors.Join(err, log.Close()) }()
 	task.SetLog(log.Path())
 	subject := audit.Subject{
 		Tree: sealed.Tree, Prefix: "/" + Prefix, Interpreter: strings.TrimPrefix(r.python(), "/"+Prefix+"/"),
@@ -103,10 +105,25 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 	if err != nil {
 		return nil, err
 	}
+	if err := r.keep(verdict); err != nil {
+		return nil, err
+	}
 	if !verdict.Passed {
 		return &verdict, &RefusedError{verdict}
 	}
 	return &verdict, nil
+}
+
+// keep writes the verdict beside the logs, whatever it says.
+func (r *build) keep(verdict audit.Verdict) error {
+	data, err := json.MarshalIndent(verdict, "", "  ")
+	if err == nil {
+		err = os.WriteFile(filepath.Join(r.logs, "verdict.json"), append(data, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("keeping the verdict: %w", err)
+	}
+	return nil
 }
 
 func (r *build) exceptions() []audit.Exception {

@@ -179,7 +179,10 @@ func TestLimits(t *testing.T) {
 func TestWriteTar(t *testing.T) {
 	t.Parallel()
 	var first, second bytes.Buffer
-	tr := everything(t)
+	tr, err := everything(t).With(link("zz", "./a/..//b/"))
+	if err != nil {
+		t.Fatal(err)
+	}
 	at := time.Date(2020, 1, 2, 3, 4, 5, 6, time.FixedZone("", 3600))
 	for _, buf := range []*bytes.Buffer{&first, &second} {
 		if err := tr.WriteTar(buf, "opt/ampoule", at); err != nil {
@@ -205,7 +208,7 @@ func TestWriteTar(t *testing.T) {
 	}
 	want := []string{
 		"opt/", "opt/ampoule/", "opt/ampoule/bin/", "opt/ampoule/bin/tool", "opt/ampoule/empty", "opt/ampoule/etc/",
-		"opt/ampoule/etc/name \"quoted\"\n", "opt/ampoule/lib64", "opt/ampoule/tmp/", "opt/ampoule/ü",
+		"opt/ampoule/etc/name \"quoted\"\n", "opt/ampoule/lib64", "opt/ampoule/tmp/", "opt/ampoule/zz", "opt/ampoule/ü",
 	}
 	if diff := cmp.Diff(want, names); diff != "" {
 		t.Errorf("members (-want +got):\n%s", diff)

@@ -131,7 +131,7 @@ func TestFail(t *testing.T) {
 		t.Error("nil does not stay nil")
 	}
 	outer := fmt.Errorf("outer: %w", err)
-	if got := log.Fail("other", outer); got != outer {
+	if got := log.Fail("other", outer); got.Error() != outer.Error() {
 		t.Errorf("an error with a log of its own becomes %v", got)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"reflect"
+	"slices"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -25,7 +26,7 @@ func TestConfigureArgs(t *testing.T) {
 		"embed, 3.15":  {[]string{static, shared}, []string{shared, static}, []string{"--prefix=/opt/a", static, shared}, nil},
 		"order counts": {[]string{"--b", "--a"}, nil, []string{"--prefix=/opt/a", "--b", "--a"}, nil},
 	} {
-		spec := Spec{Prefix: "opt/a", Configure: c.flags, Knows: c.knows}
+		spec := Spec{Prefix: "opt/a", Configure: slices.Clone(c.flags), Knows: c.knows}
 		configure, makeArgs := configureArgs(spec)
 		if diff := cmp.Diff(c.configure, configure); diff != "" {
 			t.Errorf("%s: configure (-want +got):\n%s", name, diff)

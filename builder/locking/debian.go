@@ -68,7 +68,7 @@ func (d *debianLocker) base(ctx context.Context) error {
 	d.lock.Base = base
 	previous := d.opts.Previous
 	want := slices.Concat(toolchain.Packages(d.recipe.Python.Version, base.Suite), d.recipe.Toolchain.Packages)
-	tools, err := d.add(ctx, base.Suite, installed, d.kept(base.Suite, previous.Toolchain, "toolchain.packages"), want)
+	tools, err := d.add(ctx, base.Suite, installed, d.kept(base.Suite, previous.Toolchain, toolchainPart), want)
 	if err != nil {
 		return d.at(err, "toolchain", "packages")
 	}
@@ -155,6 +155,9 @@ func (d *debianLocker) imageBase(ctx context.Context, ref string) (_ recipes.Loc
 	return recipes.LockedBase{Image: ref, Suite: suite}, installed, err
 }
 
+// toolchainPart is the part of the recipe that the toolchain's packages answer.
+const toolchainPart = "toolchain.packages"
+
 // pins are packages of the previous lock that stay.
 type pins struct {
 	debs []recipes.Deb
@@ -162,22 +165,40 @@ type pins struct {
 	whole bool
 }
 
-// kept returns the previous lock's packages of those names. They answer the whole
-// of a part of the recipe when that part did not change; a base, which has no part,
-// never does.
-func (d *debianLocker) kept(suite string, previous []string, part string) pins {
-	if d.opts.Upgrade || len(previous) == 0 || slices.ContainsFunc(previous, d.opts.moves) {
+// kept returns the previous lock's packages of those names, as far as they fit what
+// they are laid on now. They answer the whole of a part of the recipe when neither
+// that part nor what is below it changed; a base, which has no part and nothing
+// below it, always.
+func (d *debianLocker) kept(suite string, names []string, part string) pins {
+	if d.opts.Upgrade || len(names) == 0 || slices.ContainsFunc(names, d.opts.moves) {
 		return pins{}
 	}
-	debs, err := d.opts.Previous.Debs(suite, previous)
-	if err != nil {
+	previous := d.opts.Previous
+	debs, err := previous.Debs(suite, names)
+	switch {
+	case err != nil:
 		return pins{}
-	}
-	if part == "" {
+	case part == "":
 		return pins{debs: debs, whole: true}
+	case !d.sameBase():
+		return pins{}
 	}
-	same := d.opts.Previous.Base.Suite == suite && slices.Equal(answers(d.lock.Answers, part), answers(d.opts.Previous.Answers, part))
+	same := slices.Equal(answers(d.lock.Answers, part), answers(previous.Answers, part))
+	if part != toolchainPart && !slices.Equal(d.lock.Toolchain, previous.Toolchain) {
+		same = false
+		debs = slices.DeleteFunc(debs, func(deb recipes.Deb) bool { return slices.Contains(d.lock.Toolchain, deb.Name) })
+	}
 	return pins{debs: debs, whole: same}
+}
+
+// sameBase says whether the base is what it was when the previous lock was made.
+func (d *debianLocker) sameBase() bool {
+	was, is := d.opts.Previous.Base, d.lock.Base
+	if was.Image != is.Image || was.Suite != is.Suite || !slices.Equal(was.Packages, is.Packages) {
+		return false
+	}
+	debs, err := d.opts.Previous.Debs(was.Suite, was.Packages)
+	return err == nil && !slices.ContainsFunc(debs, func(deb recipes.Deb) bool { return d.debs[was.Suite][deb.Name] != deb })
 }
 
 // answers returns the lines that decide a part of the recipe: its own, and Python's

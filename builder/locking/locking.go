@@ -61,7 +61,7 @@ type Locker struct {
 }
 
 // Lock makes the lock of a recipe.
-func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, opts Options) (*recipes.Lock, error) {
+func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, opts Options) (_ *recipes.Lock, err error) {
 	lock := &recipes.Lock{APIVersion: recipes.APIVersion, Answers: recipes.MakeAnswers(r, reqs)}
 	if opts.Previous == nil {
 		opts.Previous = &recipes.Lock{}
@@ -70,7 +70,7 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 	if err != nil {
 		return nil, err
 	}
-	defer log.Close()
+	defer func() { err = errors.Join(err, log.Close()) }()
 	d := &debianLocker{l: l, recipe: r, lock: lock, opts: opts, log: log}
 	if err := d.run(ctx); err != nil {
 		return nil, err

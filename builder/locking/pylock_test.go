@@ -70,6 +70,7 @@ func TestParsePylockRefuses(t *testing.T) {
 		"no wheel's":     {"[[packages]]\nname = \"a\"\nversion = \"1\"\nwheels = [{name = \"a-1-py3-none-any.whl\"}]\n", "no sha256 for a-1-py3-none-any.whl"},
 		"no file":        {"[[packages]]\nname = \"a\"\nversion = \"1\"\nsdist = {hashes = {sha256 = \"0\"}}\n", "not the name of a file"},
 		"path":           {"[[packages]]\nname = \"a\"\nversion = \"1\"\nsdist = {name = \"../a-1.tar.gz\", hashes = {sha256 = \"0\"}}\n", "not the name of a file"},
+		"folder":         {"[[packages]]\nname = \"a\"\nversion = \"1\"\nsdist = {name = \"x/a-1.tar.gz\", hashes = {sha256 = \"0\"}}\n", "not the name of a file"},
 		"wheel's path":   {"[[packages]]\nname = \"a\"\nversion = \"1\"\nwheels = [{name = \"/a-1-py3-none-any.whl\", hashes = {sha256 = \"0\"}}]\n", "not the name of a file"},
 		"end of address": {"[[packages]]\nname = \"a\"\nversion = \"1\"\nsdist = {url = \"https://files.invalid/..\", hashes = {sha256 = \"0\"}}\n", "not the name of a file"},
 	} {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"io/fs"
 	"os"
@@ -108,7 +109,8 @@ func TestRelocatedScripts(t *testing.T) {
 		}
 	}
 	err := exec.Command(script, "fail").Run()
-	if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 3 {
+	var exit *exec.ExitError
+	if !errors.As(err, &exit) || exit.ExitCode() != 3 {
 		t.Errorf("a script that exits with 3 gives %v", err)
 	}
 }

@@ -63,7 +63,7 @@ func (s *Stage) Install(ctx context.Context, image sandbox.Image, python, prefix
 		"scripts": []string{string(installScript), relocate.Module().SHA256},
 	})
 	var sum string
-	if found, err := s.Store.Lookup("install", key, &sum); err != nil || found {
+	if found, err := s.Store.Lookup("install", key, &sum); err != nil || found && s.Store.Has(sum) {
 		if found {
 			task.Reuse()
 		} else {

@@ -3,7 +3,6 @@ package seal
 import (
 	"bytes"
 	"cmp"
-	"encoding/csv"
 	"encoding/json"
 	"fmt"
 	"io/fs"
@@ -150,13 +149,13 @@ func own(t *tree.Tree) (*tree.Tree, error) {
 		if err != nil {
 			return nil, err
 		}
-		rows, err := csv.NewReader(bytes.NewReader(data)).ReadAll()
+		rows, err := wheel.ParseRecord(data)
 		if err != nil {
 			return nil, fmt.Errorf("reading %s: %w", e.Path, err)
 		}
 		owner := audit.OwnerWheel + wheel.Normalize(name)
 		for _, row := range rows {
-			owners[path.Join(site, row[0])] = owner
+			owners[path.Join(site, row.Path)] = owner
 		}
 	}
 	return t.Map(func(e tree.Entry) tree.Entry {

@@ -108,7 +108,10 @@ def run_hook(mode, python, source):
     backend, backend_path = build_system(source)
     env = dict(os.environ, PATH=os.path.join(ENV, "bin") + os.pathsep + os.environ["PATH"], VIRTUAL_ENV=ENV)
     env["PYO3_BUILD_EXTENSION_MODULE"] = "1"
-    subprocess.run([python, "-c", HOOK, mode, backend, json.dumps(backend_path), OUT], cwd=source, env=env, check=True)
+    asked = subprocess.run([python, "-c", HOOK, mode, backend, json.dumps(backend_path), OUT], cwd=source, env=env, check=False)
+    if asked.returncode:
+        # The backend has said why: nothing of ours belongs behind it.
+        sys.exit(asked.returncode if asked.returncode > 0 else 128 - asked.returncode)
     with open(os.path.join(OUT, "hook.json")) as f:
         return json.load(f)
 

@@ -1,0 +1,278 @@
+package builder
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ampoule/audit"
+	"ampoule/builder/sandbox"
+	"ampoule/recipes"
+	"ampoule/tree"
+)
+
+func TestMakePlan(t *testing.T) {
+	t.Parallel()
+	deb := func(name, sum string) recipes.Deb {
+		return recipes.Deb{Name: name, Version: "1", File: "pool/" + name, SHA256: sum}
+	}
+	l := &recipes.Lock{
+		Python: recipes.LockedPython{Version: "3.13.5", File: "Python-3.13.5.tar.xz", SHA256: "py"},
+		Debian: map[string]recipes.Suite{"bookworm": {deb("gcc", "g"), deb("libc6", "12")}, "bullseye": {deb("libc6", "11")}},
+		Dists: []recipes.Dist{
+			{Name: "demo", Version: "1", File: "demo-1.tar.gz", SHA256: "d", Build: &recipes.BuildSet{Dists: []string{"setuptools==2"}}},
+			{Name: "flask", Version: "3", File: "flask-3-py3-none-any.whl", SHA256: "f"},
+			{Name: "setuptools", Version: "2", File: "setuptools-2.tar.gz", SHA256: "s", Build: &recipes.BuildSet{}},
+		},
+	}
+	r := &recipes.Recipe{Name: "web"}
+	first := MakePlan(r, l, "linux/amd64")
+	var inputs []string
+	for _, item := range first.Inputs {
+		inputs = append(inputs, strings.Join([]string{item.Source, item.Name, item.Version, item.File, item.SHA256}, " "))
+	}
+	want := []string{
+		"cpython cpython 3.13.5 Python-3.13.5.tar.xz py",
+		"debian gcc 1 pool/gcc g", "debian libc6 1 pool/libc6 11", "debian libc6 1 pool/libc6 12",
+		"pypi demo 1 demo-1.tar.gz d", "pypi flask 3 flask-3-py3-none-any.whl f", "pypi setuptools 2 setuptools-2.tar.gz s",
+	}
+	if diff := cmp.Diff(want, inputs); diff != "" {
+		t.Errorf("inputs (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"demo==1", "setuptools==2"}, first.Compiled); diff != "" {
+		t.Errorf("compiled (-want +got):\n%s", diff)
+	}
+	for range 20 {
+		if diff := cmp.Diff(first, MakePlan(r, l, "linux/amd64")); diff != "" {
+			t.Fatalf("(-first +second):\n%s", diff)
+		}
+	}
+	if MakePlan(r, l, "linux/arm64").Key == first.Key {
+		t.Error("another platform has the same key")
+	}
+	l.Dists[0].SHA256 = "e"
+	if MakePlan(r, l, "linux/amd64").Key == first.Key {
+		t.Error("another sdist has the same key")
+	}
+}
+
+func TestBuildStale(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.lock.Answers.Requirements = []string{"demo==0.9"}
+	_, err := w.build()
+	var faults recipes.Faults
+	if !errors.As(err, &faults) || faults[0].File != "ampoule.yaml" || faults[0].Line != 5 {
+		t.Errorf("got %v", err)
+	}
+	w.lock.Answers = recipes.MakeAnswers(w.recipe, w.reqs)
+	w.recipe.Python.Configure = []string{"--with-magic"}
+	if _, err := w.build(); !errors.As(err, &faults) || !strings.Contains(err.Error(), "--with-magic") {
+		t.Errorf("got %v", err)
+	}
+	if w.opened != 0 || len(w.asked) != 0 {
+		t.Errorf("sandboxes were opened %d times, the registry asked %d times", w.opened, len(w.asked))
+	}
+}
+
+func TestBuildReused(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	key := MakePlan(w.recipe, w.lock, "linux/amd64").Key
+	w.published[key] = digest
+	got, err := w.build()
+	want := Result{Name: "web", Digest: digest, Key: key, Reused: true}
+	if diff := cmp.Diff(want, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	if w.opened != 0 || len(w.asked) != 1 {
+		t.Errorf("sandboxes were opened %d times, the registry asked %d times", w.opened, len(w.asked))
+	}
+}
+
+func TestBuild(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var ran []string
+	w.test = func(_ context.Context, step sandbox.Step) error {
+		w.mu.Lock()
+		defer w.mu.Unlock()
+		ran = append(ran, step.Env[0]+" "+step.Args[0]+" "+step.Args[len(step.Args)-1])
+		return nil
+	}
+	got, err := w.build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Digest == "" || got.Reused || got.Logs == "" || got.Verdict == nil || !got.Verdict.Passed || len(got.Verdict.Targets) != 2 {
+		t.Errorf("got %+v", got)
+	}
+	if diff := cmp.Diff([]string{
+		"PATH=/opt/ampoule/bin:/usr/bin:/bin /opt/ampoule/bin/python3.13 demo",
+		"PATH=/opt/ampoule/bin:/usr/bin:/bin python3 demo",
+		"PATH=/srv/ampoule/current/bin:/usr/bin:/bin /srv/ampoule/current/bin/python3.13 demo",
+		"PATH=/srv/ampoule/current/bin:/usr/bin:/bin python3 demo",
+	}, ran); diff != "" {
+		t.Errorf("tests (-want +got):\n%s", diff)
+	}
+	if len(w.artifacts) != 1 {
+		t.Fatalf("published %d times", len(w.artifacts))
+	}
+	checkArtifact(t, w, w.artifacts[0])
+	w.checkClosed()
+	started := len(w.runner.Sandboxes())
+	again, err := w.build()
+	if err != nil || !again.Reused || again.Digest != got.Digest || len(w.runner.Sandboxes()) != started {
+		t.Errorf("again: %+v, %v", again, err)
+	}
+}
+
+func checkArtifact(t *testing.T, w *world, a Artifact) {
+	t.Helper()
+	plan := MakePlan(w.recipe, w.lock, "linux/amd64")
+	if a.Name != "web" || a.Key != plan.Key || a.Platform != "linux/amd64" || !a.Created.Equal(tree.Time) || len(a.Base) != 1 || a.Base[0].DiffID != w.base.DiffID {
+		t.Errorf("the artifact is %+v", a)
+	}
+	var verdict audit.Verdict
+	if err := json.Unmarshal(a.Verdict, &verdict); err != nil || !verdict.Passed || verdict.Tree != a.Tree.Hash() {
+		t.Errorf("the verdict is %s, %v", a.Verdict, err)
+	}
+	labels := map[string]string{
+		LabelKey: plan.Key, LabelRecipe: "web", LabelPython: "3.13.5", LabelTree: a.Tree.Hash(), LabelPrefix: "/opt/ampoule",
+		LabelFingerprint: a.Config.Labels[LabelFingerprint],
+	}
+	if diff := cmp.Diff(labels, a.Config.Labels); diff != "" || !strings.HasPrefix(labels[LabelFingerprint], "sha256:") {
+		t.Errorf("labels (-want +got):\n%s", diff)
+	}
+	if !slices.Equal(a.Config.Entrypoint, []string{"/opt/ampoule/bin/python3"}) || a.Config.Architecture != "amd64" {
+		t.Errorf("the configuration is %+v", a.Config)
+	}
+	for file, owner := range map[string]string{
+		"bin/python3.13": audit.OwnerInterpreter, library + "site-packages/demo/__init__.py": audit.OwnerWheel + "demo",
+	} {
+		if e, ok := a.Tree.Lookup(file); !ok || e.Owner != owner {
+			t.Errorf("%s is there: %t, of %q", file, ok, e.Owner)
+		}
+	}
+	if len(a.Wheelhouse) != 1 || a.Wheelhouse[0].Name != wheel || a.Wheelhouse[0].Size != int64(len(w.wheel)) {
+		t.Fatalf("the wheelhouse is %+v", a.Wheelhouse)
+	}
+	r, err := a.Wheelhouse[0].Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	if data, err := io.ReadAll(r); err != nil || string(data) != string(w.wheel) {
+		t.Errorf("the wheelhouse's wheel has %d bytes, %v", len(data), err)
+	}
+}
+
+// refusals returns what a build was refused for, as "CHECK TARGETS".
+func refusals(t *testing.T, w *world, err error) []string {
+	t.Helper()
+	var refused *RefusedError
+	if !errors.As(err, &refused) {
+		t.Fatalf("got %v", err)
+	}
+	if len(w.artifacts) != 0 {
+		t.Error("it was published")
+	}
+	w.checkClosed()
+	var list []string
+	for _, f := range refused.Verdict.Findings {
+		list = append(list, strings.TrimSpace(f.Check+" "+strings.Join(f.Targets, " ")))
+	}
+	return list
+}
+
+func TestBuildRefused(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(w *world)
+		want   []string
+	}{
+		"test fails in one target": {func(w *world) {
+			w.test = func(_ context.Context, step sandbox.Step) error {
+				if step.Args[0] == "python3" && strings.Contains(step.Env[0], "/srv/") {
+					return &sandbox.ExitError{Args: step.Args, Code: 3}
+				}
+				return nil
+			}
+		}, []string{"recipe-tests vm"}},
+		"module does not load": {func(w *world) {
+			w.load = func(m audit.Module) loadAnswer {
+				return loadAnswer{Kind: audit.KindImport, Module: m.Name, File: m.File, Error: "ImportError: no"}
+			}
+		}, []string{"load container vm"}},
+		"module is not loaded": {func(w *world) {
+			w.load = func(m audit.Module) loadAnswer {
+				return loadAnswer{Kind: audit.KindImport, Module: "other", OK: true, Mapped: []string{"PLACE/bin/python3.13"}}
+			}
+		}, []string{"load container vm"}},
+		"stray file is mapped": {func(w *world) {
+			w.load = func(m audit.Module) loadAnswer {
+				return loadAnswer{Kind: audit.KindImport, Module: m.Name, File: m.File, OK: true, Mapped: []string{"PLACE/bin/python3.13", "/usr/lib64/ld-linux-x86-64.so.2", "/ampoule-build/x.so"}}
+			}
+		}, []string{"load container vm"}},
+		"build directory is named": {func(w *world) {
+			w.interpreter = append(w.interpreter, tree.FileEntry(library+"where.py", 0o644, []byte("built = '/ampoule-build/cpython'\n")))
+		}, []string{"paths"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			c.change(w)
+			got, err := w.build()
+			if diff := cmp.Diff(c.want, refusals(t, w, err)); diff != "" {
+				t.Errorf("findings (-want +got):\n%s", diff)
+			}
+			if got.Verdict == nil || got.Verdict.Passed || got.Digest != "" || got.Logs == "" {
+				t.Errorf("the result is %+v", got)
+			}
+		})
+	}
+}
+
+// A wheel that is not what its RECORD says is refused before it is installed.
+func TestBuildRefusesWheel(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	files := distribution()
+	files[0] = files[0].Replace([]byte("answer = 41\n"))
+	w.wheel = pack(files)
+	_, err := w.build()
+	if got := refusals(t, w, err); !slices.Equal(got, []string{"record"}) {
+		t.Errorf("refused for %q", got)
+	}
+	for _, s := range w.runner.Sandboxes() {
+		if s.Spec.Name == "install" {
+			t.Error("it was installed")
+		}
+	}
+}
+
+// Whatever fails, no sandbox stays and nothing is published.
+func TestBuildFails(t *testing.T) {
+	t.Parallel()
+	broken := errors.New("broken")
+	for _, where := range []string{"configure", "driver.py", "install.py", "load.py", "python3 -m demo"} {
+		t.Run(where, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.runner = failing(w, where, broken)
+			if _, err := w.build(); !errors.Is(err, broken) {
+				t.Errorf("got %v", err)
+			}
+			if len(w.artifacts) != 0 {
+				t.Error("it was published")
+			}
+			w.checkClosed()
+		})
+	}
+}

@@ -1,0 +1,78 @@
+package builder
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ampoule/audit"
+	"ampoule/builder/layers"
+	"ampoule/builder/progress"
+	"ampoule/builder/sandbox"
+	"ampoule/builder/seal"
+	"ampoule/tree"
+)
+
+// publish hands the sealed tree, with everything that belongs beside it, to the registry.
+func (r *build) publish(ctx context.Context, sealed *seal.Sealed, made []seal.Wheel, verdict *audit.Verdict) (_ string, err error) {
+	task := progress.Start(ctx, "publish", r.recipe.Name)
+	defer func() { task.End(err) }()
+	told, err := json.MarshalIndent(verdict, "", "  ")
+	if err != nil {
+		return "", fmt.Errorf("writing the verdict: %w", err)
+	}
+	artifact := Artifact{
+		Name: r.recipe.Name, Key: r.plan.Key, Platform: r.platform, Created: tree.Time,
+		Tree: sealed.Tree, Verdict: told, Config: r.config(sealed), Debug: r.debug,
+	}
+	if base, ok := r.lock.Targets["container"]; ok {
+		image, err := r.images.Base(ctx, base)
+		if err != nil {
+			return "", err
+		}
+		artifact.Base = image.Layers
+	}
+	for _, w := range made {
+		e, err := layers.FileOf(r.b.Store, w.SHA256, w.File)
+		if err != nil {
+			return "", err
+		}
+		artifact.Wheelhouse = append(artifact.Wheelhouse, File{Name: w.File, Size: e.Size, Open: e.Content.Open})
+	}
+	return r.b.Publisher.Publish(ctx, artifact)
+}
+
+// Labels of the image's configuration.
+const (
+	LabelKey         = "dev.ampoule.key"
+	LabelRecipe      = "dev.ampoule.recipe"
+	LabelPython      = "dev.ampoule.python"
+	LabelFingerprint = "dev.ampoule.fingerprint"
+	LabelTree        = "dev.ampoule.tree"
+	LabelPrefix      = "dev.ampoule.prefix"
+	// LabelRepeatable is "false" for an interpreter whose optimisation was trained
+	// while it was built: training differs from run to run.
+	LabelRepeatable = "dev.ampoule.repeatable"
+)
+
+func (r *build) config(sealed *seal.Sealed) sandbox.Config {
+	bin := path.Join("/", Prefix, "bin")
+	_, arch, _ := strings.Cut(r.platform, "/")
+	return sandbox.Config{
+		Architecture: arch,
+		Env: []string{
+			"PATH=" + bin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+			"LANG=C.UTF-8",
+		},
+		Entrypoint: []string{bin + "/python3"},
+		Labels: map[string]string{
+			LabelKey: r.plan.Key, LabelRecipe: r.recipe.Name, LabelPython: r.lock.Python.Version,
+			LabelFingerprint: sealed.Fingerprint.Digest(), LabelTree: sealed.Tree.Hash(), LabelPrefix: "/" + Prefix,
+			LabelRepeatable: strconv.FormatBool(!slices.Contains(r.recipe.Python.Configure, "--enable-optimizations")),
+		},
+	}
+}

@@ -1,0 +1,184 @@
+package builder
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+
+	"ampoule/audit"
+	"ampoule/builder/buildlog"
+	"ampoule/builder/cpython"
+	"ampoule/builder/layers"
+	"ampoule/builder/locking"
+	"ampoule/builder/progress"
+	"ampoule/builder/sandbox"
+	"ampoule/builder/seal"
+	"ampoule/builder/toolchain"
+	"ampoule/builder/wheels"
+	"ampoule/recipes"
+)
+
+// build is one run through the stages.
+type build struct {
+	b        *Builder
+	recipe   *recipes.Recipe
+	lock     *recipes.Lock
+	plan     Plan
+	platform string
+	logs     string
+
+	sandboxes   Sandboxes
+	images      *toolchain.Locked
+	interpreter *cpython.Interpreter
+	// tools is the toolchain's image; image finds that of a wheel.
+	tools sandbox.Image
+	image func(name string) sandbox.Image
+	// debug is what was stripped, by name of what it belongs to.
+	debug map[string]sandbox.Layer
+}
+
+// run goes through the stages. Where the gate refuses, its verdict is returned with the error.
+func (r *build) run(ctx context.Context) (_ *audit.Verdict, _ string, err error) {
+	if err := r.b.Fetch.Fetch(ctx, r.plan.Inputs...); err != nil {
+		return nil, "", err
+	}
+	if r.sandboxes, err = r.b.Sandboxes(ctx); err != nil {
+		return nil, "", err
+	}
+	log, err := buildlog.Open(r.logs, "toolchain")
+	if err != nil {
+		return nil, "", err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	r.images = &toolchain.Locked{
+		Stage: toolchain.New(r.b.Store, r.b.Fetch, r.sandboxes.Runner, r.sandboxes.Images),
+		Bases: r.b.Bases, Lock: r.lock, Platform: r.platform, Log: log,
+	}
+	if err := r.buildInterpreter(ctx); err != nil {
+		return nil, "", err
+	}
+	made, err := r.buildWheels(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	open := layers.Open(r.b.Store)
+	defer func() { err = errors.Join(err, open.Close()) }()
+	sealed, err := r.seal(ctx, open, made)
+	if err != nil {
+		return nil, "", err
+	}
+	verdict, err := r.gate(ctx, sealed)
+	if err != nil {
+		return verdict, "", err
+	}
+	digest, err := r.publish(ctx, sealed, made, verdict)
+	return verdict, digest, err
+}
+
+func (r *build) buildInterpreter(ctx context.Context) (err error) {
+	if r.tools, err = r.images.Toolchain(ctx); err != nil {
+		return err
+	}
+	stage := &cpython.Stage{Store: r.b.Store, Runner: r.sandboxes.Runner, Images: r.sandboxes.Images, Jobs: r.b.jobs(), Logs: r.logs}
+	r.interpreter, err = locking.Interpreter(ctx, stage, r.b.Fetch, r.recipe, r.lock, Prefix, r.tools)
+	if err != nil {
+		return err
+	}
+	r.image, err = locking.ExtraImages(ctx, r.images, r.tools, r.interpreter.Layer)
+	return err
+}
+
+// buildWheels makes the wheels that are installed into the tree.
+func (r *build) buildWheels(ctx context.Context) ([]seal.Wheel, error) {
+	stage := &wheels.Stage{Store: r.b.Store, Runner: r.sandboxes.Runner, Images: r.sandboxes.Images, Jobs: r.b.jobs(), Logs: r.logs}
+	house := wheels.NewHouse(stage, r.b.Fetch, r.python(), r.b.jobs(), r.image)
+	built, err := house.Wheels(ctx, r.lock.Dist, r.lock.Requirements)
+	if err != nil {
+		return nil, err
+	}
+	r.debug = map[string]sandbox.Layer{"cpython-" + r.lock.Python.Version: r.interpreter.Debug}
+	installed := make([]seal.Wheel, len(built))
+	for i, w := range built {
+		if w.Debug != nil {
+			r.debug[w.Dist.Name+"-"+w.Dist.Version] = *w.Debug
+		}
+		installed[i] = seal.Wheel{Name: w.Dist.Name, Version: w.Dist.Version, File: w.File, SHA256: w.SHA256, Key: w.Key}
+		if w.Dist.Build != nil {
+			installed[i].Sdist = w.Dist.SHA256
+		}
+	}
+	return installed, r.checkWheels(installed)
+}
+
+// checkWheels refuses a wheel that is not what its RECORD says, before it is installed.
+func (r *build) checkWheels(made []seal.Wheel) error {
+	var findings []audit.Finding
+	for _, w := range made {
+		f, err := r.b.Store.Open(w.SHA256)
+		if err != nil {
+			return err
+		}
+		info, err := f.Stat()
+		if err == nil {
+			findings = append(findings, audit.CheckWheel(f, info.Size(), w.File)...)
+		}
+		f.Close()
+		if err != nil {
+			return err
+		}
+	}
+	for _, finding := range findings {
+		if finding.Severity == audit.Refuse {
+			return &RefusedError{Verdict: audit.Verdict{Schema: audit.VerdictSchema, Findings: findings}}
+		}
+	}
+	return nil
+}
+
+func (r *build) python() string { return locking.PythonPath(Prefix, r.lock.Python.Version) }
+
+// seal installs the wheels and makes the tree, whose contents stay readable as long
+// as open is.
+func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel) (_ *seal.Sealed, err error) {
+	stage := &seal.Stage{Store: r.b.Store, Runner: r.sandboxes.Runner, Images: r.sandboxes.Images, Jobs: r.b.jobs(), Logs: r.logs}
+	installed, err := stage.Install(ctx, r.tools.With(r.interpreter.Layer), r.python(), Prefix, made)
+	if err != nil {
+		return nil, err
+	}
+	task := progress.Start(ctx, "seal", "tree")
+	defer func() { task.End(err) }()
+	parts := seal.Parts{
+		Installed: made, Name: r.recipe.Name, Python: r.lock.Python.Version,
+		InterpreterKey: r.interpreter.Key, Toolchain: layers.DiffIDs(r.tools),
+	}
+	if parts.Interpreter, err = open.Read(r.interpreter.Layer); err != nil {
+		return nil, err
+	}
+	if parts.Wheels, err = open.Read(installed); err != nil {
+		return nil, err
+	}
+	parts.Interpreter, parts.Wheels = parts.Interpreter.Sub(Prefix), parts.Wheels.Sub(Prefix)
+	if parts.Root, err = open.RootFS(ctx, r.everything()); err != nil {
+		return nil, err
+	}
+	return seal.Seal(parts, r.hostLibraries())
+}
+
+// everything is the image with the toolchain and every wheel's extra packages.
+func (r *build) everything() sandbox.Image {
+	all := r.tools
+	for _, name := range slices.Sorted(maps.Keys(r.lock.Extras)) {
+		image := r.image(name)
+		all = all.With(image.Layers[len(r.tools.Layers) : len(image.Layers)-1]...)
+	}
+	return all
+}
+
+// hostLibraries are the sonames that a machine provides.
+func (r *build) hostLibraries() []string {
+	if r.recipe.Runtime.VM == nil {
+		return nil
+	}
+	return r.recipe.Runtime.VM.Host
+}
