@@ -145,7 +145,7 @@ func checkArtifact(t *testing.T, w *world, a Artifact) {
 	}
 	labels := map[string]string{
 		LabelKey: plan.Key, LabelRecipe: "web", LabelPython: "3.13.5", LabelTree: a.Tree.Hash(), LabelPrefix: "/opt/ampoule",
-		LabelFingerprint: a.Config.Labels[LabelFingerprint],
+		LabelRepeatable: "true", LabelFingerprint: a.Config.Labels[LabelFingerprint],
 	}
 	if diff := cmp.Diff(labels, a.Config.Labels); diff != "" || !strings.HasPrefix(labels[LabelFingerprint], "sha256:") {
 		t.Errorf("labels (-want +got):\n%s", diff)

@@ -12,8 +12,14 @@ needs, so that forking is cheap and each child starts from the same state.
 import importlib
 import json
 import os
+import select
+import signal
 import sys
 import traceback
+
+
+# How long one module may take, in seconds.
+PATIENCE = 300
 
 
 def mapped():
@@ -41,6 +47,8 @@ def attempt(work):
             json.dump(report, f)
         os._exit(0)
     os.close(w)
+    if not select.select([r], [], [], PATIENCE)[0]:
+        os.kill(child, signal.SIGKILL)
     with os.fdopen(r) as f:
         answer = f.read()
     _, status = os.waitpid(child, 0)

@@ -198,6 +198,8 @@ func TestCheckHashes(t *testing.T) {
 			{Name: "a", Hashes: []string{"sha256:00", "sha256:aa"}}, {Name: "b", Hashes: []string{"sha256:bb"}}}}, nil},
 		"in a constraint": {recipes.RequirementSet{RequireHashes: true, Requirements: []recipes.Requirement{
 			{Name: "a"}, {Name: "a", Constraint: true, Hashes: []string{"sha256:aa"}}, {Name: "b", Hashes: []string{"sha256:bb"}}}}, nil},
+		"in the first of two lines": {recipes.RequirementSet{RequireHashes: true, Requirements: []recipes.Requirement{
+			{Name: "a", Hashes: []string{"sha256:aa"}}, {Name: "a", Hashes: []string{"sha256:00"}}, {Name: "b", Hashes: []string{"sha256:bb"}}}}, nil},
 		"another": {recipes.RequirementSet{RequireHashes: true, Requirements: []recipes.Requirement{
 			{Name: "a", Hashes: []string{"sha256:00"}, Position: at("base.txt", 3)}, {Name: "b", Hashes: []string{"sha256:bb"}}}},
 			recipes.Faults{{File: "base.txt", Line: 3, Column: 1, What: "the hash of a-1.tar.gz, which this build takes for a==1, is not among the hashes given", Hint: "add --hash=sha256:aa"}}},

@@ -11,11 +11,10 @@ import subprocess
 import sys
 
 # A script runs with the interpreter beside it, wherever both are, also through a
-# link: to /bin/sh the second line is a command, to Python it is a string.
-SHEBANG = """#!/bin/sh
-'''exec' "$(dirname -- "$(realpath -- "$0")")"/%(name)r "$0" "$@"
-' '''
-"""
+# link. All of it is in the first line, which Python takes for a comment: what a script
+# begins with (its docstring, its __future__ imports, its coding) stays where it was.
+# env -S is in coreutils since 8.30 (2018); Linux reads 255 bytes of the line.
+SHEBANG = """#!/usr/bin/env -S sh -c 'exec "$(dirname -- "$(realpath -- "$0")")/%s" %s"$0" "$@"'\n"""
 
 
 def is_elf(path):
@@ -76,9 +75,10 @@ def relocate_scripts(bin_dir, built_prefix):
         with open(path, "rb") as f:
             first, _, rest = f.read().partition(b"\n")
         if first.startswith(b"#!" + os.fsencode(built_prefix) + b"/bin/"):
-            name = os.path.basename(os.fsdecode(first[2:].split()[0]))
+            interpreter, *options = os.fsdecode(first[2:]).split()
+            line = SHEBANG % (os.path.basename(interpreter), "".join(option + " " for option in options))
             with open(path, "wb") as f:
-                f.write((SHEBANG % {"name": name}).encode() + rest)
+                f.write(os.fsencode(line) + rest)
 
 
 def record_hash(data):
@@ -105,7 +105,7 @@ def fix_records(site_packages):
 
 def compile_all(directory, strip, prepend, jobs):
     """Compile a directory to bytecode that is trusted without a look at its source (PEP 552)."""
-    subprocess.run(
+    compiled = subprocess.run(
         [
             sys.executable, "-I", "-m", "compileall", "-q", "-f", "-j", jobs,
             "--invalidation-mode", "unchecked-hash", "-s", strip, "-p", prepend,
@@ -114,3 +114,6 @@ def compile_all(directory, strip, prepend, jobs):
         ],
         check=False,
     )
+    # 1 says that some file is no Python that this version knows: it stays without bytecode.
+    if compiled.returncode not in (0, 1):
+        raise SystemExit("compileall ended with %d" % compiled.returncode)

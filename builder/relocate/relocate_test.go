@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -20,13 +21,23 @@ import (
 
 // The host's python3 and gcc are requirements of these tests.
 
+// interpreter is the host's python3 itself, without what may stand before it in PATH.
+var interpreter = sync.OnceValues(func() (string, error) {
+	out, err := exec.Command("python3", "-I", "-c", "import sys; print(sys.executable)").Output()
+	return strings.TrimSuffix(string(out), "\n"), err
+})
+
 // python runs code that has the module as r and its arguments in sys.argv.
 func python(t *testing.T, code string, args ...string) string {
 	t.Helper()
 	dir := t.TempDir()
 	write(t, filepath.Join(dir, Module().Path), string(module), 0o644)
 	code = "import sys; sys.dont_write_bytecode = True; sys.path.insert(0, " + fmt.Sprintf("%q", dir) + "); import ampoule_relocate as r\n" + code
-	return run(t, "python3", append([]string{"-I", "-c", code}, args...)...)
+	executable, err := interpreter()
+	if err != nil {
+		t.Fatalf("finding python3: %v", err)
+	}
+	return run(t, executable, append([]string{"-I", "-c", code}, args...)...)
 }
 
 // run runs a command and returns its standard output.
@@ -89,7 +100,7 @@ func TestRelocatedScripts(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "it's a [new] $place")
 	bin := filepath.Join(root, "bin")
 	script := filepath.Join(bin, "tool")
-	write(t, script, "#!/built/here/bin/python3.13\n# Made by pip.\nfrom __future__ import annotations\nimport sys\nprint(sys.executable, sys.argv[1:])\nsys.exit(3 if 'fail' in sys.argv else 0)\n", 0o755)
+	write(t, script, "#!/built/here/bin/python3.13 -E\n'''What it says.'''\nfrom __future__ import annotations\nimport sys\nprint(__doc__, sys.flags.ignore_environment, sys.argv[1:])\nsys.exit(3 if 'fail' in sys.argv else 0)\n", 0o755)
 	write(t, filepath.Join(bin, "python3.13"), "#!/bin/sh\necho beside\nexec python3 \"$@\"\n", 0o755)
 	python(t, "r.relocate_scripts(sys.argv[1], '/built/here')", bin)
 	if mode(t, script) != 0o755 {
@@ -104,7 +115,7 @@ func TestRelocatedScripts(t *testing.T) {
 	}
 	for _, name := range []string{script, link} {
 		out := run(t, name, "one two", "$HOME")
-		if !strings.HasPrefix(out, "beside\n") || !strings.HasSuffix(out, "['one two', '$HOME']\n") {
+		if !strings.HasPrefix(out, "beside\n") || !strings.HasSuffix(out, "What it says. 1 ['one two', '$HOME']\n") {
 			t.Errorf("%s prints %q", name, out)
 		}
 	}

@@ -105,7 +105,8 @@ func (s *Stage) Build(ctx context.Context, job Job) (_ Wheel, err error) {
 	key := job.Key()
 	task := progress.Start(ctx, "wheel", job.Sdist.ID())
 	var rec record
-	reused, err := s.remembered(ctx, task, "wheel", key, job, &rec, func(log *buildlog.Log) error {
+	whole := func() bool { return s.Store.Has(rec.SHA256) && (rec.Debug == "" || s.Store.Has(rec.Debug)) }
+	reused, err := s.remembered(ctx, task, "wheel", key, job, &rec, whole, func(log *buildlog.Log) error {
 		return s.run(ctx, "wheel", job, log, func(sb sandbox.Sandbox, a answer) error {
 			if err := checkIdentity(job.Sdist, a.Wheel); err != nil {
 				return err
@@ -154,7 +155,7 @@ func (s *Stage) Metadata(ctx context.Context, job Job) (string, error) {
 // ask runs a hook that answers with data, and remembers the answer.
 func (s *Stage) ask(ctx context.Context, mode string, job Job, value any, set func(answer)) error {
 	task := progress.Start(ctx, "lock", mode+" of "+job.Sdist.ID())
-	reused, err := s.remembered(ctx, task, mode, job.Key(), job, value, func(log *buildlog.Log) error {
+	reused, err := s.remembered(ctx, task, mode, job.Key(), job, value, func() bool { return true }, func(log *buildlog.Log) error {
 		return s.run(ctx, mode, job, log, func(_ sandbox.Sandbox, a answer) error {
 			set(a)
 			return nil
@@ -171,15 +172,16 @@ func (s *Stage) ask(ctx context.Context, mode string, job Job, value any, set fu
 	return err
 }
 
-// remembered finds a value that the store has under a key, or makes and records it.
-func (s *Stage) remembered(ctx context.Context, task *progress.Task, kind, key string, job Job, value any, produce func(*buildlog.Log) error) (_ bool, err error) {
+// remembered finds a value that the store has under a key, if all that it names is
+// there too, or makes and records it.
+func (s *Stage) remembered(ctx context.Context, task *progress.Task, kind, key string, job Job, value any, whole func() bool, produce func(*buildlog.Log) error) (_ bool, err error) {
 	unlock, err := s.Store.Lock(ctx, kind+"-"+key)
 	if err != nil {
 		return false, err
 	}
 	defer unlock()
-	if found, err := s.Store.Lookup(kind, key, value); err != nil || found {
-		return found, err
+	if found, err := s.Store.Lookup(kind, key, value); err != nil || (found && whole()) {
+		return err == nil, err
 	}
 	log, err := buildlog.Open(s.Logs, kind+"-"+job.Sdist.Name+"-"+job.Sdist.Version)
 	if err != nil {
