@@ -55,7 +55,15 @@ func (e *RefusedError) Error() string {
 			refused++
 		}
 	}
+	if refused == 1 {
+		return "the gate refused the tree: 1 finding"
+	}
 	return fmt.Sprintf("the gate refused the tree: %d findings", refused)
+}
+
+// Hint says what an exception takes.
+func (e *RefusedError) Hint() string {
+	return "each finding says what to do; an exception is written into the recipe under gate.except, with its reason and its end"
 }
 
 // gate judges the tree: what can be read of it, and what loading and testing it in
@@ -287,6 +295,9 @@ func (t *target) loadReport(a loadAnswer, sealed *tree.Tree) audit.LoadReport {
 				}
 				continue
 			}
+		}
+		if audit.IsLibpython(path.Base(mapped)) {
+			report.Runtimes++
 		}
 		if _, ok := t.root.Resolve(strings.TrimPrefix(mapped, "/")); !ok {
 			report.Maps = append(report.Maps, mapped)

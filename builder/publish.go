@@ -29,13 +29,16 @@ func (r *build) publish(ctx context.Context, sealed *seal.Sealed, made []seal.Wh
 		Name: r.recipe.Name, Key: r.plan.Key, Platform: r.platform, Created: tree.Time,
 		Tree: sealed.Tree, Verdict: told, Config: r.config(sealed), Debug: r.debug,
 	}
-	if base, ok := r.lock.Targets["container"]; ok {
-		image, err := r.images.Base(ctx, base)
-		if err != nil {
-			return "", err
-		}
-		artifact.Base = image.Layers
+	base, ok := r.lock.Targets["container"]
+	if !ok {
+		// The oldest machine's base serves as the image's: it was tested there.
+		base = r.lock.Targets["vm"]
 	}
+	below, err := r.images.Base(ctx, base)
+	if err != nil {
+		return "", err
+	}
+	artifact.Base = below.Layers
 	for _, w := range made {
 		e, err := layers.FileOf(r.b.Store, w.SHA256, w.File)
 		if err != nil {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"maps"
 	"slices"
+	"time"
 
 	"ampoule/audit"
 	"ampoule/builder/buildlog"
@@ -59,6 +60,10 @@ func (r *build) run(ctx context.Context) (_ *audit.Verdict, _ string, err error)
 		return nil, "", err
 	}
 	made, err := r.buildWheels(ctx)
+	var refused *RefusedError
+	if errors.As(err, &refused) {
+		return &refused.Verdict, "", err
+	}
 	if err != nil {
 		return nil, "", err
 	}
@@ -128,12 +133,12 @@ func (r *build) checkWheels(made []seal.Wheel) error {
 			return err
 		}
 	}
-	for _, finding := range findings {
-		if finding.Severity == audit.Refuse {
-			return &RefusedError{Verdict: audit.Verdict{Schema: audit.VerdictSchema, Findings: findings}}
-		}
+	refused := slices.ContainsFunc(findings, func(f audit.Finding) bool { return f.Severity == audit.Refuse })
+	if !refused {
+		return nil
 	}
-	return nil
+	verdict := audit.Verdict{Schema: audit.VerdictSchema, Time: r.b.now().UTC().Format(time.RFC3339), Findings: findings}
+	return errors.Join(r.keep(verdict), &RefusedError{verdict})
 }
 
 func (r *build) python() string { return locking.PythonPath(Prefix, r.lock.Python.Version) }

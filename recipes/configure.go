@@ -95,7 +95,7 @@ var directoryOptions = []string{
 // pathFlags are CPython's own flags that say where files are or go.
 var pathFlags = []string{
 	"--with-platlibdir", "--with-wheel-pkg-dir", "--with-build-python", "--with-openssl-rpath", "--with-framework-name",
-	"--enable-framework", "--with-suffix",
+	"--enable-framework", "--with-suffix", "--with-openssl", "--with-tzpath",
 }
 
 var assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)

@@ -20,7 +20,7 @@ func TestKnownPython(t *testing.T) {
 			t.Errorf("%s does not know the flags that every version knows", r.Version)
 		}
 	}
-	if diff := cmp.Diff([]string{"3.9.2", "3.11.2", "3.13.5", "3.13.15"}, versions); diff != "" {
+	if diff := cmp.Diff([]string{"3.11.2", "3.13.5", "3.13.15"}, versions); diff != "" {
 		t.Errorf("the releases, oldest first (-want +got):\n%s", diff)
 	}
 	r, ok := KnownPython("3.13.5")
@@ -28,7 +28,7 @@ func TestKnownPython(t *testing.T) {
 		t.Errorf("got %+v", r)
 	}
 	for flag, versions := range map[string][]string{
-		"--with-cxx-main": {"3.9.2", "3.11.2"}, "--enable-gil": {"3.13.5", "3.13.15"}, "--with-tcltk-libs": {"3.9.2"}, "--with-readline": {"3.11.2", "3.13.5", "3.13.15"},
+		"--with-cxx-main": {"3.11.2"}, "--enable-gil": {"3.13.5", "3.13.15"}, "--with-readline": {"3.11.2", "3.13.5", "3.13.15"},
 	} {
 		for _, r := range KnownPythons() {
 			if slices.Contains(r.Flags, flag) != slices.Contains(versions, r.Version) {

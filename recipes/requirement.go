@@ -47,6 +47,26 @@ type specParser struct {
 	rest string
 }
 
+// RequirementError says why a text is no requirement by name.
+type RequirementError struct{ What, Advice string }
+
+func (e *RequirementError) Error() string { return e.What }
+
+// Hint says what is wanted instead; it may be empty.
+func (e *RequirementError) Hint() string { return e.Advice }
+
+// ParseRequirement reads a requirement that something other than a requirements file
+// has, such as an sdist's own metadata: a name, extras, versions and a marker (PEP
+// 508). Addresses, paths, options and variables are no requirements; the error is a
+// [*RequirementError].
+func ParseRequirement(text string) (Requirement, error) {
+	r, err := parseRequirement(text)
+	if err != nil {
+		return Requirement{}, &RequirementError{err.what, err.hint}
+	}
+	return r, nil
+}
+
 // parseRequirement reads a requirement by name, as PEP 508 has it. It knows the
 // whole grammar but URLs, and refuses what that does not have.
 func parseRequirement(text string) (Requirement, *specError) {

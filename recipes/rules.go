@@ -117,8 +117,8 @@ var rules = map[string]rule{
 		pattern: regexp.MustCompile(`^[a-z0-9]+([._-][a-z0-9]+)*$`), fits: atMost(100),
 	},
 	"full version": {
-		means: "a full version of CPython 3 such as 3.13.5", example: "3.13.5",
-		pattern: regexp.MustCompile(`^3\.(0|[1-9][0-9]?)\.(0|[1-9][0-9]?)((a|b|rc)[1-9][0-9]?)?$`), hint: hintVersion,
+		means: "a full version of CPython, 3.11 or later, such as 3.13.5", example: "3.13.5",
+		pattern: regexp.MustCompile(`^3\.(1[1-9]|[2-9][0-9])\.(0|[1-9][0-9]?)((a|b|rc)[1-9][0-9]?)?$`), hint: hintVersion,
 	},
 	"sha256": {
 		means: "a sha256 in 64 lower-case hexadecimal digits", pattern: regexp.MustCompile(`^` + hex64 + `$`),

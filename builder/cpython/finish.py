@@ -101,6 +101,10 @@ def relocate_sysconfig():
 
 
 def relocate_pkgconfig():
+    if not glob.glob(os.path.join(glob.escape(prefix), "lib", "libpython*.so*")):
+        # There is no library to embed: nothing may promise one.
+        for path in glob.glob(os.path.join(glob.escape(prefix), "lib", "pkgconfig", "*-embed.pc")):
+            remove(path)
     for path in glob.glob(os.path.join(prefix, "lib", "pkgconfig", "*.pc")):
         if not os.path.islink(path):
             text = read(path).replace(build_dir, ".")

@@ -20,7 +20,10 @@ import (
 )
 
 // Limits bound what is taken out of a sandbox.
-var Limits = tree.Limits{Entries: 500_000, Bytes: 32 << 30}
+var Limits = tree.Limits{Entries: 500_000, Bytes: 16 << 30}
+
+// maxExport bounds the tar that [Limits] are then applied to, headers included, in bytes.
+const maxExport = 17 << 30
 
 // Key makes the key of a stage's result: the hash of everything that decides it,
 // as JSON. The format number is raised when the stage itself gives other bytes.
@@ -65,7 +68,10 @@ func Export(ctx context.Context, st *store.Store, sb sandbox.Sandbox, dir string
 	if err != nil {
 		return nil, nil, fmt.Errorf("exporting %s: %w", dir, err)
 	}
-	n, err := io.Copy(f, r)
+	n, err := io.Copy(f, io.LimitReader(r, maxExport))
+	if err == nil && n == maxExport {
+		err = fmt.Errorf("more than %d bytes: %w", maxExport, tree.ErrLimit)
+	}
 	if err := errors.Join(err, r.Close()); err != nil {
 		return nil, nil, fmt.Errorf("exporting %s: %w", dir, err)
 	}

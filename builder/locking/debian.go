@@ -163,6 +163,8 @@ type pins struct {
 	debs []recipes.Deb
 	// whole says that they answer what is wanted now, and nothing is to resolve.
 	whole bool
+	// moved are the names of pins that were let go: they are wanted anew.
+	moved []string
 }
 
 // kept returns the previous lock's packages of those names, as far as they fit what
@@ -170,16 +172,23 @@ type pins struct {
 // that part nor what is below it changed; a base, which has no part and nothing
 // below it, always.
 func (d *debianLocker) kept(suite string, names []string, part string) pins {
-	if d.opts.Upgrade || len(names) == 0 || slices.ContainsFunc(names, d.opts.moves) {
+	if d.opts.Upgrade || len(names) == 0 {
 		return pins{}
 	}
 	previous := d.opts.Previous
 	debs, err := previous.Debs(suite, names)
+	var moved []string
+	debs = slices.DeleteFunc(debs, func(deb recipes.Deb) bool {
+		if d.opts.moves(deb.Name) {
+			moved = append(moved, deb.Name)
+		}
+		return d.opts.moves(deb.Name)
+	})
 	switch {
 	case err != nil:
 		return pins{}
 	case part == "":
-		return pins{debs: debs, whole: true}
+		return pins{debs: debs, whole: len(moved) == 0, moved: moved}
 	case !d.sameBase():
 		return pins{}
 	}
@@ -188,7 +197,7 @@ func (d *debianLocker) kept(suite string, names []string, part string) pins {
 		same = false
 		debs = slices.DeleteFunc(debs, func(deb recipes.Deb) bool { return slices.Contains(d.lock.Toolchain, deb.Name) })
 	}
-	return pins{debs: debs, whole: same}
+	return pins{debs: debs, whole: same && len(moved) == 0, moved: moved}
 }
 
 // sameBase says whether the base is what it was when the previous lock was made.
@@ -226,7 +235,14 @@ func (d *debianLocker) add(ctx context.Context, suite string, installed []debian
 		if err != nil {
 			return nil, err
 		}
-		more, err := resolver.Resolve(ctx, slices.Concat(installed, stanzas), want)
+		more, err := resolver.Resolve(ctx, slices.Concat(installed, stanzas), slices.Concat(want, kept.moved))
+		var change *apt.ChangeError
+		if errors.As(err, &change) && len(kept.moved) > 0 {
+			// What was let go takes others along: all of this part moves.
+			progress.Send(ctx, progress.Event{Kind: progress.Told, Stage: "lock", Message: "upgrading what depends on " + strings.Join(kept.moved, ", ") + " too"})
+			debs = nil
+			more, err = resolver.Resolve(ctx, installed, want)
+		}
 		if err != nil {
 			return nil, err
 		}

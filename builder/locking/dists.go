@@ -85,7 +85,11 @@ func (p *distLocker) learn(ctx context.Context, wants refused) error {
 	if err != nil {
 		return err
 	}
-	p.resolver.known = append(p.resolver.known, parseMetadata(wants.name, wants.version, text))
+	m := parseMetadata(wants.name, wants.version, text)
+	if m.RequiresDist, err = canonical(sdist, m.RequiresDist); err != nil {
+		return err
+	}
+	p.resolver.known = append(p.resolver.known, m)
 	return nil
 }
 
@@ -143,6 +147,9 @@ func (p *distLocker) buildJob(ctx context.Context, sdist recipes.Dist) (wheels.J
 	if err != nil {
 		return wheels.Job{}, recipes.BuildSet{}, err
 	}
+	if static, err = canonical(sdist, static); err != nil {
+		return wheels.Job{}, recipes.BuildSet{}, err
+	}
 	set := recipes.BuildSet{Requires: static}
 	job, err := p.resolveBuild(ctx, sdist, &set)
 	if err != nil {
@@ -151,12 +158,30 @@ func (p *distLocker) buildJob(ctx context.Context, sdist recipes.Dist) (wheels.J
 	if set.Dynamic, err = p.stage.Requires(ctx, job); err != nil {
 		return wheels.Job{}, recipes.BuildSet{}, err
 	}
+	if set.Dynamic, err = canonical(sdist, set.Dynamic); err != nil {
+		return wheels.Job{}, recipes.BuildSet{}, err
+	}
 	slices.Sort(set.Dynamic)
 	set.Dynamic = slices.Compact(set.Dynamic)
 	if slices.ContainsFunc(set.Dynamic, func(d string) bool { return !slices.Contains(static, d) }) {
 		job, err = p.resolveBuild(ctx, sdist, &set)
 	}
 	return job, set, err
+}
+
+// canonical reads the requirements that an sdist states. They are foreign text on its
+// way to where the network is: whatever is not a requirement by name, such as an
+// address that the resolver would ask or an option that it would obey, is refused.
+func canonical(sdist recipes.Dist, texts []string) ([]string, error) {
+	specs := make([]string, len(texts))
+	for i, text := range texts {
+		r, err := recipes.ParseRequirement(text)
+		if err != nil {
+			return nil, fmt.Errorf("reading a requirement of %s: %w", sdist.ID(), err)
+		}
+		specs[i] = r.Spec
+	}
+	return specs, nil
 }
 
 func (p *distLocker) readStatic(sdist recipes.Dist) ([]string, error) {
@@ -200,6 +225,11 @@ func (p *distLocker) find(id string) (recipes.Dist, bool) {
 func (p *distLocker) add(ctx context.Context, releases []release) ([]string, error) {
 	var ids []string
 	for _, r := range releases {
+		if owner, err := p.l.Fetch.Sources().Owner(r.name); err != nil {
+			return nil, err
+		} else if owner != "" && owner != fetch.PyPI {
+			return nil, &OwnedError{r.name, owner}
+		}
 		d, err := r.choose(p.recipe.Pure)
 		if err != nil {
 			return nil, err
@@ -219,6 +249,19 @@ func (p *distLocker) add(ctx context.Context, releases []release) ([]string, err
 	}
 	slices.Sort(ids)
 	return ids, nil
+}
+
+// OwnedError says that resolution took a name from the public index that
+// configuration gives to another source alone (dependency confusion).
+type OwnedError struct{ Name, Owner string }
+
+func (e *OwnedError) Error() string {
+	return fmt.Sprintf("%s belongs to the source %s; locking asks the index of source %s alone", e.Name, e.Owner, fetch.PyPI)
+}
+
+// Hint says what can be done.
+func (e *OwnedError) Hint() string {
+	return "let the index of source " + fetch.PyPI + " be one that serves the names of " + e.Owner + " too, and give it the names"
 }
 
 func isWheel(file string) bool { return strings.HasSuffix(file, ".whl") }

@@ -283,3 +283,21 @@ func TestPrefer(t *testing.T) {
 		}
 	}
 }
+
+// What an sdist states goes to where the network is: only requirements by name do.
+func TestCanonical(t *testing.T) {
+	t.Parallel()
+	d := recipes.Dist{Name: "a", Version: "1"}
+	got, err := canonical(d, []string{"Setuptools >= 77", "numpy==2.* ; python_version<'3.13'", "wheel"})
+	if diff := cmp.Diff([]string{"setuptools>=77", `numpy==2.*; python_version < "3.13"`, "wheel"}, got); err != nil || diff != "" {
+		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	for _, foreign := range []string{
+		"foo @ http://index.invalid/x?${UV_DEFAULT_INDEX}", "-r http://index.invalid/x", "--index-url=http://index.invalid", "-r /etc/passwd",
+		"./local", "file:///etc/passwd", "a\n-r b", "a ${HOME}", "git+https://index.invalid/x", "",
+	} {
+		if got, err := canonical(d, []string{foreign}); err == nil || !strings.Contains(err.Error(), "a==1") {
+			t.Errorf("%q: %q, %v", foreign, got, err)
+		}
+	}
+}

@@ -146,7 +146,7 @@ func TestKept(t *testing.T) {
 			l.Toolchain, l.Extras["psycopg2"] = []string{"gcc"}, []string{"libpq-dev", "libpq5", "make"}
 		}, "gcc, whole", "libpq-dev libpq5"},
 		"upgrade":           {Options{Upgrade: true}, nil, "", ""},
-		"upgrade of one":    {Options{UpgradeNames: []string{"make"}}, nil, "", "libpq-dev libpq5, whole"},
+		"upgrade of one":    {Options{UpgradeNames: []string{"make"}}, nil, "gcc", "libpq-dev libpq5, whole"},
 		"upgrade elsewhere": {Options{UpgradeNames: []string{"flask"}}, nil, all, "libpq-dev libpq5, whole"},
 		"not in the lock":   {Options{}, func(l *recipes.Lock) { l.Toolchain = append(l.Toolchain, "g++") }, "", "libpq-dev libpq5"},
 		"nothing before":    {Options{}, func(l *recipes.Lock) { *l = recipes.Lock{} }, "", ""},

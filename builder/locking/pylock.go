@@ -135,11 +135,18 @@ type metadata struct {
 	ProvidesExtra  []string `toml:"provides-extra"`
 }
 
-// uvConfig writes uv's configuration: nothing but the metadata that is known.
-func uvConfig(known []metadata) []byte {
+// uvIndex is a package index as uv's configuration has it.
+type uvIndex struct {
+	URL     string `toml:"url"`
+	Default bool   `toml:"default"`
+}
+
+// uvConfig writes uv's configuration: the one index, and the metadata that is known.
+func uvConfig(index string, known []metadata) []byte {
 	data, err := toml.Marshal(struct {
+		Index              []uvIndex  `toml:"index"`
 		DependencyMetadata []metadata `toml:"dependency-metadata"`
-	}{known})
+	}{[]uvIndex{{index, true}}, known})
 	if err != nil {
 		panic("locking: metadata is not TOML: " + err.Error())
 	}
@@ -156,6 +163,9 @@ func parseMetadata(name, version, text string) metadata {
 	for line := range strings.Lines(folded.ReplaceAllString(headers, " ")) {
 		key, value, _ := strings.Cut(line, ":")
 		value = strings.TrimSpace(value)
+		if value == "" {
+			continue
+		}
 		switch strings.ToLower(key) {
 		case "requires-dist":
 			m.RequiresDist = append(m.RequiresDist, value)

@@ -118,17 +118,17 @@ func TestUVConfig(t *testing.T) {
 		{Name: "x", Version: "1", RequiresDist: []string{`a>=1; extra == "b"`}, RequiresPython: ">=3.8", ProvidesExtra: []string{"b"}},
 	}
 	var doc map[string]any
-	if err := toml.Unmarshal(uvConfig(known), &doc); err != nil {
+	if err := toml.Unmarshal(uvConfig("https://u:p@index.example/simple", known), &doc); err != nil {
 		t.Fatal(err)
 	}
-	want := map[string]any{"dependency-metadata": []any{
+	want := map[string]any{"index": []any{map[string]any{"url": "https://u:p@index.example/simple", "default": true}}, "dependency-metadata": []any{
 		map[string]any{"name": "docopt", "version": "0.6.2", "requires-dist": []any{}, "provides-extra": []any{}},
 		map[string]any{"name": "x", "version": "1", "requires-dist": []any{`a>=1; extra == "b"`}, "requires-python": ">=3.8", "provides-extra": []any{"b"}},
 	}}
 	if diff := cmp.Diff(want, doc); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	if err := toml.Unmarshal(uvConfig(nil), &doc); err != nil {
+	if err := toml.Unmarshal(uvConfig("https://index.example/simple", nil), &doc); err != nil {
 		t.Errorf("nothing known: %v", err)
 	}
 }
@@ -213,7 +213,7 @@ func FuzzParseMetadata(f *testing.F) {
 		if strings.ToValidUTF8(text, "") != text {
 			return
 		}
-		if err := toml.Unmarshal(uvConfig([]metadata{m}), &doc); err != nil {
+		if err := toml.Unmarshal(uvConfig("https://index.example/simple", []metadata{m}), &doc); err != nil {
 			t.Fatal(err)
 		}
 		if diff := cmp.Diff([]metadata{m}, doc.Known); diff != "" {

@@ -140,7 +140,11 @@ exit 97
 
 // resolver is a running container in which uv resolves.
 type resolver struct {
-	sb      sandbox.Sandbox
+	sb sandbox.Sandbox
+	// index is the package index's address, with its credentials. uv reads it from a
+	// file: variables it would put into whatever asks for them, and a command line
+	// is seen by others.
+	index   string
 	env     []string
 	log     *buildlog.Log
 	queries int
@@ -165,7 +169,7 @@ func startResolver(ctx context.Context, online sandbox.Online, image sandbox.ID,
 	files := []tree.Entry{
 		uv, tree.FileEntry("python", 0o755, []byte(standIn)), tree.FileEntry("interpreter.json", 0o644, interpreter),
 	}
-	env := sandbox.Env("UV_DEFAULT_INDEX="+o.Index, "UV_CACHE_DIR="+sandbox.WorkDir+"/uv-cache", "UV_NO_PROGRESS=1")
+	env := sandbox.Env("UV_CACHE_DIR="+sandbox.WorkDir+"/uv-cache", "UV_NO_PROGRESS=1")
 	for _, kv := range o.Environ {
 		if proxies.MatchString(kv) {
 			env = append(env, kv)
@@ -190,7 +194,7 @@ func startResolver(ctx context.Context, online sandbox.Online, image sandbox.ID,
 	if err != nil {
 		return nil, errors.Join(err, sb.Close())
 	}
-	return &resolver{sb: sb, env: env, log: log}, nil
+	return &resolver{sb: sb, index: o.Index, env: env, log: log}, nil
 }
 
 // query is one resolution.
@@ -208,6 +212,9 @@ type refused struct{ name, version string }
 func (r *refused) Error() string {
 	return "resolution needs the metadata of " + r.name + "==" + r.version
 }
+
+// credentials are what an address holds before its host; uv repeats addresses as they are.
+var credentials = regexp.MustCompile(`//[^/@\s]+@`)
 
 // wanted finds whose code uv wanted to run: what its two errors about building say.
 var wanted = regexp.MustCompile("Failed to (?:download and )?build `([A-Za-z0-9._-]+)==([^`\\s]+)`")
@@ -229,7 +236,7 @@ func (e *ResolutionError) Hint() string {
 func (r *resolver) resolve(ctx context.Context, q query) ([]byte, error) {
 	r.queries++
 	dir := fmt.Sprintf("%s/%d", projectsDir, r.queries)
-	entries := []tree.Entry{tree.FileEntry("uv.toml", 0o644, uvConfig(r.known))}
+	entries := []tree.Entry{tree.FileEntry("uv.toml", 0o600, uvConfig(r.index, r.known))}
 	if len(q.prefer) > 0 {
 		entries = append(entries, tree.FileEntry("pylock.toml", 0o644, preferences(q.prefer)))
 	}
@@ -250,10 +257,13 @@ func (r *resolver) resolve(ctx context.Context, q query) ([]byte, error) {
 			"--python", pythonPath, "--format", "pylock.toml", "--no-header", "--no-annotate",
 			"--output-file", dir + "/pylock.toml", q.file,
 		},
-		Env: r.env, Dir: dir + "/in", Stdout: r.log, Stderr: io.MultiWriter(&stderr, r.log),
+		Env: r.env, Dir: dir + "/in", Stdout: r.log, Stderr: &stderr,
 	}
-	if err := r.sb.Exec(ctx, step); err != nil {
-		return nil, explain(err, stderr.String())
+	err = r.sb.Exec(ctx, step)
+	told := credentials.ReplaceAllString(stderr.String(), "//***@")
+	r.log.Printf("%s", told)
+	if err != nil {
+		return nil, explain(err, told)
 	}
 	return sandbox.Output(ctx, r.sb, sandbox.Step{Args: []string{"cat", dir + "/pylock.toml"}, Env: r.env}, maxPylock)
 }

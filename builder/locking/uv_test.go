@@ -98,10 +98,13 @@ func TestStartResolver(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := sandbox.Env(
-		"UV_DEFAULT_INDEX=https://index.invalid/simple", "UV_CACHE_DIR=/ampoule-build/uv-cache", "UV_NO_PROGRESS=1",
+		"UV_CACHE_DIR=/ampoule-build/uv-cache", "UV_NO_PROGRESS=1",
 		"HTTPS_PROXY=http://proxy.invalid", "no_proxy=x", "SSL_CERT_FILE="+caPath)
 	if diff := cmp.Diff(want, r.env); diff != "" {
 		t.Errorf("environment (-want +got):\n%s", diff)
+	}
+	if r.index != o.Index {
+		t.Errorf("index %q", r.index)
 	}
 	s := w.runner.Sandboxes()[0]
 	var files []string

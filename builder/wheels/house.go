@@ -38,12 +38,20 @@ type Fetcher interface {
 // Dists finds a dist by its ID.
 type Dists func(id string) (recipes.Dist, bool)
 
+// maxConcurrent bounds the builds that run at once: beyond it they would wait for
+// memory and disk rather than for processors.
+const maxConcurrent = 8
+
 // NewHouse makes a house whose builds run in the images that image gives for the
-// normalised name of an sdist, at most concurrent at once.
-func NewHouse(stage *Stage, f Fetcher, python string, concurrent int, image func(name string) sandbox.Image) *House {
+// normalised name of an sdist. Together they use about as many processors as jobs says.
+func NewHouse(stage *Stage, f Fetcher, python string, jobs int, image func(name string) sandbox.Image) *House {
+	concurrent := min(max(1, jobs), maxConcurrent)
+	shared := *stage
+	// Two at least: most of the time fewer builds run than could.
+	shared.Jobs = max(min(2, jobs), jobs/concurrent)
 	return &House{
-		stage: stage, fetch: f, image: image, python: python,
-		slots: make(chan struct{}, max(1, concurrent)), known: map[string]Wheel{},
+		stage: &shared, fetch: f, image: image, python: python,
+		slots: make(chan struct{}, concurrent), known: map[string]Wheel{},
 	}
 }
 
