@@ -36,13 +36,17 @@ func child(dir string) error {
 		return err
 	}
 	ctx := context.Background()
-	if _, err := s.Lock(ctx, "child"); err != nil {
+	unlock, err := s.Lock(ctx, "child")
+	if err != nil {
 		return err
 	}
+	// What nothing refers to any more is dropped with its file by the garbage collector.
+	defer unlock()
 	w, err := s.Create(ctx)
 	if err != nil {
 		return err
 	}
+	defer w.Abort()
 	if _, err := io.WriteString(w, text); err != nil {
 		return err
 	}
@@ -50,13 +54,15 @@ func child(dir string) error {
 	if err != nil {
 		return err
 	}
+	defer p.Abort()
 	if _, err := io.WriteString(p, text); err != nil {
 		return err
 	}
-	tmp, _, err := s.TempDir()
+	tmp, remove, err := s.TempDir()
 	if err != nil {
 		return err
 	}
+	defer func() { _ = remove() }()
 	if err := os.WriteFile(filepath.Join(tmp, "file"), nil, 0o600); err != nil {
 		return err
 	}
@@ -103,7 +109,8 @@ func TestKill(t *testing.T) {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
-	if _, err := s.Lock(ctx, "child"); err == nil {
+	if unlock, err := s.Lock(ctx, "child"); err == nil {
+		unlock()
 		t.Error("a living process lost its lock")
 	}
 	if err := cmd.Process.Kill(); err != nil {

@@ -21,7 +21,7 @@ const (
 
 // Lock waits until it holds the lock of that name, against other processes and other
 // callers in this one, or until the context ends. The lock is dropped by unlock, or
-// with the process.
+// with the process; whoever forgets unlock loses the lock at some garbage collection.
 func (s *Store) Lock(ctx context.Context, name string) (unlock func(), err error) {
 	sum := sha256.Sum256([]byte(name))
 	path := filepath.Join(s.dir, locksDir, hex.EncodeToString(sum[:]))

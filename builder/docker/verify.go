@@ -41,7 +41,7 @@ func (b *box) verify(ctx context.Context, limits sandbox.Limits) error {
 	if err != nil {
 		return b.firstProcess(ctx, err)
 	}
-	if ignored, ok := r.bits("SigIgn"); ok && ignored != 0 {
+	if ignored, ok := r.bits("SigIgn"); ok && ignored&^internalSignals != 0 {
 		b.resetSignals = true
 		if r, err = b.report(ctx); err != nil {
 			return notSealed(err, signalHint)
@@ -190,10 +190,15 @@ func (r report) bits(key string) (uint64, bool) {
 	return n, err == nil
 }
 
+// internalSignals are signals 32 and 33, which the C library keeps for itself (nptl(7)):
+// no program can set them through it, and it sets them before it uses them. glibc's
+// posix_spawn, and so whatever make starts, leaves them ignored or blocked.
+const internalSignals = 1<<31 | 1<<32
+
 // checkReport checks what a process says of itself. A field that is missing is refused.
 func (b *box) checkReport(r report) error {
 	for _, key := range []string{"SigIgn", "SigBlk"} {
-		if mask, ok := r.bits(key); !ok || mask != 0 {
+		if mask, ok := r.bits(key); !ok || mask&^internalSignals != 0 {
 			return notSealed(fmt.Errorf("a step starts with %s %q", key, r.status[key]), signalHint)
 		}
 	}
