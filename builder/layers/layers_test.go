@@ -199,8 +199,8 @@ func start(t *testing.T, contents map[string]string, headers ...*tar.Header) san
 func TestExport(t *testing.T) {
 	t.Parallel()
 	st := openStore(t)
-	sb := start(t, map[string]string{"work/out/a": "text"}, &tar.Header{Name: "work/out/a", Mode: 0o644}, &tar.Header{Name: "work/b", Mode: 0o644})
-	got, closer, err := Export(t.Context(), st, sb, "/work/out")
+	sb := start(t, map[string]string{"box/out/a": "text"}, &tar.Header{Name: "box/out/a", Mode: 0o644}, &tar.Header{Name: "box/b", Mode: 0o644})
+	got, closer, err := Export(t.Context(), st, sb, "/box/out")
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -215,7 +215,7 @@ func TestExport(t *testing.T) {
 	if _, err := e.ReadAll(); !errors.Is(err, fs.ErrClosed) {
 		t.Errorf("after Close the content is read: %v", err)
 	}
-	if _, _, err := Export(t.Context(), st, sb, "/work/missing"); !errors.Is(err, fs.ErrNotExist) {
+	if _, _, err := Export(t.Context(), st, sb, "/box/missing"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing directory: %v", err)
 	}
 	expectEmptyTmp(t, st)

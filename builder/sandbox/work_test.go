@@ -53,11 +53,11 @@ func TestImportTree(t *testing.T) {
 	t.Parallel()
 	sb, files := start(t, nil)
 	tr := newTree(t, tree.FileEntry("b/tool", 0o755, []byte("text")))
-	if err := sandbox.ImportTree(t.Context(), sb, "/work/in", tr); err != nil {
+	if err := sandbox.ImportTree(t.Context(), sb, "/box/in", tr); err != nil {
 		t.Fatal(err)
 	}
 	want := []string{
-		"1000:1000 -rwxr-xr-x work", "1000:1000 -rwxr-xr-x work/in", "1000:1000 -rwxr-xr-x work/in/b", "1000:1000 -rwxr-xr-x work/in/b/tool",
+		"1000:1000 -rwxr-xr-x box", "1000:1000 -rwxr-xr-x box/in", "1000:1000 -rwxr-xr-x box/in/b", "1000:1000 -rwxr-xr-x box/in/b/tool",
 	}
 	if diff := cmp.Diff(want, listed(files)); diff != "" {
 		t.Errorf("files (-want +got):\n%s", diff)
@@ -72,13 +72,13 @@ func TestImportTreeFails(t *testing.T) {
 	sb, _ := start(t, nil)
 	e := tree.FileEntry("a", 0o644, []byte("text"))
 	e.Content = tree.Bytes("te")
-	if err := sandbox.ImportTree(t.Context(), sb, "/work", newTree(t, e)); err == nil || !strings.Contains(err.Error(), "writing tar: ") {
+	if err := sandbox.ImportTree(t.Context(), sb, "/box", newTree(t, e)); err == nil || !strings.Contains(err.Error(), "writing tar: ") {
 		t.Errorf("a file that is shorter than it says: %v", err)
 	}
 	// A sandbox that does not read: the writer of the tar must end all the same.
 	sb.Close()
 	big := newTree(t, tree.FileEntry("a", 0o644, make([]byte, 1<<20)))
-	if err := sandbox.ImportTree(t.Context(), sb, "/work", big); !errors.Is(err, sandbox.ErrClosed) {
+	if err := sandbox.ImportTree(t.Context(), sb, "/box", big); !errors.Is(err, sandbox.ErrClosed) {
 		t.Errorf("into a closed sandbox: %v", err)
 	}
 }
