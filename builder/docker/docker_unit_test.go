@@ -133,12 +133,17 @@ func TestCheckReport(t *testing.T) {
 	if err := b.checkReport(parseReport(goodStatus)); err != nil {
 		t.Fatal(err)
 	}
+	internal := strings.Replace(goodStatus, "SigIgn:	0000000000000000", "SigIgn:	0000000180000000", 1)
+	if err := b.checkReport(parseReport(internal)); err != nil {
+		t.Errorf("the C library's own signals: %v", err)
+	}
 	for name, change := range map[string][2]string{
 		"root":               {"Uid:	1000	1000", "Uid:	1000	0"},
 		"group":              {"Gid:	1000", "Gid:	0"},
 		"groups":             {"Groups:	1000", "Groups:	27"},
 		"blocked signal":     {"SigBlk:	0000000000000000", "SigBlk:	0000000000010000"},
 		"ignored signal":     {"SigIgn:	0000000000000000", "SigIgn:	0000000000000001"},
+		"signal 34 ignored":  {"SigIgn:	0000000000000000", "SigIgn:	0000000380000000"},
 		"capability":         {"CapEff:	0000000000000000", "CapEff:	0000000000002000"},
 		"bounding set":       {"CapBnd:	0000000000000000", "CapBnd:	00000000a80425fb"},
 		"new privileges":     {"NoNewPrivs:	1", "NoNewPrivs:	0"},

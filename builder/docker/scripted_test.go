@@ -78,7 +78,11 @@ func (s *scripted) createExec(w http.ResponseWriter, r *http.Request) {
 	answer(201, `{"Id": "e"}`)(w, r)
 }
 
-func (s *scripted) startExec(w http.ResponseWriter, _ *http.Request) {
+func (s *scripted) startExec(w http.ResponseWriter, r *http.Request) {
+	// Closing a connection with something unread resets it, and what was written is lost.
+	if _, err := io.Copy(io.Discard, r.Body); err != nil {
+		panic(err)
+	}
 	conn, _, err := w.(http.Hijacker).Hijack()
 	if err != nil {
 		panic(err)
