@@ -96,8 +96,7 @@ func hintGlibc(string) string {
 
 // checks are the names of the gate's checks.
 var checks = []string{
-	"record", "tags", "libpython-needed", "second-runtime", "symbols", "closure", "versions", "rpath", "isa", "hardening",
-	"abi3", "interpreter", "conflicts", "fingerprint", "metadata", "load", "paths", "recipe-tests",
+	"closure", "libpython-needed", "load", "parse", "paths", "recipe-tests", "record", "rpath", "versions",
 }
 
 const hex64 = `[0-9a-f]{64}`
