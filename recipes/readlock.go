@@ -40,7 +40,7 @@ func ParseLock(file string, data []byte) (*Lock, error) {
 // withLockHint gives faults of a file that no person writes the hint that fits.
 func withLockHint(faults Faults) Faults {
 	for i := range faults {
-		faults[i].Hint = "`ampoule lock` writes this file anew"
+		faults[i].Hint = "take it back from version control, or remove it and run `ampoule lock`"
 	}
 	return faults
 }
