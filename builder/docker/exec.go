@@ -62,6 +62,9 @@ func (b *box) Exec(ctx context.Context, step sandbox.Step) error {
 	}
 	code, err := b.exec(ctx, args, step)
 	outOfMemory := false
+	if err == nil && code == killedCode {
+		err = b.outlived(ctx)
+	}
 	if err == nil && code != 0 {
 		outOfMemory, err = b.outOfMemory(ctx)
 	}
@@ -213,6 +216,30 @@ func (b *box) outOfMemory(ctx context.Context) (bool, error) {
 	}
 	kills := parseOOMKills(out.String())
 	return kills > 0 && kills > b.oomKills.Swap(kills), nil
+}
+
+// outlived returns an error wrapping errEnded if the whole sandbox ends, rather than
+// the one step that was killed: the engine tells of the step first.
+func (b *box) outlived(ctx context.Context) error {
+	for range 10 {
+		c, err := b.engine.client.ContainerInspect(ctx, b.id)
+		switch {
+		case errdefs.IsNotFound(err):
+			return errors.Join(errEnded, err)
+		case err != nil:
+			return err
+		case c.State.OOMKilled:
+			return nil
+		case !c.State.Running || c.State.Dead || c.State.Status == container.StateRemoving:
+			return errEnded
+		}
+		select {
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+	return nil
 }
 
 // parseOOMKills reads the line "oom_kill N".
