@@ -60,6 +60,17 @@ type Verdict struct {
 	Checks     []CheckResult     `json:"checks"`
 	Findings   []Finding         `json:"findings"`
 	Exceptions []ExceptionResult `json:"exceptions"`
+	// Binary are the foreign binary wheels in the tree, each accepted in the recipe.
+	Binary []BinaryWheel `json:"binary,omitempty"`
+}
+
+// BinaryWheel is a wheel with native code that was not built here.
+type BinaryWheel struct {
+	File   string `json:"file"`
+	SHA256 string `json:"sha256"`
+	// Why is the acceptance's reason, Until its last day as YYYY-MM-DD.
+	Why   string `json:"why"`
+	Until string `json:"until"`
 }
 
 // VerdictTarget is a target as the verdict tells it.
@@ -134,6 +145,9 @@ func (v Verdict) WriteText(w io.Writer) error {
 	}
 	for _, f := range v.Findings {
 		f.writeText(b)
+	}
+	for _, w := range v.Binary {
+		fmt.Fprintf(b, "\nforeign binary wheel: %s\n  accepted until %s: %s\n", printable(w.File), w.Until, printable(w.Why))
 	}
 	decision := "refused"
 	if v.Passed {

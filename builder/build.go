@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -19,6 +20,9 @@ type LockOptions = locking.Options
 
 // Lock makes the lock of a recipe. The interpreter is built on the way.
 func (b *Builder) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, opts LockOptions) (*recipes.Lock, error) {
+	if err := r.CheckAcceptances(b.today()); err != nil {
+		return nil, err
+	}
 	s, err := b.Sandboxes(ctx)
 	if err != nil {
 		return nil, err
@@ -40,7 +44,8 @@ func (b *Builder) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Req
 }
 
 // Build makes sure that the artifact of a recipe and its lock is published, and
-// returns its digest. A lock that does not answer the recipe is [recipes.Faults];
+// returns its digest. A lock that does not answer the recipe, and an acceptance that
+// has expired, are [recipes.Faults];
 // a tree that the gate refuses is a [*RefusedError].
 func (b *Builder) Build(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, l *recipes.Lock) (Result, error) {
 	if err := recipes.CheckFresh(r, reqs, l); err != nil {
@@ -48,6 +53,9 @@ func (b *Builder) Build(ctx context.Context, r *recipes.Recipe, reqs *recipes.Re
 	}
 	if faults := recipes.CheckFlags(r, locking.Flags(l.Python)); len(faults) > 0 {
 		return Result{}, faults
+	}
+	if err := r.CheckAcceptances(b.today()); err != nil {
+		return Result{}, err
 	}
 	platform := r.Platforms[0]
 	plan := MakePlan(r, l, platform)
@@ -68,6 +76,9 @@ func (b *Builder) Build(ctx context.Context, r *recipes.Recipe, reqs *recipes.Re
 	if result.Logs, err = b.logs(r.Name); err != nil {
 		return Result{}, err
 	}
+	if err := b.keepPatches(ctx, reqs, l); err != nil {
+		return Result{}, err
+	}
 	run := &build{b: b, recipe: r, lock: l, plan: plan, platform: platform, logs: result.Logs}
 	result.Verdict, result.Digest, err = run.run(ctx)
 	return result, err
@@ -85,6 +96,51 @@ func (b *Builder) now() time.Time {
 		return b.Now()
 	}
 	return time.Now()
+}
+
+// today is the day in UTC, as YYYY-MM-DD.
+func (b *Builder) today() string { return b.now().UTC().Format(time.DateOnly) }
+
+// keepPatches puts the patches that a lock names into the store: those that come with
+// Ampoule, and those beside the recipe. One that the store has from before will do.
+func (b *Builder) keepPatches(ctx context.Context, reqs *recipes.RequirementSet, l *recipes.Lock) error {
+	for _, d := range l.Dists {
+		if d.Build == nil {
+			continue
+		}
+		for _, p := range d.Build.Patches {
+			if b.Store.Has(p.SHA256) {
+				continue
+			}
+			data, own := reqs.Patches[p.File]
+			if !own {
+				var err error
+				if data, err = recipes.ShippedPatch(p.File); err != nil {
+					return &LostPatchError{d.ID(), p.File}
+				}
+			}
+			sum, _, err := b.Store.Put(ctx, bytes.NewReader(data))
+			if err != nil {
+				return err
+			}
+			if sum != p.SHA256 {
+				return &LostPatchError{d.ID(), p.File}
+			}
+		}
+	}
+	return nil
+}
+
+// LostPatchError says that this Ampoule does not have a patch that a lock names.
+type LostPatchError struct{ Dist, File string }
+
+func (e *LostPatchError) Error() string {
+	return fmt.Sprintf("the lock patches %s with %s, which this Ampoule does not have in that form", e.Dist, e.File)
+}
+
+// Hint says what can be done.
+func (e *LostPatchError) Hint() string {
+	return "run `ampoule lock`, or build with the version of Ampoule that made the lock"
 }
 
 // logs makes the directory for the logs of one run.

@@ -17,7 +17,7 @@ import (
 
 // Epoch enters every key. It is raised when the same recipe and lock would give
 // other bits than before.
-const Epoch = 2
+const Epoch = 3
 
 // Prefix is where the tree stands in the artifact's image and while it is built,
 // without the leading slash. Installed trees run from anywhere.
@@ -86,6 +86,9 @@ type Builder struct {
 	Bases     Bases
 	// Jobs is how many processors a build may use; 0 means all of this machine.
 	Jobs int
+	// KeepGoing builds what can be built after a wheel's build has failed, and tells of
+	// all that failed at once.
+	KeepGoing bool
 	// Now is the clock for what has a date, such as a gate exception's end.
 	Now func() time.Time
 }

@@ -22,6 +22,7 @@ import (
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/seal"
+	"ampoule/builder/wheels"
 	"ampoule/tree"
 )
 
@@ -113,6 +114,7 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 	if err != nil {
 		return nil, err
 	}
+	verdict.Binary = r.binaryWheels()
 	if err := r.keep(verdict); err != nil {
 		return nil, err
 	}
@@ -120,6 +122,18 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 		return &verdict, &RefusedError{verdict}
 	}
 	return &verdict, nil
+}
+
+// binaryWheels are the foreign binary wheels in the tree, as the recipe accepts them.
+func (r *build) binaryWheels() []audit.BinaryWheel {
+	var foreign []audit.BinaryWheel
+	for _, id := range r.lock.Requirements {
+		d, _ := r.lock.Dist(id)
+		if a, ok := r.recipe.Accepted(d.Name); ok && d.IsWheel() && !wheels.IsPure(d.File) {
+			foreign = append(foreign, audit.BinaryWheel{File: d.File, SHA256: d.SHA256, Why: a.Why, Until: a.Until})
+		}
+	}
+	return foreign
 }
 
 // keep writes the verdict beside the logs, whatever it says.

@@ -32,7 +32,7 @@ func MakePlan(r *recipes.Recipe, l *recipes.Lock, platform string) Plan {
 		}
 	}
 	for _, d := range l.Dists {
-		p.Inputs = append(p.Inputs, wheels.Item(d))
+		p.Inputs = append(p.Inputs, wheels.Items(d)...)
 		if d.Build != nil {
 			p.Compiled = append(p.Compiled, d.ID())
 		}

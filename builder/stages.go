@@ -3,7 +3,6 @@ package builder
 import (
 	"context"
 	"errors"
-	"maps"
 	"slices"
 	"time"
 
@@ -32,9 +31,9 @@ type build struct {
 	sandboxes   Sandboxes
 	images      *toolchain.Locked
 	interpreter *cpython.Interpreter
-	// tools is the toolchain's image; image finds that of a wheel.
+	// tools is the toolchain's image; own finds that of a wheel.
 	tools sandbox.Image
-	image func(name string) sandbox.Image
+	own   *locking.WheelImages
 	// debug is what was stripped, by name of what it belongs to.
 	debug map[string]sandbox.Layer
 }
@@ -44,21 +43,11 @@ func (r *build) run(ctx context.Context) (_ *audit.Verdict, _ string, err error)
 	if err := r.b.Fetch.Fetch(ctx, r.plan.Inputs...); err != nil {
 		return nil, "", err
 	}
-	if r.sandboxes, err = r.b.Sandboxes(ctx); err != nil {
-		return nil, "", err
-	}
-	log, err := buildlog.Open(r.logs, "toolchain")
+	closeLog, err := r.begin(ctx)
 	if err != nil {
 		return nil, "", err
 	}
-	defer func() { err = errors.Join(err, log.Close()) }()
-	r.images = &toolchain.Locked{
-		Stage: toolchain.New(r.b.Store, r.b.Fetch, r.sandboxes.Runner, r.sandboxes.Images),
-		Bases: r.b.Bases, Lock: r.lock, Platform: r.platform, Log: log,
-	}
-	if err := r.buildInterpreter(ctx); err != nil {
-		return nil, "", err
-	}
+	defer func() { err = errors.Join(err, closeLog()) }()
 	made, err := r.buildWheels(ctx)
 	var refused *RefusedError
 	if errors.As(err, &refused) {
@@ -81,23 +70,57 @@ func (r *build) run(ctx context.Context) (_ *audit.Verdict, _ string, err error)
 	return verdict, digest, err
 }
 
+// begin opens the sandbox engine and makes what every wheel is built in, or finds it:
+// toolchain and interpreter. The log of that stays open until the function it returns
+// is called.
+func (r *build) begin(ctx context.Context) (_ func() error, err error) {
+	if r.sandboxes, err = r.b.Sandboxes(ctx); err != nil {
+		return nil, err
+	}
+	log, err := buildlog.Open(r.logs, "toolchain")
+	if err != nil {
+		return nil, err
+	}
+	r.images = &toolchain.Locked{
+		Stage: toolchain.New(r.b.Store, r.b.Fetch, r.sandboxes.Runner, r.sandboxes.Images),
+		Bases: r.b.Bases, Lock: r.lock, Platform: r.platform, Log: log,
+	}
+	if err := r.buildInterpreter(ctx); err != nil {
+		return nil, errors.Join(err, log.Close())
+	}
+	return log.Close, nil
+}
+
 func (r *build) buildInterpreter(ctx context.Context) (err error) {
 	if r.tools, err = r.images.Toolchain(ctx); err != nil {
 		return err
 	}
-	stage := &cpython.Stage{Store: r.b.Store, Runner: r.sandboxes.Runner, Images: r.sandboxes.Images, Jobs: r.b.jobs(), Logs: r.logs}
+	stage := &cpython.Stage{Store: r.b.Store, Runner: r.sandboxes.Runner, Images: r.sandboxes.Images, Jobs: r.b.jobs(), Logs: r.logs, Recipe: r.recipe.Name}
 	r.interpreter, err = locking.Interpreter(ctx, stage, r.b.Fetch, r.recipe, r.lock, Prefix, r.tools)
 	if err != nil {
 		return err
 	}
-	r.image, err = locking.ExtraImages(ctx, r.images, r.tools, r.interpreter.Layer)
-	return err
+	r.own = &locking.WheelImages{Locked: r.images, Tools: r.tools, Interpreter: r.interpreter.Layer, Dists: r.lock.Dist}
+	return nil
+}
+
+// house makes the wheels of the lock.
+func (r *build) house() *wheels.House {
+	house := wheels.NewHouse(r.wheelStage(), r.b.Fetch, r.python(), r.b.jobs(), r.own.For)
+	house.KeepGoing = r.b.KeepGoing
+	return house
+}
+
+func (r *build) wheelStage() *wheels.Stage {
+	return &wheels.Stage{
+		Store: r.b.Store, Runner: r.sandboxes.Runner, Images: r.sandboxes.Images, Jobs: r.b.jobs(), Logs: r.logs,
+		Recipe: r.recipe.Name, Suite: r.lock.Base.Suite,
+	}
 }
 
 // buildWheels makes the wheels that are installed into the tree.
 func (r *build) buildWheels(ctx context.Context) ([]seal.Wheel, error) {
-	stage := &wheels.Stage{Store: r.b.Store, Runner: r.sandboxes.Runner, Images: r.sandboxes.Images, Jobs: r.b.jobs(), Logs: r.logs}
-	house := wheels.NewHouse(stage, r.b.Fetch, r.python(), r.b.jobs(), r.image)
+	house := r.house()
 	built, err := house.Wheels(ctx, r.lock.Dist, r.lock.Requirements)
 	if err != nil {
 		return nil, err
@@ -164,20 +187,34 @@ func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel
 		return nil, err
 	}
 	parts.Interpreter, parts.Wheels = parts.Interpreter.Sub(Prefix), parts.Wheels.Sub(Prefix)
-	if parts.Root, err = open.RootFS(ctx, r.everything()); err != nil {
+	everything, err := r.everything(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if parts.Root, err = open.RootFS(ctx, everything); err != nil {
 		return nil, err
 	}
 	return seal.Seal(parts, r.hostLibraries())
 }
 
-// everything is the image with the toolchain and every wheel's extra packages.
-func (r *build) everything() sandbox.Image {
+// everything is the image with the toolchain and the packages of every installed wheel.
+func (r *build) everything(ctx context.Context) (sandbox.Image, error) {
 	all := r.tools
-	for _, name := range slices.Sorted(maps.Keys(r.lock.Extras)) {
-		image := r.image(name)
-		all = all.With(image.Layers[len(r.tools.Layers) : len(image.Layers)-1]...)
+	seen := map[string]bool{}
+	for _, id := range r.lock.Requirements {
+		d, _ := r.lock.Dist(id)
+		image, err := r.own.For(ctx, d)
+		if err != nil {
+			return sandbox.Image{}, err
+		}
+		for _, layer := range image.Layers[len(r.tools.Layers) : len(image.Layers)-1] {
+			if !seen[layer.DiffID] {
+				all = all.With(layer)
+			}
+			seen[layer.DiffID] = true
+		}
 	}
-	return all
+	return all, nil
 }
 
 // hostLibraries are the sonames that a machine provides.

@@ -1,6 +1,8 @@
 package recipes
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
 	"fmt"
 	"maps"
 	"slices"
@@ -20,10 +22,10 @@ type answer struct {
 }
 
 // MakeAnswers gives what a lock of the recipe and its requirements answers: what
-// decides which files are locked. How CPython is configured, what is tested and
-// what the gate is told do not.
+// decides which files are locked, and how wheels are built. How CPython is
+// configured, what is tested and what the gate is told do not.
 func MakeAnswers(r *Recipe, reqs *RequirementSet) Answers {
-	return Answers{Recipe: texts(recipeAnswers(r)), Requirements: texts(requirementAnswers(reqs))}
+	return Answers{Recipe: texts(recipeAnswers(r, reqs)), Requirements: texts(requirementAnswers(reqs))}
 }
 
 func texts(answers []answer) []string {
@@ -35,7 +37,7 @@ func texts(answers []answer) []string {
 	return slices.Compact(all)
 }
 
-func recipeAnswers(r *Recipe) []answer {
+func recipeAnswers(r *Recipe, reqs *RequirementSet) []answer {
 	var answers []answer
 	one := func(value string, path ...string) {
 		if key := strings.Join(path, "."); value != "" {
@@ -54,7 +56,22 @@ func recipeAnswers(r *Recipe) []answer {
 	one(r.Base.Image, "base", "image")
 	many(r.Toolchain.Packages, "toolchain", "packages")
 	for _, name := range slices.Sorted(maps.Keys(r.Packages)) {
-		many(r.Packages[name].Build, "packages", name, "build")
+		p := r.Packages[name]
+		many(p.Build, "packages", name, "build")
+		many(p.Requires, "packages", name, "requires")
+		for _, variable := range slices.Sorted(maps.Keys(p.Env)) {
+			one(strconv.Quote(p.Env[variable]), "packages", name, "env", variable)
+		}
+		for _, setting := range slices.Sorted(maps.Keys(p.ConfigSettings)) {
+			one(p.ConfigSettings[setting].String(), "packages", name, "config-settings", setting)
+		}
+		if len(p.Patches) > 0 {
+			one(patchesAnswer(p.Patches, reqs), "packages", name, "patches")
+		}
+		one(p.Overrides, "packages", name, "overrides")
+	}
+	for i, a := range r.Binary.Accept {
+		many(a.Match, "binary", "accept", strconv.Itoa(i), "match")
 	}
 	many(r.Pure, "pure")
 	if c := r.Runtime.Container; c != nil {
@@ -65,6 +82,16 @@ func recipeAnswers(r *Recipe) []answer {
 		one(vm.Glibc, "runtime", "vm", "glibc")
 	}
 	return answers
+}
+
+// patchesAnswer tells patches in their order, each by its content.
+func patchesAnswer(files []string, reqs *RequirementSet) string {
+	all := make([]string, len(files))
+	for i, file := range files {
+		sum := sha256.Sum256(reqs.Patches[file])
+		all[i] = file + " sha256:" + hex.EncodeToString(sum[:])
+	}
+	return strings.Join(all, ", ")
 }
 
 func requirementAnswers(reqs *RequirementSet) []answer {
@@ -110,7 +137,7 @@ func recipeKey(text string) string {
 // answer any more, as [Faults]: what was added or changed at its own line, what
 // was removed at the lock's line. nil means that the lock is fresh.
 func CheckFresh(r *Recipe, reqs *RequirementSet, l *Lock) error {
-	faults := stale(recipeAnswers(r), l.Answers.Recipe, recipeKey, func(i int) Position {
+	faults := stale(recipeAnswers(r, reqs), l.Answers.Recipe, recipeKey, func(i int) Position {
 		return l.At("answers", "recipe", strconv.Itoa(i))
 	})
 	faults = append(faults, stale(requirementAnswers(reqs), l.Answers.Requirements, requirementKey, func(i int) Position {

@@ -57,8 +57,10 @@ func (c *lockCheck) debian() {
 	c.base(l.Base, "base")
 	use(l.Base.Suite, l.Base.Packages, "base", "packages")
 	use(l.Base.Suite, l.Toolchain, "toolchain")
-	for _, name := range slices.Sorted(maps.Keys(l.Extras)) {
-		use(l.Base.Suite, l.Extras[name], "extras", name)
+	for i, d := range l.Dists {
+		if d.Build != nil {
+			use(l.Base.Suite, d.Build.Packages, "dists", strconv.Itoa(i), "build", "packages")
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(l.Targets)) {
 		c.base(l.Targets[name], "targets", name)
@@ -131,19 +133,9 @@ func (c *lockCheck) dists() {
 			c.distinctNames(d.Build.Dists, "dists", strconv.Itoa(i), "build", "dists")
 		}
 	}
-	c.extras()
 	for i, d := range l.Dists {
 		if !used[d.ID()] {
 			c.add(fmt.Sprintf("nothing uses the dist %s", d.ID()), "dists", strconv.Itoa(i))
-		}
-	}
-}
-
-// extras tells of packages for the building of a dist that is not built.
-func (c *lockCheck) extras() {
-	for _, name := range slices.Sorted(maps.Keys(c.lock.Extras)) {
-		if !slices.ContainsFunc(c.lock.Dists, func(d Dist) bool { return d.Name == name && !d.IsWheel() }) {
-			c.add(fmt.Sprintf("nothing uses the packages for building %s: the lock has no sdist of it", name), "extras", name)
 		}
 	}
 }

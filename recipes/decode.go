@@ -72,8 +72,12 @@ func (d *decoder) decode(n *node, v reflect.Value, path []string) {
 	if n.kind == brokenKind {
 		return
 	}
-	if v.Type() == reflect.TypeFor[Requirements]() {
-		d.requirements(n, v.Addr().Interface().(*Requirements), path)
+	switch value := v.Addr().Interface().(type) {
+	case *Requirements:
+		d.requirements(n, value, path)
+		return
+	case *Setting:
+		d.setting(n, value, path)
 		return
 	}
 	switch v.Kind() {
@@ -136,21 +140,18 @@ func (d *decoder) structure(n *node, v reflect.Value, path []string) {
 	if !d.wants(n, path, mapKind) {
 		return
 	}
-	fields := map[string]int{}
-	for i := range v.NumField() {
-		if key := v.Type().Field(i).Tag.Get("yaml"); key != "" {
-			fields[key] = i
-		}
+	fields := map[string]reflect.StructField{}
+	for _, f := range yamlFields(v.Type()) {
+		fields[f.Tag.Get("yaml")] = f
 	}
 	for _, e := range n.entries {
-		i, known := fields[e.key.text]
+		field, known := fields[e.key.text]
 		if !known {
 			d.unknownKey(e.key, path, slices.Sorted(maps.Keys(fields)))
 			continue
 		}
-		field := v.Type().Field(i)
 		at := child(path, e.key.text)
-		d.decodeAs(e.value, v.Field(i), at, field.Tag)
+		d.decodeAs(e.value, v.FieldByIndex(field.Index), at, field.Tag)
 		if e.value.kind == mapKind || e.value.kind == listKind {
 			d.positions.at[joinPath(at)] = e.key.pos
 		}
@@ -160,8 +161,8 @@ func (d *decoder) structure(n *node, v reflect.Value, path []string) {
 
 // missingKeys tells of the keys that are not written and must be.
 func (d *decoder) missingKeys(n *node, t reflect.Type, path []string) {
-	for i := range t.NumField() {
-		tag := t.Field(i).Tag
+	for _, f := range yamlFields(t) {
+		tag := f.Tag
 		key := tag.Get("yaml")
 		if tag.Get("need") == "yes" && !slices.ContainsFunc(n.entries, func(e entry) bool { return e.key.text == key }) {
 			hint := ""
@@ -249,6 +250,16 @@ func (d *decoder) requirements(n *node, r *Requirements, path []string) {
 		return
 	}
 	d.list(n, reflect.ValueOf(&r.List).Elem(), path)
+}
+
+func (d *decoder) setting(n *node, s *Setting, path []string) {
+	switch {
+	case !d.wants(n, path, textKind, listKind):
+	case n.kind == textKind:
+		d.text(n, reflect.ValueOf(&s.Text).Elem(), path)
+	default:
+		d.list(n, reflect.ValueOf(&s.List).Elem(), path)
+	}
 }
 
 // suggestion hints at the nearest of the known words, or lists them.

@@ -31,15 +31,6 @@ func (l *Lock) Encode() []byte {
 	e.key(0, "base")
 	e.base(1, l.Base)
 	e.list(0, "toolchain", sorted(l.Toolchain))
-	if len(l.Extras) > 0 {
-		e.key(0, "extras")
-	}
-	for _, name := range slices.Sorted(maps.Keys(l.Extras)) {
-		if len(l.Extras[name]) == 0 {
-			fmt.Fprintf(e, "  %s: []\n", scalar(name))
-		}
-		e.list(1, name, sorted(l.Extras[name]))
-	}
 	e.key(0, "targets")
 	for _, name := range slices.Sorted(maps.Keys(l.Targets)) {
 		e.key(1, name)
@@ -111,12 +102,86 @@ func (e *lockEncoder) dists(dists []Dist) {
 		e.key(0, "dists")
 	}
 	for _, d := range slices.SortedFunc(slices.Values(dists), func(a, b Dist) int { return cmp.Compare(a.ID(), b.ID()) }) {
-		fmt.Fprintf(e, "  - {name: %s, version: %s, file: %s, sha256: %s", scalar(d.Name), scalar(d.Version), scalar(d.File), scalar(d.SHA256))
-		if b := d.Build; b != nil {
-			fmt.Fprintf(e, ", build: {requires: %s, dynamic: %s, dists: %s}", flow(sorted(b.Requires)), flow(sorted(b.Dynamic)), flow(sorted(b.Dists)))
+		if d.Build == nil {
+			fmt.Fprintf(e, "  - {name: %s, version: %s, file: %s, sha256: %s}\n", scalar(d.Name), scalar(d.Version), scalar(d.File), scalar(d.SHA256))
+			continue
 		}
-		e.WriteString("}\n")
+		fmt.Fprintf(e, "  - name: %s\n", scalar(d.Name))
+		e.pair(2, "version", d.Version)
+		e.pair(2, "file", d.File)
+		e.pair(2, "sha256", d.SHA256)
+		e.key(2, "build")
+		e.build(3, d.Build)
 	}
+}
+
+// build writes what building one sdist takes.
+func (e *lockEncoder) build(depth int, b *BuildSet) {
+	e.flow(depth, "requires", sorted(b.Requires))
+	if len(b.Added) > 0 {
+		e.flow(depth, "added", sorted(b.Added))
+	}
+	e.flow(depth, "dynamic", sorted(b.Dynamic))
+	e.flow(depth, "dists", sorted(b.Dists))
+	if len(b.Packages) > 0 {
+		e.flow(depth, "packages", sorted(b.Packages))
+	}
+	if len(b.Env) > 0 {
+		e.key(depth, "env")
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.Env)) {
+		e.pair(depth+1, name, b.Env[name])
+	}
+	if len(b.ConfigSettings) > 0 {
+		e.key(depth, "config-settings")
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.ConfigSettings)) {
+		e.indent(depth + 1)
+		e.WriteString(scalar(name) + ": " + b.ConfigSettings[name].String() + "\n")
+	}
+	items(e, depth, "patches", b.Patches, func(p Patch) string {
+		return fmt.Sprintf("file: %s, sha256: %s", scalar(p.File), scalar(p.SHA256))
+	})
+	crates := slices.SortedFunc(slices.Values(b.Crates), func(a, b Crate) int { return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version)) })
+	items(e, depth, "crates", crates, func(c Crate) string {
+		return fmt.Sprintf("name: %s, version: %s, sha256: %s", scalar(c.Name), scalar(c.Version), scalar(c.SHA256))
+	})
+	items(e, depth, "overrides", b.Overrides, func(a Applied) string {
+		return fmt.Sprintf("name: %s, revision: %s, why: %s", scalar(a.Name), scalar(a.Revision), scalar(a.Why))
+	})
+}
+
+// items writes a list of mappings, a line each.
+func items[T any](e *lockEncoder, depth int, key string, list []T, spell func(T) string) {
+	if len(list) > 0 {
+		e.key(depth, key)
+	}
+	for _, v := range list {
+		e.indent(depth + 1)
+		e.WriteString("- {" + spell(v) + "}\n")
+	}
+}
+
+// flow writes a list in one line.
+func (e *lockEncoder) flow(depth int, key string, texts []string) {
+	e.indent(depth)
+	e.WriteString(scalar(key) + ": " + flow(texts) + "\n")
+}
+
+// String gives the setting as it stands in YAML.
+func (s Setting) String() string {
+	if s.List != nil {
+		return flow(s.List)
+	}
+	return scalar(s.Text)
+}
+
+// MarshalJSON gives the text, or the list.
+func (s Setting) MarshalJSON() ([]byte, error) {
+	if s.List != nil {
+		return json.Marshal(s.List)
+	}
+	return json.Marshal(s.Text)
 }
 
 func flow(texts []string) string {

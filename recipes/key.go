@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"encoding/json"
+	"maps"
 	"slices"
 )
 
@@ -13,18 +14,19 @@ import (
 // lock's answers. Its JSON is part of every key: a change of a field, or of the
 // order of fields, changes them all.
 type canonicalRecipe struct {
-	APIVersion string              `json:"apiVersion"`
-	Name       string              `json:"name"`
-	Python     canonicalPython     `json:"python"`
-	Base       canonicalBase       `json:"base"`
-	Toolchain  []string            `json:"toolchain"`
-	Packages   map[string][]string `json:"packages"`
-	Pure       []string            `json:"pure"`
-	Container  *canonicalBase      `json:"container"`
-	VM         *canonicalVM        `json:"vm"`
-	Except     []canonicalExcept   `json:"except"`
-	Imports    []string            `json:"imports"`
-	Commands   [][]string          `json:"commands"`
+	APIVersion string                       `json:"apiVersion"`
+	Name       string                       `json:"name"`
+	Python     canonicalPython              `json:"python"`
+	Base       canonicalBase                `json:"base"`
+	Toolchain  []string                     `json:"toolchain"`
+	Packages   map[string]canonicalPackages `json:"packages"`
+	Accept     []canonicalAccept            `json:"accept"`
+	Pure       []string                     `json:"pure"`
+	Container  *canonicalBase               `json:"container"`
+	VM         *canonicalVM                 `json:"vm"`
+	Except     []canonicalExcept            `json:"except"`
+	Imports    []string                     `json:"imports"`
+	Commands   [][]string                   `json:"commands"`
 }
 
 type canonicalPython struct {
@@ -37,6 +39,22 @@ type canonicalPython struct {
 type canonicalBase struct {
 	Debian string `json:"debian"`
 	Image  string `json:"image"`
+}
+
+type canonicalPackages struct {
+	Build          []string           `json:"build"`
+	Requires       []string           `json:"requires"`
+	Env            map[string]string  `json:"env"`
+	ConfigSettings map[string]Setting `json:"configSettings"`
+	// Patches keep their order, in which they are applied.
+	Patches   []string `json:"patches"`
+	Overrides string   `json:"overrides"`
+}
+
+type canonicalAccept struct {
+	Match []string `json:"match"`
+	Why   string   `json:"why"`
+	Until string   `json:"until"`
 }
 
 type canonicalVM struct {
@@ -84,14 +102,18 @@ func canonical(r *Recipe) canonicalRecipe {
 		Python:     canonicalPython{r.Python.Version, list(r.Python.Configure), set(r.Python.Optional)},
 		Base:       canonicalBase(r.Base),
 		Toolchain:  set(r.Toolchain.Packages),
-		Packages:   map[string][]string{},
+		Packages:   map[string]canonicalPackages{},
+		Accept:     []canonicalAccept{},
 		Pure:       set(r.Pure),
 		Except:     []canonicalExcept{},
 		Imports:    set(r.Test.Imports),
 		Commands:   [][]string{},
 	}
-	for name, packages := range r.Packages {
-		c.Packages[name] = set(packages.Build)
+	for name, p := range r.Packages {
+		c.Packages[name] = canonicalPackages{set(p.Build), set(p.Requires), copied(p.Env), copied(p.ConfigSettings), list(p.Patches), p.Overrides}
+	}
+	for _, a := range r.Binary.Accept {
+		c.Accept = append(c.Accept, canonicalAccept{set(a.Match), a.Why, a.Until})
 	}
 	if container := r.Runtime.Container; container != nil {
 		base := canonicalBase(container.Base)
@@ -112,6 +134,12 @@ func canonical(r *Recipe) canonicalRecipe {
 }
 
 func list(texts []string) []string { return append([]string{}, texts...) }
+
+func copied[V any](m map[string]V) map[string]V {
+	all := map[string]V{}
+	maps.Copy(all, m)
+	return all
+}
 
 func set(texts []string) []string {
 	all := list(texts)

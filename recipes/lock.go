@@ -9,13 +9,10 @@ type Lock struct {
 	Python  LockedPython `yaml:"python" need:"yes"`
 	// Debian holds the packages of each suite that the build uses, by suite.
 	Debian map[string]Suite `yaml:"debian" keys:"suite"`
-	// Base, Toolchain, Extras and Targets name packages of the base's suite.
+	// Base and Toolchain name packages of the base's suite.
 	Base LockedBase `yaml:"base" need:"yes"`
 	// Toolchain lists the packages added to the base, with their closure.
 	Toolchain []string `yaml:"toolchain" is:"Debian package" set:"yes"`
-	// Extras lists, by normalised distribution name, the packages added to the
-	// toolchain for that wheel alone, with their closure.
-	Extras map[string][]string `yaml:"extras" keys:"distribution" is:"Debian package" set:"yes"`
 	// Targets are the runtime targets, by name: "container", "vm".
 	Targets map[string]LockedBase `yaml:"targets" need:"yes" keys:"target"`
 	// Requirements are the dists installed into the tree, as NAME==VERSION.
@@ -86,11 +83,47 @@ type Dist struct {
 type BuildSet struct {
 	// Requires are build-system.requires of its pyproject.toml (PEP 518).
 	Requires []string `yaml:"requires" is:"text"`
+	// Added are what the recipe and overrides require beside them.
+	Added []string `yaml:"added" is:"text"`
 	// Dynamic are the answers of get_requires_for_build_wheel (PEP 517).
 	Dynamic []string `yaml:"dynamic" is:"text"`
 	// Dists are the build requirements with their closure, as NAME==VERSION of
 	// dists in this lock, sorted.
 	Dists []string `yaml:"dists" is:"dist ID" set:"yes"`
+	// Packages are Debian packages of the base's suite that are added to the
+	// toolchain for this sdist alone, with their closure.
+	Packages []string `yaml:"packages" is:"Debian package" set:"yes"`
+	// Env and ConfigSettings are as [Settings] has them.
+	Env            map[string]string  `yaml:"env" keys:"variable" is:"value"`
+	ConfigSettings map[string]Setting `yaml:"config-settings" keys:"setting" is:"value"`
+	// Patches are applied in this order.
+	Patches []Patch `yaml:"patches"`
+	// Crates are the Rust packages that its Cargo.lock names, sorted.
+	Crates []Crate `yaml:"crates"`
+	// Overrides tell which of them come from what Ampoule knows, and why.
+	Overrides []Applied `yaml:"overrides"`
+}
+
+// Patch is a change of an sdist's files.
+type Patch struct {
+	// File is its path below the recipe's directory, or overrides/FILE for one that
+	// comes with Ampoule.
+	File   string `yaml:"file" need:"yes" is:"patch file"`
+	SHA256 string `yaml:"sha256" need:"yes" is:"sha256"`
+}
+
+// Crate is a Rust package of the public registry.
+type Crate struct {
+	Name    string `yaml:"name" need:"yes" is:"crate"`
+	Version string `yaml:"version" need:"yes" is:"crate version"`
+	SHA256  string `yaml:"sha256" need:"yes" is:"sha256"`
+}
+
+// Applied is a rule of an override that was applied.
+type Applied struct {
+	Name     string `yaml:"name" need:"yes" is:"distribution"`
+	Revision string `yaml:"revision" need:"yes" is:"revision"`
+	Why      string `yaml:"why" need:"yes" is:"text"`
 }
 
 // ID names the dist in its lock: NAME==VERSION.

@@ -23,7 +23,6 @@ func goodLock() *Lock {
 		Debian:     map[string]Suite{"bookworm": {deb("zlib1g", "1:1.2.13.dfsg-1"), deb("libc6", "2.36-9+deb12u10"), deb("gcc", "12"), deb("libpq-dev", "15.0~rc1")}},
 		Base:       LockedBase{Suite: "bookworm", Packages: []string{"zlib1g", "libc6"}},
 		Toolchain:  []string{"gcc"},
-		Extras:     map[string][]string{"psycopg2": {"libpq-dev"}},
 		Targets: map[string]LockedBase{
 			"container": {Image: "registry.example/a@" + digest},
 			"vm":        {Suite: "bookworm", Packages: []string{"libc6"}},
@@ -31,7 +30,13 @@ func goodLock() *Lock {
 		Requirements: []string{"psycopg2==2.9.10", "flask==3.1.0"},
 		Dists: []Dist{
 			{Name: "psycopg2", Version: "2.9.10", File: "psycopg2-2.9.10.tar.gz", SHA256: hash, Build: &BuildSet{
-				Requires: []string{"setuptools>=40", "wheel"}, Dynamic: []string{}, Dists: []string{"wheel==0.45", "setuptools==80.1"}}},
+				Requires: []string{"setuptools>=40", "wheel"}, Added: []string{"cython<4"}, Dynamic: []string{}, Dists: []string{"wheel==0.45", "setuptools==80.1"},
+				Packages: []string{"libpq-dev"}, Env: map[string]string{"B": "", "A": "x y"},
+				ConfigSettings: map[string]Setting{"setup-args": {List: []string{"-Dx=y", "1"}}, "builddir": {Text: "b"}},
+				Patches:        []Patch{{File: "patches/z.patch", SHA256: hash}, {File: "overrides/a.patch", SHA256: hash}},
+				Crates:         []Crate{{Name: "itoa", Version: "1.0.15", SHA256: hash}, {Name: "anyhow", Version: "1.0.75+x.1", SHA256: hash}},
+				Overrides:      []Applied{{Name: "psycopg2", Revision: "3", Why: "pg_config tells"}},
+			}},
 			{Name: "flask", Version: "3.1.0", File: "Flask-3.1.0-py3-none-any.whl", SHA256: strings.Repeat("1", 64)},
 			{Name: "setuptools", Version: "80.1", File: "setuptools-80.1-py3-none-any.whl", SHA256: strings.Repeat("12345e67", 8)},
 			{Name: "wheel", Version: "0.45", File: "wheel-0.45-py3-none-any.whl", SHA256: hash},
@@ -58,9 +63,6 @@ base:
     - zlib1g
 toolchain:
   - gcc
-extras:
-  psycopg2:
-    - libpq-dev
 targets:
   container:
     image: "registry.example/a@sha256:HASH"
@@ -79,7 +81,30 @@ requirements:
   - psycopg2==2.9.10
 dists:
   - {name: flask, version: 3.1.0, file: Flask-3.1.0-py3-none-any.whl, sha256: "1111111111111111111111111111111111111111111111111111111111111111"}
-  - {name: psycopg2, version: 2.9.10, file: psycopg2-2.9.10.tar.gz, sha256: HASH, build: {requires: ["setuptools>=40", wheel], dynamic: [], dists: [setuptools==80.1, wheel==0.45]}}
+  - name: psycopg2
+    version: 2.9.10
+    file: psycopg2-2.9.10.tar.gz
+    sha256: HASH
+    build:
+      requires: ["setuptools>=40", wheel]
+      added: ["cython<4"]
+      dynamic: []
+      dists: [setuptools==80.1, wheel==0.45]
+      packages: [libpq-dev]
+      env:
+        A: "x y"
+        B: ""
+      config-settings:
+        builddir: b
+        setup-args: ["-Dx=y", "1"]
+      patches:
+        - {file: patches/z.patch, sha256: HASH}
+        - {file: overrides/a.patch, sha256: HASH}
+      crates:
+        - {name: anyhow, version: 1.0.75+x.1, sha256: HASH}
+        - {name: itoa, version: 1.0.15, sha256: HASH}
+      overrides:
+        - {name: psycopg2, revision: "3", why: "pg_config tells"}
   - {name: setuptools, version: "80.1", file: setuptools-80.1-py3-none-any.whl, sha256: 12345e6712345e6712345e6712345e6712345e6712345e6712345e6712345e67}
   - {name: wheel, version: "0.45", file: wheel-0.45-py3-none-any.whl, sha256: HASH}
 `
@@ -146,20 +171,25 @@ func TestLockFaults(t *testing.T) {
 			l.Dists = append(l.Dists, Dist{Name: "flask", Version: "2", File: "flask-2-py3-none-any.whl", SHA256: hash})
 			l.Requirements = append(l.Requirements, "flask==2")
 		}, "cannot be installed together"},
-		"package missing":  {func(l *Lock) { l.Toolchain = append(l.Toolchain, "make") }, "the lock has no package make of bookworm"},
-		"package unused":   {func(l *Lock) { l.Toolchain = nil }, "nothing uses the package gcc of bookworm"},
-		"package twice":    {func(l *Lock) { l.Debian["bookworm"] = append(l.Debian["bookworm"], l.Debian["bookworm"][0]) }, "bookworm has zlib1g twice"},
-		"extras of nobody": {func(l *Lock) { l.Extras["lxml"] = []string{"gcc"} }, "no sdist of it"},
-		"bad hash":         {func(l *Lock) { l.Dists[3].SHA256 = hash[1:] }, "is not a sha256"},
-		"bad path":         {func(l *Lock) { l.Debian["bookworm"][0].File = "pool/../x.deb" }, "clean path"},
-		"absolute path":    {func(l *Lock) { l.Debian["bookworm"][0].File = "/pool/x.deb" }, "clean path"},
-		"architecture":     {func(l *Lock) { l.Debian["bookworm"][0].Arch = "arm64" }, "architecture"},
-		"image by tag":     {func(l *Lock) { l.Targets["container"] = LockedBase{Image: "a:1"} }, "an image by digest"},
-		"empty base":       {func(l *Lock) { l.Targets["container"] = LockedBase{} }, "targets.container"},
-		"odd target":       {func(l *Lock) { l.Targets["lambda"] = l.Targets["vm"] }, "a runtime target"},
-		"archive of other": {func(l *Lock) { l.Python.File = "Python-3.13.4.tar.xz" }, "is not the archive of CPython 3.13.5"},
-		"flags missing":    {func(l *Lock) { l.Python.Version, l.Python.File = "3.12.1", "Python-3.12.1.tgz" }, "flags of CPython 3.12.1 are not recorded"},
-		"no answers":       {func(l *Lock) { l.Answers.Recipe = nil }, "answers.recipe is missing"},
+		"own package missing": {func(l *Lock) { l.Dists[0].Build.Packages = []string{"make", "libpq-dev"} }, "the lock has no package make of bookworm"},
+		"own package unused":  {func(l *Lock) { l.Dists[0].Build.Packages = nil }, "nothing uses the package libpq-dev"},
+		"crate":               {func(l *Lock) { l.Dists[0].Build.Crates[0].Name = "../x" }, "the name of a crate"},
+		"crate's version":     {func(l *Lock) { l.Dists[0].Build.Crates[0].Version = "1.0/.." }, "is not a version"},
+		"patch":               {func(l *Lock) { l.Dists[0].Build.Patches[0].File = "../x.patch" }, "ends in .patch"},
+		"variable":            {func(l *Lock) { l.Dists[0].Build.Env["LD_PRELOAD"] = "x" }, "not Ampoule's own"},
+		"package missing":     {func(l *Lock) { l.Toolchain = append(l.Toolchain, "make") }, "the lock has no package make of bookworm"},
+		"package unused":      {func(l *Lock) { l.Toolchain = nil }, "nothing uses the package gcc of bookworm"},
+		"package twice":       {func(l *Lock) { l.Debian["bookworm"] = append(l.Debian["bookworm"], l.Debian["bookworm"][0]) }, "bookworm has zlib1g twice"},
+		"bad hash":            {func(l *Lock) { l.Dists[3].SHA256 = hash[1:] }, "is not a sha256"},
+		"bad path":            {func(l *Lock) { l.Debian["bookworm"][0].File = "pool/../x.deb" }, "clean path"},
+		"absolute path":       {func(l *Lock) { l.Debian["bookworm"][0].File = "/pool/x.deb" }, "clean path"},
+		"architecture":        {func(l *Lock) { l.Debian["bookworm"][0].Arch = "arm64" }, "architecture"},
+		"image by tag":        {func(l *Lock) { l.Targets["container"] = LockedBase{Image: "a:1"} }, "an image by digest"},
+		"empty base":          {func(l *Lock) { l.Targets["container"] = LockedBase{} }, "targets.container"},
+		"odd target":          {func(l *Lock) { l.Targets["lambda"] = l.Targets["vm"] }, "a runtime target"},
+		"archive of other":    {func(l *Lock) { l.Python.File = "Python-3.13.4.tar.xz" }, "is not the archive of CPython 3.13.5"},
+		"flags missing":       {func(l *Lock) { l.Python.Version, l.Python.File = "3.12.1", "Python-3.12.1.tgz" }, "flags of CPython 3.12.1 are not recorded"},
+		"no answers":          {func(l *Lock) { l.Answers.Recipe = nil }, "answers.recipe is missing"},
 	}
 	for name, c := range cases {
 		t.Run(name, func(t *testing.T) {

@@ -3,8 +3,10 @@ package recipes
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"reflect"
+	"slices"
 	"strconv"
 )
 
@@ -97,6 +99,11 @@ func (r *Recipe) check() Faults {
 	for i, text := range r.Requirements.List {
 		if _, err := parseRequirement(text); err != nil {
 			faults = append(faults, r.Fault(err.what, err.hint, "requirements", strconv.Itoa(i)))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Packages)) {
+		if p := r.Packages[name]; p.Settings.empty() && p.Overrides == "" {
+			faults = append(faults, r.Fault("packages."+name+" says nothing", "remove it, or say how "+name+" is built", "packages", name))
 		}
 	}
 	return append(faults, r.checkConfigure()...)

@@ -29,9 +29,11 @@ type Recipe struct {
 	// file below the recipe's directory, or a list of requirements as PEP 508
 	// spells them. Without it the artifact is the interpreter alone.
 	Requirements Requirements `yaml:"requirements" is:"requirement"`
-	// Packages holds, by normalised distribution name, the Debian packages that one
-	// wheel needs. They change nothing for the others.
+	// Packages holds, by normalised distribution name, how one wheel is built where
+	// its sdist does not say it. It changes nothing for the others.
 	Packages map[string]Packages `yaml:"packages" keys:"distribution"`
+	// Binary says which foreign binary wheels are taken instead of being built.
+	Binary Binary `yaml:"binary"`
 	// Pure lists distributions whose pure wheel is taken although their release
 	// has platform wheels too, by normalised name.
 	Pure []string `yaml:"pure" is:"distribution" set:"yes"`
@@ -86,10 +88,54 @@ type Requirements struct {
 	List []string
 }
 
-// Packages are the Debian packages that one wheel needs.
+// Packages says how one wheel is built.
 type Packages struct {
-	// Build packages are added to that wheel's toolchain alone.
-	Build []string `yaml:"build" need:"yes" is:"Debian package" set:"yes"`
+	Settings
+	// Overrides is none where nothing of what Ampoule itself knows of building this
+	// distribution is to be used.
+	Overrides string `yaml:"overrides" is:"overrides switch"`
+}
+
+// Settings say how one wheel is built, beside what its sdist states.
+type Settings struct {
+	// Build lists Debian packages that are added to that wheel's toolchain alone.
+	Build []string `yaml:"build" is:"Debian package" set:"yes"`
+	// Requires are build requirements that the sdist does not declare, resolved
+	// together with those that it does (PEP 518).
+	Requires []string `yaml:"requires" is:"build requirement" set:"yes"`
+	// Env holds variables of the build's environment.
+	Env map[string]string `yaml:"env" keys:"variable" is:"value"`
+	// ConfigSettings are handed to the build backend (PEP 517, config_settings):
+	// each a text or a list of texts.
+	ConfigSettings map[string]Setting `yaml:"config-settings" keys:"setting" is:"value"`
+	// Patches are files below the recipe's directory, applied to the unpacked sdist
+	// by patch -p1 in this order.
+	Patches []string `yaml:"patches" is:"patch file" set:"yes"`
+}
+
+// Setting is the value of a config setting: a text, or a list of them.
+type Setting struct {
+	// Text is the value where List is nil.
+	Text string
+	// List is the value where it is not nil.
+	List []string
+}
+
+// Binary says which foreign binary wheels are taken.
+type Binary struct {
+	// Accept lists acceptances, each told in the verdict. What is accepted passes
+	// the gate all the same.
+	Accept []Acceptance `yaml:"accept"`
+}
+
+// Acceptance lets published binary wheels into the tree.
+type Acceptance struct {
+	// Match are patterns, as Go's path.Match has them, of normalised distribution names.
+	Match []string `yaml:"match" need:"yes" is:"name pattern" set:"yes"`
+	// Why says why, to whoever reads the verdict.
+	Why string `yaml:"why" need:"yes" is:"text"`
+	// Until is the last day on which it holds, as YYYY-MM-DD, in UTC.
+	Until string `yaml:"until" need:"yes" is:"date"`
 }
 
 // Runtime says where the tree must run.

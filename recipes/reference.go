@@ -55,7 +55,7 @@ func writeKeys(doc *bytes.Buffer, t reflect.Type, path []string) {
 // paths go on to it.
 func structureBelow(t reflect.Type) (below reflect.Type, suffix string) {
 	switch {
-	case t == reflect.TypeFor[Requirements]():
+	case t == reflect.TypeFor[Requirements](), t == reflect.TypeFor[Setting]():
 		return nil, ""
 	case t.Kind() == reflect.Pointer:
 		return structureBelow(t.Elem())
@@ -90,6 +90,9 @@ func facts(f reflect.StructField) string {
 		}
 	case reflect.Map:
 		holds = "a mapping, each key " + rules[f.Tag.Get("keys")].means
+		if f.Type.Elem() == reflect.TypeFor[Setting]() {
+			holds += ", each value a text or a list of texts"
+		}
 	case reflect.Struct:
 		if f.Type == reflect.TypeFor[Requirements]() {
 			holds = "text or a list, each " + r.means
@@ -176,6 +179,9 @@ func fieldExample(f reflect.StructField) []string {
 	}
 	for t := f.Type; t.Kind() == reflect.Slice; t = t.Elem() {
 		example = "[" + example + "]"
+	}
+	if f.Type.Kind() == reflect.Map {
+		example = "{" + rules[f.Tag.Get("keys")].example + ": " + example + "}"
 	}
 	return []string{"= " + example}
 }

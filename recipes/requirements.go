@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
@@ -35,31 +36,53 @@ type RequirementSet struct {
 	// Files are the bytes of each file read, File and those that it includes, by
 	// path relative to the recipe's directory, with slashes.
 	Files map[string][]byte
+	// Patches are the bytes of the patches that the recipe names, by path as it is
+	// written there.
+	Patches map[string][]byte
 }
 
 // ReadRequirements reads what the recipe requires: its list, or the requirements
-// file that it names with everything that this includes. Files are in pip's
+// file that it names with everything that this includes, and its patches. Files are in pip's
 // format; what would decide in the recipe's place, such as --index-url or
 // --no-binary, is refused. Whatever is wrong is told at once, as [Faults]; every
 // other error is of reading files.
 func ReadRequirements(r *Recipe) (*RequirementSet, error) {
-	reader := &requirementsReader{recipe: r, set: &RequirementSet{Files: map[string][]byte{}}, read: map[inclusion]bool{}}
-	if r.Requirements.File != "" {
+	reader := &requirementsReader{recipe: r, set: &RequirementSet{Files: map[string][]byte{}, Patches: map[string][]byte{}}, read: map[inclusion]bool{}}
+	if r.namesFiles() {
 		root, err := os.OpenRoot(filepath.Dir(r.File()))
 		if err != nil {
 			return nil, fmt.Errorf("opening the recipe's directory: %w", err)
 		}
 		defer func() { _ = root.Close() }()
 		reader.root = root.FS()
+	}
+	if r.Requirements.File != "" {
 		reader.set.File = path.Clean(r.Requirements.File)
 		reader.file(inclusion{reader.set.File, false}, r.At("requirements"), nil)
 	}
+	reader.patches()
 	reader.list()
 	reader.checkHashes()
 	if err := reader.faults.Err(); err != nil {
 		return nil, err
 	}
 	return reader.set, nil
+}
+
+// namesFiles tells whether there are files to read beside the recipe.
+func (r *Recipe) namesFiles() bool {
+	return r.Requirements.File != "" || slices.ContainsFunc(slices.Collect(maps.Values(r.Packages)), func(p Packages) bool { return len(p.Patches) > 0 })
+}
+
+// patches reads the patches of every wheel.
+func (r *requirementsReader) patches() {
+	for _, name := range slices.Sorted(maps.Keys(r.recipe.Packages)) {
+		for i, file := range r.recipe.Packages[name].Patches {
+			if data, ok := r.text(file, r.recipe.At("packages", name, "patches", strconv.Itoa(i))); ok {
+				r.set.Patches[file] = data
+			}
+		}
+	}
 }
 
 // inclusion is a file in one of its roles.
@@ -111,6 +134,7 @@ func (r *requirementsReader) file(in inclusion, from Position, stack []string) {
 	if !ok {
 		return
 	}
+	r.set.Files[in.file] = data
 	shown := filepath.Join(filepath.Dir(r.recipe.File()), filepath.FromSlash(in.file))
 	for _, line := range logicalLines(strings.TrimPrefix(string(data), "\ufeff")) {
 		r.line(in, line.text, Position{File: shown, Line: line.number, Column: line.column}, append(slices.Clip(stack), in.file))
@@ -122,7 +146,7 @@ func (r *requirementsReader) text(file string, from Position) (data []byte, ok b
 	data, err := r.content(file)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
-		r.add(from, file+" does not exist", "includes are relative to the file that names them")
+		r.add(from, file+" does not exist", "names are relative to the file that they stand in")
 		return nil, false
 	case err != nil:
 		r.add(from, fmt.Sprintf("%s cannot be read: %v", file, err), "a recipe reads files of its own directory only")
@@ -133,7 +157,6 @@ func (r *requirementsReader) text(file string, from Position) (data []byte, ok b
 		r.add(from, fmt.Sprintf("the requirements files have more than %d bytes", maxRequirementBytes), "")
 		return nil, false
 	}
-	r.set.Files[file] = data
 	if !utf8.Valid(data) {
 		r.add(from, file+" is not UTF-8 text", "")
 		return nil, false

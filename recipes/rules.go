@@ -173,16 +173,38 @@ var rules = map[string]rule{
 	"import":      {means: "the name of a module to import", fits: isModuleName, pattern: regexp.MustCompile(`^[^\s.]+(\.[^\s.]+)*$`), example: "flask"},
 	"argument":    {means: "an argument", numbers: true, example: "flask, --version", fits: func(text string) bool { return !strings.Contains(text, "\x00") }},
 	"requirement": {means: "a requirement (PEP 508)", example: "flask>=3.1"},
+	"build requirement": {
+		means: "a requirement by name (PEP 508)", example: `"setuptools<81"`,
+		fits: func(text string) bool { _, err := parseRequirement(text); return err == nil },
+		hint: hintRequirement,
+	},
+	"variable": {
+		means: "the name of a variable that is not Ampoule's own", pattern: regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`),
+		fits: func(text string) bool { return !slices.Contains(ownVariables, text) }, hint: hintVariable, example: "LXML_DEBUG",
+	},
+	"setting":          {means: "the name of a config setting", pattern: regexp.MustCompile(`^[^\x00-\x20\x7f]+$`), fits: atMost(200), example: "setup-args"},
+	"value":            {means: "one line of text", pattern: regexp.MustCompile(`^[^\x00-\x1f\x7f]*$`), fits: atMost(4096), numbers: true, example: "-Dtests=false"},
+	"patch file":       {means: "a file below the recipe's directory that ends in .patch or .diff", fits: isPatchFile, example: "patches/lxml-parser.patch"},
+	"overrides switch": {means: "none", enum: []string{"none"}, example: "none"},
+	"name pattern": {
+		means: "a pattern of normalised distribution names", fits: isNamePattern, example: "onnxruntime",
+		pattern: regexp.MustCompile(`^[a-z0-9*?\[\]^-]+$`),
+	},
+	"specifiers": {means: "version specifiers (PEP 440)", fits: isSpecifiers, example: `">=2,<3"`},
+	"revision":   {means: "a number from 1 on", pattern: regexp.MustCompile(`^[1-9][0-9]{0,5}$`), numbers: true, example: "1"},
+	"wheel kind": {means: "a kind of wheel that is taken as it is published", enum: []string{BuildTool}, example: BuildTool},
 
-	"version":     {means: "a version", pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+!_-]*$`), fits: isVersion},
-	"deb version": {means: "the version of a Debian package", pattern: regexp.MustCompile(`^[0-9][A-Za-z0-9.+:~-]*$`)},
-	"arch":        {means: "a Debian architecture of this platform", enum: []string{"amd64", "all"}},
-	"pool path":   {means: "a clean path below the archive's root that ends in .deb", fits: isPoolPath},
-	"source file": {means: "the name of a CPython source archive", pattern: regexp.MustCompile(`^Python-3\.[0-9]+\.[0-9]+((a|b|rc)[0-9]+)?\.(tar\.xz|tgz)$`)},
-	"dist file":   {means: "the plain name of a wheel (.whl) or sdist (.tar.gz, .zip)", pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+!-]*\.(whl|tar\.gz|zip)$`), fits: atMost(255)},
-	"dist ID":     {means: "a dist as NAME==VERSION", pattern: regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*==[A-Za-z0-9][A-Za-z0-9.+!_-]*$`)},
-	"target":      {means: "a runtime target", enum: []string{"container", "vm"}},
-	"known flag":  {means: "a configure flag without a value", pattern: regexp.MustCompile(`^--(enable|with)-[a-z0-9-]+$`)},
+	"version":       {means: "a version", pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+!_-]*$`), fits: isVersion},
+	"deb version":   {means: "the version of a Debian package", pattern: regexp.MustCompile(`^[0-9][A-Za-z0-9.+:~-]*$`)},
+	"arch":          {means: "a Debian architecture of this platform", enum: []string{"amd64", "all"}},
+	"pool path":     {means: "a clean path below the archive's root that ends in .deb", fits: isPoolPath},
+	"source file":   {means: "the name of a CPython source archive", pattern: regexp.MustCompile(`^Python-3\.[0-9]+\.[0-9]+((a|b|rc)[0-9]+)?\.(tar\.xz|tgz)$`)},
+	"dist file":     {means: "the plain name of a wheel (.whl) or sdist (.tar.gz, .zip)", pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+!-]*\.(whl|tar\.gz|zip)$`), fits: atMost(255)},
+	"dist ID":       {means: "a dist as NAME==VERSION", pattern: regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*==[A-Za-z0-9][A-Za-z0-9.+!_-]*$`)},
+	"target":        {means: "a runtime target", enum: []string{"container", "vm"}},
+	"crate":         {means: "the name of a crate", pattern: regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,63}$`)},
+	"crate version": {means: "a version as crates have it (semantic versioning)", pattern: regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+([+-][0-9A-Za-z.+-]+)?$`), fits: atMost(100)},
+	"known flag":    {means: "a configure flag without a value", pattern: regexp.MustCompile(`^--(enable|with)-[a-z0-9-]+$`)},
 }
 
 func atMost(n int) func(string) bool { return func(text string) bool { return len(text) <= n } }
@@ -195,6 +217,36 @@ func isDate(text string) bool {
 func isGlob(text string) bool {
 	_, err := path.Match(text, "")
 	return err == nil && text != "" && !path.IsAbs(text) && !slices.Contains(strings.Split(text, "/"), "..")
+}
+
+// ownVariables decide what every build has in common: a recipe that could set them
+// could undo what makes a build repeatable, or load code that no lock names.
+var ownVariables = []string{
+	"HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "LD_PRELOAD", "MAKEFLAGS", "PATH", "PYTHONHOME", "PYTHONPATH",
+	"SOURCE_DATE_EPOCH", "TMPDIR", "TZ", "VIRTUAL_ENV",
+}
+
+func hintVariable(text string) string {
+	if slices.Contains(ownVariables, text) {
+		return text + " is the same in every build"
+	}
+	return ""
+}
+
+func hintRequirement(text string) string {
+	if _, err := parseRequirement(text); err != nil {
+		return err.what
+	}
+	return ""
+}
+
+func isPatchFile(text string) bool {
+	return isPlainPath(text) && (strings.HasSuffix(text, ".patch") || strings.HasSuffix(text, ".diff")) && len(text) <= 512
+}
+
+func isNamePattern(text string) bool {
+	_, err := path.Match(text, "")
+	return err == nil
 }
 
 func isModuleName(text string) bool {

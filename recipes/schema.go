@@ -46,6 +46,9 @@ var fieldComments = sync.OnceValue(func() map[string]string {
 
 // describe gives a field's comment with the key for the field's name.
 func describe(t reflect.Type, f reflect.StructField) string {
+	if outer := f.Index[:len(f.Index)-1]; len(outer) > 0 {
+		t = t.FieldByIndex(outer).Type
+	}
 	return f.Tag.Get("yaml") + strings.TrimPrefix(fieldComments()[t.Name()+"."+f.Name], f.Name)
 }
 
@@ -77,6 +80,10 @@ func schemaOf(t reflect.Type, tag reflect.StructTag) *jsonschema.Schema {
 		file := ruleSchema(rules["requirements file"])
 		list := &jsonschema.Schema{Type: "array", Items: ruleSchema(rules["requirement"])}
 		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{file, list}}
+	}
+	if t == reflect.TypeFor[Setting]() {
+		rule := ruleOf(tag)
+		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{ruleSchema(rule), {Type: "array", Items: ruleSchema(rule)}}}
 	}
 	switch t.Kind() {
 	case reflect.Pointer:
@@ -120,15 +127,10 @@ func structSchema(t reflect.Type) *jsonschema.Schema {
 	return s
 }
 
-// yamlFields gives the fields that are keys, in the order of the source.
+// yamlFields gives the fields that are keys, those of embedded structures among
+// them, in the order of the source.
 func yamlFields(t reflect.Type) []reflect.StructField {
-	var fields []reflect.StructField
-	for i := range t.NumField() {
-		if f := t.Field(i); f.Tag.Get("yaml") != "" {
-			fields = append(fields, f)
-		}
-	}
-	return fields
+	return slices.DeleteFunc(reflect.VisibleFields(t), func(f reflect.StructField) bool { return f.Tag.Get("yaml") == "" })
 }
 
 // ruleSchema gives the schema of a text. What an editor's YAML reader takes for a

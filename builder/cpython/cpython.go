@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"ampoule/builder/buildlog"
+	"ampoule/builder/failure"
 	"ampoule/builder/layers"
 	"ampoule/builder/progress"
 	"ampoule/builder/relocate"
@@ -82,6 +83,9 @@ type Stage struct {
 	Jobs int
 	// Logs is the directory for the log.
 	Logs string
+	// Recipe is the name of the recipe that is built or locked: what a failed build
+	// left is kept under it.
+	Recipe string
 }
 
 // record is what the store remembers of an interpreter.
@@ -131,6 +135,11 @@ func (s *Stage) Build(ctx context.Context, spec Spec) (_ *Interpreter, err error
 	if err != nil {
 		return nil, log.Fail("CPython "+spec.Version, err)
 	}
+	if s.Recipe != "" {
+		if err := failure.Forget(ctx, s.Store, s.Recipe, failedStep); err != nil {
+			return nil, err
+		}
+	}
 	if err := s.Store.Record("interpreter", key, rec); err != nil {
 		return nil, err
 	}
@@ -152,7 +161,7 @@ const (
 	finish   = sandbox.WorkDir + "/finish.py"
 )
 
-func (s *Stage) compile(ctx context.Context, spec Spec, log io.Writer) (rec record, err error) {
+func (s *Stage) compile(ctx context.Context, spec Spec, log *buildlog.Log) (rec record, err error) {
 	image, err := s.Images.Load(ctx, spec.Toolchain.Config, spec.Toolchain.Layers...)
 	if err != nil {
 		return record{}, err
@@ -168,7 +177,9 @@ func (s *Stage) compile(ctx context.Context, spec Spec, log io.Writer) (rec reco
 	// An executable that links libpython finds it so, until finish.py gives it its RPATH.
 	env := sandbox.Env("LD_LIBRARY_PATH=/" + spec.Prefix + "/lib")
 	run := func(output io.Writer, args ...string) error {
-		return sb.Exec(ctx, sandbox.Step{Args: args, Env: env, Dir: source, Stdout: output, Stderr: log})
+		step := sandbox.Step{Args: args, Env: env, Dir: source, Stdout: output, Stderr: log}
+		err := sb.Exec(ctx, step)
+		return errors.Join(err, s.keepFailure(ctx, sb, spec, step, log, err))
 	}
 	flags, makeArgs := configureArgs(spec)
 	jobs := "-j" + strconv.Itoa(s.Jobs)
@@ -190,6 +201,21 @@ func (s *Stage) compile(ctx context.Context, spec Spec, log io.Writer) (rec reco
 		return record{}, err
 	}
 	return s.save(ctx, sb, spec, told.String())
+}
+
+// failedStep is the interpreter's name among failed steps.
+const failedStep = "interpreter"
+
+// keepFailure keeps what a step left that ended with an error of its own.
+func (s *Stage) keepFailure(ctx context.Context, sb sandbox.Sandbox, spec Spec, step sandbox.Step, log *buildlog.Log, err error) error {
+	var exit *sandbox.ExitError
+	if !errors.As(err, &exit) || s.Recipe == "" {
+		return nil
+	}
+	return failure.Keep(ctx, s.Store, sb, failure.State{
+		Recipe: s.Recipe, Step: failedStep, Title: "CPython " + spec.Version, Key: Key(spec), Image: spec.Toolchain,
+		Args: step.Args, Env: step.Env, Dir: step.Dir, Log: log.Path(), Dirs: []string{sandbox.WorkDir, "/" + spec.Prefix},
+	})
 }
 
 // appendTo adds our part to a module of the standard library.

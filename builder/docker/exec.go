@@ -117,30 +117,49 @@ func (b *box) exec(ctx context.Context, args []string, step sandbox.Step) (int, 
 		dir = "/"
 	}
 	created, err := b.engine.client.ContainerExecCreate(ctx, b.id, container.ExecOptions{
-		User: b.seal.user(), Cmd: args, WorkingDir: dir, AttachStdout: true, AttachStderr: true,
+		User: b.seal.user(), Cmd: args, WorkingDir: dir, AttachStdin: step.Stdin != nil, AttachStdout: true, AttachStderr: true,
+		Tty: step.Terminal != nil, DetachKeys: detachKeys,
 	})
 	if err != nil {
 		return 0, fmt.Errorf("creating process: %w", err)
 	}
-	stream, err := b.engine.client.ContainerExecAttach(ctx, created.ID, container.ExecAttachOptions{})
+	stream, err := b.engine.client.ContainerExecAttach(ctx, created.ID, container.ExecAttachOptions{Tty: step.Terminal != nil})
 	if err != nil {
 		return 0, fmt.Errorf("starting process: %w", err)
 	}
-	if err := copyOutput(ctx, stream, step); err != nil {
-		return 0, fmt.Errorf("reading output: %w", err)
+	resized := b.resize(ctx, created.ID, step.Terminal)
+	defer resized()
+	if err := copyStreams(ctx, stream, step); err != nil {
+		return 0, err
 	}
 	return b.exitCode(ctx, created.ID)
 }
 
-// copyOutput passes a stream on until it ends or ctx is cancelled.
-func copyOutput(ctx context.Context, stream types.HijackedResponse, step sandbox.Step) error {
+// copyStreams passes a step's streams on until its output ends or ctx is cancelled.
+func copyStreams(ctx context.Context, stream types.HijackedResponse, step sandbox.Step) error {
 	stop := context.AfterFunc(ctx, stream.Close)
 	defer stop()
-	defer stream.Close()
-	_, err := stdcopy.StdCopy(orDiscard(step.Stdout), orDiscard(step.Stderr), stream.Reader)
-	if cause := context.Cause(ctx); cause != nil {
+	ended := sendStdin(stream, step)
+	err := copyOutput(stream, step)
+	inputErr := ended()
+	switch cause := context.Cause(ctx); {
+	case cause != nil:
 		return cause
+	case inputErr != nil:
+		return fmt.Errorf("reading input: %w", inputErr)
+	case err != nil:
+		return fmt.Errorf("reading output: %w", err)
 	}
+	return nil
+}
+
+// copyOutput passes a step's output on until it ends. A terminal's is one stream.
+func copyOutput(stream types.HijackedResponse, step sandbox.Step) (err error) {
+	if step.Terminal != nil {
+		_, err = io.Copy(orDiscard(step.Stdout), stream.Reader)
+		return err
+	}
+	_, err = stdcopy.StdCopy(orDiscard(step.Stdout), orDiscard(step.Stderr), stream.Reader)
 	return err
 }
 

@@ -30,6 +30,8 @@ type clients interface {
 	index(context.Context) (string, error)
 	// archives gives the roots of apt's Debian archives.
 	archives(context.Context) (answer, error)
+	// registry gives the template of the download URLs of cargo's public registry.
+	registry(context.Context) (string, error)
 }
 
 // answer is what a client says of a source.
@@ -96,12 +98,19 @@ func (f *Fetcher) defaults(ctx context.Context, source string) ([]mirror, error)
 func (f *Fetcher) askClient(ctx context.Context, source string) (answer, error) {
 	ctx, cancel := context.WithTimeout(ctx, askTimeout)
 	defer cancel()
-	if source == PyPI {
+	switch source {
+	case PyPI:
 		index, err := f.clients.index(ctx)
 		if err != nil {
 			return answer{}, &DefaultError{Source: source, Err: scrubbedError{err}, Advice: "install python3-pip, or " + configure(source)}
 		}
 		return answer{Mirrors: []string{index}}, nil
+	case Crates:
+		template, err := f.clients.registry(ctx)
+		if err != nil {
+			return answer{}, &DefaultError{Source: source, Err: scrubbedError{err}, Advice: "install cargo 1.68 or newer, or " + configure(source)}
+		}
+		return answer{Mirrors: []string{template}}, nil
 	}
 	archives, err := f.clients.archives(ctx)
 	if err != nil {

@@ -17,6 +17,7 @@ import (
 // scripted answers what it is told to, and counts.
 type scripted struct {
 	indexURL string
+	template string
 	apt      answer
 	err      error
 	asked    int
@@ -30,6 +31,11 @@ func (s *scripted) index(context.Context) (string, error) {
 func (s *scripted) archives(context.Context) (answer, error) {
 	s.asked++
 	return s.apt, s.err
+}
+
+func (s *scripted) registry(context.Context) (string, error) {
+	s.asked++
+	return s.template, s.err
 }
 
 func asking(st *store.Store, c clients, env ...string) *Fetcher {

@@ -27,6 +27,8 @@ const (
 	Archive Kind = "debian"
 	// Files is a place of files by name, or by version and name.
 	Files Kind = "files"
+	// Registry is a registry of crates, as cargo knows it.
+	Registry Kind = "cargo"
 )
 
 // defaultJobs is how many items are fetched at a time.
@@ -55,7 +57,9 @@ type Source struct {
 	// theirs.
 	Kind Kind `toml:"kind"`
 	// Mirrors are tried in this order: http and https URLs, which may hold
-	// credentials, and absolute paths of directories. Empty means the default.
+	// credentials, and absolute paths of directories. Empty means the default. A
+	// registry's URL is the root of its sparse index, with or without cargo's
+	// "sparse+" before it, or a template of download URLs as its config.json has it.
 	Mirrors []string `toml:"mirrors"`
 	// Security lists those mirrors of Debian that serve the security archive.
 	// One whose URL ends in "-security" need not be listed.
@@ -169,7 +173,7 @@ func tomlFaults(file string, err error) error {
 // named is the source that a variable's suffix means: a known or configured one
 // whose name is spelled so in capitals with "_", else the suffix in small letters with "-".
 func (c *Config) named(suffix string) string {
-	names := append([]string{PyPI, Debian, CPython}, slices.Sorted(maps.Keys(c.Sources))...)
+	names := append([]string{PyPI, Debian, CPython, Crates}, slices.Sorted(maps.Keys(c.Sources))...)
 	for _, name := range names {
 		if strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(name)) == suffix {
 			return name
@@ -223,15 +227,18 @@ func checkKind(name string, source Source) error {
 	}
 	switch kind {
 	case "", Index:
-	case Archive, Files:
+	case Archive, Files, Registry:
 		if len(source.Names) > 0 {
 			return errors.New("only a source of kind index can own names")
 		}
 	default:
-		return fmt.Errorf("unknown kind %q: it is index, debian or files", kind)
+		return fmt.Errorf("unknown kind %q: it is index, debian, files or cargo", kind)
 	}
 	if len(source.Security) > 0 && kind != Archive {
 		return errors.New("only a source of kind debian has security mirrors")
+	}
+	if slices.ContainsFunc(source.Mirrors, isSparse) && kind != Registry {
+		return errors.New("only a source of kind cargo has sparse indexes")
 	}
 	if _, ok := builtinKinds[name]; !ok && len(source.Mirrors) == 0 {
 		return errors.New("it has no mirrors")
@@ -239,7 +246,7 @@ func checkKind(name string, source Source) error {
 	return nil
 }
 
-var builtinKinds = map[string]Kind{PyPI: Index, Debian: Archive, CPython: Files}
+var builtinKinds = map[string]Kind{PyPI: Index, Debian: Archive, CPython: Files, Crates: Registry}
 
 func (c Config) withDefaults() Config {
 	if c.Jobs <= 0 {

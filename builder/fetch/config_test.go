@@ -24,6 +24,10 @@ security = ["http://b.example/updates"]
 [sources.acme-internal]
 mirrors = ["https://u:p@c.example/simple"]
 names = ["acme-*"]
+
+[sources.vendored]
+kind = "cargo"
+mirrors = ["sparse+https://g.example/index/"]
 `))
 	want := map[string]Source{
 		PyPI:            {Mirrors: []string{"/d"}},
@@ -31,7 +35,10 @@ names = ["acme-*"]
 		"acme-internal": {Mirrors: []string{"https://d.example", "/e"}, Names: []string{"acme-*"}},
 		"new-one":       {Mirrors: []string{"https://f.example"}},
 	}
+	want["vendored"] = Source{Kind: Registry, Mirrors: []string{"sparse+https://g.example/index/"}}
+	want[Crates] = Source{Mirrors: []string{"https://h.example/{crate}-{version}.crate"}}
 	env := []string{
+		"AMPOULE_SOURCE_CRATES=https://h.example/{crate}-{version}.crate",
 		"AMPOULE_SOURCE_PYPI=/d", "AMPOULE_SOURCE_ACME_INTERNAL= https://d.example  /e ",
 		"AMPOULE_SOURCE_NEW_ONE=https://f.example", "AMPOULE_SOURCE_CPYTHON= ",
 	}
@@ -72,6 +79,9 @@ func TestLoadConfigRefuses(t *testing.T) {
 		"pattern":       {"[sources.acme]\nmirrors = [\"/a\"]\nnames = [\"[\"]\n", "", "pattern"},
 		"names":         {"[sources.debian]\nmirrors = [\"/a\"]\nnames = [\"x\"]\n", "", "own names"},
 		"security":      {"[sources.debian]\nmirrors = [\"/a\"]\nsecurity = [\"/b\"]\n", "", "not among"},
+		"sparse":        {"[sources.acme]\nmirrors = [\"sparse+https://a.example/\"]\n", "", "sparse"},
+		"sparse ftp":    {"[sources.crates]\nmirrors = [\"sparse+ftp://a.example/\"]\n", "", "neither"},
+		"crates' names": {"[sources.crates]\nmirrors = [\"/a\"]\nnames = [\"x\"]\n", "", "own names"},
 		"name":          {"[sources.\"A b\"]\nmirrors = [\"/a\"]\n", "", "its name"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -150,7 +150,7 @@ func (d *download) fromFile(path string) error {
 
 // once asks a URL once, for the rest of what the partial file has.
 func (d *download) once(ctx context.Context, address mirror) error {
-	if d.item.Size > 0 && d.w.Size() >= d.item.Size || d.w.Size() > d.fetcher.limits.content {
+	if d.item.Size > 0 && d.w.Size() >= d.item.Size || d.w.Size() > d.limit() {
 		if d.w.Sum() == d.item.SHA256 {
 			return nil
 		}
@@ -271,12 +271,20 @@ func addressSum(address mirror) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// limit is the item's size in bytes, or the largest that it may have.
+func (d *download) limit() int64 {
+	if d.item.Size > 0 {
+		return d.item.Size
+	}
+	if kind, _ := d.fetcher.config.kind(d.item.Source); kind == Registry {
+		return d.fetcher.limits.crate
+	}
+	return d.fetcher.limits.content
+}
+
 // copy appends to the partial file, up to the item's size.
 func (d *download) copy(r io.Reader, total int64) error {
-	limit := d.fetcher.limits.content
-	if d.item.Size > 0 {
-		limit = d.item.Size
-	}
+	limit := d.limit()
 	d.meter.total = max(total, d.item.Size, 0)
 	buffer := make([]byte, 128<<10)
 	for {

@@ -52,6 +52,9 @@ func (e *NotFoundError) Hint() string {
 	if e.Item.Source == CPython {
 		return "Debian's source packages have some versions only: name a mirror of Python's releases, or a directory, in AMPOULE_SOURCE_CPYTHON"
 	}
+	if e.Item.Source == Crates {
+		return "the Cargo.lock of an sdist pins it: lock another version of that distribution, or configure a mirror that has the crate, which may be a directory"
+	}
 	return fmt.Sprintf("move the pin with: ampoule lock --upgrade %s; or configure a mirror that keeps old files, such as a snapshot archive", e.Item.Name)
 }
 

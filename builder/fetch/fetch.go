@@ -3,7 +3,7 @@
 //
 // An item is named by its source, never by a host: which mirrors serve a source is
 // configuration ([LoadConfig]), and the defaults are asked of the machine's own
-// clients, pip and apt. A mirror only says where bytes may be; the item's sha256
+// clients, pip, apt and cargo. A mirror only says where bytes may be; the item's sha256
 // decides whether they are the right ones, before anything sees them.
 package fetch
 
@@ -34,6 +34,8 @@ const (
 	// CPython is where CPython's source archives come from: Debian's source
 	// packages, then what is configured.
 	CPython = "cpython"
+	// Crates is cargo's public registry.
+	Crates = "crates"
 )
 
 // stage is the name that the package's progress events carry.
@@ -41,12 +43,14 @@ const stage = "fetch"
 
 // Item is one file that a lock names.
 type Item struct {
-	// Source is PyPI, Debian, CPython, or the name of a configured source.
+	// Source is PyPI, Debian, CPython, Crates, or the name of a configured source.
 	Source string
-	// Name and Version are the distribution's or the package's; CPython's name is "python".
+	// Name and Version are the distribution's, the package's or the crate's; CPython's
+	// name is "python".
 	Name    string
 	Version string
-	// File is the file's name; for Debian its path below the archive's root.
+	// File is the file's name, NAME-VERSION.crate for a crate; for Debian its path below
+	// the archive's root.
 	File string
 	// SHA256 is 64 lower-case hexadecimal digits.
 	SHA256 string

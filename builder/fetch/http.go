@@ -31,6 +31,8 @@ type limits struct {
 	// content is the largest item of unknown size, page the largest index page,
 	// in bytes.
 	content, page int64
+	// crate is the largest crate, registry the largest config.json of a registry, in bytes.
+	crate, registry int64
 	// gain is how many bytes make a try a success that starts the count of tries again.
 	gain int64
 }
@@ -45,6 +47,8 @@ func defaultLimits() limits {
 		redirects:    10,
 		content:      8 << 30,
 		page:         128 << 20,
+		crate:        256 << 20,
+		registry:     1 << 20,
 		gain:         1 << 20,
 	}
 }

@@ -26,7 +26,7 @@ func parseMirror(text string) (mirror, error) {
 	if filepath.IsAbs(text) {
 		return mirror{dir: filepath.Clean(text)}, nil
 	}
-	u, err := url.Parse(text)
+	u, err := url.Parse(strings.TrimPrefix(text, sparsePrefix))
 	if err != nil {
 		return mirror{}, fmt.Errorf("mirror %q is no URL", text)
 	}
@@ -116,7 +116,7 @@ func (f *Fetcher) mirrors(ctx context.Context, source string) ([]mirror, error) 
 		return configured.parse()
 	}
 	switch source {
-	case PyPI, Debian:
+	case PyPI, Debian, Crates:
 		return ask(f, "default "+source, func() ([]mirror, error) { return f.defaults(ctx, source) })
 	}
 	return nil, nil
@@ -164,6 +164,8 @@ func (f *Fetcher) places(ctx context.Context, item Item) ([]place, error) {
 		switch {
 		case kind == Index && !m.isDir():
 			places = append(places, place{m, func(ctx context.Context) ([]mirror, error) { return f.inIndex(ctx, m, item) }})
+		case kind == Registry && !m.isDir():
+			places = append(places, place{m, func(ctx context.Context) ([]mirror, error) { return f.inRegistry(ctx, m, item) }})
 		case kind == Archive && !m.isDir():
 			places = append(places, fixed(m, m.join(item.File)))
 		case m.isDir():

@@ -26,6 +26,8 @@ func (absent) index(context.Context) (string, error) { return "", errors.New("no
 
 func (absent) archives(context.Context) (answer, error) { return answer{}, errors.New("no apt") }
 
+func (absent) registry(context.Context) (string, error) { return "", errors.New("no cargo") }
+
 func openStore(t *testing.T) *store.Store {
 	t.Helper()
 	st, err := store.Open(filepath.Join(t.TempDir(), "store"))

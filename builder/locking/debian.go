@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,8 +27,11 @@ type debianLocker struct {
 	lock   *recipes.Lock
 	opts   Options
 	log    *buildlog.Log
-	// dir is apt's.
-	dir string
+	// dir is apt's; remove takes it away.
+	dir    string
+	remove func() error
+	// installed is what the toolchain has, the base included.
+	installed []debian.Stanza
 	// resolvers are opened when they are needed, by suite.
 	resolvers map[string]*apt.Resolver
 	// debs collects every locked package, by suite and name.
@@ -38,25 +42,61 @@ func (d *debianLocker) run(ctx context.Context) (err error) {
 	task := progress.Start(ctx, "lock", "Debian packages")
 	defer func() { task.End(err) }()
 	d.resolvers, d.debs = map[string]*apt.Resolver{}, map[string]map[string]recipes.Deb{}
-	dir, remove, err := d.l.Store.TempDir()
-	if err != nil {
+	if d.dir, d.remove, err = d.l.Store.TempDir(); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, remove()) }()
-	d.dir = dir
 	if err := d.base(ctx); err != nil {
 		return err
 	}
 	if err := d.targets(ctx); err != nil {
 		return err
 	}
+	d.write()
+	return nil
+}
+
+// close removes what apt left.
+func (d *debianLocker) close() error {
+	if d.remove == nil {
+		return nil
+	}
+	return d.remove()
+}
+
+// write puts the packages that are locked so far into the lock.
+func (d *debianLocker) write() {
 	d.lock.Debian = map[string]recipes.Suite{}
 	for suite, debs := range d.debs {
 		for _, name := range sortedKeys(debs) {
 			d.lock.Debian[suite] = append(d.lock.Debian[suite], debs[name])
 		}
 	}
-	return nil
+}
+
+// prune leaves out packages that only an earlier round of resolution needed.
+func (d *debianLocker) prune() {
+	own := map[string]map[string]bool{}
+	use := func(suite string, names []string) {
+		for _, name := range names {
+			if own[suite] == nil {
+				own[suite] = map[string]bool{}
+			}
+			own[suite][name] = true
+		}
+	}
+	for _, base := range append(values(d.lock.Targets), d.lock.Base) {
+		use(base.Suite, base.Packages)
+	}
+	use(d.lock.Base.Suite, d.lock.Toolchain)
+	for _, dist := range d.lock.Dists {
+		if dist.Build != nil {
+			use(d.lock.Base.Suite, dist.Build.Packages)
+		}
+	}
+	for suite, debs := range d.debs {
+		maps.DeleteFunc(debs, func(name string, _ recipes.Deb) bool { return !own[suite][name] })
+	}
+	d.write()
 }
 
 // base locks the base, the toolchain on it, and each wheel's extra packages.
@@ -73,23 +113,36 @@ func (d *debianLocker) base(ctx context.Context) error {
 		return d.at(err, "toolchain", "packages")
 	}
 	d.lock.Toolchain = names(tools)
-	if installed, err = d.with(ctx, base.Suite, installed, tools); err != nil {
-		return err
+	d.installed, err = d.with(ctx, base.Suite, installed, tools)
+	return err
+}
+
+// extras locks the packages that are added to the toolchain for one sdist, with
+// their closure, as the recipe and the overrides that were applied want them.
+func (d *debianLocker) extras(ctx context.Context, name string, want []string, applied []recipes.Applied) ([]string, error) {
+	if len(want) == 0 {
+		return nil, nil
 	}
-	for _, name := range sortedKeys(d.recipe.Packages) {
-		want := d.recipe.Packages[name].Build
-		extra, err := d.add(ctx, base.Suite, installed, d.kept(base.Suite, previous.Extras[name], "packages."+name), want)
-		if err != nil {
-			return d.at(err, "packages", name)
-		}
-		if len(extra) > 0 {
-			if d.lock.Extras == nil {
-				d.lock.Extras = map[string][]string{}
-			}
-			d.lock.Extras[name] = names(extra)
+	debs, err := d.add(ctx, d.lock.Base.Suite, d.installed, d.keptExtras(name, applied), want)
+	if err != nil {
+		return nil, d.at(err, "packages", name)
+	}
+	d.write()
+	return names(debs), nil
+}
+
+// keptExtras returns the pins of what an sdist's own packages were. They answer the
+// overrides, too.
+func (d *debianLocker) keptExtras(name string, applied []recipes.Applied) pins {
+	var previous recipes.BuildSet
+	for _, dist := range d.opts.Previous.Dists {
+		if dist.Name == name && dist.Build != nil {
+			previous = *dist.Build
 		}
 	}
-	return nil
+	kept := d.kept(d.lock.Base.Suite, previous.Packages, "packages."+name+".")
+	kept.whole = kept.whole && slices.Equal(previous.Overrides, applied)
+	return kept
 }
 
 // targets locks the base of each runtime target.

@@ -17,7 +17,7 @@ const maxRounds = 500
 
 // rootQuery asks for the recipe's requirements. A list in the recipe becomes a file.
 func (p *distLocker) rootQuery() query {
-	q := query{files: p.reqs.Files, file: p.reqs.File, prefer: p.prefer(p.opts.Previous.Requirements)}
+	q := query{files: p.reqs.Files, file: p.reqs.File, prefer: p.prefer(p.opts.Previous.Requirements), limits: p.limits()}
 	if p.reqs.File == "" {
 		var b strings.Builder
 		for _, r := range p.reqs.Requirements {
@@ -27,6 +27,20 @@ func (p *distLocker) rootQuery() query {
 		q.files = map[string][]byte{q.file: []byte(b.String())}
 	}
 	return q
+}
+
+// place is where everything is built.
+func (p *distLocker) place() recipes.Place {
+	return recipes.Place{Suite: p.lock.Base.Suite, Python: p.lock.Python.Version}
+}
+
+// limits are the constraints that overrides put on versions.
+func (p *distLocker) limits() []string {
+	var specs []string
+	for _, l := range p.recipe.Limits(p.place()) {
+		specs = append(specs, l.Spec)
+	}
+	return specs
 }
 
 // prefer returns the versions of pins that may not move.
@@ -85,7 +99,10 @@ func (p *distLocker) learn(ctx context.Context, wants refused) error {
 	if err != nil {
 		return err
 	}
-	m := parseMetadata(wants.name, wants.version, text)
+	m, err := parseMetadata(wants.name, wants.version, text)
+	if err != nil {
+		return fmt.Errorf("reading the metadata of %s: %w", sdist.File, err)
+	}
 	if m.RequiresDist, err = canonical(sdist, m.RequiresDist); err != nil {
 		return err
 	}
@@ -140,17 +157,20 @@ func (p *distLocker) buildJob(ctx context.Context, sdist recipes.Dist) (wheels.J
 	}
 	p.locking = append(p.locking, id)
 	defer func() { p.locking = p.locking[:len(p.locking)-1] }()
-	if err := p.l.Fetch.Fetch(ctx, wheels.Item(sdist)); err != nil {
+	if err := p.l.Fetch.Fetch(ctx, wheels.Items(sdist)...); err != nil {
 		return wheels.Job{}, recipes.BuildSet{}, err
 	}
-	static, err := p.readStatic(sdist)
+	set, err := p.settings(ctx, sdist)
 	if err != nil {
 		return wheels.Job{}, recipes.BuildSet{}, err
 	}
-	if static, err = canonical(sdist, static); err != nil {
+	sdist.Build = &set
+	if err := p.l.Fetch.Fetch(ctx, wheels.Items(sdist)...); err != nil {
 		return wheels.Job{}, recipes.BuildSet{}, err
 	}
-	set := recipes.BuildSet{Requires: static}
+	if set.Requires, err = p.declared(ctx, sdist); err != nil {
+		return wheels.Job{}, recipes.BuildSet{}, err
+	}
 	job, err := p.resolveBuild(ctx, sdist, &set)
 	if err != nil {
 		return wheels.Job{}, recipes.BuildSet{}, err
@@ -163,7 +183,7 @@ func (p *distLocker) buildJob(ctx context.Context, sdist recipes.Dist) (wheels.J
 	}
 	slices.Sort(set.Dynamic)
 	set.Dynamic = slices.Compact(set.Dynamic)
-	if slices.ContainsFunc(set.Dynamic, func(d string) bool { return !slices.Contains(static, d) }) {
+	if slices.ContainsFunc(set.Dynamic, func(d string) bool { return !slices.Contains(set.Requires, d) }) {
 		job, err = p.resolveBuild(ctx, sdist, &set)
 	}
 	return job, set, err
@@ -184,19 +204,10 @@ func canonical(sdist recipes.Dist, texts []string) ([]string, error) {
 	return specs, nil
 }
 
-func (p *distLocker) readStatic(sdist recipes.Dist) ([]string, error) {
-	f, err := p.l.Store.Open(sdist.SHA256)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return staticRequires(f, sdist.File)
-}
-
 // resolveBuild resolves one build set and returns the job that has its wheels.
 func (p *distLocker) resolveBuild(ctx context.Context, sdist recipes.Dist, set *recipes.BuildSet) (wheels.Job, error) {
 	set.Dists = nil
-	if all := slices.Concat(set.Requires, set.Dynamic); len(all) > 0 {
+	if all := slices.Concat(set.Requires, set.Added, set.Dynamic); len(all) > 0 {
 		var previous []string
 		if d, ok := p.opts.Previous.Dist(sdist.ID()); ok && d.Build != nil {
 			previous = d.Build.Dists
@@ -205,11 +216,12 @@ func (p *distLocker) resolveBuild(ctx context.Context, sdist recipes.Dist, set *
 			files:  map[string][]byte{"build.txt": []byte(strings.Join(all, "\n") + "\n")},
 			file:   "build.txt",
 			prefer: p.prefer(previous),
+			limits: p.limits(),
 		}, &sdist)
 		if err != nil {
 			return wheels.Job{}, err
 		}
-		if set.Dists, err = p.add(ctx, releases); err != nil {
+		if set.Dists, err = p.add(ctx, releases, true); err != nil {
 			return wheels.Job{}, err
 		}
 	}
@@ -221,8 +233,28 @@ func (p *distLocker) find(id string) (recipes.Dist, bool) {
 	return d, ok
 }
 
+// choose picks the one file of a release. What is installed into the tree is chosen
+// as that wherever it is needed too.
+func (p *distLocker) choose(r release, building bool) (recipes.Dist, error) {
+	_, accepted := p.recipe.Accepted(r.name)
+	d, err := r.choose(choice{
+		pure:     slices.Contains(p.recipe.Pure, r.name),
+		tool:     building && !p.roots[r.name] && p.recipe.IsBuildTool(r.name, p.place()),
+		accepted: accepted,
+	})
+	var none *NoSdistError
+	if errors.As(err, &none) && !building {
+		for _, req := range p.reqs.Requirements {
+			if req.Name == r.name {
+				return d, recipes.Faults{recipes.Fault{File: req.File, Line: req.Line, Column: req.Column, What: none.Error(), Hint: none.Hint()}}
+			}
+		}
+	}
+	return d, err
+}
+
 // add chooses a file of each release and locks what building it takes. The IDs come sorted.
-func (p *distLocker) add(ctx context.Context, releases []release) ([]string, error) {
+func (p *distLocker) add(ctx context.Context, releases []release, building bool) ([]string, error) {
 	var ids []string
 	for _, r := range releases {
 		if owner, err := p.l.Fetch.Sources().Owner(r.name); err != nil {
@@ -230,7 +262,7 @@ func (p *distLocker) add(ctx context.Context, releases []release) ([]string, err
 		} else if owner != "" && owner != fetch.PyPI {
 			return nil, &OwnedError{r.name, owner}
 		}
-		d, err := r.choose(p.recipe.Pure)
+		d, err := p.choose(r, building)
 		if err != nil {
 			return nil, err
 		}
@@ -270,7 +302,7 @@ func isWheel(file string) bool { return strings.HasSuffix(file, ".whl") }
 func (p *distLocker) checkHashes(releases []release) error {
 	var faults recipes.Faults
 	for _, r := range releases {
-		d, err := r.choose(p.recipe.Pure)
+		d, err := p.choose(r, false)
 		if err != nil {
 			return err
 		}
@@ -325,7 +357,7 @@ func (p *distLocker) checkPins(ctx context.Context, prefer map[string]string, re
 		if !ok {
 			continue
 		}
-		if now, err := r.choose(p.recipe.Pure); err == nil && now.SHA256 == old.SHA256 {
+		if now, err := p.choose(r, !p.roots[r.name]); err == nil && now.SHA256 == old.SHA256 {
 			continue
 		}
 		files, err := p.l.Fetch.Project(ctx, "pypi", r.name)

@@ -24,17 +24,9 @@ func requirements(specs ...string) *recipes.RequirementSet {
 func (w *world) lockAll(reqs *recipes.RequirementSet, opts Options) ([]string, error) {
 	w.t.Helper()
 	p := w.start(reqs, opts)
-	releases, err := p.resolve(w.t.Context(), p.rootQuery(), nil)
-	if err != nil {
-		return nil, p.placed(err)
-	}
-	if p.lock.Requirements, err = p.add(w.t.Context(), releases); err != nil {
+	if err := p.lockDists(w.t.Context()); err != nil {
 		return nil, err
 	}
-	for _, id := range sortedKeys(p.dists) {
-		p.lock.Dists = append(p.lock.Dists, p.dists[id])
-	}
-	p.prune()
 	all := []string{"requirements " + strings.Join(p.lock.Requirements, " ")}
 	for _, d := range p.lock.Dists {
 		line := d.File
@@ -49,8 +41,8 @@ func (w *world) lockAll(reqs *recipes.RequirementSet, opts Options) ([]string, e
 func TestLockDists(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	setuptools := w.file("setuptools", "setuptools-80.1-py3-none-any.whl", "s")
-	wheel := w.file("wheel", "wheel-0.45-py3-none-any.whl", "w")
+	setuptools := w.file("setuptools", "setuptools-80.1-py3-none-any.whl", emptyZip)
+	wheel := w.file("wheel", "wheel-0.45-py3-none-any.whl", emptyZip)
 	cffi := w.sdist("cffi", "1.17", "setuptools")
 	docopt := w.sdist("docopt", "0.6.2", "setuptools>=40")
 	demo := w.sdist("demo", "1.0", "setuptools>=40")

@@ -126,6 +126,9 @@ func (w *world) sdist(name, version string, requires ...string) indexFile {
 	return w.file(name, stem+".tar.gz", string(gzipped(tarOf(w.t, member{name: stem + "/pyproject.toml", text: text}))))
 }
 
+// emptyZip is the end of central directory of an archive without members.
+const emptyZip = "PK\x05\x06\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00"
+
 func quoted(texts []string) string {
 	q := make([]string, len(texts))
 	for i, text := range texts {
@@ -203,7 +206,7 @@ func (w *world) step(_ context.Context, s *fake.Sandbox, step sandbox.Step) erro
 		wheel := stem + "-cp313-cp313-linux_x86_64.whl"
 		told, err := json.Marshal(map[string]any{
 			"requires": w.dynamic[sdist], "wheel": wheel,
-			"metadata": "Name: x\nRequires-Dist: " + strings.Join(w.depends[sdist], "\nRequires-Dist: ") + "\n",
+			"metadata": "Requires-Dist: " + strings.Join(w.depends[sdist], "\nRequires-Dist: ") + "\n",
 		})
 		if err != nil {
 			return err
@@ -231,8 +234,8 @@ func (w *world) start(reqs *recipes.RequirementSet, opts Options) *distLocker {
 	}
 	w.locker = &distLocker{
 		l: &Locker{Store: w.st, Fetch: f}, recipe: w.recipe, reqs: reqs, lock: &recipes.Lock{}, opts: opts, log: w.log,
-		resolver: r, stage: stage, dists: map[string]recipes.Dist{},
-		house: wheels.NewHouse(stage, f, testPython, 2, func(string) sandbox.Image { return w.image }),
+		resolver: r, stage: stage, dists: map[string]recipes.Dist{}, roots: map[string]bool{}, debian: &debianLocker{},
+		house: wheels.NewHouse(stage, f, testPython, 2, func(context.Context, recipes.Dist) (sandbox.Image, error) { return w.image, nil }),
 	}
 	return w.locker
 }

@@ -15,6 +15,8 @@ import (
 	"fmt"
 	"path"
 	"slices"
+	"strings"
+	"sync"
 
 	"ampoule/builder/buildlog"
 	"ampoule/builder/cpython"
@@ -72,6 +74,7 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	d := &debianLocker{l: l, recipe: r, lock: lock, opts: opts, log: log}
+	defer func() { err = errors.Join(err, d.close()) }()
 	if err := d.run(ctx); err != nil {
 		return nil, err
 	}
@@ -79,10 +82,13 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 		return nil, err
 	}
 	if len(reqs.Requirements) > 0 {
-		p := &distLocker{l: l, recipe: r, reqs: reqs, lock: lock, opts: opts, log: log}
+		p := &distLocker{l: l, recipe: r, reqs: reqs, lock: lock, opts: opts, log: log, debian: d}
 		if err := p.run(ctx); err != nil {
 			return nil, err
 		}
+	}
+	if err := unusedPackages(r, lock); err != nil {
+		return nil, err
 	}
 	if err := lock.Check(); err != nil {
 		return nil, fmt.Errorf("checking the new lock: %w", err)
@@ -166,14 +172,32 @@ func PythonPath(prefix, version string) string {
 	return path.Join("/", prefix, "bin", "python"+cpython.MinorVersion(version))
 }
 
+// unusedPackages tells of entries under packages for what nothing builds: they would
+// do nothing.
+func unusedPackages(r *recipes.Recipe, lock *recipes.Lock) error {
+	var faults recipes.Faults
+	for _, name := range sortedKeys(r.Packages) {
+		built := func(d recipes.Dist) bool { return d.Name == name && d.Build != nil }
+		if !slices.ContainsFunc(lock.Dists, built) {
+			faults = append(faults, r.Fault(
+				fmt.Sprintf("packages.%s says how %s is built, and nothing builds it", name, name),
+				"remove it, or require "+name, "packages", name))
+		}
+	}
+	return faults.Err()
+}
+
 // distLocker locks sdists and wheels.
 type distLocker struct {
-	l        *Locker
-	recipe   *recipes.Recipe
-	reqs     *recipes.RequirementSet
-	lock     *recipes.Lock
-	opts     Options
-	log      *buildlog.Log
+	l      *Locker
+	recipe *recipes.Recipe
+	reqs   *recipes.RequirementSet
+	lock   *recipes.Lock
+	opts   Options
+	log    *buildlog.Log
+	debian *debianLocker
+	// roots are the names of what is installed into the tree, once that is known.
+	roots    map[string]bool
 	resolver *resolver
 	house    *wheels.House
 	stage    *wheels.Stage
@@ -189,14 +213,30 @@ func (p *distLocker) run(ctx context.Context) (err error) {
 	defer func() { err = errors.Join(err, p.resolver.sb.Close()) }()
 	task := progress.Start(ctx, "lock", "requirements")
 	defer func() { task.End(err) }()
+	if err := p.lockDists(ctx); err != nil {
+		return err
+	}
+	p.debian.prune()
+	p.tell(ctx)
+	return nil
+}
+
+// lockDists resolves the requirements, and all that building what they take takes.
+func (p *distLocker) lockDists(ctx context.Context) error {
 	releases, err := p.resolve(ctx, p.rootQuery(), nil)
 	if err != nil {
 		return p.placed(err)
 	}
+	for _, r := range releases {
+		p.roots[r.name] = true
+	}
+	if err := p.checkYanked(ctx, releases); err != nil {
+		return err
+	}
 	if err := p.checkHashes(releases); err != nil {
 		return err
 	}
-	ids, err := p.add(ctx, releases)
+	ids, err := p.add(ctx, releases, false)
 	if err != nil {
 		return err
 	}
@@ -206,6 +246,21 @@ func (p *distLocker) run(ctx context.Context) (err error) {
 	}
 	p.prune()
 	return nil
+}
+
+// tell says which overrides were applied, and why.
+func (p *distLocker) tell(ctx context.Context) {
+	for _, d := range p.lock.Dists {
+		if d.Build == nil {
+			continue
+		}
+		for _, o := range d.Build.Overrides {
+			progress.Send(ctx, progress.Event{
+				Kind: progress.Told, Stage: "lock",
+				Message: fmt.Sprintf("%s: %s (override %s, revision %s)", d.ID(), o.Why, o.Name, o.Revision),
+			})
+		}
+	}
 }
 
 // prune leaves out dists that only an earlier round of resolution needed.
@@ -237,19 +292,18 @@ func (p *distLocker) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	stage := &cpython.Stage{Store: l.Store, Runner: l.Runner, Images: l.Images, Jobs: l.Jobs, Logs: l.Logs}
+	stage := &cpython.Stage{Store: l.Store, Runner: l.Runner, Images: l.Images, Jobs: l.Jobs, Logs: l.Logs, Recipe: p.recipe.Name}
 	interpreter, err := Interpreter(ctx, stage, l.Fetch, p.recipe, p.lock, l.Prefix, tools)
 	if err != nil {
 		return err
 	}
-	extras, err := ExtraImages(ctx, images, tools, interpreter.Layer)
-	if err != nil {
-		return err
-	}
-	p.dists = map[string]recipes.Dist{}
+	p.dists, p.roots = map[string]recipes.Dist{}, map[string]bool{}
 	python := PythonPath(l.Prefix, p.lock.Python.Version)
-	p.stage = &wheels.Stage{Store: l.Store, Runner: l.Runner, Images: l.Images, Jobs: l.Jobs, Logs: l.Logs}
-	p.house = wheels.NewHouse(p.stage, l.Fetch, python, l.Jobs, extras)
+	p.stage = &wheels.Stage{
+		Store: l.Store, Runner: l.Runner, Images: l.Images, Jobs: l.Jobs, Logs: l.Logs, Recipe: p.recipe.Name, Suite: p.lock.Base.Suite,
+	}
+	own := &WheelImages{Locked: images, Tools: tools, Interpreter: interpreter.Layer, Dists: p.find}
+	p.house = wheels.NewHouse(p.stage, l.Fetch, python, l.Jobs, own.For)
 	base, err := images.Base(ctx, p.lock.Base)
 	if err != nil {
 		return err
@@ -282,22 +336,35 @@ func (p *distLocker) startResolver(ctx context.Context, base, full sandbox.Image
 	return err
 }
 
-// ExtraImages makes the images that wheels are built in: for each wheel with extra
-// packages one of its own, the interpreter on top.
-func ExtraImages(ctx context.Context, images *toolchain.Locked, tools sandbox.Image, interpreter sandbox.Layer) (func(name string) sandbox.Image, error) {
-	own := map[string]sandbox.Image{}
-	for _, name := range sortedKeys(images.Lock.Extras) {
-		image, err := images.WithExtras(ctx, tools, name)
-		if err != nil {
-			return nil, err
+// WheelImages makes the images that sdists are built in, each once: the toolchain,
+// packages, the interpreter on top.
+type WheelImages struct {
+	Locked      *toolchain.Locked
+	Tools       sandbox.Image
+	Interpreter sandbox.Layer
+	Dists       wheels.Dists
+
+	// made holds a function that makes an image once, by its packages.
+	made sync.Map
+}
+
+// For returns the image that an sdist is built in. It has the packages of the sdist
+// and those of what the build imports: numpy loads its BLAS wherever it is needed.
+func (w *WheelImages) For(ctx context.Context, sdist recipes.Dist) (sandbox.Image, error) {
+	var packages []string
+	if sdist.Build != nil {
+		packages = slices.Clone(sdist.Build.Packages)
+		for _, id := range sdist.Build.Dists {
+			if need, ok := w.Dists(id); ok && need.Build != nil {
+				packages = append(packages, need.Build.Packages...)
+			}
 		}
-		own[name] = image.With(interpreter)
 	}
-	common := tools.With(interpreter)
-	return func(name string) sandbox.Image {
-		if image, ok := own[name]; ok {
-			return image
-		}
-		return common
-	}, nil
+	slices.Sort(packages)
+	packages = slices.Compact(packages)
+	once, _ := w.made.LoadOrStore(strings.Join(packages, " "), sync.OnceValues(func() (sandbox.Image, error) {
+		image, err := w.Locked.WithExtras(ctx, w.Tools, packages)
+		return image.With(w.Interpreter), err
+	}))
+	return once.(func() (sandbox.Image, error))()
 }

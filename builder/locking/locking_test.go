@@ -124,7 +124,8 @@ func TestKept(t *testing.T) {
 			Debian:    map[string]recipes.Suite{"bookworm": {deb("libc6"), deb("gcc"), deb("make"), deb("libpq-dev"), deb("libpq5")}},
 			Answers:   recipes.Answers{Recipe: slices.Clone(lines)},
 			Base:      recipes.LockedBase{Suite: "bookworm", Packages: []string{"libc6"}},
-			Toolchain: []string{"gcc", "make"}, Extras: map[string][]string{"psycopg2": {"libpq-dev", "libpq5"}},
+			Toolchain: []string{"gcc", "make"},
+			Dists:     []recipes.Dist{{Name: "psycopg2", Version: "2", Build: &recipes.BuildSet{Packages: []string{"libpq-dev", "libpq5"}}}},
 		}
 	}
 	const all = "gcc make, whole"
@@ -137,13 +138,14 @@ func TestKept(t *testing.T) {
 		"same":           {Options{}, nil, all, "libpq-dev libpq5, whole"},
 		"other packages": {Options{}, func(l *recipes.Lock) { l.Answers.Recipe[3] += "x" }, "gcc make", "libpq-dev libpq5, whole"},
 		"other extras":   {Options{}, func(l *recipes.Lock) { l.Answers.Recipe[1] += "x" }, all, "libpq-dev libpq5"},
+		"other override": {Options{}, func(l *recipes.Lock) { l.Dists[0].Build.Overrides = []recipes.Applied{{Name: "psycopg2"}} }, all, "libpq-dev libpq5"},
 		"other Python":   {Options{}, func(l *recipes.Lock) { l.Answers.Recipe[2] += "0" }, "gcc make", "libpq-dev libpq5"},
 		"other suite":    {Options{}, func(l *recipes.Lock) { l.Base.Suite = "bullseye" }, "", ""},
 		"other image":    {Options{}, func(l *recipes.Lock) { l.Base.Image = "x@sha256:1" }, "", ""},
 		"base had more":  {Options{}, func(l *recipes.Lock) { l.Base.Packages = []string{"libc6", "libpq5"} }, "", ""},
 		"base was older": {Options{}, func(l *recipes.Lock) { l.Debian["bookworm"][0].Version = "0" }, "", ""},
 		"toolchain had less": {Options{}, func(l *recipes.Lock) {
-			l.Toolchain, l.Extras["psycopg2"] = []string{"gcc"}, []string{"libpq-dev", "libpq5", "make"}
+			l.Toolchain, l.Dists[0].Build.Packages = []string{"gcc"}, []string{"libpq-dev", "libpq5", "make"}
 		}, "gcc, whole", "libpq-dev libpq5"},
 		"upgrade":           {Options{Upgrade: true}, nil, "", ""},
 		"upgrade of one":    {Options{UpgradeNames: []string{"make"}}, nil, "gcc", "libpq-dev libpq5, whole"},
@@ -156,9 +158,9 @@ func TestKept(t *testing.T) {
 			c.was(previous)
 		}
 		c.opts.Previous = previous
-		d := &debianLocker{lock: made(), opts: c.opts, debs: map[string]map[string]recipes.Deb{"bookworm": {"libc6": deb("libc6")}}}
+		d := &debianLocker{recipe: &recipes.Recipe{}, lock: made(), opts: c.opts, debs: map[string]map[string]recipes.Deb{"bookworm": {"libc6": deb("libc6")}}}
 		tools := d.kept("bookworm", previous.Toolchain, toolchainPart)
-		extras := d.kept("bookworm", previous.Extras["psycopg2"], "packages.psycopg2")
+		extras := d.keptExtras("psycopg2", nil)
 		if pinned(tools) != c.tools || pinned(extras) != c.extras {
 			t.Errorf("%s: %q and %q, want %q and %q", name, pinned(tools), pinned(extras), c.tools, c.extras)
 		}

@@ -1,16 +1,19 @@
 package locking
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"net/url"
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 
+	"ampoule/builder/wheels"
 	"ampoule/recipes"
 	"ampoule/tree"
 )
@@ -88,7 +91,7 @@ func parsePylock(data []byte) ([]release, error) {
 			if err != nil {
 				return nil, err
 			}
-			if isPure(d.File) {
+			if wheels.IsPure(d.File) {
 				r.pure = append(r.pure, d)
 			} else {
 				r.native = append(r.native, d)
@@ -99,9 +102,6 @@ func parsePylock(data []byte) ([]release, error) {
 	return releases, nil
 }
 
-// isPure says whether a wheel's file name claims no ABI and no platform.
-func isPure(file string) bool { return strings.HasSuffix(file, "-none-any.whl") }
-
 // NoSdistError says that a distribution with native code has nothing to build it from.
 type NoSdistError struct{ Name, Version string }
 
@@ -111,19 +111,78 @@ func (e *NoSdistError) Error() string {
 
 // Hint says what can be done.
 func (e *NoSdistError) Hint() string {
-	return "choose a version that has an sdist; if its wheel is pure after all, list it under pure in the recipe"
+	return "choose a version that has an sdist, or accept its published wheel under binary.accept in the recipe; if that is pure after all, list it under pure"
+}
+
+// choice says which kinds of wheels may be taken as they are published.
+type choice struct {
+	// pure takes the pure wheel of a release that has others too.
+	pure bool
+	// tool takes the wheel of a program: one that no Python loads.
+	tool bool
+	// accepted takes a wheel with native code.
+	accepted bool
 }
 
 // choose picks the one file of a release: the pure wheel of a release without
-// native ones, or of one that the recipe calls pure; else the sdist.
-func (r release) choose(pure []string) (recipes.Dist, error) {
-	if len(r.pure) > 0 && (len(r.native) == 0 || slices.Contains(pure, r.name)) {
+// native ones, or of one that is called pure; a native one where it is taken as it
+// is; else the sdist.
+func (r release) choose(c choice) (recipes.Dist, error) {
+	if len(r.pure) > 0 && (len(r.native) == 0 || c.pure) {
 		return slices.MinFunc(r.pure, func(a, b recipes.Dist) int { return strings.Compare(a.File, b.File) }), nil
+	}
+	if c.tool {
+		programs := slices.DeleteFunc(slices.Clone(r.native), func(d recipes.Dist) bool { return tagsOf(d.File).abi != "none" })
+		if len(programs) > 0 {
+			return best(programs), nil
+		}
+	}
+	if c.accepted && len(r.native) > 0 {
+		return best(r.native), nil
 	}
 	if r.sdist != nil {
 		return *r.sdist, nil
 	}
 	return recipes.Dist{}, &NoSdistError{r.name, r.version}
+}
+
+// wheelTags are the compatibility tags in a wheel's file name (PEP 425).
+type wheelTags struct{ python, abi, platform string }
+
+func tagsOf(file string) wheelTags {
+	parts := strings.Split(strings.TrimSuffix(file, ".whl"), "-")
+	if len(parts) < 3 {
+		return wheelTags{}
+	}
+	return wheelTags{parts[len(parts)-3], parts[len(parts)-2], parts[len(parts)-1]}
+}
+
+var manylinux = regexp.MustCompile(`manylinux_([0-9]+)_([0-9]+)_`)
+
+// best is the wheel that fits closest, of wheels that all fit: first one for this
+// interpreter's own ABI, then one for the stable ABI, then one for any; among equals
+// the one for the newest glibc, as pip ranks them.
+func best(native []recipes.Dist) recipes.Dist {
+	rank := func(d recipes.Dist) (abi, glibc int) {
+		tags := tagsOf(d.File)
+		switch {
+		case strings.HasPrefix(tags.abi, "cp"):
+			abi = 2
+		case strings.HasPrefix(tags.abi, "abi3"):
+			abi = 1
+		}
+		for _, m := range manylinux.FindAllStringSubmatch(tags.platform, -1) {
+			major, _ := strconv.Atoi(m[1])
+			minor, _ := strconv.Atoi(m[2])
+			glibc = max(glibc, 1000*major+minor)
+		}
+		return abi, glibc
+	}
+	return slices.MaxFunc(native, func(a, b recipes.Dist) int {
+		abiA, glibcA := rank(a)
+		abiB, glibcB := rank(b)
+		return cmp.Or(cmp.Compare(abiA, abiB), cmp.Compare(glibcA, glibcB), strings.Compare(a.File, b.File))
+	})
 }
 
 // metadata is what a build backend said of one release.
@@ -156,8 +215,9 @@ func uvConfig(index string, known []metadata) []byte {
 // folded is where a header goes on in the next line (RFC 822, 3.1.1).
 var folded = regexp.MustCompile(`\n[ \t]+`)
 
-// parseMetadata reads core metadata: headers until the first empty line.
-func parseMetadata(name, version, text string) metadata {
+// parseMetadata reads core metadata: headers until the first empty line. Metadata of
+// another release than the one that was asked about is an error.
+func parseMetadata(name, version, text string) (metadata, error) {
 	m := metadata{Name: name, Version: version, RequiresDist: []string{}, ProvidesExtra: []string{}}
 	headers, _, _ := strings.Cut(strings.ReplaceAll(text, "\r\n", "\n"), "\n\n")
 	for line := range strings.Lines(folded.ReplaceAllString(headers, " ")) {
@@ -167,6 +227,14 @@ func parseMetadata(name, version, text string) metadata {
 			continue
 		}
 		switch strings.ToLower(key) {
+		case "name":
+			if recipes.NormalName(value) != recipes.NormalName(name) {
+				return metadata{}, &LyingSdistError{name, version, "it is of " + value}
+			}
+		case "version":
+			if !wheels.SameVersion(value, version) {
+				return metadata{}, &LyingSdistError{name, version, "its version is " + value}
+			}
 		case "requires-dist":
 			m.RequiresDist = append(m.RequiresDist, value)
 		case "requires-python":
@@ -175,7 +243,17 @@ func parseMetadata(name, version, text string) metadata {
 			m.ProvidesExtra = append(m.ProvidesExtra, value)
 		}
 	}
-	return m
+	return m, nil
 }
+
+// LyingSdistError says that an sdist is not of the release that the index has it for.
+type LyingSdistError struct{ Name, Version, Says string }
+
+func (e *LyingSdistError) Error() string {
+	return fmt.Sprintf("the index has an sdist of %s %s whose metadata says that %s", e.Name, e.Version, e.Says)
+}
+
+// Hint says what can be done.
+func (e *LyingSdistError) Hint() string { return "choose another version of " + e.Name }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -85,25 +85,36 @@ func TestChoose(t *testing.T) {
 	sdist := recipes.Dist{Name: "a", File: "a-1.tar.gz"}
 	pure := []recipes.Dist{{File: "a-1-py3-none-any.whl"}, {File: "a-1-py2.py3-none-any.whl"}}
 	native := []recipes.Dist{{File: "a-1-cp313-cp313-linux_x86_64.whl"}}
+	program := []recipes.Dist{{File: "a-1-py3-none-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"}, {File: "a-1-py3-none-manylinux_2_28_x86_64.whl"}}
+	several := []recipes.Dist{
+		{File: "a-1-cp39-abi3-manylinux_2_34_x86_64.whl"}, {File: "a-1-cp313-cp313-manylinux_2_17_x86_64.manylinux2014_x86_64.whl"},
+		{File: "a-1-cp313-cp313-manylinux_2_28_x86_64.whl"}, {File: "a-1-py3-none-manylinux_2_36_x86_64.whl"},
+	}
 	for name, c := range map[string]struct {
 		release release
-		pure    []string
+		choice  choice
 		want    string
 	}{
-		"pure alone":              {release{sdist: &sdist, pure: pure}, nil, "a-1-py2.py3-none-any.whl"},
-		"pure without sdist":      {release{pure: pure}, nil, "a-1-py2.py3-none-any.whl"},
-		"native":                  {release{sdist: &sdist, native: native}, nil, "a-1.tar.gz"},
-		"both":                    {release{sdist: &sdist, pure: pure, native: native}, nil, "a-1.tar.gz"},
-		"both, said to be pure":   {release{sdist: &sdist, pure: pure, native: native}, []string{"a"}, "a-1-py2.py3-none-any.whl"},
-		"both, another is pure":   {release{sdist: &sdist, pure: pure, native: native}, []string{"b"}, "a-1.tar.gz"},
-		"no wheel":                {release{sdist: &sdist}, nil, "a-1.tar.gz"},
-		"native, said to be pure": {release{sdist: &sdist, native: native}, []string{"a"}, "a-1.tar.gz"},
-		"native without sdist":    {release{native: native}, nil, ""},
-		"both without sdist":      {release{pure: pure, native: native}, nil, ""},
-		"nothing":                 {release{}, nil, ""},
+		"pure alone":              {release{sdist: &sdist, pure: pure}, choice{}, "a-1-py2.py3-none-any.whl"},
+		"pure without sdist":      {release{pure: pure}, choice{}, "a-1-py2.py3-none-any.whl"},
+		"native":                  {release{sdist: &sdist, native: native}, choice{}, "a-1.tar.gz"},
+		"both":                    {release{sdist: &sdist, pure: pure, native: native}, choice{}, "a-1.tar.gz"},
+		"both, said to be pure":   {release{sdist: &sdist, pure: pure, native: native}, choice{pure: true}, "a-1-py2.py3-none-any.whl"},
+		"both, another is pure":   {release{sdist: &sdist, pure: pure, native: native}, choice{}, "a-1.tar.gz"},
+		"no wheel":                {release{sdist: &sdist}, choice{}, "a-1.tar.gz"},
+		"native, said to be pure": {release{sdist: &sdist, native: native}, choice{pure: true}, "a-1.tar.gz"},
+		"native without sdist":    {release{native: native}, choice{}, ""},
+		"both without sdist":      {release{pure: pure, native: native}, choice{}, ""},
+		"nothing":                 {release{}, choice{}, ""},
+		"program":                 {release{sdist: &sdist, native: program}, choice{tool: true}, "a-1-py3-none-manylinux_2_28_x86_64.whl"},
+		"program for the tree":    {release{sdist: &sdist, native: program}, choice{}, "a-1.tar.gz"},
+		"tool that Python loads":  {release{sdist: &sdist, native: native}, choice{tool: true}, "a-1.tar.gz"},
+		"accepted":                {release{native: several}, choice{accepted: true}, "a-1-cp313-cp313-manylinux_2_28_x86_64.whl"},
+		"accepted, stable ABI":    {release{native: []recipes.Dist{several[0], several[3]}}, choice{accepted: true}, "a-1-cp39-abi3-manylinux_2_34_x86_64.whl"},
+		"accepted, sdist alone":   {release{sdist: &sdist}, choice{accepted: true}, "a-1.tar.gz"},
 	} {
 		c.release.name, c.release.version = "a", "1"
-		got, err := c.release.choose(c.pure)
+		got, err := c.release.choose(c.choice)
 		var none *NoSdistError
 		if c.want == "" && (!errors.As(err, &none) || none.Name != "a" || none.Hint() == "") || c.want != "" && (err != nil || got.File != c.want) {
 			t.Errorf("%s: %s, %v, want %q", name, got.File, err, c.want)
@@ -171,13 +182,23 @@ Requires-Dist: body
 		RequiresDist: []string{"cffi (>=1.0)", `zope.interface>=5; python_version < "3.14"`, "pytest ; extra == 'test'"},
 	}
 	for _, ending := range []string{"\n", "\r\n"} {
-		got := parseMetadata("demo", "1.0", strings.ReplaceAll(text, "\n", ending))
+		got, err := parseMetadata("demo", "1.0", strings.ReplaceAll(text, "\n", ending))
+		if err != nil {
+			t.Error(err)
+		}
 		if diff := cmp.Diff(want, got); diff != "" {
 			t.Errorf("lines that end with %q (-want +got):\n%s", ending, diff)
 		}
 	}
-	if got := parseMetadata("demo", "1.0", "Name: demo\n\n  Requires-Dist: body\n"); len(got.RequiresDist) != 0 || got.RequiresDist == nil {
-		t.Errorf("got %+v", got)
+	if got, err := parseMetadata("demo", "1.0", "Name: demo\n\n  Requires-Dist: body\n"); err != nil || len(got.RequiresDist) != 0 || got.RequiresDist == nil {
+		t.Errorf("got %+v, %v", got, err)
+	}
+	for lie, want := range map[string]string{"Name: other\n": "it is of other", "Name: demo\nVersion: 1.1\n": "its version is 1.1"} {
+		_, err := parseMetadata("demo", "1.0", lie)
+		var lying *LyingSdistError
+		if !errors.As(err, &lying) || lying.Says != want || lying.Hint() == "" {
+			t.Errorf("%q: %v", lie, err)
+		}
 	}
 }
 
@@ -189,7 +210,7 @@ func FuzzParsePylock(f *testing.F) {
 			return
 		}
 		for _, r := range releases {
-			d, err := r.choose(nil)
+			d, err := r.choose(choice{})
 			if err == nil && (d.File == "" || d.File != path.Base(d.File) || d.SHA256 == "" || d.Version == "") {
 				t.Errorf("chose %+v", d)
 			}
@@ -200,7 +221,10 @@ func FuzzParsePylock(f *testing.F) {
 func FuzzParseMetadata(f *testing.F) {
 	f.Add("Name: a\nRequires-Dist: b\n  ; extra\n\nbody")
 	f.Fuzz(func(t *testing.T, text string) {
-		m := parseMetadata("a", "1", text)
+		m, err := parseMetadata("a", "1", text)
+		if err != nil {
+			return
+		}
 		for _, r := range m.RequiresDist {
 			if strings.Contains(r, "\n") {
 				t.Errorf("a requirement goes over lines: %q", r)

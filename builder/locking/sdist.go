@@ -42,9 +42,13 @@ func staticRequires(f *os.File, file string) ([]string, error) {
 		return legacyRequires, nil
 	}
 	if doc.BuildSystem.Requires == nil {
-		return nil, fmt.Errorf("reading pyproject.toml of %s: build-system has no requires (PEP 518)", file)
+		return nil, errNoRequires(file)
 	}
 	return *doc.BuildSystem.Requires, nil
+}
+
+func errNoRequires(file string) error {
+	return fmt.Errorf("reading pyproject.toml of %s: build-system has no requires (PEP 518)", file)
 }
 
 // pyproject returns the pyproject.toml at the top of an sdist; nothing when there is none.

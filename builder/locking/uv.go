@@ -204,6 +204,8 @@ type query struct {
 	file  string
 	// prefer are the versions to keep where the requirements allow it, by name.
 	prefer map[string]string
+	// limits are further constraints (PEP 508).
+	limits []string
 }
 
 // refused says that uv wanted to run code of an sdist to learn its metadata.
@@ -240,6 +242,7 @@ func (r *resolver) resolve(ctx context.Context, q query) ([]byte, error) {
 	if len(q.prefer) > 0 {
 		entries = append(entries, tree.FileEntry("pylock.toml", 0o644, preferences(q.prefer)))
 	}
+	entries = append(entries, tree.FileEntry("limits.txt", 0o644, []byte(strings.Join(q.limits, "\n")+"\n")))
 	for name, data := range q.files {
 		entries = append(entries, tree.FileEntry("in/"+name, 0o644, data))
 	}
@@ -255,7 +258,7 @@ func (r *resolver) resolve(ctx context.Context, q query) ([]byte, error) {
 		Args: []string{
 			uvPath, "--config-file", dir + "/uv.toml", "pip", "compile", "--quiet", "--no-python-downloads",
 			"--python", pythonPath, "--format", "pylock.toml", "--no-header", "--no-annotate",
-			"--output-file", dir + "/pylock.toml", q.file,
+			"--constraints", dir + "/limits.txt", "--output-file", dir + "/pylock.toml", q.file,
 		},
 		Env: r.env, Dir: dir + "/in", Stdout: r.log, Stderr: &stderr,
 	}

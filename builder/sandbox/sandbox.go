@@ -65,9 +65,29 @@ type Step struct {
 	Env []string
 	// Dir is the working directory, absolute; empty is the root directory.
 	Dir string
+	// Stdin is passed on as it is read, to its end. It may be nil: the step reads
+	// nothing then. An error of it, other than io.EOF, is one of the step. It is not
+	// read any more when the step has ended; a Read that has begun by then is left to
+	// itself, and what it gives is dropped.
+	Stdin io.Reader
 	// Stdout and Stderr may be nil, or one and the same writer.
 	Stdout, Stderr io.Writer
+	// Terminal gives the step a terminal; nil is none.
+	Terminal *Terminal
 }
+
+// Terminal is a step's terminal: its standard input, output and error are one, and
+// all that it writes goes to Stdout. A line ends in "\r\n" there, input is echoed
+// until the step says otherwise, and the end of Stdin reaches the step as the
+// character Ctrl-D. The TERM of the step's Env says of which kind it is.
+type Terminal struct {
+	// Sizes gives the terminal's size, first and whenever it changes; may be nil. The
+	// step may have begun when the first size reaches it.
+	Sizes <-chan Size
+}
+
+// Size is the size of a terminal, in characters.
+type Size struct{ Rows, Columns uint }
 
 // Runner starts sandboxes without a network.
 type Runner interface {
@@ -81,9 +101,10 @@ type Runner interface {
 type Sandbox interface {
 	// Exec runs a step and waits for it. A step that ends with another code than 0,
 	// or by a signal, is an [*ExitError]; one whose command is not found has code
-	// 127. After any other error of a step that began (ctx is cancelled, a writer
-	// fails, the engine goes away) the whole sandbox is removed, so that nothing in
-	// it runs on; when ctx is cancelled the error wraps its cause.
+	// 127. After any other error of a step that began (ctx is cancelled, a writer or
+	// Stdin fails, the engine goes away) the whole sandbox is removed, so that nothing
+	// in it runs on; when ctx is cancelled the error wraps its cause. Nothing that Exec
+	// began goes on after it, but for one Read of Stdin.
 	Exec(ctx context.Context, step Step) error
 	// Import unpacks a tar stream below dir, an absolute path, which it makes if it
 	// is missing, for the sandbox's user with mode 0755. Owners and modes are the

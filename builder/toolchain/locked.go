@@ -97,10 +97,10 @@ const sourceDir = "/usr/src/ampoule"
 // gccPackage matches the Debian packages that hold a GCC: gcc-12.
 var gccPackage = regexp.MustCompile(`^gcc-([0-9]+)$`)
 
-// WithExtras returns the toolchain's image with one wheel's extra packages laid on
-// it; for a wheel without any it is the toolchain's.
-func (l *Locked) WithExtras(ctx context.Context, toolchain sandbox.Image, wheel string) (sandbox.Image, error) {
-	return l.install(ctx, toolchain, l.Lock.Extras[wheel])
+// WithExtras returns the toolchain's image with packages of the base's suite laid on
+// it; without any it is the toolchain's.
+func (l *Locked) WithExtras(ctx context.Context, toolchain sandbox.Image, packages []string) (sandbox.Image, error) {
+	return l.install(ctx, toolchain, packages)
 }
 
 func (l *Locked) install(ctx context.Context, image sandbox.Image, names []string) (sandbox.Image, error) {

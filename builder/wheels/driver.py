@@ -1,13 +1,14 @@
 """Ask one sdist's build backend for something (PEP 517). Runs in the sandbox.
 
-    python3.X -I driver.py requires|metadata|wheel
+    python3.X -I driver.py static|requires|metadata|wheel|prepare
 
-Reads from the directory that it stands in: sdist/ with one archive, needs/ with the
-wheels of the build requirements. Writes out/result.json
-and, for a wheel, out/NAME.whl, stripped before it is packed so that RECORD holds; the
-debug information that was stripped goes below debug/, where the files will be installed.
-The backend runs in an environment of its own that has the build requirements and
-nothing else.
+Reads from the directory that it stands in: job.json, sdist/ with one archive, needs/
+with the wheels of the build requirements, patches/, and crates/ with what the sdist's
+Cargo.lock names. Writes out/result.json and, for a wheel, out/NAME.whl, stripped before
+it is packed so that RECORD holds; the debug information that was stripped goes below
+debug/, where the files will be installed. The backend runs in an environment of its own
+that has the build requirements and nothing else. "static" tells what the patched sdist
+declares, and "prepare" stops before the backend is asked for anything.
 """
 
 import glob
@@ -30,9 +31,9 @@ DEBUG = os.path.join(here, "debug")
 
 # Runs under the environment's own interpreter, in the source directory.
 HOOK = r"""
-import importlib, json, os, sys
+import importlib, importlib.metadata, json, os, re, sys
 sys.path[:] = [p for p in sys.path if p]
-mode, spec, backend_path, out = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), sys.argv[4]
+mode, spec, backend_path, out, settings = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), sys.argv[4], json.loads(sys.argv[5])
 sys.path[:0] = [os.path.abspath(p) for p in backend_path]
 module, _, attributes = spec.partition(":")
 backend = importlib.import_module(module)
@@ -42,19 +43,31 @@ if backend_path and not any(
     os.path.realpath(importlib.import_module(module).__file__).startswith(os.path.realpath(p) + os.sep) for p in backend_path
 ):
     raise SystemExit("build backend %s is not in backend-path %s" % (spec, backend_path))
+def normal(name):
+    return re.sub("[-_.]+", "-", name).lower()
+def requires():
+    hook = getattr(backend, "get_requires_for_build_wheel", None)
+    return list(hook(settings)) if hook else []
+def check_requires():
+    # What the backend asks for may depend on more than locking saw.
+    there = {normal(d.metadata["Name"]) for d in importlib.metadata.distributions()}
+    for text in requires():
+        name = re.match("[A-Za-z0-9._-]*", text.strip()).group()
+        if ";" not in text and normal(name) not in there:
+            raise SystemExit("the build wants %s, which its lock does not have" % text)
 result = {}
 if mode == "requires":
-    hook = getattr(backend, "get_requires_for_build_wheel", None)
-    result["requires"] = list(hook(None)) if hook else []
+    result["requires"] = requires()
 elif mode == "metadata":
     os.makedirs(out, exist_ok=True)
     hook = getattr(backend, "prepare_metadata_for_build_wheel", None)
     if hook:
-        result["dist_info"] = hook(out, None)
+        result["dist_info"] = hook(out, settings)
     else:
-        result["wheel"] = backend.build_wheel(out, None)
+        result["wheel"] = backend.build_wheel(out, settings)
 else:
-    result["wheel"] = backend.build_wheel(out, None)
+    check_requires()
+    result["wheel"] = backend.build_wheel(out, settings)
 with open(os.path.join(out, "hook.json"), "w") as f:
     json.dump(result, f)
 """
@@ -92,23 +105,57 @@ def make_environment(needs):
     return python
 
 
+def apply_patches(source):
+    """Give the place of the first patch that does not apply, counted from 0."""
+    for i, patch in enumerate(sorted(glob.glob(os.path.join(here, "patches", "*")))):
+        applied = subprocess.run(["patch", "-p1", "--forward", "--batch", "--no-backup-if-mismatch", "-i", patch], cwd=source, check=False)
+        if applied.returncode:
+            return i
+    return None
+
+
 def build_system(source):
     path = os.path.join(source, "pyproject.toml")
-    table = {}
-    if os.path.exists(path):
-        import tomllib
+    if not os.path.exists(path):
+        return None
+    import tomllib
 
-        with open(path, "rb") as f:
-            table = tomllib.load(f).get("build-system", {})
+    with open(path, "rb") as f:
+        return tomllib.load(f).get("build-system")
+
+
+def backend_of(table):
     # PEP 517: without a backend, setuptools in its legacy mode.
+    table = table or {}
     return table.get("build-backend", "setuptools.build_meta:__legacy__"), table.get("backend-path", [])
 
 
-def run_hook(mode, python, source):
-    backend, backend_path = build_system(source)
+def environment():
+    """What the backend gets beside what this program has."""
     env = dict(os.environ, PATH=os.path.join(ENV, "bin") + os.pathsep + os.environ["PATH"], VIRTUAL_ENV=ENV)
     env["PYO3_BUILD_EXTENSION_MODULE"] = "1"
-    asked = subprocess.run([python, "-c", HOOK, mode, backend, json.dumps(backend_path), OUT], cwd=source, env=env, check=False)
+    # Whatever pip is asked for in a build is refused by name, at once.
+    env["PIP_NO_INDEX"] = "1"
+    crates = os.path.join(here, "crates")
+    if os.path.isdir(crates):
+        import ampoule_vendor
+
+        env.update(ampoule_vendor.prepare(crates, os.path.join(here, "cargo")))
+    return env
+
+
+def hook_step(mode, python, source, settings):
+    """The command that asks the backend, told to whoever opens a shell beside it."""
+    backend, backend_path = backend_of(build_system(source))
+    args = [python, "-c", HOOK, mode, backend, json.dumps(backend_path), OUT, json.dumps(settings)]
+    step = {"args": args, "dir": source, "env": environment()}
+    with open(os.path.join(here, "step.json"), "w") as f:
+        json.dump(step, f)
+    return step
+
+
+def run_hook(step):
+    asked = subprocess.run(step["args"], cwd=step["dir"], env=step["env"], check=False)
     if asked.returncode:
         # The backend has said why: nothing of ours belongs behind it.
         sys.exit(asked.returncode if asked.returncode > 0 else 128 - asked.returncode)
@@ -175,9 +222,21 @@ def main():
     (archive,) = glob.glob(os.path.join(here, "sdist", "*"))
     os.makedirs(OUT)
     os.makedirs(DEBUG)
+    with open(os.path.join(here, "job.json"), encoding="utf-8") as f:
+        settings = json.load(f)["config_settings"]
     source = unpack(archive, os.path.join(here, "src"))
-    python = make_environment(sorted(glob.glob(os.path.join(here, "needs", "*.whl"))))
-    result = run_hook(mode, python, source)
+    failed = apply_patches(source)
+    if mode == "static":
+        # No build system where there is no such table: PEP 518 says what is needed then.
+        result = {"failed_patch": failed, "build_system": None if failed is not None else build_system(source)}
+    elif failed is not None:
+        raise SystemExit("a patch does not apply")
+    else:
+        result = {}
+        python = make_environment(sorted(glob.glob(os.path.join(here, "needs", "*.whl"))))
+        step = hook_step("wheel" if mode == "prepare" else mode, python, source, settings)
+        if mode != "prepare":
+            result = run_hook(step)
     if mode == "metadata":
         result["metadata"] = metadata_of(result)
     if mode == "wheel":

@@ -101,7 +101,7 @@ func tarGz(t *testing.T, members ...member) []byte {
 	return buf.Bytes()
 }
 
-func zipped(t *testing.T, members ...member) []byte {
+func zipped(t testing.TB, members ...member) []byte {
 	t.Helper()
 	var buf bytes.Buffer
 	w := zip.NewWriter(&buf)
@@ -161,7 +161,7 @@ func TestDriverBuildSystem(t *testing.T) {
 		if c.text != "" {
 			write(t, filepath.Join(source, "pyproject.toml"), []byte(c.text))
 		}
-		if got, err := call(t, dir, "print(build_system(sys.argv[1]))", source); err != nil || got != c.want {
+		if got, err := call(t, dir, "print(backend_of(build_system(sys.argv[1])))", source); err != nil || got != c.want {
 			t.Errorf("%s: %s, %v", name, got, err)
 		}
 	}

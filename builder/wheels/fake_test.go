@@ -139,8 +139,11 @@ func (l *lock) sdist(name string, needs ...string) recipes.Dist {
 	return l.add(d)
 }
 
-func (l *lock) wheel(name string) recipes.Dist {
-	return l.add(recipes.Dist{Name: name, Version: "1.0", File: name + "-1.0-py3-none-any.whl"})
+func (l *lock) wheel(name string, members ...member) recipes.Dist {
+	d := recipes.Dist{Name: name, Version: "1.0", File: name + "-1.0-py3-none-any.whl"}
+	d.SHA256 = put(l.t, l.st, string(zipped(l.t, append(members, member{name: name + ".py", text: "#"})...)))
+	l.dists[d.ID()] = d
+	return d
 }
 
 func (l *lock) add(d recipes.Dist) recipes.Dist {

@@ -20,15 +20,23 @@ import (
 type House struct {
 	stage *Stage
 	fetch Fetcher
-	image func(name string) sandbox.Image
+	image Images
 	// python is the interpreter's path in those images.
 	python string
-	slots  chan struct{}
+	// concurrent is how many wheels one call makes at a time.
+	concurrent int
+	// KeepGoing builds what can be built after a build has failed, and tells of all
+	// that failed at once, as a [*FailedError]. It is set before the first call.
+	KeepGoing bool
 
 	mu sync.Mutex
 	// known are the wheels that were made, by the ID of their dist.
 	known map[string]Wheel
 }
+
+// Images gives the image that an sdist is built in: the toolchain, its own packages,
+// and the interpreter on top.
+type Images func(ctx context.Context, sdist recipes.Dist) (sandbox.Image, error)
 
 // Fetcher is what a House needs of the downloader.
 type Fetcher interface {
@@ -42,22 +50,29 @@ type Dists func(id string) (recipes.Dist, bool)
 // memory and disk rather than for processors.
 const maxConcurrent = 8
 
-// NewHouse makes a house whose builds run in the images that image gives for the
-// normalised name of an sdist. Together they use about as many processors as jobs says.
-func NewHouse(stage *Stage, f Fetcher, python string, jobs int, image func(name string) sandbox.Image) *House {
+// NewHouse makes a house whose builds run in the images that image gives. Together
+// they use about as many processors as jobs says.
+func NewHouse(stage *Stage, f Fetcher, python string, jobs int, image Images) *House {
 	concurrent := min(max(1, jobs), maxConcurrent)
 	shared := *stage
 	// Two at least: most of the time fewer builds run than could.
 	shared.Jobs = max(min(2, jobs), jobs/concurrent)
 	return &House{
 		stage: &shared, fetch: f, image: image, python: python,
-		slots: make(chan struct{}, concurrent), known: map[string]Wheel{},
+		concurrent: concurrent, known: map[string]Wheel{},
 	}
 }
 
-// Item returns what is fetched for a dist.
-func Item(d recipes.Dist) fetch.Item {
-	return fetch.Item{Source: "pypi", Name: d.Name, Version: d.Version, File: d.File, SHA256: d.SHA256}
+// Items returns what is fetched for a dist: its file, and the crates that it is built with.
+func Items(d recipes.Dist) []fetch.Item {
+	items := []fetch.Item{{Source: fetch.PyPI, Name: d.Name, Version: d.Version, File: d.File, SHA256: d.SHA256}}
+	if d.Build == nil {
+		return items
+	}
+	for _, c := range d.Build.Crates {
+		items = append(items, fetch.Item{Source: fetch.Crates, Name: c.Name, Version: c.Version, File: c.Name + "-" + c.Version + ".crate", SHA256: c.SHA256})
+	}
+	return items
 }
 
 // Wheels returns the wheels of several dists, in their order. The first error ends
@@ -72,11 +87,12 @@ func (h *House) Job(ctx context.Context, dists Dists, sdist recipes.Dist, needs 
 	if err != nil {
 		return Job{}, err
 	}
-	return h.job(sdist, wheels), nil
+	return h.job(ctx, sdist, wheels)
 }
 
-func (h *House) job(sdist recipes.Dist, needs []Wheel) Job {
-	return Job{Sdist: sdist, Image: h.image(sdist.Name), Python: h.python, Needs: needs}
+func (h *House) job(ctx context.Context, sdist recipes.Dist, needs []Wheel) (Job, error) {
+	image, err := h.image(ctx, sdist)
+	return Job{Sdist: sdist, Image: image, Python: h.python, Needs: needs}, err
 }
 
 // wheels makes wheels for what is being built along path, outermost first.
@@ -85,31 +101,109 @@ func (h *House) wheels(ctx context.Context, dists Dists, ids, path []string) ([]
 	if err != nil {
 		return nil, err
 	}
-	round := map[string]*made{}
+	made := h.made(all)
 	var items []fetch.Item
-	h.mu.Lock()
 	for _, d := range all {
-		m := &made{done: make(chan struct{})}
-		var known bool
-		if m.wheel, known = h.known[d.ID()]; known {
-			close(m.done)
-		} else {
-			items = append(items, Item(d))
+		if _, known := made[d.ID()]; !known {
+			items = append(items, Items(d)...)
 		}
-		round[d.ID()] = m
 	}
-	h.mu.Unlock()
 	if err := h.fetch.Fetch(ctx, items...); err != nil {
 		return nil, err
 	}
-	group, building := errgroup.WithContext(ctx)
-	for _, d := range all {
-		group.Go(func() error { return h.make(building, d, round) })
-	}
-	if err := group.Wait(); err != nil {
+	s, err := h.schedule(all, made)
+	if err != nil {
 		return nil, err
 	}
-	return wheelsOf(ctx, round, ids)
+	if err := h.work(ctx, s); err != nil {
+		return nil, err
+	}
+	wheels := make([]Wheel, len(ids))
+	for i, id := range ids {
+		wheels[i] = s.made[id]
+	}
+	return wheels, nil
+}
+
+// made returns the wheels that were made before, of these dists.
+func (h *House) made(all []recipes.Dist) map[string]Wheel {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	made := map[string]Wheel{}
+	for _, d := range all {
+		if w, known := h.known[d.ID()]; known {
+			made[d.ID()] = w
+		}
+	}
+	return made
+}
+
+// work makes what a schedule has, several at a time, until all is made or something
+// failed that ends the rest.
+func (h *House) work(ctx context.Context, s *schedule) error {
+	group, building := errgroup.WithContext(ctx)
+	ended := make(chan result)
+	running := 0
+	for building.Err() == nil {
+		for running < h.concurrent {
+			d, ok := s.next()
+			if !ok {
+				break
+			}
+			running++
+			needs := s.needs(d)
+			group.Go(func() error {
+				w, err := h.make(building, d, needs)
+				if err != nil && !(h.KeepGoing && building.Err() == nil && isFailure(err)) {
+					return err
+				}
+				select {
+				case ended <- result{d, w, err}:
+				case <-building.Done():
+				}
+				return nil
+			})
+		}
+		if running == 0 {
+			break
+		}
+		select {
+		case r := <-ended:
+			running--
+			s.end(r)
+			h.keep(r)
+		case <-building.Done():
+		}
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	return s.failed()
+}
+
+// keep remembers a wheel that was made.
+func (h *House) keep(r result) {
+	if r.err != nil {
+		return
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.known[r.dist.ID()] = r.wheel
+}
+
+// make makes a dist's wheel with those that it needs.
+func (h *House) make(ctx context.Context, d recipes.Dist, needs []Wheel) (Wheel, error) {
+	if d.Build == nil {
+		return Wheel{Dist: d, File: d.File, SHA256: d.SHA256}, h.stage.checkPure(d)
+	}
+	job, err := h.job(ctx, d, needs)
+	if err != nil {
+		return Wheel{}, err
+	}
+	return h.stage.Build(ctx, job)
 }
 
 // closure lists the dists with all that building them takes, each once, after what
@@ -141,60 +235,4 @@ func closure(dists Dists, ids, path []string) ([]recipes.Dist, error) {
 		return nil
 	}
 	return all, visit(ids, path)
-}
-
-// made is one dist's wheel, which is there once done is closed.
-type made struct {
-	done  chan struct{}
-	wheel Wheel
-}
-
-// wheelsOf waits for wheels and returns them in the order of their IDs.
-func wheelsOf(ctx context.Context, round map[string]*made, ids []string) ([]Wheel, error) {
-	wheels := make([]Wheel, len(ids))
-	for i, id := range ids {
-		select {
-		case <-round[id].done:
-			wheels[i] = round[id].wheel
-		case <-ctx.Done():
-			return nil, context.Cause(ctx)
-		}
-	}
-	return wheels, nil
-}
-
-// make makes a dist's wheel, unless it is known, after those that it needs.
-func (h *House) make(ctx context.Context, d recipes.Dist, round map[string]*made) error {
-	m := round[d.ID()]
-	select {
-	case <-m.done:
-		return nil
-	default:
-	}
-	m.wheel = Wheel{Dist: d, File: d.File, SHA256: d.SHA256}
-	if d.Build != nil {
-		needs, err := wheelsOf(ctx, round, d.Build.Dists)
-		if err != nil {
-			return err
-		}
-		if m.wheel, err = h.build(ctx, h.job(d, needs)); err != nil {
-			return err
-		}
-	}
-	h.mu.Lock()
-	h.known[d.ID()] = m.wheel
-	h.mu.Unlock()
-	close(m.done)
-	return nil
-}
-
-// build builds when one of the places for building is free.
-func (h *House) build(ctx context.Context, job Job) (Wheel, error) {
-	select {
-	case h.slots <- struct{}{}:
-		defer func() { <-h.slots }()
-	case <-ctx.Done():
-		return Wheel{}, context.Cause(ctx)
-	}
-	return h.stage.Build(ctx, job)
 }

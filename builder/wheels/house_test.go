@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/builder/fetch"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/fake"
 	"ampoule/recipes"
@@ -34,7 +35,7 @@ func newHouse(t *testing.T, concurrent int) *setting {
 	b := newBackend()
 	stage, r, image := newStage(t, b)
 	f := &fetched{st: stage.Store}
-	house := NewHouse(stage, f, testPython, concurrent, func(string) sandbox.Image { return image })
+	house := NewHouse(stage, f, testPython, concurrent, func(context.Context, recipes.Dist) (sandbox.Image, error) { return image, nil })
 	return &setting{backend: b, lock: newLock(t, stage.Store), runner: r, fetch: f, house: house}
 }
 
@@ -312,10 +313,27 @@ func TestWheelsOfTwoCalls(t *testing.T) {
 	}
 }
 
-func TestItem(t *testing.T) {
+func TestNativeInPureWheel(t *testing.T) {
 	t.Parallel()
-	d := recipes.Dist{Name: "a", Version: "1", File: "a-1.tar.gz", SHA256: "0"}
-	if got := Item(d); got.Source != "pypi" || got.Name != "a" || got.Version != "1" || got.File != "a-1.tar.gz" || got.SHA256 != "0" {
-		t.Errorf("got %+v", got)
+	s := newHouse(t, 2)
+	s.wheel("liar", member{name: "liar/fast.bin", text: "\x7fELF\x02\x01\x01"})
+	_, err := s.wheels(t, "liar")
+	var native *NativeError
+	if !errors.As(err, &native) || native.Member != "liar/fast.bin" || native.Dist != "liar==1.0" || native.Hint() == "" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestItems(t *testing.T) {
+	t.Parallel()
+	d := recipes.Dist{Name: "a", Version: "1", File: "a-1.tar.gz", SHA256: "0", Build: &recipes.BuildSet{
+		Crates: []recipes.Crate{{Name: "itoa", Version: "1.0.15", SHA256: "1"}},
+	}}
+	want := []fetch.Item{
+		{Source: "pypi", Name: "a", Version: "1", File: "a-1.tar.gz", SHA256: "0"},
+		{Source: "crates", Name: "itoa", Version: "1.0.15", File: "itoa-1.0.15.crate", SHA256: "1"},
+	}
+	if diff := cmp.Diff(want, Items(d)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

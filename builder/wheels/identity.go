@@ -9,6 +9,16 @@ import (
 	"ampoule/recipes"
 )
 
+// IdentityError says that an sdist built a wheel of something else.
+type IdentityError struct {
+	// Dist is the sdist, as NAME==VERSION; Built says what its wheel is.
+	Dist, Built string
+}
+
+func (e *IdentityError) Error() string {
+	return fmt.Sprintf("the sdist of %s built a wheel of %s", e.Dist, e.Built)
+}
+
 // checkIdentity refuses a wheel that is not of the sdist that was locked.
 func checkIdentity(sdist recipes.Dist, wheel string) error {
 	stem, isWheel := strings.CutSuffix(wheel, ".whl")
@@ -17,7 +27,7 @@ func checkIdentity(sdist recipes.Dist, wheel string) error {
 		return fmt.Errorf("%q is not a wheel's file name (binary distribution format)", wheel)
 	}
 	if name := recipes.NormalName(parts[0]); name != sdist.Name {
-		return fmt.Errorf("the sdist of %s built a wheel of %s", sdist.ID(), name)
+		return &IdentityError{sdist.ID(), name}
 	}
 	// In a file name "_" stands for "-", and older tools write it for "+".
 	for _, meant := range []string{"_", "-", "+"} {
@@ -25,7 +35,7 @@ func checkIdentity(sdist recipes.Dist, wheel string) error {
 			return nil
 		}
 	}
-	return fmt.Errorf("the sdist of %s built a wheel of version %s", sdist.ID(), parts[1])
+	return &IdentityError{sdist.ID(), "version " + parts[1]}
 }
 
 // SameVersion says whether two spellings are one version (PEP 440, normalization).

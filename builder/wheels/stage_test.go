@@ -13,6 +13,7 @@ import (
 
 	"ampoule/builder/buildlog"
 	"ampoule/builder/sandbox"
+	"ampoule/recipes"
 	"ampoule/tree"
 )
 
@@ -38,6 +39,11 @@ func TestKey(t *testing.T) {
 		"need changed":     func(j *Job) { j.Needs[0].SHA256 = "33" },
 		"need more":        func(j *Job) { j.Needs = append(j.Needs, Wheel{SHA256: "33"}) },
 		"need less":        func(j *Job) { j.Needs = j.Needs[:1] },
+		"environment":      func(j *Job) { j.Sdist.Build.Env = map[string]string{"A": "b"} },
+		"setting":          func(j *Job) { j.Sdist.Build.ConfigSettings = map[string]recipes.Setting{"a": {Text: "b"}} },
+		"setting's list":   func(j *Job) { j.Sdist.Build.ConfigSettings = map[string]recipes.Setting{"a": {List: []string{"b"}}} },
+		"patch":            func(j *Job) { j.Sdist.Build.Patches = []recipes.Patch{{File: "a.patch", SHA256: "1"}} },
+		"crate":            func(j *Job) { j.Sdist.Build.Crates = []recipes.Crate{{Name: "a", Version: "1", SHA256: "1"}} },
 		"needs run on one": func(j *Job) { j.Needs = []Wheel{{SHA256: "1122"}} },
 	} {
 		j := base()
@@ -48,8 +54,12 @@ func TestKey(t *testing.T) {
 	}
 	for name, change := range map[string]func(*Job){
 		"order of needs": func(j *Job) { slices.Reverse(j.Needs) },
-		"need's key":     func(j *Job) { j.Needs[0].Key = "k" },
-		"labels":         func(j *Job) { j.Image.Config.Labels = map[string]string{"a": "b"} },
+		"nothing set": func(j *Job) {
+			j.Sdist.Build.Env, j.Sdist.Build.ConfigSettings, j.Sdist.Build.Crates = map[string]string{}, map[string]recipes.Setting{}, []recipes.Crate{}
+		},
+		"why it is built so": func(j *Job) { j.Sdist.Build.Overrides = []recipes.Applied{{Name: "a"}} },
+		"need's key":         func(j *Job) { j.Needs[0].Key = "k" },
+		"labels":             func(j *Job) { j.Image.Config.Labels = map[string]string{"a": "b"} },
 	} {
 		j := base()
 		change(&j)
@@ -92,7 +102,7 @@ func TestBuild(t *testing.T) {
 			inputs = append(inputs, e.Path)
 		}
 	}
-	want := []string{"ampoule_relocate.py", "driver.py", "needs/setuptools-1.0-py3-none-any.whl", "sdist/demo-1.0.tar.gz"}
+	want := []string{"ampoule_relocate.py", "driver.py", "job.json", "needs/setuptools-1.0-py3-none-any.whl", "sdist/demo-1.0.tar.gz"}
 	if diff := cmp.Diff(want, inputs); diff != "" {
 		t.Errorf("inputs (-want +got):\n%s", diff)
 	}

@@ -10,11 +10,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"ampoule/builder/buildlog"
+	"ampoule/builder/failure"
 	"ampoule/builder/layers"
 	"ampoule/builder/progress"
 	"ampoule/builder/relocate"
@@ -25,10 +29,13 @@ import (
 )
 
 // format is raised when this stage gives other bytes for the same inputs.
-const format = 1
+const format = 2
 
 //go:embed driver.py
 var driverScript []byte
+
+//go:embed vendor.py
+var vendorScript []byte
 
 // maxResult bounds what a sandbox may answer, in bytes, wheels aside.
 const maxResult = 8 << 20
@@ -51,6 +58,7 @@ type Wheel struct {
 
 // Job is one sdist with everything that may decide what becomes of it.
 type Job struct {
+	// Sdist says how it is built, too: its environment, settings, patches and crates.
 	Sdist recipes.Dist
 	// Image has the toolchain, this sdist's extra packages and the interpreter.
 	Image sandbox.Image
@@ -67,10 +75,52 @@ func (j Job) Key() string {
 		needs[i] = w.SHA256
 	}
 	slices.Sort(needs)
+	b := j.build()
+	scripts := []string{string(driverScript), relocate.Module().SHA256}
+	if len(b.Crates) > 0 {
+		scripts = append(scripts, string(vendorScript))
+	}
+	// Lists, so that what is empty and what is missing are the same.
+	env, settings, patches, crates := []string{}, []string{}, []string{}, []string{}
+	for _, name := range slices.Sorted(maps.Keys(b.Env)) {
+		env = append(env, name+"="+b.Env[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.ConfigSettings)) {
+		settings = append(settings, name, b.ConfigSettings[name].String())
+	}
+	for _, p := range b.Patches {
+		patches = append(patches, p.SHA256)
+	}
+	for _, c := range b.Crates {
+		crates = append(crates, c.Name+" "+c.Version+" "+c.SHA256)
+	}
+	slices.Sort(crates)
 	return layers.Key("wheel", format, map[string]any{
-		"sdist": j.Sdist.SHA256, "image": layers.DiffIDs(j.Image), "python": j.Python, "needs": needs,
-		"scripts": []string{string(driverScript), relocate.Module().SHA256},
+		"sdist": j.Sdist.SHA256, "image": layers.DiffIDs(j.Image), "python": j.Python, "needs": needs, "scripts": scripts,
+		"env": env, "settings": settings, "patches": patches, "crates": crates,
 	})
+}
+
+// build says how the sdist is built, as far as that is known already.
+func (j Job) build() recipes.BuildSet {
+	if j.Sdist.Build == nil {
+		return recipes.BuildSet{}
+	}
+	return *j.Sdist.Build
+}
+
+// env is what the build's environment has beside what every build's has.
+func (j Job) env(jobs int) []string {
+	n := strconv.Itoa(max(1, jobs))
+	// Each build system has a variable of its own for how much it does at a time.
+	env := []string{
+		"MAKEFLAGS=-j" + n, "CMAKE_BUILD_PARALLEL_LEVEL=" + n, "MAX_JOBS=" + n, "NPY_NUM_BUILD_JOBS=" + n, "CARGO_BUILD_JOBS=" + n,
+	}
+	b := j.build()
+	for _, name := range slices.Sorted(maps.Keys(b.Env)) {
+		env = append(env, name+"="+b.Env[name])
+	}
+	return sandbox.Env(env...)
 }
 
 // Stage runs build backends, or finds what they gave before.
@@ -82,6 +132,11 @@ type Stage struct {
 	Jobs int
 	// Logs is the directory for the logs.
 	Logs string
+	// Recipe is the name of the recipe that is built or locked: what a failed build
+	// left is kept under it.
+	Recipe string
+	// Suite is the Debian suite of the base, for advice about missing packages.
+	Suite string
 }
 
 // BuildError says that one wheel was not built.
@@ -107,6 +162,8 @@ func (s *Stage) Build(ctx context.Context, job Job) (_ Wheel, err error) {
 	var rec record
 	whole := func() bool { return s.Store.Has(rec.SHA256) && (rec.Debug == "" || s.Store.Has(rec.Debug)) }
 	reused, err := s.remembered(ctx, task, "wheel", key, job, &rec, whole, func(log *buildlog.Log) error {
+		begun := time.Now()
+		defer func() { s.tookTime(job.Sdist, time.Since(begun)) }()
 		return s.run(ctx, "wheel", job, log, func(sb sandbox.Sandbox, a answer) error {
 			if err := checkIdentity(job.Sdist, a.Wheel); err != nil {
 				return err
@@ -143,6 +200,25 @@ func (s *Stage) Requires(ctx context.Context, job Job) ([]string, error) {
 	var requires []string
 	err := s.ask(ctx, "requires", job, &requires, func(a answer) { requires = a.Requires })
 	return requires, err
+}
+
+// Static is what an sdist declares with its patches applied.
+type Static struct {
+	// FailedPatch is the place of the first patch that does not apply, counted from
+	// 0; nil when all do.
+	FailedPatch *int `json:"failed_patch"`
+	// BuildSystem is nil where pyproject.toml has none.
+	BuildSystem *struct {
+		// Requires is nil where it says nothing.
+		Requires []string `json:"requires"`
+	} `json:"build_system"`
+}
+
+// Static returns what the sdist of a job declares (PEP 518).
+func (s *Stage) Static(ctx context.Context, job Job) (Static, error) {
+	var static Static
+	err := s.ask(ctx, "static", job, &static, func(a answer) { static = a.Static })
+	return static, err
 }
 
 // Metadata returns the core metadata that the backend prepares, as METADATA spells it.
@@ -190,13 +266,19 @@ func (s *Stage) remembered(ctx context.Context, task *progress.Task, kind, key s
 	defer func() { err = errors.Join(err, log.Close()) }()
 	task.SetLog(log.Path())
 	if err := produce(log); err != nil {
-		return false, log.Fail(job.Sdist.ID(), err)
+		return false, s.explain(job, log, log.Fail(job.Sdist.ID(), err))
+	}
+	if s.Recipe != "" {
+		if err := failure.Forget(ctx, s.Store, s.Recipe, job.Sdist.Name); err != nil {
+			return false, err
+		}
 	}
 	return false, s.Store.Record(kind, key, value)
 }
 
 // answer is what the driver writes into result.json.
 type answer struct {
+	Static
 	Requires []string
 	Metadata string
 	Wheel    string
@@ -204,27 +286,14 @@ type answer struct {
 
 // run asks one hook in a sandbox of its own and hands the answer to use, while the
 // sandbox still stands.
-func (s *Stage) run(ctx context.Context, mode string, job Job, log io.Writer, use func(sandbox.Sandbox, answer) error) (err error) {
-	image, err := s.Images.Load(ctx, job.Image.Config, job.Image.Layers...)
-	if err != nil {
-		return err
-	}
-	sb, err := s.Runner.Start(ctx, sandbox.Spec{Image: image, Name: mode + "-" + job.Sdist.Name})
+func (s *Stage) run(ctx context.Context, mode string, job Job, log *buildlog.Log, use func(sandbox.Sandbox, answer) error) (err error) {
+	sb, err := s.open(ctx, mode, job)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, sb.Close()) }()
-	if err := s.importInputs(ctx, sb, job); err != nil {
-		return err
-	}
-	jobs := fmt.Sprint(max(1, s.Jobs))
-	step := sandbox.Step{
-		Args: []string{job.Python, "-I", sandbox.WorkDir + "/driver.py", mode},
-		Env:  sandbox.Env("MAKEFLAGS=-j"+jobs, "CMAKE_BUILD_PARALLEL_LEVEL="+jobs, "MAX_JOBS="+jobs),
-		Dir:  sandbox.WorkDir, Stdout: log, Stderr: log,
-	}
-	if err := sb.Exec(ctx, step); err != nil {
-		return err
+	if err := sb.Exec(ctx, s.step(mode, job, log)); err != nil {
+		return errors.Join(err, s.keepFailure(ctx, sb, mode, job, log, err))
 	}
 	a, err := readAnswer(ctx, sb)
 	if err != nil {
@@ -233,17 +302,51 @@ func (s *Stage) run(ctx context.Context, mode string, job Job, log io.Writer, us
 	return use(sb, a)
 }
 
+// open starts the sandbox of a job, with everything that it takes.
+func (s *Stage) open(ctx context.Context, mode string, job Job) (sandbox.Sandbox, error) {
+	image, err := s.Images.Load(ctx, job.Image.Config, job.Image.Layers...)
+	if err != nil {
+		return nil, err
+	}
+	sb, err := s.Runner.Start(ctx, sandbox.Spec{Image: image, Name: mode + "-" + job.Sdist.Name})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.importInputs(ctx, sb, job); err != nil {
+		return nil, errors.Join(err, sb.Close())
+	}
+	return sb, nil
+}
+
+// step runs the driver.
+func (s *Stage) step(mode string, job Job, log io.Writer) sandbox.Step {
+	return sandbox.Step{
+		Args: []string{job.Python, "-I", sandbox.WorkDir + "/driver.py", mode},
+		Env:  job.env(s.Jobs),
+		Dir:  sandbox.WorkDir, Stdout: log, Stderr: log,
+	}
+}
+
 func (s *Stage) importInputs(ctx context.Context, sb sandbox.Sandbox, job Job) error {
 	if err := sandbox.MakeDirs(ctx, sb, sandbox.WorkDir, sandbox.WorkDir+"/home"); err != nil {
 		return err
 	}
-	sdist, err := layers.FileOf(s.Store, job.Sdist.SHA256, "sdist/"+job.Sdist.File)
-	if err != nil {
-		return err
+	var settings map[string]recipes.Setting
+	if given := job.build().ConfigSettings; len(given) > 0 {
+		settings = given
 	}
-	entries := []tree.Entry{sdist, tree.FileEntry("driver.py", 0o644, driverScript), relocate.Module()}
-	for _, w := range job.Needs {
-		e, err := layers.FileOf(s.Store, w.SHA256, "needs/"+w.File)
+	told, err := json.Marshal(map[string]any{"config_settings": settings})
+	if err != nil {
+		return fmt.Errorf("writing the job: %w", err)
+	}
+	entries := []tree.Entry{
+		tree.FileEntry("driver.py", 0o644, driverScript), relocate.Module(), tree.FileEntry("job.json", 0o644, told),
+	}
+	if len(job.build().Crates) > 0 {
+		entries = append(entries, tree.FileEntry("ampoule_vendor.py", 0o644, vendorScript))
+	}
+	for name, sum := range job.inputs() {
+		e, err := layers.FileOf(s.Store, sum, name)
 		if err != nil {
 			return err
 		}
@@ -254,6 +357,22 @@ func (s *Stage) importInputs(ctx context.Context, sb sandbox.Sandbox, job Job) e
 		return err
 	}
 	return sandbox.ImportTree(ctx, sb, sandbox.WorkDir, t)
+}
+
+// inputs are the files that a build gets, by where the driver finds them: the
+// sha256 of each.
+func (j Job) inputs() map[string]string {
+	inputs := map[string]string{"sdist/" + j.Sdist.File: j.Sdist.SHA256}
+	for _, w := range j.Needs {
+		inputs["needs/"+w.File] = w.SHA256
+	}
+	for i, p := range j.build().Patches {
+		inputs[fmt.Sprintf("patches/%04d-%s", i, path.Base(p.File))] = p.SHA256
+	}
+	for _, c := range j.build().Crates {
+		inputs[fmt.Sprintf("crates/%s-%s.crate", c.Name, c.Version)] = c.SHA256
+	}
+	return inputs
 }
 
 // readAnswer reads the driver's result. It comes out of a sandbox that ran foreign

@@ -32,11 +32,13 @@ var rooms = map[string][]string{
 
 	"builder/progress":         {},
 	"builder/buildlog":         {},
+	"builder/diagnose":         {},
 	"builder/sandbox":          {"tree", "builder/progress"},
 	"builder/docker":           {"tree", "builder/progress", "builder/sandbox/..."},
 	"builder/fetch":            {"recipes", "store", "builder/progress"},
 	"builder/layers":           {"tree", "store", "builder/sandbox"},
 	"builder/relocate":         {"tree"},
+	"builder/failure":          {"store", "builder/sandbox", "builder/layers"},
 	"builder/toolchain":        append(stage(), "builder/toolchain/debian"),
 	"builder/toolchain/debian": {"builder/sandbox"},
 	"builder/cpython":          stage(),
@@ -52,13 +54,15 @@ var rooms = map[string][]string{
 
 	"api": {"builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
 	"ci":  {"builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
-	"cmd": {"tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "api/...", "ci/..."},
+	// What measures the program uses it as people do: builder and registry are out of reach.
+	"cmd/measure": {"recipes/...", "store", "builder/progress"},
+	"cmd":         {"tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "api/...", "ci/..."},
 }
 
 // stage lists what each stage of a build may import.
 func stage() []string {
 	return []string{"recipes", "audit/...", "tree", "store", "builder/sandbox", "builder/fetch", "builder/progress", "builder/buildlog",
-		"builder/layers", "builder/relocate"}
+		"builder/layers", "builder/relocate", "builder/failure", "builder/diagnose"}
 }
 
 // owners says of packages from elsewhere, and of everything below them, who alone

@@ -26,9 +26,11 @@ var (
 	_ sandbox.Online = Online{}
 )
 
-// Handler does what a step would do: it reads and changes the sandbox's files,
-// writes to the step's writers, and returns an [*sandbox.ExitError] for a code
-// other than 0. It ends when ctx is cancelled.
+// Handler does what a step would do: it reads and changes the sandbox's files, reads
+// the step's Stdin, writes to the step's writers, and returns an [*sandbox.ExitError]
+// for a code other than 0. None of the three is nil. A step with a terminal gets its
+// input as it is, without an echo, and its Stderr is its Stdout; the handler reads the
+// terminal's sizes. It ends when ctx is cancelled, as reading Stdin does.
 type Handler func(ctx context.Context, s *Sandbox, step sandbox.Step) error
 
 // Runner starts fake sandboxes.
@@ -226,15 +228,23 @@ func (s *Sandbox) Exec(ctx context.Context, step sandbox.Step) error {
 	if step.Stdout == nil {
 		step.Stdout = io.Discard
 	}
+	if step.Terminal != nil {
+		step.Stderr = step.Stdout
+	}
 	if step.Stderr == nil {
 		step.Stderr = io.Discard
 	}
 	if step.Dir == "" {
 		step.Dir = "/"
 	}
+	in := &input{ctx: ctx, source: step.Stdin}
+	step.Stdin = in
 	err := context.Cause(ctx)
 	if err == nil {
 		err = s.handler(ctx, s, step)
+	}
+	if in.err != nil {
+		err = in.err
 	}
 	var exit *sandbox.ExitError
 	if err == nil || errors.As(err, &exit) && ctx.Err() == nil {

@@ -54,6 +54,15 @@ func probe(ctx context.Context, s *fake.Sandbox, step sandbox.Step) error {
 		e := tree.FileEntry(strings.TrimPrefix(args[0], "/"), 0o644, []byte(args[1]))
 		e.UID, e.GID = sandbox.UID, sandbox.GID
 		return s.Write(e)
+	case "stdin":
+		_, err := io.Copy(step.Stdout, step.Stdin)
+		return err
+	case "isatty":
+		is := step.Terminal != nil
+		_, err := fmt.Fprintln(step.Stdout, is, is, is)
+		return err
+	case "terminal":
+		return sizes(ctx, step, args[0])
 	case "sleep":
 		fmt.Fprintln(step.Stdout, "ready")
 		<-ctx.Done()
@@ -61,6 +70,20 @@ func probe(ctx context.Context, s *fake.Sandbox, step sandbox.Step) error {
 	default:
 		return fmt.Errorf("unknown command %q", step.Args)
 	}
+}
+
+// sizes writes the sizes of a step's terminal.
+func sizes(ctx context.Context, step sandbox.Step, more string) error {
+	n, err := strconv.Atoi(more)
+	for range n + 1 {
+		select {
+		case size := <-step.Terminal.Sizes:
+			fmt.Fprintln(step.Stdout, size.Rows, size.Columns)
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return err
 }
 
 func echo(step sandbox.Step, args []string) error {

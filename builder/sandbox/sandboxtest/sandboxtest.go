@@ -31,6 +31,11 @@ const patience = 20 * time.Second
 //	probe id               writes its user and group
 //	probe kill N           sends signal N to itself
 //	probe sleep            writes "ready" and never ends
+//	probe stdin            writes what it reads from stdin to stdout
+//	probe isatty           writes which of stdin, stdout and stderr are terminals:
+//	                       "true true true"
+//	probe terminal N       writes its terminal's size, and the next N others, as
+//	                       "ROWS COLUMNS", a size a line
 type Harness struct {
 	Runner sandbox.Runner
 	Images sandbox.Images
@@ -63,6 +68,13 @@ func Run(t *testing.T, h Harness) {
 		"close":               s.testClose,
 		"concurrent steps":    s.testConcurrentSteps,
 		"separate sandboxes":  s.testSeparate,
+		"input":               s.testInput,
+		"input is not read":   s.testInputNotRead,
+		"input fails":         s.testInputFails,
+		"cancel input":        s.testCancelInput,
+		"terminal":            s.testTerminal,
+		"terminal input":      s.testTerminalInput,
+		"terminal size":       s.testTerminalSize,
 		"files":               s.testFiles,
 		"files and steps":     s.testFilesAndSteps,
 		"import merges":       s.testImportMerges,

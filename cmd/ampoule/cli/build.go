@@ -19,6 +19,7 @@ type Builder interface {
 
 func newBuild(s *Session) *cobra.Command {
 	var jobs int
+	var keepGoing bool
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Builds what recipe and lock say, and publishes it",
@@ -31,6 +32,7 @@ The result is NAME@sha256:…, which every other verb takes. A lock that is miss
 or does not answer the recipe any more is refused: see ampoule lock.`,
 		Example: `  ampoule build
   ampoule build -f services/web/ampoule.yaml --progress plain
+  ampoule build --keep-going
   ampoule build --registry registry.example/team --output json`,
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -43,12 +45,13 @@ or does not answer the recipe any more is refused: see ampoule lock.`,
 				if err != nil {
 					return err
 				}
-				b.Jobs = jobs
+				b.Jobs, b.KeepGoing = jobs, keepGoing
 				return Build(ctx, s, b, w.reference)
 			})
 		},
 	}
 	cmd.Flags().IntVarP(&jobs, "jobs", "j", 0, "how many processors the build may use (default: all)")
+	cmd.Flags().BoolVarP(&keepGoing, "keep-going", "k", false, "after a wheel has failed, build the others too, and tell of all failures at the end")
 	return cmd
 }
 
@@ -92,7 +95,7 @@ func Build(ctx context.Context, s *Session, b Builder, reference func(name, dige
 // tellVerdict shows a verdict: the whole text if the gate has something to say,
 // one line otherwise.
 func (s *Session) tellVerdict(v audit.Verdict) {
-	if v.Passed && len(v.Findings) == 0 && len(v.Exceptions) == 0 {
+	if v.Passed && len(v.Findings) == 0 && len(v.Exceptions) == 0 && len(v.Binary) == 0 {
 		examined := 0
 		for _, c := range v.Checks {
 			examined += c.Examined

@@ -53,9 +53,9 @@ var codes = []struct {
 	{codeUsage, "wrong usage", anyOf(is[*UsageError], is[*registry.ReferenceError])},
 	{codeInput, "an input file (recipe, lock, requirements, policy) is wrong or stale", anyOf(
 		is[recipes.Faults], is[*fetch.ConfigError], is[*locking.ResolutionError], is[*locking.UnknownPythonError],
-		is[*locking.NoSdistError], is[*locking.OwnedError], is[*recipes.RequirementError], is[*apt.UnknownError], is[*apt.ChangeError], is[*toolchain.NotDebianError])},
+		is[*locking.NoSdistError], is[*locking.OwnedError], is[*locking.LyingSdistError], is[*locking.CrateError], is[*builder.LostPatchError], is[*recipes.RequirementError], is[*apt.UnknownError], is[*apt.ChangeError], is[*toolchain.NotDebianError])},
 	{codeRefused, "refused: gate, audit, policy or verification", anyOf(
-		is[*builder.RefusedError], is[*registry.KeyTakenError], is[*install.VerificationError], is[*store.MismatchError])},
+		is[*builder.RefusedError], is[*wheels.NativeError], is[*registry.KeyTakenError], is[*install.VerificationError], is[*store.MismatchError])},
 	{codeNotFound, "not found", anyOf(
 		is[*NotFoundError], is[*registry.NotFoundError], is[*fetch.NotFoundError], is[*fetch.NoProjectError],
 		is[*locking.LostPinError], is[*apt.SuiteError])},

@@ -14,31 +14,53 @@ import (
 )
 
 func newInit(s *Session) *cobra.Command {
-	var force bool
+	var force, list bool
+	var from string
 	cmd := &cobra.Command{
 		Use:   "init [DIR]",
-		Short: "Writes a first recipe from what a directory holds",
+		Short: "Writes a first recipe from what a directory holds, or from the catalogue",
 		Long: `Init reads what a directory says about its Python and its requirements
 (.python-version, pyproject.toml, requirements files and the like) and writes a
 recipe for it. It says what it chose and what it could not know. The result is the
-recipe's path.`,
+recipe's path.
+
+With --from it copies a recipe of the catalogue that ships with Ampoule instead,
+with its lock and the files that it names; the directory is made if it is missing,
+and nothing that is there is replaced. --list lists the catalogue.`,
 		Example: `  ampoule init
-  ampoule init services/web --force`,
+  ampoule init services/web --force
+  ampoule init --list
+  ampoule init --from web services/web`,
 		Args:              usage(cobra.MaximumNArgs(1)),
 		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			wrong := func(what string) error { return &UsageError{Verb: cmd.CommandPath(), Err: errors.New(what)} }
 			dir := filepath.Dir(s.Recipe)
-			if len(args) == 1 {
-				if cmd.Flags().Changed("file") {
-					return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("a directory and --file say the same thing twice")}
-				}
+			switch changed := cmd.Flags().Changed; {
+			case list && (len(args) > 0 || changed("from") || force):
+				return wrong("--list goes with nothing else")
+			case list:
+				return ListCatalogue(s)
+			case len(args) == 1 && changed("file"):
+				return wrong("a directory and --file say the same thing twice")
+			case changed("from") && force:
+				return wrong("--force does not go with --from, which replaces nothing")
+			case len(args) == 1:
 				dir = args[0]
 				s.Recipe = filepath.Join(dir, s.Recipe)
+			}
+			if cmd.Flags().Changed("from") {
+				return InitFrom(s, from)
 			}
 			return Init(s, dir, force)
 		},
 	}
 	cmd.Flags().BoolVar(&force, "force", false, "replace a recipe that is there")
+	cmd.Flags().StringVar(&from, "from", "", "copy this recipe of the catalogue")
+	cmd.Flags().BoolVar(&list, "list", false, "list the recipes of the catalogue")
+	if err := cmd.RegisterFlagCompletionFunc("from", completeCatalogue); err != nil {
+		panic("cli: " + err.Error())
+	}
 	return cmd
 }
 

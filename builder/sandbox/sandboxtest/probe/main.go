@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"golang.org/x/term"
 )
 
 // usage is the exit code for a command that probe does not know.
@@ -49,15 +51,18 @@ func call(program string, args []string) error {
 
 // commands are what probe knows. The first ones are those of the conformance suite.
 var commands = map[string]func([]string) error{
-	"exit":    always(func(args []string) { os.Exit(number(args[0])) }),
-	"echo":    echo,
-	"environ": always(environ),
-	"cat":     cat,
-	"pwd":     pwd,
-	"write":   func(args []string) error { return os.WriteFile(args[0], []byte(args[1]), 0o644) },
-	"id":      always(id),
-	"kill":    killSelf,
-	"sleep":   always(func([]string) { fmt.Println("ready"); forever() }),
+	"exit":     always(func(args []string) { os.Exit(number(args[0])) }),
+	"echo":     echo,
+	"environ":  always(environ),
+	"cat":      cat,
+	"pwd":      pwd,
+	"write":    func(args []string) error { return os.WriteFile(args[0], []byte(args[1]), 0o644) },
+	"id":       always(id),
+	"kill":     killSelf,
+	"sleep":    always(func([]string) { fmt.Println("ready"); forever() }),
+	"stdin":    func([]string) error { _, err := io.Copy(os.Stdout, os.Stdin); return err },
+	"isatty":   always(isatty),
+	"terminal": terminal,
 
 	"connect":  connect,
 	"resolve":  resolve,
@@ -70,8 +75,6 @@ var commands = map[string]func([]string) error{
 	"become":   func([]string) error { return syscall.Setuid(0) },
 	"link":     func(args []string) error { return os.Link(args[0], args[1]) },
 	"mute":     always(mute),
-	"stdin":    func([]string) error { _, err := io.Copy(os.Stdout, os.Stdin); return err },
-	"terminal": terminal,
 	"trap":     always(trap),
 }
 
@@ -188,15 +191,35 @@ func mute([]string) {
 	os.Exit(3)
 }
 
-// terminal tells the size of the terminal on stdout.
-func terminal([]string) error {
-	rows, columns, err := terminalSize()
-	for end := time.Now().Add(5 * time.Second); err == nil && rows == 0 && time.Now().Before(end); {
-		time.Sleep(10 * time.Millisecond)
-		rows, columns, err = terminalSize()
+// isatty tells which of stdin, stdout and stderr are terminals.
+func isatty([]string) {
+	fmt.Println(term.IsTerminal(0), term.IsTerminal(1), term.IsTerminal(2))
+}
+
+// terminal tells the size of the terminal on stdout, once it has one, and as many
+// more that it gets as its argument says.
+func terminal(args []string) error {
+	more := 0
+	if len(args) > 0 {
+		more = number(args[0])
 	}
-	fmt.Println(rows, columns)
-	return err
+	var last string
+	for end := time.Now().Add(5 * time.Second); time.Now().Before(end); time.Sleep(10 * time.Millisecond) {
+		rows, columns, err := terminalSize()
+		if err != nil {
+			return err
+		}
+		size := fmt.Sprintln(rows, columns)
+		if rows == 0 || size == last {
+			continue
+		}
+		fmt.Print(size)
+		if last = size; more == 0 {
+			return nil
+		}
+		more--
+	}
+	return errors.New("the terminal has no further size")
 }
 
 // trap waits for SIGTERM and ends with exit code 7.

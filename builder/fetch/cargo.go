@@ -1,0 +1,105 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+)
+
+// probe is a project that depends on one crate, so that cargo reads the registry's
+// index. The empty table keeps cargo from looking for a workspace above.
+const probe = `[package]
+name = "probe"
+version = "0.0.0"
+
+[lib]
+path = "Cargo.toml"
+
+[dependencies]
+libc = "*"
+
+[workspace]
+`
+
+// sparseCargo is the minor version of the first cargo 1 that reads sparse indexes.
+// Older ones would clone an index that is larger than most builds.
+const sparseCargo = 68
+
+var cargoVersion = regexp.MustCompile(`^cargo 1\.([0-9]+)\.`)
+
+// registry lets cargo read its public registry, or what the user's configuration
+// puts in its place, in a directory of its own, and looks at what it has read.
+func (m machine) registry(ctx context.Context) (template string, err error) {
+	told, err := m.run(ctx, "cargo", "--version")
+	if err != nil {
+		return "", err
+	}
+	version := cargoVersion.FindStringSubmatch(told)
+	if version == nil {
+		return "", fmt.Errorf("asking cargo: %q is no version that is known", told)
+	}
+	if minor, err := strconv.Atoi(version[1]); err != nil || minor < sparseCargo {
+		return "", fmt.Errorf("asking cargo: it is %s, which reads no sparse index", version[0][:len(version[0])-1])
+	}
+	dir, err := os.MkdirTemp("", "ampoule-cargo-")
+	if err != nil {
+		return "", fmt.Errorf("asking cargo: %w", err)
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	return m.probeRegistry(ctx, dir)
+}
+
+// probeRegistry makes cargo lock the probe below dir. That cargo finds no crate there
+// is no matter as long as it has found the registry.
+func (m machine) probeRegistry(ctx context.Context, dir string) (string, error) {
+	manifest := filepath.Join(dir, "Cargo.toml")
+	if err := os.WriteFile(manifest, []byte(probe), 0o600); err != nil {
+		return "", fmt.Errorf("asking cargo: %w", err)
+	}
+	home := filepath.Join(dir, "home")
+	alone := machine{env: append(slices.Clone(m.env), "CARGO_HOME="+home)}
+	if lookup(m.env, "CARGO_REGISTRIES_CRATES_IO_PROTOCOL") == "" {
+		// cargo 1.68 and 1.69 clone the index unless they are told so.
+		alone.env = append(alone.env, "CARGO_REGISTRIES_CRATES_IO_PROTOCOL=sparse")
+	}
+	args := []string{"generate-lockfile", "--manifest-path", manifest}
+	if config := m.cargoConfig(); config != "" {
+		args = append([]string{"--config", config}, args...)
+	}
+	_, failed := alone.run(ctx, "cargo", args...)
+	index := filepath.Join(home, "registry", "index")
+	entries, err := os.ReadDir(index)
+	if err != nil || len(entries) == 0 {
+		return "", errors.Join(failed, errors.New("cargo takes its crates from no registry that has an index"))
+	}
+	text, err := os.ReadFile(filepath.Join(index, entries[0].Name(), "config.json"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return "", errors.Join(failed, errors.New("cargo reads its registry in another way than by a sparse index"))
+	}
+	if err != nil {
+		return "", fmt.Errorf("asking cargo: %w", err)
+	}
+	return parseRegistry(text)
+}
+
+// cargoConfig is the user's configuration of cargo; empty when there is none. Of
+// two the one without a suffix counts, as it does for cargo.
+func (m machine) cargoConfig() string {
+	home := lookup(m.env, "CARGO_HOME")
+	if home == "" {
+		home = filepath.Join(lookup(m.env, "HOME"), ".cargo")
+	}
+	for _, name := range []string{"config", "config.toml"} {
+		path := filepath.Join(home, name)
+		if info, err := os.Stat(path); filepath.IsAbs(path) && err == nil && info.Mode().IsRegular() {
+			return path
+		}
+	}
+	return ""
+}

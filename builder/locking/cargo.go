@@ -1,0 +1,377 @@
+package locking
+
+import (
+	"archive/tar"
+	"archive/zip"
+	"cmp"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"ampoule/recipes"
+)
+
+const (
+	// maxCargoLock bounds one Cargo.lock, maxCargoLocks all of an sdist, in bytes.
+	maxCargoLock  = 8 << 20
+	maxCargoLocks = 64 << 20
+)
+
+// newestCargoLock is the newest format of Cargo.lock that is known here. A file of the
+// first two formats does not say which it is.
+const newestCargoLock = 4
+
+// publicRegistry ends the name by which a Cargo.lock calls cargo's public registry,
+// wherever the crates were really taken from: the repository of its first index.
+const publicRegistry = "/rust-lang/crates.io-index"
+
+var (
+	crateName    = regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,63}$`)
+	crateVersion = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+([+-][0-9A-Za-z.+-]+)?$`)
+	crateSum     = regexp.MustCompile(`^[0-9a-f]{64}$`)
+)
+
+// maxCrateVersion is how long a crate's version may be: it is part of a file's name.
+const maxCrateVersion = 100
+
+// CrateError says that a build with Rust cannot be locked.
+type CrateError struct {
+	// Crate is the crate with its version; empty when it is about no single one.
+	Crate string
+	Msg   string
+}
+
+func (e *CrateError) Error() string {
+	if e.Crate == "" {
+		return e.Msg
+	}
+	return fmt.Sprintf("crate %s: %s", e.Crate, e.Msg)
+}
+
+// Hint says what to do.
+func (e *CrateError) Hint() string {
+	return "choose another version of the distribution, or accept its published wheel: binary: {accept: …}"
+}
+
+// cargoPackage is one package of a Cargo.lock.
+type cargoPackage struct {
+	Name     string `toml:"name"`
+	Version  string `toml:"version"`
+	Source   string `toml:"source"`
+	Checksum string `toml:"checksum"`
+}
+
+// parseCargoLock reads a Cargo.lock of any format up to 4 and returns the crates of
+// the public registry, sorted. Packages without a source lie in the sdist itself and are
+// left out. Crates from git or another registry, and crates without a sha256, are
+// [*CrateError]s, all in one go: nothing could fetch and verify them by the lock.
+func parseCargoLock(data []byte) ([]recipes.Crate, error) {
+	var doc struct {
+		Version  int               `toml:"version"`
+		Packages []cargoPackage    `toml:"package"`
+		Metadata map[string]string `toml:"metadata"`
+	}
+	if err := toml.Unmarshal(data, &doc); err != nil {
+		return nil, err
+	}
+	if doc.Version < 0 || doc.Version > newestCargoLock {
+		return nil, fmt.Errorf("its format is %d, not 1 to %d", doc.Version, newestCargoLock)
+	}
+	var faults []error
+	crates := make([]recipes.Crate, 0, len(doc.Packages))
+	for _, p := range doc.Packages {
+		if p.Source == "" {
+			continue
+		}
+		if p.Checksum == "" {
+			// The first format has the checksums in a table of their own.
+			p.Checksum = doc.Metadata[fmt.Sprintf("checksum %s %s (%s)", p.Name, p.Version, p.Source)]
+		}
+		if err := p.check(); err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		crates = append(crates, recipes.Crate{Name: p.Name, Version: p.Version, SHA256: p.Checksum})
+	}
+	crates, err := uniqueCrates(crates)
+	return crates, errors.Join(append(faults, err)...)
+}
+
+func (p cargoPackage) check() error {
+	name := p.Name + " " + p.Version
+	if !crateName.MatchString(p.Name) || !crateVersion.MatchString(p.Version) || len(p.Version) > maxCrateVersion {
+		return fmt.Errorf("%q is no crate with its version", name)
+	}
+	kind, place, _ := strings.Cut(p.Source, "+")
+	switch {
+	case kind == "git":
+		return &CrateError{name, "it comes from a git repository, which has no sha256"}
+	case kind != "registry" || !strings.HasSuffix(place, publicRegistry):
+		return &CrateError{name, "it comes from another registry than the public one"}
+	case !crateSum.MatchString(p.Checksum):
+		return &CrateError{name, "Cargo.lock has no sha256 of it"}
+	}
+	return nil
+}
+
+// uniqueCrates sorts crates and drops those that are there twice. Two contents of one
+// crate are an error.
+func uniqueCrates(crates []recipes.Crate) ([]recipes.Crate, error) {
+	slices.SortFunc(crates, func(a, b recipes.Crate) int {
+		return cmp.Or(cmp.Compare(a.Name, b.Name), cmp.Compare(a.Version, b.Version), cmp.Compare(a.SHA256, b.SHA256))
+	})
+	crates = slices.Compact(crates)
+	for i := 1; i < len(crates); i++ {
+		if a, b := crates[i-1], crates[i]; a.Name == b.Name && a.Version == b.Version {
+			return nil, &CrateError{a.Name + " " + a.Version, "two Cargo.lock files have different sha256 sums of it"}
+		}
+	}
+	return crates, nil
+}
+
+// sdistCrates returns the crates that building an sdist takes, sorted; none where its
+// build does not use cargo. An sdist of Rust without a Cargo.lock is a [*CrateError].
+func sdistCrates(f *os.File, file string) ([]recipes.Crate, error) {
+	locks, needsCargo, err := cargoLocks(f, file)
+	if err != nil {
+		return nil, err
+	}
+	if needsCargo && len(locks) == 0 {
+		return nil, &CrateError{"", file + " is built with cargo, and has no Cargo.lock: nothing says which crates"}
+	}
+	var crates []recipes.Crate
+	for _, name := range slices.Sorted(maps.Keys(locks)) {
+		more, err := parseCargoLock(locks[name])
+		if err != nil {
+			return nil, fmt.Errorf("reading %s of %s: %w", name, file, err)
+		}
+		crates = append(crates, more...)
+	}
+	return uniqueCrates(crates)
+}
+
+// cargoLocks finds the Cargo.lock files that an sdist's build uses, by their paths
+// below its top directory. It also says whether the build gives a manifest to cargo at all.
+func cargoLocks(f *os.File, file string) (locks map[string][]byte, needsCargo bool, err error) {
+	var found cargoFiles
+	if err := found.read(f, file); err != nil {
+		return nil, false, fmt.Errorf("reading %s: %w", file, err)
+	}
+	manifests, err := found.manifests()
+	if err != nil {
+		return nil, false, fmt.Errorf("reading %s: %w", file, err)
+	}
+	return found.locks(manifests), len(manifests) > 0, nil
+}
+
+// buildsWithCargo says of a pyproject.toml which manifests its build gives to cargo.
+type buildsWithCargo struct {
+	BuildSystem struct {
+		Requires []string `toml:"requires"`
+	} `toml:"build-system"`
+	Tool struct {
+		Maturin struct {
+			Manifest string `toml:"manifest-path"`
+		} `toml:"maturin"`
+		SetuptoolsRust struct {
+			Modules []rustTarget `toml:"ext-modules"`
+			Bins    []rustTarget `toml:"bins"`
+		} `toml:"setuptools-rust"`
+	} `toml:"tool"`
+}
+
+// rustTarget is an extension or a program that setuptools-rust builds.
+type rustTarget struct {
+	// Path is the manifest's; setuptools-rust's default is Cargo.toml.
+	Path string `toml:"path"`
+}
+
+// requirementName is the name that a requirement begins with (PEP 508).
+var requirementName = regexp.MustCompile(`^\s*([A-Za-z0-9][A-Za-z0-9._-]*)`)
+
+// uses says whether a distribution is among the build's requirements.
+func (b *buildsWithCargo) uses(name string) bool {
+	return slices.ContainsFunc(b.BuildSystem.Requires, func(text string) bool {
+		m := requirementName.FindStringSubmatch(text)
+		return m != nil && strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(m[1])) == name
+	})
+}
+
+// named lists the manifests that pyproject.toml names, relative to it.
+func (b *buildsWithCargo) named() []string {
+	var named []string
+	if manifest := b.Tool.Maturin.Manifest; manifest != "" && b.uses("maturin") {
+		named = append(named, manifest)
+	}
+	if b.uses("setuptools-rust") {
+		for _, target := range slices.Concat(b.Tool.SetuptoolsRust.Modules, b.Tool.SetuptoolsRust.Bins) {
+			named = append(named, cmp.Or(target.Path, "Cargo.toml"))
+		}
+	}
+	return named
+}
+
+// elsewhere are directories with projects that an sdist brings but does not build.
+var elsewhere = regexp.MustCompile(`(^|/)(tests?|testing|examples?|fixtures|bench(es|marks?)?|docs?|vendor(ed)?)/`)
+
+// manifests lists the manifests of an sdist's build below its top directory: those that
+// pyproject.toml names, else the ones highest up that are no tests or examples. There are
+// none where the build requires neither maturin nor setuptools-rust: many an sdist
+// has Rust in it that is not built.
+func (c *cargoFiles) manifests() ([]string, error) {
+	var build buildsWithCargo
+	if err := toml.Unmarshal(c.pyproject, &build); err != nil {
+		return nil, fmt.Errorf("reading pyproject.toml: %w", err)
+	}
+	if !build.uses("maturin") && !build.uses("setuptools-rust") {
+		return nil, nil
+	}
+	if named := build.named(); len(named) > 0 {
+		for i, manifest := range named {
+			named[i] = path.Clean(manifest)
+			if path.IsAbs(manifest) || named[i] == ".." || strings.HasPrefix(named[i], "../") {
+				return nil, fmt.Errorf("reading pyproject.toml: the manifest %q is not in the sdist", manifest)
+			}
+		}
+		return named, nil
+	}
+	var highest []string
+	for _, manifest := range c.tomls {
+		if elsewhere.MatchString(manifest) {
+			continue
+		}
+		depth := strings.Count(manifest, "/")
+		if len(highest) > 0 && depth < strings.Count(highest[0], "/") {
+			highest = nil
+		}
+		if len(highest) == 0 || depth == strings.Count(highest[0], "/") {
+			highest = append(highest, manifest)
+		}
+	}
+	return highest, nil
+}
+
+// locks returns the Cargo.lock files beside and above manifests: cargo reads the
+// one of the workspace that a manifest is in.
+func (c *cargoFiles) locks(manifests []string) map[string][]byte {
+	found := map[string][]byte{}
+	for _, manifest := range manifests {
+		for dir := path.Dir(manifest); ; dir = path.Dir(dir) {
+			lock := path.Join(dir, "Cargo.lock")
+			if data, ok := c.lockFiles[lock]; ok {
+				found[lock] = data
+			}
+			if dir == "." {
+				break
+			}
+		}
+	}
+	return found
+}
+
+// cargoFiles is what an sdist has for cargo, by paths below its top directory.
+type cargoFiles struct {
+	pyproject []byte
+	lockFiles map[string][]byte
+	// tomls are the manifests, whatever they are for.
+	tomls []string
+	// size is that of all lock files in bytes.
+	size int
+}
+
+func (c *cargoFiles) read(f *os.File, file string) error {
+	c.lockFiles = map[string][]byte{}
+	switch {
+	case strings.HasSuffix(file, ".zip"):
+		return c.readZip(f)
+	case strings.HasSuffix(file, ".tar.gz"), strings.HasSuffix(file, ".tgz"):
+		z, err := gzip.NewReader(f)
+		if err != nil {
+			return err
+		}
+		return c.readTar(tar.NewReader(io.LimitReader(z, maxUnpacked)))
+	}
+	return errors.New("not an sdist that is known: neither .tar.gz (PEP 625) nor .zip")
+}
+
+func (c *cargoFiles) readTar(t *tar.Reader) error {
+	for range maxMembers {
+		hdr, err := t.Next()
+		if errors.Is(err, io.EOF) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		if hdr.Typeflag != tar.TypeReg {
+			continue
+		}
+		if err := c.member(hdr.Name, func() (io.ReadCloser, error) { return io.NopCloser(t), nil }); err != nil {
+			return err
+		}
+	}
+	return fmt.Errorf("more than %d members", maxMembers)
+}
+
+func (c *cargoFiles) readZip(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	z, err := zip.NewReader(f, info.Size())
+	if err != nil {
+		return err
+	}
+	if len(z.File) > maxMembers {
+		return fmt.Errorf("more than %d members", maxMembers)
+	}
+	for _, member := range z.File {
+		if !member.Mode().IsRegular() {
+			continue
+		}
+		if err := c.member(member.Name, member.Open); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// member keeps what a member is for cargo.
+func (c *cargoFiles) member(name string, open func() (io.ReadCloser, error)) error {
+	_, below, _ := strings.Cut(path.Clean(name), "/")
+	isLock := path.Base(below) == "Cargo.lock"
+	switch {
+	case path.Base(below) == "Cargo.toml":
+		c.tomls = append(c.tomls, below)
+		return nil
+	case !isLock && below != "pyproject.toml":
+		return nil
+	}
+	r, err := open()
+	if err != nil {
+		return err
+	}
+	defer r.Close()
+	if !isLock {
+		c.pyproject, err = readBounded(r)
+		return err
+	}
+	data, err := io.ReadAll(io.LimitReader(r, maxCargoLock+1))
+	if err != nil {
+		return err
+	}
+	if c.size += len(data); len(data) > maxCargoLock || c.size > maxCargoLocks {
+		return fmt.Errorf("%s is too long: it may have %d bytes, and all Cargo.lock files %d", name, maxCargoLock, maxCargoLocks)
+	}
+	c.lockFiles[below] = data
+	return nil
+}

@@ -1,0 +1,184 @@
+package locking
+
+import (
+	"bytes"
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"golang.org/x/sync/errgroup"
+
+	"ampoule/builder/fetch"
+	"ampoule/recipes"
+)
+
+// settings says how an sdist is built beside what it declares: what the recipe and
+// the overrides say, with their packages and patches locked.
+func (p *distLocker) settings(ctx context.Context, sdist recipes.Dist) (recipes.BuildSet, error) {
+	s, applied := p.recipe.Building(sdist.Name, sdist.Version, p.place())
+	for _, limit := range p.recipe.Limits(p.place()) {
+		if limit.Name == sdist.Name {
+			applied = append(applied, limit.Applied)
+		}
+	}
+	set := recipes.BuildSet{Env: s.Env, ConfigSettings: s.ConfigSettings, Overrides: applied}
+	var err error
+	if set.Added, err = canonical(sdist, s.Requires); err != nil {
+		return set, err
+	}
+	if set.Patches, err = p.patches(ctx, s.Patches); err != nil {
+		return set, err
+	}
+	packages := s.Build
+	if len(set.Patches) > 0 {
+		packages = append(packages, "patch")
+	}
+	if set.Crates, err = p.crates(sdist); err != nil {
+		return set, err
+	}
+	if len(set.Crates) > 0 {
+		packages = append(packages, rust(p.lock.Base.Suite)...)
+	}
+	set.Packages, err = p.debian.extras(ctx, sdist.Name, packages, applied)
+	return set, err
+}
+
+// rust are the packages with the newest Rust of a suite.
+func rust(suite string) []string {
+	if suite == "bookworm" || suite == "bullseye" {
+		return []string{"cargo-web", "rustc-web"}
+	}
+	return []string{"cargo", "rustc"}
+}
+
+// patches puts patches into the store.
+func (p *distLocker) patches(ctx context.Context, files []string) ([]recipes.Patch, error) {
+	var locked []recipes.Patch
+	for _, file := range files {
+		data, ok := p.reqs.Patches[file]
+		if !ok {
+			var err error
+			if data, err = recipes.ShippedPatch(file); err != nil {
+				return nil, err
+			}
+		}
+		sum, _, err := p.l.Store.Put(ctx, bytes.NewReader(data))
+		if err != nil {
+			return nil, err
+		}
+		locked = append(locked, recipes.Patch{File: file, SHA256: sum})
+	}
+	return locked, nil
+}
+
+// crates reads the Rust packages that an sdist's Cargo.lock names.
+func (p *distLocker) crates(sdist recipes.Dist) ([]recipes.Crate, error) {
+	f, err := p.l.Store.Open(sdist.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return sdistCrates(f, sdist.File)
+}
+
+// declared returns build-system.requires of an sdist, in canonical form. With patches
+// the sandbox tells, since they may change it.
+func (p *distLocker) declared(ctx context.Context, sdist recipes.Dist) ([]string, error) {
+	if len(sdist.Build.Patches) > 0 {
+		requires, err := p.patched(ctx, sdist)
+		if err != nil {
+			return nil, err
+		}
+		return canonical(sdist, requires)
+	}
+	f, err := p.l.Store.Open(sdist.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	requires, err := staticRequires(f, sdist.File)
+	if err != nil {
+		return nil, err
+	}
+	return canonical(sdist, requires)
+}
+
+// patched returns what an sdist declares once its patches are applied.
+func (p *distLocker) patched(ctx context.Context, sdist recipes.Dist) ([]string, error) {
+	job, err := p.house.Job(ctx, p.find, sdist, nil)
+	if err != nil {
+		return nil, err
+	}
+	static, err := p.stage.Static(ctx, job)
+	switch {
+	case err != nil:
+		return nil, err
+	case static.FailedPatch != nil:
+		return nil, p.patchFault(sdist, *static.FailedPatch)
+	case static.BuildSystem == nil:
+		return legacyRequires, nil
+	case static.BuildSystem.Requires == nil:
+		return nil, errNoRequires(sdist.File)
+	}
+	return static.BuildSystem.Requires, nil
+}
+
+// patchFault tells of a patch that does not apply, where the recipe names it.
+func (p *distLocker) patchFault(sdist recipes.Dist, i int) error {
+	if i < 0 || i >= len(sdist.Build.Patches) {
+		return fmt.Errorf("patching %s: the sandbox names patch %d of %d", sdist.ID(), i, len(sdist.Build.Patches))
+	}
+	file := sdist.Build.Patches[i].File
+	what, hint := fmt.Sprintf("%s does not apply to %s", file, sdist.ID()), "make it anew for this version, or remove it if the version has the change"
+	path := []string{"packages", sdist.Name, "patches"}
+	if at := slices.Index(p.recipe.Packages[sdist.Name].Patches, file); at >= 0 {
+		path = append(path, fmt.Sprint(at))
+	} else {
+		path, hint = path[:1], "it comes with Ampoule; packages: {"+sdist.Name+": {overrides: none}} leaves it out"
+	}
+	return recipes.Faults{p.recipe.Fault(what, hint, path...)}
+}
+
+// checkYanked refuses releases that were withdrawn (PEP 592), at the requirement that
+// pins them: uv takes one where nothing else would do.
+func (p *distLocker) checkYanked(ctx context.Context, releases []release) error {
+	found := make([]recipes.Faults, len(p.reqs.Requirements))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(8)
+	for i, req := range p.reqs.Requirements {
+		at := slices.IndexFunc(releases, func(r release) bool { return r.name == req.Name })
+		if at < 0 || !strings.Contains(req.Spec, "==") {
+			continue
+		}
+		group.Go(func() error {
+			r := releases[at]
+			yanked, err := p.yanked(ctx, r)
+			if yanked {
+				found[i] = recipes.Faults{{
+					File: req.File, Line: req.Line, Column: req.Column,
+					What: fmt.Sprintf("%s %s was yanked: its authors withdrew it", r.name, r.version), Hint: "choose another version of " + r.name,
+				}}
+			}
+			return err
+		})
+	}
+	if err := group.Wait(); err != nil {
+		return err
+	}
+	return recipes.Faults(slices.Concat(found...)).Err()
+}
+
+// yanked tells whether every file of a release was withdrawn.
+func (p *distLocker) yanked(ctx context.Context, r release) (bool, error) {
+	files, err := p.l.Fetch.Project(ctx, fetch.PyPI, r.name)
+	if err != nil {
+		return false, err
+	}
+	d, err := p.choose(r, false)
+	if err != nil {
+		return false, err
+	}
+	i := slices.IndexFunc(files, func(f fetch.IndexFile) bool { return f.SHA256 == d.SHA256 })
+	return i >= 0 && files[i].Yanked, nil
+}

@@ -1,0 +1,142 @@
+package wheels
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+
+	"ampoule/builder/buildlog"
+	"ampoule/builder/diagnose"
+	"ampoule/builder/failure"
+	"ampoule/builder/sandbox"
+	"ampoule/recipes"
+)
+
+// hookStep is the command that asks the build backend, as the driver tells it.
+type hookStep struct {
+	Args []string
+	Dir  string
+	Env  map[string]string
+}
+
+// state describes a job whose sandbox stands, for whoever opens it again.
+func (s *Stage) state(ctx context.Context, sb sandbox.Sandbox, mode string, job Job) failure.State {
+	step := s.step(mode, job, nil)
+	state := failure.State{
+		Recipe: s.Recipe, Step: job.Sdist.Name, Title: mode + " of " + job.Sdist.ID(), Key: job.Key(), Image: job.Image,
+		Args: step.Args, Env: step.Env, Dir: step.Dir, Dirs: []string{sandbox.WorkDir},
+	}
+	told, err := sandbox.Output(ctx, sb, sandbox.Step{Args: []string{"cat", sandbox.WorkDir + "/step.json"}, Env: sandbox.Env()}, maxResult)
+	var hook hookStep
+	// Without it the driver itself failed, and its own command is the one.
+	if err != nil || json.Unmarshal(told, &hook) != nil || len(hook.Args) == 0 {
+		return state
+	}
+	state.Args, state.Dir, state.Env = hook.Args, hook.Dir, nil
+	for _, name := range slices.Sorted(maps.Keys(hook.Env)) {
+		state.Env = append(state.Env, name+"="+hook.Env[name])
+	}
+	return state
+}
+
+// keepFailure keeps what a step left that ended with an error of its own.
+func (s *Stage) keepFailure(ctx context.Context, sb sandbox.Sandbox, mode string, job Job, log *buildlog.Log, err error) error {
+	var exit *sandbox.ExitError
+	if !errors.As(err, &exit) || s.Recipe == "" {
+		return nil
+	}
+	state := s.state(ctx, sb, mode, job)
+	state.Log = log.Path()
+	return failure.Keep(ctx, s.Store, sb, state)
+}
+
+// Prepare opens a sandbox in which everything is ready for a job's build, and nothing
+// was built, with the command that would.
+func (s *Stage) Prepare(ctx context.Context, job Job, log io.Writer) (failure.State, sandbox.Sandbox, error) {
+	sb, err := s.open(ctx, "shell", job)
+	if err != nil {
+		return failure.State{}, nil, err
+	}
+	if err := sb.Exec(ctx, s.step("prepare", job, log)); err != nil {
+		return failure.State{}, nil, errors.Join(fmt.Errorf("preparing the build of %s: %w", job.Sdist.ID(), err), sb.Close())
+	}
+	return s.state(ctx, sb, "wheel", job), sb, nil
+}
+
+// MissingError says what a failed build wanted and did not have.
+type MissingError struct {
+	// Dist is the sdist.
+	Dist   recipes.Dist
+	Causes []diagnose.Cause
+	Err    error
+}
+
+func (e *MissingError) Error() string {
+	lines := []string{e.Err.Error()}
+	for _, c := range e.Causes {
+		lines = append(lines, "what was missing: "+c.What)
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap returns how the build ended.
+func (e *MissingError) Unwrap() error { return e.Err }
+
+// Hint says which lines of the recipe would help.
+func (e *MissingError) Hint() string {
+	var build, requires, hints []string
+	for _, c := range e.Causes {
+		if len(c.Build) > 0 {
+			build = append(build, c.Build[0])
+		}
+		requires = append(requires, c.Requires...)
+		if c.Advice != "" {
+			hints = append(hints, c.Advice)
+		}
+		if len(c.Build) > 1 {
+			hints = append(hints, fmt.Sprintf("%s may be in %s, too", c.What, strings.Join(c.Build[1:], ", ")))
+		}
+	}
+	var entry []string
+	if len(build) > 0 {
+		entry = append(entry, "build: ["+strings.Join(distinct(build), ", ")+"]")
+	}
+	if len(requires) > 0 {
+		entry = append(entry, "requires: ["+strings.Join(distinct(requires), ", ")+"]")
+	}
+	if len(entry) > 0 {
+		line := fmt.Sprintf("add to the recipe, and lock again: packages: {%s: {%s}}", e.Dist.Name, strings.Join(entry, ", "))
+		hints = append([]string{line}, hints...)
+	}
+	return strings.Join(hints, "\n")
+}
+
+func distinct(texts []string) []string {
+	slices.Sort(texts)
+	return slices.Compact(texts)
+}
+
+// explain adds to a failed step's error what its log says was missing.
+func (s *Stage) explain(job Job, log *buildlog.Log, err error) error {
+	var exit *sandbox.ExitError
+	if !errors.As(err, &exit) {
+		return err
+	}
+	f, openErr := os.Open(log.Path())
+	if openErr != nil {
+		return err
+	}
+	defer f.Close()
+	// Advice that cannot be had takes nothing away from the error.
+	causes, _ := diagnose.Read(f, s.Suite)
+	if len(causes) == 0 {
+		return err
+	}
+	return &MissingError{Dist: job.Sdist, Causes: causes, Err: err}
+}

@@ -1,0 +1,211 @@
+package recipes
+
+import (
+	"embed"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path"
+	"reflect"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+)
+
+// Override is what is known of building one distribution that its sdists do not
+// say: a system library, a build requirement, a setting. One that comes with Ampoule
+// is a file of recipes/overrides.
+type Override struct {
+	APIVersion string `yaml:"apiVersion" need:"yes" is:"API version"`
+	// Name is the distribution's.
+	Name string `yaml:"name" need:"yes" is:"distribution"`
+	// Revision is raised whenever what it says changes.
+	Revision string `yaml:"revision" need:"yes" is:"revision"`
+	// Rules apply, in this order, where all their conditions hold.
+	Rules []OverrideRule `yaml:"rules" need:"yes"`
+}
+
+// OverrideRule is one thing that is known, and where it holds.
+type OverrideRule struct {
+	// Why is told to whoever locks a recipe that it applies to.
+	Why string `yaml:"why" need:"yes" is:"text"`
+	// Versions of the distribution that it holds for (PEP 440); all where it is empty.
+	Versions string `yaml:"versions" is:"specifiers"`
+	// Suites are the Debian suites of bases that it holds on; all where there is none.
+	Suites []string `yaml:"suites" is:"suite" set:"yes"`
+	// Pythons are the versions of CPython that it holds for; all where it is empty.
+	Pythons string `yaml:"pythons" is:"specifiers"`
+	// Binary is [BuildTool] for a program that builds need and that is taken as it
+	// is published.
+	Binary string `yaml:"binary" is:"wheel kind"`
+	// Limit are the versions that can be built there. Resolution chooses among them.
+	Limit string `yaml:"limit" is:"specifiers"`
+	Settings
+}
+
+// BuildTool is a program that leaves nothing in a tree and loads into no Python:
+// where a build requires it, its published wheel is taken.
+const BuildTool = "tool"
+
+//go:embed overrides
+var overrideFiles embed.FS
+
+// ShippedOverrides gives the overrides that come with Ampoule, by distribution.
+var ShippedOverrides = sync.OnceValue(func() map[string]*Override {
+	names, err := fs.Glob(overrideFiles, "overrides/*.yaml")
+	if err != nil {
+		panic("recipes: " + err.Error())
+	}
+	all := map[string]*Override{}
+	for _, name := range names {
+		data, err := overrideFiles.ReadFile(name)
+		if err != nil {
+			panic("recipes: " + err.Error())
+		}
+		o, err := ParseOverride(name, data)
+		if err != nil {
+			panic("recipes: " + err.Error())
+		}
+		all[o.Name] = o
+	}
+	return all
+})
+
+// ParseOverride reads an override; file is the name that [Faults] give it.
+func ParseOverride(file string, data []byte) (*Override, error) {
+	root, faults := readYAML(file, data, maxRecipeBytes)
+	if root == nil {
+		return nil, faults.Err()
+	}
+	d := newDecoder("an override", file)
+	o := &Override{}
+	d.decode(root, reflect.ValueOf(o).Elem(), nil)
+	faults = append(faults, d.faults...)
+	if want := path.Base(file); o.Name != "" && o.Name+".yaml" != want {
+		faults = append(faults, d.positions.find([]string{"name"}).fault(fmt.Sprintf("%s holds the override of %s", want, o.Name), "a file has its distribution's name"))
+	}
+	return o, faults.Err()
+}
+
+// ShippedPatch gives a patch that comes with Ampoule, by the name that a lock gives it.
+func ShippedPatch(file string) ([]byte, error) {
+	data, err := overrideFiles.ReadFile(file)
+	if err != nil {
+		return nil, fmt.Errorf("reading shipped patch: %w", err)
+	}
+	return data, nil
+}
+
+// Place is where something is built, as far as overrides depend on it.
+type Place struct {
+	// Suite is the Debian suite of the base.
+	Suite string
+	// Python is CPython's version.
+	Python string
+}
+
+// holds tells whether a rule's conditions on the place hold.
+func (p Place) holds(rule OverrideRule) bool {
+	return (len(rule.Suites) == 0 || slices.Contains(rule.Suites, p.Suite)) && meets(p.Python, rule.Pythons)
+}
+
+// Building gives how one version of a distribution is built: what the overrides say,
+// and over it what the recipe says. Patches of overrides begin with overrides/.
+func (r *Recipe) Building(name, version string, at Place) (Settings, []Applied) {
+	settings := Settings{Env: map[string]string{}, ConfigSettings: map[string]Setting{}}
+	var applied []Applied
+	for _, rule := range r.rules(name, at) {
+		if !meets(version, rule.Versions) || rule.Settings.empty() {
+			continue
+		}
+		applied = append(applied, Applied{name, ShippedOverrides()[name].Revision, rule.Why})
+		for i, patch := range rule.Patches {
+			rule.Patches = slices.Clone(rule.Patches)
+			rule.Patches[i] = "overrides/" + patch
+		}
+		settings.lay(rule.Settings)
+	}
+	settings.lay(r.Packages[name].Settings)
+	settings.Build, settings.Requires = set(settings.Build), set(settings.Requires)
+	return settings, applied
+}
+
+// rules gives the rules of a distribution's override that hold at a place.
+func (r *Recipe) rules(name string, at Place) []OverrideRule {
+	o, known := ShippedOverrides()[name]
+	if !known || r.Packages[name].Overrides == "none" {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(o.Rules), func(rule OverrideRule) bool { return !at.holds(rule) })
+}
+
+// IsBuildTool tells whether builds take the published wheel of a distribution.
+func (r *Recipe) IsBuildTool(name string, at Place) bool {
+	return slices.ContainsFunc(r.rules(name, at), func(rule OverrideRule) bool { return rule.Binary == BuildTool })
+}
+
+// Limit is a bound that an override puts on a distribution's versions.
+type Limit struct {
+	Applied
+	// Spec is the constraint: NAME<2.
+	Spec string
+}
+
+// Limits gives the bounds that overrides put on versions at a place, sorted by name.
+func (r *Recipe) Limits(at Place) []Limit {
+	var limits []Limit
+	for _, name := range slices.Sorted(maps.Keys(ShippedOverrides())) {
+		for _, rule := range r.rules(name, at) {
+			if rule.Limit != "" {
+				limits = append(limits, Limit{Applied{name, ShippedOverrides()[name].Revision, rule.Why}, name + rule.Limit})
+			}
+		}
+	}
+	return limits
+}
+
+func (s Settings) empty() bool {
+	return len(s.Build)+len(s.Requires)+len(s.Env)+len(s.ConfigSettings)+len(s.Patches) == 0
+}
+
+// lay lays other settings over these: lists grow, single values are replaced, and so
+// is a requirement of a distribution that the others require too.
+func (s *Settings) lay(over Settings) {
+	named := func(text string) string { return NormalName(requirementName.FindString(text)) }
+	s.Requires = slices.DeleteFunc(slices.Clone(s.Requires), func(was string) bool {
+		return slices.ContainsFunc(over.Requires, func(is string) bool { return named(is) == named(was) })
+	})
+	s.Build = append(slices.Clone(s.Build), over.Build...)
+	s.Requires = append(s.Requires, over.Requires...)
+	s.Patches = append(slices.Clone(s.Patches), over.Patches...)
+	maps.Copy(s.Env, over.Env)
+	maps.Copy(s.ConfigSettings, over.ConfigSettings)
+}
+
+// Accepted tells which acceptance of the recipe lets the binary wheels of a
+// distribution in.
+func (r *Recipe) Accepted(name string) (Acceptance, bool) {
+	for _, a := range r.Binary.Accept {
+		for _, pattern := range a.Match {
+			if ok, _ := path.Match(pattern, name); ok {
+				return a, true
+			}
+		}
+	}
+	return Acceptance{}, false
+}
+
+// CheckAcceptances tells of acceptances that have expired on a day, given as
+// YYYY-MM-DD, as [Faults].
+func (r *Recipe) CheckAcceptances(today string) error {
+	var faults Faults
+	for i, a := range r.Binary.Accept {
+		if a.Until < today {
+			faults = append(faults, r.Fault(
+				fmt.Sprintf("the acceptance of %s ended with %s", strings.Join(a.Match, ", "), a.Until),
+				"look again whether it is still needed, and write a later day if it is", "binary", "accept", strconv.Itoa(i), "until"))
+		}
+	}
+	return faults.Err()
+}
