@@ -13,7 +13,7 @@ GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 TEST_TIMEOUT := 10m
 DOCKER_TEST_TIMEOUT := 60m
 
-.PHONY: help setup build quickstart test test-fast test-docker check format vet lint rooms bench clean
+.PHONY: help setup build measure quickstart test test-fast test-docker check format vet lint rooms catalogue packages loop bench clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -59,8 +59,40 @@ $(GOLANGCI):
 	GOBIN=$(TOOLS)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@mv $(TOOLS)/bin/golangci-lint $@
 
-bench: ## Runs the benchmarks
+measure: build
+	go build -trimpath -o bin/measure ./cmd/measure
+
+# Flags of bin/measure, such as --again or --store DIR.
+MEASURE_FLAGS :=
+# The results that make has to measure: of the catalogue and of the packages.
+NAMES :=
+
+# Names behind the target are recipes: `make catalogue web rust`. One that is a target
+# too would be made as such: `make catalogue NAMES=quickstart`.
+ifeq (catalogue,$(firstword $(MAKECMDGOALS)))
+named := $(wordlist 2,$(words $(MAKECMDGOALS)),$(MAKECMDGOALS))
+named_well := $(filter-out quickstart,$(notdir $(patsubst %/,%,$(wildcard recipes/catalogue/*/))))
+ifneq (,$(filter-out $(named_well),$(named)))
+$(error write make catalogue NAMES="$(named)": names behind the target are of $(named_well))
+endif
+override NAMES += $(named)
+.PHONY: $(named)
+$(named): catalogue
+	@:
+endif
+
+catalogue: setup measure ## Builds the catalogue's recipes and records it: make catalogue [NAME...]
+	bin/measure catalogue $(MEASURE_FLAGS) $(NAMES)
+
+packages: setup measure ## Builds what people install most and records it: make packages [NAMES="..."]
+	bin/measure packages $(MEASURE_FLAGS) $(NAMES)
+
+loop: setup measure ## Times what adding a requirement takes and records it
+	bin/measure loop $(MEASURE_FLAGS)
+
+bench: setup measure ## Runs the benchmarks, then web beside docker build, and records that
 	go test -run '^$$' -bench . -benchmem ./...
+	bin/measure bench $(MEASURE_FLAGS)
 
 clean: ## Removes what was built, but not the tools
 	rm -rf bin

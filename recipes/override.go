@@ -36,17 +36,22 @@ type OverrideRule struct {
 	Suites []string `yaml:"suites" is:"suite" set:"yes"`
 	// Pythons are the versions of CPython that it holds for; all where it is empty.
 	Pythons string `yaml:"pythons" is:"specifiers"`
-	// Binary is [BuildTool] for a program that builds need and that is taken as it
-	// is published.
+	// Binary says which published wheel builds take where the tree does not require the
+	// distribution: [BuildTool] or [PureWheel].
 	Binary string `yaml:"binary" is:"wheel kind"`
 	// Limit are the versions that can be built there. Resolution chooses among them.
 	Limit string `yaml:"limit" is:"specifiers"`
 	Settings
 }
 
-// BuildTool is a program that leaves nothing in a tree and loads into no Python:
-// where a build requires it, its published wheel is taken.
-const BuildTool = "tool"
+// The kinds of published wheels that builds take.
+const (
+	// BuildTool is the wheel of a program that leaves nothing in a tree and loads into
+	// no Python.
+	BuildTool = "tool"
+	// PureWheel is the pure wheel of a release that has others, too.
+	PureWheel = "pure"
+)
 
 //go:embed overrides
 var overrideFiles embed.FS
@@ -85,7 +90,27 @@ func ParseOverride(file string, data []byte) (*Override, error) {
 	if want := path.Base(file); o.Name != "" && o.Name+".yaml" != want {
 		faults = append(faults, d.positions.find([]string{"name"}).fault(fmt.Sprintf("%s holds the override of %s", want, o.Name), "a file has its distribution's name"))
 	}
+	faults = append(faults, o.check(d.positions).without(faults)...)
 	return o, faults.Err()
+}
+
+// check tells of rules that do nothing, and of what would not be honoured in one: a
+// limit and a kind of wheel hold for all versions, and are told by themselves.
+func (o *Override) check(at *positions) Faults {
+	var faults Faults
+	for i, rule := range o.Rules {
+		place := at.find([]string{"rules", strconv.Itoa(i)})
+		decides := rule.Limit != "" || rule.Binary != ""
+		switch {
+		case !decides && rule.Settings.empty():
+			faults = append(faults, place.fault(fmt.Sprintf("rules[%d] says nothing but why", i), "remove it, or say what it is for"))
+		case decides && rule.Versions != "":
+			faults = append(faults, place.fault(fmt.Sprintf("rules[%d] has versions, which decide nothing about limit and binary", i), "remove versions"))
+		case rule.Limit != "" && rule.Binary != "", decides && !rule.Settings.empty():
+			faults = append(faults, place.fault(fmt.Sprintf("rules[%d] says several things", i), "limit and binary stand in rules of their own"))
+		}
+	}
+	return faults
 }
 
 // ShippedPatch gives a patch that comes with Ampoule, by the name that a lock gives it.
@@ -140,9 +165,15 @@ func (r *Recipe) rules(name string, at Place) []OverrideRule {
 	return slices.DeleteFunc(slices.Clone(o.Rules), func(rule OverrideRule) bool { return !at.holds(rule) })
 }
 
-// IsBuildTool tells whether builds take the published wheel of a distribution.
-func (r *Recipe) IsBuildTool(name string, at Place) bool {
-	return slices.ContainsFunc(r.rules(name, at), func(rule OverrideRule) bool { return rule.Binary == BuildTool })
+// BuildWheel tells which published wheel of a distribution builds take: [BuildTool],
+// [PureWheel], or none, which is empty.
+func (r *Recipe) BuildWheel(name string, at Place) string {
+	for _, rule := range r.rules(name, at) {
+		if rule.Binary != "" {
+			return rule.Binary
+		}
+	}
+	return ""
 }
 
 // Limit is a bound that an override puts on a distribution's versions.
@@ -169,8 +200,8 @@ func (s Settings) empty() bool {
 	return len(s.Build)+len(s.Requires)+len(s.Env)+len(s.ConfigSettings)+len(s.Patches) == 0
 }
 
-// lay lays other settings over these: lists grow, single values are replaced, and so
-// is a requirement of a distribution that the others require too.
+// lay lays other settings over these: lists grow, those of config settings too, single
+// values are replaced, and so is a requirement of a distribution that the others require.
 func (s *Settings) lay(over Settings) {
 	named := func(text string) string { return NormalName(requirementName.FindString(text)) }
 	s.Requires = slices.DeleteFunc(slices.Clone(s.Requires), func(was string) bool {
@@ -180,7 +211,12 @@ func (s *Settings) lay(over Settings) {
 	s.Requires = append(s.Requires, over.Requires...)
 	s.Patches = append(slices.Clone(s.Patches), over.Patches...)
 	maps.Copy(s.Env, over.Env)
-	maps.Copy(s.ConfigSettings, over.ConfigSettings)
+	for name, value := range over.ConfigSettings {
+		if was := s.ConfigSettings[name]; was.List != nil && value.List != nil {
+			value.List = slices.Concat(was.List, value.List)
+		}
+		s.ConfigSettings[name] = value
+	}
 }
 
 // Accepted tells which acceptance of the recipe lets the binary wheels of a

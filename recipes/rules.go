@@ -192,7 +192,7 @@ var rules = map[string]rule{
 	},
 	"specifiers": {means: "version specifiers (PEP 440)", fits: isSpecifiers, example: `">=2,<3"`},
 	"revision":   {means: "a number from 1 on", pattern: regexp.MustCompile(`^[1-9][0-9]{0,5}$`), numbers: true, example: "1"},
-	"wheel kind": {means: "a kind of wheel that is taken as it is published", enum: []string{BuildTool}, example: BuildTool},
+	"wheel kind": {means: "a kind of wheel that is taken as it is published", enum: []string{BuildTool, PureWheel}, example: BuildTool},
 
 	"version":       {means: "a version", pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+!_-]*$`), fits: isVersion},
 	"deb version":   {means: "the version of a Debian package", pattern: regexp.MustCompile(`^[0-9][A-Za-z0-9.+:~-]*$`)},

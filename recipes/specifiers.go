@@ -1,15 +1,22 @@
 package recipes
 
 import (
-	"strings"
+	"regexp"
 
 	versions "github.com/aquasecurity/go-pep440-version"
 )
 
+// specifierList is the form of version specifiers: an operator before each version,
+// a comma between two. The parser of versions takes more, such as "||".
+var specifierList = regexp.MustCompile(`^\s*(~=|===?|!=|[<>]=?)\s*[^\s,|<>=~]+\s*(,\s*(~=|===?|!=|[<>]=?)\s*[^\s,|<>=~]+\s*)*$`)
+
 // isSpecifiers tells whether a text is one or more version specifiers (PEP 440).
 func isSpecifiers(text string) bool {
+	if !specifierList.MatchString(text) {
+		return false
+	}
 	_, err := versions.NewSpecifiers(text)
-	return err == nil && strings.Trim(text, " ,") != ""
+	return err == nil
 }
 
 // meets tells whether a version is within specifiers that passed [isSpecifiers]; no

@@ -105,7 +105,15 @@ func Key(spec Spec) string {
 }
 
 // Build returns the interpreter of a spec. A step that fails gives a [*buildlog.StepError].
-func (s *Stage) Build(ctx context.Context, spec Spec) (_ *Interpreter, err error) {
+func (s *Stage) Build(ctx context.Context, spec Spec) (*Interpreter, error) {
+	built, err := s.build(ctx, spec)
+	if err == nil && s.Recipe != "" {
+		err = failure.Forget(ctx, s.Store, s.Recipe, failedStep)
+	}
+	return built, err
+}
+
+func (s *Stage) build(ctx context.Context, spec Spec) (_ *Interpreter, err error) {
 	key := Key(spec)
 	task := progress.Start(ctx, "interpreter", "CPython "+spec.Version)
 	unlock, err := s.Store.Lock(ctx, "interpreter-"+key)
@@ -134,11 +142,6 @@ func (s *Stage) Build(ctx context.Context, spec Spec) (_ *Interpreter, err error
 	rec, err = s.compile(ctx, spec, log)
 	if err != nil {
 		return nil, log.Fail("CPython "+spec.Version, err)
-	}
-	if s.Recipe != "" {
-		if err := failure.Forget(ctx, s.Store, s.Recipe, failedStep); err != nil {
-			return nil, err
-		}
 	}
 	if err := s.Store.Record("interpreter", key, rec); err != nil {
 		return nil, err
@@ -179,7 +182,8 @@ func (s *Stage) compile(ctx context.Context, spec Spec, log *buildlog.Log) (rec 
 	run := func(output io.Writer, args ...string) error {
 		step := sandbox.Step{Args: args, Env: env, Dir: source, Stdout: output, Stderr: log}
 		err := sb.Exec(ctx, step)
-		return errors.Join(err, s.keepFailure(ctx, sb, spec, step, log, err))
+		s.keepFailure(ctx, sb, spec, step, log, err)
+		return err
 	}
 	flags, makeArgs := configureArgs(spec)
 	jobs := "-j" + strconv.Itoa(s.Jobs)
@@ -206,16 +210,20 @@ func (s *Stage) compile(ctx context.Context, spec Spec, log *buildlog.Log) (rec 
 // failedStep is the interpreter's name among failed steps.
 const failedStep = "interpreter"
 
-// keepFailure keeps what a step left that ended with an error of its own.
-func (s *Stage) keepFailure(ctx context.Context, sb sandbox.Sandbox, spec Spec, step sandbox.Step, log *buildlog.Log, err error) error {
+// keepFailure keeps what a step left that ended with an error of its own. That it
+// cannot be kept is only logged: the step's error is what matters.
+func (s *Stage) keepFailure(ctx context.Context, sb sandbox.Sandbox, spec Spec, step sandbox.Step, log *buildlog.Log, err error) {
 	var exit *sandbox.ExitError
 	if !errors.As(err, &exit) || s.Recipe == "" {
-		return nil
+		return
 	}
-	return failure.Keep(ctx, s.Store, sb, failure.State{
+	err = failure.Keep(ctx, s.Store, sb, failure.State{
 		Recipe: s.Recipe, Step: failedStep, Title: "CPython " + spec.Version, Key: Key(spec), Image: spec.Toolchain,
-		Args: step.Args, Env: step.Env, Dir: step.Dir, Log: log.Path(), Dirs: []string{sandbox.WorkDir, "/" + spec.Prefix},
+		Args: step.Args, Env: step.Env, Dir: step.Dir, Log: log.Path(), Dirs: []string{sandbox.WorkDir, "/" + spec.Prefix, "/tmp"},
 	})
+	if err != nil {
+		log.Printf("%v", err)
+	}
 }
 
 // appendTo adds our part to a module of the standard library.

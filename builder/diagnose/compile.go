@@ -14,6 +14,16 @@ var compileRules = []rule{
 	one("could not be found", `headers or library files could not be found for (\w+)`, func(s *scan, m []string) finding {
 		return finding{Cause: Cause{What: "the library " + m[1] + " is missing", Build: s.holdingCMake(m[1])}}
 	}),
+	// What the sources assume of Python, of numpy and of the compiler.
+	misfit("PyThreadState", `PyThreadState.* has no member named`),
+	misfit("PyFrameObject", `(?:incomplete (?:typedef|type)|has no member) .*PyFrameObject|PyFrameObject.* has no member`),
+	misfit("_PyLong_AsByteArray", `too few arguments to function .*_PyLong_AsByteArray`),
+	misfit("PyLongObject", `PyLongObject.* has no member named`),
+	misfit("PyCodeObject", `PyCodeObject.* has no member named`),
+	always("PyArray_Descr", `PyArray_Descr.* has no member named`, Cause{
+		What: "the C sources do not fit numpy 2", Requires: []string{"numpy<2"},
+	}),
+	one(" [-W", `error: .*\[-W(?:error=)?(incompatible-pointer-types|implicit-function-declaration|int-conversion|implicit-int)\b`, strict),
 	// GNU ld and gold, lld, mold, rustc.
 	one("cannot find -l", `cannot find -l:?([\w.+-]+)`, library),
 	one("cannot find lib", `cannot find (lib[\w.+-]+\.(?:so|a))\b`, library),
@@ -69,6 +79,22 @@ func header(s *scan, m []string) finding {
 		}
 	}
 	return finding{Cause: c}
+}
+
+// misfit makes a rule for C sources that know the insides of another version of Python.
+func misfit(has, expr string) rule {
+	return always(has, expr, Cause{
+		What:   "the C sources do not fit this version of Python",
+		Advice: "take a newer version of the distribution, or an older Python; if Cython wrote them, having it write them again helps",
+	})
+}
+
+// strict says that the compiler refuses what older ones only warned of.
+func strict(_ *scan, m []string) finding {
+	return finding{Cause: Cause{
+		What:   "the compiler refuses what older ones let pass (" + m[1] + ")",
+		Advice: "take a newer version of the distribution, or say CFLAGS: -Wno-error=" + m[1] + " in env",
+	}}
 }
 
 // isSource tells whether a file is compiled rather than included.

@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strconv"
+	"strings"
 )
 
 // mostCauses is how many causes a log may have: who sees ten has enough to do.
@@ -51,6 +53,37 @@ func Read(log io.Reader, suite string) ([]Cause, error) {
 	return s.causes(), err
 }
 
+// unknown is the advice where nothing better is known.
+const unknown = "add the Debian package that holds it to build"
+
+// Entry returns what the causes' wheel should have below its name in the recipe's
+// packages, as a YAML flow mapping: the likeliest package of each cause and all
+// requirements. It is empty where neither helps.
+func Entry(causes []Cause) string {
+	var build, requires []string
+	for _, c := range causes {
+		if len(c.Build) > 0 && !slices.ContainsFunc(c.Build, func(name string) bool { return slices.Contains(build, name) }) {
+			build = append(build, c.Build[0])
+		}
+		for _, requirement := range c.Requires {
+			if quoted := strconv.Quote(requirement); !slices.Contains(requires, quoted) {
+				requires = append(requires, quoted)
+			}
+		}
+	}
+	var parts []string
+	if len(build) > 0 {
+		parts = append(parts, "build: ["+strings.Join(build, ", ")+"]")
+	}
+	if len(requires) > 0 {
+		parts = append(parts, "requires: ["+strings.Join(requires, ", ")+"]")
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return "{" + strings.Join(parts, ", ") + "}"
+}
+
 // finding is a cause with what decides whether it is told.
 type finding struct {
 	Cause
@@ -84,6 +117,9 @@ func (s *scan) line(line string) {
 		findings := r.say(s, m)
 		for _, f := range findings {
 			f.Line = shortened(line)
+			if f.Build == nil && f.Requires == nil && f.Advice == "" {
+				f.Advice = unknown
+			}
 			s.add(f)
 		}
 		s.used[i] = r.once && len(findings) > 0

@@ -105,6 +105,7 @@ Run-time dependency openblas found: NO (tried pkgconfig)
 ../meson.build:80:0: ERROR: Unknown compiler(s): [['gfortran'], ['flang'], ['nvfortran'], ['pgfortran'], ['ifort'], ['ifx'], ['g95']]
 The following exception(s) were encountered:
 Running ` + "`gfortran --version`" + ` gave "[Errno 2] No such file or directory: 'gfortran'"
+Running ` + "`flang --version`" + ` gave "[Errno 2] No such file or directory: 'flang'"
 `, want: []string{"the program gfortran is missing | build: gfortran"}},
 		{name: "pycairo", log: `
 ../cairo/meson.build:31:12: ERROR: Dependency "cairo" not found, tried pkgconfig and cmake
@@ -164,6 +165,9 @@ FileNotFoundError: [Errno 2] No such file or directory: 'cmake'
 			"the program aclocal is missing | build: automake", "the program perl is missing | build: perl",
 			"the program swig is missing | build: swig", "the program cmake is missing | build: cmake",
 		}},
+		{name: "pyproj", log: `
+proj executable not found. Please set the PROJ_DIR variable.
+`, want: []string{"the program proj is missing | build: proj-bin"}},
 		{name: "file missing from the sdist", log: `
 FileNotFoundError: [Errno 2] No such file or directory: 'requirements.txt'
 `, want: []string{"the file requirements.txt is missing | advice"}},
@@ -266,6 +270,30 @@ Cargo, the Rust package manager, is not installed or is not on PATH.
 		{name: "old Rust", log: `
 error: package ` + "`idna_adapter v1.2.0`" + ` cannot be built because it requires rustc 1.67.1 or newer, while the currently active rustc version is 1.63.0
 `, want: []string{"the Rust compiler is too old | build: cargo-web, cargo | advice"}},
+		{name: "old Rust, in other words", log: `
+error: Rust 1.63.0 does not match extension requirement >=1.65.0
+  feature ` + "`edition2024`" + ` is required
+`, want: []string{"the Rust compiler is too old | build: cargo-web, cargo | advice"}},
+		{name: "old PyO3", log: `
+  error: the configured Python interpreter version (3.14) is newer than PyO3's maximum supported version (3.13)
+`, want: []string{"the PyO3 of the sources is too old for Python 3.14 | advice"}},
+		{name: "sources for another Python, numpy, compiler", log: `
+src/x.c:9:25: error: ‘PyThreadState’ {aka ‘struct _ts’} has no member named ‘use_tracing’; did you mean ‘tracing’?
+src/x.c:9:25: error: too few arguments to function ‘_PyLong_AsByteArray’
+src/y.c:8:1: error: ‘PyArray_Descr’ {aka ‘struct _PyArray_Descr’} has no member named ‘subarray’
+src/z.c:7:1: error: passing argument 1 of ‘f’ from incompatible pointer type [-Wincompatible-pointer-types]
+node: /lib/x86_64-linux-gnu/libc.so.6: version ` + "`GLIBC_2.34' not found" + ` (required by node)
+configurations error: ` + "`project.license` must be valid exactly by one definition" + `
+`, want: []string{
+			"the C sources do not fit this version of Python | advice", "the C sources do not fit numpy 2 | requires: numpy<2",
+			"the compiler refuses what older ones let pass (incompatible-pointer-types) | advice",
+			"a program was made for a newer C or C++ library (2.34) | advice",
+			"setuptools is too old for the project's license field (PEP 639) | requires: setuptools>=77",
+		}},
+		{name: "unknown", log: `
+/usr/bin/ld: cannot find -lsecret
+/bin/sh: 1: frobnicate: not found
+`, want: []string{"the library secret is missing | advice", "the program frobnicate is missing | advice"}},
 		{name: "crates", log: `
 error: no matching package named ` + "`pyo3`" + ` found
 location searched: registry ` + "`crates-io`" + `
@@ -308,6 +336,25 @@ checking for snappy.h... no
 				t.Errorf("causes (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+func TestEntry(t *testing.T) {
+	t.Parallel()
+	for _, test := range []struct {
+		causes []Cause
+		want   string
+	}{
+		{want: ""},
+		{causes: []Cause{{What: "x", Advice: "y"}}, want: ""},
+		{causes: []Cause{{Build: []string{"libpq-dev", "postgresql-common"}}}, want: "{build: [libpq-dev]}"},
+		{causes: []Cause{{Build: []string{"a-dev", "b-dev"}}, {Build: []string{"c-dev", "a-dev"}}, {Build: []string{"d-dev"}}}, want: "{build: [a-dev, d-dev]}"},
+		{causes: []Cause{{Requires: []string{"numpy<2"}}, {Build: []string{"cmake"}}, {Requires: []string{"numpy<2", "cython"}}},
+			want: `{build: [cmake], requires: ["numpy<2", "cython"]}`},
+	} {
+		if got := Entry(test.causes); got != test.want {
+			t.Errorf("entry of %+v: %s, want %s", test.causes, got, test.want)
+		}
 	}
 }
 

@@ -25,6 +25,12 @@ var limitRules = []rule{
 	always("Read-only file system", `Read-only file system: '?([^'\s]*)`, forbidden),
 	always("[Errno 13]", `\[Errno 13\] Permission denied: '/(?:usr|opt|etc|var|root|bin|lib|home)\b`, forbidden),
 	always("Permission denied", `could not create '/[^']*': Permission denied`, forbidden),
+	one("GLIBC", "version [`']GLIBC(?:XX)?_([\\d.]+)' not found", func(_ *scan, m []string) finding {
+		return finding{Cause: Cause{
+			What:   "a program was made for a newer C or C++ library (" + m[1] + ")",
+			Advice: "take an older version of that build requirement, its Debian package (build), or a base with a newer suite",
+		}}
+	}),
 	// Some builds try what the compiler knows, and go on without.
 	optional(one("-std=", `(?:unrecognized|invalid value|error: unknown).*?['‘" =](-std=(?:c|gnu)[\w+]+|(?:c|gnu)\+\+\w+)['’"]?`, compiler)),
 	one("upport for C++", `requires a compiler with support for (C\+\+\S*)`, compiler),

@@ -13,8 +13,9 @@ var programRules = []rule{
 	one("make", `make(?:\[\d+\])?: ([\w.+-]+): (?:Command not found|No such file or directory)`, wantedProgram),
 	one("env: ", `env: ['‘"]?([\w.+-]+)['’"]?: No such file or directory`, wantedProgram),
 	one("No such file or directory", `(?:unable to execute|command) '([^']+)'(?: failed)?: No such file or directory`, wantedProgram),
-	on("[Errno 2]", `\[Errno 2\] No such file or directory: [b]?'([^']+)'`, missingFile),
-	one("config", `\b([a-z0-9]+[_-]config)\b(?: executable)? (?:was )?(?:not found|could not be found|is required)`, wantedProgram),
+	on("[Errno 2]", `(?:^|[^"])\[Errno 2\] No such file or directory: b?'([^']+)'`, missingFile),
+	one(" executable not found", `\b([\w.+-]+) executable not found`, wantedProgram),
+	one("config", `\b([a-z0-9]+[_-]config)\b (?:was )?(?:not found|could not be found|is required)`, wantedProgram),
 	one("ortran", `(?i)no fortran compiler(?: found)?`, namedProgram("gfortran")),
 	one("ake", `(?i)cmake (?:must be installed|is not installed|executable not found|not found|is required)|Problem with the CMake installation`, namedProgram("cmake")),
 	one("not installed?", "[Ii]s `([\\w.+-]+)` not installed\\?", wantedProgram),
@@ -49,8 +50,8 @@ func (s *scan) program(name string) finding {
 	c := Cause{What: missingProgram(name)}
 	if distribution := tools[name]; distribution != "" {
 		c.Requires = []string{distribution}
-	} else if c.Build = s.of("x", name); c.Build == nil {
-		c.Advice = "add the package that holds it to build"
+	} else {
+		c.Build = s.of("x", name)
 	}
 	if name == "git" {
 		c.Advice = "an sdist is no git checkout: if git is only asked for the version, say that in env instead"

@@ -22,6 +22,9 @@ var pythonRules = []rule{
 	always("msvccompiler", `No module named 'distutils\.msvccompiler'`, Cause{
 		What: "setuptools is too new: it has no distutils.msvccompiler", Requires: []string{"setuptools<74"},
 	}),
+	always("project.license", "`project.license` must be valid exactly by one definition", Cause{
+		What: "setuptools is too old for the project's license field (PEP 639)", Requires: []string{"setuptools>=77"},
+	}),
 	one("cannot import name", `cannot import name '(\w+)' from '(?:setuptools|distutils|pkg_resources)`, func(_ *scan, m []string) finding {
 		return finding{Cause: Cause{What: "setuptools has no " + m[1], Advice: "an older setuptools may have it: add a limit like setuptools<70 to requires"}}
 	}),
@@ -107,14 +110,18 @@ func distributionOf(name string) string {
 // Python distribution, or the interpreter, provides.
 func pythonPart(name string) (finding, bool) {
 	c := Cause{What: name + " is missing"}
-	switch lower := strings.ToLower(name); lower {
+	lower := strings.ToLower(name)
+	if strings.HasPrefix(lower, "python-3") {
+		lower = "python3"
+	}
+	switch lower {
 	case "numpy", "pybind11", "nanobind", "cython", "torch", "pythran", "skbuild":
 		c.Requires = []string{distributionOf(lower)}
 	case "py3cairo":
 		c.Requires = []string{"pycairo"}
-	case "pythonextensions", "ub":
+	case "pythonextensions", "f2py":
 		c.Requires = []string{"scikit-build"}
-	case "python", "python2", "python3", "pythonlibs", "pythoninterp", "python-3", "python3-embed", "python-embed":
+	case "python", "python2", "python3", "pythonlibs", "pythoninterp", "python3-embed", "python-embed":
 		c.Advice = "the build looks for another Python than the recipe's interpreter, or for libpython, which extensions do not need"
 	default:
 		return finding{}, false

@@ -6,11 +6,11 @@ var rustRules = []rule{
 	one("rustc, the rust compiler is not installed", `rustc, the rust compiler is not installed`, namedProgram("cargo")),
 	one("Rust package manager", `Cargo, the Rust package manager, is not installed`, namedProgram("cargo")),
 	one("Do you have cargo in your PATH", `Do you have cargo in your PATH`, namedProgram("cargo")),
-	one("rustc", `(?:rustc ([\d.]+\d) or newer|requires rustc ([\d.]+\d)).*(?:active|have|is) (?:rustc )?(?:version is )?(?:rustc )?([\d.]+\d)`, oldRust),
-	one("rustc", `rustc ([\d.]+\d) is not supported by|requires rustc ([\d.]+\d)`, oldRust),
-	one("rustc", `cannot be built because it requires rustc ([\d.]+\d)`, oldRust),
-	one("edition", "feature `edition(\\d+)` is required", oldRust),
-	one("lock file version", `lock file version (?:\x60?\d+\x60? )?(?:was found|requires)|lock file version '?\d`, oldRust),
+	one("rustc ", `requires rustc [\d.]+|rustc [\d.]+ (?:is not supported by|or newer)`, oldRust),
+	one("does not match extension requirement", `Rust [\d.]+ does not match extension requirement`, oldRust),
+	one("edition", "feature `edition\\d+` is required", oldRust),
+	one("lock file version", `lock file version .?\d+.? (?:was found|requires)`, oldRust),
+	one("maximum supported version", `Python interpreter version \(([\d.]+)\) is newer than PyO3's maximum supported version`, oldPyO3),
 	one("no matching package", "no matching package (?:named )?[`']([\\w-]+)[`'] found", crate),
 	one("failed to get `", "failed to get `([\\w-]+)` as a dependency", crate),
 	one("failed to select a version for", "failed to select a version for (?:the requirement )?`([\\w-]+)", crate),
@@ -24,6 +24,14 @@ func oldRust(s *scan, _ []string) finding {
 		What:   "the Rust compiler is too old",
 		Build:  s.of("x", "cargo"),
 		Advice: "where that is in use already, take an older version of the distribution, or a base with a newer suite",
+	}}
+}
+
+// oldPyO3 says that the sources do not know the interpreter's version yet.
+func oldPyO3(_ *scan, m []string) finding {
+	return finding{Cause: Cause{
+		What:   "the PyO3 of the sources is too old for Python " + m[1],
+		Advice: "take a newer version of the distribution, or an older Python; PYO3_USE_ABI3_FORWARD_COMPATIBILITY: 1 in env may do",
 	}}
 }
 

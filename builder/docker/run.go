@@ -16,9 +16,6 @@ import (
 // stopSeconds is how long a process that is asked to end has for it.
 const stopSeconds = 5
 
-// Size is the size of a terminal, in characters.
-type Size struct{ Rows, Columns uint }
-
 // RunOptions says how an image is run.
 type RunOptions struct {
 	// Args take the place of the image's command; its entry point stays.
@@ -28,7 +25,7 @@ type RunOptions struct {
 	// TTY gives the process a terminal. Everything it writes goes to Stdout then.
 	TTY bool
 	// Sizes gives the terminal's size, first and whenever it changes; may be nil.
-	Sizes <-chan Size
+	Sizes <-chan sandbox.Size
 	// Stdin may be nil: the process reads nothing then. It is not read any more
 	// when the process has ended; a Read that has begun by then is left to itself.
 	Stdin          io.Reader
@@ -138,7 +135,7 @@ func (e *Engine) stop(ctx context.Context, id string) error {
 }
 
 // resize passes the terminal's sizes on until the function that it returns is called.
-func (e *Engine) resize(ctx context.Context, id string, sizes <-chan Size) func() {
+func (e *Engine) resize(ctx context.Context, id string, sizes <-chan sandbox.Size) func() {
 	ctx, cancel := context.WithCancel(ctx)
 	done := make(chan struct{})
 	go func() {

@@ -18,8 +18,8 @@ func TestRun(t *testing.T) {
 	t.Parallel()
 	e := open(t)
 	id := image(t, e)
-	sizes := make(chan docker.Size, 1)
-	sizes <- docker.Size{Rows: 33, Columns: 101}
+	sizes := make(chan sandbox.Size, 1)
+	sizes <- sandbox.Size{Rows: 33, Columns: 101}
 	for name, test := range map[string]struct {
 		options        docker.RunOptions
 		code           int

@@ -362,7 +362,7 @@ func (c *cargoFiles) member(name string, open func() (io.ReadCloser, error)) err
 	}
 	defer r.Close()
 	if !isLock {
-		c.pyproject, err = readBounded(r)
+		c.pyproject, err = readBounded(r, "pyproject.toml")
 		return err
 	}
 	data, err := io.ReadAll(io.LimitReader(r, maxCargoLock+1))

@@ -31,12 +31,18 @@ type debianLocker struct {
 	dir    string
 	remove func() error
 	// installed is what the toolchain has, the base included.
-	installed []debian.Stanza
+	installed installed
 	// resolvers are opened when they are needed, by suite.
 	resolvers map[string]*apt.Resolver
 	// debs collects every locked package, by suite and name.
 	debs map[string]map[string]recipes.Deb
 }
+
+// installed tells what is installed somewhere. It is asked only when something must be
+// resolved on top of that: it may take apt's package lists, which are downloaded.
+type installed func(context.Context) ([]debian.Stanza, error)
+
+func nothing(context.Context) ([]debian.Stanza, error) { return nil, nil }
 
 func (d *debianLocker) run(ctx context.Context) (err error) {
 	task := progress.Start(ctx, "lock", "Debian packages")
@@ -99,22 +105,22 @@ func (d *debianLocker) prune() {
 	d.write()
 }
 
-// base locks the base, the toolchain on it, and each wheel's extra packages.
+// base locks the base and the toolchain on it.
 func (d *debianLocker) base(ctx context.Context) error {
-	base, installed, err := d.lockBase(ctx, d.recipe.Base)
+	base, below, err := d.lockBase(ctx, d.recipe.Base)
 	if err != nil {
 		return d.at(err, "base")
 	}
 	d.lock.Base = base
 	previous := d.opts.Previous
 	want := slices.Concat(toolchain.Packages(d.recipe.Python.Version, base.Suite), d.recipe.Toolchain.Packages)
-	tools, err := d.add(ctx, base.Suite, installed, d.kept(base.Suite, previous.Toolchain, toolchainPart), want)
+	tools, err := d.add(ctx, base.Suite, below, d.kept(base.Suite, previous.Toolchain, toolchainPart), want)
 	if err != nil {
 		return d.at(err, "toolchain", "packages")
 	}
 	d.lock.Toolchain = names(tools)
-	d.installed, err = d.with(ctx, base.Suite, installed, tools)
-	return err
+	d.installed = d.with(base.Suite, below, tools)
+	return nil
 }
 
 // extras locks the packages that are added to the toolchain for one sdist, with
@@ -170,7 +176,7 @@ func (d *debianLocker) targets(ctx context.Context) error {
 }
 
 // lockBase locks one base and returns what is installed in it.
-func (d *debianLocker) lockBase(ctx context.Context, base recipes.Base) (recipes.LockedBase, []debian.Stanza, error) {
+func (d *debianLocker) lockBase(ctx context.Context, base recipes.Base) (recipes.LockedBase, installed, error) {
 	if base.Image != "" {
 		return d.imageBase(ctx, base.Image)
 	}
@@ -181,16 +187,15 @@ func (d *debianLocker) lockBase(ctx context.Context, base recipes.Base) (recipes
 			break
 		}
 	}
-	debs, err := d.add(ctx, base.Debian, nil, d.kept(base.Debian, previous, ""), nil)
+	debs, err := d.add(ctx, base.Debian, nothing, d.kept(base.Debian, previous, ""), nil)
 	if err != nil {
 		return recipes.LockedBase{}, nil, err
 	}
-	installed, err := d.with(ctx, base.Debian, nil, debs)
-	return recipes.LockedBase{Suite: base.Debian, Packages: names(debs)}, installed, err
+	return recipes.LockedBase{Suite: base.Debian, Packages: names(debs)}, d.with(base.Debian, nothing, debs), nil
 }
 
 // imageBase reads what an image by digest has installed.
-func (d *debianLocker) imageBase(ctx context.Context, ref string) (_ recipes.LockedBase, _ []debian.Stanza, err error) {
+func (d *debianLocker) imageBase(ctx context.Context, ref string) (_ recipes.LockedBase, _ installed, err error) {
 	pulled, config, err := d.l.Bases.PullBase(ctx, ref, d.l.Platform)
 	if err != nil {
 		return recipes.LockedBase{}, nil, err
@@ -204,8 +209,9 @@ func (d *debianLocker) imageBase(ctx context.Context, ref string) (_ recipes.Loc
 	if err != nil {
 		return recipes.LockedBase{}, nil, err
 	}
-	installed, err := toolchain.DpkgStatus(root)
-	return recipes.LockedBase{Image: ref, Suite: suite}, installed, err
+	status, err := toolchain.DpkgStatus(root)
+	told := func(context.Context) ([]debian.Stanza, error) { return status, nil }
+	return recipes.LockedBase{Image: ref, Suite: suite}, told, err
 }
 
 // toolchainPart is the part of the recipe that the toolchain's packages answer.
@@ -277,29 +283,13 @@ func answers(a recipes.Answers, part string) []string {
 
 // add locks the packages that want takes on top of what is installed: the pins that
 // stay, and what they lack.
-func (d *debianLocker) add(ctx context.Context, suite string, installed []debian.Stanza, kept pins, want []string) ([]recipes.Deb, error) {
+func (d *debianLocker) add(ctx context.Context, suite string, below installed, kept pins, want []string) ([]recipes.Deb, error) {
 	debs := kept.debs
 	if !kept.whole {
-		resolver, err := d.resolver(ctx, suite)
-		if err != nil {
+		var err error
+		if debs, err = d.resolve(ctx, suite, below, kept, want); err != nil {
 			return nil, err
 		}
-		stanzas, err := resolver.Stanzas(ctx, kept.debs, debFiles{d.l})
-		if err != nil {
-			return nil, err
-		}
-		more, err := resolver.Resolve(ctx, slices.Concat(installed, stanzas), slices.Concat(want, kept.moved))
-		var change *apt.ChangeError
-		if errors.As(err, &change) && len(kept.moved) > 0 {
-			// What was let go takes others along: all of this part moves.
-			progress.Send(ctx, progress.Event{Kind: progress.Told, Stage: "lock", Message: "upgrading what depends on " + strings.Join(kept.moved, ", ") + " too"})
-			debs = nil
-			more, err = resolver.Resolve(ctx, installed, want)
-		}
-		if err != nil {
-			return nil, err
-		}
-		debs = slices.Concat(debs, more)
 	}
 	for _, deb := range debs {
 		if d.debs[suite] == nil {
@@ -313,14 +303,53 @@ func (d *debianLocker) add(ctx context.Context, suite string, installed []debian
 	return debs, nil
 }
 
-// with returns what is installed once debs are too.
-func (d *debianLocker) with(ctx context.Context, suite string, installed []debian.Stanza, debs []recipes.Deb) ([]debian.Stanza, error) {
+// resolve asks apt what is to be laid on what is installed below: the pins, and what
+// they lack of what is wanted.
+func (d *debianLocker) resolve(ctx context.Context, suite string, below installed, kept pins, want []string) ([]recipes.Deb, error) {
 	resolver, err := d.resolver(ctx, suite)
 	if err != nil {
 		return nil, err
 	}
-	more, err := resolver.Stanzas(ctx, debs, debFiles{d.l})
-	return slices.Concat(installed, more), err
+	lower, err := below(ctx)
+	if err != nil {
+		return nil, err
+	}
+	stanzas, err := resolver.Stanzas(ctx, kept.debs, debFiles{d.l})
+	if err != nil {
+		return nil, err
+	}
+	more, err := resolver.Resolve(ctx, slices.Concat(lower, stanzas), slices.Concat(want, kept.moved))
+	var change *apt.ChangeError
+	if errors.As(err, &change) && len(kept.moved) > 0 {
+		// What was let go takes others along: all of this part moves.
+		progress.Send(ctx, progress.Event{Kind: progress.Told, Stage: "lock", Message: "upgrading what depends on " + strings.Join(kept.moved, ", ") + " too"})
+		return resolver.Resolve(ctx, lower, want)
+	}
+	return slices.Concat(kept.debs, more), err
+}
+
+// with tells what is installed once debs are, too.
+func (d *debianLocker) with(suite string, below installed, debs []recipes.Deb) installed {
+	var all []debian.Stanza
+	return func(ctx context.Context) ([]debian.Stanza, error) {
+		if all != nil {
+			return all, nil
+		}
+		resolver, err := d.resolver(ctx, suite)
+		if err != nil {
+			return nil, err
+		}
+		lower, err := below(ctx)
+		if err != nil {
+			return nil, err
+		}
+		more, err := resolver.Stanzas(ctx, debs, debFiles{d.l})
+		if err != nil {
+			return nil, err
+		}
+		all = slices.Concat(lower, more)
+		return all, nil
+	}
 }
 
 func (d *debianLocker) resolver(ctx context.Context, suite string) (*apt.Resolver, error) {

@@ -237,9 +237,13 @@ func (p *distLocker) find(id string) (recipes.Dist, bool) {
 // as that wherever it is needed too.
 func (p *distLocker) choose(r release, building bool) (recipes.Dist, error) {
 	_, accepted := p.recipe.Accepted(r.name)
+	published := ""
+	if building && !p.roots[r.name] {
+		published = p.recipe.BuildWheel(r.name, p.place())
+	}
 	d, err := r.choose(choice{
-		pure:     slices.Contains(p.recipe.Pure, r.name),
-		tool:     building && !p.roots[r.name] && p.recipe.IsBuildTool(r.name, p.place()),
+		pure:     published == recipes.PureWheel || slices.Contains(p.recipe.Pure, r.name),
+		tool:     published == recipes.BuildTool,
 		accepted: accepted,
 	})
 	var none *NoSdistError

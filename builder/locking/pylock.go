@@ -3,6 +3,7 @@ package locking
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"maps"
 	"net/url"
 	"path"
@@ -219,14 +220,8 @@ var folded = regexp.MustCompile(`\n[ \t]+`)
 // another release than the one that was asked about is an error.
 func parseMetadata(name, version, text string) (metadata, error) {
 	m := metadata{Name: name, Version: version, RequiresDist: []string{}, ProvidesExtra: []string{}}
-	headers, _, _ := strings.Cut(strings.ReplaceAll(text, "\r\n", "\n"), "\n\n")
-	for line := range strings.Lines(folded.ReplaceAllString(headers, " ")) {
-		key, value, _ := strings.Cut(line, ":")
-		value = strings.TrimSpace(value)
-		if value == "" {
-			continue
-		}
-		switch strings.ToLower(key) {
+	for key, value := range headers(text) {
+		switch key {
 		case "name":
 			if recipes.NormalName(value) != recipes.NormalName(name) {
 				return metadata{}, &LyingSdistError{name, version, "it is of " + value}
@@ -244,6 +239,20 @@ func parseMetadata(name, version, text string) (metadata, error) {
 		}
 	}
 	return m, nil
+}
+
+// headers gives the headers of core metadata that have a value, their names in small
+// letters: they end with the first empty line.
+func headers(text string) iter.Seq2[string, string] {
+	return func(yield func(key, value string) bool) {
+		head, _, _ := strings.Cut(strings.ReplaceAll(text, "\r\n", "\n"), "\n\n")
+		for line := range strings.Lines(folded.ReplaceAllString(head, " ")) {
+			key, value, _ := strings.Cut(line, ":")
+			if value = strings.TrimSpace(value); value != "" && !yield(strings.ToLower(key), value) {
+				return
+			}
+		}
+	}
 }
 
 // LyingSdistError says that an sdist is not of the release that the index has it for.

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -17,19 +18,16 @@ const (
 	// maxMembers bounds an sdist's members, maxUnpacked its unpacked size in bytes.
 	maxMembers  = 200_000
 	maxUnpacked = 8 << 30
-	// maxPyproject bounds a pyproject.toml, in bytes.
-	maxPyproject = 4 << 20
+	// maxTopFile bounds a pyproject.toml and a PKG-INFO, in bytes.
+	maxTopFile = 4 << 20
 )
 
 // legacyRequires is what a build without pyproject.toml needs (PEP 518).
 var legacyRequires = []string{"setuptools>=40.8.0"}
 
-// staticRequires returns build-system.requires of an sdist (PEP 518).
-func staticRequires(f *os.File, file string) ([]string, error) {
-	data, err := pyproject(f, file)
-	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", file, err)
-	}
+// staticRequires reads build-system.requires of a pyproject.toml (PEP 518); data is
+// nil where an sdist has none.
+func staticRequires(data []byte, file string) ([]string, error) {
 	var doc struct {
 		BuildSystem *struct {
 			Requires *[]string `toml:"requires"`
@@ -51,42 +49,58 @@ func errNoRequires(file string) error {
 	return fmt.Errorf("reading pyproject.toml of %s: build-system has no requires (PEP 518)", file)
 }
 
-// pyproject returns the pyproject.toml at the top of an sdist; nothing when there is none.
-func pyproject(f *os.File, file string) ([]byte, error) {
+// topFiles returns files at the top of an sdist, by name; those that it does not have
+// are missing.
+func topFiles(f *os.File, file string, names ...string) (map[string][]byte, error) {
+	found, err := readTopFiles(f, file, names)
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", file, err)
+	}
+	return found, nil
+}
+
+func readTopFiles(f *os.File, file string, names []string) (map[string][]byte, error) {
 	if strings.HasSuffix(file, ".zip") {
-		return fromZip(f)
+		return fromZip(f, names)
 	}
 	if strings.HasSuffix(file, ".tar.gz") || strings.HasSuffix(file, ".tgz") {
 		z, err := gzip.NewReader(f)
 		if err != nil {
 			return nil, err
 		}
-		return fromTar(tar.NewReader(io.LimitReader(z, maxUnpacked)))
+		return fromTar(tar.NewReader(io.LimitReader(z, maxUnpacked)), names)
 	}
 	return nil, errors.New("not an sdist that is known: neither .tar.gz (PEP 625) nor .zip")
 }
 
-func isTopPyproject(name string) bool {
-	return strings.HasSuffix(name, "/pyproject.toml") && strings.Count(strings.TrimPrefix(name, "./"), "/") == 1
+// topFile tells which of the names a member is, if it is one of them.
+func topFile(member string, names []string) (string, bool) {
+	dir, name, ok := strings.Cut(strings.TrimPrefix(member, "./"), "/")
+	return name, ok && dir != "" && slices.Contains(names, name)
 }
 
-func fromTar(t *tar.Reader) ([]byte, error) {
+func fromTar(t *tar.Reader, names []string) (map[string][]byte, error) {
+	found := map[string][]byte{}
 	for range maxMembers {
 		hdr, err := t.Next()
-		if errors.Is(err, io.EOF) {
-			return nil, nil
+		if errors.Is(err, io.EOF) || len(found) == len(names) {
+			return found, nil
 		}
 		if err != nil {
 			return nil, err
 		}
-		if hdr.Typeflag == tar.TypeReg && isTopPyproject(hdr.Name) {
-			return readBounded(t)
+		name, ok := topFile(hdr.Name, names)
+		if !ok || hdr.Typeflag != tar.TypeReg {
+			continue
+		}
+		if found[name], err = readBounded(t, name); err != nil {
+			return nil, err
 		}
 	}
 	return nil, fmt.Errorf("more than %d members", maxMembers)
 }
 
-func fromZip(f *os.File) ([]byte, error) {
+func fromZip(f *os.File, names []string) (map[string][]byte, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -95,23 +109,29 @@ func fromZip(f *os.File) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	found := map[string][]byte{}
 	for _, member := range z.File {
-		if isTopPyproject(member.Name) {
-			r, err := member.Open()
-			if err != nil {
-				return nil, err
-			}
-			defer r.Close()
-			return readBounded(r)
+		name, ok := topFile(member.Name, names)
+		if !ok {
+			continue
+		}
+		r, err := member.Open()
+		if err != nil {
+			return nil, err
+		}
+		found[name], err = readBounded(r, name)
+		r.Close()
+		if err != nil {
+			return nil, err
 		}
 	}
-	return nil, nil
+	return found, nil
 }
 
-func readBounded(r io.Reader) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxPyproject+1))
-	if err == nil && len(data) > maxPyproject {
-		err = fmt.Errorf("pyproject.toml has more than %d bytes", maxPyproject)
+func readBounded(r io.Reader, name string) ([]byte, error) {
+	data, err := io.ReadAll(io.LimitReader(r, maxTopFile+1))
+	if err == nil && len(data) > maxTopFile {
+		err = fmt.Errorf("%s has more than %d bytes", name, maxTopFile)
 	}
 	return data, err
 }

@@ -83,7 +83,11 @@ func requiresOf(t testing.TB, file string, archive []byte) ([]string, error) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	return staticRequires(f, file)
+	files, err := topFiles(f, file, "pyproject.toml", "PKG-INFO")
+	if err != nil {
+		return nil, err
+	}
+	return staticRequires(files["pyproject.toml"], file)
 }
 
 func TestStaticRequires(t *testing.T) {
@@ -104,8 +108,8 @@ func TestStaticRequires(t *testing.T) {
 		"no requires":       {[]member{{name: "a-1/pyproject.toml", text: "[build-system]\nbuild-backend = \"x\"\n"}}, nil, "build-system has no requires (PEP 518)"},
 		"no TOML":           {[]member{{name: "a-1/pyproject.toml", text: "[build-system\n"}}, nil, "reading pyproject.toml of a-1"},
 		"no list":           {[]member{{name: "a-1/pyproject.toml", text: "[build-system]\nrequires = \"x\"\n"}}, nil, "reading pyproject.toml of a-1"},
-		"too long":          {[]member{{name: "a-1/pyproject.toml", text: strings.Repeat("#", maxPyproject+1)}}, nil, "has more than"},
-		"as long as can be": {[]member{{name: "a-1/pyproject.toml", text: strings.Repeat("#", maxPyproject)}}, legacy, ""},
+		"too long":          {[]member{{name: "a-1/pyproject.toml", text: strings.Repeat("#", maxTopFile+1)}}, nil, "has more than"},
+		"as long as can be": {[]member{{name: "a-1/pyproject.toml", text: strings.Repeat("#", maxTopFile)}}, legacy, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

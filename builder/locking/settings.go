@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ampoule/builder/fetch"
+	"ampoule/builder/progress"
 	"ampoule/recipes"
 )
 
@@ -38,19 +39,15 @@ func (p *distLocker) settings(ctx context.Context, sdist recipes.Dist) (recipes.
 		return set, err
 	}
 	if len(set.Crates) > 0 {
-		packages = append(packages, rust(p.lock.Base.Suite)...)
+		packages = append(packages, rust...)
 	}
 	set.Packages, err = p.debian.extras(ctx, sdist.Name, packages, applied)
 	return set, err
 }
 
-// rust are the packages with the newest Rust of a suite.
-func rust(suite string) []string {
-	if suite == "bookworm" || suite == "bullseye" {
-		return []string{"cargo-web", "rustc-web"}
-	}
-	return []string{"cargo", "rustc"}
-}
+// rust are the packages with the newest Rust that each suite has: Debian renews these
+// for its browsers, in stable releases too.
+var rust = []string{"cargo-web", "rustc-web"}
 
 // patches puts patches into the store.
 func (p *distLocker) patches(ctx context.Context, files []string) ([]recipes.Patch, error) {
@@ -85,23 +82,43 @@ func (p *distLocker) crates(sdist recipes.Dist) ([]recipes.Crate, error) {
 // declared returns build-system.requires of an sdist, in canonical form. With patches
 // the sandbox tells, since they may change it.
 func (p *distLocker) declared(ctx context.Context, sdist recipes.Dist) ([]string, error) {
-	if len(sdist.Build.Patches) > 0 {
-		requires, err := p.patched(ctx, sdist)
-		if err != nil {
-			return nil, err
-		}
-		return canonical(sdist, requires)
-	}
 	f, err := p.l.Store.Open(sdist.SHA256)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	requires, err := staticRequires(f, sdist.File)
+	files, err := topFiles(f, sdist.File, "pyproject.toml", "PKG-INFO")
+	if err != nil {
+		return nil, err
+	}
+	tellExternal(ctx, sdist, string(files["PKG-INFO"]))
+	var requires []string
+	if len(sdist.Build.Patches) > 0 {
+		requires, err = p.patched(ctx, sdist)
+	} else {
+		requires, err = staticRequires(files["pyproject.toml"], sdist.File)
+	}
 	if err != nil {
 		return nil, err
 	}
 	return canonical(sdist, requires)
+}
+
+// tellExternal tells what an sdist's metadata says that it needs beside Python's
+// distributions (core metadata, Requires-External): nobody can resolve it.
+func tellExternal(ctx context.Context, sdist recipes.Dist, metadata string) {
+	var external []string
+	for key, value := range headers(metadata) {
+		if key == "requires-external" {
+			external = append(external, value)
+		}
+	}
+	if len(external) > 0 {
+		progress.Send(ctx, progress.Event{
+			Kind: progress.Told, Stage: "lock",
+			Message: fmt.Sprintf("%s says that it needs, beside Python's distributions: %s; packages.%s.build has a place for Debian's packages", sdist.ID(), strings.Join(external, ", "), sdist.Name),
+		})
+	}
 }
 
 // patched returns what an sdist declares once its patches are applied.

@@ -33,7 +33,7 @@ const (
 // Event is one thing that happened. Together Stage and Task name a running task.
 type Event struct {
 	Kind Kind `json:"kind"`
-	// Stage is the part of the way: "lock", "fetch", "toolchain", "interpreter", "wheel", "seal", "gate", "publish".
+	// Stage is the part of the way: "lock", "fetch", "toolchain", "interpreter", "wheel", "seal", "gate", "publish", "shell".
 	Stage string `json:"stage"`
 	// Task is what within the stage, for example a wheel's name; may be empty.
 	Task string `json:"task,omitempty"`

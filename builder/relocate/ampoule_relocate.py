@@ -52,13 +52,25 @@ def find_carried(path, place):
     path. It is DT_RPATH, not DT_RUNPATH: only the former is used for what the file's own
     libraries need, and for what it loads with dlopen(3) (ld.so(8)).
     """
+    patch(path, "--force-rpath", "--set-rpath", "$ORIGIN" if place == "." else "$ORIGIN/" + place)
+
+
+def patch(path, *options):
+    """Change a file with patchelf. It may be one that is running."""
     mode = os.stat(path).st_mode
     shutil.copy2(path, path + ".new")
     os.chmod(path + ".new", 0o755)
-    rpath = "$ORIGIN" if place == "." else "$ORIGIN/" + place
-    subprocess.run(["patchelf", "--force-rpath", "--set-rpath", rpath, path + ".new"], check=True)
+    subprocess.run(["patchelf", *options, path + ".new"], check=True)
     os.chmod(path + ".new", mode & 0o777)
     os.replace(path + ".new", path)
+
+
+def keep_own_rpath(path):
+    """Leave of a file's RPATH what is relative to the file: the rest names directories of the build."""
+    entries = [entry for line in dynamic(path, "--print-rpath") for entry in line.split(":") if entry]
+    own = [entry for entry in entries if entry == "$ORIGIN" or entry.startswith("$ORIGIN/")]
+    if own != entries:
+        patch(path, *(["--set-rpath", ":".join(own)] if own else ["--remove-rpath"]))
 
 
 def needs_carried(path):

@@ -325,3 +325,25 @@ func TestNeedsCarried(t *testing.T) {
 		}
 	}
 }
+
+func TestKeepOwnRPATH(t *testing.T) {
+	withPatchelf(t)
+	name := filepath.Join(t.TempDir(), "x.so")
+	for _, c := range []struct{ rpath, want string }{
+		{"", ""},
+		{"$ORIGIN/../x.libs", ""},
+		{"$ORIGIN/../x.libs:/usr/lib/x86_64-linux-gnu/hdf5/serial:$ORIGIN", "--set-rpath $ORIGIN/../x.libs:$ORIGIN " + name + ".new\n"},
+		{"/usr/lib/x86_64-linux-gnu/hdf5/serial", "--remove-rpath " + name + ".new \n"},
+		{"$ORIGINAL/lib", "--remove-rpath " + name + ".new \n"},
+	} {
+		t.Setenv("RPATH", c.rpath)
+		write(t, name, "ELF\n", 0o644)
+		python(t, "r.keep_own_rpath(sys.argv[1])", name)
+		if got, want := read(t, name), "ELF\n"+c.want; got != want {
+			t.Errorf("RPATH %q: %q, want %q", c.rpath, got, want)
+		}
+		if err := os.Remove(name); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

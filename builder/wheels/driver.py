@@ -144,9 +144,16 @@ def environment():
     return env
 
 
+# These backends build in a directory with a random name, which debug information holds,
+# unless a setting names one.
+BUILD_DIR = {"mesonpy": "builddir", "scikit_build_core.build": "build-dir"}
+
+
 def hook_step(mode, python, source, settings):
     """The command that asks the backend, told to whoever opens a shell beside it."""
     backend, backend_path = backend_of(build_system(source))
+    if backend in BUILD_DIR:
+        settings = {BUILD_DIR[backend]: "build/ampoule", **(settings or {})}
     args = [python, "-c", HOOK, mode, backend, json.dumps(backend_path), OUT, json.dumps(settings)]
     step = {"args": args, "dir": source, "env": environment()}
     with open(os.path.join(here, "step.json"), "w") as f:
@@ -196,6 +203,7 @@ def finish_wheel(path):
         if ampoule_relocate.is_elf(full):
             installed = installed_path(name)
             ampoule_relocate.strip(full, os.path.join(DEBUG, installed + ".debug"))
+            ampoule_relocate.keep_own_rpath(full)
             if ampoule_relocate.needs_carried(full):
                 ampoule_relocate.find_carried(full, os.path.relpath("lib", os.path.dirname(installed)))
         if name == record:

@@ -8,6 +8,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path"
 	"slices"
 	"strings"
 
@@ -30,12 +31,13 @@ func (s *Stage) state(ctx context.Context, sb sandbox.Sandbox, mode string, job 
 	step := s.step(mode, job, nil)
 	state := failure.State{
 		Recipe: s.Recipe, Step: job.Sdist.Name, Title: mode + " of " + job.Sdist.ID(), Key: job.Key(), Image: job.Image,
-		Args: step.Args, Env: step.Env, Dir: step.Dir, Dirs: []string{sandbox.WorkDir},
+		Args: step.Args, Env: step.Env, Dir: step.Dir, Dirs: []string{sandbox.WorkDir, "/tmp"},
 	}
 	told, err := sandbox.Output(ctx, sb, sandbox.Step{Args: []string{"cat", sandbox.WorkDir + "/step.json"}, Env: sandbox.Env()}, maxResult)
 	var hook hookStep
-	// Without it the driver itself failed, and its own command is the one.
-	if err != nil || json.Unmarshal(told, &hook) != nil || len(hook.Args) == 0 {
+	// Without it the driver itself failed, and its own command is the one. It comes out
+	// of a sandbox that ran foreign code.
+	if err != nil || json.Unmarshal(told, &hook) != nil || !hook.sound() {
 		return state
 	}
 	state.Args, state.Dir, state.Env = hook.Args, hook.Dir, nil
@@ -45,15 +47,28 @@ func (s *Stage) state(ctx context.Context, sb sandbox.Sandbox, mode string, job 
 	return state
 }
 
-// keepFailure keeps what a step left that ended with an error of its own.
-func (s *Stage) keepFailure(ctx context.Context, sb sandbox.Sandbox, mode string, job Job, log *buildlog.Log, err error) error {
+// sound tells whether a sandbox could run the step at all.
+func (h hookStep) sound() bool {
+	for name := range h.Env {
+		if name == "" || strings.Contains(name, "=") {
+			return false
+		}
+	}
+	return len(h.Args) > 0 && h.Args[0] != "" && path.IsAbs(h.Dir) && path.Clean(h.Dir) == h.Dir
+}
+
+// keepFailure keeps what a step left that ended with an error of its own. That it
+// cannot be kept is only logged: the step's error is what matters.
+func (s *Stage) keepFailure(ctx context.Context, sb sandbox.Sandbox, mode string, job Job, log *buildlog.Log, err error) {
 	var exit *sandbox.ExitError
 	if !errors.As(err, &exit) || s.Recipe == "" {
-		return nil
+		return
 	}
 	state := s.state(ctx, sb, mode, job)
 	state.Log = log.Path()
-	return failure.Keep(ctx, s.Store, sb, state)
+	if err := failure.Keep(ctx, s.Store, sb, state); err != nil {
+		log.Printf("%v", err)
+	}
 }
 
 // Prepare opens a sandbox in which everything is ready for a job's build, and nothing

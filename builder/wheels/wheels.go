@@ -177,6 +177,9 @@ func (s *Stage) Build(ctx context.Context, job Job) (_ Wheel, err error) {
 			return err
 		})
 	})
+	if err == nil && s.Recipe != "" {
+		err = failure.Forget(ctx, s.Store, s.Recipe, job.Sdist.Name)
+	}
 	switch {
 	case err != nil:
 		err = &BuildError{Dist: job.Sdist.ID(), Err: err}
@@ -268,11 +271,6 @@ func (s *Stage) remembered(ctx context.Context, task *progress.Task, kind, key s
 	if err := produce(log); err != nil {
 		return false, s.explain(job, log, log.Fail(job.Sdist.ID(), err))
 	}
-	if s.Recipe != "" {
-		if err := failure.Forget(ctx, s.Store, s.Recipe, job.Sdist.Name); err != nil {
-			return false, err
-		}
-	}
 	return false, s.Store.Record(kind, key, value)
 }
 
@@ -293,7 +291,8 @@ func (s *Stage) run(ctx context.Context, mode string, job Job, log *buildlog.Log
 	}
 	defer func() { err = errors.Join(err, sb.Close()) }()
 	if err := sb.Exec(ctx, s.step(mode, job, log)); err != nil {
-		return errors.Join(err, s.keepFailure(ctx, sb, mode, job, log, err))
+		s.keepFailure(ctx, sb, mode, job, log, err)
+		return err
 	}
 	a, err := readAnswer(ctx, sb)
 	if err != nil {

@@ -14,8 +14,7 @@ import (
 )
 
 func newInit(s *Session) *cobra.Command {
-	var force, list bool
-	var from string
+	var f initFlags
 	cmd := &cobra.Command{
 		Use:   "init [DIR]",
 		Short: "Writes a first recipe from what a directory holds, or from the catalogue",
@@ -34,34 +33,45 @@ and nothing that is there is replaced. --list lists the catalogue.`,
 		Args:              usage(cobra.MaximumNArgs(1)),
 		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			wrong := func(what string) error { return &UsageError{Verb: cmd.CommandPath(), Err: errors.New(what)} }
-			dir := filepath.Dir(s.Recipe)
-			switch changed := cmd.Flags().Changed; {
-			case list && (len(args) > 0 || changed("from") || force):
-				return wrong("--list goes with nothing else")
-			case list:
-				return ListCatalogue(s)
-			case len(args) == 1 && changed("file"):
-				return wrong("a directory and --file say the same thing twice")
-			case changed("from") && force:
-				return wrong("--force does not go with --from, which replaces nothing")
-			case len(args) == 1:
-				dir = args[0]
-				s.Recipe = filepath.Join(dir, s.Recipe)
-			}
-			if cmd.Flags().Changed("from") {
-				return InitFrom(s, from)
-			}
-			return Init(s, dir, force)
+			return f.run(s, cmd, args)
 		},
 	}
-	cmd.Flags().BoolVar(&force, "force", false, "replace a recipe that is there")
-	cmd.Flags().StringVar(&from, "from", "", "copy this recipe of the catalogue")
-	cmd.Flags().BoolVar(&list, "list", false, "list the recipes of the catalogue")
+	cmd.Flags().BoolVar(&f.force, "force", false, "replace a recipe that is there")
+	cmd.Flags().StringVar(&f.from, "from", "", "copy this recipe of the catalogue")
+	cmd.Flags().BoolVar(&f.list, "list", false, "list the recipes of the catalogue")
 	if err := cmd.RegisterFlagCompletionFunc("from", completeCatalogue); err != nil {
 		panic("cli: " + err.Error())
 	}
 	return cmd
+}
+
+// initFlags are the verb's own flags.
+type initFlags struct {
+	force, list bool
+	from        string
+}
+
+// run does one of the three things that the verb does.
+func (f initFlags) run(s *Session, cmd *cobra.Command, args []string) error {
+	wrong := func(what string) error { return &UsageError{Verb: cmd.CommandPath(), Err: errors.New(what)} }
+	copies := cmd.Flags().Changed("from")
+	switch {
+	case f.list && (len(args) > 0 || copies || f.force):
+		return wrong("--list goes with nothing else")
+	case f.list:
+		return ListCatalogue(s)
+	case len(args) == 1 && cmd.Flags().Changed("file"):
+		return wrong("a directory and --file say the same thing twice")
+	case copies && f.force:
+		return wrong("--force does not go with --from, which replaces nothing")
+	}
+	if len(args) == 1 {
+		s.Recipe = filepath.Join(args[0], s.Recipe)
+	}
+	if copies {
+		return InitFrom(s, f.from)
+	}
+	return Init(s, filepath.Dir(s.Recipe), f.force)
 }
 
 // Init writes the session's recipe from what a directory holds.

@@ -121,7 +121,8 @@ func attachTerminal(s *Session, o *docker.RunOptions) (restore func(), err error
 	if err != nil {
 		return nil, fmt.Errorf("preparing the terminal: %w", err)
 	}
-	sizes, stop := terminalSizes(out)
+	sizes := make(chan sandbox.Size)
+	stop := tellSizes(out, sizes)
 	o.TTY, o.Sizes = true, sizes
 	return func() {
 		stop()
@@ -138,18 +139,17 @@ func terminalOf(stream any) *os.File {
 	return nil
 }
 
-// terminalSizes tells a terminal's size, now and whenever it changes, until stop.
-func terminalSizes(f *os.File) (sizes <-chan docker.Size, stop func()) {
+// tellSizes tells a terminal's size, now and whenever it changes, until stop.
+func tellSizes(f *os.File, told chan<- sandbox.Size) (stop func()) {
 	changed := make(chan os.Signal, 1)
 	signal.Notify(changed, syscall.SIGWINCH)
-	told := make(chan docker.Size)
 	stopped, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)
 		for {
 			if width, height, err := term.GetSize(int(f.Fd())); err == nil && width > 0 && height > 0 {
 				select {
-				case told <- docker.Size{Rows: uint(height), Columns: uint(width)}:
+				case told <- sandbox.Size{Rows: uint(height), Columns: uint(width)}:
 				case <-stopped:
 					return
 				}
@@ -161,7 +161,7 @@ func terminalSizes(f *os.File) (sizes <-chan docker.Size, stop func()) {
 			}
 		}
 	}()
-	return told, func() {
+	return func() {
 		signal.Stop(changed)
 		close(stopped)
 		<-ended

@@ -14,7 +14,6 @@ import (
 	"golang.org/x/term"
 
 	"ampoule/builder"
-	"ampoule/builder/docker"
 	"ampoule/builder/failure"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
@@ -198,7 +197,7 @@ func (t *shellTerminal) attach(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("preparing the terminal: %w", err)
 	}
-	stop := t.passSizes()
+	stop := tellSizes(t.out, t.sizes)
 	t.undo = func() {
 		stop()
 		if ctx.Err() != nil {
@@ -218,32 +217,5 @@ func (t *shellTerminal) restore() {
 	if t.undo != nil {
 		t.undo()
 		t.undo = nil
-	}
-}
-
-// passSizes tells the shell the terminal's sizes until stop.
-func (t *shellTerminal) passSizes() (stop func()) {
-	sizes, stopSizes := terminalSizes(t.out)
-	stopped, ended := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(ended)
-		for {
-			var size docker.Size
-			select {
-			case size = <-sizes:
-			case <-stopped:
-				return
-			}
-			select {
-			case t.sizes <- sandbox.Size(size):
-			case <-stopped:
-				return
-			}
-		}
-	}()
-	return func() {
-		stopSizes()
-		close(stopped)
-		<-ended
 	}
 }

@@ -12,7 +12,7 @@ var programs = setOf(`
 	libtool libtoolize llvm-config lsb_release luajit lzma m4 make makeinfo mariadb_config meson mpicc
 	mpicxx mpif90 msgfmt mysql_config nasm nc-config ncurses5-config net-snmp-config nf-config ninja nm node
 	npm numactl objcopy objdump openssl pandoc patch patchelf pcap-config pcre-config pcre2-config pg_config
-	pkg-config pkgconf pkgdata protoc protoc-c qmake6 ragel ranlib re2c readelf rsync ruby rustc sassc scons
+	pkg-config pkgconf pkgdata proj protoc protoc-c qmake6 ragel ranlib re2c readelf rsync ruby rustc sassc scons
 	sdl-config sdl2-config sed snmpwalk strip svn swig tar tclsh tesseract texi2dvi unzip valac valgrind
 	wayland-scanner wget wx-config xgettext xml2-config xmllint xslt-config xsltproc xxd xz yasm zip zstd`)
 

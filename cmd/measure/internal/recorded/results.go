@@ -1,0 +1,131 @@
+package recorded
+
+// The files of results, below the directory of all of them.
+const (
+	RecipesFile  = "catalogue.json"
+	PackagesFile = "packages.json"
+	LoopFile     = "loop.json"
+	BenchFile    = "bench.json"
+)
+
+// Outcome is how it ended, and where and when that was.
+type Outcome struct {
+	// When is the day, in UTC, as YYYY-MM-DD, and Cores the machine's processors.
+	When  string `json:"when"`
+	Cores int    `json:"cores"`
+	// Passed says that it was locked, built and gated.
+	Passed bool `json:"passed"`
+	// Stage is where it failed and Error the first line of why; empty if it passed.
+	Stage string `json:"stage,omitempty"`
+	Error string `json:"error,omitempty"`
+}
+
+// Recipe is one recipe of the catalogue, built.
+type Recipe struct {
+	Name string `json:"name"`
+	Outcome
+	// Relocked says that the lock that ships could not be used any more, so that
+	// other versions may have been built.
+	Relocked bool `json:"relocked,omitempty"`
+	// LockSeconds is 0 if the lock that ships was built.
+	LockSeconds  float64 `json:"lock_seconds"`
+	BuildSeconds float64 `json:"build_seconds"`
+	// InterpreterSeconds is the part of them that compiling CPython took; 0 if the
+	// store had it.
+	InterpreterSeconds float64 `json:"interpreter_seconds"`
+	// Wheels is how many sdists the lock has compiled, those for building others
+	// too; the store had Reused of the wheels.
+	Wheels int `json:"wheels"`
+	Reused int `json:"reused"`
+	// Digest is the artifact's.
+	Digest string `json:"digest,omitempty"`
+	// Published says that the registry had the artifact already: BuildSeconds is
+	// what finding it took.
+	Published bool `json:"published,omitempty"`
+	Sizes
+}
+
+// Sizes are in bytes.
+type Sizes struct {
+	// Tree is the installed tree, Layers its layers as they are transferred
+	// (compressed), both with the interpreter and without the base.
+	Tree   int64 `json:"tree_bytes"`
+	Layers int64 `json:"layer_bytes"`
+	// Own is what the requirements take of the tree: their files and the libraries
+	// that are carried for them. Bytecode is left out.
+	Own int64 `json:"own_bytes"`
+	// Beside is what the same versions take when they are installed from published
+	// wheels, bytecode left out; Unpublished are those that have none for it, and
+	// OwnBeside is Own without them.
+	Beside      int64    `json:"published_bytes"`
+	OwnBeside   int64    `json:"own_beside_bytes"`
+	Unpublished []string `json:"unpublished,omitempty"`
+}
+
+// Key implements [Result].
+func (r Recipe) Key() string { return r.Name }
+
+// Package is one distribution, required alone and with no further entry of a recipe.
+type Package struct {
+	Name string `json:"name"`
+	// Version is the locked one; empty if locking failed.
+	Version string `json:"version,omitempty"`
+	Outcome
+	Locked bool `json:"locked"`
+	Built  bool `json:"built"`
+	Gated  bool `json:"gated"`
+	// InterpreterSeconds is the part of the others that compiling CPython took.
+	LockSeconds        float64 `json:"lock_seconds"`
+	BuildSeconds       float64 `json:"build_seconds"`
+	InterpreterSeconds float64 `json:"interpreter_seconds"`
+	// Overrides are the rules that ship with Ampoule and applied, as "NAME: why".
+	Overrides []string `json:"overrides,omitempty"`
+}
+
+// Key implements [Result].
+func (p Package) Key() string { return p.Name }
+
+// Step is one turn of the loop: a requirement was added, until its tests had passed
+// and the digest was published.
+type Step struct {
+	// Kind is what kind of requirement it is.
+	Kind        string `json:"kind"`
+	Requirement string `json:"requirement"`
+	When        string `json:"when"`
+	Cores       int    `json:"cores"`
+	// LockSeconds and BuildSeconds are the whole turn, CompileSeconds the part of
+	// them in which its wheel and what only that needs were compiled.
+	LockSeconds    float64 `json:"lock_seconds"`
+	BuildSeconds   float64 `json:"build_seconds"`
+	CompileSeconds float64 `json:"compile_seconds"`
+	// LimitSeconds is what the rest may take.
+	LimitSeconds float64 `json:"limit_seconds"`
+}
+
+// Key implements [Result].
+func (s Step) Key() string { return s.Kind }
+
+// Overhead is the turn without the compilation, in seconds.
+func (s Step) Overhead() float64 { return s.LockSeconds + s.BuildSeconds - s.CompileSeconds }
+
+// Holds tells whether the step is within its limit.
+func (s Step) Holds() bool { return s.Overhead() <= s.LimitSeconds }
+
+// Figure is one number of the benchmark beside its limit.
+type Figure struct {
+	Name string `json:"name"`
+	// Value and Limit are in Unit: "s", "MiB", or "" for a ratio.
+	Value float64 `json:"value"`
+	Limit float64 `json:"limit"`
+	Unit  string  `json:"unit,omitempty"`
+	// Of says what the value was made of.
+	Of    string `json:"of"`
+	When  string `json:"when"`
+	Cores int    `json:"cores"`
+}
+
+// Key implements [Result].
+func (f Figure) Key() string { return f.Name }
+
+// Holds tells whether the figure is within its limit.
+func (f Figure) Holds() bool { return f.Value <= f.Limit }

@@ -1,0 +1,248 @@
+// Package table renders what was measured as the page docs/catalogue.md.
+package table
+
+import (
+	"fmt"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"ampoule/cmd/measure/internal/recorded"
+	"ampoule/cmd/measure/internal/trials"
+	"ampoule/recipes/catalogue"
+)
+
+// none stands where nothing was measured.
+const none = "–"
+
+const top = `# Catalogue
+
+<!-- Generated from docs/measured; ` + "`go run ./cmd/measure table`" + ` writes it anew. -->
+
+The recipes that ship with Ampoule, what building them takes, and how far it gets with what people install most.
+` + "`ampoule init --from NAME`" + ` copies a recipe with its lock. The numbers come from ` + "`make catalogue` and `make packages`" + `,
+which record each result as it ends and go on where they stopped, and from ` + "`make loop` and `make bench`" + `.
+`
+
+// Render makes the page from the results in a directory. The same results give the
+// same page.
+func Render(results string) (string, error) {
+	recipes, err := recorded.Open[recorded.Recipe](filepath.Join(results, recorded.RecipesFile))
+	if err != nil {
+		return "", err
+	}
+	packages, err := recorded.Open[recorded.Package](filepath.Join(results, recorded.PackagesFile))
+	if err != nil {
+		return "", err
+	}
+	loop, err := recorded.Open[recorded.Step](filepath.Join(results, recorded.LoopFile))
+	if err != nil {
+		return "", err
+	}
+	bench, err := recorded.Open[recorded.Figure](filepath.Join(results, recorded.BenchFile))
+	if err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	b.WriteString(top)
+	writeRecipes(&b, recipes)
+	writeSizes(&b, recipes.All())
+	writePackages(&b, packages)
+	writeLoop(&b, loop.All())
+	writeBench(&b, bench.All())
+	return b.String(), nil
+}
+
+func writeRecipes(b *strings.Builder, book *recorded.Book[recorded.Recipe]) {
+	b.WriteString(`
+## Recipes
+
+*lock* and *build* are wall times; of them, *interpreter* was spent on compiling CPython, which a store does
+once for all recipes with the same one. *wheels* counts the sdists that were compiled, those that only building others
+takes too; in brackets, how many of them the store had. A lock time of ` + none + ` means that the lock that ships was built.
+
+| recipe | what it is for | result | lock | build | interpreter | wheels | cores | day |
+|---|---|---|--:|--:|--:|--:|--:|---|
+`)
+	for _, name := range catalogue.Names() {
+		r, ok := book.Get(name)
+		if !ok {
+			row(b, code(name), catalogue.Summary(name), "not measured", none, none, none, none, none, none)
+			continue
+		}
+		wheels := fmt.Sprint(r.Wheels)
+		if r.Reused > 0 {
+			wheels = fmt.Sprintf("%d (%d)", r.Wheels, r.Reused)
+		}
+		build := duration(r.BuildSeconds)
+		if r.Published {
+			build = "published before"
+		}
+		row(b, code(name), catalogue.Summary(name), result(r.Outcome), duration(r.LockSeconds), build,
+			duration(r.InterpreterSeconds), wheels, fmt.Sprint(r.Cores), r.When)
+	}
+}
+
+func writeSizes(b *strings.Builder, recipes []recorded.Recipe) {
+	b.WriteString(`
+### Sizes
+
+*tree* is everything that is installed, *layers* what is transferred of it, compressed; the base is in neither. *own* is what the
+requirements take of the tree: their files, and the shared libraries that are carried for them. *published* is what the same
+versions take when pip installs their published wheels for the same CPython and glibc (` + "`pip install --only-binary :all: --target`" + `), which
+carry such libraries too. Base and interpreter are the same on both sides and left out, and so is bytecode.
+Where a requirement has no published wheel it is named, and both sides of the ratio are without it.
+
+| recipe | tree | layers | own | published | own : published | without a published wheel | digest |
+|---|--:|--:|--:|--:|--:|---|---|
+`)
+	for _, r := range recipes {
+		if r.Tree == 0 {
+			continue
+		}
+		ratio := none
+		if r.Wheels > 0 && r.Beside > 0 {
+			ratio = fmt.Sprintf("%.2f", float64(r.OwnBeside)/float64(r.Beside))
+		}
+		row(b, code(r.Name), size(r.Tree), size(r.Layers), size(r.Own), size(r.Beside), ratio,
+			strings.Join(r.Unpublished, ", "), code(r.Digest))
+	}
+}
+
+func writePackages(b *strings.Builder, book *recorded.Book[recorded.Package]) {
+	names, passed := trials.PackageNames(), 0
+	for _, name := range names {
+		if p, ok := book.Get(name); ok && p.Passed {
+			passed++
+		}
+	}
+	fmt.Fprintf(b, `
+## Packages
+
+Each is the only requirement of a recipe that says nothing else of it, for CPython 3.13.5 on Debian 12; what it takes beside what its sdist
+states comes from the overrides that ship with Ampoule. The gate imports it. **%d of %d pass.** The times are with a store
+that all share: what one had compiled, such as the interpreter, the next one found there.
+
+| package | version | result | lock | build | overrides that applied |
+|---|---|---|--:|--:|---|
+`, passed, len(names))
+	for _, name := range names {
+		p, ok := book.Get(name)
+		if !ok {
+			row(b, code(name), none, "not measured", none, none, none)
+			continue
+		}
+		row(b, code(name), or(p.Version), result(p.Outcome), duration(p.LockSeconds), duration(p.BuildSeconds), or(strings.Join(p.Overrides, "; ")))
+	}
+}
+
+func writeLoop(b *strings.Builder, steps []recorded.Step) {
+	b.WriteString(`
+## The loop
+
+One requirement is added to the ` + "`web`" + ` recipe, which was built before: ` + "`ampoule lock` and `ampoule build`" + ` until its tests
+have passed inside the new artifact and the digest is published. *compile* is the time in which the new wheel, and what only it needs, was being
+compiled; *overhead* is the rest.
+
+| added | requirement | lock | build | compile | overhead | limit | holds | cores | day |
+|---|---|--:|--:|--:|--:|--:|---|--:|---|
+`)
+	for _, s := range steps {
+		row(b, s.Kind, code(s.Requirement), duration(s.LockSeconds), duration(s.BuildSeconds), duration(s.CompileSeconds),
+			duration(s.Overhead()), duration(s.LimitSeconds), yes(s.Holds()), fmt.Sprint(s.Cores), s.When)
+	}
+}
+
+func writeBench(b *strings.Builder, figures []recorded.Figure) {
+	b.WriteString(`
+## Beside docker build
+
+The ` + "`web`" + ` recipe from an empty store, beside the same work by a hand-written Dockerfile on the same machine in the same run: the same
+Debian packages, CPython configured alike in a layer of its own, then one ` + "`pip install --no-binary :all:`" + ` of the same
+versions. *build* and *rebuild* are Ampoule's time divided by docker build's; Ampoule's has the sealing, the gate and the publication in it too.
+
+| figure | value | limit | holds | of | cores | day |
+|---|--:|--:|---|---|--:|---|
+`)
+	for _, f := range figures {
+		row(b, f.Name, Value(f.Value, f.Unit), Value(f.Limit, f.Unit), yes(f.Holds()), f.Of, fmt.Sprint(f.Cores), f.When)
+	}
+}
+
+// row writes a line of a table. What a program said must not end a cell or a line.
+func row(b *strings.Builder, cells ...string) {
+	for _, c := range cells {
+		c = strings.NewReplacer("|", `\|`, "\n", " ", "<", "&lt;").Replace(c)
+		b.WriteString("| " + c + " ")
+	}
+	b.WriteString("|\n")
+}
+
+func code(s string) string {
+	if s == "" {
+		return none
+	}
+	return "`" + strings.ReplaceAll(s, "`", "'") + "`"
+}
+
+func or(s string) string {
+	if s == "" {
+		return none
+	}
+	return s
+}
+
+func yes(holds bool) string {
+	if holds {
+		return "yes"
+	}
+	return "**no**"
+}
+
+// maxError is how many characters of an error a cell has.
+const maxError = 200
+
+// result says how it ended, and what was wrong if something was.
+func result(o recorded.Outcome) string {
+	text := "passed"
+	if !o.Passed {
+		text = "**failed**"
+	}
+	if o.Error == "" {
+		return text
+	}
+	said := []rune(o.Error)
+	if len(said) > maxError {
+		said = append(said[:maxError], '…')
+	}
+	return fmt.Sprintf("%s, %s: %s", text, o.Stage, code(string(said)))
+}
+
+// duration shows seconds as people read them.
+func duration(s float64) string {
+	if s == 0 {
+		return none
+	}
+	if s < 60 {
+		return fmt.Sprintf("%.1f s", s)
+	}
+	d := time.Duration(s * float64(time.Second)).Round(time.Second)
+	return fmt.Sprintf("%d min %02d s", int(d.Minutes()), int(d.Seconds())%60)
+}
+
+// size shows bytes as MiB.
+func size(n int64) string {
+	if n == 0 {
+		return none
+	}
+	return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+}
+
+// Value shows a figure with its unit.
+func Value(x float64, unit string) string {
+	text := strings.TrimSuffix(strings.TrimRight(fmt.Sprintf("%.3f", x), "0"), ".")
+	if unit == "" {
+		return text
+	}
+	return text + " " + unit
+}

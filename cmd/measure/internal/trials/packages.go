@@ -1,0 +1,137 @@
+package trials
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"ampoule/cmd/measure/internal/recorded"
+	"ampoule/recipes"
+)
+
+// PackageNames lists the distributions that [Trials.Packages] tries, cheap ones first.
+func PackageNames() []string {
+	names := make([]string, len(packages))
+	for i, p := range packages {
+		names[i] = p.name
+	}
+	return names
+}
+
+// Packages locks and builds distributions, all if none is named, each as the only
+// requirement of a recipe that says nothing else of it.
+func (t *Trials) Packages(ctx context.Context, names []string) error {
+	names, err := chosen(PackageNames(), spelled(names))
+	if err != nil {
+		return err
+	}
+	book, err := recorded.Open[recorded.Package](filepath.Join(t.Results, recorded.PackagesFile))
+	if err != nil {
+		return err
+	}
+	return each(t, book, names, func(name string) (recorded.Package, error) {
+		var result tried
+		err := inTemp(func(work string) error {
+			var err error
+			result, err = t.pkg(ctx, work, name)
+			return err
+		})
+		if old, ok := book.Get(name); ok && err == nil && result.reused && old.Passed && old.Version == result.Version {
+			t.Say("%s: the store had the artifact: the times of %s stay; an empty --store measures them anew", name, old.When)
+			return old, nil
+		}
+		return result.Package, err
+	})
+}
+
+// spelled gives names as the table spells them, where it has them in another spelling.
+func spelled(names []string) []string {
+	all := slices.Clone(names)
+	for i, name := range all {
+		for _, p := range packages {
+			if recipes.NormalName(name) == recipes.NormalName(p.name) {
+				all[i] = p.name
+			}
+		}
+	}
+	return all
+}
+
+// packageRecipe is a recipe that requires a distribution and says nothing else of it.
+func packageRecipe(p pkg) string {
+	return fmt.Sprintf(`apiVersion: ampoule/v1
+name: package-%s
+python:
+  version: 3.13.5
+  configure: []
+  optional: [_tkinter]
+base: {debian: bookworm}
+requirements: [%s]
+runtime:
+  container: {base: {debian: bookworm}}
+  vm: {glibc: "2.36"}
+test:
+  imports: [%s]
+`, recipes.NormalName(p.name), p.name, strings.Join(p.imports, ", "))
+}
+
+// tried is a package, and whether the registry had its artifact already.
+type tried struct {
+	recorded.Package
+	reused bool
+}
+
+// pkg tries one distribution.
+func (t *Trials) pkg(ctx context.Context, work, name string) (tried, error) {
+	r := tried{Package: recorded.Package{Name: name, Outcome: t.today()}}
+	i := slices.IndexFunc(packages, func(p pkg) bool { return p.name == name })
+	if err := os.WriteFile(filepath.Join(work, recipeFile), []byte(packageRecipe(packages[i])), 0o644); err != nil {
+		return r, err
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, t.Timeout, errTimeout)
+	defer cancel()
+	run, err := t.lock(ctx, t.Store, work)
+	r.LockSeconds = seconds(run.Wall)
+	r.InterpreterSeconds = seconds(interpreterTime(run))
+	if err != nil {
+		return r, t.failed(&r.Outcome, err, "lock")
+	}
+	r.Locked = true
+	if err := told(&r.Package, work); err != nil {
+		return r, err
+	}
+	b, run, err := t.build(ctx, t.Store, work)
+	r.reused = b.Reused
+	r.BuildSeconds = seconds(run.Wall)
+	r.InterpreterSeconds += seconds(interpreterTime(run))
+	r.Passed = err == nil
+	r.Built, r.Gated = r.Passed || sealed(run), r.Passed
+	return r, t.failed(&r.Outcome, err, "build")
+}
+
+// told takes from the lock what it tells of the distribution.
+func told(r *recorded.Package, dir string) error {
+	lock, err := readLock(dir)
+	if err != nil {
+		return err
+	}
+	for _, d := range required(lock) {
+		if d.Name == recipes.NormalName(r.Name) {
+			r.Version = d.Version
+		}
+	}
+	for _, d := range lock.Dists {
+		if d.Build == nil {
+			continue
+		}
+		for _, o := range d.Build.Overrides {
+			r.Overrides = append(r.Overrides, o.Name+": "+o.Why)
+		}
+	}
+	slices.Sort(r.Overrides)
+	r.Overrides = slices.Compact(r.Overrides)
+	return nil
+}
