@@ -36,6 +36,9 @@ var compileRules = []rule{
 	on("libxslt", `(?i)development packages? .*libxml2 and libxslt|libxml2 and libxslt development packages`, libxml),
 	on("xmlCheckVersion", `Could not find function xmlCheckVersion`, libxml),
 	one("Unable to load dependency HDF5", `Unable to load dependency (HDF5)`, library),
+	one(" headers", `[Dd]id not find (\w+)(?: version \S+)? headers`, func(s *scan, m []string) finding {
+		return finding{Cause: Cause{What: "the headers of " + m[1] + " are missing", Build: s.holdingPkgConfig(m[1])}}
+	}),
 	one("Could not find directory of OpenSSL", `Could not find directory of OpenSSL installation`, func(s *scan, _ []string) finding {
 		return s.pkgConfig("openssl")
 	}),

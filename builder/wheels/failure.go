@@ -105,36 +105,19 @@ func (e *MissingError) Unwrap() error { return e.Err }
 
 // Hint says which lines of the recipe would help.
 func (e *MissingError) Hint() string {
-	var build, requires, hints []string
+	var hints []string
+	if entry := diagnose.Entry(e.Causes); entry != "" {
+		hints = append(hints, fmt.Sprintf("add to the recipe, and lock again: packages: {%s: %s}", e.Dist.Name, entry))
+	}
 	for _, c := range e.Causes {
-		if len(c.Build) > 0 {
-			build = append(build, c.Build[0])
+		if len(c.Build) > 1 {
+			hints = append(hints, fmt.Sprintf("%s: instead of %s, %s may have it", c.What, c.Build[0], strings.Join(c.Build[1:], " or ")))
 		}
-		requires = append(requires, c.Requires...)
 		if c.Advice != "" {
 			hints = append(hints, c.Advice)
 		}
-		if len(c.Build) > 1 {
-			hints = append(hints, fmt.Sprintf("%s may be in %s, too", c.What, strings.Join(c.Build[1:], ", ")))
-		}
-	}
-	var entry []string
-	if len(build) > 0 {
-		entry = append(entry, "build: ["+strings.Join(distinct(build), ", ")+"]")
-	}
-	if len(requires) > 0 {
-		entry = append(entry, "requires: ["+strings.Join(distinct(requires), ", ")+"]")
-	}
-	if len(entry) > 0 {
-		line := fmt.Sprintf("add to the recipe, and lock again: packages: {%s: {%s}}", e.Dist.Name, strings.Join(entry, ", "))
-		hints = append([]string{line}, hints...)
 	}
 	return strings.Join(hints, "\n")
-}
-
-func distinct(texts []string) []string {
-	slices.Sort(texts)
-	return slices.Compact(texts)
 }
 
 // explain adds to a failed step's error what its log says was missing.
@@ -150,6 +133,10 @@ func (s *Stage) explain(job Job, log *buildlog.Log, err error) error {
 	defer f.Close()
 	// Advice that cannot be had takes nothing away from the error.
 	causes, _ := diagnose.Read(f, s.Suite)
+	for i, c := range causes {
+		// A module of the project's own is missing for another reason.
+		causes[i].Requires = slices.DeleteFunc(c.Requires, func(name string) bool { return recipes.NormalName(name) == job.Sdist.Name })
+	}
 	if len(causes) == 0 {
 		return err
 	}
