@@ -259,7 +259,7 @@ func (w *world) step(ctx context.Context, s *fake.Sandbox, step sandbox.Step) er
 		out := []tree.Entry{tree.FileEntry("out/result.json", 0o644, []byte(`{"wheel": "`+wheel+`"}`)), tree.FileEntry("out/"+wheel, 0o644, w.wheel), {Path: "debug", Kind: tree.Dir, Mode: 0o755}}
 		return s.Write(below(sandbox.WorkDir, out)...)
 	case strings.Contains(args, "install.py"):
-		return s.Write(below(sandbox.WorkDir+"/tree/"+library+"site-packages", distribution())...)
+		return s.Write(below(sandbox.WorkDir+"/trees/00000/"+library+"site-packages", distribution())...)
 	case strings.Contains(args, "load.py"):
 		return w.loadAll(s, step)
 	case strings.HasPrefix(s.Spec.Name, "gate-"):

@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"ampoule/audit"
 	"ampoule/builder/buildlog"
 	"ampoule/builder/layers"
@@ -79,34 +81,16 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 	defer func() { err = errors.Join(err, log.Close()) }()
 	task.SetLog(log.Path())
 	subject := audit.Subject{
-		Tree: sealed.Tree, Prefix: "/" + Prefix, Interpreter: strings.TrimPrefix(r.python(), "/"+Prefix+"/"),
+		Tree: sealed.Tree, Prefix: "/" + Prefix, Interpreter: r.interpreterPath(),
 		Exceptions: r.exceptions(), Forbidden: forbidden(), Tests: r.tests(), Now: r.b.now(),
 	}
-	modules, err := audit.Loadable(sealed.Tree, subject.Interpreter)
+	tried, closeAll, err := r.tryTargets(ctx, sealed.Tree, subject.Tests, log)
+	defer func() { err = errors.Join(err, closeAll()) }()
 	if err != nil {
 		return nil, err
 	}
-	runtimes, err := audit.Runtimes(sealed.Tree)
-	if err != nil {
-		return nil, err
-	}
-	var open []io.Closer
-	defer func() {
-		for _, c := range open {
-			err = errors.Join(err, c.Close())
-		}
-	}()
-	for _, name := range slices.Sorted(maps.Keys(r.lock.Targets)) {
-		t := &target{r: r, name: name, place: places[name], log: log, tests: subject.Tests, testTime: testTime, runtimes: runtimes}
-		closer, err := t.prepare(ctx)
-		if err != nil {
-			return nil, err
-		}
-		open = append(open, closer)
+	for _, t := range tried {
 		subject.Targets = append(subject.Targets, t.description())
-		if err := t.run(ctx, sealed.Tree, modules); err != nil {
-			return nil, log.Fail("the gate of target "+name, err)
-		}
 		subject.Loads = append(subject.Loads, t.loads...)
 		subject.Reports = append(subject.Reports, t.reports...)
 	}
@@ -122,6 +106,48 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 		return &verdict, &RefusedError{verdict}
 	}
 	return &verdict, nil
+}
+
+// tryTargets lays the tree on each runtime target and loads and tests it there, in all
+// of them at once. What the targets have read stays open until the function that it
+// returns is called.
+func (r *build) tryTargets(ctx context.Context, sealed *tree.Tree, tests []audit.Test, log *buildlog.Log) (_ []*target, closeAll func() error, err error) {
+	var open []io.Closer
+	closeAll = func() error {
+		var err error
+		for _, c := range open {
+			err = errors.Join(err, c.Close())
+		}
+		return err
+	}
+	modules, err := audit.Loadable(sealed, r.interpreterPath())
+	if err != nil {
+		return nil, closeAll, err
+	}
+	runtimes, err := audit.Runtimes(sealed)
+	if err != nil {
+		return nil, closeAll, err
+	}
+	var targets []*target
+	for _, name := range slices.Sorted(maps.Keys(r.lock.Targets)) {
+		t := &target{r: r, name: name, place: places[name], log: log, tests: tests, testTime: testTime, runtimes: runtimes}
+		closer, err := t.prepare(ctx)
+		if err != nil {
+			return nil, closeAll, err
+		}
+		open = append(open, closer)
+		targets = append(targets, t)
+	}
+	group, trying := errgroup.WithContext(ctx)
+	for _, t := range targets {
+		group.Go(func() error { return log.Fail("the gate of target "+t.name, t.run(trying, sealed, modules)) })
+	}
+	return targets, closeAll, group.Wait()
+}
+
+// interpreterPath is the interpreter's path in the tree.
+func (r *build) interpreterPath() string {
+	return strings.TrimPrefix(r.python(), "/"+Prefix+"/")
 }
 
 // binaryWheels are the foreign binary wheels in the tree, as the recipe accepts them.

@@ -17,6 +17,7 @@ import (
 	"ampoule/builder/toolchain"
 	"ampoule/builder/wheels"
 	"ampoule/recipes"
+	"ampoule/tree"
 )
 
 // build is one run through the stages.
@@ -183,10 +184,18 @@ func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel
 	if parts.Interpreter, err = open.Read(r.interpreter.Layer); err != nil {
 		return nil, err
 	}
-	if parts.Wheels, err = open.Read(installed); err != nil {
+	trees := make([]*tree.Tree, len(installed))
+	for i, layer := range installed {
+		t, err := open.Read(layer)
+		if err != nil {
+			return nil, err
+		}
+		trees[i] = t.Sub(Prefix)
+	}
+	if parts.Wheels, err = seal.Lay(trees, made); err != nil {
 		return nil, err
 	}
-	parts.Interpreter, parts.Wheels = parts.Interpreter.Sub(Prefix), parts.Wheels.Sub(Prefix)
+	parts.Interpreter = parts.Interpreter.Sub(Prefix)
 	everything, err := r.everything(ctx)
 	if err != nil {
 		return nil, err

@@ -126,3 +126,91 @@ func TestLockAgainstItsAnswers(t *testing.T) {
 		t.Errorf("got %v", err)
 	}
 }
+
+const settledPackages = `psycopg2:
+    build: [libpq-dev]
+    requires: ["setuptools<81"]
+    env: {LIBPQ_DIR: /usr}
+    config-settings: {setup-args: [-Dx=y], builddir: b}
+    patches: [patches/a.patch]
+  lxml: {overrides: none}
+binary:
+  accept: [{match: [onnxruntime], why: no sdist, until: 2027-03-01}]
+`
+
+// settled reads a good recipe with every setting of packages, one text replaced.
+func settled(t *testing.T, old, new string) *Recipe {
+	t.Helper()
+	text := strings.Replace(goodRecipe, "psycopg2: {build: [libpq-dev]}\n", settledPackages, 1)
+	if !strings.Contains(text, old) {
+		t.Fatalf("the recipe has no %q", old)
+	}
+	r, err := ParseRecipe("ampoule.yaml", []byte(strings.Replace(text, old, new, 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// patchedBy are requirements with the content of patches/a.patch.
+func patchedBy(content string) *RequirementSet {
+	return &RequirementSet{Patches: map[string][]byte{"patches/a.patch": []byte(content), "patches/b.patch": []byte(content)}}
+}
+
+// TestSettingsAreAnswered holds that each setting of packages is of the lock, and that
+// a change of one makes it stale at its own line.
+func TestSettingsAreAnswered(t *testing.T) {
+	t.Parallel()
+	const p, x = "packages.psycopg2.", "sha256:2d711642b726b04401627ca9fbac32f5c8530fb1903cc4db02258717921a4881"
+	answers := MakeAnswers(settled(t, "", ""), patchedBy("x"))
+	var got []string
+	for _, line := range answers.Recipe {
+		if strings.HasPrefix(line, "packages.") || strings.HasPrefix(line, "binary.") {
+			got = append(got, line)
+		}
+	}
+	if diff := cmp.Diff([]string{
+		"binary.accept.0.match: onnxruntime", "packages.lxml.overrides: none", p + "build: libpq-dev", p + "config-settings.builddir: b",
+		p + `config-settings.setup-args: ["-Dx=y"]`, p + `env.LIBPQ_DIR: "/usr"`, p + "patches: patches/a.patch " + x, p + "requires: setuptools<81",
+	}, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	l := goodLock()
+	l.Answers = answers
+	l, err := ParseLock("ampoule.lock", l.Encode())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		old, new, patch string
+		want            []string
+	}{
+		"nothing":              {"", "", "x", nil},
+		"why and how long":     {"why: no sdist, until: 2027-03-01", "why: another, until: 2028-03-01", "x", nil},
+		"build":                {"[libpq-dev]", "[libpq5]", "x", []string{"ampoule.yaml:12:13: the lock answers " + p + "build: libpq-dev, not " + p + "build: libpq5"}},
+		"requires":             {`["setuptools<81"]`, `["setuptools<81", wheel]`, "x", []string{"ampoule.yaml:13:33: the lock does not know " + p + "requires: wheel"}},
+		"environment":          {"/usr}", "/opt}", "x", []string{`ampoule.yaml:14:11: the lock answers ` + p + `env.LIBPQ_DIR: "/usr", not ` + p + `env.LIBPQ_DIR: "/opt"`}},
+		"environment, more":    {"/usr}", "/usr, B: c}", "x", []string{"ampoule.yaml:14:28: the lock does not know " + p + `env.B: "c"`}},
+		"setting":              {"builddir: b", "builddir: c", "x", []string{"ampoule.yaml:15:44: the lock answers " + p + "config-settings.builddir: b, not " + p + "config-settings.builddir: c"}},
+		"setting made a list":  {"builddir: b", "builddir: [b]", "x", []string{"ampoule.yaml:15:44: the lock answers " + p + "config-settings.builddir: b, not " + p + "config-settings.builddir: [b]"}},
+		"setting's list":       {"[-Dx=y]", "[-Dx=z]", "x", []string{"ampoule.yaml:15:23: the lock answers " + p + "config-settings.setup-args:"}},
+		"patch":                {"a.patch", "b.patch", "x", []string{"ampoule.yaml:16:5: the lock answers " + p + "patches: patches/a.patch " + x}},
+		"content of a patch":   {"", "", "y", []string{"ampoule.yaml:16:5: the lock answers " + p + "patches: patches/a.patch " + x + ", not " + p + "patches: patches/a.patch sha256:"}},
+		"overrides":            {"  lxml: {overrides: none}\n", "", "x", []string{"ampoule.lock:7:7: the lock answers packages.lxml.overrides: none, which is written nowhere"}},
+		"acceptance":           {"[onnxruntime]", `[onnxruntime, "nvidia-*"]`, "x", []string{"ampoule.yaml:19:34: the lock does not know binary.accept.0.match: nvidia-*"}},
+		"setting taken away":   {", builddir: b", "", "x", []string{"ampoule.lock:9:7: the lock answers " + p + "config-settings.builddir: b, which is written nowhere"}},
+		"other spelling alone": {"[libpq-dev]", `["libpq-dev"]`, "x", nil},
+	} {
+		err := CheckFresh(settled(t, c.old, c.new), patchedBy(c.patch), l)
+		faults, _ := errors.AsType[Faults](err)
+		if len(faults) != len(c.want) || (err == nil) != (len(c.want) == 0) {
+			t.Errorf("%s: %v, want %v", name, err, c.want)
+			continue
+		}
+		for i, want := range c.want {
+			if !strings.HasPrefix(faults[i].String(), want) || faults[i].Hint != hintStale {
+				t.Errorf("%s: %s, want %s", name, faults[i], want)
+			}
+		}
+	}
+}

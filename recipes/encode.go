@@ -176,6 +176,11 @@ func (s Setting) String() string {
 	return scalar(s.Text)
 }
 
+// Equal tells whether both are the same text, or the same list.
+func (s Setting) Equal(other Setting) bool {
+	return s.Text == other.Text && (s.List == nil) == (other.List == nil) && slices.Equal(s.List, other.List)
+}
+
 // MarshalJSON gives the text, or the list.
 func (s Setting) MarshalJSON() ([]byte, error) {
 	if s.List != nil {

@@ -176,7 +176,7 @@ func TestLockFaults(t *testing.T) {
 		"crate":               {func(l *Lock) { l.Dists[0].Build.Crates[0].Name = "../x" }, "the name of a crate"},
 		"crate's version":     {func(l *Lock) { l.Dists[0].Build.Crates[0].Version = "1.0/.." }, "is not a version"},
 		"patch":               {func(l *Lock) { l.Dists[0].Build.Patches[0].File = "../x.patch" }, "ends in .patch"},
-		"variable":            {func(l *Lock) { l.Dists[0].Build.Env["LD_PRELOAD"] = "x" }, "not Ampoule's own"},
+		"variable":            {func(l *Lock) { l.Dists[0].Build.Env["LD_PRELOAD"] = "x" }, "a variable that a recipe may set"},
 		"package missing":     {func(l *Lock) { l.Toolchain = append(l.Toolchain, "make") }, "the lock has no package make of bookworm"},
 		"package unused":      {func(l *Lock) { l.Toolchain = nil }, "nothing uses the package gcc of bookworm"},
 		"package twice":       {func(l *Lock) { l.Debian["bookworm"] = append(l.Debian["bookworm"], l.Debian["bookworm"][0]) }, "bookworm has zlib1g twice"},

@@ -179,7 +179,7 @@ var rules = map[string]rule{
 		hint: hintRequirement,
 	},
 	"variable": {
-		means: "the name of a variable that is not Ampoule's own", pattern: regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`),
+		means: "a variable that a recipe may set", pattern: regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`),
 		fits: func(text string) bool { return !slices.Contains(ownVariables, text) }, hint: hintVariable, example: "LXML_DEBUG",
 	},
 	"setting":          {means: "the name of a config setting", pattern: regexp.MustCompile(`^[^\x00-\x20\x7f]+$`), fits: atMost(200), example: "setup-args"},

@@ -41,6 +41,6 @@ func crate(_ *scan, m []string) finding {
 	if m[1] == "unable to update registry" || m[1] == "attempting to make an HTTP request" {
 		c.What = "cargo wants crates that are not in the lock"
 	}
-	c.Advice = "cargo has the crates of the sdist's Cargo.lock alone: an sdist without one, or with one that does not fit its Cargo.toml, needs a patch that adds it"
+	c.Advice = "cargo has the crates of the sdist's Cargo.lock alone: an sdist whose Cargo.lock does not fit its Cargo.toml cannot be built: take another version"
 	return finding{Cause: c}
 }

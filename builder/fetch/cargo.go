@@ -36,28 +36,45 @@ var cargoVersion = regexp.MustCompile(`^cargo 1\.([0-9]+)\.`)
 // registry lets cargo read its public registry, or what the user's configuration
 // puts in its place, in a directory of its own, and looks at what it has read.
 func (m machine) registry(ctx context.Context) (template string, err error) {
-	told, err := m.run(ctx, "cargo", "--version")
+	cargo, err := m.cargo(ctx)
 	if err != nil {
 		return "", err
-	}
-	version := cargoVersion.FindStringSubmatch(told)
-	if version == nil {
-		return "", fmt.Errorf("asking cargo: %q is no version that is known", told)
-	}
-	if minor, err := strconv.Atoi(version[1]); err != nil || minor < sparseCargo {
-		return "", fmt.Errorf("asking cargo: it is %s, which reads no sparse index", version[0][:len(version[0])-1])
 	}
 	dir, err := os.MkdirTemp("", "ampoule-cargo-")
 	if err != nil {
 		return "", fmt.Errorf("asking cargo: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	return m.probeRegistry(ctx, dir)
+	return m.probeRegistry(ctx, cargo, dir)
+}
+
+// cargo finds the first cargo that runs and is new enough. One that rustup put before
+// the system's does not run where rustup's home is another user's.
+func (m machine) cargo(ctx context.Context) (string, error) {
+	var faults []error
+	for _, name := range m.cargos {
+		told, err := m.run(ctx, name, "--version")
+		if err != nil {
+			faults = append(faults, err)
+			continue
+		}
+		version := cargoVersion.FindStringSubmatch(told)
+		if version == nil {
+			faults = append(faults, fmt.Errorf("asking cargo: %q is no version that is known", told))
+			continue
+		}
+		if minor, err := strconv.Atoi(version[1]); err != nil || minor < sparseCargo {
+			faults = append(faults, fmt.Errorf("asking cargo: it is %s, which reads no sparse index", version[0][:len(version[0])-1]))
+			continue
+		}
+		return name, nil
+	}
+	return "", errors.Join(faults...)
 }
 
 // probeRegistry makes cargo lock the probe below dir. That cargo finds no crate there
 // is no matter as long as it has found the registry.
-func (m machine) probeRegistry(ctx context.Context, dir string) (string, error) {
+func (m machine) probeRegistry(ctx context.Context, cargo, dir string) (string, error) {
 	manifest := filepath.Join(dir, "Cargo.toml")
 	if err := os.WriteFile(manifest, []byte(probe), 0o600); err != nil {
 		return "", fmt.Errorf("asking cargo: %w", err)
@@ -72,7 +89,7 @@ func (m machine) probeRegistry(ctx context.Context, dir string) (string, error) 
 	if config := m.cargoConfig(); config != "" {
 		args = append([]string{"--config", config}, args...)
 	}
-	_, failed := alone.run(ctx, "cargo", args...)
+	_, failed := alone.run(ctx, cargo, args...)
 	index := filepath.Join(home, "registry", "index")
 	entries, err := os.ReadDir(index)
 	if err != nil || len(entries) == 0 {

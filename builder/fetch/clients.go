@@ -142,6 +142,8 @@ type machine struct {
 	// pythons are the names of interpreters that may have pip, before those that
 	// run pip itself.
 	pythons []string
+	// cargos are the names of programs that may be cargo.
+	cargos []string
 }
 
 // builtinIndex prints the index that pip uses when it is told of no other.

@@ -101,7 +101,7 @@ type Fetcher struct {
 func New(st *store.Store, config Config) *Fetcher {
 	f := &Fetcher{store: st, config: config.withDefaults(), limits: defaultLimits()}
 	f.client = newClient(f.limits)
-	f.clients = machine{env: f.config.env, pythons: []string{"python3", "/usr/bin/python3"}}
+	f.clients = machine{env: f.config.env, pythons: []string{"python3", "/usr/bin/python3"}, cargos: []string{"cargo", "/usr/bin/cargo"}}
 	return f
 }
 

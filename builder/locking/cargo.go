@@ -152,7 +152,7 @@ func sdistCrates(f *os.File, file string) ([]recipes.Crate, error) {
 	for _, name := range slices.Sorted(maps.Keys(locks)) {
 		more, err := parseCargoLock(locks[name])
 		if err != nil {
-			return nil, fmt.Errorf("reading %s of %s: %w", name, file, err)
+			return nil, &SdistError{file, fmt.Errorf("its %s: %w", name, err)}
 		}
 		crates = append(crates, more...)
 	}

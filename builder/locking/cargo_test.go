@@ -214,9 +214,9 @@ func TestSdistCrates(t *testing.T) {
 		t.Error(err, diff)
 	}
 	for want, members := range map[string][]member{
-		"has no Cargo.lock":                   {build},
-		"different sha256":                    {build, lock("Cargo.lock", cargoLock(one)), lock("py/Cargo.lock", cargoLock(locked("one", "1.0.0", registryOfTest, sumB)))},
-		"reading py/Cargo.lock of a-1.tar.gz": {build, lock("py/Cargo.lock", cargoLock(locked("one", "1.0.0", "git+x", "")))},
+		"has no Cargo.lock":                     {build},
+		"different sha256":                      {build, lock("Cargo.lock", cargoLock(one)), lock("py/Cargo.lock", cargoLock(locked("one", "1.0.0", registryOfTest, sumB)))},
+		"reading a-1.tar.gz: its py/Cargo.lock": {build, lock("py/Cargo.lock", cargoLock(locked("one", "1.0.0", "git+x", "")))},
 		// A link is not followed: it is as if it were not there.
 		"a-1.tar.gz is built with cargo": {build, {"a-1/py/Cargo.lock", "/etc/passwd", tar.TypeSymlink}},
 	} {

@@ -124,12 +124,12 @@ func (d *debianLocker) base(ctx context.Context) error {
 }
 
 // extras locks the packages that are added to the toolchain for one sdist, with
-// their closure, as the recipe and the overrides that were applied want them.
-func (d *debianLocker) extras(ctx context.Context, name string, want []string, applied []recipes.Applied) ([]string, error) {
+// their closure. What is set says what else than the recipe wants them.
+func (d *debianLocker) extras(ctx context.Context, name string, want []string, set recipes.BuildSet) ([]string, error) {
 	if len(want) == 0 {
 		return nil, nil
 	}
-	debs, err := d.add(ctx, d.lock.Base.Suite, d.installed, d.keptExtras(name, applied), want)
+	debs, err := d.add(ctx, d.lock.Base.Suite, d.installed, d.keptExtras(name, set), want)
 	if err != nil {
 		return nil, d.at(err, "packages", name)
 	}
@@ -138,8 +138,8 @@ func (d *debianLocker) extras(ctx context.Context, name string, want []string, a
 }
 
 // keptExtras returns the pins of what an sdist's own packages were. They answer the
-// overrides, too.
-func (d *debianLocker) keptExtras(name string, applied []recipes.Applied) pins {
+// overrides, too, and whether it is built with cargo: a newer version may be.
+func (d *debianLocker) keptExtras(name string, set recipes.BuildSet) pins {
 	var previous recipes.BuildSet
 	for _, dist := range d.opts.Previous.Dists {
 		if dist.Name == name && dist.Build != nil {
@@ -147,7 +147,8 @@ func (d *debianLocker) keptExtras(name string, applied []recipes.Applied) pins {
 		}
 	}
 	kept := d.kept(d.lock.Base.Suite, previous.Packages, "packages."+name+".")
-	kept.whole = kept.whole && slices.Equal(previous.Overrides, applied)
+	sameRust := (len(previous.Crates) > 0) == (len(set.Crates) > 0)
+	kept.whole = kept.whole && sameRust && slices.Equal(previous.Overrides, set.Overrides)
 	return kept
 }
 
@@ -296,12 +297,25 @@ func (d *debianLocker) add(ctx context.Context, suite string, below installed, k
 			d.debs[suite] = map[string]recipes.Deb{}
 		}
 		if other, ok := d.debs[suite][deb.Name]; ok && other != deb {
-			return nil, fmt.Errorf("locking %s packages: %s would be needed in versions %s and %s; a lock has one", suite, deb.Name, other.Version, deb.Version)
+			return nil, &VersionsError{suite, deb.Name, [2]string{other.Version, deb.Version}}
 		}
 		d.debs[suite][deb.Name] = deb
 	}
 	return debs, nil
 }
+
+// VersionsError says that two parts of a recipe take one Debian package in two versions.
+type VersionsError struct {
+	Suite, Package string
+	Versions       [2]string
+}
+
+func (e *VersionsError) Error() string {
+	return fmt.Sprintf("locking %s packages: %s would be needed in versions %s and %s; a lock has one", e.Suite, e.Package, e.Versions[0], e.Versions[1])
+}
+
+// Hint says how the older one moves.
+func (e *VersionsError) Hint() string { return "ampoule lock --upgrade" }
 
 // resolve asks apt what is to be laid on what is installed below: the pins, and what
 // they lack of what is wanted.

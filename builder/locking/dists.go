@@ -91,19 +91,8 @@ func (p *distLocker) learn(ctx context.Context, wants refused) error {
 	if err != nil {
 		return err
 	}
-	job, _, err := p.buildJob(ctx, sdist)
+	m, err := p.metadataOf(ctx, sdist)
 	if err != nil {
-		return err
-	}
-	text, err := p.stage.Metadata(ctx, job)
-	if err != nil {
-		return err
-	}
-	m, err := parseMetadata(wants.name, wants.version, text)
-	if err != nil {
-		return fmt.Errorf("reading the metadata of %s: %w", sdist.File, err)
-	}
-	if m.RequiresDist, err = canonical(sdist, m.RequiresDist); err != nil {
 		return err
 	}
 	p.resolver.known = append(p.resolver.known, m)
@@ -149,44 +138,81 @@ func sdistStem(file string) (string, bool) {
 	return "", false
 }
 
-// buildJob locks the build requirements of an sdist and returns the job that has them.
-func (p *distLocker) buildJob(ctx context.Context, sdist recipes.Dist) (wheels.Job, recipes.BuildSet, error) {
-	id := sdist.ID()
-	if slices.Contains(p.locking, id) {
-		return wheels.Job{}, recipes.BuildSet{}, fmt.Errorf("build requirements go in a circle: %s", strings.Join(append(p.locking, id), " → "))
-	}
-	p.locking = append(p.locking, id)
-	defer func() { p.locking = p.locking[:len(p.locking)-1] }()
-	if err := p.l.Fetch.Fetch(ctx, wheels.Items(sdist)...); err != nil {
-		return wheels.Job{}, recipes.BuildSet{}, err
-	}
-	set, err := p.settings(ctx, sdist)
+// buildJob returns the job that builds an sdist, with its build requirements' wheels.
+func (p *distLocker) buildJob(ctx context.Context, sdist recipes.Dist) (wheels.Job, error) {
+	set, err := p.lockBuild(ctx, sdist)
 	if err != nil {
-		return wheels.Job{}, recipes.BuildSet{}, err
+		return wheels.Job{}, err
 	}
 	sdist.Build = &set
 	if err := p.l.Fetch.Fetch(ctx, wheels.Items(sdist)...); err != nil {
-		return wheels.Job{}, recipes.BuildSet{}, err
+		return wheels.Job{}, err
 	}
-	if set.Requires, err = p.declared(ctx, sdist); err != nil {
-		return wheels.Job{}, recipes.BuildSet{}, err
+	return p.house.Job(ctx, p.find, sdist, set.Dists)
+}
+
+// lockBuild locks what building an sdist takes.
+func (p *distLocker) lockBuild(ctx context.Context, sdist recipes.Dist) (recipes.BuildSet, error) {
+	id := sdist.ID()
+	if slices.Contains(p.locking, id) {
+		return recipes.BuildSet{}, &wheels.CircleError{Path: append(slices.Clone(p.locking), id)}
 	}
-	job, err := p.resolveBuild(ctx, sdist, &set)
+	p.locking = append(p.locking, id)
+	defer func() { p.locking = p.locking[:len(p.locking)-1] }()
+	set, packages, err := p.settings(ctx, sdist)
 	if err != nil {
-		return wheels.Job{}, recipes.BuildSet{}, err
+		return recipes.BuildSet{}, err
 	}
-	if set.Dynamic, err = p.stage.Requires(ctx, job); err != nil {
-		return wheels.Job{}, recipes.BuildSet{}, err
+	if previous, ok := p.keptBuild(sdist, set); ok {
+		set.Requires, set.Dynamic, set.Dists, set.Crates = previous.Requires, previous.Dynamic, previous.Dists, previous.Crates
+		if err := p.lockPackages(ctx, sdist, &set, packages); err != nil {
+			return recipes.BuildSet{}, err
+		}
+		return set, p.keepDists(ctx, set.Dists)
 	}
-	if set.Dynamic, err = canonical(sdist, set.Dynamic); err != nil {
-		return wheels.Job{}, recipes.BuildSet{}, err
+	if err := p.l.Fetch.Fetch(ctx, wheels.Items(sdist)...); err != nil {
+		return recipes.BuildSet{}, err
+	}
+	if set.Crates, err = p.crates(sdist); err != nil {
+		return recipes.BuildSet{}, err
+	}
+	if err := p.lockPackages(ctx, sdist, &set, packages); err != nil {
+		return recipes.BuildSet{}, err
+	}
+	sdist.Build = &set
+	return set, p.lockRequires(ctx, sdist, &set)
+}
+
+// lockRequires locks the build requirements of an sdist: those that it declares, and
+// those that its backend asks for once these are there.
+func (p *distLocker) lockRequires(ctx context.Context, sdist recipes.Dist, set *recipes.BuildSet) error {
+	if err := p.l.Fetch.Fetch(ctx, wheels.Items(sdist)...); err != nil {
+		return err
+	}
+	var err error
+	if set.Requires, err = p.declared(ctx, sdist); err != nil {
+		return err
+	}
+	if err := p.resolveBuild(ctx, sdist, set); err != nil {
+		return err
+	}
+	job, err := p.house.Job(ctx, p.find, sdist, set.Dists)
+	if err != nil {
+		return err
+	}
+	dynamic, err := p.stage.Requires(ctx, job)
+	if err != nil {
+		return err
+	}
+	if set.Dynamic, err = canonical(sdist, dynamic); err != nil {
+		return err
 	}
 	slices.Sort(set.Dynamic)
 	set.Dynamic = slices.Compact(set.Dynamic)
 	if slices.ContainsFunc(set.Dynamic, func(d string) bool { return !slices.Contains(set.Requires, d) }) {
-		job, err = p.resolveBuild(ctx, sdist, &set)
+		return p.resolveBuild(ctx, sdist, set)
 	}
-	return job, set, err
+	return nil
 }
 
 // canonical reads the requirements that an sdist states. They are foreign text on its
@@ -204,28 +230,28 @@ func canonical(sdist recipes.Dist, texts []string) ([]string, error) {
 	return specs, nil
 }
 
-// resolveBuild resolves one build set and returns the job that has its wheels.
-func (p *distLocker) resolveBuild(ctx context.Context, sdist recipes.Dist, set *recipes.BuildSet) (wheels.Job, error) {
+// resolveBuild resolves one build set.
+func (p *distLocker) resolveBuild(ctx context.Context, sdist recipes.Dist, set *recipes.BuildSet) error {
 	set.Dists = nil
-	if all := slices.Concat(set.Requires, set.Added, set.Dynamic); len(all) > 0 {
-		var previous []string
-		if d, ok := p.opts.Previous.Dist(sdist.ID()); ok && d.Build != nil {
-			previous = d.Build.Dists
-		}
-		releases, err := p.resolve(ctx, query{
-			files:  map[string][]byte{"build.txt": []byte(strings.Join(all, "\n") + "\n")},
-			file:   "build.txt",
-			prefer: p.prefer(previous),
-			limits: p.limits(),
-		}, &sdist)
-		if err != nil {
-			return wheels.Job{}, err
-		}
-		if set.Dists, err = p.add(ctx, releases, true); err != nil {
-			return wheels.Job{}, err
-		}
+	all := slices.Concat(set.Requires, set.Added, set.Dynamic)
+	if len(all) == 0 {
+		return nil
 	}
-	return p.house.Job(ctx, p.find, sdist, set.Dists)
+	var previous []string
+	if d, ok := p.opts.Previous.Dist(sdist.ID()); ok && d.Build != nil {
+		previous = d.Build.Dists
+	}
+	releases, err := p.resolve(ctx, query{
+		files:  map[string][]byte{"build.txt": []byte(strings.Join(all, "\n") + "\n")},
+		file:   "build.txt",
+		prefer: p.prefer(previous),
+		limits: p.limits(),
+	}, &sdist)
+	if err != nil {
+		return err
+	}
+	set.Dists, err = p.add(ctx, releases, true)
+	return err
 }
 
 func (p *distLocker) find(id string) (recipes.Dist, bool) {
@@ -271,11 +297,11 @@ func (p *distLocker) add(ctx context.Context, releases []release, building bool)
 			return nil, err
 		}
 		ids = append(ids, d.ID())
-		if _, done := p.dists[d.ID()]; done {
+		if have, done := p.dists[d.ID()]; done && have.File == d.File {
 			continue
 		}
 		if !isWheel(d.File) {
-			_, set, err := p.buildJob(ctx, d)
+			set, err := p.lockBuild(ctx, d)
 			if err != nil {
 				return nil, err
 			}

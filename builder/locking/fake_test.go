@@ -81,6 +81,10 @@ type world struct {
 	locker  *distLocker
 	dynamic map[string][]string // by file of an sdist
 	depends map[string][]string // likewise
+	// static is what the sandbox tells of a patched sdist, as JSON by file of an sdist.
+	static map[string]string
+	// crates is a directory that is a mirror of crates.
+	crates string
 
 	mu sync.Mutex
 	// uv answers a query: what is asked, and the configuration that it is asked with.
@@ -90,7 +94,8 @@ type world struct {
 
 func newWorld(t *testing.T) *world {
 	t.Helper()
-	w := &world{t: t, st: openStore(t), index: map[string][]indexFile{}, dynamic: map[string][]string{}, depends: map[string][]string{}, recipe: &recipes.Recipe{}}
+	w := &world{t: t, st: openStore(t), index: map[string][]indexFile{}, dynamic: map[string][]string{}, depends: map[string][]string{}, static: map[string]string{}, recipe: &recipes.Recipe{}}
+	w.crates = t.TempDir()
 	w.runner = fake.New(w.step)
 	root, err := tree.New([]tree.Entry{tree.FileEntry("etc/os-release", 0o644, nil)})
 	if err != nil {
@@ -121,7 +126,7 @@ func (w *world) load() sandbox.ID {
 // sdist puts an sdist with build requirements into the index and the store.
 func (w *world) sdist(name, version string, requires ...string) indexFile {
 	w.t.Helper()
-	stem := name + "-" + version
+	stem := strings.ReplaceAll(name, "-", "_") + "-" + version
 	text := fmt.Sprintf("[build-system]\nrequires = [%s]\n", quoted(requires))
 	return w.file(name, stem+".tar.gz", string(gzipped(tarOf(w.t, member{name: stem + "/pyproject.toml", text: text}))))
 }
@@ -194,7 +199,11 @@ func (w *world) step(_ context.Context, s *fake.Sandbox, step sandbox.Step) erro
 		defer w.mu.Unlock()
 		asked := read(path.Join(step.Dir, step.Args[len(step.Args)-1]))
 		w.asked = append(w.asked, asked)
-		answer, stderr := w.uv(asked, read(dir+"/uv.toml")+read(dir+"/pylock.toml"))
+		config := read(dir+"/uv.toml") + read(dir+"/pylock.toml")
+		if at := slices.Index(step.Args, "--constraints"); at >= 0 {
+			config += read(step.Args[at+1])
+		}
+		answer, stderr := w.uv(asked, config)
 		fmt.Fprint(step.Stderr, stderr)
 		if stderr != "" {
 			return &sandbox.ExitError{Args: step.Args, Code: 1}
@@ -204,6 +213,9 @@ func (w *world) step(_ context.Context, s *fake.Sandbox, step sandbox.Step) erro
 		sdist := path.Base(s.Files().Sub(work + "/sdist").Entries()[0].Path)
 		stem, _ := sdistStem(sdist)
 		wheel := stem + "-cp313-cp313-linux_x86_64.whl"
+		if told, ok := w.static[sdist]; ok && step.Args[3] == "static" {
+			return s.Write(tree.FileEntry(work+"/out/result.json", 0o644, []byte(told)))
+		}
 		told, err := json.Marshal(map[string]any{
 			"requires": w.dynamic[sdist], "wheel": wheel,
 			"metadata": "Requires-Dist: " + strings.Join(w.depends[sdist], "\nRequires-Dist: ") + "\n",
@@ -225,17 +237,23 @@ func (w *world) start(reqs *recipes.RequirementSet, opts Options) *distLocker {
 		opts.Previous = &recipes.Lock{}
 	}
 	index := serveIndex(w.t, w.index)
-	f := fetch.New(w.st, fetch.Config{Sources: map[string]fetch.Source{"pypi": {Mirrors: []string{index}}}})
+	f := fetch.New(w.st, fetch.Config{Sources: map[string]fetch.Source{"pypi": {Mirrors: []string{index}}, "crates": {Mirrors: []string{w.crates}}}})
 	stage := &wheels.Stage{Store: w.st, Runner: w.runner, Images: w.runner, Logs: w.t.TempDir()}
 	uv := tree.FileEntry("uv", 0o755, []byte("uv"))
 	r, err := startResolver(w.t.Context(), fake.Online{Runner: w.runner}, w.load(), Online{Index: index}, uv, []byte("{}"), w.log)
 	if err != nil {
 		w.t.Fatal(err)
 	}
+	lock := &recipes.Lock{Base: recipes.LockedBase{Suite: "bookworm"}, Python: recipes.LockedPython{Version: "3.13.5"}}
+	if reqs != nil {
+		lock.Answers = recipes.MakeAnswers(w.recipe, reqs)
+	}
+	l := &Locker{Store: w.st, Fetch: f}
 	w.locker = &distLocker{
-		l: &Locker{Store: w.st, Fetch: f}, recipe: w.recipe, reqs: reqs, lock: &recipes.Lock{}, opts: opts, log: w.log,
-		resolver: r, stage: stage, dists: map[string]recipes.Dist{}, roots: map[string]bool{}, debian: &debianLocker{},
-		house: wheels.NewHouse(stage, f, testPython, 2, func(context.Context, recipes.Dist) (sandbox.Image, error) { return w.image, nil }),
+		l: l, recipe: w.recipe, reqs: reqs, lock: lock, opts: opts, log: w.log,
+		resolver: r, stage: stage, dists: map[string]recipes.Dist{}, roots: map[string]bool{},
+		debian: &debianLocker{l: l, recipe: w.recipe, lock: lock, opts: opts, log: w.log, debs: map[string]map[string]recipes.Deb{}},
+		house:  wheels.NewHouse(stage, f, testPython, 2, func(context.Context, recipes.Dist) (sandbox.Image, error) { return w.image, nil }),
 	}
 	return w.locker
 }

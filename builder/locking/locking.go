@@ -21,6 +21,7 @@ import (
 	"ampoule/builder/buildlog"
 	"ampoule/builder/cpython"
 	"ampoule/builder/fetch"
+	"ampoule/builder/layers"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/toolchain"
@@ -223,6 +224,9 @@ func (p *distLocker) run(ctx context.Context) (err error) {
 
 // lockDists resolves the requirements, and all that building what they take takes.
 func (p *distLocker) lockDists(ctx context.Context) error {
+	if err := p.recall(ctx); err != nil {
+		return err
+	}
 	releases, err := p.resolve(ctx, p.rootQuery(), nil)
 	if err != nil {
 		return p.placed(err)
@@ -320,13 +324,23 @@ func (p *distLocker) startResolver(ctx context.Context, base, full sandbox.Image
 	if err != nil {
 		return err
 	}
-	withPython, err := l.Images.Load(ctx, full.Config, full.Layers...)
+	key := layers.Key("resolver-python", 1, map[string]any{"image": layers.DiffIDs(full), "python": python, "uv": uvWheel.SHA256, "tap": tapScript})
+	var interpreter []byte
+	known, err := l.Store.Lookup("resolver-python", key, &interpreter)
 	if err != nil {
 		return err
 	}
-	interpreter, err := askInterpreter(ctx, l.Runner, withPython, python, uv, p.log)
-	if err != nil {
-		return p.log.Fail("the resolver's view of the interpreter", err)
+	if !known {
+		withPython, err := l.Images.Load(ctx, full.Config, full.Layers...)
+		if err != nil {
+			return err
+		}
+		if interpreter, err = askInterpreter(ctx, l.Runner, withPython, python, uv, p.log); err != nil {
+			return p.log.Fail("the resolver's view of the interpreter", err)
+		}
+		if err := l.Store.Record("resolver-python", key, interpreter); err != nil {
+			return err
+		}
 	}
 	bare, err := l.Images.Load(ctx, base.Config, base.Layers...)
 	if err != nil {

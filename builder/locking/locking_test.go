@@ -139,6 +139,7 @@ func TestKept(t *testing.T) {
 		"other packages": {Options{}, func(l *recipes.Lock) { l.Answers.Recipe[3] += "x" }, "gcc make", "libpq-dev libpq5, whole"},
 		"other extras":   {Options{}, func(l *recipes.Lock) { l.Answers.Recipe[1] += "x" }, all, "libpq-dev libpq5"},
 		"other override": {Options{}, func(l *recipes.Lock) { l.Dists[0].Build.Overrides = []recipes.Applied{{Name: "psycopg2"}} }, all, "libpq-dev libpq5"},
+		"was in Rust":    {Options{}, func(l *recipes.Lock) { l.Dists[0].Build.Crates = []recipes.Crate{{Name: "libc"}} }, all, "libpq-dev libpq5"},
 		"other Python":   {Options{}, func(l *recipes.Lock) { l.Answers.Recipe[2] += "0" }, "gcc make", "libpq-dev libpq5"},
 		"other suite":    {Options{}, func(l *recipes.Lock) { l.Base.Suite = "bullseye" }, "", ""},
 		"other image":    {Options{}, func(l *recipes.Lock) { l.Base.Image = "x@sha256:1" }, "", ""},
@@ -160,7 +161,7 @@ func TestKept(t *testing.T) {
 		c.opts.Previous = previous
 		d := &debianLocker{recipe: &recipes.Recipe{}, lock: made(), opts: c.opts, debs: map[string]map[string]recipes.Deb{"bookworm": {"libc6": deb("libc6")}}}
 		tools := d.kept("bookworm", previous.Toolchain, toolchainPart)
-		extras := d.keptExtras("psycopg2", nil)
+		extras := d.keptExtras("psycopg2", recipes.BuildSet{})
 		if pinned(tools) != c.tools || pinned(extras) != c.extras {
 			t.Errorf("%s: %q and %q, want %q and %q", name, pinned(tools), pinned(extras), c.tools, c.extras)
 		}

@@ -34,7 +34,7 @@ func staticRequires(data []byte, file string) ([]string, error) {
 		} `toml:"build-system"`
 	}
 	if err := toml.Unmarshal(data, &doc); err != nil {
-		return nil, fmt.Errorf("reading pyproject.toml of %s: %w", file, err)
+		return nil, &SdistError{file, fmt.Errorf("its pyproject.toml: %w", err)}
 	}
 	if doc.BuildSystem == nil {
 		return legacyRequires, nil
@@ -45,8 +45,25 @@ func staticRequires(data []byte, file string) ([]string, error) {
 	return *doc.BuildSystem.Requires, nil
 }
 
+// SdistError says that an sdist is not as sdists are.
+type SdistError struct {
+	// File is the sdist's.
+	File string
+	Err  error
+}
+
+func (e *SdistError) Error() string { return fmt.Sprintf("reading %s: %v", e.File, e.Err) }
+
+// Unwrap returns what is wrong.
+func (e *SdistError) Unwrap() error { return e.Err }
+
+// Hint says what can be done.
+func (e *SdistError) Hint() string {
+	return "choose another version, or mend this one with a patch: packages.NAME.patches"
+}
+
 func errNoRequires(file string) error {
-	return fmt.Errorf("reading pyproject.toml of %s: build-system has no requires (PEP 518)", file)
+	return &SdistError{file, errors.New("build-system of its pyproject.toml has no requires (PEP 518)")}
 }
 
 // topFiles returns files at the top of an sdist, by name; those that it does not have
@@ -54,7 +71,7 @@ func errNoRequires(file string) error {
 func topFiles(f *os.File, file string, names ...string) (map[string][]byte, error) {
 	found, err := readTopFiles(f, file, names)
 	if err != nil {
-		return nil, fmt.Errorf("reading %s: %w", file, err)
+		return nil, &SdistError{file, err}
 	}
 	return found, nil
 }

@@ -105,9 +105,9 @@ func TestStaticRequires(t *testing.T) {
 		"no build-system":   {[]member{{name: "a-1/pyproject.toml", text: "[project]\nname = \"a\"\n"}}, legacy, ""},
 		"deeper":            {[]member{{name: "a-1/tests/pyproject.toml", text: "[build-system]\nrequires = [\"x\"]\n"}}, legacy, ""},
 		"above":             {[]member{{name: "pyproject.toml", text: "[build-system]\nrequires = [\"x\"]\n"}}, legacy, ""},
-		"no requires":       {[]member{{name: "a-1/pyproject.toml", text: "[build-system]\nbuild-backend = \"x\"\n"}}, nil, "build-system has no requires (PEP 518)"},
-		"no TOML":           {[]member{{name: "a-1/pyproject.toml", text: "[build-system\n"}}, nil, "reading pyproject.toml of a-1"},
-		"no list":           {[]member{{name: "a-1/pyproject.toml", text: "[build-system]\nrequires = \"x\"\n"}}, nil, "reading pyproject.toml of a-1"},
+		"no requires":       {[]member{{name: "a-1/pyproject.toml", text: "[build-system]\nbuild-backend = \"x\"\n"}}, nil, "build-system of its pyproject.toml has no requires (PEP 518)"},
+		"no TOML":           {[]member{{name: "a-1/pyproject.toml", text: "[build-system\n"}}, nil, ": its pyproject.toml"},
+		"no list":           {[]member{{name: "a-1/pyproject.toml", text: "[build-system]\nrequires = \"x\"\n"}}, nil, ": its pyproject.toml"},
 		"too long":          {[]member{{name: "a-1/pyproject.toml", text: strings.Repeat("#", maxTopFile+1)}}, nil, "has more than"},
 		"as long as can be": {[]member{{name: "a-1/pyproject.toml", text: strings.Repeat("#", maxTopFile)}}, legacy, ""},
 	} {

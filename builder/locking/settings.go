@@ -15,8 +15,8 @@ import (
 )
 
 // settings says how an sdist is built beside what it declares: what the recipe and
-// the overrides say, with their packages and patches locked.
-func (p *distLocker) settings(ctx context.Context, sdist recipes.Dist) (recipes.BuildSet, error) {
+// the overrides say. Debian packages are only named; lockPackages locks them.
+func (p *distLocker) settings(ctx context.Context, sdist recipes.Dist) (_ recipes.BuildSet, packages []string, err error) {
 	s, applied := p.recipe.Building(sdist.Name, sdist.Version, p.place())
 	for _, limit := range p.recipe.Limits(p.place()) {
 		if limit.Name == sdist.Name {
@@ -24,25 +24,26 @@ func (p *distLocker) settings(ctx context.Context, sdist recipes.Dist) (recipes.
 		}
 	}
 	set := recipes.BuildSet{Env: s.Env, ConfigSettings: s.ConfigSettings, Overrides: applied}
-	var err error
 	if set.Added, err = canonical(sdist, s.Requires); err != nil {
-		return set, err
+		return set, nil, err
 	}
 	if set.Patches, err = p.patches(ctx, s.Patches); err != nil {
-		return set, err
+		return set, nil, err
 	}
-	packages := s.Build
+	packages = s.Build
 	if len(set.Patches) > 0 {
 		packages = append(packages, "patch")
 	}
-	if set.Crates, err = p.crates(sdist); err != nil {
-		return set, err
-	}
+	return set, packages, nil
+}
+
+// lockPackages locks an sdist's own Debian packages.
+func (p *distLocker) lockPackages(ctx context.Context, sdist recipes.Dist, set *recipes.BuildSet, packages []string) (err error) {
 	if len(set.Crates) > 0 {
-		packages = append(packages, rust...)
+		packages = append(slices.Clone(packages), rust...)
 	}
-	set.Packages, err = p.debian.extras(ctx, sdist.Name, packages, applied)
-	return set, err
+	set.Packages, err = p.debian.extras(ctx, sdist.Name, packages, *set)
+	return err
 }
 
 // rust are the packages with the newest Rust that each suite has: Debian renews these
@@ -186,7 +187,7 @@ func (p *distLocker) checkYanked(ctx context.Context, releases []release) error 
 	return recipes.Faults(slices.Concat(found...)).Err()
 }
 
-// yanked tells whether every file of a release was withdrawn.
+// yanked tells whether the file that is taken of a release was withdrawn.
 func (p *distLocker) yanked(ctx context.Context, r release) (bool, error) {
 	files, err := p.l.Fetch.Project(ctx, fetch.PyPI, r.name)
 	if err != nil {

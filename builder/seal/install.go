@@ -22,7 +22,7 @@ import (
 )
 
 // format is raised when installing gives other bytes for the same inputs.
-const format = 1
+const format = 2
 
 //go:embed install.py
 var installScript []byte
@@ -50,82 +50,110 @@ type Stage struct {
 	Logs string
 }
 
-// Install returns the layer that the wheels make, below prefix. The image has the
-// interpreter at python.
-func (s *Stage) Install(ctx context.Context, image sandbox.Image, python, prefix string, wheels []Wheel) (_ sandbox.Layer, err error) {
-	task := progress.Start(ctx, "seal", "installing "+strconv.Itoa(len(wheels))+" wheels")
-	sums := make([]string, len(wheels))
+// Install returns, for each wheel, the layer that it makes below prefix. Each is
+// installed by itself and found again by what decides it, so that a tree with one
+// wheel more installs that one. The image has the interpreter at python.
+func (s *Stage) Install(ctx context.Context, image sandbox.Image, python, prefix string, wheels []Wheel) (_ []sandbox.Layer, err error) {
+	made := make([]sandbox.Layer, len(wheels))
+	keys := make([]string, len(wheels))
+	var missing []int
 	for i, w := range wheels {
-		sums[i] = w.File + " " + w.SHA256
-	}
-	key := layers.Key("install", format, map[string]any{
-		"image": layers.DiffIDs(image), "python": python, "prefix": prefix, "wheels": sums,
-		"scripts": []string{string(installScript), relocate.Module().SHA256},
-	})
-	var sum string
-	if found, err := s.Store.Lookup("install", key, &sum); err != nil || found && s.Store.Has(sum) {
-		if found {
-			task.Reuse()
-		} else {
-			task.End(err)
+		keys[i] = layers.Key("install", format, map[string]any{
+			"image": layers.DiffIDs(image), "python": python, "prefix": prefix, "wheel": w.File + " " + w.SHA256,
+			"scripts": []string{string(installScript), relocate.Module().SHA256},
+		})
+		var sum string
+		found, err := s.Store.Lookup("install", keys[i], &sum)
+		if err != nil {
+			return nil, err
 		}
-		return layers.Stored(s.Store, sum), err
+		if !found || !s.Store.Has(sum) {
+			missing = append(missing, i)
+			continue
+		}
+		made[i] = layers.Stored(s.Store, sum)
+	}
+	task := progress.Start(ctx, "seal", "installing "+strconv.Itoa(len(wheels))+" wheels")
+	if len(missing) == 0 {
+		task.Reuse()
+		return made, nil
 	}
 	defer func() { task.End(err) }()
 	log, err := buildlog.Open(s.Logs, "install")
 	if err != nil {
-		return sandbox.Layer{}, err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	task.SetLog(log.Path())
-	layer, err := s.install(ctx, image, python, prefix, wheels, log)
-	if err != nil {
-		return sandbox.Layer{}, log.Fail("the tree", err)
+	wanted := make([]Wheel, len(missing))
+	for n, i := range missing {
+		wanted[n] = wheels[i]
 	}
-	return layer, s.Store.Record("install", key, strings.TrimPrefix(layer.DiffID, "sha256:"))
+	installed, err := s.install(ctx, image, python, prefix, wanted, log)
+	if err != nil {
+		return nil, log.Fail("the tree", err)
+	}
+	for n, i := range missing {
+		made[i] = installed[n]
+		if err := s.Store.Record("install", keys[i], strings.TrimPrefix(made[i].DiffID, "sha256:")); err != nil {
+			return nil, err
+		}
+	}
+	return made, nil
 }
 
-func (s *Stage) install(ctx context.Context, image sandbox.Image, python, prefix string, wheels []Wheel, log io.Writer) (_ sandbox.Layer, err error) {
+// place is where a wheel and what it installs stand in the sandbox, below wheels and trees.
+func place(i int) string { return fmt.Sprintf("%05d", i) }
+
+func (s *Stage) install(ctx context.Context, image sandbox.Image, python, prefix string, wheels []Wheel, log io.Writer) (_ []sandbox.Layer, err error) {
 	id, err := s.Images.Load(ctx, image.Config, image.Layers...)
 	if err != nil {
-		return sandbox.Layer{}, err
+		return nil, err
 	}
 	sb, err := s.Runner.Start(ctx, sandbox.Spec{Image: id, Name: "install"})
 	if err != nil {
-		return sandbox.Layer{}, err
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, sb.Close()) }()
-	if err := sandbox.MakeDirs(ctx, sb, sandbox.WorkDir+"/home", sandbox.WorkDir+"/tree"); err != nil {
-		return sandbox.Layer{}, err
+	if err := s.importWheels(ctx, sb, wheels); err != nil {
+		return nil, err
+	}
+	step := sandbox.Step{
+		Args: []string{python, "-I", sandbox.WorkDir + "/install.py", "/" + prefix, strconv.Itoa(max(1, s.Jobs))},
+		Env:  sandbox.Env(), Dir: sandbox.WorkDir, Stdout: log, Stderr: log,
+	}
+	if err := sb.Exec(ctx, step); err != nil {
+		return nil, err
+	}
+	t, closer, err := layers.Export(ctx, s.Store, sb, sandbox.WorkDir+"/trees")
+	if err != nil {
+		return nil, err
+	}
+	defer closer.Close()
+	made := make([]sandbox.Layer, len(wheels))
+	for i := range wheels {
+		if made[i], err = layers.Save(ctx, s.Store, t.Sub(place(i)), prefix); err != nil {
+			return nil, err
+		}
+	}
+	return made, nil
+}
+
+func (s *Stage) importWheels(ctx context.Context, sb sandbox.Sandbox, wheels []Wheel) error {
+	if err := sandbox.MakeDirs(ctx, sb, sandbox.WorkDir+"/home", sandbox.WorkDir+"/trees"); err != nil {
+		return err
 	}
 	entries := []tree.Entry{tree.FileEntry("install.py", 0o644, installScript), relocate.Module()}
-	for _, w := range wheels {
-		e, err := layers.FileOf(s.Store, w.SHA256, "wheels/"+w.File)
+	for i, w := range wheels {
+		e, err := layers.FileOf(s.Store, w.SHA256, "wheels/"+place(i)+"/"+w.File)
 		if err != nil {
-			return sandbox.Layer{}, err
+			return err
 		}
 		entries = append(entries, e)
 	}
 	inputs, err := tree.New(entries)
 	if err != nil {
-		return sandbox.Layer{}, fmt.Errorf("collecting wheels: %w", err)
+		return fmt.Errorf("collecting wheels: %w", err)
 	}
-	if err := sandbox.ImportTree(ctx, sb, sandbox.WorkDir, inputs); err != nil {
-		return sandbox.Layer{}, err
-	}
-	if len(wheels) > 0 {
-		step := sandbox.Step{
-			Args: []string{python, "-I", sandbox.WorkDir + "/install.py", "/" + prefix, strconv.Itoa(max(1, s.Jobs))},
-			Env:  sandbox.Env(), Dir: sandbox.WorkDir, Stdout: log, Stderr: log,
-		}
-		if err := sb.Exec(ctx, step); err != nil {
-			return sandbox.Layer{}, err
-		}
-	}
-	t, closer, err := layers.Export(ctx, s.Store, sb, sandbox.WorkDir+"/tree")
-	if err != nil {
-		return sandbox.Layer{}, err
-	}
-	defer closer.Close()
-	return layers.Save(ctx, s.Store, t, prefix)
+	return sandbox.ImportTree(ctx, sb, sandbox.WorkDir, inputs)
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -72,7 +73,7 @@ func newScene(t *testing.T, handler fake.Handler) *scene {
 	return s
 }
 
-func (s *scene) install(t *testing.T) (sandbox.Layer, error) {
+func (s *scene) install(t *testing.T) ([]sandbox.Layer, error) {
 	t.Helper()
 	return s.Install(progress.With(t.Context(), &s.kinds), s.image, python, prefix, s.wheels)
 }
@@ -82,9 +83,12 @@ func installer(_ context.Context, s *fake.Sandbox, step sandbox.Step) error {
 	fmt.Fprintln(step.Stdout, "installing")
 	work := strings.TrimPrefix(sandbox.WorkDir, "/")
 	for _, e := range s.Files().Sub(work + "/wheels").Entries() {
+		if e.Kind != tree.File {
+			continue
+		}
 		data, err := e.ReadAll()
 		if err == nil {
-			err = s.Write(tree.FileEntry(work+"/tree/"+site+e.Path, 0o644, data))
+			err = s.Write(tree.FileEntry(work+"/trees/"+path.Dir(e.Path)+"/"+site+path.Base(e.Path), 0o644, data))
 		}
 		if err != nil {
 			return err
@@ -96,22 +100,24 @@ func installer(_ context.Context, s *fake.Sandbox, step sandbox.Step) error {
 func TestInstall(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, installer)
-	layer, err := s.install(t)
+	made, err := s.install(t)
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, closer, err := layers.Read(s.Store, strings.TrimPrefix(layer.DiffID, "sha256:"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer closer.Close()
-	want := []string{"opt/ampoule/" + site + "a-1-py3-none-any.whl", "opt/ampoule/" + site + "b-1-py3-none-any.whl"}
-	if diff := cmp.Diff(want, paths(got)); diff != "" {
-		t.Errorf("layer (-want +got):\n%s", diff)
-	}
-	e, _ := got.Lookup(want[0])
-	if data, err := e.ReadAll(); string(data) != "wheel a" || err != nil {
-		t.Errorf("%s has %q, %v", want[0], data, err)
+	for i, name := range []string{"b", "a"} {
+		got, closer, err := layers.Read(s.Store, strings.TrimPrefix(made[i].DiffID, "sha256:"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closer.Close()
+		want := "opt/ampoule/" + site + name + "-1-py3-none-any.whl"
+		if diff := cmp.Diff([]string{want}, paths(got)); diff != "" {
+			t.Errorf("layer %d (-want +got):\n%s", i, diff)
+		}
+		e, _ := got.Lookup(want)
+		if data, err := e.ReadAll(); string(data) != "wheel "+name || err != nil {
+			t.Errorf("%s has %q, %v", want, data, err)
+		}
 	}
 	boxes := s.runner.Sandboxes()
 	if len(boxes) != 1 || !boxes[0].Closed() || boxes[0].Online || boxes[0].Spec.Profile != sandbox.Unprivileged {
@@ -146,8 +152,8 @@ func TestInstallIsReused(t *testing.T) {
 	// Neither decides what is installed.
 	s.Jobs, s.wheels[0].Key = 8, "other"
 	second, err := s.install(t)
-	if err != nil || second.DiffID != first.DiffID || len(s.runner.Sandboxes()) != 1 {
-		t.Errorf("the second time: %s, %v, %d sandboxes", second.DiffID, err, len(s.runner.Sandboxes()))
+	if err != nil || second[0].DiffID != first[0].DiffID || second[1].DiffID != first[1].DiffID || len(s.runner.Sandboxes()) != 1 {
+		t.Errorf("the second time: %v, %v, %d sandboxes", second, err, len(s.runner.Sandboxes()))
 	}
 	want := []string{
 		"started seal installing 2 wheels false", "done seal installing 2 wheels false",
@@ -156,27 +162,30 @@ func TestInstallIsReused(t *testing.T) {
 	if diff := cmp.Diff(want, s.kinds.list); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
-	if err := os.Remove(s.Store.Path(strings.TrimPrefix(first.DiffID, "sha256:"))); err != nil {
+	if err := os.Remove(s.Store.Path(strings.TrimPrefix(first[0].DiffID, "sha256:"))); err != nil {
 		t.Fatal(err)
 	}
-	if third, err := s.install(t); err != nil || third.DiffID != first.DiffID || len(s.runner.Sandboxes()) != 2 {
-		t.Errorf("after its content went away: %s, %v, %d sandboxes", third.DiffID, err, len(s.runner.Sandboxes()))
+	third, err := s.install(t)
+	if err != nil || third[0].DiffID != first[0].DiffID || len(s.runner.Sandboxes()) != 2 {
+		t.Fatalf("after its content went away: %v, %v, %d sandboxes", third, err, len(s.runner.Sandboxes()))
+	}
+	// Only what was missing is installed again.
+	if again := s.runner.Sandboxes()[1].Files().Sub("ampoule-build/wheels"); len(paths(again)) != 1 {
+		t.Errorf("installed again: %v", paths(again))
 	}
 }
 
-// TestInstallAnew: whatever decides the layer has it made anew.
+// TestInstallAnew: whatever decides a layer has it made anew.
 func TestInstallAnew(t *testing.T) {
 	t.Parallel()
 	s := newScene(t, installer)
 	python, prefix := python, prefix
 	for i, change := range []func(){
 		func() {},
-		func() { s.wheels = s.wheels[:1] },
 		func() { s.wheels[0].File = "c-1-py3-none-any.whl" },
 		func() { s.image = s.image.With(s.image.Layers[0]) },
 		func() { python = "/opt/other/bin/python3.13" },
 		func() { prefix = "opt/other" },
-		func() { s.wheels = nil },
 	} {
 		change()
 		if _, err := s.Install(t.Context(), s.image, python, prefix, s.wheels); err != nil {
@@ -186,9 +195,12 @@ func TestInstallAnew(t *testing.T) {
 			t.Errorf("after change %d there were %d sandboxes", i, n)
 		}
 	}
-	last := s.runner.Sandboxes()[6]
-	if steps := last.Steps(); len(steps) != 0 {
-		t.Errorf("without wheels pip ran: %+v", steps)
+	n := len(s.runner.Sandboxes())
+	if _, err := s.Install(t.Context(), s.image, python, prefix, s.wheels[:1]); err != nil || len(s.runner.Sandboxes()) != n {
+		t.Errorf("one wheel less: %v, %d sandboxes more", err, len(s.runner.Sandboxes())-n)
+	}
+	if made, err := s.Install(t.Context(), s.image, python, prefix, nil); err != nil || len(made) != 0 || len(s.runner.Sandboxes()) != n {
+		t.Errorf("no wheels: %v, %v", made, err)
 	}
 }
 
@@ -200,8 +212,8 @@ func TestInstallFails(t *testing.T) {
 		want    string
 	}{
 		"pip":   {func(*scene) {}, "\n    ERROR: b-1-py3-none-any.whl is not a supported wheel"},
-		"wheel": {func(s *scene) { s.wheels[1].SHA256 = strings.Repeat("0", 64) }, "reading wheels/a-1-py3-none-any.whl"},
-		"name":  {func(s *scene) { s.wheels[1].File = "../install.py" }, "collecting wheels"},
+		"wheel": {func(s *scene) { s.wheels[1].SHA256 = strings.Repeat("0", 64) }, "reading wheels/00001/a-1-py3-none-any.whl"},
+		"name":  {func(s *scene) { s.wheels[1].File = "../../install.py" }, "collecting wheels"},
 		"image": {func(s *scene) { s.image.Layers = nil }, "loading image"},
 	} {
 		t.Run(name, func(t *testing.T) {

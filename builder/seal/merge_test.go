@@ -1,6 +1,7 @@
 package seal
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -264,5 +265,24 @@ func TestMergeRefuses(t *testing.T) {
 		if err == nil || !strings.HasPrefix(err.Error(), "sealing: "+want) || !strings.Contains(err.Error(), "is in the interpreter already") {
 			t.Errorf("a wheel with %s: %v", e.Path, err)
 		}
+	}
+}
+
+func TestLay(t *testing.T) {
+	t.Parallel()
+	wheels := []Wheel{{Name: "zope-a"}, {Name: "zope-b"}, {Name: "c"}}
+	a, b := newTree(t, files("zope/__init__.py", "zope/a.py")...), newTree(t, files("zope/__init__.py", "zope/b.py")...)
+	got, err := Lay([]*tree.Tree{a, b}, wheels)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff([]string{"zope/__init__.py", "zope/a.py", "zope/b.py"}, paths(got)); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	c := newTree(t, tree.FileEntry("zope/b.py", 0o644, []byte("other")))
+	_, err = Lay([]*tree.Tree{a, b, c}, wheels)
+	var conflict *ConflictError
+	if !errors.As(err, &conflict) || *conflict != (ConflictError{"zope/b.py", "zope-b", "c"}) || conflict.Hint() == "" {
+		t.Errorf("got %v", err)
 	}
 }

@@ -134,6 +134,49 @@ func merge(p Parts) (*tree.Tree, error) {
 	return rest.With(wheels.Entries()...)
 }
 
+// ConflictError says that two wheels install different files at one place.
+type ConflictError struct {
+	Path string
+	// First and Second are the wheels' distributions.
+	First, Second string
+}
+
+func (e *ConflictError) Error() string {
+	return fmt.Sprintf("%s and %s both install %s, each a different one", e.First, e.Second, e.Path)
+}
+
+// Hint says what can be done.
+func (e *ConflictError) Hint() string {
+	return "leave one of them out, or patch one so that it does not install the file: packages.NAME.patches"
+}
+
+// Lay puts what single wheels install together. Two may bring the same file, as older
+// namespace packages do; two that bring different ones at one place are a
+// [*ConflictError], since one of them would have what it did not install.
+func Lay(installed []*tree.Tree, wheels []Wheel) (*tree.Tree, error) {
+	var all []tree.Entry
+	from := map[string]int{}
+	for i, t := range installed {
+		for _, e := range t.Entries() {
+			first, twice := from[e.Path]
+			if !twice {
+				from[e.Path] = len(all)
+				all = append(all, e)
+				continue
+			}
+			if old := all[first]; old.Kind != e.Kind || old.Mode != e.Mode || old.SHA256 != e.SHA256 || old.Link != e.Link {
+				return nil, &ConflictError{e.Path, wheels[ownerOf(installed, e.Path)].Name, wheels[i].Name}
+			}
+		}
+	}
+	return tree.New(all)
+}
+
+// ownerOf finds the first of some trees that has a path.
+func ownerOf(trees []*tree.Tree, p string) int {
+	return slices.IndexFunc(trees, func(t *tree.Tree) bool { _, ok := t.Lookup(p); return ok })
+}
+
 // own gives each file that a RECORD lists to its distribution, bytecode with its source.
 func own(t *tree.Tree) (*tree.Tree, error) {
 	owners := map[string]string{}

@@ -29,10 +29,10 @@ ENV = os.path.join(here, "env")
 OUT = os.path.join(here, "out")
 DEBUG = os.path.join(here, "debug")
 
-# Runs under the environment's own interpreter, in the source directory.
+# Runs under the environment's own interpreter, in the source directory, which is no
+# place that modules come from unless the sdist says so.
 HOOK = r"""
 import importlib, importlib.metadata, json, os, re, sys
-sys.path[:] = [p for p in sys.path if p]
 mode, spec, backend_path, out, settings = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), sys.argv[4], json.loads(sys.argv[5])
 sys.path[:0] = [os.path.abspath(p) for p in backend_path]
 module, _, attributes = spec.partition(":")
@@ -154,7 +154,10 @@ def hook_step(mode, python, source, settings):
     backend, backend_path = backend_of(build_system(source))
     if backend in BUILD_DIR:
         settings = {BUILD_DIR[backend]: "build/ampoule", **(settings or {})}
-    args = [python, "-c", HOOK, mode, backend, json.dumps(backend_path), OUT, json.dumps(settings)]
+    hook = os.path.join(here, "hook.py")
+    with open(hook, "w", encoding="utf-8") as f:
+        f.write(HOOK.lstrip())
+    args = [python, "-P", hook, mode, backend, json.dumps(backend_path), OUT, json.dumps(settings)]
     step = {"args": args, "dir": source, "env": environment()}
     with open(os.path.join(here, "step.json"), "w") as f:
         json.dump(step, f)
@@ -189,6 +192,30 @@ def installed_path(name):
     return os.path.join(site_packages, name)
 
 
+# What compilers are told to call the build directory, too.
+SOURCES = b"/usr/src/ampoule"
+
+
+def rename_build_directory(path, name):
+    """Call the build directory in a text, such as numpy's account of its build or an SBOM, as compilers do.
+
+    What may be more than text stays as it is, and so does a script, which could mean to
+    run what is there.
+    """
+    with open(path, "rb") as f:
+        data = f.read()
+    work = os.fsencode(here)
+    if work not in data or b"\0" in data:
+        return
+    try:
+        data.decode("utf-8")
+    except UnicodeDecodeError:
+        return
+    print("%s names the build directory: it is called %s there" % (name, SOURCES.decode()))
+    with open(path, "wb") as f:
+        f.write(data.replace(work, SOURCES))
+
+
 def finish_wheel(path):
     """Strip what is in the wheel and pack it the same way whenever it is built."""
     directory = os.path.join(here, "unpacked")
@@ -206,6 +233,8 @@ def finish_wheel(path):
             ampoule_relocate.keep_own_rpath(full)
             if ampoule_relocate.needs_carried(full):
                 ampoule_relocate.find_carried(full, os.path.relpath("lib", os.path.dirname(installed)))
+        elif ".data/scripts/" not in name:
+            rename_build_directory(full, name)
         if name == record:
             continue
         with open(full, "rb") as f:

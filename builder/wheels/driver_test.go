@@ -6,6 +6,8 @@ import (
 	"bytes"
 	"compress/gzip"
 	"crypto/sha256"
+	"encoding/json"
+	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -250,5 +252,174 @@ func checkFinished(t *testing.T, dir string, data []byte, file, so string) {
 	debug, err := filepath.Glob(filepath.Join(dir, "debug/lib/python*/site-packages/demo/m.cpython-313-x86_64-linux-gnu.so.debug"))
 	if err != nil || len(debug) != 1 {
 		t.Errorf("debug information: %v, %v", debug, err)
+	}
+}
+
+// backendModule is a backend in the sdist itself. What it wants stands in a file, and
+// what it was told comes back in its metadata.
+const backendModule = `import json, os
+def get_requires_for_build_wheel(settings=None):
+    with open("wants") as f:
+        return f.read().splitlines()
+def prepare_metadata_for_build_wheel(out, settings=None):
+    os.makedirs(os.path.join(out, "demo-1.0.dist-info"))
+    with open(os.path.join(out, "demo-1.0.dist-info", "METADATA"), "w") as f:
+        f.write("Name: demo\nSettings: %s\n" % json.dumps(settings, sort_keys=True))
+    return "demo-1.0.dist-info"
+def build_wheel(out, settings=None, metadata=None):
+    raise SystemExit(7)
+`
+
+// project is an sdist with that backend.
+func project(t *testing.T, wants string) []byte {
+	t.Helper()
+	return tarGz(t, member{name: "demo-1.0/pyproject.toml", text: inTree}, member{name: "demo-1.0/backend.py", text: backendModule}, member{name: "demo-1.0/wants", text: wants})
+}
+
+const inTree = "[build-system]\nrequires = [\"old\"]\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n"
+
+// drive runs the driver as sandboxes do, with config settings as JSON and further files.
+// result is what it answers.
+func drive(t *testing.T, mode, settings string, sdist []byte, more map[string]string) (dir, result, said string, code int) {
+	t.Helper()
+	interpreter, err := python()
+	if err != nil {
+		t.Fatalf("these tests need python3, of 3.11 or later: %v", err)
+	}
+	dir = driver(t)
+	write(t, filepath.Join(dir, "sdist", "demo-1.0.tar.gz"), sdist)
+	write(t, filepath.Join(dir, "job.json"), []byte(`{"config_settings": `+settings+`}`))
+	for name, text := range more {
+		write(t, filepath.Join(dir, name), []byte(text))
+	}
+	cmd := exec.Command(interpreter, "-I", filepath.Join(dir, "driver.py"), mode)
+	cmd.Dir = dir
+	cmd.Env = append(os.Environ(), "PYTHONDONTWRITEBYTECODE=1")
+	out, err := cmd.CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	told, err := os.ReadFile(filepath.Join(dir, "out", "result.json"))
+	if err != nil && exit == nil {
+		t.Fatal(err)
+	}
+	return dir, string(told), string(out), cmd.ProcessState.ExitCode()
+}
+
+// patchOf changes one line of pyproject.toml.
+func patchOf(old, new string) string {
+	return "--- a/pyproject.toml\n+++ b/pyproject.toml\n@@ -1,4 +1,4 @@\n [build-system]\n-requires = [\"" + old + "\"]\n+requires = [\"" + new + "\"]\n build-backend = \"backend\"\n backend-path = [\".\"]\n"
+}
+
+func TestDriverPatches(t *testing.T) {
+	t.Parallel()
+	sdist := project(t, "")
+	first, second := "patches/0000-b.patch", "patches/0001-a.patch"
+	states := func(requires string) string {
+		return `{"failed_patch": null, "build_system": {"requires": ["` + requires + `"], "build-backend": "backend", "backend-path": ["."]}}`
+	}
+	for name, c := range map[string]struct {
+		patches map[string]string
+		want    string
+	}{
+		"none":            {nil, states("old")},
+		"in their order":  {map[string]string{first: patchOf("old", "new"), second: patchOf("new", "newer")}, states("newer")},
+		"first fails":     {map[string]string{first: patchOf("other", "new"), second: patchOf("old", "new")}, `{"failed_patch": 0, "build_system": null}`},
+		"second fails":    {map[string]string{first: patchOf("old", "new"), second: patchOf("old", "newer")}, `{"failed_patch": 1, "build_system": null}`},
+		"applied already": {map[string]string{first: patchOf("older", "old")}, `{"failed_patch": 0, "build_system": null}`},
+		"no patch":        {map[string]string{first: "nothing\n"}, `{"failed_patch": 0, "build_system": null}`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, result, said, code := drive(t, "static", "null", sdist, c.patches)
+			if code != 0 || result != c.want {
+				t.Errorf("code %d, result %s\n%s", code, result, said)
+			}
+		})
+	}
+	if _, result, said, code := drive(t, "static", "null", tarGz(t, member{name: "demo-1.0/setup.py"}), nil); code != 0 || result != `{"failed_patch": null, "build_system": null}` {
+		t.Errorf("without pyproject.toml: code %d, result %s\n%s", code, result, said)
+	}
+	// Nothing but locking goes on past a patch that does not apply.
+	if dir, _, said, code := drive(t, "requires", "null", sdist, map[string]string{first: patchOf("other", "new")}); code == 0 || !strings.Contains(said, "a patch does not apply") {
+		t.Errorf("code %d, in %s\n%s", code, dir, said)
+	}
+}
+
+func TestDriverConfigSettings(t *testing.T) {
+	t.Parallel()
+	for settings, want := range map[string]string{
+		"null": "null",
+		`{"setup-args": ["-Dx=y", "-Dz"], "builddir": "b"}`: `{"builddir": "b", "setup-args": ["-Dx=y", "-Dz"]}`,
+	} {
+		_, result, said, code := drive(t, "metadata", settings, project(t, ""), nil)
+		var told answer
+		if err := json.Unmarshal([]byte(result), &told); code != 0 || err != nil || told.Metadata != "Name: demo\nSettings: "+want+"\n" {
+			t.Errorf("%s: code %d, result %s\n%s", settings, code, result, said)
+		}
+	}
+}
+
+// What a backend asks for when it builds is in its lock, or is refused by name before
+// anything is built.
+func TestDriverChecksRequires(t *testing.T) {
+	t.Parallel()
+	const info = "Needed_Pkg-1.0.dist-info/"
+	need := zipped(t, member{name: "needed.py"}, member{name: info + "METADATA", text: "Metadata-Version: 2.1\nName: Needed.Pkg\nVersion: 1.0\n"},
+		member{name: info + "WHEEL", text: "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"},
+		member{name: info + "RECORD", text: "needed.py,,\n" + info + "METADATA,,\n" + info + "WHEEL,,\n" + info + "RECORD,,\n"})
+	needs := map[string]string{"needs/Needed_Pkg-1.0-py3-none-any.whl": string(need)}
+	for name, c := range map[string]struct {
+		wants string
+		needs map[string]string
+		said  string
+		code  int
+	}{
+		"nothing": {"", nil, "", 7},
+		"missing": {"Not_There >= 1\n", nil, "the build wants Not_There >= 1, which its lock does not have\n", 1},
+		"one of":  {"needed-pkg[x]>=1\nnot-there\n", needs, "the build wants not-there, which its lock does not have\n", 1},
+		// Whether a marker holds is what resolution knows.
+		"with a marker": {"not-there; sys_platform == 'win32'\n", nil, "", 7},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			_, _, said, code := drive(t, "wheel", "null", project(t, c.wants), c.needs)
+			// The backend itself ends with 7: that is passed on.
+			if code != c.code || said != c.said {
+				t.Errorf("code %d, said %q, want %d, %q", code, said, c.code, c.said)
+			}
+		})
+	}
+}
+
+// The step that is told is the one that asks the backend; to prepare stops before it.
+func TestDriverStep(t *testing.T) {
+	t.Parallel()
+	dir, result, said, code := drive(t, "prepare", `{"a": "b"}`, project(t, "missing\n"), nil)
+	if code != 0 || result != "{}" || said != "" {
+		t.Fatalf("code %d, result %s\n%s", code, result, said)
+	}
+	data, err := os.ReadFile(filepath.Join(dir, "step.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var step hookStep
+	if err := json.Unmarshal(data, &step); err != nil || !step.sound() {
+		t.Fatalf("the step is %s, %v", data, err)
+	}
+	if step.Dir != filepath.Join(dir, "src", "demo-1.0") || step.Env["VIRTUAL_ENV"] != filepath.Join(dir, "env") || !strings.HasPrefix(step.Env["PATH"], filepath.Join(dir, "env", "bin")+":") || step.Env["PIP_NO_INDEX"] != "1" {
+		t.Errorf("the step is %s", data)
+	}
+	if args := strings.Join(step.Args, " "); !strings.Contains(args, " wheel backend ") || !strings.HasSuffix(args, ` {"a": "b"}`) {
+		t.Errorf("the step is %q", step.Args)
+	}
+	cmd := exec.Command(step.Args[0], step.Args[1:]...)
+	cmd.Dir = step.Dir
+	for name, value := range step.Env {
+		cmd.Env = append(cmd.Env, name+"="+value)
+	}
+	if out, err := cmd.CombinedOutput(); err == nil || !strings.Contains(string(out), "the build wants missing") {
+		t.Errorf("run again: %v\n%s", err, out)
 	}
 }

@@ -206,6 +206,22 @@ func (h *House) make(ctx context.Context, d recipes.Dist, needs []Wheel) (Wheel,
 	return h.stage.Build(ctx, job)
 }
 
+// CircleError says that sdists need each other to be built.
+type CircleError struct {
+	// Path are the dists as NAME==VERSION, each needed by the one before; the last is
+	// the first again.
+	Path []string
+}
+
+func (e *CircleError) Error() string {
+	return "build requirements go in a circle: " + strings.Join(e.Path, " → ")
+}
+
+// Hint says what can be done.
+func (e *CircleError) Hint() string {
+	return "list one that has a pure wheel under pure, or choose another version of one"
+}
+
 // closure lists the dists with all that building them takes, each once, after what
 // it takes. A circle in it is an error: nothing in one could ever be built.
 func closure(dists Dists, ids, path []string) ([]recipes.Dist, error) {
@@ -215,7 +231,7 @@ func closure(dists Dists, ids, path []string) ([]recipes.Dist, error) {
 	visit = func(ids, path []string) error {
 		for _, id := range ids {
 			if i := slices.Index(path, id); i >= 0 {
-				return fmt.Errorf("build requirements go in a circle: %s", strings.Join(append(path[i:], id), " → "))
+				return &CircleError{append(path[i:], id)}
 			}
 			if seen[id] {
 				continue

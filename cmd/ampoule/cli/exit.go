@@ -54,7 +54,7 @@ var codes = []struct {
 	{codeUsage, "wrong usage", anyOf(is[*UsageError], is[*registry.ReferenceError])},
 	{codeInput, "an input file (recipe, lock, requirements, policy) is wrong or stale", anyOf(
 		is[recipes.Faults], is[*fetch.ConfigError], is[*locking.ResolutionError], is[*locking.UnknownPythonError],
-		is[*locking.NoSdistError], is[*locking.OwnedError], is[*locking.LyingSdistError], is[*locking.CrateError], is[*builder.LostPatchError], is[*recipes.RequirementError], is[*apt.UnknownError], is[*apt.ChangeError], is[*toolchain.NotDebianError])},
+		is[*locking.NoSdistError], is[*locking.OwnedError], is[*locking.LyingSdistError], is[*locking.CrateError], is[*locking.SdistError], is[*locking.VersionsError], is[*wheels.CircleError], is[*builder.LostPatchError], is[*recipes.RequirementError], is[*apt.UnknownError], is[*apt.ChangeError], is[*toolchain.NotDebianError])},
 	{codeRefused, "refused: gate, audit, policy or verification", anyOf(
 		is[*builder.RefusedError], is[*wheels.NativeError], is[*registry.KeyTakenError], is[*install.VerificationError], is[*store.MismatchError])},
 	{codeNotFound, "not found", anyOf(
@@ -68,7 +68,7 @@ var codes = []struct {
 		is[*registry.RemoteError], is[*fetch.RemoteError], is[*apt.RunError])},
 	{codeBuild, "the build failed: a build step ended with an error", anyOf(
 		is[*buildlog.StepError], is[*toolchain.StepError], is[*wheels.BuildError], is[*cpython.MissingModulesError],
-		is[*seal.MissingLibraryError], is[*sandbox.ExitError])},
+		is[*seal.MissingLibraryError], is[*seal.ConflictError], is[*sandbox.ExitError])},
 }
 
 // ExitCode is the code that an error ends the program with.

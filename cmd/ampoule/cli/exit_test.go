@@ -14,6 +14,7 @@ import (
 
 	"ampoule/builder"
 	"ampoule/builder/buildlog"
+	"ampoule/builder/failure"
 	"ampoule/builder/fetch"
 	"ampoule/builder/locking"
 	"ampoule/builder/sandbox"
@@ -54,6 +55,21 @@ func TestExitCode(t *testing.T) {
 		{&buildlog.StepError{Err: errors.New("x")}, 8},
 		// A build step that ended because the disk is full is no fault of the build.
 		{&buildlog.StepError{Err: &store.SpaceError{Err: syscall.ENOSPC}}, 6},
+		{&locking.NoSdistError{}, 3},
+		{&locking.LyingSdistError{}, 3},
+		{&locking.OwnedError{}, 3},
+		{&locking.CrateError{}, 3},
+		{&recipes.RequirementError{}, 3},
+		{&builder.LostPatchError{}, 3},
+		{&wheels.NativeError{}, 4},
+		{&locking.LostPinError{}, 5},
+		{&builder.NoShellError{Err: step}, 5},
+		{&failure.GoneError{Err: os.ErrNotExist}, 5},
+		{&wheels.BuildError{Err: &wheels.IdentityError{}}, 8},
+		{&wheels.BuildError{Err: &wheels.MissingError{Err: step}}, 8},
+		// Of several builds that failed, each is a failed build; native code is refused.
+		{&wheels.FailedError{Failures: []error{&wheels.BuildError{Err: step}, &wheels.BuildError{Err: step}}}, 8},
+		{&wheels.FailedError{Failures: []error{&wheels.BuildError{Err: step}, &wheels.NativeError{}}}, 4},
 		{&InterruptedError{Signal: os.Interrupt, Err: step}, 130},
 		{&ChildError{Code: 42}, 42},
 	} {

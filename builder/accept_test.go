@@ -1,0 +1,155 @@
+package builder
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"os"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ampoule/audit"
+	"ampoule/recipes"
+)
+
+const accepting = `binary:
+  accept:
+    - {match: [other], why: no sdist, until: 2027-03-01}
+    - match: ["onnx*"]
+      why: no sdist either
+      until: 2026-11-19
+`
+
+// accepts replaces the world's recipe by one that accepts binary wheels, and makes its
+// lock answer it.
+func (w *world) accepts(text string) {
+	w.t.Helper()
+	r, err := recipes.ParseRecipe("ampoule.yaml", []byte(recipeText+text))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	w.recipe = r
+	w.lock.Answers = recipes.MakeAnswers(r, w.reqs)
+}
+
+// An acceptance that has expired ends a build before anything is looked up, even one that
+// would only find what is published.
+func TestExpiredAcceptance(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.accepts(accepting)
+	w.published[MakePlan(w.recipe, w.lock, "linux/amd64").Key] = digest
+	_, built := w.build()
+	_, locked := w.builder.Lock(t.Context(), w.recipe, w.reqs, LockOptions{})
+	for name, err := range map[string]error{"build": built, "lock": locked} {
+		var faults recipes.Faults
+		if !errors.As(err, &faults) || len(faults) != 1 || faults[0].String() != "ampoule.yaml:17:14: the acceptance of onnx* ended with 2026-11-19" || faults[0].Hint == "" {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if w.opened != 0 || len(w.asked) != 0 {
+		t.Errorf("sandboxes were opened %d times, the registry asked %d times", w.opened, len(w.asked))
+	}
+	if entries, err := os.ReadDir(w.st.Dir("logs")); len(entries) > 0 {
+		t.Errorf("there are logs: %v, %v", entries, err)
+	}
+	// Its last day is one on which it holds.
+	w.accepts(strings.ReplaceAll(accepting, "2026-11-19", "2026-11-20"))
+	w.published[MakePlan(w.recipe, w.lock, "linux/amd64").Key] = digest
+	if got, err := w.build(); err != nil || !got.Reused {
+		t.Errorf("on its last day: %+v, %v", got, err)
+	}
+}
+
+func TestBinaryWheels(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.accepts(strings.ReplaceAll(accepting, "2026-11-19", "2027-01-01"))
+	wheel := func(name, tags string) recipes.Dist {
+		return recipes.Dist{Name: name, Version: "1.0", File: strings.ReplaceAll(name, "-", "_") + "-1.0-" + tags + ".whl", SHA256: "of " + name}
+	}
+	w.lock.Dists = []recipes.Dist{
+		w.lock.Dists[0], wheel("onnx-tool", "py3-none-manylinux_2_17_x86_64"), wheel("onnxpure", "py3-none-any"),
+		wheel("onnxruntime", "cp313-cp313-manylinux_2_28_x86_64"), {Name: "other", Version: "1.0", File: "other-1.0.tar.gz", Build: &recipes.BuildSet{}},
+	}
+	// A tool that only builds take is not in the tree.
+	w.lock.Requirements = []string{"demo==1.0", "onnxpure==1.0", "onnxruntime==1.0", "other==1.0"}
+	got := (&build{b: w.builder, recipe: w.recipe, lock: w.lock}).binaryWheels()
+	want := []audit.BinaryWheel{{File: "onnxruntime-1.0-cp313-cp313-manylinux_2_28_x86_64.whl", SHA256: "of onnxruntime", Why: "no sdist either", Until: "2027-01-01"}}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	verdict := audit.Verdict{Binary: got}
+	var text strings.Builder
+	if err := verdict.WriteText(&text); err != nil || !strings.Contains(text.String(), want[0].File) || !strings.Contains(text.String(), "no sdist either") {
+		t.Errorf("the verdict says %s, %v", text.String(), err)
+	}
+}
+
+// An accepted wheel is told in the verdict that is published.
+func TestAcceptedInVerdict(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.accepts("binary: {accept: [{match: [demo], why: no sdist, until: 2027-01-01}]}\n")
+	file := "demo-1.0-cp313-cp313-linux_x86_64.whl"
+	w.lock.Dists[0] = recipes.Dist{Name: "demo", Version: "1.0", File: file, SHA256: w.put(string(w.wheel))}
+	got, err := w.build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []audit.BinaryWheel{{File: file, SHA256: w.lock.Dists[0].SHA256, Why: "no sdist", Until: "2027-01-01"}}
+	if diff := cmp.Diff(want, got.Verdict.Binary); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if published := string(w.artifacts[0].Verdict); !strings.Contains(published, file) {
+		t.Errorf("published: %s", published)
+	}
+}
+
+func TestKeepPatches(t *testing.T) {
+	t.Parallel()
+	// Any file that ships stands for a patch: there need not be one.
+	const shippedFile = "overrides/ninja.yaml"
+	shipped, err := recipes.ShippedPatch(shippedFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := func(text string) string {
+		hash := sha256.Sum256([]byte(text))
+		return hex.EncodeToString(hash[:])
+	}
+	reqs := &recipes.RequirementSet{Patches: map[string][]byte{"patches/own.patch": []byte("own")}}
+	for name, c := range map[string]struct {
+		patch recipes.Patch
+		lost  bool
+	}{
+		"own":              {recipes.Patch{File: "patches/own.patch", SHA256: sum("own")}, false},
+		"own, changed":     {recipes.Patch{File: "patches/own.patch", SHA256: sum("before")}, true},
+		"shipped":          {recipes.Patch{File: shippedFile, SHA256: sum(string(shipped))}, false},
+		"shipped, changed": {recipes.Patch{File: shippedFile, SHA256: sum("before")}, true},
+		"lost":             {recipes.Patch{File: "overrides/none.patch", SHA256: sum("none")}, true},
+		"kept from before": {recipes.Patch{File: "overrides/none.patch", SHA256: sum("kept")}, false},
+	} {
+		w := newWorld(t)
+		w.put("kept")
+		w.lock.Dists = append(w.lock.Dists, recipes.Dist{Name: "wheel", Version: "1"})
+		w.lock.Dists[0].Build.Patches = []recipes.Patch{c.patch}
+		err := w.builder.keepPatches(t.Context(), reqs, w.lock)
+		var lost *LostPatchError
+		switch {
+		case !c.lost && (err != nil || !w.st.Has(c.patch.SHA256)):
+			t.Errorf("%s: %v, kept: %t", name, err, w.st.Has(c.patch.SHA256))
+		case c.lost && (!errors.As(err, &lost) || lost.Dist != "demo==1.0" || lost.File != c.patch.File || lost.Hint() == ""):
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// A build says so before it opens a sandbox.
+	w := newWorld(t)
+	w.lock.Dists[0].Build.Patches = []recipes.Patch{{File: "overrides/none.patch", SHA256: sum("none")}}
+	var lost *LostPatchError
+	if _, err := w.build(); !errors.As(err, &lost) || w.opened != 0 {
+		t.Errorf("a build: %v, after sandboxes were opened %d times", err, w.opened)
+	}
+}
