@@ -289,19 +289,52 @@ type loadAnswer struct {
 	Kind, Module, File, Error string
 	OK                        bool
 	Mapped                    []string
+	// Imported are the files of the tree that modules came from, Missed the modules
+	// that were looked for and are nowhere.
+	Imported, Missed []string
 }
 
+// load loads the modules of which nothing is remembered that still holds.
 func (t *target) load(ctx context.Context, sb sandbox.Sandbox, sealed *tree.Tree, modules []audit.Module) error {
-	wanted, err := json.Marshal(modules)
+	memory, err := t.remember(sealed)
 	if err != nil {
 		return err
+	}
+	var wanted []audit.Module
+	for _, m := range modules {
+		if report, ok := memory.recall(m); ok {
+			t.loads = append(t.loads, report)
+		} else {
+			wanted = append(wanted, m)
+		}
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	answers, err := t.loadAll(ctx, sb, wanted)
+	if err != nil {
+		return err
+	}
+	for _, a := range answers {
+		report := t.loadReport(a, sealed)
+		t.loads = append(t.loads, report)
+		memory.note(a, report, wanted)
+	}
+	return memory.save()
+}
+
+// loadAll has modules loaded in the target.
+func (t *target) loadAll(ctx context.Context, sb sandbox.Sandbox, modules []audit.Module) ([]loadAnswer, error) {
+	wanted, err := json.Marshal(modules)
+	if err != nil {
+		return nil, err
 	}
 	files, err := tree.New([]tree.Entry{tree.FileEntry("load.py", 0o644, loadScript), tree.FileEntry("modules.json", 0o644, wanted)})
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if err := sandbox.ImportTree(ctx, sb, gateDir, files); err != nil {
-		return err
+		return nil, err
 	}
 	step := sandbox.Step{
 		Args:   []string{"/bin/sh", "-c", `exec "$1" -I "$2/load.py" "$3" < "$2/modules.json"`, "sh", t.python(), gateDir, path.Join("/", t.place)},
@@ -310,16 +343,17 @@ func (t *target) load(ctx context.Context, sb sandbox.Sandbox, sealed *tree.Tree
 	}
 	out, err := sandbox.Output(ctx, sb, step, maxReport)
 	if err != nil {
-		return fmt.Errorf("loading modules: %w", err)
+		return nil, fmt.Errorf("loading modules: %w", err)
 	}
+	var answers []loadAnswer
 	for line := range bytes.Lines(out) {
 		var a loadAnswer
 		if err := json.Unmarshal(line, &a); err != nil {
-			return fmt.Errorf("reading what loading modules told: %w", err)
+			return nil, fmt.Errorf("reading what loading modules told: %w", err)
 		}
-		t.loads = append(t.loads, t.loadReport(a, sealed))
+		answers = append(answers, a)
 	}
-	return nil
+	return answers, nil
 }
 
 // loadReport judges nothing: it says which mapped files are neither the tree's nor

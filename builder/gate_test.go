@@ -11,6 +11,7 @@ import (
 
 	"ampoule/audit"
 	"ampoule/builder/buildlog"
+	"ampoule/builder/cpython"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/fake"
 	"ampoule/tree"
@@ -36,7 +37,7 @@ func (w *world) try(ctx context.Context, limit time.Duration, commands ...string
 	defer log.Close()
 	base := sandbox.Image{Config: sandbox.Config{Architecture: "amd64"}, Layers: []sandbox.Layer{w.base}}
 	t := &target{
-		r:    &build{b: w.builder, lock: w.lock, sandboxes: Sandboxes{Runner: w.runner, Images: w.runner}},
+		r:    &build{b: w.builder, recipe: w.recipe, lock: w.lock, interpreter: &cpython.Interpreter{}, sandboxes: Sandboxes{Runner: w.runner, Images: w.runner}},
 		name: "vm", place: places["vm"], log: log, testTime: limit, base: base, root: &tree.Tree{},
 	}
 	for _, c := range commands {
@@ -46,7 +47,7 @@ func (w *world) try(ctx context.Context, limit time.Duration, commands ...string
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	err = t.run(ctx, sealed, nil)
+	err = t.run(ctx, sealed, []audit.Module{{File: "lib/x.so", Name: "x"}})
 	return t.reports, err
 }
 

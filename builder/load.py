@@ -4,8 +4,9 @@ runtime target, under the tree's interpreter, with an empty environment.
     python3.X -I load.py PREFIX < modules.json
 
 modules.json is a list of {"File", "Name", "Packages"}. For each, one line of JSON goes
-to stdout: what was imported or loaded, whether it worked, and which files the
-process had mapped then. The parent imports nothing of the tree beyond what this
+to stdout: what was imported or loaded, whether it worked, which files the process had
+mapped then, and what decided it: the files of the tree that it imported, and the modules
+that it looked for and did not find. The parent imports nothing of the tree beyond what this
 needs, so that forking is cheap and each child starts from the same state.
 """
 
@@ -27,6 +28,24 @@ def mapped():
         return sorted({line.split(None, 5)[5].rstrip("\n") for line in f if line.count("/") and len(line.split(None, 5)) == 6})
 
 
+class Missed:
+    """The last of all finders: what it is asked for was not found."""
+
+    def __init__(self):
+        self.names = set()
+
+    def find_spec(self, name, path=None, target=None):
+        self.names.add(name)
+        return None
+
+
+def imported_files():
+    """The tree's files that modules came from, relative to it."""
+    start = os.path.join(prefix, "")
+    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
+    return sorted({file[len(start):] for file in files if isinstance(file, str) and file.startswith(start)})
+
+
 def attempt(work):
     """Do the work in a child; return its report, or what became of it."""
     r, w = os.pipe()
@@ -37,12 +56,14 @@ def attempt(work):
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
+        missed = Missed()
+        sys.meta_path.append(missed)
         try:
             work()
             report = {"OK": True}
         except BaseException as error:
             report = {"OK": False, "Error": "".join(traceback.format_exception_only(type(error), error)).strip()}
-        report["Mapped"] = mapped()
+        report.update(Mapped=mapped(), Imported=imported_files(), Missed=sorted(missed.names))
         with os.fdopen(w, "w") as f:
             json.dump(report, f)
         os._exit(0)
@@ -69,6 +90,7 @@ def load(path):
 
 
 def main():
+    global prefix
     (prefix,) = sys.argv[1:]
     imported = {}
     for module in json.load(sys.stdin):

@@ -438,7 +438,7 @@ func TestBuildWheels(t *testing.T) {
 	w := newWorld(t)
 	tool := []indexFile{w.sdist("test-tool", "1.0", "setuptools"), w.file("test-tool", "test_tool-1.0-py3-none-manylinux_2_17_x86_64.whl", "program")}
 	pure := []indexFile{w.sdist("test-pure", "1.0", "setuptools"), w.file("test-pure", "test_pure-1.0-py3-none-any.whl", emptyZip), w.file("test-pure", "test_pure-1.0-cp313-cp313-linux_x86_64.whl", "native")}
-	w.knows(w.plain(map[string][]indexFile{"test-tool==1.0": tool, "test-pure==1.0": pure, "demo==1.0": {w.sdist("demo", "1.0", "test-tool", "test-pure")}}))
+	w.knows(w.plain(map[string][]indexFile{"test-tool==1.0": tool, "test-pure==1.0": pure, "demo==1.0": {w.sdist("demo", "1.0", "test-tool", "test-pure")}, "zone==1.0": {w.sdist("zone", "1.0", "test-tool")}}))
 	demo := `demo-1.0.tar.gz static ["test-tool" "test-pure"] dynamic [] with ["test-pure==1.0" "test-tool==1.0"]`
 	built := ` static ["setuptools"] dynamic [] with ["setuptools==80.1"]`
 	for name, c := range map[string]struct {
@@ -448,8 +448,10 @@ func TestBuildWheels(t *testing.T) {
 	}{
 		"for a build": {"", []string{"demo==1.0"}, []string{
 			"requirements demo==1.0", demo, "test_pure-1.0-py3-none-any.whl", "test_tool-1.0-py3-none-manylinux_2_17_x86_64.whl"}},
-		"for the tree": {"", []string{"demo==1.0", "test-tool==1.0", "test-pure==1.0"}, []string{
-			"requirements demo==1.0 test-pure==1.0 test-tool==1.0", demo, "setuptools-80.1-py3-none-any.whl", "test_pure-1.0.tar.gz" + built, "test_tool-1.0.tar.gz" + built}},
+		// Whether what needs them is locked before or after them.
+		"for the tree": {"", []string{"demo==1.0", "test-tool==1.0", "test-pure==1.0", "zone==1.0"}, []string{
+			"requirements demo==1.0 test-pure==1.0 test-tool==1.0 zone==1.0", demo, "setuptools-80.1-py3-none-any.whl", "test_pure-1.0.tar.gz" + built, "test_tool-1.0.tar.gz" + built,
+			`zone-1.0.tar.gz static ["test-tool"] dynamic [] with ["test-tool==1.0"]`}},
 		"overrides left out": {"packages: {test-tool: {overrides: none}}\n", []string{"demo==1.0"}, []string{
 			"requirements demo==1.0", demo, "setuptools-80.1-py3-none-any.whl", "test_pure-1.0-py3-none-any.whl", "test_tool-1.0.tar.gz" + built}},
 	} {

@@ -1,0 +1,135 @@
+package builder
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"maps"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"ampoule/audit"
+	"ampoule/builder/layers"
+	"ampoule/builder/seal"
+	"ampoule/store"
+	"ampoule/tree"
+)
+
+// loadMemory remembers which modules loaded in one target, with everything that decided
+// it: the interpreter, what runs when it starts, the carried libraries, each distribution whose files were
+// imported, and the modules that were looked for in vain. A module whose
+// load failed is tried anew each time.
+type loadMemory struct {
+	store *store.Store
+	key   string
+	// known is what was remembered before, by the module's file; fresh what holds now.
+	known, fresh map[string]remembered
+	// parts are the hashes of what each owner has in the tree now.
+	parts map[string]string
+	tree  *tree.Tree
+	// site is the directory of distributions in the tree.
+	site string
+}
+
+// remembered is one module that loaded.
+type remembered struct {
+	Module audit.Module
+	Report audit.LoadReport
+	// Parts are the hashes of the owners whose files decided it.
+	Parts  map[string]string
+	Missed []string
+}
+
+const loadsKind = "gate-loads"
+
+// remember opens what is remembered of a target.
+func (t *target) remember(sealed *tree.Tree) (*loadMemory, error) {
+	m := &loadMemory{
+		store: t.r.b.Store, known: map[string]remembered{}, fresh: map[string]remembered{}, tree: sealed,
+		site: "lib/" + path.Base(t.r.python()) + "/site-packages/",
+	}
+	m.parts = partsOf(sealed, m.site)
+	m.key = layers.Key("gate-loads", 1, map[string]any{
+		"recipe": t.r.recipe.Name, "script": string(loadScript), "place": t.place, "base": layers.DiffIDs(t.base),
+		"interpreter": t.r.interpreter.Layer.DiffID,
+	})
+	_, err := m.store.Lookup(loadsKind, m.key, &m.known)
+	return m, err
+}
+
+// startup is the part of a tree that every interpreter runs when it starts (package site).
+const startup = "startup"
+
+// startupFile matches its files, in the directory of distributions.
+var startupFile = regexp.MustCompile(`^([^/]+\.pth|(site|user)customize[^/]*)$`)
+
+// partsOf hashes what each owner has in a tree, and what runs at each start.
+func partsOf(t *tree.Tree, site string) map[string]string {
+	hashes := map[string][]string{}
+	for _, e := range t.Entries() {
+		line := fmt.Sprintf("%s %o %s %s", e.Path, e.Mode, e.SHA256, e.Link)
+		if name, ok := strings.CutPrefix(e.Path, site); ok && startupFile.MatchString(name) {
+			hashes[startup] = append(hashes[startup], line)
+		}
+		if e.Kind != tree.Dir {
+			hashes[e.Owner] = append(hashes[e.Owner], line)
+		}
+	}
+	parts := map[string]string{}
+	for owner, lines := range hashes {
+		sum := sha256.Sum256([]byte(strings.Join(lines, "\n")))
+		parts[owner] = hex.EncodeToString(sum[:])
+	}
+	return parts
+}
+
+// recall returns the report of a module, if everything that decided it is as it was.
+func (m *loadMemory) recall(module audit.Module) (audit.LoadReport, bool) {
+	r, ok := m.known[module.File]
+	if !ok || r.Module.Name != module.Name || !slices.Equal(r.Module.Packages, module.Packages) || slices.ContainsFunc(r.Missed, m.provides) {
+		return audit.LoadReport{}, false
+	}
+	for owner, hash := range r.Parts {
+		if m.parts[owner] != hash {
+			return audit.LoadReport{}, false
+		}
+	}
+	m.fresh[module.File] = r
+	return r.Report, true
+}
+
+// provides tells whether the tree has a module of that dotted name.
+func (m *loadMemory) provides(name string) bool {
+	p := m.site + strings.ReplaceAll(name, ".", "/")
+	if _, ok := m.tree.Lookup(p); ok {
+		return true
+	}
+	at, _ := slices.BinarySearchFunc(m.tree.Entries(), p+".", func(e tree.Entry, p string) int { return strings.Compare(e.Path, p) })
+	entries := m.tree.Entries()[at:]
+	return len(entries) > 0 && strings.HasPrefix(entries[0].Path, p+".")
+}
+
+// note remembers what a module's load gave.
+func (m *loadMemory) note(a loadAnswer, report audit.LoadReport, modules []audit.Module) {
+	i := slices.IndexFunc(modules, func(module audit.Module) bool { return module.File == a.File })
+	if i < 0 || !a.OK || report.Kind != audit.KindImport {
+		return
+	}
+	parts := map[string]string{seal.OwnerNative: m.parts[seal.OwnerNative], startup: m.parts[startup]}
+	for _, file := range append(a.Imported, a.File) {
+		if e, ok := m.tree.Lookup(file); ok && e.Owner != audit.OwnerInterpreter {
+			parts[e.Owner] = m.parts[e.Owner]
+		}
+	}
+	m.fresh[a.File] = remembered{Module: modules[i], Report: report, Parts: parts, Missed: a.Missed}
+}
+
+// save remembers what holds now, unless that is what was remembered.
+func (m *loadMemory) save() error {
+	if maps.EqualFunc(m.known, m.fresh, func(a, b remembered) bool { return maps.Equal(a.Parts, b.Parts) }) {
+		return nil
+	}
+	return m.store.Record(loadsKind, m.key, m.fresh)
+}
