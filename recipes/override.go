@@ -102,11 +102,11 @@ func (o *Override) check(at *positions) Faults {
 		place := at.find([]string{"rules", strconv.Itoa(i)})
 		decides := rule.Limit != "" || rule.Binary != ""
 		switch {
-		case !decides && rule.Settings.empty():
+		case !decides && rule.empty():
 			faults = append(faults, place.fault(fmt.Sprintf("rules[%d] says nothing but why", i), "remove it, or say what it is for"))
 		case decides && rule.Versions != "":
 			faults = append(faults, place.fault(fmt.Sprintf("rules[%d] has versions, which decide nothing about limit and binary", i), "remove versions"))
-		case rule.Limit != "" && rule.Binary != "", decides && !rule.Settings.empty():
+		case rule.Limit != "" && rule.Binary != "", decides && !rule.empty():
 			faults = append(faults, place.fault(fmt.Sprintf("rules[%d] says several things", i), "limit and binary stand in rules of their own"))
 		}
 	}
@@ -141,7 +141,7 @@ func (r *Recipe) Building(name, version string, at Place) (Settings, []Applied) 
 	settings := Settings{Env: map[string]string{}, ConfigSettings: map[string]Setting{}}
 	var applied []Applied
 	for _, rule := range r.rules(name, at) {
-		if !meets(version, rule.Versions) || rule.Settings.empty() {
+		if !meets(version, rule.Versions) || rule.empty() {
 			continue
 		}
 		applied = append(applied, Applied{name, ShippedOverrides()[name].Revision, rule.Why})

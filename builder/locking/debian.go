@@ -34,6 +34,8 @@ type debianLocker struct {
 	installed installed
 	// resolvers are opened when they are needed, by suite.
 	resolvers map[string]*apt.Resolver
+	// bases are those that are locked already, by suite: a suite gives one.
+	bases map[string]lockedBase
 	// debs collects every locked package, by suite and name.
 	debs map[string]map[string]recipes.Deb
 }
@@ -47,7 +49,7 @@ func nothing(context.Context) ([]debian.Stanza, error) { return nil, nil }
 func (d *debianLocker) run(ctx context.Context) (err error) {
 	task := progress.Start(ctx, "lock", "Debian packages")
 	defer func() { task.End(err) }()
-	d.resolvers, d.debs = map[string]*apt.Resolver{}, map[string]map[string]recipes.Deb{}
+	d.resolvers, d.debs, d.bases = map[string]*apt.Resolver{}, map[string]map[string]recipes.Deb{}, map[string]lockedBase{}
 	if d.dir, d.remove, err = d.l.Store.TempDir(); err != nil {
 		return err
 	}
@@ -181,6 +183,9 @@ func (d *debianLocker) lockBase(ctx context.Context, base recipes.Base) (recipes
 	if base.Image != "" {
 		return d.imageBase(ctx, base.Image)
 	}
+	if made, ok := d.bases[base.Debian]; ok {
+		return made.LockedBase, made.installed, nil
+	}
 	var previous []string
 	for _, old := range append([]recipes.LockedBase{d.opts.Previous.Base}, values(d.opts.Previous.Targets)...) {
 		if old.Suite == base.Debian && old.Image == "" {
@@ -192,7 +197,15 @@ func (d *debianLocker) lockBase(ctx context.Context, base recipes.Base) (recipes
 	if err != nil {
 		return recipes.LockedBase{}, nil, err
 	}
-	return recipes.LockedBase{Suite: base.Debian, Packages: names(debs)}, d.with(base.Debian, nothing, debs), nil
+	made := lockedBase{recipes.LockedBase{Suite: base.Debian, Packages: names(debs)}, d.with(base.Debian, nothing, debs)}
+	d.bases[base.Debian] = made
+	return made.LockedBase, made.installed, nil
+}
+
+// lockedBase is a base that is made of packages.
+type lockedBase struct {
+	recipes.LockedBase
+	installed installed
 }
 
 // imageBase reads what an image by digest has installed.

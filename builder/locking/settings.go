@@ -184,7 +184,7 @@ func (p *distLocker) checkYanked(ctx context.Context, releases []release) error 
 	if err := group.Wait(); err != nil {
 		return err
 	}
-	return recipes.Faults(slices.Concat(found...)).Err()
+	return slices.Concat(found...).Err()
 }
 
 // yanked tells whether the file that is taken of a release was withdrawn.

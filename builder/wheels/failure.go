@@ -95,7 +95,7 @@ type MissingError struct {
 func (e *MissingError) Error() string {
 	lines := []string{e.Err.Error()}
 	for _, c := range e.Causes {
-		lines = append(lines, "what was missing: "+c.What)
+		lines = append(lines, "cause: "+c.What)
 	}
 	return strings.Join(lines, "\n")
 }

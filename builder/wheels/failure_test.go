@@ -43,7 +43,7 @@ func TestFailedBuild(t *testing.T) {
 	stage, job := failing(t, &printed)
 	_, err := stage.Build(t.Context(), job)
 	var missing *MissingError
-	if !errors.As(err, &missing) || !strings.Contains(err.Error(), "what was missing: the header libpq-fe.h") {
+	if !errors.As(err, &missing) || !strings.Contains(err.Error(), "cause: the header libpq-fe.h") {
 		t.Fatalf("got %v", err)
 	}
 	if want := "packages: {psycopg2: {build: [libpq-dev]}}"; !strings.Contains(missing.Hint(), want) {
