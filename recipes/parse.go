@@ -102,7 +102,7 @@ func (r *Recipe) check() Faults {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Packages)) {
-		if p := r.Packages[name]; p.Settings.empty() && p.Overrides == "" {
+		if p := r.Packages[name]; p.empty() && p.Overrides == "" {
 			faults = append(faults, r.Fault("packages."+name+" says nothing", "remove it, or say how "+name+" is built", "packages", name))
 		}
 	}

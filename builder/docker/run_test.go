@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"ampoule/builder/docker"
+	"ampoule/builder/sandbox"
 )
 
 func TestRun(t *testing.T) {

@@ -414,6 +414,11 @@ func (p *distLocker) placed(err error) error {
 			lines = append(lines, fmt.Sprintf("%s:%d:%d: %s", req.File, req.Line, req.Column, req.Spec))
 		}
 	}
+	for _, limit := range p.recipe.Limits(p.place()) {
+		if strings.Contains(strings.ToLower(r.Told), limit.Name) {
+			lines = append(lines, fmt.Sprintf("override %s, revision %s: %s: %s", limit.Name, limit.Revision, limit.Spec, limit.Why))
+		}
+	}
 	if len(lines) == 0 {
 		return err
 	}
