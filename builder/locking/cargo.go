@@ -139,9 +139,10 @@ func uniqueCrates(crates []recipes.Crate) ([]recipes.Crate, error) {
 }
 
 // sdistCrates returns the crates that building an sdist takes, sorted; none where its
-// build does not use cargo. An sdist of Rust without a Cargo.lock is a [*CrateError].
-func sdistCrates(f *os.File, file string) ([]recipes.Crate, error) {
-	locks, needsCargo, err := cargoLocks(f, file)
+// build does not use cargo. further are build requirements beside those that its
+// pyproject.toml states. An sdist of Rust without a Cargo.lock is a [*CrateError].
+func sdistCrates(f *os.File, file string, further ...string) ([]recipes.Crate, error) {
+	locks, needsCargo, err := cargoLocks(f, file, further...)
 	if err != nil {
 		return nil, err
 	}
@@ -161,12 +162,12 @@ func sdistCrates(f *os.File, file string) ([]recipes.Crate, error) {
 
 // cargoLocks finds the Cargo.lock files that an sdist's build uses, by their paths
 // below its top directory. It also says whether the build gives a manifest to cargo at all.
-func cargoLocks(f *os.File, file string) (locks map[string][]byte, needsCargo bool, err error) {
+func cargoLocks(f *os.File, file string, further ...string) (locks map[string][]byte, needsCargo bool, err error) {
 	var found cargoFiles
 	if err := found.read(f, file); err != nil {
 		return nil, false, fmt.Errorf("reading %s: %w", file, err)
 	}
-	manifests, err := found.manifests()
+	manifests, err := found.manifests(further)
 	if err != nil {
 		return nil, false, fmt.Errorf("reading %s: %w", file, err)
 	}
@@ -199,11 +200,18 @@ type rustTarget struct {
 var requirementName = regexp.MustCompile(`^\s*([A-Za-z0-9][A-Za-z0-9._-]*)`)
 
 // uses says whether a distribution is among the build's requirements.
-func (b *buildsWithCargo) uses(name string) bool {
-	return slices.ContainsFunc(b.BuildSystem.Requires, func(text string) bool {
+func (b *buildsWithCargo) uses(name string) bool { return requires(b.BuildSystem.Requires, name) }
+
+func requires(requirements []string, name string) bool {
+	return slices.ContainsFunc(requirements, func(text string) bool {
 		m := requirementName.FindStringSubmatch(text)
-		return m != nil && strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(m[1])) == name
+		return m != nil && recipes.NormalName(m[1]) == name
 	})
+}
+
+// buildRust says whether there is something that builds with cargo among requirements.
+func buildRust(requirements []string) bool {
+	return requires(requirements, "maturin") || requires(requirements, "setuptools-rust")
 }
 
 // named lists the manifests that pyproject.toml names, relative to it.
@@ -227,12 +235,13 @@ var elsewhere = regexp.MustCompile(`(^|/)(tests?|testing|examples?|fixtures|benc
 // pyproject.toml names, else the ones highest up that are no tests or examples. There are
 // none where the build requires neither maturin nor setuptools-rust: many an sdist
 // has Rust in it that is not built.
-func (c *cargoFiles) manifests() ([]string, error) {
+func (c *cargoFiles) manifests(further []string) ([]string, error) {
 	var build buildsWithCargo
 	if err := toml.Unmarshal(c.pyproject, &build); err != nil {
 		return nil, fmt.Errorf("reading pyproject.toml: %w", err)
 	}
-	if !build.uses("maturin") && !build.uses("setuptools-rust") {
+	build.BuildSystem.Requires = append(build.BuildSystem.Requires, further...)
+	if !buildRust(build.BuildSystem.Requires) {
 		return nil, nil
 	}
 	if named := build.named(); len(named) > 0 {

@@ -258,7 +258,7 @@ func FuzzCargoFiles(f *testing.F) {
 		if err := found.readTar(tar.NewReader(bytes.NewReader(data))); err != nil {
 			return
 		}
-		manifests, err := found.manifests()
+		manifests, err := found.manifests(nil)
 		if err != nil {
 			return
 		}
@@ -279,7 +279,7 @@ func FuzzManifests(f *testing.F) {
 			pyproject: []byte(maturinBuild + "[tool.maturin]\nmanifest-path = '" + manifest + "'\n"),
 			tomls:     []string{manifest}, lockFiles: map[string][]byte{lock: nil},
 		}
-		manifests, err := found.manifests()
+		manifests, err := found.manifests(nil)
 		if err != nil {
 			return
 		}

@@ -173,14 +173,21 @@ func (p *distLocker) lockBuild(ctx context.Context, sdist recipes.Dist) (recipes
 	if err := p.l.Fetch.Fetch(ctx, wheels.Items(sdist)...); err != nil {
 		return recipes.BuildSet{}, err
 	}
-	if set.Crates, err = p.crates(sdist); err != nil {
+	if set.Crates, err = p.crates(sdist, set.Added); err != nil {
 		return recipes.BuildSet{}, err
 	}
 	if err := p.lockPackages(ctx, sdist, &set, packages); err != nil {
 		return recipes.BuildSet{}, err
 	}
 	sdist.Build = &set
-	return set, p.lockRequires(ctx, sdist, &set)
+	if err := p.lockRequires(ctx, sdist, &set); err != nil || len(set.Crates) > 0 || !buildRust(set.Dynamic) {
+		return set, err
+	}
+	// Only the backend's answer says that it builds with cargo.
+	if set.Crates, err = p.crates(sdist, set.Dynamic); err != nil {
+		return recipes.BuildSet{}, err
+	}
+	return set, p.lockPackages(ctx, sdist, &set, packages)
 }
 
 // lockRequires locks the build requirements of an sdist: those that it declares, and

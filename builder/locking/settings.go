@@ -70,14 +70,15 @@ func (p *distLocker) patches(ctx context.Context, files []string) ([]recipes.Pat
 	return locked, nil
 }
 
-// crates reads the Rust packages that an sdist's Cargo.lock names.
-func (p *distLocker) crates(sdist recipes.Dist) ([]recipes.Crate, error) {
+// crates reads the Rust packages that an sdist's Cargo.lock names. further are build
+// requirements beside those that it states.
+func (p *distLocker) crates(sdist recipes.Dist, further []string) ([]recipes.Crate, error) {
 	f, err := p.l.Store.Open(sdist.SHA256)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return sdistCrates(f, sdist.File)
+	return sdistCrates(f, sdist.File, further...)
 }
 
 // declared returns build-system.requires of an sdist, in canonical form. With patches

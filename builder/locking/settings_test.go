@@ -464,7 +464,7 @@ func TestBuildWheels(t *testing.T) {
 }
 
 // rustSdist is an sdist of Rust with one crate, which lies beside the index.
-func (w *world) rustSdist(name, crate string) (indexFile, recipes.Crate) {
+func (w *world) rustSdist(name, crate, requires string) (indexFile, recipes.Crate) {
 	w.t.Helper()
 	sum := put(w.t, openStore(w.t), crate)
 	if err := os.WriteFile(filepath.Join(w.crates, "itoa-1.0.15.crate"), []byte(crate), 0o600); err != nil {
@@ -472,7 +472,7 @@ func (w *world) rustSdist(name, crate string) (indexFile, recipes.Crate) {
 	}
 	stem := name + "-1.0/"
 	file := w.file(name, name+"-1.0.tar.gz", string(gzipped(tarOf(w.t,
-		member{name: stem + "pyproject.toml", text: "[build-system]\nrequires = [\"maturin>=1\"]\n"}, member{name: stem + "Cargo.toml"},
+		member{name: stem + "pyproject.toml", text: "[build-system]\nrequires = [\"" + requires + "\"]\n"}, member{name: stem + "Cargo.toml"},
 		member{name: stem + "Cargo.lock", text: cargoLock(locked("itoa", "1.0.15", registryOfTest, sum))}))))
 	return file, recipes.Crate{Name: "itoa", Version: "1.0.15", SHA256: sum}
 }
@@ -481,7 +481,7 @@ func TestCratesInLock(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.recipeWith("")
-	sdist, crate := w.rustSdist("demo", "a crate")
+	sdist, crate := w.rustSdist("demo", "a crate", "maturin>=1")
 	w.knows(map[string][]indexFile{"demo==1.0": {sdist}, "maturin==1.9": {w.file("maturin", "maturin-1.9-py3-none-manylinux_2_17_x86_64.whl", "program")}})
 	reqs := requirements("demo==1.0")
 	opts := w.pinnedBefore(reqs, "demo", recipes.BuildSet{Packages: rust, Crates: []recipes.Crate{{Name: "libc"}}})
@@ -495,10 +495,22 @@ func TestCratesInLock(t *testing.T) {
 	if !w.st.Has(crate.SHA256) {
 		t.Error("the crate was not fetched")
 	}
+	// Only the backend's answer names what calls cargo.
+	w = newWorld(t)
+	w.recipeWith("")
+	sdist, crate = w.rustSdist("demo", "a crate", "setuptools")
+	w.dynamic[sdist.Filename] = []string{"setuptools_rust>=1"}
+	w.knows(map[string][]indexFile{
+		"demo==1.0": {sdist}, "setuptools==80.1": {w.file("setuptools", "setuptools-80.1-py3-none-any.whl", emptyZip)},
+		"setuptools-rust==1.12": {w.file("setuptools-rust", "setuptools_rust-1.12-py3-none-any.whl", emptyZip)},
+	})
+	if got, err = w.build(reqs, opts); err != nil || !slices.Equal(got.Crates, []recipes.Crate{crate}) || !slices.Equal(got.Packages, rust) {
+		t.Errorf("asked for by the backend: %+v, %v", got, err)
+	}
 	// Not there: said by name.
 	w = newWorld(t)
 	w.recipeWith("")
-	sdist, _ = w.rustSdist("demo", "a crate")
+	sdist, _ = w.rustSdist("demo", "a crate", "maturin>=1")
 	if err := os.Remove(filepath.Join(w.crates, "itoa-1.0.15.crate")); err != nil {
 		t.Fatal(err)
 	}

@@ -195,6 +195,13 @@ func TestSharedInterpreter(t *testing.T) {
 	}
 }
 
+// TestEveryKindOfBuild builds a small distribution for each way in which sdists say what
+// their builds need; the recipe's tests use what was built.
+func TestEveryKindOfBuild(t *testing.T) {
+	a := build(t, "testdata/kinds")
+	t.Run("bookworm", func(t *testing.T) { tryIn(t, a, "bookworm") })
+}
+
 // embedder is a program that holds a Python.
 const embedder = `
 #include <Python.h>
