@@ -13,7 +13,7 @@ GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 TEST_TIMEOUT := 10m
 DOCKER_TEST_TIMEOUT := 60m
 
-.PHONY: help setup build measure quickstart test test-fast test-docker check format vet lint rooms catalogue packages loop bench clean
+.PHONY: help setup build measure quickstart test test-fast test-docker check format vet lint rooms catalogue packages overrides loop bench clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -86,6 +86,9 @@ catalogue: setup measure ## Builds the catalogue's recipes and records it: make 
 
 packages: setup measure ## Builds what people install most and records it: make packages [NAMES="..."]
 	bin/measure packages $(MEASURE_FLAGS) $(NAMES)
+
+overrides: setup measure ## Builds what else an override ships for and records it: make overrides [NAMES="..."]
+	bin/measure overrides $(MEASURE_FLAGS) $(NAMES)
 
 loop: setup measure ## Times what adding a requirement takes and records it
 	bin/measure loop $(MEASURE_FLAGS)

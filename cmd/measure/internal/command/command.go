@@ -58,7 +58,7 @@ docs/measured: each result as it ends, so that the same command goes on where on
 	flags.StringVar(&o.docs, "docs", "docs", "the directory of the documentation")
 	flags.StringVar(&o.Store, "store", "", "the store's directory (default: ampoule's own)")
 	flags.IntVarP(&o.Jobs, "jobs", "j", 0, "how many processors a build may use (default: all)")
-	root.AddCommand(newCatalogue(o), newPackages(o), newLoop(o), newBench(o, out), newTable(o))
+	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newTable(o))
 	return root
 }
 
@@ -104,13 +104,26 @@ func newCatalogue(o *options) *cobra.Command {
 }
 
 func newPackages(o *options) *cobra.Command {
-	cmd := &cobra.Command{
+	return newDistributions(o, &cobra.Command{
 		Use:   "packages [NAME...]",
 		Short: "Locks and builds what people install most, all or those named",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return errors.Join(o.Packages(cmd.Context(), args), o.page())
 		},
-	}
+	})
+}
+
+func newOverrides(o *options) *cobra.Command {
+	return newDistributions(o, &cobra.Command{
+		Use:   "overrides [NAME...]",
+		Short: "Locks and builds the others for which an override ships, all or those named",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return errors.Join(o.Overrides(cmd.Context(), args), o.page())
+		},
+	})
+}
+
+func newDistributions(o *options, cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().BoolVar(&o.Again, "again", false, "measure what is recorded already")
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Hour, "how long one package may take")
 	return cmd

@@ -4,8 +4,10 @@ package recorded
 const (
 	RecipesFile  = "catalogue.json"
 	PackagesFile = "packages.json"
-	LoopFile     = "loop.json"
-	BenchFile    = "bench.json"
+	// OverridesFile holds [Package]s, too.
+	OverridesFile = "overrides.json"
+	LoopFile      = "loop.json"
+	BenchFile     = "bench.json"
 )
 
 // Outcome is how it ended, and where and when that was.

@@ -20,7 +20,7 @@ const top = `# Catalogue
 <!-- Generated from docs/measured; ` + "`go run ./cmd/measure table`" + ` writes it anew. -->
 
 The recipes that ship with Ampoule, what building them takes, and how far it gets with what people install most.
-` + "`ampoule init --from NAME`" + ` copies a recipe with its lock. The numbers come from ` + "`make catalogue` and `make packages`" + `,
+` + "`ampoule init --from NAME`" + ` copies a recipe with its lock. The numbers come from ` + "`make catalogue`, `make packages` and `make overrides`" + `,
 which record each result as it ends and go on where they stopped, and from ` + "`make loop` and `make bench`" + `.
 `
 
@@ -32,6 +32,10 @@ func Render(results string) (string, error) {
 		return "", err
 	}
 	packages, err := recorded.Open[recorded.Package](filepath.Join(results, recorded.PackagesFile))
+	if err != nil {
+		return "", err
+	}
+	overrides, err := recorded.Open[recorded.Package](filepath.Join(results, recorded.OverridesFile))
 	if err != nil {
 		return "", err
 	}
@@ -48,6 +52,7 @@ func Render(results string) (string, error) {
 	writeRecipes(&b, recipes)
 	writeSizes(&b, recipes.All())
 	writePackages(&b, packages)
+	writeOverrides(&b, overrides)
 	writeLoop(&b, loop.All())
 	writeBench(&b, bench.All())
 	return b.String(), nil
@@ -110,12 +115,7 @@ Where a requirement has no published wheel it is named, and both sides of the ra
 }
 
 func writePackages(b *strings.Builder, book *recorded.Book[recorded.Package]) {
-	names, passed := trials.PackageNames(), 0
-	for _, name := range names {
-		if p, ok := book.Get(name); ok && p.Passed {
-			passed++
-		}
-	}
+	names := trials.PackageNames()
 	fmt.Fprintf(b, `
 ## Packages
 
@@ -123,9 +123,36 @@ Each is the only requirement of a recipe that says nothing else of it, for CPyth
 states comes from the overrides that ship with Ampoule. The gate imports it. **%d of %d pass.** The times are with a store
 that all share: what one had compiled, such as the interpreter, the next one found there.
 
-| package | version | result | lock | build | overrides that applied |
+`, passed(names, book), len(names))
+	writeDistributions(b, names, book)
+}
+
+func writeOverrides(b *strings.Builder, book *recorded.Book[recorded.Package]) {
+	names := trials.OverrideNames()
+	fmt.Fprintf(b, `
+## Overrides
+
+The other distributions for which an override ships, tried in the same way by `+"`make overrides`"+`. **%d of %d pass.** One that
+was not measured is knowledge that nobody has tried here yet.
+
+`, passed(names, book), len(names))
+	writeDistributions(b, names, book)
+}
+
+func passed(names []string, book *recorded.Book[recorded.Package]) int {
+	n := 0
+	for _, name := range names {
+		if p, ok := book.Get(name); ok && p.Passed {
+			n++
+		}
+	}
+	return n
+}
+
+func writeDistributions(b *strings.Builder, names []string, book *recorded.Book[recorded.Package]) {
+	b.WriteString(`| package | version | result | lock | build | overrides that applied |
 |---|---|---|--:|--:|---|
-`, passed, len(names))
+`)
 	for _, name := range names {
 		p, ok := book.Get(name)
 		if !ok {

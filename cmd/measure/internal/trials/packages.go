@@ -21,14 +21,47 @@ func PackageNames() []string {
 	return names
 }
 
-// Packages locks and builds distributions, all if none is named, each as the only
-// requirement of a recipe that says nothing else of it.
+// OverrideNames lists the other distributions for which an override ships, in the order
+// of their names; programs that builds take as they are published are not among them.
+func OverrideNames() []string {
+	tried := spelledNormal(PackageNames())
+	var names []string
+	for name, o := range recipes.ShippedOverrides() {
+		tool := slices.ContainsFunc(o.Rules, func(r recipes.OverrideRule) bool { return r.Binary != "" })
+		if !tool && !slices.Contains(tried, name) {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
+}
+
+func spelledNormal(names []string) []string {
+	all := make([]string, len(names))
+	for i, name := range names {
+		all[i] = recipes.NormalName(name)
+	}
+	return all
+}
+
+// Packages locks and builds what people install most, all if none is named, each as the
+// only requirement of a recipe that says nothing else of it.
 func (t *Trials) Packages(ctx context.Context, names []string) error {
-	names, err := chosen(PackageNames(), spelled(names))
+	return t.distributions(ctx, recorded.PackagesFile, PackageNames(), names)
+}
+
+// Overrides does the same with the other distributions for which an override ships.
+// The gate loads the modules of each.
+func (t *Trials) Overrides(ctx context.Context, names []string) error {
+	return t.distributions(ctx, recorded.OverridesFile, OverrideNames(), names)
+}
+
+func (t *Trials) distributions(ctx context.Context, file string, all, names []string) error {
+	names, err := chosen(all, spelled(names))
 	if err != nil {
 		return err
 	}
-	book, err := recorded.Open[recorded.Package](filepath.Join(t.Results, recorded.PackagesFile))
+	book, err := recorded.Open[recorded.Package](filepath.Join(t.Results, file))
 	if err != nil {
 		return err
 	}
@@ -62,7 +95,7 @@ func spelled(names []string) []string {
 
 // packageRecipe is a recipe that requires a distribution and says nothing else of it.
 func packageRecipe(p pkg) string {
-	return fmt.Sprintf(`apiVersion: ampoule/v1
+	text := fmt.Sprintf(`apiVersion: ampoule/v1
 name: package-%s
 python:
   version: 3.13.5
@@ -73,9 +106,11 @@ requirements: [%s]
 runtime:
   container: {base: {debian: bookworm}}
   vm: {glibc: "2.36"}
-test:
-  imports: [%s]
-`, recipes.NormalName(p.name), p.name, strings.Join(p.imports, ", "))
+`, recipes.NormalName(p.name), p.name)
+	if len(p.imports) > 0 {
+		text += "test: {imports: [" + strings.Join(p.imports, ", ") + "]}\n"
+	}
+	return text
 }
 
 // tried is a package, and whether the registry had its artifact already.
@@ -87,8 +122,11 @@ type tried struct {
 // pkg tries one distribution.
 func (t *Trials) pkg(ctx context.Context, work, name string) (tried, error) {
 	r := tried{Package: recorded.Package{Name: name, Outcome: t.today()}}
-	i := slices.IndexFunc(packages, func(p pkg) bool { return p.name == name })
-	if err := os.WriteFile(filepath.Join(work, recipeFile), []byte(packageRecipe(packages[i])), 0o644); err != nil {
+	p := pkg{name: name}
+	if i := slices.IndexFunc(packages, func(p pkg) bool { return p.name == name }); i >= 0 {
+		p = packages[i]
+	}
+	if err := os.WriteFile(filepath.Join(work, recipeFile), []byte(packageRecipe(p)), 0o644); err != nil {
 		return r, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, t.Timeout, errTimeout)
