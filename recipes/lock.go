@@ -1,5 +1,10 @@
 package recipes
 
+import (
+	"maps"
+	"slices"
+)
+
 // Lock is an ampoule.lock: every byte that may enter the build, by hash, and what
 // in the recipe it answers. It names sources, never hosts.
 type Lock struct {
@@ -102,6 +107,28 @@ type BuildSet struct {
 	Crates []Crate `yaml:"crates"`
 	// Overrides tell which of them come from what Ampoule knows, and why.
 	Overrides []Applied `yaml:"overrides"`
+}
+
+// BuildLines spell what is set for a build in one way, for keys: none is nil.
+type BuildLines struct{ Env, Settings, Patches, Crates []string }
+
+// Lines spells what is set for the build. The order of crates means nothing.
+func (b BuildSet) Lines() BuildLines {
+	lines := BuildLines{[]string{}, []string{}, []string{}, []string{}}
+	for _, name := range slices.Sorted(maps.Keys(b.Env)) {
+		lines.Env = append(lines.Env, name+"="+b.Env[name])
+	}
+	for _, name := range slices.Sorted(maps.Keys(b.ConfigSettings)) {
+		lines.Settings = append(lines.Settings, name, b.ConfigSettings[name].String())
+	}
+	for _, p := range b.Patches {
+		lines.Patches = append(lines.Patches, p.SHA256)
+	}
+	for _, c := range b.Crates {
+		lines.Crates = append(lines.Crates, c.Name+" "+c.Version+" "+c.SHA256)
+	}
+	slices.Sort(lines.Crates)
+	return lines
 }
 
 // Patch is a change of an sdist's files.

@@ -68,20 +68,9 @@ const metadataKind = "sdist-metadata"
 // metadataKey names everything that decides an sdist's metadata, but the versions of
 // what it is built with.
 func (p *distLocker) metadataKey(sdist recipes.Dist, set recipes.BuildSet) string {
-	settings := []string{}
-	for _, name := range slices.Sorted(maps.Keys(set.ConfigSettings)) {
-		settings = append(settings, name, set.ConfigSettings[name].String())
-	}
-	env := []string{}
-	for _, name := range slices.Sorted(maps.Keys(set.Env)) {
-		env = append(env, name+"="+set.Env[name])
-	}
-	patches := []string{}
-	for _, patch := range set.Patches {
-		patches = append(patches, patch.SHA256)
-	}
+	lines := set.Lines()
 	return layers.Key("metadata", 1, map[string]any{
-		"sdist": sdist.SHA256, "place": p.place(), "settings": settings, "env": env, "patches": patches,
+		"sdist": sdist.SHA256, "place": p.place(), "settings": lines.Settings, "env": lines.Env, "patches": lines.Patches,
 	})
 }
 

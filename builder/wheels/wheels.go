@@ -10,7 +10,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -80,24 +79,10 @@ func (j Job) Key() string {
 	if len(b.Crates) > 0 {
 		scripts = append(scripts, string(vendorScript))
 	}
-	// Lists, so that what is empty and what is missing are the same.
-	env, settings, patches, crates := []string{}, []string{}, []string{}, []string{}
-	for _, name := range slices.Sorted(maps.Keys(b.Env)) {
-		env = append(env, name+"="+b.Env[name])
-	}
-	for _, name := range slices.Sorted(maps.Keys(b.ConfigSettings)) {
-		settings = append(settings, name, b.ConfigSettings[name].String())
-	}
-	for _, p := range b.Patches {
-		patches = append(patches, p.SHA256)
-	}
-	for _, c := range b.Crates {
-		crates = append(crates, c.Name+" "+c.Version+" "+c.SHA256)
-	}
-	slices.Sort(crates)
+	lines := b.Lines()
 	return layers.Key("wheel", format, map[string]any{
 		"sdist": j.Sdist.SHA256, "image": layers.DiffIDs(j.Image), "python": j.Python, "needs": needs, "scripts": scripts,
-		"env": env, "settings": settings, "patches": patches, "crates": crates,
+		"env": lines.Env, "settings": lines.Settings, "patches": lines.Patches, "crates": lines.Crates,
 	})
 }
 
@@ -116,11 +101,7 @@ func (j Job) env(jobs int) []string {
 	env := []string{
 		"MAKEFLAGS=-j" + n, "CMAKE_BUILD_PARALLEL_LEVEL=" + n, "MAX_JOBS=" + n, "NPY_NUM_BUILD_JOBS=" + n, "CARGO_BUILD_JOBS=" + n,
 	}
-	b := j.build()
-	for _, name := range slices.Sorted(maps.Keys(b.Env)) {
-		env = append(env, name+"="+b.Env[name])
-	}
-	return sandbox.Env(env...)
+	return sandbox.Env(append(env, j.build().Lines().Env...)...)
 }
 
 // Stage runs build backends, or finds what they gave before.
