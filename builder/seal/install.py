@@ -25,6 +25,24 @@ def run_pip(*args):
         raise SystemExit("pip cannot install the wheel")
 
 
+def find_carried(path, lib):
+    """Let an ELF file find in the tree's lib what it does not find by its own RPATH.
+
+    What is built here was given that before it was packed, unless it has an RPATH of its
+    own; published wheels have theirs, and ld.so then looks nowhere else (ld.so(8)).
+    """
+    if os.path.islink(path) or not ampoule_relocate.is_elf(path):
+        return
+    needed = [name for name in ampoule_relocate.dynamic(path, "--print-needed") if name and not ampoule_relocate.GLIBC.match(name)]
+    own = [entry for line in ampoule_relocate.dynamic(path, "--print-rpath") for entry in line.split(":") if entry]
+    origin = os.path.dirname(path)
+    places = [os.path.normpath(entry.replace("$ORIGIN", origin).replace("${ORIGIN}", origin)) for entry in own]
+    if lib in places or all(any(os.path.exists(os.path.join(place, name)) for place in places) for name in needed):
+        return
+    place = os.path.relpath(lib, origin)
+    ampoule_relocate.patch(path, "--force-rpath", "--set-rpath", ":".join([*own, "$ORIGIN" if place == "." else "$ORIGIN/" + place]))
+
+
 def install(number):
     (wheel,) = glob.glob(os.path.join(here, "wheels", number, "*.whl"))
     out = os.path.join(here, "trees", number)
@@ -41,6 +59,9 @@ def install(number):
             rows = [row for row in f if ".dist-info/direct_url.json," not in row]
         with open(record, "w", encoding="utf-8", newline="\n") as f:
             f.writelines(rows)
+    for directory, _, names in os.walk(out):
+        for name in names:
+            find_carried(os.path.join(directory, name), os.path.join(out, "lib"))
     ampoule_relocate.relocate_scripts(os.path.join(out, "bin"), prefix)
     ampoule_relocate.fix_records(site_packages)
     ampoule_relocate.compile_all(site_packages, out, prefix, "1")
