@@ -58,6 +58,7 @@ docs/measured: each result as it ends, so that the same command goes on where on
 	flags.StringVar(&o.docs, "docs", "docs", "the directory of the documentation")
 	flags.StringVar(&o.Store, "store", "", "the store's directory (default: ampoule's own)")
 	flags.IntVarP(&o.Jobs, "jobs", "j", 0, "how many processors a build may use (default: all)")
+	flags.BoolVar(&o.Shared, "shared", false, "say that the machine has other work meanwhile: times are recorded as bounds")
 	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newTable(o))
 	return root
 }

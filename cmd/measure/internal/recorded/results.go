@@ -1,5 +1,7 @@
 package recorded
 
+import "strings"
+
 // The files of results, below the directory of all of them.
 const (
 	RecipesFile  = "catalogue.json"
@@ -15,11 +17,21 @@ type Outcome struct {
 	// When is the day, in UTC, as YYYY-MM-DD, and Cores the machine's processors.
 	When  string `json:"when"`
 	Cores int    `json:"cores"`
+	// Shared says that other work ran on the machine meanwhile: times are bounds.
+	Shared bool `json:"shared,omitempty"`
 	// Passed says that it was locked, built and gated.
 	Passed bool `json:"passed"`
 	// Stage is where it failed and Error the first line of why; empty if it passed.
 	Stage string `json:"stage,omitempty"`
 	Error string `json:"error,omitempty"`
+}
+
+// Spelled shows a time of this outcome: as a bound where the machine had other work.
+func (o Outcome) Spelled(time string) string {
+	if o.Shared && strings.ContainsAny(time, "0123456789") {
+		return "≤ " + time
+	}
+	return time
 }
 
 // Recipe is one recipe of the catalogue, built.

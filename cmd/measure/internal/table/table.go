@@ -21,7 +21,8 @@ const top = `# Catalogue
 
 The recipes that ship with Ampoule, what building them takes, and how far it gets with what people install most.
 ` + "`ampoule init --from NAME`" + ` copies a recipe with its lock. The numbers come from ` + "`make catalogue`, `make packages` and `make overrides`" + `,
-which record each result as it ends and go on where they stopped, and from ` + "`make loop` and `make bench`" + `.
+which record each result as it ends and go on where they stopped, and from ` + "`make loop` and `make bench`" + `. A time behind ≤ was
+taken while the machine had other work, too.
 `
 
 // Render makes the page from the results in a directory. The same results give the
@@ -83,8 +84,8 @@ takes too; in brackets, how many of them the store had. A lock time of ` + none 
 		if r.Published {
 			build = "published before"
 		}
-		row(b, code(name), catalogue.Summary(name), result(r.Outcome), duration(r.LockSeconds), build,
-			duration(r.InterpreterSeconds), wheels, fmt.Sprint(r.Cores), r.When)
+		row(b, code(name), catalogue.Summary(name), result(r.Outcome), r.Spelled(duration(r.LockSeconds)), r.Spelled(build),
+			r.Spelled(duration(r.InterpreterSeconds)), wheels, fmt.Sprint(r.Cores), r.When)
 	}
 }
 
@@ -159,7 +160,7 @@ func writeDistributions(b *strings.Builder, names []string, book *recorded.Book[
 			row(b, code(name), none, "not measured", none, none, none)
 			continue
 		}
-		row(b, code(name), or(p.Version), result(p.Outcome), duration(p.LockSeconds), duration(p.BuildSeconds), or(strings.Join(p.Overrides, "; ")))
+		row(b, code(name), or(p.Version), result(p.Outcome), p.Spelled(duration(p.LockSeconds)), p.Spelled(duration(p.BuildSeconds)), or(strings.Join(p.Overrides, "; ")))
 	}
 }
 

@@ -36,6 +36,8 @@ type Trials struct {
 	Jobs int
 	// Again measures what is recorded already.
 	Again bool
+	// Shared says that the machine has other work meanwhile.
+	Shared bool
 	// Timeout bounds one package.
 	Timeout time.Duration
 	Now     func() time.Time
@@ -96,7 +98,7 @@ func (t *Trials) fromCatalogue(ctx context.Context, work, name string) (string, 
 
 // today starts an outcome.
 func (t *Trials) today() recorded.Outcome {
-	return recorded.Outcome{When: t.Now().UTC().Format(time.DateOnly), Cores: runtime.NumCPU()}
+	return recorded.Outcome{When: t.Now().UTC().Format(time.DateOnly), Cores: runtime.NumCPU(), Shared: t.Shared}
 }
 
 // failed puts an error into an outcome. What is not the measured program's failure
