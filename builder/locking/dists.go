@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"ampoule/builder/fetch"
+	"ampoule/builder/sandbox"
 	"ampoule/builder/wheels"
 	"ampoule/recipes"
 )
@@ -196,18 +197,15 @@ func (p *distLocker) lockRequires(ctx context.Context, sdist recipes.Dist, set *
 	if err := p.l.Fetch.Fetch(ctx, wheels.Items(sdist)...); err != nil {
 		return err
 	}
-	var err error
-	if set.Requires, err = p.declared(ctx, sdist); err != nil {
-		return err
-	}
-	if err := p.resolveBuild(ctx, sdist, set); err != nil {
-		return err
-	}
-	job, err := p.house.Job(ctx, p.find, sdist, set.Dists)
+	system, err := p.declared(ctx, sdist)
 	if err != nil {
 		return err
 	}
-	dynamic, err := p.stage.Requires(ctx, job)
+	set.Requires = system.requires
+	if err := p.resolveBuild(ctx, sdist, set); err != nil {
+		return err
+	}
+	dynamic, err := p.ask(ctx, sdist, set.Dists, slices.Contains(declarative, system.backend))
 	if err != nil {
 		return err
 	}
@@ -220,6 +218,26 @@ func (p *distLocker) lockRequires(ctx context.Context, sdist recipes.Dist, set *
 		return p.resolveBuild(ctx, sdist, set)
 	}
 	return nil
+}
+
+// ask asks the backend of an sdist what else it needs. One that runs nothing of the
+// project is asked with what need not be built first, so that locking scikit-learn
+// compiles no SciPy. A project can have hooks that import the rest: then that is built.
+func (p *distLocker) ask(ctx context.Context, sdist recipes.Dist, needs []string, declares bool) ([]string, error) {
+	ready := needs
+	if declares {
+		ready = slices.DeleteFunc(slices.Clone(needs), func(id string) bool { return p.dists[id].Build != nil })
+	}
+	job, err := p.house.Job(ctx, p.find, sdist, ready)
+	if err != nil {
+		return nil, err
+	}
+	dynamic, err := p.stage.Requires(ctx, job)
+	var exit *sandbox.ExitError
+	if len(ready) < len(needs) && errors.As(err, &exit) {
+		return p.ask(ctx, sdist, needs, false)
+	}
+	return dynamic, err
 }
 
 // canonical reads the requirements that an sdist states. They are foreign text on its

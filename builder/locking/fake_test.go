@@ -86,6 +86,9 @@ type world struct {
 	// crates is a directory that is a mirror of crates.
 	crates string
 
+	// fails tells whether a backend ends with an error, with what it has; may be nil.
+	fails func(sdist string, needs []string) bool
+
 	mu sync.Mutex
 	// uv answers a query: what is asked, and the configuration that it is asked with.
 	uv    func(asked, config string) (pylock, stderr string)
@@ -211,6 +214,13 @@ func (w *world) step(_ context.Context, s *fake.Sandbox, step sandbox.Step) erro
 		return s.Write(tree.FileEntry(strings.TrimPrefix(dir, "/")+"/pylock.toml", 0o644, []byte(answer)))
 	case slices.Equal(step.Args[:2], []string{testPython, "-I"}) && !s.Online:
 		sdist := path.Base(s.Files().Sub(work + "/sdist").Entries()[0].Path)
+		var needs []string
+		for _, e := range s.Files().Sub(work + "/needs").Entries() {
+			needs = append(needs, e.Path)
+		}
+		if w.fails != nil && w.fails(sdist, needs) {
+			return &sandbox.ExitError{Args: step.Args, Code: 1}
+		}
 		stem, _ := sdistStem(sdist)
 		wheel := stem + "-cp313-cp313-linux_x86_64.whl"
 		if told, ok := w.static[sdist]; ok && step.Args[3] == "static" {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/builder/sandbox/fake"
 	"ampoule/recipes"
 )
 
@@ -117,6 +118,49 @@ func alter(l *recipes.Lock, name string, with func(*recipes.Dist)) {
 	for i := range l.Dists {
 		if l.Dists[i].Name == name {
 			with(&l.Dists[i])
+		}
+	}
+}
+
+// A backend that runs nothing of the project is asked before what the project's build
+// imports is built, unless it cannot answer so.
+func TestDeclarativeBackendsAreAskedFirst(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		backend string
+		needsIt bool
+		built   bool
+	}{
+		"declarative":               {"mesonpy", false, false},
+		"declarative, with a hook":  {"mesonpy", true, true},
+		"setuptools":                {"setuptools.build_meta", false, true},
+		"declarative by name alone": {"mesonpy\"\nbackend-path = [\".\"]\nx = \"", false, true},
+	} {
+		w := newWorld(t)
+		meson := w.file("meson-python", "meson_python-1-py3-none-any.whl", emptyZip)
+		array := w.sdist("array", "2")
+		text := "[build-system]\nrequires = [\"meson-python\", \"array\"]\nbuild-backend = \"" + c.backend + "\"\n"
+		project := w.file("project", "project-1.tar.gz", string(gzipped(tarOf(t, member{name: "project-1/pyproject.toml", text: text}))))
+		w.uv = func(asked, _ string) (string, string) {
+			if strings.Contains(asked, "meson-python") {
+				return w.resolved(map[string][]indexFile{"meson-python==1": {meson}, "array==2": {array}}), ""
+			}
+			return w.resolved(map[string][]indexFile{"project==1": {project}}), ""
+		}
+		w.fails = func(sdist string, needs []string) bool {
+			return c.needsIt && sdist == project.Filename && !slices.ContainsFunc(needs, func(n string) bool { return strings.HasPrefix(n, "array") })
+		}
+		// array itself has no build requirements: setuptools is none of this world's.
+		if _, err := w.lockAll(requirements("project"), Options{}); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		built := slices.ContainsFunc(w.runner.Sandboxes(), func(s *fake.Sandbox) bool { return s.Spec.Name == "wheel-array" })
+		if built != c.built {
+			t.Errorf("%s: array was built is %t", name, built)
+		}
+		if d, _ := w.locker.lock.Dist("project==1"); !slices.Equal(d.Build.Dists, []string{"array==2", "meson-python==1"}) {
+			t.Errorf("%s: built with %q", name, d.Build.Dists)
 		}
 	}
 }

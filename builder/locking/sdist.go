@@ -25,24 +25,43 @@ const (
 // legacyRequires is what a build without pyproject.toml needs (PEP 518).
 var legacyRequires = []string{"setuptools>=40.8.0"}
 
-// staticRequires reads build-system.requires of a pyproject.toml (PEP 518); data is
-// nil where an sdist has none.
-func staticRequires(data []byte, file string) ([]string, error) {
+// buildSystem is the table of that name in a pyproject.toml (PEP 517, PEP 518).
+type buildSystem struct {
+	requires []string
+	// backend is empty where none is named.
+	backend string
+}
+
+// readBuildSystem reads a pyproject.toml; data is nil where an sdist has none.
+func readBuildSystem(data []byte, file string) (buildSystem, error) {
 	var doc struct {
 		BuildSystem *struct {
 			Requires *[]string `toml:"requires"`
+			Backend  string    `toml:"build-backend"`
+			Path     []string  `toml:"backend-path"`
 		} `toml:"build-system"`
 	}
 	if err := toml.Unmarshal(data, &doc); err != nil {
-		return nil, &SdistError{file, fmt.Errorf("its pyproject.toml: %w", err)}
+		return buildSystem{}, &SdistError{file, fmt.Errorf("its pyproject.toml: %w", err)}
 	}
-	if doc.BuildSystem == nil {
-		return legacyRequires, nil
+	table := doc.BuildSystem
+	if table == nil {
+		return buildSystem{requires: legacyRequires}, nil
 	}
-	if doc.BuildSystem.Requires == nil {
-		return nil, errNoRequires(file)
+	if table.Requires == nil {
+		return buildSystem{}, errNoRequires(file)
 	}
-	return *doc.BuildSystem.Requires, nil
+	if len(table.Path) > 0 {
+		// It is the sdist's own, whatever it is called.
+		table.Backend = ""
+	}
+	return buildSystem{*table.Requires, table.Backend}, nil
+}
+
+// declarative are the backends that know what they need without running anything of the
+// project: they can be asked before what the project's build imports is built.
+var declarative = []string{
+	"flit_core.buildapi", "hatchling.build", "maturin", "mesonpy", "pdm.backend", "poetry.core.masonry.api", "scikit_build_core.build",
 }
 
 // SdistError says that an sdist is not as sdists are.

@@ -87,7 +87,8 @@ func requiresOf(t testing.TB, file string, archive []byte) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	return staticRequires(files["pyproject.toml"], file)
+	b, err := readBuildSystem(files["pyproject.toml"], file)
+	return b.requires, err
 }
 
 func TestStaticRequires(t *testing.T) {

@@ -81,29 +81,29 @@ func (p *distLocker) crates(sdist recipes.Dist, further []string) ([]recipes.Cra
 	return sdistCrates(f, sdist.File, further...)
 }
 
-// declared returns build-system.requires of an sdist, in canonical form. With patches
-// the sandbox tells, since they may change it.
-func (p *distLocker) declared(ctx context.Context, sdist recipes.Dist) ([]string, error) {
+// declared returns an sdist's build system, its requirements in canonical form. With
+// patches the sandbox tells, since they may change it, and no backend is told.
+func (p *distLocker) declared(ctx context.Context, sdist recipes.Dist) (buildSystem, error) {
 	f, err := p.l.Store.Open(sdist.SHA256)
 	if err != nil {
-		return nil, err
+		return buildSystem{}, err
 	}
 	defer f.Close()
 	files, err := topFiles(f, sdist.File, "pyproject.toml", "PKG-INFO")
 	if err != nil {
-		return nil, err
+		return buildSystem{}, err
 	}
 	tellExternal(ctx, sdist, string(files["PKG-INFO"]))
-	var requires []string
+	var b buildSystem
 	if len(sdist.Build.Patches) > 0 {
-		requires, err = p.patched(ctx, sdist)
+		b.requires, err = p.patched(ctx, sdist)
 	} else {
-		requires, err = staticRequires(files["pyproject.toml"], sdist.File)
+		b, err = readBuildSystem(files["pyproject.toml"], sdist.File)
 	}
-	if err != nil {
-		return nil, err
+	if err == nil {
+		b.requires, err = canonical(sdist, b.requires)
 	}
-	return canonical(sdist, requires)
+	return b, err
 }
 
 // tellExternal tells what an sdist's metadata says that it needs beside Python's
