@@ -296,15 +296,16 @@ type loadAnswer struct {
 
 // load loads the modules of which nothing is remembered that still holds.
 func (t *target) load(ctx context.Context, sb sandbox.Sandbox, sealed *tree.Tree, modules []audit.Module) error {
-	memory, err := t.remember(sealed)
-	if err != nil {
-		return err
-	}
+	memory := t.remember(sealed)
 	var wanted []audit.Module
 	for _, m := range modules {
-		if report, ok := memory.recall(m); ok {
+		report, ok, err := memory.recall(m)
+		switch {
+		case err != nil:
+			return err
+		case ok:
 			t.loads = append(t.loads, report)
-		} else {
+		default:
 			wanted = append(wanted, m)
 		}
 	}
@@ -318,7 +319,9 @@ func (t *target) load(ctx context.Context, sb sandbox.Sandbox, sealed *tree.Tree
 	for _, a := range answers {
 		report := t.loadReport(a, sealed)
 		t.loads = append(t.loads, report)
-		memory.note(a, report, wanted)
+		if err := memory.note(a, report, wanted); err != nil {
+			return err
+		}
 	}
 	return memory.save()
 }

@@ -4,7 +4,6 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
-	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -18,14 +17,18 @@ import (
 )
 
 // loadMemory remembers which modules loaded in one target, with everything that decided
-// it: the interpreter, what runs when it starts, the carried libraries, each distribution whose files were
-// imported, and the modules that were looked for in vain. A module whose
-// load failed is tried anew each time.
+// it: the interpreter, what runs when it starts, the carried libraries, each
+// distribution whose files were imported, and the modules that were looked for in
+// vain. A module whose load failed is tried anew each time.
 type loadMemory struct {
 	store *store.Store
-	key   string
-	// known is what was remembered before, by the module's file; fresh what holds now.
-	known, fresh map[string]remembered
+	// place is what all modules have in common: script, target and interpreter.
+	place map[string]any
+	// known is what was remembered before, by owner; an owner is read when it is first
+	// asked for.
+	known map[string]map[string]remembered
+	// noted are the owners of which there is something new.
+	noted map[string]bool
 	// parts are the hashes of what each owner has in the tree now.
 	parts map[string]string
 	tree  *tree.Tree
@@ -45,18 +48,34 @@ type remembered struct {
 const loadsKind = "gate-loads"
 
 // remember opens what is remembered of a target.
-func (t *target) remember(sealed *tree.Tree) (*loadMemory, error) {
+func (t *target) remember(sealed *tree.Tree) *loadMemory {
 	m := &loadMemory{
-		store: t.r.b.Store, known: map[string]remembered{}, fresh: map[string]remembered{}, tree: sealed,
+		store: t.r.b.Store, known: map[string]map[string]remembered{}, noted: map[string]bool{}, tree: sealed,
 		site: "lib/" + path.Base(t.r.python()) + "/site-packages/",
+		place: map[string]any{
+			"script": string(loadScript), "place": t.place, "base": layers.DiffIDs(t.base), "interpreter": t.r.interpreter.Layer.DiffID,
+		},
 	}
 	m.parts = partsOf(sealed, m.site)
-	m.key = layers.Key("gate-loads", 1, map[string]any{
-		"recipe": t.r.recipe.Name, "script": string(loadScript), "place": t.place, "base": layers.DiffIDs(t.base),
-		"interpreter": t.r.interpreter.Layer.DiffID,
-	})
-	_, err := m.store.Lookup(loadsKind, m.key, &m.known)
-	return m, err
+	return m
+}
+
+// key names what is remembered of an owner as the tree has it.
+func (m *loadMemory) key(owner string) string {
+	return layers.Key(loadsKind, 1, map[string]any{"place": m.place, "owner": owner, "part": m.parts[owner]})
+}
+
+// of returns what is remembered of an owner, by the module's file.
+func (m *loadMemory) of(owner string) (map[string]remembered, error) {
+	if known, ok := m.known[owner]; ok {
+		return known, nil
+	}
+	known := map[string]remembered{}
+	if _, err := m.store.Lookup(loadsKind, m.key(owner), &known); err != nil {
+		return nil, err
+	}
+	m.known[owner] = known
+	return known, nil
 }
 
 // startup is the part of a tree that every interpreter runs when it starts (package site).
@@ -86,18 +105,22 @@ func partsOf(t *tree.Tree, site string) map[string]string {
 }
 
 // recall returns the report of a module, if everything that decided it is as it was.
-func (m *loadMemory) recall(module audit.Module) (audit.LoadReport, bool) {
-	r, ok := m.known[module.File]
+func (m *loadMemory) recall(module audit.Module) (_ audit.LoadReport, ok bool, err error) {
+	e, _ := m.tree.Lookup(module.File)
+	known, err := m.of(e.Owner)
+	if err != nil {
+		return audit.LoadReport{}, false, err
+	}
+	r, ok := known[module.File]
 	if !ok || r.Module.Name != module.Name || !slices.Equal(r.Module.Packages, module.Packages) || slices.ContainsFunc(r.Missed, m.provides) {
-		return audit.LoadReport{}, false
+		return audit.LoadReport{}, false, nil
 	}
 	for owner, hash := range r.Parts {
 		if m.parts[owner] != hash {
-			return audit.LoadReport{}, false
+			return audit.LoadReport{}, false, nil
 		}
 	}
-	m.fresh[module.File] = r
-	return r.Report, true
+	return r.Report, true, nil
 }
 
 // provides tells whether the tree has a module of that dotted name.
@@ -112,10 +135,10 @@ func (m *loadMemory) provides(name string) bool {
 }
 
 // note remembers what a module's load gave.
-func (m *loadMemory) note(a loadAnswer, report audit.LoadReport, modules []audit.Module) {
+func (m *loadMemory) note(a loadAnswer, report audit.LoadReport, modules []audit.Module) error {
 	i := slices.IndexFunc(modules, func(module audit.Module) bool { return module.File == a.File })
 	if i < 0 || !a.OK || report.Kind != audit.KindImport {
-		return
+		return nil
 	}
 	parts := map[string]string{seal.OwnerNative: m.parts[seal.OwnerNative], startup: m.parts[startup]}
 	for _, file := range append(a.Imported, a.File) {
@@ -123,13 +146,22 @@ func (m *loadMemory) note(a loadAnswer, report audit.LoadReport, modules []audit
 			parts[e.Owner] = m.parts[e.Owner]
 		}
 	}
-	m.fresh[a.File] = remembered{Module: modules[i], Report: report, Parts: parts, Missed: a.Missed}
+	e, _ := m.tree.Lookup(a.File)
+	known, err := m.of(e.Owner)
+	if err != nil {
+		return err
+	}
+	known[a.File] = remembered{Module: modules[i], Report: report, Parts: parts, Missed: a.Missed}
+	m.noted[e.Owner] = true
+	return nil
 }
 
-// save remembers what holds now, unless that is what was remembered.
+// save keeps what is new.
 func (m *loadMemory) save() error {
-	if maps.EqualFunc(m.known, m.fresh, func(a, b remembered) bool { return maps.Equal(a.Parts, b.Parts) }) {
-		return nil
+	for owner := range m.noted {
+		if err := m.store.Record(loadsKind, m.key(owner), m.known[owner]); err != nil {
+			return err
+		}
 	}
-	return m.store.Record(loadsKind, m.key, m.fresh)
+	return nil
 }

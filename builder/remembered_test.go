@@ -58,18 +58,17 @@ func TestLoadsAreRemembered(t *testing.T) {
 	}
 	at := &target{r: run, name: "vm", place: places["vm"]}
 	module := audit.Module{File: memorySite + "a/_a.so", Name: "a._a", Packages: []string{"a"}}
-	memory, err := at.remember(memoryTree(t))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, ok := memory.recall(module); ok {
-		t.Fatal("something is remembered before anything was loaded")
+	memory := at.remember(memoryTree(t))
+	if _, ok, err := memory.recall(module); ok || err != nil {
+		t.Fatalf("before anything was loaded %t is remembered, %v", ok, err)
 	}
 	answer := loadAnswer{
 		Kind: audit.KindImport, Module: "a._a", File: module.File, OK: true,
 		Imported: []string{memorySite + "a/__init__.py", memorySite + "b.py"}, Missed: []string{"numpy", "ns.late"},
 	}
-	memory.note(answer, audit.LoadReport{Kind: audit.KindImport, File: module.File, OK: true}, []audit.Module{module})
+	if err := memory.note(answer, audit.LoadReport{Kind: audit.KindImport, File: module.File, OK: true}, []audit.Module{module}); err != nil {
+		t.Fatal(err)
+	}
 	if err := memory.save(); err != nil {
 		t.Fatal(err)
 	}
@@ -99,12 +98,8 @@ func TestLoadsAreRemembered(t *testing.T) {
 		if c.change != nil {
 			c.change(&at, &module)
 		}
-		memory, err := at.remember(c.tree)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if _, holds := memory.recall(module); holds != c.holds {
-			t.Errorf("%s: remembered is %t", name, holds)
+		if _, holds, err := at.remember(c.tree).recall(module); err != nil || holds != c.holds {
+			t.Errorf("%s: remembered is %t, %v", name, holds, err)
 		}
 	}
 }
@@ -112,11 +107,17 @@ func TestLoadsAreRemembered(t *testing.T) {
 // A load that failed is no knowledge: it may have failed for any reason.
 func TestFailedLoadsAreNotRemembered(t *testing.T) {
 	t.Parallel()
-	memory := &loadMemory{fresh: map[string]remembered{}, tree: memoryTree(t)}
+	memory := &loadMemory{known: map[string]map[string]remembered{audit.OwnerWheel + "a": {}}, noted: map[string]bool{}, tree: memoryTree(t)}
 	module := audit.Module{File: memorySite + "a/_a.so", Name: "a._a"}
-	memory.note(loadAnswer{File: module.File}, audit.LoadReport{Kind: audit.KindImport, File: module.File}, []audit.Module{module})
-	memory.note(loadAnswer{File: module.File, OK: true}, audit.LoadReport{Kind: audit.KindDlopen, File: module.File}, []audit.Module{module})
-	if len(memory.fresh) != 0 {
-		t.Errorf("remembered: %+v", memory.fresh)
+	for _, err := range []error{
+		memory.note(loadAnswer{File: module.File}, audit.LoadReport{Kind: audit.KindImport, File: module.File}, []audit.Module{module}),
+		memory.note(loadAnswer{File: module.File, OK: true}, audit.LoadReport{Kind: audit.KindDlopen, File: module.File}, []audit.Module{module}),
+	} {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	if len(memory.noted) != 0 {
+		t.Errorf("remembered: %+v", memory.known)
 	}
 }
