@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -25,7 +26,10 @@ func (t *Trials) scrub(message string) string {
 	if err != nil {
 		here = ""
 	}
-	for _, dir := range []string{t.Store, os.TempDir(), here, home} {
+	dirs := []string{t.Store, os.TempDir(), here, home}
+	// One may lie in another.
+	slices.SortFunc(dirs, func(a, b string) int { return len(b) - len(a) })
+	for _, dir := range dirs {
 		// The root directory is no one's own.
 		if dir = filepath.Clean(dir); len(dir) > 1 && filepath.IsAbs(dir) {
 			message = strings.ReplaceAll(message, dir+"/", "…/")
