@@ -10,9 +10,9 @@ import (
 
 	"ampoule/audit"
 	"ampoule/builder/fetch"
+	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
 	"ampoule/store"
-	"ampoule/tree"
 )
 
 // Epoch enters every key. It is raised when the same recipe and lock would give
@@ -55,8 +55,8 @@ type Artifact struct {
 	Created time.Time
 	// Base is the runtime base that the tree is laid on.
 	Base []sandbox.Layer
-	// Tree is the sealed tree, relative to Prefix, each entry with its owner.
-	Tree *tree.Tree
+	// Layers are the sealed tree, below Prefix, the lowest first.
+	Layers []layers.Named
 	// Config is the image's configuration, labels included.
 	Config sandbox.Config
 	// Verdict is the gate's verdict, as JSON.

@@ -12,6 +12,7 @@ import (
 	"ampoule/audit"
 	"ampoule/builder/buildlog"
 	"ampoule/builder/cpython"
+	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/fake"
 	"ampoule/tree"
@@ -38,7 +39,7 @@ func (w *world) try(ctx context.Context, limit time.Duration, commands ...string
 	base := sandbox.Image{Config: sandbox.Config{Architecture: "amd64"}, Layers: []sandbox.Layer{w.base}}
 	t := &target{
 		r:    &build{b: w.builder, recipe: w.recipe, lock: w.lock, interpreter: &cpython.Interpreter{}, sandboxes: Sandboxes{Runner: w.runner, Images: w.runner}},
-		name: "vm", place: places["vm"], log: log, testTime: limit, base: base, root: &tree.Tree{},
+		name: "vm", place: places["vm"], log: log, testTime: limit, base: base,
 	}
 	for _, c := range commands {
 		t.tests = append(t.tests, audit.Test{Kind: audit.KindCommand, Args: strings.Fields(c)})
@@ -47,7 +48,9 @@ func (w *world) try(ctx context.Context, limit time.Duration, commands ...string
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	err = t.run(ctx, sealed, []audit.Module{{File: "lib/x.so", Name: "x"}})
+	open := layers.Open(w.st)
+	defer open.Close()
+	err = t.run(ctx, open, sealed, []audit.Module{{File: "lib/x.so", Name: "x"}})
 	return t.reports, err
 }
 
@@ -157,5 +160,29 @@ func TestTail(t *testing.T) {
 	}
 	if _, err := out.Write([]byte("end")); err != nil || len(out.String()) != maxOutput || !strings.HasSuffix(out.String(), "abend") {
 		t.Errorf("%d bytes, %v", len(out.String()), err)
+	}
+}
+
+func TestInOrder(t *testing.T) {
+	t.Parallel()
+	of := func(ids string) []sandbox.Layer {
+		var all []sandbox.Layer
+		for _, id := range strings.Fields(ids) {
+			all = append(all, sandbox.Layer{DiffID: id})
+		}
+		return all
+	}
+	for name, c := range map[string]struct{ wanted, last, want string }{
+		"nothing was laid":    {"a b c", "", "a b c"},
+		"one more":            {"a b c d", "a c d", "a c d b"},
+		"one changed":         {"a B c d", "a b c d", "a B c d"},
+		"one gone":            {"a c", "a b c", "a c"},
+		"others":              {"a b", "c d", "a b"},
+		"as it was, reversed": {"a b c", "c b a", "c b a"},
+	} {
+		got := strings.Join(layers.DiffIDs(sandbox.Image{Layers: inOrder(of(c.wanted), strings.Fields(c.last))}), " ")
+		if got != c.want {
+			t.Errorf("%s: %s, want %s", name, got, c.want)
+		}
 	}
 }

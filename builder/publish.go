@@ -27,7 +27,7 @@ func (r *build) publish(ctx context.Context, sealed *seal.Sealed, made []seal.Wh
 	}
 	artifact := Artifact{
 		Name: r.recipe.Name, Key: r.plan.Key, Platform: r.platform, Created: tree.Time,
-		Tree: sealed.Tree, Verdict: told, Config: r.config(sealed), Debug: r.debug,
+		Verdict: told, Config: r.config(sealed), Debug: r.debug,
 	}
 	base, ok := r.lock.Targets["container"]
 	if !ok {
@@ -39,6 +39,9 @@ func (r *build) publish(ctx context.Context, sealed *seal.Sealed, made []seal.Wh
 		return "", err
 	}
 	artifact.Base = below.Layers
+	if artifact.Layers, err = layers.SaveParts(ctx, r.b.Store, layers.Split(sealed.Tree), Prefix); err != nil {
+		return "", err
+	}
 	for _, w := range made {
 		e, err := layers.FileOf(r.b.Store, w.SHA256, w.File)
 		if err != nil {

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"ampoule/audit"
 	"ampoule/builder/buildlog"
 	"ampoule/builder/cpython"
@@ -171,19 +173,23 @@ func (r *build) python() string { return locking.PythonPath(Prefix, r.lock.Pytho
 // as open is.
 func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel) (_ *seal.Sealed, err error) {
 	stage := &seal.Stage{Store: r.b.Store, Runner: r.sandboxes.Runner, Images: r.sandboxes.Images, Jobs: r.b.jobs(), Logs: r.logs}
-	installed, err := stage.Install(ctx, r.tools.With(r.interpreter.Layer), r.python(), Prefix, made)
-	if err != nil {
-		return nil, err
-	}
-	task := progress.Start(ctx, "seal", "tree")
-	defer func() { task.End(err) }()
 	parts := seal.Parts{
 		Installed: made, Name: r.recipe.Name, Python: r.lock.Python.Version,
 		InterpreterKey: r.interpreter.Key, Toolchain: layers.DiffIDs(r.tools),
 	}
-	if parts.Interpreter, err = open.Read(r.interpreter.Layer); err != nil {
+	var installed []sandbox.Layer
+	both, running := errgroup.WithContext(ctx)
+	both.Go(func() (err error) {
+		installed, err = stage.Install(running, r.tools.With(r.interpreter.Layer), r.python(), Prefix, made)
+		return err
+	})
+	// Meanwhile what they are laid on is read.
+	both.Go(func() error { return r.readBelow(running, open, &parts) })
+	if err := both.Wait(); err != nil {
 		return nil, err
 	}
+	task := progress.Start(ctx, "seal", "tree")
+	defer func() { task.End(err) }()
 	trees := make([]*tree.Tree, len(installed))
 	for i, layer := range installed {
 		t, err := open.Read(layer)
@@ -195,15 +201,22 @@ func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel
 	if parts.Wheels, err = seal.Lay(trees, made); err != nil {
 		return nil, err
 	}
-	parts.Interpreter = parts.Interpreter.Sub(Prefix)
+	return seal.Seal(parts, r.hostLibraries())
+}
+
+// readBelow reads the interpreter, and the file system that everything was built on.
+func (r *build) readBelow(ctx context.Context, open *layers.Opened, parts *seal.Parts) error {
+	interpreter, err := open.Read(r.interpreter.Layer)
+	if err != nil {
+		return err
+	}
+	parts.Interpreter = interpreter.Sub(Prefix)
 	everything, err := r.everything(ctx)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	if parts.Root, err = open.RootFS(ctx, everything); err != nil {
-		return nil, err
-	}
-	return seal.Seal(parts, r.hostLibraries())
+	parts.Root, err = open.RootFS(ctx, everything)
+	return err
 }
 
 // everything is the image with the toolchain and the packages of every installed wheel.

@@ -69,25 +69,16 @@ func artifact(t testing.TB, key, content string) (registry.Artifact, *tree.Tree)
 	if err != nil {
 		t.Fatal(err)
 	}
-	packer := layer.Packer{Dir: t.TempDir()}
-	layers, err := packer.Pack(t.Context(), layer.Split(whole), time.Unix(1577836800, 0))
-	if err != nil {
-		t.Fatal(err)
+	var layers []layer.Layer
+	for _, l := range []struct{ name, owner string }{{"interpreter", "interpreter"}, {"tail-03", "wheel:flask"}} {
+		part := whole.Select(func(e tree.Entry) bool { return e.Owner == l.owner })
+		layers = append(layers, packed(t, l.name, part, layer.Prefix))
 	}
 	root, err := tree.New([]tree.Entry{tree.FileEntry("etc/os-release", 0o644, []byte("ID=test\n"))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var tar bytes.Buffer
-	if err := root.WriteTar(&tar, "", time.Unix(1577836800, 0)); err != nil {
-		t.Fatal(err)
-	}
-	base, err := packer.PackTar(t.Context(), "base", fmt.Sprintf("sha256:%x", sha256.Sum256(tar.Bytes())), func() (io.ReadCloser, error) {
-		return io.NopCloser(bytes.NewReader(tar.Bytes())), nil
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	base := packed(t, "base", root, "")
 	return registry.Artifact{
 		Name: "web", Key: key,
 		Images: []registry.Image{{
@@ -104,6 +95,21 @@ func artifact(t testing.TB, key, content string) (registry.Artifact, *tree.Tree)
 			{ArtifactType: "application/vnd.ampoule.wheelhouse", Annotations: map[string]string{"wheels": "0"}},
 		},
 	}, whole
+}
+
+// packed makes a layer of a tree below prefix.
+func packed(t testing.TB, name string, content *tree.Tree, prefix string) layer.Layer {
+	t.Helper()
+	var tar bytes.Buffer
+	if err := content.WriteTar(&tar, prefix, time.Unix(1577836800, 0)); err != nil {
+		t.Fatal(err)
+	}
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(tar.Bytes())), nil }
+	l, err := layer.Packer{Dir: t.TempDir()}.Pack(t.Context(), name, fmt.Sprintf("sha256:%x", sha256.Sum256(tar.Bytes())), open)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
 }
 
 // eachRegistry runs a test against the embedded registry and against a remote one

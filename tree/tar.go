@@ -36,16 +36,31 @@ func (c *counter) Read(p []byte) (int, error) {
 	return n, err
 }
 
+// Section is content of size bytes inside a larger file, which must remain readable.
+func Section(r io.ReaderAt, offset, size int64) Content { return section{r, offset, size} }
+
+// Offset says where in its tar the content of an entry that [FromTar] read begins. It
+// returns false for other content.
+func Offset(e Entry) (int64, bool) {
+	s, ok := e.Content.(section)
+	return s.offset, ok
+}
+
 // section is content inside a larger file.
 type section struct {
 	r           io.ReaderAt
 	offset, len int64
 }
 
-// Open implements [Content].
+// Open implements [Content]. What it returns is an [io.ReaderAt], too.
 func (s section) Open() (io.ReadCloser, error) {
-	return io.NopCloser(io.NewSectionReader(s.r, s.offset, s.len)), nil
+	return sectionReader{io.NewSectionReader(s.r, s.offset, s.len)}, nil
 }
+
+type sectionReader struct{ *io.SectionReader }
+
+// Close implements [io.Closer]. It closes nothing.
+func (sectionReader) Close() error { return nil }
 
 // FromTar indexes an uncompressed tar of size bytes. Contents stay where they
 // are: r must remain readable as long as the tree is used. Hard links become

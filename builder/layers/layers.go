@@ -124,7 +124,7 @@ func Read(st *store.Store, sum string) (*tree.Tree, io.Closer, error) {
 		f.Close()
 		return nil, nil, fmt.Errorf("reading layer: %w", err)
 	}
-	t, err := tree.FromTar(f, info.Size(), Limits)
+	t, err := readIndexed(st, sum, f, info.Size())
 	if err != nil {
 		f.Close()
 		return nil, nil, fmt.Errorf("reading layer sha256:%s: %w", sum, err)

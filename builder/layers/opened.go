@@ -2,7 +2,9 @@ package layers
 
 import (
 	"context"
+	"io"
 	"strings"
+	"sync"
 
 	"ampoule/builder/sandbox"
 	"ampoule/store"
@@ -10,9 +12,11 @@ import (
 )
 
 // Opened holds layers open while their contents are used, and closes them together.
+// Several goroutines may read at once.
 type Opened struct {
 	store *store.Store
-	closers
+	mu    sync.Mutex
+	open  closers
 }
 
 // Open starts with nothing open.
@@ -24,7 +28,7 @@ func (o *Opened) Read(layer sandbox.Layer) (*tree.Tree, error) {
 	if err != nil {
 		return nil, err
 	}
-	o.closers = append(o.closers, closer)
+	o.hold(closer)
 	return t, nil
 }
 
@@ -34,6 +38,19 @@ func (o *Opened) RootFS(ctx context.Context, image sandbox.Image) (*tree.Tree, e
 	if err != nil {
 		return nil, err
 	}
-	o.closers = append(o.closers, closer)
+	o.hold(closer)
 	return t, nil
+}
+
+func (o *Opened) hold(c io.Closer) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	o.open = append(o.open, c)
+}
+
+// Close closes all of them.
+func (o *Opened) Close() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.open.Close()
 }

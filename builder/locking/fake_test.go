@@ -249,8 +249,7 @@ func (w *world) start(reqs *recipes.RequirementSet, opts Options) *distLocker {
 	index := serveIndex(w.t, w.index)
 	f := fetch.New(w.st, fetch.Config{Sources: map[string]fetch.Source{"pypi": {Mirrors: []string{index}}, "crates": {Mirrors: []string{w.crates}}}})
 	stage := &wheels.Stage{Store: w.st, Runner: w.runner, Images: w.runner, Logs: w.t.TempDir()}
-	uv := tree.FileEntry("uv", 0o755, []byte("uv"))
-	r, err := startResolver(w.t.Context(), fake.Online{Runner: w.runner}, w.load(), Online{Index: index}, uv, []byte("{}"), w.log)
+	r, err := startResolver(w.t.Context(), fake.Online{Runner: w.runner}, w.load(), Online{Index: index}, []byte("{}"), w.log)
 	if err != nil {
 		w.t.Fatal(err)
 	}

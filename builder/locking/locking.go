@@ -320,7 +320,7 @@ func (p *distLocker) startResolver(ctx context.Context, base, full sandbox.Image
 	if err := l.Fetch.Fetch(ctx, uvWheel); err != nil {
 		return err
 	}
-	uv, err := readUV(l.Store)
+	uv, err := uvLayer(ctx, l.Store)
 	if err != nil {
 		return err
 	}
@@ -331,22 +331,22 @@ func (p *distLocker) startResolver(ctx context.Context, base, full sandbox.Image
 		return err
 	}
 	if !known {
-		withPython, err := l.Images.Load(ctx, full.Config, full.Layers...)
+		withPython, err := l.Images.Load(ctx, full.Config, full.With(uv).Layers...)
 		if err != nil {
 			return err
 		}
-		if interpreter, err = askInterpreter(ctx, l.Runner, withPython, python, uv, p.log); err != nil {
+		if interpreter, err = askInterpreter(ctx, l.Runner, withPython, python, p.log); err != nil {
 			return p.log.Fail("the resolver's view of the interpreter", err)
 		}
 		if err := l.Store.Record("resolver-python", key, interpreter); err != nil {
 			return err
 		}
 	}
-	bare, err := l.Images.Load(ctx, base.Config, base.Layers...)
+	bare, err := l.Images.Load(ctx, base.Config, base.With(uv).Layers...)
 	if err != nil {
 		return err
 	}
-	p.resolver, err = startResolver(ctx, l.Online, bare, l.Resolver, uv, interpreter, p.log)
+	p.resolver, err = startResolver(ctx, l.Online, bare, l.Resolver, interpreter, p.log)
 	return err
 }
 

@@ -14,6 +14,7 @@ import (
 
 	"ampoule/builder/buildlog"
 	"ampoule/builder/fetch"
+	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
 	"ampoule/store"
 	"ampoule/tree"
@@ -37,12 +38,39 @@ const (
 
 // Paths inside the containers that uv runs in.
 const (
+	uvProgram   = "ampoule-uv"
 	uvDir       = sandbox.WorkDir + "/uv"
-	uvPath      = uvDir + "/uv"
+	uvPath      = "/" + uvProgram + "/uv"
 	pythonPath  = uvDir + "/python"
 	caPath      = uvDir + "/ca-certificates.crt"
 	projectsDir = sandbox.WorkDir + "/projects"
 )
+
+// uvLayer is the program as a layer for images.
+func uvLayer(ctx context.Context, st *store.Store) (sandbox.Layer, error) {
+	key := layers.Key("resolver-program", 1, uvWheel.SHA256)
+	var sum string
+	if known, err := st.Lookup("resolver-program", key, &sum); err != nil {
+		return sandbox.Layer{}, err
+	} else if known {
+		if whole, err := st.Whole(ctx, sum); err != nil || whole {
+			return layers.Stored(st, sum), err
+		}
+	}
+	uv, err := readUV(st)
+	if err != nil {
+		return sandbox.Layer{}, err
+	}
+	t, err := tree.New([]tree.Entry{uv})
+	if err != nil {
+		return sandbox.Layer{}, err
+	}
+	layer, err := layers.Save(ctx, st, t, uvProgram)
+	if err != nil {
+		return sandbox.Layer{}, err
+	}
+	return layer, st.Record("resolver-program", key, strings.TrimPrefix(layer.DiffID, "sha256:"))
+}
 
 // readUV takes the program out of its wheel.
 func readUV(st *store.Store) (_ tree.Entry, err error) {
@@ -77,8 +105,8 @@ exec "$AMPOULE_PYTHON" "$@" > "$AMPOULE_TOLD"
 `
 
 // askInterpreter lets uv ask the recipe's interpreter about itself, in a sealed
-// sandbox, and returns the answer with nothing of this machine in it.
-func askInterpreter(ctx context.Context, r sandbox.Runner, image sandbox.ID, python string, uv tree.Entry, log io.Writer) (_ []byte, err error) {
+// sandbox whose image has uv, and returns the answer with nothing of this machine in it.
+func askInterpreter(ctx context.Context, r sandbox.Runner, image sandbox.ID, python string, log io.Writer) (_ []byte, err error) {
 	sb, err := r.Start(ctx, sandbox.Spec{Image: image, Name: "ask-interpreter"})
 	if err != nil {
 		return nil, err
@@ -87,7 +115,7 @@ func askInterpreter(ctx context.Context, r sandbox.Runner, image sandbox.ID, pyt
 	if err := sandbox.MakeDirs(ctx, sb, sandbox.WorkDir+"/home"); err != nil {
 		return nil, err
 	}
-	files, err := tree.New([]tree.Entry{uv, tree.FileEntry("python", 0o755, []byte(tapScript))})
+	files, err := tree.New([]tree.Entry{tree.FileEntry("python", 0o755, []byte(tapScript))})
 	if err != nil {
 		return nil, err
 	}
@@ -165,9 +193,10 @@ type Online struct {
 // proxies are the variables that are taken along.
 var proxies = regexp.MustCompile(`(?i)^(https?|all|no)_proxy=`)
 
-func startResolver(ctx context.Context, online sandbox.Online, image sandbox.ID, o Online, uv tree.Entry, interpreter []byte, log *buildlog.Log) (*resolver, error) {
+// startResolver starts it in an image that has uv.
+func startResolver(ctx context.Context, online sandbox.Online, image sandbox.ID, o Online, interpreter []byte, log *buildlog.Log) (*resolver, error) {
 	files := []tree.Entry{
-		uv, tree.FileEntry("python", 0o755, []byte(standIn)), tree.FileEntry("interpreter.json", 0o644, interpreter),
+		tree.FileEntry("python", 0o755, []byte(standIn)), tree.FileEntry("interpreter.json", 0o644, interpreter),
 	}
 	env := sandbox.Env("UV_CACHE_DIR="+sandbox.WorkDir+"/uv-cache", "UV_NO_PROGRESS=1")
 	for _, kv := range o.Environ {

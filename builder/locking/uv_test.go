@@ -13,7 +13,6 @@ import (
 
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/fake"
-	"ampoule/tree"
 )
 
 // What uv says when the stand-in refuses to build.
@@ -93,7 +92,7 @@ func TestStartResolver(t *testing.T) {
 		Index: "https://index.invalid/simple", CertFile: certificates,
 		Environ: []string{"HTTPS_PROXY=http://proxy.invalid", "no_proxy=x", "AWS_SECRET_ACCESS_KEY=1", "PIP_INDEX_URL=y", "MY_HTTP_PROXY=z"},
 	}
-	r, err := startResolver(t.Context(), fake.Online{Runner: w.runner}, w.load(), o, tree.FileEntry("uv", 0o755, []byte("U")), []byte("{}"), w.log)
+	r, err := startResolver(t.Context(), fake.Online{Runner: w.runner}, w.load(), o, []byte("{}"), w.log)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -111,11 +110,11 @@ func TestStartResolver(t *testing.T) {
 	for _, e := range s.Files().Sub("ampoule-build/uv").Entries() {
 		files = append(files, e.Path)
 	}
-	if diff := cmp.Diff([]string{"ca-certificates.crt", "interpreter.json", "python", "uv"}, files); diff != "" || !s.Online {
+	if diff := cmp.Diff([]string{"ca-certificates.crt", "interpreter.json", "python"}, files); diff != "" || !s.Online {
 		t.Errorf("online: %t, files (-want +got):\n%s", s.Online, diff)
 	}
 	o.CertFile += "x"
-	if _, err := startResolver(t.Context(), fake.Online{Runner: w.runner}, w.load(), o, tree.FileEntry("uv", 0o755, nil), nil, w.log); err == nil {
+	if _, err := startResolver(t.Context(), fake.Online{Runner: w.runner}, w.load(), o, nil, w.log); err == nil {
 		t.Error("certificates that are not there are no error")
 	}
 }

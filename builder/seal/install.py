@@ -70,8 +70,10 @@ def install(number):
 def main():
     global prefix
     prefix, jobs = sys.argv[1:]
-    (bundled,) = glob.glob(os.path.join(sysconfig.get_path("stdlib"), "ensurepip", "_bundled", "pip-*.whl"))
-    sys.path.insert(0, bundled)
+    if not os.path.isdir(os.path.join(sysconfig.get_path("purelib"), "pip")):
+        # It was configured without installing pip, and brings the archive only.
+        (bundled,) = glob.glob(os.path.join(sysconfig.get_path("stdlib"), "ensurepip", "_bundled", "pip-*.whl"))
+        sys.path.insert(0, bundled)
     import pip._internal.commands.install  # noqa: F401
 
     numbers = sorted(os.listdir(os.path.join(here, "wheels")))

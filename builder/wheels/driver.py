@@ -90,15 +90,29 @@ def unpack(archive, directory):
     return os.path.join(directory, tops[0])
 
 
+# It runs the pip in the directory or archive that is its first argument.
+PIP = """\
+import sys
+sys.path.append(sys.argv.pop(1))
+from pip._internal.cli.main import main
+sys.exit(main())
+"""
+
+
+def pip_path():
+    """Find the pip that the interpreter brings: installed, with its bytecode, or only bundled."""
+    installed = sysconfig.get_path("purelib")
+    if os.path.isdir(os.path.join(installed, "pip")):
+        return installed
+    return glob.glob(os.path.join(sysconfig.get_path("stdlib"), "ensurepip", "_bundled", "pip-*.whl"))[0]
+
+
 def make_environment(needs):
     venv.create(ENV, symlinks=True, with_pip=False)
     python = os.path.join(ENV, "bin", "python")
     if needs:
-        import ensurepip
-
-        bundled = glob.glob(os.path.join(os.path.dirname(ensurepip.__file__), "_bundled", "pip-*.whl"))
         subprocess.run(
-            [python, "-I", bundled[0] + "/pip", "install", "--quiet", "--no-index", "--no-deps", "--no-cache-dir",
+            [python, "-I", "-c", PIP, pip_path(), "install", "--quiet", "--no-index", "--no-deps", "--no-cache-dir",
              "--no-compile", "--disable-pip-version-check", "--no-warn-script-location", *needs],
             check=True,
         )

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -59,13 +60,18 @@ func newSource(t testing.TB, c string, whole *tree.Tree) *source {
 	s := &source{tars: map[string][]byte{}}
 	image := registry.ImageInfo{Platform: platform, Config: registry.Config{Labels: map[string]string{registry.LabelTree: whole.Hash()}}}
 	image.Layers = []registry.LayerInfo{{Name: "base", Base: true}}
-	for _, part := range layer.Split(whole) {
+	owners := map[string]bool{}
+	for _, e := range whole.Entries() {
+		owners[e.Owner] = true
+	}
+	for _, owner := range slices.Sorted(maps.Keys(owners)) {
 		var b bytes.Buffer
-		if err := part.Tree.WriteTar(&b, layer.Prefix, epoch); err != nil {
+		part := whole.Select(func(e tree.Entry) bool { return e.Owner == owner || e.Kind == tree.Dir })
+		if err := part.WriteTar(&b, layer.Prefix, epoch); err != nil {
 			t.Fatal(err)
 		}
-		s.tars[part.Name] = b.Bytes()
-		image.Layers = append(image.Layers, registry.LayerInfo{Name: part.Name, DiffID: part.Name, Digest: part.Name})
+		s.tars[owner] = b.Bytes()
+		image.Layers = append(image.Layers, registry.LayerInfo{Name: owner, DiffID: owner, Digest: owner})
 	}
 	s.description = registry.Description{Ref: "web@" + digest, Name: "web", Digest: digest, Images: []registry.ImageInfo{image}}
 	return s

@@ -1,15 +1,10 @@
-// Package layer turns a tree into the layers of an image: which file goes into
-// which layer, and the bytes that each layer has.
-//
-// Both are fixed by the tree alone. A change of one distribution moves the bytes
-// of the layer that holds it, and no other layer's.
+// Package layer makes the compressed layers of an image of uncompressed tars, the
+// same bytes each time, and reads them.
 package layer
 
 import (
 	"context"
 	"io"
-
-	"ampoule/tree"
 )
 
 // Prefix is where a tree stands in an image, relative to the image's root.
@@ -19,20 +14,10 @@ const Prefix = "opt/ampoule"
 // (OCI image-spec, layer.md).
 const MediaType = "application/vnd.oci.image.layer.v1.tar+gzip"
 
-// Part is the share of a tree that becomes one layer.
-type Part struct {
-	// Name is "native", "interpreter", "wheel:NAME", "tail-NN" or "metadata".
-	Name string
-	// Tree holds the part's entries at their places in the whole tree, with all
-	// directories above them as the whole tree has them.
-	Tree *tree.Tree
-}
-
 // Layer is one gzip-compressed layer, ready to be published. Digest and Size are
 // known before its bytes are asked for.
 type Layer struct {
-	// Name says what the layer holds: a [Part]'s name, or for a layer of a base
-	// whatever the caller calls it.
+	// Name says what the layer holds, in the caller's words.
 	Name string
 	// DiffID is "sha256:" and the hash of the uncompressed tar.
 	DiffID string

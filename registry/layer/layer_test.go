@@ -3,6 +3,7 @@ package layer
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
@@ -32,80 +33,29 @@ func file(p, owner string, size int) tree.Entry {
 	return e
 }
 
-func newTree(t *testing.T, entries ...tree.Entry) *tree.Tree {
+// tarOf writes a tree of entries as a tar.
+func tarOf(t *testing.T, entries ...tree.Entry) []byte {
 	t.Helper()
 	made, err := tree.New(entries)
 	if err != nil {
 		t.Fatal(err)
 	}
+	var b bytes.Buffer
+	if err := made.WriteTar(&b, Prefix, epoch); err != nil {
+		t.Fatal(err)
+	}
+	return b.Bytes()
+}
+
+// pack packs a tar.
+func pack(t *testing.T, p Packer, name string, tar []byte) Layer {
+	t.Helper()
+	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(tar)), nil }
+	made, err := p.Pack(t.Context(), name, fmt.Sprintf("sha256:%x", sha256.Sum256(tar)), open)
+	if err != nil {
+		t.Fatal(err)
+	}
 	return made
-}
-
-func TestSplitSharesByOwner(t *testing.T) {
-	t.Parallel()
-	whole := newTree(t,
-		file("bin/python3", "interpreter", 100),
-		file("lib/libz.so.1", "native", 100),
-		file("lib/site/big/a.so", "wheel:big", largeDist),
-		file("lib/site/small.py", "wheel:small", largeDist-1),
-		file("lib/site/other.py", "wheel:other", 10),
-		file("share/ampoule/fingerprints.json", "metadata", 10),
-		file("stray", "", 10),
-		tree.Entry{Path: "lib/site", Kind: tree.Dir, Mode: 0o555, Owner: "interpreter"},
-	)
-	parts := Split(whole)
-	var names []string
-	for _, p := range parts {
-		names = append(names, p.Name)
-	}
-	want := []string{"native", "interpreter", "wheel:big",
-		fmt.Sprintf("tail-%02d", min(bin("small"), bin("other"))), fmt.Sprintf("tail-%02d", max(bin("small"), bin("other"))), "metadata"}
-	if diff := cmp.Diff(want, names); diff != "" {
-		t.Errorf("parts (-want +got):\n%s", diff)
-	}
-	all, err := tree.New(nil)
-	for _, p := range parts {
-		if dir, ok := p.Tree.Lookup("lib/site"); ok && dir.Mode != 0o555 {
-			t.Errorf("part %s has lib/site with mode %o", p.Name, dir.Mode)
-		}
-		if err == nil {
-			all, err = all.With(p.Tree.Entries()...)
-		}
-	}
-	if err != nil || all.Hash() != whole.Hash() {
-		t.Errorf("parts together are %s (%v), not %s", all.Hash(), err, whole.Hash())
-	}
-}
-
-func TestSplitIsBounded(t *testing.T) {
-	t.Parallel()
-	entries := []tree.Entry{file("n", "native", 1), file("i", "interpreter", 1), file("m", "metadata", 1)}
-	for i := range 200 {
-		e := file(fmt.Sprintf("lib/d%03d", i), fmt.Sprintf("wheel:d%03d", i), 1)
-		e.Size = largeDist + int64(i)
-		entries = append(entries, e)
-	}
-	parts := Split(newTree(t, entries...))
-	if len(parts) != maxParts {
-		t.Errorf("%d parts, want %d", len(parts), maxParts)
-	}
-	if got := parts[2].Name; got != "wheel:d152" {
-		t.Errorf("the smallest distribution with a part of its own is %s, want wheel:d152", got)
-	}
-}
-
-func TestSplitBinsByNormalisedName(t *testing.T) {
-	t.Parallel()
-	if bin("Zope.Interface") != bin("zope-interface") || bin("a__b") != bin("a-b") {
-		t.Error("spellings of one name are in different bins")
-	}
-	used := map[uint32]bool{}
-	for i := range 500 {
-		used[bin(fmt.Sprint("dist", i))] = true
-	}
-	if len(used) != tailBins {
-		t.Errorf("500 names use %d bins, want %d", len(used), tailBins)
-	}
 }
 
 // memory is a Memory for tests. It counts what it is asked to remember.
@@ -134,18 +84,14 @@ func (m *memory) Remember(diffID, digest string, size int64) error {
 // then every layer gets another digest, which must be meant.
 func TestPackGolden(t *testing.T) {
 	t.Parallel()
-	part := Part{Name: "interpreter", Tree: newTree(t, file("bin/python3", "interpreter", 300_000), file("lib/a.py", "interpreter", 1000))}
-	got, err := Packer{Dir: t.TempDir()}.Pack(t.Context(), []Part{part}, epoch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	got[0].Open = nil
-	want := []Layer{{
+	got := pack(t, Packer{Dir: t.TempDir()}, "interpreter", tarOf(t, file("bin/python3", "interpreter", 300_000), file("lib/a.py", "interpreter", 1000)))
+	got.Open = nil
+	want := Layer{
 		Name:   "interpreter",
 		DiffID: "sha256:f122d3ccea995dc62420f2a62ffea4ba29f1b9dd674840ce974ff213b4ca5dc0",
 		Digest: "sha256:46d9f7c0b70aa311fbb2ad45cf8f259f2c5cd6d6a115e88f4ae04c81e14cacf0",
 		Size:   164949,
-	}}
+	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("layer (-want +got):\n%s", diff)
 	}
@@ -153,28 +99,19 @@ func TestPackGolden(t *testing.T) {
 
 func TestPackRemembers(t *testing.T) {
 	t.Parallel()
-	parts := Split(newTree(t, file("bin/python3", "interpreter", 5000), file("lib/x", "native", 10)))
+	tar := tarOf(t, file("bin/python3", "interpreter", 5000))
 	known := &memory{known: map[string]Layer{}}
-	first, err := Packer{Dir: t.TempDir(), Memory: known}.Pack(t.Context(), parts, epoch)
-	if err != nil {
-		t.Fatal(err)
-	}
+	first := pack(t, Packer{Dir: t.TempDir(), Memory: known}, "interpreter", tar)
 	empty := t.TempDir()
-	second, err := Packer{Dir: empty, Memory: known}.Pack(t.Context(), parts, epoch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if known.made != len(parts) {
-		t.Errorf("%d layers compressed, want %d", known.made, len(parts))
+	second := pack(t, Packer{Dir: empty, Memory: known}, "interpreter", tar)
+	if known.made != 1 {
+		t.Errorf("compressed %d times, want once", known.made)
 	}
 	if left, _ := os.ReadDir(empty); len(left) > 0 {
 		t.Errorf("a remembered layer was compressed: %v", left)
 	}
-	for i := range first {
-		a, b := blobOf(t, first[i]), blobOf(t, second[i])
-		if !bytes.Equal(a, b) || int64(len(a)) != second[i].Size {
-			t.Errorf("layer %s: compressed again it is another blob", first[i].Name)
-		}
+	if a, b := blobOf(t, first), blobOf(t, second); !bytes.Equal(a, b) || int64(len(a)) != second.Size {
+		t.Error("compressed again it is another blob")
 	}
 }
 
@@ -192,22 +129,10 @@ func blobOf(t *testing.T, l Layer) []byte {
 	return data
 }
 
-func TestPackRefusesWhiteouts(t *testing.T) {
-	t.Parallel()
-	part := Part{Name: "tail-00", Tree: newTree(t, file("lib/.wh.os.py", "wheel:x", 1))}
-	_, err := Packer{Dir: t.TempDir()}.Pack(t.Context(), []Part{part}, epoch)
-	if err == nil || !strings.Contains(err.Error(), "lib/.wh.os.py") {
-		t.Errorf("error is %v, want one that names lib/.wh.os.py", err)
-	}
-}
-
 func TestOpenTarVerifies(t *testing.T) {
 	t.Parallel()
-	made, err := Packer{Dir: t.TempDir()}.Pack(t.Context(), []Part{{Name: "x", Tree: newTree(t, file("a", "", 50_000))}}, epoch)
-	if err != nil {
-		t.Fatal(err)
-	}
-	blob := blobOf(t, made[0])
+	made := pack(t, Packer{Dir: t.TempDir()}, "x", tarOf(t, file("a", "", 50_000)))
+	blob := blobOf(t, made)
 	damaged := bytes.Clone(blob)
 	damaged[len(damaged)/2] ^= 0x10
 	tests := map[string]struct {
@@ -215,11 +140,11 @@ func TestOpenTarVerifies(t *testing.T) {
 		diffID string
 		want   error
 	}{
-		"whole":          {blob, made[0].DiffID, nil},
-		"damaged":        {damaged, made[0].DiffID, ErrDiffID},
-		"no gzip":        {[]byte("hello, this is no gzip"), made[0].DiffID, ErrDiffID},
+		"whole":          {blob, made.DiffID, nil},
+		"damaged":        {damaged, made.DiffID, ErrDiffID},
+		"no gzip":        {[]byte("hello, this is no gzip"), made.DiffID, ErrDiffID},
 		"another DiffID": {blob, "sha256:" + strings.Repeat("0", 64), ErrDiffID},
-		"short":          {blob[:len(blob)-100], made[0].DiffID, io.ErrUnexpectedEOF},
+		"short":          {blob[:len(blob)-100], made.DiffID, io.ErrUnexpectedEOF},
 	}
 	for name, test := range tests {
 		t.Run(name, func(t *testing.T) {
@@ -238,10 +163,10 @@ func TestOpenTarVerifies(t *testing.T) {
 	}
 }
 
-func TestPackTarRefusesAnotherTar(t *testing.T) {
+func TestPackRefusesAnotherTar(t *testing.T) {
 	t.Parallel()
 	open := func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("x")), nil }
-	_, err := Packer{Dir: t.TempDir()}.PackTar(t.Context(), "base", "sha256:"+strings.Repeat("0", 64), open)
+	_, err := Packer{Dir: t.TempDir()}.Pack(t.Context(), "base", "sha256:"+strings.Repeat("0", 64), open)
 	if !errors.Is(err, ErrDiffID) {
 		t.Errorf("error is %v, want ErrDiffID", err)
 	}

@@ -9,23 +9,15 @@ import (
 	"hash"
 	"io"
 	"os"
-	"path"
 	"path/filepath"
-	"runtime"
 	"strings"
-	"time"
 
 	"github.com/klauspost/compress/gzip"
-	"golang.org/x/sync/errgroup"
 )
 
 // level is the gzip level of every layer. It and the version of the compressor
 // decide the blobs' digests: the golden test tells when either changes them.
 const level = 6
-
-// whiteout begins the names that image layers give a meaning: they delete what is
-// below (OCI image-spec, layer.md).
-const whiteout = ".wh."
 
 // tarSource writes one uncompressed tar, the same each time.
 type tarSource func(io.Writer) error
@@ -38,35 +30,11 @@ type Packer struct {
 	Memory Memory
 }
 
-// Pack makes one layer of each part, in the parts' order, several at a time. Every
-// time in them is mtime. A layer that Memory knows is not compressed: its Open
+// Pack makes a layer of an uncompressed tar. Open returns that from its start each
+// time; its hash must be diffID. A layer that Memory knows is not compressed: its Open
 // does that, if it is ever called.
-func (p Packer) Pack(ctx context.Context, parts []Part, mtime time.Time) ([]Layer, error) {
-	layers := make([]Layer, len(parts))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, part := range parts {
-		group.Go(func() error {
-			if err := checkNames(part); err != nil {
-				return fmt.Errorf("packing layer %s: %w", part.Name, err)
-			}
-			var err error
-			layers[i], err = p.pack(ctx, part.Name, "", func(w io.Writer) error {
-				return part.Tree.WriteTar(w, Prefix, mtime)
-			})
-			return err
-		})
-	}
-	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	return layers, nil
-}
-
-// PackTar makes a layer of an uncompressed tar that is there already, such as a
-// base's. Open returns it from its start each time; its hash must be diffID.
-func (p Packer) PackTar(ctx context.Context, name, diffID string, open func() (io.ReadCloser, error)) (Layer, error) {
-	return p.pack(ctx, name, diffID, func(w io.Writer) error {
+func (p Packer) Pack(ctx context.Context, name, diffID string, open func() (io.ReadCloser, error)) (Layer, error) {
+	write := func(w io.Writer) error {
 		r, err := open()
 		if err != nil {
 			return err
@@ -74,30 +42,9 @@ func (p Packer) PackTar(ctx context.Context, name, diffID string, open func() (i
 		defer r.Close()
 		_, err = io.Copy(w, r)
 		return err
-	})
-}
-
-// checkNames refuses names that would delete files when the layer is unpacked.
-func checkNames(part Part) error {
-	for _, e := range part.Tree.Entries() {
-		if strings.HasPrefix(path.Base(e.Path), whiteout) {
-			return fmt.Errorf("%s: a name that begins with %q deletes files in an image", e.Path, whiteout)
-		}
 	}
-	return nil
-}
-
-// pack makes a layer. An empty diffID is found out; another one is checked by
-// whoever reads the tar.
-func (p Packer) pack(ctx context.Context, name, diffID string, write tarSource) (Layer, error) {
 	if p.Memory == nil {
 		return p.compress(ctx, name, diffID, write)
-	}
-	if diffID == "" {
-		var err error
-		if diffID, err = hashOf(ctx, write); err != nil {
-			return Layer{}, fmt.Errorf("hashing layer %s: %w", name, err)
-		}
 	}
 	if digest, size, ok := p.Memory.Recall(diffID); ok {
 		return Layer{Name: name, DiffID: diffID, Digest: digest, Size: size, Open: compressing(write)}, nil
@@ -124,10 +71,9 @@ func (p Packer) compress(ctx context.Context, name, diffID string, write tarSour
 	err = compressTo(blob, func(w io.Writer) error {
 		return write(io.MultiWriter(withContext(ctx, w), plain))
 	})
-	if err == nil && diffID != "" && plain.digest() != diffID {
+	if err == nil && plain.digest() != diffID {
 		err = fmt.Errorf("content is %s, not %s: %w", plain.digest(), diffID, ErrDiffID)
 	}
-	diffID = plain.digest()
 	file := filepath.Join(p.Dir, strings.TrimPrefix(diffID, "sha256:")+".tar.gz")
 	if err == nil {
 		err = errors.Join(f.Close(), os.Rename(f.Name(), file))
@@ -175,14 +121,6 @@ func (c compression) Close() error {
 	err := c.PipeReader.Close()
 	<-c.done
 	return err
-}
-
-func hashOf(ctx context.Context, write tarSource) (string, error) {
-	h := newHasher(nil)
-	if err := write(withContext(ctx, h)); err != nil {
-		return "", err
-	}
-	return h.digest(), nil
 }
 
 // contextWriter stops writing when its context is done.

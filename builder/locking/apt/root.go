@@ -203,7 +203,8 @@ func (r root) updateOne(ctx context.Context, suite string, mirrors []string) (st
 		if err := r.setSources([]string{source}); err != nil {
 			return "", err
 		}
-		_, err := r.run(ctx, "update")
+		// Apt would index the lists at once, and again when it is asked.
+		_, err := r.run(ctx, "--option", "pkgCacheFile::Generate=false", "update")
 		var run *RunError
 		switch {
 		case err == nil:

@@ -9,9 +9,13 @@ import (
 	"io"
 	"maps"
 	"path"
+	"runtime"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+
 	"ampoule/builder"
+	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
 	"ampoule/registry"
 	"ampoule/registry/layer"
@@ -42,7 +46,7 @@ func (p Publisher) FindKey(ctx context.Context, name, key string) (string, bool,
 	return p.Registry.FindKey(ctx, name, key)
 }
 
-// Publish implements [builder.Publisher]: it packs the tree into layers and sends
+// Publish implements [builder.Publisher]: it compresses the layers and sends
 // them with the verdict and the wheelhouse.
 func (p Publisher) Publish(ctx context.Context, a builder.Artifact) (_ string, err error) {
 	dir, remove, err := p.Store.TempDir()
@@ -85,30 +89,45 @@ func pack(ctx context.Context, packer layer.Packer, a builder.Artifact) (registr
 	if want := path.Base(a.Platform); a.Config.Architecture != want {
 		return image, fmt.Errorf("its configuration is for %q, its platform is %s", a.Config.Architecture, a.Platform)
 	}
+	all := make([]layers.Named, len(a.Base), len(a.Base)+len(a.Layers))
 	for i, below := range a.Base {
-		l, err := packer.PackTar(ctx, fmt.Sprintf("base-%d", i), below.DiffID, below.Open)
-		if err != nil {
-			return image, err
-		}
-		image.Base = append(image.Base, l)
+		all[i] = layers.Named{Name: fmt.Sprintf("base-%d", i), Layer: below}
 	}
-	var err error
-	image.Layers, err = packer.Pack(ctx, layer.Split(a.Tree), a.Created)
-	return image, err
+	packed, err := packAll(ctx, packer, append(all, a.Layers...))
+	if err != nil {
+		return image, err
+	}
+	image.Base, image.Layers = packed[:len(a.Base)], packed[len(a.Base):]
+	return image, nil
+}
+
+// packAll packs layers, several at a time, in their order.
+func packAll(ctx context.Context, packer layer.Packer, all []layers.Named) ([]layer.Layer, error) {
+	packed := make([]layer.Layer, len(all))
+	group, ctx := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
+	for i, l := range all {
+		group.Go(func() (err error) {
+			packed[i], err = packer.Pack(ctx, l.Name, l.DiffID, l.Open)
+			return err
+		})
+	}
+	return packed, group.Wait()
 }
 
 // debugFiles packs debug information, a compressed tar for each part.
 func debugFiles(ctx context.Context, packer layer.Packer, parts map[string]sandbox.Layer) ([]registry.File, error) {
-	files := make([]registry.File, 0, len(parts))
+	var all []layers.Named
 	for _, name := range slices.Sorted(maps.Keys(parts)) {
-		packed, err := packer.PackTar(ctx, name, parts[name].DiffID, parts[name].Open)
-		if err != nil {
-			return nil, fmt.Errorf("debug information of %s: %w", name, err)
-		}
-		files = append(files, registry.File{
-			Name: name + ".debug.tar.gz", MediaType: layer.MediaType,
-			Digest: packed.Digest, Size: packed.Size, Open: packed.Open,
-		})
+		all = append(all, layers.Named{Name: name, Layer: parts[name]})
+	}
+	packed, err := packAll(ctx, packer, all)
+	if err != nil {
+		return nil, fmt.Errorf("debug information: %w", err)
+	}
+	files := make([]registry.File, len(packed))
+	for i, p := range packed {
+		files[i] = registry.File{Name: p.Name + ".debug.tar.gz", MediaType: layer.MediaType, Digest: p.Digest, Size: p.Size, Open: p.Open}
 	}
 	return files, nil
 }
@@ -149,11 +168,11 @@ func (p Publisher) PullBase(ctx context.Context, ref, platform string) ([]sandbo
 	if err != nil {
 		return nil, sandbox.Config{}, err
 	}
-	layers := make([]sandbox.Layer, len(base.Layers))
+	pulled := make([]sandbox.Layer, len(base.Layers))
 	for i, l := range base.Layers {
-		layers[i] = sandbox.Layer{DiffID: l.DiffID, Open: func() (io.ReadCloser, error) { return l.OpenTar(ctx) }}
+		pulled[i] = sandbox.Layer{DiffID: l.DiffID, Open: func() (io.ReadCloser, error) { return l.OpenTar(ctx) }}
 	}
-	return layers, sandboxConfig(base.Config, platform), nil
+	return pulled, sandboxConfig(base.Config, platform), nil
 }
 
 // sandboxConfig is a published image's configuration as a sandbox engine takes it.

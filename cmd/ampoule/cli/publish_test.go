@@ -15,6 +15,7 @@ import (
 
 	"ampoule/builder"
 	"ampoule/builder/docker"
+	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
 	"ampoule/registry"
 	"ampoule/tree"
@@ -44,9 +45,13 @@ func publish(ctx context.Context, t *testing.T, w *wiring, sealed *tree.Tree) (d
 	if err != nil {
 		t.Fatal(err)
 	}
+	parts, err := layers.SaveParts(ctx, w.store, layers.Split(sealed), builder.Prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
 	digest, err = Publisher{Registry: reg, Store: w.store}.Publish(ctx, builder.Artifact{
 		Name: "web", Key: "sha256:" + sumA, Platform: "linux/" + runtime.GOARCH, Created: time.Unix(1_700_000_000, 0),
-		Tree: sealed,
+		Layers: parts,
 		Config: sandbox.Config{
 			Architecture: runtime.GOARCH, Entrypoint: []string{"/opt/ampoule/bin/python3"}, Env: []string{"PATH=/opt/ampoule/bin"},
 			Labels: map[string]string{

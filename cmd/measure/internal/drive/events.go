@@ -96,6 +96,17 @@ func (r *Run) Took(stage string, tasks ...string) time.Duration {
 	return took
 }
 
+// Tasks lists the tasks of a stage that did work that ended well, in the order of their ends.
+func (r *Run) Tasks(stage string) []string {
+	var tasks []string
+	for _, e := range r.Events {
+		if e.Stage == stage && e.Kind == progress.Done && !e.Reused && !slices.Contains(tasks, e.Task) {
+			tasks = append(tasks, e.Task)
+		}
+	}
+	return tasks
+}
+
 // Reused counts the tasks of a stage whose result was there already.
 func (r *Run) Reused(stage string) int {
 	n := 0

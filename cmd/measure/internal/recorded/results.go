@@ -56,8 +56,14 @@ type Recipe struct {
 	// Published says that the registry had the artifact already: BuildSeconds is
 	// what finding it took.
 	Published bool `json:"published,omitempty"`
+	// Compiled says what compiling each sdist took that was compiled.
+	Compiled Compiled `json:"compiled_seconds,omitempty"`
 	Sizes
 }
+
+// Compiled says what compiling sdists took, in seconds, by NAME==VERSION. Several may
+// have been compiled at once.
+type Compiled map[string]float64
 
 // Sizes are in bytes.
 type Sizes struct {
@@ -92,6 +98,8 @@ type Package struct {
 	LockSeconds        float64 `json:"lock_seconds"`
 	BuildSeconds       float64 `json:"build_seconds"`
 	InterpreterSeconds float64 `json:"interpreter_seconds"`
+	// Compiled says what compiling each sdist took that was compiled, for locking too.
+	Compiled Compiled `json:"compiled_seconds,omitempty"`
 	// Overrides are the rules that ship with Ampoule and applied, as "NAME: why".
 	Overrides []string `json:"overrides,omitempty"`
 }

@@ -4,11 +4,13 @@ package table
 import (
 	"fmt"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
 	"ampoule/cmd/measure/internal/recorded"
 	"ampoule/cmd/measure/internal/trials"
+	"ampoule/recipes"
 	"ampoule/recipes/catalogue"
 )
 
@@ -52,8 +54,9 @@ func Render(results string) (string, error) {
 	b.WriteString(top)
 	writeRecipes(&b, recipes)
 	writeSizes(&b, recipes.All())
-	writePackages(&b, packages)
-	writeOverrides(&b, overrides)
+	times := wheelTimes(recipes.All(), packages.All(), overrides.All())
+	writePackages(&b, packages, times)
+	writeOverrides(&b, overrides, times)
 	writeLoop(&b, loop.All())
 	writeBench(&b, bench.All())
 	return b.String(), nil
@@ -115,20 +118,41 @@ Where a requirement has no published wheel it is named, and both sides of the ra
 	}
 }
 
-func writePackages(b *strings.Builder, book *recorded.Book[recorded.Package]) {
+// wheelTimes spells what compiling each distribution took, by NAME==VERSION: in the first
+// result that has it, since later ones found it in the store.
+func wheelTimes(built []recorded.Recipe, packages ...[]recorded.Package) map[string]string {
+	times := map[string]string{}
+	add := func(o recorded.Outcome, compiled recorded.Compiled) {
+		for dist, seconds := range compiled {
+			if times[dist] == "" {
+				times[dist] = o.Spelled(duration(seconds))
+			}
+		}
+	}
+	for _, r := range built {
+		add(r.Outcome, r.Compiled)
+	}
+	for _, p := range slices.Concat(packages...) {
+		add(p.Outcome, p.Compiled)
+	}
+	return times
+}
+
+func writePackages(b *strings.Builder, book *recorded.Book[recorded.Package], times map[string]string) {
 	names := trials.PackageNames()
 	fmt.Fprintf(b, `
 ## Packages
 
 Each is the only requirement of a recipe that says nothing else of it, for CPython 3.13.5 on Debian 12; what it takes beside what its sdist
 states comes from the overrides that ship with Ampoule. The gate imports it. **%d of %d pass.** The times are with a store
-that all share: what one had compiled, such as the interpreter, the next one found there.
+that all share: what one had compiled, such as the interpreter, the next one found there. *wheel* is what compiling the
+package itself took, here or in the recipe or package that had compiled it before.
 
 `, passed(names, book), len(names))
-	writeDistributions(b, names, book)
+	writeDistributions(b, names, book, times)
 }
 
-func writeOverrides(b *strings.Builder, book *recorded.Book[recorded.Package]) {
+func writeOverrides(b *strings.Builder, book *recorded.Book[recorded.Package], times map[string]string) {
 	names := trials.OverrideNames()
 	fmt.Fprintf(b, `
 ## Overrides
@@ -137,7 +161,7 @@ The other distributions for which an override ships, tried in the same way by `+
 was not measured is knowledge that nobody has tried here yet.
 
 `, passed(names, book), len(names))
-	writeDistributions(b, names, book)
+	writeDistributions(b, names, book, times)
 }
 
 func passed(names []string, book *recorded.Book[recorded.Package]) int {
@@ -150,17 +174,18 @@ func passed(names []string, book *recorded.Book[recorded.Package]) int {
 	return n
 }
 
-func writeDistributions(b *strings.Builder, names []string, book *recorded.Book[recorded.Package]) {
-	b.WriteString(`| package | version | result | lock | build | overrides that applied |
-|---|---|---|--:|--:|---|
+func writeDistributions(b *strings.Builder, names []string, book *recorded.Book[recorded.Package], times map[string]string) {
+	b.WriteString(`| package | version | result | lock | build | wheel | overrides that applied |
+|---|---|---|--:|--:|--:|---|
 `)
 	for _, name := range names {
 		p, ok := book.Get(name)
 		if !ok {
-			row(b, code(name), none, "not measured", none, none, none)
+			row(b, code(name), none, "not measured", none, none, none, none)
 			continue
 		}
-		row(b, code(name), or(p.Version), result(p.Outcome), p.Spelled(duration(p.LockSeconds)), p.Spelled(duration(p.BuildSeconds)), or(strings.Join(p.Overrides, "; ")))
+		row(b, code(name), or(p.Version), result(p.Outcome), p.Spelled(duration(p.LockSeconds)), p.Spelled(duration(p.BuildSeconds)),
+			or(times[recipes.NormalName(name)+"=="+p.Version]), or(strings.Join(p.Overrides, "; ")))
 	}
 }
 

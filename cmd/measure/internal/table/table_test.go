@@ -49,11 +49,13 @@ func TestRender(t *testing.T) {
 	broke := recorded.Outcome{When: "2026-05-04", Cores: 2, Stage: "wheel", Error: "a | b <x>\n`c` " + strings.Repeat("y", 300)}
 	put(t, dir, recorded.RecipesFile,
 		recorded.Recipe{Name: "web", Outcome: when, BuildSeconds: 312.4, InterpreterSeconds: 150, Wheels: 12, Reused: 2, Digest: "sha256:00",
-			Sizes: recorded.Sizes{Tree: 200 << 20, Layers: 60 << 20, Own: 45 << 20, Beside: 30 << 20, OwnBeside: 40 << 20, Unpublished: []string{"psycopg2"}}},
+			Compiled: recorded.Compiled{"numpy==2.4": 250, "markupsafe==3": 7},
+			Sizes:    recorded.Sizes{Tree: 200 << 20, Layers: 60 << 20, Own: 45 << 20, Beside: 30 << 20, OwnBeside: 40 << 20, Unpublished: []string{"psycopg2"}}},
 		recorded.Recipe{Name: "minimal", Outcome: when, LockSeconds: 14, BuildSeconds: 0.1, Published: true},
 		recorded.Recipe{Name: "rust", Outcome: broke})
 	put(t, dir, recorded.PackagesFile,
 		recorded.Package{Name: "numpy", Version: "2.4", Outcome: when, LockSeconds: 9, BuildSeconds: 600, Overrides: []string{"numpy: it links BLAS"}},
+		recorded.Package{Name: "MarkupSafe", Version: "3", Outcome: when, Compiled: recorded.Compiled{"markupsafe==3": 6}},
 		recorded.Package{Name: "scipy", Outcome: broke})
 	put(t, dir, recorded.LoopFile, recorded.Step{Kind: "pure", Requirement: "humanize", LockSeconds: 3, BuildSeconds: 8.5, LimitSeconds: 10})
 	put(t, dir, recorded.BenchFile, recorded.Figure{Name: "nothing to do", Value: 0.12, Limit: 0.15, Unit: "s", Of: "five"})
@@ -67,9 +69,10 @@ func TestRender(t *testing.T) {
 		"| `web` | 200.0 MiB | 60.0 MiB | 45.0 MiB | 30.0 MiB | 1.33 | psycopg2 | `sha256:00` |\n",
 		"| **failed**, wheel: `a \\| b &lt;x> 'c' yyy",
 		"yyy…` |",
-		"**1 of 40 pass.**",
-		"| `wrapt` | – | not measured | – | – | – |\n",
-		"| `numpy` | 2.4 | passed | 9.0 s | 10 min 00 s | numpy: it links BLAS |\n",
+		"**2 of 40 pass.**",
+		"| `wrapt` | – | not measured | – | – | – | – |\n",
+		"| `MarkupSafe` | 3 | passed | – | – | 7.0 s | – |\n",
+		"| `numpy` | 2.4 | passed | 9.0 s | 10 min 00 s | 4 min 10 s | numpy: it links BLAS |\n",
 		"| pure | `humanize` | 3.0 s | 8.5 s | – | 11.5 s | 10.0 s | **no** |",
 		"| nothing to do | 0.12 s | 0.15 s | yes | five |",
 		"| `science` | Numerical Python",

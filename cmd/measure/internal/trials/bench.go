@@ -126,7 +126,7 @@ func (t *Trials) benchAdded(ctx context.Context, empty, dir string, r *rival, to
 	if err != nil {
 		return err
 	}
-	if err := amend(dir, webRecipe, a); err != nil {
+	if err := amend(dir, a); err != nil {
 		return err
 	}
 	t.Say("%s is added: ampoule lock and build", a.requirement)

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -81,6 +82,7 @@ func (t *Trials) buildShipped(ctx context.Context, dir string, r *recorded.Recip
 	r.Relocked = true
 	run, err := t.lock(ctx, t.Store, dir, "--upgrade")
 	r.LockSeconds, r.InterpreterSeconds = seconds(run.Wall), seconds(interpreterTime(run))
+	r.Compiled = compiledIn(run)
 	if err != nil {
 		return built{}, err
 	}
@@ -91,7 +93,26 @@ func (t *Trials) timedBuild(ctx context.Context, dir string, r *recorded.Recipe)
 	b, run, err := t.build(ctx, t.Store, dir)
 	r.BuildSeconds, r.Reused = seconds(run.Wall), run.Reused("wheel")
 	r.InterpreterSeconds += seconds(interpreterTime(run))
+	r.Compiled = joined(r.Compiled, compiledIn(run))
 	return b, err
+}
+
+// compiledIn says what a run compiled.
+func compiledIn(run *drive.Run) recorded.Compiled {
+	var compiled recorded.Compiled
+	for _, task := range run.Tasks("wheel") {
+		compiled = joined(compiled, recorded.Compiled{task: seconds(run.Took("wheel", task))})
+	}
+	return compiled
+}
+
+// joined has the times of both, the later ones where both have one.
+func joined(earlier, later recorded.Compiled) recorded.Compiled {
+	if earlier == nil {
+		return later
+	}
+	maps.Copy(earlier, later)
+	return earlier
 }
 
 // The exit codes that say that an input could not be had.

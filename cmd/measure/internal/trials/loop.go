@@ -84,7 +84,7 @@ func (t *Trials) ready(ctx context.Context, dir string) error {
 }
 
 // turn adds a requirement to a copy of a recipe that was built, and builds that.
-// The copy has a name of its own, so that it is sealed, gated and published even if
+// The copy has a test of its own, so that it is sealed, gated and published even if
 // the same turn was taken before.
 func (t *Trials) turn(ctx context.Context, base, dir string, a addition) (recorded.Step, error) {
 	now := t.Now().UTC()
@@ -92,7 +92,11 @@ func (t *Trials) turn(ctx context.Context, base, dir string, a addition) (record
 	if err := os.CopyFS(dir, os.DirFS(base)); err != nil {
 		return step, err
 	}
-	if err := amend(dir, fmt.Sprintf("%s-%d", webRecipe, now.UnixNano()), a); err != nil {
+	if err := amend(dir, a); err != nil {
+		return step, err
+	}
+	only := fmt.Sprintf("\n  commands:\n    - [python3, -c, \"'%d'\"]\n", now.UnixNano())
+	if err := edit(filepath.Join(dir, recipeFile), "\n  commands:\n", only); err != nil {
 		return step, err
 	}
 	before, err := readLock(base)
@@ -135,16 +139,13 @@ func compileTime(before, after *recipes.Lock, runs ...*drive.Run) time.Duration 
 }
 
 // amend writes a requirement into a recipe of the catalogue as a person would: in
-// its requirements, in its tests, and its Debian packages. The recipe gets a name.
-func amend(dir, name string, a addition) error {
+// its requirements, in its tests, and its Debian packages.
+func amend(dir string, a addition) error {
 	requirements := filepath.Join(dir, "requirements.txt")
 	if err := edit(requirements, "", a.requirement+"\n"); err != nil {
 		return err
 	}
 	recipe := filepath.Join(dir, recipeFile)
-	if err := edit(recipe, "\nname: "+webRecipe+"\n", "\nname: "+name+"\n"); err != nil {
-		return err
-	}
 	if err := edit(recipe, "\n  imports:\n", "\n  imports:\n    - "+a.imported+"\n"); err != nil {
 		return err
 	}

@@ -134,6 +134,7 @@ func (t *Trials) pkg(ctx context.Context, work, name string) (tried, error) {
 	run, err := t.lock(ctx, t.Store, work)
 	r.LockSeconds = seconds(run.Wall)
 	r.InterpreterSeconds = seconds(interpreterTime(run))
+	r.Compiled = compiledIn(run)
 	if err != nil {
 		return r, t.failed(&r.Outcome, err, "lock")
 	}
@@ -145,6 +146,7 @@ func (t *Trials) pkg(ctx context.Context, work, name string) (tried, error) {
 	r.reused = b.Reused
 	r.BuildSeconds = seconds(run.Wall)
 	r.InterpreterSeconds += seconds(interpreterTime(run))
+	r.Compiled = joined(r.Compiled, compiledIn(run))
 	r.Passed = err == nil
 	r.Built, r.Gated = r.Passed || sealed(run), r.Passed
 	return r, t.failed(&r.Outcome, err, "build")

@@ -71,6 +71,7 @@ func TestCatalogue(t *testing.T) {
 	}
 	want := recorded.Recipe{
 		Name: "quickstart", Outcome: recorded.Outcome{When: "2026-05-04", Passed: true}, InterpreterSeconds: 100, Wheels: 3, Digest: "sha256:" + digits,
+		Compiled: recorded.Compiled{"flask==1.0": 3, "markupsafe==1.0": 3, "psycopg2==1.0": 3},
 		// Three files of 5 bytes, two published wheels of 4.
 		Sizes: recorded.Sizes{Layers: 230, Own: 15, OwnBeside: 10, Beside: 8, Unpublished: []string{"psycopg2"}},
 	}
@@ -132,8 +133,9 @@ func TestPackages(t *testing.T) {
 	day := "2026-05-04"
 	want := []recorded.Package{
 		{Name: "mmh3", Version: "1.0", Outcome: recorded.Outcome{When: day, Passed: true}, Locked: true, Built: true, Gated: true,
-			InterpreterSeconds: 100, Overrides: []string{"mmh3: it hashes"}},
-		{Name: "psutil", Version: "1.0", Outcome: recorded.Outcome{When: day, Stage: "gate", Error: "the gate refuses it"}, Locked: true, Built: true, InterpreterSeconds: 100},
+			InterpreterSeconds: 100, Compiled: recorded.Compiled{"mmh3==1.0": 3}, Overrides: []string{"mmh3: it hashes"}},
+		{Name: "psutil", Version: "1.0", Outcome: recorded.Outcome{When: day, Stage: "gate", Error: "the gate refuses it"}, Locked: true, Built: true, InterpreterSeconds: 100,
+			Compiled: recorded.Compiled{"psutil==1.0": 3}},
 		{Name: "wrapt", Outcome: recorded.Outcome{When: day, Stage: "lock", Error: "no compiler can make wrapt"}},
 	}
 	if diff := cmp.Diff(want, recordedIn[recorded.Package](t, trials, recorded.PackagesFile), untimed...); diff != "" {
@@ -241,7 +243,7 @@ func TestAmend(t *testing.T) {
 		if err := os.CopyFS(dir, os.DirFS("../../../../recipes/catalogue/web")); err != nil {
 			t.Fatal(err)
 		}
-		if err := amend(dir, "web-1", a); err != nil {
+		if err := amend(dir, a); err != nil {
 			t.Fatal(err)
 		}
 		r, err := recipes.ReadRecipe(filepath.Join(dir, recipeFile))
@@ -253,12 +255,12 @@ func TestAmend(t *testing.T) {
 			t.Fatal(err)
 		}
 		last := reqs.Requirements[len(reqs.Requirements)-1]
-		if r.Name != "web-1" || last.Name != a.requirement || !slices.Contains(r.Test.Imports, a.imported) ||
+		if last.Name != a.requirement || !slices.Contains(r.Test.Imports, a.imported) ||
 			!slices.Equal(r.Packages[a.requirement].Build, a.packages) {
 			t.Errorf("%s: %+v", a.kind, r)
 		}
-		if err := amend(dir, "web-2", a); err == nil || !strings.Contains(err.Error(), "not once") {
-			t.Errorf("amending what is not the recipe: %v", err)
+		if err := edit(filepath.Join(dir, recipeFile), "\n    - nowhere\n", ""); err == nil || !strings.Contains(err.Error(), "not once") {
+			t.Errorf("editing what is not there: %v", err)
 		}
 	}
 }

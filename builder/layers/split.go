@@ -1,4 +1,4 @@
-package layer
+package layers
 
 import (
 	"cmp"
@@ -34,16 +34,45 @@ const (
 	native      = "native"
 	interpreter = "interpreter"
 	metadata    = "metadata"
+	rest        = "rest"
 	wheelPrefix = "wheel:"
+	tailPrefix  = "tail-"
 )
+
+// Part is the share of a tree that becomes one layer.
+type Part struct {
+	// Name says what it holds: "interpreter", "wheel:NAME" and so on.
+	Name string
+	// Tree holds the part's entries at their places in the whole tree, with all
+	// directories above them as the whole tree has them.
+	Tree *tree.Tree
+}
 
 // Split shares a tree's entries out by [tree.Entry.Owner]: "native" and
 // "interpreter" have a part each; so has each of the largest distributions (owner
 // "wheel:NAME") of at least 1 MiB; the others go into 12 bins by the hash of their
 // normalised name (PEP 503), so that adding one moves no other; whatever has
-// another owner is "metadata". Parts come in the order of their layers, the lowest
-// first; parts without entries are left out.
+// another owner is "metadata". Parts come in the order of their layers, what changes
+// most rarely first, since what is below is pulled and unpacked first; parts without
+// entries are left out.
 func Split(t *tree.Tree) []Part {
+	return split(t, partOf, native, interpreter, wheelPrefix, tailPrefix, metadata)
+}
+
+// SplitCoarsely shares a tree's entries out to as few parts as keep the large ones
+// apart: the interpreter, which other trees share, each of the largest distributions,
+// "native", and "rest".
+func SplitCoarsely(t *tree.Tree) []Part {
+	return split(t, func(owner string, large map[string]bool) string {
+		if owner == interpreter || owner == native || large[owner] {
+			return owner
+		}
+		return rest
+	}, interpreter, wheelPrefix, native, rest)
+}
+
+// split shares entries out to the parts that partOf names, in the order of their kinds.
+func split(t *tree.Tree, partOf func(owner string, large map[string]bool) string, kinds ...string) []Part {
 	large := largeDists(t)
 	paths := map[string]map[string]bool{}
 	for _, e := range t.Entries() {
@@ -55,8 +84,11 @@ func Split(t *tree.Tree) []Part {
 			paths[name][p] = true
 		}
 	}
+	compare := func(a, b string) int {
+		return cmp.Or(cmp.Compare(slices.Index(kinds, kindOf(a)), slices.Index(kinds, kindOf(b))), cmp.Compare(a, b))
+	}
 	var parts []Part
-	for _, name := range slices.SortedFunc(maps.Keys(paths), comparePart) {
+	for _, name := range slices.SortedFunc(maps.Keys(paths), compare) {
 		keep := paths[name]
 		parts = append(parts, Part{Name: name, Tree: t.Select(func(e tree.Entry) bool { return keep[e.Path] })})
 	}
@@ -90,7 +122,7 @@ func partOf(owner string, large map[string]bool) string {
 	case isWheel && large[owner]:
 		return owner
 	case isWheel:
-		return fmt.Sprintf("tail-%02d", bin(dist))
+		return fmt.Sprintf(tailPrefix+"%02d", bin(dist))
 	case owner == native || owner == interpreter:
 		return owner
 	default:
@@ -107,23 +139,12 @@ func bin(dist string) uint32 {
 	return binary.BigEndian.Uint32(sum[:4]) % tailBins
 }
 
-// comparePart orders parts by how rarely they change: what is below is pulled and
-// unpacked first.
-func comparePart(a, b string) int {
-	return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b))
-}
-
-func rank(name string) int {
-	switch {
-	case name == native:
-		return 0
-	case name == interpreter:
-		return 1
-	case strings.HasPrefix(name, wheelPrefix):
-		return 2
-	case name == metadata:
-		return 4
-	default:
-		return 3
+// kindOf is what parts of one kind have in their order instead of their names.
+func kindOf(part string) string {
+	for _, prefix := range []string{wheelPrefix, tailPrefix} {
+		if strings.HasPrefix(part, prefix) {
+			return prefix
+		}
 	}
+	return part
 }

@@ -1,0 +1,58 @@
+package layers
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"strings"
+
+	"ampoule/builder/sandbox"
+	"ampoule/store"
+	"ampoule/tree"
+)
+
+// Named is a layer with the name of the [Part] that it holds.
+type Named struct {
+	Name string
+	sandbox.Layer
+}
+
+// partKind is the store's kind of records that say which layer a part becomes.
+const partKind = "part-layer"
+
+// SaveParts writes each part of a tree, below prefix, as a layer into the store. A part
+// that the store has from an earlier tree is not written again. A name that would
+// delete files of an image is an error.
+func SaveParts(ctx context.Context, st *store.Store, parts []Part, prefix string) ([]Named, error) {
+	saved := make([]Named, len(parts))
+	for i, part := range parts {
+		layer, err := savePart(ctx, st, part, prefix)
+		if err != nil {
+			return nil, fmt.Errorf("part %s: %w", part.Name, err)
+		}
+		saved[i] = Named{part.Name, layer}
+	}
+	return saved, nil
+}
+
+func savePart(ctx context.Context, st *store.Store, part Part, prefix string) (sandbox.Layer, error) {
+	key := Key(partKind, 1, map[string]any{"tree": part.Tree.Hash(), "prefix": prefix, "time": tree.Time})
+	var sum string
+	if known, err := st.Lookup(partKind, key, &sum); err != nil {
+		return sandbox.Layer{}, err
+	} else if known {
+		if whole, err := st.Whole(ctx, sum); err != nil || whole {
+			return Stored(st, sum), err
+		}
+	}
+	for _, e := range part.Tree.Entries() {
+		if strings.HasPrefix(path.Base(e.Path), whiteout) {
+			return sandbox.Layer{}, fmt.Errorf("%s: a name that begins with %q deletes files in an image", e.Path, whiteout)
+		}
+	}
+	layer, err := Save(ctx, st, part.Tree, prefix)
+	if err != nil {
+		return sandbox.Layer{}, err
+	}
+	return layer, st.Record(partKind, key, strings.TrimPrefix(layer.DiffID, "sha256:"))
+}
