@@ -14,6 +14,7 @@ import (
 	"os"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/docker/docker/api/types/versions"
@@ -73,6 +74,9 @@ type Options struct {
 	Limits sandbox.Limits
 }
 
+// maxLoads is how many images are loaded at once: the engine unpacks each on one processor.
+const maxLoads = 2
+
 // Engine is a connection to a Docker engine. Its methods may be called
 // concurrently, except Close.
 type Engine struct {
@@ -85,8 +89,10 @@ type Engine struct {
 	partial bool
 	// swap says that the engine's kernel can bound swap.
 	swap bool
-	// loading holds one token, which the one running Load takes.
+	// loading holds a token for each running Load.
 	loading chan struct{}
+	// images holds, for each image, a channel for one token: no image is loaded twice at once.
+	images sync.Map
 }
 
 // Open connects to the engine, takes a lock file, and sweeps (see [Engine.Sweep]).
@@ -115,7 +121,7 @@ func connect(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{client: c, store: o.Store, limits: o.Limits, loading: make(chan struct{}, 1)}
+	e := &Engine{client: c, store: o.Store, limits: o.Limits, loading: make(chan struct{}, maxLoads)}
 	if err := e.greet(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}

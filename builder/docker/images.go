@@ -80,11 +80,14 @@ func (e *Engine) Load(ctx context.Context, config sandbox.Config, layers ...sand
 	if err != nil {
 		return "", fmt.Errorf("loading image: %w", err)
 	}
-	select {
-	case e.loading <- struct{}{}:
-		defer func() { <-e.loading }()
-	case <-ctx.Done():
-		return "", fmt.Errorf("loading image %.12s: %w", s.digest, context.Cause(ctx))
+	own, _ := e.images.LoadOrStore(s.digest, make(chan struct{}, 1))
+	for _, turn := range []chan struct{}{own.(chan struct{}), e.loading} {
+		select {
+		case turn <- struct{}{}:
+			defer func() { <-turn }()
+		case <-ctx.Done():
+			return "", fmt.Errorf("loading image %.12s: %w", s.digest, context.Cause(ctx))
+		}
 	}
 	id, err := e.load(ctx, s)
 	if err != nil {

@@ -116,7 +116,8 @@ type Step struct {
 	When        string `json:"when"`
 	Cores       int    `json:"cores"`
 	// LockSeconds and BuildSeconds are the whole turn, CompileSeconds the part of
-	// them in which its wheel and what only that needs were compiled.
+	// them in which code ran of its sdist and of those that only that needs: they
+	// were asked for their requirements and compiled.
 	LockSeconds    float64 `json:"lock_seconds"`
 	BuildSeconds   float64 `json:"build_seconds"`
 	CompileSeconds float64 `json:"compile_seconds"`

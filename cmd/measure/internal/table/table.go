@@ -194,8 +194,8 @@ func writeLoop(b *strings.Builder, steps []recorded.Step) {
 ## The loop
 
 One requirement is added to the ` + "`web`" + ` recipe, which was built before: ` + "`ampoule lock` and `ampoule build`" + ` until its tests
-have passed inside the new artifact and the digest is published. *compile* is the time in which the new wheel, and what only it needs, was being
-compiled; *overhead* is the rest.
+have passed inside the new artifact and the digest is published. *compile* is the time in which the code of the new sdist, and of
+what only it needs, ran: it was asked for its build requirements (PEP 517) and compiled. *overhead* is the rest.
 
 | added | requirement | lock | build | compile | overhead | limit | holds | cores | day |
 |---|---|--:|--:|--:|--:|--:|---|--:|---|

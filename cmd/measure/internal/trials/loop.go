@@ -120,19 +120,21 @@ func (t *Trials) turn(ctx context.Context, base, dir string, a addition) (record
 	return step, nil
 }
 
-// compileTime is the time in which sdists were compiled that only the later lock has.
+// compileTime is the time in which code ran of sdists that only the later lock has:
+// they were compiled, and asked before for what that takes (PEP 517).
 func compileTime(before, after *recipes.Lock, runs ...*drive.Run) time.Duration {
-	var added []string
+	var added, asked []string
 	for _, d := range after.Dists {
 		if _, old := before.Dist(d.ID()); !old {
 			added = append(added, d.ID())
+			asked = append(asked, "requires of "+d.ID(), "metadata of "+d.ID())
 		}
 	}
 	var total time.Duration
 	for _, run := range runs {
 		// Without a name all tasks would count.
 		if len(added) > 0 {
-			total += run.Took("wheel", added...)
+			total += run.Took("wheel", added...) + run.Took("lock", asked...)
 		}
 	}
 	return total
