@@ -214,11 +214,6 @@ var engineFiles = map[string]bool{
 func leaveOutEngine(dir string) change {
 	return func(hdr *tar.Header) (bool, error) {
 		full := path.Clean(dir + "/" + hdr.Name)
-		for p := full; p != "/"; p = path.Dir(p) {
-			if engineFiles[p] {
-				return false, nil
-			}
-		}
-		return full != dir, nil
+		return full != dir && !isEngines(full), nil
 	}
 }

@@ -51,10 +51,26 @@ func DiffIDs(image sandbox.Image) []string {
 
 // Export takes what is below dir out of a sandbox. The tree's contents are in a
 // file without a name, which goes away when the returned closer is closed.
-func Export(ctx context.Context, st *store.Store, sb sandbox.Sandbox, dir string) (_ *tree.Tree, _ io.Closer, err error) {
-	f, err := os.CreateTemp(st.Dir(store.Tmp), "export-*.tar")
+func Export(ctx context.Context, st *store.Store, sb sandbox.Sandbox, dir string) (*tree.Tree, io.Closer, error) {
+	r, err := sb.Export(ctx, dir)
 	if err != nil {
 		return nil, nil, fmt.Errorf("exporting %s: %w", dir, err)
+	}
+	t, closer, err := scratch(st, func(w io.Writer) error {
+		_, err := io.Copy(w, r)
+		return errors.Join(err, r.Close())
+	})
+	if err != nil {
+		return nil, nil, fmt.Errorf("exporting %s: %w", dir, err)
+	}
+	return t, closer, nil
+}
+
+// scratch reads the tar that write writes, out of a file without a name.
+func scratch(st *store.Store, write func(io.Writer) error) (_ *tree.Tree, _ io.Closer, err error) {
+	f, err := os.CreateTemp(st.Dir(store.Tmp), "export-*.tar")
+	if err != nil {
+		return nil, nil, err
 	}
 	defer func() {
 		if err != nil {
@@ -62,24 +78,30 @@ func Export(ctx context.Context, st *store.Store, sb sandbox.Sandbox, dir string
 		}
 	}()
 	if err := os.Remove(f.Name()); err != nil {
-		return nil, nil, fmt.Errorf("exporting %s: %w", dir, err)
+		return nil, nil, err
 	}
-	r, err := sb.Export(ctx, dir)
-	if err != nil {
-		return nil, nil, fmt.Errorf("exporting %s: %w", dir, err)
+	bounded := &limited{w: f, left: maxExport}
+	if err := write(bounded); err != nil {
+		return nil, nil, err
 	}
-	n, err := io.Copy(f, io.LimitReader(r, maxExport))
-	if err == nil && n == maxExport {
-		err = fmt.Errorf("more than %d bytes: %w", maxExport, tree.ErrLimit)
+	t, err := tree.FromTar(f, maxExport-bounded.left, Limits)
+	return t, f, err
+}
+
+// limited passes on as many bytes as are left, and refuses more.
+type limited struct {
+	w    io.Writer
+	left int64
+}
+
+// Write implements [io.Writer].
+func (l *limited) Write(p []byte) (int, error) {
+	if int64(len(p)) > l.left {
+		return 0, fmt.Errorf("more than %d bytes: %w", maxExport, tree.ErrLimit)
 	}
-	if err := errors.Join(err, r.Close()); err != nil {
-		return nil, nil, fmt.Errorf("exporting %s: %w", dir, err)
-	}
-	t, err := tree.FromTar(f, n, Limits)
-	if err != nil {
-		return nil, nil, fmt.Errorf("exporting %s: %w", dir, err)
-	}
-	return t, f, nil
+	n, err := l.w.Write(p)
+	l.left -= int64(n)
+	return n, err
 }
 
 // Save writes a tree, below prefix, as a layer into the store. Owners become root.

@@ -36,11 +36,7 @@ func RootFS(ctx context.Context, st *store.Store, image sandbox.Image) (_ *tree.
 		open = append(open, closer)
 		overlay(merged, t)
 	}
-	entries := make([]tree.Entry, 0, len(merged))
-	for _, e := range merged {
-		entries = append(entries, e)
-	}
-	root, err := tree.New(entries)
+	root, err := treeOf(merged)
 	return root, open, err
 }
 
@@ -72,21 +68,31 @@ func (c closers) Close() error {
 
 const whiteout = ".wh."
 
-func overlay(merged map[string]tree.Entry, t *tree.Tree) {
-	remove := func(self, below string) {
-		for p := range merged {
-			if p == self || strings.HasPrefix(p, below) {
-				delete(merged, p)
-			}
+// remove takes out a path and all that begin with below.
+func remove(merged map[string]tree.Entry, self, below string) {
+	for p := range merged {
+		if p == self || strings.HasPrefix(p, below) {
+			delete(merged, p)
 		}
 	}
+}
+
+func treeOf(merged map[string]tree.Entry) (*tree.Tree, error) {
+	entries := make([]tree.Entry, 0, len(merged))
+	for _, e := range merged {
+		entries = append(entries, e)
+	}
+	return tree.New(entries)
+}
+
+func overlay(merged map[string]tree.Entry, t *tree.Tree) {
 	for _, e := range t.Entries() {
 		dir, base := path.Split(e.Path)
 		switch name, found := strings.CutPrefix(base, whiteout); {
 		case base == whiteout+whiteout+".opq":
-			remove("", dir)
+			remove(merged, "", dir)
 		case found:
-			remove(dir+name, dir+name+"/")
+			remove(merged, dir+name, dir+name+"/")
 		}
 	}
 	for _, e := range t.Entries() {
@@ -94,7 +100,7 @@ func overlay(merged map[string]tree.Entry, t *tree.Tree) {
 			continue
 		}
 		if old, ok := merged[e.Path]; ok && old.Kind == tree.Dir && e.Kind != tree.Dir {
-			remove(e.Path, e.Path+"/")
+			remove(merged, e.Path, e.Path+"/")
 		}
 		merged[e.Path] = e
 	}

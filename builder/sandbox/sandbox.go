@@ -118,6 +118,11 @@ type Sandbox interface {
 	// caller closes it; a short stream is an error from Read. A dir that does not
 	// exist is an error wrapping fs.ErrNotExist.
 	Export(ctx context.Context, dir string) (io.ReadCloser, error)
+	// Changes lists what became different in the file system since the sandbox was
+	// started, as far as Export has it: what is there, with all directories above,
+	// and what is gone. What is there may be more than what changed; below what is
+	// gone there may be something new. Paths are relative to the root and sorted.
+	Changes(ctx context.Context) (there, gone []string, err error)
 	// Close removes the sandbox with everything in it. It is safe to call again.
 	Close() error
 }

@@ -76,7 +76,7 @@ func (r *Runner) start(ctx context.Context, spec sandbox.Spec, online bool) (san
 	if !ok {
 		return nil, fmt.Errorf("starting sandbox %s: image %s is not loaded", spec.Name, spec.Image)
 	}
-	s := &Sandbox{Spec: spec, Online: online, handler: r.handler, files: files}
+	s := &Sandbox{Spec: spec, Online: online, handler: r.handler, image: files, files: files}
 	r.sandboxes = append(r.sandboxes, s)
 	return s, nil
 }
@@ -180,6 +180,9 @@ type Sandbox struct {
 	Online bool
 
 	handler Handler
+
+	// image is what the files were at first.
+	image *tree.Tree
 
 	mu     sync.Mutex
 	files  *tree.Tree

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -157,4 +158,38 @@ func (s *Sandbox) sub(dir string) (*tree.Tree, error) {
 		return nil, errors.New("not a directory")
 	}
 	return s.files.Sub(name), nil
+}
+
+// Changes implements [sandbox.Sandbox].
+func (s *Sandbox) Changes(context.Context) (there, gone []string, err error) {
+	files, err := s.sub("/")
+	if err != nil {
+		return nil, nil, fmt.Errorf("listing changes in %s: %w", s.Spec.Name, err)
+	}
+	paths := map[string]bool{}
+	for _, e := range files.Entries() {
+		old, _ := s.image.Lookup(e.Path)
+		old.Content, e.Content = nil, nil
+		for p := e.Path; old != e && p != "."; p = path.Dir(p) {
+			paths[p] = true
+		}
+	}
+	for _, e := range s.image.Entries() {
+		if _, ok := files.Lookup(e.Path); !ok {
+			gone = append(gone, e.Path)
+		}
+	}
+	return slices.Sorted(maps.Keys(paths)), gone, nil
+}
+
+// Archive does what tar does with the step that reads what changed: it writes the files
+// whose paths stand on standard input.
+func (s *Sandbox) Archive(step sandbox.Step) error {
+	list, err := io.ReadAll(step.Stdin)
+	if err != nil {
+		return err
+	}
+	wanted := strings.Split(string(list), "\x00")
+	files := s.Files().Select(func(e tree.Entry) bool { return slices.Contains(wanted, e.Path) })
+	return files.WriteTar(step.Stdout, "", time.Unix(0, 0))
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -222,5 +223,26 @@ func (s *suite) testExportRoot(t *testing.T) {
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("paths (-want +got):\n%s", diff)
+	}
+}
+
+func (s *suite) testChanges(t *testing.T) {
+	b := s.start(t, sandbox.Unprivileged)
+	// What is listed may be more than what changed: engines touch directories.
+	first, gone, err := b.Changes(t.Context())
+	if err != nil || len(gone) > 0 {
+		t.Errorf("at first: %v, %v, %v", first, gone, err)
+	}
+	if err := b.Import(t.Context(), "/srv/made", bytes.NewReader(Tar(t, []*tar.Header{{Name: "in", Mode: 0o644}}, nil))); err != nil {
+		t.Fatal(err)
+	}
+	Output(t, b, "write", "/tmp/out", "text")
+	there, gone, err := b.Changes(t.Context())
+	if err != nil || len(gone) > 0 {
+		t.Errorf("gone is %v, %v", gone, err)
+	}
+	there = slices.DeleteFunc(there, func(p string) bool { return slices.Contains(first, p) })
+	if diff := cmp.Diff([]string{"srv", "srv/made", "srv/made/in", "tmp", "tmp/out"}, there); diff != "" {
+		t.Errorf("changes (-want +got):\n%s", diff)
 	}
 }

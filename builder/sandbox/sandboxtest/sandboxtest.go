@@ -81,6 +81,7 @@ func Run(t *testing.T, h Harness) {
 		"import refuses":      s.testImportRefuses,
 		"export":              s.testExport,
 		"export root":         s.testExportRoot,
+		"changes":             s.testChanges,
 		"load":                s.testLoad,
 		"load layers":         s.testLoadLayers,
 		"load refuses":        s.testLoadRefuses,

@@ -1,0 +1,87 @@
+package layers
+
+import (
+	"context"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"ampoule/builder/sandbox"
+	"ampoule/builder/sandbox/fake"
+	"ampoule/builder/sandbox/sandboxtest"
+	"ampoule/tree"
+)
+
+// TestChanged compares what is read of the changes with what the sandbox has.
+func TestChanged(t *testing.T) {
+	t.Parallel()
+	runner := fake.New(func(_ context.Context, s *fake.Sandbox, step sandbox.Step) error {
+		if step.Args[0] == "tar" {
+			return s.Archive(step)
+		}
+		return s.Write(file("d/changed", "new"), file("d/added/deep", "added"),
+			tree.Entry{Path: "link", Kind: tree.Symlink, Mode: 0o777, Link: "d"})
+	})
+	st := openStore(t)
+	below := newTree(t, file("d/changed", "old"), file("d/kept", "kept"), tree.Entry{Path: "d", Kind: tree.Dir, Mode: 0o700})
+	layer, err := Save(t.Context(), st, below, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := runner.Load(t.Context(), sandbox.Config{Architecture: "amd64"}, layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sb := sandboxtest.Start(t, runner, sandbox.Spec{Image: id, Name: "changes"})
+	if err := sb.Exec(t.Context(), sandbox.Step{Args: []string{"change"}}); err != nil {
+		t.Fatal(err)
+	}
+	got, closer, err := Changed(t.Context(), st, sb, below)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closer.Close()
+	want := runner.Sandboxes()[0].Files().Entries()
+	if diff := cmp.Diff(want, got.Entries(), cmpopts.IgnoreFields(tree.Entry{}, "Content")); diff != "" {
+		t.Errorf("the file system (-sandbox +read):\n%s", diff)
+	}
+	if e, _ := got.Lookup("d/kept"); e.Content == nil {
+		t.Error("what did not change has no content")
+	}
+}
+
+// shrunk is a sandbox from which something is gone.
+type shrunk struct {
+	sandbox.Sandbox
+	there, gone []string
+}
+
+func (s shrunk) Changes(context.Context) (there, gone []string, err error) {
+	return s.there, s.gone, nil
+}
+
+func TestChangedGone(t *testing.T) {
+	t.Parallel()
+	runner := fake.New(func(_ context.Context, s *fake.Sandbox, step sandbox.Step) error { return s.Archive(step) })
+	st := openStore(t)
+	now := newTree(t, file("d/new", "new"), file("kept", ""))
+	layer, err := Save(t.Context(), st, now, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := runner.Load(t.Context(), sandbox.Config{Architecture: "amd64"}, layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sb := shrunk{sandboxtest.Start(t, runner, sandbox.Spec{Image: id, Name: "changes"}), []string{"d", "d/new"}, []string{"d", "e"}}
+	below := newTree(t, file("d/old", "old"), file("e/f", ""), file("ef", ""), file("kept", ""))
+	got, closer, err := Changed(t.Context(), st, sb, below)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closer.Close()
+	if diff := cmp.Diff([]string{"d", "d/new", "ef", "kept"}, paths(got)); diff != "" {
+		t.Errorf("paths (-want +got):\n%s", diff)
+	}
+}
