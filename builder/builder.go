@@ -71,8 +71,10 @@ type Artifact struct {
 // File is a named file of an artifact's referrer.
 type File struct {
 	Name string
-	Size int64
-	Open func() (io.ReadCloser, error)
+	// Size is in bytes, SHA256 in lower-case hex.
+	Size   int64
+	SHA256 string
+	Open   func() (io.ReadCloser, error)
 }
 
 // Builder builds. Its fields are set once, before the first call.

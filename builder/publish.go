@@ -47,7 +47,7 @@ func (r *build) publish(ctx context.Context, sealed *seal.Sealed, made []seal.Wh
 		if err != nil {
 			return "", err
 		}
-		artifact.Wheelhouse = append(artifact.Wheelhouse, File{Name: w.File, Size: e.Size, Open: e.Content.Open})
+		artifact.Wheelhouse = append(artifact.Wheelhouse, File{Name: w.File, Size: e.Size, SHA256: w.SHA256, Open: e.Content.Open})
 	}
 	return r.b.Publisher.Publish(ctx, artifact)
 }

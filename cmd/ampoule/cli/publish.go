@@ -2,8 +2,6 @@ package cli
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -59,17 +57,13 @@ func (p Publisher) Publish(ctx context.Context, a builder.Artifact) (_ string, e
 	if err != nil {
 		return "", fmt.Errorf("packing %s: %w", a.Name, err)
 	}
-	wheels, err := wheelhouse(a.Wheelhouse)
-	if err != nil {
-		return "", fmt.Errorf("packing %s: %w", a.Name, err)
-	}
 	debug, err := debugFiles(ctx, packer, a.Debug)
 	if err != nil {
 		return "", fmt.Errorf("packing %s: %w", a.Name, err)
 	}
 	referrers := []registry.Referrer{
 		{ArtifactType: verdictType, Files: []registry.File{registry.BytesFile("verdict.json", verdictType, a.Verdict)}},
-		{ArtifactType: wheelhouseType, Files: wheels},
+		{ArtifactType: wheelhouseType, Files: wheelhouse(a.Wheelhouse)},
 	}
 	if len(debug) > 0 {
 		referrers = append(referrers, registry.Referrer{ArtifactType: debugType, Files: debug})
@@ -132,33 +126,16 @@ func debugFiles(ctx context.Context, packer layer.Packer, parts map[string]sandb
 	return files, nil
 }
 
-// wheelhouse hashes the wheels, which the registry wants to know beforehand.
-func wheelhouse(files []builder.File) ([]registry.File, error) {
+// wheelhouse makes files of the wheels.
+func wheelhouse(files []builder.File) []registry.File {
 	wheels := make([]registry.File, 0, len(files))
 	for _, f := range files {
-		digest, err := digestOf(f.Open)
-		if err != nil {
-			return nil, fmt.Errorf("reading wheel %s: %w", f.Name, err)
-		}
 		wheels = append(wheels, registry.File{
-			Name: f.Name, MediaType: wheelType, Digest: digest, Size: f.Size,
+			Name: f.Name, MediaType: wheelType, Digest: "sha256:" + f.SHA256, Size: f.Size,
 			Open: func(context.Context) (io.ReadCloser, error) { return f.Open() },
 		})
 	}
-	return wheels, nil
-}
-
-func digestOf(open func() (io.ReadCloser, error)) (string, error) {
-	r, err := open()
-	if err != nil {
-		return "", err
-	}
-	defer r.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, r); err != nil {
-		return "", err
-	}
-	return "sha256:" + hex.EncodeToString(h.Sum(nil)), nil
+	return wheels
 }
 
 // PullBase implements [builder.Bases]. The layers are read from their registry

@@ -3,7 +3,9 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"io"
 	"path/filepath"
 	"runtime"
@@ -59,7 +61,7 @@ func publish(ctx context.Context, t *testing.T, w *wiring, sealed *tree.Tree) (d
 			},
 		},
 		Verdict: []byte(`{"passed":true}`),
-		Wheelhouse: []builder.File{{Name: "idna-3.10-py3-none-any.whl", Size: 5, Open: func() (io.ReadCloser, error) {
+		Wheelhouse: []builder.File{{Name: "idna-3.10-py3-none-any.whl", Size: 5, SHA256: fmt.Sprintf("%x", sha256.Sum256([]byte("wheel"))), Open: func() (io.ReadCloser, error) {
 			return io.NopCloser(strings.NewReader("wheel")), nil
 		}}},
 	})
