@@ -171,7 +171,8 @@ func memberPath(name string) (string, error) {
 // WriteTar writes the tree as an uncompressed tar, deterministically: PAX only
 // where a header needs it, sorted by path, every time set to mtime, no user or
 // group names. Each path is put below prefix (which may be empty), whose own
-// directories are written too, owned by root with mode 0755.
+// directories are written too, owned by root with mode 0755. Content that does not
+// have its entry's hash is an error.
 func (t *Tree) WriteTar(w io.Writer, prefix string, mtime time.Time) error {
 	tw := tar.NewWriter(w)
 	for _, dir := range parents(prefix) {
@@ -203,8 +204,14 @@ func writeEntry(tw *tar.Writer, e Entry, mtime time.Time) error {
 		return err
 	}
 	defer r.Close()
-	_, err = io.Copy(tw, r)
-	return err
+	h := sha256.New()
+	if _, err := io.Copy(io.MultiWriter(tw, h), r); err != nil {
+		return err
+	}
+	if got := hex.EncodeToString(h.Sum(nil)); got != e.SHA256 {
+		return fmt.Errorf("content is sha256:%s, not sha256:%s", got, e.SHA256)
+	}
+	return nil
 }
 
 func header(e Entry, mtime time.Time) *tar.Header {

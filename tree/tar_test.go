@@ -226,7 +226,7 @@ func TestWriteTarRefuses(t *testing.T) {
 	t.Parallel()
 	gone := errors.New("gone")
 	for name, content := range map[string]broken{
-		"short": {text: "tex"}, "long": {text: "texts"}, "gone": {err: gone},
+		"short": {text: "tex"}, "long": {text: "texts"}, "other": {text: "TEXT"}, "gone": {err: gone},
 	} {
 		e := file("name", "text")
 		e.Content = content

@@ -20,8 +20,8 @@ func (b *box) Changes(ctx context.Context) (there, gone []string, err error) {
 	return there, gone, nil
 }
 
-// sortChanges tells what is there from what is gone. A directory that was removed and
-// made anew is gone, says the engine, and what is in it was added.
+// sortChanges tells what is there from what is gone. Of a directory that was removed and
+// made anew, some storage drivers tell that it is gone, and what is in it.
 func sortChanges(changes []container.FilesystemChange) (there, gone []string) {
 	paths := map[string]bool{}
 	for _, c := range changes {

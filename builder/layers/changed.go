@@ -13,9 +13,9 @@ import (
 )
 
 // Changed returns the whole file system of a sandbox that was started with the files
-// below, and that has tar. Only what became different is read. The tree's contents
+// below, and that has tar, whose messages go to log. Only what became different is read. The tree's contents
 // are readable until the returned closer is closed, and as long as below's are.
-func Changed(ctx context.Context, st *store.Store, sb sandbox.Sandbox, below *tree.Tree) (_ *tree.Tree, _ io.Closer, err error) {
+func Changed(ctx context.Context, st *store.Store, sb sandbox.Sandbox, below *tree.Tree, log io.Writer) (_ *tree.Tree, _ io.Closer, err error) {
 	there, gone, err := sb.Changes(ctx)
 	if err != nil {
 		return nil, nil, err
@@ -23,7 +23,7 @@ func Changed(ctx context.Context, st *store.Store, sb sandbox.Sandbox, below *tr
 	t, closer, err := scratch(st, func(w io.Writer) error {
 		return sb.Exec(ctx, sandbox.Step{
 			Args: []string{"tar", "--create", "--file=-", "--directory=/", "--numeric-owner", "--no-recursion", "--null", "--files-from=-"},
-			Env:  sandbox.Env(), Stdin: strings.NewReader(strings.Join(there, "\x00")), Stdout: w,
+			Env:  sandbox.Env(), Stdin: strings.NewReader(strings.Join(there, "\x00")), Stdout: w, Stderr: log,
 		})
 	})
 	if err != nil {

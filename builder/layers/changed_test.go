@@ -1,7 +1,11 @@
 package layers
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"io"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -37,7 +41,7 @@ func TestChanged(t *testing.T) {
 	if err := sb.Exec(t.Context(), sandbox.Step{Args: []string{"change"}}); err != nil {
 		t.Fatal(err)
 	}
-	got, closer, err := Changed(t.Context(), st, sb, below)
+	got, closer, err := Changed(t.Context(), st, sb, below, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -76,12 +80,44 @@ func TestChangedGone(t *testing.T) {
 	}
 	sb := shrunk{sandboxtest.Start(t, runner, sandbox.Spec{Image: id, Name: "changes"}), []string{"d", "d/new"}, []string{"d", "e"}}
 	below := newTree(t, file("d/old", "old"), file("e/f", ""), file("ef", ""), file("kept", ""))
-	got, closer, err := Changed(t.Context(), st, sb, below)
+	got, closer, err := Changed(t.Context(), st, sb, below, t.Output())
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer closer.Close()
 	if diff := cmp.Diff([]string{"d", "d/new", "ef", "kept"}, paths(got)); diff != "" {
 		t.Errorf("paths (-want +got):\n%s", diff)
+	}
+}
+
+// A tar that stops between two members looks whole to whoever does not look for its end.
+func TestChangedRefusesACutTar(t *testing.T) {
+	t.Parallel()
+	runner := fake.New(func(_ context.Context, s *fake.Sandbox, step sandbox.Step) error {
+		var whole bytes.Buffer
+		archived := step
+		archived.Stdout = &whole
+		if err := s.Archive(archived); err != nil {
+			return err
+		}
+		_, err := step.Stdout.Write(whole.Bytes()[:whole.Len()-endMark])
+		return err
+	})
+	st := openStore(t)
+	below := newTree(t, file("a", "a"))
+	layer, err := Save(t.Context(), st, below, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := runner.Load(t.Context(), sandbox.Config{Architecture: "amd64"}, layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sb := sandboxtest.Start(t, runner, sandbox.Spec{Image: id, Name: "changes"})
+	if err := runner.Sandboxes()[0].Write(file("b", strings.Repeat("b", 2*endMark))); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := Changed(t.Context(), st, sb, below, t.Output()); !errors.Is(err, io.ErrUnexpectedEOF) {
+		t.Errorf("a tar without its end: %v", err)
 	}
 }

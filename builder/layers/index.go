@@ -1,6 +1,7 @@
 package layers
 
 import (
+	"fmt"
 	"io"
 	"io/fs"
 
@@ -14,6 +15,10 @@ const (
 	// indexedSize is the size in bytes from which a layer's index is kept: a smaller
 	// layer is read as quickly as that.
 	indexedSize = 8 << 20
+	// indexedMembers is how many entries are recorded at most: a record is bounded.
+	indexedMembers = 50_000
+	// indexFormat is raised when the same tar gives another tree.
+	indexFormat = 1
 )
 
 // member is an entry of a layer in a record.
@@ -35,15 +40,19 @@ func readIndexed(st *store.Store, sum string, r io.ReaderAt, size int64) (*tree.
 	if size < indexedSize {
 		return tree.FromTar(r, size, Limits)
 	}
+	key := Key(indexKind, indexFormat, sum)
 	var members []member
-	if known, err := st.Lookup(indexKind, sum, &members); err == nil && known {
-		return fromMembers(members, r)
+	if known, err := st.Lookup(indexKind, key, &members); err == nil && known {
+		// A record that cannot be right is written anew.
+		if t, err := fromMembers(members, r, size); err == nil {
+			return t, nil
+		}
 	}
 	t, err := tree.FromTar(r, size, Limits)
-	if err != nil {
-		return nil, err
+	if err != nil || t.Len() > indexedMembers {
+		return t, err
 	}
-	return t, st.Record(indexKind, sum, membersOf(t))
+	return t, st.Record(indexKind, key, membersOf(t))
 }
 
 func membersOf(t *tree.Tree) []member {
@@ -55,11 +64,14 @@ func membersOf(t *tree.Tree) []member {
 	return members
 }
 
-func fromMembers(members []member, r io.ReaderAt) (*tree.Tree, error) {
+func fromMembers(members []member, r io.ReaderAt, size int64) (*tree.Tree, error) {
 	entries := make([]tree.Entry, len(members))
 	for i, m := range members {
 		entries[i] = tree.Entry{Path: m.Path, Kind: m.Kind, Mode: m.Mode, UID: m.UID, GID: m.GID, Link: m.Link, Size: m.Size, SHA256: m.SHA256}
 		if m.Kind == tree.File {
+			if m.Offset <= 0 || m.Size < 0 || m.Size > size-m.Offset {
+				return nil, fmt.Errorf("%s: its place in the layer is wrong", m.Path)
+			}
 			entries[i].Content = tree.Section(r, m.Offset, m.Size)
 		}
 	}

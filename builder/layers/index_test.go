@@ -53,3 +53,34 @@ func TestReadIndexed(t *testing.T) {
 		t.Error("damaged content is no error")
 	}
 }
+
+// A record that cannot be right does not keep a layer from being read.
+func TestReadIndexedAnew(t *testing.T) {
+	t.Parallel()
+	st := openStore(t)
+	want := newTree(t, tree.FileEntry("large", 0o644, bytes.Repeat([]byte("x"), indexedSize)))
+	saved, err := Save(t.Context(), st, want, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := strings.TrimPrefix(saved.DiffID, "sha256:")
+	wrong := membersOf(want)
+	wrong[0].Offset = indexedSize
+	if err := st.Record(indexKind, Key(indexKind, indexFormat, sum), wrong); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		got, closer, err := Read(st, sum)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer closer.Close()
+		if got.Hash() != want.Hash() {
+			t.Errorf("the tree is %s, not %s", got.Hash(), want.Hash())
+		}
+		e, _ := got.Lookup("large")
+		if _, err := e.ReadAll(); err != nil {
+			t.Error(err)
+		}
+	}
+}

@@ -1,10 +1,11 @@
-// Package layers keeps what sandboxes made as image layers in the store: each an
-// uncompressed tar under its own sha256, which is its DiffID, found again by the
-// key of the stage that made it.
+// Package layers keeps what sandboxes made, and the parts of sealed trees, as image
+// layers in the store: each an uncompressed tar under its own sha256, which is its
+// DiffID, found again by the key of what made it.
 package layers
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -58,8 +59,11 @@ func Export(ctx context.Context, st *store.Store, sb sandbox.Sandbox, dir string
 	}
 	t, closer, err := scratch(st, func(w io.Writer) error {
 		_, err := io.Copy(w, r)
-		return errors.Join(err, r.Close())
+		return err
 	})
+	if closeErr := r.Close(); err == nil && closeErr != nil {
+		err = errors.Join(closeErr, closer.Close())
+	}
 	if err != nil {
 		return nil, nil, fmt.Errorf("exporting %s: %w", dir, err)
 	}
@@ -84,8 +88,30 @@ func scratch(st *store.Store, write func(io.Writer) error) (_ *tree.Tree, _ io.C
 	if err := write(bounded); err != nil {
 		return nil, nil, err
 	}
-	t, err := tree.FromTar(f, maxExport-bounded.left, Limits)
+	size := maxExport - bounded.left
+	if err := checkEnd(f, size); err != nil {
+		return nil, nil, err
+	}
+	t, err := tree.FromTar(f, size, Limits)
 	return t, f, err
+}
+
+// endMark is how many zero bytes end a tar (POSIX pax, "ustar Interchange Format").
+const endMark = 1024
+
+// checkEnd refuses a tar that just stops.
+func checkEnd(r io.ReaderAt, size int64) error {
+	end := make([]byte, endMark)
+	if size < endMark {
+		return fmt.Errorf("reading tar: %w", io.ErrUnexpectedEOF)
+	}
+	if _, err := r.ReadAt(end, size-endMark); err != nil {
+		return fmt.Errorf("reading tar: %w", err)
+	}
+	if bytes.ContainsFunc(end, func(r rune) bool { return r != 0 }) {
+		return fmt.Errorf("reading tar: it does not end: %w", io.ErrUnexpectedEOF)
+	}
+	return nil
 }
 
 // limited passes on as many bytes as are left, and refuses more.

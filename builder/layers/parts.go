@@ -37,22 +37,32 @@ func SaveParts(ctx context.Context, st *store.Store, parts []Part, prefix string
 
 func savePart(ctx context.Context, st *store.Store, part Part, prefix string) (sandbox.Layer, error) {
 	key := Key(partKind, 1, map[string]any{"tree": part.Tree.Hash(), "prefix": prefix, "time": tree.Time})
+	return Remembered(ctx, st, partKind, key, func() (sandbox.Layer, error) { return makePart(ctx, st, part, prefix) })
+}
+
+func makePart(ctx context.Context, st *store.Store, part Part, prefix string) (sandbox.Layer, error) {
+	for _, e := range part.Tree.Entries() {
+		if strings.HasPrefix(path.Base(e.Path), whiteout) {
+			return sandbox.Layer{}, fmt.Errorf("%s: a name that begins with %q deletes files in an image", e.Path, whiteout)
+		}
+	}
+	return Save(ctx, st, part.Tree, prefix)
+}
+
+// Remembered returns the layer that is recorded under a kind and a key, and has it made
+// and recorded if there is none or the store's is damaged.
+func Remembered(ctx context.Context, st *store.Store, kind, key string, makeLayer func() (sandbox.Layer, error)) (sandbox.Layer, error) {
 	var sum string
-	if known, err := st.Lookup(partKind, key, &sum); err != nil {
+	if known, err := st.Lookup(kind, key, &sum); err != nil {
 		return sandbox.Layer{}, err
 	} else if known {
 		if whole, err := st.Whole(ctx, sum); err != nil || whole {
 			return Stored(st, sum), err
 		}
 	}
-	for _, e := range part.Tree.Entries() {
-		if strings.HasPrefix(path.Base(e.Path), whiteout) {
-			return sandbox.Layer{}, fmt.Errorf("%s: a name that begins with %q deletes files in an image", e.Path, whiteout)
-		}
-	}
-	layer, err := Save(ctx, st, part.Tree, prefix)
+	layer, err := makeLayer()
 	if err != nil {
 		return sandbox.Layer{}, err
 	}
-	return layer, st.Record(partKind, key, strings.TrimPrefix(layer.DiffID, "sha256:"))
+	return layer, st.Record(kind, key, strings.TrimPrefix(layer.DiffID, "sha256:"))
 }

@@ -49,27 +49,17 @@ const (
 // uvLayer is the program as a layer for images.
 func uvLayer(ctx context.Context, st *store.Store) (sandbox.Layer, error) {
 	key := layers.Key("resolver-program", 1, uvWheel.SHA256)
-	var sum string
-	if known, err := st.Lookup("resolver-program", key, &sum); err != nil {
-		return sandbox.Layer{}, err
-	} else if known {
-		if whole, err := st.Whole(ctx, sum); err != nil || whole {
-			return layers.Stored(st, sum), err
+	return layers.Remembered(ctx, st, "resolver-program", key, func() (sandbox.Layer, error) {
+		uv, err := readUV(st)
+		if err != nil {
+			return sandbox.Layer{}, err
 		}
-	}
-	uv, err := readUV(st)
-	if err != nil {
-		return sandbox.Layer{}, err
-	}
-	t, err := tree.New([]tree.Entry{uv})
-	if err != nil {
-		return sandbox.Layer{}, err
-	}
-	layer, err := layers.Save(ctx, st, t, uvProgram)
-	if err != nil {
-		return sandbox.Layer{}, err
-	}
-	return layer, st.Record("resolver-program", key, strings.TrimPrefix(layer.DiffID, "sha256:"))
+		t, err := tree.New([]tree.Entry{uv})
+		if err != nil {
+			return sandbox.Layer{}, err
+		}
+		return layers.Save(ctx, st, t, uvProgram)
+	})
 }
 
 // readUV takes the program out of its wheel.

@@ -33,7 +33,7 @@ const (
 	// Unprivileged is for everything that compiles, tests or runs foreign code: a
 	// user that is not root, no capability, no new privileges.
 	Unprivileged Profile = iota
-	// InstallPackages is for dpkg alone: root with CHOWN, DAC_OVERRIDE, FOWNER,
+	// InstallPackages is for dpkg, and for tar that reads what it changed: root with CHOWN, DAC_OVERRIDE, FOWNER,
 	// FSETID, SETUID and SETGID, no new privileges.
 	InstallPackages
 )
@@ -121,7 +121,9 @@ type Sandbox interface {
 	// Changes lists what became different in the file system since the sandbox was
 	// started, as far as Export has it: what is there, with all directories above,
 	// and what is gone. What is there may be more than what changed; below what is
-	// gone there may be something new. Paths are relative to the root and sorted.
+	// gone there may be something new. A file that was written anew with the size,
+	// mode, owner and time that it had may be missing. Paths are relative to the root
+	// and sorted.
 	Changes(ctx context.Context) (there, gone []string, err error)
 	// Close removes the sandbox with everything in it. It is safe to call again.
 	Close() error

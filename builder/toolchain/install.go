@@ -98,7 +98,7 @@ func (s *Stage) runInstall(ctx context.Context, lower sandbox.Image, below *tree
 	if err := runDpkg(ctx, box, ordered, log); err != nil {
 		return nil, nil, err
 	}
-	return layers.Changed(ctx, s.store, box, below)
+	return layers.Changed(ctx, s.store, box, below, log)
 }
 
 // runDpkg unpacks all packages and then configures them. Unpacking goes on where a

@@ -166,7 +166,7 @@ func (s *Stage) makeLayer(ctx context.Context, key string, build func(context.Co
 }
 
 // layerFormat changes whenever the same packages give other bytes.
-const layerFormat = 2
+const layerFormat = 3
 
 // layerKey names a layer by everything that decides its bytes. The order of
 // packages is not among it.

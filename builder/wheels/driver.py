@@ -112,7 +112,7 @@ def make_environment(needs):
     python = os.path.join(ENV, "bin", "python")
     if needs:
         subprocess.run(
-            [python, "-I", "-c", PIP, pip_path(), "install", "--quiet", "--no-index", "--no-deps", "--no-cache-dir",
+            [python, "-I", "-c", PIP, pip_path(), "install", "--ignore-installed", "--quiet", "--no-index", "--no-deps", "--no-cache-dir",
              "--no-compile", "--disable-pip-version-check", "--no-warn-script-location", *needs],
             check=True,
         )

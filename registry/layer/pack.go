@@ -22,7 +22,7 @@ const level = 6
 // tarSource writes one uncompressed tar, the same each time.
 type tarSource func(io.Writer) error
 
-// Packer makes layers of parts. It compresses each tar at most once.
+// Packer makes compressed layers of tars. It compresses each at most once.
 type Packer struct {
 	// Dir is where compressed blobs are kept until the caller removes them.
 	Dir string

@@ -20,6 +20,7 @@ import (
 	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
 	"ampoule/registry"
+	"ampoule/registry/layer"
 	"ampoule/tree"
 )
 
@@ -228,5 +229,13 @@ func TestStoreIDStays(t *testing.T) {
 	}
 	if ids[0] != ids[1] || len(ids[0]) != 16 {
 		t.Errorf("ids %q", ids)
+	}
+}
+
+// The builder writes layers where installing looks for the tree.
+func TestPrefix(t *testing.T) {
+	t.Parallel()
+	if builder.Prefix != layer.Prefix {
+		t.Errorf("layers have the tree in %s, and are unpacked from %s", builder.Prefix, layer.Prefix)
 	}
 }
