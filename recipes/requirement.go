@@ -45,6 +45,8 @@ func isVersion(text string) bool { return pep440.MatchString(text) }
 // specParser reads a requirement from left to right; rest is what is left.
 type specParser struct {
 	rest string
+	// extra says that a marker may ask for the extra that wants the requirement.
+	extra bool
 }
 
 // RequirementError says why a text is no requirement by name.
@@ -67,13 +69,27 @@ func ParseRequirement(text string) (Requirement, error) {
 	return r, nil
 }
 
+// ParseDependency reads a requirement that a distribution's metadata states
+// (Requires-Dist): as [ParseRequirement] does, but its marker may name the extra that
+// wants it (core metadata specifications, "Provides-Extra").
+func ParseDependency(text string) (Requirement, error) {
+	r, err := parseSpec(text, true)
+	if err != nil {
+		return Requirement{}, &RequirementError{err.what, err.hint}
+	}
+	return r, nil
+}
+
 // parseRequirement reads a requirement by name, as PEP 508 has it. It knows the
 // whole grammar but URLs, and refuses what that does not have.
-func parseRequirement(text string) (Requirement, *specError) {
+func parseRequirement(text string) (Requirement, *specError) { return parseSpec(text, false) }
+
+// parseSpec does it. The variable extra has a value in metadata alone.
+func parseSpec(text string, extra bool) (Requirement, *specError) {
 	if err := refuseForeign(text); err != nil {
 		return Requirement{}, err
 	}
-	p := &specParser{rest: strings.TrimSpace(text)}
+	p := &specParser{rest: strings.TrimSpace(text), extra: extra}
 	name := p.take(requirementName)
 	if name == "" {
 		return Requirement{}, &specError{fmt.Sprintf("%q is no requirement", shorten(text)), "a requirement begins with the name of a distribution"}
@@ -322,7 +338,7 @@ func (p *specParser) markerOperand() (string, *specError) {
 	rest := *p
 	name := p.take(markerVariable)
 	switch {
-	case slices.Contains(markerVariables, name):
+	case slices.Contains(markerVariables, name), name == "extra" && p.extra:
 		return name, nil
 	case name == "extra":
 		return "", &specError{`the marker variable "extra" has no value here`, "require NAME[EXTRA] instead"}

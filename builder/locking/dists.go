@@ -209,7 +209,7 @@ func (p *distLocker) lockRequires(ctx context.Context, sdist recipes.Dist, set *
 	if err != nil {
 		return err
 	}
-	if set.Dynamic, err = canonical(sdist, dynamic); err != nil {
+	if set.Dynamic, err = canonical(sdist, dynamic, recipes.ParseRequirement); err != nil {
 		return err
 	}
 	slices.Sort(set.Dynamic)
@@ -243,10 +243,10 @@ func (p *distLocker) ask(ctx context.Context, sdist recipes.Dist, needs []string
 // canonical reads the requirements that an sdist states. They are foreign text on its
 // way to where the network is: whatever is not a requirement by name, such as an
 // address that the resolver would ask or an option that it would obey, is refused.
-func canonical(sdist recipes.Dist, texts []string) ([]string, error) {
+func canonical(sdist recipes.Dist, texts []string, parse func(string) (recipes.Requirement, error)) ([]string, error) {
 	specs := make([]string, len(texts))
 	for i, text := range texts {
-		r, err := recipes.ParseRequirement(text)
+		r, err := parse(text)
 		if err != nil {
 			return nil, fmt.Errorf("reading a requirement of %s: %w", sdist.ID(), err)
 		}

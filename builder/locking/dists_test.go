@@ -3,6 +3,7 @@ package locking
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -280,15 +281,23 @@ func TestPrefer(t *testing.T) {
 func TestCanonical(t *testing.T) {
 	t.Parallel()
 	d := recipes.Dist{Name: "a", Version: "1"}
-	got, err := canonical(d, []string{"Setuptools >= 77", "numpy==2.* ; python_version<'3.13'", "wheel"})
+	got, err := canonical(d, []string{"Setuptools >= 77", "numpy==2.* ; python_version<'3.13'", "wheel"}, recipes.ParseRequirement)
 	if diff := cmp.Diff([]string{"setuptools>=77", `numpy==2.*; python_version < "3.13"`, "wheel"}, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	// What only an extra wants is a matter of metadata: a build has no extras.
+	extra := []string{"numpy>1.0.0; extra == 'numpy'"}
+	if got, err := canonical(d, extra, recipes.ParseDependency); err != nil || !slices.Equal(got, []string{`numpy>1.0.0; extra == "numpy"`}) {
+		t.Errorf("an extra's dependency: %q, %v", got, err)
+	}
+	if got, err := canonical(d, extra, recipes.ParseRequirement); err == nil {
+		t.Errorf("a build requirement of an extra: %q", got)
 	}
 	for _, foreign := range []string{
 		"foo @ http://index.invalid/x?${UV_DEFAULT_INDEX}", "-r http://index.invalid/x", "--index-url=http://index.invalid", "-r /etc/passwd",
 		"./local", "file:///etc/passwd", "a\n-r b", "a ${HOME}", "git+https://index.invalid/x", "",
 	} {
-		if got, err := canonical(d, []string{foreign}); err == nil || !strings.Contains(err.Error(), "a==1") {
+		if got, err := canonical(d, []string{foreign}, recipes.ParseDependency); err == nil || !strings.Contains(err.Error(), "a==1") {
 			t.Errorf("%q: %q, %v", foreign, got, err)
 		}
 	}

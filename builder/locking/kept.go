@@ -97,7 +97,7 @@ func (p *distLocker) metadataOf(ctx context.Context, sdist recipes.Dist) (metada
 	if m, err = parseMetadata(sdist.Name, sdist.Version, text); err != nil {
 		return metadata{}, err
 	}
-	if m.RequiresDist, err = canonical(sdist, m.RequiresDist); err != nil {
+	if m.RequiresDist, err = canonical(sdist, m.RequiresDist, recipes.ParseDependency); err != nil {
 		return metadata{}, err
 	}
 	return m, p.l.Store.Record(metadataKind, key, m)

@@ -24,7 +24,7 @@ func (p *distLocker) settings(ctx context.Context, sdist recipes.Dist) (_ recipe
 		}
 	}
 	set := recipes.BuildSet{Env: s.Env, ConfigSettings: s.ConfigSettings, Overrides: applied}
-	if set.Added, err = canonical(sdist, s.Requires); err != nil {
+	if set.Added, err = canonical(sdist, s.Requires, recipes.ParseRequirement); err != nil {
 		return set, nil, err
 	}
 	if set.Patches, err = p.patches(ctx, s.Patches); err != nil {
@@ -101,7 +101,7 @@ func (p *distLocker) declared(ctx context.Context, sdist recipes.Dist) (buildSys
 		b, err = readBuildSystem(files["pyproject.toml"], sdist.File)
 	}
 	if err == nil {
-		b.requires, err = canonical(sdist, b.requires)
+		b.requires, err = canonical(sdist, b.requires, recipes.ParseRequirement)
 	}
 	return b, err
 }
