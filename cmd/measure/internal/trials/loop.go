@@ -78,6 +78,10 @@ func verdict(holds bool) string {
 
 // ready locks and builds a recipe, so that the store has all that it needs.
 func (t *Trials) ready(ctx context.Context, dir string) error {
+	// What was published before might have been built by another version, with other keys.
+	if err := setApart(dir, t.Now()); err != nil {
+		return err
+	}
 	r := recorded.Recipe{Name: filepath.Base(dir)}
 	_, err := t.buildShipped(ctx, dir, &r)
 	return err
@@ -95,8 +99,7 @@ func (t *Trials) turn(ctx context.Context, base, dir string, a addition) (record
 	if err := amend(dir, a); err != nil {
 		return step, err
 	}
-	only := fmt.Sprintf("\n  commands:\n    - [python3, -c, \"'%d'\"]\n", now.UnixNano())
-	if err := edit(filepath.Join(dir, recipeFile), "\n  commands:\n", only); err != nil {
+	if err := setApart(dir, now); err != nil {
 		return step, err
 	}
 	before, err := readLock(base)
@@ -118,6 +121,12 @@ func (t *Trials) turn(ctx context.Context, base, dir string, a addition) (record
 	step.LockSeconds, step.BuildSeconds = seconds(locked.Wall), seconds(made.Wall)
 	step.CompileSeconds = seconds(compileTime(before, after, locked, made))
 	return step, nil
+}
+
+// setApart gives a recipe a test of its own, so that nothing is published for it yet.
+func setApart(dir string, now time.Time) error {
+	only := fmt.Sprintf("\n  commands:\n    - [python3, -c, \"'%d'\"]\n", now.UnixNano())
+	return edit(filepath.Join(dir, recipeFile), "\n  commands:\n", only)
 }
 
 // compileTime is the time in which code ran of sdists that only the later lock has:
