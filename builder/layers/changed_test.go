@@ -14,8 +14,23 @@ import (
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/fake"
 	"ampoule/builder/sandbox/sandboxtest"
+	"ampoule/store"
 	"ampoule/tree"
 )
+
+// startWith starts a sandbox that has these files.
+func startWith(t *testing.T, st *store.Store, runner *fake.Runner, files *tree.Tree) sandbox.Sandbox {
+	t.Helper()
+	layer, err := Save(t.Context(), st, files, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, err := runner.Load(t.Context(), sandbox.Config{Architecture: "amd64"}, layer)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return sandboxtest.Start(t, runner, sandbox.Spec{Image: id, Name: "changes"})
+}
 
 // TestChanged compares what is read of the changes with what the sandbox has.
 func TestChanged(t *testing.T) {
@@ -29,15 +44,7 @@ func TestChanged(t *testing.T) {
 	})
 	st := openStore(t)
 	below := newTree(t, file("d/changed", "old"), file("d/kept", "kept"), tree.Entry{Path: "d", Kind: tree.Dir, Mode: 0o700})
-	layer, err := Save(t.Context(), st, below, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, err := runner.Load(t.Context(), sandbox.Config{Architecture: "amd64"}, layer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sb := sandboxtest.Start(t, runner, sandbox.Spec{Image: id, Name: "changes"})
+	sb := startWith(t, st, runner, below)
 	if err := sb.Exec(t.Context(), sandbox.Step{Args: []string{"change"}}); err != nil {
 		t.Fatal(err)
 	}
@@ -70,15 +77,7 @@ func TestChangedGone(t *testing.T) {
 	runner := fake.New(func(_ context.Context, s *fake.Sandbox, step sandbox.Step) error { return s.Archive(step) })
 	st := openStore(t)
 	now := newTree(t, file("d/new", "new"), file("kept", ""))
-	layer, err := Save(t.Context(), st, now, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, err := runner.Load(t.Context(), sandbox.Config{Architecture: "amd64"}, layer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sb := shrunk{sandboxtest.Start(t, runner, sandbox.Spec{Image: id, Name: "changes"}), []string{"d", "d/new"}, []string{"d", "e"}}
+	sb := shrunk{startWith(t, st, runner, now), []string{"d", "d/new"}, []string{"d", "e"}}
 	below := newTree(t, file("d/old", "old"), file("e/f", ""), file("ef", ""), file("kept", ""))
 	got, closer, err := Changed(t.Context(), st, sb, below, t.Output())
 	if err != nil {
@@ -105,15 +104,7 @@ func TestChangedRefusesACutTar(t *testing.T) {
 	})
 	st := openStore(t)
 	below := newTree(t, file("a", "a"))
-	layer, err := Save(t.Context(), st, below, "")
-	if err != nil {
-		t.Fatal(err)
-	}
-	id, err := runner.Load(t.Context(), sandbox.Config{Architecture: "amd64"}, layer)
-	if err != nil {
-		t.Fatal(err)
-	}
-	sb := sandboxtest.Start(t, runner, sandbox.Spec{Image: id, Name: "changes"})
+	sb := startWith(t, st, runner, below)
 	if err := runner.Sandboxes()[0].Write(file("b", strings.Repeat("b", 2*endMark))); err != nil {
 		t.Fatal(err)
 	}
