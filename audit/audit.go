@@ -104,7 +104,9 @@ type LoadReport struct {
 	// File is the extension module's path in the tree; empty for the import of a
 	// distribution's top-level package.
 	File string
-	OK   bool
+	// Behind are the modules that were imported before it, those of [Module.Behind].
+	Behind []string
+	OK     bool
 	// Error is the last line that the interpreter said; empty when OK.
 	Error string
 	// Maps are the mapped files that belong neither to the tree nor to the target's root.

@@ -27,7 +27,7 @@ func checkLoad(_ context.Context, x *exam) (outcome, error) {
 			if r.Target != t.Name {
 				continue
 			}
-			loads.reports[loadKey{r.Kind, r.Module, r.File}] = r
+			loads.reports[loadKey{r.Kind, r.Module, r.File, len(r.Behind) > 0}] = r
 			if f, ok := loads.mapFault(r); ok {
 				out.add(f)
 			}
@@ -42,7 +42,10 @@ func checkLoad(_ context.Context, x *exam) (outcome, error) {
 	return out, nil
 }
 
-type loadKey struct{ kind, module, file string }
+type loadKey struct {
+	kind, module, file string
+	behind             bool
+}
 
 // loadIndex is the reports of one target.
 type loadIndex struct {
@@ -51,15 +54,16 @@ type loadIndex struct {
 }
 
 // moduleFault judges one extension module. One that fails to import is a warning
-// where its distribution's own import passes and the file itself loads: it fails
-// for a reason of Python's (a circular import, an optional dependency).
+// where it passes behind what requires its distribution, or where the distribution's own
+// import passes and the file itself loads: it fails for a reason of Python's (a circular
+// import, an optional dependency).
 func (x loadIndex) moduleFault(m Module) (Finding, bool) {
 	f := Finding{
 		Severity: Refuse, File: m.File, Field: KindImport, Value: printable(m.Name), Targets: []string{x.target.Name},
 		Cause:  "There is no report that the module was loaded.",
 		Remedy: "Run the gate again; this is a fault of whatever loaded the modules.",
 	}
-	dlopen, tried := x.reports[loadKey{KindDlopen, "", m.File}]
+	dlopen, tried := x.reports[loadKey{KindDlopen, "", m.File, false}]
 	if m.Name == "" {
 		f.Field = KindDlopen
 		if tried {
@@ -67,12 +71,17 @@ func (x loadIndex) moduleFault(m Module) (Finding, bool) {
 		}
 		return f, !tried || !dlopen.OK
 	}
-	imported, ok := x.reports[loadKey{KindImport, m.Name, m.File}]
+	imported, ok := x.reports[loadKey{KindImport, m.Name, m.File, false}]
 	if !ok || imported.OK {
 		return f, !ok
 	}
 	f.Cause, f.Remedy = "The import fails: "+printable(imported.Error), loadRemedy
-	if tried && dlopen.OK && x.distWorks(m) {
+	switch behind := x.reports[loadKey{KindImport, m.Name, m.File, true}]; {
+	case behind.OK:
+		f.Severity = Warn
+		f.Cause += " (behind " + printable(strings.Join(behind.Behind, ", ")) + " it passes)"
+		f.Remedy = "Nothing, if the module is meant to be imported by what requires its distribution."
+	case tried && dlopen.OK && x.distWorks(m):
 		f.Severity = Warn
 		f.Cause += " (the file itself loads, and its distribution can be imported)"
 		f.Remedy = "Nothing, if the module is meant to be imported after others or needs an optional dependency."
@@ -93,7 +102,7 @@ func (x loadIndex) distWorks(m Module) bool {
 		wanted = []string{top}
 	}
 	for _, p := range wanted {
-		if !x.reports[loadKey{KindImport, p, ""}].OK {
+		if !x.reports[loadKey{KindImport, p, "", false}].OK {
 			return false
 		}
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // loadSubject has an interpreter's module and a distribution with a package, a
-// module in it, and one whose directory import cannot name.
+// module in it, and one whose directory import cannot name; another requires it.
 func loadSubject(t *testing.T) Subject {
 	t.Helper()
 	s := subject(t, append(installed("pkg",
@@ -20,6 +20,14 @@ func loadSubject(t *testing.T) Subject {
 		fromFile(t, site+"_top.abi3.so", extension(t, "_top")),
 		fromFile(t, site+"pkg/not-a-name/_fast.so", extension(t, "_fast"))),
 		fromFile(t, dynload+"_json"+suffix, extension(t, "_json")))...)
+	var err error
+	s.Tree, err = s.Tree.With(installed("user",
+		tree.FileEntry(site+"user/__init__.py", 0o644, nil),
+		tree.FileEntry(site+"user-1.0.dist-info/METADATA", 0o644, []byte("Name: user\nRequires-Dist: PKG[x] (>=1) ; extra == 'c'\nRequires-Dist: user[c]\n")),
+	)...)
+	if err != nil {
+		t.Fatal(err)
+	}
 	s.Targets = s.Targets[:1]
 	s.Loads = loadReports(t, s)
 	return s
@@ -33,9 +41,9 @@ func TestLoadable(t *testing.T) {
 	}
 	want := []Module{
 		{File: dynload + "_json" + suffix, Name: "_json"},
-		{File: site + "_top.abi3.so", Name: "_top", Packages: []string{"pkg", "side"}},
-		{File: site + "pkg/not-a-name/_fast.so", Packages: []string{"_top", "pkg", "side"}},
-		{File: site + "pkg/sub/_fast" + suffix, Name: "pkg.sub._fast", Packages: []string{"_top", "pkg", "side"}},
+		{File: site + "_top.abi3.so", Name: "_top", Packages: []string{"pkg", "side"}, Behind: []string{"user"}},
+		{File: site + "pkg/not-a-name/_fast.so", Packages: []string{"_top", "pkg", "side"}, Behind: []string{"user"}},
+		{File: site + "pkg/sub/_fast" + suffix, Name: "pkg.sub._fast", Packages: []string{"_top", "pkg", "side"}, Behind: []string{"user"}},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -58,6 +66,12 @@ func TestLoad(t *testing.T) {
 			s.Loads = append(s.Loads, LoadReport{Target: "container", Kind: kind, Module: module, File: file, OK: ok, Runtimes: 1})
 		}
 	}
+	behind := func(file string, ok bool) func(*Subject) {
+		return func(s *Subject) {
+			add(KindImport, "pkg.sub._fast", file, ok)(s)
+			s.Loads[len(s.Loads)-1].Behind = []string{"user"}
+		}
+	}
 	tests := []struct {
 		name    string
 		changes []func(*Subject)
@@ -75,6 +89,10 @@ func TestLoad(t *testing.T) {
 			[]string{"refuse load " + fast + ": import pkg.sub._fast"}},
 		{"fails for a Python reason", []func(*Subject){change(fast, fails), add(KindDlopen, "", fast, true), add(KindImport, "pkg", "", true)},
 			[]string{"warn load " + fast + ": import pkg.sub._fast"}},
+		{"fails, passes behind what requires it", []func(*Subject){change(fast, fails), behind(fast, true)},
+			[]string{"warn load " + fast + ": import pkg.sub._fast"}},
+		{"fails, also behind what requires it", []func(*Subject){change(fast, fails), behind(fast, false)},
+			[]string{"refuse load " + fast + ": import pkg.sub._fast"}},
 		{"top-level module fails, one sibling does not work", []func(*Subject){change(top, fails), add(KindDlopen, "", top, true), add(KindImport, "pkg", "", true), add(KindImport, "side", "", false)},
 			[]string{"refuse load " + top + ": import _top"}},
 		{"top-level module fails, its siblings work", []func(*Subject){change(top, fails), add(KindDlopen, "", top, true), add(KindImport, "pkg", "", true), add(KindImport, "side", "", true)},

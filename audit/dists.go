@@ -88,11 +88,15 @@ type Module struct {
 	// Packages are the other top-level modules of its distribution: importing them
 	// shows whether the distribution itself works. Empty for the interpreter's own modules.
 	Packages []string
+	// Behind are the top-level modules of the distributions in the tree that require
+	// its distribution: some want to be imported by those alone (psycopg_c).
+	Behind []string
 }
 
 // Loadable lists the extension modules of a tree, sorted by file. For each of
 // them, in every target, the check load wants a [LoadReport] of the import of
-// Name; where that fails one of a dlopen of File; and one of the import of
+// Name; where that fails, and Behind is not empty, one of its import with those imported
+// before it; where that fails too one of a dlopen of File; and one of the import of
 // each of Packages, whose File is empty. interpreter is as in [Subject].
 func Loadable(t *tree.Tree, interpreter string) ([]Module, error) {
 	home, err := findInstallation(t, interpreter)
@@ -107,18 +111,21 @@ func Loadable(t *tree.Tree, interpreter string) ([]Module, error) {
 }
 
 func modules(t *tree.Tree, home installation, extensions []*object) []Module {
-	packages := map[string][]string{}
+	packages, owner, behind := map[string][]string{}, map[string]string{}, map[string][]string{}
 	for _, d := range dists(t, home.site) {
 		tops := topLevel(t, home.site, d)
 		for _, row := range d.rows {
 			if p, ok := recorded(home.site, row.Path); ok {
-				packages[p] = tops
+				packages[p], owner[p] = tops, d.name
 			}
+		}
+		for _, name := range requires(t, d) {
+			behind[name] = append(behind[name], tops...)
 		}
 	}
 	list := make([]Module, 0, len(extensions))
 	for _, o := range extensions {
-		m := Module{File: o.entry.Path, Name: moduleName(home, o.entry.Path)}
+		m := Module{File: o.entry.Path, Name: moduleName(home, o.entry.Path), Behind: behind[owner[o.entry.Path]]}
 		for _, top := range packages[m.File] {
 			if top != m.Name {
 				m.Packages = append(m.Packages, top)
@@ -128,6 +135,34 @@ func modules(t *tree.Tree, home installation, extensions []*object) []Module {
 	}
 	return list
 }
+
+// requires lists the other distributions that a distribution requires, under whatever
+// marker and extra, by their normalised names. Of METADATA that cannot be read, it lists none.
+func requires(t *tree.Tree, d dist) []string {
+	e, ok := t.Lookup(d.info + "/METADATA")
+	if !ok || e.Kind != tree.File || e.Size > maxMetadata {
+		return nil
+	}
+	data, err := e.ReadAll()
+	if err != nil {
+		return nil
+	}
+	h, err := wheel.ParseHeader(data)
+	if err != nil {
+		return nil
+	}
+	var names []string
+	for _, requirement := range h.Values("Requires-Dist") {
+		name := wheel.Normalize(requiredName.FindString(requirement))
+		if name != "" && name != d.name && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// requiredName matches the name that a dependency specifier begins with (PEP 508).
+var requiredName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*`)
 
 var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 

@@ -3,7 +3,7 @@ runtime target, under the tree's interpreter, with an empty environment.
 
     python3.X -I load.py PREFIX < modules.json
 
-modules.json is a list of {"File", "Name", "Packages"}. For each, one line of JSON goes
+modules.json is a list of {"File", "Name", "Packages", "Behind"}. For each, one line of JSON goes
 to stdout: what was imported or loaded, whether it worked, which files the process had
 mapped then, and what decided it: the files of the tree that it imported, and the modules
 that it looked for and did not find. The parent imports nothing of the tree beyond what this
@@ -83,6 +83,17 @@ def tell(kind, report, **what):
     print(json.dumps(dict(report, Kind=kind, **what)), flush=True)
 
 
+def import_behind(others, name):
+    """Import a module as what requires it would: with that imported before it."""
+    for other in others:
+        try:
+            importlib.import_module(other)
+        except Exception:
+            # It has a report of its own, where it has modules that must load.
+            pass
+    importlib.import_module(name)
+
+
 def load(path):
     import ctypes
 
@@ -101,6 +112,11 @@ def main():
             tell("import", report, Module=name, File=module["File"])
             if report["OK"]:
                 continue
+            if behind := module["Behind"]:
+                report = attempt(lambda: import_behind(behind, name))
+                tell("import", report, Module=name, File=module["File"], Behind=behind)
+                if report["OK"]:
+                    continue
         for package in module["Packages"] or ():
             if package not in imported:
                 imported[package] = True

@@ -19,7 +19,7 @@ import (
 // loadMemory remembers which modules loaded in one target, with everything that decided
 // it: the interpreter, what runs when it starts, the carried libraries, each
 // distribution whose files were imported, and the modules that were looked for in
-// vain. A module whose load failed is tried anew each time.
+// vain. A module whose import by itself failed is tried anew each time.
 type loadMemory struct {
 	store *store.Store
 	// place is what all modules have in common: script, target and interpreter.
@@ -137,7 +137,7 @@ func (m *loadMemory) provides(name string) bool {
 // note remembers what a module's load gave.
 func (m *loadMemory) note(a loadAnswer, report audit.LoadReport, modules []audit.Module) error {
 	i := slices.IndexFunc(modules, func(module audit.Module) bool { return module.File == a.File })
-	if i < 0 || !a.OK || report.Kind != audit.KindImport {
+	if i < 0 || !a.OK || report.Kind != audit.KindImport || len(report.Behind) > 0 {
 		return nil
 	}
 	parts := map[string]string{seal.OwnerNative: m.parts[seal.OwnerNative], startup: m.parts[startup]}

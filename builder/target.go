@@ -173,8 +173,10 @@ func (t *target) python() string {
 // loadAnswer is one line of load.py.
 type loadAnswer struct {
 	Kind, Module, File, Error string
-	OK                        bool
-	Mapped                    []string
+	// Behind are the modules that were imported before it.
+	Behind []string
+	OK     bool
+	Mapped []string
 	// Imported are the files of the tree that modules came from, Missed the modules
 	// that were looked for and are nowhere.
 	Imported, Missed []string
@@ -248,7 +250,7 @@ func (t *target) loadAll(ctx context.Context, sb sandbox.Sandbox, modules []audi
 // loadReport judges nothing: it says which mapped files are neither the tree's nor
 // the target's, and counts the Python runtimes among them.
 func (t *target) loadReport(a loadAnswer, sealed *tree.Tree) audit.LoadReport {
-	report := audit.LoadReport{Target: t.name, Kind: a.Kind, Module: a.Module, File: a.File, OK: a.OK, Error: a.Error}
+	report := audit.LoadReport{Target: t.name, Kind: a.Kind, Module: a.Module, File: a.File, Behind: a.Behind, OK: a.OK, Error: a.Error}
 	for _, mapped := range a.Mapped {
 		inTree, found := strings.CutPrefix(mapped, path.Join("/", t.place)+"/")
 		if found {

@@ -1,10 +1,9 @@
 package wheel
 
 import (
-	"bufio"
-	"bytes"
 	"errors"
 	"fmt"
+	"iter"
 	"net/textproto"
 	"regexp"
 	"strings"
@@ -73,14 +72,62 @@ type Header = textproto.MIMEHeader
 
 // ParseHeader reads the fields of METADATA or WHEEL, which have the form of mail
 // headers ("Core metadata specifications", PyPA); a description after them is left out.
+// As Python's email.parser, by which installers read them, it takes any bytes in a value:
+// licences that were pasted into one have form feeds, and other things that mail has not.
 func ParseHeader(data []byte) (Header, error) {
 	if len(data) > maxHeader {
 		return nil, fmt.Errorf("%w: %d bytes, more than %d", ErrHeader, len(data), maxHeader)
 	}
-	fields := append(bytes.Clone(data), "\n\n"...)
-	h, err := textproto.NewReader(bufio.NewReader(bytes.NewReader(fields))).ReadMIMEHeader()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrHeader, err)
+	h := Header{}
+	var name string
+	var value []byte
+	add := func() {
+		if name != "" {
+			h.Add(name, string(value))
+		}
 	}
+	for line := range headerLines(data) {
+		if line[0] == ' ' || line[0] == '\t' {
+			if name == "" {
+				return nil, fmt.Errorf("%w: it begins with the rest of a field: %.100q", ErrHeader, line)
+			}
+			if len(value) > 0 {
+				value = append(value, ' ')
+			}
+			value = append(value, strings.Trim(line, " \t")...)
+			continue
+		}
+		add()
+		field, rest, ok := strings.Cut(line, ":")
+		if !ok || !fieldName.MatchString(field) {
+			return nil, fmt.Errorf("%w: this line is no field: %.100q", ErrHeader, line)
+		}
+		name, value = field, []byte(strings.Trim(rest, " \t"))
+	}
+	add()
 	return h, nil
+}
+
+// fieldName matches the name of a field (RFC 5322, section 3.6.8).
+var fieldName = regexp.MustCompile(`^[!-9;-~]+$`)
+
+// headerLines gives the lines before the first that is empty.
+func headerLines(data []byte) iter.Seq[string] {
+	return func(yield func(string) bool) {
+		rest := string(data)
+		for rest != "" {
+			end := strings.IndexAny(rest, "\r\n")
+			if end < 0 {
+				yield(rest)
+				return
+			}
+			if end == 0 || !yield(rest[:end]) {
+				return
+			}
+			if strings.HasPrefix(rest[end:], "\r\n") {
+				end++
+			}
+			rest = rest[end+1:]
+		}
+	}
 }

@@ -97,7 +97,11 @@ func TestParseHeader(t *testing.T) {
 	if _, err := ParseHeader([]byte("Name: ok")); err != nil {
 		t.Errorf("no line break at the end: %v", err)
 	}
-	for _, text := range []string{"no colon\n", ": empty\n", " starts with space\n"} {
+	h, err = ParseHeader([]byte("License: GNU\r\n\t\f  LIBRARY\r \r\nversion: \x01 1\r\n\r\nName: body\r\n"))
+	if diff := cmp.Diff(Header{"License": {"GNU \f  LIBRARY "}, "Version": {"\x01 1"}}, h); err != nil || diff != "" {
+		t.Errorf("a pasted licence: %v\n%s", err, diff)
+	}
+	for _, text := range []string{"no colon\n", ": empty\n", " starts with space\n", "Na me: x\n", "Name: x\n\x0cVersion\n"} {
 		if _, err := ParseHeader([]byte(text)); !errors.Is(err, ErrHeader) {
 			t.Errorf("%q: %v", text, err)
 		}

@@ -222,12 +222,17 @@ func sourceOf(p string) string {
 // carryLibraries puts every shared library that the tree needs, and that is not
 // glibc's own, into lib/, under the name that it is asked for.
 func carryLibraries(t, root *tree.Tree, host []string) (*tree.Tree, error) {
-	resolver, err := audit.NewResolver(audit.ResolverInput{Tree: t, Prefix: "/ampoule", Root: root, Host: host})
-	if err != nil {
-		return nil, fmt.Errorf("resolving shared libraries: %w", err)
+	in := audit.ResolverInput{Tree: t, Prefix: "/ampoule", Root: root, Host: host}
+	found, missing, err := outside(in)
+	if err == nil && len(missing) > 0 {
+		if in.Search = privateDirs(root, missing); len(in.Search) > 0 {
+			found, missing, err = outside(in)
+		}
 	}
-	found, missing := resolver.Outside()
-	if len(missing) > 0 {
+	switch {
+	case err != nil:
+		return nil, fmt.Errorf("resolving shared libraries: %w", err)
+	case len(missing) > 0:
 		return nil, &MissingLibraryError{missing}
 	}
 	var carried []tree.Entry
@@ -237,6 +242,36 @@ func carryLibraries(t, root *tree.Tree, host []string) (*tree.Tree, error) {
 		carried = append(carried, e)
 	}
 	return t.With(carried...)
+}
+
+func outside(in audit.ResolverInput) (found []audit.Library, missing []audit.Missing, err error) {
+	resolver, err := audit.NewResolver(in)
+	if err != nil {
+		return nil, nil, err
+	}
+	found, missing = resolver.Outside()
+	return found, missing, nil
+}
+
+// privateDirs are the directories below the loader's own that alone have a library
+// which is missing there. Debian keeps in such what only some programs are to link; a
+// module that links one relies on an RPATH, which is taken out of it as the build's.
+func privateDirs(root *tree.Tree, missing []audit.Missing) []string {
+	where := map[string][]string{}
+	for _, e := range root.Sub("usr/lib").Entries() {
+		dir, name := path.Split(e.Path)
+		if dir != "" && e.Kind != tree.Dir {
+			where[name] = append(where[name], path.Join("/usr/lib", dir))
+		}
+	}
+	var dirs []string
+	for _, m := range missing {
+		if in := where[m.Name]; len(in) == 1 {
+			dirs = append(dirs, in[0])
+		}
+	}
+	slices.Sort(dirs)
+	return slices.Compact(dirs)
 }
 
 // carried names the data of the build's file system that a host may lack.

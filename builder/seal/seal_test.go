@@ -126,6 +126,24 @@ func TestCarryLibraries(t *testing.T) {
 	} else if !strings.Contains(missing.Hint(), "packages.NAME.build") {
 		t.Errorf("Hint() = %q", missing.Hint())
 	}
+	plugins := shared(t, gnu+"graphviz/libhost.so.1", "libssl.so.3")
+	private, err := root.With(plugins)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := carryLibraries(tr, private, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e, ok := got.Lookup("lib/libhost.so.1"); !ok || e.SHA256 != plugins.SHA256 {
+		t.Errorf("lib/libhost.so.1 of a private directory: %+v", e)
+	}
+	if private, err = private.With(shared(t, gnu+"other/libhost.so.1")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := carryLibraries(tr, private, nil); !errors.As(err, &missing) {
+		t.Errorf("two private directories have the library: %v", err)
+	}
 	for _, host := range [][]string{{"libhost.so.1"}, {"libhost.so.1", "libssl.so.3"}, {"libhost.so.1", "libssl.so.3", "libpq.so.5"}} {
 		got, err := carryLibraries(tr, root, host)
 		if err != nil {

@@ -51,3 +51,8 @@ var packages = []pkg{
 	{"scipy", []string{"scipy.linalg", "scipy.special", "scipy.sparse.linalg"}},
 	{"scikit-learn", []string{"sklearn.linear_model", "sklearn.ensemble"}},
 }
+
+// extras are the requirements that take in distributions which nobody installs alone.
+var extras = map[string]string{
+	"psycopg-c": "psycopg[c]",
+}

@@ -95,6 +95,10 @@ func spelled(names []string) []string {
 
 // packageRecipe is a recipe that requires a distribution and says nothing else of it.
 func packageRecipe(p pkg) string {
+	requirement := p.name
+	if asked, ok := extras[p.name]; ok {
+		requirement = asked
+	}
 	text := fmt.Sprintf(`apiVersion: ampoule/v1
 name: package-%s
 python:
@@ -106,7 +110,7 @@ requirements: [%s]
 runtime:
   container: {base: {debian: bookworm}}
   vm: {glibc: "2.36"}
-`, recipes.NormalName(p.name), p.name)
+`, recipes.NormalName(p.name), requirement)
 	if len(p.imports) > 0 {
 		text += "test: {imports: [" + strings.Join(p.imports, ", ") + "]}\n"
 	}
