@@ -34,8 +34,10 @@ func (t *Trials) Catalogue(ctx context.Context, names []string) error {
 			result, err = t.recipe(ctx, work, name)
 			return err
 		})
-		if old, ok := book.Get(name); ok && err == nil && result.Published && old.Digest == result.Digest && old.Passed {
-			t.Say("%s: the store had the artifact: the times of %s stay; an empty --store measures them anew", name, old.When)
+		had := result.Published || result.Reused > 0
+		if old, ok := book.Get(name); ok && err == nil && had && old.Digest == result.Digest && old.Passed && !old.Published && old.Reused <= result.Reused {
+			t.Say("%s: the store had what takes the time: the times of %s stay; an empty --store measures them anew", name, old.When)
+			old.Sizes, old.Stage, old.Error = result.Sizes, result.Stage, result.Error
 			return old, nil
 		}
 		return result, err

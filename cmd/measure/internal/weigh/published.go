@@ -61,6 +61,8 @@ func Published(ctx context.Context, pip drive.Program, target Target, name, vers
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	minor := strings.Join(strings.SplitN(target.Python, ".", 3)[:2], ".")
 	args := []string{"install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile", "--only-binary", ":all:",
+		// Some versions of pip compare with the Python that runs them, whatever --python-version says.
+		"--ignore-requires-python",
 		"--implementation", "cp", "--python-version", minor, "--target", filepath.Join(dir, "site")}
 	for _, tag := range tags {
 		args = append(args, "--platform", tag)
