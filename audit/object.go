@@ -24,6 +24,8 @@ type object struct {
 	inits []string
 	// runtime says that it defines _PyRuntime.
 	runtime bool
+	// unwinds is a symbol of exception handling that it asks others for; empty without one.
+	unwinds string
 	// fault says why the file could not be read as ELF; then File holds the header at most.
 	fault error
 }
@@ -106,6 +108,9 @@ func readerAt(r io.Reader, e tree.Entry) (io.ReaderAt, error) {
 
 func (o *object) distil(symbols []elf.Symbol) {
 	for _, s := range symbols {
+		if o.unwinds == "" && !s.Defined && unwinds(s.Name) {
+			o.unwinds = strings.Clone(s.Name)
+		}
 		if !s.Exported() {
 			continue
 		}

@@ -229,7 +229,7 @@ func (t *target) loadAll(ctx context.Context, sb sandbox.Sandbox, modules []audi
 	}
 	step := sandbox.Step{
 		Args:   []string{"/bin/sh", "-c", `exec "$1" -I "$2/load.py" "$3" < "$2/modules.json"`, "sh", t.python(), gateDir, path.Join("/", t.place)},
-		Env:    []string{"LD_BIND_NOW=1"},
+		Env:    append(t.environ(), "LD_BIND_NOW=1"),
 		Stderr: t.log,
 	}
 	out, err := sandbox.Output(ctx, sb, step, maxReport)
@@ -271,8 +271,14 @@ func (t *target) loadReport(a loadAnswer, sealed *tree.Tree) audit.LoadReport {
 	return report
 }
 
-// test runs one of the recipe's tests: an environment with nothing but PATH and HOME.
-// One that takes too long has failed, and is late: its sandbox is gone.
+// environ is all that is in the environment: what every user of a machine has. Some
+// modules cannot be imported where there is no home.
+func (t *target) environ() []string {
+	return []string{"PATH=" + path.Join("/", t.place, "bin") + ":/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8"}
+}
+
+// test runs one of the recipe's tests. One that takes too long has failed, and is late:
+// its sandbox is gone.
 func (t *target) test(ctx context.Context, sb sandbox.Sandbox, test audit.Test) (late bool, err error) {
 	args := test.Args
 	if test.Kind == audit.KindImport {
@@ -285,7 +291,7 @@ func (t *target) test(ctx context.Context, sb sandbox.Sandbox, test audit.Test) 
 	both := io.MultiWriter(&out, t.log)
 	err = sb.Exec(bounded, sandbox.Step{
 		Args:   args,
-		Env:    []string{"PATH=" + path.Join("/", t.place, "bin") + ":/usr/bin:/bin", "HOME=/tmp", "LANG=C.UTF-8"},
+		Env:    t.environ(),
 		Dir:    "/tmp",
 		Stdout: both, Stderr: both,
 	})

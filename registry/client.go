@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -31,7 +32,20 @@ type Registry struct {
 	prefix string
 	// others reaches another registry.
 	others func(host string) (*access, error)
+	// kept is asked for bases before their registry is.
+	kept []Content
 }
+
+// Content is a place that gives manifests and blobs by their sha256.
+type Content interface {
+	// Open gives the content of that sha256; the caller compares it. What is not
+	// there is an [fs.ErrNotExist].
+	Open(ctx context.Context, sum string) (io.ReadCloser, error)
+}
+
+// Prefer has these places asked for bases, in this order, before their registry is. It
+// is called before the registry is used.
+func (r *Registry) Prefer(places ...Content) { r.kept = append(r.kept, places...) }
 
 // access is how to reach one registry.
 type access struct {
@@ -146,6 +160,8 @@ type location struct {
 	// name is the repository without host and prefix.
 	name        string
 	tag, digest string
+	// kept is asked for what has a digest before the registry is.
+	kept []Content
 }
 
 // reference returns what the client asks for.

@@ -150,12 +150,20 @@ func encodeReferrer(ref Referrer, subject v1.Descriptor) (document, error) {
 	if !strings.Contains(ref.ArtifactType, "/") {
 		return document{}, fmt.Errorf("artifact type %q is not a media type", ref.ArtifactType)
 	}
+	return encodeFiles(ref.ArtifactType, ref.Annotations, ref.Files, func(m *v1.Manifest) { m.Subject = &subject })
+}
+
+// encodeFiles makes the manifest of files that are no image.
+func encodeFiles(artifactType string, annotations map[string]string, files []File, more ...func(*v1.Manifest)) (document, error) {
 	empty := document{emptyJSON, emptyType}
 	m := v1.Manifest{
-		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: ref.ArtifactType,
-		Config: empty.descriptor(), Subject: &subject, Annotations: ref.Annotations,
+		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: artifactType,
+		Config: empty.descriptor(), Annotations: annotations,
 	}
-	for _, f := range ref.Files {
+	for _, change := range more {
+		change(&m)
+	}
+	for _, f := range files {
 		digest, err := v1.NewHash(f.Digest)
 		if err != nil {
 			return document{}, fmt.Errorf("file %s: %w", f.Name, err)

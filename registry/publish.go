@@ -216,11 +216,7 @@ func (l location) pushReferrer(ctx context.Context, pusher *remote.Pusher, ref R
 	if err != nil {
 		return document{}, fmt.Errorf("referrer %s: %w", ref.ArtifactType, err)
 	}
-	blobs := []blob{documentBlob(document{emptyJSON, emptyType})}
-	for _, f := range ref.Files {
-		blobs = append(blobs, blob{digest: f.Digest, size: f.Size, mediaType: types.MediaType(f.MediaType), open: f.Open})
-	}
-	for _, b := range blobs {
+	for _, b := range blobsOf(ref.Files) {
 		if err := l.upload(ctx, pusher, b); err != nil {
 			return document{}, err
 		}

@@ -103,6 +103,9 @@ func (l location) layer(name, diffID, digest string, size int64) layer.Layer {
 
 // openBlob opens a blob; its digest is verified at its end.
 func (l location) openBlob(ctx context.Context, digest string) (io.ReadCloser, error) {
+	if content, err := l.openKept(ctx, digest); content != nil || err != nil {
+		return content, err
+	}
 	blob, err := l.puller.Layer(ctx, l.repo.Digest(digest))
 	if err != nil {
 		return nil, err
@@ -128,6 +131,9 @@ func (v verified) Read(p []byte) (int, error) {
 
 // get fetches a manifest, verified against the digest that the reference has.
 func (l location) get(ctx context.Context, ref name.Reference) (*remote.Descriptor, error) {
+	if kept, err := l.getKept(ctx, ref); kept != nil || err != nil {
+		return kept, err
+	}
 	return l.puller.Get(ctx, ref)
 }
 
@@ -219,34 +225,6 @@ func parseIndex(raw []byte) (*v1.IndexManifest, error) {
 		return nil, fmt.Errorf("reading index: %w", err)
 	}
 	return &index, nil
-}
-
-// PullBase reads an image by HOST/REPOSITORY@sha256:HEX for a platform. A tag is a
-// [*ReferenceError], a platform that the image does not have a [*NotFoundError].
-func (r *Registry) PullBase(ctx context.Context, ref, platform string) (Base, error) {
-	at, err := r.parse(ref)
-	if err != nil {
-		return Base{}, err
-	}
-	if at.digest == "" {
-		return Base{}, &ReferenceError{Ref: ref, Why: "a base is named by its digest, not by a tag"}
-	}
-	d, err := r.Resolve(ctx, ref)
-	if err != nil {
-		return Base{}, err
-	}
-	image, err := d.Image(platform)
-	if err != nil {
-		return Base{}, err
-	}
-	base := Base{Config: image.Config}
-	for i, l := range image.Layers {
-		if err := checkGzip(types.MediaType(l.MediaType)); err != nil {
-			return Base{}, &RemoteError{Registry: at.shown, Op: "reading base " + ref, Err: fmt.Errorf("layer %s: %w", l.Digest, err)}
-		}
-		base.Layers = append(base.Layers, at.layer(fmt.Sprintf("%d", i), l.DiffID, l.Digest, l.Size))
-	}
-	return base, nil
 }
 
 // checkGzip refuses layers that are not gzip-compressed tars: Docker 20.10 reads

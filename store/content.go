@@ -69,14 +69,23 @@ func (s *Store) Verify(ctx context.Context, sum string) error {
 		return err
 	}
 	defer f.Close()
-	hash := sha256.New()
-	if _, err := io.Copy(hash, contextReader{ctx, f}); err != nil {
+	got, err := Sum(ctx, f)
+	if err != nil {
 		return fmt.Errorf("verifying content %s: %w", sum, err)
 	}
-	if got := hex.EncodeToString(hash.Sum(nil)); got != sum {
+	if got != sum {
 		return &MismatchError{Want: sum, Got: got, Path: f.Name()}
 	}
 	return nil
+}
+
+// Sum reads to the end, or to the end of the context, and gives the sha256 of what came.
+func Sum(ctx context.Context, r io.Reader) (string, error) {
+	hash := sha256.New()
+	if _, err := io.Copy(hash, contextReader{ctx, r}); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
 // Whole says whether the content of that sha256 is there and undamaged. Damaged

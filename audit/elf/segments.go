@@ -28,6 +28,7 @@ const (
 	DynamicSeg  SegmentType = 2
 	Interp      SegmentType = 3
 	NoteSeg     SegmentType = 4
+	GNUEHFrame  SegmentType = 0x6474e550
 	GNUStack    SegmentType = 0x6474e551
 	GNURelro    SegmentType = 0x6474e552
 	GNUProperty SegmentType = 0x6474e553

@@ -47,13 +47,17 @@ type download struct {
 	suspected bool
 }
 
-// fromMirrors tries every address of every mirror until one gives the item.
+// fromMirrors tries what keeps inputs, then every address of every mirror, until one
+// gives the item.
 func (d *download) fromMirrors(ctx context.Context) error {
+	done, attempts, err := d.fromKept(ctx)
+	if done || err != nil {
+		return err
+	}
 	places, err := d.fetcher.places(ctx, d.item)
 	if err != nil {
 		return err
 	}
-	var attempts []Attempt
 	for _, place := range places {
 		addresses, err := place.find(ctx)
 		if err != nil {

@@ -91,6 +91,10 @@ type Fetcher struct {
 	limits  limits
 	clients clients
 
+	// Keepers are asked before any mirror, in this order. They are set before the
+	// first call.
+	Keepers []Keeper
+
 	// memory holds what was asked once, by what was asked.
 	memory sync.Map
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
@@ -90,28 +91,37 @@ func resolve(t *testing.T, f *fetch.Fetcher) (base, extra []recipes.Deb) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if extra, err = r.Resolve(t.Context(), installed, []string{"gcc", "libc6-dev", "ca-certificates", "dbus"}); err != nil {
+	if extra, err = r.Resolve(t.Context(), installed, []string{"g++", "libc6-dev", "ca-certificates", "dbus"}); err != nil {
 		t.Fatal(err)
 	}
 	return base, extra
 }
 
-// makeBoth makes the base, and the layer on it in a Docker sandbox.
+// makeBoth makes the base, and the layers on it in a Docker sandbox.
 func makeBoth(t *testing.T, st *store.Store, f *fetch.Fetcher, base, extra []recipes.Deb) sandbox.Image {
 	t.Helper()
 	engine := openEngine(t, st)
-	stage := toolchain.New(st, f, engine, engine)
 	var log bytes.Buffer
-	lowest, err := stage.Base(t.Context(), suite, base, &log)
+	locked := toolchain.Locked{
+		Stage: toolchain.New(st, f, engine, engine), Platform: "linux/amd64", Log: &log,
+		Lock: &recipes.Lock{
+			Debian: map[string]recipes.Suite{suite: append(slices.Clone(base), extra...)},
+			Base:   recipes.LockedBase{Suite: suite, Packages: names(base)}, Toolchain: names(extra),
+		},
+	}
+	image, err := locked.Toolchain(t.Context())
 	if err != nil {
 		t.Fatalf("%v\n%s", err, log.Bytes())
 	}
-	image := sandbox.Image{Config: toolchain.Config(), Layers: []sandbox.Layer{lowest}}
-	layer, err := stage.Install(t.Context(), image, extra, &log)
-	if err != nil {
-		t.Fatalf("%v\n%s", err, log.Bytes())
+	return image
+}
+
+func names(debs []recipes.Deb) []string {
+	list := make([]string, len(debs))
+	for i, d := range debs {
+		list[i] = d.Name
 	}
-	return image.With(layer)
+	return list
 }
 
 func openEngine(t *testing.T, st *store.Store) *docker.Engine {
@@ -193,8 +203,9 @@ func moveThread(dir string) error {
 	return nil
 }
 
-// compile shows that the image has a working compiler, and that nothing of how it
-// was made is in it.
+// compile shows that the image has a working compiler, that what a library throws is
+// caught, that the compiler does not tell where it ran, and that nothing of how the
+// image was made is in it.
 func compile(t *testing.T, st *store.Store, image sandbox.Image) {
 	t.Helper()
 	engine := openEngine(t, st)
@@ -207,14 +218,18 @@ func compile(t *testing.T, st *store.Store, image sandbox.Image) {
 		t.Fatal(err)
 	}
 	defer box.Close()
-	const script = `cd /tmp; echo 'int main(void) { return 7; }' > a.c; gcc -o a a.c; ./a; echo $?
+	const script = `mkdir -p /ampoule-build && cd /ampoule-build
+echo 'extern "C" int f(int x) { try { if (x) throw 1; } catch (int) { return 7; } return 0; }' > f.cc
+echo '#include <stdio.h>
+int f(int); int main(void) { puts(__FILE__); return f(1); }' > a.c
+g++ -shared -fPIC -o libf.so f.cc; gcc -o a $PWD/a.c $PWD/libf.so; ./a; echo $?
 dpkg --audit; ls /usr/sbin/policy-rc.d /var/cache/ampoule 2>/dev/null; ls /var/log; getent passwd messagebus | cut -d: -f1`
 	var out bytes.Buffer
 	err = box.Exec(context.WithoutCancel(t.Context()), sandbox.Step{Args: []string{"/bin/sh", "-c", script}, Env: image.Config.Env, Stdout: &out, Stderr: &out})
 	if err != nil {
 		t.Fatalf("%v: %s", err, out.Bytes())
 	}
-	if got := strings.Join(strings.Fields(out.String()), " "); got != "7 apt messagebus" {
+	if got := strings.Join(strings.Fields(out.String()), " "); got != "/usr/src/ampoule/a.c 7 apt messagebus" {
 		t.Errorf("got %q", got)
 	}
 }

@@ -4,12 +4,9 @@ import (
 	"context"
 	"fmt"
 	"io"
-	"regexp"
 
-	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
 	"ampoule/recipes"
-	"ampoule/tree"
 )
 
 // Bases gives images of a registry.
@@ -60,42 +57,12 @@ func (l *Locked) Toolchain(ctx context.Context) (sandbox.Image, error) {
 	if err != nil {
 		return sandbox.Image{}, err
 	}
-	specs, err := l.specs(ctx)
+	specs, err := l.Stage.specs(ctx, image, l.Lock.Toolchain)
 	if err != nil || specs == nil {
 		return image, err
 	}
 	return image.With(*specs), nil
 }
-
-// specs returns the layer with a specs file for each GCC of the toolchain; nil
-// when it has none. The compiler's driver reads a file of that name beside its
-// libraries (GCC manual, "Spec Files"), whoever calls it with whatever flags. With
-// it, the build directory is another one in __FILE__ and in debug information; no
-// flag says so that a build could drop or an interpreter hand on to others.
-func (l *Locked) specs(ctx context.Context) (*sandbox.Layer, error) {
-	text := []byte("*cc1_options:\n+ -ffile-prefix-map=" + sandbox.WorkDir + "=" + sourceDir + "\n\n")
-	var files []tree.Entry
-	for _, name := range l.Lock.Toolchain {
-		if m := gccPackage.FindStringSubmatch(name); m != nil {
-			files = append(files, tree.FileEntry("usr/lib/gcc/x86_64-linux-gnu/"+m[1]+"/specs", 0o644, text))
-		}
-	}
-	if len(files) == 0 {
-		return nil, nil
-	}
-	t, err := tree.New(files)
-	if err != nil {
-		return nil, err
-	}
-	layer, err := layers.Save(ctx, l.Stage.store, t, "")
-	return &layer, err
-}
-
-// sourceDir is what compilers call the build directory.
-const sourceDir = "/usr/src/ampoule"
-
-// gccPackage matches the Debian packages that hold a GCC: gcc-12.
-var gccPackage = regexp.MustCompile(`^gcc-([0-9]+)$`)
 
 // WithExtras returns the toolchain's image with packages of the base's suite laid on
 // it; without any it is the toolchain's.

@@ -1,0 +1,45 @@
+package audit
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"ampoule/audit/elf"
+)
+
+func init() {
+	register(check{
+		name:   "unwind",
+		reason: "what handles exceptions has the table by which they find their handlers",
+		run:    checkUnwind,
+	})
+}
+
+// unwinds tells whether a symbol that a file asks others for belongs to the handling of
+// exceptions: the unwinder, or the routine that finds handlers of C++, or of cleanups in
+// C (Itanium C++ ABI: Exception Handling).
+func unwinds(name string) bool {
+	return name == "__gxx_personality_v0" || name == "__gcc_personality_v0" || strings.HasPrefix(name, "_Unwind_")
+}
+
+// checkUnwind wants PT_GNU_EH_FRAME of what has handlers (Linux Standard Base, "Exception
+// Frames"). Without it the unwinder finds none in the file, and an exception that is
+// thrown there ends the process.
+func checkUnwind(_ context.Context, x *exam) (outcome, error) {
+	out := outcome{}
+	for _, o := range x.parsed() {
+		if o.unwinds == "" {
+			continue
+		}
+		out.examined++
+		if !slices.ContainsFunc(o.Segments, func(s elf.Segment) bool { return s.Type == elf.GNUEHFrame }) {
+			out.add(Finding{
+				Severity: Refuse, File: o.entry.Path, Field: "PT_GNU_EH_FRAME", Value: o.unwinds,
+				Cause:  "The file handles exceptions and has no table of its handlers: the first one that is thrown ends the process.",
+				Remedy: "Link it with the compiler's driver and without --no-eh-frame-hdr; see whether a specs file changes what the driver hands to the linker.",
+			})
+		}
+	}
+	return out, nil
+}

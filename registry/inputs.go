@@ -1,0 +1,96 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/types"
+	"golang.org/x/sync/errgroup"
+)
+
+// InputsType is the artifact type of the manifest that holds the inputs of one lock.
+const InputsType = "application/vnd.ampoule.inputs.v1"
+
+// inputsName is the repository of inputs, below the registry's prefix: one for all
+// recipes, since they share most of them.
+const inputsName = "inputs"
+
+// Inputs keeps the inputs of builds in a repository of a registry: each a blob, found
+// by its sha256 alone, and held against the registry's garbage collection by a
+// manifest for each lock.
+type Inputs struct{ at location }
+
+// Inputs gives the registry's repository of inputs.
+func (r *Registry) Inputs() (*Inputs, error) {
+	at, err := r.locateOwn(inputsName, inputsName)
+	return &Inputs{at}, err
+}
+
+// String names the repository for a person.
+func (i *Inputs) String() string { return i.at.base }
+
+// Open gives the blob of that sha256. What is not there is an [fs.ErrNotExist].
+func (i *Inputs) Open(ctx context.Context, sum string) (io.ReadCloser, error) {
+	op := "reading " + sum
+	content, err := i.at.openBlob(ctx, "sha256:"+sum)
+	err = i.at.convert(op, i.at.at("sha256:"+sum), err)
+	if missing := (*NotFoundError)(nil); errors.As(err, &missing) {
+		return nil, fmt.Errorf("%w: %w", fs.ErrNotExist, err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return converting{ReadCloser: content, location: i.at, op: op}, nil
+}
+
+// Keep sends the files that the repository lacks, then the manifest that lists them all,
+// with the key of the build that they belong to as its tag. It returns the manifest's
+// reference.
+func (i *Inputs) Keep(ctx context.Context, key string, files []File) (ref string, err error) {
+	op := "keeping inputs"
+	tag, err := keyTag(key)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", op, err)
+	}
+	manifest, err := encodeFiles(InputsType, nil, files)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", op, err)
+	}
+	pusher, err := remote.NewPusher(i.at.options...)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", op, err)
+	}
+	send := func() error {
+		group, ctx := errgroup.WithContext(ctx)
+		group.SetLimit(uploads)
+		for _, b := range blobsOf(files) {
+			group.Go(func() error { return i.at.upload(ctx, pusher, b) })
+		}
+		if err := group.Wait(); err != nil {
+			return err
+		}
+		return pusher.Put(ctx, i.at.repo.Tag(tag), manifest)
+	}
+	if err = send(); isBlobUnknown(err) {
+		// The registry has collected a blob since it was asked for it.
+		err = send()
+	}
+	return i.at.at(manifest.digest()), i.at.convert(op, i.at.base, err)
+}
+
+// blobsOf are the files of a manifest without image, and its empty configuration.
+func blobsOf(files []File) []blob {
+	blobs := []blob{documentBlob(document{emptyJSON, emptyType})}
+	seen := map[string]bool{}
+	for _, f := range files {
+		if !seen[f.Digest] {
+			seen[f.Digest] = true
+			blobs = append(blobs, blob{digest: f.Digest, size: f.Size, mediaType: types.MediaType(f.MediaType), open: f.Open})
+		}
+	}
+	return blobs
+}
