@@ -22,6 +22,7 @@ import (
 	"ampoule/builder/toolchain"
 	"ampoule/recipes"
 	"ampoule/store"
+	"ampoule/tree"
 )
 
 const suite = "bookworm"
@@ -218,11 +219,17 @@ func compile(t *testing.T, st *store.Store, image sandbox.Image) {
 		t.Fatal(err)
 	}
 	defer box.Close()
-	const script = `mkdir -p /ampoule-build && cd /ampoule-build
-echo 'extern "C" int f(int x) { try { if (x) throw 1; } catch (int) { return 7; } return 0; }' > f.cc
-echo '#include <stdio.h>
-int f(int); int main(void) { puts(__FILE__); return f(1); }' > a.c
-g++ -shared -fPIC -o libf.so f.cc; gcc -o a $PWD/a.c $PWD/libf.so; ./a; echo $?
+	sources, err := tree.New([]tree.Entry{
+		tree.FileEntry("f.cc", 0o644, []byte(`extern "C" int f(int x) { try { if (x) throw 1; } catch (int) { return 7; } return 0; }`)),
+		tree.FileEntry("a.c", 0o644, []byte("#include <stdio.h>\nint f(int); int main(void) { puts(__FILE__); return f(1); }")),
+	})
+	if err == nil {
+		err = sandbox.ImportTree(t.Context(), box, sandbox.WorkDir, sources)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	const script = `cd /tmp; g++ -shared -fPIC -o libf.so ` + sandbox.WorkDir + `/f.cc; gcc -o a ` + sandbox.WorkDir + `/a.c $PWD/libf.so; ./a; echo $?
 dpkg --audit; ls /usr/sbin/policy-rc.d /var/cache/ampoule 2>/dev/null; ls /var/log; getent passwd messagebus | cut -d: -f1`
 	var out bytes.Buffer
 	err = box.Exec(context.WithoutCancel(t.Context()), sandbox.Step{Args: []string{"/bin/sh", "-c", script}, Env: image.Config.Env, Stdout: &out, Stderr: &out})
