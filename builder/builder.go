@@ -17,7 +17,7 @@ import (
 
 // Epoch enters every key. It is raised when the same recipe and lock would give
 // other bits than before.
-const Epoch = 3
+const Epoch = 4
 
 // Prefix is where the tree stands in the artifact's image and while it is built,
 // without the leading slash. Installed trees run from anywhere.
@@ -43,6 +43,8 @@ type Publisher interface {
 type Bases interface {
 	// PullBase returns the layers and configuration of an image by digest.
 	PullBase(ctx context.Context, ref, platform string) ([]sandbox.Layer, sandbox.Config, error)
+	// BaseFiles lists all that PullBase and its layers read.
+	BaseFiles(ctx context.Context, ref, platform string) ([]File, error)
 }
 
 // Artifact is a sealed tree that passed the gate, ready to be published.

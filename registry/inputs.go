@@ -65,10 +65,10 @@ func (i *Inputs) Keep(ctx context.Context, key string, files []File) (ref string
 		return "", fmt.Errorf("%s: %w", op, err)
 	}
 	send := func() error {
-		group, ctx := errgroup.WithContext(ctx)
+		group, sending := errgroup.WithContext(ctx)
 		group.SetLimit(uploads)
 		for _, b := range blobsOf(files) {
-			group.Go(func() error { return i.at.upload(ctx, pusher, b) })
+			group.Go(func() error { return i.at.upload(sending, pusher, b) })
 		}
 		if err := group.Wait(); err != nil {
 			return err

@@ -2,10 +2,12 @@ package registry_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"log"
 	"net/http"
 	"net/http/httptest"
@@ -361,6 +363,100 @@ func TestPullBase(t *testing.T) {
 	tagged := strings.Split(done.Ref, "@")[0] + ":latest"
 	if _, err := local.PullBase(t.Context(), tagged, platform); !errors.As(err, &wrong) {
 		t.Errorf("error for a tag is %v, want ReferenceError", err)
+	}
+}
+
+// A base is read from where its parts are kept, without its registry.
+func TestPreferredBase(t *testing.T) {
+	t.Parallel()
+	server := httptest.NewServer(ociregistry.New(ociregistry.Logger(log.New(io.Discard, "", 0))))
+	r, err := registry.Open(strings.TrimPrefix(server.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, _ := artifact(t, key("1"), "x")
+	done, err := r.Publish(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := r.BaseFiles(t.Context(), done.Ref, platform)
+	if err != nil {
+		t.Fatal(err)
+	}
+	places := parts{}
+	for _, f := range files {
+		content, err := f.Open(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(content)
+		if err := errors.Join(err, content.Close()); err != nil || int64(len(data)) != f.Size {
+			t.Fatalf("%s: %d bytes of %d, %v", f.Name, len(data), f.Size, err)
+		}
+		places[strings.TrimPrefix(f.Digest, "sha256:")] = data
+	}
+	server.Close()
+	local := store(t, t.TempDir())
+	local.Prefer(parts{}, places)
+	base, err := local.PullBase(t.Context(), done.Ref, platform)
+	if err != nil || len(base.Layers) != 3 || len(files) != 6 {
+		t.Fatalf("%d files, %d layers, %v", len(files), len(base.Layers), err)
+	}
+	last := strings.TrimPrefix(base.Layers[2].Digest, "sha256:")
+	for _, damaged := range []bool{false, true} {
+		if damaged {
+			places[last] = places[last][:len(places[last])-1]
+		}
+		tar, err := base.Layers[2].OpenTar(t.Context())
+		if err == nil {
+			_, err = io.Copy(io.Discard, tar)
+		}
+		if (err != nil) != damaged {
+			t.Errorf("damaged %t: %v", damaged, err)
+		}
+	}
+	places[strings.TrimPrefix(done.Digest, "sha256:")] = []byte("{}")
+	if _, err := local.PullBase(t.Context(), done.Ref, platform); err == nil {
+		t.Error("a damaged manifest was taken, or its registry asked in vain without an error")
+	}
+}
+
+// parts is content by its sha256.
+type parts map[string][]byte
+
+func (p parts) Open(_ context.Context, sum string) (io.ReadCloser, error) {
+	data, ok := p[sum]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	return io.NopCloser(bytes.NewReader(data)), nil
+}
+
+func TestInputs(t *testing.T) {
+	t.Parallel()
+	r := remote(t)
+	inputs, err := r.Inputs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	a := registry.BytesFile("a-1.tar.gz", "application/octet-stream", []byte("a"))
+	again := registry.BytesFile("pool/a.deb", "application/octet-stream", []byte("a"))
+	for range 2 {
+		ref, err := inputs.Keep(t.Context(), key("1"), []registry.File{a, again})
+		if err != nil || !strings.HasPrefix(ref, inputs.String()+"@sha256:") {
+			t.Fatalf("%s, %v", ref, err)
+		}
+	}
+	content, err := inputs.Open(t.Context(), strings.TrimPrefix(a.Digest, "sha256:"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := io.ReadAll(content)
+	if err := errors.Join(err, content.Close()); err != nil || string(data) != "a" {
+		t.Errorf("%q, %v", data, err)
+	}
+	if _, err := inputs.Open(t.Context(), strings.Repeat("0", 64)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("what is not kept: %v", err)
 	}
 }
 

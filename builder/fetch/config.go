@@ -37,6 +37,10 @@ const defaultJobs = 8
 // maxConfig is the largest configuration file in bytes.
 const maxConfig = 1 << 20
 
+// keptVariable holds the places that keep inputs, separated by spaces, and replaces the
+// file's.
+const keptVariable = "AMPOULE_KEPT"
+
 // variablePrefix begins the variables that name a source's mirrors.
 const variablePrefix = "AMPOULE_SOURCE_"
 
@@ -44,6 +48,9 @@ const variablePrefix = "AMPOULE_SOURCE_"
 type Config struct {
 	// Sources are the configured sources, by name.
 	Sources map[string]Source
+	// Kept are places that keep inputs by their sha256, asked before any mirror in this
+	// order: absolute paths of directories, and registries as HOST[:PORT][/PREFIX].
+	Kept []string
 	// Jobs is how many items are fetched at a time; 0 means 8.
 	Jobs int
 
@@ -99,10 +106,30 @@ func LoadConfig(env []string, file string) (Config, error) {
 			config.Sources[name], where[name] = source, variable
 		}
 	}
-	if err := config.check(where); err != nil {
+	keptAt := file
+	if value := lookup(env, keptVariable); strings.TrimSpace(value) != "" {
+		config.Kept, keptAt = strings.Fields(value), keptVariable
+	}
+	if err := errors.Join(config.checkKept(keptAt), config.check(where)); err != nil {
 		return Config{}, err
 	}
 	return config, nil
+}
+
+// checkKept refuses what depends on the working directory. Whether the others can be
+// had shows when they are asked.
+func (c *Config) checkKept(where string) error {
+	var faults []error
+	for _, place := range c.Kept {
+		if !filepath.IsAbs(place) && !IsRegistry(place) {
+			faults = append(faults, &ConfigError{
+				Where: where,
+				Msg:   fmt.Sprintf("kept: %q is neither an absolute path nor a registry", place),
+				Help:  "name the absolute path of a directory, or a registry as HOST[:PORT][/PREFIX]",
+			})
+		}
+	}
+	return errors.Join(faults...)
 }
 
 func defaultFile(env []string) string {
@@ -138,12 +165,14 @@ func (c *Config) read(file string) error {
 		return fmt.Errorf("reading configuration: %w", err)
 	}
 	var parsed struct {
+		Kept    []string          `toml:"kept"`
 		Sources map[string]Source `toml:"sources"`
 	}
 	err = toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(&parsed)
 	if err != nil {
 		return tomlFaults(file, err)
 	}
+	c.Kept = parsed.Kept
 	maps.Copy(c.Sources, parsed.Sources)
 	return nil
 }
@@ -157,7 +186,7 @@ func tomlFaults(file string, err error) error {
 			faults = append(faults, &ConfigError{
 				Where: fmt.Sprintf("%s:%d:%d", file, row, column),
 				Msg:   fmt.Sprintf("unknown key %q", strings.Join(e.Key(), ".")),
-				Help:  "known keys of [sources.NAME] are kind, mirrors, security and names",
+				Help:  "known keys are kept, and of [sources.NAME] kind, mirrors, security and names",
 			})
 		}
 		return errors.Join(faults...)

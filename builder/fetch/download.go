@@ -55,6 +55,9 @@ func (d *download) fromMirrors(ctx context.Context) error {
 		return err
 	}
 	places, err := d.fetcher.places(ctx, d.item)
+	if err != nil && len(attempts) > 0 && !fatal(ctx, err) {
+		return d.verdict(append(attempts, Attempt{"source " + d.item.Source, err}))
+	}
 	if err != nil {
 		return err
 	}

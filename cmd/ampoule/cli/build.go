@@ -69,12 +69,9 @@ type buildResult struct {
 // Build builds the session's recipe. Reference makes the reference by which other
 // verbs find an artifact of a name and digest.
 func Build(ctx context.Context, s *Session, b Builder, reference func(name, digest string) string) error {
-	in, err := s.read()
+	in, err := s.readLocked()
 	if err != nil {
 		return err
-	}
-	if in.lock == nil {
-		return recipes.Faults{{File: lockPath(s.Recipe), What: "there is no lock", Hint: "make it with `ampoule lock`"}}
 	}
 	res, err := watched(ctx, s, func(ctx context.Context) (builder.Result, error) {
 		return b.Build(ctx, in.recipe, in.reqs, in.lock)

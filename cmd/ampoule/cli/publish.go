@@ -9,6 +9,7 @@ import (
 	"path"
 	"runtime"
 	"slices"
+	"strings"
 
 	"golang.org/x/sync/errgroup"
 
@@ -150,6 +151,22 @@ func (p Publisher) PullBase(ctx context.Context, ref, platform string) ([]sandbo
 		pulled[i] = sandbox.Layer{DiffID: l.DiffID, Open: func() (io.ReadCloser, error) { return l.OpenTar(ctx) }}
 	}
 	return pulled, sandboxConfig(base.Config, platform), nil
+}
+
+// BaseFiles implements [builder.Bases].
+func (p Publisher) BaseFiles(ctx context.Context, ref, platform string) ([]builder.File, error) {
+	parts, err := p.Registry.BaseFiles(ctx, ref, platform)
+	if err != nil {
+		return nil, err
+	}
+	files := make([]builder.File, len(parts))
+	for i, part := range parts {
+		files[i] = builder.File{
+			Name: part.Name, Size: part.Size, SHA256: strings.TrimPrefix(part.Digest, "sha256:"),
+			Open: func() (io.ReadCloser, error) { return part.Open(ctx) },
+		}
+	}
+	return files, nil
 }
 
 // sandboxConfig is a published image's configuration as a sandbox engine takes it.

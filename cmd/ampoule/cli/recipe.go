@@ -42,6 +42,15 @@ func (s *Session) read() (inputs, error) {
 	return in, faults.Err()
 }
 
+// readLocked reads the same, and wants a lock.
+func (s *Session) readLocked() (inputs, error) {
+	in, err := s.read()
+	if err == nil && in.lock == nil {
+		err = recipes.Faults{{File: lockPath(s.Recipe), What: "there is no lock", Hint: "make it with `ampoule lock`"}}
+	}
+	return in, err
+}
+
 // gather adds an error's faults to others. It returns false for an error that is
 // something else.
 func gather(all *recipes.Faults, err error) bool {

@@ -84,9 +84,17 @@ func (w *wiring) builder() (*builder.Builder, error) {
 	if err != nil {
 		return nil, err
 	}
+	fetcher := fetch.New(w.store, config)
+	if fetcher.Keepers, err = keepers(config.Kept); err != nil {
+		return nil, err
+	}
+	reg.Prefer(stored{w.store})
+	for _, k := range fetcher.Keepers {
+		reg.Prefer(k)
+	}
 	published := Publisher{Registry: reg, Store: w.store}
 	return &builder.Builder{
-		Store: w.store, Fetch: fetch.New(w.store, config), Sandboxes: w.sandboxes,
+		Store: w.store, Fetch: fetcher, Sandboxes: w.sandboxes,
 		Publisher: published, Bases: published, Now: time.Now,
 	}, nil
 }

@@ -34,14 +34,19 @@ func (t *Trials) Catalogue(ctx context.Context, names []string) error {
 			result, err = t.recipe(ctx, work, name)
 			return err
 		})
-		had := result.Published || result.Reused > 0
-		if old, ok := book.Get(name); ok && err == nil && had && old.Digest == result.Digest && old.Passed && !old.Published && old.Reused <= result.Reused {
+		if old, ok := book.Get(name); ok && err == nil && spared(result, old) {
 			t.Say("%s: the store had what takes the time: the times of %s stay; an empty --store measures them anew", name, old.When)
-			old.Sizes, old.Stage, old.Error = result.Sizes, result.Stage, result.Error
+			old.Digest, old.Sizes, old.Stage, old.Error = result.Digest, result.Sizes, result.Stage, result.Error
 			return old, nil
 		}
 		return result, err
 	})
+}
+
+// spared tells whether a store spared a build what another build of the same wheels took.
+func spared(r, by recorded.Recipe) bool {
+	less := r.Published || r.Reused > by.Reused || r.InterpreterSeconds == 0 && by.InterpreterSeconds > 0
+	return less && r.Passed && by.Passed && !by.Published && r.Wheels == by.Wheels
 }
 
 // recipe builds one recipe and weighs what came out.

@@ -1,0 +1,126 @@
+package fetch
+
+import (
+	"context"
+	"errors"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ampoule/store"
+)
+
+// A directory that inputs were kept in serves a store that knows no mirror.
+func TestKept(t *testing.T) {
+	t.Parallel()
+	content := noise(7, 300_000)
+	item := deb(content)
+	dir := Directory(filepath.Join(t.TempDir(), "kept"))
+	from := openStore(t)
+	if _, _, err := from.Put(t.Context(), strings.NewReader(string(content))); err != nil {
+		t.Fatal(err)
+	}
+	place := filepath.Join(string(dir), item.SHA256)
+	for _, want := range []bool{true, false} {
+		if added, err := dir.Keep(t.Context(), from, item.SHA256); err != nil || added != want {
+			t.Fatalf("added %t, want %t: %v", added, want, err)
+		}
+	}
+	if err := os.WriteFile(place+".new", []byte("damage"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(place+".new", place); err != nil {
+		t.Fatal(err)
+	}
+
+	f := impatient(openStore(t), nil)
+	f.Keepers = []Keeper{Directory(t.TempDir()), dir}
+	var remote *RemoteError
+	if err := f.Fetch(t.Context(), item); !errors.As(err, &remote) || !strings.Contains(err.Error(), string(dir)) {
+		t.Errorf("a damaged file: %v", err)
+	}
+	if added, err := dir.Keep(t.Context(), from, item.SHA256); err != nil || !added {
+		t.Fatalf("mending: added %t, %v", added, err)
+	}
+	if err := f.Fetch(t.Context(), item); err != nil {
+		t.Fatal(err)
+	}
+	checkStored(t, f, item, content)
+	if left, err := filepath.Glob(filepath.Join(string(dir), ".*")); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %q, %v", left, err)
+	}
+}
+
+// What a mirror has is asked of it when no keeper has it, or one is out of order.
+func TestKeptElsewhere(t *testing.T) {
+	t.Parallel()
+	content := noise(8, 1000)
+	s := serve(t, whole(content))
+	f := fromDebian(t, s.URL)
+	pipe := t.TempDir()
+	if err := os.Mkdir(filepath.Join(pipe, deb(content).SHA256), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	f.Keepers = []Keeper{Directory(filepath.Join(t.TempDir(), "none")), Directory(pipe), broken{}}
+	if err := f.Fetch(t.Context(), deb(content)); err != nil {
+		t.Fatal(err)
+	}
+	checkStored(t, f, deb(content), content)
+}
+
+// broken is a place that fails in the middle.
+type broken struct{}
+
+func (broken) String() string { return "broken" }
+
+func (broken) Open(context.Context, string) (io.ReadCloser, error) {
+	return io.NopCloser(io.MultiReader(strings.NewReader("a"), failing{})), nil
+}
+
+type failing struct{}
+
+func (failing) Read([]byte) (int, error) { return 0, errors.New("cable cut") }
+
+func TestKeepDamaged(t *testing.T) {
+	t.Parallel()
+	st := openStore(t)
+	sum, _, err := st.Put(t.Context(), strings.NewReader("content"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Chmod(st.Path(sum), 0o644), os.WriteFile(st.Path(sum), []byte("damage"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	var damaged *store.MismatchError
+	if _, err := Directory(dir).Keep(t.Context(), st, sum); !errors.As(err, &damaged) {
+		t.Errorf("damaged content: %v", err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("left behind: %v, %v", left, err)
+	}
+}
+
+func TestConfiguredKept(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "config.toml")
+	if err := os.WriteFile(file, []byte("kept = ['/srv/inputs', 'registry.example/team', 'localhost/x', 'host:5000']\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	config, err := LoadConfig(nil, file)
+	if err != nil || len(config.Kept) != 4 {
+		t.Errorf("%q, %v", config.Kept, err)
+	}
+	config, err = LoadConfig([]string{"AMPOULE_KEPT=/a registry.example"}, file)
+	if err != nil || strings.Join(config.Kept, " ") != "/a registry.example" {
+		t.Errorf("%q, %v", config.Kept, err)
+	}
+	for _, place := range []string{"./inputs", "inputs", "inputs/x.y"} {
+		var fault *ConfigError
+		if _, err := LoadConfig([]string{"AMPOULE_KEPT=" + place}, ""); !errors.As(err, &fault) || fault.Where != keptVariable {
+			t.Errorf("%s: %v", place, err)
+		}
+	}
+}

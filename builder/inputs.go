@@ -1,0 +1,130 @@
+package builder
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"slices"
+
+	"ampoule/recipes"
+)
+
+// Input is one file that a build takes, in the store.
+type Input struct {
+	// Source, Name and Version are as in fetch.Item; the source of a part of an image
+	// is "image" and its name the image's reference, that of a patch is "patch".
+	Source  string `json:"source"`
+	Name    string `json:"name"`
+	Version string `json:"version,omitempty"`
+	File    string `json:"file"`
+	SHA256  string `json:"sha256"`
+	// Size is in bytes.
+	Size int64 `json:"size"`
+}
+
+// Inputs is all that a build takes beside its recipe and its lock.
+type Inputs struct {
+	Name string `json:"name"`
+	// Key is the build's.
+	Key   string  `json:"key"`
+	Files []Input `json:"files"`
+}
+
+// InputsKind is the kind of the records of inputs that were fetched on purpose: each
+// keeps its files in the store, whatever is collected. Their key is the build's.
+const InputsKind = "inputs"
+
+// FetchInputs brings all inputs of a recipe and its lock into the store, where they stay. A lock
+// that does not answer the recipe gives [recipes.Faults].
+func (b *Builder) FetchInputs(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, l *recipes.Lock) (Inputs, error) {
+	if err := recipes.CheckFresh(r, reqs, l); err != nil {
+		return Inputs{}, err
+	}
+	platform := r.Platforms[0]
+	plan := MakePlan(r, l, platform)
+	in := Inputs{Name: r.Name, Key: plan.Key}
+	if err := b.keepPatches(ctx, reqs, l); err != nil {
+		return Inputs{}, err
+	}
+	if err := b.Fetch.Fetch(ctx, plan.Inputs...); err != nil {
+		return Inputs{}, err
+	}
+	for _, i := range plan.Inputs {
+		in.Files = append(in.Files, Input{Source: i.Source, Name: i.Name, Version: i.Version, File: i.File, SHA256: i.SHA256})
+	}
+	for _, d := range l.Dists {
+		if d.Build == nil {
+			continue
+		}
+		for _, p := range d.Build.Patches {
+			in.Files = append(in.Files, Input{Source: "patch", Name: d.Name, Version: d.Version, File: p.File, SHA256: p.SHA256})
+		}
+	}
+	for _, ref := range images(l) {
+		parts, err := b.fetchImage(ctx, ref, platform)
+		if err != nil {
+			return Inputs{}, err
+		}
+		in.Files = append(in.Files, parts...)
+	}
+	slices.SortFunc(in.Files, func(x, y Input) int {
+		return cmp.Or(cmp.Compare(x.Source, y.Source), cmp.Compare(x.Name, y.Name), cmp.Compare(x.File, y.File), cmp.Compare(x.SHA256, y.SHA256))
+	})
+	in.Files = slices.CompactFunc(in.Files, func(x, y Input) bool { return x == y })
+	for i, f := range in.Files {
+		info, err := os.Stat(b.Store.Path(f.SHA256))
+		if err != nil {
+			return Inputs{}, fmt.Errorf("looking at an input: %w", err)
+		}
+		in.Files[i].Size = info.Size()
+	}
+	return in, b.Store.Record(InputsKind, in.Key, in)
+}
+
+// images are the images of registries that a lock names.
+func images(l *recipes.Lock) []string {
+	var refs []string
+	add := func(base recipes.LockedBase) {
+		if base.Image != "" {
+			refs = append(refs, base.Image)
+		}
+	}
+	add(l.Base)
+	for _, target := range l.Targets {
+		add(target)
+	}
+	slices.Sort(refs)
+	return slices.Compact(refs)
+}
+
+// fetchImage brings the parts of an image into the store.
+func (b *Builder) fetchImage(ctx context.Context, ref, platform string) ([]Input, error) {
+	files, err := b.Bases.BaseFiles(ctx, ref, platform)
+	if err != nil {
+		return nil, fmt.Errorf("fetching base %s: %w", ref, err)
+	}
+	var parts []Input
+	for _, f := range files {
+		whole, err := b.Store.Whole(ctx, f.SHA256)
+		if err == nil && !whole {
+			err = b.put(ctx, f)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("fetching base %s: %s: %w", ref, f.Name, err)
+		}
+		parts = append(parts, Input{Source: "image", Name: ref, File: f.Name, SHA256: f.SHA256})
+	}
+	return parts, nil
+}
+
+// put stores a file that must have its sha256.
+func (b *Builder) put(ctx context.Context, f File) error {
+	content, err := f.Open()
+	if err != nil {
+		return err
+	}
+	defer content.Close()
+	return b.Store.PutExpected(ctx, io.LimitReader(content, f.Size), f.SHA256)
+}
