@@ -23,6 +23,11 @@ func (b *Builder) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Req
 	if err := r.CheckAcceptances(b.today()); err != nil {
 		return nil, err
 	}
+	release, err := b.Store.Use(ctx)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
 	s, err := b.Sandboxes(ctx)
 	if err != nil {
 		return nil, err
@@ -64,6 +69,11 @@ func (b *Builder) Build(ctx context.Context, r *recipes.Recipe, reqs *recipes.Re
 	if result.Digest, result.Reused, err = b.Publisher.FindKey(ctx, r.Name, plan.Key); err != nil || result.Reused {
 		return result, err
 	}
+	release, err := b.Store.Use(ctx)
+	if err != nil {
+		return Result{}, err
+	}
+	defer release()
 	unlock, err := b.Store.Lock(ctx, "build-"+strings.ReplaceAll(plan.Key, ":", "-"))
 	if err != nil {
 		return Result{}, err

@@ -42,6 +42,11 @@ func (b *Builder) FetchInputs(ctx context.Context, r *recipes.Recipe, reqs *reci
 	if err := recipes.CheckFresh(r, reqs, l); err != nil {
 		return Inputs{}, err
 	}
+	release, err := b.Store.Use(ctx)
+	if err != nil {
+		return Inputs{}, err
+	}
+	defer release()
 	platform := r.Platforms[0]
 	plan := MakePlan(r, l, platform)
 	in := Inputs{Name: r.Name, Key: plan.Key}

@@ -40,8 +40,13 @@ func (s *Store) Has(sum string) bool {
 	if CheckSum(sum) != nil {
 		return false
 	}
-	info, err := os.Lstat(s.Path(sum))
-	return err == nil && info.Mode().IsRegular()
+	path := s.Path(sum)
+	info, err := os.Lstat(path)
+	if err != nil || !info.Mode().IsRegular() {
+		return false
+	}
+	used(path, info)
+	return true
 }
 
 // Open opens the content of that sha256 for reading; when there is none the error
@@ -57,6 +62,9 @@ func (s *Store) Open(sum string) (*os.File, error) {
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening content: %w", err)
+	}
+	if info, err := f.Stat(); err == nil {
+		used(f.Name(), info)
 	}
 	return f, nil
 }

@@ -37,11 +37,14 @@ func (s *Store) Lock(ctx context.Context, name string) (unlock func(), err error
 	return func() { f.Close() }, nil
 }
 
-// waitLock looks again and again, because a blocking flock cannot be cancelled.
-func waitLock(ctx context.Context, f *os.File) error {
+func waitLock(ctx context.Context, f *os.File) error { return waitFor(ctx, f, unix.LOCK_EX) }
+
+// waitFor looks again and again, because a blocking flock cannot be cancelled. It looks
+// once in any case.
+func waitFor(ctx context.Context, f *os.File, how int) error {
 	pause := firstLook
 	for {
-		switch err := flock(f, unix.LOCK_EX|unix.LOCK_NB); {
+		switch err := flock(f, how|unix.LOCK_NB); {
 		case err == nil:
 			return nil
 		case !errors.Is(err, unix.EWOULDBLOCK):

@@ -74,6 +74,9 @@ func (s *Store) Lookup(kind, key string, v any) (bool, error) {
 	if json.Unmarshal(text, &r) != nil || r.Kind != kind || r.Key != key || len(r.Value) == 0 {
 		return false, nil
 	}
+	if info, err := f.Stat(); err == nil {
+		used(path, info)
+	}
 	if err := json.NewDecoder(bytes.NewReader(r.Value)).Decode(v); err != nil {
 		return false, fmt.Errorf("looking up %s %q: %w", kind, key, err)
 	}

@@ -51,11 +51,21 @@ type Config struct {
 	// Kept are places that keep inputs by their sha256, asked before any mirror in this
 	// order: absolute paths of directories, and registries as HOST[:PORT][/PREFIX].
 	Kept []string
+	// Store bounds the store.
+	Store StoreBounds
 	// Jobs is how many items are fetched at a time; 0 means 8.
 	Jobs int
 
 	// env is the environment that clients are asked in, as os.Environ has it.
 	env []string
+}
+
+// StoreBounds are how much the store may take, as people write it; who collects reads it.
+type StoreBounds struct {
+	// Limit is a size, such as 50GiB.
+	Limit string `toml:"limit"`
+	// Keep is how long what nobody uses stays, such as 30d.
+	Keep string `toml:"keep"`
 }
 
 // Source is a configured source.
@@ -166,13 +176,14 @@ func (c *Config) read(file string) error {
 	}
 	var parsed struct {
 		Kept    []string          `toml:"kept"`
+		Store   StoreBounds       `toml:"store"`
 		Sources map[string]Source `toml:"sources"`
 	}
 	err = toml.NewDecoder(bytes.NewReader(text)).DisallowUnknownFields().Decode(&parsed)
 	if err != nil {
 		return tomlFaults(file, err)
 	}
-	c.Kept = parsed.Kept
+	c.Kept, c.Store = parsed.Kept, parsed.Store
 	maps.Copy(c.Sources, parsed.Sources)
 	return nil
 }
@@ -186,7 +197,7 @@ func tomlFaults(file string, err error) error {
 			faults = append(faults, &ConfigError{
 				Where: fmt.Sprintf("%s:%d:%d", file, row, column),
 				Msg:   fmt.Sprintf("unknown key %q", strings.Join(e.Key(), ".")),
-				Help:  "known keys are kept, and of [sources.NAME] kind, mirrors, security and names",
+				Help:  "known keys are kept, of [store] limit and keep, and of [sources.NAME] kind, mirrors, security and names",
 			})
 		}
 		return errors.Join(faults...)

@@ -46,6 +46,7 @@ or does not answer the recipe any more is refused: see ampoule lock.`,
 					return err
 				}
 				b.Jobs, b.KeepGoing = jobs, keepGoing
+				defer w.collectAfter(ctx, w.bounds)
 				return Build(ctx, s, b, w.reference)
 			})
 		},

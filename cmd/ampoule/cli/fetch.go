@@ -173,6 +173,7 @@ func keepers(places []string) ([]fetch.Keeper, error) {
 // stored gives the store's content to whoever reads by sha256.
 type stored struct{ store *store.Store }
 
+// Open implements [registry.Content].
 func (s stored) Open(_ context.Context, sum string) (io.ReadCloser, error) {
 	f, err := s.store.Open(sum)
 	if err != nil {

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -24,6 +25,8 @@ type wiring struct {
 	session *Session
 	store   *store.Store
 	own     *embedded.Registry
+	// bounds are the configuration's of the store, once there is a builder.
+	bounds fetch.StoreBounds
 
 	mu     sync.Mutex
 	docker *docker.Engine
@@ -83,6 +86,10 @@ func (w *wiring) builder() (*builder.Builder, error) {
 	config, err := fetch.LoadConfig(os.Environ(), "")
 	if err != nil {
 		return nil, err
+	}
+	w.bounds = config.Store
+	if _, err := keeping(cmp.Or(config.Store.Keep, keepUnused), config.Store.Limit); err != nil {
+		return nil, &fetch.ConfigError{Where: "config.toml", Msg: "store: " + err.Error()}
 	}
 	fetcher := fetch.New(w.store, config)
 	if fetcher.Keepers, err = keepers(config.Kept); err != nil {
