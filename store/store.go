@@ -12,9 +12,11 @@ package store
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -193,4 +195,64 @@ func (s *Store) checkFormat(text string) error {
 		return &VersionError{Dir: s.dir, Version: version}
 	}
 	return nil
+}
+
+// Clone makes a store in dir, which is new or empty, of part of this one: the content and
+// the records that are asked for. Content is linked, not copied, where the file system can.
+func (s *Store) Clone(dir string, content func(sum string) bool, records func(kind string, value []byte) bool) (*Store, error) {
+	clone, err := Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	err = eachIn(filepath.Join(s.dir, contentDir), 1, func(from string, entry fs.DirEntry) error {
+		sum := entry.Name()
+		if CheckSum(sum) != nil || !content(sum) {
+			return nil
+		}
+		return place(filepath.Join(from, sum), clone.Path(sum))
+	})
+	if err == nil {
+		err = eachIn(filepath.Join(s.dir, recordsDir), 2, func(from string, entry fs.DirEntry) error {
+			path := filepath.Join(from, entry.Name())
+			text, err := os.ReadFile(path)
+			if err != nil {
+				return err
+			}
+			var r record
+			if json.Unmarshal(text, &r) != nil || !records(r.Kind, r.Value) {
+				return nil
+			}
+			rel, err := filepath.Rel(s.dir, path)
+			if err != nil {
+				return err
+			}
+			return clone.replace(filepath.Join(clone.dir, rel), text)
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cloning the store: %w", spaceError(clone.dir, err))
+	}
+	return clone, nil
+}
+
+// place links a file, or copies it.
+func place(from, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+		return err
+	}
+	err := os.Link(from, to)
+	if err == nil || errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	in, err := os.Open(from)
+	if err != nil {
+		return err
+	}
+	defer in.Close()
+	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o444)
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(out, in)
+	return errors.Join(err, out.Close())
 }

@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"cmp"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -54,16 +55,14 @@ func (s seal) network() container.NetworkMode {
 	return network.NetworkNone
 }
 
-// profile makes a seal of a profile.
-func profile(p sandbox.Profile) (seal, error) {
-	switch p {
-	case sandbox.Unprivileged:
-		return seal{uid: sandbox.UID, gid: sandbox.GID}, nil
-	case sandbox.InstallPackages:
-		return seal{capabilities: packageCapabilities}, nil
-	default:
-		return seal{}, fmt.Errorf("unknown profile %d", p)
+// sealFor makes the seal that a spec asks for.
+func sealFor(spec sandbox.Spec) (seal, error) {
+	user, err := spec.User()
+	s := seal{uid: user, gid: user}
+	if spec.Profile == sandbox.InstallPackages {
+		s.capabilities = packageCapabilities
 	}
+	return s, err
 }
 
 // Start implements [sandbox.Runner]. The image must have sleep in its PATH, cat,
@@ -71,7 +70,7 @@ func profile(p sandbox.Profile) (seal, error) {
 // process inside sees of itself is read: capabilities, no-new-privileges, seccomp,
 // users, signals and network interfaces.
 func (e *Engine) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {
-	s, err := profile(spec.Profile)
+	s, err := sealFor(spec)
 	if err != nil {
 		return nil, fmt.Errorf("starting sandbox %s: %w", spec.Name, err)
 	}
@@ -146,7 +145,7 @@ func startError(ctx context.Context, err error) error {
 func (e *Engine) config(s seal, spec sandbox.Spec) *container.Config {
 	return &container.Config{
 		Image:       string(spec.Image),
-		Hostname:    hostname,
+		Hostname:    cmp.Or(spec.Guise.Hostname, hostname),
 		User:        s.user(),
 		WorkingDir:  "/",
 		Entrypoint:  []string{"sleep"},

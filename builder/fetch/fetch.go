@@ -109,6 +109,11 @@ func New(st *store.Store, config Config) *Fetcher {
 	return f
 }
 
+// With gives a Fetcher of the same configuration for another store.
+func (f *Fetcher) With(st *store.Store) *Fetcher {
+	return &Fetcher{store: st, config: f.config, client: f.client, limits: f.limits, clients: f.clients, Keepers: f.Keepers}
+}
+
 // Fetch brings all items into the store, several at a time. What is there already
 // is verified and not fetched again. Items that every mirror lacks are all told: one
 // [*NotFoundError] each. Any other fault, such as a [*RemoteError], ends the rest.

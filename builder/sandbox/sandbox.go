@@ -46,6 +46,35 @@ type Spec struct {
 	Name    string
 	Profile Profile
 	Limits  Limits
+	// Guise is what the sandbox calls itself; every build has the zero value.
+	Guise Guise
+}
+
+// Guise is what a sandbox calls itself and its user. Another one than the zero value
+// finds out what depends on it.
+type Guise struct {
+	// Hostname is its host name; empty is the runner's own.
+	Hostname string
+	// User is its numeric user and group, at least [UID]; 0 is UID. Only the
+	// [Unprivileged] profile takes another one.
+	User int
+}
+
+// User returns the numeric user and group that a sandbox runs as. A profile that is not
+// known, and a guise that its profile does not take, are errors.
+func (s Spec) User() (int, error) {
+	guise := s.Guise.User
+	switch {
+	case s.Profile == InstallPackages && guise == 0:
+		return 0, nil
+	case s.Profile == Unprivileged && guise == 0:
+		return UID, nil
+	case s.Profile == Unprivileged && guise >= UID:
+		return guise, nil
+	case s.Profile == Unprivileged, s.Profile == InstallPackages:
+		return 0, fmt.Errorf("profile %d does not run as user %d", s.Profile, guise)
+	}
+	return 0, fmt.Errorf("unknown profile %d", s.Profile)
 }
 
 // Limits bound what a sandbox may use. A zero field takes the runner's default.

@@ -60,8 +60,8 @@ func (r *Runner) Sandboxes() []*Sandbox {
 
 // Start implements [sandbox.Runner].
 func (r *Runner) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {
-	if spec.Profile != sandbox.Unprivileged && spec.Profile != sandbox.InstallPackages {
-		return nil, fmt.Errorf("starting sandbox %s: unknown profile %d", spec.Name, spec.Profile)
+	if _, err := spec.User(); err != nil {
+		return nil, fmt.Errorf("starting sandbox %s: %w", spec.Name, err)
 	}
 	return r.start(ctx, spec, false)
 }

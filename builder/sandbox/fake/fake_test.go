@@ -48,6 +48,9 @@ func probe(ctx context.Context, s *fake.Sandbox, step sandbox.Step) error {
 		return err
 	case "id":
 		return id(s, step)
+	case "hostname":
+		_, err := fmt.Fprintln(step.Stdout, s.Spec.Guise.Hostname)
+		return err
 	case "cat":
 		return cat(s, step, args[0])
 	case "write":
@@ -95,11 +98,10 @@ func echo(step sandbox.Step, args []string) error {
 }
 
 func id(s *fake.Sandbox, step sandbox.Step) error {
-	line := "1000 1000"
-	if s.Spec.Profile == sandbox.InstallPackages {
-		line = "0 0"
+	user, err := s.Spec.User()
+	if err == nil {
+		_, err = fmt.Fprintln(step.Stdout, user, user)
 	}
-	_, err := fmt.Fprintln(step.Stdout, line)
 	return err
 }
 

@@ -64,9 +64,9 @@ func (s *Sandbox) importTar(dir string, r io.Reader) error {
 
 // missing lists a directory and its parents, as far as they are not there.
 func (s *Sandbox) missing(dir string) ([]tree.Entry, error) {
-	uid, gid := sandbox.UID, sandbox.GID
-	if s.Spec.Profile == sandbox.InstallPackages {
-		uid, gid = 0, 0
+	user, err := s.Spec.User()
+	if err != nil {
+		return nil, err
 	}
 	var entries []tree.Entry
 	for ; dir != "."; dir = path.Dir(dir) {
@@ -75,7 +75,7 @@ func (s *Sandbox) missing(dir string) ([]tree.Entry, error) {
 			return nil, fmt.Errorf("%s is not a directory", dir)
 		}
 		if !ok {
-			entries = append(entries, tree.Entry{Path: dir, Kind: tree.Dir, Mode: 0o755, UID: uid, GID: gid})
+			entries = append(entries, tree.Entry{Path: dir, Kind: tree.Dir, Mode: 0o755, UID: user, GID: user})
 		}
 	}
 	return entries, nil

@@ -247,6 +247,22 @@ func (s *suite) testUsers(t *testing.T) {
 	if got := Output(t, s.start(t, sandbox.InstallPackages), "id"); got != "0 0\n" {
 		t.Errorf("installing packages: got %q", got)
 	}
+	b := Start(t, s.Runner, sandbox.Spec{Image: s.image, Name: t.Name(), Guise: sandbox.Guise{User: 1207, Hostname: "elsewhere"}})
+	if got := Output(t, b, "id"); got != "1207 1207\n" {
+		t.Errorf("another user: got %q", got)
+	}
+	if got := Output(t, b, "hostname"); got != "elsewhere\n" {
+		t.Errorf("another host name: got %q", got)
+	}
+	for _, spec := range []sandbox.Spec{
+		{Guise: sandbox.Guise{User: 1}}, {Guise: sandbox.Guise{User: -1}}, {Profile: sandbox.InstallPackages, Guise: sandbox.Guise{User: 1207}},
+	} {
+		spec.Image, spec.Name = s.image, t.Name()
+		if b, err := s.Runner.Start(t.Context(), spec); err == nil {
+			t.Errorf("%+v was started", spec)
+			b.Close()
+		}
+	}
 }
 
 func (s *suite) testBadSteps(t *testing.T) {

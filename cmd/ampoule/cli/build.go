@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 
@@ -19,7 +20,8 @@ type Builder interface {
 
 func newBuild(s *Session) *cobra.Command {
 	var jobs int
-	var keepGoing bool
+	var keepGoing, check bool
+	var only string
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Builds what recipe and lock say, and publishes it",
@@ -29,16 +31,26 @@ to the registry. What the registry has already is found by its key, and nothing
 is built. No flag leaves the gate out.
 
 The result is NAME@sha256:…, which every other verb takes. A lock that is missing
-or does not answer the recipe any more is refused: see ampoule lock.`,
+or does not answer the recipe any more is refused: see ampoule lock.
+
+With --check the build is done a second time, from nothing but its inputs: in another
+store, with another number of jobs, and in sandboxes that have another host name, user,
+time zone and order of files. What differs is told by file and place, with the likely
+cause, and the exit code is 4. --only has one wheel or the interpreter built again.`,
 		Example: `  ampoule build
   ampoule build -f services/web/ampoule.yaml --progress plain
   ampoule build --keep-going
+  ampoule build --check
+  ampoule build --check --only psycopg2
   ampoule build --registry registry.example/team --output json`,
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			if jobs < 0 {
 				return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("--jobs %d is not a number of processors", jobs)}
+			}
+			if cmd.Flags().Changed("only") && (!check || only == "") {
+				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--only names what --check builds again")}
 			}
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
 				b, err := w.builder()
@@ -47,12 +59,17 @@ or does not answer the recipe any more is refused: see ampoule lock.`,
 				}
 				b.Jobs, b.KeepGoing = jobs, keepGoing
 				defer w.collectAfter(ctx, w.bounds)
+				if check {
+					return Check(ctx, s, b, only, w.reference)
+				}
 				return Build(ctx, s, b, w.reference)
 			})
 		},
 	}
 	cmd.Flags().IntVarP(&jobs, "jobs", "j", 0, "how many processors the build may use (default: all)")
 	cmd.Flags().BoolVarP(&keepGoing, "keep-going", "k", false, "after a wheel has failed, build the others too, and tell of all failures at the end")
+	cmd.Flags().BoolVar(&check, "check", false, "build a second time in another environment, and compare")
+	cmd.Flags().StringVar(&only, "only", "", "what --check builds again: a wheel by its name, or interpreter (default: everything)")
 	return cmd
 }
 

@@ -56,10 +56,10 @@ var codes = []struct {
 		is[recipes.Faults], is[*fetch.ConfigError], is[*locking.ResolutionError], is[*locking.UnknownPythonError],
 		is[*locking.NoSdistError], is[*locking.OwnedError], is[*locking.LyingSdistError], is[*locking.CrateError], is[*locking.SdistError], is[*locking.VersionsError], is[*wheels.CircleError], is[*builder.LostPatchError], is[*recipes.RequirementError], is[*apt.UnknownError], is[*apt.ChangeError], is[*toolchain.NotDebianError])},
 	{codeRefused, "refused: gate, audit, policy or verification", anyOf(
-		is[*builder.RefusedError], is[*wheels.NativeError], is[*registry.KeyTakenError], is[*install.VerificationError], is[*store.MismatchError], is[*DamagedError])},
+		is[*builder.RefusedError], is[*wheels.NativeError], is[*registry.KeyTakenError], is[*install.VerificationError], is[*store.MismatchError], is[*DamagedError], is[*DifferentError])},
 	{codeNotFound, "not found", anyOf(
 		is[*NotFoundError], is[*registry.NotFoundError], is[*fetch.NotFoundError], is[*fetch.NoProjectError],
-		is[*locking.LostPinError], is[*apt.SuiteError], is[*failure.GoneError], is[*builder.NoShellError])},
+		is[*locking.LostPinError], is[*apt.SuiteError], is[*failure.GoneError], is[*builder.NoShellError], is[*builder.UnknownWheelError])},
 	{codeMachine, "this machine cannot: Docker missing or too old, disk full, host unfit", anyOf(
 		wraps(sandbox.ErrUnavailable), wraps(sandbox.ErrNotSealed), wraps(store.ErrNoSpace), wraps(syscall.ENOSPC),
 		wraps(syscall.EDQUOT), wraps(fs.ErrPermission), is[*store.VersionError], is[*store.OwnerError],

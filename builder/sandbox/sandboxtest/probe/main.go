@@ -58,6 +58,7 @@ var commands = map[string]func([]string) error{
 	"pwd":      pwd,
 	"write":    func(args []string) error { return os.WriteFile(args[0], []byte(args[1]), 0o644) },
 	"id":       always(id),
+	"hostname": hostname,
 	"kill":     killSelf,
 	"sleep":    always(func([]string) { fmt.Println("ready"); forever() }),
 	"stdin":    func([]string) error { _, err := io.Copy(os.Stdout, os.Stdin); return err },
@@ -127,6 +128,12 @@ func cat(args []string) error {
 func pwd([]string) error {
 	dir, err := os.Getwd()
 	fmt.Println(dir)
+	return err
+}
+
+func hostname([]string) error {
+	name, err := os.Hostname()
+	fmt.Println(name)
 	return err
 }
 

@@ -1,0 +1,364 @@
+package builder
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"ampoule/builder/compare"
+	"ampoule/builder/layers"
+	"ampoule/builder/sandbox"
+	"ampoule/builder/seal"
+	"ampoule/builder/vary"
+	"ampoule/recipes"
+	"ampoule/store"
+)
+
+// OnlyInterpreter has a check build the interpreter alone.
+const OnlyInterpreter = "interpreter"
+
+// Checked is the outcome of a check.
+type Checked struct {
+	Name string `json:"name"`
+	// What was built again: "everything", "interpreter", or a wheel as NAME==VERSION.
+	What string `json:"what"`
+	// First and Second are what the two builds gave, as "sha256:" and a hash: digests
+	// of artifacts, or hashes of the part that was built again.
+	First       string               `json:"first"`
+	Second      string               `json:"second"`
+	Differences []compare.Difference `json:"differences"`
+}
+
+// Same tells whether both builds gave the same bits.
+func (c Checked) Same() bool { return c.First == c.Second }
+
+// UnknownWheelError says that a lock builds no wheel of a name.
+type UnknownWheelError struct{ Name string }
+
+func (e *UnknownWheelError) Error() string { return "the lock has no sdist of " + e.Name }
+
+// Hint says what there is.
+func (e *UnknownWheelError) Hint() string {
+	return "name a distribution that is built from its sdist, or " + OnlyInterpreter
+}
+
+// Check builds a recipe with its lock, or finds what was built, and then builds it again
+// from nothing but the inputs: in a store elsewhere, with other jobs, and in sandboxes
+// that have another host name, user, time zone and order of files. With only, a wheel's
+// name or [OnlyInterpreter], that part alone is built again. What differs is looked for
+// in files; that something does is no error.
+//
+// Publisher makes what the second build publishes to: a registry of its own in the store.
+func (b *Builder) Check(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, l *recipes.Lock, only string, publisher func(*store.Store) (Publisher, io.Closer, error)) (_ Checked, err error) {
+	if only != "" && only != OnlyInterpreter && len(sdists(l, only)) == 0 {
+		return Checked{}, &UnknownWheelError{only}
+	}
+	first, err := b.Build(ctx, r, reqs, l)
+	if err != nil {
+		return Checked{}, err
+	}
+	inputs, err := b.FetchInputs(ctx, r, reqs, l)
+	if err != nil {
+		return Checked{}, err
+	}
+	release, err := b.Store.Use(ctx)
+	if err != nil {
+		return Checked{}, err
+	}
+	defer release()
+	dir, remove, err := b.Store.TempDir()
+	if err != nil {
+		return Checked{}, err
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	st, err := b.cloneFor(filepath.Join(dir, "elsewhere"), inputs, l, only)
+	if err != nil {
+		return Checked{}, err
+	}
+	published, closer, err := publisher(st)
+	if err != nil {
+		return Checked{}, err
+	}
+	defer func() { err = errors.Join(err, closer.Close()) }()
+	check := &check{first: b, second: b.elsewhere(st, published), recipe: r, reqs: reqs, lock: l}
+	if only != "" {
+		return check.part(ctx, only)
+	}
+	return check.whole(ctx, first.Digest)
+}
+
+// sdists are the dists of a name that are built.
+func sdists(l *recipes.Lock, name string) []recipes.Dist {
+	return slices.DeleteFunc(slices.Clone(l.Dists), func(d recipes.Dist) bool {
+		return d.Build == nil || d.Name != recipes.NormalName(name)
+	})
+}
+
+// cloneFor makes the store of a second build: with the inputs alone, or, where one part is
+// built again, with all but the records of that part.
+func (b *Builder) cloneFor(dir string, inputs Inputs, l *recipes.Lock, only string) (*store.Store, error) {
+	if only == "" {
+		wanted := map[string]bool{}
+		for _, f := range inputs.Files {
+			wanted[f.SHA256] = true
+		}
+		return b.Store.Clone(dir, func(sum string) bool { return wanted[sum] }, func(string, []byte) bool { return false })
+	}
+	return b.Store.Clone(dir, func(string) bool { return true }, func(kind string, value []byte) bool {
+		if only == OnlyInterpreter {
+			return kind != "interpreter"
+		}
+		var wheel struct{ File string }
+		if kind != "wheel" || json.Unmarshal(value, &wheel) != nil {
+			return true
+		}
+		name, _, _ := strings.Cut(wheel.File, "-")
+		return recipes.NormalName(name) != recipes.NormalName(only)
+	})
+}
+
+// elsewhere is a builder that builds in another environment.
+func (b *Builder) elsewhere(st *store.Store, published Publisher) *Builder {
+	other := *b
+	other.Store, other.Fetch, other.Publisher = st, b.Fetch.With(st), published
+	if other.Jobs = b.jobs() - 1; other.Jobs == 0 {
+		other.Jobs = 2
+	}
+	other.Sandboxes = func(ctx context.Context) (Sandboxes, error) {
+		s, err := b.Sandboxes(ctx)
+		s.Runner = vary.Runner{Runner: s.Runner, Tmp: st.Dir(store.Tmp)}
+		return s, err
+	}
+	return &other
+}
+
+// check compares two builds.
+type check struct {
+	first, second *Builder
+	recipe        *recipes.Recipe
+	reqs          *recipes.RequirementSet
+	lock          *recipes.Lock
+}
+
+// marks are texts that belong to one of the two environments.
+func (c *check) marks() []compare.Mark {
+	return []compare.Mark{
+		{Text: vary.Hostname, Means: "the host name where it was built"},
+		{Text: fmt.Sprint(vary.User), Means: "the user who built it"},
+		{Text: "XYZ", Means: "the time zone where it was built"},
+		{Text: c.second.Store.Root(), Means: "the path of the store"},
+		{Text: fmt.Sprintf("-j%d", c.first.jobs()), Means: "how many jobs the build had"},
+		{Text: fmt.Sprintf("-j%d", c.second.jobs()), Means: "how many jobs the build had"},
+	}
+}
+
+// whole builds everything again.
+func (c *check) whole(ctx context.Context, digest string) (Checked, error) {
+	out := Checked{Name: c.recipe.Name, What: "everything", First: digest}
+	again, err := c.second.Build(ctx, c.recipe, c.reqs, c.lock)
+	if err != nil {
+		return Checked{}, fmt.Errorf("building again: %w", err)
+	}
+	if out.Second = again.Digest; out.Same() {
+		return out, nil
+	}
+	out.Differences, err = c.differences(ctx)
+	return out, err
+}
+
+// differences looks in what both builds left: their interpreters, then their wheels, and
+// where those are the same in the sealed trees.
+func (c *check) differences(ctx context.Context) (_ []compare.Difference, err error) {
+	was, err := c.open(ctx, c.first)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, was.close()) }()
+	is, err := c.open(ctx, c.second)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, is.close()) }()
+	for _, made := range []*opened{was, is} {
+		if made.wheels, err = made.run.buildWheels(ctx); err != nil {
+			return nil, err
+		}
+	}
+	found, err := c.interpreters(was, is)
+	if err != nil {
+		return nil, err
+	}
+	for i, w := range was.wheels {
+		more, err := c.wheels(w, is.wheels[i])
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, more...)
+	}
+	more, err := c.debugs(was, is)
+	if found = append(found, more...); len(found) > 0 || err != nil {
+		return found, err
+	}
+	return c.sealed(ctx, was, is)
+}
+
+// opened is a build of which everything is found again.
+type opened struct {
+	run    *build
+	open   *layers.Opened
+	wheels []seal.Wheel
+	end    func() error
+}
+
+func (o *opened) close() error { return errors.Join(o.open.Close(), o.end()) }
+
+// open runs a build as far as the interpreter.
+func (c *check) open(ctx context.Context, b *Builder) (*opened, error) {
+	platform := c.recipe.Platforms[0]
+	logs, err := b.logs("check-" + c.recipe.Name)
+	if err != nil {
+		return nil, err
+	}
+	run := &build{b: b, recipe: c.recipe, lock: c.lock, plan: MakePlan(c.recipe, c.lock, platform), platform: platform, logs: logs}
+	end, err := run.begin(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &opened{run: run, open: layers.Open(b.Store), end: end}, nil
+}
+
+func (c *check) interpreters(was, is *opened) ([]compare.Difference, error) {
+	found, err := c.layers("", was, is, was.run.interpreter.Layer, is.run.interpreter.Layer)
+	if err != nil {
+		return nil, err
+	}
+	more, err := c.layers("debug", was, is, was.run.interpreter.Debug, is.run.interpreter.Debug)
+	return append(found, more...), err
+}
+
+// layers compares what two layers hold.
+func (c *check) layers(prefix string, was, is *opened, first, second sandbox.Layer) ([]compare.Difference, error) {
+	if first.DiffID == second.DiffID {
+		return nil, nil
+	}
+	a, err := was.open.Read(first)
+	if err != nil {
+		return nil, err
+	}
+	b, err := is.open.Read(second)
+	if err != nil {
+		return nil, err
+	}
+	return compare.Trees(prefix, a, b, c.marks()...)
+}
+
+// debugs compares the debug information of wheels.
+func (c *check) debugs(was, is *opened) ([]compare.Difference, error) {
+	var found []compare.Difference
+	for _, name := range slices.Sorted(maps.Keys(was.run.debug)) {
+		second, ok := is.run.debug[name]
+		if !ok || strings.HasPrefix(name, "cpython-") {
+			continue
+		}
+		more, err := c.layers("debug", was, is, was.run.debug[name], second)
+		if err != nil {
+			return nil, err
+		}
+		found = append(found, more...)
+	}
+	return found, nil
+}
+
+// wheels compares two wheels of one distribution.
+func (c *check) wheels(was, is seal.Wheel) ([]compare.Difference, error) {
+	if was.SHA256 == is.SHA256 {
+		return nil, nil
+	}
+	first, err := readContent(c.first.Store, was.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	second, err := readContent(c.second.Store, is.SHA256)
+	if err != nil {
+		return nil, err
+	}
+	return compare.Bytes(was.File, first, second, c.marks()...), nil
+}
+
+func readContent(st *store.Store, sum string) ([]byte, error) {
+	f, err := st.Open(sum)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	return io.ReadAll(f)
+}
+
+// sealed compares the trees that were published.
+func (c *check) sealed(ctx context.Context, was, is *opened) ([]compare.Difference, error) {
+	first, err := was.run.seal(ctx, was.open, was.wheels)
+	if err != nil {
+		return nil, err
+	}
+	second, err := is.run.seal(ctx, is.open, is.wheels)
+	if err != nil {
+		return nil, err
+	}
+	found, err := compare.Trees("", first.Tree, second.Tree, c.marks()...)
+	if err == nil && len(found) == 0 {
+		found = []compare.Difference{{File: "the artifact", Place: "its base, configuration or order of layers"}}
+	}
+	return found, err
+}
+
+// part builds the interpreter or one wheel again.
+func (c *check) part(ctx context.Context, only string) (_ Checked, err error) {
+	was, err := c.open(ctx, c.first)
+	if err != nil {
+		return Checked{}, err
+	}
+	defer func() { err = errors.Join(err, was.close()) }()
+	is, err := c.open(ctx, c.second)
+	if err != nil {
+		return Checked{}, fmt.Errorf("building again: %w", err)
+	}
+	defer func() { err = errors.Join(err, is.close()) }()
+	out := Checked{Name: c.recipe.Name, What: OnlyInterpreter}
+	if only == OnlyInterpreter {
+		out.First, out.Second = was.run.interpreter.Layer.DiffID, is.run.interpreter.Layer.DiffID
+		if out.Differences, err = c.interpreters(was, is); len(out.Differences) > 0 && out.Same() {
+			// Its debug information alone.
+			out.First, out.Second = was.run.interpreter.Debug.DiffID, is.run.interpreter.Debug.DiffID
+		}
+		return out, err
+	}
+	d := sdists(c.lock, only)[0]
+	out.What = d.ID()
+	wheels := make([]seal.Wheel, 2)
+	debug := make([]sandbox.Layer, 2)
+	for i, o := range []*opened{was, is} {
+		built, err := o.run.house().Wheels(ctx, c.lock.Dist, []string{d.ID()})
+		if err != nil {
+			return Checked{}, err
+		}
+		wheels[i] = seal.Wheel{File: built[0].File, SHA256: built[0].SHA256}
+		if built[0].Debug != nil {
+			debug[i] = *built[0].Debug
+		}
+	}
+	if out.Differences, err = c.wheels(wheels[0], wheels[1]); err != nil {
+		return out, err
+	}
+	out.First, out.Second = "sha256:"+wheels[0].SHA256, "sha256:"+wheels[1].SHA256
+	if out.Same() && debug[0].DiffID != debug[1].DiffID {
+		out.First, out.Second = debug[0].DiffID, debug[1].DiffID
+		out.Differences, err = c.layers("debug", was, is, debug[0], debug[1])
+	}
+	return out, err
+}

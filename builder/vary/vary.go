@@ -1,0 +1,150 @@
+// Package vary runs the steps of a build in an environment that differs from every
+// build's in all that must not decide a bit: host name, user, time zone, the order in
+// which files are created.
+package vary
+
+import (
+	"archive/tar"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+
+	"ampoule/builder/sandbox"
+)
+
+// What the environment has in the place of a build's own.
+const (
+	Hostname = "elsewhere"
+	User     = 1207
+	// TimeZone needs no time zone data (POSIX.1, TZ); the day is another one there for
+	// half of the time.
+	TimeZone = "XYZ-11:45"
+)
+
+// Runner starts sandboxes in the other environment. Those that install packages run as
+// root; what they start with is the same.
+type Runner struct {
+	sandbox.Runner
+	// Tmp is the directory for what is being reordered.
+	Tmp string
+}
+
+// Start implements [sandbox.Runner].
+func (r Runner) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {
+	spec.Guise = sandbox.Guise{Hostname: Hostname}
+	if spec.Profile == sandbox.Unprivileged {
+		spec.Guise.User = User
+	}
+	b, err := r.Runner.Start(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	return box{b, r.Tmp, spec.Profile}, nil
+}
+
+type box struct {
+	sandbox.Sandbox
+	tmp     string
+	profile sandbox.Profile
+}
+
+// Exec implements [sandbox.Sandbox].
+func (b box) Exec(ctx context.Context, step sandbox.Step) error {
+	env := make([]string, len(step.Env))
+	for i, v := range step.Env {
+		if strings.HasPrefix(v, "TZ=") {
+			v = "TZ=" + TimeZone
+		}
+		env[i] = v
+	}
+	step.Env = env
+	return b.Sandbox.Exec(ctx, step)
+}
+
+// Import implements [sandbox.Sandbox]: the files come in the reverse order, for the other user.
+func (b box) Import(ctx context.Context, dir string, stream io.Reader) error {
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(b.reorder(w, stream)) }()
+	err := b.Sandbox.Import(ctx, dir, r)
+	r.CloseWithError(err)
+	return err
+}
+
+// member is one file of a tar, and where its content is meanwhile.
+type member struct {
+	header *tar.Header
+	at     int64
+}
+
+// reorder writes the directories of a tar as they come, then all else in the reverse
+// order, hard links last, since they name what must be there.
+func (b box) reorder(w io.Writer, stream io.Reader) (err error) {
+	spool, err := os.CreateTemp(b.tmp, "reorder-")
+	if err != nil {
+		return fmt.Errorf("reordering files: %w", err)
+	}
+	defer func() { err = errors.Join(err, spool.Close(), os.Remove(spool.Name())) }()
+	tr, tw := tar.NewReader(stream), tar.NewWriter(w)
+	var files, links []member
+	var end int64
+	for {
+		header, err := tr.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			return err
+		}
+		b.own(header)
+		switch header.Typeflag {
+		case tar.TypeDir:
+			if err := tw.WriteHeader(header); err != nil {
+				return err
+			}
+			continue
+		case tar.TypeLink:
+			links = append(links, member{header, end})
+			continue
+		}
+		files = append(files, member{header, end})
+		n, err := io.Copy(spool, tr)
+		if err != nil {
+			return err
+		}
+		end += n
+	}
+	// What follows the end mark is padding, which the sender wants to be rid of.
+	if _, err := io.Copy(io.Discard, stream); err != nil {
+		return err
+	}
+	for i := len(files) - 1; i >= 0; i-- {
+		if err := tw.WriteHeader(files[i].header); err != nil {
+			return err
+		}
+		if _, err := io.Copy(tw, io.NewSectionReader(spool, files[i].at, files[i].header.Size)); err != nil {
+			return err
+		}
+	}
+	for _, l := range links {
+		if err := tw.WriteHeader(l.header); err != nil {
+			return err
+		}
+	}
+	return tw.Close()
+}
+
+// own gives what belongs to a build's user to the other one.
+func (b box) own(header *tar.Header) {
+	if b.profile != sandbox.Unprivileged {
+		return
+	}
+	if header.Uid == sandbox.UID {
+		header.Uid = User
+	}
+	if header.Gid == sandbox.GID {
+		header.Gid = User
+	}
+}
