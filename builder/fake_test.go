@@ -83,10 +83,13 @@ func baseFiles(t *testing.T) []tree.Entry {
 }
 
 // distribution are the files of demo 1.0, relative to site-packages.
-func distribution() []tree.Entry {
+func distribution() []tree.Entry { return distributionOf([]byte("answer = 42\n")) }
+
+// distributionOf is demo 1.0 with a text in its package.
+func distributionOf(text []byte) []tree.Entry {
 	const info = "demo-1.0.dist-info/"
 	entries := []tree.Entry{
-		tree.FileEntry("demo/__init__.py", 0o644, []byte("answer = 42\n")),
+		tree.FileEntry("demo/__init__.py", 0o644, text),
 		tree.FileEntry(info+"METADATA", 0o644, []byte("Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n")),
 		tree.FileEntry(info+"WHEEL", 0o644, []byte("Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")),
 	}
@@ -126,6 +129,8 @@ type world struct {
 	interpreter []tree.Entry
 	wheel       []byte
 	load        func(m audit.Module) loadAnswer
+	// leaks is what holds the sandbox's host name: a wheel, or the interpreter.
+	leaks string
 	// test does one of the recipe's tests.
 	test func(ctx context.Context, step sandbox.Step) error
 
@@ -243,6 +248,11 @@ func (w *world) Publish(_ context.Context, a Artifact) (string, error) {
 	return w.published[a.Key], nil
 }
 
+// leak is a file that tells where it was made.
+func leak(s *fake.Sandbox) []byte {
+	return fmt.Appendf(nil, "first = 1\nhost = %q\n", s.Spec.Guise.Hostname)
+}
+
 // below puts entries below a directory.
 func below(dir string, entries []tree.Entry) []tree.Entry {
 	moved := slices.Clone(entries)
@@ -266,9 +276,17 @@ func (w *world) step(ctx context.Context, s *fake.Sandbox, step sandbox.Step) er
 		return err
 	case strings.Contains(args, "finish.py"):
 		fmt.Fprintln(step.Stdout, `{"Modules": {"_x": "yes"}}`)
-		return s.Write(below(Prefix, w.interpreter)...)
+		files := w.interpreter
+		if w.leaks == OnlyInterpreter {
+			files = append(slices.Clone(files), tree.FileEntry(library+"leak.py", 0o644, leak(s)))
+		}
+		return s.Write(below(Prefix, files)...)
 	case strings.Contains(args, "driver.py wheel"):
-		out := []tree.Entry{tree.FileEntry("out/result.json", 0o644, []byte(`{"wheel": "`+wheel+`"}`)), tree.FileEntry("out/"+wheel, 0o644, w.wheel), {Path: "debug", Kind: tree.Dir, Mode: 0o755}}
+		data := w.wheel
+		if w.leaks == "demo" {
+			data = pack(distributionOf(leak(s)))
+		}
+		out := []tree.Entry{tree.FileEntry("out/result.json", 0o644, []byte(`{"wheel": "`+wheel+`"}`)), tree.FileEntry("out/"+wheel, 0o644, data), {Path: "debug", Kind: tree.Dir, Mode: 0o755}}
 		return s.Write(below(sandbox.WorkDir, out)...)
 	case strings.Contains(args, "install.py"):
 		return s.Write(below(sandbox.WorkDir+"/trees/00000/"+library+"site-packages", distribution())...)

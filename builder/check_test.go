@@ -1,0 +1,90 @@
+package builder
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ampoule/builder/compare"
+	"ampoule/store"
+)
+
+// digester publishes nothing, and names an artifact by its layers.
+type digester struct{}
+
+func (d *digester) FindKey(context.Context, string, string) (string, bool, error) {
+	return "", false, nil
+}
+
+func (d *digester) Publish(_ context.Context, a Artifact) (string, error) {
+	var all strings.Builder
+	for _, l := range a.Layers {
+		all.WriteString(l.DiffID)
+	}
+	sum := sha256.Sum256([]byte(all.String()))
+	return "sha256:" + hex.EncodeToString(sum[:]), nil
+}
+
+func (d *digester) Close() error { return nil }
+
+func TestCheck(t *testing.T) {
+	t.Parallel()
+	host := compare.Difference{Place: "line 2", First: `host = \"\"`, Second: `host = \"elsewhere\"`, Cause: "the host name where it was built"}
+	at := func(file string) []compare.Difference {
+		d := host
+		d.File = file
+		return []compare.Difference{d}
+	}
+	leakyInterpreter, leakyWheel := at(Prefix+"/"+library+"leak.py"), at(wheel+"!demo/__init__.py")
+	leakyWheel = append(leakyWheel, compare.Difference{File: wheel + "!demo-1.0.dist-info/RECORD", Place: "line 1"})
+	for name, c := range map[string]struct {
+		leaks, only, what string
+		want              []compare.Difference
+	}{
+		"the same":                       {"", "", "everything", nil},
+		"the same interpreter":           {"demo", OnlyInterpreter, OnlyInterpreter, nil},
+		"the same wheel":                 {"", "Demo", "demo==1.0", nil},
+		"the interpreter differs":        {OnlyInterpreter, "", "everything", leakyInterpreter},
+		"it alone":                       {OnlyInterpreter, OnlyInterpreter, OnlyInterpreter, leakyInterpreter},
+		"a wheel differs":                {"demo", "demo", "demo==1.0", leakyWheel},
+		"a wheel differs, of everything": {"demo", "", "everything", leakyWheel},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			w.leaks = c.leaks
+			w.builder.Publisher = &digester{}
+			var other *store.Store
+			got, err := w.builder.Check(t.Context(), w.recipe, w.reqs, w.lock, c.only, func(st *store.Store) (Publisher, io.Closer, error) {
+				other = st
+				return &digester{}, &digester{}, nil
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for i := range got.Differences {
+				if d := &got.Differences[i]; strings.HasSuffix(d.File, "RECORD") {
+					d.First, d.Second = "", "" // hashes
+				}
+			}
+			if diff := cmp.Diff(c.want, got.Differences); diff != "" || got.Same() != (c.want == nil) || got.What != c.what || got.Name != "web" {
+				t.Errorf("%+v (-want +got):\n%s", got, diff)
+			}
+			if other.Root() == w.st.Root() {
+				t.Error("the second build used the first one's store")
+			}
+			w.checkClosed()
+		})
+	}
+	w := newWorld(t)
+	var unknown *UnknownWheelError
+	if _, err := w.builder.Check(t.Context(), w.recipe, w.reqs, w.lock, "flask", nil); !errors.As(err, &unknown) || w.opened != 0 {
+		t.Errorf("a wheel that is not built: %v", err)
+	}
+}
