@@ -13,7 +13,7 @@ GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 TEST_TIMEOUT := 10m
 DOCKER_TEST_TIMEOUT := 60m
 
-.PHONY: help setup build measure quickstart test test-fast test-docker check format vet lint rooms catalogue packages overrides loop bench clean
+.PHONY: help setup build measure quickstart test test-fast test-docker check format vet lint rooms catalogue packages overrides loop bench kills clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -89,6 +89,12 @@ packages: setup measure ## Builds what people install most and records it: make 
 
 overrides: setup measure ## Builds what else an override ships for and records it: make overrides [NAMES="..."]
 	bin/measure overrides $(MEASURE_FLAGS) $(NAMES)
+
+# What is killed is built in copies of this store.
+KILLS_STORE := $(HOME)/.cache/ampoule-kills
+
+kills: setup measure ## Kills builds at random moments, builds again, and records what came of it
+	bin/measure kills --store $(KILLS_STORE) $(MEASURE_FLAGS)
 
 loop: setup measure ## Times what adding a requirement takes and records it
 	bin/measure loop $(MEASURE_FLAGS)

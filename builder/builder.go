@@ -17,7 +17,7 @@ import (
 
 // Epoch enters every key. It is raised when the same recipe and lock would give
 // other bits than before.
-const Epoch = 4
+const Epoch = 5
 
 // Prefix is where the tree stands in the artifact's image and while it is built,
 // without the leading slash. Installed trees run from anywhere.

@@ -3,6 +3,7 @@ package compare
 import (
 	"encoding/binary"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -12,6 +13,7 @@ const (
 	causeTemporary = "a temporary file or directory with a random name"
 	causeAddress   = "an address in memory"
 	causeFollows   = "it follows from other differences"
+	causeInterned  = "what else the process had compiled before: which texts are interned is in bytecode"
 	causeLTO       = "random names in objects for link-time optimisation, which -frandom-seed fixes"
 )
 
@@ -46,11 +48,29 @@ func (c *comparison) cause(place, a, b string) string {
 	return ""
 }
 
-// The seconds since 1970 that are taken for a time of a build: from 2020 to 2040.
+// The seconds since 1970 that are taken for a time of a build: from 2020 to 2040, and
+// not further from another than builds that are compared.
 const (
 	earliest = 1577836800
 	latest   = 2208988800
+	apart    = 90 * 24 * 3600
 )
+
+// internForms are how marshal begins a text, with and without what says that it was
+// interned, and that it is referred to (Python/marshal.c).
+const internForms = "aAzZtu\xe1\xc1\xfa\xda\xf4\xf5"
+
+// causeOfCode guesses what made bytecode differ at an offset.
+func causeOfCode(a, b []byte, i int) string {
+	if i < len(a) && i < len(b) && strings.IndexByte(internForms, a[i]) >= 0 && strings.IndexByte(internForms, b[i]) >= 0 {
+		return causeInterned
+	}
+	return ""
+}
+
+func isPrintable(data []byte) bool {
+	return !slices.ContainsFunc(data, func(c byte) bool { return c < ' ' || c > '~' })
+}
 
 // causeOfNumbers guesses whether the numbers around an offset are times: 32 bits, little-endian.
 func causeOfNumbers(a, b []byte, i int) string {
@@ -58,8 +78,11 @@ func causeOfNumbers(a, b []byte, i int) string {
 		if start+4 > len(a) || start+4 > len(b) {
 			break
 		}
+		if isPrintable(a[start:start+4]) && isPrintable(b[start:start+4]) {
+			continue // Letters are numbers, too.
+		}
 		was, is := binary.LittleEndian.Uint32(a[start:]), binary.LittleEndian.Uint32(b[start:])
-		if was >= earliest && was < latest && is >= earliest && is < latest {
+		if was >= earliest && was < latest && is >= earliest && is < latest && max(was, is)-min(was, is) < apart {
 			return causeTime
 		}
 	}

@@ -195,7 +195,11 @@ func (c *comparison) raw(name, place string, a, b []byte) {
 	}
 	d := Difference{File: name, Place: where, First: around(a, i), Second: around(b, i)}
 	d.Cause = c.cause(place, near(a, i), near(b, i))
-	if d.Cause == "" {
+	switch {
+	case d.Cause != "":
+	case place == placeCode:
+		d.Cause = causeOfCode(a, b, i)
+	default:
 		d.Cause = causeOfNumbers(a, b, i)
 	}
 	c.add(d)

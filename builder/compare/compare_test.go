@@ -143,6 +143,17 @@ func TestPyc(t *testing.T) {
 		Bytes("a.pyc", pyc(1, 7, "c\x00"), pyc(1, 8, "c\x01")))
 }
 
+func TestCauses(t *testing.T) {
+	t.Parallel()
+	header := string([]byte{1, 2, 3, 4, 1, 0, 0, 0, 9, 9, 9, 9, 9, 9, 9, 9})
+	check(t, []Difference{{File: "a.pyc", Place: "code, offset 0x1", Cause: causeInterned}},
+		Bytes("a.pyc", []byte(header+"\x02\xda\x05A.B.C"), []byte(header+"\x02z\x05A.B.C")))
+	// Four letters are a number, too.
+	check(t, []Difference{{File: "f", Place: "offset 0x3"}}, Bytes("f", []byte("\x00azaa"), []byte("\x00azja")))
+	stamp := func(n uint32) []byte { return append([]byte{0, 0xff}, binary.LittleEndian.AppendUint32(nil, n)...) }
+	check(t, []Difference{{File: "f", Place: "offset 0x2", Cause: causeTime}}, Bytes("f", stamp(1763683200), stamp(1763683217)))
+}
+
 func TestTrees(t *testing.T) {
 	t.Parallel()
 	made := func(entries ...tree.Entry) *tree.Tree {

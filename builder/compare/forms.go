@@ -198,6 +198,9 @@ func arName(name, long string) string {
 	return strings.TrimSuffix(name, "/")
 }
 
+// placeCode is the part of bytecode behind its header.
+const placeCode = "code"
+
 // pyc compares bytecode: its header (PEP 552), then the code.
 func (c *comparison) pyc(name string, a, b []byte) {
 	const header = 16
@@ -220,6 +223,6 @@ func (c *comparison) pyc(name string, a, b []byte) {
 		}
 	}
 	if !bytes.Equal(a[header:], b[header:]) {
-		c.raw(name, "code", a[header:], b[header:])
+		c.raw(name, placeCode, a[header:], b[header:])
 	}
 }

@@ -1,6 +1,7 @@
 """What makes an installation independent of where it stands. Runs in the sandbox."""
 
 import base64
+import concurrent.futures
 import csv
 import glob
 import hashlib
@@ -115,16 +116,44 @@ def fix_records(site_packages):
             csv.writer(f, lineterminator="\n").writerows(sorted(rows))
 
 
+# How many processes compile a large directory. It is not the number of jobs: which strings
+# of a module are interned, and that stands in its bytecode (marshal's flags), depends on
+# what the same process compiled before.
+SHARDS = 8
+
+# Files that are no Python on purpose: test data, templates, other versions.
+NO_PYTHON = re.compile(r"bad_coding|badsyntax|lib2to3/tests")
+
+
 def compile_all(directory, strip, prepend, jobs):
-    """Compile a directory to bytecode that is trusted without a look at its source (PEP 552)."""
+    """Compile a directory to bytecode that is trusted without a look at its source (PEP 552).
+
+    The same files give the same bytecode, whatever jobs is.
+    """
+    sources = []
+    for place, dirs, names in os.walk(directory):
+        dirs[:] = [name for name in dirs if name != "__pycache__"]
+        paths = (os.path.join(place, name) for name in names if name.endswith(".py"))
+        sources += [path for path in paths if not NO_PYTHON.search(path)]
+    if not sources:
+        # compileall would take that for all of sys.path.
+        return
+    sources.sort()
+    shards = max(1, min(SHARDS, len(sources) // 100))
+    with concurrent.futures.ThreadPoolExecutor(int(jobs)) as pool:
+        done = [pool.submit(compile_files, sources[i::shards], strip, prepend) for i in range(shards)]
+    for future in done:
+        future.result()
+
+
+def compile_files(sources, strip, prepend):
+    """Compile files, in their order, in one process."""
     compiled = subprocess.run(
         [
-            sys.executable, "-I", "-m", "compileall", "-q", "-f", "-j", jobs,
-            "--invalidation-mode", "unchecked-hash", "-s", strip, "-p", prepend,
-            # Files that are no Python on purpose: test data, templates, other versions.
-            "-x", r"bad_coding|badsyntax|lib2to3/tests", directory,
+            sys.executable, "-I", "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash",
+            "-s", strip, "-p", prepend, "-i", "-",
         ],
-        check=False,
+        input="".join(path + "\n" for path in sources), text=True, check=False,
     )
     # 1 says that some file is no Python that this version knows: it stays without bytecode.
     if compiled.returncode not in (0, 1):

@@ -249,6 +249,37 @@ func TestCompileAll(t *testing.T) {
 	}
 }
 
+// What a process compiled before is in the bytecode of what it compiles next: how many
+// processes there are must not depend on the number of jobs.
+func TestCompileManyFiles(t *testing.T) {
+	t.Parallel()
+	var made []map[string]string
+	for _, jobs := range []string{"1", "3"} {
+		site := filepath.Join(t.TempDir(), "out", "lib")
+		for i := range 420 {
+			// Some have a class whose qualified name others have as a text.
+			text := fmt.Sprintf("class A%d:\n    class B:\n        pass\n", i%7)
+			if i%3 == 0 {
+				text = fmt.Sprintf("x = {'A%d.B': 1}\n", i%7)
+			}
+			write(t, filepath.Join(site, fmt.Sprintf("p%d/m%d.py", i%5, i)), text, 0o644)
+		}
+		python(t, "r.compile_all(sys.argv[1], sys.argv[2], '/opt/ampoule', sys.argv[3])", site, filepath.Dir(site), jobs)
+		made = append(made, contents(t, site))
+	}
+	if len(made[0]) != 840 {
+		t.Errorf("%d files", len(made[0]))
+	}
+	if diff := cmp.Diff(made[0], made[1]); diff != "" {
+		t.Errorf("with one job and with three (-one +three):\n%s", diff)
+	}
+	empty := t.TempDir()
+	python(t, "r.compile_all(sys.argv[1], sys.argv[1], '/', '2')", empty)
+	if got := contents(t, empty); len(got) > 0 {
+		t.Errorf("a directory without sources: %v", got)
+	}
+}
+
 func TestStrip(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

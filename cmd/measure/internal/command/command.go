@@ -59,7 +59,7 @@ docs/measured: each result as it ends, so that the same command goes on where on
 	flags.StringVar(&o.Store, "store", "", "the store's directory (default: ampoule's own)")
 	flags.IntVarP(&o.Jobs, "jobs", "j", 0, "how many processors a build may use (default: all)")
 	flags.BoolVar(&o.Shared, "shared", false, "say that the machine has other work meanwhile: times are recorded as bounds")
-	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newTable(o))
+	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newKills(o), newTable(o))
 	return root
 }
 
@@ -127,6 +127,28 @@ func newOverrides(o *options) *cobra.Command {
 func newDistributions(o *options, cmd *cobra.Command) *cobra.Command {
 	cmd.Flags().BoolVar(&o.Again, "again", false, "measure what is recorded already")
 	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Hour, "how long one package may take")
+	return cmd
+}
+
+func newKills(o *options) *cobra.Command {
+	var interpreter, stored int
+	cmd := &cobra.Command{
+		Use:   "kills",
+		Short: "Kills builds of the quickstart recipe at random moments, and builds again",
+		Long: `Kills builds the quickstart recipe in copies of the store, kills each build at a random
+moment, builds again, and looks whether that gives the undisturbed digest and leaves
+nothing behind. The store must have a name of its own: --store.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Store == "" {
+				return errors.New("kills wants a store to copy: --store")
+			}
+			return errors.Join(o.Kills(cmd.Context(), trials.KillNames(interpreter, stored)), o.page())
+		},
+	}
+	cmd.Flags().IntVar(&interpreter, "interpreter", 10, "how many while the interpreter compiles")
+	cmd.Flags().IntVar(&stored, "stored", 90, "how many while the interpreter is there")
+	cmd.Flags().BoolVar(&o.Again, "again", false, "repeat what is recorded already")
 	return cmd
 }
 

@@ -29,6 +29,8 @@ type Program struct {
 	Dir string
 	// Show gets the program's messages as they come; nil for nobody.
 	Show io.Writer
+	// KillAfter is when it is killed by SIGKILL, without what it started; 0 is never.
+	KillAfter time.Duration
 }
 
 // In is the program run in a directory.
@@ -73,7 +75,13 @@ func (p Program) Run(ctx context.Context, args ...string) (*Run, error) {
 	told := &listener{show: p.Show}
 	cmd.Stdout, cmd.Stderr = &out, told
 	began := time.Now()
-	err := cmd.Run()
+	err := cmd.Start()
+	if err == nil {
+		if p.KillAfter > 0 {
+			defer time.AfterFunc(p.KillAfter, func() { _ = cmd.Process.Kill() }).Stop()
+		}
+		err = cmd.Wait()
+	}
 	run := &Run{Out: strings.TrimSpace(out.String()), Wall: time.Since(began)}
 	told.end()
 	run.Messages, run.Events = told.messages.String(), told.events

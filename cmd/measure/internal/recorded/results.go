@@ -10,6 +10,7 @@ const (
 	OverridesFile = "overrides.json"
 	LoopFile      = "loop.json"
 	BenchFile     = "bench.json"
+	KillsFile     = "kills.json"
 )
 
 // Outcome is how it ended, and where and when that was.
@@ -152,3 +153,22 @@ func (f Figure) Key() string { return f.Name }
 
 // Holds tells whether the figure is within its limit.
 func (f Figure) Holds() bool { return f.Value <= f.Limit }
+
+// Kill is one build that was killed, and the one after it.
+type Kill struct {
+	// Name is the kind with a number: stored-017.
+	Name string `json:"name"`
+	Outcome
+	// AfterSeconds is when it was killed, of WholeSeconds that it takes undisturbed.
+	AfterSeconds float64 `json:"after_seconds"`
+	WholeSeconds float64 `json:"whole_seconds"`
+	// During is the stage and the task that it was last seen in.
+	During string `json:"during"`
+	// Digest is what the build after it gave.
+	Digest string `json:"digest"`
+	// Left is what is there after that build and would not be without the kill.
+	Left []string `json:"left,omitempty"`
+}
+
+// Key implements [Result].
+func (k Kill) Key() string { return k.Name }

@@ -2,7 +2,9 @@
 package table
 
 import (
+	"cmp"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -50,6 +52,10 @@ func Render(results string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	kills, err := recorded.Open[recorded.Kill](filepath.Join(results, recorded.KillsFile))
+	if err != nil {
+		return "", err
+	}
 	var b strings.Builder
 	b.WriteString(top)
 	writeRecipes(&b, recipes)
@@ -59,7 +65,53 @@ func Render(results string) (string, error) {
 	writeOverrides(&b, overrides, times)
 	writeLoop(&b, loop.All())
 	writeBench(&b, bench.All())
+	writeKills(&b, kills.All())
 	return b.String(), nil
+}
+
+// writeKills sums up the kills by what was going on.
+func writeKills(b *strings.Builder, kills []recorded.Kill) {
+	if len(kills) == 0 {
+		return
+	}
+	b.WriteString(`
+## Killed
+
+Builds of the ` + "`quickstart`" + ` recipe that were killed by ` + "`kill -9`" + ` at random moments, by ` + "`measure kills`" + `. The build after each has to
+give the undisturbed digest, and to leave no container, temporary file or partial blob. *interpreter* starts with an empty
+store that has its inputs and its toolchain, *stored* with one that has the interpreter, too.
+
+| kind | killed during | builds | same digest, nothing left |
+|---|---|--:|--:|
+`)
+	type group struct{ kind, during string }
+	total, good := map[group]int{}, map[group]int{}
+	for _, k := range kills {
+		kind, _, _ := strings.Cut(k.Name, "-")
+		stage, _, _ := strings.Cut(k.During, " ")
+		if k.During == "it had ended" || k.During == "the start" {
+			stage = k.During
+		}
+		g := group{kind, stage}
+		total[g]++
+		if k.Passed {
+			good[g]++
+		}
+	}
+	groups := slices.SortedFunc(maps.Keys(total), func(x, y group) int {
+		return cmp.Or(cmp.Compare(x.kind, y.kind), cmp.Compare(x.during, y.during))
+	})
+	all, passed := 0, 0
+	for _, g := range groups {
+		row(b, g.kind, g.during, fmt.Sprint(total[g]), fmt.Sprint(good[g]))
+		all, passed = all+total[g], passed+good[g]
+	}
+	row(b, "all", "", fmt.Sprint(all), fmt.Sprint(passed))
+	for _, k := range kills {
+		if !k.Passed {
+			fmt.Fprintf(b, "\n%s, killed after %.1f s during %s: %s %s\n", code(k.Name), k.AfterSeconds, k.During, k.Error, strings.Join(k.Left, ", "))
+		}
+	}
 }
 
 func writeRecipes(b *strings.Builder, book *recorded.Book[recorded.Recipe]) {

@@ -59,6 +59,9 @@ func TestRender(t *testing.T) {
 		recorded.Package{Name: "scipy", Outcome: broke})
 	put(t, dir, recorded.LoopFile, recorded.Step{Kind: "pure", Requirement: "humanize", LockSeconds: 3, BuildSeconds: 8.5, LimitSeconds: 10})
 	put(t, dir, recorded.BenchFile, recorded.Figure{Name: "nothing to do", Value: 0.12, Limit: 0.15, Unit: "s", Of: "five"})
+	put(t, dir, recorded.KillsFile,
+		recorded.Kill{Name: "stored-001", Outcome: when, During: "wheel psycopg2==2.9"}, recorded.Kill{Name: "stored-002", Outcome: when, During: "wheel markupsafe==3"},
+		recorded.Kill{Name: "interpreter-001", Outcome: recorded.Outcome{Error: "left 1 things"}, AfterSeconds: 2, During: "interpreter CPython", Left: []string{"container x"}})
 	got, err := Render(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -75,6 +78,8 @@ func TestRender(t *testing.T) {
 		"| `numpy` | 2.4 | passed | 9.0 s | 10 min 00 s | 4 min 10 s | numpy: it links BLAS |\n",
 		"| pure | `humanize` | 3.0 s | 8.5 s | – | 11.5 s | 10.0 s | **no** |",
 		"| nothing to do | 0.12 s | 0.15 s | yes | five |",
+		"| interpreter | interpreter | 1 | 0 |\n| stored | wheel | 2 | 2 |\n| all |  | 3 | 2 |\n",
+		"`interpreter-001`, killed after 2.0 s during interpreter CPython: left 1 things container x\n",
 		"| `science` | Numerical Python",
 		" | not measured |",
 	} {
@@ -89,7 +94,7 @@ func TestRender(t *testing.T) {
 
 func TestRenderRefuses(t *testing.T) {
 	t.Parallel()
-	for _, file := range []string{recorded.RecipesFile, recorded.PackagesFile, recorded.LoopFile, recorded.BenchFile} {
+	for _, file := range []string{recorded.RecipesFile, recorded.PackagesFile, recorded.LoopFile, recorded.BenchFile, recorded.KillsFile} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, file), []byte("{"), 0o644); err != nil {
 			t.Fatal(err)

@@ -1,0 +1,44 @@
+//go:build docker
+
+package trials
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"ampoule/cmd/measure/internal/drive"
+	"ampoule/cmd/measure/internal/recorded"
+)
+
+// A few builds with a real engine are killed; `measure kills` kills many.
+func TestKills(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "ampoule")
+	if out, err := exec.CommandContext(t.Context(), "go", "build", "-o", program, "ampoule/cmd/ampoule").CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		t.Fatal(err)
+	}
+	trials := &Trials{
+		// The store of the other tests with an engine: it outlives them.
+		Ampoule: drive.Program{Path: program}, Docker: drive.Program{Path: "docker"}, Store: filepath.Join(cache, "ampoule-test", "store"),
+		Results: t.TempDir(), Now: time.Now, Say: t.Logf,
+	}
+	if err := trials.Kills(t.Context(), KillNames(0, 5)); err != nil {
+		t.Fatal(err)
+	}
+	book, err := recorded.Open[recorded.Kill](filepath.Join(trials.Results, recorded.KillsFile))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range book.All() {
+		t.Logf("%s: after %.1f s of %.1f s, during %s", k.Name, k.AfterSeconds, k.WholeSeconds, k.During)
+		if !k.Passed {
+			t.Errorf("%s: %s, left %q", k.Name, k.Error, k.Left)
+		}
+	}
+}
