@@ -2,6 +2,7 @@ package builder
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"time"
 
 	"ampoule/builder/locking"
+	"ampoule/builder/sandbox"
 	"ampoule/recipes"
 	"ampoule/store"
 )
@@ -28,7 +30,7 @@ func (b *Builder) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Req
 		return nil, err
 	}
 	defer release()
-	s, err := b.Sandboxes(ctx)
+	s, err := b.bounded(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -92,6 +94,13 @@ func (b *Builder) Build(ctx context.Context, r *recipes.Recipe, reqs *recipes.Re
 	run := &build{b: b, recipe: r, lock: l, plan: plan, platform: platform, logs: result.Logs}
 	result.Verdict, result.Digest, err = run.run(ctx)
 	return result, err
+}
+
+// bounded opens the sandbox engine for steps that must end.
+func (b *Builder) bounded(ctx context.Context) (Sandboxes, error) {
+	s, err := b.Sandboxes(ctx)
+	s.Runner = sandbox.Bounded{Runner: s.Runner, Time: cmp.Or(b.StepTime, StepTime)}
+	return s, err
 }
 
 func (b *Builder) jobs() int {

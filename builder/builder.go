@@ -30,6 +30,10 @@ type Sandboxes struct {
 	Online sandbox.Online
 }
 
+// StepTime is what one build step may take, unless told otherwise: what takes longest on
+// a small machine, a profile-guided CPython or SciPy, takes less than half of it.
+const StepTime = 3 * time.Hour
+
 // Publisher is what the builder needs of a registry to publish.
 type Publisher interface {
 	// FindKey returns the digest that was published first for a key. It asks
@@ -93,6 +97,8 @@ type Builder struct {
 	// KeepGoing builds what can be built after a wheel's build has failed, and tells of
 	// all that failed at once.
 	KeepGoing bool
+	// StepTime is what one build step may take; 0 means [StepTime].
+	StepTime time.Duration
 	// Now is the clock for what has a date, such as a gate exception's end.
 	Now func() time.Time
 }

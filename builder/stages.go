@@ -77,7 +77,7 @@ func (r *build) run(ctx context.Context) (_ *audit.Verdict, _ string, err error)
 // toolchain and interpreter. The log of that stays open until the function it returns
 // is called.
 func (r *build) begin(ctx context.Context) (_ func() error, err error) {
-	if r.sandboxes, err = r.b.Sandboxes(ctx); err != nil {
+	if r.sandboxes, err = r.b.bounded(ctx); err != nil {
 		return nil, err
 	}
 	log, err := buildlog.Open(r.logs, "toolchain")

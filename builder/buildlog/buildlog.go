@@ -19,11 +19,17 @@ const tailBytes = 16 << 10
 // tailLines is how many lines an error shows.
 const tailLines = 25
 
+// maxBytes bounds a log file: what a step prints without end is not kept.
+const maxBytes = 64 << 20
+
 // Log is a file that remembers its end. It is safe for concurrent use.
 type Log struct {
 	mu   sync.Mutex
 	file *os.File
 	tail []byte
+	// left is how many bytes the file may still take; negative once it was told that
+	// it takes no more.
+	left int
 }
 
 // Open makes NAME.log in the directory, which it makes if it is missing.
@@ -35,7 +41,7 @@ func Open(dir, name string) (*Log, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening log: %w", err)
 	}
-	return &Log{file: f}, nil
+	return &Log{file: f, left: maxBytes}, nil
 }
 
 // Path returns where the log is.
@@ -45,10 +51,24 @@ func (l *Log) Path() string { return l.file.Name() }
 func (l *Log) Write(p []byte) (int, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	n, err := l.file.Write(p)
-	l.tail = append(l.tail, p[:n]...)
+	n, err := l.write(p)
+	l.tail = append(l.tail, p[max(0, len(p)-tailBytes):]...)
 	if len(l.tail) > tailBytes {
 		l.tail = slices.Clone(l.tail[len(l.tail)-tailBytes:])
+	}
+	return n, err
+}
+
+// write writes to the file as long as there is room.
+func (l *Log) write(p []byte) (int, error) {
+	if l.left < 0 {
+		return len(p), nil
+	}
+	n, err := l.file.Write(p[:min(len(p), l.left)])
+	if l.left -= n; err == nil && l.left == 0 && n < len(p) {
+		l.left = -1
+		_, err = fmt.Fprintf(l.file, "\n… what followed is not kept: a log has at most %d MiB\n", maxBytes>>20)
+		n = len(p)
 	}
 	return n, err
 }

@@ -142,3 +142,26 @@ func TestFailWithoutOutput(t *testing.T) {
 		t.Errorf("Error() = %q, want %q", got, want)
 	}
 }
+
+// What is printed without end fills no disk; the error shows the end all the same.
+func TestLogIsBounded(t *testing.T) {
+	t.Parallel()
+	log := open(t)
+	log.left = 6
+	for range 3 {
+		if n, err := fmt.Fprint(log, "abcd\n"); n != 5 || err != nil {
+			t.Fatalf("wrote %d, %v", n, err)
+		}
+	}
+	fmt.Fprint(log, strings.Repeat("x", 2*tailBytes)+"\nend\n")
+	data, err := os.ReadFile(log.Path())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := "abcd\na\n… what followed is not kept: a log has at most 64 MiB\n"; string(data) != want {
+		t.Errorf("log %q", data)
+	}
+	if tail := log.Tail(); tail[len(tail)-1] != "end" {
+		t.Errorf("tail ends with %q", tail[len(tail)-1])
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +23,7 @@ func newBuild(s *Session) *cobra.Command {
 	var jobs int
 	var keepGoing, check bool
 	var only string
+	var stepTime time.Duration
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Builds what recipe and lock say, and publishes it",
@@ -57,7 +59,7 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 				if err != nil {
 					return err
 				}
-				b.Jobs, b.KeepGoing = jobs, keepGoing
+				b.Jobs, b.KeepGoing, b.StepTime = jobs, keepGoing, stepTime
 				defer w.collectAfter(ctx, w.bounds)
 				if check {
 					return Check(ctx, s, b, only, w.reference)
@@ -68,9 +70,15 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 	}
 	cmd.Flags().IntVarP(&jobs, "jobs", "j", 0, "how many processors the build may use (default: all)")
 	cmd.Flags().BoolVarP(&keepGoing, "keep-going", "k", false, "after a wheel has failed, build the others too, and tell of all failures at the end")
+	addStepTime(cmd, &stepTime)
 	cmd.Flags().BoolVar(&check, "check", false, "build a second time in another environment, and compare")
 	cmd.Flags().StringVar(&only, "only", "", "what --check builds again: a wheel by its name, or interpreter (default: everything)")
 	return cmd
+}
+
+// addStepTime adds the flag that bounds build steps.
+func addStepTime(cmd *cobra.Command, stepTime *time.Duration) {
+	cmd.Flags().DurationVar(stepTime, "step-timeout", builder.StepTime, "how long one build step may take")
 }
 
 // buildResult is the verb's result as JSON.

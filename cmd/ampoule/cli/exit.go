@@ -68,7 +68,7 @@ var codes = []struct {
 		is[*registry.RemoteError], is[*fetch.RemoteError], is[*apt.RunError])},
 	{codeBuild, "the build failed: a build step ended with an error", anyOf(
 		is[*buildlog.StepError], is[*toolchain.StepError], is[*wheels.BuildError], is[*cpython.MissingModulesError],
-		is[*seal.MissingLibraryError], is[*seal.ConflictError], is[*sandbox.ExitError])},
+		is[*seal.MissingLibraryError], is[*seal.ConflictError], is[*sandbox.ExitError], is[*sandbox.TimeError])},
 }
 
 // ExitCode is the code that an error ends the program with.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -22,6 +23,7 @@ const upgradeAll = "*"
 
 func newLock(s *Session) *cobra.Command {
 	var upgrade []string
+	var stepTime time.Duration
 	cmd := &cobra.Command{
 		Use:   "lock [--upgrade [NAME...]]",
 		Short: "Chooses versions and writes the lock",
@@ -49,10 +51,12 @@ is told on stderr; the result is the lock's path.`,
 				if err != nil {
 					return err
 				}
+				b.StepTime = stepTime
 				return Lock(ctx, s, b, upgrades(upgrade, args))
 			})
 		},
 	}
+	addStepTime(cmd, &stepTime)
 	cmd.Flags().StringSliceVar(&upgrade, "upgrade", nil, "move pins to newer versions: all, or those of these names")
 	cmd.Flags().Lookup("upgrade").NoOptDefVal = upgradeAll
 	if err := cmd.RegisterFlagCompletionFunc("upgrade", s.completeLocked); err != nil {

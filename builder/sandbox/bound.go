@@ -1,0 +1,52 @@
+package sandbox
+
+import (
+	"context"
+	"fmt"
+	"time"
+)
+
+// Bounded starts sandboxes whose steps may take a time and no longer. A step that does
+// is a [*TimeError], and its sandbox is removed.
+type Bounded struct {
+	Runner
+	// Time is what one step may take.
+	Time time.Duration
+}
+
+// TimeError says that a step took too long.
+type TimeError struct {
+	// Args is the step's command, Time what it was given.
+	Args []string
+	Time time.Duration
+}
+
+func (e *TimeError) Error() string {
+	return fmt.Sprintf("running %s: not done after %s", e.Args[0], e.Time)
+}
+
+// Hint says how to give it longer.
+func (e *TimeError) Hint() string {
+	return "a build that waits for something never ends; one that needs longer gets it with --step-timeout"
+}
+
+// Start implements [Runner].
+func (b Bounded) Start(ctx context.Context, spec Spec) (Sandbox, error) {
+	s, err := b.Runner.Start(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	return boundedBox{s, b.Time}, nil
+}
+
+type boundedBox struct {
+	Sandbox
+	time time.Duration
+}
+
+// Exec implements [Sandbox].
+func (b boundedBox) Exec(ctx context.Context, step Step) error {
+	ctx, cancel := context.WithTimeoutCause(ctx, b.time, &TimeError{step.Args, b.time})
+	defer cancel()
+	return b.Sandbox.Exec(ctx, step)
+}
