@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -305,5 +306,45 @@ func TestBuildFails(t *testing.T) {
 			}
 			w.checkClosed()
 		})
+	}
+}
+
+// Of two builds of one key one builds, and the other follows and gets its digest.
+func TestBuildsOfOneKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	results := make(chan Result, 2)
+	for range 2 {
+		go func() {
+			got, err := w.build()
+			if err != nil {
+				t.Error(err)
+			}
+			results <- got
+		}()
+	}
+	first, second := <-results, <-results
+	if first.Digest == "" || first.Digest != second.Digest || first.Reused || !second.Reused || len(w.artifacts) != 1 {
+		t.Errorf("digests %s and %s, reused %t and %t, published %d", first.Digest, second.Digest, first.Reused, second.Reused, len(w.artifacts))
+	}
+	w.checkClosed()
+}
+
+// A clock that jumps moves the verdict's time and nothing else: what was built is found,
+// and what is built again is the same.
+func TestClockJumps(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.builder.Publisher = &digester{}
+	first, err := w.build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, now := range []time.Time{time.Unix(0, 0), time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 11, 19, 0, 0, 0, 0, time.UTC)} {
+		w.builder.Now = func() time.Time { return now }
+		again, err := w.build()
+		if err != nil || again.Digest != first.Digest {
+			t.Errorf("at %s: %s, %v, before %s", now, again.Digest, err, first.Digest)
+		}
 	}
 }

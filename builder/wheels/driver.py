@@ -73,13 +73,22 @@ with open(os.path.join(out, "hook.json"), "w") as f:
 """
 
 
+# What an sdist may unpack to: SciPy's has 5,000 files and 150 MB.
+MAX_FILES = 200_000
+MAX_BYTES = 8 << 30
+
+
 def unpack(archive, directory):
+    """Unpack an sdist and return the one directory that it holds."""
     os.makedirs(directory)
     if archive.endswith(".zip"):
         with zipfile.ZipFile(archive) as z:
+            check_size(archive, ((info.file_size, info.filename) for info in z.infolist()))
             z.extractall(directory)
     else:
         with tarfile.open(archive) as t:
+            check_size(archive, ((member.size, member.name) for member in t))
+            check_members(t)
             if hasattr(tarfile, "data_filter"):
                 t.extractall(directory, filter="data")
             else:
@@ -88,6 +97,47 @@ def unpack(archive, directory):
     if len(tops) != 1 or not os.path.isdir(os.path.join(directory, tops[0])):
         raise SystemExit("an sdist holds one directory, this one holds: " + ", ".join(sorted(tops)))
     return os.path.join(directory, tops[0])
+
+
+def check_size(archive, members):
+    """Refuse an archive that unpacks to too much, before it does."""
+    total = 0
+    for count, (size, name) in enumerate(members, 1):
+        total += size
+        if count > MAX_FILES or total > MAX_BYTES:
+            raise SystemExit(
+                "%s unpacks to more than %d files or %d bytes: stopped at %r"
+                % (os.path.basename(archive), MAX_FILES, MAX_BYTES, name)
+            )
+
+
+def check_members(archive):
+    """Refuse what leaves the archive's directory: the filter of tarfile came with Python 3.11.4 (PEP 706)."""
+    links = set()
+    for member in archive:
+        name = inside(member.name, member.name)
+        if member.issym():
+            inside(os.path.join(os.path.dirname(name), member.linkname), member.name)
+            links.add(name)
+        elif member.islnk():
+            inside(member.linkname, member.name)
+        elif not (member.isfile() or member.isdir()):
+            raise SystemExit("%r is a device or a pipe: an sdist holds files" % member.name)
+        parent = os.path.dirname(name)
+        while parent:
+            if parent in links:
+                raise SystemExit("%r lies below the link %r" % (member.name, parent))
+            parent = os.path.dirname(parent)
+
+
+def inside(path, what):
+    """Normalize a path that must be below the directory that it is unpacked to."""
+    if os.path.isabs(path) or "\0" in path:
+        raise SystemExit("%r is outside the destination" % what)
+    normal = os.path.normpath(path)
+    if normal == ".." or normal.startswith("../"):
+        raise SystemExit("%r is outside the destination" % what)
+    return normal
 
 
 # It runs the pip in the directory or archive that is its first argument.

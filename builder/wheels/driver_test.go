@@ -124,6 +124,29 @@ func zipped(t testing.TB, members ...member) []byte {
 	return buf.Bytes()
 }
 
+func plain(name string) tar.Header { return tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644} }
+
+func linked(name, target string, kind byte) tar.Header {
+	return tar.Header{Name: name, Linkname: target, Typeflag: kind, Mode: 0o644}
+}
+
+// tarOf is an archive of headers without content.
+func tarOf(t *testing.T, headers ...tar.Header) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	z := gzip.NewWriter(&buf)
+	w := tar.NewWriter(z)
+	for _, h := range headers {
+		if err := w.WriteHeader(&h); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Close(), z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
+
 func TestDriverUnpack(t *testing.T) {
 	t.Parallel()
 	dir := driver(t)
@@ -133,14 +156,25 @@ func TestDriverUnpack(t *testing.T) {
 		want    string
 		fails   bool
 	}{
-		"demo-1.0.tar.gz": {tarGz(t, project), "demo-1.0 ['setup.py']", false},
-		"demo-1.0.zip":    {zipped(t, project), "demo-1.0 ['setup.py']", false},
-		"two-1.0.tar.gz":  {tarGz(t, project, member{"other/x", "", 0}), "this one holds: demo-1.0, other", true},
-		"file-1.0.tar.gz": {tarGz(t, member{"setup.py", "", 0}), "this one holds: setup.py", true},
-		"out-1.0.tar.gz":  {tarGz(t, project, member{"demo-1.0/../../../out", "", 0}), "outside the destination", true},
+		"demo-1.0.tar.gz":   {tarGz(t, project), "demo-1.0 ['setup.py']", false},
+		"demo-1.0.zip":      {zipped(t, project), "demo-1.0 ['setup.py']", false},
+		"two-1.0.tar.gz":    {tarGz(t, project, member{"other/x", "", 0}), "this one holds: demo-1.0, other", true},
+		"file-1.0.tar.gz":   {tarGz(t, member{"setup.py", "", 0}), "this one holds: setup.py", true},
+		"out-1.0.tar.gz":    {tarGz(t, project, member{"demo-1.0/../../../out", "", 0}), "outside the destination", true},
+		"abs-1.0.tar.gz":    {tarGz(t, project, member{"/tmp/out", "", 0}), "outside the destination", true},
+		"inside-1.0.tar.gz": {tarOf(t, linked("demo-1.0/a", "../demo-1.0/b", tar.TypeSymlink), plain("demo-1.0/b")), "demo-1.0 ['a', 'b']", false},
+		"link-1.0.tar.gz":   {tarOf(t, linked("demo-1.0/a", "../../etc", tar.TypeSymlink)), "'demo-1.0/a' is outside", true},
+		"root-1.0.tar.gz":   {tarOf(t, linked("demo-1.0/a", "/etc", tar.TypeSymlink)), "'demo-1.0/a' is outside", true},
+		"hard-1.0.tar.gz":   {tarOf(t, linked("demo-1.0/a", "../driver.py", tar.TypeLink)), "'demo-1.0/a' is outside", true},
+		"below-1.0.tar.gz":  {tarOf(t, linked("demo-1.0/a", ".", tar.TypeSymlink), plain("demo-1.0/a/b")), "below the link", true},
+		"device-1.0.tar.gz": {tarOf(t, linked("demo-1.0/null", "", tar.TypeChar)), "a device or a pipe", true},
+		"pipe-1.0.tar.gz":   {tarOf(t, linked("demo-1.0/pipe", "", tar.TypeFifo)), "a device or a pipe", true},
+		"many-1.0.tar.gz":   {tarGz(t, project, member{"demo-1.0/1", "", 0}, member{"demo-1.0/2", "", 0}, member{"demo-1.0/3", "", 0}), "more than 3 files", true},
+		"large-1.0.tar.gz":  {tarGz(t, project, member{"demo-1.0/1", strings.Repeat("x", 101), 0}), "or 100 bytes", true},
+		"large-1.0.zip":     {zipped(t, project, member{"demo-1.0/1", strings.Repeat("x", 101), 0}), "or 100 bytes", true},
 	} {
 		write(t, filepath.Join(dir, "sdist", name), c.archive)
-		got, err := call(t, dir, "s = unpack(*sys.argv[1:]); print(os.path.basename(s), os.listdir(s))", filepath.Join(dir, "sdist", name), filepath.Join(dir, "src-"+name))
+		got, err := call(t, dir, "import driver; driver.MAX_FILES, driver.MAX_BYTES = 3, 100\ns = unpack(*sys.argv[1:]); print(os.path.basename(s), sorted(os.listdir(s)))", filepath.Join(dir, "sdist", name), filepath.Join(dir, "src-"+name))
 		if !strings.Contains(got, c.want) || (err != nil) != c.fails {
 			t.Errorf("%s: %s, %v", name, got, err)
 		}

@@ -106,7 +106,7 @@ python:
   configure: []
   optional: [_tkinter]
 base: {debian: bookworm}
-requirements: [%s]
+requirements: ["%s"]
 runtime:
   container: {base: {debian: bookworm}}
   vm: {glibc: "2.36"}

@@ -1,0 +1,243 @@
+//go:build docker
+
+package endtoend
+
+import (
+	"archive/tar"
+	"bytes"
+	"compress/gzip"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"ampoule/recipes"
+)
+
+// faultRecipe requires one distribution, which a test makes.
+const faultRecipe = `apiVersion: ampoule/v1
+name: %s
+python:
+  version: 3.13.5
+  configure: []
+  optional: [_tkinter]
+base: {debian: bookworm}
+requirements: [%s]
+runtime:
+  container: {base: {debian: bookworm}}
+`
+
+// backend is an in-tree build backend (PEP 517) whose build does what a fault says.
+const backend = `
+import base64, hashlib, os, subprocess, sys, time, zipfile
+
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    fault()
+    files = {
+        "victim.py": b"answer = 42\n",
+        "victim-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: victim\nVersion: 1.0\n",
+        "victim-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+    }
+    record = ""
+    for name, data in files.items():
+        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
+        record += "%s,sha256=%s,%d\n" % (name, digest, len(data))
+    files["victim-1.0.dist-info/RECORD"] = (record + "victim-1.0.dist-info/RECORD,,\n").encode()
+    with zipfile.ZipFile(os.path.join(directory, "victim-1.0-py3-none-any.whl"), "w") as wheel:
+        for name, data in files.items():
+            wheel.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), data)
+    return "victim-1.0-py3-none-any.whl"
+
+def fault():
+FAULT
+`
+
+// faults are what builds do that they should not, as the body of a Python function.
+var faults = []struct {
+	name, does string
+	// code is the exit code, says a part of what is told; 0 is a build that passes.
+	code int
+	says string
+	args []string
+}{
+	{name: "nothing", does: `pass`},
+	{name: "compile-error", does: `
+    open("a.c", "w").write("#include <libpq-fe.h>\n")
+    sys.exit(subprocess.run(["gcc", "-c", "a.c"]).returncode)`, code: 8, says: "libpq-fe.h"},
+	{name: "ends-by-signal", does: `os.kill(os.getpid(), 11)`, code: 8, says: "signal 11"},
+	{name: "writes-outside", does: `open("/opt/ampoule/lib/python3.13/site-packages/evil.py", "w")`, code: 8, says: "Permission denied"},
+	{name: "forks-without-end", does: `
+    while True:
+        if os.fork() == 0:
+            time.sleep(600)`, code: 8, says: "Resource temporarily unavailable"},
+	{name: "sleeps-for-ever", does: `time.sleep(10**6)`, code: 8, says: "not done after 20s", args: []string{"--step-timeout", "20s"}},
+	{name: "prints-1-GB", does: `
+    for i in range(1 << 10):
+        sys.stdout.write("x" * 1023 + "\n" + "y" * ((1 << 20) - 1025) + "\n")
+    sys.exit("enough")`, code: 8, says: "enough"},
+	{name: "prints-control-codes", does: `sys.exit("\x1b]0;owned\x07\x1b[2Jcleared")`, code: 8, says: "cleared"},
+	{name: "leaves-daemons", does: `
+    subprocess.Popen(["sleep", "600"], start_new_session=True, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)`},
+	{name: "kills-init", does: `
+    os.kill(1, 9)
+    os.kill(1, 15)
+    time.sleep(600)`, code: 6, says: "victim"},
+	{name: "asks-the-network", does: `
+    import socket
+    socket.create_connection(("192.0.2.1", 80), 5)`, code: 8, says: "Network is unreachable"},
+	{name: "asks-docker", does: `
+    import socket
+    socket.socket(socket.AF_UNIX).connect("/var/run/docker.sock")`, code: 8, says: "No such file or directory"},
+	{name: "wrong-metadata", does: `globals()["build_wheel"].__globals__["zipfile"].ZipInfo = None`, code: 8, says: "TypeError"},
+}
+
+// TestFaults builds distributions whose builds misbehave, in real sandboxes: what is told,
+// the exit code, and that nothing is published and nothing left. What docs/faults.md says
+// of them is tested here.
+func TestFaults(t *testing.T) {
+	f := newFaultWorld(t)
+	var calm string
+	for _, fault := range faults {
+		t.Run(fault.name, func(t *testing.T) {
+			out, errs, code := f.build(t, fault.name, fault.does, fault.args...)
+			if code != fault.code || !strings.Contains(errs, fault.says) {
+				t.Errorf("exit code %d, want %d and %q:\n%s", code, fault.code, fault.says, last(errs, 4000))
+			}
+			if strings.ContainsAny(errs, "\x1b\x07") {
+				t.Error("control codes reach the terminal")
+			}
+			if fault.code == 0 {
+				if !strings.HasPrefix(out, "fault-") {
+					t.Errorf("told %q", out)
+				}
+				return
+			}
+			if out != "" {
+				t.Errorf("a build that failed told %q", out)
+			}
+			f.nothingLeft(t)
+		})
+	}
+	// What comes after gives what came before.
+	for range 2 {
+		out, errs, code := f.build(t, "nothing", `pass`)
+		if code != 0 || calm != "" && out != calm {
+			t.Errorf("after all faults: %q, before %q, code %d:\n%s", out, calm, code, last(errs, 4000))
+		}
+		calm = out
+	}
+}
+
+func last(text string, n int) string { return text[max(0, len(text)-n):] }
+
+// faultWorld has a lock without distributions, to which those of the faults are added, and
+// a place that keeps them.
+type faultWorld struct {
+	lock *recipes.Lock
+	kept string
+	// store is that of this test alone: what is left in it is counted.
+	store string
+}
+
+func newFaultWorld(t *testing.T) *faultWorld {
+	t.Helper()
+	f := &faultWorld{kept: t.TempDir(), store: filepath.Join(cache, "store")}
+	dir := t.TempDir()
+	file := filepath.Join(dir, "ampoule.yaml")
+	if err := os.WriteFile(file, fmt.Appendf(nil, faultRecipe, "fault-base", ""), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	ampoule(t, "-f", file, "lock")
+	var err error
+	if f.lock, err = recipes.ReadLock(filepath.Join(dir, "ampoule.lock")); err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// build builds a recipe that requires the distribution of a fault.
+func (f *faultWorld) build(t *testing.T, name, does string, args ...string) (out, errs string, code int) {
+	t.Helper()
+	sdist := pack(t, map[string]string{
+		"victim-1.0/PKG-INFO":       "Metadata-Version: 2.1\nName: victim\nVersion: 1.0\n",
+		"victim-1.0/pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n",
+		"victim-1.0/backend.py":     strings.Replace(backend, "FAULT", indented(does), 1),
+	})
+	sum := sha256.Sum256(sdist)
+	file := hex.EncodeToString(sum[:])
+	if err := os.WriteFile(filepath.Join(f.kept, file), sdist, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	recipe := filepath.Join(dir, "ampoule.yaml")
+	if err := os.WriteFile(recipe, fmt.Appendf(nil, faultRecipe, "fault-"+name, "victim==1.0"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r, err := recipes.ReadRecipe(recipe)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reqs, err := recipes.ReadRequirements(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock := *f.lock
+	lock.Answers = recipes.MakeAnswers(r, reqs)
+	lock.Requirements = []string{"victim==1.0"}
+	lock.Dists = []recipes.Dist{{Name: "victim", Version: "1.0", File: "victim-1.0.tar.gz", SHA256: file, Build: &recipes.BuildSet{}}}
+	if err := os.WriteFile(filepath.Join(dir, "ampoule.lock"), lock.Encode(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), program, append([]string{"--store", f.store, "--progress", "plain", "-f", recipe, "build"}, args...)...)
+	cmd.Env = append(os.Environ(), "AMPOULE_KEPT="+f.kept)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	var exit *exec.ExitError
+	if err != nil && !errors.As(err, &exit) {
+		t.Fatal(err)
+	}
+	return strings.TrimSpace(stdout.String()), stderr.String(), cmd.ProcessState.ExitCode()
+}
+
+// nothingLeft wants no container of this store's builds, and no artifact of the fault.
+func (f *faultWorld) nothingLeft(t *testing.T) {
+	t.Helper()
+	if list := run(t, "docker", "ps", "--all", "--filter", "name=ampoule-wheel-victim", "--format", "{{.Names}}"); list != "" {
+		t.Errorf("containers: %s", list)
+	}
+}
+
+// indented makes a function's body of statements.
+func indented(code string) string {
+	if strings.HasPrefix(code, "\n") {
+		return code
+	}
+	return "    " + code
+}
+
+// pack makes an sdist.
+func pack(t *testing.T, files map[string]string) []byte {
+	t.Helper()
+	var buf bytes.Buffer
+	z := gzip.NewWriter(&buf)
+	w := tar.NewWriter(z)
+	for _, name := range []string{"victim-1.0/PKG-INFO", "victim-1.0/pyproject.toml", "victim-1.0/backend.py"} {
+		data := files[name]
+		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(data)), Typeflag: tar.TypeReg}); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Write([]byte(data)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(w.Close(), z.Close()); err != nil {
+		t.Fatal(err)
+	}
+	return buf.Bytes()
+}
