@@ -13,7 +13,7 @@ GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 TEST_TIMEOUT := 10m
 DOCKER_TEST_TIMEOUT := 60m
 
-.PHONY: help setup build measure quickstart test test-fast test-docker check format vet lint rooms catalogue packages overrides loop bench kills clean
+.PHONY: help setup build measure quickstart test test-fast test-docker check format vet lint rooms catalogue packages overrides loop bench kills checks clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -95,6 +95,9 @@ KILLS_STORE := $(HOME)/.cache/ampoule-kills
 
 kills: setup measure ## Kills builds at random moments, builds again, and records what came of it
 	bin/measure kills --store $(KILLS_STORE) $(MEASURE_FLAGS)
+
+checks: setup measure ## Builds the catalogue's recipes twice and records whether the bits are the same
+	bin/measure checks $(MEASURE_FLAGS) $(NAMES)
 
 loop: setup measure ## Times what adding a requirement takes and records it
 	bin/measure loop $(MEASURE_FLAGS)

@@ -59,7 +59,7 @@ docs/measured: each result as it ends, so that the same command goes on where on
 	flags.StringVar(&o.Store, "store", "", "the store's directory (default: ampoule's own)")
 	flags.IntVarP(&o.Jobs, "jobs", "j", 0, "how many processors a build may use (default: all)")
 	flags.BoolVar(&o.Shared, "shared", false, "say that the machine has other work meanwhile: times are recorded as bounds")
-	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newKills(o), newTable(o))
+	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newKills(o), newChecks(o), newTable(o))
 	return root
 }
 
@@ -149,6 +149,18 @@ nothing behind. The store must have a name of its own: --store.`,
 	cmd.Flags().IntVar(&interpreter, "interpreter", 10, "how many while the interpreter compiles")
 	cmd.Flags().IntVar(&stored, "stored", 90, "how many while the interpreter is there")
 	cmd.Flags().BoolVar(&o.Again, "again", false, "repeat what is recorded already")
+	return cmd
+}
+
+func newChecks(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "checks [NAME...]",
+		Short: "Builds the catalogue's recipes twice, all or those named, and compares",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return errors.Join(o.Checks(cmd.Context(), args), o.page())
+		},
+	}
+	cmd.Flags().BoolVar(&o.Again, "again", false, "check what is recorded already")
 	return cmd
 }
 

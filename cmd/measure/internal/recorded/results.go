@@ -11,6 +11,7 @@ const (
 	LoopFile      = "loop.json"
 	BenchFile     = "bench.json"
 	KillsFile     = "kills.json"
+	ChecksFile    = "checks.json"
 )
 
 // Outcome is how it ended, and where and when that was.
@@ -172,3 +173,19 @@ type Kill struct {
 
 // Key implements [Result].
 func (k Kill) Key() string { return k.Name }
+
+// Check is one recipe that was built twice, the second time in another environment.
+type Check struct {
+	Name string `json:"name"`
+	Outcome
+	// Seconds is what the second build took.
+	Seconds float64 `json:"seconds"`
+	// Digest is the first build's, Second the other one's.
+	Digest string `json:"digest"`
+	Second string `json:"second"`
+	// Differences are the places that were found, each with its likely cause.
+	Differences []string `json:"differences,omitempty"`
+}
+
+// Key implements [Result].
+func (c Check) Key() string { return c.Name }

@@ -56,6 +56,10 @@ func Render(results string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	checks, err := recorded.Open[recorded.Check](filepath.Join(results, recorded.ChecksFile))
+	if err != nil {
+		return "", err
+	}
 	var b strings.Builder
 	b.WriteString(top)
 	writeRecipes(&b, recipes)
@@ -65,8 +69,33 @@ func Render(results string) (string, error) {
 	writeOverrides(&b, overrides, times)
 	writeLoop(&b, loop.All())
 	writeBench(&b, bench.All())
+	writeChecks(&b, checks)
 	writeKills(&b, kills.All())
 	return b.String(), nil
+}
+
+// writeChecks tells which recipes give the same bits again.
+func writeChecks(b *strings.Builder, book *recorded.Book[recorded.Check]) {
+	b.WriteString(`
+## Built twice
+
+` + "`make checks`" + ` builds each recipe a second time with ` + "`ampoule build --check`" + `: from nothing but its inputs, in another store, with
+another number of jobs, and in sandboxes with another host name, user, time zone and order of files.
+
+| recipe | result | second build | digest | day |
+|---|---|--:|---|---|
+`)
+	for _, name := range catalogue.Names() {
+		c, ok := book.Get(name)
+		switch {
+		case !ok:
+			row(b, code(name), "not measured", none, none, none)
+		case c.Passed:
+			row(b, code(name), "the same digest", c.Spelled(duration(c.Seconds)), code(c.Digest), c.When)
+		default:
+			row(b, code(name), strings.Join(append([]string{result(c.Outcome)}, c.Differences...), "; "), c.Spelled(duration(c.Seconds)), code(c.Digest), c.When)
+		}
+	}
 }
 
 // writeKills sums up the kills by what was going on.

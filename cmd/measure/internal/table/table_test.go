@@ -62,6 +62,9 @@ func TestRender(t *testing.T) {
 	put(t, dir, recorded.KillsFile,
 		recorded.Kill{Name: "stored-001", Outcome: when, During: "wheel psycopg2==2.9"}, recorded.Kill{Name: "stored-002", Outcome: when, During: "wheel markupsafe==3"},
 		recorded.Kill{Name: "interpreter-001", Outcome: recorded.Outcome{Error: "left 1 things"}, AfterSeconds: 2, During: "interpreter CPython", Left: []string{"container x"}})
+	put(t, dir, recorded.ChecksFile,
+		recorded.Check{Name: "web", Outcome: when, Seconds: 300, Digest: "sha256:01", Second: "sha256:01"},
+		recorded.Check{Name: "rust", Outcome: recorded.Outcome{When: "2026-05-04", Stage: "check", Error: "the second digest is sha256:03"}, Seconds: 60, Digest: "sha256:02", Differences: []string{"a.so: .rodata (time)"}})
 	got, err := Render(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -80,6 +83,8 @@ func TestRender(t *testing.T) {
 		"| nothing to do | 0.12 s | 0.15 s | yes | five |",
 		"| interpreter | interpreter | 1 | 0 |\n| stored | wheel | 2 | 2 |\n| all |  | 3 | 2 |\n",
 		"`interpreter-001`, killed after 2.0 s during interpreter CPython: left 1 things container x\n",
+		"| `web` | the same digest | 5 min 00 s | `sha256:01` | 2026-05-04 |\n",
+		"; a.so: .rodata (time) | 1 min 00 s | `sha256:02` | 2026-05-04 |\n",
 		"| `science` | Numerical Python",
 		" | not measured |",
 	} {
@@ -94,7 +99,7 @@ func TestRender(t *testing.T) {
 
 func TestRenderRefuses(t *testing.T) {
 	t.Parallel()
-	for _, file := range []string{recorded.RecipesFile, recorded.PackagesFile, recorded.LoopFile, recorded.BenchFile, recorded.KillsFile} {
+	for _, file := range []string{recorded.RecipesFile, recorded.PackagesFile, recorded.LoopFile, recorded.BenchFile, recorded.KillsFile, recorded.ChecksFile} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, file), []byte("{"), 0o644); err != nil {
 			t.Fatal(err)
