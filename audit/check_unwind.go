@@ -3,7 +3,6 @@ package audit
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"ampoule/audit/elf"
 )
@@ -17,10 +16,14 @@ func init() {
 }
 
 // unwinds tells whether a symbol that a file asks others for belongs to the handling of
-// exceptions: the unwinder, or the routine that finds handlers of C++, or of cleanups in
-// C (Itanium C++ ABI: Exception Handling).
+// exceptions: what throws or goes on with one, or the routine that finds handlers of C++, or
+// of cleanups in C (Itanium C++ ABI: Exception Handling). What only looks at the stack does not.
 func unwinds(name string) bool {
-	return name == "__gxx_personality_v0" || name == "__gcc_personality_v0" || strings.HasPrefix(name, "_Unwind_")
+	switch name {
+	case "__gxx_personality_v0", "__gcc_personality_v0", "_Unwind_Resume", "_Unwind_RaiseException", "_Unwind_ForcedUnwind":
+		return true
+	}
+	return false
 }
 
 // checkUnwind wants PT_GNU_EH_FRAME of what has handlers (Linux Standard Base, "Exception

@@ -10,25 +10,38 @@ static void tidy(int *p) { *p = 0; }
 int PyInit_victim(void) { __attribute__((cleanup(tidy))) int kept = 1; outside(); return kept; }
 `
 
+const looks = `
+int _Unwind_Backtrace(void *f, void *data);
+int PyInit_victim(void) { return _Unwind_Backtrace(0, 0); }
+`
+
+const throws = `
+void __gxx_personality_v0(void);
+int PyInit_victim(void) { __gxx_personality_v0(); return 0; }
+`
+
 func TestUnwind(t *testing.T) {
 	t.Parallel()
 	tests := []struct {
-		name    string
-		flags   []string
-		refused bool
+		name, source string
+		flags        []string
+		refused      string
 	}{
-		{"a handler and its table", []string{"-fexceptions"}, false},
-		{"a handler without", []string{"-fexceptions", "-Wl,--no-eh-frame-hdr"}, true},
-		{"no handler, no table", []string{"-fno-exceptions", "-Wl,--no-eh-frame-hdr"}, false},
+		{"a handler and its table", handles, []string{"-fexceptions"}, ""},
+		{"a handler without", handles, []string{"-fexceptions", "-Wl,--no-eh-frame-hdr"}, "__gcc_personality_v0"},
+		{"no handler, no table", handles, []string{"-fno-exceptions", "-Wl,--no-eh-frame-hdr"}, ""},
+		{"C++ without", throws, []string{"-Wl,--no-eh-frame-hdr"}, "__gxx_personality_v0"},
+		{"C++ and its table", throws, nil, ""},
+		{"a look at the stack", looks, []string{"-Wl,--no-eh-frame-hdr"}, ""},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
-			e := in(t, dynload, shop.build(t, "victim"+suffix, handles, append([]string{"-shared"}, tt.flags...)...))
+			e := in(t, dynload, shop.build(t, "victim"+suffix, tt.source, append([]string{"-shared"}, tt.flags...)...))
 			e.Owner = OwnerInterpreter
 			var want []string
-			if tt.refused {
-				want = []string{"refuse unwind " + e.Path + ": PT_GNU_EH_FRAME __gcc_personality_v0"}
+			if tt.refused != "" {
+				want = []string{"refuse unwind " + e.Path + ": PT_GNU_EH_FRAME " + tt.refused}
 			}
 			expect(t, judge(t, subject(t, e)), want...)
 		})

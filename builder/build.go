@@ -165,7 +165,7 @@ func (e *LostPatchError) Hint() string {
 // logs makes the directory for the logs of one run.
 func (b *Builder) logs(name string) (string, error) {
 	stem := b.now().UTC().Format("20060102T150405Z") + "-" + name + "-"
-	dir, err := os.MkdirTemp(b.Store.Dir(store.Logs), stem)
+	dir, err := os.MkdirTemp(cmp.Or(b.Logs, b.Store.Dir(store.Logs)), stem)
 	if err != nil {
 		return "", fmt.Errorf("making log directory: %w", err)
 	}

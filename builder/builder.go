@@ -94,6 +94,8 @@ type Builder struct {
 	Bases     Bases
 	// Jobs is how many processors a build may use; 0 means all of this machine.
 	Jobs int
+	// Logs is the directory for the logs of builds; empty is the store's.
+	Logs string
 	// KeepGoing builds what can be built after a wheel's build has failed, and tells of
 	// all that failed at once.
 	KeepGoing bool

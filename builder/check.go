@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -16,6 +17,7 @@ import (
 	"ampoule/builder/sandbox"
 	"ampoule/builder/seal"
 	"ampoule/builder/vary"
+	"ampoule/builder/wheels"
 	"ampoule/recipes"
 	"ampoule/store"
 )
@@ -38,26 +40,19 @@ type Checked struct {
 // Same tells whether both builds gave the same bits.
 func (c Checked) Same() bool { return c.First == c.Second }
 
-// UnknownWheelError says that a lock builds no wheel of a name.
-type UnknownWheelError struct{ Name string }
-
-func (e *UnknownWheelError) Error() string { return "the lock has no sdist of " + e.Name }
-
-// Hint says what there is.
-func (e *UnknownWheelError) Hint() string {
-	return "name a distribution that is built from its sdist, or " + OnlyInterpreter
-}
-
 // Check builds a recipe with its lock, or finds what was built, and then builds it again
 // from nothing but the inputs: in a store elsewhere, with other jobs, and in sandboxes
-// that have another host name, user, time zone and order of files. With only, a wheel's
-// name or [OnlyInterpreter], that part alone is built again. What differs is looked for
+// that have another host name, user, time zone and order of files. With only, NAME or
+// NAME==VERSION of a wheel or [OnlyInterpreter], that part alone is built again. What differs is looked for
 // in files; that something does is no error.
 //
 // Publisher makes what the second build publishes to: a registry of its own in the store.
 func (b *Builder) Check(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, l *recipes.Lock, only string, publisher func(*store.Store) (Publisher, io.Closer, error)) (_ Checked, err error) {
-	if only != "" && only != OnlyInterpreter && len(sdists(l, only)) == 0 {
-		return Checked{}, &UnknownWheelError{only}
+	var wheel recipes.Dist
+	if only != "" && only != OnlyInterpreter {
+		if wheel, err = sdistNamed(l, only); err != nil {
+			return Checked{}, err
+		}
 	}
 	first, err := b.Build(ctx, r, reqs, l)
 	if err != nil {
@@ -87,17 +82,13 @@ func (b *Builder) Check(ctx context.Context, r *recipes.Recipe, reqs *recipes.Re
 	}
 	defer func() { err = errors.Join(err, closer.Close()) }()
 	check := &check{first: b, second: b.elsewhere(st, published), recipe: r, reqs: reqs, lock: l}
-	if only != "" {
-		return check.part(ctx, only)
+	switch only {
+	case "":
+		return check.whole(ctx, first.Digest)
+	case OnlyInterpreter:
+		return check.interpreter(ctx)
 	}
-	return check.whole(ctx, first.Digest)
-}
-
-// sdists are the dists of a name that are built.
-func sdists(l *recipes.Lock, name string) []recipes.Dist {
-	return slices.DeleteFunc(slices.Clone(l.Dists), func(d recipes.Dist) bool {
-		return d.Build == nil || d.Name != recipes.NormalName(name)
-	})
+	return check.wheel(ctx, wheel)
 }
 
 // cloneFor makes the store of a second build: with the inputs alone, or, where one part is
@@ -119,7 +110,8 @@ func (b *Builder) cloneFor(dir string, inputs Inputs, l *recipes.Lock, only stri
 			return true
 		}
 		name, _, _ := strings.Cut(wheel.File, "-")
-		return recipes.NormalName(name) != recipes.NormalName(only)
+		wanted, _ := wheelName(only)
+		return recipes.NormalName(name) != wanted
 	})
 }
 
@@ -127,6 +119,8 @@ func (b *Builder) cloneFor(dir string, inputs Inputs, l *recipes.Lock, only stri
 func (b *Builder) elsewhere(st *store.Store, published Publisher) *Builder {
 	other := *b
 	other.Store, other.Fetch, other.Publisher = st, b.Fetch.With(st), published
+	// The store elsewhere goes, the logs stay.
+	other.Logs = cmp.Or(b.Logs, b.Store.Dir(store.Logs))
 	if other.Jobs = b.jobs() - 1; other.Jobs == 0 {
 		other.Jobs = 2
 	}
@@ -175,16 +169,11 @@ func (c *check) whole(ctx context.Context, digest string) (Checked, error) {
 // differences looks in what both builds left: their interpreters, then their wheels, and
 // where those are the same in the sealed trees.
 func (c *check) differences(ctx context.Context) (_ []compare.Difference, err error) {
-	was, err := c.open(ctx, c.first)
+	was, is, end, err := c.both(ctx)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, was.close()) }()
-	is, err := c.open(ctx, c.second)
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, is.close()) }()
+	defer func() { err = errors.Join(err, end()) }()
 	for _, made := range []*opened{was, is} {
 		if made.wheels, err = made.run.buildWheels(ctx); err != nil {
 			return nil, err
@@ -195,7 +184,7 @@ func (c *check) differences(ctx context.Context) (_ []compare.Difference, err er
 		return nil, err
 	}
 	for i, w := range was.wheels {
-		more, err := c.wheels(w, is.wheels[i])
+		more, err := c.wheels(w.File, w.SHA256, is.wheels[i].SHA256)
 		if err != nil {
 			return nil, err
 		}
@@ -275,20 +264,20 @@ func (c *check) debugs(was, is *opened) ([]compare.Difference, error) {
 	return found, nil
 }
 
-// wheels compares two wheels of one distribution.
-func (c *check) wheels(was, is seal.Wheel) ([]compare.Difference, error) {
-	if was.SHA256 == is.SHA256 {
+// wheels compares two wheels of one name, by their hashes.
+func (c *check) wheels(file, was, is string) ([]compare.Difference, error) {
+	if was == is {
 		return nil, nil
 	}
-	first, err := readContent(c.first.Store, was.SHA256)
+	first, err := readContent(c.first.Store, was)
 	if err != nil {
 		return nil, err
 	}
-	second, err := readContent(c.second.Store, is.SHA256)
+	second, err := readContent(c.second.Store, is)
 	if err != nil {
 		return nil, err
 	}
-	return compare.Bytes(was.File, first, second, c.marks()...), nil
+	return compare.Bytes(file, first, second, c.marks()...), nil
 }
 
 func readContent(st *store.Store, sum string) ([]byte, error) {
@@ -317,48 +306,52 @@ func (c *check) sealed(ctx context.Context, was, is *opened) ([]compare.Differen
 	return found, err
 }
 
-// part builds the interpreter or one wheel again.
-func (c *check) part(ctx context.Context, only string) (_ Checked, err error) {
-	was, err := c.open(ctx, c.first)
+// both opens both builds as far as the interpreter.
+func (c *check) both(ctx context.Context) (was, is *opened, end func() error, err error) {
+	if was, err = c.open(ctx, c.first); err != nil {
+		return nil, nil, nil, err
+	}
+	if is, err = c.open(ctx, c.second); err != nil {
+		return nil, nil, nil, errors.Join(fmt.Errorf("building again: %w", err), was.close())
+	}
+	return was, is, func() error { return errors.Join(was.close(), is.close()) }, nil
+}
+
+// interpreter builds the interpreter again.
+func (c *check) interpreter(ctx context.Context) (_ Checked, err error) {
+	was, is, end, err := c.both(ctx)
 	if err != nil {
 		return Checked{}, err
 	}
-	defer func() { err = errors.Join(err, was.close()) }()
-	is, err := c.open(ctx, c.second)
+	defer func() { err = errors.Join(err, end()) }()
+	out := Checked{Name: c.recipe.Name, What: OnlyInterpreter, First: was.run.interpreter.Layer.DiffID, Second: is.run.interpreter.Layer.DiffID}
+	if out.Differences, err = c.interpreters(was, is); len(out.Differences) > 0 && out.Same() {
+		// Its debug information alone.
+		out.First, out.Second = was.run.interpreter.Debug.DiffID, is.run.interpreter.Debug.DiffID
+	}
+	return out, err
+}
+
+// wheel builds one wheel again.
+func (c *check) wheel(ctx context.Context, d recipes.Dist) (_ Checked, err error) {
+	was, is, end, err := c.both(ctx)
 	if err != nil {
-		return Checked{}, fmt.Errorf("building again: %w", err)
+		return Checked{}, err
 	}
-	defer func() { err = errors.Join(err, is.close()) }()
-	out := Checked{Name: c.recipe.Name, What: OnlyInterpreter}
-	if only == OnlyInterpreter {
-		out.First, out.Second = was.run.interpreter.Layer.DiffID, is.run.interpreter.Layer.DiffID
-		if out.Differences, err = c.interpreters(was, is); len(out.Differences) > 0 && out.Same() {
-			// Its debug information alone.
-			out.First, out.Second = was.run.interpreter.Debug.DiffID, is.run.interpreter.Debug.DiffID
-		}
-		return out, err
-	}
-	d := sdists(c.lock, only)[0]
-	out.What = d.ID()
-	wheels := make([]seal.Wheel, 2)
-	debug := make([]sandbox.Layer, 2)
-	for i, o := range []*opened{was, is} {
+	defer func() { err = errors.Join(err, end()) }()
+	var made []wheels.Wheel
+	for _, o := range []*opened{was, is} {
 		built, err := o.run.house().Wheels(ctx, c.lock.Dist, []string{d.ID()})
 		if err != nil {
 			return Checked{}, err
 		}
-		wheels[i] = seal.Wheel{File: built[0].File, SHA256: built[0].SHA256}
-		if built[0].Debug != nil {
-			debug[i] = *built[0].Debug
-		}
+		made = append(made, built...)
 	}
-	if out.Differences, err = c.wheels(wheels[0], wheels[1]); err != nil {
-		return out, err
-	}
-	out.First, out.Second = "sha256:"+wheels[0].SHA256, "sha256:"+wheels[1].SHA256
-	if out.Same() && debug[0].DiffID != debug[1].DiffID {
-		out.First, out.Second = debug[0].DiffID, debug[1].DiffID
-		out.Differences, err = c.layers("debug", was, is, debug[0], debug[1])
+	out := Checked{Name: c.recipe.Name, What: d.ID(), First: "sha256:" + made[0].SHA256, Second: "sha256:" + made[1].SHA256}
+	out.Differences, err = c.wheels(made[0].File, made[0].SHA256, made[1].SHA256)
+	if first, second := made[0].Debug, made[1].Debug; err == nil && out.Same() && first != nil && second != nil && first.DiffID != second.DiffID {
+		out.First, out.Second = first.DiffID, second.DiffID
+		out.Differences, err = c.layers("debug", was, is, *first, *second)
 	}
 	return out, err
 }

@@ -83,7 +83,7 @@ func TestCheck(t *testing.T) {
 		})
 	}
 	w := newWorld(t)
-	var unknown *UnknownWheelError
+	var unknown *NoStepError
 	if _, err := w.builder.Check(t.Context(), w.recipe, w.reqs, w.lock, "flask", nil); !errors.As(err, &unknown) || w.opened != 0 {
 		t.Errorf("a wheel that is not built: %v", err)
 	}

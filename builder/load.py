@@ -1,5 +1,5 @@
 """Load every extension module of a tree, each in a process of its own. Runs in a
-runtime target, under the tree's interpreter, with an empty environment.
+runtime target, under the tree's interpreter, with PATH, HOME and LANG alone.
 
     python3.X -I load.py PREFIX < modules.json
 
@@ -88,7 +88,7 @@ def import_behind(others, name):
     for other in others:
         try:
             importlib.import_module(other)
-        except Exception:
+        except BaseException:
             # It has a report of its own, where it has modules that must load.
             pass
     importlib.import_module(name)

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"slices"
 	"strings"
 
@@ -92,7 +93,10 @@ func (b *Builder) prepared(ctx context.Context, r *recipes.Recipe, reqs *recipes
 	if err != nil {
 		return failure.State{}, nil, err
 	}
-	run := &build{b: b, recipe: r, lock: l, platform: r.Platforms[0], logs: logs}
+	// A shell ends when its user ends it.
+	patient := *b
+	patient.StepTime = math.MaxInt64
+	run := &build{b: &patient, recipe: r, lock: l, platform: r.Platforms[0], logs: logs}
 	closeLog, err := run.begin(ctx)
 	if err != nil {
 		return failure.State{}, nil, err
@@ -115,7 +119,13 @@ func (b *Builder) prepared(ctx context.Context, r *recipes.Recipe, reqs *recipes
 }
 
 func (b *Builder) shell(ctx context.Context, r *recipes.Recipe, opts ShellOptions, p prepare) (err error) {
+	release, err := b.Store.Use(ctx)
+	if err != nil {
+		return err
+	}
 	state, sb, err := b.openStep(ctx, r, opts.Wheel, p)
+	// The engine has what the sandbox stands on; a shell may be open for days.
+	release()
 	if err != nil {
 		return err
 	}

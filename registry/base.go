@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"hash"
 	"io"
-	"io/fs"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -34,25 +33,14 @@ func (r *Registry) PullBase(ctx context.Context, ref, platform string) (Base, er
 	return base, nil
 }
 
-// BaseFiles lists all that [Registry.PullBase] reads: the index where there is one,
-// the image's manifest, its configuration and its layers.
+// BaseFiles lists all that [Registry.PullBase] reads: the index where there is one, the
+// manifests and configurations that it looks at for the platform, and the image's layers.
 func (r *Registry) BaseFiles(ctx context.Context, ref, platform string) ([]File, error) {
 	at, documents, image, err := r.base(ctx, ref, platform)
 	if err != nil {
 		return nil, err
 	}
 	var files []File
-	var config v1.Descriptor
-	for _, d := range documents {
-		files = append(files, BytesFile("manifest", string(d.MediaType), d.Manifest))
-		if d.MediaType.IsImage() {
-			var m v1.Manifest
-			if err := json.Unmarshal(d.Manifest, &m); err != nil {
-				return nil, fmt.Errorf("reading manifest: %w", err)
-			}
-			config = m.Config
-		}
-	}
 	blob := func(name string, mediaType, digest string, size int64) {
 		files = append(files, File{Name: name, MediaType: mediaType, Digest: digest, Size: size,
 			Open: func(ctx context.Context) (io.ReadCloser, error) {
@@ -63,7 +51,16 @@ func (r *Registry) BaseFiles(ctx context.Context, ref, platform string) ([]File,
 				return content, nil
 			}})
 	}
-	blob("config", string(config.MediaType), config.Digest.String(), config.Size)
+	for _, d := range documents {
+		files = append(files, BytesFile("manifest", string(d.MediaType), d.Manifest))
+		if d.MediaType.IsImage() {
+			var m v1.Manifest
+			if err := json.Unmarshal(d.Manifest, &m); err != nil {
+				return nil, fmt.Errorf("reading manifest: %w", err)
+			}
+			blob("config", string(m.Config.MediaType), m.Config.Digest.String(), m.Config.Size)
+		}
+	}
 	for i, l := range image.Layers {
 		blob(fmt.Sprintf("layer-%d", i), l.MediaType, l.Digest, l.Size)
 	}
@@ -95,8 +92,8 @@ func (r *Registry) base(ctx context.Context, ref, platform string) (location, []
 	return at, documents, image, nil
 }
 
-// imageFor finds the image for a platform. Of an index it asks only for the images that
-// may be it. Without one there are no documents.
+// imageFor finds the image for a platform, and gives the manifests that it read for that. Of
+// an index it asks only for the images that may be it. Without one there are no documents.
 func (l location) imageFor(ctx context.Context, platform string) (documents []*remote.Descriptor, image ImageInfo, err error) {
 	root, err := l.get(ctx, l.reference())
 	if err != nil {
@@ -120,11 +117,12 @@ func (l location) imageFor(ctx context.Context, platform string) (documents []*r
 				return nil, image, err
 			}
 		}
+		documents = append(documents, manifest)
 		if image, err = l.describe(ctx, manifest); err != nil {
 			return nil, image, err
 		}
 		if image.Platform == platform {
-			return append(documents, manifest), image, nil
+			return documents, image, nil
 		}
 	}
 	return nil, ImageInfo{}, nil
@@ -133,23 +131,42 @@ func (l location) imageFor(ctx context.Context, platform string) (documents []*r
 // maxManifest bounds a kept manifest, in bytes, as registries bound theirs.
 const maxManifest = 4 << 20
 
-// getKept gives a manifest from where content is kept; nil where it is not, or is damaged.
-func (l location) getKept(ctx context.Context, ref name.Reference) (*remote.Descriptor, error) {
+// getKept gives a manifest from the first place that has it whole; nil where none has.
+// What a place has instead, or why it cannot be asked, does not matter then: its registry is.
+func (l location) getKept(ctx context.Context, ref name.Reference) *remote.Descriptor {
 	pinned, ok := ref.(name.Digest)
 	if !ok {
-		return nil, nil
+		return nil
 	}
-	content, err := l.openKept(ctx, pinned.DigestStr())
-	if content == nil || err != nil {
+	for _, place := range l.kept {
+		raw, err := readKept(ctx, place, pinned.DigestStr())
+		if err != nil {
+			continue
+		}
+		if d, err := describeKept(raw); err == nil {
+			return d
+		}
+	}
+	return nil
+}
+
+// readKept reads a manifest from a place, and compares it with its digest.
+func readKept(ctx context.Context, place Content, digest string) ([]byte, error) {
+	content, err := place.Open(ctx, strings.TrimPrefix(digest, "sha256:"))
+	if err != nil {
 		return nil, err
 	}
-	raw, err := io.ReadAll(io.LimitReader(content, maxManifest))
-	switch err = errors.Join(err, content.Close()); {
-	case errors.Is(err, ErrDigest):
-		return nil, nil
-	case err != nil:
+	raw, err := io.ReadAll(io.LimitReader(content, maxManifest+1))
+	if err := errors.Join(err, content.Close()); err != nil {
 		return nil, err
 	}
+	if sum := sha256.Sum256(raw); "sha256:"+hex.EncodeToString(sum[:]) != digest {
+		return nil, fmt.Errorf("%w: kept content is not %s", ErrDigest, digest)
+	}
+	return raw, nil
+}
+
+func describeKept(raw []byte) (*remote.Descriptor, error) {
 	var m struct {
 		MediaType types.MediaType   `json:"mediaType"`
 		Manifests []json.RawMessage `json:"manifests"`
@@ -164,26 +181,23 @@ func (l location) getKept(ctx context.Context, ref name.Reference) (*remote.Desc
 			m.MediaType = types.OCIImageIndex
 		}
 	}
-	hash, _, err := v1.SHA256(bytes.NewReader(raw))
-	return &remote.Descriptor{Descriptor: v1.Descriptor{MediaType: m.MediaType, Size: int64(len(raw)), Digest: hash}, Manifest: raw}, err
+	hash, size, err := v1.SHA256(bytes.NewReader(raw))
+	return &remote.Descriptor{Descriptor: v1.Descriptor{MediaType: m.MediaType, Size: size, Digest: hash}, Manifest: raw}, err
 }
 
-// openKept opens what has a digest where it is kept; nil where it is not.
-func (l location) openKept(ctx context.Context, digest string) (io.ReadCloser, error) {
+// openKept opens a blob in the first place that has it; nil where none has. A place that
+// cannot be asked is passed over: the registry has the blob, too.
+func (l location) openKept(ctx context.Context, digest string) io.ReadCloser {
 	sum, ok := strings.CutPrefix(digest, "sha256:")
 	if !ok {
-		return nil, nil
+		return nil
 	}
 	for _, place := range l.kept {
-		content, err := place.Open(ctx, sum)
-		if err == nil {
-			return &hashing{ReadCloser: content, hash: sha256.New(), want: sum}, nil
-		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			return nil, err
+		if content, err := place.Open(ctx, sum); err == nil {
+			return &hashing{ReadCloser: content, hash: sha256.New(), want: sum}
 		}
 	}
-	return nil, nil
+	return nil
 }
 
 // hashing compares content with its sha256 at its end.

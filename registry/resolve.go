@@ -103,8 +103,8 @@ func (l location) layer(name, diffID, digest string, size int64) layer.Layer {
 
 // openBlob opens a blob; its digest is verified at its end.
 func (l location) openBlob(ctx context.Context, digest string) (io.ReadCloser, error) {
-	if content, err := l.openKept(ctx, digest); content != nil || err != nil {
-		return content, err
+	if content := l.openKept(ctx, digest); content != nil {
+		return content, nil
 	}
 	blob, err := l.puller.Layer(ctx, l.repo.Digest(digest))
 	if err != nil {
@@ -131,8 +131,8 @@ func (v verified) Read(p []byte) (int, error) {
 
 // get fetches a manifest, verified against the digest that the reference has.
 func (l location) get(ctx context.Context, ref name.Reference) (*remote.Descriptor, error) {
-	if kept, err := l.getKept(ctx, ref); kept != nil || err != nil {
-		return kept, err
+	if kept := l.getKept(ctx, ref); kept != nil {
+		return kept, nil
 	}
 	return l.puller.Get(ctx, ref)
 }

@@ -18,7 +18,7 @@ import (
 
 // Keep says what a collection leaves.
 type Keep struct {
-	// Unused is how long what nobody uses stays.
+	// Unused is how long what nobody uses stays, and up to an hour longer; 0 is not at all.
 	Unused time.Duration
 	// Limit bounds what is left, in bytes: what was used the longest time ago goes
 	// first. 0 is no bound.
@@ -71,13 +71,14 @@ var ErrInUse = errors.New("the store is in use")
 // too much, and waits until nobody uses the store. With wait false it does not, and the
 // error is an [ErrInUse].
 func (s *Store) Collect(ctx context.Context, keep Keep, wait bool) (_ Collected, err error) {
+	waiting := ctx
 	if !wait {
 		// A context that has ended lets a lock be tried once.
-		ended, cancel := context.WithCancelCause(ctx)
+		ended, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 		cancel(ErrInUse)
-		ctx = ended
+		waiting = ended
 	}
-	release, err := s.lockUsers(ctx, unix.LOCK_EX)
+	release, err := s.lockUsers(waiting, unix.LOCK_EX)
 	if err != nil {
 		return Collected{}, err
 	}
@@ -100,7 +101,11 @@ func (s *Store) Collect(ctx context.Context, keep Keep, wait bool) (_ Collected,
 	slices.SortFunc(things, func(a, b *thing) int { return cmp.Or(a.used.Compare(b.used), cmp.Compare(a.path, b.path)) })
 	now := time.Now()
 	for _, t := range things {
-		old := now.Sub(t.used) > keep.Unused
+		if ctx.Err() != nil {
+			return out, fmt.Errorf("collecting: %w", context.Cause(ctx))
+		}
+		// When something was used is known to the hour: what may be newer stays.
+		old := now.Sub(t.used) > keep.Unused+freshUse || keep.Unused == 0 && now.Sub(t.used) > 0
 		if t.pinned || !old && (keep.Limit <= 0 || out.LeftBytes <= keep.Limit) {
 			continue
 		}
@@ -223,8 +228,8 @@ func (s *Store) pin(things []*thing, kinds []string) error {
 			return err
 		}
 		var r record
-		if json.Unmarshal(text, &r) != nil {
-			continue
+		if err := json.Unmarshal(text, &r); err != nil {
+			return fmt.Errorf("%s says what must stay, and cannot be read: %w", t.path, err)
 		}
 		for _, sum := range sumForm.FindAll(r.Value, -1) {
 			named[string(sum)] = true

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -86,6 +87,19 @@ func TestCollectPinned(t *testing.T) {
 		}
 		setUsed(t, path, 100)
 	}
+	torn, err := s.recordPath("inputs", "torn")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.MkdirAll(filepath.Dir(torn), 0o755), os.WriteFile(torn, []byte("{"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Collect(t.Context(), Keep{Pinned: []string{"inputs"}}, true); err == nil || !strings.Contains(err.Error(), torn) || left(s, sums) != "gone kept" {
+		t.Errorf("a torn record: %v, left %q", err, left(s, sums))
+	}
+	if err := os.Remove(torn); err != nil {
+		t.Fatal(err)
+	}
 	got, err := s.Collect(t.Context(), Keep{Limit: 1, Pinned: []string{"inputs"}}, true)
 	if err != nil {
 		t.Fatal(err)
@@ -128,6 +142,10 @@ func TestUsedStays(t *testing.T) {
 		t.Fatal(err)
 	}
 	f.Close()
+	// A look at whether it is damaged is no use.
+	if _, damaged, err := s.Damaged(t.Context(), false); err != nil || len(damaged) > 0 {
+		t.Fatalf("damaged %q, %v", damaged, err)
+	}
 	if _, err := s.Collect(t.Context(), Keep{Unused: time.Hour}, true); err != nil {
 		t.Fatal(err)
 	}
@@ -162,6 +180,12 @@ func TestCollectWaits(t *testing.T) {
 	time.Sleep(3 * firstLook)
 	if left(s, sums) != "a" {
 		t.Error("it did not wait")
+	}
+	stop := errors.New("interrupted")
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(stop)
+	if _, err := s.Collect(ctx, Keep{}, false); !errors.Is(err, ErrInUse) {
+		t.Errorf("in use, and interrupted: %v", err)
 	}
 	first()
 	if err := <-done; err != nil || left(s, sums) != "" {

@@ -53,6 +53,18 @@ func (s *Store) Has(sum string) bool {
 // is an [ErrNotFound]. The bytes were verified when they came in; [Store.Verify]
 // says whether they are still the same.
 func (s *Store) Open(sum string) (*os.File, error) {
+	f, err := s.open(sum)
+	if err != nil {
+		return nil, err
+	}
+	if info, err := f.Stat(); err == nil {
+		used(f.Name(), info)
+	}
+	return f, nil
+}
+
+// open opens content without a note that it was used.
+func (s *Store) open(sum string) (*os.File, error) {
 	if err := CheckSum(sum); err != nil {
 		return nil, err
 	}
@@ -63,16 +75,13 @@ func (s *Store) Open(sum string) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening content: %w", err)
 	}
-	if info, err := f.Stat(); err == nil {
-		used(f.Name(), info)
-	}
 	return f, nil
 }
 
 // Verify reads the content of that sha256 and compares. The error is an
 // [ErrNotFound] when there is none and a [*MismatchError] when it is damaged.
 func (s *Store) Verify(ctx context.Context, sum string) error {
-	f, err := s.Open(sum)
+	f, err := s.open(sum)
 	if err != nil {
 		return err
 	}
@@ -102,7 +111,7 @@ func (s *Store) Whole(ctx context.Context, sum string) (bool, error) {
 	err := s.Verify(ctx, sum)
 	switch damaged := (*MismatchError)(nil); {
 	case err == nil:
-		return true, nil
+		return s.Has(sum), nil
 	case errors.Is(err, ErrNotFound):
 		return false, nil
 	case !errors.As(err, &damaged):

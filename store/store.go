@@ -12,6 +12,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -199,6 +200,7 @@ func (s *Store) checkFormat(text string) error {
 
 // Clone makes a store in dir, which is new or empty, of part of this one: the content and
 // the records that are asked for. Content is linked, not copied, where the file system can.
+// Whoever calls it holds [Store.Use].
 func (s *Store) Clone(dir string, content func(sum string) bool, records func(kind string, value []byte) bool) (*Store, error) {
 	clone, err := Open(dir)
 	if err != nil {
@@ -209,7 +211,7 @@ func (s *Store) Clone(dir string, content func(sum string) bool, records func(ki
 		if CheckSum(sum) != nil || !content(sum) {
 			return nil
 		}
-		return place(filepath.Join(from, sum), clone.Path(sum))
+		return clone.place(filepath.Join(from, sum), sum)
 	})
 	if err == nil {
 		err = eachIn(filepath.Join(s.dir, recordsDir), 2, func(from string, entry fs.DirEntry) error {
@@ -235,24 +237,19 @@ func (s *Store) Clone(dir string, content func(sum string) bool, records func(ki
 	return clone, nil
 }
 
-// place links a file, or copies it.
-func place(from, to string) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o755); err != nil {
+// place links content, or copies it.
+func (s *Store) place(from, sum string) error {
+	if err := os.MkdirAll(filepath.Dir(s.Path(sum)), 0o755); err != nil {
 		return err
 	}
-	err := os.Link(from, to)
+	err := os.Link(from, s.Path(sum))
 	if err == nil || errors.Is(err, fs.ErrExist) {
 		return nil
 	}
-	in, err := os.Open(from)
+	f, err := os.Open(from)
 	if err != nil {
 		return err
 	}
-	defer in.Close()
-	out, err := os.OpenFile(to, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o444)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
+	defer f.Close()
+	return s.PutExpected(context.Background(), f, sum)
 }

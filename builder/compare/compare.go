@@ -34,8 +34,12 @@ type Mark struct{ Text, Means string }
 // Most is the largest number of differences that are told.
 const Most = 200
 
-// maxContent bounds the files that are looked into, in bytes.
-const maxContent = 512 << 20
+// maxContent bounds the files that are looked into, in bytes, and maxDepth the archives
+// that lie in archives.
+const (
+	maxContent = 256 << 20
+	maxDepth   = 3
+)
 
 // comparison gathers differences.
 type comparison struct {
@@ -135,6 +139,7 @@ func (c *comparison) bytes(name string, a, b []byte) {
 		return bytes.HasPrefix(a, []byte(magic)) && bytes.HasPrefix(b, []byte(magic))
 	}
 	switch {
+	case strings.Count(name, "!") > maxDepth:
 	case both("\x7fELF"):
 		c.elf(name, a, b)
 	case both("PK\x03\x04"):

@@ -43,12 +43,19 @@ func (c *comparison) elf(name string, a, b []byte) {
 		if s.Type == elf.SHT_NOBITS || s.Type == elf.SHT_NULL {
 			continue
 		}
-		x, errX := s.Data()
-		y, errY := second.Sections[i].Data()
-		if errX == nil && errY == nil && !bytes.Equal(x, y) {
+		x, y := section(a, s), section(b, second.Sections[i])
+		if !bytes.Equal(x, y) {
 			c.raw(name, s.Name, x, y)
 		}
 	}
+}
+
+// section gives a section's bytes as the file has them, compressed or not.
+func section(data []byte, s *elf.Section) []byte {
+	if s.Offset > uint64(len(data)) || s.FileSize > uint64(len(data))-s.Offset {
+		return nil
+	}
+	return data[s.Offset : s.Offset+s.FileSize]
 }
 
 // zip compares archives member by member.

@@ -116,9 +116,9 @@ def fix_records(site_packages):
             csv.writer(f, lineterminator="\n").writerows(sorted(rows))
 
 
-# How many processes compile a large directory. It is not the number of jobs: which strings
-# of a module are interned, and that stands in its bytecode (marshal's flags), depends on
-# what the same process compiled before.
+# How many processes compile a large directory. It is not the number of jobs: which texts of
+# a module are interned, and that stands in its bytecode (marshal's flags), depends on
+# what the same process has loaded and compiled before.
 SHARDS = 8
 
 # Files that are no Python on purpose: test data, templates, other versions.
@@ -135,9 +135,6 @@ def compile_all(directory, strip, prepend, jobs):
         dirs[:] = [name for name in dirs if name != "__pycache__"]
         paths = (os.path.join(place, name) for name in names if name.endswith(".py"))
         sources += [path for path in paths if not NO_PYTHON.search(path)]
-    if not sources:
-        # compileall would take that for all of sys.path.
-        return
     sources.sort()
     shards = max(1, min(SHARDS, len(sources) // 100))
     with concurrent.futures.ThreadPoolExecutor(int(jobs)) as pool:
@@ -146,15 +143,27 @@ def compile_all(directory, strip, prepend, jobs):
         future.result()
 
 
+# Compiles the files that stdin lists. The cache of each is named here, since this process
+# is to have no part in caches: what it loads from one has other interned texts than what it
+# compiles, and whether one is there already depends on the other processes.
+COMPILE = """\
+import os, py_compile, sys
+strip, prepend = sys.argv[1:]
+for path in sys.stdin.read().splitlines():
+    directory, name = os.path.split(path)
+    cache = os.path.join(directory, "__pycache__", "%s.%s.pyc" % (name[:-3], sys.implementation.cache_tag))
+    shown = os.path.join(prepend, os.path.relpath(path, strip))
+    try:
+        py_compile.compile(path, cache, shown, True, invalidation_mode=py_compile.PycInvalidationMode.UNCHECKED_HASH)
+    except py_compile.PyCompileError as error:
+        # It is no Python that this version knows, and stays without bytecode.
+        print(error.msg.rstrip())
+"""
+
+
 def compile_files(sources, strip, prepend):
     """Compile files, in their order, in one process."""
-    compiled = subprocess.run(
-        [
-            sys.executable, "-I", "-m", "compileall", "-q", "-f", "--invalidation-mode", "unchecked-hash",
-            "-s", strip, "-p", prepend, "-i", "-",
-        ],
-        input="".join(path + "\n" for path in sources), text=True, check=False,
+    subprocess.run(
+        [sys.executable, "-I", "-B", "-X", "pycache_prefix=/nonexistent", "-c", COMPILE, strip, prepend],
+        input="".join(path + "\n" for path in sources), text=True, check=True,
     )
-    # 1 says that some file is no Python that this version knows: it stays without bytecode.
-    if compiled.returncode not in (0, 1):
-        raise SystemExit("compileall ended with %d" % compiled.returncode)

@@ -249,8 +249,8 @@ func TestCompileAll(t *testing.T) {
 	}
 }
 
-// What a process compiled before is in the bytecode of what it compiles next: how many
-// processes there are must not depend on the number of jobs.
+// What a process loaded and compiled before is in the bytecode of what it compiles next:
+// neither the number of jobs nor bytecode that is there already may decide it.
 func TestCompileManyFiles(t *testing.T) {
 	t.Parallel()
 	var made []map[string]string

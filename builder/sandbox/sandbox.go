@@ -13,6 +13,9 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"syscall"
+
+	"golang.org/x/sys/unix"
 )
 
 // UID and GID are the numeric user and group that everything in a sandbox runs
@@ -221,6 +224,9 @@ type ExitError struct {
 
 func (e *ExitError) Error() string {
 	cause := fmt.Sprintf("exit code %d", e.Code)
+	if name := unix.SignalName(syscall.Signal(e.Code - 128)); name != "" {
+		cause += ", " + name
+	}
 	if e.OutOfMemory {
 		cause += ", out of memory"
 	}

@@ -160,8 +160,8 @@ func TestEnv(t *testing.T) {
 func TestExitError(t *testing.T) {
 	t.Parallel()
 	for want, err := range map[string]*sandbox.ExitError{
-		"running make -j2: exit code 2":                  {Args: []string{"make", "-j2"}, Code: 2},
-		"running make -j2: exit code 137, out of memory": {Args: []string{"make", "-j2"}, Code: 137, OutOfMemory: true},
+		"running make -j2: exit code 2":                           {Args: []string{"make", "-j2"}, Code: 2},
+		"running make -j2: exit code 137, SIGKILL, out of memory": {Args: []string{"make", "-j2"}, Code: 137, OutOfMemory: true},
 	} {
 		if err.Error() != want {
 			t.Errorf("Error() = %q, want %q", err, want)

@@ -226,7 +226,9 @@ func carryLibraries(t, root *tree.Tree, host []string) (*tree.Tree, error) {
 	found, missing, err := outside(in)
 	if err == nil && len(missing) > 0 {
 		if in.Search = privateDirs(root, missing); len(in.Search) > 0 {
-			found, missing, err = outside(in)
+			var more []audit.Library
+			more, missing, err = outside(in)
+			found = added(found, more)
 		}
 	}
 	switch {
@@ -242,6 +244,17 @@ func carryLibraries(t, root *tree.Tree, host []string) (*tree.Tree, error) {
 		carried = append(carried, e)
 	}
 	return t.With(carried...)
+}
+
+// added adds what other places have of libraries that were not found before: what the
+// loader's own directories have comes from there.
+func added(found, more []audit.Library) []audit.Library {
+	for _, library := range more {
+		if !slices.ContainsFunc(found, func(l audit.Library) bool { return l.Name == library.Name }) {
+			found = append(found, library)
+		}
+	}
+	return found
 }
 
 func outside(in audit.ResolverInput) (found []audit.Library, missing []audit.Missing, err error) {

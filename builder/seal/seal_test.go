@@ -127,7 +127,8 @@ func TestCarryLibraries(t *testing.T) {
 		t.Errorf("Hint() = %q", missing.Hint())
 	}
 	plugins := shared(t, gnu+"graphviz/libhost.so.1", "libssl.so.3")
-	private, err := root.With(plugins)
+	// What the loader finds by itself does not come from there.
+	private, err := root.With(plugins, shared(t, gnu+"graphviz/libssl.so.3", "libown.so.1"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -137,6 +138,10 @@ func TestCarryLibraries(t *testing.T) {
 	}
 	if e, ok := got.Lookup("lib/libhost.so.1"); !ok || e.SHA256 != plugins.SHA256 {
 		t.Errorf("lib/libhost.so.1 of a private directory: %+v", e)
+	}
+	want3, _ := root.Lookup(gnu + "libssl.so.3")
+	if e, ok := got.Lookup("lib/libssl.so.3"); !ok || e.SHA256 != want3.SHA256 {
+		t.Errorf("lib/libssl.so.3 comes from the private directory: %+v", e)
 	}
 	if private, err = private.With(shared(t, gnu+"other/libhost.so.1")); err != nil {
 		t.Fatal(err)

@@ -67,9 +67,18 @@ func (b box) Exec(ctx context.Context, step sandbox.Step) error {
 // Import implements [sandbox.Sandbox]: the files come in the reverse order, for the other user.
 func (b box) Import(ctx context.Context, dir string, stream io.Reader) error {
 	r, w := io.Pipe()
-	go func() { w.CloseWithError(b.reorder(w, stream)) }()
+	ended := make(chan error, 1)
+	go func() {
+		err := b.reorder(w, stream)
+		w.CloseWithError(err)
+		ended <- err
+	}()
 	err := b.Sandbox.Import(ctx, dir, r)
-	r.CloseWithError(err)
+	r.CloseWithError(errors.Join(err, io.ErrClosedPipe))
+	// Nothing reads the stream after this.
+	if late := <-ended; err == nil && !errors.Is(late, io.ErrClosedPipe) {
+		err = late
+	}
 	return err
 }
 

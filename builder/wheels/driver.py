@@ -113,21 +113,30 @@ def check_size(archive, members):
 
 def check_members(archive):
     """Refuse what leaves the archive's directory: the filter of tarfile came with Python 3.11.4 (PEP 706)."""
-    links = set()
+    links = {inside(member.name, member.name) for member in archive if member.issym()}
     for member in archive:
         name = inside(member.name, member.name)
+        if not member.issym() and name in links:
+            raise SystemExit("%r is a link, too" % member.name)
+        through(member.name, links, member.name)
         if member.issym():
-            inside(os.path.join(os.path.dirname(name), member.linkname), member.name)
-            links.add(name)
+            target = os.path.join(os.path.dirname(member.name), member.linkname)
+            inside(target, member.name)
+            through(target, links, member.name)
         elif member.islnk():
             inside(member.linkname, member.name)
+            through(member.linkname, links, member.name)
         elif not (member.isfile() or member.isdir()):
             raise SystemExit("%r is a device or a pipe: an sdist holds files" % member.name)
-        parent = os.path.dirname(name)
-        while parent:
-            if parent in links:
-                raise SystemExit("%r lies below the link %r" % (member.name, parent))
-            parent = os.path.dirname(parent)
+
+
+def through(path, links, what):
+    """Refuse a path whose way leads through a link: where it ends cannot be told from its text."""
+    parts = path.split("/")
+    for i in range(1, len(parts)):
+        parent = os.path.normpath("/".join(parts[:i]))
+        if parent in links:
+            raise SystemExit("%r lies below the link %r" % (what, parent))
 
 
 def inside(path, what):

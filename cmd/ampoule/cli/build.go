@@ -51,6 +51,9 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 			if jobs < 0 {
 				return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("--jobs %d is not a number of processors", jobs)}
 			}
+			if stepTime <= 0 {
+				return stepTimeFault(cmd)
+			}
 			if cmd.Flags().Changed("only") && (!check || only == "") {
 				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--only names what --check builds again")}
 			}
@@ -60,7 +63,7 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 					return err
 				}
 				b.Jobs, b.KeepGoing, b.StepTime = jobs, keepGoing, stepTime
-				defer w.collectAfter(ctx, w.bounds)
+				defer w.collectAfter(ctx)
 				if check {
 					return Check(ctx, s, b, only, w.reference)
 				}
@@ -79,6 +82,11 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 // addStepTime adds the flag that bounds build steps.
 func addStepTime(cmd *cobra.Command, stepTime *time.Duration) {
 	cmd.Flags().DurationVar(stepTime, "step-timeout", builder.StepTime, "how long one build step may take")
+}
+
+// stepTimeFault says that no step ends within the time.
+func stepTimeFault(cmd *cobra.Command) error {
+	return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--step-timeout must be more than nothing")}
 }
 
 // buildResult is the verb's result as JSON.

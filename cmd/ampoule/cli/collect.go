@@ -69,7 +69,8 @@ func newStoreCollect(s *Session) *cobra.Command {
 		Long: `Gc removes content, records and logs that nothing has used for some time (--keep), and,
 where that leaves more than --limit, what was used the longest time ago. What was
 fetched with ampoule fetch stays, and so does what is published in the embedded registry.
-All that is removed can be fetched or built again.
+The rest is fetched or built again when it is needed, as far as its mirrors still have it;
+logs, and what failed steps left, are gone.
 
 It waits until no build uses the store; builds that begin meanwhile wait for it. Limits
 stand in config.toml, too, as limit and keep of [store]: with them every build ends with a
@@ -84,9 +85,15 @@ collection, unless another one is running.`,
 			if err != nil {
 				return err
 			}
+			if _, err := keeping(cmp.Or(keep, keepUnused), limit); err != nil {
+				return &UsageError{Verb: cmd.CommandPath(), Err: err}
+			}
+			if err := checkBounds(config.Store); err != nil {
+				return err
+			}
 			k, err := keeping(cmp.Or(keep, config.Store.Keep, keepUnused), cmp.Or(limit, config.Store.Limit))
 			if err != nil {
-				return &UsageError{Verb: cmd.CommandPath(), Err: err}
+				return err
 			}
 			k.Dry = dry
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error { return StoreCollect(ctx, s, w.store, k) })
@@ -96,6 +103,14 @@ collection, unless another one is running.`,
 	cmd.Flags().StringVar(&limit, "limit", "", "how much may be left, such as 50GiB (default: the configuration's, else no bound)")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "tell what would be removed, and remove nothing")
 	return cmd
+}
+
+// checkBounds refuses bounds of the configuration that cannot be read.
+func checkBounds(bounds fetch.StoreBounds) error {
+	if _, err := keeping(cmp.Or(bounds.Keep, keepUnused), bounds.Limit); err != nil {
+		return &fetch.ConfigError{Where: "[store] in config.toml", Msg: err.Error()}
+	}
+	return nil
 }
 
 // keeping reads a duration and a size as people write them.
@@ -140,11 +155,11 @@ func StoreCollect(ctx context.Context, s *Session, st *store.Store, keep store.K
 
 // collectAfter keeps the store within the configuration's bounds, if it has any and
 // nobody else uses the store. That it failed is told; what was built before counts.
-func (w *wiring) collectAfter(ctx context.Context, bounds fetch.StoreBounds) {
-	if bounds == (fetch.StoreBounds{}) {
+func (w *wiring) collectAfter(ctx context.Context) {
+	if w.bounds == (fetch.StoreBounds{}) || ctx.Err() != nil {
 		return
 	}
-	keep, err := keeping(cmp.Or(bounds.Keep, keepUnused), bounds.Limit)
+	keep, err := keeping(cmp.Or(w.bounds.Keep, keepUnused), w.bounds.Limit)
 	if err == nil {
 		_, err = w.store.Collect(ctx, keep, false)
 	}

@@ -174,7 +174,11 @@ func keepers(places []string) ([]fetch.Keeper, error) {
 type stored struct{ store *store.Store }
 
 // Open implements [registry.Content].
-func (s stored) Open(_ context.Context, sum string) (io.ReadCloser, error) {
+func (s stored) Open(ctx context.Context, sum string) (io.ReadCloser, error) {
+	// What is damaged is removed, and read from elsewhere.
+	if _, err := s.store.Whole(ctx, sum); err != nil {
+		return nil, err
+	}
 	f, err := s.store.Open(sum)
 	if err != nil {
 		return nil, err

@@ -46,6 +46,9 @@ is told on stderr; the result is the lock's path.`,
 		}),
 		ValidArgsFunction: s.completeLocked,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if stepTime <= 0 {
+				return stepTimeFault(cmd)
+			}
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
 				b, err := w.builder()
 				if err != nil {

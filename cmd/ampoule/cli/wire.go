@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"crypto/rand"
 	"encoding/hex"
@@ -88,8 +87,8 @@ func (w *wiring) builder() (*builder.Builder, error) {
 		return nil, err
 	}
 	w.bounds = config.Store
-	if _, err := keeping(cmp.Or(config.Store.Keep, keepUnused), config.Store.Limit); err != nil {
-		return nil, &fetch.ConfigError{Where: "config.toml", Msg: "store: " + err.Error()}
+	if err := checkBounds(w.bounds); err != nil {
+		return nil, err
 	}
 	fetcher := fetch.New(w.store, config)
 	if fetcher.Keepers, err = keepers(config.Kept); err != nil {

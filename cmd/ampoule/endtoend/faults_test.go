@@ -69,14 +69,14 @@ var faults = []struct {
 	{name: "compile-error", does: `
     open("a.c", "w").write("#include <libpq-fe.h>\n")
     sys.exit(subprocess.run(["gcc", "-c", "a.c"]).returncode)`, code: 8, says: "libpq-fe.h"},
-	{name: "ends-by-signal", does: `os.kill(os.getpid(), 11)`, code: 8, says: "signal 11"},
+	{name: "ends-by-signal", does: `os.kill(os.getpid(), 11)`, code: 8, says: "exit code 139, SIGSEGV"},
 	{name: "writes-outside", does: `open("/opt/ampoule/lib/python3.13/site-packages/evil.py", "w")`, code: 8, says: "Permission denied"},
 	{name: "forks-without-end", does: `
     while True:
         if os.fork() == 0:
             time.sleep(600)`, code: 8, says: "Resource temporarily unavailable"},
 	{name: "sleeps-for-ever", does: `time.sleep(10**6)`, code: 8, says: "not done after 20s", args: []string{"--step-timeout", "20s"}},
-	{name: "prints-1-GB", does: `
+	{name: "prints-1-gb", does: `
     for i in range(1 << 10):
         sys.stdout.write("x" * 1023 + "\n" + "y" * ((1 << 20) - 1025) + "\n")
     sys.exit("enough")`, code: 8, says: "enough"},
@@ -86,7 +86,7 @@ var faults = []struct {
 	{name: "kills-init", does: `
     os.kill(1, 9)
     os.kill(1, 15)
-    time.sleep(600)`, code: 6, says: "victim"},
+    time.sleep(600)`, code: 8, says: "the sandbox ended before the step"},
 	{name: "asks-the-network", does: `
     import socket
     socket.create_connection(("192.0.2.1", 80), 5)`, code: 8, says: "Network is unreachable"},
@@ -101,7 +101,10 @@ var faults = []struct {
 // of them is tested here.
 func TestFaults(t *testing.T) {
 	f := newFaultWorld(t)
-	var calm string
+	calm, errs, code := f.build(t, "nothing", `pass`)
+	if code != 0 {
+		t.Fatalf("without a fault: exit code %d\n%s", code, last(errs, 4000))
+	}
 	for _, fault := range faults {
 		t.Run(fault.name, func(t *testing.T) {
 			out, errs, code := f.build(t, fault.name, fault.does, fault.args...)
@@ -112,24 +115,24 @@ func TestFaults(t *testing.T) {
 				t.Error("control codes reach the terminal")
 			}
 			if fault.code == 0 {
-				if !strings.HasPrefix(out, "fault-") {
+				if !strings.HasPrefix(out, "fault-"+fault.name+"@sha256:") {
 					t.Errorf("told %q", out)
 				}
-				return
+			} else {
+				f.notPublished(t, fault.name, out)
 			}
-			if out != "" {
-				t.Errorf("a build that failed told %q", out)
+			if list := run(t, "docker", "ps", "--all", "--filter", "name=ampoule-wheel-victim", "--format", "{{.Names}}"); list != "" {
+				t.Errorf("containers: %s", list)
 			}
-			f.nothingLeft(t)
 		})
 	}
+	if log := f.log(t, "prints-1-gb"); log > 65<<20 {
+		t.Errorf("the log of what printed 1 GB has %d bytes", log)
+	}
 	// What comes after gives what came before.
-	for range 2 {
-		out, errs, code := f.build(t, "nothing", `pass`)
-		if code != 0 || calm != "" && out != calm {
-			t.Errorf("after all faults: %q, before %q, code %d:\n%s", out, calm, code, last(errs, 4000))
-		}
-		calm = out
+	out, errs, code := f.build(t, "nothing", `pass`)
+	if code != 0 || out != calm {
+		t.Errorf("after all faults: %q, before %q, code %d:\n%s", out, calm, code, last(errs, 4000))
 	}
 }
 
@@ -138,9 +141,8 @@ func last(text string, n int) string { return text[max(0, len(text)-n):] }
 // faultWorld has a lock without distributions, to which those of the faults are added, and
 // a place that keeps them.
 type faultWorld struct {
-	lock *recipes.Lock
-	kept string
-	// store is that of this test alone: what is left in it is counted.
+	lock  *recipes.Lock
+	kept  string
 	store string
 }
 
@@ -205,12 +207,30 @@ func (f *faultWorld) build(t *testing.T, name, does string, args ...string) (out
 	return strings.TrimSpace(stdout.String()), stderr.String(), cmd.ProcessState.ExitCode()
 }
 
-// nothingLeft wants no container of this store's builds, and no artifact of the fault.
-func (f *faultWorld) nothingLeft(t *testing.T) {
+// notPublished wants a build that failed to have published nothing.
+func (f *faultWorld) notPublished(t *testing.T, name, told string) {
 	t.Helper()
-	if list := run(t, "docker", "ps", "--all", "--filter", "name=ampoule-wheel-victim", "--format", "{{.Names}}"); list != "" {
-		t.Errorf("containers: %s", list)
+	if told != "" {
+		t.Errorf("a build that failed told %q", told)
 	}
+	blobs, err := filepath.Glob(filepath.Join(f.store, "registry", "repositories", "fault-"+name, "index.json"))
+	if err != nil || len(blobs) > 0 {
+		t.Errorf("published: %q, %v", blobs, err)
+	}
+}
+
+// log is the size of the log of a fault's build.
+func (f *faultWorld) log(t *testing.T, name string) int64 {
+	t.Helper()
+	logs, err := filepath.Glob(filepath.Join(f.store, "logs", "*-fault-"+name+"-*", "wheel-victim-1.0.log"))
+	if err != nil || len(logs) == 0 {
+		t.Fatalf("logs %q, %v", logs, err)
+	}
+	info, err := os.Stat(logs[len(logs)-1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
 }
 
 // indented makes a function's body of statements.

@@ -29,6 +29,9 @@ const (
 	killStored = "stored"
 )
 
+// hadEnded says that a build was done before it could be killed.
+const hadEnded = "it had ended"
+
 // keptRecords are the kinds of records that a store has before a build of each kind.
 var keptRecords = map[string][]string{
 	killEmpty:  {"toolchain-layer"},
@@ -95,7 +98,13 @@ func (k *killer) begin(kind string) (dir string, end func(context.Context) error
 	if err != nil {
 		return "", nil, err
 	}
-	if dir, err = os.MkdirTemp(k.work, "store-"); err != nil {
+	release, err := from.Use(context.Background())
+	if err != nil {
+		return "", nil, err
+	}
+	defer release()
+	// Beside the store, content can be linked.
+	if dir, err = os.MkdirTemp(filepath.Dir(from.Root()), "kills-"); err != nil {
 		return "", nil, err
 	}
 	_, err = from.Clone(dir, func(string) bool { return true }, func(of string, _ []byte) bool { return slices.Contains(keptRecords[kind], of) })
@@ -163,7 +172,7 @@ func (k *killer) kill(ctx context.Context, name string) (r recorded.Kill, err er
 	var failure *drive.FailureError
 	switch {
 	case err == nil:
-		r.During = "it had ended"
+		r.During = hadEnded
 	case errors.As(err, &failure) && failure.Code == -1:
 		r.During = during(run)
 	default:
