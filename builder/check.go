@@ -72,7 +72,7 @@ func (b *Builder) Check(ctx context.Context, r *recipes.Recipe, reqs *recipes.Re
 		return Checked{}, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	st, err := b.cloneFor(filepath.Join(dir, "elsewhere"), inputs, l, only)
+	st, err := b.cloneFor(filepath.Join(dir, "elsewhere"), inputs, only)
 	if err != nil {
 		return Checked{}, err
 	}
@@ -93,7 +93,7 @@ func (b *Builder) Check(ctx context.Context, r *recipes.Recipe, reqs *recipes.Re
 
 // cloneFor makes the store of a second build: with the inputs alone, or, where one part is
 // built again, with all but the records of that part.
-func (b *Builder) cloneFor(dir string, inputs Inputs, l *recipes.Lock, only string) (*store.Store, error) {
+func (b *Builder) cloneFor(dir string, inputs Inputs, only string) (*store.Store, error) {
 	if only == "" {
 		wanted := map[string]bool{}
 		for _, f := range inputs.Files {

@@ -181,10 +181,10 @@ func arMembers(data []byte) (list []archived, ok bool) {
 		m := archived{name: field(0, 16), open: func() ([]byte, error) { return content, nil }, fields: [][2]string{
 			{"time", field(16, 28)}, {"user", field(28, 34)}, {"group", field(34, 40)}, {"mode", field(40, 48)},
 		}}
-		switch {
-		case m.name == "//":
+		switch m.name {
+		case "//":
 			names = string(content)
-		case m.name == "/" || m.name == "/SYM64/":
+		case "/", "/SYM64/":
 			m.name = "the index of symbols"
 			list = append(list, m)
 		default:

@@ -259,8 +259,7 @@ func (s *suite) testUsers(t *testing.T) {
 	} {
 		spec.Image, spec.Name = s.image, t.Name()
 		if b, err := s.Runner.Start(t.Context(), spec); err == nil {
-			t.Errorf("%+v was started", spec)
-			b.Close()
+			t.Errorf("%+v was started: %v", spec, b.Close())
 		}
 	}
 }

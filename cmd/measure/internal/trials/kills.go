@@ -2,11 +2,11 @@ package trials
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io/fs"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"slices"
@@ -197,9 +197,8 @@ func (k *killer) kill(ctx context.Context, name string) (r recorded.Kill, err er
 
 // moment draws when a build is killed. The same name gives the same part of the time.
 func moment(name string, of time.Duration) time.Duration {
-	h := fnv.New64a()
-	h.Write([]byte(name))
-	return time.Duration(rand.New(rand.NewPCG(h.Sum64(), 1)).Float64() * float64(of))
+	sum := sha256.Sum256([]byte(name))
+	return time.Duration(float64(binary.LittleEndian.Uint32(sum[:])) / (1 << 32) * float64(of))
 }
 
 // during names the task that began last and had not ended.
