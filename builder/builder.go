@@ -15,8 +15,8 @@ import (
 	"ampoule/store"
 )
 
-// Epoch enters every key. It is raised when the same recipe and lock would give
-// other bits than before.
+// Epoch enters every key, beside what the stages run in sandboxes. It is raised when
+// the same recipe and lock would give other bits than before for another reason.
 const Epoch = 5
 
 // Prefix is where the tree stands in the artifact's image and while it is built,

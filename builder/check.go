@@ -300,10 +300,48 @@ func (c *check) sealed(ctx context.Context, was, is *opened) ([]compare.Differen
 		return nil, err
 	}
 	found, err := compare.Trees("", first.Tree, second.Tree, c.marks()...)
-	if err == nil && len(found) == 0 {
-		found = []compare.Difference{{File: "the artifact", Place: "its base, configuration or order of layers"}}
+	if len(found) > 0 || err != nil {
+		return found, err
 	}
-	return found, err
+	a, err := was.run.image(ctx, first)
+	if err != nil {
+		return nil, err
+	}
+	b, err := is.run.image(ctx, second)
+	if err != nil {
+		return nil, err
+	}
+	return artifacts(a, b), nil
+}
+
+// artifacts compares two artifacts with the same tree: their layers and configuration.
+func artifacts(first, second Artifact) []compare.Difference {
+	var found []compare.Difference
+	add := func(place string, a, b any) {
+		was, is := fmt.Sprint(a), fmt.Sprint(b)
+		if was != is {
+			found = append(found, compare.Difference{File: "the artifact", Place: place, First: was, Second: is})
+		}
+	}
+	add("layers of the base", layers.DiffIDs(sandbox.Image{Layers: first.Base}), layers.DiffIDs(sandbox.Image{Layers: second.Base}))
+	for i := range max(len(first.Layers), len(second.Layers)) {
+		var a, b layers.Named
+		if i < len(first.Layers) {
+			a = first.Layers[i]
+		}
+		if i < len(second.Layers) {
+			b = second.Layers[i]
+		}
+		add(fmt.Sprintf("layer %d", i+1), a.Name+" "+a.DiffID, b.Name+" "+b.DiffID)
+	}
+	add("configuration", first.Config, second.Config)
+	if len(found) == 0 {
+		found = append(found, compare.Difference{
+			File: "the artifact", Place: "what was published before",
+			Cause: "both builds give the same now: what is published under this key was built by another program, from other scripts or with another compressor",
+		})
+	}
+	return found
 }
 
 // both opens both builds as far as the interpreter.

@@ -12,6 +12,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ampoule/builder/compare"
+	"ampoule/builder/layers"
+	"ampoule/builder/sandbox"
 	"ampoule/store"
 )
 
@@ -86,5 +88,31 @@ func TestCheck(t *testing.T) {
 	var unknown *NoStepError
 	if _, err := w.builder.Check(t.Context(), w.recipe, w.reqs, w.lock, "flask", nil); !errors.As(err, &unknown) || w.opened != 0 {
 		t.Errorf("a wheel that is not built: %v", err)
+	}
+}
+
+// Artifacts of one tree can differ in what is around it.
+func TestArtifactsDiffer(t *testing.T) {
+	t.Parallel()
+	whole := func() Artifact {
+		return Artifact{
+			Base:   []sandbox.Layer{{DiffID: "sha256:b"}},
+			Layers: []layers.Named{{Name: "native", Layer: sandbox.Layer{DiffID: "sha256:n"}}},
+			Config: sandbox.Config{Env: []string{"A=1"}, Labels: map[string]string{LabelKey: "sha256:k"}},
+		}
+	}
+	for place, change := range map[string]func(*Artifact){
+		"layers of the base":        func(a *Artifact) { a.Base[0].DiffID = "sha256:c" },
+		"layer 1":                   func(a *Artifact) { a.Layers[0].DiffID = "sha256:m" },
+		"layer 2":                   func(a *Artifact) { a.Layers = append(a.Layers, layers.Named{Name: "metadata"}) },
+		"configuration":             func(a *Artifact) { a.Config.Labels[LabelKey] = "sha256:l" },
+		"what was published before": func(*Artifact) {},
+	} {
+		other := whole()
+		change(&other)
+		got := artifacts(whole(), other)
+		if len(got) != 1 || got[0].Place != place || (got[0].First == got[0].Second) != (got[0].Cause != "") {
+			t.Errorf("%s: found %+v", place, got)
+		}
 	}
 }

@@ -2,10 +2,14 @@ package builder
 
 import (
 	"cmp"
+	"fmt"
 	"slices"
 
+	"ampoule/builder/cpython"
 	"ampoule/builder/fetch"
+	"ampoule/builder/layers"
 	"ampoule/builder/locking"
+	"ampoule/builder/seal"
 	"ampoule/builder/toolchain"
 	"ampoule/builder/wheels"
 	"ampoule/recipes"
@@ -25,7 +29,7 @@ type Plan struct {
 
 // MakePlan plans a build.
 func MakePlan(r *recipes.Recipe, l *recipes.Lock, platform string) Plan {
-	p := Plan{Key: recipes.Key(r, l, platform, Epoch), Inputs: []fetch.Item{locking.PythonItem(l.Python)}}
+	p := Plan{Key: recipes.Key(r, l, platform, Version()), Inputs: []fetch.Item{locking.PythonItem(l.Python)}}
 	for _, debs := range l.Debian {
 		for _, deb := range debs {
 			p.Inputs = append(p.Inputs, toolchain.Item(deb))
@@ -39,6 +43,14 @@ func MakePlan(r *recipes.Recipe, l *recipes.Lock, platform string) Plan {
 	}
 	slices.SortFunc(p.Inputs, cmpItems)
 	return p
+}
+
+// Version is what of Ampoule itself enters every key: the epoch, and a hash of all that
+// it adds to what is published, such as the scripts that it runs in sandboxes. A change
+// of those needs no other epoch.
+func Version() string {
+	added := layers.Key("builder", Epoch, []string{toolchain.Version(), cpython.Version(), wheels.Version(), seal.Version()})
+	return fmt.Sprintf("%d-%.12s", Epoch, added)
 }
 
 func cmpItems(a, b fetch.Item) int {

@@ -25,23 +25,11 @@ func (r *build) publish(ctx context.Context, sealed *seal.Sealed, made []seal.Wh
 	if err != nil {
 		return "", fmt.Errorf("writing the verdict: %w", err)
 	}
-	artifact := Artifact{
-		Name: r.recipe.Name, Key: r.plan.Key, Platform: r.platform, Created: tree.Time,
-		Verdict: told, Config: r.config(sealed), Debug: r.debug,
-	}
-	base, ok := r.lock.Targets["container"]
-	if !ok {
-		// The oldest machine's base serves as the image's: it was tested there.
-		base = r.lock.Targets["vm"]
-	}
-	below, err := r.images.Base(ctx, base)
+	artifact, err := r.image(ctx, sealed)
 	if err != nil {
 		return "", err
 	}
-	artifact.Base = below.Layers
-	if artifact.Layers, err = layers.SaveParts(ctx, r.b.Store, layers.Split(sealed.Tree), Prefix); err != nil {
-		return "", err
-	}
+	artifact.Verdict, artifact.Debug = told, r.debug
 	for _, w := range made {
 		e, err := layers.FileOf(r.b.Store, w.SHA256, w.File)
 		if err != nil {
@@ -50,6 +38,25 @@ func (r *build) publish(ctx context.Context, sealed *seal.Sealed, made []seal.Wh
 		artifact.Wheelhouse = append(artifact.Wheelhouse, File{Name: w.File, Size: e.Size, SHA256: w.SHA256, Open: e.Content.Open})
 	}
 	return r.b.Publisher.Publish(ctx, artifact)
+}
+
+// image is what of the artifact its digest is of.
+func (r *build) image(ctx context.Context, sealed *seal.Sealed) (Artifact, error) {
+	artifact := Artifact{
+		Name: r.recipe.Name, Key: r.plan.Key, Platform: r.platform, Created: tree.Time, Config: r.config(sealed),
+	}
+	base, ok := r.lock.Targets["container"]
+	if !ok {
+		// The oldest machine's base serves as the image's: it was tested there.
+		base = r.lock.Targets["vm"]
+	}
+	below, err := r.images.Base(ctx, base)
+	if err != nil {
+		return Artifact{}, err
+	}
+	artifact.Base = below.Layers
+	artifact.Layers, err = layers.SaveParts(ctx, r.b.Store, layers.Split(sealed.Tree), Prefix)
+	return artifact, err
 }
 
 // Labels of the image's configuration.

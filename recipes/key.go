@@ -71,17 +71,17 @@ type canonicalExcept struct {
 }
 
 // Key is what a build is addressed by: "sha256:" and the hash of the canonical
-// recipe, the lock, the platform and the builder's epoch, a number that grows
-// when Ampoule itself builds other bytes from the same inputs. Neither the form
+// recipe, the lock, the platform and the builder, a text that is another one when
+// Ampoule itself builds other bytes from the same inputs. Neither the form
 // of the files nor the order of their keys changes it.
-func Key(r *Recipe, l *Lock, platform string, epoch int) string {
+func Key(r *Recipe, l *Lock, platform, builder string) string {
 	lock := sha256.Sum256(l.Encode())
 	return "sha256:" + hashJSON(struct {
 		Recipe   canonicalRecipe `json:"recipe"`
 		Lock     string          `json:"lock"`
 		Platform string          `json:"platform"`
-		Epoch    int             `json:"epoch"`
-	}{canonical(r), "sha256:" + hex.EncodeToString(lock[:]), platform, epoch})
+		Builder  string          `json:"builder"`
+	}{canonical(r), "sha256:" + hex.EncodeToString(lock[:]), platform, builder})
 }
 
 // hashJSON hashes a value that always encodes.

@@ -19,7 +19,7 @@ func TestCanonicalRecipe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := Key(r, goodLock(), "linux/amd64", 1)
+	key := Key(r, goodLock(), "linux/amd64", "1")
 	golden(t, filepath.Join("testdata", "canonical.json"), append(data, '\n'))
 	golden(t, filepath.Join("testdata", "key"), []byte(key+"\n"))
 }
@@ -59,7 +59,7 @@ apiVersion: ampoule/v1
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := Key(r, goodLock(), "linux/amd64", 1); got != strings.TrimSpace(string(want)) {
+	if got := Key(r, goodLock(), "linux/amd64", "1"); got != strings.TrimSpace(string(want)) {
 		t.Errorf("another spelling has another key: %s", cmp.Diff(canonical(parseGood(t)), canonical(r)))
 	}
 }
@@ -67,7 +67,7 @@ apiVersion: ampoule/v1
 func TestKeyChanges(t *testing.T) {
 	t.Parallel()
 	r := parseGood(t)
-	keys := map[string]string{Key(r, goodLock(), "linux/amd64", 1): "nothing"}
+	keys := map[string]string{Key(r, goodLock(), "linux/amd64", "1"): "nothing"}
 	add := func(key, what string) {
 		if other, same := keys[key]; same {
 			t.Errorf("a change of %s gives the key of a change of %s", what, other)
@@ -84,11 +84,11 @@ func TestKeyChanges(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		add(Key(changed, goodLock(), "linux/amd64", 1), change[0])
+		add(Key(changed, goodLock(), "linux/amd64", "1"), change[0])
 	}
 	l := goodLock()
 	l.Dists[0].SHA256 = strings.Repeat("2", 64)
-	add(Key(r, l, "linux/amd64", 1), "the lock")
-	add(Key(r, goodLock(), "linux/arm64", 1), "the platform")
-	add(Key(r, goodLock(), "linux/amd64", 2), "the epoch")
+	add(Key(r, l, "linux/amd64", "1"), "the lock")
+	add(Key(r, goodLock(), "linux/arm64", "1"), "the platform")
+	add(Key(r, goodLock(), "linux/amd64", "2"), "the builder")
 }

@@ -322,7 +322,7 @@ func FuzzParseRecipe(f *testing.F) {
 			t.Fatalf("%T without a place: %v", err, err)
 		}
 		if r != nil {
-			Key(r, &Lock{}, "linux/amd64", 1)
+			Key(r, &Lock{}, "linux/amd64", "1")
 			MakeAnswers(r, nil)
 		}
 	})

@@ -19,7 +19,11 @@ const tailBytes = 16 << 10
 // tailLines is how many lines an error shows.
 const tailLines = 25
 
-// maxBytes bounds a log file: what a step prints without end is not kept.
+// lineBytes bounds a line of an error.
+const lineBytes = 1 << 10
+
+// maxBytes bounds a log file: of what a step prints without end the beginning is kept,
+// and the last [tailBytes].
 const maxBytes = 64 << 20
 
 // Log is a file that remembers its end. It is safe for concurrent use.
@@ -67,7 +71,7 @@ func (l *Log) write(p []byte) (int, error) {
 	n, err := l.file.Write(p[:min(len(p), l.left)])
 	if l.left -= n; err == nil && l.left == 0 && n < len(p) {
 		l.left = -1
-		_, err = fmt.Fprintf(l.file, "\n… what followed is not kept: a log has at most %d MiB\n", maxBytes>>20)
+		_, err = fmt.Fprintf(l.file, "\n… of what followed only the end is kept: a log has at most %d MiB\n", maxBytes>>20)
 		n = len(p)
 	}
 	return n, err
@@ -78,10 +82,18 @@ func (l *Log) Printf(format string, args ...any) {
 	fmt.Fprintf(l, format+"\n", args...)
 }
 
-// Close closes the file.
-func (l *Log) Close() error { return l.file.Close() }
+// Close closes the file, after the end of what had no room in it.
+func (l *Log) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	var err error
+	if l.left < 0 {
+		_, err = l.file.Write(l.tail)
+	}
+	return errors.Join(err, l.file.Close())
+}
 
-// Tail returns the last lines written.
+// Tail returns the last lines written, of long ones their beginnings.
 func (l *Log) Tail() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -92,6 +104,11 @@ func (l *Log) Tail() []string {
 	lines := strings.Split(text, "\n")
 	if len(lines) > tailLines {
 		lines = lines[len(lines)-tailLines:]
+	}
+	for i, line := range lines {
+		if len(line) > lineBytes {
+			lines[i] = strings.ToValidUTF8(line[:lineBytes], "") + " …"
+		}
 	}
 	return lines
 }

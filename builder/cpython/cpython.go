@@ -94,13 +94,21 @@ type record struct {
 	Modules      map[string]string
 }
 
+// Version names what this package itself adds to what it makes of a spec.
+func Version() string { return layers.Key("cpython", format, scripts()) }
+
+// scripts are what changes an interpreter on the way.
+func scripts() []string {
+	return []string{string(finishScript), string(hostSSL), string(hostSite), string(hostVenv), relocate.Module().SHA256}
+}
+
 // Key returns the hash of everything that decides the interpreter of a spec.
 func Key(spec Spec) string {
 	configure, makeArgs := configureArgs(spec)
 	return layers.Key("interpreter", format, map[string]any{
 		"version": spec.Version, "source": spec.Source, "configure": configure, "make": makeArgs,
 		"prefix": spec.Prefix, "toolchain": layers.DiffIDs(spec.Toolchain),
-		"scripts": []string{string(finishScript), string(hostSSL), string(hostSite), string(hostVenv), relocate.Module().SHA256},
+		"scripts": scripts(),
 	})
 }
 

@@ -99,7 +99,21 @@ func (b *box) commandLine(step sandbox.Step) ([]string, error) {
 		}
 		args = append(args, variable)
 	}
+	if oneWriter(step) {
+		args = append(args, oneStream...)
+	}
 	return append(args, step.Args...), nil
+}
+
+// oneStream has a step's standard error go where its standard output goes. Two
+// streams come through the engine in any order.
+var oneStream = []string{"/bin/sh", "-c", `exec "$@" 2>&1`, "sh"}
+
+// oneWriter tells whether a step's output and errors go to the same place.
+func oneWriter(step sandbox.Step) bool {
+	// Comparing what cannot be compared panics; then they are two.
+	defer func() { _ = recover() }()
+	return step.Stdout != nil && step.Stdout == step.Stderr
 }
 
 // abandon removes the sandbox after an error that leaves a step running in it:

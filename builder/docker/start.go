@@ -66,7 +66,7 @@ func sealFor(spec sandbox.Spec) (seal, error) {
 }
 
 // Start implements [sandbox.Runner]. The image must have sleep in its PATH, cat,
-// and /usr/bin/env; every Debian image has. Besides the engine's report, what a
+// /bin/sh and /usr/bin/env; every Debian image has. Besides the engine's report, what a
 // process inside sees of itself is read: capabilities, no-new-privileges, seccomp,
 // users, signals and network interfaces.
 func (e *Engine) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {

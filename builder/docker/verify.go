@@ -24,7 +24,7 @@ const signalHint = "the Docker daemon was started with signals ignored or blocke
 const daemonHint = "settings of the Docker daemon, or its kernel, change what a container is given: see docker info"
 
 // imageHint is what helps against an image that lacks what a sandbox needs.
-const imageHint = "the image needs the commands sleep, cat and /usr/bin/env (Debian package coreutils)"
+const imageHint = "the image needs the commands sleep, cat, /bin/sh and /usr/bin/env (Debian packages coreutils and dash)"
 
 var errCannotHold = errors.New("the image cannot hold a sandbox")
 

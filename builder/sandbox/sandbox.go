@@ -102,7 +102,8 @@ type Step struct {
 	// read any more when the step has ended; a Read that has begun by then is left to
 	// itself, and what it gives is dropped.
 	Stdin io.Reader
-	// Stdout and Stderr may be nil, or one and the same writer.
+	// Stdout and Stderr may be nil, or one and the same writer: that gets what is
+	// written in the order in which it is written.
 	Stdout, Stderr io.Writer
 	// Terminal gives the step a terminal; nil is none.
 	Terminal *Terminal

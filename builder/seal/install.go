@@ -50,6 +50,12 @@ type Stage struct {
 	Logs string
 }
 
+// Version names what this package itself adds to what it makes of wheels.
+func Version() string { return layers.Key("seal", format, scripts()) }
+
+// scripts are what installs a wheel.
+func scripts() []string { return []string{string(installScript), relocate.Module().SHA256} }
+
 // Install returns, for each wheel, the layer that it makes below prefix. Each is
 // installed by itself and found again by what decides it, so that a tree with one
 // wheel more installs that one. The image has the interpreter at python.
@@ -60,7 +66,7 @@ func (s *Stage) Install(ctx context.Context, image sandbox.Image, python, prefix
 	for i, w := range wheels {
 		keys[i] = layers.Key("install", format, map[string]any{
 			"image": layers.DiffIDs(image), "python": python, "prefix": prefix, "wheel": w.File + " " + w.SHA256,
-			"scripts": []string{string(installScript), relocate.Module().SHA256},
+			"scripts": scripts(),
 		})
 		var sum string
 		found, err := s.Store.Lookup("install", keys[i], &sum)

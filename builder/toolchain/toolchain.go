@@ -168,6 +168,9 @@ func (s *Stage) makeLayer(ctx context.Context, key string, build func(context.Co
 // layerFormat changes whenever the same packages give other bytes.
 const layerFormat = 3
 
+// Version names what this package itself adds to what it makes of packages.
+func Version() string { return layers.Key("toolchain", layerFormat, []string{prefixMap}) }
+
 // layerKey names a layer by everything that decides its bytes. The order of
 // packages is not among it.
 func layerKey(kind, suite string, lower []string, debs []recipes.Deb) string {

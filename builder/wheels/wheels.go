@@ -67,6 +67,14 @@ type Job struct {
 	Needs []Wheel
 }
 
+// Version names what this package itself adds to what it makes of a job.
+func Version() string {
+	return layers.Key("wheels", format, append(scripts(), string(vendorScript)))
+}
+
+// scripts are what every job runs.
+func scripts() []string { return []string{string(driverScript), relocate.Module().SHA256} }
+
 // Key returns the hash of everything that decides what a job gives.
 func (j Job) Key() string {
 	needs := make([]string, len(j.Needs))
@@ -75,7 +83,7 @@ func (j Job) Key() string {
 	}
 	slices.Sort(needs)
 	b := j.build()
-	scripts := []string{string(driverScript), relocate.Module().SHA256}
+	scripts := scripts()
 	if len(b.Crates) > 0 {
 		scripts = append(scripts, string(vendorScript))
 	}

@@ -218,7 +218,7 @@ func (s *suite) testExportRoot(t *testing.T) {
 		got = append(got, e.Path)
 	}
 	want := []string{
-		"bin", "bin/cat", "bin/probe", "bin/sleep", "etc", "etc/passwd", "sbin", "srv",
+		"bin", "bin/cat", "bin/probe", "bin/sh", "bin/sleep", "etc", "etc/passwd", "sbin", "srv",
 		"tmp", "tmp/new", "usr", "usr/bin", "usr/bin/env",
 	}
 	if diff := cmp.Diff(want, got); diff != "" {

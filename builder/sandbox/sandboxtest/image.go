@@ -52,7 +52,7 @@ func Config() sandbox.Config {
 }
 
 // ProgramLayer is a layer with the program that the suite runs, as /bin/probe, and
-// with what a minimal system has: /bin/sleep, /bin/cat, /usr/bin/env.
+// with what a minimal system has: /bin/sleep, /bin/cat, /bin/sh, /usr/bin/env.
 func ProgramLayer(t testing.TB) sandbox.Layer {
 	t.Helper()
 	program, err := buildProbe()
@@ -66,6 +66,7 @@ func ProgramLayer(t testing.TB) sandbox.Layer {
 		{Name: "bin/probe", Mode: 0o755},
 		{Name: "bin/sleep", Linkname: "bin/probe", Mode: 0o755},
 		{Name: "bin/cat", Linkname: "bin/probe", Mode: 0o755},
+		{Name: "bin/sh", Linkname: "bin/probe", Mode: 0o755},
 		{Name: "usr/bin/env", Linkname: "bin/probe", Mode: 0o755},
 	}, map[string]string{"bin/probe": string(program), "etc/passwd": "root:x:0:0:root:/root:/bin/sh\n"})
 }

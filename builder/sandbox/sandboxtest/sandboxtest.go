@@ -176,7 +176,7 @@ func (s *suite) testOutput(t *testing.T) {
 	if err := b.Exec(t.Context(), step); err != nil {
 		t.Fatal(err)
 	}
-	if got := both.String(); len(got) != len("to stdoutto stderr") || !strings.Contains(got, "to stdout") {
+	if got := both.String(); got != "to stdoutto stderr" {
 		t.Errorf("one writer got %q", got)
 	}
 	step.Stdout, step.Stderr = nil, nil

@@ -20,8 +20,8 @@ type Version struct {
 	Modified bool   `json:"modified,omitempty"`
 	Go       string `json:"go"`
 	Platform string `json:"platform"`
-	// Epoch is the builder's: it enters every key.
-	Epoch int `json:"epoch"`
+	// Builder is the builder's version, which enters every key.
+	Builder string `json:"builder"`
 }
 
 func newVersion(s *Session) *cobra.Command {
@@ -29,8 +29,9 @@ func newVersion(s *Session) *cobra.Command {
 		Use:   "version",
 		Short: "Tells which Ampoule this is",
 		Long: `Version tells the program's version, its commit, the Go release that compiled it,
-and the builder's epoch. The epoch enters every key: programs with different
-epochs build different artifacts from the same recipe and lock.`,
+and the version of the builder: what of Ampoule itself decides bits. It enters every
+key: programs with different ones build different artifacts from the same recipe and
+lock.`,
 		Example: `  ampoule version
   ampoule version --output json`,
 		Args:              usage(cobra.NoArgs),
@@ -44,7 +45,7 @@ epochs build different artifacts from the same recipe and lock.`,
 
 // PrintVersion tells the version that a program's build information says; nil is none.
 func PrintVersion(s *Session, info *debug.BuildInfo) error {
-	v := Version{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Epoch: builder.Epoch}
+	v := Version{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Builder: builder.Version()}
 	if info != nil {
 		if info.Main.Version != "" {
 			v.Version = info.Main.Version
@@ -70,5 +71,5 @@ func (v Version) String() string {
 	if v.Modified {
 		text += " (modified)"
 	}
-	return text + fmt.Sprintf(", builder epoch %d, %s, %s", v.Epoch, v.Go, v.Platform)
+	return text + fmt.Sprintf(", builder %s, %s, %s", v.Builder, v.Go, v.Platform)
 }

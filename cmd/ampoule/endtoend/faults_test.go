@@ -79,6 +79,7 @@ var faults = []struct {
 	{name: "prints-1-gb", does: `
     for i in range(1 << 10):
         sys.stdout.write("x" * 1023 + "\n" + "y" * ((1 << 20) - 1025) + "\n")
+    sys.stdout.flush()
     sys.exit("enough")`, code: 8, says: "enough"},
 	{name: "prints-control-codes", does: `sys.exit("\x1b]0;owned\x07\x1b[2Jcleared")`, code: 8, says: "cleared"},
 	{name: "leaves-daemons", does: `

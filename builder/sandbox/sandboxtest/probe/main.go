@@ -38,6 +38,8 @@ func call(program string, args []string) error {
 		return cat(args)
 	case "env":
 		return env(args)
+	case "sh":
+		return sh(args)
 	}
 	if len(args) == 0 {
 		os.Exit(usage)
@@ -181,6 +183,17 @@ func env(args []string) error {
 		os.Exit(127)
 	}
 	return syscall.Exec(program, args, os.Environ())
+}
+
+// sh understands the one script that a runner may put before a command.
+func sh(args []string) error {
+	if len(args) < 4 || args[0] != "-c" || args[1] != `exec "$@" 2>&1` {
+		os.Exit(usage)
+	}
+	if err := syscall.Dup3(1, 2, 0); err != nil {
+		return err
+	}
+	return env(args[3:])
 }
 
 // forever waits. A program whose only goroutine waits for nothing is taken for a deadlock.
