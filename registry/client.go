@@ -2,7 +2,6 @@ package registry
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -10,13 +9,11 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
-	"syscall"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
-	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 )
 
 // localHost stands for the store's own registry where the client needs a host. It
@@ -90,9 +87,12 @@ func Local(t http.RoundTripper) (*Registry, error) {
 	return &Registry{own: own, host: reg, others: foreign}, nil
 }
 
-func foreign(host string) (*access, error) {
+func foreign(host string) (*access, error) { return foreignAccess(host, maxSilence, foreignBackoff) }
+
+func foreignAccess(host string, silence time.Duration, backoff remote.Backoff) (*access, error) {
+	p := &patient{next: loopbackHTTP{remote.DefaultTransport}, silence: silence}
 	return newAccess(host,
-		remote.WithTransport(loopbackHTTP{remote.DefaultTransport}),
+		remote.WithTransport(p), remote.WithRetryBackoff(backoff), remote.WithRetryPredicate(p.retry),
 		remote.WithAuthFromKeychain(authn.DefaultKeychain))
 }
 
@@ -103,26 +103,6 @@ func newAccess(shown string, options ...remote.Option) (*access, error) {
 		return nil, fmt.Errorf("preparing to read from %s: %w", shown, err)
 	}
 	return &access{shown: shown, options: options, puller: puller}, nil
-}
-
-// localBackoff retries for about 3 s: as long as it takes another process to take
-// the store's registry over.
-var localBackoff = remote.Backoff{Duration: 50 * time.Millisecond, Factor: 2, Jitter: 0.1, Steps: 7}
-
-// retryLocal also starts an upload anew whose session ended with the process that
-// served it.
-func retryLocal(err error) bool {
-	var status *transport.Error
-	if errors.As(err, &status) {
-		for _, d := range status.Errors {
-			if d.Code == transport.BlobUploadUnknownErrorCode || d.Code == transport.BlobUploadInvalidErrorCode {
-				return true
-			}
-		}
-		return false
-	}
-	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) ||
-		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
 // loopbackHTTP refuses to speak plain http to anything but a loopback address,

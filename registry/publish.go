@@ -84,10 +84,11 @@ func (r *Registry) Publish(ctx context.Context, a Artifact) (Published, error) {
 	}
 	digest := docs.index.digest()
 	p := publication{location: at, artifact: a, docs: docs, tag: tag}
-	if done, err := p.isDone(ctx); done || err != nil {
-		return Published{Ref: at.at(digest), Digest: digest}, err
+	done, err := p.isDone(ctx)
+	if err == nil && !done {
+		err = p.run(ctx)
 	}
-	if err := p.run(ctx); err != nil {
+	if err != nil {
 		return Published{}, err
 	}
 	return Published{Ref: at.at(digest), Digest: digest}, nil

@@ -1,0 +1,161 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+)
+
+// maxSilence is how long another registry may neither take nor send a byte. One that
+// stands on an object store is silent for minutes while it puts a large blob together.
+const maxSilence = 5 * time.Minute
+
+// localBackoff retries for about 3 s: as long as it takes another process to take
+// the store's registry over.
+var localBackoff = remote.Backoff{Duration: 50 * time.Millisecond, Factor: 2, Jitter: 0.1, Steps: 7}
+
+// foreignBackoff retries for about 15 s: as long as it takes a registry to restart.
+var foreignBackoff = remote.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.1, Steps: 5}
+
+// retryLocal also starts an upload anew whose session ended with the process that
+// served it.
+func retryLocal(err error) bool {
+	var status *transport.Error
+	if errors.As(err, &status) {
+		for _, d := range status.Errors {
+			if d.Code == transport.BlobUploadUnknownErrorCode || d.Code == transport.BlobUploadInvalidErrorCode {
+				return true
+			}
+		}
+		return false
+	}
+	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, io.EOF) || errors.Is(err, net.ErrClosed) ||
+		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
+}
+
+// SilentError says that a registry stopped taking and sending anything.
+type SilentError struct {
+	Host    string
+	Silence time.Duration
+}
+
+func (e *SilentError) Error() string {
+	return fmt.Sprintf("nothing came from %s, and nothing was taken, for %s", e.Host, e.Silence)
+}
+
+// Hint says where to look.
+func (e *SilentError) Hint() string {
+	return "the registry hangs, or what is on the way to it: its log says more; what was sent is not sent again"
+}
+
+// patient is the transport to another registry. It gives up one that is silent.
+type patient struct {
+	next    http.RoundTripper
+	silence time.Duration
+	// answered says that the registry has answered before: then one that refuses
+	// connections restarts, and is waited for.
+	answered atomic.Bool
+}
+
+// retry tells whether an error is worth another try.
+func (p *patient) retry(err error) bool {
+	var temporary interface{ Temporary() bool }
+	var status *transport.Error
+	switch {
+	case err == nil, errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded):
+		return false
+	case errors.As(err, &status) && status.Temporary():
+		return true
+	case errors.Is(err, syscall.ECONNREFUSED):
+		return p.answered.Load()
+	case strings.Contains(err.Error(), "server closed idle connection"):
+		// net/http has no name for it. Requests that it may not repeat itself end so.
+		return true
+	}
+	return retryLocal(err) || errors.As(err, &temporary) && temporary.Temporary()
+}
+
+// RoundTrip implements http.RoundTripper.
+func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
+	x := exchange{silence: p.silence}
+	x.ctx, x.cancel = context.WithCancelCause(req.Context())
+	silent := &SilentError{Host: req.URL.Host, Silence: p.silence}
+	x.timer = time.AfterFunc(p.silence, func() { x.cancel(silent) })
+	watched := req.Clone(x.ctx)
+	if req.Body != nil && req.Body != http.NoBody {
+		watched.Body = sent{req.Body, x}
+	}
+	resp, err := p.next.RoundTrip(watched)
+	x.timer.Stop()
+	if err != nil {
+		err = x.explain(err)
+		x.cancel(nil)
+		return nil, err
+	}
+	p.answered.Store(true)
+	resp.Body = received{resp.Body, x}
+	return resp, nil
+}
+
+// exchange is one request with its answer.
+type exchange struct {
+	ctx     context.Context
+	cancel  context.CancelCauseFunc
+	timer   *time.Timer
+	silence time.Duration
+}
+
+// explain returns why an exchange was cancelled if that is why it failed.
+func (x exchange) explain(err error) error {
+	if cause := context.Cause(x.ctx); cause != nil {
+		return cause
+	}
+	return err
+}
+
+// sent is the body of a request. That it is read means that the registry takes it.
+type sent struct {
+	io.ReadCloser
+	exchange
+}
+
+// Read implements [io.Reader].
+func (s sent) Read(b []byte) (int, error) {
+	n, err := s.ReadCloser.Read(b)
+	s.timer.Reset(s.silence)
+	return n, err
+}
+
+// received is the body of an answer. Only while a reader waits is the registry silent.
+type received struct {
+	io.ReadCloser
+	exchange
+}
+
+// Read implements [io.Reader].
+func (r received) Read(b []byte) (int, error) {
+	r.timer.Reset(r.silence)
+	n, err := r.ReadCloser.Read(b)
+	r.timer.Stop()
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = r.explain(err)
+	}
+	return n, err
+}
+
+// Close implements [io.Closer].
+func (r received) Close() error {
+	defer r.cancel(nil)
+	r.timer.Stop()
+	return r.ReadCloser.Close()
+}
