@@ -20,7 +20,7 @@ var limitRules = []rule{
 	memory("out of memory", `(?:LLVM ERROR|ld|cc1plus|cc1): out of memory`),
 	memory("signal: 9", `\(signal: 9, SIGKILL: kill\)`),
 	always("No space left on device", `No space left on device`, Cause{
-		What: "the disk is full", Advice: "make room where Docker keeps its containers",
+		What: "the disk is full", Advice: "make room where Docker keeps its containers: `docker system df` tells what takes it",
 	}),
 	always("Read-only file system", `Read-only file system: '?([^'\s]*)`, forbidden),
 	always("[Errno 13]", `\[Errno 13\] Permission denied: '/(?:usr|opt|etc|var|root|bin|lib|home)\b`, forbidden),

@@ -16,6 +16,8 @@ import (
 	"github.com/containerd/errdefs"
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
+	"github.com/docker/docker/api/types/events"
+	"github.com/docker/docker/api/types/filters"
 	"github.com/docker/docker/pkg/stdcopy"
 
 	"ampoule/builder/sandbox"
@@ -219,6 +221,32 @@ func (b *box) codeOfDead(ctx context.Context, err error) (int, error) {
 }
 
 var errEnded = errors.New("the sandbox ended before the step")
+
+// stopped tells whether a sandbox that has ended was stopped through the engine, or
+// with it, rather than by a process in it.
+func (b *box) stopped(ctx context.Context) bool {
+	ctx, cancel := context.WithTimeout(ctx, eventsTime)
+	defer cancel()
+	// What has happened comes first, then what happens.
+	seen, failed := b.engine.client.Events(ctx, events.ListOptions{Since: "0", Filters: filters.NewArgs(filters.Arg("container", b.id))})
+	for {
+		select {
+		case event := <-seen:
+			switch event.Action {
+			case events.ActionKill, events.ActionDestroy:
+				return true
+			case events.ActionDie:
+				return false
+			}
+		case <-failed:
+			// It does not answer any more, or has forgotten since it restarted.
+			return true
+		}
+	}
+}
+
+// eventsTime bounds how long an engine is asked for what happened.
+const eventsTime = 2 * time.Second
 
 // outOfMemory tells whether the kernel has killed a process of this sandbox for
 // want of memory since this was last asked. It is an error when the sandbox has

@@ -28,13 +28,16 @@ func (b *box) Import(ctx context.Context, dir string, r io.Reader) error {
 	return nil
 }
 
-// explain tells of an error why there is one: the context's cause, or a sandbox
-// that was removed.
+// explain tells of an error why there is one: the context's cause, a sandbox that
+// was removed, or an engine that cannot go on.
 func (b *box) explain(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
-	return b.afterRemoval(err)
+	if errors.Is(err, errEnded) && !b.isRemoved() && b.stopped(ctx) {
+		return unavailable(err, goneHint)
+	}
+	return engineFault(b.afterRemoval(err))
 }
 
 // afterRemoval tells of an error that the sandbox was removed, if it was.

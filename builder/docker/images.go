@@ -91,7 +91,7 @@ func (e *Engine) Load(ctx context.Context, config sandbox.Config, layers ...sand
 	}
 	id, err := e.load(ctx, s)
 	if err != nil {
-		return "", fmt.Errorf("loading image %.12s: %w", s.digest, err)
+		return "", fmt.Errorf("loading image %.12s: %w", s.digest, engineFault(err))
 	}
 	return id, nil
 }

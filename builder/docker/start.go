@@ -72,7 +72,7 @@ func sealFor(spec sandbox.Spec) (seal, error) {
 func (e *Engine) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {
 	s, err := sealFor(spec)
 	if err != nil {
-		return nil, fmt.Errorf("starting sandbox %s: %w", spec.Name, err)
+		return nil, fmt.Errorf("starting sandbox %s: %w", spec.Name, engineFault(err))
 	}
 	return e.start(ctx, s, spec)
 }

@@ -102,7 +102,7 @@ var faults = []struct {
 // of them is tested here.
 func TestFaults(t *testing.T) {
 	f := newFaultWorld(t)
-	calm, errs, code := f.build(t, "nothing", `pass`)
+	calm, errs, code := f.startAfresh(t, `pass`)()
 	if code != 0 {
 		t.Fatalf("without a fault: exit code %d\n%s", code, last(errs, 4000))
 	}
@@ -131,9 +131,9 @@ func TestFaults(t *testing.T) {
 		t.Errorf("the log of what printed 1 GB has %d bytes", log)
 	}
 	// What comes after gives what came before.
-	out, errs, code := f.build(t, "nothing", `pass`)
-	if code != 0 || out != calm {
-		t.Errorf("after all faults: %q, before %q, code %d:\n%s", out, calm, code, last(errs, 4000))
+	digest, errs, code := f.startAfresh(t, `pass`)()
+	if code != 0 || digest != calm {
+		t.Errorf("after all faults: %q, before %q, code %d:\n%s", digest, calm, code, last(errs, 4000))
 	}
 }
 
@@ -145,6 +145,8 @@ type faultWorld struct {
 	lock  *recipes.Lock
 	kept  string
 	store string
+	// env is what builds get beside the environment.
+	env []string
 }
 
 func newFaultWorld(t *testing.T) *faultWorld {
@@ -165,6 +167,12 @@ func newFaultWorld(t *testing.T) *faultWorld {
 
 // build builds a recipe that requires the distribution of a fault.
 func (f *faultWorld) build(t *testing.T, name, does string, args ...string) (out, errs string, code int) {
+	t.Helper()
+	return f.start(t, name, does, args...)()
+}
+
+// start starts a build, and returns what waits for its end.
+func (f *faultWorld) start(t *testing.T, name, does string, args ...string) func() (out, errs string, code int) {
 	t.Helper()
 	sdist := pack(t, map[string]string{
 		"victim-1.0/PKG-INFO":       "Metadata-Version: 2.1\nName: victim\nVersion: 1.0\n",
@@ -197,15 +205,19 @@ func (f *faultWorld) build(t *testing.T, name, does string, args ...string) (out
 		t.Fatal(err)
 	}
 	cmd := exec.CommandContext(t.Context(), program, append([]string{"--store", f.store, "--progress", "plain", "-f", recipe, "build"}, args...)...)
-	cmd.Env = append(os.Environ(), "AMPOULE_KEPT="+f.kept)
+	cmd.Env = append(os.Environ(), append(f.env, "AMPOULE_KEPT="+f.kept)...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
-	err = cmd.Run()
-	var exit *exec.ExitError
-	if err != nil && !errors.As(err, &exit) {
+	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	return strings.TrimSpace(stdout.String()), stderr.String(), cmd.ProcessState.ExitCode()
+	return func() (string, string, int) {
+		var exit *exec.ExitError
+		if err := cmd.Wait(); err != nil && !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		return strings.TrimSpace(stdout.String()), stderr.String(), cmd.ProcessState.ExitCode()
+	}
 }
 
 // notPublished wants a build that failed to have published nothing.

@@ -1,0 +1,239 @@
+//go:build docker
+
+package endtoend
+
+import (
+	"fmt"
+	"io"
+	"log"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+)
+
+// engine is a Docker engine of the test's own, whose disk is of a size.
+type engine struct {
+	dir     string
+	command *exec.Cmd
+}
+
+func newEngine(t *testing.T) *engine {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "engine-") // short: it is part of a socket's name
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := &engine{dir: dir}
+	if err := os.Mkdir(e.disk(), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "mount", "-t", "tmpfs", "-o", "size=3g", "ampoule-test", e.disk())
+	t.Cleanup(func() {
+		if err := syscall.Unmount(e.disk(), 0); err != nil {
+			t.Errorf("unmounting %s: %v", e.disk(), err)
+			return
+		}
+		os.RemoveAll(dir)
+	})
+	e.start(t)
+	t.Cleanup(func() { e.stop(t) })
+	return e
+}
+
+func (e *engine) disk() string { return filepath.Join(e.dir, "disk") }
+func (e *engine) host() string { return "unix://" + filepath.Join(e.dir, "socket") }
+
+// start starts the engine and waits until it answers.
+func (e *engine) start(t *testing.T) {
+	t.Helper()
+	file, err := os.OpenFile(filepath.Join(e.dir, "log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	e.command = exec.Command("dockerd", "--data-root", e.disk(), "--exec-root", filepath.Join(e.dir, "exec"),
+		"--pidfile", filepath.Join(e.dir, "pid"), "--host", e.host(), "--bridge", "none", "--iptables=false", "--ip6tables=false",
+		"--containerd-namespace", "ampoule-test", "--containerd-plugins-namespace", "ampoule-test-plugins")
+	e.command.Stdout, e.command.Stderr = file, file
+	// It has no bridge, and in a network of its own it takes that of no other engine away.
+	e.command.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	if err := e.command.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for range 300 {
+		if exec.Command("docker", "--host", e.host(), "version").Run() == nil {
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	told, _ := os.ReadFile(file.Name())
+	t.Fatalf("the engine does not answer:\n%s", last(string(told), 2000))
+}
+
+// stop ends the engine as a restart of its service does.
+func (e *engine) stop(t *testing.T) {
+	t.Helper()
+	if err := e.command.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Error(err)
+	}
+	_ = e.command.Wait() // it tells the signal
+}
+
+// containers lists all that the engine has.
+func (e *engine) containers(t *testing.T) string {
+	t.Helper()
+	return run(t, "docker", "--host", e.host(), "ps", "--all", "--format", "{{.Names}} {{.Status}}")
+}
+
+// compiles waits until the wheel of a fault is compiled.
+func (e *engine) compiles(t *testing.T) {
+	t.Helper()
+	for range 300 {
+		if strings.Contains(e.containers(t), "ampoule-wheel-victim") {
+			time.Sleep(time.Second)
+			return
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Error("no wheel is compiled")
+}
+
+// fill fills the engine's disk but for some bytes, and returns what empties it again.
+func (e *engine) fill(t *testing.T, free int64) func() {
+	t.Helper()
+	var disk syscall.Statfs_t
+	if err := syscall.Statfs(e.disk(), &disk); err != nil {
+		t.Fatal(err)
+	}
+	name := filepath.Join(e.disk(), "filler")
+	file, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	if err := syscall.Fallocate(int(file.Fd()), 0, 0, int64(disk.Bavail)*disk.Bsize-free); err != nil {
+		t.Fatal(err)
+	}
+	return func() {
+		if err := os.Remove(name); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// newRegistry is a registry that holds what one test publishes.
+func newRegistry(t *testing.T) string {
+	t.Helper()
+	server := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(server.Close)
+	return strings.TrimPrefix(server.URL, "http://")
+}
+
+// unpublished wants a registry to have no repository.
+func unpublished(t *testing.T, address string) {
+	t.Helper()
+	resp, err := http.Get("http://" + address + "/v2/_catalog")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if list, err := io.ReadAll(resp.Body); err != nil || strings.Contains(string(list), `"engine"`) {
+		t.Errorf("published: %s, %v", list, err)
+	}
+}
+
+// TestEngineFaults has an engine's disk fill up and the engine restart while a build
+// runs. Then the same build gives what it gives elsewhere.
+func TestEngineFaults(t *testing.T) {
+	f := newFaultWorld(t)
+	e := newEngine(t)
+	var mend func()
+	full := func(t *testing.T) { mend = e.fill(t, 40<<20) }
+	// The victim is another one each time, since its wheel is remembered.
+	nonce := fmt.Sprintf("%d", time.Now().UnixNano())
+	for _, fault := range []struct {
+		name, does string
+		// before happens before the build, during while it compiles; what they broke
+		// mend mends.
+		before, during func(t *testing.T)
+		code           int
+		says           []string
+	}{
+		{name: "disk full while images are loaded", does: `pass`, before: full, code: 6, says: []string{"no space left on device", "docker system df"}},
+		{name: "disk full while a wheel is built", does: `
+    time.sleep(5)
+    for i in range(100):
+        open("filler%d" % i, "wb").write(bytes(1 << 20))`, during: func(t *testing.T) {
+			e.compiles(t)
+			full(t)
+		}, code: 8, says: []string{"No space left on device", "docker system df"}},
+		{name: "stopped while a wheel is built", does: `time.sleep(10)`, during: func(t *testing.T) {
+			e.compiles(t)
+			e.stop(t)
+			mend = func() { e.start(t) }
+		}, code: 6, says: []string{"the engine was stopped"}},
+		{name: "restarted while a wheel is built", does: `time.sleep(11)`, during: func(t *testing.T) {
+			e.compiles(t)
+			e.stop(t)
+			e.start(t)
+			mend = func() {}
+		}, code: 6, says: []string{"the engine was stopped"}},
+	} {
+		t.Run(fault.name, func(t *testing.T) {
+			does := fault.does + "\n    # " + nonce
+			f.env = []string{"DOCKER_HOST=" + e.host()}
+			if fault.before != nil {
+				fault.before(t)
+			}
+			wait := f.startAfresh(t, does)
+			if fault.during != nil {
+				fault.during(t)
+			}
+			_, errs, code := wait()
+			if code != fault.code {
+				t.Errorf("exit code %d, want %d:\n%s", code, fault.code, last(errs, 4000))
+			}
+			for _, says := range fault.says {
+				if !strings.Contains(errs, says) {
+					t.Errorf("it does not say %q:\n%s", says, last(errs, 4000))
+				}
+			}
+			mend()
+			again, errs, code := f.startAfresh(t, does)()
+			if code != 0 {
+				t.Fatalf("the next build: exit code %d\n%s", code, last(errs, 4000))
+			}
+			if list := e.containers(t); list != "" {
+				t.Errorf("containers: %s", list)
+			}
+			f.env = nil
+			if elsewhere, errs, code := f.startAfresh(t, does)(); elsewhere != again || code != 0 {
+				t.Errorf("built %s, elsewhere %q, code %d\n%s", again, elsewhere, code, last(errs, 4000))
+			}
+		})
+	}
+}
+
+// startAfresh starts a build that finds nothing under its key, and returns what waits for
+// its digest. What fails has published nothing.
+func (f *faultWorld) startAfresh(t *testing.T, does string) func() (digest, errs string, code int) {
+	t.Helper()
+	address := newRegistry(t)
+	wait := f.start(t, "engine", does, "--registry", address)
+	return func() (string, string, int) {
+		out, errs, code := wait()
+		if code != 0 {
+			unpublished(t, address)
+		}
+		_, digest, _ := strings.Cut(out, "@")
+		return digest, errs, code
+	}
+}
