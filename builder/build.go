@@ -99,7 +99,7 @@ func (b *Builder) Build(ctx context.Context, r *recipes.Recipe, reqs *recipes.Re
 // bounded opens the sandbox engine for steps that must end.
 func (b *Builder) bounded(ctx context.Context) (Sandboxes, error) {
 	s, err := b.Sandboxes(ctx)
-	s.Runner = sandbox.Bounded{Runner: s.Runner, Time: cmp.Or(b.StepTime, StepTime)}
+	s.Runner = sandbox.Bounded{Runner: s.Runner, Time: cmp.Or(b.StepTime, StepTime), Memory: b.StepMemory}
 	return s, err
 }
 

@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	"ampoule/audit"
 	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
+	"ampoule/builder/sandbox/fake"
 	"ampoule/recipes"
 	"ampoule/tree"
 )
@@ -326,6 +328,48 @@ func TestBuildsOfOneKey(t *testing.T) {
 	first, second := <-results, <-results
 	if first.Digest == "" || first.Digest != second.Digest || first.Reused || !second.Reused || len(w.artifacts) != 1 {
 		t.Errorf("digests %s and %s, reused %t and %t, published %d", first.Digest, second.Digest, first.Reused, second.Reused, len(w.artifacts))
+	}
+	w.checkClosed()
+}
+
+// Two builds of different keys at once compile what they share once.
+func TestBuildsShareStages(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var mu sync.Mutex
+	steps := map[string]int{}
+	w.runner = fake.New(func(ctx context.Context, s *fake.Sandbox, step sandbox.Step) error {
+		mu.Lock()
+		steps[strings.Join(step.Args, " ")]++
+		mu.Unlock()
+		return w.step(ctx, s, step)
+	})
+	// Its tests are no part of any stage.
+	other := *w.recipe
+	other.Test.Commands = [][]string{{"python3", "-m", "demo.other"}}
+	digests := make(chan string, 2)
+	for _, r := range []*recipes.Recipe{w.recipe, &other} {
+		go func() {
+			got, err := w.builder.Build(t.Context(), r, w.reqs, w.lock)
+			if err != nil || got.Reused {
+				t.Errorf("%+v, %v", got, err)
+			}
+			digests <- got.Key
+		}()
+	}
+	if first, second := <-digests, <-digests; first == second {
+		t.Error("both have one key")
+	}
+	for _, once := range []string{"make install", "driver.py wheel"} {
+		n := 0
+		for command, times := range steps {
+			if strings.Contains(command, once) {
+				n += times
+			}
+		}
+		if n != 1 {
+			t.Errorf("%q ran %d times:\n%v", once, n, steps)
+		}
 	}
 	w.checkClosed()
 }

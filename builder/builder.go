@@ -101,6 +101,9 @@ type Builder struct {
 	KeepGoing bool
 	// StepTime is what one build step may take; 0 means [StepTime].
 	StepTime time.Duration
+	// StepMemory is what the steps of one sandbox may use at a time, in bytes; 0 leaves
+	// it to the sandbox engine.
+	StepMemory int64
 	// Now is the clock for what has a date, such as a gate exception's end.
 	Now func() time.Time
 }

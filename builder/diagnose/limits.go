@@ -53,7 +53,7 @@ func network(has, expr string) rule {
 // memory makes a rule for a build that had too little of it.
 func memory(has, expr string) rule {
 	return always(has, expr, Cause{
-		What: "the build ran out of memory", Advice: "raise the memory limit of builds, or build with fewer jobs",
+		What: "the build ran out of memory", Advice: "build with more memory (--step-memory), or with fewer jobs (--jobs)",
 	})
 }
 

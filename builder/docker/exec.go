@@ -265,7 +265,7 @@ func (b *box) outOfMemory(ctx context.Context) (bool, error) {
 		return false, errors.Join(errEnded, err)
 	case err != nil:
 		return false, err
-	case state.State.OOMKilled:
+	case !state.State.Running && state.State.OOMKilled:
 		return true, nil
 	case !state.State.Running:
 		return false, errEnded

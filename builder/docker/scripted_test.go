@@ -25,6 +25,10 @@ type scripted struct {
 	run     func(args []string, stdout io.Writer) bool
 	died    bool
 	removed bool
+	// fails says which command ends with exit code 1; oomKilled is what the engine says
+	// of the container.
+	fails     string
+	oomKilled bool
 }
 
 func newScripted(t *testing.T, run func(args []string, stdout io.Writer) bool) *scripted {
@@ -62,6 +66,7 @@ func newScripted(t *testing.T, run func(args []string, stdout io.Writer) bool) *
 
 func (s *scripted) inspect(w http.ResponseWriter, _ *http.Request) {
 	c := inspected(s.Engine, seal{uid: sandbox.UID, gid: sandbox.GID}, s.limits)
+	c.State.OOMKilled = s.oomKilled
 	if err := json.NewEncoder(w).Encode(c); err != nil {
 		panic(err)
 	}
@@ -100,7 +105,11 @@ func (s *scripted) inspectExec(w http.ResponseWriter, r *http.Request) {
 	if s.died {
 		panic(http.ErrAbortHandler)
 	}
-	answer(200, `{"ID": "e", "Running": false, "ExitCode": 0}`)(w, r)
+	code := 0
+	if s.fails != "" && s.args[len(s.args)-1] == s.fails {
+		code = 1
+	}
+	answer(200, fmt.Sprintf(`{"ID": "e", "Running": false, "ExitCode": %d}`, code))(w, r)
 }
 
 func TestEngineDiesDuringStep(t *testing.T) {
@@ -154,5 +163,33 @@ func TestIgnoredSignalsAreReset(t *testing.T) {
 	_, err = never.Start(t.Context(), sandbox.Spec{Name: "ignoring"})
 	if !errors.Is(err, sandbox.ErrNotSealed) || !never.removed {
 		t.Errorf("got %v, removed %v, want ErrNotSealed and no container", err, never.removed)
+	}
+}
+
+// Docker 26 says of a container that goes on that it was killed for want of memory, from
+// the first process on that was.
+func TestOldKillIsForgotten(t *testing.T) {
+	t.Parallel()
+	kills := 1
+	s := newScripted(t, func(args []string, stdout io.Writer) bool {
+		switch {
+		case args[len(args)-1] == "/proc/net/dev":
+			io.WriteString(stdout, goodStatus)
+		case strings.HasSuffix(args[len(args)-1], "memory.events"):
+			fmt.Fprintf(stdout, "oom_kill %d\n", kills)
+		}
+		return true
+	})
+	s.fails, s.oomKilled = "make", true
+	b, err := s.Start(t.Context(), sandbox.Spec{Name: "hungry"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, want := range []bool{true, false} {
+		err = b.Exec(t.Context(), sandbox.Step{Args: []string{"make"}})
+		var exit *sandbox.ExitError
+		if !errors.As(err, &exit) || exit.OutOfMemory != want || (exit.Hint() != "") != want {
+			t.Errorf("step %d: got %v, out of memory should be %t", i, err, want)
+		}
 	}
 }

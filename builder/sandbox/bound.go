@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -12,6 +13,8 @@ type Bounded struct {
 	Runner
 	// Time is what one step may take.
 	Time time.Duration
+	// Memory is the limit of a [Spec] that has none, in bytes; 0 leaves it to the runner.
+	Memory int64
 }
 
 // TimeError says that a step took too long.
@@ -32,6 +35,7 @@ func (e *TimeError) Hint() string {
 
 // Start implements [Runner].
 func (b Bounded) Start(ctx context.Context, spec Spec) (Sandbox, error) {
+	spec.Limits.Memory = cmp.Or(spec.Limits.Memory, b.Memory)
 	s, err := b.Runner.Start(ctx, spec)
 	if err != nil {
 		return nil, err

@@ -234,6 +234,14 @@ func (e *ExitError) Error() string {
 	return fmt.Sprintf("running %s: %s", strings.Join(e.Args, " "), cause)
 }
 
+// Hint says what helps a step that had too little memory.
+func (e *ExitError) Hint() string {
+	if !e.OutOfMemory {
+		return ""
+	}
+	return "give build steps more memory (--step-memory), or build with fewer jobs (--jobs)"
+}
+
 // Image is what a sandbox starts from, before it is loaded.
 type Image struct {
 	Config Config

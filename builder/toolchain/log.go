@@ -3,8 +3,10 @@ package toolchain
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 // StepError says that a program that installs packages ended with an error.
@@ -23,7 +25,25 @@ func (e *StepError) Error() string {
 	return fmt.Sprintf("running %s: %v; its last lines:\n%s", e.Step, e.Err, strings.Join(e.Last, "\n"))
 }
 
-func (e *StepError) Unwrap() error { return e.Err }
+// Unwrap gives the cause, and that the disk is full where the program said so.
+func (e *StepError) Unwrap() []error {
+	if e.full() {
+		return []error{e.Err, syscall.ENOSPC}
+	}
+	return []error{e.Err}
+}
+
+// Hint says where to make room.
+func (e *StepError) Hint() string {
+	if e.full() {
+		return "make room in the store, where temporary files are (TMPDIR) and where Docker keeps its containers (docker system df)"
+	}
+	return ""
+}
+
+func (e *StepError) full() bool {
+	return slices.ContainsFunc(e.Last, func(line string) bool { return strings.Contains(line, "No space left on device") })
+}
 
 // The bounds of what an error repeats of a log.
 const (

@@ -9,6 +9,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -405,5 +406,18 @@ func TestBaseWithoutMmdebstrap(t *testing.T) {
 	_, err := stage.Base(t.Context(), "bookworm", nil, nil)
 	if !errors.Is(err, sandbox.ErrUnavailable) {
 		t.Errorf("error %v", err)
+	}
+}
+
+// A disk that is full is the machine's fault, not that of what was installed.
+func TestStepErrorOfAFullDisk(t *testing.T) {
+	t.Parallel()
+	full := &StepError{Step: "dpkg", Last: []string{"unpacking", "dpkg: error: cannot copy: No space left on device", "exit"}, Err: errors.New("exit code 2")}
+	other := &StepError{Step: "dpkg", Last: []string{"unpacking"}, Err: full.Err}
+	if !errors.Is(full, syscall.ENOSPC) || !errors.Is(full, full.Err) || full.Hint() == "" {
+		t.Errorf("a full disk: %#v", full)
+	}
+	if errors.Is(other, syscall.ENOSPC) || !errors.Is(other, full.Err) || other.Hint() != "" {
+		t.Errorf("another error: %#v", other)
 	}
 }

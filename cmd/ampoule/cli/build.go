@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
 	"ampoule/audit"
@@ -23,7 +24,7 @@ func newBuild(s *Session) *cobra.Command {
 	var jobs int
 	var keepGoing, check bool
 	var only string
-	var stepTime time.Duration
+	var bounds stepBounds
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Builds what recipe and lock say, and publishes it",
@@ -51,8 +52,9 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 			if jobs < 0 {
 				return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("--jobs %d is not a number of processors", jobs)}
 			}
-			if stepTime <= 0 {
-				return stepTimeFault(cmd)
+			memory, err := bounds.bytes(cmd)
+			if err != nil {
+				return err
 			}
 			if cmd.Flags().Changed("only") && (!check || only == "") {
 				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--only names what --check builds again")}
@@ -62,7 +64,7 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 				if err != nil {
 					return err
 				}
-				b.Jobs, b.KeepGoing, b.StepTime = jobs, keepGoing, stepTime
+				b.Jobs, b.KeepGoing, b.StepTime, b.StepMemory = jobs, keepGoing, bounds.time, memory
 				defer w.collectAfter(ctx)
 				if check {
 					return Check(ctx, s, b, only, w.reference)
@@ -73,21 +75,40 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 	}
 	cmd.Flags().IntVarP(&jobs, "jobs", "j", 0, "how many processors the build may use (default: all)")
 	cmd.Flags().BoolVarP(&keepGoing, "keep-going", "k", false, "after a wheel has failed, build the others too, and tell of all failures at the end")
-	addStepTime(cmd, &stepTime)
+	bounds.add(cmd)
 	cmd.Flags().BoolVar(&check, "check", false, "build a second time in another environment, and compare")
 	cmd.Flags().StringVar(&only, "only", "", "what --check builds again: a wheel by its name, or interpreter (default: everything)")
 	return cmd
 }
 
-// addStepTime adds the flag that bounds build steps.
-func addStepTime(cmd *cobra.Command, stepTime *time.Duration) {
-	cmd.Flags().DurationVar(stepTime, "step-timeout", builder.StepTime, "how long one build step may take")
+// stepBounds are the flags that bound build steps.
+type stepBounds struct {
+	time   time.Duration
+	memory string
 }
 
-// stepTimeFault says that no step ends within the time.
-func stepTimeFault(cmd *cobra.Command) error {
-	return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--step-timeout must be more than nothing")}
+func (s *stepBounds) add(cmd *cobra.Command) {
+	cmd.Flags().DurationVar(&s.time, "step-timeout", builder.StepTime, "how long one build step may take")
+	cmd.Flags().StringVar(&s.memory, "step-memory", "", "how much memory a build step and what runs beside it in its sandbox may use, as 6GiB (default: 80 % of the machine's)")
 }
+
+// bytes reads the bounds: no step ends in no time or without memory.
+func (s *stepBounds) bytes(cmd *cobra.Command) (memory int64, err error) {
+	if s.time <= 0 {
+		return 0, &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--step-timeout must be more than nothing")}
+	}
+	if s.memory == "" {
+		return 0, nil
+	}
+	memory, err = units.RAMInBytes(s.memory)
+	if err != nil || memory < minStepMemory {
+		return 0, &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("--step-memory %q is no size of at least %s, such as 6GiB", s.memory, units.BytesSize(minStepMemory))}
+	}
+	return memory, nil
+}
+
+// minStepMemory is what no sandbox starts without.
+const minStepMemory = 32 << 20
 
 // buildResult is the verb's result as JSON.
 type buildResult struct {

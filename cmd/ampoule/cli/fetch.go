@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -53,6 +54,12 @@ The result is where the inputs are.`,
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
+				if to != "" && !fetch.IsRegistry(to) {
+					// Builds may be told of it before there is anything in it.
+					if err := os.MkdirAll(to, 0o755); err != nil {
+						return fmt.Errorf("keeping inputs: %w", err)
+					}
+				}
 				b, err := w.builder()
 				if err != nil {
 					return err
@@ -158,6 +165,12 @@ func keepers(places []string) ([]fetch.Keeper, error) {
 	var found []fetch.Keeper
 	for _, place := range places {
 		if !fetch.IsRegistry(place) {
+			if info, err := os.Stat(place); err != nil || !info.IsDir() {
+				return nil, &fetch.ConfigError{
+					Where: place, Msg: "kept inputs are looked for here, and here is no directory",
+					Help: "make or mount it, or take it out of AMPOULE_KEPT and config.toml",
+				}
+			}
 			found = append(found, fetch.Directory(place))
 			continue
 		}

@@ -5,7 +5,6 @@ import (
 	"context"
 	"fmt"
 	"slices"
-	"time"
 
 	"github.com/spf13/cobra"
 
@@ -23,7 +22,7 @@ const upgradeAll = "*"
 
 func newLock(s *Session) *cobra.Command {
 	var upgrade []string
-	var stepTime time.Duration
+	var bounds stepBounds
 	cmd := &cobra.Command{
 		Use:   "lock [--upgrade [NAME...]]",
 		Short: "Chooses versions and writes the lock",
@@ -46,20 +45,21 @@ is told on stderr; the result is the lock's path.`,
 		}),
 		ValidArgsFunction: s.completeLocked,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if stepTime <= 0 {
-				return stepTimeFault(cmd)
+			memory, err := bounds.bytes(cmd)
+			if err != nil {
+				return err
 			}
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
 				b, err := w.builder()
 				if err != nil {
 					return err
 				}
-				b.StepTime = stepTime
+				b.StepTime, b.StepMemory = bounds.time, memory
 				return Lock(ctx, s, b, upgrades(upgrade, args))
 			})
 		},
 	}
-	addStepTime(cmd, &stepTime)
+	bounds.add(cmd)
 	cmd.Flags().StringSliceVar(&upgrade, "upgrade", nil, "move pins to newer versions: all, or those of these names")
 	cmd.Flags().Lookup("upgrade").NoOptDefVal = upgradeAll
 	if err := cmd.RegisterFlagCompletionFunc("upgrade", s.completeLocked); err != nil {

@@ -10,10 +10,12 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"ampoule/recipes"
@@ -75,6 +77,10 @@ var faults = []struct {
     while True:
         if os.fork() == 0:
             time.sleep(600)`, code: 8, says: "Resource temporarily unavailable"},
+	{name: "eats-memory", does: `
+    eaten = []
+    while True:
+        eaten.append(bytearray(1 << 24))`, code: 8, says: "SIGKILL, out of memory", args: []string{"--step-memory", "256MiB"}},
 	{name: "sleeps-for-ever", does: `time.sleep(10**6)`, code: 8, says: "not done after 20s", args: []string{"--step-timeout", "20s"}},
 	{name: "prints-1-gb", does: `
     for i in range(1 << 10):
@@ -147,6 +153,8 @@ type faultWorld struct {
 	store string
 	// env is what builds get beside the environment.
 	env []string
+	// told gets what builds say, too.
+	told io.Writer
 }
 
 func newFaultWorld(t *testing.T) *faultWorld {
@@ -171,8 +179,8 @@ func (f *faultWorld) build(t *testing.T, name, does string, args ...string) (out
 	return f.start(t, name, does, args...)()
 }
 
-// start starts a build, and returns what waits for its end.
-func (f *faultWorld) start(t *testing.T, name, does string, args ...string) func() (out, errs string, code int) {
+// write writes a recipe that requires the distribution of a fault, with its lock.
+func (f *faultWorld) write(t *testing.T, name, does string) (recipe string) {
 	t.Helper()
 	sdist := pack(t, map[string]string{
 		"victim-1.0/PKG-INFO":       "Metadata-Version: 2.1\nName: victim\nVersion: 1.0\n",
@@ -185,7 +193,7 @@ func (f *faultWorld) start(t *testing.T, name, does string, args ...string) func
 		t.Fatal(err)
 	}
 	dir := t.TempDir()
-	recipe := filepath.Join(dir, "ampoule.yaml")
+	recipe = filepath.Join(dir, "ampoule.yaml")
 	if err := os.WriteFile(recipe, fmt.Appendf(nil, faultRecipe, "fault-"+name, "victim==1.0"), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -204,10 +212,20 @@ func (f *faultWorld) start(t *testing.T, name, does string, args ...string) func
 	if err := os.WriteFile(filepath.Join(dir, "ampoule.lock"), lock.Encode(), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	return recipe
+}
+
+// start starts a build, and returns what waits for its end.
+func (f *faultWorld) start(t *testing.T, name, does string, args ...string) func() (out, errs string, code int) {
+	t.Helper()
+	recipe := f.write(t, name, does)
 	cmd := exec.CommandContext(t.Context(), program, append([]string{"--store", f.store, "--progress", "plain", "-f", recipe, "build"}, args...)...)
 	cmd.Env = append(os.Environ(), append(f.env, "AMPOULE_KEPT="+f.kept)...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	if f.told != nil {
+		cmd.Stderr = io.MultiWriter(&stderr, f.told)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -273,4 +291,79 @@ func pack(t *testing.T, files map[string]string) []byte {
 		t.Fatal(err)
 	}
 	return buf.Bytes()
+}
+
+// TestFullStore has the store's disk fill up when each stage begins, one build after the
+// other. What was made before is found again, and in the end the digest is the one of a
+// store that always had room.
+func TestFullStore(t *testing.T) {
+	f := newFaultWorld(t)
+	calm, errs, code := f.build(t, "full-store", `pass`)
+	if code != 0 {
+		t.Fatalf("with room: exit code %d\n%s", code, last(errs, 4000))
+	}
+	disk := t.TempDir()
+	run(t, "mount", "-t", "tmpfs", "-o", "size=4g", "ampoule-test", disk)
+	t.Cleanup(func() {
+		if err := syscall.Unmount(disk, 0); err != nil {
+			t.Error(err)
+		}
+	})
+	ampoule(t, "-f", f.write(t, "full-store", `pass`), "fetch", "--to", f.kept)
+	f.store = filepath.Join(disk, "store")
+	// What is fetched comes too fast to be noticed.
+	leave(t, disk, 20<<20)
+	for _, stage := range []string{
+		"nothing", "toolchain base", "toolchain installing", "toolchain settings", "interpreter", "wheel", "seal", "publish",
+	} {
+		f.told = &watcher{until: " start " + stage, do: func() { leave(t, disk, 64<<10) }}
+		out, errs, code := f.build(t, "full-store", `pass`)
+		if code != 6 || !strings.Contains(strings.ToLower(errs), "no space left on device") {
+			t.Errorf("full when it starts %s: exit code %d\n%s", stage, code, last(errs, 4000))
+		}
+		f.notPublished(t, "full-store", out)
+		run(t, "mount", "-o", "remount,size=4g", disk)
+	}
+	f.told = nil
+	out, errs, code := f.build(t, "full-store", `pass`)
+	if code != 0 || out != calm {
+		t.Errorf("built %s, with room %s, code %d\n%s", out, calm, code, last(errs, 4000))
+	}
+	left, err := os.ReadDir(filepath.Join(f.store, "tmp"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("left in tmp: %v, %v", left, err)
+	}
+}
+
+// leave makes a tmpfs as small as it can be, but for some bytes.
+func leave(t *testing.T, dir string, free int64) {
+	for range 100 {
+		var disk syscall.Statfs_t
+		if err := syscall.Statfs(dir, &disk); err != nil {
+			t.Error(err)
+			return
+		}
+		used := int64(disk.Blocks-disk.Bfree) * disk.Bsize
+		// It grows meanwhile, and cannot be smaller than what it holds.
+		if exec.Command("mount", "-o", fmt.Sprintf("remount,size=%d", used+free), dir).Run() == nil {
+			return
+		}
+	}
+	t.Errorf("%s does not become smaller", dir)
+}
+
+// watcher does something when a text was written to it, once.
+type watcher struct {
+	until string
+	do    func()
+	seen  []byte
+}
+
+// Write implements [io.Writer].
+func (w *watcher) Write(p []byte) (int, error) {
+	if w.seen = append(w.seen, p...); w.do != nil && bytes.Contains(w.seen, []byte(w.until)) {
+		w.do()
+		w.do = nil
+	}
+	return len(p), nil
 }
