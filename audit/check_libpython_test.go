@@ -63,7 +63,7 @@ func TestLibpythonFollowsLibraries(t *testing.T) {
 
 func TestLibpythonSeesThroughNames(t *testing.T) {
 	t.Parallel()
-	disguised := library(t, soname313, "int _PyRuntime;")
+	disguised := library(t, soname313, "int x;")
 	e := in(t, site, extension(t, "victim", library(t, "libharmless.so", "int x;")))
 	lib := fromFile(t, "lib/libharmless.so", disguised)
 	s := subject(t, append(installed("victim", e), lib)...)

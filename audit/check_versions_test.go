@@ -12,7 +12,7 @@ func TestVersions(t *testing.T) {
 	t.Parallel()
 	ext := dynload + "victim" + suffix
 	call := func(t *testing.T, function, age string) tree.Entry {
-		return fromFile(t, ext, shop.build(t, "victim"+suffix, "int "+function+"(void); int PyInit_victim(void){return "+function+"();}", "-shared", libc(t, age)))
+		return fromFile(t, ext, shop.build(t, "victim"+suffix, "int PyList_New(void); int "+function+"(void); int PyInit_victim(void){return PyList_New()+"+function+"();}", "-shared", libc(t, age)))
 	}
 	// weak sets VER_FLG_WEAK, which GNU ld gives to versions without symbols only.
 	weak := func(t *testing.T, e tree.Entry) tree.Entry {
@@ -30,7 +30,7 @@ func TestVersions(t *testing.T) {
 	}
 	plain := library(t, "libplain.so.1", "int plain(void){return 0;}")
 	versioned := library(t, "libplain.so.1", "int plain(void){return 0;}", versionScript(t, "PLAIN_1 { global: *; };"))
-	caller := shop.build(t, "victim"+suffix, "int plain(void); int PyInit_victim(void){return plain();}", "-shared", versioned)
+	caller := shop.build(t, "victim"+suffix, "int PyList_New(void); int plain(void); int PyInit_victim(void){return PyList_New()+plain();}", "-shared", versioned)
 	tests := []struct {
 		name    string
 		entries []tree.Entry
@@ -40,7 +40,8 @@ func TestVersions(t *testing.T) {
 		{name: "what the target has", entries: []tree.Entry{call(t, "libc_mid", "mid")}, glibc: "2.36"},
 		{name: "newer than the target", entries: []tree.Entry{call(t, "libc_new", "new")}, glibc: "2.36",
 			want: []string{"refuse versions " + ext + ": DT_VERNEED libc.so.6 GLIBC_2.99"}},
-		{name: "newer, but weak", entries: []tree.Entry{weak(t, call(t, "libc_new", "new"))}, glibc: "2.36"},
+		{name: "newer, but weak", entries: []tree.Entry{weak(t, call(t, "libc_new", "new"))}, glibc: "2.36",
+			want: []string{"refuse symbols " + ext + ": undefined libc_new"}},
 		{name: "above the floor", entries: []tree.Entry{call(t, "libc_mid", "mid")}, glibc: "2.31",
 			want: []string{"refuse versions " + ext + ": DT_VERNEED libc.so.6 GLIBC_2.36"}},
 		{name: "old version on a low floor", entries: []tree.Entry{call(t, "libc_old", "new")}, glibc: "2.9"},
@@ -63,7 +64,7 @@ func TestVersions(t *testing.T) {
 func TestVersionsOnEachTarget(t *testing.T) {
 	t.Parallel()
 	s := subject(t, fromFile(t, dynload+"victim"+suffix, shop.build(t, "victim"+suffix,
-		"int libc_mid(void); int PyInit_victim(void){return libc_mid();}", "-shared", libc(t, "mid"))))
+		"int PyList_New(void); int libc_mid(void); int PyInit_victim(void){return PyList_New()+libc_mid();}", "-shared", libc(t, "mid"))))
 	s.Targets[0].Root = rootfs(t, "old")
 	v := judge(t, s)
 	expect(t, v, "refuse versions *")

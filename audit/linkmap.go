@@ -78,7 +78,7 @@ func (p *process) open(o *object) (*process, *loaded) {
 // caller is the object whose code calls dlopen for import.
 func (p *process) caller() *loaded {
 	for _, l := range p.list {
-		if l.object != nil && l.runtime {
+		if l.object != nil && l.holdsRuntime() {
 			return l
 		}
 	}

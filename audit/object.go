@@ -7,6 +7,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"unique"
 
 	"ampoule/audit/elf"
 	"ampoule/tree"
@@ -22,16 +23,44 @@ type object struct {
 	*elf.File
 	// inits are the exported PyInit_* and PyModExport_* functions (PEP 489, PEP 793).
 	inits []string
-	// runtime says that it defines _PyRuntime.
-	runtime bool
+	// runtime are the symbols that it exports of those that only a Python runtime has,
+	// sorted.
+	runtime []string
+	// gives are the names of the symbols that others can bind to; wants those that it asks
+	// others for and cannot do without, in the symbol table's order.
+	gives map[symbol]bool
+	wants []want
+	// asks says that it asks others for anything of Python's API, weakly or not.
+	asks bool
 	// unwinds is a symbol of exception handling that it asks others for; empty without one.
 	unwinds string
 	// fault says why the file could not be read as ELF; then File holds the header at most.
 	fault error
 }
 
+// symbol is the name of a dynamic symbol. Equal names are one string in memory: all
+// modules ask for the same ones.
+type symbol = unique.Handle[string]
+
+// want is a symbol that a file asks others for.
+type want struct {
+	symbol
+	// version is the one that the file insists on; empty without one. The check versions
+	// tells where the target lacks it.
+	version symbol
+}
+
+// runtimeSymbols are of what a process must have only one of: the state of the runtime,
+// its entry point, and the type of all types.
+var runtimeSymbols = []string{"_PyRuntime", "Py_BytesMain", typeOfTypes}
+
+const typeOfTypes = "PyType_Type"
+
 // isExtension tells whether a file that is loaded by name is a Python module.
 func (o *object) isExtension() bool { return len(o.inits) > 0 && !o.IsExecutable() }
+
+// holdsRuntime tells whether a process that maps the file has a Python runtime in it.
+func (o *object) holdsRuntime() bool { return slices.Contains(o.runtime, "_PyRuntime") }
 
 // loads tells whether the loader would have anything to do with the file.
 func (o *object) loads() bool {
@@ -76,7 +105,7 @@ func readObject(e tree.Entry) (*object, error) {
 	case err != nil:
 		return nil, fmt.Errorf("reading %s: %w", e.Path, err)
 	}
-	o.distil(f.Symbols)
+	o.distil()
 	f.Symbols = nil
 	return o, nil
 }
@@ -106,8 +135,29 @@ func readerAt(r io.Reader, e tree.Entry) (io.ReaderAt, error) {
 	return bytes.NewReader(append(start, rest...)), nil
 }
 
-func (o *object) distil(symbols []elf.Symbol) {
-	for _, s := range symbols {
+// distil keeps of the file's symbols what the checks need.
+func (o *object) distil() {
+	insists := map[string]symbol{"": unique.Make("")}
+	for _, n := range o.Needs {
+		for _, v := range n.Versions {
+			if !v.Weak {
+				insists[v.Name] = unique.Make(v.Name)
+			}
+		}
+	}
+	o.gives = map[symbol]bool{}
+	for _, s := range o.Symbols {
+		switch {
+		case s.Exported():
+			o.gives[unique.Make(s.Name)] = true
+		case !s.Defined && !s.Weak && !s.Local:
+			version, ok := insists[s.Version]
+			if !ok {
+				version = insists[""]
+			}
+			o.wants = append(o.wants, want{unique.Make(s.Name), version})
+		}
+		o.asks = o.asks || !s.Defined && isPython(s.Name)
 		if o.unwinds == "" && !s.Defined && unwinds(s.Name) {
 			o.unwinds = strings.Clone(s.Name)
 		}
@@ -119,7 +169,10 @@ func (o *object) distil(symbols []elf.Symbol) {
 				o.inits = append(o.inits, strings.Clone(s.Name))
 			}
 		}
-		o.runtime = o.runtime || s.Name == "_PyRuntime"
+		if i := slices.Index(runtimeSymbols, s.Name); i >= 0 {
+			o.runtime = append(o.runtime, runtimeSymbols[i])
+		}
 	}
 	slices.Sort(o.inits)
+	slices.Sort(o.runtime)
 }

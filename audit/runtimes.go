@@ -11,7 +11,7 @@ func Runtimes(t *tree.Tree) (map[string]bool, error) {
 	}
 	runtimes := map[string]bool{}
 	for p, o := range objects {
-		if o.runtime {
+		if o.holdsRuntime() {
 			runtimes[p] = true
 		}
 	}

@@ -94,7 +94,7 @@ func library(t *testing.T, name, source string, flags ...string) string {
 // extension compiles an extension module.
 func extension(t *testing.T, name string, flags ...string) string {
 	t.Helper()
-	return shop.build(t, name+suffix, "int PyInit_"+name+"(void) { return 0; }", append([]string{"-shared", asNeeded}, flags...)...)
+	return shop.build(t, name+suffix, "int PyList_New(void); int PyInit_"+name+"(void) { return PyList_New(); }", append([]string{"-shared", asNeeded}, flags...)...)
 }
 
 func versionScript(t *testing.T, script string) string {

@@ -59,7 +59,7 @@ func interpreter(t *testing.T) []tree.Entry {
 	t.Helper()
 	python := compile(t, "python3.13", "int _PyRuntime; int PyList_New(void){return 0;} int main(void){return 0;}",
 		"-Wl,-e,main", "-rdynamic", "-Wl,--disable-new-dtags", "-Wl,-rpath,$ORIGIN/../lib")
-	module := compile(t, "_x"+suffix, "int PyInit__x(void){return 0;}", "-shared")
+	module := compile(t, "_x"+suffix, "int PyList_New(void); int PyInit__x(void){return PyList_New();}", "-shared")
 	return []tree.Entry{
 		tree.FileEntry("bin/python3.13", 0o755, python),
 		{Path: "bin/python3", Kind: tree.Symlink, Link: "python3.13"},
