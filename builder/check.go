@@ -334,11 +334,18 @@ func artifacts(first, second Artifact) []compare.Difference {
 		}
 		add(fmt.Sprintf("layer %d", i+1), a.Name+" "+a.DiffID, b.Name+" "+b.DiffID)
 	}
-	add("configuration", first.Config, second.Config)
+	add("environment", fmt.Sprintf("%q", first.Config.Env), fmt.Sprintf("%q", second.Config.Env))
+	labels := slices.AppendSeq(slices.Collect(maps.Keys(first.Config.Labels)), maps.Keys(second.Config.Labels))
+	slices.Sort(labels)
+	for _, name := range slices.Compact(labels) {
+		add("label "+name, first.Config.Labels[name], second.Config.Labels[name])
+	}
+	first.Config.Env, first.Config.Labels, second.Config.Env, second.Config.Labels = nil, nil, nil, nil
+	add("configuration", fmt.Sprintf("%+q", first.Config), fmt.Sprintf("%+q", second.Config))
 	if len(found) == 0 {
 		found = append(found, compare.Difference{
 			File: "the artifact", Place: "what was published before",
-			Cause: "both builds give the same now: what is published under this key was built by another program, from other scripts or with another compressor",
+			Cause: "both builds give the same now: what is published under this key was built by another version of Ampoule, or the registry has changed it",
 		})
 	}
 	return found

@@ -105,7 +105,10 @@ func TestArtifactsDiffer(t *testing.T) {
 		"layers of the base":        func(a *Artifact) { a.Base[0].DiffID = "sha256:c" },
 		"layer 1":                   func(a *Artifact) { a.Layers[0].DiffID = "sha256:m" },
 		"layer 2":                   func(a *Artifact) { a.Layers = append(a.Layers, layers.Named{Name: "metadata"}) },
-		"configuration":             func(a *Artifact) { a.Config.Labels[LabelKey] = "sha256:l" },
+		"label " + LabelKey:         func(a *Artifact) { a.Config.Labels[LabelKey] = "sha256:l" },
+		"label more":                func(a *Artifact) { a.Config.Labels["more"] = "x" },
+		"environment":               func(a *Artifact) { a.Config.Env = append(a.Config.Env, "B=2") },
+		"configuration":             func(a *Artifact) { a.Config.Entrypoint = []string{"python"} },
 		"what was published before": func(*Artifact) {},
 	} {
 		other := whole()

@@ -45,9 +45,9 @@ func MakePlan(r *recipes.Recipe, l *recipes.Lock, platform string) Plan {
 	return p
 }
 
-// Version is what of Ampoule itself enters every key: the epoch, and a hash of all that
-// it adds to what is published, such as the scripts that it runs in sandboxes. A change
-// of those needs no other epoch.
+// Version is what of Ampoule itself enters every key: the epoch, and a hash of the
+// scripts that it runs in sandboxes and of the stages' formats, whose change needs no
+// other epoch.
 func Version() string {
 	added := layers.Key("builder", Epoch, []string{toolchain.Version(), cpython.Version(), wheels.Version(), seal.Version()})
 	return fmt.Sprintf("%d-%.12s", Epoch, added)

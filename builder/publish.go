@@ -40,7 +40,7 @@ func (r *build) publish(ctx context.Context, sealed *seal.Sealed, made []seal.Wh
 	return r.b.Publisher.Publish(ctx, artifact)
 }
 
-// image is what of the artifact its digest is of.
+// image makes the part of the artifact that its digest names.
 func (r *build) image(ctx context.Context, sealed *seal.Sealed) (Artifact, error) {
 	artifact := Artifact{
 		Name: r.recipe.Name, Key: r.plan.Key, Platform: r.platform, Created: tree.Time, Config: r.config(sealed),

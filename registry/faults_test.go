@@ -6,6 +6,7 @@ import (
 	"log"
 	"net"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -17,6 +18,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"ampoule/registry"
+	"ampoule/registry/layer"
+	"ampoule/tree"
 )
 
 // server is another registry that can be stopped and started again at its address, and
@@ -28,15 +31,19 @@ type server struct {
 	// fault answers a request itself, or leaves it to the registry by returning false.
 	fault func(http.ResponseWriter, *http.Request) bool
 
-	mu     sync.Mutex
-	serves *http.Server
+	mu       sync.Mutex
+	serves   *http.Server
+	restarts sync.WaitGroup
 }
 
 func newServer(t *testing.T) *server {
 	t.Helper()
 	s := &server{t: t, address: "127.0.0.1:0", content: ociregistry.New(ociregistry.Logger(log.New(io.Discard, "", 0)))}
 	s.start()
-	t.Cleanup(s.stop)
+	t.Cleanup(func() {
+		s.restarts.Wait()
+		s.stop()
+	})
 	return s
 }
 
@@ -80,11 +87,9 @@ func (s *server) open(t *testing.T) *registry.Registry {
 // cut ends the connection of a request after the first bytes of its body.
 func cut(w http.ResponseWriter, req *http.Request) bool {
 	io.CopyN(io.Discard, req.Body, 100) //nolint:errcheck // what was read is dropped
-	conn, _, err := w.(http.Hijacker).Hijack()
-	if err != nil {
-		panic(err)
+	if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+		conn.Close()
 	}
-	conn.Close()
 	return true
 }
 
@@ -169,10 +174,10 @@ func TestPublishingFails(t *testing.T) {
 			if !errors.As(err, &remote) || !c.is(err) || !strings.Contains(remote.Hint(), c.hint) {
 				t.Fatalf("got %v (%#v), hint %q", err, err, remote.Hint())
 			}
-			s.stop()
-			s.fault = nil
-			s.start()
-			s.unharmed(t, a)
+			whole := &server{t: t, address: "127.0.0.1:0", content: s.content}
+			whole.start()
+			defer whole.stop()
+			whole.unharmed(t, a)
 		})
 	}
 }
@@ -223,14 +228,13 @@ func TestPublishingGoesOn(t *testing.T) {
 			time.Sleep(200 * time.Millisecond)
 			return false
 		},
-		"restarts for once": func(s *server, _ http.ResponseWriter, _ *http.Request) bool {
-			go func() {
-				s.stop()
+		"restarts for once": func(s *server, w http.ResponseWriter, req *http.Request) bool {
+			s.stop()
+			s.restarts.Go(func() {
 				time.Sleep(100 * time.Millisecond)
 				s.start()
-			}()
-			time.Sleep(50 * time.Millisecond)
-			return true
+			})
+			return cut(w, req)
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -253,4 +257,66 @@ func TestPublishingGoesOn(t *testing.T) {
 			}
 		})
 	}
+}
+
+// What fails for one of many layers is told once, and the others do not wait for it.
+func TestPublishingFailsAtOnce(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	s.fault = status(http.StatusServiceUnavailable)
+	a, _ := artifact(t, key("1"), "x")
+	for i := range 120 {
+		file := tree.FileEntry("file", 0o644, []byte(strconv.Itoa(i)))
+		content, err := tree.New([]tree.Entry{file})
+		if err != nil {
+			t.Fatal(err)
+		}
+		a.Images[0].Layers = append(a.Images[0].Layers, packed(t, "more", content, layer.Prefix))
+	}
+	begun := time.Now()
+	if _, err := s.open(t).Publish(t.Context(), a); err == nil {
+		t.Error("it was published")
+	}
+	if took := time.Since(begun); took > 5*time.Second {
+		t.Errorf("it took %s to fail", took)
+	}
+}
+
+// Only silence ends an exchange: not that it takes long.
+func TestSlowIsNotSilent(t *testing.T) {
+	t.Parallel()
+	s := newServer(t)
+	a, _ := artifact(t, key("1"), "x")
+	big := make([]byte, 64<<20) // more than sockets hold
+	a.Referrers[0].Files = append(a.Referrers[0].Files, registry.BytesFile("big", "text/plain", big))
+	const steps = 40
+	s.fault = func(w http.ResponseWriter, req *http.Request) bool {
+		if req.Method == http.MethodPatch && req.ContentLength == int64(len(big)) {
+			req.Body = io.NopCloser(slowly{req.Body, int64(len(big) / steps)})
+		}
+		return false
+	}
+	r, err := registry.Open(s.address + "/team")
+	if err != nil {
+		t.Fatal(err)
+	}
+	registry.Hurry(t, r, time.Second)
+	begun := time.Now()
+	_, err = r.Publish(t.Context(), a)
+	if took := time.Since(begun); err != nil || took < steps*pause {
+		t.Errorf("after %s: %v", took, err)
+	}
+}
+
+const pause = 50 * time.Millisecond
+
+// slowly reads pieces, each after a while.
+type slowly struct {
+	io.Reader
+	piece int64
+}
+
+func (s slowly) Read(b []byte) (int, error) {
+	time.Sleep(pause)
+	return s.Reader.Read(b[:min(int64(len(b)), s.piece)])
 }

@@ -226,6 +226,9 @@ func (l location) pushReferrer(ctx context.Context, pusher *remote.Pusher, ref R
 }
 
 func (l location) upload(ctx context.Context, pusher *remote.Pusher, b blob) error {
+	if err := ctx.Err(); err != nil {
+		return err // another one has failed, perhaps; the client would try and wait
+	}
 	b.ctx = ctx
 	return pusher.Upload(ctx, l.repo, b)
 }

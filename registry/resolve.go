@@ -67,15 +67,7 @@ func (r *Registry) OpenLayer(ctx context.Context, l LayerInfo) (io.ReadCloser, e
 	if err := checkGzip(types.MediaType(l.MediaType)); err != nil {
 		return nil, fmt.Errorf("opening layer %s: %w", l.Digest, err)
 	}
-	op := "reading layer " + l.Digest
-	tar, err := at.layer(l.Name, l.DiffID, l.Digest, l.Size).OpenTar(ctx)
-	if isWrong(err) {
-		return nil, err
-	}
-	if err := at.convert(op, l.Blob, err); err != nil {
-		return nil, err
-	}
-	return converting{ReadCloser: tar, location: at, op: op}, nil
+	return at.layer(l.Name, l.DiffID, l.Digest, l.Size).OpenTar(ctx)
 }
 
 // converting types the errors of reading from a registry.
@@ -97,7 +89,14 @@ func (c converting) Read(p []byte) (int, error) {
 func (l location) layer(name, diffID, digest string, size int64) layer.Layer {
 	return layer.Layer{
 		Name: name, DiffID: diffID, Digest: digest, Size: size,
-		Open: func(ctx context.Context) (io.ReadCloser, error) { return l.openBlob(ctx, digest) },
+		Open: func(ctx context.Context) (io.ReadCloser, error) {
+			op := "reading layer " + digest
+			blob, err := l.openBlob(ctx, digest)
+			if err := l.convert(op, l.at(digest), err); err != nil {
+				return nil, err
+			}
+			return converting{ReadCloser: blob, location: l, op: op}, nil
+		},
 	}
 }
 

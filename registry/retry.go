@@ -7,6 +7,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -24,8 +25,9 @@ const maxSilence = 5 * time.Minute
 // the store's registry over.
 var localBackoff = remote.Backoff{Duration: 50 * time.Millisecond, Factor: 2, Jitter: 0.1, Steps: 7}
 
-// foreignBackoff retries for about 15 s: as long as it takes a registry to restart.
-var foreignBackoff = remote.Backoff{Duration: time.Second, Factor: 2, Jitter: 0.1, Steps: 5}
+// foreignBackoff retries for about 16 s: as long as it takes a registry to restart. The
+// client cannot be interrupted between one try and the next.
+var foreignBackoff = remote.Backoff{Duration: 2 * time.Second, Factor: 1, Jitter: 0.1, Steps: 9}
 
 // retryLocal also starts an upload anew whose session ended with the process that
 // served it.
@@ -43,6 +45,10 @@ func retryLocal(err error) bool {
 		errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE)
 }
 
+// closedTexts are what net/http says of connections that a server has closed, where it
+// may not repeat the request itself. It has no names for these errors.
+var closedTexts = []string{"server closed idle connection", "http2: server sent GOAWAY", "http2: client connection lost"}
+
 // SilentError says that a registry stopped taking and sending anything.
 type SilentError struct {
 	Host    string
@@ -55,7 +61,7 @@ func (e *SilentError) Error() string {
 
 // Hint says where to look.
 func (e *SilentError) Hint() string {
-	return "the registry hangs, or what is on the way to it: its log says more; what was sent is not sent again"
+	return "the registry hangs, or what is on the way to it: its log says more"
 }
 
 // patient is the transport to another registry. It gives up one that is silent.
@@ -78,8 +84,7 @@ func (p *patient) retry(err error) bool {
 		return true
 	case errors.Is(err, syscall.ECONNREFUSED):
 		return p.answered.Load()
-	case strings.Contains(err.Error(), "server closed idle connection"):
-		// net/http has no name for it. Requests that it may not repeat itself end so.
+	case slices.ContainsFunc(closedTexts, func(text string) bool { return strings.Contains(err.Error(), text) }):
 		return true
 	}
 	return retryLocal(err) || errors.As(err, &temporary) && temporary.Temporary()
@@ -87,23 +92,20 @@ func (p *patient) retry(err error) bool {
 
 // RoundTrip implements http.RoundTripper.
 func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
-	x := exchange{silence: p.silence}
-	x.ctx, x.cancel = context.WithCancelCause(req.Context())
-	silent := &SilentError{Host: req.URL.Host, Silence: p.silence}
-	x.timer = time.AfterFunc(p.silence, func() { x.cancel(silent) })
-	watched := req.Clone(x.ctx)
-	if req.Body != nil && req.Body != http.NoBody {
-		watched.Body = sent{req.Body, x}
-	}
-	resp, err := p.next.RoundTrip(watched)
+	x := &exchange{silence: p.silence}
+	ctx, cancel := context.WithCancelCause(req.Context())
+	x.ctx, x.cancel = ctx, cancel
+	x.timer = time.AfterFunc(p.silence, func() { cancel(&SilentError{Host: req.URL.Host, Silence: p.silence}) })
+	resp, err := p.next.RoundTrip(x.watch(req))
+	x.answered.Store(true)
 	x.timer.Stop()
 	if err != nil {
-		err = x.explain(err)
-		x.cancel(nil)
+		err = x.explain(req.Context(), err)
+		cancel(nil)
 		return nil, err
 	}
 	p.answered.Store(true)
-	resp.Body = received{resp.Body, x}
+	resp.Body = &received{ReadCloser: resp.Body, exchange: x, parent: req.Context()}
 	return resp, nil
 }
 
@@ -113,12 +115,39 @@ type exchange struct {
 	cancel  context.CancelCauseFunc
 	timer   *time.Timer
 	silence time.Duration
+	// answered says that the answer has begun: what is still sent does not matter then.
+	answered atomic.Bool
 }
 
-// explain returns why an exchange was cancelled if that is why it failed.
-func (x exchange) explain(err error) error {
-	if cause := context.Cause(x.ctx); cause != nil {
-		return cause
+// watch returns the request with bodies that tell when they are read, which may happen
+// again from the start.
+func (x *exchange) watch(req *http.Request) *http.Request {
+	watched := req.Clone(x.ctx)
+	if req.Body == nil || req.Body == http.NoBody {
+		return watched
+	}
+	watched.Body = sent{req.Body, x}
+	if req.GetBody != nil {
+		watched.GetBody = func() (io.ReadCloser, error) {
+			body, err := req.GetBody()
+			if err != nil {
+				return nil, err
+			}
+			return sent{body, x}, nil
+		}
+	}
+	return watched
+}
+
+// explain returns what ended an exchange: silence, or its caller. Why the caller did,
+// which may be another request's failure, is no error of this one.
+func (x *exchange) explain(parent context.Context, err error) error {
+	var silent *SilentError
+	switch {
+	case errors.As(context.Cause(x.ctx), &silent):
+		return silent
+	case parent.Err() != nil:
+		return parent.Err()
 	}
 	return err
 }
@@ -126,35 +155,43 @@ func (x exchange) explain(err error) error {
 // sent is the body of a request. That it is read means that the registry takes it.
 type sent struct {
 	io.ReadCloser
-	exchange
+	*exchange
 }
 
 // Read implements [io.Reader].
 func (s sent) Read(b []byte) (int, error) {
 	n, err := s.ReadCloser.Read(b)
-	s.timer.Reset(s.silence)
+	if !s.answered.Load() {
+		s.timer.Reset(s.silence)
+	}
 	return n, err
 }
 
 // received is the body of an answer. Only while a reader waits is the registry silent.
 type received struct {
 	io.ReadCloser
-	exchange
+	*exchange
+	parent context.Context
 }
 
 // Read implements [io.Reader].
-func (r received) Read(b []byte) (int, error) {
+func (r *received) Read(b []byte) (int, error) {
 	r.timer.Reset(r.silence)
 	n, err := r.ReadCloser.Read(b)
 	r.timer.Stop()
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = r.explain(err)
+	if err == nil {
+		return n, nil
 	}
+	if !errors.Is(err, io.EOF) {
+		err = r.explain(r.parent, err)
+	}
+	// Whoever has all of it may not close it.
+	r.cancel(nil)
 	return n, err
 }
 
 // Close implements [io.Closer].
-func (r received) Close() error {
+func (r *received) Close() error {
 	defer r.cancel(nil)
 	r.timer.Stop()
 	return r.ReadCloser.Close()

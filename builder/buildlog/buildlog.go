@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"syscall"
 )
 
 // tailBytes bounds what is kept in memory for the error.
@@ -31,9 +32,10 @@ type Log struct {
 	mu   sync.Mutex
 	file *os.File
 	tail []byte
-	// left is how many bytes the file may still take; negative once it was told that
-	// it takes no more.
-	left int
+	// left is how many bytes the file may still take, dropped how many it did not get
+	// since; full says that the file tells so.
+	left, dropped int
+	full          bool
 }
 
 // Open makes NAME.log in the directory, which it makes if it is missing.
@@ -65,16 +67,23 @@ func (l *Log) Write(p []byte) (int, error) {
 
 // write writes to the file as long as there is room.
 func (l *Log) write(p []byte) (int, error) {
-	if l.left < 0 {
-		return len(p), nil
-	}
 	n, err := l.file.Write(p[:min(len(p), l.left)])
-	if l.left -= n; err == nil && l.left == 0 && n < len(p) {
-		l.left = -1
-		_, err = fmt.Fprintf(l.file, "\n… of what followed only the end is kept: a log has at most %d MiB\n", maxBytes>>20)
-		n = len(p)
+	if l.left -= n; err != nil || n == len(p) {
+		return n, err
 	}
-	return n, err
+	if !l.full {
+		l.full = true
+		_, err = fmt.Fprintf(l.file, "\n… of what followed only the end is kept: a log has at most %d MiB\n", maxBytes>>20)
+	}
+	l.dropped += len(p) - n
+	return len(p), err
+}
+
+// writeEnd writes the end of what had no room.
+func (l *Log) writeEnd() error {
+	_, err := l.file.Write(l.tail[max(0, len(l.tail)-l.dropped):])
+	l.dropped = 0
+	return err
 }
 
 // Printf writes a line of our own.
@@ -86,14 +95,10 @@ func (l *Log) Printf(format string, args ...any) {
 func (l *Log) Close() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	var err error
-	if l.left < 0 {
-		_, err = l.file.Write(l.tail)
-	}
-	return errors.Join(err, l.file.Close())
+	return errors.Join(l.writeEnd(), l.file.Close())
 }
 
-// Tail returns the last lines written, of long ones their beginnings.
+// Tail returns the last lines written, of long ones both ends.
 func (l *Log) Tail() []string {
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -107,7 +112,7 @@ func (l *Log) Tail() []string {
 	}
 	for i, line := range lines {
 		if len(line) > lineBytes {
-			lines[i] = strings.ToValidUTF8(line[:lineBytes], "") + " …"
+			lines[i] = strings.ToValidUTF8(line[:lineBytes/2], "") + " … " + strings.ToValidUTF8(line[len(line)-lineBytes/2:], "")
 		}
 	}
 	return lines
@@ -130,8 +135,18 @@ func (e *StepError) Error() string {
 	return fmt.Sprintf("building %s: %v%s", e.What, e.Err, indent(e.Last))
 }
 
-// Unwrap returns the cause.
-func (e *StepError) Unwrap() error { return e.Err }
+// Unwrap gives the cause, and that the disk is full where the step said so.
+func (e *StepError) Unwrap() []error {
+	if SaysFull(e.Last) {
+		return []error{e.Err, syscall.ENOSPC}
+	}
+	return []error{e.Err}
+}
+
+// SaysFull tells whether the lines of a log say that a disk is full.
+func SaysFull(lines []string) bool {
+	return slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, "No space left on device") })
+}
 
 // Hint says where the whole log is.
 func (e *StepError) Hint() string {
@@ -142,14 +157,20 @@ func (e *StepError) Hint() string {
 	return where
 }
 
-// Fail makes a StepError of an error, with this log's end; nil stays nil, and a
-// StepError stays as it is.
+// Fail makes a StepError of an error, with this log's end, which the file has from then
+// on; nil stays nil, and a StepError stays as it is.
 func (l *Log) Fail(what string, err error) error {
 	var step *StepError
 	if err == nil || errors.As(err, &step) {
 		return err
 	}
-	return &StepError{What: what, Log: l.Path(), Last: l.Tail(), Err: err}
+	step = &StepError{What: what, Log: l.Path(), Last: l.Tail(), Err: err}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if endErr := l.writeEnd(); endErr != nil {
+		step.Err = errors.Join(err, endErr)
+	}
+	return step
 }
 
 func indent(lines []string) string {

@@ -78,7 +78,7 @@ func TestTail(t *testing.T) {
 	}
 	fmt.Fprint(log, strings.Repeat("x", 3*tailBytes), "\nlast\n")
 	tail = log.Tail()
-	if want := []string{strings.Repeat("x", lineBytes) + " …", "last"}; !slices.Equal(tail, want) {
+	if want := []string{strings.Repeat("x", lineBytes/2) + " … " + strings.Repeat("x", lineBytes/2), "last"}; !slices.Equal(tail, want) {
 		t.Errorf("the tail has %d lines, the last is %.20q", len(tail), tail[len(tail)-1])
 	}
 }
@@ -169,5 +169,24 @@ func TestLogIsBounded(t *testing.T) {
 		strings.Repeat("x", tailBytes-len("\nend\n")) + "\nend\n"
 	if diff := cmp.Diff(want, string(data)); diff != "" {
 		t.Errorf("log (-want +got):\n%s", diff)
+	}
+}
+
+// What had room is not written twice.
+func TestLogEndsOnce(t *testing.T) {
+	t.Parallel()
+	log := open(t)
+	log.left = 6
+	fmt.Fprint(log, "abcdefgh\n")
+	if err := log.Fail("x", failed{}); err == nil {
+		t.Fatal("no error")
+	}
+	if err := log.Close(); err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(log.Path())
+	want := "abcdef\n… of what followed only the end is kept: a log has at most 64 MiB\ngh\n"
+	if diff := cmp.Diff(want, string(data)); diff != "" || err != nil {
+		t.Errorf("log (-want +got), %v:\n%s", err, diff)
 	}
 }

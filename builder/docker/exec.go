@@ -90,7 +90,12 @@ func (b *box) commandLine(step sandbox.Step) ([]string, error) {
 	if step.Dir != "" && !path.IsAbs(step.Dir) {
 		return nil, fmt.Errorf("working directory %q is not absolute", step.Dir)
 	}
-	args := []string{launcher, "-i"}
+	var args []string
+	if oneWriter(step) {
+		// It comes first: what a shell adds to its environment, env takes away.
+		args = append(args, oneStream...)
+	}
+	args = append(args, launcher, "-i")
 	if b.resetSignals {
 		args = append(args, "--default-signal")
 	}
@@ -100,9 +105,6 @@ func (b *box) commandLine(step sandbox.Step) ([]string, error) {
 			return nil, fmt.Errorf("environment variable %q is not KEY=value", variable)
 		}
 		args = append(args, variable)
-	}
-	if oneWriter(step) {
-		args = append(args, oneStream...)
 	}
 	return append(args, step.Args...), nil
 }
@@ -137,11 +139,11 @@ func (b *box) exec(ctx context.Context, args []string, step sandbox.Step) (int, 
 		Tty: step.Terminal != nil, DetachKeys: detachKeys,
 	})
 	if err != nil {
-		return 0, fmt.Errorf("creating process: %w", err)
+		return 0, fmt.Errorf("creating process: %w", engineFault(err))
 	}
 	stream, err := b.engine.client.ContainerExecAttach(ctx, created.ID, container.ExecAttachOptions{Tty: step.Terminal != nil})
 	if err != nil {
-		return 0, fmt.Errorf("starting process: %w", err)
+		return 0, fmt.Errorf("starting process: %w", engineFault(err))
 	}
 	resized := b.resize(ctx, created.ID, step.Terminal)
 	defer resized()
@@ -164,7 +166,7 @@ func copyStreams(ctx context.Context, stream types.HijackedResponse, step sandbo
 	case inputErr != nil:
 		return fmt.Errorf("reading input: %w", inputErr)
 	case err != nil:
-		return fmt.Errorf("reading output: %w", err)
+		return fmt.Errorf("reading output: %w", engineFault(err))
 	}
 	return nil
 }
@@ -194,7 +196,7 @@ func (b *box) exitCode(ctx context.Context, id string) (int, error) {
 			return b.codeOfDead(ctx, err)
 		}
 		if err != nil {
-			return 0, fmt.Errorf("asking for exit code: %w", err)
+			return 0, fmt.Errorf("asking for exit code: %w", engineFault(err))
 		}
 		if !state.Running {
 			return state.ExitCode, nil
@@ -214,7 +216,7 @@ const killedCode = 128 + 9
 // when the kernel kills the first process for want of memory.
 func (b *box) codeOfDead(ctx context.Context, err error) (int, error) {
 	state, inspectErr := b.engine.client.ContainerInspect(ctx, b.id)
-	if inspectErr == nil && state.State.OOMKilled {
+	if inspectErr == nil && b.diedOfMemory(ctx, state) {
 		return killedCode, nil
 	}
 	return 0, errors.Join(errEnded, err)
@@ -245,6 +247,13 @@ func (b *box) stopped(ctx context.Context) bool {
 	}
 }
 
+// diedOfMemory tells whether a sandbox has ended since the kernel killed its first process
+// for want of memory. Engines say of one that goes on, or was stopped later, that it was
+// killed so, too, once any process of it was.
+func (b *box) diedOfMemory(ctx context.Context, c container.InspectResponse) bool {
+	return c.State.OOMKilled && !c.State.Running && !b.stopped(ctx)
+}
+
 // eventsTime bounds how long an engine is asked for what happened.
 const eventsTime = 2 * time.Second
 
@@ -265,12 +274,12 @@ func (b *box) outOfMemory(ctx context.Context) (bool, error) {
 		return false, errors.Join(errEnded, err)
 	case err != nil:
 		return false, err
-	case !state.State.Running && state.State.OOMKilled:
+	case b.diedOfMemory(ctx, state):
 		return true, nil
 	case !state.State.Running:
 		return false, errEnded
 	case execErr != nil:
-		return false, execErr
+		return false, engineFault(execErr)
 	}
 	if code == killedCode {
 		return true, nil // Not even cat found memory.
@@ -289,7 +298,7 @@ func (b *box) outlived(ctx context.Context) error {
 			return errors.Join(errEnded, err)
 		case err != nil:
 			return err
-		case c.State.OOMKilled:
+		case b.diedOfMemory(ctx, c):
 			return nil
 		case !c.State.Running || c.State.Dead || c.State.Status == container.StateRemoving:
 			return errEnded

@@ -29,7 +29,7 @@ func (b *box) Import(ctx context.Context, dir string, r io.Reader) error {
 }
 
 // explain tells of an error why there is one: the context's cause, a sandbox that
-// was removed, or an engine that cannot go on.
+// was removed, or an engine that was stopped.
 func (b *box) explain(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
@@ -37,7 +37,7 @@ func (b *box) explain(ctx context.Context, err error) error {
 	if errors.Is(err, errEnded) && !b.isRemoved() && b.stopped(ctx) {
 		return unavailable(err, goneHint)
 	}
-	return engineFault(b.afterRemoval(err))
+	return b.afterRemoval(err)
 }
 
 // afterRemoval tells of an error that the sandbox was removed, if it was.
@@ -61,7 +61,7 @@ func (b *box) importTar(ctx context.Context, dir string, r io.Reader) error {
 	if streamErr := stream.finish(err == nil); streamErr != nil {
 		return streamErr
 	}
-	return err
+	return engineFault(err)
 }
 
 func checkDir(dir string) error {
@@ -101,7 +101,7 @@ func (b *box) makeDirs(ctx context.Context, dir string) error {
 		return err
 	}
 	if err := b.engine.client.CopyToContainer(ctx, b.id, existing, &buf, container.CopyToContainerOptions{}); err != nil {
-		return fmt.Errorf("making %s: %w", dir, err)
+		return fmt.Errorf("making %s: %w", dir, engineFault(err))
 	}
 	return nil
 }
@@ -124,19 +124,31 @@ func (b *box) export(ctx context.Context, dir string) (io.ReadCloser, error) {
 	if dir == "/" {
 		body, err := b.engine.client.ContainerExport(ctx, b.id)
 		if err != nil {
-			return nil, err
+			return nil, engineFault(err)
 		}
-		return rewrite(body, leaveOutEngine(dir)), nil
+		return rewrite(fromEngine{body}, leaveOutEngine(dir)), nil
 	}
 	body, stat, err := b.engine.client.CopyFromContainer(ctx, b.id, dir)
 	if errdefs.IsNotFound(err) && !b.isRemoved() {
 		return nil, errors.Join(fs.ErrNotExist, err)
 	}
 	if err != nil {
-		return nil, err
+		return nil, engineFault(err)
 	}
 	if !stat.Mode.IsDir() {
 		return nil, errors.Join(errors.New("not a directory"), body.Close())
 	}
-	return rewrite(body, chain(stripFirst, leaveOutEngine(dir))), nil
+	return rewrite(fromEngine{body}, chain(stripFirst, leaveOutEngine(dir))), nil
+}
+
+// fromEngine is what an engine sends.
+type fromEngine struct{ io.ReadCloser }
+
+// Read implements [io.Reader].
+func (f fromEngine) Read(b []byte) (int, error) {
+	n, err := f.ReadCloser.Read(b)
+	if err != nil && !errors.Is(err, io.EOF) {
+		err = engineFault(err)
+	}
+	return n, err
 }

@@ -90,8 +90,11 @@ func (e *Engine) Load(ctx context.Context, config sandbox.Config, layers ...sand
 		}
 	}
 	id, err := e.load(ctx, s)
+	if !errors.Is(err, errLayer) {
+		err = engineFault(err)
+	}
 	if err != nil {
-		return "", fmt.Errorf("loading image %.12s: %w", s.digest, engineFault(err))
+		return "", fmt.Errorf("loading image %.12s: %w", s.digest, err)
 	}
 	return id, nil
 }

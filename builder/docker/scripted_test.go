@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/iotest"
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
@@ -191,5 +192,37 @@ func TestOldKillIsForgotten(t *testing.T) {
 		if !errors.As(err, &exit) || exit.OutOfMemory != want || (exit.Hint() != "") != want {
 			t.Errorf("step %d: got %v, out of memory should be %t", i, err, want)
 		}
+	}
+}
+
+// An engine that fails while a sandbox starts is the machine's fault, a layer that ends
+// too soon is not.
+func TestWhoseFault(t *testing.T) {
+	t.Parallel()
+	for name, create := range map[string]http.HandlerFunc{
+		"full":    answer(500, `{"message": "mkdir /var/lib/docker: no space left on device"}`),
+		"crashes": func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) },
+	} {
+		e, err := Open(t.Context(), Options{Host: engineAt(t, map[string]http.HandlerFunc{
+			"HEAD /_ping": ping("1.41"), "GET /info": answer(200, linuxInfo), "GET /containers/json": answer(200, `[]`),
+			"POST /containers/create": create,
+		}), Locks: t.TempDir(), Store: "test"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var hinted interface{ Hint() string }
+		if _, err := e.Start(t.Context(), sandbox.Spec{Name: name}); !errors.Is(err, sandbox.ErrUnavailable) || !errors.As(err, &hinted) || hinted.Hint() == "" {
+			t.Errorf("%s: got %v", name, err)
+		}
+		if err := e.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	s := newScripted(t, nil)
+	cut := sandbox.Layer{DiffID: "sha256:" + strings.Repeat("0", 64), Open: func() (io.ReadCloser, error) {
+		return io.NopCloser(io.MultiReader(strings.NewReader("x"), iotest.ErrReader(io.ErrUnexpectedEOF))), nil
+	}}
+	if _, err := s.Load(t.Context(), sandbox.Config{Architecture: "amd64"}, cut); err == nil || errors.Is(err, sandbox.ErrUnavailable) {
+		t.Errorf("a layer that is cut: %v", err)
 	}
 }

@@ -72,7 +72,7 @@ func sealFor(spec sandbox.Spec) (seal, error) {
 func (e *Engine) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {
 	s, err := sealFor(spec)
 	if err != nil {
-		return nil, fmt.Errorf("starting sandbox %s: %w", spec.Name, engineFault(err))
+		return nil, fmt.Errorf("starting sandbox %s: %w", spec.Name, err)
 	}
 	return e.start(ctx, s, spec)
 }
@@ -84,7 +84,7 @@ func (e *Engine) start(ctx context.Context, s seal, spec sandbox.Spec) (sandbox.
 	spec.Limits = e.withDefaults(spec.Limits)
 	b, err := e.run(ctx, s, spec)
 	if err != nil {
-		return nil, fmt.Errorf("starting sandbox %s: %w", spec.Name, err)
+		return nil, fmt.Errorf("starting sandbox %s: %w", spec.Name, engineFault(err))
 	}
 	return b, nil
 }

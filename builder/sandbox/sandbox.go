@@ -239,7 +239,7 @@ func (e *ExitError) Hint() string {
 	if !e.OutOfMemory {
 		return ""
 	}
-	return "give build steps more memory (--step-memory), or build with fewer jobs (--jobs)"
+	return "build with more memory (--step-memory), or with fewer jobs (--jobs)"
 }
 
 // Image is what a sandbox starts from, before it is loaded.

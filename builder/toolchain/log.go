@@ -3,10 +3,11 @@ package toolchain
 import (
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"sync"
 	"syscall"
+
+	"ampoule/builder/buildlog"
 )
 
 // StepError says that a program that installs packages ended with an error.
@@ -41,9 +42,7 @@ func (e *StepError) Hint() string {
 	return ""
 }
 
-func (e *StepError) full() bool {
-	return slices.ContainsFunc(e.Last, func(line string) bool { return strings.Contains(line, "No space left on device") })
-}
+func (e *StepError) full() bool { return buildlog.SaysFull(e.Last) }
 
 // The bounds of what an error repeats of a log.
 const (

@@ -52,7 +52,7 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 			if jobs < 0 {
 				return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("--jobs %d is not a number of processors", jobs)}
 			}
-			memory, err := bounds.bytes(cmd)
+			memory, err := bounds.check(cmd)
 			if err != nil {
 				return err
 			}
@@ -92,8 +92,8 @@ func (s *stepBounds) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.memory, "step-memory", "", "how much memory a build step and what runs beside it in its sandbox may use, as 6GiB (default: 80 % of the machine's)")
 }
 
-// bytes reads the bounds: no step ends in no time or without memory.
-func (s *stepBounds) bytes(cmd *cobra.Command) (memory int64, err error) {
+// check returns the bound of memory; no step ends in no time or without memory.
+func (s *stepBounds) check(cmd *cobra.Command) (memory int64, err error) {
 	if s.time <= 0 {
 		return 0, &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--step-timeout must be more than nothing")}
 	}
@@ -107,7 +107,7 @@ func (s *stepBounds) bytes(cmd *cobra.Command) (memory int64, err error) {
 	return memory, nil
 }
 
-// minStepMemory is what no sandbox starts without.
+// minStepMemory refuses what is a slip of the pen: no compiler works with less.
 const minStepMemory = 32 << 20
 
 // buildResult is the verb's result as JSON.

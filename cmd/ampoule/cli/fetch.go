@@ -3,8 +3,10 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -165,11 +167,15 @@ func keepers(places []string) ([]fetch.Keeper, error) {
 	var found []fetch.Keeper
 	for _, place := range places {
 		if !fetch.IsRegistry(place) {
-			if info, err := os.Stat(place); err != nil || !info.IsDir() {
+			info, err := os.Stat(place)
+			switch {
+			case errors.Is(err, fs.ErrNotExist), err == nil && !info.IsDir():
 				return nil, &fetch.ConfigError{
-					Where: place, Msg: "kept inputs are looked for here, and here is no directory",
+					Where: place, Msg: "kept inputs should be there, and there is no such directory",
 					Help: "make or mount it, or take it out of AMPOULE_KEPT and config.toml",
 				}
+			case err != nil:
+				return nil, fmt.Errorf("looking for kept inputs: %w", err)
 			}
 			found = append(found, fetch.Directory(place))
 			continue

@@ -45,7 +45,7 @@ is told on stderr; the result is the lock's path.`,
 		}),
 		ValidArgsFunction: s.completeLocked,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			memory, err := bounds.bytes(cmd)
+			memory, err := bounds.check(cmd)
 			if err != nil {
 				return err
 			}

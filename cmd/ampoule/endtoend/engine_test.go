@@ -43,8 +43,8 @@ func newEngine(t *testing.T) *engine {
 		}
 		os.RemoveAll(dir)
 	})
-	e.start(t)
 	t.Cleanup(func() { e.stop(t) })
+	e.start(t)
 	return e
 }
 
@@ -59,12 +59,13 @@ func (e *engine) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
+	name := "ampoule-" + filepath.Base(e.dir)
 	e.command = exec.Command("dockerd", "--data-root", e.disk(), "--exec-root", filepath.Join(e.dir, "exec"),
 		"--pidfile", filepath.Join(e.dir, "pid"), "--host", e.host(), "--bridge", "none", "--iptables=false", "--ip6tables=false",
-		"--containerd-namespace", "ampoule-test", "--containerd-plugins-namespace", "ampoule-test-plugins")
+		"--containerd-namespace", name, "--containerd-plugins-namespace", name+"-plugins")
 	e.command.Stdout, e.command.Stderr = file, file
 	// It has no bridge, and in a network of its own it takes that of no other engine away.
-	e.command.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	e.command.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGTERM}
 	if err := e.command.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -81,10 +82,19 @@ func (e *engine) start(t *testing.T) {
 // stop ends the engine as a restart of its service does.
 func (e *engine) stop(t *testing.T) {
 	t.Helper()
+	if e.command == nil {
+		return
+	}
+	kill := time.AfterFunc(time.Minute, func() {
+		t.Error("the engine does not end")
+		_ = e.command.Process.Kill()
+	})
+	defer kill.Stop()
 	if err := e.command.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Error(err)
 	}
 	_ = e.command.Wait() // it tells the signal
+	e.command = nil
 }
 
 // containers lists all that the engine has.
@@ -93,13 +103,17 @@ func (e *engine) containers(t *testing.T) string {
 	return run(t, "docker", "--host", e.host(), "ps", "--all", "--format", "{{.Names}} {{.Status}}")
 }
 
-// compiles waits until the wheel of a fault is compiled.
+// compiles waits until the build of a fault's wheel has begun.
 func (e *engine) compiles(t *testing.T) {
 	t.Helper()
-	for range 300 {
-		if strings.Contains(e.containers(t), "ampoule-wheel-victim") {
-			time.Sleep(time.Second)
-			return
+	for range 600 {
+		name, _, _ := strings.Cut(e.containers(t), " ")
+		if strings.HasPrefix(name, "ampoule-wheel-victim") {
+			// It may have ended by now.
+			processes, _ := exec.Command("docker", "--host", e.host(), "top", name).Output()
+			if strings.Contains(string(processes), "hook.py") {
+				return
+			}
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
@@ -140,14 +154,23 @@ func newRegistry(t *testing.T) string {
 // unpublished wants a registry to have no repository.
 func unpublished(t *testing.T, address string) {
 	t.Helper()
+	if list := repositories(t, address); strings.Contains(list, "fault-engine") {
+		t.Errorf("published: %s", list)
+	}
+}
+
+func repositories(t *testing.T, address string) string {
+	t.Helper()
 	resp, err := http.Get("http://" + address + "/v2/_catalog")
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if list, err := io.ReadAll(resp.Body); err != nil || strings.Contains(string(list), `"engine"`) {
-		t.Errorf("published: %s, %v", list, err)
+	list, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != http.StatusOK {
+		t.Fatalf("asking for repositories: %s, %v", resp.Status, err)
 	}
+	return string(list)
 }
 
 // TestEngineFaults has an engine's disk fill up and the engine restart while a build
@@ -169,12 +192,12 @@ func TestEngineFaults(t *testing.T) {
 	}{
 		{name: "disk full while images are loaded", does: `pass`, before: full, code: 6, says: []string{"no space left on device", "docker system df"}},
 		{name: "disk full while a wheel is built", does: `
-    time.sleep(5)
+    time.sleep(8)
     for i in range(100):
         open("filler%d" % i, "wb").write(bytes(1 << 20))`, during: func(t *testing.T) {
 			e.compiles(t)
 			full(t)
-		}, code: 8, says: []string{"No space left on device", "docker system df"}},
+		}, code: 6, says: []string{"No space left on device", "docker system df"}},
 		{name: "stopped while a wheel is built", does: `time.sleep(10)`, during: func(t *testing.T) {
 			e.compiles(t)
 			e.stop(t)
@@ -232,6 +255,8 @@ func (f *faultWorld) startAfresh(t *testing.T, does string) func() (digest, errs
 		out, errs, code := wait()
 		if code != 0 {
 			unpublished(t, address)
+		} else if list := repositories(t, address); !strings.Contains(list, "fault-engine") {
+			t.Errorf("not published: %s", list)
 		}
 		_, digest, _ := strings.Cut(out, "@")
 		return digest, errs, code

@@ -80,7 +80,7 @@ var faults = []struct {
 	{name: "eats-memory", does: `
     eaten = []
     while True:
-        eaten.append(bytearray(1 << 24))`, code: 8, says: "SIGKILL, out of memory", args: []string{"--step-memory", "256MiB"}},
+        eaten.append(bytearray(1 << 24))`, code: 8, says: "--step-memory", args: []string{"--step-memory", "256MiB"}},
 	{name: "sleeps-for-ever", does: `time.sleep(10**6)`, code: 8, says: "not done after 20s", args: []string{"--step-timeout", "20s"}},
 	{name: "prints-1-gb", does: `
     for i in range(1 << 10):
