@@ -79,7 +79,7 @@ func (s scope) missing(wants []want) []string {
 		}
 		version := w.version.Value()
 		if version == "" || slices.ContainsFunc(s.objects, func(o *object) bool { return slices.Contains(o.Defines, version) }) {
-			names = append(names, w.symbol.Value())
+			names = append(names, w.Value())
 		}
 	}
 	slices.Sort(names)

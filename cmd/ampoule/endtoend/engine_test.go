@@ -27,11 +27,7 @@ type engine struct {
 
 func newEngine(t *testing.T) *engine {
 	t.Helper()
-	dir, err := os.MkdirTemp("", "engine-") // short: it is part of a socket's name
-	if err != nil {
-		t.Fatal(err)
-	}
-	e := &engine{dir: dir}
+	e := &engine{dir: t.TempDir()}
 	if err := os.Mkdir(e.disk(), 0o700); err != nil {
 		t.Fatal(err)
 	}
@@ -39,9 +35,7 @@ func newEngine(t *testing.T) *engine {
 	t.Cleanup(func() {
 		if err := syscall.Unmount(e.disk(), 0); err != nil {
 			t.Errorf("unmounting %s: %v", e.disk(), err)
-			return
 		}
-		os.RemoveAll(dir)
 	})
 	t.Cleanup(func() { e.stop(t) })
 	e.start(t)
@@ -59,7 +53,7 @@ func (e *engine) start(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	name := "ampoule-" + filepath.Base(e.dir)
+	name := fmt.Sprintf("ampoule-test-%d", os.Getpid())
 	e.command = exec.Command("dockerd", "--data-root", e.disk(), "--exec-root", filepath.Join(e.dir, "exec"),
 		"--pidfile", filepath.Join(e.dir, "pid"), "--host", e.host(), "--bridge", "none", "--iptables=false", "--ip6tables=false",
 		"--containerd-namespace", name, "--containerd-plugins-namespace", name+"-plugins")
