@@ -86,8 +86,13 @@ func (f *Fingerprint) measure(t *tree.Tree, home installation) error {
 	if f.Version, err = readVersion(t, home); err != nil {
 		return err
 	}
-	if err := f.readSysconfig(t, home); err != nil {
+	config, err := readSysconfig(t, home)
+	if err != nil {
 		return err
+	}
+	f.SOABI, f.ExtSuffix = config.vars["SOABI"], config.vars["EXT_SUFFIX"]
+	if f.SOABI == "" || f.ExtSuffix == "" {
+		return fmt.Errorf("%w: %s: SOABI %q, EXT_SUFFIX %q", ErrMeasure, config.file, f.SOABI, f.ExtSuffix)
 	}
 	exe, err := readELF(t, home.exe)
 	if err != nil {
@@ -148,36 +153,6 @@ func readText(e tree.Entry) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %s has %d bytes", ErrMeasure, e.Path, e.Size)
 	}
 	return e.ReadAll()
-}
-
-var sysconfigVar = regexp.MustCompile(`['"](SOABI|EXT_SUFFIX)['"]\s*:\s*['"]([^'"]*)['"]`)
-
-// readSysconfig reads SOABI and EXT_SUFFIX from the text of _sysconfigdata, which
-// is one for each machine.
-func (f *Fingerprint) readSysconfig(t *tree.Tree, home installation) error {
-	var found []string
-	for _, e := range t.Entries() {
-		base := path.Base(e.Path)
-		if path.Dir(e.Path) != home.lib || !strings.HasPrefix(base, "_sysconfigdata_") || path.Ext(base) != ".py" {
-			continue
-		}
-		found = append(found, base)
-		data, err := readText(e)
-		if err != nil {
-			return err
-		}
-		for _, m := range sysconfigVar.FindAllSubmatch(data, -1) {
-			if value := string(m[2]); string(m[1]) == "SOABI" {
-				f.SOABI = value
-			} else {
-				f.ExtSuffix = value
-			}
-		}
-	}
-	if len(found) != 1 || f.SOABI == "" || f.ExtSuffix == "" {
-		return fmt.Errorf("%w: _sysconfigdata: files %v, SOABI %q, EXT_SUFFIX %q", ErrMeasure, found, f.SOABI, f.ExtSuffix)
-	}
-	return nil
 }
 
 // readELF reads an ELF file with its symbols.

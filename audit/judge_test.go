@@ -59,7 +59,7 @@ func TestEachCheckHasOneFile(t *testing.T) {
 			t.Errorf("check %s: %v", c.Name, err)
 		}
 	}
-	if got := len(Checks()); got != 12 {
+	if got := len(Checks()); got != 14 {
 		t.Errorf("%d checks", got)
 	}
 }

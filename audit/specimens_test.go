@@ -8,6 +8,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -221,8 +222,25 @@ func subject(t *testing.T, more ...tree.Entry) Subject {
 	return subjectWith(t, append(more, fromFile(t, "bin/python3.13", interpreter(t)))...)
 }
 
+// sysconfigFile is where an interpreter tells what it hands to those who build for it.
+const sysconfigFile = "lib/python3.13/_sysconfigdata__linux_x86_64-linux-gnu.py"
+
+// sysconfigOf makes that file of pairs of names and values, beside what fingerprints need.
+func sysconfigOf(pairs ...string) tree.Entry {
+	var b strings.Builder
+	b.WriteString("# generated\nbuild_time_vars = {'EXT_SUFFIX': '" + suffix + "',\n 'SOABI': 'cpython-313-x86_64-linux-gnu',\n 'SIZEOF_INT': 4,\n 'LIBPYTHON': ''")
+	for i := 0; i < len(pairs); i += 2 {
+		fmt.Fprintf(&b, ",\n '%s': '%s'", pairs[i], pairs[i+1])
+	}
+	b.WriteString("}\n")
+	return tree.FileEntry(sysconfigFile, 0o644, []byte(b.String()))
+}
+
 func subjectWith(t *testing.T, entries ...tree.Entry) Subject {
 	t.Helper()
+	if !slices.ContainsFunc(entries, func(e tree.Entry) bool { return strings.Contains(e.Path, "_sysconfigdata_") }) {
+		entries = append(entries, sysconfigOf("CXX", "g++", "LDSHARED", "gcc -shared"))
+	}
 	s := Subject{
 		Tree:   newTree(t, entries...),
 		Prefix: "/opt/web",

@@ -1,0 +1,101 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"path"
+	"slices"
+	"strings"
+)
+
+func init() {
+	register(check{
+		name:   "interpreter",
+		reason: "the interpreter hands extension modules no libpython, and a C++ compiler for C++",
+		run:    checkInterpreter,
+	})
+}
+
+// linkVars are the variables of sysconfig that build systems add to the link of an
+// extension module.
+var linkVars = []string{"LIBPYTHON", "LDSHARED", "LDCXXSHARED", "BLDSHARED", "LIBS", "SHLIBS", "LDFLAGS", "CCSHARED", "LINKFORSHARED"}
+
+// checkInterpreter reads what the interpreter tells those who build for it: with a
+// LIBPYTHON, Debian's own build once linked every module to libpython (bpo-21536), and
+// that is how wheels are poisoned that nobody wrote wrong.
+func checkInterpreter(_ context.Context, x *exam) (outcome, error) {
+	out := outcome{}
+	config, err := readSysconfig(x.Tree, x.home)
+	if err != nil {
+		out.add(Finding{
+			Severity: Refuse, File: x.home.lib, Field: "_sysconfigdata", Value: printable(err.Error()),
+			Cause: "What the interpreter tells those who build for it cannot be read.", Remedy: "Build the interpreter again.",
+		})
+		return out, nil
+	}
+	for _, name := range linkVars {
+		out.examined++
+		if words := strings.Fields(config.vars[name]); slices.ContainsFunc(words, linksLibpython) {
+			out.add(Finding{
+				Severity: Refuse, File: config.file, Field: name, Value: printable(config.vars[name]),
+				Cause:  "Build systems add it to the link of every extension module, which then needs libpython.",
+				Remedy: "Leave libpython out of it: a module has no need of one, however the interpreter is linked (bpo-21536).",
+			})
+		}
+	}
+	for _, name := range []string{"CXX", "LDCXXSHARED"} {
+		words := strings.Fields(config.vars[name])
+		if len(words) == 0 {
+			continue
+		}
+		if out.examined++; !isCxx(words[0]) {
+			out.add(Finding{
+				Severity: Refuse, File: config.file, Field: name, Value: printable(config.vars[name]),
+				Cause:  "It does not compile C++: modules in C++ would be linked without their standard library.",
+				Remedy: "Give configure a C++ compiler as CXX.",
+			})
+		}
+	}
+	return out, x.checkDetails(&out)
+}
+
+// linksLibpython tells whether an argument of a linker names libpython.
+func linksLibpython(word string) bool {
+	return strings.HasPrefix(word, "-lpython") || strings.Contains(path.Base(word), "libpython")
+}
+
+// isCxx tells a C++ driver by its name: g++, c++, clang++, with a target before and a
+// version after it.
+func isCxx(command string) bool { return strings.Contains(path.Base(command), "++") }
+
+// checkDetails reads build-details.json (PEP 739): link_extensions tells build systems
+// to link modules to libpython.
+func (x *exam) checkDetails(out *outcome) error {
+	e, ok := x.Tree.Lookup(x.home.lib + "/build-details.json")
+	if !ok {
+		return nil
+	}
+	out.examined++
+	var details struct {
+		Libpython struct {
+			LinkExtensions bool `json:"link_extensions"`
+		} `json:"libpython"`
+	}
+	data, err := readText(e)
+	if err == nil {
+		err = json.Unmarshal(data, &details)
+	}
+	f := Finding{Severity: Refuse, File: e.Path, Field: "libpython.link_extensions", Value: "true",
+		Cause:  "Build systems link every extension module to libpython when it is set.",
+		Remedy: "Build the interpreter without it.",
+	}
+	switch {
+	case err != nil:
+		f.Field, f.Value = "JSON", printable(err.Error())
+		f.Cause, f.Remedy = "What the interpreter tells those who build for it cannot be read.", "Build the interpreter again."
+	case !details.Libpython.LinkExtensions:
+		return nil
+	}
+	out.add(f)
+	return nil
+}

@@ -1,0 +1,116 @@
+package audit
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"strings"
+
+	"ampoule/audit/elf"
+)
+
+func init() {
+	register(check{
+		name:   "isa",
+		reason: "every file is for the interpreter's machine and for processors of the target's level",
+		run:    checkISA,
+	})
+}
+
+// checkISA compares each file's machine with the interpreter's, what it says it needs of
+// the processor with the target's level, and looks for compilers that were told to use
+// whatever the build machine has. Most files do not say what they need.
+func checkISA(_ context.Context, x *exam) (outcome, error) {
+	out := outcome{}
+	exe := x.objects[x.home.exe]
+	for _, o := range x.parsed() {
+		out.examined++
+		if exe != nil && o.Machine != exe.Machine {
+			out.add(Finding{
+				Severity: Refuse, File: o.entry.Path, Field: "e_machine", Value: o.Machine.String(),
+				Cause:  "The file is for another machine than the interpreter, which is for " + exe.Machine.String() + ".",
+				Remedy: "Take the wheel for this machine, or build it here.",
+			})
+			continue
+		}
+		if o.Machine != elf.X8664 {
+			continue
+		}
+		for _, t := range x.Targets {
+			if level := neededLevel(o.Notes); t.CPU != "" && level > cpuLevel(t.CPU) && !chosenByLoader(o.entry.Path) {
+				out.add(Finding{
+					Severity: Refuse, File: o.entry.Path, Field: "x86 ISA needed", Value: levelName(level), Targets: []string{t.Name},
+					Cause:  "The loader refuses the file on processors of the level that the target promises, " + t.CPU + ".",
+					Remedy: "Compile it for that level (-march), or raise the target's.",
+				})
+			}
+		}
+	}
+	if config, err := readSysconfig(x.Tree, x.home); err == nil {
+		for _, name := range []string{"CC", "CXX", "CFLAGS", "OPT", "PY_CFLAGS", "CONFIGURE_CFLAGS", "LDSHARED"} {
+			for _, word := range strings.Fields(config.vars[name]) {
+				if word == "-march=native" || word == "-mcpu=native" {
+					out.add(Finding{
+						Severity: Refuse, File: config.file, Field: name, Value: word,
+						Cause:  "The interpreter was compiled for the processor of its build machine, and has modules compiled so, too.",
+						Remedy: "Name a level instead: -march=x86-64-v2.",
+					})
+				}
+			}
+		}
+	}
+	return out, nil
+}
+
+// chosenByLoader tells whether a file is in one of the directories that the loader looks
+// into on processors of a level only (ld.so(8), glibc-hwcaps).
+func chosenByLoader(p string) bool { return strings.Contains(p, "/glibc-hwcaps/") }
+
+// The note that holds program properties, and the property that says which levels of
+// x86-64 a file needs, a bit each (x86-64 psABI, "Program Property").
+const (
+	propertyNote  = 5
+	isaNeeded     = 0xc0008002
+	propertyAlign = 8
+)
+
+// neededLevel is the highest level of x86-64 that a file says it needs: 1 is the
+// baseline, 0 that it does not say.
+func neededLevel(notes []elf.Note) int {
+	for _, n := range notes {
+		if n.Name != "GNU" || n.Type != propertyNote {
+			continue
+		}
+		for rest := n.Desc; len(rest) >= 8; {
+			kind, size := binary.LittleEndian.Uint32(rest), uint64(binary.LittleEndian.Uint32(rest[4:]))
+			if rest = rest[8:]; size > uint64(len(rest)) {
+				break
+			}
+			if kind == isaNeeded && size == 4 {
+				level := 0
+				for bits := binary.LittleEndian.Uint32(rest); bits != 0; bits >>= 1 {
+					level++
+				}
+				return level
+			}
+			rest = rest[min((size+propertyAlign-1)&^(propertyAlign-1), uint64(len(rest))):]
+		}
+	}
+	return 0
+}
+
+// cpuLevel reads x86-64 and x86-64-vN.
+func cpuLevel(name string) int {
+	var n int
+	if _, err := fmt.Sscanf(name, "x86-64-v%d", &n); err != nil {
+		return 1
+	}
+	return n
+}
+
+func levelName(level int) string {
+	if level <= 1 {
+		return "x86-64"
+	}
+	return fmt.Sprintf("x86-64-v%d", level)
+}

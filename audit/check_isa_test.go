@@ -1,0 +1,49 @@
+package audit
+
+import (
+	"encoding/binary"
+	"testing"
+
+	"ampoule/tree"
+)
+
+func TestISA(t *testing.T) {
+	t.Parallel()
+	ext := dynload + "victim" + suffix
+	// level compiles a module whose note says which level of x86-64 it needs.
+	level := func(t *testing.T, march string) tree.Entry {
+		return fromFile(t, ext, extension(t, "victim", "-march="+march, "-Wl,-z,"+march, "-mneeded"))
+	}
+	// machine changes e_machine.
+	machine := func(e tree.Entry, m uint16) tree.Entry {
+		data, err := e.ReadAll()
+		if err != nil {
+			t.Fatal(err)
+		}
+		binary.LittleEndian.PutUint16(data[18:], m)
+		return e.Replace(data)
+	}
+	hwcaps := level(t, "x86-64-v4")
+	hwcaps.Path = "lib/glibc-hwcaps/x86-64-v4/libfast.so.1"
+	for name, c := range map[string]struct {
+		entry tree.Entry
+		want  []string
+	}{
+		"says nothing":                      {fromFile(t, ext, extension(t, "victim")), nil},
+		"of the target's level":             {level(t, "x86-64-v2"), nil},
+		"above it":                          {level(t, "x86-64-v4"), []string{"refuse isa " + ext + ": x86 ISA needed x86-64-v4"}},
+		"above it, where the loader choses": {hwcaps, nil},
+		"for another machine":               {machine(fromFile(t, ext, extension(t, "victim")), 183), []string{"refuse isa " + ext + ": e_machine aarch64"}},
+		"native":                            {sysconfigOf("CFLAGS", "-O3 -march=native"), []string{"refuse isa " + sysconfigFile + ": CFLAGS -march=native"}},
+		"a named level":                     {sysconfigOf("CFLAGS", "-O3 -march=x86-64-v2 -mtune=generic"), nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			v := judge(t, subject(t, c.entry))
+			expect(t, v, c.want...)
+			if name == "above it" && (len(v.Findings[0].Targets) != 1 || v.Findings[0].Targets[0] != "vm") {
+				t.Errorf("targets %v", v.Findings[0].Targets)
+			}
+		})
+	}
+}
