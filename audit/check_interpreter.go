@@ -56,7 +56,8 @@ func checkInterpreter(_ context.Context, x *exam) (outcome, error) {
 			})
 		}
 	}
-	return out, x.checkDetails(&out)
+	x.checkDetails(&out)
+	return out, nil
 }
 
 // linksLibpython tells whether an argument of a linker names libpython.
@@ -70,10 +71,10 @@ func isCxx(command string) bool { return strings.Contains(path.Base(command), "+
 
 // checkDetails reads build-details.json (PEP 739): link_extensions tells build systems
 // to link modules to libpython.
-func (x *exam) checkDetails(out *outcome) error {
+func (x *exam) checkDetails(out *outcome) {
 	e, ok := x.Tree.Lookup(x.home.lib + "/build-details.json")
 	if !ok {
-		return nil
+		return
 	}
 	out.examined++
 	var details struct {
@@ -94,8 +95,7 @@ func (x *exam) checkDetails(out *outcome) error {
 		f.Field, f.Value = "JSON", printable(err.Error())
 		f.Cause, f.Remedy = "What the interpreter tells those who build for it cannot be read.", "Build the interpreter again."
 	case !details.Libpython.LinkExtensions:
-		return nil
+		return
 	}
 	out.add(f)
-	return nil
 }
