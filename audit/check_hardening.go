@@ -1,0 +1,77 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"ampoule/audit/elf"
+)
+
+func init() {
+	register(check{
+		name:   "hardening",
+		reason: "no file wants an executable stack, or memory that is writable and executable",
+		run:    checkHardening,
+	})
+}
+
+// Bits of p_flags and DT_FLAGS (gABI, chapters 5 and "Dynamic Section").
+const (
+	segmentExecutable = 1
+	segmentWritable   = 2
+	flagTextRel       = 4
+)
+
+// checkHardening refuses what takes a process's protection away for everything in it, and
+// warns about relocations that stay writable. Whether symbols are bound at start is not
+// judged: compilers' defaults differ, and modules are loaded late anyway.
+func checkHardening(_ context.Context, x *exam) (outcome, error) {
+	out := outcome{}
+	for _, o := range x.parsed() {
+		out.examined++
+		out.findings = append(out.findings, stackFaults(o)...)
+		out.findings = append(out.findings, memoryFaults(o)...)
+	}
+	return out, nil
+}
+
+// stackFaults judges PT_GNU_STACK. On x86-64, glibc takes a file without one for a file
+// that wants an executable stack, as the kernel does with programs.
+func stackFaults(o *object) []Finding {
+	f := Finding{
+		Severity: Refuse, File: o.entry.Path, Field: "PT_GNU_STACK", Value: "executable",
+		Cause:  "Loading the file makes the stack of every thread executable; glibc 2.41 and later refuse to load it.",
+		Remedy: "Link it with -z noexecstack; assembler sources need a section .note.GNU-stack.",
+	}
+	i := slices.IndexFunc(o.Segments, func(s elf.Segment) bool { return s.Type == elf.GNUStack })
+	switch {
+	case i < 0 && o.Machine == elf.X8664:
+		f.Value = "missing"
+	case i < 0 || o.Segments[i].Flags&segmentExecutable == 0:
+		return nil
+	}
+	return []Finding{f}
+}
+
+// memoryFaults judges the segments that are loaded, and relocations of them.
+func memoryFaults(o *object) []Finding {
+	var findings []Finding
+	add := func(severity Severity, field, value, cause, remedy string) {
+		findings = append(findings, Finding{Severity: severity, File: o.entry.Path, Field: field, Value: value, Cause: cause, Remedy: remedy})
+	}
+	for _, s := range o.Segments {
+		if s.Type == elf.Load && s.Flags&segmentWritable != 0 && s.Flags&segmentExecutable != 0 {
+			add(Refuse, "PT_LOAD", fmt.Sprintf("writable and executable at %#x", s.Addr),
+				"What an attacker writes there runs.", "Link it without -z rwx-segments, --omagic or a script that joins code and data.")
+		}
+	}
+	if o.TextRel || o.Flags&flagTextRel != 0 {
+		add(Refuse, "DT_TEXTREL", "", "The loader makes code writable to relocate it, which systems that forbid that refuse.",
+			"Compile all of it with -fPIC.")
+	}
+	if !slices.ContainsFunc(o.Segments, func(s elf.Segment) bool { return s.Type == elf.GNURelro }) && o.Dynamic {
+		add(Warn, "PT_GNU_RELRO", "missing", "Tables that only the loader writes stay writable.", "Link it with -z relro.")
+	}
+	return findings
+}
