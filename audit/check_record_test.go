@@ -55,7 +55,7 @@ func TestRecord(t *testing.T) {
 		{"no hash", with(func(s string) string { return "flask/__init__.py,,\n" + strings.SplitAfterN(s, "\n", 2)[1] }),
 			[]string{"refuse record " + record + ": line 1 flask/__init__.py"}},
 		{"twice", with(func(s string) string { return s + "flask/./__init__.py,,\n" }),
-			[]string{"refuse record " + record + ": line 3 flask/./__init__.py"}},
+			[]string{"refuse record " + record + ": line 4 flask/./__init__.py"}},
 		{"absolute", with(line("/etc/passwd,,")), []string{"refuse record " + record + ": line 1 /etc/passwd"}},
 		{"leaves", with(line("../../../../etc/passwd,,")), []string{"refuse record " + record + ": line 1 ../../../../etc/passwd"}},
 		{"directory", with(line("flask,,")), []string{"refuse record " + record + ": line 1 flask"}},
@@ -65,10 +65,12 @@ func TestRecord(t *testing.T) {
 			[]string{"refuse record " + cache + "gone.cpython-313.pyc: owner "}},
 		{"link", with(same, link), []string{"refuse record " + link.Path + ": link __init__.py"}},
 		{"no RECORD", []tree.Entry{tree.FileEntry(site+"x-1.dist-info/METADATA", 0o644, nil)},
-			[]string{"refuse record " + site + "x-1.dist-info/METADATA: owner ", "refuse record " + site + "x-1.dist-info/RECORD: RECORD *"}},
+			[]string{"refuse record " + site + "x-1.dist-info/METADATA: owner ", "refuse record " + site + "x-1.dist-info/RECORD: RECORD *",
+				"refuse tags " + site + "x-1.dist-info/WHEEL: Tag *"}},
 		{"malformed RECORD", with(func(string) string { return "a,b\n" }), []string{
 			"refuse record " + record + ": RECORD malformed *",
-			"refuse record " + record + ": owner ", "refuse record " + site + "flask/__init__.py: owner wheel:flask",
+			"refuse record " + record + ": owner ", "refuse record " + site + "flask-1.0.dist-info/WHEEL: owner wheel:flask",
+			"refuse record " + site + "flask/__init__.py: owner wheel:flask",
 		}},
 	}
 	for _, tt := range tests {

@@ -168,9 +168,19 @@ func fromFile(t *testing.T, at, file string) tree.Entry {
 	return tree.FileEntry(at, 0o755, data)
 }
 
+// wheelFile is the WHEEL of a .dist-info directory.
+func wheelFile(info string, tags ...string) tree.Entry {
+	text := "Wheel-Version: 1.0\n"
+	for _, t := range tags {
+		text += "Tag: " + t + "\n"
+	}
+	return tree.FileEntry(path.Join(info, "WHEEL"), 0o644, []byte(text))
+}
+
 // installed gives entries of site-packages a .dist-info directory that records them.
 func installed(name string, entries ...tree.Entry) []tree.Entry {
 	info := site + name + "-1.0.dist-info/"
+	entries = append(entries, wheelFile(info, "cp313-cp313-linux_x86_64"))
 	var record strings.Builder
 	for i := range entries {
 		entries[i].Owner = OwnerWheel + name

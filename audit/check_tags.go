@@ -1,0 +1,157 @@
+package audit
+
+import (
+	"context"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ampoule/audit/elf"
+	"ampoule/audit/wheel"
+	"ampoule/tree"
+)
+
+func init() {
+	register(check{
+		name:   "tags",
+		reason: "every wheel is for this interpreter, and holds what its tags promise",
+		run:    checkTags,
+	})
+}
+
+// checkTags compares what each distribution's WHEEL promises (PEP 427, PEP 425) with the
+// interpreter and with what was installed.
+func checkTags(_ context.Context, x *exam) (outcome, error) {
+	out := outcome{}
+	python := x.python()
+	suffixes := x.suffixes()
+	for _, d := range dists(x.Tree, x.home.site) {
+		tags, f := x.promised(d)
+		if f != nil {
+			out.add(*f)
+			continue
+		}
+		out.examined++
+		supported, pure := false, true
+		texts := make([]string, len(tags))
+		for i, t := range tags {
+			supported, pure = supported || python.Supports(t), pure && t.Pure()
+			texts[i] = t.String()
+		}
+		if !supported {
+			out.add(Finding{
+				Severity: Refuse, File: d.info + "/WHEEL", Field: "Tag", Value: printable(strings.Join(texts, " ")),
+				Cause:  "The wheel is for another Python or machine: no installer would take it for this interpreter.",
+				Remedy: "Build it with this interpreter, or take the release's wheel for it.",
+			})
+		}
+		if pure {
+			x.natives(&out, d)
+		}
+	}
+	for _, o := range x.extensions() {
+		out.examined++
+		if f, ok := x.suffixFault(o, suffixes); ok {
+			out.add(f)
+		}
+	}
+	return out, nil
+}
+
+// python is the tree's interpreter as tags see it.
+func (x *exam) python() wheel.Python {
+	_, minor, _ := strings.Cut(x.home.version, ".")
+	n, _ := strconv.Atoi(minor) // the executable's name has digits there
+	p := wheel.Python{Minor: n, Flags: x.home.flags, Machine: "x86_64"}
+	if exe := x.objects[x.home.exe]; exe != nil && exe.Machine == elf.AArch64 {
+		p.Machine = "aarch64"
+	}
+	return p
+}
+
+// promised reads the tags of a distribution's WHEEL.
+func (x *exam) promised(d dist) ([]wheel.Tag, *Finding) {
+	f := &Finding{
+		Severity: Refuse, File: d.info + "/WHEEL", Field: "Tag",
+		Cause: "What the wheel is for cannot be read.", Remedy: "Install the wheel again, with an installer that keeps its WHEEL.",
+	}
+	e, ok := x.Tree.Lookup(f.File)
+	if !ok || e.Kind != tree.File || e.Size > maxMetadata {
+		f.Value = "no such file, or too large a one"
+		return nil, f
+	}
+	data, err := e.ReadAll()
+	var h wheel.Header
+	if err == nil {
+		h, err = wheel.ParseHeader(data)
+	}
+	var tags []wheel.Tag
+	for _, text := range h.Values("Tag") {
+		if err != nil {
+			break
+		}
+		var more []wheel.Tag
+		more, err = wheel.ParseTags(text)
+		tags = append(tags, more...)
+	}
+	switch {
+	case err != nil:
+		f.Value = printable(err.Error())
+		return nil, f
+	case len(tags) == 0:
+		f.Value = "none"
+		return nil, f
+	}
+	return tags, nil
+}
+
+// natives refuses native code of a distribution that promised to have none.
+func (x *exam) natives(out *outcome, d dist) {
+	for _, row := range d.rows {
+		p, ok := recorded(x.home.site, row.Path)
+		if !ok || x.objects[p] == nil {
+			continue
+		}
+		out.add(Finding{
+			Severity: Refuse, File: p, Field: "ELF", Value: "in a wheel for any platform",
+			Cause:  "Installers and caches take the wheel for one that runs everywhere, and hand it to interpreters that it was not built for.",
+			Remedy: "Have its build make a wheel with the tags of its platform.",
+		})
+	}
+}
+
+// suffixes are the ends of the names by which import finds extension modules, the most
+// special first (importlib.machinery.EXTENSION_SUFFIXES); none where the check
+// interpreter refuses what tells.
+func (x *exam) suffixes() []string {
+	config, err := readSysconfig(x.Tree, x.home)
+	if err != nil {
+		return nil
+	}
+	return []string{config.vars["EXT_SUFFIX"], ".abi3.so", ".so"}
+}
+
+// suffixFault judges the name of an extension module: one that import does not find by is
+// for another Python, and was perhaps renamed. Beside one that it does find, it is idle.
+func (x *exam) suffixFault(o *object, suffixes []string) (Finding, bool) {
+	dir, base := path.Split(o.entry.Path)
+	stem, rest, ok := strings.Cut(base, ".")
+	suffix := "." + rest
+	if !ok || len(suffixes) == 0 || slices.Contains(suffixes, suffix) || moduleName(x.home, o.entry.Path) == "" {
+		return Finding{}, false
+	}
+	f := Finding{
+		Severity: Refuse, File: o.entry.Path, Field: "suffix", Value: printable(suffix),
+		Cause:  "The interpreter does not look for modules of this name, only for " + strings.Join(suffixes, ", ") + ": the file is for another Python.",
+		Remedy: "Build it with this interpreter.",
+	}
+	for _, s := range suffixes {
+		if _, found := x.Tree.Lookup(dir + stem + s); found {
+			f.Severity = Warn
+			f.Cause = "The interpreter does not look for modules of this name; it finds " + stem + s + " beside it."
+			f.Remedy = "Nothing, or leave it out."
+		}
+	}
+	return f, true
+}

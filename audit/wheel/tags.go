@@ -1,0 +1,104 @@
+package wheel
+
+import (
+	"errors"
+	"fmt"
+	"regexp"
+	"strconv"
+	"strings"
+)
+
+// Tag says what a wheel runs on (PEP 425): cp313-cp313-manylinux_2_17_x86_64.
+type Tag struct{ Python, ABI, Platform string }
+
+func (t Tag) String() string { return t.Python + "-" + t.ABI + "-" + t.Platform }
+
+// Pure tells whether the tag promises that there is nothing for one machine in the wheel.
+func (t Tag) Pure() bool { return t.ABI == "none" && t.Platform == "any" }
+
+// ErrTag is wrapped by errors about texts that are not tags.
+var ErrTag = errors.New("not a wheel's tag")
+
+// maxTags bounds what a compressed tag may stand for.
+const maxTags = 1024
+
+// ParseTags reads one tag, or a compressed set of them (PEP 425, "Compressed Tag Sets"):
+// py2.py3-none-any stands for two.
+func ParseTags(text string) ([]Tag, error) {
+	parts := strings.Split(text, "-")
+	if len(parts) != 3 {
+		return nil, fmt.Errorf("%.100q: %w", text, ErrTag)
+	}
+	pythons, abis, platforms := strings.Split(parts[0], "."), strings.Split(parts[1], "."), strings.Split(parts[2], ".")
+	if n := len(pythons) * len(abis) * len(platforms); n > maxTags {
+		return nil, fmt.Errorf("%.100q: %d tags: %w", text, n, ErrTag)
+	}
+	var tags []Tag
+	for _, p := range pythons {
+		for _, a := range abis {
+			for _, m := range platforms {
+				if p == "" || a == "" || m == "" {
+					return nil, fmt.Errorf("%.100q: %w", text, ErrTag)
+				}
+				tags = append(tags, Tag{p, a, m})
+			}
+		}
+	}
+	return tags, nil
+}
+
+// Python is a CPython that wheels are for.
+type Python struct {
+	// Minor is that of 3.MINOR.
+	Minor int
+	// Flags are the ABI flags of its executable's name: "t" free-threaded, "d" debug.
+	Flags string
+	// Machine is as platform tags have it: x86_64, aarch64.
+	Machine string
+}
+
+// Supports tells whether an installer would take a wheel with that tag for this Python on
+// a Linux with glibc (PEP 425, PEP 600, PEP 703; packaging.tags). How old a glibc the
+// platform tag promises is not judged: symbol versions say what the files really need.
+func (p Python) Supports(t Tag) bool {
+	return p.supportsABI(t.Python, t.ABI) && p.supportsPlatform(t)
+}
+
+var pythonTag = regexp.MustCompile(`^(cp|py)3(\d*)$`)
+
+func (p Python) supportsABI(python, abi string) bool {
+	m := pythonTag.FindStringSubmatch(python)
+	if m == nil {
+		return false
+	}
+	minor := -1 // py3 is any
+	if m[2] != "" {
+		var err error
+		if minor, err = strconv.Atoi(m[2]); err != nil {
+			return false
+		}
+	}
+	own := minor == p.Minor
+	switch {
+	case m[1] == "py":
+		return abi == "none" && minor <= p.Minor
+	case minor < 0:
+		return false
+	case abi == "abi3":
+		// The limited API of one version holds for later ones; free-threaded builds have none.
+		return minor <= p.Minor && !strings.Contains(p.Flags, "t")
+	case abi == "none":
+		return own
+	}
+	return own && abi == fmt.Sprintf("cp3%d%s", p.Minor, p.Flags)
+}
+
+var linuxPlatform = regexp.MustCompile(`^(linux|manylinux1|manylinux2010|manylinux2014|manylinux_\d+_\d+)_(.+)$`)
+
+func (p Python) supportsPlatform(t Tag) bool {
+	if t.Platform == "any" {
+		return t.ABI == "none"
+	}
+	m := linuxPlatform.FindStringSubmatch(t.Platform)
+	return m != nil && m[2] == p.Machine
+}

@@ -1,0 +1,70 @@
+package wheel
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+)
+
+func TestParseTags(t *testing.T) {
+	t.Parallel()
+	got, err := ParseTags("py2.py3-none-any")
+	if diff := cmp.Diff([]Tag{{"py2", "none", "any"}, {"py3", "none", "any"}}, got); diff != "" || err != nil {
+		t.Errorf("(-want +got), %v:\n%s", err, diff)
+	}
+	long := strings.Repeat("a.", 40) + "a"
+	for _, text := range []string{"", "py3", "py3-none", "py3-none-any-x", "py3--any", "py3.-none-any", long + "-" + long + "-any"} {
+		if got, err := ParseTags(text); !errors.Is(err, ErrTag) {
+			t.Errorf("%q: %v, %v", text, got, err)
+		}
+	}
+}
+
+// What packaging.tags lists for each Python.
+func TestSupports(t *testing.T) {
+	t.Parallel()
+	plain, threaded := Python{13, "", "x86_64"}, Python{13, "t", "x86_64"}
+	for _, c := range []struct {
+		python Python
+		tag    string
+		want   bool
+	}{
+		{plain, "cp313-cp313-linux_x86_64", true},
+		{plain, "cp313-cp313-manylinux_2_17_x86_64", true},
+		{plain, "cp313-cp313-manylinux2014_x86_64", true},
+		{plain, "cp313-cp313-manylinux_2_17_aarch64", false},
+		{plain, "cp313-cp313-musllinux_1_2_x86_64", false},
+		{plain, "cp313-cp313-win_amd64", false},
+		{plain, "cp313-cp313-any", false},
+		{plain, "cp312-cp312-linux_x86_64", false},
+		{plain, "cp313-cp313t-linux_x86_64", false},
+		{plain, "cp313-cp313d-linux_x86_64", false},
+		{threaded, "cp313-cp313t-linux_x86_64", true},
+		{threaded, "cp313-cp313-linux_x86_64", false},
+		{Python{13, "d", "x86_64"}, "cp313-cp313d-linux_x86_64", true},
+		{plain, "cp39-abi3-linux_x86_64", true},
+		{plain, "cp313-abi3-linux_x86_64", true},
+		{plain, "cp314-abi3-linux_x86_64", false},
+		{threaded, "cp39-abi3-linux_x86_64", false},
+		{plain, "py3-none-any", true},
+		{plain, "py2-none-any", false},
+		{plain, "py39-none-any", true},
+		{plain, "py314-none-any", false},
+		{plain, "py3-none-linux_x86_64", true},
+		{plain, "py3-abi3-linux_x86_64", false},
+		{plain, "cp313-none-any", true},
+		{plain, "cp312-none-any", false},
+		{plain, "cp3-none-any", false},
+		{plain, "pp310-pypy310_pp73-linux_x86_64", false},
+	} {
+		tags, err := ParseTags(c.tag)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := c.python.Supports(tags[0]); got != c.want {
+			t.Errorf("%+v supports %s: %t", c.python, c.tag, got)
+		}
+	}
+}
