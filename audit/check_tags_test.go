@@ -10,26 +10,6 @@ import (
 func TestTags(t *testing.T) {
 	t.Parallel()
 	const info = site + "victim-1.0.dist-info/"
-	// tagged is a distribution with a file, whose WHEEL has those tags.
-	tagged := func(e tree.Entry, tags ...string) []tree.Entry {
-		list := installed("victim", e)
-		for i, e := range list {
-			switch e.Path {
-			case info + "WHEEL":
-				list[i] = e.Replace(readAll(t, wheelFile(info, tags...)))
-			case info + "RECORD":
-				// Of WHEEL it has another hash then, which the check record would tell.
-				rows := strings.Split(string(readAll(t, e)), "\n")
-				for j, row := range rows {
-					if strings.Contains(row, "WHEEL") {
-						rows[j] = "victim-1.0.dist-info/WHEEL," + recordHash(wheelFile(info, tags...)) + ","
-					}
-				}
-				list[i] = e.Replace([]byte(strings.Join(rows, "\n")))
-			}
-		}
-		return list
-	}
 	module := in(t, site, extension(t, "victim"))
 	text := tree.FileEntry(site+"victim.py", 0o644, []byte("x = 1\n"))
 	renamed := func(suffix string) tree.Entry {
@@ -43,24 +23,24 @@ func TestTags(t *testing.T) {
 		entries []tree.Entry
 		want    []string
 	}{
-		"of this interpreter":             {tagged(module, "cp313-cp313-linux_x86_64"), nil},
-		"of this and others":              {tagged(module, "cp312-cp312-linux_x86_64", "cp313-cp313-manylinux_2_17_x86_64"), nil},
-		"of another":                      {tagged(module, "cp312-cp312-linux_x86_64"), refuse(info + "WHEEL: Tag cp312-cp312-linux_x86_64")},
-		"free-threaded":                   {tagged(module, "cp313-cp313t-linux_x86_64"), refuse(info + "WHEEL: Tag cp313-cp313t-linux_x86_64")},
-		"pure":                            {tagged(text, "py2.py3-none-any"), nil},
-		"pure, with native code":          {tagged(module, "py3-none-any"), refuse(module.Path + ": ELF in a wheel for any platform")},
-		"for any Python, of one platform": {tagged(module, "py3-none-linux_x86_64"), nil},
-		"no tag":                          {tagged(text), refuse(info + "WHEEL: Tag none")},
-		"a broken one":                    {tagged(text, "py3"), refuse(info + "WHEEL: Tag *")},
-		"a module of the limited API":     {tagged(renamed(".abi3.so"), "cp38-abi3-linux_x86_64"), nil},
-		"a module without a tag":          {tagged(renamed(".so"), "cp313-cp313-linux_x86_64"), nil},
-		"a module of another Python":      {tagged(renamed(foreign), "cp313-cp313-linux_x86_64"), refuse(site + "victim" + foreign + ": suffix " + foreign)},
+		"of this interpreter":             {tagged(t, module, "cp313-cp313-linux_x86_64"), nil},
+		"of this and others":              {tagged(t, module, "cp312-cp312-linux_x86_64", "cp313-cp313-manylinux_2_17_x86_64"), nil},
+		"of another":                      {tagged(t, module, "cp312-cp312-linux_x86_64"), refuse(info + "WHEEL: Tag cp312-cp312-linux_x86_64")},
+		"free-threaded":                   {tagged(t, module, "cp313-cp313t-linux_x86_64"), refuse(info + "WHEEL: Tag cp313-cp313t-linux_x86_64")},
+		"pure":                            {tagged(t, text, "py2.py3-none-any"), nil},
+		"pure, with native code":          {tagged(t, module, "py3-none-any"), refuse(module.Path + ": ELF in a wheel for any platform")},
+		"for any Python, of one platform": {tagged(t, module, "py3-none-linux_x86_64"), nil},
+		"no tag":                          {tagged(t, text), refuse(info + "WHEEL: Tag none")},
+		"a broken one":                    {tagged(t, text, "py3"), refuse(info + "WHEEL: Tag *")},
+		"a module of the limited API":     {tagged(t, renamed(".abi3.so"), "cp38-abi3-linux_x86_64"), nil},
+		"a module without a tag":          {tagged(t, renamed(".so"), "cp313-cp313-linux_x86_64"), nil},
+		"a module of another Python":      {tagged(t, renamed(foreign), "cp313-cp313-linux_x86_64"), refuse(site + "victim" + foreign + ": suffix " + foreign)},
 		"a free-threaded module": {
-			tagged(renamed(".cpython-313t-x86_64-linux-gnu.so"), "cp313-cp313-linux_x86_64"),
+			tagged(t, renamed(".cpython-313t-x86_64-linux-gnu.so"), "cp313-cp313-linux_x86_64"),
 			refuse(site + "victim.cpython-313t-x86_64-linux-gnu.so: suffix .cpython-313t-x86_64-linux-gnu.so"),
 		},
 		"a module of another Python, beside its own": {
-			append(tagged(module, "cp313-cp313-linux_x86_64"), installed("other", renamed(foreign))...),
+			append(tagged(t, module, "cp313-cp313-linux_x86_64"), installed("other", renamed(foreign))...),
 			[]string{"warn tags " + site + "victim" + foreign + ": suffix " + foreign},
 		},
 	} {
@@ -78,4 +58,27 @@ func readAll(t *testing.T, e tree.Entry) []byte {
 		t.Fatal(err)
 	}
 	return data
+}
+
+// tagged is a distribution "victim" with a file, whose WHEEL has those tags.
+func tagged(t *testing.T, e tree.Entry, tags ...string) []tree.Entry {
+	t.Helper()
+	const info = site + "victim-1.0.dist-info/"
+	list := installed("victim", e)
+	for i, e := range list {
+		switch e.Path {
+		case info + "WHEEL":
+			list[i] = e.Replace(readAll(t, wheelFile(info, tags...)))
+		case info + "RECORD":
+			// Of WHEEL it has another hash then, which the check record would tell.
+			rows := strings.Split(string(readAll(t, e)), "\n")
+			for j, row := range rows {
+				if strings.Contains(row, "WHEEL") {
+					rows[j] = "victim-1.0.dist-info/WHEEL," + recordHash(wheelFile(info, tags...)) + ","
+				}
+			}
+			list[i] = e.Replace([]byte(strings.Join(rows, "\n")))
+		}
+	}
+	return list
 }

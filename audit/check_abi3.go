@@ -1,0 +1,112 @@
+package audit
+
+import (
+	"context"
+	_ "embed"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+
+	"ampoule/audit/wheel"
+)
+
+func init() {
+	register(check{
+		name:   "abi3",
+		reason: "modules of the stable ABI use nothing but what the claimed version has of it",
+		run:    checkABI3,
+	})
+}
+
+//go:embed abi3.txt
+var abi3Text string
+
+// abi3 are the symbols of the stable ABI, with the minor version of Python 3 that added each.
+var abi3 = sync.OnceValue(func() map[string]int {
+	symbols := map[string]int{}
+	for line := range strings.Lines(abi3Text) {
+		name, minor, _ := strings.Cut(strings.TrimSpace(line), " ")
+		if n, err := strconv.Atoi(minor); err == nil {
+			symbols[name] = n
+		}
+	}
+	return symbols
+})
+
+// checkABI3 holds modules that are named or tagged abi3 to their word (PEP 384, PEP 652):
+// a cache or an index hands such a wheel to every later Python. That this tree's
+// interpreter has the symbols is the business of the check symbols.
+func checkABI3(_ context.Context, x *exam) (outcome, error) {
+	out := outcome{}
+	claims := x.abi3Claims()
+	for _, o := range x.extensions() {
+		claim, ok := claims[o.entry.Path]
+		switch named := strings.HasSuffix(path.Base(o.entry.Path), ".abi3.so"); {
+		case !ok && !named:
+			continue
+		case !ok:
+			// The wheel's tags are for one Python; the module's name claims no version.
+			claim = x.python().Minor
+		}
+		out.examined++
+		var beyond []string
+		for _, w := range o.wants {
+			name := w.Value()
+			if added, ok := abi3()[name]; isPython(name) && (!ok || added > claim) {
+				beyond = append(beyond, name)
+			}
+		}
+		if len(beyond) == 0 {
+			continue
+		}
+		slices.Sort(beyond)
+		f := Finding{
+			Severity: Refuse, File: o.entry.Path, Field: "undefined", Value: printable(strings.Join(beyond[:min(len(beyond), maxNamed)], " ")),
+			Cause:  fmt.Sprintf("The module claims the stable ABI of Python 3.%d, which does not have the symbol: another Python that is given the wheel may fail to load it.", claim),
+			Remedy: "Compile it with the Py_LIMITED_API that its tag claims, or without an abi3 tag.",
+		}
+		if x.foreign(o.entry.Owner) {
+			f.Severity = Warn
+		}
+		out.add(f)
+	}
+	return out, nil
+}
+
+// abi3Claims says of each file of the distributions whose tags have abi3 which version of
+// it they claim, the lowest.
+func (x *exam) abi3Claims() map[string]int {
+	claims := map[string]int{}
+	for _, d := range dists(x.Tree, x.home.site) {
+		tags, f := x.promised(d)
+		if f != nil {
+			continue
+		}
+		lowest := lowestABI3(tags)
+		if lowest < 0 {
+			continue
+		}
+		for _, row := range d.rows {
+			if p, ok := recorded(x.home.site, row.Path); ok {
+				claims[p] = lowest
+			}
+		}
+	}
+	return claims
+}
+
+// lowestABI3 is the lowest minor version of the tags cp3MINOR-abi3; -1 without one.
+func lowestABI3(tags []wheel.Tag) int {
+	lowest := -1
+	for _, t := range tags {
+		minor, ok := strings.CutPrefix(t.Python, "cp3")
+		n, err := strconv.Atoi(minor)
+		if t.ABI == "abi3" && ok && err == nil && (lowest < 0 || n < lowest) {
+			lowest = n
+		}
+	}
+	return lowest
+}
