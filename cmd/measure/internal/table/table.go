@@ -238,7 +238,7 @@ func writeOverrides(b *strings.Builder, book *recorded.Book[recorded.Package], t
 	fmt.Fprintf(b, `
 ## Overrides
 
-The other distributions for which an override ships, tried in the same way by `+"`make overrides`"+`. **%d of %d pass.** One that
+The other distributions for which an override ships, tried in the same way by `+"`make overrides`"+`, a program that embeds Python with an interpreter that has a libpython. **%d of %d pass.** One that
 was not measured is knowledge that nobody has tried here yet.
 
 `, passed(names, book), len(names))

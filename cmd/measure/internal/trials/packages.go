@@ -93,24 +93,33 @@ func spelled(names []string) []string {
 	return all
 }
 
+// embedders are distributions of programs that embed Python, which take a libpython, with
+// the program.
+var embedders = map[string]string{"uwsgi": "bin/uwsgi"}
+
 // packageRecipe is a recipe that requires a distribution and says nothing else of it.
 func packageRecipe(p pkg) string {
 	requirement := p.name
 	if asked, ok := extras[p.name]; ok {
 		requirement = asked
 	}
+	configure, gate := "[]", ""
+	if program, ok := embedders[p.name]; ok {
+		configure = "[--enable-shared, --enable-static-libpython-for-interpreter]"
+		gate = fmt.Sprintf("gate: {except: [{check: libpython-needed, files: [%s], why: it embeds Python, until: 2099-12-31}]}\n", program)
+	}
 	text := fmt.Sprintf(`apiVersion: ampoule/v1
 name: package-%s
 python:
   version: 3.13.5
-  configure: []
+  configure: %s
   optional: [_tkinter]
 base: {debian: bookworm}
 requirements: ["%s"]
 runtime:
   container: {base: {debian: bookworm}}
   vm: {glibc: "2.36"}
-`, recipes.NormalName(p.name), requirement)
+`, recipes.NormalName(p.name), configure, requirement) + gate
 	if len(p.imports) > 0 {
 		text += "test: {imports: [" + strings.Join(p.imports, ", ") + "]}\n"
 	}
