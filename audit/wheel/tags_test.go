@@ -68,3 +68,21 @@ func TestSupports(t *testing.T) {
 		}
 	}
 }
+
+func FuzzParseTags(f *testing.F) {
+	f.Add("py2.py3-none-any")
+	f.Add("cp313-cp313t-manylinux_2_17_x86_64.manylinux2014_x86_64")
+	f.Fuzz(func(t *testing.T, text string) {
+		tags, err := ParseTags(text)
+		if err == nil && (len(tags) == 0 || len(tags) > maxTags) {
+			t.Errorf("%q gives %d tags", text, len(tags))
+		}
+		for _, tag := range tags {
+			again, err := ParseTags(tag.String())
+			if err != nil || len(again) != 1 || again[0] != tag {
+				t.Errorf("%v again: %v, %v", tag, again, err)
+			}
+			Python{13, "", "x86_64"}.Supports(tag)
+		}
+	})
+}
