@@ -148,7 +148,11 @@ func (s *Stage) writeRepository(ctx context.Context, dir string, debs []recipes.
 		}
 		index.WriteString(stanza.String())
 	}
-	return os.WriteFile(filepath.Join(dir, "Packages"), []byte(index.String()), 0o644)
+	name := filepath.Join(dir, "Packages")
+	if err := os.WriteFile(name, []byte(index.String()), 0o644); err != nil {
+		return err
+	}
+	return os.Chmod(name, 0o644) // whatever this process's umask is
 }
 
 // copyDeb puts one package into the repository and returns its stanza of the index.
@@ -169,6 +173,9 @@ func (s *Stage) copyDeb(dir string, deb recipes.Deb) (debian.Stanza, error) {
 	}
 	sum := sha256.New()
 	size, err := io.Copy(io.MultiWriter(out, sum), in)
+	if err == nil {
+		err = out.Chmod(0o644) // whatever this process's umask is
+	}
 	if closed := out.Close(); err == nil {
 		err = closed
 	}

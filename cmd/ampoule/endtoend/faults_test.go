@@ -151,8 +151,10 @@ type faultWorld struct {
 	lock  *recipes.Lock
 	kept  string
 	store string
-	// env is what builds get beside the environment.
-	env []string
+	// env is what builds get beside the environment, umask what they are run with; empty
+	// is this process's.
+	env   []string
+	umask string
 	// told gets what builds say, too.
 	told io.Writer
 }
@@ -219,7 +221,11 @@ func (f *faultWorld) write(t *testing.T, name, does string) (recipe string) {
 func (f *faultWorld) start(t *testing.T, name, does string, args ...string) func() (out, errs string, code int) {
 	t.Helper()
 	recipe := f.write(t, name, does)
-	cmd := exec.CommandContext(t.Context(), program, append([]string{"--store", f.store, "--progress", "plain", "-f", recipe, "build"}, args...)...)
+	args = append([]string{program, "--store", f.store, "--progress", "plain", "-f", recipe, "build"}, args...)
+	if f.umask != "" {
+		args = append([]string{"/bin/sh", "-c", `umask "$1"; shift; exec "$@"`, "sh", f.umask}, args...)
+	}
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
 	cmd.Env = append(os.Environ(), append(f.env, "AMPOULE_KEPT="+f.kept)...)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
@@ -295,7 +301,7 @@ func pack(t *testing.T, files map[string]string) []byte {
 
 // TestFullStore has the store's disk fill up when each stage begins, one build after the
 // other. What was made before is found again, and in the end the digest is the one of a
-// store that always had room.
+// store that always had room, although umask, locale and time zone are others.
 func TestFullStore(t *testing.T) {
 	f := newFaultWorld(t)
 	calm, errs, code := f.build(t, "full-store", `pass`)
@@ -311,6 +317,7 @@ func TestFullStore(t *testing.T) {
 	})
 	ampoule(t, "-f", f.write(t, "full-store", `pass`), "fetch", "--to", f.kept)
 	f.store = filepath.Join(disk, "store")
+	f.umask, f.env = "077", []string{"LC_ALL=C", "LANG=tr_TR.UTF-8", "TZ=Asia/Tokyo"}
 	// What is fetched comes too fast to be noticed.
 	leave(t, disk, 20<<20)
 	for _, stage := range []string{
