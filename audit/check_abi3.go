@@ -41,7 +41,7 @@ var abi3 = sync.OnceValue(func() map[string]int {
 // interpreter has the symbols is the business of the check symbols.
 func checkABI3(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{}
-	claims := x.abi3Claims()
+	claims, api := x.abi3Claims(), x.pythonAPI()
 	for _, o := range x.extensions() {
 		claim, ok := claims[o.entry.Path]
 		switch named := strings.HasSuffix(path.Base(o.entry.Path), ".abi3.so"); {
@@ -55,7 +55,7 @@ func checkABI3(_ context.Context, x *exam) (outcome, error) {
 		var beyond []string
 		for _, w := range o.wants {
 			name := w.Value()
-			if added, ok := abi3()[name]; isPython(name) && (!ok || added > claim) {
+			if added, ok := abi3()[name]; api.has(name) && (!ok || added > claim) {
 				beyond = append(beyond, name)
 			}
 		}
@@ -90,7 +90,9 @@ func (x *exam) abi3Claims() map[string]int {
 			continue
 		}
 		for _, row := range d.rows {
-			if p, ok := recorded(x.home.site, row.Path); ok {
+			p, ok := recorded(x.home.site, row.Path)
+			// A module that is named for one Python is looked for by that one alone.
+			if _, suffix, _ := strings.Cut(path.Base(p), "."); ok && (suffix == "so" || suffix == "abi3.so") {
 				claims[p] = lowest
 			}
 		}

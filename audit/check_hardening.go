@@ -36,19 +36,25 @@ func checkHardening(_ context.Context, x *exam) (outcome, error) {
 	return out, nil
 }
 
-// stackFaults judges PT_GNU_STACK. On x86-64, glibc takes a file without one for a file
-// that wants an executable stack, as the kernel does with programs.
+// stackFaults judges PT_GNU_STACK. On x86-64, glibc takes a library without one for one
+// that wants an executable stack.
 func stackFaults(o *object) []Finding {
 	f := Finding{
 		Severity: Refuse, File: o.entry.Path, Field: "PT_GNU_STACK", Value: "executable",
-		Cause:  "Loading the file makes the stack of every thread executable; glibc 2.41 and later refuse to load it.",
+		Cause:  "Loading the file makes the stack of every thread executable; dlopen refuses that since glibc 2.41.",
 		Remedy: "Link it with -z noexecstack; assembler sources need a section .note.GNU-stack.",
 	}
-	i := slices.IndexFunc(o.Segments, func(s elf.Segment) bool { return s.Type == elf.GNUStack })
+	missing, executable := o.Machine == elf.X8664 && !o.IsExecutable(), false
+	for _, s := range o.Segments {
+		if s.Type == elf.GNUStack {
+			// Of several the last one counts.
+			missing, executable = false, s.Flags&segmentExecutable != 0
+		}
+	}
 	switch {
-	case i < 0 && o.Machine == elf.X8664:
+	case missing:
 		f.Value = "missing"
-	case i < 0 || o.Segments[i].Flags&segmentExecutable == 0:
+	case !executable:
 		return nil
 	}
 	return []Finding{f}
@@ -63,11 +69,11 @@ func memoryFaults(o *object) []Finding {
 	for _, s := range o.Segments {
 		if s.Type == elf.Load && s.Flags&segmentWritable != 0 && s.Flags&segmentExecutable != 0 {
 			add(Refuse, "PT_LOAD", fmt.Sprintf("writable and executable at %#x", s.Addr),
-				"What an attacker writes there runs.", "Link it without -z rwx-segments, --omagic or a script that joins code and data.")
+				"What an attacker writes there runs.", "Link it without --omagic (-N) or a script that joins code and data.")
 		}
 	}
 	if o.TextRel || o.Flags&flagTextRel != 0 {
-		add(Refuse, "DT_TEXTREL", "", "The loader makes code writable to relocate it, which systems that forbid that refuse.",
+		add(Refuse, "DT_TEXTREL", "relocations of code", "The loader makes code writable to relocate it, which systems that forbid that refuse.",
 			"Compile all of it with -fPIC.")
 	}
 	if !slices.ContainsFunc(o.Segments, func(s elf.Segment) bool { return s.Type == elf.GNURelro }) && o.Dynamic {

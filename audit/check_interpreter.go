@@ -20,9 +20,9 @@ func init() {
 // extension module.
 var linkVars = []string{"LIBPYTHON", "LDSHARED", "LDCXXSHARED", "BLDSHARED", "LIBS", "SHLIBS", "LDFLAGS", "CCSHARED", "LINKFORSHARED"}
 
-// checkInterpreter reads what the interpreter tells those who build for it: with a
-// LIBPYTHON, Debian's own build once linked every module to libpython (bpo-21536), and
-// that is how wheels are poisoned that nobody wrote wrong.
+// checkInterpreter reads what the interpreter tells those who build for it: CPython's own
+// build with a shared library once linked every module to it (bpo-21536), and that is how
+// wheels are poisoned that nobody wrote wrong.
 func checkInterpreter(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{}
 	config, err := readSysconfig(x.Tree, x.home)
@@ -48,7 +48,7 @@ func checkInterpreter(_ context.Context, x *exam) (outcome, error) {
 		if len(words) == 0 {
 			continue
 		}
-		if out.examined++; !isCxx(words[0]) {
+		if out.examined++; !compilesCxx(words) {
 			out.add(Finding{
 				Severity: Refuse, File: config.file, Field: name, Value: printable(config.vars[name]),
 				Cause:  "It does not compile C++: modules in C++ would be linked without their standard library.",
@@ -62,12 +62,28 @@ func checkInterpreter(_ context.Context, x *exam) (outcome, error) {
 
 // linksLibpython tells whether an argument of a linker names libpython.
 func linksLibpython(word string) bool {
+	for _, dir := range []string{"-L", "-I", "-Wl,-rpath"} {
+		if strings.HasPrefix(word, dir) {
+			return false
+		}
+	}
 	return strings.HasPrefix(word, "-lpython") || strings.Contains(path.Base(word), "libpython")
 }
 
-// isCxx tells a C++ driver by its name: g++, c++, clang++, with a target before and a
-// version after it.
-func isCxx(command string) bool { return strings.Contains(path.Base(command), "++") }
+// compilesCxx tells a C++ driver by its name, before its first option: g++, c++, clang++,
+// with a target before and a version after it, or with a launcher such as ccache.
+func compilesCxx(words []string) bool {
+	for _, word := range words {
+		if strings.HasPrefix(word, "-") {
+			break
+		}
+		switch base := path.Base(word); {
+		case strings.Contains(base, "++"), base == "icpx", base == "icpc", base == "mpicxx":
+			return true
+		}
+	}
+	return false
+}
 
 // checkDetails reads build-details.json (PEP 739): link_extensions tells build systems
 // to link modules to libpython.

@@ -25,6 +25,8 @@ func TestInterpreter(t *testing.T) {
 		"LIBPYTHON":                     {[]tree.Entry{sysconfigOf("LIBPYTHON", "-lpython3.13")}, refuse("LIBPYTHON -lpython3.13")},
 		"by file":                       {[]tree.Entry{sysconfigOf("LDSHARED", "gcc -shared /usr/lib/libpython3.13.so")}, refuse("LDSHARED gcc -shared /usr/lib/libpython3.13.so")},
 		"a directory of that name":      {[]tree.Entry{sysconfigOf("LDSHARED", "gcc -shared -L/usr/lib/python3.13/config")}, nil},
+		"a launcher before it":          {[]tree.Entry{sysconfigOf("CXX", "ccache /usr/bin/g++ -pthread")}, nil},
+		"libpython in a search path":    {[]tree.Entry{sysconfigOf("LDSHARED", "gcc -shared -L/build/libpython -Wl,-rpath,/opt/libpython3.13")}, nil},
 		"C for C++":                     {[]tree.Entry{sysconfigOf("CXX", "gcc -pthread")}, refuse("CXX gcc -pthread")},
 		"C for C++ when linking":        {[]tree.Entry{sysconfigOf("LDCXXSHARED", "/usr/bin/cc -shared")}, refuse("LDCXXSHARED /usr/bin/cc -shared")},
 		"clang":                         {[]tree.Entry{sysconfigOf("CXX", "/usr/bin/clang++-16 -pthread")}, nil},

@@ -4,6 +4,8 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 
 	"ampoule/audit/elf"
@@ -25,6 +27,9 @@ func checkISA(_ context.Context, x *exam) (outcome, error) {
 	exe := x.objects[x.home.exe]
 	for _, o := range x.parsed() {
 		out.examined++
+		if !slices.Contains(processors, o.Machine) {
+			continue // code for a graphics processor, say, which ld.so never sees
+		}
 		if exe != nil && o.Machine != exe.Machine {
 			out.add(Finding{
 				Severity: Refuse, File: o.entry.Path, Field: "e_machine", Value: o.Machine.String(),
@@ -37,7 +42,7 @@ func checkISA(_ context.Context, x *exam) (outcome, error) {
 			continue
 		}
 		for _, t := range x.Targets {
-			if level := neededLevel(o.Notes); t.CPU != "" && level > cpuLevel(t.CPU) && !chosenByLoader(o.entry.Path) {
+			if level := neededLevel(o.Notes); t.CPU != "" && level > max(cpuLevel(t.CPU), chosenLevel(o.entry.Path)) {
 				out.add(Finding{
 					Severity: Refuse, File: o.entry.Path, Field: "x86 ISA needed", Value: levelName(level), Targets: []string{t.Name},
 					Cause:  "The loader refuses the file on processors of the level that the target promises, " + t.CPU + ".",
@@ -47,12 +52,13 @@ func checkISA(_ context.Context, x *exam) (outcome, error) {
 		}
 	}
 	if config, err := readSysconfig(x.Tree, x.home); err == nil {
-		for _, name := range []string{"CC", "CXX", "CFLAGS", "OPT", "PY_CFLAGS", "CONFIGURE_CFLAGS", "LDSHARED"} {
+		for _, name := range slices.Sorted(maps.Keys(config.vars)) {
 			for _, word := range strings.Fields(config.vars[name]) {
-				if word == "-march=native" || word == "-mcpu=native" {
+				// CONFIG_ARGS has its words in quotes.
+				if word = strings.Trim(word, `'"`); strings.HasSuffix(word, "-march=native") || strings.HasSuffix(word, "-mcpu=native") {
 					out.add(Finding{
-						Severity: Refuse, File: config.file, Field: name, Value: word,
-						Cause:  "The interpreter was compiled for the processor of its build machine, and has modules compiled so, too.",
+						Severity: Refuse, File: config.file, Field: name, Value: printable(word),
+						Cause:  "The interpreter was compiled for the processor of its build machine, or has modules compiled so.",
 						Remedy: "Name a level instead: -march=x86-64-v2.",
 					})
 				}
@@ -62,9 +68,19 @@ func checkISA(_ context.Context, x *exam) (outcome, error) {
 	return out, nil
 }
 
-// chosenByLoader tells whether a file is in one of the directories that the loader looks
-// into on processors of a level only (ld.so(8), glibc-hwcaps).
-func chosenByLoader(p string) bool { return strings.Contains(p, "/glibc-hwcaps/") }
+// processors are the machines that Python runs on.
+var processors = []elf.Machine{elf.X86, elf.ARM, elf.X8664, elf.AArch64, elf.RISCV}
+
+// chosenLevel is the level of the directory that a file is in, into which the loader looks
+// on processors of that level only (ld.so(8), glibc-hwcaps); 0 elsewhere.
+func chosenLevel(p string) int {
+	_, below, ok := strings.Cut(p, "/glibc-hwcaps/")
+	if !ok {
+		return 0
+	}
+	level, _, _ := strings.Cut(below, "/")
+	return cpuLevel(level)
+}
 
 // The note that holds program properties, and the property that says which levels of
 // x86-64 a file needs, a bit each (x86-64 psABI, "Program Property").

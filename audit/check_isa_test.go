@@ -25,6 +25,8 @@ func TestISA(t *testing.T) {
 	}
 	hwcaps := level(t, "x86-64-v4")
 	hwcaps.Path = "lib/glibc-hwcaps/x86-64-v4/libfast.so.1"
+	low := level(t, "x86-64-v4")
+	low.Path = "lib/glibc-hwcaps/x86-64-v3/libfast.so.1"
 	for name, c := range map[string]struct {
 		entry tree.Entry
 		want  []string
@@ -33,6 +35,9 @@ func TestISA(t *testing.T) {
 		"of the target's level":             {level(t, "x86-64-v2"), nil},
 		"above it":                          {level(t, "x86-64-v4"), []string{"refuse isa " + ext + ": x86 ISA needed x86-64-v4"}},
 		"above it, where the loader choses": {hwcaps, nil},
+		"in the place of a lower level":     {low, []string{"refuse isa " + low.Path + ": x86 ISA needed x86-64-v4"}},
+		"for a graphics processor":          {machine(fromFile(t, ext, extension(t, "victim")), 190), nil},
+		"native, not for modules":           {sysconfigOf("PY_CFLAGS_NODIST", "-O3 -march=native"), []string{"refuse isa " + sysconfigFile + ": PY_CFLAGS_NODIST -march=native"}},
 		"for another machine":               {machine(fromFile(t, ext, extension(t, "victim")), 183), []string{"refuse isa " + ext + ": e_machine aarch64"}},
 		"native":                            {sysconfigOf("CFLAGS", "-O3 -march=native"), []string{"refuse isa " + sysconfigFile + ": CFLAGS -march=native"}},
 		"a named level":                     {sysconfigOf("CFLAGS", "-O3 -march=x86-64-v2 -mtune=generic"), nil},

@@ -1,9 +1,15 @@
 package audit
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"io"
 	"slices"
 	"strings"
+
+	"ampoule/tree"
 )
 
 func init() {
@@ -37,22 +43,47 @@ func checkRuntime(_ context.Context, x *exam) (outcome, error) {
 				Cause:  "The file defines a Python runtime of its own: beside the interpreter's a process has two, whose objects do not know each other.",
 				Remedy: "Build it without a static libpython: an extension module links none.",
 			})
-		case o.hidesRuntime():
-			out.add(Finding{
-				Severity: Refuse, File: o.entry.Path, Field: "DT_SYMTAB", Value: strings.Join(o.inits, " "), absolute: true,
-				Cause:  "The module asks the interpreter for nothing of Python: whatever it calls is a Python that it holds itself.",
-				Remedy: "Build it without a static libpython: an extension module links none.",
-			})
+		case o.isExtension() && !o.asks:
+			hidden, err := holds(o.entry, runtimeText)
+			if err != nil {
+				return out, err
+			}
+			if hidden {
+				out.add(Finding{
+					Severity: Refuse, File: o.entry.Path, Field: "content", Value: runtimeText, absolute: true,
+					Cause:  "The module asks nobody for anything of Python, and holds texts of a Python runtime: it brings one of its own, hidden.",
+					Remedy: "Build it without a static libpython: an extension module links none.",
+				})
+			}
 		}
 	}
 	return out, nil
 }
 
-// hidesRuntime tells whether a module of the kind that must create itself (PyInit_*,
-// PEP 489) uses nothing of Python that others define. One with a PyModExport_* function
-// alone (PEP 793) returns a table, which takes no call.
-func (o *object) hidesRuntime() bool {
-	return o.isExtension() &&
-		slices.ContainsFunc(o.inits, func(name string) bool { return strings.HasPrefix(name, "PyInit") }) &&
-		!o.asks
+// runtimeText is the name of a variable that every Python runtime looks at when it starts,
+// and extension modules do not. A module that asks for nothing of Python need not hold
+// one: some only call a library that does (torch), or return a table (PEP 793).
+const runtimeText = "PYTHONHASHSEED"
+
+// holds tells whether a file has a text in it.
+func holds(e tree.Entry, text string) (_ bool, err error) {
+	r, err := e.Content.Open()
+	if err != nil {
+		return false, fmt.Errorf("opening %s: %w", e.Path, err)
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	buf := make([]byte, 1<<16)
+	for kept := 0; ; {
+		n, err := r.Read(buf[kept:])
+		if bytes.Contains(buf[:kept+n], []byte(text)) {
+			return true, nil
+		}
+		if errors.Is(err, io.EOF) {
+			return false, nil
+		}
+		if err != nil {
+			return false, fmt.Errorf("reading %s: %w", e.Path, err)
+		}
+		kept = copy(buf, buf[max(0, kept+n-len(text)):kept+n])
+	}
 }

@@ -12,7 +12,8 @@ func TestSecondRuntime(t *testing.T) {
 	module := func(t *testing.T, source string, flags ...string) tree.Entry {
 		return fromFile(t, ext, shop.build(t, "victim"+suffix, source, append([]string{"-shared"}, flags...)...))
 	}
-	const static = "int _PyRuntime; int PyList_New(void) { return 0; } int PyInit_victim(void) { return PyList_New(); }"
+	const static = "int _PyRuntime; const char *seed = \"PYTHONHASHSEED\"; int PyList_New(void) { return seed[0]; } int PyInit_victim(void) { return PyList_New(); }"
+	back := library(t, "libback.so.1", "int PyList_New(void); int init(void) { return PyList_New(); }")
 	runtime := library(t, "libembedded.so.1", pythonStub)
 	hidden := versionScript(t, "{ global: PyInit_victim; local: *; };")
 	program := "int libc_old(void); int main(void) { return libc_old(); }"
@@ -20,8 +21,12 @@ func TestSecondRuntime(t *testing.T) {
 		entries []tree.Entry
 		want    []string
 	}{
-		"a module with a whole Python":            {[]tree.Entry{module(t, static)}, []string{"refuse second-runtime " + ext + ": DT_SYMTAB _PyRuntime"}},
-		"the same, hidden":                        {[]tree.Entry{module(t, static, hidden)}, []string{"refuse second-runtime " + ext + ": DT_SYMTAB PyInit_victim"}},
+		"a module with a whole Python": {[]tree.Entry{module(t, static)}, []string{"refuse second-runtime " + ext + ": DT_SYMTAB _PyRuntime"}},
+		"the same, hidden":             {[]tree.Entry{module(t, static, hidden)}, []string{"refuse second-runtime " + ext + ": content PYTHONHASHSEED"}},
+		"a module whose library asks": {
+			[]tree.Entry{module(t, "int init(void); int PyInit_victim(void) { return init(); }", back), in(t, "lib", back)}, nil,
+		},
+		"a library for ctypes":                    {[]tree.Entry{module(t, "void PyInit_victim(void) {}")}, nil},
 		"a module that asks for one thing":        {[]tree.Entry{module(t, "int PyList_New(void); int PyInit_victim(void) { return PyList_New(); }")}, nil},
 		"one that asks weakly":                    {[]tree.Entry{module(t, "int PyList_New(void) __attribute__((weak)); int PyInit_victim(void) { return PyList_New ? 0 : 1; }")}, nil},
 		"one that returns a table":                {[]tree.Entry{module(t, "static int table[2]; int *PyModExport_victim(void) { return table; }")}, nil},

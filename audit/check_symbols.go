@@ -23,18 +23,23 @@ const maxNamed = 8
 // RTLD_LOCAL). What another module happens to have loaded before does not count. A
 // library that only ctypes or a program of its own would load may rely on these: it is
 // warned about.
-func checkSymbols(_ context.Context, x *exam) (outcome, error) {
+func checkSymbols(ctx context.Context, x *exam) (outcome, error) {
 	out := outcome{}
+	api := x.pythonAPI()
 	for _, r := range x.runs {
 		for _, l := range r.loadings {
+			if ctx.Err() != nil {
+				return out, context.Cause(ctx)
+			}
 			scope := scopeOf(l.list)
+			scope.api = api
 			for _, lib := range l.list {
 				if !lib.inTree || lib.fault != nil {
 					continue
 				}
 				out.examined += len(lib.wants)
 				if missing := scope.missing(lib.wants); len(missing) > 0 {
-					out.add(x.unbound(r, l, lib, missing))
+					out.add(unbound(r, l, lib, missing, api))
 				}
 			}
 		}
@@ -45,8 +50,10 @@ func checkSymbols(_ context.Context, x *exam) (outcome, error) {
 // scope is where the loader looks for symbols.
 type scope struct {
 	objects []*object
-	// open says that a library is provided by the machine: nobody knows its symbols.
+	// open says that a library is provided by the machine: nobody knows its symbols, but
+	// that it has none of Python's.
 	open bool
+	api  pythonAPI
 }
 
 func scopeOf(list []*loaded) scope {
@@ -69,11 +76,11 @@ func scopeOf(list []*loaded) scope {
 // missing lists the symbols that nothing in the scope defines, sorted. What is missing
 // with its whole version is left to the check versions.
 func (s scope) missing(wants []want) []string {
-	if s.open {
-		return nil
-	}
 	var names []string
 	for _, w := range wants {
+		if s.open && !s.api.has(w.Value()) {
+			continue
+		}
 		if slices.ContainsFunc(s.objects, func(o *object) bool { return o.gives[w.symbol] }) {
 			continue
 		}
@@ -86,7 +93,7 @@ func (s scope) missing(wants []want) []string {
 	return slices.Compact(names)
 }
 
-func (x *exam) unbound(r run, l loading, lib *loaded, missing []string) Finding {
+func unbound(r run, l loading, lib *loaded, missing []string, api pythonAPI) Finding {
 	f := Finding{
 		Severity: Refuse, File: lib.Path, Field: "undefined", Targets: []string{r.Name},
 		Value:  printable(strings.Join(missing[:min(len(missing), maxNamed)], " ")),
@@ -96,7 +103,7 @@ func (x *exam) unbound(r run, l loading, lib *loaded, missing []string) Finding 
 	if more := len(missing) - maxNamed; more > 0 {
 		f.Value += fmt.Sprintf(" and %d more", more)
 	}
-	if slices.ContainsFunc(missing, isPython) {
+	if slices.ContainsFunc(missing, api.has) {
 		f.Cause = "The interpreter does not export the symbol: the file was compiled for another version or build of Python."
 		f.Remedy = "Compile it with this interpreter, or take a release that supports it."
 	}
@@ -106,7 +113,38 @@ func (x *exam) unbound(r run, l loading, lib *loaded, missing []string) Finding 
 	return f
 }
 
-// isPython tells whether a name belongs to CPython's API, public or not.
+// isPython tells whether a name may belong to CPython's API, public or not.
 func isPython(name string) bool {
 	return strings.HasPrefix(name, "Py") || strings.HasPrefix(name, "_Py")
+}
+
+// pythonAPI are the beginnings, up to the first underscore within, that names of CPython's
+// API have: PyList of PyList_New. Libraries of others have names with Py, too (PySide).
+type pythonAPI map[string]bool
+
+// pythonAPI takes them from the stable ABI and from what the tree's interpreter exports.
+func (x *exam) pythonAPI() pythonAPI {
+	api := pythonAPI{}
+	for name := range abi3() {
+		api[family(name)] = true
+	}
+	for _, o := range x.objects {
+		if !o.holdsRuntime() {
+			continue
+		}
+		for s := range o.gives {
+			if name := s.Value(); isPython(name) {
+				api[family(name)] = true
+			}
+		}
+	}
+	return api
+}
+
+func (a pythonAPI) has(name string) bool { return isPython(name) && a[family(name)] }
+
+func family(name string) string {
+	rest := strings.TrimPrefix(name, "_")
+	before, _, _ := strings.Cut(rest, "_")
+	return before
 }

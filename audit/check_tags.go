@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"fmt"
 	"path"
 	"slices"
 	"strconv"
@@ -42,7 +43,7 @@ func checkTags(_ context.Context, x *exam) (outcome, error) {
 		if !supported {
 			out.add(Finding{
 				Severity: Refuse, File: d.info + "/WHEEL", Field: "Tag", Value: printable(strings.Join(texts, " ")),
-				Cause:  "The wheel is for another Python or machine: no installer would take it for this interpreter.",
+				Cause:  "The wheel is for another Python or machine: what is in it says so.",
 				Remedy: "Build it with this interpreter, or take the release's wheel for it.",
 			})
 		}
@@ -70,6 +71,12 @@ func (x *exam) python() wheel.Python {
 	return p
 }
 
+// Bounds that no real WHEEL comes near: its size in bytes, and how many tags it has.
+const (
+	maxWheelFile = 64 << 10
+	maxWheelTags = 1024
+)
+
 // promised reads the tags of a distribution's WHEEL.
 func (x *exam) promised(d dist) ([]wheel.Tag, *Finding) {
 	f := &Finding{
@@ -77,7 +84,7 @@ func (x *exam) promised(d dist) ([]wheel.Tag, *Finding) {
 		Cause: "What the wheel is for cannot be read.", Remedy: "Install the wheel again, with an installer that keeps its WHEEL.",
 	}
 	e, ok := x.Tree.Lookup(f.File)
-	if !ok || e.Kind != tree.File || e.Size > maxMetadata {
+	if !ok || e.Kind != tree.File || e.Size > maxWheelFile {
 		f.Value = "no such file, or too large a one"
 		return nil, f
 	}
@@ -94,6 +101,9 @@ func (x *exam) promised(d dist) ([]wheel.Tag, *Finding) {
 		var more []wheel.Tag
 		more, err = wheel.ParseTags(text)
 		tags = append(tags, more...)
+		if len(tags) > maxWheelTags {
+			err = fmt.Errorf("more than %d tags", maxWheelTags)
+		}
 	}
 	switch {
 	case err != nil:
@@ -113,11 +123,16 @@ func (x *exam) natives(out *outcome, d dist) {
 		if !ok || x.objects[p] == nil {
 			continue
 		}
-		out.add(Finding{
+		f := Finding{
 			Severity: Refuse, File: p, Field: "ELF", Value: "in a wheel for any platform",
-			Cause:  "Installers and caches take the wheel for one that runs everywhere, and hand it to interpreters that it was not built for.",
+			Cause:  "Installers and caches take the wheel for one that runs everywhere, and hand it to interpreters that the module was not built for.",
 			Remedy: "Have its build make a wheel with the tags of its platform.",
-		})
+		}
+		if !x.objects[p].isExtension() {
+			f.Severity = Warn
+			f.Cause = "The wheel promises to run everywhere; the program or library in it runs on one kind of machine."
+		}
+		out.add(f)
 	}
 }
 
@@ -129,7 +144,9 @@ func (x *exam) suffixes() []string {
 	if err != nil {
 		return nil
 	}
-	return []string{config.vars["EXT_SUFFIX"], ".abi3.so", ".so"}
+	own := []string{config.vars["EXT_SUFFIX"], "." + config.vars["ALT_SOABI"] + ".so", ".abi3.so", ".so"}
+	// A release build has no ALT_SOABI, or 0.
+	return slices.DeleteFunc(own, func(s string) bool { return s == "" || s == "..so" || s == ".0.so" })
 }
 
 // suffixFault judges the name of an extension module: one that import does not find by is

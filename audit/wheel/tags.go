@@ -30,8 +30,8 @@ func ParseTags(text string) ([]Tag, error) {
 		return nil, fmt.Errorf("%.100q: %w", text, ErrTag)
 	}
 	pythons, abis, platforms := strings.Split(parts[0], "."), strings.Split(parts[1], "."), strings.Split(parts[2], ".")
-	if n := len(pythons) * len(abis) * len(platforms); n > maxTags {
-		return nil, fmt.Errorf("%.100q: %d tags: %w", text, n, ErrTag)
+	if max(len(pythons), len(abis), len(platforms)) > maxTags || len(pythons)*len(abis)*len(platforms) > maxTags {
+		return nil, fmt.Errorf("%.100q: more than %d tags: %w", text, maxTags, ErrTag)
 	}
 	var tags []Tag
 	for _, p := range pythons {
@@ -90,7 +90,8 @@ func (p Python) supportsABI(python, abi string) bool {
 	case abi == "none":
 		return own
 	}
-	return own && abi == fmt.Sprintf("cp3%d%s", p.Minor, p.Flags)
+	// A debug build takes modules of a release build since 3.8.
+	return own && (abi == fmt.Sprintf("cp3%d%s", p.Minor, p.Flags) || abi == fmt.Sprintf("cp3%d%s", p.Minor, strings.ReplaceAll(p.Flags, "d", "")))
 }
 
 var linuxPlatform = regexp.MustCompile(`^(linux|manylinux1|manylinux2010|manylinux2014|manylinux_\d+_\d+)_(.+)$`)
