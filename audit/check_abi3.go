@@ -50,6 +50,9 @@ func checkABI3(_ context.Context, x *exam) (outcome, error) {
 		case !ok:
 			// The wheel's tags are for one Python; the module's name claims no version.
 			claim = x.python().Minor
+			if !x.home.known() {
+				continue
+			}
 		}
 		out.examined++
 		var beyond []string
@@ -68,7 +71,7 @@ func checkABI3(_ context.Context, x *exam) (outcome, error) {
 			Cause:  fmt.Sprintf("The module claims the stable ABI of Python 3.%d, which does not have the symbol: another Python that is given the wheel may fail to load it.", claim),
 			Remedy: "Compile it with the Py_LIMITED_API that its tag claims, or without an abi3 tag.",
 		}
-		if x.foreign(o.entry.Owner) {
+		if x.found || x.foreign(o.entry.Owner) {
 			f.Severity = Warn
 		}
 		out.add(f)

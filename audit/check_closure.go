@@ -13,6 +13,7 @@ func init() {
 	register(check{
 		name:   "closure",
 		reason: "every needed library is in the tree, glibc's own, or the target's",
+		needs:  aMachine,
 		run:    checkClosure,
 	})
 }
@@ -39,7 +40,7 @@ func checkClosure(_ context.Context, x *exam) (outcome, error) {
 		}
 	}
 	for _, o := range x.parsed() {
-		if name := carriedGlibc(o); name != "" {
+		if name := carriedGlibc(o); name != "" && !x.found {
 			out.add(Finding{
 				Severity: Refuse, File: o.entry.Path, Field: "name", Value: printable(name),
 				Cause:  "The tree carries a library of glibc, which must come from the same build as the machine's ld.so.",
@@ -59,6 +60,24 @@ func carriedGlibc(o *object) string {
 		}
 	}
 	return ""
+}
+
+// fromElsewhere tells whether a file whose wheel is judged alone looks for libraries in
+// directories that the wheel does not have: another distribution may bring them.
+func (r run) fromElsewhere(by *loaded) bool {
+	if !r.alone {
+		return false
+	}
+	for l := by; l != nil; l = l.loader {
+		for _, search := range []*string{l.RPath, l.RunPath} {
+			for _, dir := range (&process{r: r.Resolver}).dirs(l, search) {
+				if _, ok := r.tree.Lookup(strings.TrimPrefix(path.Clean(dir), "/")); !ok {
+					return true
+				}
+			}
+		}
+	}
+	return false
 }
 
 // interpreterFault judges PT_INTERP: the kernel opens it by its absolute path.
@@ -85,9 +104,15 @@ func (r run) dependencyFault(by *loaded, d dependency) (Finding, bool) {
 	switch {
 	case d.lib == nil:
 		f.Cause = "The library is missing: " + printable(d.fault) + "."
+		if r.fromElsewhere(by) {
+			f.Severity = Warn
+			f.Cause += " The search path leads into another distribution, which has to bring it."
+		}
 		f.Remedy = "Carry the library in the tree, or name it in the target's host list if the machine provides it."
 	case d.lib.host || d.lib.inTree || r.host[d.name]:
 		return f, false
+	case r.found:
+		return f, false // it works here, and is not to work elsewhere
 	case strings.Contains(d.name, "/"):
 		f.Cause = "The library is needed by a path outside the tree."
 		f.Remedy = "Link by soname."

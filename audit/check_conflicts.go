@@ -11,6 +11,7 @@ func init() {
 	register(check{
 		name:   "conflicts",
 		reason: "no wheel brings a library whose functions the interpreter's own libraries define, too",
+		needs:  anInterpreter | aPlace,
 		run:    checkConflicts,
 	})
 }

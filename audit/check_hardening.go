@@ -30,14 +30,25 @@ func checkHardening(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{}
 	for _, o := range x.parsed() {
 		out.examined++
-		out.findings = append(out.findings, stackFaults(o)...)
-		out.findings = append(out.findings, memoryFaults(o)...)
+		for _, f := range append(stackFaults(o), memoryFaults(o)...) {
+			// It loads nevertheless, but for the stack since glibc 2.41.
+			if x.found && (f.Field != "PT_GNU_STACK" || !x.refusesStacks()) {
+				f.Severity = Warn
+			}
+			out.add(f)
+		}
 	}
 	return out, nil
 }
 
 // stackFaults judges PT_GNU_STACK. On x86-64, glibc takes a library without one for one
 // that wants an executable stack.
+// refusesStacks tells whether a machine's dlopen refuses files that want an executable
+// stack (glibc 2.41).
+func (x *exam) refusesStacks() bool {
+	return slices.ContainsFunc(x.runs, func(r run) bool { return slices.Compare(r.glibc(), []int{2, 41}) >= 0 })
+}
+
 func stackFaults(o *object) []Finding {
 	f := Finding{
 		Severity: Refuse, File: o.entry.Path, Field: "PT_GNU_STACK", Value: "executable",

@@ -12,6 +12,7 @@ func init() {
 	register(check{
 		name:   "interpreter",
 		reason: "the interpreter hands extension modules no libpython, and a C++ compiler for C++",
+		needs:  anInterpreter | aPlace,
 		run:    checkInterpreter,
 	})
 }
@@ -23,8 +24,13 @@ var linkVars = []string{"LIBPYTHON", "LDSHARED", "LDCXXSHARED", "BLDSHARED", "LI
 // checkInterpreter reads what the interpreter tells those who build for it: CPython's own
 // build with a shared library once linked every module to it (bpo-21536), and that is how
 // wheels are poisoned that nobody wrote wrong.
-func checkInterpreter(_ context.Context, x *exam) (outcome, error) {
-	out := outcome{}
+func checkInterpreter(_ context.Context, x *exam) (out outcome, _ error) {
+	// It poisons what it will build, not what is there.
+	defer func() {
+		for i := range out.findings {
+			out.findings[i].Severity = x.travels()
+		}
+	}()
 	config, err := readSysconfig(x.Tree, x.home)
 	if err != nil {
 		out.add(Finding{

@@ -57,7 +57,7 @@ func checkISA(_ context.Context, x *exam) (outcome, error) {
 				// CONFIG_ARGS has its words in quotes.
 				if word = strings.Trim(word, `'"`); strings.HasSuffix(word, "-march=native") || strings.HasSuffix(word, "-mcpu=native") {
 					out.add(Finding{
-						Severity: Refuse, File: config.file, Field: name, Value: printable(word),
+						Severity: x.travels(), File: config.file, Field: name, Value: printable(word),
 						Cause:  "The interpreter was compiled for the processor of its build machine, or has modules compiled so.",
 						Remedy: "Name a level instead: -march=x86-64-v2.",
 					})

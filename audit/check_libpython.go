@@ -27,7 +27,7 @@ func checkLibpython(_ context.Context, x *exam) (outcome, error) {
 		}
 		if IsLibpython(o.Soname) || IsLibpython(o.entry.Path) {
 			out.add(Finding{
-				Severity: Refuse, File: o.entry.Path, Field: "name", Value: printable(path.Base(o.entry.Path) + " " + o.Soname), absolute: true,
+				Severity: x.travels(), File: o.entry.Path, Field: "name", Value: printable(path.Base(o.entry.Path) + " " + o.Soname), absolute: true,
 				Cause:  "The file is a libpython, but not the one of this tree's interpreter.",
 				Remedy: "Build the wheel without bundling libpython.",
 			})
@@ -66,6 +66,10 @@ func (x *exam) loadingFaults(out *outcome, r run, l loading) {
 		case !extension:
 			f.Cause = "The file embeds Python."
 			f.Remedy = "Write an exception for it in the recipe, if it must."
+		}
+		if x.found && !extension {
+			f.Severity = Warn
+			f.Remedy = "Nothing, if it is a program that runs Python by itself."
 		}
 		out.add(f)
 	}

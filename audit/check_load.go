@@ -12,6 +12,7 @@ func init() {
 	register(check{
 		name:   "load",
 		reason: "every extension module loads in every target, beside one Python runtime and no stray file",
+		needs:  aBuild,
 		run:    checkLoad,
 	})
 }

@@ -19,6 +19,7 @@ func init() {
 	register(check{
 		name:   "paths",
 		reason: "no build path, user name, host name or temporary directory in any file",
+		needs:  aBuild,
 		run:    checkPaths,
 	})
 }

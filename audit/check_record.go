@@ -14,6 +14,7 @@ func init() {
 	register(check{
 		name:   "record",
 		reason: "every installed file is in one RECORD and hashes to it, and the other way round",
+		needs:  aPlace,
 		run:    checkRecord,
 	})
 }
@@ -24,10 +25,14 @@ func init() {
 func checkRecord(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{}
 	owners := map[string]string{}
+	// unrecorded says that some distribution does not tell which files are its own.
+	unrecorded := false
 	for _, d := range dists(x.Tree, x.home.site) {
 		if d.fault != nil {
+			unrecorded = true
 			out.add(Finding{
-				Severity: Refuse, File: d.record, Field: "RECORD", Value: printable(d.fault.Error()),
+				// Distributions' own package managers keep no RECORD.
+				Severity: x.travels(), File: d.record, Field: "RECORD", Value: printable(d.fault.Error()),
 				Cause:  "The distribution's list of files cannot be read.",
 				Remedy: "Install the wheel again.",
 			})
@@ -41,7 +46,10 @@ func checkRecord(_ context.Context, x *exam) (outcome, error) {
 		}
 	}
 	for _, e := range x.Tree.Entries() {
-		if f, ok := x.ownerFault(e, owners); ok {
+		if f, ok := x.ownerFault(e, owners); ok && (!x.found || x.objects[e.Path] != nil) {
+			if unrecorded && x.found {
+				f.Severity = Warn
+			}
 			out.add(f)
 		}
 	}
@@ -69,6 +77,9 @@ func (x *exam) rowFault(d dist, row wheel.Row, owners map[string]string) (Findin
 	case !ok:
 		_, isCache := sourceOf(p)
 		f.Cause = "The listed file is not there."
+		if path.Ext(p) != ".so" {
+			f.Severity = x.travels()
+		}
 		return f, !isCache
 	case e.Kind != tree.File:
 		f.Cause = "What is listed is not a file."

@@ -50,6 +50,7 @@ func (x *exam) elementFault(o *object, element string) (Finding, bool) {
 		return f, false
 	case ok:
 		f.Cause = "The search path leaves the tree."
+		f.Severity = x.travels()
 	case element == "":
 		f.Cause = "An empty element makes ld.so search the working directory."
 	case !path.IsAbs(element):
@@ -58,7 +59,7 @@ func (x *exam) elementFault(o *object, element string) (Finding, bool) {
 		f.Cause = "Other users may put libraries into the directory."
 	default:
 		f.Cause = "The directory is outside the tree: it exists where the file was built, or by chance."
-		if x.foreign(o.entry.Owner) {
+		if x.found || x.foreign(o.entry.Owner) {
 			f.Severity = Warn
 		}
 	}

@@ -28,7 +28,7 @@ func checkRuntime(_ context.Context, x *exam) (outcome, error) {
 	exe, _ := x.Tree.Lookup(x.home.exe)
 	for _, o := range x.parsed() {
 		out.examined++
-		if o.entry.SHA256 == exe.SHA256 || x.home.ownsLibpython(o.entry) {
+		if exe.SHA256 != "" && o.entry.SHA256 == exe.SHA256 || x.home.ownsLibpython(o.entry) {
 			continue
 		}
 		defined := o.runtime
@@ -38,8 +38,12 @@ func checkRuntime(_ context.Context, x *exam) (outcome, error) {
 		}
 		switch {
 		case len(defined) > 0:
+			severity := Refuse
+			if o.IsExecutable() {
+				severity = x.travels() // a program of its own
+			}
 			out.add(Finding{
-				Severity: Refuse, File: o.entry.Path, Field: "DT_SYMTAB", Value: strings.Join(defined, " "), absolute: o.isExtension(),
+				Severity: severity, File: o.entry.Path, Field: "DT_SYMTAB", Value: strings.Join(defined, " "), absolute: o.isExtension(),
 				Cause:  "The file defines a Python runtime of its own: beside the interpreter's a process has two, whose objects do not know each other.",
 				Remedy: "Build it without a static libpython: an extension module links none.",
 			})

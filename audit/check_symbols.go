@@ -11,6 +11,7 @@ func init() {
 	register(check{
 		name:   "symbols",
 		reason: "every symbol that a file cannot do without is defined where the loader looks",
+		needs:  anInterpreter,
 		run:    checkSymbols,
 	})
 }

@@ -30,11 +30,12 @@ func checkTags(_ context.Context, x *exam) (outcome, error) {
 	for _, d := range dists(x.Tree, x.home.site) {
 		tags, f := x.promised(d)
 		if f != nil {
+			f.Severity = x.travels()
 			out.add(*f)
 			continue
 		}
 		out.examined++
-		supported, pure := false, true
+		supported, pure := !x.home.known(), true
 		texts := make([]string, len(tags))
 		for i, t := range tags {
 			supported, pure = supported || python.Supports(t), pure && t.Pure()

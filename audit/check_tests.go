@@ -11,6 +11,7 @@ func init() {
 	register(check{
 		name:   "recipe-tests",
 		reason: "the recipe's own imports and commands pass in every target",
+		needs:  aBuild,
 		run:    checkTests,
 	})
 }

@@ -13,6 +13,7 @@ func init() {
 	register(check{
 		name:   "versions",
 		reason: "every required symbol version exists in the library that the target has",
+		needs:  aMachine,
 		run:    checkVersions,
 	})
 }

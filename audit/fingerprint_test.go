@@ -65,7 +65,7 @@ func TestMeasureErrors(t *testing.T) {
 		"no headers":                 prefix(in(t, "bin", interpreter(t)))[:2],
 		"a script":                   prefix(tree.FileEntry("bin/python3.13", 0o755, []byte("#!/bin/sh\n"))),
 		"two sysconfigs": prefix(in(t, "bin", interpreter(t)),
-			tree.FileEntry("lib/python3.13/_sysconfigdata_x_.py", 0o644, nil)),
+			tree.FileEntry("lib/python3.13/_sysconfigdata__linux_x_.py", 0o644, nil)),
 	} {
 		if _, err := Measure(newTree(t, entries...)); !errors.Is(err, ErrMeasure) {
 			t.Errorf("%s: %v", name, err)

@@ -20,9 +20,12 @@ type installation struct {
 	exe string
 	// version is 3.13; flags are the ABI flags of the executable's name: "t", "d", "td", "m".
 	version, flags string
-	// lib is the standard library: lib/python3.13t; site its site-packages.
+	// lib is the standard library: lib/python3.13t; site its site-packages. Without a
+	// known interpreter lib is empty.
 	lib, site string
 }
+
+func (h installation) known() bool { return h.lib != "" }
 
 var executableName = regexp.MustCompile(`^python(\d+\.\d+)([a-z]*)$`)
 
@@ -76,7 +79,12 @@ func newInstallation(t *tree.Tree, exe string) (installation, error) {
 // library itself, libpython3.so of the stable ABI, or a name of theirs. A wheel's
 // file never is.
 func (h installation) ownsLibpython(e tree.Entry) bool {
-	if e.Owner != "" && e.Owner != OwnerInterpreter || path.Dir(e.Path) != path.Dir(h.lib) {
+	if e.Owner != "" && e.Owner != OwnerInterpreter || !h.known() {
+		return false
+	}
+	// Debian has it in the directory of its architecture.
+	dir, top := path.Dir(e.Path), path.Dir(h.lib)
+	if dir != top && (path.Dir(dir) != top || !strings.HasSuffix(dir, "-linux-gnu")) {
 		return false
 	}
 	base := path.Base(e.Path)

@@ -13,8 +13,24 @@ import (
 type check struct {
 	// name is stable: recipes' exceptions and verdicts have it. reason is one line.
 	name, reason string
-	run          func(context.Context, *exam) (outcome, error)
+	// needs is what must be known for it beside the files themselves.
+	needs need
+	run   func(context.Context, *exam) (outcome, error)
 }
+
+// need is a set of things that are not always known where nothing was built here.
+type need uint8
+
+const (
+	// anInterpreter is the one that the files are for.
+	anInterpreter need = 1 << iota
+	// aMachine is the root file system that they run in.
+	aMachine
+	// aBuild is what a gate has: reports of what was run, and what was built where.
+	aBuild
+	// aPlace is that the files are where an installer put them.
+	aPlace
+)
 
 // outcome is what a check found; examined counts what it looked at.
 type outcome struct {
@@ -59,6 +75,18 @@ type exam struct {
 	// objects are the tree's ELF files by path.
 	objects map[string]*object
 	runs    []run
+	// found says that the files were made elsewhere and are judged where they are: what
+	// only a tree that travels must not have is no fault then.
+	found bool
+}
+
+// travels is the severity of what keeps a tree from running elsewhere: a warning about
+// files that are judged where they are.
+func (x *exam) travels() Severity {
+	if x.found {
+		return Warn
+	}
+	return Refuse
 }
 
 // run is the tree as one target would load it.
@@ -66,6 +94,9 @@ type run struct {
 	Target
 	*Resolver
 	loadings []loading
+	// found is as in exam; alone says that the tree has one wheel of several that may be
+	// installed together.
+	found, alone bool
 }
 
 // Judge runs every check over the subject, in every target. An error means that
@@ -121,7 +152,7 @@ func newExam(ctx context.Context, s Subject) (*exam, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrSubject, err)
 		}
-		x.runs = append(x.runs, run{t, r, r.loadings()})
+		x.runs = append(x.runs, run{Target: t, Resolver: r, loadings: r.loadings()})
 	}
 	return x, nil
 }

@@ -33,8 +33,8 @@ type ResolverInput struct {
 	Prefix string
 	// Interpreter is as in [Subject].
 	Interpreter string
-	// Root is the root file system around the tree.
-	Root *tree.Tree
+	// Root is the root file system around the tree; nil is an empty one.
+	Root Root
 	// Search are more absolute directories, searched as if they stood in the
 	// interpreter's DT_RPATH: for a tree that is not sealed yet.
 	Search []string
@@ -81,6 +81,11 @@ func newResolver(in ResolverInput, home installation, objects map[string]*object
 	if !path.IsAbs(in.Prefix) || path.Clean(in.Prefix) != in.Prefix || in.Prefix == "/" {
 		return nil, fmt.Errorf("prefix %q is not a clean absolute directory", in.Prefix)
 	}
+	return openResolver(in, home, objects), nil
+}
+
+// openResolver is newResolver for a prefix that is known to be sound, or the root itself.
+func openResolver(in ResolverInput, home installation, objects map[string]*object) *Resolver {
 	r := &Resolver{
 		view:   view{tree: in.Tree, root: in.Root, prefix: strings.TrimPrefix(in.Prefix, "/")},
 		home:   home,
@@ -96,7 +101,7 @@ func newResolver(in ResolverInput, home installation, objects map[string]*object
 	if exe := objects[home.exe]; exe != nil && exe.loads() {
 		r.python = r.start(exe)
 	}
-	return r, nil
+	return r
 }
 
 // object reads a file that a search led to.

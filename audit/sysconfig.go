@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"unicode/utf8"
@@ -29,6 +30,11 @@ func readSysconfig(t *tree.Tree, home installation) (sysconfig, error) {
 		if path.Dir(e.Path) == home.lib && strings.HasPrefix(base, "_sysconfigdata_") && path.Ext(base) == ".py" {
 			found = append(found, e)
 		}
+	}
+	// Debian has the file of a cross build beside its own, and that of a debug build.
+	if len(found) > 1 {
+		own := "_sysconfigdata_" + home.flags + "_linux_"
+		found = slices.DeleteFunc(found, func(e tree.Entry) bool { return !strings.HasPrefix(path.Base(e.Path), own) })
 	}
 	if len(found) != 1 {
 		return sysconfig{}, fmt.Errorf("%w: %d files _sysconfigdata_*.py in %s", ErrMeasure, len(found), home.lib)

@@ -7,9 +7,19 @@ import (
 	"ampoule/tree"
 )
 
-// view is a root file system with the tree mounted at its prefix.
+// Root is a file system that is looked into file by file, such as a machine's own.
+// A [tree.Tree] is one.
+type Root interface {
+	// Lookup finds the entry at a path without a leading slash, not following links. Its
+	// SHA256 may be empty.
+	Lookup(p string) (tree.Entry, bool)
+}
+
+// view is a root file system with the tree mounted at its prefix, or, without one, laid
+// over it.
 type view struct {
-	tree, root *tree.Tree
+	tree *tree.Tree
+	root Root
 	// prefix is where the tree is, without the leading slash.
 	prefix string
 }
@@ -63,7 +73,11 @@ func (v view) lookup(p string) (place, bool) {
 	if p == "" || p == v.prefix || strings.HasPrefix(v.prefix, p+"/") {
 		return place{Entry: tree.Entry{Path: p, Kind: tree.Dir}}, true
 	}
-	if rel, ok := strings.CutPrefix(p, v.prefix+"/"); ok {
+	if v.prefix == "" {
+		if e, ok := v.tree.Lookup(p); ok {
+			return place{e, true}, true
+		}
+	} else if rel, ok := strings.CutPrefix(p, v.prefix+"/"); ok {
 		e, ok := v.tree.Lookup(rel)
 		return place{e, true}, ok
 	}
@@ -72,4 +86,4 @@ func (v view) lookup(p string) (place, bool) {
 }
 
 // abs is the absolute path of a file of the tree.
-func (v view) abs(treePath string) string { return "/" + v.prefix + "/" + treePath }
+func (v view) abs(treePath string) string { return path.Join("/", v.prefix, treePath) }

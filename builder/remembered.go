@@ -17,9 +17,10 @@ import (
 )
 
 // loadMemory remembers which modules loaded in one target, with everything that decided
-// it: the interpreter, what runs when it starts, the carried libraries, each
+// it: the interpreter, what runs when it starts, the carried libraries that it mapped, each
 // distribution whose files were imported, and the modules that were looked for in
-// vain. A module whose import by itself failed is tried anew each time.
+// vain. A module whose import by itself failed is tried anew each time. That it would
+// open another library at will if the tree had one is not seen.
 type loadMemory struct {
 	store *store.Store
 	// place is what all modules have in common: script, target and interpreter.
@@ -32,17 +33,18 @@ type loadMemory struct {
 	// parts are the hashes of what each owner has in the tree now.
 	parts map[string]string
 	tree  *tree.Tree
-	// site is the directory of distributions in the tree.
-	site string
+	// dir is where the target has the tree, site the directory of distributions in it.
+	dir, site string
 }
 
 // remembered is one module that loaded.
 type remembered struct {
 	Module audit.Module
 	Report audit.LoadReport
-	// Parts are the hashes of the owners whose files decided it.
-	Parts  map[string]string
-	Missed []string
+	// Parts are the hashes of the owners whose files decided it, Libraries those of the
+	// carried libraries that were mapped, by path.
+	Parts, Libraries map[string]string
+	Missed           []string
 }
 
 const loadsKind = "gate-loads"
@@ -50,7 +52,7 @@ const loadsKind = "gate-loads"
 // remember opens what is remembered of a target.
 func (t *target) remember(sealed *tree.Tree) *loadMemory {
 	m := &loadMemory{
-		store: t.r.b.Store, known: map[string]map[string]remembered{}, noted: map[string]bool{}, tree: sealed,
+		store: t.r.b.Store, known: map[string]map[string]remembered{}, noted: map[string]bool{}, tree: sealed, dir: t.place,
 		site: "lib/" + path.Base(t.r.python()) + "/site-packages/",
 		place: map[string]any{
 			"script": string(loadScript), "place": t.place, "base": layers.DiffIDs(t.base), "interpreter": t.r.interpreter.Layer.DiffID,
@@ -62,7 +64,7 @@ func (t *target) remember(sealed *tree.Tree) *loadMemory {
 
 // key names what is remembered of an owner as the tree has it.
 func (m *loadMemory) key(owner string) string {
-	return layers.Key(loadsKind, 1, map[string]any{"place": m.place, "owner": owner, "part": m.parts[owner]})
+	return layers.Key(loadsKind, 2, map[string]any{"place": m.place, "owner": owner, "part": m.parts[owner]})
 }
 
 // of returns what is remembered of an owner, by the module's file.
@@ -120,6 +122,11 @@ func (m *loadMemory) recall(module audit.Module) (_ audit.LoadReport, ok bool, e
 			return audit.LoadReport{}, false, nil
 		}
 	}
+	for file, hash := range r.Libraries {
+		if e, ok := m.tree.Resolve(file); !ok || e.SHA256 != hash {
+			return audit.LoadReport{}, false, nil
+		}
+	}
 	return r.Report, true, nil
 }
 
@@ -140,9 +147,13 @@ func (m *loadMemory) note(a loadAnswer, report audit.LoadReport, modules []audit
 	if i < 0 || !a.OK || report.Kind != audit.KindImport || len(report.Behind) > 0 {
 		return nil
 	}
-	parts := map[string]string{seal.OwnerNative: m.parts[seal.OwnerNative], startup: m.parts[startup]}
-	for _, file := range append(a.Imported, a.File) {
-		if e, ok := m.tree.Lookup(file); ok && e.Owner != audit.OwnerInterpreter {
+	parts, libraries := map[string]string{startup: m.parts[startup]}, map[string]string{}
+	for _, file := range slices.Concat(a.Imported, []string{a.File}, m.mapped(a)) {
+		switch e, ok := m.tree.Resolve(file); {
+		case !ok || e.Owner == audit.OwnerInterpreter:
+		case e.Owner == seal.OwnerNative:
+			libraries[file] = e.SHA256
+		default:
 			parts[e.Owner] = m.parts[e.Owner]
 		}
 	}
@@ -151,9 +162,20 @@ func (m *loadMemory) note(a loadAnswer, report audit.LoadReport, modules []audit
 	if err != nil {
 		return err
 	}
-	known[a.File] = remembered{Module: modules[i], Report: report, Parts: parts, Missed: a.Missed}
+	known[a.File] = remembered{Module: modules[i], Report: report, Parts: parts, Libraries: libraries, Missed: a.Missed}
 	m.noted[e.Owner] = true
 	return nil
+}
+
+// mapped lists the files of the tree that a load had mapped.
+func (m *loadMemory) mapped(a loadAnswer) []string {
+	var files []string
+	for _, name := range a.Mapped {
+		if file, ok := strings.CutPrefix(name, "/"+m.dir+"/"); ok {
+			files = append(files, file)
+		}
+	}
+	return files
 }
 
 // save keeps what is new.

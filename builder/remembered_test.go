@@ -24,9 +24,10 @@ func owned(name, file, text string) tree.Entry {
 func memoryTree(t *testing.T, more ...tree.Entry) *tree.Tree {
 	t.Helper()
 	native := tree.FileEntry("lib/libx.so.1", 0o644, []byte("x"))
-	native.Owner = "native"
+	idle := tree.FileEntry("lib/libidle.so.1", 0o644, []byte("x"))
+	native.Owner, idle.Owner = "native", "native"
 	made, err := tree.New(append([]tree.Entry{
-		owned("a", "a/_a.so", "1"), owned("a", "a/__init__.py", "1"), owned("b", "b.py", "1"), owned("c", "c.py", "1"), native,
+		owned("a", "a/_a.so", "1"), owned("a", "a/__init__.py", "1"), owned("b", "b.py", "1"), owned("c", "c.py", "1"), native, idle,
 	}, more...))
 	if err != nil {
 		t.Fatal(err)
@@ -64,6 +65,7 @@ func TestLoadsAreRemembered(t *testing.T) {
 	}
 	answer := loadAnswer{
 		Kind: audit.KindImport, Module: "a._a", File: module.File, OK: true,
+		Mapped:   []string{"/usr/lib/libc.so.6", "/" + at.place + "/lib/libx.so.1", "/" + at.place + "/" + module.File},
 		Imported: []string{memorySite + "a/__init__.py", memorySite + "b.py"}, Missed: []string{"numpy", "ns.late"},
 	}
 	if err := memory.note(answer, audit.LoadReport{Kind: audit.KindImport, File: module.File, OK: true}, []audit.Module{module}); err != nil {
@@ -74,8 +76,8 @@ func TestLoadsAreRemembered(t *testing.T) {
 	}
 	pth := tree.FileEntry(memorySite+"z.pth", 0o644, []byte("import c"))
 	pth.Owner = audit.OwnerWheel + "z"
-	library := tree.FileEntry("lib/libx.so.1", 0o644, []byte("y"))
-	library.Owner = "native"
+	library, idle, more := tree.FileEntry("lib/libx.so.1", 0o644, []byte("y")), tree.FileEntry("lib/libidle.so.1", 0o644, []byte("y")), tree.FileEntry("lib/libmore.so.1", 0o644, nil)
+	library.Owner, idle.Owner, more.Owner = "native", "native", "native"
 	for name, c := range map[string]struct {
 		tree   *tree.Tree
 		change func(*target, *audit.Module)
@@ -90,7 +92,10 @@ func TestLoadsAreRemembered(t *testing.T) {
 		"what it missed, a module": {tree: memoryTree(t, owned("numpy", "numpy.cpython-313-x86_64-linux-gnu.so", ""))},
 		"what it missed, deeper":   {tree: memoryTree(t, owned("late", "ns/late.py", ""))},
 		"what runs at the start":   {tree: memoryTree(t, pth)},
-		"a carried library":        {tree: replaced(t, library)},
+		"a library that it maps":   {tree: replaced(t, library)},
+		"a library that is gone":   {tree: memoryTree(t).Select(func(e tree.Entry) bool { return e.Path != library.Path })},
+		"another library":          {tree: replaced(t, idle), holds: true},
+		"one more library":         {tree: memoryTree(t, more), holds: true},
 		"another place":            {tree: memoryTree(t), change: func(at *target, _ *audit.Module) { at.place = "elsewhere" }},
 		"another name":             {tree: memoryTree(t), change: func(_ *target, m *audit.Module) { m.Name = "a.b" }},
 	} {

@@ -32,12 +32,20 @@ type debianLocker struct {
 	remove func() error
 	// installed is what the toolchain has, the base included.
 	installed installed
-	// resolvers are opened when they are needed, by suite.
-	resolvers map[string]*apt.Resolver
+	// resolvers are opened when they are needed, or will be, by suite.
+	resolvers map[string]*opening
 	// bases are those that are locked already, by suite: a suite gives one.
 	bases map[string]lockedBase
 	// debs collects every locked package, by suite and name.
 	debs map[string]map[string]recipes.Deb
+}
+
+// opening is a resolver that is being opened.
+type opening struct {
+	// done is closed when the others are set.
+	done     chan struct{}
+	resolver *apt.Resolver
+	err      error
 }
 
 // installed tells what is installed somewhere. It is asked only when something must be
@@ -49,7 +57,7 @@ func nothing(context.Context) ([]debian.Stanza, error) { return nil, nil }
 func (d *debianLocker) run(ctx context.Context) (err error) {
 	task := progress.Start(ctx, "lock", "Debian packages")
 	defer func() { task.End(err) }()
-	d.resolvers, d.debs, d.bases = map[string]*apt.Resolver{}, map[string]map[string]recipes.Deb{}, map[string]lockedBase{}
+	d.resolvers, d.debs, d.bases = map[string]*opening{}, map[string]map[string]recipes.Deb{}, map[string]lockedBase{}
 	if d.dir, d.remove, err = d.l.Store.TempDir(); err != nil {
 		return err
 	}
@@ -65,6 +73,9 @@ func (d *debianLocker) run(ctx context.Context) (err error) {
 
 // close removes what apt left.
 func (d *debianLocker) close() error {
+	for _, o := range d.resolvers {
+		<-o.done
+	}
 	if d.remove == nil {
 		return nil
 	}
@@ -380,9 +391,44 @@ func (d *debianLocker) with(suite string, below installed, debs []recipes.Deb) i
 }
 
 func (d *debianLocker) resolver(ctx context.Context, suite string) (*apt.Resolver, error) {
-	if r, ok := d.resolvers[suite]; ok {
-		return r, nil
+	o := d.open(ctx, suite)
+	select {
+	case <-o.done:
+		return o.resolver, o.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
 	}
+}
+
+// open begins to open a suite's resolver, if nothing did before.
+func (d *debianLocker) open(ctx context.Context, suite string) *opening {
+	if o, ok := d.resolvers[suite]; ok {
+		return o
+	}
+	o := &opening{done: make(chan struct{})}
+	d.resolvers[suite] = o
+	go func() {
+		defer close(o.done)
+		o.resolver, o.err = d.openResolver(ctx, suite)
+	}()
+	return o
+}
+
+// foresee begins to open the resolver of the base's suite if the recipe names a package
+// for a wheel that the last lock does not have: by the time when the wheels are resolved,
+// the package lists are there.
+func (d *debianLocker) foresee(ctx context.Context) {
+	suite := d.lock.Base.Suite
+	for _, p := range d.recipe.Packages {
+		for _, name := range p.Build {
+			if !slices.ContainsFunc(d.opts.Previous.Debian[suite], func(deb recipes.Deb) bool { return deb.Name == name }) {
+				d.open(ctx, suite)
+			}
+		}
+	}
+}
+
+func (d *debianLocker) openResolver(ctx context.Context, suite string) (*apt.Resolver, error) {
 	served, err := d.l.Fetch.Sources().Debian(ctx)
 	if err != nil {
 		return nil, err
@@ -395,12 +441,7 @@ func (d *debianLocker) resolver(ctx context.Context, suite string) (*apt.Resolve
 			mirrors.Archive = append(mirrors.Archive, m.URL)
 		}
 	}
-	r, err := apt.Open(ctx, filepath.Join(d.dir, suite), suite, mirrors)
-	if err != nil {
-		return nil, err
-	}
-	d.resolvers[suite] = r
-	return r, nil
+	return apt.Open(ctx, filepath.Join(d.dir, suite), suite, mirrors)
 }
 
 // at adds where in the recipe a package is written to an error about its name.

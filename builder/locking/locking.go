@@ -76,6 +76,9 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 	defer func() { err = errors.Join(err, log.Close()) }()
 	d := &debianLocker{l: l, recipe: r, lock: lock, opts: opts, log: log}
 	defer func() { err = errors.Join(err, d.close()) }()
+	// What was begun and is not needed any more need not end.
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	if err := d.run(ctx); err != nil {
 		return nil, err
 	}
@@ -83,6 +86,7 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 		return nil, err
 	}
 	if len(reqs.Requirements) > 0 {
+		d.foresee(ctx)
 		p := &distLocker{l: l, recipe: r, reqs: reqs, lock: lock, opts: opts, log: log, debian: d}
 		if err := p.run(ctx); err != nil {
 			return nil, err

@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"ampoule/builder/toolchain/debian"
 	"ampoule/recipes"
 )
@@ -55,7 +57,17 @@ func Open(ctx context.Context, dir, suite string, mirrors Mirrors) (*Resolver, e
 	if err := r.root.update(ctx, suite, mirrors); err != nil {
 		return nil, fmt.Errorf("opening package lists of %s: %w", suite, err)
 	}
-	if r.index, err = r.root.index(ctx); err != nil {
+	// Both read all of the lists; apt keeps what it makes of them for when it is asked.
+	both, reading := errgroup.WithContext(ctx)
+	both.Go(func() (err error) {
+		r.index, err = r.root.index(reading)
+		return err
+	})
+	both.Go(func() error {
+		_, err := r.root.run(reading, "check")
+		return err
+	})
+	if err := both.Wait(); err != nil {
 		return nil, fmt.Errorf("opening package lists of %s: %w", suite, err)
 	}
 	return r, nil

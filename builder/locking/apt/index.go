@@ -104,7 +104,7 @@ func newListed(s debian.Stanza) (listed, error) {
 	}
 	kept := make(debian.Stanza, 0, len(listFields))
 	for _, f := range s {
-		if slices.ContainsFunc(listFields, func(name string) bool { return strings.EqualFold(name, f.Name) }) {
+		if slices.Contains(listFields, f.Name) {
 			kept = append(kept, f)
 		}
 	}
