@@ -58,6 +58,11 @@ type Subject struct {
 	// Foreign lists the owners that are accepted foreign binary wheels: they were
 	// built elsewhere, so that rpath and paths only warn about them.
 	Foreign []string
+	// Locked are the distributions that the tree must have, by the lock; nil when nobody
+	// knows.
+	Locked []Locked
+	// Built is what the tree was made of; nil when nobody knows.
+	Built *ArtifactRecord
 	// Loads is what loading the modules of [Loadable] showed, on every target.
 	Loads []LoadReport
 	// Tests are the recipe's tests; Reports says how each ended, on every target.
@@ -77,6 +82,9 @@ type Exception struct {
 	// it has no end.
 	Until string `json:"until,omitempty"`
 }
+
+// Locked is a distribution of a lock.
+type Locked struct{ Name, Version string }
 
 // Forbidden is a byte string that no file of the tree may hold, nor a path or a
 // link's target in it.

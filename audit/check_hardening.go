@@ -43,11 +43,9 @@ func checkHardening(_ context.Context, x *exam) (outcome, error) {
 
 // stackFaults judges PT_GNU_STACK. On x86-64, glibc takes a library without one for one
 // that wants an executable stack.
-// refusesStacks tells whether a machine's dlopen refuses files that want an executable
+// refusesStacks tells whether the machine's dlopen refuses files that want an executable
 // stack (glibc 2.41).
-func (x *exam) refusesStacks() bool {
-	return slices.ContainsFunc(x.runs, func(r run) bool { return slices.Compare(r.glibc(), []int{2, 41}) >= 0 })
-}
+func (x *exam) refusesStacks() bool { return slices.Compare(numbers(x.glibc), []int{2, 41}) >= 0 }
 
 func stackFaults(o *object) []Finding {
 	f := Finding{

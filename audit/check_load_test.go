@@ -23,7 +23,7 @@ func loadSubject(t *testing.T) Subject {
 	var err error
 	s.Tree, err = s.Tree.With(installed("user",
 		tree.FileEntry(site+"user/__init__.py", 0o644, nil),
-		tree.FileEntry(site+"user-1.0.dist-info/METADATA", 0o644, []byte("Name: user\nRequires-Dist: PKG[x] (>=1) ; extra == 'c'\nRequires-Dist: user[c]\n")),
+		tree.FileEntry(site+"user-1.0.dist-info/METADATA", 0o644, []byte("Name: user\nVersion: 1.0\nRequires-Dist: PKG[x] (>=1) ; extra == 'c'\nRequires-Dist: user[c]\n")),
 	)...)
 	if err != nil {
 		t.Fatal(err)

@@ -88,6 +88,7 @@ func (x *exam) rowFault(d dist, row wheel.Row, owners map[string]string) (Findin
 		return f, !unhashed(p, d.info)
 	case row.SHA256 != e.SHA256:
 		f.File, f.Field, f.Value = p, "sha256", e.SHA256
+		f.Severity = x.changed(e)
 		f.Cause = "The file is not the one that RECORD lists, sha256 " + row.SHA256 + "."
 	case row.Size >= 0 && row.Size != e.Size:
 		f.File, f.Field, f.Value = p, "size", fmt.Sprint(e.Size)
@@ -96,6 +97,17 @@ func (x *exam) rowFault(d dist, row wheel.Row, owners map[string]string) (Findin
 		return f, false
 	}
 	return f, true
+}
+
+// changed is the severity of a file that is not the one that RECORD lists. Where files are
+// judged as they are found, data that somebody changed is a warning (certificates often
+// are), and so is what a system's own packages have: Debian strips modules.
+func (x *exam) changed(e tree.Entry) Severity {
+	code := x.objects[e.Path] != nil || path.Ext(e.Path) == ".py"
+	if code && !strings.HasPrefix(x.home.site, "usr/lib/") {
+		return Refuse
+	}
+	return x.travels()
 }
 
 // unhashed tells whether a file may be listed without a hash: RECORD itself, its

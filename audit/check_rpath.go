@@ -17,6 +17,9 @@ func init() {
 func checkRpath(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{}
 	for _, o := range x.parsed() {
+		if x.found && o.entry.Owner == OwnerInterpreter {
+			continue // it found its libraries when it was installed
+		}
 		for _, search := range []struct {
 			field string
 			value *string

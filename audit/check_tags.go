@@ -145,9 +145,7 @@ func (x *exam) suffixes() []string {
 	if err != nil {
 		return nil
 	}
-	own := []string{config.vars["EXT_SUFFIX"], "." + config.vars["ALT_SOABI"] + ".so", ".abi3.so", ".so"}
-	// A release build has no ALT_SOABI, or 0.
-	return slices.DeleteFunc(own, func(s string) bool { return s == "" || s == "..so" || s == ".0.so" })
+	return config.suffixes()
 }
 
 // suffixFault judges the name of an extension module: one that import does not find by is

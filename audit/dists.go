@@ -65,6 +65,21 @@ func recorded(site, row string) (string, bool) {
 	return p, tree.CheckPath(p) == nil
 }
 
+// RecordedOutside lists the paths of files that the distributions in a site-packages
+// directory list and have elsewhere: programs, data.
+func RecordedOutside(t *tree.Tree, site string) []string {
+	var outside []string
+	for _, d := range dists(t, site) {
+		for _, row := range d.rows {
+			if p, ok := recorded(site, row.Path); ok && !strings.HasPrefix(p, site+"/") {
+				outside = append(outside, p)
+			}
+		}
+	}
+	slices.Sort(outside)
+	return slices.Compact(outside)
+}
+
 // cached matches what Python caches of a source file: NAME.cpython-313.opt-1.pyc (PEP 3147, PEP 488).
 var cached = regexp.MustCompile(`^(.+?)\.[a-z]+-\d+[a-z]*(\.opt-[0-9a-zA-Z]+)?\.pyc$`)
 

@@ -6,9 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"ampoule/audit/elf"
@@ -25,12 +27,23 @@ const (
 // never copied from build options: two interpreters with one fingerprint take
 // each other's extension modules.
 type Fingerprint struct {
+	// Implementation is "cpython": it is the only one that is measured.
+	Implementation string `json:"implementation"`
 	// Version is PY_VERSION of patchlevel.h: 3.13.5.
 	Version string `json:"version"`
 	// SOABI and ExtSuffix are sysconfig's: cpython-313-x86_64-linux-gnu, and the
 	// same with a dot before and .so after.
 	SOABI     string `json:"soabi"`
 	ExtSuffix string `json:"ext_suffix"`
+	// Suffixes are the ends of the names by which import finds extension modules, in the
+	// order in which it tries them (importlib.machinery.EXTENSION_SUFFIXES).
+	Suffixes []string `json:"suffixes"`
+	// Debug and FreeThreaded say that it was configured --with-pydebug and --disable-gil:
+	// either has an ABI of its own. EnableShared says what it was configured to be; Link
+	// what it is.
+	Debug        bool `json:"debug"`
+	FreeThreaded bool `json:"free_threaded"`
+	EnableShared bool `json:"enable_shared"`
 	// Machine is the executable's: x86-64.
 	Machine string `json:"machine"`
 	// Link is [LinkStatic] when the executable defines the runtime itself,
@@ -42,8 +55,15 @@ type Fingerprint struct {
 	// ExportsSHA256 is the hash of their names, sorted, a line each.
 	Exports       int    `json:"exports"`
 	ExportsSHA256 string `json:"exports_sha256"`
-	// Glibc is the highest GLIBC_ version that the executable and libpython require.
-	Glibc string `json:"glibc"`
+	// Glibc is the highest GLIBC_ version that the executable and libpython require;
+	// Versions are the highest of every other kind: CXXABI, GCC, GLIBCXX.
+	Glibc    string            `json:"glibc"`
+	Versions map[string]string `json:"versions"`
+	// Compiler is what the interpreter says it was compiled by: "GCC 12.2.0".
+	Compiler string `json:"compiler"`
+	// LinkFlags are the variables of sysconfig by which build systems link extension
+	// modules, those that are not empty.
+	LinkFlags map[string]string `json:"link_flags"`
 }
 
 // Libpython is a shared libpython.
@@ -90,7 +110,16 @@ func (f *Fingerprint) measure(t *tree.Tree, home installation) error {
 	if err != nil {
 		return err
 	}
+	f.Implementation = "cpython"
 	f.SOABI, f.ExtSuffix = config.vars["SOABI"], config.vars["EXT_SUFFIX"]
+	f.Suffixes = config.suffixes()
+	f.Debug, f.FreeThreaded, f.EnableShared = config.isSet("Py_DEBUG"), config.isSet("Py_GIL_DISABLED"), config.isSet("Py_ENABLE_SHARED")
+	f.LinkFlags = map[string]string{}
+	for _, name := range linkVars {
+		if value := strings.Join(strings.Fields(config.vars[name]), " "); value != "" {
+			f.LinkFlags[name] = value
+		}
+	}
 	if f.SOABI == "" || f.ExtSuffix == "" {
 		return fmt.Errorf("%w: %s: SOABI %q, EXT_SUFFIX %q", ErrMeasure, config.file, f.SOABI, f.ExtSuffix)
 	}
@@ -120,9 +149,41 @@ func (f *Fingerprint) measure(t *tree.Tree, home installation) error {
 			ErrMeasure, home.exe, defines, needs, name, f.Libpython != nil)
 	}
 	f.countExports(holder)
-	f.Glibc = highestGlibc(files)
-	return nil
+	f.Versions = highest(files)
+	f.Glibc = f.Versions["GLIBC"]
+	delete(f.Versions, "GLIBC")
+	inside := home.exe
+	if holder != exe {
+		inside = name
+	}
+	f.Compiler, err = readCompiler(t, inside)
+	return err
 }
+
+// compiler matches what sys.version ends with (Py_GetCompiler).
+var compiler = regexp.MustCompile(`\[((?:GCC|Clang) [^\]\x00-\x1f]{1,80})\]\x00`)
+
+// readCompiler looks for what a file that holds the runtime was compiled by; empty when it
+// does not tell.
+func readCompiler(t *tree.Tree, file string) (_ string, err error) {
+	e, _ := t.Lookup(file)
+	r, err := e.Content.Open()
+	if err != nil {
+		return "", fmt.Errorf("opening %s: %w", file, err)
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	data, err := io.ReadAll(io.LimitReader(r, maxRuntime))
+	if err != nil {
+		return "", fmt.Errorf("reading %s: %w", file, err)
+	}
+	if m := compiler.FindSubmatch(data); m != nil {
+		return string(m[1]), nil
+	}
+	return "", nil
+}
+
+// maxRuntime bounds what is searched of the file that holds a runtime, in bytes.
+const maxRuntime = 256 << 20
 
 var versionLine = regexp.MustCompile(`(?m)^#\s*define\s+PY_VERSION\s+"([^"]+)"`)
 
@@ -197,18 +258,34 @@ func (f *Fingerprint) countExports(holder *elf.File) {
 	f.Exports, f.ExportsSHA256 = len(names), hex.EncodeToString(sum[:])
 }
 
-// highestGlibc returns the highest GLIBC_ version that files require, without the prefix.
-func highestGlibc(files []*elf.File) string {
-	var highest []int
-	name := ""
+// versionName matches versions that are compared: GLIBC_2.36, CXXABI_1.3.13, GCC_3.0.
+var versionName = regexp.MustCompile(`^([A-Z][A-Z0-9]*)_(\d+(?:\.\d+)*)$`)
+
+// highest returns the highest version of each kind that files require: GLIBC 2.36.
+func highest(files []*elf.File) map[string]string {
+	found := map[string]string{}
 	for _, f := range files {
 		for _, n := range f.Needs {
 			for _, v := range n.Versions {
-				if numbers, ok := parseGlibc(v.Name); ok && slices.Compare(numbers, highest) > 0 {
-					highest, name = numbers, strings.TrimPrefix(v.Name, "GLIBC_")
+				m := versionName.FindStringSubmatch(v.Name)
+				if m != nil && slices.Compare(numbers(m[2]), numbers(found[m[1]])) > 0 {
+					found[m[1]] = m[2]
 				}
 			}
 		}
 	}
-	return name
+	return found
+}
+
+// numbers reads 2.36; what is no number counts as none.
+func numbers(version string) []int {
+	var list []int
+	for part := range strings.SplitSeq(version, ".") {
+		n, err := strconv.Atoi(part)
+		if err != nil {
+			return nil
+		}
+		list = append(list, n)
+	}
+	return list
 }

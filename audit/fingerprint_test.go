@@ -21,7 +21,8 @@ func TestMeasure(t *testing.T) {
 	t.Parallel()
 	static, shared, library := in(t, "bin", interpreter(t)), in(t, "bin", sharedInterpreter(t)), in(t, "lib", libpython313(t))
 	base := Fingerprint{
-		Version: "3.13.5", SOABI: "cpython-313-x86_64-linux-gnu", ExtSuffix: ".cpython-313-x86_64-linux-gnu.so",
+		Implementation: "cpython", Version: "3.13.5", SOABI: "cpython-313-x86_64-linux-gnu", ExtSuffix: ".cpython-313-x86_64-linux-gnu.so",
+		Suffixes: []string{".cpython-313-x86_64-linux-gnu.so", ".abi3.so", ".so"}, Versions: map[string]string{}, LinkFlags: map[string]string{},
 		Machine: "x86-64", Exports: 4, Glibc: "2.2.5",
 		// Of "PyInit__builtin\nPyList_New\n_PyRuntime\n_PyX\n".
 		ExportsSHA256: "eecdf03248f021434bec982f7de82996521c5e939f3194a93118de6eb2941b87",

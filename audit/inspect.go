@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"sync"
 
 	"ampoule/audit/elf"
 	"ampoule/tree"
@@ -17,13 +18,13 @@ type Place struct {
 	// Tree has the files that are judged, and the interpreter's as far as [InterpreterFiles]
 	// wants them, by their absolute paths without the leading slash.
 	Tree *tree.Tree
-	// Root is the machine around them; nil when it is not known.
-	Root Root
 	// Interpreter is the path of the executable in Tree, not of a link to it: empty when
 	// it is not known.
 	Interpreter string
 	// Site is the directory in Tree that distributions are installed in.
 	Site string
+	// CPU is as in [Target]: the level of the machine's processor.
+	CPU string
 	// Wheel says that Tree has one wheel's files, as if it were installed: others may be
 	// installed beside it, and its RECORD was compared by [OpenWheel].
 	Wheel bool
@@ -61,10 +62,57 @@ type Interpreter struct {
 	Libpython string `json:"libpython,omitempty"`
 }
 
+// Inspector judges places of one machine. It may be used concurrently.
+type Inspector struct {
+	// root is nil when the machine is not known, and glibc empty.
+	root  Root
+	glibc string
+	// read are the files of the machine and of its interpreters that were read before.
+	read objectCache
+}
+
+// NewInspector makes an inspector of a machine with that root file system, which is nil
+// when it is not known.
+func NewInspector(root Root) *Inspector {
+	i := &Inspector{root: root}
+	if root != nil {
+		i.glibc = Glibc(root)
+	}
+	return i
+}
+
+// objectCache holds ELF files that were read, by path and hash.
+type objectCache struct {
+	mu      sync.Mutex
+	objects map[string]*object
+}
+
+// get returns what was read before of a file, or reads it.
+func (c *objectCache) get(e tree.Entry) (*object, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	key := e.SHA256 + " " + e.Path
+	if o, ok := c.objects[key]; ok {
+		return o, nil
+	}
+	var o *object
+	if e.Size >= int64(len(elf.Magic)) {
+		var err error
+		if o, err = readObject(e); err != nil {
+			return nil, err
+		}
+	}
+	if c.objects == nil {
+		c.objects = map[string]*object{}
+	}
+	c.objects[key] = o
+	return o, nil
+}
+
 // Inspect makes every check that does not need more than is known of a place. An error
 // means that there is no result: content cannot be read, or ctx is done.
-func Inspect(ctx context.Context, p Place) (Inspection, error) {
-	x, err := newFound(p)
+func (i *Inspector) Inspect(ctx context.Context, p Place) (Inspection, error) {
+	x, err := i.newFound(p)
 	if err != nil {
 		return Inspection{}, fmt.Errorf("inspecting files: %w", err)
 	}
@@ -75,7 +123,7 @@ func Inspect(ctx context.Context, p Place) (Inspection, error) {
 	if x.home.known() {
 		known |= anInterpreter
 	}
-	if p.Root != nil {
+	if i.root != nil {
 		known |= aMachine
 	}
 	in := Inspection{Interpreter: x.told()}
@@ -117,13 +165,16 @@ func Inspect(ctx context.Context, p Place) (Inspection, error) {
 	return in, nil
 }
 
+// WhyNoInterpreter is the reason of [Unjudged] where no interpreter is known.
+const WhyNoInterpreter = "the interpreter is not known"
+
 // text says what is not known; empty when nobody would miss it.
 func (n need) text(inWheel bool) string {
 	switch {
 	case n&aBuild != 0:
 		return "nothing is run, and nothing is known of the build"
 	case n&anInterpreter != 0:
-		return "the interpreter is not known"
+		return WhyNoInterpreter
 	case n&aMachine != 0:
 		return "the machine is not known"
 	case inWheel:
@@ -133,8 +184,8 @@ func (n need) text(inWheel bool) string {
 }
 
 // newFound makes the exam of a place.
-func newFound(p Place) (*exam, error) {
-	x := &exam{Subject: Subject{Tree: p.Tree, Targets: []Target{{Name: "here"}}}, found: true}
+func (i *Inspector) newFound(p Place) (*exam, error) {
+	x := &exam{Subject: Subject{Tree: p.Tree, Targets: []Target{{Name: "here", CPU: p.CPU}}}, found: true}
 	if p.Interpreter != "" {
 		var err error
 		if x.home, err = newInstallation(p.Tree, p.Interpreter); err != nil {
@@ -142,17 +193,58 @@ func newFound(p Place) (*exam, error) {
 		}
 	}
 	x.home.site = p.Site
+	x.Tree = owned(p.Tree, p.Site)
 	var err error
-	if x.objects, err = readTree(p.Tree); err != nil {
+	if x.objects, err = i.readTree(x.Tree); err != nil {
 		return nil, err
 	}
-	root := p.Root
+	root := i.root
 	if root == nil {
 		root = &tree.Tree{}
 	}
-	r := openResolver(ResolverInput{Tree: p.Tree, Root: root}, x.home, x.objects)
+	r := openResolver(ResolverInput{Tree: x.Tree, Root: root}, x.home, x.objects, &i.read)
+	x.glibc = i.glibc
 	x.runs = []run{{Target: x.Targets[0], Resolver: r, loadings: r.loadings(), found: true, alone: p.Wheel}}
 	return x, nil
+}
+
+// readTree is as the function, but reads an interpreter's files once.
+func (i *Inspector) readTree(t *tree.Tree) (map[string]*object, error) {
+	objects, err := readTree(t.Select(func(e tree.Entry) bool { return e.Owner != OwnerInterpreter }))
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range t.Entries() {
+		if e.Owner != OwnerInterpreter || e.Kind != tree.File || e.Size < int64(len(elf.Magic)) {
+			continue
+		}
+		o, err := i.read.get(e)
+		if err != nil {
+			return nil, err
+		}
+		if o != nil {
+			objects[e.Path] = o
+		}
+	}
+	return objects, nil
+}
+
+// owned says of the files of a tree which distributions' RECORDs list them.
+func owned(t *tree.Tree, site string) *tree.Tree {
+	owners := map[string]string{}
+	for _, d := range dists(t, site) {
+		for _, row := range d.rows {
+			if p, ok := recorded(site, row.Path); ok {
+				owners[p] = OwnerWheel + d.name
+			}
+		}
+	}
+	return t.Map(func(e tree.Entry) tree.Entry {
+		if owner := owners[e.Path]; owner != "" && e.Kind == tree.File {
+			e.Owner = owner
+		}
+		return e
+	})
 }
 
 // interpreters tells whether a file is the interpreter's and not what it imports from site-packages.
@@ -179,52 +271,69 @@ func (x *exam) told() *Interpreter {
 	return told
 }
 
-// glibc is the version of the machine's glibc, by what its libc.so.6 defines; nil when it
-// is not known.
-func (r run) glibc() []int {
-	var highest []int
-	for _, m := range []elf.Machine{elf.X8664, elf.AArch64} {
-		for _, dir := range defaultDirs(m) {
-			at, ok := r.resolve(dir + "/libc.so.6")
-			if !ok || at.Kind != tree.File {
-				continue
-			}
-			libc, err := r.object(at)
-			if err != nil || libc.fault != nil {
-				continue
-			}
-			for _, name := range libc.Defines {
-				if v, ok := parseGlibc(name); ok && slices.Compare(v, highest) > 0 {
-					highest = v
-				}
-			}
-			return highest
-		}
-	}
-	return highest
+// Follow finds the file that an absolute path leads to in a file system, following links
+// as the kernel does; its path is without links.
+func Follow(root Root, abs string) (tree.Entry, bool) {
+	at, ok := view{tree: &tree.Tree{}, root: root}.resolve(abs)
+	return at.Entry, ok
 }
 
-// InterpreterFiles lists what the checks look at of the interpreter whose executable has
-// the given path: files, and directories whose files they look at, not below them. Any of
-// them may be missing.
-func InterpreterFiles(exe string) (files, dirs []string, err error) {
+// Glibc is the version of a machine's glibc, by what its libc.so.6 defines; empty where
+// there is none.
+func Glibc(root Root) string {
+	at := view{tree: &tree.Tree{}, root: root}
+	for _, m := range []elf.Machine{elf.X8664, elf.AArch64} {
+		for _, dir := range defaultDirs(m) {
+			libc, ok := at.resolve(dir + "/libc.so.6")
+			if !ok || libc.Kind != tree.File || libc.Size < int64(len(elf.Magic)) {
+				continue
+			}
+			o, err := readObject(libc.Entry)
+			if err != nil || o == nil || o.fault != nil {
+				continue
+			}
+			best := ""
+			for _, name := range o.Defines {
+				if v, ok := strings.CutPrefix(name, "GLIBC_"); ok && slices.Compare(numbers(v), numbers(best)) > 0 {
+					best = v
+				}
+			}
+			return best
+		}
+	}
+	return ""
+}
+
+// InterpreterFiles gives patterns, as path.Match has them, of the files that the checks
+// look at of the interpreter whose executable has the given path; its modules are among
+// them on request. Any of them may be missing.
+func InterpreterFiles(exe string, modules bool) ([]string, error) {
 	m := executableName.FindStringSubmatch(path.Base(exe))
 	if m == nil {
-		return nil, nil, fmt.Errorf("%s is not named pythonX.Y: %w", exe, ErrNoInterpreter)
+		return nil, fmt.Errorf("%s is not named pythonX.Y: %w", exe, ErrNoInterpreter)
 	}
 	top := path.Join(path.Dir(path.Dir(exe)), "lib")
 	home := installation{version: m[1], flags: m[2]}
-	files = append(files, exe)
+	patterns := []string{exe, path.Join(path.Dir(top), ArtifactFile)}
+	includes := []string{"python" + home.version}
+	if home.flags != "" {
+		includes = append(includes, "python"+home.version+home.flags)
+	}
+	for _, dir := range includes {
+		patterns = append(patterns, path.Join(path.Dir(top), "include", dir, "patchlevel.h"))
+	}
 	for _, dir := range []string{"", "x86_64-linux-gnu", "aarch64-linux-gnu"} {
-		files = append(files, path.Join(top, dir, home.soname()), path.Join(top, dir, "libpython3.so"))
+		patterns = append(patterns, path.Join(top, dir, home.soname()), path.Join(top, dir, "libpython3.so"))
 	}
 	libs := []string{"python" + home.version}
 	if strings.Contains(home.flags, "t") {
 		libs = append(libs, libs[0]+"t")
 	}
 	for _, lib := range libs {
-		files = append(files, path.Join(top, lib, "build-details.json"))
-		dirs = append(dirs, path.Join(top, lib, "lib-dynload"), path.Join(top, lib))
+		patterns = append(patterns, path.Join(top, lib, "build-details.json"), path.Join(top, lib, "_sysconfigdata_*.py"))
+		if modules {
+			patterns = append(patterns, path.Join(top, lib, "lib-dynload", "*.so"))
+		}
 	}
-	return files, dirs, nil
+	return patterns, nil
 }

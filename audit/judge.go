@@ -78,6 +78,8 @@ type exam struct {
 	// found says that the files were made elsewhere and are judged where they are: what
 	// only a tree that travels must not have is no fault then.
 	found bool
+	// glibc is the version of the machine's, if files are judged where they are.
+	glibc string
 }
 
 // travels is the severity of what keeps a tree from running elsewhere: a warning about

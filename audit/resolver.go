@@ -19,8 +19,9 @@ type Resolver struct {
 	// search are directories searched after the executable's DT_RPATH.
 	search []string
 	host   map[string]bool
-	// objects are the tree's ELF files, outside those of the root file system, by path.
-	objects, outside map[string]*object
+	// objects are the tree's ELF files by path, outside those of the root file system.
+	objects map[string]*object
+	outside *objectCache
 	// python is the interpreter's process before any import; nil when its
 	// executable could not be read.
 	python *process
@@ -81,16 +82,16 @@ func newResolver(in ResolverInput, home installation, objects map[string]*object
 	if !path.IsAbs(in.Prefix) || path.Clean(in.Prefix) != in.Prefix || in.Prefix == "/" {
 		return nil, fmt.Errorf("prefix %q is not a clean absolute directory", in.Prefix)
 	}
-	return openResolver(in, home, objects), nil
+	return openResolver(in, home, objects, &objectCache{}), nil
 }
 
 // openResolver is newResolver for a prefix that is known to be sound, or the root itself.
-func openResolver(in ResolverInput, home installation, objects map[string]*object) *Resolver {
+func openResolver(in ResolverInput, home installation, objects map[string]*object, outside *objectCache) *Resolver {
 	r := &Resolver{
 		view:   view{tree: in.Tree, root: in.Root, prefix: strings.TrimPrefix(in.Prefix, "/")},
 		home:   home,
 		search: in.Search, host: map[string]bool{},
-		objects: objects, outside: map[string]*object{},
+		objects: objects, outside: outside,
 	}
 	if r.root == nil {
 		r.root = &tree.Tree{}
@@ -106,21 +107,16 @@ func openResolver(in ResolverInput, home installation, objects map[string]*objec
 
 // object reads a file that a search led to.
 func (r *Resolver) object(at place) (*object, error) {
-	known, key := r.outside, at.Path
-	if at.inTree {
-		known = r.objects
-	}
-	if o := known[key]; o != nil {
-		return o, nil
-	}
-	o, err := readObject(at.Entry)
-	if err != nil {
-		return nil, err
+	o := r.objects[at.Path]
+	if !at.inTree {
+		var err error
+		if o, err = r.outside.get(at.Entry); err != nil {
+			return nil, err
+		}
 	}
 	if o == nil {
 		return nil, fmt.Errorf("%s is not an ELF file", at.Path)
 	}
-	known[key] = o
 	return o, nil
 }
 

@@ -177,10 +177,22 @@ func wheelFile(info string, tags ...string) tree.Entry {
 	return tree.FileEntry(path.Join(info, "WHEEL"), 0o644, []byte(text))
 }
 
+// metadataFile is the METADATA of a .dist-info directory, with more lines.
+func metadataFile(info, name, version string, lines ...string) tree.Entry {
+	text := "Metadata-Version: 2.1\nName: " + name + "\nVersion: " + version + "\n"
+	for _, line := range lines {
+		text += line + "\n"
+	}
+	return tree.FileEntry(path.Join(info, "METADATA"), 0o644, []byte(text))
+}
+
 // installed gives entries of site-packages a .dist-info directory that records them.
 func installed(name string, entries ...tree.Entry) []tree.Entry {
 	info := site + name + "-1.0.dist-info/"
 	entries = append(entries, wheelFile(info, "cp313-cp313-linux_x86_64"))
+	if !slices.ContainsFunc(entries, func(e tree.Entry) bool { return e.Path == info+"METADATA" }) {
+		entries = append(entries, metadataFile(info, name, "1.0"))
+	}
 	var record strings.Builder
 	for i := range entries {
 		entries[i].Owner = OwnerWheel + name

@@ -20,6 +20,16 @@ type sysconfig struct {
 	vars map[string]string
 }
 
+// suffixes are the ends of the names by which import finds extension modules.
+func (c sysconfig) suffixes() []string {
+	own := []string{c.vars["EXT_SUFFIX"], "." + c.vars["ALT_SOABI"] + ".so", ".abi3.so", ".so"}
+	// A release build has no ALT_SOABI, or 0.
+	return slices.DeleteFunc(own, func(s string) bool { return s == "" || s == "..so" || s == ".0.so" })
+}
+
+// isSet tells whether a variable of configure's is 1.
+func (c sysconfig) isSet(name string) bool { return c.vars[name] == "1" }
+
 // readSysconfig reads the one _sysconfigdata of a standard library. It is Python source
 // that sysconfig generates: a dict of names with texts and numbers, and it is read as
 // that and nothing else.

@@ -182,6 +182,10 @@ func (f Finding) writeText(w io.Writer) {
 	}
 }
 
+// Printable makes foreign text safe to show: shortened, every character that is not
+// printable escaped.
+func Printable(s string) string { return printable(s) }
+
 // maxValue bounds the evidence that a finding shows, in bytes.
 const maxValue = 400
 

@@ -2,16 +2,20 @@ package audit
 
 import (
 	"archive/zip"
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"maps"
+	"os"
 	"path"
 	"slices"
 	"strings"
 
+	"ampoule/audit/elf"
 	"ampoule/audit/wheel"
 	"ampoule/tree"
 )
@@ -22,21 +26,41 @@ import (
 // version agree with METADATA; and the limits of [wheel.DefaultLimits]. Findings
 // name members as NAME/MEMBER, sorted. None means that the wheel may be installed.
 func CheckWheel(r io.ReaderAt, size int64, name string) []Finding {
-	w := &wheelExam{name: path.Base(name), members: map[string]*zip.File{}}
+	w := newWheelExam(path.Base(name))
 	w.run(r, size)
-	for i := range w.findings {
-		w.findings[i].Check = "record"
-	}
-	slices.SortFunc(w.findings, compareFindings)
 	return w.findings
 }
 
 // wheelExam is a wheel file with what was found in it.
 type wheelExam struct {
 	outcome
+	// name is the file's; empty where a cache keeps it under a name of its own.
 	name string
+	// info is its .dist-info directory; empty without one.
+	info string
 	// members are the files by path.
-	members map[string]*zip.File
+	members map[string]*wheelMember
+	// keep says that the content of ELF files is kept; spilled are those that are too large
+	// for memory.
+	keep    bool
+	spilled []*os.File
+	// fault is what this machine could not do.
+	fault error
+}
+
+func newWheelExam(name string) *wheelExam {
+	return &wheelExam{name: name, members: map[string]*wheelMember{}}
+}
+
+// wheelMember is a file in a wheel. What it unpacks to is read once.
+type wheelMember struct {
+	*zip.File
+	unpacked bool
+	sum      string
+	size     int64
+	err      error
+	// content is that of an ELF file, if it is kept.
+	content tree.Content
 }
 
 func (w *wheelExam) refuse(member, field, value, cause string) {
@@ -47,10 +71,21 @@ func (w *wheelExam) refuse(member, field, value, cause string) {
 }
 
 func (w *wheelExam) run(r io.ReaderAt, size int64) {
-	parsed, err := wheel.ParseName(w.name)
-	if err != nil {
-		w.refuse("", "name", err.Error(), "The file is not named as wheels are.")
-		return
+	w.compare(r, size)
+	for i := range w.findings {
+		w.findings[i].Check = "record"
+	}
+	slices.SortFunc(w.findings, compareFindings)
+}
+
+func (w *wheelExam) compare(r io.ReaderAt, size int64) {
+	var parsed wheel.Name
+	if w.name != "" {
+		var err error
+		if parsed, err = wheel.ParseName(w.name); err != nil {
+			w.refuse("", "name", err.Error(), "The file is not named as wheels are.")
+			return
+		}
 	}
 	z, err := wheel.Open(r, size, wheel.DefaultLimits)
 	if err != nil {
@@ -60,12 +95,11 @@ func (w *wheelExam) run(r io.ReaderAt, size int64) {
 	for _, f := range z.File {
 		w.member(f)
 	}
-	info, ok := w.distInfo(parsed)
-	if !ok {
+	if !w.distInfo(parsed) {
 		return
 	}
-	w.metadata(info, parsed)
-	w.record(info)
+	w.metadata(parsed)
+	w.record(w.info)
 }
 
 // member judges one member's name and kind.
@@ -83,12 +117,12 @@ func (w *wheelExam) member(f *zip.File) {
 	case w.members[name] != nil:
 		w.refuse(f.Name, "path", f.Name, "Two members have this path.")
 	default:
-		w.members[name] = f
+		w.members[name] = &wheelMember{File: f}
 	}
 }
 
 // distInfo finds the one .dist-info directory, which must be the file name's.
-func (w *wheelExam) distInfo(n wheel.Name) (string, bool) {
+func (w *wheelExam) distInfo(n wheel.Name) bool {
 	found := map[string]bool{}
 	for name := range w.members {
 		if dir, _, ok := strings.Cut(name, "/"); ok && strings.HasSuffix(dir, ".dist-info") {
@@ -97,33 +131,37 @@ func (w *wheelExam) distInfo(n wheel.Name) (string, bool) {
 	}
 	if len(found) != 1 {
 		w.refuse("", "dist-info", fmt.Sprint(len(found)), "A wheel has exactly one .dist-info directory.")
-		return "", false
+		return false
 	}
 	for dir := range found {
+		w.info = dir
 		name, version, ok := wheel.DistInfo(dir)
-		if ok && wheel.Normalize(name) == wheel.Normalize(n.Distribution) && version == n.Version {
-			return dir, true
+		if ok && (w.name == "" || wheel.Normalize(name) == wheel.Normalize(n.Distribution) && version == n.Version) {
+			return true
 		}
 		w.refuse(dir, "dist-info", dir, "The .dist-info directory is that of another distribution or version than the file's name.")
 	}
-	return "", false
+	return false
 }
 
 // metadata compares METADATA's name and version with the file's name.
-func (w *wheelExam) metadata(info string, n wheel.Name) {
-	data, ok := w.read(info+"/METADATA", maxMetadata)
+func (w *wheelExam) metadata(n wheel.Name) {
+	data, ok := w.read(w.info+"/METADATA", maxMetadata)
 	if !ok {
 		return
 	}
 	h, err := wheel.ParseHeader(data)
 	if err != nil {
-		w.refuse(info+"/METADATA", "header", err.Error(), "METADATA cannot be read.")
+		w.refuse(w.info+"/METADATA", "header", err.Error(), "METADATA cannot be read.")
+		return
+	}
+	if w.name == "" {
 		return
 	}
 	// File names escape "-" in names and versions as "_" (PEP 427).
 	name, version := h.Get("Name"), strings.ReplaceAll(h.Get("Version"), "-", "_")
 	if wheel.Normalize(name) != wheel.Normalize(n.Distribution) || version != n.Version {
-		w.refuse(info+"/METADATA", "Name, Version", h.Get("Name")+" "+h.Get("Version"), "METADATA names another distribution or version than the file's name.")
+		w.refuse(w.info+"/METADATA", "Name, Version", h.Get("Name")+" "+h.Get("Version"), "METADATA names another distribution or version than the file's name.")
 	}
 }
 
@@ -193,26 +231,166 @@ func (w *wheelExam) row(info string, row wheel.Row) {
 		}
 		return
 	}
-	sum, n, err := hashMember(f)
+	w.unpack(f)
 	switch {
-	case err != nil:
-		w.refuse(row.Path, "content", err.Error(), "The member cannot be unpacked.")
-	case sum != row.SHA256:
-		w.refuse(row.Path, "sha256", sum, "The file is not the one that RECORD lists, sha256 "+row.SHA256+".")
-	case row.Size >= 0 && row.Size != n:
-		w.refuse(row.Path, "size", fmt.Sprint(n), fmt.Sprintf("The file does not have the %d bytes that RECORD lists.", row.Size))
+	case f.err != nil:
+		w.refuse(row.Path, "content", f.err.Error(), "The member cannot be unpacked.")
+	case f.sum != row.SHA256:
+		w.refuse(row.Path, "sha256", f.sum, "The file is not the one that RECORD lists, sha256 "+row.SHA256+".")
+	case row.Size >= 0 && row.Size != f.size:
+		w.refuse(row.Path, "size", fmt.Sprint(f.size), fmt.Sprintf("The file does not have the %d bytes that RECORD lists.", row.Size))
 	}
 }
 
-func hashMember(f *zip.File) (sum string, n int64, err error) {
-	r, err := f.Open()
+// inMemory is how large an ELF file may be that is kept in memory, in bytes.
+const inMemory = 16 << 20
+
+// unpack reads a member once: its hash, its size, and, if it is kept, its content.
+func (w *wheelExam) unpack(m *wheelMember) {
+	if m.unpacked {
+		return
+	}
+	m.unpacked = true
+	m.err = w.unpackInto(m)
+	// The wheel's own faults are not of a file of this machine.
+	var fault *fs.PathError
+	if errors.As(m.err, &fault) && w.fault == nil {
+		w.fault = m.err
+	}
+}
+
+func (w *wheelExam) unpackInto(m *wheelMember) error {
+	r, err := m.Open()
 	if err != nil {
-		return "", 0, err
+		return err
 	}
 	defer r.Close()
-	h := sha256.New()
-	if n, err = io.Copy(h, r); err != nil {
-		return "", 0, err
+	start := make([]byte, min(uint64(len(elf.Magic)), m.UncompressedSize64))
+	if _, err := io.ReadFull(r, start); err != nil {
+		return err
 	}
-	return hex.EncodeToString(h.Sum(nil)), n, nil
+	h := sha256.New()
+	all := io.MultiReader(bytes.NewReader(start), r)
+	switch {
+	case !w.keep || !IsELF(start):
+		m.size, err = io.Copy(h, all)
+	case m.UncompressedSize64 <= inMemory:
+		kept := bytes.NewBuffer(make([]byte, 0, m.UncompressedSize64))
+		m.size, err = io.Copy(io.MultiWriter(h, kept), all)
+		m.content = tree.Section(bytes.NewReader(kept.Bytes()), 0, m.size)
+	default:
+		var f *os.File
+		if f, err = w.spill(); err != nil {
+			return err
+		}
+		m.size, err = io.Copy(io.MultiWriter(h, f), all)
+		m.content = tree.Section(f, 0, m.size)
+	}
+	m.sum = hex.EncodeToString(h.Sum(nil))
+	return err
+}
+
+// spill makes a file that is gone when it is closed.
+func (w *wheelExam) spill() (*os.File, error) {
+	f, err := os.CreateTemp("", "ampoule-wheel-*")
+	if err != nil {
+		return nil, err
+	}
+	w.spilled = append(w.spilled, f)
+	return f, os.Remove(f.Name())
+}
+
+// WheelFile is a wheel file whose content can be judged as if it were installed. The
+// file must remain readable until it is closed.
+type WheelFile struct {
+	// Name is the file's; of one that a cache keeps under a name of its own it is the name
+	// that it would have.
+	Name string
+	// Findings are those of [CheckWheel], with paths in the wheel.
+	Findings []Finding
+	exam     *wheelExam
+}
+
+// OpenWheel reads a wheel file of size bytes. Its name may be empty: then what it is
+// called inside counts. A file that is no sound wheel has findings that say so; an error
+// means that it could not be read, or temporary files not be written.
+func OpenWheel(r io.ReaderAt, size int64, name string) (*WheelFile, error) {
+	x := newWheelExam(name)
+	x.keep = true
+	x.run(r, size)
+	w := &WheelFile{Name: name, Findings: x.findings, exam: x}
+	for i := range w.Findings {
+		w.Findings[i].File = strings.TrimPrefix(strings.TrimPrefix(w.Findings[i].File, name), "/")
+	}
+	if name == "" {
+		w.Name = x.properName()
+	}
+	for _, m := range x.members {
+		x.unpack(m)
+	}
+	if x.fault != nil {
+		return nil, errors.Join(fmt.Errorf("reading wheel %s: %w", w.Name, x.fault), w.Close())
+	}
+	return w, nil
+}
+
+// properName is what the wheel's file would be called.
+func (w *wheelExam) properName() string {
+	tag := "unknown"
+	if data, ok := w.read(w.info+"/WHEEL", maxWheelFile); ok {
+		if h, err := wheel.ParseHeader(data); err == nil && len(h.Values("Tag")) > 0 {
+			tag = h.Values("Tag")[0]
+		}
+	}
+	return printable(strings.TrimSuffix(w.info, ".dist-info") + "-" + tag + ".whl")
+}
+
+// Installed lists the wheel's files as an installer would put them into a site-packages
+// directory, whose path they get; scripts and data are left where the wheel has them.
+// Members that cannot be unpacked, of which there are findings, are left out.
+func (w *WheelFile) Installed(site string) (*tree.Tree, error) {
+	x := w.exam
+	// {name}-{version}.data/purelib and platlib go to the same place (PEP 427).
+	data := strings.TrimSuffix(x.info, ".dist-info") + ".data/"
+	var entries []tree.Entry
+	seen := map[string]bool{}
+	for _, name := range slices.Sorted(maps.Keys(x.members)) {
+		m := x.members[name]
+		if m.err != nil {
+			continue
+		}
+		content := m.content
+		if content == nil {
+			content = m.File
+		}
+		e := tree.Entry{Path: installedPath(name, data), Kind: tree.File, Mode: 0o644, Size: m.size, SHA256: m.sum, Content: content}
+		if name == x.info+"/RECORD" {
+			if rows, err := e.ReadAll(); err == nil {
+				e = e.Replace([]byte(strings.NewReplacer(data+"purelib/", "", data+"platlib/", "").Replace(string(rows))))
+			}
+		}
+		if e.Path = path.Join(site, e.Path); !seen[e.Path] {
+			seen[e.Path] = true
+			entries = append(entries, e)
+		}
+	}
+	return tree.New(entries)
+}
+
+func installedPath(name, data string) string {
+	for _, scheme := range []string{"purelib/", "platlib/"} {
+		if rest, ok := strings.CutPrefix(name, data+scheme); ok {
+			return rest
+		}
+	}
+	return name
+}
+
+// Close releases what was unpacked.
+func (w *WheelFile) Close() error {
+	var errs []error
+	for _, f := range w.exam.spilled {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
 }

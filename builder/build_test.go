@@ -1,10 +1,13 @@
 package builder
 
 import (
+	"archive/zip"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"slices"
 	"strings"
 	"sync"
@@ -167,7 +170,7 @@ func checkArtifact(t *testing.T, w *world, a Artifact) {
 			t.Errorf("%s is in layer %q, not in %s", file, got, owner)
 		}
 	}
-	if len(a.Wheelhouse) != 1 || a.Wheelhouse[0].Name != wheel || a.Wheelhouse[0].Size != int64(len(w.wheel)) {
+	if len(a.Wheelhouse) != 1 || a.Wheelhouse[0].Name != wheel || a.Wheelhouse[0].Size <= int64(len(w.wheel)) {
 		t.Fatalf("the wheelhouse is %+v", a.Wheelhouse)
 	}
 	r, err := a.Wheelhouse[0].Open()
@@ -175,8 +178,17 @@ func checkArtifact(t *testing.T, w *world, a Artifact) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	if data, err := io.ReadAll(r); err != nil || string(data) != string(w.wheel) {
-		t.Errorf("the wheelhouse's wheel has %d bytes, %v", len(data), err)
+	data, err := io.ReadAll(r)
+	if err != nil || len(audit.CheckWheel(bytes.NewReader(data), int64(len(data)), wheel)) > 0 {
+		t.Errorf("the wheelhouse's wheel is not sound, or %v", err)
+	}
+	z, err := zip.NewReader(bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	told, err := fs.ReadFile(z, "demo-1.0.dist-info/"+audit.WheelRecordFile)
+	if err != nil || !strings.Contains(string(told), a.Config.Labels[LabelFingerprint]) {
+		t.Errorf("the wheel tells %s, %v", told, err)
 	}
 }
 

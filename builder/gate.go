@@ -23,6 +23,15 @@ import (
 	"ampoule/tree"
 )
 
+// lockedDists are the distributions that the tree must have.
+func lockedDists(record *audit.ArtifactRecord) []audit.Locked {
+	list := make([]audit.Locked, len(record.Wheels))
+	for i, w := range record.Wheels {
+		list[i] = audit.Locked{Name: w.Name, Version: w.Version}
+	}
+	return list
+}
+
 // RefusedError says that the gate refused a tree.
 type RefusedError struct{ Verdict audit.Verdict }
 
@@ -58,6 +67,7 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 	subject := audit.Subject{
 		Tree: sealed.Tree, Prefix: "/" + Prefix, Interpreter: r.interpreterPath(),
 		Exceptions: r.exceptions(), Forbidden: forbidden(), Tests: r.tests(), Now: r.b.now(),
+		Built: sealed.Record, Locked: lockedDists(sealed.Record),
 	}
 	open := layers.Open(r.b.Store)
 	defer func() { err = errors.Join(err, open.Close()) }()

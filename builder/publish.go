@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"strings"
 
 	"ampoule/audit"
+	wheelfile "ampoule/audit/wheel"
 	"ampoule/builder/layers"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
@@ -18,7 +20,7 @@ import (
 )
 
 // publish hands the sealed tree, with everything that belongs beside it, to the registry.
-func (r *build) publish(ctx context.Context, sealed *seal.Sealed, made []seal.Wheel, verdict *audit.Verdict) (_ string, err error) {
+func (r *build) publish(ctx context.Context, sealed *seal.Sealed, verdict *audit.Verdict) (_ string, err error) {
 	task := progress.Start(ctx, "publish", r.recipe.Name)
 	defer func() { task.End(err) }()
 	told, err := json.MarshalIndent(verdict, "", "  ")
@@ -30,14 +32,66 @@ func (r *build) publish(ctx context.Context, sealed *seal.Sealed, made []seal.Wh
 		return "", err
 	}
 	artifact.Verdict, artifact.Debug = told, r.debug
-	for _, w := range made {
-		e, err := layers.FileOf(r.b.Store, w.SHA256, w.File)
-		if err != nil {
-			return "", err
-		}
-		artifact.Wheelhouse = append(artifact.Wheelhouse, File{Name: w.File, Size: e.Size, SHA256: w.SHA256, Open: e.Content.Open})
+	if artifact.Wheelhouse, err = r.wheelhouse(ctx, sealed.Record); err != nil {
+		return "", err
 	}
 	return r.b.Publisher.Publish(ctx, artifact)
+}
+
+// labelledKind is the store's kind of records that name a wheel with its record in it.
+const labelledKind = "labelled-wheel"
+
+// wheelhouse writes into each wheel what it was built with: then it can be told wherever
+// the wheel goes. The wheels in the store know nothing of it, so that a wheel is the
+// same for every tree that it is in.
+func (r *build) wheelhouse(ctx context.Context, record *audit.ArtifactRecord) ([]File, error) {
+	files := make([]File, len(record.Wheels))
+	for i, w := range record.Wheels {
+		told, err := json.MarshalIndent(audit.WheelRecord{WheelMade: w, Python: record.Python}, "", "  ")
+		if err != nil {
+			return nil, fmt.Errorf("writing the record of %s: %w", w.File, err)
+		}
+		sum, err := r.labelled(ctx, w, append(told, '\n'))
+		if err != nil {
+			return nil, err
+		}
+		e, err := layers.FileOf(r.b.Store, sum, w.File)
+		if err != nil {
+			return nil, err
+		}
+		files[i] = File{Name: w.File, Size: e.Size, SHA256: sum, Open: e.Content.Open}
+	}
+	return files, nil
+}
+
+// labelled returns the hash of a wheel with a record in it.
+func (r *build) labelled(ctx context.Context, w audit.WheelMade, told []byte) (sum string, err error) {
+	st := r.b.Store
+	key := layers.Key(labelledKind, 1, map[string]any{"wheel": w.SHA256, "record": string(told)})
+	if found, err := st.Lookup(labelledKind, key, &sum); err != nil || found && st.Has(sum) {
+		return sum, err
+	}
+	f, err := st.Open(w.SHA256)
+	if err != nil {
+		return "", err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	info, err := f.Stat()
+	if err != nil {
+		return "", err
+	}
+	out, err := st.Create(ctx)
+	if err != nil {
+		return "", err
+	}
+	defer out.Abort()
+	if err := wheelfile.WithFile(out, f, info.Size(), audit.WheelRecordFile, told); err != nil {
+		return "", fmt.Errorf("writing %s for the wheelhouse: %w", w.File, err)
+	}
+	if sum, _, err = out.Commit(); err != nil {
+		return "", err
+	}
+	return sum, st.Record(labelledKind, key, sum)
 }
 
 // image makes the part of the artifact that its digest names.
@@ -84,7 +138,7 @@ func (r *build) config(sealed *seal.Sealed) sandbox.Config {
 		Entrypoint: []string{bin + "/python3"},
 		Labels: map[string]string{
 			LabelKey: r.plan.Key, LabelRecipe: r.recipe.Name, LabelPython: r.lock.Python.Version,
-			LabelFingerprint: sealed.Fingerprint.Digest(), LabelTree: sealed.Tree.Hash(), LabelPrefix: "/" + Prefix,
+			LabelFingerprint: sealed.Record.Python.FingerprintDigest, LabelTree: sealed.Tree.Hash(), LabelPrefix: "/" + Prefix,
 			LabelRepeatable: strconv.FormatBool(!slices.Contains(r.recipe.Python.Configure, "--enable-optimizations")),
 		},
 	}

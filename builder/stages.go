@@ -69,7 +69,7 @@ func (r *build) run(ctx context.Context) (_ *audit.Verdict, _ string, err error)
 	if err != nil {
 		return verdict, "", err
 	}
-	digest, err := r.publish(ctx, sealed, made, verdict)
+	digest, err := r.publish(ctx, sealed, verdict)
 	return verdict, digest, err
 }
 

@@ -24,7 +24,7 @@ const (
 )
 
 // MetadataFile is where the tree tells what it is made of.
-const MetadataFile = "share/ampoule/artifact.json"
+const MetadataFile = audit.ArtifactFile
 
 // Parts are what a tree is made of.
 type Parts struct {
@@ -44,8 +44,9 @@ type Parts struct {
 
 // Sealed is a tree in its final form.
 type Sealed struct {
-	Tree        *tree.Tree
-	Fingerprint audit.Fingerprint
+	Tree *tree.Tree
+	// Record is what the tree tells of what it is made of.
+	Record *audit.ArtifactRecord
 }
 
 // MissingLibraryError says that a file needs a shared library that is nowhere.
@@ -84,14 +85,15 @@ func Seal(p Parts, host []string) (*Sealed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("measuring the interpreter: %w", err)
 	}
-	meta, err := metadata(p, fingerprint)
+	told := record(p, fingerprint)
+	meta, err := metadata(told)
 	if err != nil {
 		return nil, err
 	}
 	if t, err = t.With(meta); err != nil {
 		return nil, err
 	}
-	return &Sealed{Tree: normalize(t), Fingerprint: fingerprint}, nil
+	return &Sealed{Tree: normalize(t), Record: told}, nil
 }
 
 // merge lays the wheels over the interpreter. Where a wheel brings a distribution
@@ -377,29 +379,23 @@ func normalize(t *tree.Tree) *tree.Tree {
 	})
 }
 
-// metadataWheel is a wheel as the metadata file tells it.
-type metadataWheel struct {
-	Name    string `json:"name"`
-	Version string `json:"version"`
-	File    string `json:"file"`
-	SHA256  string `json:"sha256"`
-	Sdist   string `json:"sdist,omitempty"`
-	Key     string `json:"key,omitempty"`
+// record is what the metadata file tells.
+func record(p Parts, f audit.Fingerprint) *audit.ArtifactRecord {
+	r := &audit.ArtifactRecord{
+		Name: p.Name,
+		Python: audit.PythonRecord{
+			Version: p.Python, Key: p.InterpreterKey, Toolchain: p.Toolchain, Fingerprint: f, FingerprintDigest: f.Digest(),
+		},
+		Wheels: make([]audit.WheelMade, len(p.Installed)),
+	}
+	for i, w := range p.Installed {
+		r.Wheels[i] = audit.WheelMade(w)
+	}
+	return r
 }
 
-func metadata(p Parts, f audit.Fingerprint) (tree.Entry, error) {
-	wheels := make([]metadataWheel, len(p.Installed))
-	for i, w := range p.Installed {
-		wheels[i] = metadataWheel(w)
-	}
-	data, err := json.MarshalIndent(map[string]any{
-		"name": p.Name,
-		"python": map[string]any{
-			"version": p.Python, "key": p.InterpreterKey, "toolchain": p.Toolchain,
-			"fingerprint": f, "fingerprintDigest": f.Digest(),
-		},
-		"wheels": wheels,
-	}, "", "  ")
+func metadata(r *audit.ArtifactRecord) (tree.Entry, error) {
+	data, err := json.MarshalIndent(r, "", "  ")
 	if err != nil {
 		return tree.Entry{}, fmt.Errorf("writing metadata: %w", err)
 	}

@@ -248,11 +248,12 @@ func TestNormalize(t *testing.T) {
 
 func TestMetadata(t *testing.T) {
 	t.Parallel()
-	print := audit.Fingerprint{Version: "3.13.5", SOABI: "cpython-313", Link: audit.LinkStatic}
-	e, err := metadata(Parts{
+	print := audit.Fingerprint{Version: "3.13.5", SOABI: "cpython-313", Link: audit.LinkStatic, Implementation: "cpython", Suffixes: []string{".so"},
+		FreeThreaded: true, Compiler: "GCC 12.2.0", Versions: map[string]string{"GCC": "3.0"}, LinkFlags: map[string]string{"LDSHARED": "gcc -shared"}}
+	e, err := metadata(record(Parts{
 		Name: "web", Python: "3.13.5", InterpreterKey: "k", Toolchain: []string{"sha256:1"},
 		Installed: []Wheel{{Name: "b", Version: "1", File: "b-1.whl", SHA256: "s", Sdist: "d", Key: "w"}, {Name: "a", Version: "2", File: "a.whl", SHA256: "t"}},
-	}, print)
+	}, print))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -270,7 +271,8 @@ func TestMetadata(t *testing.T) {
 			"version": "3.13.5", "key": "k", "toolchain": []any{"sha256:1"}, "fingerprintDigest": print.Digest(),
 			"fingerprint": map[string]any{
 				"version": "3.13.5", "soabi": "cpython-313", "ext_suffix": "", "machine": "", "link": "static", "libpython": nil,
-				"exports": 0.0, "exports_sha256": "", "glibc": "",
+				"exports": 0.0, "exports_sha256": "", "glibc": "", "implementation": "cpython", "suffixes": []any{".so"}, "versions": map[string]any{"GCC": "3.0"},
+				"debug": false, "free_threaded": true, "enable_shared": false, "compiler": "GCC 12.2.0", "link_flags": map[string]any{"LDSHARED": "gcc -shared"},
 			},
 		},
 		"wheels": []any{
@@ -333,11 +335,11 @@ func TestSeal(t *testing.T) {
 			t.Errorf("%s is of %d:%d", e.Path, e.UID, e.GID)
 		}
 	}
-	if f := got.Fingerprint; f.Version != "3.13.5" || f.SOABI != "cpython-313" || f.Link != audit.LinkStatic {
+	if f := got.Record.Python.Fingerprint; f.Version != "3.13.5" || f.SOABI != "cpython-313" || f.Link != audit.LinkStatic {
 		t.Errorf("fingerprint %+v", f)
 	}
 	e, _ := got.Tree.Lookup(MetadataFile)
-	if data, err := e.ReadAll(); err != nil || !strings.Contains(string(data), got.Fingerprint.Digest()) {
+	if data, err := e.ReadAll(); err != nil || !strings.Contains(string(data), got.Record.Python.FingerprintDigest) {
 		t.Errorf("metadata %s, %v", data, err)
 	}
 	again, err := Seal(p, nil)

@@ -42,6 +42,9 @@ type Options struct {
 	Root string
 	// Platform is OS/ARCH, for example linux/amd64.
 	Platform string
+	// Before is called with the release's directory before it becomes the current one;
+	// its error keeps the current one as it was. Nil is nothing.
+	Before func(ctx context.Context, release string) error
 }
 
 // Installed is one release on this machine.
@@ -84,7 +87,7 @@ func Install(ctx context.Context, src Source, ref string, o Options) (Installed,
 		return Installed{}, hostError(o.Root, err)
 	}
 	defer s.close()
-	done, err := s.install(ctx, src, want, layers)
+	done, err := s.install(ctx, src, want, layers, o.Before)
 	if err != nil {
 		return Installed{}, hostError(o.Root, err)
 	}
@@ -132,7 +135,7 @@ func plan(d registry.Description, platform string) (record, []registry.LayerInfo
 }
 
 // install makes a release and switches to it.
-func (s *site) install(ctx context.Context, src Source, want record, layers []registry.LayerInfo) (Installed, error) {
+func (s *site) install(ctx context.Context, src Source, want record, layers []registry.LayerInfo, before func(context.Context, string) error) (Installed, error) {
 	done, err := s.existing(want)
 	if err != nil {
 		return Installed{}, err
@@ -144,6 +147,11 @@ func (s *site) install(ctx context.Context, src Source, want record, layers []re
 		}
 		done = s.installed(want, t)
 		if done.Repaired, err = s.place(want.with(t)); err != nil {
+			return Installed{}, err
+		}
+	}
+	if before != nil {
+		if err := before(ctx, done.Release); err != nil {
 			return Installed{}, err
 		}
 	}

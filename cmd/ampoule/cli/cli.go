@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -79,7 +80,7 @@ Stdout carries a verb's result and nothing else.
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
-			return s.setForms(output, mode)
+			return s.setForms(cmd, output, mode)
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -91,22 +92,25 @@ Stdout carries a verb's result and nothing else.
 	flags.StringVarP(&s.Recipe, "file", "f", "ampoule.yaml", "the recipe")
 	flags.StringVar(&s.Store, "store", "", "the store's directory (default: $AMPOULE_STORE, or ampoule in the user's data directory)")
 	flags.StringVar(&s.Registry, "registry", "", "the registry as HOST[:PORT][/PREFIX] (default: the store's own)")
-	flags.StringVar(&output, "output", string(Text), "the result's form: text or json")
+	flags.StringVar(&output, "output", string(Text), "the result's form: text or json (audit: also junit or sarif)")
 	flags.StringVar(&mode, "progress", string(display.Auto), "the form of progress: auto, tty, plain or json")
-	root.AddCommand(newInit(s), newLock(s), newFetch(s), newBuild(s), newInspect(s), newSave(s), newInstall(s), newRun(s), newShell(s), newVerify(s),
+	root.AddCommand(newInit(s), newLock(s), newFetch(s), newBuild(s), newAudit(s), newExplain(s), newPreflight(s), newInspect(s), newSave(s), newInstall(s), newRun(s), newShell(s), newVerify(s),
 		newTree(s), newRegistry(s), newStore(s), newLogs(s), newVersion(s))
 	completeFlags(root)
 	return root
 }
 
 // setForms reads the flags that choose forms.
-func (s *Session) setForms(output, mode string) error {
-	switch Output(output) {
-	case Text, JSON:
-		s.Output = Output(output)
-	default:
-		return &UsageError{Err: fmt.Errorf("%q is not a form of output: want text or json", output)}
+func (s *Session) setForms(cmd *cobra.Command, output, mode string) error {
+	forms := []string{string(Text), string(JSON)}
+	if cmd.Name() == "audit" {
+		forms = append(forms, string(JUnit), string(SARIF))
 	}
+	if !slices.Contains(forms, output) {
+		last := len(forms) - 1
+		return &UsageError{Err: fmt.Errorf("%q is not a form of output: want %s or %s", output, strings.Join(forms[:last], ", "), forms[last])}
+	}
+	s.Output = Output(output)
 	m, err := display.ParseMode(mode)
 	if err != nil {
 		return &UsageError{Err: err}
@@ -178,7 +182,7 @@ func completeFlags(root *cobra.Command) {
 		modes = append(modes, string(m))
 	}
 	for flag, complete := range map[string]cobra.CompletionFunc{
-		"output":   cobra.FixedCompletions([]string{string(Text), string(JSON)}, cobra.ShellCompDirectiveNoFileComp),
+		"output":   cobra.FixedCompletions([]string{string(Text), string(JSON), string(JUnit), string(SARIF)}, cobra.ShellCompDirectiveNoFileComp),
 		"progress": cobra.FixedCompletions(modes, cobra.ShellCompDirectiveNoFileComp),
 		"registry": cobra.NoFileCompletions,
 		"file":     cobra.FixedCompletions([]string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt),

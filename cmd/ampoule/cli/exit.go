@@ -9,6 +9,8 @@ import (
 	"strings"
 	"syscall"
 
+	"ampoule/audit/preflight"
+	"ampoule/audit/survey"
 	"ampoule/builder"
 	"ampoule/builder/buildlog"
 	"ampoule/builder/cpython"
@@ -54,16 +56,17 @@ var codes = []struct {
 	{codeUsage, "wrong usage", anyOf(is[*UsageError], is[*registry.ReferenceError])},
 	{codeInput, "an input file (recipe, lock, requirements, policy) is wrong or stale", anyOf(
 		is[recipes.Faults], is[*fetch.ConfigError], is[*locking.ResolutionError], is[*locking.UnknownPythonError],
-		is[*locking.NoSdistError], is[*locking.OwnedError], is[*locking.LyingSdistError], is[*locking.CrateError], is[*locking.SdistError], is[*locking.VersionsError], is[*wheels.CircleError], is[*builder.LostPatchError], is[*recipes.RequirementError], is[*apt.UnknownError], is[*apt.ChangeError], is[*toolchain.NotDebianError])},
+		is[*locking.NoSdistError], is[*locking.OwnedError], is[*locking.LyingSdistError], is[*locking.CrateError], is[*locking.SdistError], is[*locking.VersionsError], is[*wheels.CircleError], is[*builder.LostPatchError], is[*recipes.RequirementError], is[*apt.UnknownError], is[*apt.ChangeError], is[*toolchain.NotDebianError],
+		is[*survey.NothingError], is[*survey.NoInterpreterError], is[*UnreadError])},
 	{codeRefused, "refused: gate, audit, policy or verification", anyOf(
-		is[*builder.RefusedError], is[*wheels.NativeError], is[*registry.KeyTakenError], is[*install.VerificationError], is[*store.MismatchError], is[*DamagedError], is[*DifferentError])},
+		is[*builder.RefusedError], is[*wheels.NativeError], is[*registry.KeyTakenError], is[*install.VerificationError], is[*store.MismatchError], is[*DamagedError], is[*DifferentError], is[*AuditRefusedError])},
 	{codeNotFound, "not found", anyOf(
-		is[*NotFoundError], is[*registry.NotFoundError], is[*fetch.NotFoundError], is[*fetch.NoProjectError],
+		is[*NotFoundError], is[*UnexplainedError], is[*survey.NotFoundError], is[*registry.NotFoundError], is[*fetch.NotFoundError], is[*fetch.NoProjectError],
 		is[*locking.LostPinError], is[*apt.SuiteError], is[*failure.GoneError], is[*builder.NoShellError])},
 	{codeMachine, "this machine cannot: Docker missing or too old, disk full, host unfit", anyOf(
 		wraps(sandbox.ErrUnavailable), wraps(sandbox.ErrNotSealed), wraps(store.ErrNoSpace), wraps(syscall.ENOSPC),
 		wraps(syscall.EDQUOT), wraps(fs.ErrPermission), is[*store.VersionError], is[*store.OwnerError],
-		is[*store.ForeignError], is[*install.HostError], is[*embedded.BusyError], is[*fetch.DefaultError])},
+		is[*store.ForeignError], is[*install.HostError], is[*preflight.UnfitError], is[*embedded.BusyError], is[*fetch.DefaultError])},
 	{codeRemote, "a remote failed: registry, index, mirror, server", anyOf(
 		is[*registry.RemoteError], is[*fetch.RemoteError], is[*apt.RunError])},
 	{codeBuild, "the build failed: a build step ended with an error", anyOf(

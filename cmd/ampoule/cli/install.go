@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ampoule/audit/preflight"
 	"ampoule/builder/progress"
 	"ampoule/registry/install"
 )
@@ -59,7 +60,10 @@ type installed struct {
 func Install(ctx context.Context, s *Session, src install.Source, ref, root string) error {
 	in, err := watched(ctx, s, func(ctx context.Context) (install.Installed, error) {
 		task := progress.Start(ctx, "install", ref)
-		in, err := install.Install(ctx, src, ref, install.Options{Root: root, Platform: "linux/" + runtime.GOARCH})
+		in, err := install.Install(ctx, src, ref, install.Options{
+			Root: root, Platform: "linux/" + runtime.GOARCH,
+			Before: func(ctx context.Context, release string) error { return s.before(ctx, release) },
+		})
 		task.End(err)
 		return in, err
 	})
@@ -73,6 +77,20 @@ func Install(ctx context.Context, s *Session, src install.Source, ref, root stri
 		s.tell("the release was there and is whole")
 	}
 	return s.printInstalled(in.Release, in)
+}
+
+// before looks whether a release will run here before it becomes the current one.
+func (s *Session) before(ctx context.Context, release string) error {
+	r, err := checkHere(ctx, release)
+	if err != nil {
+		return err
+	}
+	for _, i := range r.Items {
+		if i.State == preflight.Warning {
+			s.tell("%s: %s. %s %s", i.Name, i.Found, i.Cause, i.Remedy)
+		}
+	}
+	return r.Err()
 }
 
 func (s *Session) printInstalled(text string, in install.Installed) error {

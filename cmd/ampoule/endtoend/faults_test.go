@@ -151,6 +151,8 @@ type faultWorld struct {
 	lock  *recipes.Lock
 	kept  string
 	store string
+	// recipe and backend are the recipe's text and the distribution's build backend.
+	recipe, backend string
 	// env is what builds get beside the environment, umask what they are run with; empty
 	// is this process's.
 	env   []string
@@ -161,7 +163,7 @@ type faultWorld struct {
 
 func newFaultWorld(t *testing.T) *faultWorld {
 	t.Helper()
-	f := &faultWorld{kept: t.TempDir(), store: filepath.Join(cache, "store")}
+	f := &faultWorld{kept: t.TempDir(), store: filepath.Join(cache, "store"), recipe: faultRecipe, backend: backend}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "ampoule.yaml")
 	if err := os.WriteFile(file, fmt.Appendf(nil, faultRecipe, "fault-base", ""), 0o644); err != nil {
@@ -187,7 +189,7 @@ func (f *faultWorld) write(t *testing.T, name, does string) (recipe string) {
 	sdist := pack(t, map[string]string{
 		"victim-1.0/PKG-INFO":       "Metadata-Version: 2.1\nName: victim\nVersion: 1.0\n",
 		"victim-1.0/pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n",
-		"victim-1.0/backend.py":     strings.Replace(backend, "FAULT", indented(does), 1),
+		"victim-1.0/backend.py":     strings.Replace(f.backend, "FAULT", indented(does), 1),
 	})
 	sum := sha256.Sum256(sdist)
 	file := hex.EncodeToString(sum[:])
@@ -196,7 +198,7 @@ func (f *faultWorld) write(t *testing.T, name, does string) (recipe string) {
 	}
 	dir := t.TempDir()
 	recipe = filepath.Join(dir, "ampoule.yaml")
-	if err := os.WriteFile(recipe, fmt.Appendf(nil, faultRecipe, "fault-"+name, "victim==1.0"), 0o644); err != nil {
+	if err := os.WriteFile(recipe, fmt.Appendf(nil, f.recipe, "fault-"+name, "victim==1.0"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	r, err := recipes.ReadRecipe(recipe)

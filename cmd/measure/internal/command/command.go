@@ -59,7 +59,7 @@ docs/measured: each result as it ends, so that the same command goes on where on
 	flags.StringVar(&o.Store, "store", "", "the store's directory (default: ampoule's own)")
 	flags.IntVarP(&o.Jobs, "jobs", "j", 0, "how many processors a build may use (default: all)")
 	flags.BoolVar(&o.Shared, "shared", false, "say that the machine has other work meanwhile: times are recorded as bounds")
-	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newKills(o), newChecks(o), newTable(o))
+	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newKills(o), newChecks(o), newVerdicts(o), newTable(o))
 	return root
 }
 
@@ -161,6 +161,18 @@ func newChecks(o *options) *cobra.Command {
 		},
 	}
 	cmd.Flags().BoolVar(&o.Again, "again", false, "check what is recorded already")
+	return cmd
+}
+
+func newVerdicts(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "verdicts [NAME...]",
+		Short: "Compares what audits say of published wheels with what importing them shows",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return errors.Join(o.Verdicts(cmd.Context(), args), o.page())
+		},
+	}
+	cmd.Flags().BoolVar(&o.Again, "again", false, "judge what is recorded already")
 	return cmd
 }
 

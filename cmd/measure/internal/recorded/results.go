@@ -12,6 +12,7 @@ const (
 	BenchFile     = "bench.json"
 	KillsFile     = "kills.json"
 	ChecksFile    = "checks.json"
+	VerdictsFile  = "verdicts.json"
 )
 
 // Outcome is how it ended, and where and when that was.
@@ -189,3 +190,25 @@ type Check struct {
 
 // Key implements [Result].
 func (c Check) Key() string { return c.Name }
+
+// Verdict is one published wheel: what an audit says of it, and what importing it shows.
+type Verdict struct {
+	// Name is the package, with the sort behind a slash if it is not the fitting wheel.
+	Name string `json:"name"`
+	Outcome
+	// Sort is "fitting", "cp312", "musl" or "aarch64".
+	Sort string `json:"sort"`
+	// Wheel is its file's name, as far as its metadata tells.
+	Wheel   string  `json:"wheel"`
+	Seconds float64 `json:"seconds"`
+	// Modules counts its extension modules, each of which was imported.
+	Modules int `json:"modules"`
+	// Works says that all of them did; otherwise Reason is what the first that did not said.
+	Works  bool   `json:"works"`
+	Reason string `json:"reason,omitempty"`
+	// Refused are the checks that refuse a file of the wheel.
+	Refused []string `json:"refused"`
+}
+
+// Key implements [Result].
+func (v Verdict) Key() string { return v.Name }

@@ -1,0 +1,224 @@
+package audit
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"path"
+	"reflect"
+	"strings"
+
+	"ampoule/audit/wheel"
+	"ampoule/tree"
+)
+
+func init() {
+	register(check{
+		name:   "fingerprint",
+		reason: "interpreter and wheels are those that were made for each other",
+		needs:  anInterpreter,
+		run:    checkFingerprint,
+	})
+}
+
+// ArtifactFile is where a tree tells what it is made of, relative to its root.
+const ArtifactFile = "share/ampoule/artifact.json"
+
+// WheelRecordFile is the file in a wheel's .dist-info directory that tells what the wheel
+// was built with. Wheels of a wheelhouse have it.
+const WheelRecordFile = "ampoule.json"
+
+// ArtifactRecord is what an [ArtifactFile] holds.
+type ArtifactRecord struct {
+	Name   string       `json:"name"`
+	Python PythonRecord `json:"python"`
+	Wheels []WheelMade  `json:"wheels"`
+}
+
+// PythonRecord is an interpreter as an [ArtifactRecord] tells it.
+type PythonRecord struct {
+	Fingerprint       Fingerprint `json:"fingerprint"`
+	FingerprintDigest string      `json:"fingerprintDigest"`
+	// Key is the hash of everything that went into it, Toolchain the layers that it was
+	// compiled in, as digests.
+	Key       string   `json:"key"`
+	Toolchain []string `json:"toolchain"`
+	Version   string   `json:"version"`
+}
+
+// WheelMade is a wheel as an [ArtifactRecord] tells it.
+type WheelMade struct {
+	Name    string `json:"name"`
+	Version string `json:"version"`
+	File    string `json:"file"`
+	SHA256  string `json:"sha256"`
+	// Sdist is the sha256 of what it was built from, Key the hash of everything that went
+	// into it: interpreter, toolchain, sdist, build requirements, settings. Both are empty
+	// for a wheel that was taken as it is.
+	Sdist string `json:"sdist,omitempty"`
+	Key   string `json:"key,omitempty"`
+}
+
+// WheelRecord is what a [WheelRecordFile] holds.
+type WheelRecord struct {
+	WheelMade
+	Python PythonRecord `json:"python"`
+}
+
+// checkFingerprint measures the interpreter and compares it with what the tree and its
+// wheels say that they were made with.
+func checkFingerprint(_ context.Context, x *exam) (outcome, error) {
+	out := outcome{}
+	measured := Fingerprint{}
+	fault := measured.measure(x.Tree, x.home)
+	if fault != nil && !errors.Is(fault, ErrMeasure) {
+		return out, fault
+	}
+	compare := func(file string, p PythonRecord) {
+		out.examined++
+		f := Finding{
+			Severity: Refuse, File: file, Field: "fingerprint", Value: printable(p.FingerprintDigest), absolute: true,
+			Remedy: "Install the artifact again as a whole: interpreter and wheels belong together.",
+		}
+		switch {
+		case p.FingerprintDigest != p.Fingerprint.Digest():
+			f.Cause = "The file contradicts itself: it was changed after it was written."
+		case fault != nil:
+			f.Severity = x.travels()
+			f.Value = printable(fault.Error())
+			f.Cause = "The interpreter cannot be measured, so that nobody knows whether it is the one that this was made for."
+		case p.FingerprintDigest != measured.Digest():
+			f.Field, f.Value = differences(p.Fingerprint, measured)
+			f.Cause = "The interpreter here is not the one that this was made with: modules may fail to load, or worse, load."
+		default:
+			return
+		}
+		out.add(f)
+	}
+	record, file, err := x.artifactRecord()
+	switch {
+	case err != nil:
+		out.add(Finding{
+			Severity: Refuse, File: file, Field: "JSON", Value: printable(err.Error()), absolute: true,
+			Cause: "What the tree is made of cannot be read.", Remedy: "Install the artifact again.",
+		})
+	case record != nil:
+		compare(file, record.Python)
+		x.compareWheels(&out, file, record)
+	}
+	for _, d := range dists(x.Tree, x.home.site) {
+		file := d.info + "/" + WheelRecordFile
+		e, ok := x.Tree.Lookup(file)
+		if !ok || e.Kind != tree.File || !x.hasModule(d) {
+			continue
+		}
+		var w WheelRecord
+		data, err := readText(e)
+		if err == nil {
+			err = json.Unmarshal(data, &w)
+		}
+		if err != nil {
+			out.add(Finding{
+				Severity: Refuse, File: file, Field: "JSON", Value: printable(err.Error()),
+				Cause: "What the wheel was built with cannot be read.", Remedy: "Take the wheel from its wheelhouse again.",
+			})
+			continue
+		}
+		compare(file, w.Python)
+	}
+	return out, nil
+}
+
+// artifactRecord reads what the tree says it is made of; nil where it says nothing.
+func (x *exam) artifactRecord() (*ArtifactRecord, string, error) {
+	file := path.Join(path.Dir(path.Dir(x.home.lib)), ArtifactFile)
+	e, ok := x.Tree.Lookup(file)
+	if !ok {
+		return nil, file, nil
+	}
+	var r ArtifactRecord
+	data, err := readText(e)
+	if err == nil {
+		err = json.Unmarshal(data, &r)
+	}
+	return &r, file, err
+}
+
+// hasModule tells whether a distribution has native code in it.
+func (x *exam) hasModule(d dist) bool {
+	for _, row := range d.rows {
+		if p, ok := recorded(x.home.site, row.Path); ok && x.objects[p] != nil {
+			return true
+		}
+	}
+	return false
+}
+
+// compareWheels compares what is installed with what the tree says is, and that with what
+// was built, where this is known.
+func (x *exam) compareWheels(out *outcome, file string, record *ArtifactRecord) {
+	if x.Built != nil {
+		out.examined++
+		if !reflect.DeepEqual(record, x.Built) {
+			out.add(Finding{
+				Severity: Refuse, File: file, Field: "build", absolute: true,
+				Cause:  "The tree says that it was made of other parts than it was.",
+				Remedy: "This is a fault of whatever made the tree: build again.",
+			})
+		}
+	}
+	if x.home.site != path.Join(path.Dir(path.Dir(x.home.lib)), "lib", path.Base(x.home.lib), "site-packages") {
+		return // an environment beside the tree has distributions of its own
+	}
+	made := map[string]string{}
+	for _, w := range record.Wheels {
+		made[wheel.Normalize(w.Name)] = w.Version
+	}
+	for _, d := range dists(x.Tree, x.home.site) {
+		e, _ := x.Tree.Lookup(d.record)
+		if e.Owner == OwnerInterpreter || x.found && d.name == "pip" {
+			continue // an interpreter brings its own pip
+		}
+		out.examined++
+		_, version, _ := wheel.DistInfo(path.Base(d.info))
+		f := Finding{
+			Severity: x.travels(), File: d.info, Field: "wheel", Value: printable(d.name + " " + version),
+			Remedy: "Add it to the recipe and build; an installed artifact is not to be changed.",
+		}
+		switch recorded, ok := made[d.name]; {
+		case !ok:
+			f.Cause = "The distribution was installed after the tree was sealed."
+		case strings.ReplaceAll(recorded, "-", "_") != version && !sameVersion(version, recorded):
+			f.Cause = "The tree was sealed with version " + printable(recorded) + " of the distribution."
+		default:
+			continue
+		}
+		out.add(f)
+	}
+}
+
+// differences names the fields in which two fingerprints differ, and how.
+func differences(want, got Fingerprint) (fields, values string) {
+	var names, texts []string
+	a, b := reflect.ValueOf(want), reflect.ValueOf(got)
+	for i := range a.NumField() {
+		if reflect.DeepEqual(a.Field(i).Interface(), b.Field(i).Interface()) {
+			continue
+		}
+		name := a.Type().Field(i).Tag.Get("json")
+		names = append(names, name)
+		texts = append(texts, fmt.Sprintf("%s here, made with %s", told(b.Field(i)), told(a.Field(i))))
+	}
+	return strings.Join(names, ", "), printable(strings.Join(texts, "; "))
+}
+
+func told(v reflect.Value) string {
+	if l, ok := v.Interface().(*Libpython); ok {
+		if l == nil {
+			return "none"
+		}
+		return l.Soname + " " + l.SHA256[:min(12, len(l.SHA256))]
+	}
+	return fmt.Sprint(v.Interface())
+}

@@ -1,0 +1,260 @@
+package audit
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"ampoule/audit/wheel"
+	"ampoule/tree"
+)
+
+func init() {
+	register(check{
+		name:   "metadata",
+		reason: "every distribution is the locked one, what it requires is there, and its programs call what exists",
+		needs:  anInterpreter | aPlace,
+		run:    checkMetadata,
+	})
+}
+
+// described is an installed distribution with what its METADATA says.
+type described struct {
+	dist
+	version  string
+	requires []wheel.Requirement
+	// extras are those with which others want it.
+	extras []string
+}
+
+// checkMetadata compares METADATA with the name of its directory (PEP 376) and with the
+// lock, looks for what each distribution requires of others here (PEP 508), and for what
+// its programs call (entry points specification, PyPA).
+func checkMetadata(_ context.Context, x *exam) (outcome, error) {
+	out := outcome{}
+	list := map[string]*described{}
+	var names []string
+	for _, d := range dists(x.Tree, x.home.site) {
+		out.examined++
+		full, ok := x.describe(&out, d)
+		if !ok {
+			continue
+		}
+		if list[d.name] == nil {
+			names = append(names, d.name)
+		}
+		list[d.name] = &full
+		x.programs(&out, d)
+	}
+	slices.Sort(names)
+	env := x.environment()
+	spreadExtras(list, names, env)
+	for _, name := range names {
+		x.requirements(&out, list[name], list, env)
+	}
+	x.compareLock(&out, list)
+	return out, nil
+}
+
+// describe reads a distribution's METADATA.
+func (x *exam) describe(out *outcome, d dist) (described, bool) {
+	f := Finding{
+		Severity: x.travels(), File: d.info + "/METADATA", Field: "header",
+		Cause: "What the distribution is cannot be read.", Remedy: "Install the wheel again.",
+	}
+	e, ok := x.Tree.Lookup(f.File)
+	if !ok || e.Kind != tree.File || e.Size > maxMetadata {
+		f.Value = "no such file, or too large a one"
+		out.add(f)
+		return described{}, false
+	}
+	data, err := e.ReadAll()
+	var h wheel.Header
+	if err == nil {
+		h, err = wheel.ParseHeader(data)
+	}
+	if err != nil {
+		f.Value = printable(err.Error())
+		out.add(f)
+		return described{}, false
+	}
+	_, version, _ := wheel.DistInfo(path.Base(d.info))
+	if wheel.Normalize(h.Get("Name")) != d.name || strings.ReplaceAll(h.Get("Version"), "-", "_") != version {
+		f.Field, f.Value = "Name, Version", printable(h.Get("Name")+" "+h.Get("Version"))
+		f.Cause = "METADATA names another distribution or version than its directory."
+		out.add(f)
+	}
+	full := described{dist: d, version: h.Get("Version")}
+	for _, text := range h.Values("Requires-Dist") {
+		r, err := wheel.ParseRequirement(text)
+		if err != nil {
+			out.add(Finding{
+				Severity: Warn, File: f.File, Field: "Requires-Dist", Value: printable(text),
+				Cause:  "The requirement cannot be read, so that nobody knows whether it is satisfied.",
+				Remedy: "Nothing here; the distribution's next release should say it in the form of PEP 508.",
+			})
+			continue
+		}
+		full.requires = append(full.requires, r)
+	}
+	return full, true
+}
+
+// environment is what markers ask for on the tree's interpreter.
+func (x *exam) environment() wheel.Environment {
+	full, err := readVersion(x.Tree, x.home)
+	if err != nil {
+		full = x.home.version
+	}
+	return wheel.LinuxEnvironment(full, x.python().Machine)
+}
+
+// spreadExtras notes with which extras distributions are wanted by others, until nothing
+// new comes of it.
+func spreadExtras(list map[string]*described, names []string, env wheel.Environment) {
+	for changed := true; changed; {
+		changed = false
+		for _, name := range names {
+			d := list[name]
+			for _, r := range d.requires {
+				wanted := list[wheel.Normalize(r.Name)]
+				if wanted == nil || !r.Applies(env, d.extras) {
+					continue
+				}
+				for _, extra := range r.Extras {
+					if !slices.Contains(wanted.extras, extra) {
+						wanted.extras = append(wanted.extras, extra)
+						changed = true
+					}
+				}
+			}
+		}
+	}
+}
+
+// requirements looks for what a distribution requires.
+func (x *exam) requirements(out *outcome, d *described, list map[string]*described, env wheel.Environment) {
+	for _, r := range d.requires {
+		if !r.Applies(env, d.extras) {
+			continue
+		}
+		out.examined++
+		f := Finding{
+			Severity: x.travels(), File: d.info + "/METADATA", Field: "Requires-Dist", Value: printable(r.Name + r.Versions),
+			Remedy: "Add it to the requirements and lock again, or write an exception if it is never needed.",
+		}
+		switch found := list[wheel.Normalize(r.Name)]; {
+		case found == nil:
+			f.Cause = d.name + " requires a distribution that is not there."
+		case !r.Admits(found.version):
+			f.Cause = fmt.Sprintf("%s requires another version of %s than %s, which is there.", d.name, r.Name, printable(found.version))
+		default:
+			continue
+		}
+		out.add(f)
+	}
+}
+
+// compareLock compares what is installed with what was locked, where a lock is known.
+func (x *exam) compareLock(out *outcome, list map[string]*described) {
+	for _, locked := range x.Locked {
+		f := Finding{
+			Severity: Refuse, File: x.home.site, Field: "lock", Value: printable(locked.Name + " " + locked.Version), absolute: true,
+			Cause:  "The locked distribution is not in the tree.",
+			Remedy: "This is a fault of whatever made the tree: build again.",
+		}
+		if found := list[wheel.Normalize(locked.Name)]; found != nil {
+			if sameVersion(found.version, locked.Version) {
+				continue
+			}
+			f.File, f.Cause = found.info+"/METADATA", "The tree has version "+printable(found.version)+" of the distribution."
+		}
+		out.add(f)
+	}
+}
+
+// sameVersion compares versions by their normal form (PEP 440).
+func sameVersion(a, b string) bool {
+	if a == b {
+		return true
+	}
+	r, err := wheel.ParseRequirement("x==" + b)
+	if err != nil {
+		return false
+	}
+	return r.Admits(a)
+}
+
+// entryPoint is a program's line in entry_points.txt: NAME = MODULE:ATTRIBUTE.
+var entryPoint = regexp.MustCompile(`^([^=]+?)\s*=\s*([A-Za-z_][\w.]*)\s*:\s*([A-Za-z_][\w.]*)\s*(\[.*\])?$`)
+
+// maxEntryPoints bounds entry_points.txt, in bytes.
+const maxEntryPoints = 1 << 20
+
+// programs looks for what a distribution's programs call.
+func (x *exam) programs(out *outcome, d dist) {
+	e, ok := x.Tree.Lookup(d.info + "/entry_points.txt")
+	if !ok || e.Kind != tree.File || e.Size > maxEntryPoints {
+		return
+	}
+	data, err := e.ReadAll()
+	if err != nil {
+		return // record tells that it is not what RECORD lists
+	}
+	inScripts := false
+	for line := range strings.Lines(string(data)) {
+		line = strings.TrimSpace(line)
+		if strings.HasPrefix(line, "[") {
+			inScripts = line == "[console_scripts]" || line == "[gui_scripts]"
+			continue
+		}
+		if !inScripts || line == "" || line[0] == '#' || line[0] == ';' {
+			continue
+		}
+		out.examined++
+		f := Finding{
+			Severity: x.travels(), File: e.Path, Field: "program", Value: printable(line),
+			Cause:  "The line does not say which function of which module the program calls.",
+			Remedy: "Take a release whose programs start, or write an exception if nobody starts this one.",
+		}
+		if m := entryPoint.FindStringSubmatch(line); m != nil {
+			if f.Cause = x.calls(m[2], m[3]); f.Cause == "" {
+				continue
+			}
+		}
+		out.add(f)
+	}
+}
+
+// calls says why a program cannot call what it names; empty when nothing speaks against
+// it. Nothing is run: what a module imports or makes up is not known.
+func (x *exam) calls(module, attribute string) string {
+	at := x.home.site + "/" + strings.ReplaceAll(module, ".", "/")
+	for _, file := range []string{at + ".py", at + "/__init__.py"} {
+		e, ok := x.Tree.Resolve(file)
+		if !ok || e.Kind != tree.File || e.Size > maxText {
+			continue
+		}
+		source, err := e.ReadAll()
+		name, _, _ := strings.Cut(attribute, ".")
+		if err == nil && !regexp.MustCompile(`\b(`+name+`|__getattr__|import\s*\*|globals|exec)\b|import\s*\*`).Match(source) {
+			return "The module " + module + " has nothing of the name " + name + "."
+		}
+		return ""
+	}
+	if e, ok := x.Tree.Lookup(at); ok && e.Kind == tree.Dir {
+		return ""
+	}
+	for _, e := range x.Tree.Entries() {
+		if strings.HasPrefix(e.Path, at+".") && strings.HasSuffix(e.Path, ".so") {
+			return ""
+		}
+	}
+	if _, ok := x.Tree.Lookup(x.home.lib + "/" + strings.ReplaceAll(module, ".", "/") + ".py"); ok {
+		return ""
+	}
+	return "There is no module " + module + "."
+}

@@ -1,0 +1,206 @@
+package survey
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"fmt"
+	"io"
+	"net/url"
+	"path"
+	"strings"
+
+	"ampoule/audit"
+)
+
+// WriteSARIF writes the report as SARIF 2.1.0 (OASIS, "Static Analysis Results
+// Interchange Format"), which code hosts show: a result for each finding. The version is
+// that of the program.
+func (r *Report) WriteSARIF(w io.Writer, version string) error {
+	type text struct {
+		Text string `json:"text"`
+	}
+	type rule struct {
+		ID    string `json:"id"`
+		Short text   `json:"shortDescription"`
+	}
+	type artifact struct {
+		URI string `json:"uri"`
+	}
+	type physical struct {
+		Artifact artifact `json:"artifactLocation"`
+	}
+	type logical struct {
+		Name string `json:"fullyQualifiedName"`
+	}
+	type location struct {
+		Physical physical  `json:"physicalLocation"`
+		Logical  []logical `json:"logicalLocations,omitempty"`
+	}
+	type result struct {
+		RuleID    string     `json:"ruleId"`
+		Level     string     `json:"level"`
+		Message   text       `json:"message"`
+		Locations []location `json:"locations"`
+	}
+	type notification struct {
+		Level   string `json:"level"`
+		Message text   `json:"message"`
+	}
+	type invocation struct {
+		Successful    bool           `json:"executionSuccessful"`
+		Notifications []notification `json:"toolExecutionNotifications,omitempty"`
+	}
+	type driver struct {
+		Name    string `json:"name"`
+		Version string `json:"version"`
+		Rules   []rule `json:"rules"`
+	}
+	type tool struct {
+		Driver driver `json:"driver"`
+	}
+	type run struct {
+		Tool        tool         `json:"tool"`
+		Invocations []invocation `json:"invocations"`
+		Results     []result     `json:"results"`
+	}
+	one := run{Tool: tool{driver{Name: "ampoule", Version: version}}, Results: []result{}}
+	for _, c := range audit.Checks() {
+		one.Tool.Driver.Rules = append(one.Tool.Driver.Rules, rule{c.Name, text{c.Reason}})
+	}
+	call := invocation{Successful: len(r.Unread) == 0}
+	for _, u := range r.Unread {
+		call.Notifications = append(call.Notifications, notification{"error", text{audit.Printable(u.Path + ": " + u.Why)}})
+	}
+	one.Invocations = []invocation{call}
+	for i := range r.Units {
+		u := &r.Units[i]
+		for _, f := range u.Findings {
+			level := "error"
+			if f.Severity == audit.Warn {
+				level = "warning"
+			}
+			at := location{Physical: physical{artifact{uri(u, f)}}}
+			if u.Kind == KindWheel && f.File != "" {
+				at.Logical = []logical{{f.File}}
+			}
+			one.Results = append(one.Results, result{f.Check, level, text{message(u, f)}, []location{at}})
+		}
+	}
+	return writeJSON(w, struct {
+		Schema  string `json:"$schema"`
+		Version string `json:"version"`
+		Runs    []run  `json:"runs"`
+	}{"https://json.schemastore.org/sarif-2.1.0.json", "2.1.0", []run{one}})
+}
+
+// uri is where a finding is on disk: the wheel's file, or the installed one.
+func uri(u *Unit, f audit.Finding) string {
+	p := u.Path
+	if u.Kind == KindSite && f.File != "" {
+		p = f.File
+	}
+	return (&url.URL{Scheme: "file", Path: p}).String()
+}
+
+// message is a finding in a few sentences.
+func message(u *Unit, f audit.Finding) string {
+	parts := []string{f.Cause}
+	if f.Field != "" {
+		parts = append(parts, f.Field+": "+f.Value+".")
+	}
+	if f.Severity == audit.Refuse && u.Remedy != "" {
+		parts = append(parts, u.Remedy)
+	}
+	return strings.Join(append(parts, f.Remedy), " ")
+}
+
+func writeJSON(w io.Writer, v any) error {
+	enc := json.NewEncoder(w)
+	enc.SetIndent("", "  ")
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(v); err != nil {
+		return fmt.Errorf("writing report: %w", err)
+	}
+	return nil
+}
+
+// WriteJSON writes the whole report.
+func (r *Report) WriteJSON(w io.Writer) error { return writeJSON(w, r) }
+
+// WriteJUnit writes the report in the form of JUnit's XML reports, as CI systems show
+// them: a suite for each wheel or directory, a case for each check.
+func (r *Report) WriteJUnit(w io.Writer) error {
+	type failure struct {
+		Message string `xml:"message,attr"`
+		Text    string `xml:",chardata"`
+	}
+	type skipped struct {
+		Message string `xml:"message,attr"`
+	}
+	type testcase struct {
+		Class   string   `xml:"classname,attr"`
+		Name    string   `xml:"name,attr"`
+		Failure *failure `xml:"failure"`
+		Error   *failure `xml:"error"`
+		Skipped *skipped `xml:"skipped"`
+		Out     string   `xml:"system-out,omitempty"`
+	}
+	type suite struct {
+		Name     string     `xml:"name,attr"`
+		Tests    int        `xml:"tests,attr"`
+		Failures int        `xml:"failures,attr"`
+		Errors   int        `xml:"errors,attr"`
+		Skipped  int        `xml:"skipped,attr"`
+		Cases    []testcase `xml:"testcase"`
+	}
+	type suites struct {
+		XMLName xml.Name `xml:"testsuites"`
+		Name    string   `xml:"name,attr"`
+		Suites  []suite  `xml:"testsuite"`
+	}
+	all := suites{Name: "ampoule audit " + audit.Printable(r.Target)}
+	for i := range r.Units {
+		u := &r.Units[i]
+		s := suite{Name: audit.Printable(u.Path)}
+		class := audit.Printable(path.Base(u.Path))
+		for _, c := range u.Checks {
+			one := testcase{Class: class, Name: c.Name}
+			var refused, warned []string
+			for _, f := range u.Findings {
+				switch line := f.File + ": " + message(u, f); {
+				case f.Check != c.Name:
+				case f.Severity == audit.Refuse:
+					refused = append(refused, line)
+				default:
+					warned = append(warned, line)
+				}
+			}
+			if len(refused) > 0 {
+				one.Failure = &failure{Message: refused[0], Text: strings.Join(refused, "\n")}
+				s.Failures++
+			}
+			one.Out = strings.Join(warned, "\n")
+			s.Cases = append(s.Cases, one)
+		}
+		for _, n := range u.Unjudged {
+			s.Cases = append(s.Cases, testcase{Class: class, Name: n.Check, Skipped: &skipped{n.Why}})
+			s.Skipped++
+		}
+		s.Tests = len(s.Cases)
+		all.Suites = append(all.Suites, s)
+	}
+	for _, u := range r.Unread {
+		why := audit.Printable(u.Why)
+		all.Suites = append(all.Suites, suite{Name: audit.Printable(u.Path), Tests: 1, Errors: 1, Cases: []testcase{
+			{Class: audit.Printable(path.Base(u.Path)), Name: "read", Error: &failure{Message: why, Text: why}},
+		}})
+	}
+	data, err := xml.MarshalIndent(all, "", "  ")
+	if err == nil {
+		_, err = fmt.Fprintf(w, "%s%s\n", xml.Header, data)
+	}
+	if err != nil {
+		return fmt.Errorf("writing report: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,205 @@
+package survey
+
+import (
+	"context"
+	"fmt"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"ampoule/audit"
+	"ampoule/tree"
+)
+
+// Kind says what a unit is.
+type Kind string
+
+// The kinds of units.
+const (
+	// KindWheel is a wheel file, or one that pip's cache of downloads keeps.
+	KindWheel Kind = "wheel"
+	// KindSite is a directory that distributions are installed or unpacked in.
+	KindSite Kind = "installed"
+)
+
+// found is what a search found: a wheel file or a directory of distributions.
+type found struct {
+	kind Kind
+	// path is without a leading slash; links are followed.
+	path string
+	// cached says that a cache of downloads keeps the file, under a name of its own.
+	cached bool
+}
+
+// search looks for everything below a directory that can be judged.
+type search struct {
+	files Files
+	found []found
+	// unread are the directories that could not be read.
+	unread []Unread
+}
+
+// maxDepth bounds how deep directories are searched.
+const maxDepth = 64
+
+// downloads are the directories in which pip's cache keeps what it downloads.
+var downloads = regexp.MustCompile(`(^|/)http(-v2)?/([0-9a-f]/){5}`)
+
+func (s *search) dir(ctx context.Context, dir string, depth int) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	if depth > maxDepth {
+		s.unread = append(s.unread, Unread{show(dir), fmt.Sprintf("more than %d directories deep", maxDepth)})
+		return nil
+	}
+	names, err := s.files.List(dir)
+	if err != nil {
+		s.unread = append(s.unread, Unread{show(dir), reason(err)})
+		return nil
+	}
+	if isSite(dir, names) {
+		s.found = append(s.found, found{kind: KindSite, path: dir})
+		return nil
+	}
+	for _, name := range names {
+		p := path.Join(dir, name)
+		if pseudo(s.files, p) {
+			continue
+		}
+		e, ok := s.files.Lookup(p)
+		switch {
+		case !ok:
+		case e.Kind == tree.Dir:
+			if err := s.dir(ctx, p, depth+1); err != nil {
+				return err
+			}
+		case e.Kind == tree.File:
+			s.file(e)
+		}
+	}
+	return nil
+}
+
+func (s *search) file(e tree.Entry) {
+	switch {
+	case strings.HasSuffix(e.Path, ".whl"):
+		s.found = append(s.found, found{kind: KindWheel, path: e.Path})
+	case downloads.MatchString(e.Path) && e.Size > 0 && holdsWheel(e):
+		s.found = append(s.found, found{kind: KindWheel, path: e.Path, cached: true})
+	}
+}
+
+// isSite tells whether distributions are installed in a directory, by its name or by what
+// is in it: what pip installs with --target, or uv's cache unpacks, has any name.
+func isSite(dir string, names []string) bool {
+	base := path.Base(dir)
+	if base == "site-packages" || base == "dist-packages" {
+		return true
+	}
+	return slices.ContainsFunc(names, func(name string) bool { return strings.HasSuffix(name, ".dist-info") })
+}
+
+// pseudo tells whether a directory of this machine has no files of its own.
+func pseudo(files Files, p string) bool {
+	m, ok := files.(Machine)
+	return ok && m == "/" && slices.Contains([]string{"proc", "sys", "dev"}, p)
+}
+
+// interpreter is one that files are for.
+type interpreter struct {
+	files Files
+	// exe is the executable's path, links followed.
+	exe string
+	// why says why there is none, if there is a reason to expect one.
+	why string
+}
+
+// siteOf takes the path of a directory of distributions apart.
+var siteOf = regexp.MustCompile(`^(.*?)/?lib(?:64)?/python(\d+(?:\.\d+t?)?)/(?:site|dist)-packages$`)
+
+// interpreterOf finds the interpreter that imports from a directory: that of the virtual
+// environment or the prefix that it is in.
+func interpreterOf(files Files, site string) interpreter {
+	m := siteOf.FindStringSubmatch(site)
+	if m == nil {
+		return interpreter{}
+	}
+	prefix, name := m[1], "python"+m[2]
+	candidates := []string{path.Join(prefix, "bin", name)}
+	home, isVenv := venvHome(files, prefix)
+	switch {
+	case isVenv:
+		candidates = append(candidates, path.Join(prefix, "bin/python3"), path.Join(prefix, "bin/python"), path.Join(home, name))
+	case prefix == "usr/local":
+		// Debian's Python imports from there, too.
+		candidates = append(candidates, "usr/bin/"+name)
+	}
+	for _, candidate := range candidates {
+		if e, ok := audit.Follow(files, "/"+candidate); ok && e.Kind == tree.File {
+			if _, err := audit.InterpreterFiles(e.Path, false); err == nil {
+				return interpreter{files: files, exe: e.Path}
+			}
+		}
+	}
+	return interpreter{why: "its interpreter is gone: there is none at " + show(candidates[len(candidates)-1])}
+}
+
+// venvHome reads where a virtual environment has its interpreter from (PEP 405).
+func venvHome(files Files, prefix string) (home string, ok bool) {
+	e, ok := files.Lookup(path.Join(prefix, "pyvenv.cfg"))
+	if !ok || e.Kind != tree.File || e.Size > 64<<10 {
+		return "", false
+	}
+	if e, err := hashed(e); err == nil {
+		data, err := e.ReadAll()
+		if err != nil {
+			return "", true
+		}
+		for line := range strings.Lines(string(data)) {
+			key, value, _ := strings.Cut(line, "=")
+			if strings.TrimSpace(key) == "home" {
+				return strings.TrimPrefix(path.Clean(strings.TrimSpace(value)), "/"), true
+			}
+		}
+	}
+	return "", true
+}
+
+// interpreterAt finds the interpreter that a path names: an executable, an environment,
+// or a prefix.
+func interpreterAt(files Files, abs string) (interpreter, error) {
+	e, ok := audit.Follow(files, abs)
+	if !ok {
+		return interpreter{}, &NotFoundError{Path: abs}
+	}
+	if e.Kind == tree.File {
+		if _, err := audit.InterpreterFiles(e.Path, false); err != nil {
+			return interpreter{}, &NoInterpreterError{Path: abs}
+		}
+		return interpreter{files: files, exe: e.Path}, nil
+	}
+	names, _ := files.List(path.Join(e.Path, "bin"))
+	var best string
+	for _, name := range append(names, "python3", "python") {
+		at, ok := audit.Follow(files, "/"+path.Join(e.Path, "bin", name))
+		if !ok || at.Kind != tree.File || !strings.HasPrefix(name, "python") {
+			continue
+		}
+		if _, err := audit.InterpreterFiles(at.Path, false); err != nil {
+			continue
+		}
+		// A free-threaded one has two names; the longer one has its flags.
+		if best == "" || path.Dir(at.Path) == path.Dir(best) && len(at.Path) > len(best) {
+			best = at.Path
+		}
+	}
+	if best == "" {
+		return interpreter{}, &NoInterpreterError{Path: abs}
+	}
+	return interpreter{files: files, exe: best}, nil
+}
+
+// show is how a path is told.
+func show(p string) string { return "/" + p }

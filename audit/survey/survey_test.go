@@ -1,0 +1,350 @@
+package survey
+
+import (
+	"archive/zip"
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/binary"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"fmt"
+	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"ampoule/audit"
+	"ampoule/tree"
+)
+
+// The specimens are compiled by the host's gcc without the host's libraries, so that a
+// directory can be the whole machine.
+
+const suffix = ".cpython-313-x86_64-linux-gnu.so"
+
+// compile compiles C source with the host's gcc.
+func compile(t *testing.T, source string, flags ...string) []byte {
+	t.Helper()
+	dir := t.TempDir()
+	file, out := filepath.Join(dir, "x.c"), filepath.Join(dir, "out")
+	if err := os.WriteFile(file, []byte(source), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	args := append([]string{"-nostdlib", "-Wl,--no-as-needed", "-o", out, file}, flags...)
+	if told, err := exec.CommandContext(t.Context(), "gcc", args...).CombinedOutput(); err != nil {
+		t.Fatalf("gcc: %v\n%s", err, told)
+	}
+	data, err := os.ReadFile(out)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+const moduleSource = `extern void *PyModule_Create2(void); void *PyInit_spam(void) { return PyModule_Create2(); }`
+
+// module compiles an extension module; a libpython to link it to may be named.
+func module(t *testing.T, libpython string) []byte {
+	t.Helper()
+	flags := []string{"-shared", "-fPIC"}
+	if libpython != "" {
+		lib := filepath.Join(t.TempDir(), "libstub.so")
+		if err := os.WriteFile(lib, compile(t, "int stub;", "-shared", "-fPIC", "-Wl,-soname,"+libpython), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		flags = append(flags, lib)
+	}
+	return compile(t, moduleSource, flags...)
+}
+
+// interpreterELF compiles an executable that has a runtime in it.
+func interpreterELF(t *testing.T) []byte {
+	t.Helper()
+	return compile(t, `int _PyRuntime; void *PyModule_Create2(void) { return 0; } void _start(void) { for (;;); }`,
+		"-rdynamic", "-fPIE", "-pie", "-Wl,--dynamic-linker=/lib64/ld-linux-x86-64.so.2")
+}
+
+// dist is what an installer leaves of a distribution with one module, by path in
+// site-packages.
+func dist(mod []byte, tag string) map[string]string {
+	files := map[string]string{
+		"spam" + suffix:               string(mod),
+		"spam-1.0.dist-info/WHEEL":    "Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: " + tag + "\n",
+		"spam-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: spam\nVersion: 1.0\n",
+	}
+	record := ""
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		sum := sha256.Sum256([]byte(files[name]))
+		record += fmt.Sprintf("%s,sha256=%s,%d\n", name, base64.RawURLEncoding.EncodeToString(sum[:]), len(files[name]))
+	}
+	files["spam-1.0.dist-info/RECORD"] = record + "spam-1.0.dist-info/RECORD,,\n"
+	return files
+}
+
+func pack(t *testing.T, files map[string]string) string {
+	t.Helper()
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		w, err := z.Create(name)
+		if err == nil {
+			_, err = w.Write([]byte(files[name]))
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return b.String()
+}
+
+// machine makes a directory that stands for a machine's root, with an interpreter in
+// /usr and the given files; a text that begins with "-> " is a link.
+func machine(t *testing.T, files map[string]string) Machine {
+	t.Helper()
+	root := t.TempDir()
+	all := map[string]string{
+		"usr/bin/python3.13": string(interpreterELF(t)),
+		"usr/bin/python3":    "-> python3.13",
+		"usr/lib/python3.13/_sysconfigdata__linux_x86_64-linux-gnu.py": "build_time_vars = {'EXT_SUFFIX': '" + suffix + "', 'SOABI': 'cpython-313-x86_64-linux-gnu', 'LDSHARED': 'gcc -shared', 'CXX': 'g++'}\n",
+		"lib64/ld-linux-x86-64.so.2":                                   string(compile(t, "int x;", "-shared", "-fPIC", "-Wl,-soname,ld-linux-x86-64.so.2")),
+	}
+	maps.Copy(all, files)
+	for name, text := range all {
+		p := filepath.Join(root, name)
+		if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if link, ok := strings.CutPrefix(text, "-> "); ok {
+			err = os.Symlink(link, p)
+		} else {
+			err = os.WriteFile(p, []byte(text), 0o755)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return Machine(root)
+}
+
+func under(dir string, files map[string]string) map[string]string {
+	moved := map[string]string{}
+	for name, text := range files {
+		moved[dir+"/"+name] = text
+	}
+	return moved
+}
+
+func together(parts ...map[string]string) map[string]string {
+	all := map[string]string{}
+	for _, p := range parts {
+		maps.Copy(all, p)
+	}
+	return all
+}
+
+// refused lists what a report refuses: unit, check and file.
+func refused(r *Report) []string {
+	lines := []string{}
+	for _, u := range r.Units {
+		for _, f := range u.Findings {
+			if f.Severity == audit.Refuse {
+				lines = append(lines, fmt.Sprintf("%s %s %s", u.Path, f.Check, f.File))
+			}
+		}
+	}
+	return lines
+}
+
+const (
+	tag  = "cp313-cp313-linux_x86_64"
+	venv = "srv/app/.venv"
+	site = venv + "/lib/python3.13/site-packages"
+)
+
+func TestLook(t *testing.T) {
+	t.Parallel()
+	sound, poison := dist(module(t, ""), tag), dist(module(t, "libpython3.13.so.1.0"), tag)
+	soundWheel, poisonWheel := pack(t, sound), pack(t, poison)
+	environment := map[string]string{venv + "/pyvenv.cfg": "home = /usr/bin\nversion = 3.13.5\n", venv + "/bin/python3.13": "-> /usr/bin/python3.13"}
+	name := "spam-1.0-" + tag + ".whl"
+	const body = "home/u/.cache/pip/http-v2/a/b/c/d/e/abcde0123.body"
+	old := "cc=4,\x82\xa8response\x88\xa4body\xc6" + string(binary.BigEndian.AppendUint32(nil, uint32(len(poisonWheel)))) + poisonWheel + "\xa7headers\x80"
+	for what, c := range map[string]struct {
+		files         map[string]string
+		path, against string
+		refused       []string
+		units         int
+		// version is that of the interpreter that the first unit was judged against.
+		version string
+	}{
+		"an environment":                   {together(environment, under(site, sound)), "/" + venv, "", nil, 1, "3.13"},
+		"a poisoned environment":           {together(environment, under(site, poison)), "/" + venv, "", []string{"/" + site + " closure /" + site + "/spam" + suffix, "/" + site + " libpython-needed /" + site + "/spam" + suffix}, 1, "3.13"},
+		"its site-packages":                {together(environment, under(site, sound)), "/" + site, "", nil, 1, "3.13"},
+		"the whole machine":                {together(environment, under(site, sound), under("usr/local/lib/python3.13/dist-packages", sound)), "/", "", nil, 2, "3.13"},
+		"a wheel":                          {map[string]string{"d/" + name: poisonWheel}, "/d/" + name, "", []string{"/d/" + name + " libpython-needed spam" + suffix}, 1, ""},
+		"a wheel, against":                 {map[string]string{"d/" + name: soundWheel}, "/d/" + name, "/usr/bin/python3", nil, 1, "3.13"},
+		"a directory, against":             {map[string]string{"d/a/" + name: soundWheel, "d/b/" + name: soundWheel}, "/d", "/usr", nil, 2, "3.13"},
+		"pip's downloads":                  {map[string]string{body: soundWheel, strings.TrimSuffix(body, ".body"): "cc=4,metadata", body + "x": "PK\x03\x04 no archive"}, "/home/u/.cache/pip", "", []string{"/" + body + "x record "}, 2, ""},
+		"pip's older downloads":            {map[string]string{"c/http/a/b/c/d/e/abcde": old}, "/c", "", []string{"/c/http/a/b/c/d/e/abcde libpython-needed spam" + suffix}, 1, ""},
+		"uv's cache":                       {under("c/uv/archive-v0/x1", poison), "/c/uv", "/usr/bin/python3.13", []string{"/c/uv/archive-v0/x1 closure /c/uv/archive-v0/x1/spam" + suffix, "/c/uv/archive-v0/x1 libpython-needed /c/uv/archive-v0/x1/spam" + suffix}, 1, "3.13"},
+		"another version":                  {map[string]string{"d/spam-1.0-cp312-cp312-linux_x86_64.whl": pack(t, dist(module(t, ""), "cp312-cp312-linux_x86_64"))}, "/d", "/usr", []string{"/d/spam-1.0-cp312-cp312-linux_x86_64.whl tags spam-1.0.dist-info/WHEEL"}, 1, "3.13"},
+		"a changed module":                 {together(environment, under(site, sound), map[string]string{site + "/spam" + suffix: string(module(t, "")) + "x"}), "/" + venv, "", []string{"/" + site + " record /" + site + "/spam" + suffix}, 1, "3.13"},
+		"a file that RECORD does not list": {together(environment, under(site, sound), map[string]string{site + "/more.so": string(module(t, ""))}), "/" + venv, "", []string{"/" + site + " record /" + site + "/more.so"}, 1, "3.13"},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			r, err := Look(t.Context(), Target{Files: machine(t, c.files), Path: c.path, Against: c.against})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if got := refused(r); !slices.Equal(got, append([]string{}, c.refused...)) {
+				t.Errorf("refused:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(c.refused, "\n"))
+			}
+			if len(r.Units) != c.units || len(r.Unread) > 0 || r.Passed != (len(c.refused) == 0) {
+				t.Errorf("%d units, %v unread, passed: %t", len(r.Units), r.Unread, r.Passed)
+			}
+			version := ""
+			if i := r.Units[0].Interpreter; i != nil {
+				version = i.Version
+			}
+			if version != c.version {
+				t.Errorf("judged against Python %q, want %q", version, c.version)
+			}
+		})
+	}
+}
+
+func TestLookErrors(t *testing.T) {
+	t.Parallel()
+	m := machine(t, map[string]string{"d/readme": "text", "d/x.whl": "no wheel", "loop": "-> loop", "e/a.txt": ""})
+	look := func(path, against string) error {
+		_, err := Look(t.Context(), Target{Files: m, Path: path, Against: against})
+		return err
+	}
+	var missing *NotFoundError
+	if err := look("/nowhere", ""); !errors.As(err, &missing) {
+		t.Errorf("a path that is not there: %v", err)
+	}
+	if err := look("/loop", ""); !errors.As(err, &missing) {
+		t.Errorf("a link to itself: %v", err)
+	}
+	var nothing *NothingError
+	for _, path := range []string{"/d/readme", "/e"} {
+		if err := look(path, ""); !errors.As(err, &nothing) {
+			t.Errorf("%s: %v", path, err)
+		}
+	}
+	var none *NoInterpreterError
+	if err := look("/d/x.whl", "/d"); !errors.As(err, &none) {
+		t.Errorf("a directory without an interpreter: %v", err)
+	}
+	r, err := Look(t.Context(), Target{Files: m, Path: "/d/x.whl"})
+	if err != nil || len(refused(r)) == 0 {
+		t.Errorf("what is called a wheel and is none: %v, %v", refused(r), err)
+	}
+}
+
+// What an environment is judged against is gone, and the report says so.
+func TestInterpreterIsGone(t *testing.T) {
+	t.Parallel()
+	m := machine(t, together(under(site, dist(module(t, "libpython3.13.so.1.0"), tag)), map[string]string{venv + "/pyvenv.cfg": "home = /opt/gone/bin\n"}))
+	r, err := Look(t.Context(), Target{Files: m, Path: "/" + venv})
+	if err != nil {
+		t.Fatal(err)
+	}
+	why := ""
+	for _, n := range r.Units[0].Unjudged {
+		if n.Check == "symbols" {
+			why = n.Why
+		}
+	}
+	if !strings.Contains(why, "/opt/gone/bin/python3.13") || !strings.Contains(strings.Join(refused(r), "\n"), "libpython-needed") {
+		t.Errorf("symbols was not judged because %q; refused: %q", why, refused(r))
+	}
+}
+
+// A tree that is all of a machine, as an image is.
+func TestImage(t *testing.T) {
+	t.Parallel()
+	m := machine(t, under("usr/lib/python3.13/site-packages", dist(module(t, ""), tag)))
+	read, err := tree.FromDir(string(m))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := Look(t.Context(), Target{Files: NewImage(read), Path: "/"})
+	if err != nil || !r.Passed || len(r.Units) != 1 || r.Units[0].Interpreter == nil {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+func TestForms(t *testing.T) {
+	t.Parallel()
+	m := machine(t, map[string]string{
+		"d/spam-1.0-" + tag + ".whl": pack(t, dist(module(t, "libpython3.13.so.1.0"), tag)),
+		"d/good-1.0-" + tag + ".whl": "\x00",
+	})
+	r, err := Look(t.Context(), Target{Files: m, Path: "/d"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var text, sarif, junit bytes.Buffer
+	if err := errors.Join(r.WriteText(&text, true), r.WriteSARIF(&sarif, "1"), r.WriteJUnit(&junit)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"/d: 2 wheels, 1 native file", "refuse libpython-needed: spam" + suffix, "DT_NEEDED: libpython3.13.so.1.0", "Do not install it.", "not judged: ", "refused: 2 files in 2 of 2"} {
+		if !strings.Contains(text.String(), want) {
+			t.Errorf("the text form lacks %q:\n%s", want, &text)
+		}
+	}
+	var log struct {
+		Version string
+		Runs    []struct {
+			Tool struct {
+				Driver struct{ Rules []struct{ ID string } }
+			}
+			Results []struct {
+				RuleID, Level string
+				Locations     []struct {
+					PhysicalLocation struct{ ArtifactLocation struct{ URI string } }
+				}
+			}
+		}
+	}
+	if err := json.Unmarshal(sarif.Bytes(), &log); err != nil {
+		t.Fatal(err)
+	}
+	results := log.Runs[0].Results
+	if log.Version != "2.1.0" || len(log.Runs[0].Tool.Driver.Rules) != len(audit.Checks()) || len(results) != 2 {
+		t.Errorf("SARIF: %+v", log)
+	}
+	if uri := results[1].Locations[0].PhysicalLocation.ArtifactLocation.URI; uri != "file:///d/spam-1.0-"+tag+".whl" || results[1].Level != "error" || results[1].RuleID != "libpython-needed" {
+		t.Errorf("SARIF's second result: %+v", results[1])
+	}
+	var suites struct {
+		Suites []struct {
+			Tests    int `xml:"tests,attr"`
+			Failures int `xml:"failures,attr"`
+			Cases    []struct {
+				Name    string `xml:"name,attr"`
+				Failure *struct {
+					Message string `xml:"message,attr"`
+				} `xml:"failure"`
+			} `xml:"testcase"`
+		} `xml:"testsuite"`
+	}
+	if err := xml.Unmarshal(junit.Bytes(), &suites); err != nil {
+		t.Fatal(err)
+	}
+	if len(suites.Suites) != 2 || suites.Suites[1].Failures != 1 || suites.Suites[1].Tests != len(suites.Suites[1].Cases) {
+		t.Errorf("JUnit: %+v", suites)
+	}
+}

@@ -1,0 +1,141 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"ampoule/audit/survey"
+	"ampoule/builder"
+	"ampoule/cmd/ampoule/display"
+)
+
+// The forms of results that only an audit has.
+const (
+	JUnit Output = "junit"
+	SARIF Output = "sarif"
+)
+
+// AuditRefusedError says that an audit refuses something.
+type AuditRefusedError struct {
+	Target string
+	Units  int
+}
+
+func (e *AuditRefusedError) Error() string {
+	return fmt.Sprintf("%s: the audit refuses %d of what is in it", display.Clean(e.Target, false), e.Units)
+}
+
+// UnreadError says that an audit could not read all of what it was pointed at.
+type UnreadError struct{ Report *survey.Report }
+
+func (e *UnreadError) Error() string {
+	first := e.Report.Unread[0]
+	return display.Clean(fmt.Sprintf("%s could not be read: %s", first.Path, first.Why), false)
+}
+
+// AuditOptions are what an audit can be told.
+type AuditOptions struct {
+	// Against is the interpreter, environment or prefix that files are judged against.
+	Against string
+	// Root is the directory that stands for the root of the file system, for what belongs
+	// to another system.
+	Root string
+	// Warnings says that the text form tells each warning.
+	Warnings bool
+}
+
+func newAudit(s *Session) *cobra.Command {
+	var o AuditOptions
+	cmd := &cobra.Command{
+		Use:   "audit TARGET",
+		Short: "Looks for wheels and modules that do not fit their interpreter",
+		Long: `Audit looks at everything below TARGET that pip or uv made or keeps, and says which
+files cannot work with their interpreter, by what, and what to do. TARGET is a
+wheel, a directory of wheels, a cache of pip's or uv's, a virtual environment, an
+interpreter's prefix, a site-packages directory, or any directory above those.
+
+What is installed is judged against the interpreter that imports it; wheels against
+the one that --against names: its executable, its prefix or an environment of it.
+Without one, only what needs no interpreter is judged, and the report says so.
+
+Nothing is run, nothing is changed, and neither Docker nor a store is needed. It
+ends with code 0 when nothing is refused, 4 when something is, and 3 when TARGET
+has nothing to judge or cannot be read.`,
+		Example: `  ampoule audit .venv
+  ampoule audit ~/.cache/pip --against /opt/app/bin/python3.13
+  ampoule audit dist/web-1.0-cp313-cp313-linux_x86_64.whl
+  ampoule audit /srv/app/lib --root /mnt/image --output sarif > audit.sarif`,
+		Args: usage(cobra.ExactArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return Audit(cmd.Context(), s, args[0], o)
+		},
+	}
+	cmd.Flags().StringVar(&o.Against, "against", "", "the interpreter: its executable, its prefix, or an environment of it")
+	cmd.Flags().StringVar(&o.Root, "root", "/", "the directory that is the root of the system which TARGET belongs to")
+	cmd.Flags().BoolVar(&o.Warnings, "warnings", false, "tell each warning, too")
+	return cmd
+}
+
+// Audit judges what is at a path and writes the report in the session's form.
+func Audit(ctx context.Context, s *Session, path string, o AuditOptions) error {
+	t := survey.Target{Name: path}
+	if o.Root == "/" {
+		t.CPU = cpuLevel()
+	}
+	root, err := filepath.Abs(o.Root)
+	if err != nil {
+		return fmt.Errorf("auditing %s: %w", path, err)
+	}
+	t.Files = survey.Machine(root)
+	if t.Path, err = inRoot(root, path); err != nil {
+		return fmt.Errorf("auditing %s: %w", path, err)
+	}
+	if o.Against != "" {
+		if t.Against, err = inRoot(root, o.Against); err != nil {
+			return fmt.Errorf("auditing %s: %w", path, err)
+		}
+	}
+	report, err := survey.Look(ctx, t)
+	if err != nil {
+		return err
+	}
+	switch s.Output {
+	case JSON:
+		err = report.WriteJSON(s.Out)
+	case JUnit:
+		err = report.WriteJUnit(s.Out)
+	case SARIF:
+		err = report.WriteSARIF(s.Out, builder.Version())
+	default:
+		err = report.WriteText(s.Out, o.Warnings)
+	}
+	switch refused := report.Refused(); {
+	case err != nil:
+		return err
+	case refused > 0:
+		return &AuditRefusedError{path, refused}
+	case !report.Passed:
+		return &UnreadError{report}
+	}
+	return nil
+}
+
+// inRoot is the absolute path of a file in the system below a root: absolute paths are
+// that system's, others are this one's working directory's.
+func inRoot(root, path string) (string, error) {
+	if filepath.IsAbs(path) {
+		return filepath.ToSlash(path), nil
+	}
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	rel, err := filepath.Rel(root, abs)
+	if err != nil || !filepath.IsLocal(rel) {
+		return "", &UsageError{Verb: "ampoule audit", Err: fmt.Errorf("%s is not below --root %s", path, root)}
+	}
+	return "/" + filepath.ToSlash(rel), nil
+}

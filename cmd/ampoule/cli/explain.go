@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"ampoule/audit/explain"
+)
+
+// maxExplained bounds a text that is read to be explained, in bytes.
+const maxExplained = 1 << 20
+
+func newExplain(s *Session) *cobra.Command {
+	return &cobra.Command{
+		Use:   "explain MESSAGE|-",
+		Short: "Says what an error of Python's, the loader's or pip's means",
+		Long: `Explain takes an error message, or a whole traceback ("-" reads it from stdin), and
+says what it means, how to find the file at fault on this machine, and what
+prevents it: libraries and symbols that are not found, versions of glibc, wrong
+kinds of files, illegal instructions, modules of the standard library that are
+missing, and the like.`,
+		Example: `  ampoule explain 'ImportError: libpython3.7m.so.1.0: cannot open shared object file: No such file or directory'
+  python3 -m app 2>&1 | ampoule explain -`,
+		Args: usage(cobra.MinimumNArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error { return Explain(s, strings.Join(args, " ")) },
+	}
+}
+
+// UnexplainedError says that nothing is known about a message.
+type UnexplainedError struct{}
+
+func (*UnexplainedError) Error() string { return "nothing is known about this message" }
+
+// Hint says what is known.
+func (*UnexplainedError) Hint() string {
+	return "give the line that names a library, a symbol, a version or a module; ampoule audit looks at the files themselves"
+}
+
+// Explain writes what a message means; "-" reads it from the session's input.
+func Explain(s *Session, message string) error {
+	if message == "-" {
+		data, err := io.ReadAll(io.LimitReader(s.In, maxExplained+1))
+		if err != nil {
+			return fmt.Errorf("reading the message: %w", err)
+		}
+		if len(data) > maxExplained {
+			return &UsageError{Verb: "ampoule explain", Err: errors.New("the text has more than 1 MiB")}
+		}
+		message = string(data)
+	}
+	e, ok := explain.Text(message)
+	if !ok {
+		return &UnexplainedError{}
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s\n\n%s\n\nTo find it:\n", e.Message, wrap(e.Means, ""))
+	for _, step := range e.Find {
+		fmt.Fprintf(&b, "  - %s\n", step)
+	}
+	fmt.Fprintf(&b, "\nWhat prevents it:\n%s\n", wrap(e.Prevents, "  "))
+	if len(e.Checks) > 0 {
+		fmt.Fprintf(&b, "  (checks of the gate: %s)\n", strings.Join(e.Checks, ", "))
+	}
+	return s.print(b.String(), e)
+}
+
+// lineWidth is how wide paragraphs are, in characters.
+const lineWidth = 80
+
+// wrap breaks a paragraph into lines.
+func wrap(text, indent string) string {
+	var b strings.Builder
+	width := 0
+	for _, word := range strings.Fields(text) {
+		switch {
+		case width == 0:
+			b.WriteString(indent)
+			width = len(indent)
+		case width+1+len(word) > lineWidth:
+			b.WriteString("\n" + indent)
+			width = len(indent)
+		default:
+			b.WriteByte(' ')
+			width++
+		}
+		b.WriteString(word)
+		width += len(word)
+	}
+	return b.String()
+}
