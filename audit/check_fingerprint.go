@@ -168,7 +168,7 @@ func (x *exam) compareWheels(out *outcome, file string, record *ArtifactRecord) 
 			})
 		}
 	}
-	if x.home.site != path.Join(path.Dir(path.Dir(x.home.lib)), "lib", path.Base(x.home.lib), "site-packages") {
+	if x.alone || x.home.site != path.Join(path.Dir(path.Dir(x.home.lib)), "lib", path.Base(x.home.lib), "site-packages") {
 		return // an environment beside the tree has distributions of its own
 	}
 	made := map[string]string{}

@@ -9,6 +9,7 @@ import (
 	"sync"
 
 	"ampoule/audit/elf"
+	"ampoule/audit/wheel"
 	"ampoule/tree"
 )
 
@@ -146,7 +147,7 @@ func (i *Inspector) Inspect(ctx context.Context, p Place) (Inspection, error) {
 		}
 		result := CheckResult{Name: c.name, Reason: c.reason, Examined: o.examined}
 		for _, f := range merge(o.findings) {
-			f.Check, f.Targets = c.name, nil
+			f.Check, f.Targets, f.Distribution = c.name, nil, x.distribution(f.File)
 			if x.interpreters(f.File) {
 				// Whoever made the interpreter answers for it; what is in question is what it would import.
 				f.Severity = Warn
@@ -203,7 +204,7 @@ func (i *Inspector) newFound(p Place) (*exam, error) {
 		root = &tree.Tree{}
 	}
 	r := openResolver(ResolverInput{Tree: x.Tree, Root: root}, x.home, x.objects, &i.read)
-	x.glibc = i.glibc
+	x.glibc, x.alone = i.glibc, p.Wheel
 	x.runs = []run{{Target: x.Targets[0], Resolver: r, loadings: r.loadings(), found: true, alone: p.Wheel}}
 	return x, nil
 }
@@ -227,6 +228,23 @@ func (i *Inspector) readTree(t *tree.Tree) (map[string]*object, error) {
 		}
 	}
 	return objects, nil
+}
+
+// distribution names the distribution that a file belongs to.
+func (x *exam) distribution(file string) string {
+	e, _ := x.Tree.Lookup(file)
+	owner, ok := strings.CutPrefix(e.Owner, OwnerWheel)
+	if !ok {
+		return ""
+	}
+	for _, e := range x.Tree.Entries() {
+		if e.Kind == tree.Dir && path.Dir(e.Path) == x.home.site {
+			if name, version, ok := wheel.DistInfo(path.Base(e.Path)); ok && wheel.Normalize(name) == owner {
+				return printable(owner + " " + version)
+			}
+		}
+	}
+	return owner
 }
 
 // owned says of the files of a tree which distributions' RECORDs list them.

@@ -78,6 +78,8 @@ type exam struct {
 	// found says that the files were made elsewhere and are judged where they are: what
 	// only a tree that travels must not have is no fault then.
 	found bool
+	// alone says that the tree has one wheel of several that may be installed together.
+	alone bool
 	// glibc is the version of the machine's, if files are judged where they are.
 	glibc string
 }
@@ -96,8 +98,7 @@ type run struct {
 	Target
 	*Resolver
 	loadings []loading
-	// found is as in exam; alone says that the tree has one wheel of several that may be
-	// installed together.
+	// found and alone are as in exam.
 	found, alone bool
 }
 

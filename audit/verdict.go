@@ -29,6 +29,9 @@ type Finding struct {
 	Severity Severity `json:"severity"`
 	// File is the path in the tree or wheel; empty when no file is at fault.
 	File string `json:"file,omitempty"`
+	// Distribution is the one that File belongs to, NAME VERSION, where files are judged as
+	// they are found; empty when it is not known.
+	Distribution string `json:"distribution,omitempty"`
 	// Field names what in the file was read: "DT_NEEDED", "sha256", "offset 4096".
 	Field string `json:"field,omitempty"`
 	// Value is what stands there, shortened, unprintable bytes escaped.

@@ -401,11 +401,21 @@ func remedy(u Unit) string {
 	dist, _, _ := strings.Cut(name, "-")
 	switch {
 	case u.Kind == KindSite:
-		return "Install what is refused again, from a wheel that this audit passes: pip install --force-reinstall --no-cache-dir NAME==VERSION. pip takes the same file from its cache otherwise."
+		var again []string
+		for _, f := range u.Findings {
+			pin := strings.Replace(f.Distribution, " ", "==", 1)
+			if f.Severity == audit.Refuse && pin != "" && !slices.Contains(again, pin) {
+				again = append(again, pin)
+			}
+		}
+		if len(again) == 0 {
+			return "Install what is refused again, from wheels that this audit passes."
+		}
+		return "Install it again, but not from pip's cache, which may have the same file: pip install --force-reinstall --no-deps --no-cache-dir " + strings.Join(again, " ")
 	case builtByPip.MatchString(u.Path):
-		return "Take it out of the cache, from which pip hands it to every interpreter of its version: pip cache remove " + dist + "; then install again where it was installed from."
+		return "Take it out of pip's cache, which hands it to every interpreter of its version: pip cache remove " + dist + "; then install it again where it was installed from there."
 	case u.Wheel != "":
-		return "Take it out of the cache: pip cache purge; then install again where it was installed from."
+		return "Take it out of pip's cache: pip cache purge; then install it again where it was installed from there."
 	}
 	return "Do not install it."
 }

@@ -5,6 +5,7 @@ import (
 	"cmp"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"slices"
 	"strings"
@@ -17,21 +18,20 @@ import (
 // text form tells one by one.
 const shown = 10
 
-// WriteText writes the report for people: how much was looked at and how much of it is
-// refused, the worst findings with their evidence, then each check's counts. Everything
-// stands in the JSON form. Warnings are counted only, unless they are wanted.
+// WriteText writes the report for people: how much was looked at, how much of it is
+// refused and by what, the worst files with the evidence, then each check's counts.
+// Everything stands in the JSON form. Warnings are counted only, unless they are wanted.
 func (r *Report) WriteText(w io.Writer, warnings bool) error {
 	b := bufio.NewWriter(w)
 	r.writeSummary(b)
-	r.writeFindings(b, audit.Refuse)
+	r.writeFiles(b, audit.Refuse)
 	if warnings {
-		r.writeFindings(b, audit.Warn)
+		r.writeFiles(b, audit.Warn)
 	}
 	if err := r.writeChecks(b); err != nil {
 		return err
 	}
 	r.writeUnjudged(b)
-	r.writeDecision(b)
 	if err := b.Flush(); err != nil {
 		return fmt.Errorf("writing report: %w", err)
 	}
@@ -70,7 +70,7 @@ func (r *Report) counts() counts {
 func (r *Report) writeSummary(w io.Writer) {
 	c := r.counts()
 	var parts []string
-	for _, p := range []string{plural(c.wheels, "wheel"), plural(c.sites, "directory of distributions"), plural(c.objects, "native file")} {
+	for _, p := range []string{plural(c.wheels, "wheel"), plural(c.sites, "site-packages"), plural(c.objects, "native file")} {
 		if !strings.HasPrefix(p, "0 ") {
 			parts = append(parts, p)
 		}
@@ -79,6 +79,38 @@ func (r *Report) writeSummary(w io.Writer) {
 	for _, line := range r.interpreters() {
 		fmt.Fprintf(w, "judged against %s\n", line)
 	}
+	switch {
+	case c.refusedUnits > 0:
+		fmt.Fprintf(w, "REFUSED: %s in %d of %d (%s)", plural(c.refusedFiles, "file"), c.refusedUnits, len(r.Units), strings.Join(r.refusing(), ", "))
+	case !r.Passed:
+		fmt.Fprintf(w, "NOT PASSED: %s could not be read", plural(len(r.Unread), "file"))
+	default:
+		fmt.Fprint(w, "passed")
+	}
+	if c.warnings > 0 {
+		fmt.Fprintf(w, "; %s, told with --warnings", plural(c.warnings, "warning"))
+	}
+	fmt.Fprintln(w)
+}
+
+// refusing tells which checks refuse how many files, the worst first.
+func (r *Report) refusing() []string {
+	files := map[string]map[string]bool{}
+	for _, u := range r.Units {
+		for _, f := range u.Findings {
+			if f.Severity == audit.Refuse {
+				if files[f.Check] == nil {
+					files[f.Check] = map[string]bool{}
+				}
+				files[f.Check][u.Path+"/"+f.File] = true
+			}
+		}
+	}
+	checks := slices.SortedFunc(maps.Keys(files), func(a, b string) int { return cmp.Or(cmp.Compare(rank(a), rank(b)), cmp.Compare(a, b)) })
+	for i, check := range checks {
+		checks[i] = fmt.Sprintf("%s %d", check, len(files[check]))
+	}
+	return checks
 }
 
 // interpreters tells the interpreters that units were judged against, each once.
@@ -116,52 +148,78 @@ func rank(check string) int {
 	return len(badness)
 }
 
-type located struct {
-	unit *Unit
-	audit.Finding
+// file is what is wrong with one file of one unit.
+type file struct {
+	unit     *Unit
+	findings []audit.Finding
 }
 
-func (r *Report) writeFindings(w io.Writer, severity audit.Severity) {
-	var list []located
+// writeFiles tells the files of which something is of a severity, the worst first.
+func (r *Report) writeFiles(w io.Writer, severity audit.Severity) {
+	var list []*file
 	for i := range r.Units {
-		for _, f := range r.Units[i].Findings {
-			if f.Severity == severity {
-				list = append(list, located{&r.Units[i], f})
+		u, byName := &r.Units[i], map[string]*file{}
+		for _, f := range u.Findings {
+			if f.Severity != severity {
+				continue
 			}
+			if byName[f.File] == nil {
+				byName[f.File] = &file{unit: u}
+				list = append(list, byName[f.File])
+			}
+			byName[f.File].findings = append(byName[f.File].findings, f)
 		}
 	}
-	slices.SortStableFunc(list, func(a, b located) int { return cmp.Compare(rank(a.Check), rank(b.Check)) })
+	for _, f := range list {
+		slices.SortStableFunc(f.findings, func(a, b audit.Finding) int { return cmp.Compare(rank(a.Check), rank(b.Check)) })
+	}
+	slices.SortStableFunc(list, func(a, b *file) int { return cmp.Compare(rank(a.findings[0].Check), rank(b.findings[0].Check)) })
 	for i, f := range list {
 		if i == shown && severity == audit.Refuse {
 			fmt.Fprintf(w, "\n… and %d more: --output json tells all\n", len(list)-shown)
 			return
 		}
-		f.write(w)
+		f.write(w, severity)
 	}
 }
 
-func (f located) write(w io.Writer) {
-	fmt.Fprintf(w, "\n%s %s: %s\n", f.Severity, f.Check, audit.Printable(f.where()))
+func (f *file) write(w io.Writer, severity audit.Severity) {
+	first := f.findings[0]
+	word := "refused"
+	if severity == audit.Warn {
+		word = "warning"
+	}
+	fmt.Fprintf(w, "\n%s: %s\n", word, audit.Printable(cmp.Or(first.File, path.Base(cmp.Or(f.unit.Wheel, f.unit.Path)))))
 	if f.unit.Kind == KindWheel {
 		name := f.unit.Path
 		if f.unit.Wheel != "" {
 			name += " (" + f.unit.Wheel + ")"
 		}
-		fmt.Fprintf(w, "  in: %s\n", audit.Printable(name))
+		fmt.Fprintf(w, "  in %s\n", audit.Printable(name))
+	} else if first.Distribution != "" {
+		fmt.Fprintf(w, "  of %s\n", first.Distribution)
 	}
-	if f.Field != "" {
-		fmt.Fprintf(w, "  %s: %s\n", f.Field, f.Value)
+	for _, found := range f.findings {
+		fmt.Fprintf(w, "  %s", found.Check)
+		if found.Field != "" {
+			fmt.Fprintf(w, ": %s %s", found.Field, found.Value)
+		}
+		fmt.Fprintf(w, "\n    %s\n", found.Cause)
+		if !beyond(found, f.findings) {
+			fmt.Fprintf(w, "    %s\n", found.Remedy)
+		}
 	}
-	fmt.Fprintf(w, "  %s\n", f.Cause)
-	if f.Severity == audit.Refuse && f.unit.Remedy != "" {
-		fmt.Fprintf(w, "  %s\n", f.unit.Remedy)
+	if severity == audit.Refuse && f.unit.Remedy != "" {
+		fmt.Fprintf(w, "  what to do here\n    %s\n", f.unit.Remedy)
 	}
-	fmt.Fprintf(w, "  %s\n", f.Remedy)
 }
 
-// where is the file, or the unit where no file is at fault.
-func (f located) where() string {
-	return cmp.Or(f.File, path.Base(cmp.Or(f.unit.Wheel, f.unit.Path)))
+// beyond tells whether a finding's remedy is no use, since a worse finding is about the
+// same thing: a library that is missing and should not be wanted at all.
+func beyond(f audit.Finding, all []audit.Finding) bool {
+	return slices.ContainsFunc(all, func(worse audit.Finding) bool {
+		return rank(worse.Check) < rank(f.Check) && worse.Field == f.Field && worse.Value == f.Value
+	})
 }
 
 func (r *Report) writeChecks(w io.Writer) error {
@@ -226,29 +284,9 @@ func (r *Report) writeUnjudged(w io.Writer) {
 	}
 }
 
-func (r *Report) writeDecision(w io.Writer) {
-	c := r.counts()
-	fmt.Fprintln(w)
-	switch {
-	case c.refusedUnits > 0:
-		fmt.Fprintf(w, "refused: %s in %d of %d", plural(c.refusedFiles, "file"), c.refusedUnits, len(r.Units))
-	case !r.Passed:
-		fmt.Fprintf(w, "not passed: %s could not be read", plural(len(r.Unread), "file"))
-	default:
-		fmt.Fprint(w, "passed")
-	}
-	if c.warnings > 0 {
-		fmt.Fprintf(w, "; %s: --warnings tells them", plural(c.warnings, "warning"))
-	}
-	fmt.Fprintln(w)
-}
-
 func plural(n int, what string) string {
-	if n == 1 {
-		return "1 " + what
+	if n != 1 && !strings.HasSuffix(what, "s") {
+		what += "s"
 	}
-	if before, after, ok := strings.Cut(what, " of "); ok {
-		return fmt.Sprintf("%d %s of %s", n, strings.Replace(before+"s", "ys", "ies", 1), after)
-	}
-	return fmt.Sprintf("%d %ss", n, what)
+	return fmt.Sprintf("%d %s", n, what)
 }
