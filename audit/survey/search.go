@@ -203,3 +203,17 @@ func interpreterAt(files Files, abs string) (interpreter, error) {
 
 // show is how a path is told.
 func show(p string) string { return "/" + p }
+
+// FirstInterpreter finds the interpreter that a user of a whole file system gets: an
+// artifact's, or the first of the usual prefixes, in the order of PATH.
+func FirstInterpreter(files Files) (string, error) {
+	if at, err := interpreterAt(files, "/opt/ampoule"); err == nil {
+		return show(at.exe), nil
+	}
+	for _, prefix := range []string{"/usr/local", "/usr", "/opt/python", "/opt/venv", "/"} {
+		if at, err := interpreterAt(files, prefix); err == nil {
+			return show(at.exe), nil
+		}
+	}
+	return "", &NoInterpreterError{Path: "/"}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"strings"
 
 	"ampoule/builder/sandbox"
@@ -29,15 +30,18 @@ func Changed(ctx context.Context, st *store.Store, sb sandbox.Sandbox, below *tr
 	if err != nil {
 		return nil, nil, fmt.Errorf("exporting what changed: %w", err)
 	}
-	merged := map[string]tree.Entry{}
-	for _, e := range below.Entries() {
-		merged[e.Path] = e
-	}
+	isGone := map[string]bool{}
 	for _, p := range gone {
-		remove(merged, p, p+"/")
+		isGone[p] = true
 	}
-	overlay(merged, t)
-	whole, err := treeOf(merged)
+	whole, err := tree.Overlay(below.Select(func(e tree.Entry) bool {
+		for p := e.Path; p != "."; p = path.Dir(p) {
+			if isGone[p] {
+				return false
+			}
+		}
+		return true
+	}), t)
 	if err != nil {
 		return nil, nil, errors.Join(fmt.Errorf("exporting what changed: %w", err), closer.Close())
 	}

@@ -42,8 +42,8 @@ func savePart(ctx context.Context, st *store.Store, part Part, prefix string) (s
 
 func makePart(ctx context.Context, st *store.Store, part Part, prefix string) (sandbox.Layer, error) {
 	for _, e := range part.Tree.Entries() {
-		if strings.HasPrefix(path.Base(e.Path), whiteout) {
-			return sandbox.Layer{}, fmt.Errorf("%s: a name that begins with %q deletes files in an image", e.Path, whiteout)
+		if strings.HasPrefix(path.Base(e.Path), tree.Whiteout) {
+			return sandbox.Layer{}, fmt.Errorf("%s: a name that begins with %q deletes files in an image", e.Path, tree.Whiteout)
 		}
 	}
 	return Save(ctx, st, part.Tree, prefix)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"path"
 	"strings"
 
 	"ampoule/builder/sandbox"
@@ -24,7 +23,7 @@ func RootFS(ctx context.Context, st *store.Store, image sandbox.Image) (_ *tree.
 			err = errors.Join(err, open.Close())
 		}
 	}()
-	merged := map[string]tree.Entry{}
+	trees := make([]*tree.Tree, 0, len(image.Layers))
 	for _, layer := range image.Layers {
 		if err := keep(ctx, st, layer); err != nil {
 			return nil, nil, err
@@ -34,9 +33,9 @@ func RootFS(ctx context.Context, st *store.Store, image sandbox.Image) (_ *tree.
 			return nil, nil, err
 		}
 		open = append(open, closer)
-		overlay(merged, t)
+		trees = append(trees, t)
 	}
-	root, err := treeOf(merged)
+	root, err := tree.Overlay(trees...)
 	return root, open, err
 }
 
@@ -64,44 +63,4 @@ func (c closers) Close() error {
 		errs = append(errs, closer.Close())
 	}
 	return errors.Join(errs...)
-}
-
-const whiteout = ".wh."
-
-// remove takes out a path and all that begin with below.
-func remove(merged map[string]tree.Entry, self, below string) {
-	for p := range merged {
-		if p == self || strings.HasPrefix(p, below) {
-			delete(merged, p)
-		}
-	}
-}
-
-func treeOf(merged map[string]tree.Entry) (*tree.Tree, error) {
-	entries := make([]tree.Entry, 0, len(merged))
-	for _, e := range merged {
-		entries = append(entries, e)
-	}
-	return tree.New(entries)
-}
-
-func overlay(merged map[string]tree.Entry, t *tree.Tree) {
-	for _, e := range t.Entries() {
-		dir, base := path.Split(e.Path)
-		switch name, found := strings.CutPrefix(base, whiteout); {
-		case base == whiteout+whiteout+".opq":
-			remove(merged, "", dir)
-		case found:
-			remove(merged, dir+name, dir+name+"/")
-		}
-	}
-	for _, e := range t.Entries() {
-		if strings.HasPrefix(path.Base(e.Path), whiteout) {
-			continue
-		}
-		if old, ok := merged[e.Path]; ok && old.Kind == tree.Dir && e.Kind != tree.Dir {
-			remove(merged, e.Path, e.Path+"/")
-		}
-		merged[e.Path] = e
-	}
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 
@@ -55,47 +56,58 @@ func newAudit(s *Session) *cobra.Command {
 		Long: `Audit looks at everything below TARGET that pip or uv made or keeps, and says which
 files cannot work with their interpreter, by what, and what to do. TARGET is a
 wheel, a directory of wheels, a cache of pip's or uv's, a virtual environment, an
-interpreter's prefix, a site-packages directory, or any directory above those.
+interpreter's prefix, a site-packages directory, or any directory above those; or an
+image: a file of "docker save", an OCI layout, NAME@sha256:… of a registry (an artifact,
+too), or a name that Docker has.
 
 What is installed is judged against the interpreter that imports it; wheels against
-the one that --against names: its executable, its prefix or an environment of it.
-Without one, only what needs no interpreter is judged, and the report says so.
+the one that --against names: its executable, its prefix, an environment of it, or an
+image that has one. Without one, only what needs no interpreter is judged, and the report says so.
 
-Nothing is run, nothing is changed, and neither Docker nor a store is needed. It
+Nothing is run, nothing is changed, and neither Docker nor a store is needed but for
+images that are in them. It
 ends with code 0 when nothing is refused, 4 when something is, and 3 when TARGET
 has nothing to judge or cannot be read.`,
 		Example: `  ampoule audit .venv
   ampoule audit ~/.cache/pip --against /opt/app/bin/python3.13
   ampoule audit dist/web-1.0-cp313-cp313-linux_x86_64.whl
+  ampoule audit python:3.13-slim
+  ampoule audit ~/.cache/pip --against web@sha256:…
   ampoule audit /srv/app/lib --root /mnt/image --output sarif > audit.sarif`,
 		Args: usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return Audit(cmd.Context(), s, args[0], o)
 		},
 	}
-	cmd.Flags().StringVar(&o.Against, "against", "", "the interpreter: its executable, its prefix, or an environment of it")
+	cmd.Flags().StringVar(&o.Against, "against", "", "the interpreter: its executable, its prefix, an environment of it, or an image")
 	cmd.Flags().StringVar(&o.Root, "root", "/", "the directory that is the root of the system which TARGET belongs to")
 	cmd.Flags().BoolVar(&o.Warnings, "warnings", false, "tell each warning, too")
 	return cmd
 }
 
-// Audit judges what is at a path and writes the report in the session's form.
-func Audit(ctx context.Context, s *Session, path string, o AuditOptions) error {
-	t := survey.Target{Name: path}
+// Audit judges what is at a path, or in an image, and writes the report in the session's
+// form.
+func Audit(ctx context.Context, s *Session, target string, o AuditOptions) (err error) {
+	t := survey.Target{Name: target}
 	if o.Root == "/" {
 		t.CPU = cpuLevel()
 	}
-	root, err := filepath.Abs(o.Root)
+	image, path, err := s.place(ctx, target, o.Root, &t.Files)
 	if err != nil {
-		return fmt.Errorf("auditing %s: %w", path, err)
+		return err
 	}
-	t.Files = survey.Machine(root)
-	if t.Path, err = inRoot(root, path); err != nil {
-		return fmt.Errorf("auditing %s: %w", path, err)
-	}
+	defer func() { err = errors.Join(err, image.Close()) }()
+	t.Path = path
 	if o.Against != "" {
-		if t.Against, err = inRoot(root, o.Against); err != nil {
-			return fmt.Errorf("auditing %s: %w", path, err)
+		against, path, err := s.place(ctx, o.Against, o.Root, &t.AgainstFiles)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, against.Close()) }()
+		if t.Against = path; path == "/" {
+			if t.Against, err = survey.FirstInterpreter(t.AgainstFiles); err != nil {
+				return fmt.Errorf("auditing against %s: %w", o.Against, err)
+			}
 		}
 	}
 	report, err := survey.Look(ctx, t)
@@ -116,11 +128,33 @@ func Audit(ctx context.Context, s *Session, path string, o AuditOptions) error {
 	case err != nil:
 		return err
 	case refused > 0:
-		return &AuditRefusedError{path, refused}
+		return &AuditRefusedError{target, refused}
 	case !report.Passed:
 		return &UnreadError{report}
 	}
 	return nil
+}
+
+// place finds the file system that a target is in, and where in it: an image's root, or a
+// path below root.
+func (s *Session) place(ctx context.Context, target, root string, files *survey.Files) (*imageFiles, string, error) {
+	image, err := openImage(ctx, s, target)
+	if err != nil {
+		return nil, "", err
+	}
+	if image != nil {
+		*files = image.Files
+		return image, "/", nil
+	}
+	if root, err = filepath.Abs(root); err != nil {
+		return nil, "", fmt.Errorf("auditing %s: %w", target, err)
+	}
+	*files = survey.Machine(root)
+	path, err := inRoot(root, target)
+	if err != nil {
+		return nil, "", fmt.Errorf("auditing %s: %w", target, err)
+	}
+	return &imageFiles{}, path, nil
 }
 
 // inRoot is the absolute path of a file in the system below a root: absolute paths are

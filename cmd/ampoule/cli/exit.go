@@ -14,6 +14,7 @@ import (
 	"ampoule/builder"
 	"ampoule/builder/buildlog"
 	"ampoule/builder/cpython"
+	"ampoule/builder/docker"
 	"ampoule/builder/failure"
 	"ampoule/builder/fetch"
 	"ampoule/builder/locking"
@@ -25,6 +26,7 @@ import (
 	"ampoule/recipes"
 	"ampoule/registry"
 	"ampoule/registry/embedded"
+	"ampoule/registry/images"
 	"ampoule/registry/install"
 	"ampoule/store"
 )
@@ -57,11 +59,11 @@ var codes = []struct {
 	{codeInput, "an input file (recipe, lock, requirements, policy) is wrong or stale", anyOf(
 		is[recipes.Faults], is[*fetch.ConfigError], is[*locking.ResolutionError], is[*locking.UnknownPythonError],
 		is[*locking.NoSdistError], is[*locking.OwnedError], is[*locking.LyingSdistError], is[*locking.CrateError], is[*locking.SdistError], is[*locking.VersionsError], is[*wheels.CircleError], is[*builder.LostPatchError], is[*recipes.RequirementError], is[*apt.UnknownError], is[*apt.ChangeError], is[*toolchain.NotDebianError],
-		is[*survey.NothingError], is[*survey.NoInterpreterError], is[*UnreadError])},
+		is[*survey.NothingError], is[*survey.NoInterpreterError], is[*UnreadError], wraps(images.ErrNoImage))},
 	{codeRefused, "refused: gate, audit, policy or verification", anyOf(
 		is[*builder.RefusedError], is[*wheels.NativeError], is[*registry.KeyTakenError], is[*install.VerificationError], is[*store.MismatchError], is[*DamagedError], is[*DifferentError], is[*AuditRefusedError])},
 	{codeNotFound, "not found", anyOf(
-		is[*NotFoundError], is[*UnexplainedError], is[*survey.NotFoundError], is[*registry.NotFoundError], is[*fetch.NotFoundError], is[*fetch.NoProjectError],
+		is[*NotFoundError], is[*UnexplainedError], is[*docker.UnknownImageError], is[*survey.NotFoundError], is[*registry.NotFoundError], is[*fetch.NotFoundError], is[*fetch.NoProjectError],
 		is[*locking.LostPinError], is[*apt.SuiteError], is[*failure.GoneError], is[*builder.NoShellError])},
 	{codeMachine, "this machine cannot: Docker missing or too old, disk full, host unfit", anyOf(
 		wraps(sandbox.ErrUnavailable), wraps(sandbox.ErrNotSealed), wraps(store.ErrNoSpace), wraps(syscall.ENOSPC),

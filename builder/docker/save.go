@@ -1,0 +1,43 @@
+package docker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/containerd/errdefs"
+)
+
+// UnknownImageError says that the engine has no image of a name.
+type UnknownImageError struct{ Name string }
+
+func (e *UnknownImageError) Error() string { return "Docker has no image " + e.Name }
+
+// Hint says how to get it.
+func (e *UnknownImageError) Hint() string { return "docker pull " + e.Name }
+
+// SaveImage writes an image of the engine that the environment names in the form of
+// "docker save". The engine is asked for nothing else.
+func SaveImage(ctx context.Context, name string, w io.Writer) (err error) {
+	e, err := connect(ctx, Options{})
+	if err != nil {
+		return fmt.Errorf("opening Docker: %w", err)
+	}
+	defer func() { err = errors.Join(err, e.client.Close()) }()
+	if _, err := e.client.ImageInspect(ctx, name); err != nil {
+		if errdefs.IsNotFound(err) {
+			return &UnknownImageError{name}
+		}
+		return fmt.Errorf("looking for image %s: %w", name, engineFault(err))
+	}
+	r, err := e.client.ImageSave(ctx, []string{name})
+	if err != nil {
+		return fmt.Errorf("saving image %s: %w", name, engineFault(err))
+	}
+	defer r.Close()
+	if _, err := io.Copy(w, r); err != nil {
+		return fmt.Errorf("saving image %s: %w", name, err)
+	}
+	return nil
+}

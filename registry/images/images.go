@@ -1,0 +1,113 @@
+// Package images reads images that are files: what "docker save" writes, and OCI layouts
+// (OCI image specification, image-layout.md), as directories or tar archives.
+package images
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/layout"
+	"github.com/google/go-containerregistry/pkg/v1/tarball"
+)
+
+// Layer is one layer of an image.
+type Layer struct {
+	// DiffID is "sha256:" and the hash of the uncompressed tar.
+	DiffID string
+	// Open returns the uncompressed tar. Content that is not what its digest says is an
+	// error from Read.
+	Open func() (io.ReadCloser, error)
+}
+
+// ErrNoImage is wrapped by errors about files that hold no image, or several of which none
+// was named.
+var ErrNoImage = errors.New("no image")
+
+// maxManifests bounds how many manifests of an index are looked at, and maxDepth how deep
+// indexes lead to others.
+const (
+	maxManifests = 1000
+	maxDepth     = 4
+)
+
+// IsLayout tells whether a directory is an OCI layout.
+func IsLayout(dir string) bool {
+	_, err := os.Stat(filepath.Join(dir, "oci-layout"))
+	return err == nil
+}
+
+// Open finds the image for a platform (OS/ARCH) in an OCI layout, or in a file of "docker
+// save", which must have one image only. Layers are listed from the lowest up.
+func Open(ctx context.Context, path, platform string) ([]Layer, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, fmt.Errorf("opening image: %w", err)
+	}
+	var image v1.Image
+	if info.IsDir() {
+		var index v1.ImageIndex
+		if index, err = layout.ImageIndexFromPath(path); err == nil {
+			image, err = pick(ctx, index, platform, 0)
+		}
+	} else {
+		image, err = tarball.ImageFromPath(path, nil)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening image %s: %w: %w", path, ErrNoImage, err)
+	}
+	list, err := image.Layers()
+	if err != nil {
+		return nil, fmt.Errorf("opening image %s: %w: %w", path, ErrNoImage, err)
+	}
+	layers := make([]Layer, len(list))
+	for i, l := range list {
+		id, err := l.DiffID()
+		if err != nil {
+			return nil, fmt.Errorf("opening image %s: %w", path, err)
+		}
+		layers[i] = Layer{DiffID: id.String(), Open: l.Uncompressed}
+	}
+	return layers, nil
+}
+
+// pick finds the image for a platform in an index. One that does not say its platform
+// counts if there is no other.
+func pick(ctx context.Context, index v1.ImageIndex, platform string, depth int) (v1.Image, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, context.Cause(ctx)
+	}
+	manifest, err := index.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	if len(manifest.Manifests) > maxManifests || depth > maxDepth {
+		return nil, errors.New("too many manifests")
+	}
+	var unsaid []v1.Hash
+	for _, d := range manifest.Manifests {
+		switch {
+		case d.MediaType.IsIndex():
+			inner, err := index.ImageIndex(d.Digest)
+			if err != nil {
+				return nil, err
+			}
+			if image, err := pick(ctx, inner, platform, depth+1); err == nil {
+				return image, nil
+			}
+		case !d.MediaType.IsImage() || d.ArtifactType != "":
+		case d.Platform == nil:
+			unsaid = append(unsaid, d.Digest)
+		case d.Platform.OS+"/"+d.Platform.Architecture == platform:
+			return index.Image(d.Digest)
+		}
+	}
+	if len(unsaid) == 1 {
+		return index.Image(unsaid[0])
+	}
+	return nil, fmt.Errorf("it has none for %s, or several", platform)
+}
