@@ -64,6 +64,8 @@ func (x *exam) rowFault(d dist, row wheel.Row, owners map[string]string) (Findin
 	}
 	p, ok := recorded(x.home.site, row.Path)
 	if !ok {
+		// pip's --target leaves the paths as they would be in a prefix.
+		f.Severity = x.travels()
 		f.Cause = "The path is absolute or leaves the tree."
 		return f, true
 	}

@@ -203,8 +203,8 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 }
 
 // judge judges one unit.
-func (v *survey) judge(ctx context.Context, f found) (Unit, error) {
-	u := Unit{Kind: f.kind, Path: show(f.path)}
+func (v *survey) judge(ctx context.Context, f found) (u Unit, err error) {
+	u = Unit{Kind: f.kind, Path: show(f.path)}
 	place := audit.Place{Wheel: f.kind == KindWheel, Site: f.path, CPU: v.CPU}
 	at := v.against
 	if at.exe == "" && f.kind == KindSite {
@@ -219,13 +219,12 @@ func (v *survey) judge(ctx context.Context, f found) (Unit, error) {
 		}
 	}
 	var content *tree.Tree
-	var err error
 	switch f.kind {
 	case KindWheel:
 		var w *audit.WheelFile
 		var done func() error
 		if w, done, err = v.open(f); err == nil {
-			defer done()
+			defer func() { err = errors.Join(err, done()) }()
 			if path.Base(f.path) != w.Name {
 				u.Wheel = w.Name
 			}

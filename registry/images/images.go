@@ -9,10 +9,12 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+	"github.com/google/go-containerregistry/pkg/v1/types"
 )
 
 // Layer is one layer of an image.
@@ -75,6 +77,9 @@ func Open(ctx context.Context, path, platform string) ([]Layer, error) {
 	return layers, nil
 }
 
+// configs are the types of what can be run; descriptors may leave it out.
+var configs = []string{"", string(types.OCIConfigJSON), string(types.DockerConfigJSON)}
+
 // pick finds the image for a platform in an index. One that does not say its platform
 // counts if there is no other.
 func pick(ctx context.Context, index v1.ImageIndex, platform string, depth int) (v1.Image, error) {
@@ -99,7 +104,7 @@ func pick(ctx context.Context, index v1.ImageIndex, platform string, depth int) 
 			if image, err := pick(ctx, inner, platform, depth+1); err == nil {
 				return image, nil
 			}
-		case !d.MediaType.IsImage() || d.ArtifactType != "":
+		case !d.MediaType.IsImage() || !slices.Contains(configs, d.ArtifactType):
 		case d.Platform == nil:
 			unsaid = append(unsaid, d.Digest)
 		case d.Platform.OS+"/"+d.Platform.Architecture == platform:

@@ -90,7 +90,7 @@ func (w *wheelWorld) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := w.t.Bootstrap.Run(ctx, "--variant=essential", "--format=directory", verdictSuite, w.root); err != nil {
+	if _, err := w.t.Bootstrap.Run(ctx, "--variant=minbase", "--format=directory", verdictSuite, w.root); err != nil {
 		return err
 	}
 	if _, err := w.t.in(w.t.Store).Run(ctx, "install", b.Ref, "--root", filepath.Join(w.root, "opt", "python")); err != nil {
