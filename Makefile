@@ -13,7 +13,7 @@ GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 TEST_TIMEOUT := 10m
 DOCKER_TEST_TIMEOUT := 60m
 
-.PHONY: help setup build measure quickstart test test-fast test-docker check format vet lint rooms catalogue packages overrides loop bench kills checks clean
+.PHONY: help setup build measure quickstart test test-fast test-docker check format vet lint rooms catalogue packages overrides loop bench kills checks verdicts clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -99,12 +99,16 @@ kills: setup measure ## Kills builds at random moments, builds again, and record
 checks: setup measure ## Builds the catalogue's recipes twice and records whether the bits are the same
 	bin/measure checks $(MEASURE_FLAGS) $(NAMES)
 
+verdicts: setup measure ## Compares what audits say of published wheels with what importing them shows
+	bin/measure verdicts $(MEASURE_FLAGS) $(NAMES)
+
 loop: setup measure ## Times what adding a requirement takes and records it
 	bin/measure loop $(MEASURE_FLAGS)
 
 bench: setup measure ## Runs the benchmarks, then web beside docker build, and records that
 	go test -run '^$$' -bench . -benchmem ./...
 	bin/measure bench $(MEASURE_FLAGS)
+	bin/measure audits $(MEASURE_FLAGS)
 
 clean: ## Removes what was built, but not the tools
 	rm -rf bin

@@ -3,11 +3,11 @@ package audit
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"path"
 	"reflect"
 	"strings"
+	"sync"
 
 	"ampoule/audit/wheel"
 	"ampoule/tree"
@@ -70,12 +70,12 @@ type WheelRecord struct {
 // wheels say that they were made with.
 func checkFingerprint(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{}
-	measured := Fingerprint{}
-	fault := measured.measure(x.Tree, x.home)
-	if fault != nil && !errors.Is(fault, ErrMeasure) {
-		return out, fault
-	}
+	measure := sync.OnceValues(func() (f Fingerprint, err error) {
+		err = f.measure(x.Tree, x.home)
+		return f, err
+	})
 	compare := func(file string, p PythonRecord) {
+		measured, fault := measure()
 		out.examined++
 		f := Finding{
 			Severity: Refuse, File: file, Field: "fingerprint", Value: printable(p.FingerprintDigest), absolute: true,

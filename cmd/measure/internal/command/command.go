@@ -59,7 +59,7 @@ docs/measured: each result as it ends, so that the same command goes on where on
 	flags.StringVar(&o.Store, "store", "", "the store's directory (default: ampoule's own)")
 	flags.IntVarP(&o.Jobs, "jobs", "j", 0, "how many processors a build may use (default: all)")
 	flags.BoolVar(&o.Shared, "shared", false, "say that the machine has other work meanwhile: times are recorded as bounds")
-	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newKills(o), newChecks(o), newVerdicts(o), newTable(o))
+	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newTable(o))
 	return root
 }
 
@@ -174,6 +174,24 @@ func newVerdicts(o *options) *cobra.Command {
 	}
 	cmd.Flags().BoolVar(&o.Again, "again", false, "judge what is recorded already")
 	return cmd
+}
+
+func newAudits(o *options, out io.Writer) *cobra.Command {
+	return &cobra.Command{
+		Use:   "audits",
+		Short: "Audits 1,000 wheels beside auditwheel",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			figures, err := o.Audits(cmd.Context())
+			if err != nil {
+				return err
+			}
+			for _, f := range figures {
+				fmt.Fprintln(out, figure(f))
+			}
+			return o.page()
+		},
+	}
 }
 
 func newLoop(o *options) *cobra.Command {

@@ -13,6 +13,7 @@ const (
 	KillsFile     = "kills.json"
 	ChecksFile    = "checks.json"
 	VerdictsFile  = "verdicts.json"
+	AuditsFile    = "audits.json"
 )
 
 // Outcome is how it ended, and where and when that was.
