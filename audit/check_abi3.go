@@ -83,7 +83,7 @@ func checkABI3(_ context.Context, x *exam) (outcome, error) {
 // it they claim, the lowest.
 func (x *exam) abi3Claims() map[string]int {
 	claims := map[string]int{}
-	for _, d := range dists(x.Tree, x.home.site) {
+	for _, d := range x.dists() {
 		tags, f := x.promised(d)
 		if f != nil {
 			continue

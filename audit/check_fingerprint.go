@@ -107,7 +107,7 @@ func checkFingerprint(_ context.Context, x *exam) (outcome, error) {
 		compare(file, record.Python)
 		x.compareWheels(&out, file, record)
 	}
-	for _, d := range dists(x.Tree, x.home.site) {
+	for _, d := range x.dists() {
 		file := d.info + "/" + WheelRecordFile
 		e, ok := x.Tree.Lookup(file)
 		if !ok || e.Kind != tree.File || !x.hasModule(d) {
@@ -175,7 +175,7 @@ func (x *exam) compareWheels(out *outcome, file string, record *ArtifactRecord) 
 	for _, w := range record.Wheels {
 		made[wheel.Normalize(w.Name)] = w.Version
 	}
-	for _, d := range dists(x.Tree, x.home.site) {
+	for _, d := range x.dists() {
 		e, _ := x.Tree.Lookup(d.record)
 		if e.Owner == OwnerInterpreter || x.found && d.name == "pip" {
 			continue // an interpreter brings its own pip

@@ -37,7 +37,7 @@ func checkMetadata(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{}
 	list := map[string]*described{}
 	var names []string
-	for _, d := range dists(x.Tree, x.home.site) {
+	for _, d := range x.dists() {
 		out.examined++
 		full, ok := x.describe(&out, d)
 		if !ok {

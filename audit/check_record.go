@@ -27,7 +27,7 @@ func checkRecord(_ context.Context, x *exam) (outcome, error) {
 	owners := map[string]string{}
 	// unrecorded says that some distribution does not tell which files are its own.
 	unrecorded := false
-	for _, d := range dists(x.Tree, x.home.site) {
+	for _, d := range x.dists() {
 		if d.fault != nil {
 			unrecorded = true
 			out.add(Finding{

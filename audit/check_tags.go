@@ -27,7 +27,7 @@ func checkTags(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{}
 	python := x.python()
 	suffixes := x.suffixes()
-	for _, d := range dists(x.Tree, x.home.site) {
+	for _, d := range x.dists() {
 		tags, f := x.promised(d)
 		if f != nil {
 			f.Severity = x.travels()

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync"
 
 	"ampoule/audit/wheel"
 	"ampoule/tree"
@@ -20,6 +21,11 @@ type dist struct {
 	rows         []wheel.Row
 	// fault says why RECORD could not be read; then there are no rows.
 	fault error
+}
+
+// distsOf reads them when they are first asked for.
+func distsOf(t *tree.Tree, site string) func() []dist {
+	return sync.OnceValue(func() []dist { return dists(t, site) })
 }
 
 // dists reads every RECORD of a site-packages directory, sorted by path.

@@ -194,7 +194,8 @@ func (i *Inspector) newFound(p Place) (*exam, error) {
 		}
 	}
 	x.home.site = p.Site
-	x.Tree = owned(p.Tree, p.Site)
+	x.dists = distsOf(p.Tree, p.Site)
+	x.Tree = owned(p.Tree, p.Site, x.dists())
 	var err error
 	if x.objects, err = i.readTree(x.Tree); err != nil {
 		return nil, err
@@ -233,24 +234,19 @@ func (i *Inspector) readTree(t *tree.Tree) (map[string]*object, error) {
 // distribution names the distribution that a file belongs to.
 func (x *exam) distribution(file string) string {
 	e, _ := x.Tree.Lookup(file)
-	owner, ok := strings.CutPrefix(e.Owner, OwnerWheel)
-	if !ok {
-		return ""
-	}
-	for _, e := range x.Tree.Entries() {
-		if e.Kind == tree.Dir && path.Dir(e.Path) == x.home.site {
-			if name, version, ok := wheel.DistInfo(path.Base(e.Path)); ok && wheel.Normalize(name) == owner {
-				return printable(owner + " " + version)
-			}
+	for _, d := range x.dists() {
+		if e.Owner == OwnerWheel+d.name {
+			_, version, _ := wheel.DistInfo(path.Base(d.info))
+			return printable(d.name + " " + version)
 		}
 	}
-	return owner
+	return ""
 }
 
 // owned says of the files of a tree which distributions' RECORDs list them.
-func owned(t *tree.Tree, site string) *tree.Tree {
+func owned(t *tree.Tree, site string, list []dist) *tree.Tree {
 	owners := map[string]string{}
-	for _, d := range dists(t, site) {
+	for _, d := range list {
 		for _, row := range d.rows {
 			if p, ok := recorded(site, row.Path); ok {
 				owners[p] = OwnerWheel + d.name

@@ -75,6 +75,8 @@ type exam struct {
 	// objects are the tree's ELF files by path.
 	objects map[string]*object
 	runs    []run
+	// dists gives the installed distributions, which are read once.
+	dists func() []dist
 	// found says that the files were made elsewhere and are judged where they are: what
 	// only a tree that travels must not have is no fault then.
 	found bool
@@ -146,7 +148,7 @@ func newExam(ctx context.Context, s Subject) (*exam, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &exam{Subject: s, home: home, objects: objects}
+	x := &exam{Subject: s, home: home, objects: objects, dists: distsOf(s.Tree, home.site)}
 	for _, t := range s.Targets {
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)

@@ -46,6 +46,8 @@ type wheelExam struct {
 	spilled []*os.File
 	// fault is what this machine could not do.
 	fault error
+	// buffer is what members are read through.
+	buffer []byte
 }
 
 func newWheelExam(name string) *wheelExam {
@@ -270,20 +272,30 @@ func (w *wheelExam) unpackInto(m *wheelMember) error {
 		return err
 	}
 	h := sha256.New()
-	all := io.MultiReader(bytes.NewReader(start), r)
+	into := func(dst io.Writer) error {
+		if w.buffer == nil {
+			w.buffer = make([]byte, 64<<10)
+		}
+		if _, err := dst.Write(start); err != nil {
+			return err
+		}
+		n, err := io.CopyBuffer(dst, r, w.buffer)
+		m.size = int64(len(start)) + n
+		return err
+	}
 	switch {
 	case !w.keep || !IsELF(start):
-		m.size, err = io.Copy(h, all)
+		err = into(h)
 	case m.UncompressedSize64 <= inMemory:
 		kept := bytes.NewBuffer(make([]byte, 0, m.UncompressedSize64))
-		m.size, err = io.Copy(io.MultiWriter(h, kept), all)
+		err = into(io.MultiWriter(h, kept))
 		m.content = tree.Section(bytes.NewReader(kept.Bytes()), 0, m.size)
 	default:
 		var f *os.File
 		if f, err = w.spill(); err != nil {
 			return err
 		}
-		m.size, err = io.Copy(io.MultiWriter(h, f), all)
+		err = into(io.MultiWriter(h, f))
 		m.content = tree.Section(f, 0, m.size)
 	}
 	m.sum = hex.EncodeToString(h.Sum(nil))

@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"golang.org/x/sync/errgroup"
+	"golang.org/x/sync/semaphore"
 
 	"ampoule/audit"
 	"ampoule/tree"
@@ -111,7 +112,7 @@ func (e *NoInterpreterError) Hint() string {
 
 // Look finds what is at a target and judges it. Findings are no error.
 func Look(ctx context.Context, t Target) (*Report, error) {
-	v := &survey{Target: t, inspectors: map[Files]*audit.Inspector{}}
+	v := &survey{Target: t, memory: semaphore.NewWeighted(atOnce)}
 	if v.AgainstFiles == nil {
 		v.AgainstFiles = v.Files
 	}
@@ -140,7 +141,13 @@ type survey struct {
 	against interpreter
 	// inspectors are those of each machine; nil is an unknown one.
 	inspectors map[Files]*audit.Inspector
+	// memory bounds how many bytes of wheel files are judged at a time.
+	memory *semaphore.Weighted
 }
+
+// atOnce is how many bytes of wheel files are judged at a time; larger ones are judged
+// alone.
+const atOnce = 32 << 20
 
 func (v *survey) run(ctx context.Context) (*Report, error) {
 	if v.Against != "" {
@@ -221,6 +228,12 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, err error) {
 	var content *tree.Tree
 	switch f.kind {
 	case KindWheel:
+		e, _ := v.Files.Lookup(f.path)
+		weight := min(e.Size, atOnce)
+		if err := v.memory.Acquire(ctx, weight); err != nil {
+			return u, err
+		}
+		defer v.memory.Release(weight)
 		var w *audit.WheelFile
 		var done func() error
 		if w, done, err = v.open(f); err == nil {
