@@ -8,6 +8,8 @@ import (
 	"errors"
 	"io"
 	"io/fs"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -129,6 +131,11 @@ func TestBuild(t *testing.T) {
 		"PATH=/srv/ampoule/current/bin:/usr/bin:/bin python3 demo",
 	}, ran); diff != "" {
 		t.Errorf("tests (-want +got):\n%s", diff)
+	}
+	for _, name := range []string{"verdict.json", "verdict.sarif", "verdict.junit.xml"} {
+		if info, err := os.Stat(filepath.Join(got.Logs, name)); err != nil || info.Size() == 0 {
+			t.Errorf("beside the logs: %v", err)
+		}
 	}
 	if len(w.artifacts) != 1 {
 		t.Fatalf("published %d times", len(w.artifacts))

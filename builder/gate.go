@@ -1,10 +1,12 @@
 package builder
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"maps"
 	"os"
 	"path/filepath"
@@ -14,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ampoule/audit"
+	"ampoule/audit/survey"
 	"ampoule/builder/buildlog"
 	"ampoule/builder/layers"
 	"ampoule/builder/progress"
@@ -141,11 +144,23 @@ func (r *build) binaryWheels() []audit.BinaryWheel {
 // keep writes the verdict beside the logs, whatever it says.
 func (r *build) keep(verdict audit.Verdict) error {
 	data, err := json.MarshalIndent(verdict, "", "  ")
-	if err == nil {
-		err = os.WriteFile(filepath.Join(r.logs, "verdict.json"), append(data, '\n'), 0o600)
-	}
 	if err != nil {
 		return fmt.Errorf("keeping the verdict: %w", err)
+	}
+	report := survey.OfVerdict(r.recipe.Name, verdict)
+	for name, write := range map[string]func(io.Writer) error{
+		"verdict.json":      func(w io.Writer) error { _, err := w.Write(append(data, '\n')); return err },
+		"verdict.sarif":     func(w io.Writer) error { return report.WriteSARIF(w, Version()) },
+		"verdict.junit.xml": report.WriteJUnit,
+	} {
+		var b bytes.Buffer
+		err := write(&b)
+		if err == nil {
+			err = os.WriteFile(filepath.Join(r.logs, name), b.Bytes(), 0o600)
+		}
+		if err != nil {
+			return fmt.Errorf("keeping the verdict: %w", err)
+		}
 	}
 	return nil
 }

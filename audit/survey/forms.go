@@ -12,6 +12,20 @@ import (
 	"ampoule/audit"
 )
 
+// OfVerdict makes a report of a gate's verdict, in whose forms CI systems and code hosts
+// show it; what an exception lets pass is a warning there. The name says what was judged.
+func OfVerdict(name string, v audit.Verdict) *Report {
+	u := Unit{Kind: KindTree, Path: name, Checks: v.Checks}
+	for _, f := range v.Findings {
+		if f.Excepted != "" {
+			f.Severity, f.Cause = audit.Warn, f.Cause+" Excepted: "+f.Excepted
+		}
+		u.Findings = append(u.Findings, f)
+	}
+	u.complete()
+	return &Report{Schema: Schema, Target: name, Passed: v.Passed, Units: []Unit{u}, Unread: []Unread{}}
+}
+
 // WriteSARIF writes the report as SARIF 2.1.0 (OASIS, "Static Analysis Results
 // Interchange Format"), which code hosts show: a result for each finding. The version is
 // that of the program.
@@ -96,7 +110,13 @@ func (r *Report) WriteSARIF(w io.Writer, version string) error {
 // uri is where a finding is on disk: the wheel's file, or the installed one.
 func uri(u *Unit, f audit.Finding) string {
 	p := u.Path
-	if u.Kind == KindSite && f.File != "" {
+	switch {
+	case u.Kind == KindTree && f.File != "":
+		// A tree has no place of its own.
+		return (&url.URL{Path: f.File}).String()
+	case u.Kind == KindTree:
+		return (&url.URL{Path: p}).String()
+	case u.Kind == KindSite && f.File != "":
 		p = f.File
 	}
 	return (&url.URL{Scheme: "file", Path: p}).String()

@@ -21,6 +21,8 @@ const (
 	KindWheel Kind = "wheel"
 	// KindSite is a directory that distributions are installed or unpacked in.
 	KindSite Kind = "installed"
+	// KindTree is a tree that a gate has judged.
+	KindTree Kind = "tree"
 )
 
 // found is what a search found: a wheel file or a directory of distributions.

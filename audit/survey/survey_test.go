@@ -348,3 +348,33 @@ func TestForms(t *testing.T) {
 		t.Errorf("JUnit: %+v", suites)
 	}
 }
+
+// A gate's verdict has the same forms; an exception's finding is no failure.
+func TestOfVerdict(t *testing.T) {
+	t.Parallel()
+	v := audit.Verdict{
+		Checks: []audit.CheckResult{{Name: "closure", Reason: "r", Examined: 2, Refused: 1, Excepted: 1}, {Name: "record", Reason: "r"}},
+		Findings: []audit.Finding{
+			{Check: "closure", Severity: audit.Refuse, File: "lib/a.so", Cause: "Gone.", Remedy: "Carry it."},
+			{Check: "closure", Severity: audit.Refuse, File: "lib/b.so", Cause: "Gone, too.", Excepted: "not needed"},
+		},
+	}
+	r := OfVerdict("web", v)
+	var sarif, junit bytes.Buffer
+	if err := errors.Join(r.WriteSARIF(&sarif, "1"), r.WriteJUnit(&junit)); err != nil {
+		t.Fatal(err)
+	}
+	for form, wants := range map[*bytes.Buffer][]string{
+		&sarif: {`"uri": "lib/a.so"`, `"level": "error"`, `"level": "warning"`, "Excepted: not needed"},
+		&junit: {`<testsuite name="web" tests="2" failures="1"`, `<failure message="lib/a.so: Gone. Carry it.">`, `<testcase classname="web" name="record"></testcase>`},
+	} {
+		for _, want := range wants {
+			if !strings.Contains(form.String(), want) {
+				t.Errorf("lacks %q:\n%s", want, form)
+			}
+		}
+	}
+	if r.Passed || r.Refused() != 1 {
+		t.Errorf("passed: %t, refused: %d", r.Passed, r.Refused())
+	}
+}

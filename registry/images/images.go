@@ -30,12 +30,9 @@ type Layer struct {
 // was named.
 var ErrNoImage = errors.New("no image")
 
-// maxManifests bounds how many manifests of an index are looked at, and maxDepth how deep
-// indexes lead to others.
-const (
-	maxManifests = 1000
-	maxDepth     = 4
-)
+// maxIndexes bounds how many indexes are looked at, of which one may lead to others and
+// back to itself.
+const maxIndexes = 100
 
 // IsLayout tells whether a directory is an OCI layout.
 func IsLayout(dir string) bool {
@@ -54,7 +51,8 @@ func Open(ctx context.Context, path, platform string) ([]Layer, error) {
 	if info.IsDir() {
 		var index v1.ImageIndex
 		if index, err = layout.ImageIndexFromPath(path); err == nil {
-			image, err = pick(ctx, index, platform, 0)
+			looked := 0
+			image, err = pick(ctx, index, platform, &looked)
 		}
 	} else {
 		image, err = tarball.ImageFromPath(path, nil)
@@ -82,16 +80,16 @@ var configs = []string{"", string(types.OCIConfigJSON), string(types.DockerConfi
 
 // pick finds the image for a platform in an index. One that does not say its platform
 // counts if there is no other.
-func pick(ctx context.Context, index v1.ImageIndex, platform string, depth int) (v1.Image, error) {
+func pick(ctx context.Context, index v1.ImageIndex, platform string, looked *int) (v1.Image, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
+	}
+	if *looked++; *looked > maxIndexes {
+		return nil, fmt.Errorf("more than %d indexes", maxIndexes)
 	}
 	manifest, err := index.IndexManifest()
 	if err != nil {
 		return nil, err
-	}
-	if len(manifest.Manifests) > maxManifests || depth > maxDepth {
-		return nil, errors.New("too many manifests")
 	}
 	var unsaid []v1.Hash
 	for _, d := range manifest.Manifests {
@@ -101,7 +99,7 @@ func pick(ctx context.Context, index v1.ImageIndex, platform string, depth int) 
 			if err != nil {
 				return nil, err
 			}
-			if image, err := pick(ctx, inner, platform, depth+1); err == nil {
+			if image, err := pick(ctx, inner, platform, looked); err == nil {
 				return image, nil
 			}
 		case !d.MediaType.IsImage() || !slices.Contains(configs, d.ArtifactType):

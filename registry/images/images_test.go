@@ -162,3 +162,37 @@ func TestDamagedLayout(t *testing.T) {
 		t.Error("a damaged layer is read without an error")
 	}
 }
+
+// FuzzLayout opens layouts whose index is anything: it is an error, or an image whose
+// layers can be asked for.
+func FuzzLayout(f *testing.F) {
+	const digest = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a" // of "{}"
+	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"`+digest+`","size":2}]}`), []byte("{}"))
+	f.Add([]byte(`{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"`+digest+`","size":2,"platform":{"os":"linux","architecture":"amd64"}}]}`),
+		[]byte(`{"layers":[{"digest":"`+digest+`"}],"config":{"digest":"`+digest+`"}}`))
+	f.Fuzz(func(t *testing.T, index, blob []byte) {
+		dir := t.TempDir()
+		blobs := filepath.Join(dir, "blobs", "sha256")
+		if err := os.MkdirAll(blobs, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for name, data := range map[string][]byte{
+			filepath.Join(dir, "index.json"): index, filepath.Join(dir, "oci-layout"): []byte(`{"imageLayoutVersion":"1.0.0"}`),
+			filepath.Join(blobs, digest[len("sha256:"):]): blob,
+		} {
+			if err := os.WriteFile(name, data, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		layers, err := Open(t.Context(), dir, "linux/amd64")
+		if err != nil {
+			return
+		}
+		for _, l := range layers {
+			if r, err := l.Open(); err == nil {
+				_, _ = io.Copy(io.Discard, io.LimitReader(r, 1<<20))
+				r.Close()
+			}
+		}
+	})
+}
