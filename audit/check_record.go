@@ -26,7 +26,7 @@ func checkRecord(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{}
 	owners := map[string]string{}
 	// unrecorded says that some distribution does not tell which files are its own.
-	unrecorded := false
+	unrecorded := len(x.dists()) == 0
 	for _, d := range x.dists() {
 		if d.fault != nil {
 			unrecorded = true

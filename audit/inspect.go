@@ -26,9 +26,9 @@ type Place struct {
 	Site string
 	// CPU is as in [Target]: the level of the machine's processor.
 	CPU string
-	// Wheel says that Tree has one wheel's files, as if it were installed: others may be
-	// installed beside it, and its RECORD was compared by [OpenWheel].
-	Wheel bool
+	// Alone says that Tree has one wheel's files, as if it were installed, or one file:
+	// others may be installed beside it, and a wheel's RECORD was compared by [OpenWheel].
+	Alone bool
 }
 
 // Inspection is what the checks found in a [Place].
@@ -118,7 +118,7 @@ func (i *Inspector) Inspect(ctx context.Context, p Place) (Inspection, error) {
 		return Inspection{}, fmt.Errorf("inspecting files: %w", err)
 	}
 	known := aPlace
-	if p.Wheel {
+	if p.Alone {
 		known = 0
 	}
 	if x.home.known() {
@@ -136,7 +136,7 @@ func (i *Inspector) Inspect(ctx context.Context, p Place) (Inspection, error) {
 	var findings []Finding
 	for _, c := range checks {
 		if missing := c.needs &^ known; missing != 0 {
-			if why := missing.text(p.Wheel); why != "" {
+			if why := missing.text(p.Alone); why != "" {
 				in.Unjudged = append(in.Unjudged, Unjudged{c.name, why})
 			}
 			continue
@@ -170,7 +170,7 @@ func (i *Inspector) Inspect(ctx context.Context, p Place) (Inspection, error) {
 const WhyNoInterpreter = "the interpreter is not known"
 
 // text says what is not known; empty when nobody would miss it.
-func (n need) text(inWheel bool) string {
+func (n need) text(alone bool) string {
 	switch {
 	case n&aBuild != 0:
 		return "nothing is run, and nothing is known of the build"
@@ -178,7 +178,7 @@ func (n need) text(inWheel bool) string {
 		return WhyNoInterpreter
 	case n&aMachine != 0:
 		return "the machine is not known"
-	case inWheel:
+	case alone:
 		return ""
 	}
 	return "nothing is installed"
@@ -205,8 +205,8 @@ func (i *Inspector) newFound(p Place) (*exam, error) {
 		root = &tree.Tree{}
 	}
 	r := openResolver(ResolverInput{Tree: x.Tree, Root: root}, x.home, x.objects, &i.read)
-	x.glibc, x.alone = i.glibc, p.Wheel
-	x.runs = []run{{Target: x.Targets[0], Resolver: r, loadings: r.loadings(), found: true, alone: p.Wheel}}
+	x.glibc, x.alone = i.glibc, p.Alone
+	x.runs = []run{{Target: x.Targets[0], Resolver: r, loadings: r.loadings(), found: true, alone: p.Alone}}
 	return x, nil
 }
 

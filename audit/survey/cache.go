@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"strings"
 
+	"ampoule/audit"
 	"ampoule/audit/wheel"
 	"ampoule/tree"
 )
@@ -77,6 +78,18 @@ func body(r io.ReaderAt, size int64) (offset, length int64, ok bool) {
 	length = int64(binary.BigEndian.Uint64(number))
 	offset = int64(len(start)-len(rest)) + 1 + int64(width)
 	return offset, length, length <= size-offset && bytes.HasPrefix(rest[1+width:], []byte("PK\x03\x04"))
+}
+
+// isELF tells by the magic number whether a file is an ELF file.
+func isELF(e tree.Entry) bool {
+	r, err := e.Content.Open()
+	if err != nil {
+		return false
+	}
+	defer r.Close()
+	start := make([]byte, 4)
+	_, err = io.ReadFull(r, start)
+	return err == nil && audit.IsELF(start)
 }
 
 // isArchive tells whether a file is a zip archive, or a download that has one in it.

@@ -116,7 +116,7 @@ func uri(u *Unit, f audit.Finding) string {
 		return (&url.URL{Path: f.File}).String()
 	case u.Kind == KindTree:
 		return (&url.URL{Path: p}).String()
-	case u.Kind == KindSite && f.File != "":
+	case u.Kind != KindWheel && f.File != "":
 		p = f.File
 	}
 	return (&url.URL{Scheme: "file", Path: p}).String()

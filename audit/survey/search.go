@@ -21,6 +21,8 @@ const (
 	KindWheel Kind = "wheel"
 	// KindSite is a directory that distributions are installed or unpacked in.
 	KindSite Kind = "installed"
+	// KindFile is one ELF file: a module, a library.
+	KindFile Kind = "file"
 	// KindTree is a tree that a gate has judged.
 	KindTree Kind = "tree"
 )

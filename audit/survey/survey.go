@@ -168,8 +168,12 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 		return nil, &NotFoundError{v.Path}
 	case start.Kind == tree.File:
 		// A wheel may have any name, where a cache or a person gave it one.
-		if named := strings.HasSuffix(start.Path, ".whl"); named || isArchive(start) {
+		named := strings.HasSuffix(start.Path, ".whl")
+		switch {
+		case named || isArchive(start):
 			s.found = append(s.found, found{kind: KindWheel, path: start.Path, cached: !named})
+		case isELF(start):
+			s.found = append(s.found, found{kind: KindFile, path: start.Path})
 		}
 	default:
 		if err := s.dir(ctx, start.Path, 0); err != nil {
@@ -212,10 +216,13 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 // judge judges one unit.
 func (v *survey) judge(ctx context.Context, f found) (u Unit, err error) {
 	u = Unit{Kind: f.kind, Path: show(f.path)}
-	place := audit.Place{Wheel: f.kind == KindWheel, Site: f.path, CPU: v.CPU}
+	place := audit.Place{Alone: f.kind != KindSite, Site: f.path, CPU: v.CPU}
+	if f.kind == KindFile {
+		place.Site = siteAbove(f.path)
+	}
 	at := v.against
-	if at.exe == "" && f.kind == KindSite {
-		at = interpreterOf(v.Files, f.path)
+	if at.exe == "" && f.kind != KindWheel {
+		at = interpreterOf(v.Files, place.Site)
 	}
 	// moved says that the files are judged as if they were in the interpreter's own directory.
 	moved := f.kind == KindWheel || at.files != nil && at.files != v.Files
@@ -246,6 +253,12 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, err error) {
 		}
 	case KindSite:
 		content, err = v.installed(f.path, place.Site)
+	case KindFile:
+		e, _ := v.Files.Lookup(f.path)
+		e.Path = path.Join(place.Site, strings.TrimPrefix(f.path, siteAbove(f.path)))
+		if e, err = hashed(e); err == nil {
+			content, err = tree.New([]tree.Entry{e})
+		}
 	}
 	if err != nil {
 		return u, err
@@ -254,7 +267,7 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, err error) {
 		return u, err
 	}
 	machine := at.files
-	if machine == nil && f.kind == KindSite {
+	if machine == nil && f.kind != KindWheel {
 		machine = v.Files
 	}
 	in, err := v.inspectors[machine].Inspect(ctx, place)
@@ -300,6 +313,16 @@ func (u *Unit) complete() {
 	slices.SortFunc(u.Checks, func(a, b audit.CheckResult) int { return cmp.Compare(a.Name, b.Name) })
 }
 
+// siteAbove is the directory of distributions that a file is in, or its own directory.
+func siteAbove(file string) string {
+	for dir := path.Dir(file); dir != "."; dir = path.Dir(dir) {
+		if base := path.Base(dir); base == "site-packages" || base == "dist-packages" {
+			return dir
+		}
+	}
+	return path.Dir(file)
+}
+
 // refused counts the findings that refuse.
 func (u *Unit) refused() int {
 	n := 0
@@ -319,6 +342,8 @@ func (v *survey) told(file string, p audit.Place, f found, moved bool) string {
 		return ""
 	case f.kind == KindWheel && ok:
 		return rest
+	case f.kind == KindFile:
+		return show(f.path)
 	case ok && moved:
 		return show(path.Join(f.path, rest))
 	}
@@ -412,6 +437,8 @@ func remedy(u Unit) string {
 	name := path.Base(cmp.Or(u.Wheel, u.Path))
 	dist, _, _ := strings.Cut(name, "-")
 	switch {
+	case u.Kind == KindFile:
+		return "Build what brought it again, or install it again from a wheel that this audit passes."
 	case u.Kind == KindSite:
 		var again []string
 		for _, f := range u.Findings {

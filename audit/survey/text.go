@@ -45,9 +45,11 @@ func (r *Report) counts() counts {
 	var c counts
 	for i := range r.Units {
 		u := &r.Units[i]
-		if u.Kind == KindWheel {
+		switch u.Kind {
+		case KindWheel:
 			c.wheels++
-		} else {
+		case KindFile:
+		default:
 			c.sites++
 		}
 		c.objects += u.Objects

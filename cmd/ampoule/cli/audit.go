@@ -56,18 +56,17 @@ func newAudit(s *Session) *cobra.Command {
 		Long: `Audit looks at everything below TARGET that pip or uv made or keeps, and says which
 files cannot work with their interpreter, by what, and what to do. TARGET is a
 wheel, a directory of wheels, a cache of pip's or uv's, a virtual environment, an
-interpreter's prefix, a site-packages directory, or any directory above those; or an
-image: a file of "docker save", an OCI layout, NAME@sha256:… of a registry (an artifact,
-too), or a name that Docker has.
+interpreter's prefix, a site-packages directory, a single module, or any directory
+above those; or an image: a file of "docker save", an OCI layout, NAME@sha256:… of a
+registry (an artifact, too), or a name that Docker has.
 
 What is installed is judged against the interpreter that imports it; wheels against
 the one that --against names: its executable, its prefix, an environment of it, or an
 image that has one. Without one, only what needs no interpreter is judged, and the report says so.
 
 Nothing is run, nothing is changed, and neither Docker nor a store is needed but for
-images that are in them. It
-ends with code 0 when nothing is refused, 4 when something is, and 3 when TARGET
-has nothing to judge or cannot be read.`,
+images that are in them. It ends with code 0 when nothing is refused, 4 when something
+is, and 3 when TARGET has nothing to judge or cannot be read.`,
 		Example: `  ampoule audit .venv
   ampoule audit ~/.cache/pip --against /opt/app/bin/python3.13
   ampoule audit dist/web-1.0-cp313-cp313-linux_x86_64.whl
