@@ -4,6 +4,7 @@ that import does not find by their own name. One that fails for want of another 
 because it is to be imported after another, works if the loader takes it."""
 
 import importlib
+import importlib.machinery
 import importlib.metadata
 import json
 import os
@@ -17,6 +18,9 @@ pkg = re.sub(r"[-_.]+", "-", sys.argv[1]).lower()
 
 def attempt(path, name):
     """None when the module works, and otherwise why not."""
+    base = os.path.basename(path)
+    if base[base.index(".") :] not in importlib.machinery.EXTENSION_SUFFIXES:
+        return "import does not look for files that are named %s" % base
     try:
         importlib.import_module(name)
         return None
