@@ -198,7 +198,8 @@ func (img *image) bytes(offset, n uint64, what string) ([]byte, error) {
 // offset finds where the file holds the n bytes that are mapped at an address.
 func (img *image) offset(addr, n uint64, what string) (uint64, error) {
 	for _, s := range img.loads {
-		if addr < s.Addr || addr-s.Addr > s.FileSize {
+		// Where one segment ends another may begin.
+		if addr < s.Addr || addr-s.Addr > s.FileSize || addr-s.Addr == s.FileSize && n > 0 {
 			continue
 		}
 		if n > s.FileSize-(addr-s.Addr) {

@@ -266,3 +266,22 @@ func FuzzRead(f *testing.F) {
 		}
 	})
 }
+
+// Segments may follow each other without a gap, as patchelf writes them: an address at the
+// end of one is in the next.
+func TestOffset(t *testing.T) {
+	t.Parallel()
+	img := &image{loads: []Segment{{Addr: 0x1000, Offset: 0x100, FileSize: 0x1000}, {Addr: 0x2000, Offset: 0x8000, FileSize: 0x10}}}
+	for _, tt := range []struct{ addr, n, want uint64 }{
+		{0x1000, 0x1000, 0x100}, {0x1fff, 1, 0x10ff}, {0x2000, 0x10, 0x8000}, {0x2008, 8, 0x8008}, {0x2000, 0, 0x1100},
+	} {
+		if got, err := img.offset(tt.addr, tt.n, "it"); err != nil || got != tt.want {
+			t.Errorf("%d bytes at %#x: at %#x, %v", tt.n, tt.addr, got, err)
+		}
+	}
+	for _, tt := range []struct{ addr, n uint64 }{{0xfff, 1}, {0x1fff, 2}, {0x2000, 0x11}, {0x2010, 1}, {1 << 63, 1}} {
+		if _, err := img.offset(tt.addr, tt.n, "it"); !errors.Is(err, ErrFormat) {
+			t.Errorf("%d bytes at %#x: %v", tt.n, tt.addr, err)
+		}
+	}
+}
