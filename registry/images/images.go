@@ -4,8 +4,11 @@ package images
 
 import (
 	"context"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"hash"
 	"io"
 	"os"
 	"path/filepath"
@@ -15,14 +18,16 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"ampoule/registry/layer"
 )
 
 // Layer is one layer of an image.
 type Layer struct {
 	// DiffID is "sha256:" and the hash of the uncompressed tar.
 	DiffID string
-	// Open returns the uncompressed tar. Content that is not what its digest says is an
-	// error from Read.
+	// Open returns the uncompressed tar. Content that is not what DiffID says is an error
+	// from Read where io.EOF would be, which wraps [layer.ErrDiffID].
 	Open func() (io.ReadCloser, error)
 }
 
@@ -70,9 +75,32 @@ func Open(ctx context.Context, path, platform string) ([]Layer, error) {
 		if err != nil {
 			return nil, fmt.Errorf("opening image %s: %w", path, err)
 		}
-		layers[i] = Layer{DiffID: id.String(), Open: l.Uncompressed}
+		layers[i] = Layer{DiffID: id.String(), Open: func() (io.ReadCloser, error) {
+			r, err := l.Uncompressed()
+			if err != nil {
+				return nil, fmt.Errorf("opening layer %s: %w", id, err)
+			}
+			return &verifying{r, sha256.New(), id.Hex}, nil
+		}}
 	}
 	return layers, nil
+}
+
+// verifying compares what it has read, at its end, with a sha256.
+type verifying struct {
+	io.ReadCloser
+	sum  hash.Hash
+	want string
+}
+
+// Read implements [io.Reader].
+func (v *verifying) Read(p []byte) (int, error) {
+	n, err := v.ReadCloser.Read(p)
+	v.sum.Write(p[:n])
+	if errors.Is(err, io.EOF) && hex.EncodeToString(v.sum.Sum(nil)) != v.want {
+		return n, fmt.Errorf("reading layer sha256:%s: %w", v.want, layer.ErrDiffID)
+	}
+	return n, err
 }
 
 // configs are the types of what can be run; descriptors may leave it out.
