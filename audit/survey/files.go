@@ -1,8 +1,10 @@
 package survey
 
 import (
+	"context"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"io"
 	"io/fs"
@@ -10,6 +12,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"ampoule/audit"
 	"ampoule/tree"
@@ -24,15 +27,27 @@ type Files interface {
 }
 
 // Machine is the file system below a directory of this machine: "/", or the root of
-// another system. Entries have no hashes.
+// another system, whose links cannot lead out of it. Entries have no hashes.
 type Machine string
 
 // Lookup implements [audit.Root].
 func (m Machine) Lookup(p string) (tree.Entry, bool) {
+	e, err := m.entry(p)
+	return e, err == nil
+}
+
+// errLink says that a path leads through a link, which the kernel would follow out of
+// another system's root.
+var errLink = errors.New("a directory of the path is a link")
+
+func (m Machine) entry(p string) (tree.Entry, error) {
 	name := m.path(p)
+	if err := m.contained(path.Dir(p)); err != nil {
+		return tree.Entry{}, err
+	}
 	info, err := os.Lstat(name)
 	if err != nil {
-		return tree.Entry{}, false
+		return tree.Entry{}, err
 	}
 	e := tree.Entry{Path: p, Mode: info.Mode().Perm()}
 	switch info.Mode().Type() {
@@ -41,18 +56,36 @@ func (m Machine) Lookup(p string) (tree.Entry, bool) {
 	case fs.ModeSymlink:
 		e.Kind = tree.Symlink
 		if e.Link, err = os.Readlink(name); err != nil {
-			return tree.Entry{}, false
+			return tree.Entry{}, err
 		}
 	case 0:
 		e.Kind, e.Size, e.Content = tree.File, info.Size(), onDisk(name)
 	default:
-		return tree.Entry{}, false
+		return tree.Entry{}, fs.ErrNotExist
 	}
-	return e, true
+	return e, nil
+}
+
+// contained refuses a directory that a link leads to, below a root that is not this
+// machine's own.
+func (m Machine) contained(dir string) error {
+	for ; m != "/" && dir != "." && dir != "/"; dir = path.Dir(dir) {
+		info, err := os.Lstat(m.path(dir))
+		if err != nil {
+			return err
+		}
+		if info.Mode()&fs.ModeSymlink != 0 {
+			return errLink
+		}
+	}
+	return nil
 }
 
 // List implements [Files].
 func (m Machine) List(dir string) ([]string, error) {
+	if err := m.contained(dir); err != nil {
+		return nil, err
+	}
 	entries, err := os.ReadDir(m.path(dir))
 	if err != nil {
 		return nil, err
@@ -117,34 +150,88 @@ func hashed(e tree.Entry) (tree.Entry, error) {
 	return e, nil
 }
 
-// below lists the files below a directory with their hashes. What Python caches is left
-// out, and so are links: nothing that a wheel brings is one.
-func below(files Files, dir string) ([]tree.Entry, error) {
-	names, err := files.List(dir)
-	if err != nil {
-		return nil, err
-	}
-	var entries []tree.Entry
-	for _, name := range names {
-		p := path.Join(dir, name)
-		e, ok := files.Lookup(p)
-		switch {
-		case !ok || e.Kind == tree.Symlink:
-		case e.Kind == tree.Dir && name != "__pycache__":
-			more, err := below(files, p)
-			if err != nil {
-				return nil, err
+// lookup finds an entry; where links are to be followed, what it leads to, under its own
+// path. An error says why there is none, but for what is not there at all.
+func lookup(files Files, p string) (e tree.Entry, real string, err error) {
+	e, ok := files.Lookup(p)
+	if !ok {
+		if m, isMachine := files.(Machine); isMachine {
+			if _, err := m.entry(p); !errors.Is(err, fs.ErrNotExist) {
+				return e, "", err
 			}
-			entries = append(entries, e)
-			entries = append(entries, more...)
-		case e.Kind == tree.File:
-			if e, err = hashed(e); err != nil {
-				return nil, err
-			}
-			entries = append(entries, e)
 		}
+		return e, "", fs.ErrNotExist
 	}
-	return entries, nil
+	if e.Kind != tree.Symlink {
+		return e, e.Path, nil
+	}
+	target, ok := audit.Follow(files, "/"+p)
+	if !ok || target.Kind == tree.Symlink {
+		return e, "", fs.ErrNotExist
+	}
+	real = target.Path
+	target.Path = p
+	return target, real, nil
+}
+
+// listing lists the files below a directory, as import finds them: links are followed.
+type listing struct {
+	files  Files
+	unread []Unread
+	// seen are the directories that were listed, so that links to them end.
+	seen    map[string]bool
+	entries []tree.Entry
+}
+
+// below adds the files below a directory with their hashes. What Python caches, and
+// environments and directories of distributions inside, which are judged for themselves,
+// are left out.
+func (l *listing) below(ctx context.Context, dir, real string) error {
+	if err := ctx.Err(); err != nil {
+		return context.Cause(ctx)
+	}
+	if l.seen[real] || strings.Count(dir, "/") > maxDepth {
+		return nil
+	}
+	l.seen[real] = true
+	names, err := l.files.List(real)
+	if err != nil {
+		l.unread = append(l.unread, Unread{show(dir), reason(err)})
+		return nil
+	}
+	for _, name := range names {
+		e, at, err := lookup(l.files, path.Join(real, name))
+		e.Path = path.Join(dir, name)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			continue
+		case err == nil && e.Kind == tree.Dir:
+			if name == "__pycache__" || isSitesName(name) || isVenv(l.files, at) {
+				continue
+			}
+			l.entries = append(l.entries, e)
+			if err := l.below(ctx, e.Path, at); err != nil {
+				return err
+			}
+			continue
+		case err == nil:
+			e, err = hashed(e)
+		}
+		if err != nil {
+			l.unread = append(l.unread, Unread{show(e.Path), reason(err)})
+			continue
+		}
+		l.entries = append(l.entries, e)
+	}
+	return nil
+}
+
+func isSitesName(name string) bool { return name == "site-packages" || name == "dist-packages" }
+
+// isVenv tells whether a directory is a virtual environment (PEP 405).
+func isVenv(files Files, dir string) bool {
+	_, ok := files.Lookup(path.Join(dir, "pyvenv.cfg"))
+	return ok
 }
 
 // match lists the files that a pattern's last part matches, with their hashes.

@@ -2,7 +2,9 @@ package survey
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"path"
 	"regexp"
 	"slices"
@@ -34,14 +36,19 @@ type found struct {
 	path string
 	// cached says that a cache of downloads keeps the file, under a name of its own.
 	cached bool
+	// of is the directory of distributions that says that modules are imported from this one,
+	// too.
+	of string
 }
 
 // search looks for everything below a directory that can be judged.
 type search struct {
 	files Files
 	found []found
-	// unread are the directories that could not be read.
+	// unread are the files and directories that could not be read.
 	unread []Unread
+	// seen are the directories and files that were found, by their paths without links.
+	seen map[string]bool
 }
 
 // maxDepth bounds how deep directories are searched.
@@ -50,41 +57,94 @@ const maxDepth = 64
 // downloads are the directories in which pip's cache keeps what it downloads.
 var downloads = regexp.MustCompile(`(^|/)http(-v2)?/([0-9a-f]/){5}`)
 
-func (s *search) dir(ctx context.Context, dir string, depth int) error {
+// dir searches a directory, whose path is without links. Inside a directory of
+// distributions only what is no part of it is looked for: wheel files, environments.
+func (s *search) dir(ctx context.Context, dir string, inSite bool) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	if depth > maxDepth {
+	if s.seen[dir] {
+		return nil
+	}
+	if strings.Count(dir, "/") > maxDepth {
 		s.unread = append(s.unread, Unread{show(dir), fmt.Sprintf("more than %d directories deep", maxDepth)})
 		return nil
 	}
+	s.seen[dir] = true
 	names, err := s.files.List(dir)
 	if err != nil {
 		s.unread = append(s.unread, Unread{show(dir), reason(err)})
 		return nil
 	}
-	if isSite(dir, names) {
+	if isVenv(s.files, dir) {
+		inSite = false
+	}
+	if s.isSite(dir, names, inSite) {
 		s.found = append(s.found, found{kind: KindSite, path: dir})
-		return nil
+		s.linked(dir, names)
+		inSite = true
 	}
 	for _, name := range names {
 		p := path.Join(dir, name)
 		if pseudo(s.files, p) {
 			continue
 		}
-		e, ok := s.files.Lookup(p)
+		e, real, err := lookup(s.files, p)
 		switch {
-		case !ok:
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			s.unread = append(s.unread, Unread{show(p), reason(err)})
 		case e.Kind == tree.Dir:
-			if err := s.dir(ctx, p, depth+1); err != nil {
+			if err := s.dir(ctx, real, inSite); err != nil {
 				return err
 			}
-		case e.Kind == tree.File:
+		case !s.seen[real]:
+			s.seen[real] = true
 			s.file(e)
 		}
 	}
 	return nil
 }
+
+// linked adds the directories that a directory of distributions adds to where modules are
+// imported from: by .pth files (package site), and by the .egg-link files of old editable
+// installations. Lines of code are not understood.
+func (s *search) linked(site string, names []string) {
+	for _, name := range names {
+		if !strings.HasSuffix(name, ".pth") && !strings.HasSuffix(name, ".egg-link") {
+			continue
+		}
+		e, _, err := lookup(s.files, path.Join(site, name))
+		if err != nil || e.Kind != tree.File || e.Size > maxPth {
+			continue
+		}
+		if e, err = hashed(e); err != nil {
+			continue
+		}
+		data, err := e.ReadAll()
+		if err != nil {
+			continue
+		}
+		for line := range strings.Lines(string(data)) {
+			line = strings.TrimSpace(line)
+			if line == "" || line == "." || line[0] == '#' || strings.HasPrefix(line, "import ") {
+				continue
+			}
+			abs := line
+			if !path.IsAbs(line) {
+				abs = "/" + path.Join(site, line)
+			}
+			at, ok := audit.Follow(s.files, abs)
+			if ok && at.Kind == tree.Dir && !s.seen[at.Path] && !strings.HasPrefix(at.Path, site+"/") {
+				s.seen[at.Path] = true
+				s.found = append(s.found, found{kind: KindSite, path: at.Path, of: site})
+			}
+		}
+	}
+}
+
+// maxPth bounds .pth and .egg-link files, in bytes.
+const maxPth = 64 << 10
 
 func (s *search) file(e tree.Entry) {
 	switch {
@@ -97,12 +157,17 @@ func (s *search) file(e tree.Entry) {
 
 // isSite tells whether distributions are installed in a directory, by its name or by what
 // is in it: what pip installs with --target, or uv's cache unpacks, has any name.
-func isSite(dir string, names []string) bool {
-	base := path.Base(dir)
-	if base == "site-packages" || base == "dist-packages" {
+func (s *search) isSite(dir string, names []string, inSite bool) bool {
+	if isSitesName(path.Base(dir)) {
 		return true
 	}
-	return slices.ContainsFunc(names, func(name string) bool { return strings.HasSuffix(name, ".dist-info") })
+	return !inSite && slices.ContainsFunc(names, func(name string) bool {
+		if !strings.HasSuffix(name, ".dist-info") {
+			return false
+		}
+		_, ok := s.files.Lookup(path.Join(dir, name, "METADATA"))
+		return ok
+	})
 }
 
 // pseudo tells whether a directory of this machine has no files of its own.
@@ -141,7 +206,7 @@ func interpreterOf(files Files, site string) interpreter {
 		candidates = append(candidates, "usr/bin/"+name)
 	}
 	for _, candidate := range candidates {
-		if e, ok := audit.Follow(files, "/"+candidate); ok && e.Kind == tree.File {
+		if e, ok := audit.Follow(files, "/"+candidate); ok && e.Kind == tree.File && isELF(e) {
 			if _, err := audit.InterpreterFiles(e.Path, false); err == nil {
 				return interpreter{files: files, exe: e.Path}
 			}
@@ -179,7 +244,8 @@ func interpreterAt(files Files, abs string) (interpreter, error) {
 		return interpreter{}, &NotFoundError{Path: abs}
 	}
 	if e.Kind == tree.File {
-		if _, err := audit.InterpreterFiles(e.Path, false); err != nil {
+		// A script that starts one, as pyenv's shims are, is none.
+		if _, err := audit.InterpreterFiles(e.Path, false); err != nil || !isELF(e) {
 			return interpreter{}, &NoInterpreterError{Path: abs}
 		}
 		return interpreter{files: files, exe: e.Path}, nil
@@ -188,7 +254,7 @@ func interpreterAt(files Files, abs string) (interpreter, error) {
 	var best string
 	for _, name := range append(names, "python3", "python") {
 		at, ok := audit.Follow(files, "/"+path.Join(e.Path, "bin", name))
-		if !ok || at.Kind != tree.File || !strings.HasPrefix(name, "python") {
+		if !ok || at.Kind != tree.File || !strings.HasPrefix(name, "python") || !isELF(at) {
 			continue
 		}
 		if _, err := audit.InterpreterFiles(at.Path, false); err != nil {

@@ -161,7 +161,7 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 			v.inspectors[files] = audit.NewInspector(files)
 		}
 	}
-	s := &search{files: v.Files}
+	s := &search{files: v.Files, seen: map[string]bool{}}
 	start, ok := audit.Follow(v.Files, v.Path)
 	switch {
 	case !ok:
@@ -176,7 +176,7 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 			s.found = append(s.found, found{kind: KindFile, path: start.Path})
 		}
 	default:
-		if err := s.dir(ctx, start.Path, 0); err != nil {
+		if err := s.dir(ctx, start.Path, false); err != nil {
 			return nil, err
 		}
 	}
@@ -184,12 +184,13 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 		return nil, &NothingError{v.Path}
 	}
 	units := make([]Unit, len(s.found))
+	unread := make([][]Unread, len(s.found))
 	failed := make([]error, len(s.found))
 	group, judging := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, f := range s.found {
 		group.Go(func() error {
-			units[i], failed[i] = v.judge(judging, f)
+			units[i], unread[i], failed[i] = v.judge(judging, f)
 			return context.Cause(judging)
 		})
 	}
@@ -202,6 +203,7 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 			r.Unread = append(r.Unread, Unread{show(s.found[i].path), reason(failed[i])})
 			continue
 		}
+		r.Unread = append(r.Unread, unread[i]...)
 		r.Units = append(r.Units, u)
 		r.Passed = r.Passed && u.refused() == 0
 	}
@@ -213,8 +215,8 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 	return r, nil
 }
 
-// judge judges one unit.
-func (v *survey) judge(ctx context.Context, f found) (u Unit, err error) {
+// judge judges one unit, and says which of its files could not be read.
+func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, err error) {
 	u = Unit{Kind: f.kind, Path: show(f.path)}
 	place := audit.Place{Alone: f.kind != KindSite, Site: f.path, CPU: v.CPU}
 	if f.kind == KindFile {
@@ -222,7 +224,7 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, err error) {
 	}
 	at := v.against
 	if at.exe == "" && f.kind != KindWheel {
-		at = interpreterOf(v.Files, place.Site)
+		at = interpreterOf(v.Files, cmp.Or(f.of, place.Site))
 	}
 	// moved says that the files are judged as if they were in the interpreter's own directory.
 	moved := f.kind == KindWheel || at.files != nil && at.files != v.Files
@@ -238,7 +240,7 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, err error) {
 		e, _ := v.Files.Lookup(f.path)
 		weight := min(e.Size, atOnce)
 		if err := v.memory.Acquire(ctx, weight); err != nil {
-			return u, err
+			return u, nil, err
 		}
 		defer v.memory.Release(weight)
 		var w *audit.WheelFile
@@ -252,7 +254,7 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, err error) {
 			content, err = w.Installed(place.Site)
 		}
 	case KindSite:
-		content, err = v.installed(f.path, place.Site)
+		content, unread, err = v.installed(ctx, f.path, place.Site)
 	case KindFile:
 		e, _ := v.Files.Lookup(f.path)
 		e.Path = path.Join(place.Site, strings.TrimPrefix(f.path, siteAbove(f.path)))
@@ -261,10 +263,10 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, err error) {
 		}
 	}
 	if err != nil {
-		return u, err
+		return u, nil, err
 	}
 	if place.Tree, place.Interpreter, err = withInterpreter(content, at, f.kind == KindSite); err != nil {
-		return u, err
+		return u, nil, err
 	}
 	machine := at.files
 	if machine == nil && f.kind != KindWheel {
@@ -272,7 +274,7 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, err error) {
 	}
 	in, err := v.inspectors[machine].Inspect(ctx, place)
 	if err != nil {
-		return u, err
+		return u, nil, err
 	}
 	for i := range in.Findings {
 		in.Findings[i].File = v.told(in.Findings[i].File, place, f, moved)
@@ -285,10 +287,13 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, err error) {
 		}
 	}
 	u.complete()
-	if u.refused() > 0 {
-		u.Remedy = remedy(u)
+	if u.fromCache(f.cached) {
+		u.forOthers()
 	}
-	return u, nil
+	if u.refused() > 0 {
+		u.Remedy = remedy(u, f.cached)
+	}
+	return u, unread, nil
 }
 
 // complete makes lists of those that have nothing in them, so that JSON has them, and
@@ -371,37 +376,51 @@ func (v *survey) open(f found) (w *audit.WheelFile, done func() error, err error
 }
 
 // installed lists what is installed in a directory as if it were in another one, and what
-// RECORDs list outside, where it is the same one.
-func (v *survey) installed(dir, site string) (*tree.Tree, error) {
-	entries, err := below(v.Files, dir)
-	if err != nil {
-		return nil, err
+// RECORDs list outside, but below the same prefix, where it is the same one.
+func (v *survey) installed(ctx context.Context, dir, site string) (*tree.Tree, []Unread, error) {
+	l := &listing{files: v.Files, seen: map[string]bool{}}
+	if err := l.below(ctx, dir, dir); err != nil {
+		return nil, nil, err
 	}
-	for i := range entries {
-		entries[i].Path = path.Join(site, strings.TrimPrefix(entries[i].Path, dir))
+	for i := range l.entries {
+		l.entries[i].Path = path.Join(site, strings.TrimPrefix(l.entries[i].Path, dir))
 	}
-	t, err := tree.New(entries)
-	if err != nil || dir != site {
-		return t, err
+	t, err := tree.New(l.entries)
+	prefix := siteOf.FindStringSubmatch(site)
+	if err != nil || dir != site || prefix == nil {
+		return t, l.unread, err
 	}
 	var outside []tree.Entry
 	for _, p := range audit.RecordedOutside(t, site) {
-		e, ok := v.Files.Lookup(p)
-		if !ok || e.Kind != tree.File {
+		if !strings.HasPrefix(p, strings.TrimPrefix(prefix[1]+"/", "/")) || pseudo(v.Files, topOf(p)) {
 			continue
 		}
-		if e, err = hashed(e); err != nil {
-			return nil, err
+		e, _, err := lookup(v.Files, p)
+		if err == nil && e.Kind == tree.File {
+			e, err = hashed(e)
 		}
-		outside = append(outside, e)
+		switch {
+		case err == nil && e.Kind == tree.File:
+			outside = append(outside, e)
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			l.unread = append(l.unread, Unread{show(p), reason(err)})
+		}
 	}
-	return t.With(outside...)
+	t, err = t.With(outside...)
+	return t, l.unread, err
+}
+
+// topOf is the first directory of a path.
+func topOf(p string) string {
+	top, _, _ := strings.Cut(p, "/")
+	return top
 }
 
 // home is where an interpreter has its distributions.
 func home(exe string) string {
 	lib := path.Join(path.Dir(path.Dir(exe)), "lib")
-	return path.Join(lib, path.Base(exe), "site-packages")
+	// Only a free-threaded one has a library of its own name.
+	return path.Join(lib, strings.TrimRight(path.Base(exe), "dm"), "site-packages")
 }
 
 // withInterpreter adds an interpreter's files to those that it is to import; its own
@@ -429,34 +448,78 @@ func withInterpreter(t *tree.Tree, at interpreter, modules bool) (*tree.Tree, st
 	return t, at.exe, err
 }
 
-// builtByPip matches the wheels that pip built and keeps.
-var builtByPip = regexp.MustCompile(`/wheels/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{2}/`)
+// The wheels that pip built and keeps, and what uv keeps.
+var (
+	builtByPip = regexp.MustCompile(`/wheels/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{2}/`)
+	keptByUv   = regexp.MustCompile(`/(?:archive|wheels|sdists|built-wheels)-v\d+/`)
+	// pinned matches what may stand in a command that a person copies.
+	pinned = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+!-]*(==[A-Za-z0-9][A-Za-z0-9._+!-]*)?$`)
+)
+
+// fromCache tells whether a unit is in a cache: it is there for whatever interpreter.
+func (u *Unit) fromCache(cached bool) bool {
+	return cached || builtByPip.MatchString(u.Path) || keptByUv.MatchString(u.Path+"/")
+}
 
 // remedy says what to do about a unit that is refused.
-func remedy(u Unit) string {
-	name := path.Base(cmp.Or(u.Wheel, u.Path))
-	dist, _, _ := strings.Cut(name, "-")
+func remedy(u Unit, cached bool) string {
+	dist, _, _ := strings.Cut(path.Base(cmp.Or(u.Wheel, u.Path)), "-")
+	if !pinned.MatchString(dist) {
+		dist = "NAME"
+	}
 	switch {
-	case u.Kind == KindFile:
-		return "Build what brought it again, or install it again from a wheel that this audit passes."
-	case u.Kind == KindSite:
-		var again []string
+	case keptByUv.MatchString(u.Path + "/"):
 		for _, f := range u.Findings {
-			pin := strings.Replace(f.Distribution, " ", "==", 1)
-			if f.Severity == audit.Refuse && pin != "" && !slices.Contains(again, pin) {
-				again = append(again, pin)
+			if name, _, _ := strings.Cut(f.Distribution, " "); pinned.MatchString(name) {
+				dist = name
 			}
 		}
-		if len(again) == 0 {
-			return "Install what is refused again, from wheels that this audit passes."
-		}
-		return "Install it again, but not from pip's cache, which may have the same file: pip install --force-reinstall --no-deps --no-cache-dir " + strings.Join(again, " ")
+		return "Take it out of uv's cache: uv cache clean " + dist + "; then install it again where it was installed from there."
 	case builtByPip.MatchString(u.Path):
 		return "Take it out of pip's cache, which hands it to every interpreter of its version: pip cache remove " + dist + "; then install it again where it was installed from there."
-	case u.Wheel != "":
-		return "Take it out of pip's cache: pip cache purge; then install it again where it was installed from there."
+	case cached:
+		return "Take it out of pip's cache of downloads: remove that file; then install it again where it was installed from there."
+	case u.Kind == KindFile:
+		return "Build what brought it again, or install it again from a wheel that this audit passes."
+	case u.Kind == KindWheel:
+		return "Do not install it."
 	}
-	return "Do not install it."
+	var again []string
+	for _, f := range u.Findings {
+		pin := strings.Replace(f.Distribution, " ", "==", 1)
+		if f.Severity == audit.Refuse && pinned.MatchString(pin) && !slices.Contains(again, pin) {
+			again = append(again, pin)
+		}
+	}
+	if len(again) == 0 {
+		return "Install what is refused again, from wheels that this audit passes."
+	}
+	return "Install it again, but not from pip's cache, which may have the same file: pip install --force-reinstall --no-deps --no-cache-dir " + strings.Join(again, " ")
+}
+
+// forOthers makes warnings of what only says that a wheel in a cache is for another
+// interpreter than the one that it is judged against: no installer would hand it that.
+func (u *Unit) forOthers() {
+	isOther := slices.ContainsFunc(u.Findings, func(f audit.Finding) bool { return f.Check == "tags" && f.Field == "Tag" })
+	if !isOther {
+		return
+	}
+	for i, f := range u.Findings {
+		switch f.Check {
+		case "libpython-needed", "second-runtime", "record", "parse", "hardening":
+		default:
+			u.Findings[i].Severity = audit.Warn
+		}
+	}
+	for i, c := range u.Checks {
+		n := 0
+		for _, f := range u.Findings {
+			if f.Check == c.Name && f.Severity == audit.Warn {
+				n++
+			}
+		}
+		u.Checks[i].Refused, u.Checks[i].Warned = c.Refused+c.Warned-n, n
+	}
 }
 
 // reason is what an error says without the path, which is told beside it.
