@@ -24,6 +24,9 @@ func checkClosure(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{examined: len(x.parsed())}
 	for _, r := range x.runs {
 		for _, l := range r.loadings {
+			if x.idle(l.root.object) {
+				continue
+			}
 			if f, ok := r.interpreterFault(l.root); ok {
 				out.add(f)
 			}
@@ -33,6 +36,9 @@ func checkClosure(_ context.Context, x *exam) (outcome, error) {
 				}
 				for _, d := range lib.deps {
 					if f, ok := r.dependencyFault(lib, d); ok {
+						if x.found && !l.root.isExtension() && !l.root.IsExecutable() {
+							f.Severity = Warn // a plugin, perhaps of something that is not there
+						}
 						out.add(f)
 					}
 				}
@@ -63,7 +69,7 @@ func carriedGlibc(o *object) string {
 }
 
 // fromElsewhere tells whether a file whose wheel is judged alone looks for libraries in
-// directories that the wheel does not have: another distribution may bring them.
+// directories that other distributions may fill, too.
 func (r run) fromElsewhere(by *loaded) bool {
 	if !r.alone {
 		return false
@@ -71,7 +77,8 @@ func (r run) fromElsewhere(by *loaded) bool {
 	for l := by; l != nil; l = l.loader {
 		for _, search := range []*string{l.RPath, l.RunPath} {
 			for _, dir := range (&process{r: r.Resolver}).dirs(l, search) {
-				if _, ok := r.tree.Lookup(strings.TrimPrefix(path.Clean(dir), "/")); !ok {
+				// A directory of its own libraries has the distribution's name: numpy.libs.
+				if own := path.Base(path.Clean(dir)); !strings.HasSuffix(own, ".libs") && path.Clean(dir) != path.Dir(l.name) {
 					return true
 				}
 			}
@@ -102,6 +109,8 @@ func (r run) dependencyFault(by *loaded, d dependency) (Finding, bool) {
 		Severity: Refuse, File: by.Path, Field: d.field, Value: printable(d.name), Targets: []string{r.Name},
 	}
 	switch {
+	case d.lib == nil && d.field == "DT_AUXILIARY" && r.found:
+		return f, false // the loader does without (ld.so(8))
 	case d.lib == nil:
 		f.Cause = "The library is missing: " + printable(d.fault) + "."
 		if r.fromElsewhere(by) {

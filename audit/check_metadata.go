@@ -33,26 +33,31 @@ type described struct {
 // checkMetadata compares METADATA with the name of its directory (PEP 376) and with the
 // lock, looks for what each distribution requires of others here (PEP 508), and for what
 // its programs call (entry points specification, PyPA).
-func checkMetadata(_ context.Context, x *exam) (outcome, error) {
+func checkMetadata(ctx context.Context, x *exam) (outcome, error) {
 	out := outcome{}
-	list := map[string]*described{}
-	var names []string
+	list, sources := map[string]*described{}, map[string]names{}
+	var all []string
 	for _, d := range x.dists() {
+		if ctx.Err() != nil {
+			return out, context.Cause(ctx)
+		}
 		out.examined++
 		full, ok := x.describe(&out, d)
 		if !ok {
 			continue
 		}
 		if list[d.name] == nil {
-			names = append(names, d.name)
+			all = append(all, d.name)
 		}
 		list[d.name] = &full
-		x.programs(&out, d)
+		x.programs(&out, d, sources)
 	}
-	slices.Sort(names)
+	slices.Sort(all)
 	env := x.environment()
-	spreadExtras(list, names, env)
-	for _, name := range names {
+	if err := spreadExtras(ctx, list, all, env); err != nil {
+		return out, err
+	}
+	for _, name := range all {
 		x.requirements(&out, list[name], list, env)
 	}
 	x.compareLock(&out, list)
@@ -88,7 +93,8 @@ func (x *exam) describe(out *outcome, d dist) (described, bool) {
 		out.add(f)
 	}
 	full := described{dist: d, version: h.Get("Version")}
-	for _, text := range h.Values("Requires-Dist") {
+	requires := h.Values("Requires-Dist")
+	for _, text := range requires[:min(len(requires), maxRequires)] {
 		r, err := wheel.ParseRequirement(text)
 		if err != nil {
 			out.add(Finding{
@@ -114,10 +120,13 @@ func (x *exam) environment() wheel.Environment {
 
 // spreadExtras notes with which extras distributions are wanted by others, until nothing
 // new comes of it.
-func spreadExtras(list map[string]*described, names []string, env wheel.Environment) {
+func spreadExtras(ctx context.Context, list map[string]*described, names []string, env wheel.Environment) error {
 	for changed := true; changed; {
 		changed = false
 		for _, name := range names {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
 			d := list[name]
 			for _, r := range d.requires {
 				wanted := list[wheel.Normalize(r.Name)]
@@ -125,7 +134,7 @@ func spreadExtras(list map[string]*described, names []string, env wheel.Environm
 					continue
 				}
 				for _, extra := range r.Extras {
-					if !slices.Contains(wanted.extras, extra) {
+					if len(wanted.extras) < maxExtras && !slices.Contains(wanted.extras, extra) {
 						wanted.extras = append(wanted.extras, extra)
 						changed = true
 					}
@@ -133,7 +142,16 @@ func spreadExtras(list map[string]*described, names []string, env wheel.Environm
 			}
 		}
 	}
+	return nil
 }
+
+// Bounds that no real distribution comes near: requirements of one, extras of one that
+// others want, and programs of one.
+const (
+	maxRequires = 5000
+	maxExtras   = 100
+	maxPrograms = 5000
+)
 
 // requirements looks for what a distribution requires.
 func (x *exam) requirements(out *outcome, d *described, list map[string]*described, env wheel.Environment) {
@@ -195,7 +213,7 @@ var entryPoint = regexp.MustCompile(`^([^=]+?)\s*=\s*([A-Za-z_][\w.]*)\s*:\s*([A
 const maxEntryPoints = 1 << 20
 
 // programs looks for what a distribution's programs call.
-func (x *exam) programs(out *outcome, d dist) {
+func (x *exam) programs(out *outcome, d dist, sources map[string]names) {
 	e, ok := x.Tree.Lookup(d.info + "/entry_points.txt")
 	if !ok || e.Kind != tree.File || e.Size > maxEntryPoints {
 		return
@@ -204,7 +222,7 @@ func (x *exam) programs(out *outcome, d dist) {
 	if err != nil {
 		return // record tells that it is not what RECORD lists
 	}
-	inScripts := false
+	inScripts, n := false, 0
 	for line := range strings.Lines(string(data)) {
 		line = strings.TrimSpace(line)
 		if strings.HasPrefix(line, "[") {
@@ -214,6 +232,9 @@ func (x *exam) programs(out *outcome, d dist) {
 		if !inScripts || line == "" || line[0] == '#' || line[0] == ';' {
 			continue
 		}
+		if n++; n > maxPrograms {
+			return
+		}
 		out.examined++
 		f := Finding{
 			Severity: x.travels(), File: e.Path, Field: "program", Value: printable(line),
@@ -221,7 +242,7 @@ func (x *exam) programs(out *outcome, d dist) {
 			Remedy: "Take a release whose programs start, or write an exception if nobody starts this one.",
 		}
 		if m := entryPoint.FindStringSubmatch(line); m != nil {
-			if f.Cause = x.calls(m[2], m[3]); f.Cause == "" {
+			if f.Cause = x.calls(sources, m[2], m[3]); f.Cause == "" {
 				continue
 			}
 		}
@@ -229,18 +250,46 @@ func (x *exam) programs(out *outcome, d dist) {
 	}
 }
 
+// names are the identifiers in a module's source; nil when they do not tell which names it
+// has, since it makes some up.
+type names map[string]bool
+
+var (
+	identifiers = regexp.MustCompile(`[A-Za-z_]\w*`)
+	imported    = regexp.MustCompile(`import\s*\*`)
+)
+
+func namesIn(e tree.Entry) names {
+	source, err := e.ReadAll()
+	if err != nil || imported.Match(source) {
+		return nil
+	}
+	list := names{}
+	for _, name := range identifiers.FindAll(source, -1) {
+		list[string(name)] = true
+	}
+	if list["__getattr__"] || list["globals"] || list["exec"] {
+		return nil
+	}
+	return list
+}
+
 // calls says why a program cannot call what it names; empty when nothing speaks against
 // it. Nothing is run: what a module imports or makes up is not known.
-func (x *exam) calls(module, attribute string) string {
+func (x *exam) calls(sources map[string]names, module, attribute string) string {
 	at := x.home.site + "/" + strings.ReplaceAll(module, ".", "/")
 	for _, file := range []string{at + ".py", at + "/__init__.py"} {
 		e, ok := x.Tree.Resolve(file)
 		if !ok || e.Kind != tree.File || e.Size > maxText {
 			continue
 		}
-		source, err := e.ReadAll()
+		known, ok := sources[e.Path]
+		if !ok {
+			known = namesIn(e)
+			sources[e.Path] = known
+		}
 		name, _, _ := strings.Cut(attribute, ".")
-		if err == nil && !regexp.MustCompile(`\b(`+name+`|__getattr__|import\s*\*|globals|exec)\b|import\s*\*`).Match(source) {
+		if known != nil && !known[name] {
 			return "The module " + module + " has nothing of the name " + name + "."
 		}
 		return ""

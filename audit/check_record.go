@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"slices"
 	"strings"
 
 	"ampoule/audit/wheel"
@@ -26,7 +27,7 @@ func checkRecord(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{}
 	owners := map[string]string{}
 	// unrecorded says that some distribution does not tell which files are its own.
-	unrecorded := len(x.dists()) == 0
+	unrecorded := len(x.dists()) == 0 || x.hasEggs()
 	for _, d := range x.dists() {
 		if d.fault != nil {
 			unrecorded = true
@@ -70,8 +71,11 @@ func (x *exam) rowFault(d dist, row wheel.Row, owners map[string]string) (Findin
 		return f, true
 	}
 	if other, taken := owners[p]; taken {
+		e, _ := x.Tree.Lookup(p)
+		f.Severity = x.travels()
 		f.Cause = "The file is listed already, by " + other + "."
-		return f, true
+		// Distributions that share a package have its __init__.py each.
+		return f, !x.found || row.SHA256 != e.SHA256
 	}
 	owners[p] = d.name
 	e, ok := x.Tree.Lookup(p)
@@ -101,12 +105,24 @@ func (x *exam) rowFault(d dist, row wheel.Row, owners map[string]string) (Findin
 	return f, true
 }
 
+// hasEggs tells whether something was installed that keeps no RECORD: by distutils, as an
+// egg, or by conda.
+func (x *exam) hasEggs() bool {
+	return slices.ContainsFunc(x.Tree.Entries(), func(e tree.Entry) bool {
+		switch path.Ext(e.Path) {
+		case ".egg-info", ".egg", ".egg-link":
+			return path.Dir(e.Path) == x.home.site
+		}
+		return false
+	})
+}
+
 // changed is the severity of a file that is not the one that RECORD lists. Where files are
-// judged as they are found, data that somebody changed is a warning (certificates often
-// are), and so is what a system's own packages have: Debian strips modules.
+// judged as they are found, Python code that was changed is refused. Data that was is a
+// warning (certificates often are), and so are ELF files, which people strip and conda
+// gives other search paths, and what a system's own packages have.
 func (x *exam) changed(e tree.Entry) Severity {
-	code := x.objects[e.Path] != nil || path.Ext(e.Path) == ".py"
-	if code && !strings.HasPrefix(x.home.site, "usr/lib/") {
+	if path.Ext(e.Path) == ".py" && !strings.HasPrefix(x.home.site, "usr/lib/") {
 		return Refuse
 	}
 	return x.travels()

@@ -32,6 +32,9 @@ func checkSymbols(ctx context.Context, x *exam) (outcome, error) {
 			if ctx.Err() != nil {
 				return out, context.Cause(ctx)
 			}
+			if x.idle(l.root.object) {
+				continue
+			}
 			scope := scopeOf(l.list)
 			scope.api = api
 			for _, lib := range l.list {
@@ -79,7 +82,7 @@ func scopeOf(list []*loaded) scope {
 func (s scope) missing(wants []want) []string {
 	var names []string
 	for _, w := range wants {
-		if s.open && !s.api.has(w.Value()) {
+		if s.open && !s.api.knows(w.Value()) {
 			continue
 		}
 		if slices.ContainsFunc(s.objects, func(o *object) bool { return o.gives[w.symbol] }) {
@@ -120,14 +123,14 @@ func isPython(name string) bool {
 }
 
 // pythonAPI are the beginnings, up to the first underscore within, that names of CPython's
-// API have: PyList of PyList_New. Libraries of others have names with Py, too (PySide).
+// API have: PyList of PyList_New; and those names themselves. Libraries of others have names with Py, too (PySide).
 type pythonAPI map[string]bool
 
 // pythonAPI takes them from the stable ABI and from what the tree's interpreter exports.
 func (x *exam) pythonAPI() pythonAPI {
 	api := pythonAPI{}
 	for name := range abi3() {
-		api[family(name)] = true
+		api[family(name)], api[name] = true, true
 	}
 	for _, o := range x.objects {
 		if !o.holdsRuntime() {
@@ -135,7 +138,7 @@ func (x *exam) pythonAPI() pythonAPI {
 		}
 		for s := range o.gives {
 			if name := s.Value(); isPython(name) {
-				api[family(name)] = true
+				api[family(name)], api[name] = true, true
 			}
 		}
 	}
@@ -143,6 +146,9 @@ func (x *exam) pythonAPI() pythonAPI {
 }
 
 func (a pythonAPI) has(name string) bool { return isPython(name) && a[family(name)] }
+
+// knows tells whether a name is of the API for certain.
+func (a pythonAPI) knows(name string) bool { return isPython(name) && a[name] }
 
 func family(name string) string {
 	rest := strings.TrimPrefix(name, "_")

@@ -69,6 +69,9 @@ func (x *exam) python() wheel.Python {
 	if exe := x.objects[x.home.exe]; exe != nil && exe.Machine == elf.AArch64 {
 		p.Machine = "aarch64"
 	}
+	if exe := x.objects[x.home.exe]; exe != nil && strings.HasPrefix(path.Base(exe.Interp), "ld-musl-") {
+		p.Musl = true
+	}
 	return p
 }
 
@@ -141,11 +144,23 @@ func (x *exam) natives(out *outcome, d dist) {
 // special first (importlib.machinery.EXTENSION_SUFFIXES); none where the check
 // interpreter refuses what tells.
 func (x *exam) suffixes() []string {
-	config, err := readSysconfig(x.Tree, x.home)
-	if err != nil {
-		return nil
+	if x.ends == nil {
+		x.ends = []string{}
+		if config, err := readSysconfig(x.Tree, x.home); err == nil {
+			x.ends = config.suffixes()
+		}
 	}
-	return config.suffixes()
+	return x.ends
+}
+
+// idle tells whether a file is a module that import does not look for, beside one that it
+// does: what it needs matters to nobody here.
+func (x *exam) idle(o *object) bool {
+	if !x.found || o == nil || !o.isExtension() {
+		return false
+	}
+	f, ok := x.suffixFault(o, x.suffixes())
+	return ok && f.Severity == Warn
 }
 
 // suffixFault judges the name of an extension module: one that import does not find by is

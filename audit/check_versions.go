@@ -29,6 +29,9 @@ func checkVersions(_ context.Context, x *exam) (outcome, error) {
 	}
 	for _, r := range x.runs {
 		for _, l := range r.loadings {
+			if x.idle(l.root.object) {
+				continue
+			}
 			for _, lib := range l.list {
 				if !lib.inTree {
 					continue

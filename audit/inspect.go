@@ -1,8 +1,10 @@
 package audit
 
 import (
+	"bufio"
 	"context"
 	"fmt"
+	"io"
 	"path"
 	"slices"
 	"strings"
@@ -68,6 +70,8 @@ type Inspector struct {
 	// root is nil when the machine is not known, and glibc empty.
 	root  Root
 	glibc string
+	// configured are the directories of the machine's /etc/ld.so.conf.
+	configured []string
 	// read are the files of the machine and of its interpreters that were read before.
 	read objectCache
 }
@@ -77,7 +81,7 @@ type Inspector struct {
 func NewInspector(root Root) *Inspector {
 	i := &Inspector{root: root}
 	if root != nil {
-		i.glibc = Glibc(root)
+		i.glibc, i.configured = Glibc(root), loaderDirs(root)
 	}
 	return i
 }
@@ -124,7 +128,8 @@ func (i *Inspector) Inspect(ctx context.Context, p Place) (Inspection, error) {
 	if x.home.known() {
 		known |= anInterpreter
 	}
-	if i.root != nil {
+	// What is said of libraries is said of glibc's.
+	if i.root != nil && !x.python().Musl {
 		known |= aMachine
 	}
 	in := Inspection{Interpreter: x.told()}
@@ -204,7 +209,7 @@ func (i *Inspector) newFound(p Place) (*exam, error) {
 	if root == nil {
 		root = &tree.Tree{}
 	}
-	r := openResolver(ResolverInput{Tree: x.Tree, Root: root}, x.home, x.objects, &i.read)
+	r := openResolver(ResolverInput{Tree: x.Tree, Root: root, Configured: i.configured}, x.home, x.objects, &i.read)
 	x.glibc, x.alone = i.glibc, p.Alone
 	x.runs = []run{{Target: x.Targets[0], Resolver: r, loadings: r.loadings(), found: true, alone: p.Alone}}
 	return x, nil
@@ -318,6 +323,79 @@ func Glibc(root Root) string {
 	return ""
 }
 
+// loaderDirs reads the directories that a machine's loader is configured to search
+// (ldconfig(8)): ldconfig has put what is there into its cache. Included files count where
+// the file system can list directories.
+func loaderDirs(root Root) []string {
+	var dirs []string
+	seen := map[string]bool{}
+	var read func(file string)
+	read = func(file string) {
+		e, ok := Follow(root, file)
+		if !ok || e.Kind != tree.File || e.Size > maxConfig || seen[e.Path] || len(seen) > maxConfigs {
+			return
+		}
+		seen[e.Path] = true
+		r, err := e.Content.Open()
+		if err != nil {
+			return
+		}
+		defer r.Close()
+		lines := bufio.NewScanner(io.LimitReader(r, maxConfig))
+		for lines.Scan() {
+			line, _, _ := strings.Cut(lines.Text(), "#")
+			line = strings.TrimSpace(line)
+			pattern, isInclude := strings.CutPrefix(line, "include ")
+			switch {
+			case isInclude:
+				for _, included := range glob(root, path.Join(path.Dir(file), strings.TrimSpace(pattern)), pattern) {
+					read(included)
+				}
+			case path.IsAbs(line):
+				dirs = append(dirs, path.Clean(line))
+			}
+		}
+	}
+	read("/etc/ld.so.conf")
+	return dirs
+}
+
+// Bounds of ld.so.conf: bytes of a file, and files.
+const (
+	maxConfig  = 64 << 10
+	maxConfigs = 100
+)
+
+// glob lists the files that a pattern's last part matches; a pattern may be relative to
+// the directory of the file that it stands in.
+func glob(root Root, relative, pattern string) []string {
+	if pattern = strings.TrimSpace(pattern); !path.IsAbs(pattern) {
+		pattern = relative
+	}
+	lister, ok := root.(interface {
+		List(dir string) ([]string, error)
+	})
+	if !ok {
+		return nil
+	}
+	dir, last := path.Split(pattern)
+	at, ok := Follow(root, dir)
+	if !ok {
+		return nil
+	}
+	names, err := lister.List(at.Path)
+	if err != nil {
+		return nil
+	}
+	var files []string
+	for _, name := range names {
+		if ok, err := path.Match(last, name); err == nil && ok {
+			files = append(files, path.Join(dir, name))
+		}
+	}
+	return files
+}
+
 // InterpreterFiles gives patterns, as path.Match has them, of the files that the checks
 // look at of the interpreter whose executable has the given path; its modules are among
 // them on request. Any of them may be missing.
@@ -339,14 +417,17 @@ func InterpreterFiles(exe string, modules bool) ([]string, error) {
 	for _, dir := range []string{"", "x86_64-linux-gnu", "aarch64-linux-gnu"} {
 		patterns = append(patterns, path.Join(top, dir, home.soname()), path.Join(top, dir, "libpython3.so"))
 	}
+	patterns = append(patterns, path.Join(top+"64", home.soname()))
 	libs := []string{"python" + home.version}
 	if strings.Contains(home.flags, "t") {
 		libs = append(libs, libs[0]+"t")
 	}
 	for _, lib := range libs {
-		patterns = append(patterns, path.Join(top, lib, "build-details.json"), path.Join(top, lib, "_sysconfigdata_*.py"))
-		if modules {
-			patterns = append(patterns, path.Join(top, lib, "lib-dynload", "*.so"))
+		for _, dir := range []string{top, top + "64"} {
+			patterns = append(patterns, path.Join(dir, lib, "build-details.json"), path.Join(dir, lib, "_sysconfigdata_*.py"))
+			if modules {
+				patterns = append(patterns, path.Join(dir, lib, "lib-dynload", "*.so"))
+			}
 		}
 	}
 	return patterns, nil

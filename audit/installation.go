@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"ampoule/tree"
@@ -71,8 +72,19 @@ func newInstallation(t *tree.Tree, exe string) (installation, error) {
 			home.lib = threaded
 		}
 	}
+	// Fedora's and its like have what is for one machine in lib64.
+	if wide := path.Join(top, "lib64", path.Base(home.lib)); !hasSysconfig(t, home.lib) && hasSysconfig(t, wide) {
+		home.lib = wide
+	}
 	home.site = path.Join(home.lib, "site-packages")
 	return home, nil
+}
+
+// hasSysconfig tells whether a standard library has the file that tells how it was built.
+func hasSysconfig(t *tree.Tree, lib string) bool {
+	return slices.ContainsFunc(t.Entries(), func(e tree.Entry) bool {
+		return path.Dir(e.Path) == lib && strings.HasPrefix(path.Base(e.Path), "_sysconfigdata_")
+	})
 }
 
 // ownsLibpython tells whether a file is this interpreter's own libpython: the

@@ -38,7 +38,11 @@ type outcome struct {
 	findings []Finding
 }
 
-func (o *outcome) add(f Finding) { o.findings = append(o.findings, f) }
+// add notes a finding. Names from files may be part of its cause.
+func (o *outcome) add(f Finding) {
+	f.Cause = escaped(f.Cause)
+	o.findings = append(o.findings, f)
+}
 
 // checks are all checks, sorted by name.
 var checks []check
@@ -77,6 +81,8 @@ type exam struct {
 	runs    []run
 	// dists gives the installed distributions, which are read once.
 	dists func() []dist
+	// ends are the interpreter's suffixes, once they were asked for; see suffixes.
+	ends []string
 	// found says that the files were made elsewhere and are judged where they are: what
 	// only a tree that travels must not have is no fault then.
 	found bool

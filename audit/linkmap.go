@@ -194,6 +194,7 @@ func (p *process) candidates(name string, by *loaded) []string {
 		dirs = p.dirs(by, by.RunPath)
 	}
 	if by.Flags1&elf.Flag1NoDefaultLib == 0 {
+		dirs = append(dirs, p.r.configured...)
 		dirs = append(dirs, defaultDirs(by.Machine)...)
 	}
 	files := make([]string, len(dirs))

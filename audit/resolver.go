@@ -16,9 +16,10 @@ import (
 type Resolver struct {
 	view
 	home installation
-	// search are directories searched after the executable's DT_RPATH.
-	search []string
-	host   map[string]bool
+	// search are directories searched after the executable's DT_RPATH, configured those
+	// that are before the default ones.
+	search, configured []string
+	host               map[string]bool
 	// objects are the tree's ELF files by path, outside those of the root file system.
 	objects map[string]*object
 	outside *objectCache
@@ -41,6 +42,9 @@ type ResolverInput struct {
 	Search []string
 	// Host is as in [Target].
 	Host []string
+	// Configured are the directories that the machine's loader searches beside its own:
+	// those of /etc/ld.so.conf.
+	Configured []string
 }
 
 // Library is a shared library outside the tree that the tree needs.
@@ -90,7 +94,7 @@ func openResolver(in ResolverInput, home installation, objects map[string]*objec
 	r := &Resolver{
 		view:   view{tree: in.Tree, root: in.Root, prefix: strings.TrimPrefix(in.Prefix, "/")},
 		home:   home,
-		search: in.Search, host: map[string]bool{},
+		search: in.Search, configured: in.Configured, host: map[string]bool{},
 		objects: objects, outside: outside,
 	}
 	if r.root == nil {

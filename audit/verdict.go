@@ -199,16 +199,26 @@ func printable(s string) string {
 	if cut {
 		s = s[:maxValue]
 	}
+	s = escaped(s)
+	if cut {
+		s += "…"
+	}
+	return s
+}
+
+// escaped escapes every character that is not printable.
+func escaped(s string) string {
+	unsafe := func(r rune) bool { return r == unicode.ReplacementChar || !unicode.IsPrint(r) }
+	if strings.IndexFunc(s, unsafe) < 0 {
+		return s
+	}
 	var b strings.Builder
 	for _, r := range s {
-		if r == unicode.ReplacementChar || !unicode.IsPrint(r) {
+		if unsafe(r) {
 			fmt.Fprintf(&b, "\\u%04x", r)
 			continue
 		}
 		b.WriteRune(r)
-	}
-	if cut {
-		b.WriteString("…")
 	}
 	return b.String()
 }

@@ -3,6 +3,7 @@ package audit
 import (
 	"archive/zip"
 	"bytes"
+	"cmp"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -46,6 +47,8 @@ type wheelExam struct {
 	spilled []*os.File
 	// fault is what this machine could not do.
 	fault error
+	// inMemory is how much is kept there, in bytes.
+	inMemory uint64
 	// buffer is what members are read through.
 	buffer []byte
 }
@@ -75,7 +78,7 @@ func (w *wheelExam) refuse(member, field, value, cause string) {
 func (w *wheelExam) run(r io.ReaderAt, size int64) {
 	w.compare(r, size)
 	for i := range w.findings {
-		w.findings[i].Check = "record"
+		w.findings[i].Check = cmp.Or(w.findings[i].Check, "record")
 	}
 	slices.SortFunc(w.findings, compareFindings)
 }
@@ -101,13 +104,60 @@ func (w *wheelExam) compare(r io.ReaderAt, size int64) {
 		return
 	}
 	w.metadata(parsed)
+	w.tags(parsed)
 	w.record(w.info)
 }
+
+// tags compares the tags of the file's name, by which installers and caches choose it, with
+// those that it was built with: none may be there that WHEEL does not have (PEP 427).
+func (w *wheelExam) tags(n wheel.Name) {
+	m := w.members[w.info+"/WHEEL"]
+	if w.name == "" || m == nil || m.UncompressedSize64 > maxWheelFile {
+		return
+	}
+	data, ok := w.read(w.info+"/WHEEL", maxWheelFile)
+	if !ok {
+		return
+	}
+	h, err := wheel.ParseHeader(data)
+	if err != nil {
+		return // whoever installs it cannot read it either
+	}
+	built := map[wheel.Tag]bool{}
+	for _, text := range h.Values("Tag") {
+		tags, err := wheel.ParseTags(text)
+		if err != nil || len(built) > maxWheelTags {
+			return
+		}
+		for _, tag := range tags {
+			built[tag] = true
+		}
+	}
+	named, err := wheel.ParseTags(n.Python + "-" + n.ABI + "-" + n.Platform)
+	if err != nil || len(built) == 0 {
+		return
+	}
+	for _, tag := range named {
+		if !built[tag] {
+			w.refuse(w.info+"/WHEEL", "Tag", tag.String(), "The file is named for what it was not built for: WHEEL does not have the tag.")
+			w.findings[len(w.findings)-1].Check = "tags"
+			return
+		}
+	}
+}
+
+// Bounds of a member's path: its bytes (PATH_MAX), and its directories.
+const (
+	maxName  = 4096
+	maxParts = 64
+)
 
 // member judges one member's name and kind.
 func (w *wheelExam) member(f *zip.File) {
 	name, isDir := strings.CutSuffix(f.Name, "/")
 	switch mode := f.Mode(); {
+	case len(name) > maxName || strings.Count(name, "/") > maxParts:
+		w.refuse(f.Name, "path", f.Name, "The path is longer or deeper than any file system has to take.")
 	case tree.CheckPath(name) != nil || strings.ContainsAny(name, "\\\r\n"):
 		w.refuse(f.Name, "path", f.Name, "The path is not clean, or leaves the wheel.")
 	case f.Flags&1 != 0:
@@ -244,8 +294,9 @@ func (w *wheelExam) row(info string, row wheel.Row) {
 	}
 }
 
-// inMemory is how large an ELF file may be that is kept in memory, in bytes.
-const inMemory = 16 << 20
+// inMemory is how much of a wheel's ELF files is kept in memory, in bytes; the others go to
+// temporary files.
+const inMemory = 24 << 20
 
 // unpack reads a member once: its hash, its size, and, if it is kept, its content.
 func (w *wheelExam) unpack(m *wheelMember) {
@@ -286,7 +337,8 @@ func (w *wheelExam) unpackInto(m *wheelMember) error {
 	switch {
 	case !w.keep || !IsELF(start):
 		err = into(h)
-	case m.UncompressedSize64 <= inMemory:
+	case m.UncompressedSize64 <= inMemory-min(w.inMemory, inMemory):
+		w.inMemory += m.UncompressedSize64
 		kept := bytes.NewBuffer(make([]byte, 0, m.UncompressedSize64))
 		err = into(io.MultiWriter(h, kept))
 		m.content = tree.Section(bytes.NewReader(kept.Bytes()), 0, m.size)
@@ -376,7 +428,7 @@ func (w *WheelFile) Installed(site string) (*tree.Tree, error) {
 			content = m.File
 		}
 		e := tree.Entry{Path: installedPath(name, data), Kind: tree.File, Mode: 0o644, Size: m.size, SHA256: m.sum, Content: content}
-		if name == x.info+"/RECORD" {
+		if name == x.info+"/RECORD" && m.size <= wheel.MaxRecord {
 			if rows, err := e.ReadAll(); err == nil {
 				e = e.Replace([]byte(strings.NewReplacer(data+"purelib/", "", data+"platlib/", "").Replace(string(rows))))
 			}

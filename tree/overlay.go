@@ -1,6 +1,7 @@
 package tree
 
 import (
+	"maps"
 	"path"
 	"strings"
 )
@@ -27,31 +28,37 @@ func Overlay(layers ...*Tree) (*Tree, error) {
 }
 
 func overlay(merged map[string]Entry, t *Tree) {
+	// gone are the paths that are removed with all below, emptied the directories of which
+	// all below is.
+	gone, emptied := map[string]bool{}, map[string]bool{}
 	for _, e := range t.Entries() {
 		dir, base := path.Split(e.Path)
 		switch name, found := strings.CutPrefix(base, Whiteout); {
 		case base == opaque:
-			remove(merged, "", dir)
+			emptied[path.Clean(dir)] = true
 		case found:
-			remove(merged, dir+name, dir+name+"/")
+			gone[dir+name] = true
+		default:
+			if old, ok := merged[e.Path]; ok && old.Kind == Dir && e.Kind != Dir {
+				gone[e.Path] = true
+			}
 		}
+	}
+	if len(gone)+len(emptied) > 0 {
+		maps.DeleteFunc(merged, func(p string, _ Entry) bool {
+			for at := p; ; at = path.Dir(at) {
+				if gone[at] || at != p && emptied[at] {
+					return true
+				}
+				if at == "." {
+					return false
+				}
+			}
+		})
 	}
 	for _, e := range t.Entries() {
-		if strings.HasPrefix(path.Base(e.Path), Whiteout) {
-			continue
-		}
-		if old, ok := merged[e.Path]; ok && old.Kind == Dir && e.Kind != Dir {
-			remove(merged, e.Path, e.Path+"/")
-		}
-		merged[e.Path] = e
-	}
-}
-
-// remove takes out a path and all that begin with below.
-func remove(merged map[string]Entry, self, below string) {
-	for p := range merged {
-		if p == self || strings.HasPrefix(p, below) {
-			delete(merged, p)
+		if !strings.HasPrefix(path.Base(e.Path), Whiteout) {
+			merged[e.Path] = e
 		}
 	}
 }

@@ -24,8 +24,8 @@ type Explanation struct {
 	Checks []string `json:"checks"`
 }
 
-// Text explains the first line of a text, such as a traceback, that says something known.
-// It returns false when no line does.
+// Text explains what a text, such as a traceback, says that is known; of several such
+// things the one that tells most. It returns false when there is none.
 func Text(text string) (Explanation, bool) {
 	text = plain(text)
 	site := siteOf(text)

@@ -24,8 +24,8 @@ var kinds = []kind{
 	{regexp.MustCompile(`(?P<program>\S*python\S*): error while loading shared libraries: (?P<lib>libpython[\w.]*\.so[\w.]*)`), func(v values) Explanation {
 		return Explanation{
 			Means:    "The interpreter's own executable was built with --enable-shared: its runtime is in " + v.of("lib") + ", which is not where the loader looks. It was moved, or copied without its lib directory, or a wheel directory was taken for it.",
-			Find:     []string{"ldd " + v.of("program"), "readelf -d " + v.of("program") + " | grep -E 'NEEDED|R(UN)?PATH'"},
-			Prevents: "Ampoule's interpreters are relocatable: with shared: true, the executable finds libpython beside itself, and by default it needs none.",
+			Find:     []string{"ldd " + quote(v.of("program")), "readelf -d " + quote(v.of("program")) + " | grep -E 'NEEDED|R(UN)?PATH'"},
+			Prevents: "Ampoule's interpreters are relocatable: configured with --enable-shared, the executable finds libpython beside itself, and by default it needs none.",
 			Checks:   []string{"closure", "libpython-needed"},
 		}
 	}},
@@ -121,7 +121,7 @@ var kinds = []kind{
 			Checks:   []string{"tags", "record"},
 		}
 	}},
-	{regexp.MustCompile(`(?i)illegal instruction|SIGILL|exit(?:ed)? (?:with )?(?:code|status) 132|signal 4\b`), func(values) Explanation {
+	{regexp.MustCompile(`(?i)illegal instruction|SIGILL|exit(?:ed)? (?:with )?(?:code|status) 132\b|signal 4\b`), func(values) Explanation {
 		return Explanation{
 			Means:    "The process ran an instruction that this processor does not have: something was compiled for the processor of its build machine (-march=native), or for a higher level of x86-64 than this one has.",
 			Find:     []string{"/lib64/ld-linux-x86-64.so.2 --help | grep supported, for the levels of this machine", "gdb -batch -ex run -ex bt --args python3 …, for the library that the instruction is in"},
@@ -187,13 +187,13 @@ var kinds = []kind{
 			name = v.of("module") + "." + v.of("name")
 		}
 		return Explanation{
-			Means:    "The package is there and its native module " + name + " is not, for this interpreter: it was compiled for another version (its file's name ends otherwise), or its build left it out without an error.",
+			Means:    "The package is there and its private module " + name + " is not, for this interpreter. If that is a native one, it was compiled for another version (its file's name ends otherwise), or its build left it out without an error; if not, another version of the package is installed than what imports it wants.",
 			Find:     []string{"python3 -c 'import importlib.machinery as m; print(m.EXTENSION_SUFFIXES)', beside the names of the .so files in the package"},
 			Prevents: sealed,
 			Checks:   []string{"tags", "record"},
 		}
 	}},
-	{regexp.MustCompile(`(?i)segmentation fault|SIGSEGV|exit(?:ed)? (?:with )?(?:code|status) 139|signal 11\b`), func(values) Explanation {
+	{regexp.MustCompile(`(?i)segmentation fault|SIGSEGV|exit(?:ed)? (?:with )?(?:code|status) 139\b|signal 11\b`), func(values) Explanation {
 		return Explanation{
 			Means:    "The process used memory that is not its own. Of the causes that lie in wheels, two Python runtimes in one process, and a module compiled for another build of Python, are the most common; a fault of the program itself is, too.",
 			Find:     []string{"python3 -X faulthandler …, for the line of Python that it happened in", "grep -E 'libpython|\\.so' /proc/PID/maps, for two runtimes"},

@@ -75,6 +75,14 @@ func Check(ctx context.Context, m Machine, root string) (*Report, error) {
 	}
 	at, _ := audit.Follow(m.Files, root)
 	p := &preflight{Machine: m, tree: at.Path, found: found, report: &Report{Schema: Schema, Tree: root, Fit: true}}
+	if len(found.Unread) > 0 {
+		u := found.Unread[0]
+		p.add(Item{
+			Name: "files", State: Unfit, Found: audit.Printable(u.Path),
+			Cause:  fmt.Sprintf("It could not be read (%s)%s: nobody knows what it needs.", audit.Printable(u.Why), more(len(found.Unread)-1, "file")),
+			Remedy: "Run this as the user that the tree is for, or as root.",
+		})
+	}
 	p.glibc()
 	p.native("libraries", "closure", "The machine lacks a library that the tree needs.", "Install the library, or name it in runtime.vm.host only where every machine has it.")
 	p.processor()
@@ -242,7 +250,7 @@ func (p *preflight) environment() {
 		}
 		clean = false
 		i := Item{Name: v.name, State: Warning, Found: audit.Printable(value), Cause: v.cause, Remedy: "Unset it for what runs from the tree (env -u " + v.name + ", or in the service's unit)."}
-		if v.name == "PYTHONHOME" && strings.Trim(value, "/") != p.tree {
+		if at, ok := audit.Follow(p.Files, value); v.name == "PYTHONHOME" && (!ok || at.Path != p.tree) {
 			i.State = Unfit
 		}
 		p.add(i)

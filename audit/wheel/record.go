@@ -17,7 +17,7 @@ import (
 // Limits of RECORD, far above those of the largest wheels known.
 const (
 	// MaxRecord is in bytes.
-	MaxRecord = 64 << 20
+	MaxRecord = 16 << 20
 	// MaxLines is the number of files in one RECORD.
 	MaxLines = 500_000
 )

@@ -126,7 +126,31 @@ func (r Requirement) Admits(version string) bool {
 		return false
 	}
 	s, err := pep440.NewSpecifiers(r.Versions, pep440.WithPreRelease(true))
-	return err == nil && s.Check(v)
+	if err != nil || !s.Check(v) {
+		return false
+	}
+	// "<2" does not admit pre-releases of 2 itself (PEP 440, "Exclusive ordered comparison").
+	for _, clause := range strings.Split(r.Versions, ",") {
+		limit, ok := strings.CutPrefix(strings.TrimSpace(clause), "<")
+		if !ok || strings.HasPrefix(limit, "=") {
+			continue
+		}
+		above, err := pep440.Parse(strings.TrimSpace(limit))
+		if err == nil && v.IsPreRelease() && !above.IsPreRelease() && sameBase(v, above) {
+			return false
+		}
+	}
+	return true
+}
+
+// sameBase tells whether two versions are of one release: 2.0.dev1 and 2.
+func sameBase(a, b pep440.Version) bool {
+	base, err := pep440.Parse(a.BaseVersion())
+	if err != nil {
+		return false
+	}
+	s, err := pep440.NewSpecifiers("==" + b.BaseVersion())
+	return err == nil && s.Check(base)
 }
 
 // expression is a marker, or a part of one.

@@ -56,6 +56,7 @@ func TestRequirementAdmits(t *testing.T) {
 		{"a", "1", true}, {"a>=1,<3", "2.5", true}, {"a>=1,<3", "3", false}, {"a (>=1)", "0.9", false},
 		{"a>=1", "2.0rc1", true}, {"a==1.*", "1.4.post1", true}, {"a~=1.4", "2.0", false}, {"a==1.0", "1.0+local", true},
 		{"a @ https://example.org/a.whl", "7", true}, {"a>=1", "not a version", false},
+		{"a<2", "2.0.dev1", false}, {"a<2.0rc2", "2.0rc1", true}, {"a<2", "1.9rc1", true}, {"a<=2", "2.0rc1", true},
 	} {
 		r, err := ParseRequirement(tt.text)
 		if err != nil {

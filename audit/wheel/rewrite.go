@@ -9,6 +9,8 @@ import (
 	"io"
 	"strings"
 	"time"
+
+	"github.com/klauspost/compress/flate"
 )
 
 // WithFile writes a wheel file anew with one more file in its .dist-info directory, and
@@ -20,12 +22,17 @@ func WithFile(w io.Writer, r io.ReaderAt, size int64, name string, data []byte) 
 		return fmt.Errorf("adding %s to a wheel: %w", name, err)
 	}
 	out := zip.NewWriter(w)
+	// Its output is pinned by go.mod, as that of layers is.
+	out.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.DefaultCompression) })
 	var record *zip.File
 	for _, f := range z.File {
 		dir, base, ok := strings.Cut(f.Name, "/")
 		if ok && base == "RECORD" && strings.HasSuffix(dir, ".dist-info") {
 			record = f
 			continue
+		}
+		if ok && base == name && strings.HasSuffix(dir, ".dist-info") {
+			continue // it is written anew
 		}
 		if err := copyMember(out, f); err != nil {
 			return fmt.Errorf("adding %s to a wheel: %w", name, err)
@@ -41,16 +48,25 @@ func WithFile(w io.Writer, r io.ReaderAt, size int64, name string, data []byte) 
 	info, _, _ := strings.Cut(record.Name, "/")
 	sum := sha256.Sum256(data)
 	row := fmt.Sprintf("%s/%s,sha256=%s,%d\n", info, name, base64.RawURLEncoding.EncodeToString(sum[:]), len(data))
-	own := strings.Index("\n"+string(rows), "\n"+record.Name)
-	if own < 0 {
+	var listed strings.Builder
+	self := ""
+	for line := range strings.Lines(string(rows)) {
+		switch {
+		case strings.HasPrefix(line, info+"/"+name+","):
+		case strings.HasPrefix(line, record.Name+","):
+			self = line
+		default:
+			listed.WriteString(line)
+		}
+	}
+	if self == "" {
 		return fmt.Errorf("adding %s to a wheel: %w: RECORD does not list itself", name, ErrArchive)
 	}
-	// RECORD lists itself last (PEP 427 wants it, and archives have it, at the end).
-	listed := string(rows[:own]) + row + string(rows[own:])
+	listed.WriteString(row + self)
 	for _, file := range []struct {
 		name string
 		data []byte
-	}{{info + "/" + name, data}, {record.Name, []byte(listed)}} {
+	}{{info + "/" + name, data}, {record.Name, []byte(listed.String())}} {
 		member, err := out.CreateHeader(&zip.FileHeader{Name: file.name, Method: zip.Deflate, Modified: epoch})
 		if err == nil {
 			_, err = member.Write(file.data)

@@ -55,10 +55,12 @@ type Python struct {
 	Flags string
 	// Machine is as platform tags have it: x86_64, aarch64.
 	Machine string
+	// Musl says that it runs on musl and not on glibc.
+	Musl bool
 }
 
 // Supports tells whether an installer would take a wheel with that tag for this Python on
-// a Linux with glibc (PEP 425, PEP 600, PEP 703; packaging.tags). How old a glibc the
+// Linux (PEP 425, PEP 600, PEP 656, PEP 703; packaging.tags). How old a glibc the
 // platform tag promises is not judged: symbol versions say what the files really need.
 func (p Python) Supports(t Tag) bool {
 	return p.supportsABI(t.Python, t.ABI) && p.supportsPlatform(t)
@@ -94,11 +96,18 @@ func (p Python) supportsABI(python, abi string) bool {
 	return own && (abi == fmt.Sprintf("cp3%d%s", p.Minor, p.Flags) || abi == fmt.Sprintf("cp3%d%s", p.Minor, strings.ReplaceAll(p.Flags, "d", "")))
 }
 
+// muslPlatform matches the platforms of musl (PEP 656).
+var muslPlatform = regexp.MustCompile(`^(?:linux|musllinux_\d+_\d+)_(.+)$`)
+
 var linuxPlatform = regexp.MustCompile(`^(linux|manylinux1|manylinux2010|manylinux2014|manylinux_\d+_\d+)_(.+)$`)
 
 func (p Python) supportsPlatform(t Tag) bool {
 	if t.Platform == "any" {
 		return t.ABI == "none"
+	}
+	if p.Musl {
+		m := muslPlatform.FindStringSubmatch(t.Platform)
+		return m != nil && m[1] == p.Machine
 	}
 	m := linuxPlatform.FindStringSubmatch(t.Platform)
 	return m != nil && m[2] == p.Machine

@@ -25,7 +25,7 @@ func TestParseTags(t *testing.T) {
 // What packaging.tags lists for each Python.
 func TestSupports(t *testing.T) {
 	t.Parallel()
-	plain, threaded := Python{13, "", "x86_64"}, Python{13, "t", "x86_64"}
+	plain, threaded := Python{Minor: 13, Flags: "", Machine: "x86_64"}, Python{Minor: 13, Flags: "t", Machine: "x86_64"}
 	for _, c := range []struct {
 		python Python
 		tag    string
@@ -37,16 +37,18 @@ func TestSupports(t *testing.T) {
 		{plain, "cp313-cp313-manylinux_2_17_aarch64", false},
 		{plain, "cp313-cp313-musllinux_1_2_x86_64", false},
 		{plain, "cp313-cp313-win_amd64", false},
+		{Python{Minor: 13, Machine: "x86_64", Musl: true}, "cp313-cp313-musllinux_1_2_x86_64", true},
+		{Python{Minor: 13, Machine: "x86_64", Musl: true}, "cp313-cp313-manylinux_2_17_x86_64", false},
 		{plain, "cp313-cp313-any", false},
 		{plain, "cp312-cp312-linux_x86_64", false},
 		{plain, "cp313-cp313t-linux_x86_64", false},
 		{plain, "cp313-cp313d-linux_x86_64", false},
 		{threaded, "cp313-cp313t-linux_x86_64", true},
 		{threaded, "cp313-cp313-linux_x86_64", false},
-		{Python{13, "d", "x86_64"}, "cp313-cp313d-linux_x86_64", true},
-		{Python{13, "d", "x86_64"}, "cp313-cp313-linux_x86_64", true},
-		{Python{13, "td", "x86_64"}, "cp313-cp313t-linux_x86_64", true},
-		{Python{13, "td", "x86_64"}, "cp313-cp313-linux_x86_64", false},
+		{Python{Minor: 13, Flags: "d", Machine: "x86_64"}, "cp313-cp313d-linux_x86_64", true},
+		{Python{Minor: 13, Flags: "d", Machine: "x86_64"}, "cp313-cp313-linux_x86_64", true},
+		{Python{Minor: 13, Flags: "td", Machine: "x86_64"}, "cp313-cp313t-linux_x86_64", true},
+		{Python{Minor: 13, Flags: "td", Machine: "x86_64"}, "cp313-cp313-linux_x86_64", false},
 		{plain, "cp39-abi3-linux_x86_64", true},
 		{plain, "cp313-abi3-linux_x86_64", true},
 		{plain, "cp314-abi3-linux_x86_64", false},
@@ -85,7 +87,7 @@ func FuzzParseTags(f *testing.F) {
 			if err != nil || len(again) != 1 || again[0] != tag {
 				t.Errorf("%v again: %v, %v", tag, again, err)
 			}
-			Python{13, "", "x86_64"}.Supports(tag)
+			Python{Minor: 13, Flags: "", Machine: "x86_64"}.Supports(tag)
 		}
 	})
 }

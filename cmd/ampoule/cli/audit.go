@@ -137,7 +137,7 @@ func Audit(ctx context.Context, s *Session, target string, o AuditOptions) (err 
 // place finds the file system that a target is in, and where in it: an image's root, or a
 // path below root.
 func (s *Session) place(ctx context.Context, target, root string, files *survey.Files) (*imageFiles, string, error) {
-	image, err := openImage(ctx, s, target)
+	image, err := openImage(ctx, s, target, root)
 	if err != nil {
 		return nil, "", err
 	}

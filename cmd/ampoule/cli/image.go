@@ -7,11 +7,13 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"regexp"
 	"runtime"
 	"strings"
 
 	"ampoule/audit/survey"
 	"ampoule/builder/docker"
+	"ampoule/builder/sandbox"
 	"ampoule/registry/images"
 	"ampoule/tree"
 )
@@ -74,7 +76,10 @@ func (i *imageFiles) lay(layers []func() (io.ReadCloser, error)) error {
 
 // openImage finds the image that a target names: an OCI layout, a file of "docker save", a
 // digest in a registry, or a name that Docker has. It is nil for any other path.
-func openImage(ctx context.Context, s *Session, target string) (_ *imageFiles, err error) {
+func openImage(ctx context.Context, s *Session, target, root string) (_ *imageFiles, err error) {
+	if root != "/" && !strings.Contains(target, "@sha256:") {
+		return nil, nil // it is a path of that system
+	}
 	files := &imageFiles{}
 	defer func() {
 		if err != nil {
@@ -85,7 +90,7 @@ func openImage(ctx context.Context, s *Session, target string) (_ *imageFiles, e
 	switch {
 	case err == nil && (info.IsDir() && images.IsLayout(target) || info.Mode().IsRegular() && isImageFile(target)):
 		return files, files.open(ctx, target)
-	case err == nil || strings.HasPrefix(target, "/") || strings.HasPrefix(target, "."):
+	case err == nil || !imageName.MatchString(target) || strings.HasSuffix(target, ".whl") || strings.HasSuffix(target, ".tar"):
 		return nil, nil
 	case strings.Contains(target, "@sha256:"):
 		return files, files.pull(ctx, s, target)
@@ -96,10 +101,16 @@ func openImage(ctx context.Context, s *Session, target string) (_ *imageFiles, e
 	}
 	defer func() { err = errors.Join(err, saved.Close(), os.Remove(saved.Name())) }()
 	if err := docker.SaveImage(ctx, target, saved); err != nil {
+		if errors.Is(err, sandbox.ErrUnavailable) {
+			return nil, &NotFoundError{What: "file, directory or image " + target, Advice: "for an image Docker has to run: " + err.Error()}
+		}
 		return nil, err
 	}
 	return files, files.open(ctx, saved.Name())
 }
+
+// imageName matches what Docker takes for an image's name or ID (distribution/reference).
+var imageName = regexp.MustCompile(`^[a-z0-9][a-z0-9._/:-]*(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?(?:@sha256:[0-9a-f]{64})?$`)
 
 // isImageFile tells whether a file is a tar archive with an image in it.
 func isImageFile(path string) bool {

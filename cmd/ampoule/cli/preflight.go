@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"strings"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/cpu"
@@ -36,6 +37,9 @@ same before it switches.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if info, err := os.Stat(args[0]); err == nil && info.IsDir() {
 				return Preflight(cmd.Context(), s, args[0])
+			}
+			if !strings.Contains(args[0], "@") {
+				return &NotFoundError{What: "directory " + args[0]}
 			}
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
 				reg, err := w.registry()
