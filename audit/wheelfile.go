@@ -100,6 +100,7 @@ func (w *wheelExam) compare(r io.ReaderAt, size int64) {
 	for _, f := range z.File {
 		w.member(f)
 	}
+	w.nested()
 	if !w.distInfo(parsed) {
 		return
 	}
@@ -146,18 +147,15 @@ func (w *wheelExam) tags(n wheel.Name) {
 	}
 }
 
-// Bounds of a member's path: its bytes (PATH_MAX), and its directories.
-const (
-	maxName  = 4096
-	maxParts = 64
-)
+// maxParts bounds the directories of a member's path.
+const maxParts = 64
 
 // member judges one member's name and kind.
 func (w *wheelExam) member(f *zip.File) {
 	name, isDir := strings.CutSuffix(f.Name, "/")
 	switch mode := f.Mode(); {
-	case len(name) > maxName || strings.Count(name, "/") > maxParts:
-		w.refuse(f.Name, "path", f.Name, "The path is longer or deeper than any file system has to take.")
+	case strings.Count(name, "/") > maxParts:
+		w.refuse(f.Name, "path", f.Name, "The path is deeper than any wheel's.")
 	case tree.CheckPath(name) != nil || strings.ContainsAny(name, "\\\r\n"):
 		w.refuse(f.Name, "path", f.Name, "The path is not clean, or leaves the wheel.")
 	case f.Flags&1 != 0:
@@ -170,6 +168,19 @@ func (w *wheelExam) member(f *zip.File) {
 		w.refuse(f.Name, "path", f.Name, "Two members have this path.")
 	default:
 		w.members[name] = &wheelMember{File: f}
+	}
+}
+
+// nested refuses members below other members that are files.
+func (w *wheelExam) nested() {
+	for _, name := range slices.Sorted(maps.Keys(w.members)) {
+		for dir := path.Dir(name); dir != "."; dir = path.Dir(dir) {
+			if w.members[dir] != nil {
+				w.refuse(name, "path", dir, "The member is below another one that is a file.")
+				delete(w.members, name)
+				break
+			}
+		}
 	}
 }
 

@@ -119,13 +119,19 @@ func New(entries []Entry) (*Tree, error) {
 	return t, nil
 }
 
-// CheckPath refuses a path that is not clean, relative and inside the tree.
+// CheckPath refuses a path that is not clean, relative and inside the tree, or too long.
 func CheckPath(p string) error {
+	if len(p) > maxPath {
+		return fmt.Errorf("%.100q…: a path of %d bytes, more than %d", p, len(p), maxPath)
+	}
 	if p == "" || p == "." || p == ".." || path.Clean(p) != p || path.IsAbs(p) || strings.HasPrefix(p, "../") || strings.ContainsRune(p, 0) {
 		return fmt.Errorf("%q: not a clean path inside a tree", p)
 	}
 	return nil
 }
+
+// maxPath is the longest path that Linux takes, in bytes (PATH_MAX).
+const maxPath = 4096
 
 // Entries returns the entries sorted by path. The caller must not change them.
 func (t *Tree) Entries() []Entry { return t.entries }

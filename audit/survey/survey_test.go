@@ -178,6 +178,13 @@ func TestLook(t *testing.T) {
 	name := "spam-1.0-" + tag + ".whl"
 	const body = "home/u/.cache/pip/http-v2/a/b/c/d/e/abcde0123.body"
 	old := "cc=4,\x82\xa8response\x88\xa4body\xc6" + string(binary.BigEndian.AppendUint32(nil, uint32(len(poisonWheel)))) + poisonWheel + "\xa7headers\x80"
+	ownLibrary := string(compile(t, "int own;", "-shared", "-fPIC", "-Wl,-soname,libown.so.1"))
+	linked := filepath.Join(t.TempDir(), "libown.so.1")
+	if err := os.WriteFile(linked, []byte(ownLibrary), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	linkedModule := string(compile(t, moduleSource, "-shared", "-fPIC", linked))
+	poisoned := []string{"/" + site + " closure /" + site + "/spam" + suffix, "/" + site + " libpython-needed /" + site + "/spam" + suffix}
 	for what, c := range map[string]struct {
 		files         map[string]string
 		path, against string
@@ -186,19 +193,42 @@ func TestLook(t *testing.T) {
 		// version is that of the interpreter that the first unit was judged against.
 		version string
 	}{
-		"an environment":                   {together(environment, under(site, sound)), "/" + venv, "", nil, 1, "3.13"},
-		"a poisoned environment":           {together(environment, under(site, poison)), "/" + venv, "", []string{"/" + site + " closure /" + site + "/spam" + suffix, "/" + site + " libpython-needed /" + site + "/spam" + suffix}, 1, "3.13"},
-		"its site-packages":                {together(environment, under(site, sound)), "/" + site, "", nil, 1, "3.13"},
-		"the whole machine":                {together(environment, under(site, sound), under("usr/local/lib/python3.13/dist-packages", sound)), "/", "", nil, 2, "3.13"},
-		"a wheel":                          {map[string]string{"d/" + name: poisonWheel}, "/d/" + name, "", []string{"/d/" + name + " libpython-needed spam" + suffix}, 1, ""},
-		"a wheel, against":                 {map[string]string{"d/" + name: soundWheel}, "/d/" + name, "/usr/bin/python3", nil, 1, "3.13"},
-		"a directory, against":             {map[string]string{"d/a/" + name: soundWheel, "d/b/" + name: soundWheel}, "/d", "/usr", nil, 2, "3.13"},
-		"pip's downloads":                  {map[string]string{body: soundWheel, strings.TrimSuffix(body, ".body"): "cc=4,metadata", body + "x": "PK\x03\x04 no archive"}, "/home/u/.cache/pip", "", []string{"/" + body + "x record "}, 2, ""},
-		"pip's older downloads":            {map[string]string{"c/http/a/b/c/d/e/abcde": old}, "/c", "", []string{"/c/http/a/b/c/d/e/abcde libpython-needed spam" + suffix}, 1, ""},
-		"uv's cache":                       {under("c/uv/archive-v0/x1", poison), "/c/uv", "/usr/bin/python3.13", []string{"/c/uv/archive-v0/x1 closure /c/uv/archive-v0/x1/spam" + suffix, "/c/uv/archive-v0/x1 libpython-needed /c/uv/archive-v0/x1/spam" + suffix}, 1, "3.13"},
-		"a module":                         {together(environment, under(site, sound)), "/" + site + "/spam" + suffix, "", nil, 1, "3.13"},
-		"a poisoned module":                {map[string]string{"d/spam" + suffix: string(module(t, "libpython3.13.so.1.0"))}, "/d/spam" + suffix, "/usr", []string{"/d/spam" + suffix + " closure /d/spam" + suffix, "/d/spam" + suffix + " libpython-needed /d/spam" + suffix}, 1, "3.13"},
-		"a module, nothing else":           {map[string]string{"d/spam" + suffix: string(module(t, "libpython3.13.so.1.0"))}, "/d/spam" + suffix, "", []string{"/d/spam" + suffix + " closure /d/spam" + suffix, "/d/spam" + suffix + " libpython-needed /d/spam" + suffix}, 1, ""},
+		"an environment":         {together(environment, under(site, sound)), "/" + venv, "", nil, 1, "3.13"},
+		"a poisoned environment": {together(environment, under(site, poison)), "/" + venv, "", []string{"/" + site + " closure /" + site + "/spam" + suffix, "/" + site + " libpython-needed /" + site + "/spam" + suffix}, 1, "3.13"},
+		"its site-packages":      {together(environment, under(site, sound)), "/" + site, "", nil, 1, "3.13"},
+		"the whole machine":      {together(environment, under(site, sound), under("usr/local/lib/python3.13/dist-packages", sound)), "/", "", nil, 2, "3.13"},
+		"a wheel":                {map[string]string{"d/" + name: poisonWheel}, "/d/" + name, "", []string{"/d/" + name + " libpython-needed spam" + suffix}, 1, ""},
+		"a wheel, against":       {map[string]string{"d/" + name: soundWheel}, "/d/" + name, "/usr/bin/python3", nil, 1, "3.13"},
+		"a directory, against":   {map[string]string{"d/a/" + name: soundWheel, "d/b/" + name: soundWheel}, "/d", "/usr", nil, 2, "3.13"},
+		"pip's downloads":        {map[string]string{body: soundWheel, strings.TrimSuffix(body, ".body"): "cc=4,metadata", body + "x": "PK\x03\x04 no archive"}, "/home/u/.cache/pip", "", []string{"/" + body + "x record "}, 2, ""},
+		"pip's older downloads":  {map[string]string{"c/http/a/b/c/d/e/abcde": old}, "/c", "", []string{"/c/http/a/b/c/d/e/abcde libpython-needed spam" + suffix}, 1, ""},
+		"uv's cache":             {under("c/uv/archive-v0/x1", poison), "/c/uv", "/usr/bin/python3.13", []string{"/c/uv/archive-v0/x1 closure /c/uv/archive-v0/x1/spam" + suffix, "/c/uv/archive-v0/x1 libpython-needed /c/uv/archive-v0/x1/spam" + suffix}, 1, "3.13"},
+		"a module":               {together(environment, under(site, sound)), "/" + site + "/spam" + suffix, "", nil, 1, "3.13"},
+		"a poisoned module":      {map[string]string{"d/spam" + suffix: string(module(t, "libpython3.13.so.1.0"))}, "/d/spam" + suffix, "/usr", []string{"/d/spam" + suffix + " closure /d/spam" + suffix, "/d/spam" + suffix + " libpython-needed /d/spam" + suffix}, 1, "3.13"},
+		"a module, nothing else": {map[string]string{"d/spam" + suffix: string(module(t, "libpython3.13.so.1.0"))}, "/d/spam" + suffix, "", []string{"/d/spam" + suffix + " closure /d/spam" + suffix, "/d/spam" + suffix + " libpython-needed /d/spam" + suffix}, 1, ""},
+		"links, as uv makes them": {together(environment, under("cache/x", poison), map[string]string{
+			site + "/spam" + suffix: "-> /cache/x/spam" + suffix, site + "/spam-1.0.dist-info": "-> /cache/x/spam-1.0.dist-info"}), "/" + venv, "", poisoned, 1, "3.13"},
+		"a link to a directory": {together(environment, map[string]string{site + "/pkg": "-> /elsewhere/pkg", "elsewhere/pkg/spam" + suffix: poison["spam"+suffix]}), "/" + venv, "",
+			[]string{"/" + site + " closure /" + site + "/pkg/spam" + suffix, "/" + site + " libpython-needed /" + site + "/pkg/spam" + suffix}, 1, "3.13"},
+		"links in a circle":     {together(environment, under(site, sound), map[string]string{site + "/again": "-> .", "srv/app/up": "-> .."}), "/srv", "", nil, 1, "3.13"},
+		"a wheel behind a link": {map[string]string{"dist/" + name: poisonWheel, "d/wheels": "-> ../dist"}, "/d", "", []string{"/dist/" + name + " libpython-needed spam" + suffix}, 1, ""},
+		"a wheel in site-packages": {together(environment, under(site, sound), map[string]string{site + "/vendored/" + name: poisonWheel}), "/" + venv, "",
+			[]string{"/" + site + "/vendored/" + name + " libpython-needed spam" + suffix}, 2, "3.13"},
+		"a project with metadata": {map[string]string{"p/foo-1.0.dist-info/METADATA": "Name: foo\nVersion: 1.0\n", "p/dist/" + name: poisonWheel}, "/p", "",
+			[]string{"/p/dist/" + name + " libpython-needed spam" + suffix}, 2, ""},
+		"an editable installation": {together(environment, under(site, sound), map[string]string{site + "/__editable__.pth": "/src/ext\n", "src/ext/spam" + suffix: poison["spam"+suffix]}), "/" + venv, "",
+			[]string{"/src/ext closure /src/ext/spam" + suffix, "/src/ext libpython-needed /src/ext/spam" + suffix}, 2, "3.13"},
+		"a name that promises more": {map[string]string{"d/spam-1.0-py3-none-any.whl": soundWheel}, "/d", "", []string{"/d/spam-1.0-py3-none-any.whl tags spam-1.0.dist-info/WHEEL"}, 1, ""},
+		"lib64": {together(under("opt/lib64/python3.13/site-packages", dist([]byte(sound["spam"+suffix]), tag)), map[string]string{
+			"opt/bin/python3.13": string(interpreterELF(t)), "opt/lib64/python3.13/_sysconfigdata__linux_x86_64-linux-gnu.py": "build_time_vars = {'EXT_SUFFIX': '" + suffix + "', 'SOABI': 'x'}\n",
+			"opt/lib64/python3.13/site-packages/other.cpython-312-x86_64-linux-gnu.so": sound["spam"+suffix]}), "/opt", "",
+			[]string{"/opt/lib64/python3.13/site-packages record /opt/lib64/python3.13/site-packages/other.cpython-312-x86_64-linux-gnu.so",
+				"/opt/lib64/python3.13/site-packages tags /opt/lib64/python3.13/site-packages/other.cpython-312-x86_64-linux-gnu.so"}, 1, "3.13"},
+		"ld.so.conf":    {together(environment, map[string]string{site + "/spam" + suffix: linkedModule, "etc/ld.so.conf": "# own\ninclude ld.so.conf.d/*.conf\n", "etc/ld.so.conf.d/x.conf": "/opt/own\n", "opt/own/libown.so.1": ownLibrary}), "/" + venv, "", nil, 1, "3.13"},
+		"no ld.so.conf": {together(environment, map[string]string{site + "/spam" + suffix: linkedModule, "opt/own/libown.so.1": ownLibrary}), "/" + venv, "", []string{"/" + site + " closure /" + site + "/spam" + suffix}, 1, "3.13"},
+		"a member below a file": {map[string]string{"d/" + name: pack(t, together(poison, map[string]string{"pkg": "", "pkg/x.py": ""}))}, "/d", "",
+			[]string{"/d/" + name + " record pkg", "/d/" + name + " record pkg/x.py", "/d/" + name + " libpython-needed spam" + suffix}, 1, ""},
+		"another Python's, cached":         {map[string]string{"c/wheels/aa/bb/cc/x/spam-1.0-cp312-cp312-linux_x86_64.whl": pack(t, dist(module(t, ""), "cp312-cp312-linux_x86_64"))}, "/c", "/usr", nil, 1, "3.13"},
 		"another version":                  {map[string]string{"d/spam-1.0-cp312-cp312-linux_x86_64.whl": pack(t, dist(module(t, ""), "cp312-cp312-linux_x86_64"))}, "/d", "/usr", []string{"/d/spam-1.0-cp312-cp312-linux_x86_64.whl tags spam-1.0.dist-info/WHEEL"}, 1, "3.13"},
 		"a stripped module":                {together(environment, under(site, sound), map[string]string{site + "/spam" + suffix: string(module(t, "")) + "x"}), "/" + venv, "", nil, 1, "3.13"},
 		"a file that RECORD does not list": {together(environment, under(site, sound), map[string]string{site + "/more.so": string(module(t, ""))}), "/" + venv, "", []string{"/" + site + " record /" + site + "/more.so"}, 1, "3.13"},
