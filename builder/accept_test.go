@@ -94,7 +94,7 @@ func TestAcceptedInVerdict(t *testing.T) {
 	w := newWorld(t)
 	w.accepts("binary: {accept: [{match: [demo], why: no sdist, until: 2027-01-01}]}\n")
 	file := "demo-1.0-cp313-cp313-linux_x86_64.whl"
-	w.lock.Dists[0] = recipes.Dist{Name: "demo", Version: "1.0", File: file, SHA256: w.put(string(w.wheel))}
+	w.lock.Dists[0] = recipes.Dist{Name: "demo", Version: "1.0", File: file, SHA256: w.put(string(pack(distributionFor("cp313-cp313-linux_x86_64", []byte("answer = 42\n")))))}
 	got, err := w.build()
 	if err != nil {
 		t.Fatal(err)

@@ -86,12 +86,15 @@ func baseFiles(t *testing.T) []tree.Entry {
 func distribution() []tree.Entry { return distributionOf([]byte("answer = 42\n")) }
 
 // distributionOf is demo 1.0 with a text in its package.
-func distributionOf(text []byte) []tree.Entry {
+func distributionOf(text []byte) []tree.Entry { return distributionFor("py3-none-any", text) }
+
+// distributionFor is demo 1.0 as a wheel with a tag has it.
+func distributionFor(tag string, text []byte) []tree.Entry {
 	const info = "demo-1.0.dist-info/"
 	entries := []tree.Entry{
 		tree.FileEntry("demo/__init__.py", 0o644, text),
 		tree.FileEntry(info+"METADATA", 0o644, []byte("Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n")),
-		tree.FileEntry(info+"WHEEL", 0o644, []byte("Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")),
+		tree.FileEntry(info+"WHEEL", 0o644, []byte("Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: "+tag+"\n")),
 	}
 	var record strings.Builder
 	for _, e := range entries {
