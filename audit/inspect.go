@@ -217,23 +217,12 @@ func (i *Inspector) newFound(p Place) (*exam, error) {
 
 // readTree is as the function, but reads an interpreter's files once.
 func (i *Inspector) readTree(t *tree.Tree) (map[string]*object, error) {
-	objects, err := readTree(t.Select(func(e tree.Entry) bool { return e.Owner != OwnerInterpreter }))
-	if err != nil {
-		return nil, err
-	}
-	for _, e := range t.Entries() {
-		if e.Owner != OwnerInterpreter || e.Kind != tree.File || e.Size < int64(len(elf.Magic)) {
-			continue
+	return readEach(t, func(e tree.Entry) (*object, error) {
+		if e.Owner == OwnerInterpreter {
+			return i.read.get(e)
 		}
-		o, err := i.read.get(e)
-		if err != nil {
-			return nil, err
-		}
-		if o != nil {
-			objects[e.Path] = o
-		}
-	}
-	return objects, nil
+		return readObject(e)
+	})
 }
 
 // distribution names the distribution that a file belongs to.
@@ -252,9 +241,10 @@ func (x *exam) distribution(file string) string {
 func owned(t *tree.Tree, site string, list []dist) *tree.Tree {
 	owners := map[string]string{}
 	for _, d := range list {
+		owner := OwnerWheel + d.name
 		for _, row := range d.rows {
 			if p, ok := recorded(site, row.Path); ok {
-				owners[p] = OwnerWheel + d.name
+				owners[p] = owner
 			}
 		}
 	}

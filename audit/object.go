@@ -68,13 +68,16 @@ func (o *object) loads() bool {
 }
 
 // readTree reads every ELF file of a tree, by path.
-func readTree(t *tree.Tree) (map[string]*object, error) {
+func readTree(t *tree.Tree) (map[string]*object, error) { return readEach(t, readObject) }
+
+// readEach reads the files of a tree that may be ELF files by a function.
+func readEach(t *tree.Tree, read func(tree.Entry) (*object, error)) (map[string]*object, error) {
 	objects := map[string]*object{}
 	for _, e := range t.Entries() {
 		if e.Kind != tree.File || e.Size < int64(len(elf.Magic)) {
 			continue
 		}
-		o, err := readObject(e)
+		o, err := read(e)
 		if err != nil {
 			return nil, err
 		}

@@ -427,8 +427,8 @@ func (w *WheelFile) Installed(site string) (*tree.Tree, error) {
 	x := w.exam
 	// {name}-{version}.data/purelib and platlib go to the same place (PEP 427).
 	data := strings.TrimSuffix(x.info, ".dist-info") + ".data/"
-	var entries []tree.Entry
-	seen := map[string]bool{}
+	entries := make([]tree.Entry, 0, len(x.members))
+	seen := make(map[string]bool, len(x.members))
 	for _, name := range slices.Sorted(maps.Keys(x.members)) {
 		m := x.members[name]
 		if m.err != nil {
@@ -440,7 +440,7 @@ func (w *WheelFile) Installed(site string) (*tree.Tree, error) {
 		}
 		e := tree.Entry{Path: installedPath(name, data), Kind: tree.File, Mode: 0o644, Size: m.size, SHA256: m.sum, Content: content}
 		if name == x.info+"/RECORD" && m.size <= wheel.MaxRecord {
-			if rows, err := e.ReadAll(); err == nil {
+			if rows, err := e.ReadAll(); err == nil && bytes.Contains(rows, []byte(data)) {
 				e = e.Replace([]byte(strings.NewReplacer(data+"purelib/", "", data+"platlib/", "").Replace(string(rows))))
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -36,6 +37,9 @@ func (e *UnreadError) Error() string {
 	first := e.Report.Unread[0]
 	return display.Clean(fmt.Sprintf("%s could not be read: %s", first.Path, first.Why), false)
 }
+
+// softMemory is above which an audit gives memory back at once, in bytes.
+const softMemory = 160 << 20
 
 // AuditOptions are what an audit can be told.
 type AuditOptions struct {
@@ -87,6 +91,8 @@ is, and 3 when TARGET has nothing to judge or cannot be read.`,
 // Audit judges what is at a path, or in an image, and writes the report in the session's
 // form.
 func Audit(ctx context.Context, s *Session, target string, o AuditOptions) (err error) {
+	// Whoever is pointed at a file of any size has other uses for the machine's memory.
+	debug.SetMemoryLimit(softMemory)
 	t := survey.Target{Name: target}
 	if o.Root == "/" {
 		t.CPU = cpuLevel()
