@@ -5,6 +5,9 @@ SHELL := /bin/sh
 # A module that go.mod or go.sum does not name is an error, here and in every tool.
 export GOFLAGS := $(shell go env GOFLAGS) -mod=readonly
 
+# One static program: it is copied to machines that have nothing else (docs/audit.md).
+export CGO_ENABLED := 0
+
 GOLANGCI_VERSION := v2.5.0
 TOOLS := $(CURDIR)/.tools
 GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)

@@ -67,6 +67,15 @@ func TestIncident(t *testing.T) {
 		t.Fatalf("production's import: %v\n%s", err, told)
 	}
 
+	t.Run("a static program", func(t *testing.T) {
+		// Whoever has a broken deploy copies it there: it must need nothing.
+		static := filepath.Join(t.TempDir(), "ampoule")
+		runIn(t, "../../..", nil, "make", "--silent", "build")
+		run(t, "cp", "../../../bin/ampoule", static)
+		if headers := run(t, "readelf", "--program-headers", static); strings.Contains(headers, "INTERP") {
+			t.Errorf("it asks for a dynamic loader:\n%s", headers)
+		}
+	})
 	t.Run("audit of the environment", func(t *testing.T) {
 		r := audited(t, 4, inProduction)
 		poisoned(t, r, "spam.cpython-313-x86_64-linux-gnu.so")
