@@ -5,29 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
+	"ampoule/audit/internal/specimen"
 	"ampoule/audit/survey"
 )
-
-// compile compiles C source with the host's gcc, without its libraries.
-func compile(t *testing.T, source string, flags ...string) string {
-	t.Helper()
-	dir := t.TempDir()
-	file, out := filepath.Join(dir, "x.c"), filepath.Join(dir, "out")
-	if err := os.WriteFile(file, []byte(source), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	args := append([]string{"-nostdlib", "-Wl,--no-as-needed", "-o", out, file}, flags...)
-	if told, err := exec.CommandContext(t.Context(), "gcc", args...).CombinedOutput(); err != nil {
-		t.Fatalf("gcc: %v\n%s", err, told)
-	}
-	return out
-}
 
 // libc compiles a libc.so.6 that defines versions up to one.
 func libc(t *testing.T, versions ...string) string {
@@ -44,7 +29,7 @@ func libc(t *testing.T, versions ...string) string {
 	for _, v := range versions {
 		source += fmt.Sprintf("void f%s(void) {}\n", strings.ReplaceAll(v, ".", "_"))
 	}
-	return compile(t, source, "-shared", "-fPIC", "-Wl,-soname,libc.so.6", "-Wl,--version-script="+script)
+	return specimen.Compile(t, source, "-shared", "-fPIC", "-Wl,-soname,libc.so.6", "-Wl,--version-script="+script)
 }
 
 // machine makes a root with a tree in /opt/web; a text that begins with "@" is a file to copy.
@@ -74,14 +59,14 @@ func TestCheck(t *testing.T) {
 	t.Parallel()
 	old, recent := libc(t, "2.2.5", "2.31"), libc(t, "2.2.5", "2.31", "2.36")
 	// It needs GLIBC_2.36.
-	python := compile(t, "void f2_36(void); int _PyRuntime; void _start(void) { f2_36(); }", "-rdynamic", "-fPIE", "-pie", "-Wl,--dynamic-linker=/lib64/ld-linux-x86-64.so.2", recent)
-	lost := compile(t, "void *PyInit_x(void) { return 0; }", "-shared", "-fPIC",
-		compile(t, "int y;", "-shared", "-fPIC", "-Wl,-soname,libhost.so.1"))
+	python := specimen.Compile(t, "void f2_36(void); int _PyRuntime; void _start(void) { f2_36(); }", "-rdynamic", "-fPIE", "-pie", "-Wl,--dynamic-linker=/lib64/ld-linux-x86-64.so.2", recent)
+	lost := specimen.Compile(t, "void *PyInit_x(void) { return 0; }", "-shared", "-fPIC",
+		specimen.Compile(t, "int y;", "-shared", "-fPIC", "-Wl,-soname,libhost.so.1"))
 	const tree = "opt/web/lib/python3.13/"
 	base := func(more map[string]string) map[string]string {
 		files := map[string]string{
 			"opt/web/bin/python3.13": "@" + python, tree + "_sysconfigdata__linux_x86_64-linux-gnu.py": "build_time_vars = {'EXT_SUFFIX': '.so', 'SOABI': 'x'}\n",
-			tree + "site-packages/README.txt": "", "lib64/ld-linux-x86-64.so.2": "@" + compile(t, "int x;", "-shared", "-fPIC", "-Wl,-soname,ld-linux-x86-64.so.2"),
+			tree + "site-packages/README.txt": "", "lib64/ld-linux-x86-64.so.2": "@" + specimen.Compile(t, "int x;", "-shared", "-fPIC", "-Wl,-soname,ld-linux-x86-64.so.2"),
 			"lib/x86_64-linux-gnu/libc.so.6":    "@" + recent,
 			"etc/ssl/certs/ca-certificates.crt": "x", "usr/share/zoneinfo/UTC": "x", "lib/terminfo/x/xterm": "x",
 		}
@@ -102,7 +87,7 @@ func TestCheck(t *testing.T) {
 		"an older glibc":           {base(map[string]string{"lib/x86_64-linux-gnu/libc.so.6": "@" + old}), nil, []string{"unfit glibc"}},
 		"no glibc":                 {base(map[string]string{"lib/x86_64-linux-gnu/libc.so.6": "-"}), nil, []string{"unfit glibc", "unfit libraries"}},
 		"a library that is gone":   {base(map[string]string{tree + "site-packages/x.so": "@" + lost}), nil, []string{"unfit libraries"}},
-		"that library is there":    {base(map[string]string{tree + "site-packages/x.so": "@" + lost, "usr/lib/libhost.so.1": "@" + compile(t, "int y;", "-shared", "-fPIC", "-Wl,-soname,libhost.so.1")}), nil, nil},
+		"that library is there":    {base(map[string]string{tree + "site-packages/x.so": "@" + lost, "usr/lib/libhost.so.1": "@" + specimen.Compile(t, "int y;", "-shared", "-fPIC", "-Wl,-soname,libhost.so.1")}), nil, nil},
 		"no certificates":          {base(map[string]string{"etc/ssl/certs/ca-certificates.crt": "-"}), nil, []string{"warning certificates"}},
 		"a variable for them":      {base(map[string]string{"etc/ssl/certs/ca-certificates.crt": "-", "srv/own.pem": "x"}), []string{"SSL_CERT_FILE=/srv/own.pem"}, nil},
 		"a variable that misleads": {base(nil), []string{"SSL_CERT_FILE=/srv/gone.pem"}, []string{"warning certificates"}},

@@ -12,34 +12,22 @@ import (
 	"fmt"
 	"maps"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 
 	"ampoule/audit"
+	"ampoule/audit/internal/specimen"
 	"ampoule/tree"
 )
 
-// The specimens are compiled by the host's gcc without the host's libraries, so that a
-// directory can be the whole machine.
-
 const suffix = ".cpython-313-x86_64-linux-gnu.so"
 
-// compile compiles C source with the host's gcc.
+// compile compiles C source to bytes.
 func compile(t *testing.T, source string, flags ...string) []byte {
 	t.Helper()
-	dir := t.TempDir()
-	file, out := filepath.Join(dir, "x.c"), filepath.Join(dir, "out")
-	if err := os.WriteFile(file, []byte(source), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	args := append([]string{"-nostdlib", "-Wl,--no-as-needed", "-o", out, file}, flags...)
-	if told, err := exec.CommandContext(t.Context(), "gcc", args...).CombinedOutput(); err != nil {
-		t.Fatalf("gcc: %v\n%s", err, told)
-	}
-	data, err := os.ReadFile(out)
+	data, err := os.ReadFile(specimen.Compile(t, source, flags...))
 	if err != nil {
 		t.Fatal(err)
 	}

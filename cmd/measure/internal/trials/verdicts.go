@@ -128,7 +128,7 @@ func (w *wheelWorld) judge(ctx context.Context, name string) (recorded.Verdict, 
 		sort = wheelFitting
 	}
 	r := recorded.Verdict{Name: name, Sort: sort, Outcome: w.t.today(), Refused: []string{}}
-	site := filepath.Join(w.root, "work")
+	site := filepath.Join(w.root, "srv", "wheels")
 	if err := os.RemoveAll(site); err != nil {
 		return r, err
 	}
@@ -141,7 +141,7 @@ func (w *wheelWorld) judge(ctx context.Context, name string) (recorded.Verdict, 
 		Modules int
 		Broken  []string
 	}
-	run, err := w.t.Docker.Run(ctx, "run", "--rm", "--network", "none", "--volume", site+":/work:ro", w.image, pythonPath, "-B", "-c", string(importScript), pkg)
+	run, err := w.t.Docker.Run(ctx, "run", "--rm", "--network", "none", "--volume", site+":/srv/wheels:ro", w.image, pythonPath, "-B", "-c", string(importScript), pkg)
 	if err != nil {
 		return r, w.t.failed(&r.Outcome, err, "import")
 	}
@@ -190,7 +190,7 @@ func (w *wheelWorld) place(ctx context.Context, pkg, sort, site string) error {
 
 // audit lists the checks that refuse files of a package's own wheel.
 func (w *wheelWorld) audit(ctx context.Context, pkg string) ([]string, error) {
-	run, err := w.t.Ampoule.Run(ctx, "audit", "/work", "--root", w.root, "--against", pythonPath, "--output", "json")
+	run, err := w.t.Ampoule.Run(ctx, "audit", "/srv/wheels", "--root", w.root, "--against", pythonPath, "--output", "json")
 	var failure *drive.FailureError
 	if err != nil && (!errors.As(err, &failure) || failure.Code != codeRefused) {
 		return nil, err
@@ -203,14 +203,14 @@ func (w *wheelWorld) audit(ctx context.Context, pkg string) ([]string, error) {
 	if err := json.Unmarshal([]byte(run.Out), &report); err != nil {
 		return nil, fmt.Errorf("reading what ampoule audit printed: %w", err)
 	}
-	own, err := ownFiles(filepath.Join(w.root, "work"), pkg)
+	own, err := ownFiles(filepath.Join(w.root, "srv", "wheels"), pkg)
 	if err != nil {
 		return nil, err
 	}
 	refused := []string{}
 	for _, u := range report.Units {
 		for _, f := range u.Findings {
-			if f.Severity == "refuse" && own[strings.TrimPrefix(f.File, "/work/")] && !slices.Contains(refused, f.Check) {
+			if f.Severity == "refuse" && own[strings.TrimPrefix(f.File, "/srv/wheels/")] && !slices.Contains(refused, f.Check) {
 				refused = append(refused, f.Check)
 			}
 		}

@@ -1,4 +1,4 @@
-"""Import every extension module of one distribution below /work, each in a process of its
+"""Import every extension module of one distribution below /srv/wheels, each in a process of its
 own, and say in one line of JSON which of them do not work: those that cannot be loaded, or
 that import does not find by their own name. One that fails for want of another package, or
 because it is to be imported after another, works if the loader takes it."""
@@ -11,7 +11,7 @@ import os
 import re
 import sys
 
-SITE = "/work"
+SITE = "/srv/wheels"
 sys.path.insert(0, SITE)
 pkg = re.sub(r"[-_.]+", "-", sys.argv[1]).lower()
 
