@@ -85,7 +85,7 @@ echo 'gate: refused' >&2; echo 'error: one' >&2; echo 'error: two' >&2; exit 4`)
 func TestRunEndsWithItsContext(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("enough")
-	ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, cause)
+	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, cause) // by then the trap is set
 	defer cancel()
 	run, err := script(t, "trap 'echo cleaned; exit 0' TERM; while :; do sleep 0.05; done").Run(ctx)
 	if !errors.Is(err, cause) || run.Out != "cleaned" {
