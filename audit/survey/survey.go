@@ -234,37 +234,11 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 			place.Site = home(at.exe)
 		}
 	}
-	var content *tree.Tree
-	switch f.kind {
-	case KindWheel:
-		e, _ := v.Files.Lookup(f.path)
-		weight := min(e.Size, atOnce)
-		if err := v.memory.Acquire(ctx, weight); err != nil {
-			return u, nil, err
-		}
-		defer v.memory.Release(weight)
-		var w *audit.WheelFile
-		var done func() error
-		if w, done, err = v.open(f); err == nil {
-			defer func() { err = errors.Join(err, done()) }()
-			if path.Base(f.path) != w.Name {
-				u.Wheel = w.Name
-			}
-			u.Findings = w.Findings
-			content, err = w.Installed(place.Site)
-		}
-	case KindSite:
-		content, unread, err = v.installed(ctx, f.path, place.Site)
-	case KindFile:
-		e, _ := v.Files.Lookup(f.path)
-		e.Path = path.Join(place.Site, strings.TrimPrefix(f.path, siteAbove(f.path)))
-		if e, err = hashed(e); err == nil {
-			content, err = tree.New([]tree.Entry{e})
-		}
-	}
+	content, unread, done, err := v.content(ctx, f, place.Site, &u)
 	if err != nil {
 		return u, nil, err
 	}
+	defer func() { err = errors.Join(err, done()) }()
 	if place.Tree, place.Interpreter, err = withInterpreter(content, at, f.kind == KindSite); err != nil {
 		return u, nil, err
 	}
@@ -294,6 +268,46 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 		u.Remedy = remedy(u, f.cached)
 	}
 	return u, unread, nil
+}
+
+// content lists a unit's files as if they were in a directory of distributions, and what of
+// them could not be read; of a wheel it notes its name and what comparing it with its RECORD
+// found. The files can be read until done is called.
+func (v *survey) content(ctx context.Context, f found, site string, u *Unit) (t *tree.Tree, unread []Unread, done func() error, err error) {
+	nothing := func() error { return nil }
+	e, _ := v.Files.Lookup(f.path)
+	switch f.kind {
+	case KindSite:
+		t, unread, err = v.installed(ctx, f.path, site)
+		return t, unread, nothing, err
+	case KindFile:
+		e.Path = path.Join(site, strings.TrimPrefix(f.path, siteAbove(f.path)))
+		if e, err = hashed(e); err == nil {
+			t, err = tree.New([]tree.Entry{e})
+		}
+		return t, nil, nothing, err
+	}
+	weight := min(e.Size, atOnce)
+	if err := v.memory.Acquire(ctx, weight); err != nil {
+		return nil, nil, nil, err
+	}
+	w, closeWheel, err := v.open(f)
+	if err != nil {
+		v.memory.Release(weight)
+		return nil, nil, nil, err
+	}
+	done = func() error {
+		defer v.memory.Release(weight)
+		return closeWheel()
+	}
+	if path.Base(f.path) != w.Name {
+		u.Wheel = w.Name
+	}
+	u.Findings = w.Findings
+	if t, err = w.Installed(site); err != nil {
+		return nil, nil, nil, errors.Join(err, done())
+	}
+	return t, nil, done, nil
 }
 
 // complete makes lists of those that have nothing in them, so that JSON has them, and
