@@ -53,6 +53,8 @@ type Subject struct {
 	Targets []Target
 	// Exceptions are the recipe's.
 	Exceptions []Exception
+	// Providers are the recipe's.
+	Providers []Provider
 	// Forbidden is what no file may hold.
 	Forbidden []Forbidden
 	// Foreign lists the owners that are accepted foreign binary wheels: they were
@@ -81,6 +83,15 @@ type Exception struct {
 	// Until is the last day on which it holds, as YYYY-MM-DD, in UTC; empty when
 	// it has no end.
 	Until string `json:"until,omitempty"`
+}
+
+// Provider says that libraries of the tree are in the process already when some files
+// are loaded: another module has loaded them. It is told in the verdict.
+type Provider struct {
+	// Libraries and Files are patterns, as path.Match has them, of paths in the tree.
+	Libraries []string `json:"libraries"`
+	Files     []string `json:"files"`
+	Why       string   `json:"why"`
 }
 
 // Locked is a distribution of a lock.

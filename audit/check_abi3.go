@@ -36,15 +36,15 @@ var abi3 = sync.OnceValue(func() map[string]int {
 	return symbols
 })
 
-// checkABI3 holds modules that are named or tagged abi3 to their word (PEP 384, PEP 652):
-// a cache or an index hands such a wheel to every later Python. That this tree's
-// interpreter has the symbols is the business of the check symbols.
+// checkABI3 holds modules that are named or tagged abi3 or abi3t to their word (PEP 384,
+// PEP 652, PEP 803): a cache or an index hands such a wheel to every later Python. That
+// this tree's interpreter has the symbols is the business of the check symbols.
 func checkABI3(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{}
 	claims, api := x.abi3Claims(), x.pythonAPI()
 	for _, o := range x.extensions() {
 		claim, ok := claims[o.entry.Path]
-		switch named := strings.HasSuffix(path.Base(o.entry.Path), ".abi3.so"); {
+		switch named := stableName(path.Base(o.entry.Path)); {
 		case !ok && !named:
 			continue
 		case !ok:
@@ -69,7 +69,7 @@ func checkABI3(_ context.Context, x *exam) (outcome, error) {
 		f := Finding{
 			Severity: Refuse, File: o.entry.Path, Field: "undefined", Value: printable(strings.Join(beyond[:min(len(beyond), maxNamed)], " ")),
 			Cause:  fmt.Sprintf("The module claims the stable ABI of Python 3.%d, which does not have the symbol: another Python that is given the wheel may fail to load it.", claim),
-			Remedy: "Compile it with the Py_LIMITED_API that its tag claims, or without an abi3 tag.",
+			Remedy: "Compile it with the Py_LIMITED_API (for abi3t Py_TARGET_ABI3T) that its tag claims, or without such a tag.",
 		}
 		if x.found || x.foreign(o.entry.Owner) {
 			f.Severity = Warn
@@ -79,8 +79,17 @@ func checkABI3(_ context.Context, x *exam) (outcome, error) {
 	return out, nil
 }
 
-// abi3Claims says of each file of the distributions whose tags have abi3 which version of
-// it they claim, the lowest.
+// stableName tells whether a module is named for the stable ABI: spam.abi3.so, or with the
+// machine in it, as of Python 3.15 (PEP 803).
+func stableName(base string) bool {
+	_, rest, _ := strings.Cut(base, ".")
+	abi, so := strings.CutSuffix(rest, ".so")
+	abi, _, _ = strings.Cut(abi, "-")
+	return so && (abi == "abi3" || abi == "abi3t")
+}
+
+// abi3Claims says of each file of the distributions whose tags have abi3 or abi3t which
+// version of it they claim, the lowest.
 func (x *exam) abi3Claims() map[string]int {
 	claims := map[string]int{}
 	for _, d := range x.dists() {
@@ -95,7 +104,7 @@ func (x *exam) abi3Claims() map[string]int {
 		for _, row := range d.rows {
 			p, ok := recorded(x.home.site, row.Path)
 			// A module that is named for one Python is looked for by that one alone.
-			if _, suffix, _ := strings.Cut(path.Base(p), "."); ok && (suffix == "so" || suffix == "abi3.so") {
+			if base := path.Base(p); ok && (stableName(base) || strings.Count(base, ".") == 1 && strings.HasSuffix(base, ".so")) {
 				claims[p] = lowest
 			}
 		}
@@ -103,13 +112,14 @@ func (x *exam) abi3Claims() map[string]int {
 	return claims
 }
 
-// lowestABI3 is the lowest minor version of the tags cp3MINOR-abi3; -1 without one.
+// lowestABI3 is the lowest minor version of the tags cp3MINOR-abi3 and cp3MINOR-abi3t; -1
+// without one.
 func lowestABI3(tags []wheel.Tag) int {
 	lowest := -1
 	for _, t := range tags {
 		minor, ok := strings.CutPrefix(t.Python, "cp3")
 		n, err := strconv.Atoi(minor)
-		if t.ABI == "abi3" && ok && err == nil && (lowest < 0 || n < lowest) {
+		if (t.ABI == "abi3" || t.ABI == "abi3t") && ok && err == nil && (lowest < 0 || n < lowest) {
 			lowest = n
 		}
 	}

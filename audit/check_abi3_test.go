@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"strings"
 	"testing"
 
 	"ampoule/tree"
@@ -31,6 +32,10 @@ func TestABI3(t *testing.T) {
 		"named so, for one Python":    {module(file, "PyObject_Vectorcall()"), "cp313-cp313-linux_x86_64", false, nil},
 		"named so, private things":    {module(file, "_PyX()"), "cp313-cp313-linux_x86_64", false, refuse("_PyX")},
 		"neither named nor tagged so": {module("victim.so", "_PyX()"), "cp313-cp313-linux_x86_64", false, nil},
+		"for free-threaded builds, too": {
+			module("victim.abi3t.so", "_PyX()"), "cp313-abi3.abi3t-linux_x86_64", false,
+			[]string{"refuse abi3 " + site + "victim.abi3t.so: undefined _PyX", "refuse tags " + site + "victim.abi3t.so: suffix .abi3t.so"},
+		},
 		"only tagged so": {
 			module("victim.so", "_PyX()"), "cp312-abi3-linux_x86_64", false,
 			[]string{"refuse abi3 " + site + "victim.so: undefined _PyX"},
@@ -47,5 +52,31 @@ func TestABI3(t *testing.T) {
 	}
 	if n := len(abi3()); n < 900 || abi3()["PyObject_Vectorcall"] != 12 || abi3()["PyList_New"] != 2 {
 		t.Errorf("%d symbols", n)
+	}
+}
+
+func TestSuffixes(t *testing.T) {
+	t.Parallel()
+	const machine = "x86_64-linux-gnu"
+	for want, vars := range map[string]map[string]string{
+		// As importlib.machinery.EXTENSION_SUFFIXES of each has them.
+		".cpython-313-x86_64-linux-gnu.so .abi3.so .so": {
+			"EXT_SUFFIX": ".cpython-313-x86_64-linux-gnu.so", "ALT_SOABI": "0", "VERSION": "3.13", "MULTIARCH": machine,
+		},
+		".cpython-313td-x86_64-linux-gnu.so .cpython-313t-x86_64-linux-gnu.so .abi3.so .so": {
+			"EXT_SUFFIX": ".cpython-313td-x86_64-linux-gnu.so", "ALT_SOABI": "cpython-313t-x86_64-linux-gnu", "VERSION": "3.13",
+			"MULTIARCH": machine, "Py_GIL_DISABLED": "1",
+		},
+		".cpython-315-x86_64-linux-gnu.so .abi3-x86_64-linux-gnu.so .abi3.so .abi3t-x86_64-linux-gnu.so .abi3t.so .so": {
+			"EXT_SUFFIX": ".cpython-315-x86_64-linux-gnu.so", "VERSION": "3.15", "MULTIARCH": machine,
+		},
+		".cpython-315t-x86_64-linux-gnu.so .abi3t-x86_64-linux-gnu.so .abi3t.so .so": {
+			"EXT_SUFFIX": ".cpython-315t-x86_64-linux-gnu.so", "VERSION": "3.15", "MULTIARCH": machine, "Py_GIL_DISABLED": "1",
+		},
+		".abi3.so .so": {},
+	} {
+		if got := strings.Join(sysconfig{vars: vars}.suffixes(), " "); got != want {
+			t.Errorf("suffixes %q, want %q", got, want)
+		}
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"ampoule/audit/wheel"
 	"ampoule/tree"
 )
 
@@ -39,6 +40,10 @@ func checkClosure(_ context.Context, x *exam) (outcome, error) {
 						if x.found && !l.root.isExtension() && !l.root.IsExecutable() {
 							f.Severity = Warn // a plugin, perhaps of something that is not there
 						}
+						if other := x.bringer(lib.Path, d); other != "" {
+							f.Severity = Warn
+							f.Cause += " " + other + ", which the distribution requires, has one: if that is imported first, it is loaded already."
+						}
 						out.add(f)
 					}
 				}
@@ -55,6 +60,35 @@ func checkClosure(_ context.Context, x *exam) (outcome, error) {
 		}
 	}
 	return out, nil
+}
+
+// bringer names the distribution that has a library which ld.so does not find for a file,
+// if the file's own distribution requires that one: it may load it before (torchvision
+// relies on torch so). Where files are judged for a recipe, that says so ([Provider]).
+func (x *exam) bringer(file string, d dependency) string {
+	if !x.found || d.lib != nil {
+		return ""
+	}
+	owns := func(d dist, match func(string) bool) bool {
+		return slices.ContainsFunc(d.rows, func(row wheel.Row) bool {
+			p, ok := recorded(x.home.site, row.Path)
+			return ok && match(p)
+		})
+	}
+	own := slices.IndexFunc(x.dists(), func(d dist) bool { return owns(d, func(p string) bool { return p == file }) })
+	if own < 0 {
+		return ""
+	}
+	required := requires(x.Tree, x.dists()[own])
+	for _, other := range x.dists() {
+		if slices.Contains(required, other.name) && owns(other, func(p string) bool {
+			o := x.objects[p]
+			return o != nil && o.loads() && o.Soname == d.name
+		}) {
+			return other.name
+		}
+	}
+	return ""
 }
 
 // carriedGlibc returns the name by which a file of the tree stands in for one of

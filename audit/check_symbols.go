@@ -21,12 +21,17 @@ const maxNamed = 8
 
 // checkSymbols binds symbols as ld.so does for a module that is imported: first in what
 // the interpreter's process has, then in the module and what it needs (dlopen(3),
-// RTLD_LOCAL). What another module happens to have loaded before does not count. A
+// RTLD_LOCAL). What another module has loaded before counts if a [Provider] says so. A
 // library that only ctypes or a program of its own would load may rely on these: it is
 // warned about.
 func checkSymbols(ctx context.Context, x *exam) (outcome, error) {
 	out := outcome{}
 	api := x.pythonAPI()
+	for _, p := range x.Providers {
+		if f, ok := x.idleProvider(p); ok {
+			out.add(f)
+		}
+	}
 	for _, r := range x.runs {
 		for _, l := range r.loadings {
 			if ctx.Err() != nil {
@@ -49,6 +54,26 @@ func checkSymbols(ctx context.Context, x *exam) (outcome, error) {
 		}
 	}
 	return out, nil
+}
+
+// idleProvider warns about a provider that provides nothing.
+func (x *exam) idleProvider(p Provider) (Finding, bool) {
+	f := Finding{
+		Severity: Warn, Field: "gate.providers",
+		Cause:  "The provider provides nothing: no ELF file of the tree has such a path.",
+		Remedy: "Remove the provider from the recipe, or correct its patterns.",
+	}
+	for _, patterns := range [][]string{p.Libraries, p.Files} {
+		found := false
+		for file := range x.objects {
+			found = found || matches(patterns, file)
+		}
+		if !found {
+			f.Value = printable(fmt.Sprint(patterns))
+			return f, true
+		}
+	}
+	return f, false
 }
 
 // scope is where the loader looks for symbols.

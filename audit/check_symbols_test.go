@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -52,5 +53,49 @@ func TestSymbols(t *testing.T) {
 				t.Errorf("cause: %s", v.Findings[0].Cause)
 			}
 		})
+	}
+}
+
+// A module may rely on what another one has loaded before it, if the recipe says so.
+func TestProviders(t *testing.T) {
+	t.Parallel()
+	const ext, torchLib = dynload + "_vision.so", "lib/torch/libtorch.so"
+	torch := library(t, "libtorch.so", "int help(void) { return 0; }")
+	module := func(flags ...string) tree.Entry {
+		return fromFile(t, ext, shop.build(t, "_vision.so",
+			"int PyList_New(void); int help(void); int PyInit__vision(void) { return PyList_New() + help(); }", append([]string{"-shared"}, flags...)...))
+	}
+	needs, silent := module(torch), module()
+	library := fromFile(t, torchLib, torch)
+	const missing, undefined = "refuse closure " + ext + ": DT_NEEDED libtorch.so", "refuse symbols " + ext + ": undefined help"
+	idle := func(pattern string) string { return "warn symbols : gate.providers [" + pattern + "]" }
+	for name, c := range map[string]struct {
+		entry tree.Entry
+		p     Provider
+		want  []string
+	}{
+		"needed":                {needs, Provider{Libraries: []string{"lib/torch/*.so"}, Files: []string{dynload + "*.so"}}, nil},
+		"not even needed":       {silent, Provider{Libraries: []string{torchLib}, Files: []string{ext}}, nil},
+		"for another file":      {needs, Provider{Libraries: []string{torchLib}, Files: []string{"lib/_other.so"}}, []string{missing, idle("lib/_other.so")}},
+		"of another library":    {needs, Provider{Libraries: []string{"lib/*.so"}, Files: []string{ext}}, []string{missing, idle("lib/*.so")}},
+		"nothing":               {silent, Provider{}, []string{undefined, idle("")}},
+		"of a file by itself":   {silent, Provider{Libraries: []string{ext}, Files: []string{ext}}, []string{undefined}},
+		"of what has no symbol": {module(libc(t, "mid")), Provider{Libraries: []string{"lib/other/*.so"}, Files: []string{ext}}, []string{undefined, idle("lib/other/*.so")}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := subject(t, library, c.entry)
+			s.Providers = []Provider{c.p}
+			v := judge(t, s)
+			expect(t, v, c.want...)
+			if len(v.Providers) != 1 {
+				t.Errorf("the verdict tells of %d providers", len(v.Providers))
+			}
+		})
+	}
+	s := subject(t, library)
+	s.Providers = []Provider{{Files: []string{"["}}}
+	if _, err := Judge(t.Context(), s); !errors.Is(err, ErrSubject) {
+		t.Errorf("a pattern that is none: %v", err)
 	}
 }

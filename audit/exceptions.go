@@ -38,10 +38,27 @@ func (e Exception) covers(f Finding) bool {
 	if f.absolute || f.Check != e.Check || f.File == "" {
 		return false
 	}
-	return slices.ContainsFunc(e.Files, func(pattern string) bool {
-		ok, err := path.Match(pattern, f.File)
+	return matches(e.Files, f.File)
+}
+
+// matches tells whether one of the patterns is of a path.
+func matches(patterns []string, file string) bool {
+	return slices.ContainsFunc(patterns, func(pattern string) bool {
+		ok, err := path.Match(pattern, file)
 		return err == nil && ok
 	})
+}
+
+// checkProviders refuses providers that could never count.
+func checkProviders(list []Provider) error {
+	for _, p := range list {
+		for _, pattern := range slices.Concat(p.Libraries, p.Files) {
+			if _, err := path.Match(pattern, ""); err != nil {
+				return fmt.Errorf("%w: provider %q: %w", ErrSubject, pattern, err)
+			}
+		}
+	}
+	return nil
 }
 
 // reason is how a finding tells its exception.

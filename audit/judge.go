@@ -120,7 +120,7 @@ func Judge(ctx context.Context, s Subject) (Verdict, error) {
 	}
 	v := Verdict{
 		Schema: VerdictSchema, Tree: s.Tree.Hash(), Time: s.Now.UTC().Format(time.RFC3339),
-		Targets: []VerdictTarget{}, Findings: []Finding{}, Exceptions: []ExceptionResult{},
+		Targets: []VerdictTarget{}, Findings: []Finding{}, Exceptions: []ExceptionResult{}, Providers: s.Providers,
 	}
 	for _, t := range x.Targets {
 		v.Targets = append(v.Targets, VerdictTarget{t.Name, t.Root.Hash(), t.Glibc, t.CPU, t.Host})
@@ -159,7 +159,7 @@ func newExam(ctx context.Context, s Subject) (*exam, error) {
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)
 		}
-		r, err := newResolver(ResolverInput{Tree: s.Tree, Prefix: s.Prefix, Root: t.Root, Host: t.Host}, home, objects)
+		r, err := newResolver(ResolverInput{Tree: s.Tree, Prefix: s.Prefix, Root: t.Root, Host: t.Host, Providers: s.Providers}, home, objects)
 		if err != nil {
 			return nil, fmt.Errorf("%w: %w", ErrSubject, err)
 		}
@@ -190,7 +190,7 @@ func checkSubject(s Subject) error {
 			return fmt.Errorf("%w: an empty text (%s) cannot be forbidden", ErrSubject, f.Reason)
 		}
 	}
-	return checkExceptions(s.Exceptions)
+	return errors.Join(checkExceptions(s.Exceptions), checkProviders(s.Providers))
 }
 
 // foreign tells whether an accepted foreign wheel brought a file.

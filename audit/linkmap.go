@@ -61,18 +61,26 @@ func (r *Resolver) start(o *object) *process {
 }
 
 // open does what dlopen(3) by path does in a copy of the process, called by the
-// interpreter: the library that holds it, or the executable.
+// interpreter: the library that holds it, or the executable. What is provided for the
+// file is opened before it.
 func (p *process) open(o *object) (*process, *loaded) {
 	q := &process{r: p.r, main: p.main, list: slices.Clone(p.list)}
-	for _, l := range q.list {
+	for _, lib := range p.r.provided(o.entry.Path) {
+		q.dlopen(lib)
+	}
+	return q, q.dlopen(o)
+}
+
+func (p *process) dlopen(o *object) *loaded {
+	for _, l := range p.list {
 		if l.inTree && l.Path == o.entry.Path {
-			return q, l
+			return l
 		}
 	}
-	first := len(q.list)
-	l := q.add(o, place{o.entry, true}, q.r.abs(o.entry.Path), q.caller())
-	q.loadFrom(first)
-	return q, l
+	first := len(p.list)
+	l := p.add(o, place{o.entry, true}, p.r.abs(o.entry.Path), p.caller())
+	p.loadFrom(first)
+	return l
 }
 
 // caller is the object whose code calls dlopen for import.

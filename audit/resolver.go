@@ -20,6 +20,7 @@ type Resolver struct {
 	// that are before the default ones.
 	search, configured []string
 	host               map[string]bool
+	providers          []Provider
 	// objects are the tree's ELF files by path, outside those of the root file system.
 	objects map[string]*object
 	outside *objectCache
@@ -42,6 +43,8 @@ type ResolverInput struct {
 	Search []string
 	// Host is as in [Target].
 	Host []string
+	// Providers are as in [Subject].
+	Providers []Provider
 	// Configured are the directories that the machine's loader searches beside its own:
 	// those of /etc/ld.so.conf.
 	Configured []string
@@ -94,7 +97,7 @@ func openResolver(in ResolverInput, home installation, objects map[string]*objec
 	r := &Resolver{
 		view:   view{tree: in.Tree, root: in.Root, prefix: strings.TrimPrefix(in.Prefix, "/")},
 		home:   home,
-		search: in.Search, configured: in.Configured, host: map[string]bool{},
+		search: in.Search, configured: in.Configured, host: map[string]bool{}, providers: in.Providers,
 		objects: objects, outside: outside,
 	}
 	if r.root == nil {
@@ -107,6 +110,22 @@ func openResolver(in ResolverInput, home installation, objects map[string]*objec
 		r.python = r.start(exe)
 	}
 	return r
+}
+
+// provided lists the libraries that are loaded before a file, by path.
+func (r *Resolver) provided(file string) []*object {
+	var list []*object
+	for _, p := range r.providers {
+		if !matches(p.Files, file) {
+			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(r.objects)) {
+			if o := r.objects[name]; name != file && o.loads() && matches(p.Libraries, name) {
+				list = append(list, o)
+			}
+		}
+	}
+	return list
 }
 
 // object reads a file that a search led to.

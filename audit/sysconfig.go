@@ -20,11 +20,32 @@ type sysconfig struct {
 	vars map[string]string
 }
 
-// suffixes are the ends of the names by which import finds extension modules.
+// suffixes are the ends of the names by which import finds extension modules, the most
+// special first (Python/dynload_shlib.c of CPython; of 3.15 on as PEP 803 has it).
 func (c sysconfig) suffixes() []string {
-	own := []string{c.vars["EXT_SUFFIX"], "." + c.vars["ALT_SOABI"] + ".so", ".abi3.so", ".so"}
+	var list []string
+	if own := c.vars["EXT_SUFFIX"]; own != "" {
+		list = append(list, own)
+	}
 	// A release build has no ALT_SOABI, or 0.
-	return slices.DeleteFunc(own, func(s string) bool { return s == "" || s == "..so" || s == ".0.so" })
+	if alt := c.vars["ALT_SOABI"]; alt != "" && alt != "0" {
+		list = append(list, "."+alt+".so")
+	}
+	minor, ok := strings.CutPrefix(c.vars["VERSION"], "3.")
+	if n, err := strconv.Atoi(minor); !ok || err != nil || n < 15 {
+		return append(list, ".abi3.so", ".so")
+	}
+	stable := []string{"abi3", "abi3t"}
+	if c.isSet("Py_GIL_DISABLED") {
+		stable = stable[1:]
+	}
+	for _, abi := range stable {
+		if machine := c.vars["MULTIARCH"]; machine != "" {
+			list = append(list, "."+abi+"-"+machine+".so")
+		}
+		list = append(list, "."+abi+".so")
+	}
+	return append(list, ".so")
 }
 
 // isSet tells whether a variable of configure's is 1.

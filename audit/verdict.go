@@ -63,6 +63,8 @@ type Verdict struct {
 	Checks     []CheckResult     `json:"checks"`
 	Findings   []Finding         `json:"findings"`
 	Exceptions []ExceptionResult `json:"exceptions"`
+	// Providers are the recipe's: what they provide counts as loaded before.
+	Providers []Provider `json:"providers,omitempty"`
 	// Binary are the foreign binary wheels in the tree, each accepted in the recipe.
 	Binary []BinaryWheel `json:"binary,omitempty"`
 }

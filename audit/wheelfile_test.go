@@ -161,3 +161,28 @@ func FuzzCheckWheel(f *testing.F) {
 		CheckWheel(bytes.NewReader(data), int64(len(data)), wheelName)
 	})
 }
+
+// FuzzMembers judges wheels that are sound zip files with anything in them. Findings name
+// files and say why and what to do, and no text of theirs can steer a terminal.
+func FuzzMembers(f *testing.F) {
+	f.Add("my_pkg/a.so", "\x7fELF\x02\x01\x01", "my_pkg/__init__.py,,\n", "Tag: cp313-cp313-linux_x86_64\n", "Requires-Dist: a (>=1) ; extra == 'x'\n")
+	f.Add("../a", "", "a,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0", "Tag: py2.py3-none-any\nRoot-Is-Purelib: true\n", "Provides-Extra: x\n")
+	f.Add("my_pkg-1.0.data/scripts/x", "#!python\n", "\"my_pkg-1.0.dist-info/RECORD\",,", "Tag: cp39-abi3-manylinux_2_28_x86_64\n", "")
+	f.Add("my_pkg-1.0.dist-info/entry_points.txt", "[console_scripts]\nx = my_pkg:main [extra]\n", "", "", "")
+	f.Fuzz(func(t *testing.T, name, text, record, tags, metadata string) {
+		if name == "" || len(name) > 1<<15 {
+			return // archive/zip does not write such names
+		}
+		members := soundMembers(member{name: name, text: text})
+		members[1].text = strings.Replace(members[1].text, "\n\n", "\n"+metadata+"\n\n", 1)
+		members[2].text += tags
+		data := makeWheel(t, members, record)
+		for _, file := range []string{wheelName, "my_pkg-1.0-cp313-cp313-linux_x86_64.whl"} {
+			for _, found := range CheckWheel(bytes.NewReader(data), int64(len(data)), file) {
+				if found.Check == "" || found.Cause == "" || found.Remedy == "" || strings.ContainsAny(found.Cause+found.Value, "\x00\x1b\x7f") {
+					t.Errorf("finding %+v", found)
+				}
+			}
+		}
+	})
+}

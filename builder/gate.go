@@ -69,7 +69,7 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 	task.SetLog(log.Path())
 	subject := audit.Subject{
 		Tree: sealed.Tree, Prefix: "/" + Prefix, Interpreter: r.interpreterPath(),
-		Exceptions: r.exceptions(), Forbidden: forbidden(), Tests: r.tests(), Now: r.b.now(),
+		Exceptions: r.exceptions(), Providers: r.providers(), Forbidden: forbidden(), Tests: r.tests(), Now: r.b.now(),
 		Built: sealed.Record, Locked: lockedDists(sealed.Record),
 	}
 	open := layers.Open(r.b.Store)
@@ -171,6 +171,14 @@ func (r *build) exceptions() []audit.Exception {
 		exceptions[i] = audit.Exception{Check: e.Check, Files: e.Files, Why: e.Why, Until: e.Until}
 	}
 	return exceptions
+}
+
+func (r *build) providers() []audit.Provider {
+	var providers []audit.Provider
+	for _, p := range r.recipe.Gate.Providers {
+		providers = append(providers, audit.Provider(p))
+	}
+	return providers
 }
 
 // forbidden is what no file may hold: where it was built.

@@ -53,13 +53,23 @@ const loadsKind = "gate-loads"
 func (t *target) remember(sealed *tree.Tree) *loadMemory {
 	m := &loadMemory{
 		store: t.r.b.Store, known: map[string]map[string]remembered{}, noted: map[string]bool{}, tree: sealed, dir: t.place,
-		site: "lib/" + path.Base(t.r.python()) + "/site-packages/",
+		site: sitePackages(sealed, path.Base(t.r.python())),
 		place: map[string]any{
 			"script": string(loadScript), "place": t.place, "base": layers.DiffIDs(t.base), "interpreter": t.r.interpreter.Layer.DiffID,
 		},
 	}
 	m.parts = partsOf(sealed, m.site)
 	return m
+}
+
+// sitePackages is where a tree has its distributions. The standard library of a
+// free-threaded build has a t in its name (PEP 703).
+func sitePackages(t *tree.Tree, python string) string {
+	lib := "lib/" + python
+	if _, ok := t.Lookup(lib + "t"); ok {
+		lib += "t"
+	}
+	return lib + "/site-packages/"
 }
 
 // key names what is remembered of an owner as the tree has it.

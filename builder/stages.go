@@ -174,7 +174,7 @@ func (r *build) python() string { return locking.PythonPath(Prefix, r.lock.Pytho
 func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel) (_ *seal.Sealed, err error) {
 	stage := &seal.Stage{Store: r.b.Store, Runner: r.sandboxes.Runner, Images: r.sandboxes.Images, Jobs: r.b.jobs(), Logs: r.logs}
 	parts := seal.Parts{
-		Installed: made, Name: r.recipe.Name, Python: r.lock.Python.Version,
+		Installed: made, Providers: r.providers(), Name: r.recipe.Name, Python: r.lock.Python.Version,
 		InterpreterKey: r.interpreter.Key, Toolchain: layers.DiffIDs(r.tools),
 	}
 	var installed []sandbox.Layer

@@ -25,6 +25,7 @@ type canonicalRecipe struct {
 	Container  *canonicalBase               `json:"container"`
 	VM         *canonicalVM                 `json:"vm"`
 	Except     []canonicalExcept            `json:"except"`
+	Providers  []canonicalProvider          `json:"providers,omitempty"`
 	Imports    []string                     `json:"imports"`
 	Commands   [][]string                   `json:"commands"`
 }
@@ -68,6 +69,12 @@ type canonicalExcept struct {
 	Files []string `json:"files"`
 	Why   string   `json:"why"`
 	Until string   `json:"until"`
+}
+
+type canonicalProvider struct {
+	Libraries []string `json:"libraries"`
+	Files     []string `json:"files"`
+	Why       string   `json:"why"`
 }
 
 // Key is what a build is addressed by: "sha256:" and the hash of the canonical
@@ -126,6 +133,9 @@ func canonical(r *Recipe) canonicalRecipe {
 	}
 	for _, e := range r.Gate.Except {
 		c.Except = append(c.Except, canonicalExcept{e.Check, set(e.Files), e.Why, e.Until})
+	}
+	for _, p := range r.Gate.Providers {
+		c.Providers = append(c.Providers, canonicalProvider{set(p.Libraries), set(p.Files), p.Why})
 	}
 	for _, command := range r.Test.Commands {
 		c.Commands = append(c.Commands, list(command))

@@ -58,7 +58,7 @@ func TestParseRecipe(t *testing.T) {
 		Packages:     map[string]Packages{"psycopg2": {Settings: Settings{Build: []string{"libpq-dev"}}}},
 		Pure:         []string{"sqlalchemy"},
 		Runtime:      Runtime{Container: &Container{Base{Debian: "bookworm"}}, VM: &VM{"2.36", "x86-64-v2", []string{"libcuda.so.1"}}},
-		Gate:         Gate{[]Exception{{"libpython-needed", []string{"bin/uwsgi"}, "embeds Python", "2027-03-01"}}},
+		Gate:         Gate{Except: []Exception{{"libpython-needed", []string{"bin/uwsgi"}, "embeds Python", "2027-03-01"}}},
 		Test:         Test{[]string{"flask", "psycopg2"}, [][]string{{"flask", "--version"}}},
 	}
 	ignorePlaces := cmp.FilterPath(func(p cmp.Path) bool { return p.Last().String() == ".positions" }, cmp.Ignore())
@@ -120,9 +120,11 @@ func TestRecipeFaults(t *testing.T) {
 		"check":                {"libpython-needed", "libpython", []want{{"17:20", "gate.except[0].check", "libpython-needed"}}},
 		"date":                 {"2027-03-01", "2027-02-30", []want{{"17:85", "not a date", ""}}},
 		"glob":                 {"bin/uwsgi", "'[x'", []want{{"17:46", "gate.except[0].files[0]", ""}}},
-		"distribution":         {"psycopg2: {b", "Psycopg_2: {b", []want{{"11:3", "normalised name", "psycopg-2"}}},
-		"Debian package":       {"libpq-dev", "libpq-dev=15", []want{{"11:22", "Debian package", "the lock pins"}}},
-		"no packages":          {"[libpq-dev]", "[]", []want{{"11:3", "packages.psycopg2 says nothing", ""}}},
+		"providers": {"gate:\n", "gate:\n  providers: [{libraries: [../x], files: [], why: x}, {libraries: [a], files: [b], why: c}]\n", []want{
+			{"17:28", "gate.providers[0].libraries[0]", ""}, {"17:42", "is empty", ""}}},
+		"distribution":   {"psycopg2: {b", "Psycopg_2: {b", []want{{"11:3", "normalised name", "psycopg-2"}}},
+		"Debian package": {"libpq-dev", "libpq-dev=15", []want{{"11:22", "Debian package", "the lock pins"}}},
+		"no packages":    {"[libpq-dev]", "[]", []want{{"11:3", "packages.psycopg2 says nothing", ""}}},
 		"settings of packages": {"{build: [libpq-dev]}", "{env: {PATH: x}, requires: [a b], config-settings: {x: {}}, patches: [../a.patch], overrides: all}", []want{
 			{"11:20", "packages.psycopg2.env: \"PATH\" is not", "same in every build"}, {"11:41", "is not a requirement by name", "stands where"}, {"11:68", "config-settings.x is text or a list", ""},
 			{"11:83", "patches[0]", ""}, {"11:107", "is not none", ""}}},

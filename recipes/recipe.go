@@ -167,6 +167,9 @@ type VM struct {
 type Gate struct {
 	// Except lists exceptions, each told in the verdict.
 	Except []Exception `yaml:"except"`
+	// Providers lists libraries of the tree that are in the process already when some files
+	// are loaded, each told in the verdict.
+	Providers []Provider `yaml:"providers"`
 }
 
 // Exception lets a check pass for some files. It is told in the verdict.
@@ -179,6 +182,19 @@ type Exception struct {
 	Why string `yaml:"why" need:"yes" is:"text"`
 	// Until is the last day on which it holds, as YYYY-MM-DD, in UTC.
 	Until string `yaml:"until" need:"yes" is:"date"`
+}
+
+// Provider says that some files rely on libraries that another module has loaded before,
+// as torchvision's do on torch's: they name libraries that ld.so would not find, or use
+// symbols of ones that they do not name.
+type Provider struct {
+	// Libraries are patterns, as Go's path.Match has them, of the libraries' paths in the
+	// tree.
+	Libraries []string `yaml:"libraries" need:"yes" is:"library glob" set:"yes"`
+	// Files are patterns of the files that rely on them.
+	Files []string `yaml:"files" need:"yes" is:"module glob" set:"yes"`
+	// Why says what loads them before.
+	Why string `yaml:"why" need:"yes" is:"text"`
 }
 
 // Test is run by the gate in each runtime target.

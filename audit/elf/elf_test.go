@@ -255,6 +255,8 @@ func FuzzRead(f *testing.F) {
 	f.Add(specimen(f))
 	f.Add(specimen(f, "-Wl,--hash-style=sysv"))
 	f.Add(compile(f, "int main(void){return 0;}", "-Wl,-e,main"))
+	// Without gaps between segments there is less that does not matter.
+	f.Add(specimen(f, "-Wl,-n", "-Wl,-z,norelro", "-s"))
 	f.Add([]byte(Magic))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		file, err := read(data)

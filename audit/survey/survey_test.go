@@ -60,17 +60,21 @@ func interpreterELF(t *testing.T) []byte {
 // dist is what an installer leaves of a distribution with one module, by path in
 // site-packages.
 func dist(mod []byte, tag string) map[string]string {
-	files := map[string]string{
-		"spam" + suffix:               string(mod),
-		"spam-1.0.dist-info/WHEEL":    "Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: " + tag + "\n",
-		"spam-1.0.dist-info/METADATA": "Metadata-Version: 2.1\nName: spam\nVersion: 1.0\n",
-	}
+	return distOf("spam", tag, "", map[string]string{"spam" + suffix: string(mod)})
+}
+
+// distOf is what an installer leaves of a distribution with files, and more in METADATA.
+func distOf(name, tag, metadata string, files map[string]string) map[string]string {
+	files = maps.Clone(files)
+	info := name + "-1.0.dist-info/"
+	files[info+"WHEEL"] = "Wheel-Version: 1.0\nRoot-Is-Purelib: false\nTag: " + tag + "\n"
+	files[info+"METADATA"] = "Metadata-Version: 2.1\nName: " + name + "\nVersion: 1.0\n" + metadata
 	record := ""
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		sum := sha256.Sum256([]byte(files[name]))
 		record += fmt.Sprintf("%s,sha256=%s,%d\n", name, base64.RawURLEncoding.EncodeToString(sum[:]), len(files[name]))
 	}
-	files["spam-1.0.dist-info/RECORD"] = record + "spam-1.0.dist-info/RECORD,,\n"
+	files[info+"RECORD"] = record + info + "RECORD,,\n"
 	return files
 }
 
@@ -173,6 +177,10 @@ func TestLook(t *testing.T) {
 	}
 	linkedModule := string(compile(t, moduleSource, "-shared", "-fPIC", linked))
 	poisoned := []string{"/" + site + " closure /" + site + "/spam" + suffix, "/" + site + " libpython-needed /" + site + "/spam" + suffix}
+	brings := distOf("torch", tag, "", map[string]string{"torch/libown.so.1": ownLibrary})
+	needs := func(metadata string) map[string]string {
+		return distOf("spam", tag, metadata, map[string]string{"spam" + suffix: linkedModule})
+	}
 	for what, c := range map[string]struct {
 		files         map[string]string
 		path, against string
@@ -181,19 +189,21 @@ func TestLook(t *testing.T) {
 		// version is that of the interpreter that the first unit was judged against.
 		version string
 	}{
-		"an environment":         {together(environment, under(site, sound)), "/" + venv, "", nil, 1, "3.13"},
-		"a poisoned environment": {together(environment, under(site, poison)), "/" + venv, "", []string{"/" + site + " closure /" + site + "/spam" + suffix, "/" + site + " libpython-needed /" + site + "/spam" + suffix}, 1, "3.13"},
-		"its site-packages":      {together(environment, under(site, sound)), "/" + site, "", nil, 1, "3.13"},
-		"the whole machine":      {together(environment, under(site, sound), under("usr/local/lib/python3.13/dist-packages", sound)), "/", "", nil, 2, "3.13"},
-		"a wheel":                {map[string]string{"d/" + name: poisonWheel}, "/d/" + name, "", []string{"/d/" + name + " libpython-needed spam" + suffix}, 1, ""},
-		"a wheel, against":       {map[string]string{"d/" + name: soundWheel}, "/d/" + name, "/usr/bin/python3", nil, 1, "3.13"},
-		"a directory, against":   {map[string]string{"d/a/" + name: soundWheel, "d/b/" + name: soundWheel}, "/d", "/usr", nil, 2, "3.13"},
-		"pip's downloads":        {map[string]string{body: soundWheel, strings.TrimSuffix(body, ".body"): "cc=4,metadata", body + "x": "PK\x03\x04 no archive"}, "/home/u/.cache/pip", "", []string{"/" + body + "x record "}, 2, ""},
-		"pip's older downloads":  {map[string]string{"c/http/a/b/c/d/e/abcde": old}, "/c", "", []string{"/c/http/a/b/c/d/e/abcde libpython-needed spam" + suffix}, 1, ""},
-		"uv's cache":             {under("c/uv/archive-v0/x1", poison), "/c/uv", "/usr/bin/python3.13", []string{"/c/uv/archive-v0/x1 closure /c/uv/archive-v0/x1/spam" + suffix, "/c/uv/archive-v0/x1 libpython-needed /c/uv/archive-v0/x1/spam" + suffix}, 1, "3.13"},
-		"a module":               {together(environment, under(site, sound)), "/" + site + "/spam" + suffix, "", nil, 1, "3.13"},
-		"a poisoned module":      {map[string]string{"d/spam" + suffix: string(module(t, "libpython3.13.so.1.0"))}, "/d/spam" + suffix, "/usr", []string{"/d/spam" + suffix + " closure /d/spam" + suffix, "/d/spam" + suffix + " libpython-needed /d/spam" + suffix}, 1, "3.13"},
-		"a module, nothing else": {map[string]string{"d/spam" + suffix: string(module(t, "libpython3.13.so.1.0"))}, "/d/spam" + suffix, "", []string{"/d/spam" + suffix + " closure /d/spam" + suffix, "/d/spam" + suffix + " libpython-needed /d/spam" + suffix}, 1, ""},
+		"an environment":           {together(environment, under(site, sound)), "/" + venv, "", nil, 1, "3.13"},
+		"a poisoned environment":   {together(environment, under(site, poison)), "/" + venv, "", []string{"/" + site + " closure /" + site + "/spam" + suffix, "/" + site + " libpython-needed /" + site + "/spam" + suffix}, 1, "3.13"},
+		"a required one's library": {together(environment, under(site, needs("Requires-Dist: torch\n")), under(site, brings)), "/" + venv, "", nil, 1, "3.13"},
+		"another one's library":    {together(environment, under(site, needs("")), under(site, brings)), "/" + venv, "", []string{"/" + site + " closure /" + site + "/spam" + suffix}, 1, "3.13"},
+		"its site-packages":        {together(environment, under(site, sound)), "/" + site, "", nil, 1, "3.13"},
+		"the whole machine":        {together(environment, under(site, sound), under("usr/local/lib/python3.13/dist-packages", sound)), "/", "", nil, 2, "3.13"},
+		"a wheel":                  {map[string]string{"d/" + name: poisonWheel}, "/d/" + name, "", []string{"/d/" + name + " libpython-needed spam" + suffix}, 1, ""},
+		"a wheel, against":         {map[string]string{"d/" + name: soundWheel}, "/d/" + name, "/usr/bin/python3", nil, 1, "3.13"},
+		"a directory, against":     {map[string]string{"d/a/" + name: soundWheel, "d/b/" + name: soundWheel}, "/d", "/usr", nil, 2, "3.13"},
+		"pip's downloads":          {map[string]string{body: soundWheel, strings.TrimSuffix(body, ".body"): "cc=4,metadata", body + "x": "PK\x03\x04 no archive"}, "/home/u/.cache/pip", "", []string{"/" + body + "x record "}, 2, ""},
+		"pip's older downloads":    {map[string]string{"c/http/a/b/c/d/e/abcde": old}, "/c", "", []string{"/c/http/a/b/c/d/e/abcde libpython-needed spam" + suffix}, 1, ""},
+		"uv's cache":               {under("c/uv/archive-v0/x1", poison), "/c/uv", "/usr/bin/python3.13", []string{"/c/uv/archive-v0/x1 closure /c/uv/archive-v0/x1/spam" + suffix, "/c/uv/archive-v0/x1 libpython-needed /c/uv/archive-v0/x1/spam" + suffix}, 1, "3.13"},
+		"a module":                 {together(environment, under(site, sound)), "/" + site + "/spam" + suffix, "", nil, 1, "3.13"},
+		"a poisoned module":        {map[string]string{"d/spam" + suffix: string(module(t, "libpython3.13.so.1.0"))}, "/d/spam" + suffix, "/usr", []string{"/d/spam" + suffix + " closure /d/spam" + suffix, "/d/spam" + suffix + " libpython-needed /d/spam" + suffix}, 1, "3.13"},
+		"a module, nothing else":   {map[string]string{"d/spam" + suffix: string(module(t, "libpython3.13.so.1.0"))}, "/d/spam" + suffix, "", []string{"/d/spam" + suffix + " closure /d/spam" + suffix, "/d/spam" + suffix + " libpython-needed /d/spam" + suffix}, 1, ""},
 		"links, as uv makes them": {together(environment, under("cache/x", poison), map[string]string{
 			site + "/spam" + suffix: "-> /cache/x/spam" + suffix, site + "/spam-1.0.dist-info": "-> /cache/x/spam-1.0.dist-info"}), "/" + venv, "", poisoned, 1, "3.13"},
 		"a link to a directory": {together(environment, map[string]string{site + "/pkg": "-> /elsewhere/pkg", "elsewhere/pkg/spam" + suffix: poison["spam"+suffix]}), "/" + venv, "",

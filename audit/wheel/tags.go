@@ -60,7 +60,7 @@ type Python struct {
 }
 
 // Supports tells whether an installer would take a wheel with that tag for this Python on
-// Linux (PEP 425, PEP 600, PEP 656, PEP 703; packaging.tags). How old a glibc the
+// Linux (PEP 425, PEP 600, PEP 656, PEP 703, PEP 803; packaging.tags). How old a glibc the
 // platform tag promises is not judged: symbol versions say what the files really need.
 func (p Python) Supports(t Tag) bool {
 	return p.supportsABI(t.Python, t.ABI) && p.supportsPlatform(t)
@@ -87,8 +87,10 @@ func (p Python) supportsABI(python, abi string) bool {
 	case minor < 0:
 		return false
 	case abi == "abi3":
-		// The limited API of one version holds for later ones; free-threaded builds have none.
+		// The stable ABI of one version holds for later ones; free-threaded builds have their own.
 		return minor <= p.Minor && !strings.Contains(p.Flags, "t")
+	case abi == "abi3t":
+		return minor <= p.Minor && strings.Contains(p.Flags, "t")
 	case abi == "none":
 		return own
 	}

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -115,6 +116,7 @@ func TestBuild(t *testing.T) {
 		"./configure --prefix=/opt/ampoule --enable-shared --with-lto",
 		"make -j3",
 		"make install TEST_MODULES=no",
+		strings.Join(oneExecutable("/opt/ampoule/bin/python3.13"), " "),
 		"/opt/ampoule/bin/python3.13 -I -S /ampoule-build/finish.py /opt/ampoule /ampoule-build/cpython /ampoule-build/debug 3",
 	}
 	if diff := cmp.Diff(want, lines); diff != "" {
@@ -152,6 +154,35 @@ func (s *scene) expectEvents(t *testing.T, end progress.Event) {
 	start := progress.Event{Kind: progress.Started, Stage: end.Stage, Task: end.Task, Log: "."}
 	if diff := cmp.Diff([]progress.Event{start, end}, s.events.list); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
+	}
+}
+
+// A build with ABI flags installs its executable under two names.
+func TestOneExecutable(t *testing.T) {
+	t.Parallel()
+	for _, flags := range []string{"", "t", "d", "td"} {
+		dir := t.TempDir()
+		python, flagged := filepath.Join(dir, "python3.13"), filepath.Join(dir, "python3.13"+flags)
+		err := os.WriteFile(flagged, []byte("ELF"), 0o755)
+		if flags != "" && err == nil {
+			err = os.Link(flagged, python)
+		}
+		if err := errors.Join(err, os.WriteFile(python+"-config", []byte("ELF"), 0o755)); err != nil {
+			t.Fatal(err)
+		}
+		args := oneExecutable(python)
+		if out, err := exec.CommandContext(t.Context(), args[0], args[1:]...).CombinedOutput(); err != nil || len(out) > 0 {
+			t.Fatalf("%v: %s", err, out)
+		}
+		switch to, err := os.Readlink(python); {
+		case flags == "" && err == nil:
+			t.Error("the only executable is a link")
+		case flags != "" && to != filepath.Base(flagged):
+			t.Errorf("python3.13 beside %s leads to %q, %v", flagged, to, err)
+		}
+		if info, err := os.Lstat(flagged); err != nil || !info.Mode().IsRegular() {
+			t.Errorf("%s: %v, %v", flagged, info, err)
+		}
 	}
 }
 

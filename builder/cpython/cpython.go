@@ -206,9 +206,11 @@ func (s *Stage) compile(ctx context.Context, spec Spec, log *buildlog.Log) (rec 
 			return record{}, err
 		}
 	}
-	minor := MinorVersion(spec.Version)
+	python := path.Join("/", spec.Prefix, "bin", "python"+MinorVersion(spec.Version))
+	if err := run(log, oneExecutable(python)...); err != nil {
+		return record{}, err
+	}
 	var told strings.Builder
-	python := path.Join("/", spec.Prefix, "bin", "python"+minor)
 	if err := run(io.MultiWriter(&told, log), python, "-I", "-S", finish, "/"+spec.Prefix, source, debugDir, strconv.Itoa(s.Jobs)); err != nil {
 		return record{}, err
 	}
@@ -238,6 +240,14 @@ func (s *Stage) keepFailure(ctx context.Context, sb sandbox.Sandbox, spec Spec, 
 func appendTo(module string) []string {
 	ours := sandbox.WorkDir + "/" + strings.ReplaceAll(module, "/", "_")
 	return []string{"/bin/sh", "-c", `cat "$1" >> "$2"`, "sh", ours, module}
+}
+
+// oneExecutable makes a build with ABI flags, which installs one file as python3.13td and
+// python3.13, have a link for the latter. The two would be changed one after the other.
+func oneExecutable(python string) []string {
+	return []string{"/bin/sh", "-c", `for flagged in "$1"[a-z]*; do
+	if [ "$flagged" -ef "$1" ]; then ln -sf "${flagged##*/}" "$1"; fi
+done`, "sh", python}
 }
 
 func (s *Stage) importSource(ctx context.Context, sb sandbox.Sandbox, spec Spec) error {

@@ -35,6 +35,8 @@ type Parts struct {
 	// Root is the file system that everything was compiled in: libraries and data
 	// to carry come from it.
 	Root *tree.Tree
+	// Providers are the recipe's.
+	Providers []audit.Provider
 	// Name is the recipe's name, Python the interpreter's full version.
 	Name, Python string
 	// InterpreterKey and Toolchain name what decided the interpreter.
@@ -62,7 +64,7 @@ func (e *MissingLibraryError) Error() string {
 
 // Hint says what to write into the recipe.
 func (e *MissingLibraryError) Hint() string {
-	return "add the Debian package that has the library to packages.NAME.build, or, if the machine provides it, to runtime.vm.host"
+	return "add the Debian package that has the library to packages.NAME.build, or, if the machine provides it, to runtime.vm.host; a library of the tree that another module loads before is named in gate.providers"
 }
 
 // Seal makes the tree. Libraries that a target's host provides are not carried.
@@ -74,7 +76,7 @@ func Seal(p Parts, host []string) (*Sealed, error) {
 	if t, err = carryData(t, p.Root); err != nil {
 		return nil, err
 	}
-	if t, err = carryLibraries(t, p.Root, host); err != nil {
+	if t, err = carryLibraries(t, p, host); err != nil {
 		return nil, err
 	}
 	if t, err = t.With(pipSeal(p, t)...); err != nil {
@@ -223,11 +225,11 @@ func sourceOf(p string) string {
 
 // carryLibraries puts every shared library that the tree needs, and that is not
 // glibc's own, into lib/, under the name that it is asked for.
-func carryLibraries(t, root *tree.Tree, host []string) (*tree.Tree, error) {
-	in := audit.ResolverInput{Tree: t, Prefix: "/ampoule", Root: root, Host: host}
+func carryLibraries(t *tree.Tree, p Parts, host []string) (*tree.Tree, error) {
+	in := audit.ResolverInput{Tree: t, Prefix: "/ampoule", Root: p.Root, Host: host, Providers: p.Providers}
 	found, missing, err := outside(in)
 	if err == nil && len(missing) > 0 {
-		if in.Search = privateDirs(root, missing); len(in.Search) > 0 {
+		if in.Search = privateDirs(p.Root, missing); len(in.Search) > 0 {
 			var more []audit.Library
 			more, missing, err = outside(in)
 			found = added(found, more)

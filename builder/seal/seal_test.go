@@ -118,7 +118,7 @@ func TestCarryLibraries(t *testing.T) {
 	root := newTree(t, link("lib", "usr/lib"), link(gnu+"libpq.so.5", "libpq.so.5.15"),
 		shared(t, gnu+"libpq.so.5.15", "libssl.so.3", "libc.so.6"), shared(t, gnu+"libssl.so.3"),
 		shared(t, gnu+"libc.so.6"), shared(t, gnu+"libown.so.1"), shared(t, gnu+"libunused.so.1"))
-	_, err := carryLibraries(tr, root, nil)
+	_, err := carryLibraries(tr, Parts{Root: root}, nil)
 	var missing *MissingLibraryError
 	want := "shared libraries are neither in the tree nor in the toolchain: libhost.so.1, needed by " + site + "a.so"
 	if !errors.As(err, &missing) || err.Error() != want {
@@ -132,7 +132,7 @@ func TestCarryLibraries(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := carryLibraries(tr, private, nil)
+	got, err := carryLibraries(tr, Parts{Root: private}, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -146,11 +146,11 @@ func TestCarryLibraries(t *testing.T) {
 	if private, err = private.With(shared(t, gnu+"other/libhost.so.1")); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := carryLibraries(tr, private, nil); !errors.As(err, &missing) {
+	if _, err := carryLibraries(tr, Parts{Root: private}, nil); !errors.As(err, &missing) {
 		t.Errorf("two private directories have the library: %v", err)
 	}
 	for _, host := range [][]string{{"libhost.so.1"}, {"libhost.so.1", "libssl.so.3"}, {"libhost.so.1", "libssl.so.3", "libpq.so.5"}} {
-		got, err := carryLibraries(tr, root, host)
+		got, err := carryLibraries(tr, Parts{Root: root}, host)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -177,7 +177,22 @@ func TestCarryLibraries(t *testing.T) {
 			t.Error("the tree's own library was replaced")
 		}
 	}
-	if _, err := carryLibraries(newTree(t, files("bin/x")...), root, nil); !errors.Is(err, audit.ErrNoInterpreter) {
+	// What another module has loaded before is not missing.
+	provided := Parts{Root: root, Providers: []audit.Provider{{Libraries: []string{site + "torch/*.so"}, Files: []string{site + "a.so"}}}}
+	if tr, err = tr.With(shared(t, site+"torch/libhost.so.1.so")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := carryLibraries(tr, provided, nil); err == nil {
+		t.Error("a library of another soname is taken for the missing one")
+	}
+	provided.Providers[0].Libraries = []string{"lib/libhost*"}
+	if tr, err = tr.With(compiled(t, "lib/libhost-1.so", "", "-shared", "-Wl,-soname,libhost.so.1")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := carryLibraries(tr, provided, nil); err != nil {
+		t.Errorf("a library that is provided: %v", err)
+	}
+	if _, err := carryLibraries(newTree(t, files("bin/x")...), Parts{Root: root}, nil); !errors.Is(err, audit.ErrNoInterpreter) {
 		t.Errorf("without an interpreter: %v", err)
 	}
 }

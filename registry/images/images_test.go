@@ -3,10 +3,14 @@ package images
 import (
 	"archive/tar"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -163,24 +167,36 @@ func TestDamagedLayout(t *testing.T) {
 	}
 }
 
-// FuzzLayout opens layouts whose index is anything: it is an error, or an image whose
-// layers can be asked for.
+// FuzzLayout opens layouts whose files are anything: it is an error, or an image whose
+// layers can be asked for. INDEX, MANIFEST, CONFIG and LAYER in a file stand for the
+// descriptors of others, so that what refers to them leads there.
 func FuzzLayout(f *testing.F) {
-	const digest = "sha256:44136fa355b3678a1146ad16f7e8649e94fb4fc21fe77e8310c060f61caaff8a" // of "{}"
-	f.Add([]byte(`{"schemaVersion":2,"manifests":[{"mediaType":"application/vnd.oci.image.manifest.v1+json","digest":"`+digest+`","size":2}]}`), []byte("{}"))
-	f.Add([]byte(`{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"`+digest+`","size":2,"platform":{"os":"linux","architecture":"amd64"}}]}`),
-		[]byte(`{"layers":[{"digest":"`+digest+`"}],"config":{"digest":"`+digest+`"}}`))
-	f.Fuzz(func(t *testing.T, index, blob []byte) {
+	const manifest = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.manifest.v1+json","config":CONFIG,"layers":[LAYER]}`
+	const config = `{"os":"linux","architecture":"amd64","rootfs":{"type":"layers","diff_ids":["DIFFID"]}}`
+	f.Add(`{"schemaVersion":2,"manifests":[MANIFEST]}`, `{}`, manifest, config, []byte("no archive"))
+	f.Add(`{"manifests":[INDEX]}`, `{"manifests":[MANIFEST,INDEX]}`, manifest, config, []byte("\x1f\x8b\x08"))
+	f.Add(`{"manifests":[{"mediaType":"application/vnd.oci.image.index.v1+json","digest":"sha256:0","size":2}]}`, `{}`, `{"layers":[LAYER,LAYER]}`, `{}`, []byte{})
+	f.Fuzz(func(t *testing.T, root, index, manifest, config string, blob []byte) {
 		dir := t.TempDir()
 		blobs := filepath.Join(dir, "blobs", "sha256")
 		if err := os.MkdirAll(blobs, 0o755); err != nil {
 			t.Fatal(err)
 		}
-		for name, data := range map[string][]byte{
-			filepath.Join(dir, "index.json"): index, filepath.Join(dir, "oci-layout"): []byte(`{"imageLayoutVersion":"1.0.0"}`),
-			filepath.Join(blobs, digest[len("sha256:"):]): blob,
-		} {
-			if err := os.WriteFile(name, data, 0o644); err != nil {
+		put := func(data, kind string) string {
+			sum := sha256.Sum256([]byte(data))
+			if err := os.WriteFile(filepath.Join(blobs, hex.EncodeToString(sum[:])), []byte(data), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			return fmt.Sprintf(`{"mediaType":"application/vnd.oci.image.%s","digest":"sha256:%x","size":%d}`, kind, sum, len(data))
+		}
+		diffID := fmt.Sprintf("sha256:%x", sha256.Sum256(blob))
+		layer := put(string(blob), "layer.v1.tar")
+		config = put(strings.ReplaceAll(config, "DIFFID", diffID), "config.v1+json")
+		manifest = put(strings.NewReplacer("CONFIG", config, "LAYER", layer).Replace(manifest), "manifest.v1+json")
+		index = put(strings.ReplaceAll(index, "MANIFEST", manifest), "index.v1+json")
+		root = strings.NewReplacer("INDEX", index, "MANIFEST", manifest).Replace(root)
+		for name, data := range map[string]string{"index.json": root, "oci-layout": `{"imageLayoutVersion":"1.0.0"}`} {
+			if err := os.WriteFile(filepath.Join(dir, name), []byte(data), 0o644); err != nil {
 				t.Fatal(err)
 			}
 		}
@@ -189,10 +205,14 @@ func FuzzLayout(f *testing.F) {
 			return
 		}
 		for _, l := range layers {
-			if r, err := l.Open(); err == nil {
-				_, _ = io.Copy(io.Discard, io.LimitReader(r, 1<<20))
-				r.Close()
+			r, err := l.Open()
+			if err != nil {
+				continue
 			}
+			if data, err := io.ReadAll(r); err == nil && l.DiffID != fmt.Sprintf("sha256:%x", sha256.Sum256(data)) {
+				t.Errorf("layer %s holds %.100q", l.DiffID, data)
+			}
+			r.Close()
 		}
 	})
 }
