@@ -16,7 +16,7 @@ GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 TEST_TIMEOUT := 10m
 DOCKER_TEST_TIMEOUT := 60m
 
-.PHONY: help setup build measure quickstart test test-fast test-docker check format vet lint rooms catalogue packages overrides loop bench kills checks verdicts clean
+.PHONY: help setup build measure quickstart test test-fast test-docker check format vet lint rooms catalogue packages overrides loop bench kills checks verdicts fuzz mutate clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -112,6 +112,19 @@ bench: setup measure ## Runs the benchmarks, then web beside docker build, and r
 	go test -run '^$$' -bench . -benchmem ./...
 	bin/measure bench $(MEASURE_FLAGS)
 	bin/measure audits $(MEASURE_FLAGS)
+
+# How long each fuzzer runs, and those of which packages do: the ones that read what others made.
+FUZZ_TIME := 10m
+FUZZ_PACKAGES := ./audit ./audit/elf ./audit/wheel ./tree ./registry/images
+
+fuzz: ## Runs fuzzers and keeps what they find: make fuzz [FUZZ_TIME=10m] [FUZZ_PACKAGES=./...]
+	.ci/fuzz $(FUZZ_TIME) $(FUZZ_PACKAGES)
+
+# -every turns each condition of each check round, which takes half an hour.
+MUTATE_FLAGS :=
+
+mutate: ## Breaks each check of the gate and wants a test to fail: make mutate [MUTATE_FLAGS=-every]
+	go test -tags mutation -count=1 -run TestMutations -timeout 3h -v ./audit -args $(MUTATE_FLAGS)
 
 clean: ## Removes what was built, but not the tools
 	rm -rf bin

@@ -64,7 +64,7 @@ func TestSuffixes(t *testing.T) {
 			"EXT_SUFFIX": ".cpython-313-x86_64-linux-gnu.so", "ALT_SOABI": "0", "VERSION": "3.13", "MULTIARCH": machine,
 		},
 		".cpython-313td-x86_64-linux-gnu.so .cpython-313t-x86_64-linux-gnu.so .abi3.so .so": {
-			"EXT_SUFFIX": ".cpython-313td-x86_64-linux-gnu.so", "ALT_SOABI": "cpython-313t-x86_64-linux-gnu", "VERSION": "3.13",
+			"EXT_SUFFIX": ".cpython-313td-x86_64-linux-gnu.so", "ALT_SOABI": `"cpython-313t-x86_64-linux-gnu"`, "VERSION": "3.13",
 			"MULTIARCH": machine, "Py_GIL_DISABLED": "1",
 		},
 		".cpython-315-x86_64-linux-gnu.so .abi3-x86_64-linux-gnu.so .abi3.so .abi3t-x86_64-linux-gnu.so .abi3t.so .so": {

@@ -169,7 +169,17 @@ func (x *exam) suffixFault(o *object, suffixes []string) (Finding, bool) {
 	dir, base := path.Split(o.entry.Path)
 	stem, rest, ok := strings.Cut(base, ".")
 	suffix := "." + rest
-	if !ok || len(suffixes) == 0 || slices.Contains(suffixes, suffix) || moduleName(x.home, o.entry.Path) == "" {
+	if !ok || moduleName(x.home, o.entry.Path) == "" {
+		return Finding{}, false
+	}
+	if x.python().Threaded() && suffix == ".abi3.so" {
+		return Finding{
+			Severity: Refuse, File: o.entry.Path, Field: "suffix", Value: suffix,
+			Cause:  "The interpreter has no GIL, and the stable ABI abi3 is of those that have one: objects are laid out in another way.",
+			Remedy: "Build it with this interpreter; of Python 3.15 on, for abi3t.",
+		}, true
+	}
+	if len(suffixes) == 0 || slices.Contains(suffixes, suffix) {
 		return Finding{}, false
 	}
 	f := Finding{

@@ -27,8 +27,8 @@ func (c sysconfig) suffixes() []string {
 	if own := c.vars["EXT_SUFFIX"]; own != "" {
 		list = append(list, own)
 	}
-	// A release build has no ALT_SOABI, or 0.
-	if alt := c.vars["ALT_SOABI"]; alt != "" && alt != "0" {
+	// A release build has no ALT_SOABI, or 0; a debug build has it with the quotes of C.
+	if alt := strings.Trim(c.vars["ALT_SOABI"], `"`); alt != "" && alt != "0" {
 		list = append(list, "."+alt+".so")
 	}
 	minor, ok := strings.CutPrefix(c.vars["VERSION"], "3.")

@@ -206,10 +206,8 @@ func interpreterOf(files Files, site string) interpreter {
 		candidates = append(candidates, "usr/bin/"+name)
 	}
 	for _, candidate := range candidates {
-		if e, ok := audit.Follow(files, "/"+candidate); ok && e.Kind == tree.File && isELF(e) {
-			if _, err := audit.InterpreterFiles(e.Path, false); err == nil {
-				return interpreter{files: files, exe: e.Path}
-			}
+		if e, ok := audit.Follow(files, "/"+candidate); ok && isInterpreter(e) {
+			return interpreter{files: files, exe: flagged(files, e)}
 		}
 	}
 	return interpreter{why: "its interpreter is gone: there is none at " + show(candidates[len(candidates)-1])}
@@ -245,30 +243,46 @@ func interpreterAt(files Files, abs string) (interpreter, error) {
 	}
 	if e.Kind == tree.File {
 		// A script that starts one, as pyenv's shims are, is none.
-		if _, err := audit.InterpreterFiles(e.Path, false); err != nil || !isELF(e) {
+		if !isInterpreter(e) {
 			return interpreter{}, &NoInterpreterError{Path: abs}
 		}
-		return interpreter{files: files, exe: e.Path}, nil
+		return interpreter{files: files, exe: flagged(files, e)}, nil
 	}
+	// Of several, the one that python3 leads to.
 	names, _ := files.List(path.Join(e.Path, "bin"))
-	var best string
-	for _, name := range append(names, "python3", "python") {
-		at, ok := audit.Follow(files, "/"+path.Join(e.Path, "bin", name))
-		if !ok || at.Kind != tree.File || !strings.HasPrefix(name, "python") || !isELF(at) {
-			continue
-		}
-		if _, err := audit.InterpreterFiles(at.Path, false); err != nil {
-			continue
-		}
-		// A free-threaded one has two names; the longer one has its flags.
-		if best == "" || path.Dir(at.Path) == path.Dir(best) && len(at.Path) > len(best) {
-			best = at.Path
+	for _, name := range append([]string{"python3", "python"}, names...) {
+		if at, ok := audit.Follow(files, "/"+path.Join(e.Path, "bin", name)); ok && strings.HasPrefix(name, "python") && isInterpreter(at) {
+			return interpreter{files: files, exe: flagged(files, at)}, nil
 		}
 	}
-	if best == "" {
-		return interpreter{}, &NoInterpreterError{Path: abs}
+	return interpreter{}, &NoInterpreterError{Path: abs}
+}
+
+func isInterpreter(e tree.Entry) bool {
+	if e.Kind != tree.File || !isELF(e) {
+		return false
 	}
-	return interpreter{files: files, exe: best}, nil
+	_, err := audit.InterpreterFiles(e.Path, false)
+	return err == nil
+}
+
+// flagged returns the name with the ABI flags of an executable, which a debug build and one
+// without the GIL install under both names.
+func flagged(files Files, exe tree.Entry) string {
+	for _, flags := range []string{"td", "t", "d"} {
+		e, ok := files.Lookup(exe.Path + flags)
+		if !ok || e.Kind != tree.File || e.Size != exe.Size {
+			continue
+		}
+		own, err := hashed(exe)
+		if err != nil {
+			break
+		}
+		if e, err = hashed(e); err == nil && e.SHA256 == own.SHA256 {
+			return e.Path
+		}
+	}
+	return exe.Path
 }
 
 // show is how a path is told.

@@ -409,3 +409,30 @@ func TestOfVerdict(t *testing.T) {
 		t.Errorf("passed: %t, refused: %d", r.Passed, r.Refused())
 	}
 }
+
+// Builds with ABI flags have two names, of which the longer one tells the flags; another
+// build beside the one that python3 leads to has its own.
+func TestInterpreterAt(t *testing.T) {
+	t.Parallel()
+	exe := string(interpreterELF(t))
+	m := machine(t, map[string]string{
+		"opt/td/bin/python3.13": exe, "opt/td/bin/python3.13td": exe,
+		"usr/bin/python3.13d":   exe + "another",
+		"opt/two/bin/python3.9": exe, "opt/two/bin/python3.13": exe, "opt/two/bin/python3.13d": exe + "another", "opt/two/bin/python3": "-> python3.9",
+		"opt/none/bin/python3": "#!/bin/sh\n",
+	})
+	for abs, want := range map[string]string{
+		"/opt/td": "opt/td/bin/python3.13td", "/opt/td/bin/python3.13": "opt/td/bin/python3.13td",
+		"/usr": "usr/bin/python3.13", "/usr/bin/python3.13d": "usr/bin/python3.13d",
+		"/opt/two": "opt/two/bin/python3.9", "/opt/none": "", "/opt/none/bin/python3": "",
+	} {
+		got, err := interpreterAt(m, abs)
+		var none *NoInterpreterError
+		if got.exe != want || errors.As(err, &none) != (want == "") {
+			t.Errorf("%s: %q, %v", abs, got.exe, err)
+		}
+	}
+	if got := interpreterOf(m, "opt/td/lib/python3.13/site-packages"); got.exe != "opt/td/bin/python3.13td" {
+		t.Errorf("of its site-packages: %q", got.exe)
+	}
+}

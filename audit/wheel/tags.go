@@ -59,6 +59,9 @@ type Python struct {
 	Musl bool
 }
 
+// Threaded tells whether it is a free-threaded build (PEP 703).
+func (p Python) Threaded() bool { return strings.Contains(p.Flags, "t") }
+
 // Supports tells whether an installer would take a wheel with that tag for this Python on
 // Linux (PEP 425, PEP 600, PEP 656, PEP 703, PEP 803; packaging.tags). How old a glibc the
 // platform tag promises is not judged: symbol versions say what the files really need.
@@ -88,9 +91,9 @@ func (p Python) supportsABI(python, abi string) bool {
 		return false
 	case abi == "abi3":
 		// The stable ABI of one version holds for later ones; free-threaded builds have their own.
-		return minor <= p.Minor && !strings.Contains(p.Flags, "t")
+		return minor <= p.Minor && !p.Threaded()
 	case abi == "abi3t":
-		return minor <= p.Minor && strings.Contains(p.Flags, "t")
+		return minor <= p.Minor && p.Threaded()
 	case abi == "none":
 		return own
 	}

@@ -5,6 +5,7 @@ package endtoend
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -109,5 +110,81 @@ func TestSpecimens(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestABIFlags audits modules of a debug build without the GIL and of a release build
+// against each other: what fits one does not fit the other, whatever its name says.
+func TestABIFlags(t *testing.T) {
+	flagged, production := interpreterOf(t, "--enable-shared", "--disable-gil", "--with-pydebug"), interpreterOf(t)
+	flagged, production = filepath.Join(flagged, "bin/python3.13td"), filepath.Join(production, "bin/python3.13")
+	const own, plain = ".cpython-313td-x86_64-linux-gnu.so", ".cpython-313-x86_64-linux-gnu.so"
+	dir := filepath.Join(t.TempDir(), "site-packages")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	// A reference that is given back: debug builds and those without the GIL count by functions of their own.
+	source := strings.Replace(spam["spam.c"], "return PyModule_Create(&def);",
+		"PyObject *m = PyModule_Create(&def); Py_XINCREF(m); Py_XDECREF(m); return m;", 1)
+	if err := os.WriteFile(filepath.Join(dir, "spam.c"), []byte(source), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	module := func(python, file string, flags ...string) string {
+		t.Helper()
+		include := strings.TrimSpace(run(t, python, "-c", "import sysconfig; print(sysconfig.get_path('include'))"))
+		runIn(t, dir, nil, "gcc", append([]string{"-shared", "-fPIC", "-I" + include, "spam.c", "-o", file}, flags...)...)
+		return filepath.Join(dir, file)
+	}
+	for _, c := range []struct {
+		what, file, python, against string
+		flags                       []string
+		// refused is the beginning of each refusal.
+		refused []string
+	}{
+		{"its own", "a" + own, flagged, flagged, nil, nil},
+		{"its own, linked to libpython", "b" + own, flagged, flagged,
+			[]string{"-L" + filepath.Join(filepath.Dir(flagged), "../lib"), "-lpython3.13td"}, []string{"libpython-needed b" + own + " libpython3.13td.so.1.0"}},
+		{"in production", "c" + own, flagged, production, nil, []string{"symbols ", "tags c" + own + " " + own}},
+		{"in production, renamed", "d" + plain, flagged, production, nil, []string{"symbols d" + plain + " _Py_"}},
+		{"production's own", "e" + plain, production, production, nil, nil},
+		{"production's here", "f" + plain, production, flagged, nil, []string{"tags f" + plain + " " + plain}},
+		{"production's here, for the stable ABI", "g.abi3.so", production, flagged, []string{"-DPy_LIMITED_API=0x030b0000"}, []string{"tags g.abi3.so .abi3.so"}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			code := 4
+			if c.refused == nil {
+				code = 0
+			}
+			got := refusals(audited(t, code, module(c.python, c.file, c.flags...), "--against", c.against))
+			for i := range min(len(got), len(c.refused)) {
+				if !strings.HasPrefix(got[i], c.refused[i]) {
+					t.Errorf("refused: %q, want %q", got[i], c.refused[i])
+				}
+			}
+			if len(got) != len(c.refused) {
+				t.Errorf("refused: %q, want %q", got, c.refused)
+			}
+		})
+	}
+	published(t, flagged)
+}
+
+// published installs wheels as they are published for builds without the GIL: they work,
+// and nothing is refused. The same releases for builds with one are.
+func published(t *testing.T, python string) {
+	t.Helper()
+	work := t.TempDir()
+	venv, others := filepath.Join(work, "venv"), filepath.Join(work, "others")
+	run(t, python, "-m", "venv", venv)
+	pip := []string{"-m", "pip", "--disable-pip-version-check", "--quiet"}
+	names := []string{"markupsafe", "charset-normalizer", "frozenlist"}
+	run(t, filepath.Join(venv, "bin/python"), slices.Concat(pip, []string{"install", "--only-binary", ":all:"}, names)...)
+	run(t, filepath.Join(venv, "bin/python"), "-c", "import markupsafe._speedups, charset_normalizer.md, frozenlist._frozenlist")
+	audited(t, 0, venv)
+	run(t, filepath.Join(venv, "bin/python"), slices.Concat(pip, []string{
+		"download", "--no-deps", "--dest", others, "--only-binary", ":all:", "--abi", "cp313", "--platform", "manylinux_2_17_x86_64", "--platform", "manylinux_2_28_x86_64"}, names)...)
+	r := audited(t, 4, others, "--against", python)
+	if r.Refused() != len(names) || len(r.Units) != len(names) {
+		t.Errorf("%d of %d wheels are refused: %q", r.Refused(), len(r.Units), refusals(r))
 	}
 }

@@ -197,7 +197,7 @@ type Verdict struct {
 	// Name is the package, with the sort behind a slash if it is not the fitting wheel.
 	Name string `json:"name"`
 	Outcome
-	// Sort is "fitting", "cp312", "musl" or "aarch64".
+	// Sort is "fitting", "cp312", "musl", "aarch64" or "cp313t".
 	Sort string `json:"sort"`
 	// Wheel is its file's name, as far as its metadata tells.
 	Wheel   string  `json:"wheel"`

@@ -127,7 +127,7 @@ func writeVerdicts(b *strings.Builder, verdicts []recorded.Verdict) {
 ## Verdicts and imports
 
 `+"`measure verdicts`"+` takes %d wheels with %d extension modules as PyPI has them, some of them for another Python, C library or
-processor than the machine's, imports each module in a process of its own, in a container with Debian 12 and an interpreter of Ampoule's and nothing else, and
+processor than the machine's, imports each module in a process of its own, in a container with Debian 12 and an interpreter of Ampoule's (for `+"`cp313t`"+` one without a GIL) and nothing else, and
 asks `+"`ampoule audit`"+` about the same files. A wheel works if the loader takes each of its modules and import finds it by its name.
 
 | | passed | refused |

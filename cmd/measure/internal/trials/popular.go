@@ -30,3 +30,9 @@ var mismatched = []string{
 	"kiwisolver", "lxml", "markupsafe", "msgpack", "multidict", "numpy", "orjson", "pandas", "pillow", "propcache",
 	"psutil", "pydantic-core", "pyyaml", "pyzmq", "regex", "rpds-py", "ujson", "uvloop", "wrapt", "yarl",
 }
+
+// threaded are packages that have wheels for interpreters without a GIL.
+var threaded = []string{
+	"aiohttp", "charset-normalizer", "contourpy", "coverage", "frozenlist", "greenlet", "kiwisolver", "markupsafe", "multidict", "numpy",
+	"pandas", "pillow", "propcache", "psutil", "pydantic-core", "regex", "rpds-py", "scipy", "websockets", "wrapt", "yarl",
+}

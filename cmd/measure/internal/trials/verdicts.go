@@ -30,14 +30,21 @@ const (
 	wheelOlder   = "cp312"
 	wheelMusl    = "musl"
 	wheelAArch64 = "aarch64"
+	// wheelThreaded is what pip installs for an interpreter without a GIL, on whose machine
+	// it is judged and imported.
+	wheelThreaded = "cp313t"
 )
 
 // VerdictNames lists the wheels that are judged and imported: published ones that people
-// install most, PACKAGE, and some of them for another system, PACKAGE/SORT.
+// install most, PACKAGE, and some of them for another system or for an interpreter without
+// a GIL, PACKAGE/SORT.
 func VerdictNames() []string {
 	names := slices.Clone(popularWheels)
 	for i, name := range mismatched {
 		names = append(names, name+"/"+[]string{wheelOlder, wheelMusl, wheelAArch64}[i%3])
+	}
+	for _, name := range threaded {
+		names = append(names, name+"/"+wheelThreaded)
 	}
 	return names
 }
@@ -54,12 +61,27 @@ func (t *Trials) Verdicts(ctx context.Context, names []string) error {
 		return err
 	}
 	return inTemp(func(work string) (err error) {
-		w := &wheelWorld{t: t, dir: work, root: filepath.Join(work, "root")}
-		defer func() { err = errors.Join(err, w.close(context.WithoutCancel(ctx))) }()
-		if err := w.prepare(ctx); err != nil {
-			return err
-		}
-		return each(t, book, names, func(name string) (recorded.Verdict, error) { return w.judge(ctx, name) })
+		worlds := map[string]*wheelWorld{}
+		defer func() {
+			for _, w := range worlds {
+				err = errors.Join(err, w.close(context.WithoutCancel(ctx)))
+			}
+		}()
+		return each(t, book, names, func(name string) (recorded.Verdict, error) {
+			configure := ""
+			if strings.HasSuffix(name, "/"+wheelThreaded) {
+				configure = "--disable-gil"
+			}
+			w := worlds[configure]
+			if w == nil {
+				w = &wheelWorld{t: t, dir: filepath.Join(work, "world"+configure), configure: configure}
+				worlds[configure] = w
+				if err := w.prepare(ctx); err != nil {
+					return recorded.Verdict{}, err
+				}
+			}
+			return w.judge(ctx, name)
+		})
 	})
 }
 
@@ -68,6 +90,8 @@ type wheelWorld struct {
 	t *Trials
 	// dir is everything's, root the machine's root file system.
 	dir, root string
+	// configure is what the interpreter is configured with, if anything.
+	configure string
 	// pip installs for the machine's interpreter.
 	pip drive.Program
 	// image is Docker's name for the machine.
@@ -79,8 +103,15 @@ const pythonPath = "/opt/python/current/bin/python3.13"
 
 func (w *wheelWorld) prepare(ctx context.Context) error {
 	w.t.Say("making a %s machine with an interpreter", verdictSuite)
+	w.root = filepath.Join(w.dir, "root")
+	if err := os.Mkdir(w.dir, 0o755); err != nil {
+		return err
+	}
 	dir, err := w.t.fromCatalogue(ctx, w.dir, "minimal")
 	if err != nil {
+		return err
+	}
+	if err := configured(filepath.Join(dir, "ampoule.yaml"), w.configure); err != nil {
 		return err
 	}
 	if _, err := w.t.lock(ctx, w.t.Store, dir, "--upgrade"); err != nil {
@@ -111,6 +142,19 @@ func (w *wheelWorld) prepare(ctx context.Context) error {
 	}
 	w.image = run.Out
 	return os.Remove(tar)
+}
+
+// configured gives a recipe's interpreter another flag of configure's.
+func configured(recipe, flag string) error {
+	const none = "configure: []"
+	text, err := os.ReadFile(recipe)
+	if err != nil {
+		return err
+	}
+	if !strings.Contains(string(text), none) {
+		return fmt.Errorf("%s has no %q", recipe, none)
+	}
+	return os.WriteFile(recipe, []byte(strings.Replace(string(text), none, "configure: ["+flag+"]", 1)), 0o644)
 }
 
 func (w *wheelWorld) close(ctx context.Context) error {
@@ -160,7 +204,7 @@ func (w *wheelWorld) judge(ctx context.Context, name string) (recorded.Verdict, 
 
 // place puts a wheel, and what it requires if pip can, into a directory.
 func (w *wheelWorld) place(ctx context.Context, pkg, sort, site string) error {
-	if sort == wheelFitting {
+	if sort == wheelFitting || sort == wheelThreaded {
 		_, err := w.pip.Run(ctx, "install", "--only-binary", ":all:", "--target", site, pkg)
 		return err
 	}
