@@ -65,6 +65,9 @@ type Subject struct {
 	Locked []Locked
 	// Built is what the tree was made of; nil when nobody knows.
 	Built *ArtifactRecord
+	// NativeCalls are compiler calls that made a part of a distribution for the processor of
+	// the build machine, whichever that was: of those whose build printed any, the first.
+	NativeCalls []CompilerCall
 	// Loads is what loading the modules of [Loadable] showed, on every target.
 	Loads []LoadReport
 	// Tests are the recipe's tests; Reports says how each ended, on every target.
@@ -92,6 +95,13 @@ type Provider struct {
 	Libraries []string `json:"libraries"`
 	Files     []string `json:"files"`
 	Why       string   `json:"why"`
+}
+
+// CompilerCall is a command that a distribution's build ran.
+type CompilerCall struct {
+	// Dist is the distribution's normalised name.
+	Dist string
+	Call string
 }
 
 // Locked is a distribution of a lock.

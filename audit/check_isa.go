@@ -51,6 +51,13 @@ func checkISA(_ context.Context, x *exam) (outcome, error) {
 			}
 		}
 	}
+	for _, call := range x.NativeCalls {
+		out.add(Finding{
+			Severity: Refuse, File: x.infoOf(call.Dist), Field: "compiler call", Value: printable(call.Call),
+			Cause:  "The wheel was compiled for the processor of its build machine: another one may lack what it uses, and another machine builds another wheel.",
+			Remedy: "Have its build leave the flag out (packages.NAME in the recipe: env, config-settings or a patch).",
+		})
+	}
 	if config, err := readSysconfig(x.Tree, x.home); err == nil {
 		for _, name := range slices.Sorted(maps.Keys(config.vars)) {
 			for _, word := range strings.Fields(config.vars[name]) {
@@ -66,6 +73,16 @@ func checkISA(_ context.Context, x *exam) (outcome, error) {
 		}
 	}
 	return out, nil
+}
+
+// infoOf is the .dist-info directory of a distribution; its name where there is none.
+func (x *exam) infoOf(name string) string {
+	for _, d := range x.dists() {
+		if d.name == name {
+			return d.info
+		}
+	}
+	return name
 }
 
 // processors are the machines that Python runs on.

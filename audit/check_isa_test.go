@@ -52,3 +52,17 @@ func TestISA(t *testing.T) {
 		})
 	}
 }
+
+// A build that told its compiler to use what its machine has is refused; an exception
+// names the distribution by its directory.
+func TestNativeCalls(t *testing.T) {
+	t.Parallel()
+	const info = site + "victim-1.0.dist-info"
+	s := subject(t, tagged(t, in(t, site, extension(t, "victim")), "cp313-cp313-linux_x86_64")...)
+	s.NativeCalls = []CompilerCall{{"victim", "gcc -march=native -c a.c\x1b"}, {"gone", "gcc -march=native -c b.c"}}
+	const call = ": compiler call gcc -march=native -c a.c\\u001b"
+	expect(t, judge(t, s), "refuse isa gone: compiler call gcc -march=native -c b.c", "refuse isa "+info+call)
+	s.NativeCalls = s.NativeCalls[:1]
+	s.Exceptions = []Exception{{Check: "isa", Files: []string{info}, Why: "one kind of machine", Until: "2027-03-01"}}
+	expect(t, judge(t, s), "excepted isa "+info+call)
+}

@@ -70,7 +70,7 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 	subject := audit.Subject{
 		Tree: sealed.Tree, Prefix: "/" + Prefix, Interpreter: r.interpreterPath(),
 		Exceptions: r.exceptions(), Providers: r.providers(), Forbidden: forbidden(), Tests: r.tests(), Now: r.b.now(),
-		Built: sealed.Record, Locked: lockedDists(sealed.Record),
+		Built: sealed.Record, Locked: lockedDists(sealed.Record), NativeCalls: r.calls,
 	}
 	open := layers.Open(r.b.Store)
 	defer func() { err = errors.Join(err, open.Close()) }()

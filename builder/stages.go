@@ -39,6 +39,8 @@ type build struct {
 	own   *locking.WheelImages
 	// debug is what was stripped, by name of what it belongs to.
 	debug map[string]sandbox.Layer
+	// calls are compiler calls that the gate judges.
+	calls []audit.CompilerCall
 }
 
 // run goes through the stages. Where the gate refuses, its verdict is returned with the error.
@@ -135,6 +137,9 @@ func (r *build) buildWheels(ctx context.Context) ([]seal.Wheel, error) {
 			r.debug[w.Dist.Name+"-"+w.Dist.Version] = *w.Debug
 		}
 		installed[i] = seal.Wheel{Name: w.Dist.Name, Version: w.Dist.Version, File: w.File, SHA256: w.SHA256, Key: w.Key}
+		if w.Native != "" {
+			r.calls = append(r.calls, audit.CompilerCall{Dist: w.Dist.Name, Call: w.Native})
+		}
 		if w.Dist.Build != nil {
 			installed[i].Sdist = w.Dist.SHA256
 		}

@@ -53,6 +53,9 @@ type Wheel struct {
 	// Debug holds the debug information that was stripped from it, where its files
 	// are installed below the interpreter's prefix; nil when there is none.
 	Debug *sandbox.Layer
+	// Native is a compiler call of its build that was for the build machine's own
+	// processor; empty when none was seen.
+	Native string
 }
 
 // Job is one sdist with everything that may decide what becomes of it.
@@ -142,7 +145,10 @@ func (e *BuildError) Error() string {
 // Unwrap returns the cause.
 func (e *BuildError) Unwrap() error { return e.Err }
 
-type record struct{ File, SHA256, Debug string }
+type record struct {
+	File, SHA256, Debug string
+	Native              string `json:",omitempty"`
+}
 
 // Build returns the wheel of a job's sdist.
 func (s *Stage) Build(ctx context.Context, job Job) (_ Wheel, err error) {
@@ -162,7 +168,10 @@ func (s *Stage) Build(ctx context.Context, job Job) (_ Wheel, err error) {
 				return err
 			}
 			rec.File = a.Wheel
-			rec.Debug, err = s.takeDebug(ctx, sb, job)
+			if rec.Debug, err = s.takeDebug(ctx, sb, job); err != nil {
+				return err
+			}
+			rec.Native, err = nativeCall(log.Path())
 			return err
 		})
 	})
@@ -179,7 +188,7 @@ func (s *Stage) Build(ctx context.Context, job Job) (_ Wheel, err error) {
 	default:
 		task.End(nil)
 	}
-	w := Wheel{Dist: job.Sdist, File: rec.File, SHA256: rec.SHA256, Key: key}
+	w := Wheel{Dist: job.Sdist, File: rec.File, SHA256: rec.SHA256, Key: key, Native: rec.Native}
 	if rec.Debug != "" {
 		debug := layers.Stored(s.Store, rec.Debug)
 		w.Debug = &debug

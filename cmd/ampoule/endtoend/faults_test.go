@@ -71,6 +71,11 @@ var faults = []struct {
 	{name: "compile-error", does: `
     open("a.c", "w").write("#include <libpq-fe.h>\n")
     sys.exit(subprocess.run(["gcc", "-c", "a.c"]).returncode)`, code: 8, says: "libpq-fe.h"},
+	{name: "compiles-for-its-own-processor", does: `
+    open("a.c", "w").close()
+    call = ["gcc", "-O2", "-march=native", "-c", "a.c"]
+    print(*call, flush=True)
+    subprocess.run(call, check=True)`, code: 4, says: "isa: lib/python3.13/site-packages/victim-1.0.dist-info"},
 	{name: "ends-by-signal", does: `os.kill(os.getpid(), 11)`, code: 8, says: "exit code 139, SIGSEGV"},
 	{name: "writes-outside", does: `open("/opt/ampoule/lib/python3.13/site-packages/evil.py", "w")`, code: 8, says: "Permission denied"},
 	{name: "forks-without-end", does: `

@@ -1,0 +1,40 @@
+package wheels
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestNativeCall(t *testing.T) {
+	t.Parallel()
+	for line, want := range map[string]bool{
+		"gcc -O3 -march=native -fPIC -c src/annoy.cc -o build/annoy.o":                            true,
+		"  /usr/bin/x86_64-linux-gnu-g++-12 -mtune=native -c a.cpp":                               true,
+		"rustc --crate-name blake --edition=2021 -C target-cpu=native src/lib.rs":                 true,
+		"gfortran -mcpu=native -c a.f90":                                                          true,
+		"gcc -O3 -march=x86-64-v2 -c src/annoy.cc":                                                false,
+		"gcc -march=native -c _configtest.c -o _configtest.o":                                     false,
+		"gcc -march=native -c conftest.c":                                                         false,
+		"cc -fPIC -march=native -c /tmp/tmpq1w2e3.cpp -o tmp/tmpq1w2e3.o":                         false,
+		"Compiler for C supports arguments -march=native: YES":                                    false,
+		"checking whether gcc accepts -march=native -c":                                           false,
+		"gcc -march=native a.o -o a.so":                                                           false,
+		"gcc -DX=native -c a.c":                                                                   false,
+		strings.Repeat("x", 100<<10) + " gcc -march=native -c a.c":                                false,
+		"\xff\xfe\ngcc -march=native -c a.c " + strings.Repeat("-I/usr/include/\xff ", 100) + "x": true,
+	} {
+		file := filepath.Join(t.TempDir(), "wheel.log")
+		if err := os.WriteFile(file, []byte("running build_ext\n"+line+"\nended\n"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got, err := nativeCall(file)
+		if err != nil || (got != "") != want || len(got) > callBytes {
+			t.Errorf("%.80q: %q, %v", line, got, err)
+		}
+	}
+	if _, err := nativeCall(filepath.Join(t.TempDir(), "none.log")); err == nil {
+		t.Error("no error without a log")
+	}
+}
