@@ -14,20 +14,28 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
 )
 
-var every = flag.Bool("every", false, "turn every condition of every check round, too")
+var (
+	every = flag.Bool("every", false, "turn every condition of every check round, too")
+	only  = flag.String("only", "", "break only what is at a place that this expression matches: check_tags.go:2.")
+)
 
-// TestMutations breaks each check, one after the other, and wants the package's tests to
-// notice: the check finds nothing; with -every, each condition of it is turned round.
-// What is not noticed fails the test.
+// TestMutations breaks each check, one after the other, and wants a test of this package or
+// of the survey to notice: the check finds nothing; with -every, each condition of it is
+// turned round. What is not noticed fails the test.
 //
 //	go test -tags mutation -run TestMutations -timeout 3h ./audit -args -every
 func TestMutations(t *testing.T) {
 	files, err := filepath.Glob("check_*.go")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wanted, err := regexp.Compile(*only)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -41,6 +49,9 @@ func TestMutations(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, m := range mutants(t, file, source) {
+			if !wanted.MatchString(m.at) {
+				continue
+			}
 			total++
 			if noticed(t, file, m.source) {
 				continue
@@ -93,8 +104,8 @@ func mutants(t *testing.T, file string, source []byte) []mutant {
 	return list
 }
 
-// noticed runs the package's tests with a file in place of another, and tells whether one
-// fails. A mutant that does not compile is none.
+// noticed runs the tests with a file in place of another, and tells whether one fails. A
+// mutant that does not compile is none.
 func noticed(t *testing.T, file, source string) bool {
 	t.Helper()
 	dir := t.TempDir()
@@ -110,18 +121,26 @@ func noticed(t *testing.T, file, source string) bool {
 	if err := errors.Join(os.WriteFile(mutated, []byte(source), 0o644), os.WriteFile(overlay, told, 0o644)); err != nil {
 		t.Fatal(err)
 	}
+	for _, tests := range []string{".", "./survey"} {
+		out, err := goTest(t, "-overlay", overlay, "-failfast", tests)
+		var exit *exec.ExitError
+		switch {
+		case strings.Contains(out, "[build failed]"), strings.Contains(out, "[setup failed]"):
+			t.Logf("%s does not compile: %.300s", file, out)
+			return true
+		case errors.As(err, &exit):
+			return true
+		case err != nil:
+			t.Fatal(err)
+		}
+	}
+	return false
+}
+
+func goTest(t *testing.T, args ...string) (string, error) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
 	defer cancel()
-	out, err := exec.CommandContext(ctx, "go", "test", "-overlay", overlay, "-failfast", ".").CombinedOutput()
-	var exit *exec.ExitError
-	switch {
-	case err == nil:
-		return false
-	case strings.Contains(string(out), "[build failed]"), strings.Contains(string(out), "[setup failed]"):
-		t.Logf("%s does not compile: %.300s", file, out)
-		return true
-	case !errors.As(err, &exit):
-		t.Fatal(err)
-	}
-	return true
+	out, err := exec.CommandContext(ctx, "go", append([]string{"test"}, args...)...).CombinedOutput()
+	return string(out), err
 }

@@ -49,6 +49,12 @@ func TestMain(m *testing.M) {
 	}
 	shop.dir = dir
 	code := m.Run()
+	if code == 0 && wholeRun() {
+		if err := checkTable(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			code = 1
+		}
+	}
 	os.RemoveAll(dir)
 	os.Exit(code)
 }
@@ -323,6 +329,7 @@ func found(v Verdict) []string {
 // "*" to match any rest.
 func expect(t *testing.T, v Verdict, want ...string) {
 	t.Helper()
+	noteSpecimen(t, want)
 	got := found(v)
 	for i := range min(len(got), len(want)) {
 		if prefix, ok := strings.CutSuffix(want[i], "*"); ok && strings.HasPrefix(got[i], prefix) {

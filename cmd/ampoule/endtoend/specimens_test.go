@@ -4,6 +4,7 @@ package endtoend
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -123,10 +124,7 @@ func TestABIFlags(t *testing.T) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	// A reference that is given back: debug builds and those without the GIL count by functions of their own.
-	source := strings.Replace(spam["spam.c"], "return PyModule_Create(&def);",
-		"PyObject *m = PyModule_Create(&def); Py_XINCREF(m); Py_XDECREF(m); return m;", 1)
-	if err := os.WriteFile(filepath.Join(dir, "spam.c"), []byte(source), 0o644); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "spam.c"), []byte(counting(spam["spam.c"])), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	module := func(python, file string, flags ...string) string {
@@ -169,6 +167,13 @@ func TestABIFlags(t *testing.T) {
 	published(t, flagged)
 }
 
+// counting has a module take a reference and give it back: debug builds, and those without
+// the GIL, count by functions of their own.
+func counting(source string) string {
+	return strings.Replace(source, "return PyModule_Create(&def);",
+		"PyObject *m = PyModule_Create(&def); Py_XINCREF(m); Py_XDECREF(m); return m;", 1)
+}
+
 // published installs wheels as they are published for builds without the GIL: they work,
 // and nothing is refused. The same releases for builds with one are.
 func published(t *testing.T, python string) {
@@ -186,5 +191,55 @@ func published(t *testing.T, python string) {
 	r := audited(t, 4, others, "--against", python)
 	if r.Refused() != len(names) || len(r.Units) != len(names) {
 		t.Errorf("%d of %d wheels are refused: %q", r.Refused(), len(r.Units), refusals(r))
+	}
+}
+
+// TestDebian audits a whole machine with Debian's own Python, and with its debug build,
+// beside what importing shows there.
+func TestDebian(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "root")
+	run(t, "mmdebstrap", "--quiet", "--variant=minbase", "--include=python3-dev,python3-dbg,python3-yaml", "bookworm", root)
+	audited(t, 0, "/", "--root", root)
+	site := filepath.Join(root, "usr/local/lib/python3.11/dist-packages")
+	if err := os.MkdirAll(site, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	source := filepath.Join(t.TempDir(), "spam.c")
+	if err := os.WriteFile(source, []byte(counting(spam["spam.c"])), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	headers := "-I" + filepath.Join(root, "usr/include/python3.11")
+	for _, c := range []struct {
+		what, suffix string
+		flags        []string
+		// imports says whether the release and the debug interpreter take it, refused what the
+		// audits against them refuse.
+		imports [2]bool
+		refused [2]string
+	}{
+		{"a module", ".cpython-311-x86_64-linux-gnu.so", []string{headers}, [2]bool{true, true}, [2]string{}},
+		{"a module that is linked to libpython", ".cpython-311-x86_64-linux-gnu.so",
+			[]string{headers, "-L" + filepath.Join(root, "usr/lib/x86_64-linux-gnu"), "-lpython3.11"},
+			[2]bool{true, true}, [2]string{"libpython-needed ", "libpython-needed "}},
+		{"a debug module", ".cpython-311d-x86_64-linux-gnu.so", []string{headers + "d", headers}, [2]bool{false, true}, [2]string{"symbols ", ""}},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			module := filepath.Join(site, "spam"+c.suffix)
+			run(t, "gcc", slices.Concat([]string{"-shared", "-fPIC", source, "-o", module}, c.flags, []string{"-I" + filepath.Join(root, "usr/include")})...)
+			defer os.Remove(module)
+			for i, python := range []string{"/usr/bin/python3.11", "/usr/bin/python3.11d"} {
+				if err := exec.CommandContext(t.Context(), "chroot", root, python, "-c", "import spam").Run(); (err == nil) != c.imports[i] {
+					t.Errorf("imported by %s: %v", python, err)
+				}
+				code := 4
+				if c.refused[i] == "" {
+					code = 0
+				}
+				refused := refusals(audited(t, code, "/", "--root", root, "--against", python))
+				if code != 0 && (len(refused) != 1 || !strings.HasPrefix(refused[0], c.refused[i]+filepath.Base(module))) {
+					t.Errorf("against %s: refused %q", python, refused)
+				}
+			}
+		})
 	}
 }
