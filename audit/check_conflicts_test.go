@@ -28,6 +28,7 @@ func TestConflicts(t *testing.T) {
 		module := in(t, site, extension(t, "victim", lib, "-Wl,-rpath,$ORIGIN/victim.libs"))
 		return installed("victim", module, fromFile(t, brought, lib))
 	}
+	wheelUser := installed("user", in(t, site, shop.build(t, "user"+suffix, "int PyList_New(void); int PyInit_user(void) { return PyList_New(); }", "-shared", asNeeded, own)))
 	for name, c := range map[string]struct {
 		entries []tree.Entry
 		want    []string
@@ -36,6 +37,7 @@ func TestConflicts(t *testing.T) {
 		"another one":                         {append(wheels(functions("crypto", 20)), user, carried), nil},
 		"a few names in common":               {append(wheels(functions("ssl", 10)+functions("crypto", 20)), user, carried), nil},
 		"one that the interpreter has not":    {wheels(functions("ssl", 20)), nil},
+		"one that only wheels use":            {append(append(wheels(functions("ssl", 20)), wheelUser...), carried), nil},
 		"names of the implementation's (_Z…)": {append(wheels(functions("_Zssl", 20)), user, carried), nil},
 	} {
 		t.Run(name, func(t *testing.T) {

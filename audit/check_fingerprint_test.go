@@ -83,6 +83,8 @@ func TestFingerprintOfWheels(t *testing.T) {
 	}
 	shared := own
 	shared.Link, shared.EnableShared = LinkShared, true
+	embedded := own
+	embedded.Libpython = &Libpython{Soname: soname313, SHA256: strings.Repeat("01", 32)}
 	const file = "lib/python3.13/site-packages/victim-1.0.dist-info/" + WheelRecordFile
 	wheelOf := func(f Fingerprint, payload tree.Entry) []tree.Entry {
 		return installed("victim", payload, jsonEntry(t, file, WheelRecord{Python: PythonRecord{Fingerprint: f, FingerprintDigest: f.Digest()}}))
@@ -94,6 +96,7 @@ func TestFingerprintOfWheels(t *testing.T) {
 	}{
 		"its own interpreter":            {wheelOf(own, module), ""},
 		"another one":                    {wheelOf(shared, module), "refuse fingerprint /" + file + ": enable_shared, link false here, made with true; static here, made with shared"},
+		"one with a libpython":           {wheelOf(embedded, module), "refuse fingerprint /" + file + ": libpython none here, made with " + soname313 + " 010101010101"},
 		"another one, no native code":    {wheelOf(shared, text), ""},
 		"a record that cannot be read":   {installed("victim", module, tree.FileEntry(file, 0o644, []byte("["))), "refuse fingerprint /" + file + ": JSON"},
 		"an interpreter without headers": {slices.Concat(wheelOf(own, module), []tree.Entry{tree.FileEntry("include/python3.13/patchlevel.h", 0o644, nil)}), "warn fingerprint /" + file + ": fingerprint"},
