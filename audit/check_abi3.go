@@ -36,15 +36,16 @@ var abi3 = sync.OnceValue(func() map[string]int {
 	return symbols
 })
 
-// checkABI3 holds modules that are named or tagged abi3 or abi3t to their word (PEP 384,
-// PEP 652, PEP 803): a cache or an index hands such a wheel to every later Python. That
-// this tree's interpreter has the symbols is the business of the check symbols.
+// checkABI3 holds modules that are named or tagged abi3 or abi3t to their word, and the
+// libraries of such wheels (PEP 384, PEP 652, PEP 803): a cache or an index hands them to
+// every later Python. That this tree's interpreter has the symbols is the business of the
+// check symbols.
 func checkABI3(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{}
 	claims, api := x.abi3Claims(), x.pythonAPI()
-	for _, o := range x.extensions() {
+	for _, o := range x.parsed() {
 		claim, ok := claims[o.entry.Path]
-		switch named := stableName(path.Base(o.entry.Path)); {
+		switch named := o.isExtension() && stableName(path.Base(o.entry.Path)); {
 		case !ok && !named:
 			continue
 		case !ok:
@@ -68,7 +69,7 @@ func checkABI3(_ context.Context, x *exam) (outcome, error) {
 		slices.Sort(beyond)
 		f := Finding{
 			Severity: Refuse, File: o.entry.Path, Field: "undefined", Value: printable(strings.Join(beyond[:min(len(beyond), maxNamed)], " ")),
-			Cause:  fmt.Sprintf("The module claims the stable ABI of Python 3.%d, which does not have the symbol: another Python that is given the wheel may fail to load it.", claim),
+			Cause:  fmt.Sprintf("The file claims the stable ABI of Python 3.%d, which does not have the symbol: another Python that is given the wheel may fail to load it.", claim),
 			Remedy: "Compile it with the Py_LIMITED_API (for abi3t Py_TARGET_ABI3T) that its tag claims, or without such a tag.",
 		}
 		if x.found || x.foreign(o.entry.Owner) {
@@ -104,7 +105,7 @@ func (x *exam) abi3Claims() map[string]int {
 		for _, row := range d.rows {
 			p, ok := recorded(x.home.site, row.Path)
 			// A module that is named for one Python is looked for by that one alone.
-			if base := path.Base(p); ok && (stableName(base) || strings.Count(base, ".") == 1 && strings.HasSuffix(base, ".so")) {
+			if ok && x.objects[p] != nil && !strings.Contains(path.Base(p), ".cpython-") {
 				claims[p] = lowest
 			}
 		}

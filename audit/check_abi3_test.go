@@ -25,12 +25,17 @@ func TestABI3(t *testing.T) {
 		foreign bool
 		want    []string
 	}{
-		"what the version has":        {module(file, "PyObject_Vectorcall()"), "cp312-abi3-linux_x86_64", false, nil},
-		"what a later one has":        {module(file, "PyObject_Vectorcall()"), "cp311-abi3-linux_x86_64", false, refuse("PyObject_Vectorcall")},
-		"what none has":               {module(file, "_PyX()"), "cp312-abi3-linux_x86_64", false, refuse("_PyX")},
-		"the same, built elsewhere":   {module(file, "_PyX()"), "cp312-abi3-linux_x86_64", true, []string{"warn abi3 " + site + file + ": undefined _PyX"}},
-		"named so, for one Python":    {module(file, "PyObject_Vectorcall()"), "cp313-cp313-linux_x86_64", false, nil},
-		"named so, private things":    {module(file, "_PyX()"), "cp313-cp313-linux_x86_64", false, refuse("_PyX")},
+		"what the version has":      {module(file, "PyObject_Vectorcall()"), "cp312-abi3-linux_x86_64", false, nil},
+		"what a later one has":      {module(file, "PyObject_Vectorcall()"), "cp311-abi3-linux_x86_64", false, refuse("PyObject_Vectorcall")},
+		"what none has":             {module(file, "_PyX()"), "cp312-abi3-linux_x86_64", false, refuse("_PyX")},
+		"the same, built elsewhere": {module(file, "_PyX()"), "cp312-abi3-linux_x86_64", true, []string{"warn abi3 " + site + file + ": undefined _PyX"}},
+		"named so, for one Python":  {module(file, "PyObject_Vectorcall()"), "cp313-cp313-linux_x86_64", false, nil},
+		"named so, private things":  {module(file, "_PyX()"), "cp313-cp313-linux_x86_64", false, refuse("_PyX")},
+		"a library of its wheel": {
+			fromFile(t, site+"libvictim.so.1", shop.build(t, "libvictim.so.1", api+" int victim(void) { return PyList_New() + _PyX(); }", "-shared")), "cp312-abi3-linux_x86_64", false,
+			[]string{"refuse abi3 " + site + "libvictim.so.1: undefined _PyX"},
+		},
+		"named for one Python in it":  {module("victim"+suffix, "_PyX()"), "cp312-abi3-linux_x86_64", false, nil},
 		"neither named nor tagged so": {module("victim.so", "_PyX()"), "cp313-cp313-linux_x86_64", false, nil},
 		"for free-threaded builds, too": {
 			module("victim.abi3t.so", "_PyX()"), "cp313-abi3.abi3t-linux_x86_64", false,
