@@ -15,6 +15,9 @@ func TestInterpreter(t *testing.T) {
 	details := func(text string) tree.Entry {
 		return tree.FileEntry("lib/python3.13/build-details.json", 0o644, []byte(text))
 	}
+	pkgConfig := func(kind, libs string) tree.Entry {
+		return tree.FileEntry("lib/pkgconfig/python-3.13"+kind+".pc", 0o644, []byte("prefix=${pcfiledir}/../..\n\nLibs.private: -lpython3.13\nLibs: "+libs+"\n"))
+	}
 	refuse := func(rest string) []string { return []string{"refuse interpreter " + sysconfigFile + ": " + rest} }
 	const detailsFile = "refuse interpreter lib/python3.13/build-details.json: "
 	for name, c := range map[string]struct {
@@ -31,6 +34,9 @@ func TestInterpreter(t *testing.T) {
 		"C for C++ when linking":        {[]tree.Entry{sysconfigOf("LDCXXSHARED", "/usr/bin/cc -shared")}, refuse("LDCXXSHARED /usr/bin/cc -shared")},
 		"clang":                         {[]tree.Entry{sysconfigOf("CXX", "/usr/bin/clang++-16 -pthread")}, nil},
 		"no sysconfig":                  {[]tree.Entry{tree.FileEntry("lib/python3.13/_sysconfigdata_x.txt", 0o644, nil)}, []string{"refuse interpreter lib/python3.13: _sysconfigdata *"}},
+		"pkg-config links":              {[]tree.Entry{pkgConfig("", "-L${libdir} -lpython3.13")}, []string{"refuse interpreter lib/pkgconfig/python-3.13.pc: Libs -L${libdir} -lpython3.13"}},
+		"pkg-config does not":           {[]tree.Entry{pkgConfig("", "-L${libdir}")}, nil},
+		"pkg-config links programs":     {[]tree.Entry{pkgConfig("-embed", "-L${libdir} -lpython3.13")}, nil},
 		"build details that link":       {[]tree.Entry{details(`{"libpython": {"link_extensions": true}}`)}, []string{detailsFile + "libpython.link_extensions true"}},
 		"build details that do not":     {[]tree.Entry{details(`{"libpython": {"dynamic": "/x/libpython3.14.so", "link_extensions": false}}`)}, nil},
 		"build details without a word":  {[]tree.Entry{details(`{"schema_version": "1.0"}`)}, nil},
