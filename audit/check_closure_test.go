@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -134,7 +135,11 @@ func TestParse(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			expect(t, judge(t, subject(t, tree.FileEntry("lib/x", 0o644, tt.data))), tt.want...)
+			v := judge(t, subject(t, tree.FileEntry("lib/x", 0o644, tt.data)))
+			expect(t, v, tt.want...)
+			if len(tt.want) > 0 && strings.Contains(v.Findings[0].Cause, "32-bit") != (name == "32-bit") {
+				t.Errorf("cause: %s", v.Findings[0].Cause)
+			}
 		})
 	}
 }
