@@ -23,6 +23,10 @@ func TestSecondRuntime(t *testing.T) {
 	}{
 		"a module with a whole Python": {[]tree.Entry{module(t, static)}, []string{"refuse second-runtime " + ext + ": DT_SYMTAB _PyRuntime"}},
 		"the same, hidden":             {[]tree.Entry{module(t, static, hidden)}, []string{"refuse second-runtime " + ext + ": content PYTHONHASHSEED"}},
+		"the same, hidden far into it": {
+			[]tree.Entry{module(t, "const struct { char pad[200000], seed[16]; } far = {{1}, \"PYTHONHASHSEED\"}; int _PyRuntime; int PyList_New(void) { return far.seed[_PyRuntime]; } int PyInit_victim(void) { return PyList_New(); }", hidden)},
+			[]string{"refuse second-runtime " + ext + ": content PYTHONHASHSEED"},
+		},
 		"a module whose library asks": {
 			[]tree.Entry{module(t, "int init(void); int PyInit_victim(void) { return init(); }", back), in(t, "lib", back)}, nil,
 		},
