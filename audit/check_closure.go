@@ -40,7 +40,7 @@ func checkClosure(_ context.Context, x *exam) (outcome, error) {
 						if x.found && !l.root.isExtension() && !l.root.IsExecutable() {
 							f.Severity = Warn // a plugin, perhaps of something that is not there
 						}
-						if other := x.bringer(lib.Path, d); other != "" {
+						if other := x.bringer(lib, d); other != "" && !l.root.IsExecutable() {
 							f.Severity = Warn
 							f.Cause += " " + other + ", which the distribution requires, has one: if that is imported first, it is loaded already."
 						}
@@ -65,30 +65,45 @@ func checkClosure(_ context.Context, x *exam) (outcome, error) {
 // bringer names the distribution that has a library which ld.so does not find for a file,
 // if the file's own distribution requires that one: it may load it before (torchvision
 // relies on torch so). Where files are judged for a recipe, that says so ([Provider]).
-func (x *exam) bringer(file string, d dependency) string {
-	if !x.found || d.lib != nil {
+func (x *exam) bringer(by *loaded, d dependency) string {
+	own, ok := strings.CutPrefix(by.entry.Owner, OwnerWheel)
+	if !x.found || d.lib != nil || !ok {
 		return ""
 	}
-	owns := func(d dist, match func(string) bool) bool {
-		return slices.ContainsFunc(d.rows, func(row wheel.Row) bool {
-			p, ok := recorded(x.home.site, row.Path)
-			return ok && match(p)
-		})
-	}
-	own := slices.IndexFunc(x.dists(), func(d dist) bool { return owns(d, func(p string) bool { return p == file }) })
-	if own < 0 {
-		return ""
-	}
-	required := requires(x.Tree, x.dists()[own])
-	for _, other := range x.dists() {
-		if slices.Contains(required, other.name) && owns(other, func(p string) bool {
-			o := x.objects[p]
-			return o != nil && o.loads() && o.Soname == d.name
-		}) {
-			return other.name
+	first := ""
+	for _, o := range x.objects {
+		other, ok := strings.CutPrefix(o.entry.Owner, OwnerWheel)
+		if ok && o.loads() && o.Soname == d.name && (first == "" || other < first) && slices.Contains(x.alwaysRequired(own), other) {
+			first = other
 		}
 	}
-	return ""
+	return first
+}
+
+// alwaysRequired lists the distributions that one requires on this interpreter, whatever
+// its extras.
+func (x *exam) alwaysRequired(name string) []string {
+	if names, ok := x.required[name]; ok {
+		return names
+	}
+	var names []string
+	env := x.environment()
+	for _, d := range x.dists() {
+		if d.name != name {
+			continue
+		}
+		full, _ := x.describe(&outcome{}, d)
+		for _, r := range full.requires {
+			if r.Applies(env, nil) {
+				names = append(names, wheel.Normalize(r.Name))
+			}
+		}
+	}
+	if x.required == nil {
+		x.required = map[string][]string{}
+	}
+	x.required[name] = names
+	return names
 }
 
 // carriedGlibc returns the name by which a file of the tree stands in for one of

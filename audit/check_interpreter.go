@@ -128,23 +128,24 @@ func (x *exam) checkDetails(out *outcome) {
 // checkPkgConfig reads what pkg-config tells of python-X.Y, by which Meson links extension
 // modules; python-X.Y-embed is for programs that embed Python.
 func (x *exam) checkPkgConfig(out *outcome) {
-	dir := path.Join(path.Dir(x.home.lib), "pkgconfig")
-	for _, name := range slices.Compact([]string{"python-" + x.home.version, "python-" + x.home.version + x.home.flags}) {
-		e, ok := x.Tree.Lookup(path.Join(dir, name+".pc"))
-		if !ok || e.Kind != tree.File {
-			continue
-		}
-		out.examined++
-		// One that cannot be read tells nobody anything.
-		data, _ := readText(e)
-		for line := range strings.Lines(string(data)) {
-			libs, ok := strings.CutPrefix(strings.TrimSpace(line), "Libs:")
-			if ok && slices.ContainsFunc(strings.Fields(libs), linksLibpython) {
-				out.add(Finding{
-					Severity: Refuse, File: e.Path, Field: "Libs", Value: printable(strings.TrimSpace(libs)),
-					Cause:  "Build systems that ask pkg-config for Python link every extension module so.",
-					Remedy: "Leave libpython to python-" + x.home.version + "-embed.pc, for programs that embed Python.",
-				})
+	for _, dir := range triplets {
+		for _, name := range slices.Compact([]string{"python-" + x.home.version, "python-" + x.home.version + x.home.flags}) {
+			e, ok := x.Tree.Lookup(path.Join(path.Dir(x.home.lib), dir, "pkgconfig", name+".pc"))
+			if !ok || e.Kind != tree.File {
+				continue
+			}
+			out.examined++
+			// One that cannot be read tells nobody anything.
+			data, _ := readText(e)
+			for line := range strings.Lines(string(data)) {
+				libs, ok := strings.CutPrefix(strings.TrimSpace(line), "Libs:")
+				if ok && slices.ContainsFunc(strings.Fields(libs), linksLibpython) {
+					out.add(Finding{
+						Severity: Refuse, File: e.Path, Field: "Libs", Value: printable(strings.TrimSpace(libs)),
+						Cause:  "Build systems that ask pkg-config for Python link every extension module so.",
+						Remedy: "Leave libpython to python-" + x.home.version + "-embed.pc, for programs that embed Python.",
+					})
+				}
 			}
 		}
 	}

@@ -3,6 +3,8 @@ package audit
 import (
 	"context"
 	"fmt"
+	"iter"
+	"maps"
 	"slices"
 	"strings"
 )
@@ -27,11 +29,7 @@ const maxNamed = 8
 func checkSymbols(ctx context.Context, x *exam) (outcome, error) {
 	out := outcome{}
 	api := x.pythonAPI()
-	for _, p := range x.Providers {
-		if f, ok := x.idleProvider(p); ok {
-			out.add(f)
-		}
-	}
+	x.idleProviders(&out)
 	for _, r := range x.runs {
 		for _, l := range r.loadings {
 			if ctx.Err() != nil {
@@ -42,6 +40,9 @@ func checkSymbols(ctx context.Context, x *exam) (outcome, error) {
 			}
 			scope := scopeOf(l.list)
 			scope.api = api
+			for _, lib := range l.provided {
+				scope.objects = append(scope.objects, lib.object)
+			}
 			for _, lib := range l.list {
 				if !lib.inTree || lib.fault != nil {
 					continue
@@ -56,24 +57,46 @@ func checkSymbols(ctx context.Context, x *exam) (outcome, error) {
 	return out, nil
 }
 
-// idleProvider warns about a provider that provides nothing.
-func (x *exam) idleProvider(p Provider) (Finding, bool) {
-	f := Finding{
-		Severity: Warn, Field: "gate.providers",
-		Cause:  "The provider provides nothing: no ELF file of the tree has such a path.",
-		Remedy: "Remove the provider from the recipe, or correct its patterns.",
-	}
-	for _, patterns := range [][]string{p.Libraries, p.Files} {
-		found := false
-		for file := range x.objects {
-			found = found || matches(patterns, file)
-		}
-		if !found {
-			f.Value = printable(fmt.Sprint(patterns))
-			return f, true
+// idleProviders warns about what provides nothing, and about patterns of no file that
+// import or dlopen would be asked for: a library that others need is in their processes.
+func (x *exam) idleProviders(out *outcome) {
+	opened := map[string]bool{}
+	for _, r := range x.runs {
+		for _, l := range r.loadings {
+			if !l.root.IsExecutable() {
+				opened[l.root.Path] = true
+			}
 		}
 	}
-	return f, false
+	for _, p := range x.Providers {
+		for _, pattern := range p.Libraries {
+			if !matchesAny(pattern, maps.Keys(x.objects)) {
+				out.add(idlePattern("libraries", pattern))
+			}
+		}
+		for _, pattern := range p.Files {
+			if !matchesAny(pattern, maps.Keys(opened)) {
+				out.add(idlePattern("files", pattern))
+			}
+		}
+	}
+}
+
+func idlePattern(field, pattern string) Finding {
+	return Finding{
+		Severity: Warn, Field: "gate.providers." + field, Value: printable(pattern),
+		Cause:  "The pattern is of no library of the tree, or of no file that is loaded by itself.",
+		Remedy: "Name the module that import loads, not the libraries that it needs; or remove the pattern from the recipe.",
+	}
+}
+
+func matchesAny(pattern string, files iter.Seq[string]) bool {
+	for file := range files {
+		if matches([]string{pattern}, file) {
+			return true
+		}
+	}
+	return false
 }
 
 // scope is where the loader looks for symbols.

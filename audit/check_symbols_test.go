@@ -66,9 +66,11 @@ func TestProviders(t *testing.T) {
 			"int PyList_New(void); int help(void); int PyInit__vision(void) { return PyList_New() + help(); }", append([]string{"-shared"}, flags...)...))
 	}
 	needs, silent := module(torch), module()
-	library := fromFile(t, torchLib, torch)
+	libtorch := fromFile(t, torchLib, torch)
+	plug := fromFile(t, "lib/torch/libplug.so", library(t, "libplug.so", "int plug;", asNeeded, dummy(t, soname313)))
+	loner := fromFile(t, "lib/torch/libloner.so", library(t, "libloner.so", "int nowhere(void); int alone(void) { return nowhere(); }"))
 	const missing, undefined = "refuse closure " + ext + ": DT_NEEDED libtorch.so", "refuse symbols " + ext + ": undefined help"
-	idle := func(pattern string) string { return "warn symbols : gate.providers [" + pattern + "]" }
+	idle := func(field, pattern string) string { return "warn symbols : gate.providers." + field + " " + pattern }
 	for name, c := range map[string]struct {
 		entry tree.Entry
 		p     Provider
@@ -76,15 +78,15 @@ func TestProviders(t *testing.T) {
 	}{
 		"needed":                {needs, Provider{Libraries: []string{"lib/torch/*.so"}, Files: []string{dynload + "*.so"}}, nil},
 		"not even needed":       {silent, Provider{Libraries: []string{torchLib}, Files: []string{ext}}, nil},
-		"for another file":      {needs, Provider{Libraries: []string{torchLib}, Files: []string{"lib/_other.so"}}, []string{missing, idle("lib/_other.so")}},
-		"of another library":    {needs, Provider{Libraries: []string{"lib/*.so"}, Files: []string{ext}}, []string{missing, idle("lib/*.so")}},
-		"nothing":               {silent, Provider{}, []string{undefined, idle("")}},
+		"for another file":      {needs, Provider{Libraries: []string{torchLib}, Files: []string{"lib/_other.so"}}, []string{missing, idle("files", "lib/_other.so")}},
+		"of another library":    {needs, Provider{Libraries: []string{"lib/*.so"}, Files: []string{ext}}, []string{missing, idle("libraries", "lib/*.so")}},
+		"nothing":               {silent, Provider{}, []string{undefined}},
 		"of a file by itself":   {silent, Provider{Libraries: []string{ext}, Files: []string{ext}}, []string{undefined}},
-		"of what has no symbol": {module(libc(t, "mid")), Provider{Libraries: []string{"lib/other/*.so"}, Files: []string{ext}}, []string{undefined, idle("lib/other/*.so")}},
+		"of what has no symbol": {module(libc(t, "mid")), Provider{Libraries: []string{"lib/other/*.so"}, Files: []string{ext}}, []string{undefined, idle("libraries", "lib/other/*.so")}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			s := subject(t, library, c.entry)
+			s := subject(t, libtorch, c.entry)
 			s.Providers = []Provider{c.p}
 			v := judge(t, s)
 			expect(t, v, c.want...)
@@ -93,7 +95,14 @@ func TestProviders(t *testing.T) {
 			}
 		})
 	}
-	s := subject(t, library)
+	// What is provided is judged as it is without.
+	s := subject(t, libtorch, needs, plug, loner)
+	s.Providers = []Provider{{Libraries: []string{"lib/torch/*"}, Files: []string{ext, "bin/python3.13"}}}
+	expect(t, judge(t, s),
+		"refuse closure "+plug.Path+": DT_NEEDED "+soname313, "refuse libpython-needed "+plug.Path+": DT_NEEDED "+soname313,
+		idle("files", "bin/python3.13"), "warn symbols "+loner.Path+": undefined nowhere")
+
+	s = subject(t, libtorch)
 	s.Providers = []Provider{{Files: []string{"["}}}
 	if _, err := Judge(t.Context(), s); !errors.Is(err, ErrSubject) {
 		t.Errorf("a pattern that is none: %v", err)

@@ -172,14 +172,8 @@ func (x *exam) suffixFault(o *object, suffixes []string) (Finding, bool) {
 	if !ok || moduleName(x.home, o.entry.Path) == "" {
 		return Finding{}, false
 	}
-	if x.python().Threaded() && suffix == ".abi3.so" {
-		return Finding{
-			Severity: Refuse, File: o.entry.Path, Field: "suffix", Value: suffix,
-			Cause:  "The interpreter has no GIL, and the stable ABI abi3 is of those that have one: objects are laid out in another way.",
-			Remedy: "Build it with this interpreter; of Python 3.15 on, for abi3t.",
-		}, true
-	}
-	if len(suffixes) == 0 || slices.Contains(suffixes, suffix) {
+	foreign := x.python().Threaded() && suffix == ".abi3.so"
+	if len(suffixes) == 0 || slices.Contains(suffixes, suffix) && !foreign {
 		return Finding{}, false
 	}
 	f := Finding{
@@ -187,8 +181,12 @@ func (x *exam) suffixFault(o *object, suffixes []string) (Finding, bool) {
 		Cause:  "The interpreter does not look for modules of this name, only for " + strings.Join(suffixes, ", ") + ": the file is for another Python.",
 		Remedy: "Build it with this interpreter.",
 	}
+	if foreign {
+		f.Cause = "The interpreter has no GIL, and the stable ABI abi3 is of those that have one: objects are laid out in another way."
+		f.Remedy = "Build it with this interpreter; of Python 3.15 on, for abi3t."
+	}
 	for _, s := range suffixes {
-		if _, found := x.Tree.Lookup(dir + stem + s); found {
+		if _, found := x.Tree.Lookup(dir + stem + s); found && s != suffix {
 			f.Severity = Warn
 			f.Cause = "The interpreter does not look for modules of this name; it finds " + stem + s + " beside it."
 			f.Remedy = "Nothing, or leave it out."

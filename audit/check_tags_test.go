@@ -82,3 +82,27 @@ func tagged(t *testing.T, e tree.Entry, tags ...string) []tree.Entry {
 	}
 	return list
 }
+
+// Free-threaded builds before 3.15 take a module by the name of an ABI that they do not
+// have.
+func TestThreadedSuffix(t *testing.T) {
+	t.Parallel()
+	const site = "lib/python3.13t/site-packages/"
+	suffixes := []string{".cpython-313t-x86_64-linux-gnu.so", ".abi3.so", ".so"}
+	module := tree.FileEntry(site+"a.abi3.so", 0o644, nil)
+	for want, beside := range map[Severity]tree.Entry{
+		Refuse: tree.FileEntry(site+"b"+suffixes[0], 0o644, nil),
+		Warn:   tree.FileEntry(site+"a"+suffixes[0], 0o644, nil),
+	} {
+		for _, flags := range []string{"t", ""} {
+			x := &exam{
+				Subject: Subject{Tree: newTree(t, module, beside)},
+				home:    installation{version: "3.13", flags: flags, lib: "lib/python3.13t", site: strings.TrimSuffix(site, "/")},
+			}
+			f, found := x.suffixFault(&object{entry: module}, suffixes)
+			if found != (flags == "t") || found && f.Severity != want {
+				t.Errorf("flags %q beside %s: %t, %+v", flags, beside.Path, found, f)
+			}
+		}
+	}
+}

@@ -386,6 +386,9 @@ func glob(root Root, relative, pattern string) []string {
 	return files
 }
 
+// triplets are the directories of lib in which Debian has what is for one machine.
+var triplets = []string{"", "x86_64-linux-gnu", "aarch64-linux-gnu"}
+
 // InterpreterFiles gives patterns, as path.Match has them, of the files that the checks
 // look at of the interpreter whose executable has the given path; its modules are among
 // them on request. Any of them may be missing.
@@ -404,8 +407,8 @@ func InterpreterFiles(exe string, modules bool) ([]string, error) {
 	for _, dir := range includes {
 		patterns = append(patterns, path.Join(path.Dir(top), "include", dir, "patchlevel.h"))
 	}
-	for _, dir := range []string{"", "x86_64-linux-gnu", "aarch64-linux-gnu"} {
-		patterns = append(patterns, path.Join(top, dir, home.soname()), path.Join(top, dir, "libpython3.so"))
+	for _, dir := range triplets {
+		patterns = append(patterns, path.Join(top, dir, "pkgconfig", "python-"+home.version+"*.pc"), path.Join(top, dir, home.soname()), path.Join(top, dir, "libpython3.so"))
 	}
 	patterns = append(patterns, path.Join(top+"64", home.soname()))
 	libs := []string{"python" + home.version}

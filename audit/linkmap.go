@@ -50,6 +50,9 @@ type process struct {
 	r    *Resolver
 	main *loaded
 	list []*loaded
+	// provided are in the process already for another module's sake: they answer to their
+	// names and give their symbols. How they come to be there is judged where they are loaded.
+	provided []*loaded
 }
 
 // start begins a process with an executable and loads what it needs.
@@ -61,26 +64,21 @@ func (r *Resolver) start(o *object) *process {
 }
 
 // open does what dlopen(3) by path does in a copy of the process, called by the
-// interpreter: the library that holds it, or the executable. What is provided for the
-// file is opened before it.
+// interpreter: the library that holds it, or the executable.
 func (p *process) open(o *object) (*process, *loaded) {
 	q := &process{r: p.r, main: p.main, list: slices.Clone(p.list)}
-	for _, lib := range p.r.provided(o.entry.Path) {
-		q.dlopen(lib)
-	}
-	return q, q.dlopen(o)
-}
-
-func (p *process) dlopen(o *object) *loaded {
-	for _, l := range p.list {
+	for _, l := range q.list {
 		if l.inTree && l.Path == o.entry.Path {
-			return l
+			return q, l
 		}
 	}
-	first := len(p.list)
-	l := p.add(o, place{o.entry, true}, p.r.abs(o.entry.Path), p.caller())
-	p.loadFrom(first)
-	return l
+	for _, lib := range q.r.provided(o.entry.Path) {
+		q.provided = append(q.provided, &loaded{object: lib, place: place{lib.entry, true}, name: q.r.abs(lib.entry.Path)})
+	}
+	first := len(q.list)
+	l := q.add(o, place{o.entry, true}, q.r.abs(o.entry.Path), q.caller())
+	q.loadFrom(first)
+	return q, l
 }
 
 // caller is the object whose code calls dlopen for import.
@@ -124,6 +122,11 @@ func (p *process) loadFrom(first int) {
 func (p *process) byName(name string) *loaded {
 	for _, l := range p.list {
 		if l.name == name || slices.Contains(l.asked, name) || !l.host && l.Soname == name {
+			return l
+		}
+	}
+	for _, l := range p.provided {
+		if l.Soname == name {
 			return l
 		}
 	}

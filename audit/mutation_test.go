@@ -39,6 +39,11 @@ func TestMutations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	for _, tests := range mutationTests {
+		if out, err := goTest(t, tests); err != nil {
+			t.Fatalf("without a mutation %s fails: %v\n%s", tests, err, out)
+		}
+	}
 	total, alive := 0, 0
 	for _, file := range files {
 		if strings.HasSuffix(file, "_test.go") {
@@ -62,6 +67,9 @@ func TestMutations(t *testing.T) {
 	}
 	t.Logf("%d mutants, %d alive", total, alive)
 }
+
+// mutationTests are the packages one of whose tests has to notice.
+var mutationTests = []string{".", "./survey"}
 
 // mutant is a changed source.
 type mutant struct {
@@ -121,7 +129,7 @@ func noticed(t *testing.T, file, source string) bool {
 	if err := errors.Join(os.WriteFile(mutated, []byte(source), 0o644), os.WriteFile(overlay, told, 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	for _, tests := range []string{".", "./survey"} {
+	for _, tests := range mutationTests {
 		out, err := goTest(t, "-overlay", overlay, "-failfast", tests)
 		var exit *exec.ExitError
 		switch {

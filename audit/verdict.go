@@ -154,6 +154,9 @@ func (v Verdict) WriteText(w io.Writer) error {
 	for _, w := range v.Binary {
 		fmt.Fprintf(b, "\nforeign binary wheel: %s\n  accepted until %s: %s\n", printable(w.File), w.Until, printable(w.Why))
 	}
+	for _, p := range v.Providers {
+		fmt.Fprintf(b, "\nloaded before %s: %s\n  %s\n", printable(strings.Join(p.Files, ", ")), printable(strings.Join(p.Libraries, ", ")), printable(p.Why))
+	}
 	decision := "refused"
 	if v.Passed {
 		decision = "passed"

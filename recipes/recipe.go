@@ -194,7 +194,7 @@ type Provider struct {
 	// Files are patterns of the files that rely on them.
 	Files []string `yaml:"files" need:"yes" is:"module glob" set:"yes"`
 	// Why says what loads them before.
-	Why string `yaml:"why" need:"yes" is:"text"`
+	Why string `yaml:"why" need:"yes" is:"reason"`
 }
 
 // Test is run by the gate in each runtime target.

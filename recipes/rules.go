@@ -105,6 +105,8 @@ var (
 	normalName     = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 	nameSeparators = regexp.MustCompile(`[-_.]+`)
 	plainPath      = regexp.MustCompile(`^[A-Za-z0-9._+~:%@=/-]+$`)
+	// lineOfText has no control characters, and is not empty.
+	lineOfText = regexp.MustCompile(`^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$`)
 )
 
 // rules by name. Sources: PEP 440 and 503 for distributions, Debian policy 5.6.1
@@ -170,7 +172,8 @@ var rules = map[string]rule{
 	"glob":         {means: "a pattern of paths in the tree, relative and without ..", fits: isGlob, example: "bin/uwsgi"},
 	"library glob": {means: "a pattern of libraries' paths in the tree", fits: isGlob, example: "lib/python3.13/site-packages/torch/lib/*.so"},
 	"module glob":  {means: "a pattern of modules' paths in the tree", fits: isGlob, example: "lib/python3.13/site-packages/torchvision/*.so"},
-	"text":         {means: "one line of text", pattern: regexp.MustCompile(`^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$`), example: "embeds Python"},
+	"text":         {means: "one line of text", pattern: lineOfText, example: "embeds Python"},
+	"reason":       {means: "one line of text", pattern: lineOfText, example: "import torch loads them"},
 	"date":         {means: "a date such as 2027-03-01", pattern: regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`), fits: isDate, example: "2027-03-01"},
 	"import":       {means: "the name of a module to import", fits: isModuleName, pattern: regexp.MustCompile(`^[^\s.]+(\.[^\s.]+)*$`), example: "flask"},
 	"argument":     {means: "an argument", numbers: true, example: "flask, --version", fits: func(text string) bool { return !strings.Contains(text, "\x00") }},

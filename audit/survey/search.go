@@ -1,6 +1,7 @@
 package survey
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -8,6 +9,7 @@ import (
 	"path"
 	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"ampoule/audit"
@@ -197,6 +199,10 @@ func interpreterOf(files Files, site string) interpreter {
 	}
 	prefix, name := m[1], "python"+m[2]
 	candidates := []string{path.Join(prefix, "bin", name)}
+	if release, threaded := strings.CutSuffix(name, "t"); threaded {
+		// A debug build without a GIL has the standard library of a release build.
+		candidates = append(candidates, path.Join(prefix, "bin", release+"td"), path.Join(prefix, "bin", release))
+	}
 	home, isVenv := venvHome(files, prefix)
 	switch {
 	case isVenv:
@@ -248,14 +254,24 @@ func interpreterAt(files Files, abs string) (interpreter, error) {
 		}
 		return interpreter{files: files, exe: flagged(files, e)}, nil
 	}
-	// Of several, the one that python3 leads to.
+	// Of several, the one that python3 leads to, or the highest version.
 	names, _ := files.List(path.Join(e.Path, "bin"))
+	names = slices.DeleteFunc(names, func(name string) bool { return !pythonName.MatchString(name) })
+	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(minorOf(b), minorOf(a)) })
 	for _, name := range append([]string{"python3", "python"}, names...) {
-		if at, ok := audit.Follow(files, "/"+path.Join(e.Path, "bin", name)); ok && strings.HasPrefix(name, "python") && isInterpreter(at) {
+		if at, ok := audit.Follow(files, "/"+path.Join(e.Path, "bin", name)); ok && isInterpreter(at) {
 			return interpreter{files: files, exe: flagged(files, at)}, nil
 		}
 	}
 	return interpreter{}, &NoInterpreterError{Path: abs}
+}
+
+// pythonName matches the names of interpreters of Python 3.
+var pythonName = regexp.MustCompile(`^python3\.(\d+)[a-z]*$`)
+
+func minorOf(name string) int {
+	n, _ := strconv.Atoi(pythonName.FindStringSubmatch(name)[1])
+	return n
 }
 
 func isInterpreter(e tree.Entry) bool {

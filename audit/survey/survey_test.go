@@ -410,6 +410,26 @@ func TestOfVerdict(t *testing.T) {
 	}
 }
 
+// What an interpreter tells those who build for it is a warning where it is found.
+func TestPkgConfig(t *testing.T) {
+	t.Parallel()
+	files := under(site, dist(module(t, ""), tag))
+	files["usr/lib/x86_64-linux-gnu/pkgconfig/python-3.13.pc"] = "Libs: -lpython3.13\n"
+	files[venv+"/pyvenv.cfg"], files[venv+"/bin/python3.13"] = "home = /usr/bin\n", "-> /usr/bin/python3.13"
+	r, err := Look(t.Context(), Target{Files: machine(t, files), Path: "/" + venv})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, u := range r.Units {
+		for _, f := range u.Findings {
+			if f.Check == "interpreter" && f.Severity == audit.Warn && f.Value == "-lpython3.13" {
+				return
+			}
+		}
+	}
+	t.Errorf("no warning: %+v", r.Units)
+}
+
 // Builds with ABI flags have two names, of which the longer one tells the flags; another
 // build beside the one that python3 leads to has its own.
 func TestInterpreterAt(t *testing.T) {
@@ -419,12 +439,13 @@ func TestInterpreterAt(t *testing.T) {
 		"opt/td/bin/python3.13": exe, "opt/td/bin/python3.13td": exe,
 		"usr/bin/python3.13d":   exe + "another",
 		"opt/two/bin/python3.9": exe, "opt/two/bin/python3.13": exe, "opt/two/bin/python3.13d": exe + "another", "opt/two/bin/python3": "-> python3.9",
-		"opt/none/bin/python3": "#!/bin/sh\n",
+		"opt/none/bin/python3":  "#!/bin/sh\n",
+		"opt/old/bin/python2.7": exe, "opt/old/bin/python3.9": exe, "opt/old/bin/python3.13": exe,
 	})
 	for abs, want := range map[string]string{
 		"/opt/td": "opt/td/bin/python3.13td", "/opt/td/bin/python3.13": "opt/td/bin/python3.13td",
 		"/usr": "usr/bin/python3.13", "/usr/bin/python3.13d": "usr/bin/python3.13d",
-		"/opt/two": "opt/two/bin/python3.9", "/opt/none": "", "/opt/none/bin/python3": "",
+		"/opt/two": "opt/two/bin/python3.9", "/opt/old": "opt/old/bin/python3.13", "/opt/none": "", "/opt/none/bin/python3": "",
 	} {
 		got, err := interpreterAt(m, abs)
 		var none *NoInterpreterError
@@ -432,7 +453,7 @@ func TestInterpreterAt(t *testing.T) {
 			t.Errorf("%s: %q, %v", abs, got.exe, err)
 		}
 	}
-	if got := interpreterOf(m, "opt/td/lib/python3.13/site-packages"); got.exe != "opt/td/bin/python3.13td" {
+	if got := interpreterOf(m, "opt/td/lib/python3.13t/site-packages"); got.exe != "opt/td/bin/python3.13td" {
 		t.Errorf("of its site-packages: %q", got.exe)
 	}
 }

@@ -105,11 +105,21 @@ func scripts() []string {
 // Key returns the hash of everything that decides the interpreter of a spec.
 func Key(spec Spec) string {
 	configure, makeArgs := configureArgs(spec)
-	return layers.Key("interpreter", format, map[string]any{
+	parts := map[string]any{
 		"version": spec.Version, "source": spec.Source, "configure": configure, "make": makeArgs,
 		"prefix": spec.Prefix, "toolchain": layers.DiffIDs(spec.Toolchain),
 		"scripts": scripts(),
-	})
+	}
+	if slices.ContainsFunc(configure, addsABIFlag) {
+		parts["executable"] = oneExecutable("")
+	}
+	return layers.Key("interpreter", format, parts)
+}
+
+// addsABIFlag tells whether an argument of configure's gives the executable a name with an
+// ABI flag.
+func addsABIFlag(arg string) bool {
+	return strings.HasPrefix(arg, "--disable-gil") || strings.HasPrefix(arg, "--with-pydebug")
 }
 
 // Build returns the interpreter of a spec. A step that fails gives a [*buildlog.StepError].

@@ -13,13 +13,14 @@ import (
 )
 
 // compilerName matches the programs that compile: gcc, x86_64-linux-gnu-g++-12, rustc.
-var compilerName = regexp.MustCompile(`^([a-z0-9_]+-)*(gcc|g\+\+|cc|c\+\+|clang|clang\+\+|gfortran|rustc)(-\d+)?$`)
+var compilerName = regexp.MustCompile(`^([a-z0-9_]+-)*(gcc|g\+\+|cc|c\+\+|clang|clang\+\+|gfortran|rustc|nvcc)(-\d+)?$`)
 
-// nativeFlags make a compiler use what the build machine's processor has.
-var nativeFlags = []string{"-march=native", "-mcpu=native", "-mtune=native", "target-cpu=native", "-Ctarget-cpu=native"}
-
-// trialSource matches what build systems compile to see what a compiler can do.
-var trialSource = regexp.MustCompile(`^(/tmp/|(.*/)?_?conf(ig)?test)`)
+// sourceName matches what compilers compile, trialSource what build systems compile to see
+// what a compiler can do.
+var (
+	sourceName  = regexp.MustCompile(`\.(c|cc|cpp|cxx|C|f|f90|F90|s|S|cu|rs)$`)
+	trialSource = regexp.MustCompile(`^/tmp/|^(.*/)?(_configtest|conftest|testCCompiler|testCXXCompiler|CMakeC(XX)?CompilerId)\.|^(.*/)?CMakeFiles/|/meson-private/`)
+)
 
 // callBytes bounds a compiler call that is told.
 const callBytes = 300
@@ -50,13 +51,32 @@ func nativeCall(logFile string) (call string, err error) {
 	}
 }
 
+// isNativeCall tells whether a line is a compiler call in which the processor of the build
+// machine is the last that is named. What stands before the compiler does not matter:
+// make's "cd x &&", cargo's "Running `", ninja's counter, ccache.
 func isNativeCall(line string) bool {
-	if !strings.Contains(line, "=native") {
+	if !strings.Contains(line, "=native") || strings.HasPrefix(line, "checking ") {
 		return false
 	}
 	words := strings.Fields(line)
-	compiles := slices.Contains(words, "-c") || slices.Contains(words, "--crate-name")
-	return compiles && compilerName.MatchString(path.Base(words[0])) &&
-		slices.ContainsFunc(words, func(w string) bool { return slices.Contains(nativeFlags, w) }) &&
-		!slices.ContainsFunc(words, trialSource.MatchString)
+	for i, word := range words {
+		words[i] = strings.Trim(word, "`'\"")
+	}
+	at := slices.IndexFunc(words, func(w string) bool { return compilerName.MatchString(path.Base(w)) })
+	if at < 0 {
+		return false
+	}
+	native, compiles := false, false
+	for _, word := range words[at+1:] {
+		name, value, _ := strings.Cut(word, "=")
+		switch {
+		case name == "-march", name == "-mcpu", name == "target-cpu", name == "-Ctarget-cpu":
+			native = value == "native"
+		case trialSource.MatchString(word) && sourceName.MatchString(word):
+			return false
+		case sourceName.MatchString(word), word == "--crate-name":
+			compiles = true
+		}
+	}
+	return native && compiles
 }

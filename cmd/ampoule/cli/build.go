@@ -147,7 +147,7 @@ func Build(ctx context.Context, s *Session, b Builder, reference func(name, dige
 // tellVerdict shows a verdict: the whole text if the gate has something to say,
 // one line otherwise.
 func (s *Session) tellVerdict(v audit.Verdict) {
-	if v.Passed && len(v.Findings) == 0 && len(v.Exceptions) == 0 && len(v.Binary) == 0 {
+	if v.Passed && len(v.Findings) == 0 && len(v.Exceptions)+len(v.Binary)+len(v.Providers) == 0 {
 		examined := 0
 		for _, c := range v.Checks {
 			examined += c.Examined
