@@ -11,6 +11,7 @@
 package audit
 
 import (
+	"regexp"
 	"time"
 
 	"ampoule/tree"
@@ -113,6 +114,8 @@ type Forbidden struct {
 	Text string
 	// Reason says what it is: "build directory", "host name".
 	Reason string
+	// pattern stands for Text where that is not known.
+	pattern *regexp.Regexp
 }
 
 // The kinds of loading.

@@ -7,7 +7,9 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"regexp"
 	"runtime"
+	"slices"
 	"strings"
 
 	"golang.org/x/sync/errgroup"
@@ -30,6 +32,10 @@ const (
 	scanBlock   = 1 << 20
 	scanContext = 40
 )
+
+// temporary is a directory that Python's tempfile made in /tmp. Compilers and generators
+// leave the names of their sources in what they make.
+var temporary = Forbidden{Reason: "a temporary directory with a random name", pattern: regexp.MustCompile(`tmp/tmp[a-z0-9_]{8}/`)}
 
 // checkPaths searches every file, every path and every link's target for the
 // forbidden texts. Compressed members of archives are searched as they stand.
@@ -83,7 +89,11 @@ func (x *exam) forbiddenIn(e tree.Entry) ([]Finding, error) {
 		return nil, fmt.Errorf("opening %s: %w", e.Path, err)
 	}
 	defer r.Close()
-	inside, err := scan(r, e.Size, x.Forbidden)
+	texts := x.Forbidden
+	if x.objects[e.Path] != nil {
+		texts = append(slices.Clone(texts), temporary) // elsewhere it may be an example
+	}
+	inside, err := scan(r, e.Size, texts)
 	if err != nil {
 		return nil, fmt.Errorf("searching %s: %w", e.Path, err)
 	}
@@ -91,11 +101,30 @@ func (x *exam) forbiddenIn(e tree.Entry) ([]Finding, error) {
 }
 
 func (n Forbidden) found(field, value string) Finding {
+	if n.pattern != nil {
+		return Finding{
+			Severity: Warn, Field: field, Value: printable(value),
+			Cause:  "The file names " + n.Reason + ": another build makes other bytes.",
+			Remedy: "Have the file made from a source in a directory of the build; `ampoule build --check` shows whether it was all.",
+		}
+	}
 	return Finding{
 		Severity: Refuse, Field: field, Value: printable(value),
 		Cause:  "The file names the " + n.Reason + " " + printable(n.Text) + ", which no other machine has.",
 		Remedy: "Build with a path-independent setting (such as -ffile-prefix-map), or have the file made without it.",
 	}
+}
+
+// in finds where the text begins and ends; it begins at -1 where it is not.
+func (n Forbidden) in(block []byte) (at, end int) {
+	if n.pattern == nil {
+		at = bytes.Index(block, []byte(n.Text))
+		return at, at + len(n.Text)
+	}
+	if found := n.pattern.FindIndex(block); found != nil {
+		return found[0], found[1]
+	}
+	return -1, -1
 }
 
 // scan reads a stream of about size bytes once, block by block, and finds the
@@ -117,9 +146,9 @@ func scan(r io.Reader, size int64, texts []Forbidden) ([]Finding, error) {
 			if done[i] {
 				continue
 			}
-			if at := bytes.Index(block, []byte(t.Text)); at >= 0 {
+			if at, end := t.in(block); at >= 0 {
 				done[i] = true
-				around := block[max(0, at-scanContext):min(len(block), at+len(t.Text)+scanContext)]
+				around := block[max(0, at-scanContext):min(len(block), end+scanContext)]
 				findings = append(findings, t.found(fmt.Sprintf("offset %d", start+int64(at)), string(around)))
 			}
 		}

@@ -34,7 +34,7 @@ func TestPaths(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			t.Parallel()
 			s := subject(t, tt.entry)
-			s.Forbidden = []Forbidden{{"/build/dir", "build directory"}, {"worker-17", "host name"}}
+			s.Forbidden = []Forbidden{{Text: "/build/dir", Reason: "build directory"}, {Text: "worker-17", Reason: "host name"}}
 			var want []string
 			if tt.want != "" {
 				want = []string{"refuse paths " + tt.entry.Path + ": " + tt.want}
@@ -47,9 +47,32 @@ func TestPaths(t *testing.T) {
 func TestPathsWarnsAboutForeignWheels(t *testing.T) {
 	t.Parallel()
 	s := subject(t, installed("far", tree.FileEntry(site+"far.py", 0o644, []byte("# worker-17")))...)
-	s.Forbidden = []Forbidden{{"worker-17", "host name"}}
+	s.Forbidden = []Forbidden{{Text: "worker-17", Reason: "host name"}}
 	s.Foreign = []string{"wheel:far"}
 	expect(t, judge(t, s), "warn paths "+site+"far.py: offset 2 # worker-17")
+}
+
+// The name of a temporary directory in native code means that the next build differs.
+func TestPathsOfTemporaries(t *testing.T) {
+	t.Parallel()
+	const ext = dynload + "victim" + suffix
+	for name, c := range map[string]struct{ text, want string }{
+		"a random name in a module":   {"../../tmp/tmpx76m5mjc/_c.pyx", "warn paths " + ext + ": offset *"},
+		"another directory of /tmp":   {"/tmp/tmpfiles.d/a.conf", ""},
+		"a name that is no directory": {"/tmp/tmpx76m5mjc", ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			module := fromFile(t, ext, shop.build(t, "victim"+suffix, `int PyList_New(void); const char *file = "`+c.text+`"; int PyInit_victim(void) { return PyList_New(); }`, "-shared"))
+			s := subject(t, module, tree.FileEntry("lib/doc.py", 0o644, []byte("/tmp/tmpabcdefgh/x")))
+			s.Forbidden = []Forbidden{{Text: "worker-17", Reason: "host name"}}
+			if c.want == "" {
+				expect(t, judge(t, s))
+				return
+			}
+			expect(t, judge(t, s), c.want)
+		})
+	}
 }
 
 func TestScanFindsEverywhere(t *testing.T) {
