@@ -181,6 +181,11 @@ func TestLook(t *testing.T) {
 	needs := func(metadata string) map[string]string {
 		return distOf("spam", tag, metadata, map[string]string{"spam" + suffix: linkedModule})
 	}
+	// lacking is a wheel whose library is missing where its search path leads.
+	lacking := func(rpath string) map[string]string {
+		mod := compile(t, moduleSource, "-shared", "-fPIC", linked, "-Wl,-rpath,"+rpath)
+		return map[string]string{"d/" + name: pack(t, dist(mod, tag))}
+	}
 	for what, c := range map[string]struct {
 		files         map[string]string
 		path, against string
@@ -189,21 +194,24 @@ func TestLook(t *testing.T) {
 		// version is that of the interpreter that the first unit was judged against.
 		version string
 	}{
-		"an environment":           {together(environment, under(site, sound)), "/" + venv, "", nil, 1, "3.13"},
-		"a poisoned environment":   {together(environment, under(site, poison)), "/" + venv, "", []string{"/" + site + " closure /" + site + "/spam" + suffix, "/" + site + " libpython-needed /" + site + "/spam" + suffix}, 1, "3.13"},
-		"a required one's library": {together(environment, under(site, needs("Requires-Dist: torch\n")), under(site, brings)), "/" + venv, "", nil, 1, "3.13"},
-		"another one's library":    {together(environment, under(site, needs("")), under(site, brings)), "/" + venv, "", []string{"/" + site + " closure /" + site + "/spam" + suffix}, 1, "3.13"},
-		"its site-packages":        {together(environment, under(site, sound)), "/" + site, "", nil, 1, "3.13"},
-		"the whole machine":        {together(environment, under(site, sound), under("usr/local/lib/python3.13/dist-packages", sound)), "/", "", nil, 2, "3.13"},
-		"a wheel":                  {map[string]string{"d/" + name: poisonWheel}, "/d/" + name, "", []string{"/d/" + name + " libpython-needed spam" + suffix}, 1, ""},
-		"a wheel, against":         {map[string]string{"d/" + name: soundWheel}, "/d/" + name, "/usr/bin/python3", nil, 1, "3.13"},
-		"a directory, against":     {map[string]string{"d/a/" + name: soundWheel, "d/b/" + name: soundWheel}, "/d", "/usr", nil, 2, "3.13"},
-		"pip's downloads":          {map[string]string{body: soundWheel, strings.TrimSuffix(body, ".body"): "cc=4,metadata", body + "x": "PK\x03\x04 no archive"}, "/home/u/.cache/pip", "", []string{"/" + body + "x record "}, 2, ""},
-		"pip's older downloads":    {map[string]string{"c/http/a/b/c/d/e/abcde": old}, "/c", "", []string{"/c/http/a/b/c/d/e/abcde libpython-needed spam" + suffix}, 1, ""},
-		"uv's cache":               {under("c/uv/archive-v0/x1", poison), "/c/uv", "/usr/bin/python3.13", []string{"/c/uv/archive-v0/x1 closure /c/uv/archive-v0/x1/spam" + suffix, "/c/uv/archive-v0/x1 libpython-needed /c/uv/archive-v0/x1/spam" + suffix}, 1, "3.13"},
-		"a module":                 {together(environment, under(site, sound)), "/" + site + "/spam" + suffix, "", nil, 1, "3.13"},
-		"a poisoned module":        {map[string]string{"d/spam" + suffix: string(module(t, "libpython3.13.so.1.0"))}, "/d/spam" + suffix, "/usr", []string{"/d/spam" + suffix + " closure /d/spam" + suffix, "/d/spam" + suffix + " libpython-needed /d/spam" + suffix}, 1, "3.13"},
-		"a module, nothing else":   {map[string]string{"d/spam" + suffix: string(module(t, "libpython3.13.so.1.0"))}, "/d/spam" + suffix, "", []string{"/d/spam" + suffix + " closure /d/spam" + suffix, "/d/spam" + suffix + " libpython-needed /d/spam" + suffix}, 1, ""},
+		"an environment":                         {together(environment, under(site, sound)), "/" + venv, "", nil, 1, "3.13"},
+		"a poisoned environment":                 {together(environment, under(site, poison)), "/" + venv, "", []string{"/" + site + " closure /" + site + "/spam" + suffix, "/" + site + " libpython-needed /" + site + "/spam" + suffix}, 1, "3.13"},
+		"a required one's library":               {together(environment, under(site, needs("Requires-Dist: torch\n")), under(site, brings)), "/" + venv, "", nil, 1, "3.13"},
+		"another one's library":                  {together(environment, under(site, needs("")), under(site, brings)), "/" + venv, "", []string{"/" + site + " closure /" + site + "/spam" + suffix}, 1, "3.13"},
+		"its site-packages":                      {together(environment, under(site, sound)), "/" + site, "", nil, 1, "3.13"},
+		"the whole machine":                      {together(environment, under(site, sound), under("usr/local/lib/python3.13/dist-packages", sound)), "/", "", nil, 2, "3.13"},
+		"a wheel":                                {map[string]string{"d/" + name: poisonWheel}, "/d/" + name, "", []string{"/d/" + name + " libpython-needed spam" + suffix}, 1, ""},
+		"a wheel, against":                       {map[string]string{"d/" + name: soundWheel}, "/d/" + name, "/usr/bin/python3", nil, 1, "3.13"},
+		"a directory, against":                   {map[string]string{"d/a/" + name: soundWheel, "d/b/" + name: soundWheel}, "/d", "/usr", nil, 2, "3.13"},
+		"pip's downloads":                        {map[string]string{body: soundWheel, strings.TrimSuffix(body, ".body"): "cc=4,metadata", body + "x": "PK\x03\x04 no archive"}, "/home/u/.cache/pip", "", []string{"/" + body + "x record "}, 2, ""},
+		"pip's older downloads":                  {map[string]string{"c/http/a/b/c/d/e/abcde": old}, "/c", "", []string{"/c/http/a/b/c/d/e/abcde libpython-needed spam" + suffix}, 1, ""},
+		"uv's cache":                             {under("c/uv/archive-v0/x1", poison), "/c/uv", "/usr/bin/python3.13", []string{"/c/uv/archive-v0/x1 closure /c/uv/archive-v0/x1/spam" + suffix, "/c/uv/archive-v0/x1 libpython-needed /c/uv/archive-v0/x1/spam" + suffix}, 1, "3.13"},
+		"a wheel that expects another's library": {lacking("$ORIGIN/../torch/lib"), "/d/" + name, "/usr", nil, 1, "3.13"},
+		"a wheel that lacks its own library":     {lacking("$ORIGIN/spam.libs"), "/d/" + name, "/usr", []string{"/d/" + name + " closure spam" + suffix}, 1, "3.13"},
+		"a wheel that lacks one beside it":       {lacking("$ORIGIN"), "/d/" + name, "/usr", []string{"/d/" + name + " closure spam" + suffix}, 1, "3.13"},
+		"a module":                               {together(environment, under(site, sound)), "/" + site + "/spam" + suffix, "", nil, 1, "3.13"},
+		"a poisoned module":                      {map[string]string{"d/spam" + suffix: string(module(t, "libpython3.13.so.1.0"))}, "/d/spam" + suffix, "/usr", []string{"/d/spam" + suffix + " closure /d/spam" + suffix, "/d/spam" + suffix + " libpython-needed /d/spam" + suffix}, 1, "3.13"},
+		"a module, nothing else":                 {map[string]string{"d/spam" + suffix: string(module(t, "libpython3.13.so.1.0"))}, "/d/spam" + suffix, "", []string{"/d/spam" + suffix + " closure /d/spam" + suffix, "/d/spam" + suffix + " libpython-needed /d/spam" + suffix}, 1, ""},
 		"links, as uv makes them": {together(environment, under("cache/x", poison), map[string]string{
 			site + "/spam" + suffix: "-> /cache/x/spam" + suffix, site + "/spam-1.0.dist-info": "-> /cache/x/spam-1.0.dist-info"}), "/" + venv, "", poisoned, 1, "3.13"},
 		"a link to a directory": {together(environment, map[string]string{site + "/pkg": "-> /elsewhere/pkg", "elsewhere/pkg/spam" + suffix: poison["spam"+suffix]}), "/" + venv, "",
