@@ -171,7 +171,7 @@ store that has its inputs and its toolchain, *stored* with one that has the inte
 	for _, k := range kills {
 		kind, _, _ := strings.Cut(k.Name, "-")
 		stage, _, _ := strings.Cut(k.During, " ")
-		if k.During == "it had ended" || k.During == "the start" {
+		if k.During == "the start" {
 			stage = k.During
 		}
 		g := group{kind, stage}
