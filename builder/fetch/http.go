@@ -40,7 +40,7 @@ type limits struct {
 func defaultLimits() limits {
 	return limits{
 		stall:        30 * time.Second,
-		tries:        5,
+		tries:        6,
 		firstPause:   500 * time.Millisecond,
 		longestPause: 15 * time.Second,
 		patience:     2 * time.Minute,

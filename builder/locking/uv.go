@@ -188,7 +188,8 @@ func startResolver(ctx context.Context, online sandbox.Online, image sandbox.ID,
 	files := []tree.Entry{
 		tree.FileEntry("python", 0o755, []byte(standIn)), tree.FileEntry("interpreter.json", 0o644, interpreter),
 	}
-	env := sandbox.Env("UV_CACHE_DIR="+sandbox.WorkDir+"/uv-cache", "UV_NO_PROGRESS=1")
+	// Three retries more than uv's own: with its growing pauses an index may be away for half a minute.
+	env := sandbox.Env("UV_CACHE_DIR="+sandbox.WorkDir+"/uv-cache", "UV_NO_PROGRESS=1", "UV_HTTP_RETRIES=6", "UV_HTTP_TIMEOUT=60")
 	for _, kv := range o.Environ {
 		if proxies.MatchString(kv) {
 			env = append(env, kv)
@@ -240,6 +241,25 @@ var credentials = regexp.MustCompile(`//[^/@\s]+@`)
 // wanted finds whose code uv wanted to run: what its two errors about building say.
 var wanted = regexp.MustCompile("Failed to (?:download and )?build `([A-Za-z0-9._-]+)==([^`\\s]+)`")
 
+// unanswered finds that the index, or a way to it, failed.
+var unanswered = regexp.MustCompile("Request failed after|Failed to fetch|Failed to download `|error sending request")
+
+// unsolvable is what uv says when every answer came, and no set of versions is in them.
+const unsolvable = "No solution found"
+
+// IndexError says that the package index did not answer the resolver.
+type IndexError struct {
+	// Told is uv's explanation.
+	Told string
+}
+
+func (e *IndexError) Error() string { return "resolving requirements: the index fails:\n" + e.Told }
+
+// Hint says what can be done.
+func (e *IndexError) Hint() string {
+	return "run it again once the package index answers; another one is configured as source pypi"
+}
+
 // ResolutionError says that there is no set of versions that satisfies everything.
 type ResolutionError struct {
 	// Told is uv's explanation.
@@ -290,16 +310,24 @@ func (r *resolver) resolve(ctx context.Context, q query) ([]byte, error) {
 	return sandbox.Output(ctx, r.sb, sandbox.Step{Args: []string{"cat", dir + "/pylock.toml"}, Env: r.env}, maxPylock)
 }
 
-// explain makes an error of what uv said when it failed.
+// explain makes an error of what uv said when it failed: 1 and 2 are the codes that it
+// ends with itself.
 func explain(err error, stderr string) error {
 	var exit *sandbox.ExitError
 	if !errors.As(err, &exit) {
 		return err
 	}
+	stderr = strings.TrimSpace(stderr)
+	if (exit.Code != 1 && exit.Code != 2) || stderr == "" {
+		return fmt.Errorf("resolving requirements: %w\n%s", err, stderr)
+	}
 	if m := wanted.FindStringSubmatch(stderr); m != nil && strings.Contains(stderr, "exit status: 97") {
 		return &refused{name: m[1], version: m[2]}
 	}
-	return &ResolutionError{Told: strings.TrimSpace(stderr)}
+	if unanswered.MatchString(stderr) && !strings.Contains(stderr, unsolvable) {
+		return &IndexError{Told: stderr}
+	}
+	return &ResolutionError{Told: stderr}
 }
 
 // preferences writes the versions to keep as an earlier result: uv keeps what it

@@ -21,6 +21,9 @@ const refusal = "error: Failed to build `docopt==0.6.2`\n" +
 	"  cause: Call to `setuptools.build_meta:__legacy__.get_requires_for_build_wheel` failed (exit status: 97)\n\n" +
 	"         [stderr]\n         ampoule: code of an sdist does not run here\n"
 
+// What uv says of an index that does not answer.
+const away = "error: Request failed after 3 retries in 7.2s\n  cause: Failed to fetch: https://index.invalid/simple/flask/\n"
+
 func TestExplain(t *testing.T) {
 	t.Parallel()
 	exit := &sandbox.ExitError{Args: []string{"uv"}, Code: 1}
@@ -33,9 +36,20 @@ func TestExplain(t *testing.T) {
 		"local part":  {strings.Replace(refusal, "0.6.2", "1!0.6.2+a.1", 1), &refused{"docopt", "1!0.6.2+a.1"}},
 		"other fault": {strings.Replace(refusal, "97", "1", 1), &ResolutionError{strings.TrimSpace(strings.Replace(refusal, "97", "1", 1))}},
 		"no solution": {"  × No solution found when resolving dependencies:\n  ╰─▶ Because a==1 …\n", &ResolutionError{"× No solution found when resolving dependencies:\n  ╰─▶ Because a==1 …"}},
+		"index away":  {away, &IndexError{strings.TrimSpace(away)}},
+		"download":    {"error: Failed to download `a==1`\n", &IndexError{"error: Failed to download `a==1`"}},
+		// What is missing may have been told by an index that failed once.
+		"both": {"error: No solution found\n  cause: Failed to fetch a\n", &ResolutionError{"error: No solution found\n  cause: Failed to fetch a"}},
 	} {
 		if diff := cmp.Diff(c.want, explain(exit, c.stderr), cmp.AllowUnexported(refused{})); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+	for name, err := range map[string]error{
+		"killed": explain(&sandbox.ExitError{Args: []string{"uv"}, Code: 137}, away), "silent": explain(exit, " \n"),
+	} {
+		if ended := (*sandbox.ExitError)(nil); !errors.As(err, &ended) {
+			t.Errorf("%s: got %v", name, err)
 		}
 	}
 	lost := errors.New("the engine went away")
@@ -97,7 +111,7 @@ func TestStartResolver(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := sandbox.Env(
-		"UV_CACHE_DIR=/ampoule-build/uv-cache", "UV_NO_PROGRESS=1",
+		"UV_CACHE_DIR=/ampoule-build/uv-cache", "UV_NO_PROGRESS=1", "UV_HTTP_RETRIES=6", "UV_HTTP_TIMEOUT=60",
 		"HTTPS_PROXY=http://proxy.invalid", "no_proxy=x", "SSL_CERT_FILE="+caPath)
 	if diff := cmp.Diff(want, r.env); diff != "" {
 		t.Errorf("environment (-want +got):\n%s", diff)

@@ -83,7 +83,7 @@ func (r root) config() string {
 	set("APT::Update::Error-Mode", "any")
 	set("APT::Get::List-Cleanup", "false")
 	set("Acquire::Languages", "none")
-	set("Acquire::Retries", "2")
+	set("Acquire::Retries", "4")
 	set("Acquire::http::Timeout", "30")
 	set("Acquire::https::Timeout", "30")
 	// Otherwise apt holds itself for essential.

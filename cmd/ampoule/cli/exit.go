@@ -71,7 +71,7 @@ var codes = []struct {
 		wraps(syscall.EDQUOT), wraps(fs.ErrPermission), is[*store.VersionError], is[*store.OwnerError],
 		is[*store.ForeignError], is[*install.HostError], is[*preflight.UnfitError], is[*embedded.BusyError], is[*fetch.DefaultError])},
 	{codeRemote, "a remote failed: registry, index, mirror, server", anyOf(
-		is[*registry.RemoteError], is[*fetch.RemoteError], is[*apt.RunError])},
+		is[*registry.RemoteError], is[*fetch.RemoteError], is[*locking.IndexError], is[*apt.RunError])},
 	{codeBuild, "the build failed: a build step ended with an error", anyOf(
 		is[*buildlog.StepError], is[*toolchain.StepError], is[*wheels.BuildError], is[*cpython.MissingModulesError],
 		is[*seal.MissingLibraryError], is[*seal.ConflictError], is[*sandbox.ExitError], is[*sandbox.TimeError])},

@@ -50,6 +50,7 @@ func TestExitCode(t *testing.T) {
 		{&os.PathError{Op: "open", Path: "x", Err: syscall.EACCES}, 6},
 		{&registry.RemoteError{Err: errors.New("x")}, 7},
 		{&fetch.RemoteError{}, 7},
+		{&locking.IndexError{}, 7},
 		{step, 8},
 		{&wheels.BuildError{Err: errors.New("no wheel")}, 8},
 		{&buildlog.StepError{Err: errors.New("x")}, 8},

@@ -25,7 +25,7 @@ func TestKills(t *testing.T) {
 	}
 	trials := &Trials{
 		// The store of the other tests with an engine: it outlives them.
-		Ampoule: drive.Program{Path: program}, Docker: drive.Program{Path: "docker"}, Store: filepath.Join(cache, "ampoule-test", "store"),
+		Ampoule: drive.Program{Path: program, Show: t.Output()}, Docker: drive.Program{Path: "docker"}, Store: filepath.Join(cache, "ampoule-test", "store"),
 		Results: t.TempDir(), Now: time.Now, Say: t.Logf,
 	}
 	if err := trials.Kills(t.Context(), KillNames(0, 5)); err != nil {
