@@ -85,7 +85,7 @@ func (b *Builder) FetchInputs(ctx context.Context, r *recipes.Recipe, reqs *reci
 		}
 		in.Files[i].Size = info.Size()
 	}
-	return in, b.Store.Record(InputsKind, in.Key, in)
+	return in, b.Store.RecordDurably(InputsKind, in.Key, in)
 }
 
 // images are the images of registries that a lock names.

@@ -27,8 +27,16 @@ type record struct {
 }
 
 // Record remembers v, as JSON, under a kind and a key. It replaces what was there.
-// A kind is a word of lower-case letters, digits and "-"; a key is any text.
-func (s *Store) Record(kind, key string, v any) error {
+// A kind is a word of lower-case letters, digits and "-"; a key is any text. It leaves
+// it to the system when the bytes reach the disk: a record that a crash of the machine
+// loses or tears is made again.
+func (s *Store) Record(kind, key string, v any) error { return s.record(kind, key, v, false) }
+
+// RecordDurably is [Store.Record] for what nobody makes again: it returns once the
+// record is on the disk.
+func (s *Store) RecordDurably(kind, key string, v any) error { return s.record(kind, key, v, true) }
+
+func (s *Store) record(kind, key string, v any, durably bool) error {
 	path, err := s.recordPath(kind, key)
 	if err != nil {
 		return err
@@ -44,7 +52,7 @@ func (s *Store) Record(kind, key string, v any) error {
 	if len(text) > maxRecord {
 		return fmt.Errorf("recording %s %q: %d bytes are more than the limit of %d", kind, key, len(text), maxRecord)
 	}
-	if err := s.replace(path, text); err != nil {
+	if err := s.replace(path, text, durably); err != nil {
 		return fmt.Errorf("recording %s %q: %w", kind, key, spaceError(s.dir, err))
 	}
 	return nil
@@ -105,19 +113,37 @@ func (s *Store) recordPath(kind, key string) (string, error) {
 	return filepath.Join(s.dir, recordsDir, kind, name[:2], name+".json"), nil
 }
 
-// replace puts a file in place whole. It leaves it to the system when the bytes
-// reach the disk: a record lost or torn by a crash of the machine is made again.
-func (s *Store) replace(path string, text []byte) error {
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+// replace puts a file in place whole.
+func (s *Store) replace(path string, text []byte, durably bool) error {
+	dir := filepath.Dir(path)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
 	tmp := filepath.Join(s.Dir(Tmp), "record-"+rand.Text())
-	err := os.WriteFile(tmp, text, 0o644)
+	err := writeFile(tmp, text, durably)
 	if err == nil {
 		err = os.Rename(tmp, path)
 	}
 	if err != nil {
 		return errors.Join(err, os.RemoveAll(tmp))
 	}
+	// The directories above may be new.
+	for ; durably && dir != filepath.Dir(s.dir); dir = filepath.Dir(dir) {
+		if err := syncDir(dir); err != nil {
+			return err
+		}
+	}
 	return nil
+}
+
+func writeFile(path string, text []byte, durably bool) error {
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(text)
+	if err == nil && durably {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
 }

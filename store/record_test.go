@@ -23,7 +23,7 @@ func TestRecords(t *testing.T) {
 	if err := s.Record("wheel", "a/../b c\n", value{}); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Record("wheel", "a/../b c\n", want); err != nil {
+	if err := s.RecordDurably("wheel", "a/../b c\n", want); err != nil {
 		t.Fatal(err)
 	}
 	if ok, err := s.Lookup("wheel", "a/../b c\n", &got); !ok || err != nil {

@@ -228,7 +228,7 @@ func (s *Store) Clone(dir string, content func(sum string) bool, records func(ki
 			if err != nil {
 				return err
 			}
-			return clone.replace(filepath.Join(clone.dir, rel), text)
+			return clone.replace(filepath.Join(clone.dir, rel), text, false)
 		})
 	}
 	if err != nil {

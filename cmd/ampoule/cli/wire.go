@@ -147,7 +147,7 @@ func storeID(ctx context.Context, st *store.Store) (_ string, err error) {
 		// crypto/rand's Read never fails.
 		_, _ = rand.Read(drawn[:])
 		id = hex.EncodeToString(drawn[:])
-		err = st.Record(idKind, "", id)
+		err = st.RecordDurably(idKind, "", id)
 	}
 	if err != nil {
 		return "", fmt.Errorf("naming the store: %w", err)
