@@ -128,12 +128,15 @@ func (b *Builder) keepPatches(ctx context.Context, reqs *recipes.RequirementSet,
 			continue
 		}
 		for _, p := range d.Build.Patches {
-			if b.Store.Has(p.SHA256) {
+			whole, err := b.Store.Whole(ctx, p.SHA256)
+			if err != nil {
+				return err
+			}
+			if whole {
 				continue
 			}
 			data, own := reqs.Patches[p.File]
 			if !own {
-				var err error
 				if data, err = recipes.ShippedPatch(p.File); err != nil {
 					return &LostPatchError{d.ID(), p.File}
 				}

@@ -393,6 +393,44 @@ func TestBuildsShareStages(t *testing.T) {
 	w.checkClosed()
 }
 
+// Whatever content of the store is damaged, the next build makes it again, or says that an
+// input is lost: it never publishes other bits.
+func TestBuildMends(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.builder.Publisher = &digester{}
+	first, err := w.build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	inputs := map[string]bool{w.lock.Python.SHA256: true, w.lock.Dists[0].SHA256: true, strings.TrimPrefix(w.base.DiffID, "sha256:"): true}
+	files, err := filepath.Glob(filepath.Join(w.st.Root(), "content", "*", "*"))
+	if err != nil || len(files) < 10 {
+		t.Fatalf("the store has %q, %v", files, err)
+	}
+	for _, path := range files {
+		whole, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, at := range []int{len(whole) / 2, len(whole) - 1} {
+			damaged := slices.Clone(whole)
+			damaged[at] ^= 1
+			if err := errors.Join(os.Chmod(path, 0o644), os.WriteFile(path, damaged, 0o444)); err != nil {
+				t.Fatal(err)
+			}
+			again, err := w.build()
+			isInput := inputs[filepath.Base(path)]
+			if (err == nil && again.Digest != first.Digest) || (err != nil) != isInput {
+				t.Errorf("byte %d of %s (%d bytes, an input: %t): %s, %v, before %s", at, path, len(whole), isInput, again.Digest, err, first.Digest)
+			}
+			if isInput {
+				w.putAgain(whole)
+			}
+		}
+	}
+}
+
 // A clock that jumps moves the verdict's time and nothing else: what was built is found,
 // and what is built again is the same.
 func TestClockJumps(t *testing.T) {

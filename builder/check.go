@@ -42,7 +42,7 @@ func (c Checked) Same() bool { return c.First == c.Second }
 
 // Check builds a recipe with its lock, or finds what was built, and then builds it again
 // from nothing but the inputs: in a store elsewhere, with other jobs, and in sandboxes
-// that have another host name, user, time zone and order of files. With only, NAME or
+// that have another host name, user, time zone, locale and order of files. With only, NAME or
 // NAME==VERSION of a wheel or [OnlyInterpreter], that part alone is built again. What differs is looked for
 // in files; that something does is no error.
 //

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -17,7 +19,7 @@ import (
 	"ampoule/store"
 )
 
-// digester publishes nothing, and names an artifact by its layers.
+// digester publishes nothing, and names an artifact by the bytes that it would publish.
 type digester struct{}
 
 func (d *digester) FindKey(context.Context, string, string) (string, bool, error) {
@@ -25,12 +27,28 @@ func (d *digester) FindKey(context.Context, string, string) (string, bool, error
 }
 
 func (d *digester) Publish(_ context.Context, a Artifact) (string, error) {
-	var all strings.Builder
+	var parts []func() (io.ReadCloser, error)
 	for _, l := range a.Layers {
-		all.WriteString(l.DiffID)
+		parts = append(parts, l.Open)
 	}
-	sum := sha256.Sum256([]byte(all.String()))
-	return "sha256:" + hex.EncodeToString(sum[:]), nil
+	for _, f := range a.Wheelhouse {
+		parts = append(parts, f.Open)
+	}
+	for _, name := range slices.Sorted(maps.Keys(a.Debug)) {
+		parts = append(parts, a.Debug[name].Open)
+	}
+	hash := sha256.New()
+	for _, open := range parts {
+		r, err := open()
+		if err != nil {
+			return "", err
+		}
+		_, err = io.Copy(hash, r)
+		if err := errors.Join(err, r.Close()); err != nil {
+			return "", err
+		}
+	}
+	return "sha256:" + hex.EncodeToString(hash.Sum(nil)), nil
 }
 
 func (d *digester) Close() error { return nil }

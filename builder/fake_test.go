@@ -211,6 +211,14 @@ func (w *world) put(content string) string {
 	return sum
 }
 
+// putAgain brings back what was dropped.
+func (w *world) putAgain(content []byte) {
+	w.t.Helper()
+	if _, _, err := w.st.Put(w.t.Context(), bytes.NewReader(content)); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
 func (w *world) build() (Result, error) {
 	return w.builder.Build(w.t.Context(), w.recipe, w.reqs, w.lock)
 }

@@ -68,7 +68,11 @@ func (r *build) wheelhouse(ctx context.Context, record *audit.ArtifactRecord) ([
 func (r *build) labelled(ctx context.Context, w audit.WheelMade, told []byte) (sum string, err error) {
 	st := r.b.Store
 	key := layers.Key(labelledKind, 1, map[string]any{"wheel": w.SHA256, "record": string(told)})
-	if found, err := st.Lookup(labelledKind, key, &sum); err != nil || found && st.Has(sum) {
+	found, err := st.Lookup(labelledKind, key, &sum)
+	if err == nil && found {
+		found, err = st.Whole(ctx, sum)
+	}
+	if err != nil || found {
 		return sum, err
 	}
 	f, err := st.Open(w.SHA256)

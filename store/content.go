@@ -10,6 +10,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // CheckSum says whether the text is a sha256 as this package spells it: 64
@@ -105,13 +108,33 @@ func Sum(ctx context.Context, r io.Reader) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-// Whole says whether the content of that sha256 is there and undamaged. Damaged
-// content is removed, so that it can be put again.
-func (s *Store) Whole(ctx context.Context, sum string) (bool, error) {
+// Whole says whether the content of each sha256 is there and undamaged. Damaged content
+// is removed, so that it can be put again. What this process has read once is read again
+// only if its file has changed since.
+func (s *Store) Whole(ctx context.Context, sums ...string) (bool, error) {
+	for _, sum := range sums {
+		if whole, err := s.whole(ctx, sum); !whole || err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
+func (s *Store) whole(ctx context.Context, sum string) (bool, error) {
+	if !s.Has(sum) {
+		return false, CheckSum(sum)
+	}
+	state := s.fileState(sum)
+	if known, ok := s.verified.Load(sum); ok && known == state {
+		return true, nil
+	}
 	err := s.Verify(ctx, sum)
 	switch damaged := (*MismatchError)(nil); {
 	case err == nil:
-		return s.Has(sum), nil
+		if state.settled() {
+			s.verified.Store(sum, state)
+		}
+		return true, nil
 	case errors.Is(err, ErrNotFound):
 		return false, nil
 	case !errors.As(err, &damaged):
@@ -130,6 +153,28 @@ func (s *Store) Whole(ctx context.Context, sum string) (bool, error) {
 		return false, fmt.Errorf("removing damaged content: %w", err)
 	}
 	return false, nil
+}
+
+// fileState is what changes when a file is written to or replaced.
+type fileState struct {
+	inode, size int64
+	changed     unix.Timespec
+}
+
+func (s *Store) fileState(sum string) fileState {
+	var st unix.Stat_t
+	if CheckSum(sum) != nil || unix.Lstat(s.Path(sum), &st) != nil {
+		return fileState{}
+	}
+	return fileState{int64(st.Ino), st.Size, st.Ctim}
+}
+
+// coarse is more than the kernel's clock takes from one time of a file to the next.
+const coarse = time.Second
+
+// settled tells whether a change of the file from now on shows in its state.
+func (f fileState) settled() bool {
+	return f.inode != 0 && time.Since(time.Unix(f.changed.Unix())) > coarse
 }
 
 // Put stores what r gives and names it by its sha256.

@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -59,6 +60,8 @@ const (
 // several goroutines.
 type Store struct {
 	dir string
+	// verified has, for content that this process found whole, the state of its file then.
+	verified sync.Map
 }
 
 // DefaultDir is the directory that AMPOULE_STORE names, else "ampoule" below the

@@ -142,11 +142,14 @@ func (s *Stage) build(ctx context.Context, spec Spec) (_ *Interpreter, err error
 	defer unlock()
 	var rec record
 	found, err := s.Store.Lookup("interpreter", key, &rec)
+	if err == nil && found {
+		found, err = s.Store.Whole(ctx, rec.Layer, rec.Debug)
+	}
 	if err != nil {
 		task.End(err)
 		return nil, err
 	}
-	if found && s.Store.Has(rec.Layer) && s.Store.Has(rec.Debug) {
+	if found {
 		task.Reuse()
 		return s.interpreter(key, rec), nil
 	}

@@ -33,7 +33,11 @@ func sumOf(diffID string) string { return strings.TrimPrefix(diffID, "sha256:") 
 func keepLayers(ctx context.Context, st *store.Store, image sandbox.Image) error {
 	for _, layer := range image.Layers {
 		sum := sumOf(layer.DiffID)
-		if st.Has(sum) {
+		whole, err := st.Whole(ctx, sum)
+		if err != nil {
+			return err
+		}
+		if whole {
 			continue
 		}
 		r, err := layer.Open()
@@ -129,7 +133,11 @@ func (e *GoneError) Hint() string { return "build again: the step leaves it anew
 // nothing there.
 func (s State) Open(ctx context.Context, st *store.Store, runner sandbox.Runner, images sandbox.Images) (_ sandbox.Sandbox, err error) {
 	for _, id := range layers.DiffIDs(s.Image) {
-		if !st.Has(sumOf(id)) {
+		whole, err := st.Whole(ctx, sumOf(id))
+		if err != nil {
+			return nil, fmt.Errorf("opening %s: %w", s.Title, err)
+		}
+		if !whole {
 			return nil, &GoneError{s.Title, fmt.Errorf("layer %s: %w", id, store.ErrNotFound)}
 		}
 	}

@@ -42,8 +42,8 @@ func RootFS(ctx context.Context, st *store.Store, image sandbox.Image) (_ *tree.
 // keep puts a layer into the store, unless it is there.
 func keep(ctx context.Context, st *store.Store, layer sandbox.Layer) error {
 	sum := strings.TrimPrefix(layer.DiffID, "sha256:")
-	if st.Has(sum) {
-		return nil
+	if whole, err := st.Whole(ctx, sum); whole || err != nil {
+		return err
 	}
 	r, err := layer.Open()
 	if err != nil {

@@ -70,10 +70,13 @@ func (s *Stage) Install(ctx context.Context, image sandbox.Image, python, prefix
 		})
 		var sum string
 		found, err := s.Store.Lookup("install", keys[i], &sum)
+		if err == nil && found {
+			found, err = s.Store.Whole(ctx, sum)
+		}
 		if err != nil {
 			return nil, err
 		}
-		if !found || !s.Store.Has(sum) {
+		if !found {
 			missing = append(missing, i)
 			continue
 		}

@@ -115,7 +115,7 @@ func (s *Stage) layer(ctx context.Context, name, key string, build func(context.
 			task.End(err)
 		}
 	}()
-	if sum, ok, err := s.recall(key); err != nil || ok {
+	if sum, ok, err := s.recall(ctx, key); err != nil || ok {
 		reused = ok
 		return layers.Stored(s.store, sum), err
 	}
@@ -125,7 +125,7 @@ func (s *Stage) layer(ctx context.Context, name, key string, build func(context.
 		return sandbox.Layer{}, err
 	}
 	defer unlock()
-	if sum, ok, err := s.recall(key); err != nil || ok {
+	if sum, ok, err := s.recall(ctx, key); err != nil || ok {
 		reused = ok
 		return layers.Stored(s.store, sum), err
 	}
@@ -136,11 +136,13 @@ func (s *Stage) layer(ctx context.Context, name, key string, build func(context.
 	return layers.Stored(s.store, sum), nil
 }
 
-// recall returns the content recorded under a key, where the store still has it.
-func (s *Stage) recall(key string) (string, bool, error) {
-	var sum string
-	ok, err := s.store.Lookup(recordKind, key, &sum)
-	return sum, ok && s.store.Has(sum), err
+// recall returns the content recorded under a key, where the store still has it whole.
+func (s *Stage) recall(ctx context.Context, key string) (sum string, ok bool, err error) {
+	if ok, err = s.store.Lookup(recordKind, key, &sum); err != nil || !ok {
+		return "", false, err
+	}
+	ok, err = s.store.Whole(ctx, sum)
+	return sum, ok, err
 }
 
 func (s *Stage) makeLayer(ctx context.Context, key string, build func(context.Context) (*made, error)) (string, error) {

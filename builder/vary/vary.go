@@ -1,6 +1,6 @@
 // Package vary runs the steps of a build in an environment that differs from every
-// build's in all that must not decide a bit: host name, user, time zone, the order in
-// which files are created.
+// build's in all that must not decide a bit: host name, user, time zone, locale, the
+// order in which files are created.
 package vary
 
 import (
@@ -22,7 +22,13 @@ const (
 	// TimeZone needs no time zone data (POSIX.1, TZ); the day is another one there for
 	// half of the time.
 	TimeZone = "XYZ-11:45"
+	// Locale is the only one beside a build's that every base has (POSIX.1, 7.2): it has
+	// another encoding and other messages. Python goes on in UTF-8 there (PEP 540).
+	Locale = "POSIX"
 )
+
+// varied are the variables of a step that the environment has in another form.
+var varied = map[string]string{"TZ": TimeZone, "LANG": Locale, "LC_ALL": Locale}
 
 // Runner starts sandboxes in the other environment. Those that install packages run as
 // root; what they start with is the same.
@@ -55,8 +61,9 @@ type box struct {
 func (b box) Exec(ctx context.Context, step sandbox.Step) error {
 	env := make([]string, len(step.Env))
 	for i, v := range step.Env {
-		if strings.HasPrefix(v, "TZ=") {
-			v = "TZ=" + TimeZone
+		name, _, _ := strings.Cut(v, "=")
+		if other, ok := varied[name]; ok {
+			v = name + "=" + other
 		}
 		env[i] = v
 	}

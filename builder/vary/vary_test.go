@@ -57,7 +57,7 @@ func TestRunner(t *testing.T) {
 		if err := sb.Exec(t.Context(), sandbox.Step{Env: env}); err != nil {
 			t.Fatal(err)
 		}
-		if got := strings.Join(rec.env, " "); !strings.Contains(got, " TZ=XYZ-11:45 ") || !strings.HasSuffix(got, " A=TZ=1") || strings.Contains(got, "UTC ") {
+		if got := strings.Join(rec.env, " "); !strings.Contains(got, " LANG=POSIX LC_ALL=POSIX TZ=XYZ-11:45 ") || !strings.HasSuffix(got, " A=TZ=1") || strings.Contains(got, "UTC ") {
 			t.Errorf("environment %s", got)
 		}
 		if err := sb.Import(t.Context(), "/", bytes.NewReader(packed(t))); err != nil {

@@ -155,7 +155,12 @@ func (s *Stage) Build(ctx context.Context, job Job) (_ Wheel, err error) {
 	key := job.Key()
 	task := progress.Start(ctx, "wheel", job.Sdist.ID())
 	var rec record
-	whole := func() bool { return s.Store.Has(rec.SHA256) && (rec.Debug == "" || s.Store.Has(rec.Debug)) }
+	whole := func() (bool, error) {
+		if rec.Debug == "" {
+			return s.Store.Whole(ctx, rec.SHA256)
+		}
+		return s.Store.Whole(ctx, rec.SHA256, rec.Debug)
+	}
 	reused, err := s.remembered(ctx, task, "wheel", key, job, &rec, whole, func(log *buildlog.Log) error {
 		begun := time.Now()
 		defer func() { s.tookTime(job.Sdist, time.Since(begun)) }()
@@ -232,7 +237,7 @@ func (s *Stage) Metadata(ctx context.Context, job Job) (string, error) {
 // ask runs a hook that answers with data, and remembers the answer.
 func (s *Stage) ask(ctx context.Context, mode string, job Job, value any, set func(answer)) error {
 	task := progress.Start(ctx, "lock", mode+" of "+job.Sdist.ID())
-	reused, err := s.remembered(ctx, task, mode, job.Key(), job, value, func() bool { return true }, func(log *buildlog.Log) error {
+	reused, err := s.remembered(ctx, task, mode, job.Key(), job, value, func() (bool, error) { return true, nil }, func(log *buildlog.Log) error {
 		return s.run(ctx, mode, job, log, func(_ sandbox.Sandbox, a answer) error {
 			set(a)
 			return nil
@@ -251,13 +256,17 @@ func (s *Stage) ask(ctx context.Context, mode string, job Job, value any, set fu
 
 // remembered finds a value that the store has under a key, if all that it names is
 // there too, or makes and records it.
-func (s *Stage) remembered(ctx context.Context, task *progress.Task, kind, key string, job Job, value any, whole func() bool, produce func(*buildlog.Log) error) (_ bool, err error) {
+func (s *Stage) remembered(ctx context.Context, task *progress.Task, kind, key string, job Job, value any, whole func() (bool, error), produce func(*buildlog.Log) error) (_ bool, err error) {
 	unlock, err := s.Store.Lock(ctx, kind+"-"+key)
 	if err != nil {
 		return false, err
 	}
 	defer unlock()
-	if found, err := s.Store.Lookup(kind, key, value); err != nil || (found && whole()) {
+	found, err := s.Store.Lookup(kind, key, value)
+	if err == nil && found {
+		found, err = whole()
+	}
+	if err != nil || found {
 		return err == nil, err
 	}
 	log, err := buildlog.Open(s.Logs, kind+"-"+job.Sdist.Name+"-"+job.Sdist.Version)

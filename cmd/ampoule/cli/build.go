@@ -38,7 +38,7 @@ or does not answer the recipe any more is refused: see ampoule lock.
 
 With --check the build is done a second time, from nothing but its inputs: in another
 store, with another number of jobs, and in sandboxes that have another host name, user,
-time zone and order of files. What differs is told by file and place, with the likely
+time zone, locale and order of files. What differs is told by file and place, with the likely
 cause, and the exit code is 4. --only has one wheel or the interpreter built again.`,
 		Example: `  ampoule build
   ampoule build -f services/web/ampoule.yaml --progress plain

@@ -90,7 +90,7 @@ func writeChecks(b *strings.Builder, book *recorded.Book[recorded.Check]) {
 ## Built twice
 
 ` + "`make checks`" + ` builds each recipe a second time with ` + "`ampoule build --check`" + `: from nothing but its inputs, in another store, with
-another number of jobs, and in sandboxes with another host name, user, time zone and order of files.
+another number of jobs, and in sandboxes with another host name, user, time zone, locale and order of files.
 
 | recipe | result | second build | digest | day |
 |---|---|--:|---|---|
