@@ -23,6 +23,7 @@ import (
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/fake"
 	"ampoule/recipes"
+	"ampoule/store"
 	"ampoule/tree"
 )
 
@@ -442,10 +443,38 @@ func TestClockJumps(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, now := range []time.Time{time.Unix(0, 0), time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 11, 19, 0, 0, 0, 0, time.UTC)} {
-		w.builder.Now = func() time.Time { return now }
-		again, err := w.build()
-		if err != nil || again.Digest != first.Digest {
-			t.Errorf("at %s: %s, %v, before %s", now, again.Digest, err, first.Digest)
+		anew := newWorld(t)
+		anew.builder.Publisher = &digester{}
+		// What there is seems to come from the other end of time.
+		err := filepath.WalkDir(w.st.Root(), func(path string, _ fs.DirEntry, err error) error {
+			return errors.Join(err, os.Chtimes(path, now, now))
+		})
+		if err != nil {
+			t.Fatal(err)
 		}
+		for _, world := range []*world{w, anew} {
+			world.builder.Now = func() time.Time { return now }
+			again, err := world.build()
+			if err != nil || again.Digest != first.Digest {
+				t.Errorf("at %s: %s, %v, before %s", now, again.Digest, err, first.Digest)
+			}
+		}
+	}
+}
+
+// Nothing is collected while a build runs.
+func TestBuildUsesStore(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	var during error
+	w.test = func(ctx context.Context, _ sandbox.Step) error {
+		_, during = w.st.Collect(ctx, store.Keep{}, false)
+		return nil
+	}
+	if _, err := w.build(); err != nil || !errors.Is(during, store.ErrInUse) {
+		t.Errorf("collected while it ran: %v; the build: %v", during, err)
+	}
+	if _, err := w.st.Collect(t.Context(), store.Keep{}, false); err != nil {
+		t.Errorf("after it: %v", err)
 	}
 }

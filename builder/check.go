@@ -58,15 +58,15 @@ func (b *Builder) Check(ctx context.Context, r *recipes.Recipe, reqs *recipes.Re
 	if err != nil {
 		return Checked{}, err
 	}
-	inputs, err := b.FetchInputs(ctx, r, reqs, l)
-	if err != nil {
-		return Checked{}, err
-	}
 	release, err := b.Store.Use(ctx)
 	if err != nil {
 		return Checked{}, err
 	}
 	defer release()
+	inputs, err := b.fetchInputs(ctx, r, reqs, l)
+	if err != nil {
+		return Checked{}, err
+	}
 	dir, remove, err := b.Store.TempDir()
 	if err != nil {
 		return Checked{}, err

@@ -333,6 +333,22 @@ func (w *world) loadAll(s *fake.Sandbox, step sandbox.Step) error {
 	return nil
 }
 
+// jobs are the options of make with which anything was compiled.
+func (w *world) jobs() string {
+	var found []string
+	for _, s := range w.runner.Sandboxes() {
+		for _, step := range s.Steps() {
+			for _, arg := range step.Args {
+				if strings.HasPrefix(arg, "-j") && !slices.Contains(found, arg) {
+					found = append(found, arg)
+				}
+			}
+		}
+	}
+	slices.Sort(found)
+	return strings.Join(found, " ")
+}
+
 // checkClosed wants every sandbox that was started closed.
 func (w *world) checkClosed() {
 	w.t.Helper()

@@ -3,12 +3,14 @@ package builder
 import (
 	"cmp"
 	"context"
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
 	"slices"
 
 	"ampoule/recipes"
+	"ampoule/store"
 )
 
 // Input is one file that a build takes, in the store.
@@ -47,6 +49,15 @@ func (b *Builder) FetchInputs(ctx context.Context, r *recipes.Recipe, reqs *reci
 		return Inputs{}, err
 	}
 	defer release()
+	in, err := b.fetchInputs(ctx, r, reqs, l)
+	if err != nil {
+		return Inputs{}, err
+	}
+	return in, b.Store.RecordDurably(InputsKind, in.Key, in)
+}
+
+// fetchInputs brings all inputs into the store, which whoever calls it uses.
+func (b *Builder) fetchInputs(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, l *recipes.Lock) (Inputs, error) {
 	platform := r.Platforms[0]
 	plan := MakePlan(r, l, platform)
 	in := Inputs{Name: r.Name, Key: plan.Key}
@@ -85,7 +96,22 @@ func (b *Builder) FetchInputs(ctx context.Context, r *recipes.Recipe, reqs *reci
 		}
 		in.Files[i].Size = info.Size()
 	}
-	return in, b.Store.RecordDurably(InputsKind, in.Key, in)
+	return in, nil
+}
+
+// KeptInputs lists the inputs that stay in a store, by name and key.
+func KeptInputs(st *store.Store) ([]Inputs, error) {
+	var all []Inputs
+	err := st.Records(InputsKind, func(_ string, value json.RawMessage) error {
+		var in Inputs
+		if err := json.Unmarshal(value, &in); err != nil {
+			return err
+		}
+		all = append(all, in)
+		return nil
+	})
+	slices.SortFunc(all, func(x, y Inputs) int { return cmp.Or(cmp.Compare(x.Name, y.Name), cmp.Compare(x.Key, y.Key)) })
+	return all, err
 }
 
 // images are the images of registries that a lock names.

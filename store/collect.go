@@ -119,6 +119,12 @@ func (s *Store) Collect(ctx context.Context, keep Keep, wait bool) (_ Collected,
 		out.Left--
 		out.LeftBytes -= t.size
 	}
+	if keep.Dry {
+		return out, nil
+	}
+	if err := s.removeLocks(); err != nil {
+		return out, fmt.Errorf("collecting: %w", err)
+	}
 	return out, nil
 }
 

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -235,5 +237,63 @@ func TestDamaged(t *testing.T) {
 	u, err := s.Usage()
 	if err != nil || u.Content != (Part{1, 5}) || u.Registry.Files != 0 {
 		t.Errorf("usage %+v, %v", u, err)
+	}
+}
+
+// A collection removes the files of locks that nobody holds, and what waits for a lock
+// whose file goes still has it alone.
+func TestCollectLocks(t *testing.T) {
+	t.Parallel()
+	s := openStore(t)
+	lock := func(ctx context.Context, name string) func() {
+		t.Helper()
+		unlock, err := s.Lock(ctx, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return unlock
+	}
+	lock(t.Context(), "was held")()
+	held := lock(t.Context(), "is held")
+	if _, err := s.Collect(t.Context(), Keep{Unused: time.Hour}, true); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(filepath.Join(s.dir, locksDir)); err != nil || len(entries) != 2 {
+		t.Errorf("left %v, %v: want the held one and that of the users", entries, err)
+	}
+	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if _, err := s.Lock(soon, "is held"); err == nil {
+		t.Error("a held lock was taken")
+	}
+	held()
+
+	var holders, most atomic.Int64
+	var all sync.WaitGroup
+	for range 4 {
+		all.Go(func() {
+			for range 50 {
+				unlock, err := s.Lock(t.Context(), "wanted")
+				if err != nil {
+					t.Error(err)
+					return
+				}
+				if n := holders.Add(1); n > most.Load() {
+					most.Store(n)
+				}
+				time.Sleep(100 * time.Microsecond)
+				holders.Add(-1)
+				unlock()
+			}
+		})
+	}
+	for range 50 {
+		if err := s.removeLocks(); err != nil {
+			t.Error(err)
+		}
+	}
+	all.Wait()
+	if most.Load() != 1 {
+		t.Errorf("%d held one lock at once", most.Load())
 	}
 }

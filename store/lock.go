@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -25,16 +26,46 @@ const (
 func (s *Store) Lock(ctx context.Context, name string) (unlock func(), err error) {
 	sum := sha256.Sum256([]byte(name))
 	path := filepath.Join(s.dir, locksDir, hex.EncodeToString(sum[:]))
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("locking %q: %w", name, spaceError(s.dir, err))
-	}
-	if err := waitLock(ctx, f); err != nil {
+	for {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o644)
+		if err != nil {
+			return nil, fmt.Errorf("locking %q: %w", name, spaceError(s.dir, err))
+		}
+		if err := waitLock(ctx, f); err != nil {
+			f.Close()
+			return nil, fmt.Errorf("locking %q: %w", name, err)
+		}
+		if stillAt(path, f) {
+			// Closing the file drops the lock: no other descriptor shares its open file.
+			return func() { f.Close() }, nil
+		}
+		// A collection has removed it meanwhile.
 		f.Close()
-		return nil, fmt.Errorf("locking %q: %w", name, err)
 	}
-	// Closing the file drops the lock: no other descriptor shares its open file.
-	return func() { f.Close() }, nil
+}
+
+// removeLocks removes the files of locks that nobody holds.
+func (s *Store) removeLocks() error {
+	return eachIn(filepath.Join(s.dir, locksDir), 0, func(dir string, entry fs.DirEntry) error {
+		path := filepath.Join(dir, entry.Name())
+		if entry.Name() == usersLock {
+			return nil
+		}
+		f, err := os.Open(path)
+		if err != nil {
+			return ignoreMissing(err)
+		}
+		defer f.Close()
+		switch err := flock(f, unix.LOCK_EX|unix.LOCK_NB); {
+		case errors.Is(err, unix.EWOULDBLOCK):
+			return nil
+		case err != nil:
+			return err
+		case !stillAt(path, f):
+			return nil
+		}
+		return os.Remove(path)
+	})
 }
 
 func waitLock(ctx context.Context, f *os.File) error { return waitFor(ctx, f, unix.LOCK_EX) }

@@ -91,6 +91,29 @@ func (s *Store) Lookup(kind, key string, v any) (bool, error) {
 	return true, nil
 }
 
+// Records visits what is remembered under a kind, as [Store.Lookup] would find it.
+func (s *Store) Records(kind string, visit func(key string, value json.RawMessage) error) error {
+	path, err := s.recordPath(kind, "")
+	if err != nil {
+		return err
+	}
+	err = eachIn(filepath.Dir(filepath.Dir(path)), 1, func(dir string, entry fs.DirEntry) error {
+		text, err := os.ReadFile(filepath.Join(dir, entry.Name()))
+		if err != nil {
+			return ignoreMissing(err)
+		}
+		var r record
+		if json.Unmarshal(text, &r) != nil || r.Kind != kind || len(r.Value) == 0 {
+			return nil
+		}
+		return visit(r.Key, r.Value)
+	})
+	if err := ignoreMissing(err); err != nil {
+		return fmt.Errorf("reading records of %s: %w", kind, err)
+	}
+	return nil
+}
+
 // Forget removes what was remembered under a kind and a key, if anything was.
 func (s *Store) Forget(kind, key string) error {
 	path, err := s.recordPath(kind, key)

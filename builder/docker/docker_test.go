@@ -3,12 +3,15 @@
 package docker_test
 
 import (
+	"archive/tar"
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	"ampoule/builder/docker"
+	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/sandboxtest"
 )
 
@@ -20,7 +23,8 @@ func open(t *testing.T) *docker.Engine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(e.RemoveImages(context.Background()), e.Close()); err != nil {
+		_, err := e.RemoveImages(context.Background(), func([]string) bool { return false })
+		if err := errors.Join(err, e.Close()); err != nil {
 			t.Error(err)
 		}
 	})
@@ -30,6 +34,39 @@ func open(t *testing.T) *docker.Engine {
 func TestConformance(t *testing.T) {
 	e := open(t)
 	sandboxtest.Run(t, sandboxtest.Harness{Runner: e, Images: e})
+}
+
+// Images go, but for those whose layers are to be kept, and those of other stores.
+func TestRemoveImages(t *testing.T) {
+	e, other := open(t), open(t)
+	layers := make([]sandbox.Layer, 2)
+	for i := range layers {
+		text := t.Name() + sandboxtest.Unique()
+		layers[i] = sandboxtest.TarLayer(t, []*tar.Header{{Name: "file", Mode: 0o644}}, map[string]string{"file": text})
+	}
+	load := func(e *docker.Engine, layers ...sandbox.Layer) {
+		t.Helper()
+		if _, err := e.Load(t.Context(), sandboxtest.Config(), layers...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	load(e, layers[0])
+	load(e, layers...)
+	load(other, layers[1])
+	without := func(diffID string) func([]string) bool {
+		return func(ids []string) bool { return !slices.Contains(ids, diffID) }
+	}
+	for _, step := range []struct {
+		diffID string
+		want   int
+	}{{"sha256:none", 0}, {layers[1].DiffID, 1}, {layers[1].DiffID, 0}, {layers[0].DiffID, 1}} {
+		if n, err := e.RemoveImages(t.Context(), without(step.diffID)); n != step.want || err != nil {
+			t.Errorf("without %s: removed %d, %v; want %d", step.diffID, n, err, step.want)
+		}
+	}
+	if n, err := other.RemoveImages(t.Context(), without(layers[1].DiffID)); n != 1 || err != nil {
+		t.Errorf("of another store: removed %d, %v", n, err)
+	}
 }
 
 // storeOf is the store id of one test, so that tests do not remove each other's images.

@@ -221,15 +221,22 @@ func (e *Engine) lowerLayers(ctx context.Context, s *stage) (int, error) {
 	return most, nil
 }
 
-// RemoveImages removes the images of this store that nothing uses, but for those
-// to keep. Images in use by a container stay.
-func (e *Engine) RemoveImages(ctx context.Context, keep ...sandbox.ID) error {
+// RemoveImages removes the images of this store but for those whose layers, given by their
+// DiffIDs, are to be kept, and tells how many. Images in use by a container stay.
+func (e *Engine) RemoveImages(ctx context.Context, keep func(diffIDs []string) bool) (removed int, err error) {
 	images, err := e.client.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("reference", repository+e.store))})
 	if err != nil {
-		return fmt.Errorf("listing images: %w", err)
+		return 0, fmt.Errorf("listing images: %w", err)
 	}
-	for _, found := range images {
-		if slices.Contains(keep, sandbox.ID(found.ID)) {
+	for _, summary := range images {
+		found, err := e.client.ImageInspect(ctx, summary.ID)
+		if errdefs.IsNotFound(err) {
+			continue
+		}
+		if err != nil {
+			return removed, fmt.Errorf("inspecting image: %w", err)
+		}
+		if keep(found.RootFS.Layers) {
 			continue
 		}
 		for _, tag := range found.RepoTags {
@@ -237,10 +244,13 @@ func (e *Engine) RemoveImages(ctx context.Context, keep ...sandbox.ID) error {
 				continue
 			}
 			_, err := e.client.ImageRemove(ctx, tag, image.RemoveOptions{PruneChildren: true})
-			if err != nil && !errdefs.IsNotFound(err) && !errdefs.IsConflict(err) {
-				return fmt.Errorf("removing image %s: %w", tag, err)
+			switch {
+			case err == nil:
+				removed++
+			case !errdefs.IsNotFound(err) && !errdefs.IsConflict(err):
+				return removed, fmt.Errorf("removing image %s: %w", tag, err)
 			}
 		}
 	}
-	return nil
+	return removed, nil
 }

@@ -54,7 +54,8 @@ func openStore(t *testing.T, locks, store string) *Engine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(e.RemoveImages(context.Background()), e.Close()); err != nil {
+		_, err := e.RemoveImages(context.Background(), func([]string) bool { return false })
+		if err := errors.Join(err, e.Close()); err != nil {
 			t.Error(err)
 		}
 	})

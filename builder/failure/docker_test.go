@@ -33,7 +33,8 @@ func TestOpenedAsItWasLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(e.RemoveImages(context.Background()), e.Close()); err != nil {
+		_, err := e.RemoveImages(context.Background(), func([]string) bool { return false })
+		if err := errors.Join(err, e.Close()); err != nil {
 			t.Error(err)
 		}
 	})

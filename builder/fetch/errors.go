@@ -55,7 +55,7 @@ func (e *NotFoundError) Hint() string {
 	if e.Item.Source == Crates {
 		return "the Cargo.lock of an sdist pins it: lock another version of that distribution, or configure a mirror that has the crate, which may be a directory"
 	}
-	return fmt.Sprintf("move the pin with: ampoule lock --upgrade %s; or configure a mirror that keeps old files, such as a snapshot archive", e.Item.Name)
+	return fmt.Sprintf("move the pin with: ampoule lock --upgrade %s; or name a place that has it: inputs kept by ampoule fetch in AMPOULE_KEPT, or a mirror that keeps old files, such as a snapshot archive", e.Item.Name)
 }
 
 // NoProjectError says that no index of a source has the project.

@@ -132,7 +132,8 @@ func openEngine(t *testing.T, st *store.Store) *docker.Engine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := errors.Join(engine.RemoveImages(context.Background()), engine.Close()); err != nil {
+		_, err := engine.RemoveImages(context.Background(), func([]string) bool { return false })
+		if err := errors.Join(err, engine.Close()); err != nil {
 			t.Error(err)
 		}
 	})

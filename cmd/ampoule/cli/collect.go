@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -68,9 +69,10 @@ func newStoreCollect(s *Session) *cobra.Command {
 		Short: "Removes what was not used for long, or is too much",
 		Long: `Gc removes content, records and logs that nothing has used for some time (--keep), and,
 where that leaves more than --limit, what was used the longest time ago. What was
-fetched with ampoule fetch stays, and so does what is published in the embedded registry.
-The rest is fetched or built again when it is needed, as far as its mirrors still have it;
-logs, and what failed steps left, are gone.
+fetched with ampoule fetch stays (see ampoule store kept), and so does what is published in
+the embedded registry. Docker's images of which a layer is gone go, too. The rest is
+fetched or built again when it is needed, as far as its mirrors still have it; logs, and
+what failed steps left, are gone.
 
 It waits until no build uses the store; builds that begin meanwhile wait for it. Limits
 stand in config.toml, too, as limit and keep of [store]: with them every build ends with a
@@ -96,7 +98,7 @@ collection, unless another one is running.`,
 				return err
 			}
 			k.Dry = dry
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error { return StoreCollect(ctx, s, w.store, k) })
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error { return StoreCollect(ctx, s, w.store, k, w.removeImages) })
 		},
 	}
 	cmd.Flags().StringVar(&keep, "keep", "", "how long what nobody uses stays, such as 12h or 7d (default: the configuration's, else "+keepUnused+")")
@@ -132,8 +134,9 @@ func keeping(keep, limit string) (store.Keep, error) {
 	return k, nil
 }
 
-// StoreCollect collects, and tells what it did.
-func StoreCollect(ctx context.Context, s *Session, st *store.Store, keep store.Keep) error {
+// StoreCollect collects, has Docker's images removed that stood on what is gone, and tells
+// what it did.
+func StoreCollect(ctx context.Context, s *Session, st *store.Store, keep store.Keep, removeImages func(context.Context) (int, error)) error {
 	did, err := st.Collect(ctx, keep, false)
 	if errors.Is(err, store.ErrInUse) {
 		s.tell("waiting until no build uses the store")
@@ -145,6 +148,10 @@ func StoreCollect(ctx context.Context, s *Session, st *store.Store, keep store.K
 	verb := "removed"
 	if keep.Dry {
 		verb = "would remove"
+	} else if removed, err := removeImages(ctx); err != nil {
+		s.tell("Docker's images stay: %v", err)
+	} else if removed > 0 {
+		s.tell("removed %d images from Docker", removed)
 	}
 	text := fmt.Sprintf("%s %s in %d files, left %s in %d", verb, display.Size(did.RemovedBytes), did.Removed, display.Size(did.LeftBytes), did.Left)
 	if keep.Limit > 0 && did.LeftBytes > keep.Limit {
@@ -160,12 +167,32 @@ func (w *wiring) collectAfter(ctx context.Context) {
 		return
 	}
 	keep, err := keeping(cmp.Or(w.bounds.Keep, keepUnused), w.bounds.Limit)
+	var did store.Collected
 	if err == nil {
-		_, err = w.store.Collect(ctx, keep, false)
+		did, err = w.store.Collect(ctx, keep, false)
+	}
+	if err == nil && did.Removed > 0 {
+		_, err = w.removeImages(ctx)
 	}
 	if err != nil && !errors.Is(err, store.ErrInUse) {
 		w.session.tell("collecting what the store need not keep: %v", err)
 	}
+}
+
+// removeImages removes the store's images from Docker of which it has not all layers any
+// more. A store that never asked Docker for anything has none.
+func (w *wiring) removeImages(ctx context.Context) (int, error) {
+	var id string
+	if found, err := w.store.Lookup(idKind, "", &id); err != nil || !found {
+		return 0, err
+	}
+	engine, err := w.engine(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return engine.RemoveImages(ctx, func(diffIDs []string) bool {
+		return !slices.ContainsFunc(diffIDs, func(id string) bool { return !w.store.Has(strings.TrimPrefix(id, "sha256:")) })
+	})
 }
 
 func newStoreVerify(s *Session) *cobra.Command {

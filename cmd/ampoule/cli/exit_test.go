@@ -42,6 +42,7 @@ func TestExitCode(t *testing.T) {
 		{&builder.RefusedError{}, 4},
 		{&install.VerificationError{Err: errors.New("x")}, 4},
 		{&registry.KeyTakenError{}, 4},
+		{&DifferentError{}, 4},
 		{&registry.NotFoundError{}, 5},
 		{&NotFoundError{}, 5},
 		{&fetch.NotFoundError{}, 5},

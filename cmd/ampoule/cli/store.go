@@ -18,7 +18,7 @@ user's data directory.`,
 		Args: usage(noVerb),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	cmd.AddCommand(newStoreUsage(s), newStoreCollect(s), newStoreVerify(s), &cobra.Command{
+	cmd.AddCommand(newStoreUsage(s), newStoreCollect(s), newStoreKept(s), newStoreVerify(s), &cobra.Command{
 		Use:               "path",
 		Short:             "Prints where the store is",
 		Long:              "Path prints the store's directory, whether it is there yet or not.",

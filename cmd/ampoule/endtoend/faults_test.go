@@ -17,6 +17,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"ampoule/recipes"
 )
@@ -108,6 +109,35 @@ var faults = []struct {
 	{name: "wrong-metadata", does: `globals()["build_wheel"].__globals__["zipfile"].ZipInfo = None`, code: 8, says: "TypeError"},
 }
 
+// sdistFault is an sdist that must not be unpacked.
+type sdistFault struct {
+	name    string
+	members []tar.Header
+	says    string
+}
+
+func sdistFaults() []sdistFault {
+	const top = "victim-1.0/"
+	many := make([]tar.Header, 200_001)
+	for i := range many {
+		many[i] = tar.Header{Name: fmt.Sprintf(top+"%d", i), Typeflag: tar.TypeReg}
+	}
+	return []sdistFault{
+		{"leaves-by-dots", []tar.Header{{Name: top + "../../evil", Typeflag: tar.TypeReg}}, "outside the destination"},
+		{"leaves-by-root", []tar.Header{{Name: "/tmp/evil", Typeflag: tar.TypeReg}}, "outside the destination"},
+		{"links-out", []tar.Header{{Name: top + "etc", Linkname: "../../../etc", Typeflag: tar.TypeSymlink}}, "outside the destination"},
+		{"writes-through-a-link", []tar.Header{
+			{Name: top + "here", Linkname: ".", Typeflag: tar.TypeSymlink}, {Name: top + "here/evil", Typeflag: tar.TypeReg},
+		}, "lies below the link"},
+		{"has-a-device", []tar.Header{{Name: top + "null", Typeflag: tar.TypeChar, Devmajor: 1, Devminor: 3}}, "a device or a pipe"},
+		{"bomb-of-bytes", []tar.Header{{Name: top + "zeros", Size: 9 << 30, Typeflag: tar.TypeReg}}, "unpacks to more than"},
+		{"bomb-of-files", many, "unpacks to more than"},
+		{"name-of-control-codes", []tar.Header{{Name: top + "\x1b]0;owned\x07\n\x1b[2J", Typeflag: tar.TypeFifo}}, "a device or a pipe"},
+		{"name-too-long", []tar.Header{{Name: top + strings.Repeat("n", 300), Typeflag: tar.TypeReg}}, "File name too long"},
+		{"several-directories", []tar.Header{{Name: "other/", Mode: 0o755, Typeflag: tar.TypeDir}}, "holds one directory"},
+	}
+}
+
 // TestFaults builds distributions whose builds misbehave, in real sandboxes: what is told,
 // the exit code, and that nothing is published and nothing left. What docs/faults.md says
 // of them is tested here.
@@ -117,9 +147,15 @@ func TestFaults(t *testing.T) {
 	if code != 0 {
 		t.Fatalf("without a fault: exit code %d\n%s", code, last(errs, 4000))
 	}
+	// What passes is another one each time, since its wheel is remembered.
+	nonce := fmt.Sprintf("\n    # %d", time.Now().UnixNano())
 	for _, fault := range faults {
 		t.Run(fault.name, func(t *testing.T) {
-			out, errs, code := f.build(t, fault.name, fault.does, fault.args...)
+			does := indented(fault.does)
+			if fault.code == 0 {
+				does = "\n" + strings.TrimPrefix(does, "\n") + nonce
+			}
+			out, errs, code := f.build(t, fault.name, does, fault.args...)
 			if code != fault.code || !strings.Contains(errs, fault.says) {
 				t.Errorf("exit code %d, want %d and %q:\n%s", code, fault.code, fault.says, last(errs, 4000))
 			}
@@ -136,6 +172,18 @@ func TestFaults(t *testing.T) {
 			if list := run(t, "docker", "ps", "--all", "--filter", "name=ampoule-wheel-victim", "--format", "{{.Names}}"); list != "" {
 				t.Errorf("containers: %s", list)
 			}
+		})
+	}
+	for _, fault := range sdistFaults() {
+		t.Run(fault.name, func(t *testing.T) {
+			out, errs, code := f.startRecipe(t, f.writeFor(t, fault.name, pack(t, f.backend, "pass", fault.members...)))()
+			if code != 8 || !strings.Contains(errs, fault.says) {
+				t.Errorf("exit code %d, want 8 and %q:\n%s", code, fault.says, last(errs, 4000))
+			}
+			if strings.ContainsAny(errs, "\x1b\x07") {
+				t.Error("control codes reach the terminal")
+			}
+			f.notPublished(t, fault.name, out)
 		})
 	}
 	if log := f.log(t, "prints-1-gb"); log > 65<<20 {
@@ -162,6 +210,8 @@ type faultWorld struct {
 	// is this process's.
 	env   []string
 	umask string
+	// cut takes the network away from builds: what they have is the engine's socket.
+	cut bool
 	// told gets what builds say, too.
 	told io.Writer
 }
@@ -191,11 +241,12 @@ func (f *faultWorld) build(t *testing.T, name, does string, args ...string) (out
 // write writes a recipe that requires the distribution of a fault, with its lock.
 func (f *faultWorld) write(t *testing.T, name, does string) (recipe string) {
 	t.Helper()
-	sdist := pack(t, map[string]string{
-		"victim-1.0/PKG-INFO":       "Metadata-Version: 2.1\nName: victim\nVersion: 1.0\n",
-		"victim-1.0/pyproject.toml": "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n",
-		"victim-1.0/backend.py":     strings.Replace(f.backend, "FAULT", indented(does), 1),
-	})
+	return f.writeFor(t, name, pack(t, f.backend, does))
+}
+
+// writeFor writes a recipe that requires a distribution.
+func (f *faultWorld) writeFor(t *testing.T, name string, sdist []byte) (recipe string) {
+	t.Helper()
 	sum := sha256.Sum256(sdist)
 	file := hex.EncodeToString(sum[:])
 	if err := os.WriteFile(filepath.Join(f.kept, file), sdist, 0o644); err != nil {
@@ -227,13 +278,21 @@ func (f *faultWorld) write(t *testing.T, name, does string) (recipe string) {
 // start starts a build, and returns what waits for its end.
 func (f *faultWorld) start(t *testing.T, name, does string, args ...string) func() (out, errs string, code int) {
 	t.Helper()
-	recipe := f.write(t, name, does)
+	return f.startRecipe(t, f.write(t, name, does), args...)
+}
+
+// startRecipe starts the build of a recipe, and returns what waits for its end.
+func (f *faultWorld) startRecipe(t *testing.T, recipe string, args ...string) func() (out, errs string, code int) {
+	t.Helper()
 	args = append([]string{program, "--store", f.store, "--progress", "plain", "-f", recipe, "build"}, args...)
 	if f.umask != "" {
 		args = append([]string{"/bin/sh", "-c", `umask "$1"; shift; exec "$@"`, "sh", f.umask}, args...)
 	}
 	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
-	cmd.Env = append(os.Environ(), append(f.env, "AMPOULE_KEPT="+f.kept)...)
+	cmd.Env = append(append(os.Environ(), "AMPOULE_KEPT="+f.kept), f.env...)
+	if f.cut {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
+	}
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	if f.told != nil {
@@ -285,22 +344,35 @@ func indented(code string) string {
 	return "    " + code
 }
 
-// pack makes an sdist.
-func pack(t *testing.T, files map[string]string) []byte {
+// pack makes an sdist whose backend does what a fault says. More members come behind it;
+// none of them has the content that its header may speak of.
+func pack(t *testing.T, backend, does string, more ...tar.Header) []byte {
 	t.Helper()
 	var buf bytes.Buffer
 	z := gzip.NewWriter(&buf)
 	w := tar.NewWriter(z)
-	for _, name := range []string{"victim-1.0/PKG-INFO", "victim-1.0/pyproject.toml", "victim-1.0/backend.py"} {
-		data := files[name]
-		if err := w.WriteHeader(&tar.Header{Name: name, Mode: 0o644, Size: int64(len(data)), Typeflag: tar.TypeReg}); err != nil {
+	for _, file := range []struct{ name, data string }{
+		{"victim-1.0/PKG-INFO", "Metadata-Version: 2.1\nName: victim\nVersion: 1.0\n"},
+		{"victim-1.0/pyproject.toml", "[build-system]\nrequires = []\nbuild-backend = 'backend'\nbackend-path = ['.']\n"},
+		{"victim-1.0/backend.py", strings.Replace(backend, "FAULT", indented(does), 1)},
+	} {
+		if err := w.WriteHeader(&tar.Header{Name: file.name, Mode: 0o644, Size: int64(len(file.data)), Typeflag: tar.TypeReg}); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.Write([]byte(data)); err != nil {
+		if _, err := io.WriteString(w, file.data); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if err := errors.Join(w.Close(), z.Close()); err != nil {
+	for _, header := range more {
+		if err := w.WriteHeader(&header); err != nil {
+			t.Fatal(err)
+		}
+	}
+	// What has no content is told, and does no harm.
+	if err := w.Close(); err != nil && len(more) == 0 {
+		t.Fatal(err)
+	}
+	if err := z.Close(); err != nil {
 		t.Fatal(err)
 	}
 	return buf.Bytes()
@@ -308,7 +380,8 @@ func pack(t *testing.T, files map[string]string) []byte {
 
 // TestFullStore has the store's disk fill up when each stage begins, one build after the
 // other. What was made before is found again, and in the end the digest is the one of a
-// store that always had room, although umask, locale and time zone are others.
+// store that always had room, although umask, locale and time zone are others and there is
+// no network.
 func TestFullStore(t *testing.T) {
 	f := newFaultWorld(t)
 	calm, errs, code := f.build(t, "full-store", `pass`)
@@ -324,6 +397,8 @@ func TestFullStore(t *testing.T) {
 	})
 	ampoule(t, "-f", f.write(t, "full-store", `pass`), "fetch", "--to", f.kept)
 	f.store = filepath.Join(disk, "store")
+	// From here on nothing but what was kept, and the engine.
+	f.cut = true
 	f.umask, f.env = "077", []string{"LC_ALL=C", "LANG=tr_TR.UTF-8", "TZ=Asia/Tokyo"}
 	// What is fetched comes too fast to be noticed.
 	leave(t, disk, 20<<20)
@@ -380,4 +455,72 @@ func (w *watcher) Write(p []byte) (int, error) {
 		w.do = nil
 	}
 	return len(p), nil
+}
+
+// TestProcesses starts two builds at once. Of one key one builds and the other follows; of
+// two keys that share a wheel one builds it.
+func TestProcesses(t *testing.T) {
+	f := newFaultWorld(t)
+	nonce := fmt.Sprintf("time.sleep(3) # %d", time.Now().UnixNano())
+	for _, names := range [][2]string{{"one", "one"}, {"left", "right"}} {
+		var digests []string
+		built, followed := 0, 0
+		first, second := f.start(t, names[0], nonce+names[0]), f.start(t, names[1], nonce+names[0])
+		for _, wait := range []func() (string, string, int){first, second} {
+			out, errs, code := wait()
+			if code != 0 {
+				t.Fatalf("%v: exit code %d\n%s", names, code, last(errs, 4000))
+			}
+			digests = append(digests, out)
+			built += strings.Count(errs, " done  wheel victim==1.0")
+			followed += strings.Count(errs, " ready wheel victim==1.0") + strings.Count(errs, "nothing was built")
+		}
+		if built != 1 || followed != 1 || (digests[0] == digests[1]) != (names[0] == names[1]) {
+			t.Errorf("%v: the wheel was built %d times and found %d times, digests %q", names, built, followed, digests)
+		}
+	}
+}
+
+// TestSecondBuild checks a wheel that tells where it was built, and one that does not.
+func TestSecondBuild(t *testing.T) {
+	f := newFaultWorld(t)
+	f.backend = strings.Replace(backend, `b"answer = 42\n"`, `b"answer = 42\nhost = '%s'\n" % os.uname().nodename.encode()`, 1)
+	out, errs, code := f.build(t, "leaks", `pass`, "--check", "--only", "victim")
+	for _, want := range []string{"victim.py: line 2", "host = 'elsewhere'", "the host name where it was built"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("it does not tell %q:\n%s", want, out)
+		}
+	}
+	if code != 4 || !strings.Contains(errs, "error: victim==1.0: a second build gave other bits, in 2 places") {
+		t.Errorf("exit code %d\n%s", code, last(errs, 4000))
+	}
+	f.backend = backend
+	if out, errs, code = f.build(t, "leaks-nothing", `pass`, "--check", "--only", "victim"); code != 0 || !strings.HasPrefix(out, "same bits: victim==1.0 sha256:") {
+		t.Errorf("exit code %d, told %q\n%s", code, out, last(errs, 4000))
+	}
+}
+
+// TestKeptInRegistry builds what no mirror has, and the store no more: it is kept in a registry.
+func TestKeptInRegistry(t *testing.T) {
+	f := newFaultWorld(t)
+	does := fmt.Sprintf("pass # %d", time.Now().UnixNano())
+	calm, errs, code := f.startAfresh(t, does)()
+	if code != 0 {
+		t.Fatalf("exit code %d\n%s", code, last(errs, 4000))
+	}
+	kept := newRegistry(t) + "/team"
+	recipe := f.write(t, "engine", does)
+	ampoule(t, "-f", recipe, "fetch", "--to", kept)
+	lock, err := recipes.ReadLock(filepath.Join(filepath.Dir(recipe), "ampoule.lock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sdist := lock.Dists[0].SHA256
+	if err := os.Remove(filepath.Join(f.store, "content", sdist[:2], sdist)); err != nil {
+		t.Fatal(err)
+	}
+	f.env = []string{"AMPOULE_KEPT=" + kept, "AMPOULE_SOURCE_PYPI=http://127.0.0.1:9/simple"}
+	if again, errs, code := f.startAfresh(t, does)(); code != 0 || again != calm {
+		t.Errorf("from kept inputs %q, before %s, code %d\n%s", again, calm, code, last(errs, 4000))
+	}
 }
