@@ -20,7 +20,7 @@ import (
 func init() {
 	register(check{
 		name:   "paths",
-		reason: "no build path, user name, host name or temporary directory in any file",
+		reason: "no build directory in any file, and no temporary one in native code",
 		needs:  aBuild,
 		run:    checkPaths,
 	})
@@ -103,7 +103,7 @@ func (x *exam) forbiddenIn(e tree.Entry) ([]Finding, error) {
 func (n Forbidden) found(field, value string) Finding {
 	if n.pattern != nil {
 		return Finding{
-			Severity: Warn, Field: field, Value: printable(value),
+			Severity: Refuse, Field: field, Value: printable(value),
 			Cause:  "The file names " + n.Reason + ": another build makes other bytes.",
 			Remedy: "Have the file made from a source in a directory of the build; `ampoule build --check` shows whether it was all.",
 		}

@@ -57,7 +57,7 @@ func TestPathsOfTemporaries(t *testing.T) {
 	t.Parallel()
 	const ext = dynload + "victim" + suffix
 	for name, c := range map[string]struct{ text, want string }{
-		"a random name in a module":   {"../../tmp/tmpx76m5mjc/_c.pyx", "warn paths " + ext + ": offset *"},
+		"a random name in a module":   {"../../tmp/tmpx76m5mjc/_c.pyx", "refuse paths " + ext + ": offset *"},
 		"another directory of /tmp":   {"/tmp/tmpfiles.d/a.conf", ""},
 		"a name that is no directory": {"/tmp/tmpx76m5mjc", ""},
 	} {

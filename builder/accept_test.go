@@ -5,12 +5,14 @@ import (
 	"encoding/hex"
 	"errors"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"ampoule/audit"
+	"ampoule/builder/sandbox"
 	"ampoule/recipes"
 )
 
@@ -105,6 +107,26 @@ func TestAcceptedInVerdict(t *testing.T) {
 	}
 	if published := string(w.artifacts[0].Verdict); !strings.Contains(published, file) {
 		t.Errorf("published: %s", published)
+	}
+}
+
+// What was built elsewhere may name where that was.
+func TestAcceptedNamesItsBuild(t *testing.T) {
+	t.Parallel()
+	named := []byte("where = '" + sandbox.WorkDir + "/x'\n")
+	for tag, want := range map[string]audit.Severity{"cp313-cp313-linux_x86_64": audit.Warn, "py3-none-any": audit.Refuse} {
+		w := newWorld(t)
+		w.accepts("binary: {accept: [{match: [demo], why: no sdist, until: 2027-01-01}]}\n")
+		w.installed = distributionFor(tag, named)
+		w.lock.Dists[0] = recipes.Dist{Name: "demo", Version: "1.0", File: "demo-1.0-" + tag + ".whl", SHA256: w.put(string(pack(w.installed)))}
+		got, err := w.build()
+		if got.Verdict == nil {
+			t.Fatalf("%s: %v", tag, err)
+		}
+		i := slices.IndexFunc(got.Verdict.Findings, func(f audit.Finding) bool { return f.Check == "paths" })
+		if i < 0 || got.Verdict.Findings[i].Severity != want || (err == nil) != (want == audit.Warn) {
+			t.Errorf("%s: %+v, %v", tag, got.Verdict.Findings, err)
+		}
 	}
 }
 

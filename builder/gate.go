@@ -23,6 +23,7 @@ import (
 	"ampoule/builder/sandbox"
 	"ampoule/builder/seal"
 	"ampoule/builder/wheels"
+	"ampoule/recipes"
 	"ampoule/tree"
 )
 
@@ -69,7 +70,7 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 	task.SetLog(log.Path())
 	subject := audit.Subject{
 		Tree: sealed.Tree, Prefix: "/" + Prefix, Interpreter: r.interpreterPath(),
-		Exceptions: r.exceptions(), Providers: r.providers(), Forbidden: forbidden(), Tests: r.tests(), Now: r.b.now(),
+		Exceptions: r.exceptions(), Providers: r.providers(), Forbidden: forbidden(), Foreign: r.foreign(), Tests: r.tests(), Now: r.b.now(),
 		Built: sealed.Record, Locked: lockedDists(sealed.Record), NativeCalls: r.calls,
 	}
 	open := layers.Open(r.b.Store)
@@ -132,13 +133,31 @@ func (r *build) interpreterPath() string {
 // binaryWheels are the foreign binary wheels in the tree, as the recipe accepts them.
 func (r *build) binaryWheels() []audit.BinaryWheel {
 	var foreign []audit.BinaryWheel
-	for _, id := range r.lock.Requirements {
-		d, _ := r.lock.Dist(id)
-		if a, ok := r.recipe.Accepted(d.Name); ok && d.IsWheel() && !wheels.IsPure(d.File) {
-			foreign = append(foreign, audit.BinaryWheel{File: d.File, SHA256: d.SHA256, Why: a.Why, Until: a.Until})
-		}
+	for _, d := range r.binaryDists() {
+		a, _ := r.recipe.Accepted(d.Name)
+		foreign = append(foreign, audit.BinaryWheel{File: d.File, SHA256: d.SHA256, Why: a.Why, Until: a.Until})
 	}
 	return foreign
+}
+
+func (r *build) binaryDists() []recipes.Dist {
+	var dists []recipes.Dist
+	for _, id := range r.lock.Requirements {
+		d, _ := r.lock.Dist(id)
+		if _, ok := r.recipe.Accepted(d.Name); ok && d.IsWheel() && !wheels.IsPure(d.File) {
+			dists = append(dists, d)
+		}
+	}
+	return dists
+}
+
+// foreign are the owners of what came in binary wheels from elsewhere.
+func (r *build) foreign() []string {
+	var owners []string
+	for _, d := range r.binaryDists() {
+		owners = append(owners, audit.OwnerWheel+d.Name)
+	}
+	return owners
 }
 
 // keep writes the verdict beside the logs, whatever it says.
@@ -181,7 +200,8 @@ func (r *build) providers() []audit.Provider {
 	return providers
 }
 
-// forbidden is what no file may hold: where it was built.
+// forbidden is what no file may hold: where it was built. The machine's host name and its
+// users' names never enter a sandbox, which has its own, the same for all.
 func forbidden() []audit.Forbidden {
 	return []audit.Forbidden{{Text: sandbox.WorkDir, Reason: "build directory"}}
 }

@@ -11,6 +11,7 @@ import (
 
 	"ampoule/audit"
 	"ampoule/builder/layers"
+	"ampoule/builder/sandbox"
 	"ampoule/builder/seal"
 	"ampoule/store"
 	"ampoule/tree"
@@ -57,6 +58,9 @@ func (t *target) remember(sealed *tree.Tree) *loadMemory {
 		place: map[string]any{
 			"script": string(loadScript), "place": t.place, "base": layers.DiffIDs(t.base), "interpreter": t.r.interpreter.Layer.DiffID,
 		},
+	}
+	if len(t.host) > 0 {
+		m.place["host"] = layers.DiffIDs(sandbox.Image{Layers: t.host})
 	}
 	m.parts = partsOf(sealed, m.site)
 	return m

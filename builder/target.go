@@ -20,6 +20,7 @@ import (
 	"ampoule/builder/layers"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
+	"ampoule/builder/stub"
 	"ampoule/tree"
 )
 
@@ -57,7 +58,9 @@ type target struct {
 
 	base sandbox.Image
 	// root is the base's file system.
-	root    *tree.Tree
+	root *tree.Tree
+	// host is the layer with what stands for the machine's libraries, if it has any.
+	host    []sandbox.Layer
 	loads   []audit.LoadReport
 	reports []audit.TestReport
 }
@@ -140,11 +143,36 @@ func (t *target) image(ctx context.Context, sealed *tree.Tree) (sandbox.ID, erro
 		return "", err
 	}
 	image := t.base.With(inOrder(wanted, last)...)
-	id, err := t.r.sandboxes.Images.Load(ctx, sandbox.Config{Architecture: "amd64"}, image.Layers...)
+	if t.host, err = t.hostLayer(ctx, sealed); err != nil {
+		return "", err
+	}
+	id, err := t.r.sandboxes.Images.Load(ctx, sandbox.Config{Architecture: "amd64"}, image.With(t.host...).Layers...)
 	if err != nil {
 		return "", err
 	}
 	return id, st.Record(orderKind, key, layers.DiffIDs(image)[len(t.base.Layers):])
+}
+
+// librariesDir is where Debian's loader looks for libraries without being told (ld.so(8)).
+const librariesDir = "usr/lib/x86_64-linux-gnu"
+
+// hostLayer has libraries in the place of those that the target's machines provide: what
+// needs them can be loaded with them, though nothing of theirs can be called.
+func (t *target) hostLayer(ctx context.Context, sealed *tree.Tree) ([]sandbox.Layer, error) {
+	wanted, err := audit.HostSymbols(sealed, t.description().Host)
+	if err != nil || len(wanted) == 0 {
+		return nil, err
+	}
+	var files []tree.Entry
+	for soname, symbols := range wanted {
+		files = append(files, tree.FileEntry(soname, 0o644, stub.Library(soname, symbols)))
+	}
+	libraries, err := tree.New(files)
+	if err != nil {
+		return nil, err
+	}
+	layer, err := layers.Save(ctx, t.r.b.Store, libraries, librariesDir)
+	return []sandbox.Layer{layer}, err
 }
 
 // orderKind is the store's kind of records that say in which order a target's image had

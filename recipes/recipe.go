@@ -159,7 +159,8 @@ type VM struct {
 	Glibc string `yaml:"glibc" need:"yes" is:"glibc"`
 	// CPU is the lowest x86-64 level. x86-64 is meant when nothing is written.
 	CPU string `yaml:"cpu" is:"CPU level"`
-	// Host lists sonames of libraries that the machine provides.
+	// Host lists sonames of libraries that the machine provides, such as a driver's. The
+	// tree does not carry them, and the gate loads modules with empty ones in their place.
 	Host []string `yaml:"host" is:"soname" set:"yes"`
 }
 

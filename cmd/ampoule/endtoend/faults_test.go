@@ -216,12 +216,15 @@ type faultWorld struct {
 	told io.Writer
 }
 
-func newFaultWorld(t *testing.T) *faultWorld {
+func newFaultWorld(t *testing.T) *faultWorld { return newFaultWorldFor(t, faultRecipe) }
+
+// newFaultWorldFor takes another recipe, which is as [faultRecipe] in what it leaves open.
+func newFaultWorldFor(t *testing.T, recipe string) *faultWorld {
 	t.Helper()
-	f := &faultWorld{kept: t.TempDir(), store: filepath.Join(cache, "store"), recipe: faultRecipe, backend: backend}
+	f := &faultWorld{kept: t.TempDir(), store: filepath.Join(cache, "store"), recipe: recipe, backend: backend}
 	dir := t.TempDir()
 	file := filepath.Join(dir, "ampoule.yaml")
-	if err := os.WriteFile(file, fmt.Appendf(nil, faultRecipe, "fault-base", ""), 0o644); err != nil {
+	if err := os.WriteFile(file, fmt.Appendf(nil, recipe, "fault-base", ""), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	ampoule(t, "-f", file, "lock")
