@@ -176,10 +176,7 @@ type pythonAPI map[string]bool
 
 // pythonAPI takes them from the stable ABI and from what the tree's interpreter exports.
 func (x *exam) pythonAPI() pythonAPI {
-	api := pythonAPI{}
-	for name := range abi3() {
-		api[family(name)], api[name] = true, true
-	}
+	api := stableAPI()
 	for _, o := range x.objects {
 		if !o.holdsRuntime() {
 			continue
