@@ -4,6 +4,7 @@
 package explain
 
 import (
+	"cmp"
 	"regexp"
 	"strings"
 
@@ -16,28 +17,41 @@ type Explanation struct {
 	Message string `json:"message"`
 	// Means says what happened, in a few sentences.
 	Means string `json:"means"`
-	// Find are the steps, each a sentence or a command, that lead to the file at fault.
-	Find []string `json:"find"`
+	// Find are the steps that lead to the file at fault.
+	Find []Step `json:"find"`
 	// Prevents says what keeps it from happening again.
 	Prevents string `json:"prevents"`
 	// Checks are the audit's checks that would tell it, by name.
 	Checks []string `json:"checks"`
 }
 
+// Step is one thing to do: a command, and what it shows; or, without a command, what to
+// look at.
+type Step struct {
+	// Run is a command for a shell.
+	Run string `json:"run,omitempty"`
+	// Says is what the command shows, or what to do where there is none.
+	Says string `json:"says,omitempty"`
+}
+
 // Text explains what a text, such as a traceback, says that is known; of several such
 // things the one that tells most. It returns false when there is none.
 func Text(text string) (Explanation, bool) {
 	text = plain(text)
-	site := siteOf(text)
 	for _, k := range kinds {
-		m := k.pattern.FindStringSubmatch(text)
-		if m == nil {
+		at := k.pattern.FindStringSubmatchIndex(text)
+		if at == nil {
 			continue
 		}
-		e := k.explain(values{m, k.pattern.SubexpNames()})
-		e.Message = strings.TrimSpace(lineAround(text, m[0]))
+		e := k.explain(values{k.pattern, text, at})
+		line := lineAround(text, at[0])
+		if e.Message = strings.TrimSpace(line); len(line) > maxMessage {
+			e.Message = text[at[0]:at[1]]
+		}
+		e.Message = audit.Printable(e.Message)
 		if len(e.Checks) > 0 {
-			e.Find = append([]string{"ampoule audit " + quote(site)}, e.Find...)
+			site := cmp.Or(siteOf(line), siteOf(text), "PREFIX-OR-VENV")
+			e.Find = append([]Step{{Run: "ampoule audit " + quote(site)}}, e.Find...)
 		}
 		return e, true
 	}
@@ -51,23 +65,33 @@ type kind struct {
 	explain func(values) Explanation
 }
 
-// values are what a pattern found, by name.
-type values struct {
-	found, names []string
+// always is the explanation of a kind whose messages all mean the same.
+func always(e Explanation) func(values) Explanation {
+	return func(values) Explanation { return e }
 }
 
-func (v values) of(name string) string {
-	for i, n := range v.names {
-		if n == name && v.found[i] != "" {
-			return audit.Printable(v.found[i])
+// values are what a pattern found in a text, by the names of its groups.
+type values struct {
+	pattern *regexp.Regexp
+	text    string
+	at      []int
+}
+
+// of is what the first of the named groups that found something did find.
+func (v values) of(names ...string) string {
+	for _, name := range names {
+		i := 2 * v.pattern.SubexpIndex(name)
+		if from, to := v.at[i], v.at[i+1]; from < to {
+			return audit.Printable(v.text[from:to])
 		}
 	}
 	return ""
 }
 
 var (
-	escapes   = regexp.MustCompile("\x1b\\[[0-9;]*[A-Za-z]")
-	inSite    = regexp.MustCompile(`(/[^\s"':]*?/(?:site|dist)-packages)/`)
+	escapes = regexp.MustCompile("\x1b\\[[0-9;]*[A-Za-z]")
+	// Behind File and Error, as tracebacks have them, paths may have spaces.
+	inSite    = regexp.MustCompile(`(?:File "|Error: )(/[^":\n]*?/(?:site|dist)-packages)/|(/[^\s"':]*?/(?:site|dist)-packages)/`)
 	safeWords = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
 )
 
@@ -76,13 +100,15 @@ func plain(text string) string {
 	return strings.NewReplacer("‘", "'", "’", "'", "`", "'", "\r", "").Replace(escapes.ReplaceAllString(text, ""))
 }
 
-// siteOf is the directory of distributions that a text's paths lead into.
+// siteOf is the directory of distributions that a text's paths lead into, the last one;
+// empty when there is none.
 func siteOf(text string) string {
 	all := inSite.FindAllStringSubmatch(text, -1)
 	if len(all) == 0 {
-		return "PREFIX-OR-VENV"
+		return ""
 	}
-	return all[len(all)-1][1]
+	last := all[len(all)-1]
+	return cmp.Or(last[1], last[2])
 }
 
 func quote(s string) string {
@@ -92,15 +118,12 @@ func quote(s string) string {
 	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
 }
 
-// maxMessage bounds how much of a line is repeated, in bytes.
+// maxMessage bounds how long a line may be that is repeated as a whole, in bytes.
 const maxMessage = 400
 
-func lineAround(text, part string) string {
-	at := strings.Index(text, part)
+// lineAround is the line that a place in a text is in.
+func lineAround(text string, at int) string {
 	start := strings.LastIndexByte(text[:at], '\n') + 1
 	line, _, _ := strings.Cut(text[start:], "\n")
-	if len(line) > maxMessage {
-		line = part
-	}
-	return audit.Printable(line)
+	return line
 }

@@ -20,9 +20,12 @@ func newExplain(s *Session) *cobra.Command {
 		Short: "Says what an error of Python's, the loader's or pip's means",
 		Long: `Explain takes an error message, or a whole traceback ("-" reads it from stdin), and
 says what it means, how to find the file at fault on this machine, and what
-prevents it: libraries and symbols that are not found, versions of glibc, wrong
-kinds of files, illegal instructions, modules of the standard library that are
-missing, and the like.`,
+prevents it: libraries and symbols that are not found, versions of glibc and of
+others, files for another machine, system or Python, programs that do not start,
+illegal instructions, modules of the standard library that are missing, numpy,
+certificates, time zones, terminals, and the like.
+
+Of several lines the one counts that tells most.`,
 		Example: `  ampoule explain 'ImportError: libpython3.7m.so.1.0: cannot open shared object file: No such file or directory'
   python3 -m app 2>&1 | ampoule explain -`,
 		Args: usage(cobra.MinimumNArgs(1)),
@@ -59,13 +62,26 @@ func Explain(s *Session, message string) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n%s\n\nTo find it:\n", e.Message, wrap(e.Means, ""))
 	for _, step := range e.Find {
-		fmt.Fprintf(&b, "  - %s\n", step)
+		b.WriteString(stepText(step))
 	}
 	fmt.Fprintf(&b, "\nWhat prevents it:\n%s\n", wrap(e.Prevents, "  "))
 	if len(e.Checks) > 0 {
 		fmt.Fprintf(&b, "  (checks of the gate: %s)\n", strings.Join(e.Checks, ", "))
 	}
 	return s.print(b.String(), e)
+}
+
+// stepText is a step as an item of a list: its command whole, so that it can be copied, and
+// what it shows.
+func stepText(step explain.Step) string {
+	const bullet, indent = "  - ", "    "
+	switch {
+	case step.Run == "":
+		return bullet + strings.TrimLeft(wrap(step.Says, indent), " ") + "\n"
+	case step.Says == "":
+		return bullet + step.Run + "\n"
+	}
+	return bullet + step.Run + "\n" + wrap(step.Says, indent+"  ") + "\n"
 }
 
 // lineWidth is how wide paragraphs are, in characters.
