@@ -52,7 +52,7 @@ func Main(args []string, in io.Reader, out, errs io.Writer) int {
 	defer stop()
 	s := &Session{In: in, Out: out, Err: errs}
 	root := Root(s)
-	root.SetArgs(args)
+	root.SetArgs(loginMessage(root, args))
 	err := interrupted(ctx, root.ExecuteContext(ctx))
 	report(errs, err)
 	return ExitCode(err)

@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -15,7 +17,7 @@ import (
 const maxExplained = 1 << 20
 
 func newExplain(s *Session) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use:   "explain MESSAGE|-",
 		Short: "Says what an error of Python's, the loader's or pip's means",
 		Long: `Explain takes an error message, or a whole traceback ("-" reads it from stdin), and
@@ -25,12 +27,31 @@ others, files for another machine, system or Python, programs that do not start,
 illegal instructions, modules of the standard library that are missing, numpy,
 certificates, time zones, terminals, and the like.
 
-Of several lines the one counts that tells most.`,
+Of several lines the one counts that tells most. A message that begins with "-"
+stands last, behind "--"; a login shell's ("-bash: …") needs none.`,
 		Example: `  ampoule explain 'ImportError: libpython3.7m.so.1.0: cannot open shared object file: No such file or directory'
   python3 -m app 2>&1 | ampoule explain -`,
 		Args: usage(cobra.MinimumNArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error { return Explain(s, strings.Join(args, " ")) },
 	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("%w; a message that begins with - stands last, behind --", err)}
+	})
+	return cmd
+}
+
+// loginShell is how a login shell's messages begin: its name has a dash before it (login(1)).
+var loginShell = regexp.MustCompile(`^-[a-z]*sh: `)
+
+// loginMessage puts a login shell's message, which would be read as flags, behind "--", if
+// the arguments are those of explain. A "--" of the user's stays the only one.
+func loginMessage(root *cobra.Command, args []string) []string {
+	cmd, _, err := root.Find(args)
+	at := slices.IndexFunc(args, loginShell.MatchString)
+	if err != nil || cmd.Name() != "explain" || at < 0 || slices.Contains(args, "--") {
+		return args
+	}
+	return append(slices.Delete(slices.Clone(args), at, at+1), "--", args[at])
 }
 
 // UnexplainedError says that nothing is known about a message.
