@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -142,13 +143,23 @@ func (s *Store) replace(path string, text []byte, durably bool) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	tmp := filepath.Join(s.Dir(Tmp), "record-"+rand.Text())
-	err := writeFile(tmp, text, durably)
+	// Its lock tells a sweep that the writer lives.
+	f, err := openLocked(context.Background(), filepath.Join(s.Dir(Tmp), writerPrefix+rand.Text()))
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	if _, err = f.Write(text); err == nil {
+		err = f.Chmod(0o644)
+	}
+	if err == nil && durably {
+		err = f.Sync()
+	}
 	if err == nil {
-		err = os.Rename(tmp, path)
+		err = os.Rename(f.Name(), path)
 	}
 	if err != nil {
-		return errors.Join(err, os.RemoveAll(tmp))
+		return errors.Join(err, os.RemoveAll(f.Name()))
 	}
 	// The directories above may be new.
 	for ; durably && dir != filepath.Dir(s.dir); dir = filepath.Dir(dir) {
@@ -157,16 +168,4 @@ func (s *Store) replace(path string, text []byte, durably bool) error {
 		}
 	}
 	return nil
-}
-
-func writeFile(path string, text []byte, durably bool) error {
-	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(text)
-	if err == nil && durably {
-		err = f.Sync()
-	}
-	return errors.Join(err, f.Close())
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
+	"time"
 
 	"ampoule/store"
 )
@@ -74,7 +75,7 @@ func (d Directory) Keep(ctx context.Context, st *store.Store, sum string) (added
 		return false, err
 	}
 	defer from.Close()
-	to, err := os.CreateTemp(string(d), ".keeping-")
+	to, err := os.CreateTemp(string(d), keepingPrefix)
 	if err != nil {
 		return false, fmt.Errorf("keeping inputs: %w", err)
 	}
@@ -94,6 +95,43 @@ func (d Directory) Keep(ctx context.Context, st *store.Store, sum string) (added
 		return false, err
 	}
 	return true, os.Rename(to.Name(), place)
+}
+
+// keepingPrefix begins the names of what is being kept.
+const keepingPrefix = ".keeping-"
+
+// abandoned is the age of what a run that was killed has left.
+const abandoned = 24 * time.Hour
+
+// Settle brings the names of what was kept to the disk, and removes what runs that were
+// killed have left.
+func (d Directory) Settle() error {
+	entries, err := os.ReadDir(string(d))
+	if err != nil {
+		return fmt.Errorf("keeping inputs: %w", err)
+	}
+	for _, entry := range entries {
+		if !strings.HasPrefix(entry.Name(), keepingPrefix) {
+			continue
+		}
+		info, err := entry.Info()
+		if err == nil && time.Since(info.ModTime()) > abandoned {
+			err = os.Remove(filepath.Join(string(d), entry.Name()))
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("keeping inputs: %w", err)
+		}
+	}
+	dir, err := os.Open(string(d))
+	if err != nil {
+		return fmt.Errorf("keeping inputs: %w", err)
+	}
+	// Some file systems cannot sync a directory and say EINVAL.
+	err = dir.Sync()
+	if errors.Is(err, syscall.EINVAL) {
+		err = nil
+	}
+	return errors.Join(err, dir.Close())
 }
 
 // has tells whether the directory has that content, undamaged.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"ampoule/store"
 )
@@ -48,6 +49,19 @@ func TestKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	checkStored(t, f, item, content)
+	// What is being kept elsewhere stays, what a killed run left long ago does not.
+	for name, age := range map[string]time.Duration{keepingPrefix + "now": 0, keepingPrefix + "old": 2 * abandoned} {
+		path, then := filepath.Join(string(dir), name), time.Now().Add(-age)
+		if err := errors.Join(os.WriteFile(path, nil, 0o600), os.Chtimes(path, then, then)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := dir.Settle(); err != nil {
+		t.Error(err)
+	}
+	if err := os.Remove(filepath.Join(string(dir), keepingPrefix+"now")); err != nil {
+		t.Error(err)
+	}
 	if left, err := filepath.Glob(filepath.Join(string(dir), ".*")); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %q, %v", left, err)
 	}

@@ -159,6 +159,9 @@ func keepInDirectory(ctx context.Context, st *store.Store, dir string, in builde
 	if err != nil {
 		return fmt.Errorf("listing inputs: %w", err)
 	}
+	if err := fetch.Directory(dir).Settle(); err != nil {
+		return err
+	}
 	return replaceFile(filepath.Join(dir, in.Name+"-"+strings.TrimPrefix(in.Key, "sha256:")[:12]+".json"), append(list, '\n'))
 }
 

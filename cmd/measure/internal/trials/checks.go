@@ -73,7 +73,11 @@ func (t *Trials) check(ctx context.Context, work, name string) (recorded.Check, 
 		r.Stage, r.Error = "check", fmt.Sprintf("the second digest is %s", c.Second)
 	}
 	for _, d := range c.Differences {
-		r.Differences = append(r.Differences, t.scrub(fmt.Sprintf("%s: %s (%s)", d.File, d.Place, d.Cause)))
+		told := d.File + ": " + d.Place
+		if d.Cause != "" {
+			told += " (" + d.Cause + ")"
+		}
+		r.Differences = append(r.Differences, t.scrub(told))
 	}
 	return r, nil
 }
