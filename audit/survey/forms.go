@@ -129,7 +129,11 @@ func message(u *Unit, f audit.Finding) string {
 		parts = append(parts, f.Field+": "+f.Value+".")
 	}
 	if f.Severity == audit.Refuse && u.Remedy != "" {
-		parts = append(parts, u.Remedy)
+		remedy, command := u.remedy([]audit.Finding{f})
+		parts = append(parts, remedy)
+		if command != "" {
+			parts = append(parts, command+".")
+		}
 	}
 	return strings.Join(append(parts, f.Remedy), " ")
 }

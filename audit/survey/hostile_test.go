@@ -76,7 +76,7 @@ func TestHostile(t *testing.T) {
 				t.Errorf("refused: %.400q, want %q", told, c.refused)
 			}
 			var text bytes.Buffer
-			if err := r.WriteText(&text, true); err != nil || strings.ContainsAny(text.String(), "\x00\x1b\x7f") {
+			if err := r.WriteText(&text, TextOptions{Warnings: true}); err != nil || strings.ContainsAny(text.String(), "\x00\x1b\x7f") {
 				t.Errorf("the text form: %v, %.200q", err, text.String())
 			}
 		})

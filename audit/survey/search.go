@@ -36,7 +36,8 @@ type found struct {
 	kind Kind
 	// path is without a leading slash; links are followed.
 	path string
-	// cached says that a cache of downloads keeps the file, under a name of its own.
+	// cached says that the file is not named as a wheel: as a cache of downloads, or whoever
+	// renamed it, keeps it.
 	cached bool
 	// of is the directory of distributions that says that modules are imported from this one,
 	// too.

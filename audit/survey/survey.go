@@ -74,7 +74,9 @@ type Unit struct {
 	// Findings name files by their paths in the wheel, or absolutely.
 	Findings []audit.Finding `json:"findings"`
 	// Remedy says how to get rid of what is refused where it is; empty when nothing is.
-	Remedy string `json:"remedy,omitempty"`
+	// Command is what to run for it, where that is known.
+	Remedy  string `json:"remedy,omitempty"`
+	Command string `json:"command,omitempty"`
 }
 
 // Unread is a file or directory that could not be read.
@@ -261,11 +263,11 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 		}
 	}
 	u.complete()
-	if u.fromCache(f.cached) {
+	if u.fromCache() {
 		u.forOthers()
 	}
 	if u.refused() > 0 {
-		u.Remedy = remedy(u, f.cached)
+		u.Remedy, u.Command = u.remedy(u.Findings)
 	}
 	return u, unread, nil
 }
@@ -470,45 +472,49 @@ var (
 	pinned = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+!-]*(==[A-Za-z0-9][A-Za-z0-9._+!-]*)?$`)
 )
 
+// inDownloads tells whether a unit is in pip's cache of downloads.
+func (u *Unit) inDownloads() bool { return downloads.MatchString(u.Path) }
+
 // fromCache tells whether a unit is in a cache: it is there for whatever interpreter.
-func (u *Unit) fromCache(cached bool) bool {
-	return cached || builtByPip.MatchString(u.Path) || keptByUv.MatchString(u.Path+"/")
+func (u *Unit) fromCache() bool {
+	return u.inDownloads() || builtByPip.MatchString(u.Path) || keptByUv.MatchString(u.Path+"/")
 }
 
-// remedy says what to do about a unit that is refused.
-func remedy(u Unit, cached bool) string {
+// remedy says what to do about refused findings of a unit, and what to run for it, if
+// anything.
+func (u *Unit) remedy(refused []audit.Finding) (sentence, command string) {
 	dist, _, _ := strings.Cut(path.Base(cmp.Or(u.Wheel, u.Path)), "-")
 	if !pinned.MatchString(dist) {
 		dist = "NAME"
 	}
 	switch {
 	case keptByUv.MatchString(u.Path + "/"):
-		for _, f := range u.Findings {
+		for _, f := range refused {
 			if name, _, _ := strings.Cut(f.Distribution, " "); pinned.MatchString(name) {
 				dist = name
 			}
 		}
-		return "Take it out of uv's cache: uv cache clean " + dist + "; then install it again where it was installed from there."
+		return "Take it out of uv's cache, then install it again where it was installed from there.", "uv cache clean " + dist
 	case builtByPip.MatchString(u.Path):
-		return "Take it out of pip's cache, which hands it to every interpreter of its version: pip cache remove " + dist + "; then install it again where it was installed from there."
-	case cached:
-		return "Take it out of pip's cache of downloads: remove that file; then install it again where it was installed from there."
+		return "Take it out of pip's cache, which hands it to every interpreter of its version, then install it again where it was installed from there.", "pip cache remove " + dist
+	case u.inDownloads():
+		return "Take it out of pip's cache of downloads: remove that file; then install it again where it was installed from there.", ""
 	case u.Kind == KindFile:
-		return "Build what brought it again, or install it again from a wheel that this audit passes."
+		return "Build what brought it again, or install it again from a wheel that this audit passes.", ""
 	case u.Kind == KindWheel:
-		return "Do not install it."
+		return "Do not install it.", ""
 	}
 	var again []string
-	for _, f := range u.Findings {
+	for _, f := range refused {
 		pin := strings.Replace(f.Distribution, " ", "==", 1)
 		if f.Severity == audit.Refuse && pinned.MatchString(pin) && !slices.Contains(again, pin) {
 			again = append(again, pin)
 		}
 	}
 	if len(again) == 0 {
-		return "Install what is refused again, from wheels that this audit passes."
+		return "Install what is refused again, from wheels that this audit passes.", ""
 	}
-	return "Install it again, but not from pip's cache, which may have the same file: pip install --force-reinstall --no-deps --no-cache-dir " + strings.Join(again, " ")
+	return "Install it again, but not from pip's cache, which may have the same file.", "pip install --force-reinstall --no-deps --no-cache-dir " + strings.Join(again, " ")
 }
 
 // forOthers makes warnings of what only says that a wheel in a cache is for another

@@ -339,7 +339,7 @@ func TestForms(t *testing.T) {
 		t.Fatal(err)
 	}
 	var text, sarif, junit bytes.Buffer
-	if err := errors.Join(r.WriteText(&text, true), r.WriteSARIF(&sarif, "1"), r.WriteJUnit(&junit)); err != nil {
+	if err := errors.Join(r.WriteText(&text, TextOptions{Warnings: true}), r.WriteSARIF(&sarif, "1"), r.WriteJUnit(&junit)); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"/d: 2 wheels, 1 native file", "refused: spam" + suffix, "libpython-needed: DT_NEEDED libpython3.13.so.1.0", "Do not install it.", "not judged: ", "REFUSED: 2 files in 2 of 2 (libpython-needed 1, record 1)"} {

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"maps"
-	"path"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -14,19 +13,37 @@ import (
 	"ampoule/audit"
 )
 
-// shown is how many refused findings, and how many files that could not be read, the
-// text form tells one by one.
-const shown = 10
+// shown is how many blocks of refused files, and how many files that could not be read,
+// the text form tells one by one; named is how many more blocks it names.
+const shown, named = 10, 30
+
+// TextOptions are what the text form can be told.
+type TextOptions struct {
+	// Warnings says that warnings are told, too, and not only counted.
+	Warnings bool
+	// Wrap breaks a paragraph into lines, each with the indent; nil leaves it in one.
+	Wrap func(text, indent string) string
+}
+
+// paragraph writes sentences, below a line that says what they are about.
+func (o TextOptions) paragraph(w io.Writer, text string) {
+	const indent = "    "
+	if o.Wrap == nil {
+		fmt.Fprintf(w, "%s%s\n", indent, text)
+		return
+	}
+	fmt.Fprintln(w, o.Wrap(text, indent))
+}
 
 // WriteText writes the report for people: how much was looked at, how much of it is
 // refused and by what, the worst files with the evidence, then each check's counts.
-// Everything stands in the JSON form. Warnings are counted only, unless they are wanted.
-func (r *Report) WriteText(w io.Writer, warnings bool) error {
+// It is bounded; everything stands in the JSON form.
+func (r *Report) WriteText(w io.Writer, o TextOptions) error {
 	b := bufio.NewWriter(w)
 	r.writeSummary(b)
-	r.writeFiles(b, audit.Refuse)
-	if warnings {
-		r.writeFiles(b, audit.Warn)
+	r.writeBlocks(b, audit.Refuse, o)
+	if o.Warnings {
+		r.writeBlocks(b, audit.Warn, o)
 	}
 	if err := r.writeChecks(b); err != nil {
 		return err
@@ -138,90 +155,6 @@ func (r *Report) interpreters() []string {
 	}
 	slices.Sort(lines)
 	return lines
-}
-
-// badness orders checks by how sure they are that nothing works, the worst first.
-var badness = []string{"libpython-needed", "second-runtime", "parse", "symbols", "closure", "versions", "isa", "tags", "record"}
-
-func rank(check string) int {
-	if i := slices.Index(badness, check); i >= 0 {
-		return i
-	}
-	return len(badness)
-}
-
-// file is what is wrong with one file of one unit.
-type file struct {
-	unit     *Unit
-	findings []audit.Finding
-}
-
-// writeFiles tells the files of which something is of a severity, the worst first.
-func (r *Report) writeFiles(w io.Writer, severity audit.Severity) {
-	var list []*file
-	for i := range r.Units {
-		u, byName := &r.Units[i], map[string]*file{}
-		for _, f := range u.Findings {
-			if f.Severity != severity {
-				continue
-			}
-			if byName[f.File] == nil {
-				byName[f.File] = &file{unit: u}
-				list = append(list, byName[f.File])
-			}
-			byName[f.File].findings = append(byName[f.File].findings, f)
-		}
-	}
-	for _, f := range list {
-		slices.SortStableFunc(f.findings, func(a, b audit.Finding) int { return cmp.Compare(rank(a.Check), rank(b.Check)) })
-	}
-	slices.SortStableFunc(list, func(a, b *file) int { return cmp.Compare(rank(a.findings[0].Check), rank(b.findings[0].Check)) })
-	for i, f := range list {
-		if i == shown && severity == audit.Refuse {
-			fmt.Fprintf(w, "\n… and %d more: --output json tells all\n", len(list)-shown)
-			return
-		}
-		f.write(w, severity)
-	}
-}
-
-func (f *file) write(w io.Writer, severity audit.Severity) {
-	first := f.findings[0]
-	word := "refused"
-	if severity == audit.Warn {
-		word = "warning"
-	}
-	fmt.Fprintf(w, "\n%s: %s\n", word, audit.Printable(cmp.Or(first.File, path.Base(cmp.Or(f.unit.Wheel, f.unit.Path)))))
-	if f.unit.Kind == KindWheel {
-		name := f.unit.Path
-		if f.unit.Wheel != "" {
-			name += " (" + f.unit.Wheel + ")"
-		}
-		fmt.Fprintf(w, "  in %s\n", audit.Printable(name))
-	} else if first.Distribution != "" {
-		fmt.Fprintf(w, "  of %s\n", first.Distribution)
-	}
-	for _, found := range f.findings {
-		fmt.Fprintf(w, "  %s", found.Check)
-		if found.Field != "" {
-			fmt.Fprintf(w, ": %s %s", found.Field, found.Value)
-		}
-		fmt.Fprintf(w, "\n    %s\n", found.Cause)
-		if !beyond(found, f.findings) {
-			fmt.Fprintf(w, "    %s\n", found.Remedy)
-		}
-	}
-	if severity == audit.Refuse && f.unit.Remedy != "" {
-		fmt.Fprintf(w, "  what to do here\n    %s\n", f.unit.Remedy)
-	}
-}
-
-// beyond tells whether a finding's remedy is no use, since a worse finding is about the
-// same thing: a library that is missing and should not be wanted at all.
-func beyond(f audit.Finding, all []audit.Finding) bool {
-	return slices.ContainsFunc(all, func(worse audit.Finding) bool {
-		return rank(worse.Check) < rank(f.Check) && worse.Field == f.Field && worse.Value == f.Value
-	})
 }
 
 func (r *Report) writeChecks(w io.Writer) error {

@@ -48,7 +48,7 @@ type AuditOptions struct {
 	// Root is the directory that stands for the root of the file system, for what belongs
 	// to another system.
 	Root string
-	// Warnings says that the text form tells each warning.
+	// Warnings says that the text form tells warnings, too.
 	Warnings bool
 }
 
@@ -84,7 +84,7 @@ is, and 3 when TARGET has nothing to judge or cannot be read.`,
 	}
 	cmd.Flags().StringVar(&o.Against, "against", "", "the interpreter: its executable, its prefix, an environment of it, or an image")
 	cmd.Flags().StringVar(&o.Root, "root", "/", "the directory that is the root of the system which TARGET belongs to")
-	cmd.Flags().BoolVar(&o.Warnings, "warnings", false, "tell each warning, too")
+	cmd.Flags().BoolVar(&o.Warnings, "warnings", false, "tell the worst warnings, too")
 	return cmd
 }
 
@@ -127,7 +127,9 @@ func Audit(ctx context.Context, s *Session, target string, o AuditOptions) (err 
 	case SARIF:
 		err = report.WriteSARIF(s.Out, builder.Version())
 	default:
-		err = report.WriteText(s.Out, o.Warnings)
+		columns := display.Columns(s.Out)
+		wrap := func(text, indent string) string { return display.Wrap(text, indent, columns) }
+		err = report.WriteText(s.Out, survey.TextOptions{Warnings: o.Warnings, Wrap: wrap})
 	}
 	switch refused := report.Refused(); {
 	case err != nil:

@@ -11,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ampoule/audit/explain"
+	"ampoule/cmd/ampoule/display"
 )
 
 // maxExplained bounds a text that is read to be explained, in bytes.
@@ -81,11 +82,11 @@ func Explain(s *Session, message string) error {
 		return &UnexplainedError{}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n%s\n\nTo find it:\n", e.Message, wrap(e.Means, ""))
+	fmt.Fprintf(&b, "%s\n\n%s\n\nTo find it:\n", e.Message, display.Wrap(e.Means, "", lineWidth))
 	for _, step := range e.Find {
 		b.WriteString(stepText(step))
 	}
-	fmt.Fprintf(&b, "\nWhat prevents it:\n%s\n", wrap(e.Prevents, "  "))
+	fmt.Fprintf(&b, "\nWhat prevents it:\n%s\n", display.Wrap(e.Prevents, "  ", lineWidth))
 	if len(e.Checks) > 0 {
 		fmt.Fprintf(&b, "  (checks of the gate: %s)\n", strings.Join(e.Checks, ", "))
 	}
@@ -107,25 +108,3 @@ func stepText(step explain.Step) string {
 
 // lineWidth is how wide paragraphs are, in characters.
 const lineWidth = 80
-
-// wrap breaks a paragraph into lines.
-func wrap(text, indent string) string {
-	var b strings.Builder
-	width := 0
-	for _, word := range strings.Fields(text) {
-		switch {
-		case width == 0:
-			b.WriteString(indent)
-			width = len(indent)
-		case width+1+len(word) > lineWidth:
-			b.WriteString("\n" + indent)
-			width = len(indent)
-		default:
-			b.WriteByte(' ')
-			width++
-		}
-		b.WriteString(word)
-		width += len(word)
-	}
-	return b.String()
-}

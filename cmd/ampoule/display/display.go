@@ -92,6 +92,16 @@ func New(w io.Writer, mode Mode) *Display {
 // The size of a terminal that does not tell it.
 const defaultWidth, defaultHeight = 80, 24
 
+// Columns is how wide the lines of w may be: its terminal's width, or the usual one.
+func Columns(w io.Writer) int {
+	f, ok := w.(*os.File)
+	if !ok {
+		return defaultWidth
+	}
+	width, _ := terminalSize(f)
+	return width
+}
+
 func terminalSize(f *os.File) (width, height int) {
 	width, height, err := term.GetSize(int(f.Fd()))
 	if err != nil || width <= 0 || height <= 0 {

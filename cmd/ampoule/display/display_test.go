@@ -249,6 +249,24 @@ func FuzzClean(f *testing.F) {
 	})
 }
 
+func TestWrap(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ text, want string }{
+		{"", ""},
+		{"one two three", "  one two\n  three"},
+		{"/a/path/that/is/whole of it", "  /a/path/that/is/whole\n  of it"},
+		{"日本 日本", "  日本\n  日本"},
+		{"… … … …", "  … … … …"},
+	} {
+		if got := Wrap(c.text, "  ", 10); got != c.want {
+			t.Errorf("%q: %q, want %q", c.text, got, c.want)
+		}
+	}
+	if got := Columns(&bytes.Buffer{}); got != defaultWidth {
+		t.Errorf("columns of what is no terminal: %d", got)
+	}
+}
+
 func TestDuration(t *testing.T) {
 	t.Parallel()
 	for d, want := range map[time.Duration]string{

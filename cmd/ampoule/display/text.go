@@ -101,6 +101,30 @@ func fit(s string, width int) string {
 	return s
 }
 
+// Wrap breaks a paragraph of clean text into lines of at most so many columns, each with
+// the indent. Words, and paths among them, stay whole.
+func Wrap(text, indent string, columns int) string {
+	var b strings.Builder
+	at := 0
+	for _, word := range strings.Fields(text) {
+		width := textWidth(word)
+		switch {
+		case at == 0:
+			b.WriteString(indent)
+			at = textWidth(indent)
+		case at+1+width > columns:
+			b.WriteString("\n" + indent)
+			at = textWidth(indent)
+		default:
+			b.WriteByte(' ')
+			at++
+		}
+		b.WriteString(word)
+		at += width
+	}
+	return b.String()
+}
+
 // Duration shows a time span with the precision that a person needs: "0.4s",
 // "12s", "3m05s", "1h02m".
 func Duration(d time.Duration) string {
