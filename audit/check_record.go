@@ -81,17 +81,16 @@ func (x *exam) rowFault(d dist, row wheel.Row, owners map[string]string) (Findin
 	e, ok := x.Tree.Lookup(p)
 	switch {
 	case !ok:
-		_, isCache := sourceOf(p)
 		f.Cause = "The listed file is not there."
 		if path.Ext(p) != ".so" {
 			f.Severity = x.travels()
 		}
-		return f, !isCache
+		return f, !x.isCache(p)
 	case e.Kind != tree.File:
 		f.Cause = "What is listed is not a file."
 	case row.SHA256 == "":
 		f.Cause = "The file is listed without a hash."
-		return f, !unhashed(p, d.info)
+		return f, !x.unhashed(p, d.info)
 	case row.SHA256 != e.SHA256:
 		f.File, f.Field, f.Value = p, "sha256", e.SHA256
 		f.Severity = x.changed(e)
@@ -130,9 +129,19 @@ func (x *exam) changed(e tree.Entry) Severity {
 
 // unhashed tells whether a file may be listed without a hash: RECORD itself, its
 // signatures (PEP 427), and cached bytecode (PEP 376).
-func unhashed(p, info string) bool {
-	_, isCache := sourceOf(p)
-	return isCache || isRecordFile(p, info)
+func (x *exam) unhashed(p, info string) bool { return x.isCache(p) || isRecordFile(p, info) }
+
+// isCache tells whether a file is bytecode that Python caches: in __pycache__, or, as Python
+// 2 does, beside its source (PEP 3147), which then is what Python 3 imports.
+func (x *exam) isCache(p string) bool {
+	if _, ok := sourceOf(p); ok {
+		return true
+	}
+	if ext := path.Ext(p); ext != ".pyc" && ext != ".pyo" {
+		return false
+	}
+	_, ok := x.Tree.Lookup(p[:len(p)-1])
+	return ok
 }
 
 // isRecordFile tells whether a path is RECORD or one of its signatures.

@@ -43,6 +43,8 @@ func TestRecord(t *testing.T) {
 		{"script listed", installed("flask", module(), script), nil},
 		{"bytecode of a listed source", with(same, tree.FileEntry(cache+"__init__.cpython-313.pyc", 0o644, nil), tree.FileEntry(cache+"__init__.cpython-313.opt-1.pyc", 0o644, nil)), nil},
 		{"listed bytecode without a hash, not there", with(line("flask/__pycache__/__init__.cpython-313.pyc,,")), nil},
+		{"listed bytecode without a hash beside its source", with(line("flask/__init__.pyc,,"), tree.FileEntry(site+"flask/__init__.pyc", 0o644, nil)), nil},
+		{"listed bytecode without a hash beside its source, not there", with(line("flask/__init__.pyo,,")), nil},
 		{"the interpreter's own", with(same, readme, interpreters), nil},
 		{"signature", with(same, tree.FileEntry(site+"flask-1.0.dist-info/RECORD.jws", 0o644, nil)), nil},
 
@@ -54,6 +56,8 @@ func TestRecord(t *testing.T) {
 			[]string{"refuse record " + record + ": line 1 flask/gone.py"}},
 		{"no hash", with(func(s string) string { return "flask/__init__.py,,\n" + strings.SplitAfterN(s, "\n", 2)[1] }),
 			[]string{"refuse record " + record + ": line 1 flask/__init__.py"}},
+		{"bytecode without a hash, no source", with(line("flask/only.pyc,,"), tree.FileEntry(site+"flask/only.pyc", 0o644, nil)),
+			[]string{"refuse record " + record + ": line 1 flask/only.pyc"}},
 		{"twice", with(func(s string) string { return s + "flask/./__init__.py,,\n" }),
 			[]string{"refuse record " + record + ": line 5 flask/./__init__.py"}},
 		{"absolute", with(line("/etc/passwd,,")), []string{"refuse record " + record + ": line 1 /etc/passwd"}},
