@@ -128,8 +128,8 @@ func (i *Inspector) Inspect(ctx context.Context, p Place) (Inspection, error) {
 	if x.home.known() {
 		known |= anInterpreter
 	}
-	// What is said of libraries is said of glibc's.
-	if i.root != nil && !x.python().Musl {
+	musl := x.python().Musl
+	if i.root != nil && !musl {
 		known |= aMachine
 	}
 	in := Inspection{Interpreter: x.told()}
@@ -141,7 +141,7 @@ func (i *Inspector) Inspect(ctx context.Context, p Place) (Inspection, error) {
 	var findings []Finding
 	for _, c := range checks {
 		if missing := c.needs &^ known; missing != 0 {
-			if why := missing.text(p.Alone); why != "" {
+			if why := missing.text(p.Alone, musl); why != "" {
 				in.Unjudged = append(in.Unjudged, Unjudged{c.name, why})
 			}
 			continue
@@ -174,13 +174,19 @@ func (i *Inspector) Inspect(ctx context.Context, p Place) (Inspection, error) {
 // WhyNoInterpreter is the reason of [Unjudged] where no interpreter is known.
 const WhyNoInterpreter = "the interpreter is not known"
 
+// whyMusl is the reason of [Unjudged] where the interpreter is linked to musl: what the
+// checks know of the loader's search and of symbols' versions is glibc's.
+const whyMusl = "the interpreter's C library is musl, and only glibc's loader and versions are known"
+
 // text says what is not known; empty when nobody would miss it.
-func (n need) text(alone bool) string {
+func (n need) text(alone, musl bool) string {
 	switch {
 	case n&aBuild != 0:
 		return "nothing is run, and nothing is known of the build"
 	case n&anInterpreter != 0:
 		return WhyNoInterpreter
+	case n&aMachine != 0 && musl:
+		return whyMusl
 	case n&aMachine != 0:
 		return "the machine is not known"
 	case alone:

@@ -61,9 +61,49 @@ func (m Machine) entry(p string) (tree.Entry, error) {
 	case 0:
 		e.Kind, e.Size, e.Content = tree.File, info.Size(), onDisk(name)
 	default:
-		return tree.Entry{}, fs.ErrNotExist
+		return tree.Entry{}, specialError{}
 	}
 	return e, nil
+}
+
+// specialError says that something is a device, a pipe or a socket, which is never opened:
+// for a search it is not there.
+type specialError struct{}
+
+func (specialError) Error() string { return "it is neither a regular file nor a directory" }
+
+// Is makes it [fs.ErrNotExist].
+func (specialError) Is(target error) bool { return target == fs.ErrNotExist }
+
+// fault says why there is nothing to judge at an absolute path.
+func (m Machine) fault(abs string) error {
+	if m != "/" {
+		_, err := m.entry(strings.TrimPrefix(abs, "/"))
+		return err
+	}
+	info, err := os.Stat(abs)
+	if err == nil && !info.IsDir() && !info.Mode().IsRegular() {
+		err = specialError{}
+	}
+	return err
+}
+
+// missing is the error about a path that leads to nothing that could be judged.
+func missing(files Files, abs string) error {
+	if m, ok := files.(Machine); ok {
+		if err := m.fault(abs); errors.Is(err, specialError{}) || errors.Is(err, fs.ErrPermission) {
+			return &UnreadableError{abs, reason(err)}
+		}
+	}
+	return &NotFoundError{abs}
+}
+
+// isKernels tells whether the kernel of a machine makes up what is at a path. Below /dev
+// there are file systems in memory, too, which people use.
+func isKernels(files Files, p string) bool {
+	_, ok := files.(Machine)
+	top, _, _ := strings.Cut(p, "/")
+	return ok && (top == "proc" || top == "sys" || p == "dev")
 }
 
 // contained refuses a directory that a link leads to, below a root that is not this
@@ -190,7 +230,7 @@ func (l *listing) below(ctx context.Context, dir, real string) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	if l.seen[real] || strings.Count(dir, "/") > maxDepth {
+	if l.seen[real] || isKernels(l.files, real) || strings.Count(dir, "/") > maxDepth {
 		return nil
 	}
 	l.seen[real] = true

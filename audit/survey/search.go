@@ -66,7 +66,7 @@ func (s *search) dir(ctx context.Context, dir string, inSite bool) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	if s.seen[dir] {
+	if s.seen[dir] || isKernels(s.files, dir) {
 		return nil
 	}
 	if strings.Count(dir, "/") > maxDepth {
@@ -89,9 +89,6 @@ func (s *search) dir(ctx context.Context, dir string, inSite bool) error {
 	}
 	for _, name := range names {
 		p := path.Join(dir, name)
-		if pseudo(s.files, p) {
-			continue
-		}
 		e, real, err := lookup(s.files, p)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
@@ -173,12 +170,6 @@ func (s *search) isSite(dir string, names []string, inSite bool) bool {
 	})
 }
 
-// pseudo tells whether a directory of this machine has no files of its own.
-func pseudo(files Files, p string) bool {
-	m, ok := files.(Machine)
-	return ok && m == "/" && slices.Contains([]string{"proc", "sys", "dev"}, p)
-}
-
 // interpreter is one that files are for.
 type interpreter struct {
 	files Files
@@ -246,7 +237,7 @@ func venvHome(files Files, prefix string) (home string, ok bool) {
 func interpreterAt(files Files, abs string) (interpreter, error) {
 	e, ok := audit.Follow(files, abs)
 	if !ok {
-		return interpreter{}, &NotFoundError{Path: abs}
+		return interpreter{}, missing(files, abs)
 	}
 	if e.Kind == tree.File {
 		// A script that starts one, as pyenv's shims are, is none.

@@ -90,6 +90,11 @@ type NotFoundError struct{ Path string }
 
 func (e *NotFoundError) Error() string { return e.Path + ": no such file or directory" }
 
+// UnreadableError says that what is at a path cannot be looked at.
+type UnreadableError struct{ Path, Why string }
+
+func (e *UnreadableError) Error() string { return e.Path + ": " + e.Why }
+
 // NothingError says that there is nothing at a place that could be judged.
 type NothingError struct{ Path string }
 
@@ -164,10 +169,10 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 		}
 	}
 	s := &search{files: v.Files, seen: map[string]bool{}}
-	start, ok := audit.Follow(v.Files, v.Path)
+	start, err := v.start()
 	switch {
-	case !ok:
-		return nil, &NotFoundError{v.Path}
+	case err != nil:
+		return nil, err
 	case start.Kind == tree.File:
 		// A wheel may have any name, where a cache or a person gave it one.
 		named := strings.HasSuffix(start.Path, ".whl")
@@ -215,6 +220,24 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 	r.Passed = r.Passed && len(r.Unread) == 0
 	slices.SortFunc(r.Units, func(a, b Unit) int { return cmp.Compare(a.Path, b.Path) })
 	return r, nil
+}
+
+// start finds the file or directory that the target names.
+func (v *survey) start() (tree.Entry, error) {
+	e, ok := audit.Follow(v.Files, v.Path)
+	switch {
+	case !ok:
+		return e, missing(v.Files, v.Path)
+	case isKernels(v.Files, e.Path):
+		return e, &UnreadableError{v.Path, "the kernel makes up what is in it: no file is there to be judged"}
+	case e.Kind != tree.File:
+		return e, nil
+	}
+	r, err := e.Content.Open()
+	if err != nil {
+		return e, &UnreadableError{v.Path, reason(err)}
+	}
+	return e, r.Close()
 }
 
 // judge judges one unit, and says which of its files could not be read.
@@ -408,7 +431,7 @@ func (v *survey) installed(ctx context.Context, dir, site string) (*tree.Tree, [
 	}
 	var outside []tree.Entry
 	for _, p := range audit.RecordedOutside(t, site) {
-		if !strings.HasPrefix(p, strings.TrimPrefix(prefix[1]+"/", "/")) || pseudo(v.Files, topOf(p)) {
+		if !strings.HasPrefix(p, strings.TrimPrefix(prefix[1]+"/", "/")) || isKernels(v.Files, p) {
 			continue
 		}
 		e, _, err := lookup(v.Files, p)
@@ -424,12 +447,6 @@ func (v *survey) installed(ctx context.Context, dir, site string) (*tree.Tree, [
 	}
 	t, err = t.With(outside...)
 	return t, l.unread, err
-}
-
-// topOf is the first directory of a path.
-func topOf(p string) string {
-	top, _, _ := strings.Cut(p, "/")
-	return top
 }
 
 // home is where an interpreter has its distributions.

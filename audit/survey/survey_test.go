@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"ampoule/audit"
@@ -228,6 +229,7 @@ func TestLook(t *testing.T) {
 		"an editable installation": {together(environment, under(site, sound), map[string]string{site + "/__editable__.pth": "/src/ext\n", "src/ext/spam" + suffix: poison["spam"+suffix]}), "/" + venv, "",
 			[]string{"/src/ext closure /src/ext/spam" + suffix, "/src/ext libpython-needed /src/ext/spam" + suffix}, 2, "3.13"},
 		"a name that promises more": {map[string]string{"d/spam-1.0-py3-none-any.whl": soundWheel}, "/d", "", []string{"/d/spam-1.0-py3-none-any.whl tags spam-1.0.dist-info/WHEEL"}, 1, ""},
+		"what the kernel makes up":  {together(environment, under(site, sound), map[string]string{"proc/1/" + name: poisonWheel, "srv/app/kernel": "-> /proc"}), "/", "", nil, 1, "3.13"},
 		"lib64": {together(under("opt/lib64/python3.13/site-packages", dist([]byte(sound["spam"+suffix]), tag)), map[string]string{
 			"opt/bin/python3.13": string(interpreterELF(t)), "opt/lib64/python3.13/_sysconfigdata__linux_x86_64-linux-gnu.py": "build_time_vars = {'EXT_SUFFIX': '" + suffix + "', 'SOABI': 'x'}\n",
 			"opt/lib64/python3.13/site-packages/other.cpython-312-x86_64-linux-gnu.so": sound["spam"+suffix]}), "/opt", "",
@@ -267,7 +269,10 @@ func TestLook(t *testing.T) {
 
 func TestLookErrors(t *testing.T) {
 	t.Parallel()
-	m := machine(t, map[string]string{"d/readme": "text", "d/x.whl": "no wheel", "loop": "-> loop", "e/a.txt": ""})
+	m := machine(t, map[string]string{"d/readme": "text", "d/x.whl": "no wheel", "loop": "-> loop", "e/a.txt": "", "closed.so": ""})
+	if err := os.Chmod(string(m)+"/closed.so", 0); err != nil {
+		t.Fatal(err)
+	}
 	look := func(path, against string) error {
 		_, err := Look(t.Context(), Target{Files: m, Path: path, Against: against})
 		return err
@@ -278,6 +283,23 @@ func TestLookErrors(t *testing.T) {
 	}
 	if err := look("/loop", ""); !errors.As(err, &missing) {
 		t.Errorf("a link to itself: %v", err)
+	}
+	if err := os.MkdirAll(string(m)+"/proc/1", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(syscall.Mkfifo(string(m)+"/pipe", 0o644), os.Mkdir(string(m)+"/locked", 0)); err != nil {
+		t.Fatal(err)
+	}
+	for path, why := range map[string]string{
+		"/proc": "the kernel makes up", "/proc/1": "the kernel makes up", "/pipe": "neither a regular file", "/locked/x.whl": "permission denied", "/closed.so": "permission denied",
+	} {
+		var unreadable *UnreadableError
+		if os.Geteuid() == 0 && why == "permission denied" {
+			continue // nothing is closed to root
+		}
+		if err := look(path, ""); !errors.As(err, &unreadable) || !strings.Contains(err.Error(), why) {
+			t.Errorf("%s: %v", path, err)
+		}
 	}
 	var nothing *NothingError
 	for _, path := range []string{"/d/readme", "/e"} {
@@ -311,6 +333,43 @@ func TestInterpreterIsGone(t *testing.T) {
 	}
 	if !strings.Contains(why, "/opt/gone/bin/python3.13") || !strings.Contains(strings.Join(refused(r), "\n"), "libpython-needed") {
 		t.Errorf("symbols was not judged because %q; refused: %q", why, refused(r))
+	}
+}
+
+// Of musl's libraries nothing is known, and the report says so.
+func TestMusl(t *testing.T) {
+	t.Parallel()
+	exe := compile(t, `int _PyRuntime; void *PyModule_Create2(void) { return 0; } void _start(void) { for (;;); }`,
+		"-rdynamic", "-fPIE", "-pie", "-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1")
+	m := machine(t, together(under("usr/lib/python3.13/site-packages", dist(module(t, ""), tag)), map[string]string{"usr/bin/python3.13": string(exe)}))
+	r, err := Look(t.Context(), Target{Files: m, Path: "/usr"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var unjudged []string
+	for _, n := range r.Units[0].Unjudged {
+		if strings.Contains(n.Why, "musl") {
+			unjudged = append(unjudged, n.Check)
+		}
+	}
+	if !slices.Contains(unjudged, "closure") || !slices.Contains(unjudged, "versions") {
+		t.Errorf("left out because of musl: %q", unjudged)
+	}
+}
+
+// What to do depends on where a wheel is, not on what it is called.
+func TestRemedy(t *testing.T) {
+	t.Parallel()
+	for path, want := range map[string]string{
+		"/home/u/.cache/pip/http-v2/a/b/c/d/e/abcde.body":                 "Take it out of pip's cache of downloads",
+		"/home/u/.cache/pip/wheels/aa/bb/cc/dd/spam-1.0-py3-none-any.whl": "Take it out of pip's cache, which",
+		"/home/u/.cache/uv/wheels-v1/pypi/spam/spam-1.0-py3-none-any.whl": "Take it out of uv's cache",
+		"/srv/poison.zip": "Do not install it.", "/srv/renamed.whl": "Do not install it.",
+	} {
+		u := Unit{Kind: KindWheel, Path: path}
+		if got, _ := u.remedy(nil); !strings.HasPrefix(got, want) {
+			t.Errorf("%s: %q, want %q", path, got, want)
+		}
 	}
 }
 

@@ -39,10 +39,14 @@ var ErrNoImage = errors.New("no image")
 // back to itself.
 const maxIndexes = 100
 
-// IsLayout tells whether a directory is an OCI layout.
+// IsLayout tells whether a directory is an OCI layout: it has the marker file and an index.
 func IsLayout(dir string) bool {
-	_, err := os.Stat(filepath.Join(dir, "oci-layout"))
-	return err == nil
+	for _, name := range []string{"oci-layout", "index.json"} {
+		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {
+			return false
+		}
+	}
+	return true
 }
 
 // Open finds the image for a platform (OS/ARCH) in an OCI layout, or in a file of "docker

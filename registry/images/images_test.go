@@ -92,6 +92,13 @@ func TestSaveFile(t *testing.T) {
 	if IsLayout(filepath.Dir(file)) {
 		t.Error("a directory with an archive is taken for a layout")
 	}
+	marker := t.TempDir()
+	if err := os.WriteFile(filepath.Join(marker, "oci-layout"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if IsLayout(marker) {
+		t.Error("a directory with a marker and no index is taken for a layout")
+	}
 }
 
 func TestLayout(t *testing.T) {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/audit/survey"
 	"ampoule/builder"
 	"ampoule/builder/buildlog"
 	"ampoule/builder/failure"
@@ -39,6 +40,7 @@ func TestExitCode(t *testing.T) {
 		{recipes.Faults{{What: "x"}}, 3},
 		{&fetch.ConfigError{}, 3},
 		{&locking.ResolutionError{}, 3},
+		{&survey.UnreadableError{Why: "x"}, 3},
 		{&builder.RefusedError{}, 4},
 		{&install.VerificationError{Err: errors.New("x")}, 4},
 		{&registry.KeyTakenError{}, 4},

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"regexp"
 	"runtime"
@@ -90,10 +91,12 @@ func openImage(ctx context.Context, s *Session, target, root string) (_ *imageFi
 	switch {
 	case err == nil && (info.IsDir() && images.IsLayout(target) || info.Mode().IsRegular() && isImageFile(target)):
 		return files, files.open(ctx, target)
-	case err == nil || !imageName.MatchString(target) || strings.HasSuffix(target, ".whl") || strings.HasSuffix(target, ".tar"):
+	case err == nil || !errors.Is(err, fs.ErrNotExist) || !imageName.MatchString(target):
 		return nil, nil
 	case strings.Contains(target, "@sha256:"):
 		return files, files.pull(ctx, s, target)
+	case isPath(target):
+		return nil, nil
 	}
 	saved, err := os.CreateTemp("", "ampoule-image-*.tar")
 	if err != nil {
@@ -104,9 +107,26 @@ func openImage(ctx context.Context, s *Session, target, root string) (_ *imageFi
 		if errors.Is(err, sandbox.ErrUnavailable) {
 			return nil, &NotFoundError{What: "file, directory or image " + target, Advice: "for an image Docker has to run: " + err.Error()}
 		}
-		return nil, err
+		return nil, fmt.Errorf("no file has this name, and %w", err)
 	}
 	return files, files.open(ctx, saved.Name())
+}
+
+// fileName matches how the files are called that people audit.
+var fileName = regexp.MustCompile(`\.(whl|zip|egg|tar|tgz|gz|body)$|\.so(\.[0-9.]+)?$`)
+
+// isPath tells whether a name that leads to no file is meant to be a file's all the same:
+// it looks like one, its first directory is there, or it is a link to what is not there.
+func isPath(name string) bool {
+	if fileName.MatchString(name) {
+		return true
+	}
+	if _, err := os.Lstat(name); err == nil {
+		return true
+	}
+	dir, _, below := strings.Cut(name, "/")
+	info, err := os.Stat(dir)
+	return below && err == nil && info.IsDir()
 }
 
 // imageName matches what Docker takes for an image's name or ID (distribution/reference).
