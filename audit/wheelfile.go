@@ -37,6 +37,8 @@ type wheelExam struct {
 	outcome
 	// name is the file's; empty where a cache keeps it under a name of its own.
 	name string
+	// parsed is what the name says; nil where it says nothing, as in such a cache.
+	parsed *wheel.Name
 	// info is its .dist-info directory; empty without one.
 	info string
 	// members are the files by path.
@@ -84,12 +86,11 @@ func (w *wheelExam) run(r io.ReaderAt, size int64) {
 }
 
 func (w *wheelExam) compare(r io.ReaderAt, size int64) {
-	var parsed wheel.Name
 	if w.name != "" {
-		var err error
-		if parsed, err = wheel.ParseName(w.name); err != nil {
+		if parsed, err := wheel.ParseName(w.name); err != nil {
 			w.refuse("", "name", err.Error(), "The file is not named as wheels are.")
-			return
+		} else {
+			w.parsed = &parsed
 		}
 	}
 	z, err := wheel.Open(r, size, wheel.DefaultLimits)
@@ -101,19 +102,19 @@ func (w *wheelExam) compare(r io.ReaderAt, size int64) {
 		w.member(f)
 	}
 	w.nested()
-	if !w.distInfo(parsed) {
+	if !w.distInfo() {
 		return
 	}
-	w.metadata(parsed)
-	w.tags(parsed)
+	w.metadata()
+	w.tags()
 	w.record(w.info)
 }
 
 // tags compares the tags of the file's name, by which installers and caches choose it, with
 // those that it was built with: none may be there that WHEEL does not have (PEP 427).
-func (w *wheelExam) tags(n wheel.Name) {
+func (w *wheelExam) tags() {
 	m := w.members[w.info+"/WHEEL"]
-	if w.name == "" || m == nil || m.UncompressedSize64 > maxWheelFile {
+	if w.parsed == nil || m == nil || m.UncompressedSize64 > maxWheelFile {
 		return
 	}
 	data, ok := w.read(w.info+"/WHEEL", maxWheelFile)
@@ -134,7 +135,7 @@ func (w *wheelExam) tags(n wheel.Name) {
 			built[tag] = true
 		}
 	}
-	named, err := wheel.ParseTags(n.Python + "-" + n.ABI + "-" + n.Platform)
+	named, err := wheel.ParseTags(w.parsed.Python + "-" + w.parsed.ABI + "-" + w.parsed.Platform)
 	if err != nil || len(built) == 0 {
 		return
 	}
@@ -185,7 +186,7 @@ func (w *wheelExam) nested() {
 }
 
 // distInfo finds the one .dist-info directory, which must be the file name's.
-func (w *wheelExam) distInfo(n wheel.Name) bool {
+func (w *wheelExam) distInfo() bool {
 	found := map[string]bool{}
 	for name := range w.members {
 		if dir, _, ok := strings.Cut(name, "/"); ok && strings.HasSuffix(dir, ".dist-info") {
@@ -199,7 +200,7 @@ func (w *wheelExam) distInfo(n wheel.Name) bool {
 	for dir := range found {
 		w.info = dir
 		name, version, ok := wheel.DistInfo(dir)
-		if ok && (w.name == "" || wheel.Normalize(name) == wheel.Normalize(n.Distribution) && version == n.Version) {
+		if ok && (w.parsed == nil || wheel.Normalize(name) == wheel.Normalize(w.parsed.Distribution) && version == w.parsed.Version) {
 			return true
 		}
 		w.refuse(dir, "dist-info", dir, "The .dist-info directory is that of another distribution or version than the file's name.")
@@ -208,7 +209,7 @@ func (w *wheelExam) distInfo(n wheel.Name) bool {
 }
 
 // metadata compares METADATA's name and version with the file's name.
-func (w *wheelExam) metadata(n wheel.Name) {
+func (w *wheelExam) metadata() {
 	data, ok := w.read(w.info+"/METADATA", maxMetadata)
 	if !ok {
 		return
@@ -218,12 +219,12 @@ func (w *wheelExam) metadata(n wheel.Name) {
 		w.refuse(w.info+"/METADATA", "header", err.Error(), "METADATA cannot be read.")
 		return
 	}
-	if w.name == "" {
+	if w.parsed == nil {
 		return
 	}
 	// File names escape "-" in names and versions as "_" (PEP 427).
 	name, version := h.Get("Name"), strings.ReplaceAll(h.Get("Version"), "-", "_")
-	if wheel.Normalize(name) != wheel.Normalize(n.Distribution) || version != n.Version {
+	if wheel.Normalize(name) != wheel.Normalize(w.parsed.Distribution) || version != w.parsed.Version {
 		w.refuse(w.info+"/METADATA", "Name, Version", h.Get("Name")+" "+h.Get("Version"), "METADATA names another distribution or version than the file's name.")
 	}
 }
@@ -378,8 +379,8 @@ func (w *wheelExam) spill() (*os.File, error) {
 // WheelFile is a wheel file whose content can be judged as if it were installed. The
 // file must remain readable until it is closed.
 type WheelFile struct {
-	// Name is the file's; of one that a cache keeps under a name of its own it is the name
-	// that it would have.
+	// Name is the file's; of one that is not named as wheels are, as caches keep them, it is
+	// the name that it would have.
 	Name string
 	// Findings are those of [CheckWheel], with paths in the wheel.
 	Findings []Finding
@@ -397,7 +398,7 @@ func OpenWheel(r io.ReaderAt, size int64, name string) (*WheelFile, error) {
 	for i := range w.Findings {
 		w.Findings[i].File = strings.TrimPrefix(strings.TrimPrefix(w.Findings[i].File, name), "/")
 	}
-	if name == "" {
+	if x.parsed == nil && x.info != "" {
 		w.Name = x.properName()
 	}
 	for _, m := range x.members {

@@ -124,6 +124,12 @@ func TestCheckWheelNames(t *testing.T) {
 			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
+	// Whatever the file is called, what is in it is looked at.
+	damaged := makeWheel(t, soundMembers(member{name: "my_pkg/extra.so", unlisted: true}))
+	want := []string{"refuse record my_pkg.whl: name", "refuse record my_pkg.whl/my_pkg/extra.so: path"}
+	if diff := cmp.Diff(want, checkBytes(damaged, "my_pkg.whl")); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
 }
 
 func TestCheckWheelRefusesBombs(t *testing.T) {

@@ -239,6 +239,8 @@ func TestLook(t *testing.T) {
 		"no ld.so.conf": {together(environment, map[string]string{site + "/spam" + suffix: linkedModule, "opt/own/libown.so.1": ownLibrary}), "/" + venv, "", []string{"/" + site + " closure /" + site + "/spam" + suffix}, 1, "3.13"},
 		"a member below a file": {map[string]string{"d/" + name: pack(t, together(poison, map[string]string{"pkg": "", "pkg/x.py": ""}))}, "/d", "",
 			[]string{"/d/" + name + " record pkg", "/d/" + name + " record pkg/x.py", "/d/" + name + " libpython-needed spam" + suffix}, 1, ""},
+		"a renamed wheel":                  {map[string]string{"d/renamed.whl": poisonWheel}, "/d", "", []string{"/d/renamed.whl record ", "/d/renamed.whl libpython-needed spam" + suffix}, 1, ""},
+		"a wheel that was fetched again":   {map[string]string{"d/spam-1.0-" + tag + " (1).whl": poisonWheel}, "/d", "", []string{"/d/spam-1.0-" + tag + " (1).whl record ", "/d/spam-1.0-" + tag + " (1).whl libpython-needed spam" + suffix}, 1, ""},
 		"another Python's, cached":         {map[string]string{"c/wheels/aa/bb/cc/x/spam-1.0-cp312-cp312-linux_x86_64.whl": pack(t, dist(module(t, ""), "cp312-cp312-linux_x86_64"))}, "/c", "/usr", nil, 1, "3.13"},
 		"another version":                  {map[string]string{"d/spam-1.0-cp312-cp312-linux_x86_64.whl": pack(t, dist(module(t, ""), "cp312-cp312-linux_x86_64"))}, "/d", "/usr", []string{"/d/spam-1.0-cp312-cp312-linux_x86_64.whl tags spam-1.0.dist-info/WHEEL"}, 1, "3.13"},
 		"a stripped module":                {together(environment, under(site, sound), map[string]string{site + "/spam" + suffix: string(module(t, "")) + "x"}), "/" + venv, "", nil, 1, "3.13"},
