@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"path"
-	"slices"
 	"strings"
 
 	"ampoule/audit/wheel"
@@ -27,7 +26,7 @@ func checkRecord(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{}
 	owners := map[string]string{}
 	// unrecorded says that some distribution does not tell which files are its own.
-	unrecorded := len(x.dists()) == 0 || x.hasEggs()
+	unrecorded, eggs := len(x.dists()) == 0 || x.systems(), eggsOf(x.Tree, x.home.site)
 	for _, d := range x.dists() {
 		if d.fault != nil {
 			unrecorded = true
@@ -48,7 +47,7 @@ func checkRecord(_ context.Context, x *exam) (outcome, error) {
 	}
 	for _, e := range x.Tree.Entries() {
 		if f, ok := x.ownerFault(e, owners); ok && (!x.found || x.objects[e.Path] != nil) {
-			if unrecorded && x.found {
+			if x.found && (unrecorded || eggs.mayOwn(x.home.site, e.Path)) {
 				f.Severity = Warn
 			}
 			out.add(f)
@@ -104,24 +103,15 @@ func (x *exam) rowFault(d dist, row wheel.Row, owners map[string]string) (Findin
 	return f, true
 }
 
-// hasEggs tells whether something was installed that keeps no RECORD: by distutils, as an
-// egg, or by conda.
-func (x *exam) hasEggs() bool {
-	return slices.ContainsFunc(x.Tree.Entries(), func(e tree.Entry) bool {
-		switch path.Ext(e.Path) {
-		case ".egg-info", ".egg", ".egg-link":
-			return path.Dir(e.Path) == x.home.site
-		}
-		return false
-	})
-}
+// systems tells whether the system's own packages bring what is in site-packages.
+func (x *exam) systems() bool { return strings.HasPrefix(x.home.site, "usr/lib/") }
 
 // changed is the severity of a file that is not the one that RECORD lists. Where files are
 // judged as they are found, Python code that was changed is refused. Data that was is a
 // warning (certificates often are), and so are ELF files, which people strip and conda
 // gives other search paths, and what a system's own packages have.
 func (x *exam) changed(e tree.Entry) Severity {
-	if path.Ext(e.Path) == ".py" && !strings.HasPrefix(x.home.site, "usr/lib/") {
+	if path.Ext(e.Path) == ".py" && !x.systems() {
 		return Refuse
 	}
 	return x.travels()
