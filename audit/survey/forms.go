@@ -5,7 +5,6 @@ import (
 	"encoding/xml"
 	"fmt"
 	"io"
-	"net/url"
 	"path"
 	"strings"
 
@@ -24,102 +23,6 @@ func OfVerdict(name string, v audit.Verdict) *Report {
 	}
 	u.complete()
 	return &Report{Schema: Schema, Target: name, Passed: v.Passed, Units: []Unit{u}, Unread: []Unread{}}
-}
-
-// WriteSARIF writes the report as SARIF 2.1.0 (OASIS, "Static Analysis Results
-// Interchange Format"), which code hosts show: a result for each finding. The version is
-// that of the program.
-func (r *Report) WriteSARIF(w io.Writer, version string) error {
-	type text struct {
-		Text string `json:"text"`
-	}
-	type rule struct {
-		ID    string `json:"id"`
-		Short text   `json:"shortDescription"`
-	}
-	type artifact struct {
-		URI string `json:"uri"`
-	}
-	type physical struct {
-		Artifact artifact `json:"artifactLocation"`
-	}
-	type logical struct {
-		Name string `json:"fullyQualifiedName"`
-	}
-	type location struct {
-		Physical physical  `json:"physicalLocation"`
-		Logical  []logical `json:"logicalLocations,omitempty"`
-	}
-	type result struct {
-		RuleID    string     `json:"ruleId"`
-		Level     string     `json:"level"`
-		Message   text       `json:"message"`
-		Locations []location `json:"locations"`
-	}
-	type notification struct {
-		Level   string `json:"level"`
-		Message text   `json:"message"`
-	}
-	type invocation struct {
-		Successful    bool           `json:"executionSuccessful"`
-		Notifications []notification `json:"toolExecutionNotifications,omitempty"`
-	}
-	type driver struct {
-		Name    string `json:"name"`
-		Version string `json:"version"`
-		Rules   []rule `json:"rules"`
-	}
-	type tool struct {
-		Driver driver `json:"driver"`
-	}
-	type run struct {
-		Tool        tool         `json:"tool"`
-		Invocations []invocation `json:"invocations"`
-		Results     []result     `json:"results"`
-	}
-	one := run{Tool: tool{driver{Name: "ampoule", Version: version}}, Results: []result{}}
-	for _, c := range audit.Checks() {
-		one.Tool.Driver.Rules = append(one.Tool.Driver.Rules, rule{c.Name, text{c.Reason}})
-	}
-	call := invocation{Successful: len(r.Unread) == 0}
-	for _, u := range r.Unread {
-		call.Notifications = append(call.Notifications, notification{"error", text{audit.Printable(u.Path + ": " + u.Why)}})
-	}
-	one.Invocations = []invocation{call}
-	for i := range r.Units {
-		u := &r.Units[i]
-		for _, f := range u.Findings {
-			level := "error"
-			if f.Severity == audit.Warn {
-				level = "warning"
-			}
-			at := location{Physical: physical{artifact{uri(u, f)}}}
-			if u.Kind == KindWheel && f.File != "" {
-				at.Logical = []logical{{f.File}}
-			}
-			one.Results = append(one.Results, result{f.Check, level, text{message(u, f)}, []location{at}})
-		}
-	}
-	return writeJSON(w, struct {
-		Schema  string `json:"$schema"`
-		Version string `json:"version"`
-		Runs    []run  `json:"runs"`
-	}{"https://json.schemastore.org/sarif-2.1.0.json", "2.1.0", []run{one}})
-}
-
-// uri is where a finding is on disk: the wheel's file, or the installed one.
-func uri(u *Unit, f audit.Finding) string {
-	p := u.Path
-	switch {
-	case u.Kind == KindTree && f.File != "":
-		// A tree has no place of its own.
-		return (&url.URL{Path: f.File}).String()
-	case u.Kind == KindTree:
-		return (&url.URL{Path: p}).String()
-	case u.Kind != KindWheel && f.File != "":
-		p = f.File
-	}
-	return (&url.URL{Scheme: "file", Path: p}).String()
 }
 
 // message is a finding in a few sentences.

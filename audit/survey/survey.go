@@ -56,6 +56,9 @@ type Report struct {
 	Units []Unit `json:"units"`
 	// Unread is what could not be read.
 	Unread []Unread `json:"unread"`
+	// Base is the absolute path of the directory that paths of the SARIF form are relative to,
+	// if they are below it; empty for none.
+	Base string `json:"-"`
 }
 
 // Unit is one wheel, or one directory of distributions, with what is wrong in it.

@@ -406,8 +406,10 @@ func TestForms(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var text, sarif, junit bytes.Buffer
-	if err := errors.Join(r.WriteText(&text, TextOptions{Warnings: true}), r.WriteSARIF(&sarif, "1"), r.WriteJUnit(&junit)); err != nil {
+	var text, sarif, relative, junit bytes.Buffer
+	below := *r
+	below.Base = "/d"
+	if err := errors.Join(r.WriteText(&text, TextOptions{Warnings: true}), r.WriteSARIF(&sarif, "1"), below.WriteSARIF(&relative, "1"), r.WriteJUnit(&junit)); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"/d: 2 wheels, 1 native file", "refused: spam" + suffix, "libpython-needed: DT_NEEDED libpython3.13.so.1.0", "Do not install it.", "not judged: ", "REFUSED: 2 files in 2 of 2 (libpython-needed 1, record 1)"} {
@@ -424,8 +426,12 @@ func TestForms(t *testing.T) {
 			Results []struct {
 				RuleID, Level string
 				Locations     []struct {
-					PhysicalLocation struct{ ArtifactLocation struct{ URI string } }
+					PhysicalLocation struct {
+						ArtifactLocation struct{ URI, URIBaseID string }
+						Region           struct{ StartLine int }
+					}
 				}
+				PartialFingerprints map[string]string
 			}
 		}
 	}
@@ -438,6 +444,23 @@ func TestForms(t *testing.T) {
 	}
 	if uri := results[1].Locations[0].PhysicalLocation.ArtifactLocation.URI; uri != "file:///d/spam-1.0-"+tag+".whl" || results[1].Level != "error" || results[1].RuleID != "libpython-needed" {
 		t.Errorf("SARIF's second result: %+v", results[1])
+	}
+	for _, want := range []string{`"uri": "spam-1.0-` + tag + `.whl",
+                  "uriBaseId": "%SRCROOT%"`, `"%SRCROOT%": {
+          "uri": "file:///d/"`} {
+		if !strings.Contains(relative.String(), want) || strings.Contains(sarif.String(), sourceRoot) {
+			t.Errorf("relative SARIF lacks %q:\n%s", want, &relative)
+		}
+	}
+	prints := map[string]bool{}
+	for _, result := range results {
+		prints[result.PartialFingerprints[fingerprintName]] = true
+		if result.Locations[0].PhysicalLocation.Region.StartLine != 1 {
+			t.Errorf("SARIF's line of %+v", result)
+		}
+	}
+	if len(prints) != len(results) || prints[""] {
+		t.Errorf("SARIF's fingerprints: %v", prints)
 	}
 	var suites struct {
 		Suites []struct {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"runtime/debug"
 
@@ -125,6 +126,10 @@ func Audit(ctx context.Context, s *Session, target string, o AuditOptions) (err 
 	case JUnit:
 		err = report.WriteJUnit(s.Out)
 	case SARIF:
+		// What is not this machine's is not below its working directory.
+		if t.Files == survey.Machine("/") {
+			report.Base = workingDirectory()
+		}
 		err = report.WriteSARIF(s.Out, builder.Version())
 	default:
 		columns := display.Columns(s.Out)
@@ -140,6 +145,18 @@ func Audit(ctx context.Context, s *Session, target string, o AuditOptions) (err 
 		return &UnreadError{report}
 	}
 	return nil
+}
+
+// workingDirectory is without links, as paths of reports are; empty where it is not known.
+func workingDirectory() string {
+	dir, err := os.Getwd()
+	if err == nil {
+		dir, err = filepath.EvalSymlinks(dir)
+	}
+	if err != nil {
+		return ""
+	}
+	return dir
 }
 
 // place finds the file system that a target is in, and where in it: an image's root, or a
