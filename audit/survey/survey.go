@@ -288,6 +288,15 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 			u.Unjudged[i].Why = at.why
 		}
 	}
+	told := func(file string) string {
+		if file = v.told(file, place, f, moved); f.kind == KindWheel {
+			file = path.Join(path.Base(f.path), file)
+		}
+		return file
+	}
+	if n, ok := u.unopened(content, told); ok {
+		u.Unjudged = append(u.Unjudged, n)
+	}
 	u.complete()
 	if u.fromCache() {
 		u.forOthers()

@@ -190,10 +190,10 @@ func (r *Report) writeChecks(w io.Writer) error {
 func (r *Report) writeUnjudged(w io.Writer) {
 	checks, reasons := map[string][]string{}, []string{}
 	for _, u := range r.Units {
-		if u.Kind == KindWheel && u.Objects == 0 {
-			continue // what was not judged is about native code
-		}
 		for _, n := range u.Unjudged {
+			if u.Kind == KindWheel && u.Objects == 0 && n.Check != archives {
+				continue // the checks are about native code
+			}
 			if checks[n.Why] == nil {
 				reasons = append(reasons, n.Why)
 			}
@@ -206,7 +206,11 @@ func (r *Report) writeUnjudged(w io.Writer) {
 	if len(reasons) > 0 {
 		fmt.Fprintln(w)
 	}
-	for _, why := range reasons {
+	for i, why := range reasons {
+		if i == shown {
+			fmt.Fprintf(w, "… and for %s: --output json tells all\n", plural(len(reasons)-shown, "more reason"))
+			break
+		}
 		slices.Sort(checks[why])
 		fmt.Fprintf(w, "not judged: %s (%s)\n", strings.Join(checks[why], ", "), audit.Printable(why))
 	}
