@@ -143,9 +143,13 @@ var (
 	nouns = map[audit.Severity]string{audit.Refuse: "refusal", audit.Warn: "warning"}
 )
 
-// file names the first file.
+// file names the first file; the wheel itself by the name that it has, if that is one.
 func (b *block) file() string {
-	return audit.Printable(cmp.Or(b.first().File, path.Base(cmp.Or(b.unit.Wheel, b.unit.Path))))
+	name := path.Base(b.unit.Path)
+	if !wheelFile.MatchString(name) {
+		name = cmp.Or(b.unit.Wheel, name)
+	}
+	return audit.Printable(cmp.Or(b.first().File, name))
 }
 
 // place names the wheel or the distribution; empty where neither is known.

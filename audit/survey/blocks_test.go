@@ -53,6 +53,9 @@ func TestBlocks(t *testing.T) {
     It is missing.
   what to do here
 `
+	renamed := Unit{Kind: KindWheel, Path: "/d/renamed.whl", Wheel: "spam-1.0-py3-none-any.whl", Findings: []audit.Finding{
+		{Check: "record", Severity: audit.Refuse, Field: "name", Value: "renamed.whl", Cause: "It is not named so.", Remedy: "Build it again."},
+	}}
 	for _, c := range []struct {
 		what   string
 		report *Report
@@ -69,6 +72,13 @@ refused: m00.so
 ` + poison + `    Do not install it.
 
 told in full: 4 of 32 refusals; --output json tells all
+`},
+		{"a renamed wheel", &Report{Units: []Unit{renamed}}, `
+refused: renamed.whl
+  in /d/renamed.whl (spam-1.0-py3-none-any.whl)
+  record: name renamed.whl
+    It is not named so.
+    Build it again.
 `},
 		{"a distribution of many faults beside another", &Report{Units: []Unit{lines}}, `
 refused: m00.so
