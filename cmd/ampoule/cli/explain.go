@@ -99,11 +99,11 @@ func stepText(step explain.Step) string {
 	const bullet, indent = "  - ", "    "
 	switch {
 	case step.Run == "":
-		return bullet + strings.TrimLeft(wrap(step.Says, indent), " ") + "\n"
+		return bullet + strings.TrimLeft(display.Wrap(step.Says, indent, lineWidth), " ") + "\n"
 	case step.Says == "":
 		return bullet + step.Run + "\n"
 	}
-	return bullet + step.Run + "\n" + wrap(step.Says, indent+"  ") + "\n"
+	return bullet + step.Run + "\n" + display.Wrap(step.Says, indent+"  ", lineWidth) + "\n"
 }
 
 // lineWidth is how wide paragraphs are, in characters.
