@@ -3,6 +3,7 @@ package toolchain
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"sync"
 	"syscall"
@@ -34,10 +35,16 @@ func (e *StepError) Unwrap() []error {
 	return []error{e.Err}
 }
 
-// Hint says where to make room.
+// noMode is what mmdebstrap says where it may not change its root, by whatever means.
+const noMode = "unable to pick chroot mode automatically"
+
+// Hint says where to make room, or what mmdebstrap lacks.
 func (e *StepError) Hint() string {
-	if e.full() {
+	switch {
+	case e.full():
 		return "make room in the store, where temporary files are (TMPDIR) and where Docker keeps its containers (docker system df)"
+	case slices.ContainsFunc(e.Last, func(line string) bool { return strings.Contains(line, noMode) }):
+		return "a user other than root needs newuidmap (package uidmap) and ranges of ids in /etc/subuid and /etc/subgid; a base by image digest needs no mmdebstrap"
 	}
 	return ""
 }

@@ -420,4 +420,8 @@ func TestStepErrorOfAFullDisk(t *testing.T) {
 	if errors.Is(other, syscall.ENOSPC) || !errors.Is(other, full.Err) || other.Hint() != "" {
 		t.Errorf("another error: %#v", other)
 	}
+	unprivileged := &StepError{Step: "mmdebstrap", Last: []string{"E: unable to pick chroot mode automatically (use --mode for manual selection)"}, Err: full.Err}
+	if !strings.Contains(unprivileged.Hint(), "newuidmap") || errors.Is(unprivileged, syscall.ENOSPC) {
+		t.Errorf("a user without ranges of ids: %#v", unprivileged)
+	}
 }
