@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path"
 	"reflect"
+	"slices"
 	"strings"
 	"sync"
 
@@ -67,67 +68,153 @@ type WheelRecord struct {
 }
 
 // checkFingerprint measures the interpreter and compares it with what the tree and its
-// wheels say that they were made with.
+// wheels say that they were made with, and the wheels with what the tree says of them.
 func checkFingerprint(_ context.Context, x *exam) (outcome, error) {
-	out := outcome{}
-	measure := sync.OnceValues(func() (f Fingerprint, err error) {
+	c := comparison{exam: x, measured: sync.OnceValues(func() (f Fingerprint, err error) {
 		err = f.measure(x.Tree, x.home)
 		return f, err
-	})
-	compare := func(file string, p PythonRecord) {
-		measured, fault := measure()
-		out.examined++
-		f := Finding{
-			Severity: Refuse, File: file, Field: "fingerprint", Value: printable(p.FingerprintDigest), absolute: true,
-			Remedy: "Install the artifact again as a whole: interpreter and wheels belong together.",
-		}
-		switch {
-		case p.FingerprintDigest != p.Fingerprint.Digest():
-			f.Cause = "The file contradicts itself: it was changed after it was written."
-		case fault != nil:
-			f.Severity = x.travels()
-			f.Value = printable(fault.Error())
-			f.Cause = "The interpreter cannot be measured, so that nobody knows whether it is the one that this was made for."
-		case p.FingerprintDigest != measured.Digest():
-			f.Field, f.Value = differences(p.Fingerprint, measured)
-			f.Cause = "The interpreter here is not the one that this was made with: modules may fail to load, or worse, load."
-		default:
-			return
-		}
-		out.add(f)
-	}
+	})}
 	record, file, err := x.artifactRecord()
 	switch {
 	case err != nil:
-		out.add(Finding{
+		record = nil
+		c.add(Finding{
 			Severity: Refuse, File: file, Field: "JSON", Value: printable(err.Error()), absolute: true,
 			Cause: "What the tree is made of cannot be read.", Remedy: "Install the artifact again.",
 		})
 	case record != nil:
-		compare(file, record.Python)
-		x.compareWheels(&out, file, record)
+		c.interpreter(file, record.Python)
+		x.compareWheels(&c.outcome, file, record)
 	}
 	for _, d := range x.dists() {
-		file := d.info + "/" + WheelRecordFile
-		e, ok := x.Tree.Lookup(file)
-		if !ok || e.Kind != tree.File || !x.hasModule(d) {
-			continue
-		}
-		var w WheelRecord
-		data, err := readText(e)
-		if err == nil {
-			err = json.Unmarshal(data, &w)
-		}
-		if err != nil {
-			out.add(Finding{
-				Severity: Refuse, File: file, Field: "JSON", Value: printable(err.Error()),
-				Cause: "What the wheel was built with cannot be read.", Remedy: "Take the wheel from its wheelhouse again.",
-			})
-			continue
-		}
-		compare(file, w.Python)
+		c.wheel(d, record)
 	}
-	return out, nil
+	return c.outcome, nil
+}
+
+// comparison is the check's work on one subject.
+type comparison struct {
+	outcome
+	*exam
+	// measured is the fingerprint of the interpreter that is there.
+	measured func() (Fingerprint, error)
+}
+
+// interpreter compares the interpreter that is there with the one that a file tells of.
+func (c *comparison) interpreter(file string, p PythonRecord) {
+	measured, fault := c.measured()
+	c.examined++
+	f := Finding{
+		Severity: Refuse, File: file, Field: "fingerprint", Value: printable(p.FingerprintDigest), absolute: true,
+		Remedy: "Install the artifact again as a whole: interpreter and wheels belong together.",
+	}
+	switch {
+	case p.FingerprintDigest != p.Fingerprint.Digest():
+		f.Cause = "The file contradicts itself: it was changed after it was written."
+	case fault != nil:
+		f.Severity = c.travels()
+		f.Value = printable(fault.Error())
+		f.Cause = "The interpreter cannot be measured, so that nobody knows whether it is the one that this was made for."
+	case p.FingerprintDigest != measured.Digest():
+		f.Field, f.Value = differences(p.Fingerprint, measured)
+		f.Cause = "The interpreter here is not the one that this was made with: modules may fail to load, or worse, load."
+	default:
+		return
+	}
+	c.add(f)
+}
+
+// wheel compares what an installed wheel tells of itself with the interpreter and with the
+// tree's record, which may be nil.
+func (c *comparison) wheel(d dist, record *ArtifactRecord) {
+	file := d.info + "/" + WheelRecordFile
+	e, ok := c.Tree.Lookup(file)
+	if !ok || e.Kind != tree.File {
+		return
+	}
+	var told WheelRecord
+	data, err := readText(e)
+	if err == nil {
+		err = json.Unmarshal(data, &told)
+	}
+	if err != nil {
+		c.add(Finding{
+			Severity: Refuse, File: file, Field: "JSON", Value: printable(err.Error()),
+			Cause: "What the wheel was built with cannot be read.", Remedy: "Take the wheel from its wheelhouse again.",
+		})
+		return
+	}
+	native := c.hasModule(d)
+	if native {
+		c.interpreter(file, told.Python)
+	}
+	if record == nil {
+		return
+	}
+	c.examined++
+	if names, values := told.otherParts(record, native); names != "" {
+		c.add(Finding{
+			Severity: Refuse, File: file, Field: names, Value: values,
+			Cause:  "The wheel was made of other parts than the tree's: its tags and its interpreter's fingerprint do not show that.",
+			Remedy: "Take the wheel from the wheelhouse of this artifact, or install the artifact as a whole.",
+		})
+	}
+}
+
+// otherParts names what a wheel was made of and the tree tells otherwise, with both values.
+// What either does not tell is not compared. A wheel without native code runs everywhere,
+// whatever built it: of such a one, only the source counts.
+func (w WheelRecord) otherParts(record *ArtifactRecord, native bool) (names, values string) {
+	var list []part
+	if native {
+		list = append(list,
+			part{"python.version", w.Python.Version, record.Python.Version},
+			part{"python.key", w.Python.Key, record.Python.Key},
+			part{"python.toolchain", strings.Join(w.Python.Toolchain, " "), strings.Join(record.Python.Toolchain, " ")})
+	}
+	// What the tree took as it was has its own record in it, and so another hash than that tells.
+	if made, ok := record.wheel(w.Name, w.Version); ok && made.Key != "" {
+		list = append(list, part{"sdist", w.Sdist, made.Sdist})
+		if native {
+			list = append(list, part{"key", w.Key, made.Key}, part{"sha256", w.SHA256, made.SHA256})
+		}
+	}
+	var fields, texts []string
+	for _, p := range list {
+		if p.wheel != p.tree && p.wheel != "" && p.tree != "" {
+			fields = append(fields, p.name)
+			texts = append(texts, shortened(p.wheel)+" here, the tree's is "+shortened(p.tree))
+		}
+	}
+	return strings.Join(fields, ", "), printable(strings.Join(texts, "; "))
+}
+
+// part is something that a wheel was made of: its name in a [WheelRecord], and what the
+// wheel and the tree say that it is.
+type part struct{ name, wheel, tree string }
+
+// wheel finds the wheel of a distribution in the version that is asked for.
+func (r *ArtifactRecord) wheel(name, version string) (WheelMade, bool) {
+	i := slices.IndexFunc(r.Wheels, func(w WheelMade) bool {
+		return wheel.Normalize(w.Name) == wheel.Normalize(name) && sameVersion(w.Version, version)
+	})
+	if i < 0 {
+		return WheelMade{}, false
+	}
+	return r.Wheels[i], true
+}
+
+// shortHash is how much of a hash is told: enough to look for it.
+const shortHash = 12
+
+// shortened cuts the hashes that words are.
+func shortened(words string) string {
+	list := strings.Fields(words)
+	for i, word := range list {
+		word = strings.TrimPrefix(word, "sha256:")
+		list[i] = word[:min(shortHash, len(word))]
+	}
+	return strings.Join(list, " ")
 }
 
 // artifactRecord reads what the tree says it is made of; nil where it says nothing.
@@ -218,7 +305,7 @@ func told(v reflect.Value) string {
 		if l == nil {
 			return "none"
 		}
-		return l.Soname + " " + l.SHA256[:min(12, len(l.SHA256))]
+		return l.Soname + " " + shortened(l.SHA256)
 	}
 	return fmt.Sprint(v.Interface())
 }
