@@ -67,11 +67,15 @@ type Report struct {
 }
 
 // Check looks at a tree in the machine's file system, whose absolute path is given: an
-// installed release, or any interpreter's prefix.
+// installed release, any interpreter's prefix or an environment of one. Where there is
+// nothing that could run, it is a [*survey.NothingError] or a [*survey.NoInterpreterError].
 func Check(ctx context.Context, m Machine, root string) (*Report, error) {
 	found, err := survey.Look(ctx, survey.Target{Files: m.Files, Path: root, CPU: m.CPU})
 	if err != nil {
 		return nil, fmt.Errorf("looking at %s: %w", root, err)
+	}
+	if len(found.Unread) == 0 && !slices.ContainsFunc(found.Units, func(u survey.Unit) bool { return u.Interpreter != nil }) {
+		return nil, fmt.Errorf("looking at %s: %w", root, &survey.NoInterpreterError{Path: root})
 	}
 	at, _ := audit.Follow(m.Files, root)
 	p := &preflight{Machine: m, tree: at.Path, found: found, report: &Report{Schema: Schema, Tree: root, Fit: true}}

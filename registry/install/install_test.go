@@ -169,6 +169,43 @@ func checkNothingUnfinished(t *testing.T, root string) {
 	}
 }
 
+// What is asked before the switch sees the whole release, and keeps the current one.
+func TestBefore(t *testing.T) {
+	t.Parallel()
+	root := t.TempDir()
+	first, second := newSource(t, "1", sample(t, "one")), newSource(t, "2", sample(t, "two"))
+	mustInstall(t, first, root)
+	unfit := errors.New("unfit")
+	asked := 0
+	answer := func(err error) Options {
+		return Options{Root: root, Platform: platform, Before: func(_ context.Context, release string) error {
+			asked++
+			whole, fault := tree.FromDir(release)
+			if fault != nil || whole.Hash() != sample(t, "two").Hash() {
+				t.Errorf("%s is not the release yet: %v", release, fault)
+			}
+			if got := current(t, root); got != "one" {
+				t.Errorf("current is %q already", got)
+			}
+			return err
+		}}
+	}
+	for range 2 { // the second time the release is there
+		if done, err := Install(t.Context(), second, "web", answer(unfit)); !errors.Is(err, unfit) {
+			t.Errorf("installed %+v: %v", done, err)
+		}
+		if got := current(t, root); got != "one" {
+			t.Errorf("current is %q", got)
+		}
+	}
+	if done, err := Install(t.Context(), second, "web", answer(nil)); err != nil || !done.Present {
+		t.Errorf("installed %+v: %v", done, err)
+	}
+	if got := current(t, root); got != "two" || asked != 3 {
+		t.Errorf("current is %q, asked %d times", got, asked)
+	}
+}
+
 func TestDamagedReleaseIsNamedAndRepaired(t *testing.T) {
 	t.Parallel()
 	root := t.TempDir()

@@ -28,8 +28,8 @@ such as LD_LIBRARY_PATH and PYTHONHOME, and OpenSSL's configuration.
 
 ROOT is an installed release, or any interpreter's prefix. A REF is fetched from the
 registry into a temporary directory first. Nothing of it is run. It ends with code 6
-when the tree, or a module of it, will not run here. "ampoule install" looks at the
-same before it switches.`,
+when the tree, or a module of it, will not run here, and with code 3 when there is no
+interpreter in ROOT that could. "ampoule install" looks at the same before it switches.`,
 		Example: `  ampoule preflight /opt/web/current
   ampoule preflight registry.example/team/web@sha256:…`,
 		Args:              usage(cobra.ExactArgs(1)),

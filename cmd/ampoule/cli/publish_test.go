@@ -7,6 +7,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime"
 	"strings"
@@ -24,10 +26,19 @@ import (
 	"ampoule/tree"
 )
 
-// sampleTree is a small tree with a script, a link and a wheel.
+// sampleTree is a small tree with a program, a link and a wheel. Its interpreter is a
+// program of this machine, which therefore can run it.
 func sampleTree(t *testing.T) *tree.Tree {
 	t.Helper()
-	python := tree.FileEntry("bin/python3.13", 0o755, []byte("#!/bin/sh\necho python\n"))
+	program, err := exec.LookPath("true")
+	if err != nil {
+		t.Fatal(err)
+	}
+	data, err := os.ReadFile(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	python := tree.FileEntry("bin/python3.13", 0o755, data)
 	python.Owner = "interpreter"
 	wheel := tree.FileEntry("lib/python3.13/site-packages/idna/__init__.py", 0o644, []byte("x = 1\n"))
 	wheel.Owner = "wheel:idna"
