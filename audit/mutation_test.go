@@ -3,7 +3,6 @@
 package audit
 
 import (
-	"context"
 	"encoding/json"
 	"errors"
 	"flag"
@@ -15,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -27,7 +27,8 @@ var (
 
 // TestMutations breaks each check, one after the other, and wants a test of this package or
 // of the survey to notice: the check finds nothing; with -every, each condition of it is
-// turned round. What is not noticed fails the test.
+// turned round. What is not noticed fails the test. What does not compile is no mutant, and
+// tests that do not end have not noticed: both are told, and counted for themselves.
 //
 //	go test -tags mutation -run TestMutations -timeout 3h ./audit -args -every
 func TestMutations(t *testing.T) {
@@ -39,12 +40,10 @@ func TestMutations(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, tests := range mutationTests {
-		if out, err := goTest(t, tests); err != nil {
-			t.Fatalf("without a mutation %s fails: %v\n%s", tests, err, out)
-		}
+	if r, out := try(t); r != unnoticed {
+		t.Fatalf("without a mutation: %s\n%s", r, out)
 	}
-	total, alive := 0, 0
+	count := map[result]int{}
 	for _, file := range files {
 		if strings.HasSuffix(file, "_test.go") {
 			continue
@@ -57,16 +56,33 @@ func TestMutations(t *testing.T) {
 			if !wanted.MatchString(m.at) {
 				continue
 			}
-			total++
-			if noticed(t, file, m.source) {
-				continue
+			r, out := try(t, "-overlay", overlay(t, file, m.source))
+			count[r]++
+			switch r {
+			case unnoticed:
+				t.Errorf("%s: %s: %s", m.at, r, m.change)
+			case uncompiled, endless:
+				t.Logf("%s: %s: %s\n%.300s", m.at, r, m.change, out)
 			}
-			alive++
-			t.Errorf("%s: nobody notices: %s", m.at, m.change)
 		}
 	}
-	t.Logf("%d mutants, %d alive", total, alive)
+	mutants := count[noticed] + count[unnoticed] + count[endless]
+	t.Logf("%d mutants: %d noticed, %d not, %d after which the tests did not end; %d more that did not compile",
+		mutants, count[noticed], count[unnoticed], count[endless], count[uncompiled])
+	if mutants == 0 {
+		t.Error("nothing was broken")
+	}
 }
+
+// result is what became of a mutant.
+type result string
+
+const (
+	noticed    result = "a test fails"
+	unnoticed  result = "no test fails"
+	endless    result = "the tests do not end"
+	uncompiled result = "it does not compile"
+)
 
 // mutationTests are the packages one of whose tests has to notice.
 var mutationTests = []string{".", "./survey"}
@@ -112,12 +128,11 @@ func mutants(t *testing.T, file string, source []byte) []mutant {
 	return list
 }
 
-// noticed runs the tests with a file in place of another, and tells whether one fails. A
-// mutant that does not compile is none.
-func noticed(t *testing.T, file, source string) bool {
+// overlay writes what has the go command take source for a file (go help build).
+func overlay(t *testing.T, file, source string) string {
 	t.Helper()
 	dir := t.TempDir()
-	mutated, overlay := filepath.Join(dir, file), filepath.Join(dir, "overlay.json")
+	mutated, name := filepath.Join(dir, file), filepath.Join(dir, "overlay.json")
 	original, err := filepath.Abs(file)
 	if err != nil {
 		t.Fatal(err)
@@ -126,29 +141,45 @@ func noticed(t *testing.T, file, source string) bool {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(os.WriteFile(mutated, []byte(source), 0o644), os.WriteFile(overlay, told, 0o644)); err != nil {
+	if err := errors.Join(os.WriteFile(mutated, []byte(source), 0o644), os.WriteFile(name, told, 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	for _, tests := range mutationTests {
-		out, err := goTest(t, "-overlay", overlay, "-failfast", tests)
-		var exit *exec.ExitError
-		switch {
-		case strings.Contains(out, "[build failed]"), strings.Contains(out, "[setup failed]"):
-			t.Logf("%s does not compile: %.300s", file, out)
-			return true
-		case errors.As(err, &exit):
-			return true
-		case err != nil:
-			t.Fatal(err)
-		}
-	}
-	return false
+	return name
 }
 
-func goTest(t *testing.T, args ...string) (string, error) {
+// try compiles the package, runs the tests, and returns what they said at last.
+func try(t *testing.T, flags ...string) (result, string) {
 	t.Helper()
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
-	defer cancel()
-	out, err := exec.CommandContext(ctx, "go", append([]string{"test"}, args...)...).CombinedOutput()
-	return string(out), err
+	if out, ok := goCommand(t, "build", flags, "."); !ok {
+		return uncompiled, out
+	}
+	last := ""
+	for _, tests := range mutationTests {
+		out, ok := goCommand(t, "test", slices.Concat(flags, []string{"-vet=off", "-failfast", "-timeout", patience.String()}), tests)
+		switch {
+		case ok:
+			last = out
+		case strings.Contains(out, "panic: test timed out after"):
+			return endless, out
+		case strings.Contains(out, "[build failed]"), strings.Contains(out, "[setup failed]"):
+			return uncompiled, out
+		default:
+			return noticed, out
+		}
+	}
+	return unnoticed, last
+}
+
+// patience is how long the tests of a package may take: many times what they do.
+const patience = 5 * time.Minute
+
+// goCommand tells whether the go command ends well, and what it says.
+func goCommand(t *testing.T, verb string, flags []string, pkg string) (string, bool) {
+	t.Helper()
+	out, err := exec.CommandContext(t.Context(), "go", slices.Concat([]string{verb}, flags, []string{pkg})...).CombinedOutput()
+	var exit *exec.ExitError
+	if err != nil && (!errors.As(err, &exit) || t.Context().Err() != nil) {
+		t.Fatalf("running go %s: %v", verb, err)
+	}
+	return string(out), err == nil
 }
