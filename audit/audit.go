@@ -6,6 +6,25 @@
 // byte that it parses may be hostile: files are found by magic, never by name,
 // read with limits, and what cannot be parsed is refused.
 //
+// There are three ways in:
+//
+//   - [Judge] is the gate: a [Subject] is a tree that was built, is to travel, and has runtime
+//     targets; the [Verdict] says whether it may be published.
+//   - [Inspector.Inspect] judges what is found where it stands, a [Place]: what is known of it
+//     decides which checks are made, and an [Inspection] tells the others with the reason. An
+//     [Inspector] may be used concurrently, and reads a machine's own files once.
+//   - [OpenWheel] reads a wheel file and compares it with its RECORD; what it has can be
+//     inspected as if it were installed. [CheckWheel] does the first of that alone, and
+//     [NativeMembers] lists the ELF files.
+//
+// Package audit/survey finds what there is to inspect below a directory or in an image, and
+// writes reports. [Measure] reads an interpreter's link contract without judging.
+//
+// What is wrong with a file is a [Finding]; an error means that there is no result. The
+// evidence, cause and remedy of a [Finding] are texts that are safe to show. Its Check is
+// one of [Checks], whose names are stable, as the JSON forms are under their schema's name.
+// Nothing here logs, and nothing is written but temporary files.
+//
 // Each check is one file, check_NAME.go, that registers itself; nothing else
 // knows the list.
 package audit
