@@ -24,8 +24,8 @@ const (
 )
 
 // checkHardening refuses what takes a process's protection away for everything in it, and
-// warns about relocations that stay writable. Whether symbols are bound at start is not
-// judged: compilers' defaults differ, and modules are loaded late anyway.
+// warns about relocations that stay writable. Whether symbols are bound at start (DF_BIND_NOW)
+// is not judged: compilers' defaults differ, and the check load binds all at once.
 func checkHardening(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{}
 	for _, o := range x.parsed() {
@@ -41,12 +41,12 @@ func checkHardening(_ context.Context, x *exam) (outcome, error) {
 	return out, nil
 }
 
-// stackFaults judges PT_GNU_STACK. On x86-64, glibc takes a library without one for one
-// that wants an executable stack.
 // refusesStacks tells whether the machine's dlopen refuses files that want an executable
 // stack (glibc 2.41).
 func (x *exam) refusesStacks() bool { return slices.Compare(numbers(x.glibc), []int{2, 41}) >= 0 }
 
+// stackFaults judges PT_GNU_STACK. On x86-64, glibc takes a library without one for one
+// that wants an executable stack.
 func stackFaults(o *object) []Finding {
 	f := Finding{
 		Severity: Refuse, File: o.entry.Path, Field: "PT_GNU_STACK", Value: "executable",
