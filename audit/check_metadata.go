@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"io"
 	"path"
 	"regexp"
 	"slices"
@@ -15,7 +16,7 @@ import (
 func init() {
 	register(check{
 		name:   "metadata",
-		reason: "every distribution is the locked one, what it requires is there, and its programs call what exists",
+		reason: "every distribution is the locked one, what it requires is there, and its programs start and call what exists",
 		needs:  anInterpreter | aPlace,
 		run:    checkMetadata,
 	})
@@ -31,8 +32,8 @@ type described struct {
 }
 
 // checkMetadata compares METADATA with the name of its directory (PEP 376) and with the
-// lock, looks for what each distribution requires of others here (PEP 508), and for what
-// its programs call (entry points specification, PyPA).
+// lock, looks for what each distribution requires of others here (PEP 508), for what its
+// programs call (entry points specification, PyPA), and for what starts them.
 func checkMetadata(ctx context.Context, x *exam) (outcome, error) {
 	out := outcome{}
 	list, sources := map[string]*described{}, map[string]names{}
@@ -61,6 +62,7 @@ func checkMetadata(ctx context.Context, x *exam) (outcome, error) {
 		x.requirements(&out, list[name], list, env)
 	}
 	x.compareLock(&out, list)
+	x.starts(&out)
 	return out, nil
 }
 
@@ -306,4 +308,84 @@ func (x *exam) calls(sources map[string]names, module, attribute string) string 
 		return ""
 	}
 	return "There is no module " + module + "."
+}
+
+// starts looks at what starts the programs beside the interpreter, or in the environment.
+func (x *exam) starts(out *outcome) {
+	bin := path.Join(x.home.site, "../../../bin")
+	for _, e := range x.Tree.Entries() {
+		if e.Kind != tree.File || path.Dir(e.Path) != bin {
+			continue
+		}
+		python := pythonOf(e)
+		if python == "" {
+			continue
+		}
+		out.examined++
+		if cause := x.startFault(python, bin); cause != "" {
+			f := Finding{
+				Severity: x.travels(), File: e.Path, Field: "#!", Value: printable(python), Cause: cause,
+				Remedy: "Have the wheel's script begin with #!python, which installing it replaces, or write an exception if nobody starts it.",
+			}
+			if x.found {
+				f.Remedy = "Install the distribution again where it is to run: installers write the line. An environment cannot be moved."
+			}
+			out.add(f)
+		}
+	}
+}
+
+// startFault says why a program does not start under the interpreter that it is installed
+// for, wherever it is called from; empty when it does.
+func (x *exam) startFault(python, bin string) string {
+	switch {
+	case !path.IsAbs(python):
+		return "The path of the program's interpreter is relative: it starts from one directory only."
+	case !x.found:
+		return "The program names its interpreter by an absolute path: it does not start where the tree is elsewhere."
+	}
+	at, ok := x.runs[0].resolve(python)
+	if !ok {
+		return "The program's interpreter is not there: it does not start."
+	}
+	// Environments have links to the interpreter or copies of it, some without a version.
+	m := executableName.FindStringSubmatch(path.Base(at.Path))
+	known := m == nil || m[1] == x.home.version
+	if dir := path.Dir(at.Path); known && (dir == bin || dir == path.Dir(x.home.exe)) {
+		return ""
+	}
+	return "The program starts under another interpreter than the one that it is installed for: /" + at.Path + "."
+}
+
+// maxHeader is as much of a script as is read for what starts it, in bytes: paths have up to
+// 4096 (PATH_MAX).
+const maxHeader = 8 << 10
+
+var (
+	// startLine is a first line that names a Python (execve(2)); "env python3" names none.
+	startLine = regexp.MustCompile(`^#![ \t]*((?:\S*/)?python[\d.]*[a-z]*)\s`)
+	// startScript is what installers write where the kernel would not take such a line, for a
+	// path that is long or has spaces in it (distlib.scripts). One that looks for what is
+	// beside the script begins with a command.
+	startScript = regexp.MustCompile(`^#!/bin/sh\n'''exec' (?:"(/[^"\n]+)"|'(/[^'\n]+)'|(/\S+)) `)
+)
+
+// pythonOf is the path of the Python that a script names; empty when it names none.
+func pythonOf(e tree.Entry) string {
+	r, err := e.Content.Open()
+	if err != nil {
+		return "" // record tells that it is not what RECORD lists
+	}
+	defer r.Close()
+	header, err := io.ReadAll(io.LimitReader(r, maxHeader))
+	if err != nil {
+		return ""
+	}
+	if m := startLine.FindSubmatch(header); m != nil {
+		return string(m[1])
+	}
+	if m := startScript.FindSubmatch(header); m != nil {
+		return string(slices.Concat(m[1:]...))
+	}
+	return ""
 }

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"ampoule/tree"
@@ -72,6 +73,97 @@ func TestMetadataAndLock(t *testing.T) {
 			s := subject(t, installed("victim", tree.FileEntry(site+"victim.py", 0o644, nil))...)
 			s.Locked = []Locked{c.locked}
 			expect(t, judge(t, s), c.want...)
+		})
+	}
+}
+
+// script is a program in bin that a distribution's RECORD lists.
+func script(first string) []tree.Entry {
+	return installed("victim", tree.FileEntry("bin/run", 0o755, []byte(first+"\nimport sys\n")))
+}
+
+// The lines that start programs: sealed trees have the first, uv writes the second on
+// request, pip the others where a path is long or has spaces in it.
+const (
+	relocated     = `#!/usr/bin/env -S sh -c 'exec "$(dirname -- "$(realpath -- "$0")")/python3.13" "$0" "$@"'`
+	lookedUp      = "#!/bin/sh\n'''exec' \"$(dirname -- \"$(realpath -- \"$0\")\")\"/'python' \"$0\" \"$@\"\n' '''"
+	inQuotes      = "#!/bin/sh\n'''exec' \"/opt/my web/bin/python\" \"$0\" \"$@\"\n' '''"
+	inApostrophes = "#!/bin/sh\n'''exec' '/opt/my web/bin/python' \"$0\" \"$@\"\n' '''"
+	unquoted      = "#!/bin/sh\n'''exec' /opt/web/bin/python \"$0\" \"$@\"\n' '''"
+)
+
+// What travels starts its programs wherever it is.
+func TestMetadataOfPrograms(t *testing.T) {
+	t.Parallel()
+	refused := func(python string) []string { return []string{"refuse metadata bin/run: #! " + python} }
+	for name, c := range map[string]struct {
+		first string
+		want  []string
+	}{
+		"started by what is beside it":        {relocated, nil},
+		"started by a path that is looked up": {lookedUp, nil},
+		"started by a shell":                  {"#!/bin/sh", nil},
+		"started by whichever is on the path": {"#!/usr/bin/env python3", nil},
+		"started by a program of such a name": {"#!/opt/bin/python-tool", nil},
+		"started by an absolute path":         {"#!/opt/web/bin/python3.13", refused("/opt/web/bin/python3.13")},
+		"started by the system's Python":      {"#! /usr/bin/python3 -sE", refused("/usr/bin/python3")},
+		"started by a relative path":          {"#!python", refused("python")},
+		"started by a path with spaces":       {inQuotes, refused("/opt/my web/bin/python")},
+		"started by a path in apostrophes":    {inApostrophes, refused("/opt/my web/bin/python")},
+		"started by a long path":              {unquoted, refused("/opt/web/bin/python")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			expect(t, judge(t, subject(t, script(c.first)...)), c.want...)
+		})
+	}
+}
+
+// What is found has to start where it is.
+func TestFoundPrograms(t *testing.T) {
+	t.Parallel()
+	const venv = "srv/v/"
+	program := interpreter(t)
+	python := fromFile(t, "usr/bin/python3.13", program)
+	python.Owner = OwnerInterpreter
+	copied := fromFile(t, venv+"bin/python3", program)
+	link := func(at, to string) tree.Entry { return tree.Entry{Path: at, Kind: tree.Symlink, Link: to} }
+	machine := rootfs(t, "mid", python, copied, fromFile(t, "usr/bin/python3.9", program), fromFile(t, "opt/other/bin/python3.13", program),
+		link("usr/bin/python3", "python3.13"), link(venv+"bin/python", "/usr/bin/python3"), link("home/me", "/srv"))
+	told := func(python string) string { return "warn /srv/v/bin/run: #! " + python }
+	for name, c := range map[string]struct{ first, want string }{
+		"the environment's":             {"#!/srv/v/bin/python", ""},
+		"through a link":                {"#!/home/me/v/bin/python", ""},
+		"a copy in the environment":     {"#!/srv/v/bin/python3", ""},
+		"the interpreter's own":         {"#!/usr/bin/python3", ""},
+		"whichever is on the path":      {"#!/usr/bin/env python", ""},
+		"what an artifact has":          {relocated, ""},
+		"another version beside it":     {"#!/usr/bin/python3.9", told("/usr/bin/python3.9")},
+		"another one":                   {"#!/opt/other/bin/python3.13", told("/opt/other/bin/python3.13")},
+		"an environment that was moved": {"#!/srv/old/bin/python", told("/srv/old/bin/python")},
+		"a relative path":               {"#!bin/python", told("bin/python")},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			entries := script(c.first)
+			for i := range entries {
+				entries[i].Path = venv + entries[i].Path
+			}
+			in, err := NewInspector(machine).Inspect(t.Context(), Place{
+				Tree: newTree(t, append(entries, python)...), Interpreter: python.Path, Site: venv + strings.TrimSuffix(site, "/"),
+			})
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := ""
+			for _, f := range in.Findings {
+				if f.Check == "metadata" {
+					got += string(f.Severity) + " /" + f.File + ": " + f.Field + " " + f.Value
+				}
+			}
+			if got != c.want {
+				t.Errorf("found %q, want %q", got, c.want)
+			}
 		})
 	}
 }
