@@ -424,6 +424,9 @@ func InterpreterFiles(exe string, modules bool) ([]string, error) {
 	for _, lib := range libs {
 		for _, dir := range []string{top, top + "64"} {
 			patterns = append(patterns, path.Join(dir, lib, "build-details.json"), path.Join(dir, lib, "_sysconfigdata_*.py"))
+			for _, config := range home.configs() {
+				patterns = append(patterns, path.Join(dir, lib, config, "Makefile"))
+			}
 			if modules {
 				patterns = append(patterns, path.Join(dir, lib, "lib-dynload", "*.so"))
 			}
