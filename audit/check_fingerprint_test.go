@@ -211,16 +211,9 @@ func TestFingerprintOfWheels(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			result, err := NewInspector(rootfs(t, "mid")).Inspect(t.Context(), Place{Tree: made, Interpreter: "bin/python3.13", Site: strings.TrimSuffix(site, "/")})
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := ""
-			for _, f := range result.Findings {
-				if f.Check == "fingerprint" {
-					got = string(f.Severity) + " fingerprint /" + f.File + ": " + f.Field + " " + f.Value
-				}
-			}
+			got := strings.Join(inspected(t, "fingerprint", rootfs(t, "mid"), Place{
+				Tree: made, Interpreter: "bin/python3.13", Site: strings.TrimSuffix(site, "/"),
+			}), "\n")
 			if !strings.HasPrefix(got, c.want) || (c.want == "") != (got == "") {
 				t.Errorf("found %q, want %q", got, c.want)
 			}

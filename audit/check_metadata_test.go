@@ -130,7 +130,7 @@ func TestFoundPrograms(t *testing.T) {
 	link := func(at, to string) tree.Entry { return tree.Entry{Path: at, Kind: tree.Symlink, Link: to} }
 	machine := rootfs(t, "mid", python, copied, fromFile(t, "usr/bin/python3.9", program), fromFile(t, "opt/other/bin/python3.13", program),
 		link("usr/bin/python3", "python3.13"), link(venv+"bin/python", "/usr/bin/python3"), link("home/me", "/srv"))
-	told := func(python string) string { return "warn /srv/v/bin/run: #! " + python }
+	told := func(python string) string { return "warn metadata /srv/v/bin/run: #! " + python }
 	for name, c := range map[string]struct{ first, want string }{
 		"the environment's":             {"#!/srv/v/bin/python", ""},
 		"through a link":                {"#!/home/me/v/bin/python", ""},
@@ -149,18 +149,9 @@ func TestFoundPrograms(t *testing.T) {
 			for i := range entries {
 				entries[i].Path = venv + entries[i].Path
 			}
-			in, err := NewInspector(machine).Inspect(t.Context(), Place{
+			got := strings.Join(inspected(t, "metadata", machine, Place{
 				Tree: newTree(t, append(entries, python)...), Interpreter: python.Path, Site: venv + strings.TrimSuffix(site, "/"),
-			})
-			if err != nil {
-				t.Fatal(err)
-			}
-			got := ""
-			for _, f := range in.Findings {
-				if f.Check == "metadata" {
-					got += string(f.Severity) + " /" + f.File + ": " + f.Field + " " + f.Value
-				}
-			}
+			}), "\n")
 			if got != c.want {
 				t.Errorf("found %q, want %q", got, c.want)
 			}

@@ -348,6 +348,22 @@ func expect(t *testing.T, v Verdict, want ...string) {
 	}
 }
 
+// inspected lists what one check says of a place, as found does, with absolute paths.
+func inspected(t *testing.T, check string, machine Root, p Place) []string {
+	t.Helper()
+	in, err := NewInspector(machine).Inspect(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	list := []string{}
+	for _, f := range in.Findings {
+		if f.Check == check {
+			list = append(list, fmt.Sprintf("%s %s /%s: %s %s", f.Severity, f.Check, f.File, f.Field, f.Value))
+		}
+	}
+	return list
+}
+
 // stripSections zeroes e_shoff, e_shnum and e_shstrndx of an ELF file.
 func stripSections(t *testing.T, e tree.Entry) tree.Entry {
 	t.Helper()
