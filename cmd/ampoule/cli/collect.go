@@ -155,7 +155,7 @@ func StoreCollect(ctx context.Context, s *Session, st *store.Store, keep store.K
 	}
 	text := fmt.Sprintf("%s %s in %d files, left %s in %d", verb, display.Size(did.RemovedBytes), did.Removed, display.Size(did.LeftBytes), did.Left)
 	if keep.Limit > 0 && did.LeftBytes > keep.Limit {
-		s.tell("more than %s is left: %s of it was fetched to be kept", display.Size(keep.Limit), display.Size(did.PinnedBytes))
+		s.tell("more than %s is left: %s of it was fetched to be kept (ampoule store kept)", display.Size(keep.Limit), display.Size(did.PinnedBytes))
 	}
 	return s.print(text, did)
 }
