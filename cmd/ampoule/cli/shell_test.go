@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/signal"
 	"strings"
 	"syscall"
 	"testing"
@@ -162,6 +163,10 @@ func sizeSoon(t *testing.T, sizes <-chan sandbox.Size) sandbox.Size {
 // TestShellOnTerminal is not parallel: signals reach the whole program.
 func TestShellOnTerminal(t *testing.T) {
 	t.Setenv("TERM", "vt220")
+	// Whoever runs the tests may have hangups ignored (nohup).
+	hangups := make(chan os.Signal, 1)
+	signal.Notify(hangups, syscall.SIGHUP)
+	defer signal.Stop(hangups)
 	keyboard, stand := openTerminal(t)
 	resize(t, keyboard, 33, 101)
 	go func() { _, _ = io.Copy(io.Discard, keyboard) }()
