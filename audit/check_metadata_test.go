@@ -114,7 +114,13 @@ func TestMetadataOfPrograms(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			expect(t, judge(t, subject(t, script(c.first)...)), c.want...)
+			v := judge(t, subject(t, script(c.first)...))
+			expect(t, v, c.want...)
+			for _, f := range v.Findings {
+				if !strings.Contains(f.Remedy, "exception") {
+					t.Errorf("the remedy is none for a recipe: %s", f.Remedy)
+				}
+			}
 		})
 	}
 }
