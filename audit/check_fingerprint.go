@@ -100,8 +100,9 @@ type comparison struct {
 	measured func() (Fingerprint, error)
 }
 
-// interpreter compares the interpreter that is there with the one that a file tells of.
-func (c *comparison) interpreter(file string, p PythonRecord) {
+// interpreter compares the interpreter that is there with the one that a file tells of, and
+// tells whether they are the same.
+func (c *comparison) interpreter(file string, p PythonRecord) bool {
 	measured, fault := c.measured()
 	c.examined++
 	f := Finding{
@@ -119,9 +120,10 @@ func (c *comparison) interpreter(file string, p PythonRecord) {
 		f.Field, f.Value = differences(p.Fingerprint, measured)
 		f.Cause = "The interpreter here is not the one that this was made with: modules may fail to load, or worse, load."
 	default:
-		return
+		return true
 	}
 	c.add(f)
+	return false
 }
 
 // wheel compares what an installed wheel tells of itself with the interpreter and with the
@@ -145,11 +147,8 @@ func (c *comparison) wheel(d dist, record *ArtifactRecord) {
 		return
 	}
 	native := c.hasModule(d)
-	if native {
-		c.interpreter(file, told.Python)
-	}
-	if record == nil {
-		return
+	if native && !c.interpreter(file, told.Python) || record == nil {
+		return // of another interpreter, all else differs too
 	}
 	c.examined++
 	if names, values := told.otherParts(record, native); names != "" {

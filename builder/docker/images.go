@@ -247,10 +247,17 @@ func (e *Engine) RemoveImages(ctx context.Context, keep func(diffIDs []string) b
 			switch {
 			case err == nil:
 				removed++
-			case !errdefs.IsNotFound(err) && !errdefs.IsConflict(err):
+			case !errdefs.IsConflict(err) && !e.gone(ctx, tag):
 				return removed, fmt.Errorf("removing image %s: %w", tag, err)
 			}
 		}
 	}
 	return removed, nil
+}
+
+// gone tells whether an image is not there any more. What another process removes at the
+// same time, under another tag, fails here in more ways than one.
+func (e *Engine) gone(ctx context.Context, tag string) bool {
+	_, err := e.client.ImageInspect(ctx, tag)
+	return errdefs.IsNotFound(err)
 }
