@@ -77,15 +77,16 @@ func Render(results string) (string, error) {
 	writeOverrides(&b, overrides, times)
 	writeLoop(&b, loop.All())
 	writeBench(&b, bench.All())
-	writeChecks(&b, checks)
+	writeChecks(&b, recipes, checks)
 	writeKills(&b, kills.All())
 	writeVerdicts(&b, verdicts.All())
 	writeAudits(&b, audits.All())
 	return b.String(), nil
 }
 
-// writeChecks tells which recipes give the same bits again.
-func writeChecks(b *strings.Builder, book *recorded.Book[recorded.Check]) {
+// writeChecks tells which recipes give the same bits again, and where those are not the
+// bits of the catalogue's own builds.
+func writeChecks(b *strings.Builder, recipes *recorded.Book[recorded.Recipe], book *recorded.Book[recorded.Check]) {
 	b.WriteString(`
 ## Built twice
 
@@ -101,7 +102,11 @@ another number of jobs, and in sandboxes with another host name, user, time zone
 		case !ok:
 			row(b, code(name), "not measured", none, none, none)
 		case c.Passed:
-			row(b, code(name), "the same digest", c.Spelled(duration(c.Seconds)), code(c.Digest), c.When)
+			same := "the same digest"
+			if r, ok := recipes.Get(name); ok && r.Digest != "" && r.Digest != c.Digest {
+				same += ", which the catalogue's build does not have"
+			}
+			row(b, code(name), same, c.Spelled(duration(c.Seconds)), code(c.Digest), c.When)
 		default:
 			row(b, code(name), strings.Join(append([]string{result(c.Outcome)}, c.Differences...), "; "), c.Spelled(duration(c.Seconds)), code(c.Digest), c.When)
 		}

@@ -52,7 +52,7 @@ func TestRender(t *testing.T) {
 			Compiled: recorded.Compiled{"numpy==2.4": 250, "markupsafe==3": 7},
 			Sizes:    recorded.Sizes{Tree: 200 << 20, Layers: 60 << 20, Own: 45 << 20, Beside: 30 << 20, OwnBeside: 40 << 20, Unpublished: []string{"psycopg2"}}},
 		recorded.Recipe{Name: "minimal", Outcome: when, LockSeconds: 14, BuildSeconds: 0.1, Published: true},
-		recorded.Recipe{Name: "rust", Outcome: broke})
+		recorded.Recipe{Name: "legacy", Outcome: when, Digest: "sha256:05"}, recorded.Recipe{Name: "rust", Outcome: broke})
 	put(t, dir, recorded.PackagesFile,
 		recorded.Package{Name: "numpy", Version: "2.4", Outcome: when, LockSeconds: 9, BuildSeconds: 600, Overrides: []string{"numpy: it links BLAS"}},
 		recorded.Package{Name: "MarkupSafe", Version: "3", Outcome: when, Compiled: recorded.Compiled{"markupsafe==3": 6}},
@@ -63,7 +63,8 @@ func TestRender(t *testing.T) {
 		recorded.Kill{Name: "stored-001", Outcome: when, During: "wheel psycopg2==2.9"}, recorded.Kill{Name: "stored-002", Outcome: when, During: "wheel markupsafe==3"},
 		recorded.Kill{Name: "interpreter-001", Outcome: recorded.Outcome{Error: "left 1 things"}, AfterSeconds: 2, During: "interpreter CPython", Left: []string{"container x"}})
 	put(t, dir, recorded.ChecksFile,
-		recorded.Check{Name: "web", Outcome: when, Seconds: 300, Digest: "sha256:01", Second: "sha256:01"},
+		recorded.Check{Name: "web", Outcome: when, Seconds: 300, Digest: "sha256:00", Second: "sha256:00"},
+		recorded.Check{Name: "legacy", Outcome: when, Seconds: 300, Digest: "sha256:04", Second: "sha256:04"},
 		recorded.Check{Name: "rust", Outcome: recorded.Outcome{When: "2026-05-04", Stage: "check", Error: "the second digest is sha256:03"}, Seconds: 60, Digest: "sha256:02", Differences: []string{"a.so: .rodata (time)"}})
 	got, err := Render(dir)
 	if err != nil {
@@ -83,7 +84,8 @@ func TestRender(t *testing.T) {
 		"| nothing to do | 0.12 s | 0.15 s | yes | five |",
 		"| interpreter | interpreter | 1 | 0 |\n| stored | wheel | 2 | 2 |\n| all |  | 3 | 2 |\n",
 		"`interpreter-001`, killed after 2.0 s during interpreter CPython: left 1 things container x\n",
-		"| `web` | the same digest | 5 min 00 s | `sha256:01` | 2026-05-04 |\n",
+		"| `web` | the same digest | 5 min 00 s | `sha256:00` | 2026-05-04 |\n",
+		"| `legacy` | the same digest, which the catalogue's build does not have | 5 min 00 s | `sha256:04` | 2026-05-04 |\n",
 		"; a.so: .rodata (time) | 1 min 00 s | `sha256:02` | 2026-05-04 |\n",
 		"| `science` | Numerical Python",
 		" | not measured |",
