@@ -35,26 +35,34 @@ runtime:
   container: {base: {debian: bookworm}}
 `
 
-// backend is an in-tree build backend (PEP 517) whose build does what a fault says.
-const backend = `
-import base64, hashlib, os, subprocess, sys, time, zipfile
+// packing is what backends pack a wheel with.
+const packing = `
+import base64, hashlib, os, subprocess, sys, sysconfig, time, zipfile
 
-def build_wheel(directory, config_settings=None, metadata_directory=None):
-    fault()
+def pack(directory, tag, name, content):
+    pure = "true" if tag.endswith("-any") else "false"
     files = {
-        "victim.py": b"answer = 42\n",
+        name: content,
         "victim-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: victim\nVersion: 1.0\n",
-        "victim-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
+        "victim-1.0.dist-info/WHEEL": ("Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: %s\nTag: %s\n" % (pure, tag)).encode(),
     }
     record = ""
     for name, data in files.items():
         digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
         record += "%s,sha256=%s,%d\n" % (name, digest, len(data))
     files["victim-1.0.dist-info/RECORD"] = (record + "victim-1.0.dist-info/RECORD,,\n").encode()
-    with zipfile.ZipFile(os.path.join(directory, "victim-1.0-py3-none-any.whl"), "w") as wheel:
+    wheel = "victim-1.0-" + tag + ".whl"
+    with zipfile.ZipFile(os.path.join(directory, wheel), "w") as z:
         for name, data in files.items():
-            wheel.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), data)
-    return "victim-1.0-py3-none-any.whl"
+            z.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), data)
+    return wheel
+`
+
+// backend is an in-tree build backend (PEP 517) whose build does what a fault says.
+const backend = packing + `
+def build_wheel(directory, config_settings=None, metadata_directory=None):
+    fault()
+    return pack(directory, "py3-none-any", "victim.py", b"answer = 42\n")
 
 def fault():
 FAULT

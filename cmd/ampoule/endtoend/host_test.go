@@ -11,9 +11,7 @@ import (
 
 // hosted is a backend whose wheel has a module that is linked with a library which is in
 // neither the wheel nor the build's Debian: as one of a driver.
-const hosted = `
-import base64, hashlib, os, subprocess, sysconfig, zipfile
-
+const hosted = packing + `
 def build_wheel(directory, config_settings=None, metadata_directory=None):
     fault()
     open("host.c", "w").write("int driver(void) { return 1; }")
@@ -30,20 +28,7 @@ PyMODINIT_FUNC PyInit_victim(void) { return PyModuleDef_Init(&victim); }
     gcc = ["gcc", "-shared", "-fPIC", "-I" + sysconfig.get_path("include"), "-Wl,-z,relro,-z,now"]
     subprocess.run(gcc + ["-o", "libhost.so.1", "host.c", "-Wl,-soname,libhost.so.1", "-Wl,--version-script=host.map"], check=True)
     subprocess.run(gcc + ["-o", module, "victim.c", "libhost.so.1"], check=True)
-    files = {
-        module: open(module, "rb").read(),
-        "victim-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: victim\nVersion: 1.0\n",
-        "victim-1.0.dist-info/WHEEL": b"Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: false\nTag: cp313-cp313-linux_x86_64\n",
-    }
-    record = ""
-    for name, data in files.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-        record += "%s,sha256=%s,%d\n" % (name, digest, len(data))
-    files["victim-1.0.dist-info/RECORD"] = (record + "victim-1.0.dist-info/RECORD,,\n").encode()
-    with zipfile.ZipFile(os.path.join(directory, "victim-1.0-cp313-cp313-linux_x86_64.whl"), "w") as wheel:
-        for name, data in files.items():
-            wheel.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), data)
-    return "victim-1.0-cp313-cp313-linux_x86_64.whl"
+    return pack(directory, "cp313-cp313-linux_x86_64", module, open(module, "rb").read())
 
 def fault():
 FAULT

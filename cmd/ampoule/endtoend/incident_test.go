@@ -206,9 +206,7 @@ func poisoned(t *testing.T, r survey.Report, file string) {
 
 // nativeBackend is an in-tree build backend (PEP 517) that compiles one module: SOURCE
 // stands in its init function, and LINK is what it adds to the link.
-const nativeBackend = `
-import base64, hashlib, os, subprocess, sys, sysconfig, zipfile
-
+const nativeBackend = packing + `
 CODE = '''
 #include <Python.h>
 #include <dlfcn.h>
@@ -223,22 +221,7 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
     subprocess.check_call(["gcc", "-shared", "-fPIC", "-I" + sysconfig.get_path("include"), "victim.c", "-o", module] + LINK)
     with open(module, "rb") as f:
         code = f.read()
-    tag = "cp313-cp313-linux_x86_64"
-    files = {
-        module: code,
-        "victim-1.0.dist-info/METADATA": b"Metadata-Version: 2.1\nName: victim\nVersion: 1.0\n",
-        "victim-1.0.dist-info/WHEEL": ("Wheel-Version: 1.0\nGenerator: test\nRoot-Is-Purelib: false\nTag: " + tag + "\n").encode(),
-    }
-    record = ""
-    for name, data in files.items():
-        digest = base64.urlsafe_b64encode(hashlib.sha256(data).digest()).rstrip(b"=").decode()
-        record += "%s,sha256=%s,%d\n" % (name, digest, len(data))
-    files["victim-1.0.dist-info/RECORD"] = (record + "victim-1.0.dist-info/RECORD,,\n").encode()
-    wheel = "victim-1.0-" + tag + ".whl"
-    with zipfile.ZipFile(os.path.join(directory, wheel), "w") as z:
-        for name, data in files.items():
-            z.writestr(zipfile.ZipInfo(name, (2020, 1, 1, 0, 0, 0)), data)
-    return wheel
+    return pack(directory, "cp313-cp313-linux_x86_64", module, code)
 `
 
 // compiling is a world whose distribution compiles a module.
