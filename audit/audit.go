@@ -88,9 +88,11 @@ type Subject struct {
 	// NativeCalls are compiler calls that made a part of a distribution for the processor of
 	// the build machine, whichever that was: of those whose build printed any, the first.
 	NativeCalls []CompilerCall
-	// Loads is what loading the modules of [Loadable] showed, on every target.
+	// Loads is what loading the modules of [Loadable] showed, on every target. A tree with
+	// startup code that is accepted has them twice, without that code and with it.
 	Loads []LoadReport
-	// Tests are the recipe's tests; Reports says how each ended, on every target.
+	// Tests are the recipe's tests; Reports says how each ended, on every target, twice
+	// likewise.
 	Tests   []Test
 	Reports []TestReport
 	// Now decides which exceptions have expired. It must be set.
@@ -164,6 +166,8 @@ type LoadReport struct {
 	Maps []string
 	// Runtimes counts the mapped files that define a Python runtime.
 	Runtimes int
+	// Startup says that the tree's startup code ran before (see [Startups]).
+	Startup bool
 }
 
 // Test is one of the recipe's tests.
@@ -186,4 +190,6 @@ type TestReport struct {
 	Code int
 	// Output is the end of what it wrote.
 	Output string
+	// Startup says that the tree's startup code ran before (see [Startups]).
+	Startup bool
 }

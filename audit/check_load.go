@@ -22,25 +22,45 @@ func init() {
 func checkLoad(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{}
 	list := modules(x.Tree, x.home, x.extensions())
+	startup, modes, err := x.startupModes()
+	if err != nil {
+		return out, err
+	}
 	for _, t := range x.Targets {
-		loads := loadIndex{target: t, reports: map[loadKey]LoadReport{}}
-		for _, r := range x.Loads {
-			if r.Target != t.Name {
-				continue
-			}
-			loads.reports[loadKey{r.Kind, r.Module, r.File, len(r.Behind) > 0}] = r
-			if f, ok := loads.mapFault(r); ok {
-				out.add(f)
-			}
+		tried := make([]loadIndex, len(modes))
+		for i, mode := range modes {
+			tried[i] = x.loadsOf(&out, t, mode)
 		}
 		for _, m := range list {
-			out.examined++
-			if f, ok := loads.moduleFault(m); ok {
-				out.add(f)
+			var faults [2]*Finding
+			for i, loads := range tried {
+				out.examined++
+				if f, ok := loads.moduleFault(m); ok {
+					faults[i] = &f
+				}
+			}
+			if f := x.startupDecides(startup, faults, len(modes)); f != nil {
+				out.add(*f)
 			}
 		}
 	}
 	return out, nil
+}
+
+// loadsOf finds the reports of one target, with startup code or without, and judges what
+// was mapped.
+func (x *exam) loadsOf(out *outcome, t Target, startup bool) loadIndex {
+	loads := loadIndex{target: t, reports: map[loadKey]LoadReport{}}
+	for _, r := range x.Loads {
+		if r.Target != t.Name || r.Startup != startup {
+			continue
+		}
+		loads.reports[loadKey{r.Kind, r.Module, r.File, len(r.Behind) > 0}] = r
+		if f, ok := loads.mapFault(r); ok {
+			out.add(f)
+		}
+	}
+	return loads
 }
 
 type loadKey struct {

@@ -157,6 +157,21 @@ func modules(t *tree.Tree, home installation, extensions []*object) []Module {
 	return list
 }
 
+// Requires lists, for each distribution of a tree, the other distributions that it
+// requires under whatever marker and extra, by normalised names (PEP 503). interpreter is
+// as in [Subject].
+func Requires(t *tree.Tree, interpreter string) (map[string][]string, error) {
+	home, err := findInstallation(t, interpreter)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string][]string{}
+	for _, d := range dists(t, home.site) {
+		all[d.name] = requires(t, d)
+	}
+	return all, nil
+}
+
 // requires lists the other distributions that a distribution requires, under whatever
 // marker and extra, by their normalised names. Of METADATA that cannot be read, it lists none.
 func requires(t *tree.Tree, d dist) []string {

@@ -59,7 +59,7 @@ func TestEachCheckHasOneFile(t *testing.T) {
 			t.Errorf("check %s: %v", c.Name, err)
 		}
 	}
-	if got := len(Checks()); got != 20 {
+	if got := len(Checks()); got != 21 {
 		t.Errorf("%d checks", got)
 	}
 }
