@@ -15,6 +15,7 @@ import (
 	"path"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -132,7 +133,7 @@ type world struct {
 	interpreter []tree.Entry
 	wheel       []byte
 	installed   []tree.Entry
-	load        func(m audit.Module) loadAnswer
+	load        func(m audit.Module) loaded
 	// leaks is what holds the sandbox's host name: a wheel, or the interpreter.
 	leaks string
 	// test does one of the recipe's tests.
@@ -165,8 +166,8 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w := &world{t: t, st: st, interpreter: interpreter(t), wheel: pack(distribution()), installed: distribution(), published: map[string]string{}}
-	w.load = func(m audit.Module) loadAnswer {
-		return loadAnswer{Kind: audit.KindImport, Module: m.Name, File: m.File, OK: true, Mapped: []string{"PLACE/bin/python3.13", "PLACE/" + m.File}}
+	w.load = func(m audit.Module) loaded {
+		return loaded{Kind: audit.KindImport, Module: m.Name, File: m.File, OK: true, Mapped: []string{"PLACE/bin/python3.13", "PLACE/" + m.File}}
 	}
 	w.test = func(context.Context, sandbox.Step) error { return nil }
 	root, err := tree.New(baseFiles(t))
@@ -305,13 +306,30 @@ func (w *world) step(ctx context.Context, s *fake.Sandbox, step sandbox.Step) er
 	case strings.Contains(args, "load.py"):
 		return w.loadAll(s, step)
 	case strings.HasPrefix(s.Spec.Name, "gate-"):
-		return w.test(ctx, step)
+		return w.tried(ctx, step)
 	}
 	return nil
 }
 
+// tried does a test of the recipe. What imports a module passes by ending with the code
+// that it was given last.
+func (w *world) tried(ctx context.Context, step sandbox.Step) error {
+	err := w.test(ctx, step)
+	if code, isNumber := strconv.Atoi(step.Args[len(step.Args)-1]); err == nil && isNumber == nil {
+		return &sandbox.ExitError{Args: step.Args, Code: code}
+	}
+	return err
+}
+
+// loaded is what the gate's script says of one attempt to load a module.
+type loaded struct {
+	Kind, Module, File, Error string
+	OK                        bool
+	Mapped                    []string
+}
+
 func (w *world) loadAll(s *fake.Sandbox, step sandbox.Step) error {
-	e, ok := s.Files().Lookup(strings.TrimPrefix(gateDir, "/") + "/modules.json")
+	e, ok := s.Files().Lookup("ampoule-gate/modules.json")
 	if !ok {
 		return &sandbox.ExitError{Args: step.Args, Code: 1}
 	}
@@ -323,13 +341,17 @@ func (w *world) loadAll(s *fake.Sandbox, step sandbox.Step) error {
 	if err := json.Unmarshal(data, &modules); err != nil {
 		return err
 	}
-	place := step.Args[len(step.Args)-1]
+	place := step.Args[len(step.Args)-2]
 	for _, m := range modules {
-		line, err := json.Marshal(w.load(m))
-		if err != nil {
-			return err
+		for _, told := range []loaded{w.load(m), {Kind: "done", File: m.File}} {
+			line, err := json.Marshal(told)
+			if err != nil {
+				return err
+			}
+			if _, err := io.WriteString(step.Stdout, strings.ReplaceAll(string(line), "PLACE", place)+"\n"); err != nil {
+				return err
+			}
 		}
-		io.WriteString(step.Stdout, strings.ReplaceAll(string(line), "PLACE", place)+"\n")
 	}
 	return nil
 }

@@ -13,18 +13,16 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sync/errgroup"
-
 	"ampoule/audit"
 	"ampoule/audit/survey"
 	"ampoule/builder/buildlog"
+	"ampoule/builder/gate"
 	"ampoule/builder/layers"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/seal"
 	"ampoule/builder/wheels"
 	"ampoule/recipes"
-	"ampoule/tree"
 )
 
 // lockedDists are the distributions that the tree must have.
@@ -75,14 +73,8 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 	}
 	open := layers.Open(r.b.Store)
 	defer func() { err = errors.Join(err, open.Close()) }()
-	tried, err := r.tryTargets(ctx, open, sealed.Tree, subject.Tests, log)
-	if err != nil {
+	if err := r.try(ctx, open, &subject, log); err != nil {
 		return nil, err
-	}
-	for _, t := range tried {
-		subject.Targets = append(subject.Targets, t.description())
-		subject.Loads = append(subject.Loads, t.loads...)
-		subject.Reports = append(subject.Reports, t.reports...)
 	}
 	verdict, err := audit.Judge(ctx, subject)
 	if err != nil {
@@ -98,31 +90,39 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 	return &verdict, nil
 }
 
-// tryTargets lays the tree on each runtime target and loads and tests it there, in all
-// of them at once. What the targets read stays readable as long as open is.
-func (r *build) tryTargets(ctx context.Context, open *layers.Opened, sealed *tree.Tree, tests []audit.Test, log *buildlog.Log) ([]*target, error) {
-	modules, err := audit.Loadable(sealed, r.interpreterPath())
-	if err != nil {
-		return nil, err
-	}
-	runtimes, err := audit.Runtimes(sealed)
-	if err != nil {
-		return nil, err
-	}
-	var targets []*target
+// places says where each target has the tree: in two different directories, since
+// it must run from any.
+var places = map[string]string{"container": Prefix, "vm": "srv/ampoule/current"}
+
+// try tries the tree in each runtime target, and adds what that showed to the subject.
+// What the targets read stays readable as long as open is.
+func (r *build) try(ctx context.Context, open *layers.Opened, subject *audit.Subject, log *buildlog.Log) error {
+	var targets []gate.Target
 	for _, name := range slices.Sorted(maps.Keys(r.lock.Targets)) {
-		base, err := r.images.Base(ctx, r.lock.Targets[name])
-		if err != nil {
-			return nil, err
+		t := gate.Target{Name: name, Place: places[name]}
+		described := audit.Target{Name: name}
+		if vm := r.recipe.Runtime.VM; name == "vm" && vm != nil {
+			t.Host, described.Host, described.Glibc, described.CPU = vm.Host, vm.Host, vm.Glibc, vm.CPU
 		}
-		t := &target{r: r, name: name, place: places[name], log: log, tests: tests, testTime: testTime, runtimes: runtimes, base: base}
-		targets = append(targets, t)
+		var err error
+		if t.Base, err = r.images.Base(ctx, r.lock.Targets[name]); err != nil {
+			return err
+		}
+		if t.Root, err = open.RootFS(ctx, t.Base); err != nil {
+			return err
+		}
+		described.Root = t.Root
+		targets, subject.Targets = append(targets, t), append(subject.Targets, described)
 	}
-	group, trying := errgroup.WithContext(ctx)
-	for _, t := range targets {
-		group.Go(func() error { return log.Fail("the gate of target "+t.name, t.run(trying, open, sealed, modules)) })
+	stage := &gate.Stage{Store: r.b.Store, Runner: r.sandboxes.Runner, Images: r.sandboxes.Images, Jobs: r.b.jobs(), Log: log}
+	results, err := stage.Try(ctx, gate.Subject{
+		Tree: subject.Tree, Interpreter: subject.Interpreter, Tests: subject.Tests, Exceptions: subject.Exceptions, Now: subject.Now,
+	}, targets)
+	for _, result := range results {
+		subject.Loads = append(subject.Loads, result.Loads...)
+		subject.Reports = append(subject.Reports, result.Tests...)
 	}
-	return targets, group.Wait()
+	return err
 }
 
 // interpreterPath is the interpreter's path in the tree.

@@ -44,13 +44,14 @@ var rooms = map[string][]string{
 	"builder/cpython":          stage(),
 	"builder/wheels":           stage(),
 	"builder/seal":             stage(),
+	"builder/gate":             append(stage(), "builder/stub"),
 	// Locking builds what it has to ask: the interpreter, and the metadata of sdists.
 	"builder/locking": append(stage(), "builder/toolchain/...", "builder/cpython/...", "builder/wheels/...",
 		"builder/locking/apt"),
 	"builder/locking/apt": {"recipes", "builder/fetch", "builder/progress", "builder/toolchain/debian"},
 	// Docker is missing: only cmd knows which engine runs the sandboxes.
 	"builder": append(stage(), "builder/toolchain/...", "builder/cpython/...", "builder/wheels/...",
-		"builder/seal/...", "builder/locking/..."),
+		"builder/seal/...", "builder/gate", "builder/locking/..."),
 
 	"api": {"builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
 	"ci":  {"builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},

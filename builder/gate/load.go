@@ -1,0 +1,411 @@
+package gate
+
+import (
+	"bytes"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"ampoule/audit"
+	"ampoule/builder/sandbox"
+	"ampoule/tree"
+)
+
+//go:embed load.py
+var loadScript []byte
+
+const (
+	// maxReport bounds what loading one distribution's modules may answer, in bytes.
+	maxReport = 64 << 20
+	// maxRounds bounds how often a view is widened before the whole tree is tried.
+	maxRounds = 8
+	// maxDeaths bounds how often one distribution may end the process that loads its modules.
+	maxDeaths = 16
+	// gateDir holds the gate's own files in a target.
+	gateDir = "/ampoule-gate"
+)
+
+// answer is one line of load.py.
+type answer struct {
+	Kind, Module, File, Error string
+	// Behind are the modules that were imported before it.
+	Behind []string
+	OK     bool
+	Mapped []string
+	// Missed are the modules and distributions that were looked for and are nowhere.
+	Missed []string
+}
+
+// doneKind ends the answers of one module.
+const doneKind = "done"
+
+// load loads the modules of one distribution. Each is imported where only what the
+// distribution requires can be seen, and what it looks for besides, as long as the tree has
+// any: that is remembered. What cannot be imported like that is tried in the whole tree.
+func (r *round) load(ctx context.Context, owner string, modules []audit.Module) error {
+	seen := owners{}.with(owners{owner: true}, r.sub)
+	if r.startup {
+		for _, s := range r.sub.startups {
+			seen = seen.with(owners{s.Owner: true}, r.sub)
+		}
+	}
+	var rest []audit.Module
+	named := slices.DeleteFunc(slices.Clone(modules), func(m audit.Module) bool { return m.Name == "" })
+	for range maxRounds {
+		if len(named) == 0 {
+			break
+		}
+		memory, err := r.open(owner, seen)
+		if err != nil {
+			return err
+		}
+		outcomes, err := r.inView(ctx, memory, named)
+		if err != nil {
+			return err
+		}
+		var again []audit.Module
+		more := owners{}
+		for _, m := range named {
+			o := outcomes[m.File]
+			switch wanted := r.beyond(o, seen); {
+			case len(wanted) > 0:
+				maps.Copy(more, wanted)
+				again = append(again, m)
+			case o.Report.OK:
+				r.tell(o.Report)
+			default:
+				rest = append(rest, m)
+			}
+		}
+		named, seen = again, seen.with(more, r.sub)
+	}
+	for _, m := range modules {
+		if m.Name == "" || slices.ContainsFunc(named, func(n audit.Module) bool { return n.File == m.File }) {
+			rest = append(rest, m)
+		}
+	}
+	return r.inTree(ctx, rest)
+}
+
+// beyond are the owners, outside a view, of what a load looked for in vain or had mapped.
+func (r *round) beyond(o outcome, seen owners) owners {
+	more := owners{}
+	add := func(of owners) {
+		for owner := range of {
+			if !seen.sees(owner) {
+				more[owner] = true
+			}
+		}
+	}
+	for _, name := range o.Missed {
+		add(r.sub.parts.providers(name))
+	}
+	for _, file := range o.Mapped {
+		e, _ := r.sub.Tree.Lookup(file)
+		add(owners{e.Owner: true})
+	}
+	return more
+}
+
+// inView imports modules where some owners are seen, or recalls what that showed.
+func (r *round) inView(ctx context.Context, memory *memory, modules []audit.Module) (map[string]outcome, error) {
+	outcomes := map[string]outcome{}
+	var wanted []audit.Module
+	for _, m := range modules {
+		if o, ok := memory.recall(m); ok {
+			// A failure is recalled for what it looked for: with that, it is tried anew.
+			if o.Report.OK || len(r.beyond(o, memory.seen)) > 0 {
+				outcomes[m.File] = o
+				continue
+			}
+		}
+		wanted = append(wanted, m)
+	}
+	if len(wanted) == 0 {
+		return outcomes, nil
+	}
+	view, err := r.sub.parts.view(memory.seen, r.Place)
+	if err != nil {
+		return nil, err
+	}
+	err = r.ask(ctx, view, wanted, func(m audit.Module, answers []answer) {
+		o := r.outcome(m, answers[0])
+		outcomes[m.File] = o
+		memory.note(m, o)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return outcomes, memory.save()
+}
+
+// inTree tries to load modules in the whole tree, in every way. Nothing of that is
+// remembered.
+func (r *round) inTree(ctx context.Context, modules []audit.Module) error {
+	if len(modules) == 0 {
+		return nil
+	}
+	return r.ask(ctx, nil, modules, func(m audit.Module, answers []answer) {
+		for _, a := range answers {
+			r.tell(r.outcome(m, a).Report)
+		}
+	})
+}
+
+// tell adds a report to the trial's.
+func (r *round) tell(report audit.LoadReport) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.result.Loads = append(r.result.Loads, report)
+}
+
+// ask has modules loaded in fresh sandboxes, in their order. A module whose process ends
+// the one that starts it, or that takes too long, has failed; those behind it are loaded in the
+// next sandbox. view stands for site-packages; without one, the tree's own directory does, and
+// every way of loading is tried.
+func (r *round) ask(ctx context.Context, view *tree.Tree, modules []audit.Module, each func(audit.Module, []answer)) error {
+	for deaths := 0; len(modules) > 0; deaths++ {
+		if deaths == maxDeaths {
+			for _, m := range modules {
+				each(m, []answer{failed(m, "the distribution has ended the process that loads its modules too often")})
+			}
+			return nil
+		}
+		heard, why, err := r.askOnce(ctx, view, modules)
+		if err != nil {
+			return err
+		}
+		for i, answers := range heard {
+			each(modules[i], answers)
+		}
+		modules = modules[len(heard):]
+		if len(modules) > 0 {
+			each(modules[0], []answer{failed(modules[0], why)})
+			modules = modules[1:]
+		}
+	}
+	return nil
+}
+
+// failed is the answer for a module that gave none.
+func failed(m audit.Module, why string) answer {
+	if m.Name == "" {
+		return answer{Kind: audit.KindDlopen, File: m.File, Error: why}
+	}
+	return answer{Kind: audit.KindImport, Module: m.Name, File: m.File, Error: why}
+}
+
+// askOnce has modules loaded in one sandbox. It returns the answers for as many as gave
+// them, and why the next one did not.
+func (r *round) askOnce(ctx context.Context, view *tree.Tree, modules []audit.Module) (_ [][]answer, why string, err error) {
+	sb, err := r.start(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	defer func() { err = errors.Join(err, sb.Close()) }()
+	args, err := r.prepare(ctx, sb, view, modules)
+	if err != nil {
+		return nil, "", err
+	}
+	tooLong := fmt.Errorf("not done after %s", r.late())
+	bounded, cancel := context.WithCancelCause(ctx)
+	defer cancel(nil)
+	ear := listen(modules, r.late(), func() { cancel(tooLong) })
+	err = sb.Exec(bounded, sandbox.Step{Args: args, Env: append(environ(), "LD_BIND_NOW=1"), Stdout: ear, Stderr: r.stage.Log})
+	heard, wrong := ear.stop()
+	var exit *sandbox.ExitError
+	switch {
+	case len(heard) == len(modules):
+		return heard, "", nil
+	case ctx.Err() != nil:
+		return nil, "", context.Cause(ctx)
+	case wrong != nil:
+		return heard, wrong.Error(), nil
+	case errors.Is(err, tooLong):
+		return heard, tooLong.Error(), nil
+	case errors.As(err, &exit):
+		return heard, fmt.Sprintf("the process that loads modules ended with code %d", exit.Code), nil
+	case err == nil:
+		return heard, "the process that loads modules has ended before", nil
+	}
+	return nil, "", fmt.Errorf("loading modules: %w", err)
+}
+
+// prepare puts script, list and view into a sandbox, and gives the command.
+func (r *round) prepare(ctx context.Context, sb sandbox.Sandbox, view *tree.Tree, modules []audit.Module) ([]string, error) {
+	wanted, err := json.Marshal(modules)
+	if err != nil {
+		return nil, err
+	}
+	entries := []tree.Entry{tree.FileEntry("load.py", 0o644, loadScript), tree.FileEntry("modules.json", 0o644, wanted)}
+	directory, mode := r.site(), "tree"
+	if view != nil {
+		directory, mode = gateDir+"/site", "view"
+		entries = append(entries, tree.Entry{Path: "site", Kind: tree.Dir, Mode: 0o755})
+		for _, e := range view.Entries() {
+			e.Path = "site/" + e.Path
+			entries = append(entries, e)
+		}
+	}
+	files, err := tree.New(entries)
+	if err != nil {
+		return nil, err
+	}
+	if err := sandbox.ImportTree(ctx, sb, gateDir, files); err != nil {
+		return nil, err
+	}
+	args := []string{
+		"/bin/sh", "-c", `file=$1; shift; exec "$@" < "$file"`, "sh", gateDir + "/modules.json",
+		r.python(), "-I", "-S", gateDir + "/load.py", directory, path.Join("/", r.Place), mode,
+	}
+	if r.startup {
+		args = append(args, "startup")
+	}
+	return args, nil
+}
+
+// errUnasked says that an answer is none that was asked for.
+var errUnasked = errors.New("the process that loads modules answered what nobody asked")
+
+// ear hears load.py's answers and compares them with what was asked.
+type ear struct {
+	modules []audit.Module
+	late    time.Duration
+	timer   *time.Timer
+
+	mu sync.Mutex
+	// rest is the beginning of a line, size the length of all that was heard.
+	rest []byte
+	size int
+	// now are the answers for the module that is loaded.
+	now   []answer
+	heard [][]answer
+	err   error
+}
+
+// listen hears answers until stop is called. Where none comes for a time, it calls late.
+func listen(modules []audit.Module, after time.Duration, late func()) *ear {
+	return &ear{modules: modules, late: after, timer: time.AfterFunc(after, late)}
+}
+
+// stop ends listening and returns the answers of the modules that are done, and what was
+// wrong with one, an error wrapping [errUnasked].
+func (e *ear) stop() ([][]answer, error) {
+	e.timer.Stop()
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.heard, e.err
+}
+
+// Write implements [io.Writer].
+func (e *ear) Write(p []byte) (int, error) {
+	e.timer.Reset(e.late)
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.size += len(p); e.size > maxReport && e.err == nil {
+		e.err = fmt.Errorf("%w: more than %d bytes", errUnasked, maxReport)
+	}
+	e.rest = append(e.rest, p...)
+	for e.err == nil {
+		line, rest, whole := bytes.Cut(e.rest, []byte("\n"))
+		if !whole {
+			break
+		}
+		e.rest = rest
+		e.err = e.hear(line)
+	}
+	if e.err != nil {
+		return 0, e.err
+	}
+	return len(p), nil
+}
+
+func (e *ear) hear(line []byte) error {
+	var a answer
+	if err := json.Unmarshal(line, &a); err != nil {
+		return errUnasked
+	}
+	if len(e.heard) == len(e.modules) {
+		return errUnasked
+	}
+	m := e.modules[len(e.heard)]
+	switch {
+	case a.Kind == doneKind && a.File == m.File && len(e.now) > 0:
+		e.heard, e.now = append(e.heard, e.now), nil
+		return nil
+	case a.File == m.File && (a.Kind == audit.KindDlopen || a.Kind == audit.KindImport && a.Module == m.Name),
+		a.File == "" && a.Kind == audit.KindImport && slices.Contains(m.Packages, a.Module):
+		e.now = append(e.now, a)
+		return nil
+	}
+	return errUnasked
+}
+
+// outcome is what a load showed.
+type outcome struct {
+	Report audit.LoadReport
+	// Libraries are the hashes of the carried libraries that were mapped, by path.
+	Libraries map[string]string
+	Missed    []string
+	// Mapped are the files of distributions that were mapped.
+	Mapped []string
+}
+
+// outcome judges nothing: it says which mapped files are neither the tree's nor
+// the target's, and counts the Python runtimes among them. A module whose import passes
+// without its file being mapped was not loaded.
+func (r *round) outcome(m audit.Module, a answer) outcome {
+	o := outcome{Libraries: map[string]string{}, Missed: a.Missed}
+	report := audit.LoadReport{Target: r.Name, Kind: a.Kind, Module: a.Module, File: a.File, Behind: a.Behind, OK: a.OK, Error: a.Error, Startup: r.startup}
+	for _, mapped := range a.Mapped {
+		e, ok := r.inside(mapped)
+		switch {
+		case ok && r.sub.runtimes[e.Path], !ok && audit.IsLibpython(path.Base(mapped)):
+			report.Runtimes++
+		}
+		switch {
+		case ok && strings.HasPrefix(e.Owner, audit.OwnerWheel):
+			o.Mapped = append(o.Mapped, e.Path)
+		case ok && e.Owner != audit.OwnerInterpreter:
+			o.Libraries[e.Path] = e.SHA256
+		case !ok && !r.inRoot(mapped):
+			report.Maps = append(report.Maps, mapped)
+		}
+	}
+	if report.OK && report.Kind == audit.KindImport && report.File != "" && !r.maps(a, m.File) {
+		report.OK, report.Error = false, "the import passes, but another file than the module's was loaded, or none"
+	}
+	o.Report = report
+	return o
+}
+
+// inside finds a mapped file in the tree.
+func (r *round) inside(mapped string) (tree.Entry, bool) {
+	rel, found := strings.CutPrefix(mapped, path.Join("/", r.Place)+"/")
+	if !found {
+		return tree.Entry{}, false
+	}
+	return r.sub.Tree.Resolve(rel)
+}
+
+// inRoot tells whether a mapped file is the target's.
+func (r *round) inRoot(mapped string) bool {
+	_, ok := r.Root.Resolve(strings.TrimPrefix(mapped, "/"))
+	return ok
+}
+
+// maps tells whether a module's own file was mapped.
+func (r *round) maps(a answer, file string) bool {
+	return slices.ContainsFunc(a.Mapped, func(mapped string) bool {
+		e, ok := r.inside(mapped)
+		return ok && e.Path == file
+	})
+}

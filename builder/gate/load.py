@@ -1,0 +1,182 @@
+"""Load extension modules of one distribution, each in a process of its own. Runs in a
+runtime target, under the tree's interpreter, which has executed nothing of the tree but its
+standard library.
+
+    python3.X -I -S load.py SITE PREFIX MODE [startup] < modules.json
+
+SITE stands on sys.path in the place of site-packages. modules.json is a list of {"File",
+"Name", "Packages", "Behind"}. MODE "view" imports each by its name; "tree" tries the other
+ways of loading, too, where that fails. With "startup", each process first does what package
+site would do when it starts: .pth files, sitecustomize, usercustomize.
+
+For each attempt, one line of JSON goes to stdout: what was imported or loaded, whether it
+worked, which files the process had mapped then, and the names of modules and distributions
+that were looked for and are nowhere. A line {"Kind": "done"} ends a module's attempts. The
+parent imports nothing but the standard library, so that forking is cheap and each child starts
+from the same state; it reads from outside what a child has mapped.
+"""
+
+import importlib
+import json
+import os
+import site
+import sys
+import traceback
+
+
+def mapped(process):
+    with open("/proc/%s/maps" % process) as f:
+        lines = [line.rstrip("\n").split(None, 5) for line in f]
+    return sorted({fields[5] for fields in lines if len(fields) == 6 and "/" in fields[5]})
+
+
+class Missed:
+    """The last of all finders: what it is asked for was not found."""
+
+    def __init__(self):
+        self.names = set()
+
+    def find_spec(self, name, path=None, target=None):
+        self.names.add(name)
+        return None
+
+    def find_distributions(self, context=None):
+        """Note that a distribution's metadata was looked for, or everybody's ("*")."""
+        name = getattr(context, "name", None)
+        self.names.add("distribution " + name if isinstance(name, str) else "*")
+        return ()
+
+
+def start():
+    """Do what package site does with a directory of distributions when it starts."""
+    site.addsitedir(directory)
+    for name in ("sitecustomize", "usercustomize"):
+        try:
+            importlib.import_module(name)
+        except ImportError as error:
+            if error.name != name:
+                raise
+
+
+def report_of(work):
+    missed = Missed()
+    sys.meta_path.append(missed)
+    try:
+        if startup:
+            start()
+        work()
+        report = {"OK": True}
+    except BaseException as error:
+        report = {"OK": False, "Error": "".join(traceback.format_exception_only(type(error), error)).strip()}
+    missed.names -= {"sitecustomize", "usercustomize"}
+    report.update(Mapped=mapped("self"), Missed=sorted(missed.names))
+    return report
+
+
+def attempt(work):
+    """Do the work in a child; return its report, or what became of it."""
+    answer_r, answer_w = os.pipe()
+    go_r, go_w = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(answer_r)
+        os.close(go_w)
+        # What a module prints on import is no part of our answer.
+        null = os.open(os.devnull, os.O_RDWR)
+        for fd in (0, 1, 2):
+            os.dup2(null, fd)
+        report = report_of(work)
+        with os.fdopen(answer_w, "w") as f:
+            f.write(json.dumps(report) + "\n")
+        # It stays as it is until it was looked at.
+        os.read(go_r, 1)
+        os._exit(0)
+    os.close(answer_w)
+    os.close(go_r)
+    with os.fdopen(answer_r) as f:
+        # A process that was left behind may keep the pipe open: a line is all that is read.
+        answer = f.readline()
+    report = understood(answer)
+    if report is not None:
+        try:
+            report["Mapped"] = mapped(child)
+        except OSError:
+            # A process that let nobody look into it has told itself.
+            pass
+    os.close(go_w)
+    _, status = os.waitpid(child, 0)
+    if report is not None:
+        return report
+    how = "signal %d" % os.WTERMSIG(status) if os.WIFSIGNALED(status) else "exit code %d" % os.WEXITSTATUS(status)
+    return {"OK": False, "Error": "the process ended by " + how, "Mapped": []}
+
+
+def understood(answer):
+    try:
+        report = json.loads(answer)
+    except ValueError:
+        return None
+    return report if isinstance(report, dict) else None
+
+
+def tell(kind, report, **what):
+    print(json.dumps(dict(report, Kind=kind, **what)), flush=True)
+
+
+def import_behind(others, name):
+    """Import a module as what requires it would: with that imported before it."""
+    for other in others:
+        try:
+            importlib.import_module(other)
+        except BaseException:
+            # It has a report of its own, where it has modules that must load.
+            pass
+    importlib.import_module(name)
+
+
+def load(path):
+    import ctypes
+
+    ctypes.CDLL(path, mode=os.RTLD_NOW)
+
+
+def try_all(module, imported):
+    """Try every way of loading a module until one works."""
+    name, file = module["Name"], module["File"]
+    if name:
+        report = attempt(lambda: importlib.import_module(name))
+        tell("import", report, Module=name, File=file)
+        if report["OK"]:
+            return
+        if behind := module["Behind"]:
+            report = attempt(lambda: import_behind(behind, name))
+            tell("import", report, Module=name, File=file, Behind=behind)
+            if report["OK"]:
+                return
+    for package in module["Packages"] or ():
+        if package not in imported:
+            imported.add(package)
+            tell("import", attempt(lambda: importlib.import_module(package)), Module=package, File="")
+    tell("dlopen", attempt(lambda: load(os.path.join(prefix, file))), Module="", File=file)
+
+
+def main():
+    global directory, prefix, startup
+    directory, prefix, mode = sys.argv[1:4]
+    startup = sys.argv[4:] == ["startup"]
+    sys.path.append(directory)
+    # Package site gives every interpreter these.
+    site.setquit()
+    site.setcopyright()
+    site.sethelper()
+    imported = set()
+    for module in json.load(sys.stdin):
+        if mode == "view":
+            name = module["Name"]
+            tell("import", attempt(lambda: importlib.import_module(name)), Module=name, File=module["File"])
+        else:
+            try_all(module, imported)
+        tell("done", {}, File=module["File"])
+
+
+main()

@@ -1,0 +1,98 @@
+package gate
+
+import (
+	"maps"
+	"slices"
+
+	"ampoule/audit"
+	"ampoule/builder/layers"
+	"ampoule/builder/sandbox"
+	"ampoule/store"
+)
+
+// memory is what is remembered of one distribution's modules, in one target and one view.
+// Its key has all that the loads could see: the gate's script, the base, the interpreter's
+// files, every file of the owners in the view, and what other distributions have outside
+// site-packages. Carried libraries come from locked Debian packages; of these a record has
+// those that were mapped. A load holds while these are the same, and while the tree
+// has nothing more of what it looked for in vain ([round.beyond]).
+type memory struct {
+	store *store.Store
+	key   string
+	// seen are the owners in the view.
+	seen  owners
+	tree  resolver
+	known map[string]remembered
+	noted bool
+}
+
+// resolver finds files of a tree, as [tree.Tree] does.
+type resolver interface {
+	sha256(file string) (string, bool)
+}
+
+// remembered is the import of one module.
+type remembered struct {
+	Module audit.Module
+	outcome
+}
+
+const (
+	loadsKind = "gate-loads"
+	// loadsFormat is raised when the same answers are understood in another way.
+	loadsFormat = 3
+)
+
+// open opens what is remembered of an owner's modules in a view.
+func (r *round) open(owner string, seen owners) (*memory, error) {
+	view := map[string]string{}
+	for _, o := range slices.Sorted(maps.Keys(seen)) {
+		view[o] = r.sub.parts.of[o]
+	}
+	about := map[string]any{
+		"script": string(loadScript), "place": r.Place, "base": layers.DiffIDs(r.Base), "host": layers.DiffIDs(sandbox.Image{Layers: r.host}),
+		"interpreter": r.sub.parts.of[audit.OwnerInterpreter], "nobody": r.sub.parts.of[""], "shared": r.sub.parts.shared,
+		"owner": owner, "view": view, "startup": r.startup,
+	}
+	m := &memory{store: r.stage.Store, key: layers.Key(loadsKind, loadsFormat, about), seen: seen, tree: r.sub, known: map[string]remembered{}}
+	_, err := m.store.Lookup(loadsKind, m.key, &m.known)
+	return m, err
+}
+
+func (s *subject) sha256(file string) (string, bool) {
+	e, ok := s.Tree.Resolve(file)
+	return e.SHA256, ok
+}
+
+// recall returns what a module's import showed before, if everything that decided it is as
+// it was. A failure is only of use for what it looked for.
+func (m *memory) recall(module audit.Module) (outcome, bool) {
+	r, ok := m.known[module.File]
+	if !ok || r.Module.Name != module.Name {
+		return outcome{}, false
+	}
+	for file, hash := range r.Libraries {
+		if sum, ok := m.tree.sha256(file); !ok || sum != hash {
+			return outcome{}, false
+		}
+	}
+	return r.outcome, true
+}
+
+// note remembers what a module's import showed. What had a file mapped that nobody knows is
+// tried anew: that file is in no key.
+func (m *memory) note(module audit.Module, o outcome) {
+	if len(o.Report.Maps) > 0 {
+		return
+	}
+	m.known[module.File] = remembered{module, o}
+	m.noted = true
+}
+
+// save keeps what is new.
+func (m *memory) save() error {
+	if !m.noted {
+		return nil
+	}
+	return m.store.Record(loadsKind, m.key, m.known)
+}
