@@ -243,23 +243,35 @@ func mustNew(entries []Entry) *Tree {
 	return t
 }
 
-// Hash names the tree: "sha256:" and the hash of one line for each entry, in
-// order of path: kind, mode in octal, path, and the content's hash or the link's
-// target, each quoted as Go quotes strings. Owners, times and the root
-// directory itself are no part of it.
+// Hash names the tree: "sha256:" and the hash of its [Tree.Listing].
 func (t *Tree) Hash() string {
 	h := sha256.New()
+	t.list(h)
+	return "sha256:" + hex.EncodeToString(h.Sum(nil))
+}
+
+// Listing says what the tree holds: one line for each entry, in order of path, with
+// kind, mode in octal, path, and the content's hash or the link's target. Paths and
+// targets are quoted as Go quotes strings. Owners, times and the root directory
+// itself are no part of it.
+func (t *Tree) Listing() []byte {
+	var b bytes.Buffer
+	t.list(&b)
+	return b.Bytes()
+}
+
+// list writes the listing to what takes everything.
+func (t *Tree) list(w io.Writer) {
 	for _, e := range t.entries {
 		switch e.Kind {
 		case Dir:
-			fmt.Fprintf(h, "dir %04o %q\n", unixMode(e.Mode), e.Path)
+			fmt.Fprintf(w, "dir %04o %q\n", unixMode(e.Mode), e.Path)
 		case File:
-			fmt.Fprintf(h, "file %04o %q %s\n", unixMode(e.Mode), e.Path, e.SHA256)
+			fmt.Fprintf(w, "file %04o %q %s\n", unixMode(e.Mode), e.Path, e.SHA256)
 		case Symlink:
-			fmt.Fprintf(h, "link %q %q\n", e.Path, e.Link)
+			fmt.Fprintf(w, "link %q %q\n", e.Path, e.Link)
 		}
 	}
-	return "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 
 // unixMode returns the permission bits with setuid, setgid and sticky where
