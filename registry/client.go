@@ -176,10 +176,38 @@ func (r *Registry) parse(ref string) (location, error) {
 	return l, err
 }
 
+// IsDigest reports whether a text is "sha256:" and 64 hexadecimal digits.
+func IsDigest(text string) bool { return digestForm.MatchString(text) }
+
+// PinnedDigest returns the digest of [HOST/]NAME@sha256:HEX, or of the digest alone.
+// What names none is a [*ReferenceError].
+func PinnedDigest(ref string) (string, error) {
+	base, digest, named := strings.Cut(ref, "@")
+	if !named {
+		digest = ref
+	}
+	if !IsDigest(digest) {
+		return "", &ReferenceError{Ref: ref, Why: "it has no digest: sha256: and 64 hexadecimal digits"}
+	}
+	if host, repo := splitHost(base); named && (host != "" && !hostForm.MatchString(host) || !repositoryForm.MatchString(repo)) {
+		return "", &ReferenceError{Ref: ref, Why: fmt.Sprintf("%q is not a repository", base)}
+	}
+	return digest, nil
+}
+
+// splitHost parts a repository from its host, which it may lack.
+func splitHost(base string) (host, repo string) {
+	host, repo, hasHost := strings.Cut(base, "/")
+	if !hasHost || (host != "localhost" && !strings.ContainsAny(host, ".:")) {
+		return "", base
+	}
+	return host, repo
+}
+
 // locate finds the repository of a reference's part before its tag or digest.
 func (r *Registry) locate(ref, rest string) (location, error) {
-	host, repo, hasHost := strings.Cut(rest, "/")
-	if !hasHost || (host != "localhost" && !strings.ContainsAny(host, ".:")) {
+	host, repo := splitHost(rest)
+	if host == "" {
 		return r.locateOwn(ref, rest)
 	}
 	if !hostForm.MatchString(host) {

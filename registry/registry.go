@@ -113,6 +113,8 @@ type Description struct {
 	Ref    string
 	Name   string
 	Digest string
+	// Raw holds the bytes that Digest is the hash of: an index, or the one image's manifest.
+	Raw    []byte
 	Images []ImageInfo
 }
 
@@ -120,9 +122,12 @@ type Description struct {
 type ImageInfo struct {
 	Platform string
 	// Digest is the image manifest's.
-	Digest  string
-	Created time.Time
-	Config  Config
+	Digest string
+	// Manifest and RawConfig are the bytes of the manifest and of the configuration
+	// that it names.
+	Manifest, RawConfig []byte
+	Created             time.Time
+	Config              Config
 	// Layers are listed from the lowest up.
 	Layers []LayerInfo
 }

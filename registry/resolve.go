@@ -31,7 +31,7 @@ func (r *Registry) Resolve(ctx context.Context, ref string) (Description, error)
 	if err != nil {
 		return Description{}, at.convert("resolving "+ref, ref, err)
 	}
-	d := Description{Ref: at.at(root.Digest.String()), Name: at.name, Digest: root.Digest.String()}
+	d := Description{Ref: at.at(root.Digest.String()), Name: at.name, Digest: root.Digest.String(), Raw: root.Manifest}
 	manifests, err := at.images(ctx, root)
 	if err != nil {
 		return Description{}, at.convert("resolving "+ref, ref, err)
@@ -116,16 +116,21 @@ func (l location) openBlob(ctx context.Context, digest string) (io.ReadCloser, e
 	return verified{content}, nil
 }
 
-// verified gives the client's verification errors a value to be told by: they have
-// no exported type.
+// verified marks the client's verification errors.
 type verified struct{ io.ReadCloser }
 
 func (v verified) Read(p []byte) (int, error) {
 	n, err := v.ReadCloser.Read(p)
-	if err != nil && strings.HasPrefix(err.Error(), "error verifying ") {
-		err = fmt.Errorf("%w: %w", ErrDigest, err)
+	return n, markWrong(err)
+}
+
+// markWrong gives the client's verification errors a value to be told by: they have
+// no exported type.
+func markWrong(err error) error {
+	if err == nil || !strings.HasPrefix(err.Error(), "error verifying ") && !strings.Contains(err.Error(), "does not match requested digest") {
+		return err
 	}
-	return n, err
+	return fmt.Errorf("%w: %w", ErrDigest, err)
 }
 
 // get fetches a manifest, verified against the digest that the reference has.
@@ -133,7 +138,8 @@ func (l location) get(ctx context.Context, ref name.Reference) (*remote.Descript
 	if kept := l.getKept(ctx, ref); kept != nil {
 		return kept, nil
 	}
-	return l.puller.Get(ctx, ref)
+	d, err := l.puller.Get(ctx, ref)
+	return d, markWrong(err)
 }
 
 // images fetches the manifests of an index, or returns the one manifest that root is.
@@ -169,7 +175,7 @@ func (l location) describe(ctx context.Context, d *remote.Descriptor) (ImageInfo
 	if err := json.Unmarshal(d.Manifest, &m); err != nil {
 		return ImageInfo{}, fmt.Errorf("reading manifest: %w", err)
 	}
-	config, err := l.config(ctx, m.Config)
+	raw, config, err := l.config(ctx, m.Config)
 	if err != nil {
 		return ImageInfo{}, err
 	}
@@ -177,7 +183,7 @@ func (l location) describe(ctx context.Context, d *remote.Descriptor) (ImageInfo
 		return ImageInfo{}, fmt.Errorf("manifest has %d layers, configuration %d", len(m.Layers), len(config.RootFS.DiffIDs))
 	}
 	image := ImageInfo{
-		Platform: platformString(config.Platform()), Digest: d.Digest.String(),
+		Platform: platformString(config.Platform()), Digest: d.Digest.String(), Manifest: d.Manifest, RawConfig: raw,
 		Created: config.Created.Time, Config: decodeConfig(config.Config),
 	}
 	for i, ld := range m.Layers {
@@ -190,19 +196,20 @@ func (l location) describe(ctx context.Context, d *remote.Descriptor) (ImageInfo
 	return image, nil
 }
 
-func (l location) config(ctx context.Context, d v1.Descriptor) (*v1.ConfigFile, error) {
+// config reads a configuration, and gives its bytes too.
+func (l location) config(ctx context.Context, d v1.Descriptor) ([]byte, *v1.ConfigFile, error) {
 	if d.Size > maxConfig {
-		return nil, fmt.Errorf("configuration of %d bytes is larger than %d", d.Size, maxConfig)
+		return nil, nil, fmt.Errorf("configuration of %d bytes is larger than %d", d.Size, maxConfig)
 	}
 	raw, err := l.readBlob(ctx, d.Digest.String(), maxConfig)
 	if err != nil {
-		return nil, fmt.Errorf("reading configuration: %w", err)
+		return nil, nil, fmt.Errorf("reading configuration: %w", err)
 	}
 	var config v1.ConfigFile
 	if err := json.Unmarshal(raw, &config); err != nil {
-		return nil, fmt.Errorf("reading configuration: %w", err)
+		return nil, nil, fmt.Errorf("reading configuration: %w", err)
 	}
-	return &config, nil
+	return raw, &config, nil
 }
 
 // readBlob reads a blob of at most limit bytes whole, verified.
