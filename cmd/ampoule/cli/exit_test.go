@@ -22,7 +22,9 @@ import (
 	"ampoule/builder/wheels"
 	"ampoule/recipes"
 	"ampoule/registry"
+	"ampoule/registry/images"
 	"ampoule/registry/install"
+	"ampoule/registry/layer"
 	"ampoule/store"
 )
 
@@ -43,6 +45,11 @@ func TestExitCode(t *testing.T) {
 		{&survey.UnreadableError{Why: "x"}, 3},
 		{&builder.RefusedError{}, 4},
 		{&install.VerificationError{Err: errors.New("x")}, 4},
+		// What does not verify is refused, whatever it was that a registry damaged.
+		{&install.VerificationError{Err: layer.ErrDiffID}, 4},
+		{&registry.RemoteError{Err: registry.ErrDigest}, 4},
+		{layer.ErrDiffID, 4},
+		{images.ErrDamaged, 3},
 		{&registry.KeyTakenError{}, 4},
 		{&DifferentError{}, 4},
 		{&registry.NotFoundError{}, 5},
