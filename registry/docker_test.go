@@ -128,6 +128,45 @@ func TestDockerPullsRunsAndCopies(t *testing.T) {
 	if err != nil || !strings.Contains(string(out), "installed") {
 		t.Errorf("the installed program says %q (%v)", out, err)
 	}
+	runsInstalled(t, r, done, ref)
+}
+
+// runsInstalled installs beside files of strangers, which stay, and has a user who owns
+// nothing run the tree in a container that has nothing else of it.
+func runsInstalled(t *testing.T, r *registry.Registry, done registry.Published, image string) {
+	t.Helper()
+	root := filepath.Join(t.TempDir(), "a[b")
+	strangers := []string{"releases/notes.json", "releases/.tmp-mine/file", ".tmp-x"}
+	for _, name := range strangers {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(root, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, name), []byte("stranger's"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := install.Install(t.Context(), r, done.Ref, install.Options{Root: root, Platform: platform}); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range strangers {
+		if raw, err := os.ReadFile(filepath.Join(root, name)); err != nil || string(raw) != "stranger's" {
+			t.Errorf("%s holds %q (%v)", name, raw, err)
+		}
+	}
+	said := docker(t, "", "run", "--rm", "--network=none", "--user=65534:65534", "--volume="+root+":/web:ro", "--entrypoint=/web/current/bin/python3", image, "ran")
+	if !strings.HasPrefix(said, "/web/current/bin/python3 ran ") {
+		t.Errorf("another user's program says %q", said)
+	}
+	options := install.VerifyOptions{Ref: done.Digest, Platform: platform}
+	if _, err := install.Verify(t.Context(), root, options); err != nil {
+		t.Error(err)
+	}
+	if err := os.Truncate(filepath.Join(root, "current", "lib", "flask.py"), 0); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := install.Verify(t.Context(), root, options); err == nil {
+		t.Error("a file that was emptied is verified")
+	}
 }
 
 // exported reads the tree out of a container's whole file system.

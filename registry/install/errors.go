@@ -15,6 +15,8 @@ type VerificationError struct {
 	// Files are the paths at which a release differs, where they are known.
 	Files []string
 	Err   error
+	// Advice says what to do; empty is the usual.
+	Advice string
 }
 
 // shownFiles is how many files an error names.
@@ -37,11 +39,27 @@ func (e *VerificationError) Unwrap() error { return e.Err }
 
 // Hint says what to do.
 func (e *VerificationError) Hint() string {
-	if len(e.Files) > 0 {
-		return "install the same reference again: a damaged release is replaced"
+	if e.Advice != "" {
+		return e.Advice
 	}
 	return "nothing was switched; the registry's content is not to be trusted until this is explained"
 }
+
+// UnsafeError says that the root, or something below it that an installation would
+// use or replace, is not what an installation makes, or belongs to others, or may be
+// changed by them. It is left as it is.
+type UnsafeError struct {
+	Path string
+	// Why completes the sentence "PATH …".
+	Why string
+	// Advice says what to do.
+	Advice string
+}
+
+func (e *UnsafeError) Error() string { return e.Path + " " + e.Why }
+
+// Hint says what to do.
+func (e *UnsafeError) Hint() string { return e.Advice }
 
 // HostError says that this machine cannot hold the release: its disk is full, or
 // the user may not write there.

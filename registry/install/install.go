@@ -2,11 +2,17 @@
 // for each digest, and a link "current" that is switched in one step.
 //
 //	ROOT/releases/sha256-HEX/       the tree: bin, lib, …
-//	ROOT/releases/sha256-HEX.json   what it must be
+//	ROOT/releases/sha256-HEX.json   what it must be, and what ties that to the digest
+//	ROOT/releases/.lock             the lock of whoever installs
 //	ROOT/current                    → releases/sha256-HEX
 //
 // Nothing in a release is trusted until the tree's hash, computed from what is on
 // disk, is the one that the artifact's configuration names.
+//
+// An installation uses, replaces and removes only what one made: names have exactly
+// the forms above, and what bears them is looked at before it is touched. It works
+// below open directories, so that no link leads out of the root. What it makes has
+// the modes of the tree, and otherwise 0755 or 0644, whatever the umask.
 package install
 
 import (
@@ -15,19 +21,10 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
-	"path/filepath"
-	"strings"
+	"path"
 
 	"ampoule/registry"
 	"ampoule/tree"
-)
-
-const (
-	releasesName = "releases"
-	currentName  = "current"
-	// unfinished begins the names of what an interrupted installation leaves.
-	unfinished = ".tmp-"
 )
 
 // Source is where artifacts come from; [*registry.Registry] is one.
@@ -62,6 +59,8 @@ type Installed struct {
 	// Present says that the release was there already and was found whole;
 	// Repaired, that it was there, damaged, and is replaced.
 	Present, Repaired bool
+	// Warnings tell what others could do to the root, or could not do with it.
+	Warnings []string
 }
 
 // Install makes the artifact's tree the current one below a root. It waits for
@@ -72,7 +71,9 @@ type Installed struct {
 // stays as it was.
 //
 // What is not as the artifact says is a [*VerificationError]; a full disk or a
-// missing right is a [*HostError].
+// missing right is a [*HostError]; a root that is a link, or that others than root and
+// the one that runs this may change, and what is in the way and was made by no
+// installation, is an [*UnsafeError].
 func Install(ctx context.Context, src Source, ref string, o Options) (Installed, error) {
 	d, err := src.Resolve(ctx, ref)
 	if err != nil {
@@ -86,44 +87,28 @@ func Install(ctx context.Context, src Source, ref string, o Options) (Installed,
 	if err != nil {
 		return Installed{}, hostError(o.Root, err)
 	}
-	defer s.close()
 	done, err := s.install(ctx, src, want, layers, o.Before)
+	// What cannot be removed now is removed by the next installation.
+	_ = s.close()
 	if err != nil {
 		return Installed{}, hostError(o.Root, err)
 	}
 	return done, nil
 }
 
-// Verify recomputes the hash of the current release below a root. A release that
-// is not as it was installed is a [*VerificationError] that names its files; a
-// root without one is a [*registry.NotFoundError].
-func Verify(root string) (Installed, error) {
-	s := &site{root: root}
-	link, err := os.Readlink(filepath.Join(root, currentName))
-	if errors.Is(err, fs.ErrNotExist) {
-		return Installed{}, &registry.NotFoundError{What: "current release below " + root}
-	}
-	if err != nil {
-		return Installed{}, hostError(root, fmt.Errorf("finding the current release: %w", err))
-	}
-	want, err := s.readRecord(filepath.Base(link))
-	if err != nil {
-		return Installed{}, hostError(root, err)
-	}
-	return s.verify(want)
-}
-
-// plan finds what is to be installed in an artifact's description.
+// plan finds what is to be installed in an artifact's description, and verifies that
+// the tree's hash follows from the digest.
 func plan(d registry.Description, platform string) (record, []registry.LayerInfo, error) {
 	image, err := d.Image(platform)
 	if err != nil {
 		return record{}, nil, err
 	}
-	want := record{Ref: d.Ref, Digest: d.Digest, Platform: platform, Tree: image.Config.Labels[registry.LabelTree]}
-	if want.Tree == "" {
-		return record{}, nil, &VerificationError{
-			What: d.Ref, Err: fmt.Errorf("it has no label %s: it is no artifact of Ampoule", registry.LabelTree),
-		}
+	want := record{Ref: d.Ref, Digest: d.Digest, Platform: platform, chain: chainOf(d, image)}
+	if want.Tree, err = want.follow(d.Digest, platform, &checks{}); err != nil {
+		return record{}, nil, &VerificationError{What: d.Ref, Err: err}
+	}
+	if err := want.check(releaseName(d.Digest)); err != nil {
+		return record{}, nil, &VerificationError{What: d.Ref, Err: err}
 	}
 	var layers []registry.LayerInfo
 	for _, l := range image.Layers {
@@ -136,7 +121,7 @@ func plan(d registry.Description, platform string) (record, []registry.LayerInfo
 
 // install makes a release and switches to it.
 func (s *site) install(ctx context.Context, src Source, want record, layers []registry.LayerInfo, before func(context.Context, string) error) (Installed, error) {
-	done, err := s.existing(want)
+	done, err := s.existing(ctx, want)
 	if err != nil {
 		return Installed{}, err
 	}
@@ -158,37 +143,85 @@ func (s *site) install(ctx context.Context, src Source, want record, layers []re
 	return done, s.activate(want.release())
 }
 
-// existing verifies the release if it is there. A damaged one, or one without its
-// record, is not present.
-func (s *site) existing(want record) (Installed, error) {
-	if _, err := os.Lstat(s.path(want.release())); err != nil {
-		if os.IsNotExist(err) {
-			return Installed{}, nil
-		}
-		return Installed{}, err
+// existing verifies the release if it is there, and keeps what proves it. A damaged
+// one is not present if an installation made it, which its record tells; without a
+// record it is an [*UnsafeError].
+func (s *site) existing(ctx context.Context, want record) (Installed, error) {
+	release := want.release()
+	_, recordErr := s.readRecord(release)
+	if recordErr != nil && !errors.Is(recordErr, fs.ErrNotExist) {
+		return Installed{}, recordErr
 	}
-	t, err := tree.FromDir(s.path(want.release()))
-	if err != nil || t.Hash() != want.Tree {
+	info, err := s.releases.Lstat(release)
+	if errors.Is(err, fs.ErrNotExist) {
 		return Installed{}, nil
 	}
-	if err := s.writeRecord(want.with(t)); err != nil {
+	if err != nil {
 		return Installed{}, err
 	}
-	done := s.installed(want, t)
-	done.Present = true
-	return done, nil
+	t, strangers, err := s.read(ctx, release)
+	if ended := context.Cause(ctx); ended != nil {
+		return Installed{}, ended
+	}
+	if err == nil && t.Hash() == want.Tree && len(strangers) == 0 && info.Mode() == fs.ModeDir|0o755 {
+		done := s.installed(want, t)
+		done.Present = true
+		return done, s.writeRecord(want.with(t))
+	}
+	if recordErr != nil || !info.IsDir() {
+		return Installed{}, &UnsafeError{
+			Path: s.shown(release), Why: "is there, and no record says that an installation made it",
+			Advice: "find out what it is, and move it away",
+		}
+	}
+	return Installed{}, nil
 }
 
-// fetch unpacks the layers into the site's staging directory and verifies the tree.
+// read reads a release's tree, and lists what in it belongs to others. Its owner,
+// and root, may own what is in a release.
+func (s *site) read(ctx context.Context, release string) (t *tree.Tree, strangers []string, err error) {
+	dir, info, err := openChild(s.releases, release, s.shown(release))
+	if err != nil {
+		return nil, nil, err
+	}
+	defer func() { _ = dir.Close() }()
+	if !s.trusts(info) {
+		strangers = append(strangers, ".")
+	}
+	entries, bytes := int64(maxEntries), int64(maxBytes)
+	t, err = tree.FromRoot(ctx, dir, func(p string, info fs.FileInfo) error {
+		if !s.trusts(info) {
+			strangers = append(strangers, p)
+		}
+		if info.Mode().IsRegular() {
+			bytes -= info.Size()
+		}
+		if entries--; entries < 0 || bytes < 0 {
+			return fmt.Errorf("it has more than %d entries or %d bytes", int64(maxEntries), int64(maxBytes))
+		}
+		return nil
+	})
+	return t, strangers, err
+}
+
+// fetch unpacks the layers into the staging directory and verifies the tree.
 func (s *site) fetch(ctx context.Context, src Source, want record, layers []registry.LayerInfo) (*tree.Tree, error) {
-	staging := s.path(s.staging)
-	if err := os.Mkdir(staging, 0o755); err != nil {
+	staged := path.Join(s.staging, stagedTree)
+	if err := makeDir(s.releases, staged, 0o755); err != nil {
 		return nil, err
 	}
-	if err := unpack(ctx, src, layers, staging); err != nil {
+	dir, err := s.releases.OpenRoot(staged)
+	if err != nil {
 		return nil, err
 	}
-	t, err := tree.FromDir(staging)
+	defer func() { _ = dir.Close() }()
+	if err := unpack(ctx, src, layers, dir); err != nil {
+		return nil, err
+	}
+	t, err := tree.FromRoot(ctx, dir, nil)
+	if ended := context.Cause(ctx); ended != nil {
+		return nil, ended
+	}
 	if err != nil {
 		return nil, &VerificationError{What: want.Ref, Err: err}
 	}
@@ -200,25 +233,7 @@ func (s *site) fetch(ctx context.Context, src Source, want record, layers []regi
 
 func (s *site) installed(want record, t *tree.Tree) Installed {
 	return Installed{
-		Ref: want.Ref, Digest: want.Digest, Platform: want.Platform,
-		Release: s.path(want.release()), TreeHash: t.Hash(), Files: t.Len(),
+		Ref: want.Ref, Digest: want.Digest, Platform: want.Platform, Release: s.shown(want.release()),
+		TreeHash: t.Hash(), Files: t.Len(), Warnings: s.warnings(),
 	}
 }
-
-// verify compares a release with its record.
-func (s *site) verify(want record) (Installed, error) {
-	t, err := tree.FromDir(s.path(want.release()))
-	if err != nil {
-		return Installed{}, &VerificationError{What: s.path(want.release()), Err: err}
-	}
-	if t.Hash() != want.Tree {
-		return Installed{}, &VerificationError{
-			What: s.path(want.release()), Files: want.differences(t),
-			Err: fmt.Errorf("its tree is %s, not %s", t.Hash(), want.Tree),
-		}
-	}
-	return s.installed(want, t), nil
-}
-
-// releaseName is the name of a digest's release.
-func releaseName(digest string) string { return strings.Replace(digest, ":", "-", 1) }

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,6 +21,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"ampoule/registry"
 	"ampoule/registry/layer"
@@ -53,12 +55,12 @@ func (s *source) OpenLayer(_ context.Context, l registry.LayerInfo) (io.ReadClos
 	return io.NopCloser(r), nil
 }
 
-// newSource makes an artifact of a tree. The last character of its digest is c.
-func newSource(t testing.TB, c string, whole *tree.Tree) *source {
+// newSource makes an artifact of a tree. Artifacts of one tree with other names have
+// other digests.
+func newSource(t testing.TB, name string, whole *tree.Tree) *source {
 	t.Helper()
-	digest := "sha256:" + strings.Repeat("0", 63) + c
 	s := &source{tars: map[string][]byte{}}
-	image := registry.ImageInfo{Platform: platform, Config: registry.Config{Labels: map[string]string{registry.LabelTree: whole.Hash()}}}
+	image := registry.ImageInfo{Platform: platform, Config: registry.Config{Labels: map[string]string{registry.LabelTree: whole.Hash(), registry.LabelRecipe: name}}}
 	image.Layers = []registry.LayerInfo{{Name: "base", Base: true}}
 	owners := map[string]bool{}
 	for _, e := range whole.Entries() {
@@ -73,8 +75,51 @@ func newSource(t testing.TB, c string, whole *tree.Tree) *source {
 		s.tars[owner] = b.Bytes()
 		image.Layers = append(image.Layers, registry.LayerInfo{Name: owner, DiffID: owner, Digest: owner})
 	}
-	s.description = registry.Description{Ref: "web@" + digest, Name: "web", Digest: digest, Images: []registry.ImageInfo{image}}
+	s.description = registry.Description{Name: "web", Images: []registry.ImageInfo{image}}
+	s.describe(t)
 	return s
+}
+
+// describe makes the documents of a description anew.
+func (s *source) describe(t testing.TB) {
+	t.Helper()
+	image := &s.description.Images[0]
+	image.RawConfig = encode(t, v1.ConfigFile{OS: "linux", Architecture: "amd64", Config: v1.Config{Labels: image.Config.Labels}})
+	image.Manifest = encode(t, v1.Manifest{SchemaVersion: 2, Config: v1.Descriptor{Digest: hash(t, image.RawConfig)}})
+	s.description.Raw = encode(t, v1.IndexManifest{SchemaVersion: 2, Manifests: []v1.Descriptor{
+		{Digest: hash(t, []byte("another platform's")), Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}},
+		{Digest: hash(t, image.Manifest), Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}},
+	}})
+	s.name()
+}
+
+// name names the description by its bytes.
+func (s *source) name() {
+	s.description.Digest = digestOf(s.description.Raw)
+	s.description.Ref = "web@" + s.description.Digest
+}
+
+func encode(t testing.TB, v any) []byte {
+	t.Helper()
+	raw, err := json.Marshal(v)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return raw
+}
+
+func hash(t testing.TB, raw []byte) v1.Hash {
+	t.Helper()
+	h, err := v1.NewHash(digestOf(raw))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return h
+}
+
+// release is where a source's tree is installed.
+func (s *source) release(root string) string {
+	return filepath.Join(root, releasesName, releaseName(s.description.Digest))
 }
 
 func sample(t testing.TB, program string) *tree.Tree {
@@ -115,6 +160,11 @@ func mustInstall(t *testing.T, s Source, root string) Installed {
 	return done
 }
 
+func verify(t *testing.T, root, ref string) (Verified, error) {
+	t.Helper()
+	return Verify(t.Context(), root, VerifyOptions{Ref: ref, Platform: platform})
+}
+
 // current reads the program of the current release.
 func current(t *testing.T, root string) string {
 	t.Helper()
@@ -127,17 +177,17 @@ func current(t *testing.T, root string) string {
 
 func TestInstallSwitchesAndVerifies(t *testing.T) {
 	t.Parallel()
-	root := filepath.Join(t.TempDir(), "opt", "web")
+	root := filepath.Join(tempDir(t), "opt", "web")
 	first, second := newSource(t, "1", sample(t, "one")), newSource(t, "2", sample(t, "two"))
 	done := mustInstall(t, first, root)
 	want := Installed{
 		Ref: first.description.Ref, Digest: first.description.Digest, Platform: platform,
-		Release: filepath.Join(root, "releases", "sha256-"+strings.Repeat("0", 63)+"1"), TreeHash: sample(t, "one").Hash(), Files: sample(t, "one").Len(),
+		Release: first.release(root), TreeHash: sample(t, "one").Hash(), Files: sample(t, "one").Len(),
 	}
 	if diff := cmp.Diff(want, done); diff != "" {
 		t.Errorf("installed (-want +got):\n%s", diff)
 	}
-	if checked, err := Verify(root); err != nil || checked != want {
+	if checked, err := verify(t, root, ""); err != nil || cmp.Diff(want, checked.Installed) != "" {
 		t.Errorf("verified: %+v (%v)", checked, err)
 	}
 	info, err := os.Stat(filepath.Join(root, "current", "lib", "locked"))
@@ -162,7 +212,7 @@ func checkNothingUnfinished(t *testing.T, root string) {
 			t.Fatal(err)
 		}
 		for _, e := range entries {
-			if strings.HasPrefix(e.Name(), unfinished) {
+			if strings.HasPrefix(e.Name(), ".tmp-") {
 				t.Errorf("%s is left in %s", e.Name(), dir)
 			}
 		}
@@ -172,7 +222,7 @@ func checkNothingUnfinished(t *testing.T, root string) {
 // What is asked before the switch sees the whole release, and keeps the current one.
 func TestBefore(t *testing.T) {
 	t.Parallel()
-	root := t.TempDir()
+	root := tempDir(t)
 	first, second := newSource(t, "1", sample(t, "one")), newSource(t, "2", sample(t, "two"))
 	mustInstall(t, first, root)
 	unfit := errors.New("unfit")
@@ -208,7 +258,7 @@ func TestBefore(t *testing.T) {
 
 func TestDamagedReleaseIsNamedAndRepaired(t *testing.T) {
 	t.Parallel()
-	root := t.TempDir()
+	root := tempDir(t)
 	s := newSource(t, "1", sample(t, "one"))
 	done := mustInstall(t, s, root)
 	if err := os.WriteFile(filepath.Join(done.Release, "lib", "flask.py"), []byte("edited"), 0o644); err != nil {
@@ -217,7 +267,7 @@ func TestDamagedReleaseIsNamedAndRepaired(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(done.Release, "lib", "new.py"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	_, err := Verify(root)
+	_, err := verify(t, root, "")
 	var refused *VerificationError
 	if !errors.As(err, &refused) || !slices.Equal(refused.Files, []string{"lib/flask.py", "lib/new.py"}) {
 		t.Errorf("verifying: %v, want an error that names lib/flask.py and lib/new.py", err)
@@ -225,7 +275,7 @@ func TestDamagedReleaseIsNamedAndRepaired(t *testing.T) {
 	if again := mustInstall(t, s, root); !again.Repaired {
 		t.Errorf("installed again: %+v, want it repaired", again)
 	}
-	if _, err := Verify(root); err != nil {
+	if _, err := verify(t, root, ""); err != nil {
 		t.Error(err)
 	}
 	checkNothingUnfinished(t, root)
@@ -234,7 +284,7 @@ func TestDamagedReleaseIsNamedAndRepaired(t *testing.T) {
 func TestVerifyWithoutRelease(t *testing.T) {
 	t.Parallel()
 	var missing *registry.NotFoundError
-	if _, err := Verify(t.TempDir()); !errors.As(err, &missing) {
+	if _, err := verify(t, tempDir(t), ""); !errors.As(err, &missing) {
 		t.Errorf("error is %v, want NotFoundError", err)
 	}
 }
@@ -259,47 +309,120 @@ func link(target string) func(*tar.Header) { return func(h *tar.Header) { h.Link
 
 func mode(m int64) func(*tar.Header) { return func(h *tar.Header) { h.Mode = m } }
 
-// hostile are tars that must be refused, each for one reason.
-var hostile = map[string][]byte{
-	"path up":             member("opt/ampoule/../../../evil", tar.TypeReg, nil),
-	"absolute path":       member("/opt/ampoule/evil", tar.TypeReg, nil),
-	"outside the prefix":  member("etc/passwd", tar.TypeReg, nil),
-	"prefix is a file":    member("opt/ampoule", tar.TypeReg, nil),
-	"prefix is a link":    member("opt/ampoule", tar.TypeSymlink, link("/")),
-	"device":              member("opt/ampoule/null", tar.TypeChar, nil),
-	"FIFO":                member("opt/ampoule/fifo", tar.TypeFifo, nil),
-	"hard link":           member("opt/ampoule/passwd", tar.TypeLink, link("/etc/passwd")),
-	"setuid":              member("opt/ampoule/su", tar.TypeReg, mode(0o4755)),
-	"setgid directory":    member("opt/ampoule/su", tar.TypeDir, mode(0o2755)),
-	"whiteout":            member("opt/ampoule/.wh.bin", tar.TypeReg, nil),
-	"through a link":      slices.Concat(member("opt/ampoule/x", tar.TypeSymlink, link("/tmp")), member("opt/ampoule/x/evil", tar.TypeReg, nil)),
-	"through a link here": slices.Concat(member("opt/ampoule/b", tar.TypeDir, nil), member("opt/ampoule/x", tar.TypeSymlink, link("b")), member("opt/ampoule/x/evil", tar.TypeReg, nil)),
-	"twice":               slices.Concat(member("opt/ampoule/x", tar.TypeReg, nil), member("opt/ampoule/x", tar.TypeReg, nil)),
-	"link over a file":    slices.Concat(member("opt/ampoule/x", tar.TypeReg, nil), member("opt/ampoule/x", tar.TypeSymlink, link("y"))),
-	"below a file":        slices.Concat(member("opt/ampoule/x", tar.TypeReg, nil), member("opt/ampoule/x/y", tar.TypeReg, nil)),
-	"no tar":              bytes.Repeat([]byte("no tar "), 200),
-	"too large":           member("opt/ampoule/x", tar.TypeSymlink, link("y")),
+// pax gives a member an attribute.
+func pax(key, value string) func(*tar.Header) {
+	return func(h *tar.Header) {
+		h.Format, h.PAXRecords = tar.FormatPAX, map[string]string{key: value}
+	}
+}
+
+// sized writes the header of a file that claims to be that large, without its content.
+func sized(name string, size int64) []byte {
+	var b bytes.Buffer
+	if err := tar.NewWriter(&b).WriteHeader(&tar.Header{Name: name, Typeflag: tar.TypeReg, Mode: 0o644, Size: size}); err != nil {
+		panic(err)
+	}
+	return b.Bytes()
+}
+
+// retyped changes the type of a tar's first member to one that no writer makes.
+func retyped(raw []byte, kind byte) []byte {
+	raw[156] = kind
+	copy(raw[148:156], "        ")
+	sum := 0
+	for _, c := range raw[:512] {
+		sum += int(c)
+	}
+	copy(raw[148:156], fmt.Sprintf("%06o\x00 ", sum))
+	return raw
+}
+
+// sparse is a file of a terabyte in the form of a few bytes (GNU tar, "PAX Format,
+// Version 1.0").
+func sparse(name string) []byte {
+	var records string
+	for _, r := range []string{"GNU.sparse.major=1", "GNU.sparse.minor=0", "GNU.sparse.name=" + name, "GNU.sparse.realsize=1099511627776"} {
+		records += fmt.Sprintf("%d %s\n", len(r)+4, r)
+	}
+	header := member("x", tar.TypeReg, func(h *tar.Header) { h.Size = int64(len(records)) })
+	copy(header[512:], records)
+	data := member(name, tar.TypeReg, func(h *tar.Header) { h.Size = 512 })
+	copy(data[512:], "0\n")
+	return slices.Concat(retyped(header, tar.TypeXHeader), data)
+}
+
+// hostile are tars that must be refused, each for the reason that it has.
+var hostile = map[string]struct {
+	content []byte
+	why     string
+}{
+	"path up":                   {member("opt/ampoule/../../../evil", tar.TypeReg, nil), "clean path"},
+	"path up to current":        {member("opt/ampoule/../../current/evil", tar.TypeReg, nil), "clean path"},
+	"path of dots":              {member("opt/ampoule/a/./b", tar.TypeReg, nil), "clean path"},
+	"absolute path":             {member("/opt/ampoule/evil", tar.TypeReg, nil), "clean path"},
+	"empty path":                {member("", tar.TypeReg, nil), "clean path"},
+	"outside the prefix":        {member("etc/passwd", tar.TypeReg, nil), "not below opt/ampoule"},
+	"beside the prefix":         {member("opt/ampoule-evil/x", tar.TypeReg, nil), "not below opt/ampoule"},
+	"prefix is a file":          {member("opt/ampoule", tar.TypeReg, nil), "not below opt/ampoule"},
+	"prefix is a link":          {member("opt/ampoule", tar.TypeSymlink, link("/")), "not below opt/ampoule"},
+	"device":                    {member("opt/ampoule/null", tar.TypeChar, nil), "type '3'"},
+	"block device":              {member("opt/ampoule/sda", tar.TypeBlock, nil), "type '4'"},
+	"FIFO":                      {member("opt/ampoule/fifo", tar.TypeFifo, nil), "type '6'"},
+	"hard link out":             {member("opt/ampoule/passwd", tar.TypeLink, link("/etc/passwd")), "type '1'"},
+	"hard link inside":          {slices.Concat(member("opt/ampoule/x", tar.TypeReg, nil), member("opt/ampoule/y", tar.TypeLink, link("opt/ampoule/x"))), "type '1'"},
+	"contiguous file":           {member("opt/ampoule/x", tar.TypeCont, nil), "type '7'"},
+	"setuid":                    {member("opt/ampoule/su", tar.TypeReg, mode(0o4755)), "special bits"},
+	"setgid directory":          {member("opt/ampoule/su", tar.TypeDir, mode(0o2755)), "special bits"},
+	"sticky directory":          {member("opt/ampoule/tmp", tar.TypeDir, mode(0o1777)), "special bits"},
+	"whiteout":                  {member("opt/ampoule/.wh.bin", tar.TypeReg, nil), "deletes files"},
+	"opaque whiteout":           {member("opt/ampoule/bin/.wh..wh..opq", tar.TypeReg, nil), "deletes files"},
+	"below a whiteout":          {member("opt/ampoule/.wh.bin/x", tar.TypeReg, nil), "deletes files"},
+	"through a link":            {slices.Concat(member("opt/ampoule/x", tar.TypeSymlink, link("/tmp")), member("opt/ampoule/x/evil", tar.TypeReg, nil)), "something else than a directory"},
+	"through a link here":       {slices.Concat(member("opt/ampoule/b", tar.TypeDir, nil), member("opt/ampoule/x", tar.TypeSymlink, link("b")), member("opt/ampoule/x/evil", tar.TypeReg, nil)), "something else than a directory"},
+	"directory through a link":  {slices.Concat(member("opt/ampoule/x", tar.TypeSymlink, link("../..")), member("opt/ampoule/x/evil", tar.TypeDir, nil)), "something else than a directory"},
+	"twice":                     {slices.Concat(member("opt/ampoule/x", tar.TypeReg, nil), member("opt/ampoule/x", tar.TypeReg, nil)), "comes twice"},
+	"link over a file":          {slices.Concat(member("opt/ampoule/x", tar.TypeReg, nil), member("opt/ampoule/x", tar.TypeSymlink, link("y"))), "comes twice"},
+	"file over a link":          {slices.Concat(member("opt/ampoule/x", tar.TypeSymlink, link("/etc/passwd")), member("opt/ampoule/x", tar.TypeReg, nil)), "comes twice"},
+	"file over a directory":     {slices.Concat(member("opt/ampoule/x", tar.TypeDir, nil), member("opt/ampoule/x", tar.TypeReg, nil)), "comes twice"},
+	"directory over a file":     {slices.Concat(member("opt/ampoule/x", tar.TypeReg, nil), member("opt/ampoule/x", tar.TypeDir, nil)), "something else than a directory"},
+	"directory of two modes":    {slices.Concat(member("opt/ampoule/x", tar.TypeDir, nil), member("opt/ampoule/x", tar.TypeDir, mode(0o777))), "two modes"},
+	"below a file":              {slices.Concat(member("opt/ampoule/x", tar.TypeReg, nil), member("opt/ampoule/x/y", tar.TypeReg, nil)), "something else than a directory"},
+	"deep path":                 {member("opt/ampoule/"+strings.Repeat("d/", maxDepth)+"f", tar.TypeReg, nil), "more than 99 directories"},
+	"long path":                 {member("opt/ampoule/"+strings.Repeat(strings.Repeat("d", 200)+"/", 21), tar.TypeDir, nil), "more than 4096"},
+	"long name":                 {member("opt/ampoule/"+strings.Repeat("n", 256), tar.TypeReg, nil), "more than 255 bytes"},
+	"invalid UTF-8":             {member("opt/ampoule/\xff\xfe", tar.TypeReg, nil), "not text in UTF-8"},
+	"control codes":             {member("opt/ampoule/\x1b[2J\n", tar.TypeReg, nil), "not text in UTF-8"},
+	"link to nothing":           {member("opt/ampoule/x", tar.TypeSymlink, link("")), "no path"},
+	"long link":                 {member("opt/ampoule/x", tar.TypeSymlink, link(strings.Repeat("x", 5000))), "no path"},
+	"extended attribute":        {member("opt/ampoule/x", tar.TypeReg, pax("SCHILY.xattr.security.capability", "x")), "SCHILY.xattr"},
+	"old sparse file":           {retyped(member("opt/ampoule/x", tar.TypeReg, nil), tar.TypeGNUSparse), "type 'S'"},
+	"sparse file of a terabyte": {sparse("opt/ampoule/x"), "GNU.sparse"},
+	"global attributes":         {retyped(member("opt/ampoule/x", tar.TypeReg, nil), tar.TypeXGlobalHeader), "type 'g'"},
+	"huge file":                 {sized("opt/ampoule/x", 1<<60), "bytes"},
+	"too many":                  {member("opt/ampoule/x", tar.TypeSymlink, link("y")), "more than"},
+	"no tar":                    {bytes.Repeat([]byte("no tar "), 200), "reading tar"},
+	"cut":                       {sized("opt/ampoule/x", 5), "reading tar"},
 }
 
 func TestHostileLayersAreRefused(t *testing.T) {
 	t.Parallel()
-	for name, content := range hostile {
+	for name, h := range hostile {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			outside := t.TempDir()
+			outside := tempDir(t)
 			root, err := os.OpenRoot(filepath.Join(outside, mkdir(t, outside, "root")))
 			if err != nil {
 				t.Fatal(err)
 			}
 			defer root.Close()
 			u := &unpacker{root: root, dirs: map[string]dirState{}, entries: 10, bytes: 10}
-			if name == "too large" {
+			if name == "too many" {
 				u.entries = 0
 			}
-			_, err = u.extract(t.Context(), bytes.NewReader(content))
+			err = (&attempt{unpacker: u}).extract(t.Context(), bytes.NewReader(h.content))
 			var refused *refusal
-			if !errors.As(err, &refused) {
-				t.Errorf("error is %v, want a refusal", err)
+			if !errors.As(err, &refused) || !strings.Contains(err.Error(), h.why) {
+				t.Errorf("error is %v, want a refusal that says %q", err, h.why)
 			}
 			if left, _ := os.ReadDir(outside); len(left) != 1 {
 				t.Errorf("beside the root there is %v", left)
@@ -318,14 +441,34 @@ func mkdir(t testing.TB, dir, name string) string {
 
 func TestWrongTreeIsNotSwitchedTo(t *testing.T) {
 	t.Parallel()
-	root := t.TempDir()
+	root := tempDir(t)
 	mustInstall(t, newSource(t, "1", sample(t, "one")), root)
 	changes := map[string]func(*source){
 		"another tree": func(s *source) {
 			s.description.Images[0].Config.Labels[registry.LabelTree] = "sha256:" + strings.Repeat("f", 64)
+			s.describe(t)
 		},
-		"no label":       func(s *source) { delete(s.description.Images[0].Config.Labels, registry.LabelTree) },
-		"hostile layer":  func(s *source) { s.tars["interpreter"] = hostile["path up"] },
+		"no label": func(s *source) {
+			delete(s.description.Images[0].Config.Labels, registry.LabelTree)
+			s.describe(t)
+		},
+		"a label that is no hash": func(s *source) {
+			s.description.Images[0].Config.Labels[registry.LabelTree] = "whatever"
+			s.describe(t)
+		},
+		"another index":         func(s *source) { s.description.Raw = append(s.description.Raw, ' ') },
+		"another manifest":      func(s *source) { s.description.Images[0].Manifest = append(s.description.Images[0].Manifest, ' ') },
+		"another configuration": func(s *source) { s.description.Images[0].RawConfig = append(s.description.Images[0].RawConfig, ' ') },
+		"no index": func(s *source) {
+			s.description.Raw = []byte("[")
+			s.name()
+		},
+		"an index without the platform": func(s *source) {
+			s.description.Raw = []byte(`{"manifests":[]}`)
+			s.name()
+		},
+		"another name":   func(s *source) { s.description.Ref = "web@sha256:" + strings.Repeat("f", 64) },
+		"hostile layer":  func(s *source) { s.tars["interpreter"] = hostile["path up"].content },
 		"layer left out": func(s *source) { s.description.Images[0].Layers = s.description.Images[0].Layers[:2] },
 		"wrong DiffID": func(s *source) {
 			s.wrap = func(_ string, r io.Reader) io.Reader {
@@ -359,7 +502,7 @@ func TestBrokenTransferIsTriedAgain(t *testing.T) {
 		broken = true
 		return io.MultiReader(io.LimitReader(r, 3000), iotest.ErrReader(io.ErrUnexpectedEOF))
 	}
-	root := t.TempDir()
+	root := tempDir(t)
 	mustInstall(t, s, root)
 	if !broken || current(t, root) != "one" {
 		t.Errorf("broken: %v, current is %q", broken, current(t, root))
@@ -373,7 +516,7 @@ func TestBrokenTransferIsTriedAgain(t *testing.T) {
 
 func TestPlatformThatIsNotThere(t *testing.T) {
 	t.Parallel()
-	_, err := Install(t.Context(), newSource(t, "1", sample(t, "one")), "web", Options{Root: t.TempDir(), Platform: "linux/s390x"})
+	_, err := Install(t.Context(), newSource(t, "1", sample(t, "one")), "web", Options{Root: tempDir(t), Platform: "linux/s390x"})
 	var missing *registry.NotFoundError
 	if !errors.As(err, &missing) {
 		t.Errorf("error is %v, want NotFoundError", err)
@@ -389,7 +532,7 @@ func TestFullDiskAndMissingRights(t *testing.T) {
 			t.Errorf("%v becomes %v, want a HostError that names the root", fault, err)
 		}
 	}
-	root := filepath.Join(t.TempDir(), "file")
+	root := filepath.Join(tempDir(t), "file")
 	if err := os.WriteFile(root, nil, 0o600); err != nil {
 		t.Fatal(err)
 	}
@@ -401,8 +544,8 @@ func TestFullDiskAndMissingRights(t *testing.T) {
 // TestFullDisk installs onto a file system that is too small for the tree.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	root := t.TempDir()
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=64k", "tmpfs", root).CombinedOutput(); err != nil {
+	root := tempDir(t)
+	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=64k,mode=0755", "tmpfs", root).CombinedOutput(); err != nil {
 		t.Skipf("mounting needs rights that this user lacks: %s", out)
 	}
 	defer func() { _ = exec.Command("umount", root).Run() }()
@@ -422,7 +565,7 @@ func TestFullDisk(t *testing.T) {
 // layer, and after it one that waits for the lock must succeed.
 func TestKilledInstallationLeavesNothing(t *testing.T) {
 	t.Parallel()
-	root := t.TempDir()
+	root := tempDir(t)
 	mustInstall(t, newSource(t, "1", sample(t, "one")), root)
 	cmd := exec.Command(os.Args[0], "-test.run=^TestInstallingProcess$", "-test.count=1")
 	cmd.Env = append(os.Environ(), "INSTALL_ROOT="+root)
@@ -445,7 +588,7 @@ func TestKilledInstallationLeavesNothing(t *testing.T) {
 	}
 	_ = cmd.Process.Kill()
 	_ = cmd.Wait()
-	if left, _ := filepath.Glob(filepath.Join(root, "releases", unfinished+"*", "bin")); len(left) != 1 {
+	if left, _ := filepath.Glob(filepath.Join(root, "releases", ".tmp-*", "tree", "bin")); len(left) != 1 {
 		t.Errorf("the killed installation left %v, so it was not killed in the middle", left)
 	}
 	if got := current(t, root); got != "one" {
@@ -485,14 +628,14 @@ func (stuck) Read([]byte) (int, error) {
 }
 
 func FuzzExtract(f *testing.F) {
-	for _, content := range hostile {
-		f.Add(content)
+	for _, h := range hostile {
+		f.Add(h.content)
 	}
 	for _, content := range newSource(f, "1", sample(f, "one")).tars {
 		f.Add(content)
 	}
 	f.Fuzz(func(t *testing.T, content []byte) {
-		outside := t.TempDir()
+		outside := tempDir(t)
 		inside := filepath.Join(outside, mkdir(t, outside, "root"))
 		root, err := os.OpenRoot(inside)
 		if err != nil {
@@ -500,7 +643,7 @@ func FuzzExtract(f *testing.F) {
 		}
 		defer root.Close()
 		u := &unpacker{root: root, dirs: map[string]dirState{}, entries: 100, bytes: 1 << 20}
-		_, err = u.extract(t.Context(), bytes.NewReader(content))
+		err = (&attempt{unpacker: u}).extract(t.Context(), bytes.NewReader(content))
 		if err == nil {
 			err = u.finish()
 		}
@@ -517,4 +660,98 @@ func FuzzExtract(f *testing.F) {
 			return nil
 		})
 	})
+}
+
+// one is a source whose tree comes in one layer that a test writes itself.
+func one(t *testing.T, content []byte, entries ...tree.Entry) *source {
+	t.Helper()
+	whole, err := tree.New(entries)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newSource(t, "1", whole)
+	s.description.Images[0].Layers = []registry.LayerInfo{{Name: "all", DiffID: "all", Digest: "all"}}
+	s.tars = map[string][]byte{"all": content}
+	return s
+}
+
+// What is odd and not hostile is installed: names that differ in their case alone are
+// two names, directories that no layer tells of have the usual mode, and where a link
+// leads does not matter.
+func TestOddLayers(t *testing.T) {
+	t.Parallel()
+	content := slices.Concat(
+		member("opt/ampoule/terminfo/a/x", tar.TypeReg, mode(0o644)), member("opt/ampoule/terminfo/A/x", tar.TypeReg, mode(0o600)),
+		member("opt/ampoule/localtime", tar.TypeSymlink, link("/etc/localtime")), member("opt/ampoule/up", tar.TypeSymlink, link("../../../current")),
+		member("opt/ampoule/"+strings.Repeat("d/", maxDepth-3)+"f", tar.TypeReg, mode(0o644)),
+		member("opt/ampoule/"+strings.Repeat("n", 255), tar.TypeReg, mode(0o644)),
+		member("opt/ampoule/größe", tar.TypeReg, mode(0o644)),
+	)
+	s := one(t, content,
+		tree.FileEntry("terminfo/a/x", 0o644, nil), tree.FileEntry("terminfo/A/x", 0o600, nil),
+		tree.Entry{Path: "localtime", Kind: tree.Symlink, Link: "/etc/localtime"}, tree.Entry{Path: "up", Kind: tree.Symlink, Link: "../../../current"},
+		tree.FileEntry(strings.Repeat("d/", maxDepth-3)+"f", 0o644, nil), tree.FileEntry(strings.Repeat("n", 255), 0o644, nil),
+		tree.FileEntry("größe", 0o644, nil),
+	)
+	root := tempDir(t)
+	done := mustInstall(t, s, root)
+	if info, err := os.Stat(filepath.Join(done.Release, "terminfo")); err != nil || info.Mode() != fs.ModeDir|0o755 {
+		t.Errorf("terminfo: %v (%v)", info.Mode(), err)
+	}
+	if _, err := verify(t, root, s.description.Digest); err != nil {
+		t.Error(err)
+	}
+}
+
+// What follows the end of a tar is read no further than writers fill up.
+func TestEndlessTrailer(t *testing.T) {
+	t.Parallel()
+	file := member("opt/ampoule/x", tar.TypeReg, mode(0o644))
+	for size, ok := range map[int]bool{0: true, 10_240: true, maxTrailer + 2000: false} {
+		s := one(t, slices.Concat(file, make([]byte, 1024+size)), tree.FileEntry("x", 0o644, nil))
+		_, err := install(t, s, tempDir(t))
+		var refused *VerificationError
+		if (err == nil) != ok || !ok && (!errors.As(err, &refused) || !strings.Contains(err.Error(), "follow its end")) {
+			t.Errorf("%d bytes after the end: %v", size, err)
+		}
+	}
+}
+
+// An attempt that breaks gives back what it made and spent, but for a directory that
+// stays.
+func TestUndo(t *testing.T) {
+	t.Parallel()
+	root, err := os.OpenRoot(tempDir(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	u := newUnpacker(root)
+	a := &attempt{unpacker: u}
+	content := slices.Concat(member("opt/ampoule/d/x", tar.TypeReg, nil), member("opt/ampoule/l", tar.TypeSymlink, link("x")), sized("opt/ampoule/cut", 5))
+	if err := a.extract(t.Context(), bytes.NewReader(content)); err == nil {
+		t.Fatal("a tar that is cut is unpacked")
+	}
+	if err := a.undo(); err != nil {
+		t.Fatal(err)
+	}
+	left, err := fs.Glob(root.FS(), "*/*")
+	if err != nil || len(left) > 0 || u.entries != maxEntries-1 || u.bytes != maxBytes {
+		t.Errorf("left %v (%v), %d entries and %d bytes of %d and %d", left, err, u.entries, u.bytes, maxEntries, int64(maxBytes))
+	}
+}
+
+// tempDir is a directory of a test, removed with the read-only directories of releases.
+func tempDir(t testing.TB) string {
+	t.Helper()
+	dir := t.TempDir()
+	t.Cleanup(func() {
+		_ = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+			if err == nil && d.IsDir() {
+				_ = os.Chmod(name, 0o700)
+			}
+			return nil
+		})
+	})
+	return dir
 }

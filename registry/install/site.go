@@ -7,43 +7,189 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
+	"regexp"
 	"strings"
+	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ampoule/registry"
 )
 
-// site is a root that this process holds locked.
+const (
+	releasesName = "releases"
+	currentName  = "current"
+	// lockName is the lock, below releases. Others cannot open it, so nobody else can
+	// keep an installation waiting.
+	lockName = ".lock"
+)
+
+// What a staging directory holds. Everything that is unfinished is in it.
+const (
+	// markName is a link whose text says what made the directory: one that has no
+	// such link is a stranger's.
+	markName     = "made-by"
+	stagedTree   = "tree"
+	stagedRecord = "record.json"
+	stagedLink   = "current"
+)
+
+// stagingForm is what staging directories are called: a prefix and [rand.Text].
+var stagingForm = regexp.MustCompile(`^\.tmp-[A-Z2-7]{26}$`)
+
+func newStagingName() string { return ".tmp-" + rand.Text() }
+
+// mark is the text of a staging directory's mark.
+func mark(staging string) string { return "ampoule install " + staging }
+
+// site is a root, opened: every path below it is found through the open directories.
 type site struct {
-	root string
-	lock *os.File
-	// staging is the name, below releases, of the directory to unpack into.
+	// root is the root's path as it was given.
+	root     string
+	dir      *os.Root
+	releases *os.Root
+	// owner is the user that the root belongs to.
+	owner int
+	// lock is held, and staging is there, for an installation only.
+	lock    *os.File
 	staging string
+}
+
+// lookAt opens a root that is there. A root that is missing, or that has no
+// releases, is a [*registry.NotFoundError].
+func lookAt(root string) (*site, error) {
+	s := &site{root: root}
+	err := s.open()
+	if errors.Is(err, fs.ErrNotExist) {
+		err = &registry.NotFoundError{What: "current release below " + root}
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.closeDirs())
+	}
+	return s, nil
 }
 
 // openSite makes the root if it is missing, waits for its lock and removes what an
 // interrupted installation left. The lock ends with the process.
 func openSite(ctx context.Context, root string) (*site, error) {
-	if err := os.MkdirAll(filepath.Join(root, releasesName), 0o755); err != nil {
-		return nil, err
-	}
-	lock, err := os.Open(root)
-	if err != nil {
-		return nil, err
-	}
-	s := &site{root: root, lock: lock, staging: unfinished + rand.Text()}
-	if err := s.wait(ctx); err != nil {
-		return nil, errors.Join(err, lock.Close())
-	}
-	if err := s.sweep(); err != nil {
-		return nil, errors.Join(err, lock.Close())
+	s := &site{root: root}
+	if err := s.begin(ctx); err != nil {
+		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
 
-// wait takes the lock, as soon as whoever has it lets go.
-func (s *site) wait(ctx context.Context) error {
+func (s *site) begin(ctx context.Context) error {
+	abs, err := filepath.Abs(s.root)
+	if err != nil {
+		return err
+	}
+	if err := makeDirs(abs); err != nil {
+		return err
+	}
+	if err := s.open(); err != nil && (s.dir == nil || !errors.Is(err, fs.ErrNotExist)) {
+		return err
+	}
+	if err := s.makeReleases(); err != nil {
+		return err
+	}
+	if _, err := s.current(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if err := s.take(ctx); err != nil {
+		return err
+	}
+	return errors.Join(s.sweep(), s.stage())
+}
+
+// open opens the root and its releases, which may be missing.
+func (s *site) open() error {
+	abs, err := filepath.Abs(s.root)
+	if err != nil {
+		return err
+	}
+	dir, info, err := openDir(abs, s.root)
+	if err != nil {
+		return err
+	}
+	s.dir, s.owner = dir, ownerOf(info)
+	s.releases, _, err = openChild(s.dir, releasesName, filepath.Join(s.root, releasesName))
+	return err
+}
+
+// makeReleases makes the directory of releases if it is missing. It refuses a root
+// and releases that others may change.
+func (s *site) makeReleases() error {
+	if err := safe(s.dir, s.root); err != nil {
+		return err
+	}
+	shown := filepath.Join(s.root, releasesName)
+	if s.releases == nil {
+		if err := makeDir(s.dir, releasesName, 0o755); err != nil {
+			return err
+		}
+		var err error
+		if s.releases, _, err = openChild(s.dir, releasesName, shown); err != nil {
+			return err
+		}
+	}
+	return safe(s.releases, shown)
+}
+
+// safe refuses an open directory that others may change.
+func safe(dir *os.Root, shown string) error {
+	info, err := dir.Stat(".")
+	if err != nil {
+		return err
+	}
+	if unsafe := others(shown, info); unsafe != nil {
+		return unsafe
+	}
+	return nil
+}
+
+// warnings tell what is dangerous about the place, and who cannot use it.
+func (s *site) warnings() []string {
+	var told []string
+	shown := filepath.Join(s.root, releasesName)
+	root, rootErr := s.dir.Stat(".")
+	releases, err := s.releases.Stat(".")
+	if err := errors.Join(rootErr, err); err != nil {
+		return []string{err.Error()}
+	}
+	for _, unsafe := range []*UnsafeError{others(s.root, root), others(shown, releases)} {
+		if unsafe != nil {
+			told = append(told, unsafe.Error())
+		}
+	}
+	if use := fs.FileMode(0o005); root.Mode()&use == use && releases.Mode()&use != use {
+		told = append(told, fmt.Sprintf("other users cannot run what is in %s: its mode is %04o", shown, releases.Mode().Perm()))
+	}
+	if abs, err := filepath.Abs(s.root); err == nil {
+		if above := exposed(abs); above != "" {
+			told = append(told, above)
+		}
+	}
+	return told
+}
+
+// trusts reports whether what is below the root may have this owner.
+func (s *site) trusts(info fs.FileInfo) bool {
+	owner := ownerOf(info)
+	return owner == 0 || owner == s.owner || owner == os.Geteuid()
+}
+
+// shown is the path of something below releases, for people.
+func (s *site) shown(name string) string { return filepath.Join(s.root, releasesName, name) }
+
+// take opens the lock and waits for it, until whoever has it lets go.
+func (s *site) take(ctx context.Context) error {
+	if err := s.openLock(); err != nil {
+		return err
+	}
 	for {
 		err := unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
 		if !errors.Is(err, unix.EWOULDBLOCK) {
@@ -57,99 +203,219 @@ func (s *site) wait(ctx context.Context) error {
 	}
 }
 
-// close removes what is unfinished and lets go of the lock.
-func (s *site) close() {
-	_ = s.sweep()
-	_ = s.lock.Close()
-}
-
-// path is the path of something below releases.
-func (s *site) path(name string) string { return filepath.Join(s.root, releasesName, name) }
-
-// sweep removes what is unfinished, and records whose release is not there.
-func (s *site) sweep() error {
-	entries, err := os.ReadDir(filepath.Join(s.root, releasesName))
+func (s *site) openLock() error {
+	f, err := s.releases.OpenFile(lockName, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+	if err == nil {
+		s.lock = f
+		return f.Chmod(0o600)
+	}
+	if !errors.Is(err, fs.ErrExist) {
+		return err
+	}
+	seen, err := s.releases.Lstat(lockName)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		release, isRecord := strings.CutSuffix(e.Name(), ".json")
-		if strings.HasPrefix(e.Name(), unfinished) {
-			if err := removeAll(s.path(e.Name())); err != nil {
-				return err
-			}
-		} else if _, err := os.Lstat(s.path(release)); isRecord && errors.Is(err, fs.ErrNotExist) {
-			if err := os.Remove(s.path(e.Name())); err != nil {
-				return err
-			}
+	if !seen.Mode().IsRegular() || !s.trusts(seen) || seen.Mode().Perm()&0o077 != 0 {
+		return &UnsafeError{
+			Path: s.shown(lockName), Why: fmt.Sprintf("is not a lock that an installation made: %s of user %d", seen.Mode(), ownerOf(seen)),
+			Advice: "find out what it is, and move it away",
 		}
 	}
-	links, err := filepath.Glob(filepath.Join(s.root, unfinished+"*"))
-	for _, link := range links {
-		err = errors.Join(err, os.Remove(link))
+	if s.lock, err = s.releases.OpenFile(lockName, os.O_RDWR|syscall.O_NONBLOCK, 0); err != nil {
+		return err
+	}
+	if info, err := s.lock.Stat(); err != nil || !os.SameFile(info, seen) {
+		return errors.Join(fmt.Errorf("opening %s: it changed meanwhile", s.shown(lockName)), err)
+	}
+	return nil
+}
+
+// close removes what is unfinished and lets go of the lock.
+func (s *site) close() error {
+	var err error
+	if s.staging != "" {
+		err = removeAll(s.releases, s.staging)
+	}
+	if s.lock != nil {
+		err = errors.Join(err, s.lock.Close())
+	}
+	return errors.Join(err, s.closeDirs())
+}
+
+func (s *site) closeDirs() error {
+	var err error
+	for _, dir := range []*os.Root{s.releases, s.dir} {
+		if dir != nil {
+			err = errors.Join(err, dir.Close())
+		}
 	}
 	return err
 }
 
-// removeAll removes a directory, read-only directories in it too.
-func removeAll(dir string) error {
-	_ = filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+// stage makes the staging directory, which nobody else can look into.
+func (s *site) stage() error {
+	s.staging = newStagingName()
+	if err := s.releases.Mkdir(s.staging, 0o700); err != nil {
+		return err
+	}
+	return errors.Join(
+		s.releases.Chmod(s.staging, 0o700),
+		s.releases.Symlink(mark(s.staging), path.Join(s.staging, markName)),
+	)
+}
+
+// sweep removes what interrupted installations left: staging directories, and
+// records whose release is not there. Whoever made them is dead, since the lock is
+// held. What has such a name and was not made by an installation stays.
+func (s *site) sweep() error {
+	dir, err := s.releases.Open(".")
+	if err != nil {
+		return err
+	}
+	names, err := dir.Readdirnames(-1)
+	if err := errors.Join(err, dir.Close()); err != nil {
+		return err
+	}
+	for _, name := range names {
+		switch release, isRecord := strings.CutSuffix(name, ".json"); {
+		case stagingForm.MatchString(name):
+			err = s.sweepStaging(name)
+		case isRecord && s.isOrphan(release):
+			err = s.releases.Remove(name)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// sweepStaging removes what has a staging directory's name if an installation made it.
+func (s *site) sweepStaging(name string) error {
+	info, err := s.releases.Lstat(name)
+	if err != nil {
+		return err
+	}
+	if !info.IsDir() || !s.trusts(info) {
+		return nil
+	}
+	text, err := s.releases.Readlink(path.Join(name, markName))
+	if err == nil && text == mark(name) {
+		return removeAll(s.releases, name)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		// Whoever made it was ended before the mark was, if it is empty. A directory that
+		// holds something is not removed like this.
+		_ = s.releases.Remove(name)
+	}
+	return nil
+}
+
+// isOrphan reports whether a release has a record that an installation made, and is
+// itself not there.
+func (s *site) isOrphan(release string) bool {
+	if !releaseForm.MatchString(release) {
+		return false
+	}
+	if _, err := s.releases.Lstat(release); !errors.Is(err, fs.ErrNotExist) {
+		return false
+	}
+	_, err := s.readRecord(release)
+	return err == nil
+}
+
+// removeAll removes a directory below another one, read-only directories in it too.
+func removeAll(parent *os.Root, name string) error {
+	_ = fs.WalkDir(parent.FS(), name, func(p string, d fs.DirEntry, err error) error {
 		if err == nil && d.IsDir() {
-			return os.Chmod(name, 0o700)
+			return parent.Chmod(p, 0o700)
 		}
 		return nil
 	})
-	return os.RemoveAll(dir)
+	return parent.RemoveAll(name)
 }
 
 // place puts the staged tree where its release belongs. Everything is on disk
 // before its name is. A damaged release changes places with it, and is removed
 // with what is unfinished.
 func (s *site) place(want record) (repaired bool, err error) {
-	if err := s.syncfs(); err != nil {
-		return false, err
+	if err := unix.Syncfs(int(s.lock.Fd())); err != nil {
+		return false, fmt.Errorf("syncing %s: %w", s.root, err)
 	}
 	if err := s.writeRecord(want); err != nil {
 		return false, err
 	}
-	staged, release := s.path(s.staging), s.path(want.release())
-	if _, err := os.Lstat(release); err == nil {
-		repaired = true
-		err = unix.Renameat2(unix.AT_FDCWD, staged, unix.AT_FDCWD, release, unix.RENAME_EXCHANGE)
-		if err != nil {
-			return false, fmt.Errorf("replacing %s: %w", release, err)
+	staged, release := path.Join(s.staging, stagedTree), want.release()
+	if _, err := s.releases.Lstat(release); err == nil {
+		if err := exchange(s.releases, staged, release); err != nil {
+			return false, fmt.Errorf("replacing %s: %w", s.shown(release), err)
 		}
-	} else if err := os.Rename(staged, release); err != nil {
+		return true, syncDir(s.releases)
+	}
+	if err := s.releases.Rename(staged, release); err != nil {
 		return false, err
 	}
-	return repaired, syncDir(filepath.Dir(release))
+	return false, syncDir(s.releases)
+}
+
+// exchange makes two names below a directory change places.
+func exchange(dir *os.Root, a, b string) error {
+	at, err := dir.Open(".")
+	if err != nil {
+		return err
+	}
+	fd := int(at.Fd())
+	return errors.Join(unix.Renameat2(fd, a, fd, b, unix.RENAME_EXCHANGE), at.Close())
+}
+
+// current returns the name of the current release. Where there is none, the error is an
+// [fs.ErrNotExist]; what no installation made is an [*UnsafeError].
+func (s *site) current() (release string, err error) {
+	info, err := s.dir.Lstat(currentName)
+	if err != nil {
+		return "", err
+	}
+	refuse := func(why string) error {
+		return &UnsafeError{
+			Path: filepath.Join(s.root, currentName), Why: "is not a link that an installation made: " + why,
+			Advice: "move it away, or choose another --root",
+		}
+	}
+	if info.Mode().Type() != fs.ModeSymlink {
+		return "", refuse("it is no symbolic link")
+	}
+	if !s.trusts(info) {
+		return "", refuse(fmt.Sprintf("it belongs to user %d", ownerOf(info)))
+	}
+	target, err := s.dir.Readlink(currentName)
+	if err != nil {
+		return "", err
+	}
+	release, below := strings.CutPrefix(target, releasesName+"/")
+	if !below || !releaseForm.MatchString(release) {
+		return "", refuse(fmt.Sprintf("it leads to %q", target))
+	}
+	return release, nil
 }
 
 // activate switches the current release in one step.
 func (s *site) activate(release string) error {
-	current := filepath.Join(s.root, currentName)
-	if info, err := os.Lstat(current); err == nil && info.Mode().Type() != fs.ModeSymlink {
-		return fmt.Errorf("switching %s: it is no symbolic link", current)
-	}
-	link := filepath.Join(s.root, s.staging)
-	if err := os.Symlink(filepath.Join(releasesName, release), link); err != nil {
+	if _, err := s.current(); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
-	if err := os.Rename(link, current); err != nil {
+	link := path.Join(releasesName, s.staging, stagedLink)
+	if err := s.dir.Symlink(path.Join(releasesName, release), link); err != nil {
 		return err
 	}
-	return syncDir(s.root)
-}
-
-func (s *site) syncfs() error {
-	if err := unix.Syncfs(int(s.lock.Fd())); err != nil {
-		return fmt.Errorf("syncing %s: %w", s.root, err)
+	if err := s.dir.Rename(link, currentName); err != nil {
+		return err
 	}
-	return nil
+	return syncDir(s.dir)
 }
 
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
+func syncDir(dir *os.Root) error {
+	f, err := dir.Open(".")
 	if err != nil {
 		return err
 	}

@@ -70,7 +70,7 @@ var codes = []struct {
 	{codeMachine, "this machine cannot: Docker missing or too old, disk full, host unfit", anyOf(
 		wraps(sandbox.ErrUnavailable), wraps(sandbox.ErrNotSealed), wraps(store.ErrNoSpace), wraps(syscall.ENOSPC),
 		wraps(syscall.EDQUOT), wraps(fs.ErrPermission), is[*store.VersionError], is[*store.OwnerError],
-		is[*store.ForeignError], is[*install.HostError], is[*preflight.UnfitError], is[*embedded.BusyError], is[*fetch.DefaultError])},
+		is[*store.ForeignError], is[*install.HostError], is[*install.UnsafeError], is[*preflight.UnfitError], is[*embedded.BusyError], is[*fetch.DefaultError])},
 	{codeRemote, "a remote failed: registry, index, mirror, server", anyOf(
 		is[*registry.RemoteError], is[*fetch.RemoteError], is[*locking.IndexError], is[*apt.RunError])},
 	{codeBuild, "the build failed: a build step ended with an error", anyOf(

@@ -50,6 +50,7 @@ func TestExitCode(t *testing.T) {
 		{&registry.RemoteError{Err: registry.ErrDigest}, 4},
 		{layer.ErrDiffID, 4},
 		{images.ErrDamaged, 3},
+		{&install.UnsafeError{Path: "/opt/web", Why: "is a symbolic link"}, 6},
 		{&registry.KeyTakenError{}, 4},
 		{&DifferentError{}, 4},
 		{&registry.NotFoundError{}, 5},

@@ -3,7 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
-	"runtime"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -20,7 +20,11 @@ func newInstall(s *Session) *cobra.Command {
 		Long: `Install fetches the layers of an artifact's tree from the registry, verifies every
 file, and then makes the tree the current one below a root in one step:
 DIR/current/bin/python3 runs without Docker. Whatever ends it early, the current
-tree stays as it was. The result is the path of the release.`,
+tree stays as it was. The result is the path of the release.
+
+It uses, replaces and removes only what an installation made. DIR must belong to
+root or to the user that runs this, must be no link, and nobody else may write there;
+everybody may run what is installed, whatever the umask.`,
 		Example: `  ampoule install web@sha256:… --root /opt/web
   /opt/web/current/bin/python3 --version`,
 		Args:              usage(cobra.ExactArgs(1)),
@@ -47,13 +51,14 @@ tree stays as it was. The result is the path of the release.`,
 
 // installed is what is on this machine, as JSON.
 type installed struct {
-	Ref      string `json:"ref"`
-	Digest   string `json:"digest"`
-	Release  string `json:"release"`
-	Tree     string `json:"tree"`
-	Files    int    `json:"files"`
-	Present  bool   `json:"present"`
-	Repaired bool   `json:"repaired"`
+	Ref      string   `json:"ref"`
+	Digest   string   `json:"digest"`
+	Release  string   `json:"release"`
+	Tree     string   `json:"tree"`
+	Files    int      `json:"files"`
+	Present  bool     `json:"present"`
+	Repaired bool     `json:"repaired"`
+	Warnings []string `json:"warnings"`
 }
 
 // Install puts an artifact's tree below a root.
@@ -61,7 +66,7 @@ func Install(ctx context.Context, s *Session, src install.Source, ref, root stri
 	in, err := watched(ctx, s, func(ctx context.Context) (install.Installed, error) {
 		task := progress.Start(ctx, "install", ref)
 		in, err := install.Install(ctx, src, ref, install.Options{
-			Root: root, Platform: "linux/" + runtime.GOARCH,
+			Root: root, Platform: platform(),
 			Before: func(ctx context.Context, release string) error { return s.before(ctx, release) },
 		})
 		task.End(err)
@@ -76,7 +81,12 @@ func Install(ctx context.Context, s *Session, src install.Source, ref, root stri
 	case in.Present:
 		s.tell("the release was there and is whole")
 	}
-	return s.printInstalled(in.Release, in)
+	for _, w := range in.Warnings {
+		s.tell("warning: %s", w)
+	}
+	return s.print(in.Release, installed{
+		in.Ref, in.Digest, in.Release, in.TreeHash, in.Files, in.Present, in.Repaired, append([]string{}, in.Warnings...),
+	})
 }
 
 // before looks whether a release will run here before it becomes the current one.
@@ -93,30 +103,88 @@ func (s *Session) before(ctx context.Context, release string) error {
 	return r.Err()
 }
 
-func (s *Session) printInstalled(text string, in install.Installed) error {
-	return s.print(text, installed{in.Ref, in.Digest, in.Release, in.TreeHash, in.Files, in.Present, in.Repaired})
+// verified is what was compared, as JSON.
+type verified struct {
+	Ref     string `json:"ref"`
+	Digest  string `json:"digest"`
+	Release string `json:"release"`
+	Tree    string `json:"tree"`
+	Files   int    `json:"files"`
+	// Proven says that everything holds.
+	Proven bool `json:"proven"`
+	// Given says that the digest was given, and not taken from the root.
+	Given    bool         `json:"given"`
+	Checks   []comparison `json:"checks"`
+	Differs  []string     `json:"differs"`
+	Error    string       `json:"error,omitempty"`
+	Warnings []string     `json:"warnings"`
+}
+
+type comparison struct {
+	What  string `json:"what"`
+	Found string `json:"found"`
+	Want  string `json:"want"`
+	Holds bool   `json:"holds"`
 }
 
 func newVerify(s *Session) *cobra.Command {
 	return &cobra.Command{
-		Use:   "verify DIR",
-		Short: "Compares an installed tree with what was installed",
-		Long: `Verify reads every file of the current release below a root and compares the
-tree's hash with the one that was installed. A difference is told with the files
-that it is in. The result is the tree's hash.`,
-		Example:           "  ampoule verify /opt/web",
-		Args:              usage(cobra.ExactArgs(1)),
+		Use:   "verify DIR [REF]",
+		Short: "Proves that an installed tree is the one of a digest",
+		Long: `Verify reads every file of the current release below a root and proves that the tree
+is the one of a digest. Installing kept the index, the manifest and the configuration
+beside the release: the digest must be the index's hash, the index must list the
+manifest for this machine's platform, the manifest must name the configuration, and
+the configuration the hash of the tree. No registry is asked.
+
+REF, NAME@sha256:… or the digest alone, is what must be installed. Without it the
+digest is the one that the current release is named by: then the tree is proven to be
+that digest's, and whether that is the right digest must be known from elsewhere.
+
+The result is the tree's hash. A difference ends it with code 4 and is told with the
+files that it is in. With --output json the result lists what was compared, whether
+it holds or not.`,
+		Example: `  ampoule verify /opt/web web@sha256:…
+  ampoule verify /opt/web --output json`,
+		Args:              usage(cobra.RangeArgs(1, 2)),
 		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs),
-		RunE:              func(_ *cobra.Command, args []string) error { return Verify(s, args[0]) },
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return Verify(cmd.Context(), s, args[0], strings.Join(args[1:], ""))
+		},
 	}
 }
 
-// Verify checks the current release below a root.
-func Verify(s *Session, root string) error {
-	in, err := install.Verify(root)
+// Verify checks the current release below a root. Without a reference, the digest is
+// the release's own.
+func Verify(ctx context.Context, s *Session, root, ref string) error {
+	v, err := install.Verify(ctx, root, install.VerifyOptions{Ref: ref, Platform: platform()})
+	for _, w := range v.Warnings {
+		s.tell("warning: %s", w)
+	}
 	if err != nil {
+		if refused := new(install.VerificationError); s.Output == JSON && errors.As(err, &refused) {
+			return errors.Join(err, s.print("", verifiedOf(v, ref, err)))
+		}
 		return err
 	}
-	s.tell("%s is whole: %d files", in.Ref, in.Files)
-	return s.printInstalled(in.TreeHash, in)
+	s.tell("%s is whole: the index has that digest, and leads to the manifest, the configuration and this tree of %d files", v.Ref, v.Files)
+	if ref == "" {
+		s.tell("that it is the digest which belongs here must be known from elsewhere: ampoule verify %s REF compares it", root)
+	}
+	return s.print(v.TreeHash, verifiedOf(v, ref, nil))
+}
+
+// verifiedOf is the form of what was compared, and of what does not hold.
+func verifiedOf(v install.Verified, ref string, err error) verified {
+	form := verified{
+		Ref: v.Ref, Digest: v.Digest, Release: v.Release, Tree: v.TreeHash, Files: v.Files, Proven: err == nil, Given: ref != "",
+		Checks: []comparison{}, Differs: []string{}, Warnings: append([]string{}, v.Warnings...),
+	}
+	for _, c := range v.Checks {
+		form.Checks = append(form.Checks, comparison(c))
+	}
+	if refused := new(install.VerificationError); errors.As(err, &refused) {
+		form.Differs, form.Error = append(form.Differs, refused.Files...), refused.Error()
+	}
+	return form
 }

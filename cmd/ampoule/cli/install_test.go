@@ -88,3 +88,104 @@ func TestInstallOfDamagedArtifact(t *testing.T) {
 		}
 	}
 }
+
+// TestVerify asks what the verb says of roots, as text and as JSON.
+func TestVerify(t *testing.T) {
+	t.Parallel()
+	s, out, errs := session(t, goodRecipe)
+	found, _ := published(t, s)
+	other := "sha256:" + strings.Repeat("a", 64)
+	sealed := sampleTree(t).Hash()
+	edit := func(t *testing.T, root string) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(root, "current", "lib/python3.13/site-packages/idna/__init__.py"), []byte("evil"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []struct {
+		name string
+		set  func(t *testing.T, root string)
+		args []string
+		code int
+		// out and errs are what the verb must say, among other things; an empty out is nothing.
+		out, errs []string
+	}{
+		{name: "the digest of the root", out: []string{sealed}, errs: []string{found.Ref + " is whole", "must be known from elsewhere"}},
+		{name: "a reference", args: []string{found.Ref}, out: []string{sealed}, errs: []string{found.Ref + " is whole"}},
+		{name: "a digest", args: []string{found.Digest}, out: []string{sealed}},
+		{name: "another digest", args: []string{other}, code: codeRefused, errs: []string{"its digest is " + found.Digest + ", not " + other, "hint: another release is the current one"}},
+		{name: "a tag", args: []string{"web:latest"}, code: codeUsage, errs: []string{"it has no digest"}},
+		{name: "no root", set: func(t *testing.T, root string) { must(t, os.RemoveAll(root)) }, code: codeNotFound},
+		{name: "a link", set: func(t *testing.T, root string) {
+			must(t, os.Rename(root, root+"2"))
+			must(t, os.Symlink(root+"2", root))
+		}, code: codeMachine, errs: []string{"is a symbolic link"}},
+		{name: "an edited file", set: edit, code: codeRefused, errs: []string{"idna/__init__.py", "hint: install the same reference again"}},
+		{name: "JSON", args: []string{found.Digest, "--output", "json"}, out: []string{`"proven": true`, `"given": true`, `"what": "owner"`, `"differs": []`, `"warnings": []`}},
+		{name: "JSON of the digest of the root", args: []string{"--output", "json"}, out: []string{`"given": false`, `"digest": "` + found.Digest}},
+		{name: "JSON of an edited file", set: edit, args: []string{"--output", "json"}, code: codeRefused, out: []string{`"proven": false`, `"holds": false`, `idna/__init__.py"`}},
+		{name: "JSON of another digest", args: []string{other, "--output", "json"}, code: codeRefused, out: []string{`"proven": false`, `"want": "` + other}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			root := filepath.Join(t.TempDir(), "root")
+			if code := Main([]string{"--store", s.Store, "install", found.Ref, "--root", root}, s.In, out, errs); code != 0 {
+				t.Fatalf("code %d: %s", code, errs)
+			}
+			if c.set != nil {
+				c.set(t, root)
+			}
+			out.Reset()
+			errs.Reset()
+			code := Main(append([]string{"verify", root}, c.args...), s.In, out, errs)
+			if code != c.code || (out.Len() > 0) != (len(c.out) > 0) {
+				t.Errorf("code %d, want %d; stdout %q, stderr %q", code, c.code, out, errs)
+			}
+			for _, want := range c.out {
+				if !strings.Contains(out.String(), want) {
+					t.Errorf("stdout lacks %q: %s", want, out)
+				}
+			}
+			for _, want := range c.errs {
+				if !strings.Contains(errs.String(), want) {
+					t.Errorf("stderr lacks %q: %s", want, errs)
+				}
+			}
+			if slices.Contains(c.args, "json") && !json.Valid(out.Bytes()) {
+				t.Errorf("no JSON: %s", out)
+			}
+		})
+	}
+}
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// Roots that are refused end with their code and say what to do.
+func TestInstallIntoUnsafeRoot(t *testing.T) {
+	t.Parallel()
+	s, out, errs := session(t, goodRecipe)
+	found, _ := published(t, s)
+	root := filepath.Join(t.TempDir(), "a[b")
+	must(t, os.Mkdir(root, 0o777))
+	must(t, os.Chmod(root, 0o777))
+	install := func() int {
+		return Main([]string{"--store", s.Store, "install", found.Ref, "--root", root}, s.In, out, errs)
+	}
+	if code := install(); code != codeMachine || !strings.Contains(errs.String(), "hint: chmod go-w "+root) {
+		t.Errorf("code %d: %s", code, errs)
+	}
+	must(t, os.Chmod(root, 0o755))
+	errs.Reset()
+	if code := install(); code != 0 || strings.Contains(errs.String(), "warning") {
+		t.Errorf("code %d: %s", code, errs)
+	}
+	parent := filepath.Dir(root)
+	must(t, os.Chmod(parent, 0o777))
+	if code := install(); code != 0 || !strings.Contains(errs.String(), "warning: everybody may change "+parent) {
+		t.Errorf("code %d: %s", code, errs)
+	}
+}

@@ -177,7 +177,7 @@ func TestPublishedArtifact(t *testing.T) {
 	}
 
 	out.Reset()
-	if err := Verify(s, root); err != nil {
+	if err := Verify(t.Context(), s, root, ""); err != nil {
 		t.Fatal(err)
 	}
 	if got := strings.TrimSpace(out.String()); got != sealed.Hash() {
