@@ -62,34 +62,44 @@ func (e *UnsafeError) Error() string { return e.Path + " " + e.Why }
 func (e *UnsafeError) Hint() string { return e.Advice }
 
 // HostError says that this machine cannot hold the release: its disk is full, or
-// the user may not write there.
+// the user may not write there, or not read.
 type HostError struct {
+	// Op is installing or verifying.
+	Op   string
 	Root string
 	Err  error
 }
 
-func (e *HostError) Error() string { return fmt.Sprintf("installing below %s: %v", e.Root, e.Err) }
+const (
+	installing = "installing"
+	verifying  = "verifying"
+)
+
+func (e *HostError) Error() string { return fmt.Sprintf("%s below %s: %v", e.Op, e.Root, e.Err) }
 
 // Unwrap returns the cause.
 func (e *HostError) Unwrap() error { return e.Err }
 
 // Hint says what to do.
 func (e *HostError) Hint() string {
-	if errors.Is(e.Err, fs.ErrPermission) || errors.Is(e.Err, syscall.EROFS) {
+	switch {
+	case e.Op == verifying:
+		return fmt.Sprintf("run as a user who may read what is below %s", e.Root)
+	case errors.Is(e.Err, fs.ErrPermission) || errors.Is(e.Err, syscall.EROFS):
 		return fmt.Sprintf("run as a user who may write below %s, or choose another --root", e.Root)
 	}
 	return fmt.Sprintf("free space on the file system of %s", e.Root)
 }
 
 // hostError tells faults of this machine from the others.
-func hostError(root string, err error) error {
+func hostError(op, root string, err error) error {
 	var refused *VerificationError
 	if errors.As(err, &refused) {
 		return err
 	}
 	for _, fault := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, fs.ErrPermission} {
 		if errors.Is(err, fault) {
-			return &HostError{Root: root, Err: err}
+			return &HostError{Op: op, Root: root, Err: err}
 		}
 	}
 	return err

@@ -85,13 +85,13 @@ func Install(ctx context.Context, src Source, ref string, o Options) (Installed,
 	}
 	s, err := openSite(ctx, o.Root)
 	if err != nil {
-		return Installed{}, hostError(o.Root, err)
+		return Installed{}, hostError(installing, o.Root, err)
 	}
 	done, err := s.install(ctx, src, want, layers, o.Before)
 	// What cannot be removed now is removed by the next installation.
 	_ = s.close()
 	if err != nil {
-		return Installed{}, hostError(o.Root, err)
+		return Installed{}, hostError(installing, o.Root, err)
 	}
 	return done, nil
 }

@@ -526,7 +526,7 @@ func TestPlatformThatIsNotThere(t *testing.T) {
 func TestFullDiskAndMissingRights(t *testing.T) {
 	t.Parallel()
 	for _, fault := range []error{fs.ErrPermission, syscall.ENOSPC} {
-		err := hostError("/srv/web", &fs.PathError{Op: "write", Path: "x", Err: fault})
+		err := hostError(installing, "/srv/web", &fs.PathError{Op: "write", Path: "x", Err: fault})
 		var host *HostError
 		if !errors.As(err, &host) || host.Hint() == "" || !strings.Contains(err.Error(), "/srv/web") {
 			t.Errorf("%v becomes %v, want a HostError that names the root", fault, err)

@@ -442,11 +442,7 @@ func TestUmask(t *testing.T) {
 				asRoot(t) // others could not write to what they make
 			}
 			base := tempDir(t)
-			for _, dir := range []string{filepath.Dir(base), base} {
-				if err := os.Chmod(dir, 0o755); err != nil {
-					t.Fatal(err)
-				}
-			}
+			openUp(t, base)
 			root := filepath.Join(base, "opt", "web")
 			cmd := exec.Command(os.Args[0], "-test.run=^TestUmaskProcess$", "-test.count=1")
 			cmd.Env = append(os.Environ(), "INSTALL_UMASK="+mask, "INSTALL_ROOT="+root)

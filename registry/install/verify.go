@@ -35,8 +35,9 @@ type Verified struct {
 // that every file on disk is read for.
 //
 // What does not hold is a [*VerificationError], also for a release whose record lacks
-// the documents; a root without a release is a [*registry.NotFoundError]. What was
-// compared before that is returned with the error.
+// the documents; a root without a release is a [*registry.NotFoundError]; what the user
+// may not read is a [*HostError]; a root or releases that are links are an
+// [*UnsafeError]. What was compared before that is returned with the error.
 func Verify(ctx context.Context, root string, o VerifyOptions) (Verified, error) {
 	want, err := wanted(o.Ref)
 	if err != nil {
@@ -44,13 +45,13 @@ func Verify(ctx context.Context, root string, o VerifyOptions) (Verified, error)
 	}
 	s, err := lookAt(root)
 	if err != nil {
-		return Verified{}, hostError(root, err)
+		return Verified{}, hostError(verifying, root, err)
 	}
 	defer func() { _ = s.closeDirs() }()
 	v := verification{site: s, options: o, want: want}
 	done, err := v.run(ctx)
 	done.Checks, done.Warnings = v.checks.list, s.warnings()
-	return done, hostError(root, err)
+	return done, hostError(verifying, root, err)
 }
 
 // wanted is the digest that the release must have; empty for any.
@@ -91,6 +92,9 @@ func (v *verification) run(ctx context.Context) (Verified, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		err = errors.New("nothing says what it must be")
 	}
+	if errors.Is(err, fs.ErrPermission) {
+		return done, err
+	}
 	if err != nil {
 		return done, v.refused(s.shown(release), err)
 	}
@@ -113,6 +117,9 @@ func (v *verification) tree(ctx context.Context, done *Verified, r record, hash 
 	found, strangers, err := v.site.read(ctx, release)
 	if ended := context.Cause(ctx); ended != nil {
 		return ended
+	}
+	if errors.Is(err, fs.ErrPermission) {
+		return err // nothing is known of the tree
 	}
 	if err != nil {
 		return v.refused(done.Release, err)

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -298,6 +300,48 @@ func TestVerifyEnds(t *testing.T) {
 	cancel()
 	if _, err := Verify(ended, x.root, VerifyOptions{Platform: platform}); !errors.Is(err, context.Canceled) {
 		t.Errorf("error is %v", err)
+	}
+}
+
+// What may not be read is no damage: nothing is known of it.
+func TestVerifyWithoutRights(t *testing.T) {
+	t.Parallel()
+	root := os.Getenv("VERIFY_ROOT")
+	if root != "" {
+		_, err := verify(t, root, "")
+		var host *HostError
+		if !errors.As(err, &host) || !strings.HasPrefix(host.Hint(), "run as a user who may read") {
+			t.Errorf("error is %v, want HostError", err)
+		}
+		return
+	}
+	for _, name := range []string{"", "releases", "release", "record", "file"} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			x := newTampered(t)
+			x.chmod(map[string]string{
+				"": x.root, "releases": x.in("releases"), "release": x.release, "record": x.release + ".json", "file": filepath.Join(x.release, "bin/python3"),
+			}[name], 0)
+			cmd := exec.Command("/proc/self/exe", "-test.run=^TestVerifyWithoutRights$", "-test.count=1")
+			cmd.Env = append(os.Environ(), "VERIFY_ROOT="+x.root)
+			if os.Geteuid() == 0 {
+				openUp(t, filepath.Dir(x.root))
+				cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
+			}
+			if out, err := cmd.CombinedOutput(); err != nil {
+				t.Errorf("%v\n%s", err, out)
+			}
+		})
+	}
+}
+
+// openUp lets every user enter a directory of a test.
+func openUp(t *testing.T, dir string) {
+	t.Helper()
+	for _, d := range []string{filepath.Dir(dir), dir} {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 }
 
