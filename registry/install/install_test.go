@@ -400,6 +400,7 @@ var hostile = map[string]struct {
 	"global attributes":         {retyped(member("opt/ampoule/x", tar.TypeReg, nil), tar.TypeXGlobalHeader), "type 'g'"},
 	"huge file":                 {sized("opt/ampoule/x", 1<<60), "bytes"},
 	"too many":                  {member("opt/ampoule/x", tar.TypeSymlink, link("y")), "more than"},
+	"too many directories":      {member("opt/ampoule/"+strings.Repeat("d/", 12)+"f", tar.TypeReg, nil), "more than"},
 	"no tar":                    {bytes.Repeat([]byte("no tar "), 200), "reading tar"},
 	"cut":                       {sized("opt/ampoule/x", 5), "reading tar"},
 }
