@@ -86,6 +86,9 @@ type world struct {
 	// crates is a directory that is a mirror of crates.
 	crates string
 
+	// told changes what a backend says that a release depends on, with what it has; may be nil.
+	told func(sdist string, needs, depends []string) []string
+
 	// fails tells whether a backend ends with an error, with what it has; may be nil.
 	fails func(sdist string, needs []string) bool
 
@@ -226,9 +229,13 @@ func (w *world) step(_ context.Context, s *fake.Sandbox, step sandbox.Step) erro
 		if told, ok := w.static[sdist]; ok && step.Args[3] == "static" {
 			return s.Write(tree.FileEntry(work+"/out/result.json", 0o644, []byte(told)))
 		}
+		depends := w.depends[sdist]
+		if w.told != nil {
+			depends = w.told(sdist, needs, depends)
+		}
 		told, err := json.Marshal(map[string]any{
 			"requires": w.dynamic[sdist], "wheel": wheel,
-			"metadata": "Requires-Dist: " + strings.Join(w.depends[sdist], "\nRequires-Dist: ") + "\n",
+			"metadata": "Requires-Dist: " + strings.Join(depends, "\nRequires-Dist: ") + "\n",
 		})
 		if err != nil {
 			return err

@@ -62,30 +62,19 @@ func (p *distLocker) keepDists(ctx context.Context, ids []string) error {
 	return nil
 }
 
-// metadataKind is the store's kind of records of what backends said of releases.
-const metadataKind = "sdist-metadata"
+// askedKind is the store's kind of records that say of which sdists the resolver wanted
+// metadata. They hold no metadata: what a backend says is remembered by [wheels.Stage],
+// under the whole of what it was asked in.
+const askedKind = "metadata-asked"
 
-// metadataKey names everything that decides an sdist's metadata, but the versions of
-// what it is built with.
-func (p *distLocker) metadataKey(sdist recipes.Dist, set recipes.BuildSet) string {
-	lines := set.Lines()
-	return layers.Key("metadata", 1, map[string]any{
-		"sdist": sdist.SHA256, "place": p.place(), "settings": lines.Settings, "env": lines.Env, "patches": lines.Patches,
-	})
+// askedKey names an sdist where it is built.
+func (p *distLocker) askedKey(sdist recipes.Dist) string {
+	return layers.Key(askedKind, 1, map[string]any{"sdist": sdist.SHA256, "id": sdist.ID(), "place": p.place()})
 }
 
-// metadataOf returns what an sdist's backend says of it: as it said before, or computed
-// in a sealed sandbox.
+// metadataOf returns what an sdist's backend says of it in a sealed sandbox, with the
+// build requirements that this recipe gives it, or said there before.
 func (p *distLocker) metadataOf(ctx context.Context, sdist recipes.Dist) (metadata, error) {
-	set, _, err := p.settings(ctx, sdist)
-	if err != nil {
-		return metadata{}, err
-	}
-	key := p.metadataKey(sdist, set)
-	var m metadata
-	if known, err := p.l.Store.Lookup(metadataKind, key, &m); err != nil || known {
-		return m, err
-	}
 	job, err := p.buildJob(ctx, sdist)
 	if err != nil {
 		return metadata{}, err
@@ -94,34 +83,55 @@ func (p *distLocker) metadataOf(ctx context.Context, sdist recipes.Dist) (metada
 	if err != nil {
 		return metadata{}, err
 	}
-	if m, err = parseMetadata(sdist.Name, sdist.Version, text); err != nil {
+	m, err := parseMetadata(sdist.Name, sdist.Version, text)
+	if err != nil {
 		return metadata{}, err
 	}
 	if m.RequiresDist, err = canonical(sdist, m.RequiresDist, recipes.ParseDependency); err != nil {
 		return metadata{}, err
 	}
-	return m, p.l.Store.Record(metadataKind, key, m)
+	return m, p.l.Store.Record(askedKind, p.askedKey(sdist), true)
 }
 
-// recall gives the resolver what backends said before of the previous lock's sdists, so
-// that it need not ask for each by failing.
+// recall gives the resolver the metadata of those of the previous lock's sdists that it
+// wanted before, so that it need not ask for each by failing. What cannot be had is left
+// out: the resolver asks for it if it still wants it, and then its error is told.
 func (p *distLocker) recall(ctx context.Context) error {
 	for _, d := range p.opts.Previous.Dists {
-		if d.Build == nil {
+		again, err := p.isAskedAgain(ctx, d)
+		if err != nil {
+			return err
+		}
+		if !again {
 			continue
 		}
-		set, _, err := p.settings(ctx, d)
-		if err != nil {
-			return err
-		}
-		var m metadata
-		known, err := p.l.Store.Lookup(metadataKind, p.metadataKey(d, set), &m)
-		if err != nil {
-			return err
-		}
-		if known {
+		m, err := p.metadataOf(ctx, d)
+		switch {
+		case ctx.Err() != nil:
+			return context.Cause(ctx)
+		case err != nil:
+			p.log.Printf("recalling the metadata of %s: %v", d.ID(), err)
+		default:
 			p.resolver.known = append(p.resolver.known, m)
 		}
 	}
 	return nil
+}
+
+// isAskedAgain tells whether the resolver wanted the metadata of a locked sdist before,
+// and nothing that decides it has moved since.
+func (p *distLocker) isAskedAgain(ctx context.Context, d recipes.Dist) (bool, error) {
+	if d.Build == nil {
+		return false, nil
+	}
+	var asked bool
+	if _, err := p.l.Store.Lookup(askedKind, p.askedKey(d), &asked); err != nil || !asked {
+		return false, err
+	}
+	set, _, err := p.settings(ctx, d)
+	if err != nil {
+		return false, err
+	}
+	_, kept := p.keptBuild(d, set)
+	return kept, nil
 }

@@ -7,8 +7,10 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/builder/layers"
 	"ampoule/builder/sandbox/fake"
 	"ampoule/recipes"
+	"ampoule/tree"
 )
 
 // keptWorld has a recipe of one sdist, demo, which uv must be told the metadata of and
@@ -119,6 +121,122 @@ func alter(l *recipes.Lock, name string, with func(*recipes.Dist)) {
 		if l.Dists[i].Name == name {
 			with(&l.Dists[i])
 		}
+	}
+}
+
+// metadataWorld has an sdist, demo, whose metadata uv wants and which depends on what
+// it is built with: on wanted beside helper, on nothing otherwise.
+func metadataWorld(t *testing.T) (*world, *recipes.RequirementSet) {
+	t.Helper()
+	w := newWorld(t)
+	pure := map[string]indexFile{}
+	for _, name := range []string{"setuptools", "helper", "wanted"} {
+		pure[name] = w.file(name, name+"-1-py3-none-any.whl", emptyZip+name)
+	}
+	demo := w.sdist("demo", "1.0", "setuptools")
+	w.told = func(_ string, needs, depends []string) []string {
+		if slices.ContainsFunc(needs, func(n string) bool { return strings.HasPrefix(n, "helper") }) {
+			return []string{"wanted"}
+		}
+		return depends
+	}
+	w.uv = func(asked, config string) (string, string) {
+		releases := map[string][]indexFile{}
+		if strings.Contains(asked, "demo") {
+			if !strings.Contains(config, "name = 'demo'") {
+				return "", strings.ReplaceAll(strings.ReplaceAll(refusal, "docopt", "demo"), "0.6.2", "1.0")
+			}
+			releases["demo==1.0"] = []indexFile{demo}
+			asked = config
+		}
+		for name, file := range pure {
+			if strings.Contains(asked, name) {
+				releases[name+"==1"] = []indexFile{file}
+			}
+		}
+		return w.resolved(releases), ""
+	}
+	return w, requirements("demo==1.0")
+}
+
+// What one recipe adds to a build decides nothing of another recipe's lock, in either order
+// and with a lock of before.
+func TestMetadataOfAnotherRecipe(t *testing.T) {
+	t.Parallel()
+	plain := &recipes.Recipe{}
+	helped := &recipes.Recipe{Packages: map[string]recipes.Packages{"demo": {Settings: recipes.Settings{Requires: []string{"helper"}}}}}
+	want := map[*recipes.Recipe]string{plain: "requirements demo==1.0", helped: "requirements demo==1.0 wanted==1"}
+	for name, order := range map[string][]*recipes.Recipe{
+		"the helped first": {helped, plain, helped, plain}, "the plain first": {plain, helped, plain, helped},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, reqs := metadataWorld(t)
+			previous := map[*recipes.Recipe]*recipes.Lock{}
+			for i, recipe := range order {
+				w.recipe = recipe
+				got, err := w.lockAll(reqs, Options{Previous: previous[recipe]})
+				if err != nil || got[0] != want[recipe] {
+					t.Errorf("lock %d: %q, %v; want %q", i, got, err, want[recipe])
+				}
+				previous[recipe] = w.locker.lock
+			}
+		})
+	}
+}
+
+// Metadata is remembered under everything that could have decided it: each influence that
+// changes has the backend asked again.
+func TestMetadataIsKeyedOnItsEnvironment(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(*testing.T, *world, *recipes.RequirementSet)
+		again  bool
+	}{
+		"nothing":             {func(*testing.T, *world, *recipes.RequirementSet) {}, false},
+		"the recipe's name":   {func(_ *testing.T, w *world, _ *recipes.RequirementSet) { w.recipe.Name = "other" }, false},
+		"a build requirement": {entry(recipes.Settings{Requires: []string{"helper"}}), true},
+		"a variable":          {entry(recipes.Settings{Env: map[string]string{"A": "b"}}), true},
+		"a setting":           {entry(recipes.Settings{ConfigSettings: map[string]recipes.Setting{"a": {Text: "b"}}}), true},
+		"a layer of the image: toolchain, packages, interpreter": {func(t *testing.T, w *world, _ *recipes.RequirementSet) {
+			more, err := tree.New([]tree.Entry{tree.FileEntry("opt/ampoule/lib/x.py", 0o644, nil)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			layer, err := layers.Save(t.Context(), w.st, more, "")
+			if err != nil {
+				t.Fatal(err)
+			}
+			w.image = w.image.With(layer)
+		}, true},
+		"the content of a build requirement": {func(t *testing.T, w *world, _ *recipes.RequirementSet) {
+			w.index["setuptools"][0].Hashes["sha256"] = put(t, w.st, emptyZip+"other")
+		}, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w, reqs := metadataWorld(t)
+			if _, err := w.lockAll(reqs, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			before := len(w.runner.Sandboxes())
+			w.recipe = &recipes.Recipe{}
+			c.change(t, w, reqs)
+			if _, err := w.lockAll(reqs, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			again := slices.ContainsFunc(w.runner.Sandboxes()[before:], func(s *fake.Sandbox) bool { return s.Spec.Name == "metadata-demo" })
+			if again != c.again {
+				t.Errorf("the backend is asked again is %t", again)
+			}
+		})
+	}
+}
+
+// entry changes what the recipe says of demo.
+func entry(s recipes.Settings) func(*testing.T, *world, *recipes.RequirementSet) {
+	return func(_ *testing.T, w *world, _ *recipes.RequirementSet) {
+		w.recipe.Packages = map[string]recipes.Packages{"demo": {Settings: s}}
 	}
 }
 

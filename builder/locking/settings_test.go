@@ -315,7 +315,7 @@ func TestPatched(t *testing.T) {
 				if s.Steps()[0].Args[0] != testPython {
 					continue
 				}
-				for file, content := range map[string]string{"0000-one.patch": "one", "0001-two.patch": "two"} {
+				for file, content := range map[string]string{"0000.patch": "one", "0001.patch": "two"} {
 					e, ok := s.Files().Lookup(strings.TrimPrefix(sandbox.WorkDir, "/") + "/patches/" + file)
 					if data, err := e.ReadAll(); !ok || err != nil || string(data) != content {
 						t.Errorf("%s has the patch %s: %q, %v", s.Spec.Name, file, data, err)

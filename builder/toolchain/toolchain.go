@@ -13,6 +13,7 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
 	"ampoule/builder/fetch"
 	"ampoule/builder/layers"
@@ -173,18 +174,19 @@ const layerFormat = 3
 // Version names what this package itself adds to what it makes of packages.
 func Version() string { return layers.Key("toolchain", layerFormat, []string{prefixMap}) }
 
-// layerKey names a layer by everything that decides its bytes. The order of
-// packages is not among it.
+// layerKey names a layer by everything that decides its bytes, and by everything that is
+// compared while it is made: a lock that calls a package's bytes by another name finds no
+// layer, and is refused when one is made. The order of packages is not among it.
 func layerKey(kind, suite string, lower []string, debs []recipes.Deb) string {
-	sums := make([]string, len(debs))
+	contents := make([]string, len(debs))
 	for i, d := range debs {
-		sums[i] = d.SHA256
+		contents[i] = strings.Join([]string{d.SHA256, d.Name, d.Version, d.Arch}, " ")
 	}
-	slices.Sort(sums)
+	slices.Sort(contents)
 	return layers.Key("toolchain", layerFormat, struct {
 		Kind, Suite string
 		Lower, Debs []string
-	}{kind, suite, lower, sums})
+	}{kind, suite, lower, contents})
 }
 
 // scratchFile makes a file that has no name, and is gone once it is closed.

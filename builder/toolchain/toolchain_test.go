@@ -368,6 +368,49 @@ func TestInstallRemembers(t *testing.T) {
 	}
 }
 
+func TestLayerKey(t *testing.T) {
+	t.Parallel()
+	type inputs struct {
+		kind, suite string
+		lower       []string
+		debs        []recipes.Deb
+	}
+	key := func(change func(*inputs)) string {
+		in := inputs{"install", "bookworm", []string{"sha256:1", "sha256:2"}, []recipes.Deb{
+			{Name: "a", Version: "1", Arch: "amd64", File: "pool/a.deb", SHA256: "11"}, {Name: "b", Version: "2", Arch: "all", File: "pool/b.deb", SHA256: "22"}}}
+		change(&in)
+		return layerKey(in.kind, in.suite, in.lower, in.debs)
+	}
+	seen := map[string]string{key(func(*inputs) {}): "nothing"}
+	for name, change := range map[string]func(*inputs){
+		"kind":            func(in *inputs) { in.kind = "base" },
+		"suite":           func(in *inputs) { in.suite = "trixie" },
+		"a lower layer":   func(in *inputs) { in.lower[0] = "sha256:3" },
+		"a layer more":    func(in *inputs) { in.lower = append(in.lower, "sha256:3") },
+		"order of layers": func(in *inputs) { slices.Reverse(in.lower) },
+		"content":         func(in *inputs) { in.debs[0].SHA256 = "33" },
+		"name":            func(in *inputs) { in.debs[0].Name = "c" },
+		"version":         func(in *inputs) { in.debs[0].Version = "3" },
+		"architecture":    func(in *inputs) { in.debs[0].Arch = "all" },
+		"a package less":  func(in *inputs) { in.debs = in.debs[:1] },
+		"names exchanged": func(in *inputs) { in.debs[0].Name, in.debs[1].Name = "b", "a" },
+	} {
+		k := key(change)
+		if other, ok := seen[k]; ok {
+			t.Errorf("%s gives the key of %s", name, other)
+		}
+		seen[k] = name
+	}
+	for name, change := range map[string]func(*inputs){
+		"order of packages": func(in *inputs) { slices.Reverse(in.debs) },
+		"place in a mirror": func(in *inputs) { in.debs[0].File = "pool/other/a.deb" },
+	} {
+		if seen[key(change)] != "nothing" {
+			t.Errorf("%s changes the key", name)
+		}
+	}
+}
+
 func TestInstallRefuses(t *testing.T) {
 	t.Parallel()
 	exit := func(_ context.Context, _ *fake.Sandbox, step sandbox.Step) error {

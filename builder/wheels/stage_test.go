@@ -36,6 +36,10 @@ func TestKey(t *testing.T) {
 		"order of layers":  func(j *Job) { slices.Reverse(j.Image.Layers) },
 		"layer more":       func(j *Job) { j.Image = j.Image.With(sandbox.Layer{DiffID: "sha256:3"}) },
 		"python":           func(j *Job) { j.Python += "t" },
+		"sdist's file":     func(j *Job) { j.Sdist.File = "a-1.0.zip" },
+		"name":             func(j *Job) { j.Sdist.Name = "other" },
+		"version":          func(j *Job) { j.Sdist.Version = "9" },
+		"need renamed":     func(j *Job) { j.Needs[0].File = "z.whl" },
 		"need changed":     func(j *Job) { j.Needs[0].SHA256 = "33" },
 		"need more":        func(j *Job) { j.Needs = append(j.Needs, Wheel{SHA256: "33"}) },
 		"need less":        func(j *Job) { j.Needs = j.Needs[:1] },
@@ -66,6 +70,16 @@ func TestKey(t *testing.T) {
 		if j.Key() != key {
 			t.Errorf("%s: the key is another one", name)
 		}
+	}
+}
+
+// Nothing in a sandbox tells the name of a patch, so it is no part of the key.
+func TestPatchesAreNumbered(t *testing.T) {
+	t.Parallel()
+	j := Job{Sdist: recipes.Dist{File: "a-1.tar.gz", Build: &recipes.BuildSet{Patches: []recipes.Patch{{File: "one.patch", SHA256: "1"}, {File: "x/two.patch", SHA256: "2"}}}}}
+	want := map[string]string{"sdist/a-1.tar.gz": "", "patches/0000.patch": "1", "patches/0001.patch": "2"}
+	if diff := cmp.Diff(want, j.inputs()); diff != "" {
+		t.Errorf("inputs (-want +got):\n%s", diff)
 	}
 }
 

@@ -78,11 +78,14 @@ func Version() string {
 // scripts are what every job runs.
 func scripts() []string { return []string{string(driverScript), relocate.Module().SHA256} }
 
-// Key returns the hash of everything that decides what a job gives.
+// Key returns the hash of everything that decides what a job gives: all that its sandbox
+// holds but the names of patches, which are not told there, and how many processors it may
+// use. Names are part of it, since an index can have the same bytes under two: what is
+// remembered of one was never compared with the other.
 func (j Job) Key() string {
 	needs := make([]string, len(j.Needs))
 	for i, w := range j.Needs {
-		needs[i] = w.SHA256
+		needs[i] = w.File + " " + w.SHA256
 	}
 	slices.Sort(needs)
 	b := j.build()
@@ -92,7 +95,7 @@ func (j Job) Key() string {
 	}
 	lines := b.Lines()
 	return layers.Key("wheel", format, map[string]any{
-		"sdist": j.Sdist.SHA256, "image": layers.DiffIDs(j.Image), "python": j.Python, "needs": needs, "scripts": scripts,
+		"sdist": j.Sdist.SHA256, "file": j.Sdist.File, "id": j.Sdist.ID(), "image": layers.DiffIDs(j.Image), "python": j.Python, "needs": needs, "scripts": scripts,
 		"env": lines.Env, "settings": lines.Settings, "patches": lines.Patches, "crates": lines.Crates,
 	})
 }
@@ -373,7 +376,7 @@ func (j Job) inputs() map[string]string {
 		inputs["needs/"+w.File] = w.SHA256
 	}
 	for i, p := range j.build().Patches {
-		inputs[fmt.Sprintf("patches/%04d-%s", i, path.Base(p.File))] = p.SHA256
+		inputs[fmt.Sprintf("patches/%04d.patch", i)] = p.SHA256
 	}
 	for _, c := range j.build().Crates {
 		inputs[fmt.Sprintf("crates/%s-%s.crate", c.Name, c.Version)] = c.SHA256
