@@ -24,6 +24,7 @@ import (
 	"ampoule/builder/toolchain"
 	"ampoule/builder/wheels"
 	"ampoule/recipes"
+	"ampoule/recipes/catalogue"
 	"ampoule/registry"
 	"ampoule/registry/embedded"
 	"ampoule/registry/images"
@@ -60,21 +61,23 @@ var codes = []struct {
 	{codeInput, "an input file (recipe, lock, requirements, policy) is wrong or stale", anyOf(
 		is[recipes.Faults], is[*fetch.ConfigError], is[*locking.ResolutionError], is[*locking.UnknownPythonError],
 		is[*locking.NoSdistError], is[*locking.OwnedError], is[*locking.LyingSdistError], is[*locking.CrateError], is[*locking.SdistError], is[*locking.VersionsError], is[*wheels.CircleError], is[*builder.LostPatchError], is[*recipes.RequirementError], is[*apt.UnknownError], is[*apt.ChangeError], is[*toolchain.NotDebianError],
-		is[*survey.NothingError], is[*survey.UnreadableError], is[*survey.NoInterpreterError], is[*UnreadError], wraps(images.ErrNoImage), wraps(images.ErrDamaged))},
+		wraps(builder.ErrNoLock), is[*survey.NothingError], is[*survey.UnreadableError], is[*survey.NoInterpreterError], is[*UnreadError], wraps(images.ErrNoImage), wraps(images.ErrDamaged))},
 	{codeRefused, "refused: gate, audit, policy or verification", anyOf(
 		is[*builder.RefusedError], is[*wheels.NativeError], is[*registry.KeyTakenError], is[*install.VerificationError], is[*store.MismatchError], is[*DamagedError], is[*DifferentError], is[*AuditRefusedError],
 		wraps(registry.ErrDigest), wraps(layer.ErrDiffID))},
 	{codeNotFound, "not found", anyOf(
 		is[*NotFoundError], is[*UnexplainedError], is[*docker.UnknownImageError], is[*survey.NotFoundError], is[*registry.NotFoundError], is[*fetch.NotFoundError], is[*fetch.NoProjectError],
-		is[*locking.LostPinError], is[*apt.SuiteError], is[*failure.GoneError], is[*builder.NoShellError])},
+		is[*locking.LostPinError], is[*apt.SuiteError], is[*failure.GoneError], is[*builder.NoShellError], is[*builder.NoStepError],
+		is[*catalogue.UnknownError])},
 	{codeMachine, "this machine cannot: Docker missing or too old, disk full, host unfit", anyOf(
 		wraps(sandbox.ErrUnavailable), wraps(sandbox.ErrNotSealed), wraps(store.ErrNoSpace), wraps(syscall.ENOSPC),
 		wraps(syscall.EDQUOT), wraps(fs.ErrPermission), is[*store.VersionError], is[*store.OwnerError],
 		is[*store.ForeignError], is[*install.HostError], is[*install.UnsafeError], is[*preflight.UnfitError], is[*embedded.BusyError], is[*fetch.DefaultError])},
 	{codeRemote, "a remote failed: registry, index, mirror, server", anyOf(
-		is[*registry.RemoteError], is[*fetch.RemoteError], is[*locking.IndexError], is[*apt.RunError])},
+		is[*registry.RemoteError], is[*registry.SilentError], is[*fetch.RemoteError], is[*fetch.StatusError], is[*fetch.HashError],
+		is[*locking.IndexError], is[*apt.RunError])},
 	{codeBuild, "the build failed: a build step ended with an error", anyOf(
-		is[*buildlog.StepError], is[*toolchain.StepError], is[*wheels.BuildError], is[*cpython.MissingModulesError],
+		is[*buildlog.StepError], is[*toolchain.StepError], is[*wheels.BuildError], is[*wheels.IdentityError], is[*wheels.MissingError], is[*cpython.MissingModulesError],
 		is[*seal.MissingLibraryError], is[*seal.ConflictError], is[*sandbox.ExitError], is[*sandbox.TimeError])},
 }
 

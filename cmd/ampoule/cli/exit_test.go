@@ -21,6 +21,7 @@ import (
 	"ampoule/builder/sandbox"
 	"ampoule/builder/wheels"
 	"ampoule/recipes"
+	"ampoule/recipes/catalogue"
 	"ampoule/registry"
 	"ampoule/registry/images"
 	"ampoule/registry/install"
@@ -77,6 +78,13 @@ func TestExitCode(t *testing.T) {
 		{&locking.LostPinError{}, 5},
 		{&builder.NoShellError{Err: step}, 5},
 		{&failure.GoneError{Err: os.ErrNotExist}, 5},
+		{&wheels.IdentityError{}, 8},
+		{&builder.NoStepError{What: "x"}, 5},
+		{builder.ErrNoLock, 3},
+		{&catalogue.UnknownError{}, 5},
+		{&fetch.HashError{}, 7},
+		// A server that has no file, which others may have, is no failing remote.
+		{&fetch.NotFoundError{Attempts: []fetch.Attempt{{Err: &fetch.StatusError{Code: 404}}}}, 5},
 		{&wheels.BuildError{Err: &wheels.IdentityError{}}, 8},
 		{&wheels.BuildError{Err: &wheels.MissingError{Err: step}}, 8},
 		// Of several builds that failed, each is a failed build; native code is refused.
