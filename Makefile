@@ -25,7 +25,7 @@ setup: ## Installs what is missing on a Debian-like machine and starts Docker
 	@.ci/setup
 
 build: ## Compiles bin/ampoule
-	go build -trimpath -o bin/ampoule ./cmd/ampoule
+	go build -trimpath -ldflags "-X ampoule/cmd/ampoule/cli.stamped=$$(.ci/version)" -o bin/ampoule ./cmd/ampoule
 
 quickstart: setup build ## Does the main job: from a recipe to a digest that runs
 	@.ci/quickstart

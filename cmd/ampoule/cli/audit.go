@@ -11,7 +11,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"ampoule/audit/survey"
-	"ampoule/builder"
 	"ampoule/cmd/ampoule/display"
 )
 
@@ -130,7 +129,7 @@ func Audit(ctx context.Context, s *Session, target string, o AuditOptions) (err 
 		if t.Files == survey.Machine("/") {
 			report.Base = workingDirectory()
 		}
-		err = report.WriteSARIF(s.Out, builder.Version())
+		err = report.WriteSARIF(s.Out, thisVersion().Version)
 	default:
 		columns := display.Columns(s.Out)
 		wrap := func(text, indent string) string { return display.Wrap(text, indent, columns) }

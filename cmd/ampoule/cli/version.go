@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"runtime"
 	"runtime/debug"
@@ -12,7 +13,7 @@ import (
 
 // Version says which program this is.
 type Version struct {
-	// Version is the module's: "(devel)" when it was built from a checkout.
+	// Version is the release's, or names the commit that it was built from.
 	Version string `json:"version"`
 	// Revision is the commit; empty when the build did not record it.
 	Revision string `json:"revision,omitempty"`
@@ -29,37 +30,57 @@ func newVersion(s *Session) *cobra.Command {
 		Use:   "version",
 		Short: "Tells which Ampoule this is",
 		Long: `Version tells the program's version, its commit, the Go release that compiled it,
-and the version of the builder: what of Ampoule itself decides bits. It enters every
-key: programs with different ones build different artifacts from the same recipe and
-lock.`,
+and the version of the builder: what of Ampoule itself decides bits. The builder's
+enters every key: programs with different ones build different artifacts from the same
+recipe and lock. The program's own enters none.`,
 		Example: `  ampoule version
   ampoule version --output json`,
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(*cobra.Command, []string) error {
-			info, _ := debug.ReadBuildInfo()
-			return PrintVersion(s, info)
-		},
+		RunE: func(*cobra.Command, []string) error { return PrintVersion(s) },
 	}
 }
 
-// PrintVersion tells the version that a program's build information says; nil is none.
-func PrintVersion(s *Session, info *debug.BuildInfo) error {
-	v := Version{Version: "(devel)", Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Builder: builder.Version()}
-	if info != nil {
-		if info.Main.Version != "" {
-			v.Version = info.Main.Version
-		}
-		for _, setting := range info.Settings {
-			switch setting.Key {
-			case "vcs.revision":
-				v.Revision = setting.Value
-			case "vcs.modified":
-				v.Modified = setting.Value == "true"
-			}
+// PrintVersion tells which program this is.
+func PrintVersion(s *Session) error {
+	v := thisVersion()
+	return s.print(v.String(), v)
+}
+
+// stamped is the version that the linker writes into the program (see the Makefile). It
+// enters no key and no artifact: two programs with the same builder are the same there.
+var stamped string
+
+// thisVersion is this program's.
+func thisVersion() Version {
+	info, _ := debug.ReadBuildInfo()
+	return versionOf(stamped, info)
+}
+
+// unknownVersion is the version of a program that nothing was written into.
+const unknownVersion = "v0.0.0-unknown"
+
+// versionOf reads the version that a program says, and what Go recorded when it was
+// built; info may be nil.
+func versionOf(stamped string, info *debug.BuildInfo) Version {
+	v := Version{Version: stamped, Go: runtime.Version(), Platform: runtime.GOOS + "/" + runtime.GOARCH, Builder: builder.Version()}
+	if info == nil {
+		info = &debug.BuildInfo{}
+	}
+	for _, setting := range info.Settings {
+		switch setting.Key {
+		case "vcs.revision":
+			v.Revision = setting.Value
+		case "vcs.modified":
+			v.Modified = setting.Value == "true"
 		}
 	}
-	return s.print(v.String(), v)
+	// Go calls what it has no version of "(devel)".
+	if goes := info.Main.Version; v.Version == "" && goes != "(devel)" {
+		v.Version = goes
+	}
+	v.Version = cmp.Or(v.Version, unknownVersion)
+	return v
 }
 
 // String is the version in one line.
