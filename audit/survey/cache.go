@@ -104,14 +104,17 @@ func isArchive(e tree.Entry) bool {
 
 // holdsWheel tells whether a file of pip's cache of downloads is a wheel, and not an
 // index page or an sdist. An archive that is not sound may be one.
-func holdsWheel(e tree.Entry) bool {
+func holdsWheel(e tree.Entry) (bool, error) {
 	a, err := openArchive(e, true)
+	if errors.Is(err, fs.ErrInvalid) || errors.Is(err, errNotSeekable) {
+		return false, nil
+	}
 	if err != nil {
-		return false
+		return false, err
 	}
 	defer a.Close()
 	z, err := wheel.Open(a.section(), a.size, wheel.DefaultLimits)
-	return err != nil || hasWheelFile(z)
+	return err != nil || hasWheelFile(z), nil
 }
 
 func hasWheelFile(z *zip.Reader) bool {

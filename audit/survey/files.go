@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 
 	"ampoule/audit"
 	"ampoule/tree"
@@ -59,7 +60,7 @@ func (m Machine) entry(p string) (tree.Entry, error) {
 			return tree.Entry{}, err
 		}
 	case 0:
-		e.Kind, e.Size, e.Content = tree.File, info.Size(), onDisk(name)
+		e.Kind, e.Size, e.Content = tree.File, info.Size(), onDisk{name, isSparse(info)}
 	default:
 		return tree.Entry{}, specialError{}
 	}
@@ -90,7 +91,7 @@ func (m Machine) fault(abs string) error {
 
 // missing is the error about a path that leads to nothing that could be judged.
 func missing(files Files, abs string) error {
-	if m, ok := files.(Machine); ok {
+	if m, ok := machineOf(files); ok {
 		if err := m.fault(abs); errors.Is(err, specialError{}) || errors.Is(err, fs.ErrPermission) {
 			return &UnreadableError{abs, reason(err)}
 		}
@@ -101,7 +102,7 @@ func missing(files Files, abs string) error {
 // isKernels tells whether the kernel of a machine makes up what is at a path. Below /dev
 // there are file systems in memory, too, which people use.
 func isKernels(files Files, p string) bool {
-	_, ok := files.(Machine)
+	_, ok := machineOf(files)
 	top, _, _ := strings.Cut(p, "/")
 	return ok && (top == "proc" || top == "sys" || p == "dev")
 }
@@ -140,10 +141,80 @@ func (m Machine) List(dir string) ([]string, error) {
 func (m Machine) path(p string) string { return filepath.Join(string(m), filepath.FromSlash(p)) }
 
 // onDisk is content in a file of its own.
-type onDisk string
+type onDisk struct {
+	name string
+	// sparse says that nearly nothing of it is on the disk.
+	sparse bool
+}
 
-// Open implements [tree.Content].
-func (p onDisk) Open() (io.ReadCloser, error) { return os.Open(string(p)) }
+// Open implements [tree.Content]. What has become something else than a file since it was
+// looked at is refused, and never waited for, as for whoever writes into a pipe.
+func (p onDisk) Open() (io.ReadCloser, error) {
+	if p.sparse {
+		return nil, &fs.PathError{Op: "open", Path: p.name, Err: errSparse}
+	}
+	f, err := os.OpenFile(p.name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := f.Stat()
+	if err == nil && !info.Mode().IsRegular() {
+		err = &fs.PathError{Op: "open", Path: p.name, Err: specialError{}}
+	}
+	if err != nil {
+		return nil, errors.Join(err, f.Close())
+	}
+	return f, nil
+}
+
+// Files of a distribution that are larger than all that are known have holes, or are there
+// to keep whoever reads them busy.
+const (
+	// maxFile is the size in bytes from which a file is not read. The largest of published
+	// wheels has some 4 GiB.
+	maxFile = 64 << 30
+	// sparseSize is the size in bytes from which a file may be sparse, sparseRatio how many
+	// times as large it is then as what the disk has of it.
+	sparseSize, sparseRatio = 1 << 30, 64
+)
+
+var (
+	errSparse = fmt.Errorf("it is sparse: it says that it is more than %d times as large as what is on the disk", sparseRatio)
+	errLarge  = fmt.Errorf("it has more than %d GiB: no file of a distribution has", maxFile>>30)
+	errGrows  = errors.New("it grows while it is read")
+)
+
+// isSparse tells whether a file is nearly all holes, which reading it would fill with zeros.
+func isSparse(info fs.FileInfo) bool {
+	// st_blocks counts units of 512 bytes, whatever the file system's are (stat(2)).
+	stat, ok := info.Sys().(*syscall.Stat_t)
+	return ok && info.Size() >= sparseSize && stat.Blocks*512 < info.Size()/sparseRatio
+}
+
+// watched are files that can be read as long as ctx is not done: a survey's own, which
+// ends when its context does, however much a file holds.
+type watched struct {
+	Files
+	ctx context.Context
+}
+
+// Lookup implements [audit.Root].
+func (w *watched) Lookup(p string) (tree.Entry, bool) {
+	e, ok := w.Files.Lookup(p)
+	if e.Content != nil {
+		e.Content = tree.While(w.ctx, e.Content)
+	}
+	return e, ok
+}
+
+// machineOf returns the machine that files are of, if they are not an image's.
+func machineOf(files Files) (Machine, bool) {
+	if w, ok := files.(*watched); ok {
+		files = w.Files
+	}
+	m, ok := files.(Machine)
+	return m, ok
+}
 
 // Image is a tree that stands for a whole file system.
 type Image struct {
@@ -172,10 +243,16 @@ func (i *Image) List(dir string) ([]string, error) {
 	return i.children[dir], nil
 }
 
+// maxGrowth is by how many bytes a file may grow while it is read.
+const maxGrowth = 64 << 20
+
 // hashed gives an entry its hash.
 func hashed(e tree.Entry) (tree.Entry, error) {
 	if e.Kind != tree.File || e.SHA256 != "" {
 		return e, nil
+	}
+	if e.Size > maxFile {
+		return e, errLarge
 	}
 	r, err := e.Content.Open()
 	if err != nil {
@@ -183,8 +260,13 @@ func hashed(e tree.Entry) (tree.Entry, error) {
 	}
 	defer r.Close()
 	h := sha256.New()
-	if e.Size, err = io.Copy(h, r); err != nil {
+	// Somebody may be writing to it, faster than it is read.
+	most := e.Size + maxGrowth
+	if e.Size, err = io.Copy(h, io.LimitReader(r, most)); err != nil {
 		return e, fmt.Errorf("reading %s: %w", e.Path, err)
+	}
+	if e.Size == most {
+		return e, errGrows
 	}
 	e.SHA256 = hex.EncodeToString(h.Sum(nil))
 	return e, nil
@@ -195,7 +277,7 @@ func hashed(e tree.Entry) (tree.Entry, error) {
 func lookup(files Files, p string) (e tree.Entry, real string, err error) {
 	e, ok := files.Lookup(p)
 	if !ok {
-		if m, isMachine := files.(Machine); isMachine {
+		if m, isMachine := machineOf(files); isMachine {
 			if _, err := m.entry(p); !errors.Is(err, fs.ErrNotExist) {
 				return e, "", err
 			}

@@ -150,8 +150,13 @@ func (s *search) file(e tree.Entry) {
 	switch {
 	case strings.HasSuffix(e.Path, ".whl"):
 		s.found = append(s.found, found{kind: KindWheel, path: e.Path})
-	case downloads.MatchString(e.Path) && e.Size > 0 && holdsWheel(e):
-		s.found = append(s.found, found{kind: KindWheel, path: e.Path, cached: true})
+	case downloads.MatchString(e.Path) && e.Size > 0:
+		switch holds, err := holdsWheel(e); {
+		case err != nil:
+			s.unread = append(s.unread, Unread{show(e.Path), reason(err)})
+		case holds:
+			s.found = append(s.found, found{kind: KindWheel, path: e.Path, cached: true})
+		}
 	}
 }
 

@@ -123,15 +123,22 @@ func (e *NoInterpreterError) Hint() string {
 // Look finds what is at a target and judges it. Findings are no error.
 func Look(ctx context.Context, t Target) (*Report, error) {
 	v := &survey{Target: t, memory: semaphore.NewWeighted(atOnce)}
-	if v.AgainstFiles == nil {
-		v.AgainstFiles = v.Files
-	}
+	v.watch(ctx)
 	v.inspectors = map[Files]*audit.Inspector{nil: audit.NewInspector(nil)}
 	report, err := v.run(ctx)
 	if err != nil {
 		return nil, fmt.Errorf("auditing %s: %w", cmp.Or(t.Name, t.Path), err)
 	}
 	return report, nil
+}
+
+// watch ends all reading of the target's files once ctx is done.
+func (v *survey) watch(ctx context.Context) {
+	files, against := v.Files, v.AgainstFiles
+	v.Files = &watched{files, ctx}
+	if v.AgainstFiles = v.Files; against != nil && against != files {
+		v.AgainstFiles = &watched{against, ctx}
+	}
 }
 
 // Refused counts the units of which something is refused.

@@ -18,6 +18,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"ampoule/tree"
 )
 
 // Layer is one layer of an image.
@@ -59,13 +61,9 @@ func Open(ctx context.Context, path, platform string) ([]Layer, error) {
 	}
 	var image v1.Image
 	if info.IsDir() {
-		var index v1.ImageIndex
-		if index, err = layout.ImageIndexFromPath(path); err == nil {
-			looked := 0
-			image, err = pick(ctx, index, platform, &looked)
-		}
-	} else {
-		image, err = tarball.ImageFromPath(path, nil)
+		image, err = fromLayout(ctx, path, platform)
+	} else if err = savedFits(ctx, path); err == nil {
+		image, err = tarball.Image(func() (io.ReadCloser, error) { return openWhile(ctx, path) }, nil)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("opening image %s: %w: %w", path, ErrNoImage, err)
@@ -85,22 +83,44 @@ func Open(ctx context.Context, path, platform string) ([]Layer, error) {
 			if err != nil {
 				return nil, fmt.Errorf("opening layer %s: %w", id, err)
 			}
-			return &verifying{r, sha256.New(), id.Hex}, nil
+			return &verifying{tree.ReaderWhile(ctx, r), r, sha256.New(), id.Hex}, nil
 		}}
 	}
 	return layers, nil
 }
 
+// fromLayout finds the image of a platform in an OCI layout.
+func fromLayout(ctx context.Context, dir, platform string) (v1.Image, error) {
+	if err := fileFits(filepath.Join(dir, "index.json")); err != nil {
+		return nil, err
+	}
+	index, err := layout.ImageIndexFromPath(dir)
+	if err != nil {
+		return nil, err
+	}
+	p := picker{dir: dir, platform: platform}
+	image, err := p.pick(ctx, index)
+	if err != nil {
+		return nil, err
+	}
+	manifest, err := image.Manifest()
+	if err != nil {
+		return nil, err
+	}
+	return image, blobFits(dir, manifest.Config.Digest)
+}
+
 // verifying compares what it has read, at its end, with a sha256.
 type verifying struct {
-	io.ReadCloser
+	io.Reader
+	io.Closer
 	sum  hash.Hash
 	want string
 }
 
 // Read implements [io.Reader].
 func (v *verifying) Read(p []byte) (int, error) {
-	n, err := v.ReadCloser.Read(p)
+	n, err := v.Reader.Read(p)
 	v.sum.Write(p[:n])
 	if errors.Is(err, io.EOF) && hex.EncodeToString(v.sum.Sum(nil)) != v.want {
 		return n, fmt.Errorf("reading layer sha256:%s: its content has another hash: %w", v.want, ErrDamaged)
@@ -111,13 +131,19 @@ func (v *verifying) Read(p []byte) (int, error) {
 // configs are the types of what can be run; descriptors may leave it out.
 var configs = []string{"", string(types.OCIConfigJSON), string(types.DockerConfigJSON)}
 
-// pick finds the image for a platform in an index. One that does not say its platform
-// counts if there is no other.
-func pick(ctx context.Context, index v1.ImageIndex, platform string, looked *int) (v1.Image, error) {
+// picker finds the image for a platform in a layout.
+type picker struct {
+	dir, platform string
+	looked        int
+}
+
+// pick looks in an index. An image that does not say its platform counts if there is no
+// other.
+func (p *picker) pick(ctx context.Context, index v1.ImageIndex) (v1.Image, error) {
 	if err := ctx.Err(); err != nil {
 		return nil, context.Cause(ctx)
 	}
-	if *looked++; *looked > maxIndexes {
+	if p.looked++; p.looked > maxIndexes {
 		return nil, fmt.Errorf("more than %d indexes", maxIndexes)
 	}
 	manifest, err := index.IndexManifest()
@@ -128,22 +154,32 @@ func pick(ctx context.Context, index v1.ImageIndex, platform string, looked *int
 	for _, d := range manifest.Manifests {
 		switch {
 		case d.MediaType.IsIndex():
+			if err := blobFits(p.dir, d.Digest); err != nil {
+				return nil, err
+			}
 			inner, err := index.ImageIndex(d.Digest)
 			if err != nil {
 				return nil, err
 			}
-			if image, err := pick(ctx, inner, platform, looked); err == nil {
+			if image, err := p.pick(ctx, inner); err == nil {
 				return image, nil
 			}
 		case !d.MediaType.IsImage() || !slices.Contains(configs, d.ArtifactType):
 		case d.Platform == nil:
 			unsaid = append(unsaid, d.Digest)
-		case d.Platform.OS+"/"+d.Platform.Architecture == platform:
-			return index.Image(d.Digest)
+		case d.Platform.OS+"/"+d.Platform.Architecture == p.platform:
+			return p.image(index, d.Digest)
 		}
 	}
 	if len(unsaid) == 1 {
-		return index.Image(unsaid[0])
+		return p.image(index, unsaid[0])
 	}
-	return nil, fmt.Errorf("it has none for %s, or several", platform)
+	return nil, fmt.Errorf("it has none for %s, or several", p.platform)
+}
+
+func (p *picker) image(index v1.ImageIndex, digest v1.Hash) (v1.Image, error) {
+	if err := blobFits(p.dir, digest); err != nil {
+		return nil, err
+	}
+	return index.Image(digest)
 }

@@ -49,7 +49,7 @@ func (i *imageFiles) spool(write func(io.Writer) error) (*os.File, int64, error)
 }
 
 // lay reads layers and lays them over one another.
-func (i *imageFiles) lay(layers []func() (io.ReadCloser, error)) error {
+func (i *imageFiles) lay(ctx context.Context, layers []func() (io.ReadCloser, error)) error {
 	trees := make([]*tree.Tree, len(layers))
 	for n, open := range layers {
 		f, size, err := i.spool(func(w io.Writer) error {
@@ -57,13 +57,13 @@ func (i *imageFiles) lay(layers []func() (io.ReadCloser, error)) error {
 			if err != nil {
 				return err
 			}
-			_, err = io.Copy(w, io.LimitReader(r, tarLimits.Bytes+1))
+			_, err = io.Copy(w, io.LimitReader(tree.ReaderWhile(ctx, r), tarLimits.Bytes+1))
 			return errors.Join(err, r.Close())
 		})
 		if err != nil {
 			return err
 		}
-		if trees[n], err = tree.FromTar(f, size, tarLimits); err != nil {
+		if trees[n], err = tree.FromTar(tree.ReaderAtWhile(ctx, f), size, tarLimits); err != nil {
 			return err
 		}
 	}
@@ -164,7 +164,7 @@ func (i *imageFiles) open(ctx context.Context, path string) error {
 	for n, l := range layers {
 		list[n] = l.Open
 	}
-	return i.lay(list)
+	return i.lay(ctx, list)
 }
 
 // pull reads an image of a registry, by its digest.
@@ -182,6 +182,6 @@ func (i *imageFiles) pull(ctx context.Context, s *Session, ref string) error {
 		for n, l := range image.Layers {
 			list[n] = func() (io.ReadCloser, error) { return l.OpenTar(ctx) }
 		}
-		return i.lay(list)
+		return i.lay(ctx, list)
 	})
 }

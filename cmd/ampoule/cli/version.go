@@ -37,7 +37,7 @@ recipe and lock. The program's own enters none.`,
   ampoule version --output json`,
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(*cobra.Command, []string) error { return PrintVersion(s) },
+		RunE:              func(*cobra.Command, []string) error { return PrintVersion(s) },
 	}
 }
 
