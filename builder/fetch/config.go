@@ -81,6 +81,10 @@ type Source struct {
 	// Security lists those mirrors of Debian that serve the security archive.
 	// One whose URL ends in "-security" need not be listed.
 	Security []string `toml:"security"`
+	// Without lists the parts of Debian's suites that its mirrors do not have, and that a
+	// lock is made without: "updates", "security". A part that is missing and not listed
+	// is an error.
+	Without []string `toml:"without"`
 	// Names are patterns (path.Match, over normalised names) of distributions that
 	// come from this source and from nowhere else.
 	Names []string `toml:"names"`
@@ -197,7 +201,7 @@ func tomlFaults(file string, err error) error {
 			faults = append(faults, &ConfigError{
 				Where: fmt.Sprintf("%s:%d:%d", file, row, column),
 				Msg:   fmt.Sprintf("unknown key %q", strings.Join(e.Key(), ".")),
-				Help:  "known keys are kept, of [store] limit and keep, and of [sources.NAME] kind, mirrors, security and names",
+				Help:  "known keys are kept, of [store] limit and keep, and of [sources.NAME] kind, mirrors, security, without and names",
 			})
 		}
 		return errors.Join(faults...)
@@ -276,6 +280,14 @@ func checkKind(name string, source Source) error {
 	}
 	if len(source.Security) > 0 && kind != Archive {
 		return errors.New("only a source of kind debian has security mirrors")
+	}
+	if len(source.Without) > 0 && kind != Archive {
+		return errors.New("only a source of kind debian is without parts of suites")
+	}
+	for _, part := range source.Without {
+		if part != "updates" && part != "security" {
+			return fmt.Errorf("it is without %q: a suite can be without updates and security", part)
+		}
 	}
 	if slices.ContainsFunc(source.Mirrors, isSparse) && kind != Registry {
 		return errors.New("only a source of kind cargo has sparse indexes")

@@ -20,6 +20,7 @@ mirrors = ["https://a.example/simple", "/srv/wheels"]
 [sources.debian]
 mirrors = ["http://b.example/debian", "http://b.example/updates"]
 security = ["http://b.example/updates"]
+without = ["updates"]
 
 [sources.acme-internal]
 mirrors = ["https://u:p@c.example/simple"]
@@ -31,7 +32,7 @@ mirrors = ["sparse+https://g.example/index/"]
 `))
 	want := map[string]Source{
 		PyPI:            {Mirrors: []string{"/d"}},
-		Debian:          {Mirrors: []string{"http://b.example/debian", "http://b.example/updates"}, Security: []string{"http://b.example/updates"}},
+		Debian:          {Mirrors: []string{"http://b.example/debian", "http://b.example/updates"}, Security: []string{"http://b.example/updates"}, Without: []string{"updates"}},
 		"acme-internal": {Mirrors: []string{"https://d.example", "/e"}, Names: []string{"acme-*"}},
 		"new-one":       {Mirrors: []string{"https://f.example"}},
 	}
@@ -68,21 +69,23 @@ mirrors = ["sparse+https://g.example/index/"]
 func TestLoadConfigRefuses(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ text, where, msg string }{
-		"syntax":        {"[sources.pypi]\nmirrors = [\n", ":2:", ""},
-		"unknown key":   {"[sources.pypi]\nmirrors = []\nurl = \"x\"\n", ":3:1", "sources.pypi.url"},
-		"unknown table": {"[source.pypi]\n", ":1:", "source"},
-		"type":          {"[sources.pypi]\nmirrors = \"https://a.example\"\n", ":2:", ""},
-		"relative":      {"[sources.pypi]\nmirrors = [\"mirror\"]\n", "", "neither"},
-		"kind":          {"[sources.acme]\nkind = \"ftp\"\nmirrors = [\"/a\"]\n", "", "unknown kind"},
-		"known kind":    {"[sources.debian]\nkind = \"index\"\n", "", "its kind is debian"},
-		"no mirrors":    {"[sources.acme]\nnames = [\"a\"]\n", "", "no mirrors"},
-		"pattern":       {"[sources.acme]\nmirrors = [\"/a\"]\nnames = [\"[\"]\n", "", "pattern"},
-		"names":         {"[sources.debian]\nmirrors = [\"/a\"]\nnames = [\"x\"]\n", "", "own names"},
-		"security":      {"[sources.debian]\nmirrors = [\"/a\"]\nsecurity = [\"/b\"]\n", "", "not among"},
-		"sparse":        {"[sources.acme]\nmirrors = [\"sparse+https://a.example/\"]\n", "", "sparse"},
-		"sparse ftp":    {"[sources.crates]\nmirrors = [\"sparse+ftp://a.example/\"]\n", "", "neither"},
-		"crates' names": {"[sources.crates]\nmirrors = [\"/a\"]\nnames = [\"x\"]\n", "", "own names"},
-		"name":          {"[sources.\"A b\"]\nmirrors = [\"/a\"]\n", "", "its name"},
+		"syntax":         {"[sources.pypi]\nmirrors = [\n", ":2:", ""},
+		"unknown key":    {"[sources.pypi]\nmirrors = []\nurl = \"x\"\n", ":3:1", "sources.pypi.url"},
+		"unknown table":  {"[source.pypi]\n", ":1:", "source"},
+		"type":           {"[sources.pypi]\nmirrors = \"https://a.example\"\n", ":2:", ""},
+		"relative":       {"[sources.pypi]\nmirrors = [\"mirror\"]\n", "", "neither"},
+		"kind":           {"[sources.acme]\nkind = \"ftp\"\nmirrors = [\"/a\"]\n", "", "unknown kind"},
+		"known kind":     {"[sources.debian]\nkind = \"index\"\n", "", "its kind is debian"},
+		"no mirrors":     {"[sources.acme]\nnames = [\"a\"]\n", "", "no mirrors"},
+		"pattern":        {"[sources.acme]\nmirrors = [\"/a\"]\nnames = [\"[\"]\n", "", "pattern"},
+		"names":          {"[sources.debian]\nmirrors = [\"/a\"]\nnames = [\"x\"]\n", "", "own names"},
+		"security":       {"[sources.debian]\nmirrors = [\"/a\"]\nsecurity = [\"/b\"]\n", "", "not among"},
+		"without":        {"[sources.debian]\nwithout = [\"main\"]\n", "", "without \"main\""},
+		"others without": {"[sources.pypi]\nwithout = [\"security\"]\n", "", "only a source of kind debian"},
+		"sparse":         {"[sources.acme]\nmirrors = [\"sparse+https://a.example/\"]\n", "", "sparse"},
+		"sparse ftp":     {"[sources.crates]\nmirrors = [\"sparse+ftp://a.example/\"]\n", "", "neither"},
+		"crates' names":  {"[sources.crates]\nmirrors = [\"/a\"]\nnames = [\"x\"]\n", "", "own names"},
+		"name":           {"[sources.\"A b\"]\nmirrors = [\"/a\"]\n", "", "its name"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -1,6 +1,9 @@
 package fetch
 
-import "context"
+import (
+	"context"
+	"slices"
+)
 
 // Sources tells where the sources are, for the clients that locking runs. What it
 // gives may hold credentials: it is for a client's configuration, never for a
@@ -29,6 +32,12 @@ func (s Sources) Debian(ctx context.Context) ([]Mirror, error) {
 		found = append(found, Mirror{URL: m.String(), Security: m.security})
 	}
 	return found, nil
+}
+
+// Without are the parts that a source's mirrors lack, as its configuration says: see
+// [Source].
+func (s Sources) Without(source string) []string {
+	return slices.Clone(s.fetcher.config.Sources[source].Without)
 }
 
 // Index is the root of the Python package index (PEP 503's base URL): the first

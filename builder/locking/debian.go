@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"ampoule/builder/buildlog"
+	"ampoule/builder/fetch"
 	"ampoule/builder/layers"
 	"ampoule/builder/locking/apt"
 	"ampoule/builder/progress"
@@ -58,7 +60,7 @@ func (d *debianLocker) run(ctx context.Context) (err error) {
 	task := progress.Start(ctx, "lock", "Debian packages")
 	defer func() { task.End(err) }()
 	d.resolvers, d.debs, d.bases = map[string]*opening{}, map[string]map[string]recipes.Deb{}, map[string]lockedBase{}
-	if d.dir, d.remove, err = d.l.Store.TempDir(); err != nil {
+	if d.dir, d.remove, err = d.l.aptDir(); err != nil {
 		return err
 	}
 	if err := d.base(ctx); err != nil {
@@ -69,6 +71,23 @@ func (d *debianLocker) run(ctx context.Context) (err error) {
 	}
 	d.write()
 	return nil
+}
+
+// aptDir makes the directory for apt's roots. Where this process is root, apt-get is another
+// user, who cannot enter the store.
+func (l *Locker) aptDir() (string, func() error, error) {
+	if os.Geteuid() != 0 {
+		return l.Store.TempDir()
+	}
+	dir, err := os.MkdirTemp("", "ampoule-apt-")
+	if err != nil {
+		return "", nil, fmt.Errorf("making apt's directory: %w", err)
+	}
+	remove := func() error { return os.RemoveAll(dir) }
+	if err := os.Chmod(dir, 0o711); err != nil {
+		return "", nil, errors.Join(err, remove())
+	}
+	return dir, remove, nil
 }
 
 // close removes what apt left.
@@ -433,7 +452,7 @@ func (d *debianLocker) openResolver(ctx context.Context, suite string) (*apt.Res
 	if err != nil {
 		return nil, err
 	}
-	var mirrors apt.Mirrors
+	mirrors := apt.Mirrors{Without: d.l.Fetch.Sources().Without(fetch.Debian)}
 	for _, m := range served {
 		if m.Security {
 			mirrors.Security = append(mirrors.Security, m.URL)

@@ -22,6 +22,9 @@ import (
 type Mirrors struct {
 	// Archive serves SUITE and SUITE-updates, Security serves SUITE-security.
 	Archive, Security []string
+	// Without are the parts of suites that they do not have, and that a lock may lack:
+	// "updates", "security".
+	Without []string
 }
 
 // Debs opens packages.
@@ -43,8 +46,7 @@ var suiteName = regexp.MustCompile(`^[a-z][a-z0-9]*$`)
 
 // Open gets the package lists of a suite, with its updates and security updates,
 // into dir, which is made if it is missing and may be used again. A suite that no
-// mirror has is a [*SuiteError]; missing updates or security updates are told
-// and do without, unless a mirror failed otherwise than by not having them.
+// mirror has, or whose updates or security updates none has, is a [*SuiteError].
 func Open(ctx context.Context, dir, suite string, mirrors Mirrors) (*Resolver, error) {
 	if !suiteName.MatchString(suite) {
 		return nil, fmt.Errorf("opening package lists: %q is not the name of a Debian suite", suite)

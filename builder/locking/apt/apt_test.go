@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"os"
 	"strings"
 	"testing"
 
@@ -144,6 +145,7 @@ func TestNotFound(t *testing.T) {
 	}{
 		"404":      {RunError{Messages: missing, stdout: "Err:2 x\n  404  Not Found [IP: ::1]\n"}, true},
 		"file":     {RunError{Messages: missing, stdout: "  File not found - /x/dists (2: No such file or directory)\n"}, true},
+		"copied":   {RunError{Messages: missing, stdout: "  Failed to stat - stat (2: No such file or directory)\n"}, true},
 		"refusal":  {RunError{Messages: missing, stdout: "  403  Forbidden\n"}, false},
 		"one file": {RunError{Messages: []string{"Failed to fetch x"}, stdout: "  404  Not Found\n"}, false},
 	} {
@@ -217,10 +219,106 @@ func TestHints(t *testing.T) {
 		{&UnknownError{Name: "x", Suite: "bookworm"}, "may differ"},
 		{&ChangeError{}, "--upgrade"},
 		{&SuiteError{}, "suite"},
+		{&SuiteError{Suite: "bookworm-security", Part: "security"}, `without = ["security"]`},
+		{&SuiteError{Suite: "bookworm-updates", Part: "updates"}, `without = ["updates"]`},
+		{&RunError{Messages: []string{"x"}, stdout: "Err:1 x\n  302  Found [IP: ::1]\n"}, "redirects"},
+		{&RunError{Messages: []string{"open (13: Permission denied)"}}, "readable"},
 	} {
 		var hint interface{ Hint() string }
 		if !errors.As(test.err, &hint) || !strings.Contains(hint.Hint(), test.want) {
 			t.Errorf("%T: no hint %q", test.err, test.want)
 		}
+	}
+}
+
+// scripted is a root whose apt-get is a script, run as whoever runs the test.
+func scripted(t *testing.T, script string) root {
+	t.Helper()
+	setpriv, err := debian.Tool("setpriv", "util-linux")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := root{dir: t.TempDir(), as: user{setpriv: setpriv}}
+	r.apt = r.path("apt-get")
+	if err := r.makeDirs(); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(r.apt, []byte("#!/bin/sh\n"+script), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+// A lock is without a part of a suite only where the configuration says so.
+func TestMissingParts(t *testing.T) {
+	t.Parallel()
+	for name, test := range map[string]struct {
+		lacks    string
+		mirrors  Mirrors
+		want     string
+		sources  int
+		security bool
+	}{
+		"all are there":              {"none", Mirrors{Archive: []string{"http://a.example"}, Security: []string{"http://s.example"}}, "", 3, true},
+		"no security":                {"security", Mirrors{Archive: []string{"http://a.example"}, Security: []string{"http://s.example"}}, "bookworm-security", 0, false},
+		"no mirror of it":            {"none", Mirrors{Archive: []string{"http://a.example"}}, "bookworm-security", 0, false},
+		"no updates":                 {"updates", Mirrors{Archive: []string{"http://a.example"}, Security: []string{"http://s.example"}}, "bookworm-updates", 0, false},
+		"no security, as it is said": {"security", Mirrors{Archive: []string{"http://a.example"}, Without: []string{"security"}}, "", 2, false},
+		"no updates, as it is said":  {"updates", Mirrors{Archive: []string{"http://a.example"}, Security: []string{"http://s.example"}, Without: []string{"updates"}}, "", 2, true},
+	} {
+		r := scripted(t, `if grep -q -- "-`+test.lacks+` main" etc/sources.list; then
+	echo "Err:1 x"; echo "  404  Not Found"; echo "E: The repository 'x' does not have a Release file." >&2; exit 100
+fi
+`)
+		err := r.update(t.Context(), "bookworm", test.mirrors)
+		var missing *SuiteError
+		if errors.As(err, &missing) != (test.want != "") || missing != nil && missing.Suite != test.want {
+			t.Errorf("%s: %v", name, err)
+		}
+		if test.want != "" {
+			if missing != nil && !strings.Contains(missing.Hint(), "without") {
+				t.Errorf("%s: the hint is %q", name, missing.Hint())
+			}
+			continue
+		}
+		data, err := os.ReadFile(r.path("etc/sources.list"))
+		if n := strings.Count(string(data), "deb ["); err != nil || n != test.sources || strings.Contains(string(data), "s.example") != test.security {
+			t.Errorf("%s: sources are %q, %v", name, data, err)
+		}
+	}
+}
+
+// What apt-get prints is bounded, and so is what it gets of the environment.
+func TestCommandIsBounded(t *testing.T) {
+	r := scripted(t, "exec yes")
+	if _, err := r.run(t.Context()); err == nil || !strings.Contains(err.Error(), "bytes of output") {
+		t.Errorf("endless output: %v", err)
+	}
+	r = scripted(t, "env")
+	t.Setenv("AMPOULE_SECRET", "x")
+	t.Setenv("https_proxy", "http://me:secret@proxy.example")
+	for _, network := range []bool{false, true} {
+		out, err := r.apply(t.Context(), network)
+		if text := string(out); err != nil || strings.Contains(text, "AMPOULE_SECRET") || strings.Contains(text, "proxy") != network {
+			t.Errorf("network %t: %q, %v", network, text, err)
+		}
+	}
+}
+
+// No default of apt's, of whichever version, decides what is trusted.
+func TestConfigTrustsNothing(t *testing.T) {
+	t.Parallel()
+	config := root{dir: "/r"}.config()
+	for _, want := range []string{
+		`APT::Get::AllowUnauthenticated "false";`, `Acquire::AllowInsecureRepositories "false";`, `Acquire::AllowWeakRepositories "false";`,
+		`Acquire::AllowDowngradeToInsecureRepositories "false";`, `Acquire::http::AllowRedirect "false";`, `Acquire::https::AllowRedirect "false";`,
+		`Acquire::EnableSrvRecords "false";`, `Acquire::Check-Date "true";`, `Acquire::MaxReleaseFileSize "10000000";`, `Acquire::https::Verify-Peer "true";`,
+	} {
+		if !strings.Contains(config, want) {
+			t.Errorf("the configuration does not have %s", want)
+		}
+	}
+	if strings.Contains(config, "APT::Sandbox::User") {
+		t.Error("apt is told who its methods run as: all of it is to be nobody")
 	}
 }

@@ -2,6 +2,7 @@ package apt
 
 import (
 	"fmt"
+	"regexp"
 	"strings"
 )
 
@@ -43,9 +44,11 @@ func (e *ChangeError) Hint() string {
 	return "lock again with --upgrade, which moves the locked packages"
 }
 
-// SuiteError says that no mirror has a suite.
+// SuiteError says that no mirror has a suite, or a part of one.
 type SuiteError struct {
 	Suite string
+	// Part is "updates" or "security", which is the end of Suite then; empty otherwise.
+	Part string
 	// Detail is what apt told.
 	Detail string
 }
@@ -56,7 +59,13 @@ func (e *SuiteError) Error() string {
 
 // Hint says what to check.
 func (e *SuiteError) Hint() string {
-	return "check the suite's name, and whether the mirrors still carry it"
+	switch e.Part {
+	case "":
+		return "check the suite's name, and whether the mirrors still carry it"
+	case "security":
+		return "add a mirror of Debian's security archive to those of source debian; a lock without security updates is made only where config.toml says so: [sources.debian] without = [\"security\"]"
+	}
+	return fmt.Sprintf("name a mirror that has it; a lock without is made only where config.toml says so: [sources.debian] without = [%q]", e.Part)
 }
 
 // RunError says that apt-get ended with an error.
@@ -75,4 +84,20 @@ func (e *RunError) Error() string {
 	return "running apt-get: " + strings.Join(e.Messages, "; ")
 }
 
+// Unwrap returns how it ended.
 func (e *RunError) Unwrap() error { return e.Err }
+
+// Hint says what to do where the reason is how apt-get is run.
+func (e *RunError) Hint() string {
+	said := strings.Join(e.Messages, "\n") + e.stdout
+	switch {
+	case strings.Contains(said, "Permission denied"):
+		return "apt-get runs as a user of its own where ampoule runs as root: a directory that is a mirror must be readable to everybody"
+	case redirected.MatchString(said):
+		return "redirects are not followed: name the address itself in the mirrors of source debian"
+	}
+	return ""
+}
+
+// redirected matches what apt's methods say of an answer that leads elsewhere.
+var redirected = regexp.MustCompile(`\b30[12378]  `)

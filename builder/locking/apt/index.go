@@ -3,11 +3,14 @@ package apt
 import (
 	"context"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"slices"
 	"strings"
+	"syscall"
 
 	"ampoule/builder/toolchain/debian"
 	"ampoule/recipes"
@@ -39,14 +42,24 @@ var listFields = []string{
 
 // index reads the lists that the root's sources name, and that apt has verified.
 // Where two have one package, the earlier counts.
-func (r root) index(ctx context.Context) (*index, error) {
+func (r root) index(ctx context.Context) (_ *index, err error) {
 	out, err := r.run(ctx, "indextargets", "--format", "$(FILENAME)", "Created-By: Packages")
 	if err != nil {
 		return nil, err
 	}
+	// Nothing that apt's user wrote leads out of its directory.
+	lists, err := os.OpenRoot(r.path("lists"))
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, lists.Close()) }()
 	x := newIndex()
 	for file := range strings.FieldsSeq(string(out)) {
-		if err := x.read(file); err != nil {
+		name, ok := strings.CutPrefix(file, r.path("lists")+"/")
+		if !ok {
+			return nil, fmt.Errorf("reading package list %q: it is not among apt's", path.Base(file))
+		}
+		if err := x.read(lists, name); err != nil {
 			return nil, fmt.Errorf("reading package list %s: %w", path.Base(file), err)
 		}
 	}
@@ -57,13 +70,20 @@ func newIndex() *index {
 	return &index{packages: map[identity]listed{}, names: map[string]bool{}, provided: map[string]string{}}
 }
 
-func (x *index) read(file string) error {
-	f, err := os.Open(file)
+func (x *index) read(lists *os.Root, name string) error {
+	f, err := lists.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	return debian.Stanzas(f, x.add)
+	info, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	if !info.Mode().IsRegular() {
+		return errors.New("it is not a file")
+	}
+	return debian.Stanzas(io.LimitReader(f, maxFile), x.add)
 }
 
 func (x *index) add(s debian.Stanza) error {

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -23,26 +24,46 @@ var archive = []string{
 	"rival 1\nConflicts: lonely", "broken 1\nDepends: nothing-has-this",
 }
 
+// dirFor makes a directory that apt's user can enter.
+func dirFor(t *testing.T) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, d := range []string{dir, filepath.Dir(dir)} {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// repositoryOf writes a flat repository's list and makes a root that has it as its only
+// source, with these options.
+func repositoryOf(t *testing.T, list, options string) root {
+	t.Helper()
+	repository := dirFor(t)
+	if err := os.WriteFile(filepath.Join(repository, "Packages"), []byte(list), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	root, err := newRoot(dirFor(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := root.setSources([]string{"deb " + options + " copy:" + repository + " ./"}); err != nil {
+		t.Fatal(err)
+	}
+	return root
+}
+
 // open makes a resolver over the archive, by this machine's apt-get.
 func open(t *testing.T) *Resolver {
 	t.Helper()
-	repository := t.TempDir()
 	var list strings.Builder
 	for _, p := range archive {
 		name, rest, _ := strings.Cut(p, " ")
 		fmt.Fprintf(&list, "Package: %s\nVersion: %s\nArchitecture: amd64\nMaintainer: x\nDescription: x\nFilename: pool/%s.deb\nSize: 1\nSHA256: %s\n\n", name, rest, name, sum)
 	}
-	if err := os.WriteFile(filepath.Join(repository, "Packages"), []byte(list.String()), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	root, err := newRoot(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := root.setSources([]string{"deb [trusted=yes] file:" + repository + " ./"}); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := root.run(t.Context(), "update"); err != nil {
+	root := repositoryOf(t, list.String(), "[trusted=yes allow-insecure=yes]")
+	if _, err := root.apply(t.Context(), true, "update"); err != nil {
 		t.Fatal(err)
 	}
 	x, err := root.index(t.Context())
@@ -137,13 +158,111 @@ func TestHostConfigurationStaysOut(t *testing.T) {
 
 func TestMissingSuite(t *testing.T) {
 	t.Parallel()
-	root, err := newRoot(t.TempDir())
+	root, err := newRoot(dirFor(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = root.updateOne(t.Context(), "nosuch", []string{"file:" + t.TempDir()})
+	_, err = root.updateOne(t.Context(), "nosuch", []string{"file:" + dirFor(t)})
 	var missing *SuiteError
 	if !errors.As(err, &missing) {
 		t.Errorf("a mirror without the suite: %v", err)
+	}
+}
+
+// What nobody signed, or only once upon a time, makes no lock.
+func TestUnsigned(t *testing.T) {
+	t.Parallel()
+	const list = "Package: evil\nVersion: 1\nArchitecture: amd64\nFilename: pool/evil.deb\nSize: 1\n\n"
+	for name, release := range map[string]string{
+		"no Release":       "",
+		"Release, alone":   "Origin: x\nDate: Sat, 01 Jan 2028 00:00:00 UTC\n",
+		"InRelease, plain": "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\nOrigin: x\n-----BEGIN PGP SIGNATURE-----\n\nAAAA\n-----END PGP SIGNATURE-----\n",
+	} {
+		root := repositoryOf(t, list, "[signed-by="+keyring+" arch=amd64]")
+		text, err := os.ReadFile(root.path("etc/sources.list"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		repository := strings.TrimPrefix(strings.Fields(string(text))[3], "copy:")
+		file := "Release"
+		if strings.HasPrefix(release, "-----") {
+			file = "InRelease"
+		}
+		if release != "" {
+			if err := os.WriteFile(filepath.Join(repository, file), []byte(release), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := root.apply(t.Context(), true, "update"); err == nil {
+			t.Errorf("%s: taken", name)
+		}
+		if x, err := root.index(t.Context()); err == nil && x.has("evil") {
+			t.Errorf("%s: its packages are there", name)
+		}
+	}
+}
+
+// Who runs apt-get can do nothing with this machine: it is nobody's user, has no
+// capability and can gain none, and without a network where none is needed.
+func TestUserOfApt(t *testing.T) {
+	t.Parallel()
+	root, err := newRoot(dirFor(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if os.Geteuid() != 0 {
+		t.Fatal("this test runs as root, which is when there is something to drop")
+	}
+	probe := `cat /proc/self/status; cat /proc/self/net/dev; ulimit -c; for f in "$@"; do if echo x 2>/dev/null >>"$f"; then echo "wrote $f"; fi; done`
+	for _, network := range []bool{true, false} {
+		cmd := root.as.command(t.Context(), network, "/bin/sh", "-c", probe, "sh",
+			root.path("apt.conf"), root.path("status"), root.path("etc/new"), root.path("new"), root.path("state/new"), "/root/new", "/etc/passwd")
+		cmd.Env, cmd.Dir = root.environment(network), root.dir
+		out, err := cmd.Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(out)
+		id := fmt.Sprint(root.as.id)
+		for _, want := range []string{
+			"Uid:\t" + strings.Repeat(id+"\t", 3) + id, "Gid:\t" + strings.Repeat(id+"\t", 3) + id, "Groups:\t \n", "NoNewPrivs:\t1",
+			"CapEff:\t0000000000000000", "CapPrm:\t0000000000000000", "CapBnd:\t0000000000000000", "CapInh:\t0000000000000000",
+		} {
+			if !strings.Contains(text, want) {
+				t.Errorf("network %t: no %q in:\n%s", network, want, text)
+			}
+		}
+		if wrote := strings.Count(text, "wrote "); wrote != 1 || !strings.Contains(text, "wrote "+root.path("state/new")) {
+			t.Errorf("network %t: it wrote elsewhere:\n%s", network, text)
+		}
+		if links := strings.Count(text, ":  ") + strings.Count(text, ": "); !network && strings.Contains(text, "eth") || links == 0 {
+			t.Errorf("without a network it has one:\n%s", text)
+		}
+	}
+}
+
+// A list that apt's user put somewhere else is not read.
+func TestListsStayInside(t *testing.T) {
+	t.Parallel()
+	root, err := newRoot(dirFor(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	outside := filepath.Join(dirFor(t), "Packages")
+	if err := os.WriteFile(outside, []byte("Package: evil\nVersion: 1\nArchitecture: all\nFilename: f\nSHA256: "+sum+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Symlink(outside, root.path("lists/x_Packages")), syscall.Mkfifo(root.path("lists/pipe"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	lists, err := os.OpenRoot(root.path("lists"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lists.Close()
+	for _, name := range []string{"x_Packages", "../etc/sources.list", "pipe"} {
+		if err := newIndex().read(lists, name); err == nil {
+			t.Errorf("%s was read", name)
+		}
 	}
 }

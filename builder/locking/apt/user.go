@@ -1,0 +1,90 @@
+package apt
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"os/exec"
+	osuser "os/user"
+	"strconv"
+	"syscall"
+	"time"
+
+	"ampoule/builder/toolchain/debian"
+)
+
+// user is who apt-get runs as. It parses what mirrors send before anybody has signed for
+// it, on this machine and with its network: nothing it could be made to do may reach more.
+type user struct {
+	// id is of nobody else; 0 means this process's own user, which is not root.
+	id      int
+	setpriv string
+}
+
+// The user ids that systemd hands to services for as long as they run (systemd.exec(5),
+// DynamicUser): no system gives them to a person.
+const firstID, lastID = 61184, 65519
+
+// unprivileged chooses who apt-get runs as: where this process is root, a user of its own.
+func unprivileged() (user, error) {
+	tool, err := debian.Tool("setpriv", "util-linux")
+	if err != nil {
+		return user{}, err
+	}
+	if os.Geteuid() != 0 {
+		return user{setpriv: tool}, nil
+	}
+	for range 100 {
+		id := firstID + rand.IntN(lastID-firstID+1)
+		_, err := osuser.LookupId(strconv.Itoa(id))
+		if errors.As(err, new(osuser.UnknownUserIdError)) {
+			return user{id, tool}, nil
+		}
+	}
+	return user{}, errors.New("no user id is free for apt-get")
+}
+
+// give makes a file the user's own, or, with owner 0, one that it may read as its group.
+func (u user) give(name string, owner int, mode os.FileMode) error {
+	if u.id != 0 {
+		if err := os.Lchown(name, owner, u.id); err != nil {
+			return err
+		}
+	}
+	return os.Chmod(name, mode) // whatever this process's umask is
+}
+
+// The bounds of one command of apt-get's: bytes of a file, of memory, and seconds of
+// processor time.
+const (
+	maxFile    = 2 << 30
+	maxMemory  = 4 << 30
+	maxSeconds = 900
+)
+
+// limited runs a command within the bounds. A shell counts files in units of 512 bytes
+// and memory in KiB (dash(1), ulimit).
+var limited = fmt.Sprintf(`umask 022; ulimit -c 0 && ulimit -f %d && ulimit -v %d && ulimit -t %d && exec "$@"`, maxFile/512, maxMemory>>10, maxSeconds)
+
+// command runs a program as the user: without a capability, without other groups, unable
+// to gain either by running another program, and without a network unless it is given one.
+// Only root can take the network away.
+func (u user) command(ctx context.Context, network bool, args ...string) *exec.Cmd {
+	drop := []string{"--no-new-privs"}
+	if u.id != 0 {
+		id := strconv.Itoa(u.id)
+		drop = append(drop, "--reuid", id, "--regid", id, "--clear-groups", "--inh-caps=-all", "--bounding-set=-all")
+	}
+	drop = append(drop, "--", "/bin/sh", "-c", limited, "sh")
+	cmd := exec.CommandContext(ctx, u.setpriv, append(drop, args...)...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	if u.id != 0 && !network {
+		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET
+	}
+	// Its methods, which hold the connections, are processes of their own.
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = 10 * time.Second
+	return cmd
+}
