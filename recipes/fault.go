@@ -66,7 +66,19 @@ func (f Faults) Error() string {
 	for i, fault := range f {
 		lines[i] = fault.String()
 	}
-	return strings.Join(lines, "\n")
+	return strings.Join(First(lines), "\n")
+}
+
+// most is how many things of a kind an error names.
+const most = 10
+
+// First leaves of a list what an error's text has room for, and says how many more there
+// are. What uses an error sees the whole list in its fields.
+func First(list []string) []string {
+	if len(list) <= most+1 {
+		return list
+	}
+	return append(slices.Clone(list[:most]), fmt.Sprintf("and %d more", len(list)-most))
 }
 
 // Hint gives each hint of the faults once, a line for each.

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"ampoule/recipes"
 )
 
 // Attempt is one address that was tried, and why it did not give the item.
@@ -134,9 +136,12 @@ func (e *ConfigError) Hint() string { return e.Help }
 func list(attempts []Attempt) string {
 	lines := make([]string, 0, len(attempts))
 	for _, a := range attempts {
-		lines = append(lines, fmt.Sprintf("\n  %s: %v", a.Address, a.Err))
+		lines = append(lines, fmt.Sprintf("%s: %v", a.Address, a.Err))
 	}
-	return strings.Join(lines, "")
+	if len(lines) == 0 {
+		return ""
+	}
+	return "\n  " + strings.Join(recipes.First(lines), "\n  ")
 }
 
 func reasons(attempts []Attempt) []error {

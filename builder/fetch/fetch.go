@@ -22,6 +22,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ampoule/builder/progress"
+	"ampoule/recipes"
 	"ampoule/store"
 )
 
@@ -184,8 +185,30 @@ func (r *run) all(ctx context.Context, items []Item) error {
 	}
 	err := group.Wait()
 	slices.SortFunc(r.missing, func(a, b error) int { return strings.Compare(a.Error(), b.Error()) })
-	return errors.Join(append(r.missing, err)...)
+	return errors.Join(several(r.missing), err)
 }
+
+// several joins errors whose texts are told of the first ones alone: when a mirror drops
+// old packages, hundreds are missing at once.
+func several(errs []error) error {
+	if len(errs) < 2 {
+		return errors.Join(errs...)
+	}
+	return manyErrors(errs)
+}
+
+type manyErrors []error
+
+func (m manyErrors) Error() string {
+	texts := make([]string, len(m))
+	for i, err := range m {
+		texts[i] = err.Error()
+	}
+	return strings.Join(recipes.First(texts), "\n")
+}
+
+// Unwrap gives them all.
+func (m manyErrors) Unwrap() []error { return m }
 
 func (r *run) one(ctx context.Context, item Item) error {
 	if ctx.Err() != nil {

@@ -223,6 +223,9 @@ type ExitError struct {
 	OutOfMemory bool
 }
 
+// maxArgs is how many arguments an error repeats: a step may have hundreds of files.
+const maxArgs = 20
+
 func (e *ExitError) Error() string {
 	cause := fmt.Sprintf("exit code %d", e.Code)
 	if name := unix.SignalName(syscall.Signal(e.Code - 128)); name != "" {
@@ -231,7 +234,11 @@ func (e *ExitError) Error() string {
 	if e.OutOfMemory {
 		cause += ", out of memory"
 	}
-	return fmt.Sprintf("running %s: %s", strings.Join(e.Args, " "), cause)
+	args := e.Args
+	if len(args) > maxArgs {
+		args = append(slices.Clone(args[:maxArgs]), "…")
+	}
+	return fmt.Sprintf("running %s: %s", strings.Join(args, " "), cause)
 }
 
 // Hint says what helps a step that had too little memory.

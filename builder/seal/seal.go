@@ -12,6 +12,7 @@ import (
 
 	"ampoule/audit"
 	"ampoule/audit/wheel"
+	"ampoule/recipes"
 	"ampoule/tree"
 )
 
@@ -57,9 +58,9 @@ type MissingLibraryError struct{ Missing []audit.Missing }
 func (e *MissingLibraryError) Error() string {
 	lines := make([]string, len(e.Missing))
 	for i, m := range e.Missing {
-		lines[i] = fmt.Sprintf("%s, needed by %s", m.Name, strings.Join(m.By, ", "))
+		lines[i] = fmt.Sprintf("%s, needed by %s", m.Name, strings.Join(recipes.First(m.By), ", "))
 	}
-	return "shared libraries are neither in the tree nor in the toolchain: " + strings.Join(lines, "; ")
+	return "shared libraries are neither in the tree nor in the toolchain: " + strings.Join(recipes.First(lines), "; ")
 }
 
 // Hint says what to write into the recipe.

@@ -122,7 +122,7 @@ func verifyInstalled(root *tree.Tree, debs []recipes.Deb, before ...debian.Stanz
 		wrong = append(wrong, p.String()+" should be installed and is not")
 	}
 	if len(wrong) > 0 {
-		return errors.New("comparing installed packages with the locked ones: " + strings.Join(wrong, "; "))
+		return errors.New("comparing installed packages with the locked ones: " + strings.Join(recipes.First(wrong), "; "))
 	}
 	return nil
 }

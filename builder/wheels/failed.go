@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"ampoule/builder/sandbox"
+	"ampoule/recipes"
 )
 
 // FailedError says which builds failed where all that could be built was.
@@ -21,8 +22,9 @@ func (e *FailedError) Error() string {
 	for i, err := range e.Failures {
 		lines[i] = err.Error()
 	}
+	lines = recipes.First(lines)
 	if len(e.Skipped) > 0 {
-		lines = append(lines, "not built, because they need one of these: "+strings.Join(e.Skipped, ", "))
+		lines = append(lines, "not built, because they need one of these: "+strings.Join(recipes.First(e.Skipped), ", "))
 	}
 	return fmt.Sprintf("%d builds failed:\n%s", len(e.Failures), strings.Join(lines, "\n"))
 }

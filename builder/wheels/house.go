@@ -214,7 +214,7 @@ type CircleError struct {
 }
 
 func (e *CircleError) Error() string {
-	return "build requirements go in a circle: " + strings.Join(e.Path, " → ")
+	return "build requirements go in a circle: " + strings.Join(recipes.First(e.Path), " → ")
 }
 
 // Hint says what can be done.

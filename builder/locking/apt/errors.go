@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"regexp"
 	"strings"
+
+	"ampoule/recipes"
 )
 
 // UnknownError says that a suite has no package of a name.
@@ -36,7 +38,7 @@ type ChangeError struct {
 
 func (e *ChangeError) Error() string {
 	return fmt.Sprintf("adding %s of Debian %s to the locked packages: some of them would have to change: %s",
-		strings.Join(e.Want, ", "), e.Suite, strings.Join(e.Changes, ", "))
+		strings.Join(recipes.First(e.Want), ", "), e.Suite, strings.Join(recipes.First(e.Changes), ", "))
 }
 
 // Hint says what to do.

@@ -6,19 +6,23 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/audit"
 	"ampoule/audit/survey"
 	"ampoule/builder"
 	"ampoule/builder/buildlog"
 	"ampoule/builder/failure"
 	"ampoule/builder/fetch"
 	"ampoule/builder/locking"
+	"ampoule/builder/locking/apt"
 	"ampoule/builder/sandbox"
+	"ampoule/builder/seal"
 	"ampoule/builder/wheels"
 	"ampoule/recipes"
 	"ampoule/recipes/catalogue"
@@ -153,6 +157,47 @@ func TestReport(t *testing.T) {
 				t.Errorf("report (-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// Whatever an error repeats, it is told on one screen, with its end.
+func TestReportIsShort(t *testing.T) {
+	t.Parallel()
+	names := make([]string, 300)
+	var lines, faults, hints = strings.Builder{}, recipes.Faults{}, []error{}
+	var missing []audit.Missing
+	for i := range names {
+		names[i] = fmt.Sprintf("name-%03d", i)
+		fmt.Fprintf(&lines, "line %d\n", i)
+		faults = append(faults, recipes.Fault{File: "a.yaml", Line: i + 1, What: "wrong", Hint: names[i]})
+		hints = append(hints, &hinted{names[i], errors.New(names[i])})
+		missing = append(missing, audit.Missing{Name: names[i], By: names})
+	}
+	conflict := &apt.ChangeError{Want: names, Suite: "bookworm", Changes: names}
+	for name, err := range map[string]error{
+		"faults":        faults,
+		"hints":         errors.Join(hints...),
+		"libraries":     &seal.MissingLibraryError{Missing: missing},
+		"packages":      conflict,
+		"the resolver":  &locking.ResolutionError{Told: lines.String() + "the end"},
+		"failed builds": &wheels.FailedError{Failures: hints, Skipped: names},
+		"a circle":      &wheels.CircleError{Path: names},
+		"arguments":     &sandbox.ExitError{Args: names, Code: 1},
+		"addresses":     &fetch.RemoteError{What: "x", Attempts: slices.Repeat([]fetch.Attempt{{Address: "a", Err: errors.New("b")}}, 300)},
+		"one long line": errors.New(strings.Repeat("x", 1<<20)),
+		"log":           &buildlog.StepError{What: "x", Err: errors.New("y"), Last: names},
+	} {
+		var out bytes.Buffer
+		report(&out, fmt.Errorf("doing: %w", err))
+		if n := strings.Count(out.String(), "\n"); n > 50 || out.Len() > 8000 {
+			t.Errorf("%s: %d lines, %d bytes", name, n, out.Len())
+		}
+		if !strings.Contains(out.String(), "more") && !strings.Contains(out.String(), "…") {
+			t.Errorf("%s: nothing says that there is more:\n%s", name, out.String())
+		}
+		if name == "the resolver" && !strings.Contains(out.String(), "the end") {
+			t.Errorf("%s: its end is not told", name)
+		}
 	}
 }
 
