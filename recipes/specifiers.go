@@ -10,6 +10,12 @@ import (
 // a comma between two. The parser of versions takes more, such as "||".
 var specifierList = regexp.MustCompile(`^\s*(~=|===?|!=|[<>]=?)\s*[^\s,|<>=~]+\s*(,\s*(~=|===?|!=|[<>]=?)\s*[^\s,|<>=~]+\s*)*$`)
 
+// maxSpecifiers bounds specifiers that others wrote, in bytes.
+const maxSpecifiers = 1 << 10
+
+// AreSpecifiers tells whether a foreign text is version specifiers (PEP 440).
+func AreSpecifiers(text string) bool { return len(text) <= maxSpecifiers && isSpecifiers(text) }
+
 // isSpecifiers tells whether a text is one or more version specifiers (PEP 440).
 func isSpecifiers(text string) bool {
 	if !specifierList.MatchString(text) {

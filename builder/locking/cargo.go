@@ -4,7 +4,7 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"cmp"
-	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -141,8 +141,8 @@ func uniqueCrates(crates []recipes.Crate) ([]recipes.Crate, error) {
 // sdistCrates returns the crates that building an sdist takes, sorted; none where its
 // build does not use cargo. further are build requirements beside those that its
 // pyproject.toml states. An sdist of Rust without a Cargo.lock is a [*CrateError].
-func sdistCrates(f *os.File, file string, further ...string) ([]recipes.Crate, error) {
-	locks, needsCargo, err := cargoLocks(f, file, further...)
+func sdistCrates(ctx context.Context, f *os.File, file string, further ...string) ([]recipes.Crate, error) {
+	locks, needsCargo, err := cargoLocks(ctx, f, file, further...)
 	if err != nil {
 		return nil, err
 	}
@@ -162,9 +162,9 @@ func sdistCrates(f *os.File, file string, further ...string) ([]recipes.Crate, e
 
 // cargoLocks finds the Cargo.lock files that an sdist's build uses, by their paths
 // below its top directory. It also says whether the build gives a manifest to cargo at all.
-func cargoLocks(f *os.File, file string, further ...string) (locks map[string][]byte, needsCargo bool, err error) {
+func cargoLocks(ctx context.Context, f *os.File, file string, further ...string) (locks map[string][]byte, needsCargo bool, err error) {
 	var found cargoFiles
-	if err := found.read(f, file); err != nil {
+	if err := found.read(ctx, f, file); err != nil {
 		return nil, false, fmt.Errorf("reading %s: %w", file, err)
 	}
 	manifests, err := found.manifests(further)
@@ -297,19 +297,20 @@ type cargoFiles struct {
 	size int
 }
 
-func (c *cargoFiles) read(f *os.File, file string) error {
+func (c *cargoFiles) read(ctx context.Context, f *os.File, file string) error {
 	c.lockFiles = map[string][]byte{}
-	switch {
-	case strings.HasSuffix(file, ".zip"):
-		return c.readZip(f)
-	case strings.HasSuffix(file, ".tar.gz"), strings.HasSuffix(file, ".tgz"):
-		z, err := gzip.NewReader(f)
+	if strings.HasSuffix(file, ".zip") {
+		z, err := openZip(ctx, f)
 		if err != nil {
 			return err
 		}
-		return c.readTar(tar.NewReader(io.LimitReader(z, maxUnpacked)))
+		return c.readZip(z)
 	}
-	return errors.New("not an sdist that is known: neither .tar.gz (PEP 625) nor .zip")
+	t, err := openTar(ctx, f, file)
+	if err != nil {
+		return err
+	}
+	return c.readTar(t)
 }
 
 func (c *cargoFiles) readTar(t *tar.Reader) error {
@@ -331,18 +332,7 @@ func (c *cargoFiles) readTar(t *tar.Reader) error {
 	return fmt.Errorf("more than %d members", maxMembers)
 }
 
-func (c *cargoFiles) readZip(f *os.File) error {
-	info, err := f.Stat()
-	if err != nil {
-		return err
-	}
-	z, err := zip.NewReader(f, info.Size())
-	if err != nil {
-		return err
-	}
-	if len(z.File) > maxMembers {
-		return fmt.Errorf("more than %d members", maxMembers)
-	}
+func (c *cargoFiles) readZip(z *zip.Reader) error {
 	for _, member := range z.File {
 		if !member.Mode().IsRegular() {
 			continue

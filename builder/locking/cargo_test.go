@@ -159,7 +159,7 @@ func TestCargoLocks(t *testing.T) {
 				members = append(members, member{name: "./a-1/" + file, text: cargoLock()})
 			}
 			for file, archive := range map[string][]byte{"a-1.tar.gz": gzipped(tarOf(t, members...)), "a-1.zip": zipOf(t, members...)} {
-				got, needs, err := cargoLocks(openSdist(t, archive), file)
+				got, needs, err := cargoLocks(t.Context(), openSdist(t, archive), file)
 				if err != nil || needs != c.needs {
 					t.Errorf("%s: %v, %v", file, needs, err)
 				}
@@ -192,9 +192,10 @@ func TestCargoLocksRefuses(t *testing.T) {
 		"above":         {"a-1.tgz", outside("../Cargo.toml"), "is not in the sdist"},
 		"absolute":      {"a-1.tgz", outside("/etc/Cargo.toml"), "is not in the sdist"},
 		"one too long":  {"a-1.zip", zipOf(t, member{name: "a-1/Cargo.lock", text: strings.Repeat(" ", maxCargoLock+1)}), "is too long"},
-		"together long": {"a-1.zip", zipOf(t, many...), "is too long"},
+		"together long": {"a-1.tgz", gzipped(tarOf(t, many...)), "is too long"},
+		"a zip bomb":    {"a-1.zip", zipOf(t, many...), "times as many"},
 	} {
-		if _, _, err := cargoLocks(openSdist(t, c.archive), c.file); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, _, err := cargoLocks(t.Context(), openSdist(t, c.archive), c.file); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
@@ -205,7 +206,7 @@ func TestSdistCrates(t *testing.T) {
 	build := member{name: "a-1/pyproject.toml", text: maturinBuild + "[tool.maturin]\nmanifest-path = \"py/Cargo.toml\"\n"}
 	lock := func(name, text string) member { return member{name: "a-1/" + name, text: text} }
 	read := func(members ...member) ([]recipes.Crate, error) {
-		return sdistCrates(openSdist(t, gzipped(tarOf(t, members...))), "a-1.tar.gz")
+		return sdistCrates(t.Context(), openSdist(t, gzipped(tarOf(t, members...))), "a-1.tar.gz")
 	}
 	one, two := locked("one", "1.0.0", registryOfTest, sumA), locked("two", "1.0.0", registryOfTest, sumA)
 	got, err := read(build, lock("Cargo.lock", cargoLock(two, one)), lock("py/Cargo.lock", cargoLock(one)))

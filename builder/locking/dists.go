@@ -174,7 +174,7 @@ func (p *distLocker) lockBuild(ctx context.Context, sdist recipes.Dist) (recipes
 	if err := p.l.Fetch.Fetch(ctx, wheels.Items(sdist)...); err != nil {
 		return recipes.BuildSet{}, err
 	}
-	if set.Crates, err = p.crates(sdist, set.Added); err != nil {
+	if set.Crates, err = p.crates(ctx, sdist, set.Added); err != nil {
 		return recipes.BuildSet{}, err
 	}
 	if err := p.lockPackages(ctx, sdist, &set, packages); err != nil {
@@ -185,7 +185,7 @@ func (p *distLocker) lockBuild(ctx context.Context, sdist recipes.Dist) (recipes
 		return set, err
 	}
 	// Only the backend's answer says that it builds with cargo.
-	if set.Crates, err = p.crates(sdist, set.Dynamic); err != nil {
+	if set.Crates, err = p.crates(ctx, sdist, set.Dynamic); err != nil {
 		return recipes.BuildSet{}, err
 	}
 	return set, p.lockPackages(ctx, sdist, &set, packages)

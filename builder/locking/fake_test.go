@@ -86,6 +86,8 @@ type world struct {
 	// crates is a directory that is a mirror of crates.
 	crates string
 
+	// owned is a pattern of names that another source owns; may be empty.
+	owned string
 	// told changes what a backend says that a release depends on, with what it has; may be nil.
 	told func(sdist string, needs, depends []string) []string
 
@@ -254,7 +256,11 @@ func (w *world) start(reqs *recipes.RequirementSet, opts Options) *distLocker {
 		opts.Previous = &recipes.Lock{}
 	}
 	index := serveIndex(w.t, w.index)
-	f := fetch.New(w.st, fetch.Config{Sources: map[string]fetch.Source{"pypi": {Mirrors: []string{index}}, "crates": {Mirrors: []string{w.crates}}}})
+	sources := map[string]fetch.Source{"pypi": {Mirrors: []string{index}}, "crates": {Mirrors: []string{w.crates}}}
+	if w.owned != "" {
+		sources["own"] = fetch.Source{Mirrors: []string{index}, Names: []string{w.owned}}
+	}
+	f := fetch.New(w.st, fetch.Config{Sources: sources})
 	stage := &wheels.Stage{Store: w.st, Runner: w.runner, Images: w.runner, Logs: w.t.TempDir()}
 	r, err := startResolver(w.t.Context(), fake.Online{Runner: w.runner}, w.load(), Online{Index: index}, []byte("{}"), w.log)
 	if err != nil {

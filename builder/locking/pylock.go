@@ -216,8 +216,17 @@ func uvConfig(index string, known []metadata) []byte {
 // folded is where a header goes on in the next line (RFC 822, 3.1.1).
 var folded = regexp.MustCompile(`\n[ \t]+`)
 
+// maxDepends bounds what one release may say that it depends on, with its extras. The most
+// that is known is some 2,000.
+const maxDepends = 20_000
+
+// extraName is the name of an extra, as older tools wrote them, too (core metadata,
+// Provides-Extra).
+var extraName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$`)
+
 // parseMetadata reads core metadata: headers until the first empty line. Metadata of
-// another release than the one that was asked about is an error.
+// another release than the one that was asked about is an error. Versions of Python and
+// extras that are none are left out, as installers do: the resolver reads the rest.
 func parseMetadata(name, version, text string) (metadata, error) {
 	m := metadata{Name: name, Version: version, RequiresDist: []string{}, ProvidesExtra: []string{}}
 	for key, value := range headers(text) {
@@ -233,9 +242,16 @@ func parseMetadata(name, version, text string) (metadata, error) {
 		case "requires-dist":
 			m.RequiresDist = append(m.RequiresDist, value)
 		case "requires-python":
-			m.RequiresPython = value
+			if recipes.AreSpecifiers(value) {
+				m.RequiresPython = value
+			}
 		case "provides-extra":
-			m.ProvidesExtra = append(m.ProvidesExtra, value)
+			if extraName.MatchString(value) {
+				m.ProvidesExtra = append(m.ProvidesExtra, value)
+			}
+		}
+		if len(m.RequiresDist)+len(m.ProvidesExtra) > maxDepends {
+			return metadata{}, &LyingSdistError{name, version, fmt.Sprintf("it depends on more than %d distributions", maxDepends)}
 		}
 	}
 	return m, nil

@@ -4,6 +4,7 @@ import (
 	"archive/tar"
 	"archive/zip"
 	"compress/gzip"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,6 +13,9 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"ampoule/audit/wheel"
+	"ampoule/tree"
 )
 
 const (
@@ -87,26 +91,50 @@ func errNoRequires(file string) error {
 
 // topFiles returns files at the top of an sdist, by name; those that it does not have
 // are missing.
-func topFiles(f *os.File, file string, names ...string) (map[string][]byte, error) {
-	found, err := readTopFiles(f, file, names)
+func topFiles(ctx context.Context, f *os.File, file string, names ...string) (map[string][]byte, error) {
+	found, err := readTopFiles(ctx, f, file, names)
 	if err != nil {
 		return nil, &SdistError{file, err}
 	}
 	return found, nil
 }
 
-func readTopFiles(f *os.File, file string, names []string) (map[string][]byte, error) {
+func readTopFiles(ctx context.Context, f *os.File, file string, names []string) (map[string][]byte, error) {
 	if strings.HasSuffix(file, ".zip") {
-		return fromZip(f, names)
-	}
-	if strings.HasSuffix(file, ".tar.gz") || strings.HasSuffix(file, ".tgz") {
-		z, err := gzip.NewReader(f)
+		z, err := openZip(ctx, f)
 		if err != nil {
 			return nil, err
 		}
-		return fromTar(tar.NewReader(io.LimitReader(z, maxUnpacked)), names)
+		return fromZip(z, names)
 	}
-	return nil, errors.New("not an sdist that is known: neither .tar.gz (PEP 625) nor .zip")
+	t, err := openTar(ctx, f, file)
+	if err != nil {
+		return nil, err
+	}
+	return fromTar(t, names)
+}
+
+// openTar opens an sdist that is a compressed tar. Reading it ends when ctx does, and
+// after what an sdist may unpack to.
+func openTar(ctx context.Context, f *os.File, file string) (*tar.Reader, error) {
+	if !strings.HasSuffix(file, ".tar.gz") && !strings.HasSuffix(file, ".tgz") {
+		return nil, errors.New("not an sdist that is known: neither .tar.gz (PEP 625) nor .zip")
+	}
+	z, err := gzip.NewReader(tree.ReaderWhile(ctx, f))
+	if err != nil {
+		return nil, err
+	}
+	return tar.NewReader(io.LimitReader(z, maxUnpacked)), nil
+}
+
+// openZip opens an sdist that is a zip file, within the limits of wheels. Reading it ends
+// when ctx does.
+func openZip(ctx context.Context, f *os.File) (*zip.Reader, error) {
+	info, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	return wheel.Open(tree.ReaderAtWhile(ctx, f), info.Size(), wheel.DefaultLimits)
 }
 
 // topFile tells which of the names a member is, if it is one of them.
@@ -136,15 +164,7 @@ func fromTar(t *tar.Reader, names []string) (map[string][]byte, error) {
 	return nil, fmt.Errorf("more than %d members", maxMembers)
 }
 
-func fromZip(f *os.File, names []string) (map[string][]byte, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	z, err := zip.NewReader(f, info.Size())
-	if err != nil {
-		return nil, err
-	}
+func fromZip(z *zip.Reader, names []string) (map[string][]byte, error) {
 	found := map[string][]byte{}
 	for _, member := range z.File {
 		name, ok := topFile(member.Name, names)

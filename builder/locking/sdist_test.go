@@ -47,7 +47,7 @@ func tarOf(t testing.TB, members ...member) []byte {
 
 func gzipped(data []byte) []byte {
 	var buf bytes.Buffer
-	z := gzip.NewWriter(&buf)
+	z, _ := gzip.NewWriterLevel(&buf, gzip.BestSpeed)
 	z.Write(data)
 	z.Close()
 	return buf.Bytes()
@@ -83,7 +83,7 @@ func requiresOf(t testing.TB, file string, archive []byte) ([]string, error) {
 		t.Fatal(err)
 	}
 	defer f.Close()
-	files, err := topFiles(f, file, "pyproject.toml", "PKG-INFO")
+	files, err := topFiles(t.Context(), f, file, "pyproject.toml", "PKG-INFO")
 	if err != nil {
 		return nil, err
 	}

@@ -72,13 +72,13 @@ func (p *distLocker) patches(ctx context.Context, files []string) ([]recipes.Pat
 
 // crates reads the Rust packages that an sdist's Cargo.lock names. further are build
 // requirements beside those that it states.
-func (p *distLocker) crates(sdist recipes.Dist, further []string) ([]recipes.Crate, error) {
+func (p *distLocker) crates(ctx context.Context, sdist recipes.Dist, further []string) ([]recipes.Crate, error) {
 	f, err := p.l.Store.Open(sdist.SHA256)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return sdistCrates(f, sdist.File, further...)
+	return sdistCrates(ctx, f, sdist.File, further...)
 }
 
 // declared returns an sdist's build system, its requirements in canonical form. With
@@ -89,7 +89,7 @@ func (p *distLocker) declared(ctx context.Context, sdist recipes.Dist) (buildSys
 		return buildSystem{}, err
 	}
 	defer f.Close()
-	files, err := topFiles(f, sdist.File, "pyproject.toml", "PKG-INFO")
+	files, err := topFiles(ctx, f, sdist.File, "pyproject.toml", "PKG-INFO")
 	if err != nil {
 		return buildSystem{}, err
 	}

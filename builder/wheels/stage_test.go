@@ -73,6 +73,32 @@ func TestKey(t *testing.T) {
 	}
 }
 
+// The same bytes under another name give no wheel of the first one, which would never be
+// compared with it: they are built, and refused.
+func TestSameSdistUnderAnotherName(t *testing.T) {
+	t.Parallel()
+	b := newBackend()
+	stage, _, image := newStage(t, b)
+	job := Job{Sdist: newLock(t, stage.Store).sdist("demo"), Image: image, Python: testPython}
+	if _, err := stage.Build(t.Context(), job); err != nil {
+		t.Fatal(err)
+	}
+	b.answer = func(context.Context, string, string) (string, []tree.Entry, error) {
+		return `{"wheel": "demo-1.0-py3-none-any.whl"}`, []tree.Entry{tree.FileEntry("demo-1.0-py3-none-any.whl", 0o644, nil)}, nil
+	}
+	for _, change := range []func(*recipes.Dist){
+		func(d *recipes.Dist) { d.Name = "acme-demo" }, func(d *recipes.Dist) { d.Version = "9" },
+	} {
+		other := job
+		change(&other.Sdist)
+		_, err := stage.Build(t.Context(), other)
+		var identity *IdentityError
+		if !errors.As(err, &identity) {
+			t.Errorf("%s: %v", other.Sdist.ID(), err)
+		}
+	}
+}
+
 // Nothing in a sandbox tells the name of a patch, so it is no part of the key.
 func TestPatchesAreNumbered(t *testing.T) {
 	t.Parallel()

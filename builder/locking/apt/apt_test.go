@@ -86,13 +86,23 @@ func TestIndex(t *testing.T) {
 func TestIndexRefuses(t *testing.T) {
 	t.Parallel()
 	for name, text := range map[string]string{
-		"no version":    "Package: a\nArchitecture: all\nFilename: a.deb\nSHA256: " + sum,
-		"no hash":       "Package: a\nVersion: 1\nArchitecture: all\nFilename: a.deb",
-		"short hash":    "Package: a\nVersion: 1\nArchitecture: all\nFilename: a.deb\nSHA256: abcd",
-		"capital hash":  "Package: a\nVersion: 1\nArchitecture: all\nFilename: a.deb\nSHA256: " + strings.ToUpper(sum),
-		"leaving":       "Package: a\nVersion: 1\nArchitecture: all\nFilename: ../a.deb\nSHA256: " + sum,
-		"absolute file": "Package: a\nVersion: 1\nArchitecture: all\nFilename: /a.deb\nSHA256: " + sum,
-		"no file":       "Package: a\nVersion: 1\nArchitecture: all\nSHA256: " + sum,
+		"no version":              "Package: a\nArchitecture: all\nFilename: a.deb\nSHA256: " + sum,
+		"no hash":                 "Package: a\nVersion: 1\nArchitecture: all\nFilename: a.deb",
+		"short hash":              "Package: a\nVersion: 1\nArchitecture: all\nFilename: a.deb\nSHA256: abcd",
+		"capital hash":            "Package: a\nVersion: 1\nArchitecture: all\nFilename: a.deb\nSHA256: " + strings.ToUpper(sum),
+		"leaving":                 "Package: a\nVersion: 1\nArchitecture: all\nFilename: ../a.deb\nSHA256: " + sum,
+		"absolute file":           "Package: a\nVersion: 1\nArchitecture: all\nFilename: /a.deb\nSHA256: " + sum,
+		"name as a path":          "Package: ../a\nVersion: 1\nArchitecture: all\nFilename: a.deb\nSHA256: " + sum,
+		"name as an option":       "Package: -oDir=/\nVersion: 1\nArchitecture: all\nFilename: a.deb\nSHA256: " + sum,
+		"name with a space":       "Package: a b\nVersion: 1\nArchitecture: all\nFilename: a.deb\nSHA256: " + sum,
+		"name with control codes": "Package: a\x1b[2J\nVersion: 1\nArchitecture: all\nFilename: a.deb\nSHA256: " + sum,
+		"endless name":            "Package: " + strings.Repeat("a", 1000) + "\nVersion: 1\nArchitecture: all\nFilename: a.deb\nSHA256: " + sum,
+		"version as a path":       "Package: a\nVersion: 1/../../x\nArchitecture: all\nFilename: a.deb\nSHA256: " + sum,
+		"architecture as a path":  "Package: a\nVersion: 1\nArchitecture: ../x\nFilename: a.deb\nSHA256: " + sum,
+		"endless line":            "Package: a\nDescription: " + strings.Repeat("x", 2<<20),
+		"endless stanza":          "Package: a\n" + strings.Repeat("X: "+strings.Repeat("x", 1000)+"\n", 5000),
+		"too many stanzas":        strings.Repeat("Package: a\nVersion: 1\nArchitecture: all\nFilename: a.deb\nSHA256: "+sum+"\n\n", 500_001),
+		"no file":                 "Package: a\nVersion: 1\nArchitecture: all\nSHA256: " + sum,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"syscall"
@@ -106,14 +107,21 @@ func (x *index) add(s debian.Stanza) error {
 	return nil
 }
 
+// The forms of names and versions (Debian Policy, 5.6.1, 5.6.7 and 5.6.12; dpkg takes
+// capitals, too).
+var (
+	packageName    = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9+.-]{0,254}$`)
+	packageVersion = regexp.MustCompile(`^[0-9][a-zA-Z0-9.+~:-]{0,254}$`)
+)
+
 // newListed checks what a lock would hold of a package.
 func newListed(s debian.Stanza) (listed, error) {
 	deb := recipes.Deb{
 		Name: s.Get("Package"), Version: s.Get("Version"), Arch: s.Get("Architecture"),
 		File: s.Get("Filename"), SHA256: s.Get("SHA256"),
 	}
-	if deb.Name == "" || deb.Version == "" || deb.Arch == "" {
-		return listed{}, fmt.Errorf("package %q: no name, version or architecture", deb.Name)
+	if !packageName.MatchString(deb.Name) || !packageVersion.MatchString(deb.Version) || !packageName.MatchString(deb.Arch) {
+		return listed{}, fmt.Errorf("package %.100q: no sound name, version or architecture", deb.Name)
 	}
 	if sum, err := hex.DecodeString(deb.SHA256); err != nil || len(sum) != 32 || strings.ToLower(deb.SHA256) != deb.SHA256 {
 		return listed{}, fmt.Errorf("package %s: %q is no sha256", deb.Name, deb.SHA256)

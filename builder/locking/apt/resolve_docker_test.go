@@ -3,11 +3,15 @@
 package apt
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -199,6 +203,62 @@ func TestUnsigned(t *testing.T) {
 		if x, err := root.index(t.Context()); err == nil && x.has("evil") {
 			t.Errorf("%s: its packages are there", name)
 		}
+	}
+}
+
+// serve serves a mirror whose answer to every request is written by answer, and returns an
+// updated root's error.
+func serve(t *testing.T, answer http.HandlerFunc) error {
+	t.Helper()
+	s := httptest.NewServer(answer)
+	t.Cleanup(s.Close)
+	root, err := newRoot(dirFor(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := root.setSources([]string{"deb [signed-by=" + keyring + " arch=amd64] " + s.URL + " bookworm main"}); err != nil {
+		t.Fatal(err)
+	}
+	_, err = root.apply(t.Context(), true, "--option", "Acquire::Retries=0", "update")
+	return err
+}
+
+// A mirror leads apt to no other host.
+func TestRedirects(t *testing.T) {
+	t.Parallel()
+	var asked atomic.Int32
+	other := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { asked.Add(1) }))
+	defer other.Close()
+	err := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, strings.Replace(other.URL, "127.0.0.1", "localhost", 1)+"/latest/meta-data", http.StatusFound)
+	})
+	var run *RunError
+	if !errors.As(err, &run) || !strings.Contains(run.Hint(), "redirects") || asked.Load() != 0 {
+		t.Errorf("%v; the other host was asked %d times", err, asked.Load())
+	}
+}
+
+// An endless InRelease is given up before anything of it is believed.
+func TestEndlessRelease(t *testing.T) {
+	t.Parallel()
+	var sent atomic.Int64
+	err := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		if !strings.HasSuffix(r.URL.Path, "InRelease") {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprint(w, "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA512\n\n")
+		for sent.Load() < 1<<30 {
+			n, err := w.Write(bytes.Repeat([]byte("Origin: x\n"), 10_000))
+			sent.Add(int64(n))
+			if err != nil {
+				return
+			}
+		}
+	})
+	// The bound, and what is on the way in buffers.
+	if err == nil || sent.Load() > 50<<20 {
+		t.Errorf("%v after %d bytes", err, sent.Load())
 	}
 }
 
