@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"iter"
 	"path"
 	"regexp"
 	"slices"
@@ -84,7 +85,9 @@ func (s *search) dir(ctx context.Context, dir string, inSite bool) error {
 	}
 	if s.isSite(dir, names, inSite) {
 		s.found = append(s.found, found{kind: KindSite, path: dir})
-		s.linked(dir, names)
+		if err := s.linked(ctx, dir, names); err != nil {
+			return err
+		}
 		inSite = true
 	}
 	for _, name := range names {
@@ -109,39 +112,67 @@ func (s *search) dir(ctx context.Context, dir string, inSite bool) error {
 // linked adds the directories that a directory of distributions adds to where modules are
 // imported from: by .pth files (package site), and by the .egg-link files of old editable
 // installations. Lines of code are not understood.
-func (s *search) linked(site string, names []string) {
+func (s *search) linked(ctx context.Context, site string, names []string) error {
+	looked := 0
 	for _, name := range names {
+		for line := range s.pthLines(site, name) {
+			if ctx.Err() != nil {
+				return context.Cause(ctx)
+			}
+			if looked++; looked > maxPthLines {
+				s.unread = append(s.unread, Unread{show(path.Join(site, name)), fmt.Sprintf("with the others it has more than %d lines", maxPthLines)})
+				return nil
+			}
+			s.link(site, line)
+		}
+	}
+	return nil
+}
+
+// pthLines gives the directories that a file names, if it is one that names any.
+func (s *search) pthLines(site, name string) iter.Seq[string] {
+	return func(yield func(string) bool) {
 		if !strings.HasSuffix(name, ".pth") && !strings.HasSuffix(name, ".egg-link") {
-			continue
+			return
 		}
 		e, _, err := lookup(s.files, path.Join(site, name))
 		if err != nil || e.Kind != tree.File || e.Size > maxPth {
-			continue
+			return
 		}
 		if e, err = hashed(e); err != nil {
-			continue
+			return
 		}
 		data, err := e.ReadAll()
 		if err != nil {
-			continue
+			return
 		}
 		for line := range strings.Lines(string(data)) {
 			line = strings.TrimSpace(line)
 			if line == "" || line == "." || line[0] == '#' || strings.HasPrefix(line, "import ") {
 				continue
 			}
-			abs := line
-			if !path.IsAbs(line) {
-				abs = "/" + path.Join(site, line)
-			}
-			at, ok := audit.Follow(s.files, abs)
-			if ok && at.Kind == tree.Dir && !s.seen[at.Path] && !strings.HasPrefix(at.Path, site+"/") {
-				s.seen[at.Path] = true
-				s.found = append(s.found, found{kind: KindSite, path: at.Path, of: site})
+			if !yield(line) {
+				return
 			}
 		}
 	}
 }
+
+// link adds one directory that a directory of distributions names.
+func (s *search) link(site, line string) {
+	abs := line
+	if !path.IsAbs(line) {
+		abs = "/" + path.Join(site, line)
+	}
+	at, ok := audit.Follow(s.files, abs)
+	if ok && at.Kind == tree.Dir && !s.seen[at.Path] && !strings.HasPrefix(at.Path, site+"/") {
+		s.seen[at.Path] = true
+		s.found = append(s.found, found{kind: KindSite, path: at.Path, of: site})
+	}
+}
+
+// maxPthLines bounds the lines of all such files of a directory.
+const maxPthLines = 10_000
 
 // maxPth bounds .pth and .egg-link files, in bytes.
 const maxPth = 64 << 10
