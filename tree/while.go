@@ -67,6 +67,7 @@ type readAtWhile struct {
 	r   io.ReaderAt
 }
 
+// ReadAt implements [io.ReaderAt]. It fills p, as long as ctx is not done.
 func (w readAtWhile) ReadAt(p []byte, offset int64) (n int, err error) {
 	for {
 		if w.ctx.Err() != nil {

@@ -91,6 +91,8 @@ func openWhile(ctx context.Context, file string) (io.ReadCloser, error) {
 	return tree.While(ctx, fileContent(file)).Open()
 }
 
+// fileContent is content in a file of its own.
 type fileContent string
 
+// Open implements [tree.Content].
 func (f fileContent) Open() (io.ReadCloser, error) { return os.Open(string(f)) }

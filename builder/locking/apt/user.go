@@ -2,9 +2,10 @@ package apt
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/binary"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"os"
 	"os/exec"
 	osuser "os/user"
@@ -37,7 +38,11 @@ func unprivileged() (user, error) {
 		return user{setpriv: tool}, nil
 	}
 	for range 100 {
-		id := firstID + rand.IntN(lastID-firstID+1)
+		var seed [4]byte
+		if _, err := rand.Read(seed[:]); err != nil {
+			return user{}, err
+		}
+		id := firstID + int(binary.NativeEndian.Uint32(seed[:])%(lastID-firstID+1))
 		_, err := osuser.LookupId(strconv.Itoa(id))
 		if errors.As(err, new(osuser.UnknownUserIdError)) {
 			return user{id, tool}, nil
