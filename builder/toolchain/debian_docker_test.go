@@ -81,7 +81,16 @@ func resolve(t *testing.T, f *fetch.Fetcher) (base, extra []recipes.Deb) {
 			mirrors.Archive = append(mirrors.Archive, m.URL)
 		}
 	}
-	r, err := apt.Open(t.Context(), filepath.Join(t.TempDir(), "apt"), suite, mirrors)
+	// As root, apt is another user, who cannot enter a test's directories.
+	dir, err := os.MkdirTemp("", "ampoule-apt-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	r, err := apt.Open(t.Context(), filepath.Join(dir, "apt"), suite, mirrors)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -298,6 +299,18 @@ func TestUserOfApt(t *testing.T) {
 		if links := strings.Count(text, ":  ") + strings.Count(text, ": "); !network && strings.Contains(text, "eth") || links == 0 {
 			t.Errorf("without a network it has one:\n%s", text)
 		}
+	}
+}
+
+// A directory that apt's user cannot get to is told before apt-get trips over it.
+func TestClosedDirectory(t *testing.T) {
+	t.Parallel()
+	closed := t.TempDir()
+	if err := os.Chmod(closed, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := newRoot(filepath.Join(closed, "apt")); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "TMPDIR") {
+		t.Errorf("%v", err)
 	}
 }
 

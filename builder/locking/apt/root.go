@@ -52,6 +52,9 @@ func newRoot(dir string) (root, error) {
 	if err != nil {
 		return root{}, err
 	}
+	if err := as.canEnter(filepath.Dir(dir)); err != nil {
+		return root{}, err
+	}
 	r := root{dir: dir, apt: tool, as: as}
 	if err := r.makeDirs(); err != nil {
 		return root{}, err

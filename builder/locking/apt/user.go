@@ -6,9 +6,11 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	osuser "os/user"
+	"path/filepath"
 	"strconv"
 	"syscall"
 	"time"
@@ -59,6 +61,23 @@ func (u user) give(name string, owner int, mode os.FileMode) error {
 		}
 	}
 	return os.Chmod(name, mode) // whatever this process's umask is
+}
+
+// canEnter tells why the user cannot get to what is in a directory, if it cannot.
+func (u user) canEnter(dir string) error {
+	for d := dir; u.id != 0; d = filepath.Dir(d) {
+		info, err := os.Stat(d)
+		if err != nil {
+			return err
+		}
+		if info.Mode().Perm()&0o001 == 0 {
+			return fmt.Errorf("%s cannot be entered by every user, as apt-get's has to where ampoule runs as root; TMPDIR may name a directory that can: %w", d, fs.ErrPermission)
+		}
+		if d == filepath.Dir(d) {
+			break
+		}
+	}
+	return nil
 }
 
 // The bounds of one command of apt-get's: bytes of a file, of memory, and seconds of
