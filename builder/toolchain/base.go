@@ -91,6 +91,13 @@ func (s *Stage) bootstrap(ctx context.Context, tool string, out *os.File, debs [
 // anything is unpacked: every base of ours has the one layout, whatever its suite.
 const mergeUsr = `for d in bin sbin lib lib64; do mkdir -p "$1/usr/$d"; ln -s "usr/$d" "$1/$d"; done`
 
+// baseCapabilities are those that mmdebstrap and maintainers' scripts get of root's: what
+// dpkg takes, and what making a root file system does. Modules, raw devices, other
+// processes, the clock and the network are not among them.
+var baseCapabilities = []string{
+	"chown", "dac_override", "fowner", "fsetid", "kill", "setuid", "setgid", "setpcap", "setfcap", "sys_chroot", "sys_admin", "mknod", "audit_write",
+}
+
 // runMmdebstrap runs mmdebstrap, with nothing of this machine's environment.
 func runMmdebstrap(ctx context.Context, tool, dir string, out *os.File, debs []recipes.Deb, log io.Writer) error {
 	names := make([]string, 0, len(debs))
@@ -98,17 +105,28 @@ func runMmdebstrap(ctx context.Context, tool, dir string, out *os.File, debs []r
 		names = append(names, d.Name)
 	}
 	repository := url.URL{Scheme: "copy", Path: dir}
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", `umask 022; exec "$@"`, "sh",
+	args := []string{
+		"/bin/sh", "-c", `umask 022; exec "$@"`, "sh",
 		tool, "--mode=auto", "--variant=essential", "--architectures=amd64", "--format=tar",
-		"--include="+strings.Join(names, ","), "--setup-hook="+mergeUsr,
-		"", "-", "deb [trusted=yes] "+repository.String()+" ./")
+		"--include=" + strings.Join(names, ","), "--setup-hook=" + mergeUsr,
+		"", "-", "deb [trusted=yes] " + repository.String() + " ./",
+	}
+	root := os.Geteuid() == 0
+	if root {
+		setpriv, err := debian.Tool("setpriv", "util-linux")
+		if err != nil {
+			return err
+		}
+		args = append([]string{setpriv, "--no-new-privs", "--bounding-set=-all,+" + strings.Join(baseCapabilities, ",+"), "--"}, args...)
+	}
+	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Env = append(installEnv(), "HOME="+dir)
 	if tmp := os.Getenv("TMPDIR"); tmp != "" {
 		cmd.Env = append(cmd.Env, "TMPDIR="+tmp)
 	}
 	cmd.Dir = dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-	if os.Geteuid() == 0 {
+	if root {
 		// Nothing but the repository is to be reached, not even by maintainers' scripts.
 		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET
 	}
