@@ -81,14 +81,12 @@ func resolve(t *testing.T, f *fetch.Fetcher) (base, extra []recipes.Deb) {
 			mirrors.Archive = append(mirrors.Archive, m.URL)
 		}
 	}
-	// As root, apt is another user, who cannot enter a test's directories.
-	dir, err := os.MkdirTemp("", "ampoule-apt-")
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	if err := os.Chmod(dir, 0o711); err != nil {
-		t.Fatal(err)
+	// As root, apt is another user, who has to get there.
+	dir := t.TempDir()
+	for _, d := range []string{dir, filepath.Dir(dir)} {
+		if err := os.Chmod(d, 0o755); err != nil {
+			t.Fatal(err)
+		}
 	}
 	r, err := apt.Open(t.Context(), filepath.Join(dir, "apt"), suite, mirrors)
 	if err != nil {
