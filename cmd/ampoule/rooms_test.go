@@ -38,6 +38,7 @@ var rooms = map[string][]string{
 	"builder/fetch":            {"recipes", "store", "builder/progress"},
 	"builder/layers":           {"tree", "store", "builder/sandbox"},
 	"builder/relocate":         {"tree"},
+	"builder/unpack":           {"tree", "audit/...", "builder/relocate"},
 	"builder/failure":          {"store", "builder/sandbox", "builder/layers"},
 	"builder/toolchain":        append(stage(), "builder/toolchain/debian"),
 	"builder/toolchain/debian": {"builder/sandbox"},
@@ -63,7 +64,7 @@ var rooms = map[string][]string{
 // stage lists what each stage of a build may import.
 func stage() []string {
 	return []string{"recipes", "audit/...", "tree", "store", "builder/sandbox", "builder/fetch", "builder/progress", "builder/buildlog",
-		"builder/layers", "builder/relocate", "builder/failure", "builder/diagnose"}
+		"builder/layers", "builder/relocate", "builder/unpack/...", "builder/failure", "builder/diagnose"}
 }
 
 // owners says of packages from elsewhere, and of everything below them, who alone
