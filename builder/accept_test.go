@@ -117,8 +117,7 @@ func TestAcceptedNamesItsBuild(t *testing.T) {
 	for tag, want := range map[string]audit.Severity{"cp313-cp313-linux_x86_64": audit.Warn, "py3-none-any": audit.Refuse} {
 		w := newWorld(t)
 		w.accepts("binary: {accept: [{match: [demo], why: no sdist, until: 2027-01-01}]}\n")
-		w.installed = distributionFor(tag, named)
-		w.lock.Dists[0] = recipes.Dist{Name: "demo", Version: "1.0", File: "demo-1.0-" + tag + ".whl", SHA256: w.put(string(pack(w.installed)))}
+		w.lock.Dists[0] = recipes.Dist{Name: "demo", Version: "1.0", File: "demo-1.0-" + tag + ".whl", SHA256: w.put(string(pack(distributionFor(tag, named))))}
 		got, err := w.build()
 		if got.Verdict == nil {
 			t.Fatalf("%s: %v", tag, err)

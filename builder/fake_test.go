@@ -129,10 +129,9 @@ type world struct {
 	reqs    *recipes.RequirementSet
 	lock    *recipes.Lock
 	base    sandbox.Layer
-	// interpreter, wheel, what it installs and loads may be replaced before building.
+	// interpreter, wheel and loads may be replaced before building.
 	interpreter []tree.Entry
 	wheel       []byte
-	installed   []tree.Entry
 	load        func(m audit.Module) loaded
 	// leaks is what holds the sandbox's host name: a wheel, or the interpreter.
 	leaks string
@@ -165,7 +164,7 @@ func newWorld(t *testing.T) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	w := &world{t: t, st: st, interpreter: interpreter(t), wheel: pack(distribution()), installed: distribution(), published: map[string]string{}}
+	w := &world{t: t, st: st, interpreter: interpreter(t), wheel: pack(distribution()), published: map[string]string{}}
 	w.load = func(m audit.Module) loaded {
 		return loaded{Kind: audit.KindImport, Module: m.Name, File: m.File, OK: true, Mapped: []string{"PLACE/bin/python3.13", "PLACE/" + m.File}}
 	}
@@ -301,8 +300,6 @@ func (w *world) step(ctx context.Context, s *fake.Sandbox, step sandbox.Step) er
 		}
 		out := []tree.Entry{tree.FileEntry("out/result.json", 0o644, []byte(`{"wheel": "`+wheel+`"}`)), tree.FileEntry("out/"+wheel, 0o644, data), {Path: "debug", Kind: tree.Dir, Mode: 0o755}}
 		return s.Write(below(sandbox.WorkDir, out)...)
-	case strings.Contains(args, "install.py"):
-		return s.Write(below(sandbox.WorkDir+"/trees/00000/"+library+"site-packages", w.installed)...)
 	case strings.Contains(args, "load.py"):
 		return w.loadAll(s, step)
 	case strings.HasPrefix(s.Spec.Name, "gate-"):

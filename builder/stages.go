@@ -185,7 +185,9 @@ func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel
 	var installed []sandbox.Layer
 	both, running := errgroup.WithContext(ctx)
 	both.Go(func() (err error) {
-		installed, err = stage.Install(running, r.tools.With(r.interpreter.Layer), r.python(), Prefix, made)
+		installed, err = stage.Install(running, seal.Interpreter{
+			Image: r.tools.With(r.interpreter.Layer), Layer: r.interpreter.Layer, Python: r.python(), Prefix: Prefix,
+		}, made)
 		return err
 	})
 	// Meanwhile what they are laid on is read.

@@ -8,24 +8,27 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
-	"io"
+	"path"
 	"strconv"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"ampoule/builder/buildlog"
 	"ampoule/builder/layers"
 	"ampoule/builder/progress"
 	"ampoule/builder/relocate"
 	"ampoule/builder/sandbox"
+	"ampoule/builder/unpack"
 	"ampoule/store"
 	"ampoule/tree"
 )
 
 // format is raised when installing gives other bytes for the same inputs.
-const format = 2
+const format = 3
 
-//go:embed install.py
-var installScript []byte
+//go:embed finish_wheel.py
+var finishScript []byte
 
 // Wheel is one wheel to install.
 type Wheel struct {
@@ -38,6 +41,16 @@ type Wheel struct {
 	Sdist string
 	// Key is the hash of everything that decided it; empty likewise.
 	Key string
+}
+
+// Interpreter is what wheels are installed for.
+type Interpreter struct {
+	// Image has the interpreter, and nothing of any wheel; Layer is the one of its layers
+	// that is the interpreter, which the store has.
+	Image sandbox.Image
+	Layer sandbox.Layer
+	// Python is its program, Prefix where it stands, without a leading slash.
+	Python, Prefix string
 }
 
 // Stage installs wheels and seals trees.
@@ -53,34 +66,34 @@ type Stage struct {
 // Version names what this package itself adds to what it makes of wheels.
 func Version() string { return layers.Key("seal", format, scripts()) }
 
-// scripts are what installs a wheel.
-func scripts() []string { return []string{string(installScript), relocate.Module().SHA256} }
+// scripts are what finishes a wheel's files.
+func scripts() []string { return []string{string(finishScript), relocate.Module().SHA256} }
 
-// Install returns, for each wheel, the layer that it makes below prefix. Each is
-// installed by itself and found again by what decides it, so that a tree with one
-// wheel more installs that one. The image has the interpreter at python.
-func (s *Stage) Install(ctx context.Context, image sandbox.Image, python, prefix string, wheels []Wheel) (_ []sandbox.Layer, err error) {
+// key names what a wheel installs by everything that could have a part in it: the file
+// systems in which it is finished, the interpreter with its place, the wheel, and what
+// this package does with them. Nothing else is in the sandbox; no other wheel is.
+func (i Interpreter) key(w Wheel, scripts []string) string {
+	return layers.Key("install", format, map[string]any{
+		"image": layers.DiffIDs(i.Image), "interpreter": i.Layer.DiffID, "python": i.Python, "prefix": i.Prefix,
+		"wheel": w.File + " " + w.SHA256, "scripts": scripts,
+	})
+}
+
+// Install returns, for each wheel, the layer that it makes below the prefix. Each is
+// unpacked by itself, finished in a sandbox of its own, and found again by what decides
+// it, so that a tree with one wheel more installs that one. A wheel that cannot be
+// installed is an [*unpack.RefusedError].
+func (s *Stage) Install(ctx context.Context, in Interpreter, wheels []Wheel) (_ []sandbox.Layer, err error) {
 	made := make([]sandbox.Layer, len(wheels))
-	keys := make([]string, len(wheels))
 	var missing []int
 	for i, w := range wheels {
-		keys[i] = layers.Key("install", format, map[string]any{
-			"image": layers.DiffIDs(image), "python": python, "prefix": prefix, "wheel": w.File + " " + w.SHA256,
-			"scripts": scripts(),
-		})
-		var sum string
-		found, err := s.Store.Lookup("install", keys[i], &sum)
-		if err == nil && found {
-			found, err = s.Store.Whole(ctx, sum)
-		}
+		layer, found, err := s.remembered(ctx, in.key(w, scripts()))
 		if err != nil {
 			return nil, err
 		}
-		if !found {
+		if made[i] = layer; !found {
 			missing = append(missing, i)
-			continue
 		}
-		made[i] = layers.Stored(s.Store, sum)
 	}
 	task := progress.Start(ctx, "seal", "installing "+strconv.Itoa(len(wheels))+" wheels")
 	if len(missing) == 0 {
@@ -98,71 +111,123 @@ func (s *Stage) Install(ctx context.Context, image sandbox.Image, python, prefix
 	for n, i := range missing {
 		wanted[n] = wheels[i]
 	}
-	installed, err := s.install(ctx, image, python, prefix, wanted, log)
+	installed, err := s.installAll(ctx, in, wanted, log)
+	var refused *unpack.RefusedError
+	if errors.As(err, &refused) {
+		return nil, err
+	}
 	if err != nil {
 		return nil, log.Fail("the tree", err)
 	}
 	for n, i := range missing {
 		made[i] = installed[n]
-		if err := s.Store.Record("install", keys[i], strings.TrimPrefix(made[i].DiffID, "sha256:")); err != nil {
-			return nil, err
-		}
 	}
 	return made, nil
 }
 
-// place is where a wheel and what it installs stand in the sandbox, below wheels and trees.
-func place(i int) string { return fmt.Sprintf("%05d", i) }
+// remembered finds the layer of a key.
+func (s *Stage) remembered(ctx context.Context, key string) (sandbox.Layer, bool, error) {
+	var sum string
+	found, err := s.Store.Lookup("install", key, &sum)
+	if err == nil && found {
+		found, err = s.Store.Whole(ctx, sum)
+	}
+	if err != nil || !found {
+		return sandbox.Layer{}, false, err
+	}
+	return layers.Stored(s.Store, sum), true, nil
+}
 
-func (s *Stage) install(ctx context.Context, image sandbox.Image, python, prefix string, wheels []Wheel, log io.Writer) (_ []sandbox.Layer, err error) {
-	id, err := s.Images.Load(ctx, image.Config, image.Layers...)
+// installAll installs wheels, several at once.
+func (s *Stage) installAll(ctx context.Context, in Interpreter, wheels []Wheel, log *buildlog.Log) (_ []sandbox.Layer, err error) {
+	t, closer, err := layers.Read(s.Store, strings.TrimPrefix(in.Layer.DiffID, "sha256:"))
 	if err != nil {
 		return nil, err
 	}
-	sb, err := s.Runner.Start(ctx, sandbox.Spec{Image: id, Name: "install"})
+	defer func() { err = errors.Join(err, closer.Close()) }()
+	id, err := s.Images.Load(ctx, in.Image.Config, in.Image.Layers...)
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, sb.Close()) }()
-	if err := s.importWheels(ctx, sb, wheels); err != nil {
-		return nil, err
-	}
-	step := sandbox.Step{
-		Args: []string{python, "-I", sandbox.WorkDir + "/install.py", "/" + prefix, strconv.Itoa(max(1, s.Jobs))},
-		Env:  sandbox.Env(), Dir: sandbox.WorkDir, Stdout: log, Stderr: log,
-	}
-	if err := sb.Exec(ctx, step); err != nil {
-		return nil, err
-	}
-	t, closer, err := layers.Export(ctx, s.Store, sb, sandbox.WorkDir+"/trees")
-	if err != nil {
-		return nil, err
-	}
-	defer closer.Close()
+	jobs := max(1, s.Jobs)
+	f := finisher{stage: s, in: in, image: id, log: log, jobs: max(1, jobs/len(wheels))}
+	below := t.Sub(in.Prefix)
+	f.target, f.bytecode = targetOf(below, in), bytecodeOf(below)
 	made := make([]sandbox.Layer, len(wheels))
-	for i := range wheels {
-		if made[i], err = layers.Save(ctx, s.Store, t.Sub(place(i)), prefix); err != nil {
-			return nil, err
-		}
+	all, running := errgroup.WithContext(ctx)
+	// Half of the time an engine starts and removes sandboxes, and waits for the disk.
+	all.SetLimit(2 * jobs)
+	for i, w := range wheels {
+		all.Go(func() (err error) {
+			made[i], err = f.install(running, w)
+			return err
+		})
 	}
-	return made, nil
+	return made, all.Wait()
 }
 
-func (s *Stage) importWheels(ctx context.Context, sb sandbox.Sandbox, wheels []Wheel) error {
-	if err := sandbox.MakeDirs(ctx, sb, sandbox.WorkDir+"/home", sandbox.WorkDir+"/trees"); err != nil {
-		return err
-	}
-	entries := []tree.Entry{tree.FileEntry("install.py", 0o644, installScript), relocate.Module()}
-	for i, w := range wheels {
-		e, err := layers.FileOf(s.Store, w.SHA256, "wheels/"+place(i)+"/"+w.File)
-		if err != nil {
-			return err
-		}
-		entries = append(entries, e)
-	}
-	inputs, err := tree.New(entries)
+// install installs one wheel and remembers what it made, if that is what the wheel's
+// RECORD says.
+func (f *finisher) install(ctx context.Context, w Wheel) (_ sandbox.Layer, err error) {
+	s := f.stage
+	file, err := s.Store.Open(w.SHA256)
 	if err != nil {
-		return fmt.Errorf("collecting wheels: %w", err)
+		return sandbox.Layer{}, fmt.Errorf("reading wheel %s: %w", w.File, err)
 	}
-	return sandbox.ImportTree(ctx, sb, sandbox.WorkDir, inputs)
+	defer func() { err = errors.Join(err, file.Close()) }()
+	info, err := file.Stat()
+	if err != nil {
+		return sandbox.Layer{}, fmt.Errorf("reading wheel %s: %w", w.File, err)
+	}
+	fail := func(err error) error {
+		// Contents are compared while they are read: if that failed, this says which member.
+		if fault := unpack.Check(file, info.Size(), w.File); fault != nil && ctx.Err() == nil {
+			return fault
+		}
+		return fmt.Errorf("installing %s: %w", w.File, err)
+	}
+	unpacked, err := unpack.Open(file, info.Size(), w.File, f.target)
+	if err != nil {
+		return sandbox.Layer{}, err
+	}
+	finished, err := f.finish(ctx, w, unpacked)
+	if err != nil {
+		return sandbox.Layer{}, fail(err)
+	}
+	defer func() { err = errors.Join(err, finished.Close()) }()
+	t, err := unpacked.Tree(finished.entries)
+	if err != nil {
+		return sandbox.Layer{}, err
+	}
+	layer, err := layers.Save(ctx, s.Store, t, f.in.Prefix)
+	if err != nil {
+		return sandbox.Layer{}, fail(err)
+	}
+	return layer, s.Store.Record("install", f.in.key(w, scripts()), strings.TrimPrefix(layer.DiffID, "sha256:"))
+}
+
+// machines are architectures of images as the tags of wheels have them.
+var machines = map[string]string{"amd64": "x86_64", "arm64": "aarch64"}
+
+// targetOf says what wheels are unpacked for.
+func targetOf(t *tree.Tree, in Interpreter) unpack.Interpreter {
+	executable := path.Base(in.Python)
+	version := strings.TrimPrefix(executable, "python")
+	target := unpack.Interpreter{
+		Prefix: in.Prefix, Executable: executable, Version: version, Site: stdlib(t) + "/site-packages", Headers: "include/" + executable,
+	}
+	_, minor, _ := strings.Cut(version, ".")
+	target.Tags.Machine = machines[in.Image.Config.Architecture]
+	// Of another name, no wheel would be for it.
+	target.Tags.Minor, _ = strconv.Atoi(minor)
+	for _, e := range t.Entries() {
+		// A build with ABI flags has a program of that name, too.
+		if flags, ok := strings.CutPrefix(e.Path, "bin/"+executable); ok && (flags == "t" || flags == "d" || flags == "td") {
+			target.Tags.Flags = max(target.Tags.Flags, flags)
+		}
+		if dir, ok := strings.CutSuffix(e.Path, "/Python.h"); ok && strings.HasPrefix(dir, "include/python") && strings.Count(dir, "/") == 1 {
+			target.Headers = dir
+		}
+	}
+	return target
 }

@@ -253,17 +253,35 @@ func empty(tr *tree.Tree) []string {
 func TestMergeRefuses(t *testing.T) {
 	t.Parallel()
 	for want, e := range map[string]tree.Entry{
-		"bin/python3.13 of wheel:b":       files("bin/python3.13")[0],
-		"lib/python3.13/os.py of wheel:b": {Path: lib + "os.py", Kind: tree.Symlink, Link: "x"},
-		"lib/python3.13/os.py of ":        files(lib + "os.py/x")[0],
-		"lib/python3.13/empty of wheel:b": files(lib + "empty")[0],
+		"bin/python3.13 of b.whl":          files("bin/python3.13")[0],
+		"lib/python3.13/os.py of b.whl":    {Path: lib + "os.py", Kind: tree.Symlink, Link: "x"},
+		"lib/python3.13/os.py of a wheel ": files(lib + "os.py/x")[0],
+		"lib/python3.13/empty of b.whl":    files(lib + "empty")[0],
 	} {
 		rel := strings.Repeat("../", 3) + e.Path
 		wheels := append(distribution("b-1.dist-info", rel), e)
 		wheels = slices.Delete(wheels, 0, 1)
-		_, err := merge(Parts{Interpreter: bundled(t), Wheels: newTree(t, wheels...), Installed: []Wheel{{Name: "b"}}})
-		if err == nil || !strings.HasPrefix(err.Error(), "sealing: "+want) || !strings.Contains(err.Error(), "is in the interpreter already") {
+		_, err := merge(Parts{Interpreter: bundled(t), Wheels: newTree(t, wheels...), Installed: []Wheel{{Name: "b", File: "b.whl"}}})
+		if err == nil || !strings.HasPrefix(err.Error(), "sealing: "+want) || !strings.Contains(err.Error(), "would take the place of a file of ") {
 			t.Errorf("a wheel with %s: %v", e.Path, err)
+		}
+	}
+}
+
+// TestMergeRefusesShadow: a wheel's library in lib is not one that others were linked with.
+func TestMergeRefusesShadow(t *testing.T) {
+	t.Parallel()
+	root := newTree(t, files(gnu+"libz.so.1", "usr/lib/libold.so.1")...)
+	for name, refused := range map[string]bool{"libz.so.1": true, "libold.so.1": true, "libown.so.1": false, "cmake/libz.so.1": false} {
+		wheels := append(distribution("b-1.dist-info", "../../"+name), files("lib/"+name)...)
+		wheels = slices.Delete(wheels, 0, 1)
+		_, err := merge(Parts{Interpreter: bundled(t), Wheels: newTree(t, wheels...), Installed: []Wheel{{Name: "b", File: "b.whl"}}, Root: root})
+		var overwrites *OverwriteError
+		if errors.As(err, &overwrites) != refused || err != nil && !refused {
+			t.Errorf("lib/%s: %v", name, err)
+		}
+		if refused && (overwrites.Path != "lib/"+name || overwrites.Wheel != "b.whl" || !strings.HasSuffix(overwrites.Other, name) || overwrites.Hint() == "") {
+			t.Errorf("lib/%s: %+v", name, overwrites)
 		}
 	}
 }

@@ -133,10 +133,59 @@ func merge(p Parts) (*tree.Tree, error) {
 	})
 	for _, e := range wheels.Entries() {
 		if old, ok := rest.Lookup(e.Path); ok && (e.Kind != tree.Dir || old.Kind != tree.Dir) {
-			return nil, fmt.Errorf("sealing: %s of %s is in the interpreter already (%s)", e.Path, e.Owner, old.Owner)
+			return nil, &OverwriteError{Path: e.Path, Wheel: fileOf(p.Installed, e.Owner), Other: old.Owner}
+		}
+		if library, ok := shadowed(p.Root, e); ok {
+			return nil, &OverwriteError{Path: e.Path, Wheel: fileOf(p.Installed, e.Owner), Other: library}
 		}
 	}
 	return rest.With(wheels.Entries()...)
+}
+
+// OverwriteError says that a wheel would take the place of a file that is not its own.
+type OverwriteError struct {
+	// Path is the file's in the tree, Wheel the name of the wheel's file.
+	Path, Wheel string
+	// Other is what has the place: "interpreter", the distribution that it brought
+	// ("wheel:pip"), or the path of a library that is carried from the toolchain.
+	Other string
+}
+
+func (e *OverwriteError) Error() string {
+	return fmt.Sprintf("sealing: %s of %s would take the place of a file of %s", e.Path, e.Wheel, e.Other)
+}
+
+// Hint says what can be done.
+func (e *OverwriteError) Hint() string {
+	return "leave the distribution out, or patch its sdist so that it does not install the file: packages.NAME.patches"
+}
+
+// fileOf names the wheel of an owner's distribution.
+func fileOf(wheels []Wheel, owner string) string {
+	for _, w := range wheels {
+		if audit.OwnerWheel+w.Name == owner {
+			return w.File
+		}
+	}
+	return cmp.Or(owner, "a wheel that does not list it")
+}
+
+// shadowed finds the library of the file system that everything was compiled in whose name
+// a wheel's file has in lib, where all modules look: they would get the wheel's in place of
+// the one that they were linked with.
+func shadowed(root *tree.Tree, e tree.Entry) (string, bool) {
+	if root == nil || path.Dir(e.Path) != "lib" || e.Kind == tree.Dir {
+		return "", false
+	}
+	for _, dir := range []string{"lib", "usr/lib", "lib64", "usr/lib64"} {
+		for _, arch := range []string{"", "x86_64-linux-gnu", "aarch64-linux-gnu"} {
+			p := path.Join(dir, arch, path.Base(e.Path))
+			if found, ok := root.Lookup(p); ok && found.Kind != tree.Dir {
+				return p, true
+			}
+		}
+	}
+	return "", false
 }
 
 // ConflictError says that two wheels install different files at one place.

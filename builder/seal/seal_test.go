@@ -370,7 +370,7 @@ func TestSealRefuses(t *testing.T) {
 		want  string
 	}{
 		"library":     {func(t *testing.T, p *Parts) { p.Root = newTree(t) }, "libpq.so.5, needed by " + site + "b.so"},
-		"conflict":    {func(t *testing.T, p *Parts) { p.Wheels = newTree(t, files(lib+"os.py")...) }, "os.py of  is in the interpreter already"},
+		"conflict":    {func(t *testing.T, p *Parts) { p.Wheels = newTree(t, files(lib+"os.py")...) }, "os.py of a wheel that does not list it would take the place of a file of interpreter"},
 		"measurement": {func(t *testing.T, p *Parts) { p.Interpreter = newTree(t, interpreter(t)) }, "measuring the interpreter: "},
 		"certificate": {func(t *testing.T, p *Parts) { p.Root = newTree(t, link(certificates+"/a.crt", "b")) }, "a.crt: not a file"},
 	} {

@@ -22,6 +22,7 @@ import (
 	"ampoule/builder/sandbox"
 	"ampoule/builder/seal"
 	"ampoule/builder/toolchain"
+	"ampoule/builder/unpack"
 	"ampoule/builder/wheels"
 	"ampoule/recipes"
 	"ampoule/recipes/catalogue"
@@ -63,7 +64,7 @@ var codes = []struct {
 		is[*locking.NoSdistError], is[*locking.OwnedError], is[*locking.LyingSdistError], is[*locking.CrateError], is[*locking.SdistError], is[*locking.VersionsError], is[*wheels.CircleError], is[*builder.LostPatchError], is[*recipes.RequirementError], is[*apt.UnknownError], is[*apt.ChangeError], is[*toolchain.NotDebianError],
 		wraps(builder.ErrNoLock), is[*survey.NothingError], is[*survey.UnreadableError], is[*survey.NoInterpreterError], is[*UnreadError], wraps(images.ErrNoImage), wraps(images.ErrDamaged))},
 	{codeRefused, "refused: gate, audit, policy or verification", anyOf(
-		is[*builder.RefusedError], is[*wheels.NativeError], is[*registry.KeyTakenError], is[*install.VerificationError], is[*store.MismatchError], is[*DamagedError], is[*DifferentError], is[*AuditRefusedError],
+		is[*builder.RefusedError], is[*wheels.NativeError], is[*unpack.RefusedError], is[*seal.OverwriteError], is[*registry.KeyTakenError], is[*install.VerificationError], is[*store.MismatchError], is[*DamagedError], is[*DifferentError], is[*AuditRefusedError],
 		wraps(registry.ErrDigest), wraps(layer.ErrDiffID))},
 	{codeNotFound, "not found", anyOf(
 		is[*NotFoundError], is[*UnexplainedError], is[*docker.UnknownImageError], is[*survey.NotFoundError], is[*registry.NotFoundError], is[*fetch.NotFoundError], is[*fetch.NoProjectError],

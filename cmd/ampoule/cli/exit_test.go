@@ -23,6 +23,7 @@ import (
 	"ampoule/builder/locking/apt"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/seal"
+	"ampoule/builder/unpack"
 	"ampoule/builder/wheels"
 	"ampoule/recipes"
 	"ampoule/recipes/catalogue"
@@ -79,6 +80,7 @@ func TestExitCode(t *testing.T) {
 		{&recipes.RequirementError{}, 3},
 		{&builder.LostPatchError{}, 3},
 		{&wheels.NativeError{}, 4},
+		{fmt.Errorf("installing: %w", &unpack.RefusedError{}), 4}, {&seal.OverwriteError{}, 4},
 		{&locking.LostPinError{}, 5},
 		{&builder.NoShellError{Err: step}, 5},
 		{&failure.GoneError{Err: os.ErrNotExist}, 5},
