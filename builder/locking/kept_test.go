@@ -131,7 +131,7 @@ func metadataWorld(t *testing.T) (*world, *recipes.RequirementSet) {
 	w := newWorld(t)
 	pure := map[string]indexFile{}
 	for _, name := range []string{"setuptools", "helper", "wanted"} {
-		pure[name] = w.file(name, name+"-1-py3-none-any.whl", emptyZip+name)
+		pure[name] = w.file(name, name+"-1-py3-none-any.whl", string(zipOf(t, member{name: name})))
 	}
 	demo := w.sdist("demo", "1.0", "setuptools")
 	w.told = func(_ string, needs, depends []string) []string {
@@ -210,7 +210,7 @@ func TestMetadataIsKeyedOnItsEnvironment(t *testing.T) {
 			w.image = w.image.With(layer)
 		}, true},
 		"the content of a build requirement": {func(t *testing.T, w *world, _ *recipes.RequirementSet) {
-			w.index["setuptools"][0].Hashes["sha256"] = put(t, w.st, emptyZip+"other")
+			w.index["setuptools"][0].Hashes["sha256"] = put(t, w.st, string(zipOf(t, member{name: "other"})))
 		}, true},
 	} {
 		t.Run(name, func(t *testing.T) {
