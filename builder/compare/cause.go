@@ -32,7 +32,7 @@ func (c *comparison) cause(place, a, b string) string {
 		return causeFollows
 	}
 	for _, m := range c.marks {
-		if strings.Contains(a, m.Text) != strings.Contains(b, m.Text) {
+		if m.tells(a, b) {
 			return m.Means
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 	"unicode/utf8"
@@ -29,7 +30,22 @@ type Difference struct {
 }
 
 // Mark is a text that belongs to one of two builds' environments.
-type Mark struct{ Text, Means string }
+type Mark struct {
+	// Text is in one of them and not in the other. Empty is none.
+	Text string
+	// Forms are what the first has, and what the second has. They may be nil.
+	Forms [2]*regexp.Regexp
+	// Means says what is told by it.
+	Means string
+}
+
+// tells reports whether the mark explains that two texts differ.
+func (m Mark) tells(a, b string) bool {
+	if m.Text != "" && strings.Contains(a, m.Text) != strings.Contains(b, m.Text) {
+		return true
+	}
+	return m.Forms[0] != nil && m.Forms[1] != nil && m.Forms[0].MatchString(a) && m.Forms[1].MatchString(b)
+}
 
 // Most is the largest number of differences that are told.
 const Most = 200

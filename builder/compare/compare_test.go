@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -49,7 +50,7 @@ func TestELF(t *testing.T) {
 	const source = `const char where[] = "built on %s"; const int stamp = 0;`
 	_, library, program := compiled(t, fmt.Sprintf(source, "machine-one"))
 	_, otherLibrary, otherProgram := compiled(t, fmt.Sprintf(source, "machine-two"))
-	host := Mark{"machine-two", "the host's name"}
+	host := Mark{Text: "machine-two", Means: "the host's name"}
 	got := Bytes("lib/a.so", program, otherProgram, host)
 	want := []Difference{
 		{File: "lib/a.so", Place: ".note.gnu.build-id, offset *", Cause: causeFollows},
@@ -196,4 +197,27 @@ func FuzzBytes(f *testing.F) {
 			t.Error(diff)
 		}
 	})
+}
+
+// A mark tells by one text that is in one of them alone, or by two forms.
+func TestMarks(t *testing.T) {
+	t.Parallel()
+	user := Mark{Forms: [2]*regexp.Regexp{regexp.MustCompile(`\b2\d{4}\b`), regexp.MustCompile(`\b4\d{4}\b`)}, Means: "the user"}
+	host := Mark{Text: "elsewhere", Means: "the host"}
+	for _, c := range []struct {
+		a, b string
+		mark Mark
+		want bool
+	}{
+		{"uid 23456", "uid 45678", user, true},
+		{"uid 23456", "uid 29999", user, false},
+		{"uid 123456", "uid 45678", user, false},
+		{"at here", "at elsewhere", host, true},
+		{"elsewhere 1", "elsewhere 2", host, false},
+		{"a", "b", Mark{}, false},
+	} {
+		if got := c.mark.tells(c.a, c.b); got != c.want {
+			t.Errorf("%q and %q: %t", c.a, c.b, got)
+		}
+	}
 }
