@@ -99,7 +99,9 @@ func (b *Builder) Build(ctx context.Context, r *recipes.Recipe, reqs *recipes.Re
 // bounded opens the sandbox engine for steps that must end.
 func (b *Builder) bounded(ctx context.Context) (Sandboxes, error) {
 	s, err := b.Sandboxes(ctx)
-	s.Runner = sandbox.Bounded{Runner: s.Runner, Time: cmp.Or(b.StepTime, StepTime), Memory: b.StepMemory}
+	limits := sandbox.Limits{Memory: b.StepMemory, Disk: b.StepDisk, CPUs: int64(b.jobs())}
+	s.Runner = sandbox.Bounded{Runner: s.Runner, Time: cmp.Or(b.StepTime, StepTime), Limits: limits}
+	s.Online = sandbox.BoundedOnline{Online: s.Online, Time: cmp.Or(b.StepTime, StepTime), Limits: limits}
 	return s, err
 }
 

@@ -104,6 +104,9 @@ type Builder struct {
 	// StepMemory is what the steps of one sandbox may use at a time, in bytes; 0 leaves
 	// it to the sandbox engine.
 	StepMemory int64
+	// StepDisk is what the steps of one sandbox may write, in bytes; 0 leaves it to the
+	// sandbox engine.
+	StepDisk int64
 	// Now is the clock for what has a date, such as a gate exception's end.
 	Now func() time.Time
 }

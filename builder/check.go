@@ -9,6 +9,7 @@ import (
 	"io"
 	"maps"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -140,11 +141,15 @@ type check struct {
 	lock          *recipes.Lock
 }
 
+// The users of the two environments: those from [sandbox.FirstUser] on, and those from
+// [sandbox.ApartUser] on.
+var usualUser, apartUser = regexp.MustCompile(`\b[23]\d{4}\b`), regexp.MustCompile(`\b[45]\d{4}\b`)
+
 // marks are texts that belong to one of the two environments.
 func (c *check) marks() []compare.Mark {
 	return []compare.Mark{
 		{Text: vary.Hostname, Means: "the host name where it was built"},
-		{Text: fmt.Sprint(vary.User), Means: "the user who built it"},
+		{Forms: [2]*regexp.Regexp{usualUser, apartUser}, Means: "the user who built it"},
 		{Text: "XYZ", Means: "the time zone where it was built"},
 		{Text: c.second.Store.Root(), Means: "the path of the store"},
 		{Text: fmt.Sprintf("-j%d", c.first.jobs()), Means: "how many jobs the build had"},

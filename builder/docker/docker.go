@@ -32,9 +32,12 @@ var (
 // oldestAPI is the API of Docker 20.10, the oldest engine that is supported.
 const oldestAPI = "1.41"
 
-// Defaults of [sandbox.Limits].
+// Defaults of [sandbox.Limits], for one sandbox and for all.
 const (
 	defaultPIDs = 4096
+	allPIDs     = 4 * defaultPIDs
+	defaultDisk = 32 << 30
+	allDisk     = 2 * defaultDisk
 	// defaultMemoryPercent is of the memory of the engine's machine.
 	defaultMemoryPercent = 80
 )
@@ -44,6 +47,8 @@ const (
 	labelStore = "ampoule.store"
 	labelOwner = "ampoule.owner"
 	labelName  = "ampoule.name"
+	// labelUser is the numeric user of a sandbox that is not root.
+	labelUser = "ampoule.user"
 )
 
 // pingTimeout bounds the first question to an engine, which may be a host that
@@ -69,9 +74,14 @@ type Options struct {
 	// dots, hyphens or underscores. Containers and images carry it, so that a store
 	// never touches those of another.
 	Store string
-	// Limits are for a Spec whose own are zero. Where these are zero too, they are
-	// 4096 processes and 80 % of the memory of the engine's machine.
+	// Limits are for a Spec whose own are zero. Where these are zero too, they are 4096
+	// processes, 80 % of the memory and all processors of the engine's machine, and 32 GiB
+	// of its disk.
 	Limits sandbox.Limits
+	// Budget is what all sandboxes of this Engine may use together. Where it is zero, it is
+	// 16,384 processes, 80 % of the memory and all processors of the engine's machine, and
+	// 64 GiB of its disk; it is at least what a single one may use.
+	Budget sandbox.Limits
 }
 
 // maxLoads is how many images are loaded at once: the engine unpacks each on one processor.
@@ -84,11 +94,15 @@ type Engine struct {
 	owner  *owner
 	store  string
 	limits sandbox.Limits
+	budget sandbox.Limits
+	usage  *usage
 	// partial says that the engine keeps layers apart from images, and takes an
 	// image without those of its layers that are there.
 	partial bool
 	// swap says that the engine's kernel can bound swap.
 	swap bool
+	// quota says that the engine's kernel can bound processors.
+	quota bool
 	// loading holds a token for each running Load.
 	loading chan struct{}
 	// images holds, for each image, a channel for one token: no image is loaded twice at once.
@@ -109,6 +123,7 @@ func Open(ctx context.Context, o Options) (*Engine, error) {
 	if e.owner, err = takeOwner(o.Locks); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening Docker: %w", err), e.client.Close())
 	}
+	e.usage = e.watch(ctx)
 	if err := e.Sweep(ctx); err != nil {
 		return nil, errors.Join(fmt.Errorf("opening Docker: %w", err), e.Close())
 	}
@@ -121,7 +136,7 @@ func connect(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{client: c, store: o.Store, limits: o.Limits, loading: make(chan struct{}, maxLoads)}
+	e := &Engine{client: c, store: o.Store, limits: o.Limits, budget: o.Budget, loading: make(chan struct{}, maxLoads)}
 	if err := e.greet(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}
@@ -159,19 +174,16 @@ func (e *Engine) greet(ctx context.Context) error {
 	if info.OSType != "linux" {
 		return unavailable(fmt.Errorf("engine at %s runs %s containers", e.client.DaemonHost(), info.OSType), "an engine for Linux containers is needed")
 	}
-	e.swap = info.SwapLimit
+	e.swap, e.quota = info.SwapLimit, info.CPUCfsQuota
 	e.partial = true
 	for _, status := range info.DriverStatus {
 		if status[0] == "driver-type" && strings.Contains(status[1], "snapshotter") {
 			e.partial = false
 		}
 	}
-	if e.limits.PIDs == 0 {
-		e.limits.PIDs = defaultPIDs
-	}
-	if e.limits.Memory == 0 {
-		e.limits.Memory = info.MemTotal / 100 * defaultMemoryPercent
-	}
+	memory := info.MemTotal / 100 * defaultMemoryPercent
+	e.limits = e.limits.Or(sandbox.Limits{Memory: memory, PIDs: defaultPIDs, CPUs: int64(info.NCPU), Disk: defaultDisk})
+	e.budget = e.budget.Or(sandbox.Limits{Memory: memory, PIDs: allPIDs, CPUs: int64(info.NCPU), Disk: allDisk})
 	return nil
 }
 
@@ -193,6 +205,7 @@ func (e *Engine) unreachable(ctx context.Context, err error) error {
 func (e *Engine) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanTimeout)
 	defer cancel()
+	e.usage.stop()
 	err := e.removeOwned(ctx, e.owner.id)
 	return errors.Join(err, e.owner.release(), e.client.Close())
 }
@@ -205,5 +218,5 @@ type Online struct{ engine *Engine }
 
 // StartOnline implements [sandbox.Online].
 func (o *Online) StartOnline(ctx context.Context, spec sandbox.OnlineSpec) (sandbox.Sandbox, error) {
-	return o.engine.start(ctx, seal{online: true}, sandbox.Spec{Image: spec.Image, Name: spec.Name, Limits: spec.Limits})
+	return o.engine.start(ctx, seal{online: true, users: usualUsers}, sandbox.Spec{Image: spec.Image, Name: spec.Name, Limits: spec.Limits})
 }

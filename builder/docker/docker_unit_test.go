@@ -108,6 +108,9 @@ func TestGreet(t *testing.T) {
 	}
 }
 
+// unprivileged is what such a sandbox may have.
+var unprivileged = seal{users: usualUsers, user: 1000}
+
 // goodStatus is what a process of an unprivileged sandbox says of itself.
 const goodStatus = `Name:	cat
 Uid:	1000	1000	1000	1000
@@ -129,7 +132,7 @@ Inter-|   Receive                                                |  Transmit
 
 func TestCheckReport(t *testing.T) {
 	t.Parallel()
-	b := &box{seal: seal{uid: sandbox.UID, gid: sandbox.GID}}
+	b := &box{seal: unprivileged}
 	if err := b.checkReport(parseReport(goodStatus)); err != nil {
 		t.Fatal(err)
 	}
@@ -182,11 +185,11 @@ func inspected(e *Engine, s seal, limits sandbox.Limits) container.InspectRespon
 
 func TestCheckState(t *testing.T) {
 	t.Parallel()
-	e := &Engine{owner: &owner{id: "me"}, swap: true}
-	limits := sandbox.Limits{Memory: 1 << 30, PIDs: 100}
-	s := seal{uid: sandbox.UID, gid: sandbox.GID}
-	b := &box{engine: e, seal: s}
-	if err := b.checkState(inspected(e, s, limits), limits); err != nil {
+	e := &Engine{owner: &owner{id: "me"}, swap: true, quota: true}
+	limits := sandbox.Limits{Memory: 1 << 30, PIDs: 100, CPUs: 2, Disk: 4 << 30}
+	s := unprivileged
+	b := &box{engine: e, seal: s, limits: limits}
+	if err := b.checkState(inspected(e, s, limits)); err != nil {
 		t.Fatal(err)
 	}
 	yes, many := true, int64(1000)
@@ -199,6 +202,12 @@ func TestCheckState(t *testing.T) {
 		"seccomp": func(c *container.InspectResponse) {
 			c.HostConfig.SecurityOpt = []string{noNewPrivileges, "seccomp=unconfined"}
 		},
+		"dropped profile": func(c *container.InspectResponse) {
+			c.HostConfig.SecurityOpt = []string{noNewPrivileges}
+		},
+		"processors":       func(c *container.InspectResponse) { c.HostConfig.NanoCPUs = 0 },
+		"files":            func(c *container.InspectResponse) { c.HostConfig.Ulimits = c.HostConfig.Ulimits[:2] },
+		"length of files":  func(c *container.InspectResponse) { c.HostConfig.Ulimits[2].Hard *= 2 },
 		"privileges":       func(c *container.InspectResponse) { c.HostConfig.SecurityOpt = nil },
 		"unmasked":         func(c *container.InspectResponse) { c.HostConfig.MaskedPaths = nil },
 		"host processes":   func(c *container.InspectResponse) { c.HostConfig.PidMode = "host" },
@@ -217,7 +226,7 @@ func TestCheckState(t *testing.T) {
 	} {
 		c := inspected(e, s, limits)
 		change(&c)
-		if err := b.checkState(c, limits); !errors.Is(err, sandbox.ErrNotSealed) {
+		if err := b.checkState(c); !errors.Is(err, sandbox.ErrNotSealed) {
 			t.Errorf("%s: got %v, want ErrNotSealed", name, err)
 		}
 	}
@@ -331,7 +340,7 @@ func TestParseOOMKills(t *testing.T) {
 func FuzzParseReport(f *testing.F) {
 	f.Add(goodStatus)
 	f.Fuzz(func(t *testing.T, text string) {
-		b := &box{seal: seal{uid: sandbox.UID, gid: sandbox.GID}}
+		b := &box{seal: unprivileged}
 		if b.checkReport(parseReport(text)) == nil && !strings.Contains(text, "lo:") {
 			t.Errorf("%q passes", text)
 		}

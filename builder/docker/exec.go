@@ -42,6 +42,9 @@ type box struct {
 	id     string
 	name   string
 	seal   seal
+	limits sandbox.Limits
+	// exceeded is why the sandbox was ended, if it used more than it may.
+	exceeded atomic.Pointer[sandbox.ExceededError]
 	// resetSignals says that processes inherit ignored signals from the engine, and
 	// that env is to give them their default.
 	resetSignals bool
@@ -60,6 +63,9 @@ var _ sandbox.Sandbox = (*box)(nil)
 func (b *box) Exec(ctx context.Context, step sandbox.Step) error {
 	args, err := b.commandLine(step)
 	if err != nil {
+		return fmt.Errorf("running a step in %s: %w", b.name, err)
+	}
+	if step, err = revealing(step); err != nil {
 		return fmt.Errorf("running a step in %s: %w", b.name, err)
 	}
 	code, err := b.exec(ctx, args, step)
@@ -106,6 +112,9 @@ func (b *box) commandLine(step sandbox.Step) ([]string, error) {
 		}
 		args = append(args, variable)
 	}
+	if len(step.Secrets) > 0 {
+		args = append(args, readSecrets...)
+	}
 	return append(args, step.Args...), nil
 }
 
@@ -135,7 +144,7 @@ func (b *box) exec(ctx context.Context, args []string, step sandbox.Step) (int, 
 		dir = "/"
 	}
 	created, err := b.engine.client.ContainerExecCreate(ctx, b.id, container.ExecOptions{
-		User: b.seal.user(), Cmd: args, WorkingDir: dir, AttachStdin: step.Stdin != nil, AttachStdout: true, AttachStderr: true,
+		User: b.seal.userAndGroup(), Cmd: args, WorkingDir: dir, AttachStdin: step.Stdin != nil, AttachStdout: true, AttachStderr: true,
 		Tty: step.Terminal != nil, DetachKeys: detachKeys,
 	})
 	if err != nil {
@@ -351,6 +360,7 @@ func (b *box) remove(ctx context.Context) error {
 		return err
 	}
 	b.once.Do(func() { close(b.removed) })
+	b.engine.usage.drop(b)
 	return nil
 }
 

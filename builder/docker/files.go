@@ -34,6 +34,9 @@ func (b *box) explain(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
 	}
+	if excess := b.exceeded.Load(); excess != nil {
+		return excess
+	}
 	if errors.Is(err, errEnded) && !b.isRemoved() && b.stopped(ctx) {
 		return unavailable(err, goneHint)
 	}
@@ -55,7 +58,7 @@ func (b *box) importTar(ctx context.Context, dir string, r io.Reader) error {
 	if err := b.makeDirs(ctx, dir); err != nil {
 		return err
 	}
-	stream := rewrite(r, checkMember)
+	stream := rewrite(r, chain(checkMember, b.seal.owned))
 	err := b.engine.client.CopyToContainer(ctx, b.id, dir, struct{ io.Reader }{stream}, container.CopyToContainerOptions{})
 	// Why the stream ended early tells more than that the engine got too little.
 	if streamErr := stream.finish(err == nil); streamErr != nil {
@@ -92,7 +95,7 @@ func (b *box) makeDirs(ctx context.Context, dir string) error {
 	tw := tar.NewWriter(&buf)
 	for _, name := range missing {
 		rel := strings.TrimPrefix(strings.TrimPrefix(name, existing), "/")
-		hdr := &tar.Header{Typeflag: tar.TypeDir, Name: rel + "/", Mode: 0o755, Uid: b.seal.uid, Gid: b.seal.gid}
+		hdr := &tar.Header{Typeflag: tar.TypeDir, Name: rel + "/", Mode: 0o755, Uid: b.seal.user, Gid: b.seal.user}
 		if err := tw.WriteHeader(hdr); err != nil {
 			return err
 		}
@@ -126,7 +129,7 @@ func (b *box) export(ctx context.Context, dir string) (io.ReadCloser, error) {
 		if err != nil {
 			return nil, engineFault(err)
 		}
-		return rewrite(fromEngine{body}, leaveOutEngine(dir)), nil
+		return rewrite(fromEngine{body, b}, chain(leaveOutEngine(dir), b.outward())), nil
 	}
 	body, stat, err := b.engine.client.CopyFromContainer(ctx, b.id, dir)
 	if errdefs.IsNotFound(err) && !b.isRemoved() {
@@ -138,17 +141,23 @@ func (b *box) export(ctx context.Context, dir string) (io.ReadCloser, error) {
 	if !stat.Mode.IsDir() {
 		return nil, errors.Join(errors.New("not a directory"), body.Close())
 	}
-	return rewrite(fromEngine{body}, chain(stripFirst, leaveOutEngine(dir))), nil
+	return rewrite(fromEngine{body, b}, chain(stripFirst, leaveOutEngine(dir), b.outward())), nil
 }
 
 // fromEngine is what an engine sends.
-type fromEngine struct{ io.ReadCloser }
+type fromEngine struct {
+	io.ReadCloser
+	box *box
+}
 
 // Read implements [io.Reader].
 func (f fromEngine) Read(b []byte) (int, error) {
 	n, err := f.ReadCloser.Read(b)
-	if err != nil && !errors.Is(err, io.EOF) {
-		err = engineFault(err)
+	if err == nil || errors.Is(err, io.EOF) {
+		return n, err
 	}
-	return n, err
+	if excess := f.box.exceeded.Load(); excess != nil {
+		return n, excess
+	}
+	return n, engineFault(err)
 }

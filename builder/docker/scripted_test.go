@@ -1,11 +1,13 @@
 package docker
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -30,6 +32,8 @@ type scripted struct {
 	// of the container.
 	fails     string
 	oomKilled bool
+	// user is the last sandbox's.
+	user int
 }
 
 func newScripted(t *testing.T, run func(args []string, stdout io.Writer) bool) *scripted {
@@ -39,7 +43,7 @@ func newScripted(t *testing.T, run func(args []string, stdout io.Writer) bool) *
 		"HEAD /_ping":             ping("1.41"),
 		"GET /info":               answer(200, linuxInfo),
 		"GET /containers/json":    answer(200, `[]`),
-		"POST /containers/create": answer(201, `{"Id": "c"}`),
+		"POST /containers/create": s.create,
 		"POST /containers/c/start": func(w http.ResponseWriter, _ *http.Request) {
 			w.WriteHeader(http.StatusNoContent)
 		},
@@ -65,8 +69,30 @@ func newScripted(t *testing.T, run func(args []string, stdout io.Writer) bool) *
 	return s
 }
 
+func (s *scripted) create(w http.ResponseWriter, r *http.Request) {
+	var asked container.Config
+	if err := json.NewDecoder(r.Body).Decode(&asked); err != nil {
+		panic(err)
+	}
+	if _, err := fmt.Sscanf(asked.User, "%d:", &s.user); err != nil {
+		panic(err)
+	}
+	answer(201, `{"Id": "c"}`)(w, r)
+}
+
+// asUser is a writer for which whoever says that he is user 1000 is the sandbox's.
+type asUser struct {
+	io.Writer
+	user int
+}
+
+func (a asUser) Write(p []byte) (int, error) {
+	_, err := a.Writer.Write(bytes.ReplaceAll(p, []byte("1000"), []byte(strconv.Itoa(a.user))))
+	return len(p), err
+}
+
 func (s *scripted) inspect(w http.ResponseWriter, _ *http.Request) {
-	c := inspected(s.Engine, seal{uid: sandbox.UID, gid: sandbox.GID}, s.limits)
+	c := inspected(s.Engine, seal{users: usualUsers, user: s.user}, s.limits)
 	c.State.OOMKilled = s.oomKilled
 	if err := json.NewEncoder(w).Encode(c); err != nil {
 		panic(err)
@@ -97,7 +123,7 @@ func (s *scripted) startExec(w http.ResponseWriter, r *http.Request) {
 	fmt.Fprint(conn, "HTTP/1.1 101 UPGRADED\r\nConnection: Upgrade\r\nUpgrade: tcp\r\n\r\n")
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.died = !s.run(s.args, stdcopy.NewStdWriter(conn, stdcopy.Stdout))
+	s.died = !s.run(s.args, asUser{stdcopy.NewStdWriter(conn, stdcopy.Stdout), s.user})
 }
 
 func (s *scripted) inspectExec(w http.ResponseWriter, r *http.Request) {

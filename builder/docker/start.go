@@ -6,6 +6,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
@@ -31,14 +32,25 @@ const openFiles = 1024
 // removePoll is the time between looks at a container that is being removed.
 const removePoll = 50 * time.Millisecond
 
-// seal says what a sandbox may have. The zero value is [sandbox.Unprivileged]
-// without a network.
+// oomScore makes the processes of sandboxes the first that the kernel kills when the
+// machine has no memory left (proc(5), oom_score_adj).
+const oomScore = 500
+
+// seal says what a sandbox may have. The zero value is that of one that installs
+// packages, without its capabilities.
 type seal struct {
 	online bool
 	// capabilities are names without "CAP_".
 	capabilities []string
-	uid, gid     int
+	// user is the numeric user and group; 0 until one is drawn, and for root.
+	user int
+	// users are what it is drawn from; the zero value is root.
+	users userRange
+	// export is how much may be exported at a time, in bytes.
+	export int64
 }
+
+func (s seal) unprivileged() bool { return s.users != userRange{} }
 
 // noNewPrivileges is the security option that keeps setuid programs from gaining rights.
 const noNewPrivileges = "no-new-privileges"
@@ -46,7 +58,7 @@ const noNewPrivileges = "no-new-privileges"
 // packageCapabilities are what dpkg needs as root.
 var packageCapabilities = []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID"}
 
-func (s seal) user() string { return fmt.Sprintf("%d:%d", s.uid, s.gid) }
+func (s seal) userAndGroup() string { return fmt.Sprintf("%d:%d", s.user, s.user) }
 
 func (s seal) network() container.NetworkMode {
 	if s.online {
@@ -57,12 +69,13 @@ func (s seal) network() container.NetworkMode {
 
 // sealFor makes the seal that a spec asks for.
 func sealFor(spec sandbox.Spec) (seal, error) {
-	user, err := spec.User()
-	s := seal{uid: user, gid: user}
-	if spec.Profile == sandbox.InstallPackages {
-		s.capabilities = packageCapabilities
+	switch {
+	case spec.Profile == sandbox.InstallPackages:
+		return seal{capabilities: packageCapabilities}, spec.Check()
+	case spec.Guise.Apart:
+		return seal{users: apartUsers}, spec.Check()
 	}
-	return s, err
+	return seal{users: usualUsers}, spec.Check()
 }
 
 // Start implements [sandbox.Runner]. The image must have sleep in its PATH, cat,
@@ -78,10 +91,11 @@ func (e *Engine) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox,
 }
 
 func (e *Engine) start(ctx context.Context, s seal, spec sandbox.Spec) (sandbox.Sandbox, error) {
-	if s.online {
-		s.uid, s.gid = sandbox.UID, sandbox.GID
+	spec.Limits = e.within(spec.Limits)
+	s.export = spec.Limits.Disk
+	if s.unprivileged() {
+		s.export = spec.Limits.Export()
 	}
-	spec.Limits = e.withDefaults(spec.Limits)
 	b, err := e.run(ctx, s, spec)
 	if err != nil {
 		return nil, fmt.Errorf("starting sandbox %s: %w", spec.Name, engineFault(err))
@@ -89,29 +103,31 @@ func (e *Engine) start(ctx context.Context, s seal, spec sandbox.Spec) (sandbox.
 	return b, nil
 }
 
-func (e *Engine) withDefaults(l sandbox.Limits) sandbox.Limits {
-	if l.Memory == 0 {
-		l.Memory = e.limits.Memory
-	}
-	if l.PIDs == 0 {
-		l.PIDs = e.limits.PIDs
-	}
+// within fills limits up with the engine's own, and asks for no more processors than the
+// machine has, which the engine would refuse.
+func (e *Engine) within(l sandbox.Limits) sandbox.Limits {
+	l = l.Or(e.limits)
+	l.CPUs = min(l.CPUs, e.budget.CPUs)
 	return l
 }
 
 // run creates, starts and verifies a container, and leaves none behind on an error.
 func (e *Engine) run(ctx context.Context, s seal, spec sandbox.Spec) (*box, error) {
-	id, err := e.create(ctx, e.config(s, spec), e.hostConfig(s, spec.Limits), spec.Name)
+	if err := e.usage.room(ctx); err != nil {
+		return nil, err
+	}
+	id, s, err := e.createAlone(ctx, s, spec)
 	if err != nil {
 		return nil, err
 	}
-	b := &box{engine: e, id: id, name: spec.Name, seal: s, removed: make(chan struct{})}
+	b := &box{engine: e, id: id, name: spec.Name, seal: s, limits: spec.Limits, removed: make(chan struct{})}
 	if err := e.client.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
 		return nil, errors.Join(startError(ctx, err), b.remove(ctx))
 	}
-	if err := b.verify(ctx, spec.Limits); err != nil {
+	if err := b.verify(ctx); err != nil {
 		return nil, errors.Join(err, b.remove(ctx))
 	}
+	e.usage.add(b)
 	return b, nil
 }
 
@@ -146,13 +162,22 @@ func (e *Engine) config(s seal, spec sandbox.Spec) *container.Config {
 	return &container.Config{
 		Image:       string(spec.Image),
 		Hostname:    cmp.Or(spec.Guise.Hostname, hostname),
-		User:        s.user(),
+		User:        s.userAndGroup(),
 		WorkingDir:  "/",
 		Entrypoint:  []string{"sleep"},
 		Cmd:         []string{"infinity"},
 		Healthcheck: &container.HealthConfig{Test: []string{"NONE"}},
-		Labels:      e.labels(spec.Name),
+		Labels:      e.sandboxLabels(s, spec.Name),
 	}
+}
+
+// sandboxLabels tell of a sandbox's user, too.
+func (e *Engine) sandboxLabels(s seal, name string) map[string]string {
+	labels := e.labels(name)
+	if s.unprivileged() {
+		labels[labelUser] = strconv.Itoa(s.user)
+	}
+	return labels
 }
 
 func (e *Engine) labels(name string) map[string]string {
@@ -166,20 +191,36 @@ func (e *Engine) hostConfig(s seal, limits sandbox.Limits) *container.HostConfig
 		IpcMode:     container.IPCModePrivate,
 		CapDrop:     []string{"ALL"},
 		CapAdd:      s.capabilities,
-		SecurityOpt: []string{noNewPrivileges},
+		SecurityOpt: []string{noNewPrivileges, seccompOption()},
 		LogConfig:   container.LogConfig{Type: "none"},
 		ShmSize:     shmBytes,
 		Init:        &init,
-		Resources: container.Resources{
-			Memory:     limits.Memory,
-			MemorySwap: limits.Memory,
-			PidsLimit:  &limits.PIDs,
-			Ulimits: []*units.Ulimit{
-				{Name: "core"},
-				{Name: "nofile", Soft: openFiles, Hard: openFiles},
-			},
+		OomScoreAdj: oomScore,
+		Resources:   e.resources(limits),
+	}
+}
+
+func (e *Engine) resources(limits sandbox.Limits) container.Resources {
+	return container.Resources{
+		Memory:     limits.Memory,
+		MemorySwap: limits.Memory,
+		PidsLimit:  &limits.PIDs,
+		NanoCPUs:   e.nanoCPUs(limits),
+		Ulimits: []*units.Ulimit{
+			{Name: "core"},
+			{Name: "nofile", Soft: openFiles, Hard: openFiles},
+			{Name: "fsize", Soft: limits.File(), Hard: limits.File()},
 		},
 	}
+}
+
+// nanoCPUs is a limit of processors as engines take it; 0, which is none, where the
+// engine's kernel cannot bound them.
+func (e *Engine) nanoCPUs(limits sandbox.Limits) int64 {
+	if !e.quota {
+		return 0
+	}
+	return limits.CPUs * 1e9
 }
 
 // containerName makes a name that is free, and that shows what the container is for.

@@ -29,12 +29,12 @@ const imageHint = "the image needs the commands sleep, cat, /bin/sh and /usr/bin
 var errCannotHold = errors.New("the image cannot hold a sandbox")
 
 // verify compares what the engine and a process inside say with what was asked for.
-func (b *box) verify(ctx context.Context, limits sandbox.Limits) error {
+func (b *box) verify(ctx context.Context) error {
 	state, err := b.engine.client.ContainerInspect(ctx, b.id)
 	if err != nil {
 		return fmt.Errorf("inspecting container: %w", err)
 	}
-	if err := b.checkState(state, limits); err != nil {
+	if err := b.checkState(state); err != nil {
 		return err
 	}
 	r, err := b.report(ctx)
@@ -73,14 +73,14 @@ func firstProcess(c container.InspectResponse) error {
 }
 
 // checkState checks the engine's description of the container.
-func (b *box) checkState(c container.InspectResponse, limits sandbox.Limits) error {
+func (b *box) checkState(c container.InspectResponse) error {
 	if c.ContainerJSONBase == nil || c.State == nil || c.HostConfig == nil || c.Config == nil || c.NetworkSettings == nil {
 		return notSealed(errors.New("the engine does not describe the container"), "Docker 20.10 or later is needed")
 	}
 	if err := firstProcess(c); err != nil {
 		return err
 	}
-	h := c.HostConfig
+	h, limits := c.HostConfig, b.limits
 	swapBound := h.MemorySwap == limits.Memory || !b.engine.swap
 	for _, check := range []struct {
 		ok   bool
@@ -93,22 +93,29 @@ func (b *box) checkState(c container.InspectResponse, limits sandbox.Limits) err
 		{len(h.Links) == 0 && len(h.ExtraHosts) == 0, "it has links or extra hosts"},
 		{slices.Equal(h.CapDrop, []string{"ALL"}), fmt.Sprintf("it dropped %v, not all capabilities", h.CapDrop)},
 		{sameCapabilities(h.CapAdd, b.seal.capabilities), fmt.Sprintf("it was given the capabilities %v", h.CapAdd)},
-		{slices.Equal(h.SecurityOpt, []string{noNewPrivileges}), fmt.Sprintf("its security options are %v", h.SecurityOpt)},
+		{slices.Equal(h.SecurityOpt, []string{noNewPrivileges, seccompOption()}), fmt.Sprintf("its security options are %.200q", h.SecurityOpt)},
 		{len(h.MaskedPaths) > 0 && len(h.ReadonlyPaths) > 0, "nothing in /proc is masked"},
 		{h.IpcMode == container.IPCModePrivate, "its IPC mode is " + string(h.IpcMode)},
 		{h.PidMode == "" && h.UTSMode == "" && h.UsernsMode == "", "it shares process ids, users or host name"},
 		{len(c.Mounts)+len(h.Mounts)+len(h.Binds)+len(h.Tmpfs)+len(h.VolumesFrom) == 0, "it has mounts"},
 		{len(h.Devices)+len(h.DeviceRequests)+len(h.DeviceCgroupRules) == 0, "it has devices"},
-		{c.Config.User == b.seal.user() && len(h.GroupAdd) == 0, "its user is " + c.Config.User},
+		{c.Config.User == b.seal.userAndGroup() && len(h.GroupAdd) == 0, "its user is " + c.Config.User},
 		{h.Init != nil && *h.Init, "it has no init"},
 		{h.PidsLimit != nil && *h.PidsLimit == limits.PIDs, "its processes are not bounded"},
 		{h.Memory == limits.Memory && swapBound && (h.OomKillDisable == nil || !*h.OomKillDisable), "its memory is not bounded"},
+		{h.NanoCPUs == b.engine.nanoCPUs(limits), "its processors are not bounded"},
+		{sameUlimits(h.Ulimits, b.engine.resources(limits).Ulimits), "its files are not bounded"},
 	} {
 		if !check.ok {
 			return notSealed(errors.New(check.what), daemonHint)
 		}
 	}
 	return nil
+}
+
+// sameUlimits compares limits as an engine knows them with those that are wanted.
+func sameUlimits(got, want []*container.Ulimit) bool {
+	return slices.EqualFunc(got, want, func(a, b *container.Ulimit) bool { return a != nil && *a == *b })
 }
 
 // networksFit tells whether a container is connected as its seal says.
@@ -211,15 +218,15 @@ func (b *box) checkReport(r report) error {
 	wanted := map[string]string{
 		"NoNewPrivs": "1",
 		"Seccomp":    "2", // SECCOMP_MODE_FILTER
-		"Uid":        fourTimes(b.seal.uid),
-		"Gid":        fourTimes(b.seal.gid),
+		"Uid":        fourTimes(b.seal.user),
+		"Gid":        fourTimes(b.seal.user),
 	}
 	for key, want := range wanted {
 		if r.status[key] != want {
 			return notSealed(fmt.Errorf("a step starts with %s %q, not %q", key, r.status[key], want), daemonHint)
 		}
 	}
-	if groups := r.status["Groups"]; groups != "" && groups != strconv.Itoa(b.seal.gid) {
+	if groups := r.status["Groups"]; groups != "" && groups != strconv.Itoa(b.seal.user) {
 		return notSealed(fmt.Errorf("a step starts with the groups %q", groups), daemonHint)
 	}
 	if !b.seal.online && !slices.Equal(r.interfaces, []string{"lo"}) {

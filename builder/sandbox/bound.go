@@ -1,7 +1,6 @@
 package sandbox
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"time"
@@ -13,8 +12,15 @@ type Bounded struct {
 	Runner
 	// Time is what one step may take.
 	Time time.Duration
-	// Memory is the limit of a [Spec] that has none, in bytes; 0 leaves it to the runner.
-	Memory int64
+	// Limits are for a [Spec] that has none; what is zero is left to the runner.
+	Limits Limits
+}
+
+// BoundedOnline does for containers with a network what [Bounded] does for sandboxes.
+type BoundedOnline struct {
+	Online
+	Time   time.Duration
+	Limits Limits
 }
 
 // TimeError says that a step took too long.
@@ -35,8 +41,18 @@ func (e *TimeError) Hint() string {
 
 // Start implements [Runner].
 func (b Bounded) Start(ctx context.Context, spec Spec) (Sandbox, error) {
-	spec.Limits.Memory = cmp.Or(spec.Limits.Memory, b.Memory)
+	spec.Limits = spec.Limits.Or(b.Limits)
 	s, err := b.Runner.Start(ctx, spec)
+	if err != nil {
+		return nil, err
+	}
+	return boundedBox{s, b.Time}, nil
+}
+
+// StartOnline implements [Online].
+func (b BoundedOnline) StartOnline(ctx context.Context, spec OnlineSpec) (Sandbox, error) {
+	spec.Limits = spec.Limits.Or(b.Limits)
+	s, err := b.Online.StartOnline(ctx, spec)
 	if err != nil {
 		return nil, err
 	}

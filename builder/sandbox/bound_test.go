@@ -14,6 +14,10 @@ type hanging struct{ sandbox.Sandbox }
 
 func (h hanging) Start(context.Context, sandbox.Spec) (sandbox.Sandbox, error) { return h, nil }
 
+func (h hanging) StartOnline(context.Context, sandbox.OnlineSpec) (sandbox.Sandbox, error) {
+	return h, nil
+}
+
 func (hanging) Exec(ctx context.Context, _ sandbox.Step) error {
 	<-ctx.Done()
 	return context.Cause(ctx)
@@ -30,26 +34,48 @@ func (r remembering) Start(_ context.Context, spec sandbox.Spec) (sandbox.Sandbo
 	return r.hanging, nil
 }
 
-func TestBoundedMemory(t *testing.T) {
+// StartOnline remembers, too.
+func (r remembering) StartOnline(_ context.Context, spec sandbox.OnlineSpec) (sandbox.Sandbox, error) {
+	*r.asked = sandbox.Spec{Limits: spec.Limits}
+	return r.hanging, nil
+}
+
+func TestBoundedLimits(t *testing.T) {
 	t.Parallel()
-	for _, c := range []struct{ bound, own, want int64 }{{0, 0, 0}, {5, 0, 5}, {5, 3, 3}} {
+	bound := sandbox.Limits{Memory: 5, CPUs: 2, Disk: 7}
+	for _, c := range []struct{ bound, own, want sandbox.Limits }{
+		{},
+		{bound: bound, want: bound},
+		{bound, sandbox.Limits{Memory: 3, PIDs: 9}, sandbox.Limits{Memory: 3, PIDs: 9, CPUs: 2, Disk: 7}},
+	} {
 		var asked sandbox.Spec
-		b := sandbox.Bounded{Runner: remembering{asked: &asked}, Time: time.Minute, Memory: c.bound}
-		if _, err := b.Start(t.Context(), sandbox.Spec{Limits: sandbox.Limits{Memory: c.own}}); err != nil || asked.Limits.Memory != c.want {
-			t.Errorf("bound %d, own %d: asked for %d, %v", c.bound, c.own, asked.Limits.Memory, err)
+		b := sandbox.Bounded{Runner: remembering{asked: &asked}, Time: time.Minute, Limits: c.bound}
+		if _, err := b.Start(t.Context(), sandbox.Spec{Limits: c.own}); err != nil || asked.Limits != c.want {
+			t.Errorf("bound %+v, own %+v: asked for %+v, %v", c.bound, c.own, asked.Limits, err)
+		}
+		o := sandbox.BoundedOnline{Online: remembering{asked: &asked}, Time: time.Minute, Limits: c.bound}
+		if _, err := o.StartOnline(t.Context(), sandbox.OnlineSpec{Limits: c.own}); err != nil || asked.Limits != c.want {
+			t.Errorf("online, bound %+v, own %+v: asked for %+v, %v", c.bound, c.own, asked.Limits, err)
 		}
 	}
 }
 
+// A step that never ends is ended, with a network and without.
 func TestBounded(t *testing.T) {
 	t.Parallel()
 	b, err := sandbox.Bounded{Runner: hanging{}, Time: time.Millisecond}.Start(t.Context(), sandbox.Spec{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var late *sandbox.TimeError
-	if err := b.Exec(t.Context(), sandbox.Step{Args: []string{"make"}}); !errors.As(err, &late) || late.Args[0] != "make" || late.Hint() == "" {
-		t.Errorf("got %v", err)
+	o, err := sandbox.BoundedOnline{Online: hanging{}, Time: time.Millisecond}.StartOnline(t.Context(), sandbox.OnlineSpec{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, sb := range []sandbox.Sandbox{b, o} {
+		var late *sandbox.TimeError
+		if err := sb.Exec(t.Context(), sandbox.Step{Args: []string{"make"}}); !errors.As(err, &late) || late.Args[0] != "make" || late.Hint() == "" {
+			t.Errorf("got %v", err)
+		}
 	}
 	stop := errors.New("interrupted")
 	ctx, cancel := context.WithCancelCause(t.Context())

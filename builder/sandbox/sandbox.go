@@ -7,6 +7,7 @@
 package sandbox
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,14 +16,25 @@ import (
 	"strings"
 	"syscall"
 
+	"github.com/docker/go-units"
 	"golang.org/x/sys/unix"
 )
 
-// UID and GID are the numeric user and group that everything in a sandbox runs
-// as, but for the [InstallPackages] profile. Neither has a name in /etc/passwd.
+// UID and GID stand for the user and the group that an [Unprivileged] sandbox runs as, in
+// all that is imported and exported. The real ones are the sandbox's own: what the kernel
+// counts for each user, nobody else uses up. Neither has a name in /etc/passwd.
 const (
 	UID = 1000
 	GID = 1000
+)
+
+// FirstUser to LastUser are the real ones, those from [ApartUser] on of sandboxes whose
+// [Guise] is apart. They are below 65,536, since an engine that maps users maps no
+// more, and below what Debian keeps for itself (Debian Policy, 9.2.2).
+const (
+	FirstUser = 20000
+	ApartUser = 40000
+	LastUser  = 59999
 )
 
 // ID names an image that is loaded: "sha256:" and the hash of its configuration.
@@ -58,26 +70,20 @@ type Spec struct {
 type Guise struct {
 	// Hostname is its host name; empty is the runner's own.
 	Hostname string
-	// User is its numeric user and group, at least [UID]; 0 is UID. Only the
-	// [Unprivileged] profile takes another one.
-	User int
+	// Apart says that its user is one that no sandbox has without this. Only the
+	// [Unprivileged] profile takes it.
+	Apart bool
 }
 
-// User returns the numeric user and group that a sandbox runs as. A profile that is not
-// known, and a guise that its profile does not take, are errors.
-func (s Spec) User() (int, error) {
-	guise := s.Guise.User
+// Check refuses a profile that is not known, and a guise that its profile does not take.
+func (s Spec) Check() error {
 	switch {
-	case s.Profile == InstallPackages && guise == 0:
-		return 0, nil
-	case s.Profile == Unprivileged && guise == 0:
-		return UID, nil
-	case s.Profile == Unprivileged && guise >= UID:
-		return guise, nil
-	case s.Profile == Unprivileged, s.Profile == InstallPackages:
-		return 0, fmt.Errorf("profile %d does not run as user %d", s.Profile, guise)
+	case s.Profile != Unprivileged && s.Profile != InstallPackages:
+		return fmt.Errorf("unknown profile %d", s.Profile)
+	case s.Profile == InstallPackages && s.Guise.Apart:
+		return errors.New("packages are installed as root, and as no other user")
 	}
-	return 0, fmt.Errorf("unknown profile %d", s.Profile)
+	return nil
 }
 
 // Limits bound what a sandbox may use. A zero field takes the runner's default.
@@ -86,7 +92,27 @@ type Limits struct {
 	Memory int64
 	// PIDs is the largest number of processes and threads.
 	PIDs int64
+	// CPUs is how many processors may be busy at a time.
+	CPUs int64
+	// Disk is how much may be written, in bytes, files with holes by their whole length.
+	// One file may have a quarter of it. Half of it may be exported of an [Unprivileged]
+	// sandbox at a time, and all of it of another one.
+	Disk int64
 }
+
+// Or takes what is zero from others.
+func (l Limits) Or(others Limits) Limits {
+	return Limits{
+		Memory: cmp.Or(l.Memory, others.Memory), PIDs: cmp.Or(l.PIDs, others.PIDs),
+		CPUs: cmp.Or(l.CPUs, others.CPUs), Disk: cmp.Or(l.Disk, others.Disk),
+	}
+}
+
+// File is how long one file may be, in bytes.
+func (l Limits) File() int64 { return l.Disk / 4 }
+
+// Export is how much may be exported of an [Unprivileged] sandbox at a time, in bytes.
+func (l Limits) Export() int64 { return l.Disk / 2 }
 
 // Step is one command run in a sandbox.
 type Step struct {
@@ -95,6 +121,10 @@ type Step struct {
 	Args []string
 	// Env is the whole environment, as KEY=value; nothing is inherited.
 	Env []string
+	// Secrets are further variables, without line breaks, that nobody but the step gets to
+	// see: not who lists processes, not who asks the engine. A step with a
+	// terminal has none. What hands them over may add variables of a shell (PWD, SHLVL).
+	Secrets []string
 	// Dir is the working directory, absolute; empty is the root directory.
 	Dir string
 	// Stdin is passed on as it is read, to its end. It may be nil: the step reads
@@ -141,15 +171,15 @@ type Sandbox interface {
 	Exec(ctx context.Context, step Step) error
 	// Import unpacks a tar stream below dir, an absolute path, which it makes if it
 	// is missing, for the sandbox's user with mode 0755. Owners and modes are the
-	// tar's. It reads the stream to its end, padding included. A stream that is cut,
+	// tar's; of an unprivileged sandbox [UID] and [GID] are its user and group. It reads the stream to its end, padding included. A stream that is cut,
 	// sparse, or leaves dir is an error; part of it may have been unpacked then.
 	Import(ctx context.Context, dir string, tar io.Reader) error
 	// Export returns the tar of what is below dir: paths relative to dir, dir
 	// itself left out. A dir of "/" is the whole file system, without /proc,
 	// /sys and /dev. What the engine puts into every sandbox is left out, together
 	// with what the image has there: /etc/hostname, hosts, mtab and resolv.conf. The
-	// caller closes it; a short stream is an error from Read. A dir that does not
-	// exist is an error wrapping fs.ErrNotExist.
+	// caller closes it; a short stream is an error from Read, and so is one that holds more
+	// than [Limits] allow, an [*ExceededError]. A dir that does not exist is an error wrapping fs.ErrNotExist.
 	Export(ctx context.Context, dir string) (io.ReadCloser, error)
 	// Changes lists what became different in the file system since the sandbox was
 	// started, as far as Export has it: what is there, with all directories above,
@@ -247,6 +277,55 @@ func (e *ExitError) Hint() string {
 		return ""
 	}
 	return "build with more memory (--step-memory), or with fewer jobs (--jobs)"
+}
+
+// Resource is something that [Limits] bound.
+type Resource string
+
+// The resources whose bounds end a sandbox. Those of a single one's memory and processes
+// only make its steps fail.
+const (
+	Disk      Resource = "disk"
+	Exported  Resource = "exported"
+	Memory    Resource = "memory"
+	Processes Resource = "processes"
+)
+
+// ExceededError says that a sandbox used more than it may, and was removed, unless it is
+// what was to be exported.
+type ExceededError struct {
+	// Name is the sandbox's.
+	Name     string
+	Resource Resource
+	// Limit is in bytes, or a number of processes.
+	Limit int64
+	// Together says that the limit is that of all sandboxes, of which this one used most.
+	Together bool
+}
+
+func (e *ExceededError) Error() string {
+	size := units.BytesSize(float64(e.Limit))
+	what := map[Resource]string{
+		Disk:      "wrote more than " + size,
+		Exported:  "left more than " + size + " to keep",
+		Memory:    "used more memory than " + size,
+		Processes: fmt.Sprintf("had more than %d processes", e.Limit),
+	}[e.Resource]
+	if e.Together {
+		return fmt.Sprintf("the sandboxes together %s; %s, which had the most, was ended", what, e.Name)
+	}
+	return fmt.Sprintf("%s %s", e.Name, what)
+}
+
+// Hint says what allows it more.
+func (e *ExceededError) Hint() string {
+	switch {
+	case e.Resource == Disk || e.Resource == Exported:
+		return "a build that needs more gets it with --step-disk"
+	case e.Together:
+		return "build with fewer jobs (--jobs), so that fewer run at a time"
+	}
+	return ""
 }
 
 // Image is what a sandbox starts from, before it is loaded.

@@ -18,7 +18,6 @@ import (
 // What the environment has in the place of a build's own.
 const (
 	Hostname = "elsewhere"
-	User     = 1207
 	// TimeZone needs no time zone data (POSIX.1, TZ); the day is another one there for
 	// half of the time.
 	TimeZone = "XYZ-11:45"
@@ -40,21 +39,17 @@ type Runner struct {
 
 // Start implements [sandbox.Runner].
 func (r Runner) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {
-	spec.Guise = sandbox.Guise{Hostname: Hostname}
-	if spec.Profile == sandbox.Unprivileged {
-		spec.Guise.User = User
-	}
+	spec.Guise = sandbox.Guise{Hostname: Hostname, Apart: spec.Profile == sandbox.Unprivileged}
 	b, err := r.Runner.Start(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
-	return box{b, r.Tmp, spec.Profile}, nil
+	return box{b, r.Tmp}, nil
 }
 
 type box struct {
 	sandbox.Sandbox
-	tmp     string
-	profile sandbox.Profile
+	tmp string
 }
 
 // Exec implements [sandbox.Sandbox].
@@ -71,7 +66,7 @@ func (b box) Exec(ctx context.Context, step sandbox.Step) error {
 	return b.Sandbox.Exec(ctx, step)
 }
 
-// Import implements [sandbox.Sandbox]: the files come in the reverse order, for the other user.
+// Import implements [sandbox.Sandbox]: the files come in the reverse order.
 func (b box) Import(ctx context.Context, dir string, stream io.Reader) error {
 	r, w := io.Pipe()
 	ended := make(chan error, 1)
@@ -114,7 +109,6 @@ func (b box) reorder(w io.Writer, stream io.Reader) (err error) {
 		if err != nil {
 			return err
 		}
-		b.own(header)
 		switch header.Typeflag {
 		case tar.TypeDir:
 			if err := tw.WriteHeader(header); err != nil {
@@ -150,17 +144,4 @@ func (b box) reorder(w io.Writer, stream io.Reader) (err error) {
 		}
 	}
 	return tw.Close()
-}
-
-// own gives what belongs to a build's user to the other one.
-func (b box) own(header *tar.Header) {
-	if b.profile != sandbox.Unprivileged {
-		return
-	}
-	if header.Uid == sandbox.UID {
-		header.Uid = User
-	}
-	if header.Gid == sandbox.GID {
-		header.Gid = User
-	}
 }

@@ -38,19 +38,13 @@ func (r *recorder) Import(_ context.Context, _ string, stream io.Reader) error {
 
 func TestRunner(t *testing.T) {
 	t.Parallel()
-	for profile, want := range map[sandbox.Profile]struct {
-		user  int
-		files string
-	}{
-		sandbox.Unprivileged:    {User, "d/ 1207, d/b 1207 b, d/a 1207 a, root 0 t, d/l 1207"},
-		sandbox.InstallPackages: {0, "d/ 1000, d/b 1000 b, d/a 1000 a, root 0 t, d/l 1000"},
-	} {
+	for profile, apart := range map[sandbox.Profile]bool{sandbox.Unprivileged: true, sandbox.InstallPackages: false} {
 		rec := &recorder{}
 		sb, err := Runner{rec, t.TempDir()}.Start(t.Context(), sandbox.Spec{Name: "x", Profile: profile})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if rec.spec.Guise != (sandbox.Guise{Hostname: Hostname, User: want.user}) || rec.spec.Name != "x" {
+		if rec.spec.Guise != (sandbox.Guise{Hostname: Hostname, Apart: apart}) || rec.spec.Name != "x" {
 			t.Errorf("spec %+v", rec.spec)
 		}
 		env := sandbox.Env("A=TZ=1")
@@ -63,8 +57,8 @@ func TestRunner(t *testing.T) {
 		if err := sb.Import(t.Context(), "/", bytes.NewReader(packed(t))); err != nil {
 			t.Fatal(err)
 		}
-		if got := listed(t, &rec.tar); got != want.files {
-			t.Errorf("imported %s, want %s", got, want.files)
+		if got, want := listed(t, &rec.tar), "d/ 1000, d/b 1000 b, d/a 1000 a, root 0 t, d/l 1000"; got != want {
+			t.Errorf("imported %s, want %s", got, want)
 		}
 		if err := sb.Import(t.Context(), "/", strings.NewReader(strings.Repeat("no tar ", 100))); err == nil {
 			t.Error("a damaged stream was taken")

@@ -60,7 +60,7 @@ func (r *Runner) Sandboxes() []*Sandbox {
 
 // Start implements [sandbox.Runner].
 func (r *Runner) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {
-	if _, err := spec.User(); err != nil {
+	if err := spec.Check(); err != nil {
 		return nil, fmt.Errorf("starting sandbox %s: %w", spec.Name, err)
 	}
 	return r.start(ctx, spec, false)
@@ -267,9 +267,15 @@ func (s *Sandbox) begin(step sandbox.Step) error {
 	if step.Dir != "" && !path.IsAbs(step.Dir) {
 		return fmt.Errorf("working directory %q is not absolute", step.Dir)
 	}
-	for _, variable := range step.Env {
+	if len(step.Secrets) > 0 && step.Terminal != nil {
+		return errors.New("a step with a terminal has no secrets")
+	}
+	for _, variable := range slices.Concat(step.Env, step.Secrets) {
 		if strings.Index(variable, "=") < 1 {
 			return fmt.Errorf("environment variable %q is not KEY=value", variable)
+		}
+		if slices.Contains(step.Secrets, variable) && strings.Contains(variable, "\n") {
+			return errors.New("a secret has a line break")
 		}
 	}
 	s.mu.Lock()

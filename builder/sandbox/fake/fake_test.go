@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 	"testing"
@@ -41,7 +42,7 @@ func probe(ctx context.Context, s *fake.Sandbox, step sandbox.Step) error {
 	case "echo":
 		return echo(step, args)
 	case "environ":
-		_, err := io.WriteString(step.Stdout, strings.Join(append(step.Env, ""), "\n"))
+		_, err := io.WriteString(step.Stdout, strings.Join(append(slices.Concat(step.Env, step.Secrets), ""), "\n"))
 		return err
 	case "pwd":
 		_, err := fmt.Fprintln(step.Stdout, step.Dir)
@@ -98,10 +99,14 @@ func echo(step sandbox.Step, args []string) error {
 }
 
 func id(s *fake.Sandbox, step sandbox.Step) error {
-	user, err := s.Spec.User()
-	if err == nil {
-		_, err = fmt.Fprintln(step.Stdout, user, user)
+	user := 0
+	switch {
+	case s.Spec.Guise.Apart:
+		user = sandbox.ApartUser
+	case s.Spec.Profile == sandbox.Unprivileged:
+		user = sandbox.FirstUser
 	}
+	_, err := fmt.Fprintln(step.Stdout, user, user)
 	return err
 }
 

@@ -64,9 +64,9 @@ func (s *Sandbox) importTar(dir string, r io.Reader) error {
 
 // missing lists a directory and its parents, as far as they are not there.
 func (s *Sandbox) missing(dir string) ([]tree.Entry, error) {
-	user, err := s.Spec.User()
-	if err != nil {
-		return nil, err
+	user := sandbox.UID
+	if s.Spec.Profile == sandbox.InstallPackages {
+		user = 0
 	}
 	var entries []tree.Entry
 	for ; dir != "."; dir = path.Dir(dir) {

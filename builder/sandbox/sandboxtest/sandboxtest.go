@@ -6,6 +6,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
@@ -61,6 +62,7 @@ func Run(t *testing.T, h Harness) {
 		"environment":         s.testEnvironment,
 		"directory":           s.testDirectory,
 		"users":               s.testUsers,
+		"secrets":             s.testSecrets,
 		"bad steps":           s.testBadSteps,
 		"bad specs":           s.testBadSpecs,
 		"cancel":              s.testCancel,
@@ -241,26 +243,48 @@ func (s *suite) testDirectory(t *testing.T) {
 }
 
 func (s *suite) testUsers(t *testing.T) {
-	if got := Output(t, s.start(t, sandbox.Unprivileged), "id"); got != "1000 1000\n" {
-		t.Errorf("unprivileged: got %q", got)
-	}
-	if got := Output(t, s.start(t, sandbox.InstallPackages), "id"); got != "0 0\n" {
-		t.Errorf("installing packages: got %q", got)
-	}
-	b := Start(t, s.Runner, sandbox.Spec{Image: s.image, Name: t.Name(), Guise: sandbox.Guise{User: 1207, Hostname: "elsewhere"}})
-	if got := Output(t, b, "id"); got != "1207 1207\n" {
-		t.Errorf("another user: got %q", got)
-	}
+	s.checkUser(t, s.start(t, sandbox.Unprivileged), sandbox.FirstUser, sandbox.ApartUser-1)
+	s.checkUser(t, s.start(t, sandbox.InstallPackages), 0, 0)
+	b := Start(t, s.Runner, sandbox.Spec{Image: s.image, Name: t.Name(), Guise: sandbox.Guise{Apart: true, Hostname: "elsewhere"}})
+	s.checkUser(t, b, sandbox.ApartUser, sandbox.LastUser)
 	if got := Output(t, b, "hostname"); got != "elsewhere\n" {
 		t.Errorf("another host name: got %q", got)
 	}
-	for _, spec := range []sandbox.Spec{
-		{Guise: sandbox.Guise{User: 1}}, {Guise: sandbox.Guise{User: -1}}, {Profile: sandbox.InstallPackages, Guise: sandbox.Guise{User: 1207}},
-	} {
-		spec.Image, spec.Name = s.image, t.Name()
-		if b, err := s.Runner.Start(t.Context(), spec); err == nil {
-			t.Errorf("%+v was started: %v", spec, b.Close())
+	spec := sandbox.Spec{Image: s.image, Name: t.Name(), Profile: sandbox.InstallPackages, Guise: sandbox.Guise{Apart: true}}
+	if b, err := s.Runner.Start(t.Context(), spec); err == nil {
+		t.Errorf("%+v was started: %v", spec, b.Close())
+	}
+}
+
+// checkUser checks that a sandbox's user and group are the same number, from first to last.
+func (s *suite) checkUser(t *testing.T, b sandbox.Sandbox, first, last int) {
+	t.Helper()
+	var user, group int
+	got := Output(t, b, "id")
+	if _, err := fmt.Sscanln(got, &user, &group); err != nil || user != group || user < first || user > last {
+		t.Errorf("it runs as %q, %v", got, err)
+	}
+}
+
+func (s *suite) testSecrets(t *testing.T) {
+	b := s.start(t, sandbox.Unprivileged)
+	want := []string{"A=1", "PROXY=http://user:it's \"a\" $secret\\@host", "Z= two  words "}
+	var out bytes.Buffer
+	step := Probe("environ")
+	step.Secrets, step.Stdout, step.Stderr = want, &out, &out
+	if err := b.Exec(t.Context(), step); err != nil {
+		t.Fatal(err)
+	}
+	for _, variable := range append(want, step.Env...) {
+		if !strings.Contains("\n"+out.String(), "\n"+variable+"\n") {
+			t.Errorf("the environment lacks %q:\n%s", variable, out.String())
 		}
+	}
+	out.Reset()
+	step = Probe("stdin")
+	step.Secrets, step.Stdin, step.Stdout = want, strings.NewReader("input\n"), &out
+	if err := b.Exec(t.Context(), step); err != nil || out.String() != "input\n" {
+		t.Errorf("behind secrets, the input is %q, %v", out.String(), err)
 	}
 }
 
@@ -272,6 +296,9 @@ func (s *suite) testBadSteps(t *testing.T) {
 		"nameless variable": {Args: []string{"/bin/probe", "exit", "0"}, Env: []string{"=x"}},
 		"relative dir":      {Args: []string{"/bin/probe", "exit", "0"}, Dir: "usr"},
 		"assignment":        {Args: []string{"a=b"}},
+		"secret":            {Args: []string{"/bin/probe", "exit", "0"}, Secrets: []string{"NAME"}},
+		"long secret":       {Args: []string{"/bin/probe", "exit", "0"}, Secrets: []string{"NAME=two\nlines"}},
+		"terminal's secret": {Args: []string{"/bin/probe", "exit", "0"}, Secrets: []string{"NAME=x"}, Terminal: &sandbox.Terminal{}},
 	} {
 		err := b.Exec(t.Context(), step)
 		var exit *sandbox.ExitError

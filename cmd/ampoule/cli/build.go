@@ -12,6 +12,7 @@ import (
 
 	"ampoule/audit"
 	"ampoule/builder"
+	"ampoule/builder/sandbox"
 	"ampoule/recipes"
 )
 
@@ -52,7 +53,7 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 			if jobs < 0 {
 				return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("--jobs %d is not a number of processors", jobs)}
 			}
-			memory, err := bounds.check(cmd)
+			limits, err := bounds.check(cmd)
 			if err != nil {
 				return err
 			}
@@ -64,7 +65,8 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 				if err != nil {
 					return err
 				}
-				b.Jobs, b.KeepGoing, b.StepTime, b.StepMemory = jobs, keepGoing, bounds.time, memory
+				b.Jobs, b.KeepGoing = jobs, keepGoing
+				b.StepTime, b.StepMemory, b.StepDisk = bounds.time, limits.Memory, limits.Disk
 				defer w.collectAfter(ctx)
 				if check {
 					return Check(ctx, s, b, only, w.reference)
@@ -83,32 +85,45 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 
 // stepBounds are the flags that bound build steps.
 type stepBounds struct {
-	time   time.Duration
-	memory string
+	time         time.Duration
+	memory, disk string
 }
 
 func (s *stepBounds) add(cmd *cobra.Command) {
 	cmd.Flags().DurationVar(&s.time, "step-timeout", builder.StepTime, "how long one build step may take")
 	cmd.Flags().StringVar(&s.memory, "step-memory", "", "how much memory a build step and what runs beside it in its sandbox may use, as 6GiB (default: 80 % of the machine's)")
+	cmd.Flags().StringVar(&s.disk, "step-disk", "", "how much a build step and what runs beside it in its sandbox may write, as 64GiB; one file a quarter, what is kept of it half (default: 32GiB)")
 }
 
-// check returns the bound of memory; no step ends in no time or without memory.
-func (s *stepBounds) check(cmd *cobra.Command) (memory int64, err error) {
+// check returns the bounds but the time; no step ends in no time or without memory.
+func (s *stepBounds) check(cmd *cobra.Command) (limits sandbox.Limits, err error) {
 	if s.time <= 0 {
-		return 0, &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--step-timeout must be more than nothing")}
+		return sandbox.Limits{}, &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--step-timeout must be more than nothing")}
 	}
-	if s.memory == "" {
+	if limits.Memory, err = size(cmd, "--step-memory", s.memory, minStepMemory); err != nil {
+		return sandbox.Limits{}, err
+	}
+	limits.Disk, err = size(cmd, "--step-disk", s.disk, minStepDisk)
+	return limits, err
+}
+
+// size reads a flag's size in bytes; 0 if it was not given.
+func size(cmd *cobra.Command, flag, text string, least int64) (int64, error) {
+	if text == "" {
 		return 0, nil
 	}
-	memory, err = units.RAMInBytes(s.memory)
-	if err != nil || memory < minStepMemory {
-		return 0, &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("--step-memory %q is no size of at least %s, such as 6GiB", s.memory, units.BytesSize(minStepMemory))}
+	n, err := units.RAMInBytes(text)
+	if err != nil || n < least {
+		return 0, &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("%s %q is no size of at least %s, such as 6GiB", flag, text, units.BytesSize(float64(least)))}
 	}
-	return memory, nil
+	return n, nil
 }
 
-// minStepMemory refuses what is a slip of the pen: no compiler works with less.
-const minStepMemory = 32 << 20
+// The least bounds refuse what is a slip of the pen: no compiler works with less.
+const (
+	minStepMemory = 32 << 20
+	minStepDisk   = 64 << 20
+)
 
 // buildResult is the verb's result as JSON.
 type buildResult struct {

@@ -79,7 +79,7 @@ var codes = []struct {
 		is[*locking.IndexError], is[*apt.RunError])},
 	{codeBuild, "the build failed: a build step ended with an error", anyOf(
 		is[*buildlog.StepError], is[*toolchain.StepError], is[*wheels.BuildError], is[*wheels.IdentityError], is[*wheels.MissingError], is[*cpython.MissingModulesError],
-		is[*seal.MissingLibraryError], is[*seal.ConflictError], is[*sandbox.ExitError], is[*sandbox.TimeError])},
+		is[*seal.MissingLibraryError], is[*seal.ConflictError], is[*sandbox.ExitError], is[*sandbox.TimeError], is[*sandbox.ExceededError])},
 }
 
 // ExitCode is the code that an error ends the program with.

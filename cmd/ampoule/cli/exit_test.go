@@ -36,6 +36,7 @@ import (
 
 func TestExitCode(t *testing.T) {
 	t.Parallel()
+	excess := &sandbox.ExceededError{Name: "wheel-x", Resource: sandbox.Disk, Limit: 1}
 	step := &sandbox.ExitError{Args: []string{"make"}, Code: 2}
 	for _, tt := range []struct {
 		err  error
@@ -69,6 +70,8 @@ func TestExitCode(t *testing.T) {
 		{&fetch.RemoteError{}, 7},
 		{&locking.IndexError{}, 7},
 		{step, 8},
+		{excess, 8},
+		{&buildlog.StepError{Err: excess}, 8},
 		{&wheels.BuildError{Err: errors.New("no wheel")}, 8},
 		{&buildlog.StepError{Err: errors.New("x")}, 8},
 		// A build step that ended because the disk is full is no fault of the build.

@@ -45,7 +45,7 @@ is told on stderr; the result is the lock's path.`,
 		}),
 		ValidArgsFunction: s.completeLocked,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			memory, err := bounds.check(cmd)
+			limits, err := bounds.check(cmd)
 			if err != nil {
 				return err
 			}
@@ -54,7 +54,7 @@ is told on stderr; the result is the lock's path.`,
 				if err != nil {
 					return err
 				}
-				b.StepTime, b.StepMemory = bounds.time, memory
+				b.StepTime, b.StepMemory, b.StepDisk = bounds.time, limits.Memory, limits.Disk
 				return Lock(ctx, s, b, upgrades(upgrade, args))
 			})
 		},

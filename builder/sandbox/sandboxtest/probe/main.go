@@ -78,6 +78,12 @@ var commands = map[string]func([]string) error{
 	"become":   func([]string) error { return syscall.Setuid(0) },
 	"link":     func(args []string) error { return os.Link(args[0], args[1]) },
 	"mute":     always(mute),
+	"attempt":  always(attempt),
+	"attempts": attempts,
+	"watchers": watchers,
+	"sparse":   sparse,
+	"fill":     fill,
+	"hold":     always(hold),
 	"trap":     always(trap),
 }
 
@@ -185,15 +191,44 @@ func env(args []string) error {
 	return syscall.Exec(program, args, os.Environ())
 }
 
-// sh understands the one script that a runner may put before a command.
+// sh understands the two scripts that a runner may put before a command.
 func sh(args []string) error {
-	if len(args) < 4 || args[0] != "-c" || args[1] != `exec "$@" 2>&1` {
+	if len(args) < 4 || args[0] != "-c" {
 		os.Exit(usage)
 	}
-	if err := syscall.Dup3(1, 2, 0); err != nil {
-		return err
+	switch args[1] {
+	case `exec "$@" 2>&1`:
+		if err := syscall.Dup3(1, 2, 0); err != nil {
+			return err
+		}
+	case `while IFS= read -r v && [ -n "$v" ]; do export "$v"; done; exec "$@"`:
+		if err := exportLines(); err != nil {
+			return err
+		}
+	default:
+		os.Exit(usage)
 	}
 	return env(args[3:])
+}
+
+// exportLines takes variables from stdin, up to an empty line and not a byte more.
+func exportLines() error {
+	var line []byte
+	for b := make([]byte, 1); ; {
+		n, err := os.Stdin.Read(b)
+		switch {
+		case n == 1 && b[0] != '\n':
+			line = append(line, b[0])
+			continue
+		case err != nil || len(line) == 0:
+			return err
+		}
+		key, value, _ := strings.Cut(string(line), "=")
+		if err := os.Setenv(key, value); err != nil {
+			return err
+		}
+		line = nil
+	}
 }
 
 // forever waits. A program whose only goroutine waits for nothing is taken for a deadlock.
