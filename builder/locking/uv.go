@@ -162,8 +162,10 @@ type resolver struct {
 	// index is the package index's address, with its credentials. uv reads it from a
 	// file: variables it would put into whatever asks for them, and a command line
 	// is seen by others.
-	index   string
-	env     []string
+	index string
+	env   []string
+	// secrets are the proxies, which have passwords in them.
+	secrets []string
 	log     *buildlog.Log
 	queries int
 	// known is the metadata that was computed in sealed sandboxes.
@@ -190,9 +192,10 @@ func startResolver(ctx context.Context, online sandbox.Online, image sandbox.ID,
 	}
 	// Three retries more than uv's own: with its growing pauses an index may be away for half a minute.
 	env := sandbox.Env("UV_CACHE_DIR="+sandbox.WorkDir+"/uv-cache", "UV_NO_PROGRESS=1", "UV_HTTP_RETRIES=6", "UV_HTTP_TIMEOUT=60")
+	var secrets []string
 	for _, kv := range o.Environ {
 		if proxies.MatchString(kv) {
-			env = append(env, kv)
+			secrets = append(secrets, kv)
 		}
 	}
 	if o.CertFile != "" {
@@ -214,7 +217,7 @@ func startResolver(ctx context.Context, online sandbox.Online, image sandbox.ID,
 	if err != nil {
 		return nil, errors.Join(err, sb.Close())
 	}
-	return &resolver{sb: sb, index: o.Index, env: env, log: log}, nil
+	return &resolver{sb: sb, index: o.Index, env: env, secrets: secrets, log: log}, nil
 }
 
 // query is one resolution.
@@ -299,7 +302,7 @@ func (r *resolver) resolve(ctx context.Context, q query) ([]byte, error) {
 			"--python", pythonPath, "--format", "pylock.toml", "--no-header", "--no-annotate",
 			"--constraints", dir + "/limits.txt", "--output-file", dir + "/pylock.toml", q.file,
 		},
-		Env: r.env, Dir: dir + "/in", Stdout: r.log, Stderr: &stderr,
+		Env: r.env, Secrets: r.secrets, Dir: dir + "/in", Stdout: r.log, Stderr: &stderr,
 	}
 	err = r.sb.Exec(ctx, step)
 	told := credentials.ReplaceAllString(stderr.String(), "//***@")

@@ -94,6 +94,30 @@ func TestImpersonal(t *testing.T) {
 	}
 }
 
+// No password of a proxy, and none of the index, is in what the engine is told of a step.
+func TestPasswordsStayHidden(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	o := Online{Index: "https://me:index-word@index.invalid/simple", Environ: []string{"https_proxy=http://me:proxy-word@proxy.invalid"}}
+	r, err := startResolver(t.Context(), fake.Online{Runner: w.runner}, w.load(), o, []byte("{}"), w.log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.uv = func(string, string) (answer, stderr string) { return "", unsolvable }
+	if _, err := r.resolve(t.Context(), query{file: "in.txt", files: map[string][]byte{"in.txt": []byte("x\n")}}); err == nil {
+		t.Error("an unsolvable query was solved")
+	}
+	steps := w.runner.Sandboxes()[0].Steps()
+	if len(steps) == 0 || !slices.Contains(steps[0].Secrets, o.Environ[0]) {
+		t.Fatalf("uv does not get the proxy: %+v", steps)
+	}
+	for _, step := range steps {
+		if told := strings.Join(slices.Concat(step.Args, step.Env), " "); strings.Contains(told, "-word") {
+			t.Errorf("a step tells %s", told)
+		}
+	}
+}
+
 // What reaches the resolver of this machine: proxies, certificates, the index.
 func TestStartResolver(t *testing.T) {
 	t.Parallel()
@@ -112,9 +136,12 @@ func TestStartResolver(t *testing.T) {
 	}
 	want := sandbox.Env(
 		"UV_CACHE_DIR=/ampoule-build/uv-cache", "UV_NO_PROGRESS=1", "UV_HTTP_RETRIES=6", "UV_HTTP_TIMEOUT=60",
-		"HTTPS_PROXY=http://proxy.invalid", "no_proxy=x", "SSL_CERT_FILE="+caPath)
+		"SSL_CERT_FILE="+caPath)
 	if diff := cmp.Diff(want, r.env); diff != "" {
 		t.Errorf("environment (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"HTTPS_PROXY=http://proxy.invalid", "no_proxy=x"}, r.secrets); diff != "" {
+		t.Errorf("secrets (-want +got):\n%s", diff)
 	}
 	if r.index != o.Index {
 		t.Errorf("index %q", r.index)
