@@ -24,18 +24,6 @@ type Limits struct {
 // ErrLimit is wrapped by errors about input that exceeds [Limits].
 var ErrLimit = errors.New("exceeds the limit")
 
-// counter counts the bytes read, to know where a tar member's content starts.
-type counter struct {
-	r *io.SectionReader
-	n int64
-}
-
-func (c *counter) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
-	return n, err
-}
-
 // Section is content of size bytes inside a larger file, which must remain readable.
 func Section(r io.ReaderAt, offset, size int64) Content { return section{r, offset, size} }
 
@@ -69,8 +57,15 @@ func (sectionReader) Close() error { return nil }
 // file and a member of any other kind are errors. Where a path comes twice, the
 // later one counts, as tar does.
 func FromTar(r io.ReaderAt, size int64, limits Limits) (*Tree, error) {
-	count := &counter{r: io.NewSectionReader(r, 0, size)}
-	tr := tar.NewReader(count)
+	return FromKnownTar(r, size, limits, func(int64, int64) string { return "" })
+}
+
+// FromKnownTar is [FromTar] for a tar that was read before. Of each file it asks for the
+// sha256 of so many bytes from an offset, and reads what nobody knows (""). Everything else
+// comes from the tar. A hash that is wrong is found when the content is read.
+func FromKnownTar(r io.ReaderAt, size int64, limits Limits, known func(offset, size int64) (sha256 string)) (*Tree, error) {
+	source := io.NewSectionReader(r, 0, size)
+	tr := tar.NewReader(source)
 	entries := map[string]Entry{}
 	var total int64
 	for members := 1; ; members++ {
@@ -95,16 +90,9 @@ func FromTar(r io.ReaderAt, size int64, limits Limits) (*Tree, error) {
 			if total += hdr.Size; limits.Bytes > 0 && total > limits.Bytes {
 				return nil, fmt.Errorf("reading tar: more than %d bytes: %w", limits.Bytes, ErrLimit)
 			}
-			e.Content = section{r, count.n, hdr.Size}
-			h := sha256.New()
-			n, err := io.Copy(h, tr)
-			if err != nil {
+			if err := fill(&e, source, r, tr, known); err != nil {
 				return nil, fmt.Errorf("reading tar: %s: %w", e.Path, err)
 			}
-			if n != hdr.Size || count.n != e.Content.(section).offset+hdr.Size {
-				return nil, fmt.Errorf("reading tar: %s: sparse files are not supported", e.Path)
-			}
-			e.SHA256 = hex.EncodeToString(h.Sum(nil))
 		}
 		entries[e.Path] = e
 	}
@@ -113,6 +101,32 @@ func FromTar(r io.ReaderAt, size int64, limits Limits) (*Tree, error) {
 		list = append(list, e)
 	}
 	return New(list)
+}
+
+// fill gives a file its content, which begins where source stands, and its hash.
+func fill(e *Entry, source io.Seeker, r io.ReaderAt, content io.Reader, known func(offset, size int64) string) error {
+	offset, err := source.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	e.Content = section{r, offset, e.Size}
+	if e.SHA256 = known(offset, e.Size); e.SHA256 != "" {
+		return nil
+	}
+	h := sha256.New()
+	n, err := io.Copy(h, content)
+	if err != nil {
+		return err
+	}
+	end, err := source.Seek(0, io.SeekCurrent)
+	if err != nil {
+		return err
+	}
+	if n != e.Size || end != offset+e.Size {
+		return errors.New("sparse files are not supported")
+	}
+	e.SHA256 = hex.EncodeToString(h.Sum(nil))
+	return nil
 }
 
 // fromHeader makes an entry of a tar header. It returns false for members that no tree holds.
