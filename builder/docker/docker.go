@@ -49,6 +49,8 @@ const (
 	labelName  = "ampoule.name"
 	// labelUser is the numeric user of a sandbox that is not root.
 	labelUser = "ampoule.user"
+	// labelLock has the mark of the owner's lock file.
+	labelLock = "ampoule.lock"
 )
 
 // pingTimeout bounds the first question to an engine, which may be a host that
@@ -206,8 +208,13 @@ func (e *Engine) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanTimeout)
 	defer cancel()
 	e.usage.stop()
-	err := e.removeOwned(ctx, e.owner.id)
-	return errors.Join(err, e.owner.release(), e.client.Close())
+	err := e.removeOwned(ctx, e.owner.id, e.owner.mark)
+	release := e.owner.release
+	if err != nil {
+		// The file tells a later sweep whose the rest is.
+		release = e.owner.file.Close
+	}
+	return errors.Join(err, release(), e.client.Close())
 }
 
 // Online gives the type that starts containers with a network.

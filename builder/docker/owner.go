@@ -1,6 +1,7 @@
 package docker
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -23,6 +24,8 @@ const lockSuffix = ".lock"
 type owner struct {
 	id   string
 	file *os.File
+	// mark tells the lock file from every other one.
+	mark string
 }
 
 // takeOwner makes a lock file and locks it.
@@ -40,7 +43,11 @@ func takeOwner(dir string) (*owner, error) {
 			return nil, errors.Join(fmt.Errorf("locking %s: %w", f.Name(), err), f.Close(), os.Remove(f.Name()))
 		}
 		if sameFile(f) {
-			return &owner{id: id, file: f}, nil
+			mark, err := markOf(f)
+			if err != nil {
+				return nil, errors.Join(err, os.Remove(f.Name()), f.Close())
+			}
+			return &owner{id, f, mark}, nil
 		}
 		// A sweep found the file before it was locked, and removed it.
 		if err := f.Close(); err != nil {
@@ -50,6 +57,24 @@ func takeOwner(dir string) (*owner, error) {
 }
 
 func lockFile(dir, id string) string { return filepath.Join(dir, id+lockSuffix) }
+
+// bootFile has an id that each boot of a kernel draws (random(4)).
+const bootFile = "/proc/sys/kernel/random/boot_id"
+
+// markOf tells an open file from all others, copies of it on this or on another machine
+// among them: by this boot of the kernel, which also has the file's lock, by the file's
+// inode, and by the time when that was made, where the file system keeps one.
+func markOf(f *os.File) (string, error) {
+	boot, err := os.ReadFile(bootFile)
+	if err != nil {
+		return "", fmt.Errorf("marking %s: %w", f.Name(), err)
+	}
+	var st unix.Statx_t
+	if err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+		return "", fmt.Errorf("marking %s: %w", f.Name(), err)
+	}
+	return fmt.Sprintf("%s %d:%d %d %d.%d", bytes.TrimSpace(boot), st.Dev_major, st.Dev_minor, st.Ino, st.Btime.Sec, st.Btime.Nsec), nil
+}
 
 // flock locks a file, trying again when a signal interrupts.
 func flock(f *os.File, how int) error {
@@ -83,7 +108,9 @@ func (o *owner) release() error {
 
 // Sweep removes the containers of this store, with their volumes, whose owners do
 // not hold their lock files any more, and those files. Containers of living
-// processes and of other stores stay.
+// processes and of other stores stay. So does a running container of which it is not
+// certain that its owner had one of these very files: that may be another machine's, or a
+// copied store's.
 func (e *Engine) Sweep(ctx context.Context) error {
 	owners, err := e.owners(ctx)
 	if err != nil {
@@ -130,7 +157,7 @@ func (e *Engine) owners(ctx context.Context) ([]string, error) {
 func (e *Engine) sweepOwner(ctx context.Context, id string) error {
 	f, err := os.OpenFile(lockFile(e.owner.dir(), id), os.O_RDWR, 0)
 	if errors.Is(err, fs.ErrNotExist) {
-		return e.removeOwned(ctx, id)
+		return e.removeOwned(ctx, id, "")
 	}
 	if err != nil {
 		return fmt.Errorf("opening lock file: %w", err)
@@ -143,7 +170,11 @@ func (e *Engine) sweepOwner(ctx context.Context, id string) error {
 	if err != nil {
 		return fmt.Errorf("locking %s: %w", f.Name(), err)
 	}
-	if err := e.removeOwned(ctx, id); err != nil {
+	mark, err := markOf(f)
+	if err != nil {
+		return err
+	}
+	if err := e.removeOwned(ctx, id, mark); err != nil {
 		return err
 	}
 	if err := os.Remove(f.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -152,17 +183,26 @@ func (e *Engine) sweepOwner(ctx context.Context, id string) error {
 	return nil
 }
 
-// removeOwned removes every container of an owner.
-func (e *Engine) removeOwned(ctx context.Context, id string) error {
+// removeOwned removes the containers of an owner whose lock file has a mark; none where
+// there is no such file.
+func (e *Engine) removeOwned(ctx context.Context, id, mark string) error {
 	containers, err := e.list(ctx, id)
 	if err != nil {
 		return err
 	}
 	var errs []error
 	for _, c := range containers {
-		errs = append(errs, e.remove(ctx, c.ID))
+		if isOwned(c, mark) {
+			errs = append(errs, e.remove(ctx, c.ID))
+		}
 	}
 	return errors.Join(errs...)
+}
+
+// isOwned tells whether a container may go with the lock file of that mark: it is that
+// owner's for certain, or nothing runs in it.
+func isOwned(c container.Summary, mark string) bool {
+	return mark != "" && c.Labels[labelLock] == mark || c.State == container.StateExited || c.State == container.StateDead
 }
 
 // list returns the containers of this store, running or not, of one owner or of all.

@@ -181,7 +181,7 @@ func (e *Engine) sandboxLabels(s seal, name string) map[string]string {
 }
 
 func (e *Engine) labels(name string) map[string]string {
-	return map[string]string{labelStore: e.store, labelOwner: e.owner.id, labelName: name}
+	return map[string]string{labelStore: e.store, labelOwner: e.owner.id, labelLock: e.owner.mark, labelName: name}
 }
 
 func (e *Engine) hostConfig(s seal, limits sandbox.Limits) *container.HostConfig {

@@ -84,11 +84,9 @@ func containers(t *testing.T, e *Engine) int {
 	return len(all)
 }
 
-func TestSweep(t *testing.T) {
-	t.Parallel()
-	locks, store := t.TempDir(), testStore()
-	e := openStore(t, locks, store)
-	id := loadProbe(t, e)
+// startOwner starts a process that owns a sandbox.
+func startOwner(t *testing.T, locks, store string, id sandbox.ID) *exec.Cmd {
+	t.Helper()
 	child := exec.Command(os.Args[0])
 	child.Env = append(os.Environ(), ownerVariable+"="+locks+" "+store+" "+string(id))
 	child.Stderr = os.Stderr
@@ -103,7 +101,47 @@ func TestSweep(t *testing.T) {
 	if line != "ready\n" {
 		t.Fatalf("the child says %q, %v", line, err)
 	}
+	t.Cleanup(func() {
+		_ = child.Process.Kill()
+		_ = child.Wait() // It was killed, or is waited for already.
+	})
+	return child
+}
 
+// A copy of a store's directory shows nothing about who lives: what the original's
+// processes have running stays, even if both have one id.
+func TestSweepOfCopy(t *testing.T) {
+	t.Parallel()
+	locks, store := t.TempDir(), testStore()
+	e := openStore(t, locks, store)
+	child := startOwner(t, locks, store, loadProbe(t, e))
+	copied := filepath.Join(t.TempDir(), "copy")
+	if out, err := exec.Command("cp", "-a", locks, copied).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, dir := range []string{copied, t.TempDir()} {
+		openStore(t, dir, store)
+		if n := containers(t, e); n != 1 {
+			t.Errorf("a store with the locks %s has removed %d containers of another one", dir, 1-n)
+		}
+	}
+	if err := child.Process.Kill(); err != nil {
+		t.Fatal(err)
+	}
+	_ = child.Wait() // It was killed.
+	if err := e.Sweep(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if n := containers(t, e); n != 0 {
+		t.Errorf("%d containers of a dead process are left", n)
+	}
+}
+
+func TestSweep(t *testing.T) {
+	t.Parallel()
+	locks, store := t.TempDir(), testStore()
+	e := openStore(t, locks, store)
+	child := startOwner(t, locks, store, loadProbe(t, e))
 	if err := e.Sweep(t.Context()); err != nil {
 		t.Fatal(err)
 	}
