@@ -6,7 +6,6 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"runtime"
 	"strings"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"ampoule/builder/locking"
 	"ampoule/builder/sandbox"
 	"ampoule/recipes"
-	"ampoule/store"
 )
 
 // LockOptions say which pins may move.
@@ -170,9 +168,5 @@ func (e *LostPatchError) Hint() string {
 // logs makes the directory for the logs of one run.
 func (b *Builder) logs(name string) (string, error) {
 	stem := b.now().UTC().Format("20060102T150405Z") + "-" + name + "-"
-	dir, err := os.MkdirTemp(cmp.Or(b.Logs, b.Store.Dir(store.Logs)), stem)
-	if err != nil {
-		return "", fmt.Errorf("making log directory: %w", err)
-	}
-	return filepath.Clean(dir), nil
+	return cmp.Or(b.logged, b.Store).NewLogs(stem)
 }

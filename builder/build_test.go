@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -475,19 +476,65 @@ func TestClockJumps(t *testing.T) {
 	}
 }
 
-// Nothing is collected while a build runs.
+// Whatever record of the store is damaged, the next build gives the same: it does the work
+// again, and never takes what the record says.
+func TestBuildMendsRecords(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.builder.Publisher = &digester{}
+	first, err := w.build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	files, err := filepath.Glob(filepath.Join(w.st.Root(), "records", "*", "*", "*"))
+	if err != nil || len(files) < 10 {
+		t.Fatalf("the store has %q, %v", files, err)
+	}
+	for _, path := range files {
+		whole, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for part := range 4 {
+			at := len(whole) * (2*part + 1) / 8
+			damaged := slices.Clone(whole)
+			damaged[at] ^= 1
+			if err := os.WriteFile(path, damaged, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			again, err := w.build()
+			if err != nil || again.Digest != first.Digest {
+				t.Errorf("byte %d of %s: %s, %v, before %s\n%s", at, path, again.Digest, err, first.Digest, damaged)
+			}
+		}
+	}
+}
+
+// A collection beside a build removes nothing that the build uses, and does not wait for it.
 func TestBuildUsesStore(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	var during error
+	old, _, err := w.st.Put(t.Context(), strings.NewReader("nobody uses this"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// The targets are tested at once.
+	var removed atomic.Int64
 	w.test = func(ctx context.Context, _ sandbox.Step) error {
-		_, during = w.st.Collect(ctx, store.Keep{}, false)
+		did, err := w.st.Collect(ctx, store.Keep{}, true)
+		if err != nil || did.InUseBytes == 0 {
+			t.Errorf("while it ran: %+v, %v", did, err)
+		}
+		removed.Add(int64(did.Removed))
 		return nil
 	}
-	if _, err := w.build(); err != nil || !errors.Is(during, store.ErrInUse) {
-		t.Errorf("collected while it ran: %v; the build: %v", during, err)
+	if _, err := w.build(); err != nil {
+		t.Error(err)
 	}
-	if _, err := w.st.Collect(t.Context(), store.Keep{}, false); err != nil {
-		t.Errorf("after it: %v", err)
+	if removed.Load() != 1 || w.st.Has(old) {
+		t.Errorf("%d things were removed while it ran", removed.Load())
+	}
+	if did, err := w.st.Collect(t.Context(), store.Keep{}, false); err != nil || did.Left != 0 {
+		t.Errorf("after it: %+v, %v", did, err)
 	}
 }

@@ -94,8 +94,6 @@ type Builder struct {
 	Bases     Bases
 	// Jobs is how many processors a build may use; 0 means all of this machine.
 	Jobs int
-	// Logs is the directory for the logs of builds; empty is the store's.
-	Logs string
 	// KeepGoing builds what can be built after a wheel's build has failed, and tells of
 	// all that failed at once.
 	KeepGoing bool
@@ -109,6 +107,8 @@ type Builder struct {
 	StepDisk int64
 	// Now is the clock for what has a date, such as a gate exception's end.
 	Now func() time.Time
+	// logged is the store that has the logs, where it is another one.
+	logged *store.Store
 }
 
 // Result is what a build gives.

@@ -121,7 +121,7 @@ func (b *Builder) elsewhere(st *store.Store, published Publisher) *Builder {
 	other := *b
 	other.Store, other.Fetch, other.Publisher = st, b.Fetch.With(st), published
 	// The store elsewhere goes, the logs stay.
-	other.Logs = cmp.Or(b.Logs, b.Store.Dir(store.Logs))
+	other.logged = cmp.Or(b.logged, b.Store)
 	if other.Jobs = b.jobs() - 1; other.Jobs == 0 {
 		other.Jobs = 2
 	}

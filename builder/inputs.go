@@ -34,6 +34,15 @@ type Inputs struct {
 	Files []Input `json:"files"`
 }
 
+// Content implements [store.Namer].
+func (in Inputs) Content() []string {
+	sums := make([]string, len(in.Files))
+	for i, f := range in.Files {
+		sums[i] = f.SHA256
+	}
+	return sums
+}
+
 // InputsKind is the kind of the records of inputs that were fetched on purpose: each
 // keeps its files in the store, whatever is collected. Their key is the build's.
 const InputsKind = "inputs"

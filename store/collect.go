@@ -3,13 +3,12 @@ package store
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"time"
 
@@ -20,167 +19,297 @@ import (
 type Keep struct {
 	// Unused is how long what nobody uses stays, and up to an hour longer; 0 is not at all.
 	Unused time.Duration
-	// Limit bounds what is left, in bytes: what was used the longest time ago goes
-	// first. 0 is no bound.
+	// Limit bounds what is left, in bytes, the embedded registry included: what was used
+	// the longest time ago goes first. 0 is no bound.
 	Limit int64
-	// Pinned are kinds of records that stay, and with them all content that they name.
-	Pinned []string
+	// Registry collects the embedded registry before the rest is collected. Without it
+	// the registry is measured only.
+	Registry Collector
 	// Dry has nothing removed: the outcome tells what would be.
 	Dry bool
 }
 
-// Collected is the outcome of a collection. Sizes are in bytes.
+// Collector collects an area of the store that another package fills.
+type Collector interface {
+	// Collect removes what need not stay there. It gives the bytes that it removed, or,
+	// where it is a dry run, would remove, and those that are left then.
+	Collect(ctx context.Context, dry bool) (removed, left int64, err error)
+}
+
+// Collected is the outcome of a collection. Sizes are in bytes, and include the registry's.
 type Collected struct {
 	Removed      int   `json:"removed"`
 	RemovedBytes int64 `json:"removedBytes"`
 	Left         int   `json:"left"`
 	LeftBytes    int64 `json:"leftBytes"`
-	// PinnedBytes is the part of what is left that no collection removes.
-	PinnedBytes int64 `json:"pinnedBytes"`
+	// KeptBytes, InUseBytes and RegistryBytes are the parts of what is left that this
+	// collection could not remove: what stays on purpose, what was in use, and the
+	// registry.
+	KeptBytes     int64 `json:"keptBytes"`
+	InUseBytes    int64 `json:"inUseBytes"`
+	RegistryBytes int64 `json:"registryBytes"`
 }
-
-// usersLock is the file in the directory of locks that users of content share and a
-// collection holds alone. Named locks have other names: 64 digits.
-const usersLock = "users"
 
 // freshUse is how exactly the time of the last use is kept.
 const freshUse = time.Hour
 
-// Use keeps collections away until release is called: what is in the store stays there.
-// It waits for one that runs.
-func (s *Store) Use(ctx context.Context) (release func(), err error) {
-	return s.lockUsers(ctx, unix.LOCK_SH)
-}
+// ErrCollecting says that another collection is running.
+var ErrCollecting = errors.New("the store is being collected")
 
-func (s *Store) lockUsers(ctx context.Context, how int) (release func(), err error) {
-	f, err := os.OpenFile(filepath.Join(s.dir, locksDir, usersLock), os.O_RDWR|os.O_CREATE, 0o644)
-	if err != nil {
-		return nil, fmt.Errorf("locking the store: %w", spaceError(s.dir, err))
-	}
-	if err := waitFor(ctx, f, how); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("locking the store: %w", err)
-	}
-	return func() { f.Close() }, nil
-}
-
-// ErrInUse says that a collection would have to wait for those that use the store.
-var ErrInUse = errors.New("the store is in use")
-
-// Collect removes content, records and logs that were not used for a time, or that are
-// too much, and waits until nobody uses the store. With wait false it does not, and the
-// error is an [ErrInUse].
-func (s *Store) Collect(ctx context.Context, keep Keep, wait bool) (_ Collected, err error) {
+// Collect removes content, records and logs that were not used for a time, or that are too
+// much. What a living use has pinned stays, and builds go on meanwhile. It waits for another
+// collection; with wait false it does not, and the error is an [ErrCollecting].
+func (s *Store) Collect(ctx context.Context, keep Keep, wait bool) (Collected, error) {
 	waiting := ctx
 	if !wait {
 		// A context that has ended lets a lock be tried once.
 		ended, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-		cancel(ErrInUse)
+		cancel(ErrCollecting)
 		waiting = ended
 	}
-	release, err := s.lockUsers(waiting, unix.LOCK_EX)
+	unlock, err := s.Lock(waiting, "collection")
 	if err != nil {
 		return Collected{}, err
 	}
-	defer release()
-	things, err := s.things()
+	defer unlock()
+	c := &collection{store: s, keep: keep}
+	if err := c.run(ctx); err != nil {
+		return c.out, fmt.Errorf("collecting: %w", err)
+	}
+	return c.out, nil
+}
+
+// collection is one run of a collection.
+type collection struct {
+	store *Store
+	keep  Keep
+	out   Collected
+	// gone are the sha256 of removed content.
+	gone map[string]bool
+	kept keptContent
+}
+
+func (c *collection) run(ctx context.Context) error {
+	if err := c.registry(ctx); err != nil {
+		return err
+	}
+	things, err := c.store.things()
 	if err != nil {
-		return Collected{}, fmt.Errorf("collecting: %w", err)
+		return err
 	}
-	if err := s.pin(things, keep.Pinned); err != nil {
-		return Collected{}, fmt.Errorf("collecting: %w", err)
-	}
-	var out Collected
 	for _, t := range things {
-		out.Left++
-		out.LeftBytes += t.size
-		if t.pinned {
-			out.PinnedBytes += t.size
-		}
+		c.out.Left++
+		c.out.LeftBytes += t.size
 	}
 	slices.SortFunc(things, func(a, b *thing) int { return cmp.Or(a.used.Compare(b.used), cmp.Compare(a.path, b.path)) })
-	now := time.Now()
+	if err := c.removeAll(ctx, things, c.wanted(time.Now())); err != nil {
+		return err
+	}
+	if err := c.removeAll(ctx, things, c.pointless); err != nil {
+		return err
+	}
 	for _, t := range things {
-		if ctx.Err() != nil {
-			return out, fmt.Errorf("collecting: %w", context.Cause(ctx))
-		}
-		// When something was used is known to the hour: what may be newer stays.
-		old := now.Sub(t.used) > keep.Unused+freshUse || keep.Unused == 0 && now.Sub(t.used) > 0
-		if t.pinned || !old && (keep.Limit <= 0 || out.LeftBytes <= keep.Limit) {
+		if t.removed {
 			continue
 		}
-		if !keep.Dry {
-			if err := removeTree(t.path); err != nil {
-				return out, fmt.Errorf("collecting: %w", err)
-			}
+		switch {
+		case t.kept:
+			c.out.KeptBytes += t.size
+		case t.inUse:
+			c.out.InUseBytes += t.size
 		}
-		out.Removed++
-		out.RemovedBytes += t.size
-		out.Left--
-		out.LeftBytes -= t.size
 	}
-	if keep.Dry {
-		return out, nil
+	if c.keep.Dry {
+		return nil
 	}
-	if err := s.removeLocks(); err != nil {
-		return out, fmt.Errorf("collecting: %w", err)
+	return c.store.removeLocks()
+}
+
+// registry has the registry collected, or measures it.
+func (c *collection) registry(ctx context.Context) error {
+	var removed, left int64
+	var err error
+	if c.keep.Registry == nil {
+		left, err = sizeOf(c.store.Dir(Registry))
+	} else {
+		removed, left, err = c.keep.Registry.Collect(ctx, c.keep.Dry)
 	}
-	return out, nil
+	if err != nil {
+		return fmt.Errorf("the registry: %w", err)
+	}
+	c.out.RemovedBytes, c.out.LeftBytes, c.out.RegistryBytes = removed, left, left
+	return nil
+}
+
+// wanted gives what says whether a thing is to go: it is old, or there is too much.
+func (c *collection) wanted(now time.Time) func(*thing) (bool, error) {
+	return func(t *thing) (bool, error) {
+		age := now.Sub(t.used)
+		// When something was used is known to the hour: what may be newer stays.
+		old := age > c.keep.Unused+freshUse || c.keep.Unused == 0 && age > 0
+		return old || c.keep.Limit > 0 && c.out.LeftBytes > c.keep.Limit, nil
+	}
+}
+
+// pointless says whether a thing is a record that names content which has just gone.
+func (c *collection) pointless(t *thing) (bool, error) {
+	if t.kind == "" || len(c.gone) == 0 {
+		return false, nil
+	}
+	r, _, err := c.store.readRecord(t.path)
+	var damaged *RecordError
+	if errors.As(err, &damaged) {
+		return true, nil
+	}
+	return slices.ContainsFunc(r.Content, func(sum string) bool { return c.gone[sum] }), ignoreMissing(err)
+}
+
+// batch is how many things are looked at while the gate is held.
+const batch = 64
+
+// removeAll removes the things that are to go and may go.
+func (c *collection) removeAll(ctx context.Context, things []*thing, wanted func(*thing) (bool, error)) error {
+	for some := range slices.Chunk(things, batch) {
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		if err := c.removeSome(ctx, some, wanted); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// removeSome looks at some things while nobody can begin to use them.
+func (c *collection) removeSome(ctx context.Context, some []*thing, wanted func(*thing) (bool, error)) error {
+	leave, err := c.store.enter(ctx, unix.LOCK_EX)
+	if err != nil {
+		return err
+	}
+	defer leave()
+	pinned, err := c.store.pinned()
+	if err != nil {
+		return err
+	}
+	if err := c.kept.read(c.store); err != nil {
+		return err
+	}
+	for _, t := range some {
+		t.kept = t.sum != "" && c.kept.sums[t.sum]
+		t.inUse = pinned[t.name]
+		if t.removed || t.kept || t.inUse {
+			continue
+		}
+		goes, err := wanted(t)
+		if err == nil && goes {
+			err = c.remove(t)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// remove removes one thing, unless it has changed or was used since it was listed.
+func (c *collection) remove(t *thing) error {
+	info, err := os.Lstat(t.path)
+	if err != nil {
+		return ignoreMissing(err)
+	}
+	if !os.SameFile(info, t.info) || !info.ModTime().Equal(t.used) {
+		return nil
+	}
+	if !c.keep.Dry {
+		if err := removeTree(t.path); err != nil {
+			return err
+		}
+	}
+	t.removed = true
+	if t.sum != "" {
+		if c.gone == nil {
+			c.gone = map[string]bool{}
+		}
+		c.gone[t.sum] = true
+	}
+	c.out.Removed++
+	c.out.RemovedBytes += t.size
+	c.out.Left--
+	c.out.LeftBytes -= t.size
+	return nil
 }
 
 // thing is what a collection leaves or removes as a whole.
 type thing struct {
 	path string
+	// name is the path below the store's directory.
+	name string
+	info fs.FileInfo
 	size int64
 	used time.Time
-	// sum names content, kind and key a record.
-	sum, kind string
-	pinned    bool
+	// sum names content, kind is a record's.
+	sum, kind            string
+	kept, inUse, removed bool
 }
 
-// things lists content, records and logs.
+// things lists content, records that can be made again, and logs.
 func (s *Store) things() ([]*thing, error) {
 	var all []*thing
-	add := func(dir string, entry fs.DirEntry) (*thing, error) {
-		info, err := entry.Info()
+	list := func(area string, depth int, finish func(*thing) error) error {
+		return eachIn(filepath.Join(s.dir, area), depth, func(dir string, entry fs.DirEntry) error {
+			info, err := entry.Info()
+			if err != nil {
+				return ignoreMissing(err)
+			}
+			path := filepath.Join(dir, entry.Name())
+			t := &thing{path: path, name: s.nameOf(path), info: info, size: info.Size(), used: info.ModTime()}
+			all = append(all, t)
+			return finish(t)
+		})
+	}
+	return all, errors.Join(
+		list(contentDir, 1, func(t *thing) error { t.sum = filepath.Base(t.path); return nil }),
+		list(recordsDir, 2, func(t *thing) error {
+			t.kind = filepath.Base(filepath.Dir(filepath.Dir(t.path)))
+			return nil
+		}),
+		list(string(Logs), 0, func(t *thing) (err error) { t.size, err = sizeOf(t.path); return ignoreMissing(err) }),
+	)
+}
+
+// keptContent is what the records that nobody makes again name.
+type keptContent struct {
+	sums map[string]bool
+	// state is that of the records when they were read.
+	state map[string]fileState
+}
+
+// read reads the records again if they have changed since.
+func (k *keptContent) read(s *Store) error {
+	state := map[string]fileState{}
+	err := eachIn(filepath.Join(s.dir, keptDir), 2, func(dir string, entry fs.DirEntry) error {
+		path := filepath.Join(dir, entry.Name())
+		state[path] = stateOf(path)
+		return nil
+	})
+	if err != nil || k.sums != nil && maps.Equal(state, k.state) {
+		return err
+	}
+	sums := map[string]bool{}
+	for path := range state {
+		r, _, err := s.readRecord(path)
 		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
+			continue
 		}
 		if err != nil {
-			return nil, err
+			return fmt.Errorf("reading what must stay: %w", err)
 		}
-		t := &thing{path: filepath.Join(dir, entry.Name()), size: info.Size(), used: info.ModTime()}
-		all = append(all, t)
-		return t, nil
+		for _, sum := range r.Content {
+			sums[sum] = true
+		}
 	}
-	err := eachIn(filepath.Join(s.dir, contentDir), 1, func(dir string, entry fs.DirEntry) error {
-		t, err := add(dir, entry)
-		if t != nil {
-			t.sum = entry.Name()
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	err = eachIn(filepath.Join(s.dir, recordsDir), 2, func(dir string, entry fs.DirEntry) error {
-		t, err := add(dir, entry)
-		if t != nil {
-			t.kind = filepath.Base(filepath.Dir(dir))
-		}
-		return err
-	})
-	if err != nil {
-		return nil, err
-	}
-	err = eachIn(s.Dir(Logs), 0, func(dir string, entry fs.DirEntry) error {
-		t, err := add(dir, entry)
-		if t != nil {
-			t.size, err = sizeOf(t.path)
-		}
-		return err
-	})
-	return all, err
+	k.sums, k.state = sums, state
+	return nil
 }
 
 // eachIn visits what lies a number of directories below one.
@@ -208,43 +337,15 @@ func sizeOf(dir string) (int64, error) {
 	var total int64
 	err := filepath.WalkDir(dir, func(_ string, entry fs.DirEntry, err error) error {
 		if err != nil || entry.IsDir() {
-			return err
+			return ignoreMissing(err)
 		}
 		info, err := entry.Info()
 		if err == nil {
 			total += info.Size()
 		}
-		return err
+		return ignoreMissing(err)
 	})
 	return total, err
-}
-
-var sumForm = regexp.MustCompile(`\b[0-9a-f]{64}\b`)
-
-// pin marks the records of some kinds, and the content that they name.
-func (s *Store) pin(things []*thing, kinds []string) error {
-	named := map[string]bool{}
-	for _, t := range things {
-		if !slices.Contains(kinds, t.kind) {
-			continue
-		}
-		t.pinned = true
-		text, err := os.ReadFile(t.path)
-		if err != nil {
-			return err
-		}
-		var r record
-		if err := json.Unmarshal(text, &r); err != nil {
-			return fmt.Errorf("%s says what must stay, and cannot be read: %w", t.path, err)
-		}
-		for _, sum := range sumForm.FindAll(r.Value, -1) {
-			named[string(sum)] = true
-		}
-	}
-	for _, t := range things {
-		t.pinned = t.pinned || t.sum != "" && named[t.sum]
-	}
-	return nil
 }
 
 // used notes that a file was used now. What cannot be noted is collected earlier, and
@@ -275,7 +376,7 @@ type Part struct {
 func (s *Store) Usage() (Usage, error) {
 	var u Usage
 	for dir, part := range map[string]*Part{
-		contentDir: &u.Content, recordsDir: &u.Records, string(Registry): &u.Registry, string(Logs): &u.Logs, string(Tmp): &u.Tmp,
+		contentDir: &u.Content, recordsDir: &u.Records, keptDir: &u.Records, string(Registry): &u.Registry, string(Logs): &u.Logs, string(Tmp): &u.Tmp,
 	} {
 		err := filepath.WalkDir(filepath.Join(s.dir, dir), func(_ string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() {
@@ -300,44 +401,4 @@ func ignoreMissing(err error) error {
 		return nil
 	}
 	return err
-}
-
-// Damaged reads all content and gives the path of each file that is not what its name
-// says. With repair true those are removed: they can be fetched or made again.
-func (s *Store) Damaged(ctx context.Context, repair bool) (checked Part, damaged []string, err error) {
-	err = eachIn(filepath.Join(s.dir, contentDir), 1, func(dir string, entry fs.DirEntry) error {
-		sum := entry.Name()
-		if CheckSum(sum) != nil {
-			// Nothing leads to it.
-			damaged = append(damaged, filepath.Join(dir, sum))
-			if repair {
-				return removeTree(filepath.Join(dir, sum))
-			}
-			return nil
-		}
-		info, err := entry.Info()
-		if err != nil {
-			return ignoreMissing(err)
-		}
-		checked.Files++
-		checked.Bytes += info.Size()
-		err = s.Verify(ctx, sum)
-		var wrong *MismatchError
-		switch {
-		case errors.Is(err, ErrNotFound):
-			return nil
-		case errors.As(err, &wrong):
-			damaged = append(damaged, wrong.Path)
-			if repair {
-				_, err = s.Whole(ctx, sum)
-			} else {
-				err = nil
-			}
-		}
-		return err
-	})
-	if err != nil {
-		return checked, damaged, fmt.Errorf("verifying the store: %w", err)
-	}
-	return checked, damaged, nil
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"iter"
 	"os"
 	"path/filepath"
 	"slices"
@@ -76,47 +77,62 @@ func TestCollect(t *testing.T) {
 	}
 }
 
-func TestCollectPinned(t *testing.T) {
+func TestCollectKept(t *testing.T) {
 	t.Parallel()
 	s, sums := aged(t, map[string]int{"kept": 100, "gone": 100})
-	for kind, text := range map[string]string{"inputs": "kept", "layer": "gone"} {
-		if err := s.Record(kind, "key", map[string]string{"sha256": sums[text]}); err != nil {
-			t.Fatal(err)
-		}
-		path, err := s.recordPath(kind, "key")
-		if err != nil {
-			t.Fatal(err)
-		}
-		setUsed(t, path, 100)
-	}
-	torn, err := s.recordPath("inputs", "torn")
-	if err != nil {
+	if err := errors.Join(s.RecordDurably("inputs", "key", sums["kept"]), s.Record("layer", "key", sums["gone"])); err != nil {
 		t.Fatal(err)
 	}
+	for area, kind := range map[string]string{keptDir: "inputs", recordsDir: "layer"} {
+		setUsed(t, recordFile(t, s, area, kind, "key"), 100)
+	}
+	torn := recordFile(t, s, keptDir, "inputs", "torn")
 	if err := errors.Join(os.MkdirAll(filepath.Dir(torn), 0o755), os.WriteFile(torn, []byte("{"), 0o644)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Collect(t.Context(), Keep{Pinned: []string{"inputs"}}, true); err == nil || !strings.Contains(err.Error(), torn) || left(s, sums) != "gone kept" {
+	var damaged *RecordError
+	if _, err := s.Collect(t.Context(), Keep{}, true); !errors.As(err, &damaged) || damaged.Path != torn || left(s, sums) != "gone kept" {
 		t.Errorf("a torn record: %v, left %q", err, left(s, sums))
 	}
 	if err := os.Remove(torn); err != nil {
 		t.Fatal(err)
 	}
-	got, err := s.Collect(t.Context(), Keep{Limit: 1, Pinned: []string{"inputs"}}, true)
+	got, err := s.Collect(t.Context(), Keep{Limit: 1}, true)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if names := left(s, sums); names != "kept" {
 		t.Errorf("left %q", names)
 	}
-	var value map[string]string
+	var value string
 	for kind, want := range map[string]bool{"inputs": true, "layer": false} {
 		if found, err := s.Lookup(kind, "key", &value); found != want || err != nil {
 			t.Errorf("record %s: found %t, %v", kind, found, err)
 		}
 	}
-	if got.PinnedBytes != got.LeftBytes || got.PinnedBytes < 4 {
+	if got.KeptBytes != 4 || got.LeftBytes != 4 {
 		t.Errorf("told %+v", got)
+	}
+}
+
+// A record whose content goes goes with it, however lately it was used.
+func TestCollectPointless(t *testing.T) {
+	t.Parallel()
+	s, sums := aged(t, map[string]int{"old": 100, "new": 1})
+	for text, sum := range sums {
+		if err := s.Record("layer", text, sum); err != nil {
+			t.Fatal(err)
+		}
+	}
+	got, err := s.Collect(t.Context(), Keep{Unused: 24 * time.Hour}, true)
+	if err != nil || got.Removed != 2 {
+		t.Errorf("told %+v, %v", got, err)
+	}
+	var value string
+	for text, want := range map[string]bool{"old": false, "new": true} {
+		if found, err := s.Lookup("layer", text, &value); found != want || err != nil {
+			t.Errorf("record of %s: found %t, %v", text, found, err)
+		}
 	}
 }
 
@@ -127,11 +143,7 @@ func TestUsedStays(t *testing.T) {
 	if err := s.Record("kind", "key", 1); err != nil {
 		t.Fatal(err)
 	}
-	path, err := s.recordPath("kind", "key")
-	if err != nil {
-		t.Fatal(err)
-	}
-	setUsed(t, path, 100)
+	setUsed(t, recordFile(t, s, recordsDir, "kind", "key"), 100)
 	var value int
 	if found, err := s.Lookup("kind", "key", &value); !found || err != nil {
 		t.Fatalf("found %t, %v", found, err)
@@ -145,8 +157,8 @@ func TestUsedStays(t *testing.T) {
 	}
 	f.Close()
 	// A look at whether it is damaged is no use.
-	if _, damaged, err := s.Damaged(t.Context(), false); err != nil || len(damaged) > 0 {
-		t.Fatalf("damaged %q, %v", damaged, err)
+	if checked, err := s.Check(t.Context(), false); err != nil || len(checked.Damages) > 0 {
+		t.Fatalf("damaged %+v, %v", checked, err)
 	}
 	if _, err := s.Collect(t.Context(), Keep{Unused: time.Hour}, true); err != nil {
 		t.Fatal(err)
@@ -159,39 +171,180 @@ func TestUsedStays(t *testing.T) {
 	}
 }
 
-func TestCollectWaits(t *testing.T) {
+// Uses that overlap without end keep no collection away, and none of them loses anything.
+func TestCollectBesideUses(t *testing.T) {
 	t.Parallel()
-	s, sums := aged(t, map[string]int{"a": 100})
+	s, sums := aged(t, map[string]int{"had": 100, "opened": 100, "unused": 100, "had before": 100})
 	first, err := s.Use(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
-	second, err := s.Use(t.Context())
+	if !s.Has(sums["had before"]) {
+		t.Fatal("not there")
+	}
+	// Another process, or another handle in this one.
+	other, err := Open(s.Root())
 	if err != nil {
-		t.Fatalf("two at once: %v", err)
+		t.Fatal(err)
+	}
+	second, err := other.Use(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	first()
+	if !other.Has(sums["had"]) {
+		t.Fatal("not there")
+	}
+	f, err := other.Open(sums["opened"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	made := put(t, other, "made")
+	logs, err := other.NewLogs("log-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := other.Record("layer", "key", made); err != nil {
+		t.Fatal(err)
+	}
+	for path := range s.allThings(t) {
+		setUsed(t, path, 100)
+	}
+	got, err := s.Collect(t.Context(), Keep{}, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if names := left(s, sums); names != "had opened" || !s.Has(made) || got.InUseBytes == 0 {
+		t.Errorf("while it is in use: left %q, what was made: %t, told %+v", names, s.Has(made), got)
+	}
+	var value string
+	if found, err := other.Lookup("layer", "key", &value); !found || err != nil {
+		t.Errorf("a record in use: %t, %v", found, err)
+	}
+	if _, err := os.Stat(logs); err != nil {
+		t.Errorf("logs in use: %v", err)
 	}
 	second()
-	if _, err := s.Collect(t.Context(), Keep{}, false); !errors.Is(err, ErrInUse) || left(s, sums) != "a" {
-		t.Errorf("while it is in use: %v, left %q", err, left(s, sums))
+	second()
+	for path := range s.allThings(t) {
+		setUsed(t, path, 100)
 	}
-	done := make(chan error, 1)
-	go func() {
-		_, err := s.Collect(t.Context(), Keep{}, true)
-		done <- err
-	}()
-	time.Sleep(3 * firstLook)
-	if left(s, sums) != "a" {
-		t.Error("it did not wait")
+	if got, err := s.Collect(t.Context(), Keep{}, false); err != nil || left(s, sums) != "" || got.Left != 0 || got.InUseBytes != 0 {
+		t.Errorf("after the use: left %q, %+v, %v", left(s, sums), got, err)
+	}
+	if files, err := os.ReadDir(filepath.Join(s.Root(), usersDir)); err != nil || len(files) > 0 {
+		t.Errorf("uses left behind: %v, %v", files, err)
+	}
+}
+
+// allThings visits the paths of what a collection may remove.
+func (s *Store) allThings(t *testing.T) iter.Seq[string] {
+	t.Helper()
+	things, err := s.things()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return func(yield func(string) bool) {
+		for _, thing := range things {
+			if !yield(thing.path) {
+				return
+			}
+		}
+	}
+}
+
+// What happens between the listing and the removal counts: what was used, put again, or
+// said to stay, stays.
+func TestCollectSeesChanges(t *testing.T) {
+	t.Parallel()
+	s, sums := aged(t, map[string]int{"used": 100, "put again": 100, "kept": 100, "old": 100})
+	c := &collection{store: s}
+	things, err := s.things()
+	if err != nil {
+		t.Fatal(err)
+	}
+	release, err := s.Use(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.Has(sums["used"])
+	put(t, s, "put again")
+	// Only the record says from here on that it stays.
+	if err := s.RecordDurably("inputs", "key", sums["kept"]); err != nil {
+		t.Fatal(err)
+	}
+	release()
+	if err := c.removeAll(t.Context(), things, func(*thing) (bool, error) { return true, nil }); err != nil {
+		t.Fatal(err)
+	}
+	if names := left(s, sums); names != "kept put again used" {
+		t.Errorf("left %q", names)
+	}
+}
+
+// Two collections take turns.
+func TestCollectOnce(t *testing.T) {
+	t.Parallel()
+	s, sums := aged(t, map[string]int{"a": 100})
+	unlock, err := s.Lock(t.Context(), "collection")
+	if err != nil {
+		t.Fatal(err)
 	}
 	stop := errors.New("interrupted")
 	ctx, cancel := context.WithCancelCause(t.Context())
 	cancel(stop)
-	if _, err := s.Collect(ctx, Keep{}, false); !errors.Is(err, ErrInUse) {
-		t.Errorf("in use, and interrupted: %v", err)
+	for _, ctx := range []context.Context{t.Context(), ctx} {
+		if _, err := s.Collect(ctx, Keep{}, false); !errors.Is(err, ErrCollecting) || left(s, sums) != "a" {
+			t.Errorf("while another runs: %v, left %q", err, left(s, sums))
+		}
 	}
-	first()
-	if err := <-done; err != nil || left(s, sums) != "" {
-		t.Errorf("after the use: %v, left %q", err, left(s, sums))
+	if _, err := s.Collect(ctx, Keep{}, true); !errors.Is(err, stop) {
+		t.Errorf("interrupted: %v", err)
+	}
+	unlock()
+	if _, err := s.Collect(t.Context(), Keep{}, true); err != nil || left(s, sums) != "" {
+		t.Errorf("after the other: %v, left %q", err, left(s, sums))
+	}
+}
+
+// collector is a registry's.
+type collector struct {
+	removed, left int64
+	err           error
+	dry           []bool
+}
+
+func (c *collector) Collect(_ context.Context, dry bool) (removed, left int64, err error) {
+	c.dry = append(c.dry, dry)
+	return c.removed, c.left, c.err
+}
+
+// What the registry holds counts for the limit.
+func TestCollectRegistry(t *testing.T) {
+	t.Parallel()
+	s, sums := aged(t, map[string]int{"aaaa": 3, "bbbb": 2})
+	registry := &collector{removed: 100, left: 6}
+	keep := Keep{Unused: 1000 * time.Hour, Limit: 10, Registry: registry, Dry: true}
+	for range 2 {
+		got, err := s.Collect(t.Context(), keep, true)
+		if err != nil || got.RemovedBytes != 104 || got.LeftBytes != 10 || got.RegistryBytes != 6 {
+			t.Errorf("dry %t: %+v, %v", keep.Dry, got, err)
+		}
+		keep.Dry = false
+	}
+	if names := left(s, sums); names != "bbbb" || !slices.Equal(registry.dry, []bool{true, false}) {
+		t.Errorf("left %q, the registry was collected dry: %v", names, registry.dry)
+	}
+	registry.err = errors.New("busy")
+	if _, err := s.Collect(t.Context(), keep, true); !errors.Is(err, registry.err) {
+		t.Errorf("a registry that cannot: %v", err)
+	}
+	// Without a collector it is measured.
+	write(t, s.Dir(Registry), "blob", "123456789")
+	keep.Registry = nil
+	if got, err := s.Collect(t.Context(), keep, true); err != nil || got.RegistryBytes != 9 || left(s, sums) != "" {
+		t.Errorf("measured: %+v, left %q, %v", got, left(s, sums), err)
 	}
 }
 
@@ -214,32 +367,6 @@ func TestCollectLogs(t *testing.T) {
 	}
 }
 
-func TestDamaged(t *testing.T) {
-	t.Parallel()
-	s, sums := aged(t, map[string]int{"whole": 0, "damaged": 0})
-	path := s.Path(sums["damaged"])
-	stray := filepath.Join(filepath.Dir(path), "stray")
-	if err := errors.Join(os.Chmod(path, 0o644), os.WriteFile(path, []byte("x"), 0o644), os.WriteFile(stray, nil, 0o644)); err != nil {
-		t.Fatal(err)
-	}
-	for _, repair := range []bool{false, true} {
-		checked, got, err := s.Damaged(t.Context(), repair)
-		slices.Sort(got)
-		want := []string{path, stray}
-		slices.Sort(want)
-		if err != nil || !slices.Equal(got, want) || checked.Files != 2 {
-			t.Errorf("repair %t: %q, %+v, %v", repair, got, checked, err)
-		}
-	}
-	if _, got, err := s.Damaged(t.Context(), false); err != nil || len(got) > 0 || left(s, sums) != "whole" {
-		t.Errorf("after the repair: %q, %v, left %q", got, err, left(s, sums))
-	}
-	u, err := s.Usage()
-	if err != nil || u.Content != (Part{1, 5}) || u.Registry.Files != 0 {
-		t.Errorf("usage %+v, %v", u, err)
-	}
-}
-
 // A collection removes the files of locks that nobody holds, and what waits for a lock
 // whose file goes still has it alone.
 func TestCollectLocks(t *testing.T) {
@@ -259,7 +386,7 @@ func TestCollectLocks(t *testing.T) {
 		t.Fatal(err)
 	}
 	if entries, err := os.ReadDir(filepath.Join(s.dir, locksDir)); err != nil || len(entries) != 2 {
-		t.Errorf("left %v, %v: want the held one and that of the users", entries, err)
+		t.Errorf("left %v, %v: want the held one and the gate", entries, err)
 	}
 	soon, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()

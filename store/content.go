@@ -44,6 +44,10 @@ func (s *Store) Has(sum string) bool {
 		return false
 	}
 	path := s.Path(sum)
+	// What cannot be pinned may go at any moment.
+	if s.pin(path) != nil {
+		return false
+	}
 	info, err := os.Lstat(path)
 	if err != nil || !info.Mode().IsRegular() {
 		return false
@@ -56,6 +60,11 @@ func (s *Store) Has(sum string) bool {
 // is an [ErrNotFound]. The bytes were verified when they came in; [Store.Verify]
 // says whether they are still the same.
 func (s *Store) Open(sum string) (*os.File, error) {
+	if CheckSum(sum) == nil {
+		if err := s.pin(s.Path(sum)); err != nil {
+			return nil, err
+		}
+	}
 	f, err := s.open(sum)
 	if err != nil {
 		return nil, err
@@ -124,7 +133,7 @@ func (s *Store) whole(ctx context.Context, sum string) (bool, error) {
 	if !s.Has(sum) {
 		return false, CheckSum(sum)
 	}
-	state := s.fileState(sum)
+	state := stateOf(s.Path(sum))
 	if known, ok := s.verified.Load(sum); ok && known == state {
 		return true, nil
 	}
@@ -161,9 +170,9 @@ type fileState struct {
 	changed     unix.Timespec
 }
 
-func (s *Store) fileState(sum string) fileState {
+func stateOf(path string) fileState {
 	var st unix.Stat_t
-	if CheckSum(sum) != nil || unix.Lstat(s.Path(sum), &st) != nil {
+	if unix.Lstat(path, &st) != nil {
 		return fileState{}
 	}
 	return fileState{int64(st.Ino), st.Size, st.Ctim}

@@ -45,6 +45,52 @@ func (e *OwnerError) Hint() string {
 	return "run as the store's user, or use a store of your own (--store DIR, AMPOULE_STORE)"
 }
 
+// WritableError says that others may write to the store, so that nothing in it can be
+// trusted.
+type WritableError struct {
+	// Dir is the store's directory, or one in it.
+	Dir string
+	// Mode has its permission bits.
+	Mode fs.FileMode
+}
+
+func (e *WritableError) Error() string {
+	return fmt.Sprintf("directory %s has mode %#o: other users may write to it", e.Dir, e.Mode)
+}
+
+// Hint says what to do.
+func (e *WritableError) Hint() string {
+	return "if nobody else wrote to it: chmod go-w " + e.Dir + "; otherwise use a new store (--store DIR, AMPOULE_STORE)"
+}
+
+// UpgradeError says that a store cannot be brought to this program's version now.
+type UpgradeError struct{ Dir string }
+
+func (e *UpgradeError) Error() string {
+	return fmt.Sprintf("store %s is in use by an older ampoule", e.Dir)
+}
+
+// Hint says what to do.
+func (e *UpgradeError) Hint() string { return "begin again when its builds have ended" }
+
+// RecordError says that a record is damaged.
+type RecordError struct {
+	// Path is its file.
+	Path string
+	// Err says what is wrong with it.
+	Err error
+}
+
+func (e *RecordError) Error() string { return fmt.Sprintf("damaged record %s: %v", e.Path, e.Err) }
+
+// Unwrap gives what is wrong.
+func (e *RecordError) Unwrap() error { return e.Err }
+
+// Hint says what to do.
+func (e *RecordError) Hint() string {
+	return "run `ampoule fetch` again for its recipe, or remove the file: what it kept may be collected then; look after the disk"
+}
+
 // ForeignError says that a directory is not a store and not empty either.
 type ForeignError struct {
 	Dir string

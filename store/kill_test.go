@@ -25,6 +25,13 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	if dir := os.Getenv(pinsVariable); dir != "" {
+		if err := useStore(context.Background(), dir); err != nil {
+			fmt.Println("fault:", err)
+			os.Exit(1)
+		}
+		return
+	}
 	os.Exit(m.Run())
 }
 

@@ -48,7 +48,7 @@ func (s *Store) Lock(ctx context.Context, name string) (unlock func(), err error
 func (s *Store) removeLocks() error {
 	return eachIn(filepath.Join(s.dir, locksDir), 0, func(dir string, entry fs.DirEntry) error {
 		path := filepath.Join(dir, entry.Name())
-		if entry.Name() == usersLock {
+		if entry.Name() == gateLock {
 			return nil
 		}
 		f, err := os.Open(path)

@@ -1,10 +1,13 @@
 // Package store keeps content by its sha256 on disk, and small records of which
-// content answers which key.
+// content answers which key. Both are compared with a hash when they are read: content
+// with its name, a record with the checksum that it carries.
 //
 // Several processes may use one store at once, and each may be killed at any
 // time. Content and records become visible by rename, when they are whole. What is
 // being written is a file in the area "tmp" that its writer holds a lock on; the
-// kernel drops the lock with the process, and [Open] sweeps what nobody holds.
+// kernel drops the lock with the process, and [Open] sweeps what nobody holds. In the
+// same way each use of the store ([Store.Use]) is a file with the names of what it uses,
+// which no collection removes while that use lives.
 //
 // Content is named everywhere by 64 lower-case hexadecimal digits, without the
 // prefix "sha256:".
@@ -13,7 +16,6 @@ package store
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -29,7 +31,7 @@ import (
 )
 
 // Version is the version of the store's layout that this program reads and writes.
-const Version = 1
+const Version = 2
 
 // formatPrefix begins the store's file "format"; the layout's version follows.
 const formatPrefix = "ampoule store "
@@ -53,7 +55,11 @@ const (
 const (
 	contentDir = "content"
 	recordsDir = "records"
-	locksDir   = "locks"
+	// keptDir holds the records that nobody makes again.
+	keptDir  = "kept"
+	locksDir = "locks"
+	// usersDir holds a file for each use of the store.
+	usersDir = "users"
 )
 
 // Store is a directory of content and records. Its methods may be called from
@@ -62,6 +68,8 @@ type Store struct {
 	dir string
 	// verified has, for content that this process found whole, the state of its file then.
 	verified sync.Map
+	// uses are those of this process that have not ended.
+	uses uses
 }
 
 // DefaultDir is the directory that AMPOULE_STORE names, else "ampoule" below the
@@ -83,8 +91,9 @@ func DefaultDir() (string, error) {
 
 // Open opens the store in dir, which it makes where there is none, and sweeps what
 // ended processes have left. A store of a newer version gives [*VersionError], one
-// of another user [*OwnerError], a directory that holds something else
-// [*ForeignError].
+// of another user [*OwnerError], one that others may write to [*WritableError], a
+// directory that holds something else [*ForeignError]. A store of an older version is
+// brought to this one, unless an older program uses it: [*UpgradeError].
 func Open(dir string) (*Store, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -107,31 +116,67 @@ func (s *Store) prepare() error {
 	if err := os.MkdirAll(s.dir, 0o700); err != nil {
 		return err
 	}
-	if err := checkOwner(s.dir); err != nil {
+	if err := closeNew(s.dir); err != nil {
+		return err
+	}
+	if err := checkAccess(s.dir); err != nil {
 		return err
 	}
 	if err := s.claim(); err != nil {
 		return err
 	}
-	areas := []string{contentDir, recordsDir, locksDir, string(Registry), string(Logs), string(Owners), string(Tmp)}
+	areas := []string{contentDir, recordsDir, keptDir, locksDir, usersDir, string(Registry), string(Logs), string(Owners), string(Tmp)}
 	for _, area := range areas {
-		if err := os.MkdirAll(filepath.Join(s.dir, area), 0o755); err != nil {
+		dir := filepath.Join(s.dir, area)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		if err := checkAccess(dir); err != nil {
 			return err
 		}
 	}
-	return s.sweep()
+	return errors.Join(s.sweep(), s.sweepUses())
 }
 
-func checkOwner(dir string) error {
+// others are the bits of a mode that let others write.
+const others = 0o022
+
+// closeNew takes from an empty directory of this user the bits that let others write:
+// nobody can have put anything there yet.
+func closeNew(dir string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) > 0 {
+		return err
+	}
+	info, err := os.Stat(dir)
+	if err != nil || info.Mode().Perm()&others == 0 || ownerOf(info) != os.Geteuid() {
+		return err
+	}
+	return os.Chmod(dir, info.Mode().Perm()&^others)
+}
+
+// checkAccess refuses a directory that another user owns or may write to.
+func checkAccess(dir string) error {
 	info, err := os.Stat(dir)
 	if err != nil {
 		return err
 	}
+	if err := checkUser(dir, ownerOf(info), os.Geteuid()); err != nil {
+		return err
+	}
+	if info.Mode().Perm()&others != 0 {
+		return &WritableError{Dir: dir, Mode: info.Mode().Perm()}
+	}
+	return nil
+}
+
+// ownerOf is the user ID of a file's owner.
+func ownerOf(info fs.FileInfo) int {
 	st, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		return nil
+		return os.Geteuid()
 	}
-	return checkUser(dir, int(st.Uid), os.Geteuid())
+	return int(st.Uid)
 }
 
 func checkUser(dir string, owner, user int) error {
@@ -162,13 +207,28 @@ func (s *Store) claim() error {
 		return err
 	}
 	// A crash while the file was written leaves it empty or filled with zeros.
-	if len(bytes.Trim(text, "\x00")) > 0 {
-		return s.checkFormat(string(text))
+	version := Version
+	if text = bytes.Trim(text, "\x00"); len(text) > 0 {
+		if version, err = s.formatVersion(string(text)); err != nil || version == Version {
+			return err
+		}
 	}
-	if err := f.Truncate(0); err != nil {
+	if version < Version {
+		if err := s.upgrade(); err != nil {
+			return err
+		}
+	}
+	return writeFormat(f)
+}
+
+// writeFormat writes this program's version. The old one has as many bytes: what a crash
+// leaves is one of the two.
+func writeFormat(f *os.File) error {
+	text := []byte(formatPrefix + strconv.Itoa(Version) + "\n")
+	if _, err := f.WriteAt(text, 0); err != nil {
 		return err
 	}
-	if _, err := f.WriteAt([]byte(formatPrefix+strconv.Itoa(Version)+"\n"), 0); err != nil {
+	if err := f.Truncate(int64(len(text))); err != nil {
 		return err
 	}
 	return f.Sync()
@@ -189,20 +249,21 @@ func (s *Store) refuseForeign(format string) error {
 	return &ForeignError{Dir: s.dir, Entry: entries[0].Name()}
 }
 
-func (s *Store) checkFormat(text string) error {
+// formatVersion reads the version out of the file "format".
+func (s *Store) formatVersion(text string) (int, error) {
 	number, ok := strings.CutPrefix(strings.TrimSuffix(text, "\n"), formatPrefix)
 	version, err := strconv.Atoi(number)
 	if !ok || err != nil || version < 1 {
-		return &ForeignError{Dir: s.dir, Entry: "format"}
+		return 0, &ForeignError{Dir: s.dir, Entry: "format"}
 	}
 	if version > Version {
-		return &VersionError{Dir: s.dir, Version: version}
+		return 0, &VersionError{Dir: s.dir, Version: version}
 	}
-	return nil
+	return version, nil
 }
 
 // Clone makes a store in dir, which is new or empty, of part of this one: the content and
-// the records that are asked for. Content is linked, not copied, where the file system can.
+// the records that are asked for, as far as they can be made again. Content is linked, not copied, where the file system can.
 // Whoever calls it holds [Store.Use].
 func (s *Store) Clone(dir string, content func(sum string) bool, records func(kind string, value []byte) bool) (*Store, error) {
 	clone, err := Open(dir)
@@ -214,30 +275,43 @@ func (s *Store) Clone(dir string, content func(sum string) bool, records func(ki
 		if CheckSum(sum) != nil || !content(sum) {
 			return nil
 		}
-		return clone.place(filepath.Join(from, sum), sum)
+		if err := s.pin(s.Path(sum)); err != nil {
+			return err
+		}
+		return ignoreMissing(clone.place(filepath.Join(from, sum), sum))
 	})
 	if err == nil {
 		err = eachIn(filepath.Join(s.dir, recordsDir), 2, func(from string, entry fs.DirEntry) error {
-			path := filepath.Join(from, entry.Name())
-			text, err := os.ReadFile(path)
-			if err != nil {
-				return err
-			}
-			var r record
-			if json.Unmarshal(text, &r) != nil || !records(r.Kind, r.Value) {
-				return nil
-			}
-			rel, err := filepath.Rel(s.dir, path)
-			if err != nil {
-				return err
-			}
-			return clone.replace(filepath.Join(clone.dir, rel), text, false)
+			return s.cloneRecord(clone, filepath.Join(from, entry.Name()), records)
 		})
 	}
 	if err != nil {
 		return nil, fmt.Errorf("cloning the store: %w", spaceError(clone.dir, err))
 	}
 	return clone, nil
+}
+
+// cloneRecord copies a record that is asked for. A damaged one is absent.
+func (s *Store) cloneRecord(clone *Store, path string, wanted func(kind string, value []byte) bool) error {
+	r, _, err := s.readRecord(path)
+	var damaged *RecordError
+	switch {
+	case errors.As(err, &damaged):
+		return nil
+	case err != nil:
+		return ignoreMissing(err)
+	case !wanted(r.Kind, r.Value):
+		return nil
+	}
+	text, err := r.file()
+	if err != nil {
+		return err
+	}
+	to, err := clone.recordPath(recordsDir, r.Kind, r.Key)
+	if err != nil {
+		return err
+	}
+	return clone.replace(to, text, false)
 }
 
 // place links content, or copies it.

@@ -338,7 +338,7 @@ func TestOpenAtOnce(t *testing.T) {
 	}
 	group.Wait()
 	format, err := os.ReadFile(filepath.Join(dir, "format"))
-	if err != nil || string(format) != "ampoule store 1\n" {
+	if err != nil || string(format) != "ampoule store 2\n" {
 		t.Errorf("format %q, %v", format, err)
 	}
 }
@@ -346,9 +346,9 @@ func TestOpenAtOnce(t *testing.T) {
 func TestOpenRefuses(t *testing.T) {
 	t.Parallel()
 	newer := openStore(t).Root()
-	write(t, newer, "format", "ampoule store 2\n")
+	write(t, newer, "format", "ampoule store 3\n")
 	var version *VersionError
-	if _, err := Open(newer); !errors.As(err, &version) || version.Version != 2 || version.Hint() == "" {
+	if _, err := Open(newer); !errors.As(err, &version) || version.Version != 3 || version.Hint() == "" {
 		t.Errorf("a newer store gives %v", err)
 	}
 	foreign := t.TempDir()
@@ -376,6 +376,52 @@ func TestOpenRefuses(t *testing.T) {
 	var owner *OwnerError
 	if err := checkUser("/s", 1000, 0); !errors.As(err, &owner) || owner.Hint() == "" {
 		t.Errorf("another user's store gives %v", err)
+	}
+}
+
+// A store that others may write to cannot be trusted. A new one is closed to them.
+func TestWritable(t *testing.T) {
+	t.Parallel()
+	chmod := func(dir string, mode os.FileMode) {
+		t.Helper()
+		if err := os.Chmod(dir, mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	root := openStore(t).Root()
+	entries, err := os.ReadDir(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dirs := []string{root}
+	for _, entry := range entries {
+		if entry.IsDir() {
+			dirs = append(dirs, filepath.Join(root, entry.Name()))
+		}
+	}
+	if len(dirs) < 9 {
+		t.Errorf("only %q", dirs)
+	}
+	for _, dir := range dirs {
+		for _, mode := range []os.FileMode{0o777, 0o775, 0o757, 0o777 | os.ModeSticky} {
+			chmod(dir, mode)
+			var open *WritableError
+			if _, err := Open(root); !errors.As(err, &open) || open.Dir != dir || open.Mode != mode.Perm() || !strings.Contains(open.Hint(), "chmod go-w "+dir) {
+				t.Errorf("%s with mode %v gives %v", dir, mode, err)
+			}
+		}
+		chmod(dir, 0o755)
+	}
+	if _, err := Open(root); err != nil {
+		t.Errorf("closed to others: %v", err)
+	}
+	empty := t.TempDir()
+	chmod(empty, 0o777)
+	if _, err := Open(empty); err != nil {
+		t.Errorf("an empty directory: %v", err)
+	}
+	if info, err := os.Stat(empty); err != nil || info.Mode().Perm() != 0o755 {
+		t.Errorf("a new store has mode %v, %v", info.Mode(), err)
 	}
 }
 

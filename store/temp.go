@@ -45,6 +45,18 @@ func (s *Store) TempDir() (dir string, remove func() error, err error) {
 	}
 }
 
+// NewLogs makes a directory for the logs of one run, whose name begins with a text.
+func (s *Store) NewLogs(name string) (dir string, err error) {
+	dir = filepath.Join(s.Dir(Logs), name+strings.ToLower(rand.Text()))
+	if err = s.pin(dir); err == nil {
+		err = os.Mkdir(dir, 0o700)
+	}
+	if err != nil {
+		return "", fmt.Errorf("making log directory: %w", spaceError(s.dir, err))
+	}
+	return dir, nil
+}
+
 // openLocked opens the file at path, which it makes where there is none, and waits
 // until it alone holds it.
 func openLocked(ctx context.Context, path string) (*os.File, error) {

@@ -117,6 +117,9 @@ func (w *Writer) place(path string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
 		return err
 	}
+	if err := w.store.pin(path); err != nil {
+		return err
+	}
 	if err := os.Rename(w.file.Name(), path); err != nil {
 		return err
 	}

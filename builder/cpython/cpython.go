@@ -94,6 +94,9 @@ type record struct {
 	Modules      map[string]string
 }
 
+// Content implements [store.Namer].
+func (r record) Content() []string { return []string{r.Layer, r.Debug} }
+
 // Version names what this package itself adds to what it makes of a spec.
 func Version() string { return layers.Key("cpython", format, scripts()) }
 

@@ -23,7 +23,7 @@ func open(t *testing.T) *docker.Engine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_, err := e.RemoveImages(context.Background(), func([]string) bool { return false })
+		_, err := e.RemoveImages(context.Background(), docker.All)
 		if err := errors.Join(err, e.Close()); err != nil {
 			t.Error(err)
 		}
@@ -53,8 +53,13 @@ func TestRemoveImages(t *testing.T) {
 	load(e, layers[0])
 	load(e, layers...)
 	load(other, layers[1])
-	without := func(diffID string) func([]string) bool {
-		return func(ids []string) bool { return !slices.Contains(ids, diffID) }
+	without := func(diffID string) func([]string, func() error) error {
+		return func(ids []string, remove func() error) error {
+			if slices.Contains(ids, diffID) {
+				return remove()
+			}
+			return nil
+		}
 	}
 	for _, step := range []struct {
 		diffID string

@@ -221,9 +221,10 @@ func (e *Engine) lowerLayers(ctx context.Context, s *stage) (int, error) {
 	return most, nil
 }
 
-// RemoveImages removes the images of this store but for those whose layers, given by their
-// DiffIDs, are to be kept, and tells how many. Images in use by a container stay.
-func (e *Engine) RemoveImages(ctx context.Context, keep func(diffIDs []string) bool) (removed int, err error) {
+// RemoveImages removes the images of this store that decide removes, and tells how many
+// are gone. Decide gets the DiffIDs of an image's layers, and what removes it. Images in
+// use by a container stay.
+func (e *Engine) RemoveImages(ctx context.Context, decide func(diffIDs []string, remove func() error) error) (removed int, err error) {
 	images, err := e.client.ImageList(ctx, image.ListOptions{Filters: filters.NewArgs(filters.Arg("reference", repository+e.store))})
 	if err != nil {
 		return 0, fmt.Errorf("listing images: %w", err)
@@ -236,20 +237,34 @@ func (e *Engine) RemoveImages(ctx context.Context, keep func(diffIDs []string) b
 		if err != nil {
 			return removed, fmt.Errorf("inspecting image: %w", err)
 		}
-		if keep(found.RootFS.Layers) {
+		err = decide(found.RootFS.Layers, func() error {
+			n, err := e.untag(ctx, found.RepoTags)
+			removed += n
+			return err
+		})
+		if err != nil {
+			return removed, err
+		}
+	}
+	return removed, nil
+}
+
+// All has [Engine.RemoveImages] remove every image.
+func All(_ []string, remove func() error) error { return remove() }
+
+// untag removes the tags of this store, and the image with its last one. It counts those
+// that are gone.
+func (e *Engine) untag(ctx context.Context, tags []string) (removed int, err error) {
+	for _, tag := range tags {
+		if !strings.HasPrefix(tag, repository+e.store+":") {
 			continue
 		}
-		for _, tag := range found.RepoTags {
-			if !strings.HasPrefix(tag, repository+e.store+":") {
-				continue
-			}
-			_, err := e.client.ImageRemove(ctx, tag, image.RemoveOptions{PruneChildren: true})
-			switch {
-			case err == nil:
-				removed++
-			case !errdefs.IsConflict(err) && !e.gone(ctx, tag):
-				return removed, fmt.Errorf("removing image %s: %w", tag, err)
-			}
+		_, err := e.client.ImageRemove(ctx, tag, image.RemoveOptions{PruneChildren: true})
+		switch {
+		case err == nil:
+			removed++
+		case !errdefs.IsConflict(err) && !e.gone(ctx, tag):
+			return removed, fmt.Errorf("removing image %s: %w", tag, err)
 		}
 	}
 	return removed, nil

@@ -54,7 +54,7 @@ func openStore(t *testing.T, locks, store string) *Engine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_, err := e.RemoveImages(context.Background(), func([]string) bool { return false })
+		_, err := e.RemoveImages(context.Background(), All)
 		if err := errors.Join(err, e.Close()); err != nil {
 			t.Error(err)
 		}

@@ -33,7 +33,7 @@ func TestOpenedAsItWasLeft(t *testing.T) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_, err := e.RemoveImages(context.Background(), func([]string) bool { return false })
+		_, err := e.RemoveImages(context.Background(), docker.All)
 		if err := errors.Join(err, e.Close()); err != nil {
 			t.Error(err)
 		}

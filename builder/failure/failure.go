@@ -76,6 +76,18 @@ type record struct {
 	Contents  []contents
 }
 
+// Content implements [store.Namer].
+func (r record) Content() []string {
+	var sums []string
+	for _, id := range r.Layers {
+		sums = append(sums, sumOf(id))
+	}
+	for _, c := range r.Contents {
+		sums = append(sums, c.SHA256)
+	}
+	return sums
+}
+
 func (s State) record() record {
 	return record{
 		Recipe: s.Recipe, Step: s.Step, Title: s.Title, Key: s.Key,

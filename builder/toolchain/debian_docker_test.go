@@ -139,7 +139,7 @@ func openEngine(t *testing.T, st *store.Store) *docker.Engine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_, err := engine.RemoveImages(context.Background(), func([]string) bool { return false })
+		_, err := engine.RemoveImages(context.Background(), docker.All)
 		if err := errors.Join(err, engine.Close()); err != nil {
 			t.Error(err)
 		}

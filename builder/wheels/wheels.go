@@ -153,6 +153,9 @@ type record struct {
 	Native              string `json:",omitempty"`
 }
 
+// Content implements [store.Namer].
+func (r record) Content() []string { return []string{r.SHA256, r.Debug} }
+
 // Build returns the wheel of a job's sdist.
 func (s *Stage) Build(ctx context.Context, job Job) (_ Wheel, err error) {
 	key := job.Key()

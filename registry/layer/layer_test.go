@@ -81,7 +81,7 @@ func (m *memory) Remember(diffID, digest string, size int64) error {
 }
 
 // TestPackGolden fails when the compressor, its level or the tar's form changes:
-// then every layer gets another digest, which must be meant.
+// then every layer gets another digest, which must be meant, and Format must be raised.
 func TestPackGolden(t *testing.T) {
 	t.Parallel()
 	got := pack(t, Packer{Dir: t.TempDir()}, "interpreter", tarOf(t, file("bin/python3", "interpreter", 300_000), file("lib/a.py", "interpreter", 1000)))

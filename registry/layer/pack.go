@@ -19,6 +19,10 @@ import (
 // decide the blobs' digests: the golden test tells when either changes them.
 const level = 6
 
+// Format is raised with each change of the compressor that gives a tar another blob: what
+// is remembered of the one before must not be found.
+const Format = 1
+
 // tarSource writes one uncompressed tar, the same each time.
 type tarSource func(io.Writer) error
 

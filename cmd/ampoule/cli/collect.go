@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,7 +13,6 @@ import (
 	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
-	"ampoule/builder"
 	"ampoule/builder/fetch"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/store"
@@ -70,13 +68,13 @@ func newStoreCollect(s *Session) *cobra.Command {
 		Long: `Gc removes content, records and logs that nothing has used for some time (--keep), and,
 where that leaves more than --limit, what was used the longest time ago. What was
 fetched with ampoule fetch stays (see ampoule store kept), and so does what is published in
-the embedded registry. Docker's images of which a layer is gone go, too. The rest is
-fetched or built again when it is needed, as far as its mirrors still have it; logs, and
-what failed steps left, are gone.
+the embedded registry, which counts for the limit. Docker's images of which a layer is
+gone go, too. The rest is fetched or built again when it is needed, as far as its mirrors
+still have it; logs, and what failed steps left, are gone.
 
-It waits until no build uses the store; builds that begin meanwhile wait for it. Limits
-stand in config.toml, too, as limit and keep of [store]: with them every build ends with a
-collection, unless another one is running.`,
+Builds go on meanwhile: what they use stays. Limits stand in config.toml, too, as limit and
+keep of [store]: with them every build ends with a collection, unless another one is
+running.`,
 		Example: `  ampoule store gc
   ampoule store gc --keep 7d --limit 50GiB
   ampoule store gc --dry-run`,
@@ -117,7 +115,7 @@ func checkBounds(bounds fetch.StoreBounds) error {
 
 // keeping reads a duration and a size as people write them.
 func keeping(keep, limit string) (store.Keep, error) {
-	k := store.Keep{Pinned: []string{builder.InputsKind, idKind}}
+	var k store.Keep
 	days, isDays := strings.CutSuffix(keep, "d")
 	if n, err := strconv.ParseUint(days, 10, 16); isDays && err == nil {
 		k.Unused = time.Duration(n) * 24 * time.Hour
@@ -138,8 +136,8 @@ func keeping(keep, limit string) (store.Keep, error) {
 // what it did.
 func StoreCollect(ctx context.Context, s *Session, st *store.Store, keep store.Keep, removeImages func(context.Context) (int, error)) error {
 	did, err := st.Collect(ctx, keep, false)
-	if errors.Is(err, store.ErrInUse) {
-		s.tell("waiting until no build uses the store")
+	if errors.Is(err, store.ErrCollecting) {
+		s.tell("waiting for another collection")
 		did, err = st.Collect(ctx, keep, true)
 	}
 	if err != nil {
@@ -155,13 +153,14 @@ func StoreCollect(ctx context.Context, s *Session, st *store.Store, keep store.K
 	}
 	text := fmt.Sprintf("%s %s in %d files, left %s in %d", verb, display.Size(did.RemovedBytes), did.Removed, display.Size(did.LeftBytes), did.Left)
 	if keep.Limit > 0 && did.LeftBytes > keep.Limit {
-		s.tell("more than %s is left: %s of it was fetched to be kept (ampoule store kept)", display.Size(keep.Limit), display.Size(did.PinnedBytes))
+		s.tell("more than %s is left: %s was fetched to be kept (ampoule store kept), %s is in use, %s is published in the store's registry",
+			display.Size(keep.Limit), display.Size(did.KeptBytes), display.Size(did.InUseBytes), display.Size(did.RegistryBytes))
 	}
 	return s.print(text, did)
 }
 
 // collectAfter keeps the store within the configuration's bounds, if it has any and
-// nobody else uses the store. That it failed is told; what was built before counts.
+// no other collection runs. That it failed is told; what was built before counts.
 func (w *wiring) collectAfter(ctx context.Context) {
 	if w.bounds == (fetch.StoreBounds{}) || ctx.Err() != nil {
 		return
@@ -174,83 +173,22 @@ func (w *wiring) collectAfter(ctx context.Context) {
 	if err == nil && did.Removed > 0 {
 		_, err = w.removeImages(ctx)
 	}
-	if err != nil && !errors.Is(err, store.ErrInUse) {
+	if err != nil && !errors.Is(err, store.ErrCollecting) {
 		w.session.tell("collecting what the store need not keep: %v", err)
 	}
 }
 
 // removeImages removes the store's images from Docker of which it has not all layers any
-// more. A store that never asked Docker for anything has none.
+// more, and which no build uses. A store that never asked Docker for anything has none.
 func (w *wiring) removeImages(ctx context.Context) (int, error) {
-	var id string
-	if found, err := w.store.Lookup(idKind, "", &id); err != nil || !found {
+	if _, found, err := w.store.KnownID(); err != nil || !found {
 		return 0, err
 	}
 	engine, err := w.engine(ctx)
 	if err != nil {
 		return 0, err
 	}
-	return engine.RemoveImages(ctx, func(diffIDs []string) bool {
-		return !slices.ContainsFunc(diffIDs, func(id string) bool { return !w.store.Has(strings.TrimPrefix(id, "sha256:")) })
+	return engine.RemoveImages(ctx, func(diffIDs []string, remove func() error) error {
+		return w.store.IfLost(ctx, sumsOf(diffIDs), remove)
 	})
-}
-
-func newStoreVerify(s *Session) *cobra.Command {
-	var repair bool
-	cmd := &cobra.Command{
-		Use:   "verify",
-		Short: "Reads all content and compares it with its hash",
-		Long: `Verify reads everything that was fetched and built and compares it with its sha256.
-Damaged files are listed on stdout, and the exit code is 4; --repair removes them, so
-that they are fetched or made again.`,
-		Example:           "  ampoule store verify\n  ampoule store verify --repair",
-		Args:              usage(cobra.NoArgs),
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error { return StoreVerify(ctx, s, w.store, repair) })
-		},
-	}
-	cmd.Flags().BoolVar(&repair, "repair", false, "remove what is damaged")
-	return cmd
-}
-
-// DamagedError says that files of a store are not what their names say.
-type DamagedError struct {
-	Files    int
-	Repaired bool
-}
-
-func (e *DamagedError) Error() string {
-	return fmt.Sprintf("files of the store are damaged: %d", e.Files)
-}
-
-// Hint says what to do.
-func (e *DamagedError) Hint() string {
-	if e.Repaired {
-		return "they were removed and will be fetched or made again; look after the disk"
-	}
-	return "remove them with --repair: they will be fetched or made again; look after the disk"
-}
-
-// StoreVerify reads all content of a store.
-func StoreVerify(ctx context.Context, s *Session, st *store.Store, repair bool) error {
-	release, err := st.Use(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	checked, damaged, err := st.Damaged(ctx, repair)
-	if err != nil {
-		return err
-	}
-	s.tell("compared %s in %d files", display.Size(checked.Bytes), checked.Files)
-	if len(damaged) == 0 {
-		return nil
-	}
-	if err := s.print(strings.Join(damaged, "\n"), struct {
-		Damaged []string `json:"damaged"`
-	}{damaged}); err != nil {
-		return err
-	}
-	return &DamagedError{len(damaged), repair}
 }

@@ -64,7 +64,7 @@ var codes = []struct {
 		is[*locking.NoSdistError], is[*locking.OwnedError], is[*locking.LyingSdistError], is[*locking.CrateError], is[*locking.SdistError], is[*locking.VersionsError], is[*wheels.CircleError], is[*builder.LostPatchError], is[*recipes.RequirementError], is[*apt.UnknownError], is[*apt.ChangeError], is[*toolchain.NotDebianError],
 		wraps(builder.ErrNoLock), is[*survey.NothingError], is[*survey.UnreadableError], is[*survey.NoInterpreterError], is[*UnreadError], wraps(images.ErrNoImage), wraps(images.ErrDamaged))},
 	{codeRefused, "refused: gate, audit, policy or verification", anyOf(
-		is[*builder.RefusedError], is[*wheels.NativeError], is[*unpack.RefusedError], is[*seal.OverwriteError], is[*registry.KeyTakenError], is[*install.VerificationError], is[*store.MismatchError], is[*DamagedError], is[*DifferentError], is[*AuditRefusedError],
+		is[*builder.RefusedError], is[*wheels.NativeError], is[*unpack.RefusedError], is[*seal.OverwriteError], is[*registry.KeyTakenError], is[*install.VerificationError], is[*store.MismatchError], is[*store.RecordError], is[*DamagedError], is[*DifferentError], is[*AuditRefusedError],
 		wraps(registry.ErrDigest), wraps(layer.ErrDiffID))},
 	{codeNotFound, "not found", anyOf(
 		is[*NotFoundError], is[*UnexplainedError], is[*docker.UnknownImageError], is[*survey.NotFoundError], is[*registry.NotFoundError], is[*fetch.NotFoundError], is[*fetch.NoProjectError],
@@ -73,7 +73,7 @@ var codes = []struct {
 	{codeMachine, "this machine cannot: Docker missing or too old, disk full, host unfit", anyOf(
 		wraps(sandbox.ErrUnavailable), wraps(sandbox.ErrNotSealed), wraps(store.ErrNoSpace), wraps(syscall.ENOSPC),
 		wraps(syscall.EDQUOT), wraps(fs.ErrPermission), is[*store.VersionError], is[*store.OwnerError],
-		is[*store.ForeignError], is[*install.HostError], is[*install.UnsafeError], is[*preflight.UnfitError], is[*embedded.BusyError], is[*fetch.DefaultError])},
+		is[*store.ForeignError], is[*store.WritableError], is[*store.UpgradeError], is[*install.HostError], is[*install.UnsafeError], is[*preflight.UnfitError], is[*embedded.BusyError], is[*fetch.DefaultError])},
 	{codeRemote, "a remote failed: registry, index, mirror, server", anyOf(
 		is[*registry.RemoteError], is[*registry.SilentError], is[*fetch.RemoteError], is[*fetch.StatusError], is[*fetch.HashError],
 		is[*locking.IndexError], is[*apt.RunError])},

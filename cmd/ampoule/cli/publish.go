@@ -180,8 +180,11 @@ func sandboxConfig(c registry.Config, platform string) sandbox.Config {
 // blobs remembers in the store which blob a layer compresses to.
 type blobs struct{ store *store.Store }
 
-// blobsKind is the kind of the records. Its number is raised with another compressor.
+// blobsKind is the kind of the records.
 const blobsKind = "layer-blob"
+
+// blobKey names a layer and what compresses it.
+func blobKey(diffID string) string { return layers.Key(blobsKind, layer.Format, diffID) }
 
 // blob is one record.
 type blob struct {
@@ -192,11 +195,11 @@ type blob struct {
 // Recall implements [layer.Memory]. What cannot be read is compressed again.
 func (b blobs) Recall(diffID string) (digest string, size int64, ok bool) {
 	var found blob
-	ok, err := b.store.Lookup(blobsKind, diffID, &found)
+	ok, err := b.store.Lookup(blobsKind, blobKey(diffID), &found)
 	return found.Digest, found.Size, ok && err == nil
 }
 
 // Remember implements [layer.Memory].
 func (b blobs) Remember(diffID, digest string, size int64) error {
-	return b.store.Record(blobsKind, diffID, blob{digest, size})
+	return b.store.Record(blobsKind, blobKey(diffID), blob{digest, size})
 }

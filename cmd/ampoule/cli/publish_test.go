@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -23,6 +24,7 @@ import (
 	"ampoule/builder/sandbox"
 	"ampoule/registry"
 	"ampoule/registry/layer"
+	"ampoule/store"
 	"ampoule/tree"
 )
 
@@ -230,7 +232,7 @@ func TestStoreIDStays(t *testing.T) {
 	var ids []string
 	for range 2 {
 		err := s.wired(t.Context(), func(ctx context.Context, w *wiring) error {
-			id, err := storeID(ctx, w.store)
+			id, err := w.store.ID(ctx)
 			ids = append(ids, id)
 			return err
 		})
@@ -241,6 +243,42 @@ func TestStoreIDStays(t *testing.T) {
 	if ids[0] != ids[1] || len(ids[0]) != 16 {
 		t.Errorf("ids %q", ids)
 	}
+}
+
+// Images whose layers a build has loaded stay, though the store does not have them.
+func TestLoadedImagesStay(t *testing.T) {
+	t.Parallel()
+	s, _, _ := session(t, goodRecipe)
+	st, err := store.Open(s.Store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	release, err := st.Use(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ids := []string{"sha256:" + strings.Repeat("1", 64), "sha256:" + strings.Repeat("2", 64)}
+	loaded := loader{}
+	if _, err := (pinnedImages{&loaded, st}).Load(t.Context(), sandbox.Config{}, sandbox.Layer{DiffID: ids[0]}, sandbox.Layer{DiffID: ids[1]}); err != nil || loaded.layers != 2 {
+		t.Fatalf("loaded %d layers, %v", loaded.layers, err)
+	}
+	gone := errors.New("gone")
+	remove := func() error { return gone }
+	if err := st.IfLost(t.Context(), sumsOf(ids), remove); err != nil {
+		t.Errorf("while it is in use: %v", err)
+	}
+	release()
+	if err := st.IfLost(t.Context(), sumsOf(ids), remove); err != gone {
+		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// loader counts the layers that it is given.
+type loader struct{ layers int }
+
+func (l *loader) Load(_ context.Context, _ sandbox.Config, layers ...sandbox.Layer) (sandbox.ID, error) {
+	l.layers = len(layers)
+	return "", nil
 }
 
 // The builder writes layers where installing looks for the tree.

@@ -30,6 +30,17 @@ type Engine interface {
 	Run(ctx context.Context, id sandbox.ID, o docker.RunOptions) (int, error)
 }
 
+// pinnedEngine runs images that stay while they run.
+type pinnedEngine struct {
+	*docker.Engine
+	pinned pinnedImages
+}
+
+// Load implements [sandbox.Images].
+func (e pinnedEngine) Load(ctx context.Context, config sandbox.Config, layers ...sandbox.Layer) (sandbox.ID, error) {
+	return e.pinned.Load(ctx, config, layers...)
+}
+
 func newRun(s *Session) *cobra.Command {
 	var env []string
 	cmd := &cobra.Command{
@@ -58,7 +69,12 @@ exit code is the program's own.`,
 				if err != nil {
 					return err
 				}
-				return Run(ctx, s, reg, engine, args[0], docker.RunOptions{Args: args[1:], Env: env})
+				release, err := w.store.Use(ctx)
+				if err != nil {
+					return err
+				}
+				defer release()
+				return Run(ctx, s, reg, pinnedEngine{engine, pinnedImages{engine, w.store}}, args[0], docker.RunOptions{Args: args[1:], Env: env})
 			})
 		},
 	}

@@ -2,17 +2,17 @@ package cli
 
 import (
 	"context"
-	"crypto/rand"
-	"encoding/hex"
 	"errors"
-	"fmt"
 	"os"
+	"strings"
 	"sync"
 	"time"
 
 	"ampoule/builder"
 	"ampoule/builder/docker"
 	"ampoule/builder/fetch"
+	"ampoule/builder/layers"
+	"ampoule/builder/sandbox"
 	"ampoule/registry"
 	"ampoule/registry/embedded"
 	"ampoule/store"
@@ -111,7 +111,31 @@ func (w *wiring) sandboxes(ctx context.Context) (builder.Sandboxes, error) {
 	if err != nil {
 		return builder.Sandboxes{}, err
 	}
-	return builder.Sandboxes{Runner: e, Images: e, Online: e.Online()}, nil
+	return builder.Sandboxes{Runner: e, Images: pinnedImages{e, w.store}, Online: e.Online()}, nil
+}
+
+// pinnedImages has the layers of images stay while a use of the store lives, and with them
+// the images (see [wiring.removeImages]).
+type pinnedImages struct {
+	sandbox.Images
+	store *store.Store
+}
+
+// Load implements [sandbox.Images].
+func (p pinnedImages) Load(ctx context.Context, config sandbox.Config, all ...sandbox.Layer) (sandbox.ID, error) {
+	if err := p.store.Pin(sumsOf(layers.DiffIDs(sandbox.Image{Layers: all}))...); err != nil {
+		return "", err
+	}
+	return p.Images.Load(ctx, config, all...)
+}
+
+// sumsOf are the sha256 of layers, in hex.
+func sumsOf(diffIDs []string) []string {
+	sums := make([]string, len(diffIDs))
+	for i, id := range diffIDs {
+		sums[i] = strings.TrimPrefix(id, "sha256:")
+	}
+	return sums
 }
 
 // engine opens Docker, once.
@@ -121,36 +145,10 @@ func (w *wiring) engine(ctx context.Context) (*docker.Engine, error) {
 	if w.docker != nil {
 		return w.docker, nil
 	}
-	id, err := storeID(ctx, w.store)
+	id, err := w.store.ID(ctx)
 	if err != nil {
 		return nil, err
 	}
 	w.docker, err = docker.Open(ctx, docker.Options{Locks: w.store.Dir(store.Owners), Store: id})
 	return w.docker, err
-}
-
-// idKind is the kind of the record that holds a store's id.
-const idKind = "store-id"
-
-// storeID names a store among all that one engine serves. It is drawn, not made of
-// the store's path, which stores on other machines may have too.
-func storeID(ctx context.Context, st *store.Store) (_ string, err error) {
-	unlock, err := st.Lock(ctx, idKind)
-	if err != nil {
-		return "", fmt.Errorf("naming the store: %w", err)
-	}
-	defer unlock()
-	var id string
-	found, err := st.Lookup(idKind, "", &id)
-	if err == nil && !found {
-		var drawn [8]byte
-		// crypto/rand's Read never fails.
-		_, _ = rand.Read(drawn[:])
-		id = hex.EncodeToString(drawn[:])
-		err = st.RecordDurably(idKind, "", id)
-	}
-	if err != nil {
-		return "", fmt.Errorf("naming the store: %w", err)
-	}
-	return id, nil
 }

@@ -181,8 +181,8 @@ func (t *Trials) forgetStore(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	var id string
-	if found, err := st.Lookup("store-id", "", &id); err != nil || !found {
+	id, found, err := st.KnownID()
+	if err != nil || !found {
 		return err
 	}
 	ctx = context.WithoutCancel(ctx)

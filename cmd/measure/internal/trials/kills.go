@@ -240,8 +240,8 @@ func (k *killer) left(ctx context.Context, dir string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	var id string
-	if found, err := st.Lookup("store-id", "", &id); err != nil || !found {
+	id, found, err := st.KnownID()
+	if err != nil || !found {
 		return nil, fmt.Errorf("the store has no name: %w", err)
 	}
 	list, err := k.t.Docker.Run(ctx, "ps", "--all", "--filter", "label="+storeLabel+"="+id, "--format", "{{.Names}}")
@@ -252,7 +252,7 @@ func (k *killer) left(ctx context.Context, dir string) ([]string, error) {
 	for _, name := range strings.Fields(list.Out) {
 		left = append(left, "container "+name)
 	}
-	for _, area := range []string{"tmp", "owners", "locks", "registry"} {
+	for _, area := range []string{"tmp", "owners", "users", "locks", "registry"} {
 		root := filepath.Join(dir, area)
 		err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
 			if err != nil || entry.IsDir() {
