@@ -102,7 +102,7 @@ func TestCollectBesideProcesses(t *testing.T) {
 	for range 3 {
 		group.Go(func() {
 			for ctx.Err() == nil {
-				runUser(t, ctx, s.Root())
+				runUser(ctx, t, s.Root())
 			}
 		})
 	}
@@ -131,7 +131,8 @@ func TestCollectBesideProcesses(t *testing.T) {
 }
 
 // runUser runs a process that uses the store, and kills it at a random moment.
-func runUser(t *testing.T, ctx context.Context, dir string) {
+func runUser(ctx context.Context, t *testing.T, dir string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(ctx, time.Duration(50+rand.IntN(500))*time.Millisecond)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, os.Args[0])
@@ -196,12 +197,12 @@ func TestIfLost(t *testing.T) {
 		{"there", []string{sums["there"]}, false}, {"in use", []string{used}, false}, {"both", []string{sums["there"], used}, false},
 		{"nothing", nil, false}, {"lost", []string{lost}, true}, {"some lost", []string{sums["there"], used, lost}, true},
 	} {
-		if err := s.IfLost(t.Context(), c.sums, func() error { return fault }); (err == fault) != c.want || err != nil && err != fault {
+		if err := s.IfLost(t.Context(), c.sums, func() error { return fault }); errors.Is(err, fault) != c.want || (err == nil) == c.want {
 			t.Errorf("%s: %v", c.name, err)
 		}
 	}
 	release()
-	if err := s.IfLost(t.Context(), []string{used}, func() error { return fault }); err != fault {
+	if err := s.IfLost(t.Context(), []string{used}, func() error { return fault }); !errors.Is(err, fault) {
 		t.Errorf("after the use: %v", err)
 	}
 	if age := time.Since(modified(t, s.Path(sums["there"]))); age < time.Hour/2 {

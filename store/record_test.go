@@ -114,7 +114,7 @@ func TestDamagedRecord(t *testing.T) {
 		if err := os.WriteFile(path, whole, 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if err := lookUp(s, kind); err != errFound {
+		if err := lookUp(s, kind); !errors.Is(err, errFound) {
 			t.Errorf("mended: %v", err)
 		}
 	}

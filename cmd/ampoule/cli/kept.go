@@ -29,7 +29,7 @@ kept elsewhere (ampoule fetch --to) stays there.`,
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error { return StoreKept(ctx, s, w.store, forget) })
+			return s.wired(cmd.Context(), func(_ context.Context, w *wiring) error { return StoreKept(s, w.store, forget) })
 		},
 	}
 	cmd.Flags().StringArrayVar(&forget, "forget", nil, "a recipe's name, or at least 12 digits of a key, whose inputs need not stay")
@@ -49,12 +49,7 @@ type keptBuild struct {
 const minKey = 12
 
 // StoreKept prints for which builds a store keeps inputs, or for which it does not any more.
-func StoreKept(ctx context.Context, s *Session, st *store.Store, forget []string) error {
-	release, err := st.Use(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
+func StoreKept(s *Session, st *store.Store, forget []string) error {
 	all, err := builder.KeptInputs(st)
 	if err != nil {
 		return err

@@ -51,7 +51,7 @@ func TestStoreKept(t *testing.T) {
 		t.Errorf("left %q, said %s", got, errs)
 	}
 	out.Reset()
-	if err := StoreKept(t.Context(), s, st, nil); err != nil {
+	if err := StoreKept(s, st, nil); err != nil {
 		t.Fatal(err)
 	}
 	want := "api  333333333333  1 files  7 B\nweb  111111111111  1 files  3 B\nweb  222222222222  1 files  5 B\n"
@@ -60,7 +60,7 @@ func TestStoreKept(t *testing.T) {
 	}
 	for _, c := range []struct{ forget, left string }{{strings.Repeat("1", 12), "now other"}, {"web", "other"}} {
 		out.Reset()
-		if err := StoreKept(t.Context(), s, st, []string{c.forget}); err != nil || !strings.HasPrefix(out.String(), "web  ") {
+		if err := StoreKept(s, st, []string{c.forget}); err != nil || !strings.HasPrefix(out.String(), "web  ") {
 			t.Fatalf("%v, told %s", err, out)
 		}
 		if got := left(); got != c.left {
@@ -68,13 +68,13 @@ func TestStoreKept(t *testing.T) {
 		}
 	}
 	// A few digits are no key, and nothing of what was named before goes.
-	if err := StoreKept(t.Context(), s, st, []string{"api", "333"}); ExitCode(err) != codeNotFound {
+	if err := StoreKept(s, st, []string{"api", "333"}); ExitCode(err) != codeNotFound {
 		t.Errorf("an unknown build: %v", err)
 	}
 	s.Output = JSON
 	out.Reset()
 	var listed []keptBuild
-	if err := errors.Join(StoreKept(t.Context(), s, st, nil), json.Unmarshal(out.Bytes(), &listed)); err != nil || len(listed) != 1 || listed[0].Name != "api" || listed[0].Size != 7 {
+	if err := errors.Join(StoreKept(s, st, nil), json.Unmarshal(out.Bytes(), &listed)); err != nil || len(listed) != 1 || listed[0].Name != "api" || listed[0].Size != 7 {
 		t.Errorf("%+v, %v", listed, err)
 	}
 }

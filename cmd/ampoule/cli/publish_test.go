@@ -268,7 +268,7 @@ func TestLoadedImagesStay(t *testing.T) {
 		t.Errorf("while it is in use: %v", err)
 	}
 	release()
-	if err := st.IfLost(t.Context(), sumsOf(ids), remove); err != gone {
+	if err := st.IfLost(t.Context(), sumsOf(ids), remove); !errors.Is(err, gone) {
 		t.Errorf("afterwards: %v", err)
 	}
 }
