@@ -162,3 +162,41 @@ func paths(t *tree.Tree) []string {
 	}
 	return all
 }
+
+// Everything of a part, and where it is laid, decides which layer is found again.
+func TestPartsAreTold(t *testing.T) {
+	t.Parallel()
+	st := openStore(t)
+	base := func() tree.Entry { return file("lib/x.py", "x") }
+	save := func(e tree.Entry, prefix string) string {
+		t.Helper()
+		saved, err := SaveParts(t.Context(), st, []Part{{"part", newTree(t, e)}}, prefix)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return saved[0].DiffID
+	}
+	first := save(base(), "opt/x")
+	if again := save(base(), "opt/x"); again != first {
+		t.Errorf("the same part is %s, then %s", first, again)
+	}
+	seen := map[string]string{first: "the first"}
+	for name, change := range map[string]func(*tree.Entry){
+		"content": func(e *tree.Entry) { *e = e.Replace([]byte("y")) },
+		"mode":    func(e *tree.Entry) { e.Mode = 0o755 },
+		"path":    func(e *tree.Entry) { e.Path = "lib/y.py" },
+		"kind":    func(e *tree.Entry) { *e = tree.Entry{Path: e.Path, Kind: tree.Symlink, Mode: 0o777, Link: "x"} },
+		"link":    func(e *tree.Entry) { *e = tree.Entry{Path: e.Path, Kind: tree.Symlink, Mode: 0o777, Link: "y"} },
+	} {
+		e := base()
+		change(&e)
+		id := save(e, "opt/x")
+		if other, ok := seen[id]; ok {
+			t.Errorf("%s: the layer of %s is found", name, other)
+		}
+		seen[id] = name
+	}
+	if id := save(base(), "opt/y"); seen[id] != "" {
+		t.Errorf("another prefix: the layer of %s is found", seen[id])
+	}
+}

@@ -38,6 +38,11 @@ func TestMemoryIsTold(t *testing.T) {
 	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)` \\|").FindAllStringSubmatch(string(text), -1) {
 		rows = append(rows, m[1])
 	}
+	for _, m := range regexp.MustCompile("(?m)^\\| `[a-z-]+` .*\\| (?:`([a-z/]+)` (Test[A-Za-z]+)|–) \\|$").FindAllStringSubmatch(string(text), -1) {
+		if m[1] != "" && !hasTest(t, filepath.Join(root, filepath.FromSlash(m[1])), m[2]) {
+			t.Errorf("%s has no %s", m[1], m[2])
+		}
+	}
 	slices.Sort(rows)
 	if diff := cmp.Diff(kinds, rows); diff != "" {
 		t.Errorf("docs/memory.md (-kinds of records in the code +rows):\n%s", diff)

@@ -288,3 +288,28 @@ func TestPrefix(t *testing.T) {
 		t.Errorf("layers have the tree in %s, and are unpacked from %s", builder.Prefix, layer.Prefix)
 	}
 }
+
+// Which blob a layer makes is remembered for that layer and this compressor.
+func TestBlobsAreTold(t *testing.T) {
+	t.Parallel()
+	s, _, _ := session(t, goodRecipe)
+	st, err := store.Open(s.Store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := blobs{st}
+	if err := b.Remember("sha256:1", "sha256:2", 3); err != nil {
+		t.Fatal(err)
+	}
+	if digest, size, ok := b.Recall("sha256:1"); !ok || digest != "sha256:2" || size != 3 {
+		t.Errorf("the same layer: %s, %d, %t", digest, size, ok)
+	}
+	if _, _, ok := b.Recall("sha256:3"); ok {
+		t.Error("another layer has the same blob")
+	}
+	for _, key := range []string{layers.Key(blobsKind, layer.Format+1, "sha256:1"), "sha256:1"} {
+		if key == blobKey("sha256:1") {
+			t.Errorf("another compressor has the key %s", key)
+		}
+	}
+}
