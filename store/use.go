@@ -26,8 +26,9 @@ import (
 // a collection holds alone for a moment. Named locks have other names: 64 digits.
 const gateLock = "gate"
 
-// gateTime is how long somebody waits for the gate: a collection holds it for milliseconds.
-const gateTime = time.Minute
+// gateTime is how long somebody waits for the gate. A collection holds it for milliseconds,
+// or for as long as a sandbox engine takes to remove an image.
+const gateTime = 5 * time.Minute
 
 // errGate says that a process holds the gate and does not go on.
 var errGate = errors.New("another process holds the store's gate and does not let it go; is one stopped?")
