@@ -64,10 +64,15 @@ func (r *build) wheelhouse(ctx context.Context, record *audit.ArtifactRecord) ([
 	return files, nil
 }
 
+// labelledKey names a wheel, by its sha256, with a record in it.
+func labelledKey(sum string, told []byte) string {
+	return layers.Key(labelledKind, 1, map[string]any{"wheel": sum, "record": string(told)})
+}
+
 // labelled returns the hash of a wheel with a record in it.
 func (r *build) labelled(ctx context.Context, w audit.WheelMade, told []byte) (sum string, err error) {
 	st := r.b.Store
-	key := layers.Key(labelledKind, 1, map[string]any{"wheel": w.SHA256, "record": string(told)})
+	key := labelledKey(w.SHA256, told)
 	found, err := st.Lookup(labelledKind, key, &sum)
 	if err == nil && found {
 		found, err = st.Whole(ctx, sum)

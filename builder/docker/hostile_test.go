@@ -174,7 +174,7 @@ func openWith(t *testing.T, budget sandbox.Limits) *docker.Engine {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		_, err := e.RemoveImages(context.Background(), func([]string) bool { return false })
+		_, err := e.RemoveImages(context.Background(), docker.All)
 		if err := errors.Join(err, e.Close()); err != nil {
 			t.Error(err)
 		}

@@ -21,7 +21,6 @@ import (
 	"ampoule/builder/buildlog"
 	"ampoule/builder/cpython"
 	"ampoule/builder/fetch"
-	"ampoule/builder/layers"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/toolchain"
@@ -328,7 +327,7 @@ func (p *distLocker) startResolver(ctx context.Context, base, full sandbox.Image
 	if err != nil {
 		return err
 	}
-	key := layers.Key("resolver-python", 1, map[string]any{"image": layers.DiffIDs(full), "python": python, "uv": uvWheel.SHA256, "tap": tapScript})
+	key := resolverKey(full, python, uvWheel.SHA256, tapScript)
 	var interpreter []byte
 	known, err := l.Store.Lookup("resolver-python", key, &interpreter)
 	if err != nil {

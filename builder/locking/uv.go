@@ -46,9 +46,18 @@ const (
 	projectsDir = sandbox.WorkDir + "/projects"
 )
 
+// programKey names the layer of the resolver whose wheel has a sha256.
+func programKey(sum string) string { return layers.Key("resolver-program", 1, sum) }
+
+// resolverKey names what the interpreter at a path in an image says to the resolver whose
+// wheel has a sha256, when a script asks for it.
+func resolverKey(image sandbox.Image, python, sum, script string) string {
+	return layers.Key("resolver-python", 1, map[string]any{"image": layers.DiffIDs(image), "python": python, "uv": sum, "tap": script})
+}
+
 // uvLayer is the program as a layer for images.
 func uvLayer(ctx context.Context, st *store.Store) (sandbox.Layer, error) {
-	key := layers.Key("resolver-program", 1, uvWheel.SHA256)
+	key := programKey(uvWheel.SHA256)
 	return layers.Remembered(ctx, st, "resolver-program", key, func() (sandbox.Layer, error) {
 		uv, err := readUV(st)
 		if err != nil {
