@@ -16,6 +16,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 )
@@ -33,7 +34,8 @@ var ErrClosed = errors.New("the store's registry is closed")
 // Registry reaches the registry of one directory: it is an http.RoundTripper that
 // answers for every host. It takes the lock with the first request.
 type Registry struct {
-	dir string
+	dir   string
+	spare Spare
 	// turn guards current and closed; it is held while a target is looked for.
 	turn    chan struct{}
 	current target
@@ -52,6 +54,15 @@ type target interface {
 func Open(dir string) *Registry {
 	return &Registry{dir: dir, turn: make(chan struct{}, 1)}
 }
+
+// Spare gives content by its sha256 in hexadecimal. What it gives is compared.
+type Spare interface {
+	Open(sum string) (*os.File, error)
+}
+
+// MendFrom names a place that damaged content is restored from, where it has the same
+// bytes. It is called before the registry is used.
+func (r *Registry) MendFrom(s Spare) { r.spare = s }
 
 // RoundTrip implements http.RoundTripper. A request whose body can be read again
 // is sent again when the process that held the lock ends.
@@ -135,7 +146,7 @@ func (r *Registry) acquire() (target, error) {
 		return nil, err
 	}
 	if lock != nil {
-		return newHolder(r.dir, lock)
+		return newHolder(r.dir, r.spare, lock)
 	}
 	address, ok := readAddress(filepath.Join(r.dir, lockName))
 	if !ok {
