@@ -50,6 +50,8 @@ type access struct {
 	local   bool
 	options []remote.Option
 	puller  *remote.Puller
+	// transport reaches the store's own registry; nil for others.
+	transport http.RoundTripper
 }
 
 // Open returns the registry at HOST[:PORT][/PREFIX]. It makes no request.
@@ -83,7 +85,7 @@ func Local(t http.RoundTripper) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	own.local = true
+	own.local, own.transport = true, t
 	return &Registry{own: own, host: reg, others: foreign}, nil
 }
 

@@ -276,7 +276,6 @@ func TestDamagedBlobIsSentAgain(t *testing.T) {
 	if err := os.Truncate(filepath.Join(blobs, strings.TrimPrefix(l.Digest, "sha256:")), 0); err != nil {
 		t.Fatal(err)
 	}
-	a.Key = key("2")
 	done, err := r.Publish(t.Context(), a)
 	if err != nil {
 		t.Fatal(err)
@@ -321,8 +320,9 @@ func TestCorruptedLayerIsRefused(t *testing.T) {
 		if err == nil {
 			_, err = io.Copy(io.Discard, content)
 		}
-		if !errors.Is(err, registry.ErrDigest) {
-			t.Errorf("error is %v, want ErrDigest", err)
+		var damaged *registry.DamagedError
+		if !errors.Is(err, registry.ErrDigest) || !errors.As(err, &damaged) {
+			t.Errorf("error is %v, want damage that is ErrDigest", err)
 		}
 	}
 }

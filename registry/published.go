@@ -1,0 +1,236 @@
+package registry
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"slices"
+
+	"github.com/google/go-containerregistry/pkg/name"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"golang.org/x/sync/errgroup"
+)
+
+// heads is how many blobs are asked for at once.
+const heads = 16
+
+// FindKey returns the digest of the artifact published under a key ("sha256:" and
+// hex). What counts is a chain: the key's tag, the index, each image's manifest and
+// configuration, which carries the key, and a blob of the right size for each layer. In the
+// store's own registry what refers to the index is part of it, and there must be some of
+// each of these artifact types; other registries may leave referrers out.
+//
+// A tag that leads to something else is a [*KeyMismatchError]. A chain that is broken is a
+// [*DamagedError]: publishing it again mends it.
+func (r *Registry) FindKey(ctx context.Context, name, key string, referrers ...string) (digest string, found bool, err error) {
+	at, err := r.locateOwn(name, name)
+	if err != nil {
+		return "", false, err
+	}
+	tag, err := keyTag(key)
+	if err != nil {
+		return "", false, err
+	}
+	return at.published(ctx, tag, key, referrers)
+}
+
+// published looks for the whole artifact of a key.
+func (l location) published(ctx context.Context, tag, key string, referrers []string) (string, bool, error) {
+	op, what := "finding "+l.base+":"+tag, l.base+":"+tag
+	root, err := l.get(ctx, l.repo.Tag(tag))
+	if err := l.convert(op, what, err); err != nil {
+		var missing *NotFoundError
+		if errors.As(err, &missing) {
+			return "", false, nil
+		}
+		return "", false, err
+	}
+	c := chain{location: l, tag: tag, key: key, digest: root.Digest.String()}
+	if err := c.check(ctx, root, referrers); err != nil {
+		return "", false, l.convert(op, what, err)
+	}
+	return c.digest, true, nil
+}
+
+// chain is what stands behind a key's tag.
+type chain struct {
+	location
+	tag, key, digest string
+}
+
+// check follows the chain.
+func (c chain) check(ctx context.Context, root *remote.Descriptor, referrers []string) error {
+	if !root.MediaType.IsIndex() {
+		return c.mismatch("it is no index of images")
+	}
+	index, err := parseIndex(root.Manifest)
+	if err != nil {
+		return c.damaged(c.digest, err)
+	}
+	if len(index.Manifests) == 0 {
+		return c.mismatch("it has no image")
+	}
+	var blobs []v1.Descriptor
+	for _, d := range index.Manifests {
+		found, err := c.image(ctx, d)
+		if err != nil {
+			return err
+		}
+		blobs = append(blobs, found...)
+	}
+	if c.local {
+		found, err := c.referrers(ctx, referrers)
+		if err != nil {
+			return err
+		}
+		blobs = append(blobs, found...)
+	}
+	return c.heads(ctx, blobs)
+}
+
+// image checks one image of the index, and returns its layers.
+func (c chain) image(ctx context.Context, d v1.Descriptor) ([]v1.Descriptor, error) {
+	var m v1.Manifest
+	if err := c.manifest(ctx, d, &m); err != nil {
+		return nil, err
+	}
+	config, err := c.config(ctx, m.Config)
+	if err != nil {
+		return nil, c.damaged(m.Config.Digest.String(), err)
+	}
+	if platform := platformString(config.Platform()); platform != platformString(d.Platform) {
+		return nil, c.mismatch(fmt.Sprintf("its image for %s says that it is for %s", platformString(d.Platform), platform))
+	}
+	if label := config.Config.Labels[LabelKey]; label != c.key {
+		return nil, c.mismatch(fmt.Sprintf("the key in its image for %s is %q", platformString(d.Platform), label))
+	}
+	return m.Layers, nil
+}
+
+// manifest reads a manifest that the chain names.
+func (c chain) manifest(ctx context.Context, d v1.Descriptor, m *v1.Manifest) error {
+	raw, err := c.get(ctx, c.repo.Digest(d.Digest.String()))
+	if err == nil && raw.Size != d.Size {
+		err = fmt.Errorf("it has %d bytes, not %d", raw.Size, d.Size)
+		return c.damaged(d.Digest.String(), fmt.Errorf("%w: %w", ErrDigest, err))
+	}
+	if err == nil {
+		if err := json.Unmarshal(raw.Manifest, m); err != nil {
+			return c.damaged(d.Digest.String(), fmt.Errorf("%w: %w", ErrDigest, err))
+		}
+	}
+	return c.damaged(d.Digest.String(), err)
+}
+
+// referrers checks what refers to the index, and returns its files.
+func (c chain) referrers(ctx context.Context, wanted []string) ([]v1.Descriptor, error) {
+	list, err := c.listReferrers(ctx, c.digest, "")
+	if err != nil {
+		return nil, err
+	}
+	var blobs []v1.Descriptor
+	for _, d := range list {
+		wanted = slices.DeleteFunc(slices.Clone(wanted), func(t string) bool { return t == d.ArtifactType })
+		if !d.MediaType.IsImage() {
+			continue
+		}
+		var m v1.Manifest
+		if err := c.manifest(ctx, d, &m); err != nil {
+			return nil, err
+		}
+		blobs = append(append(blobs, m.Config), m.Layers...)
+	}
+	if len(wanted) > 0 {
+		return nil, &DamagedError{Ref: c.at(c.digest), What: "its " + wanted[0], Err: errGone, local: c.local}
+	}
+	return blobs, nil
+}
+
+// heads asks whether each blob is there in its size.
+func (c chain) heads(ctx context.Context, blobs []v1.Descriptor) error {
+	group, asking := errgroup.WithContext(ctx)
+	group.SetLimit(heads)
+	seen := map[v1.Hash]bool{}
+	for _, d := range blobs {
+		if seen[d.Digest] || len(d.URLs) > 0 {
+			continue
+		}
+		seen[d.Digest] = true
+		group.Go(func() error {
+			size, err := c.head(asking, d.Digest.String())
+			if err == nil && size != d.Size {
+				err = fmt.Errorf("%w: it has %d bytes, not %d", ErrDigest, size, d.Size)
+			}
+			return c.damaged(d.Digest.String(), err)
+		})
+	}
+	return group.Wait()
+}
+
+// head returns a blob's size.
+func (l location) head(ctx context.Context, digest string) (int64, error) {
+	var size int64
+	err := alive(ctx, func() error {
+		blob, err := l.puller.Layer(ctx, l.repo.Digest(digest))
+		if err == nil {
+			size, err = blob.Size()
+		}
+		return err
+	})
+	return size, err
+}
+
+func (c chain) mismatch(why string) error {
+	return &KeyMismatchError{Ref: c.base + ":" + c.tag, Digest: c.digest, Why: why, local: c.local}
+}
+
+// damaged makes an error of what the chain names in vain or what is not what it names. A
+// registry that fails is another matter.
+func (c chain) damaged(what string, err error) error {
+	return c.asDamage(c.at(c.digest), what, err)
+}
+
+// asDamage makes a [*DamagedError] of the answer that something is not there, or is not
+// what its digest says, where a manifest names it.
+func (l location) asDamage(ref, what string, err error) error {
+	if err == nil {
+		return nil
+	}
+	if statusOf(err) == http.StatusNotFound {
+		return &DamagedError{Ref: ref, What: what, Err: errGone, local: l.local}
+	}
+	if isWrong(err) {
+		return &DamagedError{Ref: ref, What: what, Err: err, local: l.local}
+	}
+	return err
+}
+
+// alive repeats work that ended for the end of another caller's context: clients share
+// their first request to a registry, whoever makes it.
+func alive(ctx context.Context, work func() error) (err error) {
+	const tries = 100 // more callers do not give up at once
+	for range tries {
+		err = work()
+		ended := errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded)
+		if !ended || ctx.Err() != nil {
+			return err
+		}
+	}
+	return err
+}
+
+// get fetches a manifest, verified against the digest that the reference has.
+func (l location) get(ctx context.Context, ref name.Reference) (*remote.Descriptor, error) {
+	if kept := l.getKept(ctx, ref); kept != nil {
+		return kept, nil
+	}
+	var d *remote.Descriptor
+	err := alive(ctx, func() (err error) {
+		d, err = l.puller.Get(ctx, ref)
+		return err
+	})
+	return d, wrongManifest(err)
+}
