@@ -151,8 +151,9 @@ func (c *collection) isYoung(digest string) bool {
 
 // young tells content that came, or was asked for, a short time ago.
 func (c *collection) young(path string, info os.FileInfo) bool {
-	asked, ok := c.asked.Load(path)
-	return c.now.Sub(info.ModTime()) < youth || ok && c.now.Sub(asked.(time.Time)) < youth
+	c.askedMu.Lock()
+	defer c.askedMu.Unlock()
+	return c.now.Sub(info.ModTime()) < youth || c.now.Sub(c.asked[path]) < youth
 }
 
 // unlist takes what does not stay out of the repository's list.
@@ -199,18 +200,38 @@ func (c *collection) sweep(dead func(digest string, info os.FileInfo) bool) erro
 			c.out.LeftBytes += info.Size()
 			continue
 		}
-		c.out.Removed++
-		c.out.RemovedBytes += info.Size()
-		if c.keep.Dry {
-			continue
-		}
-		path := c.repo.blob(digest)
-		c.sound.forget(path)
-		if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		gone, err := c.removeBlob(digest)
+		if err != nil {
 			return err
+		}
+		if gone {
+			c.out.Removed++
+			c.out.RemovedBytes += info.Size()
+		} else {
+			c.out.Left++
+			c.out.LeftBytes += info.Size()
 		}
 	}
 	return nil
+}
+
+// removeBlob removes content unless somebody has asked for it meanwhile.
+func (c *collection) removeBlob(digest string) (gone bool, err error) {
+	path := c.repo.blob(digest)
+	c.askedMu.Lock()
+	defer c.askedMu.Unlock()
+	if c.now.Sub(c.asked[path]) < youth {
+		return false, nil
+	}
+	delete(c.asked, path)
+	if c.keep.Dry {
+		return true, nil
+	}
+	c.sound.forget(path)
+	if err := os.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, err
+	}
+	return true, nil
 }
 
 // tagsOf lists the tags of each digest.

@@ -52,14 +52,16 @@ type guard struct {
 	writing sync.Mutex
 	// upkeep is held while the registry is verified or collected.
 	upkeep sync.Mutex
-	// asked has, by its path, when content was last asked for.
-	asked sync.Map
+	// asked has, by its path, when content was last asked for. Whoever heard that it is
+	// there sends it no more: it must stay.
+	asked   map[string]time.Time
+	askedMu sync.Mutex
 	// open is held for reading by every request, and for good by shut.
 	open sync.RWMutex
 }
 
 func newGuard(dir, secret string, spare Spare, fresh func() http.Handler) *guard {
-	g := &guard{dir: dir, root: filepath.Join(dir, rootName), secret: secret, spare: spare, fresh: fresh, sound: newSound(dir)}
+	g := &guard{dir: dir, root: filepath.Join(dir, rootName), secret: secret, spare: spare, fresh: fresh, sound: newSound(dir), asked: map[string]time.Time{}}
 	g.renew()
 	return g
 }
@@ -183,7 +185,7 @@ func (g *guard) getBlob(w http.ResponseWriter, r *http.Request, repo repository,
 		g.serve(w, r)
 		return
 	}
-	g.asked.Store(file, time.Now())
+	g.ask(file)
 	if r.Header.Get("Cache-Control") == "no-cache" {
 		g.sound.forget(file)
 	}
@@ -196,6 +198,13 @@ func (g *guard) getBlob(w http.ResponseWriter, r *http.Request, repo repository,
 	g.serve(w, r)
 }
 
+// ask notes that content is asked for. It comes before looking whether it is there.
+func (g *guard) ask(path string) {
+	g.askedMu.Lock()
+	defer g.askedMu.Unlock()
+	g.asked[path] = time.Now()
+}
+
 // startUpload removes damaged content that is going to be sent: the registry takes what is
 // there for what is meant.
 func (g *guard) startUpload(w http.ResponseWriter, r *http.Request, repo repository) {
@@ -205,6 +214,7 @@ func (g *guard) startUpload(w http.ResponseWriter, r *http.Request, repo reposit
 	}
 	for _, digest := range append(r.URL.Query()["mount"], r.URL.Query()["digest"]...) {
 		if digestForm.MatchString(digest) {
+			g.ask(repo.blob(digest))
 			if err := g.drop(repo, digest); err != nil {
 				refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
 				return
