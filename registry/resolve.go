@@ -46,6 +46,16 @@ func (r *Registry) Resolve(ctx context.Context, ref string) (Description, error)
 	return d, nil
 }
 
+// Split reads a reference to something in the store's own registry, which has a digest or
+// a tag. One to another registry is a [*ReferenceError].
+func (r *Registry) Split(ref string) (name, tag, digest string, err error) {
+	at, err := r.parse(ref)
+	if err == nil && !at.local {
+		err = &ReferenceError{Ref: ref, Why: "it is in another registry than the store's own"}
+	}
+	return at.name, at.tag, at.digest, err
+}
+
 // Image returns the image for a platform.
 func (d Description) Image(platform string) (ImageInfo, error) {
 	for _, image := range d.Images {

@@ -66,6 +66,9 @@ type StoreBounds struct {
 	Limit string `toml:"limit"`
 	// Keep is how long what nobody uses stays, such as 30d.
 	Keep string `toml:"keep"`
+	// Published is how long artifacts of the embedded registry stay that nobody uses and
+	// nothing holds, such as 180d; for ever where it is empty.
+	Published string `toml:"published"`
 }
 
 // Source is a configured source.

@@ -97,7 +97,7 @@ func (r refused) Error() string { return r.message }
 func (r refused) Unwrap() error { return r.is }
 
 // errOlder says that whoever holds the lock knows no orders.
-var errOlder = errors.New("the process that serves the store's registry is of another version: try again when it has ended")
+var errOlder = errors.New("it is of another version and knows no such order")
 
 // order gives the holder an order, and reads its answer into result.
 func (r *Registry) order(ctx context.Context, verb string, o order, result any) error {
@@ -127,7 +127,7 @@ func (r *Registry) order(ctx context.Context, verb string, o order, result any) 
 		}
 		return f.err()
 	}
-	return errOlder
+	return &BusyError{Dir: r.dir, Err: errOlder}
 }
 
 // Verify reads all content and compares it with its digest, and looks whether all that is

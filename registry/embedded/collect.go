@@ -50,6 +50,9 @@ func (g *guard) collect(ctx context.Context, keep Keep) (Collected, error) {
 	defer g.upkeep.Unlock()
 	g.writing.Lock()
 	defer g.writing.Unlock()
+	g.askedMu.Lock()
+	maps.DeleteFunc(g.asked, func(_ string, then time.Time) bool { return time.Since(then) > youth })
+	g.askedMu.Unlock()
 	out := Collected{Artifacts: []string{}}
 	repos, err := g.repositories()
 	if err != nil {

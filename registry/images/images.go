@@ -27,13 +27,16 @@ type Layer struct {
 	// DiffID is "sha256:" and the hash of the uncompressed tar.
 	DiffID string
 	// Open returns the uncompressed tar. Content that is not what DiffID says is an error
-	// from Read where io.EOF would be, which wraps [layer.ErrDiffID].
+	// from Read where io.EOF would be, which wraps [ErrDamaged] and [layer.ErrDiffID].
 	Open func() (io.ReadCloser, error)
 }
 
 // ErrNoImage is wrapped by errors about files that hold no image, or several of which none
 // was named.
 var ErrNoImage = errors.New("no image")
+
+// ErrDamaged is wrapped by errors about files whose content is not what they say it is.
+var ErrDamaged = errors.New("the image's file is damaged")
 
 // maxIndexes bounds how many indexes are looked at, of which one may lead to others and
 // back to itself.
@@ -102,7 +105,7 @@ func (v *verifying) Read(p []byte) (int, error) {
 	n, err := v.ReadCloser.Read(p)
 	v.sum.Write(p[:n])
 	if errors.Is(err, io.EOF) && hex.EncodeToString(v.sum.Sum(nil)) != v.want {
-		return n, fmt.Errorf("reading layer sha256:%s: %w", v.want, layer.ErrDiffID)
+		return n, fmt.Errorf("reading layer sha256:%s: %w: %w", v.want, ErrDamaged, layer.ErrDiffID)
 	}
 	return n, err
 }

@@ -17,6 +17,7 @@ import (
 	"ampoule/builder"
 	"ampoule/builder/fetch"
 	"ampoule/cmd/ampoule/display"
+	"ampoule/registry/embedded"
 	"ampoule/store"
 )
 
@@ -62,23 +63,28 @@ func StoreUsage(s *Session, st *store.Store) error {
 }
 
 func newStoreCollect(s *Session) *cobra.Command {
-	var keep, limit string
+	var keep, limit, published string
 	var dry bool
 	cmd := &cobra.Command{
 		Use:   "gc",
 		Short: "Removes what was not used for long, or is too much",
 		Long: `Gc removes content, records and logs that nothing has used for some time (--keep), and,
 where that leaves more than --limit, what was used the longest time ago. What was
-fetched with ampoule fetch stays (see ampoule store kept), and so does what is published in
-the embedded registry. Docker's images of which a layer is gone go, too. The rest is
-fetched or built again when it is needed, as far as its mirrors still have it; logs, and
-what failed steps left, are gone.
+fetched with ampoule fetch stays (see ampoule store kept). Docker's images of which a layer
+is gone go, too. The rest is fetched or built again when it is needed, as far as its mirrors
+still have it; logs, and what failed steps left, are gone.
+
+The embedded registry counts for the limit. In it, what nothing refers to goes an hour
+after it came. What is published stays, unless --published says how long artifacts stay that
+nobody builds or pulls and that only their key names; ampoule registry hold has one stay
+in any case, and ampoule registry rm removes one. Publications and pulls go on meanwhile.
 
 It waits until no build uses the store; builds that begin meanwhile wait for it. Limits
-stand in config.toml, too, as limit and keep of [store]: with them every build ends with a
-collection, unless another one is running.`,
+stand in config.toml, too, as limit, keep and published of [store]: with them every build
+ends with a collection, unless another one is running.`,
 		Example: `  ampoule store gc
   ampoule store gc --keep 7d --limit 50GiB
+  ampoule store gc --published 180d
   ampoule store gc --dry-run`,
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -90,6 +96,9 @@ collection, unless another one is running.`,
 			if _, err := keeping(cmp.Or(keep, keepUnused), limit); err != nil {
 				return &UsageError{Verb: cmd.CommandPath(), Err: err}
 			}
+			if _, err := keepPublished(published); err != nil {
+				return &UsageError{Verb: cmd.CommandPath(), Err: err}
+			}
 			if err := checkBounds(config.Store); err != nil {
 				return err
 			}
@@ -98,11 +107,22 @@ collection, unless another one is running.`,
 				return err
 			}
 			k.Dry = dry
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error { return StoreCollect(ctx, s, w.store, k, w.removeImages) })
+			artifacts, err := keepPublished(cmp.Or(published, config.Store.Published))
+			if err != nil {
+				return err
+			}
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
+				did, err := collectRegistry(ctx, s, w.own, artifacts, &k)
+				if err != nil {
+					return err
+				}
+				return StoreCollect(ctx, s, w.store, k, did, w.removeImages)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&keep, "keep", "", "how long what nobody uses stays, such as 12h or 7d (default: the configuration's, else "+keepUnused+")")
 	cmd.Flags().StringVar(&limit, "limit", "", "how much may be left, such as 50GiB (default: the configuration's, else no bound)")
+	cmd.Flags().StringVar(&published, "published", "", "how long published artifacts stay that nobody uses and nothing holds, such as 180d (default: the configuration's, else for ever)")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "tell what would be removed, and remove nothing")
 	return cmd
 }
@@ -112,31 +132,47 @@ func checkBounds(bounds fetch.StoreBounds) error {
 	if _, err := keeping(cmp.Or(bounds.Keep, keepUnused), bounds.Limit); err != nil {
 		return &fetch.ConfigError{Where: "[store] in config.toml", Msg: err.Error()}
 	}
+	if _, err := keepPublished(bounds.Published); err != nil {
+		return &fetch.ConfigError{Where: "[store] in config.toml", Msg: err.Error()}
+	}
 	return nil
 }
 
 // keeping reads a duration and a size as people write them.
 func keeping(keep, limit string) (store.Keep, error) {
 	k := store.Keep{Pinned: []string{builder.InputsKind, idKind}}
-	days, isDays := strings.CutSuffix(keep, "d")
-	if n, err := strconv.ParseUint(days, 10, 16); isDays && err == nil {
-		k.Unused = time.Duration(n) * 24 * time.Hour
-	} else if k.Unused, err = time.ParseDuration(keep); err != nil || k.Unused < 0 {
-		return k, fmt.Errorf("%q is no duration such as 12h or 30d", keep)
-	}
-	if limit == "" {
-		return k, nil
-	}
 	var err error
+	if k.Unused, err = duration(keep); err != nil || limit == "" {
+		return k, err
+	}
 	if k.Limit, err = units.RAMInBytes(limit); err != nil || k.Limit <= 0 {
 		return k, fmt.Errorf("%q is no size such as 50GiB", limit)
 	}
 	return k, nil
 }
 
+// duration reads a time span, which may be in days.
+func duration(text string) (time.Duration, error) {
+	days, isDays := strings.CutSuffix(text, "d")
+	if n, err := strconv.ParseUint(days, 10, 16); isDays && err == nil {
+		return time.Duration(n) * 24 * time.Hour, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("%q is no duration such as 12h or 30d", text)
+	}
+	return d, nil
+}
+
+// collected is the outcome of a collection as JSON.
+type collected struct {
+	store.Collected
+	Registry embedded.Collected `json:"registry"`
+}
+
 // StoreCollect collects, has Docker's images removed that stood on what is gone, and tells
-// what it did.
-func StoreCollect(ctx context.Context, s *Session, st *store.Store, keep store.Keep, removeImages func(context.Context) (int, error)) error {
+// what it did, with what was collected in the registry.
+func StoreCollect(ctx context.Context, s *Session, st *store.Store, keep store.Keep, reg embedded.Collected, removeImages func(context.Context) (int, error)) error {
 	did, err := st.Collect(ctx, keep, false)
 	if errors.Is(err, store.ErrInUse) {
 		s.tell("waiting until no build uses the store")
@@ -154,10 +190,11 @@ func StoreCollect(ctx context.Context, s *Session, st *store.Store, keep store.K
 		s.tell("removed %d images from Docker", removed)
 	}
 	text := fmt.Sprintf("%s %s in %d files, left %s in %d", verb, display.Size(did.RemovedBytes), did.Removed, display.Size(did.LeftBytes), did.Left)
+	text += fmt.Sprintf("\nregistry: %s %s in %d files, left %s in %d", verb, display.Size(reg.RemovedBytes), reg.Removed, display.Size(reg.LeftBytes), reg.Left)
 	if keep.Limit > 0 && did.LeftBytes > keep.Limit {
 		s.tell("more than %s is left: %s of it was fetched to be kept (ampoule store kept)", display.Size(keep.Limit), display.Size(did.PinnedBytes))
 	}
-	return s.print(text, did)
+	return s.print(text, collected{did, reg})
 }
 
 // collectAfter keeps the store within the configuration's bounds, if it has any and
@@ -169,6 +206,9 @@ func (w *wiring) collectAfter(ctx context.Context) {
 	keep, err := keeping(cmp.Or(w.bounds.Keep, keepUnused), w.bounds.Limit)
 	var did store.Collected
 	if err == nil {
+		err = w.collectRegistryAfter(ctx, &keep)
+	}
+	if err == nil {
 		did, err = w.store.Collect(ctx, keep, false)
 	}
 	if err == nil && did.Removed > 0 {
@@ -177,6 +217,15 @@ func (w *wiring) collectAfter(ctx context.Context) {
 	if err != nil && !errors.Is(err, store.ErrInUse) {
 		w.session.tell("collecting what the store need not keep: %v", err)
 	}
+}
+
+// collectRegistryAfter does the registry's part of that.
+func (w *wiring) collectRegistryAfter(ctx context.Context, bound *store.Keep) error {
+	artifacts, err := keepPublished(w.bounds.Published)
+	if err == nil {
+		_, err = collectRegistry(ctx, w.session, w.own, artifacts, bound)
+	}
+	return err
 }
 
 // removeImages removes the store's images from Docker of which it has not all layers any
@@ -200,14 +249,20 @@ func newStoreVerify(s *Session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify",
 		Short: "Reads all content and compares it with its hash",
-		Long: `Verify reads everything that was fetched and built and compares it with its sha256.
-Damaged files are listed on stdout, and the exit code is 4; --repair removes them, so
-that they are fetched or made again.`,
+		Long: `Verify reads everything that was fetched, built and published and compares it with its
+sha256. In the embedded registry it also looks whether all that is referred to is there in
+its size, whether keys name their artifacts, and for files that belong to nothing. What is
+wrong is listed on stdout, and the exit code is 4.
+
+--repair removes what is damaged, so that it is fetched or made again, or restores it
+where the store has the same bytes; it makes lost lists of the registry anew, and removes
+tags that lie and files that belong to nothing. What is lost of a published artifact is
+published again by ampoule build of its recipe.`,
 		Example:           "  ampoule store verify\n  ampoule store verify --repair",
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error { return StoreVerify(ctx, s, w.store, repair) })
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error { return StoreVerify(ctx, s, w.store, w.own, repair) })
 		},
 	}
 	cmd.Flags().BoolVar(&repair, "repair", false, "remove what is damaged")
@@ -218,6 +273,8 @@ that they are fetched or made again.`,
 type DamagedError struct {
 	Files    int
 	Repaired bool
+	// Lost is how many of them only publishing again mends.
+	Lost int
 }
 
 func (e *DamagedError) Error() string {
@@ -226,14 +283,17 @@ func (e *DamagedError) Error() string {
 
 // Hint says what to do.
 func (e *DamagedError) Hint() string {
+	if e.Repaired && e.Lost > 0 {
+		return "what is lost of published artifacts is published again by `ampoule build` of their recipes, or goes with `ampoule registry rm`; look after the disk"
+	}
 	if e.Repaired {
 		return "they were removed and will be fetched or made again; look after the disk"
 	}
 	return "remove them with --repair: they will be fetched or made again; look after the disk"
 }
 
-// StoreVerify reads all content of a store.
-func StoreVerify(ctx context.Context, s *Session, st *store.Store, repair bool) error {
+// StoreVerify reads all content of a store and its registry.
+func StoreVerify(ctx context.Context, s *Session, st *store.Store, reg RegistryVerifier, repair bool) error {
 	release, err := st.Use(ctx)
 	if err != nil {
 		return err
@@ -244,13 +304,19 @@ func StoreVerify(ctx context.Context, s *Session, st *store.Store, repair bool) 
 		return err
 	}
 	s.tell("compared %s in %d files", display.Size(checked.Bytes), checked.Files)
-	if len(damaged) == 0 {
-		return nil
-	}
-	if err := s.print(strings.Join(damaged, "\n"), struct {
-		Damaged []string `json:"damaged"`
-	}{damaged}); err != nil {
+	// The store's content comes first: the registry is restored from what is whole of it.
+	report, lines, lost, err := verifyRegistry(ctx, s, reg, repair)
+	if err != nil {
 		return err
 	}
-	return &DamagedError{len(damaged), repair}
+	if len(damaged)+len(lines) == 0 {
+		return nil
+	}
+	if err := s.print(display.Clean(strings.Join(append(damaged, lines...), "\n"), true), struct {
+		Damaged  []string         `json:"damaged"`
+		Registry []embedded.Fault `json:"registry"`
+	}{damaged, report.Faults}); err != nil {
+		return err
+	}
+	return &DamagedError{len(damaged) + len(lines), repair, lost}
 }

@@ -60,11 +60,12 @@ var codes = []struct {
 	{codeInput, "an input file (recipe, lock, requirements, policy) is wrong or stale", anyOf(
 		is[recipes.Faults], is[*fetch.ConfigError], is[*locking.ResolutionError], is[*locking.UnknownPythonError],
 		is[*locking.NoSdistError], is[*locking.OwnedError], is[*locking.LyingSdistError], is[*locking.CrateError], is[*locking.SdistError], is[*locking.VersionsError], is[*wheels.CircleError], is[*builder.LostPatchError], is[*recipes.RequirementError], is[*apt.UnknownError], is[*apt.ChangeError], is[*toolchain.NotDebianError],
-		is[*survey.NothingError], is[*survey.UnreadableError], is[*survey.NoInterpreterError], is[*UnreadError], wraps(images.ErrNoImage), wraps(layer.ErrDiffID))},
+		is[*survey.NothingError], is[*survey.UnreadableError], is[*survey.NoInterpreterError], is[*UnreadError], wraps(images.ErrNoImage), wraps(images.ErrDamaged))},
 	{codeRefused, "refused: gate, audit, policy or verification", anyOf(
-		is[*builder.RefusedError], is[*wheels.NativeError], is[*registry.KeyTakenError], is[*install.VerificationError], is[*store.MismatchError], is[*DamagedError], is[*DifferentError], is[*AuditRefusedError])},
+		is[*builder.RefusedError], is[*wheels.NativeError], is[*registry.KeyTakenError], is[*registry.KeyMismatchError], is[*registry.DamagedError], wraps(registry.ErrDigest), wraps(layer.ErrDiffID),
+		is[*embedded.HeldError], is[*install.VerificationError], is[*store.MismatchError], is[*DamagedError], is[*DifferentError], is[*AuditRefusedError])},
 	{codeNotFound, "not found", anyOf(
-		is[*NotFoundError], is[*UnexplainedError], is[*docker.UnknownImageError], is[*survey.NotFoundError], is[*registry.NotFoundError], is[*fetch.NotFoundError], is[*fetch.NoProjectError],
+		is[*NotFoundError], is[*UnexplainedError], is[*docker.UnknownImageError], is[*survey.NotFoundError], is[*registry.NotFoundError], wraps(embedded.ErrNoArtifact), is[*fetch.NotFoundError], is[*fetch.NoProjectError],
 		is[*locking.LostPinError], is[*apt.SuiteError], is[*failure.GoneError], is[*builder.NoShellError])},
 	{codeMachine, "this machine cannot: Docker missing or too old, disk full, host unfit", anyOf(
 		wraps(sandbox.ErrUnavailable), wraps(sandbox.ErrNotSealed), wraps(store.ErrNoSpace), wraps(syscall.ENOSPC),

@@ -22,7 +22,10 @@ import (
 	"ampoule/builder/wheels"
 	"ampoule/recipes"
 	"ampoule/registry"
+	"ampoule/registry/embedded"
+	"ampoule/registry/images"
 	"ampoule/registry/install"
+	"ampoule/registry/layer"
 	"ampoule/store"
 )
 
@@ -44,6 +47,12 @@ func TestExitCode(t *testing.T) {
 		{&builder.RefusedError{}, 4},
 		{&install.VerificationError{Err: errors.New("x")}, 4},
 		{&registry.KeyTakenError{}, 4},
+		{&registry.KeyMismatchError{}, 4},
+		{&registry.DamagedError{Err: layer.ErrDiffID}, 4},
+		{registry.ErrDigest, 4},
+		{fmt.Errorf("reading image: %w: %w", images.ErrDamaged, layer.ErrDiffID), 3},
+		{&embedded.HeldError{}, 4},
+		{embedded.ErrNoArtifact, 5},
 		{&DifferentError{}, 4},
 		{&registry.NotFoundError{}, 5},
 		{&NotFoundError{}, 5},
