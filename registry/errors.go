@@ -7,10 +7,12 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
+	"ampoule/address"
 	"ampoule/registry/layer"
 )
 
@@ -27,7 +29,9 @@ type ReferenceError struct {
 	Why string
 }
 
-func (e *ReferenceError) Error() string { return fmt.Sprintf("reference %q: %s", e.Ref, e.Why) }
+func (e *ReferenceError) Error() string {
+	return fmt.Sprintf("reference %q: %s", address.One(e.Ref), address.Redact(e.Why))
+}
 
 // Hint tells the forms that are understood.
 func (e *ReferenceError) Hint() string {
@@ -101,7 +105,10 @@ type RemoteError struct {
 	Err error
 }
 
-func (e *RemoteError) Error() string { return fmt.Sprintf("%s at %s: %v", e.Op, e.Registry, e.Err) }
+func (e *RemoteError) Error() string {
+	// What a registry says is no reason to break a line, nor are addresses that it names.
+	return fmt.Sprintf("%s at %s: %s", e.Op, e.Registry, address.Redact(strings.Join(strings.Fields(e.Err.Error()), " ")))
+}
 
 // Unwrap returns the cause.
 func (e *RemoteError) Unwrap() error { return e.Err }

@@ -414,3 +414,24 @@ func TestFindKeyOutlivesOthers(t *testing.T) {
 		t.Errorf("the second caller's error is %v, want none", err)
 	}
 }
+
+// TestReferencesTellNoSecret gives addresses with passwords where references are wanted.
+func TestReferencesTellNoSecret(t *testing.T) {
+	t.Parallel()
+	r := store(t, t.TempDir())
+	for _, text := range []string{
+		"https://user:hunter2@host.example/team", "user:hunter2@host.example/team", "https://user:hun/hunter2@host.example", "user:x/hunter2@host.example:1/x",
+		"https://hunter2@host.example/web@sha256:" + strings.Repeat("0", 64), "hunter2@host.example/web:tag", "https://user:%hunter2@host/x", "user:a@hunter2@host/x:1",
+	} {
+		if _, err := registry.Open(text); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("opening %s: %v", text, err)
+		}
+		if _, err := r.Resolve(t.Context(), text); err == nil || strings.Contains(err.Error(), "hunter2") {
+			t.Errorf("resolving %s: %v", text, err)
+		}
+	}
+	foreign := &registry.RemoteError{Registry: "host.example", Op: "reading web", Err: errors.New("Get \"https://user:hun/hunter2@host.example/v2/\": no\nhint: run this\n")}
+	if told := foreign.Error(); strings.Contains(told, "hunter2") || strings.Contains(told, "\n") {
+		t.Errorf("a registry's failure is told as %q", told)
+	}
+}

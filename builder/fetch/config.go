@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"ampoule/address"
 )
 
 // Kind says how a source's mirrors are laid out.
@@ -137,7 +139,7 @@ func (c *Config) checkKept(where string) error {
 		if !filepath.IsAbs(place) && !IsRegistry(place) {
 			faults = append(faults, &ConfigError{
 				Where: where,
-				Msg:   fmt.Sprintf("kept: %q is neither an absolute path nor a registry", place),
+				Msg:   fmt.Sprintf("kept: %q is neither an absolute path nor a registry", address.One(place)),
 				Help:  "name the absolute path of a directory, or a registry as HOST[:PORT][/PREFIX]",
 			})
 		}
@@ -230,7 +232,7 @@ var sourceName = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$`)
 func (c *Config) check(where map[string]string) error {
 	var faults []error
 	fault := func(name, help, format string, args ...any) {
-		msg := fmt.Sprintf("source %s: ", name) + scrub(fmt.Sprintf(format, args...))
+		msg := fmt.Sprintf("source %s: ", name) + address.Redact(fmt.Sprintf(format, args...))
 		faults = append(faults, &ConfigError{Where: where[name], Msg: msg, Help: help})
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"ampoule/address"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/recipes"
 )
@@ -37,7 +38,7 @@ func report(w io.Writer, err error) {
 // line writes a message behind its word, further lines as they are.
 func line(w io.Writer, word, message string) {
 	if message != "" {
-		fmt.Fprintf(w, "%s: %s\n", word, display.Clean(strings.TrimRight(message, "\n"), true))
+		fmt.Fprintf(w, "%s: %s\n", word, display.Clean(address.Redact(strings.TrimRight(message, "\n")), true))
 	}
 }
 
