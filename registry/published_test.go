@@ -244,6 +244,7 @@ func TestRotIsSeenAfterReading(t *testing.T) {
 	content, err := r.OpenLayer(t.Context(), last)
 	if err == nil {
 		_, err = io.Copy(io.Discard, content)
+		_ = content.Close()
 	}
 	var damaged *registry.DamagedError
 	if !errors.As(err, &damaged) || !strings.Contains(damaged.Hint(), "ampoule build") {

@@ -80,7 +80,7 @@ func (r *Registry) OpenLayer(ctx context.Context, l LayerInfo) (io.ReadCloser, e
 	what := "layer " + l.Digest
 	tar, err := at.layer(l.Name, l.DiffID, l.Digest, l.Size).OpenTar(ctx)
 	if err != nil {
-		at.suspect(ctx, l.Digest, err)
+		at.suspect(ctx, l.Digest)
 		return nil, at.asDamage(l.Blob, what, err)
 	}
 	return at.judged(ctx, tar, l.Blob, what, l.Digest), nil
@@ -88,29 +88,43 @@ func (r *Registry) OpenLayer(ctx context.Context, l LayerInfo) (io.ReadCloser, e
 
 // judged has the errors of reading something say that it is damaged.
 func (l location) judged(ctx context.Context, content io.ReadCloser, ref, what, digest string) io.ReadCloser {
-	return judged{content, func(err error) error {
-		l.suspect(ctx, digest, err)
-		return l.asDamage(ref, what, err)
-	}}
+	return &judged{
+		ReadCloser: content,
+		damage:     func(err error) error { return l.asDamage(ref, what, err) },
+		suspect:    func() { l.suspect(ctx, digest) },
+	}
 }
 
 type judged struct {
 	io.ReadCloser
-	judge func(error) error
+	damage  func(error) error
+	suspect func()
+	whole   bool
 }
 
-func (j judged) Read(p []byte) (int, error) {
+// Read implements [io.Reader].
+func (j *judged) Read(p []byte) (int, error) {
 	n, err := j.ReadCloser.Read(p)
+	j.whole = j.whole || errors.Is(err, io.EOF)
 	if isWrong(err) {
-		err = j.judge(err)
+		err = j.damage(err)
 	}
 	return n, err
 }
 
-// suspect has the store's registry look again at what was read from it and is wrong. A disk
-// that rots changes no file's times: the registry may still take it for whole.
-func (l location) suspect(ctx context.Context, digest string, err error) {
-	if l.transport == nil || !isWrong(err) {
+// Close implements [io.Closer]. Who does not read to the end may have had a reason: the
+// content.
+func (j *judged) Close() error {
+	if !j.whole {
+		j.suspect()
+	}
+	return j.ReadCloser.Close()
+}
+
+// suspect has the store's registry look again at what was read from it and may be wrong. A
+// disk that rots changes no file's times: the registry may still take it for whole.
+func (l location) suspect(ctx context.Context, digest string) {
+	if l.transport == nil {
 		return
 	}
 	req, err := http.NewRequestWithContext(context.WithoutCancel(ctx), http.MethodHead,
