@@ -123,7 +123,7 @@ func (p publication) isDone(ctx context.Context) (bool, error) {
 	for _, r := range p.artifact.Referrers {
 		types = append(types, r.ArtifactType)
 	}
-	found, ok, err := p.published(ctx, p.tag, p.artifact.Key, types)
+	found, ok, err := p.published(ctx, p.tag, p.artifact.Key, Beside{Always: types})
 	var damaged *DamagedError
 	if errors.As(err, &damaged) {
 		return false, nil

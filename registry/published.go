@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"slices"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -20,12 +19,12 @@ const heads = 16
 // FindKey returns the digest of the artifact published under a key ("sha256:" and
 // hex). What counts is a chain: the key's tag, the index, each image's manifest and
 // configuration, which carries the key, and a blob of the right size for each layer. In the
-// store's own registry what refers to the index is part of it, and there must be some of
-// each of these artifact types; other registries may leave referrers out.
+// store's own registry what belongs beside the index is part of it; to other registries
+// artifacts may be copied without.
 //
 // A tag that leads to something else is a [*KeyMismatchError]. A chain that is broken is a
 // [*DamagedError]: publishing it again mends it.
-func (r *Registry) FindKey(ctx context.Context, name, key string, referrers ...string) (digest string, found bool, err error) {
+func (r *Registry) FindKey(ctx context.Context, name, key string, beside Beside) (digest string, found bool, err error) {
 	at, err := r.locateOwn(name, name)
 	if err != nil {
 		return "", false, err
@@ -34,11 +33,18 @@ func (r *Registry) FindKey(ctx context.Context, name, key string, referrers ...s
 	if err != nil {
 		return "", false, err
 	}
-	return at.published(ctx, tag, key, referrers)
+	return at.published(ctx, tag, key, beside)
+}
+
+// Beside says by artifact type which referrers belong to a publication. What others attach
+// is no part of it: publishing again would not bring that back.
+type Beside struct {
+	// Always are there; Maybe need not be, but are whole where they are listed.
+	Always, Maybe []string
 }
 
 // published looks for the whole artifact of a key.
-func (l location) published(ctx context.Context, tag, key string, referrers []string) (string, bool, error) {
+func (l location) published(ctx context.Context, tag, key string, beside Beside) (string, bool, error) {
 	op, what := "finding "+l.base+":"+tag, l.base+":"+tag
 	root, err := l.get(ctx, l.repo.Tag(tag))
 	if err := l.convert(op, what, err); err != nil {
@@ -49,7 +55,7 @@ func (l location) published(ctx context.Context, tag, key string, referrers []st
 		return "", false, err
 	}
 	c := chain{location: l, tag: tag, key: key, digest: root.Digest.String()}
-	if err := c.check(ctx, root, referrers); err != nil {
+	if err := c.check(ctx, root, beside); err != nil {
 		return "", false, l.convert(op, what, err)
 	}
 	return c.digest, true, nil
@@ -62,7 +68,7 @@ type chain struct {
 }
 
 // check follows the chain.
-func (c chain) check(ctx context.Context, root *remote.Descriptor, referrers []string) error {
+func (c chain) check(ctx context.Context, root *remote.Descriptor, beside Beside) error {
 	if !root.MediaType.IsIndex() {
 		return c.mismatch("it is no index of images")
 	}
@@ -81,14 +87,10 @@ func (c chain) check(ctx context.Context, root *remote.Descriptor, referrers []s
 		}
 		blobs = append(blobs, found...)
 	}
-	if c.local {
-		found, err := c.referrers(ctx, referrers)
-		if err != nil {
-			return err
-		}
-		blobs = append(blobs, found...)
+	if err := c.heads(ctx, blobs); err != nil || !c.local {
+		return err
 	}
-	return c.heads(ctx, blobs)
+	return c.beside(ctx, beside)
 }
 
 // image checks one image of the index, and returns its layers.
@@ -125,28 +127,47 @@ func (c chain) manifest(ctx context.Context, d v1.Descriptor, m *v1.Manifest) er
 	return c.damaged(d.Digest.String(), err)
 }
 
-// referrers checks what refers to the index, and returns its files.
-func (c chain) referrers(ctx context.Context, wanted []string) ([]v1.Descriptor, error) {
+// beside checks what belongs to the publication and refers to the index.
+func (c chain) beside(ctx context.Context, beside Beside) error {
+	if len(beside.Always)+len(beside.Maybe) == 0 {
+		return nil
+	}
 	list, err := c.listReferrers(ctx, c.digest, "")
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var blobs []v1.Descriptor
+	for _, t := range beside.Always {
+		gone := &DamagedError{Ref: c.at(c.digest), What: "its " + t, Err: errGone, local: c.local}
+		if err := c.anyWhole(ctx, list, t, gone); err != nil {
+			return err
+		}
+	}
+	for _, t := range beside.Maybe {
+		if err := c.anyWhole(ctx, list, t, nil); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// anyWhole returns nil when one referrer of a type is whole, what is wrong with the last one
+// when none is, and none when there is none.
+func (c chain) anyWhole(ctx context.Context, list []v1.Descriptor, artifactType string, none error) error {
+	err := none
 	for _, d := range list {
-		wanted = slices.DeleteFunc(slices.Clone(wanted), func(t string) bool { return t == d.ArtifactType })
-		if !d.MediaType.IsImage() {
+		if d.ArtifactType != artifactType {
 			continue
 		}
 		var m v1.Manifest
-		if err := c.manifest(ctx, d, &m); err != nil {
-			return nil, err
+		if err = c.manifest(ctx, d, &m); err == nil {
+			err = c.heads(ctx, append(m.Layers, m.Config))
 		}
-		blobs = append(append(blobs, m.Config), m.Layers...)
+		var damaged *DamagedError
+		if err == nil || !errors.As(err, &damaged) {
+			return err
+		}
 	}
-	if len(wanted) > 0 {
-		return nil, &DamagedError{Ref: c.at(c.digest), What: "its " + wanted[0], Err: errGone, local: c.local}
-	}
-	return blobs, nil
+	return err
 }
 
 // heads asks whether each blob is there in its size.

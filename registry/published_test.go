@@ -19,8 +19,10 @@ import (
 	"ampoule/registry/embedded"
 )
 
-// types are what refers to each test artifact.
-var types = []string{"application/vnd.ampoule.verdict+json", "application/vnd.ampoule.wheelhouse"}
+// beside are what refers to each test artifact.
+var beside = registry.Beside{
+	Always: []string{"application/vnd.ampoule.verdict+json", "application/vnd.ampoule.wheelhouse"}, Maybe: []string{"application/vnd.ampoule.debug"},
+}
 
 // contentOf lists the files of a published artifact: what FindKey depends on.
 func contentOf(t *testing.T, dir string) []string {
@@ -108,13 +110,13 @@ func TestDamagedPublicationIsPublishedAgain(t *testing.T) {
 					t.Fatal(err)
 				}
 				r := store(t, dir)
-				if digest, found, err := r.FindKey(t.Context(), "web", a.Key, types...); err != nil || !found || digest != done.Digest {
+				if digest, found, err := r.FindKey(t.Context(), "web", a.Key, beside); err != nil || !found || digest != done.Digest {
 					t.Fatalf("before, the key is found: %v, %v", found, err)
 				}
 				rel, _ := filepath.Rel(first, file)
 				do(t, filepath.Join(dir, rel))
 				// The list of referrers is made anew whenever it is asked for.
-				_, found, err := r.FindKey(t.Context(), "web", a.Key, types...)
+				_, found, err := r.FindKey(t.Context(), "web", a.Key, beside)
 				var damaged *registry.DamagedError
 				if !errors.As(err, &damaged) && !isReferrers(t, file) {
 					t.Errorf("the key is found: %v, %v, want damage", found, err)
@@ -123,7 +125,7 @@ func TestDamagedPublicationIsPublishedAgain(t *testing.T) {
 				if err != nil || again != done {
 					t.Fatalf("publishing again gives %v, %v, want %v", again, err, done)
 				}
-				if _, found, err := r.FindKey(t.Context(), "web", a.Key, types...); err != nil || !found {
+				if _, found, err := r.FindKey(t.Context(), "web", a.Key, beside); err != nil || !found {
 					t.Errorf("afterwards the key is found: %v, %v", found, err)
 				}
 				d, err := r.Resolve(t.Context(), done.Ref)
@@ -189,7 +191,7 @@ func TestDamagedListIsMadeAnew(t *testing.T) {
 			if published, err := again.Publish(t.Context(), a); err != nil || published != done {
 				t.Fatalf("publishing again gives %v, %v, want %v", published, err, done)
 			}
-			if digest, found, err := again.FindKey(t.Context(), "web", other.Key, types...); err != nil || !found || digest != kept.Digest {
+			if digest, found, err := again.FindKey(t.Context(), "web", other.Key, beside); err != nil || !found || digest != kept.Digest {
 				t.Errorf("the other key is found: %v, %v, want %s", found, err, kept.Digest)
 			}
 		})
@@ -213,7 +215,7 @@ func TestLostBitsTakeNoKey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if digest, found, err := r.FindKey(t.Context(), "web", key("1"), types...); err != nil || !found || digest != done.Digest {
+	if digest, found, err := r.FindKey(t.Context(), "web", key("1"), beside); err != nil || !found || digest != done.Digest {
 		t.Errorf("the key is found: %s, %v, %v", digest, found, err)
 	}
 }
@@ -287,7 +289,7 @@ func TestLyingKeyIsRefused(t *testing.T) {
 			t.Fatalf("writing the tag: %v, %v", resp, err)
 		}
 		_ = resp.Body.Close()
-		digest, found, err := r.FindKey(t.Context(), "web", key("2"))
+		digest, found, err := r.FindKey(t.Context(), "web", key("2"), registry.Beside{})
 		var mismatch *registry.KeyMismatchError
 		if !errors.As(err, &mismatch) || found || digest != "" {
 			t.Errorf("the key is found: %q, %v, %v, want a mismatch", digest, found, err)
@@ -362,7 +364,7 @@ func TestLostLayerInOtherRegistry(t *testing.T) {
 		return false
 	}
 	var damaged *registry.DamagedError
-	if _, _, err := r.FindKey(t.Context(), "web", a.Key); !errors.As(err, &damaged) {
+	if _, _, err := r.FindKey(t.Context(), "web", a.Key, registry.Beside{}); !errors.As(err, &damaged) {
 		t.Fatalf("the key is found: %v, want damage", err)
 	}
 	d, err := r.Resolve(t.Context(), done.Ref)
@@ -375,7 +377,7 @@ func TestLostLayerInOtherRegistry(t *testing.T) {
 	if again, err := r.Publish(t.Context(), a); err != nil || again != done {
 		t.Errorf("publishing again gives %v, %v", again, err)
 	}
-	if _, found, err := r.FindKey(t.Context(), "web", a.Key); err != nil || !found {
+	if _, found, err := r.FindKey(t.Context(), "web", a.Key, registry.Beside{}); err != nil || !found {
 		t.Errorf("afterwards the key is found: %v, %v", found, err)
 	}
 }
@@ -396,13 +398,13 @@ func TestFindKeyOutlivesOthers(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	first := make(chan error, 1)
 	go func() {
-		_, _, err := r.FindKey(ctx, "web", key("1"))
+		_, _, err := r.FindKey(ctx, "web", key("1"), registry.Beside{})
 		first <- err
 	}()
 	<-pinged
 	second := make(chan error, 1)
 	go func() {
-		_, _, err := r.FindKey(t.Context(), "web", key("1"))
+		_, _, err := r.FindKey(t.Context(), "web", key("1"), registry.Beside{})
 		second <- err
 	}()
 	time.Sleep(50 * time.Millisecond) // the second one waits for the first one's request by then

@@ -46,7 +46,7 @@ type holder struct {
 // newHolder starts to serve a directory whose lock it takes over.
 func newHolder(dir string, spare Spare, lock *os.File) (*holder, error) {
 	root := filepath.Join(dir, rootName)
-	if err := sweep(root); err != nil {
+	if err := errors.Join(sweep(root), sweepCompared(dir)); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
 	no, yes := false, true
@@ -124,6 +124,17 @@ func (h *holder) close() error {
 func holderName(secret string) string {
 	sum := sha256.Sum256([]byte("holder " + secret))
 	return hex.EncodeToString(sum[:16])
+}
+
+// sweepCompared removes what was not put in place of what is remembered of content.
+func sweepCompared(dir string) error {
+	entries, err := readDir(dir)
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), soundName+".") {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, entry.Name())))
+		}
+	}
+	return err
 }
 
 // sweep removes what an interrupted holder left: uploads that nobody can finish

@@ -180,15 +180,16 @@ func TestVerify(t *testing.T) {
 		// lost says that something stays missing after the repair.
 		lost bool
 	}{
-		"nothing":       {harm: func(*shelf, made) {}},
-		"damaged layer": {func(s *shelf, m made) { damage(s.t, s.path(m.layer)) }, []string{"its bytes are not those"}, []string{"removed"}, true},
-		"lost layer":    {func(s *shelf, m made) { _ = os.Remove(s.path(m.layer)) }, []string{"it is gone, needed by web@"}, []string{""}, true},
-		"lost config":   {func(s *shelf, m made) { _ = os.Remove(s.path(m.config)) }, []string{"it is gone, needed by web@"}, []string{""}, true},
-		"damaged image": {func(s *shelf, m made) { damage(s.t, s.path(m.image)) }, []string{"its bytes are not those"}, []string{"removed"}, true},
-		"damaged index": {func(s *shelf, m made) { damage(s.t, s.path(m.index)) }, []string{"its bytes are not those"}, []string{"removed; taken out of the list"}, false},
-		"lost index":    {func(s *shelf, m made) { _ = os.Remove(s.path(m.index)) }, []string{"it is gone"}, []string{"taken out of the list"}, false},
-		"lost verdict":  {func(s *shelf, m made) { _ = os.Remove(s.path(m.verdict)) }, []string{"it is gone, needed by web@"}, []string{""}, true},
-		"lost referrer": {func(s *shelf, m made) { _ = os.Remove(s.path(m.referrer)) }, []string{"it is gone, needed by web@"}, []string{""}, true},
+		"nothing":         {harm: func(*shelf, made) {}},
+		"damaged layer":   {func(s *shelf, m made) { damage(s.t, s.path(m.layer)) }, []string{"its bytes are not those"}, []string{"removed"}, true},
+		"lost layer":      {func(s *shelf, m made) { _ = os.Remove(s.path(m.layer)) }, []string{"it is gone, needed by web@"}, []string{""}, true},
+		"lost config":     {func(s *shelf, m made) { _ = os.Remove(s.path(m.config)) }, []string{"it is gone, needed by web@"}, []string{""}, true},
+		"damaged image":   {func(s *shelf, m made) { damage(s.t, s.path(m.image)) }, []string{"its bytes are not those"}, []string{"removed"}, true},
+		"damaged index":   {func(s *shelf, m made) { damage(s.t, s.path(m.index)) }, []string{"its bytes are not those"}, []string{"removed; taken out of the list"}, false},
+		"lost index":      {func(s *shelf, m made) { _ = os.Remove(s.path(m.index)) }, []string{"it is gone"}, []string{"taken out of the list"}, false},
+		"lost verdict":    {func(s *shelf, m made) { _ = os.Remove(s.path(m.verdict)) }, []string{"it is gone, needed by web@"}, []string{"what needs it is taken out"}, false},
+		"lost referrer":   {func(s *shelf, m made) { _ = os.Remove(s.path(m.referrer)) }, []string{"it is gone, needed by web@"}, []string{"what needs it is taken out"}, false},
+		"damaged verdict": {func(s *shelf, m made) { damage(s.t, s.path(m.verdict)) }, []string{"its bytes are not those"}, []string{"removed; what needs it is taken out"}, false},
 		"other's content": {func(s *shelf, m made) {
 			raw, _ := os.ReadFile(s.path(m.config))
 			_ = os.WriteFile(s.path(m.layer), raw, 0o644)

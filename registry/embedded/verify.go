@@ -206,6 +206,9 @@ func (v *inspection) entry(repo repository, d descriptor, faults map[string]*Fau
 	if whole {
 		return v.key(repo, d, faults)
 	}
+	if subject := d.Annotations[subjectAnnotation]; subject != "" && v.repair {
+		return v.dropReferrers(repo, d, subject, faults)
+	}
 	if _, _, err := repo.document(d.Digest); err == nil || !v.repair {
 		return nil
 	}
@@ -237,6 +240,32 @@ func (v *inspection) lostReferrers(repo repository, d descriptor, subject string
 		return nil
 	}
 	fault.Done = "the list of what refers to it is made anew"
+	return v.mendReferrers(repo, subject)
+}
+
+// dropReferrers takes what refers to a subject and is not whole out of the list of that.
+func (v *inspection) dropReferrers(repo repository, d descriptor, subject string, faults map[string]*Fault) error {
+	m, _, err := repo.document(d.Digest)
+	if err != nil {
+		return err
+	}
+	for _, referrer := range m.Manifests {
+		repo.visit(referrer, func(part descriptor, err error) bool {
+			if fault := faults[part.Digest]; err != nil && fault != nil {
+				fault.Done = strings.TrimPrefix(fault.Done+"; what needs it is taken out of the list of referrers", "; ")
+			}
+			return true
+		})
+		if repo.whole(referrer) {
+			continue
+		}
+		if err := os.Remove(repo.blob(referrer.Digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	if err := os.Remove(repo.blob(d.Digest)); err != nil {
+		return err
+	}
 	return v.mendReferrers(repo, subject)
 }
 

@@ -44,7 +44,7 @@ var (
 // FindKey implements [builder.Publisher]. What is damaged is told, and is not found: it is
 // published again.
 func (p Publisher) FindKey(ctx context.Context, name, key string) (string, bool, error) {
-	digest, found, err := p.Registry.FindKey(ctx, name, key, verdictType, wheelhouseType)
+	digest, found, err := p.Registry.FindKey(ctx, name, key, registry.Beside{Always: []string{verdictType, wheelhouseType}, Maybe: []string{debugType}})
 	var damaged *registry.DamagedError
 	if errors.As(err, &damaged) {
 		progress.Send(ctx, progress.Event{Kind: progress.Warned, Stage: "publish", Task: name, Message: damaged.Error() + ": it is published again"})
