@@ -162,13 +162,13 @@ func (a *access) convert(op, what string, err error) error {
 	case err == nil:
 		return nil
 	case errors.As(err, &damaged), errors.As(err, &mismatch):
-		return fmt.Errorf("%s: %w", op, err)
+		return err // it says what of what, whatever was being done
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: %w", op, err)
 	case isBroken(err):
-		return fmt.Errorf("%s: %w", op, &DamagedError{Ref: what, What: "its manifest", Err: errGone, local: a.local})
+		return &DamagedError{Ref: what, What: "its manifest", Err: errGone, local: a.local}
 	case isWrong(err):
-		return fmt.Errorf("%s: %w", op, &DamagedError{Ref: what, What: "its content", Err: err, local: a.local})
+		return &DamagedError{Ref: what, What: "its content", Err: err, local: a.local}
 	case errors.As(err, &status) && status.StatusCode == http.StatusNotFound:
 		return &NotFoundError{What: what}
 	case errors.As(err, &status) && status.StatusCode == http.StatusInsufficientStorage && a.local:

@@ -438,3 +438,30 @@ func TestReferencesTellNoSecret(t *testing.T) {
 		t.Errorf("a registry's failure is told as %q", told)
 	}
 }
+
+// TestAttachedByOthers loses what others attached to an artifact: publishing again would not
+// bring it back, so the publication counts as whole.
+func TestAttachedByOthers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	r := store(t, dir)
+	a, _ := artifact(t, key("1"), "one")
+	done, err := r.Publish(t.Context(), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, artifactType := range []string{"application/vnd.other", beside.Always[0], beside.Maybe[0]} {
+		file := registry.BytesFile("x", "text/plain", []byte("attached as "+artifactType))
+		if _, err := r.Attach(t.Context(), done.Ref, registry.Referrer{ArtifactType: artifactType, Files: []registry.File{file}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Remove(filepath.Join(dir, "repositories", "web", "blobs", "sha256", strings.TrimPrefix(file.Digest, "sha256:"))); err != nil {
+			t.Fatal(err)
+		}
+		_, found, err := r.FindKey(t.Context(), "web", a.Key, beside)
+		// The last one is of a type that belongs to it, and none of that type is whole.
+		if want := artifactType != beside.Maybe[0]; found != want {
+			t.Errorf("with a lost %s the key is found: %v, %v, want %v", artifactType, found, err, want)
+		}
+	}
+}
