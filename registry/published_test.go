@@ -433,7 +433,8 @@ func TestReferencesTellNoSecret(t *testing.T) {
 			t.Errorf("resolving %s: %v", text, err)
 		}
 	}
-	foreign := &registry.RemoteError{Registry: "host.example", Op: "reading web", Err: errors.New("Get \"https://user:hun/hunter2@host.example/v2/\": no\nhint: run this\n")}
+	said := "Get \"https://user:hun/hunter2@host.example/v2/\": no\nhint: run this\n"
+	foreign := &registry.RemoteError{Registry: "host.example", Op: "reading web", Err: errors.New(said)}
 	if told := foreign.Error(); strings.Contains(told, "hunter2") || strings.Contains(told, "\n") {
 		t.Errorf("a registry's failure is told as %q", told)
 	}

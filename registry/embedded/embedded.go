@@ -78,11 +78,16 @@ func (r *Registry) RoundTrip(req *http.Request) (*http.Response, error) {
 			closeBody(attempt)
 			return nil, err
 		}
+		began := time.Now()
 		resp, err := t.roundTrip(attempt)
 		if err == nil || !t.lost(err) || !canRewind(req) {
 			return resp, err
 		}
 		r.forget(t)
+		if time.Since(began) > patience {
+			// It was at work for long before it ended.
+			deadline = time.Now().Add(patience)
+		}
 		if time.Now().After(deadline) {
 			return nil, &BusyError{Dir: r.dir, Err: err}
 		}

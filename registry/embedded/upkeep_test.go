@@ -301,6 +301,52 @@ func TestComparedOnce(t *testing.T) {
 	}
 }
 
+// TestDamagedBlobIsNoBlob asks for a damaged blob in every way in which clients do before
+// they send one, and sends it.
+func TestDamagedBlobIsNoBlob(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	m := s.publish("a", noise(100_000))
+	upload := func(repo, query string, body []byte) int {
+		return s.send(http.MethodPost, "/v2/"+repo+"/blobs/uploads/?"+query, "application/octet-stream", body)
+	}
+	whole := func() bool {
+		raw, err := os.ReadFile(s.path(m.layer))
+		return err == nil && hashOf(raw) == m.layer.Digest
+	}
+	damage(t, s.path(m.layer))
+	if status := s.send(http.MethodHead, "/v2/web/blobs/"+m.layer.Digest, "", nil); status != http.StatusNotFound {
+		t.Errorf("its head is answered with %d", status)
+	}
+	if status := upload("other", "from=web&mount="+m.layer.Digest, nil); status != http.StatusAccepted {
+		t.Errorf("mounting it elsewhere is answered with %d", status)
+	}
+	if status := upload("web", "digest="+m.layer.Digest, m.content); status != http.StatusCreated || !whole() {
+		t.Errorf("sending it in one request is answered with %d, it is whole: %v", status, whole())
+	}
+	if status := upload("other", "from=web&mount="+m.layer.Digest, nil); status != http.StatusCreated {
+		t.Errorf("mounting it elsewhere when it is whole is answered with %d", status)
+	}
+	damage(t, s.path(m.layer))
+	if status := upload("web", "from=other&mount="+m.layer.Digest, nil); status != http.StatusCreated || !whole() {
+		t.Errorf("mounting it over the damaged one is answered with %d, it is whole: %v", status, whole())
+	}
+	damage(t, s.path(m.image))
+	raw, err := json.Marshal(manifest{SchemaVersion: 2, MediaType: manifestType, Config: &m.config, Layers: []descriptor{m.layer}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, method := range []string{http.MethodHead, http.MethodGet} {
+		if status := s.send(method, "/v2/web/manifests/"+m.image.Digest, "", nil); status != http.StatusNotFound {
+			t.Errorf("%s of a damaged manifest is answered with %d", method, status)
+		}
+	}
+	if status := s.send(http.MethodPut, "/v2/web/manifests/"+m.image.Digest, manifestType, raw); status != http.StatusCreated {
+		t.Errorf("sending the manifest is answered with %d", status)
+	}
+	s.check(false, nil, nil)
+}
+
 func TestCollect(t *testing.T) {
 	t.Parallel()
 	const long, day = 1000 * time.Hour, 24 * time.Hour
