@@ -26,6 +26,7 @@ type order struct {
 type refusal struct {
 	Message string `json:"message"`
 	Missing bool   `json:"missing,omitempty"`
+	Damaged bool   `json:"damaged,omitempty"`
 	Held    string `json:"held,omitempty"`
 	Full    bool   `json:"full,omitempty"`
 }
@@ -65,7 +66,7 @@ func (g *guard) administer(w http.ResponseWriter, r *http.Request, verb string) 
 }
 
 func toRefusal(err error) refusal {
-	out := refusal{Message: err.Error(), Missing: errors.Is(err, ErrNoArtifact), Full: errors.Is(err, unix.ENOSPC)}
+	out := refusal{Message: err.Error(), Missing: errors.Is(err, ErrNoArtifact), Damaged: errors.Is(err, ErrDamaged), Full: errors.Is(err, unix.ENOSPC)}
 	var held *HeldError
 	if errors.As(err, &held) {
 		out.Held = held.Ref
@@ -80,6 +81,8 @@ func (f refusal) err() error {
 		return &HeldError{f.Held}
 	case f.Missing:
 		return refused{f.Message, ErrNoArtifact}
+	case f.Damaged:
+		return refused{f.Message, ErrDamaged}
 	case f.Full:
 		return refused{f.Message, unix.ENOSPC}
 	}

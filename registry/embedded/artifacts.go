@@ -3,6 +3,7 @@ package embedded
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"slices"
@@ -12,7 +13,8 @@ import (
 
 // Artifact is what a registry has under one digest.
 type Artifact struct {
-	Name   string   `json:"name"`
+	Name string `json:"name"`
+	// Digest is empty where a repository's list is lost: then what is in it is not known.
 	Digest string   `json:"digest"`
 	Tags   []string `json:"tags"`
 	// Key is the key that its images carry; empty for what is no artifact of a recipe.
@@ -63,7 +65,8 @@ func (g *guard) artifacts() ([]Artifact, error) {
 	for _, repo := range repos {
 		list, err := repo.index()
 		if err != nil {
-			return nil, fmt.Errorf("repository %s is damaged: %w", repo.name, err)
+			all = append(all, Artifact{Name: repo.name, Tags: []string{}})
+			continue
 		}
 		tags := tagsOf(list.Manifests)
 		seen := map[string]bool{}
@@ -157,6 +160,9 @@ func (g *guard) hold(t Target) error {
 		return err
 	}
 	m, raw, err := repo.document(d.Digest)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrDamaged
+	}
 	if err != nil {
 		return fmt.Errorf("holding %s: %w", t, err)
 	}

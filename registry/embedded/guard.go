@@ -168,7 +168,7 @@ func (g *guard) getManifest(w http.ResponseWriter, r *http.Request, repo reposit
 	}
 	listed := digest != ref || slices.ContainsFunc(list.Manifests, func(d descriptor) bool { return d.Digest == digest })
 	switch _, err := g.sound.check(repo.blob(digest), digest); {
-	case errors.Is(err, errDamaged) || errors.Is(err, fs.ErrNotExist) && listed:
+	case errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist) && listed:
 		refuse(w, http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN", fmt.Sprintf("%s@%s is damaged or gone", repo.name, digest))
 	case errors.Is(err, fs.ErrNotExist):
 		refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", fmt.Sprintf("%s@%s is not there", repo.name, digest))
@@ -190,7 +190,7 @@ func (g *guard) getBlob(w http.ResponseWriter, r *http.Request, repo repository,
 		g.sound.forget(file)
 	}
 	if r.Method == http.MethodHead {
-		if _, err := g.sound.check(file, digest); errors.Is(err, errDamaged) {
+		if _, err := g.sound.check(file, digest); errors.Is(err, ErrDamaged) {
 			refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", digest+" is damaged")
 			return
 		}
@@ -227,7 +227,7 @@ func (g *guard) startUpload(w http.ResponseWriter, r *http.Request, repo reposit
 // drop removes content if it is damaged.
 func (g *guard) drop(repo repository, digest string) error {
 	file := repo.blob(digest)
-	if _, err := g.sound.check(file, digest); !errors.Is(err, errDamaged) {
+	if _, err := g.sound.check(file, digest); !errors.Is(err, ErrDamaged) {
 		return nil
 	}
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {

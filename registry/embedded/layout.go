@@ -145,7 +145,7 @@ func (r repository) document(digest string) (manifest, []byte, error) {
 		return m, nil, err
 	}
 	if hashOf(raw) != digest {
-		return m, nil, errDamaged
+		return m, nil, ErrDamaged
 	}
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return m, nil, fmt.Errorf("it is no manifest: %w", err)
@@ -177,7 +177,7 @@ func isIndex(mediaType string) bool { return mediaType == indexType || mediaType
 func isManifest(mediaType string) bool { return mediaType == manifestType || mediaType == dockerType }
 
 // visit calls a function for each part that a descriptor leads to, itself first, each with
-// what is wrong with it: nil, [errDamaged], an [fs.ErrNotExist] or another fault. Parts of
+// what is wrong with it: nil, [ErrDamaged], an [fs.ErrNotExist] or another fault. Parts of
 // what cannot be read are not known. It ends early when the function returns false.
 func (r repository) visit(root descriptor, f func(d descriptor, err error) bool) bool {
 	return r.visitOnce(root, map[string]bool{}, f)

@@ -180,7 +180,7 @@ func (r repository) keyOf(index manifest) (string, error) {
 			return "", err
 		}
 		if hashOf(raw) != m.Config.Digest {
-			return "", errDamaged
+			return "", ErrDamaged
 		}
 		var config struct {
 			Config struct{ Labels map[string]string } `json:"config"`

@@ -15,8 +15,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// errDamaged says that content is not what its name says.
-var errDamaged = errors.New("its bytes are not those that its digest names")
+// ErrDamaged is wrapped by errors about content that is not what its name says.
+var ErrDamaged = errors.New("its bytes are not those that its digest names")
 
 const (
 	// soundName is the file that remembers which blobs were compared.
@@ -82,7 +82,7 @@ func (s *sound) save() error {
 	return nil
 }
 
-// check compares a file with a digest and returns its size. It is [errDamaged] when they
+// check compares a file with a digest and returns its size. It is [ErrDamaged] when they
 // differ.
 func (s *sound) check(path, digest string) (int64, error) {
 	f, err := os.Open(path)
@@ -107,7 +107,7 @@ func (s *sound) check(path, digest string) (int64, error) {
 	}
 	if "sha256:"+hex.EncodeToString(hash.Sum(nil)) != digest {
 		s.forget(path)
-		return before.Size, errDamaged
+		return before.Size, ErrDamaged
 	}
 	s.note(name, f, before)
 	return before.Size, nil

@@ -426,6 +426,9 @@ func TestCollectLeavesDamagedRepositories(t *testing.T) {
 			harm(s, m)
 			s.age(1000 * time.Hour)
 			out, err := s.Collect(t.Context(), Keep{})
+			if list, err := s.Artifacts(t.Context()); err != nil || len(list) != 1 || list[0].Whole {
+				t.Errorf("listed: %+v, %v", list, err)
+			}
 			if err != nil || out.Removed != 0 || !slices.Equal(out.Skipped, []string{"web"}) || !s.there(m.layer) {
 				t.Errorf("collected: %+v, %v", out, err)
 			}
@@ -460,6 +463,11 @@ func TestRemoveAndHold(t *testing.T) {
 	if err := other.Unhold(ctx, target); !errors.Is(err, ErrNoArtifact) {
 		t.Errorf("letting go what is not held: %v", err)
 	}
+	damage(t, s.path(m.index))
+	if err := other.Hold(ctx, target); !errors.Is(err, ErrDamaged) {
+		t.Errorf("holding what is damaged: %v", err)
+	}
+	damage(t, s.path(m.index)) // it flips the bit back
 	s.age(1000 * time.Hour)
 	if err := other.Remove(ctx, target); err != nil {
 		t.Fatal(err)

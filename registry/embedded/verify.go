@@ -120,7 +120,7 @@ func (v *inspection) content(ctx context.Context, repo repository, faults map[st
 		v.report.Files++
 		v.report.Bytes += size
 		switch {
-		case errors.Is(err, errDamaged):
+		case errors.Is(err, ErrDamaged):
 			fault := &Fault{Repository: repo.name, Subject: d.Digest, Problem: err.Error()}
 			faults[d.Digest] = fault
 			if err := v.mendBlob(repo, d, fault); err != nil {

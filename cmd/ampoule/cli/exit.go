@@ -63,7 +63,7 @@ var codes = []struct {
 		is[*survey.NothingError], is[*survey.UnreadableError], is[*survey.NoInterpreterError], is[*UnreadError], wraps(images.ErrNoImage), wraps(images.ErrDamaged))},
 	{codeRefused, "refused: gate, audit, policy or verification", anyOf(
 		is[*builder.RefusedError], is[*wheels.NativeError], is[*registry.KeyTakenError], is[*registry.KeyMismatchError], is[*registry.DamagedError], wraps(registry.ErrDigest), wraps(layer.ErrDiffID),
-		is[*embedded.HeldError], is[*install.VerificationError], is[*store.MismatchError], is[*DamagedError], is[*DifferentError], is[*AuditRefusedError])},
+		is[*embedded.HeldError], wraps(embedded.ErrDamaged), is[*install.VerificationError], is[*store.MismatchError], is[*DamagedError], is[*DifferentError], is[*AuditRefusedError])},
 	{codeNotFound, "not found", anyOf(
 		is[*NotFoundError], is[*UnexplainedError], is[*docker.UnknownImageError], is[*survey.NotFoundError], is[*registry.NotFoundError], wraps(embedded.ErrNoArtifact), is[*fetch.NotFoundError], is[*fetch.NoProjectError],
 		is[*locking.LostPinError], is[*apt.SuiteError], is[*failure.GoneError], is[*builder.NoShellError])},

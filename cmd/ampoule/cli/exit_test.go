@@ -52,6 +52,7 @@ func TestExitCode(t *testing.T) {
 		{registry.ErrDigest, 4},
 		{fmt.Errorf("reading image: %w: %w", images.ErrDamaged, layer.ErrDiffID), 3},
 		{&embedded.HeldError{}, 4},
+		{embedded.ErrDamaged, 4},
 		{embedded.ErrNoArtifact, 5},
 		{&DifferentError{}, 4},
 		{&registry.NotFoundError{}, 5},

@@ -48,6 +48,10 @@ func RegistryList(ctx context.Context, s *Session, shelf Shelf) error {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
 	for _, a := range all {
+		if a.Digest == "" {
+			s.tell("the list of repository %s is damaged: ampoule store verify --repair makes it anew", a.Name)
+			continue
+		}
 		var marks []string
 		if a.Held {
 			marks = append(marks, "held")
