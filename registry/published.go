@@ -182,7 +182,7 @@ func (c chain) heads(ctx context.Context, blobs []v1.Descriptor) error {
 		seen[d.Digest] = true
 		group.Go(func() error {
 			size, err := c.head(asking, d.Digest.String())
-			if err == nil && size != d.Size {
+			if err == nil && size >= 0 && size != d.Size {
 				err = fmt.Errorf("%w: it has %d bytes, not %d", ErrDigest, size, d.Size)
 			}
 			return c.damaged(d.Digest.String(), err)
@@ -191,7 +191,7 @@ func (c chain) heads(ctx context.Context, blobs []v1.Descriptor) error {
 	return group.Wait()
 }
 
-// head returns a blob's size.
+// head returns a blob's size; less than 0 where the registry does not tell it.
 func (l location) head(ctx context.Context, digest string) (int64, error) {
 	var size int64
 	err := alive(ctx, func() error {

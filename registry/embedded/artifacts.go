@@ -19,7 +19,7 @@ type Artifact struct {
 	Tags   []string `json:"tags"`
 	// Key is the key that its images carry; empty for what is no artifact of a recipe.
 	Key string `json:"key,omitempty"`
-	// Held says that no collection removes it, and that it cannot be removed by name.
+	// Held says that no collection removes it: it has a tag that is no key's.
 	Held bool `json:"held"`
 	// Used is when it was published, found by a build or pulled last, to the hour.
 	Used time.Time `json:"used"`

@@ -67,7 +67,8 @@ func (g *guard) collect(ctx context.Context, keep Keep) (Collected, error) {
 			return out, err
 		}
 	}
-	return out, g.sound.save()
+	g.sound.save()
+	return out, nil
 }
 
 // collection collects one repository.

@@ -243,15 +243,15 @@ func (g *guard) put(w http.ResponseWriter, r *http.Request, repo repository, ref
 		refuse(w, http.StatusBadRequest, "MANIFEST_INVALID", fmt.Sprintf("manifest is not read whole or larger than %d bytes", maxManifest))
 		return
 	}
-	g.writing.Lock()
-	defer g.writing.Unlock()
 	m := parseManifest(raw)
-	if err := errors.Join(g.mendListLocked(repo), g.drop(repo, hashOf(raw))); err != nil {
-		refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
-		return
-	}
 	if err := g.checkParts(repo, m); err != nil {
 		refuse(w, http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN", err.Error())
+		return
+	}
+	g.writing.Lock()
+	defer g.writing.Unlock()
+	if err := errors.Join(g.mendListLocked(repo), g.drop(repo, hashOf(raw))); err != nil {
+		refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
 		return
 	}
 	tagged := !strings.Contains(ref, ":")
@@ -271,7 +271,7 @@ func (g *guard) put(w http.ResponseWriter, r *http.Request, repo repository, ref
 	}
 	if tagged {
 		g.use(repo, hashOf(raw))
-		_ = g.sound.save() // what is not remembered is compared again
+		g.sound.save()
 	}
 	answer.send(w)
 }

@@ -117,7 +117,8 @@ func (h *holder) close() error {
 	}
 	h.serving.Wait()
 	h.guard.shut()
-	return errors.Join(err, h.guard.sound.save(), h.lock.Close())
+	h.guard.sound.save()
+	return errors.Join(err, h.lock.Close())
 }
 
 // holderName is what the holder says of itself in every answer.

@@ -16,7 +16,7 @@ func TestForeignHosts(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	address, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
-		ended <- r.Serve(ctx, "127.0.0.1:0", []string{"registry.Example:5000"}, func(a string) { address <- a })
+		ended <- r.Serve(ctx, "127.0.0.1:0", []string{"registry.Example:5000", "0.0.0.0:5000"}, func(a string) { address <- a })
 	}()
 	served := <-address
 	answers(t, r)
@@ -46,6 +46,7 @@ func TestForeignHosts(t *testing.T) {
 		{"localhost.rebound.example", http.StatusMisdirectedRequest, http.StatusMisdirectedRequest},
 		{"127.0.0.1.rebound.example", http.StatusMisdirectedRequest, http.StatusMisdirectedRequest},
 		{"notlocalhost", http.StatusMisdirectedRequest, http.StatusMisdirectedRequest},
+		{"0.0.0.0", http.StatusMisdirectedRequest, http.StatusMisdirectedRequest},
 		{"192.0.2.1", http.StatusMisdirectedRequest, http.StatusMisdirectedRequest},
 		{"169.254.169.254", http.StatusMisdirectedRequest, http.StatusMisdirectedRequest},
 		{"[2001:db8::1]:" + port, http.StatusMisdirectedRequest, http.StatusMisdirectedRequest},

@@ -56,13 +56,17 @@ func newSound(dir string) *sound {
 	return s
 }
 
-// save remembers for the next process. Whoever calls it has the blobs on disk.
-func (s *sound) save() error {
+// save remembers for the next process. Whoever calls it has the blobs on disk. What cannot
+// be remembered, on a full disk, is compared again.
+func (s *sound) save() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if !s.changed {
-		return nil
+	if s.changed && s.write() == nil {
+		s.changed = false
 	}
+}
+
+func (s *sound) write() error {
 	raw, err := json.Marshal(s.known)
 	if err != nil {
 		return err
@@ -76,10 +80,9 @@ func (s *sound) save() error {
 		err = os.Rename(f.Name(), filepath.Join(s.dir, soundName))
 	}
 	if err != nil {
-		return errors.Join(err, os.Remove(f.Name()))
+		err = errors.Join(err, os.Remove(f.Name()))
 	}
-	s.changed = false
-	return nil
+	return err
 }
 
 // check compares a file with a digest and returns its size. It is [ErrDamaged] when they

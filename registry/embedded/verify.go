@@ -73,7 +73,8 @@ func (g *guard) verify(ctx context.Context, repair bool) (Report, error) {
 			return v.report, fmt.Errorf("verifying repository %s: %w", repo.name, err)
 		}
 	}
-	return v.report, g.sound.save()
+	g.sound.save()
+	return v.report, nil
 }
 
 // repository verifies one repository.
