@@ -13,8 +13,12 @@ import (
 	"golang.org/x/sync/errgroup"
 )
 
-// heads is how many blobs are asked for at once.
-const heads = 16
+const (
+	// heads is how many blobs are asked for at once.
+	heads = 16
+	// maxImages bounds what a registry may have looked at for one key.
+	maxImages = 64
+)
 
 // FindKey returns the digest of the artifact published under a key ("sha256:" and
 // hex). What counts is a chain: the key's tag, the index, each image's manifest and
@@ -76,8 +80,8 @@ func (c chain) check(ctx context.Context, root *remote.Descriptor, beside Beside
 	if err != nil {
 		return c.damaged(c.digest, err)
 	}
-	if len(index.Manifests) == 0 {
-		return c.mismatch("it has no image")
+	if n := len(index.Manifests); n == 0 || n > maxImages {
+		return c.mismatch(fmt.Sprintf("it has %d images", n))
 	}
 	var blobs []v1.Descriptor
 	for _, d := range index.Manifests {
@@ -105,6 +109,9 @@ func (c chain) image(ctx context.Context, d v1.Descriptor) ([]v1.Descriptor, err
 	}
 	if platform := platformString(config.Platform()); platform != platformString(d.Platform) {
 		return nil, c.mismatch(fmt.Sprintf("its image for %s says that it is for %s", platformString(d.Platform), platform))
+	}
+	if n := len(m.Layers); n > maxLayers {
+		return nil, c.mismatch(fmt.Sprintf("its image for %s has %d layers", platformString(d.Platform), n))
 	}
 	if label := config.Config.Labels[LabelKey]; label != c.key {
 		return nil, c.mismatch(fmt.Sprintf("the key in its image for %s is %q", platformString(d.Platform), label))

@@ -273,7 +273,6 @@ func (d *deaf) RoundTrip(req *http.Request) (*http.Response, error) {
 // TestLyingKeyIsRefused has the tag of a key name another key's artifact.
 func TestLyingKeyIsRefused(t *testing.T) {
 	t.Parallel()
-	tag := "/manifests/key-" + strings.TrimPrefix(key("2"), "sha256:")
 	lie := func(t *testing.T, r *registry.Registry, client http.RoundTripper, repository string) {
 		t.Helper()
 		a, _ := artifact(t, key("1"), "one")
@@ -282,17 +281,25 @@ func TestLyingKeyIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		index := fetch(t, client, repository+"/manifests/"+done.Digest)
-		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPut, repository+tag, bytes.NewReader(index))
-		req.Header.Set("Content-Type", "application/vnd.oci.image.index.v1+json")
-		resp, err := client.RoundTrip(req)
-		if err != nil || resp.StatusCode != http.StatusCreated {
-			t.Fatalf("writing the tag: %v, %v", resp, err)
+		_, entry, _ := bytes.Cut(index, []byte(`"manifests":[`))
+		entry, _, _ = bytes.Cut(entry, []byte("]"))
+		with := func(entries ...[]byte) []byte {
+			return bytes.Replace(index, entry, bytes.Join(entries, []byte(",")), 1)
 		}
-		_ = resp.Body.Close()
-		digest, found, err := r.FindKey(t.Context(), "web", key("2"), registry.Beside{})
 		var mismatch *registry.KeyMismatchError
-		if !errors.As(err, &mismatch) || found || digest != "" {
-			t.Errorf("the key is found: %q, %v, %v, want a mismatch", digest, found, err)
+		for k, lie := range map[string]struct {
+			index []byte
+			why   string
+		}{
+			key("2"): {index, `is "` + key("1") + `"`},
+			key("3"): {with(), "it has 0 images"},
+			key("4"): {with(slices.Repeat([][]byte{entry}, 65)...), "it has 65 images"},
+		} {
+			write(t, client, repository+"/manifests/key-"+strings.TrimPrefix(k, "sha256:"), lie.index)
+			digest, found, err := r.FindKey(t.Context(), "web", k, registry.Beside{})
+			if !errors.As(err, &mismatch) || found || digest != "" || !strings.Contains(mismatch.Why, lie.why) {
+				t.Errorf("the key is found: %q, %v, %v, want a mismatch: %s", digest, found, err, lie.why)
+			}
 		}
 		b, _ := artifact(t, key("2"), "two")
 		if _, err := r.Publish(t.Context(), b); !errors.As(err, &mismatch) {
@@ -309,7 +316,7 @@ func TestLyingKeyIsRefused(t *testing.T) {
 		}
 		lie(t, r, e, "http://store.localhost/v2/web")
 		report, err := e.Verify(t.Context(), true)
-		if err != nil || len(report.Faults) != 1 || !strings.Contains(report.Faults[0].Done, "the tag is removed") {
+		if err != nil || len(report.Faults) != 3 || !strings.Contains(report.Faults[0].Done, "the tag is removed") {
 			t.Errorf("verifying tells %v, %v", report.Faults, err)
 		}
 		b, _ := artifact(t, key("2"), "two")
@@ -322,6 +329,18 @@ func TestLyingKeyIsRefused(t *testing.T) {
 		s := newServer(t)
 		lie(t, s.open(t), http.DefaultTransport, "http://"+s.address+"/v2/team/web")
 	})
+}
+
+// write writes an index under a tag.
+func write(t *testing.T, client http.RoundTripper, url string, index []byte) {
+	t.Helper()
+	req, _ := http.NewRequestWithContext(t.Context(), http.MethodPut, url, bytes.NewReader(index))
+	req.Header.Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+	resp, err := client.RoundTrip(req)
+	if err != nil || resp.StatusCode != http.StatusCreated {
+		t.Fatalf("writing the tag: %v, %v", resp, err)
+	}
+	_ = resp.Body.Close()
 }
 
 func fetch(t *testing.T, client http.RoundTripper, url string) []byte {
