@@ -254,6 +254,13 @@ func (g *guard) put(w http.ResponseWriter, r *http.Request, repo repository, ref
 		refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
 		return
 	}
+	if m.Subject != nil {
+		// What is added to a list that is lost would be all that it has.
+		if err := g.mendReferrersLocked(repo, m.Subject.Digest); err != nil {
+			refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
+			return
+		}
+	}
 	tagged := !strings.Contains(ref, ":")
 	if taken := g.taken(repo, ref); taken != "" && taken != hashOf(raw) {
 		refuse(w, http.StatusConflict, "DENIED", fmt.Sprintf("%s already names %s", ref, taken))

@@ -47,12 +47,19 @@ func (r repository) lostList() bool {
 
 // mendReferrers makes the list of what refers to a subject anew where it is damaged or gone.
 func (g *guard) mendReferrers(repo repository, subject string) error {
-	d, ok := repo.referrers(subject)
-	if !ok || repo.check(d) == nil {
+	if d, ok := repo.referrers(subject); !ok || repo.check(d) == nil {
 		return nil
 	}
 	g.writing.Lock()
 	defer g.writing.Unlock()
+	return g.mendReferrersLocked(repo, subject)
+}
+
+func (g *guard) mendReferrersLocked(repo repository, subject string) error {
+	d, ok := repo.referrers(subject)
+	if !ok || repo.check(d) == nil {
+		return nil
+	}
 	if err := g.drop(repo, d.Digest); err != nil {
 		return err
 	}

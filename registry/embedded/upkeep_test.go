@@ -347,6 +347,34 @@ func TestDamagedBlobIsNoBlob(t *testing.T) {
 	s.check(false, nil, nil)
 }
 
+// TestLostListOfReferrers adds to a list of referrers that is lost: what it had is still in it.
+func TestLostListOfReferrers(t *testing.T) {
+	t.Parallel()
+	for name, harm := range map[string]func(string){
+		"gone":    func(path string) { _ = os.Remove(path) },
+		"damaged": func(path string) { damage(t, path) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShelf(t)
+			m := s.publish("a", noise(1000))
+			repo, _ := s.current.(*holder).guard.repository("web")
+			list, ok := repo.referrers(m.index.Digest)
+			if !ok {
+				t.Fatal("there is no list")
+			}
+			harm(s.path(list))
+			s.manifest(manifest{MediaType: manifestType, ArtifactType: "test/second", Config: &m.verdict, Layers: []descriptor{m.verdict}, Subject: &m.index}, "")
+			list, _ = repo.referrers(m.index.Digest)
+			doc, _, err := repo.document(list.Digest)
+			if err != nil || len(doc.Manifests) != 2 {
+				t.Errorf("the list has %v, %v", doc.Manifests, err)
+			}
+			s.check(false, nil, nil)
+		})
+	}
+}
+
 func TestCollect(t *testing.T) {
 	t.Parallel()
 	const long, day = 1000 * time.Hour, 24 * time.Hour
