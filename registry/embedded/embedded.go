@@ -8,6 +8,10 @@
 // another process will come, and a port costs less than a way to ask for one. Its
 // own requests never use the network. When the holder ends, by whatever end, the
 // next process that asks takes the lock over.
+//
+// The holder also carries out what keeps the registry well, on the order of any process of
+// the store: it verifies and mends, collects, lists, holds and removes. Content that is
+// damaged counts as absent for who wants to send it.
 package embedded
 
 import (
