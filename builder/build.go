@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ampoule/builder/locking"
+	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/recipes"
 )
@@ -66,7 +67,8 @@ func (b *Builder) Build(ctx context.Context, r *recipes.Recipe, reqs *recipes.Re
 	plan := MakePlan(r, l, platform)
 	result := Result{Name: r.Name, Key: plan.Key}
 	var err error
-	if result.Digest, result.Reused, err = b.Publisher.FindKey(ctx, r.Name, plan.Key); err != nil || result.Reused {
+	// What is wrong with a publication is told by the second look.
+	if result.Digest, result.Reused, err = b.Publisher.FindKey(progress.With(ctx, nil), r.Name, plan.Key); err != nil || result.Reused {
 		return result, err
 	}
 	release, err := b.Store.Use(ctx)

@@ -37,7 +37,8 @@ const StepTime = 3 * time.Hour
 // Publisher is what the builder needs of a registry to publish.
 type Publisher interface {
 	// FindKey returns the digest that was published first for a key. It asks
-	// nothing but the registry.
+	// nothing but the registry. A publication that is not whole is not found; that, it
+	// tells the context's observer. One that is not the key's is an error.
 	FindKey(ctx context.Context, name, key string) (digest string, found bool, err error)
 	// Publish pushes the artifact, visible only when it is whole, and returns its digest.
 	Publish(ctx context.Context, a Artifact) (digest string, err error)

@@ -50,6 +50,8 @@ type access struct {
 	local   bool
 	options []remote.Option
 	puller  *remote.Puller
+	// transport reaches the store's own registry; nil for others.
+	transport http.RoundTripper
 }
 
 // Open returns the registry at HOST[:PORT][/PREFIX]. It makes no request.
@@ -58,11 +60,11 @@ type access struct {
 func Open(ref string) (*Registry, error) {
 	host, prefix, _ := strings.Cut(strings.TrimSuffix(ref, "/"), "/")
 	if prefix != "" && !repositoryForm.MatchString(prefix) {
-		return nil, &ReferenceError{Ref: ref, Why: fmt.Sprintf("%q is not a repository's name", prefix)}
+		return nil, &ReferenceError{Ref: ref, Why: "what follows the host is not a repository's name"}
 	}
 	reg, err := name.NewRegistry(host, name.StrictValidation)
 	if err != nil {
-		return nil, &ReferenceError{Ref: ref, Why: err.Error()}
+		return nil, &ReferenceError{Ref: ref, Why: "its host is not HOST or HOST:PORT"}
 	}
 	own, err := foreign(host)
 	if err != nil {
@@ -83,7 +85,7 @@ func Local(t http.RoundTripper) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	own.local = true
+	own.local, own.transport = true, t
 	return &Registry{own: own, host: reg, others: foreign}, nil
 }
 
@@ -211,17 +213,17 @@ func (r *Registry) locate(ref, rest string) (location, error) {
 		return r.locateOwn(ref, rest)
 	}
 	if !hostForm.MatchString(host) {
-		return location{}, &ReferenceError{Ref: ref, Why: fmt.Sprintf("%q is not a host", host)}
+		return location{}, &ReferenceError{Ref: ref, Why: "it begins with something that is not a host"}
 	}
 	if !repositoryForm.MatchString(repo) {
-		return location{}, &ReferenceError{Ref: ref, Why: fmt.Sprintf("%q is not a repository's name", repo)}
+		return location{}, &ReferenceError{Ref: ref, Why: "what stands before the digest or tag is not a repository's name"}
 	}
 	if host == r.host.Name() && !r.own.local {
 		return location{access: r.own, repo: r.host.Repo(repo), base: rest, name: strings.TrimPrefix(repo, r.prefix+"/")}, nil
 	}
 	reg, err := name.NewRegistry(host, name.StrictValidation)
 	if err != nil {
-		return location{}, &ReferenceError{Ref: ref, Why: err.Error()}
+		return location{}, &ReferenceError{Ref: ref, Why: "its host is not HOST or HOST:PORT"}
 	}
 	a, err := r.others(host)
 	if err != nil {
@@ -233,7 +235,7 @@ func (r *Registry) locate(ref, rest string) (location, error) {
 // locateOwn finds a repository of this registry by its name alone.
 func (r *Registry) locateOwn(ref, repo string) (location, error) {
 	if !repositoryForm.MatchString(repo) {
-		return location{}, &ReferenceError{Ref: ref, Why: fmt.Sprintf("%q is not a repository's name", repo)}
+		return location{}, &ReferenceError{Ref: ref, Why: "what stands before the digest or tag is not a repository's name"}
 	}
 	full := strings.TrimPrefix(r.prefix+"/"+repo, "/")
 	base := repo

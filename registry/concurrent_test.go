@@ -35,7 +35,7 @@ func TestSimultaneousPublicationsOfOneKey(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	digest, _, err := r.FindKey(t.Context(), "web", key("1"))
+	digest, _, err := r.FindKey(t.Context(), "web", key("1"), registry.Beside{})
 	if _, ok := won.Load(digest); !ok || err != nil {
 		t.Errorf("the key names %s (%v), whose publication failed", digest, err)
 	}
@@ -64,7 +64,7 @@ func TestInterruptedPublicationIsNotFound(t *testing.T) {
 		}
 		_, err = broken.Publish(ctx, a)
 		cancel()
-		_, found, findErr := whole.FindKey(t.Context(), a.Name, a.Key)
+		_, found, findErr := whole.FindKey(t.Context(), a.Name, a.Key, registry.Beside{})
 		if findErr != nil {
 			t.Fatal(findErr)
 		}
@@ -85,7 +85,7 @@ func TestInterruptedPublicationIsNotFound(t *testing.T) {
 
 func mustFind(t *testing.T, r *registry.Registry) string {
 	t.Helper()
-	digest, _, err := r.FindKey(t.Context(), "web", key("1"))
+	digest, _, err := r.FindKey(t.Context(), "web", key("1"), registry.Beside{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +131,7 @@ func TestProcessesPublishAtOnce(t *testing.T) {
 	wg.Wait()
 	r := store(t, dir)
 	for i := range processes * each {
-		digest, found, err := r.FindKey(t.Context(), "web", numbered(i))
+		digest, found, err := r.FindKey(t.Context(), "web", numbered(i), registry.Beside{})
 		if !found || err != nil {
 			t.Errorf("publication %d is lost (%v)", i, err)
 			continue

@@ -75,7 +75,7 @@ func serve(t *testing.T, r *embedded.Registry) (address string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan string, 1), make(chan error, 1)
-	go func() { ended <- r.Serve(ctx, "127.0.0.1:0", func(a string) { ready <- a }) }()
+	go func() { ended <- r.Serve(ctx, "127.0.0.1:0", nil, func(a string) { ready <- a }) }()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {

@@ -6,10 +6,13 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"slices"
+	"strings"
 	"syscall"
 
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
+	"ampoule/address"
 	"ampoule/registry/layer"
 )
 
@@ -26,11 +29,62 @@ type ReferenceError struct {
 	Why string
 }
 
-func (e *ReferenceError) Error() string { return fmt.Sprintf("reference %q: %s", e.Ref, e.Why) }
+func (e *ReferenceError) Error() string {
+	return fmt.Sprintf("reference %q: %s", address.One(e.Ref), address.Redact(e.Why))
+}
 
 // Hint tells the forms that are understood.
 func (e *ReferenceError) Hint() string {
 	return "write NAME@sha256:HEX for the store's own registry, or HOST/NAME@sha256:HEX"
+}
+
+// DamagedError says that something that a registry has is not whole: a part that a
+// manifest names is gone, or is not what its digest says.
+type DamagedError struct {
+	// Ref names what is not whole, What the part.
+	Ref, What string
+	Err       error
+	local     bool
+}
+
+// errGone says that something that is named is not there.
+var errGone = errors.New("it is gone")
+
+func (e *DamagedError) Error() string {
+	return fmt.Sprintf("%s is damaged: %s: %v", e.Ref, e.What, e.Err)
+}
+
+// Unwrap returns what is wrong.
+func (e *DamagedError) Unwrap() error { return e.Err }
+
+// Hint says what mends it.
+func (e *DamagedError) Hint() string {
+	if e.local {
+		return "`ampoule build` publishes it again, with the same digest where the recipe is repeatable; `ampoule store verify` lists all that is damaged"
+	}
+	return "`ampoule build` with this registry publishes it again; look after the registry's storage"
+}
+
+// KeyMismatchError says that the tag of a key leads to something that is not that key's
+// artifact. No build makes such a tag.
+type KeyMismatchError struct {
+	// Ref is the tag, Digest what it names.
+	Ref, Digest string
+	// Why says in what they disagree.
+	Why   string
+	local bool
+}
+
+func (e *KeyMismatchError) Error() string {
+	return fmt.Sprintf("%s names %s, which is not that key's artifact: %s", e.Ref, e.Digest, e.Why)
+}
+
+// Hint says what to do.
+func (e *KeyMismatchError) Hint() string {
+	if e.local {
+		return "find out who wrote the tag; `ampoule store verify --repair` removes it"
+	}
+	return "find out who wrote the tag, and remove it from the registry"
 }
 
 // NotFoundError says that a registry answered and does not have something.
@@ -51,7 +105,10 @@ type RemoteError struct {
 	Err error
 }
 
-func (e *RemoteError) Error() string { return fmt.Sprintf("%s at %s: %v", e.Op, e.Registry, e.Err) }
+func (e *RemoteError) Error() string {
+	// What a registry says is no reason to break a line, nor are addresses that it names.
+	return fmt.Sprintf("%s at %s: %s", e.Op, e.Registry, address.Redact(strings.Join(strings.Fields(e.Err.Error()), " ")))
+}
 
 // Unwrap returns the cause.
 func (e *RemoteError) Unwrap() error { return e.Err }
@@ -99,11 +156,19 @@ func (e *KeyTakenError) Hint() string {
 // convert makes a typed error of what a registry's client returned.
 func (a *access) convert(op, what string, err error) error {
 	var status *transport.Error
+	var damaged *DamagedError
+	var mismatch *KeyMismatchError
 	switch {
 	case err == nil:
 		return nil
+	case errors.As(err, &damaged), errors.As(err, &mismatch):
+		return err // it says what of what, whatever was being done
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: %w", op, err)
+	case isBroken(err):
+		return &DamagedError{Ref: what, What: "its manifest", Err: errGone, local: a.local}
+	case isWrong(err):
+		return &DamagedError{Ref: what, What: "its content", Err: err, local: a.local}
 	case errors.As(err, &status) && status.StatusCode == http.StatusNotFound:
 		return &NotFoundError{What: what}
 	case errors.As(err, &status) && status.StatusCode == http.StatusInsufficientStorage && a.local:
@@ -111,4 +176,12 @@ func (a *access) convert(op, what string, err error) error {
 	default:
 		return &RemoteError{Registry: a.shown, Op: op, Err: err}
 	}
+}
+
+// isBroken tells the answer that a manifest is known and gone from the one that there is no
+// such manifest (OCI distribution-spec, "Error Codes").
+func isBroken(err error) bool {
+	var status *transport.Error
+	return errors.As(err, &status) && status.StatusCode == http.StatusNotFound &&
+		slices.ContainsFunc(status.Errors, func(d transport.Diagnostic) bool { return d.Code == transport.ManifestBlobUnknownErrorCode })
 }

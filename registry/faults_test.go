@@ -185,7 +185,7 @@ func TestPublishingFails(t *testing.T) {
 // unharmed wants nothing to be published, and publishing to give the undisturbed digest.
 func (s *server) unharmed(t *testing.T, a registry.Artifact) {
 	t.Helper()
-	if _, found, err := s.open(t).FindKey(t.Context(), a.Name, a.Key); found || err != nil {
+	if _, found, err := s.open(t).FindKey(t.Context(), a.Name, a.Key, registry.Beside{}); found || err != nil {
 		t.Errorf("after the fault it is found: %t, %v", found, err)
 	}
 	done, err := s.open(t).Publish(t.Context(), a)

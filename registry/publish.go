@@ -25,33 +25,6 @@ import (
 // uploads is how many blobs are sent at once.
 const uploads = 4
 
-// FindKey returns the digest of the artifact published under a key ("sha256:" and
-// hex). It makes one request for a manifest's head.
-func (r *Registry) FindKey(ctx context.Context, name, key string) (digest string, found bool, err error) {
-	at, err := r.locateOwn(name, name)
-	if err != nil {
-		return "", false, err
-	}
-	tag, err := keyTag(key)
-	if err != nil {
-		return "", false, err
-	}
-	return at.find(ctx, tag)
-}
-
-// find returns the digest that a tag names.
-func (l location) find(ctx context.Context, tag string) (string, bool, error) {
-	d, err := l.puller.Head(ctx, l.repo.Tag(tag))
-	if err := l.convert("finding "+l.base+":"+tag, tag, err); err != nil {
-		var missing *NotFoundError
-		if errors.As(err, &missing) {
-			return "", false, nil
-		}
-		return "", false, err
-	}
-	return d.Digest.String(), true, nil
-}
-
 // keyTag is the tag that points from a key to an index.
 func keyTag(key string) (string, error) {
 	if !digestForm.MatchString(key) {
@@ -63,8 +36,8 @@ func keyTag(key string) (string, error) {
 // Publish sends an artifact: blobs, image manifests, referrers, and last the index
 // with its key, so that an interrupted publication leaves nothing that can be
 // found. Blobs that the registry has are not sent. If the key names this artifact
-// already, nothing is sent, the referrers neither; if it names another, the error
-// is a [*KeyTakenError].
+// already, and all of it is there, nothing is sent, the referrers neither; if it names
+// another one that is whole, the error is a [*KeyTakenError].
 //
 // The store's registry decides between simultaneous publications of one key. The
 // OCI protocol gives other registries no means to: there the key is looked up
@@ -82,6 +55,9 @@ func (r *Registry) Publish(ctx context.Context, a Artifact) (Published, error) {
 	if err != nil {
 		return Published{}, fmt.Errorf("publishing %s: %w", a.Name, err)
 	}
+	if err := checkKey(a); err != nil {
+		return Published{}, fmt.Errorf("publishing %s: %w", a.Name, err)
+	}
 	digest := docs.index.digest()
 	p := publication{location: at, artifact: a, docs: docs, tag: tag}
 	done, err := p.isDone(ctx)
@@ -94,6 +70,16 @@ func (r *Registry) Publish(ctx context.Context, a Artifact) (Published, error) {
 	return Published{Ref: at.at(digest), Digest: digest}, nil
 }
 
+// checkKey refuses an artifact that its key would not find.
+func checkKey(a Artifact) error {
+	for _, image := range a.Images {
+		if label := image.Config.Labels[LabelKey]; label != a.Key {
+			return fmt.Errorf("image for %s: its label %s is %q, not its key", image.Platform, LabelKey, label)
+		}
+	}
+	return nil
+}
+
 // Attach publishes one more referrer of an artifact and returns the digest of its
 // manifest. A registry without the referrers API keeps them in one tagged index
 // (OCI distribution-spec, "Referrers Tag Schema"): two attached at the same time
@@ -103,7 +89,11 @@ func (r *Registry) Attach(ctx context.Context, ref string, referrer Referrer) (s
 	if err != nil {
 		return "", err
 	}
-	subject, err := at.puller.Head(ctx, at.reference())
+	var subject *v1.Descriptor
+	err = alive(ctx, func() (err error) {
+		subject, err = at.puller.Head(ctx, at.reference())
+		return err
+	})
 	if err != nil {
 		return "", at.convert("attaching to "+ref, ref, err)
 	}
@@ -126,9 +116,18 @@ type publication struct {
 	tag      string
 }
 
-// isDone tells whether the key names the artifact already.
+// isDone tells whether the key names the artifact already, and all of it is there. What is
+// damaged is published again, even as another artifact: its own bits are lost.
 func (p publication) isDone(ctx context.Context) (bool, error) {
-	found, ok, err := p.find(ctx, p.tag)
+	var types []string
+	for _, r := range p.artifact.Referrers {
+		types = append(types, r.ArtifactType)
+	}
+	found, ok, err := p.published(ctx, p.tag, p.artifact.Key, Beside{Always: types})
+	var damaged *DamagedError
+	if errors.As(err, &damaged) {
+		return false, nil
+	}
 	if err != nil || !ok {
 		return false, err
 	}

@@ -21,27 +21,36 @@ func (r *Registry) Referrers(ctx context.Context, ref, artifactType string) ([]R
 	if at.digest == "" {
 		return nil, &ReferenceError{Ref: ref, Why: "referrers belong to a digest, not to a tag"}
 	}
-	options := append([]remote.Option{remote.WithContext(ctx)}, at.options...)
-	if artifactType != "" {
-		options = append(options, remote.WithFilter("artifactType", artifactType))
-	}
-	list, err := remote.Referrers(at.repo.Digest(at.digest), options...)
-	if err != nil {
-		return nil, at.convert("listing referrers of "+ref, ref, err)
-	}
-	index, err := list.IndexManifest()
+	list, err := at.listReferrers(ctx, at.digest, artifactType)
 	if err != nil {
 		return nil, at.convert("listing referrers of "+ref, ref, err)
 	}
 	var found []ReferrerInfo
-	for _, d := range index.Manifests {
+	for _, d := range list {
 		info, err := at.describeReferrer(ctx, d)
-		if err != nil {
+		if err := at.asDamage(at.at(d.Digest.String()), "its manifest", err); err != nil {
 			return nil, at.convert("reading referrer "+d.Digest.String(), at.at(d.Digest.String()), err)
 		}
 		found = append(found, info)
 	}
 	return found, nil
+}
+
+// listReferrers lists what refers to a digest.
+func (l location) listReferrers(ctx context.Context, digest, artifactType string) ([]v1.Descriptor, error) {
+	options := append([]remote.Option{remote.WithContext(ctx)}, l.options...)
+	if artifactType != "" {
+		options = append(options, remote.WithFilter("artifactType", artifactType))
+	}
+	list, err := remote.Referrers(l.repo.Digest(digest), options...)
+	if err != nil {
+		return nil, err
+	}
+	index, err := list.IndexManifest()
+	if err != nil {
+		return nil, err
+	}
+	return index.Manifests, nil
 }
 
 func (l location) describeReferrer(ctx context.Context, d v1.Descriptor) (ReferrerInfo, error) {
@@ -71,7 +80,7 @@ func (l location) describeReferrer(ctx context.Context, d v1.Descriptor) (Referr
 }
 
 // OpenFile returns the content of a referrer's file. Content that is not what its
-// digest says is an error from Read, wrapping [ErrDigest], where io.EOF would be.
+// digest says is a [*DamagedError] from Read, where io.EOF would be.
 func (r *Registry) OpenFile(ctx context.Context, f FileInfo) (io.ReadCloser, error) {
 	at, err := r.parse(f.Blob)
 	if err != nil {
@@ -79,8 +88,9 @@ func (r *Registry) OpenFile(ctx context.Context, f FileInfo) (io.ReadCloser, err
 	}
 	op := "reading " + f.Name
 	content, err := at.openBlob(ctx, f.Digest)
-	if err := at.convert(op, f.Blob, err); err != nil {
-		return nil, err
+	if err := at.asDamage(f.Blob, f.Name, err); err != nil {
+		return nil, at.convert(op, f.Blob, err)
 	}
-	return converting{ReadCloser: content, location: at, op: op}, nil
+	plain := converting{ReadCloser: content, location: at, op: op}
+	return at.judged(ctx, plain, f.Blob, f.Name, f.Digest), nil
 }

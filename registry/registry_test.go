@@ -131,14 +131,14 @@ func TestPublishAndReadBack(t *testing.T) {
 	t.Parallel()
 	eachRegistry(t, func(t *testing.T, r *registry.Registry) {
 		a, whole := artifact(t, key("1"), "#!/bin/true")
-		if _, found, err := r.FindKey(t.Context(), a.Name, a.Key); found || err != nil {
+		if _, found, err := r.FindKey(t.Context(), a.Name, a.Key, registry.Beside{}); found || err != nil {
 			t.Fatalf("before publishing, the key is found: %v, %v", found, err)
 		}
 		done, err := r.Publish(t.Context(), a)
 		if err != nil {
 			t.Fatal(err)
 		}
-		digest, found, err := r.FindKey(t.Context(), a.Name, a.Key)
+		digest, found, err := r.FindKey(t.Context(), a.Name, a.Key, registry.Beside{})
 		if err != nil || !found || digest != done.Digest {
 			t.Fatalf("the key names %q (%v, %v), want %s", digest, found, err, done.Digest)
 		}
@@ -257,7 +257,7 @@ func TestFirstPublicationStands(t *testing.T) {
 		if !errors.As(err, &taken) || taken.Published != done.Digest || taken.Offered == done.Digest {
 			t.Errorf("error is %v, want one that names both digests", err)
 		}
-		if digest, _, err := r.FindKey(t.Context(), "web", key("1")); err != nil || digest != done.Digest {
+		if digest, _, err := r.FindKey(t.Context(), "web", key("1"), registry.Beside{}); err != nil || digest != done.Digest {
 			t.Errorf("the key names %s (%v), want %s", digest, err, done.Digest)
 		}
 	})
@@ -276,7 +276,6 @@ func TestDamagedBlobIsSentAgain(t *testing.T) {
 	if err := os.Truncate(filepath.Join(blobs, strings.TrimPrefix(l.Digest, "sha256:")), 0); err != nil {
 		t.Fatal(err)
 	}
-	a.Key = key("2")
 	done, err := r.Publish(t.Context(), a)
 	if err != nil {
 		t.Fatal(err)
@@ -321,8 +320,9 @@ func TestCorruptedLayerIsRefused(t *testing.T) {
 		if err == nil {
 			_, err = io.Copy(io.Discard, content)
 		}
-		if !errors.Is(err, registry.ErrDigest) {
-			t.Errorf("error is %v, want ErrDigest", err)
+		var damaged *registry.DamagedError
+		if !errors.Is(err, registry.ErrDigest) || !errors.As(err, &damaged) {
+			t.Errorf("error is %v, want damage that is ErrDigest", err)
 		}
 	}
 }
@@ -494,7 +494,7 @@ func TestPlainHTTPIsForLoopback(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = r.FindKey(t.Context(), "web", key("1"))
+	_, _, err = r.FindKey(t.Context(), "web", key("1"), registry.Beside{})
 	if err == nil || !strings.Contains(err.Error(), "plain http is for loopback addresses only") {
 		t.Errorf("error is %v, want one about plain http", err)
 	}

@@ -6,9 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"strings"
 
-	"github.com/google/go-containerregistry/pkg/name"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
@@ -46,6 +46,16 @@ func (r *Registry) Resolve(ctx context.Context, ref string) (Description, error)
 	return d, nil
 }
 
+// Split reads a reference to something in the store's own registry, which has a digest or
+// a tag. One to another registry is a [*ReferenceError].
+func (r *Registry) Split(ref string) (name, tag, digest string, err error) {
+	at, err := r.parse(ref)
+	if err == nil && !at.local {
+		err = &ReferenceError{Ref: ref, Why: "it is in another registry than the store's own"}
+	}
+	return at.name, at.tag, at.digest, err
+}
+
 // Image returns the image for a platform.
 func (d Description) Image(platform string) (ImageInfo, error) {
 	for _, image := range d.Images {
@@ -56,9 +66,9 @@ func (d Description) Image(platform string) (ImageInfo, error) {
 	return ImageInfo{}, &NotFoundError{What: fmt.Sprintf("platform %s in %s", platform, d.Ref)}
 }
 
-// OpenLayer returns a layer's uncompressed tar. Content that is not what its
-// digest and its DiffID say is an error from Read, wrapping [ErrDigest] or
-// [layer.ErrDiffID], where io.EOF would be.
+// OpenLayer returns a layer's uncompressed tar. Content that is not what its digest and
+// its DiffID say is a [*DamagedError] from Read where io.EOF would be, or earlier; one that
+// is not there is such an error, too: the manifest names it.
 func (r *Registry) OpenLayer(ctx context.Context, l LayerInfo) (io.ReadCloser, error) {
 	at, err := r.parse(l.Blob)
 	if err != nil {
@@ -67,7 +77,65 @@ func (r *Registry) OpenLayer(ctx context.Context, l LayerInfo) (io.ReadCloser, e
 	if err := checkGzip(types.MediaType(l.MediaType)); err != nil {
 		return nil, fmt.Errorf("opening layer %s: %w", l.Digest, err)
 	}
-	return at.layer(l.Name, l.DiffID, l.Digest, l.Size).OpenTar(ctx)
+	what := "layer " + l.Digest
+	tar, err := at.layer(l.Name, l.DiffID, l.Digest, l.Size).OpenTar(ctx)
+	if err != nil {
+		at.suspect(ctx, l.Digest)
+		return nil, at.asDamage(l.Blob, what, err)
+	}
+	return at.judged(ctx, tar, l.Blob, what, l.Digest), nil
+}
+
+// judged has the errors of reading something say that it is damaged.
+func (l location) judged(ctx context.Context, content io.ReadCloser, ref, what, digest string) io.ReadCloser {
+	return &judged{
+		ReadCloser: content,
+		damage:     func(err error) error { return l.asDamage(ref, what, err) },
+		suspect:    func() { l.suspect(ctx, digest) },
+	}
+}
+
+type judged struct {
+	io.ReadCloser
+	damage  func(error) error
+	suspect func()
+	whole   bool
+}
+
+// Read implements [io.Reader].
+func (j *judged) Read(p []byte) (int, error) {
+	n, err := j.ReadCloser.Read(p)
+	j.whole = j.whole || errors.Is(err, io.EOF)
+	if isWrong(err) {
+		err = j.damage(err)
+	}
+	return n, err
+}
+
+// Close implements [io.Closer]. Who does not read to the end may have had a reason: the
+// content.
+func (j *judged) Close() error {
+	if !j.whole {
+		j.suspect()
+	}
+	return j.ReadCloser.Close()
+}
+
+// suspect has the store's registry look again at what was read from it and may be wrong. A
+// disk that rots changes no file's times: the registry may still take it for whole.
+func (l location) suspect(ctx context.Context, digest string) {
+	if l.transport == nil {
+		return
+	}
+	req, err := http.NewRequestWithContext(context.WithoutCancel(ctx), http.MethodHead,
+		"http://"+localHost+"/v2/"+l.repo.RepositoryStr()+"/blobs/"+digest, nil)
+	if err != nil {
+		return
+	}
+	req.Header.Set("Cache-Control", "no-cache")
+	if resp, err := l.transport.RoundTrip(req); err == nil {
+		_ = resp.Body.Close()
+	}
 }
 
 // converting types the errors of reading from a registry.
@@ -92,8 +160,8 @@ func (l location) layer(name, diffID, digest string, size int64) layer.Layer {
 		Open: func(ctx context.Context) (io.ReadCloser, error) {
 			op := "reading layer " + digest
 			blob, err := l.openBlob(ctx, digest)
-			if err := l.convert(op, l.at(digest), err); err != nil {
-				return nil, err
+			if err := l.asDamage(l.at(digest), "layer "+digest, err); err != nil {
+				return nil, l.convert(op, l.at(digest), err)
 			}
 			return converting{ReadCloser: blob, location: l, op: op}, nil
 		},
@@ -105,11 +173,14 @@ func (l location) openBlob(ctx context.Context, digest string) (io.ReadCloser, e
 	if content := l.openKept(ctx, digest); content != nil {
 		return content, nil
 	}
-	blob, err := l.puller.Layer(ctx, l.repo.Digest(digest))
-	if err != nil {
-		return nil, err
-	}
-	content, err := blob.Compressed()
+	var content io.ReadCloser
+	err := alive(ctx, func() error {
+		blob, err := l.puller.Layer(ctx, l.repo.Digest(digest))
+		if err == nil {
+			content, err = blob.Compressed()
+		}
+		return err
+	})
 	if err != nil {
 		return nil, err
 	}
@@ -127,19 +198,17 @@ func (v verified) Read(p []byte) (int, error) {
 // markWrong gives the client's verification errors a value to be told by: they have
 // no exported type.
 func markWrong(err error) error {
-	if err == nil || !strings.HasPrefix(err.Error(), "error verifying ") && !strings.Contains(err.Error(), "does not match requested digest") {
+	if err == nil || !isMismatch(err.Error()) {
 		return err
 	}
 	return fmt.Errorf("%w: %w", ErrDigest, err)
 }
 
-// get fetches a manifest, verified against the digest that the reference has.
-func (l location) get(ctx context.Context, ref name.Reference) (*remote.Descriptor, error) {
-	if kept := l.getKept(ctx, ref); kept != nil {
-		return kept, nil
-	}
-	d, err := l.puller.Get(ctx, ref)
-	return d, markWrong(err)
+// isMismatch tells whether a message of the client is about content that is not what its
+// digest says: of a blob, of a manifest that was asked for, or of one that was read.
+func isMismatch(message string) bool {
+	return strings.HasPrefix(message, "error verifying ") || strings.HasPrefix(message, "manifest digest: ") ||
+		strings.Contains(message, "does not match requested digest")
 }
 
 // images fetches the manifests of an index, or returns the one manifest that root is.
@@ -161,7 +230,7 @@ func (l location) images(ctx context.Context, root *remote.Descriptor) ([]*remot
 			continue
 		}
 		image, err := l.get(ctx, l.repo.Digest(d.Digest.String()))
-		if err != nil {
+		if err := l.asDamage(l.at(root.Digest.String()), "its image "+d.Digest.String(), err); err != nil {
 			return nil, err
 		}
 		images = append(images, image)
@@ -176,7 +245,7 @@ func (l location) describe(ctx context.Context, d *remote.Descriptor) (ImageInfo
 		return ImageInfo{}, fmt.Errorf("reading manifest: %w", err)
 	}
 	raw, config, err := l.config(ctx, m.Config)
-	if err != nil {
+	if err := l.asDamage(l.at(d.Digest.String()), "its configuration", err); err != nil {
 		return ImageInfo{}, err
 	}
 	if len(config.RootFS.DiffIDs) != len(m.Layers) {

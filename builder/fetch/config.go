@@ -14,6 +14,8 @@ import (
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
+
+	"ampoule/address"
 )
 
 // Kind says how a source's mirrors are laid out.
@@ -66,6 +68,9 @@ type StoreBounds struct {
 	Limit string `toml:"limit"`
 	// Keep is how long what nobody uses stays, such as 30d.
 	Keep string `toml:"keep"`
+	// Published is how long artifacts of the embedded registry stay that nobody uses and
+	// nothing holds, such as 180d; for ever where it is empty.
+	Published string `toml:"published"`
 }
 
 // Source is a configured source.
@@ -138,7 +143,7 @@ func (c *Config) checkKept(where string) error {
 		if !filepath.IsAbs(place) && !IsRegistry(place) {
 			faults = append(faults, &ConfigError{
 				Where: where,
-				Msg:   fmt.Sprintf("kept: %q is neither an absolute path nor a registry", place),
+				Msg:   fmt.Sprintf("kept: %q is neither an absolute path nor a registry", address.One(place)),
 				Help:  "name the absolute path of a directory, or a registry as HOST[:PORT][/PREFIX]",
 			})
 		}
@@ -231,7 +236,7 @@ var sourceName = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$`)
 func (c *Config) check(where map[string]string) error {
 	var faults []error
 	fault := func(name, help, format string, args ...any) {
-		msg := fmt.Sprintf("source %s: ", name) + scrub(fmt.Sprintf(format, args...))
+		msg := fmt.Sprintf("source %s: ", name) + address.Redact(fmt.Sprintf(format, args...))
 		faults = append(faults, &ConfigError{Where: where[name], Msg: msg, Help: help})
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Sources)) {

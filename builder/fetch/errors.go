@@ -2,9 +2,9 @@ package fetch
 
 import (
 	"fmt"
-	"regexp"
 	"strings"
 
+	"ampoule/address"
 	"ampoule/recipes"
 )
 
@@ -155,11 +155,6 @@ func reasons(attempts []Attempt) []error {
 // scrubbedError is an error of foreign making whose text may hold credentials.
 type scrubbedError struct{ err error }
 
-func (e scrubbedError) Error() string { return scrub(e.err.Error()) }
+func (e scrubbedError) Error() string { return address.Redact(e.err.Error()) }
 
 func (e scrubbedError) Unwrap() error { return e.err }
-
-var userinfo = regexp.MustCompile(`//[^/@\s"']*@`)
-
-// scrub takes user names, passwords and tokens out of the URLs in a text.
-func scrub(text string) string { return userinfo.ReplaceAllString(text, "//***@") }

@@ -10,6 +10,8 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+
+	"ampoule/address"
 )
 
 // mirror is the root of a place that bytes may come from, or one address in it: a
@@ -21,14 +23,14 @@ type mirror struct {
 	security bool
 }
 
-// parseMirror reads a mirror as a person writes it. Its errors may hold the text.
+// parseMirror reads a mirror as a person writes it.
 func parseMirror(text string) (mirror, error) {
 	if filepath.IsAbs(text) {
 		return mirror{dir: filepath.Clean(text)}, nil
 	}
 	u, err := url.Parse(strings.TrimPrefix(text, sparsePrefix))
 	if err != nil {
-		return mirror{}, fmt.Errorf("mirror %q is no URL", text)
+		return mirror{}, fmt.Errorf("mirror %q is no URL", shown(text))
 	}
 	switch {
 	case u.Scheme == "file" && filepath.IsAbs(u.Path) && (u.Host == "" || u.Host == "localhost"):
@@ -36,7 +38,16 @@ func parseMirror(text string) (mirror, error) {
 	case (u.Scheme == "http" || u.Scheme == "https") && u.Host != "":
 		return mirror{url: u}, nil
 	}
-	return mirror{}, fmt.Errorf("mirror %q is neither an http nor an https URL nor an absolute path", text)
+	return mirror{}, fmt.Errorf("mirror %q is neither an http nor an https URL nor an absolute path", shown(text))
+}
+
+// shown is what was written for a mirror and is none, for a person. What stands before an
+// "@" there may be the end of a password.
+func shown(text string) string {
+	if strings.Contains(text, "//") {
+		return address.One(text)
+	}
+	return strings.TrimPrefix(address.One("//"+text), "//")
 }
 
 func (m mirror) isDir() bool { return m.url == nil }

@@ -361,7 +361,7 @@ type WheelImages struct {
 	Interpreter sandbox.Layer
 	Dists       wheels.Dists
 
-	// made holds a function that makes an image once, by its packages.
+	// made holds each image, by its packages.
 	made sync.Map
 }
 
@@ -379,9 +379,9 @@ func (w *WheelImages) For(ctx context.Context, sdist recipes.Dist) (sandbox.Imag
 	}
 	slices.Sort(packages)
 	packages = slices.Compact(packages)
-	once, _ := w.made.LoadOrStore(strings.Join(packages, " "), sync.OnceValues(func() (sandbox.Image, error) {
+	made, _ := w.made.LoadOrStore(strings.Join(packages, " "), newShared[sandbox.Image]())
+	return made.(*shared[sandbox.Image]).get(ctx, func() (sandbox.Image, error) {
 		image, err := w.Locked.WithExtras(ctx, w.Tools, packages)
 		return image.With(w.Interpreter), err
-	}))
-	return once.(func() (sandbox.Image, error))()
+	})
 }

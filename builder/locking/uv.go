@@ -12,6 +12,7 @@ import (
 	"regexp"
 	"strings"
 
+	"ampoule/address"
 	"ampoule/builder/buildlog"
 	"ampoule/builder/fetch"
 	"ampoule/builder/layers"
@@ -247,9 +248,6 @@ func (r *refused) Error() string {
 	return "resolution needs the metadata of " + r.name + "==" + r.version
 }
 
-// credentials are what an address holds before its host; uv repeats addresses as they are.
-var credentials = regexp.MustCompile(`//[^/@\s]+@`)
-
 // wanted finds whose code uv wanted to run: what its two errors about building say.
 var wanted = regexp.MustCompile("Failed to (?:download and )?build `([A-Za-z0-9._-]+)==([^`\\s]+)`")
 
@@ -314,7 +312,7 @@ func (r *resolver) resolve(ctx context.Context, q query) ([]byte, error) {
 		Env: r.env, Secrets: r.secrets, Dir: dir + "/in", Stdout: r.log, Stderr: &stderr,
 	}
 	err = r.sb.Exec(ctx, step)
-	told := credentials.ReplaceAllString(stderr.String(), "//***@")
+	told := address.Redact(stderr.String()) // uv repeats addresses as they are
 	r.log.Printf("%s", told)
 	if err != nil {
 		return nil, explain(err, told)

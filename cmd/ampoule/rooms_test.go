@@ -21,6 +21,7 @@ const module = "ampoule/"
 // that belongs to none is a fault. A room may always import itself. "x/..." is x
 // with everything below it.
 var rooms = map[string][]string{
+	"address": {},
 	"tree":    {},
 	"store":   {},
 	"recipes": {},
@@ -28,14 +29,14 @@ var rooms = map[string][]string{
 	"recipes/catalogue": {"recipes"},
 	"recipes/lint":      {"recipes"},
 	"audit":             {"tree"},
-	"registry":          {"recipes/...", "audit/...", "tree", "store"},
+	"registry":          {"address", "recipes/...", "audit/...", "tree", "store"},
 
 	"builder/progress":         {},
 	"builder/buildlog":         {},
 	"builder/diagnose":         {},
 	"builder/sandbox":          {"tree", "builder/progress"},
 	"builder/docker":           {"tree", "builder/progress", "builder/sandbox/..."},
-	"builder/fetch":            {"recipes", "store", "builder/progress"},
+	"builder/fetch":            {"address", "recipes", "store", "builder/progress"},
 	"builder/layers":           {"tree", "store", "builder/sandbox"},
 	"builder/relocate":         {"tree"},
 	"builder/unpack":           {"tree", "audit/...", "builder/relocate"},
@@ -47,9 +48,9 @@ var rooms = map[string][]string{
 	"builder/seal":             stage(),
 	"builder/gate":             append(stage(), "builder/stub"),
 	// Locking builds what it has to ask: the interpreter, and the metadata of sdists.
-	"builder/locking": append(stage(), "builder/toolchain/...", "builder/cpython/...", "builder/wheels/...",
+	"builder/locking": append(stage(), "address", "builder/toolchain/...", "builder/cpython/...", "builder/wheels/...",
 		"builder/locking/apt"),
-	"builder/locking/apt": {"recipes", "builder/fetch", "builder/progress", "builder/toolchain/debian"},
+	"builder/locking/apt": {"address", "recipes", "builder/fetch", "builder/progress", "builder/toolchain/debian"},
 	// Docker is missing: only cmd knows which engine runs the sandboxes.
 	"builder": append(stage(), "builder/toolchain/...", "builder/cpython/...", "builder/wheels/...",
 		"builder/seal/...", "builder/gate", "builder/locking/..."),
@@ -58,7 +59,7 @@ var rooms = map[string][]string{
 	"ci":  {"builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
 	// What measures the program uses it as people do: builder and registry are out of reach.
 	"cmd/measure": {"recipes/...", "store", "builder/progress"},
-	"cmd":         {"tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "api/...", "ci/..."},
+	"cmd":         {"address", "tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "api/...", "ci/..."},
 }
 
 // stage lists what each stage of a build may import.

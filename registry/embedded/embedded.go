@@ -8,6 +8,10 @@
 // another process will come, and a port costs less than a way to ask for one. Its
 // own requests never use the network. When the holder ends, by whatever end, the
 // next process that asks takes the lock over.
+//
+// The holder also carries out what keeps the registry well, on the order of any process of
+// the store: it verifies and mends, collects, lists, holds and removes. Content that is
+// damaged counts as absent for who wants to send it.
 package embedded
 
 import (
@@ -16,6 +20,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"os"
 	"path/filepath"
 	"time"
 )
@@ -33,7 +38,8 @@ var ErrClosed = errors.New("the store's registry is closed")
 // Registry reaches the registry of one directory: it is an http.RoundTripper that
 // answers for every host. It takes the lock with the first request.
 type Registry struct {
-	dir string
+	dir   string
+	spare Spare
 	// turn guards current and closed; it is held while a target is looked for.
 	turn    chan struct{}
 	current target
@@ -53,6 +59,15 @@ func Open(dir string) *Registry {
 	return &Registry{dir: dir, turn: make(chan struct{}, 1)}
 }
 
+// Spare gives content by its sha256 in hexadecimal. What it gives is compared.
+type Spare interface {
+	Open(sum string) (*os.File, error)
+}
+
+// MendFrom names a place that damaged content is restored from, where it has the same
+// bytes. It is called before the registry is used.
+func (r *Registry) MendFrom(s Spare) { r.spare = s }
+
 // RoundTrip implements http.RoundTripper. A request whose body can be read again
 // is sent again when the process that held the lock ends.
 func (r *Registry) RoundTrip(req *http.Request) (*http.Response, error) {
@@ -67,11 +82,16 @@ func (r *Registry) RoundTrip(req *http.Request) (*http.Response, error) {
 			closeBody(attempt)
 			return nil, err
 		}
+		began := time.Now()
 		resp, err := t.roundTrip(attempt)
 		if err == nil || !t.lost(err) || !canRewind(req) {
 			return resp, err
 		}
 		r.forget(t)
+		if time.Since(began) > patience {
+			// It was at work for long before it ended.
+			deadline = time.Now().Add(patience)
+		}
 		if time.Now().After(deadline) {
 			return nil, &BusyError{Dir: r.dir, Err: err}
 		}
@@ -135,7 +155,7 @@ func (r *Registry) acquire() (target, error) {
 		return nil, err
 	}
 	if lock != nil {
-		return newHolder(r.dir, lock)
+		return newHolder(r.dir, r.spare, lock)
 	}
 	address, ok := readAddress(filepath.Join(r.dir, lockName))
 	if !ok {

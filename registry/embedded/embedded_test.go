@@ -210,7 +210,7 @@ func TestServeOnlyReads(t *testing.T) {
 	defer r.Close()
 	ctx, cancel := context.WithCancel(t.Context())
 	address, ended := make(chan string, 1), make(chan error, 1)
-	go func() { ended <- r.Serve(ctx, "127.0.0.1:0", func(a string) { address <- a }) }()
+	go func() { ended <- r.Serve(ctx, "127.0.0.1:0", nil, func(a string) { address <- a }) }()
 	url := "http://" + <-address
 	for method, want := range map[string]int{http.MethodGet: http.StatusOK, http.MethodHead: http.StatusOK, http.MethodPost: http.StatusMethodNotAllowed, http.MethodPut: http.StatusMethodNotAllowed, http.MethodDelete: http.StatusMethodNotAllowed} {
 		req, _ := http.NewRequestWithContext(ctx, method, url+"/v2/", nil)

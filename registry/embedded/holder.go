@@ -44,21 +44,24 @@ type holder struct {
 }
 
 // newHolder starts to serve a directory whose lock it takes over.
-func newHolder(dir string, lock *os.File) (*holder, error) {
+func newHolder(dir string, spare Spare, lock *os.File) (*holder, error) {
 	root := filepath.Join(dir, rootName)
-	if err := sweep(root); err != nil {
+	if err := errors.Join(sweep(root), sweepCompared(dir)); err != nil {
 		return nil, errors.Join(err, lock.Close())
 	}
-	no := false
-	inner := olareg.New(config.Config{
-		Storage: config.ConfigStorage{
-			StoreType: config.StoreDir, RootDir: root,
-			GC: config.ConfigGC{Frequency: -1, GracePeriod: forever, RepoUploadMax: -1, Untagged: &no, EmptyRepo: &no, ReferrersWithSubj: &no},
-		},
-		API: config.ConfigAPI{DeleteEnabled: &no},
-	})
+	no, yes := false, true
+	fresh := func() http.Handler {
+		return olareg.New(config.Config{
+			Storage: config.ConfigStorage{
+				StoreType: config.StoreDir, RootDir: root,
+				GC: config.ConfigGC{Frequency: -1, GracePeriod: forever, RepoUploadMax: -1, Untagged: &no, EmptyRepo: &no, ReferrersWithSubj: &no},
+			},
+			// Only the guard deletes.
+			API: config.ConfigAPI{DeleteEnabled: &yes},
+		})
+	}
 	secret := rand.Text()
-	h := &holder{lock: lock, guard: newGuard(root, secret, inner), inside: newPipe(), secret: secret}
+	h := &holder{lock: lock, guard: newGuard(dir, secret, spare, fresh), inside: newPipe(), secret: secret}
 	h.server = &http.Server{Handler: h.guard, ReadHeaderTimeout: 10 * time.Second}
 	h.transport = &http.Transport{
 		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return h.inside.dial(ctx) },
@@ -93,7 +96,7 @@ func (h *holder) serve(l net.Listener) {
 }
 
 func (h *holder) roundTrip(req *http.Request) (*http.Response, error) {
-	req.URL.Scheme = "http"
+	req.URL.Scheme, req.Host = "http", ownHost
 	req.Header.Set(admissionHeader, h.secret)
 	return h.transport.RoundTrip(req)
 }
@@ -114,6 +117,7 @@ func (h *holder) close() error {
 	}
 	h.serving.Wait()
 	h.guard.shut()
+	h.guard.sound.save()
 	return errors.Join(err, h.lock.Close())
 }
 
@@ -121,6 +125,17 @@ func (h *holder) close() error {
 func holderName(secret string) string {
 	sum := sha256.Sum256([]byte("holder " + secret))
 	return hex.EncodeToString(sum[:16])
+}
+
+// sweepCompared removes what was not put in place of what is remembered of content.
+func sweepCompared(dir string) error {
+	entries, err := readDir(dir)
+	for _, entry := range entries {
+		if strings.HasPrefix(entry.Name(), soundName+".") {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, entry.Name())))
+		}
+	}
+	return err
 }
 
 // sweep removes what an interrupted holder left: uploads that nobody can finish

@@ -35,7 +35,7 @@ func newPeer(a address) *peer {
 }
 
 func (p *peer) roundTrip(req *http.Request) (*http.Response, error) {
-	req.URL.Scheme = "http"
+	req.URL.Scheme, req.Host = "http", ownHost
 	req.Header.Set(admissionHeader, p.address.Secret)
 	resp, err := p.transport.RoundTrip(req)
 	if err != nil {

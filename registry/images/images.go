@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"ampoule/registry/layer"
 	"ampoule/tree"
 )
 
@@ -27,7 +28,7 @@ type Layer struct {
 	// DiffID is "sha256:" and the hash of the uncompressed tar.
 	DiffID string
 	// Open returns the uncompressed tar. Content that is not what DiffID says is an error
-	// from Read where io.EOF would be, which wraps [ErrDamaged].
+	// from Read where io.EOF would be, which wraps [ErrDamaged] and [layer.ErrDiffID].
 	Open func() (io.ReadCloser, error)
 }
 
@@ -35,8 +36,8 @@ type Layer struct {
 // was named.
 var ErrNoImage = errors.New("no image")
 
-// ErrDamaged is wrapped by errors about layers that are not what the image says.
-var ErrDamaged = errors.New("the image is damaged")
+// ErrDamaged is wrapped by errors about files whose content is not what they say it is.
+var ErrDamaged = errors.New("the image's file is damaged")
 
 // maxIndexes bounds how many indexes are looked at, of which one may lead to others and
 // back to itself.
@@ -123,7 +124,7 @@ func (v *verifying) Read(p []byte) (int, error) {
 	n, err := v.Reader.Read(p)
 	v.sum.Write(p[:n])
 	if errors.Is(err, io.EOF) && hex.EncodeToString(v.sum.Sum(nil)) != v.want {
-		return n, fmt.Errorf("reading layer sha256:%s: its content has another hash: %w", v.want, ErrDamaged)
+		return n, fmt.Errorf("reading layer sha256:%s: %w: %w", v.want, ErrDamaged, layer.ErrDiffID)
 	}
 	return n, err
 }

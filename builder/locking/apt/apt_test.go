@@ -169,7 +169,7 @@ func TestMessages(t *testing.T) {
 	t.Parallel()
 	got := messages([]byte("x\nThe following packages have unmet dependencies:\n a : Depends: b\n"),
 		[]byte("N: note\nE: Failed to fetch https://me:secret@mirror.example/debian/x  404\n"))
-	want := []string{"Failed to fetch https://mirror.example/debian/x  404", "a : Depends: b"}
+	want := []string{"Failed to fetch https://***@mirror.example/debian/x  404", "a : Depends: b"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
 	}

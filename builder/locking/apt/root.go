@@ -8,10 +8,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
+	"ampoule/address"
 	"ampoule/builder/progress"
 	"ampoule/builder/toolchain/debian"
 )
@@ -240,7 +240,7 @@ func messages(stdout, stderr []byte) []string {
 	var out []string
 	for line := range strings.Lines(string(stderr)) {
 		if strings.HasPrefix(line, "E: ") || strings.HasPrefix(line, "W: ") {
-			out = append(out, scrub(strings.TrimSpace(line[3:])))
+			out = append(out, address.Redact(strings.TrimSpace(line[3:])))
 		}
 	}
 	if _, unmet, ok := strings.Cut(string(stdout), "unmet dependencies:\n"); ok {
@@ -253,12 +253,6 @@ func messages(stdout, stderr []byte) []string {
 	}
 	return out
 }
-
-// userinfo is where an address holds credentials.
-var userinfo = regexp.MustCompile(`://[^/@\s]*@`)
-
-// scrub takes credentials out of the addresses in a text.
-func scrub(text string) string { return userinfo.ReplaceAllString(text, "://") }
 
 // setInstalled writes the status file: these packages, installed.
 func (r root) setInstalled(installed []debian.Stanza) error {
@@ -310,7 +304,7 @@ func (r root) updateOne(ctx context.Context, suite string, mirrors []string) (st
 	missing := &SuiteError{Suite: suite, Detail: "no mirror is configured"}
 	for _, mirror := range mirrors {
 		if strings.ContainsAny(mirror, " \t\n[]") {
-			return "", fmt.Errorf("mirror %q: not an address", scrub(mirror))
+			return "", fmt.Errorf("mirror %q: not an address", address.One(mirror))
 		}
 		// Apt would have links lead to a directory's files; these stand where it may write.
 		if dir, ok := strings.CutPrefix(mirror, "file:"); ok {

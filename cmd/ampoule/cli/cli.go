@@ -18,6 +18,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ampoule/address"
 	"ampoule/builder/progress"
 	"ampoule/cmd/ampoule/display"
 )
@@ -138,7 +139,7 @@ func (s *Session) print(text string, value any) error {
 
 // tell writes a message to stderr.
 func (s *Session) tell(format string, args ...any) {
-	fmt.Fprintln(s.Err, display.Clean(fmt.Sprintf(format, args...), true))
+	fmt.Fprintln(s.Err, display.Clean(address.Redact(fmt.Sprintf(format, args...)), true))
 }
 
 // watched does work whose events are shown. When it returns, nothing is shown any more.

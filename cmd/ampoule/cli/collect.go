@@ -15,6 +15,7 @@ import (
 
 	"ampoule/builder/fetch"
 	"ampoule/cmd/ampoule/display"
+	"ampoule/registry/embedded"
 	"ampoule/store"
 )
 
@@ -60,23 +61,28 @@ func StoreUsage(s *Session, st *store.Store) error {
 }
 
 func newStoreCollect(s *Session) *cobra.Command {
-	var keep, limit string
+	var keep, limit, published string
 	var dry bool
 	cmd := &cobra.Command{
 		Use:   "gc",
 		Short: "Removes what was not used for long, or is too much",
 		Long: `Gc removes content, records and logs that nothing has used for some time (--keep), and,
 where that leaves more than --limit, what was used the longest time ago. What was
-fetched with ampoule fetch stays (see ampoule store kept), and so does what is published in
-the embedded registry, which counts for the limit. Docker's images of which a layer is
-gone go, too. The rest is fetched or built again when it is needed, as far as its mirrors
+fetched with ampoule fetch stays (see ampoule store kept). Docker's images of which a layer
+is gone go, too. The rest is fetched or built again when it is needed, as far as its mirrors
 still have it; logs, and what failed steps left, are gone.
 
-Builds go on meanwhile: what they use stays. Limits stand in config.toml, too, as limit and
-keep of [store]: with them every build ends with a collection, unless another one is
-running.`,
+The embedded registry counts for the limit. In it, what nothing refers to goes an hour
+after it came. What is published stays, unless --published says how long artifacts stay that
+nobody builds or pulls and that only their key names; ampoule registry hold has one stay
+in any case, and ampoule registry rm removes one.
+
+Builds, publications and pulls go on meanwhile: what they use stays. Limits stand in
+config.toml, too, as limit, keep and published of [store]: with them every build ends with a
+collection, unless another one is running.`,
 		Example: `  ampoule store gc
   ampoule store gc --keep 7d --limit 50GiB
+  ampoule store gc --published 180d
   ampoule store gc --dry-run`,
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -88,6 +94,9 @@ running.`,
 			if _, err := keeping(cmp.Or(keep, keepUnused), limit); err != nil {
 				return &UsageError{Verb: cmd.CommandPath(), Err: err}
 			}
+			if _, err := keepPublished(published); err != nil {
+				return &UsageError{Verb: cmd.CommandPath(), Err: err}
+			}
 			if err := checkBounds(config.Store); err != nil {
 				return err
 			}
@@ -96,11 +105,18 @@ running.`,
 				return err
 			}
 			k.Dry = dry
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error { return StoreCollect(ctx, s, w.store, k, w.removeImages) })
+			artifacts, err := keepPublished(cmp.Or(published, config.Store.Published))
+			if err != nil {
+				return err
+			}
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
+				return StoreCollect(ctx, s, w.store, k, &RegistryCollection{Session: s, Registry: w.own, Keep: artifacts}, w.removeImages)
+			})
 		},
 	}
 	cmd.Flags().StringVar(&keep, "keep", "", "how long what nobody uses stays, such as 12h or 7d (default: the configuration's, else "+keepUnused+")")
 	cmd.Flags().StringVar(&limit, "limit", "", "how much may be left, such as 50GiB (default: the configuration's, else no bound)")
+	cmd.Flags().StringVar(&published, "published", "", "how long published artifacts stay that nobody uses and nothing holds, such as 180d (default: the configuration's, else for ever)")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "tell what would be removed, and remove nothing")
 	return cmd
 }
@@ -110,31 +126,52 @@ func checkBounds(bounds fetch.StoreBounds) error {
 	if _, err := keeping(cmp.Or(bounds.Keep, keepUnused), bounds.Limit); err != nil {
 		return &fetch.ConfigError{Where: "[store] in config.toml", Msg: err.Error()}
 	}
+	if _, err := keepPublished(bounds.Published); err != nil {
+		return &fetch.ConfigError{Where: "[store] in config.toml", Msg: err.Error()}
+	}
 	return nil
 }
 
 // keeping reads a duration and a size as people write them.
 func keeping(keep, limit string) (store.Keep, error) {
 	var k store.Keep
-	days, isDays := strings.CutSuffix(keep, "d")
-	if n, err := strconv.ParseUint(days, 10, 16); isDays && err == nil {
-		k.Unused = time.Duration(n) * 24 * time.Hour
-	} else if k.Unused, err = time.ParseDuration(keep); err != nil || k.Unused < 0 {
-		return k, fmt.Errorf("%q is no duration such as 12h or 30d", keep)
-	}
-	if limit == "" {
-		return k, nil
-	}
 	var err error
+	if k.Unused, err = duration(keep); err != nil || limit == "" {
+		return k, err
+	}
 	if k.Limit, err = units.RAMInBytes(limit); err != nil || k.Limit <= 0 {
 		return k, fmt.Errorf("%q is no size such as 50GiB", limit)
 	}
 	return k, nil
 }
 
+// duration reads a time span, which may be in days.
+func duration(text string) (time.Duration, error) {
+	days, isDays := strings.CutSuffix(text, "d")
+	if n, err := strconv.ParseUint(days, 10, 16); isDays && err == nil {
+		return time.Duration(n) * 24 * time.Hour, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d < 0 {
+		return 0, fmt.Errorf("%q is no duration such as 12h or 30d", text)
+	}
+	return d, nil
+}
+
+// collected is the outcome of a collection as JSON.
+type collected struct {
+	store.Collected
+	Registry embedded.Collected `json:"registry"`
+}
+
 // StoreCollect collects, has Docker's images removed that stood on what is gone, and tells
-// what it did.
-func StoreCollect(ctx context.Context, s *Session, st *store.Store, keep store.Keep, removeImages func(context.Context) (int, error)) error {
+// what it did. Without reg, the registry is measured only.
+func StoreCollect(ctx context.Context, s *Session, st *store.Store, keep store.Keep, reg *RegistryCollection, removeImages func(context.Context) (int, error)) error {
+	var published embedded.Collected
+	if reg != nil {
+		keep.Registry = reg
+		defer func() { reg.warn(keep.Limit) }()
+	}
 	did, err := st.Collect(ctx, keep, false)
 	if errors.Is(err, store.ErrCollecting) {
 		s.tell("waiting for another collection")
@@ -152,11 +189,15 @@ func StoreCollect(ctx context.Context, s *Session, st *store.Store, keep store.K
 		s.tell("removed %d images from Docker", removed)
 	}
 	text := fmt.Sprintf("%s %s in %d files, left %s in %d", verb, display.Size(did.RemovedBytes), did.Removed, display.Size(did.LeftBytes), did.Left)
+	if reg != nil {
+		published = reg.Did
+		text += fmt.Sprintf("\nregistry: %s %s in %d files, left %s in %d", verb, display.Size(published.RemovedBytes), published.Removed, display.Size(published.LeftBytes), published.Left)
+	}
 	if keep.Limit > 0 && did.LeftBytes > keep.Limit {
 		s.tell("more than %s is left: %s was fetched to be kept (ampoule store kept), %s is in use, %s is published in the store's registry",
 			display.Size(keep.Limit), display.Size(did.KeptBytes), display.Size(did.InUseBytes), display.Size(did.RegistryBytes))
 	}
-	return s.print(text, did)
+	return s.print(text, collected{did, published})
 }
 
 // collectAfter keeps the store within the configuration's bounds, if it has any and
@@ -166,8 +207,13 @@ func (w *wiring) collectAfter(ctx context.Context) {
 		return
 	}
 	keep, err := keeping(cmp.Or(w.bounds.Keep, keepUnused), w.bounds.Limit)
+	var artifacts embedded.Keep
+	if err == nil {
+		artifacts, err = keepPublished(w.bounds.Published)
+	}
 	var did store.Collected
 	if err == nil {
+		keep.Registry = &RegistryCollection{Session: w.session, Registry: w.own, Keep: artifacts}
 		did, err = w.store.Collect(ctx, keep, false)
 	}
 	if err == nil && did.Removed > 0 {

@@ -64,10 +64,10 @@ var codes = []struct {
 		is[*locking.NoSdistError], is[*locking.OwnedError], is[*locking.LyingSdistError], is[*locking.CrateError], is[*locking.SdistError], is[*locking.VersionsError], is[*wheels.CircleError], is[*builder.LostPatchError], is[*recipes.RequirementError], is[*apt.UnknownError], is[*apt.ChangeError], is[*toolchain.NotDebianError],
 		wraps(builder.ErrNoLock), is[*survey.NothingError], is[*survey.UnreadableError], is[*survey.NoInterpreterError], is[*UnreadError], wraps(images.ErrNoImage), wraps(images.ErrDamaged))},
 	{codeRefused, "refused: gate, audit, policy or verification", anyOf(
-		is[*builder.RefusedError], is[*wheels.NativeError], is[*unpack.RefusedError], is[*seal.OverwriteError], is[*registry.KeyTakenError], is[*install.VerificationError], is[*store.MismatchError], is[*store.RecordError], is[*DamagedError], is[*DifferentError], is[*AuditRefusedError],
-		wraps(registry.ErrDigest), wraps(layer.ErrDiffID))},
+		is[*builder.RefusedError], is[*wheels.NativeError], is[*unpack.RefusedError], is[*seal.OverwriteError], is[*registry.KeyTakenError], is[*registry.KeyMismatchError], is[*registry.DamagedError], is[*install.VerificationError], is[*store.MismatchError], is[*store.RecordError], is[*DamagedError], is[*DifferentError], is[*AuditRefusedError],
+		is[*embedded.HeldError], wraps(embedded.ErrDamaged), wraps(registry.ErrDigest), wraps(layer.ErrDiffID))},
 	{codeNotFound, "not found", anyOf(
-		is[*NotFoundError], is[*UnexplainedError], is[*docker.UnknownImageError], is[*survey.NotFoundError], is[*registry.NotFoundError], is[*fetch.NotFoundError], is[*fetch.NoProjectError],
+		is[*NotFoundError], is[*UnexplainedError], is[*docker.UnknownImageError], is[*survey.NotFoundError], is[*registry.NotFoundError], wraps(embedded.ErrNoArtifact), is[*fetch.NotFoundError], is[*fetch.NoProjectError],
 		is[*locking.LostPinError], is[*apt.SuiteError], is[*failure.GoneError], is[*builder.NoShellError], is[*builder.NoStepError],
 		is[*catalogue.UnknownError])},
 	{codeMachine, "this machine cannot: Docker missing or too old, disk full, host unfit", anyOf(

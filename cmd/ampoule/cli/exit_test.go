@@ -28,6 +28,7 @@ import (
 	"ampoule/recipes"
 	"ampoule/recipes/catalogue"
 	"ampoule/registry"
+	"ampoule/registry/embedded"
 	"ampoule/registry/images"
 	"ampoule/registry/install"
 	"ampoule/registry/layer"
@@ -61,6 +62,13 @@ func TestExitCode(t *testing.T) {
 		{&registry.KeyTakenError{}, 4},
 		{&store.RecordError{Err: errors.New("x")}, 4},
 		{&DamagedError{}, 4},
+		{&registry.KeyMismatchError{}, 4},
+		{&registry.DamagedError{Err: layer.ErrDiffID}, 4},
+		{registry.ErrDigest, 4},
+		{fmt.Errorf("reading image: %w: %w", images.ErrDamaged, layer.ErrDiffID), 3},
+		{&embedded.HeldError{}, 4},
+		{embedded.ErrDamaged, 4},
+		{embedded.ErrNoArtifact, 5},
 		{&DifferentError{}, 4},
 		{&registry.NotFoundError{}, 5},
 		{&NotFoundError{}, 5},

@@ -123,21 +123,28 @@ var shownLabels = []struct{ label, name string }{
 	{registry.LabelTree, "tree"}, {registry.LabelPrefix, "prefix"},
 }
 
-// text is the description for people. What it holds was written by whoever
-// published the artifact.
+// text is the description for people. What it holds was written by whoever published the
+// artifact: no value of it can begin a line, or a column, of its own.
 func (a artifactInfo) text() string {
 	var b strings.Builder
 	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
-	fmt.Fprintf(w, "%s\n", a.Ref)
+	line := func(format string, values ...string) {
+		shown := make([]any, len(values))
+		for i, v := range values {
+			shown[i] = display.Clean(v, false)
+		}
+		fmt.Fprintf(w, format, shown...)
+	}
+	line("%s\n", a.Ref)
 	for _, i := range a.Images {
-		fmt.Fprintf(w, "\nimage\t%s\n  platform\t%s\n", i.Digest, i.Platform)
+		line("\nimage\t%s\n  platform\t%s\n", i.Digest, i.Platform)
 		for _, l := range shownLabels {
 			if value := i.Labels[l.label]; value != "" {
-				fmt.Fprintf(w, "  %s\t%s\n", l.name, value)
+				line("  %s\t%s\n", l.name, value)
 			}
 		}
 		if command := append(append([]string{}, i.Entrypoint...), i.Command...); len(command) > 0 {
-			fmt.Fprintf(w, "  runs\t%s\n", strings.Join(command, " "))
+			line("  runs\t%s\n", strings.Join(command, " "))
 		}
 		total := int64(0)
 		for _, l := range i.Layers {
@@ -145,18 +152,18 @@ func (a artifactInfo) text() string {
 		}
 		fmt.Fprintf(w, "  layers\t%d, %s\n", len(i.Layers), display.Size(total))
 		for _, l := range i.Layers {
-			fmt.Fprintf(w, "    %s\t%s\t%s\n", l.Name, l.Digest, display.Size(l.Size))
+			line("    %s\t%s\t%s\n", l.Name, l.Digest, display.Size(l.Size))
 		}
 	}
 	for _, r := range a.Referrers {
-		fmt.Fprintf(w, "\nreferrer\t%s\n  type\t%s\n", r.Digest, r.Type)
+		line("\nreferrer\t%s\n  type\t%s\n", r.Digest, r.Type)
 		for _, f := range r.Files {
-			fmt.Fprintf(w, "    %s\t%s\t%s\n", f.Name, f.Digest, display.Size(f.Size))
+			line("    %s\t%s\t%s\n", f.Name, f.Digest, display.Size(f.Size))
 		}
 	}
 	if err := w.Flush(); err != nil {
 		// A strings.Builder takes everything.
 		panic("cli: formatting a description: " + err.Error())
 	}
-	return display.Clean(b.String(), true)
+	return b.String()
 }

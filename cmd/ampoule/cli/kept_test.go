@@ -36,7 +36,7 @@ func TestStoreKept(t *testing.T) {
 		t.Helper()
 		images := 0
 		collected := func(context.Context) (int, error) { images++; return 2, nil }
-		if err := StoreCollect(t.Context(), s, st, store.Keep{}, collected); err != nil || images != 1 {
+		if err := StoreCollect(t.Context(), s, st, store.Keep{}, nil, collected); err != nil || images != 1 {
 			t.Fatalf("%v, images were collected %d times", err, images)
 		}
 		var there []string
@@ -88,7 +88,7 @@ func TestStoreCollectWithoutDocker(t *testing.T) {
 		t.Fatal(err)
 	}
 	away := func(context.Context) (int, error) { return 0, errors.New("no engine") }
-	if err := StoreCollect(t.Context(), s, st, store.Keep{Unused: time.Hour}, away); err != nil || !strings.Contains(errs.String(), "Docker's images stay: no engine") {
+	if err := StoreCollect(t.Context(), s, st, store.Keep{Unused: time.Hour}, nil, away); err != nil || !strings.Contains(errs.String(), "Docker's images stay: no engine") {
 		t.Errorf("%v, said %s, told %s", err, errs, out)
 	}
 	if n, err := (&wiring{session: s, store: st}).removeImages(t.Context()); n != 0 || err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"ampoule/builder"
 	"ampoule/builder/layers"
+	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/registry"
 	"ampoule/registry/layer"
@@ -40,9 +41,16 @@ var (
 	_ builder.Bases     = Publisher{}
 )
 
-// FindKey implements [builder.Publisher].
+// FindKey implements [builder.Publisher]. What is damaged is told, and is not found: it is
+// published again.
 func (p Publisher) FindKey(ctx context.Context, name, key string) (string, bool, error) {
-	return p.Registry.FindKey(ctx, name, key)
+	digest, found, err := p.Registry.FindKey(ctx, name, key, registry.Beside{Always: []string{verdictType, wheelhouseType}, Maybe: []string{debugType}})
+	var damaged *registry.DamagedError
+	if errors.As(err, &damaged) {
+		progress.Send(ctx, progress.Event{Kind: progress.Warned, Stage: "publish", Task: name, Message: damaged.Error() + ": it is published again"})
+		return "", false, nil
+	}
+	return digest, found, err
 }
 
 // Publish implements [builder.Publisher]: it compresses the layers and sends

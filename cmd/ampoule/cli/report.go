@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"ampoule/address"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/recipes"
 )
@@ -70,7 +71,7 @@ func short(message string) string {
 // line writes a message behind its word, further lines as they are.
 func line(w io.Writer, word, message string) {
 	if message != "" {
-		fmt.Fprintf(w, "%s: %s\n", word, display.Clean(short(strings.TrimRight(message, "\n")), true))
+		fmt.Fprintf(w, "%s: %s\n", word, display.Clean(short(address.Redact(strings.TrimRight(message, "\n"))), true))
 	}
 }
 

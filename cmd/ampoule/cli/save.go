@@ -11,7 +11,9 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ampoule/address"
 	"ampoule/builder/progress"
+	"ampoule/cmd/ampoule/display"
 	"ampoule/registry"
 )
 
@@ -71,7 +73,7 @@ and writes the files into a directory:
 // Save writes one kind of what refers to an artifact into a directory.
 func Save(ctx context.Context, s *Session, src Attachments, ref, kind, dir string) error {
 	saved, err := watched(ctx, s, func(ctx context.Context) (_ []string, err error) {
-		task := progress.Start(ctx, "save", kind+" of "+ref)
+		task := progress.Start(ctx, "save", kind+" of "+address.One(ref))
 		defer func() { task.End(err) }()
 		found, err := src.Referrers(ctx, ref, attachments[kind])
 		if err != nil {
@@ -103,7 +105,7 @@ func Save(ctx context.Context, s *Session, src Attachments, ref, kind, dir strin
 
 // saveFile writes one file, under its own name only when it is whole.
 func saveFile(ctx context.Context, src Attachments, f registry.FileInfo, dir string) (_ string, err error) {
-	if f.Name == "" || filepath.Base(f.Name) != f.Name || f.Name == "." || f.Name == ".." {
+	if f.Name == "" || filepath.Base(f.Name) != f.Name || f.Name == "." || f.Name == ".." || display.Clean(f.Name, false) != f.Name {
 		return "", fmt.Errorf("saving into %s: the registry names a file %q", dir, f.Name)
 	}
 	name := filepath.Join(dir, f.Name)

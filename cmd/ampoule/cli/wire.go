@@ -42,6 +42,7 @@ func (s *Session) wired(ctx context.Context, work func(context.Context, *wiring)
 		return err
 	}
 	w := &wiring{session: s, store: st, own: embedded.Open(st.Dir(store.Registry))}
+	w.own.MendFrom(st)
 	err = work(ctx, w)
 	return errors.Join(err, w.close())
 }

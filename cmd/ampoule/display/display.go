@@ -14,6 +14,7 @@ import (
 
 	"golang.org/x/term"
 
+	"ampoule/address"
 	"ampoule/builder/progress"
 )
 
@@ -130,8 +131,10 @@ func start(w io.Writer, s style, size func() (int, int), clock func() time.Time)
 	return d
 }
 
-// Observe implements [progress.Observer]. What comes after Close is left out.
+// Observe implements [progress.Observer]. What comes after Close is left out, and so are
+// user names and passwords in addresses.
 func (d *Display) Observe(e progress.Event) {
+	e.Task, e.Message = address.Redact(e.Task), address.Redact(e.Message)
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if d.closed {

@@ -333,3 +333,22 @@ func (n *notifying) String() string {
 	defer n.mu.Unlock()
 	return n.buf.String()
 }
+
+// TestNoSecrets checks that no form of progress shows user names and passwords of addresses.
+func TestNoSecrets(t *testing.T) {
+	t.Parallel()
+	for _, mode := range []Mode{Plain, JSON, TTY} {
+		var out bytes.Buffer
+		d := start(&out, styleOf(mode), fixed(80, 24), func() time.Time { return noon })
+		for _, kind := range []progress.Kind{progress.Started, progress.Told, progress.Warned, progress.Failed} {
+			d.Observe(progress.Event{
+				Kind: kind, Stage: "fetch", Task: "https://user:hun/hunter2@host.example/x",
+				Message: `Get "https://user:hun@hunter2@host.example/x": no`,
+			})
+		}
+		d.Close()
+		if strings.Contains(out.String(), "hunter2") || !strings.Contains(out.String(), "host.example") {
+			t.Errorf("%v: %s", mode, out.String())
+		}
+	}
+}

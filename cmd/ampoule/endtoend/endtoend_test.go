@@ -185,6 +185,8 @@ func TestQuickstartRecipe(t *testing.T) {
 	t.Run("trixie", func(t *testing.T) { tryIn(t, a, "trixie") })
 	t.Run("docker", func(t *testing.T) { tryDocker(t, a) })
 	t.Run("moved", func(t *testing.T) { tryMoved(t, a) })
+	t.Run("rot", func(t *testing.T) { tryRot(t, a) })
+	t.Run("lying key", func(t *testing.T) { tryLyingKey(t, a) })
 }
 
 func TestSharedInterpreter(t *testing.T) {

@@ -1,0 +1,193 @@
+package embedded
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Artifact is what a registry has under one digest.
+type Artifact struct {
+	Name string `json:"name"`
+	// Digest is empty where a repository's list is lost: then what is in it is not known.
+	Digest string   `json:"digest"`
+	Tags   []string `json:"tags"`
+	// Key is the key that its images carry; empty for what is no artifact of a recipe.
+	Key string `json:"key,omitempty"`
+	// Held says that no collection removes it: it has a tag that is no key's.
+	Held bool `json:"held"`
+	// Used is when it was published, found by a build or pulled last, to the hour.
+	Used time.Time `json:"used"`
+	// Bytes is what it takes, with what refers to it. Artifacts may share content.
+	Bytes int64 `json:"bytes"`
+	// Whole says that nothing of it is missing or damaged, as far as that is known without
+	// reading it.
+	Whole bool `json:"whole"`
+}
+
+// Target names an artifact of a registry by its digest, or one of its tags.
+type Target struct {
+	Name   string `json:"name"`
+	Digest string `json:"digest,omitempty"`
+	Tag    string `json:"tag,omitempty"`
+}
+
+func (t Target) String() string {
+	if t.Digest != "" {
+		return t.Name + "@" + t.Digest
+	}
+	return t.Name + ":" + t.Tag
+}
+
+// ErrNoArtifact is wrapped by errors about names that lead to nothing.
+var ErrNoArtifact = errors.New("the store's registry has no such artifact")
+
+// HeldError says that an artifact is held and was not removed.
+type HeldError struct{ Ref string }
+
+func (e *HeldError) Error() string { return e.Ref + " is held" }
+
+// Hint says what to do.
+func (e *HeldError) Hint() string { return "let it go first: ampoule registry unhold " + e.Ref }
+
+// artifacts lists what is published.
+func (g *guard) artifacts() ([]Artifact, error) {
+	all := []Artifact{}
+	repos, err := g.repositories()
+	if err != nil {
+		return nil, err
+	}
+	for _, repo := range repos {
+		list, err := repo.index()
+		if err != nil {
+			all = append(all, Artifact{Name: repo.name, Tags: []string{}})
+			continue
+		}
+		tags := tagsOf(list.Manifests)
+		seen := map[string]bool{}
+		for _, d := range list.Manifests {
+			if seen[d.Digest] || d.Annotations[subjectAnnotation] != "" {
+				continue
+			}
+			seen[d.Digest] = true
+			all = append(all, g.artifact(repo, d, tags[d.Digest]))
+		}
+	}
+	return all, nil
+}
+
+// artifact describes one entry of a repository's list.
+func (g *guard) artifact(repo repository, d descriptor, tags []string) Artifact {
+	slices.Sort(tags)
+	a := Artifact{Name: repo.name, Digest: d.Digest, Tags: tags, Used: g.usedAt(repo, d.Digest).UTC().Truncate(time.Second), Whole: true}
+	a.Held = slices.ContainsFunc(tags, func(tag string) bool { return !strings.HasPrefix(tag, keyPrefix) })
+	if a.Tags == nil {
+		a.Tags = []string{}
+	}
+	if m, _, err := repo.document(d.Digest); err == nil && isIndex(d.MediaType) {
+		a.Key, _ = repo.keyOf(m)
+	}
+	seen := map[string]bool{}
+	count := func(part descriptor, err error) bool {
+		a.Whole = a.Whole && err == nil
+		a.Bytes += part.Size
+		return true
+	}
+	repo.visitOnce(d, seen, count)
+	if refers, ok := repo.referrers(d.Digest); ok {
+		repo.visitOnce(refers, seen, count)
+	}
+	return a
+}
+
+// remove takes an artifact, or one of its tags, out of its repository. Its content stays
+// for the first collection an hour later: whoever pulls it now gets it whole.
+func (g *guard) remove(t Target) error {
+	g.upkeep.Lock()
+	defer g.upkeep.Unlock()
+	g.writing.Lock()
+	defer g.writing.Unlock()
+	repo, d, tags, err := g.find(t)
+	if err != nil {
+		return err
+	}
+	if t.Digest == "" {
+		if strings.HasPrefix(t.Tag, holdPrefix) {
+			return &HeldError{repo.name + "@" + d.Digest}
+		}
+		return errors.Join(g.delete(repo, t.Tag), g.syncIf(true))
+	}
+	if slices.ContainsFunc(tags, func(tag string) bool { return strings.HasPrefix(tag, holdPrefix) }) {
+		return &HeldError{t.String()}
+	}
+	repo.visit(d, func(part descriptor, err error) bool {
+		if err == nil {
+			_ = g.sound.touch(repo.blob(part.Digest)) // what is gone meanwhile needs no grace
+		}
+		return true
+	})
+	_ = os.Remove(g.used(repo, d.Digest)) // a time of use without an artifact says nothing
+	return errors.Join(g.delete(repo, d.Digest), g.syncIf(true))
+}
+
+// find finds an artifact with its tags.
+func (g *guard) find(t Target) (repository, descriptor, []string, error) {
+	repo, ok := g.repository(t.Name)
+	list, err := repo.index()
+	if !ok || err != nil {
+		return repo, descriptor{}, nil, fmt.Errorf("%s: %w", t, ErrNoArtifact)
+	}
+	for _, d := range list.Manifests {
+		tag := d.Annotations[tagAnnotation]
+		if d.Annotations[subjectAnnotation] == "" && (t.Digest == d.Digest || t.Digest == "" && tag != "" && tag == t.Tag) {
+			return repo, d, tagsOf(list.Manifests)[d.Digest], nil
+		}
+	}
+	return repo, descriptor{}, nil, fmt.Errorf("%s: %w", t, ErrNoArtifact)
+}
+
+// hold gives an artifact a tag that holds it.
+func (g *guard) hold(t Target) error {
+	g.writing.Lock()
+	defer g.writing.Unlock()
+	repo, d, _, err := g.find(t)
+	if err != nil {
+		return err
+	}
+	m, raw, err := repo.document(d.Digest)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrDamaged
+	}
+	if err != nil {
+		return fmt.Errorf("holding %s: %w", t, err)
+	}
+	r := g.request(http.MethodPut, repo, holdPrefix+strings.TrimPrefix(d.Digest, "sha256:"))
+	r.Header.Set("Content-Type", d.MediaType)
+	r.ContentLength = int64(len(raw))
+	answer := recorder{header: http.Header{}}
+	g.write(&answer, r, repo, raw, m.Subject)
+	if answer.status >= http.StatusBadRequest {
+		return fmt.Errorf("holding %s: the registry answers %d", t, answer.status)
+	}
+	return g.syncIf(true)
+}
+
+// unhold takes the tag away again.
+func (g *guard) unhold(t Target) error {
+	g.writing.Lock()
+	defer g.writing.Unlock()
+	repo, d, tags, err := g.find(t)
+	if err != nil {
+		return err
+	}
+	tag := holdPrefix + strings.TrimPrefix(d.Digest, "sha256:")
+	if !slices.Contains(tags, tag) {
+		return fmt.Errorf("%s is not held: %w", t, ErrNoArtifact)
+	}
+	return errors.Join(g.delete(repo, tag), g.syncIf(true))
+}

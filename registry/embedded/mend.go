@@ -1,0 +1,332 @@
+package embedded
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+)
+
+// keyLabel is the label of an image's configuration that holds its key.
+const keyLabel = "dev.ampoule.key"
+
+// mendList makes a repository's list anew where it is damaged or gone, so that what is
+// written next does not replace it by one that has nothing else.
+func (g *guard) mendList(repo repository) error {
+	if !repo.lostList() {
+		return nil
+	}
+	g.writing.Lock()
+	defer g.writing.Unlock()
+	return g.mendListLocked(repo)
+}
+
+func (g *guard) mendListLocked(repo repository) error {
+	if !repo.lostList() {
+		return nil
+	}
+	_, err := g.rebuild(repo)
+	return err
+}
+
+// lostList reports whether a repository has content and no list that can be read.
+func (r repository) lostList() bool {
+	_, err := r.index()
+	return err != nil && (!errors.Is(err, fs.ErrNotExist) || r.exists())
+}
+
+// mendReferrers makes the list of what refers to a subject anew where it is damaged or gone.
+func (g *guard) mendReferrers(repo repository, subject string) error {
+	if d, ok := repo.referrers(subject); !ok || repo.check(d) == nil {
+		return nil
+	}
+	g.writing.Lock()
+	defer g.writing.Unlock()
+	return g.mendReferrersLocked(repo, subject)
+}
+
+func (g *guard) mendReferrersLocked(repo repository, subject string) error {
+	d, ok := repo.referrers(subject)
+	if !ok || repo.check(d) == nil {
+		return nil
+	}
+	if err := g.drop(repo, d.Digest); err != nil {
+		return err
+	}
+	found, err := repo.documents()
+	if err != nil {
+		return err
+	}
+	for _, doc := range found {
+		if doc.Subject != nil && doc.Subject.Digest == subject {
+			g.replay(repo, doc, doc.digest)
+		}
+	}
+	if d, ok := repo.referrers(subject); ok && repo.check(d) != nil {
+		return g.delete(repo, d.Digest) // nothing refers to it any more
+	}
+	return nil
+}
+
+// document is a manifest that a repository holds, whatever its list says.
+type document struct {
+	manifest
+	digest string
+	raw    []byte
+}
+
+// documents finds the whole manifests of a repository.
+func (r repository) documents() ([]document, error) {
+	dir := filepath.Join(r.dir, blobsName, hashName)
+	entries, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	var found []document
+	for _, entry := range entries {
+		info, err := entry.Info()
+		digest := "sha256:" + entry.Name()
+		if err != nil || !info.Mode().IsRegular() || info.Size() > maxManifest || !digestForm.MatchString(digest) {
+			continue
+		}
+		m, raw, err := r.document(digest)
+		if err != nil || m.SchemaVersion != 2 || m.Config == nil && m.Manifests == nil {
+			continue
+		}
+		if m.MediaType == "" {
+			// The OCI image-spec lets a manifest leave it out.
+			m.MediaType = manifestType
+			if m.Config == nil {
+				m.MediaType = indexType
+			}
+		}
+		found = append(found, document{m, digest, raw})
+	}
+	return found, nil
+}
+
+// rebuild makes a repository's list of the manifests that it holds, and returns how many
+// it found. Tags of keys are found again by the keys that images carry; other ones are lost.
+// Whoever calls it holds the lock for writing.
+func (g *guard) rebuild(repo repository) (int, error) {
+	found, err := repo.documents()
+	if err != nil {
+		return 0, err
+	}
+	empty := manifest{
+		SchemaVersion: 2, MediaType: indexType, Manifests: []descriptor{},
+		Annotations: map[string]string{convertedAnnotation: "true"},
+	}
+	if err := repo.saveIndex(empty); err != nil {
+		return 0, fmt.Errorf("making the list of %s anew: %w", repo.name, err)
+	}
+	g.renew()
+	subjects := map[string]bool{}
+	for _, doc := range found {
+		if doc.Subject != nil {
+			subjects[doc.digest] = true
+		}
+	}
+	// What others need comes first. Lists of referrers are made anew.
+	images, indexes, referrers := []document{}, []document{}, []document{}
+	for _, doc := range found {
+		switch {
+		case doc.Subject != nil:
+			referrers = append(referrers, doc)
+		case !isIndex(doc.MediaType):
+			images = append(images, doc)
+		case !slices.ContainsFunc(doc.Manifests, func(d descriptor) bool { return subjects[d.Digest] }):
+			indexes = append(indexes, doc)
+		}
+	}
+	for _, doc := range images {
+		g.replay(repo, doc, doc.digest)
+	}
+	for _, doc := range indexes {
+		g.replay(repo, doc, repo.refOf(doc))
+	}
+	for _, doc := range referrers {
+		g.replay(repo, doc, doc.digest)
+	}
+	return len(images) + len(indexes) + len(referrers), nil
+}
+
+// refOf is the tag that an index had as the artifact of a key, else its digest.
+func (r repository) refOf(doc document) string {
+	key, err := r.keyOf(doc.manifest)
+	if sum, ok := strings.CutPrefix(key, "sha256:"); ok && err == nil && digestForm.MatchString(key) {
+		return keyPrefix + sum
+	}
+	return doc.digest
+}
+
+// keyOf is the key that all images of an index carry; empty where they carry none, or
+// several.
+func (r repository) keyOf(index manifest) (string, error) {
+	key := ""
+	for i, d := range index.Manifests {
+		m, _, err := r.document(d.Digest)
+		if err != nil {
+			return "", err
+		}
+		if m.Config == nil {
+			return "", nil
+		}
+		raw, err := readAtMost(r.blob(m.Config.Digest), maxManifest)
+		if err != nil {
+			return "", err
+		}
+		if hashOf(raw) != m.Config.Digest {
+			return "", ErrDamaged
+		}
+		var config struct {
+			Config struct{ Labels map[string]string } `json:"config"`
+		}
+		if err := json.Unmarshal(raw, &config); err != nil {
+			return "", fmt.Errorf("reading configuration: %w", err)
+		}
+		label := config.Config.Labels[keyLabel]
+		if i > 0 && label != key {
+			return "", nil
+		}
+		key = label
+	}
+	return key, nil
+}
+
+// replay has the registry take a manifest that it holds into its lists. One that it does
+// not take, because content of it is lost, stays out.
+func (g *guard) replay(repo repository, doc document, ref string) {
+	r := g.request(http.MethodPut, repo, ref)
+	r.Header.Set("Content-Type", doc.MediaType)
+	r.ContentLength = int64(len(doc.raw))
+	g.write(&recorder{header: http.Header{}}, r, repo, doc.raw, doc.Subject)
+}
+
+// delete has the registry take a digest or a tag out of its lists.
+func (g *guard) delete(repo repository, ref string) error {
+	answer := recorder{header: http.Header{}}
+	g.serve(&answer, g.request(http.MethodDelete, repo, ref))
+	if answer.status >= http.StatusBadRequest && answer.status != http.StatusNotFound {
+		return fmt.Errorf("removing %s from %s: the registry answers %d", ref, repo.name, answer.status)
+	}
+	return nil
+}
+
+func (g *guard) request(method string, repo repository, ref string) *http.Request {
+	r, err := http.NewRequestWithContext(context.Background(), method, "/v2/"+repo.name+"/manifests/"+ref, http.NoBody)
+	if err != nil {
+		// Names and references were matched with their grammars.
+		panic("embedded: " + err.Error())
+	}
+	return r
+}
+
+// saveIndex writes a repository's list.
+func (r repository) saveIndex(m manifest) error {
+	raw, err := json.Marshal(m)
+	if err != nil {
+		return err
+	}
+	if err := r.place(layoutName, []byte(`{"imageLayoutVersion":"1.0.0"}`)); err != nil {
+		return err
+	}
+	return r.place(indexName, raw)
+}
+
+// place writes a file of a repository in one step.
+func (r repository) place(name string, raw []byte) error {
+	if err := os.MkdirAll(filepath.Dir(filepath.Join(r.dir, name)), 0o755); err != nil {
+		return err
+	}
+	// The names of what sweeping removes.
+	f, err := os.CreateTemp(r.dir, indexName+".*")
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(raw)
+	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err == nil {
+		err = os.Rename(f.Name(), filepath.Join(r.dir, name))
+	}
+	if err != nil {
+		return errors.Join(err, os.Remove(f.Name()))
+	}
+	return nil
+}
+
+// restore puts content back from where the same bytes are, and reports whether it did.
+func (g *guard) restore(repo repository, d descriptor) (bool, error) {
+	if g.spare == nil {
+		return false, nil
+	}
+	f, err := g.spare.Open(strings.TrimPrefix(d.Digest, "sha256:"))
+	if err != nil {
+		return false, nil //nolint:nilerr // what cannot be had there is not restored
+	}
+	defer f.Close()
+	return repo.copyIn(f, d)
+}
+
+// copyIn makes content of a file, and reports whether it is what its digest says.
+func (r repository) copyIn(from io.Reader, d descriptor) (bool, error) {
+	dir := filepath.Dir(r.blob(d.Digest))
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return false, err
+	}
+	f, err := os.CreateTemp(r.dir, indexName+".*")
+	if err != nil {
+		return false, err
+	}
+	hash := sha256.New()
+	_, err = io.Copy(io.MultiWriter(f, hash), from)
+	same := "sha256:"+hex.EncodeToString(hash.Sum(nil)) == d.Digest
+	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err == nil && same {
+		return true, os.Rename(f.Name(), r.blob(d.Digest))
+	}
+	return false, errors.Join(err, os.Remove(f.Name()))
+}
+
+// used is where it is noted when an artifact was used last, by the time of a file.
+func (g *guard) used(repo repository, digest string) string {
+	return filepath.Join(g.dir, usedName, filepath.FromSlash(repo.name), "@"+strings.TrimPrefix(digest, "sha256:"))
+}
+
+// freshUse is how exactly the time of the last use is kept.
+const freshUse = time.Hour
+
+// use notes that an artifact is used now. What cannot be noted counts as used when it was
+// published.
+func (g *guard) use(repo repository, digest string) {
+	path, now := g.used(repo, digest), time.Now()
+	info, err := os.Stat(path)
+	if err == nil && now.Sub(info.ModTime()) < freshUse && !info.ModTime().After(now) {
+		return
+	}
+	if err == nil {
+		_ = os.Chtimes(path, now, now)
+		return
+	}
+	if os.MkdirAll(filepath.Dir(path), 0o755) == nil {
+		_ = os.WriteFile(path, nil, 0o644) //nolint:gosec // it says no more than its directory does
+	}
+}
+
+// usedAt is when an artifact was used last.
+func (g *guard) usedAt(repo repository, digest string) time.Time {
+	for _, path := range []string{g.used(repo, digest), repo.blob(digest)} {
+		if info, err := os.Stat(path); err == nil {
+			return info.ModTime()
+		}
+	}
+	return time.Time{}
+}
