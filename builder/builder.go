@@ -17,7 +17,7 @@ import (
 
 // Epoch enters every key, beside what the stages run in sandboxes. It is raised when
 // the same recipe and lock would give other bits than before for another reason.
-const Epoch = 6
+const Epoch = 7
 
 // Prefix is where the tree stands in the artifact's image and while it is built,
 // without the leading slash. Installed trees run from anywhere.
