@@ -1,6 +1,7 @@
 package main
 
 import (
+	"io/fs"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -40,6 +41,50 @@ func TestFaultsHaveTests(t *testing.T) {
 	if rows < 40 {
 		t.Errorf("%d rows", rows)
 	}
+}
+
+// Whatever docs/security.md says was tried has a test that exists, somewhere.
+func TestTriesHaveTests(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join("..", "..")
+	text, err := os.ReadFile(filepath.Join(root, "docs", "security.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, tried, found := strings.Cut(string(text), "\n## Tried against it\n")
+	if !found {
+		t.Fatal("docs/security.md tells of no tries")
+	}
+	tests := allTests(t, root)
+	for _, name := range regexp.MustCompile(`\b(?:Test|Fuzz)[A-Z]\w+`).FindAllString(tried, -1) {
+		if !tests[name] {
+			t.Errorf("there is no %s", name)
+		}
+	}
+	if rows := strings.Count(tried, "\n| ") - 2*strings.Count(tried, "\n| tried"); rows < 100 {
+		t.Errorf("%d tries", rows)
+	}
+}
+
+// allTests are the names of all tests and fuzzers.
+func allTests(t *testing.T, root string) map[string]bool {
+	t.Helper()
+	names := map[string]bool{}
+	declared := regexp.MustCompile(`(?m)^func ((?:Test|Fuzz)\w+)\(`)
+	err := filepath.WalkDir(root, func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		for _, m := range declared.FindAllSubmatch(text, -1) {
+			names[string(m[1])] = true
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names
 }
 
 func hasTest(t *testing.T, dir, name string) bool {
