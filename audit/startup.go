@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"fmt"
 	"io"
+	"iter"
 	"path"
 	"regexp"
 	"slices"
@@ -39,8 +40,10 @@ const (
 	// StartupCustomize is a module sitecustomize or usercustomize, which package site imports.
 	StartupCustomize StartupKind = "customization"
 	// StartupShadow is a file that stands before the standard library, or decides where it
-	// is: pythonXY.zip, pyvenv.cfg, NAME._pth, pybuilddir.txt, and whatever a wheel brings
-	// into the standard library's own directories. It acts under -I and -S, too.
+	// is: pythonXY.zip, pyvenv.cfg, NAME._pth, pybuilddir.txt, what looks like a standard
+	// library below the executable's directory, and whatever a wheel brings into the real
+	// one's. These act under -I and -S, too. A standard module's name beside the programs
+	// stands first for each program that is a Python script.
 	StartupShadow StartupKind = "shadow"
 )
 
@@ -51,9 +54,10 @@ func (k StartupKind) startupCode() bool { return k != StartupShadow }
 // with the interpreter, sorted by path. interpreter is as in [Subject].
 //
 // Two texts are known. setuptools' distutils-precedence.pth adds an import hook of
-// setuptools; it counts as known in a distribution of that name alone. The nspkg.pth files of
-// old setuptools make an empty namespace package; they count as known where the name is no
-// module of the standard library.
+// setuptools; it counts as known in a distribution of that name alone, and if nobody else
+// brings a file of the hook's package. The nspkg.pth files of old setuptools make an empty
+// namespace package; they count as known where the name is no module of the standard library and
+// the tree has no package or module of that name, whose code they would keep from running.
 func Startups(t *tree.Tree, interpreter string) ([]Startup, error) {
 	home, err := findInstallation(t, interpreter)
 	if err != nil {
@@ -66,6 +70,9 @@ func startups(t *tree.Tree, home installation) ([]Startup, error) {
 	var list []Startup
 	for _, e := range t.Entries() {
 		kind, ok := home.startupKind(e)
+		if !ok && home.shadowsPrograms(t, e) {
+			kind, ok = StartupShadow, true
+		}
 		if !ok {
 			continue
 		}
@@ -93,8 +100,7 @@ func (h installation) startupKind(e tree.Entry) (StartupKind, bool) {
 
 var (
 	pathConfiguration = regexp.MustCompile(`^[^/]+\.(pth|start)$`)
-	customization     = regexp.MustCompile(`^(site|user)customize(\.[^/]+|/.+)?$`)
-	standardArchive   = regexp.MustCompile(`^python\d+t?\.zip(/|$)`)
+	customization     = regexp.MustCompile(`(?s)^(site|user)customize(\.[^/]+|/.+)?$`)
 )
 
 // siteStartup is startupKind for an entry by its path in site-packages.
@@ -111,28 +117,56 @@ func siteStartup(name string, kind tree.Kind) (StartupKind, bool) {
 }
 
 // shadows tells whether an entry stands before the standard library or decides where it
-// is (CPython's Modules/getpath.py reads these names beside the executable, in the
-// directory above, and beside the library).
+// is. CPython's Modules/getpath.py (before 3.11 getpath.c) reads these names beside the
+// executable, in the directory above, and beside the library; it looks for the library and its
+// archive from the executable's own directory upwards.
 func (h installation) shadows(e tree.Entry) bool {
-	top := path.Dir(path.Dir(h.exe))
-	rel := strings.TrimPrefix(e.Path, top+"/")
-	dir, base := path.Split(rel)
-	switch {
-	case e.Kind == tree.Dir:
+	if e.Kind == tree.Dir {
 		return false
-	case (dir == "" || dir == "bin/") && (base == "pyvenv.cfg" || base == "pybuilddir.txt"):
-		return true
-	case (dir == "" || dir == "bin/" || isLib(dir)) && strings.HasSuffix(base, "._pth"):
+	}
+	rel := h.relative(e.Path)
+	beside, below := strings.CutPrefix(rel, "bin/")
+	if landmark.MatchString(beside) || below && libraryBelow.MatchString(beside) {
 		return true
 	}
-	for _, lib := range []string{"lib/", "lib64/"} {
-		if name, ok := strings.CutPrefix(rel, lib); ok && standardArchive.MatchString(name) {
-			return true
-		}
+	if !strings.HasPrefix(e.Path, h.lib+"/") || strings.HasPrefix(e.Path, h.site+"/") {
+		return false
 	}
-	below := strings.HasPrefix(e.Path, h.lib+"/") && !strings.HasPrefix(e.Path, h.site+"/")
-	return below && strings.HasPrefix(e.Owner, OwnerWheel)
+	// A wheel's bytecode for the source of another has no owner.
+	_, cached := sourceOf(e.Path)
+	return strings.HasPrefix(e.Owner, OwnerWheel) || cached && e.Owner == ""
 }
+
+var (
+	landmark     = regexp.MustCompile(`(?s)^(pyvenv\.cfg|pybuilddir\.txt|(lib(64)?/)?[^/]*\._pth|lib(64)?/python\d+t?\.zip(/.*)?)$`)
+	libraryBelow = regexp.MustCompile(`^(lib(64)?/python\d|Modules/Setup)`)
+)
+
+// relative is a path relative to the directory above the executable's.
+func (h installation) relative(p string) string {
+	return strings.TrimPrefix(p, path.Dir(path.Dir(h.exe))+"/")
+}
+
+// shadowsPrograms tells whether an entry lies beside the programs and has the name of a
+// standard module: the directory of a script is the first of its sys.path.
+func (h installation) shadowsPrograms(t *tree.Tree, e tree.Entry) bool {
+	name, ok := strings.CutPrefix(h.relative(e.Path), "bin/")
+	if !ok || e.Kind == tree.Dir || e.Owner == OwnerInterpreter {
+		return false
+	}
+	top, rest, found := strings.Cut(name, "/")
+	if !found {
+		m := moduleFile.FindStringSubmatch(top)
+		if m == nil {
+			return false
+		}
+		top = m[1]
+	}
+	return (!found || strings.HasPrefix(rest, "__init__.")) && h.inStandardLibrary(t, top)
+}
+
+// moduleFile matches the name of a file that import may find.
+var moduleFile = regexp.MustCompile(`^([^./]+)(?:\.[^/]+)?\.(?:py|pyc|so)$`)
 
 func isLib(dir string) bool { return dir == "lib/" || dir == "lib64/" }
 
@@ -180,13 +214,50 @@ var lineEnds = regexp.MustCompile("\r\n|[\r\v\f\x1c\x1d\x1e\u0085\u2028\u2029]")
 // exception; see [Startups].
 func (h installation) knownStartup(t *tree.Tree, s Startup, text string) bool {
 	if strings.TrimSpace(text) == distutilsPrecedence {
-		return s.Owner == OwnerWheel+"setuptools" && path.Base(s.File) == "distutils-precedence.pth"
+		return s.Owner == OwnerWheel+"setuptools" && path.Base(s.File) == "distutils-precedence.pth" && h.ownsHook(t, s.Owner)
 	}
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	return len(lines) <= maxNamespaces && !slices.ContainsFunc(lines, func(line string) bool {
 		name, ok := namespaceOf(line)
-		return !ok || h.inStandardLibrary(t, name)
+		return !ok || h.inStandardLibrary(t, name) || h.hasModule(t, name)
 	})
+}
+
+// ownsHook tells whether a distribution owns all that import could take for the package that
+// setuptools' file imports.
+func (h installation) ownsHook(t *tree.Tree, owner string) bool {
+	for e := range beginning(t, h.site+"/_distutils_hack") {
+		if e.Kind != tree.Dir && e.Owner != owner {
+			return false
+		}
+	}
+	return true
+}
+
+// hasModule tells whether site-packages has a module of that dotted name, or a package with
+// code of its own.
+func (h installation) hasModule(t *tree.Tree, name string) bool {
+	file := h.site + "/" + strings.ReplaceAll(name, ".", "/")
+	for _, prefix := range []string{file + ".", file + "/__init__."} {
+		for e := range beginning(t, prefix) {
+			if e.Kind != tree.Dir && path.Dir(e.Path) == path.Dir(prefix) {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// beginning are the entries whose path begins with a prefix.
+func beginning(t *tree.Tree, prefix string) iter.Seq[tree.Entry] {
+	return func(yield func(tree.Entry) bool) {
+		at, _ := slices.BinarySearchFunc(t.Entries(), prefix, func(e tree.Entry, p string) int { return strings.Compare(e.Path, p) })
+		for _, e := range t.Entries()[at:] {
+			if !strings.HasPrefix(e.Path, prefix) || !yield(e) {
+				return
+			}
+		}
+	}
 }
 
 // maxNamespaces bounds the lines of a namespace package's file: one for each of its levels.
@@ -224,8 +295,7 @@ func (h installation) inStandardLibrary(t *tree.Tree, name string) bool {
 		if _, ok := t.Lookup(dir + "/" + top); ok {
 			return true
 		}
-		at, _ := slices.BinarySearchFunc(t.Entries(), dir+"/"+top+".", func(e tree.Entry, p string) int { return strings.Compare(e.Path, p) })
-		if rest := t.Entries()[at:]; len(rest) > 0 && strings.HasPrefix(rest[0].Path, dir+"/"+top+".") {
+		for range beginning(t, dir+"/"+top+".") {
 			return true
 		}
 	}
