@@ -16,6 +16,7 @@ import (
 	"ampoule/builder/docker"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/sandboxtest"
+	"ampoule/tree"
 )
 
 // image loads the test image.
@@ -308,5 +309,36 @@ func TestDaemonHostIsUnreachable(t *testing.T) {
 	var hint interface{ Hint() string }
 	if !errors.Is(err, sandbox.ErrUnavailable) || !errors.As(err, &hint) || hint.Hint() == "" {
 		t.Errorf("got %v, want ErrUnavailable with a hint", err)
+	}
+}
+
+// Entries of root's that are imported over what an image has keep a step from reading that:
+// the gate hides other distributions so.
+func TestImportOwnedCovers(t *testing.T) {
+	t.Parallel()
+	e := open(t)
+	secret := sandboxtest.TarLayer(t, []*tar.Header{
+		{Name: "tree", Mode: 0o755, Typeflag: tar.TypeDir}, {Name: "tree/other", Mode: 0o755, Typeflag: tar.TypeDir},
+		{Name: "tree/other/file", Mode: 0o644}, {Name: "tree/single", Mode: 0o644}, {Name: "tree/seen", Mode: 0o644},
+	}, map[string]string{"tree/other/file": "other", "tree/single": "single", "tree/seen": "seen"})
+	b := sandboxtest.Start(t, e, sandbox.Spec{Image: image(t, e, secret), Name: t.Name()})
+	single := tree.FileEntry("tree/single", 0, nil)
+	cover, err := tree.New([]tree.Entry{
+		{Path: "tree", Kind: tree.Dir, Mode: 0o711}, {Path: "tree/other", Kind: tree.Dir}, single,
+		{Path: "links/other", Kind: tree.Symlink, Link: "/tree/other"},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := sandbox.ImportOwned(t.Context(), b, "/", cover); err != nil {
+		t.Fatal(err)
+	}
+	for _, file := range []string{"/tree/other/file", "/tree/single", "/links/other/file", "/tree"} {
+		if said := refused(t, b, "cat", file); !strings.Contains(said, "permission denied") {
+			t.Errorf("reading %s: %s", file, said)
+		}
+	}
+	if said, err := sandbox.Output(t.Context(), b, sandboxtest.Probe("cat", "/tree/seen"), 100); err != nil || string(said) != "seen" {
+		t.Errorf("reading what is not covered: %q, %v", said, err)
 	}
 }

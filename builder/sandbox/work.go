@@ -31,12 +31,17 @@ func Env(extra ...string) []string {
 
 // ImportTree puts a tree below dir, every entry owned by the sandbox's user.
 func ImportTree(ctx context.Context, sb Sandbox, dir string, t *tree.Tree) error {
-	owned := t.Map(func(e tree.Entry) tree.Entry {
+	return ImportOwned(ctx, sb, dir, t.Map(func(e tree.Entry) tree.Entry {
 		e.UID, e.GID = UID, GID
 		return e
-	})
+	}))
+}
+
+// ImportOwned puts a tree below dir, every entry owned by whom it names. What is there
+// already gets the entry's owner and mode, and a file its content.
+func ImportOwned(ctx context.Context, sb Sandbox, dir string, t *tree.Tree) error {
 	r, w := io.Pipe()
-	go func() { w.CloseWithError(owned.WriteTar(w, "", tree.Time)) }()
+	go func() { w.CloseWithError(t.WriteTar(w, "", tree.Time)) }()
 	err := sb.Import(ctx, dir, r)
 	r.CloseWithError(err)
 	if err != nil {
