@@ -157,9 +157,12 @@ type LoadReport struct {
 	// File is the extension module's path in the tree; empty for the import of a
 	// distribution's top-level package.
 	File string
-	// Behind are the modules that were imported before it, those of [Module.Behind].
+	// Behind are the modules that were imported before it, those of [Module.Behind] that the
+	// failure without them names.
 	Behind []string
 	OK     bool
+	// Ended says that the module ended its process.
+	Ended bool
 	// Error is the last line that the interpreter said; empty when OK.
 	Error string
 	// Maps are the mapped files that belong neither to the tree nor to the target's root.

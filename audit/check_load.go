@@ -74,10 +74,10 @@ type loadIndex struct {
 	reports map[loadKey]LoadReport
 }
 
-// moduleFault judges one extension module. One that fails to import is a warning
-// where it passes behind what requires its distribution, or where the distribution's own
-// import passes and the file itself loads: it fails for a reason of Python's (a circular
-// import, an optional dependency).
+// moduleFault judges one extension module. One that fails to import is a warning where the
+// file itself loads, and it passes behind what requires its distribution and is named by
+// the failure, or the distribution's own import passes: it fails for a reason of Python's (a
+// circular import, an optional dependency). What ends its process has no such reason.
 func (x loadIndex) moduleFault(m Module) (Finding, bool) {
 	f := Finding{
 		Severity: Refuse, File: m.File, Field: KindImport, Value: printable(m.Name), Targets: []string{x.target.Name},
@@ -97,12 +97,13 @@ func (x loadIndex) moduleFault(m Module) (Finding, bool) {
 		return f, !ok
 	}
 	f.Cause, f.Remedy = "The import fails: "+printable(imported.Error), loadRemedy
+	loads := tried && dlopen.OK && !imported.Ended
 	switch behind := x.reports[loadKey{KindImport, m.Name, m.File, true}]; {
-	case behind.OK:
+	case loads && behind.OK:
 		f.Severity = Warn
 		f.Cause += " (behind " + printable(strings.Join(behind.Behind, ", ")) + " it passes)"
 		f.Remedy = "Nothing, if the module is meant to be imported by what requires its distribution."
-	case tried && dlopen.OK && x.distWorks(m):
+	case loads && x.distWorks(m):
 		f.Severity = Warn
 		f.Cause += " (the file itself loads, and its distribution can be imported)"
 		f.Remedy = "Nothing, if the module is meant to be imported after others or needs an optional dependency."

@@ -62,6 +62,7 @@ func TestLoad(t *testing.T) {
 		}
 	}
 	fails := func(r *LoadReport) { r.OK, r.Error, r.Runtimes = false, "ImportError: circular", 0 }
+	ends := func(r *LoadReport) { fails(r); r.Ended = true }
 	add := func(kind, module, file string, ok bool) func(*Subject) {
 		return func(s *Subject) {
 			s.Loads = append(s.Loads, LoadReport{Target: "container", Kind: kind, Module: module, File: file, OK: ok, Runtimes: 1})
@@ -91,6 +92,12 @@ func TestLoad(t *testing.T) {
 		{"fails for a Python reason", []func(*Subject){change(fast, fails), add(KindDlopen, "", fast, true), add(KindImport, "pkg", "", true)},
 			[]string{"warn load " + fast + ": import pkg.sub._fast"}},
 		{"fails, passes behind what requires it", []func(*Subject){change(fast, fails), behind(fast, true)},
+			[]string{"refuse load " + fast + ": import pkg.sub._fast"}},
+		{"ends the process, passes behind what requires it", []func(*Subject){change(fast, ends), behind(fast, true), add(KindDlopen, "", fast, true)},
+			[]string{"refuse load " + fast + ": import pkg.sub._fast"}},
+		{"ends the process, package works", []func(*Subject){change(fast, ends), add(KindDlopen, "", fast, true), add(KindImport, "pkg", "", true)},
+			[]string{"refuse load " + fast + ": import pkg.sub._fast"}},
+		{"fails, passes behind what requires it, file loads", []func(*Subject){change(fast, fails), behind(fast, true), add(KindDlopen, "", fast, true)},
 			[]string{"warn load " + fast + ": import pkg.sub._fast"}},
 		{"fails, also behind what requires it", []func(*Subject){change(fast, fails), behind(fast, false)},
 			[]string{"refuse load " + fast + ": import pkg.sub._fast"}},
@@ -120,7 +127,7 @@ func TestLoad(t *testing.T) {
 			v := judge(t, s)
 			expect(t, v, tt.want...)
 			for _, f := range v.Findings {
-				if f.Field != "/proc/self/maps" && strings.Contains(f.Cause, "circular") != strings.Contains(tt.name, "fails") {
+				if f.Field != "/proc/self/maps" && strings.Contains(f.Cause, "circular") != (strings.Contains(tt.name, "fails") || strings.Contains(tt.name, "ends")) {
 					t.Errorf("cause: %s", f.Cause)
 				}
 			}

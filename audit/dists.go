@@ -116,8 +116,8 @@ type Module struct {
 
 // Loadable lists the extension modules of a tree, sorted by file. For each of
 // them, in every target, the check load wants a [LoadReport] of the import of
-// Name; where that fails, and Behind is not empty, one of its import with those imported
-// before it; where that fails too one of a dlopen of File; and one of the import of
+// Name; where that fails, one of its import with those of Behind imported before it that the
+// failure names, if it names any, one of a dlopen of File, and one of the import of
 // each of Packages, whose File is empty. interpreter is as in [Subject].
 func Loadable(t *tree.Tree, interpreter string) ([]Module, error) {
 	home, err := findInstallation(t, interpreter)

@@ -124,16 +124,13 @@ func sitePackages(t *tree.Tree, python string) string {
 	return lib + "/site-packages/"
 }
 
-// without is the tree without what takes part in the start of the interpreter.
-func (s *subject) without() *tree.Tree {
-	left := make(map[string]bool, len(s.startups))
+// starting are the files that take part in the start of the interpreter.
+func (s *subject) starting() map[string]bool {
+	files := make(map[string]bool, len(s.startups))
 	for _, f := range s.startups {
-		left[f.File] = true
+		files[f.File] = true
 	}
-	if len(left) == 0 {
-		return s.Tree
-	}
-	return s.Tree.Select(func(e tree.Entry) bool { return !left[e.Path] })
+	return files
 }
 
 // Try tries a tree in all targets at once, and gives the results in their order.
@@ -180,6 +177,23 @@ type round struct {
 	image   sandbox.ID
 }
 
+// left are the files of the tree that are left out: without startup code, what has some.
+func (r *round) left() map[string]bool {
+	if r.startup {
+		return nil
+	}
+	return r.sub.starting()
+}
+
+// what is the tree as it is tried.
+func (r *round) what() *tree.Tree {
+	left := r.left()
+	if len(left) == 0 {
+		return r.sub.Tree
+	}
+	return r.sub.Tree.Select(func(e tree.Entry) bool { return !left[e.Path] })
+}
+
 // run lays the tree on the base, and loads and tests it there in fresh sandboxes. Where
 // startup code is accepted, all is done a second time, with that code.
 func (t *trial) run(ctx context.Context) (err error) {
@@ -192,38 +206,63 @@ func (t *trial) run(ctx context.Context) (err error) {
 	if t.sub.accepted {
 		modes = append(modes, true)
 	}
-	group, trying := errgroup.WithContext(ctx)
-	for _, startup := range modes {
-		what := t.sub.Tree
-		if !startup {
-			what = t.sub.without()
-		}
-		image, err := t.image(ctx, what)
-		if err != nil {
+	rounds := make([]*round, len(modes))
+	for i, startup := range modes {
+		r := &round{trial: t, startup: startup}
+		if r.image, err = t.image(ctx, r.what()); err != nil {
 			return err
 		}
-		r := &round{t, startup, image}
+		rounds[i] = r
+	}
+	group, trying := errgroup.WithContext(ctx)
+	for _, r := range rounds {
 		for owner, modules := range t.owned() {
-			t.begin(group, func() error { return r.load(trying, owner, modules) })
+			t.begin(trying, group, func() error { return r.load(trying, owner, modules) })
 		}
 		for _, test := range t.sub.Tests {
-			t.begin(group, func() error { return r.test(trying, test) })
+			t.begin(trying, group, func() error { return r.test(trying, test) })
 		}
 	}
 	err = group.Wait()
-	slices.SortFunc(t.result.Loads, func(a, b audit.LoadReport) int {
-		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Module, b.Module))
-	})
+	t.result.sort()
 	return err
 }
 
+// sort gives the reports an order that is not that in which they came.
+func (r *Result) sort() {
+	slices.SortFunc(r.Loads, func(a, b audit.LoadReport) int {
+		return cmp.Or(
+			cmp.Compare(a.File, b.File), cmp.Compare(a.Module, b.Module), cmp.Compare(a.Kind, b.Kind),
+			slices.Compare(a.Behind, b.Behind), compareBool(a.Startup, b.Startup),
+		)
+	})
+	slices.SortFunc(r.Tests, func(a, b audit.TestReport) int {
+		return cmp.Or(cmp.Compare(a.Kind, b.Kind), slices.Compare(a.Args, b.Args), compareBool(a.Startup, b.Startup))
+	})
+}
+
+// compareBool puts false before true.
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
+}
+
 // begin does some work when there is a place for its sandbox.
-func (t *trial) begin(group *errgroup.Group, work func() error) {
+func (t *trial) begin(ctx context.Context, group *errgroup.Group, work func() error) {
 	t.mu.Lock()
 	t.all++
 	t.mu.Unlock()
 	group.Go(func() error {
-		t.places <- struct{}{}
+		select {
+		case t.places <- struct{}{}:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
 		defer func() { <-t.places }()
 		err := work()
 		t.mu.Lock()

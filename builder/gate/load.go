@@ -25,6 +25,10 @@ var loadScript []byte
 const (
 	// maxReport bounds what loading one distribution's modules may answer, in bytes.
 	maxReport = 64 << 20
+	// maxAnswer bounds one line of that, in bytes.
+	maxAnswer = 1 << 20
+	// grace is how long the process that loads modules may go on after its last answer.
+	grace = 10 * time.Second
 	// maxRounds bounds how often a view is widened before the whole tree is tried.
 	maxRounds = 8
 	// maxDeaths bounds how often one distribution may end the process that loads its modules.
@@ -39,6 +43,8 @@ type answer struct {
 	// Behind are the modules that were imported before it.
 	Behind []string
 	OK     bool
+	// Ended says that the module ended its process.
+	Ended  bool
 	Mapped []string
 	// Missed are the modules and distributions that were looked for and are nowhere.
 	Missed []string
@@ -132,11 +138,7 @@ func (r *round) inView(ctx context.Context, memory *memory, modules []audit.Modu
 	if len(wanted) == 0 {
 		return outcomes, nil
 	}
-	view, err := r.sub.parts.view(memory.seen, r.Place)
-	if err != nil {
-		return nil, err
-	}
-	err = r.ask(ctx, view, wanted, func(m audit.Module, answers []answer) {
+	err := r.ask(ctx, r.sub.parts.view(memory.seen, r.Place, r.left()), wanted, func(m audit.Module, answers []answer) {
 		o := r.outcome(m, answers[0])
 		outcomes[m.File] = o
 		memory.note(m, o)
@@ -169,9 +171,9 @@ func (r *round) tell(report audit.LoadReport) {
 
 // ask has modules loaded in fresh sandboxes, in their order. A module whose process ends
 // the one that starts it, or that takes too long, has failed; those behind it are loaded in the
-// next sandbox. view stands for site-packages; without one, the tree's own directory does, and
+// next sandbox. A view stands for site-packages; without one, the tree's own directory does, and
 // every way of loading is tried.
-func (r *round) ask(ctx context.Context, view *tree.Tree, modules []audit.Module, each func(audit.Module, []answer)) error {
+func (r *round) ask(ctx context.Context, seen *view, modules []audit.Module, each func(audit.Module, []answer)) error {
 	for deaths := 0; len(modules) > 0; deaths++ {
 		if deaths == maxDeaths {
 			for _, m := range modules {
@@ -179,7 +181,7 @@ func (r *round) ask(ctx context.Context, view *tree.Tree, modules []audit.Module
 			}
 			return nil
 		}
-		heard, why, err := r.askOnce(ctx, view, modules)
+		heard, why, err := r.askOnce(ctx, seen, modules)
 		if err != nil {
 			return err
 		}
@@ -197,21 +199,22 @@ func (r *round) ask(ctx context.Context, view *tree.Tree, modules []audit.Module
 
 // failed is the answer for a module that gave none.
 func failed(m audit.Module, why string) answer {
+	a := answer{Kind: audit.KindImport, Module: m.Name, File: m.File, Error: why, Ended: true}
 	if m.Name == "" {
-		return answer{Kind: audit.KindDlopen, File: m.File, Error: why}
+		a.Kind = audit.KindDlopen
 	}
-	return answer{Kind: audit.KindImport, Module: m.Name, File: m.File, Error: why}
+	return a
 }
 
 // askOnce has modules loaded in one sandbox. It returns the answers for as many as gave
 // them, and why the next one did not.
-func (r *round) askOnce(ctx context.Context, view *tree.Tree, modules []audit.Module) (_ [][]answer, why string, err error) {
+func (r *round) askOnce(ctx context.Context, seen *view, modules []audit.Module) (_ [][]answer, why string, err error) {
 	sb, err := r.start(ctx)
 	if err != nil {
 		return nil, "", err
 	}
 	defer func() { err = errors.Join(err, sb.Close()) }()
-	args, err := r.prepare(ctx, sb, view, modules)
+	args, err := r.prepare(ctx, sb, seen, modules)
 	if err != nil {
 		return nil, "", err
 	}
@@ -239,27 +242,34 @@ func (r *round) askOnce(ctx context.Context, view *tree.Tree, modules []audit.Mo
 	return nil, "", fmt.Errorf("loading modules: %w", err)
 }
 
-// prepare puts script, list and view into a sandbox, and gives the command.
-func (r *round) prepare(ctx context.Context, sb sandbox.Sandbox, view *tree.Tree, modules []audit.Module) ([]string, error) {
+// prepare puts script, list and view into a sandbox, hides the rest of the tree, and gives
+// the command. All of that is root's: what is loaded cannot change it.
+func (r *round) prepare(ctx context.Context, sb sandbox.Sandbox, seen *view, modules []audit.Module) ([]string, error) {
 	wanted, err := json.Marshal(modules)
 	if err != nil {
 		return nil, err
 	}
 	entries := []tree.Entry{tree.FileEntry("load.py", 0o644, loadScript), tree.FileEntry("modules.json", 0o644, wanted)}
 	directory, mode := r.site(), "tree"
-	if view != nil {
+	if seen != nil {
 		directory, mode = gateDir+"/site", "view"
 		entries = append(entries, tree.Entry{Path: "site", Kind: tree.Dir, Mode: 0o755})
-		for _, e := range view.Entries() {
-			e.Path = "site/" + e.Path
+		for _, e := range seen.links {
+			e.Path = path.Join("site", e.Path)
 			entries = append(entries, e)
 		}
+	}
+	for i := range entries {
+		entries[i].Path = path.Join(gateDir[1:], entries[i].Path)
+	}
+	if seen != nil {
+		entries = append(entries, seen.hidden...)
 	}
 	files, err := tree.New(entries)
 	if err != nil {
 		return nil, err
 	}
-	if err := sandbox.ImportTree(ctx, sb, gateDir, files); err != nil {
+	if err := sandbox.ImportOwned(ctx, sb, "/", files); err != nil {
 		return nil, err
 	}
 	args := []string{
@@ -307,27 +317,29 @@ func (e *ear) stop() ([][]answer, error) {
 
 // Write implements [io.Writer].
 func (e *ear) Write(p []byte) (int, error) {
-	e.timer.Reset(e.late)
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	if e.size += len(p); e.size > maxReport && e.err == nil {
 		e.err = fmt.Errorf("%w: more than %d bytes", errUnasked, maxReport)
 	}
-	e.rest = append(e.rest, p...)
-	for e.err == nil {
-		line, rest, whole := bytes.Cut(e.rest, []byte("\n"))
-		if !whole {
+	for n := len(p); e.err == nil; {
+		line, rest, whole := bytes.Cut(p, []byte("\n"))
+		if len(e.rest)+len(line) > maxAnswer {
+			e.err = fmt.Errorf("%w: a line of more than %d bytes", errUnasked, maxAnswer)
 			break
 		}
-		e.rest = rest
-		e.err = e.hear(line)
+		e.rest = append(e.rest, line...)
+		if !whole {
+			return n, nil
+		}
+		e.err = e.hear(e.rest)
+		e.rest, p = e.rest[:0], rest
 	}
-	if e.err != nil {
-		return 0, e.err
-	}
-	return len(p), nil
+	return 0, e.err
 }
 
+// hear takes one line. Each answer that was asked for gives the next one its time, and no other
+// byte does: whoever writes slowly is late.
 func (e *ear) hear(line []byte) error {
 	var a answer
 	if err := json.Unmarshal(line, &a); err != nil {
@@ -340,13 +352,28 @@ func (e *ear) hear(line []byte) error {
 	switch {
 	case a.Kind == doneKind && a.File == m.File && len(e.now) > 0:
 		e.heard, e.now = append(e.heard, e.now), nil
-		return nil
-	case a.File == m.File && (a.Kind == audit.KindDlopen || a.Kind == audit.KindImport && a.Module == m.Name),
-		a.File == "" && a.Kind == audit.KindImport && slices.Contains(m.Packages, a.Module):
+	case a.answers(m) && !slices.ContainsFunc(e.now, a.repeats):
 		e.now = append(e.now, a)
-		return nil
+	default:
+		return errUnasked
 	}
-	return errUnasked
+	wait := e.late
+	if len(e.heard) == len(e.modules) {
+		wait = min(wait, grace)
+	}
+	e.timer.Reset(wait)
+	return nil
+}
+
+// answers tells whether an answer is one about a module.
+func (a answer) answers(m audit.Module) bool {
+	return a.File == m.File && (a.Kind == audit.KindDlopen || a.Kind == audit.KindImport && a.Module == m.Name) ||
+		a.File == "" && a.Kind == audit.KindImport && slices.Contains(m.Packages, a.Module)
+}
+
+// repeats tells whether two answers are about the same attempt.
+func (a answer) repeats(b answer) bool {
+	return a.Kind == b.Kind && a.Module == b.Module && a.File == b.File && (len(a.Behind) > 0) == (len(b.Behind) > 0)
 }
 
 // outcome is what a load showed.
@@ -364,7 +391,7 @@ type outcome struct {
 // without its file being mapped was not loaded.
 func (r *round) outcome(m audit.Module, a answer) outcome {
 	o := outcome{Libraries: map[string]string{}, Missed: a.Missed}
-	report := audit.LoadReport{Target: r.Name, Kind: a.Kind, Module: a.Module, File: a.File, Behind: a.Behind, OK: a.OK, Error: a.Error, Startup: r.startup}
+	report := audit.LoadReport{Target: r.Name, Kind: a.Kind, Module: a.Module, File: a.File, Behind: a.Behind, OK: a.OK, Ended: a.Ended, Error: a.Error, Startup: r.startup}
 	for _, mapped := range a.Mapped {
 		e, ok := r.inside(mapped)
 		switch {

@@ -10,15 +10,16 @@ ways of loading, too, where that fails. With "startup", each process first does 
 site would do when it starts: .pth files, sitecustomize, usercustomize.
 
 For each attempt, one line of JSON goes to stdout: what was imported or loaded, whether it
-worked, which files the process had mapped then, and the names of modules and distributions
-that were looked for and are nowhere. A line {"Kind": "done"} ends a module's attempts. The
-parent imports nothing but the standard library, so that forking is cheap and each child starts
+worked or ended the process, which files the process had mapped then, and the names of modules
+and distributions that were looked for and are nowhere. A line {"Kind": "done"} ends a module's
+attempts. The parent imports nothing but the standard library, so that forking is cheap and each child starts
 from the same state; it reads from outside what a child has mapped.
 """
 
 import importlib
 import json
 import os
+import re
 import site
 import sys
 import traceback
@@ -108,15 +109,17 @@ def attempt(work):
     if report is not None:
         return report
     how = "signal %d" % os.WTERMSIG(status) if os.WIFSIGNALED(status) else "exit code %d" % os.WEXITSTATUS(status)
-    return {"OK": False, "Error": "the process ended by " + how, "Mapped": []}
+    return {"OK": False, "Ended": True, "Error": "the process ended by " + how, "Mapped": []}
 
 
 def understood(answer):
     try:
         report = json.loads(answer)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
-    return report if isinstance(report, dict) else None
+    if not isinstance(report, dict):
+        return None
+    return {key: report[key] for key in ("OK", "Error", "Missed", "Mapped") if key in report}
 
 
 def tell(kind, report, **what):
@@ -134,6 +137,13 @@ def import_behind(others, name):
     importlib.import_module(name)
 
 
+def asked_for(others, report):
+    """Those of some modules that a failure names, where it is more than a dead process: what
+    others than the module's own distribution do in its process counts for nothing else."""
+    words = re.findall(r"\w+", str(report.get("Error", "")))
+    return [] if report.get("Ended") else [name for name in others or () if name in words]
+
+
 def load(path):
     import ctypes
 
@@ -148,11 +158,8 @@ def try_all(module, imported):
         tell("import", report, Module=name, File=file)
         if report["OK"]:
             return
-        if behind := module["Behind"]:
-            report = attempt(lambda: import_behind(behind, name))
-            tell("import", report, Module=name, File=file, Behind=behind)
-            if report["OK"]:
-                return
+        if behind := asked_for(module["Behind"], report):
+            tell("import", attempt(lambda: import_behind(behind, name)), Module=name, File=file, Behind=behind)
     for package in module["Packages"] or ():
         if package not in imported:
             imported.add(package)

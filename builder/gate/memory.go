@@ -1,6 +1,7 @@
 package gate
 
 import (
+	"encoding/json"
 	"maps"
 	"slices"
 
@@ -40,7 +41,7 @@ type remembered struct {
 const (
 	loadsKind = "gate-loads"
 	// loadsFormat is raised when the same answers are understood in another way.
-	loadsFormat = 3
+	loadsFormat = 4
 )
 
 // open opens what is remembered of an owner's modules in a view.
@@ -71,6 +72,11 @@ func (m *memory) recall(module audit.Module) (outcome, bool) {
 	if !ok || r.Module.Name != module.Name {
 		return outcome{}, false
 	}
+	for _, file := range r.Mapped {
+		if _, ok := m.tree.sha256(file); !ok {
+			return outcome{}, false
+		}
+	}
 	for file, hash := range r.Libraries {
 		if sum, ok := m.tree.sha256(file); !ok || sum != hash {
 			return outcome{}, false
@@ -89,10 +95,17 @@ func (m *memory) note(module audit.Module, o outcome) {
 	m.noted = true
 }
 
+// maxKept bounds what is remembered of one distribution's modules, in bytes. Of more nothing
+// is: the store has a limit, and that is no reason to fail.
+const maxKept = 8 << 20
+
 // save keeps what is new.
 func (m *memory) save() error {
 	if !m.noted {
 		return nil
+	}
+	if text, err := json.Marshal(m.known); err != nil || len(text) > maxKept {
+		return err
 	}
 	return m.store.Record(loadsKind, m.key, m.known)
 }

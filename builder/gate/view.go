@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"fmt"
+	"io/fs"
 	"maps"
 	"path"
 	"slices"
@@ -21,26 +22,39 @@ type parts struct {
 	site string
 	// of are the hashes of what each owner has.
 	of map[string]string
-	// shared is the hash of what distributions have outside site-packages and programs: any
-	// process may read it.
+	// shared is the hash of what else distributions have outside site-packages: any process
+	// may read it.
 	shared string
-	// below are, for each directory in site-packages, the owners of the files below it.
-	below map[string]map[string]bool
+	// below are, for site-packages and each directory in it, the owners of the files below
+	// it, in what lies in it itself.
+	below map[string]owners
+	in    map[string][]tree.Entry
+	// programs are what distributions have in bin and share/man.
+	programs []tree.Entry
 }
 
 func partsOf(t *tree.Tree, site string) parts {
-	p := parts{tree: t, site: site, of: map[string]string{}, below: map[string]map[string]bool{}}
+	p := parts{tree: t, site: site, of: map[string]string{}, below: map[string]owners{}, in: map[string][]tree.Entry{}}
 	lines := map[string][]string{}
 	var shared []string
 	for _, e := range t.Entries() {
+		below := strings.HasPrefix(e.Path, site)
+		if below {
+			p.in[path.Dir(e.Path)] = append(p.in[path.Dir(e.Path)], e)
+		}
 		if e.Kind == tree.Dir {
 			continue
 		}
-		line := fmt.Sprintf("%s %o %s %s", e.Path, e.Mode, e.SHA256, e.Link)
+		// Quoted, so that no name can look like two lines.
+		line := fmt.Sprintf("%q %o %s %q", e.Path, e.Mode, e.SHA256, e.Link)
 		lines[e.Owner] = append(lines[e.Owner], line)
-		if strings.HasPrefix(e.Path, site) {
+		switch {
+		case below:
 			p.note(e)
-		} else if isShared(e) {
+		case !strings.HasPrefix(e.Owner, audit.OwnerWheel):
+		case isProgram(e):
+			p.programs = append(p.programs, e)
+		default:
 			shared = append(shared, line)
 		}
 	}
@@ -51,10 +65,10 @@ func partsOf(t *tree.Tree, site string) parts {
 	return p
 }
 
-// isShared tells whether a file outside site-packages may decide what another distribution's
-// import does. Programs cannot: no PATH of a load leads to them. Nor can manuals.
-func isShared(e tree.Entry) bool {
-	return strings.HasPrefix(e.Owner, audit.OwnerWheel) && !strings.HasPrefix(e.Path, "bin/") && !strings.HasPrefix(e.Path, "share/man/")
+// isProgram tells whether a file is a program or a manual. No PATH of a load leads to them,
+// and those of others are hidden.
+func isProgram(e tree.Entry) bool {
+	return strings.HasPrefix(e.Path, "bin/") || strings.HasPrefix(e.Path, "share/man/")
 }
 
 func hashOf(lines []string) string {
@@ -64,46 +78,16 @@ func hashOf(lines []string) string {
 
 // note notes whose file lies in which directories.
 func (p *parts) note(e tree.Entry) {
-	for dir := path.Dir(e.Path); len(dir) >= len(p.site); dir = path.Dir(dir) {
+	for dir := path.Dir(e.Path); len(dir) >= len(p.site)-1; dir = path.Dir(dir) {
 		if p.below[dir] == nil {
-			p.below[dir] = map[string]bool{}
+			p.below[dir] = owners{}
 		}
 		p.below[dir][e.Owner] = true
 	}
 }
 
 // everybody are all owners of files in site-packages.
-func (p *parts) everybody() owners {
-	all := owners{}
-	for dir, of := range p.below {
-		if path.Dir(dir)+"/" == p.site {
-			maps.Copy(all, of)
-		}
-	}
-	for _, e := range p.directly() {
-		if e.Kind != tree.Dir {
-			all[e.Owner] = true
-		}
-	}
-	return all
-}
-
-// directly lists what lies in site-packages itself.
-func (p *parts) directly() []tree.Entry { return p.in(strings.TrimSuffix(p.site, "/")) }
-
-// in lists what lies in a directory itself.
-func (p *parts) in(dir string) []tree.Entry {
-	var list []tree.Entry
-	for _, e := range p.from(dir + "/") {
-		if !strings.HasPrefix(e.Path, dir+"/") {
-			break
-		}
-		if path.Dir(e.Path) == dir {
-			list = append(list, e)
-		}
-	}
-	return list
-}
+func (p *parts) everybody() owners { return p.below[strings.TrimSuffix(p.site, "/")] }
 
 // from are the entries from a path on, in their order.
 func (p *parts) from(prefix string) []tree.Entry {
@@ -148,7 +132,7 @@ func (o owners) sees(owner string) bool {
 }
 
 // all tells whether all of some owners are seen.
-func (o owners) all(of map[string]bool) bool {
+func (o owners) all(of owners) bool {
 	for owner := range of {
 		if !o.sees(owner) {
 			return false
@@ -175,25 +159,64 @@ func (o owners) with(more owners, s *subject) owners {
 	return all
 }
 
-// view makes a directory that stands for site-packages and has what some owners see of it,
-// as links into the tree at a place. A directory that they see all of is one link.
-func (p *parts) view(o owners, place string) (*tree.Tree, error) {
-	var links []tree.Entry
+// any tells whether any of some owners is seen.
+func (o owners) any(of owners) bool {
+	for owner := range of {
+		if o.sees(owner) {
+			return true
+		}
+	}
+	return false
+}
+
+// view is what some owners see of a tree.
+type view struct {
+	// links stand for site-packages: relative paths, with links into the tree.
+	links []tree.Entry
+	// hidden cover the rest in the tree itself, for whoever follows a link and looks around
+	// there: directories and empty files that none but root may open.
+	hidden []tree.Entry
+}
+
+// view makes the view of some owners where the tree is at a place, without the files that are
+// left out of it there. A directory that they see all of is one link.
+func (p *parts) view(o owners, place string, left map[string]bool) *view {
+	v := &view{}
+	hide := func(e tree.Entry, mode fs.FileMode) {
+		if left[e.Path] {
+			return
+		}
+		made := tree.FileEntry(path.Join(place, e.Path), mode, nil)
+		if e.Kind == tree.Dir {
+			made = tree.Entry{Path: made.Path, Kind: tree.Dir, Mode: mode}
+		}
+		v.hidden = append(v.hidden, made)
+	}
 	var lay func(dir string)
 	lay = func(dir string) {
-		for _, e := range p.in(dir) {
-			seen := o.sees(e.Owner)
+		for _, e := range p.in[dir] {
+			of := owners{e.Owner: true}
 			if e.Kind == tree.Dir {
-				seen = o.all(p.below[e.Path])
+				of = p.below[e.Path]
 			}
 			switch {
-			case seen:
-				links = append(links, tree.Entry{Path: strings.TrimPrefix(e.Path, p.site), Kind: tree.Symlink, Link: path.Join("/", place, e.Path)})
-			case e.Kind == tree.Dir:
+			case o.all(of):
+				v.links = append(v.links, tree.Entry{Path: strings.TrimPrefix(e.Path, p.site), Kind: tree.Symlink, Link: path.Join("/", place, e.Path)})
+			case o.any(of):
 				lay(e.Path)
+			default:
+				hide(e, 0)
 			}
 		}
 	}
-	lay(strings.TrimSuffix(p.site, "/"))
-	return tree.New(links)
+	top := tree.Entry{Path: strings.TrimSuffix(p.site, "/"), Kind: tree.Dir}
+	lay(top.Path)
+	// Its names tell of others, too.
+	hide(top, 0o711)
+	for _, e := range p.programs {
+		if !o.sees(e.Owner) {
+			hide(e, 0)
+		}
+	}
+	return v
 }
