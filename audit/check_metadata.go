@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"path"
 	"regexp"
 	"slices"
@@ -178,7 +179,7 @@ func (x *exam) requirements(out *outcome, d *described, list map[string]*describ
 	}
 }
 
-// compareLock compares what is installed with what was locked, where a lock is known.
+// compareLock compares what is installed with what was locked, both ways, where a lock is known.
 func (x *exam) compareLock(out *outcome, list map[string]*described) {
 	for _, locked := range x.Locked {
 		f := Finding{
@@ -194,6 +195,23 @@ func (x *exam) compareLock(out *outcome, list map[string]*described) {
 		}
 		out.add(f)
 	}
+	for _, name := range slices.Sorted(maps.Keys(list)) {
+		if d := list[name]; len(x.Locked) > 0 && !x.isLocked(d) {
+			out.add(Finding{
+				Severity: Refuse, File: d.info, Field: "lock", Value: printable(d.name + " " + d.version), absolute: true,
+				Cause:  "No lock names the distribution: a wheel of another one brings it.",
+				Remedy: "Leave it out of that wheel: packages.NAME.patches.",
+			})
+		}
+	}
+}
+
+// isLocked tells whether a distribution is locked, or came with the interpreter.
+func (x *exam) isLocked(d *described) bool {
+	if e, ok := x.Tree.Lookup(d.record); ok && e.Owner == OwnerInterpreter {
+		return true
+	}
+	return slices.ContainsFunc(x.Locked, func(l Locked) bool { return wheel.Normalize(l.Name) == d.name })
 }
 
 // sameVersion compares versions by their normal form (PEP 440).

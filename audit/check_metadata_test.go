@@ -66,7 +66,9 @@ func TestMetadataAndLock(t *testing.T) {
 		"as locked":       {Locked{"Victim", "1.0"}, nil},
 		"equal versions":  {Locked{"victim", "1"}, nil},
 		"another version": {Locked{"victim", "1.1"}, []string{"refuse metadata lib/python3.13/site-packages/victim-1.0.dist-info/METADATA: lock victim 1.1"}},
-		"not there":       {Locked{"other", "1.0"}, []string{"refuse metadata lib/python3.13/site-packages: lock other 1.0"}},
+		"not there": {Locked{"other", "1.0"}, []string{
+			"refuse metadata lib/python3.13/site-packages: lock other 1.0", "refuse metadata lib/python3.13/site-packages/victim-1.0.dist-info: lock victim 1.0",
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

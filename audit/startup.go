@@ -214,7 +214,7 @@ var lineEnds = regexp.MustCompile("\r\n|[\r\v\f\x1c\x1d\x1e\u0085\u2028\u2029]")
 // exception; see [Startups].
 func (h installation) knownStartup(t *tree.Tree, s Startup, text string) bool {
 	if strings.TrimSpace(text) == distutilsPrecedence {
-		return s.Owner == OwnerWheel+"setuptools" && path.Base(s.File) == "distutils-precedence.pth" && h.ownsHook(t, s.Owner)
+		return s.Owner == OwnerWheel+"setuptools" && path.Base(s.File) == "distutils-precedence.pth" && h.ownsHook(t, s)
 	}
 	lines := strings.Split(strings.TrimSuffix(text, "\n"), "\n")
 	return len(lines) <= maxNamespaces && !slices.ContainsFunc(lines, func(line string) bool {
@@ -223,11 +223,27 @@ func (h installation) knownStartup(t *tree.Tree, s Startup, text string) bool {
 	})
 }
 
-// ownsHook tells whether a distribution owns all that import could take for the package that
-// setuptools' file imports.
-func (h installation) ownsHook(t *tree.Tree, owner string) bool {
+// ownsHook tells whether setuptools alone lists its file and all that import could take for
+// the package which that imports, in one RECORD.
+func (h installation) ownsHook(t *tree.Tree, s Startup) bool {
+	lists := map[string][]string{}
+	for _, d := range dists(t, h.site) {
+		for _, row := range d.rows {
+			if p, ok := recorded(h.site, row.Path); ok {
+				lists[p] = append(lists[p], d.record)
+			}
+		}
+	}
+	own := lists[s.File]
+	if len(own) != 1 {
+		return false
+	}
 	for e := range beginning(t, h.site+"/_distutils_hack") {
-		if e.Kind != tree.Dir && e.Owner != owner {
+		of := lists[e.Path]
+		if source, ok := sourceOf(e.Path); ok && len(of) == 0 {
+			of = lists[source]
+		}
+		if e.Kind != tree.Dir && (e.Owner != s.Owner || !slices.Equal(of, own)) {
 			return false
 		}
 	}
