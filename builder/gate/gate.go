@@ -220,6 +220,9 @@ func (t *trial) run(ctx context.Context) (err error) {
 			t.begin(trying, group, func() error { return r.load(trying, owner, modules) })
 		}
 		for _, test := range t.sub.Tests {
+			if test.Kind == audit.KindImport {
+				continue // it is among the owner's modules
+			}
 			t.begin(trying, group, func() error { return r.test(trying, test) })
 		}
 	}
@@ -273,12 +276,19 @@ func (t *trial) begin(ctx context.Context, group *errgroup.Group, work func() er
 	})
 }
 
-// owned shares the modules out to the distributions that brought them.
+// owned shares the modules out to the distributions that brought them, and with them those
+// that the recipe's tests import.
 func (t *trial) owned() map[string][]audit.Module {
 	modules := map[string][]audit.Module{}
 	for _, m := range t.sub.modules {
 		e, _ := t.sub.Tree.Lookup(m.File)
 		modules[e.Owner] = append(modules[e.Owner], m)
+	}
+	for _, test := range t.sub.Tests {
+		if test.Kind == audit.KindImport {
+			owner := t.sub.parts.owner(test.Args[0])
+			modules[owner] = append(modules[owner], audit.Module{Name: test.Args[0]})
+		}
 	}
 	return modules
 }

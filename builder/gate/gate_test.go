@@ -8,7 +8,6 @@ import (
 	"io"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -72,7 +71,10 @@ func newWorld(t *testing.T) *world {
 // passes is the answer about a module that can be imported.
 func (w *world) passes(m audit.Module, mapped ...string) answer {
 	a := answer{Kind: audit.KindImport, Module: m.Name, File: m.File, OK: true}
-	for _, file := range append(mapped, m.File, "bin/python3.13") {
+	if m.File != "" {
+		mapped = append(mapped, m.File)
+	}
+	for _, file := range append(mapped, "bin/python3.13") {
 		a.Mapped = append(a.Mapped, "/"+placeOfVM+"/"+file)
 	}
 	return a
@@ -80,11 +82,7 @@ func (w *world) passes(m audit.Module, mapped ...string) answer {
 
 func (w *world) step(ctx context.Context, s *fake.Sandbox, step sandbox.Step) error {
 	if !strings.Contains(strings.Join(step.Args, " "), "load.py") {
-		err := w.test(ctx, step)
-		if code, notNumber := strconv.Atoi(step.Args[len(step.Args)-1]); err == nil && notNumber == nil {
-			err = &sandbox.ExitError{Args: step.Args, Code: code}
-		}
-		return err
+		return w.test(ctx, step)
 	}
 	e, _ := s.Files().Lookup("ampoule-gate/modules.json")
 	data, err := e.ReadAll()
@@ -239,35 +237,56 @@ func TestTests(t *testing.T) {
 	w.checkClosed()
 }
 
-// A module that ends the process while it is imported does not pass by that, whatever code
-// it ends with.
-func TestImportsEndWithTheirCode(t *testing.T) {
+// What the recipe imports is loaded as its distribution's modules are: where it sees what it
+// requires, or in the whole tree. A module that ends the process does not pass by that.
+func TestImports(t *testing.T) {
 	t.Parallel()
-	for name, c := range map[string]struct {
-		end  func(step sandbox.Step) error
-		want int
-	}{
-		"as asked":    {func(sandbox.Step) error { return nil }, 0},
-		"fails":       {func(step sandbox.Step) error { return &sandbox.ExitError{Args: step.Args, Code: 1} }, 1},
-		"a wrong one": {func(step sandbox.Step) error { return &sandbox.ExitError{Args: step.Args, Code: 63} }, 63},
-	} {
-		w := newWorld(t)
-		w.test = func(_ context.Context, step sandbox.Step) error { return c.end(step) }
-		s := subjectOf(t, memoryEntries()...)
-		s.modules = nil
-		got, err := w.try(t.Context(), s, audit.Test{Kind: audit.KindImport, Args: []string{"a"}})
-		if err != nil || len(got.Tests) != 1 || got.Tests[0].Code != c.want {
-			t.Errorf("%s: %+v, %v", name, got.Tests, err)
-		}
+	fails := func(m audit.Module) answer {
+		return answer{Kind: audit.KindImport, Module: m.Name, Error: "ImportError: no", Trace: "in r.py"}
 	}
-	w := newWorld(t)
-	w.runner = fake.New(nil)
-	w.stage.Runner, w.stage.Images = w.runner, w.runner
-	s := subjectOf(t, memoryEntries()...)
-	s.modules = nil
-	got, err := w.try(t.Context(), s, audit.Test{Kind: audit.KindImport, Args: []string{"a"}})
-	if err != nil || len(got.Tests) != 1 || got.Tests[0].Code != earlyCode || !strings.Contains(got.Tests[0].Output, "ended the process") {
-		t.Errorf("ended early: %+v, %v", got.Tests, err)
+	for name, c := range map[string]struct {
+		load   func(w *world, seen []string, m audit.Module) answer
+		module string
+		// code and output are the report's; rounds is what was seen, in each sandbox, the first
+		// time and the second.
+		code          int
+		output        string
+		first, second []string
+	}{
+		"passes":                  {func(w *world, _ []string, m audit.Module) answer { return w.passes(m) }, "a", 0, "", []string{"a r"}, nil},
+		"of another distribution": {func(w *world, _ []string, m audit.Module) answer { return w.passes(m) }, "c", 0, "", []string{"c"}, nil},
+		"of the interpreter's":    {func(w *world, _ []string, m audit.Module) answer { return w.passes(m) }, "ssl", 0, "", []string{""}, nil},
+		"fails":                   {func(_ *world, _ []string, m audit.Module) answer { return fails(m) }, "a", 1, "in r.py", []string{"a r", ""}, []string{"a r", ""}},
+		"ends its process": {func(_ *world, _ []string, m audit.Module) answer {
+			return answer{Kind: audit.KindImport, Module: m.Name, Ended: true, Error: "the process ended by exit code 0"}
+		}, "a", earlyCode, "the process ended by exit code 0", []string{"a r", ""}, []string{"a r", ""}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			var rounds []string
+			w.load = func(seen []string, m audit.Module) []answer {
+				rounds = append(rounds, strings.Join(seen, " "))
+				return []answer{c.load(w, seen, m)}
+			}
+			for _, want := range [][]string{c.first, c.second} {
+				rounds = nil
+				s := subjectOf(t, memoryEntries()...)
+				s.modules = nil
+				got, err := w.try(t.Context(), s, audit.Test{Kind: audit.KindImport, Args: []string{c.module}})
+				if err != nil || len(got.Tests) != 1 || len(got.Loads) != 0 {
+					t.Fatalf("%+v, %v", got, err)
+				}
+				report := audit.TestReport{Target: "vm", Kind: audit.KindImport, Args: []string{c.module}, Code: c.code, Output: c.output}
+				if diff := cmp.Diff(report, got.Tests[0]); diff != "" {
+					t.Errorf("report (-want +got):\n%s", diff)
+				}
+				if diff := cmp.Diff(want, rounds); diff != "" {
+					t.Errorf("rounds (-want +got):\n%s", diff)
+				}
+			}
+			w.checkClosed()
+		})
 	}
 }
 

@@ -2,6 +2,7 @@ package gate
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -43,8 +44,9 @@ type answer struct {
 	// Behind are the modules that were imported before it.
 	Behind []string
 	OK     bool
-	// Ended says that the module ended its process.
+	// Ended says that the module ended its process, Trace where else it failed.
 	Ended  bool
+	Trace  string
 	Mapped []string
 	// Missed are the modules and distributions that were looked for and are nowhere.
 	Missed []string
@@ -53,7 +55,8 @@ type answer struct {
 // doneKind ends the answers of one module.
 const doneKind = "done"
 
-// load loads the modules of one distribution. Each is imported where only what the
+// load loads the modules of one distribution, and imports what the recipe's tests want of
+// it. Each is imported where only what the
 // distribution requires can be seen, and what it looks for besides, as long as the tree has
 // any: that is remembered. What cannot be imported like that is tried in the whole tree.
 func (r *round) load(ctx context.Context, owner string, modules []audit.Module) error {
@@ -80,13 +83,13 @@ func (r *round) load(ctx context.Context, owner string, modules []audit.Module) 
 		var again []audit.Module
 		more := owners{}
 		for _, m := range named {
-			o := outcomes[m.File]
+			o := outcomes[idOf(m)]
 			switch wanted := r.beyond(o, seen); {
 			case len(wanted) > 0:
 				maps.Copy(more, wanted)
 				again = append(again, m)
 			case o.Report.OK:
-				r.tell(o.Report)
+				r.tell(m, o)
 			default:
 				rest = append(rest, m)
 			}
@@ -94,7 +97,7 @@ func (r *round) load(ctx context.Context, owner string, modules []audit.Module) 
 		named, seen = again, seen.with(more, r.sub)
 	}
 	for _, m := range modules {
-		if m.Name == "" || slices.ContainsFunc(named, func(n audit.Module) bool { return n.File == m.File }) {
+		if m.Name == "" || slices.ContainsFunc(named, func(n audit.Module) bool { return idOf(n) == idOf(m) }) {
 			rest = append(rest, m)
 		}
 	}
@@ -129,7 +132,7 @@ func (r *round) inView(ctx context.Context, memory *memory, modules []audit.Modu
 		if o, ok := memory.recall(m); ok {
 			// A failure is recalled for what it looked for: with that, it is tried anew.
 			if o.Report.OK || len(r.beyond(o, memory.seen)) > 0 {
-				outcomes[m.File] = o
+				outcomes[idOf(m)] = o
 				continue
 			}
 		}
@@ -140,7 +143,7 @@ func (r *round) inView(ctx context.Context, memory *memory, modules []audit.Modu
 	}
 	err := r.ask(ctx, r.sub.parts.view(memory.seen, r.Place, r.left()), wanted, func(m audit.Module, answers []answer) {
 		o := r.outcome(m, answers[0])
-		outcomes[m.File] = o
+		outcomes[idOf(m)] = o
 		memory.note(m, o)
 	})
 	if err != nil {
@@ -157,16 +160,35 @@ func (r *round) inTree(ctx context.Context, modules []audit.Module) error {
 	}
 	return r.ask(ctx, nil, modules, func(m audit.Module, answers []answer) {
 		for _, a := range answers {
-			r.tell(r.outcome(m, a).Report)
+			r.tell(m, r.outcome(m, a))
 		}
 	})
 }
 
-// tell adds a report to the trial's.
-func (r *round) tell(report audit.LoadReport) {
+// idOf names a module among those that are loaded: one of the recipe's tests has no file.
+func idOf(m audit.Module) string {
+	if m.File == "" {
+		return "import " + m.Name
+	}
+	return m.File
+}
+
+// tell adds what a load showed to the trial's reports.
+func (r *round) tell(m audit.Module, o outcome) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	r.result.Loads = append(r.result.Loads, report)
+	if m.File != "" {
+		r.result.Loads = append(r.result.Loads, o.Report)
+		return
+	}
+	report := audit.TestReport{Target: r.Name, Kind: audit.KindImport, Args: []string{m.Name}, Startup: r.startup}
+	switch {
+	case o.Report.Ended:
+		report.Code, report.Output = earlyCode, o.Report.Error
+	case !o.Report.OK:
+		report.Code, report.Output = 1, cmp.Or(o.Trace, o.Report.Error)
+	}
+	r.result.Tests = append(r.result.Tests, report)
 }
 
 // ask has modules loaded in fresh sandboxes, in their order. A module whose process ends
@@ -382,6 +404,8 @@ type outcome struct {
 	// Libraries are the hashes of the carried libraries that were mapped, by path.
 	Libraries map[string]string
 	Missed    []string
+	// Trace is where an import failed.
+	Trace string
 	// Mapped are the files of distributions that were mapped.
 	Mapped []string
 }
@@ -390,7 +414,7 @@ type outcome struct {
 // the target's, and counts the Python runtimes among them. A module whose import passes
 // without its file being mapped was not loaded.
 func (r *round) outcome(m audit.Module, a answer) outcome {
-	o := outcome{Libraries: map[string]string{}, Missed: a.Missed}
+	o := outcome{Libraries: map[string]string{}, Missed: a.Missed, Trace: a.Trace}
 	report := audit.LoadReport{Target: r.Name, Kind: a.Kind, Module: a.Module, File: a.File, Behind: a.Behind, OK: a.OK, Ended: a.Ended, Error: a.Error, Startup: r.startup}
 	for _, mapped := range a.Mapped {
 		e, ok := r.inside(mapped)

@@ -5,7 +5,7 @@ standard library.
     python3.X -I -S load.py SITE PREFIX MODE [startup] < modules.json
 
 SITE stands on sys.path in the place of site-packages. modules.json is a list of {"File",
-"Name", "Packages", "Behind"}. MODE "view" imports each by its name; "tree" tries the other
+"Name", "Packages", "Behind"}; without a file it is any module. MODE "view" imports each by its name; "tree" tries the other
 ways of loading, too, where that fails. With "startup", each process first does what package
 site would do when it starts: .pth files, sitecustomize, usercustomize.
 
@@ -23,6 +23,10 @@ import re
 import site
 import sys
 import traceback
+
+
+# How much is told of where an import failed, in characters.
+TRACE = 4000
 
 
 def mapped(process):
@@ -59,6 +63,13 @@ def start():
                 raise
 
 
+def beyond_us(trace):
+    """The part of a traceback that is not ours."""
+    while trace is not None and trace.tb_frame.f_code.co_filename == __file__:
+        trace = trace.tb_next
+    return trace
+
+
 def report_of(work):
     missed = Missed()
     sys.meta_path.append(missed)
@@ -69,6 +80,7 @@ def report_of(work):
         report = {"OK": True}
     except BaseException as error:
         report = {"OK": False, "Error": "".join(traceback.format_exception_only(type(error), error)).strip()}
+        report["Trace"] = "".join(traceback.format_exception(type(error), error, beyond_us(error.__traceback__)))[-TRACE:]
     missed.names -= {"sitecustomize", "usercustomize"}
     report.update(Mapped=mapped("self"), Missed=sorted(missed.names))
     return report
@@ -119,7 +131,7 @@ def understood(answer):
         return None
     if not isinstance(report, dict):
         return None
-    return {key: report[key] for key in ("OK", "Error", "Missed", "Mapped") if key in report}
+    return {key: report[key] for key in ("OK", "Error", "Trace", "Missed", "Mapped") if key in report}
 
 
 def tell(kind, report, **what):
@@ -164,7 +176,8 @@ def try_all(module, imported):
         if package not in imported:
             imported.add(package)
             tell("import", attempt(lambda: importlib.import_module(package)), Module=package, File="")
-    tell("dlopen", attempt(lambda: load(os.path.join(prefix, file))), Module="", File=file)
+    if file:
+        tell("dlopen", attempt(lambda: load(os.path.join(prefix, file))), Module="", File=file)
 
 
 def main():

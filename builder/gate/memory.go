@@ -41,7 +41,7 @@ type remembered struct {
 const (
 	loadsKind = "gate-loads"
 	// loadsFormat is raised when the same answers are understood in another way.
-	loadsFormat = 4
+	loadsFormat = 5
 )
 
 // open opens what is remembered of an owner's modules in a view.
@@ -68,7 +68,7 @@ func (s *subject) sha256(file string) (string, bool) {
 // recall returns what a module's import showed before, if everything that decided it is as
 // it was. A failure is only of use for what it looked for.
 func (m *memory) recall(module audit.Module) (outcome, bool) {
-	r, ok := m.known[module.File]
+	r, ok := m.known[idOf(module)]
 	if !ok || r.Module.Name != module.Name {
 		return outcome{}, false
 	}
@@ -91,7 +91,7 @@ func (m *memory) note(module audit.Module, o outcome) {
 	if len(o.Report.Maps) > 0 {
 		return
 	}
-	m.known[module.File] = remembered{module, o}
+	m.known[idOf(module)] = remembered{module, o}
 	m.noted = true
 }
 

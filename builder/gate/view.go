@@ -122,6 +122,17 @@ func (p *parts) providers(name string) owners {
 	return found
 }
 
+// owner is the distribution that a module is of, the first one by name where several have a
+// part in it, and the interpreter where none has.
+func (p *parts) owner(module string) string {
+	for _, owner := range slices.Sorted(maps.Keys(p.providers(module))) {
+		if strings.HasPrefix(owner, audit.OwnerWheel) {
+			return owner
+		}
+	}
+	return audit.OwnerInterpreter
+}
+
 // owners is a set of owners.
 type owners map[string]bool
 
