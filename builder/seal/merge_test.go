@@ -223,7 +223,7 @@ func TestMerge(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			got, err := merge(Parts{Interpreter: bundled(t), Wheels: newTree(t, c.wheels...), Installed: c.installed})
+			got, err := merge(Parts{Interpreter: bundled(t), Wheels: laid(t, c.installed, c.wheels), Installed: c.installed})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -235,6 +235,20 @@ func TestMerge(t *testing.T) {
 			}
 		})
 	}
+}
+
+// laid is what one wheel installs, or none.
+func laid(t *testing.T, wheels []Wheel, entries []tree.Entry) *tree.Tree {
+	t.Helper()
+	var installed []*tree.Tree
+	if len(wheels) > 0 {
+		installed = append(installed, newTree(t, entries...))
+	}
+	got, err := Lay(installed, wheels)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return got
 }
 
 // empty lists the directories that have nothing in them.
@@ -261,7 +275,7 @@ func TestMergeRefuses(t *testing.T) {
 		rel := strings.Repeat("../", 3) + e.Path
 		wheels := append(distribution("b-1.dist-info", rel), e)
 		wheels = slices.Delete(wheels, 0, 1)
-		_, err := merge(Parts{Interpreter: bundled(t), Wheels: newTree(t, wheels...), Installed: []Wheel{{Name: "b", File: "b.whl"}}})
+		_, err := merge(Parts{Interpreter: bundled(t), Wheels: laid(t, []Wheel{{Name: "b"}}, wheels), Installed: []Wheel{{Name: "b", File: "b.whl"}}})
 		if err == nil || !strings.HasPrefix(err.Error(), "sealing: "+want) || !strings.Contains(err.Error(), "would take the place of a file of ") {
 			t.Errorf("a wheel with %s: %v", e.Path, err)
 		}
@@ -275,7 +289,7 @@ func TestMergeRefusesShadow(t *testing.T) {
 	for name, refused := range map[string]bool{"libz.so.1": true, "libold.so.1": true, "libown.so.1": false, "cmake/libz.so.1": false} {
 		wheels := append(distribution("b-1.dist-info", "../../"+name), files("lib/"+name)...)
 		wheels = slices.Delete(wheels, 0, 1)
-		_, err := merge(Parts{Interpreter: bundled(t), Wheels: newTree(t, wheels...), Installed: []Wheel{{Name: "b", File: "b.whl"}}, Root: root})
+		_, err := merge(Parts{Interpreter: bundled(t), Wheels: laid(t, []Wheel{{Name: "b"}}, wheels), Installed: []Wheel{{Name: "b", File: "b.whl"}}, Root: root})
 		var overwrites *OverwriteError
 		if errors.As(err, &overwrites) != refused || err != nil && !refused {
 			t.Errorf("lib/%s: %v", name, err)
@@ -294,7 +308,7 @@ func TestLay(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if diff := cmp.Diff([]string{"zope/__init__.py", "zope/a.py", "zope/b.py"}, paths(got)); diff != "" {
+	if diff := cmp.Diff([]string{"zope/__init__.py: wheel:zope-a", "zope/a.py: wheel:zope-a", "zope/b.py: wheel:zope-b"}, owners(got)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 	c := newTree(t, tree.FileEntry("zope/b.py", 0o644, []byte("other")))

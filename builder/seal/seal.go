@@ -102,10 +102,6 @@ func Seal(p Parts, host []string) (*Sealed, error) {
 // merge lays the wheels over the interpreter. Where a wheel brings a distribution
 // that the interpreter has (pip), the interpreter's goes.
 func merge(p Parts) (*tree.Tree, error) {
-	wheels, err := own(p.Wheels)
-	if err != nil {
-		return nil, err
-	}
 	interpreter := p.Interpreter.Map(func(e tree.Entry) tree.Entry {
 		e.Owner = audit.OwnerInterpreter
 		return e
@@ -131,7 +127,7 @@ func merge(p Parts) (*tree.Tree, error) {
 		e.Owner = audit.OwnerInterpreter
 		return e
 	})
-	for _, e := range wheels.Entries() {
+	for _, e := range p.Wheels.Entries() {
 		if old, ok := rest.Lookup(e.Path); ok && (e.Kind != tree.Dir || old.Kind != tree.Dir) {
 			return nil, &OverwriteError{Path: e.Path, Wheel: fileOf(p.Installed, e.Owner), Other: old.Owner}
 		}
@@ -139,7 +135,7 @@ func merge(p Parts) (*tree.Tree, error) {
 			return nil, &OverwriteError{Path: e.Path, Wheel: fileOf(p.Installed, e.Owner), Other: library}
 		}
 	}
-	return rest.With(wheels.Entries()...)
+	return rest.With(p.Wheels.Entries()...)
 }
 
 // OverwriteError says that a wheel would take the place of a file that is not its own.
@@ -204,7 +200,8 @@ func (e *ConflictError) Hint() string {
 	return "leave one of them out, or patch one so that it does not install the file: packages.NAME.patches"
 }
 
-// Lay puts what single wheels install together. Two may bring the same file, as older
+// Lay puts what single wheels install together. A file belongs to the distribution whose
+// wheel brought it, whatever a RECORD says, and to the first one of several. Two may bring the same file, as older
 // namespace packages do; two that bring different ones at one place are a
 // [*ConflictError], since one of them would have what it did not install.
 func Lay(installed []*tree.Tree, wheels []Wheel) (*tree.Tree, error) {
@@ -214,6 +211,9 @@ func Lay(installed []*tree.Tree, wheels []Wheel) (*tree.Tree, error) {
 		for _, e := range t.Entries() {
 			first, twice := from[e.Path]
 			if !twice {
+				if e.Kind != tree.Dir {
+					e.Owner = audit.OwnerWheel + wheels[i].Name
+				}
 				from[e.Path] = len(all)
 				all = append(all, e)
 				continue
@@ -231,7 +231,8 @@ func ownerOf(trees []*tree.Tree, p string) int {
 	return slices.IndexFunc(trees, func(t *tree.Tree) bool { _, ok := t.Lookup(p); return ok })
 }
 
-// own gives each file that a RECORD lists to its distribution, bytecode with its source.
+// own gives each file that a RECORD lists to its distribution, bytecode with its source: what
+// the interpreter was built with is told apart by nothing else.
 func own(t *tree.Tree) (*tree.Tree, error) {
 	owners := map[string]string{}
 	for _, e := range t.Entries() {
