@@ -283,10 +283,11 @@ const maxNamespaces = 16
 const distutilsPrecedence = `import os; var = 'SETUPTOOLS_USE_DISTUTILS'; enabled = os.environ.get(var, 'local') == 'local'; enabled and __import__('_distutils_hack').add_shim();`
 
 // namespaceLine is a line of the files that setuptools wrote for namespace packages
-// (setuptools.namespaces, versions 28 to 80), with the package's name in its first place.
-var namespaceLine = regexp.MustCompile(`^import sys, types, os;has_mfs = sys\.version_info > \(3, 5\);p = os\.path\.join\(sys\._getframe\(1\)\.f_locals\['sitedir'\], \*\((?:'\w+',? ?)+\)\);` +
-	`importlib = has_mfs and __import__\('importlib\.util'\);has_mfs and __import__\('importlib\.machinery'\);` +
-	`m = has_mfs and sys\.modules\.setdefault\('([\w.]+)', importlib\.util\.module_from_spec\(importlib\.machinery\.PathFinder\.find_spec\('([\w.]+)', \[os\.path\.dirname\(p\)\]\)\)\);` +
+// (setuptools.namespaces, from version 28 on; later ones ask nothing of Python's version), with
+// the package's name in its first place.
+var namespaceLine = regexp.MustCompile(`^import sys, types, os;(?:has_mfs = sys\.version_info > \(3, 5\);)?p = os\.path\.join\(sys\._getframe\(1\)\.f_locals\['sitedir'\], \*\((?:'\w+',? ?)+\)\);` +
+	`importlib = (?:has_mfs and )?__import__\('importlib\.util'\);(?:has_mfs and )?__import__\('importlib\.machinery'\);` +
+	`m = (?:has_mfs and )?sys\.modules\.setdefault\('([\w.]+)', importlib\.util\.module_from_spec\(importlib\.machinery\.PathFinder\.find_spec\('([\w.]+)', \[os\.path\.dirname\(p\)\]\)\)\);` +
 	`m = m or sys\.modules\.setdefault\('([\w.]+)', types\.ModuleType\('([\w.]+)'\)\);` +
 	`mp = \(m or \[\]\) and m\.__dict__\.setdefault\('__path__',\[\]\);\(p not in mp\) and mp\.append\(p\)` +
 	`(?:;m and setattr\(sys\.modules\['([\w.]+)'\], '\w+', m\))?$`)

@@ -6,7 +6,8 @@
 //   - The interpreter is started with -I and -S, so that no code of the tree runs before the
 //     gate's own: neither .pth files nor sitecustomize. Startup code that the recipe accepts runs
 //     in a second round, and whatever passes must pass without it, too.
-//   - Each distribution's modules are loaded in a sandbox of their own, and so runs each test.
+//   - Each distribution's modules are loaded in a sandbox of their own. The recipe's commands,
+//     which may build on one another, run in another one, in their order.
 //   - A distribution is shown nothing of others but what it requires, so that what is
 //     remembered of a load was decided by files that are part of the record's key alone.
 //   - Processes are started, timed and ended from here. An answer counts for the module that was
@@ -56,7 +57,7 @@ type Subject struct {
 	// Tree is the sealed tree, Interpreter the executable's path in it.
 	Tree        *tree.Tree
 	Interpreter string
-	// Tests are the recipe's.
+	// Tests are the recipe's; commands run in this order.
 	Tests []audit.Test
 	// Exceptions are the recipe's: with Now, they decide which startup code is accepted.
 	Exceptions []audit.Exception
@@ -219,11 +220,8 @@ func (t *trial) run(ctx context.Context) (err error) {
 		for owner, modules := range t.owned() {
 			t.begin(trying, group, func() error { return r.load(trying, owner, modules) })
 		}
-		for _, test := range t.sub.Tests {
-			if test.Kind == audit.KindImport {
-				continue // it is among the owner's modules
-			}
-			t.begin(trying, group, func() error { return r.test(trying, test) })
+		if commands := t.sub.commands(); len(commands) > 0 {
+			t.begin(trying, group, func() error { return r.test(trying, commands) })
 		}
 	}
 	err = group.Wait()
@@ -274,6 +272,12 @@ func (t *trial) begin(ctx context.Context, group *errgroup.Group, work func() er
 		t.task.Advance(t.done, t.all, progress.Items)
 		return err
 	})
+}
+
+// commands are the recipe's tests that run a command; what others import is among the
+// modules of its owner.
+func (s *subject) commands() []audit.Test {
+	return slices.DeleteFunc(slices.Clone(s.Tests), func(t audit.Test) bool { return t.Kind == audit.KindImport })
 }
 
 // owned shares the modules out to the distributions that brought them, and with them those
