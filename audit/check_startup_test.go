@@ -77,7 +77,7 @@ func TestStartup(t *testing.T) {
 		"a program with a standard module's name":            {startupFile("z", "bin/_json", ""), nil},
 		"setuptools' own file":                               {startupFile("setuptools", site+"distutils-precedence.pth", distutilsPrecedence+" \n"), nil},
 		"a namespace package":                                {startupFile("z", site+"z-nspkg.pth", namespaceText), nil},
-		"a namespace package, as later setuptools writes it": {startupFile("z", site+"z-nspkg.pth", strings.NewReplacer("has_mfs = sys.version_info > (3, 5);", "", "has_mfs and ", "").Replace(namespaceText)), nil},
+		"a namespace package, as later setuptools writes it": {startupFile("ns.z", site+"ns.z-1.0-py3.13-nspkg.pth", strings.NewReplacer("has_mfs = sys.version_info > (3, 5);", "", "has_mfs and ", "").Replace(namespaceText)), nil},
 		"a namespace package in one":                         {startupFile("z", site+"z-nspkg.pth", namespaceText+nestedText), nil},
 		"sitecustomize below a package":                      {startupFile("z", site+"z/sitecustomize.py", ""), nil},
 		"a .pth file below a package":                        {startupFile("z", site+"z/z.pth", "import z"), nil},

@@ -256,12 +256,18 @@ func (h installation) hasModule(t *tree.Tree, name string) bool {
 	file := h.site + "/" + strings.ReplaceAll(name, ".", "/")
 	for _, prefix := range []string{file + ".", file + "/__init__."} {
 		for e := range beginning(t, prefix) {
-			if e.Kind != tree.Dir && path.Dir(e.Path) == path.Dir(prefix) {
+			if e.Kind != tree.Dir && path.Dir(e.Path) == path.Dir(prefix) && isModule(strings.TrimPrefix(e.Path, prefix)) {
 				return true
 			}
 		}
 	}
 	return false
+}
+
+// isModule tells whether import takes a file for a module by what follows the module's name
+// and a dot. That of an extension module has more parts than one.
+func isModule(suffix string) bool {
+	return suffix == "py" || suffix == "pyc" || suffix == "so" || strings.HasSuffix(suffix, ".so")
 }
 
 // beginning are the entries whose path begins with a prefix.
