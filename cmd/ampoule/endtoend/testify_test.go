@@ -59,17 +59,7 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
 `
 
 // testifyRecipe requires what a test makes. No test of it can pass.
-const testifyRecipe = `apiVersion: ampoule/v1
-name: %s
-python:
-  version: 3.13.5
-  configure: []
-  optional: [_tkinter]
-base: {debian: bookworm}
-requirements: [%s]
-runtime:
-  container: {base: {debian: bookworm}}
-test:
+const testifyRecipe = faultRecipe + `test:
   imports: [does_not_exist]
 `
 
