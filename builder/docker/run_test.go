@@ -99,7 +99,7 @@ func TestRunIsStopped(t *testing.T) {
 	if got := out.String(); got != "ready\nterminated\n" {
 		t.Errorf("the process wrote %q", got)
 	}
-	if _, err := e.Run(t.Context(), "sha256:"+"00", docker.RunOptions{}); err == nil {
+	if _, err := e.Run(t.Context(), "sha256:"+sandbox.ID(strings.Repeat("0", 64)), docker.RunOptions{}); err == nil {
 		t.Error("an image that is not there was run")
 	}
 }
