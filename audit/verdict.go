@@ -21,6 +21,9 @@ const (
 	Refuse Severity = "refuse"
 	// Warn is told, and nothing else.
 	Warn Severity = "warn"
+	// Undecided depends on something that was not given, which [Finding].Needs names. The
+	// gate is given everything, and refuses it.
+	Undecided Severity = "undecided"
 )
 
 // Finding is one thing that a check found, with its evidence.
@@ -39,6 +42,8 @@ type Finding struct {
 	// Cause says in one sentence what is wrong, Remedy what to do.
 	Cause  string `json:"cause"`
 	Remedy string `json:"remedy"`
+	// Needs says of what is undecided what it depends on, and how to give it; else empty.
+	Needs string `json:"needs,omitempty"`
 	// Targets are the names of the targets where it is so; empty when it does not
 	// depend on a target.
 	Targets []string `json:"targets,omitempty"`
