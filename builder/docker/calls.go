@@ -39,8 +39,8 @@ var allowed = []struct {
 		"brk", "madvise", "map_shadow_stack", "membarrier", "memfd_create", "mincore", "mlock", "mlock2", "mlockall", "mmap", "mprotect",
 		"mremap", "mseal", "msync", "munlock", "munlockall", "munmap", "pkey_alloc", "pkey_free", "pkey_mprotect", "remap_file_pages",
 	}},
-	{"processes and threads are started, waited for and ended; clone has a condition", []string{
-		"arch_prctl", "execve", "execveat", "exit", "exit_group", "fork", "get_robust_list", "get_thread_area", "kill", "pidfd_open",
+	{"processes and threads are started, waited for and ended; clone and kill have conditions", []string{
+		"arch_prctl", "execve", "execveat", "exit", "exit_group", "fork", "get_robust_list", "get_thread_area", "pidfd_open",
 		"pidfd_send_signal", "prctl", "restart_syscall", "rseq", "set_robust_list", "set_thread_area", "set_tid_address", "tgkill",
 		"tkill", "vfork", "wait4", "waitid",
 	}},

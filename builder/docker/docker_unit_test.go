@@ -112,7 +112,9 @@ func TestGreet(t *testing.T) {
 var unprivileged = seal{users: usualUsers, user: 1000}
 
 // goodStatus is what a process of an unprivileged sandbox says of itself.
-const goodStatus = `Name:	cat
+const goodStatus = `sh: 1: kill: Key has been revoked
+
+Name:	cat
 Uid:	1000	1000	1000	1000
 Gid:	1000	1000	1000	1000
 Groups:	1000 
@@ -151,6 +153,8 @@ func TestCheckReport(t *testing.T) {
 		"bounding set":       {"CapBnd:	0000000000000000", "CapBnd:	00000000a80425fb"},
 		"new privileges":     {"NoNewPrivs:	1", "NoNewPrivs:	0"},
 		"no seccomp":         {"Seccomp:	2", "Seccomp:	0"},
+		"another profile":    {"Key has been revoked", "No such process"},
+		"no answer":          {"sh: 1: kill: Key has been revoked", ""},
 		"missing field":      {"CapAmb:	0000000000000000\n", ""},
 		"another interface":  {"    lo:", "  eth0: 1 2 3\n    lo:"},
 		"no interface table": {"    lo:", "    "},

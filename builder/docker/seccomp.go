@@ -27,7 +27,8 @@ type (
 		ErrnoRet uint      `json:"errnoRet,omitempty"`
 		Args     []argRule `json:"args,omitempty"`
 	}
-	// argRule fits where an argument, masked with Value, is ValueTwo.
+	// argRule compares an argument with Value by Op, one of [maskedEqual], [equal] and
+	// [notEqual]; the first one masks it with Value and compares with ValueTwo.
 	argRule struct {
 		Index    uint   `json:"index"`
 		Value    uint64 `json:"value"`
@@ -36,11 +37,21 @@ type (
 	}
 )
 
-// Actions and the comparison (libseccomp's names).
+// Actions and comparisons (libseccomp's names).
 const (
 	actionAllow = "SCMP_ACT_ALLOW"
 	actionErrno = "SCMP_ACT_ERRNO"
 	maskedEqual = "SCMP_CMP_MASKED_EQ"
+	equal       = "SCMP_CMP_EQ"
+	notEqual    = "SCMP_CMP_NE"
+)
+
+// nobody is the id of no process: the kernel gives none above 2^22 (proc(5), pid_max).
+// Who asks whether it is there gets an answer from this profile, revoked, that no kernel
+// and no other profile gives. So a process inside can show that the profile is in force.
+const (
+	nobody  = 1<<31 - 2
+	revoked = unix.EKEYREVOKED
 )
 
 // whole is the part of an argument that the kernel reads of an int: what stands above it
@@ -78,6 +89,8 @@ func refuse(call string, errno unix.Errno, args ...argRule) callRule {
 func conditional() []callRule {
 	rules := []callRule{
 		allow("clone", masked(0, newNamespaces, 0)),
+		allow("kill", argRule{Value: nobody, Op: notEqual}),
+		refuse("kill", revoked, argRule{Value: nobody, Op: equal}),
 		// The usual one, and the question which one it is: others are for other systems'
 		// programs, and make known addresses of memory.
 		allow("personality", is(0, 0)),

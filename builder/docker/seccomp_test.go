@@ -54,12 +54,22 @@ func TestSystemCallsAreListedOnce(t *testing.T) {
 	}
 }
 
+func (a argRule) fits(arg uint64) bool {
+	switch a.Op {
+	case equal:
+		return arg == a.Value
+	case notEqual:
+		return arg != a.Value
+	}
+	return a.Op == maskedEqual && arg&a.Value == a.ValueTwo
+}
+
 // decide is what the rules say of a call, as libseccomp takes them: all conditions of a rule.
 func decide(call string, args ...uint64) (allowed bool, errno unix.Errno) {
 	for _, rule := range systemCalls().Syscalls {
 		fits := slices.Contains(rule.Names, call)
 		for _, a := range rule.Args {
-			fits = fits && a.Op == maskedEqual && int(a.Index) < len(args) && args[a.Index]&a.Value == a.ValueTwo
+			fits = fits && int(a.Index) < len(args) && a.fits(args[a.Index])
 		}
 		if fits {
 			return rule.Action == actionAllow, unix.Errno(rule.ErrnoRet)
@@ -84,6 +94,8 @@ func TestRulesDecide(t *testing.T) {
 		{"clone", []uint64{unix.CLONE_VM | unix.CLONE_THREAD | unix.CLONE_SIGHAND}, ok},
 		{"clone", []uint64{unix.CLONE_NEWUSER | uint64(unix.SIGCHLD)}, unix.EPERM},
 		{"clone", []uint64{unix.CLONE_NEWNET}, unix.EPERM},
+		{"kill", []uint64{1, 9}, ok},
+		{"kill", []uint64{nobody, 0}, unix.EKEYREVOKED},
 		{"socket", []uint64{unix.AF_UNIX, unix.SOCK_SEQPACKET, 0}, ok},
 		{"socket", []uint64{unix.AF_INET, unix.SOCK_STREAM | unix.SOCK_CLOEXEC, 0}, ok},
 		{"socket", []uint64{unix.AF_INET6, unix.SOCK_DGRAM | unix.SOCK_NONBLOCK, unix.IPPROTO_UDP}, ok},

@@ -141,18 +141,23 @@ func sameCapabilities(got, want []string) bool {
 	return slices.Equal(names, slices.Sorted(slices.Values(want)))
 }
 
-// report is what a process sees of itself: the fields of /proc/self/status, and
-// the names in /proc/net/dev.
+// report is what a process sees of itself: how the profile answers it, the fields of
+// /proc/self/status, and the names in /proc/net/dev.
 type report struct {
+	profile    string
 	status     map[string]string
 	interfaces []string
 }
+
+// selfReport asks for a process that nobody has, which the profile answers (see [nobody]), and
+// shows the rest of a report.
+var selfReport = []string{"/bin/sh", "-c", fmt.Sprintf("kill -0 %d 2>&1; exec cat /proc/self/status /proc/net/dev", nobody)}
 
 // report runs a process in the sandbox and reads what it says of itself.
 func (b *box) report(ctx context.Context) (report, error) {
 	var out, errOut bytes.Buffer
 	step := sandbox.Step{
-		Args:   []string{"cat", "/proc/self/status", "/proc/net/dev"},
+		Args:   selfReport,
 		Stdout: &limited{w: &out, left: reportBytes},
 		Stderr: &limited{w: &errOut, left: reportBytes},
 	}
@@ -174,9 +179,10 @@ func (b *box) report(ctx context.Context) (report, error) {
 	return parseReport(out.String()), nil
 }
 
-// parseReport reads /proc/self/status followed by /proc/net/dev (proc(5)).
+// parseReport reads an answer of kill, /proc/self/status and /proc/net/dev (proc(5)).
 func parseReport(text string) report {
-	r := report{status: map[string]string{}}
+	answer, text, _ := strings.Cut(text, "Name:")
+	r := report{profile: strings.TrimSpace(answer), status: map[string]string{}}
 	status, devices, _ := strings.Cut(text, "Inter-|")
 	for line := range strings.Lines(status) {
 		if key, value, ok := strings.Cut(line, ":"); ok {
@@ -202,6 +208,9 @@ func (r report) bits(key string) (uint64, bool) {
 // posix_spawn, and so whatever make starts, leaves them ignored or blocked.
 const internalSignals = 1<<31 | 1<<32
 
+// revokedText is how C libraries tell [revoked].
+const revokedText = "Key has been revoked"
+
 // checkReport checks what a process says of itself. A field that is missing is refused.
 func (b *box) checkReport(r report) error {
 	for _, key := range []string{"SigIgn", "SigBlk"} {
@@ -225,6 +234,9 @@ func (b *box) checkReport(r report) error {
 		if r.status[key] != want {
 			return notSealed(fmt.Errorf("a step starts with %s %q, not %q", key, r.status[key], want), daemonHint)
 		}
+	}
+	if !strings.HasSuffix(r.profile, revokedText) {
+		return notSealed(fmt.Errorf("the seccomp profile is not in force: a probe of it was answered by %.200q", r.profile), daemonHint)
 	}
 	if groups := r.status["Groups"]; groups != "" && groups != strconv.Itoa(b.seal.user) {
 		return notSealed(fmt.Errorf("a step starts with the groups %q", groups), daemonHint)

@@ -193,7 +193,20 @@ func env(args []string) error {
 
 // sh understands the two scripts that a runner may put before a command.
 func sh(args []string) error {
-	if len(args) < 4 || args[0] != "-c" {
+	if len(args) < 2 || args[0] != "-c" {
+		os.Exit(usage)
+	}
+	var id int
+	if n, err := fmt.Sscanf(args[1], "kill -0 %d 2>&1; exec cat /proc/self/status /proc/net/dev", &id); n == 1 && err == nil {
+		// Go's texts of errors are its own; C libraries tell this one so.
+		if err := syscall.Kill(id, 0); errors.Is(err, syscall.EKEYREVOKED) {
+			fmt.Println("sh: kill: Key has been revoked")
+		} else {
+			fmt.Println("sh: kill:", err)
+		}
+		return cat([]string{"/proc/self/status", "/proc/net/dev"})
+	}
+	if len(args) < 4 {
 		os.Exit(usage)
 	}
 	switch args[1] {
