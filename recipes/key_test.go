@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -91,4 +93,125 @@ func TestKeyChanges(t *testing.T) {
 	add(Key(r, l, "linux/amd64", "1"), "the lock")
 	add(Key(r, goodLock(), "linux/arm64", "1"), "the platform")
 	add(Key(r, goodLock(), "linux/amd64", "2"), "the builder")
+}
+
+// filler gives every text of a recipe a value, and every list, mapping and pointer one
+// element. One text, the one with that number, has another value than the rest.
+type filler struct {
+	t *testing.T
+	// texts counts them; changed is the number of the changed one, path and class are its.
+	texts, changed int
+	path, class    string
+}
+
+func (f *filler) fill(v reflect.Value, path, class string) {
+	switch v.Kind() {
+	case reflect.String:
+		text := "x"
+		if f.texts == f.changed {
+			f.path, f.class, text = path, class, "y"
+		}
+		f.texts++
+		v.SetString(text)
+	case reflect.Pointer:
+		v.Set(reflect.New(v.Type().Elem()))
+		f.fill(v.Elem(), path, class)
+	case reflect.Slice:
+		v.Set(reflect.MakeSlice(v.Type(), 1, 1))
+		f.fill(v.Index(0), path+"[]", class)
+	case reflect.Map:
+		value := reflect.New(v.Type().Elem()).Elem()
+		f.fill(value, path+"{}", class)
+		v.Set(reflect.MakeMap(v.Type()))
+		v.SetMapIndex(reflect.ValueOf("x"), value)
+	case reflect.Struct:
+		f.fillStruct(v, path, class)
+	default:
+		f.t.Fatalf("%s is a %s: say here how it is changed", path, v.Kind())
+	}
+}
+
+func (f *filler) fillStruct(v reflect.Value, path, class string) {
+	if s, ok := v.Addr().Interface().(*Setting); ok {
+		// It is a text or a list, and the text of one that is a list means nothing.
+		s.List = nil
+		f.fill(reflect.ValueOf(&s.Text).Elem(), path, class)
+		return
+	}
+	for i := range v.NumField() {
+		at := v.Type().Field(i)
+		if !at.IsExported() {
+			continue
+		}
+		own := class
+		if class != classLock && class != classOut {
+			own = keyTagOf(at).option
+		}
+		f.fill(v.Field(i), path+"."+at.Name, own)
+	}
+}
+
+// Every field of a recipe says what part it has in the key, and has it: whoever adds one
+// and forgets that fails here.
+func TestEveryFieldHasItsClass(t *testing.T) {
+	t.Parallel()
+	made := func(changed int) (*Recipe, filler) {
+		f := filler{t: t, changed: changed}
+		r := &Recipe{}
+		f.fill(reflect.ValueOf(r).Elem(), "", "")
+		return r, f
+	}
+	plain, all := made(-1)
+	want := Key(plain, goodLock(), "linux/amd64", "1")
+	var outside []string
+	for i := range all.texts {
+		r, f := made(i)
+		same := Key(r, goodLock(), "linux/amd64", "1") == want
+		if left := f.class == classLock || f.class == classOut; same != left {
+			t.Errorf("%s, class %q: a change of it leaves the key: %t", f.path, f.class, same)
+		}
+		if same {
+			outside = append(outside, f.path)
+		}
+		if answers := MakeAnswers(r, &RequirementSet{}); f.class == classLock && f.path != ".Requirements.File" && f.path != ".Requirements.List[]" &&
+			slices.Equal(answers.Recipe, MakeAnswers(plain, &RequirementSet{}).Recipe) {
+			t.Errorf("%s: the lock has no answer to it", f.path)
+		}
+	}
+	// What requirements say is answered by what they resolve to, in [RequirementSet].
+	if diff := cmp.Diff([]string{".Python.SHA256", ".Platforms[]", ".Requirements.File", ".Requirements.List[]"}, outside); diff != "" {
+		t.Errorf("fields that are not in the key (-want +got):\n%s", diff)
+	}
+}
+
+// A field that nobody gave a class does not pass, neither into a key nor through tests.
+func TestFieldWithoutClass(t *testing.T) {
+	t.Parallel()
+	defer func() {
+		if recover() == nil {
+			t.Error("a field without a class was taken")
+		}
+	}()
+	keyTagOf(reflect.StructField{Name: "Profile", Tag: `yaml:"profile"`})
+}
+
+// What is left out of the key has a reason.
+func TestOutHasReason(t *testing.T) {
+	t.Parallel()
+	var look func(typ reflect.Type)
+	look = func(typ reflect.Type) {
+		for i := range typ.NumField() {
+			f := typ.Field(i)
+			if !f.IsExported() {
+				continue
+			}
+			if out := f.Tag.Get("out"); (keyTagOf(f).option == classOut) != (out != "") {
+				t.Errorf("%s.%s: a reason stands beside fields that are left out, and beside no other: %q", typ.Name(), f.Name, out)
+			}
+			if f.Type.Kind() == reflect.Struct && f.Type != reflect.TypeFor[Requirements]() {
+				look(f.Type)
+			}
+		}
+	}
+	look(reflect.TypeFor[Recipe]())
 }

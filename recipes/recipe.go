@@ -10,40 +10,41 @@ const APIVersion = "ampoule/v1"
 //
 // Its comments are the text of the reference and of the editors' schema. The tags
 // say the rest: need a key that must be written, is the rule that texts obey, keys
-// the rule of a mapping's keys, set a list whose order means nothing.
+// the rule of a mapping's keys, set a list whose order means nothing, key what part the
+// field has in [Key].
 type Recipe struct {
 	// APIVersion says which form the file has. It is ampoule/v1.
-	APIVersion string `yaml:"apiVersion" need:"yes" is:"API version"`
+	APIVersion string `yaml:"apiVersion" need:"yes" is:"API version" key:"apiVersion"`
 	// Name names the artifact: lower-case letters, digits, "-", "_" and ".".
-	Name string `yaml:"name" need:"yes" is:"name"`
+	Name string `yaml:"name" need:"yes" is:"name" key:"name"`
 	// Python says which CPython is built, and how.
-	Python Python `yaml:"python" need:"yes"`
+	Python Python `yaml:"python" need:"yes" key:"python"`
 	// Platforms are what the artifact is built for. linux/amd64 is the only one for
 	// now, and what is meant when nothing is written.
-	Platforms []string `yaml:"platforms" is:"platform" set:"yes"`
+	Platforms []string `yaml:"platforms" is:"platform" set:"yes" key:",out" out:"the platform is a part of the key of its own"`
 	// Base is what the toolchain stands on: everything is compiled there.
-	Base Base `yaml:"base" need:"yes"`
+	Base Base `yaml:"base" need:"yes" key:"base"`
 	// Toolchain says what the build image has beside what Ampoule always puts there.
-	Toolchain Toolchain `yaml:"toolchain"`
+	Toolchain Toolchain `yaml:"toolchain" key:",inline"`
 	// Requirements are the distributions to install: the name of a requirements
 	// file below the recipe's directory, or a list of requirements as PEP 508
 	// spells them. Without it the artifact is the interpreter alone.
-	Requirements Requirements `yaml:"requirements" is:"requirement"`
+	Requirements Requirements `yaml:"requirements" is:"requirement" key:",lock"`
 	// Packages holds, by normalised distribution name, how one wheel is built where
 	// its sdist does not say it. It changes nothing for the others.
-	Packages map[string]Packages `yaml:"packages" keys:"distribution"`
+	Packages map[string]Packages `yaml:"packages" keys:"distribution" key:"packages"`
 	// Binary says which foreign binary wheels are taken instead of being built.
-	Binary Binary `yaml:"binary"`
+	Binary Binary `yaml:"binary" key:",inline"`
 	// Pure lists distributions whose pure wheel is taken although their release
 	// has platform wheels too, by normalised name.
-	Pure []string `yaml:"pure" is:"distribution" set:"yes"`
+	Pure []string `yaml:"pure" is:"distribution" set:"yes" key:"pure,set"`
 	// Runtime says where the tree must run; at least one target is written. The
 	// gate checks the tree in each.
-	Runtime Runtime `yaml:"runtime" need:"yes"`
+	Runtime Runtime `yaml:"runtime" need:"yes" key:",inline"`
 	// Gate holds what the gate is told.
-	Gate Gate `yaml:"gate"`
+	Gate Gate `yaml:"gate" key:",inline"`
 	// Test is run by the gate in each runtime target.
-	Test Test `yaml:"test"`
+	Test Test `yaml:"test" key:",inline"`
 
 	positions *positions
 }
@@ -51,33 +52,33 @@ type Recipe struct {
 // Python says which CPython is built, and how.
 type Python struct {
 	// Version is a full version, such as 3.13.5.
-	Version string `yaml:"version" need:"yes" is:"full version"`
+	Version string `yaml:"version" need:"yes" is:"full version" key:"version"`
 	// SHA256 is the hash of the source archive. It need not be written: the lock
 	// has it in any case.
-	SHA256 string `yaml:"sha256" is:"sha256"`
+	SHA256 string `yaml:"sha256" is:"sha256" key:",lock"`
 	// Configure holds CPython's own configure flags, in either polarity; nothing
 	// else decides how it is built. Flags that say where files go are Ampoule's.
 	// Neither --enable-shared nor --enable-static-libpython-for-interpreter gives a
 	// static executable, the first alone an executable that loads libpython, both
 	// a static executable beside a libpython for programs that embed Python.
-	Configure []string `yaml:"configure" is:"flag"`
+	Configure []string `yaml:"configure" is:"flag" key:"configure"`
 	// Optional lists the standard extension modules that may be missing. The build
 	// fails when another one is.
-	Optional []string `yaml:"optional" is:"module" set:"yes"`
+	Optional []string `yaml:"optional" is:"module" set:"yes" key:"optional,set"`
 }
 
 // Base is an image that a toolchain or a runtime target stands on: exactly one of its fields is set.
 type Base struct {
 	// Debian is a suite: the base is made of its packages, which the lock pins.
-	Debian string `yaml:"debian" is:"suite"`
+	Debian string `yaml:"debian" is:"suite" key:"debian"`
 	// Image is a reference with a digest. A tag beside the digest decides nothing.
-	Image string `yaml:"image" is:"image"`
+	Image string `yaml:"image" is:"image" key:"image"`
 }
 
 // Toolchain says what the build image has beside what Ampoule always puts there.
 type Toolchain struct {
 	// Packages are Debian packages of the base's suite.
-	Packages []string `yaml:"packages" is:"Debian package" set:"yes"`
+	Packages []string `yaml:"packages" is:"Debian package" set:"yes" key:"toolchain,set"`
 }
 
 // Requirements are the distributions to install: a file, or a list in the recipe itself.
@@ -90,27 +91,27 @@ type Requirements struct {
 
 // Packages says how one wheel is built.
 type Packages struct {
-	Settings
+	Settings `key:",inline"`
 	// Overrides is none where nothing of what Ampoule itself knows of building this
 	// distribution is to be used.
-	Overrides string `yaml:"overrides" is:"overrides switch"`
+	Overrides string `yaml:"overrides" is:"overrides switch" key:"overrides"`
 }
 
 // Settings say how one wheel is built, beside what its sdist states.
 type Settings struct {
 	// Build lists Debian packages that are added to that wheel's toolchain alone.
-	Build []string `yaml:"build" is:"Debian package" set:"yes"`
+	Build []string `yaml:"build" is:"Debian package" set:"yes" key:"build,set"`
 	// Requires are build requirements that the sdist does not declare, resolved
 	// together with those that it does (PEP 518).
-	Requires []string `yaml:"requires" is:"build requirement" set:"yes"`
+	Requires []string `yaml:"requires" is:"build requirement" set:"yes" key:"requires,set"`
 	// Env holds variables of the build's environment.
-	Env map[string]string `yaml:"env" keys:"variable" is:"value"`
+	Env map[string]string `yaml:"env" keys:"variable" is:"value" key:"env"`
 	// ConfigSettings are handed to the build backend (PEP 517, config_settings):
 	// each a text or a list of texts.
-	ConfigSettings map[string]Setting `yaml:"config-settings" keys:"setting" is:"value"`
+	ConfigSettings map[string]Setting `yaml:"config-settings" keys:"setting" is:"value" key:"configSettings"`
 	// Patches are files below the recipe's directory, applied to the unpacked sdist
 	// by patch -p1 in this order.
-	Patches []string `yaml:"patches" is:"patch file" set:"yes"`
+	Patches []string `yaml:"patches" is:"patch file" set:"yes" key:"patches"`
 }
 
 // Setting is the value of a config setting: a text, or a list of them.
@@ -125,64 +126,64 @@ type Setting struct {
 type Binary struct {
 	// Accept lists acceptances, each told in the verdict. What is accepted passes
 	// the gate all the same.
-	Accept []Acceptance `yaml:"accept"`
+	Accept []Acceptance `yaml:"accept" key:"accept"`
 }
 
 // Acceptance lets published binary wheels into the tree.
 type Acceptance struct {
 	// Match are patterns, as Go's path.Match has them, of normalised distribution names.
-	Match []string `yaml:"match" need:"yes" is:"name pattern" set:"yes"`
+	Match []string `yaml:"match" need:"yes" is:"name pattern" set:"yes" key:"match,set"`
 	// Why says why, to whoever reads the verdict.
-	Why string `yaml:"why" need:"yes" is:"text"`
+	Why string `yaml:"why" need:"yes" is:"text" key:"why"`
 	// Until is the last day on which it holds, as YYYY-MM-DD, in UTC.
-	Until string `yaml:"until" need:"yes" is:"date"`
+	Until string `yaml:"until" need:"yes" is:"date" key:"until"`
 }
 
 // Runtime says where the tree must run.
 type Runtime struct {
 	// Container is an image that the tree is laid on; it becomes the artifact's base.
-	Container *Container `yaml:"container"`
+	Container *Container `yaml:"container" key:"container"`
 	// VM is a plain Linux machine that the tree is copied to.
-	VM *VM `yaml:"vm"`
+	VM *VM `yaml:"vm" key:"vm"`
 }
 
 // Container is the image that the artifact stands on.
 type Container struct {
 	// Base is the image, which needs no compiler.
-	Base Base `yaml:"base" need:"yes"`
+	Base Base `yaml:"base" need:"yes" key:",inline"`
 }
 
 // VM is a plain Linux machine.
 type VM struct {
 	// Glibc is the oldest glibc that the tree must run with: that of a Debian suite,
 	// since the gate checks the tree there.
-	Glibc string `yaml:"glibc" need:"yes" is:"glibc"`
+	Glibc string `yaml:"glibc" need:"yes" is:"glibc" key:"glibc"`
 	// CPU is the lowest x86-64 level. x86-64 is meant when nothing is written.
-	CPU string `yaml:"cpu" is:"CPU level"`
+	CPU string `yaml:"cpu" is:"CPU level" key:"cpu"`
 	// Host lists sonames of libraries that the machine provides, such as a driver's. The
 	// tree does not carry them, and the gate loads modules with empty ones in their place.
-	Host []string `yaml:"host" is:"soname" set:"yes"`
+	Host []string `yaml:"host" is:"soname" set:"yes" key:"host,set"`
 }
 
 // Gate holds what the gate is told.
 type Gate struct {
 	// Except lists exceptions, each told in the verdict.
-	Except []Exception `yaml:"except"`
+	Except []Exception `yaml:"except" key:"except"`
 	// Providers lists libraries of the tree that are in the process already when some files
 	// are loaded, each told in the verdict.
-	Providers []Provider `yaml:"providers"`
+	Providers []Provider `yaml:"providers" key:"providers,omitempty"`
 }
 
 // Exception lets a check pass for some files. It is told in the verdict.
 type Exception struct {
 	// Check is the name of the check.
-	Check string `yaml:"check" need:"yes" is:"check"`
+	Check string `yaml:"check" need:"yes" is:"check" key:"check"`
 	// Files are patterns, as Go's path.Match has them, of paths in the tree.
-	Files []string `yaml:"files" need:"yes" is:"glob" set:"yes"`
+	Files []string `yaml:"files" need:"yes" is:"glob" set:"yes" key:"files,set"`
 	// Why says why, to whoever reads the verdict.
-	Why string `yaml:"why" need:"yes" is:"text"`
+	Why string `yaml:"why" need:"yes" is:"text" key:"why"`
 	// Until is the last day on which it holds, as YYYY-MM-DD, in UTC.
-	Until string `yaml:"until" need:"yes" is:"date"`
+	Until string `yaml:"until" need:"yes" is:"date" key:"until"`
 }
 
 // Provider says that some files rely on libraries that another module has loaded before,
@@ -191,18 +192,18 @@ type Exception struct {
 type Provider struct {
 	// Libraries are patterns, as Go's path.Match has them, of the libraries' paths in the
 	// tree.
-	Libraries []string `yaml:"libraries" need:"yes" is:"library glob" set:"yes"`
+	Libraries []string `yaml:"libraries" need:"yes" is:"library glob" set:"yes" key:"libraries,set"`
 	// Files are patterns of the files that rely on them.
-	Files []string `yaml:"files" need:"yes" is:"module glob" set:"yes"`
+	Files []string `yaml:"files" need:"yes" is:"module glob" set:"yes" key:"files,set"`
 	// Why says what loads them before.
-	Why string `yaml:"why" need:"yes" is:"reason"`
+	Why string `yaml:"why" need:"yes" is:"reason" key:"why"`
 }
 
 // Test is run by the gate in each runtime target.
 type Test struct {
 	// Imports are modules to import.
-	Imports []string `yaml:"imports" is:"import" set:"yes"`
+	Imports []string `yaml:"imports" is:"import" set:"yes" key:"imports,set"`
 	// Commands are run with the tree's bin directory first in PATH, without a
 	// shell; each must end with status 0.
-	Commands [][]string `yaml:"commands" is:"argument"`
+	Commands [][]string `yaml:"commands" is:"argument" key:"commands"`
 }

@@ -1,0 +1,153 @@
+package recipes
+
+import (
+	"bytes"
+	"encoding/json"
+	"maps"
+	"reflect"
+	"slices"
+	"strings"
+)
+
+// The classes of a recipe's field: what part it has in the key. The tag "key" names the
+// class behind a comma; a field without one stands in the key, under the name before the comma.
+const (
+	// classLock is a field that decides what is locked: the lock has the answer to it.
+	classLock = "lock"
+	// classOut is a field that no build depends on; the tag "out" says why.
+	classOut = "out"
+	// classInline is a struct whose fields stand where it stands.
+	classInline = "inline"
+)
+
+// The options of a field in the key.
+const (
+	// optionSet is a list whose order means nothing.
+	optionSet = "set"
+	// optionOmitEmpty is a list that came later: without it, keys are what they were before.
+	optionOmitEmpty = "omitempty"
+)
+
+// keyTag is a field's tag "key".
+type keyTag struct{ name, option string }
+
+// keyTagOf reads a field's tag. A field without one has no place in a recipe.
+func keyTagOf(f reflect.StructField) keyTag {
+	text, ok := f.Tag.Lookup("key")
+	if !ok {
+		panic("recipes: field " + f.Name + " has no tag that says what part it has in the key")
+	}
+	name, option, _ := strings.Cut(text, ",")
+	return keyTag{name, option}
+}
+
+// canonical gives the values of a recipe that a build depends on, in one form: defaults
+// filled in, lists sorted where their order means nothing, no null for a list or a mapping.
+// It follows the structs, so their fields' order and tags are part of every key.
+func canonical(r *Recipe) json.RawMessage {
+	var b bytes.Buffer
+	b.WriteByte('{')
+	writeFields(&b, reflect.ValueOf(r).Elem())
+	b.WriteByte('}')
+	return b.Bytes()
+}
+
+// writeCanonical writes one value as JSON.
+func writeCanonical(b *bytes.Buffer, v reflect.Value, option string) {
+	if _, isLeaf := v.Interface().(json.Marshaler); isLeaf || v.Kind() == reflect.String {
+		b.WriteString(encoded(v.Interface()))
+		return
+	}
+	switch v.Kind() {
+	case reflect.Pointer:
+		if v.IsNil() {
+			b.WriteString("null")
+			return
+		}
+		writeCanonical(b, v.Elem(), option)
+	case reflect.Struct:
+		b.WriteByte('{')
+		writeFields(b, filled(v))
+		b.WriteByte('}')
+	case reflect.Slice:
+		if option == optionSet {
+			v = reflect.ValueOf(set(v.Interface().([]string)))
+		}
+		b.WriteByte('[')
+		for i := range v.Len() {
+			comma(b)
+			writeCanonical(b, v.Index(i), "")
+		}
+		b.WriteByte(']')
+	case reflect.Map:
+		b.WriteByte('{')
+		for _, key := range slices.Sorted(maps.Keys(keysOf(v))) {
+			comma(b)
+			b.WriteString(encoded(key) + ":")
+			writeCanonical(b, v.MapIndex(reflect.ValueOf(key)), "")
+		}
+		b.WriteByte('}')
+	default:
+		panic("recipes: no canonical form of " + v.Type().String())
+	}
+}
+
+// writeFields writes a struct's fields without the braces around them.
+func writeFields(b *bytes.Buffer, v reflect.Value) {
+	for i := range v.NumField() {
+		f := v.Type().Field(i)
+		if !f.IsExported() {
+			continue
+		}
+		tag := keyTagOf(f)
+		switch {
+		case tag.option == classLock, tag.option == classOut, tag.option == optionOmitEmpty && v.Field(i).Len() == 0:
+		case tag.option == classInline:
+			writeFields(b, v.Field(i))
+		default:
+			comma(b)
+			b.WriteString(encoded(tag.name) + ":")
+			writeCanonical(b, v.Field(i), tag.option)
+		}
+	}
+}
+
+// filled gives a struct with its defaults.
+func filled(v reflect.Value) reflect.Value {
+	copied := reflect.New(v.Type())
+	copied.Elem().Set(v)
+	if d, ok := copied.Interface().(interface{ setDefaults() }); ok {
+		d.setDefaults()
+	}
+	return copied.Elem()
+}
+
+// comma separates what follows from what stands before it, if anything does.
+func comma(b *bytes.Buffer) {
+	if last := b.Bytes()[b.Len()-1]; last != '{' && last != '[' {
+		b.WriteByte(',')
+	}
+}
+
+func keysOf(v reflect.Value) map[string]bool {
+	keys := map[string]bool{}
+	for _, key := range v.MapKeys() {
+		keys[key.String()] = true
+	}
+	return keys
+}
+
+// encoded is the JSON of a value that always encodes.
+func encoded(v any) string {
+	data, err := json.Marshal(v)
+	if err != nil {
+		panic("recipes: encoding a key: " + err.Error())
+	}
+	return string(data)
+}
+
+func set(texts []string) []string {
+	all := slices.Clone(texts)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
