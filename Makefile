@@ -115,7 +115,7 @@ bench: setup measure ## Runs the benchmarks, then web beside docker build, and r
 
 # How long each fuzzer runs, and those of which packages do: the ones that read what others made.
 FUZZ_TIME := 10m
-FUZZ_PACKAGES := ./address ./audit ./audit/elf ./audit/wheel ./builder/unpack ./tree ./registry/images ./registry/install
+FUZZ_PACKAGES := ./address ./packaging ./audit ./audit/elf ./audit/wheel ./builder/unpack ./tree ./registry/images ./registry/install
 
 fuzz: ## Runs fuzzers and keeps what they find: make fuzz [FUZZ_TIME=10m] [FUZZ_PACKAGES=./...]
 	.ci/fuzz $(FUZZ_TIME) $(FUZZ_PACKAGES)

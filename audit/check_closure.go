@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"ampoule/audit/wheel"
 	"ampoule/tree"
 )
 
@@ -95,7 +94,7 @@ func (x *exam) alwaysRequired(name string) []string {
 		full, _ := x.describe(&outcome{}, d)
 		for _, r := range full.requires {
 			if r.Applies(env, nil) {
-				names = append(names, wheel.Normalize(r.Name))
+				names = append(names, r.Name)
 			}
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"sync"
 
 	"ampoule/audit/wheel"
+	"ampoule/packaging"
 	"ampoule/tree"
 )
 
@@ -195,7 +196,7 @@ type part struct{ name, wheel, tree string }
 // wheel finds the wheel of a distribution in the version that is asked for.
 func (r *ArtifactRecord) wheel(name, version string) (WheelMade, bool) {
 	i := slices.IndexFunc(r.Wheels, func(w WheelMade) bool {
-		return wheel.Normalize(w.Name) == wheel.Normalize(name) && sameVersion(w.Version, version)
+		return wheel.Normalize(w.Name) == wheel.Normalize(name) && packaging.SameVersion(w.Version, version)
 	})
 	if i < 0 {
 		return WheelMade{}, false
@@ -275,7 +276,7 @@ func (x *exam) compareWheels(out *outcome, file string, record *ArtifactRecord) 
 		switch recorded, ok := made[d.name]; {
 		case !ok:
 			f.Cause = "The distribution was installed after the tree was sealed."
-		case strings.ReplaceAll(recorded, "-", "_") != version && !sameVersion(version, recorded):
+		case strings.ReplaceAll(recorded, "-", "_") != version && !packaging.SameVersion(version, recorded):
 			f.Cause = "The tree was sealed with version " + printable(recorded) + " of the distribution."
 		default:
 			continue

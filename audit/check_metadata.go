@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"ampoule/audit/wheel"
+	"ampoule/packaging"
 	"ampoule/tree"
 )
 
@@ -27,7 +28,7 @@ func init() {
 type described struct {
 	dist
 	version  string
-	requires []wheel.Requirement
+	requires []packaging.Requirement
 	// extras are those with which others want it.
 	extras []string
 }
@@ -98,7 +99,7 @@ func (x *exam) describe(out *outcome, d dist) (described, bool) {
 	full := described{dist: d, version: h.Get("Version")}
 	requires := h.Values("Requires-Dist")
 	for _, text := range requires[:min(len(requires), maxRequires)] {
-		r, err := wheel.ParseRequirement(text)
+		r, err := packaging.ParseRequirement(text)
 		if err != nil {
 			out.add(Finding{
 				Severity: Warn, File: f.File, Field: "Requires-Dist", Value: printable(text),
@@ -113,17 +114,17 @@ func (x *exam) describe(out *outcome, d dist) (described, bool) {
 }
 
 // environment is what markers ask for on the tree's interpreter.
-func (x *exam) environment() wheel.Environment {
+func (x *exam) environment() packaging.Environment {
 	full, err := readVersion(x.Tree, x.home)
 	if err != nil {
 		full = x.home.version
 	}
-	return wheel.LinuxEnvironment(full, x.python().Machine)
+	return packaging.LinuxEnvironment(full, x.python().Machine)
 }
 
 // spreadExtras notes with which extras distributions are wanted by others, until nothing
 // new comes of it.
-func spreadExtras(ctx context.Context, list map[string]*described, names []string, env wheel.Environment) error {
+func spreadExtras(ctx context.Context, list map[string]*described, names []string, env packaging.Environment) error {
 	for changed := true; changed; {
 		changed = false
 		for _, name := range names {
@@ -132,7 +133,7 @@ func spreadExtras(ctx context.Context, list map[string]*described, names []strin
 			}
 			d := list[name]
 			for _, r := range d.requires {
-				wanted := list[wheel.Normalize(r.Name)]
+				wanted := list[r.Name]
 				if wanted == nil || !r.Applies(env, d.extras) {
 					continue
 				}
@@ -157,17 +158,17 @@ const (
 )
 
 // requirements looks for what a distribution requires.
-func (x *exam) requirements(out *outcome, d *described, list map[string]*described, env wheel.Environment) {
+func (x *exam) requirements(out *outcome, d *described, list map[string]*described, env packaging.Environment) {
 	for _, r := range d.requires {
 		if !r.Applies(env, d.extras) {
 			continue
 		}
 		out.examined++
 		f := Finding{
-			Severity: x.travels(), File: d.info + "/METADATA", Field: "Requires-Dist", Value: printable(r.Name + r.Versions),
+			Severity: x.travels(), File: d.info + "/METADATA", Field: "Requires-Dist", Value: printable(r.Name + r.Specifiers.String()),
 			Remedy: "Add it to the requirements and lock again, or write an exception if it is never needed.",
 		}
-		switch found := list[wheel.Normalize(r.Name)]; {
+		switch found := list[r.Name]; {
 		case found == nil:
 			f.Cause = d.name + " requires a distribution that is not there."
 		case !r.Admits(found.version):
@@ -188,7 +189,7 @@ func (x *exam) compareLock(out *outcome, list map[string]*described) {
 			Remedy: "This is a fault of whatever made the tree: build again.",
 		}
 		if found := list[wheel.Normalize(locked.Name)]; found != nil {
-			if sameVersion(found.version, locked.Version) {
+			if packaging.SameVersion(found.version, locked.Version) {
 				continue
 			}
 			f.File, f.Cause = found.info+"/METADATA", "The tree has version "+printable(found.version)+" of the distribution."
@@ -212,18 +213,6 @@ func (x *exam) isLocked(d *described) bool {
 		return true
 	}
 	return slices.ContainsFunc(x.Locked, func(l Locked) bool { return wheel.Normalize(l.Name) == d.name })
-}
-
-// sameVersion compares versions by their normal form (PEP 440).
-func sameVersion(a, b string) bool {
-	if a == b {
-		return true
-	}
-	r, err := wheel.ParseRequirement("x==" + b)
-	if err != nil {
-		return false
-	}
-	return r.Admits(a)
 }
 
 // entryPoint is a program's line in entry_points.txt: NAME = MODULE:ATTRIBUTE.

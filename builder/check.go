@@ -19,6 +19,7 @@ import (
 	"ampoule/builder/seal"
 	"ampoule/builder/vary"
 	"ampoule/builder/wheels"
+	"ampoule/packaging"
 	"ampoule/recipes"
 	"ampoule/store"
 )
@@ -112,7 +113,7 @@ func (b *Builder) cloneFor(dir string, inputs Inputs, only string) (*store.Store
 		}
 		name, _, _ := strings.Cut(wheel.File, "-")
 		wanted, _ := wheelName(only)
-		return recipes.NormalName(name) != wanted
+		return packaging.NormalName(name) != wanted
 	})
 }
 

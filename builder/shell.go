@@ -14,6 +14,7 @@ import (
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/wheels"
+	"ampoule/packaging"
 	"ampoule/recipes"
 )
 
@@ -188,7 +189,7 @@ func lastFailure(b *Builder, recipe, wheel string) (failure.State, bool, error) 
 // wheelName splits NAME or NAME==VERSION.
 func wheelName(wheel string) (name, version string) {
 	name, version, _ = strings.Cut(wheel, "==")
-	return recipes.NormalName(name), version
+	return packaging.NormalName(name), version
 }
 
 // sdistNamed finds an sdist of a lock by NAME or NAME==VERSION.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"ampoule/packaging"
 )
 
 // Check tells what is wrong in a lock beyond the form of single values: what it
@@ -154,7 +156,7 @@ func (c *lockCheck) distinctNames(ids []string, path ...string) {
 
 func (c *lockCheck) dist(d Dist, at []string) {
 	name, _, _ := strings.Cut(d.File, "-")
-	if ours := d.IsWheel() && NormalName(name) == d.Name || !d.IsWheel() && strings.HasPrefix(NormalName(d.File), d.Name+"-"); !ours {
+	if ours := d.IsWheel() && packaging.NormalName(name) == d.Name || !d.IsWheel() && strings.HasPrefix(packaging.NormalName(d.File), d.Name+"-"); !ours {
 		c.add(fmt.Sprintf("%s is not a file of %s", d.File, d.Name), at...)
 	}
 	switch {

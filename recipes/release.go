@@ -2,14 +2,14 @@ package recipes
 
 import (
 	"bytes"
-	"cmp"
 	_ "embed"
 	"encoding/json"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
+
+	"ampoule/packaging"
 )
 
 // flags.json is written from source archives:
@@ -55,28 +55,11 @@ func KnownPython(version string) (PythonRelease, bool) {
 // KnownPythons gives the releases that this Ampoule knows, oldest first.
 func KnownPythons() []PythonRelease { return slices.Clone(releases()) }
 
-// compareVersions orders versions of final releases: numbers between dots.
+// compareVersions orders full versions of CPython, which all are versions of PEP 440.
 func compareVersions(a, b string) int {
-	as, bs := strings.Split(a, "."), strings.Split(b, ".")
-	for i := range max(len(as), len(bs)) {
-		if c := cmp.Compare(number(as, i), number(bs, i)); c != 0 {
-			return c
-		}
-	}
-	return cmp.Compare(a, b)
-}
-
-// number is the number that begins the i-th part; 0 for none.
-func number(parts []string, i int) int {
-	if i >= len(parts) {
-		return 0
-	}
-	digits := strings.IndexFunc(parts[i], func(c rune) bool { return c < '0' || c > '9' })
-	if digits < 0 {
-		digits = len(parts[i])
-	}
-	n, _ := strconv.Atoi(parts[i][:digits])
-	return n
+	v, _ := packaging.ParseVersion(a)
+	w, _ := packaging.ParseVersion(b)
+	return v.Compare(w)
 }
 
 var userOption = regexp.MustCompile(`^(enable|with)_([a-z0-9_]+)$`)

@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 	"unicode"
+
+	"ampoule/packaging"
 )
 
 // rule says what a text may be. Fields name their rule in the tag `is`, and the
@@ -102,9 +104,8 @@ var checks = []string{
 const hex64 = `[0-9a-f]{64}`
 
 var (
-	normalName     = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
-	nameSeparators = regexp.MustCompile(`[-_.]+`)
-	plainPath      = regexp.MustCompile(`^[A-Za-z0-9._+~:%@=/-]+$`)
+	normalName = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
+	plainPath  = regexp.MustCompile(`^[A-Za-z0-9._+~:%@=/-]+$`)
 	// lineOfText has no control characters, and is not empty.
 	lineOfText = regexp.MustCompile(`^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$`)
 )
@@ -156,7 +157,7 @@ var rules = map[string]rule{
 	"distribution": {
 		means: "a distribution's normalised name (PEP 503)", pattern: normalName, example: "psycopg2",
 		hint: func(text string) string {
-			if name := NormalName(text); name != text && normalName.MatchString(name) {
+			if name := packaging.NormalName(text); name != text && normalName.MatchString(name) {
 				return "write " + name
 			}
 			return ""
@@ -195,11 +196,11 @@ var rules = map[string]rule{
 		means: "a pattern of normalised distribution names", fits: isNamePattern, example: "onnxruntime",
 		pattern: regexp.MustCompile(`^[a-z0-9*?\[\]^-]+$`),
 	},
-	"specifiers": {means: "version specifiers (PEP 440)", fits: isSpecifiers, example: `">=2,<3"`},
+	"specifiers": {means: "version specifiers (PEP 440)", fits: areSpecifiers, example: `">=2,<3"`},
 	"revision":   {means: "a number from 1 on", pattern: regexp.MustCompile(`^[1-9][0-9]{0,5}$`), numbers: true, example: "1"},
 	"wheel kind": {means: "a kind of wheel that is taken as it is published", enum: []string{BuildTool, PureWheel}, example: BuildTool},
 
-	"version":       {means: "a version", pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+!_-]*$`), fits: isVersion},
+	"version":       {means: "a version", pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+!_-]*$`), fits: packaging.IsVersion},
 	"deb version":   {means: "the version of a Debian package", pattern: regexp.MustCompile(`^[0-9][A-Za-z0-9.+:~-]*$`)},
 	"arch":          {means: "a Debian architecture of this platform", enum: []string{"amd64", "all"}},
 	"pool path":     {means: "a clean path below the archive's root that ends in .deb", fits: isPoolPath},
@@ -307,9 +308,4 @@ func hintVersion(text string) string {
 		}
 	}
 	return "a recipe pins one version; write it in full"
-}
-
-// NormalName normalises the name of a distribution, as PEP 503 says.
-func NormalName(name string) string {
-	return strings.ToLower(nameSeparators.ReplaceAllString(name, "-"))
 }

@@ -6,6 +6,8 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+
+	"ampoule/packaging"
 )
 
 // wish is what a file says about the version of Python.
@@ -17,7 +19,7 @@ type wish struct {
 	text string
 	// specifiers are what a version must fit, as PEP 440 has them; pinned is a full
 	// version, empty for none.
-	specifiers []string
+	specifiers packaging.Specifiers
 	pinned     string
 }
 
@@ -65,7 +67,8 @@ func (w wish) fits(version string) bool {
 	if w.pinned != "" {
 		return version == w.pinned
 	}
-	return !slices.ContainsFunc(w.specifiers, func(specifier string) bool { return !specifierAllows(specifier, version) })
+	v, err := packaging.ParseVersion(version)
+	return err == nil && w.specifiers.Contains(v)
 }
 
 func (s *suggester) disagreement(a, b wish) error {
@@ -129,12 +132,11 @@ func (s *suggester) wishes() ([]wish, error) {
 	}
 	if text := s.project.Project.RequiresPython; text != "" {
 		w := wish{file: "pyproject.toml", text: text}
-		p := &specParser{rest: strings.TrimSpace(text)}
-		joined, err := p.specifiers()
-		if err != nil || p.rest != "" {
+		specifiers, err := packaging.ParseSpecifiers(text)
+		if err != nil {
 			return nil, s.badVersion(w)
 		}
-		w.specifiers = strings.Split(joined, ",")
+		w.specifiers = specifiers
 		wishes = append(wishes, w)
 	} else if _, ok := s.project.Tool.Poetry.Dependencies["python"]; ok {
 		s.note("pyproject.toml has Poetry's own python constraint, which is not read")
@@ -169,7 +171,7 @@ func (w *wish) version(text string) bool {
 	case rules["full version"].allows(text):
 		w.pinned = text
 	case partialVersion.MatchString(text):
-		w.specifiers = []string{"==" + text + ".*"}
+		w.specifiers = packaging.Specifiers{{Operator: "==", Version: text + ".*"}}
 	default:
 		return false
 	}
@@ -210,46 +212,3 @@ func (s *suggester) pipfile() (wish, bool, error) {
 	}
 	return w, true, nil
 }
-
-var specifierParts = regexp.MustCompile(`^(===|~=|==|!=|<=|>=|<|>)(.*)$`)
-
-// specifierAllows tells whether a final release fits a specifier of PEP 440, for
-// the versions that CPython has had: numbers between dots.
-func specifierAllows(specifier, version string) bool {
-	m := specifierParts.FindStringSubmatch(specifier)
-	if m == nil {
-		return true
-	}
-	operator, wanted := m[1], m[2]
-	prefix, wild := strings.CutSuffix(wanted, ".*")
-	order := compareNumbers(version, wanted)
-	switch operator {
-	case "==", "===":
-		return order == 0 || wild && inSeries(version, prefix)
-	case "!=":
-		return !specifierAllows("=="+wanted, version)
-	case "~=":
-		return order >= 0 && inSeries(version, wanted[:max(strings.LastIndex(wanted, "."), 0)])
-	case "<=":
-		return order <= 0
-	case ">=":
-		return order >= 0
-	case "<":
-		return order < 0
-	default:
-		return order > 0
-	}
-}
-
-// compareNumbers orders versions with missing numbers taken for 0.
-func compareNumbers(a, b string) int {
-	as, bs := strings.Split(a, "."), strings.Split(b, ".")
-	for i := range max(len(as), len(bs)) {
-		if d := number(as, i) - number(bs, i); d != 0 {
-			return d
-		}
-	}
-	return 0
-}
-
-func inSeries(version, series string) bool { return strings.HasPrefix(version+".", series+".") }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"ampoule/packaging"
 	"ampoule/recipes"
 )
 
@@ -205,7 +206,7 @@ func (b *buildsWithCargo) uses(name string) bool { return requires(b.BuildSystem
 func requires(requirements []string, name string) bool {
 	return slices.ContainsFunc(requirements, func(text string) bool {
 		m := requirementName.FindStringSubmatch(text)
-		return m != nil && recipes.NormalName(m[1]) == name
+		return m != nil && packaging.NormalName(m[1]) == name
 	})
 }
 

@@ -10,6 +10,7 @@ import (
 	"ampoule/builder/fetch"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/wheels"
+	"ampoule/packaging"
 	"ampoule/recipes"
 )
 
@@ -102,7 +103,7 @@ func (p *distLocker) learn(ctx context.Context, wants refused) error {
 
 // findSdist finds the sdist of a release in the index.
 func (p *distLocker) findSdist(ctx context.Context, name, version string) (recipes.Dist, error) {
-	name = recipes.NormalName(name)
+	name = packaging.NormalName(name)
 	files, err := p.l.Fetch.Project(ctx, "pypi", name)
 	if err != nil {
 		return recipes.Dist{}, err
@@ -123,7 +124,7 @@ func (p *distLocker) findSdist(ctx context.Context, name, version string) (recip
 // older tools wrote them.
 func isOf(stem, name, version string) bool {
 	for i, c := range stem {
-		if c == '-' && recipes.NormalName(stem[:i]) == name && wheels.SameVersion(stem[i+1:], version) {
+		if c == '-' && packaging.NormalName(stem[:i]) == name && packaging.SameVersion(stem[i+1:], version) {
 			return true
 		}
 	}

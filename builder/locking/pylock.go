@@ -15,6 +15,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"ampoule/builder/wheels"
+	"ampoule/packaging"
 	"ampoule/recipes"
 	"ampoule/tree"
 )
@@ -66,7 +67,7 @@ func parsePylock(data []byte) ([]release, error) {
 	}
 	releases := make([]release, 0, len(doc.Packages))
 	for _, p := range doc.Packages {
-		r := release{name: recipes.NormalName(p.Name), version: p.Version}
+		r := release{name: packaging.NormalName(p.Name), version: p.Version}
 		if p.Version == "" {
 			return nil, fmt.Errorf("reading the resolution: %s has no version: a requirement by address cannot be locked", p.Name)
 		}
@@ -232,18 +233,19 @@ func parseMetadata(name, version, text string) (metadata, error) {
 	for key, value := range headers(text) {
 		switch key {
 		case "name":
-			if recipes.NormalName(value) != recipes.NormalName(name) {
+			if packaging.NormalName(value) != packaging.NormalName(name) {
 				return metadata{}, &LyingSdistError{name, version, "it is of " + value}
 			}
 		case "version":
-			if !wheels.SameVersion(value, version) {
+			if !packaging.SameVersion(value, version) {
 				return metadata{}, &LyingSdistError{name, version, "its version is " + value}
 			}
 		case "requires-dist":
 			m.RequiresDist = append(m.RequiresDist, value)
 		case "requires-python":
-			if recipes.AreSpecifiers(value) {
-				m.RequiresPython = value
+			if s, err := packaging.ParseSpecifiers(value); err == nil && len(s) > 0 {
+				// In its one spelling: not every resolver takes a comma behind the last one.
+				m.RequiresPython = s.String()
 			}
 		case "provides-extra":
 			if extraName.MatchString(value) {

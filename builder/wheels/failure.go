@@ -16,6 +16,7 @@ import (
 	"ampoule/builder/diagnose"
 	"ampoule/builder/failure"
 	"ampoule/builder/sandbox"
+	"ampoule/packaging"
 	"ampoule/recipes"
 )
 
@@ -135,7 +136,7 @@ func (s *Stage) explain(job Job, log *buildlog.Log, err error) error {
 	causes, _ := diagnose.Read(f, s.Suite)
 	for i, c := range causes {
 		// A module of the project's own is missing for another reason.
-		causes[i].Requires = slices.DeleteFunc(c.Requires, func(name string) bool { return recipes.NormalName(name) == job.Sdist.Name })
+		causes[i].Requires = slices.DeleteFunc(c.Requires, func(name string) bool { return packaging.NormalName(name) == job.Sdist.Name })
 	}
 	if len(causes) == 0 {
 		return err

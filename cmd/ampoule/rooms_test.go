@@ -21,10 +21,11 @@ const module = "ampoule/"
 // that belongs to none is a fault. A room may always import itself. "x/..." is x
 // with everything below it.
 var rooms = map[string][]string{
-	"address": {},
-	"tree":    {},
-	"store":   {},
-	"recipes": {},
+	"address":   {},
+	"packaging": {},
+	"tree":      {},
+	"store":     {},
+	"recipes":   {},
 	// A recipe that ships with Ampoule is read as any other one is.
 	"recipes/catalogue": {"recipes"},
 	"recipes/lint":      {"recipes"},
@@ -61,6 +62,9 @@ var rooms = map[string][]string{
 	"cmd/measure": {"recipes/...", "store", "builder/progress"},
 	"cmd":         {"address", "tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "api/...", "ci/..."},
 }
+
+// leaves hold rules that are one thing for all rooms: every room may import them.
+var leaves = []string{"packaging"}
 
 // stage lists what each stage of a build may import.
 func stage() []string {
@@ -170,7 +174,7 @@ func trespasses(packages []listed) []string {
 
 // mayImport tells whether a room may import a package of ours.
 func mayImport(room, imported string) bool {
-	if own, ok := roomOf(imported); ok && own == room {
+	if own, ok := roomOf(imported); ok && own == room || slices.Contains(leaves, imported) {
 		return true
 	}
 	return slices.ContainsFunc(rooms[room], func(pattern string) bool { return matches(pattern, imported) })

@@ -23,6 +23,7 @@ const (
 // unlisted are the exported errors that the table of exit codes has not, and why.
 var unlisted = map[string]string{
 	"cmd/ampoule/cli.ChildError":                "it carries a code of its own",
+	"packaging.SyntaxError":                     "recipes make faults and errors of their own of it",
 	"builder/wheels.FailedError":                "each of its failures is an error of the table",
 	"builder/toolchain/debian.MissingToolError": "it is a sandbox.ErrUnavailable",
 	"store.SpaceError":                          "it is a store.ErrNoSpace",

@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ampoule/builder"
+	"ampoule/packaging"
 	"ampoule/recipes"
 )
 
@@ -90,7 +91,7 @@ func lockedNames(lock *recipes.Lock, names []string) ([]string, error) {
 	}
 	var found []string
 	for _, name := range names {
-		switch normal := recipes.NormalName(name); {
+		switch normal := packaging.NormalName(name); {
 		case locked[normal]:
 			found = append(found, normal)
 		case locked[name]:

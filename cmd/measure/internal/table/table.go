@@ -12,7 +12,7 @@ import (
 
 	"ampoule/cmd/measure/internal/recorded"
 	"ampoule/cmd/measure/internal/trials"
-	"ampoule/recipes"
+	"ampoule/packaging"
 	"ampoule/recipes/catalogue"
 )
 
@@ -324,7 +324,7 @@ func writeDistributions(b *strings.Builder, names []string, book *recorded.Book[
 			continue
 		}
 		row(b, code(name), or(p.Version), result(p.Outcome), p.Spelled(duration(p.LockSeconds)), p.Spelled(duration(p.BuildSeconds)),
-			or(times[recipes.NormalName(name)+"=="+p.Version]), or(strings.Join(p.Overrides, "; ")))
+			or(times[packaging.NormalName(name)+"=="+p.Version]), or(strings.Join(p.Overrides, "; ")))
 	}
 }
 

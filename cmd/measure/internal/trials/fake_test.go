@@ -15,6 +15,7 @@ import (
 
 	"ampoule/builder/progress"
 	"ampoule/cmd/measure/internal/drive"
+	"ampoule/packaging"
 	"ampoule/recipes"
 	"ampoule/recipes/catalogue"
 	"ampoule/store"
@@ -135,7 +136,7 @@ func (f *fake) lock() int {
 		Targets: map[string]recipes.LockedBase{"container": base},
 	}
 	for _, q := range reqs.Requirements {
-		name := recipes.NormalName(q.Name)
+		name := packaging.NormalName(q.Name)
 		if name == "wrapt" {
 			tell(1, progress.Failed, "lock", "requirements")
 			return fail(8, "no compiler can make wrapt")

@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"ampoule/cmd/measure/internal/recorded"
+	"ampoule/packaging"
 	"ampoule/recipes"
 )
 
@@ -39,7 +40,7 @@ func OverrideNames() []string {
 func spelledNormal(names []string) []string {
 	all := make([]string, len(names))
 	for i, name := range names {
-		all[i] = recipes.NormalName(name)
+		all[i] = packaging.NormalName(name)
 	}
 	return all
 }
@@ -85,7 +86,7 @@ func spelled(names []string) []string {
 	all := slices.Clone(names)
 	for i, name := range all {
 		for _, p := range packages {
-			if recipes.NormalName(name) == recipes.NormalName(p.name) {
+			if packaging.NormalName(name) == packaging.NormalName(p.name) {
 				all[i] = p.name
 			}
 		}
@@ -119,7 +120,7 @@ requirements: ["%s"]
 runtime:
   container: {base: {debian: bookworm}}
   vm: {glibc: "2.36"}
-`, recipes.NormalName(p.name), configure, requirement) + gate
+`, packaging.NormalName(p.name), configure, requirement) + gate
 	if len(p.imports) > 0 {
 		text += "test: {imports: [" + strings.Join(p.imports, ", ") + "]}\n"
 	}
@@ -172,7 +173,7 @@ func told(r *recorded.Package, dir string) error {
 		return err
 	}
 	for _, d := range required(lock) {
-		if d.Name == recipes.NormalName(r.Name) {
+		if d.Name == packaging.NormalName(r.Name) {
 			r.Version = d.Version
 		}
 	}

@@ -14,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 
 	"ampoule/cmd/measure/internal/recorded"
+	"ampoule/packaging"
 	"ampoule/recipes"
 )
 
@@ -198,7 +199,7 @@ func TestPackageRecipes(t *testing.T) {
 	t.Parallel()
 	names := map[string]bool{}
 	for _, p := range packages {
-		names[recipes.NormalName(p.name)] = true
+		names[packaging.NormalName(p.name)] = true
 		if len(p.imports) == 0 {
 			t.Errorf("%s is not imported", p.name)
 		}

@@ -17,7 +17,7 @@ import (
 	"slices"
 	"strings"
 
-	"ampoule/recipes"
+	"ampoule/packaging"
 )
 
 // maxRecord limits a RECORD file.
@@ -89,7 +89,7 @@ func filesOf(site, name string) ([]file, error) {
 	}
 	i := slices.IndexFunc(records, func(record string) bool {
 		spelled, _, _ := strings.Cut(filepath.Base(filepath.Dir(record)), "-")
-		return recipes.NormalName(spelled) == name
+		return packaging.NormalName(spelled) == name
 	})
 	if i < 0 {
 		return nil, errors.New("it is not installed")
