@@ -147,5 +147,5 @@ func merge(findings []Finding) []Finding {
 
 func sameButTargets(a, b Finding) bool {
 	a.Targets, b.Targets = nil, nil
-	return compareFindings(a, b) == 0 && a.Remedy == b.Remedy && a.absolute == b.absolute
+	return compareFindings(a, b) == 0 && a.Remedy == b.Remedy && a.Needs == b.Needs && a.absolute == b.absolute
 }

@@ -146,29 +146,36 @@ func (i *Inspector) Inspect(ctx context.Context, p Place) (Inspection, error) {
 			}
 			continue
 		}
-		o, err := c.run(ctx, x)
+		result, told, err := x.inspect(ctx, c)
 		if err != nil {
 			return Inspection{}, fmt.Errorf("inspecting files: check %s: %w", c.name, err)
 		}
-		result := CheckResult{Name: c.name, Reason: c.reason, Examined: o.examined}
-		for _, f := range merge(o.findings) {
-			f.Check, f.Targets, f.Distribution = c.name, nil, x.distribution(f.File)
-			if x.interpreters(f.File) {
-				// Whoever made the interpreter answers for it; what is in question is what it would import.
-				f.Severity = Warn
-			}
-			if f.Severity == Warn {
-				result.Warned++
-			} else {
-				result.Refused++
-			}
-			findings = append(findings, f)
-		}
 		in.Checks = append(in.Checks, result)
+		findings = append(findings, told...)
 	}
 	slices.SortStableFunc(findings, compareFindings)
 	in.Findings = findings
 	return in, nil
+}
+
+// inspect makes one check of what is found.
+func (x *exam) inspect(ctx context.Context, c check) (CheckResult, []Finding, error) {
+	o, err := c.run(ctx, x)
+	if err != nil {
+		return CheckResult{}, nil, err
+	}
+	result := CheckResult{Name: c.name, Reason: c.reason, Examined: o.examined}
+	findings := merge(o.findings)
+	for i := range findings {
+		f := &findings[i]
+		f.Check, f.Targets, f.Distribution = c.name, nil, x.distribution(f.File)
+		if x.interpreters(f.File) {
+			// Whoever made the interpreter answers for it; what is in question is what it would import.
+			f.Severity, f.Needs = Warn, ""
+		}
+		result.Count(*f)
+	}
+	return result, findings, nil
 }
 
 // WhyNoInterpreter is the reason of [Unjudged] where no interpreter is known.

@@ -129,19 +129,30 @@ func Judge(ctx context.Context, s Subject) (Verdict, error) {
 	}
 	slices.SortFunc(v.Targets, func(a, b VerdictTarget) int { return cmp.Compare(a.Name, b.Name) })
 	for _, c := range checks {
-		o, err := c.run(ctx, x)
+		result, findings, err := x.judge(ctx, c)
 		if err != nil {
 			return Verdict{}, fmt.Errorf("judging tree: check %s: %w", c.name, err)
 		}
-		for i := range o.findings {
-			o.findings[i].Check = c.name
-		}
-		v.Findings = append(v.Findings, merge(o.findings)...)
-		v.Checks = append(v.Checks, CheckResult{Name: c.name, Reason: c.reason, Examined: o.examined})
+		v.Checks = append(v.Checks, result)
+		v.Findings = append(v.Findings, findings...)
 	}
 	x.except(&v)
 	v.count()
 	return v, nil
+}
+
+// judge makes one check of a tree that is to be published; its findings are not counted.
+func (x *exam) judge(ctx context.Context, c check) (CheckResult, []Finding, error) {
+	o, err := c.run(ctx, x)
+	for i := range o.findings {
+		f := &o.findings[i]
+		f.Check = c.name
+		if f.Severity == Undecided {
+			// A subject has everything: what is open even so cannot be published.
+			f.Severity = Refuse
+		}
+	}
+	return CheckResult{Name: c.name, Reason: c.reason, Examined: o.examined}, merge(o.findings), err
 }
 
 func newExam(ctx context.Context, s Subject) (*exam, error) {

@@ -2,6 +2,7 @@ package audit
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"os"
@@ -43,6 +44,48 @@ func TestJudgeRefusesUnusableSubjects(t *testing.T) {
 				t.Errorf("got %v, want %v", err, tt.want)
 			}
 		})
+	}
+}
+
+// openCheck is undecided about a file.
+func openCheck(file string) check {
+	return check{name: "closure", run: func(context.Context, *exam) (outcome, error) {
+		return outcome{1, []Finding{{Severity: Undecided, File: file, Cause: "It may be.", Remedy: "Give it.", Needs: "the machine: --against"}}}, nil
+	}}
+}
+
+// A gate has everything: what is undecided even so is refused there, unless an exception
+// lets it pass. Where files are found it stays undecided, but for the interpreter's own.
+func TestUndecided(t *testing.T) {
+	t.Parallel()
+	x := &exam{Subject: Subject{Tree: newTree(t, tree.Entry{Path: "bin/python3.13", Kind: tree.Dir, Owner: OwnerInterpreter})}}
+	x.dists = func() []dist { return nil }
+	verdict := func(exceptions ...Exception) Verdict {
+		result, findings, err := x.judge(t.Context(), openCheck("lib/a.so"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		v := Verdict{Checks: []CheckResult{result}, Findings: findings}
+		(&exam{Subject: Subject{Exceptions: exceptions, Now: today}}).except(&v)
+		v.count()
+		return v
+	}
+	v := verdict()
+	if c := v.Checks[0]; v.Passed || c.Refused != 1 || c.Undecided != 0 || v.Findings[0].Severity != Refuse {
+		t.Errorf("the gate: passed %t, %+v, %+v", v.Passed, c, v.Findings)
+	}
+	var text bytes.Buffer
+	if err := v.WriteText(&text); err != nil || !strings.Contains(text.String(), "\nrefuse closure: lib/a.so\n  It may be.\n  Give it.\n  undecided without the machine: --against\n") {
+		t.Errorf("the verdict's text: %v\n%s", err, &text)
+	}
+	if v := verdict(Exception{Check: "closure", Files: []string{"lib/*"}, Why: "known"}); !v.Passed || v.Checks[0].Excepted != 1 {
+		t.Errorf("with an exception: passed %t, %+v", v.Passed, v.Checks)
+	}
+	for file, want := range map[string]Severity{"lib/a.so": Undecided, "bin/python3.13": Warn} {
+		result, findings, err := x.inspect(t.Context(), openCheck(file))
+		if err != nil || findings[0].Severity != want || (result.Undecided == 1) != (want == Undecided) || (findings[0].Needs != "") != (want == Undecided) {
+			t.Errorf("%s where it is found: %v, %+v, %+v", file, err, result, findings)
+		}
 	}
 }
 

@@ -42,7 +42,8 @@ type Finding struct {
 	// Cause says in one sentence what is wrong, Remedy what to do.
 	Cause  string `json:"cause"`
 	Remedy string `json:"remedy"`
-	// Needs says of what is undecided what it depends on, and how to give it; else empty.
+	// Needs says of what is undecided what it depends on, and how to give it; else empty. A
+	// gate that refuses it keeps that.
 	Needs string `json:"needs,omitempty"`
 	// Targets are the names of the targets where it is so; empty when it does not
 	// depend on a target.
@@ -102,6 +103,22 @@ type CheckResult struct {
 	Refused  int `json:"refused"`
 	Warned   int `json:"warned"`
 	Excepted int `json:"excepted"`
+	// Undecided is 0 in a verdict.
+	Undecided int `json:"undecided,omitempty"`
+}
+
+// Count adds a finding to the counts.
+func (r *CheckResult) Count(f Finding) {
+	switch {
+	case f.Excepted != "":
+		r.Excepted++
+	case f.Severity == Warn:
+		r.Warned++
+	case f.Severity == Undecided:
+		r.Undecided++
+	default:
+		r.Refused++
+	}
 }
 
 // The states of an exception.
@@ -128,16 +145,8 @@ func (v *Verdict) count() {
 	}
 	v.Passed = true
 	for _, f := range v.Findings {
-		r := results[f.Check]
-		switch {
-		case f.Excepted != "":
-			r.Excepted++
-		case f.Severity == Warn:
-			r.Warned++
-		default:
-			r.Refused++
-			v.Passed = false
-		}
+		results[f.Check].Count(f)
+		v.Passed = v.Passed && (f.Excepted != "" || f.Severity == Warn)
 	}
 }
 
@@ -190,6 +199,9 @@ func (f Finding) writeText(w io.Writer) {
 		fmt.Fprintf(w, "  %s: %s\n", f.Field, f.Value)
 	}
 	fmt.Fprintf(w, "  %s\n  %s\n", f.Cause, f.Remedy)
+	if f.Needs != "" {
+		fmt.Fprintf(w, "  undecided without %s\n", f.Needs)
+	}
 	if f.Excepted != "" {
 		fmt.Fprintf(w, "  excepted: %s\n", printable(f.Excepted))
 	}

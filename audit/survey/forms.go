@@ -22,7 +22,9 @@ func OfVerdict(name string, v audit.Verdict) *Report {
 		u.Findings = append(u.Findings, f)
 	}
 	u.complete()
-	return &Report{Schema: Schema, Target: name, Passed: v.Passed, Units: []Unit{u}, Unread: []Unread{}}
+	r := &Report{Schema: Schema, Target: name, Units: []Unit{u}, Unread: []Unread{}}
+	r.decide()
+	return r
 }
 
 // message is a finding in a few sentences.

@@ -50,8 +50,10 @@ type Target struct {
 type Report struct {
 	Schema string `json:"schema"`
 	Target string `json:"target"`
-	// Passed is true when nothing is refused and everything could be read.
-	Passed bool `json:"passed"`
+	// Passed is true when nothing is refused or undecided and everything could be read;
+	// Outcome says what it is otherwise.
+	Passed  bool    `json:"passed"`
+	Outcome Outcome `json:"outcome"`
 	// Units are the wheels and directories that were judged, sorted by path.
 	Units []Unit `json:"units"`
 	// Unread is what could not be read.
@@ -60,6 +62,21 @@ type Report struct {
 	// if they are below it; empty for none.
 	Base string `json:"-"`
 }
+
+// Outcome is what comes of a whole report.
+type Outcome string
+
+// The outcomes. Where several are true, the first of these counts.
+const (
+	// Refused says that something cannot work.
+	Refused Outcome = "refused"
+	// Incomplete says that something could not be read.
+	Incomplete Outcome = "unread"
+	// Undecided says that something depends on what was not given.
+	Undecided Outcome = "undecided"
+	// Passed says that everything was judged that could be, and nothing is wrong.
+	Passed Outcome = "passed"
+)
 
 // Unit is one wheel, or one directory of distributions, with what is wrong in it.
 type Unit struct {
@@ -141,15 +158,30 @@ func (v *survey) watch(ctx context.Context) {
 	}
 }
 
-// Refused counts the units of which something is refused.
-func (r *Report) Refused() int {
+// Count counts the units of which something is found of a severity.
+func (r *Report) Count(severity audit.Severity) int {
 	n := 0
 	for i := range r.Units {
-		if r.Units[i].refused() > 0 {
+		if r.Units[i].has(severity) {
 			n++
 		}
 	}
 	return n
+}
+
+// decide says what comes of the report.
+func (r *Report) decide() {
+	switch {
+	case r.Count(audit.Refuse) > 0:
+		r.Outcome = Refused
+	case len(r.Unread) > 0:
+		r.Outcome = Incomplete
+	case r.Count(audit.Undecided) > 0:
+		r.Outcome = Undecided
+	default:
+		r.Outcome = Passed
+	}
+	r.Passed = r.Outcome == Passed
 }
 
 type survey struct {
@@ -214,7 +246,7 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	r := &Report{Schema: Schema, Target: cmp.Or(v.Name, v.Path), Unread: s.unread, Units: []Unit{}, Passed: true}
+	r := &Report{Schema: Schema, Target: cmp.Or(v.Name, v.Path), Unread: s.unread, Units: []Unit{}}
 	for i, u := range units {
 		if failed[i] != nil {
 			r.Unread = append(r.Unread, Unread{show(s.found[i].path), reason(failed[i])})
@@ -222,12 +254,11 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 		}
 		r.Unread = append(r.Unread, unread[i]...)
 		r.Units = append(r.Units, u)
-		r.Passed = r.Passed && u.refused() == 0
 	}
 	if r.Unread == nil {
 		r.Unread = []Unread{}
 	}
-	r.Passed = r.Passed && len(r.Unread) == 0
+	r.decide()
 	slices.SortFunc(r.Units, func(a, b Unit) int { return cmp.Compare(a.Path, b.Path) })
 	return r, nil
 }
@@ -308,7 +339,7 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 	if u.fromCache() {
 		u.forOthers()
 	}
-	if u.refused() > 0 {
+	if u.has(audit.Refuse) {
 		u.Remedy, u.Command = u.remedy(u.Findings)
 	}
 	return u, unread, nil
@@ -369,7 +400,7 @@ func (u *Unit) complete() {
 	record := audit.CheckResult{Name: "record", Reason: "every member of the wheel is in its RECORD and hashes to it, and the other way round", Examined: 1}
 	for _, f := range u.Findings {
 		if f.Check == record.Name {
-			record.Refused++
+			record.Count(f)
 		}
 	}
 	u.Checks = append(u.Checks, record)
@@ -386,15 +417,9 @@ func siteAbove(file string) string {
 	return path.Dir(file)
 }
 
-// refused counts the findings that refuse.
-func (u *Unit) refused() int {
-	n := 0
-	for _, f := range u.Findings {
-		if f.Severity == audit.Refuse {
-			n++
-		}
-	}
-	return n
+// has tells whether something is found of a severity.
+func (u *Unit) has(severity audit.Severity) bool {
+	return slices.ContainsFunc(u.Findings, func(f audit.Finding) bool { return f.Severity == severity })
 }
 
 // told is the path of a file of a place as a person knows it.
@@ -564,17 +589,17 @@ func (u *Unit) forOthers() {
 		switch f.Check {
 		case "libpython-needed", "second-runtime", "record", "parse", "hardening":
 		default:
-			u.Findings[i].Severity = audit.Warn
+			u.Findings[i].Severity, u.Findings[i].Needs = audit.Warn, ""
 		}
 	}
-	for i, c := range u.Checks {
-		n := 0
+	for i := range u.Checks {
+		c := &u.Checks[i]
+		c.Refused, c.Warned, c.Undecided = 0, 0, 0
 		for _, f := range u.Findings {
-			if f.Check == c.Name && f.Severity == audit.Warn {
-				n++
+			if f.Check == c.Name {
+				c.Count(f)
 			}
 		}
-		u.Checks[i].Refused, u.Checks[i].Warned = c.Refused+c.Warned-n, n
 	}
 }
 

@@ -507,8 +507,38 @@ func TestOfVerdict(t *testing.T) {
 			}
 		}
 	}
-	if r.Passed || r.Refused() != 1 {
-		t.Errorf("passed: %t, refused: %d", r.Passed, r.Refused())
+	if r.Passed || r.Count(audit.Refuse) != 1 {
+		t.Errorf("passed: %t, refused: %d", r.Passed, r.Count(audit.Refuse))
+	}
+}
+
+// Refused goes before unread before undecided, and each keeps a report from passing.
+func TestOutcomes(t *testing.T) {
+	t.Parallel()
+	of := func(severities ...audit.Severity) []Unit {
+		u := Unit{Kind: KindWheel}
+		for _, s := range severities {
+			u.Findings = append(u.Findings, audit.Finding{Severity: s})
+		}
+		return []Unit{u, {Kind: KindWheel}}
+	}
+	unread := []Unread{{"/x", "locked"}}
+	for _, c := range []struct {
+		units  []Unit
+		unread []Unread
+		want   Outcome
+	}{
+		{of(), nil, Passed},
+		{of(audit.Warn), nil, Passed},
+		{of(audit.Warn, audit.Undecided), nil, Undecided},
+		{of(audit.Undecided), unread, Incomplete},
+		{of(), unread, Incomplete},
+		{of(audit.Undecided, audit.Refuse), unread, Refused},
+	} {
+		r := &Report{Units: c.units, Unread: c.unread}
+		if r.decide(); r.Outcome != c.want || r.Passed != (c.want == Passed) {
+			t.Errorf("%+v, %v: %s, passed %t; want %s", c.units, c.unread, r.Outcome, r.Passed, c.want)
+		}
 	}
 }
 

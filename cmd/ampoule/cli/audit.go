@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -10,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ampoule/audit"
 	"ampoule/audit/survey"
 	"ampoule/cmd/ampoule/display"
 )
@@ -28,6 +30,26 @@ type AuditRefusedError struct {
 
 func (e *AuditRefusedError) Error() string {
 	return fmt.Sprintf("%s: the audit refuses %d of what is in it", display.Clean(e.Target, false), e.Units)
+}
+
+// UndecidedError says that an audit refuses nothing, and that something in its target
+// depends on what was not given.
+type UndecidedError struct{ Report *survey.Report }
+
+func (e *UndecidedError) Error() string {
+	return fmt.Sprintf("%s: %d of what is in it cannot be decided", display.Clean(e.Report.Target, false), e.Report.Count(audit.Undecided))
+}
+
+// Hint says what is to be given, of what is undecided first.
+func (e *UndecidedError) Hint() string {
+	for _, u := range e.Report.Units {
+		for _, f := range u.Findings {
+			if f.Severity == audit.Undecided {
+				return "it depends on " + display.Clean(f.Needs, false)
+			}
+		}
+	}
+	return ""
 }
 
 // UnreadError says that an audit could not read all of what it was pointed at.
@@ -69,8 +91,10 @@ the one that --against names: its executable, its prefix, an environment of it, 
 image that has one. Without one, only what needs no interpreter is judged, and the report says so.
 
 Nothing is run, nothing is changed, and neither Docker nor a store is needed but for
-images that are in them. It ends with code 0 when nothing is refused, 4 when something
-is, and 3 when TARGET has nothing to judge or cannot be read.`,
+images that are in them. It ends with code 4 when something is refused; with 3 when
+TARGET has nothing to judge, or something in it cannot be read; with 9 when something
+depends on what was not given, and the report says what and how to give it; and with 0
+when nothing is any of these.`,
 		Example: `  ampoule audit .venv
   ampoule audit ~/.cache/pip --against /opt/app/bin/python3.13
   ampoule audit dist/web-1.0-cp313-cp313-linux_x86_64.whl
@@ -135,13 +159,18 @@ func Audit(ctx context.Context, s *Session, target string, o AuditOptions) (err 
 		wrap := func(text, indent string) string { return display.Wrap(text, indent, columns) }
 		err = report.WriteText(s.Out, survey.TextOptions{Warnings: o.Warnings, Wrap: wrap})
 	}
-	switch refused := report.Refused(); {
-	case err != nil:
-		return err
-	case refused > 0:
-		return &AuditRefusedError{target, refused}
-	case !report.Passed:
+	return cmp.Or(err, outcome(report))
+}
+
+// outcome is the error that a report ends with; nil if it passed.
+func outcome(report *survey.Report) error {
+	switch report.Outcome {
+	case survey.Refused:
+		return &AuditRefusedError{report.Target, report.Count(audit.Refuse)}
+	case survey.Incomplete:
 		return &UnreadError{report}
+	case survey.Undecided:
+		return &UndecidedError{report}
 	}
 	return nil
 }

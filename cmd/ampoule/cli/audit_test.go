@@ -18,6 +18,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/registry"
 
+	"ampoule/audit"
 	"ampoule/audit/survey"
 	"ampoule/builder"
 	"ampoule/tree"
@@ -153,5 +154,23 @@ func TestAuditOfReferences(t *testing.T) {
 		if err := Audit(t.Context(), s, o.target, AuditOptions{Root: "/", Against: o.against}); ExitCode(err) != codeNotFound {
 			t.Errorf("audit of %s against %q: %v, code %d", o.target, o.against, err, ExitCode(err))
 		}
+	}
+}
+
+// What is undecided has a code of its own, after what is refused and what is not read, and
+// the first thing that it needs is the hint.
+func TestUndecided(t *testing.T) {
+	t.Parallel()
+	undecided := survey.Unit{Findings: []audit.Finding{{Severity: audit.Warn}, {Severity: audit.Undecided, Needs: "the interpreter: --against"}}}
+	r := &survey.Report{Target: "/d", Outcome: survey.Undecided, Units: []survey.Unit{{}, undecided}, Unread: []survey.Unread{{Path: "/d/x", Why: "locked"}}}
+	for o, want := range map[survey.Outcome]int{survey.Passed: codeDone, survey.Refused: codeRefused, survey.Incomplete: codeInput, survey.Undecided: codeUndecided} {
+		if r.Outcome = o; ExitCode(outcome(r)) != want {
+			t.Errorf("%s: code %d, want %d", o, ExitCode(outcome(r)), want)
+		}
+	}
+	var told bytes.Buffer
+	report(&told, &UndecidedError{r})
+	if want := "error: /d: 1 of what is in it cannot be decided\nhint: it depends on the interpreter: --against\n"; told.String() != want {
+		t.Errorf("told: %q, want %q", told.String(), want)
 	}
 }

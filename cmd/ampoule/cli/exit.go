@@ -45,6 +45,7 @@ const (
 	codeMachine     = 6
 	codeRemote      = 7
 	codeBuild       = 8
+	codeUndecided   = 9
 	codeInterrupted = 130
 )
 
@@ -80,6 +81,7 @@ var codes = []struct {
 	{codeBuild, "the build failed: a build step ended with an error", anyOf(
 		is[*buildlog.StepError], is[*toolchain.StepError], is[*wheels.BuildError], is[*wheels.IdentityError], is[*wheels.MissingError], is[*cpython.MissingModulesError],
 		is[*seal.MissingLibraryError], is[*seal.ConflictError], is[*sandbox.ExitError], is[*sandbox.TimeError], is[*sandbox.ExceededError])},
+	{codeUndecided, "undecided: it depends on something that was not given", is[*UndecidedError]},
 }
 
 // ExitCode is the code that an error ends the program with.

@@ -86,6 +86,7 @@ func TestExitCode(t *testing.T) {
 		{&buildlog.StepError{Err: excess}, 8},
 		{&wheels.BuildError{Err: errors.New("no wheel")}, 8},
 		{&buildlog.StepError{Err: errors.New("x")}, 8},
+		{&UndecidedError{Report: &survey.Report{}}, 9},
 		// A build step that ended because the disk is full is no fault of the build.
 		{&buildlog.StepError{Err: &store.SpaceError{Err: syscall.ENOSPC}}, 6},
 		{&locking.NoSdistError{}, 3},
