@@ -35,10 +35,12 @@ type Place struct {
 
 // Inspection is what the checks found in a [Place].
 type Inspection struct {
-	// Objects counts the ELF files that were judged, without the interpreter's.
-	Objects  int
-	Checks   []CheckResult
-	Findings []Finding
+	// Objects counts the ELF files that were judged, without the interpreter's; Dependent those
+	// of them that need something of an interpreter or of a machine to work.
+	Objects   int
+	Dependent int
+	Checks    []CheckResult
+	Findings  []Finding
 	// Unjudged are the checks for which something was not known.
 	Unjudged []Unjudged
 	// Interpreter is nil when it is not known.
@@ -50,6 +52,11 @@ type Unjudged struct {
 	Check string `json:"check"`
 	// Why says what was not known.
 	Why string `json:"why"`
+	// Files counts the files that it would have looked at, where that is known.
+	Files int `json:"files,omitempty"`
+	// Needs says what the check depends on that could have been given, and how to give it;
+	// empty where nothing could.
+	Needs string `json:"needs,omitempty"`
 }
 
 // Interpreter is what is told of the interpreter that files were judged against.
@@ -133,16 +140,23 @@ func (i *Inspector) Inspect(ctx context.Context, p Place) (Inspection, error) {
 		known |= aMachine
 	}
 	in := Inspection{Interpreter: x.told()}
-	for name := range x.objects {
-		if !x.interpreters(name) {
-			in.Objects++
+	for name, o := range x.objects {
+		if x.interpreters(name) {
+			continue
+		}
+		if in.Objects++; o.depends() {
+			in.Dependent++
 		}
 	}
 	var findings []Finding
 	for _, c := range checks {
 		if missing := c.needs &^ known; missing != 0 {
-			if why := missing.text(p.Alone, musl); why != "" {
-				in.Unjudged = append(in.Unjudged, Unjudged{c.name, why})
+			if why, needs := missing.text(p.Alone, musl); why != "" {
+				n := Unjudged{Check: c.name, Why: why, Needs: needs}
+				if why != WhyNoBuild {
+					n.Files = in.Objects
+				}
+				in.Unjudged = append(in.Unjudged, n)
 			}
 			continue
 		}
@@ -185,21 +199,28 @@ const WhyNoInterpreter = "the interpreter is not known"
 // checks know of the loader's search and of symbols' versions is glibc's.
 const whyMusl = "the interpreter's C library is musl, and only glibc's loader and versions are known"
 
-// text says what is not known; empty when nobody would miss it.
-func (n need) text(alone, musl bool) string {
+// WhyNoBuild is the reason of [Unjudged] for what only a build can show.
+const WhyNoBuild = "nothing is run, and nothing is known of the build"
+
+// needsInterpreter is what checks depend on where no interpreter is known: it has a machine.
+const needsInterpreter = "the interpreter that imports it: --against names its executable, its prefix, an environment of it, or an image that has it"
+
+// text says what is not known, and what would have to be given; empty when nobody would
+// miss it.
+func (n need) text(alone, musl bool) (why, needs string) {
 	switch {
 	case n&aBuild != 0:
-		return "nothing is run, and nothing is known of the build"
+		return WhyNoBuild, ""
+	case alone && n&aPlace != 0:
+		return "", ""
 	case n&anInterpreter != 0:
-		return WhyNoInterpreter
+		return WhyNoInterpreter, needsInterpreter
 	case n&aMachine != 0 && musl:
-		return whyMusl
+		return whyMusl, ""
 	case n&aMachine != 0:
-		return "the machine is not known"
-	case alone:
-		return ""
+		return "the machine is not known", needsInterpreter
 	}
-	return "nothing is installed"
+	return "nothing is installed", ""
 }
 
 // newFound makes the exam of a place.

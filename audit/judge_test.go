@@ -75,7 +75,7 @@ func TestUndecided(t *testing.T) {
 		t.Errorf("the gate: passed %t, %+v, %+v", v.Passed, c, v.Findings)
 	}
 	var text bytes.Buffer
-	if err := v.WriteText(&text); err != nil || !strings.Contains(text.String(), "\nrefuse closure: lib/a.so\n  It may be.\n  Give it.\n  undecided without the machine: --against\n") {
+	if err := v.WriteText(&text); err != nil || !strings.Contains(text.String(), "\nrefuse closure: lib/a.so\n  It may be.\n  Give it.\n  it depends on the machine: --against\n") {
 		t.Errorf("the verdict's text: %v\n%s", err, &text)
 	}
 	if v := verdict(Exception{Check: "closure", Files: []string{"lib/*"}, Why: "known"}); !v.Passed || v.Checks[0].Excepted != 1 {

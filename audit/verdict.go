@@ -200,7 +200,7 @@ func (f Finding) writeText(w io.Writer) {
 	}
 	fmt.Fprintf(w, "  %s\n  %s\n", f.Cause, f.Remedy)
 	if f.Needs != "" {
-		fmt.Fprintf(w, "  undecided without %s\n", f.Needs)
+		fmt.Fprintf(w, "  it depends on %s\n", f.Needs)
 	}
 	if f.Excepted != "" {
 		fmt.Fprintf(w, "  excepted: %s\n", printable(f.Excepted))

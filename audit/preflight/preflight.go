@@ -90,6 +90,7 @@ func Check(ctx context.Context, m Machine, root string) (*Report, error) {
 	p.glibc()
 	p.native("libraries", "closure", "The machine lacks a library that the tree needs.", "Install the library, or name it in runtime.vm.host only where every machine has it.")
 	p.processor()
+	p.undecided()
 	p.certificates()
 	p.data("time zones", "usr/share/zoneinfo", "share/zoneinfo", "zoneinfo.ZoneInfo finds no zone.", "Install tzdata.")
 	p.data("terminals", "usr/share/terminfo lib/terminfo etc/terminfo usr/lib/terminfo", "share/terminfo", "curses and readline know no terminal.", "Install ncurses-base.")
@@ -116,7 +117,7 @@ func (p *preflight) refused(check string, wanted func(audit.Finding) bool) []aud
 	var list []audit.Finding
 	for _, u := range p.found.Units {
 		for _, f := range u.Findings {
-			if f.Check == check && (f.Severity == audit.Refuse || strings.HasPrefix(f.File, "/"+p.tree+"/")) && wanted(f) {
+			if f.Check == check && f.Severity != audit.Undecided && (f.Severity == audit.Refuse || strings.HasPrefix(f.File, "/"+p.tree+"/")) && wanted(f) {
 				list = append(list, f)
 			}
 		}
@@ -170,6 +171,27 @@ func (p *preflight) processor() {
 		i.Remedy = "Run it on a newer processor, or build with a lower runtime.vm.cpu."
 	}
 	p.add(i)
+}
+
+// undecided warns about what depends on something that is not known here.
+func (p *preflight) undecided() {
+	var first Item
+	others := 0
+	for _, u := range p.found.Units {
+		for _, f := range u.Findings {
+			switch {
+			case f.Severity != audit.Undecided:
+			case first.Name != "":
+				others++
+			default:
+				first = Item{Name: "undecided", State: Warning, Found: cmp.Or(f.File, u.Path), Cause: f.Cause, Remedy: "It depends on " + strings.TrimSuffix(f.Needs, ".") + "."}
+			}
+		}
+	}
+	if first.Name != "" {
+		first.Found += more(others, "question")
+		p.add(first)
+	}
 }
 
 // bundles are where systems keep certificates.

@@ -79,6 +79,7 @@ func TestCheck(t *testing.T) {
 	lost := specimen.Compile(t, "void *PyInit_x(void) { return 0; }", "-shared", "-fPIC",
 		specimen.Compile(t, "int y;", "-shared", "-fPIC", "-Wl,-soname,libhost.so.1"))
 	fast := specimen.Compile(t, "void *PyInit_x(void) { return 0; }", "-shared", "-fPIC", "-march=x86-64-v3", "-mneeded", "-Wl,-z,x86-64-v3")
+	module := specimen.Compile(t, "void f2_36(void); void *PyInit_x(void) { f2_36(); return 0; }", "-shared", "-fPIC", recent)
 	// e_machine of AArch64 (gABI, chapter 4).
 	foreign := patched(t, fast, 18, 183)
 	const tree = "opt/web/lib/python3.13/"
@@ -121,6 +122,7 @@ func TestCheck(t *testing.T) {
 		"a plain openssl.cnf":         {base(map[string]string{"etc/ssl/openssl.cnf": "[req]\n# dynamic_path\nbits = 1\n"}), nil, "", nil},
 		"a processor that is too old": {base(map[string]string{tree + "site-packages/x.so": "@" + fast}), nil, "", []string{"unfit processor"}},
 		"another processor":           {base(map[string]string{tree + "site-packages/x.so": "@" + foreign}), nil, "", []string{"unfit processor"}},
+		"modules of nobody":           {base(map[string]string{"opt/web/lambda/x.so": "@" + module, "opt/web/lambda/x-1.0.dist-info/METADATA": "Name: x\nVersion: 1.0\n"}), nil, "", []string{"warning undecided"}},
 		"a newer processor":           {base(map[string]string{tree + "site-packages/x.so": "@" + fast}), nil, "x86-64-v3", nil},
 	} {
 		t.Run(name, func(t *testing.T) {

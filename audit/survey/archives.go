@@ -22,20 +22,19 @@ var (
 // unopened says which archives in a unit were not looked into; told is how its files' paths are
 // told.
 func (u *Unit) unopened(t *tree.Tree, told func(string) string) (audit.Unjudged, bool) {
-	first, more := "", 0
+	first, n := "", 0
 	for _, e := range t.Entries() {
 		isArchive := packed.MatchString(e.Path) || u.Kind == KindWheel && wheelFile.MatchString(e.Path)
-		switch {
-		case e.Kind != tree.File || !isArchive:
-		case first == "":
+		if e.Kind != tree.File || !isArchive {
+			continue
+		}
+		if n++; n == 1 {
 			first = told(e.Path)
-		default:
-			more++
 		}
 	}
 	why := "what is in " + first
-	if more > 0 {
-		why += fmt.Sprintf(", and in %s,", plural(more, "more archive"))
+	if n > 1 {
+		why += fmt.Sprintf(", and in %s,", plural(n-1, "more archive"))
 	}
-	return audit.Unjudged{Check: archives, Why: why + " is not looked into"}, first != ""
+	return audit.Unjudged{Check: archives, Why: why + " is not looked into", Files: n}, n > 0
 }

@@ -7,6 +7,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"unicode"
+	"unicode/utf8"
 
 	"ampoule/audit"
 )
@@ -27,7 +29,8 @@ func compareRanks(a, b audit.Finding) int { return cmp.Compare(rank(a.Check), ra
 // checks found something: what is wrong with the first is told for all.
 type block struct {
 	unit *Unit
-	// files are the findings about each file, the worst first.
+	// files are the findings about each file, the worst first. Those of what is undecided may
+	// be of several units.
 	files [][]audit.Finding
 	// turn counts the worse blocks of the same wheel or distribution.
 	turn int
@@ -45,7 +48,30 @@ func (r *Report) blocks(severity audit.Severity) []*block {
 	slices.SortStableFunc(all, func(a, b *block) int {
 		return cmp.Or(cmp.Compare(a.turn, b.turn), compareRanks(a.first(), b.first()))
 	})
+	if severity == audit.Undecided {
+		return joined(all)
+	}
 	return all
+}
+
+// joined makes one block of those that say the same: what one flag decides is told once,
+// however many wheels wait for it.
+func joined(all []*block) []*block {
+	var blocks []*block
+	alike := map[string]*block{}
+	for _, b := range all {
+		said := ""
+		for _, f := range b.files[0] {
+			said += f.Check + "\n" + f.Cause + "\n" + f.Needs + "\n"
+		}
+		if first := alike[said]; first != nil {
+			first.files = append(first.files, b.files...)
+			continue
+		}
+		alike[said] = b
+		blocks = append(blocks, b)
+	}
+	return blocks
 }
 
 // blocks lists those of one unit, the worst first.
@@ -139,13 +165,16 @@ func (r *Report) writeBlocks(w io.Writer, severity audit.Severity, o TextOptions
 
 // How findings of a severity are told, and how they are counted.
 var (
-	words = map[audit.Severity]string{audit.Refuse: "refused", audit.Warn: "warning"}
-	nouns = map[audit.Severity]string{audit.Refuse: "refusal", audit.Warn: "warning"}
+	words = map[audit.Severity]string{audit.Refuse: "refused", audit.Undecided: "undecided", audit.Warn: "warning"}
+	nouns = map[audit.Severity]string{audit.Refuse: "refusal", audit.Undecided: "open question", audit.Warn: "warning"}
 )
 
 // file names the first file; the wheel itself by the name that it has, if that is one.
 func (b *block) file() string {
 	name := path.Base(b.unit.Path)
+	if b.unit.Kind == KindSite {
+		name = b.unit.Path
+	}
 	if !wheelFile.MatchString(name) {
 		name = cmp.Or(b.unit.Wheel, name)
 	}
@@ -197,7 +226,30 @@ func (b *block) write(w io.Writer, severity audit.Severity, o TextOptions) (told
 			fmt.Fprintf(w, "    $ %s\n", command)
 		}
 	}
+	for i, needs := range needsOf(b.files[0]) {
+		if i == 0 {
+			fmt.Fprintln(w, "  what decides it")
+		}
+		o.paragraph(w, sentence(needs))
+	}
 	return told
+}
+
+// needsOf lists what findings depend on, each once.
+func needsOf(findings []audit.Finding) []string {
+	var list []string
+	for _, f := range findings {
+		if f.Needs != "" && !slices.Contains(list, f.Needs) {
+			list = append(list, f.Needs)
+		}
+	}
+	return list
+}
+
+// sentence makes one of what stands elsewhere within one.
+func sentence(text string) string {
+	first, size := utf8.DecodeRuneInString(text)
+	return string(unicode.ToUpper(first)) + strings.TrimSuffix(text[size:], ".") + "."
 }
 
 // inFile is how many findings of one check are told of one file.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"path"
+	"slices"
 	"strings"
 
 	"ampoule/audit"
@@ -40,7 +41,10 @@ func message(u *Unit, f audit.Finding) string {
 			parts = append(parts, command+".")
 		}
 	}
-	return strings.Join(append(parts, f.Remedy), " ")
+	if parts = append(parts, f.Remedy); f.Needs != "" {
+		parts = append(parts, "It depends on "+strings.TrimSuffix(f.Needs, ".")+".")
+	}
+	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), " ")
 }
 
 func writeJSON(w io.Writer, v any) error {
@@ -56,73 +60,72 @@ func writeJSON(w io.Writer, v any) error {
 // WriteJSON writes the whole report.
 func (r *Report) WriteJSON(w io.Writer) error { return writeJSON(w, r) }
 
-// WriteJUnit writes the report in the form of JUnit's XML reports, as CI systems show
-// them: a suite for each wheel or directory, a case for each check.
-func (r *Report) WriteJUnit(w io.Writer) error {
-	type failure struct {
+// What the report has of JUnit's XML form.
+type (
+	junitSuites struct {
+		XMLName xml.Name     `xml:"testsuites"`
+		Name    string       `xml:"name,attr"`
+		Suites  []junitSuite `xml:"testsuite"`
+	}
+	junitSuite struct {
+		Name     string      `xml:"name,attr"`
+		Tests    int         `xml:"tests,attr"`
+		Failures int         `xml:"failures,attr"`
+		Errors   int         `xml:"errors,attr"`
+		Skipped  int         `xml:"skipped,attr"`
+		Cases    []junitCase `xml:"testcase"`
+	}
+	junitCase struct {
+		Class   string        `xml:"classname,attr"`
+		Name    string        `xml:"name,attr"`
+		Failure *junitFault   `xml:"failure"`
+		Error   *junitFault   `xml:"error"`
+		Skipped *junitSkipped `xml:"skipped"`
+		Out     string        `xml:"system-out,omitempty"`
+	}
+	junitFault struct {
 		Message string `xml:"message,attr"`
 		Text    string `xml:",chardata"`
 	}
-	type skipped struct {
+	junitSkipped struct {
 		Message string `xml:"message,attr"`
 	}
-	type testcase struct {
-		Class   string   `xml:"classname,attr"`
-		Name    string   `xml:"name,attr"`
-		Failure *failure `xml:"failure"`
-		Error   *failure `xml:"error"`
-		Skipped *skipped `xml:"skipped"`
-		Out     string   `xml:"system-out,omitempty"`
+)
+
+// faultOf is what lines say, the first of them in short; nil without one.
+func faultOf(lines []string) *junitFault {
+	if len(lines) == 0 {
+		return nil
 	}
-	type suite struct {
-		Name     string     `xml:"name,attr"`
-		Tests    int        `xml:"tests,attr"`
-		Failures int        `xml:"failures,attr"`
-		Errors   int        `xml:"errors,attr"`
-		Skipped  int        `xml:"skipped,attr"`
-		Cases    []testcase `xml:"testcase"`
+	return &junitFault{Message: lines[0], Text: strings.Join(lines, "\n")}
+}
+
+// add adds a case and counts it. A failure says that something is wrong, an error that it
+// could not be decided: CI systems pass neither. What is skipped they pass.
+func (s *junitSuite) add(c junitCase) {
+	s.Cases = append(s.Cases, c)
+	s.Tests++
+	switch {
+	case c.Failure != nil:
+		s.Failures++
+	case c.Error != nil:
+		s.Errors++
+	case c.Skipped != nil:
+		s.Skipped++
 	}
-	type suites struct {
-		XMLName xml.Name `xml:"testsuites"`
-		Name    string   `xml:"name,attr"`
-		Suites  []suite  `xml:"testsuite"`
-	}
-	all := suites{Name: "ampoule audit " + audit.Printable(r.Target)}
+}
+
+// WriteJUnit writes the report in the form of JUnit's XML reports, as CI systems show
+// them: a suite for each wheel or directory, a case for each check.
+func (r *Report) WriteJUnit(w io.Writer) error {
+	all := junitSuites{Name: "ampoule audit " + audit.Printable(r.Target)}
 	for i := range r.Units {
-		u := &r.Units[i]
-		s := suite{Name: audit.Printable(u.Path)}
-		class := audit.Printable(path.Base(u.Path))
-		for _, c := range u.Checks {
-			one := testcase{Class: class, Name: c.Name}
-			var refused, warned []string
-			for _, f := range u.Findings {
-				switch line := f.File + ": " + message(u, f); {
-				case f.Check != c.Name:
-				case f.Severity == audit.Refuse:
-					refused = append(refused, line)
-				default:
-					warned = append(warned, line)
-				}
-			}
-			if len(refused) > 0 {
-				one.Failure = &failure{Message: refused[0], Text: strings.Join(refused, "\n")}
-				s.Failures++
-			}
-			one.Out = strings.Join(warned, "\n")
-			s.Cases = append(s.Cases, one)
-		}
-		for _, n := range u.Unjudged {
-			s.Cases = append(s.Cases, testcase{Class: class, Name: n.Check, Skipped: &skipped{n.Why}})
-			s.Skipped++
-		}
-		s.Tests = len(s.Cases)
-		all.Suites = append(all.Suites, s)
+		all.Suites = append(all.Suites, r.Units[i].junit())
 	}
 	for _, u := range r.Unread {
-		why := audit.Printable(u.Why)
-		all.Suites = append(all.Suites, suite{Name: audit.Printable(u.Path), Tests: 1, Errors: 1, Cases: []testcase{
-			{Class: audit.Printable(path.Base(u.Path)), Name: "read", Error: &failure{Message: why, Text: why}},
-		}})
+		s := junitSuite{Name: audit.Printable(u.Path)}
+		s.add(junitCase{Class: audit.Printable(path.Base(u.Path)), Name: "read", Error: faultOf([]string{audit.Printable(u.Why)})})
+		all.Suites = append(all.Suites, s)
 	}
 	data, err := xml.MarshalIndent(all, "", "  ")
 	if err == nil {
@@ -132,4 +135,40 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 		return fmt.Errorf("writing report: %w", err)
 	}
 	return nil
+}
+
+// junit is the suite of one unit. A check that was not made is skipped, unless something is
+// undecided for want of it.
+func (u *Unit) junit() junitSuite {
+	s := junitSuite{Name: audit.Printable(u.Path)}
+	class := audit.Printable(path.Base(u.Path))
+	for _, c := range u.Checks {
+		s.add(u.junitCase(class, c.Name))
+	}
+	for _, n := range u.Unjudged {
+		one := u.junitCase(class, n.Check)
+		if one.Failure == nil && one.Error == nil {
+			one.Skipped = &junitSkipped{n.Why}
+		}
+		s.add(one)
+	}
+	return s
+}
+
+// junitCase is what one check says of a unit. A case has one fault: what is undecided
+// beside what is refused stands in its text.
+func (u *Unit) junitCase(class, check string) junitCase {
+	lines := map[audit.Severity][]string{}
+	for _, f := range u.Findings {
+		if f.Check == check {
+			lines[f.Severity] = append(lines[f.Severity], strings.TrimPrefix(f.File+": ", ": ")+message(u, f))
+		}
+	}
+	one := junitCase{Class: class, Name: check, Out: strings.Join(lines[audit.Warn], "\n")}
+	if refused := lines[audit.Refuse]; len(refused) > 0 {
+		one.Failure = faultOf(append(refused, lines[audit.Undecided]...))
+	} else {
+		one.Error = faultOf(lines[audit.Undecided])
+	}
+	return one
 }

@@ -51,7 +51,9 @@ type (
 		Message sarifText `json:"message"`
 	}
 	sarifResult struct {
-		RuleID       string            `json:"ruleId"`
+		RuleID string `json:"ruleId"`
+		// Kind is empty for what it is if it is not told, "fail".
+		Kind         string            `json:"kind,omitempty"`
 		Level        string            `json:"level"`
 		Message      sarifText         `json:"message"`
 		Locations    []sarifLocation   `json:"locations"`
@@ -106,9 +108,13 @@ func (r *Report) WriteSARIF(w io.Writer, version string) error {
 
 // sarifResult is a finding's. The files have no lines, and code hosts want one.
 func (r *Report) sarifResult(u *Unit, f audit.Finding, seen map[string]int) sarifResult {
-	level := "error"
-	if f.Severity == audit.Warn {
+	kind, level := "", "error"
+	switch f.Severity {
+	case audit.Warn:
 		level = "warning"
+	case audit.Undecided:
+		// Too little is known to decide (section 3.27.9); only failures have a level (3.27.10).
+		kind, level = "open", "none"
 	}
 	at, member := sarifLocation{Physical: sarifPhysical{r.artifact(u, f), sarifRegion{StartLine: 1}}}, ""
 	if u.Kind == KindWheel && f.File != "" {
@@ -116,7 +122,7 @@ func (r *Report) sarifResult(u *Unit, f audit.Finding, seen map[string]int) sari
 		at.Logical = []sarifLogical{{member}}
 	}
 	return sarifResult{
-		RuleID: f.Check, Level: level, Message: sarifText{message(u, f)}, Locations: []sarifLocation{at},
+		RuleID: f.Check, Kind: kind, Level: level, Message: sarifText{message(u, f)}, Locations: []sarifLocation{at},
 		Fingerprints: map[string]string{fingerprintName: fingerprint(at.Physical.Artifact.URI, member, f, seen)},
 	}
 }

@@ -326,6 +326,9 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 			u.Unjudged[i].Why = at.why
 		}
 	}
+	if decided := f.kind != KindSite && u.has(audit.Refuse); in.Dependent > 0 && !decided {
+		u.await(in.Dependent)
+	}
 	told := func(file string) string {
 		if file = v.told(file, place, f, moved); f.kind == KindWheel {
 			file = path.Join(path.Base(f.path), file)
@@ -405,6 +408,32 @@ func (u *Unit) complete() {
 	}
 	u.Checks = append(u.Checks, record)
 	slices.SortFunc(u.Checks, func(a, b audit.CheckResult) int { return cmp.Compare(a.Name, b.Name) })
+}
+
+// await asks for what the checks need that could not be made of so many native files: until
+// it is given, nobody knows whether these work.
+func (u *Unit) await(files int) {
+	var checks []string
+	open := audit.Finding{
+		Severity: audit.Undecided, Field: "native files",
+		Remedy: "Audit it against the interpreter that is to import it, or where it is installed.",
+	}
+	for _, n := range u.Unjudged {
+		if n.Needs == "" {
+			continue
+		}
+		checks = append(checks, n.Check)
+		if open.Check == "" || n.Check == "symbols" {
+			open.Check, open.Needs = n.Check, n.Needs
+			open.Cause = "Native code fits some interpreters and machines only. Whether this does is open: " + audit.Printable(n.Why) + "."
+		}
+	}
+	if len(checks) == 0 {
+		return
+	}
+	slices.Sort(checks)
+	open.Value = fmt.Sprintf("%d, not judged by %s", files, strings.Join(checks, ", "))
+	u.Findings = append(u.Findings, open)
 }
 
 // siteAbove is the directory of distributions that a file is in, or its own directory.

@@ -42,6 +42,7 @@ func (r *Report) WriteText(w io.Writer, o TextOptions) error {
 	b := bufio.NewWriter(w)
 	r.writeSummary(b)
 	r.writeBlocks(b, audit.Refuse, o)
+	r.writeBlocks(b, audit.Undecided, o)
 	if o.Warnings {
 		r.writeBlocks(b, audit.Warn, o)
 	}
@@ -55,8 +56,8 @@ func (r *Report) WriteText(w io.Writer, o TextOptions) error {
 	return nil
 }
 
-// counts are what a report's first line tells.
-type counts struct{ wheels, sites, objects, refusedUnits, refusedFiles, warnings int }
+// counts are what a report's first lines tell.
+type counts struct{ wheels, sites, objects, refused, undecided, warnings int }
 
 func (r *Report) counts() counts {
 	var c counts
@@ -70,17 +71,12 @@ func (r *Report) counts() counts {
 			c.sites++
 		}
 		c.objects += u.Objects
-		files := map[string]bool{}
+		c.refused += len(u.files(audit.Refuse))
+		c.undecided += len(u.files(audit.Undecided))
 		for _, f := range u.Findings {
-			if f.Severity == audit.Refuse {
-				files[f.File] = true
-			} else {
+			if f.Severity == audit.Warn {
 				c.warnings++
 			}
-		}
-		c.refusedFiles += len(files)
-		if len(files) > 0 {
-			c.refusedUnits++
 		}
 	}
 	return c
@@ -98,26 +94,35 @@ func (r *Report) writeSummary(w io.Writer) {
 	for _, line := range r.interpreters() {
 		fmt.Fprintf(w, "judged against %s\n", line)
 	}
-	switch {
-	case c.refusedUnits > 0:
-		fmt.Fprintf(w, "REFUSED: %s in %d of %d (%s)", plural(c.refusedFiles, "file"), c.refusedUnits, len(r.Units), strings.Join(r.refusing(), ", "))
-	case !r.Passed:
-		fmt.Fprintf(w, "NOT PASSED: %s could not be read", plural(len(r.Unread), "file"))
-	default:
-		fmt.Fprint(w, "passed")
+	var lines []string
+	if c.refused > 0 {
+		lines = append(lines, fmt.Sprintf("REFUSED: %s in %d of %d (%s)", plural(c.refused, "file"), r.Count(audit.Refuse), len(r.Units), strings.Join(r.finding(audit.Refuse), ", ")))
 	}
+	if len(r.Unread) > 0 {
+		lines = append(lines, fmt.Sprintf("NOT PASSED: %s could not be read", plural(len(r.Unread), "file")))
+	}
+	if c.undecided > 0 {
+		lines = append(lines, fmt.Sprintf("UNDECIDED: %s in %d of %d (%s)", plural(c.undecided, "file"), r.Count(audit.Undecided), len(r.Units), strings.Join(r.finding(audit.Undecided), ", ")))
+	}
+	if len(lines) == 0 {
+		lines = []string{"passed"}
+		if limits := r.limits(); len(limits) > 0 {
+			lines[0] += "; not judged: " + strings.Join(limits, ", ")
+		}
+	}
+	fmt.Fprint(w, strings.Join(lines, "\n"))
 	if c.warnings > 0 {
 		fmt.Fprintf(w, "; %s, told with --warnings", plural(c.warnings, "warning"))
 	}
 	fmt.Fprintln(w)
 }
 
-// refusing tells which checks refuse how many files, the worst first.
-func (r *Report) refusing() []string {
+// finding tells which checks find something of a severity in how many files, the worst first.
+func (r *Report) finding(severity audit.Severity) []string {
 	files := map[string]map[string]bool{}
 	for _, u := range r.Units {
 		for _, f := range u.Findings {
-			if f.Severity == audit.Refuse {
+			if f.Severity == severity {
 				if files[f.Check] == nil {
 					files[f.Check] = map[string]bool{}
 				}
@@ -130,6 +135,33 @@ func (r *Report) refusing() []string {
 		checks[i] = fmt.Sprintf("%s %d", check, len(files[check]))
 	}
 	return checks
+}
+
+// limits tells what was not judged of how many files, but for what only a build can show.
+func (r *Report) limits() []string {
+	files := map[string]int{}
+	for i := range r.Units {
+		for _, n := range r.Units[i].missed() {
+			if n.Why != audit.WhyNoBuild {
+				files[n.Check] += n.Files
+			}
+		}
+	}
+	list := slices.Sorted(maps.Keys(files))
+	for i, check := range list {
+		if n := files[check]; n > 0 {
+			list[i] = fmt.Sprintf("%s %d", check, n)
+		}
+	}
+	return list
+}
+
+// missed lists what was not judged and matters: of a wheel without native code, the checks
+// that were not made are about that.
+func (u *Unit) missed() []audit.Unjudged {
+	return slices.DeleteFunc(slices.Clone(u.Unjudged), func(n audit.Unjudged) bool {
+		return u.Kind == KindWheel && u.Objects == 0 && n.Check != archives
+	})
 }
 
 // interpreters tells the interpreters that units were judged against, each once.
@@ -158,7 +190,7 @@ func (r *Report) interpreters() []string {
 }
 
 func (r *Report) writeChecks(w io.Writer) error {
-	sums := map[string]*audit.CheckResult{}
+	sums, undecided := map[string]*audit.CheckResult{}, false
 	for _, u := range r.Units {
 		for _, c := range u.Checks {
 			if sums[c.Name] == nil {
@@ -167,6 +199,8 @@ func (r *Report) writeChecks(w io.Writer) error {
 			sums[c.Name].Examined += c.Examined
 			sums[c.Name].Refused += c.Refused
 			sums[c.Name].Warned += c.Warned
+			sums[c.Name].Undecided += c.Undecided
+			undecided = undecided || c.Undecided > 0
 		}
 	}
 	if len(sums) == 0 {
@@ -174,10 +208,16 @@ func (r *Report) writeChecks(w io.Writer) error {
 	}
 	fmt.Fprintln(w)
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	fmt.Fprintln(tw, "CHECK\tEXAMINED\tREFUSED\tWARNED")
+	row := func(cells ...any) {
+		if !undecided {
+			cells = cells[:len(cells)-1]
+		}
+		fmt.Fprintln(tw, strings.TrimSuffix(fmt.Sprintf(strings.Repeat("%v\t", len(cells)), cells...), "\t"))
+	}
+	row("CHECK", "EXAMINED", "REFUSED", "WARNED", "UNDECIDED")
 	for _, c := range audit.Checks() {
 		if s := sums[c.Name]; s != nil {
-			fmt.Fprintf(tw, "%s\t%d\t%d\t%d\n", c.Name, s.Examined, s.Refused, s.Warned)
+			row(c.Name, s.Examined, s.Refused, s.Warned, s.Undecided)
 		}
 	}
 	if err := tw.Flush(); err != nil {
@@ -188,18 +228,22 @@ func (r *Report) writeChecks(w io.Writer) error {
 
 // writeUnjudged tells which checks were not made, and why.
 func (r *Report) writeUnjudged(w io.Writer) {
-	checks, reasons := map[string][]string{}, []string{}
-	for _, u := range r.Units {
-		for _, n := range u.Unjudged {
-			if u.Kind == KindWheel && u.Objects == 0 && n.Check != archives {
-				continue // the checks are about native code
-			}
+	checks, files, reasons := map[string][]string{}, map[string]int{}, []string{}
+	for i := range r.Units {
+		ofUnit := map[string]int{}
+		for _, n := range r.Units[i].missed() {
 			if checks[n.Why] == nil {
 				reasons = append(reasons, n.Why)
 			}
 			if !slices.Contains(checks[n.Why], n.Check) {
 				checks[n.Why] = append(checks[n.Why], n.Check)
 			}
+			if n.Check != archives {
+				ofUnit[n.Why] = max(ofUnit[n.Why], n.Files)
+			}
+		}
+		for why, n := range ofUnit {
+			files[why] += n
 		}
 	}
 	slices.Sort(reasons)
@@ -212,7 +256,11 @@ func (r *Report) writeUnjudged(w io.Writer) {
 			break
 		}
 		slices.Sort(checks[why])
-		fmt.Fprintf(w, "not judged: %s (%s)\n", strings.Join(checks[why], ", "), audit.Printable(why))
+		of := ""
+		if n := files[why]; n > 0 {
+			of = " of " + plural(n, "native file")
+		}
+		fmt.Fprintf(w, "not judged: %s%s (%s)\n", strings.Join(checks[why], ", "), of, audit.Printable(why))
 	}
 	for i, u := range r.Unread {
 		if i == shown {

@@ -88,7 +88,8 @@ registry (an artifact, too), or a name that Docker has.
 
 What is installed is judged against the interpreter that imports it; wheels against
 the one that --against names: its executable, its prefix, an environment of it, or an
-image that has one. Without one, only what needs no interpreter is judged, and the report says so.
+image that has one. Without one, only what needs no interpreter is judged, and native
+code is undecided.
 
 Nothing is run, nothing is changed, and neither Docker nor a store is needed but for
 images that are in them. It ends with code 4 when something is refused; with 3 when
