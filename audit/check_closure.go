@@ -146,8 +146,8 @@ func (r run) interpreterFault(l *loaded) (Finding, bool) {
 	}
 	return Finding{
 		Severity: Refuse, File: l.Path, Field: "PT_INTERP", Value: printable(l.Interp), Targets: []string{r.Name},
-		Cause:  "The target does not have the dynamic loader that the executable asks for.",
-		Remedy: "Link it with the toolchain's own dynamic loader.",
+		Cause:  words(r.found, "The target", "The machine") + " does not have the dynamic loader that the executable asks for.",
+		Remedy: words(r.found, "Link it with the toolchain's own dynamic loader.", "Take a build of the program for this system: what is for glibc does not start on musl, nor the other way round."),
 	}, true
 }
 
@@ -165,7 +165,8 @@ func (r run) dependencyFault(by *loaded, d dependency) (Finding, bool) {
 			f.Severity = Warn
 			f.Cause += " The search path leads into another distribution, which has to bring it."
 		}
-		f.Remedy = "Carry the library in the tree, or name it in the target's host list if the machine provides it."
+		f.Remedy = words(r.found, "Carry the library in the tree, or name it in the target's host list if the machine provides it.",
+			"Install the library on this machine, or take a release of the distribution that brings it.")
 	case d.lib.host || d.lib.inTree || r.host[d.name]:
 		return f, false
 	case r.found:

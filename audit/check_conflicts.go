@@ -46,7 +46,7 @@ func checkConflicts(_ context.Context, x *exam) (outcome, error) {
 			out.add(Finding{
 				Severity: Warn, File: b.entry.Path, Field: "DT_SYMTAB", Value: printable(fmt.Sprintf("%d symbols of %s: %s …", len(shared), o.entry.Path, strings.Join(shared[:3], " "))),
 				Cause:  "The wheel brings a library that the interpreter has, too: a process may mix the two.",
-				Remedy: "Build the wheel here, against the library that the tree carries once.",
+				Remedy: words(x.found, "Build the wheel here, against the library that the tree carries once.", "Nothing, as long as it works; a wheel that is compiled against the interpreter's library brings none of its own."),
 			})
 		}
 	}

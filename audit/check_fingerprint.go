@@ -271,7 +271,7 @@ func (x *exam) compareWheels(out *outcome, file string, record *ArtifactRecord) 
 		_, version, _ := wheel.DistInfo(path.Base(d.info))
 		f := Finding{
 			Severity: x.travels(), File: d.info, Field: "wheel", Value: printable(d.name + " " + version),
-			Remedy: "Add it to the recipe and build; an installed artifact is not to be changed.",
+			Remedy: words(x.found, "Add it to the recipe and build; an installed artifact is not to be changed.", "Install the artifact again: what is put into it later belongs to no digest."),
 		}
 		switch recorded, ok := made[d.name]; {
 		case !ok:

@@ -45,8 +45,8 @@ func checkISA(_ context.Context, x *exam) (outcome, error) {
 			if level := neededLevel(o.Notes); t.CPU != "" && level > max(cpuLevel(t.CPU), chosenLevel(o.entry.Path)) {
 				out.add(Finding{
 					Severity: Refuse, File: o.entry.Path, Field: "x86 ISA needed", Value: levelName(level), Targets: []string{t.Name},
-					Cause:  "The loader refuses the file on processors of the level that the target promises, " + t.CPU + ".",
-					Remedy: "Compile it for that level (-march), or raise the target's.",
+					Cause:  "The loader refuses the file on processors of the level that " + words(x.found, "the target promises", "this machine has") + ", " + t.CPU + ".",
+					Remedy: words(x.found, "Compile it for that level (-march), or raise the target's.", "Run it on a newer processor, or take a release that is compiled for this one."),
 				})
 			}
 		}

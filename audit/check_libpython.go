@@ -28,7 +28,7 @@ func checkLibpython(_ context.Context, x *exam) (outcome, error) {
 		if IsLibpython(o.Soname) || IsLibpython(o.entry.Path) {
 			out.add(Finding{
 				Severity: x.travels(), File: o.entry.Path, Field: "name", Value: printable(path.Base(o.entry.Path) + " " + o.Soname), absolute: true,
-				Cause:  "The file is a libpython, but not the one of this tree's interpreter.",
+				Cause:  "The file is a libpython, but not the interpreter's own.",
 				Remedy: "Build the wheel without bundling libpython.",
 			})
 		}
@@ -59,7 +59,7 @@ func (x *exam) loadingFaults(out *outcome, r run, l loading) {
 		switch {
 		case !extension && !right:
 			f.absolute = true
-			f.Cause = "The file needs a libpython that is not the one of this tree (" + x.home.soname() + ")."
+			f.Cause = "The file needs a libpython that is not the interpreter's own (" + x.home.soname() + ")."
 			f.Remedy = "Link it with this tree's own libpython, found by an RPATH that begins with $ORIGIN."
 		case x.isInterpreter(l.root) && len(chain) == 1:
 			continue

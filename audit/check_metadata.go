@@ -166,7 +166,7 @@ func (x *exam) requirements(out *outcome, d *described, list map[string]*describ
 		out.examined++
 		f := Finding{
 			Severity: x.travels(), File: d.info + "/METADATA", Field: "Requires-Dist", Value: printable(r.Name + r.Specifiers.String()),
-			Remedy: "Add it to the requirements and lock again, or write an exception if it is never needed.",
+			Remedy: words(x.found, "Add it to the requirements and lock again, or write an exception if it is never needed.", "Install a version that it admits; nothing, if what needs it is never used."),
 		}
 		switch found := list[r.Name]; {
 		case found == nil:
@@ -248,7 +248,7 @@ func (x *exam) programs(out *outcome, d dist, sources map[string]names) {
 		f := Finding{
 			Severity: x.travels(), File: e.Path, Field: "program", Value: printable(line),
 			Cause:  "The line does not say which function of which module the program calls.",
-			Remedy: "Take a release whose programs start, or write an exception if nobody starts this one.",
+			Remedy: words(x.found, "Take a release whose programs start, or write an exception if nobody starts this one.", "Take a release whose programs start; nothing, if nobody starts this one."),
 		}
 		if m := entryPoint.FindStringSubmatch(line); m != nil {
 			if f.Cause = x.calls(sources, m[2], m[3]); f.Cause == "" {

@@ -26,7 +26,7 @@ func checkParse(_ context.Context, x *exam) (outcome, error) {
 		f := Finding{
 			Severity: Refuse, File: path, Field: "ELF header", Value: o.fault.Error(),
 			Cause:  "The file starts as ELF files do but cannot be read as one.",
-			Remedy: "Rebuild the file, or leave it out of the tree; test data may have an exception.",
+			Remedy: words(x.found, "Rebuild the file, or leave it out of the tree; test data may have an exception.", "Install its distribution again if the file is not the one that RECORD lists, or take another release; nothing, if it is data."),
 		}
 		if errors.Is(o.fault, elf.ErrUnsupported) {
 			f.Cause = "The file is built for another kind of machine: " + o.String() + "."

@@ -157,7 +157,7 @@ func (x *exam) ownerFault(e tree.Entry, owners map[string]string) (Finding, bool
 	f := Finding{
 		Severity: Refuse, File: e.Path, Field: "owner", Value: printable(e.Owner),
 		Cause:  "No RECORD lists the file.",
-		Remedy: "Rebuild the wheel so that its RECORD lists every file.",
+		Remedy: words(x.found, "Rebuild the wheel so that its RECORD lists every file.", "Find out what brought it; then remove it, or install what it belongs to as a distribution."),
 	}
 	if e.Kind == tree.Symlink {
 		f.Field, f.Value = "link", printable(e.Link)

@@ -44,7 +44,7 @@ func checkRpath(_ context.Context, x *exam) (outcome, error) {
 func (x *exam) elementFault(o *object, element string) (Finding, bool) {
 	f := Finding{
 		Severity: Refuse, Value: printable(element),
-		Remedy: "Link with an RPATH of $ORIGIN and what lies below the tree's root, or with none.",
+		Remedy: words(x.found, "Link with an RPATH of $ORIGIN and what lies below the tree's root, or with none.", "Take a release whose search path begins with $ORIGIN, or set it in the file (patchelf --set-rpath)."),
 	}
 	switch rest, ok := cutOrigin(element); {
 	case ok && strings.Contains(rest, "$"):
@@ -61,7 +61,7 @@ func (x *exam) elementFault(o *object, element string) (Finding, bool) {
 	case writableByOthers(element):
 		f.Cause = "Other users may put libraries into the directory."
 	default:
-		f.Cause = "The directory is outside the tree: it exists where the file was built, or by chance."
+		f.Cause = "The directory is outside " + words(x.found, "the tree", "the distribution") + ": it exists where the file was built, or by chance."
 		if x.found || x.foreign(o.entry.Owner) {
 			f.Severity = Warn
 		}

@@ -148,9 +148,10 @@ func (s scope) missing(wants []want) []string {
 func unbound(r run, l loading, lib *loaded, missing []string, api pythonAPI) Finding {
 	f := Finding{
 		Severity: Refuse, File: lib.Path, Field: "undefined", Targets: []string{r.Name},
-		Value:  printable(strings.Join(missing[:min(len(missing), maxNamed)], " ")),
-		Cause:  "Nothing that is loaded with the file defines the symbol: loading it fails, or the call does.",
-		Remedy: "Link the file with the library that defines it, and have the wheel carry or the recipe name that library.",
+		Value: printable(strings.Join(missing[:min(len(missing), maxNamed)], " ")),
+		Cause: "Nothing that is loaded with the file defines the symbol: loading it fails, or the call does.",
+		Remedy: words(r.found, "Link the file with the library that defines it, and have the wheel carry or the recipe name that library.",
+			"Take another release, or compile it here: it was linked with other libraries, or other versions of them, than it finds."),
 	}
 	if more := len(missing) - maxNamed; more > 0 {
 		f.Value += fmt.Sprintf(" and %d more", more)

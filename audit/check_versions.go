@@ -70,10 +70,11 @@ func (r run) versionFaults(l loading, by *loaded, n elf.Need) []Finding {
 		case len(lib.Defines) == 0:
 			f.Severity = Warn
 			f.Cause = lib.label() + " defines no versions; the loader accepts any symbol of that name."
-			f.Remedy = "Build against the library that is carried."
+			f.Remedy = words(r.found, "Build against the library that is carried.", "Nothing, as long as it works.")
 		case !slices.Contains(lib.Defines, v.Name):
-			f.Cause = lib.label() + " of the target does not define " + printable(v.Name) + "."
-			f.Remedy = "Build on a base that is not newer than the target, or carry the newer library in the tree."
+			f.Cause = lib.label() + words(r.found, " of the target", "") + " does not define " + printable(v.Name) + "."
+			f.Remedy = words(r.found, "Build on a base that is not newer than the target, or carry the newer library in the tree.",
+				"Run it on a system whose library has that version, or take a release that is built for older ones, or compile it here.")
 		case IsGlibc(n.File) && aboveFloor(v.Name, r.Glibc):
 			f.Cause = "The target promises glibc " + r.Glibc + " only."
 			f.Remedy = "Build on a base with that glibc, or raise the target's floor."

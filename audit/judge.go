@@ -103,6 +103,15 @@ func (x *exam) travels() Severity {
 	return Refuse
 }
 
+// words chooses a text: one for whoever writes the recipe of a tree that is to travel, or one
+// for whoever has the files where they were found, and no recipe.
+func words(isFound bool, ofRecipe, ofPlace string) string {
+	if isFound {
+		return ofPlace
+	}
+	return ofRecipe
+}
+
 // run is the tree as one target would load it.
 type run struct {
 	Target

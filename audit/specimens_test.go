@@ -3,11 +3,13 @@ package audit
 import (
 	"crypto/sha256"
 	"encoding/base64"
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -50,7 +52,7 @@ func TestMain(m *testing.M) {
 	shop.dir = dir
 	code := m.Run()
 	if code == 0 && wholeRun() {
-		if err := checkTable(); err != nil {
+		if err := errors.Join(checkTable(), unheard()); err != nil {
 			fmt.Fprintln(os.Stderr, err)
 			code = 1
 		}
@@ -308,7 +310,62 @@ func judge(t *testing.T, s Subject) Verdict {
 	if err != nil {
 		t.Fatal(err)
 	}
+	findAgain(t, s)
 	return v
+}
+
+// findAgain inspects a tree that was judged as if it stood on its first target and nobody knew
+// where it came from: what is told there must be of use to somebody without a recipe.
+func findAgain(t *testing.T, s Subject) {
+	t.Helper()
+	home, err := findInstallation(s.Tree, s.Interpreter)
+	if err != nil {
+		t.Fatal(err)
+	}
+	prefix := strings.TrimPrefix(s.Prefix, "/")
+	entries := s.Tree.Entries()
+	moved := make([]tree.Entry, len(entries))
+	for i, e := range entries {
+		e.Path = path.Join(prefix, e.Path)
+		moved[i] = e
+	}
+	p := Place{Tree: newTree(t, moved...), Interpreter: path.Join(prefix, home.exe), Site: path.Join(prefix, home.site), CPU: "x86-64-v2"}
+	in, err := NewInspector(s.Targets[0].Root).Inspect(t.Context(), p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantPlaceWords(t, in.Findings)
+}
+
+// recipeWords are what only a recipe, its lock and its targets have.
+var recipeWords = regexp.MustCompile(`(?i)\b(recipes?|locks?|locked|host list|exceptions?|gate|targets?|target's|toolchain('s)?|the tree|tree's|packages\.NAME|carry|carried|floor|runtime\.\w+)\b`)
+
+// placeTexts notes which checks told something of what was found.
+var placeTexts sync.Map
+
+// wantPlaceWords wants findings about what was found to say nothing that only who has a recipe
+// could do.
+func wantPlaceWords(t *testing.T, findings []Finding) {
+	t.Helper()
+	for _, f := range findings {
+		placeTexts.Store(f.Check, true)
+		if word := recipeWords.FindString(f.Remedy); word != "" {
+			t.Errorf("%s: the remedy for what is found has the word %q: %s", f.Check, word, f.Remedy)
+		}
+		if f.Remedy == "" || f.Severity == Undecided && f.Needs == "" {
+			t.Errorf("%s: nothing says what to do: %+v", f.Check, f)
+		}
+	}
+}
+
+// unheard lists the checks that are made of what is found, and told nothing in any test.
+func unheard() error {
+	for _, c := range checks {
+		if _, ok := placeTexts.Load(c.name); !ok && c.needs&aBuild == 0 {
+			return fmt.Errorf("no specimen that was inspected where it stands has a finding of %s", c.name)
+		}
+	}
+	return nil
 }
 
 // found lists a verdict's findings as "SEVERITY CHECK FILE: FIELD VALUE", those
@@ -355,6 +412,7 @@ func inspected(t *testing.T, check string, machine Root, p Place) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
+	wantPlaceWords(t, in.Findings)
 	list := []string{}
 	for _, f := range in.Findings {
 		if f.Check == check {
