@@ -45,6 +45,9 @@ type Inspection struct {
 	Unjudged []Unjudged
 	// Interpreter is nil when it is not known.
 	Interpreter *Interpreter
+	// Compiled are the distributions, NAME VERSION, whose wheels have the tag of one machine's
+	// Linux, which no index takes: somebody compiled them for himself.
+	Compiled []string
 }
 
 // Unjudged is a check that could not be made.
@@ -168,7 +171,7 @@ func (i *Inspector) Inspect(ctx context.Context, p Place) (Inspection, error) {
 		findings = append(findings, told...)
 	}
 	slices.SortStableFunc(findings, compareFindings)
-	in.Findings = findings
+	in.Findings, in.Compiled = findings, x.compiled()
 	return in, nil
 }
 
@@ -264,11 +267,29 @@ func (x *exam) distribution(file string) string {
 	e, _ := x.Tree.Lookup(file)
 	for _, d := range x.dists() {
 		if e.Owner == OwnerWheel+d.name {
-			_, version, _ := wheel.DistInfo(path.Base(d.info))
-			return printable(d.name + " " + version)
+			return d.label()
 		}
 	}
 	return ""
+}
+
+// label is a distribution's NAME VERSION.
+func (d dist) label() string {
+	_, version, _ := wheel.DistInfo(path.Base(d.info))
+	return printable(d.name + " " + version)
+}
+
+// compiled lists the distributions whose wheels are for any Linux of a machine, whatever its
+// C library: such are made for the machine that makes them (PEP 513 tells why).
+func (x *exam) compiled() []string {
+	var list []string
+	for _, d := range x.dists() {
+		tags, _ := x.promised(d)
+		if slices.ContainsFunc(tags, func(t wheel.Tag) bool { return strings.HasPrefix(t.Platform, "linux_") }) {
+			list = append(list, d.label())
+		}
+	}
+	return list
 }
 
 // owned says of the files of a tree which distributions' RECORDs list them.

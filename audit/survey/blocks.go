@@ -219,11 +219,13 @@ func (b *block) write(w io.Writer, severity audit.Severity, o TextOptions) (told
 		rest = rest[n:]
 	}
 	if severity == audit.Refuse && b.unit.Remedy != "" {
-		remedy, command := b.unit.remedy(slices.Concat(b.files...))
 		fmt.Fprintln(w, "  what to do here")
-		o.paragraph(w, remedy)
-		if command != "" {
-			fmt.Fprintf(w, "    $ %s\n", command)
+		list := b.unit.remedies(slices.Concat(b.files...))
+		for _, r := range list {
+			o.paragraph(w, r.sentence(len(list) > 1))
+			if command := r.command(b.unit); command != "" {
+				fmt.Fprintf(w, "    $ %s\n", command)
+			}
 		}
 	}
 	for i, needs := range needsOf(b.files[0]) {

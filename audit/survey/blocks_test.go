@@ -28,7 +28,7 @@ func unitOf(kind Kind, path string, files int, distribution string) Unit {
 	for i := range files {
 		u.Findings = append(u.Findings, poisonedFile(fmt.Sprintf("m%02d.so", i), distribution)...)
 	}
-	u.Remedy, u.Command = u.remedy(u.Findings)
+	u.Remedy, u.Command = inOne(&u, u.remedies(u.Findings))
 	return u
 }
 
@@ -83,8 +83,7 @@ refused: renamed.whl
 		{"a distribution of many faults beside another", &Report{Units: []Unit{lines}}, `
 refused: m00.so
   of spam 1.0
-` + poison + `    Install it again, but not from pip's cache, which may have the same file.
-    $ pip install --force-reinstall --no-deps --no-cache-dir spam==1.0
+` + poison + `    The same release brings the same file: take another release, or one of another index, or compile this one here.
 
 refused: /v/ham-2.dist-info/RECORD
   of ham 2
@@ -95,8 +94,8 @@ refused: /v/ham-2.dist-info/RECORD
     Install it again.
     and 406 more in this file
   what to do here
-    Install it again, but not from pip's cache, which may have the same file.
-    $ pip install --force-reinstall --no-deps --no-cache-dir ham==2
+    Install it again: its files are no longer those of its wheel.
+    $ pip install --force-reinstall --no-deps ham==2
 
 told in full: 5 of 411 refusals; --output json tells all
 `},

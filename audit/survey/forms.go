@@ -35,7 +35,7 @@ func message(u *Unit, f audit.Finding) string {
 		parts = append(parts, f.Field+": "+f.Value+".")
 	}
 	if f.Severity == audit.Refuse && u.Remedy != "" {
-		remedy, command := u.remedy([]audit.Finding{f})
+		remedy, command := inOne(u, u.remedies([]audit.Finding{f}))
 		parts = append(parts, remedy)
 		if command != "" {
 			parts = append(parts, command+".")

@@ -13,7 +13,6 @@ import (
 	"fmt"
 	"io/fs"
 	"path"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -94,9 +93,13 @@ type Unit struct {
 	// Findings name files by their paths in the wheel, or absolutely.
 	Findings []audit.Finding `json:"findings"`
 	// Remedy says how to get rid of what is refused where it is; empty when nothing is.
-	// Command is what to run for it, where that is known.
+	// Command is what to run for it, where that is known: a line for each command.
 	Remedy  string `json:"remedy,omitempty"`
 	Command string `json:"command,omitempty"`
+
+	// compiled are the distributions, NAME VERSION, whose wheels were compiled here or there,
+	// and not published.
+	compiled []string
 }
 
 // Unread is a file or directory that could not be read.
@@ -319,7 +322,7 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 	for i := range in.Findings {
 		in.Findings[i].File = v.told(in.Findings[i].File, place, f, moved)
 	}
-	u.Objects, u.Checks, u.Unjudged, u.Interpreter = in.Objects, in.Checks, in.Unjudged, in.Interpreter
+	u.Objects, u.Checks, u.Unjudged, u.Interpreter, u.compiled = in.Objects, in.Checks, in.Unjudged, in.Interpreter, in.Compiled
 	u.Findings = append(u.Findings, in.Findings...)
 	for i := range u.Unjudged {
 		if at.why != "" && u.Unjudged[i].Why == audit.WhyNoInterpreter {
@@ -343,7 +346,7 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 		u.forOthers()
 	}
 	if u.has(audit.Refuse) {
-		u.Remedy, u.Command = u.remedy(u.Findings)
+		u.Remedy, u.Command = inOne(&u, u.remedies(u.Findings))
 	}
 	return u, unread, nil
 }
@@ -552,59 +555,6 @@ func withInterpreter(t *tree.Tree, at interpreter, modules bool) (*tree.Tree, st
 	}
 	t, err = t.With(entries...)
 	return t, at.exe, err
-}
-
-// The wheels that pip built and keeps, and what uv keeps.
-var (
-	builtByPip = regexp.MustCompile(`/wheels/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{2}/`)
-	keptByUv   = regexp.MustCompile(`/(?:archive|wheels|sdists|built-wheels)-v\d+/`)
-	// pinned matches what may stand in a command that a person copies.
-	pinned = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+!-]*(==[A-Za-z0-9][A-Za-z0-9._+!-]*)?$`)
-)
-
-// inDownloads tells whether a unit is in pip's cache of downloads.
-func (u *Unit) inDownloads() bool { return downloads.MatchString(u.Path) }
-
-// fromCache tells whether a unit is in a cache: it is there for whatever interpreter.
-func (u *Unit) fromCache() bool {
-	return u.inDownloads() || builtByPip.MatchString(u.Path) || keptByUv.MatchString(u.Path+"/")
-}
-
-// remedy says what to do about refused findings of a unit, and what to run for it, if
-// anything.
-func (u *Unit) remedy(refused []audit.Finding) (sentence, command string) {
-	dist, _, _ := strings.Cut(path.Base(cmp.Or(u.Wheel, u.Path)), "-")
-	if !pinned.MatchString(dist) {
-		dist = "NAME"
-	}
-	switch {
-	case keptByUv.MatchString(u.Path + "/"):
-		for _, f := range refused {
-			if name, _, _ := strings.Cut(f.Distribution, " "); pinned.MatchString(name) {
-				dist = name
-			}
-		}
-		return "Take it out of uv's cache, then install it again where it was installed from there.", "uv cache clean " + dist
-	case builtByPip.MatchString(u.Path):
-		return "Take it out of pip's cache, which hands it to every interpreter of its version, then install it again where it was installed from there.", "pip cache remove " + dist
-	case u.inDownloads():
-		return "Take it out of pip's cache of downloads: remove that file; then install it again where it was installed from there.", ""
-	case u.Kind == KindFile:
-		return "Build what brought it again, or install it again from a wheel that this audit passes.", ""
-	case u.Kind == KindWheel:
-		return "Do not install it.", ""
-	}
-	var again []string
-	for _, f := range refused {
-		pin := strings.Replace(f.Distribution, " ", "==", 1)
-		if f.Severity == audit.Refuse && pinned.MatchString(pin) && !slices.Contains(again, pin) {
-			again = append(again, pin)
-		}
-	}
-	if len(again) == 0 {
-		return "Install what is refused again, from wheels that this audit passes.", ""
-	}
-	return "Install it again, but not from pip's cache, which may have the same file.", "pip install --force-reinstall --no-deps --no-cache-dir " + strings.Join(again, " ")
 }
 
 // forOthers makes warnings of what only says that a wheel in a cache is for another

@@ -366,22 +366,6 @@ func TestMusl(t *testing.T) {
 	}
 }
 
-// What to do depends on where a wheel is, not on what it is called.
-func TestRemedy(t *testing.T) {
-	t.Parallel()
-	for path, want := range map[string]string{
-		"/home/u/.cache/pip/http-v2/a/b/c/d/e/abcde.body":                 "Take it out of pip's cache of downloads",
-		"/home/u/.cache/pip/wheels/aa/bb/cc/dd/spam-1.0-py3-none-any.whl": "Take it out of pip's cache, which",
-		"/home/u/.cache/uv/wheels-v1/pypi/spam/spam-1.0-py3-none-any.whl": "Take it out of uv's cache",
-		"/srv/poison.zip": "Do not install it.", "/srv/renamed.whl": "Do not install it.",
-	} {
-		u := Unit{Kind: KindWheel, Path: path}
-		if got, _ := u.remedy(nil); !strings.HasPrefix(got, want) {
-			t.Errorf("%s: %q, want %q", path, got, want)
-		}
-	}
-}
-
 // A tree that is all of a machine, as an image is.
 func TestImage(t *testing.T) {
 	t.Parallel()

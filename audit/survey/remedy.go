@@ -1,0 +1,269 @@
+package survey
+
+import (
+	"cmp"
+	"path"
+	"regexp"
+	"slices"
+	"strings"
+
+	"ampoule/audit"
+)
+
+// The wheels that pip built and keeps, what uv keeps, and of that what it built.
+var (
+	builtByPip = regexp.MustCompile(`/wheels/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{2}/`)
+	keptByUv   = regexp.MustCompile(`/(?:archive|wheels|sdists|built-wheels)-v\d+/`)
+	builtByUv  = regexp.MustCompile(`/(?:sdists|built-wheels)-v\d+/`)
+)
+
+// What may stand in a command that a person copies: a distribution, with its version or
+// without, and a requirement, in quotes.
+var (
+	pinned   = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+!-]*(==[A-Za-z0-9][A-Za-z0-9._+!-]*)?$`)
+	required = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9 ,.*+!<>=~-]*$`)
+)
+
+// inDownloads tells whether a unit is in pip's cache of downloads.
+func (u *Unit) inDownloads() bool { return downloads.MatchString(u.Path) }
+
+// fromCache tells whether a unit is in a cache: it is there for whatever interpreter.
+func (u *Unit) fromCache() bool {
+	return u.inDownloads() || builtByPip.MatchString(u.Path) || keptByUv.MatchString(u.Path+"/")
+}
+
+// remedy is what helps against some of what is refused.
+type remedy struct {
+	// checks are those that found it, distributions those that it is in, NAME VERSION.
+	checks, distributions []string
+	cure
+	// requirements are those that are not there.
+	requirements []string
+	// file is the first one.
+	file string
+}
+
+// cure is a way to get rid of what is refused.
+type cure int
+
+// The cures, in the order in which they are told.
+const (
+	// reinstall brings the files back that the distribution's wheel has.
+	reinstall cure = iota
+	// require installs what a distribution requires and what is not there.
+	require
+	// rechoose lets pip choose the wheel that is for this interpreter.
+	rechoose
+	// recompile compiles anew what was compiled elsewhere.
+	recompile
+	// replace takes other bytes than the published ones, which would come again.
+	replace
+	// uninstall removes what takes part in the start.
+	uninstall
+	// disown removes what no distribution answers for, reinstallSystems what a system's package brought.
+	disown
+	reinstallSystems
+	// These are for caches, loose wheels and files.
+	cleanPip
+	cleanUv
+	removeDownload
+	replaceDownload
+	refuse
+	rebuild
+)
+
+// texts say what a cure is. No cure is to install the same bytes again.
+var texts = map[cure]string{
+	reinstall:        "Install it again: its files are no longer those of its wheel.",
+	require:          "Install what it requires and what is not there.",
+	rechoose:         "Install it again with the pip of this interpreter, which takes the wheel that is for it.",
+	recompile:        "It was compiled for another interpreter or machine, and pip's cache may have it still: compile it anew here, not from that cache.",
+	replace:          "The same release brings the same file: take another release, or one of another index, or compile this one here.",
+	uninstall:        "Remove the distribution that brings it, unless you know why it does.",
+	disown:           "No distribution answers for it: find out what brought it; then remove it, or build it again for this interpreter.",
+	reinstallSystems: "A package of the system brought it: find it, and install that again.",
+	cleanPip:         "Take it out of pip's cache, which hands it to every interpreter of its version, then install it again where it was installed from there.",
+	cleanUv:          "Take it out of uv's cache, then install it again where it was installed from there.",
+	removeDownload:   "Take it out of pip's cache of downloads: remove that file; then install it again where it was installed from there.",
+	replaceDownload:  "It is a published wheel, and comes again when it is removed from the cache: take another release, or one of another index, or compile this one for its interpreter.",
+	refuse:           "Do not install it.",
+	rebuild:          "Build what brought it again, or install it again from a wheel that this audit passes.",
+}
+
+// remedies says what helps against refused findings of a unit: a finding's own cure, told
+// once for all that it cures.
+func (u *Unit) remedies(refused []audit.Finding) []remedy {
+	var list []remedy
+	for _, f := range refused {
+		if f.Severity != audit.Refuse {
+			continue
+		}
+		c := u.cureOf(f)
+		i := slices.IndexFunc(list, func(r remedy) bool { return r.cure == c })
+		if i < 0 {
+			i, list = len(list), append(list, remedy{cure: c, file: f.File})
+		}
+		r := &list[i]
+		r.checks = insert(r.checks, f.Check)
+		if f.Distribution != "" {
+			r.distributions = insert(r.distributions, f.Distribution)
+		}
+		if c == require {
+			for _, name := range u.lacks(f.Distribution) {
+				r.requirements = insert(r.requirements, name)
+			}
+		}
+	}
+	slices.SortStableFunc(list, func(a, b remedy) int { return cmp.Compare(a.cure, b.cure) })
+	return list
+}
+
+// insert adds a text to a list that does not have it.
+func insert(list []string, text string) []string {
+	if slices.Contains(list, text) {
+		return list
+	}
+	return append(list, text)
+}
+
+// cureOf is what helps against a finding where it is.
+func (u *Unit) cureOf(f audit.Finding) cure {
+	damaged := f.Check == "record" || f.Check == "parse"
+	switch {
+	case builtByPip.MatchString(u.Path):
+		return cleanPip
+	case keptByUv.MatchString(u.Path + "/"):
+		if damaged || builtByUv.MatchString(u.Path+"/") || slices.Contains(u.compiled, f.Distribution) {
+			return cleanUv
+		}
+		return replaceDownload
+	case u.inDownloads() && damaged:
+		return removeDownload
+	case u.inDownloads():
+		return replaceDownload
+	case u.Kind == KindFile:
+		return rebuild
+	case u.Kind == KindWheel:
+		return refuse
+	}
+	return u.installedCure(f)
+}
+
+// installedCure is what helps against a finding in a directory of distributions.
+func (u *Unit) installedCure(f audit.Finding) cure {
+	switch needs := f.Check == "closure" || f.Check == "symbols"; {
+	case f.Distribution == "" && strings.Contains(u.Path, "/dist-packages"):
+		return reinstallSystems
+	case f.Distribution == "":
+		return disown
+	case f.Check == "record", u.changed(f.File):
+		return reinstall
+	case f.Check == "startup":
+		return uninstall
+	case f.Check == "tags" && f.Field != "ELF", f.Field == "e_machine":
+		return rechoose
+	case needs && len(u.lacks(f.Distribution)) > 0:
+		return require
+	case slices.Contains(u.compiled, f.Distribution):
+		return recompile
+	}
+	return replace
+}
+
+// changed tells whether a file is not the one that its distribution's RECORD lists, however
+// severe that is.
+func (u *Unit) changed(file string) bool {
+	return slices.ContainsFunc(u.Findings, func(f audit.Finding) bool {
+		return f.Check == "record" && f.File == file && (f.Field == "sha256" || f.Field == "size")
+	})
+}
+
+// lacks lists what a distribution requires and what is not there, or in another version.
+func (u *Unit) lacks(distribution string) []string {
+	var list []string
+	for _, f := range u.Findings {
+		if f.Check == "metadata" && f.Field == "Requires-Dist" && f.Distribution == distribution && required.MatchString(f.Value) {
+			list = insert(list, f.Value)
+		}
+	}
+	return list
+}
+
+// command is what to run; empty where nothing is known to help.
+func (r remedy) command(u *Unit) string {
+	var pins, names []string
+	for _, d := range r.distributions {
+		name, version, _ := strings.Cut(d, " ")
+		if pin := name + "==" + version; pinned.MatchString(pin) {
+			pins, names = append(pins, pin), append(names, name)
+		}
+	}
+	pip := func(args string) string {
+		if len(pins) == 0 {
+			return ""
+		}
+		return args + " " + strings.Join(pins, " ")
+	}
+	switch r.cure {
+	case reinstall:
+		return pip("pip install --force-reinstall --no-deps")
+	case rechoose:
+		return pip("pip install --force-reinstall --no-deps --no-cache-dir")
+	case recompile:
+		return pip("pip install --force-reinstall --no-deps --no-cache-dir --no-binary " + strings.Join(names, ","))
+	case require:
+		return "pip install '" + strings.Join(r.requirements, "' '") + "'"
+	case uninstall:
+		if len(names) == 0 {
+			return ""
+		}
+		return "pip uninstall " + strings.Join(names, " ")
+	case reinstallSystems:
+		if !plainPath.MatchString(r.file) {
+			return ""
+		}
+		return "dpkg -S " + r.file
+	case cleanPip:
+		return "pip cache remove " + u.cached(names)
+	case cleanUv:
+		return "uv cache clean " + u.cached(names)
+	}
+	return ""
+}
+
+// plainPath matches paths that a shell takes as they are.
+var plainPath = regexp.MustCompile(`^/[A-Za-z0-9._/+-]+$`)
+
+// cached names what is to be removed from a cache: the distribution that was refused, or that
+// of the wheel.
+func (u *Unit) cached(names []string) string {
+	if len(names) > 0 {
+		return names[len(names)-1]
+	}
+	name, _, _ := strings.Cut(path.Base(cmp.Or(u.Wheel, u.Path)), "-")
+	if !pinned.MatchString(name) {
+		return "NAME"
+	}
+	return name
+}
+
+// sentence says what the remedy is, and of several what it is for.
+func (r remedy) sentence(several bool) string {
+	text := texts[r.cure]
+	if several {
+		return "For " + strings.Join(r.checks, ", ") + ": " + text
+	}
+	return text
+}
+
+// inOne is all of some remedies: their sentences, and their commands, a line each.
+func inOne(u *Unit, list []remedy) (text, commands string) {
+	var sentences, lines []string
+	for _, r := range list {
+		sentences = append(sentences, r.sentence(len(list) > 1))
+		if c := r.command(u); c != "" {
+			lines = append(lines, c)
+		}
+	}
+	return strings.Join(sentences, " "), strings.Join(lines, "\n")
+}
