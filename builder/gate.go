@@ -40,7 +40,7 @@ type RefusedError struct{ Verdict audit.Verdict }
 func (e *RefusedError) Error() string {
 	refused := 0
 	for _, f := range e.Verdict.Findings {
-		if f.Severity == audit.Refuse && f.Excepted == "" {
+		if f.Severity != audit.Warn && f.Excepted == "" {
 			refused++
 		}
 	}

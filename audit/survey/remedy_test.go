@@ -101,7 +101,15 @@ func TestRemediesOfEnvironments(t *testing.T) {
 	if len(texts) != int(rebuild)+1 {
 		t.Errorf("%d cures have a text, of %d", len(texts), rebuild+1)
 	}
+	for _, text := range texts {
+		if word := recipeWords.FindString(text); word != "" {
+			t.Errorf("the remedy has the word %q, which only a recipe has: %s", word, text)
+		}
+	}
 }
+
+// recipeWords are what nobody has who found something.
+var recipeWords = regexp.MustCompile(`(?i)\b(recipe|lock|locked|host list|exception|gate|target|toolchain|the tree)\b`)
 
 // sameBytes matches what would install the same release from wherever it came.
 var sameBytes = regexp.MustCompile(`force-reinstall.*spam==`)
