@@ -364,6 +364,11 @@ func TestMusl(t *testing.T) {
 	if !slices.Contains(unjudged, "closure") || !slices.Contains(unjudged, "versions") {
 		t.Errorf("left out because of musl: %q", unjudged)
 	}
+	// Nobody could give that: it is no question, and stands beside the result.
+	var text bytes.Buffer
+	if err := r.WriteText(&text, TextOptions{}); err != nil || r.Outcome != Passed || !strings.Contains(text.String(), "\npassed; not judged: closure 1, versions 1") {
+		t.Errorf("%s, %v:\n%s", r.Outcome, err, &text)
+	}
 }
 
 // A tree that is all of a machine, as an image is.

@@ -56,7 +56,7 @@ func (r *Report) WriteText(w io.Writer, o TextOptions) error {
 	return nil
 }
 
-// counts are what a report's first lines tell.
+// counts are what a report's first lines tell: files that are refused, and findings.
 type counts struct{ wheels, sites, objects, refused, undecided, warnings int }
 
 func (r *Report) counts() counts {
@@ -72,10 +72,12 @@ func (r *Report) counts() counts {
 		}
 		c.objects += u.Objects
 		c.refused += len(u.files(audit.Refuse))
-		c.undecided += len(u.files(audit.Undecided))
 		for _, f := range u.Findings {
-			if f.Severity == audit.Warn {
+			switch f.Severity {
+			case audit.Warn:
 				c.warnings++
+			case audit.Undecided:
+				c.undecided++
 			}
 		}
 	}
@@ -102,7 +104,7 @@ func (r *Report) writeSummary(w io.Writer) {
 		lines = append(lines, fmt.Sprintf("NOT PASSED: %s could not be read", plural(len(r.Unread), "file")))
 	}
 	if c.undecided > 0 {
-		lines = append(lines, fmt.Sprintf("UNDECIDED: %s in %d of %d (%s)", plural(c.undecided, "file"), r.Count(audit.Undecided), len(r.Units), strings.Join(r.finding(audit.Undecided), ", ")))
+		lines = append(lines, fmt.Sprintf("UNDECIDED: %s in %d of %d (%s)", plural(c.undecided, nouns[audit.Undecided]), r.Count(audit.Undecided), len(r.Units), strings.Join(r.finding(audit.Undecided), ", ")))
 	}
 	if len(lines) == 0 {
 		lines = []string{"passed"}

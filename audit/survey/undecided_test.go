@@ -155,7 +155,7 @@ func TestFormsOfUndecided(t *testing.T) {
 	}
 	const want = `/d: 4 wheels, 6 native files
 judged against no interpreter: --against names one
-UNDECIDED: 3 files in 3 of 4 (symbols 3)
+UNDECIDED: 3 open questions in 3 of 4 (symbols 3)
 
 undecided: w0-1.whl
   and 2 more files like it
@@ -214,7 +214,7 @@ func TestUndecidedBesideRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	for form, wants := range map[*bytes.Buffer][]string{
-		&text:  {"REFUSED: 1 file in 1 of 1 (closure 1)\nUNDECIDED: 1 file in 1 of 1 (closure 1); 1 warning", "\nundecided: /v/b.so\n", "  what decides it\n    A driver: --root has it.\n", "CHECK    EXAMINED  REFUSED  WARNED  UNDECIDED\nclosure  3         1        1       1\n"},
+		&text:  {"REFUSED: 1 file in 1 of 1 (closure 1)\nUNDECIDED: 1 open question in 1 of 1 (closure 1); 1 warning", "\nundecided: /v/b.so\n", "  what decides it\n    A driver: --root has it.\n", "CHECK    EXAMINED  REFUSED  WARNED  UNDECIDED\nclosure  3         1        1       1\n"},
 		&junit: {`tests="1" failures="1" errors="0"`, "/v/b.so: Missing. Give it. It depends on a driver: --root has it.</failure>", "<system-out>/v/c.so: Missing. Give it.</system-out>"},
 	} {
 		for _, want := range wants {
