@@ -67,7 +67,7 @@ func (o *object) loads() bool {
 	return o.fault == nil && (o.Type == elf.Executable || o.Type == elf.Shared)
 }
 
-// depends tells whether the file works or not by what an interpreter or a machine has: it
+// depends reports whether the file works or not by what an interpreter or a machine has: it
 // needs a library, a symbol or a loader. A static executable needs none, and neither do data.
 func (o *object) depends() bool {
 	return o.loads() && (len(o.Needed) > 0 || len(o.wants) > 0 || o.Interp != "")

@@ -24,10 +24,10 @@ var (
 	required = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*[A-Za-z0-9 ,.*+!<>=~-]*$`)
 )
 
-// inDownloads tells whether a unit is in pip's cache of downloads.
+// inDownloads reports whether a unit is in pip's cache of downloads.
 func (u *Unit) inDownloads() bool { return downloads.MatchString(u.Path) }
 
-// fromCache tells whether a unit is in a cache: it is there for whatever interpreter.
+// fromCache reports whether a unit is in a cache: it is there for whatever interpreter.
 func (u *Unit) fromCache() bool {
 	return u.inDownloads() || builtByPip.MatchString(u.Path) || keptByUv.MatchString(u.Path+"/")
 }
@@ -170,7 +170,7 @@ func (u *Unit) installedCure(f audit.Finding) cure {
 	return replace
 }
 
-// changed tells whether a file is not the one that its distribution's RECORD lists, however
+// changed reports whether a file is not the one that its distribution's RECORD lists, however
 // severe that is.
 func (u *Unit) changed(file string) bool {
 	return slices.ContainsFunc(u.Findings, func(f audit.Finding) bool {

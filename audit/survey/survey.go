@@ -449,7 +449,7 @@ func siteAbove(file string) string {
 	return path.Dir(file)
 }
 
-// has tells whether something is found of a severity.
+// has reports whether something is found of a severity.
 func (u *Unit) has(severity audit.Severity) bool {
 	return slices.ContainsFunc(u.Findings, func(f audit.Finding) bool { return f.Severity == severity })
 }
