@@ -79,6 +79,9 @@ func (p pipped) run(t *testing.T, command string) {
 	t.Helper()
 	pip := fmt.Sprintf("exec %s -m pip --python %s/bin/python --quiet --disable-pip-version-check install --no-index --find-links %s ", p.exe, p.env, p.index)
 	line, ok := strings.CutPrefix(command, "pip install ")
+	if own := p.python(t) + " -m pip install "; !ok {
+		line, ok = strings.CutPrefix(command, own)
+	}
 	if !ok {
 		t.Fatalf("%q is no installation", command)
 	}
@@ -95,6 +98,12 @@ func (p pipped) site(t *testing.T) string {
 		t.Fatalf("site-packages: %q, %v", found, err)
 	}
 	return found[0]
+}
+
+// python is how people call the environment's interpreter.
+func (p pipped) python(t *testing.T) string {
+	t.Helper()
+	return filepath.Join(p.env, "bin", filepath.Base(filepath.Dir(p.site(t))))
 }
 
 // verdict audits the environment, and wants of it what importing shows.

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"ampoule/audit"
+	"ampoule/tree"
 )
 
 // The wheels that pip built and keeps, what uv keeps, and of that what it built.
@@ -50,6 +51,8 @@ type cure int
 const (
 	// reinstall brings the files back that the distribution's wheel has.
 	reinstall cure = iota
+	// reinstallUvs is that where uv, whose cache may have the same files by hard links, installed.
+	reinstallUvs
 	// require installs what a distribution requires and what is not there.
 	require
 	// rechoose lets pip choose the wheel that is for this interpreter.
@@ -75,6 +78,7 @@ const (
 // texts say what a cure is. No cure is to install the same bytes again.
 var texts = map[cure]string{
 	reinstall:        "Install it again: its files are no longer those of its wheel.",
+	reinstallUvs:     "Install it again: its files are no longer those of its wheel. They may be one with those in uv's cache, which is cleaned first.",
 	require:          "Install what it requires and what is not there.",
 	rechoose:         "Install it again with the pip of this interpreter, which takes the wheel that is for it.",
 	recompile:        "It was compiled for another interpreter or machine, and pip's cache may have it still: compile it anew here, not from that cache.",
@@ -156,6 +160,8 @@ func (u *Unit) installedCure(f audit.Finding) cure {
 		return reinstallSystems
 	case f.Distribution == "":
 		return disown
+	case (f.Check == "record" || u.changed(f.File)) && u.byUv:
+		return reinstallUvs
 	case f.Check == "record", u.changed(f.File):
 		return reinstall
 	case f.Check == "startup":
@@ -198,26 +204,31 @@ func (r remedy) command(u *Unit) string {
 			pins, names = append(pins, pin), append(names, name)
 		}
 	}
-	pip := func(args string) string {
+	again := func(flags string) string {
 		if len(pins) == 0 {
 			return ""
 		}
-		return args + " " + strings.Join(pins, " ")
+		return u.pip("install") + " --force-reinstall --no-deps" + flags + " " + strings.Join(pins, " ")
 	}
 	switch r.cure {
 	case reinstall:
-		return pip("pip install --force-reinstall --no-deps")
+		return again("")
+	case reinstallUvs:
+		if len(names) == 0 {
+			return ""
+		}
+		return "uv cache clean " + strings.Join(names, " ") + " && " + again("")
 	case rechoose:
-		return pip("pip install --force-reinstall --no-deps --no-cache-dir")
+		return again(" --no-cache-dir")
 	case recompile:
-		return pip("pip install --force-reinstall --no-deps --no-cache-dir --no-binary " + strings.Join(names, ","))
+		return again(" --no-cache-dir --no-binary " + strings.Join(names, ","))
 	case require:
-		return "pip install '" + strings.Join(r.requirements, "' '") + "'"
+		return u.pip("install") + " '" + strings.Join(r.requirements, "' '") + "'"
 	case uninstall:
 		if len(names) == 0 {
 			return ""
 		}
-		return "pip uninstall " + strings.Join(names, " ")
+		return u.pip("uninstall") + " " + strings.Join(names, " ")
 	case reinstallSystems:
 		if !plainPath.MatchString(r.file) {
 			return ""
@@ -230,6 +241,53 @@ func (r remedy) command(u *Unit) string {
 	}
 	return ""
 }
+
+// pip begins a command of pip's for the unit's own environment, which need not be the one whose
+// pip a shell finds. One that uv made has none; uv's understands the same flags.
+func (u *Unit) pip(verb string) string {
+	switch {
+	case !plainPath.MatchString(u.python):
+		return "pip " + verb
+	case u.byUv:
+		return "uv pip " + verb + " --python " + u.python
+	}
+	return u.python + " -m pip " + verb
+}
+
+// pythonOf finds the executable by which people call the interpreter of a directory of
+// distributions: the environment's, or the one that imports from there; empty without any.
+func pythonOf(files Files, site string, at interpreter) string {
+	if m := siteOf.FindStringSubmatch(site); m != nil {
+		own := path.Join("/", m[1], "bin", "python"+m[2])
+		if _, ok := audit.Follow(files, own); ok {
+			return own
+		}
+	}
+	if at.exe == "" || at.files != files {
+		return ""
+	}
+	return show(at.exe)
+}
+
+// isUvs reports whether uv installs what is in a directory of distributions: no pip is there,
+// and uv says that it was the installer (recorded projects specification, INSTALLER).
+func isUvs(t *tree.Tree, site string) bool {
+	byUv := false
+	for _, e := range t.Entries() {
+		switch rest, ok := strings.CutPrefix(e.Path, site+"/"); {
+		case !ok || e.Kind != tree.File || path.Base(e.Path) != "INSTALLER" || e.Size > maxInstaller:
+		case strings.HasPrefix(rest, "pip-"):
+			return false
+		case !byUv:
+			text, err := e.ReadAll()
+			byUv = err == nil && strings.TrimSpace(string(text)) == "uv"
+		}
+	}
+	return byUv
+}
+
+// maxInstaller bounds an INSTALLER file, in bytes.
+const maxInstaller = 64
 
 // plainPath matches paths that a shell takes as they are.
 var plainPath = regexp.MustCompile(`^/[A-Za-z0-9._/+-]+$`)

@@ -123,15 +123,19 @@ func TestRemediesAreLooked(t *testing.T) {
 	lacking := distOf("spam", "cp313-cp313-manylinux_2_17_x86_64", "Requires-Dist: gone>=1\n", map[string]string{"spam" + suffix: string(module(t, "libgone.so.1"))})
 	stripped := dist(module(t, "libgone.so.1"), "cp313-cp313-manylinux_2_17_x86_64")
 	stripped["spam"+suffix] += "x"
+	uvs := together(stripped, map[string]string{"spam-1.0.dist-info/INSTALLER": "uv"})
+	const python = "/" + venv + "/bin/python3.13"
 	for what, c := range map[string]struct {
 		files map[string]string
 		// command is what the unit's begins with; empty for none.
 		text, command string
 	}{
 		"published":                {published, "The same release brings the same file", ""},
-		"compiled somewhere":       {libpython, "It was compiled for another", "pip install --force-reinstall --no-deps --no-cache-dir --no-binary spam spam==1.0"},
-		"changed":                  {stripped, "Install it again: its files", "pip install --force-reinstall --no-deps spam==1.0"},
-		"without what it requires": {lacking, "Install what it requires", "pip install 'gone>=1'"},
+		"compiled somewhere":       {libpython, "It was compiled for another", python + " -m pip install --force-reinstall --no-deps --no-cache-dir --no-binary spam spam==1.0"},
+		"changed":                  {stripped, "Install it again: its files", python + " -m pip install --force-reinstall --no-deps spam==1.0"},
+		"without what it requires": {lacking, "Install what it requires", python + " -m pip install 'gone>=1'"},
+		"installed by uv":          {uvs, "Install it again: its files", "uv cache clean spam && uv pip install --python " + python + " --force-reinstall --no-deps spam==1.0"},
+		"by uv, beside a pip":      {together(uvs, map[string]string{"pip-24.0.dist-info/INSTALLER": "pip\n"}), "Install it again: its files", python + " -m pip install --force-reinstall --no-deps spam==1.0"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

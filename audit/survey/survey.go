@@ -100,6 +100,10 @@ type Unit struct {
 	// compiled are the distributions, NAME VERSION, whose wheels were compiled here or there,
 	// and not published.
 	compiled []string
+	// python is the executable of the environment that is judged, as people call it; byUv says
+	// that uv installs into it.
+	python string
+	byUv   bool
 }
 
 // Unread is a file or directory that could not be read.
@@ -346,6 +350,9 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 		u.forOthers()
 	}
 	if u.has(audit.Refuse) {
+		if f.kind == KindSite {
+			u.python, u.byUv = pythonOf(v.Files, f.path, at), isUvs(content, place.Site)
+		}
 		u.Remedy, u.Command = inOne(&u, u.remedies(u.Findings))
 	}
 	return u, unread, nil
