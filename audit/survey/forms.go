@@ -120,7 +120,7 @@ func (s *junitSuite) add(c junitCase) {
 func (r *Report) WriteJUnit(w io.Writer) error {
 	all := junitSuites{Name: "ampoule audit " + audit.Printable(r.Target)}
 	for i := range r.Units {
-		all.Suites = append(all.Suites, r.Units[i].junit())
+		all.Suites = append(all.Suites, r.junit(&r.Units[i]))
 	}
 	for _, u := range r.Unread {
 		s := junitSuite{Name: audit.Printable(u.Path)}
@@ -139,7 +139,7 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 
 // junit is the suite of one unit. A check that was not made is skipped, unless something is
 // undecided for want of it.
-func (u *Unit) junit() junitSuite {
+func (r *Report) junit(u *Unit) junitSuite {
 	s := junitSuite{Name: audit.Printable(u.Path)}
 	class := audit.Printable(path.Base(u.Path))
 	for _, c := range u.Checks {
@@ -149,6 +149,13 @@ func (u *Unit) junit() junitSuite {
 		one := u.junitCase(class, n.Check)
 		if one.Failure == nil && one.Error == nil {
 			one.Skipped = &junitSkipped{n.Why}
+		}
+		s.add(one)
+	}
+	for _, l := range r.lintCases(u) {
+		one := junitCase{Class: class, Name: l.name, Out: l.text}
+		if l.fails {
+			one.Failure, one.Out = faultOf([]string{l.text}), ""
 		}
 		s.add(one)
 	}

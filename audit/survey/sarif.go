@@ -87,6 +87,7 @@ func (r *Report) WriteSARIF(w io.Writer, version string) error {
 	for _, c := range audit.Checks() {
 		one.Tool.Driver.Rules = append(one.Tool.Driver.Rules, sarifRule{c.Name, sarifText{c.Reason}})
 	}
+	one.Tool.Driver.Rules = append(one.Tool.Driver.Rules, r.lintRules()...)
 	call := sarifInvocation{Successful: len(r.Unread) == 0}
 	for _, u := range r.Unread {
 		call.Notifications = append(call.Notifications, sarifNotification{"error", sarifText{audit.Printable(u.Path + ": " + u.Why)}})
@@ -102,6 +103,7 @@ func (r *Report) WriteSARIF(w io.Writer, version string) error {
 		for _, f := range u.Findings {
 			one.Results = append(one.Results, r.sarifResult(u, f, seen))
 		}
+		one.Results = append(one.Results, r.lintResults(u, seen)...)
 	}
 	return writeJSON(w, sarifLog{"https://json.schemastore.org/sarif-2.1.0.json", "2.1.0", []sarifRun{one}})
 }

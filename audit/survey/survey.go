@@ -21,6 +21,7 @@ import (
 	"golang.org/x/sync/semaphore"
 
 	"ampoule/audit"
+	"ampoule/audit/lint"
 	"ampoule/tree"
 )
 
@@ -43,6 +44,8 @@ type Target struct {
 	// CPU is the x86-64 level of the processor that files are to run on; empty when it is
 	// not known.
 	CPU string
+	// Lint says whether wheels are linted.
+	Lint Lint
 }
 
 // Report is what was found. Its JSON form is deterministic but for what it is about.
@@ -60,6 +63,9 @@ type Report struct {
 	// Base is the absolute path of the directory that paths of the SARIF form are relative to,
 	// if they are below it; empty for none.
 	Base string `json:"-"`
+
+	// lint is what was asked for of it.
+	lint Lint
 }
 
 // Outcome is what comes of a whole report.
@@ -71,6 +77,8 @@ const (
 	Refused Outcome = "refused"
 	// Incomplete says that something could not be read.
 	Incomplete Outcome = "unread"
+	// Faulty says that linting found faults, and was asked to refuse them.
+	Faulty Outcome = "faulty"
 	// Undecided says that something depends on what was not given.
 	Undecided Outcome = "undecided"
 	// Passed says that everything was judged that could be, and nothing is wrong.
@@ -96,6 +104,8 @@ type Unit struct {
 	// Command is what to run for it, where that is known: a line for each command.
 	Remedy  string `json:"remedy,omitempty"`
 	Command string `json:"command,omitempty"`
+	// Lint is what linting says of a wheel; nil where that was not asked for.
+	Lint *lint.Report `json:"lint,omitempty"`
 
 	// compiled are the distributions, NAME VERSION, whose wheels were compiled here or there,
 	// and not published.
@@ -183,6 +193,8 @@ func (r *Report) decide() {
 		r.Outcome = Refused
 	case len(r.Unread) > 0:
 		r.Outcome = Incomplete
+	case r.LintRefused() > 0:
+		r.Outcome = Faulty
 	case r.Count(audit.Undecided) > 0:
 		r.Outcome = Undecided
 	default:
@@ -253,7 +265,7 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	r := &Report{Schema: Schema, Target: cmp.Or(v.Name, v.Path), Unread: s.unread, Units: []Unit{}}
+	r := &Report{Schema: Schema, Target: cmp.Or(v.Name, v.Path), Unread: s.unread, Units: []Unit{}, lint: v.Lint}
 	for i, u := range units {
 		if failed[i] != nil {
 			r.Unread = append(r.Unread, Unread{show(s.found[i].path), reason(failed[i])})
@@ -392,6 +404,9 @@ func (v *survey) content(ctx context.Context, f found, site string, u *Unit) (t 
 		u.Wheel = w.Name
 	}
 	u.Findings = w.Findings
+	if u.Lint, err = v.lint(w); err != nil {
+		return nil, nil, nil, errors.Join(err, done())
+	}
 	if t, err = w.Installed(site); err != nil {
 		return nil, nil, nil, errors.Join(err, done())
 	}

@@ -50,6 +50,7 @@ func (r *Report) WriteText(w io.Writer, o TextOptions) error {
 		return err
 	}
 	r.writeUnjudged(b)
+	r.writeLint(b, o)
 	if err := b.Flush(); err != nil {
 		return fmt.Errorf("writing report: %w", err)
 	}
@@ -102,6 +103,9 @@ func (r *Report) writeSummary(w io.Writer) {
 	}
 	if len(r.Unread) > 0 {
 		lines = append(lines, fmt.Sprintf("NOT PASSED: %s could not be read", plural(len(r.Unread), "file")))
+	}
+	if faulty := r.LintRefused(); faulty > 0 {
+		lines = append(lines, fmt.Sprintf("NOT PASSED: %s with faults that linting found", plural(faulty, "wheel")))
 	}
 	if c.undecided > 0 {
 		lines = append(lines, fmt.Sprintf("UNDECIDED: %s in %d of %d (%s)", plural(c.undecided, nouns[audit.Undecided]), r.Count(audit.Undecided), len(r.Units), strings.Join(r.finding(audit.Undecided), ", ")))

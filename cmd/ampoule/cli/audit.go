@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ampoule/audit"
+	"ampoule/audit/lint"
 	"ampoule/audit/survey"
 	"ampoule/cmd/ampoule/display"
 )
@@ -52,6 +53,21 @@ func (e *UndecidedError) Hint() string {
 	return ""
 }
 
+// LintError says that linting, which was asked to refuse them, found faults in wheels.
+type LintError struct {
+	Target string
+	Wheels int
+}
+
+func (e *LintError) Error() string {
+	return fmt.Sprintf("%s: lint finds faults in %d of the wheels in it", display.Clean(e.Target, false), e.Wheels)
+}
+
+// Hint says how to leave rules out.
+func (e *LintError) Hint() string {
+	return "--lint-ignore RULE leaves a rule out; --lint alone refuses nothing"
+}
+
 // UnreadError says that an audit could not read all of what it was pointed at.
 type UnreadError struct{ Report *survey.Report }
 
@@ -72,6 +88,10 @@ type AuditOptions struct {
 	Root string
 	// Warnings says that the text form tells warnings, too.
 	Warnings bool
+	// Lint says what is told of wheels beside whether they work: "tell" tells it, "error"
+	// refuses faults, too; empty is nothing. LintIgnore are the rules that are left out.
+	Lint       string
+	LintIgnore []string
 }
 
 func newAudit(s *Session) *cobra.Command {
@@ -110,7 +130,30 @@ when nothing is any of these.`,
 	cmd.Flags().StringVar(&o.Against, "against", "", "the interpreter: its executable, its prefix, an environment of it, or an image")
 	cmd.Flags().StringVar(&o.Root, "root", "/", "the directory that is the root of the system which TARGET belongs to")
 	cmd.Flags().BoolVar(&o.Warnings, "warnings", false, "tell the worst warnings, too")
+	cmd.Flags().StringVar(&o.Lint, "lint", "", "tell what wheels could do better: platform tags, stable ABI, layout; --lint=error refuses faults")
+	cmd.Flags().Lookup("lint").NoOptDefVal = lintTell
+	cmd.Flags().StringSliceVar(&o.LintIgnore, "lint-ignore", nil, "rules that --lint leaves out, by name")
 	return cmd
+}
+
+// The values of --lint.
+const (
+	lintTell  = "tell"
+	lintError = "error"
+)
+
+// lint is what the options ask for of linting.
+func (o AuditOptions) lint() (survey.Lint, error) {
+	l := survey.Lint{On: o.Lint != "", Refuse: o.Lint == lintError, Ignore: o.LintIgnore}
+	if l.On && !l.Refuse && o.Lint != lintTell {
+		return l, &UsageError{Verb: "ampoule audit", Err: fmt.Errorf("--lint=%s: it is %s or %s", o.Lint, lintTell, lintError)}
+	}
+	for _, rule := range l.Ignore {
+		if !lint.HasRule(rule) {
+			return l, &UsageError{Verb: "ampoule audit", Err: fmt.Errorf("--lint-ignore %s: there is no such rule", rule)}
+		}
+	}
+	return l, nil
 }
 
 // Audit judges what is at a path, or in an image, and writes the report in the session's
@@ -119,6 +162,9 @@ func Audit(ctx context.Context, s *Session, target string, o AuditOptions) (err 
 	// Whoever is pointed at a file of any size has other uses for the machine's memory.
 	debug.SetMemoryLimit(softMemory)
 	t := survey.Target{Name: target}
+	if t.Lint, err = o.lint(); err != nil {
+		return err
+	}
 	if o.Root == "/" {
 		t.CPU = cpuLevel()
 	}
@@ -170,6 +216,8 @@ func outcome(report *survey.Report) error {
 		return &AuditRefusedError{report.Target, report.Count(audit.Refuse)}
 	case survey.Incomplete:
 		return &UnreadError{report}
+	case survey.Faulty:
+		return &LintError{report.Target, report.LintRefused()}
 	case survey.Undecided:
 		return &UndecidedError{report}
 	}

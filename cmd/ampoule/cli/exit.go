@@ -65,7 +65,7 @@ var codes = []struct {
 		is[*locking.NoSdistError], is[*locking.OwnedError], is[*locking.LyingSdistError], is[*locking.CrateError], is[*locking.SdistError], is[*locking.VersionsError], is[*wheels.CircleError], is[*builder.LostPatchError], is[*recipes.RequirementError], is[*apt.UnknownError], is[*apt.ChangeError], is[*toolchain.NotDebianError],
 		wraps(builder.ErrNoLock), is[*survey.NothingError], is[*survey.UnreadableError], is[*survey.NoInterpreterError], is[*UnreadError], wraps(images.ErrNoImage), wraps(images.ErrDamaged))},
 	{codeRefused, "refused: gate, audit, policy or verification", anyOf(
-		is[*builder.RefusedError], is[*wheels.NativeError], is[*unpack.RefusedError], is[*seal.OverwriteError], is[*registry.KeyTakenError], is[*registry.KeyMismatchError], is[*registry.DamagedError], is[*install.VerificationError], is[*store.MismatchError], is[*store.RecordError], is[*DamagedError], is[*DifferentError], is[*AuditRefusedError],
+		is[*builder.RefusedError], is[*wheels.NativeError], is[*unpack.RefusedError], is[*seal.OverwriteError], is[*registry.KeyTakenError], is[*registry.KeyMismatchError], is[*registry.DamagedError], is[*install.VerificationError], is[*store.MismatchError], is[*store.RecordError], is[*DamagedError], is[*DifferentError], is[*AuditRefusedError], is[*LintError],
 		is[*embedded.HeldError], wraps(embedded.ErrDamaged), wraps(registry.ErrDigest), wraps(layer.ErrDiffID))},
 	{codeNotFound, "not found", anyOf(
 		is[*NotFoundError], is[*UnexplainedError], is[*docker.UnknownImageError], is[*survey.NotFoundError], is[*registry.NotFoundError], wraps(embedded.ErrNoArtifact), is[*fetch.NotFoundError], is[*fetch.NoProjectError],

@@ -1,0 +1,195 @@
+package lint
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"path"
+	"slices"
+	"strings"
+
+	"ampoule/audit/elf"
+	"ampoule/tree"
+)
+
+// native is an ELF file of a wheel.
+type native struct {
+	*elf.File
+	// member is its path in the wheel; place where it is installed, as far as that is known.
+	member, place string
+	// module is the name of the module whose start it exports; empty without one.
+	module string
+	libc   Libc
+	// from says which file of the wheel gives a needed library, by its soname; empty is none.
+	from map[string]*native
+}
+
+// readNatives reads the wheel's ELF files that the loader would load.
+func (x *exam) readNatives() error {
+	for _, e := range x.files {
+		if e.Size < int64(len(elf.Magic)) {
+			continue
+		}
+		f, err := readELF(e)
+		switch {
+		case errors.Is(err, elf.ErrUnsupported):
+			x.foreign = append(x.foreign, e.Path)
+			continue
+		case err != nil:
+			return err
+		case f == nil:
+			continue
+		}
+		n := &native{File: f, member: e.Path, place: e.Path, module: moduleOf(e.Path, f), libc: libcOf(e.Path, f), from: map[string]*native{}}
+		if p, ok := x.inLibrary(e.Path); ok {
+			n.place = p
+		}
+		x.natives = append(x.natives, n)
+	}
+	slices.SortFunc(x.natives, func(a, b *native) int { return strings.Compare(a.member, b.member) })
+	x.resolve()
+	return nil
+}
+
+// readELF reads a file; nil means that it is no sound ELF file that is loaded. One of 32
+// bits, or big-endian, gives an error that wraps elf.ErrUnsupported.
+func readELF(e tree.Entry) (*elf.File, error) {
+	r, err := e.Content.Open()
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", e.Path, err)
+	}
+	defer r.Close()
+	at, ok := r.(io.ReaderAt)
+	if !ok {
+		return nil, nil // what holds ELF code is kept where it can be read anywhere
+	}
+	start := make([]byte, len(elf.Magic))
+	if _, err := at.ReadAt(start, 0); err != nil {
+		return nil, fmt.Errorf("reading %s: %w", e.Path, err)
+	}
+	if string(start) != elf.Magic {
+		return nil, nil
+	}
+	f, err := elf.Read(at, e.Size)
+	switch {
+	case errors.Is(err, elf.ErrFormat):
+		return nil, nil
+	case err != nil:
+		return nil, fmt.Errorf("reading %s: %w", e.Path, err)
+	case f.Type != elf.Executable && f.Type != elf.Shared:
+		return nil, nil
+	}
+	return f, nil
+}
+
+// moduleOf is the module that a file is, by the function that starts it: PyInit_NAME, of
+// Python 2 initNAME, of Python 3.15 on PyModExport_NAME too.
+func moduleOf(file string, f *elf.File) string {
+	stem, _, _ := strings.Cut(path.Base(file), ".")
+	for _, s := range f.Symbols {
+		if !s.Exported() {
+			continue
+		}
+		for _, prefix := range []string{"PyInit_", "PyModExport_"} {
+			if name, ok := strings.CutPrefix(s.Name, prefix); ok {
+				return name
+			}
+		}
+		if s.Name == "init"+stem {
+			return stem
+		}
+	}
+	return ""
+}
+
+// libcOf is the C library that a file is for; empty where it does not say.
+func libcOf(file string, f *elf.File) Libc {
+	for _, name := range append([]string{path.Base(f.Interp)}, f.Needed...) {
+		switch {
+		case strings.HasPrefix(name, "ld-musl-"), strings.HasPrefix(name, "libc.musl-"), name == "libc.so":
+			return Musl
+		case strings.HasPrefix(name, "ld-linux"), name == "libc.so.6":
+			return Glibc
+		}
+	}
+	// Since Python 3.11 names of modules tell it, too.
+	switch {
+	case strings.HasSuffix(file, "-linux-musl.so"):
+		return Musl
+	case strings.HasSuffix(file, "-linux-gnu.so"):
+		return Glibc
+	}
+	return ""
+}
+
+// resolve finds in the wheel the libraries that its files need, as the loader would from a
+// module or a program: by the search paths of the one that needs a library, and of the one
+// that was loaded first.
+func (x *exam) resolve() {
+	places := map[string]*native{}
+	needed := map[string]bool{}
+	for _, n := range x.natives {
+		places[n.place] = n
+		for _, soname := range n.Needed {
+			needed[soname] = true
+		}
+	}
+	for _, n := range x.natives {
+		if n.module == "" && needed[path.Base(n.place)] {
+			continue // it is loaded for others
+		}
+		n.load(places)
+	}
+	for _, n := range x.natives {
+		n.find(places, nil)
+	}
+}
+
+// load finds the libraries of a file that is loaded by itself, and those of the libraries.
+func (n *native) load(places map[string]*native) {
+	dirs := n.dirs()
+	seen, queue := map[*native]bool{n: true}, []*native{n}
+	for len(queue) > 0 {
+		for _, lib := range queue[0].find(places, dirs) {
+			if !seen[lib] {
+				seen[lib] = true
+				queue = append(queue, lib)
+			}
+		}
+		queue = queue[1:]
+	}
+}
+
+// find finds the libraries that a file needs by its own search path and by another's.
+func (n *native) find(places map[string]*native, more []string) []*native {
+	var found []*native
+	for _, soname := range n.Needed {
+		for _, dir := range slices.Concat(more, n.dirs()) {
+			if lib := places[path.Join(dir, soname)]; lib != nil && n.from[soname] == nil {
+				n.from[soname] = lib
+			}
+		}
+		if lib := n.from[soname]; lib != nil {
+			found = append(found, lib)
+		}
+	}
+	return found
+}
+
+// dirs are the directories of the wheel that a file has in its search paths (ld.so(8)).
+func (n *native) dirs() []string {
+	var dirs []string
+	for _, list := range []*string{n.RPath, n.RunPath} {
+		if list == nil {
+			continue
+		}
+		for _, element := range strings.Split(*list, ":") {
+			for _, token := range []string{"$ORIGIN", "${ORIGIN}"} {
+				if rest, ok := strings.CutPrefix(element, token); ok {
+					dirs = append(dirs, path.Join(path.Dir(n.place), rest))
+				}
+			}
+		}
+	}
+	return dirs
+}
