@@ -94,8 +94,7 @@ func (x *exam) module(file string) (string, bool) {
 	if m == nil {
 		return "", false
 	}
-	isModule := m[2] == "py" || slices.ContainsFunc(x.natives, func(n *native) bool { return n.place == file && n.module != "" })
-	return m[1], isModule
+	return m[1], m[2] == "py" || x.extensions[file]
 }
 
 // unimportable tells of modules below directories that no import statement can name.
@@ -145,7 +144,7 @@ func setOf(words string) map[string]bool {
 type toplevel struct {
 	// files are the files, modules those of them that can be imported.
 	files   map[string]string
-	modules []string
+	modules map[string]bool
 	// dirs are the directories: whether a module is below, and whether a stub is.
 	dirs map[string]*dirAtTop
 }
@@ -156,13 +155,13 @@ type dirAtTop struct {
 }
 
 func (x *exam) top() *toplevel {
-	t := &toplevel{files: map[string]string{}, dirs: map[string]*dirAtTop{}}
+	t := &toplevel{files: map[string]string{}, modules: map[string]bool{}, dirs: map[string]*dirAtTop{}}
 	for file, member := range x.library {
 		dir, rest, ok := strings.Cut(file, "/")
 		if !ok {
 			t.files[file] = member
 			if name, ok := x.module(file); ok {
-				t.modules = append(t.modules, name)
+				t.modules[name] = true
 			}
 			continue
 		}
@@ -173,7 +172,6 @@ func (x *exam) top() *toplevel {
 		t.dirs[dir].modules = t.dirs[dir].modules || isModule
 		t.dirs[dir].stubs = t.dirs[dir].stubs || path.Ext(file) == ".pyi"
 	}
-	slices.Sort(t.modules)
 	return t
 }
 
@@ -182,14 +180,17 @@ func (x *exam) top() *toplevel {
 var common = setOf(`.eggs .nox .tox .venv app build cli data dist doc docs example examples lib scripts src test tests venv`)
 
 // bringsLibraries reports whether a directory at the top is where auditwheel puts the
-// libraries that it carries.
-func bringsLibraries(dir string) bool { return strings.HasSuffix(dir, ".libs") }
+// libraries that it carries: NAME.libs, or .libs_NAME as it once did.
+func bringsLibraries(dir string) bool {
+	return strings.HasSuffix(dir, ".libs") || strings.HasPrefix(dir, ".libs")
+}
 
 // isStubs reports whether a directory is a package of stubs for another one (PEP 561).
 func isStubs(dir string) bool { return strings.HasSuffix(dir, "-stubs") }
 
 func (t *toplevel) notes() []Note {
 	var loose, usual, init, bare, several []string
+	stubs := false
 	for file, member := range t.files {
 		stem, isModule := file, moduleFile.MatchString(file)
 		if m := moduleFile.FindStringSubmatch(file); m != nil {
@@ -200,7 +201,7 @@ func (t *toplevel) notes() []Note {
 			continue
 		case file == "__init__.py":
 			init = append(init, member)
-		case path.Ext(file) == ".pyi" && slices.Contains(t.modules, strings.TrimSuffix(file, ".pyi")):
+		case path.Ext(file) == ".pyi" && t.modules[strings.TrimSuffix(file, ".pyi")]:
 			continue // the stub of the module beside it
 		case !isModule:
 			loose = append(loose, member)
@@ -208,7 +209,7 @@ func (t *toplevel) notes() []Note {
 		if common[stem] {
 			usual = append(usual, member)
 		}
-		if !strings.HasPrefix(file, "_") {
+		if isModule && !strings.HasPrefix(file, "_") {
 			several = append(several, member)
 		}
 	}
@@ -221,6 +222,7 @@ func (t *toplevel) notes() []Note {
 		}
 		if !d.modules {
 			bare = append(bare, d.member)
+			stubs = stubs || d.stubs
 		}
 		if !strings.HasPrefix(dir, "_") {
 			several = append(several, d.member)
@@ -236,18 +238,16 @@ func (t *toplevel) notes() []Note {
 			"Leave it out of what is packaged, or put it below the package."),
 		note("toplevel-init", init, "An __init__.py lands in site-packages itself, where no package is.",
 			"Have its build package the directory, not what is in it."),
-		note("no-modules", bare, t.bareText(bare), "Put data below the package that reads it; name a package of stubs NAME-stubs (PEP 561)."),
+		note("no-modules", bare, bareText(stubs), "Put data below the package that reads it; name a package of stubs NAME-stubs (PEP 561)."),
 		note("several-toplevels", several, "More than one name is at the top of the library.",
 			"Nothing, if that is meant; else leave out what was packaged by mistake."),
 	)
 }
 
 // bareText says what is in directories without modules.
-func (t *toplevel) bareText(members []string) string {
-	for _, d := range t.dirs {
-		if d.stubs && !d.modules && slices.Contains(members, d.member) {
-			return "Directories at the top of the library have stubs and no module: type checkers take them for a package that nobody can import."
-		}
+func bareText(stubs bool) string {
+	if stubs {
+		return "Directories at the top of the library have stubs and no module: type checkers take them for a package that nobody can import."
 	}
 	return "Directories at the top of the library have no module: nothing can be imported from them."
 }
@@ -259,20 +259,19 @@ func (x *exam) declaredNotes(t *toplevel) []Note {
 		return nil
 	}
 	var missing, more []string
-	for _, name := range x.declared {
+	for name := range x.declared {
 		stem, _, _ := strings.Cut(strings.ReplaceAll(name, "/", "."), ".")
-		if t.dirs[stem] == nil && !slices.Contains(t.modules, stem) {
+		if t.dirs[stem] == nil && !t.modules[stem] {
 			missing = append(missing, name)
 		}
 	}
-	declared := func(name string) bool { return slices.Contains(x.declared, name) }
-	for _, name := range t.modules {
-		if !declared(name) {
+	for name := range t.modules {
+		if !x.declared[name] {
 			more = append(more, name)
 		}
 	}
 	for dir, d := range t.dirs {
-		if d.modules && !declared(dir) && !bringsLibraries(dir) {
+		if d.modules && !x.declared[dir] && !bringsLibraries(dir) {
 			more = append(more, dir)
 		}
 	}

@@ -21,7 +21,8 @@ import (
 type Wheel struct {
 	// Name is what the file is called, or would be: NAME-VERSION-TAGS.whl.
 	Name string
-	// Files are its members by their paths in it, each with its hash.
+	// Files are its members by their paths in it, each with its hash. What holds ELF code can
+	// be read anywhere (io.ReaderAt); elsewhere none is looked for.
 	Files []tree.Entry
 }
 
@@ -101,22 +102,26 @@ type exam struct {
 	// requires says that METADATA has a Requires-Dist.
 	requires bool
 	// declared are the names in top_level.txt, which setuptools writes; nil without one.
-	declared []string
+	declared map[string]bool
 	files    []tree.Entry
 	// library are the paths in the wheel of what lands in a site-packages directory, by
 	// their paths there.
 	library map[string]string
 	// natives are the ELF files, sorted by path.
 	natives []*native
-	// foreign are the ELF files that are not read: of 32 bits, or big-endian.
+	// extensions are the extension modules by where they are installed.
+	extensions map[string]bool
+	// foreign are the ELF files that are not read: unsound, of 32 bits, or big-endian.
 	foreign []string
+	// unsound says that one of them is: nothing can be said of the wheel's platform then.
+	unsound bool
 }
 
 // maxText bounds the texts of .dist-info that are read, in bytes.
 const maxText = 8 << 20
 
 func open(w Wheel) (*exam, error) {
-	x := &exam{files: w.Files, library: map[string]string{}}
+	x := &exam{files: w.Files, library: map[string]string{}, extensions: map[string]bool{}}
 	if name, err := wheel.ParseName(w.Name); err == nil {
 		// A name with unsound tags has findings in package audit.
 		x.tags, _ = wheel.ParseTags(name.Python + "-" + name.ABI + "-" + name.Platform)
@@ -153,7 +158,7 @@ func (x *exam) describe(e tree.Entry) error {
 		return fmt.Errorf("reading %s: %w", e.Path, err)
 	}
 	if base == "top_level.txt" {
-		x.declared = strings.Fields(string(text))
+		x.declared = setOf(string(text))
 		return nil
 	}
 	h, err := wheel.ParseHeader(text)

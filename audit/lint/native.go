@@ -20,6 +20,8 @@ type native struct {
 	// module is the name of the module whose start it exports; empty without one.
 	module string
 	libc   Libc
+	// dirs are the directories of the wheel that its search paths name.
+	dirs []string
 	// from says which file of the wheel gives a needed library, by its soname; empty is none.
 	from map[string]*native
 }
@@ -32,27 +34,38 @@ func (x *exam) readNatives() error {
 		}
 		f, err := readELF(e)
 		switch {
-		case errors.Is(err, elf.ErrUnsupported):
+		case errors.Is(err, elf.ErrFormat), errors.Is(err, elf.ErrUnsupported):
+			x.unsound = x.unsound || errors.Is(err, elf.ErrFormat)
 			x.foreign = append(x.foreign, e.Path)
+			if p, ok := x.inLibrary(e.Path); ok {
+				x.extensions[p] = true // as far as its name tells
+			}
 			continue
 		case err != nil:
 			return err
 		case f == nil:
 			continue
 		}
-		n := &native{File: f, member: e.Path, place: e.Path, module: moduleOf(e.Path, f), libc: libcOf(e.Path, f), from: map[string]*native{}}
-		if p, ok := x.inLibrary(e.Path); ok {
-			n.place = p
-		}
-		x.natives = append(x.natives, n)
+		x.add(e.Path, f)
 	}
-	slices.SortFunc(x.natives, func(a, b *native) int { return strings.Compare(a.member, b.member) })
 	x.resolve()
 	return nil
 }
 
-// readELF reads a file; nil means that it is no sound ELF file that is loaded. One of 32
-// bits, or big-endian, gives an error that wraps elf.ErrUnsupported.
+// add notes an ELF file of the wheel.
+func (x *exam) add(member string, f *elf.File) {
+	n := &native{File: f, member: member, place: member, module: moduleOf(member, f), libc: libcOf(member, f), from: map[string]*native{}}
+	if p, ok := x.inLibrary(member); ok {
+		n.place = p
+	}
+	n.dirs = searched(path.Dir(n.place), f)
+	x.natives = append(x.natives, n)
+	x.extensions[n.place] = n.module != ""
+}
+
+// readELF reads a file; nil means that it is no ELF file that is loaded. One that is not
+// sound gives an error that wraps elf.ErrFormat, one of 32 bits, or big-endian,
+// elf.ErrUnsupported.
 func readELF(e tree.Entry) (*elf.File, error) {
 	r, err := e.Content.Open()
 	if err != nil {
@@ -72,8 +85,6 @@ func readELF(e tree.Entry) (*elf.File, error) {
 	}
 	f, err := elf.Read(at, e.Size)
 	switch {
-	case errors.Is(err, elf.ErrFormat):
-		return nil, nil
 	case err != nil:
 		return nil, fmt.Errorf("reading %s: %w", e.Path, err)
 	case f.Type != elf.Executable && f.Type != elf.Shared:
@@ -126,10 +137,11 @@ func libcOf(file string, f *elf.File) Libc {
 // module or a program: by the search paths of the one that needs a library, and of the one
 // that was loaded first.
 func (x *exam) resolve() {
-	places := map[string]*native{}
+	slices.SortFunc(x.natives, func(a, b *native) int { return strings.Compare(a.member, b.member) })
+	s := &linker{places: map[string]*native{}, left: maxLookups}
 	needed := map[string]bool{}
 	for _, n := range x.natives {
-		places[n.place] = n
+		s.places[n.place] = n
 		for _, soname := range n.Needed {
 			needed[soname] = true
 		}
@@ -138,19 +150,31 @@ func (x *exam) resolve() {
 		if n.module == "" && needed[path.Base(n.place)] {
 			continue // it is loaded for others
 		}
-		n.load(places)
+		s.load(n)
 	}
 	for _, n := range x.natives {
-		n.find(places, nil)
+		s.find(n, nil)
 	}
 }
 
+// maxLookups bounds how often a library is looked for, in all directories of a wheel
+// together: far above what the largest wheels known take. What is not found then counts as a
+// library that the wheel does not have.
+const maxLookups = 1 << 23
+
+// linker finds libraries among the files of a wheel.
+type linker struct {
+	// places are the files by where they are installed.
+	places map[string]*native
+	// left is how many lookups are left.
+	left int
+}
+
 // load finds the libraries of a file that is loaded by itself, and those of the libraries.
-func (n *native) load(places map[string]*native) {
-	dirs := n.dirs()
+func (s *linker) load(n *native) {
 	seen, queue := map[*native]bool{n: true}, []*native{n}
 	for len(queue) > 0 {
-		for _, lib := range queue[0].find(places, dirs) {
+		for _, lib := range s.find(queue[0], n.dirs) {
 			if !seen[lib] {
 				seen[lib] = true
 				queue = append(queue, lib)
@@ -161,12 +185,16 @@ func (n *native) load(places map[string]*native) {
 }
 
 // find finds the libraries that a file needs by its own search path and by another's.
-func (n *native) find(places map[string]*native, more []string) []*native {
+func (s *linker) find(n *native, more []string) []*native {
 	var found []*native
 	for _, soname := range n.Needed {
-		for _, dir := range slices.Concat(more, n.dirs()) {
-			if lib := places[path.Join(dir, soname)]; lib != nil && n.from[soname] == nil {
-				n.from[soname] = lib
+		for _, dirs := range [][]string{more, n.dirs} {
+			for _, dir := range dirs {
+				if n.from[soname] != nil || s.left <= 0 {
+					break
+				}
+				s.left--
+				n.from[soname] = s.places[path.Join(dir, soname)]
 			}
 		}
 		if lib := n.from[soname]; lib != nil {
@@ -176,20 +204,25 @@ func (n *native) find(places map[string]*native, more []string) []*native {
 	return found
 }
 
-// dirs are the directories of the wheel that a file has in its search paths (ld.so(8)).
-func (n *native) dirs() []string {
+// searched are the directories of the wheel that the search paths of a file in a directory
+// name, each once (ld.so(8)).
+func searched(origin string, f *elf.File) []string {
 	var dirs []string
-	for _, list := range []*string{n.RPath, n.RunPath} {
+	for _, list := range []*string{f.RPath, f.RunPath} {
 		if list == nil {
 			continue
 		}
-		for _, element := range strings.Split(*list, ":") {
+		for element := range strings.SplitSeq(*list, ":") {
 			for _, token := range []string{"$ORIGIN", "${ORIGIN}"} {
-				if rest, ok := strings.CutPrefix(element, token); ok {
-					dirs = append(dirs, path.Join(path.Dir(n.place), rest))
+				if rest, ok := strings.CutPrefix(element, token); ok && len(dirs) < maxDirs {
+					dirs = append(dirs, path.Join(origin, rest))
 				}
 			}
 		}
 	}
-	return dirs
+	slices.Sort(dirs)
+	return slices.Compact(dirs)
 }
+
+// maxDirs bounds the directories of a search path.
+const maxDirs = 256

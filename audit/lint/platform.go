@@ -17,18 +17,20 @@ type Platform struct {
 	Libc    Libc   `json:"libc,omitempty"`
 	// Satisfies are the tags of the policy for the oldest systems that the code keeps: its
 	// own and those of before PEP 600; linux_MACHINE where it keeps none. Code that needs no
-	// C library keeps one of each.
+	// C library keeps one of each. Empty is not known: no file was judged, or one is unsound.
 	Satisfies []string `json:"satisfies"`
 	// Claims are the platform tags in the wheel's name.
 	Claims []string `json:"claims"`
 	// Limits are what keeps the code from the oldest policy of its machine, the worst first.
 	Limits []Limit `json:"limits"`
 	// Unjudged are the files that no policy was held against: they are for another machine or
-	// C library than the wheel, for a machine without policies here, or of 32 bits.
+	// C library than the wheel, for a machine without policies here, of 32 bits, or unsound.
 	Unjudged []string `json:"unjudged,omitempty"`
 
 	sets []*policySet
 	kept []int
+	// narrow says that a tag of the wheel's is for a Python with narrow Unicode.
+	narrow bool
 }
 
 // LimitKind says what of a file it is that only newer systems have.
@@ -43,8 +45,8 @@ const (
 	LimitSymbol LimitKind = "symbol"
 	// LimitProcessor is a level of x86-64 above the baseline.
 	LimitProcessor LimitKind = "processor"
-	// LimitPython is a Python 2 with narrow Unicode or with fpectl, which tags do not tell
-	// (PEP 513).
+	// LimitPython is a Python with fpectl, which tags do not tell, or a Python 2 with narrow
+	// Unicode, where the wheel's tag does not say so (PEP 513).
 	LimitPython LimitKind = "python"
 )
 
@@ -75,12 +77,14 @@ func (x *exam) platform() *Platform {
 		if !slices.Contains(p.Claims, t.Platform) {
 			p.Claims = append(p.Claims, t.Platform)
 		}
+		// cp27m is narrow, cp27mu wide (PEP 513, "UCS-2 vs UCS-4 builds").
+		p.narrow = p.narrow || strings.HasPrefix(t.ABI, "cp2") && !strings.HasSuffix(t.ABI, "u")
 	}
 	slices.Sort(p.Claims)
 	p.Machine, p.Libc = x.kind()
 	judged := x.judged(p)
 	slices.Sort(p.Unjudged)
-	if len(judged) == 0 {
+	if len(judged) == 0 || x.unsound {
 		return p
 	}
 	for _, libc := range []Libc{Glibc, Musl} {
@@ -95,8 +99,8 @@ func (x *exam) platform() *Platform {
 	return p
 }
 
-// kind is the machine and the C library that the wheel is for: what its tags say, else what
-// its first file says.
+// kind is the machine and the C library that the wheel is for: what its tags say, if any file
+// is for that, else what its first file says.
 func (x *exam) kind() (machine string, libc Libc) {
 	claims, libcs := x.claims(), map[Libc]bool{}
 	for _, c := range claims {
@@ -108,11 +112,13 @@ func (x *exam) kind() (machine string, libc Libc) {
 			machine = cmp.Or(machine, rest)
 		}
 	}
+	has := map[Libc]bool{}
 	for _, n := range x.natives {
 		machine = cmp.Or(machine, machines[n.Machine])
 		libc = cmp.Or(libc, n.libc)
+		has[n.libc] = true
 	}
-	if len(libcs) == 1 && libc != "" {
+	if len(libcs) == 1 && has[claims[0].libc] {
 		return machine, claims[0].libc
 	}
 	return machine, libc
@@ -154,7 +160,7 @@ func (p *Platform) hold(s *policySet, judged []*native) {
 
 // limits are what a file asks for, with the first policy that admits each.
 func (n *native) limits(s *policySet, p *Platform) []Limit {
-	list := slices.Concat(n.versionLimits(s, p.Machine), n.libraryLimits(s), n.symbolLimits(s))
+	list := slices.Concat(n.versionLimits(s, p.Machine), n.libraryLimits(s), n.symbolLimits(s, p))
 	if level := audit.X8664Level(n.File); n.Machine == elf.X8664 && level > 1 && !strings.Contains(n.member, "/glibc-hwcaps/") {
 		list = append(list, Limit{Kind: LimitProcessor, Name: fmt.Sprintf("x86-64-v%d", level), policy: s.never()})
 	}
@@ -198,18 +204,24 @@ func (n *native) libraryLimits(s *policySet) []Limit {
 }
 
 // symbolLimits are the symbols that a file asks for and may not under some policy.
-func (n *native) symbolLimits(s *policySet) []Limit {
+func (n *native) symbolLimits(s *policySet, p *Platform) []Limit {
 	var list []Limit
+	var known []string
+	for soname := range s.symbols {
+		if slices.Contains(n.Needed, soname) && n.from[soname] == nil {
+			known = append(known, soname)
+		}
+	}
 	for _, sym := range n.Symbols {
 		if sym.Defined || sym.Weak {
 			continue
 		}
-		for _, soname := range n.Needed {
-			if policy := s.symbol(soname, sym.Name); policy > 0 && n.from[soname] == nil {
+		for _, soname := range known {
+			if policy := s.symbol(soname, sym.Name); policy > 0 {
 				list = append(list, Limit{Kind: LimitSymbol, Library: soname, Name: sym.Name, policy: policy})
 			}
 		}
-		if strings.HasPrefix(sym.Name, "PyUnicodeUCS2_") || slices.Contains(fpectl, sym.Name) {
+		if strings.HasPrefix(sym.Name, "PyUnicodeUCS2_") && !p.narrow || slices.Contains(fpectl, sym.Name) {
 			list = append(list, Limit{Kind: LimitPython, Name: sym.Name, policy: s.never()})
 		}
 	}
@@ -255,7 +267,7 @@ func (x *exam) claimNotes(p *Platform, s *policySet, kept int) []Note {
 	switch order := compareKept(s, kept, oldest); {
 	case order > 0:
 		return []Note{p.broken(s, kept, oldest)}
-	case order < 0:
+	case order < 0 && oldest.libc == Glibc: // of musl, names tell too little to advise an older one
 		return []Note{{
 			Rule:   "platform-older",
 			Text:   fmt.Sprintf("The code runs on systems as old as %s promises; the wheel is tagged for %s at the oldest.", s.tags(kept, p.Machine)[0], oldest.tag),

@@ -23,10 +23,11 @@ type Lint struct {
 
 // lint lints a wheel that is open, if that is asked for.
 func (v *survey) lint(w *audit.WheelFile) (*lint.Report, error) {
-	if !v.Lint.On {
-		return nil, nil
+	members := w.Members()
+	if !v.Lint.On || len(members) == 0 {
+		return nil, nil // a file that is no sound zip has a finding
 	}
-	r, err := lint.Check(lint.Wheel{Name: w.Name, Files: w.Members()})
+	r, err := lint.Check(lint.Wheel{Name: w.Name, Files: members})
 	if err != nil {
 		return nil, err
 	}

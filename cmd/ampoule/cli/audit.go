@@ -111,6 +111,11 @@ the one that --against names: its executable, its prefix, an environment of it, 
 image that has one. Without one, only what needs no interpreter is judged, and native
 code is undecided.
 
+--lint tells of each wheel, too, on how old systems it runs and what keeps it from
+older ones (as auditwheel does), which Pythons its modules of the stable ABI work with
+(as abi3audit), and what no wheel should have (as check-wheel-contents). That changes no
+verdict, unless --lint=error asks for it.
+
 Nothing is run, nothing is changed, and neither Docker nor a store is needed but for
 images that are in them. It ends with code 4 when something is refused; with 3 when
 TARGET has nothing to judge, or something in it cannot be read; with 9 when something
@@ -119,6 +124,7 @@ when nothing is any of these.`,
 		Example: `  ampoule audit .venv
   ampoule audit ~/.cache/pip --against /opt/app/bin/python3.13
   ampoule audit dist/web-1.0-cp313-cp313-linux_x86_64.whl
+  ampoule audit dist --lint=error --lint-ignore toplevel-file
   ampoule audit python:3.13-slim
   ampoule audit ~/.cache/pip --against web@sha256:…
   ampoule audit /srv/app/lib --root /mnt/image --output sarif > audit.sarif`,
