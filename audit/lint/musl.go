@@ -49,12 +49,19 @@ func (n *native) asksMusl() []string {
 	return names
 }
 
-// muslLimits are the symbols that keep a file from musl 1.1.
-func (n *native) muslLimits() []Limit {
+// muslLimits are the symbols that keep a file from musl 1.1, or from every musl.
+func (n *native) muslLimits(s *policySet) []Limit {
 	var list []Limit
 	for _, name := range n.asksMusl() {
-		if addedToMusl[name] > 0 {
-			list = append(list, Limit{Kind: LimitSymbol, Library: "libc.so", Name: name, policy: 1})
+		policy := 0
+		switch {
+		case addedToMusl[name] > 0:
+			policy = 1
+		case lackedByMusl(name):
+			policy = s.never()
+		}
+		if policy > 0 {
+			list = append(list, Limit{Kind: LimitSymbol, Library: "libc.so", Name: name, policy: policy})
 		}
 	}
 	return list

@@ -79,6 +79,7 @@ var otherTags = map[string]struct{ ours, why string }{
 	"Pillow-8.4.0-cp39-cp39-manylinux_2_17_x86_64.manylinux2014_x86_64.whl": {
 		"manylinux_2_17_x86_64", "auditwheel counts the versions that are asked of the zlib in the wheel; the wheel brings them",
 	},
+	"regopy-1.4.0-cp312-cp312-musllinux_1_2_x86_64.whl": {"linux_x86_64", "no musl has __cxa_thread_atexit_impl: the library does not load"},
 }
 
 func TestPeersPlatform(t *testing.T) {

@@ -165,7 +165,7 @@ func (n *native) limits(s *policySet, p *Platform) []Limit {
 		list = append(list, Limit{Kind: LimitProcessor, Name: fmt.Sprintf("x86-64-v%d", level), policy: s.never()})
 	}
 	if s == policies()[Musl] {
-		list = append(list, n.muslLimits()...)
+		list = append(list, n.muslLimits(s)...)
 	}
 	return list
 }

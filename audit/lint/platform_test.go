@@ -132,7 +132,7 @@ func TestPlatform(t *testing.T) {
 			},
 		},
 		{
-			name: "musl, and what only glibc has", tags: "musllinux_1_2_x86_64", want: "musllinux_1_1_x86_64", rules: []string{"musl-symbols"},
+			name: "musl, and what only glibc has", tags: "musllinux_1_2_x86_64", want: "linux_x86_64", limits: []string{"symbol __cxa_thread_atexit_impl"}, rules: []string{"musl-symbols", "platform-claim"},
 			files: func(t *testing.T) map[string]string {
 				return one(module(t, "spam", []string{"__cxa_thread_atexit_impl", "m"}, library(t, "libc.musl-x86_64.so.1", "m", "__cxa_thread_atexit_impl")))
 			},
