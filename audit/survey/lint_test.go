@@ -10,6 +10,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/audit"
 	"ampoule/audit/lint"
 )
 
@@ -62,8 +63,8 @@ func TestLint(t *testing.T) {
 		t.Error("what linting says is refused without being asked")
 	}
 	target.Lint.Refuse = true
-	if r := look(t, target); r.Passed || r.LintRefused() != 1 || r.Refused() != 0 {
-		t.Errorf("passed %t, lint refuses %d, the audit %d", r.Passed, r.LintRefused(), r.Refused())
+	if r := look(t, target); r.Passed || r.LintRefused() != 1 || r.Count(audit.Refuse) != 0 {
+		t.Errorf("passed %t, lint refuses %d, the audit %d", r.Passed, r.LintRefused(), r.Count(audit.Refuse))
 	}
 	target.Lint.Ignore = []string{"common-name"}
 	if r := look(t, target); !r.Passed {
