@@ -8,7 +8,6 @@ import (
 	"reflect"
 	"slices"
 	"strings"
-	"sync"
 
 	"ampoule/audit/wheel"
 	"ampoule/packaging"
@@ -71,10 +70,7 @@ type WheelRecord struct {
 // checkFingerprint measures the interpreter and compares it with what the tree and its
 // wheels say that they were made with, and the wheels with what the tree says of them.
 func checkFingerprint(_ context.Context, x *exam) (outcome, error) {
-	c := comparison{exam: x, measured: sync.OnceValues(func() (f Fingerprint, err error) {
-		err = f.measure(x.Tree, x.home)
-		return f, err
-	})}
+	c := comparison{exam: x, measured: x.facts.measured}
 	record, file, err := x.artifactRecord()
 	switch {
 	case err != nil:

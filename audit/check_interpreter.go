@@ -37,7 +37,7 @@ func checkInterpreter(_ context.Context, x *exam) (out outcome, _ error) {
 			out.findings[i].Severity = x.travels()
 		}
 	}()
-	config, err := readSysconfig(x.Tree, x.home)
+	config, err := x.facts.config()
 	if err != nil {
 		out.add(Finding{
 			Severity: Refuse, File: x.home.lib, Field: "_sysconfigdata", Value: printable(err.Error()),

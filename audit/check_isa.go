@@ -4,7 +4,6 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
-	"maps"
 	"slices"
 	"strings"
 
@@ -58,19 +57,12 @@ func checkISA(_ context.Context, x *exam) (outcome, error) {
 			Remedy: "Have its build leave the flag out (packages.NAME in the recipe: env, config-settings or a patch).",
 		})
 	}
-	if config, err := readSysconfig(x.Tree, x.home); err == nil {
-		for _, name := range slices.Sorted(maps.Keys(config.vars)) {
-			for _, word := range strings.Fields(config.vars[name]) {
-				// CONFIG_ARGS has its words in quotes.
-				if word = strings.Trim(word, `'"`); strings.HasSuffix(word, "-march=native") || strings.HasSuffix(word, "-mcpu=native") {
-					out.add(Finding{
-						Severity: x.travels(), File: config.file, Field: name, Value: printable(word),
-						Cause:  "The interpreter was compiled for the processor of its build machine, or has modules compiled so.",
-						Remedy: "Name a level instead: -march=x86-64-v2.",
-					})
-				}
-			}
-		}
+	for _, n := range x.facts.native() {
+		out.add(Finding{
+			Severity: x.travels(), File: n.file, Field: n.variable, Value: printable(n.word),
+			Cause:  "The interpreter was compiled for the processor of its build machine, or has modules compiled so.",
+			Remedy: "Name a level instead: -march=x86-64-v2.",
+		})
 	}
 	return out, nil
 }

@@ -175,22 +175,6 @@ func isPython(name string) bool {
 // API have: PyList of PyList_New; and those names themselves. Libraries of others have names with Py, too (PySide).
 type pythonAPI map[string]bool
 
-// pythonAPI takes them from the stable ABI and from what the tree's interpreter exports.
-func (x *exam) pythonAPI() pythonAPI {
-	api := stableAPI()
-	for _, o := range x.objects {
-		if !o.holdsRuntime() {
-			continue
-		}
-		for s := range o.gives {
-			if name := s.Value(); isPython(name) {
-				api[family(name)], api[name] = true, true
-			}
-		}
-	}
-	return api
-}
-
 func (a pythonAPI) has(name string) bool { return isPython(name) && a[family(name)] }
 
 // knows tells whether a name is of the API for certain.

@@ -146,7 +146,7 @@ func (x *exam) natives(out *outcome, d dist) {
 func (x *exam) suffixes() []string {
 	if x.ends == nil {
 		x.ends = []string{}
-		if config, err := readSysconfig(x.Tree, x.home); err == nil {
+		if config, err := x.facts.config(); err == nil {
 			x.ends = config.suffixes()
 		}
 	}

@@ -84,6 +84,8 @@ type Inspector struct {
 	configured []string
 	// read are the files of the machine and of its interpreters that were read before.
 	read objectCache
+	// interpreters are those that were measured before.
+	interpreters interpreters
 }
 
 // NewInspector makes an inspector of a machine with that root file system, which is nil
@@ -92,6 +94,7 @@ func NewInspector(root Root) *Inspector {
 	i := &Inspector{root: root}
 	if root != nil {
 		i.glibc, i.configured = Glibc(root), loaderDirs(root)
+		i.root = &rememberedRoot{Root: root, seen: map[string]answer{}}
 	}
 	return i
 }
@@ -242,6 +245,7 @@ func (i *Inspector) newFound(p Place) (*exam, error) {
 	if x.objects, err = i.readTree(x.Tree); err != nil {
 		return nil, err
 	}
+	x.facts = i.interpreters.of(p, x.home, x.objects)
 	root := i.root
 	if root == nil {
 		root = &tree.Tree{}

@@ -79,6 +79,8 @@ type exam struct {
 	// objects are the tree's ELF files by path.
 	objects map[string]*object
 	runs    []run
+	// facts are those of the interpreter.
+	facts *facts
 	// dists gives the installed distributions, which are read once.
 	dists func() []dist
 	// ends are the interpreter's suffixes, once they were asked for; see suffixes.
@@ -176,7 +178,7 @@ func newExam(ctx context.Context, s Subject) (*exam, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &exam{Subject: s, home: home, objects: objects, dists: distsOf(s.Tree, home.site)}
+	x := &exam{Subject: s, home: home, objects: objects, dists: distsOf(s.Tree, home.site), facts: newFacts(s.Tree, home, objects)}
 	for _, t := range s.Targets {
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)

@@ -3,6 +3,7 @@ package audit
 import (
 	"bytes"
 	"fmt"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -50,6 +51,24 @@ func (c sysconfig) suffixes() []string {
 
 // isSet tells whether a variable of configure's is 1.
 func (c sysconfig) isSet(name string) bool { return c.vars[name] == "1" }
+
+// nativeFlag is a compiler's flag that makes code for the processor of the build machine,
+// in a variable.
+type nativeFlag struct{ file, variable, word string }
+
+// nativeFlags lists them by variable.
+func (c sysconfig) nativeFlags() []nativeFlag {
+	var list []nativeFlag
+	for _, name := range slices.Sorted(maps.Keys(c.vars)) {
+		for _, word := range strings.Fields(c.vars[name]) {
+			// CONFIG_ARGS has its words in quotes.
+			if word = strings.Trim(word, `'"`); strings.HasSuffix(word, "-march=native") || strings.HasSuffix(word, "-mcpu=native") {
+				list = append(list, nativeFlag{c.file, name, word})
+			}
+		}
+	}
+	return list
+}
 
 // readSysconfig reads the one _sysconfigdata of a standard library. It is Python source
 // that sysconfig generates: a dict of names with texts and numbers, and it is read as

@@ -211,6 +211,8 @@ type survey struct {
 	inspectors map[Files]*audit.Inspector
 	// memory bounds how many bytes of wheel files are judged at a time.
 	memory *semaphore.Weighted
+	// interpreters are those that were met.
+	interpreters interpreters
 }
 
 // atOnce is how many bytes of wheel files are judged at a time; larger ones are judged
@@ -324,7 +326,7 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 		return u, nil, err
 	}
 	defer func() { err = errors.Join(err, done()) }()
-	if place.Tree, place.Interpreter, err = withInterpreter(content, at, f.kind == KindSite); err != nil {
+	if place.Tree, place.Interpreter, err = v.withInterpreter(content, at, f.kind == KindSite); err != nil {
 		return u, nil, err
 	}
 	machine := at.files
@@ -556,24 +558,13 @@ func home(exe string) string {
 
 // withInterpreter adds an interpreter's files to those that it is to import; its own
 // modules are judged with what is installed.
-func withInterpreter(t *tree.Tree, at interpreter, modules bool) (*tree.Tree, string, error) {
+func (v *survey) withInterpreter(t *tree.Tree, at interpreter, modules bool) (*tree.Tree, string, error) {
 	if at.exe == "" {
 		return t, "", nil
 	}
-	patterns, err := audit.InterpreterFiles(at.exe, modules)
+	entries, err := v.interpreters.files(at, modules)
 	if err != nil {
 		return nil, "", err
-	}
-	var entries []tree.Entry
-	for _, pattern := range patterns {
-		matched, err := match(at.files, pattern)
-		if err != nil {
-			return nil, "", err
-		}
-		entries = append(entries, matched...)
-	}
-	for i := range entries {
-		entries[i].Owner = audit.OwnerInterpreter
 	}
 	t, err = t.With(entries...)
 	return t, at.exe, err

@@ -26,7 +26,7 @@ import (
 const suffix = ".cpython-313-x86_64-linux-gnu.so"
 
 // compile compiles C source to bytes.
-func compile(t *testing.T, source string, flags ...string) []byte {
+func compile(t testing.TB, source string, flags ...string) []byte {
 	t.Helper()
 	data, err := os.ReadFile(specimen.Compile(t, source, flags...))
 	if err != nil {
@@ -38,7 +38,7 @@ func compile(t *testing.T, source string, flags ...string) []byte {
 const moduleSource = `extern void *PyModule_Create2(void); void *PyInit_spam(void) { return PyModule_Create2(); }`
 
 // module compiles an extension module; a libpython to link it to may be named.
-func module(t *testing.T, libpython string) []byte {
+func module(t testing.TB, libpython string) []byte {
 	t.Helper()
 	flags := []string{"-shared", "-fPIC"}
 	if libpython != "" {
@@ -52,7 +52,7 @@ func module(t *testing.T, libpython string) []byte {
 }
 
 // interpreterELF compiles an executable that has a runtime in it.
-func interpreterELF(t *testing.T) []byte {
+func interpreterELF(t testing.TB) []byte {
 	t.Helper()
 	return compile(t, `int _PyRuntime; void *PyModule_Create2(void) { return 0; } void _start(void) { for (;;); }`,
 		"-rdynamic", "-fPIE", "-pie", "-Wl,--dynamic-linker=/lib64/ld-linux-x86-64.so.2")
@@ -79,7 +79,7 @@ func distOf(name, tag, metadata string, files map[string]string) map[string]stri
 	return files
 }
 
-func pack(t *testing.T, files map[string]string) string {
+func pack(t testing.TB, files map[string]string) string {
 	t.Helper()
 	var b bytes.Buffer
 	z := zip.NewWriter(&b)
@@ -100,7 +100,7 @@ func pack(t *testing.T, files map[string]string) string {
 
 // machine makes a directory that stands for a machine's root, with an interpreter in
 // /usr and the given files; a text that begins with "-> " is a link.
-func machine(t *testing.T, files map[string]string) Machine {
+func machine(t testing.TB, files map[string]string) Machine {
 	t.Helper()
 	root := t.TempDir()
 	all := map[string]string{
