@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"ampoule/audit/elf"
 )
 
 func init() {
@@ -39,7 +41,13 @@ func checkConflicts(_ context.Context, x *exam) (outcome, error) {
 	for _, b := range brought {
 		out.examined++
 		for _, o := range own {
-			shared := sharedSymbols(b, o)
+			if b.gives.shared(o.gives) < enoughShared {
+				continue
+			}
+			shared, err := sharedSymbols(b, o)
+			if err != nil {
+				return out, err
+			}
 			if len(shared) < enoughShared {
 				continue
 			}
@@ -71,13 +79,13 @@ func (x *exam) carriedForInterpreter(lib *object) bool {
 
 // sharedSymbols lists what both libraries define, sorted; templates and inline functions
 // of C++ are in many and are one for the loader.
-func sharedSymbols(a, b *object) []string {
+func sharedSymbols(a, b *object) ([]string, error) {
 	var names []string
-	for s := range a.gives {
-		if name := s.Value(); b.gives[s] && !strings.HasPrefix(name, "_") {
-			names = append(names, name)
+	err := eachSymbol(a.entry, func(s elf.Symbol) {
+		if s.Exported() && b.gives.has(hashName(s.Name)) && !strings.HasPrefix(s.Name, "_") {
+			names = append(names, strings.Clone(s.Name))
 		}
-	}
+	})
 	slices.Sort(names)
-	return names
+	return slices.Compact(names), err
 }

@@ -133,7 +133,7 @@ func (s scope) missing(wants []want) []string {
 		if s.open && !s.api.knows(w.Value()) {
 			continue
 		}
-		if slices.ContainsFunc(s.objects, func(o *object) bool { return o.gives[w.symbol] }) {
+		if name := hashName(w.Value()); slices.ContainsFunc(s.objects, func(o *object) bool { return o.gives.has(name) }) {
 			continue
 		}
 		version := w.version.Value()

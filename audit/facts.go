@@ -106,10 +106,8 @@ func (x *exam) pythonAPI() pythonAPI {
 // exported adds what runtimes export to names of CPython's API.
 func exported(api pythonAPI, runtimes []*object) pythonAPI {
 	for _, o := range runtimes {
-		for s := range o.gives {
-			if name := s.Value(); isPython(name) {
-				api[family(name)], api[name] = true, true
-			}
+		for _, s := range o.api {
+			api[family(s.Value())], api[s.Value()] = true, true
 		}
 	}
 	return api

@@ -23,11 +23,14 @@ func HostSymbols(t *tree.Tree, sonames []string) (map[string][]HostSymbol, error
 	if err != nil {
 		return nil, err
 	}
-	given := map[symbol]bool{}
-	for _, o := range objects {
-		for s := range o.gives {
-			given[s] = true
+	given := func(s symbol) bool {
+		name := hashName(s.Value())
+		for _, o := range objects {
+			if o.gives.has(name) {
+				return true
+			}
 		}
+		return false
 	}
 	wanted := map[string][]HostSymbol{}
 	for _, soname := range sonames {
@@ -48,7 +51,7 @@ func HostSymbols(t *tree.Tree, sonames []string) (map[string][]HostSymbol, error
 
 // wantsOf lists what a file wants of a library that it needs: with a version of it, or
 // with none where nothing else is known to define it.
-func (o *object) wantsOf(soname string, given map[symbol]bool) []HostSymbol {
+func (o *object) wantsOf(soname string, given func(symbol) bool) []HostSymbol {
 	owner := map[symbol]string{}
 	for _, n := range o.Needs {
 		for _, v := range n.Versions {
@@ -58,7 +61,7 @@ func (o *object) wantsOf(soname string, given map[symbol]bool) []HostSymbol {
 	list := []HostSymbol{}
 	for _, w := range o.wants {
 		version := w.version.Value()
-		if version != "" && owner[w.version] == soname || version == "" && !given[w.symbol] {
+		if version != "" && owner[w.version] == soname || version == "" && !given(w.symbol) {
 			list = append(list, HostSymbol{w.Value(), version})
 		}
 	}

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"unique"
+	"unsafe"
 
 	"ampoule/audit/elf"
 	"ampoule/tree"
@@ -28,8 +29,10 @@ type object struct {
 	runtime []string
 	// gives are the names of the symbols that others can bind to; wants those that it asks
 	// others for and cannot do without, in the symbol table's order.
-	gives map[symbol]bool
+	gives nameSet
 	wants []want
+	// api are the names of CPython's API among those of gives; empty unless it has a runtime.
+	api []symbol
 	// asks says that it asks others for anything of Python's API, weakly or not.
 	asks bool
 	// unwinds is a symbol of exception handling that it asks others for; empty without one.
@@ -94,6 +97,23 @@ func readEach(t *tree.Tree, read func(tree.Entry) (*object, error)) (map[string]
 	return objects, nil
 }
 
+// eachSymbol reads an ELF file's symbols again.
+func eachSymbol(e tree.Entry, each func(elf.Symbol)) error {
+	r, err := e.Content.Open()
+	if err != nil {
+		return fmt.Errorf("opening %s: %w", e.Path, err)
+	}
+	defer r.Close()
+	at, err := readerAt(r, e)
+	if err != nil || at == nil {
+		return err
+	}
+	if _, err = elf.ReadEach(at, e.Size, each); err != nil {
+		return fmt.Errorf("reading %s: %w", e.Path, err)
+	}
+	return nil
+}
+
 // readObject reads a file; nil means that it is not an ELF file. Unsound ELF
 // files are objects with a fault; only input and output errors are errors.
 func readObject(e tree.Entry) (*object, error) {
@@ -106,16 +126,19 @@ func readObject(e tree.Entry) (*object, error) {
 	if err != nil || at == nil {
 		return nil, err
 	}
-	f, err := elf.Read(at, e.Size)
-	o := &object{entry: e, File: f}
+	o := &object{entry: e}
+	d := distiller{object: o, versions: map[string]symbol{"": unique.Make("")}}
+	o.File, err = elf.ReadEach(at, e.Size, d.add)
+	if d.kept > maxKept {
+		err = errManyNames
+	}
 	switch {
 	case errors.Is(err, elf.ErrFormat), errors.Is(err, elf.ErrUnsupported):
 		o.fault = err
 	case err != nil:
 		return nil, fmt.Errorf("reading %s: %w", e.Path, err)
 	}
-	o.distil()
-	f.Symbols = nil
+	d.finish()
 	return o, nil
 }
 
@@ -144,44 +167,83 @@ func readerAt(r io.Reader, e tree.Entry) (io.ReaderAt, error) {
 	return bytes.NewReader(append(start, rest...)), nil
 }
 
-// distil keeps of the file's symbols what the checks need.
-func (o *object) distil() {
-	insists := map[string]symbol{"": unique.Make("")}
-	for _, n := range o.Needs {
+// maxKept bounds the names that are kept of one file, in bytes: more than ten times what
+// the largest known files have.
+const maxKept = 32 << 20
+
+var errManyNames = fmt.Errorf("%w: it asks for symbols whose names have more than %d MiB", elf.ErrFormat, maxKept>>20)
+
+// distiller keeps of a file's symbols what the checks need.
+type distiller struct {
+	*object
+	exported []nameHash
+	// versions are those that symbols had.
+	versions map[string]symbol
+	// kept counts the bytes of names and their handles.
+	kept int
+}
+
+// add looks at one symbol, whose texts are gone afterwards.
+func (d *distiller) add(s elf.Symbol) {
+	d.asks = d.asks || !s.Defined && isPython(s.Name)
+	if d.unwinds == "" && !s.Defined && unwinds(s.Name) {
+		d.unwinds = strings.Clone(s.Name)
+	}
+	switch {
+	case s.Exported():
+		d.export(s.Name)
+	case !s.Defined && !s.Weak && !s.Local && d.keep(s.Name):
+		version, ok := d.versions[s.Version]
+		if !ok {
+			version = unique.Make(s.Version)
+			d.versions[version.Value()] = version
+		}
+		d.wants = append(d.wants, want{unique.Make(s.Name), version})
+	}
+}
+
+// keep reports whether there is room for a name.
+func (d *distiller) keep(name string) bool {
+	d.kept += len(name) + int(unsafe.Sizeof(want{}))
+	return d.kept <= maxKept
+}
+
+// export notes a symbol that others can bind to.
+func (d *distiller) export(name string) {
+	d.exported = append(d.exported, hashName(name))
+	if isPython(name) && d.keep(name) {
+		d.api = append(d.api, unique.Make(name))
+	}
+	if strings.HasPrefix(name, "PyInit") || strings.HasPrefix(name, "PyModExport") {
+		if _, _, ok := strings.Cut(name, "_"); ok && d.keep(name) {
+			d.inits = append(d.inits, strings.Clone(name))
+		}
+	}
+	if i := slices.Index(runtimeSymbols, name); i >= 0 {
+		d.runtime = append(d.runtime, runtimeSymbols[i])
+	}
+}
+
+// finish puts what was seen into the form that the checks want.
+func (d *distiller) finish() {
+	insists := map[symbol]bool{}
+	for _, n := range d.Needs {
 		for _, v := range n.Versions {
 			if !v.Weak {
-				insists[v.Name] = unique.Make(v.Name)
+				insists[unique.Make(v.Name)] = true
 			}
 		}
 	}
-	o.gives = map[symbol]bool{}
-	for _, s := range o.Symbols {
-		switch {
-		case s.Exported():
-			o.gives[unique.Make(s.Name)] = true
-		case !s.Defined && !s.Weak && !s.Local:
-			version, ok := insists[s.Version]
-			if !ok {
-				version = insists[""]
-			}
-			o.wants = append(o.wants, want{unique.Make(s.Name), version})
-		}
-		o.asks = o.asks || !s.Defined && isPython(s.Name)
-		if o.unwinds == "" && !s.Defined && unwinds(s.Name) {
-			o.unwinds = strings.Clone(s.Name)
-		}
-		if !s.Exported() {
-			continue
-		}
-		if strings.HasPrefix(s.Name, "PyInit") || strings.HasPrefix(s.Name, "PyModExport") {
-			if _, _, ok := strings.Cut(s.Name, "_"); ok {
-				o.inits = append(o.inits, strings.Clone(s.Name))
-			}
-		}
-		if i := slices.Index(runtimeSymbols, s.Name); i >= 0 {
-			o.runtime = append(o.runtime, runtimeSymbols[i])
+	for i, w := range d.wants {
+		if !insists[w.version] {
+			d.wants[i].version = d.versions[""]
 		}
 	}
-	slices.Sort(o.inits)
-	slices.Sort(o.runtime)
+	d.gives = newNames(d.exported)
+	d.wants = slices.Clip(d.wants)
+	slices.Sort(d.inits)
+	slices.Sort(d.runtime)
+	if !d.holdsRuntime() {
+		d.api = nil
+	}
 }

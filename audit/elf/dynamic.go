@@ -15,7 +15,7 @@ const (
 const (
 	maxDynamic = 1 << 16 // entries
 	maxNeeded  = 4096    // DT_NEEDED, DT_AUXILIARY and DT_FILTER together
-	maxStrings = 1 << 30 // bytes of DT_STRTAB
+	maxStrings = 1 << 27 // bytes of DT_STRTAB
 	maxPath    = 1 << 16 // bytes of a name or search path in the dynamic section
 )
 
@@ -164,12 +164,12 @@ func (img *image) strings(dyn entries) (stringTable, error) {
 	if size == 0 {
 		return stringTable{budget: new(int)}, nil
 	}
-	raw, err := img.mapped(dyn.last[tagStrTab], size, "DT_STRTAB")
+	data, err := img.text(dyn.last[tagStrTab], size, "DT_STRTAB")
 	if err != nil {
 		return stringTable{}, err
 	}
-	budget := 64*len(raw) + 1<<20
-	return stringTable{data: string(raw), budget: &budget}, nil
+	budget := 64*len(data) + 1<<20
+	return stringTable{data: data, budget: &budget}, nil
 }
 
 func (s stringTable) at(offset uint64, what string) (string, error) {
@@ -186,13 +186,14 @@ func (s stringTable) at(offset uint64, what string) (string, error) {
 	return s.data[offset : offset+uint64(end)], nil
 }
 
-// path reads a name or search path of the dynamic section.
+// path reads a name or search path of the dynamic section. It has nothing of the table,
+// which may go.
 func (s stringTable) path(offset uint64, what string) (string, error) {
 	p, err := s.at(offset, what)
 	if err == nil && len(p) > maxPath {
 		err = malformed("%s of %d bytes", what, len(p))
 	}
-	return p, err
+	return strings.Clone(p), err
 }
 
 // link fills in what the dynamic section says about other files.

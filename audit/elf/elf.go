@@ -152,16 +152,22 @@ type image struct {
 	r     io.ReaderAt
 	size  uint64
 	loads []Segment
+	// each, if it is not nil, is given the symbols instead of the file.
+	each func(Symbol)
 }
 
 // Read reads an ELF file of size bytes. Files of another class than 64-bit or
 // another byte order than little-endian give their header and an error wrapping
 // [ErrUnsupported]; unsound ones an error wrapping [ErrFormat].
-func Read(r io.ReaderAt, size int64) (*File, error) {
+func Read(r io.ReaderAt, size int64) (*File, error) { return ReadEach(r, size, nil) }
+
+// ReadEach is [Read], but hands the symbols to a function, one by one, and keeps none of
+// them. Whoever keeps a part of a symbol's text must clone it: it is one of the file's table.
+func ReadEach(r io.ReaderAt, size int64, each func(Symbol)) (*File, error) {
 	if size < 0 {
 		return nil, malformed("negative size")
 	}
-	img := &image{r: r, size: uint64(size)}
+	img := &image{r: r, size: uint64(size), each: each}
 	f := &File{}
 	table, err := img.header(&f.Header)
 	if err != nil {

@@ -19,7 +19,8 @@ type Symbol struct {
 func (s Symbol) Exported() bool { return s.Defined && !s.Local }
 
 const (
-	maxSymbols = 1 << 25
+	// maxSymbols is more than ten times what the largest known libraries have.
+	maxSymbols = 1 << 22
 	// undefinedIndex is SHN_UNDEF.
 	undefinedIndex = 0
 )
@@ -36,19 +37,21 @@ func (img *image) symbols(f *File, dyn entries, strs stringTable, versions map[u
 	if err != nil || count <= 1 {
 		return err
 	}
-	raw, err := img.mapped(dyn.last[tagSymTab], count*symbolSize, "DT_SYMTAB")
+	table, err := img.window(dyn.last[tagSymTab], count*symbolSize, "DT_SYMTAB")
 	if err != nil {
 		return err
 	}
-	var versym []byte
+	var versym *window
 	if dyn.has(tagVerSym) {
-		if versym, err = img.mapped(dyn.last[tagVerSym], count*2, "DT_VERSYM"); err != nil {
+		if versym, err = img.window(dyn.last[tagVerSym], count*2, "DT_VERSYM"); err != nil {
 			return err
 		}
 	}
-	f.Symbols = make([]Symbol, 0, count-1)
 	for i := uint64(1); i < count; i++ {
-		b := raw[i*symbolSize:]
+		b, err := table.at(i*symbolSize, symbolSize)
+		if err != nil {
+			return err
+		}
 		name, err := strs.at(uint64(le.Uint32(b)), "DT_SYMTAB")
 		if err != nil {
 			return err
@@ -56,10 +59,14 @@ func (img *image) symbols(f *File, dyn entries, strs stringTable, versions map[u
 		bind := b[4] >> 4
 		s := Symbol{Name: name, Defined: le.Uint16(b[6:]) != undefinedIndex, Local: bind == 0, Weak: bind == 2, Type: b[4] & 15}
 		if versym != nil {
-			v := le.Uint16(versym[i*2:])
+			b, err := versym.at(i*2, 2)
+			if err != nil {
+				return err
+			}
+			v := le.Uint16(b)
 			s.Version, s.Hidden = versions[v&0x7fff], v&0x8000 != 0
 		}
-		f.Symbols = append(f.Symbols, s)
+		f.add(s, img.each)
 	}
 	return nil
 }
@@ -107,13 +114,17 @@ func (img *image) countGNUHash(dyn entries) (uint64, error) {
 	}
 	nbuckets, first, bloom := uint64(le.Uint32(head)), uint64(le.Uint32(head[4:])), uint64(le.Uint32(head[8:]))
 	at := addr + 16 + bloom*8
-	buckets, err := img.mapped(at, nbuckets*4, "DT_GNU_HASH buckets")
+	buckets, err := img.window(at, nbuckets*4, "DT_GNU_HASH buckets")
 	if err != nil {
 		return 0, err
 	}
 	var last uint64
-	for ; len(buckets) > 0; buckets = buckets[4:] {
-		last = max(last, uint64(le.Uint32(buckets)))
+	for i := range nbuckets {
+		b, err := buckets.at(i*4, 4)
+		if err != nil {
+			return 0, err
+		}
+		last = max(last, uint64(le.Uint32(b)))
 	}
 	if last == 0 {
 		used, err := img.countRelocated(dyn)
