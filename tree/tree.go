@@ -85,38 +85,57 @@ type Tree struct {
 // New makes a tree of entries in any order. A path that is not clean and
 // relative, a path given twice, or an entry below something that is not a
 // directory is an error. Missing parent directories are added with mode 0755.
-func New(entries []Entry) (*Tree, error) {
-	sorted := slices.Clone(entries)
-	slices.SortFunc(sorted, func(a, b Entry) int { return cmp.Compare(a.Path, b.Path) })
-	t := &Tree{index: make(map[string]int, len(sorted))}
-	kinds := make(map[string]Kind, len(sorted))
-	for i, e := range sorted {
+func New(entries []Entry) (*Tree, error) { return adopt(slices.Clone(entries)) }
+
+// adopt is New for entries that nobody else has.
+func adopt(entries []Entry) (*Tree, error) {
+	t := &Tree{entries: entries, index: make(map[string]int, len(entries))}
+	t.sort()
+	for i, e := range t.entries {
 		if err := CheckPath(e.Path); err != nil {
 			return nil, err
 		}
-		if i > 0 && sorted[i-1].Path == e.Path {
+		if i > 0 && t.entries[i-1].Path == e.Path {
 			return nil, fmt.Errorf("%s: two entries with one path", e.Path)
 		}
-		kinds[e.Path] = e.Kind
 	}
-	var missing []Entry
-	for _, e := range sorted {
-		for dir := path.Dir(e.Path); dir != "."; dir = path.Dir(dir) {
-			switch kind, ok := kinds[dir]; {
-			case !ok:
-				kinds[dir] = Dir
-				missing = append(missing, Entry{Path: dir, Kind: Dir, Mode: 0o755, UID: e.UID, GID: e.GID, Owner: e.Owner})
-			case kind != Dir:
-				return nil, fmt.Errorf("%s: its parent %s is not a directory", e.Path, dir)
-			}
-		}
+	missing, err := t.missingDirs()
+	if err != nil {
+		return nil, err
 	}
-	t.entries = append(sorted, missing...)
-	slices.SortFunc(t.entries, func(a, b Entry) int { return cmp.Compare(a.Path, b.Path) })
-	for i, e := range t.entries {
-		t.index[e.Path] = i
+	if len(missing) > 0 {
+		t.entries = append(t.entries, missing...)
+		t.sort()
 	}
 	return t, nil
+}
+
+// sort puts the entries in order and indexes them.
+func (t *Tree) sort() {
+	slices.SortFunc(t.entries, func(a, b Entry) int { return cmp.Compare(a.Path, b.Path) })
+	for i := range t.entries {
+		t.index[t.entries[i].Path] = i
+	}
+}
+
+// missingDirs lists the parents that are no entries. One that is no directory is an error.
+func (t *Tree) missingDirs() ([]Entry, error) {
+	var missing []Entry
+	added := map[string]bool{}
+	for _, e := range t.entries {
+		for dir := path.Dir(e.Path); dir != "." && !added[dir]; dir = path.Dir(dir) {
+			if i, ok := t.index[dir]; ok {
+				if t.entries[i].Kind != Dir {
+					return nil, fmt.Errorf("%s: its parent %s is not a directory", e.Path, dir)
+				}
+				// Its own parents are looked at for its own sake.
+				break
+			}
+			added[dir] = true
+			missing = append(missing, Entry{Path: dir, Kind: Dir, Mode: 0o755, UID: e.UID, GID: e.GID, Owner: e.Owner})
+		}
+	}
+	return missing, nil
 }
 
 // CheckPath refuses a path that is not clean, relative and inside the tree, or too long.
@@ -201,8 +220,13 @@ func (t *Tree) Select(keep func(Entry) bool) *Tree {
 // Change must keep the path.
 func (t *Tree) Map(change func(Entry) Entry) *Tree {
 	entries := make([]Entry, len(t.entries))
+	sameShape := true
 	for i, e := range t.entries {
 		entries[i] = change(e)
+		sameShape = sameShape && entries[i].Path == e.Path && entries[i].Kind == e.Kind
+	}
+	if sameShape {
+		return &Tree{entries, t.index}
 	}
 	return mustNew(entries)
 }
@@ -213,13 +237,13 @@ func (t *Tree) With(entries ...Entry) (*Tree, error) {
 	for _, e := range entries {
 		replaced[e.Path] = true
 	}
-	all := slices.Clone(entries)
+	all := append(make([]Entry, 0, len(entries)+len(t.entries)), entries...)
 	for _, e := range t.entries {
 		if !replaced[e.Path] {
 			all = append(all, e)
 		}
 	}
-	return New(all)
+	return adopt(all)
 }
 
 // Sub returns the tree below a directory, with paths relative to it.
@@ -234,9 +258,9 @@ func (t *Tree) Sub(dir string) *Tree {
 	return mustNew(entries)
 }
 
-// mustNew makes a tree of entries that were in a tree already.
+// mustNew makes a tree of entries that were in a tree already, and that nobody else has.
 func mustNew(entries []Entry) *Tree {
-	t, err := New(entries)
+	t, err := adopt(entries)
 	if err != nil {
 		panic("tree: entries of a valid tree are not valid: " + err.Error())
 	}
