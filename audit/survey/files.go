@@ -124,18 +124,14 @@ func (m Machine) contained(dir string) error {
 
 // List implements [Files].
 func (m Machine) List(dir string) ([]string, error) {
+	return m.listWhile(dir, func() error { return nil })
+}
+
+func (m Machine) listWhile(dir string, goOn func() error) ([]string, error) {
 	if err := m.contained(dir); err != nil {
 		return nil, err
 	}
-	entries, err := os.ReadDir(m.path(dir))
-	if err != nil {
-		return nil, err
-	}
-	names := make([]string, len(entries))
-	for i, e := range entries {
-		names[i] = e.Name()
-	}
-	return names, nil
+	return listDir(m.path(dir), goOn)
 }
 
 func (m Machine) path(p string) string { return filepath.Join(string(m), filepath.FromSlash(p)) }
@@ -195,16 +191,29 @@ func isSparse(info fs.FileInfo) bool {
 // ends when its context does, however much a file holds.
 type watched struct {
 	Files
-	ctx context.Context
+	ctx    context.Context
+	effort *effort
 }
 
 // Lookup implements [audit.Root].
 func (w *watched) Lookup(p string) (tree.Entry, bool) {
 	e, ok := w.Files.Lookup(p)
 	if e.Content != nil {
-		e.Content = tree.While(w.ctx, e.Content)
+		e.Content = counting{tree.While(w.ctx, e.Content), w.effort}
 	}
 	return e, ok
+}
+
+// List implements [Files].
+func (w *watched) List(dir string) ([]string, error) {
+	goOn := func() error { return context.Cause(w.ctx) }
+	if err := goOn(); err != nil {
+		return nil, err
+	}
+	if m, ok := w.Files.(Machine); ok {
+		return m.listWhile(dir, goOn)
+	}
+	return w.Files.List(dir)
 }
 
 // machineOf returns the machine that files are of, if they are not an image's.
@@ -298,30 +307,57 @@ func lookup(files Files, p string) (e tree.Entry, real string, err error) {
 
 // listing lists the files below a directory, as import finds them: links are followed.
 type listing struct {
-	files  Files
-	unread []Unread
+	files Files
+	*effort
+	unread unreadList
 	// seen are the directories that were listed, so that links to them end.
-	seen    map[string]bool
+	seen    pathSet
+	trail   trail
 	entries []tree.Entry
 }
 
-// below adds the files below a directory with their hashes. What Python caches, and
+func newListing(files Files, e *effort) *listing {
+	return &listing{files: files, effort: e, unread: unreadList{most: e.unread}, seen: pathSet{}, trail: trail{files: files}}
+}
+
+// errFiles says that a directory has more files than are judged together.
+type errFiles int
+
+func (e errFiles) Error() string {
+	return fmt.Sprintf("more than %d files are installed in it: not judged", int(e))
+}
+
+// below adds the files below a directory, without their hashes. What Python caches, and
 // environments and directories of distributions inside, which are judged for themselves,
 // are left out.
 func (l *listing) below(ctx context.Context, dir, real string) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	if l.seen[real] || isKernels(l.files, real) || strings.Count(dir, "/") > maxDepth {
+	if l.seen.has(real) || isKernels(l.files, real) {
 		return nil
 	}
-	l.seen[real] = true
+	if strings.Count(dir, "/") > maxDepth {
+		l.unread.add(dir, errDeep.Error())
+		return nil
+	}
+	l.seen.add(real)
+	if !l.trail.enter(real) {
+		return nil
+	}
+	defer l.trail.leave()
 	names, err := l.files.List(real)
 	if err != nil {
-		l.unread = append(l.unread, Unread{show(dir), reason(err)})
+		l.unread.add(dir, reason(err))
 		return nil
 	}
 	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return context.Cause(ctx)
+		}
+		if len(l.entries) > l.bounds.files {
+			return errFiles(l.bounds.files)
+		}
 		e, at, err := lookup(l.files, path.Join(real, name))
 		e.Path = path.Join(dir, name)
 		switch {
@@ -336,11 +372,8 @@ func (l *listing) below(ctx context.Context, dir, real string) error {
 				return err
 			}
 			continue
-		case err == nil:
-			e, err = hashed(e)
-		}
-		if err != nil {
-			l.unread = append(l.unread, Unread{show(e.Path), reason(err)})
+		case err != nil:
+			l.unread.add(e.Path, reason(err))
 			continue
 		}
 		l.entries = append(l.entries, e)

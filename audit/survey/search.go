@@ -48,15 +48,28 @@ type found struct {
 // search looks for everything below a directory that can be judged.
 type search struct {
 	files Files
+	*effort
 	found []found
 	// unread are the files and directories that could not be read.
-	unread []Unread
-	// seen are the directories and files that were found, by their paths without links.
-	seen map[string]bool
+	unread unreadList
+	// seen are the directories, and the files that were found, by their paths without links.
+	seen pathSet
+	// trail is the way to the directory that is searched.
+	trail trail
+	// searched and named are how many directories and names were looked at; ended says that
+	// they are as many as may be.
+	searched, named int
+	ended           bool
+}
+
+func newSearch(files Files, e *effort) *search {
+	return &search{files: files, effort: e, unread: unreadList{most: e.unread}, seen: pathSet{}, trail: trail{files: files}}
 }
 
 // maxDepth bounds how deep directories are searched.
 const maxDepth = 64
+
+var errDeep = fmt.Errorf("more than %d directories deep", maxDepth)
 
 // downloads are the directories in which pip's cache keeps what it downloads.
 var downloads = regexp.MustCompile(`(^|/)http(-v2)?/([0-9a-f]/){5}`)
@@ -67,46 +80,100 @@ func (s *search) dir(ctx context.Context, dir string, inSite bool) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	if s.seen[dir] || isKernels(s.files, dir) {
+	if s.seen.has(dir) || isKernels(s.files, dir) {
 		return nil
 	}
 	if strings.Count(dir, "/") > maxDepth {
-		s.unread = append(s.unread, Unread{show(dir), fmt.Sprintf("more than %d directories deep", maxDepth)})
+		s.unread.add(dir, errDeep.Error())
 		return nil
 	}
-	s.seen[dir] = true
+	s.seen.add(dir)
+	if !s.trail.enter(dir) {
+		return nil
+	}
+	defer s.trail.leave()
 	names, err := s.files.List(dir)
 	if err != nil {
-		s.unread = append(s.unread, Unread{show(dir), reason(err)})
+		s.unread.add(dir, reason(err))
 		return nil
 	}
 	if isVenv(s.files, dir) {
 		inSite = false
 	}
 	if s.isSite(dir, names, inSite) {
-		s.found = append(s.found, found{kind: KindSite, path: dir})
+		s.unit(found{kind: KindSite, path: dir})
 		if err := s.linked(ctx, dir, names); err != nil {
 			return err
 		}
 		inSite = true
 	}
+	below, err := s.entries(ctx, dir, names)
+	if err != nil {
+		return err
+	}
+	for _, real := range below {
+		if err := s.dir(ctx, real, inSite); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// entries looks at what is in a directory, and gives the directories in it.
+func (s *search) entries(ctx context.Context, dir string, names []string) (below []string, err error) {
 	for _, name := range names {
+		if err := ctx.Err(); err != nil {
+			return nil, context.Cause(ctx)
+		}
 		p := path.Join(dir, name)
+		if s.named++; !s.mayName(p) {
+			return below, nil
+		}
 		e, real, err := lookup(s.files, p)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 		case err != nil:
-			s.unread = append(s.unread, Unread{show(p), reason(err)})
-		case e.Kind == tree.Dir:
-			if err := s.dir(ctx, real, inSite); err != nil {
-				return err
+			s.unread.add(p, reason(err))
+		case e.Kind == tree.Dir && !s.seen.has(real):
+			if !s.maySearch(real) {
+				return below, nil
 			}
-		case !s.seen[real]:
-			s.seen[real] = true
-			s.file(e)
+			below = append(below, real)
+		case e.Kind != tree.Dir:
+			s.file(e, real)
 		}
 	}
-	return nil
+	return below, nil
+}
+
+// maySearch reports whether one more directory may be searched. The first that may not is told.
+func (s *search) maySearch(dir string) bool {
+	if s.searched++; s.searched > s.dirs && !s.ended {
+		s.ended = true
+		s.unread.add(dir, fmt.Sprintf("an audit searches %d directories at most: not looked at, and nothing that comes after it", s.dirs))
+	}
+	return !s.ended
+}
+
+// mayName reports whether one more name may be looked at. The first that may not is told.
+func (s *search) mayName(p string) bool {
+	if s.named > s.effort.names && !s.ended {
+		s.ended = true
+		s.unread.add(p, fmt.Sprintf("an audit looks at %d files at most: not looked at, and nothing that comes after it", s.effort.names))
+	}
+	return !s.ended
+}
+
+// unit notes what is to be judged, unless there is too much of it. The first that may not be
+// judged is told.
+func (s *search) unit(f found) {
+	switch {
+	case len(s.found) < s.units:
+		s.found = append(s.found, f)
+	case !s.ended:
+		s.ended = true
+		s.unread.add(f.path, fmt.Sprintf("an audit judges %d wheels and directories at most: not judged, and nothing that comes after it", s.units))
+	}
 }
 
 // linked adds the directories that a directory of distributions adds to where modules are
@@ -120,7 +187,7 @@ func (s *search) linked(ctx context.Context, site string, names []string) error 
 				return context.Cause(ctx)
 			}
 			if looked++; looked > maxPthLines {
-				s.unread = append(s.unread, Unread{show(path.Join(site, name)), fmt.Sprintf("with the others it has more than %d lines", maxPthLines)})
+				s.unread.add(path.Join(site, name), fmt.Sprintf("with the others it has more than %d lines", maxPthLines))
 				return nil
 			}
 			s.link(site, line)
@@ -165,9 +232,9 @@ func (s *search) link(site, line string) {
 		abs = "/" + path.Join(site, line)
 	}
 	at, ok := audit.Follow(s.files, abs)
-	if ok && at.Kind == tree.Dir && !s.seen[at.Path] && !strings.HasPrefix(at.Path, site+"/") {
-		s.seen[at.Path] = true
-		s.found = append(s.found, found{kind: KindSite, path: at.Path, of: site})
+	if ok && at.Kind == tree.Dir && !s.seen.has(at.Path) && !strings.HasPrefix(at.Path, site+"/") {
+		s.seen.add(at.Path)
+		s.unit(found{kind: KindSite, path: at.Path, of: site})
 	}
 }
 
@@ -177,17 +244,22 @@ const maxPthLines = 10_000
 // maxPth bounds .pth and .egg-link files, in bytes.
 const maxPth = 64 << 10
 
-func (s *search) file(e tree.Entry) {
-	switch {
-	case strings.HasSuffix(e.Path, ".whl"):
-		s.found = append(s.found, found{kind: KindWheel, path: e.Path})
-	case downloads.MatchString(e.Path) && e.Size > 0:
-		switch holds, err := holdsWheel(e); {
-		case err != nil:
-			s.unread = append(s.unread, Unread{show(e.Path), reason(err)})
-		case holds:
-			s.found = append(s.found, found{kind: KindWheel, path: e.Path, cached: true})
-		}
+// file notes a file that is a wheel, by the first path that leads to it.
+func (s *search) file(e tree.Entry, real string) {
+	isWheel, isDownload := strings.HasSuffix(e.Path, ".whl"), downloads.MatchString(e.Path) && e.Size > 0
+	if !isWheel && !isDownload || s.seen.has(real) {
+		return
+	}
+	s.seen.add(real)
+	if isWheel {
+		s.unit(found{kind: KindWheel, path: e.Path})
+		return
+	}
+	switch holds, err := holdsWheel(e); {
+	case err != nil:
+		s.unread.add(e.Path, reason(err))
+	case holds:
+		s.unit(found{kind: KindWheel, path: e.Path, cached: true})
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sync/semaphore"
@@ -155,8 +156,10 @@ func (e *NoInterpreterError) Hint() string {
 }
 
 // Look finds what is at a target and judges it. Findings are no error.
-func Look(ctx context.Context, t Target) (*Report, error) {
-	v := &survey{Target: t, memory: semaphore.NewWeighted(atOnce)}
+func Look(ctx context.Context, t Target) (*Report, error) { return look(ctx, t, defaultBounds) }
+
+func look(ctx context.Context, t Target, b bounds) (*Report, error) {
+	v := &survey{Target: t, effort: &effort{bounds: b}, memory: semaphore.NewWeighted(atOnce)}
 	v.watch(ctx)
 	v.inspectors = map[Files]*audit.Inspector{nil: audit.NewInspector(nil)}
 	report, err := v.run(ctx)
@@ -169,9 +172,9 @@ func Look(ctx context.Context, t Target) (*Report, error) {
 // watch ends all reading of the target's files once ctx is done.
 func (v *survey) watch(ctx context.Context) {
 	files, against := v.Files, v.AgainstFiles
-	v.Files = &watched{files, ctx}
+	v.Files = &watched{files, ctx, v.effort}
 	if v.AgainstFiles = v.Files; against != nil && against != files {
-		v.AgainstFiles = &watched{against, ctx}
+		v.AgainstFiles = &watched{against, ctx, v.effort}
 	}
 }
 
@@ -205,19 +208,26 @@ func (r *Report) decide() {
 
 type survey struct {
 	Target
+	*effort
 	// against is the interpreter that everything is judged against, if one was named.
 	against interpreter
 	// inspectors are those of each machine; nil is an unknown one.
 	inspectors map[Files]*audit.Inspector
-	// memory bounds how many bytes of wheel files are judged at a time.
+	// memory bounds how many bytes of wheel files, and of what is installed, are judged at a
+	// time.
 	memory *semaphore.Weighted
+	// listing is held by who lists what is installed in a directory.
+	listing sync.Mutex
 	// interpreters are those that were met.
 	interpreters interpreters
 }
 
-// atOnce is how many bytes of wheel files are judged at a time; larger ones are judged
-// alone.
-const atOnce = 32 << 20
+// atOnce is how many bytes of wheel files, and of what is installed, are judged at a time;
+// what has more is judged alone. An installed file weighs entryWeight beside its size.
+const (
+	atOnce      = 32 << 20
+	entryWeight = 1 << 10
+)
 
 func (v *survey) run(ctx context.Context) (*Report, error) {
 	if v.Against != "" {
@@ -231,7 +241,7 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 			v.inspectors[files] = audit.NewInspector(files)
 		}
 	}
-	s := &search{files: v.Files, seen: map[string]bool{}}
+	s := newSearch(v.Files, v.effort)
 	start, err := v.start()
 	switch {
 	case err != nil:
@@ -250,7 +260,7 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 			return nil, err
 		}
 	}
-	if len(s.found) == 0 && len(s.unread) == 0 {
+	if len(s.found) == 0 && len(s.unread.list) == 0 {
 		return nil, &NothingError{v.Path}
 	}
 	units := make([]Unit, len(s.found))
@@ -267,7 +277,7 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	r := &Report{Schema: Schema, Target: cmp.Or(v.Name, v.Path), Unread: s.unread, Units: []Unit{}, lint: v.Lint}
+	r := &Report{Schema: Schema, Target: cmp.Or(v.Name, v.Path), Unread: s.unread.all(cmp.Or(v.Name, v.Path)), Units: []Unit{}, lint: v.Lint}
 	for i, u := range units {
 		if failed[i] != nil {
 			r.Unread = append(r.Unread, Unread{show(s.found[i].path), reason(failed[i])})
@@ -380,8 +390,7 @@ func (v *survey) content(ctx context.Context, f found, site string, u *Unit) (t 
 	e, _ := v.Files.Lookup(f.path)
 	switch f.kind {
 	case KindSite:
-		t, unread, err = v.installed(ctx, f.path, site)
-		return t, unread, nothing, err
+		return v.site(ctx, f.path, site)
 	case KindFile:
 		e.Path = path.Join(site, strings.TrimPrefix(f.path, siteAbove(f.path)))
 		if e, err = hashed(e); err == nil {
@@ -413,6 +422,26 @@ func (v *survey) content(ctx context.Context, f found, site string, u *Unit) (t 
 		return nil, nil, nil, errors.Join(err, done())
 	}
 	return t, nil, done, nil
+}
+
+// site lists what is installed in a directory. What is listed takes memory before it is
+// known how much: one directory at a time is listed, with all processors, and waits for its
+// turn to be judged.
+func (v *survey) site(ctx context.Context, dir, site string) (t *tree.Tree, unread []Unread, done func() error, err error) {
+	v.listing.Lock()
+	defer v.listing.Unlock()
+	if t, unread, err = v.installed(ctx, dir, site); err != nil {
+		return nil, nil, nil, err
+	}
+	weight := int64(0)
+	for _, e := range t.Entries() {
+		weight += entryWeight + e.Size
+	}
+	weight = min(weight, atOnce)
+	if err := v.memory.Acquire(ctx, weight); err != nil {
+		return nil, nil, nil, err
+	}
+	return t, unread, func() error { v.memory.Release(weight); return nil }, nil
 }
 
 // complete makes lists of those that have nothing in them, so that JSON has them, and
@@ -517,8 +546,11 @@ func (v *survey) open(f found) (w *audit.WheelFile, done func() error, err error
 // installed lists what is installed in a directory as if it were in another one, and what
 // RECORDs list outside, but below the same prefix, where it is the same one.
 func (v *survey) installed(ctx context.Context, dir, site string) (*tree.Tree, []Unread, error) {
-	l := &listing{files: v.Files, seen: map[string]bool{}}
+	l := newListing(v.Files, v.effort)
 	if err := l.below(ctx, dir, dir); err != nil {
+		return nil, nil, err
+	}
+	if err := l.hash(ctx); err != nil {
 		return nil, nil, err
 	}
 	for i := range l.entries {
@@ -527,7 +559,7 @@ func (v *survey) installed(ctx context.Context, dir, site string) (*tree.Tree, [
 	t, err := tree.New(l.entries)
 	prefix := siteOf.FindStringSubmatch(site)
 	if err != nil || dir != site || prefix == nil {
-		return t, l.unread, err
+		return t, l.unread.all(show(dir)), err
 	}
 	var outside []tree.Entry
 	for _, p := range audit.RecordedOutside(t, site) {
@@ -542,11 +574,11 @@ func (v *survey) installed(ctx context.Context, dir, site string) (*tree.Tree, [
 		case err == nil && e.Kind == tree.File:
 			outside = append(outside, e)
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
-			l.unread = append(l.unread, Unread{show(p), reason(err)})
+			l.unread.add(p, reason(err))
 		}
 	}
 	t, err = t.With(outside...)
-	return t, l.unread, err
+	return t, l.unread.all(show(dir)), err
 }
 
 // home is where an interpreter has its distributions.
