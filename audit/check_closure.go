@@ -20,10 +20,13 @@ func init() {
 
 // checkClosure looks at what every object of the tree needs, in every process
 // that loads it, in every target.
-func checkClosure(_ context.Context, x *exam) (outcome, error) {
+func checkClosure(ctx context.Context, x *exam) (outcome, error) {
 	out := outcome{examined: len(x.parsed())}
 	for _, r := range x.runs {
 		for _, l := range r.loadings {
+			if ctx.Err() != nil {
+				return out, context.Cause(ctx)
+			}
 			if x.idle(l.root.object) {
 				continue
 			}

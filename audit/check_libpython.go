@@ -19,7 +19,7 @@ func init() {
 // need of one in any link mode (PEP 513), so no exception lets it pass. Programs
 // that embed Python, and libraries for them, take an exception; even so they must
 // name and reach this tree's own libpython.
-func checkLibpython(_ context.Context, x *exam) (outcome, error) {
+func checkLibpython(ctx context.Context, x *exam) (outcome, error) {
 	out := outcome{}
 	for _, o := range x.parsed() {
 		if out.examined++; x.home.ownsLibpython(o.entry) {
@@ -35,6 +35,9 @@ func checkLibpython(_ context.Context, x *exam) (outcome, error) {
 	}
 	for _, r := range x.runs {
 		for _, l := range r.loadings {
+			if ctx.Err() != nil {
+				return out, context.Cause(ctx)
+			}
 			x.loadingFaults(&out, r, l)
 		}
 	}

@@ -283,6 +283,21 @@ func namesIn(e tree.Entry) names {
 	return list
 }
 
+// maxIdentifiers bounds those that are remembered of sources.
+const maxIdentifiers = 200_000
+
+// remember keeps what is known of a source, and forgets the others if it is too much.
+func remember(sources map[string]names, file string, known names) {
+	total := len(known)
+	for _, list := range sources {
+		total += len(list)
+	}
+	if total > maxIdentifiers {
+		clear(sources)
+	}
+	sources[file] = known
+}
+
 // calls says why a program cannot call what it names; empty when nothing speaks against
 // it. Nothing is run: what a module imports or makes up is not known.
 func (x *exam) calls(sources map[string]names, module, attribute string) string {
@@ -295,7 +310,7 @@ func (x *exam) calls(sources map[string]names, module, attribute string) string 
 		known, ok := sources[e.Path]
 		if !ok {
 			known = namesIn(e)
-			sources[e.Path] = known
+			remember(sources, e.Path, known)
 		}
 		name, _, _ := strings.Cut(attribute, ".")
 		if known != nil && !known[name] {
@@ -306,8 +321,8 @@ func (x *exam) calls(sources map[string]names, module, attribute string) string 
 	if e, ok := x.Tree.Lookup(at); ok && e.Kind == tree.Dir {
 		return ""
 	}
-	for _, e := range x.Tree.Entries() {
-		if strings.HasPrefix(e.Path, at+".") && strings.HasSuffix(e.Path, ".so") {
+	for _, e := range x.Tree.WithPrefix(at + ".") {
+		if strings.HasSuffix(e.Path, ".so") {
 			return ""
 		}
 	}

@@ -37,7 +37,9 @@ func checkVersions(_ context.Context, x *exam) (outcome, error) {
 					continue
 				}
 				for _, n := range lib.Needs {
-					out.findings = append(out.findings, r.versionFaults(l, lib, n)...)
+					for _, f := range r.versionFaults(l, lib, n) {
+						out.add(f)
+					}
 				}
 			}
 		}

@@ -103,6 +103,8 @@ func NewInspector(root Root) *Inspector {
 type objectCache struct {
 	mu      sync.Mutex
 	objects map[string]*object
+	// spent is what they cost.
+	spent *spending
 }
 
 // get returns what was read before of a file, or reads it.
@@ -121,7 +123,12 @@ func (c *objectCache) get(e tree.Entry) (*object, error) {
 		}
 	}
 	if c.objects == nil {
-		c.objects = map[string]*object{}
+		c.objects, c.spent = map[string]*object{}, newSpending(context.Background())
+	}
+	if o != nil {
+		if err := c.spent.object(o); err != nil {
+			return nil, err
+		}
 	}
 	c.objects[key] = o
 	return o, nil
@@ -130,7 +137,7 @@ func (c *objectCache) get(e tree.Entry) (*object, error) {
 // Inspect makes every check that does not need more than is known of a place. An error
 // means that there is no result: content cannot be read, or ctx is done.
 func (i *Inspector) Inspect(ctx context.Context, p Place) (Inspection, error) {
-	x, err := i.newFound(p)
+	x, err := i.newFound(ctx, p)
 	if err != nil {
 		return Inspection{}, fmt.Errorf("inspecting files: %w", err)
 	}
@@ -185,7 +192,7 @@ func (x *exam) inspect(ctx context.Context, c check) (CheckResult, []Finding, er
 		return CheckResult{}, nil, err
 	}
 	result := CheckResult{Name: c.name, Reason: c.reason, Examined: o.examined}
-	findings := merge(o.findings)
+	findings := merge(o.all())
 	for i := range findings {
 		f := &findings[i]
 		f.Check, f.Targets, f.Distribution = c.name, nil, x.distribution(f.File)
@@ -230,7 +237,7 @@ func (n need) text(alone, musl bool) (why, needs string) {
 }
 
 // newFound makes the exam of a place.
-func (i *Inspector) newFound(p Place) (*exam, error) {
+func (i *Inspector) newFound(ctx context.Context, p Place) (*exam, error) {
 	x := &exam{Subject: Subject{Tree: p.Tree, Targets: []Target{{Name: "here", CPU: p.CPU}}}, found: true}
 	if p.Interpreter != "" {
 		var err error
@@ -242,7 +249,8 @@ func (i *Inspector) newFound(p Place) (*exam, error) {
 	x.dists = distsOf(p.Tree, p.Site)
 	x.Tree = owned(p.Tree, p.Site, x.dists())
 	var err error
-	if x.objects, err = i.readTree(x.Tree); err != nil {
+	spent := newSpending(ctx)
+	if x.objects, err = i.readTree(x.Tree, spent); err != nil {
 		return nil, err
 	}
 	x.facts = i.interpreters.of(p, x.home, x.objects)
@@ -250,19 +258,24 @@ func (i *Inspector) newFound(p Place) (*exam, error) {
 	if root == nil {
 		root = &tree.Tree{}
 	}
-	r := openResolver(ResolverInput{Tree: x.Tree, Root: root, Configured: i.configured}, x.home, x.objects, &i.read)
+	r := openResolver(ResolverInput{Tree: x.Tree, Root: root, Configured: i.configured, spent: spent}, x.home, x.objects, &i.read)
 	x.glibc, x.alone = i.glibc, p.Alone
 	x.runs = []run{{Target: x.Targets[0], Resolver: r, loadings: r.loadings(), found: true, alone: p.Alone}}
-	return x, nil
+	return x, spent.fault
 }
 
 // readTree is as the function, but reads an interpreter's files once.
-func (i *Inspector) readTree(t *tree.Tree) (map[string]*object, error) {
-	return readEach(t, func(e tree.Entry) (*object, error) {
+func (i *Inspector) readTree(t *tree.Tree, spent *spending) (map[string]*object, error) {
+	return readEach(t, func(e tree.Entry) (o *object, err error) {
 		if e.Owner == OwnerInterpreter {
-			return i.read.get(e)
+			o, err = i.read.get(e)
+		} else {
+			o, err = readObject(e)
 		}
-		return readObject(e)
+		if err != nil || o == nil {
+			return nil, err
+		}
+		return o, spent.object(o)
 	})
 }
 

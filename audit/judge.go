@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -36,12 +37,39 @@ const (
 type outcome struct {
 	examined int
 	findings []Finding
+	// told counts the findings of each severity, untold those that were too many to tell.
+	told, untold map[Severity]int
 }
+
+// maxFindings is how many findings of a severity one check tells: a hostile RECORD alone
+// gives half a million.
+const maxFindings = 10_000
 
 // add notes a finding. Names from files may be part of its cause.
 func (o *outcome) add(f Finding) {
+	if o.told == nil {
+		o.told, o.untold = map[Severity]int{}, map[Severity]int{}
+	}
+	if o.told[f.Severity] >= maxFindings {
+		o.untold[f.Severity]++
+		return
+	}
+	o.told[f.Severity]++
 	f.Cause = escaped(f.Cause)
 	o.findings = append(o.findings, f)
+}
+
+// all are the findings, with one for each severity of which there are too many to tell.
+func (o *outcome) all() []Finding {
+	for _, severity := range slices.Sorted(maps.Keys(o.untold)) {
+		o.findings = append(o.findings, Finding{
+			Severity: severity, Field: "findings", Value: fmt.Sprintf("%d more", o.untold[severity]),
+			Cause:  fmt.Sprintf("The check tells %d findings of a kind at most.", maxFindings),
+			Remedy: "Mend those that are told, then look again.",
+		})
+	}
+	o.untold = nil
+	return o.findings
 }
 
 // checks are all checks, sorted by name.
@@ -155,15 +183,16 @@ func Judge(ctx context.Context, s Subject) (Verdict, error) {
 // judge makes one check of a tree that is to be published; its findings are not counted.
 func (x *exam) judge(ctx context.Context, c check) (CheckResult, []Finding, error) {
 	o, err := c.run(ctx, x)
-	for i := range o.findings {
-		f := &o.findings[i]
+	findings := o.all()
+	for i := range findings {
+		f := &findings[i]
 		f.Check = c.name
 		if f.Severity == Undecided {
 			// A subject has everything: what is open even so cannot be published.
 			f.Severity = Refuse
 		}
 	}
-	return CheckResult{Name: c.name, Reason: c.reason, Examined: o.examined}, merge(o.findings), err
+	return CheckResult{Name: c.name, Reason: c.reason, Examined: o.examined}, merge(findings), err
 }
 
 func newExam(ctx context.Context, s Subject) (*exam, error) {

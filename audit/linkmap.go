@@ -110,6 +110,9 @@ func (p *process) loadFrom(first int) {
 			names []string
 		}{{"DT_NEEDED", l.Needed}, {"DT_AUXILIARY", l.Auxiliary}, {"DT_FILTER", l.Filter}} {
 			for _, name := range group.names {
+				if !p.r.spent.dependency() {
+					return
+				}
 				lib, fault := p.find(name, l)
 				l.deps = append(l.deps, dependency{group.field, name, lib, fault})
 			}

@@ -24,6 +24,7 @@ type Resolver struct {
 	// objects are the tree's ELF files by path, outside those of the root file system.
 	objects map[string]*object
 	outside *objectCache
+	spent   *spending
 	// python is the interpreter's process before any import; nil when its
 	// executable could not be read.
 	python *process
@@ -48,6 +49,8 @@ type ResolverInput struct {
 	// Configured are the directories that the machine's loader searches beside its own:
 	// those of /etc/ld.so.conf.
 	Configured []string
+	// spent, unless it is nil, bounds how much is loaded.
+	spent *spending
 }
 
 // Library is a shared library outside the tree that the tree needs.
@@ -98,7 +101,7 @@ func openResolver(in ResolverInput, home installation, objects map[string]*objec
 		view:   view{tree: in.Tree, root: in.Root, prefix: strings.TrimPrefix(in.Prefix, "/")},
 		home:   home,
 		search: in.Search, configured: in.Configured, host: map[string]bool{}, providers: in.Providers,
-		objects: objects, outside: outside,
+		objects: objects, outside: outside, spent: in.spent,
 	}
 	if r.root == nil {
 		r.root = &tree.Tree{}

@@ -106,6 +106,7 @@ func (w *wheelExam) refuse(member, field, value, cause string) {
 
 func (w *wheelExam) run(r io.ReaderAt, size int64) {
 	w.compare(r, size)
+	w.findings = w.all()
 	for i := range w.findings {
 		w.findings[i].Check = cmp.Or(w.findings[i].Check, "record")
 	}

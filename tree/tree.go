@@ -155,6 +155,20 @@ const maxPath = 4096
 // Entries returns the entries sorted by path. The caller must not change them.
 func (t *Tree) Entries() []Entry { return t.entries }
 
+// WithPrefix returns the entries whose paths begin with a text, sorted by path. The caller
+// must not change them.
+func (t *Tree) WithPrefix(prefix string) []Entry {
+	first, _ := slices.BinarySearchFunc(t.entries, prefix, func(e Entry, prefix string) int { return cmp.Compare(e.Path, prefix) })
+	rest := t.entries[first:]
+	n, _ := slices.BinarySearchFunc(rest, prefix, func(e Entry, prefix string) int {
+		if strings.HasPrefix(e.Path, prefix) {
+			return -1
+		}
+		return 1
+	})
+	return rest[:n]
+}
+
 // Len returns the number of entries.
 func (t *Tree) Len() int { return len(t.entries) }
 
