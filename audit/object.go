@@ -167,11 +167,11 @@ func readerAt(r io.Reader, e tree.Entry) (io.ReaderAt, error) {
 	return bytes.NewReader(append(start, rest...)), nil
 }
 
-// maxKept bounds the names that are kept of one file, in bytes: more than ten times what
-// the largest known files have.
+// maxKept bounds the names that are kept of one file, in bytes: several times what the
+// largest known files have.
 const maxKept = 32 << 20
 
-var errManyNames = fmt.Errorf("%w: it asks for symbols whose names have more than %d MiB", elf.ErrFormat, maxKept>>20)
+var errManyNames = fmt.Errorf("%w: it asks for symbols whose names take more than %d MiB", elf.ErrFormat, maxKept>>20)
 
 // distiller keeps of a file's symbols what the checks need.
 type distiller struct {
@@ -204,7 +204,7 @@ func (d *distiller) add(s elf.Symbol) {
 
 // keep reports whether there is room for a name.
 func (d *distiller) keep(name string) bool {
-	d.kept += len(name) + int(unsafe.Sizeof(want{}))
+	d.kept += len(name) + int(unsafe.Sizeof(want{})) + perName
 	return d.kept <= maxKept
 }
 

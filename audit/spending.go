@@ -42,7 +42,7 @@ func (s *spending) dependency() bool {
 	case s.fault != nil:
 	case s.dependencies > maxDependencies:
 		s.fault = fmt.Errorf("%w: its files need others more than %d times", ErrTooMuch, maxDependencies)
-	case s.dependencies%1000 == 0:
+	default:
 		s.fault = context.Cause(s.ctx)
 	}
 	return s.fault == nil

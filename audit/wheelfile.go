@@ -123,6 +123,7 @@ func (w *wheelExam) compare(r io.ReaderAt, size int64) {
 	}
 	z, err := wheel.Open(r, size, wheel.DefaultLimits)
 	if err != nil {
+		w.blame(err)
 		w.refuse("", "zip", err.Error(), "The file is not a sound zip file within the limits.")
 		return
 	}
@@ -287,6 +288,7 @@ func (w *wheelExam) read(name string, limit int64) ([]byte, bool) {
 			return data, true
 		}
 	}
+	w.blame(err)
 	w.refuse(name, "content", err.Error(), "The member cannot be unpacked.")
 	return nil, false
 }
@@ -357,10 +359,14 @@ func (w *wheelExam) unpack(m *wheelMember) {
 	}
 	m.unpacked = true
 	m.err = w.unpackInto(m)
-	// The wheel's own faults are not of a file of this machine.
+	w.blame(m.err)
+}
+
+// blame notes what this machine could not do: the wheel's own faults are not of a file of it.
+func (w *wheelExam) blame(err error) {
 	var fault *fs.PathError
-	if errors.As(m.err, &fault) && w.fault == nil {
-		w.fault = m.err
+	if errors.As(err, &fault) && w.fault == nil {
+		w.fault = err
 	}
 }
 

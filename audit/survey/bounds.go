@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"hash/maphash"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"sync/atomic"
@@ -43,12 +44,30 @@ func (e errBytes) Error() string {
 type effort struct {
 	bounds
 	bytesRead atomic.Int64
+	// steps counts what was looked at or read; at is the last path of these.
+	steps atomic.Int64
+	at    atomic.Pointer[string]
+}
+
+// step notes that something at a path is looked at.
+func (e *effort) step(p string) {
+	e.steps.Add(1)
+	e.at.Store(&p)
+}
+
+// last is what was looked at last.
+func (e *effort) last() string {
+	if p := e.at.Load(); p != nil {
+		return show(*p)
+	}
+	return "nothing"
 }
 
 // read counts what was read, which gave an error or none; too much of it is one.
 func (e *effort) read(n int, err error) error {
+	e.steps.Add(1)
 	if e.bytesRead.Add(int64(n)) > e.bytes {
-		return errBytes(e.bytes)
+		return &fs.PathError{Op: "read", Path: e.last(), Err: errBytes(e.bytes)}
 	}
 	return err
 }

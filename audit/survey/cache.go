@@ -37,8 +37,8 @@ func openArchive(e tree.Entry, cached bool) (archive, error) {
 	}
 	a := archive{at, r, 0, e.Size}
 	if cached {
-		if a.offset, a.size, ok = body(at, e.Size); !ok {
-			return archive{}, errors.Join(fs.ErrInvalid, r.Close())
+		if a.offset, a.size, err = body(at, e.Size); err != nil {
+			return archive{}, errors.Join(err, r.Close())
 		}
 	}
 	return a, nil
@@ -51,33 +51,36 @@ func (a archive) section() *io.SectionReader { return io.NewSectionReader(a, a.o
 const maxEnvelope = 64 << 10
 
 // body finds the download in a file of pip's cache: all of it since pip 23.1, and before
-// that the field "body" of a MessagePack map (CacheControl's serialisation, version 4).
-func body(r io.ReaderAt, size int64) (offset, length int64, ok bool) {
+// that the field "body" of a MessagePack map (CacheControl's serialisation, version 4). Without one it is an error that wraps [fs.ErrInvalid].
+func body(r io.ReaderAt, size int64) (offset, length int64, err error) {
 	start := make([]byte, min(size, maxEnvelope))
 	if _, err := r.ReadAt(start, 0); err != nil && !errors.Is(err, io.EOF) {
-		return 0, 0, false
+		return 0, 0, err
 	}
 	if bytes.HasPrefix(start, []byte("PK\x03\x04")) {
-		return 0, size, true
+		return 0, size, nil
 	}
 	if !bytes.HasPrefix(start, []byte("cc=4,")) {
-		return 0, 0, false
+		return 0, 0, fs.ErrInvalid
 	}
 	_, rest, ok := bytes.Cut(start, []byte("\xa4body"))
 	if !ok {
-		return 0, 0, false
+		return 0, 0, fs.ErrInvalid
 	}
 	// bin 8, bin 16, bin 32: a type and a length of so many bytes.
 	widths := map[byte]int{0xc4: 1, 0xc5: 2, 0xc6: 4}
 	if len(rest) < 5 || widths[rest[0]] == 0 {
-		return 0, 0, false
+		return 0, 0, fs.ErrInvalid
 	}
 	width := widths[rest[0]]
 	number := make([]byte, 8)
 	copy(number[8-width:], rest[1:1+width])
 	length = int64(binary.BigEndian.Uint64(number))
 	offset = int64(len(start)-len(rest)) + 1 + int64(width)
-	return offset, length, length <= size-offset && bytes.HasPrefix(rest[1+width:], []byte("PK\x03\x04"))
+	if length > size-offset || !bytes.HasPrefix(rest[1+width:], []byte("PK\x03\x04")) {
+		return 0, 0, fs.ErrInvalid
+	}
+	return offset, length, nil
 }
 
 // isELF tells by the magic number whether a file is an ELF file.

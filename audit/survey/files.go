@@ -197,6 +197,7 @@ type watched struct {
 
 // Lookup implements [audit.Root].
 func (w *watched) Lookup(p string) (tree.Entry, bool) {
+	w.effort.step(p)
 	e, ok := w.Files.Lookup(p)
 	if e.Content != nil {
 		e.Content = counting{tree.While(w.ctx, e.Content), w.effort}
@@ -206,7 +207,10 @@ func (w *watched) Lookup(p string) (tree.Entry, bool) {
 
 // List implements [Files].
 func (w *watched) List(dir string) ([]string, error) {
-	goOn := func() error { return context.Cause(w.ctx) }
+	goOn := func() error {
+		w.effort.step(dir)
+		return context.Cause(w.ctx)
+	}
 	if err := goOn(); err != nil {
 		return nil, err
 	}

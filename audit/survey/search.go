@@ -56,14 +56,14 @@ type search struct {
 	seen pathSet
 	// trail is the way to the directory that is searched.
 	trail trail
-	// searched and named are how many directories and names were looked at; ended says that
-	// they are as many as may be.
+	// searched and named are how many directories and names were looked at; passed are the
+	// bounds that were reached, each of which is told once.
 	searched, named int
-	ended           bool
+	passed          map[string]bool
 }
 
 func newSearch(files Files, e *effort) *search {
-	return &search{files: files, effort: e, unread: unreadList{most: e.unread}, seen: pathSet{}, trail: trail{files: files}}
+	return &search{files: files, effort: e, unread: unreadList{most: e.unread}, seen: pathSet{}, passed: map[string]bool{}, trail: trail{files: files}}
 }
 
 // maxDepth bounds how deep directories are searched.
@@ -126,7 +126,7 @@ func (s *search) entries(ctx context.Context, dir string, names []string) (below
 			return nil, context.Cause(ctx)
 		}
 		p := path.Join(dir, name)
-		if s.named++; !s.mayName(p) {
+		if !s.mayName(p) {
 			return below, nil
 		}
 		e, real, err := lookup(s.files, p)
@@ -146,34 +146,33 @@ func (s *search) entries(ctx context.Context, dir string, names []string) (below
 	return below, nil
 }
 
-// maySearch reports whether one more directory may be searched. The first that may not is told.
+// maySearch reports whether one more directory may be searched.
 func (s *search) maySearch(dir string) bool {
-	if s.searched++; s.searched > s.dirs && !s.ended {
-		s.ended = true
-		s.unread.add(dir, fmt.Sprintf("an audit searches %d directories at most: not looked at, and nothing that comes after it", s.dirs))
-	}
-	return !s.ended
+	s.searched++
+	return s.within(s.searched, s.dirs, dir, "an audit searches %d directories at most: not looked at, and others neither")
 }
 
-// mayName reports whether one more name may be looked at. The first that may not is told.
+// mayName reports whether one more name may be looked at.
 func (s *search) mayName(p string) bool {
-	if s.named > s.effort.names && !s.ended {
-		s.ended = true
-		s.unread.add(p, fmt.Sprintf("an audit looks at %d files at most: not looked at, and nothing that comes after it", s.effort.names))
-	}
-	return !s.ended
+	s.named++
+	return s.within(s.named, s.effort.names, p, "an audit looks at %d files at most: not looked at, and nothing that comes after it")
 }
 
-// unit notes what is to be judged, unless there is too much of it. The first that may not be
-// judged is told.
+// unit notes what is to be judged, unless there is too much of it.
 func (s *search) unit(f found) {
-	switch {
-	case len(s.found) < s.units:
+	if s.within(len(s.found)+1, s.units, f.path, "an audit judges %d wheels and directories at most: not judged, and others neither") {
 		s.found = append(s.found, f)
-	case !s.ended:
-		s.ended = true
-		s.unread.add(f.path, fmt.Sprintf("an audit judges %d wheels and directories at most: not judged, and nothing that comes after it", s.units))
 	}
+}
+
+// within reports whether a number is within its bound. The first path for which it is not
+// is told.
+func (s *search) within(n, most int, p, why string) bool {
+	if n > most && !s.passed[why] {
+		s.passed[why] = true
+		s.unread.add(p, fmt.Sprintf(why, most))
+	}
+	return n <= most
 }
 
 // linked adds the directories that a directory of distributions adds to where modules are

@@ -159,14 +159,22 @@ func (e *NoInterpreterError) Hint() string {
 func Look(ctx context.Context, t Target) (*Report, error) { return look(ctx, t, defaultBounds) }
 
 func look(ctx context.Context, t Target, b bounds) (*Report, error) {
-	v := &survey{Target: t, effort: &effort{bounds: b}, memory: semaphore.NewWeighted(atOnce)}
+	v := newSurvey(t, b)
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	v.watch(ctx)
-	v.inspectors = map[Files]*audit.Inspector{nil: audit.NewInspector(nil)}
-	report, err := v.run(ctx)
+	report, err := v.attended(ctx, stuck)
 	if err != nil {
 		return nil, fmt.Errorf("auditing %s: %w", cmp.Or(t.Name, t.Path), err)
 	}
 	return report, nil
+}
+
+func newSurvey(t Target, b bounds) *survey {
+	return &survey{
+		Target: t, effort: &effort{bounds: b}, memory: semaphore.NewWeighted(atOnce),
+		inspectors: map[Files]*audit.Inspector{nil: audit.NewInspector(nil)},
+	}
 }
 
 // watch ends all reading of the target's files once ctx is done.
@@ -343,7 +351,7 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 	if machine == nil && f.kind != KindWheel {
 		machine = v.Files
 	}
-	in, err := v.inspectors[machine].Inspect(ctx, place)
+	in, err := v.inspect(ctx, machine, place)
 	if err != nil {
 		return u, nil, err
 	}
@@ -380,6 +388,13 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 		u.Remedy, u.Command = inOne(&u, u.remedies(u.Findings))
 	}
 	return u, unread, nil
+}
+
+// inspect has a place judged, for so long and no longer.
+func (v *survey) inspect(ctx context.Context, machine Files, place audit.Place) (audit.Inspection, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, unitTime, errUnitTime)
+	defer cancel()
+	return v.inspectors[machine].Inspect(ctx, place)
 }
 
 // content lists a unit's files as if they were in a directory of distributions, and what of
