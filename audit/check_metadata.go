@@ -321,7 +321,7 @@ func (x *exam) calls(sources map[string]names, module, attribute string) string 
 	if e, ok := x.Tree.Lookup(at); ok && e.Kind == tree.Dir {
 		return ""
 	}
-	for _, e := range x.Tree.WithPrefix(at + ".") {
+	for e := range beginning(x.Tree, at+".") {
 		if strings.HasSuffix(e.Path, ".so") {
 			return ""
 		}

@@ -496,7 +496,7 @@ func (w *WheelFile) Installed(site string) (*tree.Tree, error) {
 			entries = append(entries, e)
 		}
 	}
-	return tree.New(entries)
+	return tree.Adopt(entries)
 }
 
 func installedPath(name, data string) string {

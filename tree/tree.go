@@ -85,10 +85,10 @@ type Tree struct {
 // New makes a tree of entries in any order. A path that is not clean and
 // relative, a path given twice, or an entry below something that is not a
 // directory is an error. Missing parent directories are added with mode 0755.
-func New(entries []Entry) (*Tree, error) { return adopt(slices.Clone(entries)) }
+func New(entries []Entry) (*Tree, error) { return Adopt(slices.Clone(entries)) }
 
-// adopt is New for entries that nobody else has.
-func adopt(entries []Entry) (*Tree, error) {
+// Adopt is [New] for entries that the caller gives away.
+func Adopt(entries []Entry) (*Tree, error) {
 	t := &Tree{entries: entries, index: make(map[string]int, len(entries))}
 	t.sort()
 	for i, e := range t.entries {
@@ -155,20 +155,6 @@ const maxPath = 4096
 // Entries returns the entries sorted by path. The caller must not change them.
 func (t *Tree) Entries() []Entry { return t.entries }
 
-// WithPrefix returns the entries whose paths begin with a text, sorted by path. The caller
-// must not change them.
-func (t *Tree) WithPrefix(prefix string) []Entry {
-	first, _ := slices.BinarySearchFunc(t.entries, prefix, func(e Entry, prefix string) int { return cmp.Compare(e.Path, prefix) })
-	rest := t.entries[first:]
-	n, _ := slices.BinarySearchFunc(rest, prefix, func(e Entry, prefix string) int {
-		if strings.HasPrefix(e.Path, prefix) {
-			return -1
-		}
-		return 1
-	})
-	return rest[:n]
-}
-
 // Len returns the number of entries.
 func (t *Tree) Len() int { return len(t.entries) }
 
@@ -221,9 +207,15 @@ func (t *Tree) Resolve(p string) (Entry, bool) {
 
 // Select returns the tree of the entries that keep accepts.
 func (t *Tree) Select(keep func(Entry) bool) *Tree {
-	var entries []Entry
-	for _, e := range t.entries {
-		if keep(e) {
+	kept, n := make([]bool, len(t.entries)), 0
+	for i, e := range t.entries {
+		if kept[i] = keep(e); kept[i] {
+			n++
+		}
+	}
+	entries := make([]Entry, 0, n)
+	for i, e := range t.entries {
+		if kept[i] {
 			entries = append(entries, e)
 		}
 	}
@@ -257,7 +249,7 @@ func (t *Tree) With(entries ...Entry) (*Tree, error) {
 			all = append(all, e)
 		}
 	}
-	return adopt(all)
+	return Adopt(all)
 }
 
 // Sub returns the tree below a directory, with paths relative to it.
@@ -274,7 +266,7 @@ func (t *Tree) Sub(dir string) *Tree {
 
 // mustNew makes a tree of entries that were in a tree already, and that nobody else has.
 func mustNew(entries []Entry) *Tree {
-	t, err := adopt(entries)
+	t, err := Adopt(entries)
 	if err != nil {
 		panic("tree: entries of a valid tree are not valid: " + err.Error())
 	}

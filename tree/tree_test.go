@@ -291,26 +291,3 @@ func TestReadAll(t *testing.T) {
 		t.Errorf("content that cannot be opened: %v", err)
 	}
 }
-
-func TestWithPrefix(t *testing.T) {
-	t.Parallel()
-	var entries []Entry
-	for _, p := range []string{"a", "a-b", "a.b", "ab/c", "ab/d", "b"} {
-		entries = append(entries, FileEntry(p, 0o644, nil))
-	}
-	tree, err := New(entries)
-	if err != nil {
-		t.Fatal(err)
-	}
-	for prefix, want := range map[string][]string{
-		"": {"a", "a-b", "a.b", "ab", "ab/c", "ab/d", "b"}, "a.": {"a.b"}, "ab": {"ab", "ab/c", "ab/d"}, "ab/": {"ab/c", "ab/d"}, "c": nil, "0": nil,
-	} {
-		var got []string
-		for _, e := range tree.WithPrefix(prefix) {
-			got = append(got, e.Path)
-		}
-		if !slices.Equal(got, want) {
-			t.Errorf("%q: %v, want %v", prefix, got, want)
-		}
-	}
-}

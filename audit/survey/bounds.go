@@ -26,7 +26,7 @@ type bounds struct {
 	bytes int64
 }
 
-var defaultBounds = bounds{dirs: 1_000_000, names: 20_000_000, files: 300_000, units: 50_000, unread: 10_000, bytes: 4 << 40}
+var defaultBounds = bounds{dirs: 1_000_000, names: 20_000_000, files: 200_000, units: 50_000, unread: 10_000, bytes: 4 << 40}
 
 // maxListed bounds the names of one directory: all are in memory at a time.
 const maxListed = 500_000

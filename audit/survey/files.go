@@ -13,6 +13,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 
 	"ampoule/audit"
@@ -60,7 +61,7 @@ func (m Machine) entry(p string) (tree.Entry, error) {
 			return tree.Entry{}, err
 		}
 	case 0:
-		e.Kind, e.Size, e.Content = tree.File, info.Size(), onDisk{name, isSparse(info)}
+		e.Kind, e.Size, e.Content = tree.File, info.Size(), onDisk{m, p, isSparse(info)}
 	default:
 		return tree.Entry{}, specialError{}
 	}
@@ -138,7 +139,8 @@ func (m Machine) path(p string) string { return filepath.Join(string(m), filepat
 
 // onDisk is content in a file of its own.
 type onDisk struct {
-	name string
+	machine Machine
+	path    string
 	// sparse says that nearly nothing of it is on the disk.
 	sparse bool
 }
@@ -146,16 +148,17 @@ type onDisk struct {
 // Open implements [tree.Content]. What has become something else than a file since it was
 // looked at is refused, and never waited for, as for whoever writes into a pipe.
 func (p onDisk) Open() (io.ReadCloser, error) {
+	name := p.machine.path(p.path)
 	if p.sparse {
-		return nil, &fs.PathError{Op: "open", Path: p.name, Err: errSparse}
+		return nil, &fs.PathError{Op: "open", Path: name, Err: errSparse}
 	}
-	f, err := os.OpenFile(p.name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
 	if err != nil {
 		return nil, err
 	}
 	info, err := f.Stat()
 	if err == nil && !info.Mode().IsRegular() {
-		err = &fs.PathError{Op: "open", Path: p.name, Err: specialError{}}
+		err = &fs.PathError{Op: "open", Path: name, Err: specialError{}}
 	}
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -259,6 +262,11 @@ func (i *Image) List(dir string) ([]string, error) {
 // maxGrowth is by how many bytes a file may grow while it is read.
 const maxGrowth = 64 << 20
 
+// buffers are what files are read through. Most are small, and there are many.
+var buffers = sync.Pool{New: func() any { return new([readSize]byte) }}
+
+const readSize = 128 << 10
+
 // hashed gives an entry its hash.
 func hashed(e tree.Entry) (tree.Entry, error) {
 	if e.Kind != tree.File || e.SHA256 != "" {
@@ -273,9 +281,11 @@ func hashed(e tree.Entry) (tree.Entry, error) {
 	}
 	defer r.Close()
 	h := sha256.New()
+	buffer := buffers.Get().(*[readSize]byte)
+	defer buffers.Put(buffer)
 	// Somebody may be writing to it, faster than it is read.
 	most := e.Size + maxGrowth
-	if e.Size, err = io.Copy(h, io.LimitReader(r, most)); err != nil {
+	if e.Size, err = io.CopyBuffer(h, io.LimitReader(r, most), buffer[:]); err != nil {
 		return e, fmt.Errorf("reading %s: %w", e.Path, err)
 	}
 	if e.Size == most {
@@ -351,6 +361,9 @@ func (l *listing) below(ctx context.Context, dir, real string) error {
 	}
 	defer l.trail.leave()
 	names, err := l.files.List(real)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err != nil {
 		l.unread.add(dir, reason(err))
 		return nil
@@ -363,7 +376,9 @@ func (l *listing) below(ctx context.Context, dir, real string) error {
 			return errFiles(l.bounds.files)
 		}
 		e, at, err := lookup(l.files, path.Join(real, name))
-		e.Path = path.Join(dir, name)
+		if dir != real || e.Path == "" {
+			e.Path = path.Join(dir, name)
+		}
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
 			continue

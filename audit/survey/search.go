@@ -93,6 +93,9 @@ func (s *search) dir(ctx context.Context, dir string, inSite bool) error {
 	}
 	defer s.trail.leave()
 	names, err := s.files.List(dir)
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
 	if err != nil {
 		s.unread.add(dir, reason(err))
 		return nil
@@ -245,7 +248,8 @@ const maxPth = 64 << 10
 
 // file notes a file that is a wheel, by the first path that leads to it.
 func (s *search) file(e tree.Entry, real string) {
-	isWheel, isDownload := strings.HasSuffix(e.Path, ".whl"), downloads.MatchString(e.Path) && e.Size > 0
+	isWheel := strings.HasSuffix(e.Path, ".whl")
+	isDownload := strings.Contains(e.Path, "http") && e.Size > 0 && downloads.MatchString(e.Path)
 	if !isWheel && !isDownload || s.seen.has(real) {
 		return
 	}

@@ -569,9 +569,11 @@ func (v *survey) installed(ctx context.Context, dir, site string) (*tree.Tree, [
 		return nil, nil, err
 	}
 	for i := range l.entries {
-		l.entries[i].Path = path.Join(site, strings.TrimPrefix(l.entries[i].Path, dir))
+		if dir != site { // else they have their paths
+			l.entries[i].Path = path.Join(site, strings.TrimPrefix(l.entries[i].Path, dir))
+		}
 	}
-	t, err := tree.New(l.entries)
+	t, err := tree.Adopt(l.entries)
 	prefix := siteOf.FindStringSubmatch(site)
 	if err != nil || dir != site || prefix == nil {
 		return t, l.unread.all(show(dir)), err
