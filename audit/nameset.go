@@ -33,8 +33,8 @@ func hashName(name string) nameHash {
 	return h
 }
 
-// newNames makes a set of hashes.
-func newNames(hashes []nameHash) nameSet {
+// newNameSet makes a set of hashes.
+func newNameSet(hashes []nameHash) nameSet {
 	if len(hashes) == 0 {
 		return nameSet{}
 	}

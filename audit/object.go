@@ -239,7 +239,7 @@ func (d *distiller) finish() {
 			d.wants[i].version = d.versions[""]
 		}
 	}
-	d.gives = newNames(d.exported)
+	d.gives = newNameSet(d.exported)
 	d.wants = slices.Clip(d.wants)
 	slices.Sort(d.inits)
 	slices.Sort(d.runtime)

@@ -4,19 +4,15 @@ import (
 	"archive/zip"
 	"bytes"
 	"cmp"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"maps"
-	"os"
 	"path"
 	"slices"
 	"strings"
 
-	"ampoule/audit/elf"
 	"ampoule/audit/wheel"
 	"ampoule/tree"
 )
@@ -43,16 +39,9 @@ type wheelExam struct {
 	info string
 	// members are the files by path.
 	members map[string]*wheelMember
-	// keep says that the content of ELF files is kept; spilled are those that are too large
-	// for memory.
-	keep    bool
-	spilled []*os.File
-	// fault is what this machine could not do.
-	fault error
-	// inMemory is how much is kept there, in bytes.
-	inMemory uint64
-	// buffer is what members are read through.
-	buffer []byte
+	// keep says that the content of ELF files is kept.
+	keep bool
+	unpacking
 	// told, if it is not nil, gets the hashes that RECORD has; the members are not read then.
 	told map[string]string
 }
@@ -136,6 +125,7 @@ func (w *wheelExam) compare(r io.ReaderAt, size int64) {
 	}
 	w.metadata()
 	w.tags()
+	w.unpackAll()
 	w.record(w.info)
 }
 
@@ -348,10 +338,6 @@ func (w *wheelExam) row(info string, row wheel.Row) {
 	}
 }
 
-// inMemory is how much of a wheel's ELF files is kept in memory, in bytes; the others go to
-// temporary files.
-const inMemory = 24 << 20
-
 // unpack reads a member once: its hash, its size, and, if it is kept, its content.
 func (w *wheelExam) unpack(m *wheelMember) {
 	if m.unpacked {
@@ -360,66 +346,6 @@ func (w *wheelExam) unpack(m *wheelMember) {
 	m.unpacked = true
 	m.err = w.unpackInto(m)
 	w.blame(m.err)
-}
-
-// blame notes what this machine could not do: the wheel's own faults are not of a file of it.
-func (w *wheelExam) blame(err error) {
-	var fault *fs.PathError
-	if errors.As(err, &fault) && w.fault == nil {
-		w.fault = err
-	}
-}
-
-func (w *wheelExam) unpackInto(m *wheelMember) error {
-	r, err := m.Open()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	start := make([]byte, min(uint64(len(elf.Magic)), m.UncompressedSize64))
-	if _, err := io.ReadFull(r, start); err != nil {
-		return err
-	}
-	h := sha256.New()
-	into := func(dst io.Writer) error {
-		if w.buffer == nil {
-			w.buffer = make([]byte, 64<<10)
-		}
-		if _, err := dst.Write(start); err != nil {
-			return err
-		}
-		n, err := io.CopyBuffer(dst, r, w.buffer)
-		m.size = int64(len(start)) + n
-		return err
-	}
-	switch {
-	case !w.keep || !IsELF(start):
-		err = into(h)
-	case m.UncompressedSize64 <= inMemory-min(w.inMemory, inMemory):
-		w.inMemory += m.UncompressedSize64
-		kept := bytes.NewBuffer(make([]byte, 0, m.UncompressedSize64))
-		err = into(io.MultiWriter(h, kept))
-		m.content = tree.Section(bytes.NewReader(kept.Bytes()), 0, m.size)
-	default:
-		var f *os.File
-		if f, err = w.spill(); err != nil {
-			return err
-		}
-		err = into(io.MultiWriter(h, f))
-		m.content = tree.Section(f, 0, m.size)
-	}
-	m.sum = hex.EncodeToString(h.Sum(nil))
-	return err
-}
-
-// spill makes a file that is gone when it is closed.
-func (w *wheelExam) spill() (*os.File, error) {
-	f, err := os.CreateTemp("", "ampoule-wheel-*")
-	if err != nil {
-		return nil, err
-	}
-	w.spilled = append(w.spilled, f)
-	return f, os.Remove(f.Name())
 }
 
 // WheelFile is a wheel file whose content can be judged as if it were installed. The
@@ -447,9 +373,7 @@ func OpenWheel(r io.ReaderAt, size int64, name string) (*WheelFile, error) {
 	if x.parsed == nil && x.info != "" {
 		w.Name = x.properName()
 	}
-	for _, m := range x.members {
-		x.unpack(m)
-	}
+	x.unpackAll()
 	if x.fault != nil {
 		return nil, errors.Join(fmt.Errorf("reading wheel %s: %w", w.Name, x.fault), w.Close())
 	}
@@ -510,9 +434,8 @@ func installedPath(name, data string) string {
 
 // Close releases what was unpacked.
 func (w *WheelFile) Close() error {
-	var errs []error
-	for _, f := range w.exam.spilled {
-		errs = append(errs, f.Close())
+	if w.exam.spilled == nil {
+		return nil
 	}
-	return errors.Join(errs...)
+	return w.exam.spilled.Close()
 }
