@@ -148,3 +148,41 @@ refused: sha256:`
 		t.Errorf("text:\n%s", &texts[0])
 	}
 }
+
+// A check tells so many findings and no more, and how many it leaves out; none hides that
+// something is refused.
+func TestManyFindings(t *testing.T) {
+	t.Parallel()
+	var o outcome
+	for range maxFindings + 5 {
+		o.add(Finding{Severity: Warn, Field: "x"})
+	}
+	o.add(Finding{Severity: Refuse, Field: "y"})
+	all := o.all()
+	if len(all) != maxFindings+2 {
+		t.Fatalf("%d findings", len(all))
+	}
+	if f := all[maxFindings]; f.Severity != Refuse || f.Field != "y" {
+		t.Errorf("what is refused behind many warnings: %+v", f)
+	}
+	if f := all[maxFindings+1]; f.Severity != Warn || f.Value != "5 more" {
+		t.Errorf("what is left out: %+v", f)
+	}
+}
+
+// What needs others more often than anything does is not judged.
+func TestSpending(t *testing.T) {
+	t.Parallel()
+	s := newSpending(t.Context())
+	for s.dependency() {
+	}
+	if s.dependencies != maxDependencies+1 || !errors.Is(s.fault, ErrTooMuch) {
+		t.Errorf("after %d: %v", s.dependencies, s.fault)
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	stop := errors.New("stop")
+	cancel(stop)
+	if s = newSpending(ctx); s.dependency() || !errors.Is(s.fault, stop) || !errors.Is(s.object(&object{}), stop) {
+		t.Errorf("when it was interrupted: %v", s.fault)
+	}
+}

@@ -30,13 +30,16 @@ func largeWheelOf(t testing.TB, members, size int) []byte {
 		sum := sha256.Sum256(data)
 		record += fmt.Sprintf("%s,sha256=%s,%d\n", name, base64.RawURLEncoding.EncodeToString(sum[:]), len(data))
 	}
+	// Not more compressible than code is: deflate looks back for 32 KiB.
+	block := make([]byte, 64<<10)
 	random := rand.New(rand.NewPCG(1, 2))
+	for i := range block {
+		block[i] = byte(random.IntN(16))
+	}
 	for i := range members {
-		data := make([]byte, size)
+		data := bytes.Repeat(block, size/len(block))
 		copy(data, elf.Magic)
-		for j := len(elf.Magic); j < size; j++ {
-			data[j] = byte(random.IntN(16)) // as compressible as code is
-		}
+		data[len(elf.Magic)] = byte(i)
 		add(fmt.Sprintf("spam/%d.so", i), data)
 	}
 	add("spam-1.0.dist-info/METADATA", []byte("Metadata-Version: 2.1\nName: spam\nVersion: 1.0\n"))
