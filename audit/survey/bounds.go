@@ -33,10 +33,10 @@ const maxListed = 500_000
 
 var errListed = fmt.Errorf("it has more than %d files: not looked at", maxListed)
 
-// errBytes says that an audit has read what it may.
-type errBytes int64
+// bytesError says that an audit has read what it may.
+type bytesError int64
 
-func (e errBytes) Error() string {
+func (e bytesError) Error() string {
 	return fmt.Sprintf("not read: an audit reads %d GiB at most", int64(e)>>30)
 }
 
@@ -67,7 +67,7 @@ func (e *effort) last() string {
 func (e *effort) read(n int, err error) error {
 	e.steps.Add(1)
 	if e.bytesRead.Add(int64(n)) > e.bytes {
-		return &fs.PathError{Op: "read", Path: e.last(), Err: errBytes(e.bytes)}
+		return &fs.PathError{Op: "read", Path: e.last(), Err: bytesError(e.bytes)}
 	}
 	return err
 }
@@ -152,7 +152,7 @@ func identityOf(files Files, dir string) (identity, bool) {
 	if !ok {
 		return identity{}, false
 	}
-	return identity{uint64(stat.Dev), stat.Ino}, true
+	return identity{stat.Dev, stat.Ino}, true
 }
 
 // madeUp are the types of file systems whose files the kernel makes up (statfs(2)).
@@ -178,7 +178,7 @@ var madeUp = map[int64]bool{
 func isMadeUp(files Files, dir string) bool {
 	m, ok := machineOf(files)
 	var fsys syscall.Statfs_t
-	return ok && syscall.Statfs(m.path(dir), &fsys) == nil && madeUp[int64(fsys.Type)]
+	return ok && syscall.Statfs(m.path(dir), &fsys) == nil && madeUp[fsys.Type]
 }
 
 // listDir names what is in a directory, sorted, as long as goOn has no error.

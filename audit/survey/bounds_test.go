@@ -208,7 +208,6 @@ func TestHugeSymbolTables(t *testing.T) {
 				files[fmt.Sprintf("big/lib%d.so", i)] = strings.ReplaceAll(elf, "5outer", fmt.Sprintf("5oute%d", i))
 			}
 			m := machine(t, under(site, distOf("big", tag, "", files)))
-			elf, files = "", nil
 			var r *Report
 			var err error
 			peak := peakOf(func() { r, err = Look(t.Context(), Target{Files: m, Path: "/" + site, Against: "/usr"}) })

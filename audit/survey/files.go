@@ -334,10 +334,10 @@ func newListing(files Files, e *effort) *listing {
 	return &listing{files: files, effort: e, unread: unreadList{most: e.unread}, seen: pathSet{}, trail: trail{files: files}}
 }
 
-// errFiles says that a directory has more files than are judged together.
-type errFiles int
+// filesError says that a directory has more files than are judged together.
+type filesError int
 
-func (e errFiles) Error() string {
+func (e filesError) Error() string {
 	return fmt.Sprintf("more than %d files are installed in it: not judged", int(e))
 }
 
@@ -373,7 +373,7 @@ func (l *listing) below(ctx context.Context, dir, real string) error {
 			return context.Cause(ctx)
 		}
 		if len(l.entries) > l.bounds.files {
-			return errFiles(l.bounds.files)
+			return filesError(l.bounds.files)
 		}
 		e, at, err := lookup(l.files, path.Join(real, name))
 		if dir != real || e.Path == "" {

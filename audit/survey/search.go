@@ -158,7 +158,7 @@ func (s *search) maySearch(dir string) bool {
 // mayName reports whether one more name may be looked at.
 func (s *search) mayName(p string) bool {
 	s.named++
-	return s.within(s.named, s.effort.names, p, "an audit looks at %d files at most: not looked at, and nothing that comes after it")
+	return s.within(s.named, s.names, p, "an audit looks at %d files at most: not looked at, and nothing that comes after it")
 }
 
 // unit notes what is to be judged, unless there is too much of it.

@@ -456,7 +456,19 @@ func (v *survey) site(ctx context.Context, dir, site string) (t *tree.Tree, unre
 	if err := v.memory.Acquire(ctx, weight); err != nil {
 		return nil, nil, nil, err
 	}
-	return t, unread, func() error { v.memory.Release(weight); return nil }, nil
+	return t, unread, held{v.memory, weight}.Close, nil
+}
+
+// held is what something that is judged weighs.
+type held struct {
+	memory *semaphore.Weighted
+	weight int64
+}
+
+// Close implements [io.Closer].
+func (h held) Close() error {
+	h.memory.Release(h.weight)
+	return nil
 }
 
 // complete makes lists of those that have nothing in them, so that JSON has them, and
