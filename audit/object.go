@@ -117,6 +117,9 @@ func eachSymbol(e tree.Entry, each func(elf.Symbol)) error {
 // readObject reads a file; nil means that it is not an ELF file. Unsound ELF
 // files are objects with a fault; only input and output errors are errors.
 func readObject(e tree.Entry) (*object, error) {
+	if _, ok := e.Content.(noELF); ok {
+		return nil, nil
+	}
 	r, err := e.Content.Open()
 	if err != nil {
 		return nil, fmt.Errorf("opening %s: %w", e.Path, err)

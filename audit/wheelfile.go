@@ -407,7 +407,7 @@ func (w *WheelFile) Installed(site string) (*tree.Tree, error) {
 		}
 		content := m.content
 		if content == nil {
-			content = m.File
+			content = noELF{m.File}
 		}
 		e := tree.Entry{Path: installedPath(name, data), Kind: tree.File, Mode: 0o644, Size: m.size, SHA256: m.sum, Content: content}
 		if name == x.info+"/RECORD" && m.size <= wheel.MaxRecord {
@@ -422,6 +422,9 @@ func (w *WheelFile) Installed(site string) (*tree.Tree, error) {
 	}
 	return tree.Adopt(entries)
 }
+
+// noELF is content of which it is known that it is not an ELF file's.
+type noELF struct{ tree.Content }
 
 func installedPath(name, data string) string {
 	for _, scheme := range []string{"purelib/", "platlib/"} {
