@@ -54,6 +54,8 @@ type Run struct {
 	// Events are the starts and ends of tasks, in the order that they were told.
 	Events []Event
 	Wall   time.Duration
+	// CPU is what the process took of processors, and children of it that it waited for.
+	CPU time.Duration
 	// PeakBytes is the largest resident set of the process, or of a child of it
 	// that it waited for. The kernel counts this process's own at the start too
 	// (getrusage(2), ru_maxrss), so it is never less than that.
@@ -86,6 +88,7 @@ func (p Program) Run(ctx context.Context, args ...string) (*Run, error) {
 	told.end()
 	run.Messages, run.Events = told.messages.String(), told.events
 	if cmd.ProcessState != nil {
+		run.CPU = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime()
 		if usage, ok := cmd.ProcessState.SysUsage().(*syscall.Rusage); ok {
 			run.PeakBytes = usage.Maxrss << 10
 		}
