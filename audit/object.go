@@ -174,7 +174,7 @@ func readerAt(r io.Reader, e tree.Entry) (io.ReaderAt, error) {
 // largest known files have.
 const maxKept = 32 << 20
 
-var errManyNames = fmt.Errorf("%w: it asks for symbols whose names take more than %d MiB", elf.ErrFormat, maxKept>>20)
+var errManyNames = fmt.Errorf("%w: it asks for symbols whose names take more than %d MiB", ErrTooMuch, maxKept>>20)
 
 // distiller keeps of a file's symbols what the checks need.
 type distiller struct {
