@@ -50,7 +50,7 @@ func TestJudgeRefusesUnusableSubjects(t *testing.T) {
 // openCheck is undecided about a file.
 func openCheck(file string) check {
 	return check{name: "closure", run: func(context.Context, *exam) (outcome, error) {
-		return outcome{1, []Finding{{Severity: Undecided, File: file, Cause: "It may be.", Remedy: "Give it.", Needs: "the machine: --against"}}}, nil
+		return outcome{examined: 1, findings: []Finding{{Severity: Undecided, File: file, Cause: "It may be.", Remedy: "Give it.", Needs: "the machine: --against"}}}, nil
 	}}
 }
 

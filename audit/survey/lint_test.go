@@ -28,7 +28,7 @@ func lintTarget(t *testing.T) Target {
 	}, under(site, distOf("spam", "py3-none-any", "", map[string]string{"spam/__init__.py": "x", "tests/__init__.py": "y"})))), Path: "/srv"}
 }
 
-func look(t *testing.T, target Target) *Report {
+func lookAt(t *testing.T, target Target) *Report {
 	t.Helper()
 	r, err := Look(t.Context(), target)
 	if err != nil {
@@ -40,11 +40,11 @@ func look(t *testing.T, target Target) *Report {
 func TestLint(t *testing.T) {
 	t.Parallel()
 	target := lintTarget(t)
-	if r := look(t, target); r.Units[0].Lint != nil || r.LintRefused() != 0 {
+	if r := lookAt(t, target); r.Units[0].Lint != nil || r.LintRefused() != 0 {
 		t.Errorf("linted without being asked: %+v", r.Units[0].Lint)
 	}
 	target.Lint = Lint{On: true}
-	told := look(t, target)
+	told := lookAt(t, target)
 	rules := map[string]string{}
 	for i, u := range told.Units {
 		if u.Lint != nil {
@@ -63,11 +63,11 @@ func TestLint(t *testing.T) {
 		t.Error("what linting says is refused without being asked")
 	}
 	target.Lint.Refuse = true
-	if r := look(t, target); r.Passed || r.LintRefused() != 1 || r.Count(audit.Refuse) != 0 {
+	if r := lookAt(t, target); r.Passed || r.LintRefused() != 1 || r.Count(audit.Refuse) != 0 {
 		t.Errorf("passed %t, lint refuses %d, the audit %d", r.Passed, r.LintRefused(), r.Count(audit.Refuse))
 	}
 	target.Lint.Ignore = []string{"common-name"}
-	if r := look(t, target); !r.Passed {
+	if r := lookAt(t, target); !r.Passed {
 		t.Error("a rule that is left out refuses")
 	}
 }
@@ -76,9 +76,9 @@ func TestLintForms(t *testing.T) {
 	t.Parallel()
 	target := lintTarget(t)
 	target.Lint = Lint{On: true}
-	told := look(t, target)
+	told := lookAt(t, target)
 	target.Lint.Refuse = true
-	refuses := look(t, target)
+	refuses := lookAt(t, target)
 	var text, other, sarif, strict, junit, failing bytes.Buffer
 	if err := errors.Join(told.WriteText(&text, TextOptions{}), refuses.WriteText(&other, TextOptions{}), told.WriteSARIF(&sarif, "1"),
 		refuses.WriteSARIF(&strict, "1"), told.WriteJUnit(&junit), refuses.WriteJUnit(&failing)); err != nil {
