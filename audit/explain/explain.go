@@ -1,11 +1,13 @@
-// Package explain says what the messages mean with which Python, the dynamic loader and
-// pip fail over wheels that do not fit: what went wrong, how to find the file, and what
-// keeps it from happening again.
+// Package explain says what the messages mean with which Python, the dynamic loader, pip,
+// servers, systemd and container engines fail over programs that do not fit where they
+// are: what went wrong, the command that shows or mends it, and what keeps it from
+// happening again.
 package explain
 
 import (
 	"cmp"
 	"regexp"
+	"slices"
 	"strings"
 
 	"ampoule/audit"
@@ -15,9 +17,11 @@ import (
 type Explanation struct {
 	// Message is the part of the text that was understood.
 	Message string `json:"message"`
+	// Kind names the sort of message; a name keeps its meaning.
+	Kind string `json:"kind"`
 	// Means says what happened, in a few sentences.
 	Means string `json:"means"`
-	// Find are the steps that lead to the file at fault.
+	// Find are the steps that lead to the file at fault, or mend it; the first helps most.
 	Find []Step `json:"find"`
 	// Prevents says what keeps it from happening again.
 	Prevents string `json:"prevents"`
@@ -34,71 +38,52 @@ type Step struct {
 	Says string `json:"says,omitempty"`
 }
 
-// Text explains what a text, such as a traceback, says that is known; of several such
-// things the one that tells most. It returns false when there is none.
+// Text explains what a text, such as a traceback or a log, says that is known; of several
+// such things the one that tells most. It returns false when there is none. It takes time
+// that grows with the text's length alone.
 func Text(text string) (Explanation, bool) {
-	text = plain(text)
-	for _, k := range kinds {
-		at := k.pattern.FindStringSubmatchIndex(text)
-		if at == nil {
-			continue
+	s := newSource(plain(text))
+	for _, k := range compiled() {
+		if at := k.find(s); at != nil {
+			return k.tell(s.text, at), true
 		}
-		e := k.explain(values{k.pattern, text, at})
-		line := lineAround(text, at[0])
-		if e.Message = strings.TrimSpace(line); len(line) > maxMessage {
-			e.Message = text[at[0]:at[1]]
-		}
-		e.Message = audit.Printable(e.Message)
-		if len(e.Checks) > 0 {
-			site := cmp.Or(siteOf(line), siteOf(text), "PREFIX-OR-VENV")
-			e.Find = append([]Step{{Run: "ampoule audit " + quote(site)}}, e.Find...)
-		}
-		return e, true
 	}
 	return Explanation{}, false
 }
 
-// kind is one sort of message. The first whose pattern is in the text counts: special
-// ones come before general ones.
-type kind struct {
-	pattern *regexp.Regexp
-	explain func(values) Explanation
-}
-
-// always is the explanation of a kind whose messages all mean the same.
-func always(e Explanation) func(values) Explanation {
-	return func(values) Explanation { return e }
-}
-
-// values are what a pattern found in a text, by the names of its groups.
-type values struct {
-	pattern *regexp.Regexp
-	text    string
-	at      []int
-}
-
-// of is what the first of the named groups that found something did find.
-func (v values) of(names ...string) string {
-	for _, name := range names {
-		i := 2 * v.pattern.SubexpIndex(name)
-		if from, to := v.at[i], v.at[i+1]; from < to {
-			return audit.Printable(v.text[from:to])
+// tell explains the text at the place where the kind's pattern was found.
+func (k *matcher) tell(text string, at []int) Explanation {
+	e := k.explain(values{k.regexp, text, at})
+	e.Kind = k.id
+	line := lineAround(text, at[0])
+	if e.Message = strings.TrimSpace(line); len(line) > maxMessage {
+		e.Message = text[at[0]:min(at[1], at[0]+maxMessage)]
+	}
+	e.Message = audit.Printable(e.Message)
+	site := cmp.Or(siteOf(line), siteOf(text))
+	if len(e.Checks) > 0 && !slices.Contains(e.Find, audited) {
+		at := 0
+		if site == "" {
+			at = 1
+		}
+		e.Find = slices.Insert(slices.Clone(e.Find), at, audited)
+	}
+	for i, step := range e.Find {
+		if step == audited {
+			e.Find[i].Run = "ampoule audit " + quote(cmp.Or(site, "PREFIX-OR-VENV"))
 		}
 	}
-	return ""
+	return e
 }
 
-var (
-	escapes = regexp.MustCompile("\x1b\\[[0-9;]*[A-Za-z]")
-	// Behind File and Error, as tracebacks have them, paths may have spaces.
-	inSite    = regexp.MustCompile(`(?:File "|Error: )(/[^":\n]*?/(?:site|dist)-packages)/|(/[^\s"':]*?/(?:site|dist)-packages)/`)
-	safeWords = regexp.MustCompile(`^[A-Za-z0-9_@%+=:,./-]+$`)
-)
+// audited is the step that the audit is, of the place that the text names. A kind whose
+// faults the audit tells and that does not say where the step stands has it first, or
+// second where the text names no place.
+var audited = Step{Run: "ampoule audit SITE"}
 
-// plain is a text without a terminal's control sequences, with plain quotation marks.
-func plain(text string) string {
-	return strings.NewReplacer("‘", "'", "’", "'", "`", "'", "\r", "").Replace(escapes.ReplaceAllString(text, ""))
-}
+// inSite finds a path into a directory of distributions. Behind File and Error, as tracebacks
+// have them, paths may have spaces.
+var inSite = regexp.MustCompile(`(?:File "(/?[^":\n]*?/(?:site|dist)-packages)|Error: (/[^":\n]*?/(?:site|dist)-packages)|([^\s"':(]*?/(?:site|dist)-packages))/`)
 
 // siteOf is the directory of distributions that a text's paths lead into, the last one;
 // empty when there is none.
@@ -107,15 +92,7 @@ func siteOf(text string) string {
 	if len(all) == 0 {
 		return ""
 	}
-	last := all[len(all)-1]
-	return cmp.Or(last[1], last[2])
-}
-
-func quote(s string) string {
-	if safeWords.MatchString(s) {
-		return s
-	}
-	return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'"
+	return cmp.Or(all[len(all)-1][1:]...)
 }
 
 // maxMessage bounds how long a line may be that is repeated as a whole, in bytes.

@@ -1,27 +1,62 @@
 package explain
 
 import (
+	"cmp"
+	"regexp"
 	"slices"
-	"strings"
+	"sync"
 )
 
-// kinds are all that is known. A missing library is told before what fails for want of it,
-// and last comes what has many causes.
-var kinds = slices.Concat(libraryKinds, symbolKinds, fileKinds, startKinds, moduleKinds, numpyKinds, machineKinds)
+// kind is one sort of message. To add one: write it into the list of its topic, before the
+// ones that are more general, and a true message of it into testdata/messages.txt.
+type kind struct {
+	// id names the kind for ever.
+	id string
+	// rank is how much such a message tells beside others.
+	rank rank
+	// pattern finds the message in a text that is plain. It names what explain uses.
+	pattern string
+	// explain tells what was found; see told.
+	explain func(values) Explanation
+}
+
+// rank is how much a message tells: of the kinds in a text, the first of the lowest rank counts.
+type rank int
 
 const (
-	sealed  = "Ampoule builds interpreter and wheels together under one digest, and its gate refuses a tree that has such a file."
-	ownBase = "Build on a base that is not newer than the oldest machine: base and runtime targets stand in the recipe, and the gate compares every required version with each target."
-	glibc   = "Ampoule builds for glibc: ampoule preflight says whether a tree runs on a machine, and ampoule install looks before it switches."
+	// cause is what went wrong.
+	cause rank = iota
+	// general is a cause that is told before only when nothing special is known about it.
+	general
+	// consequence is what fails for want of something that is told elsewhere.
+	consequence
+	// signal is how a process ended, which has many causes.
+	signal
+	// notice is a warning: the program goes on.
+	notice
 )
 
-// run is a step with a command, and what it shows.
-func run(command, shows string) Step { return Step{Run: command, Says: shows} }
+// kinds are all that is known, topic for topic. A missing library is told before what fails for want of it.
+var kinds = slices.Concat(
+	serverLibraryKinds, databaseKinds, libraryKinds, symbolKinds, fileKinds,
+	startKinds, containerKinds, systemdKinds, serverKinds,
+	interpreterKinds, moduleKinds, numpyKinds, gpuKinds, displayKinds,
+	opensslKinds, buildKinds, pipKinds, uvKinds, machineKinds,
+)
 
-// look is a step without a command.
-func look(says string) Step { return Step{Says: says} }
-
-// begins tells whether a text has one of some beginnings.
-func begins(text string, beginnings ...string) bool {
-	return slices.ContainsFunc(beginnings, func(b string) bool { return strings.HasPrefix(text, b) })
+// matcher is a kind that is ready to be looked for.
+type matcher struct {
+	kind
+	regexp   *regexp.Regexp
+	literals literals
 }
+
+// compiled are the kinds in the order in which they count.
+var compiled = sync.OnceValue(func() []*matcher {
+	all := make([]*matcher, len(kinds))
+	for i, k := range kinds {
+		all[i] = &matcher{k, regexp.MustCompile(k.pattern), literalsOf(k.pattern)}
+	}
+	slices.SortStableFunc(all, func(a, b *matcher) int { return cmp.Compare(a.rank, b.rank) })
+	return all
+})

@@ -3,7 +3,7 @@ package explain
 import (
 	"cmp"
 	"fmt"
-	"regexp"
+	"strings"
 )
 
 // standardModules are the modules of the standard library that CPython leaves out when the
@@ -15,59 +15,230 @@ var standardModules = map[string]string{
 	"_uuid": "uuid-dev", "_zstd": "libzstd-dev", "_decimal": "libmpdec-dev", "_crypt": "libcrypt-dev", "nis": "libnsl-dev",
 }
 
-// moduleKinds are what an interpreter or pip says of modules that it does not find, or not as they should be.
+// standardModule tells of a module of the standard library that an interpreter was built without.
+func standardModule(v values) Explanation {
+	module := cmp.Or(v.of("module", "zlib", "missing", "built", "ext", "tk"), "_ssl")
+	if v.of("hash") != "" {
+		module = "_hashlib"
+	}
+	if standardModules[module] == "" {
+		module = "_" + module
+	}
+	dev, more := standardModules[module], ""
+	if module == "_tkinter" {
+		more = " Debian's own python3 has it in the package python3-tk."
+	}
+	return Explanation{
+		Means: "The interpreter was built without " + module + ": CPython leaves a module out, without an error, when the library that it needs is not there while it is compiled (Debian's " + dev + ")." + more,
+		Find: []Step{
+			run("python3 -c 'import sys, "+module+"; print(sys.executable)'", "whether this interpreter has it; another one on the machine may"),
+			run("apt-get install "+dev, "then build the interpreter anew (pyenv install --force VERSION); RHEL and Alpine have the same libraries with -devel and -dev"),
+			run("python3 -c 'import sysconfig; print(sysconfig.get_config_var(\"CONFIG_ARGS\"))'", "which interpreter it is, and how it was built"),
+		},
+		Prevents: wholeBuild,
+	}
+}
+
+// moduleKinds are what an interpreter says of modules that it does not find, or not as they should be.
 var moduleKinds = []kind{
-	{regexp.MustCompile(`dynamic module does not define (?:module export|init) function \(?(?P<init>\w+)`), func(v values) Explanation {
-		return Explanation{
-			Means:    "The file that Python found for the module does not export " + v.of("init") + ": it was renamed, is a library and no module, or was made for Python 2.",
-			Find:     []Step{run("nm -D --defined-only PATH-OF-THE-MODULE | grep PyInit", "the name that it was compiled for")},
-			Prevents: sealed,
-			Checks:   []string{"tags", "record"},
-		}
-	}},
-	// pybind11, in its two wordings, and Cython.
-	{regexp.MustCompile(`module was compiled for (?:Python|version) (?P<pybind>\d+\.\d+)|compile ?time (?:Python )?version (?P<cython>\d+\.\d+) of module '`), func(v values) Explanation {
-		return Explanation{
-			Means: fmt.Sprintf("The module was compiled for Python %s, and another version found its file: the file's name does not say for which Python it is (spam.so), it was renamed, or PYTHONPATH leads into another Python's directories.", v.of("pybind", "cython")),
-			Find: []Step{
-				run("python3 -c 'import sys; print(sys.version, *sys.path)'; env | grep ^PYTHON", "which Python it is, and where it looks"),
-				run("find DIR -name '*.so' -path '*MODULE*'", "the module's file, for how it is named"),
-			},
-			Prevents: sealed,
-			Checks:   []string{"tags"},
-		}
-	}},
-	{regexp.MustCompile(`No module named '?encodings'?|init_fs_encoding|Could not find platform independent libraries`), always(Explanation{
-		Means:    "The interpreter does not find its standard library: PYTHONHOME points elsewhere, or the executable was copied without its lib directory.",
-		Find:     []Step{run("env | grep ^PYTHON", "variables that mislead it"), run("python3 -I -c 'import sys; print(sys.prefix, sys.path)'", "whether it starts without them")},
-		Prevents: "An artifact is one tree, which finds itself from any directory; ampoule install tells of variables that would mislead it.",
+	{"lambda-import", cause, `Unable to import module '(?P<handler>[^'\n]+)': (?P<why>[^\n]{1,200})`, told(Explanation{
+		Means:    "The function's archive lacks what the handler {handler} imports ({why}): it was made for another version of Python or another processor than the function's, without its libraries, or with a directory above them.",
+		Find:     []Step{run("unzip -l FUNCTION.zip | grep -E '\\.so|dist-info/WHEEL' | head", "whether the modules stand at the top, and for which Python and processor (cp312, x86_64, aarch64)"), run("pip install --platform manylinux2014_x86_64 --python-version 3.12 --only-binary :all: --target package -r requirements.txt", "takes the wheels for the function's Python and processor, on whatever machine")},
+		Prevents: sealed,
+		Checks:   []string{"tags", "closure"},
 	})},
-	{regexp.MustCompile(`No module named '?(?P<module>_ssl|_hashlib|_ctypes|_bz2|_lzma|zlib|_sqlite3|readline|_curses(?:_panel)?|_dbm|_gdbm|_tkinter|_uuid|_zstd|_decimal|_crypt|nis)'?\b|Can't connect to HTTPS URL because the SSL module is not available|(?P<zlib>zlib) not available|requires the \(missing\) (?P<missing>zlib|bz2|lzma) module`), func(v values) Explanation {
-		module := cmp.Or(v.of("module", "zlib", "missing"), "_ssl")
-		if standardModules[module] == "" {
-			module = "_" + module
+	{"pex-missing", cause, `Needed (?P<tags>\S+) compatible dependencies for|Failed to (?:resolve|execute) (?:requirements from )?PEX|pex\.\S+(?:Unsatisfiable|ResolveError)`, told(Explanation{
+		Means:    "The pex has no wheel for this interpreter ({tags|its tags}): it was built for another version of Python or another platform.",
+		Find:     []Step{run("PEX_INTERPRETER=1 PEX_VERBOSE=9 ./APP.pex -c '' 2>&1 | tail -n 20; unzip -l APP.pex | grep -o '[^/]*\\.whl' | sort -u", "the interpreter that it takes, and the wheels that it holds"), look("pex --python python3.12 --platform … builds it for the machine that runs it.")},
+		Prevents: sealed,
+		Checks:   []string{"tags"},
+	})},
+	{"native-module", cause, `No module named '(?P<dotted>[\w.]+\._\w+)'|cannot import name '(?P<name>_\w+)' from '(?P<module>[\w.]+)'`, nativeModule},
+	{"native-module", cause, `cannot import name '(?P<name>_\w+)' from partially initialized module '(?P<module>[\w.]+)'(?P<dotted>)`, nativeModule},
+	{"native-module", cause, `cannot import name '(?P<name>_(?:imaging|imagingft|psycopg|brotli|speedups|ssl|rust|openssl|etree|multiarray_umath|png|cext))'(?P<dotted>)(?P<module>)`, nativeModule},
+	{"build-record", cause, `No module named '?_sysconfigdata(?P<data>\w*)'?`, told(Explanation{
+		Means:    "The interpreter does not find the record of its own build (_sysconfigdata{data}): its lib directory is of another build or was copied in part, or a variable (_PYTHON_SYSCONFIGDATA_NAME, of cross compilation) names another one.",
+		Find:     []Step{run("env | grep -i python; find / -name '_sysconfigdata*.py' 2>/dev/null", "variables that mislead it, and the records that there are; Debian's is in libpython3.X-stdlib")},
+		Prevents: "An artifact is one tree, which finds itself from any directory.",
+	})},
+	{"removed-module", cause, `No module named '?(?P<module>distutils|imp|asynchat|asyncore|smtpd|binhex|aifc|audioop|cgi|cgitb|chunk|crypt|imghdr|lib2to3|mailcap|nntplib|ossaudiodev|pipes|sndhdr|spwd|sunau|telnetlib|uu|xdrlib|formatter|parser|symbol|ConfigParser|StringIO|cStringIO|cPickle|urllib2|urlparse|Queue|commands|httplib|__builtin__|thread|Tkinter|SocketServer|HTMLParser|Cookie|md5|UserDict|xmlrpclib|copy_reg|anydbm)\b(?:\.[\w.]+)?'?`, removedModule},
+	{"removed-api", cause, `module 'pkgutil' has no attribute '(?P<a>ImpImporter)'|module 'inspect' has no attribute '(?P<b>getargspec)'|cannot import name '(?P<c>Mapping|MutableMapping|MutableSet|Callable|Iterable|Sequence|Hashable|Sized|Iterator|MutableSequence|Set|Generator)' from 'collections'|module 'collections' has no attribute '(?P<d>\w+)'|module 'asyncio' has no attribute '(?P<e>coroutine|async|get_running_loop)'|module 'configparser' has no attribute '(?P<f>SafeConfigParser)'|module 'unittest' has no attribute '(?P<g>makeSuite)'|has no attribute '(?P<h>assertEquals|readfp|base64_encodestring|encodestring|decodestring|isAlive|tostring|getchildren|unescape)'|module 'ssl' has no attribute '(?P<i>wrap_socket|match_hostname)'|module 'locale' has no attribute '(?P<j>format)'|module 'time' has no attribute '(?P<k>clock)'|module 'ast' has no attribute '(?P<l>Str|Num|NameConstant|Constant)'|module 'typing' has no attribute '(?P<m>io|re|override)'|module 'importlib' has no attribute '(?P<n>find_loader)'|'(?:FileFinder|zipimporter)' object has no attribute '(?P<o>find_module)'|module 'platform' has no attribute '(?P<p>linux_distribution|dist)'|cannot import name '(?P<q>gcd)' from 'fractions'|cannot import name '(?P<r>_gi|izip|imap|urlencode|quote|unquote)' from '(?:urllib|itertools)'`, told(Explanation{
+		Means:    "A package uses {a,b,c,d,e,f,g,h,i,j,k,l,m,n,o,p,q,r} of the standard library, which this version of Python no longer has: the release is older than the interpreter. pkgutil.ImpImporter, gone in 3.12, is asked for by setuptools and pip of before 2023; the abstract classes of collections are in collections.abc since 3.10.",
+		Find:     []Step{run("python3 --version; pip list --outdated", "the interpreter, and what has newer releases: the traceback's last line in site-packages says which package it is"), run("python3 -m ensurepip --upgrade; python3 -m pip install --upgrade pip setuptools wheel", "for pkgutil.ImpImporter")},
+		Prevents: lockedSet + " Its tests run with the interpreter that is published.",
+	})},
+	{"newer-api", cause, `cannot import name '(?P<name>Self|Literal|TypedDict|Final|Protocol|ParamSpec|Annotated|TypeAlias|Concatenate|NotRequired|Required|Unpack|override|TypeAliasType|TypeIs|TypeGuard|assert_never|Never|LiteralString|StrEnum|dataclass_transform|cache|cached_property|removeprefix|batched|UTC|TaskGroup|ExceptionGroup|NoneType|EntryPoints|metadata|Buffer)' from '(?P<module>typing|typing_extensions|enum|functools|itertools|datetime|asyncio|types|importlib(?:\.metadata)?|collections\.abc|builtins)'`, told(Explanation{
+		Means:    "A package imports {name} from {module}, which does not have it: from the standard library, this Python is older than the release wants; from typing_extensions, that distribution is older, or an older copy of it (a distribution's dist-packages, a layer, a Lambda or Databricks runtime) comes first.",
+		Find:     []Step{run("python3 -c 'import sys, {module} as m; print(sys.version, m.__file__)'", "the interpreter, and the file that is taken"), run("pip install --upgrade typing_extensions", "where it is typing_extensions'; otherwise a newer Python, or an older release of the package")},
+		Prevents: lockedSet,
+	})},
+	{"version-drift", general, `cannot import name '(?P<name>[A-Za-z]\w*)' from '(?P<module>[\w.]+)'(?: \((?P<path>[^)\n]+)\))?|module '(?P<owner>[A-Za-z][\w.]*)' has no attribute '(?P<attr>\w+)'`, versionDrift},
+	{"generated-code", cause, `Descriptors cannot (?:not )?be created directly|your generated code is out of date and must be regenerated|Detected incompatible Protobuf Gencode/Runtime versions|gencode \S+ runtime \S+`, told(Explanation{
+		Means:    "A file that protoc generated (…_pb2.py) and the protobuf that is installed are of releases that do not fit: protobuf 4 refuses files of a protoc before 3.19, and newer files want a newer protobuf.",
+		Find:     []Step{run("python3 -m pip list | grep -i -E 'protobuf|grpc|tensorflow|onnx|mlflow'; grep -m 1 -h 'Protobuf Python Version\\|protoc' PATH-OF-THE-PB2-FILE", "the runtime, and what made the file (the traceback names it)"), run("python3 -m pip install 'protobuf<3.21'", "the last one that takes old files; or generate them anew, or a newer release of the package")},
+		Prevents: lockedSet,
+	})},
+	{"removed-from-numpy", cause, "'np\\.(?P<name>\\w+)' was (?:removed in the NumPy|a deprecated alias)", told(Explanation{
+		Means:    "A package uses np.{name}, which NumPy no longer has: it was written for NumPy 1, and a newer one is installed.",
+		Find:     []Step{run("python3 -m pip install 'numpy<2'", "until a newer release of the package takes NumPy 2: the traceback's last line in site-packages says which it is")},
+		Prevents: lockedSet,
+	})},
+	{"not-a-package", general, `No module named '?(?P<module>[\w.]+)'?; '(?P<file>[\w.]+)' is not a package`, told(Explanation{
+		Means:    "{file} was found as a single file and not as the package that {module} is in: a file of the application has the library's name and hides it, or an old distribution is installed.",
+		Find:     []Step{run("python3 -c 'import {file}; print({file}.__file__)'", "which file answers to the name: rename it, where it is the application's")},
+		Prevents: testsThere,
+	})},
+	{"relative-import", cause, `attempted relative import (?:with no known parent package|beyond top-level package)`, told(Explanation{
+		Means:    "A file of a package was started as a script, by its path: it has no package then, to which its relative imports could be relative.",
+		Find:     []Step{run("cd PROJECT && python3 -m PACKAGE.MODULE", "starts it as a part of its package")},
+		Prevents: "Give the application entry points (project.scripts): they are installed with its wheel.",
+	})},
+	{"missing-distribution", cause, `(?:pkg_resources\.)?DistributionNotFound: The '(?P<req>[^'\n]+)' distribution was not found|PackageNotFoundError: (?:No package metadata was found for )?(?P<name>[\w.-]+)|No package metadata was found for (?P<other>[\w.-]+)|The '(?P<dist>[^'\n]+)' distribution was not found and is required by`, told(Explanation{
+		Means:    "A program asks for the metadata (dist-info) of {req,name,other,dist}, and the interpreter's directories have none: it is not installed for this interpreter, or its dist-info was left out, as bundlers (PyInstaller), thin images and clean-ups of dist-info do.",
+		Find:     []Step{run("python3 -m pip show {name,other,req,dist}; python3 -m pip check", "whether pip sees it, by the interpreter that fails, and what else is missing"), look("PyInstaller: --copy-metadata NAME.")},
+		Prevents: "ampoule audit tells of requirements that no distribution meets; the gate refuses a tree with such.",
+		Checks:   []string{"metadata"},
+	})},
+	{"version-conflict", cause, `(?:Contextual)?VersionConflict: \((?P<have>[^,\n]+), Requirement\.parse\('(?P<want>[^'\n]+)'\)|(?P<name>\S+) (?P<version>\S+) (?:requires|has requirement) (?P<spec>[^\n]{1,80}?),? but you(?:'ll)? have (?P<got>[^\n]{1,80}?)(?: which is incompatible)?\.?(?:\n|$)|ImportError: (?P<needs>[\w.-]+[<>=!~][^\n]{1,60}? is required for a normal functioning[^\n]{0,200})`, told(Explanation{
+		Means:    "Two distributions do not go together: {want,spec,needs} is required and {have,got|another version} is installed. pip installed the last one that was asked for and only told of it.",
+		Find:     []Step{run("python3 -m pip check", "all requirements that are not met"), run("python3 -m pip install --upgrade-strategy eager -r requirements.txt", "chooses all of them together: give pip every requirement in one command")},
+		Prevents: lockedSet,
+		Checks:   []string{"metadata"},
+	})},
+	{"entry-point", cause, `Entry point \('(?P<group>[\w.]+)', '(?P<name>[^'\n]+)'\) not found|load_entry_point|importlib_load_entry_point[^\n]*\n(?:[^\n]*\n){0,6}StopIteration`, told(Explanation{
+		Means:    "A script in bin belongs to another release of its distribution than the one that is installed, or to none: it asks the metadata for an entry point ({group|console_scripts} {name|}) that is not there. Two installations are mixed, or an editable one went away.",
+		Find:     []Step{run("head -n 12 $(command -v SCRIPT); python3 -m pip show -f NAME", "which interpreter and which release the script names, and what is installed"), run("python3 -m pip install --force-reinstall --no-deps NAME", "writes the scripts anew for what is installed")},
+		Prevents: ownScripts,
+	})},
+	{"module-not-found", general, `(?:ModuleNotFoundError|ImportError): No module named '?"?(?P<module>[A-Za-z_][\w.]*)|/python[\d.]*: (?:No module named|Error while finding module specification for) '?(?P<run>[\w.]+)|No module named '(?P<bare>[A-Za-z_][\w.]*)'`, moduleNotFound},
+}
+
+// nativeModule is about a private module of a package that is itself there.
+func nativeModule(v values) Explanation {
+	name := v.of("dotted")
+	if name == "" {
+		name = strings.TrimPrefix(v.of("module")+"."+v.of("name"), ".")
+	}
+	top, _, _ := strings.Cut(name, ".")
+	return Explanation{
+		Means: "The package is there and its private module " + name + " is not, for this interpreter. If that is a native one, it was compiled for another version or machine (its file's name ends otherwise), or its build left it out without an error; if not, another version of the package is installed than what imports it wants.",
+		Find: []Step{
+			run("find "+quote(cmp.Or(siteOf(v.text), "SITE-PACKAGES"))+"/"+quote(top)+" -name '*.so'; python3 -c 'import sys, importlib.machinery as m; print(sys.version, m.EXTENSION_SUFFIXES)'", "the native modules that are there, and how this interpreter wants their names to end"),
+			audited,
+			look("Started in a source directory, the source hides the package that is installed: cd elsewhere."),
+		},
+		Prevents: sealed,
+		Checks:   []string{"tags", "record"},
+	}
+}
+
+func removedModule(v values) Explanation {
+	module := v.of("module")
+	minor := removedModules[module]
+	means := fmt.Sprintf("%s is no more in the standard library as of Python 3.%d: what imports it was written for an older one.", module, minor)
+	mend := look("The traceback's last line in site-packages says which package it is: a newer release of that, or an older Python, helps.")
+	if minor == 0 {
+		means = module + " is a module of Python 2's standard library: the package was written for that, or an index's package of another thing by its name is installed."
+	}
+	find := []Step{run("python3 --version; pip list --outdated", "the interpreter, and what has newer releases"), mend}
+	switch module {
+	case "distutils", "imp":
+		means += " Before 3.12 Debian and Ubuntu have distutils in a package of its own, python3-distutils."
+		find = append([]Step{run("python3 -m pip install --upgrade pip setuptools", "setuptools brings a distutils of its own; old releases of it, of pip and of virtualenv import the one that is gone")}, find...)
+	case "audioop", "cgi", "crypt", "telnetlib", "asyncore", "asynchat", "nntplib", "pipes", "imghdr", "sndhdr", "uu", "xdrlib", "aifc", "chunk", "sunau":
+		backport := map[string]string{"audioop": "audioop-lts", "cgi": "legacy-cgi", "crypt": "crypt-r", "asyncore": "pyasyncore", "asynchat": "pyasynchat"}[module]
+		find = append([]Step{run("python3 -m pip install "+cmp.Or(backport, "standard-"+module), "brings the module back, until what imports it is newer")}, find...)
+	case "ConfigParser":
+		find = append([]Step{run("python3 -m pip install --upgrade mysqlclient", "where MySQL-python was asked for: it is of Python 2, and mysqlclient takes its place")}, find...)
+	}
+	return Explanation{Means: means, Find: find, Prevents: "The recipe's tests run with the interpreter that is published, and the lock holds releases that take it."}
+}
+
+// drifted are releases that took something away, by the module that had it: what to pin
+// until the importer is newer.
+var drifted = []struct{ module, what, pin string }{
+	{"numpy", "NumPy 1.24 took away np.int, np.float, np.bool and np.object, NumPy 2 a hundred names more", "numpy<1.24, or numpy<2"},
+	{"markupsafe", "MarkupSafe 2.1 took away soft_unicode", "markupsafe<2.1"},
+	{"jinja2", "Jinja2 3.1 took away escape, Markup and contextfilter", "jinja2<3.1"},
+	{"werkzeug", "Werkzeug 3 took away url_quote, url_decode and others, 2.1 safe_str_cmp", "werkzeug<3"},
+	{"flask", "Flask 2.3 and 3 took away json.JSONEncoder, _app_ctx_stack, escape and Markup", "flask<2.3"},
+	{"itsdangerous", "itsdangerous 2.1 took away json", "itsdangerous<2.1"},
+	{"google.protobuf", "protobuf's generated code and its runtime have to be of fitting releases", "protobuf<3.21 for old code, protobuf>=3.20 for builder"},
+	{"sqlalchemy", "SQLAlchemy 2 changed its interface", "sqlalchemy<2"},
+	{"pydantic", "pydantic 2 changed its interface (BaseSettings is in pydantic-settings)", "pydantic<2"},
+	{"django", "each release of Django takes away what was deprecated (ugettext, url, smart_text, force_text in 4.0)", "django<4"},
+	{"PIL", "Pillow 10 took away Image.ANTIALIAS, getsize and others", "pillow<10"},
+	{"scipy", "SciPy moves and takes away names in its minor releases", "scipy of the time of the package"},
+	{"urllib3", "urllib3 2 took away DEFAULT_CIPHERS, packages.six.moves and others", "urllib3<2"},
+	{"OpenSSL", "pyOpenSSL and cryptography have to be of fitting releases", "pyopenssl and cryptography of one time"},
+	{"cryptography", "cryptography takes away names in its major releases", "cryptography of the time of the package"},
+	{"jwt", "another distribution (jwt) has PyJWT's name for its module", "pyjwt, and not jwt"},
+	{"pip", "pip has no interface for programs", "no pip import at all: python3 -m pip"},
+	{"setuptools", "setuptools takes away names in its major releases", "setuptools of the time of the package, as a build requirement"},
+	{"pkg_resources", "setuptools 70 and later took away packaging from pkg_resources.extern", "setuptools<70"},
+	{"torch", "PyTorch moves names in its minor releases", "torch of the release that the package names"},
+	{"torchvision", "torchvision 0.17 took away transforms.functional_tensor", "torchvision<0.17"},
+	{"transformers", "transformers takes away names in its minor releases", "transformers of the release that the package names"},
+	{"huggingface_hub", "huggingface_hub 0.26 took away cached_download", "huggingface_hub<0.26"},
+	{"keras", "Keras 3 changed its interface", "keras<3, or tf-keras"},
+	{"tensorflow", "TensorFlow 2 took away contrib, placeholder, Session and others", "tensorflow of the release that the package names"},
+	{"importlib_metadata", "importlib_metadata 5 took away the interface of EntryPoints that kombu and flake8 used", "importlib_metadata<5"},
+	{"requests", "requests vendors nothing any more", "requests of the time of the package"},
+	{"attr", "another distribution (attr) has attrs' name for its module, or attrs is old", "attrs, and not attr"},
+	{"redis", "redis-py takes away names in its major releases", "redis of the time of the package"},
+	{"celery", "a file celery.py of the application hides the library", "no file of that name"},
+	{"collections", "the abstract classes are in collections.abc since Python 3.10", "a newer release of what imports them"},
+	{"packaging", "packaging 22 took away LegacyVersion", "packaging<22"},
+	{"pandas", "pandas 2 took away append, Int64Index, iteritems and others", "pandas<2"},
+	{"httpx", "httpx 0.28 took away the argument proxies", "httpx<0.28"},
+	{"bs4", "bs4 of before 4.8 does not know Python 3.10", "a newer beautifulsoup4"},
+	{"lib", "cryptography took away bindings that an older pyOpenSSL asks for", "a newer pyOpenSSL"},
+}
+
+// versionDrift is about a public name that a module of another release does not have.
+func versionDrift(v values) Explanation {
+	module, name := v.of("module", "owner"), v.of("name", "attr")
+	top, _, _ := strings.Cut(module, ".")
+	means := fmt.Sprintf("%s was found and has no %s: another release of it is installed than the one that what asks for it was written for, or a file of the application has its name and hides it.", module, name)
+	for _, d := range drifted {
+		if strings.EqualFold(d.module, module) || strings.EqualFold(d.module, top) || strings.HasPrefix(module, d.module+".") {
+			means += " " + d.what + "."
+			return Explanation{Means: means, Find: []Step{driftStep(module, top), look("A newer release of what asks for it helps; until then pin " + d.pin + ".")}, Prevents: lockedSet}
 		}
-		return Explanation{
-			Means:    "The interpreter was built without " + module + ": CPython leaves a module out, without an error, when the library that it needs is not there while it is compiled (Debian's " + standardModules[module] + ").",
-			Find:     []Step{run("python3 -c 'import sysconfig; print(sysconfig.get_config_var(\"CONFIG_ARGS\"))'", "which interpreter it is, and how it was built"), look("Install " + standardModules[module] + " and build the interpreter again.")},
-			Prevents: "Ampoule's build fails when a module of the standard library is missing, unless the recipe says that it may be.",
-		}
-	}},
-	{regexp.MustCompile(`(?P<wheel>\S+\.whl)'? is not a supported wheel on this platform`), func(v values) Explanation {
-		return Explanation{
-			Means:    "The tags in the name of " + v.of("wheel") + " are not among those of this interpreter: another version, another ABI (t is free-threaded, d debug), or another platform.",
-			Find:     []Step{run("pip debug --verbose", "the tags that this interpreter takes")},
-			Prevents: sealed,
-			Checks:   []string{"tags"},
-		}
-	}},
-	{regexp.MustCompile(`cannot import name '(?P<name>_\w+)' from (?:partially initialized module )?'(?P<module>[\w.]+)'|No module named '(?P<dotted>[\w.]+\._\w+)'`), func(v values) Explanation {
-		name := cmp.Or(v.of("dotted"), v.of("module")+"."+v.of("name"))
-		return Explanation{
-			Means:    "The package is there and its private module " + name + " is not, for this interpreter. If that is a native one, it was compiled for another version (its file's name ends otherwise), or its build left it out without an error; if not, another version of the package is installed than what imports it wants.",
-			Find:     []Step{run("python3 -c 'import importlib.machinery as m; print(m.EXTENSION_SUFFIXES)'", "how the names of the .so files in the package must end")},
-			Prevents: sealed,
-			Checks:   []string{"tags", "record"},
-		}
-	}},
+	}
+	return Explanation{Means: means, Find: []Step{driftStep(module, top), look("The traceback's last line in site-packages is of what asks for it: the two have to be of one time.")}, Prevents: lockedSet}
+}
+
+func driftStep(module, top string) Step {
+	return run("python3 -c 'import "+top+" as m; print(getattr(m, \"__version__\", \"\"), m.__file__)'; python3 -m pip list | grep -i "+quote(strings.ReplaceAll(top, "_", ".")), "which release of "+module+" is taken, and from where: a file of the application by that name hides it")
+}
+
+func moduleNotFound(v values) Explanation {
+	module := v.of("module", "run", "bare")
+	top, _, _ := strings.Cut(module, ".")
+	dist := distributionOf(module)
+	means := "The interpreter that ran this has no module " + module + " where it looks: it is not installed for this very interpreter. Another Python, an environment that is not activated, sudo, cron or a service with a PATH of its own, or another working directory, are the usual causes."
+	if dist != top {
+		means += " On the index the distribution that has it is called " + dist + "."
+	}
+	find := []Step{
+		run("python3 -c 'import sys; print(sys.executable, *sys.path, sep=\"\\n\")'; python3 -m pip show "+quote(dist), "which interpreter it is, where it looks, and whether pip has installed it for that one"),
+		run("python3 -m pip install "+quote(dist), "installs it for that interpreter (python3 -m pip, never a bare pip)"),
+	}
+	prevents := "A tree holds interpreter and wheels together, and the recipe's tests import what the application imports."
+	switch top {
+	case "pip":
+		means = "The interpreter has no pip: environments that uv, or venv --without-pip, made have none, and Debian keeps it in a package of its own."
+		find = []Step{run("python3 -m ensurepip --upgrade", "installs the pip that Python brings along; Debian: apt-get install python3-pip python3-venv; uv pip install works without any")}
+	case "pkg_resources", "setuptools":
+		means = "The interpreter has no setuptools, which " + module + " belongs to: environments have none any more as of Python 3.12, and setuptools 82 took pkg_resources away."
+		find = []Step{run("python3 -m pip install 'setuptools<81'", "brings it; while something is built it has to be a build requirement: [build-system] requires, or pip install --no-build-isolation after this"), find[0]}
+	case "tkinter", "gi", "apt", "apt_pkg", "dbus", "lsb_release", "cairo":
+		pkg := cmp.Or(map[string]string{"tkinter": "python3-tk", "apt_pkg": "python3-apt", "lsb_release": "lsb-release"}[top], "python3-"+top)
+		means = module + " is a part of the distribution: Debian and Ubuntu have it in the package " + pkg + ", for their own python3 alone. Another Python, or an environment without --system-site-packages, does not see it."
+		find[1] = run("apt-get install "+pkg, "for the distribution's python3; a Python that was compiled here needs the library's headers while it is compiled (tk-dev), or the module from the index")
+	case "google", "azure", "zope", "backports":
+		means += " " + top + " is a namespace that several distributions share: one of them with an __init__.py of its own hides the others."
+	}
+	return Explanation{Means: means, Find: find, Prevents: prevents}
 }

@@ -1,42 +1,59 @@
 package explain
 
-import "regexp"
-
-const lockedNumpy = "Ampoule's lock pins build requirements, numpy among them, and a wheel's key covers them: another numpy compiles it anew."
-
-// numpyKinds are what numpy, and what was compiled against it, says of itself.
+// numpyKinds are what numpy, and what was compiled against it, says of itself; and what
+// others say of a processor that is too old for them.
 var numpyKinds = []kind{
-	{regexp.MustCompile(`(?P<type>\w+(?:\.\w+)+) size changed, may indicate binary incompatibility|module (?:was )?compiled against (?:ABI|API|NumPy C-API) version|compiled using NumPy 1\.x|_ARRAY_API not found`), func(v values) Explanation {
-		owner, rule := "numpy", ": numpy's ABI changes with its major versions, and modules run with the one they were compiled against or later ones of its range"
-		if kind := v.of("type"); kind != "" && !begins(kind, "numpy.") {
-			owner, rule = "release of what defines "+kind, ""
-		}
-		return Explanation{
-			Means: "The module was compiled against another " + owner + " than the one that is installed" + rule + ".",
-			Find: []Step{
-				look("The traceback's last line in site-packages, before the message, is of the distribution that was compiled so."),
-				run("pip list | grep -i numpy", "what is installed, beside what that distribution's release says it wants"),
-			},
-			Prevents: lockedNumpy,
-		}
-	}},
-	{regexp.MustCompile(`(?P<module>numpy\.(?:_?core)\.(?:multiarray|umath)) failed to import`), func(v values) Explanation {
-		return Explanation{
-			Means: "An extension module asked numpy for its C interface (" + v.of("module") + ") and did not get it: the module was compiled for NumPy 1 and NumPy 2 is installed, or for a newer NumPy than the installed one; or numpy itself does not import.",
-			Find: []Step{
-				run("python3 -c 'import numpy; print(numpy.__version__, numpy.__file__)'", "whether numpy itself imports, which one, and from where"),
-				look("The traceback's last line in site-packages is of the distribution that was compiled for another one."),
-			},
-			Prevents: lockedNumpy,
-		}
-	}},
-	{regexp.MustCompile(`(?i)Importing the numpy C-extensions failed`), always(Explanation{
+	{"cpu-baseline", cause, `NumPy was built with baseline optimizations:?[^\n]*|(?P<tf>The TensorFlow library was compiled to use (?P<tfwant>\S+) instructions, but these aren't available)|Missing required CPU features(?s:.{0,200}?detected:\s*(?P<polars>[\w, .]+))?|This version of jaxlib was built using (?P<jax>\S+) instructions|(?:was compiled with|requires|built for) (?P<other>AVX\w*|SSE4\S*) (?:instructions|support)[^\n]{0,60}(?:not (?:supported|available)|does not)|your machine doesn't support|Your CPU supports instructions that this [^\n]{0,60}not compiled to use`, told(Explanation{
+		Means:    "The library looked at the processor before it began, and this one lacks instructions that it was compiled for ({tfwant,polars,jax,other|its baseline, such as X86_V2 or AVX}): an old processor, or a virtual machine whose processor type (qemu64, kvm64) hides them.",
+		Find:     []Step{run("lscpu | grep -i -E 'model name|hypervisor|flags' | cut -c -400; /lib64/ld-linux-x86-64.so.2 --help | grep supported", "what the processor shows, and its level: in a virtual machine choose the processor type host"), look("polars has builds for old processors (polars-lts-cpu, or polars[rtcompat]); others have older releases, or have to be compiled for this one (NPY, -Dcpu-baseline=none for numpy).")},
+		Prevents: "runtime.vm.cpu in the recipe names the lowest level, wheels are compiled for that, and the gate refuses files that say they need more; the recipe's tests import them.",
+	})},
+	{"numpy-abi", cause, `(?P<type>\w+(?:\.\w+)+) size changed, may indicate binary incompatibility|module (?:was )?compiled against (?:ABI|API|NumPy C-API) version|compiled using NumPy 1\.x|_ARRAY_API not found|does not appear to be the correct type object|numpy\.ndarray has the wrong size|(?P<mlp>\w+(?:\.\w+)+) has the wrong size, try recompiling`, numpyABI},
+	{"numpy-interface", cause, `(?P<module>numpy\.(?:_?core)\.(?:multiarray|umath)) failed to import`, told(Explanation{
+		Means: "An extension module asked numpy for its C interface ({module}) and did not get it: the module was compiled for NumPy 1 and NumPy 2 is installed, or for a newer NumPy than the installed one; or numpy itself does not import.",
+		Find: []Step{
+			run("python3 -c 'import numpy; print(numpy.__version__, numpy.__file__)'", "whether numpy itself imports, which one, and from where"),
+			run("python3 -m pip install 'numpy<2'", "where the module was compiled for NumPy 1 and numpy itself imports; a newer release of the module takes NumPy 2"),
+			look("The traceback's last line in site-packages is of the distribution that was compiled for another one."),
+		},
+		Prevents: lockedNumpy,
+	})},
+	{"numpy-extension", consequence, `(?i)Importing the numpy C-extensions failed|Error importing numpy: you should not try to import numpy from its source directory`, told(Explanation{
 		Means: "numpy's own extension modules do not load. numpy says that of any reason: the true one stands further down, behind \"Original error was\", and was not in this text or is nothing that is known here.",
 		Find: []Step{
 			run("python3 -c 'import numpy' 2>&1 | grep -A 2 'Original error'", "the true error: give that to ampoule explain"),
-			run("find DIR -path '*numpy*' -name '*.so'", "whether the names are for this version of Python and this machine"),
+			run("find DIR -path '*numpy*' -name '*.so'", "whether the names are for this version of Python and this machine: a directory that was copied from another one, or filled for another Python, is the usual cause"), audited,
 		},
 		Prevents: sealed,
 		Checks:   []string{"tags", "closure", "symbols"},
 	})},
+	{"hdf5-version", cause, `HDF5 library version mismatched error|h5py is running against HDF5 (?P<run>[\d.]+) when it was built against (?P<built>[\d.]+)|The HDF5 header files used to compile this application`, told(Explanation{
+		Means:    "Two releases of HDF5 are in one process: h5py, netCDF4 or tables was compiled for {built|one} and {run|another} was loaded before it, from another wheel, from conda, or by LD_LIBRARY_PATH.",
+		Find:     []Step{run("python3 -c 'import h5py; print(h5py.version.info)'; pip list | grep -i -E 'h5py|netcdf|tables|tensorflow'; echo \"$LD_LIBRARY_PATH\"", "what it was built with and runs with, and who else brings an HDF5"), run("pip install --force-reinstall --no-binary h5py h5py", "compiles it against the HDF5 that is here")},
+		Prevents: ownLibraries,
+	})},
+	{"geos-version", notice, `Shapely GEOS version \((?P<shapely>[^)\n]+)\) is incompatible with the (?:GEOS version )?PyGEOS[^\n(]*\((?P<pygeos>[^)\n]+)\)|DATABASE\.LAYOUT\.VERSION\.MINOR = (?P<have>\d+) whereas a number >= (?P<want>\d+) is expected|Cannot find proj\.db|Valid PROJ data directory not found|[Nn]o database context specified|PROJ: internal_proj_\w+|Unable to open EPSG support file|Python bindings of GDAL (?P<bindings>[\d.]+) require at least libgdal (?P<libgdal>[\d.]+)`, told(Explanation{
+		Means:    "PROJ, GDAL or GEOS of one release reads data, or meets a copy, of another: PROJ_LIB, PROJ_DATA or GDAL_DATA names another installation's directory (PostGIS', conda's, QGIS'), or several wheels bring libraries of different releases along.",
+		Find:     []Step{run("env | grep -E '^(PROJ|GDAL)_'; python3 -c 'import pyproj; print(pyproj.proj_version_str, pyproj.datadir.get_data_dir())'; gdal-config --version", "variables to unset, and the data that is taken; the distribution GDAL has to be of the library's release: pip install GDAL==$(gdal-config --version)")},
+		Prevents: ownLibraries,
+	})},
+}
+
+// numpyABI is about a module that was compiled for other types than those that are there.
+func numpyABI(v values) Explanation {
+	owner, rule := "numpy", ": numpy's ABI changes with its major versions, and modules run with the one they were compiled against or later ones of its range"
+	mend := run("python3 -m pip install 'numpy<2'", "where the module is of before NumPy 2; otherwise a newer release of the module, or the module compiled anew (--no-binary)")
+	if kind := v.of("type", "mlp"); kind != "" && !begins(kind, "numpy.") {
+		owner, rule = "release of what defines "+kind, ""
+		mend = look("Install both of one time: a newer release of the module, or the older one of what defines the type.")
+	}
+	return Explanation{
+		Means: "The module was compiled against another " + owner + " than the one that is installed" + rule + ".",
+		Find: []Step{
+			run("python3 -m pip list | grep -i -E 'numpy|scipy|pandas|scikit|opencv|greenlet|gevent'", "what is installed, beside what that distribution's release says it wants"),
+			mend,
+			look("The traceback's last line in site-packages, before the message, is of the distribution that was compiled so."),
+		},
+		Prevents: lockedNumpy,
+	}
 }

@@ -15,15 +15,26 @@ const aPath = `[^\s:]*(?:/|\.so)[^\s:]*`
 // symbolKinds are what a loader says of symbols and versions that no library has (glibc:
 // elf/dl-version.c, elf/dl-lookup.c; musl: ldso/dynlink.c).
 var symbolKinds = []kind{
-	{regexp.MustCompile(`(?:(?P<library>` + aPath + `): )?version '(?:(?P<version>[^'\s]+)' not found \(required by (?P<file>[^)\n]+)\)|(?P<bare>[A-Z]\w*_[\w.]+)' not found)`), missingVersion},
-	{regexp.MustCompile(`(?:(?P<file>` + aPath + `): )?symbol (?P<symbol>[^\s,]+),? version (?P<version>\S+) not defined in file (?P<library>\S+) with link time reference`), lostSymbol},
-	{regexp.MustCompile(`(?:(?P<file>` + aPath + `): )?undefined symbol: (?P<symbol>[^\s,:;()'"]+)`), undefined},
-	{regexp.MustCompile(`Error relocating (?P<file>[^\n:]+): (?P<symbol>[^\s:]+): symbol not found`), func(v values) Explanation {
+	{"missing-version", cause, `(?:(?P<library>` + aPath + `): )?version '(?:(?P<version>[^'\s]+)' not found \(required by (?P<file>[^)\n]+)\)|(?P<bare>[A-Z]\w*_[\w.]+)' not found)`, missingVersion},
+	{"missing-version", cause, `(?:(?P<library>` + aPath + `): )?version (?P<version>[A-Z]\w*_[\w.]+) not found \(required by (?P<file>[^)\n]+)\)(?P<bare>)`, missingVersion},
+	{"lost-symbol", cause, `(?:(?P<file>` + aPath + `): )?symbol (?P<symbol>[^\s,]+),? version (?P<version>\S+) not defined in file (?P<library>\S+) with link time reference`, lostSymbol},
+	{"undefined-symbol", cause, `(?:(?P<file>` + aPath + `): )?undefined symbol: (?P<symbol>[^\s,:;()'"]+)`, undefined},
+	{"undefined-symbol", cause, `Error relocating (?P<file>[^\n:]+): (?P<symbol>[^\s:]+): symbol not found`, func(v values) Explanation {
 		if onlyGlibc.MatchString(v.of("symbol")) {
 			return forGlibc(v.of("file"), v.of("symbol"))
 		}
 		return undefined(v)
 	}},
+	{"cffi-symbol", cause, `cffi library '(?P<lib>[^'\n]+)' has no function, constant or global variable named '(?P<name>\w+)'|'?(?P<old>_\w+)'? has no function, constant or global variable named '(?P<oldname>\w+)'`, told(Explanation{
+		Means:    "The native module {lib,old} is of another release than the Python files that use it, which ask it for {name,oldname}: two installations of one distribution are mixed (the system's dist-packages, ~/.local and an environment), or an update was not whole.",
+		Find:     []Step{run("python3 -c 'import sys; print(*sys.path, sep=\"\\n\")'; find / -name {lib,old}'*' 2>/dev/null", "which copies there are, and which one comes first"), run("python3 -m pip install --force-reinstall --no-cache-dir cryptography cffi", "for cryptography: one whole release of it")},
+		Prevents: lockedSet,
+	})},
+	{"no-version-information", notice, `(?P<library>[^\s:]+): no version information available \(required by (?P<file>[^)\n]+)\)`, told(Explanation{
+		Means:    "{file} was linked with a {library} that has versions of symbols, and the one that is found has none: it is another build of that library, such as conda's, MATLAB's or one in LD_LIBRARY_PATH. It works as long as the symbols mean the same.",
+		Find:     []Step{run("echo \"$LD_LIBRARY_PATH\"; ldd {file} | grep \"$(basename {library})\"", "which directory it is taken from")},
+		Prevents: ownLibraries,
+	})},
 }
 
 // onlyGlibc are names that compilers and headers write into files for glibc and that musl
@@ -31,7 +42,7 @@ var symbolKinds = []kind{
 // large files (musl had them until 1.2.4), and glibc's own.
 var onlyGlibc = regexp.MustCompile(`^(?:__\w+_chk|__isoc23_\w+|__\w+_finite|` +
 	`(?:fcntl|creat|f?open(?:at)?|[fl]?stat|l?seek|fseeko|ftello|mmap|preadv?|pwritev?|readdir|scandir|sendfile|f?truncate|f?statv?fs|[gs]etrlimit)64|` +
-	`__register_atfork|__cxa_thread_atexit_impl|__strdup|mallinfo2?|malloc_trim|gnu_get_libc_version|backtrace(?:_symbols\w*)?)$`)
+	`__register_atfork|__cxa_thread_atexit_impl|__strdup|mallinfo2?|malloc_trim|gnu_get_libc_version|backtrace(?:_symbols\w*)?|__libc_\w+|__res_init|qsort_r|getcontext|makecontext|swapcontext|setcontext|initstate_r|random_r|strtoll_l)$`)
 
 // whoAsks is the step that looks at the file that asks for a symbol.
 func whoAsks(file string) Step {
@@ -47,12 +58,14 @@ func missingVersion(v values) Explanation {
 	prevents, shows := ownBase, run("ldd --version", "the glibc of this machine")
 	switch {
 	case version == "GLIBC_PRIVATE":
-		means = file + " needs " + version + ", the part of glibc that its own libraries use among themselves: two releases of glibc are mixed, such as a libc.so.6 that was copied along with a tree."
+		means = file + " needs " + version + ", the part of glibc that its own libraries use among themselves: two releases of glibc are mixed, such as a libc.so.6 that was copied along with a tree, or a snap's or AppImage's library in LD_LIBRARY_PATH."
 		shows = otherCopies
+	case version == "GLIBC_ABI_DT_RELR":
+		means = file + " was linked with packed relocations (-z pack-relative-relocs), which glibc knows as of 2.36: this one is older. glibc cannot be carried along: the file has to be linked without, or run on a newer base."
 	case strings.HasPrefix(version, "GLIBC_"):
 		means += " glibc cannot be carried along: the file has to be compiled on an older base, or run on a newer one."
 	case begins(version, "GLIBCXX_", "CXXABI_", "GCC_"):
-		means += " That library is of GCC's runtime, and may be carried along in the version that the file was compiled with; a newer one serves older files, too."
+		means += " That library is of GCC's runtime, and may be carried along in the version that the file was compiled with; a newer one serves older files, too. Often a newer one is here, and an older copy (conda's, or one of LD_LIBRARY_PATH) comes before it."
 		shows = otherCopies
 	default:
 		means = fmt.Sprintf("%s needs %s of %s, and the library that was found by that name does not have it: it is another release than the one that the file was compiled with, or a build of it without such versions.", file, version, cmp.Or(v.of("library"), "a library"))
@@ -60,64 +73,81 @@ func missingVersion(v values) Explanation {
 	}
 	return Explanation{
 		Means:    means,
-		Find:     []Step{run("objdump -T "+quote(cmp.Or(v.of("file"), "PATH-OF-THE-FILE"))+" | grep -F "+quote(version), "the symbols that want the version"), shows},
+		Find:     []Step{shows, run("objdump -T "+quote(cmp.Or(v.of("file"), "PATH-OF-THE-FILE"))+" | grep -F "+quote(version), "the symbols that want the version"), audited},
 		Prevents: prevents,
 		Checks:   []string{"versions"},
 	}
 }
 
-const ownLibraries = "Ampoule compiles every wheel against the libraries that it carries in the tree, and its gate binds every symbol and version."
-
 // otherCopies is the step that shows which of several libraries of one name is taken.
 var otherCopies = run("env | grep ^LD_; LD_DEBUG=libs python3 -c 'import MODULE' 2>&1 | grep trying", "where each library is looked for: the last place is the one that it was taken from")
 
 func lostSymbol(v values) Explanation {
-	return Explanation{
-		Means: fmt.Sprintf("%s wants %s in the version %s from %s. The library that was loaded by that name knows the version and not the symbol: it is an older release, or built otherwise, than the one that the file was linked with. "+
-			"Often a copy of another environment, or of LD_LIBRARY_PATH, comes first.", cmp.Or(v.of("file"), "A file"), v.of("symbol"), v.of("version"), v.of("library")),
-		Find:     []Step{whoAsks(v.of("file")), otherCopies},
-		Prevents: ownLibraries,
-		Checks:   []string{"symbols", "versions"},
+	means := fmt.Sprintf("%s wants %s in the version %s from %s. The library that was loaded by that name knows the version and not the symbol: it is an older release, or built otherwise, than the one that the file was linked with. "+
+		"Often a copy of another environment, or of LD_LIBRARY_PATH, comes first.", cmp.Or(v.of("file"), "A file"), v.of("symbol"), v.of("version"), v.of("library"))
+	find := []Step{otherCopies, whoAsks(v.of("file")), audited}
+	if says, advice, ok := symbolOwner(v.of("symbol")); ok {
+		means, find = means+" "+says, append([]Step{advice}, find...)
 	}
+	return Explanation{Means: means, Find: find, Prevents: ownLibraries, Checks: []string{"symbols", "versions"}}
 }
 
 // undefined tells whose symbol it is that nothing has.
 func undefined(v values) Explanation {
-	symbol := v.of("symbol")
-	if audit.IsPythonAPI(symbol) {
-		return undefinedPython(v.of("file"), symbol)
-	}
+	symbol, file := v.of("symbol"), v.of("file")
 	means := "A file asks for " + symbol + ", which none of the loaded libraries has: it was linked without the library that does, or another version of that library is found here than where it was compiled."
+	if audit.IsPythonAPI(symbol) && !strings.HasPrefix(symbol, "PySide") {
+		return undefinedPython(file, symbol)
+	}
+	e := Explanation{Find: []Step{whoAsks(file), otherCopies, audited}, Prevents: ownLibraries, Checks: []string{"symbols", "closure"}}
+	if says, advice, ok := symbolOwner(symbol); ok {
+		means += " " + says
+		e.Find = append([]Step{advice}, e.Find...)
+	}
 	if strings.HasPrefix(symbol, "_Z") {
 		means += " It is a C++ name (c++filt " + symbol + "): libstdc++'s two ABIs, or another release of a C++ library, are the usual cause."
 	}
-	return Explanation{
-		Means:    means,
-		Find:     []Step{whoAsks(v.of("file")), otherCopies},
-		Prevents: ownLibraries,
-		Checks:   []string{"symbols", "closure"},
-	}
+	e.Means = means
+	return e
 }
 
 // onlyPython2 is what Python 3 took away.
 var onlyPython2 = regexp.MustCompile(`^(?:PyString|PyInt|PyClass|PyInstance|PyCObject)_|^Py_InitModule|^_Py_ZeroStruct$|^PyUnicodeUCS`)
 
+// onlyOtherBuilds are what builds of one sort export: debug ones (or, before 3.8, modules that
+// were compiled for such), and free-threaded ones.
+var onlyOtherBuilds = map[string]string{
+	"_Py_RefTotal": "a debug build (Py_DEBUG)", "_Py_NegativeRefcount": "a debug build (Py_DEBUG)", "_Py_INCREF_IncRefTotal": "a debug build (Py_DEBUG)", "_Py_DECREF_DecRefTotal": "a debug build (Py_DEBUG)",
+	"Py_InitModule4_64": "a Python 2 of 64 bits", "PyModule_Create2TraceRefs": "a build with Py_TRACE_REFS", "_Py_MergeZeroLocalRefcount": "a free-threaded build", "_Py_DecRefShared": "a free-threaded build",
+	"_Py_DecRefSharedDebug": "a free-threaded debug build", "PyUnstable_Module_SetGIL": "a free-threaded build",
+}
+
 func undefinedPython(file, symbol string) Explanation {
 	means := "An extension module asks for " + symbol + ", which this interpreter does not export: the module was compiled for another version of Python, a debug or free-threaded build, or against private API that is gone."
-	switch minor, stable := audit.StableSince(symbol); {
+	minor, stable := audit.StableSince(symbol)
+	life, known := lifetimes()[symbol]
+	other := onlyOtherBuilds[symbol]
+	switch {
 	case strings.HasPrefix(symbol, "PyUnicodeUCS"):
 		means = "The module was compiled for a Python 2 with another width of Unicode (" + symbol + ")."
+	case other != "":
+		means = "The module was compiled for " + other + ": no other one exports " + symbol + ", and this interpreter is of another sort."
 	case onlyPython2.MatchString(symbol):
 		means = "The module was compiled for Python 2: no Python 3 exports " + symbol + "."
 	case stable && minor > 2:
 		means = fmt.Sprintf("An extension module asks for %s, which every Python as of 3.%d exports: this interpreter is older, or a program embeds Python and loaded its libpython with RTLD_LOCAL, so that modules do not see it.", symbol, minor)
 	case stable:
 		means = "An extension module asks for " + symbol + ", which every Python 3 exports. Either Python 2 imports it, or a program embeds Python and loaded its libpython with RTLD_LOCAL, so that modules do not see it."
+	case known:
+		means = fmt.Sprintf("An extension module asks for %s, which this interpreter does not export: %s. The module was compiled for such a version, and its file's name, or a copied environment, let another one find it; or its release uses API of CPython that this version does not have.", symbol, life)
 	}
 	return Explanation{
 		Means: means,
-		Find: []Step{whoAsks(file),
+		Find: []Step{
+			run("python3 -c 'import sys, sysconfig; print(sys.version, sysconfig.get_config_var(\"SOABI\"))'; ls "+quote(cmp.Or(file, "PATH-OF-THE-MODULE")), "the interpreter that imports it, beside the version in the file's name"),
+			audited,
 			run("nm -D --defined-only $(readlink -f $(command -v python3)) | grep -w "+quote(symbol), "whether the interpreter exports it; one with a shared libpython has it there"),
+			whoAsks(file),
 		},
 		Prevents: sealed,
 		Checks:   []string{"symbols", "tags", "abi3"},

@@ -1,0 +1,107 @@
+package explain
+
+import (
+	"cmp"
+	"strings"
+)
+
+// buildKinds are what compilers and build backends say while pip compiles a wheel.
+var buildKinds = []kind{
+	{"missing-header", cause, `fatal error: '?(?P<header>[\w./+-]+\.h(?:pp)?)'?: No such file or directory|'(?P<clang>[\w./+-]+\.h(?:pp)?)' file not found|Cannot open include file: '(?P<msvc>[^'\n]+)'|No such file or directory\s+#include <(?P<include>[^>\n]+)>`, missingHeader},
+	{"missing-tool", cause, `(?:unable to execute|error: command) '(?P<cc>[^'\n]+)'(?: failed)?: (?:No such file or directory|Permission denied)|command '(?P<cmd>[\w./+-]+)' failed: No such file or directory|error trying to exec '(?P<exec>[^'\n]+)': execvp: No such file|cannot execute '(?P<cc1>[^'\n]+)': execvp: No such file|(?P<which>gcc|g\+\+|cc|c\+\+|cmake|ninja|make|swig|cargo|rustc|gfortran|git|patchelf|autoreconf): (?:command )?not found|(?P<pgconfig>pg_config) executable not found|(?P<mysqlconfig>mysql_config): not found|Can not find valid (?P<pkg>pkg-config) name|(?P<gdalconfig>gdal-config): not found|(?P<krb>krb5-config): not found|(?P<curlconfig>curl-config)'?: No such file|Could not run (?P<curl>curl-config)|CMake must be installed to build|(?P<pkgconfig>pkg-config)'? (?:is not installed|not found|could not be found|probably not installed)|Unknown compiler\(s\): (?P<meson>[^\n]{1,80})|No CMAKE_C(?:XX)?_COMPILER could be found|Could not find (?P<cmake>cmake) executable|Please install (?P<please>cmake|swig|ninja)|no acceptable C compiler found|(?P<git>git) executable not found|Cannot find command '(?P<vcs>git|hg|svn|bzr)'`, missingTool},
+	{"missing-rust", cause, `can't find Rust compiler|Cargo, the Rust package manager, is not installed|requires Rust to compile extensions|error: rustc (?P<rustc>[\d.]+) is not supported|requires rustc (?P<want>[\d.]+)|(?P<edition>feature 'edition20\d\d' is required)|package '[^'\n]+' cannot be built because it requires rustc (?P<needs>[\d.]+)`, told(Explanation{
+		Means:    "The distribution is written in Rust, has no wheel for this Python and machine, and so is being compiled, without a Rust compiler, or with one that is too old ({rustc,want,needs,edition|none}). Often only pip is too old to know the wheel's tag (manylinux2014 needs pip 19.3, musllinux 21.2), or this is a processor or C library without wheels.",
+		Find:     []Step{run("python3 -m pip install --upgrade pip && python3 -m pip install --only-binary :all: NAME", "takes a wheel, or says that there is none"), run("rustup default stable; rustc --version", "a current Rust, where it has to be compiled: distributions' own rustc is often too old, and rustup brings newer ones")},
+		Prevents: noCompile,
+	})},
+	{"pyo3-newer-python", cause, `Python interpreter version \((?P<have>[\d.]+)\) is newer than PyO3's maximum supported version\s+\((?P<max>[\d.]+)\)`, told(Explanation{
+		Means:    "The release was written with a PyO3 that knows Python up to {max}, and this is {have}: there is no wheel for it, and it does not compile.",
+		Find:     []Step{run("pip index versions NAME", "a newer release has wheels, or takes this Python"), look("PYO3_USE_ABI3_FORWARD_COMPATIBILITY=1 compiles it for the stable ABI, where it keeps to that.")},
+		Prevents: "ampoule lock shows it before: each sdist's wheel is compiled for the recipe's Python, and what fails once is known before a deploy.",
+	})},
+	{"cpython-api", cause, `error: (?:'PyThreadState'|'struct _ts'|'PyFrameObject'|'PyLongObject'|'PyCodeObject'|'PyUnicodeObject'|'PyInterpreterState')[^\n]{0,40} has no member named|(?:too few|too many) arguments to function '?_?Py\w+|implicit declaration of function '?(?P<f>_?Py\w+)|longintrepr\.h: No such file|'(?P<name>_?Py\w+)' (?:undeclared|was not declared)|ob_digit|error: lvalue required as left operand of assignment[^\n]*\n[^\n]*Py_(?:REFCNT|TYPE|SIZE)|use of undeclared identifier '(?P<clang>_?Py\w+)'`, told(Explanation{
+		Means:    "The release's C code (often made by an old Cython) uses insides of CPython that this version does not have: it is older than the interpreter, has no wheel for it, and does not compile.",
+		Find:     []Step{run("python3 --version; pip index versions NAME", "a newer release has wheels for this Python; otherwise an older Python is needed")},
+		Prevents: "ampoule lock chooses releases for the recipe's Python, and its first build shows what does not compile, before anything is deployed.",
+	})},
+	{"build-requirement", cause, `(?P<backend>BackendUnavailable: [^\n]{1,120})|Cannot import '(?P<import>[\w.]+)'|ModuleNotFoundError: No module named '(?P<module>Cython|numpy|torch|wheel|setuptools|pybind11|cffi|packaging|pkgconfig|setuptools_scm|setuptools_rust|skbuild|mesonpy|hatchling|flit_core|poetry|pip|versioneer|Cython\.Build)'[^\n]*\n(?s:.*?)(?:Getting requirements to build|Preparing metadata|subprocess-exited-with-error|egg_info)|(?:Getting requirements to build wheel|Preparing metadata \(pyproject\.toml\))(?s:.*?)ModuleNotFoundError: No module named '(?P<late>[\w.]+)'|cython_sources|AttributeError: [^\n]{0,60}'(?P<cython>cython_sources)'|Cannot uninstall '?wheel|invalid command '(?P<cmd>bdist_wheel)'|No module named '(?P<tool>skbuild|mesonpy|hatchling|flit_core|poetry_core|setuptools_scm|setuptools_rust|scikit_build_core|maturin|pdm|jupyter_packaging)'`, told(Explanation{
+		Means:    "The build of a wheel imports {import,module,late,cython,cmd,tool,backend|something} that it does not have: pip builds in an environment of its own that holds what [build-system] requires names and nothing else, and the project forgot it; or --no-build-isolation was given and it is not installed.",
+		Find:     []Step{run("python3 -m pip install setuptools wheel Cython numpy && python3 -m pip install --no-build-isolation NAME", "builds it with what is installed here"), run("python3 -m pip install --only-binary NAME NAME", "or takes a release with a wheel, and builds nothing"), look("PIP_CONSTRAINT with Cython<3 or setuptools<58 holds back build requirements that are too new (cython_sources: PyYAML before 6.0.1).")},
+		Prevents: "Ampoule's lock pins the build requirements of each sdist, and packages.NAME.requires adds what a project forgot.",
+	})},
+	{"setuptools-too-new", cause, `use_2to3 is invalid|error in (?P<name>[\w.-]+) setup command: (?P<why>[^\n]{1,160})|(?P<extras>'(?:extras_require|install_requires|python_requires)' must be [^\n]{1,120})|Invalid dash-separated (?:options|key)|Invalid version: '(?P<version>[^'\n]+)'|module 'setuptools\.\w+' has no attribute|setuptools\.errors\.\w+|invalid requirement specifier|Description-File|license classifiers? ha(?:ve|s) been superseded|cannot import name 'Feature' from 'setuptools'|InvalidVersion|install_layout|\(canonicalize_version\(\) got an unexpected keyword|canonicalize_version\(\) got an unexpected keyword argument`, told(Explanation{
+		Means:    "The project's setup.py is older than the setuptools (or packaging) that builds it: {why,extras,version|what it uses} was taken out or is refused by now. use_2to3 went in setuptools 58, versions that PEP 440 does not allow in 66.",
+		Find:     []Step{run("echo 'setuptools<58' > constraints.txt; PIP_CONSTRAINT=$PWD/constraints.txt python3 -m pip install {name|NAME}", "builds it with an older setuptools; a newer release of the project needs none of that"), look("canonicalize_version and install_layout: python3 -m pip install --upgrade setuptools packaging.")},
+		Prevents: "Ampoule's lock pins the build requirements of each sdist: a new setuptools changes no build until it is locked anew.",
+	})},
+	{"egg-info", consequence, `metadata-generation-failed|python setup\.py egg_info did not run successfully|Command ['"]?python setup\.py egg_info['"]? failed|Getting requirements to build wheel did not run successfully|Preparing metadata \([\w.]+\) did not run successfully`, told(Explanation{
+		Means:    "pip has only a source of this distribution, and its build scripts ended with an error before anything was compiled: no wheel for this Python or machine was found, and setup.py does not run here (a tool or library that it looks for, another Python, a newer setuptools). The lines above, after \"error:\", say what; they were not in this text or are nothing that is known here.",
+		Find:     []Step{run("python3 -m pip install --verbose NAME 2>&1 | grep -i -E -A 4 'error|not found' | head -n 40", "the true error: give that to ampoule explain"), run("python3 -m pip install --upgrade pip && python3 -m pip install --only-binary :all: NAME", "takes a wheel, or says that there is none for this Python")},
+		Prevents: noCompile,
+	})},
+	{"wheel-build", consequence, `Failed building wheel for (?P<name>[\w.-]+)|Could not build wheels for (?P<list>[^\n]{1,120}?),? which is required|Failed to build (?:installable wheels for some pyproject\.toml based projects \((?P<projects>[^)\n]+)\)|(?P<uv>[\w.-]+==\S+)|(?P<old>[\w.-]+)$)|subprocess-exited-with-error|error: command '\S+' failed with exit (?:code|status) \d+|failed-wheel-build-for-install|error: subprocess-exited|legacy-install-failure|The build backend returned an error|Call to '\S+\.build_wheel' failed`, told(Explanation{
+		Means:    "No wheel of {name,list,projects,uv,old|this distribution} fits this Python and machine, so that pip (or uv) compiles it, and that failed. The first \"error:\" above is the cause; it was not in this text or is nothing that is known here.",
+		Find:     []Step{run("python3 -m pip install --verbose {name,uv,old|NAME} 2>&1 | grep -n -i -E 'error|not found' | head", "the first error: give that to ampoule explain"), run("python3 -m pip install --upgrade pip && python3 -m pip install --only-binary :all: {name,old|NAME}", "takes a wheel, or says that there is none: then another release, or another Python")},
+		Prevents: noCompile,
+	})},
+	{"link-library", cause, `(?:cannot find|unable to find library) -l(?P<lib>[\w.+-]+)|ld: library '?(?P<mac>[\w-]+)'? not found`, told(Explanation{
+		Means:    "The linker finds no lib{lib,mac}.so (or .a): the library is not installed, or without its development package, which has the name without a number.",
+		Find:     []Step{run("apt-file search lib{lib,mac}.so | grep -- -dev", "the package of Debian that has it; RHEL: dnf provides '*/lib{lib,mac}.so'")},
+		Prevents: noCompile,
+	})},
+	{"relocation-link", cause, `recompile with -fPIC|relocation R_\w+ against [^\n]{1,120} can not be used when making a shared object|file (?:format )?not recognized|incompatible with elf\d|skipping incompatible \S+ when searching for`, told(Explanation{
+		Means:    "The linker was given code that does not go into a shared library: a static library without -fPIC (libpython.a of a Python without --enable-shared among them), or one for another machine.",
+		Find:     []Step{run("python3 -c 'import sysconfig as s; print(s.get_config_var(\"Py_ENABLE_SHARED\"), s.get_config_var(\"LIBDIR\"))'; file PATH-OF-THE-LIBRARY", "whether this Python has a shared libpython, and what the library is; an extension module links no libpython at all")},
+		Prevents: noCompile,
+	})},
+	{"auditwheel-policy", cause, `cannot repair "?(?P<wheel>\S+?\.whl)"? to "(?P<policy>[\w]+)" ABI because of the presence of (?P<why>too-recent versioned symbols|[^.\n]{1,80})|auditwheel: error: (?P<error>[^\n]{1,200})|does not look like a platform wheel|Cannot repair wheel, because required library "(?P<lib>[^"\n]+)" could not be located|(?P<pure>This does not look like a platform wheel)|is consistent with the following platform tag: "linux_|unsupported platform tag '?linux_|has an unsupported platform tag '(?P<tag>[^'\n]+)'`, told(Explanation{
+		Means:    "auditwheel (or the index) does not accept the wheel: it was compiled on a newer system than its policy allows ({why|a version of glibc or GCC's runtime}), needs {lib|a library} that is not found, or has the tag {tag|linux_…} that no index takes.",
+		Find:     []Step{run("auditwheel show {wheel|WHEEL}", "the policy that the wheel satisfies, and the symbols and libraries that keep it from a better one; ampoule audit --lint tells the same of many"), look("Build in the image of the policy (manylinux_2_28, musllinux_1_2), and give auditwheel repair the library by LD_LIBRARY_PATH.")},
+		Prevents: ownBase,
+	})},
+	{"compiler-error", general, `(?:^|\n)[^\n:]+\.(?:c|cc|cpp|cxx|pyx|h|hpp):\d+:\d+: (?:fatal )?error: (?P<why>[^\n]{1,160})|error: (?P<werror>[^\n]{1,100}) \[-Werror[^\]\n]*\]|(?P<incompatible>incompatible (?:pointer|integer)[^\n]{1,80}) \[-W(?:incompatible-pointer-types|int-conversion)`, told(Explanation{
+		Means:    "The compiler does not take the release's code: {why,werror,incompatible}. It is older than this compiler (GCC 14 and Clang 16 make errors of what were warnings), than this Python, or than the library whose headers it includes.",
+		Find:     []Step{run("gcc --version | head -n 1; python3 --version; pip index versions NAME", "the compiler and the Python, and newer releases"), run("CFLAGS='-Wno-error=incompatible-pointer-types -Wno-error=int-conversion -Wno-error=implicit-function-declaration' python3 -m pip install NAME", "makes warnings of GCC 14's errors again")},
+		Prevents: "The toolchain of a recipe is a base by its digest: a newer compiler comes when the recipe says so.",
+	})},
+}
+
+func missingHeader(v values) Explanation {
+	header := v.of("header", "clang", "msvc", "include")
+	pkg := longest(headerPackages, header)
+	find := []Step{run("apt-file search "+quote(header), "the package of Debian that has it")}
+	means := "A wheel is being compiled and " + header + " is not on this machine: the library's development package (-dev, -devel) is not installed."
+	if pkg != "" {
+		find = []Step{run("apt-get install "+pkg, "Debian's and Ubuntu's package that has it; RHEL: dnf install '*/"+header+"'; Alpine: apk search --exact has "+strings.TrimSuffix(pkg, "-dev")+"-dev")}
+	}
+	if header == "Python.h" {
+		means = "A wheel is being compiled and the interpreter's own headers are not on this machine: distributions have them in a package of their own, one for each version."
+		find = []Step{run("python3 -c 'import sys, sysconfig; print(sys.version, sysconfig.get_path(\"include\"))'; apt-get install python3-dev", "where this interpreter has them: Debian's python3-dev is for Debian's own Python, python3.X-dev for another one; RHEL: python3-devel, Alpine: python3-dev")}
+	}
+	return Explanation{Means: means, Find: append(find, run("python3 -m pip install --only-binary :all: NAME", "takes a wheel, where there is one, and compiles nothing")), Prevents: noCompile}
+}
+
+func missingTool(v values) Explanation {
+	tool := strings.TrimSpace(v.of("cc", "cmd", "exec", "cc1", "which", "pgconfig", "mysqlconfig", "pkg", "gdalconfig", "krb", "curlconfig", "curl", "pkgconfig", "cmake", "please", "git", "vcs"))
+	tool = tool[strings.LastIndexByte(tool, '/')+1:]
+	pkg := longest(headerPackages, tool)
+	means := "A wheel is being compiled, or fetched, because none fits this Python and machine, and the program " + tool + " is not here, or not in PATH: it is a part of a compiler or of a library's development package."
+	install := cmp.Or(pkg, "build-essential")
+	switch {
+	case tool == "" || v.of("meson") != "":
+		means = "A wheel is being compiled and this machine has no compiler: slim images have none."
+		install = "build-essential"
+	case tool == "pkg-config" && v.of("pkg") != "":
+		install = "default-libmysqlclient-dev pkg-config"
+	case tool == "gcc" || tool == "cc" || tool == "g++" || tool == "c++" || strings.HasSuffix(tool, "-gcc"):
+		install = "build-essential"
+	}
+	return Explanation{
+		Means: means,
+		Find: []Step{
+			run("apt-get install "+install, "Debian's and Ubuntu's; RHEL: dnf install gcc gcc-c++ make, or '*/bin/"+cmp.Or(tool, "gcc")+"'; Alpine: apk add build-base"),
+			run("python3 -m pip install --only-binary :all: NAME", "takes a wheel, where there is one, and compiles nothing"),
+		},
+		Prevents: noCompile,
+	}
+}

@@ -1,0 +1,45 @@
+package explain
+
+// displayKinds are what Qt, Tk, matplotlib and browsers say of what they need on a machine.
+var displayKinds = []kind{
+	{"qt-mixed", cause, `Cannot mix incompatible Qt library \((?:version )?(?P<a>[\w.]+)\) with this (?:one|library) \((?:version )?(?P<b>[\w.]+)\)|Could not (?:load|find) the Qt platform plugin "(?P<plugin>\w+)" in "(?P<dir>[^"\n]*/cv2/[^"\n]*)"|\.so: undefined symbol: \S+, version Qt_(?P<qt>\S+)|Plugin uses incompatible Qt library`, told(Explanation{
+		Means:    "Two copies of Qt are in one process ({a|OpenCV's} and {b,qt|another}): opencv-python brings one along and sets QT_QPA_PLATFORM_PLUGIN_PATH to its own plugins, which PyQt's or PySide's Qt cannot load; a system's or conda's Qt does the same.",
+		Find:     []Step{run("pip uninstall -y opencv-python && pip install opencv-python-headless", "OpenCV without a Qt of its own"), run("pip list | grep -i -E 'qt|pyside|shiboken|opencv'; env | grep -E '^(QT_|LD_)'", "who brings Qt along, and variables that lead to another one's plugins: unset them")},
+		Prevents: testsThere,
+	})},
+	{"qt-platform", cause, `[Cc]ould not (?:load|find or load) the Qt platform plugin "(?P<plugin>\w+)"|no Qt platform plugin could be initialized|Could not find the Qt platform plugin "(?P<absent>\w*)"|xcb-cursor0 or libxcb-cursor0 is needed|could not connect to display(?: (?P<display>\S+))?`, told(Explanation{
+		Means:    "Qt finds its plugin {plugin,absent|for the display} and cannot use it: a library of X that the plugin needs is not on the machine (libxcb-cursor0 since Qt 6.5, libxkbcommon-x11-0 and others), or there is no display at all, as in containers.",
+		Find:     []Step{run("QT_DEBUG_PLUGINS=1 PROGRAM 2>&1 | grep -i -E 'cannot|no such|error'", "the library that the plugin misses: ldd on libqxcb.so lists all"), run("apt-get install libxcb-cursor0 libxkbcommon-x11-0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0 libegl1 libgl1", "what Qt's wheels need of Debian"), look("Without a display: QT_QPA_PLATFORM=offscreen, or xvfb-run.")},
+		Prevents: testsThere,
+	})},
+	{"no-display", cause, `no display name and no \$DISPLAY|couldn't connect to display|Cannot load backend '(?P<backend>[^'\n]+)'|cannot open display|Unable to init server|Gtk couldn't be initialized|Can't connect to X11|Authorization required, but no authorization protocol|Xlib\.error\.Display|pyglet\.\S*NoSuchDisplay|headless environment|cannot import name '(?P<tk>_?tkagg)|(?P<xauth>\.Xauthority: \[Errno 2\])|Missing X server`, told(Explanation{
+		Means:    "The program wants to open a window ({backend|Tk, GTK, X}) and there is no display: a server, a container, or a session of another user.",
+		Find:     []Step{run("echo \"$DISPLAY $WAYLAND_DISPLAY\"; MPLBACKEND=Agg PROGRAM", "matplotlib draws into files with the backend Agg"), run("xvfb-run -a PROGRAM", "a display that nobody sees (Debian's xvfb)")},
+		Prevents: testsThere,
+	})},
+	{"browser-libraries", cause, `Host system is missing dependencies to run browsers|error while loading shared libraries: (?P<lib>lib(?:nss3|nspr4|atk|gbm|cups|xkbcommon|Xcomposite|asound)[\w.-]*)`, told(Explanation{
+		Means:    "The browser that playwright, selenium or puppeteer starts needs libraries of the system ({lib|several}) that slim images lack. No wheel has them.",
+		Find:     []Step{run("python3 -m playwright install-deps chromium", "installs them on Debian and Ubuntu (as root); apt-get install chromium brings the same"), run("ldd ~/.cache/ms-playwright/chromium-*/chrome-linux*/chrome | grep 'not found'", "which are missing")},
+		Prevents: testsThere,
+	})},
+	{"browser-missing", cause, `Executable doesn't exist at (?P<path>\S+)|'?(?P<driver>chromedriver|geckodriver)'? executable needs to be in PATH|cannot find Chrome binary|Unable to obtain driver for (?P<name>\w+)|Looks like Playwright (?:Test or Playwright )?was just installed or updated|Could not find (?P<chrome>Chrome|Chromium|Firefox)\b`, told(Explanation{
+		Means:    "The Python package is there and the browser, or its driver, that it starts is not ({path,driver,name,chrome|Chrome}): it is no part of a wheel, and playwright wants the build that belongs to its release.",
+		Find:     []Step{run("python3 -m playwright install chromium", "fetches playwright's own build, for this user (PLAYWRIGHT_BROWSERS_PATH moves it)"), run("apt-get install chromium chromium-driver", "selenium's, of one release")},
+		Prevents: "Let the image of the runtime target have the browser, and a test start it.",
+	})},
+	{"browser-version", cause, `This version of (?P<driver>\w+) only supports (?P<name>\w+) version (?P<version>\d+)|DevToolsActivePort file doesn't exist|session not created: (?P<why>[^\n]{1,120})|Running as root without --no-sandbox is not supported|Chrome failed to start: (?P<failed>\w+)|No usable sandbox!`, told(Explanation{
+		Means:    "The browser did not start for its driver ({why,version,failed|it ended at once}): driver and browser are of different releases, or it runs as root or in a container, where its sandbox does not work, or /dev/shm is too small.",
+		Find:     []Step{run("chromium --version; chromedriver --version", "the two, which have to have one major version"), run("chromium --headless=new --no-sandbox --disable-dev-shm-usage --dump-dom about:blank", "whether it starts so in this container: give the program these arguments")},
+		Prevents: "Let the image of the runtime target have browser and driver of one release, and a test start them.",
+	})},
+	{"image-codec", cause, `(?:decoder|encoder) (?P<codec>[\w-]+) not available|The headers or library files could not be found for (?P<header>\w+)|RequiredDependencyException: (?P<required>\w+)|The (?P<module>_imaging\w*) (?:C )?(?:module|extension) (?:is not installed|was built for another version of P)|The _imaging extension was built for another version of Pillow|Core version: (?P<core>\S+)\s+Pillow version: (?P<pillow>\S+)`, told(Explanation{
+		Means:    "Pillow's native part was compiled without {codec,header,required,module|a library}, or is of another release than its Python files ({core|core} and {pillow|Pillow}): it was compiled where the library was missing, or two installations are mixed.",
+		Find:     []Step{run("python3 -m PIL.report", "the release, where it is, and which codecs it has"), run("apt-get install libjpeg-dev zlib1g-dev libfreetype-dev libwebp-dev libtiff-dev && pip install --force-reinstall --no-cache-dir --no-binary pillow pillow", "compiles it with them; its published wheels carry them all")},
+		Prevents: "Ampoule compiles Pillow with the libraries of packages.pillow.build, and a test of the recipe can ask features.check().",
+	})},
+	{"program-missing", cause, `\[Errno 2\] No such file or directory: '(?P<program>ffmpeg|ffprobe|git|gcc|cc|node|npm|java|tesseract|wkhtmltopdf|pdftoppm|dot|libreoffice|soffice|chromedriver|gs|convert|magick|nvcc|docker|psql|pg_dump|mysql|mysqldump|make|cmake|lsb_release|which|ldconfig|ps|file|gdal-config|pg_config|xdg-open|unzip|curl|wget)'|ExecutableNotFound: failed to execute [^\n]*'(?P<dot>dot)'|TesseractNotFoundError|(?P<tesseract>tesseract) is not installed or it's not in your PATH|No wkhtmltopdf executable found|PDFInfoNotInstalledError|Unable to get page count\. Is (?P<poppler>poppler) installed|Couldn't find (?P<ffmpeg>ffmpeg or avconv)|No (?P<jvm>JVM) shared library file|(?P<java>JAVA_HOME) is not set|Bad git executable|No ffmpeg exe could be found`, told(Explanation{
+		Means:    "A Python package starts a program of the system, {program,dot,tesseract,poppler,ffmpeg,jvm,java|which it names}, and the machine or image does not have it, or not in this service's PATH. No wheel has it.",
+		Find:     []Step{run("command -v {program,dot,tesseract|PROGRAM}; echo $PATH", "whether it is there, for this user"), run("apt-get install {program,tesseract|PACKAGE}", "Debian's packages: graphviz for dot, poppler-utils for pdftoppm, tesseract-ocr, default-jre-headless, imagemagick for convert, ghostscript for gs")},
+		Prevents: "Let the image of the runtime target have the program, and a test of the recipe start it.",
+	})},
+}

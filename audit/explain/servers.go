@@ -1,0 +1,93 @@
+package explain
+
+const startsInTest = "Let the recipe's tests start the server with its own configuration (gunicorn --check-config) in each runtime target."
+
+// serverKinds are what gunicorn, uWSGI, mod_wsgi and their like say.
+var serverKinds = []kind{
+	{"wsgi-not-found", cause, `Failed to find (?:attribute|application object):? '(?P<attr>[^'\n]+)'(?: in '(?P<module>[^'\n]+)')?|Failed to parse '(?P<parsed>[^'\n]+)' as an attribute name|Application object must be callable|Error loading ASGI app\. (?P<asgi>[^\n]{1,200})|attribute '(?P<uwsgi>application)' not found|unable to find "(?P<callable>\w+)" callable in file (?P<file>\S+)|No application module specified|Could not (?:locate|import) (?:a )?(?:Flask application|'(?P<flask>[^'\n]+)')|Target WSGI script '(?P<script>[^'\n]+)' (?:does not contain WSGI application '(?P<wsgi>[^'\n]+)'|not found or unable to stat)`, told(Explanation{
+		Means:    "The server found no application where it was told to look: MODULE:NAME gives a module that is another one of the same name, or that has no such name ({attr,callable,parsed,uwsgi,wsgi,flask,asgi,script|application}), or the working directory is not the project's.",
+		Find:     []Step{run("cd PROJECT && python3 -c 'import {module,flask|MODULE} as m; print(m.__file__, [n for n in dir(m) if \"app\" in n])'", "the module that is found, and its names: one of them belongs behind the colon; Django's is PROJECT.wsgi:application"), look("--chdir of gunicorn, chdir of uWSGI, WorkingDirectory= of systemd, python-path of mod_wsgi set where it looks.")},
+		Prevents: startsInTest,
+	})},
+	{"worker-class", cause, `class uri '?(?P<uri>[^'\n]+?)'? invalid or not found|(?:RuntimeError|Error): '?(?P<extra>gevent|eventlet|tornado|uvicorn|meinheld|gthread)\S*'? (?:worker )?requires`, told(Explanation{
+		Means:    "gunicorn cannot load the class of workers {uri,extra}: the package for it (gevent, eventlet, tornado, uvicorn) is not installed in gunicorn's environment, is too old, or does not import.",
+		Find:     []Step{run("$(head -n 1 $(command -v gunicorn) | cut -c 3-) -c 'import {extra|gevent}'", "the true error, by the very Python that runs gunicorn"), run("pip install 'gunicorn[gevent]'", "or [eventlet], [tornado]; uvicorn is a package of its own")},
+		Prevents: startsInTest,
+	})},
+	{"address-in-use", cause, `[Aa]ddress already in use|Connection in use: (?P<address>\([^)\n]+\)|\S+)|\[Errno 98\]|port is already allocated|error: \[Errno 48\]`, told(Explanation{
+		Means:    "Another process listens at that address {address|}: an older one of this service that was not ended, its own master, a second unit, or a server that reloads and starts twice.",
+		Find:     []Step{run("ss -ltnp", "which process listens at which port (as root); ss -lxp for sockets of the file system"), look("A socket file of an ended server may stay: remove it.")},
+		Prevents: "One unit owns the address; systemd's socket units keep it over restarts.",
+	})},
+	{"bind-refused", cause, `bind\(\): Permission denied|Permission denied: \('|\[Errno 13\] Permission denied: \('|(?:Can't connect to|Retrying|could not bind to address)[^\n]{0,80}Permission denied|Cannot assign requested address|\(13\)Permission denied: (?:AH\d+: )?make_sock|error removing unix socket, unlink\(\)|bind\(\): No such file or directory|connect\(\) to unix:(?P<socket>\S+) failed \((?P<why>[^)\n]+)\)|Unable to connect to WSGI daemon process '(?P<daemon>[^'\n]+)'`, told(Explanation{
+		Means:    "The server may not use that address, or its socket {socket,daemon|} is not where the other side looks ({why|bind or connect}): ports below 1024 need a right, the directory of a socket has to be there and writable, the peer's user needs to write to it, and an address has to be one of this machine.",
+		Find:     []Step{run("namei -l {socket|PATH-OF-THE-SOCKET}; ss -lxp | head; ip -brief address", "owner and mode of each directory on the way, who listens, and the machine's addresses"), look("AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit allows low ports; RuntimeDirectory= makes a directory under /run; WSGISocketPrefix of Apache names another; SELinux: setsebool httpd_can_network_connect on.")},
+		Prevents: ownMachine,
+	})},
+	{"worker-timeout", cause, `WORKER TIMEOUT|HARAKIRI|upstream timed out|Timeout when reading response headers from daemon process|harakiri`, told(Explanation{
+		Means:    "A worker did not answer within the server's time (gunicorn's timeout, 30 seconds; uWSGI's harakiri) and was ended: a request that takes long or waits for a lock, a database or a name server; a worker that starts for longer than that; a directory of heartbeats on a slow disk; or a process that was forked with a lock held.",
+		Find:     []Step{run("py-spy dump --pid PID", "where the worker stands, while it hangs (pip install py-spy; as root)"), look("gunicorn: --worker-tmp-dir /dev/shm in containers, --timeout for what is known to take long, gthread or gevent for what waits; mod_wsgi: WSGIApplicationGroup %{GLOBAL} where a C extension takes a lock in a subinterpreter.")},
+		Prevents: afterFork,
+	})},
+	{"uwsgi-modifier", cause, `-- unavailable modifier requested: (?P<modifier>\d+) --`, told(Explanation{
+		Means:    "uWSGI was asked for a language that it has no plugin for: modifier {modifier} (0 is Python). The distribution's uWSGI loads Python only when it is told to.",
+		Find:     []Step{run("uwsgi --plugin-list; ls /usr/lib/uwsgi/plugins", "what is compiled in, and what can be loaded: plugin = python3 in the configuration; apt-get install uwsgi-plugin-python3")},
+		Prevents: ownServer,
+	})},
+	{"uwsgi-option", cause, `uwsgi: (?:unrecognized|unknown) option '(?P<option>[^'\n]+)'|uwsgi: invalid option -- '(?P<short>\w)'|unrecognized option '(?P<other>--(?:wsgi-file|module|virtualenv|home|wsgi|plugin|http|http-socket)[^'\n]*)'|\[strict-mode\] unknown config directive: (?P<strict>\S+)`, told(Explanation{
+		Means:    "uWSGI does not know {option,short,other,strict}: the option is of a plugin that is not loaded (Debian's uWSGI has Python and HTTP as plugins), or misspelt.",
+		Find:     []Step{run("uwsgi --plugin-list", "what is compiled in: put plugin = python3 (or http) before the option, and install uwsgi-plugin-python3")},
+		Prevents: ownServer,
+	})},
+	{"uwsgi-home", cause, `!!! Python Home is not a directory: (?P<home>\S+)|Set PythonHome to (?P<set>\S+)\s+(?:Fatal Python|Python path configuration)`, told(Explanation{
+		Means:    "uWSGI's home (virtualenv) is {home,set}, which is no environment of the Python that uWSGI has compiled in.",
+		Find:     []Step{run("ls -l {home,set}/bin {home,set}/pyvenv.cfg; uwsgi --python-version", "whether it is an environment, and the version that uWSGI embeds: both have to be of one minor version")},
+		Prevents: ownServer,
+	})},
+	{"worker-signal", consequence, `DAMN ! worker (?P<worker>\d+) \(pid: \d+\) died, killed by signal (?P<signal>\d+)|Worker(?: with pid \d+)? (?:\(pid:\d+\) )?was (?:terminated due to|sent) (?:signal )?(?P<gunicorn>SIG\w+|\d+)|(?:child )?pid \d+ exit signal (?P<apache>[\w ]+ \(\d+\))|Child process \[?\d+\]? died`, told(Explanation{
+		Means:    "A worker was ended by a signal ({signal,gunicorn,apache}): 11 (SEGV) and 6 (ABRT) are faults in native code, two Python runtimes or modules for another Python among them; 9 (KILL) comes from outside, mostly for want of memory, or from the server after its time-out; 4 (ILL) is an instruction that the processor lacks; 15 (TERM) is a stop.",
+		Find:     []Step{run("dmesg -T | tail -n 20 | grep -i -E 'segfault|trap|oom'", "the library that it happened in, or that memory was used up"), run("PYTHONFAULTHANDLER=1 gunicorn MODULE:NAME", "the line of Python that it happens in; uWSGI: py-tracebacker"), audited},
+		Prevents: "The gate loads each module in a process of its own and looks for one Python runtime in its memory map.",
+		Checks:   []string{"second-runtime", "libpython-needed"},
+	})},
+	{"truncated-response", consequence, `Truncated or oversized response headers received from daemon process '(?P<daemon>[^'\n]+)'|Premature end of script headers: (?P<script>\S+)|[Ee]nd of script output before headers(?:: (?P<cgi>\S+))?|upstream prematurely closed connection|recv\(\) failed \(104: Connection reset by peer\) while reading response`, told(Explanation{
+		Means:    "The process that ran the application ended in the middle of a request: a fault in native code (a module that does not work in subinterpreters, two Python runtimes, two OpenSSLs), too little memory, or a time-out.",
+		Find:     []Step{run("dmesg -T | tail -n 20 | grep -i -E 'segfault|oom'; grep -i 'exit signal' /var/log/apache2/error.log /var/log/httpd/error_log 2>/dev/null", "the signal, and the library that it happened in"), look("mod_wsgi: WSGIApplicationGroup %{GLOBAL} takes the main interpreter, which numpy and other C extensions need.")},
+		Prevents: testsThere,
+	})},
+	{"mod-wsgi-version", notice, `Compiled for Python/(?P<compiled>\d[\d.]*\d)\.?[^\n]*(?:\n[^\n]*)?Runtime using Python/(?P<runtime>\d[\d.]*\d)|Python version mismatch, expected '?(?P<expected>[\d.]+)'?, (?:got|found) '?(?P<found>[\d.]+)`, told(Explanation{
+		Means:    "mod_wsgi was compiled for Python {compiled,expected} and runs with {runtime,found}. Another patch release works; another minor version finds none of the environment's native modules.",
+		Find:     []Step{run("ldd $(find / -name 'mod_wsgi*.so' 2>/dev/null | head -n 1) | grep libpython", "the runtime that it takes: python-home= of WSGIDaemonProcess has to be of that minor version")},
+		Prevents: ownServer,
+	})},
+	{"python-home", notice, `Call to 'site\.addsitedir\(\)' failed for '(?P<dir>[^'\n]*)'|Unable to stat Python home (?P<home>\S*[^\s.])`, told(Explanation{
+		Means:    "mod_wsgi was told to take an environment ({dir,home}) that is not there, that Apache's user may not read, or that is of another Python.",
+		Find:     []Step{run("namei -l {home,dir|VENV}; cat {home,dir|VENV}/pyvenv.cfg", "owner and mode of each directory on the way, and the environment's version")},
+		Prevents: ownServer,
+	})},
+	{"gunicorn-config", cause, `Error: (?P<file>\S+) doesn't exist|'(?P<setting>[\w-]+)' unknown setting|Invalid value for (?P<value>\w+): |gunicorn: error: (?P<rest>[^\n]{1,200})`, told(Explanation{
+		Means:    "gunicorn does not take its settings ({file,setting,value,rest}): the configuration is not found, or has a name or value that this release does not know.",
+		Find:     []Step{run("gunicorn --check-config --print-config -c gunicorn.conf.py MODULE:NAME", "the settings as gunicorn understands them, or the line that is wrong")},
+		Prevents: startsInTest,
+	})},
+	{"worker-tmp", cause, `No usable temporary (?:file|directory) (?:name found|found in \[(?P<dirs>[^\]\n]{1,200}))|\[Errno 2\] No usable temporary directory`, told(Explanation{
+		Means:    "Python found no directory for temporary files in which it may write: {dirs|TMPDIR, /tmp, /var/tmp, the current one}. The file system is read-only or full, /tmp is not there, or its mode is wrong.",
+		Find:     []Step{run("ls -ld $TMPDIR /tmp /var/tmp; df -h /tmp; df -i /tmp; touch /tmp/x", "mode (1777), space and inodes"), look("A read-only container is given one: docker run --read-only --tmpfs /tmp.")},
+		Prevents: ownMachine,
+	})},
+	{"unix-socket-path", cause, `AF_UNIX path too long`, told(Explanation{
+		Means:    "The path of a socket has more than 107 bytes, the kernel's limit: a deep directory, often a temporary one.",
+		Find:     []Step{run("printf %s \"$TMPDIR\" | wc -c", "a shorter one helps: TMPDIR=/tmp, or a socket under /run")},
+		Prevents: ownMachine,
+	})},
+	{"application-not-loaded", consequence, `\*\*\* no app loaded\. (?:GAME OVER|going in full dynamic mode)|unable to load app \d+ \(mountpoint='[^'\n]*'\)|no python application found, check your startup logs`, told(Explanation{
+		Means:    "uWSGI runs and could not load the application. The reason is the traceback before this line, in the log of its start, and was not in this text or is nothing that is known here: an ImportError, or a callable by another name (callable = app).",
+		Find:     []Step{run("uwsgi --need-app --module MODULE:NAME --http-socket :0 --die-on-term 2>&1 | grep -B 20 'unable to load app'", "the traceback: give its last line to ampoule explain; need-app ends uWSGI where it cannot load"), run("cd PROJECT && VENV/bin/python -c 'import MODULE'", "the same without uWSGI: where this works, home, pythonpath or chdir of uWSGI differ")},
+		Prevents: startsInTest,
+	})},
+	{"worker-boot", consequence, `Worker failed to boot|<HaltServer '(?P<why>[^'\n]+)'|App failed to load|Exception in worker process|Target WSGI script '[^'\n]+' cannot be (?:loaded|executed) as (?:a )?Python module|Failed to exec Python script file`, told(Explanation{
+		Means:    "The server's workers end while they load the application. The reason is the traceback before this line, and was not in this text or is nothing that is known here.",
+		Find:     []Step{run("gunicorn --preload --workers 1 --log-level debug MODULE:NAME", "the traceback, once: give its last line to ampoule explain"), run("cd PROJECT && VENV/bin/python -c 'import MODULE'", "the same without the server")},
+		Prevents: startsInTest,
+	})},
+}
