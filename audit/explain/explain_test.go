@@ -84,6 +84,15 @@ func TestUnknown(t *testing.T) {
 	t.Parallel()
 	for _, text := range []string{
 		"", "hello", "TypeError: unsupported operand",
+		"192.0.2.1 - - [28/Nov/2026:08:00:01 +0000] \"GET /app HTTP/1.1\" 403 153", "INFO:     127.0.0.1:4711 - \"GET / HTTP/1.1\" 404 Not Found",
+		"[2026-11-28 08:00:01 +0000] [7] [INFO] Starting gunicorn 23.0.0\n[2026-11-28 08:00:01 +0000] [7] [INFO] Listening at: http://0.0.0.0:8000 (7)\n[2026-11-28 08:00:01 +0000] [8] [INFO] Booting worker with pid: 8",
+		"*** Starting uWSGI 2.0.21-debian (64bit) on [Sat Nov 28 08:00:01 2026] ***\ncompiled with version: 12.2.0 on 15 May 2023\ndetected number of CPU cores: 2\nyour memory page size is 4096 bytes\nspawned uWSGI worker 1 (pid: 12, cores: 1)",
+		"Collecting six\n  Using cached six-1.16.0-py2.py3-none-any.whl (11 kB)\nInstalling collected packages: six\nSuccessfully installed six-1.16.0",
+		"Resolved 12 packages in 3ms\nInstalled 12 packages in 9ms\n + six==1.16.0", "Requirement already satisfied: six in ./v/lib/python3.11/site-packages (1.16.0)",
+		"Nov 28 08:00:01 host systemd[1]: Started web.service - The web.\nNov 28 08:00:02 host systemd[1]: web.service: Deactivated successfully.",
+		"Step 3/7 : RUN pip install -r requirements.txt\n ---> Using cache\n ---> 0123456789ab\nSuccessfully built 0123456789ab",
+		"KeyError: 'name'", "ValueError: invalid literal for int() with base 10: 'x'", "AttributeError: 'NoneType' object has no attribute 'get'", "django.db.utils.IntegrityError: UNIQUE constraint failed: app_user.name",
+		"AssertionError", "ZeroDivisionError: division by zero", "json.decoder.JSONDecodeError: Expecting value: line 1 column 1 (char 0)",
 		"version '1.2' not found", "sh: 1: spam: not found", "bash: cd: /x: No such file or directory", "cat: /x/y: No such file or directory",
 		"fsck.ext4: Bad magic number in super-block while trying to open /dev/sda1",
 	} {

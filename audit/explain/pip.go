@@ -50,7 +50,7 @@ var pipKinds = []kind{
 		Find:     []Step{run(fromIndex+"; python3 -m pip download --no-deps -v NAME 2>&1 | head -n 20", "which server is asked, by which proxy, and what comes of it"), look("--timeout 60 --retries 10 for slow ones; a mirror is named by pip config set global.index-url URL.")},
 		Prevents: noInstaller,
 	})},
-	{"index-forbidden", cause, `(?:401|403) (?:Client )?(?:Error|Forbidden|Unauthorized)[^\n]{0,120}|HTTP status client error \((?P<uv>40[13] \w+)|Access (?:to the path )?denied[^\n]{0,20}index|401 Error, Credentials not correct|404 Client Error: Not Found for url|ERROR: HTTP error (?P<http>40\d)|status code 40[134]`, told(Explanation{
+	{"index-forbidden", cause, `(?:40[13] Client Error: (?:Forbidden|Unauthorized)|401 Error, Credentials not correct)[^\n]{0,120}|HTTP status client error \((?P<uv>40[13] \w+)|Access (?:to the path )?denied[^\n]{0,20}index|404 Client Error: Not Found for url|ERROR: HTTP error (?P<http>40\d)|(?:index|simple)[^\n]{0,80}status code 40[134]`, told(Explanation{
 		Means:    "The index answers and refuses ({uv,http|401, 403 or 404}): no or wrong credentials, no right to that repository, or a wrong address (the simple index ends with /simple/).",
 		Find:     []Step{run(fromIndex+"; ls -l ~/.netrc ~/.config/pip /etc/pip.conf 2>/dev/null", "which index is asked, and where credentials may stand; PIP_NO_INPUT=1 shows a missing one at once")},
 		Prevents: noInstaller,

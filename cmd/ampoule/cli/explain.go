@@ -20,18 +20,23 @@ const maxExplained = 1 << 20
 func newExplain(s *Session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "explain MESSAGE|-",
-		Short: "Says what an error of Python's, the loader's or pip's means",
+		Short: "Says what an error of Python's, the loader's, pip's or a server's means",
 		Long: `Explain takes an error message, or a whole traceback ("-" reads it from stdin), and
-says what it means, how to find the file at fault on this machine, and what
-prevents it: libraries and symbols that are not found, versions of glibc and of
-others, files for another machine, system or Python, programs that do not start,
-illegal instructions, modules of the standard library that are missing, numpy,
-certificates, time zones, terminals, and the like.
+says what it means, the command that helps first, and what prevents it: libraries,
+symbols and versions that are not found, files that do not load, programs and
+services that do not start, modules that are missing or of another release, numpy,
+CUDA, drivers of databases, displays, OpenSSL, what pip, uv and compilers say, limits
+and rights of a machine, signals.
 
-Of several lines the one counts that tells most. A message that begins with "-"
-stands last, behind "--"; a login shell's ("-bash: …") needs none.`,
+Of several lines the one counts that tells most; what loggers write before them
+(dates, containers' and units' names, JSON) is taken off. A message that begins with
+"-" stands last, behind "--"; a login shell's ("-bash: …") needs none.
+
+Of a message that is not known it says what kind of line would help; the exit code is
+5 then.`,
 		Example: `  ampoule explain 'ImportError: libpython3.7m.so.1.0: cannot open shared object file: No such file or directory'
-  python3 -m app 2>&1 | ampoule explain -`,
+  python3 -m app 2>&1 | ampoule explain -
+  journalctl -u web -n 100 | ampoule explain -`,
 		Args: usage(cobra.MinimumNArgs(1)),
 		RunE: func(_ *cobra.Command, args []string) error { return Explain(s, strings.Join(args, " ")) },
 	}
@@ -56,14 +61,15 @@ func loginMessage(root *cobra.Command, args []string) []string {
 }
 
 // UnexplainedError says that nothing is known about a message.
-type UnexplainedError struct{}
+type UnexplainedError struct {
+	// Wanted says what kind of line would help.
+	Wanted string
+}
 
 func (*UnexplainedError) Error() string { return "nothing is known about this message" }
 
-// Hint says what is known.
-func (*UnexplainedError) Hint() string {
-	return "give the line that names a library, a symbol, a version or a module; ampoule audit looks at the files themselves"
-}
+// Hint says what kind of line would help.
+func (e *UnexplainedError) Hint() string { return e.Wanted }
 
 // Explain writes what a message means; "-" reads it from the session's input.
 func Explain(s *Session, message string) error {
@@ -79,10 +85,10 @@ func Explain(s *Session, message string) error {
 	}
 	e, ok := explain.Text(message)
 	if !ok {
-		return &UnexplainedError{}
+		return &UnexplainedError{Wanted: explain.Wanted(message)}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s\n\n%s\n\nTo find it:\n", e.Message, display.Wrap(e.Means, "", lineWidth))
+	fmt.Fprintf(&b, "%s\n\n%s\n\nWhat to do, what helps most first:\n", e.Message, display.Wrap(e.Means, "", lineWidth))
 	for _, step := range e.Find {
 		b.WriteString(stepText(step))
 	}
