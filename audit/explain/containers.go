@@ -34,10 +34,35 @@ var containerKinds = []kind{
 		Find:     []Step{run("docker context ls; echo $DOCKER_HOST; systemctl status docker --no-pager; ls -l /var/run/docker.sock; id", "which engine is asked, whether it runs, and whether this user is in the socket's group (docker)")},
 		Prevents: ownMachine,
 	})},
-	{"mount-type", cause, `not a directory: (?:unknown|Are you trying to mount a directory onto a file)|Are you trying to mount a directory onto a file|error mounting "(?P<source>[^"\n]+)" to rootfs`, told(Explanation{
+	{"mount-type", cause, `not a directory: (?:unknown|Are you trying to mount a directory onto a file)|Are you trying to mount a directory onto a file|(?:error )?mounting "(?P<source>[^"\n]+)" to rootfs`, told(Explanation{
 		Means:    "A file is mounted onto a directory or a directory onto a file ({source|-v SOURCE:TARGET}): the source does not exist on the engine's machine, and Docker made a directory by its name; or it is read-only there.",
 		Find:     []Step{run("ls -ld {source|SOURCE}", "on the machine of the engine: what it is; with docker in docker or a remote engine that is another machine")},
 		Prevents: "An application that is part of the artifact needs no mounts for its code.",
+	})},
+	{"container-directory", cause, `chdir to cwd \("(?P<cwd>[^"\n]+)"\) set in config\.json failed: (?P<why>[^\n:]{1,60})`, told(Explanation{
+		Means:    "The container's working directory {cwd} is not there, or its user may not enter it ({why}): WORKDIR or -w names a directory of another image, or a volume hides it.",
+		Find:     []Step{run("docker image inspect --format '{{.Config.WorkingDir}} {{.Config.User}}' IMAGE; docker run --rm -w / --user 0 --entrypoint ls IMAGE -ld {cwd}", "what the image says, and whether it has the directory")},
+		Prevents: inImage,
+	})},
+	{"container-name", cause, `The container name "(?P<name>[^"\n]+)" is already in use`, told(Explanation{
+		Means:    "A container by the name {name} is there already, perhaps an ended one of before.",
+		Find:     []Step{run("docker ps -a --filter name={name}", "whether it runs: docker rm -f removes it; docker run --rm leaves none")},
+		Prevents: ownMachine,
+	})},
+	{"build-context", cause, `COPY failed: (?:file not found in build context[^\n]*|stat )(?P<copy>[^\s:]*)|failed to (?:compute cache key|calculate checksum of ref)[^\n]*?"?(?P<path>/[^":\s]+)"?: not found|forbidden path outside the build context`, told(Explanation{
+		Means:    "The Dockerfile copies a file that the build's context does not have ({path,copy|see the line}): the context is another directory, .dockerignore leaves the file out, or it lies above the context.",
+		Find:     []Step{run("ls -l .{path}; cat .dockerignore", "in the directory that docker build was given (the last argument)")},
+		Prevents: inImage,
+	})},
+	{"emulator-crash", cause, `qemu: uncaught target signal (?P<signal>\d+)`, told(Explanation{
+		Means:    "A program for another processor ended by a signal under the emulator: the image is for the other one, and QEMU does not know all of its instructions.",
+		Find:     []Step{run("docker image inspect --format '{{.Architecture}}' IMAGE; uname -m", "the image's processor and this machine's: build and run it for this one, or on a machine of the other sort")},
+		Prevents: onePlatform,
+	})},
+	{"build-step", consequence, `did not complete successfully: exit code: (?P<code>\d+)|returned a non-zero code: (?P<old>\d+)|executor failed running \[[^\]\n]*\]: exit code: (?P<kit>\d+)`, told(Explanation{
+		Means:    "A command of the Dockerfile ended with an error (exit code {code,old,kit}). The reason stands above, in the command's own output, and was not in this text or is nothing that is known here.",
+		Find:     []Step{run("docker build --progress=plain --no-cache . 2>&1 | tail -n 60", "all of the command's output: the first \"error:\" in it is the telling line")},
+		Prevents: noCompile,
 	})},
 	{"gpu-runtime", cause, `could not select device driver "?"? with capabilities: \[\[gpu\]\]|nvidia-container-cli: (?P<why>[^\n"]{1,120})|unknown or invalid runtime name: nvidia|failed to discover GPU vendor from CDI`, told(Explanation{
 		Means:    "The engine cannot give the container the graphics processor: NVIDIA's container toolkit is not installed or not configured there, or the machine's driver does not run ({why|no driver for gpu}).",

@@ -105,8 +105,21 @@ func TestUnknown(t *testing.T) {
 func FuzzText(f *testing.F) {
 	f.Add("ImportError: libpython3.7m.so.1.0: cannot open shared object file")
 	f.Add("version `GLIBC_2.38' not found (required by /x)")
+	f.Add("web-1  | {\"log\":\"Nov 28 08:00:01 host x[1]: \\u001b[31mSegmentation fault\\n\"}\r\n")
+	_, rows := readRows(f)
+	for _, r := range rows {
+		f.Add(r.message)
+	}
 	f.Fuzz(func(t *testing.T, text string) {
 		e, ok := Text(text)
+		if !ok && Wanted(text) == "" {
+			t.Errorf("%q: nothing is asked for", text)
+		}
+		for _, step := range e.Find {
+			if strings.ContainsAny(step.Run, "\n\x00\x1b") {
+				t.Errorf("%q: %q", text, step.Run)
+			}
+		}
 		if ok && (e.Means == "" || strings.ContainsAny(e.Means+e.Message, "\x00\x1b")) {
 			t.Errorf("%q: %+v", text, e)
 		}

@@ -40,8 +40,8 @@ const (
 var kinds = slices.Concat(
 	serverLibraryKinds, databaseKinds, libraryKinds, symbolKinds, fileKinds,
 	startKinds, containerKinds, systemdKinds, serverKinds,
-	interpreterKinds, moduleKinds, numpyKinds, gpuKinds, displayKinds,
-	opensslKinds, buildKinds, pipKinds, uvKinds, machineKinds,
+	interpreterKinds, buildKinds, moduleKinds, numpyKinds, gpuKinds, displayKinds,
+	opensslKinds, pipKinds, uvKinds, machineKinds,
 )
 
 // matcher is a kind that is ready to be looked for.

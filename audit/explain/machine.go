@@ -64,9 +64,9 @@ var machineKinds = []kind{
 		Find:     []Step{run("id; namei -l {path,eperm|PATH}", "who this is, and owner and mode of each directory on the way"), run("ausearch -m avc -ts recent 2>/dev/null | tail -n 3; dmesg | grep -i -E 'apparmor|denied' | tail -n 3", "what a security module forbade"), look("Installing: into an environment of this user, never by sudo. COPY --chown=USER in a Dockerfile.")},
 		Prevents: "ampoule install gives every file the mode that the artifact has; a tree needs no right to write.",
 	})},
-	{"no-file", general, `FileNotFoundError: \[Errno 2\] No such file or directory: '(?P<path>[^'\n]+)'|can't open file '(?P<script>[^'\n]+)': \[Errno 2\]`, told(Explanation{
-		Means:    "{path,script} is not there, for this process: its working directory is another one (a relative path), the file was not copied into the image or not installed with the wheel (package data), or a program by that name is not in PATH.",
-		Find:     []Step{run("pwd; ls -ld {path,script}; readlink /proc/PID/cwd", "where one is, whether it is there, and where the service's process is"), look("Files of a package are read by importlib.resources and belong into its wheel: python3 -m zipfile -l FILE.whl.")},
+	{"no-file", general, `FileNotFoundError: \[Errno 2\] No such file or directory: '(?P<path>[^'\n]+)'|due to an (?:OSError|EnvironmentError): \[Errno 2\] No such file or directory: '(?P<pip>[^'\n]+)'|can't open file '(?P<script>[^'\n]+)': \[Errno 2\]`, told(Explanation{
+		Means:    "{path,script,pip} is not there, for this process: its working directory is another one (a relative path), the file was not copied into the image or not installed with the wheel (package data), or a program by that name is not in PATH.",
+		Find:     []Step{run("pwd; ls -ld {path,script,pip}; readlink /proc/PID/cwd", "where one is, whether it is there, and where the service's process is"), look("Files of a package are read by importlib.resources and belong into its wheel: python3 -m zipfile -l FILE.whl.")},
 		Prevents: testsThere,
 	})},
 	{"heap", signal, `(?:free|munmap_chunk|realloc|malloc|malloc_consolidate|corrupted)(?:\(\))?:? (?:invalid (?:pointer|size|next size)|corrupted|unaligned|double free|double linked list|size vs\. prev_size|mismatching next->prev_size|unsorted)[^\n]{0,40}|double free or corruption|corrupted (?:size vs\. prev_size|double-linked list)|stack smashing detected|\*\*\* buffer overflow detected|malloc_consolidate\(\)|[Hh]eap corruption`, told(Explanation{
@@ -80,19 +80,19 @@ var machineKinds = []kind{
 		Find:     []Step{run("python3 -X faulthandler PROGRAM; dmesg | tail -n 3", "the line of Python, and the library that it happened in")},
 		Prevents: testsThere,
 	})},
-	{"illegal-instruction", signal, `(?i)illegal instruction|SIGILL|exit(?:ed)? (?:with )?(?:code|status) 132\b|signal 4\b|trap invalid opcode`, told(Explanation{
+	{"illegal-instruction", signal, `(?i)illegal instruction|SIGILL|exit(?:ed)? (?:with )?(?:code|status) 132\b|signal 4\b|trap invalid opcode|status=4/ill`, told(Explanation{
 		Means:    "The process ran an instruction that this processor does not have: something was compiled for the processor of its build machine (-march=native), or for a higher level of x86-64 than this one has. A virtual machine (qemu64, kvm64) may hide what the processor has; of arm64 there are such differences, too.",
 		Find:     []Step{run("dmesg | grep -i -E 'invalid opcode|traps' | tail -n 3; /lib64/ld-linux-x86-64.so.2 --help | grep supported", "the library that the instruction is in, and the levels of this machine"), run("python3 -X faulthandler -c 'import MODULE'", "the import that it happens in: numpy, tensorflow, polars, torch and cryptography are the usual ones; OPENBLAS_CORETYPE=Haswell (ARMV8) helps OpenBLAS"), audited},
 		Prevents: "runtime.vm.cpu in the recipe names the lowest level; the gate refuses files that say they need more, and -march=native in what compiled them.",
 		Checks:   []string{"isa"},
 	})},
-	{"segmentation-fault", signal, `(?i)segmentation fault|SIGSEGV|segfault at [0-9a-f]+|exit(?:ed)? (?:with )?(?:code|status):? 139\b|signal 11\b|Exited \(139\)`, told(Explanation{
+	{"segmentation-fault", signal, `(?i)segmentation fault|SIGSEGV|segfault at [0-9a-f]+|status=11/segv|result 'core-dump'|exit(?:ed)? (?:with )?(?:code|status):? 139\b|signal 11\b|Exited \(139\)`, told(Explanation{
 		Means:    "The process used memory that is not its own. Of the causes that lie in wheels, two Python runtimes in one process, and a module compiled for another build of Python, are the most common; a fault of the program itself is, too.",
 		Find:     []Step{run("python3 -X faulthandler PROGRAM", "the line of Python that it happened in"), run("dmesg | grep segfault | tail -n 3; grep -E 'libpython|\\.so' /proc/PID/maps", "the library that it happened in, and two runtimes, if there are"), audited},
 		Prevents: "The gate loads each module in a process of its own and looks for one Python runtime in its memory map.",
 		Checks:   []string{"second-runtime", "libpython-needed", "symbols"},
 	})},
-	{"aborted", signal, `(?i)\baborted \(core dumped\)|(?m:line \d+: +\d+ Aborted)|SIGABRT|exit(?:ed)? (?:with )?(?:code|status):? 134\b|signal 6\b|terminate called after throwing an instance of '(?P<what>[^'\n]+)'|Fatal Python error: Aborted`, told(Explanation{
+	{"aborted", signal, `(?i)\baborted \(core dumped\)|(?m:line \d+: +\d+ Aborted)|SIGABRT|status=6/abrt|exit(?:ed)? (?:with )?(?:code|status):? 134\b|signal 6\b|terminate called after throwing an instance of '(?P<what>[^'\n]+)'|Fatal Python error: Aborted`, told(Explanation{
 		Means:    "The process ended itself: a C++ exception that nobody caught ({what|see the lines before}), an assertion, or the C library that found damaged memory. The line before says which.",
 		Find:     []Step{run("python3 -X faulthandler PROGRAM 2>&1 | tail -n 20", "the line of Python, and the program's own last words: give those to ampoule explain")},
 		Prevents: testsThere,

@@ -32,7 +32,7 @@ func (r row) String() string {
 }
 
 // readRows reads the file of messages: what stands before the first row, and the rows.
-func readRows(t *testing.T) (head string, rows []row) {
+func readRows(t testing.TB) (head string, rows []row) {
 	t.Helper()
 	data, err := os.ReadFile(messagesFile)
 	if err != nil {

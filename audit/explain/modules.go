@@ -17,7 +17,7 @@ var standardModules = map[string]string{
 
 // standardModule tells of a module of the standard library that an interpreter was built without.
 func standardModule(v values) Explanation {
-	module := cmp.Or(v.of("module", "zlib", "missing", "built", "ext", "tk"), "_ssl")
+	module := cmp.Or(v.of("module", "zlib", "missing", "built", "pandas", "ext", "tk"), "_ssl")
 	if v.of("hash") != "" {
 		module = "_hashlib"
 	}
@@ -72,7 +72,7 @@ var moduleKinds = []kind{
 		Find:     []Step{run("python3 -c 'import sys, {module} as m; print(sys.version, m.__file__)'", "the interpreter, and the file that is taken"), run("pip install --upgrade typing_extensions", "where it is typing_extensions'; otherwise a newer Python, or an older release of the package")},
 		Prevents: lockedSet,
 	})},
-	{"version-drift", general, `cannot import name '(?P<name>[A-Za-z]\w*)' from '(?P<module>[\w.]+)'(?: \((?P<path>[^)\n]+)\))?|module '(?P<owner>[A-Za-z][\w.]*)' has no attribute '(?P<attr>\w+)'`, versionDrift},
+	{"version-drift", general, `cannot import name '(?P<name>[A-Za-z]\w*)' from '(?P<module>[\w.]+)'(?: \((?P<path>[^)\n]+)\))?|cannot import name '?(?P<bare>[A-Za-z]\w*)'?(?:\n|$)|module '(?P<owner>[A-Za-z][\w.]*)' has no attribute '(?P<attr>\w+)'`, versionDrift},
 	{"generated-code", cause, `Descriptors cannot (?:not )?be created directly|your generated code is out of date and must be regenerated|Detected incompatible Protobuf Gencode/Runtime versions|gencode \S+ runtime \S+`, told(Explanation{
 		Means:    "A file that protoc generated (…_pb2.py) and the protobuf that is installed are of releases that do not fit: protobuf 4 refuses files of a protoc before 3.19, and newer files want a newer protobuf.",
 		Find:     []Step{run("python3 -m pip list | grep -i -E 'protobuf|grpc|tensorflow|onnx|mlflow'; grep -m 1 -h 'Protobuf Python Version\\|protoc' PATH-OF-THE-PB2-FILE", "the runtime, and what made the file (the traceback names it)"), run("python3 -m pip install 'protobuf<3.21'", "the last one that takes old files; or generate them anew, or a newer release of the package")},
@@ -81,6 +81,26 @@ var moduleKinds = []kind{
 	{"removed-from-numpy", cause, "'np\\.(?P<name>\\w+)' was (?:removed in the NumPy|a deprecated alias)", told(Explanation{
 		Means:    "A package uses np.{name}, which NumPy no longer has: it was written for NumPy 1, and a newer one is installed.",
 		Find:     []Step{run("python3 -m pip install 'numpy<2'", "until a newer release of the package takes NumPy 2: the traceback's last line in site-packages says which it is")},
+		Prevents: lockedSet,
+	})},
+	{"removed-argument", general, `got an unexpected keyword argument '(?P<arg>proxies|method_whitelist|use_auth_token|loop|line_terminator|squeeze|sparse|normalize|strict|attachment_filename|unicode|ssl_version|app|allowed_methods|affinity|delim_whitespace)'`, told(Explanation{
+		Means:    "A function of a library was called with {arg}, which its installed release does not take: what calls it was written for another one. httpx 0.28 took away proxies (openai, anthropic, gradio of before), urllib3 2 method_whitelist, scikit-learn 1.4 sparse, Flask 2.2 attachment_filename, Python 3.10 loop.",
+		Find:     []Step{run("python3 -m pip list --outdated; python3 -m pip check", "what is old beside it: the traceback's last line in site-packages is of the library, the one above of what calls it"), run("python3 -m pip install 'httpx<0.28'", "for proxies, until what calls it is newer")},
+		Prevents: lockedSet,
+	})},
+	{"removed-attribute", general, `'(?P<type>Flask|EntryPoints|DataFrame|Series|Index|Engine|Connection|FreeTypeFont|ImageDraw|CountVectorizer|TfidfVectorizer|OneHotEncoder)' object has no attribute '(?P<attr>\w+)'`, told(Explanation{
+		Means:    "{type}.{attr} is not in the release that is installed: Flask 2.3 took away before_first_request, pandas 2 DataFrame.append and iteritems, importlib_metadata 5 EntryPoints.get, SQLAlchemy 2 Engine.execute, Pillow 10 FreeTypeFont.getsize, scikit-learn 1.2 get_feature_names.",
+		Find:     []Step{run("python3 -m pip list | grep -i -E 'flask|pandas|importlib|sqlalchemy|pillow|scikit-learn'", "the release that is installed: pin the one before, or change what calls it")},
+		Prevents: lockedSet,
+	})},
+	{"bcrypt-passlib", cause, `password cannot be longer than 72 bytes|error reading bcrypt version`, told(Explanation{
+		Means:    "passlib 1.7 reads a name that bcrypt 4.1 no longer has (it warns and goes on), and tries bcrypt with a long password, which bcrypt 5 refuses.",
+		Find:     []Step{run("python3 -m pip install 'bcrypt<4.1'", "the last one that passlib 1.7.4 knows")},
+		Prevents: lockedSet,
+	})},
+	{"dependency-warning", notice, `RequestsDependencyWarning|pkg_resources is deprecated as an API|doesn't match a supported version!`, told(Explanation{
+		Means:    "A warning: requests meets a urllib3, chardet or charset_normalizer that it was not tried with, or a package still imports pkg_resources, which setuptools 82 no longer has. The program goes on.",
+		Find:     []Step{run("python3 -m pip list | grep -i -E 'requests|urllib3|chardet|charset|setuptools'; python3 -m pip check", "the releases: python3 -m pip install --upgrade requests urllib3 mends the first; setuptools<81 keeps pkg_resources")},
 		Prevents: lockedSet,
 	})},
 	{"not-a-package", general, `No module named '?(?P<module>[\w.]+)'?; '(?P<file>[\w.]+)' is not a package`, told(Explanation{
@@ -191,13 +211,14 @@ var drifted = []struct{ module, what, pin string }{
 	{"packaging", "packaging 22 took away LegacyVersion", "packaging<22"},
 	{"pandas", "pandas 2 took away append, Int64Index, iteritems and others", "pandas<2"},
 	{"httpx", "httpx 0.28 took away the argument proxies", "httpx<0.28"},
+	{"bcrypt", "bcrypt 4.1 took away __about__, which passlib reads (it warns and goes on)", "bcrypt<4.1"},
 	{"bs4", "bs4 of before 4.8 does not know Python 3.10", "a newer beautifulsoup4"},
 	{"lib", "cryptography took away bindings that an older pyOpenSSL asks for", "a newer pyOpenSSL"},
 }
 
 // versionDrift is about a public name that a module of another release does not have.
 func versionDrift(v values) Explanation {
-	module, name := v.of("module", "owner"), v.of("name", "attr")
+	module, name := cmp.Or(v.of("module", "owner"), "MODULE"), v.of("name", "attr", "bare")
 	top, _, _ := strings.Cut(module, ".")
 	means := fmt.Sprintf("%s was found and has no %s: another release of it is installed than the one that what asks for it was written for, or a file of the application has its name and hides it.", module, name)
 	for _, d := range drifted {
@@ -210,7 +231,7 @@ func versionDrift(v values) Explanation {
 }
 
 func driftStep(module, top string) Step {
-	return run("python3 -c 'import "+top+" as m; print(getattr(m, \"__version__\", \"\"), m.__file__)'; python3 -m pip list | grep -i "+quote(strings.ReplaceAll(top, "_", ".")), "which release of "+module+" is taken, and from where: a file of the application by that name hides it")
+	return run("python3 -c 'import "+top+" as m; print(getattr(m, \"__version__\", \"\"), m.__file__)'; python3 -m pip list | grep -i "+quote(strings.ReplaceAll(distributionOf(module), "_", ".")), "which release of "+module+" is taken, and from where: a file of the application by that name hides it")
 }
 
 func moduleNotFound(v values) Explanation {
@@ -236,7 +257,10 @@ func moduleNotFound(v values) Explanation {
 	case "tkinter", "gi", "apt", "apt_pkg", "dbus", "lsb_release", "cairo":
 		pkg := cmp.Or(map[string]string{"tkinter": "python3-tk", "apt_pkg": "python3-apt", "lsb_release": "lsb-release"}[top], "python3-"+top)
 		means = module + " is a part of the distribution: Debian and Ubuntu have it in the package " + pkg + ", for their own python3 alone. Another Python, or an environment without --system-site-packages, does not see it."
-		find[1] = run("apt-get install "+pkg, "for the distribution's python3; a Python that was compiled here needs the library's headers while it is compiled (tk-dev), or the module from the index")
+		find = []Step{run("apt-get install "+pkg, "for the distribution's python3; a Python that was compiled here needs the library's headers while it is compiled (tk-dev), or the module from the index"), find[0]}
+	case "venv", "ensurepip":
+		means = "Debian and Ubuntu keep venv and ensurepip in a package of their own, one for each version of Python."
+		find = []Step{run("apt-get install python3-venv", "or python3.X-venv for another version than Debian's")}
 	case "google", "azure", "zope", "backports":
 		means += " " + top + " is a namespace that several distributions share: one of them with an __init__.py of its own hides the others."
 	}

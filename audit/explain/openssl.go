@@ -9,6 +9,11 @@ var opensslKinds = []kind{
 		Find:     []Step{run("env | grep -E '(CERT|CA_BUNDLE)'; pip config list; ls -l {path,open}", "who names it: unset the variable, or install ca-certificates")},
 		Prevents: "Set SSL_CERT_FILE to the system's file, in the image's Dockerfile or the unit's Environment=, and to no file in an environment.",
 	})},
+	{"certificate-key", cause, `\[SSL\] PEM lib|KEY_VALUES_MISMATCH|key values mismatch|\[SSL: NO_START_LINE\]|no start line`, told(Explanation{
+		Means:    "A file of a certificate or of its key is not what OpenSSL expects: the key does not belong to the certificate, they stand in the wrong order, the file is empty, encrypted or no PEM.",
+		Find:     []Step{run("openssl x509 -noout -pubkey -in CERTIFICATE | sha256sum; openssl pkey -pubout -in KEY | sha256sum", "two hashes that are the same where they belong together"), run("head -n 1 CERTIFICATE KEY", "-----BEGIN CERTIFICATE----- and -----BEGIN PRIVATE KEY-----")},
+		Prevents: ownMachine,
+	})},
 	{"pyopenssl", cause, `module 'lib' has no attribute '(?P<name>\w+)'|module 'lib' has no attribute|'?(?:openssl|_lib)'? (?:module|object) has no attribute '(?P<other>(?:X509_V|SSL_|OpenSSL_)\w*)'|cannot import name '(?P<import>\w+)' from 'cryptography\.hazmat[\w.]*'|deprecated\(\) got an unexpected keyword argument 'name'`, told(Explanation{
 		Means:    "pyOpenSSL is older than the cryptography that is installed, and asks it for {name,other,import|a name} that is gone. Often an old one of the system (/usr/lib/python3/dist-packages) is found by a program whose cryptography pip updated; pip itself fails over it then, since urllib3 takes pyOpenSSL when it is there.",
 		Find:     []Step{run("python3 -c 'import OpenSSL.version as o' ; pip list 2>/dev/null | grep -i -E 'openssl|cryptography'; ls -d /usr/lib/python3/dist-packages/*penSSL* 2>/dev/null", "the two, and the system's"), run("python3 -m pip install --upgrade pyopenssl cryptography", "both of one time; where pip itself fails: apt-get remove python3-openssl, or rm -r the OpenSSL directory that the traceback names")},

@@ -35,7 +35,7 @@ var libraryPackages = pairs(`
 	libpcre3 libpcre.so.3; libpcre2-8-0 libpcre2-8; libyaml-0-2 libyaml; libuuid1 libuuid; libusb-1.0-0 libusb-1; libsystemd0 libsystemd; libudev1 libudev
 	libssl3 libssl.so.3 libcrypto.so.3; libffi8 libffi.so.8; libicu72 libicu; libjemalloc2 libjemalloc; libtcmalloc-minimal4 libtcmalloc_minimal
 	libenchant-2-2 libenchant; libtesseract5 libtesseract; liblept5 liblept; libleveldb1d libleveldb; libsodium23 libsodium sodium; libsnmp40 libnetsnmp
-	default-jre-headless libjvm; r-base-core libR.so; wkhtmltopdf libwkhtmltox; libgeos3.11.1 libgeos-3; libmemcached11 libmemcached; libevent-2.1-7 libevent-2.1`)
+	default-jre-headless libjvm; libespeak1 libespeak.so; libespeak-ng1 libespeak-ng; r-base-core libR.so; wkhtmltopdf libwkhtmltox; libgeos3.11.1 libgeos-3; libmemcached11 libmemcached; libevent-2.1-7 libevent-2.1`)
 
 // elsewhere is who brings libraries along that no package of Debian has, or not in every
 // release.

@@ -9,7 +9,7 @@ const fromIndex = "python3 -m pip config list; env | grep -E '^(PIP_|UV_|.*_prox
 
 // pipKinds are what pip and virtual environments say.
 var pipKinds = []kind{
-	{"other-tags", cause, `(?P<wheel>[^\s'"]+\.whl)'? is not a supported wheel on this platform|has no wheels? (?:are available )?(?:for|with) [^\n]{0,100}|(?P<none>[\w.-]+==\S+) has no usable wheels|(?P<uv>[\w.-]+==?\S*) (?:can't be installed because it doesn't have a source distribution or wheel for the current platform)|only has wheels (?:for|with) the following (?P<only>[^\n]{1,120})|is not compatible with this Python|isn't supported on (?:this|your) platform`, told(Explanation{
+	{"other-tags", cause, `(?P<wheel>[^\s'"]+\.whl)'? is not a supported wheel on this platform|has no wheels? (?:are available )?(?:for|with) [^\n]{0,100}|(?P<none>[\w.-]+==\S+) has no usable wheels|(?:Distribution '(?P<uv>[^'\s]+)[^\n]{0,120} )?can't be installed because it doesn't have a source distribution or wheel|only has wheels (?:for|with) the following (?P<only>[^\n]{1,120})|is not compatible with this Python|isn't supported on (?:this|your) platform`, told(Explanation{
 		Means:    "The tags in the name of the wheel ({wheel,uv,only,none|the only one there is}) are not among those of this interpreter: another version, another ABI (t is free-threaded, d debug), or another platform (processor, macOS, musl), or a pip that is too old to know them.",
 		Find:     []Step{run("python3 -m pip debug --verbose | sed -n '/Compatible tags/,$p' | head -n 8", "the tags that this interpreter takes, the best first; uv takes the same"), run("python3 -m pip install --upgrade pip", "manylinux_2_x tags need pip 20.3 or later")},
 		Prevents: sealed,
@@ -45,7 +45,7 @@ var pipKinds = []kind{
 		Find:     []Step{run("env | grep -i proxy; python3 -m pip config list; curl -sv https://HOST/ -o /dev/null 2>&1 | grep -i -E 'proxy|CONNECT|HTTP/'", "the proxy that is set, and what it answers: https_proxy=http://USER:PASSWORD@HOST:PORT is the usual form"), look("SOCKS needs pip install pysocks, beforehand.")},
 		Prevents: noInstaller,
 	})},
-	{"index-unreachable", cause, `Failed to establish a new connection|NewConnectionError|ConnectTimeoutError|ReadTimeoutError|Read timed out|Connection (?:refused|timed out|reset by peer|aborted)|Max retries exceeded|Network is unreachable|No route to host|Remote end closed connection|IncompleteRead|error sending request for url|operation timed out|Could not fetch URL|Could not install packages due to an OSError: HTTPSConnectionPool|client error \(Connect\)|50[234] (?:Server Error|Bad Gateway|Service Unavailable|Gateway Time-?out)`, told(Explanation{
+	{"index-unreachable", cause, `Failed to establish a new connection|NewConnectionError|ConnectTimeoutError|ReadTimeoutError|Read timed out|Connection (?:refused|timed out|reset by peer|aborted)|Max retries exceeded|Network is unreachable|No route to host|Remote end closed connection|IncompleteRead|InvalidChunkLength|Connection broken: |error sending request for url|operation timed out|Could not fetch URL|Could not install packages due to an OSError: HTTPSConnectionPool|client error \(Connect\)|50[234] (?:Server Error|Bad Gateway|Service Unavailable|Gateway Time-?out)`, told(Explanation{
 		Means:    "The index (or another server) does not answer, or not to the end: no way to it from this network, a proxy that is not set, a firewall, or a slow or broken mirror.",
 		Find:     []Step{run(fromIndex+"; python3 -m pip download --no-deps -v NAME 2>&1 | head -n 20", "which server is asked, by which proxy, and what comes of it"), look("--timeout 60 --retries 10 for slow ones; a mirror is named by pip config set global.index-url URL.")},
 		Prevents: noInstaller,
@@ -85,6 +85,11 @@ var pipKinds = []kind{
 		Means:    "pip (or uv) was given something that it does not take: {option,req,file,uv,dir,whl|see the line}. An option of a newer release, a requirement that is none (a conda list, a file in UTF-16, a path file:///… of another machine), or a file or project that is not there, or not copied into the image yet.",
 		Find:     []Step{run("python3 -m pip --version; ls -l {file,dir,uv,whl|requirements.txt}; head -n 3 {file,uv|requirements.txt} | cat -A", "pip's release, and whether the file is there and is plain text"), run("python3 -m pip freeze > requirements.txt", "a list without conda's file:// paths")},
 		Prevents: "ampoule lock reads requirements files strictly, and says line and column of what it does not take.",
+	})},
+	{"pip-user", cause, `Can not perform a '--user' install|Will not install to the user site|Could not find an activated virtualenv \(required\)|can't combine user with prefix`, told(Explanation{
+		Means:    "pip was told where to install, by an option, a variable or its configuration, and cannot: --user inside an environment, which does not look there; or require-virtualenv without one.",
+		Find:     []Step{run("python3 -m pip config list; env | grep ^PIP_; python3 -c 'import sys; print(sys.prefix, sys.base_prefix)'", "who says user or require-virtualenv, and whether this is an environment (the two differ): PIP_USER=0, or python3 -m venv VENV")},
+		Prevents: noInstaller,
 	})},
 	{"pip-root", notice, `Running pip as (?:the )?'?root'? user|WARNING: The script \S+ is installed in '(?P<dir>[^'\n]+)' which is not on PATH|Defaulting to user installation because normal site-packages is not writeable|A new release of pip(?: is)? available|There was an error checking the latest version of pip|The directory '(?P<cache>[^'\n]+)' or its parent directory is not owned`, told(Explanation{
 		Means:    "pip warns, and went on: of installing as root into the system's directories, of scripts in {dir|a directory} that PATH does not name, of a cache {cache|} that is another user's, or of its own age. None of these is a fault by itself.",
@@ -136,6 +141,11 @@ var uvKinds = []kind{
 		Means:    "A tool (uv, pyenv, virtualenv) was told to take Python {want,pyenv,version,venv|of some version} (.python-version, requires-python), and finds {have|none such}.",
 		Find:     []Step{run("uv python list; pyenv versions; cat .python-version; grep requires-python pyproject.toml", "the interpreters that there are, and who asks for another one"), run("uv python install VERSION", "or pyenv install VERSION, where that is allowed")},
 		Prevents: "The recipe names one version, and ampoule lock refuses a .python-version or a requires-python that disagrees.",
+	})},
+	{"uv-environment", notice, `VIRTUAL_ENV=(?P<active>\S+?)'? does not match the project environment path`, told(Explanation{
+		Means:    "uv works with the project's environment (.venv) and not with the one that is activated, {active}.",
+		Find:     []Step{run("echo $VIRTUAL_ENV $UV_PROJECT_ENVIRONMENT", "what is set: deactivate, uv run --active, or UV_PROJECT_ENVIRONMENT=$VIRTUAL_ENV")},
+		Prevents: noInstaller,
 	})},
 	{"uv-hardlink", notice, `Failed to hardlink files; falling back to full copy|Failed to clone files; falling back`, told(Explanation{
 		Means:    "uv's cache and the environment are on different file systems (a cache mount, a volume), so that it copies. It works, and takes time and space.",

@@ -85,7 +85,7 @@ var serverKinds = []kind{
 		Find:     []Step{run("uwsgi --need-app --module MODULE:NAME --http-socket :0 --die-on-term 2>&1 | grep -B 20 'unable to load app'", "the traceback: give its last line to ampoule explain; need-app ends uWSGI where it cannot load"), run("cd PROJECT && VENV/bin/python -c 'import MODULE'", "the same without uWSGI: where this works, home, pythonpath or chdir of uWSGI differ")},
 		Prevents: startsInTest,
 	})},
-	{"worker-boot", consequence, `Worker failed to boot|<HaltServer '(?P<why>[^'\n]+)'|App failed to load|Exception in worker process|Target WSGI script '[^'\n]+' cannot be (?:loaded|executed) as (?:a )?Python module|Failed to exec Python script file`, told(Explanation{
+	{"worker-boot", consequence, `Worker failed to boot|<HaltServer '(?P<why>[^'\n]+)'|App failed to load|WSGI application '[^'\n]+' could not be loaded|Exception in worker process|Target WSGI script '[^'\n]+' cannot be (?:loaded|executed) as (?:a )?Python module|Failed to exec Python script file`, told(Explanation{
 		Means:    "The server's workers end while they load the application. The reason is the traceback before this line, and was not in this text or is nothing that is known here.",
 		Find:     []Step{run("gunicorn --preload --workers 1 --log-level debug MODULE:NAME", "the traceback, once: give its last line to ampoule explain"), run("cd PROJECT && VENV/bin/python -c 'import MODULE'", "the same without the server")},
 		Prevents: startsInTest,

@@ -27,11 +27,11 @@ var startKinds = []kind{
 	{"unstartable", cause, `(?:^|[\s/-])(?:ba|da|z|k|a)?sh: (?:(?:line )?\d+: )?(?:(?P<path>[^\s:]*/[^\s:]+): (?:not found|[Nn]o such file or directory)|no such file or directory: (?P<zsh>[^\s:]*/[^\s:]+))`, func(v values) Explanation {
 		return unstartable(v.of("path", "zsh"), "is not there; or it is, and what it needs to start is not")
 	}},
-	{"command-not-found", general, `(?:^|[\s/-])(?:(?:ba|da|z|k|a)?sh|\S+\.sh): (?:(?:line )?\d+: )?(?:(?P<name>(?:python|pip|uv|uvx|gunicorn|uwsgi|celery|flask|django-admin|uvicorn|pipenv|poetry|conda|virtualenv|pyenv|pytest|tox|jupyter|ampoule|gcc|cc|make|hypercorn|daphne|waitress-serve|alembic|airflow|ansible)[\d.]*): (?:command )?not found|command not found: (?P<zsh>[\w.-]+))|(?m:^(?:ba)?sh: (?P<gunicorn>[\w.-]+): (?:inaccessible or )?not found$)|exec: (?:line \d+: )?(?P<exec>[\w.-]+): not found|(?:Command|command) '(?P<ubuntu>[\w.-]+)' not found|(?P<plain>(?:python|pip|gunicorn|uvicorn|uwsgi)[\d.]*): command not found`, commandNotFound},
+	{"command-not-found", general, `(?:^|[\s/-])(?:(?:ba|da|z|k|a)?sh|\S+\.sh): (?:(?:line )?\d+: )?(?:(?P<name>(?:python|pip|uv|uvx|gunicorn|uwsgi|celery|flask|django-admin|uvicorn|pipenv|poetry|conda|virtualenv|pyenv|pytest|tox|jupyter|ampoule|gcc|cc|make|hypercorn|daphne|waitress-serve|alembic|airflow|ansible)[\d.]*): (?:command )?not found|command not found: (?P<zsh>[\w.-]+))|(?m:^(?:ba)?sh: (?P<gunicorn>[\w.-]+): (?:inaccessible or )?not found$)|exec: (?:line \d+: )?(?P<exec>[\w.-]+): not found|Failed to spawn: '(?P<uv>[\w.-]+)'|(?:Command|command) '(?P<ubuntu>[\w.-]+)' not found|(?P<plain>(?:python|pip|gunicorn|uvicorn|uwsgi)[\d.]*): command not found`, commandNotFound},
 	{"not-executable", general, `(?:^|[\s/-])(?:ba|da|z|k|a)?sh: (?:(?:line )?\d+: )?(?P<path>[^\s:]*/[^\s:]+): Permission denied|PermissionError: \[Errno 13\] Permission denied: '(?P<python>[^'\n]*/(?:bin|tmp)/[^'\n]+)'`, notExecutable},
-	{"dead-environment", cause, `did not find executable at '(?P<exe>[^'\n]+)'|No Python at '"?(?P<win>[^'"\n]+)|[Bb]roken (?:Python |virtual )?environment|[Ff]ailed to (?:inspect|query) (?:Python|the) interpreter(?: from [^\n]+? at '?(?P<uv>[^'\s]+))?|\[Errno 2\] No such file or directory: '(?P<missing>[^'\n]*/bin/python[\d.]*)'|Broken (?:symlink|virtual environment) (?:at )?'?(?P<symlink>[^'\s:]+)`, told(Explanation{
-		Means:    "The environment's Python ({exe,win,uv,missing,symlink|the link in its bin}) is not there or does not run: bin/python is a link to an interpreter that was removed or updated, or that another image has in another directory.",
-		Find:     []Step{run("ls -lL {exe,win,uv,missing,symlink|VENV/bin/python}; grep -E 'home|version|executable' VENV/pyvenv.cfg", "whether it is there, and the interpreter that the environment was made from"), run("python3 -m venv --clear VENV && VENV/bin/pip install -r requirements.txt", "makes it anew from the interpreter that is here")},
+	{"dead-environment", cause, `Querying Python at '?(?P<query>[^'\s]+?)'? failed|Project virtual environment directory '(?P<project>[^'\n]+)' cannot be used|did not find executable at '(?P<exe>[^'\n]+)'|No Python at '"?(?P<win>[^'"\n]+)|[Bb]roken (?:Python |virtual )?environment|[Ff]ailed to (?:inspect|query) (?:Python|the) interpreter(?: from [^\n]+? at '?(?P<uv>[^'\s]+))?|\[Errno 2\] No such file or directory: '(?P<missing>[^'\n]*/bin/python[\d.]*)'|Broken (?:symlink|virtual environment) (?:at )?'?(?P<symlink>[^'\s:]+)`, told(Explanation{
+		Means:    "The environment's Python ({exe,win,uv,query,project,missing,symlink|the link in its bin}) is not there or does not run: bin/python is a link to an interpreter that was removed or updated, or that another image has in another directory.",
+		Find:     []Step{run("ls -lL {exe,win,uv,query,project,missing,symlink|VENV/bin/python}; grep -E 'home|version|executable' VENV/pyvenv.cfg", "whether it is there, and the interpreter that the environment was made from"), run("python3 -m venv --clear VENV && VENV/bin/pip install -r requirements.txt", "makes it anew from the interpreter that is here")},
 		Prevents: "An artifact holds its interpreter, and runs from whichever directory it is in.",
 		Checks:   nil,
 	})},
@@ -100,7 +100,7 @@ func unstartable(path, state string) Explanation {
 }
 
 func commandNotFound(v values) Explanation {
-	name := v.of("name", "zsh", "gunicorn", "exec", "ubuntu", "plain")
+	name := v.of("name", "zsh", "gunicorn", "exec", "uv", "ubuntu", "plain")
 	means := "No directory of PATH has a program " + name + ". It is installed in an environment that is not activated, or under ~/.local/bin, or not at all."
 	find := []Step{run("echo $PATH; type -a "+quote(name)+"; find / -path '*/bin/"+name+"' 2>/dev/null", "where it is looked for, and where it is")}
 	switch {

@@ -3,6 +3,7 @@ package explain
 import (
 	"cmp"
 	"fmt"
+	"path"
 	"regexp"
 	"strings"
 
@@ -66,7 +67,7 @@ func missingVersion(v values) Explanation {
 		means += " glibc cannot be carried along: the file has to be compiled on an older base, or run on a newer one."
 	case begins(version, "GLIBCXX_", "CXXABI_", "GCC_"):
 		means += " That library is of GCC's runtime, and may be carried along in the version that the file was compiled with; a newer one serves older files, too. Often a newer one is here, and an older copy (conda's, or one of LD_LIBRARY_PATH) comes before it."
-		shows = otherCopies
+		shows = run("strings "+quote(cmp.Or(v.of("library"), "PATH-OF-THE-LIBRARY"))+" | grep -E '^(GLIBCXX|CXXABI|GCC)_[0-9]' | sort -V | tail -n 3; find / -name "+quote(path.Base(cmp.Or(v.of("library"), "libstdc++.so.6")))+" 2>/dev/null", "the newest version that this library has, and other copies: conda's libstdcxx-ng, or a newer GCC's runtime, has to come first (LD_LIBRARY_PATH)")
 	default:
 		means = fmt.Sprintf("%s needs %s of %s, and the library that was found by that name does not have it: it is another release than the one that the file was compiled with, or a build of it without such versions.", file, version, cmp.Or(v.of("library"), "a library"))
 		prevents, shows = ownLibraries, otherCopies

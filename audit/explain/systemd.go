@@ -28,10 +28,15 @@ var spawnSteps = map[string]struct {
 
 // systemdKinds are what systemd and other supervisors say of a service that does not run.
 var systemdKinds = []kind{
-	{"unit-step", cause, `status=(?P<status>200|203|209|214|216|217|218|226|233|238|243)(?:/(?P<name>[A-Z_]+))?|Failed at step (?P<step>CHDIR|EXEC|STDOUT|SETSCHEDULER|GROUP|USER|CAPABILITIES|NAMESPACE|RUNTIME_DIRECTORY|STATE_DIRECTORY|CREDENTIALS) spawning (?P<program>[^\s:]+)|(?P<changing>Changing to the requested working directory) failed|Unable to locate executable '(?P<located>[^'\n]+)'|Failed to (?P<locate>locate) executable (?P<where>[^\s:]+)`, unitStep},
+	{"unit-step", cause, `status=(?P<status>200|203|209|214|216|217|218|226|233|238|243)(?:/(?P<name>[A-Z_]+))?|Failed at step (?P<step>CHDIR|EXEC|STDOUT|SETSCHEDULER|GROUP|USER|CAPABILITIES|NAMESPACE|RUNTIME_DIRECTORY|STATE_DIRECTORY|CREDENTIALS) spawning (?P<program>[^\s:]+)|(?P<changing>Changing to the requested working directory) failed|Unable to locate executable '(?P<located>[^'\n]+)'|Failed to (?P<locate>locate) executable (?P<where>[^\s:]+)|Failed to determine (?P<credentials>user credentials)`, unitStep},
 	{"unit-setting", cause, `bad unit file setting|Unit \S+ has a bad unit file setting|Executable path is not absolute|Unknown (?:lvalue|key name) '?(?P<key>[^'\s]+)|Missing '='|Neither a valid executable name nor an absolute path`, told(Explanation{
 		Means:    "systemd does not take the unit file: an unknown or misplaced setting ({key|see the line before}), a relative path in ExecStart=, or a line that was broken without a backslash.",
 		Find:     []Step{run("systemd-analyze verify UNIT.service", "the line and what is wrong with it")},
+		Prevents: unitFile,
+	})},
+	{"unit-environment", cause, `Failed to load environment files: (?P<why>[^\n]{1,60})`, told(Explanation{
+		Means:    "The file of EnvironmentFile= is not there, or cannot be read ({why}).",
+		Find:     []Step{run("systemctl cat UNIT | grep EnvironmentFile; ls -l FILE", "the file: a dash before its path (-/etc/default/web) lets it be absent")},
 		Prevents: unitFile,
 	})},
 	{"unit-not-found", cause, `Unit (?P<unit>\S+) (?:not found|could not be found)|Failed to (?:start|enable|restart|stop)[^\n]{0,80}: Unit (?:file )?(?P<other>\S+) (?:not found|does not exist)`, told(Explanation{
@@ -39,7 +44,7 @@ var systemdKinds = []kind{
 		Find:     []Step{run("systemctl daemon-reload; systemctl list-unit-files | grep -i NAME", "reads the files anew, and says the names that there are")},
 		Prevents: unitFile,
 	})},
-	{"unit-timeout", cause, `start operation timed out\. Terminating|Failed with result 'timeout'|Job for \S+ failed because a timeout was exceeded`, told(Explanation{
+	{"unit-timeout", cause, `start operation timed out\. Terminating|Failed with result '(?:timeout|protocol)'|Can't open PID file (?P<pid>\S+)|Job for \S+ failed because a timeout was exceeded`, told(Explanation{
 		Means:    "systemd waited for the service to say that it is ready, in vain: Type=notify of a program that does not notify, Type=forking of one that stays in the foreground, a wrong PIDFile=, or a start that takes longer than TimeoutStartSec=.",
 		Find:     append([]Step{run("systemctl cat UNIT | grep -E 'Type|PIDFile|ExecStart|Timeout'", "gunicorn notifies (Type=notify) and must not have --daemon then; what stays in the foreground and does not notify is Type=exec")}, unitSteps...),
 		Prevents: unitFile,
@@ -59,7 +64,7 @@ var systemdKinds = []kind{
 		Find:     []Step{run("supervisorctl tail NAME stderr; grep -A 8 'program:' /etc/supervisor/conf.d/*.conf", "the program's own last lines, and the command as it is written"), look("The program's own error is the telling line: give that to ampoule explain.")},
 		Prevents: unitFile,
 	})},
-	{"unit-failed", consequence, `Failed with result 'exit-code'|Main process exited, code=exited, status=1/FAILURE|status=1/FAILURE|Control process exited, code=exited|Failed to start [^\n]{1,80}\.|Job for \S+ failed because`, told(Explanation{
+	{"unit-failed", consequence, `Failed with result 'exit-code'|Main process exited, code=exited, status=\d+/(?:FAILURE|NOTIMPLEMENTED|INVALIDARGUMENT|n/a)|status=1/FAILURE|Failed to run 'start' task|Control process exited, code=exited|Failed to start [^\n]{1,80}\.|Job for \S+ failed because`, told(Explanation{
 		Means:    "The service ended with an error of its own. systemd does not say which; the program's last lines do.",
 		Find:     unitSteps,
 		Prevents: unitFile,
@@ -79,6 +84,9 @@ func unitStep(v values) Explanation {
 		status = "200"
 	case v.of("locate", "located") != "":
 		status = "203"
+	}
+	if v.of("credentials") != "" {
+		status = "217"
 	}
 	step := spawnSteps[status]
 	find := step.find
