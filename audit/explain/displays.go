@@ -12,7 +12,7 @@ var displayKinds = []kind{
 		Find:     []Step{run("QT_DEBUG_PLUGINS=1 PROGRAM 2>&1 | grep -i -E 'cannot|no such|error'", "the library that the plugin misses: ldd on libqxcb.so lists all"), run("apt-get install libxcb-cursor0 libxkbcommon-x11-0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0 libegl1 libgl1", "what Qt's wheels need of Debian"), look("Without a display: QT_QPA_PLATFORM=offscreen, or xvfb-run.")},
 		Prevents: testsThere,
 	})},
-	{"no-display", cause, `no display name and no \$DISPLAY|couldn't connect to display|Cannot load backend '(?P<backend>[^'\n]+)'|cannot open display|Unable to init server|Gtk couldn't be initialized|Can't connect to X11|Authorization required, but no authorization protocol|Xlib\.error\.Display|pyglet\.\S*NoSuchDisplay|headless environment|cannot import name '(?P<tk>_?tkagg)|(?P<xauth>\.Xauthority: \[Errno 2\])|Missing X server`, told(Explanation{
+	{"no-display", cause, `no display name and no \$DISPLAY|couldn't connect to display|Cannot load backend '(?P<backend>[^'\n]+)'|cannot open display|Unable to init server|Gtk couldn't be initialized|Can't connect to X11|Authorization required, but no authorization protocol|Xlib\.error\.Display|pyglet\.\S*NoSuchDisplay|headless environment|cannot import name '(?P<tk>_?tkagg)|(?P<xauth>\.Xauthority: \[Errno 2\])|Missing X server|Unable to autolaunch a dbus-daemon`, told(Explanation{
 		Means:    "The program wants to open a window ({backend|Tk, GTK, X}) and there is no display: a server, a container, or a session of another user.",
 		Find:     []Step{run("echo \"$DISPLAY $WAYLAND_DISPLAY\"; MPLBACKEND=Agg PROGRAM", "matplotlib draws into files with the backend Agg"), run("xvfb-run -a PROGRAM", "a display that nobody sees (Debian's xvfb)")},
 		Prevents: testsThere,
@@ -22,8 +22,8 @@ var displayKinds = []kind{
 		Find:     []Step{run("python3 -m playwright install-deps chromium", "installs them on Debian and Ubuntu (as root); apt-get install chromium brings the same"), run("ldd ~/.cache/ms-playwright/chromium-*/chrome-linux*/chrome | grep 'not found'", "which are missing")},
 		Prevents: testsThere,
 	})},
-	{"browser-missing", cause, `Executable doesn't exist at (?P<path>\S+)|'?(?P<driver>chromedriver|geckodriver)'? executable needs to be in PATH|cannot find Chrome binary|Unable to obtain driver for (?P<name>\w+)|Looks like Playwright (?:Test or Playwright )?was just installed or updated|Could not find (?P<chrome>Chrome|Chromium|Firefox)\b`, told(Explanation{
-		Means:    "The Python package is there and the browser, or its driver, that it starts is not ({path,driver,name,chrome|Chrome}): it is no part of a wheel, and playwright wants the build that belongs to its release.",
+	{"browser-missing", cause, `Executable doesn't exist at (?P<path>\S+)|'?(?P<driver>chromedriver|geckodriver)'? executable needs to be in PATH|cannot find Chrome binary|Unable to (?:locate or )?obtain driver for (?P<name>\w+)|Service (?P<service>\S*driver) unexpectedly exited|Looks like Playwright (?:Test or Playwright )?was just installed or updated|Could not find (?P<chrome>Chrome|Chromium|Firefox)\b`, told(Explanation{
+		Means:    "The Python package is there and the browser, or its driver, that it starts is not ({path,driver,name,service,chrome|Chrome}), or it misses libraries of the system: it is no part of a wheel, and playwright wants the build that belongs to its release.",
 		Find:     []Step{run("python3 -m playwright install chromium", "fetches playwright's own build, for this user (PLAYWRIGHT_BROWSERS_PATH moves it)"), run("apt-get install chromium chromium-driver", "selenium's, of one release")},
 		Prevents: "Let the image of the runtime target have the browser, and a test start it.",
 	})},
@@ -36,6 +36,21 @@ var displayKinds = []kind{
 		Means:    "Pillow's native part was compiled without {codec,header,required,module|a library}, or is of another release than its Python files ({core|core} and {pillow|Pillow}): it was compiled where the library was missing, or two installations are mixed.",
 		Find:     []Step{run("python3 -m PIL.report", "the release, where it is, and which codecs it has"), run("apt-get install libjpeg-dev zlib1g-dev libfreetype-dev libwebp-dev libtiff-dev && pip install --force-reinstall --no-cache-dir --no-binary pillow pillow", "compiles it with them; its published wheels carry them all")},
 		Prevents: "Ampoule compiles Pillow with the libraries of packages.pillow.build, and a test of the recipe can ask features.check().",
+	})},
+	{"opencv-headless", cause, `Rebuild the library with Windows, GTK|The function is not implemented\. Rebuild`, told(Explanation{
+		Means:    "The OpenCV that is installed cannot open windows: it is opencv-python-headless, or one that was compiled without GTK and Qt. Two of OpenCV's distributions in one directory overwrite each other.",
+		Find:     []Step{run("pip uninstall -y opencv-python opencv-python-headless opencv-contrib-python && pip install opencv-python", "one alone, with windows; a server needs none: leave cv2.imshow out there")},
+		Prevents: testsThere,
+	})},
+	{"gi-namespace", cause, `Namespace (?P<name>\w+) not available`, told(Explanation{
+		Means:    "PyGObject is there, and the description (typelib) of {name} is not: it is the system's, in a package for each library.",
+		Find:     []Step{run("apt-cache search gir1.2 | grep -i {name}", "Debian's package: gir1.2-gtk-3.0 for Gtk, gir1.2-gst-plugins-base-1.0 for GStreamer's"), run("ls /usr/lib/*/girepository-1.0", "those that are there; GI_TYPELIB_PATH names other directories")},
+		Prevents: testsThere,
+	})},
+	{"data-missing", cause, `Can't find model '(?P<spacy>[^'\n]+)'|Resource \S*?(?P<nltk>[a-z]\w+)\S* not found\.\s+Please use the NLTK`, told(Explanation{
+		Means:    "The library is installed and its data {spacy,nltk} are not: models and corpora are fetched apart, for one user or environment.",
+		Find:     []Step{run("python3 -m spacy download {spacy,nltk|en_core_web_sm}", "spaCy's, as a distribution that pip installs"), run("python3 -m nltk.downloader -d /usr/local/share/nltk_data {nltk,spacy|punkt}", "NLTK's, where all users find them (NLTK_DATA names another directory)")},
+		Prevents: "spaCy's models are wheels: name them in the requirements, so that they are locked and published with the rest. Carry NLTK's data with the application.",
 	})},
 	{"program-missing", cause, `\[Errno 2\] No such file or directory: '(?P<program>ffmpeg|ffprobe|git|gcc|cc|node|npm|java|tesseract|wkhtmltopdf|pdftoppm|dot|libreoffice|soffice|chromedriver|gs|convert|magick|nvcc|docker|psql|pg_dump|mysql|mysqldump|make|cmake|lsb_release|which|ldconfig|ps|file|gdal-config|pg_config|xdg-open|unzip|curl|wget)'|ExecutableNotFound: failed to execute [^\n]*'(?P<dot>dot)'|TesseractNotFoundError|(?P<tesseract>tesseract) is not installed or it's not in your PATH|No wkhtmltopdf executable found|PDFInfoNotInstalledError|Unable to get page count\. Is (?P<poppler>poppler) installed|Couldn't find (?P<ffmpeg>ffmpeg or avconv)|No (?P<jvm>JVM) shared library file|(?P<java>JAVA_HOME) is not set|Bad git executable|No ffmpeg exe could be found`, told(Explanation{
 		Means:    "A Python package starts a program of the system, {program,dot,tesseract,poppler,ffmpeg,jvm,java|which it names}, and the machine or image does not have it, or not in this service's PATH. No wheel has it.",

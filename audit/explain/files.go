@@ -6,7 +6,7 @@ const soFile = `(?P<file>[^\s:'"(]+\.so[\w.]*)`
 
 // fileKinds are what a loader, the kernel or the importer says of a file that it does not take.
 var fileKinds = []kind{
-	{"other-machine", cause, `(?:` + soFile + `: )?wrong ELF class: ELFCLASS\d+|(?:(?P<program>[^\s:'"]+): )?cannot execute binary file: Exec format error`, otherMachine},
+	{"other-machine", cause, `(?:` + soFile + `: )?wrong ELF class: ELFCLASS\d+|(?:(?P<program>[^\s:'"]+): )?cannot execute binary file: Exec format error|mach-o file, but is an incompatible architecture`, otherMachine},
 	{"other-machine", cause, `Error loading shared library (?P<file>[^\s:]+): Exec format error|\[Errno 8\] Exec format error: b?'(?P<program>[^'\n]+)'`, otherMachine},
 	{"other-machine", cause, `(?:\bexec "?(?P<program>/[^\s:"]+)"?: |standard_init_linux\.go:\d+: exec user process caused "?)?[Ee]xec format error(?P<file>)`, otherMachine},
 	{"linker-script", cause, `(?P<file>[^\s:'"(]*/lib(?:c|m|pthread|ncurses\w*|tbb|gcc_s|curses|termcap)\.so): invalid ELF header`, told(Explanation{

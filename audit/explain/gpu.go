@@ -29,9 +29,19 @@ var gpuKinds = []kind{
 		Find:     []Step{run(torchBuild, "the architectures that the build has, beside this processor's (nvidia-smi --query-gpu=compute_cap --format=csv): a newer build, or an older one, has it")},
 		Prevents: ownDriver,
 	})},
-	{"cuda-library", general, `Could not load (?:dynamic )?library '?(?P<lib>lib(?:cud|cub|cuf|cur|cus|nv|nccl|tensorrt)[^\s';]*)|Cannot dlopen some (?P<tf>GPU) libraries|Unable to (?:load|find) (?:any of )?\{?(?P<cudnn>lib(?:cud|cub|cuf|nv)[^\s,}]*)|Could not locate (?P<zlib>zlibwapi|cudnn\S*)|CUDNN_STATUS_(?P<status>NOT_INITIALIZED|SUBLIBRARY_\w+|VERSION_MISMATCH)|Loaded runtime CuDNN library: (?P<loaded>[\d.]+) but source was compiled with: (?P<source>[\d.]+)|Could not find (?P<trt>TensorRT)|libdevice not found at`, told(Explanation{
+	{"cuda-library", general, `Could not load (?:dynamic )?library '?(?P<lib>lib(?:cud|cub|cuf|cur|cus|nv|nccl|tensorrt)[^\s';]*)|Cannot dlopen some (?P<tf>GPU) libraries|Unable to (?:load|find) (?:any of )?\{?(?P<cudnn>lib(?:cud|cub|cuf|nv)[^\s,}]*)|Could not locate (?P<zlib>zlibwapi|cudnn\S*)|CUDNN_STATUS_(?P<status>\w+)|cuDNN failed to initialize|DNN library initialization failed|[Uu]nable to find a valid cuDNN algorithm|Loaded runtime CuDNN library: (?P<loaded>[\d.]+) but source was compiled with: (?P<source>[\d.]+)|Could not find (?P<trt>TensorRT)|libdevice not found at`, told(Explanation{
 		Means:    "A library of CUDA that is opened while the program runs ({lib,cudnn,status,zlib,trt,loaded|see the line}) is not found, or is of another release than the framework was compiled with: no file says that it is needed. TensorFlow goes on without the graphics processor; TensorRT and libcudart are needed for that alone.",
 		Find:     []Step{run("pip list | grep -i -E 'nvidia|tensorflow|torch|jax|onnxruntime'; echo \"$LD_LIBRARY_PATH\"; ldconfig -p | grep -E 'cudnn|cudart'", "the CUDA libraries that are installed, and another copy that comes first"), run("pip install 'tensorflow[and-cuda]'", "brings TensorFlow's with it")},
+		Prevents: testsThere,
+	})},
+	{"nccl", cause, `NCCL error in|nccl(?:System|UnhandledCuda|Internal|Remote)Error|ncclUniqueId[^\n]{0,40}(?:error|failed)`, told(Explanation{
+		Means:    "The processes of a training that is spread over several graphics processors cannot talk to each other: a network interface that does not lead there, /dev/shm that is too small, drivers or releases of NCCL that differ, or one process that ended.",
+		Find:     []Step{run("NCCL_DEBUG=INFO PROGRAM 2>&1 | grep -i -E 'warn|error|NET/' | head", "NCCL's own words: NCCL_SOCKET_IFNAME names the interface; df -h /dev/shm")},
+		Prevents: ownMachine,
+	})},
+	{"cuda-assert", cause, `device-side assert triggered|an illegal memory access was encountered|CUDA error: misaligned address`, told(Explanation{
+		Means:    "A kernel on the graphics processor found a wrong index or address, such as a label beyond the number of classes. The line of Python that is told is a later one.",
+		Find:     []Step{run("CUDA_LAUNCH_BLOCKING=1 PROGRAM", "the true line; on the CPU the same program says what is wrong in words")},
 		Prevents: testsThere,
 	})},
 	{"cuda-memory", cause, `CUDA out of memory|OutOfMemoryError: CUDA|CUDA_ERROR_OUT_OF_MEMORY|CUBLAS_STATUS_ALLOC_FAILED|RESOURCE_EXHAUSTED: (?:Out of memory|OOM)`, told(Explanation{

@@ -62,6 +62,16 @@ var serverLibraryKinds = []kind{
 		Find:     []Step{run("echo \"$LD_PRELOAD\"; cat /etc/ld.so.preload; find / -name \"$(basename {lib})*\" 2>/dev/null", "who asks for it, and where the library is")},
 		Prevents: "Set LD_PRELOAD where the library is installed, in the image's Dockerfile or the unit's Environment=, and nowhere else.",
 	})},
+	{"mesa-driver", cause, `MESA-LOADER: failed to open (?P<driver>\w+)`, told(Explanation{
+		Means:    "OpenGL finds no driver {driver} to draw with, or cannot load it: Mesa's drivers are not installed, or an older libstdc++ (conda's) hides the one that they need. Programs that draw nothing go on.",
+		Find:     []Step{run("apt-get install libgl1-mesa-dri", "the drivers"), run("LIBGL_DEBUG=verbose PROGRAM 2>&1 | grep -i -E 'open|version' | head", "why the driver does not load: a version of GLIBCXX that is not found is the second cause")},
+		Prevents: testsThere,
+	})},
+	{"oracle-thin", cause, `(?P<code>DPY-30(?:10|15|01))`, told(Explanation{
+		Means:    "oracledb speaks to the database by itself (thin mode), and cannot with this one ({code}): the server is older than 12.1, the password has an old verifier, or an ability needs Oracle's client.",
+		Find:     []Step{run("python3 -c 'import oracledb; oracledb.init_oracle_client(); print(oracledb.clientversion())'", "the thick mode, where Instant Client is installed"), look("The database's owner can set the password anew, which writes a new verifier.")},
+		Prevents: testsThere,
+	})},
 	{"oracle-client", cause, `DPI-1047|DPI-1072|DPY-3001|Cannot locate a 64-bit Oracle Client library`, told(Explanation{
 		Means:    "cx_Oracle, or oracledb in its thick mode, looks for Oracle's Instant Client and does not find it, or finds one that is too old or for another processor. No wheel has it.",
 		Find:     []Step{run("ldconfig -p | grep -E 'libclntsh|libaio'", "whether the loader finds the client, and libaio, which it needs: echo DIRECTORY > /etc/ld.so.conf.d/oracle.conf; ldconfig"), look("python-oracledb needs no client at all in its thin mode: do not call init_oracle_client().")},
@@ -262,6 +272,9 @@ func missingLibrary(v values) Explanation {
 		}
 	}
 	first := packageSteps(lib)
+	if v.of("musl") != "" {
+		first = append([]Step{run("apk add so:"+lib, "Alpine's package that has it")}, first...)
+	}
 	if longest(libraryPackages, lib) != "" {
 		means += "it is a library of the system that slim images lack, and the wheel does not carry it."
 		return Explanation{Means: means, Find: append(append(first, audited), find...), Prevents: prevents, Checks: []string{"closure"}}

@@ -39,6 +39,16 @@ var machineKinds = []kind{
 		Find:     []Step{run("findmnt -T {path,busy|PATH}; fuser -vm {path,busy|PATH}", "the file system that it is on, and who has it open"), look("On overlayfs a directory of a lower layer cannot be renamed: do it in the layer (RUN) that made it.")},
 		Prevents: "ampoule install lays a release into a directory of its own and switches a link.",
 	})},
+	{"io-error", cause, `\[Errno 5\] Input/output error|Input/output error`, told(Explanation{
+		Means:    "The system cannot read or write: a damaged disk, a network file system that went away, or a terminal that a service lost (Errno 5 of print).",
+		Find:     []Step{run("dmesg -T | grep -i -E 'i/o error|nfs|ext4|xfs' | tail -n 5; findmnt -T PATH", "what the kernel says, and the file system"), look("A service's output: StandardOutput=journal of the unit, not a terminal that was closed.")},
+		Prevents: ownMachine,
+	})},
+	{"peer-closed", general, `BrokenPipeError|ConnectionResetError|ConnectionAbortedError|\[Errno (?:32|104)\]|Broken pipe|Connection reset by peer`, told(Explanation{
+		Means:    "The other side ended the connection or the pipe while this one wrote or read: a client that went away, a proxy's or server's time-out, a server that was ended, or head behind a pipe. Of a web server's worker it is harmless.",
+		Find:     []Step{run("ss -tnp; grep -rn -i timeout /etc/nginx 2>/dev/null | head", "who is connected, and which time-outs the proxy has"), look("The other side's log at that time says why it ended.")},
+		Prevents: ownMachine,
+	})},
 	{"shared-semaphores", cause, `\[Errno 38\] Function not implemented|platform lacks a functioning sem_open|This platform lacks a functioning sem_open|\[Errno 13\] Permission denied: '?/dev/shm|_multiprocessing\.SemLock`, told(Explanation{
 		Means:    "multiprocessing needs semaphores in /dev/shm, and there is none, or this user may not write there: AWS Lambda, some sandboxes, a wrong mode; or the interpreter was compiled where there was none.",
 		Find:     []Step{run("ls -ld /dev/shm; findmnt /dev/shm; python3 -c 'import multiprocessing as m; m.Lock()'", "its mode (1777), and whether a semaphore can be made"), look("Threads, or processes with pipes alone, need none.")},

@@ -55,6 +55,7 @@ var moduleKinds = []kind{
 	})},
 	{"native-module", cause, `No module named '(?P<dotted>[\w.]+\._\w+)'|cannot import name '(?P<name>_\w+)' from '(?P<module>[\w.]+)'`, nativeModule},
 	{"native-module", cause, `cannot import name '(?P<name>_\w+)' from partially initialized module '(?P<module>[\w.]+)'(?P<dotted>)`, nativeModule},
+	{"native-module", cause, `cannot import name '(?P<name>cygrpc|etree|objectify|ft2font|cimpl|hashtable|interval|defs|ogrext)' from '(?P<module>[\w.]+)'|Cannot load native module '(?P<dotted>[\w.]+)'`, nativeModule},
 	{"native-module", cause, `cannot import name '(?P<name>_(?:imaging|imagingft|psycopg|brotli|speedups|ssl|rust|openssl|etree|multiarray_umath|png|cext))'(?P<dotted>)(?P<module>)`, nativeModule},
 	{"build-record", cause, `No module named '?_sysconfigdata(?P<data>\w*)'?`, told(Explanation{
 		Means:    "The interpreter does not find the record of its own build (_sysconfigdata{data}): its lib directory is of another build or was copied in part, or a variable (_PYTHON_SYSCONFIGDATA_NAME, of cross compilation) names another one.",
@@ -119,8 +120,8 @@ var moduleKinds = []kind{
 		Prevents: "ampoule audit tells of requirements that no distribution meets; the gate refuses a tree with such.",
 		Checks:   []string{"metadata"},
 	})},
-	{"version-conflict", cause, `(?:Contextual)?VersionConflict: \((?P<have>[^,\n]+), Requirement\.parse\('(?P<want>[^'\n]+)'\)|(?P<name>\S+) (?P<version>\S+) (?:requires|has requirement) (?P<spec>[^\n]{1,80}?),? but you(?:'ll)? have (?P<got>[^\n]{1,80}?)(?: which is incompatible)?\.?(?:\n|$)|ImportError: (?P<needs>[\w.-]+[<>=!~][^\n]{1,60}? is required for a normal functioning[^\n]{0,200})`, told(Explanation{
-		Means:    "Two distributions do not go together: {want,spec,needs} is required and {have,got|another version} is installed. pip installed the last one that was asked for and only told of it.",
+	{"version-conflict", cause, `(?:Contextual)?VersionConflict: \((?P<have>[^,\n]+), Requirement\.parse\('(?P<want>[^'\n]+)'\)|(?P<name>\S+) (?P<version>\S+) (?:requires|has requirement) (?P<spec>[^\n]{1,80}?),? but you(?:'ll)? have (?P<got>[^\n]{1,80}?)(?: which is incompatible)?\.?(?:\n|$)|(?P<jax>jaxlib version \S+ is (?:newer|older) than[^\n]{0,80})|(?P<tfp>This version of [\w ]{1,40} requires [^\n]{1,80})|ImportError: (?P<needs>[\w.-]+[<>=!~][^\n]{1,60}? is required for a normal functioning[^\n]{0,200})`, told(Explanation{
+		Means:    "Two distributions do not go together: {want,spec,jax,tfp,needs|one} is required and {have,got|another version} is installed. pip installed the last one that was asked for and only told of it.",
 		Find:     []Step{run("python3 -m pip check", "all requirements that are not met"), run("python3 -m pip install --upgrade-strategy eager -r requirements.txt", "chooses all of them together: give pip every requirement in one command")},
 		Prevents: lockedSet,
 		Checks:   []string{"metadata"},
@@ -258,6 +259,9 @@ func moduleNotFound(v values) Explanation {
 		pkg := cmp.Or(map[string]string{"tkinter": "python3-tk", "apt_pkg": "python3-apt", "lsb_release": "lsb-release"}[top], "python3-"+top)
 		means = module + " is a part of the distribution: Debian and Ubuntu have it in the package " + pkg + ", for their own python3 alone. Another Python, or an environment without --system-site-packages, does not see it."
 		find = []Step{run("apt-get install "+pkg, "for the distribution's python3; a Python that was compiled here needs the library's headers while it is compiled (tk-dev), or the module from the index"), find[0]}
+	case "uwsgi", "mod_wsgi", "uwsgidecorators":
+		means = module + " is no distribution's: the server makes it, in the processes that it runs. Started without the server, as by manage.py or a test, a program has none."
+		find = []Step{look("try: import uwsgi; except ImportError: uwsgi = None, where the program runs without the server, too."), find[0]}
 	case "venv", "ensurepip":
 		means = "Debian and Ubuntu keep venv and ensurepip in a package of their own, one for each version of Python."
 		find = []Step{run("apt-get install python3-venv", "or python3.X-venv for another version than Debian's")}

@@ -3,7 +3,7 @@ package explain
 // numpyKinds are what numpy, and what was compiled against it, says of itself; and what
 // others say of a processor that is too old for them.
 var numpyKinds = []kind{
-	{"cpu-baseline", cause, `NumPy was built with baseline optimizations:?[^\n]*|(?P<tf>The TensorFlow library was compiled to use (?P<tfwant>\S+) instructions, but these aren't available)|Missing required CPU features(?s:.{0,200}?detected:\s*(?P<polars>[\w, .]+))?|This version of jaxlib was built using (?P<jax>\S+) instructions|(?:was compiled with|requires|built for) (?P<other>AVX\w*|SSE4\S*) (?:instructions|support)[^\n]{0,60}(?:not (?:supported|available)|does not)|your machine doesn't support|Your CPU supports instructions that this [^\n]{0,60}not compiled to use`, told(Explanation{
+	{"cpu-baseline", cause, `NumPy was built with baseline optimizations:?[^\n]*|(?P<tf>The TensorFlow library was compiled to use (?P<tfwant>\S+) instructions, but these aren't available)|Missing required CPU features(?s:.{0,200}?detected:\s*(?P<polars>[\w, .]+))?|This version of jaxlib was built using (?P<jax>\S+) instructions|(?:was compiled with|requires|built for) (?P<other>AVX\w*|SSE4\S*) (?:instructions|support)[^\n]{0,60}(?:not (?:supported|available)|does not)|your machine doesn't support`, told(Explanation{
 		Means:    "The library looked at the processor before it began, and this one lacks instructions that it was compiled for ({tfwant,polars,jax,other|its baseline, such as X86_V2 or AVX}): an old processor, or a virtual machine whose processor type (qemu64, kvm64) hides them.",
 		Find:     []Step{run("lscpu | grep -i -E 'model name|hypervisor|flags' | cut -c -400; /lib64/ld-linux-x86-64.so.2 --help | grep supported", "what the processor shows, and its level: in a virtual machine choose the processor type host"), look("polars has builds for old processors (polars-lts-cpu, or polars[rtcompat]); others have older releases, or have to be compiled for this one (NPY, -Dcpu-baseline=none for numpy).")},
 		Prevents: "runtime.vm.cpu in the recipe names the lowest level, wheels are compiled for that, and the gate refuses files that say they need more; the recipe's tests import them.",
@@ -18,7 +18,7 @@ var numpyKinds = []kind{
 		},
 		Prevents: lockedNumpy,
 	})},
-	{"numpy-extension", consequence, `(?i)Importing the numpy C-extensions failed|Error importing numpy: you should not try to import numpy from its source directory`, told(Explanation{
+	{"numpy-extension", consequence, `(?i)Importing the numpy C-extensions failed|Error importing numpy: you should not try to import numpy from\s+its source directory`, told(Explanation{
 		Means: "numpy's own extension modules do not load. numpy says that of any reason: the true one stands further down, behind \"Original error was\", and was not in this text or is nothing that is known here.",
 		Find: []Step{
 			run("python3 -c 'import numpy' 2>&1 | grep -A 2 'Original error'", "the true error: give that to ampoule explain"),
@@ -26,6 +26,11 @@ var numpyKinds = []kind{
 		},
 		Prevents: sealed,
 		Checks:   []string{"tags", "closure", "symbols"},
+	})},
+	{"cpu-hint", notice, `This TensorFlow binary is optimized (?:to use|with)|Your CPU supports instructions that this TensorFlow binary was not compiled to use|oneDNN custom operations are on`, told(Explanation{
+		Means:    "TensorFlow says which instructions of this processor it uses, or could. It is no fault, and nothing is to be done.",
+		Find:     []Step{run("TF_CPP_MIN_LOG_LEVEL=2 PROGRAM", "without these lines")},
+		Prevents: "Nothing has to.",
 	})},
 	{"hdf5-version", cause, `HDF5 library version mismatched error|h5py is running against HDF5 (?P<run>[\d.]+) when it was built against (?P<built>[\d.]+)|The HDF5 header files used to compile this application`, told(Explanation{
 		Means:    "Two releases of HDF5 are in one process: h5py, netCDF4 or tables was compiled for {built|one} and {run|another} was loaded before it, from another wheel, from conda, or by LD_LIBRARY_PATH.",

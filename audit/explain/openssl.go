@@ -1,9 +1,11 @@
 package explain
 
+import "cmp"
+
 // opensslKinds are what OpenSSL, and what wraps it, says.
 var opensslKinds = []kind{
 	{"certificate", cause, `CERTIFICATE_VERIFY_FAILED(?:[^\n]*?(?P<why>self[- ]signed certificate|certificate has expired|certificate is not yet valid|[Hh]ostname mismatch|IP address mismatch|key too (?:small|weak)|Missing Authority Key Identifier|Basic Constraints of CA cert not marked critical|CA cert does not include key usage))?`, certificates},
-	{"certificate", cause, `invalid peer certificate: (?P<why>UnknownIssuer|Expired|NotValidForName|BadSignature)|certificate verify failed: (?P<other>[^\n(]{1,80})`, certificates},
+	{"certificate", cause, `invalid peer certificate: (?P<why>UnknownIssuer|Expired|NotValidForName|BadSignature)|certificate verify failed: ?(?:(?P<odbc>self[- ]signed certificate)|(?P<other>[^\n(]{1,80}))`, certificates},
 	{"certificate-file", cause, `Could not find a suitable TLS CA certificate bundle, invalid path: (?P<path>\S+)|Failed to (?:open|load) (?:CA|cert)[^\n]{0,40}(?P<open>/\S+\.(?:pem|crt))|certificate bundle[^\n]*not found`, told(Explanation{
 		Means:    "A variable or a setting names a file of certificates that is not there: {path,open}. An environment was moved (certifi's file is in it), or the image has none.",
 		Find:     []Step{run("env | grep -E '(CERT|CA_BUNDLE)'; pip config list; ls -l {path,open}", "who names it: unset the variable, or install ca-certificates")},
@@ -29,7 +31,7 @@ var opensslKinds = []kind{
 		Find:     []Step{run("python3 -c 'import ssl, hashlib; print(ssl.OPENSSL_VERSION, hashlib.algorithms_available)'; cat /proc/sys/crypto/fips_enabled; openssl list -providers", "what there is, and whether the machine is in FIPS mode"), look("hashlib.md5(data, usedforsecurity=False) is allowed there; the legacy provider is switched on in openssl.cnf.")},
 		Prevents: "ampoule preflight tells of an openssl.cnf that misleads; let a test of the recipe use what the application uses.",
 	})},
-	{"tls-refused", cause, `UNSAFE_LEGACY_RENEGOTIATION_DISABLED|DH_KEY_TOO_SMALL|EE_KEY_TOO_SMALL|CA_MD_TOO_WEAK|(?:SSLV3_ALERT|TLSV1_ALERT|TLSV13_ALERT)_(?P<alert>\w+)|UNSUPPORTED_PROTOCOL|NO_CIPHERS_AVAILABLE|sslv3 alert (?P<old>[\w ]+)|tlsv1 alert (?P<tls>[\w ]+)|WRONG_SIGNATURE_TYPE|INTERNAL_ERROR\] (?:internal|tlsv1)`, told(Explanation{
+	{"tls-refused", cause, `UNSAFE_LEGACY_RENEGOTIATION_DISABLED|DH_KEY_TOO_SMALL|EE_KEY_TOO_SMALL|CA_MD_TOO_WEAK|(?:SSLV3_ALERT|TLSV1_ALERT|TLSV13_ALERT)_(?P<alert>\w+)|UNSUPPORTED_PROTOCOL|:unsupported protocol|NO_CIPHERS_AVAILABLE|sslv3 alert (?P<old>[\w ]+)|tlsv1 alert (?P<tls>[\w ]+)|WRONG_SIGNATURE_TYPE|INTERNAL_ERROR\] (?:internal|tlsv1)`, told(Explanation{
 		Means:    "The two sides of TLS found nothing that both allow ({alert,old,tls|the server is old}): the server is older than this OpenSSL's policy (security level 2 of Debian and Ubuntu, DEFAULT of RHEL), or this OpenSSL is older than the server wants; an alert comes from the other side.",
 		Find:     []Step{run("openssl s_client -connect HOST:443 -servername HOST </dev/null 2>&1 | grep -E 'Protocol|Cipher|Server Temp|alert'; python3 -c 'import ssl; print(ssl.OPENSSL_VERSION)'", "what they agree on by openssl's own program, and this interpreter's release"), look("For one old server: a context with set_ciphers(\"DEFAULT:@SECLEVEL=1\"), or OP_LEGACY_SERVER_CONNECT.")},
 		Prevents: "Let a test of the recipe talk to a server with the settings of the real one; ampoule preflight tells of an openssl.cnf that misleads.",
@@ -47,7 +49,7 @@ func certificates(v values) Explanation {
 	means := "The machine or image has no certificates where this interpreter's OpenSSL looks for them, or not the ones of the server's issuer."
 	mend := run("apt-get install ca-certificates", "the system's set; a company's own goes to /usr/local/share/ca-certificates/NAME.crt, then update-ca-certificates; pip install --use-feature=truststore, UV_NATIVE_TLS=1 and REQUESTS_CA_BUNDLE make clients take it that have a set of their own (certifi)")
 	prevents := "Install ca-certificates in the runtime image, or set SSL_CERT_FILE. ampoule preflight says which machine has none."
-	why := v.of("why")
+	why := cmp.Or(v.of("why"), v.maybe("odbc"))
 	switch why {
 	case "", "UnknownIssuer":
 	case "certificate has expired", "certificate is not yet valid", "Expired":

@@ -53,6 +53,7 @@ var otherLibraries = sync.OnceValue(func() []elsewhere {
 			"NVIDIA's distributions on the index (nvidia-…-cu11, -cu12), or an installed CUDA of that number, have it; the driver does not",
 			run("pip list | grep -i -E '^(nvidia|cuda|torch|tensorflow|jax|cupy|onnxruntime)'", "the CUDA that is installed, and the one (cu11, cu12) that each wheel was made for: the number behind .so tells which it wants")},
 		{regexp.MustCompile(`^libQt\d|^lib(?:pyside|shiboken)\d`), "the wheels of PySide6 (PySide6_Essentials, shiboken6) and PyQt6 carry it, in the release of the module that needs it; a system's Qt is another one", run("pip list | grep -i -E 'qt|pyside|shiboken'", "whether they are there, and of one release: pip install --force-reinstall --no-cache-dir of all of them together")},
+		{regexp.MustCompile(`^libnsl\.so`), "glibc had it, and distributions of today have it in a package of its own", run("dnf install libnsl", "RHEL's and Fedora's; Debian's libc6 has it up to release 12, libnsl2 is another number")},
 		{regexp.MustCompile(`^libnvinfer`), "TensorRT has it (the distribution tensorrt, or NVIDIA's packages)", run("pip list | grep -i -E 'tensorrt|tensorflow|torch'", "whether TensorRT is there, and its major version")},
 		{regexp.MustCompile(`^lib(?:torch|c10|caffe2|shm)\w*\.so`), "PyTorch has it in torch/lib. A module that was compiled against torch finds it there once torch is imported; with \"cuda\" in its name, it is in the builds with CUDA only",
 			run("python3 -c 'import torch; print(torch.__version__, torch.version.cuda, torch.__path__)'", "which build of torch is installed, if any")},
@@ -87,11 +88,11 @@ var headerPackages = pairs(`
 	libfreetds-dev sybdb.h sqlfront.h; libzmq3-dev zmq.h libzmq; libsodium-dev sodium.h sodium; libpcap-dev pcap.h; libsnmp-dev net-snmp/; libenchant-2-dev enchant.h; libpcre3-dev pcre.h; libcap-dev sys/capability.h
 	libattr1-dev attr/xattr.h; libacl1-dev sys/acl.h acl/; libbluetooth-dev bluetooth/; libgraphviz-dev graphviz/ gvc.h cgraph; libleveldb-dev leveldb/; libvirt-dev libvirt/ libvirt; libboost-dev boost/; libeigen3-dev Eigen/
 	libasound2-dev alsa/ alsa; libglib2.0-dev glib.h glib-2.0; libseccomp-dev seccomp.h; linux-libc-dev linux/; libc6-dev stdio.h stdlib.h limits.h string.h crt1.o crti.o; libavformat-dev libavformat/ libavformat libavcodec libavdevice libavutil
-	g++ cc1plus g++ c++ iostream vector string; gcc gcc cc x86_64-linux-gnu-gcc clang cc1; gfortran gfortran f77; cargo cargo rustc; git git; make make gmake; patchelf patchelf; autoconf autoreconf autoconf; libtool libtoolize; default-jdk-headless jni.h javac`)
+	g++ cc1plus g++ c++ iostream vector string; gcc gcc cc x86_64-linux-gnu-gcc clang cc1; gfortran gfortran f77; cargo cargo rustc; git git; make make gmake; apache2-dev apxs; patchelf patchelf; autoconf autoreconf autoconf; libtool libtoolize; default-jdk-headless jni.h javac`)
 
 // distributions are names of modules whose distribution has another one.
 var distributions = pairs(`
-	opencv-python-headless cv2; Pillow PIL; PyYAML yaml _yaml; mysqlclient MySQLdb; scikit-learn sklearn; scikit-image skimage; pycryptodome Crypto; pycryptodomex Cryptodome; beautifulsoup4 bs4; python-dateutil dateutil
+	opencv-python-headless cv2; cffi _cffi_backend; Pillow PIL; PyYAML yaml _yaml; mysqlclient MySQLdb; scikit-learn sklearn; scikit-image skimage; pycryptodome Crypto; pycryptodomex Cryptodome; beautifulsoup4 bs4; python-dateutil dateutil
 	python-dotenv dotenv; PyJWT jwt; pyserial serial; protobuf google.protobuf; grpcio grpc; pyOpenSSL OpenSSL; python-ldap ldap; GitPython git; attrs attr; msgpack-python msgpack; setuptools pkg_resources setuptools _distutils_hack
 	psycopg2-binary psycopg2; python-magic magic; pyzmq zmq; pywin32 win32api win32con pywintypes; djangorestframework rest_framework; django-cors-headers corsheaders; python-memcached memcache; dnspython dns; pexpect pexpect
 	google-api-python-client googleapiclient; google-cloud-storage google.cloud.storage; google-auth google.auth; python-docx docx; python-pptx pptx; PyMySQL pymysql; pysqlite3-binary pysqlite3; markdown markdown; ruamel.yaml ruamel

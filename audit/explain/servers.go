@@ -24,6 +24,21 @@ var serverKinds = []kind{
 		Find:     []Step{run("namei -l {socket|PATH-OF-THE-SOCKET}; ss -lxp | head; ip -brief address", "owner and mode of each directory on the way, who listens, and the machine's addresses"), look("AmbientCapabilities=CAP_NET_BIND_SERVICE in the unit allows low ports; RuntimeDirectory= makes a directory under /run; WSGISocketPrefix of Apache names another; SELinux: setsebool httpd_can_network_connect on.")},
 		Prevents: ownMachine,
 	})},
+	{"uwsgi-buffer", cause, `invalid request block size: (?P<size>\d+) \(max (?P<max>\d+)\)`, told(Explanation{
+		Means:    "A request's headers have {size} bytes and uWSGI takes {max}: cookies or addresses that are long. Or something that speaks HTTP calls a socket that speaks uWSGI's protocol (21573 is the ET of GET, 21327 the OS of POST).",
+		Find:     []Step{run("grep -rn -E 'socket|buffer-size' uwsgi.ini", "http-socket for HTTP, socket for nginx' uwsgi_pass; buffer-size = 32768 for long headers")},
+		Prevents: startsInTest,
+	})},
+	{"listen-queue", cause, `listen queue of socket [^\n]{1,100} full|Listen queue size is greater than the system max`, told(Explanation{
+		Means:    "More connections wait than the socket's queue holds: workers are too few or hang, or the queue is longer than the kernel allows (net.core.somaxconn).",
+		Find:     []Step{run("sysctl net.core.somaxconn; ss -ltn", "the limit, and how many wait (Recv-Q): docker run --sysctl net.core.somaxconn=1024"), run("py-spy dump --pid PID", "where a worker stands, if all hang")},
+		Prevents: ownMachine,
+	})},
+	{"apache-directive", cause, `Invalid command '(?P<name>WSGI\w+)'`, told(Explanation{
+		Means:    "Apache does not know {name}, since mod_wsgi is not loaded: it is not installed, or not switched on, or loaded after that line.",
+		Find:     []Step{run("apt-get install libapache2-mod-wsgi-py3 && a2enmod wsgi && apachectl configtest", "Debian's; RHEL: python3-mod_wsgi; mod_wsgi-express module-config says the lines for one that pip compiled")},
+		Prevents: ownServer,
+	})},
 	{"worker-timeout", cause, `WORKER TIMEOUT|HARAKIRI|upstream timed out|Timeout when reading response headers from daemon process|harakiri`, told(Explanation{
 		Means:    "A worker did not answer within the server's time (gunicorn's timeout, 30 seconds; uWSGI's harakiri) and was ended: a request that takes long or waits for a lock, a database or a name server; a worker that starts for longer than that; a directory of heartbeats on a slow disk; or a process that was forked with a lock held.",
 		Find:     []Step{run("py-spy dump --pid PID", "where the worker stands, while it hangs (pip install py-spy; as root)"), look("gunicorn: --worker-tmp-dir /dev/shm in containers, --timeout for what is known to take long, gthread or gevent for what waits; mod_wsgi: WSGIApplicationGroup %{GLOBAL} where a C extension takes a lock in a subinterpreter.")},
@@ -60,9 +75,9 @@ var serverKinds = []kind{
 		Find:     []Step{run("ldd $(find / -name 'mod_wsgi*.so' 2>/dev/null | head -n 1) | grep libpython", "the runtime that it takes: python-home= of WSGIDaemonProcess has to be of that minor version")},
 		Prevents: ownServer,
 	})},
-	{"python-home", notice, `Call to 'site\.addsitedir\(\)' failed for '(?P<dir>[^'\n]*)'|Unable to stat Python home (?P<home>\S*[^\s.])`, told(Explanation{
-		Means:    "mod_wsgi was told to take an environment ({dir,home}) that is not there, that Apache's user may not read, or that is of another Python.",
-		Find:     []Step{run("namei -l {home,dir|VENV}; cat {home,dir|VENV}/pyvenv.cfg", "owner and mode of each directory on the way, and the environment's version")},
+	{"python-home", notice, `Call to 'site\.addsitedir\(\)' failed for '(?P<dir>[^'\n]*)'|Python home (?P<nodir>\S+) is not a directory|Unable to stat Python home (?P<home>\S*[^\s.])`, told(Explanation{
+		Means:    "mod_wsgi was told to take an environment ({dir,home,nodir}) that is not there, that Apache's user may not read, or that is of another Python.",
+		Find:     []Step{run("namei -l {home,nodir,dir|VENV}; cat {home,nodir,dir|VENV}/pyvenv.cfg", "owner and mode of each directory on the way, and the environment's version")},
 		Prevents: ownServer,
 	})},
 	{"gunicorn-config", cause, `Error: (?P<file>\S+) doesn't exist|'(?P<setting>[\w-]+)' unknown setting|Invalid value for (?P<value>\w+): |gunicorn: error: (?P<rest>[^\n]{1,200})`, told(Explanation{
@@ -85,7 +100,7 @@ var serverKinds = []kind{
 		Find:     []Step{run("uwsgi --need-app --module MODULE:NAME --http-socket :0 --die-on-term 2>&1 | grep -B 20 'unable to load app'", "the traceback: give its last line to ampoule explain; need-app ends uWSGI where it cannot load"), run("cd PROJECT && VENV/bin/python -c 'import MODULE'", "the same without uWSGI: where this works, home, pythonpath or chdir of uWSGI differ")},
 		Prevents: startsInTest,
 	})},
-	{"worker-boot", consequence, `Worker failed to boot|<HaltServer '(?P<why>[^'\n]+)'|App failed to load|WSGI application '[^'\n]+' could not be loaded|Exception in worker process|Target WSGI script '[^'\n]+' cannot be (?:loaded|executed) as (?:a )?Python module|Failed to exec Python script file`, told(Explanation{
+	{"worker-boot", consequence, `Worker failed to boot|<HaltServer '(?P<why>[^'\n]+)'|App failed to load|populate\(\) isn't reentrant|WSGI application '[^'\n]+' could not be loaded|Exception in worker process|Target WSGI script '[^'\n]+' cannot be (?:loaded|executed) as (?:a )?Python module|Failed to exec Python script file`, told(Explanation{
 		Means:    "The server's workers end while they load the application. The reason is the traceback before this line, and was not in this text or is nothing that is known here.",
 		Find:     []Step{run("gunicorn --preload --workers 1 --log-level debug MODULE:NAME", "the traceback, once: give its last line to ampoule explain"), run("cd PROJECT && VENV/bin/python -c 'import MODULE'", "the same without the server")},
 		Prevents: startsInTest,

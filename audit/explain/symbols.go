@@ -19,7 +19,7 @@ var symbolKinds = []kind{
 	{"missing-version", cause, `(?:(?P<library>` + aPath + `): )?version '(?:(?P<version>[^'\s]+)' not found \(required by (?P<file>[^)\n]+)\)|(?P<bare>[A-Z]\w*_[\w.]+)' not found)`, missingVersion},
 	{"missing-version", cause, `(?:(?P<library>` + aPath + `): )?version (?P<version>[A-Z]\w*_[\w.]+) not found \(required by (?P<file>[^)\n]+)\)(?P<bare>)`, missingVersion},
 	{"lost-symbol", cause, `(?:(?P<file>` + aPath + `): )?symbol (?P<symbol>[^\s,]+),? version (?P<version>\S+) not defined in file (?P<library>\S+) with link time reference`, lostSymbol},
-	{"undefined-symbol", cause, `(?:(?P<file>` + aPath + `): )?undefined symbol: (?P<symbol>[^\s,:;()'"]+)`, undefined},
+	{"undefined-symbol", cause, `(?:(?P<file>` + aPath + `): )?undefined symbol: (?P<symbol>[^\s,:;()'"]+)(?:, version (?P<version>[\w.]+))?`, undefined},
 	{"undefined-symbol", cause, `Error relocating (?P<file>[^\n:]+): (?P<symbol>[^\s:]+): symbol not found`, func(v values) Explanation {
 		if onlyGlibc.MatchString(v.of("symbol")) {
 			return forGlibc(v.of("file"), v.of("symbol"))
@@ -29,6 +29,11 @@ var symbolKinds = []kind{
 	{"cffi-symbol", cause, `cffi library '(?P<lib>[^'\n]+)' has no function, constant or global variable named '(?P<name>\w+)'|'?(?P<old>_\w+)'? has no function, constant or global variable named '(?P<oldname>\w+)'`, told(Explanation{
 		Means:    "The native module {lib,old} is of another release than the Python files that use it, which ask it for {name,oldname}: two installations of one distribution are mixed (the system's dist-packages, ~/.local and an environment), or an update was not whole.",
 		Find:     []Step{run("python3 -c 'import sys; print(*sys.path, sep=\"\\n\")'; find / -name {lib,old}'*' 2>/dev/null", "which copies there are, and which one comes first"), run("python3 -m pip install --force-reinstall --no-cache-dir cryptography cffi", "for cryptography: one whole release of it")},
+		Prevents: lockedSet,
+	})},
+	{"mixed-modules", cause, `has no attribute '__(?:reduce|setstate)_cython__'|(?P<module>[\w.]+) does not export expected C (?:function|variable) (?P<name>\w+)|C function (?P<sig>[\w.]+) has wrong signature`, told(Explanation{
+		Means:    "Two modules that Cython made, {module|of one package or of two}, are of different releases, and one asks the other for {name,sig|a function} that it does not have so: an update that was not whole, two installations that are mixed (conda and pip, dist-packages and ~/.local), or a package that was compiled against another release.",
+		Find:     []Step{run("python3 -m pip list | grep -i -E 'numpy|scipy|scikit|pandas|h5py|gevent|greenlet|cython'; python3 -c 'import sys; print(*sys.path, sep=\"\\n\")'", "the releases, and the directories that are mixed"), run("python3 -m pip install --force-reinstall --no-cache-dir NAME", "the distribution that the traceback's last line is of, whole; with a fitting scipy for scikit-learn")},
 		Prevents: lockedSet,
 	})},
 	{"no-version-information", notice, `(?P<library>[^\s:]+): no version information available \(required by (?P<file>[^)\n]+)\)`, told(Explanation{
@@ -101,7 +106,10 @@ func undefined(v values) Explanation {
 		return undefinedPython(file, symbol)
 	}
 	e := Explanation{Find: []Step{whoAsks(file), otherCopies, audited}, Prevents: ownLibraries, Checks: []string{"symbols", "closure"}}
-	if says, advice, ok := symbolOwner(symbol); ok {
+	if strings.HasPrefix(v.maybe("version"), "GLIBC_") {
+		means += " It is glibc's own (" + v.maybe("version") + "): two releases of glibc are mixed, such as a library of a newer or older system that was copied along, or comes first by LD_LIBRARY_PATH."
+		e.Find = append([]Step{otherCopies}, e.Find...)
+	} else if says, advice, ok := symbolOwner(symbol); ok {
 		means += " " + says
 		e.Find = append([]Step{advice}, e.Find...)
 	}

@@ -27,6 +27,14 @@ func (v values) of(names ...string) string {
 	return ""
 }
 
+// maybe is what a named group found, empty when the pattern has no such group.
+func (v values) maybe(name string) string {
+	if v.pattern.SubexpIndex(name) < 0 {
+		return ""
+	}
+	return v.of(name)
+}
+
 // beforeSpaces is where a path begins that has spaces, of which a pattern found the last
 // part: behind "Error: ", as exceptions have it.
 func beforeSpaces(text string, from, to int) int {
