@@ -47,10 +47,15 @@ var displayKinds = []kind{
 		Find:     []Step{run("apt-cache search gir1.2 | grep -i {name}", "Debian's package: gir1.2-gtk-3.0 for Gtk, gir1.2-gst-plugins-base-1.0 for GStreamer's"), run("ls /usr/lib/*/girepository-1.0", "those that are there; GI_TYPELIB_PATH names other directories")},
 		Prevents: testsThere,
 	})},
-	{"data-missing", cause, `Can't find model '(?P<spacy>[^'\n]+)'|Resource \S*?(?P<nltk>[a-z]\w+)\S* not found\.\s+Please use the NLTK`, told(Explanation{
-		Means:    "The library is installed and its data {spacy,nltk} are not: models and corpora are fetched apart, for one user or environment.",
-		Find:     []Step{run("python3 -m spacy download {spacy,nltk|en_core_web_sm}", "spaCy's, as a distribution that pip installs"), run("python3 -m nltk.downloader -d /usr/local/share/nltk_data {nltk,spacy|punkt}", "NLTK's, where all users find them (NLTK_DATA names another directory)")},
-		Prevents: "spaCy's models are wheels: name them in the requirements, so that they are locked and published with the rest. Carry NLTK's data with the application.",
+	{"spacy-model", cause, `Can't find model '(?P<model>[^'\n]+)'`, told(Explanation{
+		Means:    "spaCy is installed and its model {model} is not, for this interpreter: models are distributions of their own.",
+		Find:     []Step{run("python3 -m spacy download {model}", "installs it; python3 -m spacy validate says which models fit this spaCy")},
+		Prevents: "spaCy's models are wheels: name them in the requirements, so that they are locked and published with the rest.",
+	})},
+	{"nltk-data", cause, `Resource \S*?(?P<name>[a-z]\w+)\S* not found\.\s+Please use the NLTK`, told(Explanation{
+		Means:    "NLTK is installed and its data {name} are not: they are fetched apart, into the home of one user.",
+		Find:     []Step{run("python3 -m nltk.downloader -d /usr/local/share/nltk_data {name}", "where all users find them; NLTK_DATA names another directory")},
+		Prevents: "Carry the data with the application, and name their directory in NLTK_DATA.",
 	})},
 	{"program-missing", cause, `\[Errno 2\] No such file or directory: '(?P<program>ffmpeg|ffprobe|git|gcc|cc|node|npm|java|tesseract|wkhtmltopdf|pdftoppm|dot|libreoffice|soffice|chromedriver|gs|convert|magick|nvcc|docker|psql|pg_dump|mysql|mysqldump|make|cmake|lsb_release|which|ldconfig|ps|file|gdal-config|pg_config|xdg-open|unzip|curl|wget)'|ExecutableNotFound: failed to execute [^\n]*'(?P<dot>dot)'|TesseractNotFoundError|(?P<tesseract>tesseract) is not installed or it's not in your PATH|No wkhtmltopdf executable found|PDFInfoNotInstalledError|Unable to get page count\. Is (?P<poppler>poppler) installed|Couldn't find (?P<ffmpeg>ffmpeg or avconv)|No (?P<jvm>JVM) shared library file|(?P<java>JAVA_HOME) is not set|Bad git executable|No ffmpeg exe could be found`, told(Explanation{
 		Means:    "A Python package starts a program of the system, {program,dot,tesseract,poppler,ffmpeg,jvm,java|which it names}, and the machine or image does not have it, or not in this service's PATH. No wheel has it.",
