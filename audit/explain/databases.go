@@ -22,11 +22,8 @@ var databaseKinds = []kind{
 		Find:     []Step{run("PYCURL_SSL_LIBRARY=openssl python3 -m pip install --force-reinstall --no-cache-dir --no-binary pycurl pycurl", "compiles it for this libcurl (libcurl4-openssl-dev, libssl-dev)"), run("curl-config --ssl-backends; curl --version", "the libcurl that is here")},
 		Prevents: ownLibraries,
 	})},
-	{"server-unreachable", cause, `connection to server (?:on socket|at) [^\n]{1,120} failed: (?P<pg>[^\n]{1,80})|could not connect to server: (?P<oldpg>[^\n]{1,80})|Can't connect to (?:local )?(?:MySQL|MariaDB|server)[^\n]{0,120}|Error \d+ (?:\(?[\w ]+\)? )?(?:while )?connecting to (?P<redis>\S+)|kombu\.exceptions\.OperationalError: (?P<kombu>[^\n]{1,80})|ServerSelectionTimeoutError|ConnectionRefusedError: (?P<refused>[^\n]{1,80})|amqp\.\S*Error[^\n]{0,80}refused|NoBrokersAvailable|DB-Lib error message 20009|Can't contact LDAP server`, told(Explanation{
-		Means:    "A server that the application uses does not answer where it looks ({pg,oldpg,redis,kombu,refused|no connection}): it does not run yet, listens elsewhere, or the name means another machine: localhost in a container is the container itself, and without a host PostgreSQL's and MySQL's clients look for a socket on this machine.",
-		Find:     []Step{run("ss -ltnp; getent hosts NAME-OF-THE-SERVER; env | grep -i -E 'url|host'", "who listens here, what the name means here, and what the application was told"), look("docker compose: the service's name is the host, and depends_on with condition: service_healthy waits for it.")},
-		Prevents: ownMachine,
-	})},
+	{"server-unreachable", cause, `connection to server (?:on socket|at) [^\n]{1,120} failed: (?P<pg>[^\n]{1,80})|could not connect to server: (?P<oldpg>[^\n]{1,80})|Can't connect to (?:local )?(?:MySQL|MariaDB|server)[^\n]{0,120}|Error \d+ (?:\(?[\w ]+\)? )?(?:while )?connecting to (?P<redis>\S+)|kombu\.exceptions\.OperationalError: (?P<kombu>[^\n]{1,80})|ServerSelectionTimeoutError|ConnectionRefusedError: (?P<refused>[^\n]{1,80})|amqp\.\S*Error[^\n]{0,80}refused|NoBrokersAvailable|(?:OSError|TimeoutError): (?P<errno>\[Errno (?:101|110|113)\] [^\n]{1,60})|DB-Lib error message 20009|Can't contact LDAP server`, told(serverUnreachable)},
+	{"server-unreachable", general, `(?P<refused>[Cc]onnection (?:refused|timed out)|No route to host|Network is unreachable)(?P<pg>)(?P<oldpg>)(?P<redis>)(?P<kombu>)(?P<errno>)`, told(serverUnreachable)},
 	{"connection-across-fork", cause, `decryption failed or bad record mac|error with status PGRES_TUPLES_OK and no message|lost synchronization with server|Packet sequence number wrong|Commands out of sync|SSL SYSCALL error: EOF detected|SSL error: (?:wrong version number|unexpected eof|unknown protocol)|PGRES_COMMAND_OK and no message|server closed the connection unexpectedly`, told(Explanation{
 		Means:    "Two processes or threads talk over one connection: it was opened before the server forked its workers (gunicorn --preload, uWSGI without lazy-apps, Celery), so that they share it. Where only \"closed unexpectedly\" or EOF is told, the server or a firewall may have ended it.",
 		Find:     []Step{run("grep -rn -E 'preload|lazy|post_fork|postfork' gunicorn.conf.py uwsgi.ini 2>/dev/null", "whether the application is loaded before the fork: engine.dispose() or connections.close_all() in post_fork, or no preload"), look("pool_pre_ping=True of SQLAlchemy, CONN_HEALTH_CHECKS of Django, where the server ended it.")},
@@ -57,4 +54,10 @@ var databaseKinds = []kind{
 		Find:     []Step{run("GRPC_ENABLE_FORK_SUPPORT=1 GRPC_POLL_STRATEGY=poll PROGRAM", "has gRPC prepare for forks, where it forks between calls"), look("Make channels after the fork, in the worker.")},
 		Prevents: afterFork,
 	})},
+}
+
+var serverUnreachable = Explanation{
+	Means:    "A server that the application uses does not answer where it looks ({pg,oldpg,redis,kombu,refused,errno|no connection}): it does not run yet, listens elsewhere, or the name means another machine: localhost in a container is the container itself, and without a host PostgreSQL's and MySQL's clients look for a socket on this machine.",
+	Find:     []Step{run("ss -ltnp; getent hosts NAME-OF-THE-SERVER; env | grep -i -E 'url|host'", "who listens here, what the name means here, and what the application was told"), look("docker compose: the service's name is the host, and depends_on with condition: service_healthy waits for it.")},
+	Prevents: ownMachine,
 }

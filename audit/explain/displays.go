@@ -7,7 +7,7 @@ var displayKinds = []kind{
 		Find:     []Step{run("pip uninstall -y opencv-python && pip install opencv-python-headless", "OpenCV without a Qt of its own"), run("pip list | grep -i -E 'qt|pyside|shiboken|opencv'; env | grep -E '^(QT_|LD_)'", "who brings Qt along, and variables that lead to another one's plugins: unset them")},
 		Prevents: testsThere,
 	})},
-	{"qt-platform", cause, `[Cc]ould not (?:load|find or load) the Qt platform plugin "(?P<plugin>\w+)"|no Qt platform plugin could be initialized|Could not find the Qt platform plugin "(?P<absent>\w*)"|xcb-cursor0 or libxcb-cursor0 is needed|could not connect to display(?: (?P<display>\S+))?`, told(Explanation{
+	{"qt-platform", cause, `[Cc]ould not (?:load|find or load) the Qt platform plugin "(?P<plugin>\w+)"|no Qt platform plugin could be initialized|Could not find the Qt platform plugin "(?P<absent>\w*)"|xcb-cursor0 or libxcb-cursor0 is needed|[Cc]ould not connect to display(?: (?P<display>\S+))?`, told(Explanation{
 		Means:    "Qt finds its plugin {plugin,absent|for the display} and cannot use it: a library of X that the plugin needs is not on the machine (libxcb-cursor0 since Qt 6.5, libxkbcommon-x11-0 and others), or there is no display at all, as in containers.",
 		Find:     []Step{run("QT_DEBUG_PLUGINS=1 PROGRAM 2>&1 | grep -i -E 'cannot|no such|error'", "the library that the plugin misses: ldd on libqxcb.so lists all"), run("apt-get install libxcb-cursor0 libxkbcommon-x11-0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-randr0 libxcb-render-util0 libxcb-shape0 libxcb-xinerama0 libegl1 libgl1", "what Qt's wheels need of Debian"), look("Without a display: QT_QPA_PLATFORM=offscreen, or xvfb-run.")},
 		Prevents: testsThere,

@@ -2,6 +2,11 @@ package explain
 
 // interpreterKinds are what an interpreter says of itself.
 var interpreterKinds = []kind{
+	{"standard-streams", cause, `can't initialize sys standard streams|init_sys_streams`, told(Explanation{
+		Means:    "Python could not open its input or output: a descriptor was closed by what started it, a terminal is gone, or a file of the application by the name of a module of the standard library (io.py, abc.py, codecs.py) hides it.",
+		Find:     []Step{run("cd / && python3 -c 1 </dev/null; ls *.py", "whether it starts elsewhere with an input, and files of such names in the application's directory")},
+		Prevents: "Ampoule's sandboxes and tests start programs with open standard streams; start services so.",
+	})},
 	{"standard-library", cause, `No module named '?(?:encodings|site)'?(?:\W|$)|init_fs_encoding|initfsencoding|Could not find platform (?:in)?dependent libraries|Failed to import encodings module|Py_Initialize: (?:can't|Unable to)|init_import_s(?:ite|ize)|Failed to import the site module`, told(Explanation{
 		Means:    "The interpreter does not find its standard library: PYTHONHOME points elsewhere, the executable was copied without its lib directory, or a server that embeds Python (uWSGI, mod_wsgi) was given an environment of another version, or one that its user may not read.",
 		Find:     []Step{run("env | grep ^PYTHON; python3 -I -c 'import sys; print(sys.version, sys.prefix, sys.path)'", "variables that mislead it, and whether it starts without them"), run("cat VENV/pyvenv.cfg; namei -l VENV", "a server's environment: its version has to be that of the embedded Python, and each directory readable")},
@@ -70,7 +75,7 @@ var interpreterKinds = []kind{
 		Find:     []Step{run("python3 --version; head -n 1 $(command -v pip); grep -h Requires-Python SITE-PACKAGES/NAME-*.dist-info/METADATA", "the interpreter, the one that pip installs for, and what the distribution requires"), look("The line above the message names the file.")},
 		Prevents: "The recipe names one version of Python, and ampoule lock chooses releases that take it.",
 	})},
-	{"recursion", cause, `RecursionError: maximum recursion depth exceeded(?P<where>[^\n]{0,60})`, told(Explanation{
+	{"recursion", cause, `RecursionError: maximum recursion depth exceeded(?P<where>[^\n]{0,60})|Cannot recover from stack overflow`, told(Explanation{
 		Means:    "A function calls itself without end. In ssl.py (\"super(SSLContext, SSLContext).minimum_version\") it is gevent or eventlet, which patched the module after something had imported it.",
 		Find:     []Step{run("python3 -X faulthandler PROGRAM 2>&1 | grep File | sort | uniq -c | sort -n | tail -n 4", "the lines that repeat"), look("gevent: from gevent import monkey; monkey.patch_all() has to be the first import of all, in gunicorn's configuration where it preloads.")},
 		Prevents: testsThere,

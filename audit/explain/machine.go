@@ -24,7 +24,7 @@ var machineKinds = []kind{
 		Find:     []Step{run("locale; locale -a; LC_ALL=C.UTF-8 PYTHONUTF8=1 PROGRAM", "what is set and what there is; C.UTF-8 is on every machine of today"), run("apt-get install locales && sed -i 's/^# *en_US.UTF-8/en_US.UTF-8/' /etc/locale.gen && locale-gen", "makes another one")},
 		Prevents: "Set LANG=C.UTF-8 in the image's Dockerfile and the unit's Environment=; open files with encoding=\"utf-8\".",
 	})},
-	{"read-only", cause, `[Rr]ead-only file system(?:: '(?P<path>[^'\n]+)')?|\[Errno 30\]`, told(Explanation{
+	{"read-only", cause, `(?:\[Errno 30\] )?[Rr]ead-only file system(?:: '(?P<path>[^'\n]+)')?|\[Errno 30\]`, told(Explanation{
 		Means:    "Something is written to a file system that may only be read {path|}: a container with --read-only, a unit with ProtectSystem=, a volume that is mounted so, or a disk that the kernel set to read-only after errors.",
 		Find:     []Step{run("findmnt -T {path|DIRECTORY}; dmesg | grep -i -E 'remount|i/o error' | tail -n 3", "how it is mounted, and whether the kernel did it"), look("Give it what it writes: --tmpfs /tmp, a volume, ReadWritePaths= or StateDirectory= of the unit; XDG_CACHE_HOME, MPLCONFIGDIR, NUMBA_CACHE_DIR and HOME move caches; PYTHONDONTWRITEBYTECODE=1 keeps Python from writing.")},
 		Prevents: "A tree of Ampoule's is never written to: its bytecode is there already. What the application writes belongs into directories of its own.",
@@ -34,7 +34,7 @@ var machineKinds = []kind{
 		Find:     []Step{run("df -h . /tmp /var/lib/docker; df -i . /tmp", "which file system is full, in bytes or inodes"), run("TMPDIR=/var/tmp python3 -m pip install --no-cache-dir NAME", "unpacks elsewhere; docker system df; docker builder prune; where neither is full: sysctl fs.inotify.max_user_watches")},
 		Prevents: "ampoule store gc bounds the store; an artifact's layers are shared by its releases.",
 	})},
-	{"cross-device", cause, `Invalid cross-device link|\[Errno 18\]|Directory not empty: '(?P<path>[^'\n]+)'|\[Errno 39\]|Device or resource busy(?:: '(?P<busy>[^'\n]+)')?|\[Errno 16\]|Stale file handle|\[Errno 116\]|\.nfs[0-9a-f]{16,}`, told(Explanation{
+	{"cross-device", cause, `Invalid cross-device link|\[Errno 18\]|(?:\[Errno 39\] )?Directory not empty: '(?P<path>[^'\n]+)'|\[Errno 39\]|(?:\[Errno 16\] )?Device or resource busy(?:: '(?P<busy>[^'\n]+)')?|\[Errno 16\]|Stale file handle|\[Errno 116\]|\.nfs[0-9a-f]{16,}`, told(Explanation{
 		Means:    "A file or directory {path,busy|} cannot be renamed or removed: it is on another file system (a volume, an overlay of Docker), a mount point, in use on NFS, or something else writes into it at the same time.",
 		Find:     []Step{run("findmnt -T {path,busy|PATH}; fuser -vm {path,busy|PATH}", "the file system that it is on, and who has it open"), look("On overlayfs a directory of a lower layer cannot be renamed: do it in the layer (RUN) that made it.")},
 		Prevents: "ampoule install lays a release into a directory of its own and switches a link.",
@@ -69,8 +69,38 @@ var machineKinds = []kind{
 		Find:     []Step{run("grep -E 'Sig(Ign|Blk|Cgt)' /proc/PID/status", "the bit 0x10000 of SigIgn is SIGCHLD"), run("docker run --init IMAGE", "has an init that reaps, and starts programs with default signals")},
 		Prevents: "Ampoule's sandboxes, tests and images start programs with default signals and an init that reaps; start services so.",
 	})},
-	{"forbidden", general, `\[Errno 13\] Permission denied: '(?P<path>[^'\n]+)'|\[Errno 1\] Operation not permitted(?:: '(?P<eperm>[^'\n]+)')?|Could not install packages due to an (?:OSError|EnvironmentError): \[Errno 13\]|(?:avc: +denied|apparmor="DENIED")(?P<mac>[^\n]{1,160})|Permission denied \(os error 13\)`, told(Explanation{
-		Means:    "This user may not do that ({path,eperm,mac|see the line}): the file or a directory above it is another user's (often root's, of an installation by sudo or an image's earlier layer), or SELinux, AppArmor or seccomp forbids it.",
+	{"selinux", cause, `avc: +denied +\{ (?P<right>[\w ]+) \}(?:[^\n]*?comm="(?P<comm>[^"\n]+)")?(?:[^\n]*?(?:path|name)="(?P<path>[^"\n]+)")?`, told(Explanation{
+		Means:    "SELinux forbade {comm|a process} to {right} {path|a file}: the file has not the label that this service may use, as files that were moved from a home, or programs of a home, have not; execmod and execmem are code that was compiled without -fPIC, or is made while it runs.",
+		Find:     []Step{run("ausearch -m avc -ts recent | audit2why", "why, and which switch (setsebool) allows it"), run("restorecon -Rv {path|DIRECTORY}; ls -lZ {path|DIRECTORY}", "gives files the label of their place")},
+		Prevents: "Install below /opt or /srv, whose labels services may read and run, and not in a home.",
+	})},
+	{"apparmor", cause, `apparmor="DENIED"(?:[^\n]*?operation="(?P<operation>[^"\n]+)")?(?:[^\n]*?profile="(?P<profile>[^"\n]+)")?(?:[^\n]*?name="(?P<name>[^"\n]+)")?`, told(Explanation{
+		Means:    "AppArmor's profile {profile|of the program} forbids it to {operation|use} {name|the file}.",
+		Find:     []Step{run("aa-status; grep -rn {profile|PROFILE} /etc/apparmor.d | head -n 3", "the profiles that are enforced, and where this one is written"), run("aa-complain {profile|PROFILE}", "has it only tell, to see whether it is the cause (apparmor-utils)")},
+		Prevents: ownMachine,
+	})},
+	{"no-passwd-entry", cause, `getpwuid\(\): uid not found: (?P<uid>\d+)|I have no name!|cannot find name for (?:user|group) ID (?P<id>\d+)`, told(Explanation{
+		Means:    "The process runs as user {uid,id|}, who has no line in /etc/passwd of this image (docker run --user, OpenShift, runAsUser), and something asks for the name or the home.",
+		Find:     []Step{run("docker run --user {uid,id|1000} -e HOME=/tmp -e USER=app -e LOGNAME=app IMAGE", "getpass.getuser() and expanduser() look there first; RUN useradd --uid {uid,id|1000} app in the Dockerfile makes the line")},
+		Prevents: inImage,
+	})},
+	{"cache-directory", cause, `cannot cache function '(?P<function>\w+)': no locator available`, told(Explanation{
+		Means:    "numba keeps compiled functions in __pycache__ beside the source, or in the user's cache, and may write to neither.",
+		Find:     []Step{run("NUMBA_CACHE_DIR=/tmp/numba PROGRAM", "names a directory that may be written to")},
+		Prevents: "A tree of Ampoule's is never written to: name caches' directories in the unit or the image (NUMBA_CACHE_DIR, MPLCONFIGDIR, XDG_CACHE_HOME).",
+	})},
+	{"cache-warning", notice, `Matplotlib created a temporary (?:config/)?cache directory|is not a writable directory; it is highly recommended|XDG_RUNTIME_DIR not set`, told(Explanation{
+		Means:    "A library found no directory of this user to write to, and took a temporary one, which it fills anew at each start.",
+		Find:     []Step{run("echo $HOME; ls -ld $HOME; MPLCONFIGDIR=/tmp/matplotlib XDG_CACHE_HOME=/tmp/cache PROGRAM", "the home, and names of other directories")},
+		Prevents: "Name caches' directories in the unit or the image (MPLCONFIGDIR, XDG_CACHE_HOME, XDG_RUNTIME_DIR).",
+	})},
+	{"fork-with-threads", notice, `is multi-threaded, use of fork\(\) may lead to deadlocks|The current process just got forked, after parallelism has already been used|leaked (?:semaphore|shared_memory) objects`, told(Explanation{
+		Means:    "A process with threads was forked, and the child may wait for a lock for ever; or a process of multiprocessing was ended before it cleaned up.",
+		Find:     []Step{run("TOKENIZERS_PARALLELISM=false PROGRAM", "for Hugging Face's tokenizers"), look("multiprocessing.set_start_method(\"spawn\") or \"forkserver\" starts children without the parent's threads; a leak at the end often means that the process was killed: dmesg says so.")},
+		Prevents: afterFork,
+	})},
+	{"forbidden", general, `\[Errno 13\] Permission denied: '(?P<path>[^'\n]+)'|\[Errno 1\] Operation not permitted(?:: '(?P<eperm>[^'\n]+)')?|Could not install packages due to an (?:OSError|EnvironmentError): \[Errno 13\]|Permission denied \(os error 13\)`, told(Explanation{
+		Means:    "This user may not do that ({path,eperm|see the line}): the file or a directory above it is another user's (often root's, of an installation by sudo or an image's earlier layer), or SELinux, AppArmor or seccomp forbids it.",
 		Find:     []Step{run("id; namei -l {path,eperm|PATH}", "who this is, and owner and mode of each directory on the way"), run("ausearch -m avc -ts recent 2>/dev/null | tail -n 3; dmesg | grep -i -E 'apparmor|denied' | tail -n 3", "what a security module forbade"), look("Installing: into an environment of this user, never by sudo. COPY --chown=USER in a Dockerfile.")},
 		Prevents: "ampoule install gives every file the mode that the artifact has; a tree needs no right to write.",
 	})},
@@ -79,7 +109,7 @@ var machineKinds = []kind{
 		Find:     []Step{run("pwd; ls -ld {path,script,pip}; readlink /proc/PID/cwd", "where one is, whether it is there, and where the service's process is"), look("Files of a package are read by importlib.resources and belong into its wheel: python3 -m zipfile -l FILE.whl.")},
 		Prevents: testsThere,
 	})},
-	{"heap", signal, `(?:free|munmap_chunk|realloc|malloc|malloc_consolidate|corrupted)(?:\(\))?:? (?:invalid (?:pointer|size|next size)|corrupted|unaligned|double free|double linked list|size vs\. prev_size|mismatching next->prev_size|unsorted)[^\n]{0,40}|double free or corruption|corrupted (?:size vs\. prev_size|double-linked list)|stack smashing detected|\*\*\* buffer overflow detected|malloc_consolidate\(\)|[Hh]eap corruption`, told(Explanation{
+	{"heap", signal, `(?:free|munmap_chunk|realloc|malloc|malloc_consolidate|corrupted)(?:\(\))?:? (?:invalid (?:pointer|size|next size)|corrupted|unaligned|double free|double linked list|size vs\. prev_size|mismatching next->prev_size|unsorted)[^\n]{0,40}|double free or corruption|corrupted (?:size vs\. prev_size|double-linked list)|stack smashing detected|\*\*\* buffer overflow detected|malloc_consolidate\(\)|malloc\.c:\d+: \w+: Assertion|pthread_mutex_lock\.c:\d+|[Hh]eap corruption`, told(Explanation{
 		Means:    "Native code damaged the process's memory: two C++ or OpenMP runtimes, two copies of one library (protobuf, libxml2, OpenSSL), a module that was compiled for another release of what it uses, or a fault of its own.",
 		Find:     []Step{run("python3 -X faulthandler PROGRAM", "the line of Python that it happened in"), run("grep -o '/[^ ]*\\.so[^ ]*' /proc/PID/maps | sort -u | sed 's/.*\\///' | sort | uniq -d", "libraries that are there twice"), audited, look("Where the order of imports changes it (pyarrow, torch, cv2), two copies are the cause.")},
 		Prevents: "The gate binds every module's symbols as the loader does, and looks for a second Python runtime.",
@@ -102,7 +132,7 @@ var machineKinds = []kind{
 		Prevents: "The gate loads each module in a process of its own and looks for one Python runtime in its memory map.",
 		Checks:   []string{"second-runtime", "libpython-needed", "symbols"},
 	})},
-	{"aborted", signal, `(?i)\baborted \(core dumped\)|(?m:line \d+: +\d+ Aborted)|SIGABRT|status=6/abrt|exit(?:ed)? (?:with )?(?:code|status):? 134\b|signal 6\b|terminate called after throwing an instance of '(?P<what>[^'\n]+)'|Fatal Python error: Aborted`, told(Explanation{
+	{"aborted", signal, `(?i)\baborted \(core dumped\)|(?m:line \d+: +\d+ Aborted)|SIGABRT|status=6/abrt|exit(?:ed)? (?:with )?(?:code|status):? 134\b|signal 6\b|terminate called (?:without an active exception|after throwing an instance of '(?P<what>[^'\n]+)')|Fatal Python error: Aborted`, told(Explanation{
 		Means:    "The process ended itself: a C++ exception that nobody caught ({what|see the lines before}), an assertion, or the C library that found damaged memory. The line before says which.",
 		Find:     []Step{run("python3 -X faulthandler PROGRAM 2>&1 | tail -n 20", "the line of Python, and the program's own last words: give those to ampoule explain")},
 		Prevents: testsThere,

@@ -74,8 +74,8 @@ var moduleKinds = []kind{
 		Prevents: lockedSet,
 	})},
 	{"version-drift", general, `cannot import name '(?P<name>[A-Za-z]\w*)' from '(?P<module>[\w.]+)'(?: \((?P<path>[^)\n]+)\))?|cannot import name '?(?P<bare>[A-Za-z]\w*)'?(?:\n|$)|module '(?P<owner>[A-Za-z][\w.]*)' has no attribute '(?P<attr>\w+)'`, versionDrift},
-	{"generated-code", cause, `Descriptors cannot (?:not )?be created directly|your generated code is out of date and must be regenerated|Detected incompatible Protobuf Gencode/Runtime versions|gencode \S+ runtime \S+`, told(Explanation{
-		Means:    "A file that protoc generated (…_pb2.py) and the protobuf that is installed are of releases that do not fit: protobuf 4 refuses files of a protoc before 3.19, and newer files want a newer protobuf.",
+	{"generated-code", cause, `Descriptors cannot (?:not )?be created directly|your generated code is out of date and must be regenerated|Detected incompatible Protobuf Gencode/Runtime versions|gencode \S+ runtime \S+|version \S+ of the Protocol Buffer runtime|Couldn't build proto file into descriptor pool|EncodedDescriptorDatabase::Add`, told(Explanation{
+		Means:    "A file that protoc generated (…_pb2.py) and the protobuf that is installed are of releases that do not fit: or two copies of protobuf's C++ library are in one process. protobuf 4 refuses files of a protoc before 3.19, and newer files want a newer protobuf.",
 		Find:     []Step{run("python3 -m pip list | grep -i -E 'protobuf|grpc|tensorflow|onnx|mlflow'; grep -m 1 -h 'Protobuf Python Version\\|protoc' PATH-OF-THE-PB2-FILE", "the runtime, and what made the file (the traceback names it)"), run("python3 -m pip install 'protobuf<3.21'", "the last one that takes old files; or generate them anew, or a newer release of the package")},
 		Prevents: lockedSet,
 	})},
@@ -89,7 +89,7 @@ var moduleKinds = []kind{
 		Find:     []Step{run("python3 -m pip list --outdated; python3 -m pip check", "what is old beside it: the traceback's last line in site-packages is of the library, the one above of what calls it"), run("python3 -m pip install 'httpx<0.28'", "for proxies, until what calls it is newer")},
 		Prevents: lockedSet,
 	})},
-	{"removed-attribute", general, `'(?P<type>Flask|EntryPoints|DataFrame|Series|Index|Engine|Connection|FreeTypeFont|ImageDraw|CountVectorizer|TfidfVectorizer|OneHotEncoder)' object has no attribute '(?P<attr>\w+)'`, told(Explanation{
+	{"removed-attribute", general, `'(?P<type>Flask|EntryPoints|EntryPoint|DataFrame|Series|Index|Engine|Connection|FreeTypeFont|ImageDraw|CountVectorizer|TfidfVectorizer|OneHotEncoder)' object has no attribute '(?P<attr>\w+)'`, told(Explanation{
 		Means:    "{type}.{attr} is not in the release that is installed: Flask 2.3 took away before_first_request, pandas 2 DataFrame.append and iteritems, importlib_metadata 5 EntryPoints.get, SQLAlchemy 2 Engine.execute, Pillow 10 FreeTypeFont.getsize, scikit-learn 1.2 get_feature_names.",
 		Find:     []Step{run("python3 -m pip list | grep -i -E 'flask|pandas|importlib|sqlalchemy|pillow|scikit-learn'", "the release that is installed: pin the one before, or change what calls it")},
 		Prevents: lockedSet,

@@ -8,7 +8,7 @@ var numpyKinds = []kind{
 		Find:     []Step{run("lscpu | grep -i -E 'model name|hypervisor|flags' | cut -c -400; /lib64/ld-linux-x86-64.so.2 --help | grep supported", "what the processor shows, and its level: in a virtual machine choose the processor type host"), look("polars has builds for old processors (polars-lts-cpu, or polars[rtcompat]); others have older releases, or have to be compiled for this one (NPY, -Dcpu-baseline=none for numpy).")},
 		Prevents: "runtime.vm.cpu in the recipe names the lowest level, wheels are compiled for that, and the gate refuses files that say they need more; the recipe's tests import them.",
 	})},
-	{"numpy-abi", cause, `(?P<type>\w+(?:\.\w+)+) size changed, may indicate binary incompatibility|module (?:was )?compiled against (?:ABI|API|NumPy C-API) version|compiled using NumPy 1\.x|_ARRAY_API not found|does not appear to be the correct type object|numpy\.ndarray has the wrong size|(?P<mlp>\w+(?:\.\w+)+) has the wrong size, try recompiling`, numpyABI},
+	{"numpy-abi", cause, `(?P<type>\w+(?:\.\w+)+) size changed, may indicate binary incompatibility|module (?:was )?compiled against (?:ABI|API|NumPy C-API) version|compiled using NumPy 1\.x|_ARRAY_API not found|RuntimeError: Numpy is not available|does not appear to be the correct type object|numpy\.ndarray has the wrong size|(?P<mlp>\w+(?:\.\w+)+) has the wrong size, try recompiling`, numpyABI},
 	{"numpy-interface", cause, `(?P<module>numpy\.(?:_?core)\.(?:multiarray|umath)) failed to import`, told(Explanation{
 		Means: "An extension module asked numpy for its C interface ({module}) and did not get it: the module was compiled for NumPy 1 and NumPy 2 is installed, or for a newer NumPy than the installed one; or numpy itself does not import.",
 		Find: []Step{

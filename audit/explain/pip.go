@@ -20,7 +20,7 @@ var pipKinds = []kind{
 		Find:     []Step{run("file {spaced,wheel,bad,path|FILE.whl}; python3 -m zipfile -t {spaced,wheel,bad,path|FILE.whl}", "what it is, and the first damaged member"), run("python3 -m pip cache purge; python3 -m pip download --no-deps NAME", "fetches it anew"), run("ampoule audit {spaced,wheel,bad,path|FILE.whl}", "whether the wheel's own record fits it")},
 		Prevents: "Every file of a lock is fetched by its sha256, and a damaged one is refused.",
 	})},
-	{"externally-managed", cause, `externally[- ]managed(?:-environment)?`, told(Explanation{
+	{"externally-managed", cause, `externally-managed-environment|(?:is|environment is) externally managed|EXTERNALLY-MANAGED`, told(Explanation{
 		Means:    "This interpreter is the distribution's own, or an artifact's: pip and uv install nothing into it (PEP 668), because the system's programs need it as it is.",
 		Find:     []Step{run("python3 -m venv VENV && VENV/bin/pip install NAME", "an environment of one's own (Debian: apt-get install python3-venv)"), run("pipx install NAME", "for a program with its own environment"), look("uv: uv venv, then uv pip install. In an image that has no other use PIP_BREAK_SYSTEM_PACKAGES=1 is what it says.")},
 		Prevents: noInstaller,
@@ -45,7 +45,7 @@ var pipKinds = []kind{
 		Find:     []Step{run("env | grep -i proxy; python3 -m pip config list; curl -sv https://HOST/ -o /dev/null 2>&1 | grep -i -E 'proxy|CONNECT|HTTP/'", "the proxy that is set, and what it answers: https_proxy=http://USER:PASSWORD@HOST:PORT is the usual form"), look("SOCKS needs pip install pysocks, beforehand.")},
 		Prevents: noInstaller,
 	})},
-	{"index-unreachable", cause, `Failed to establish a new connection|NewConnectionError|ConnectTimeoutError|ReadTimeoutError|Read timed out|Connection (?:refused|timed out|aborted)|Max retries exceeded|Network is unreachable|No route to host|Remote end closed connection|IncompleteRead|InvalidChunkLength|Connection broken: |error sending request for url|operation timed out|Could not fetch URL|Could not install packages due to an OSError: HTTPSConnectionPool|client error \(Connect\)|50[234] (?:Server Error|Bad Gateway|Service Unavailable|Gateway Time-?out)`, told(Explanation{
+	{"index-unreachable", cause, `Failed to establish a new connection|NewConnectionError|ConnectTimeoutError|ReadTimeoutError|Read timed out|Connection aborted|Max retries exceeded|dial tcp [^\n]{1,80}: (?:connect: )?(?:connection refused|i/o timeout|no route to host)|Failed to connect to \S+ port|Remote end closed connection|IncompleteRead|InvalidChunkLength|Connection broken: |error sending request for url|operation timed out|Could not fetch URL|Could not install packages due to an OSError: HTTPSConnectionPool|client error \(Connect\)|50[234] Server Error`, told(Explanation{
 		Means:    "The index (or another server) does not answer, or not to the end: no way to it from this network, a proxy that is not set, a firewall, or a slow or broken mirror.",
 		Find:     []Step{run(fromIndex+"; python3 -m pip download --no-deps -v NAME 2>&1 | head -n 20", "which server is asked, by which proxy, and what comes of it"), look("--timeout 60 --retries 10 for slow ones; a mirror is named by pip config set global.index-url URL.")},
 		Prevents: noInstaller,
@@ -53,6 +53,31 @@ var pipKinds = []kind{
 	{"index-forbidden", cause, `(?:40[13] Client Error: (?:Forbidden|Unauthorized)|401 Error, Credentials not correct)[^\n]{0,120}|HTTP status client error \((?P<uv>40[13] \w+)|Access (?:to the path )?denied[^\n]{0,20}index|404 Client Error: Not Found for url|ERROR: HTTP error (?P<http>40\d)|(?:index|simple)[^\n]{0,80}status code 40[134]`, told(Explanation{
 		Means:    "The index answers and refuses ({uv,http|401, 403 or 404}): no or wrong credentials, no right to that repository, or a wrong address (the simple index ends with /simple/).",
 		Find:     []Step{run(fromIndex+"; ls -l ~/.netrc ~/.config/pip /etc/pip.conf 2>/dev/null", "which index is asked, and where credentials may stand; PIP_NO_INPUT=1 shows a missing one at once")},
+		Prevents: noInstaller,
+	})},
+	{"untrusted-host", cause, `repository located at (?P<host>\S+) is not a trusted or secure host`, told(Explanation{
+		Means:    "The index {host} is called by http://, and pip takes nothing from there: it then says that there are no versions.",
+		Find:     []Step{run("python3 -m pip config list", "the address that is set: https:// where the index has it; pip config set global.trusted-host {host} otherwise")},
+		Prevents: noInstaller,
+	})},
+	{"invalid-metadata", cause, `has invalid metadata: (?P<why>[^\n]{1,160})|has inconsistent (?P<what>version|name|Name|Version)|non-standard dependency specifier (?P<spec>\S+)|Cannot determine archive format of (?P<file>\S+)`, told(Explanation{
+		Means:    "The release's metadata do not keep to the rules ({why,what,spec,file}): pip leaves it out, as of 24.1 where it only warned before. Or a server gave a page by the file's name.",
+		Find:     []Step{run("python3 -m pip install 'pip<24.1' 'setuptools<66'", "the last ones that take such releases; a newer release of the distribution is better")},
+		Prevents: lockedSet,
+	})},
+	{"damaged-dist-info", cause, `pip/_internal/(?s:.{0,400})TypeError: expected string or bytes-like object|Egg-link \S+ (?:\(to \S+\) )?does not match installed location|(?P<meta>METADATA): No such file|No METADATA file|RECORD file (?:is )?missing`, told(Explanation{
+		Means:    "pip fails over what is installed: a dist-info without METADATA or RECORD, of an update that was broken off, or an editable installation whose directory moved.",
+		Find:     []Step{run("find SITE-PACKAGES -maxdepth 1 -name '*.dist-info' ! -exec test -s {}/METADATA \\; -print", "directories without metadata: remove them, and install those distributions anew"), run("find SITE-PACKAGES -name '*.egg-link' -exec head {} +", "editable installations, and where they lead")},
+		Prevents: "A release is laid into a directory of its own and switched to when it is whole: ampoule install.",
+	})},
+	{"git-access", cause, `Host key verification failed|could not read (?:Username|Password) for '(?P<url>[^'\n]+)'|Permission denied \(publickey|Could not read from remote repository|git clone [^\n]{0,200}did not run successfully|Repository not found`, told(Explanation{
+		Means:    "A requirement is a Git repository ({url|git+…}), and this machine may not read it: no key or token, a host's key that is not known, or a wrong address.",
+		Find:     []Step{run("GIT_TERMINAL_PROMPT=0 git ls-remote {url|URL}", "Git's own words; docker build --ssh default (RUN --mount=type=ssh) gives a build the key, and ssh-keyscan the host's")},
+		Prevents: "ampoule lock takes what an index has, by hash: publish such a project as a wheel or an sdist.",
+	})},
+	{"keyring", cause, `org[./]freedesktop[./]secrets|keyring\.errors\.\w+|Failed to (?:unlock|create) the collection`, told(Explanation{
+		Means:    "A tool (poetry, pip, twine) asks the desktop's keyring for a password, and there is no desktop here.",
+		Find:     []Step{run("PYTHON_KEYRING_BACKEND=keyring.backends.null.Keyring COMMAND", "goes without the keyring")},
 		Prevents: noInstaller,
 	})},
 	{"not-on-index", cause, `Could not find a version that satisfies the requirement (?P<name>[^\s(]+)[^\n]*?\(from versions: (?P<versions>[^)\n]*)|No matching distribution found for (?P<match>\S+)|(?P<uv>[\w.-]+) was not found in the (?:package registry|provided package locations|cache)|there (?:is|are) no versions? of (?P<none>[\w.\[\]-]+)|Could not find a version that matches (?P<poetry>\S+)`, notOnIndex},
@@ -137,8 +162,8 @@ var uvKinds = []kind{
 		Find:     []Step{run("uv venv && uv pip install NAME", "makes one and installs into it; in an image uv pip install --system (UV_SYSTEM_PYTHON=1) takes the system's Python")},
 		Prevents: noInstaller,
 	})},
-	{"uv-no-python", cause, `No interpreter found (?:for (?P<want>[^\n]{1,60}?) )?in |pyenv: (?:version '(?P<pyenv>[^'\n]+)' is not installed|(?P<cmd>\S+): command not found)|The requested interpreter resolved to Python (?P<have>[\d.]+), which is incompatible|No (?:pyenv|asdf) version|version '(?P<version>[\d.]+)' is not installed|RuntimeError: failed to find interpreter for (?P<venv>[^\n]{1,80})|Python (?:download|installations?) (?:is|are) (?:disabled|not allowed)|was not found\. Please (?:install|create)`, told(Explanation{
-		Means:    "A tool (uv, pyenv, virtualenv) was told to take Python {want,pyenv,version,venv|of some version} (.python-version, requires-python), and finds {have|none such}.",
+	{"uv-no-python", cause, `No interpreter found (?:for (?P<want>[^\n]{1,60}?) )?in |pyenv: (?:version '(?P<pyenv>[^'\n]+)' is not installed|(?P<cmd>\S+): command not found)|The requested interpreter resolved to Python (?P<have>[\d.]+), which is incompatible|No (?:pyenv|asdf) version|Python (?P<pipenv>\d[\d.]*) was not found on your system|version '(?P<version>[\d.]+)' is not installed|RuntimeError: failed to find interpreter for (?P<venv>[^\n]{1,80})|Python (?:download|installations?) (?:is|are) (?:disabled|not allowed)|was not found\. Please (?:install|create)`, told(Explanation{
+		Means:    "A tool (uv, pyenv, virtualenv) was told to take Python {want,pyenv,version,venv,pipenv|of some version} (.python-version, requires-python), and finds {have|none such}.",
 		Find:     []Step{run("uv python list; pyenv versions; cat .python-version; grep requires-python pyproject.toml", "the interpreters that there are, and who asks for another one"), run("uv python install VERSION", "or pyenv install VERSION, where that is allowed")},
 		Prevents: "The recipe names one version, and ampoule lock refuses a .python-version or a requires-python that disagrees.",
 	})},

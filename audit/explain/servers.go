@@ -4,7 +4,7 @@ const startsInTest = "Let the recipe's tests start the server with its own confi
 
 // serverKinds are what gunicorn, uWSGI, mod_wsgi and their like say.
 var serverKinds = []kind{
-	{"wsgi-not-found", cause, `Failed to find (?:attribute|application object):? '(?P<attr>[^'\n]+)'(?: in '(?P<module>[^'\n]+)')?|Failed to parse '(?P<parsed>[^'\n]+)' as an attribute name|Application object must be callable|Error loading ASGI app\. (?P<asgi>[^\n]{1,200})|attribute '(?P<uwsgi>application)' not found|unable to find "(?P<callable>\w+)" callable in file (?P<file>\S+)|No application module specified|Could not (?:locate|import) (?:a )?(?:Flask application|'(?P<flask>[^'\n]+)')|Target WSGI script '(?P<script>[^'\n]+)' (?:does not contain WSGI application '(?P<wsgi>[^'\n]+)'|not found or unable to stat)`, told(Explanation{
+	{"wsgi-not-found", cause, `Unable to load celery application|Failed to find (?:attribute|application object):? '(?P<attr>[^'\n]+)'(?: in '(?P<module>[^'\n]+)')?|Failed to parse '(?P<parsed>[^'\n]+)' as an attribute name|Application object must be callable|Error loading ASGI app\. (?P<asgi>[^\n]{1,200})|attribute '(?P<uwsgi>application)' not found|unable to find "(?P<callable>\w+)" callable in file (?P<file>\S+)|No application module specified|Could not (?:locate|import) (?:a )?(?:Flask application|'(?P<flask>[^'\n]+)')|Target WSGI script '(?P<script>[^'\n]+)' (?:does not contain WSGI application '(?P<wsgi>[^'\n]+)'|not found or unable to stat)`, told(Explanation{
 		Means:    "The server found no application where it was told to look: MODULE:NAME gives a module that is another one of the same name, or that has no such name ({attr,callable,parsed,uwsgi,wsgi,flask,asgi,script|application}), or the working directory is not the project's.",
 		Find:     []Step{run("cd PROJECT && python3 -c 'import {module,flask|MODULE} as m; print(m.__file__, [n for n in dir(m) if \"app\" in n])'", "the module that is found, and its names: one of them belongs behind the colon; Django's is PROJECT.wsgi:application"), look("--chdir of gunicorn, chdir of uWSGI, WorkingDirectory= of systemd, python-path of mod_wsgi set where it looks.")},
 		Prevents: startsInTest,
@@ -59,8 +59,8 @@ var serverKinds = []kind{
 		Find:     []Step{run("ls -l {home,set}/bin {home,set}/pyvenv.cfg; uwsgi --python-version", "whether it is an environment, and the version that uWSGI embeds: both have to be of one minor version")},
 		Prevents: ownServer,
 	})},
-	{"worker-signal", consequence, `DAMN ! worker (?P<worker>\d+) \(pid: \d+\) died, killed by signal (?P<signal>\d+)|Worker(?: with pid \d+)? (?:\(pid:\d+\) )?was (?:terminated due to|sent) (?:signal )?(?P<gunicorn>SIG\w+|\d+)|(?:child )?pid \d+ exit signal (?P<apache>[\w ]+ \(\d+\))|Child process \[?\d+\]? died`, told(Explanation{
-		Means:    "A worker was ended by a signal ({signal,gunicorn,apache}): 11 (SEGV) and 6 (ABRT) are faults in native code, two Python runtimes or modules for another Python among them; 9 (KILL) comes from outside, mostly for want of memory, or from the server after its time-out; 4 (ILL) is an instruction that the processor lacks; 15 (TERM) is a stop.",
+	{"worker-signal", consequence, `DAMN ! worker (?P<worker>\d+) \(pid: \d+\) died, killed by signal (?P<signal>\d+)|Worker(?: with pid \d+)? (?:\(pid:\d+\) )?was (?:terminated due to|sent) (?:signal )?(?P<gunicorn>SIG\w+|\d+)|(?:child )?pid \d+ exit signal (?P<apache>[\w ]+ \(\d+\))|Child process \[?\d+\]? died|BrokenProcessPool|TerminatedWorkerError|WorkerLostError: Worker exited prematurely: (?P<celery>[^\n]{1,40})`, told(Explanation{
+		Means:    "A worker was ended by a signal ({signal,gunicorn,apache,celery|not told}): 11 (SEGV) and 6 (ABRT) are faults in native code, two Python runtimes or modules for another Python among them; 9 (KILL) comes from outside, mostly for want of memory, or from the server after its time-out; 4 (ILL) is an instruction that the processor lacks; 15 (TERM) is a stop.",
 		Find:     []Step{run("dmesg -T | tail -n 20 | grep -i -E 'segfault|trap|oom'", "the library that it happened in, or that memory was used up"), run("PYTHONFAULTHANDLER=1 gunicorn MODULE:NAME", "the line of Python that it happens in; uWSGI: py-tracebacker"), audited},
 		Prevents: "The gate loads each module in a process of its own and looks for one Python runtime in its memory map.",
 		Checks:   []string{"second-runtime", "libpython-needed"},
@@ -95,12 +95,22 @@ var serverKinds = []kind{
 		Find:     []Step{run("printf %s \"$TMPDIR\" | wc -c", "a shorter one helps: TMPDIR=/tmp, or a socket under /run")},
 		Prevents: ownMachine,
 	})},
+	{"apache-denied", cause, `client denied by server configuration: (?P<path>\S+)`, told(Explanation{
+		Means:    "Apache's configuration gives nobody {path}: a directory without Require all granted.",
+		Find:     []Step{run("apachectl -S; grep -rn -B 3 -A 6 '<Directory' /etc/apache2/sites-enabled /etc/httpd/conf.d 2>/dev/null", "the directories that are opened: the WSGI script's needs <Directory> with Require all granted")},
+		Prevents: startsInTest,
+	})},
+	{"bad-gateway", cause, `502 Bad Gateway|504 Gateway Time-?[Oo]ut|connect\(\) failed \(\d+: (?P<why>[^)\n]+)\) while connecting to upstream|no live upstreams`, told(Explanation{
+		Means:    "The proxy does not reach the application ({why|or waited in vain}): it does not run, ended, listens elsewhere, or hangs.",
+		Find:     []Step{run("ss -ltnp; ss -lxp; systemctl status UNIT --no-pager", "whether something listens at the address that the proxy has (proxy_pass, upstream)"), run("journalctl -u UNIT -n 50 --no-pager", "why the application ended: give its last lines to ampoule explain")},
+		Prevents: startsInTest,
+	})},
 	{"application-not-loaded", consequence, `\*\*\* no app loaded\. (?:GAME OVER|going in full dynamic mode)|unable to load app \d+ \(mountpoint='[^'\n]*'\)|no python application found, check your startup logs`, told(Explanation{
 		Means:    "uWSGI runs and could not load the application. The reason is the traceback before this line, in the log of its start, and was not in this text or is nothing that is known here: an ImportError, or a callable by another name (callable = app).",
 		Find:     []Step{run("uwsgi --need-app --module MODULE:NAME --http-socket :0 --die-on-term 2>&1 | grep -B 20 'unable to load app'", "the traceback: give its last line to ampoule explain; need-app ends uWSGI where it cannot load"), run("cd PROJECT && VENV/bin/python -c 'import MODULE'", "the same without uWSGI: where this works, home, pythonpath or chdir of uWSGI differ")},
 		Prevents: startsInTest,
 	})},
-	{"worker-boot", consequence, `Worker failed to boot|<HaltServer '(?P<why>[^'\n]+)'|App failed to load|populate\(\) isn't reentrant|WSGI application '[^'\n]+' could not be loaded|Exception in worker process|Target WSGI script '[^'\n]+' cannot be (?:loaded|executed) as (?:a )?Python module|Failed to exec Python script file`, told(Explanation{
+	{"worker-boot", consequence, `Worker failed to boot|<HaltServer '(?P<why>[^'\n]+)'|App failed to load|populate\(\) isn't reentrant|Exception occurred processing WSGI script|WSGI application '[^'\n]+' could not be loaded|Exception in worker process|Target WSGI script '[^'\n]+' cannot be (?:loaded|executed) as (?:a )?Python module|Failed to exec Python script file`, told(Explanation{
 		Means:    "The server's workers end while they load the application. The reason is the traceback before this line, and was not in this text or is nothing that is known here.",
 		Find:     []Step{run("gunicorn --preload --workers 1 --log-level debug MODULE:NAME", "the traceback, once: give its last line to ampoule explain"), run("cd PROJECT && VENV/bin/python -c 'import MODULE'", "the same without the server")},
 		Prevents: startsInTest,

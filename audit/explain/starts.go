@@ -11,7 +11,7 @@ var regexpLevel = regexp.MustCompile(`CPU ISA level`)
 // startKinds are what a shell, a library or a container engine says of a program that does not start,
 // although its file is there: execve(2) fails with ENOENT for want of what the file names.
 var startKinds = []kind{
-	{"windows-lines", cause, `\\r': command not found|\$'\\r'|\\r': No such file or directory|\\r: not found|python\d?(?:\.\d+)?\^M|\^M: bad interpreter|Illegal option -\\r|set: -\\r|invalid option name\\r|unexpected token '\$?'?\{?\\r`, func(v values) Explanation { return windowsScript("") }},
+	{"windows-lines", cause, `\\r': command not found|\$'\\r'|\\r': No such file or directory|\\r: not found|python\d?(?:\.\d+)?\^M|\^M: bad interpreter|Illegal option -\\r|set: -\\r|invalid option name\\r|unexpected token '\$?'?[\w{]{0,8}\\r`, func(v values) Explanation { return windowsScript("") }},
 	{"bad-interpreter", cause, `(?:(?P<script>[^\s:]+): )?(?:(?P<bash>/[^:\n]+): )?bad interpreter(?:: (?P<zsh>/[^:\n]+))?`, badInterpreter},
 	{"not-in-path", cause, `\benv: (?:can't execute )?'?(?P<program>[^'\s:]+)'?: (?:No such file or directory|Permission denied)|(?:unable|failed) to (?:start|execute|run|spawn) (?:command )?'?/usr/bin/env (?P<other>[\w.]+)`, notInPath},
 	{"emulated", cause, `[Cc]ould not open '(?P<quoted>/lib[^']*/ld-[^']+)': No such file or directory|failed to open elf at (?P<plain>/lib\S*/ld-\S+)`, told(Explanation{
@@ -27,7 +27,7 @@ var startKinds = []kind{
 	{"unstartable", cause, `(?:^|[\s/-])(?:ba|da|z|k|a)?sh: (?:(?:line )?\d+: )?(?:(?P<path>[^\s:]*/[^\s:]+): (?:not found|[Nn]o such file or directory)|no such file or directory: (?P<zsh>[^\s:]*/[^\s:]+))`, func(v values) Explanation {
 		return unstartable(v.of("path", "zsh"), "is not there; or it is, and what it needs to start is not")
 	}},
-	{"command-not-found", general, `(?:^|[\s/-])(?:(?:ba|da|z|k|a)?sh|\S+\.sh): (?:(?:line )?\d+: )?(?:(?P<name>(?:python|pip|uv|uvx|gunicorn|uwsgi|celery|flask|django-admin|uvicorn|pipenv|poetry|conda|virtualenv|pyenv|pytest|tox|jupyter|ampoule|gcc|cc|make|hypercorn|daphne|waitress-serve|alembic|airflow|ansible)[\d.]*): (?:command )?not found|command not found: (?P<zsh>[\w.-]+))|(?m:^(?:ba)?sh: (?P<gunicorn>[\w.-]+): (?:inaccessible or )?not found$)|exec: (?:line \d+: )?(?P<exec>[\w.-]+): not found|Failed to spawn: '(?P<uv>[\w.-]+)'|(?:Command|command) '(?P<ubuntu>[\w.-]+)' not found|(?P<plain>(?:python|pip|gunicorn|uvicorn|uwsgi)[\d.]*): command not found`, commandNotFound},
+	{"command-not-found", general, `(?:^|[\s/-])(?:(?:ba|da|z|k|a)?sh|\S+\.sh): (?:(?:line )?\d+: )?(?:(?P<name>(?:python|pip|uv|uvx|gunicorn|uwsgi|celery|flask|django-admin|uvicorn|pipenv|poetry|conda|virtualenv|pyenv|pytest|tox|jupyter|ampoule|gcc|cc|make|hypercorn|daphne|waitress-serve|alembic|airflow|ansible)[\d.]*): (?:command )?not found|command not found: (?P<zsh>[\w.-]+))|(?m:^(?:ba)?sh: (?P<gunicorn>[\w.-]+): (?:inaccessible or )?not found$)|exec: (?:line \d+: )?(?P<exec>[\w.-]+): not found|Failed to spawn: '(?P<uv>[\w.-]+)'|(?:Command|command) '(?P<ubuntu>[\w.-]+)' not found|(?m:^(?P<any>[\w.-]+): command not found$)|(?P<plain>(?:python|pip|gunicorn|uvicorn|uwsgi)[\d.]*): command not found`, commandNotFound},
 	{"not-executable", general, `(?:^|[\s/-])(?:ba|da|z|k|a)?sh: (?:(?:line )?\d+: )?(?P<path>[^\s:]*/[^\s:]+): Permission denied|PermissionError: \[Errno 13\] Permission denied: '(?P<python>[^'\n]*/(?:bin|tmp)/[^'\n]+)'`, notExecutable},
 	{"dead-environment", cause, `Querying Python at '?(?P<query>[^'\s]+?)'? failed|Project virtual environment directory '(?P<project>[^'\n]+)' cannot be used|did not find executable at '(?P<exe>[^'\n]+)'|No Python at '"?(?P<win>[^'"\n]+)|[Bb]roken (?:Python |virtual )?environment|[Ff]ailed to (?:inspect|query) (?:Python|the) interpreter(?: from [^\n]+? at '?(?P<uv>[^'\s]+))?|\[Errno 2\] No such file or directory: '(?P<missing>[^'\n]*/bin/python[\d.]*)'|Broken (?:symlink|virtual environment) (?:at )?'?(?P<symlink>[^'\s:]+)`, told(Explanation{
 		Means:    "The environment's Python ({exe,win,uv,query,project,missing,symlink|the link in its bin}) is not there or does not run: bin/python is a link to an interpreter that was removed or updated, or that another image has in another directory.",
@@ -100,7 +100,7 @@ func unstartable(path, state string) Explanation {
 }
 
 func commandNotFound(v values) Explanation {
-	name := v.of("name", "zsh", "gunicorn", "exec", "uv", "ubuntu", "plain")
+	name := v.of("name", "zsh", "gunicorn", "exec", "uv", "ubuntu", "any", "plain")
 	means := "No directory of PATH has a program " + name + ". It is installed in an environment that is not activated, or under ~/.local/bin, or not at all."
 	find := []Step{run("echo $PATH; type -a "+quote(name)+"; find / -path '*/bin/"+name+"' 2>/dev/null", "where it is looked for, and where it is")}
 	switch {

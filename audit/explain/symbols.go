@@ -36,6 +36,11 @@ var symbolKinds = []kind{
 		Find:     []Step{run("python3 -m pip list | grep -i -E 'numpy|scipy|scikit|pandas|h5py|gevent|greenlet|cython'; python3 -c 'import sys; print(*sys.path, sep=\"\\n\")'", "the releases, and the directories that are mixed"), run("python3 -m pip install --force-reinstall --no-cache-dir NAME", "the distribution that the traceback's last line is of, whole; with a fitting scipy for scikit-learn")},
 		Prevents: lockedSet,
 	})},
+	{"pybind-twice", cause, `generic_type: (?:type|cannot initialize type) "(?P<type>[^"\n]+)"[^\n]{0,30}already (?:registered|defined)`, told(Explanation{
+		Means:    "pybind11 registers the C++ type {type} a second time in one process: the module is there under two names, is imported by two paths, or two distributions bring it.",
+		Find:     []Step{run("python3 -v -c 'import MODULE' 2>&1 | grep -E '\\.so' | sort | uniq | tail", "the native modules that are loaded, by their paths")},
+		Prevents: ownLibraries,
+	})},
 	{"no-version-information", notice, `(?P<library>[^\s:]+): no version information available \(required by (?P<file>[^)\n]+)\)`, told(Explanation{
 		Means:    "{file} was linked with a {library} that has versions of symbols, and the one that is found has none: it is another build of that library, such as conda's, MATLAB's or one in LD_LIBRARY_PATH. It works as long as the symbols mean the same.",
 		Find:     []Step{run("echo \"$LD_LIBRARY_PATH\"; ldd {file} | grep \"$(basename {library})\"", "which directory it is taken from")},
