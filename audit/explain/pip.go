@@ -177,8 +177,8 @@ var uvKinds = []kind{
 		Find:     []Step{run("findmnt -T ~/.cache/uv -T .venv", "the two file systems: UV_LINK_MODE=copy says that it is meant, UV_CACHE_DIR moves the cache")},
 		Prevents: noInstaller,
 	})},
-	{"uv-cache", cause, `Failed to (?:initialize cache|acquire lock|extract archive|unzip|read from the distribution cache|install: \S+)|failed to (?:open|create|remove|rename|persist) (?:file|directory|temporary file)[^\n]{0,20} '?(?P<path>/[^\s'\n]+)'?`, told(Explanation{
-		Means:    "uv cannot write its cache or the environment, or what it unpacks is damaged: {path|see the causes below it}. Another user's directory, a read-only or full disk, or a download that was cut off.",
+	{"uv-cache", cause, `Failed to (?:initialize cache|acquire lock|extract archive|unzip|read from the distribution cache|install: \S+)|failed to hardlink file from|failed to (?:open|create|remove|rename|persist) (?:file|directory|temporary file)[^\n]{0,20} '?(?P<path>/[^\s'\n]+)'?`, told(Explanation{
+		Means:    "uv cannot write its cache or the environment, or what it unpacks is damaged: {path|see the causes below it}. Another user's directory, a read-only or full disk, or a download that was cut off; a file system without hard links (UV_LINK_MODE=copy).",
 		Find:     []Step{run("uv cache dir; df -h $(uv cache dir) .; ls -ld $(uv cache dir) {path|.venv}", "where the cache is, the space, and whose it is"), run("uv cache clean NAME", "removes what is damaged")},
 		Prevents: noInstaller,
 	})},

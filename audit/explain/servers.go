@@ -9,9 +9,9 @@ var serverKinds = []kind{
 		Find:     []Step{run("cd PROJECT && python3 -c 'import {module,flask|MODULE} as m; print(m.__file__, [n for n in dir(m) if \"app\" in n])'", "the module that is found, and its names: one of them belongs behind the colon; Django's is PROJECT.wsgi:application"), look("--chdir of gunicorn, chdir of uWSGI, WorkingDirectory= of systemd, python-path of mod_wsgi set where it looks.")},
 		Prevents: startsInTest,
 	})},
-	{"worker-class", cause, `class uri '?(?P<uri>[^'\n]+?)'? invalid or not found|(?:RuntimeError|Error): '?(?P<extra>gevent|eventlet|tornado|uvicorn|meinheld|gthread)\S*'? (?:worker )?requires`, told(Explanation{
-		Means:    "gunicorn cannot load the class of workers {uri,extra}: the package for it (gevent, eventlet, tornado, uvicorn) is not installed in gunicorn's environment, is too old, or does not import.",
-		Find:     []Step{run("$(head -n 1 $(command -v gunicorn) | cut -c 3-) -c 'import {extra|gevent}'", "the true error, by the very Python that runs gunicorn"), run("pip install 'gunicorn[gevent]'", "or [eventlet], [tornado]; uvicorn is a package of its own")},
+	{"worker-class", cause, `class uri '?(?P<uri>[^'\n]+?)'? invalid or not found|(?:RuntimeError|Error): '?(?P<extra>gevent|eventlet|tornado|uvicorn|meinheld|gthread)\S*'? (?:worker )?requires|You need (?P<need>\w+) installed to use this worker`, told(Explanation{
+		Means:    "gunicorn cannot load the class of workers {uri,extra,need}: the package for it (gevent, eventlet, tornado, uvicorn) is not installed in gunicorn's environment, is too old, or does not import.",
+		Find:     []Step{run("$(head -n 1 $(command -v gunicorn) | cut -c 3-) -c 'import {extra,need|gevent}'", "the true error, by the very Python that runs gunicorn"), run("pip install 'gunicorn[gevent]'", "or [eventlet], [tornado]; uvicorn is a package of its own")},
 		Prevents: startsInTest,
 	})},
 	{"address-in-use", cause, `[Aa]ddress already in use|Connection in use: (?P<address>\([^)\n]+\)|\S+)|\[Errno 98\]|port is already allocated|error: \[Errno 48\]`, told(Explanation{
