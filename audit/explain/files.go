@@ -1,6 +1,9 @@
 package explain
 
-import "cmp"
+import (
+	"cmp"
+	"strings"
+)
 
 const soFile = `(?P<file>[^\s:'"(]+\.so[\w.]*)`
 
@@ -113,7 +116,7 @@ func bytecode(v values) Explanation {
 
 // otherKernel is about what a kernel, a loader or a processor is too old for.
 func otherKernel(v values) Explanation {
-	if level := v.of("level", "go"); level != "" || regexpLevel.MatchString(v.text[v.at[0]:v.at[1]]) {
+	if level := v.of("level", "go"); level != "" || strings.Contains(v.text[v.at[0]:v.at[1]], "CPU ISA level") {
 		if level == "" {
 			level = "2 to 4"
 		}

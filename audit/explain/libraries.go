@@ -277,6 +277,9 @@ func missingLibrary(v values) Explanation {
 	}
 	if longest(libraryPackages, lib) != "" {
 		means += "it is a library of the system that slim images lack, and the wheel does not carry it."
+		if begins(lib, "libGL.so", "libgthread-2", "libglib-2", "libSM.so", "libXext.so", "libXrender.so") {
+			first = append(first, look("Where cv2 is imported: opencv-python-headless needs no libraries of a display (pip uninstall opencv-python; pip install opencv-python-headless)."))
+		}
 		return Explanation{Means: means, Find: append(append(first, audited), find...), Prevents: prevents, Checks: []string{"closure"}}
 	}
 	means += "the wheel was compiled on a machine that has it, and does not carry it; or it is of another distribution, whose directory is not in the search path."

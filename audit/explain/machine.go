@@ -111,9 +111,8 @@ var machineKinds = []kind{
 	})},
 	{"heap", signal, `(?:free|munmap_chunk|realloc|malloc|malloc_consolidate|corrupted)(?:\(\))?:? (?:invalid (?:pointer|size|next size)|corrupted|unaligned|double free|double linked list|size vs\. prev_size|mismatching next->prev_size|unsorted)[^\n]{0,40}|double free or corruption|corrupted (?:size vs\. prev_size|double-linked list)|stack smashing detected|\*\*\* buffer overflow detected|malloc_consolidate\(\)|malloc\.c:\d+: \w+: Assertion|pthread_mutex_lock\.c:\d+|[Hh]eap corruption`, told(Explanation{
 		Means:    "Native code damaged the process's memory: two C++ or OpenMP runtimes, two copies of one library (protobuf, libxml2, OpenSSL), a module that was compiled for another release of what it uses, or a fault of its own.",
-		Find:     []Step{run("python3 -X faulthandler PROGRAM", "the line of Python that it happened in"), run("grep -o '/[^ ]*\\.so[^ ]*' /proc/PID/maps | sort -u | sed 's/.*\\///' | sort | uniq -d", "libraries that are there twice"), audited, look("Where the order of imports changes it (pyarrow, torch, cv2), two copies are the cause.")},
-		Prevents: "The gate binds every module's symbols as the loader does, and looks for a second Python runtime.",
-		Checks:   []string{"symbols", "second-runtime"},
+		Find:     []Step{run("python3 -X faulthandler PROGRAM", "the line of Python that it happened in"), run("grep -o '/[^ ]*\\.so[^ ]*' /proc/PID/maps | sort -u | sed 's/.*\\///' | sort | uniq -d", "libraries that are there twice"), look("Where the order of imports changes it (pyarrow, torch, cv2), two copies are the cause.")},
+		Prevents: "Ampoule compiles every wheel against the libraries that the tree carries, each of them once.",
 	})},
 	{"divide", signal, `Floating point exception|SIGFPE|signal 8\b|exit(?:ed)? (?:with )?(?:code|status) 136\b`, told(Explanation{
 		Means:    "The process divided by zero in native code. An old loader says so of a library with a newer hash table (DT_GNU_HASH); libraries that count processors or caches say so in odd virtual machines.",

@@ -2,11 +2,8 @@ package explain
 
 import (
 	"cmp"
-	"regexp"
 	"strings"
 )
-
-var regexpLevel = regexp.MustCompile(`CPU ISA level`)
 
 // startKinds are what a shell, a library or a container engine says of a program that does not start,
 // although its file is there: execve(2) fails with ENOENT for want of what the file names.
