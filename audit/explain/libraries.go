@@ -268,6 +268,8 @@ func missingLibrary(v values) Explanation {
 	prevents := "Ampoule carries every library that a wheel needs in the tree, and its gate resolves each one as the loader does in each runtime target."
 	for _, o := range otherLibraries() {
 		if o.lib.MatchString(lib) {
+			stem, _, _ := strings.Cut(lib, ".so")
+			o.step.Run = strings.ReplaceAll(o.step.Run, "STEM", quote(stem))
 			return Explanation{Means: means + o.from + ".", Find: append([]Step{o.step, audited}, find...), Prevents: prevents, Checks: []string{"closure"}}
 		}
 	}

@@ -34,14 +34,15 @@ var libraryPackages = pairs(`
 	libexpat1 libexpat; zlib1g libz.so; libbz2-1.0 libbz2; liblzma5 liblzma; liblz4-1 liblz4; libzstd1 libzstd; libsnappy1v5 libsnappy
 	libpcre3 libpcre.so.3; libpcre2-8-0 libpcre2-8; libyaml-0-2 libyaml; libuuid1 libuuid; libusb-1.0-0 libusb-1; libsystemd0 libsystemd; libudev1 libudev
 	libssl3 libssl.so.3 libcrypto.so.3; libffi8 libffi.so.8; libicu72 libicu; libjemalloc2 libjemalloc; libtcmalloc-minimal4 libtcmalloc_minimal
-	libenchant-2-2 libenchant; libtesseract5 libtesseract; liblept5 liblept; libleveldb1d libleveldb; libsodium23 libsodium sodium; libsnmp40 libnetsnmp
-	default-jre-headless libjvm; libespeak1 libespeak.so; libespeak-ng1 libespeak-ng; r-base-core libR.so; wkhtmltopdf libwkhtmltox; libgeos3.11.1 libgeos-3; libmemcached11 libmemcached; libevent-2.1-7 libevent-2.1`)
+	libenchant-2-2 libenchant; libleveldb1d libleveldb; libsodium23 libsodium sodium; libsnmp40 libnetsnmp
+	default-jre-headless libjvm; libespeak1 libespeak.so; libespeak-ng1 libespeak-ng; libzmq5 libzmq; libfbclient2 libfbclient; libedit2 libedit; r-base-core libR.so; wkhtmltopdf libwkhtmltox; libgeos3.11.1 libgeos-3; libmemcached11 libmemcached; libevent-2.1-7 libevent-2.1`)
 
 // elsewhere is who brings libraries along that no package of Debian has, or not in every
 // release.
 type elsewhere struct {
 	lib  *regexp.Regexp
 	from string
+	// step has STEM for the library's name without a number.
 	step Step
 }
 
@@ -69,8 +70,8 @@ var otherLibraries = sync.OnceValue(func() []elsewhere {
 			run("openssl version; ls -l /lib*/*/libssl.so* /usr/lib*/libssl.so* 2>/dev/null", "the OpenSSL that is here: the file has to be had, or compiled, for that one")},
 		{regexp.MustCompile(`^libmysqlclient`), "MySQL's client has it (Ubuntu's libmysqlclient21; RHEL's mysql-libs); Debian has MariaDB's libmariadb.so.3 in its place",
 			run("apt-get install libmariadb3 && pip install --no-binary mysqlclient --force-reinstall mysqlclient", "Debian: compiled anew, it takes MariaDB's (with default-libmysqlclient-dev and pkg-config)")},
-		{regexp.MustCompile(`^lib(?:jpeg\.so\.8|tiff\.so\.5|webp\.so\.6|ffi\.so\.[67]|tinfo\.so\.5|ncursesw?\.so\.5|readline\.so\.[67]|gfortran\.so\.[34]|icu\w+\.so|boost_\w+\.so|protobuf\S*\.so|re2\.so|hdf5\w*\.so|gdal\.so|proj\.so|poppler\.so|av\w+\.so|openexr|IlmImf|Qt\w*\.so|LLVM)`),
-			"each release of a distribution has another number of it: the file was made on an older or newer release than this one", run("cat /etc/os-release | head -n 1", "the release that this is: install a build of the wheel for it, or one that carries its libraries (manylinux)")},
+		{regexp.MustCompile(`^lib(?:jpeg\.so\.8|tiff\.so\.5|webp\.so\.6|ffi\.so\.[67]|tinfo\.so\.5|ncursesw?\.so\.5|readline\.so\.[67]|gfortran\.so\.[34]|icu\w+\.so|boost_\w+\.so|protobuf\S*\.so|re2\.so|hdf5\w*\.so|gdal\.so|proj\.so|poppler\.so|tesseract\.so|lept\.so|pcre\.so\.1|av\w+\.so|openexr|IlmImf|Qt\w*\.so|LLVM)`),
+			"each release of a distribution has another number of it: the file was made on an older or newer release than this one", run("ldconfig -p | grep STEM; head -n 1 /etc/os-release", "the number that this release has, if any: install a build of the wheel for it, or one that carries its libraries (manylinux)")},
 	}
 })
 
