@@ -54,8 +54,8 @@ func beforeSpaces(text string, from, to int) int {
 
 // hole is a place in an explanation that takes what a group of the kind's pattern found:
 // {name}, {one,other} for the first of two groups, {name|this} where it may have found
-// nothing.
-var hole = regexp.MustCompile(`\{([a-z]\w*(?:,\w+)*)(?:\|([^{}]*))?\}`)
+// nothing. The space before a hole that nothing fills goes with it.
+var hole = regexp.MustCompile(`( ?)\{([a-z]\w*(?:,\w+)*)(?:\|([^{}]*))?\}`)
 
 // told is the explanation of a kind as it stands, with its holes filled. In commands what
 // fills them is quoted for a shell.
@@ -74,10 +74,13 @@ func asItIs(s string) string { return s }
 func (v values) fill(text string, as func(string) string) string {
 	return hole.ReplaceAllStringFunc(text, func(found string) string {
 		part := hole.FindStringSubmatch(found)
-		if value := v.of(strings.Split(part[1], ",")...); value != "" {
-			return as(value)
+		if value := v.of(strings.Split(part[2], ",")...); value != "" {
+			return part[1] + as(value)
 		}
-		return part[2]
+		if part[3] == "" {
+			return ""
+		}
+		return part[1] + part[3]
 	})
 }
 
