@@ -34,7 +34,7 @@ var displayKinds = []kind{
 	})},
 	{"image-codec", cause, `(?:decoder|encoder) (?P<codec>[\w-]+) not available|The headers or library files could not be found for (?P<header>\w+)|RequiredDependencyException: (?P<required>\w+)|The (?P<module>_imaging\w*) (?:C )?(?:module|extension) (?:is not installed|was built for another version of P)|The _imaging extension was built for another version of Pillow|Core version: (?P<core>\S+)\s+Pillow version: (?P<pillow>\S+)`, told(Explanation{
 		Means:    "Pillow's native part was compiled without {codec,header,required,module|a library}, or is of another release than its Python files ({core|core} and {pillow|Pillow}): it was compiled where the library was missing, or two installations are mixed.",
-		Find:     []Step{run("python3 -m PIL.report", "the release, where it is, and which codecs it has"), run("apt-get install libjpeg-dev zlib1g-dev libfreetype-dev libwebp-dev libtiff-dev && pip install --force-reinstall --no-cache-dir --no-binary pillow pillow", "compiles it with them; its published wheels carry them all")},
+		Find:     []Step{run("python3 -m PIL", "the release, where it is, and which codecs it has"), run("apt-get install libjpeg-dev zlib1g-dev libfreetype-dev libwebp-dev libtiff-dev && pip install --force-reinstall --no-cache-dir --no-binary pillow pillow", "compiles it with them; its published wheels carry them all")},
 		Prevents: "Ampoule compiles Pillow with the libraries of packages.pillow.build, and a test of the recipe can ask features.check().",
 	})},
 	{"opencv-headless", cause, `Rebuild the library with Windows, GTK|The function is not implemented\. Rebuild`, told(Explanation{
