@@ -92,7 +92,7 @@ func siteOf(text string) string {
 	if len(all) == 0 {
 		return ""
 	}
-	return cmp.Or(all[len(all)-1][1:]...)
+	return audit.Printable(cmp.Or(all[len(all)-1][1:]...))
 }
 
 // maxMessage bounds how long a line may be that is repeated as a whole, in bytes.
