@@ -11,11 +11,22 @@ const (
 	Flag1NoDefaultLib = 0x00000800
 )
 
+// Flag1NoOpen and Flag1Now are bits of DT_FLAGS_1: dlopen refuses the file; its symbols are
+// bound when it is loaded, as FlagNow of DT_FLAGS says, too. FlagStaticTLS of that one says
+// that the file has thread-local memory at fixed distances (gABI, chapter 5).
+const (
+	Flag1NoOpen   = 0x00000040
+	Flag1Now      = 0x00000001
+	FlagNow       = 0x00000008
+	FlagStaticTLS = 0x00000010
+)
+
 // Limits that no real file comes near.
 const (
 	maxDynamic = 1 << 16 // entries
 	maxNeeded  = 4096    // DT_NEEDED, DT_AUXILIARY and DT_FILTER together
 	maxStrings = 1 << 27 // bytes of DT_STRTAB
+	maxUnsized = 1 << 24 // bytes of a DT_STRTAB that does not say its size
 	maxPath    = 1 << 16 // bytes of a name or search path in the dynamic section
 )
 
@@ -31,7 +42,30 @@ type Linking struct {
 	Flags, Flags1 uint64
 	// TextRel says that DT_TEXTREL is there.
 	TextRel bool
+	// BindNow says that DT_BIND_NOW is there: the older form of FlagNow.
+	BindNow bool
 }
+
+// Tables is what the dynamic section says about a file's own tables.
+type Tables struct {
+	// Relr says that DT_RELR is there: relocations that loaders before glibc 2.36 do not know.
+	Relr bool
+	// Hashed says that there is a hash table, by which alone the loader finds symbols.
+	Hashed bool
+	// Versioned says that DT_VERSYM is there: each symbol has a version, if only that of none.
+	Versioned bool
+	// RelaEntry and PltRel are DT_RELAENT and DT_PLTREL; 0 where they are missing.
+	RelaEntry, PltRel uint64
+	// BloomWords is how many words the filter of DT_GNU_HASH has; 0 without one.
+	BloomWords uint32
+}
+
+// RelaEntrySize and PltRelRela are the only DT_RELAENT and DT_PLTREL of 64-bit files of the
+// machines that Python runs on.
+const (
+	RelaEntrySize = relaSize
+	PltRelRela    = tagRela
+)
 
 // The dynamic tags that are read.
 const (
@@ -46,6 +80,10 @@ const (
 	tagSymEnt    = 11
 	tagSoname    = 14
 	tagRPath     = 15
+	tagRelaEnt   = 9
+	tagPltRel    = 20
+	tagBindNow   = 24
+	tagRelr      = 36
 	tagTextRel   = 22
 	tagJmpRel    = 23
 	tagPltRelSz  = 2
@@ -75,19 +113,11 @@ func (e entries) has(tag uint64) bool { _, ok := e.last[tag]; return ok }
 
 // dynamic reads PT_DYNAMIC and all that it points to.
 func (img *image) dynamic(f *File) error {
-	seg, ok, err := img.dynamicSegment(f.Segments)
+	dyn, strs, ok, err := img.dynamicSection(f.Segments)
 	if err != nil || !ok {
 		return err
 	}
 	f.Dynamic = true
-	dyn, err := img.entries(seg)
-	if err != nil {
-		return err
-	}
-	strs, err := img.strings(dyn)
-	if err != nil {
-		return err
-	}
 	if err := f.link(dyn, strs); err != nil {
 		return err
 	}
@@ -95,58 +125,86 @@ func (img *image) dynamic(f *File) error {
 	if err != nil {
 		return err
 	}
+	if dyn.has(tagGNUHash) {
+		head, err := img.mapped(dyn.last[tagGNUHash], 16, "DT_GNU_HASH")
+		if err != nil {
+			return err
+		}
+		f.BloomWords = le.Uint32(head[8:])
+	}
 	return img.symbols(f, dyn, strs, versions)
 }
 
-// dynamicSegment finds PT_DYNAMIC. The loader reads it where it is mapped, other
-// tools where the file has it: a file in which the two differ is refused.
-func (img *image) dynamicSegment(segments []Segment) (Segment, bool, error) {
-	var found *Segment
-	for i, s := range segments {
+// dynamicSection reads the entries of PT_DYNAMIC and the strings that they refer to.
+func (img *image) dynamicSection(segments []Segment) (dyn entries, strs stringTable, ok bool, err error) {
+	addr, ok, err := dynamicAddr(segments)
+	if err != nil || !ok {
+		return dyn, strs, false, err
+	}
+	if dyn, err = img.entries(addr); err != nil {
+		return dyn, strs, false, err
+	}
+	strs, err = img.strings(dyn)
+	return dyn, strs, err == nil, err
+}
+
+// dynamicAddr finds where PT_DYNAMIC is mapped: the loader looks at nothing else of it,
+// but takes one without bytes in the file, as files of debug information have it, for none.
+func dynamicAddr(segments []Segment) (addr uint64, ok bool, err error) {
+	for _, s := range segments {
 		if s.Type != DynamicSeg {
 			continue
 		}
-		if found != nil {
-			return Segment{}, false, malformed("two PT_DYNAMIC segments")
+		if ok && s.Addr != addr {
+			return 0, false, malformed("two PT_DYNAMIC segments")
 		}
-		found = &segments[i]
+		addr, ok = s.Addr, s.FileSize > 0
 	}
-	if found == nil {
-		return Segment{}, false, nil
-	}
-	offset, err := img.offset(found.Addr, found.FileSize, "PT_DYNAMIC")
-	if err != nil {
-		return Segment{}, false, err
-	}
-	if offset != found.Offset {
-		return Segment{}, false, malformed("PT_DYNAMIC is mapped from %d, not from %d as it says", offset, found.Offset)
-	}
-	return *found, true, nil
+	return addr, ok, nil
 }
 
-func (img *image) entries(s Segment) (entries, error) {
+// entries reads the dynamic section at an address, up to its end, as the loader does
+// whatever its size is said to be.
+func (img *image) entries(addr uint64) (entries, error) {
 	dyn := entries{last: map[uint64]uint64{}}
-	if s.FileSize/dynSize > maxDynamic {
-		return dyn, malformed("dynamic section of %d bytes", s.FileSize)
-	}
-	raw, err := img.bytes(s.Offset, s.FileSize, "dynamic section")
-	if err != nil {
+	if _, err := img.offset(addr, dynSize, "PT_DYNAMIC"); err != nil {
 		return dyn, err
 	}
-	for ; len(raw) >= dynSize; raw = raw[dynSize:] {
-		tag, value := le.Uint64(raw), le.Uint64(raw[8:])
-		switch tag {
-		case tagNull:
-			return dyn, nil
-		case tagNeeded, tagAuxiliary, tagFilter:
-			if dyn.lists = append(dyn.lists, entry{tag, value}); len(dyn.lists) > maxNeeded {
-				return dyn, malformed("more than %d needed libraries", maxNeeded)
+	for n := 0; n < maxDynamic; {
+		size := min(img.rest(addr), 1<<12) / dynSize * dynSize
+		if size == 0 {
+			break
+		}
+		raw, err := img.mapped(addr, size, "dynamic section")
+		if err != nil {
+			return dyn, err
+		}
+		for addr += size; len(raw) >= dynSize; raw = raw[dynSize:] {
+			n++
+			if le.Uint64(raw) == tagNull {
+				return dyn, nil
 			}
-		default:
-			dyn.last[tag] = value
+			if err := dyn.add(entry{le.Uint64(raw), le.Uint64(raw[8:])}); err != nil {
+				return dyn, err
+			}
 		}
 	}
+	if s, ok := img.segmentAt(addr - 1); ok && s.MemSize > s.FileSize && addr >= s.fileEnd() {
+		return dyn, nil // zeros follow, and so an end
+	}
 	return dyn, malformed("dynamic section without end")
+}
+
+func (e *entries) add(one entry) error {
+	switch one.tag {
+	case tagNeeded, tagAuxiliary, tagFilter:
+		if e.lists = append(e.lists, one); len(e.lists) > maxNeeded {
+			return malformed("more than %d needed libraries", maxNeeded)
+		}
+	default:
+		e.last[one.tag] = one.value
+	}
+	return nil
 }
 
 // table of strings, with a budget for what is read from it: names may share
@@ -156,15 +214,20 @@ type stringTable struct {
 	budget *int
 }
 
+// strings reads DT_STRTAB. The loader does not look at its size: where that is absurd, the
+// table goes to the end of its segment.
 func (img *image) strings(dyn entries) (stringTable, error) {
-	size := dyn.last[tagStrSize]
-	if size > maxStrings {
-		return stringTable{}, malformed("string table of %d bytes", size)
-	}
-	if size == 0 {
+	if !dyn.has(tagStrTab) {
 		return stringTable{budget: new(int)}, nil
 	}
-	data, err := img.text(dyn.last[tagStrTab], size, "DT_STRTAB")
+	addr, size := dyn.last[tagStrTab], dyn.last[tagStrSize]
+	switch rest := img.rest(addr); {
+	case size == 0 || size > rest:
+		size = min(rest, maxUnsized)
+	case size > maxStrings:
+		return stringTable{}, malformed("string table of %d bytes", size)
+	}
+	data, err := img.text(addr, size, "DT_STRTAB")
 	if err != nil {
 		return stringTable{}, err
 	}
@@ -213,6 +276,9 @@ func (f *File) link(dyn entries, strs stringTable) error {
 		*list = append(*list, name)
 	}
 	f.Flags, f.Flags1, f.TextRel = dyn.last[tagFlags], dyn.last[tagFlags1], dyn.has(tagTextRel)
+	f.BindNow, f.Relr, f.Versioned = dyn.has(tagBindNow), dyn.has(tagRelr), dyn.has(tagVerSym)
+	f.Hashed = dyn.has(tagHash) || dyn.has(tagGNUHash)
+	f.RelaEntry, f.PltRel = dyn.last[tagRelaEnt], dyn.last[tagPltRel]
 	single := func(tag uint64, what string) (*string, error) {
 		if !dyn.has(tag) {
 			return nil, nil

@@ -111,6 +111,11 @@ type Header struct {
 	Machine Machine
 	// MachineFlags is e_flags.
 	MachineFlags uint32
+	// OSABI and ABIVersion are EI_OSABI and EI_ABIVERSION, Version is e_version.
+	OSABI, ABIVersion uint8
+	Version           uint32
+	// Padded says that bytes of e_ident that must be zero are not.
+	Padded bool
 }
 
 func (h Header) String() string { return fmt.Sprintf("%s %s %s", h.Class, h.Order, h.Machine) }
@@ -125,6 +130,7 @@ type File struct {
 	// Dynamic says that there is a dynamic section.
 	Dynamic bool
 	Linking
+	Tables
 	// Symbols are the dynamic symbols, without the null symbol.
 	Symbols []Symbol
 	// Needs are the versions required of other files (DT_VERNEED).
@@ -132,7 +138,8 @@ type File struct {
 	// Defines are the names of the versions defined here (DT_VERDEF), the base
 	// version, which is the file's own name, left out.
 	Defines []string
-	// Notes are the PT_NOTE entries.
+	// Notes are the PT_NOTE entries, as far as they can be read: the loader passes over
+	// others.
 	Notes []Note
 }
 
@@ -176,13 +183,15 @@ func ReadEach(r io.ReaderAt, size int64, each func(Symbol)) (*File, error) {
 	if f.Segments, err = img.segments(table); err != nil {
 		return f, err
 	}
-	if err := img.interp(f); err != nil {
+	noInterp := img.interp(f)
+	f.Notes = img.notes(f.Segments)
+	if err := img.dynamic(f); err != nil {
 		return f, err
 	}
-	if f.Notes, err = img.notes(f.Segments); err != nil {
-		return f, err
+	if !f.IsExecutable() && errors.Is(noInterp, ErrFormat) {
+		noInterp = nil // the loader does not look at a library's
 	}
-	return f, img.dynamic(f)
+	return f, noInterp
 }
 
 func malformed(format string, args ...any) error {
@@ -201,17 +210,41 @@ func (img *image) bytes(offset, n uint64, what string) ([]byte, error) {
 	return buf, nil
 }
 
+// pageSize is the smallest that a machine of those that Linux knows here has, in bytes.
+const pageSize = 4096
+
+// pageUp is the end of the page that an address or offset ends in.
+func pageUp(n uint64) uint64 { return (n + pageSize - 1) &^ (pageSize - 1) }
+
+// segmentAt finds the segment whose pages hold an address: the loader maps whole pages, and
+// each segment over those before it.
+func (img *image) segmentAt(addr uint64) (Segment, bool) {
+	for i := len(img.loads) - 1; i >= 0; i-- {
+		s := img.loads[i]
+		if addr >= s.Addr&^(pageSize-1) && addr < s.fileEnd() {
+			return s, true
+		}
+	}
+	return Segment{}, false
+}
+
+// fileEnd is the address up to which a segment's memory comes from the file: the rest of
+// the last page does, too, unless the loader clears it for what is not in the file.
+func (s Segment) fileEnd() uint64 {
+	if s.MemSize > s.FileSize {
+		return s.Addr + s.FileSize
+	}
+	return pageUp(s.Addr + s.FileSize)
+}
+
 // offset finds where the file holds the n bytes that are mapped at an address.
 func (img *image) offset(addr, n uint64, what string) (uint64, error) {
-	for _, s := range img.loads {
-		// Where one segment ends another may begin.
-		if addr < s.Addr || addr-s.Addr > s.FileSize || addr-s.Addr == s.FileSize && n > 0 {
-			continue
-		}
-		if n > s.FileSize-(addr-s.Addr) {
-			break
-		}
-		return s.Offset + addr - s.Addr, nil
+	s, ok := img.segmentAt(addr)
+	switch at := s.Offset + addr - s.Addr; {
+	case !ok || n > s.fileEnd()-addr:
+	case addr < s.Addr && s.Addr-addr > s.Offset: // before the file's start
+	default:
+		return at, nil
 	}
 	return 0, malformed("%s: no segment of the file holds %d bytes at address %#x", what, n, addr)
 }
@@ -228,10 +261,13 @@ func (img *image) mapped(addr, n uint64, what string) ([]byte, error) {
 // rest returns how many bytes of the file are mapped from an address to the end
 // of its segment.
 func (img *image) rest(addr uint64) uint64 {
-	for _, s := range img.loads {
-		if addr >= s.Addr && addr-s.Addr < s.FileSize {
-			return s.FileSize - (addr - s.Addr)
-		}
+	s, ok := img.segmentAt(addr)
+	if !ok {
+		return 0
 	}
-	return 0
+	at, err := img.offset(addr, 0, "")
+	if err != nil || at > img.size {
+		return 0
+	}
+	return min(s.fileEnd()-addr, img.size-at)
 }

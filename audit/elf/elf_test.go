@@ -116,6 +116,7 @@ func checkSpecimen(t *testing.T, f *File) {
 		if !w.Defined {
 			got.Type = 0
 		}
+		got.Index = 0
 		if diff := cmp.Diff(w, got); diff != "" {
 			t.Errorf("symbol %s (-want +got):\n%s", name, diff)
 		}
@@ -188,23 +189,33 @@ func dynamicAt(t *testing.T, data []byte, tag uint64) (phdr, entry int) {
 	return 0, 0
 }
 
+// change makes another file of one.
+type change func(*testing.T, []byte) []byte
+
+// set writes eight bytes at a place.
+func set(at func(t *testing.T, data []byte) int, value uint64) change {
+	return func(t *testing.T, data []byte) []byte {
+		binary.LittleEndian.PutUint64(data[at(t, data):], value)
+		return data
+	}
+}
+
+// value is where the value of a dynamic entry is.
+func value(tag uint64) func(*testing.T, []byte) int {
+	return func(t *testing.T, data []byte) int { _, at := dynamicAt(t, data, tag); return at + 8 }
+}
+
+// phdr is where a field of PT_DYNAMIC's program header is.
+func phdr(offset int) func(*testing.T, []byte) int {
+	return func(t *testing.T, data []byte) int { at, _ := dynamicAt(t, data, tagNull); return at + offset }
+}
+
+const huge = 1 << 62
+
 func TestReadRefusesAbsurdFiles(t *testing.T) {
 	t.Parallel()
 	sound := specimen(t, "-Wl,--hash-style=both")
-	set := func(at func(t *testing.T, data []byte) int, value uint64) func(*testing.T, []byte) []byte {
-		return func(t *testing.T, data []byte) []byte {
-			binary.LittleEndian.PutUint64(data[at(t, data):], value)
-			return data
-		}
-	}
-	tag := func(tag uint64) func(*testing.T, []byte) int {
-		return func(t *testing.T, data []byte) int { _, at := dynamicAt(t, data, tag); return at + 8 }
-	}
-	phdr := func(offset int) func(*testing.T, []byte) int {
-		return func(t *testing.T, data []byte) int { at, _ := dynamicAt(t, data, tagNull); return at + offset }
-	}
-	const huge = 1 << 62
-	tests := map[string]func(*testing.T, []byte) []byte{
+	tests := map[string]change{
 		"cut off":                  func(_ *testing.T, d []byte) []byte { return d[:len(d)/3] },
 		"header only":              func(_ *testing.T, d []byte) []byte { return d[:headerSize] },
 		"magic only":               func(_ *testing.T, d []byte) []byte { return d[:4] },
@@ -212,26 +223,78 @@ func TestReadRefusesAbsurdFiles(t *testing.T) {
 		"class":                    func(_ *testing.T, d []byte) []byte { d[4] = 9; return d },
 		"program headers outside":  func(_ *testing.T, d []byte) []byte { binary.LittleEndian.PutUint64(d[32:], huge); return d },
 		"too many program headers": func(_ *testing.T, d []byte) []byte { binary.LittleEndian.PutUint16(d[56:], 0xffff); return d },
-		"dynamic elsewhere":        set(phdr(8), 64),
 		"dynamic unmapped":         set(phdr(16), huge),
-		"dynamic too long":         set(phdr(32), huge),
-		"dynamic without end":      set(phdr(32), dynSize),
-		"string table size":        set(tag(tagStrSize), huge),
-		"string table size beyond": set(tag(tagStrSize), uint64(len(sound)+1)),
-		"string table address":     set(tag(tagStrTab), huge),
-		"needed name":              set(tag(tagNeeded), huge),
-		"soname":                   set(tag(tagSoname), 1<<20),
-		"symbol table":             set(tag(tagSymTab), huge),
-		"symbol size":              set(tag(tagSymEnt), 16),
-		"hash":                     set(tag(tagHash), huge),
-		"versions":                 set(tag(tagVerSym), huge),
-		"needed versions":          set(tag(tagVerNeed), huge),
+		"string table address":     set(value(tagStrTab), huge),
+		"needed name":              set(value(tagNeeded), huge),
+		"soname":                   set(value(tagSoname), 1<<20),
+		"symbol table":             set(value(tagSymTab), huge),
+		"hash":                     set(value(tagHash), huge),
+		"versions":                 set(value(tagVerSym), huge),
+		"needed versions":          set(value(tagVerNeed), huge),
 	}
 	for name, change := range tests {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			if _, err := read(change(t, slices.Clone(sound))); !errors.Is(err, ErrFormat) {
 				t.Errorf("got %v, want ErrFormat", err)
+			}
+		})
+	}
+}
+
+// What the loader does not look at changes nothing; that it loads such files is in the tests
+// of package survey.
+func TestReadTakesWhatTheLoaderTakes(t *testing.T) {
+	t.Parallel()
+	sound := specimen(t, "-Wl,--hash-style=both")
+	want := mustRead(t, sound)
+	notes := func(t *testing.T, data []byte) int {
+		at, _ := dynamicAt(t, data, tagNull)
+		for ; SegmentType(binary.LittleEndian.Uint32(data[at:])) != NoteSeg; at += segmentSize {
+		}
+		return int(binary.LittleEndian.Uint64(data[at+8:]))
+	}
+	for name, change := range map[string]change{
+		"dynamic elsewhere in the file": set(phdr(8), 64),
+		"dynamic too long":              set(phdr(32), huge),
+		"dynamic too short":             set(phdr(32), dynSize),
+		"string table size":             set(value(tagStrSize), huge),
+		"string table size beyond":      set(value(tagStrSize), uint64(len(sound)+1)),
+		"no string table size":          set(value(tagStrSize), 0),
+		"symbol size":                   set(value(tagSymEnt), 16),
+		"a note of others' bytes":       set(notes, 2379776),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			got := mustRead(t, change(t, slices.Clone(sound)))
+			got.Segments, got.Notes = want.Segments, want.Notes
+			if diff := cmp.Diff(want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
+			}
+		})
+	}
+}
+
+func TestReadReferences(t *testing.T) {
+	t.Parallel()
+	source := `int called(void); int data(void); int both(void); extern int unused; __thread int own __attribute__((tls_model("initial-exec")));
+	int (*p)(void) = data; int (*q)(void) = both; int f(void) { return called() + both() OWN; }`
+	for name, tt := range map[string]struct {
+		own  string
+		want References
+	}{
+		"own thread-local memory": {"+ own", References{map[string]bool{"called": true, "data": false, "both": false, "own": false}, true}},
+		"none":                    {"", References{map[string]bool{"called": true, "data": false, "both": false}, false}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			data := compile(t, strings.ReplaceAll(source, "OWN", tt.own), "-shared", "-Wl,-z,lazy")
+			got, err := ReadReferences(bytes.NewReader(data), int64(len(data)))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if diff := cmp.Diff(&tt.want, got); diff != "" {
+				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
 	}
@@ -266,22 +329,34 @@ func FuzzRead(f *testing.F) {
 		if file == nil {
 			t.Error("no file")
 		}
+		if err != nil {
+			return
+		}
+		if _, err := ReadReferences(bytes.NewReader(data), int64(len(data))); err != nil && !errors.Is(err, ErrFormat) {
+			t.Errorf("unclassified error: %v", err)
+		}
 	})
 }
 
 // Segments may follow each other without a gap, as patchelf writes them: an address at the
-// end of one is in the next.
+// end of one is in the next. What lies around a segment in its first and last page is mapped with it.
 func TestOffset(t *testing.T) {
 	t.Parallel()
-	img := &image{loads: []Segment{{Addr: 0x1000, Offset: 0x100, FileSize: 0x1000}, {Addr: 0x2000, Offset: 0x8000, FileSize: 0x10}}}
+	img := &image{loads: []Segment{
+		{Addr: 0x1100, Offset: 0x100, FileSize: 0xf00, MemSize: 0xf00},
+		{Addr: 0x2000, Offset: 0x8000, FileSize: 0x10, MemSize: 0x10},
+		{Addr: 0x4f00, Offset: 0x9f00, FileSize: 0x10, MemSize: 0x20},
+		{Addr: 0x6010, Offset: 0x8, FileSize: 0x10, MemSize: 0x10},
+	}}
 	for _, tt := range []struct{ addr, n, want uint64 }{
-		{0x1000, 0x1000, 0x100}, {0x1fff, 1, 0x10ff}, {0x2000, 0x10, 0x8000}, {0x2008, 8, 0x8008}, {0x2000, 0, 0x1100},
+		{0x1100, 0xf00, 0x100}, {0x1fff, 1, 0xfff}, {0x2000, 0x10, 0x8000}, {0x2008, 8, 0x8008}, {0x2000, 0, 0x8000},
+		{0x1000, 0x100, 0}, {0x2010, 0x10, 0x8010}, {0x2fff, 1, 0x8fff}, {0x4000, 0x10, 0x9000}, {0x4f0f, 1, 0x9f0f},
 	} {
 		if got, err := img.offset(tt.addr, tt.n, "it"); err != nil || got != tt.want {
 			t.Errorf("%d bytes at %#x: at %#x, %v", tt.n, tt.addr, got, err)
 		}
 	}
-	for _, tt := range []struct{ addr, n uint64 }{{0xfff, 1}, {0x1fff, 2}, {0x2000, 0x11}, {0x2010, 1}, {1 << 63, 1}} {
+	for _, tt := range []struct{ addr, n uint64 }{{0xfff, 1}, {0x1fff, 2}, {0x2000, 0x1001}, {0x3000, 1}, {0x4f10, 1}, {0x6000, 1}, {1 << 63, 1}} {
 		if _, err := img.offset(tt.addr, tt.n, "it"); !errors.Is(err, ErrFormat) {
 			t.Errorf("%d bytes at %#x: %v", tt.n, tt.addr, err)
 		}

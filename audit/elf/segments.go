@@ -32,6 +32,8 @@ const (
 	GNUStack    SegmentType = 0x6474e551
 	GNURelro    SegmentType = 0x6474e552
 	GNUProperty SegmentType = 0x6474e553
+	HeadersSeg  SegmentType = 6
+	TLSSeg      SegmentType = 7
 )
 
 // Segment is a program header.
@@ -41,6 +43,8 @@ type Segment struct {
 	Flags uint32
 	// Offset and FileSize are where the file has it, Addr and MemSize where memory has it.
 	Offset, FileSize, Addr, MemSize uint64
+	// Align is p_align.
+	Align uint64
 }
 
 // table is where the program headers are.
@@ -67,13 +71,15 @@ func (img *image) header(h *Header) (table, error) {
 		half = func(b []byte) uint16 { return uint16(b[0])<<8 | uint16(b[1]) }
 	}
 	h.Type, h.Machine = Type(half(ident[16:])), Machine(half(ident[18:]))
+	h.OSABI, h.ABIVersion = ident[7], ident[8]
+	h.Padded = !bytes.Equal(ident[9:16], make([]byte, 7))
 	if h.Class != Class64 || h.Order != LittleEndian {
 		return table{}, unsupportedError{*h}
 	}
 	if len(ident) < headerSize {
 		return table{}, malformed("file header of %d bytes", len(ident))
 	}
-	h.MachineFlags = le.Uint32(ident[48:])
+	h.Version, h.MachineFlags = le.Uint32(ident[20:]), le.Uint32(ident[48:])
 	t := table{offset: le.Uint64(ident[32:]), count: int(le.Uint16(ident[56:]))}
 	if t.count > maxSegments {
 		return table{}, malformed("%d program headers", t.count)
@@ -93,9 +99,9 @@ func (e unsupportedError) Error() string {
 
 func (e unsupportedError) Unwrap() error { return ErrUnsupported }
 
-// segments reads the program headers. Loaded segments must be in the file, in
-// ascending order and apart, as gABI demands: overlapping ones would let the
-// loader see other bytes than this reader.
+// segments reads the program headers. Loaded segments must be in the file, but for the
+// rest of a page, in ascending order and apart, as gABI demands: overlapping ones would
+// let the loader see other bytes than this reader.
 func (img *image) segments(t table) ([]Segment, error) {
 	raw, err := img.bytes(t.offset, uint64(t.count)*segmentSize, "program headers")
 	if err != nil {
@@ -107,7 +113,7 @@ func (img *image) segments(t table) ([]Segment, error) {
 		s := Segment{
 			Type: SegmentType(le.Uint32(b)), Flags: le.Uint32(b[4:]),
 			Offset: le.Uint64(b[8:]), Addr: le.Uint64(b[16:]),
-			FileSize: le.Uint64(b[32:]), MemSize: le.Uint64(b[40:]),
+			FileSize: le.Uint64(b[32:]), MemSize: le.Uint64(b[40:]), Align: le.Uint64(b[48:]),
 		}
 		list[i] = s
 		if s.Type == Load {
@@ -120,10 +126,12 @@ func (img *image) segments(t table) ([]Segment, error) {
 }
 
 func (img *image) addLoad(s Segment) error {
-	if s.Offset > img.size || s.FileSize > img.size-s.Offset {
+	// The kernel maps whole pages, and reads what lies behind the end of the file in its last
+	// page as zeros. Pages behind that cannot be touched.
+	if end := pageUp(img.size); s.Offset > end || s.FileSize > end-s.Offset {
 		return malformed("segment of %d bytes at %d in a file of %d", s.FileSize, s.Offset, img.size)
 	}
-	if s.FileSize > s.MemSize || s.Addr+s.MemSize < s.Addr {
+	if size := max(s.FileSize, s.MemSize); s.Addr+size < s.Addr || s.Addr+size > 1<<63 {
 		return malformed("segment of %d bytes at address %#x, %d of them in the file", s.MemSize, s.Addr, s.FileSize)
 	}
 	if n := len(img.loads); n > 0 && s.Addr < img.loads[n-1].Addr+img.loads[n-1].MemSize {
@@ -133,7 +141,7 @@ func (img *image) addLoad(s Segment) error {
 	return nil
 }
 
-// interp reads PT_INTERP.
+// interp reads PT_INTERP, which only the kernel looks at, of programs.
 func (img *image) interp(f *File) error {
 	for _, s := range f.Segments {
 		if s.Type != Interp {

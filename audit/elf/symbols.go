@@ -13,6 +13,9 @@ type Symbol struct {
 	Version string
 	// Hidden says that only references that name the version bind to it.
 	Hidden bool
+	// Index is what DT_VERSYM has for it, without the bit that says Hidden: 1 is no version, 2
+	// the file's first.
+	Index uint16
 }
 
 // Exported tells whether other files can bind to the symbol.
@@ -29,9 +32,6 @@ const (
 func (img *image) symbols(f *File, dyn entries, strs stringTable, versions map[uint16]string) error {
 	if !dyn.has(tagSymTab) {
 		return nil
-	}
-	if size := dyn.last[tagSymEnt]; dyn.has(tagSymEnt) && size != symbolSize {
-		return malformed("symbols of %d bytes", size)
 	}
 	count, err := img.symbolCount(dyn)
 	if err != nil || count <= 1 {
@@ -57,14 +57,16 @@ func (img *image) symbols(f *File, dyn entries, strs stringTable, versions map[u
 			return err
 		}
 		bind := b[4] >> 4
-		s := Symbol{Name: name, Defined: le.Uint16(b[6:]) != undefinedIndex, Local: bind == 0, Weak: bind == 2, Type: b[4] & 15}
+		s := Symbol{Name: name, Defined: le.Uint16(b[6:]) != undefinedIndex, Weak: bind == 2, Type: b[4] & 15}
+		s.Local = bind == 0 || s.Defined && !f.Hashed
 		if versym != nil {
 			b, err := versym.at(i*2, 2)
 			if err != nil {
 				return err
 			}
 			v := le.Uint16(b)
-			s.Version, s.Hidden = versions[v&0x7fff], v&0x8000 != 0
+			s.Index, s.Hidden = v&0x7fff, v&0x8000 != 0
+			s.Version = versions[s.Index]
 		}
 		f.add(s, img.each)
 	}
@@ -73,7 +75,7 @@ func (img *image) symbols(f *File, dyn entries, strs stringTable, versions map[u
 
 // symbolCount finds how many dynamic symbols there are, which only the hash
 // tables say. A DT_GNU_HASH without entries says nothing about undefined
-// symbols; then the relocations tell which are used.
+// symbols, and without a hash table nothing does; then the relocations tell which are used.
 func (img *image) symbolCount(dyn entries) (uint64, error) {
 	var count uint64
 	var err error
@@ -82,6 +84,8 @@ func (img *image) symbolCount(dyn entries) (uint64, error) {
 		count, err = img.countHash(dyn.last[tagHash])
 	case dyn.has(tagGNUHash):
 		count, err = img.countGNUHash(dyn)
+	default:
+		count, err = img.countRelocated(dyn)
 	}
 	if err != nil {
 		return 0, err
@@ -161,25 +165,6 @@ func (img *image) chainEnd(chains, index, first uint64) (uint64, error) {
 // relocation names.
 func (img *image) countRelocated(dyn entries) (uint64, error) {
 	var count uint64
-	for _, t := range []struct{ addr, size uint64 }{{tagRela, tagRelaSize}, {tagJmpRel, tagPltRelSz}} {
-		addr, left := dyn.last[t.addr], dyn.last[t.size]
-		if !dyn.has(t.addr) {
-			continue
-		}
-		if _, err := img.offset(addr, left, "relocations"); err != nil {
-			return 0, err
-		}
-		for left >= relaSize {
-			n := min(left/relaSize, 4096) * relaSize
-			part, err := img.mapped(addr, n, "relocations")
-			if err != nil {
-				return 0, err
-			}
-			for ; len(part) > 0; part = part[relaSize:] {
-				count = max(count, le.Uint64(part[8:])>>32+1)
-			}
-			addr, left = addr+n, left-n
-		}
-	}
-	return count, nil
+	err := img.relocations(dyn, func(r relocation) { count = max(count, uint64(r.symbol)+1) })
+	return count, err
 }
