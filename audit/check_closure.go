@@ -2,6 +2,7 @@ package audit
 
 import (
 	"context"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -38,13 +39,9 @@ func checkClosure(ctx context.Context, x *exam) (outcome, error) {
 					continue
 				}
 				for _, d := range lib.deps {
-					if f, ok := r.dependencyFault(lib, d); ok {
-						if x.found && !l.root.isExtension() && !l.root.IsExecutable() {
+					if f, ok := x.dependencyFault(r, lib, d); ok {
+						if x.found && f.Severity == Refuse && !l.root.isExtension() && !l.root.IsExecutable() {
 							f.Severity = Warn // a plugin, perhaps of something that is not there
-						}
-						if other := x.bringer(lib, d); other != "" && !l.root.IsExecutable() {
-							f.Severity = Warn
-							f.Cause += " " + other + ", which the distribution requires, has one: if that is imported first, it is loaded already."
 						}
 						out.add(f)
 					}
@@ -64,50 +61,6 @@ func checkClosure(ctx context.Context, x *exam) (outcome, error) {
 	return out, nil
 }
 
-// bringer names the distribution that has a library which ld.so does not find for a file,
-// if the file's own distribution requires that one: it may load it before (torchvision
-// relies on torch so). Where files are judged for a recipe, that says so ([Provider]).
-func (x *exam) bringer(by *loaded, d dependency) string {
-	own, ok := strings.CutPrefix(by.entry.Owner, OwnerWheel)
-	if !x.found || d.lib != nil || !ok {
-		return ""
-	}
-	first := ""
-	for _, o := range x.objects {
-		other, ok := strings.CutPrefix(o.entry.Owner, OwnerWheel)
-		if ok && o.loads() && o.Soname == d.name && (first == "" || other < first) && slices.Contains(x.alwaysRequired(own), other) {
-			first = other
-		}
-	}
-	return first
-}
-
-// alwaysRequired lists the distributions that one requires on this interpreter, whatever
-// its extras.
-func (x *exam) alwaysRequired(name string) []string {
-	if names, ok := x.required[name]; ok {
-		return names
-	}
-	var names []string
-	env := x.environment()
-	for _, d := range x.dists() {
-		if d.name != name {
-			continue
-		}
-		full, _ := x.describe(&outcome{}, d)
-		for _, r := range full.requires {
-			if r.Applies(env, nil) {
-				names = append(names, r.Name)
-			}
-		}
-	}
-	if x.required == nil {
-		x.required = map[string][]string{}
-	}
-	x.required[name] = names
-	return names
-}
-
 // carriedGlibc returns the name by which a file of the tree stands in for one of
 // glibc's libraries; empty when it does not.
 func carriedGlibc(o *object) string {
@@ -117,25 +70,6 @@ func carriedGlibc(o *object) string {
 		}
 	}
 	return ""
-}
-
-// fromElsewhere tells whether a file whose wheel is judged alone looks for libraries in
-// directories that other distributions may fill, too.
-func (r run) fromElsewhere(by *loaded) bool {
-	if !r.alone {
-		return false
-	}
-	for l := by; l != nil; l = l.loader {
-		for _, search := range []*string{l.RPath, l.RunPath} {
-			for _, dir := range (&process{r: r.Resolver}).dirs(l, search) {
-				// A directory of its own libraries has the distribution's name: numpy.libs.
-				if own := path.Base(path.Clean(dir)); !strings.HasSuffix(own, ".libs") && path.Clean(dir) != path.Dir(l.name) {
-					return true
-				}
-			}
-		}
-	}
-	return false
 }
 
 // interpreterFault judges PT_INTERP: the kernel opens it by its absolute path.
@@ -155,24 +89,22 @@ func (r run) interpreterFault(l *loaded) (Finding, bool) {
 }
 
 // dependencyFault judges where one dependency leads.
-func (r run) dependencyFault(by *loaded, d dependency) (Finding, bool) {
+func (x *exam) dependencyFault(r run, by *loaded, d dependency) (Finding, bool) {
 	f := Finding{
 		Severity: Refuse, File: by.Path, Field: d.field, Value: printable(d.name), Targets: []string{r.Name},
 	}
 	switch {
-	case d.lib == nil && d.field == "DT_AUXILIARY" && r.found:
+	case d.lib == nil && d.field == "DT_AUXILIARY" && x.found:
 		return f, false // the loader does without (ld.so(8))
 	case d.lib == nil:
-		f.Cause = "The library is missing: " + printable(d.fault) + "."
-		if r.fromElsewhere(by) {
-			f.Severity = Warn
-			f.Cause += " The search path leads into another distribution, which has to bring it."
-		}
-		f.Remedy = words(r.found, "Carry the library in the tree, or name it in the target's host list if the machine provides it.",
-			"Install the library on this machine, or take a release of the distribution that brings it.")
+		x.missing(&f, by, d)
+	case d.lib.brought != "":
+		f.Severity = Warn
+		f.Cause = "The loader does not find the library for this file. " + d.lib.brought + ": the file loads if that was loaded before."
+		f.Remedy = "Import that first; better, build the file with an RPATH that leads to the library."
 	case d.lib.host || d.lib.inTree || r.host[d.name]:
 		return f, false
-	case r.found:
+	case x.found:
 		return f, false // it works here, and is not to work elsewhere
 	case strings.Contains(d.name, "/"):
 		f.Cause = "The library is needed by a path outside the tree."
@@ -184,4 +116,62 @@ func (r run) dependencyFault(by *loaded, d dependency) (Finding, bool) {
 		f.Remedy = "Carry the library in the tree, or name it in the target's host list if every machine provides it."
 	}
 	return f, true
+}
+
+// missing says of a library that is nowhere what is wrong, and what helps. In a wheel that is
+// judged alone another distribution may bring it; nothing but that is excused so.
+func (x *exam) missing(f *Finding, by *loaded, d dependency) {
+	f.Cause = "The library is missing: " + printable(d.fault) + "."
+	if !x.found {
+		f.Remedy = "Carry the library in the tree, or name it in the target's host list if the machine provides it."
+		return
+	}
+	f.Remedy = x.remedyFor(by, d.name)
+	if d.needs != "" {
+		f.Severity, f.Needs = Undecided, d.needs
+		return
+	}
+	own, ok := strings.CutPrefix(by.entry.Owner, OwnerWheel)
+	if _, _, system := SystemPackageOf(d.name); !x.alone || !ok || system && wheelOf(d.name) == "" || IsGlibc(d.name) {
+		return
+	}
+	if others := x.applying(own); len(others) > 0 {
+		f.Severity = Undecided
+		f.Cause += " One of the distributions that it requires may have it."
+		f.Needs = listed(others) + ", which it requires: audit the environment in which they are installed together, or a directory with the wheels of all of them"
+	}
+}
+
+// maxListed is how many distributions one finding names.
+const maxListed = 6
+
+func listed(names []string) string {
+	if more := len(names) - maxListed; more > 0 {
+		return printable(strings.Join(names[:maxListed], ", ")) + fmt.Sprintf(" and %d more", more)
+	}
+	return printable(strings.Join(names, ", "))
+}
+
+// remedyFor says how somebody who has found a file gets a library that it lacks.
+func (x *exam) remedyFor(by *loaded, name string) string {
+	if dist := wheelOf(name); dist != "" {
+		return "Install " + dist + " of the release that the file was built with beside it: its wheel has the library."
+	}
+	p, exact, ok := SystemPackageOf(name)
+	switch {
+	case IsGlibc(name):
+		return "It is glibc's own: the file is for a system with glibc, and this one has none, or another."
+	case ok && exact:
+		return "Install the system's package that has it: " + p.String() + "."
+	case ok:
+		return "It is another version of the library that is in " + p.String() + ": take a release of the wheel that is built for this system's, or build it here."
+	}
+	if own, isOurs := strings.CutPrefix(by.entry.Owner, OwnerWheel); isOurs {
+		for _, other := range x.applying(own) {
+			if !x.alone && !slices.ContainsFunc(x.dists(), func(d dist) bool { return d.name == other }) {
+				return "Install " + printable(other) + ", which the distribution requires and which is not there; or take another release."
+			}
+		}
+	}
+	return "Install what has the library on this system (apt-file search, dnf provides, apk search), take another release of the wheel, or build it here: auditwheel repair puts libraries into a wheel."
 }

@@ -16,7 +16,8 @@ func init() {
 }
 
 // checkParse refuses what cannot be parsed: it would escape every other check
-// while the loader may still accept it.
+// while the loader may still accept it. Where files are judged as they are found, what no
+// import leads to is data.
 func checkParse(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{examined: len(x.objects)}
 	for path, o := range x.objects {
@@ -30,6 +31,13 @@ func checkParse(_ context.Context, x *exam) (outcome, error) {
 		}
 		if errors.Is(o.fault, elf.ErrUnsupported) {
 			f.Cause = "The file is built for another kind of machine: " + o.String() + "."
+		}
+		if x.found {
+			f.Remedy = "Take it again from where it came, another release, or build it here."
+			if !x.isModule(o) {
+				f.Severity = Warn // data: what needs it as a library is told by the check closure
+				f.Cause += " Nothing here would load it."
+			}
 		}
 		out.add(f)
 	}

@@ -27,6 +27,9 @@ func checkRpath(_ context.Context, x *exam) (outcome, error) {
 			if search.value == nil {
 				continue
 			}
+			if *search.value == "" {
+				continue // the loader passes over it
+			}
 			for _, element := range strings.Split(*search.value, ":") {
 				out.examined++
 				if f, ok := x.elementFault(o, element); ok {
@@ -39,12 +42,16 @@ func checkRpath(_ context.Context, x *exam) (outcome, error) {
 	return out, nil
 }
 
-// elementFault judges one element of a search path. An absolute directory in an
-// accepted foreign wheel is dead weight and a warning, unless others may write there.
+// elementFault judges one element of a search path. An absolute directory in an accepted
+// foreign wheel is dead weight and a warning, unless others may write there; of what is found
+// every element is: whether the libraries are found is the business of the check closure.
 func (x *exam) elementFault(o *object, element string) (Finding, bool) {
 	f := Finding{
 		Severity: Refuse, Value: printable(element),
 		Remedy: words(x.found, "Link with an RPATH of $ORIGIN and what lies below the tree's root, or with none.", "Take a release whose search path begins with $ORIGIN, or set it in the file (patchelf --set-rpath)."),
+	}
+	if x.found {
+		f.Severity = Warn
 	}
 	switch rest, ok := cutOrigin(element); {
 	case ok && strings.Contains(rest, "$"):
@@ -59,10 +66,11 @@ func (x *exam) elementFault(o *object, element string) (Finding, bool) {
 	case !path.IsAbs(element):
 		f.Cause = "The element is relative to the working directory."
 	case writableByOthers(element):
+		f.Severity = x.travels()
 		f.Cause = "Other users may put libraries into the directory."
 	default:
 		f.Cause = "The directory is outside " + words(x.found, "the tree", "the distribution") + ": it exists where the file was built, or by chance."
-		if x.found || x.foreign(o.entry.Owner) {
+		if x.foreign(o.entry.Owner) {
 			f.Severity = Warn
 		}
 	}

@@ -37,7 +37,7 @@ func checkVersions(_ context.Context, x *exam) (outcome, error) {
 					continue
 				}
 				for _, n := range lib.Needs {
-					for _, f := range r.versionFaults(l, lib, n) {
+					for _, f := range x.versionFaults(r, l, lib, n) {
 						out.add(f)
 					}
 				}
@@ -48,7 +48,7 @@ func checkVersions(_ context.Context, x *exam) (outcome, error) {
 }
 
 // versionFaults judges the versions that an object requires of one library.
-func (r run) versionFaults(l loading, by *loaded, n elf.Need) []Finding {
+func (x *exam) versionFaults(r run, l loading, by *loaded, n elf.Need) []Finding {
 	lib := l.byName(n.File)
 	if lib == nil && slices.ContainsFunc(by.deps, func(d dependency) bool { return d.name == n.File }) {
 		return nil // closure tells that it is missing
@@ -69,14 +69,20 @@ func (r run) versionFaults(l loading, by *loaded, n elf.Need) []Finding {
 		case lib == nil:
 			f.Cause = "A version of " + printable(n.File) + " is required, which the file does not need."
 			f.Remedy = "Link the file with that library."
+		case !lib.Versioned && l.asks(by, lib, v.Name):
+			f.Cause = lib.label() + " has no versions at all: the loader ends the process where the file asks it for a symbol of one (dl-lookup.c, check_match)."
+			f.Remedy = "Take the library from where the file's was taken, or build the file against this one."
 		case len(lib.Defines) == 0:
 			f.Severity = Warn
 			f.Cause = lib.label() + " defines no versions; the loader accepts any symbol of that name."
 			f.Remedy = words(r.found, "Build against the library that is carried.", "Nothing, as long as it works.")
 		case !slices.Contains(lib.Defines, v.Name):
-			f.Cause = lib.label() + words(r.found, " of the target", "") + " does not define " + printable(v.Name) + "."
-			f.Remedy = words(r.found, "Build on a base that is not newer than the target, or carry the newer library in the tree.",
-				"Run it on a system whose library has that version, or take a release that is built for older ones, or compile it here.")
+			f.Cause = lib.label() + " of the target does not define " + printable(v.Name) + "."
+			f.Remedy = "Build on a base that is not newer than the target, or carry the newer library in the tree."
+			if x.found {
+				f.Cause = lib.label() + " does not define " + printable(v.Name) + "."
+				f.Remedy = versionRemedy(n.File, v.Name)
+			}
 		case IsGlibc(n.File) && aboveFloor(v.Name, r.Glibc):
 			f.Cause = "The target promises glibc " + r.Glibc + " only."
 			f.Remedy = "Build on a base with that glibc, or raise the target's floor."
@@ -88,10 +94,41 @@ func (r run) versionFaults(l loading, by *loaded, n elf.Need) []Finding {
 	return findings
 }
 
+// asks tells whether a file asks for a symbol of a version that a library defines, and that
+// nothing defines before it.
+func (p *process) asks(by, lib *loaded, version string) bool {
+	before := p.list[:max(slices.Index(p.list, lib), 0)]
+	return slices.ContainsFunc(by.wants, func(w want) bool {
+		return w.asked.Value() == version && lib.gives.has(hashName(w.Value())) &&
+			!slices.ContainsFunc(before, func(l *loaded) bool { return l.object != nil && l.binds(w) })
+	})
+}
+
+// versionRemedy says how somebody who has found a file gets the version of a library that it
+// lacks.
+func versionRemedy(library, version string) string {
+	switch {
+	case IsGlibc(library):
+		return "The file is for a newer glibc than this system's: take a wheel with a lower manylinux tag, build it here, or run it on a newer system."
+	case strings.HasPrefix(version, "GLIBCXX_") || strings.HasPrefix(version, "CXXABI_") || strings.HasPrefix(version, "GCC_"):
+		return "The file is for the runtime of a newer compiler: install a newer libstdc++6 and libgcc-s1 (Debian), libstdc++ and libgcc (RHEL, Alpine), or conda's libstdcxx-ng where the interpreter is conda's; or take a wheel that is built on an older system."
+	}
+	return "Take a release of the file's distribution that is built for this library, or the library that it was built with."
+}
+
+// markers are versions of libc.so.6 by which files say that they need a loader that knows
+// something, with the version of glibc that has them first.
+var markers = map[string]string{
+	relrVersion: "2.36", "GLIBC_ABI_GNU_TLS": "2.42", "GLIBC_ABI_GNU2_TLS": "2.42", "GLIBC_ABI_DT_X86_64_PLT": "2.42",
+}
+
 // aboveFloor tells whether a GLIBC_ version is newer than the floor, which may be empty.
 func aboveFloor(version, floor string) bool {
 	if floor == "" {
 		return false
+	}
+	if since, ok := markers[version]; ok {
+		version = "GLIBC_" + since
 	}
 	have, ok := parseGlibc(version)
 	limit, _ := parseGlibc("GLIBC_" + floor)

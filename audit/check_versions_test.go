@@ -29,11 +29,13 @@ func TestVersions(t *testing.T) {
 		return e.Replace(data)
 	}
 	plain := library(t, "libplain.so.1", "int plain(void){return 0;}")
+	asking := library(t, "libplain.so.1", "int libc_old(void); int plain(void){return libc_old();}", libc(t, "old"))
 	versioned := library(t, "libplain.so.1", "int plain(void){return 0;}", versionScript(t, "PLAIN_1 { global: *; };"))
 	caller := shop.build(t, "victim"+suffix, "int PyList_New(void); int plain(void); int PyInit_victim(void){return PyList_New()+plain();}", "-shared", versioned)
 	tests := []struct {
 		name    string
 		entries []tree.Entry
+		root    string
 		glibc   string
 		want    []string
 	}{
@@ -41,13 +43,17 @@ func TestVersions(t *testing.T) {
 		{name: "newer than the target", entries: []tree.Entry{call(t, "libc_new", "new")}, glibc: "2.36",
 			want: []string{"refuse versions " + ext + ": DT_VERNEED libc.so.6 GLIBC_2.99"}},
 		{name: "newer, but weak", entries: []tree.Entry{weak(t, call(t, "libc_new", "new"))}, glibc: "2.36",
-			want: []string{"refuse symbols " + ext + ": undefined libc_new"}},
+			want: []string{"refuse symbols " + ext + ": undefined libc_new@GLIBC_2.99"}},
 		{name: "above the floor", entries: []tree.Entry{call(t, "libc_mid", "mid")}, glibc: "2.31",
 			want: []string{"refuse versions " + ext + ": DT_VERNEED libc.so.6 GLIBC_2.36"}},
 		{name: "old version on a low floor", entries: []tree.Entry{call(t, "libc_old", "new")}, glibc: "2.9"},
 		{name: "of a carried library", entries: []tree.Entry{fromFile(t, ext, caller), in(t, "lib", versioned)}},
-		{name: "of a library without versions", entries: []tree.Entry{fromFile(t, ext, caller), in(t, "lib", plain)},
+		{name: "of a library that has no versions at all", entries: []tree.Entry{fromFile(t, ext, caller), in(t, "lib", plain)},
+			want: []string{"refuse versions " + ext + ": DT_VERNEED libplain.so.1 PLAIN_1"}},
+		{name: "of a library without versions of its own", entries: []tree.Entry{fromFile(t, ext, caller), in(t, "lib", asking)},
 			want: []string{"warn versions " + ext + ": DT_VERNEED libplain.so.1 PLAIN_1"}},
+		{name: "a marker above the floor", entries: []tree.Entry{call(t, "libc_mark", "mark")}, root: "mark", glibc: "2.35",
+			want: []string{"refuse versions " + ext + ": DT_VERNEED libc.so.6 GLIBC_ABI_DT_RELR"}},
 		{name: "of a missing library is closure's", entries: []tree.Entry{fromFile(t, ext, caller)},
 			want: []string{"refuse closure " + ext + ": DT_NEEDED libplain.so.1"}},
 	}
@@ -56,6 +62,9 @@ func TestVersions(t *testing.T) {
 			t.Parallel()
 			s := subject(t, tt.entries...)
 			s.Targets[1].Glibc = tt.glibc
+			if tt.root != "" {
+				s.Targets[0].Root, s.Targets[1].Root = rootfs(t, tt.root), rootfs(t, tt.root)
+			}
 			expect(t, judge(t, s), tt.want...)
 		})
 	}

@@ -77,11 +77,9 @@ type Interpreter struct {
 
 // Inspector judges places of one machine. It may be used concurrently.
 type Inspector struct {
-	// root is nil when the machine is not known, and glibc empty.
-	root  Root
-	glibc string
-	// configured are the directories of the machine's /etc/ld.so.conf.
-	configured []string
+	// root is nil when the machine is not known.
+	root    Root
+	machine machine
 	// read are the files of the machine and of its interpreters that were read before.
 	read objectCache
 	// interpreters are those that were measured before.
@@ -93,7 +91,7 @@ type Inspector struct {
 func NewInspector(root Root) *Inspector {
 	i := &Inspector{root: root}
 	if root != nil {
-		i.glibc, i.configured = Glibc(root), loaderDirs(root)
+		i.machine = machineOf(root)
 		i.root = &rememberedRoot{Root: root, seen: map[string]answer{}}
 	}
 	return i
@@ -258,8 +256,12 @@ func (i *Inspector) newFound(ctx context.Context, p Place) (*exam, error) {
 	if root == nil {
 		root = &tree.Tree{}
 	}
-	r := openResolver(ResolverInput{Tree: x.Tree, Root: root, Configured: i.configured, spent: spent}, x.home, x.objects, &i.read)
-	x.glibc, x.alone = i.glibc, p.Alone
+	on := i.machine
+	if p.CPU != "" {
+		on.level = cpuLevel(p.CPU)
+	}
+	x.glibc, x.alone = on.glibc, p.Alone
+	r := openResolver(ResolverInput{Tree: x.Tree, Root: root, machine: on, bring: x.bring, spent: spent}, x.home, x.objects, &i.read)
 	x.runs = []run{{Target: x.Targets[0], Resolver: r, loadings: r.loadings(), found: true, alone: p.Alone}}
 	return x, spent.fault
 }

@@ -113,8 +113,13 @@ type exam struct {
 	dists func() []dist
 	// ends are the interpreter's suffixes, once they were asked for; see suffixes.
 	ends []string
-	// required are the distributions that others always require, once they were asked for.
+	// required, sonames and sources are what mentioned, libraries and loadingSources return,
+	// once they were asked for.
 	required map[string][]string
+	sonames  map[string][]*object
+	sources  map[string][]source
+	// targets are what machines returns, once it was asked.
+	targets []machine
 	// found says that the files were made elsewhere and are judged where they are: what
 	// only a tree that travels must not have is no fault then.
 	found bool

@@ -22,7 +22,10 @@ type loaded struct {
 	loader *loaded
 	// host says that the machine provides it: a name without a file.
 	host bool
-	deps []dependency
+	// brought says what has loaded it before, without which the loader would not find it;
+	// empty for what it finds.
+	brought string
+	deps    []dependency
 }
 
 // dependency is one entry of an object's dynamic section and what it led to.
@@ -32,6 +35,8 @@ type dependency struct {
 	// lib is nil when there is none; then fault says why.
 	lib   *loaded
 	fault string
+	// needs is what the fault depends on; empty when it is certain.
+	needs string
 }
 
 // label names an object for people: its path in the tree, or the absolute one.
@@ -113,8 +118,9 @@ func (p *process) loadFrom(first int) {
 				if !p.r.spent.dependency() {
 					return
 				}
-				lib, fault := p.find(name, l)
-				l.deps = append(l.deps, dependency{group.field, name, lib, fault})
+				d := p.find(name, l)
+				d.field = group.field
+				l.deps = append(l.deps, d)
 			}
 		}
 	}
@@ -137,32 +143,82 @@ func (p *process) byName(name string) *loaded {
 }
 
 // find finds and loads a library for an object. Without one it says why.
-func (p *process) find(name string, by *loaded) (*loaded, string) {
-	if l := p.byName(name); l != nil {
-		return l, ""
+func (p *process) find(name string, by *loaded) dependency {
+	d := dependency{name: name}
+	if d.lib = p.byName(name); d.lib != nil {
+		return d
 	}
 	for _, candidate := range p.candidates(name, by) {
-		at, ok := p.r.resolve(candidate)
-		if !ok || at.Kind != tree.File {
-			continue
+		var looked bool
+		if d.lib, d.fault, looked = p.try(candidate, name, by); looked {
+			return d
 		}
-		o, err := p.r.object(at)
-		if err != nil {
-			return nil, err.Error()
-		}
-		if o.Class != by.Class || o.Order != by.Order || o.Machine != by.Machine {
-			continue
-		}
-		if o.fault != nil {
-			return nil, fmt.Sprintf("%s is unreadable: %v", candidate, o.fault)
-		}
-		return p.mapFile(o, at, candidate, name, by), ""
 	}
 	if p.r.host[name] {
-		p.list = append(p.list, &loaded{name: name, loader: by, host: true})
-		return p.list[len(p.list)-1], ""
+		d.lib = &loaded{name: name, loader: by, host: true}
+		p.list = append(p.list, d.lib)
+		return d
 	}
-	return nil, "no file of this name where ld.so looks"
+	if p.r.bring != nil {
+		if lib, who := p.r.bring(name, by); lib != nil {
+			d.lib = p.add(lib, place{lib.entry, true}, p.r.abs(lib.entry.Path), p.caller())
+			d.lib.brought = who
+			return d
+		}
+	}
+	d.fault, d.needs = p.nowhere(name, by)
+	return d
+}
+
+// try does what the loader does with a file that its search leads to: it goes on when there
+// is none, or one for another machine, and looks no further, whatever it is, otherwise.
+func (p *process) try(file, name string, by *loaded) (lib *loaded, fault string, looked bool) {
+	at, ok := p.r.resolve(file)
+	if !ok || at.Kind != tree.File {
+		return nil, "", false
+	}
+	o, err := p.r.object(at)
+	if err != nil {
+		return nil, err.Error(), true
+	}
+	if o.Class != by.Class || o.Order != by.Order || o.Machine != by.Machine {
+		return nil, "", false
+	}
+	if o.fault != nil {
+		return nil, fmt.Sprintf("%s is unreadable: %v", file, o.fault), true
+	}
+	for _, refused := range o.refusals() {
+		if refused.applies(p.r.machine) {
+			return nil, fmt.Sprintf("the loader refuses %s: %s", file, refused.says), true
+		}
+	}
+	return p.mapFile(o, at, file, name, by), "", true
+}
+
+// nowhere says why there is no library of a name, and what it depends on that there is one.
+func (p *process) nowhere(name string, by *loaded) (fault, needs string) {
+	fault = "no file of this name where ld.so looks"
+	if strings.Contains(name, "/") {
+		return fault, ""
+	}
+	if by.Flags1&elf.Flag1NoDefaultLib == 0 {
+		for _, dir := range p.r.machine.configured {
+			if at, ok := p.r.resolve(dir + "/" + name); ok && at.Kind == tree.File {
+				return path.Join(dir, name) + " is not in ld.so.cache, and the loader looks at no ld.so.conf: ldconfig has to be run", ""
+			}
+		}
+	}
+	if p.r.machine.level == 0 && by.Machine == elf.X8664 {
+		for _, dir := range p.searchPath(by) {
+			for level := 2; level <= highestLevel; level++ {
+				file := path.Join(dir, "glibc-hwcaps", levelName(level), name)
+				if at, ok := p.r.resolve(file); ok && at.Kind == tree.File {
+					return file + " is for processors of that level alone", "the processor's level: audit it on the machine that it is to run on"
+				}
+			}
+		}
+	}
+	return fault, ""
 }
 
 // mapFile loads a file, which may be loaded already under another name.
@@ -181,11 +237,8 @@ func (p *process) mapFile(o *object, at place, file, name string, by *loaded) *l
 }
 
 // candidates lists the files that ld.so tries for a name (ld.so(8), and
-// _dl_map_object for what it leaves out): DT_RPATH of the object and of its
-// loaders up to the executable unless the object has a DT_RUNPATH, its own
-// DT_RUNPATH, the default directories. LD_LIBRARY_PATH is unset, there is no
-// ld.so.cache. The glibc-hwcaps variants of a directory are not tried: every ELF
-// file of the tree is judged for itself.
+// _dl_map_object for what it leaves out): in the directories of the search path; what
+// ld.so.cache lists; in the directories that it was built to search.
 func (p *process) candidates(name string, by *loaded) []string {
 	if strings.Contains(name, "/") {
 		if file, ok := p.expand(name, by); ok && path.IsAbs(file) {
@@ -193,29 +246,65 @@ func (p *process) candidates(name string, by *loaded) []string {
 		}
 		return nil
 	}
-	var dirs []string
-	if by.RunPath == nil {
-		sawMain := false
-		for l := by; l != nil; l = l.loader {
-			dirs = append(dirs, p.dirs(l, l.rpath())...)
-			sawMain = sawMain || l == p.main
+	variants := p.r.machine.variants(by.Machine)
+	var files []string
+	within := func(dirs []string) {
+		for _, dir := range dirs {
+			for _, below := range variants {
+				files = append(files, path.Join(dir, below, name))
+			}
+			files = append(files, strings.TrimSuffix(dir, "/")+"/"+name)
 		}
-		if p.main != nil && !sawMain {
-			dirs = append(dirs, p.dirs(p.main, p.main.rpath())...)
+	}
+	within(p.searchPath(by))
+	system := p.systemDirs(by)
+	noDefault := by.Flags1&elf.Flag1NoDefaultLib != 0
+	for _, lib := range p.r.machine.cache[name] {
+		if lib.level > max(p.r.machine.level, 0) || noDefault && slices.Contains(system, path.Dir(lib.path)) {
+			continue
 		}
-		dirs = append(dirs, p.r.search...)
-	} else {
-		dirs = p.dirs(by, by.RunPath)
+		files = append(files, lib.path)
 	}
-	if by.Flags1&elf.Flag1NoDefaultLib == 0 {
-		dirs = append(dirs, p.r.configured...)
-		dirs = append(dirs, defaultDirs(by.Machine)...)
-	}
-	files := make([]string, len(dirs))
-	for i, d := range dirs {
-		files[i] = strings.TrimSuffix(d, "/") + "/" + name
+	if !noDefault {
+		within(system)
 	}
 	return files
+}
+
+// searchPath are the directories of DT_RPATH of the object and of its loaders up to the
+// executable unless the object has a DT_RUNPATH, then of that: it serves the object itself
+// alone. LD_LIBRARY_PATH is unset.
+func (p *process) searchPath(by *loaded) []string {
+	if by.RunPath != nil {
+		return p.dirs(by, by.RunPath)
+	}
+	var dirs []string
+	sawMain := false
+	for l := by; l != nil; l = l.loader {
+		dirs = append(dirs, p.dirs(l, l.rpath())...)
+		sawMain = sawMain || l == p.main
+	}
+	if p.main != nil && !sawMain {
+		dirs = append(dirs, p.dirs(p.main, p.main.rpath())...)
+	}
+	return append(dirs, p.r.search...)
+}
+
+// systemDirs are the directories that the process's loader was built to search. One that
+// stands elsewhere, as those of Nix and Guix do, has its own libraries beside it.
+func (p *process) systemDirs(by *loaded) []string {
+	all := defaultDirs(by.Machine)
+	if p.r.machine.dirs == nil {
+		return all
+	}
+	if p.main != nil && path.IsAbs(p.main.Interp) {
+		if dir := path.Dir(p.main.Interp); !slices.Contains(all, dir) {
+			if libc, ok := p.r.resolve(dir + "/libc.so.6"); ok && libc.Kind == tree.File {
+				return []string{dir}
+			}
+		}
+	}
+	return p.r.machine.dirs
 }
 
 // rpath is the DT_RPATH that counts: none beside a DT_RUNPATH.
@@ -241,12 +330,15 @@ func (p *process) dirs(l *loaded, search *string) []string {
 	return dirs
 }
 
-// expand replaces $ORIGIN and $LIB. What $PLATFORM means depends on the
-// machine's processor: a path with it is none.
+// expand replaces $ORIGIN, $LIB and $PLATFORM. What the last one means depends on the
+// processor: where no machine is known, a path with it is none.
 func (p *process) expand(s string, l *loaded) (string, bool) {
 	s = replaceToken(s, "ORIGIN", path.Dir(l.name))
-	s = replaceToken(s, "LIB", strings.TrimPrefix(defaultDirs(l.Machine)[0], "/"))
-	return s, replaceToken(s, "PLATFORM", "") == s
+	s = replaceToken(s, "LIB", p.r.machine.lib(l.Machine))
+	if p.r.machine.level == 0 {
+		return s, replaceToken(s, "PLATFORM", "") == s
+	}
+	return replaceToken(s, "PLATFORM", platform(l.Machine)), true
 }
 
 // replaceToken replaces $NAME and ${NAME}; $NAME followed by a letter, digit or

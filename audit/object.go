@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strings"
 	"unique"
@@ -33,6 +34,10 @@ type object struct {
 	wants []want
 	// api are the names of CPython's API among those of gives; empty unless it has a runtime.
 	api []symbol
+	// versioned are those of gives that have a version, or are hidden, with the index of how
+	// in definitions, of which a file has few.
+	versioned   map[nameHash]uint16
+	definitions [][]definition
 	// asks says that it asks others for anything of Python's API, weakly or not.
 	asks bool
 	// unwinds is a symbol of exception handling that it asks others for; empty without one.
@@ -49,8 +54,46 @@ type symbol = unique.Handle[string]
 type want struct {
 	symbol
 	// version is the one that the file insists on; empty without one. The check versions
-	// tells where the target lacks it.
-	version symbol
+	// tells where the target lacks it. asked is the same, or one that it does not insist on.
+	version, asked symbol
+}
+
+func (w want) String() string {
+	if version := w.asked.Value(); version != "" {
+		return w.Value() + "@" + version
+	}
+	return w.Value()
+}
+
+// definition is one way in which a file defines a symbol.
+type definition struct {
+	// version is empty without one.
+	version string
+	// hidden and first are of the index in DT_VERSYM: only who asks for the version gets it;
+	// it is the first one of the file, or none.
+	hidden, first bool
+}
+
+// binds tells whether a reference is bound to a definition in the file, as glibc's
+// check_match decides.
+func (o *object) binds(w want) bool { return o.bindsName(hashName(w.Value()), w) }
+
+// bindsName is binds for whoever has the hash of the name.
+func (o *object) bindsName(name nameHash, w want) bool {
+	if !o.gives.has(name) {
+		return false
+	}
+	set, ok := o.versioned[name]
+	if !ok {
+		return true
+	}
+	asked := w.asked.Value()
+	return slices.ContainsFunc(o.definitions[set], func(d definition) bool {
+		if asked == "" {
+			return d.first || !d.hidden
+		}
+		return d.version == asked || d.version == "" && !d.hidden
+	})
 }
 
 // runtimeSymbols are of what a process must have only one of: the state of the runtime,
@@ -59,8 +102,35 @@ var runtimeSymbols = []string{"_PyRuntime", "Py_BytesMain", typeOfTypes}
 
 const typeOfTypes = "PyType_Type"
 
+// IsExecutable tells executables from libraries, among these modules that name a loader as
+// executables do.
+func (o *object) IsExecutable() bool {
+	if len(o.inits) > 0 && o.Type == elf.Shared && o.Flags1&elf.Flag1PIE == 0 && strings.Contains(path.Base(o.entry.Path), ".so") {
+		return false
+	}
+	return o.File.IsExecutable()
+}
+
 // isExtension tells whether a file that is loaded by name is a Python module.
 func (o *object) isExtension() bool { return len(o.inits) > 0 && !o.IsExecutable() }
+
+// references reads what the loader looks for when it relocates the file.
+func (o *object) references() (_ *elf.References, err error) {
+	r, err := o.entry.Content.Open()
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", o.entry.Path, err)
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	at, err := readerAt(r, o.entry)
+	if err != nil || at == nil {
+		return &elf.References{}, err
+	}
+	refs, err := elf.ReadReferences(at, o.entry.Size)
+	if err != nil && !errors.Is(err, elf.ErrFormat) {
+		return nil, fmt.Errorf("reading %s: %w", o.entry.Path, err)
+	}
+	return refs, nil
+}
 
 // holdsRuntime tells whether a process that maps the file has a Python runtime in it.
 func (o *object) holdsRuntime() bool { return slices.Contains(o.runtime, "_PyRuntime") }
@@ -130,7 +200,7 @@ func readObject(e tree.Entry) (*object, error) {
 		return nil, err
 	}
 	o := &object{entry: e}
-	d := distiller{object: o, versions: map[string]symbol{"": unique.Make("")}}
+	d := distiller{object: o, versions: map[string]symbol{"": unique.Make("")}, defined: map[nameHash][]definition{}}
 	o.File, err = elf.ReadEach(at, e.Size, d.add)
 	if d.kept > maxKept {
 		err = errManyNames
@@ -180,6 +250,9 @@ var errManyNames = fmt.Errorf("%w: it asks for symbols whose names take more tha
 type distiller struct {
 	*object
 	exported []nameHash
+	// defined are the ways in which names with versions are, plain are the names without one.
+	defined map[nameHash][]definition
+	plain   []nameHash
 	// versions are those that symbols had.
 	versions map[string]symbol
 	// kept counts the bytes of names and their handles.
@@ -194,15 +267,21 @@ func (d *distiller) add(s elf.Symbol) {
 	}
 	switch {
 	case s.Exported():
-		d.export(s.Name)
+		d.export(s)
 	case !s.Defined && !s.Weak && !s.Local && d.keep(s.Name):
-		version, ok := d.versions[s.Version]
-		if !ok {
-			version = unique.Make(s.Version)
-			d.versions[version.Value()] = version
-		}
-		d.wants = append(d.wants, want{unique.Make(s.Name), version})
+		version := d.version(s.Version)
+		d.wants = append(d.wants, want{unique.Make(s.Name), version, version})
 	}
+}
+
+// version is one that symbols have, held once.
+func (d *distiller) version(text string) symbol {
+	version, ok := d.versions[text]
+	if !ok {
+		version = unique.Make(text)
+		d.versions[version.Value()] = version
+	}
+	return version
 }
 
 // keep reports whether there is room for a name.
@@ -212,8 +291,14 @@ func (d *distiller) keep(name string) bool {
 }
 
 // export notes a symbol that others can bind to.
-func (d *distiller) export(name string) {
-	d.exported = append(d.exported, hashName(name))
+func (d *distiller) export(s elf.Symbol) {
+	name, hash := s.Name, hashName(s.Name)
+	d.exported = append(d.exported, hash)
+	if s.Version != "" || s.Hidden {
+		d.defined[hash] = append(d.defined[hash], definition{d.version(s.Version).Value(), s.Hidden, s.Index <= firstVersion})
+	} else {
+		d.plain = append(d.plain, hash)
+	}
 	if isPython(name) && d.keep(name) {
 		d.api = append(d.api, unique.Make(name))
 	}
@@ -249,4 +334,41 @@ func (d *distiller) finish() {
 	if !d.holdsRuntime() {
 		d.api = nil
 	}
+	for _, name := range d.plain {
+		if list, ok := d.defined[name]; ok {
+			d.defined[name] = append(list, definition{first: true})
+		}
+	}
+	d.define(d.defined)
 }
+
+// firstVersion is the index in DT_VERSYM of the first version that a file defines.
+const firstVersion = 2
+
+// define keeps how symbols are defined, equal ways once.
+func (o *object) define(defined map[nameHash][]definition) {
+	if len(defined) == 0 {
+		return
+	}
+	known := map[string]uint16{}
+	o.versioned = make(map[nameHash]uint16, len(defined))
+	for name, list := range defined {
+		key := ""
+		for _, d := range list {
+			key += fmt.Sprintf("%s %t %t ", d.version, d.hidden, d.first)
+		}
+		set, ok := known[key]
+		if !ok {
+			if len(o.definitions) > maxDefinitions {
+				return // no file has that many; what is left out counts as without a version
+			}
+			set = uint16(len(o.definitions))
+			known[key] = set
+			o.definitions = append(o.definitions, list)
+		}
+		o.versioned[name] = set
+	}
+}
+
+// maxDefinitions is the highest index of a way in which symbols are defined.
+const maxDefinitions = 1<<16 - 2

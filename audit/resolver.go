@@ -16,11 +16,14 @@ import (
 type Resolver struct {
 	view
 	home installation
-	// search are directories searched after the executable's DT_RPATH, configured those
-	// that are before the default ones.
-	search, configured []string
-	host               map[string]bool
-	providers          []Provider
+	// search are directories searched after the executable's DT_RPATH.
+	search    []string
+	machine   machine
+	host      map[string]bool
+	providers []Provider
+	// bring finds a library that something else has loaded before a file that needs it,
+	// though the loader's search does not lead to it; nil where nothing does.
+	bring func(name string, by *loaded) (lib *object, who string)
 	// objects are the tree's ELF files by path, outside those of the root file system.
 	objects map[string]*object
 	outside *objectCache
@@ -46,9 +49,11 @@ type ResolverInput struct {
 	Host []string
 	// Providers are as in [Subject].
 	Providers []Provider
-	// Configured are the directories that the machine's loader searches beside its own:
-	// those of /etc/ld.so.conf.
-	Configured []string
+	// machine is what is known of the loader; the zero value is that of the gate, which
+	// counts on nothing that one machine has and another has not.
+	machine machine
+	// bring is as in [Resolver].
+	bring func(name string, by *loaded) (lib *object, who string)
 	// spent, unless it is nil, bounds how much is loaded.
 	spent *spending
 }
@@ -100,7 +105,7 @@ func openResolver(in ResolverInput, home installation, objects map[string]*objec
 	r := &Resolver{
 		view:   view{tree: in.Tree, root: in.Root, prefix: strings.TrimPrefix(in.Prefix, "/")},
 		home:   home,
-		search: in.Search, configured: in.Configured, host: map[string]bool{}, providers: in.Providers,
+		search: in.Search, machine: in.machine, host: map[string]bool{}, providers: in.Providers, bring: in.bring,
 		objects: objects, outside: outside, spent: in.spent,
 	}
 	if r.root == nil {

@@ -116,9 +116,10 @@ func versionScript(t *testing.T, script string) string {
 }
 
 var libcScripts = map[string]string{
-	"old": "GLIBC_2.2.5 { global: libc_old; local: *; };",
-	"mid": "GLIBC_2.2.5 { global: libc_old; local: *; }; GLIBC_2.36 { global: libc_mid; } GLIBC_2.2.5;",
-	"new": "GLIBC_2.2.5 { global: libc_old; local: *; }; GLIBC_2.36 { global: libc_mid; } GLIBC_2.2.5; GLIBC_2.99 { global: libc_new; } GLIBC_2.36;",
+	"old":  "GLIBC_2.2.5 { global: libc_old; local: *; };",
+	"mid":  "GLIBC_2.2.5 { global: libc_old; local: *; }; GLIBC_2.36 { global: libc_mid; } GLIBC_2.2.5;",
+	"mark": "GLIBC_2.2.5 { global: libc_old; local: *; }; GLIBC_ABI_DT_RELR { global: libc_mark; }; GLIBC_2.36 { global: libc_mid; } GLIBC_2.2.5;",
+	"new":  "GLIBC_2.2.5 { global: libc_old; local: *; }; GLIBC_2.36 { global: libc_mid; } GLIBC_2.2.5; GLIBC_2.99 { global: libc_new; } GLIBC_2.36;",
 }
 
 // libc is a libc.so.6 that knows versions up to 2.2.5 (old), 2.36 (mid) or 2.99 (new).
@@ -128,7 +129,7 @@ func libc(t *testing.T, age string) string {
 	if err := writeOnce(script, libcScripts[age]); err != nil {
 		t.Fatal(err)
 	}
-	source := "int libc_old(void){return 0;} int libc_mid(void){return 0;} int libc_new(void){return 0;}"
+	source := "int libc_old(void){return 0;} int libc_mid(void){return 0;} int libc_new(void){return 0;} int libc_mark(void){return 0;}"
 	return library(t, "libc.so.6", source, "-Wl,--version-script="+script)
 }
 
