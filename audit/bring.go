@@ -36,7 +36,7 @@ func (x *exam) bring(name string, by *loaded) (lib *object, who string) {
 		if source := x.preloads(own, name); source != "" {
 			return o, "The distribution's " + path.Base(source) + " loads it"
 		}
-		if sibling := x.reaches(own, name, o); sibling != "" {
+		if sibling := x.reaches(own, name, o, by.object); sibling != "" {
 			return o, path.Base(sibling) + " of the same distribution finds it"
 		}
 	}
@@ -56,18 +56,18 @@ func (x *exam) libraries() map[string][]*object {
 	return x.sonames
 }
 
-// reaches names a module of a distribution whose own search path leads to a library that it
-// needs: if that one is imported first, the library is loaded.
-func (x *exam) reaches(dist, name string, lib *object) string {
+// reaches names a module of a distribution, beside the one that asks, whose own search path
+// leads to a library that it needs: if that one is imported first, the library is loaded.
+func (x *exam) reaches(dist, name string, lib, asking *object) string {
 	for _, o := range x.extensions() {
-		if o.entry.Owner != OwnerWheel+dist || !slices.Contains(o.Needed, name) {
+		if o.entry.Owner != OwnerWheel+dist || o == asking || !slices.Contains(o.Needed, name) {
 			continue
 		}
 		r := &Resolver{view: view{tree: x.Tree, root: &tree.Tree{}}}
 		p := &process{r: r}
 		by := &loaded{object: o, place: place{o.entry, true}, name: r.abs(o.entry.Path)}
 		for _, dir := range p.searchPath(by) {
-			if at, ok := r.resolve(path.Join(dir, name)); ok && at.inTree && at.Path == lib.entry.Path {
+			if at, ok := r.resolve(dir + "/" + name); ok && at.inTree && at.Path == lib.entry.Path {
 				return o.entry.Path
 			}
 		}

@@ -72,7 +72,7 @@ var taggedModule = regexp.MustCompile(`\.(cpython-\d+[a-z]*(-[\w-]+)?|abi3t?|gra
 func (x *exam) isModule(o *object) bool {
 	base := path.Base(o.entry.Path)
 	switch {
-	case o.isExtension(), taggedModule.MatchString(base):
+	case o.loads() && o.isExtension(), taggedModule.MatchString(base):
 		return true
 	case !strings.HasSuffix(base, ".so") || strings.HasPrefix(base, "lib"):
 		return false

@@ -175,7 +175,7 @@ func (x *exam) unbound(r run, l loading, lib *loaded, s scope) (Finding, bool, e
 		default:
 			names = append(names, w.String())
 		}
-		python = python || s.api.has(w.Value())
+		python = python || s.api.has(w.Value()) || IsPythonAPI(w.Value())
 	}
 	f := Finding{
 		Severity: Refuse, File: lib.Path, Field: "undefined", Targets: []string{r.Name},

@@ -211,7 +211,7 @@ func (p *process) nowhere(name string, by *loaded) (fault, needs string) {
 	if p.r.machine.level == 0 && by.Machine == elf.X8664 {
 		for _, dir := range p.searchPath(by) {
 			for level := 2; level <= highestLevel; level++ {
-				file := path.Join(dir, "glibc-hwcaps", levelName(level), name)
+				file := dir + "/glibc-hwcaps/" + levelName(level) + "/" + name
 				if at, ok := p.r.resolve(file); ok && at.Kind == tree.File {
 					return file + " is for processors of that level alone", "the processor's level: audit it on the machine that it is to run on"
 				}
@@ -250,10 +250,14 @@ func (p *process) candidates(name string, by *loaded) []string {
 	var files []string
 	within := func(dirs []string) {
 		for _, dir := range dirs {
+			// Not cleaned: what leads through a directory that is not there leads nowhere.
+			dir = strings.TrimSuffix(dir, "/") + "/"
 			for _, below := range variants {
-				files = append(files, path.Join(dir, below, name))
+				if p.r.hasDir(dir + below) {
+					files = append(files, dir+below+"/"+name)
+				}
 			}
-			files = append(files, strings.TrimSuffix(dir, "/")+"/"+name)
+			files = append(files, dir+name)
 		}
 	}
 	within(p.searchPath(by))

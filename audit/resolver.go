@@ -28,6 +28,8 @@ type Resolver struct {
 	objects map[string]*object
 	outside *objectCache
 	spent   *spending
+	// directories are those that hasDir was asked about.
+	directories map[string]bool
 	// python is the interpreter's process before any import; nil when its
 	// executable could not be read.
 	python *process
@@ -149,6 +151,20 @@ func (r *Resolver) object(at place) (*object, error) {
 		return nil, fmt.Errorf("%s is not an ELF file", at.Path)
 	}
 	return o, nil
+}
+
+// hasDir tells whether there is a directory at an absolute path.
+func (r *Resolver) hasDir(abs string) bool {
+	is, ok := r.directories[abs]
+	if !ok {
+		at, found := r.resolve(abs)
+		is = found && at.Kind == tree.Dir
+		if r.directories == nil {
+			r.directories = map[string]bool{}
+		}
+		r.directories[abs] = is
+	}
+	return is
 }
 
 // loading is one object of the tree in the process that would load it.

@@ -143,6 +143,10 @@ func build(t *testing.T, trials map[string]trial) environment {
 		}
 		for file, data := range tr.files {
 			p := path.Join(dist, file)
+			for other := range trials {
+				// Of the same length, so that it can stand in a binary.
+				data = bytes.ReplaceAll(data, []byte("{"+other+"}"), []byte(env.dist(other)+strings.Repeat("/", len(other)+2-4)))
+			}
 			if bytes.HasPrefix(data, []byte("-> ")) {
 				write(filepath.Join(env.site, p), data)
 				continue
@@ -529,3 +533,275 @@ func sysvHash(name string) uint32 {
 	}
 	return h
 }
+
+// TestImportsOfLibraries compares what the checks say of the libraries and symbols that modules
+// need with imports.
+func TestImportsOfLibraries(t *testing.T) {
+	t.Parallel()
+	m := &mason{t: t, dir: t.TempDir()}
+	const (
+		call    = "int helper(void);"
+		helper  = "int helper(void) { return 7; }"
+		runpath = "-Wl,--enable-new-dtags,-rpath,"
+		rpath   = "-Wl,--disable-new-dtags,-rpath,"
+	)
+	inner := m.library("libinner.so.1", helper)
+	calls := func(flags ...string) []byte { return m.module(call, "helper();", append([]string{inner}, flags...)...) }
+	outer := func(flags ...string) string {
+		return m.library("libouter.so.1", "int outer(void) { return 1; }", append([]string{inner}, flags...)...)
+	}
+	plainOuter := outer()
+	callsOuter := func(flags ...string) []byte {
+		return m.module("int outer(void);", "outer();", append([]string{plainOuter, "-Wl,-rpath-link," + filepath.Dir(inner)}, flags...)...)
+	}
+	lib, text := m.read(inner), func(s string) []byte { return []byte(s) }
+	anl := func(flags ...string) []byte {
+		return m.module("", "", append([]string{"-l:libanl.so.1"}, flags...)...)
+	}
+	trials := map[string]trial{
+		"nowhere":                     {files: map[string][]byte{"spam.so": calls()}, check: "closure", says: "auditwheel repair"},
+		"beside it, without a path":   {files: map[string][]byte{"spam.so": calls(), "libinner.so.1": lib}, check: "closure"},
+		"RUNPATH":                     {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN"), "libinner.so.1": lib}},
+		"RUNPATH in braces":           {files: map[string][]byte{"spam.so": calls(runpath + "${ORIGIN}/l"), "l/libinner.so.1": lib}},
+		"NAME.libs beside it":         {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN/spam.libs"), "spam.libs/libinner.so.1": lib}},
+		"NAME.libs as auditwheel has": {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN/../wide.libs"), "../wide.libs/libinner.so.1": lib}},
+		"RUNPATH is not handed on":    {files: map[string][]byte{"spam.so": callsOuter(runpath + "$ORIGIN/l"), "l/libouter.so.1": m.read(plainOuter), "l/libinner.so.1": lib}, check: "closure"},
+		"RPATH is":                    {files: map[string][]byte{"spam.so": callsOuter(rpath + "$ORIGIN/l"), "l/libouter.so.1": m.read(plainOuter), "l/libinner.so.1": lib}},
+		"RPATH, cut off by a RUNPATH": {files: map[string][]byte{"spam.so": callsOuter(rpath + "$ORIGIN/l"), "l/libouter.so.1": m.read(outer(runpath + "$ORIGIN/none")), "l/libinner.so.1": lib}, check: "closure"},
+		"RPATH of a library's own":    {files: map[string][]byte{"spam.so": callsOuter(runpath + "$ORIGIN/l"), "l/libouter.so.1": m.read(outer(rpath + "$ORIGIN")), "l/libinner.so.1": lib}},
+		"loaded by a sibling": {files: map[string][]byte{
+			"spam.so": m.module("int outer(void); "+call, "outer(); helper();", inner, plainOuter, runpath+"$ORIGIN/l"), "l/libouter.so.1": m.read(plainOuter), "l/libinner.so.1": lib}},
+		"through links":                        {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN"), "libinner.so.1": text("-> l/libinner.so"), "l/libinner.so": text("-> libinner.so.1.2"), "l/libinner.so.1.2": lib}},
+		"a link to nothing":                    {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN"), "libinner.so.1": text("-> gone")}, check: "closure"},
+		"a way through nothing":                {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN/x/../l"), "l/libinner.so.1": lib}, check: "closure"},
+		"an end that is empty":                 {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN:"), "libinner.so.1": lib}},
+		"a start that is empty":                {files: map[string][]byte{"spam.so": calls(runpath + ":$ORIGIN"), "libinner.so.1": lib}},
+		"nothing but empty ones":               {files: map[string][]byte{"spam.so": calls(runpath + ":"), "libinner.so.1": lib}, check: "closure"},
+		"relative":                             {files: map[string][]byte{"spam.so": calls(runpath + "l"), "l/libinner.so.1": lib}, check: "closure"},
+		"an absolute one":                      {files: map[string][]byte{"spam.so": calls(runpath + "/nonexistent/lib:$ORIGIN"), "libinner.so.1": lib}},
+		"$LIB":                                 {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN/$LIB"), "lib/x86_64-linux-gnu/libinner.so.1": lib}},
+		"$LIB of another system":               {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN/${LIB}"), "lib64/libinner.so.1": lib}, check: "closure"},
+		"another word":                         {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGINAL"), "libinner.so.1": lib}, check: "closure"},
+		"hwcaps":                               {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN"), "glibc-hwcaps/x86-64-v2/libinner.so.1": lib}},
+		"hwcaps of nothing":                    {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN"), "glibc-hwcaps/x86-64-v9/libinner.so.1": lib}, check: "closure"},
+		"the system's":                         {files: map[string][]byte{"spam.so": anl()}},
+		"the system's, no default directories": {files: map[string][]byte{"spam.so": anl("-Wl,-z,nodefaultlib")}, check: "closure"},
+		"a package of the system's":            {files: map[string][]byte{"spam.so": m.module("", "", m.library("libdmtx.so.0", ""))}, check: "closure", says: "libdmtx0b (Debian)"},
+		"another version of one":               {files: map[string][]byte{"spam.so": m.module("", "", m.library("libssl.so.77", ""))}, check: "closure", says: "another version"},
+		"CUDA's":                               {files: map[string][]byte{"spam.so": m.module("", "", m.library("libcudart.so.12", ""))}, check: "closure", says: "nvidia-cuda-runtime-cu12"},
+		"by a path":                            {files: map[string][]byte{"spam.so": m.module("", "", m.gcc("libbare.so", "int bare;", "-shared"))}},
+		"a text by its name":                   {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN"), "libinner.so.1": text("INPUT ( libinner.a )")}, check: "closure"},
+		"an empty file by its name":            {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN"), "libinner.so.1": nil}, check: "closure"},
+		"a 32-bit one first":                   {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN/a:$ORIGIN"), "a/libinner.so.1": header(lib, 4, 1), "libinner.so.1": lib}},
+		"a relocatable one first":              {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN/a:$ORIGIN"), "a/libinner.so.1": header(lib, 16, 1), "libinner.so.1": lib}, check: "closure"},
+		"one off its pages":                    {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN"), "libinner.so.1": with(t, lib, elf.PT_LOAD, 1, atOffset, by(8))}, check: "closure"},
+		// What another distribution has.
+		"alpha":       {files: map[string][]byte{"__init__.py": text("import ctypes, os\nctypes.CDLL(os.path.join(os.path.dirname(__file__), 'lib', 'libinner.so.1'))\n"), "lib/libinner.so.1": lib}, code: "import NAME"},
+		"alpha other": {files: map[string][]byte{"__init__.py": text("import ctypes, os\nctypes.CDLL(os.path.join(os.path.dirname(__file__), 'lib', 'libother.so.1'))\n"), "lib/libother.so.1": m.read(m.library("libother.so.1", "int another(int x) { return x; }"))}, code: "import NAME"},
+		"beta":        {requires: []string{"alpha"}, code: "import NAME"},
+		"alpha global": {files: map[string][]byte{"__init__.py": text("import ctypes, os\nctypes.CDLL(os.path.join(os.path.dirname(__file__), 'libglobal.so'), mode=ctypes.RTLD_GLOBAL)\n"),
+			"libglobal.so": m.read(m.library("libglobal.so", "int everywhere(void) { return 1; }"))}, code: "import NAME"},
+		"behind what it requires":        {files: map[string][]byte{"spam.so": calls()}, requires: []string{"alpha"}, code: "import {alpha}, NAME.spam", says: "which the distribution requires, has one"},
+		"behind what that requires":      {files: map[string][]byte{"spam.so": calls()}, requires: []string{"beta"}, code: "import {alpha}, NAME.spam"},
+		"that lacks the symbol":          {files: map[string][]byte{"spam.so": m.module("int another(const char *); int more(void);", "another(0); more();", m.library("libother.so.1", "int another(void) { return 1; } int more(void) { return 1; }"))}, requires: []string{"alpha other"}, code: "import {alpha other}, NAME.spam", check: "symbols", says: "built for each other"},
+		"that lacks what is called late": {files: map[string][]byte{"spam.so": m.module("int more(void); int never(void) { return more(); }", "", m.library("libother.so.1", "int more(void) { return 1; }"))}, requires: []string{"alpha other"}, code: "import {alpha other}, NAME.spam", check: "symbols"},
+		"its directory":                  {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN/../{alpha}/lib")}, requires: []string{"alpha"}},
+		"its directory, where it is not": {files: map[string][]byte{"spam.so": m.module("", "", m.library("libglib-2.0.so.77", ""), runpath+"$ORIGIN/../{alpha}/lib")}, requires: []string{"alpha"}, check: "closure"},
+		"what it loads for all":          {files: map[string][]byte{"spam.so": m.module("int everywhere(void);", "everywhere();")}, requires: []string{"alpha global"}, code: "import {alpha global}, NAME.spam", says: "RTLD_GLOBAL"},
+		"what nobody loads for all":      {files: map[string][]byte{"spam.so": m.module("int nobody(void);", "nobody();")}, requires: []string{"alpha global"}, code: "import {alpha global}, NAME.spam", check: "symbols"},
+		"its own code loads it":          {files: map[string][]byte{"__init__.py": text("import ctypes, os\nctypes.CDLL(os.path.join(os.path.dirname(__file__), 'l', 'libinner.so.1'))\n"), "spam.so": calls(), "l/libinner.so.1": lib}, says: "loads it"},
+		"its own module finds it":        {files: map[string][]byte{"__init__.py": text("from .a import spam as first\n"), "a/spam.so": calls(runpath + "$ORIGIN/l"), "a/l/libinner.so.1": lib, "spam.so": calls()}, says: "finds it"},
+	}
+	maps.Copy(trials, symbolTrials(t, m))
+	agree(t, trials)
+}
+
+// symbolTrials are about symbols and their versions.
+func symbolTrials(t *testing.T, m *mason) map[string]trial {
+	t.Helper()
+	const (
+		both = "int plain(void) { return 0; } int other(void) { return 0; }"
+		own  = "-Wl,-rpath,$ORIGIN"
+		bare = "-nostdlib"
+	)
+	v1 := m.library("libplain.so.1", both, m.script("P_1 { global: plain; };"))
+	none := m.library("libplain.so.1", both)
+	asks := func(link, top, body string) []byte { return m.module(top, body, link, own) }
+	with := func(module []byte, lib string, check string) trial {
+		return trial{files: map[string][]byte{"spam.so": module, "libplain.so.1": m.read(lib)}, check: check}
+	}
+	hidden := func(version string) string {
+		return m.library("libplain.so.1", `asm(".symver old,plain@`+version+`"); int old(void) { return 0; }`, m.script("P_1 { }; P_2 { } P_1; P_3 { } P_2;"))
+	}
+	const want, calls = "int plain(void);", "plain();"
+	less := m.library("libplain.so.1", "int other(void) { return 0; }")
+	return map[string]trial{
+		"the version":                        with(asks(v1, want, calls), v1, ""),
+		"a library without any version":      with(asks(v1, want, calls), m.library("libplain.so.1", both, bare), "versions"),
+		"the same, the symbol is not asked":  with(asks(v1, "int other(void);", "other();"), m.library("libplain.so.1", both, bare), ""),
+		"a library that only asks for some":  with(asks(v1, want, calls), m.library("libplain.so.1", "int puts(const char *); int plain(void) { return puts(\"\"); }"), ""),
+		"another version":                    with(asks(v1, want, calls), m.library("libplain.so.1", both, m.script("P_2 { global: plain; };")), "versions"),
+		"the version of another symbol":      with(asks(v1, want, calls), m.library("libplain.so.1", both, m.script("P_1 { global: other; }; P_2 { global: plain; } P_1;")), "symbols"),
+		"no version asked for":               with(asks(none, want, calls), v1, ""),
+		"no version asked for, first hidden": with(asks(none, want, calls), hidden("P_1"), ""),
+		"no version asked for, third hidden": with(asks(none, want, calls), hidden("P_3"), "symbols"),
+		"a function that is never called":    with(asks(none, want+" int never(void) { return plain(); }", ""), less, "symbols"),
+		"the same, bound lazily by itself":   with(m.module(want+" int never(void) { return plain(); }", "", none, own, "-Wl,-z,lazy"), less, "symbols"),
+		"a weak one":                         with(asks(none, "int plain(void) __attribute__((weak)); int never(void) { return plain ? plain() : 0; }", ""), less, ""),
+		"data":                               with(asks(none, "extern int table[]; int *p = table;", ""), m.library("libplain.so.1", "int other;"), "symbols"),
+		"named, and never referred to":       with(asks(none, "", ""), less, ""),
+		"undefined without a reference":      {files: map[string][]byte{"spam.so": m.module("", "", "-Wl,-u,nobody_has_it", "-Wl,-z,undefs")}},
+		"of nobody":                          {files: map[string][]byte{"spam.so": m.module("int nobody_has_it(void);", "nobody_has_it();")}, check: "symbols", says: "another release"},
+		"of another Python":                  {files: map[string][]byte{"spam.so": m.module("int PyUnicodeUCS4_Decode(void);", "PyUnicodeUCS4_Decode();")}, check: "symbols", says: "another version or build of Python"},
+		"of a newer glibc":                   {files: map[string][]byte{"spam.so": m.module(`int newer(void); asm(".symver newer,newer@GLIBC_2.99");`, "newer();", m.library("libc.so.6", "int newer(void) { return 0; }", bare, m.script("GLIBC_2.99 { global: newer; };")))}, check: "versions", says: "lower manylinux tag"},
+	}
+}
+
+// withDynamic is a program whose DT_DEBUG, which only debuggers look at, is another entry, with
+// a text that stands in the place of the longest name of a symbol.
+func withDynamic(t *testing.T, data []byte, tag elf.DynTag, text string) []byte {
+	t.Helper()
+	f, err := elf.NewFile(bytes.NewReader(data))
+	if err != nil {
+		t.Fatal(err)
+	}
+	table := f.Section(".dynstr")
+	names, err := table.Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	longest, at := 0, 0
+	for offset, name := 0, []byte(nil); offset < len(names); offset += len(name) + 1 {
+		if name, _, _ = bytes.Cut(names[offset:], []byte{0}); len(name) > longest {
+			longest, at = len(name), offset
+		}
+	}
+	if longest < len(text) {
+		t.Fatalf("no name is as long as %s", text)
+	}
+	changed := withTag(t, data, elf.DT_DEBUG, uint64(at), tag)
+	copy(changed[int(table.Offset)+at:], text+"\x00")
+	return changed
+}
+
+// The interpreter's search path serves a module if it is an RPATH, and does not if it is a
+// RUNPATH; neither excuses what is nowhere.
+func TestInterpretersSearchPath(t *testing.T) {
+	t.Parallel()
+	exe, version := systemPython(t)
+	m := &mason{t: t, dir: t.TempDir()}
+	inner := m.library("libinner.so.1", "int helper(void) { return 7; }")
+	outer := m.library("libouter.so.1", "int helper(void); int outer(void) { return helper(); }", inner)
+	for name, tt := range map[string]struct {
+		tag       elf.DynTag
+		libraries []string
+		module    []byte
+		works     bool
+	}{
+		"RUNPATH, nowhere":                                    {elf.DT_RUNPATH, nil, m.module("int helper(void);", "helper();", inner), false},
+		"RPATH, nowhere":                                      {elf.DT_RPATH, nil, m.module("int helper(void);", "helper();", inner), false},
+		"RUNPATH, where it leads":                             {elf.DT_RUNPATH, []string{inner}, m.module("int helper(void);", "helper();", inner), false},
+		"RPATH, where it leads":                               {elf.DT_RPATH, []string{inner}, m.module("int helper(void);", "helper();", inner), true},
+		"RPATH, and what that needs":                          {elf.DT_RPATH, []string{inner, outer}, m.module("int outer(void);", "outer();", outer, "-Wl,-rpath-link,"+filepath.Dir(inner)), true},
+		"RPATH, the module a RUNPATH":                         {elf.DT_RPATH, []string{inner}, m.module("int helper(void);", "helper();", inner, "-Wl,--enable-new-dtags,-rpath,$ORIGIN/none"), false},
+		"RUNPATH, the module an RPATH to another's directory": {elf.DT_RUNPATH, nil, m.module("int helper(void);", "helper();", inner, "-Wl,--disable-new-dtags,-rpath,$ORIGIN/../other"), false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			prefix := t.TempDir()
+			files := map[string][]byte{
+				"bin/python" + version: withDynamic(t, m.read(exe), tt.tag, "$ORIGIN/../lib"),
+				"site/spam.so":         tt.module,
+			}
+			for _, lib := range tt.libraries {
+				files["lib/"+filepath.Base(lib)] = m.read(lib)
+			}
+			config, err := filepath.Glob("/usr/lib/python" + version + "/_sysconfigdata_*.py")
+			if err != nil || len(config) == 0 {
+				t.Fatalf("the system's Python has no sysconfig: %v", err)
+			}
+			files["lib/python"+version+"/"+filepath.Base(config[0])] = m.read(config[0])
+			digits := "cp" + strings.ReplaceAll(version, ".", "")
+			wheel := "spam-1.0-" + digits + "-" + digits + "-linux_x86_64.whl"
+			files[wheel] = []byte(pack(t, distOf("spam", strings.TrimSuffix(strings.TrimPrefix(wheel, "spam-1.0-"), ".whl"), "", map[string]string{"spam.so": string(tt.module)})))
+			for file, data := range files {
+				p := filepath.Join(prefix, file)
+				if err := os.MkdirAll(filepath.Dir(p), 0o755); err != nil {
+					t.Fatal(err)
+				}
+				if err := os.WriteFile(p, data, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			cmd := exec.CommandContext(t.Context(), filepath.Join(prefix, "bin", "python"+version), "-c", "import spam")
+			cmd.Env = []string{"PYTHONHOME=/usr", "PYTHONPATH=" + filepath.Join(prefix, "site"), "PYTHONDONTWRITEBYTECODE=1"}
+			told, err := cmd.CombinedOutput()
+			if (err == nil) != tt.works {
+				t.Fatalf("imported: %v\n%s", err, told)
+			}
+			r, err := Look(t.Context(), Target{Files: Machine("/"), Path: filepath.Join(prefix, wheel), Against: filepath.Join(prefix, "bin", "python"+version)})
+			if err != nil {
+				t.Fatal(err)
+			}
+			if refused := r.Refused() > 0; refused == tt.works {
+				t.Errorf("refused: %t, by %v, and the import said %s", refused, r.Units[0].Findings, told)
+			}
+		})
+	}
+}
+
+// A wheel that is judged alone is undecided where one that it requires may bring what is
+// missing, or where nobody said which glibc it is for; nothing else is.
+func TestUndecided(t *testing.T) {
+	t.Parallel()
+	exe, version := systemPython(t)
+	m := &mason{t: t, dir: t.TempDir()}
+	digits := "cp" + strings.ReplaceAll(version, ".", "")
+	tag := digits + "-" + digits + "-linux_x86_64"
+	needs := func(soname string, flags ...string) []byte {
+		return m.module("", "", append([]string{m.library(soname, "")}, flags...)...)
+	}
+	good := m.module("", "")
+	for name, tt := range map[string]struct {
+		module   []byte
+		metadata string
+		against  string
+		want     audit.Severity
+		needs    string
+	}{
+		"one that it requires may have it":      {needs("libtorch_here.so"), "Requires-Dist: torch\nRequires-Dist: numpy; python_version < '3'\n", exe, audit.Undecided, "torch, which"},
+		"the same, by a search path":            {needs("libshiboken6.abi3.so.6.77", "-Wl,-rpath,$ORIGIN/../shiboken6"), "Requires-Dist: shiboken6\n", exe, audit.Undecided, "shiboken6"},
+		"a search path, and nothing required":   {needs("libshiboken6.abi3.so.6.77", "-Wl,-rpath,$ORIGIN/../shiboken6"), "", exe, audit.Refuse, ""},
+		"the system's":                          {needs("libglib-2.0.so.77", "-Wl,-rpath,$ORIGIN/../shiboken6"), "Requires-Dist: shiboken6\n", exe, audit.Refuse, ""},
+		"required for an extra alone":           {needs("libtorch_here.so"), "Provides-Extra: x\nRequires-Dist: torch; extra == 'x'\n", exe, audit.Refuse, ""},
+		"a program, no glibc":                   {m.read(m.gcc("p", "void *PyInit_spam(void) { return 0; } int main(void) { return 0; }", "-pie", "-rdynamic")), "", "", audit.Undecided, "glibc"},
+		"alignment, no glibc":                   {with(t, good, elf.PT_LOAD, 0, atAlign, to(16)), "", "", audit.Undecided, "glibc"},
+		"alignment, a glibc that does not care": {with(t, good, elf.PT_LOAD, 0, atAlign, to(16)), "", exe, audit.Warn, ""},
+		"relocatable, no glibc":                 {header(good, 16, 1), "", "", audit.Refuse, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			wheel := filepath.Join(t.TempDir(), "spam-1.0-"+tag+".whl")
+			files := distOf("spam", tag, tt.metadata, map[string]string{"spam/__init__.py": "", "spam/spam.cpython-" + digits[2:] + "-x86_64-linux-gnu.so": string(tt.module)})
+			if err := os.WriteFile(wheel, []byte(pack(t, files)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			r, err := Look(t.Context(), Target{Files: Machine("/"), Path: wheel, Against: tt.against})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var worst audit.Finding
+			for _, f := range r.Units[0].Findings {
+				if worst.Check == "" || slices.Index(order, f.Severity) < slices.Index(order, worst.Severity) {
+					worst = f
+				}
+			}
+			if worst.Severity != tt.want || !strings.Contains(worst.Needs, tt.needs) || (worst.Needs == "") != (tt.want != audit.Undecided) {
+				t.Errorf("wanted %s, it needs %q; got %+v", tt.want, tt.needs, r.Units[0].Findings)
+			}
+		})
+	}
+}
+
+// order is that of severities, worst first.
+var order = []audit.Severity{audit.Refuse, audit.Undecided, audit.Warn}

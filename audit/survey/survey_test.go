@@ -79,6 +79,20 @@ func distOf(name, tag, metadata string, files map[string]string) map[string]stri
 	return files
 }
 
+// cacheOf is an ld.so.cache that lists one library of 64-bit x86 (glibc's dl-cache.h).
+func cacheOf(soname, file string) string {
+	le := binary.LittleEndian
+	strings := soname + "\x00" + file + "\x00"
+	b := []byte("glibc-ld.so.cache1.1")
+	b = le.AppendUint32(le.AppendUint32(b, 1), uint32(len(strings)))
+	b = append(b, make([]byte, 48-len(b))...)
+	const text = 48 + 24
+	for _, v := range []uint32{0x0303, text, uint32(text + len(soname) + 1), 0, 0, 0} {
+		b = le.AppendUint32(b, v)
+	}
+	return string(b) + strings
+}
+
 func pack(t testing.TB, files map[string]string) string {
 	t.Helper()
 	var b bytes.Buffer
@@ -183,9 +197,9 @@ func TestLook(t *testing.T) {
 		return distOf("spam", tag, metadata, map[string]string{"spam" + suffix: linkedModule})
 	}
 	// lacking is a wheel whose library is missing where its search path leads.
-	lacking := func(rpath string) map[string]string {
-		mod := compile(t, moduleSource, "-shared", "-fPIC", linked, "-Wl,-rpath,"+rpath)
-		return map[string]string{"d/" + name: pack(t, dist(mod, tag))}
+	lacking := func(rpath, metadata string) map[string]string {
+		mod := string(compile(t, moduleSource, "-shared", "-fPIC", linked, "-Wl,-rpath,"+rpath))
+		return map[string]string{"d/" + name: pack(t, distOf("spam", tag, metadata, map[string]string{"spam" + suffix: mod}))}
 	}
 	for what, c := range map[string]struct {
 		files         map[string]string
@@ -210,9 +224,10 @@ func TestLook(t *testing.T) {
 		"a program that holds Python": {together(environment, under(site, distOf("app", tag, "", map[string]string{"../../../bin/app": string(interpreterELF(t)) + "x"}))), "/" + venv, "", nil, 1, "3.13"},
 		"another Python's module beside its own": {together(environment, under(site, distOf("spam", tag, "", map[string]string{
 			"spam" + suffix: string(module(t, "")), "spam.cpython-312-x86_64-linux-gnu.so": linkedModule}))), "/" + venv, "", nil, 1, "3.13"},
-		"a wheel that expects another's library": {lacking("$ORIGIN/../torch/lib"), "/d/" + name, "/usr", nil, 1, "3.13"},
-		"a wheel that lacks its own library":     {lacking("$ORIGIN/spam.libs"), "/d/" + name, "/usr", []string{"/d/" + name + " closure spam" + suffix}, 1, "3.13"},
-		"a wheel that lacks one beside it":       {lacking("$ORIGIN"), "/d/" + name, "/usr", []string{"/d/" + name + " closure spam" + suffix}, 1, "3.13"},
+		"a wheel that expects another's library": {lacking("$ORIGIN/../torch/lib", "Requires-Dist: torch\n"), "/d/" + name, "/usr", nil, 1, "3.13"},
+		"a wheel that expects nobody's library":  {lacking("$ORIGIN/../torch/lib", ""), "/d/" + name, "/usr", []string{"/d/" + name + " closure spam" + suffix}, 1, "3.13"},
+		"a wheel that lacks its own library":     {lacking("$ORIGIN/spam.libs", ""), "/d/" + name, "/usr", []string{"/d/" + name + " closure spam" + suffix}, 1, "3.13"},
+		"a wheel that lacks one beside it":       {lacking("$ORIGIN", ""), "/d/" + name, "/usr", []string{"/d/" + name + " closure spam" + suffix}, 1, "3.13"},
 		"a module":                               {together(environment, under(site, sound)), "/" + site + "/spam" + suffix, "", nil, 1, "3.13"},
 		"a poisoned module":                      {map[string]string{"d/spam" + suffix: string(module(t, "libpython3.13.so.1.0"))}, "/d/spam" + suffix, "/usr", []string{"/d/spam" + suffix + " closure /d/spam" + suffix, "/d/spam" + suffix + " libpython-needed /d/spam" + suffix}, 1, "3.13"},
 		"a module, nothing else":                 {map[string]string{"d/spam" + suffix: string(module(t, "libpython3.13.so.1.0"))}, "/d/spam" + suffix, "", []string{"/d/spam" + suffix + " closure /d/spam" + suffix, "/d/spam" + suffix + " libpython-needed /d/spam" + suffix}, 1, ""},
@@ -235,8 +250,11 @@ func TestLook(t *testing.T) {
 			"opt/lib64/python3.13/site-packages/other.cpython-312-x86_64-linux-gnu.so": sound["spam"+suffix]}), "/opt", "",
 			[]string{"/opt/lib64/python3.13/site-packages record /opt/lib64/python3.13/site-packages/other.cpython-312-x86_64-linux-gnu.so",
 				"/opt/lib64/python3.13/site-packages tags /opt/lib64/python3.13/site-packages/other.cpython-312-x86_64-linux-gnu.so"}, 1, "3.13"},
-		"ld.so.conf":    {together(environment, map[string]string{site + "/spam" + suffix: linkedModule, "etc/ld.so.conf": "# own\ninclude ld.so.conf.d/*.conf\n", "etc/ld.so.conf.d/x.conf": "/opt/own\n", "opt/own/libown.so.1": ownLibrary}), "/" + venv, "", nil, 1, "3.13"},
-		"no ld.so.conf": {together(environment, map[string]string{site + "/spam" + suffix: linkedModule, "opt/own/libown.so.1": ownLibrary}), "/" + venv, "", []string{"/" + site + " closure /" + site + "/spam" + suffix}, 1, "3.13"},
+		"ld.so.conf, without ldconfig": {together(environment, map[string]string{site + "/spam" + suffix: linkedModule, "etc/ld.so.conf": "# own\ninclude ld.so.conf.d/*.conf\n", "etc/ld.so.conf.d/x.conf": "/opt/own\n", "opt/own/libown.so.1": ownLibrary}), "/" + venv, "", []string{"/" + site + " closure /" + site + "/spam" + suffix}, 1, "3.13"},
+		"ld.so.cache":                  {together(environment, map[string]string{site + "/spam" + suffix: linkedModule, "etc/ld.so.cache": cacheOf("libown.so.1", "/opt/own/libown.so.1"), "opt/own/libown.so.1": ownLibrary}), "/" + venv, "", nil, 1, "3.13"},
+		"ld.so.cache that is damaged":  {together(environment, map[string]string{site + "/spam" + suffix: linkedModule, "etc/ld.so.cache": cacheOf("libown.so.1", "/opt/own/libown.so.1")[:60], "opt/own/libown.so.1": ownLibrary}), "/" + venv, "", []string{"/" + site + " closure /" + site + "/spam" + suffix}, 1, "3.13"},
+		"ld.so.cache of what is gone":  {together(environment, map[string]string{site + "/spam" + suffix: linkedModule, "etc/ld.so.cache": cacheOf("libown.so.1", "/opt/own/libown.so.1")}), "/" + venv, "", []string{"/" + site + " closure /" + site + "/spam" + suffix}, 1, "3.13"},
+		"no ld.so.conf":                {together(environment, map[string]string{site + "/spam" + suffix: linkedModule, "opt/own/libown.so.1": ownLibrary}), "/" + venv, "", []string{"/" + site + " closure /" + site + "/spam" + suffix}, 1, "3.13"},
 		"a member below a file": {map[string]string{"d/" + name: pack(t, together(poison, map[string]string{"pkg": "", "pkg/x.py": ""}))}, "/d", "",
 			[]string{"/d/" + name + " record pkg", "/d/" + name + " record pkg/x.py", "/d/" + name + " libpython-needed spam" + suffix}, 1, ""},
 		"a renamed wheel":                {map[string]string{"d/renamed.whl": poisonWheel}, "/d", "", []string{"/d/renamed.whl record ", "/d/renamed.whl libpython-needed spam" + suffix}, 1, ""},
