@@ -40,9 +40,10 @@ func checkClosure(ctx context.Context, x *exam) (outcome, error) {
 				}
 				for _, d := range lib.deps {
 					if f, ok := x.dependencyFault(r, lib, d); ok {
-						if x.found && f.Severity == Refuse && !l.root.isExtension() && !l.root.IsExecutable() {
-							f.Severity = Warn // a plugin, perhaps of something that is not there
+						if x.found && !l.root.isExtension() && !l.root.IsExecutable() {
+							f.Severity, f.Needs = Warn, "" // a plugin, perhaps of something that is not there
 						}
+						x.excuse(&f, l.root.object)
 						out.add(f)
 					}
 				}

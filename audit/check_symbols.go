@@ -196,8 +196,9 @@ func (x *exam) unbound(r run, l loading, lib *loaded, s scope) (Finding, bool, e
 		x.unboundHere(&f, lib, missing)
 	}
 	if !l.root.isExtension() && !l.root.IsExecutable() {
-		f.Severity = Warn
+		f.Severity, f.Needs = Warn, ""
 	}
+	x.excuse(&f, l.root.object)
 	return f, len(names) > 0, nil
 }
 

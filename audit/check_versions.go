@@ -38,6 +38,7 @@ func checkVersions(_ context.Context, x *exam) (outcome, error) {
 				}
 				for _, n := range lib.Needs {
 					for _, f := range x.versionFaults(r, l, lib, n) {
+						x.excuse(&f, l.root.object)
 						out.add(f)
 					}
 				}

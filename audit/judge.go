@@ -118,6 +118,8 @@ type exam struct {
 	required map[string][]string
 	sonames  map[string][]*object
 	sources  map[string][]source
+	// optionals are what optional returns of modules, by path.
+	optionals map[string]string
 	// targets are what machines returns, once it was asked.
 	targets []machine
 	// found says that the files were made elsewhere and are judged where they are: what

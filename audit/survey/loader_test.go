@@ -143,6 +143,9 @@ func build(t *testing.T, trials map[string]trial) environment {
 		}
 		for file, data := range tr.files {
 			p := path.Join(dist, file)
+			if path.Ext(file) == ".py" {
+				data = bytes.ReplaceAll(data, []byte("NAME"), []byte(dist))
+			}
 			for other := range trials {
 				// Of the same length, so that it can stand in a binary.
 				data = bytes.ReplaceAll(data, []byte("{"+other+"}"), []byte(env.dist(other)+strings.Repeat("/", len(other)+2-4)))
@@ -611,6 +614,14 @@ func TestImportsOfLibraries(t *testing.T) {
 		"what nobody loads for all":      {files: map[string][]byte{"spam.so": m.module("int nobody(void);", "nobody();")}, requires: []string{"alpha global"}, code: "import {alpha global}, NAME.spam", check: "symbols"},
 		"its own code loads it":          {files: map[string][]byte{"__init__.py": text("import ctypes, os\nctypes.CDLL(os.path.join(os.path.dirname(__file__), 'l', 'libinner.so.1'))\n"), "spam.so": calls(), "l/libinner.so.1": lib}, says: "loads it"},
 		"its own module finds it":        {files: map[string][]byte{"__init__.py": text("from .a import spam as first\n"), "a/spam.so": calls(runpath + "$ORIGIN/l"), "a/l/libinner.so.1": lib, "spam.so": calls()}, says: "finds it"},
+		// What the package does without.
+		"in a try":               {files: map[string][]byte{"__init__.py": text("try:\n    from . import spam\nexcept ImportError:\n    spam = None\n"), "spam.so": calls()}, code: "import NAME", says: "it does without"},
+		"in a try of a function": {files: map[string][]byte{"__init__.py": text("def f():\n    try:\n        # once\n\n        from NAME.spam import f\n    except (OSError, ImportError): return None\nf()\n"), "spam.so": calls()}, code: "import NAME", says: "it does without"},
+		"in a try that raises":   {files: map[string][]byte{"__init__.py": text("try:\n    from . import spam\nexcept ImportError as e:\n    if True:\n        raise ImportError('build it') from e\n"), "spam.so": calls()}, code: "import NAME", check: "closure"},
+		"in a try for others":    {files: map[string][]byte{"__init__.py": text("try:\n    from . import spam\nexcept (KeyError, ModuleNotFoundError):\n    spam = None\n"), "spam.so": calls()}, code: "import NAME", check: "closure"},
+		"in a try and without":   {files: map[string][]byte{"__init__.py": text("try:\n    from . import spam\nexcept ImportError:\n    from . import spam\n"), "spam.so": calls()}, code: "import NAME", check: "closure"},
+		"behind a try":           {files: map[string][]byte{"__init__.py": text("try:\n    pass\nexcept ImportError:\n    pass\nfrom . import spam\n"), "spam.so": calls()}, code: "import NAME", check: "closure"},
+		"a symbol, in a try":     {files: map[string][]byte{"__init__.py": text("try:\n    import NAME.spam\nexcept:\n    pass\n"), "spam.so": m.module("int nobody_has_it(void);", "nobody_has_it();")}, code: "import NAME", says: "it does without"},
 	}
 	maps.Copy(trials, symbolTrials(t, m))
 	agree(t, trials)

@@ -1,0 +1,131 @@
+package audit
+
+import (
+	"path"
+	"regexp"
+	"strings"
+
+	"ampoule/tree"
+)
+
+// optional names a source file of a module's distribution that imports it in a try statement,
+// if every import of it there is in one: the distribution does without the module where it
+// cannot be loaded. What other distributions import is not looked at.
+func (x *exam) optional(module *object) string {
+	own, ok := strings.CutPrefix(module.entry.Owner, OwnerWheel)
+	if !x.found || !ok || !module.isExtension() {
+		return ""
+	}
+	if file, ok := x.optionals[module.entry.Path]; ok {
+		return file
+	}
+	name, _, _ := strings.Cut(path.Base(module.entry.Path), ".")
+	guarded := ""
+	if identifier.MatchString(name) {
+		guarded = x.guardedImport(own, name)
+	}
+	if x.optionals == nil {
+		x.optionals = map[string]string{}
+	}
+	x.optionals[module.entry.Path] = guarded
+	return guarded
+}
+
+// guardedImport names a source of a distribution that imports what has a name in a try
+// statement; empty where none does, or one imports it without.
+func (x *exam) guardedImport(dist, name string) string {
+	imports := regexp.MustCompile(`^[ \t]*(?:from[ \t]+[\w.]+[ \t]+import\b.*\b` + name + `\b|from[ \t]+[\w.]*\b` + name + `[ \t]+import\b|import[ \t].*\b` + name + `\b)`)
+	found := ""
+	left := int64(maxSources)
+	for _, e := range x.Tree.Entries() {
+		if e.Owner != OwnerWheel+dist || e.Kind != tree.File || path.Ext(e.Path) != ".py" || e.Size > min(maxSource, left) {
+			continue
+		}
+		left -= e.Size
+		data, err := e.ReadAll()
+		if err != nil || !strings.Contains(string(data), name) {
+			continue
+		}
+		lines := strings.Split(string(data), "\n")
+		for i, line := range lines {
+			if !imports.MatchString(line) {
+				continue
+			}
+			if !isGuarded(lines, i) {
+				return ""
+			}
+			found = e.Path
+		}
+	}
+	return found
+}
+
+// isGuarded tells whether a line of Python is in the first part of a try statement, within its
+// function.
+func isGuarded(lines []string, at int) bool {
+	depth := indent(lines[at])
+	for i := at - 1; i >= 0 && depth > 0; i-- {
+		text := strings.TrimSpace(lines[i])
+		if text == "" || strings.HasPrefix(text, "#") || indent(lines[i]) >= depth {
+			continue
+		}
+		depth = indent(lines[i])
+		switch {
+		case strings.HasPrefix(text, "try:"):
+			return goesOn(lines, at, depth)
+		case strings.HasPrefix(text, "def "), strings.HasPrefix(text, "async def "), strings.HasPrefix(text, "class "):
+			return false
+		}
+	}
+	return false
+}
+
+// catches matches an except clause that catches what import raises where a module cannot be
+// loaded.
+var catches = regexp.MustCompile(`^except(\s*:|\b.*\b(ImportError|Exception|BaseException)\b)`)
+
+// goesOn tells whether a try statement of some depth, in whose first part a line is, goes on
+// behind an import that fails: it catches that, and raises nothing in its place.
+func goesOn(lines []string, at, depth int) bool {
+	caught := false
+	for inClause := false; at < len(lines); at++ {
+		text := strings.TrimSpace(lines[at])
+		switch at := indent(lines[at]); {
+		case text == "" || strings.HasPrefix(text, "#") || at > depth && !inClause:
+			continue
+		case at > depth:
+			if strings.HasPrefix(text, "raise") || strings.Contains(text, "exit(") {
+				return false
+			}
+			continue
+		case at < depth:
+			return caught
+		}
+		if caught && !strings.HasPrefix(text, "except") {
+			return true
+		}
+		inClause = catches.MatchString(text)
+		if !inClause && !strings.HasPrefix(text, "except") {
+			return caught
+		}
+		caught = caught || inClause
+		if inClause && strings.Contains(text[strings.LastIndex(text, ":")+1:], "raise") {
+			return false
+		}
+	}
+	return caught
+}
+
+func indent(line string) int { return len(line) - len(strings.TrimLeft(line, " \t")) }
+
+// excuse makes a warning of what keeps a module from being loaded that its distribution does
+// without.
+func (x *exam) excuse(f *Finding, module *object) {
+	if f.Severity == Warn {
+		return
+	}
+	if file := x.optional(module); file != "" {
+		f.Severity, f.Needs = Warn, ""
+		f.Cause += " The distribution's " + path.Base(file) + " imports the module in a try statement: it does without."
+	}
+}
