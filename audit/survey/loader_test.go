@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
+	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -255,6 +256,9 @@ func agree(t *testing.T, trials map[string]trial) {
 			if f.Severity == audit.Refuse {
 				refused = append(refused, f.Check)
 			}
+			if word := recipeWords.FindString(f.Cause + f.Remedy); word != "" {
+				t.Errorf("%s: %s tells somebody who has found it of a recipe's %q: %s %s", name, f.Check, word, f.Cause, f.Remedy)
+			}
 		}
 		tr := trials[name]
 		switch works := told[name] == ""; {
@@ -274,6 +278,9 @@ func agree(t *testing.T, trials map[string]trial) {
 		}
 	}
 }
+
+// recipeWords are words that only help whoever has a recipe.
+var recipeWords = regexp.MustCompile(`recipe|host list|lock again|the target|exception for|floor`)
 
 // header is a file with bytes of its header changed.
 func header(data []byte, at int, values ...byte) []byte {
@@ -816,3 +823,26 @@ func TestUndecided(t *testing.T) {
 
 // order is that of severities, worst first.
 var order = []audit.Severity{audit.Refuse, audit.Undecided, audit.Warn}
+
+// Where the same release has the same fault, nobody is told to install it again.
+func TestRemedyOfTheSameRelease(t *testing.T) {
+	t.Parallel()
+	u := &Unit{Kind: KindSite, Path: "/v/lib/python3.11/site-packages"}
+	finding := func(check, dist string) audit.Finding {
+		return audit.Finding{Check: check, Severity: audit.Refuse, Distribution: dist}
+	}
+	for _, tt := range []struct {
+		findings []audit.Finding
+		want     string
+	}{
+		{[]audit.Finding{finding("closure", "a 1.0")}, ""},
+		{[]audit.Finding{finding("symbols", "a 1.0"), finding("versions", "a 1.0"), finding("loader", "a 1.0")}, ""},
+		{[]audit.Finding{finding("closure", "a 1.0"), finding("record", "b 2.0")}, "b==2.0"},
+		{[]audit.Finding{finding("closure", "a 1.0"), finding("libpython-needed", "a 1.0")}, "a==1.0"},
+	} {
+		sentence, command := u.remedy(tt.findings)
+		if got := command[strings.LastIndexByte(command, ' ')+1:]; got != tt.want || sentence == "" {
+			t.Errorf("%+v: %q %q", tt.findings, sentence, command)
+		}
+	}
+}
