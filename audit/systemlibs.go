@@ -142,7 +142,6 @@ libxmlsec1-openssl.so.1 libxmlsec1-openssl xmlsec1-openssl   xmlsec
 libexpat.so.1         libexpat1         expat                libexpat
 libyaml-0.so.2        libyaml-0-2       libyaml              yaml
 libffi.so.8           libffi8           libffi               libffi
-libffi.so.7           -                 -                    -
 libffi.so.6           -                 libffi3.1            -
 libcrypt.so.1         libcrypt1         libxcrypt-compat     libxcrypt
 libcrypt.so.2         -                 libxcrypt            -
