@@ -31,8 +31,8 @@ func checkHardening(_ context.Context, x *exam) (outcome, error) {
 	for _, o := range x.parsed() {
 		out.examined++
 		for _, f := range append(stackFaults(o), memoryFaults(o)...) {
-			// It loads nevertheless, but for the stack since glibc 2.41.
-			if x.found && (f.Field != "PT_GNU_STACK" || !x.refusesStacks()) {
+			// It loads nevertheless, but for the stack since glibc 2.41, and a program starts.
+			if x.found && (f.Field != "PT_GNU_STACK" || !x.refusesStacks() || o.IsExecutable()) {
 				f.Severity = Warn
 			}
 			out.add(f)

@@ -581,6 +581,8 @@ func TestImportsOfLibraries(t *testing.T) {
 		"RPATH of a library's own":    {files: map[string][]byte{"spam.so": callsOuter(runpath + "$ORIGIN/l"), "l/libouter.so.1": m.read(outer(rpath + "$ORIGIN")), "l/libinner.so.1": lib}},
 		"loaded by a sibling": {files: map[string][]byte{
 			"spam.so": m.module("int outer(void); "+call, "outer(); helper();", inner, plainOuter, runpath+"$ORIGIN/l"), "l/libouter.so.1": m.read(plainOuter), "l/libinner.so.1": lib}},
+		"NAME.libs in a library, as old auditwheel has": {files: map[string][]byte{
+			"spam.so": m.module("int outer(void); "+call, "outer(); helper();", inner, plainOuter, runpath+"$ORIGIN/l"), "l/libouter.so.1": m.read(outer(runpath + "spam.libs")), "l/libinner.so.1": lib}, says: "relative to the working directory"},
 		"through links":                        {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN"), "libinner.so.1": text("-> l/libinner.so"), "l/libinner.so": text("-> libinner.so.1.2"), "l/libinner.so.1.2": lib}},
 		"a link to nothing":                    {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN"), "libinner.so.1": text("-> gone")}, check: "closure"},
 		"a way through nothing":                {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN/x/../l"), "l/libinner.so.1": lib}, check: "closure"},

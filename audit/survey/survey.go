@@ -640,7 +640,7 @@ func (u *Unit) forOthers() {
 	}
 	for i, f := range u.Findings {
 		switch f.Check {
-		case "libpython-needed", "second-runtime", "record", "parse", "hardening":
+		case "libpython-needed", "second-runtime", "record", "parse", "loader", "hardening":
 		default:
 			u.Findings[i].Severity, u.Findings[i].Needs = audit.Warn, ""
 		}
