@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -133,7 +134,7 @@ func (x *exam) missing(f *Finding, by *loaded, d dependency) {
 		return
 	}
 	own, ok := strings.CutPrefix(by.entry.Owner, OwnerWheel)
-	if _, _, system := SystemPackageOf(d.name); !x.alone || !ok || system && wheelOf(d.name) == "" || IsGlibc(d.name) {
+	if _, _, system := SystemPackageOf(d.name); !x.alone || !ok || system && wheelOf(d.name) == "" || isNobodys(d.name) {
 		return
 	}
 	if others := x.applying(own); len(others) > 0 {
@@ -141,6 +142,15 @@ func (x *exam) missing(f *Finding, by *loaded, d dependency) {
 		f.Cause += " One of the distributions that it requires may have it."
 		f.Needs = listed(others) + ", which it requires: audit the environment in which they are installed together, or a directory with the wheels of all of them"
 	}
+}
+
+// grafted matches the names that auditwheel gives to the libraries that it puts into a wheel.
+var grafted = regexp.MustCompile(`-[0-9a-f]{8}\.(so\b|[\w.-]+\.so\b)`)
+
+// isNobodys tells whether no other distribution brings a library: glibc's, a Python's runtime,
+// and what a wheel has of its own.
+func isNobodys(name string) bool {
+	return IsGlibc(name) || IsLibpython(name) || grafted.MatchString(name)
 }
 
 // maxListed is how many distributions one finding names.
@@ -155,6 +165,12 @@ func listed(names []string) string {
 
 // remedyFor says how somebody who has found a file gets a library that it lacks.
 func (x *exam) remedyFor(by *loaded, name string) string {
+	switch {
+	case IsLibpython(name):
+		return "Take a release that is built without linking libpython, or build it so: no extension module needs one (PEP 513)."
+	case grafted.MatchString(name):
+		return "It is a library of the wheel itself: install it again if it is gone from there; a wheel that never had it is broken, take another release."
+	}
 	if dist := wheelOf(name); dist != "" {
 		return "Install " + dist + " of the release that the file was built with beside it: its wheel has the library."
 	}

@@ -104,7 +104,7 @@ func (x *exam) refused(o *object, r refusal, module bool) Finding {
 			f.Severity = Warn
 		}
 	}
-	if !module && x.found {
+	if !module && (x.found || r.opened) {
 		f.Severity = Warn
 	}
 	return f

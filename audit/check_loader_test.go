@@ -8,7 +8,7 @@ import (
 	"ampoule/tree"
 )
 
-// edited changes eight bytes of a field of the first PT_LOAD of a file, or of its header.
+// edited changes a byte of a file.
 func edited(t *testing.T, e tree.Entry, at int, value byte) tree.Entry {
 	t.Helper()
 	data, err := e.ReadAll()
@@ -44,6 +44,7 @@ func TestLoader(t *testing.T) {
 		return fromFile(t, ext, shop.build(t, "victim"+suffix, `__attribute__((tls_model("initial-exec"))) __thread char big[`+size+`];
 			int PyList_New(void); int PyInit_victim(void) { big[0] = 1; return PyList_New(); }`, "-shared"))
 	}
+	closed := library(t, "libclosed.so.1", "int c(void){return 0;}", "-Wl,-z,nodlopen")
 	for name, tt := range map[string]struct {
 		entries []tree.Entry
 		want    []string
@@ -55,9 +56,11 @@ func TestLoader(t *testing.T) {
 		"a program for a module":      {[]tree.Entry{fromFile(t, ext, shop.build(t, "program", "int main(void){return 0;}", "-pie", "-Wl,-e,main", "-Wl,-z,relro"))}, []string{"refuse loader " + ext + ": DT_FLAGS_1 PIE"}},
 		"aligned as old loaders want": {[]tree.Entry{aligned(t, module(), 0x1000)}, nil},
 		"aligned to less":             {[]tree.Entry{aligned(t, module(), 0x10)}, []string{"warn loader " + ext + ": PT_LOAD *"}},
-		"room for it":                 {[]tree.Entry{static("512")}, nil},
-		"much of the room":            {[]tree.Entry{static("1200")}, []string{"warn loader " + ext + ": PT_TLS 1200 bytes"}},
-		"no room":                     {[]tree.Entry{static("4096")}, []string{"refuse loader " + ext + ": PT_TLS 4096 bytes"}},
+		"not to be opened, of a program": {[]tree.Entry{in(t, "lib", closed), fromFile(t, "bin/tool", shop.build(t, "tool", "int c(void); int main(void){return c();}", closed, "-Wl,-e,main", oldRPath, "-Wl,-rpath,$ORIGIN/../lib", libc(t, "old")))},
+			[]string{"warn loader lib/libclosed.so.1: DT_FLAGS_1 NOOPEN"}},
+		"room for it":      {[]tree.Entry{static("512")}, nil},
+		"much of the room": {[]tree.Entry{static("1200")}, []string{"warn loader " + ext + ": PT_TLS 1200 bytes"}},
+		"no room":          {[]tree.Entry{static("4096")}, []string{"refuse loader " + ext + ": PT_TLS 4096 bytes"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -55,6 +55,8 @@ type process struct {
 	r    *Resolver
 	main *loaded
 	list []*loaded
+	// starting says that the program is being started, by no dlopen.
+	starting bool
 	// provided are in the process already for another module's sake: they answer to their
 	// names and give their symbols. How they come to be there is judged where they are loaded.
 	provided []*loaded
@@ -62,9 +64,10 @@ type process struct {
 
 // start begins a process with an executable and loads what it needs.
 func (r *Resolver) start(o *object) *process {
-	p := &process{r: r}
+	p := &process{r: r, starting: true}
 	p.main = p.add(o, place{o.entry, true}, r.abs(o.entry.Path), nil)
 	p.loadFrom(0)
+	p.starting = false
 	return p
 }
 
@@ -188,7 +191,7 @@ func (p *process) try(file, name string, by *loaded) (lib *loaded, fault string,
 		return nil, fmt.Sprintf("%s is unreadable: %v", file, o.fault), true
 	}
 	for _, refused := range o.refusals() {
-		if refused.applies(p.r.machine) {
+		if refused.applies(p.r.machine) && !(refused.opened && p.starting) {
 			return nil, fmt.Sprintf("the loader refuses %s: %s", file, refused.says), true
 		}
 	}

@@ -19,8 +19,9 @@ type refusal struct {
 	since, before string
 	// remedy is empty where only building the file again helps.
 	remedy string
-	// any says that other C libraries refuse it, too.
-	any bool
+	// any says that other C libraries refuse it, too; opened that only dlopen does, and a
+	// program that needs it starts.
+	any, opened bool
 }
 
 // applies tells whether the loader of a machine refuses the file, for certain.
@@ -194,7 +195,7 @@ func (o *object) dynamicRefusals() []refusal {
 		list = append(list, refusal{field: "DT_FLAGS_1", value: "PIE", says: "cannot dynamically load position-independent executable", since: "2.30", remedy: "It is a program: build a shared library (-shared)."})
 	}
 	if o.Flags1&elf.Flag1NoOpen != 0 {
-		list = append(list, refusal{field: "DT_FLAGS_1", value: "NOOPEN", says: "shared object cannot be dlopen()ed", remedy: "Link it without -z nodlopen."})
+		list = append(list, refusal{field: "DT_FLAGS_1", value: "NOOPEN", says: "shared object cannot be dlopen()ed", opened: true, remedy: "Link it without -z nodlopen."})
 	}
 	const aborts = "the process ends: inconsistency detected by ld.so"
 	if o.RelaEntry != 0 && o.RelaEntry != elf.RelaEntrySize {

@@ -100,7 +100,7 @@ type trial struct {
 	code string
 	// check is one that must tell of it; empty where nothing may refuse it.
 	check string
-	// part has other files of the same distribution that are judged with it.
+	// says is a part of what all findings about it say.
 	says string
 }
 
@@ -601,6 +601,8 @@ func TestImportsOfLibraries(t *testing.T) {
 		"a package of the system's":            {files: map[string][]byte{"spam.so": m.module("", "", m.library("libdmtx.so.0", ""))}, check: "closure", says: "libdmtx0b (Debian)"},
 		"another version of one":               {files: map[string][]byte{"spam.so": m.module("", "", m.library("libssl.so.77", ""))}, check: "closure", says: "another version"},
 		"CUDA's":                               {files: map[string][]byte{"spam.so": m.module("", "", m.library("libcudart.so.12", ""))}, check: "closure", says: "nvidia-cuda-runtime-cu12"},
+		"its own of auditwheel's":              {files: map[string][]byte{"spam.so": m.module("", "", m.library("libjpeg-0a1b2c3d.so.62.3.0", ""), runpath+"$ORIGIN/spam.libs")}, check: "closure", says: "of the wheel itself"},
+		"another Python's library":             {files: map[string][]byte{"spam.so": m.module("", "", m.library("libpython3.7m.so.1.0", ""))}, check: "closure", says: "PEP 513"},
 		"by a path":                            {files: map[string][]byte{"spam.so": m.module("", "", m.gcc("libbare.so", "int bare;", "-shared"))}},
 		"a text by its name":                   {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN"), "libinner.so.1": text("INPUT ( libinner.a )")}, check: "closure"},
 		"an empty file by its name":            {files: map[string][]byte{"spam.so": calls(runpath + "$ORIGIN"), "libinner.so.1": nil}, check: "closure"},
