@@ -82,7 +82,8 @@ func ReadReferences(r io.ReaderAt, size int64) (*References, error) {
 	return refs, nil
 }
 
-// relocations calls a function with each entry of DT_RELA and DT_JMPREL.
+// relocations calls a function with each entry of the tables of relocations: of data, and of
+// calls.
 func (img *image) relocations(dyn entries, do func(relocation)) error {
 	for _, t := range []struct {
 		addr, size uint64
