@@ -38,8 +38,13 @@ func checkRecord(_ context.Context, x *exam) (outcome, error) {
 			})
 			continue
 		}
+		unsure := map[string]bool{}
 		for _, row := range d.rows {
 			out.examined++
+			if f, ok := hashFault(row.Hash); ok && !row.Hash.IsZero() && !unsure[row.Hash.Algorithm] {
+				f.File, unsure[row.Hash.Algorithm] = d.record, true
+				out.add(f)
+			}
 			if f, ok := x.rowFault(d, row, owners); ok {
 				out.add(f)
 			}
@@ -74,7 +79,7 @@ func (x *exam) rowFault(d dist, row wheel.Row, owners map[string]string) (Findin
 		f.Severity = x.travels()
 		f.Cause = "The file is listed already, by " + other + "."
 		// Distributions that share a package have its __init__.py each.
-		return f, !x.found || row.SHA256 != e.SHA256
+		return f, !x.found || !x.hashesTo(e, row.Hash)
 	}
 	owners[p] = d.name
 	e, ok := x.Tree.Lookup(p)
@@ -87,13 +92,13 @@ func (x *exam) rowFault(d dist, row wheel.Row, owners map[string]string) (Findin
 		return f, !x.isCache(p)
 	case e.Kind != tree.File:
 		f.Cause = "What is listed is not a file."
-	case row.SHA256 == "":
+	case row.Hash.IsZero():
 		f.Cause = "The file is listed without a hash."
 		return f, !x.unhashed(p, d.info)
-	case row.SHA256 != e.SHA256:
+	case !x.hashesTo(e, row.Hash):
 		f.File, f.Field, f.Value = p, "sha256", e.SHA256
 		f.Severity = x.changed(e)
-		f.Cause = "The file is not the one that RECORD lists, sha256 " + row.SHA256 + "."
+		f.Cause = "The file is not the one that RECORD lists, " + row.Hash.String() + "."
 	case row.Size >= 0 && row.Size != e.Size:
 		f.File, f.Field, f.Value = p, "size", fmt.Sprint(e.Size)
 		f.Cause = fmt.Sprintf("The file does not have the %d bytes that RECORD lists.", row.Size)
@@ -101,6 +106,16 @@ func (x *exam) rowFault(d dist, row wheel.Row, owners map[string]string) (Findin
 		return f, false
 	}
 	return f, true
+}
+
+// hashesTo reports whether a file is the one that a row lists, as far as the row's algorithm is
+// known here. A file that cannot be read is not.
+func (x *exam) hashesTo(e tree.Entry, h wheel.Hash) bool {
+	if h.Algorithm == wheel.SHA256 {
+		return h.Sum == e.SHA256
+	}
+	sum, err := sumOf(h, e.Content.Open)
+	return err == nil && sum == h.Sum
 }
 
 // systems tells whether the system's own packages bring what is in site-packages.

@@ -4,24 +4,30 @@ import (
 	"archive/zip"
 	"bytes"
 	"cmp"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"maps"
 	"path"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"ampoule/audit/wheel"
+	"ampoule/packaging"
 	"ampoule/tree"
 )
 
 // CheckWheel runs the check "record" over a wheel file of size bytes before it
 // is installed: every member is in RECORD and hashes to it, and the other way
 // round; no link, device, duplicate, absolute path or one that leaves; name and
-// version agree with METADATA; and the limits of [wheel.DefaultLimits]. Findings
-// name members as NAME/MEMBER, sorted. None means that the wheel may be installed.
+// version agree with METADATA; installers can read WHEEL; and the limits of
+// [wheel.DefaultLimits]. Findings name members as NAME/MEMBER, sorted. Without one that
+// refuses, the wheel may be installed.
 func CheckWheel(r io.ReaderAt, size int64, name string) []Finding {
 	w := newWheelExam(path.Base(name))
 	w.run(r, size)
@@ -42,6 +48,8 @@ type wheelExam struct {
 	// keep says that the content of ELF files is kept.
 	keep bool
 	unpacking
+	// unsure are the algorithms of RECORD that were told of.
+	unsure map[string]bool
 	// told, if it is not nil, gets the hashes that RECORD has; the members are not read then.
 	told map[string]string
 }
@@ -55,14 +63,14 @@ type WheelMember struct {
 }
 
 // WheelMembers lists the files of a wheel by their paths in it. Its findings are those of
-// [CheckWheel], but for those of contents: whoever unpacks the members compares them with
-// their hashes. With a finding there are no members.
+// [CheckWheel] that refuse, but for those of contents: whoever unpacks the members compares
+// them with their hashes. With a finding there are no members.
 func WheelMembers(r io.ReaderAt, size int64, name string) (map[string]WheelMember, []Finding) {
 	w := newWheelExam(path.Base(name))
 	w.told = map[string]string{}
 	w.run(r, size)
-	if len(w.findings) > 0 {
-		return nil, w.findings
+	if refused := Refused(w.findings); len(refused) > 0 {
+		return nil, refused
 	}
 	members := make(map[string]WheelMember, len(w.members))
 	for p, m := range w.members {
@@ -71,8 +79,19 @@ func WheelMembers(r io.ReaderAt, size int64, name string) (map[string]WheelMembe
 	return members, nil
 }
 
+// Refused are those of the findings that refuse.
+func Refused(findings []Finding) []Finding {
+	var refused []Finding
+	for _, f := range findings {
+		if f.Severity == Refuse {
+			refused = append(refused, f)
+		}
+	}
+	return refused
+}
+
 func newWheelExam(name string) *wheelExam {
-	return &wheelExam{name: name, members: map[string]*wheelMember{}}
+	return &wheelExam{name: name, members: map[string]*wheelMember{}, unsure: map[string]bool{}}
 }
 
 // wheelMember is a file in a wheel. What it unpacks to is read once.
@@ -124,26 +143,44 @@ func (w *wheelExam) compare(r io.ReaderAt, size int64) {
 		return
 	}
 	w.metadata()
-	w.tags()
+	if h, ok := w.header(); ok && w.parsed != nil {
+		w.tags(h)
+	}
 	w.unpackAll()
 	w.record(w.info)
 }
 
-// tags compares the tags of the file's name, by which installers and caches choose it, with
-// those that it was built with: none may be there that WHEEL does not have (PEP 427).
-func (w *wheelExam) tags() {
-	m := w.members[w.info+"/WHEEL"]
-	if w.parsed == nil || m == nil || m.UncompressedSize64 > maxWheelFile {
-		return
-	}
-	data, ok := w.read(w.info+"/WHEEL", maxWheelFile)
+// header reads WHEEL, without which, or in another version of the format, no installer takes
+// a wheel ("Binary distribution format", PyPA).
+func (w *wheelExam) header() (wheel.Header, bool) {
+	name := w.info + "/WHEEL"
+	data, ok := w.read(name, maxWheelFile)
 	if !ok {
-		return
+		return nil, false
 	}
 	h, err := wheel.ParseHeader(data)
-	if err != nil {
-		return // whoever installs it cannot read it either
+	switch {
+	case err != nil:
+		w.refuse(name, "header", err.Error(), "WHEEL cannot be read: no installer takes the wheel.")
+		return nil, false
+	case !utf8.Valid(data):
+		w.refuse(name, "header", "no UTF-8", "WHEEL cannot be read: no installer takes the wheel.")
+		return nil, false
+	case !versionOne.MatchString(h.Get("Wheel-Version")):
+		w.refuse(name, "Wheel-Version", strconv.Quote(h.Get("Wheel-Version")), "Installers take wheels of version 1 of the format, and WHEEL does not say that this is one.")
+		return nil, false
 	}
+	return h, true
+}
+
+// versionOne matches the versions of the format that installers take, as Python's int reads
+// the parts.
+var versionOne = regexp.MustCompile(`^ *\+?[01](\. *\d+ *)*$`)
+
+// tags compares the tags of the file's name, by which installers and caches choose it, with
+// those that it was built with (PEP 427). Whoever repairs or renames a wheel leaves WHEEL as
+// it was; the interpreter never looks.
+func (w *wheelExam) tags(h wheel.Header) {
 	built := map[wheel.Tag]bool{}
 	for _, text := range h.Values("Tag") {
 		tags, err := wheel.ParseTags(text)
@@ -160,8 +197,11 @@ func (w *wheelExam) tags() {
 	}
 	for _, tag := range named {
 		if !built[tag] {
-			w.refuse(w.info+"/WHEEL", "Tag", tag.String(), "The file is named for what it was not built for: WHEEL does not have the tag.")
-			w.findings[len(w.findings)-1].Check = "tags"
+			w.add(Finding{
+				Check: "tags", Severity: Warn, File: path.Join(w.name, w.info, "WHEEL"), Field: "Tag", Value: printable(tag.String()),
+				Cause:  "The file's name, by which installers choose it, has a tag that WHEEL does not have.",
+				Remedy: "Nothing here; whoever makes the wheel should have `wheel tags` or auditwheel write both.",
+			})
 			return
 		}
 	}
@@ -227,7 +267,7 @@ func (w *wheelExam) distInfo() bool {
 	for dir := range found {
 		w.info = dir
 		name, version, ok := wheel.DistInfo(dir)
-		if ok && (w.parsed == nil || wheel.Normalize(name) == wheel.Normalize(w.parsed.Distribution) && version == w.parsed.Version) {
+		if ok && (w.parsed == nil || wheel.Normalize(name) == wheel.Normalize(w.parsed.Distribution) && packaging.SameVersion(version, w.parsed.Version)) {
 			return true
 		}
 		w.refuse(dir, "dist-info", dir, "The .dist-info directory is that of another distribution or version than the file's name.")
@@ -251,7 +291,7 @@ func (w *wheelExam) metadata() {
 	}
 	// File names escape "-" in names and versions as "_" (PEP 427).
 	name, version := h.Get("Name"), strings.ReplaceAll(h.Get("Version"), "-", "_")
-	if wheel.Normalize(name) != wheel.Normalize(w.parsed.Distribution) || version != w.parsed.Version {
+	if wheel.Normalize(name) != wheel.Normalize(w.parsed.Distribution) || !packaging.SameVersion(version, w.parsed.Version) {
 		w.refuse(w.info+"/METADATA", "Name, Version", h.Get("Name")+" "+h.Get("Version"), "METADATA names another distribution or version than the file's name.")
 	}
 }
@@ -317,25 +357,78 @@ func (w *wheelExam) row(info string, row wheel.Row) {
 		w.refuse(info+"/RECORD", fmt.Sprintf("line %d", row.Line), row.Path, "The listed file is not in the wheel.")
 		return
 	}
-	if row.SHA256 == "" {
+	if row.Hash.IsZero() {
 		if !isRecordFile(row.Path, info) {
 			w.refuse(row.Path, "sha256", "", "RECORD lists the file without a hash.")
 		}
 		return
 	}
-	if w.told != nil {
-		w.told[row.Path], f.size = row.SHA256, int64(f.UncompressedSize64)
-	} else {
-		w.unpack(f)
-	}
+	is, err := w.hashed(f, row)
 	switch {
 	case f.err != nil:
 		w.refuse(row.Path, "content", f.err.Error(), "The member cannot be unpacked.")
-	case w.told == nil && f.sum != row.SHA256:
-		w.refuse(row.Path, "sha256", f.sum, "The file is not the one that RECORD lists, sha256 "+row.SHA256+".")
+	case err != nil:
+		w.refuse(row.Path, "content", err.Error(), "The member cannot be unpacked.")
+	case is != row.Hash.Sum:
+		w.refuse(row.Path, row.Hash.Algorithm, is, "The file is not the one that RECORD lists, "+row.Hash.String()+".")
 	case row.Size >= 0 && row.Size != f.size:
 		w.refuse(row.Path, "size", fmt.Sprint(f.size), fmt.Sprintf("The file does not have the %d bytes that RECORD lists.", row.Size))
 	}
+}
+
+// hashed gives what a member hashes to, in the algorithm of its row, as far as it is known
+// here; where the contents are compared later, what the row says.
+func (w *wheelExam) hashed(m *wheelMember, row wheel.Row) (string, error) {
+	if row.Hash.Algorithm == wheel.SHA256 {
+		if w.told != nil {
+			w.told[row.Path], m.size = row.Hash.Sum, int64(m.UncompressedSize64)
+			return row.Hash.Sum, nil
+		}
+		w.unpack(m)
+		return m.sum, nil
+	}
+	if f, ok := hashFault(row.Hash); ok && !w.unsure[row.Hash.Algorithm] {
+		f.File = path.Join(w.name, w.info, "RECORD")
+		w.add(f)
+		w.unsure[row.Hash.Algorithm] = true
+	}
+	w.unpack(m)
+	if w.told != nil {
+		w.told[row.Path] = m.sum
+	}
+	return sumOf(row.Hash, m.File.Open)
+}
+
+// hashFault warns about an algorithm that proves little, or nothing to this program.
+func hashFault(h wheel.Hash) (Finding, bool) {
+	f := Finding{
+		Severity: Warn, Field: "hash", Value: printable(h.Algorithm),
+		Cause:  "RECORD has hashes of a kind that is easily forged, and that PEP 427 forbids.",
+		Remedy: "Nothing here: installers do not look. Whoever makes the wheel should have sha256 in RECORD.",
+	}
+	if h.New() == nil {
+		f.Cause = "RECORD has hashes of a kind that is not known here: the files were not compared with them."
+		return f, true
+	}
+	return f, h.Weak()
+}
+
+// sumOf reads a file and gives its hash in the algorithm of another one; of an algorithm that
+// is not known, it is the other one's.
+func sumOf(h wheel.Hash, open func() (io.ReadCloser, error)) (string, error) {
+	made := h.New()
+	if made == nil {
+		return h.Sum, nil
+	}
+	r, err := open()
+	if err != nil {
+		return "", err
+	}
+	defer r.Close()
+	if _, err := io.Copy(made, r); err != nil {
+		return "", err
+	}
+	return hex.EncodeToString(made.Sum(nil)), nil
 }
 
 // unpack reads a member once: its hash, its size, and, if it is kept, its content.

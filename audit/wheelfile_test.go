@@ -32,6 +32,13 @@ func soundMembers(more ...member) []member {
 	}, more...)
 }
 
+// withWheel is a wheel whose WHEEL has a text.
+func withWheel(text string) []member {
+	members := soundMembers()
+	members[2].text = text
+	return members
+}
+
 // makeWheel makes a wheel with a RECORD and more rows of it.
 func makeWheel(t *testing.T, members []member, rows ...string) []byte {
 	t.Helper()
@@ -91,14 +98,25 @@ func TestCheckWheel(t *testing.T) {
 		{"gone", soundMembers(), []string{"my_pkg/gone.py,,"}, []string{"refuse record " + record + ": line 1"}},
 		{"changed", soundMembers(member{name: "a.py", text: "x", unlisted: true}), []string{"a.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,1"},
 			[]string{"refuse record " + wheelName + "/a.py: sha256"}},
-		{"weak hash", soundMembers(), []string{"a.py,md5=1B2M2Y8AsgTpgAmY7PhCfg,0"}, []string{"refuse record " + record + ": RECORD"}},
+		{"weak hash", soundMembers(member{name: "a.py", unlisted: true}), []string{"a.py,md5=1B2M2Y8AsgTpgAmY7PhCfg,0"}, []string{"warn record " + record + ": hash"}},
+		{"wrong weak hash", soundMembers(member{name: "a.py", unlisted: true}), []string{"a.py,md5=2B2M2Y8AsgTpgAmY7PhCfg,0"}, []string{"warn record " + record + ": hash", "refuse record " + wheelName + "/a.py: md5"}},
+		{"better hash", soundMembers(member{name: "a.py", unlisted: true}), []string{"a.py,sha384=OLBgp1GsljhM2TJ-sbHjaiH9txEUvgdDTAzHv2P24donTt6_529l-9Ua0vFImLlb,0"}, nil},
+		{"wrong better hash", soundMembers(member{name: "a.py", unlisted: true}), []string{"a.py,sha384=PLBgp1GsljhM2TJ-sbHjaiH9txEUvgdDTAzHv2P24donTt6_529l-9Ua0vFImLlb,0"}, []string{"refuse record " + wheelName + "/a.py: sha384"}},
+		{"hash of an unknown kind", soundMembers(member{name: "a.py", unlisted: true}), []string{"a.py,shake_128=f5wrpOiP,0"}, []string{"warn record " + record + ": hash"}},
+		{"padded hash", soundMembers(member{name: "a.py", unlisted: true}), []string{"a.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU=,0"}, nil},
 		{"leaves", soundMembers(member{name: "../evil.py"}), nil, []string{"refuse record " + wheelName + "/../evil.py: path", "refuse record " + record + ": line 4"}},
 		{"absolute", soundMembers(member{name: "/evil.py", unlisted: true}), nil, []string{"refuse record " + wheelName + "//evil.py: path"}},
 		{"backslash", soundMembers(member{name: `a\b.py`, unlisted: true}), nil, []string{"refuse record " + wheelName + `/a\b.py: path`}},
 		{"duplicate", soundMembers(member{name: "my_pkg/__init__.py", text: "x = 2\n", unlisted: true}), nil, []string{"refuse record " + wheelName + "/my_pkg/__init__.py: path"}},
 		{"link", soundMembers(member{name: "my_pkg/link", text: "/etc/passwd", mode: fs.ModeSymlink, unlisted: true}), nil, []string{"refuse record " + wheelName + "/my_pkg/link: mode"}},
 		{"second dist-info", soundMembers(member{name: "other-1.dist-info/METADATA"}), nil, []string{"refuse record " + wheelName + ": dist-info"}},
-		{"no METADATA", soundMembers()[:1], nil, []string{"refuse record " + wheelName + "/my_pkg-1.0.dist-info/METADATA: path"}},
+		{"no METADATA", soundMembers()[:1], nil, []string{"refuse record " + wheelName + "/my_pkg-1.0.dist-info/METADATA: path", "refuse record " + wheelName + "/my_pkg-1.0.dist-info/WHEEL: path"}},
+		{"no WHEEL", soundMembers()[:2], nil, []string{"refuse record " + wheelName + "/my_pkg-1.0.dist-info/WHEEL: path"}},
+		{"WHEEL without a version", withWheel("Tag: py3-none-any\n"), nil, []string{"refuse record " + wheelName + "/my_pkg-1.0.dist-info/WHEEL: Wheel-Version"}},
+		{"WHEEL of another version", withWheel("Wheel-Version: 2.0\n"), nil, []string{"refuse record " + wheelName + "/my_pkg-1.0.dist-info/WHEEL: Wheel-Version"}},
+		{"WHEEL of a later version", withWheel("Wheel-Version: 1.9\n"), nil, nil},
+		{"WHEEL in no UTF-8", withWheel("Wheel-Version: 1.0\nGenerator: \xff\n"), nil, []string{"refuse record " + wheelName + "/my_pkg-1.0.dist-info/WHEEL: header"}},
+		{"WHEEL with other tags", withWheel("Wheel-Version: 1.0\nTag: cp39-cp39-linux_x86_64\n"), nil, []string{"warn tags " + wheelName + "/my_pkg-1.0.dist-info/WHEEL: Tag"}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

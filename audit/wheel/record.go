@@ -4,9 +4,7 @@ package wheel
 
 import (
 	"bytes"
-	"encoding/base64"
 	"encoding/csv"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -30,17 +28,15 @@ type Row struct {
 	// Path is as it stands: slash-separated, relative to the directory that holds
 	// the .dist-info directory, or absolute.
 	Path string
-	// SHA256 is in lower-case hex; empty when the row has no hash.
-	SHA256 string
+	// Hash is the zero value when the row has none.
+	Hash Hash
 	// Size is in bytes; -1 when the row has none.
 	Size int64
 	// Line is where it stands, from 1.
 	Line int
 }
 
-// ParseRecord reads a RECORD: CSV of path, hash and size. The hash is sha256 in
-// URL-safe base64 without padding (PEP 427); other algorithms are errors, also
-// stronger ones: nothing would verify them.
+// ParseRecord reads a RECORD: CSV of path, hash and size. A hash is as [ParseHash] has it.
 func ParseRecord(data []byte) ([]Row, error) {
 	if len(data) > MaxRecord {
 		return nil, fmt.Errorf("%w: %d bytes, more than %d", ErrRecord, len(data), MaxRecord)
@@ -76,11 +72,10 @@ func parseRow(fields []string) (Row, error) {
 		return row, fmt.Errorf("path %q", row.Path)
 	}
 	if fields[1] != "" {
-		sum, err := parseHash(fields[1])
-		if err != nil {
+		var err error
+		if row.Hash, err = ParseHash(fields[1]); err != nil {
 			return row, err
 		}
-		row.SHA256 = sum
 	}
 	if fields[2] != "" {
 		size, err := strconv.ParseInt(fields[2], 10, 64)
@@ -90,17 +85,4 @@ func parseRow(fields []string) (Row, error) {
 		row.Size = size
 	}
 	return row, nil
-}
-
-// parseHash returns a RECORD hash in lower-case hex.
-func parseHash(field string) (string, error) {
-	algorithm, value, ok := strings.Cut(field, "=")
-	if !ok || algorithm != "sha256" {
-		return "", fmt.Errorf("hash %q is not sha256", field)
-	}
-	raw, err := base64.RawURLEncoding.Strict().DecodeString(value)
-	if err != nil || len(raw) != 32 {
-		return "", fmt.Errorf("hash %q is not 32 bytes of URL-safe base64 without padding", field)
-	}
-	return hex.EncodeToString(raw), nil
 }

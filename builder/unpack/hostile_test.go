@@ -77,7 +77,7 @@ var hostile = []struct {
 	{"the .dist-info of another", evil, []unpacktest.Member{text("other-1.0.dist-info/METADATA", "")}, "exactly one .dist-info"},
 	{"a format that is not known", evil, []unpacktest.Member{text("INFO/WHEEL", "Wheel-Version: 2.0\nTag: py3-none-any\n")}, `Wheel-Version "2.0"`},
 	{"no format", evil, []unpacktest.Member{text("INFO/WHEEL", "Tag: py3-none-any\n")}, `Wheel-Version ""`},
-	{"tags of another machine", evil, []unpacktest.Member{text("INFO/WHEEL", "Wheel-Version: 1.0\nTag: cp39-cp39-win32\n")}, "named for what it was not built for"},
+	{"tags of another machine", evil, []unpacktest.Member{text("INFO/WHEEL", "Wheel-Version: 1.0\nTag: cp39-cp39-win32\n")}, "it is for cp39-cp39-win32, and not for"},
 	{"a wheel of another interpreter", "evil-1.0-cp312-cp312-manylinux_2_28_x86_64.whl", nil, "and not for python3.13"},
 	{"a wheel of another machine", "evil-1.0-py3-none-win_amd64.whl", nil, "and not for python3.13"},
 	{"a wheel of Python 2", "evil-1.0-py2-none-any.whl", nil, "and not for python3.13"},

@@ -116,7 +116,7 @@ func refusedBy(name string, findings []audit.Finding) error {
 // Check compares the contents of a wheel with its RECORD. It is for telling which member is
 // at fault after reading the entries of [Open] failed.
 func Check(r io.ReaderAt, size int64, name string) error {
-	if findings := audit.CheckWheel(r, size, name); len(findings) > 0 {
+	if findings := audit.Refused(audit.CheckWheel(r, size, name)); len(findings) > 0 {
 		return refusedBy(name, findings)
 	}
 	return nil
@@ -182,8 +182,8 @@ func (u *unpacking) readInfo() error {
 	if err != nil {
 		return err
 	}
-	if major, _, _ := strings.Cut(h.Get("Wheel-Version"), "."); major != "1" {
-		return u.refuse(u.info+"/WHEEL", fmt.Sprintf("Wheel-Version %q: only 1 is known", h.Get("Wheel-Version")), "")
+	if err := u.checkTags(h.Values("Tag")); err != nil {
+		return err
 	}
 	if h, err = u.header(u.info + "/METADATA"); err != nil {
 		return err
@@ -200,6 +200,23 @@ func (u *unpacking) readInfo() error {
 	u.pure = !slices.ContainsFunc(tags, func(t wheel.Tag) bool { return !t.Pure() })
 	if !slices.ContainsFunc(tags, u.in.Tags.Supports) {
 		return u.refuse("", fmt.Sprintf("it is for %s-%s-%s, and not for %s", parsed.Python, parsed.ABI, parsed.Platform, u.in.Executable), "choose a version of it with a wheel for this interpreter, or with an sdist")
+	}
+	return nil
+}
+
+// checkTags refuses a wheel that says inside that it is for others, whatever its name says:
+// installed, it would be refused by what is inside.
+func (u *unpacking) checkTags(inside []string) error {
+	var all []wheel.Tag
+	for _, text := range inside {
+		tags, err := wheel.ParseTags(text)
+		if err != nil {
+			return u.refuse(u.info+"/WHEEL", err.Error(), "")
+		}
+		all = append(all, tags...)
+	}
+	if len(all) > 0 && !slices.ContainsFunc(all, u.in.Tags.Supports) {
+		return u.refuse(u.info+"/WHEEL", fmt.Sprintf("it is for %s, and not for %s", strings.Join(inside, " "), u.in.Executable), "")
 	}
 	return nil
 }
