@@ -30,11 +30,13 @@ func checkISA(_ context.Context, x *exam) (outcome, error) {
 			continue // code for a graphics processor, say, which ld.so never sees
 		}
 		if exe != nil && o.Machine != exe.Machine {
-			out.add(Finding{
+			f := Finding{
 				Severity: Refuse, File: o.entry.Path, Field: "e_machine", Value: o.Machine.String(),
 				Cause:  "The file is for another machine than the interpreter, which is for " + exe.Machine.String() + ".",
 				Remedy: "Take the wheel for this machine, or build it here.",
-			})
+			}
+			x.asData(&f, o.entry)
+			out.add(f)
 			continue
 		}
 		if o.Machine != elf.X8664 {

@@ -31,6 +31,7 @@ func checkParse(_ context.Context, x *exam) (outcome, error) {
 		}
 		if errors.Is(o.fault, elf.ErrUnsupported) {
 			f.Cause = "The file is built for another kind of machine: " + o.String() + "."
+			x.asData(&f, o.entry)
 		}
 		if x.found {
 			f.Remedy = "Take it again from where it came, another release, or build it here."

@@ -33,7 +33,7 @@ func TestSecondRuntime(t *testing.T) {
 		"a library for ctypes":                    {[]tree.Entry{module(t, "void PyInit_victim(void) {}")}, nil},
 		"a module that asks for one thing":        {[]tree.Entry{module(t, "int PyList_New(void); int PyInit_victim(void) { return PyList_New(); }")}, nil},
 		"one that asks weakly":                    {[]tree.Entry{module(t, "int PyList_New(void) __attribute__((weak)); int PyInit_victim(void) { return PyList_New ? 0 : 1; }")}, nil},
-		"one that returns a table":                {[]tree.Entry{module(t, "static int table[2]; int *PyModExport_victim(void) { return table; }")}, nil},
+		"one that returns a table":                {[]tree.Entry{module(t, "static int table[2]; int *PyModExport_victim(void) { return table; } void PyInit_victim(void) {}")}, nil},
 		"a library with all of it, by other name": {[]tree.Entry{in(t, "lib", runtime)}, []string{"refuse second-runtime lib/libembedded.so.1: DT_SYMTAB PyType_Type Py_BytesMain _PyRuntime"}},
 		"a program that holds Python": {
 			[]tree.Entry{fromFile(t, "bin/app", shop.build(t, "app", pythonStub+program, "-Wl,-e,main", "-rdynamic", oldRPath, "-Wl,-rpath,$ORIGIN/../lib", libc(t, "old")))},

@@ -25,32 +25,19 @@ func init() {
 // interpreter and with what was installed.
 func checkTags(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{}
-	python := x.python()
 	suffixes := x.suffixes()
 	for _, d := range x.dists() {
-		tags, f := x.promised(d)
+		tags, f := x.tagsOf(d)
 		if f != nil {
 			f.Severity = x.travels()
 			out.add(*f)
 			continue
 		}
 		out.examined++
-		supported, pure := !x.home.known(), true
-		texts := make([]string, len(tags))
-		for i, t := range tags {
-			supported, pure = supported || python.Supports(t), pure && t.Pure()
-			texts[i] = t.String()
+		if f, ok := x.unsupported(d, tags); ok {
+			out.add(f)
 		}
-		if !supported {
-			out.add(Finding{
-				Severity: Refuse, File: d.info + "/WHEEL", Field: "Tag", Value: printable(strings.Join(texts, " ")),
-				Cause:  "The wheel is for another Python or machine: what is in it says so.",
-				Remedy: "Build it with this interpreter, or take the release's wheel for it.",
-			})
-		}
-		if pure {
-			x.natives(&out, d)
-		}
+		x.natives(&out, d, tags)
 	}
 	for _, o := range x.extensions() {
 		out.examined++
@@ -59,6 +46,57 @@ func checkTags(_ context.Context, x *exam) (outcome, error) {
 		}
 	}
 	return out, nil
+}
+
+// tagsOf are the tags by which installers choose a distribution's wheel: those of its file's
+// name, or, where that is not known, those of its WHEEL.
+func (x *exam) tagsOf(d dist) ([]wheel.Tag, *Finding) {
+	if len(x.named) > 0 {
+		return x.named, nil
+	}
+	return x.promised(d)
+}
+
+// unsupported judges a distribution whose tags are for another Python or machine. Installers
+// take a wheel by its file's name; what is installed already works unless it has a module whose
+// name does not tell which Python it is for, or is for another system.
+func (x *exam) unsupported(d dist, tags []wheel.Tag) (Finding, bool) {
+	python := x.python()
+	if !x.home.known() || slices.ContainsFunc(tags, python.Supports) {
+		return Finding{}, false
+	}
+	texts := make([]string, len(tags))
+	for i, t := range tags {
+		texts[i] = t.String()
+	}
+	f := Finding{
+		Severity: Refuse, File: d.info + "/WHEEL", Field: "Tag", Value: printable(strings.Join(texts, " ")),
+		Cause:  "The wheel is for another Python or machine: what is in it says so.",
+		Remedy: "Build it with this interpreter, or take the release's wheel for it.",
+	}
+	if len(x.named) > 0 {
+		f.Cause = "The wheel is for another Python or machine: its name says so, and no installer takes it."
+	}
+	if x.found && !x.alone && slices.ContainsFunc(tags, python.SupportsPlatform) && !x.hasUntold(d) {
+		f.Severity = Warn
+		f.Cause = "The wheel was made for another Python, and is installed: nothing in it depends on which."
+	}
+	return f, true
+}
+
+// hasUntold reports whether a distribution has a module for one Python whose name does not
+// tell which: import takes it, whichever it was compiled for.
+func (x *exam) hasUntold(d dist) bool {
+	for _, row := range d.rows {
+		p, ok := recorded(x.home.site, row.Path)
+		if !ok || x.objects[p] == nil {
+			continue
+		}
+		if m, ok := x.nativeModule(x.objects[p].entry); ok && !m.tagged && x.objects[p].isExtension() {
+			return true
+		}
+	}
+	return d.fault != nil
 }
 
 // python is the tree's interpreter as tags see it.
@@ -120,15 +158,21 @@ func (x *exam) promised(d dist) ([]wheel.Tag, *Finding) {
 	return tags, nil
 }
 
-// natives refuses native code of a distribution that promised to have none.
-func (x *exam) natives(out *outcome, d dist) {
+// natives judges native code of a distribution that promised to have none: by its tags, or
+// by Root-Is-Purelib. Where it is installed it works.
+func (x *exam) natives(out *outcome, d dist, tags []wheel.Tag) {
+	pure := !slices.ContainsFunc(tags, func(t wheel.Tag) bool { return !t.Pure() })
+	lib := !pure && x.isPurelib(d)
+	if !pure && !lib {
+		return
+	}
 	for _, row := range d.rows {
 		p, ok := recorded(x.home.site, row.Path)
 		if !ok || x.objects[p] == nil {
 			continue
 		}
 		f := Finding{
-			Severity: Refuse, File: p, Field: "ELF", Value: "in a wheel for any platform",
+			Severity: x.travels(), File: p, Field: "ELF", Value: "in a wheel for any platform",
 			Cause:  "Installers and caches take the wheel for one that runs everywhere, and hand it to interpreters that the module was not built for.",
 			Remedy: "Have its build make a wheel with the tags of its platform.",
 		}
@@ -136,8 +180,30 @@ func (x *exam) natives(out *outcome, d dist) {
 			f.Severity = Warn
 			f.Cause = "The wheel promises to run everywhere; the program or library in it runs on one kind of machine."
 		}
+		if lib {
+			f.Severity, f.Value = Warn, "Root-Is-Purelib: true"
+			f.Cause = "The wheel says that it has no native code: where Python has a directory for that and one for the rest, it goes into the wrong one."
+			f.Remedy = "Have its build say Root-Is-Purelib: false."
+		}
 		out.add(f)
+		if lib {
+			return // one file shows it
+		}
 	}
+}
+
+// isPurelib reports whether a distribution's WHEEL says that it has nothing for one machine.
+func (x *exam) isPurelib(d dist) bool {
+	e, ok := x.Tree.Lookup(d.info + "/WHEEL")
+	if !ok || e.Kind != tree.File || e.Size > maxWheelFile {
+		return false
+	}
+	data, err := e.ReadAll()
+	if err != nil {
+		return false
+	}
+	h, err := wheel.ParseHeader(data)
+	return err == nil && strings.EqualFold(strings.TrimSpace(h.Get("Root-Is-Purelib")), "true")
 }
 
 // suffixes are the ends of the names by which import finds extension modules, the most

@@ -203,7 +203,8 @@ var requiredName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*`)
 var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 
 // moduleName is the dotted name by which import finds an extension module's
-// file; empty when a part is no ASCII identifier or sys.path does not lead to it.
+// file, of an __init__ that of its package; empty when a part is no ASCII identifier or
+// sys.path does not lead to it.
 func moduleName(home installation, file string) string {
 	for _, dir := range []string{home.site, home.lib + "/lib-dynload", home.lib} {
 		rest, ok := strings.CutPrefix(file, dir+"/")
@@ -217,6 +218,9 @@ func moduleName(home installation, file string) string {
 			if !identifier.MatchString(p) {
 				return ""
 			}
+		}
+		if parts[last] == "__init__" && last > 0 {
+			parts = parts[:last]
 		}
 		return strings.Join(parts, ".")
 	}

@@ -31,6 +31,9 @@ type Place struct {
 	// Alone says that Tree has one wheel's files, as if it were installed, or one file:
 	// others may be installed beside it, and a wheel's RECORD was compared by [OpenWheel].
 	Alone bool
+	// Wheel is the name of the wheel file that is judged alone, by whose tags installers choose
+	// it, whatever is in its WHEEL; empty without one.
+	Wheel string
 }
 
 // Inspection is what the checks found in a [Place].
@@ -262,6 +265,9 @@ func (i *Inspector) newFound(ctx context.Context, p Place) (*exam, error) {
 	}
 	x.glibc, x.alone = on.glibc, p.Alone
 	r := openResolver(ResolverInput{Tree: x.Tree, Root: root, machine: on, bring: x.bring, spent: spent}, x.home, x.objects, &i.read)
+	if name, err := wheel.ParseName(p.Wheel); err == nil && p.Alone {
+		x.named, _ = name.Tags()
+	}
 	x.runs = []run{{Target: x.Targets[0], Resolver: r, loadings: r.loadings(), found: true, alone: p.Alone}}
 	return x, spent.fault
 }

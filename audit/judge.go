@@ -8,6 +8,8 @@ import (
 	"maps"
 	"slices"
 	"time"
+
+	"ampoule/audit/wheel"
 )
 
 // check is one check of the gate. Its file registers it.
@@ -122,6 +124,13 @@ type exam struct {
 	optionals map[string]string
 	// targets are what machines returns, once it was asked.
 	targets []machine
+	// uses are how the sources of distributions use their files, once they were asked for,
+	// and others the distributions that are for another interpreter or system.
+	uses   map[string]sourceSet
+	others map[string]bool
+	// named are the tags of the wheel file's name, by which installers choose it; none where
+	// no wheel file is judged.
+	named []wheel.Tag
 	// found says that the files were made elsewhere and are judged where they are: what
 	// only a tree that travels must not have is no fault then.
 	found bool

@@ -191,7 +191,7 @@ func (w *wheelExam) tags(h wheel.Header) {
 			built[tag] = true
 		}
 	}
-	named, err := wheel.ParseTags(w.parsed.Python + "-" + w.parsed.ABI + "-" + w.parsed.Platform)
+	named, err := w.parsed.Tags()
 	if err != nil || len(built) == 0 {
 		return
 	}
@@ -396,7 +396,7 @@ func (w *wheelExam) hashed(m *wheelMember, row wheel.Row) (string, error) {
 	if w.told != nil {
 		w.told[row.Path] = m.sum
 	}
-	return sumOf(row.Hash, m.File.Open)
+	return sumOf(row.Hash, m.Open)
 }
 
 // hashFault warns about an algorithm that proves little, or nothing to this program.

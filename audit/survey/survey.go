@@ -260,7 +260,7 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 		switch {
 		case named || isArchive(start):
 			s.found = append(s.found, found{kind: KindWheel, path: start.Path, cached: !named})
-		case isELF(start):
+		case isELF(start), audit.NamedAsModule(path.Base(start.Path)):
 			s.found = append(s.found, found{kind: KindFile, path: start.Path})
 		}
 	default:
@@ -346,6 +346,9 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 	defer func() { err = errors.Join(err, done()) }()
 	if place.Tree, place.Interpreter, err = v.withInterpreter(content, at, f.kind == KindSite); err != nil {
 		return u, nil, err
+	}
+	if place.Wheel = path.Base(f.path); f.cached {
+		place.Wheel = ""
 	}
 	machine := at.files
 	if machine == nil && f.kind != KindWheel {

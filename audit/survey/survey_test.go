@@ -181,6 +181,7 @@ func TestLook(t *testing.T) {
 	t.Parallel()
 	sound, poison := dist(module(t, ""), tag), dist(module(t, "libpython3.13.so.1.0"), tag)
 	soundWheel, poisonWheel := pack(t, sound), pack(t, poison)
+	more := string(compile(t, strings.ReplaceAll(moduleSource, "PyInit_spam", "PyInit_more"), "-shared", "-fPIC"))
 	environment := map[string]string{venv + "/pyvenv.cfg": "home = /usr/bin\nversion = 3.13.5\n", venv + "/bin/python3.13": "-> /usr/bin/python3.13"}
 	name := "spam-1.0-" + tag + ".whl"
 	const body = "home/u/.cache/pip/http-v2/a/b/c/d/e/abcde0123.body"
@@ -262,14 +263,14 @@ func TestLook(t *testing.T) {
 		"another Python's, cached":       {map[string]string{"c/wheels/aa/bb/cc/x/spam-1.0-cp312-cp312-linux_x86_64.whl": pack(t, dist(module(t, ""), "cp312-cp312-linux_x86_64"))}, "/c", "/usr", nil, 1, "3.13"},
 		"another version":                {map[string]string{"d/spam-1.0-cp312-cp312-linux_x86_64.whl": pack(t, dist(module(t, ""), "cp312-cp312-linux_x86_64"))}, "/d", "/usr", []string{"/d/spam-1.0-cp312-cp312-linux_x86_64.whl tags spam-1.0.dist-info/WHEEL"}, 1, "3.13"},
 		"a stripped module":              {together(environment, under(site, sound), map[string]string{site + "/spam" + suffix: string(module(t, "")) + "x"}), "/" + venv, "", nil, 1, "3.13"},
-		"a module of an .egg-info's": {together(environment, under(site, sound), map[string]string{site + "/more.so": string(module(t, "")), site + "/more.egg-info/top_level.txt": "more\n",
+		"a module of an .egg-info's": {together(environment, under(site, sound), map[string]string{site + "/more.so": more, site + "/more.egg-info/top_level.txt": "more\n",
 			site + "/pkg/_x.so": string(module(t, "")), site + "/pkg-1.egg-info/installed-files.txt": "../pkg/_x.so\ntop_level.txt\n", site + "/egg-1.egg/_y.so": string(module(t, ""))}), "/" + venv, "", nil, 1, "3.13"},
-		"a module beside what an .egg-info lists": {together(environment, under(site, sound), map[string]string{site + "/more.so": string(module(t, "")), site + "/other.egg-info/top_level.txt": "other\n",
+		"a module beside what an .egg-info lists": {together(environment, under(site, sound), map[string]string{site + "/more.so": more, site + "/other.egg-info/top_level.txt": "other\n",
 			site + "/pkg/_x.so": string(module(t, "")), site + "/pkg-1.egg-info/installed-files.txt": "../pkg/__init__.py\n", site + "/pkg-1.egg-info/top_level.txt": "pkg\n", site + "/dev.egg-link": "/src\n.\n"}), "/" + venv, "",
 			[]string{"/" + site + " record /" + site + "/more.so", "/" + site + " record /" + site + "/pkg/_x.so"}, 1, "3.13"},
-		"a module beside an .egg-info that lists nothing": {together(environment, under(site, sound), map[string]string{site + "/more.so": string(module(t, "")), site + "/other.egg-info": "Name: other\n"}), "/" + venv, "", nil, 1, "3.13"},
-		"a module of the system's":                        {under("usr/lib/python3.13/site-packages", together(sound, map[string]string{"more.so": string(module(t, ""))})), "/usr", "", nil, 1, "3.13"},
-		"a file that RECORD does not list":                {together(environment, under(site, sound), map[string]string{site + "/more.so": string(module(t, ""))}), "/" + venv, "", []string{"/" + site + " record /" + site + "/more.so"}, 1, "3.13"},
+		"a module beside an .egg-info that lists nothing": {together(environment, under(site, sound), map[string]string{site + "/more.so": more, site + "/other.egg-info": "Name: other\n"}), "/" + venv, "", nil, 1, "3.13"},
+		"a module of the system's":                        {under("usr/lib/python3.13/site-packages", together(sound, map[string]string{"more.so": more})), "/usr", "", nil, 1, "3.13"},
+		"a file that RECORD does not list":                {together(environment, under(site, sound), map[string]string{site + "/more.so": more}), "/" + venv, "", []string{"/" + site + " record /" + site + "/more.so"}, 1, "3.13"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

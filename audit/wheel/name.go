@@ -44,6 +44,9 @@ func ParseName(file string) (Name, error) {
 	return n, nil
 }
 
+// Tags are those that it stands for.
+func (n Name) Tags() ([]Tag, error) { return ParseTags(n.Python + "-" + n.ABI + "-" + n.Platform) }
+
 var separators = regexp.MustCompile(`[-_.]+`)
 
 // Normalize gives a distribution's name the one spelling that compares (PEP 503).

@@ -66,7 +66,7 @@ func (p Python) Threaded() bool { return strings.Contains(p.Flags, "t") }
 // Linux (PEP 425, PEP 600, PEP 656, PEP 703, PEP 803; packaging.tags). How old a glibc the
 // platform tag promises is not judged: symbol versions say what the files really need.
 func (p Python) Supports(t Tag) bool {
-	return p.supportsABI(t.Python, t.ABI) && p.supportsPlatform(t)
+	return p.supportsABI(t.Python, t.ABI) && p.SupportsPlatform(t)
 }
 
 var pythonTag = regexp.MustCompile(`^(cp|py)3(\d*)$`)
@@ -106,7 +106,8 @@ var muslPlatform = regexp.MustCompile(`^(?:linux|musllinux_\d+_\d+)_(.+)$`)
 
 var linuxPlatform = regexp.MustCompile(`^(linux|manylinux1|manylinux2010|manylinux2014|manylinux_\d+_\d+)_(.+)$`)
 
-func (p Python) supportsPlatform(t Tag) bool {
+// SupportsPlatform reports whether the tag's platform is that of this Python, as Supports does.
+func (p Python) SupportsPlatform(t Tag) bool {
 	if t.Platform == "any" {
 		return t.ABI == "none"
 	}

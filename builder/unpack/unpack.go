@@ -193,7 +193,7 @@ func (u *unpacking) readInfo() error {
 	if err != nil {
 		return u.refuse("", err.Error(), "")
 	}
-	tags, err := wheel.ParseTags(parsed.Python + "-" + parsed.ABI + "-" + parsed.Platform)
+	tags, err := parsed.Tags()
 	if err != nil {
 		return u.refuse("", err.Error(), "")
 	}
