@@ -253,7 +253,12 @@ var everywhere = []string{
 // not promise of others, or that another distribution has to bring. What is missing here,
 // closure tells.
 func (x *exam) beyondLibraries(out *outcome, d dist, p promise) {
-	told := map[string]bool{}
+	var names []string
+	f := Finding{
+		Severity: Warn,
+		Cause:    "The wheel's tag " + printable(p.tag) + " promises that it needs few libraries of the system; it does not bring these, which are none of those.",
+		Remedy:   "Nothing here, if it loads. Have them brought along: auditwheel repair; or install what has them.",
+	}
 	r := x.runs[0]
 	for _, l := range r.loadings {
 		for _, lib := range l.list {
@@ -261,26 +266,25 @@ func (x *exam) beyondLibraries(out *outcome, d dist, p promise) {
 				continue
 			}
 			for _, need := range lib.deps {
-				if told[need.name] || IsGlibc(need.name) || IsLibpython(need.name) || slices.Contains(everywhere, need.name) {
-					continue
-				}
-				f := Finding{
-					Severity: Warn, File: lib.Path, Field: need.field, Value: printable(need.name),
-					Cause:  "The wheel's tag " + printable(p.tag) + " promises that it needs no library of the system but a few; it does not bring this one.",
-					Remedy: "Have it brought along: auditwheel repair; or install what has it.",
-				}
 				switch {
-				case strings.HasPrefix(need.name, "libc.musl-") && need.lib == nil:
-					f.Severity = x.nowhere()
-					f.Cause = "The file is linked to musl, while the wheel's tag " + printable(p.tag) + " is for glibc: where an installer takes it, it does not load."
-					f.Remedy = "Take the wheel for this system, or build it here."
+				case slices.Contains(names, need.name), IsGlibc(need.name), IsLibpython(need.name), slices.Contains(everywhere, need.name), x.carries(d, need.name):
+				case strings.HasPrefix(need.name, "libc.musl-") && need.lib == nil && x.glibc == "":
+					out.add(Finding{
+						Severity: x.nowhere(), File: lib.Path, Field: need.field, Value: printable(need.name),
+						Cause:  "The file is linked to musl, while the wheel's tag " + printable(p.tag) + " is for glibc: where an installer takes it, it does not load.",
+						Remedy: "Take the wheel for this system, or build it here.",
+					})
 				case need.lib == nil && (x.glibc != "" || r.fromElsewhere(lib)), need.lib != nil && (need.lib.inTree || need.lib.host):
-					continue
+				default:
+					names = append(names, need.name)
+					f.File, f.Field = cmp.Or(f.File, lib.Path), cmp.Or(f.Field, need.field)
 				}
-				told[need.name] = true
-				out.add(f)
 			}
 		}
+	}
+	if len(names) > 0 {
+		f.Value = printable(strings.Join(names[:min(len(names), maxNamed)], " "))
+		out.add(f)
 	}
 }
 

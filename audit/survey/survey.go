@@ -637,7 +637,7 @@ func (v *survey) withInterpreter(t *tree.Tree, at interpreter, modules bool) (*t
 // forOthers makes warnings of what only says that a wheel in a cache is for another
 // interpreter than the one that it is judged against: no installer would hand it that.
 func (u *Unit) forOthers() {
-	isOther := slices.ContainsFunc(u.Findings, func(f audit.Finding) bool { return f.Check == "tags" && f.Field == "Tag" })
+	isOther := slices.ContainsFunc(u.Findings, func(f audit.Finding) bool { return f.Check == "tags" && f.Field == "Tag" && f.Severity == audit.Refuse })
 	if !isOther {
 		return
 	}
