@@ -94,7 +94,7 @@ func stableName(base string) bool {
 func (x *exam) abi3Claims() map[string]int {
 	claims := map[string]int{}
 	for _, d := range x.dists() {
-		tags, f := x.promised(d)
+		tags, f := x.tagsOf(d)
 		if f != nil {
 			continue
 		}

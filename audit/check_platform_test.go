@@ -77,6 +77,20 @@ func TestPlatformPlaces(t *testing.T) {
 	}
 }
 
+// What the machine itself lacks is refused, whatever the tag says.
+func TestPlatformOfOlderMachine(t *testing.T) {
+	t.Parallel()
+	module := in(t, site, shop.build(t, "victim"+suffix, "int PyList_New(void); int libc_mid(void); int PyInit_victim(void) { return PyList_New() + libc_mid(); }",
+		"-shared", asNeeded, libc(t, "new")))
+	place := promising(t, "cp313-cp313-manylinux2014_x86_64", module, true)
+	for age, want := range map[string]string{"old": "refuse versions", "mid": ""} {
+		got := strings.Join(inspected(t, "versions", rootfs(t, age), place), "\n")
+		if !strings.HasPrefix(got, want) || want == "" && got != "" {
+			t.Errorf("%s: %q", age, got)
+		}
+	}
+}
+
 // TestPlatform judges trees: what a target lacks is refused by versions, and a tag that
 // promises more is a warning.
 func TestPlatform(t *testing.T) {

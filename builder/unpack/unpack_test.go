@@ -2,6 +2,7 @@ package unpack
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"io/fs"
 	"os"
@@ -177,4 +178,46 @@ func TestRefusedErrorTells(t *testing.T) {
 			t.Errorf("%q, want %q; hint %q", err, want, hinted.Hint())
 		}
 	}
+}
+
+// TestOtherHashes unpacks wheels whose RECORD has other hashes than sha256: they are compared
+// all the same.
+func TestOtherHashes(t *testing.T) {
+	t.Parallel()
+	const (
+		content = "x = 1\n"
+		info    = "plain-1.0.dist-info/"
+	)
+	for hash, refused := range map[string]string{
+		sumOf("sha512", content): "", sumOf("blake2b", content): "", sumOf("md5", content): "",
+		sumOf("sha512", "x = 2\n"): "not the one that RECORD lists", sumOf("sha3_256", "x = 2\n"): "not the one that RECORD lists",
+	} {
+		rows := "plain/__init__.py," + hash + ",6\n"
+		metadata, header := "Metadata-Version: 2.1\nName: plain\nVersion: 1.0\n", "Wheel-Version: 1.0\nTag: cp313-cp313-linux_x86_64\n"
+		rows += info + "METADATA," + sumOf("sha256", metadata) + ",\n" + info + "WHEEL," + sumOf("sha384", header) + ",\n" + info + "RECORD,,\n"
+		// What is inside was named for linux, as a wheel that was repaired by hand is.
+		const file = "plain-1.0-cp313-cp313-manylinux_2_17_x86_64.whl"
+		data := unpacktest.Wheel(t, file, text("plain/__init__.py", content), text("INFO/METADATA", metadata), text("INFO/WHEEL", header), text("INFO/RECORD", rows))
+		w, err := Open(bytes.NewReader(data), int64(len(data)), file, built)
+		if refused != "" {
+			if err == nil || !strings.Contains(err.Error(), refused) {
+				t.Errorf("%s: %v", hash, err)
+			}
+			continue
+		}
+		if err != nil {
+			t.Errorf("%s: %v", hash, err)
+			continue
+		}
+		if got, err := w.Entries[built.Site+"/plain/__init__.py"].ReadAll(); err != nil || string(got) != content {
+			t.Errorf("%s: %q, %v", hash, got, err)
+		}
+	}
+}
+
+// sumOf is a hash as RECORD has it.
+func sumOf(algorithm, content string) string {
+	made := wheel.Hash{Algorithm: algorithm}.New()
+	made.Write([]byte(content))
+	return algorithm + "=" + base64.RawURLEncoding.EncodeToString(made.Sum(nil))
 }
