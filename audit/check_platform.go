@@ -43,12 +43,13 @@ func checkPlatform(ctx context.Context, x *exam) (outcome, error) {
 			x.foreignCode(&out, d)
 			continue
 		}
+		p.brought = x.brought(d)
 		switch p.libc {
 		case wheel.Glibc:
-			x.beyondGlibc(&out, d, p, files)
+			x.beyondGlibc(&out, p, files)
 			x.beyondLibraries(&out, d, p)
 		case wheel.Musl:
-			x.beyondMusl(&out, d, p, files)
+			x.beyondMusl(&out, p, files)
 		}
 	}
 	return out, nil
@@ -62,6 +63,8 @@ type promise struct {
 	version []int
 	tag     string
 	machine elf.Machine
+	// brought are the libraries that the wheel has itself.
+	brought map[string]bool
 }
 
 // machines are those of platform tags.
@@ -79,7 +82,7 @@ func promiseOf(tags []wheel.Tag) (promise, bool) {
 		version := []int{at.Major, at.Minor}
 		switch {
 		case i == 0:
-			p = promise{at.Libc, version, t.Platform, machine}
+			p = promise{libc: at.Libc, version: version, tag: t.Platform, machine: machine}
 		case at.Libc != p.libc:
 			p.libc = ""
 		case slices.Compare(version, p.version) < 0:
@@ -123,12 +126,12 @@ func (x *exam) foreignCode(out *outcome, d dist) {
 
 // beyondGlibc tells of the newest versions of symbols that files want beyond a promise: those
 // of glibc's libraries, and of the compiler's.
-func (x *exam) beyondGlibc(out *outcome, d dist, p promise, files []*object) {
+func (x *exam) beyondGlibc(out *outcome, p promise, files []*object) {
 	newest, wanting := map[string]excess{}, map[*object]bool{}
 	module := false
 	for _, o := range files {
 		for _, n := range o.Needs {
-			if x.carries(d, n.File) {
+			if p.brought[n.File] {
 				continue
 			}
 			for _, v := range n.Versions {
@@ -231,15 +234,19 @@ func (p promise) exceeds(library, version string) (family string, above []int) {
 	return family, have
 }
 
-// carries reports whether a distribution brings a library itself.
-func (x *exam) carries(d dist, soname string) bool {
+// brought are the names of the ELF files that a distribution brings, and their sonames.
+func (x *exam) brought(d dist) map[string]bool {
+	names := map[string]bool{}
 	for _, row := range d.rows {
 		p, ok := recorded(x.home.site, row.Path)
-		if o := x.objects[p]; ok && o != nil && (o.Soname == soname || path.Base(p) == soname) {
-			return true
+		if o := x.objects[p]; ok && o != nil {
+			names[path.Base(p)] = true
+			if o.File != nil && o.Soname != "" {
+				names[o.Soname] = true
+			}
 		}
 	}
-	return false
+	return names
 }
 
 // everywhere are the libraries beside glibc's own that systems have as platform tags promise
@@ -267,7 +274,7 @@ func (x *exam) beyondLibraries(out *outcome, d dist, p promise) {
 			}
 			for _, need := range lib.deps {
 				switch {
-				case slices.Contains(names, need.name), IsGlibc(need.name), IsLibpython(need.name), slices.Contains(everywhere, need.name), x.carries(d, need.name):
+				case slices.Contains(names, need.name), IsGlibc(need.name), IsLibpython(need.name), slices.Contains(everywhere, need.name), p.brought[need.name]:
 				case strings.HasPrefix(need.name, "libc.musl-") && need.lib == nil && x.glibc == "":
 					out.add(Finding{
 						Severity: x.nowhere(), File: lib.Path, Field: need.field, Value: printable(need.name),
@@ -299,10 +306,10 @@ func (x *exam) nowhere() Severity {
 
 // beyondMusl judges code for glibc in a wheel for musl. Musl takes libc.so.6 for itself, and
 // knows no versions of symbols: what uses nothing that it lacks does load.
-func (x *exam) beyondMusl(out *outcome, d dist, p promise, files []*object) {
+func (x *exam) beyondMusl(out *outcome, p promise, files []*object) {
 	for _, o := range files {
 		wanted := slices.IndexFunc(o.Needed, IsGlibc)
-		if wanted < 0 || x.carries(d, o.Needed[wanted]) {
+		if wanted < 0 || p.brought[o.Needed[wanted]] {
 			continue
 		}
 		f := Finding{
