@@ -281,7 +281,7 @@ func (x *exam) beyondLibraries(out *outcome, d dist, p promise) {
 						Cause:  "The file is linked to musl, while the wheel's tag " + printable(p.tag) + " is for glibc: where an installer takes it, it does not load.",
 						Remedy: "Take the wheel for this system, or build it here.",
 					})
-				case need.lib == nil && (x.glibc != "" || r.fromElsewhere(lib)), need.lib != nil && (need.lib.inTree || need.lib.host):
+				case need.lib == nil && x.glibc != "", need.lib != nil && (need.lib.inTree || need.lib.host):
 				default:
 					names = append(names, need.name)
 					f.File, f.Field = cmp.Or(f.File, lib.Path), cmp.Or(f.Field, need.field)
@@ -356,7 +356,7 @@ func (x *exam) muslLacks(o *object) (lacks []string, known bool) {
 		}
 	}
 	for _, w := range o.wants {
-		if strings.HasPrefix(w.version.Value(), "GLIBC_") && !libc.gives[w.symbol] {
+		if strings.HasPrefix(w.version.Value(), "GLIBC_") && !libc.gives.has(hashName(w.Value())) {
 			lacks = append(lacks, w.Value())
 		}
 	}

@@ -11,7 +11,6 @@ import (
 	"os/exec"
 	"path"
 	"path/filepath"
-	"regexp"
 	"runtime"
 	"slices"
 	"strings"
@@ -819,31 +818,5 @@ func TestUndecided(t *testing.T) {
 				t.Errorf("wanted %s, it needs %q; got %+v", tt.want, tt.needs, r.Units[0].Findings)
 			}
 		})
-	}
-}
-
-// order is that of severities, worst first.
-var order = []audit.Severity{audit.Refuse, audit.Undecided, audit.Warn}
-
-// Where the same release has the same fault, nobody is told to install it again.
-func TestRemedyOfTheSameRelease(t *testing.T) {
-	t.Parallel()
-	u := &Unit{Kind: KindSite, Path: "/v/lib/python3.11/site-packages"}
-	finding := func(check, dist string) audit.Finding {
-		return audit.Finding{Check: check, Severity: audit.Refuse, Distribution: dist}
-	}
-	for _, tt := range []struct {
-		findings []audit.Finding
-		want     string
-	}{
-		{[]audit.Finding{finding("closure", "a 1.0")}, ""},
-		{[]audit.Finding{finding("symbols", "a 1.0"), finding("versions", "a 1.0"), finding("loader", "a 1.0")}, ""},
-		{[]audit.Finding{finding("closure", "a 1.0"), finding("record", "b 2.0")}, "b==2.0"},
-		{[]audit.Finding{finding("closure", "a 1.0"), finding("libpython-needed", "a 1.0")}, "a==1.0"},
-	} {
-		sentence, command := u.remedy(tt.findings)
-		if got := command[strings.LastIndexByte(command, ' ')+1:]; got != tt.want || sentence == "" {
-			t.Errorf("%+v: %q %q", tt.findings, sentence, command)
-		}
 	}
 }
