@@ -820,3 +820,6 @@ func TestUndecided(t *testing.T) {
 		})
 	}
 }
+
+// order is that of severities, worst first.
+var order = []audit.Severity{audit.Refuse, audit.Undecided, audit.Warn}
