@@ -165,21 +165,30 @@ var compiler = regexp.MustCompile(`\[((?:GCC|Clang) [^\]\x00-\x1f]{1,80})\]\x00`
 
 // readCompiler looks for what a file that holds the runtime was compiled by; empty when it
 // does not tell.
-func readCompiler(t *tree.Tree, file string) (_ string, err error) {
+func readCompiler(t *tree.Tree, file string) (string, error) {
 	e, _ := t.Lookup(file)
-	r, err := e.Content.Open()
+	data, err := readRuntime(e)
 	if err != nil {
-		return "", fmt.Errorf("opening %s: %w", file, err)
-	}
-	defer func() { err = errors.Join(err, r.Close()) }()
-	data, err := io.ReadAll(io.LimitReader(r, maxRuntime))
-	if err != nil {
-		return "", fmt.Errorf("reading %s: %w", file, err)
+		return "", err
 	}
 	if m := compiler.FindSubmatch(data); m != nil {
 		return string(m[1]), nil
 	}
 	return "", nil
+}
+
+// readRuntime reads what is searched of the file that holds a runtime.
+func readRuntime(e tree.Entry) (_ []byte, err error) {
+	r, err := e.Content.Open()
+	if err != nil {
+		return nil, fmt.Errorf("opening %s: %w", e.Path, err)
+	}
+	defer func() { err = errors.Join(err, r.Close()) }()
+	data, err := io.ReadAll(io.LimitReader(r, maxRuntime))
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", e.Path, err)
+	}
+	return data, nil
 }
 
 // maxRuntime bounds what is searched of the file that holds a runtime, in bytes.

@@ -26,6 +26,9 @@ type Place struct {
 	Interpreter string
 	// Site is the directory in Tree that distributions are installed in.
 	Site string
+	// Prefix is the directory of the environment, or of the interpreter, that Site is in, on
+	// the inspector's machine; empty where Site is in none, or somewhere else.
+	Prefix string
 	// CPU is as in [Target]: the level of the machine's processor.
 	CPU string
 	// Alone says that Tree has one wheel's files, as if it were installed, or one file:
@@ -153,6 +156,9 @@ func (i *Inspector) Inspect(ctx context.Context, p Place) (Inspection, error) {
 	if i.root != nil && !musl {
 		known |= aMachine
 	}
+	if i.root != nil && p.Prefix != "" {
+		known |= anEnvironment
+	}
 	in := Inspection{Interpreter: x.told()}
 	for name, o := range x.objects {
 		if x.interpreters(name) {
@@ -174,9 +180,13 @@ func (i *Inspector) Inspect(ctx context.Context, p Place) (Inspection, error) {
 			}
 			continue
 		}
-		result, told, err := x.inspect(ctx, c)
+		result, told, unjudged, err := x.inspect(ctx, c)
 		if err != nil {
 			return Inspection{}, fmt.Errorf("inspecting files: check %s: %w", c.name, err)
+		}
+		if unjudged != "" {
+			in.Unjudged = append(in.Unjudged, Unjudged{Check: c.name, Why: unjudged})
+			continue
 		}
 		in.Checks = append(in.Checks, result)
 		findings = append(findings, told...)
@@ -186,24 +196,24 @@ func (i *Inspector) Inspect(ctx context.Context, p Place) (Inspection, error) {
 	return in, nil
 }
 
-// inspect makes one check of what is found.
-func (x *exam) inspect(ctx context.Context, c check) (CheckResult, []Finding, error) {
+// inspect makes one check of what is found, and says why if nothing could be judged.
+func (x *exam) inspect(ctx context.Context, c check) (result CheckResult, findings []Finding, unjudged string, err error) {
 	o, err := c.run(ctx, x)
-	if err != nil {
-		return CheckResult{}, nil, err
+	if err != nil || o.unjudged != "" {
+		return CheckResult{}, nil, o.unjudged, err
 	}
-	result := CheckResult{Name: c.name, Reason: c.reason, Examined: o.examined}
-	findings := merge(o.all())
+	result = CheckResult{Name: c.name, Reason: c.reason, Examined: o.examined}
+	findings = merge(o.all())
 	for i := range findings {
 		f := &findings[i]
 		f.Check, f.Targets, f.Distribution = c.name, nil, x.distribution(f.File)
-		if x.interpreters(f.File) {
+		if x.interpreters(f.File) && c.name != environmentCheck {
 			// Whoever made the interpreter answers for it; what is in question is what it would import.
 			f.Severity, f.Needs = Warn, ""
 		}
 		result.Count(*f)
 	}
-	return result, findings, nil
+	return result, findings, "", nil
 }
 
 // WhyNoInterpreter is the reason of [Unjudged] where no interpreter is known.
@@ -233,6 +243,8 @@ func (n need) text(alone, musl bool) (why, needs string) {
 		return whyMusl, ""
 	case n&aMachine != 0:
 		return "the machine is not known", needsInterpreter
+	case n&anEnvironment != 0:
+		return "", ""
 	}
 	return "nothing is installed", ""
 }
@@ -263,7 +275,7 @@ func (i *Inspector) newFound(ctx context.Context, p Place) (*exam, error) {
 	if p.CPU != "" {
 		on.level = cpuLevel(p.CPU)
 	}
-	x.glibc, x.alone = on.glibc, p.Alone
+	x.glibc, x.alone, x.prefix, x.machine = on.glibc, p.Alone, p.Prefix, i.root
 	r := openResolver(ResolverInput{Tree: x.Tree, Root: root, machine: on, bring: x.bring, spent: spent}, x.home, x.objects, &i.read)
 	if name, err := wheel.ParseName(p.Wheel); err == nil && p.Alone {
 		x.named, _ = name.Tags()

@@ -33,6 +33,8 @@ const (
 	aBuild
 	// aPlace is that the files are where an installer put them.
 	aPlace
+	// anEnvironment is the prefix that they are installed in, on the machine itself.
+	anEnvironment
 )
 
 // outcome is what a check found; examined counts what it looked at.
@@ -41,6 +43,8 @@ type outcome struct {
 	findings []Finding
 	// told counts the findings of each severity, untold those that were too many to tell.
 	told, untold map[Severity]int
+	// unjudged says why nothing could be judged; else empty.
+	unjudged string
 }
 
 // maxFindings is how many findings of a severity one check tells: a hostile RECORD alone
@@ -138,6 +142,9 @@ type exam struct {
 	alone bool
 	// glibc is the version of the machine's, if files are judged where they are.
 	glibc string
+	// prefix and machine are the environment that files are installed in, and where that is.
+	prefix  string
+	machine Root
 }
 
 // travels is the severity of what keeps a tree from running elsewhere: a warning about
@@ -184,6 +191,9 @@ func Judge(ctx context.Context, s Subject) (Verdict, error) {
 	}
 	slices.SortFunc(v.Targets, func(a, b VerdictTarget) int { return cmp.Compare(a.Name, b.Name) })
 	for _, c := range checks {
+		if c.needs&anEnvironment != 0 {
+			continue
+		}
 		result, findings, err := x.judge(ctx, c)
 		if err != nil {
 			return Verdict{}, fmt.Errorf("judging tree: check %s: %w", c.name, err)

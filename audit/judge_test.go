@@ -102,7 +102,7 @@ func TestEachCheckHasOneFile(t *testing.T) {
 			t.Errorf("check %s: %v", c.Name, err)
 		}
 	}
-	if got := len(Checks()); got != 23 {
+	if got := len(Checks()); got != 25 {
 		t.Errorf("%d checks", got)
 	}
 }

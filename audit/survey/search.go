@@ -41,8 +41,9 @@ type found struct {
 	// renamed it, keeps it.
 	cached bool
 	// of is the directory of distributions that says that modules are imported from this one,
-	// too.
-	of string
+	// too; linked says that it says so. Else it is what leads to this one, through a link.
+	of     string
+	linked bool
 }
 
 // search looks for everything below a directory that can be judged.
@@ -103,6 +104,7 @@ func (s *search) dir(ctx context.Context, dir string, inSite bool) error {
 	if isVenv(s.files, dir) {
 		inSite = false
 	}
+	s.grafted(dir, names)
 	if s.isSite(dir, names, inSite) {
 		s.unit(found{kind: KindSite, path: dir})
 		if err := s.linked(ctx, dir, names); err != nil {
@@ -236,7 +238,7 @@ func (s *search) link(site, line string) {
 	at, ok := audit.Follow(s.files, abs)
 	if ok && at.Kind == tree.Dir && !s.seen.has(at.Path) && !strings.HasPrefix(at.Path, site+"/") {
 		s.seen.add(at.Path)
-		s.unit(found{kind: KindSite, path: at.Path, of: site})
+		s.unit(found{kind: KindSite, path: at.Path, of: site, linked: true})
 	}
 }
 
@@ -293,35 +295,6 @@ type interpreter struct {
 // siteOf takes the path of a directory of distributions apart.
 var siteOf = regexp.MustCompile(`^(.*?)/?lib(?:64)?/python(\d+(?:\.\d+t?)?)/(?:site|dist)-packages$`)
 
-// interpreterOf finds the interpreter that imports from a directory: that of the virtual
-// environment or the prefix that it is in.
-func interpreterOf(files Files, site string) interpreter {
-	m := siteOf.FindStringSubmatch(site)
-	if m == nil {
-		return interpreter{}
-	}
-	prefix, name := m[1], "python"+m[2]
-	candidates := []string{path.Join(prefix, "bin", name)}
-	if release, threaded := strings.CutSuffix(name, "t"); threaded {
-		// A debug build without a GIL has the standard library of a release build.
-		candidates = append(candidates, path.Join(prefix, "bin", release+"td"), path.Join(prefix, "bin", release))
-	}
-	home, isVenv := venvHome(files, prefix)
-	switch {
-	case isVenv:
-		candidates = append(candidates, path.Join(prefix, "bin/python3"), path.Join(prefix, "bin/python"), path.Join(home, name))
-	case prefix == "usr/local":
-		// Debian's Python imports from there, too.
-		candidates = append(candidates, "usr/bin/"+name)
-	}
-	for _, candidate := range candidates {
-		if e, ok := audit.Follow(files, "/"+candidate); ok && isInterpreter(e) {
-			return interpreter{files: files, exe: flagged(files, e)}
-		}
-	}
-	return interpreter{why: "its interpreter is gone: there is none at " + show(candidates[len(candidates)-1])}
-}
-
 // venvHome reads where a virtual environment has its interpreter from (PEP 405).
 func venvHome(files Files, prefix string) (home string, ok bool) {
 	e, ok := files.Lookup(path.Join(prefix, "pyvenv.cfg"))
@@ -335,7 +308,7 @@ func venvHome(files Files, prefix string) (home string, ok bool) {
 		}
 		for line := range strings.Lines(string(data)) {
 			key, value, _ := strings.Cut(line, "=")
-			if strings.TrimSpace(key) == "home" {
+			if strings.EqualFold(strings.TrimSpace(key), "home") {
 				return strings.TrimPrefix(path.Clean(strings.TrimSpace(value)), "/"), true
 			}
 		}

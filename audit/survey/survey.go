@@ -322,7 +322,7 @@ func (v *survey) start() (tree.Entry, error) {
 
 // judge judges one unit, and says which of its files could not be read.
 func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, err error) {
-	u = Unit{Kind: f.kind, Path: show(f.path)}
+	u = Unit{Kind: f.kind, Path: f.told()}
 	place := audit.Place{Alone: f.kind != KindSite, Site: f.path, CPU: v.CPU}
 	if f.kind == KindFile {
 		place.Site = siteAbove(f.path)
@@ -330,6 +330,7 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 	at := v.against
 	if at.exe == "" && f.kind != KindWheel {
 		at = interpreterOf(v.Files, cmp.Or(f.of, place.Site))
+		place.Prefix = f.prefix()
 	}
 	// moved says that the files are judged as if they were in the interpreter's own directory.
 	moved := f.kind == KindWheel || at.files != nil && at.files != v.Files

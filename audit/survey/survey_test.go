@@ -118,8 +118,9 @@ func machine(t testing.TB, files map[string]string) Machine {
 	t.Helper()
 	root := t.TempDir()
 	all := map[string]string{
-		"usr/bin/python3.13": string(interpreterELF(t)),
-		"usr/bin/python3":    "-> python3.13",
+		"usr/bin/python3.13":       string(interpreterELF(t)),
+		"usr/bin/python3":          "-> python3.13",
+		"usr/lib/python3.13/os.py": "",
 		"usr/lib/python3.13/_sysconfigdata__linux_x86_64-linux-gnu.py": "build_time_vars = {'EXT_SUFFIX': '" + suffix + "', 'SOABI': 'cpython-313-x86_64-linux-gnu', 'LDSHARED': 'gcc -shared', 'CXX': 'g++'}\n",
 		"lib64/ld-linux-x86-64.so.2":                                   string(compile(t, "int x;", "-shared", "-fPIC", "-Wl,-soname,ld-linux-x86-64.so.2")),
 	}
@@ -247,7 +248,7 @@ func TestLook(t *testing.T) {
 		"a name that promises more": {map[string]string{"d/spam-1.0-py3-none-any.whl": soundWheel}, "/d", "", nil, 1, ""},
 		"what the kernel makes up":  {together(environment, under(site, sound), map[string]string{"proc/1/" + name: poisonWheel, "srv/app/kernel": "-> /proc"}), "/", "", nil, 1, "3.13"},
 		"lib64": {together(under("opt/lib64/python3.13/site-packages", dist([]byte(sound["spam"+suffix]), tag)), map[string]string{
-			"opt/bin/python3.13": string(interpreterELF(t)), "opt/lib64/python3.13/_sysconfigdata__linux_x86_64-linux-gnu.py": "build_time_vars = {'EXT_SUFFIX': '" + suffix + "', 'SOABI': 'x'}\n",
+			"opt/bin/python3.13": string(interpreterELF(t)), "opt/lib64/python3.13/os.py": "", "opt/lib64/python3.13/_sysconfigdata__linux_x86_64-linux-gnu.py": "build_time_vars = {'EXT_SUFFIX': '" + suffix + "', 'SOABI': 'x'}\n",
 			"opt/lib64/python3.13/site-packages/other.cpython-312-x86_64-linux-gnu.so": sound["spam"+suffix]}), "/opt", "",
 			[]string{"/opt/lib64/python3.13/site-packages record /opt/lib64/python3.13/site-packages/other.cpython-312-x86_64-linux-gnu.so",
 				"/opt/lib64/python3.13/site-packages tags /opt/lib64/python3.13/site-packages/other.cpython-312-x86_64-linux-gnu.so"}, 1, "3.13"},
