@@ -128,6 +128,6 @@ func (s *search) graft(prefix, library string) {
 		if !ok || at.Kind != tree.Dir || prefix == "" || strings.HasPrefix(at.Path, prefix+"/") {
 			continue
 		}
-		s.found = append(s.found, found{kind: KindSite, path: at.Path, of: logical})
+		s.unit(found{kind: KindSite, path: at.Path, of: logical})
 	}
 }

@@ -23,7 +23,7 @@ func OfVerdict(name string, v audit.Verdict) *Report {
 		u.Findings = append(u.Findings, f)
 	}
 	u.complete()
-	r := &Report{Schema: Schema, Target: name, Units: []Unit{u}, Unread: []Unread{}}
+	r := &Report{Schema: Schema, Target: name, Units: []Unit{u}, Unread: []Unread{}, Unlooked: []Unlooked{}}
 	r.decide()
 	return r
 }
@@ -125,6 +125,11 @@ func (r *Report) WriteJUnit(w io.Writer) error {
 	for _, u := range r.Unread {
 		s := junitSuite{Name: audit.Printable(u.Path)}
 		s.add(junitCase{Class: audit.Printable(path.Base(u.Path)), Name: "read", Error: faultOf([]string{audit.Printable(u.Why)})})
+		all.Suites = append(all.Suites, s)
+	}
+	for _, u := range r.Unlooked {
+		s := junitSuite{Name: audit.Printable(u.Path)}
+		s.add(junitCase{Class: audit.Printable(path.Base(u.Path)), Name: "look", Skipped: &junitSkipped{u.text()}})
 		all.Suites = append(all.Suites, s)
 	}
 	data, err := xml.MarshalIndent(all, "", "  ")

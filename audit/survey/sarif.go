@@ -92,6 +92,9 @@ func (r *Report) WriteSARIF(w io.Writer, version string) error {
 	for _, u := range r.Unread {
 		call.Notifications = append(call.Notifications, sarifNotification{"error", sarifText{audit.Printable(u.Path + ": " + u.Why)}})
 	}
+	for _, u := range r.Unlooked {
+		call.Notifications = append(call.Notifications, sarifNotification{"note", sarifText{"not looked at: " + u.text()}})
+	}
 	one.Invocations = []sarifInvocation{call}
 	if r.Base != "" {
 		root := url.URL{Scheme: "file", Path: filepath.ToSlash(r.Base)}

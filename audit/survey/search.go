@@ -51,8 +51,12 @@ type search struct {
 	files Files
 	*effort
 	found []found
-	// unread are the files and directories that could not be read.
+	// unread are the files and directories that could not be read; left is what is not looked
+	// at, by the reason.
 	unread unreadList
+	left   map[string]*Unlooked
+	// loose are modules outside every directory of distributions.
+	loose []string
 	// seen are the directories, and the files that were found, by their paths without links.
 	seen pathSet
 	// trail is the way to the directory that is searched.
@@ -81,7 +85,11 @@ func (s *search) dir(ctx context.Context, dir string, inSite bool) error {
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	if s.seen.has(dir) || isKernels(s.files, dir) {
+	if s.seen.has(dir) {
+		return nil
+	}
+	if isKernels(s.files, dir) {
+		s.leave(show(dir), whyKernels)
 		return nil
 	}
 	if strings.Count(dir, "/") > maxDepth {
@@ -110,9 +118,10 @@ func (s *search) dir(ctx context.Context, dir string, inSite bool) error {
 		if err := s.linked(ctx, dir, names); err != nil {
 			return err
 		}
+		s.editables(dir, names)
 		inSite = true
 	}
-	below, err := s.entries(ctx, dir, names)
+	below, err := s.entries(ctx, dir, names, inSite)
 	if err != nil {
 		return err
 	}
@@ -124,8 +133,8 @@ func (s *search) dir(ctx context.Context, dir string, inSite bool) error {
 	return nil
 }
 
-// entries looks at what is in a directory, and gives the directories in it.
-func (s *search) entries(ctx context.Context, dir string, names []string) (below []string, err error) {
+// entries looks at what is in a directory, of distributions or not, and gives the directories in it.
+func (s *search) entries(ctx context.Context, dir string, names []string, inSite bool) (below []string, err error) {
 	for _, name := range names {
 		if err := ctx.Err(); err != nil {
 			return nil, context.Cause(ctx)
@@ -137,6 +146,7 @@ func (s *search) entries(ctx context.Context, dir string, names []string) (below
 		e, real, err := lookup(s.files, p)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
+			s.absent(p)
 		case err != nil:
 			s.unread.add(p, reason(err))
 		case e.Kind == tree.Dir && !s.seen.has(real):
@@ -145,7 +155,9 @@ func (s *search) entries(ctx context.Context, dir string, names []string) (below
 			}
 			below = append(below, real)
 		case e.Kind != tree.Dir:
-			s.file(e, real)
+			if !s.file(e, real) && !inSite {
+				s.besides(e, real)
+			}
 		}
 	}
 	return below, nil
@@ -222,8 +234,8 @@ func (s *search) pthLines(site, name string) iter.Seq[string] {
 			if line == "" || line == "." || line[0] == '#' || strings.HasPrefix(line, "import ") {
 				continue
 			}
-			if !yield(line) {
-				return
+			if !yield(line) || strings.HasSuffix(name, ".egg-link") {
+				return // what follows in an .egg-link leads from there to its setup.py
 			}
 		}
 	}
@@ -248,17 +260,21 @@ const maxPthLines = 10_000
 // maxPth bounds .pth and .egg-link files, in bytes.
 const maxPth = 64 << 10
 
-// file notes a file that is a wheel, by the first path that leads to it.
-func (s *search) file(e tree.Entry, real string) {
+// file notes a file that is a wheel, by the first path that leads to it, and reports whether
+// it may be one.
+func (s *search) file(e tree.Entry, real string) bool {
 	isWheel := strings.HasSuffix(e.Path, ".whl")
 	isDownload := strings.Contains(e.Path, "http") && e.Size > 0 && downloads.MatchString(e.Path)
-	if !isWheel && !isDownload || s.seen.has(real) {
-		return
+	if !isWheel && !isDownload {
+		return false
+	}
+	if s.seen.has(real) {
+		return true
 	}
 	s.seen.add(real)
 	if isWheel {
 		s.unit(found{kind: KindWheel, path: e.Path})
-		return
+		return true
 	}
 	switch holds, err := holdsWheel(e); {
 	case err != nil:
@@ -266,6 +282,7 @@ func (s *search) file(e tree.Entry, real string) {
 	case holds:
 		s.unit(found{kind: KindWheel, path: e.Path, cached: true})
 	}
+	return true
 }
 
 // isSite tells whether distributions are installed in a directory, by its name or by what

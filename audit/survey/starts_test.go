@@ -244,7 +244,7 @@ func TestEnvironmentsStart(t *testing.T) {
 			e.rename("lib/"+e.name, "../other")
 			e.link("../../other", "lib/"+e.name)
 			e.move()
-		}, true, false, "they do not start"},
+		}, true, false, "it does not start"},
 		"a libpython":        {nil, (*environment).shared, true, true, ""},
 		"its libpython gone": {nil, func(e *environment) { e.shared(); e.remove("base/lib/libpython*") }, false, false, "libpython"},
 		"its loader gone": {nil, func(e *environment) {

@@ -61,6 +61,8 @@ type Report struct {
 	Units []Unit `json:"units"`
 	// Unread is what could not be read.
 	Unread []Unread `json:"unread"`
+	// Unlooked is what was found and not looked at.
+	Unlooked []Unlooked `json:"unlooked"`
 	// Base is the absolute path of the directory that paths of the SARIF form are relative to,
 	// if they are below it; empty for none.
 	Base string `json:"-"`
@@ -267,6 +269,7 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 		if err := s.dir(ctx, start.Path, false); err != nil {
 			return nil, err
 		}
+		s.placeLoose()
 	}
 	if len(s.found) == 0 && len(s.unread.list) == 0 {
 		return nil, &NothingError{v.Path}
@@ -285,7 +288,9 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 	if err := group.Wait(); err != nil {
 		return nil, err
 	}
-	r := &Report{Schema: Schema, Target: cmp.Or(v.Name, v.Path), Unread: s.unread.all(cmp.Or(v.Name, v.Path)), Units: []Unit{}, lint: v.Lint}
+	r := &Report{
+		Schema: Schema, Target: cmp.Or(v.Name, v.Path), Unread: s.unread.all(cmp.Or(v.Name, v.Path)), Unlooked: s.unlooked(), Units: []Unit{}, lint: v.Lint,
+	}
 	for i, u := range units {
 		if failed[i] != nil {
 			r.Unread = append(r.Unread, Unread{show(s.found[i].path), reason(failed[i])})

@@ -50,6 +50,7 @@ func (r *Report) WriteText(w io.Writer, o TextOptions) error {
 		return err
 	}
 	r.writeUnjudged(b)
+	r.writeUnlooked(b)
 	r.writeLint(b, o)
 	if err := b.Flush(); err != nil {
 		return fmt.Errorf("writing report: %w", err)

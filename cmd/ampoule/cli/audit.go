@@ -186,13 +186,16 @@ func Audit(ctx context.Context, s *Session, target string, o AuditOptions) (err 
 			return err
 		}
 		defer func() { err = errors.Join(err, against.Close()) }()
+		if err := against.only(o.Against); err != nil {
+			return err
+		}
 		if t.Against = path; path == "/" {
 			if t.Against, err = survey.FirstInterpreter(t.AgainstFiles); err != nil {
 				return fmt.Errorf("auditing against %s: %w", o.Against, err)
 			}
 		}
 	}
-	report, err := survey.Look(ctx, t)
+	report, err := image.look(ctx, t)
 	if err != nil {
 		return err
 	}

@@ -23,6 +23,12 @@ import (
 type imageFiles struct {
 	survey.Files
 	spooled []*os.File
+	// several are the images of a file that has more than one: then there are no Files. left
+	// is what else the file has.
+	several []images.Image
+	left    []images.Left
+	// saved is a temporary file that they are read from; empty without one.
+	saved string
 }
 
 // Close gives the temporary files back.
@@ -30,6 +36,9 @@ func (i *imageFiles) Close() error {
 	var errs []error
 	for _, f := range i.spooled {
 		errs = append(errs, f.Close())
+	}
+	if i.saved != "" {
+		errs = append(errs, os.Remove(i.saved))
 	}
 	return errors.Join(errs...)
 }
@@ -64,12 +73,12 @@ func (i *imageFiles) lay(ctx context.Context, layers []func() (io.ReadCloser, er
 			return err
 		}
 		if trees[n], err = tree.FromTar(tree.ReaderAtWhile(ctx, f), size, tarLimits); err != nil {
-			return err
+			return unsoundLayer(ctx, n, err)
 		}
 	}
 	all, err := tree.Overlay(trees...)
 	if err != nil {
-		return err
+		return unsoundLayer(ctx, len(layers)-1, err)
 	}
 	i.Files = survey.NewImage(all)
 	return nil
@@ -102,14 +111,20 @@ func openImage(ctx context.Context, s *Session, target, root string) (_ *imageFi
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, saved.Close(), os.Remove(saved.Name())) }()
+	files.saved = saved.Name()
+	defer func() { err = errors.Join(err, saved.Close()) }()
 	if err := docker.SaveImage(ctx, target, saved); err != nil {
 		if errors.Is(err, sandbox.ErrUnavailable) {
 			return nil, &NotFoundError{What: "file, directory or image " + target, Advice: "for an image Docker has to run: " + err.Error()}
 		}
 		return nil, fmt.Errorf("no file has this name, and %w", err)
 	}
-	return files, files.open(ctx, saved.Name())
+	err = files.open(ctx, saved.Name())
+	if len(files.several) == 0 { // all of it was read
+		files.saved = ""
+		err = errors.Join(err, os.Remove(saved.Name()))
+	}
+	return files, err
 }
 
 // fileName matches how the files are called that people audit.
@@ -154,17 +169,100 @@ func isImageFile(path string) bool {
 
 func platform() string { return "linux/" + runtime.GOARCH }
 
-// open reads an image that is a file or a layout.
+// unsoundLayer is the error about a layer that no tree can be made of.
+func unsoundLayer(ctx context.Context, n int, err error) error {
+	if ctx.Err() != nil {
+		return err
+	}
+	return fmt.Errorf("reading layer %d: %w: %w", n+1, images.ErrDamaged, err)
+}
+
+// open reads the image of a file or a layout, or notes the several that it has.
 func (i *imageFiles) open(ctx context.Context, path string) error {
-	layers, err := images.Open(ctx, path, platform())
+	list, left, err := images.All(ctx, path, platform())
 	if err != nil {
 		return err
 	}
-	list := make([]func() (io.ReadCloser, error), len(layers))
-	for n, l := range layers {
+	if i.left = left; len(list) > 1 {
+		i.several = list
+		return nil
+	}
+	return i.openOne(ctx, &list[0])
+}
+
+// openOne reads an image of a file.
+func (i *imageFiles) openOne(ctx context.Context, image *images.Image) error {
+	if image.Err != nil {
+		return image.Err
+	}
+	list := make([]func() (io.ReadCloser, error), len(image.Layers))
+	for n, l := range image.Layers {
 		list[n] = l.Open
 	}
 	return i.lay(ctx, list)
+}
+
+// only refuses a file of several images, of which none is named.
+func (i *imageFiles) only(target string) error {
+	if len(i.several) < 2 {
+		return nil
+	}
+	return fmt.Errorf("opening image %s: %w: it has %d, %s and others", target, images.ErrNoImage, len(i.several), i.several[0].Label())
+}
+
+// look audits a target: of a file with several images each.
+func (i *imageFiles) look(ctx context.Context, t survey.Target) (*survey.Report, error) {
+	var report *survey.Report
+	var err error
+	if len(i.several) == 0 {
+		report, err = survey.Look(ctx, t)
+	} else {
+		report, err = i.lookAtEach(ctx, t)
+	}
+	if err != nil {
+		return nil, err
+	}
+	for _, left := range i.left {
+		report.Unlooked = append(report.Unlooked, survey.Unlooked{Path: left.Label, Why: left.Why, Count: 1})
+	}
+	return report, nil
+}
+
+// lookAtEach audits the images one after another. One that cannot be read is told, and the
+// others are audited all the same.
+func (i *imageFiles) lookAtEach(ctx context.Context, t survey.Target) (*survey.Report, error) {
+	var parts []survey.Part
+	var nothing *survey.NothingError
+	empty := 0
+	for n := range i.several {
+		image := &i.several[n]
+		report, err := lookAt(ctx, t, image)
+		switch {
+		case ctx.Err() == nil && errors.Is(err, images.ErrDamaged):
+			report = &survey.Report{Unread: []survey.Unread{{Path: "/", Why: err.Error()}}}
+		case errors.As(err, &nothing):
+			empty++
+			report = &survey.Report{Passed: true, Unlooked: []survey.Unlooked{{Path: "/", Why: "no wheel and no installed distribution is in it", Count: 1}}}
+		case err != nil:
+			return nil, err
+		}
+		parts = append(parts, survey.Part{Name: image.Label(), Report: report})
+	}
+	if empty == len(parts) {
+		return nil, nothing
+	}
+	return survey.Join(t.Name, parts), nil
+}
+
+// lookAt audits one of several images.
+func lookAt(ctx context.Context, t survey.Target, image *images.Image) (_ *survey.Report, err error) {
+	var files imageFiles
+	defer func() { err = errors.Join(err, files.Close()) }()
+	if err := files.openOne(ctx, image); err != nil {
+		return nil, err
+	}
+	t.Files = files.Files
+	return survey.Look(ctx, t)
 }
 
 // pull reads an image of a registry, by its digest.

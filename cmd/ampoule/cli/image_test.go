@@ -5,11 +5,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"fmt"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -105,5 +108,106 @@ func TestAuditOfImage(t *testing.T) {
 	}
 	if err := Audit(context.Background(), s, noImage, AuditOptions{Root: "/"}); !errors.Is(err, images.ErrNoImage) || ExitCode(err) != codeInput {
 		t.Errorf("an archive without an image: %v, code %d", err, ExitCode(err))
+	}
+}
+
+// ociLayout makes an OCI layout of images, by their names, with a layer each.
+func ociLayout(t *testing.T, named map[string][]byte) string {
+	t.Helper()
+	dir := t.TempDir()
+	blob := func(kind string, data []byte) map[string]any {
+		sum := fmt.Sprintf("%x", sha256.Sum256(data))
+		at := filepath.Join(dir, "blobs/sha256", sum)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, data, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		return map[string]any{"mediaType": "application/vnd.oci.image." + kind, "digest": "sha256:" + sum, "size": len(data)}
+	}
+	encode := func(v any) []byte {
+		data, err := json.Marshal(v)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return data
+	}
+	var manifests []any
+	for _, name := range slices.Sorted(maps.Keys(named)) {
+		layer := blob("layer.v1.tar", named[name])
+		config := blob("config.v1+json", encode(map[string]any{"architecture": "amd64", "os": "linux", "rootfs": map[string]any{"type": "layers", "diff_ids": []any{layer["digest"]}}}))
+		m := blob("manifest.v1+json", encode(map[string]any{"schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json", "config": config, "layers": []any{layer}}))
+		m["platform"], m["annotations"] = map[string]string{"os": "linux", "architecture": "amd64"}, map[string]string{"org.opencontainers.image.ref.name": name}
+		manifests = append(manifests, m)
+	}
+	for name, data := range map[string][]byte{"oci-layout": []byte(`{"imageLayoutVersion":"1.0.0"}`), "index.json": encode(map[string]any{"schemaVersion": 2, "manifests": manifests})} {
+		if err := os.WriteFile(filepath.Join(dir, name), data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// soundDist is a layer with an installed distribution.
+func soundDist(t *testing.T, site string) []byte {
+	t.Helper()
+	files, record := []string{}, ""
+	for name, text := range map[string]string{"METADATA": "Metadata-Version: 2.1\nName: ok\nVersion: 1.0\n", "WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n"} {
+		files = append(files, site+"ok-1.0.dist-info/"+name, text)
+		sum := sha256.Sum256([]byte(text))
+		record += fmt.Sprintf("ok-1.0.dist-info/%s,sha256=%s,%d\n", name, base64.RawURLEncoding.EncodeToString(sum[:]), len(text))
+	}
+	return archive(t, append(files, site+"ok-1.0.dist-info/RECORD", record+"ok-1.0.dist-info/RECORD,,\n")...)
+}
+
+// Each image of a layout is judged; one that is damaged is told by its name, and keeps no other
+// from being judged.
+func TestAuditOfSeveralImages(t *testing.T) {
+	t.Parallel()
+	empty := archive(t, "etc/passwd", "x")
+	bad := archive(t, "app/a-1.0-py3-none-any.whl", "no zip")
+	good := soundDist(t, "usr/lib/python3.11/site-packages/")
+	damage := func(dir string, layer []byte) {
+		if err := os.Truncate(filepath.Join(dir, fmt.Sprintf("blobs/sha256/%x", sha256.Sum256(layer))), 100); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for what, c := range map[string]struct {
+		images  map[string][]byte
+		damaged []byte
+		code    int
+		tells   []string
+	}{
+		"one under two names":          {map[string][]byte{"a": good, "b": good}, nil, codeDone, []string{`"path": "/usr/lib`}},
+		"the second one bad":           {map[string][]byte{"a": good, "b": bad}, nil, codeRefused, []string{`"path": "b:/app/a-1.0-py3-none-any.whl"`, `"path": "a:/usr/lib`}},
+		"the first one bad":            {map[string][]byte{"a": bad, "b": good}, nil, codeRefused, []string{`"path": "a:/app`}},
+		"one without anything":         {map[string][]byte{"a": empty, "b": bad}, nil, codeRefused, []string{`"path": "a:/"`, "no wheel and no installed distribution"}},
+		"nothing in any":               {map[string][]byte{"a": empty, "b": archive(t, "etc/group", "x")}, nil, codeInput, nil},
+		"one damaged":                  {map[string][]byte{"a": good, "b": bad}, bad, codeInput, []string{`"path": "b:/"`, "is damaged"}},
+		"one damaged, the other bad":   {map[string][]byte{"a": bad, "b": good}, good, codeRefused, []string{`"path": "b:/"`, "is damaged"}},
+		"the only one damaged":         {map[string][]byte{"a": bad}, bad, codeInput, nil},
+		"the only one, and it is good": {map[string][]byte{"a": good}, nil, codeDone, []string{`"path": "/usr/lib`}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			dir := ociLayout(t, c.images)
+			if c.damaged != nil {
+				damage(dir, c.damaged)
+			}
+			var out bytes.Buffer
+			err := Audit(t.Context(), &Session{Out: &out, Err: &bytes.Buffer{}, Output: JSON}, dir, AuditOptions{Root: "/"})
+			if got := ExitCode(err); got != c.code {
+				t.Errorf("code %d, want %d: %v\n%s", got, c.code, err, &out)
+			}
+			if what == "the only one damaged" && !strings.Contains(fmt.Sprint(err), "sha256:") {
+				t.Errorf("it does not say what is damaged: %v", err)
+			}
+			for _, text := range c.tells {
+				if !strings.Contains(out.String(), text) {
+					t.Errorf("it lacks %q:\n%s", text, &out)
+				}
+			}
+		})
+	}
+	if err := Audit(t.Context(), &Session{Out: &bytes.Buffer{}, Err: &bytes.Buffer{}}, t.TempDir(), AuditOptions{Root: "/", Against: ociLayout(t, map[string][]byte{"a": good, "b": bad})}); !errors.Is(err, images.ErrNoImage) {
+		t.Errorf("against one of two: %v", err)
 	}
 }
