@@ -76,6 +76,7 @@ func checkEnvironment(_ context.Context, x *exam) (outcome, error) {
 	if f, ok := env.elsewhere(); ok {
 		out.add(f)
 	}
+	env.editables(&out)
 	env.programs(&out)
 	env.activation(&out)
 	return out, nil

@@ -29,6 +29,8 @@ type Place struct {
 	// Prefix is the directory of the environment, or of the interpreter, that Site is in, on
 	// the inspector's machine; empty where Site is in none, or somewhere else.
 	Prefix string
+	// Mounts says that more may be mounted where it runs: the machine is an image.
+	Mounts bool
 	// CPU is as in [Target]: the level of the machine's processor.
 	CPU string
 	// Alone says that Tree has one wheel's files, as if it were installed, or one file:
@@ -275,7 +277,7 @@ func (i *Inspector) newFound(ctx context.Context, p Place) (*exam, error) {
 	if p.CPU != "" {
 		on.level = cpuLevel(p.CPU)
 	}
-	x.glibc, x.alone, x.prefix, x.machine = on.glibc, p.Alone, p.Prefix, i.root
+	x.glibc, x.alone, x.prefix, x.machine, x.mounts = on.glibc, p.Alone, p.Prefix, i.root, p.Mounts
 	r := openResolver(ResolverInput{Tree: x.Tree, Root: root, machine: on, bring: x.bring, spent: spent}, x.home, x.objects, &i.read)
 	if name, err := wheel.ParseName(p.Wheel); err == nil && p.Alone {
 		x.named, _ = name.Tags()

@@ -145,6 +145,8 @@ type exam struct {
 	// prefix and machine are the environment that files are installed in, and where that is.
 	prefix  string
 	machine Root
+	// mounts is as in [Place].
+	mounts bool
 }
 
 // travels is the severity of what keeps a tree from running elsewhere: a warning about

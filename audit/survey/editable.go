@@ -2,7 +2,6 @@ package survey
 
 import (
 	"encoding/json"
-	"net/url"
 	"path"
 	"regexp"
 	"strings"
@@ -92,21 +91,12 @@ func leadsTo(paths []string, dir string) bool {
 // editable is the directory of an editable installation, by its direct_url.json (PEP 610), links
 // followed; empty where it is none, or the directory is not there.
 func (s *search) editable(file string) string {
-	text, ok := s.text(file, maxPth)
-	var direct struct {
-		URL string `json:"url"`
-		Dir struct {
-			Editable bool `json:"editable"`
-		} `json:"dir_info"`
-	}
-	if !ok || json.Unmarshal([]byte(text), &direct) != nil || !direct.Dir.Editable {
+	text, _ := s.text(file, maxPth)
+	source := audit.EditableSource(text)
+	if !path.IsAbs(source) {
 		return ""
 	}
-	at, err := url.Parse(direct.URL)
-	if err != nil || at.Scheme != "file" || !path.IsAbs(at.Path) {
-		return ""
-	}
-	e, ok := audit.Follow(s.files, at.Path)
+	e, ok := audit.Follow(s.files, source)
 	if !ok {
 		return ""
 	}

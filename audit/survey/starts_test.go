@@ -16,7 +16,10 @@ import (
 // hostPython is the machine's interpreter, links followed, and its version, X.Y.
 func hostPython(t *testing.T) (exe, version string) {
 	t.Helper()
-	exe, err := exec.LookPath("python3")
+	exe, err := exec.LookPath("/usr/bin/python3")
+	if err != nil {
+		exe, err = exec.LookPath("python3")
+	}
 	if err == nil {
 		// A shim or an environment leads to one.
 		var out []byte

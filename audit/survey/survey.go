@@ -336,6 +336,8 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 	if at.exe == "" && f.kind != KindWheel {
 		at = interpreterOf(v.Files, cmp.Or(f.of, place.Site))
 		place.Prefix = f.prefix()
+		_, isMachine := machineOf(v.Files)
+		place.Mounts = !isMachine
 	}
 	// moved says that the files are judged as if they were in the interpreter's own directory.
 	moved := f.kind == KindWheel || at.files != nil && at.files != v.Files
