@@ -260,18 +260,23 @@ const maxPthLines = 10_000
 // maxPth bounds .pth and .egg-link files, in bytes.
 const maxPth = 64 << 10
 
-// file notes a file that is a wheel, by the first path that leads to it, and reports whether
-// it may be one.
+// file notes a file that is a wheel, or a program in an archive, by the first path that leads
+// to it, and reports whether it may be one.
 func (s *search) file(e tree.Entry, real string) bool {
 	isWheel := strings.HasSuffix(e.Path, ".whl")
 	isDownload := strings.Contains(e.Path, "http") && e.Size > 0 && downloads.MatchString(e.Path)
-	if !isWheel && !isDownload {
+	isProgram := s.isProgram(e)
+	if !isWheel && !isDownload && !isProgram {
 		return false
 	}
 	if s.seen.has(real) {
 		return true
 	}
 	s.seen.add(real)
+	if isProgram {
+		s.unit(found{kind: KindZip, path: e.Path})
+		return true
+	}
 	if isWheel {
 		s.unit(found{kind: KindWheel, path: e.Path})
 		return true

@@ -223,6 +223,8 @@ type survey struct {
 	against interpreter
 	// inspectors are those of each machine; nil is an unknown one.
 	inspectors map[Files]*audit.Inspector
+	// kind is that of the archive that the files are in; empty for a file system.
+	kind Kind
 	// memory bounds how many bytes of wheel files, and of what is installed, are judged at a
 	// time.
 	memory *semaphore.Weighted
@@ -260,18 +262,26 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 		// A wheel may have any name, where a cache or a person gave it one.
 		named := strings.HasSuffix(start.Path, ".whl")
 		switch {
-		case named || isArchive(start):
+		case named || downloads.MatchString(start.Path) && isArchive(start):
 			s.found = append(s.found, found{kind: KindWheel, path: start.Path, cached: !named})
 		case isELF(start), audit.NamedAsModule(path.Base(start.Path)):
 			s.found = append(s.found, found{kind: KindFile, path: start.Path})
+		default:
+			if err := s.archive(start); err != nil {
+				return nil, &UnreadableError{v.Path, reason(err)}
+			}
 		}
 	default:
 		if err := s.dir(ctx, start.Path, false); err != nil {
 			return nil, err
 		}
 		s.placeLoose()
+		if v.kind != "" && len(s.found) == 0 {
+			s.found = append(s.found, found{kind: KindSite, path: start.Path})
+		}
 	}
-	if len(s.found) == 0 && len(s.unread.list) == 0 {
+	archives := s.takeArchives()
+	if len(s.found) == 0 && len(archives) == 0 && len(s.unread.list) == 0 {
 		return nil, &NothingError{v.Path}
 	}
 	units := make([]Unit, len(s.found))
@@ -298,6 +308,9 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 		}
 		r.Unread = append(r.Unread, unread[i]...)
 		r.Units = append(r.Units, u)
+	}
+	if err := v.archives(ctx, r, archives); err != nil {
+		return nil, err
 	}
 	if r.Unread == nil {
 		r.Unread = []Unread{}
@@ -327,13 +340,13 @@ func (v *survey) start() (tree.Entry, error) {
 
 // judge judges one unit, and says which of its files could not be read.
 func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, err error) {
-	u = Unit{Kind: f.kind, Path: f.told()}
+	u = Unit{Kind: v.kindOf(f), Path: f.told()}
 	place := audit.Place{Alone: f.kind != KindSite, Site: f.path, CPU: v.CPU}
 	if f.kind == KindFile {
 		place.Site = siteAbove(f.path)
 	}
 	at := v.against
-	if at.exe == "" && f.kind != KindWheel {
+	if at.exe == "" && f.kind != KindWheel && v.kind == "" {
 		at = interpreterOf(v.Files, cmp.Or(f.of, place.Site))
 		place.Prefix = f.prefix()
 		_, isMachine := machineOf(v.Files)
@@ -359,7 +372,7 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 		place.Wheel = ""
 	}
 	machine := at.files
-	if machine == nil && f.kind != KindWheel {
+	if machine == nil && f.kind != KindWheel && v.kind == "" {
 		machine = v.Files
 	}
 	in, err := v.inspect(ctx, machine, place)
@@ -388,6 +401,7 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 	if n, ok := u.unopened(content, told); ok {
 		u.Unjudged = append(u.Unjudged, n)
 	}
+	v.zipimported(&u)
 	u.complete()
 	if u.fromCache() {
 		u.forOthers()

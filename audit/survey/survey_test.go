@@ -272,7 +272,7 @@ func TestLook(t *testing.T) {
 			site + "/pkg/_x.so": string(module(t, "")), site + "/pkg-1.egg-info/installed-files.txt": "../pkg/_x.so\ntop_level.txt\n", site + "/egg-1.egg/_y.so": string(module(t, ""))}), "/" + venv, "", nil, 1, "3.13"},
 		"a module beside what an .egg-info lists": {together(environment, under(site, sound), map[string]string{site + "/more.so": more, site + "/other.egg-info/top_level.txt": "other\n",
 			site + "/pkg/_x.so": string(module(t, "")), site + "/pkg-1.egg-info/installed-files.txt": "../pkg/__init__.py\n", site + "/pkg-1.egg-info/top_level.txt": "pkg\n", site + "/dev.egg-link": "/src\n.\n"}), "/" + venv, "",
-			[]string{"/" + site + " record /" + site + "/more.so", "/" + site + " record /" + site + "/pkg/_x.so"}, 1, "3.13"},
+			[]string{"/" + site + " environment /" + site + "/dev.egg-link", "/" + site + " record /" + site + "/more.so", "/" + site + " record /" + site + "/pkg/_x.so"}, 1, "3.13"},
 		"a module beside an .egg-info that lists nothing": {together(environment, under(site, sound), map[string]string{site + "/more.so": more, site + "/other.egg-info": "Name: other\n"}), "/" + venv, "", nil, 1, "3.13"},
 		"a module of the system's":                        {under("usr/lib/python3.13/site-packages", together(sound, map[string]string{"more.so": more})), "/usr", "", nil, 1, "3.13"},
 		"a file that RECORD does not list":                {together(environment, under(site, sound), map[string]string{site + "/more.so": more}), "/" + venv, "", []string{"/" + site + " record /" + site + "/more.so"}, 1, "3.13"},
