@@ -252,7 +252,7 @@ func (x *exam) deadInterpreter() string {
 // lostLibrary finds a library that the interpreter needs to start and that is missing. What
 // musl's loader searches is not known.
 func (x *exam) lostLibrary() (name, by string) {
-	python := x.runs[0].Resolver.python
+	python := x.runs[0].python
 	if python == nil || x.python().Musl {
 		return "", ""
 	}
@@ -311,7 +311,7 @@ func (x *exam) venvHome() string {
 		return ""
 	}
 	if m := homeLine.FindStringSubmatch(configText(e.Entry)); m != nil {
-		return strings.TrimPrefix(path.Clean(string(m[1])), "/")
+		return strings.TrimPrefix(path.Clean(m[1]), "/")
 	}
 	return ""
 }
@@ -322,7 +322,7 @@ var compiledPath = regexp.MustCompile(`\x00(/[A-Za-z0-9_./+@-]{1,200})\x00`)
 // compiledIn tells whether the standard library is in a prefix that the executable, or its
 // libpython, names.
 func (x *exam) compiledIn() bool {
-	for _, l := range x.runs[0].Resolver.python.holders() {
+	for _, l := range x.runs[0].python.holders() {
 		data, err := readRuntime(l.Entry)
 		if err != nil {
 			return true // nothing is known

@@ -56,6 +56,11 @@ func checkMetadata(ctx context.Context, x *exam) (outcome, error) {
 		x.programs(&out, d, sources)
 	}
 	slices.Sort(all)
+	for name, version := range x.installed {
+		if list[name] == nil {
+			list[name] = &described{version: version}
+		}
+	}
 	env := x.environment()
 	if err := spreadExtras(ctx, list, all, env); err != nil {
 		return out, err

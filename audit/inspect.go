@@ -33,6 +33,12 @@ type Place struct {
 	Mounts bool
 	// CPU is as in [Target]: the level of the machine's processor.
 	CPU string
+	// Installed are distributions in other directories of the same interpreter, by their
+	// normalised names (PEP 503), with their versions. Beside are libraries of such distributions,
+	// or of those that would be installed together with a wheel, each with its owner. They count
+	// as there, and are not judged.
+	Installed map[string]string
+	Beside    []tree.Entry
 	// Alone says that Tree has one wheel's files, as if it were installed, or one file:
 	// others may be installed beside it, and a wheel's RECORD was compared by [OpenWheel].
 	Alone bool
@@ -163,7 +169,7 @@ func (i *Inspector) Inspect(ctx context.Context, p Place) (Inspection, error) {
 	}
 	in := Inspection{Interpreter: x.told()}
 	for name, o := range x.objects {
-		if x.interpreters(name) {
+		if x.interpreters(name) || x.beside[name] {
 			continue
 		}
 		if in.Objects++; o.depends() {
@@ -205,7 +211,7 @@ func (x *exam) inspect(ctx context.Context, c check) (result CheckResult, findin
 		return CheckResult{}, nil, o.unjudged, err
 	}
 	result = CheckResult{Name: c.name, Reason: c.reason, Examined: o.examined}
-	findings = merge(o.all())
+	findings = slices.DeleteFunc(merge(o.all()), func(f Finding) bool { return x.beside[f.File] })
 	for i := range findings {
 		f := &findings[i]
 		f.Check, f.Targets, f.Distribution = c.name, nil, x.distribution(f.File)
@@ -263,6 +269,9 @@ func (i *Inspector) newFound(ctx context.Context, p Place) (*exam, error) {
 	x.home.site = p.Site
 	x.dists = distsOf(p.Tree, p.Site)
 	x.Tree = owned(p.Tree, p.Site, x.dists())
+	if err := x.lay(p); err != nil {
+		return nil, err
+	}
 	var err error
 	spent := newSpending(ctx)
 	if x.objects, err = i.readTree(x.Tree, spent); err != nil {
@@ -284,6 +293,22 @@ func (i *Inspector) newFound(ctx context.Context, p Place) (*exam, error) {
 	}
 	x.runs = []run{{Target: x.Targets[0], Resolver: r, loadings: r.loadings(), found: true, alone: p.Alone}}
 	return x, spent.fault
+}
+
+// lay adds what is installed beside to the tree.
+func (x *exam) lay(p Place) (err error) {
+	x.installed, x.beside = p.Installed, map[string]bool{}
+	var more []tree.Entry
+	for _, e := range p.Beside {
+		if _, ok := x.Tree.Lookup(e.Path); !ok && !x.beside[e.Path] {
+			x.beside[e.Path] = true
+			more = append(more, e)
+		}
+	}
+	if len(more) > 0 {
+		x.Tree, err = x.Tree.With(more...)
+	}
+	return err
 }
 
 // readTree is as the function, but reads an interpreter's files once.

@@ -145,8 +145,10 @@ type exam struct {
 	// prefix and machine are the environment that files are installed in, and where that is.
 	prefix  string
 	machine Root
-	// mounts is as in [Place].
-	mounts bool
+	// mounts and installed are as in [Place]; beside are the files of Beside.
+	mounts    bool
+	installed map[string]string
+	beside    map[string]bool
 }
 
 // travels is the severity of what keeps a tree from running elsewhere: a warning about

@@ -223,6 +223,8 @@ type survey struct {
 	against interpreter
 	// inspectors are those of each machine; nil is an unknown one.
 	inspectors map[Files]*audit.Inspector
+	// sites are the directories of distributions that were found.
+	sites []found
 	// kind is that of the archive that the files are in; empty for a file system.
 	kind Kind
 	// memory bounds how many bytes of wheel files, and of what is installed, are judged at a
@@ -281,6 +283,11 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 		}
 	}
 	archives := s.takeArchives()
+	for _, f := range s.found {
+		if f.kind == KindSite {
+			v.sites = append(v.sites, f)
+		}
+	}
 	if len(s.found) == 0 && len(archives) == 0 && len(s.unread.list) == 0 {
 		return nil, &NothingError{v.Path}
 	}
@@ -376,6 +383,14 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 		machine = v.Files
 	}
 	in, err := v.inspect(ctx, machine, place)
+	if err != nil {
+		return u, nil, err
+	}
+	again, ok, err := v.beside(ctx, f, at, &place, in)
+	defer func() { err = errors.Join(err, again()) }()
+	if err == nil && ok {
+		in, err = v.inspectors[machine].Inspect(ctx, place)
+	}
 	if err != nil {
 		return u, nil, err
 	}
