@@ -35,6 +35,8 @@ func TestEnvironment(t *testing.T) {
 		"a lost interpreter":                 {"#!/srv/v/bin/python", linked, told("refuse", "bin/python: interpreter /usr/bin/python3.13")},
 		"no pyvenv.cfg":                      {"#!/srv/v/bin/python", []tree.Entry{linked[0], exe, standard, link(venv+"bin/python3.13", "python")}, told("refuse", "bin/python: sys.path /usr/bin/python3.13")},
 		"a moved program":                    {"#!/srv/old/bin/python", slices.Concat(linked, []tree.Entry{exe, standard}), told("refuse", "bin/run: #! /srv/old/bin/python")},
+		"a moved program of conda's":         {"#!/srv/old/bin/python", []tree.Entry{link(venv+"bin/python", "/usr/bin/python3.13"), exe, standard, file(venv+"conda-meta/history", "")}, told("refuse", "bin/run: #! /srv/old/bin/python")},
+		"the only program of a prefix":       {"#!/srv/old/bin/python", []tree.Entry{link(venv+"bin/python", "/usr/bin/python3.13"), exe, standard, file(venv+"lib/python3.13/os.py", "")}, told("refuse", "bin/run: #! /srv/old/bin/python")},
 		"a program of another environment":   {"#!/srv/w/bin/python", slices.Concat(linked, []tree.Entry{exe, standard, link("srv/w/bin/python", "/usr/bin/python3.13")}), told("warn", "bin/run: #! /srv/w/bin/python")},
 		"one name of several is lost":        {"#!/srv/v/bin/python", slices.Concat(linked, []tree.Entry{exe, standard, link(venv+"bin/python3", "/gone")}), told("warn", "bin/python3: interpreter /gone")},
 		"activation of another environment":  {"#!/srv/v/bin/python", slices.Concat(linked, []tree.Entry{exe, standard, file(venv+"bin/activate", "VIRTUAL_ENV=\"/srv/old\"\n")}), told("warn", "bin/activate: VIRTUAL_ENV /srv/old")},

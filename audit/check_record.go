@@ -93,6 +93,8 @@ func (x *exam) rowFault(d dist, row wheel.Row, owners map[string]string) (Findin
 	case e.Kind != tree.File:
 		f.Cause = "What is listed is not a file."
 	case row.Hash.IsZero():
+		// As virtualenv lists what it adds to the wheels that it seeds environments with.
+		f.Severity = x.travels()
 		f.Cause = "The file is listed without a hash."
 		return f, !x.unhashed(p, d.info)
 	case !x.hashesTo(e, row.Hash):

@@ -17,7 +17,8 @@ const maxStarted = 10_000
 // and in an environment all. Those that name one interpreter are told together.
 func (env *environment) programs(out *outcome) {
 	groups := map[string][]string{}
-	for _, e := range env.inBin() {
+	silent, all := 0, env.inBin()
+	for _, e := range all {
 		python, fault := pythonOf(e), false
 		if python == "" {
 			continue
@@ -28,10 +29,19 @@ func (env *environment) programs(out *outcome) {
 		out.examined++
 		groups[python] = append(groups[python], path.Base(e.Path))
 	}
+	var faults []Finding
 	for python, names := range groups {
 		if f, ok := env.startsNot(python, names); ok {
-			out.add(f)
+			faults = append(faults, f)
+			silent += len(names)
 		}
+	}
+	for _, f := range faults {
+		// A prefix of which other programs start was made to be moved, or has one left over.
+		if !env.isVenv && !env.isConda && silent < len(all) {
+			f.Severity = Warn
+		}
+		out.add(f)
 	}
 	slices.SortFunc(out.findings, compareFindings)
 }

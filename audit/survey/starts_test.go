@@ -250,6 +250,15 @@ func TestEnvironmentsStart(t *testing.T) {
 		}, true, false, "it does not start"},
 		"a libpython":        {nil, (*environment).shared, true, true, ""},
 		"its libpython gone": {nil, func(e *environment) { e.shared(); e.remove("base/lib/libpython*") }, false, false, "libpython"},
+		"a program without a hash": {nil, func(e *environment) {
+			e.write("bin/more", "#!"+e.path("bin/python")+"\n")
+			record := e.site("spam-1.0.dist-info/RECORD")
+			data, err := os.ReadFile(e.path(record))
+			if err != nil {
+				e.t.Fatal(err)
+			}
+			e.write(record, string(data)+"../../../bin/more,,\n")
+		}, true, true, ""},
 		"its loader gone": {nil, func(e *environment) {
 			e.remove("bin/python*")
 			compileWithLibc(e.t, e.path("bin/"+e.name), "int main(void) { return 0; }", "-Wl,--dynamic-linker=/lib/ld-gone.so.2")
