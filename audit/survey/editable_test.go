@@ -206,7 +206,9 @@ func TestUnlooked(t *testing.T) {
 			[]Unlooked{{"/srv/app/a.cpython-39-x86_64-linux-gnu.so", whyLoose, 2}}},
 		"modules of several interpreters": {map[string]string{"srv/app/a.abi3.so": "\x7fELF", "srv/other/bin/python3.13": string(interpreterELF(t)), "srv/other/lib/python3.13/site-packages/x.py": "", "srv/other/lib/python3.13/os.py": ""}, "/srv",
 			[]Unlooked{{"/srv/app/a.abi3.so", whyLoose, 1}}},
-		"what the kernel makes up": {map[string]string{"proc/1/x": ""}, "/", []Unlooked{{"/proc", whyKernels, 1}}},
+		"an environment without anything":      {map[string]string{"srv/bare/pyvenv.cfg": "", "srv/bare/bin/python": "-> /gone"}, "/srv", []Unlooked{{"/srv/bare", whyBare, 1}}},
+		"an environment whose library is gone": {map[string]string{"srv/bare/pyvenv.cfg": "", "srv/bare/lib/python3.13": "-> /gone"}, "/srv", []Unlooked{{"/srv/bare", whyBare, 1}}},
+		"what the kernel makes up":             {map[string]string{"proc/1/x": ""}, "/", []Unlooked{{"/proc", whyKernels, 1}}},
 	} {
 		t.Run(what, func(t *testing.T) {
 			t.Parallel()

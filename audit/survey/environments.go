@@ -95,6 +95,9 @@ func isOfVersion(exe tree.Entry, version string) bool {
 // grafted notes the directories of distributions that a prefix has through links into other
 // prefixes: they are judged with this one's interpreter, too.
 func (s *search) grafted(prefix string, names []string) {
+	if isVenv(s.files, prefix) && !s.hasSites(prefix) {
+		s.leave(show(prefix), whyBare)
+	}
 	if !slices.Contains(names, "bin") {
 		return
 	}
@@ -116,6 +119,26 @@ func (s *search) grafted(prefix string, names []string) {
 			}
 		}
 	}
+}
+
+// hasSites tells whether an environment has a directory of distributions, Windows' among them.
+func (s *search) hasSites(prefix string) bool {
+	for _, lib := range []string{"lib", "lib64", "Lib"} {
+		at, ok := audit.Follow(s.files, show(path.Join(prefix, lib)))
+		if !ok || at.Kind != tree.Dir {
+			continue
+		}
+		names, err := s.files.List(at.Path)
+		if err != nil || slices.Contains(names, "site-packages") {
+			return true // what cannot be listed is told when it is searched
+		}
+		for _, name := range names {
+			if e, ok := audit.Follow(s.files, show(path.Join(at.Path, name, "site-packages"))); ok && e.Kind == tree.Dir {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 var isLibrary = regexp.MustCompile(`^python\d+(\.\d+t?)?$`)

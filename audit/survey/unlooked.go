@@ -39,6 +39,7 @@ const (
 	whyArchive  = "what is in an archive is not looked into; name it as the target"
 	whyLoose    = "a module outside every directory of distributions, and of no interpreter or of several that were found; name it as the target, with --against"
 	whyTooMany  = "of modules outside every directory of distributions only so many are judged"
+	whyBare     = "an environment in which no directory of distributions is, or links to one lead nowhere: nothing is installed in it"
 	whyEditable = "how an editable installation is imported is not known; name its directory as the target, with --against"
 )
 

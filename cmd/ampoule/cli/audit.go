@@ -102,9 +102,10 @@ func newAudit(s *Session) *cobra.Command {
 		Long: `Audit looks at everything below TARGET that pip or uv made or keeps, and says which
 files cannot work with their interpreter, by what, and what to do. TARGET is a
 wheel, a directory of wheels, a cache of pip's or uv's, a virtual environment, an
-interpreter's prefix, a site-packages directory, a single module, or any directory
-above those; or an image: a file of "docker save", an OCI layout, NAME@sha256:… of a
-registry (an artifact, too), or a name that Docker has.
+interpreter's prefix, a site-packages directory, a single module, a program of pex,
+shiv or zipapp, an archive for AWS Lambda, or any directory above those; or an image:
+a file of "docker save", an OCI layout, NAME@sha256:… of a registry (an artifact, too),
+or a name that Docker has. What is found and not looked at is told.
 
 What is installed is judged against the interpreter that imports it; wheels against
 the one that --against names: its executable, its prefix, an environment of it, or an
