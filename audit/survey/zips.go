@@ -368,11 +368,11 @@ func (s *search) isProgram(e tree.Entry) bool {
 func (s *search) archive(e tree.Entry) error {
 	kind, err := archiveKind(e)
 	switch {
+	case err != nil && program.MatchString(e.Path):
+		return err
 	case err != nil && isArchive(e) || kind == KindWheel:
 		// A wheel may have any name; what is unsound is told when it is judged.
 		s.found = append(s.found, found{kind: KindWheel, path: e.Path, cached: true})
-	case err != nil && program.MatchString(e.Path):
-		return err
 	case kind != "":
 		s.found = append(s.found, found{kind: KindZip, path: e.Path})
 	case isArchive(e):
