@@ -77,7 +77,10 @@ func TestModules(t *testing.T) {
 		"another system's, imported":           {map[string][]byte{"a/spam.so": text("\xcf\xfa\xed\xfe\x07\x00\x00\x01"), "a/__init__.py": text("from .spam import (  # all\n    eggs,\n)\n")}, content("refuse", "a/spam.so", "a Mach-O file*")},
 		"a linker script":                      {map[string][]byte{"a/libspam.so": text("/* GNU ld script */\nINPUT(libspam.so.1)\n")}, nil},
 		"a linker script, imported":            {map[string][]byte{"a/libspam.so": text("INPUT(libspam.so.1)\n"), "a/__init__.py": text("import a.libspam as x\n")}, content("refuse", "a/libspam.so", "a linker script")},
-		"an object":                            {map[string][]byte{"spam" + suffix: object}, []string{"refuse modules " + site + "spam" + suffix + ": e_type 1"}},
+		"an object": {map[string][]byte{"spam" + suffix: object}, []string{
+			"refuse loader " + site + "spam" + suffix + ": PT_DYNAMIC none", "refuse loader " + site + "spam" + suffix + ": PT_LOAD none",
+			"refuse loader " + site + "spam" + suffix + ": e_type ET_REL", "refuse modules " + site + "spam" + suffix + ": e_type 1",
+		}},
 		"bytecode":                             {map[string][]byte{"a/__init__.pyc": pyc(13), "b.pyc": pyc(13)}, nil},
 		"bytecode of another Python":           {map[string][]byte{"spam.pyc": pyc(12)}, []string{"refuse modules " + site + "spam.pyc: magic number bytecode of Python 3.12"}},
 		"a package's, of another Python":       {map[string][]byte{"a/b/__init__.pyc": pyc(9)}, []string{"refuse modules " + site + "a/b/__init__.pyc: magic number bytecode of Python 3.9"}},

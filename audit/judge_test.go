@@ -82,7 +82,7 @@ func TestUndecided(t *testing.T) {
 		t.Errorf("with an exception: passed %t, %+v", v.Passed, v.Checks)
 	}
 	for file, want := range map[string]Severity{"lib/a.so": Undecided, "bin/python3.13": Warn} {
-		result, findings, err := x.inspect(t.Context(), openCheck(file))
+		result, findings, _, err := x.inspect(t.Context(), openCheck(file))
 		if err != nil || findings[0].Severity != want || (result.Undecided == 1) != (want == Undecided) || (findings[0].Needs != "") != (want == Undecided) {
 			t.Errorf("%s where it is found: %v, %+v, %+v", file, err, result, findings)
 		}

@@ -108,18 +108,18 @@ func only(module []byte, check string) trial {
 	return trial{files: map[string][]byte{"spam.so": module}, check: check}
 }
 
-// environment is a virtual environment of the system's Python with a distribution for each
+// trialSite is a virtual environment of the system's Python with a distribution for each
 // trial, t000 and on in the order of their names.
-type environment struct {
+type trialSite struct {
 	dir, site string
 	names     []string
 }
 
-func build(t *testing.T, trials map[string]trial) environment {
+func build(t *testing.T, trials map[string]trial) trialSite {
 	t.Helper()
 	exe, version := systemPython(t)
 	dir := t.TempDir()
-	env := environment{dir: dir, site: filepath.Join(dir, "lib", "python"+version, "site-packages"), names: slices.Sorted(maps.Keys(trials))}
+	env := trialSite{dir: dir, site: filepath.Join(dir, "lib", "python"+version, "site-packages"), names: slices.Sorted(maps.Keys(trials))}
 	digits := "cp" + strings.ReplaceAll(version, ".", "")
 	tag := digits + "-" + digits + "-linux_" + map[string]string{"amd64": "x86_64", "arm64": "aarch64"}[runtime.GOARCH]
 	write := func(p string, data []byte) {
@@ -168,7 +168,7 @@ func build(t *testing.T, trials map[string]trial) environment {
 }
 
 // dist is the distribution of a trial.
-func (e environment) dist(name string) string {
+func (e trialSite) dist(name string) string {
 	return fmt.Sprintf("t%03d", slices.Index(e.names, name))
 }
 
@@ -199,7 +199,7 @@ json.dump(told, sys.stdout)
 `
 
 // imports runs each trial's code and returns what went wrong; empty for what worked.
-func (e environment) imports(t *testing.T, trials map[string]trial) map[string]string {
+func (e trialSite) imports(t *testing.T, trials map[string]trial) map[string]string {
 	t.Helper()
 	_, version := systemPython(t)
 	code := map[string]string{}

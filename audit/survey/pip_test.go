@@ -17,25 +17,25 @@ import (
 	"ampoule/audit/wheel"
 )
 
-// hostPython is the machine's Python, with pip.
-type hostPython struct{ Exe, Version, Suffix, Tag string }
+// pipPython is the machine's Python, with pip.
+type pipPython struct{ Exe, Version, Suffix, Tag string }
 
-func findPython(t *testing.T) hostPython {
+func findPython(t *testing.T) pipPython {
 	t.Helper()
 	const program = `import json, os, sys, sysconfig
 v = "%d.%d" % sys.version_info[:2]
 print(json.dumps({"Exe": os.path.realpath(sys.executable), "Version": v, "Suffix": sysconfig.get_config_var("EXT_SUFFIX"), "Tag": "cp" + v.replace(".", "")}))`
 	out, err := exec.CommandContext(t.Context(), "python3", "-I", "-c", program).Output()
-	var p hostPython
+	var p pipPython
 	if err = errors.Join(err, json.Unmarshal(out, &p)); err != nil {
 		t.Fatal(err)
 	}
 	return p
 }
 
-// realModule compiles a module that this machine's Python can import; name is its last one,
+// pipModule compiles a module that this machine's Python can import; name is its last one,
 // more is C before it, and call what its function calls.
-func realModule(t *testing.T, name, more, call string, flags ...string) string {
+func pipModule(t *testing.T, name, more, call string, flags ...string) string {
 	t.Helper()
 	// The layout of a PyModuleDef, without Python's headers.
 	source := more + `
@@ -101,7 +101,7 @@ func hashedBy(algorithm string, encoding *base64.Encoding) func(string) string {
 const wheelHeader = "Wheel-Version: 1.0\nGenerator: hand\nRoot-Is-Purelib: false\nTag: "
 
 // publishedWheels are wheels of the kinds that people have.
-func publishedWheels(t *testing.T, python hostPython) map[string]published {
+func publishedWheels(t *testing.T, python pipPython) map[string]published {
 	linux := python.Tag + "-" + python.Tag + "-linux_x86_64"
 	base := func(change func(*published)) published {
 		p := published{
@@ -112,11 +112,11 @@ func publishedWheels(t *testing.T, python hostPython) map[string]published {
 		change(&p)
 		return p
 	}
-	spam, eggs := realModule(t, "PyInit_spam", "", ""), realModule(t, "PyInit_eggs", "", "")
-	newer := realModule(t, "PyInit_spam", "#include <pthread.h>\nstatic void *f(void *x) { return x; }", "pthread_t t; pthread_create(&t, 0, f, 0); pthread_join(t, 0);")
-	hidden := realModule(t, "PyInit_spam", "", "", "-fvisibility=hidden")
-	mangled := realModule(t, "_Z11PyInit_spamv", "", "")
-	library := realModule(t, "start", "int answer(void) { return 42; }", "", "-Wl,--exclude-libs,ALL")
+	spam, eggs := pipModule(t, "PyInit_spam", "", ""), pipModule(t, "PyInit_eggs", "", "")
+	newer := pipModule(t, "PyInit_spam", "#include <pthread.h>\nstatic void *f(void *x) { return x; }", "pthread_t t; pthread_create(&t, 0, f, 0); pthread_join(t, 0);")
+	hidden := pipModule(t, "PyInit_spam", "", "", "-fvisibility=hidden")
+	mangled := pipModule(t, "_Z11PyInit_spamv", "", "")
+	library := pipModule(t, "start", "int answer(void) { return 42; }", "", "-Wl,--exclude-libs,ALL")
 	plain := string(compile(t, "int answer(void) { return 42; }", "-shared", "-fPIC"))
 	object := string(compile(t, "int PyInit_spam;", "-r"))
 	native := func(data string) published {
@@ -158,8 +158,8 @@ func publishedWheels(t *testing.T, python hostPython) map[string]published {
 		"a function of C++":                native(mangled),
 		"a package":                        files(map[string]string{"spam/__init__" + python.Suffix: spam}, "spam"),
 		"a package with another's":         files(map[string]string{"spam/__init__" + python.Suffix: eggs}, "spam"),
-		"a name that is not ASCII":         files(map[string]string{"spam/__init__.py": "", "spam/größe" + python.Suffix: realModule(t, "PyInitU_gre_6ka8i", "extern void *PyModuleDef_Init(void *);", "def.size = 0; return PyModuleDef_Init(&def);")}, "spam.größe"),
-		"a name that is not ASCII, plain":  files(map[string]string{"größe" + python.Suffix: realModule(t, "PyInit_groesse", "", "")}, "größe"),
+		"a name that is not ASCII":         files(map[string]string{"spam/__init__.py": "", "spam/größe" + python.Suffix: pipModule(t, "PyInitU_gre_6ka8i", "extern void *PyModuleDef_Init(void *);", "def.size = 0; return PyModuleDef_Init(&def);")}, "spam.größe"),
+		"a name that is not ASCII, plain":  files(map[string]string{"größe" + python.Suffix: pipModule(t, "PyInit_groesse", "", "")}, "größe"),
 		"a library for ctypes":             with(files(map[string]string{"spam/__init__.py": "import ctypes, os\nctypes.CDLL(os.path.dirname(__file__) + '/fast.so').answer()\n", "spam/fast.so": plain}, "spam"), func(*published) {}),
 		"a library named as a module":      with(files(map[string]string{"spam.py": "import ctypes\nctypes.CDLL(__file__[:-7] + 'libspam" + python.Suffix + "').answer()\n", "libspam" + python.Suffix: plain}, "spam"), func(p *published) { p.warned = []string{"modules"} }),
 		"a library that is imported":       files(map[string]string{"spam/__init__.py": "from .fast import answer\n", "spam/fast.so": plain}, "spam"),
@@ -209,14 +209,14 @@ module_from_spec(spec_from_file_location("eggs", path, loader=ExtensionFileLoade
 		"the other alphabet": recorded("sha256", base64.StdEncoding), "md5": recorded("md5", base64.RawURLEncoding, "record"), "sha1": recorded("sha1", base64.RawURLEncoding, "record"),
 	}
 	for what, suffix := range own {
-		all["a module by suffix "+what] = files(map[string]string{"spam/__init__.py": "from . import _fast\n", "spam/_fast" + suffix: realModule(t, "PyInit__fast", "", "")}, "spam")
+		all["a module by suffix "+what] = files(map[string]string{"spam/__init__.py": "from . import _fast\n", "spam/_fast" + suffix: pipModule(t, "PyInit__fast", "", "")}, "spam")
 	}
 	return all
 }
 
 // pipInstalls installs each wheel into a directory of its own, from the wheel's directory in
 // place of an index, and returns those that pip took. One process does all: starting pip takes longer than what it does.
-func pipInstalls(t *testing.T, python hostPython, into map[string]string) map[string]bool {
+func pipInstalls(t *testing.T, python pipPython, into map[string]string) map[string]bool {
 	t.Helper()
 	const program = `import json, os, sys
 from pip._internal.cli.main import main

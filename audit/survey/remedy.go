@@ -63,6 +63,8 @@ const (
 	replace
 	// uninstall removes what takes part in the start.
 	uninstall
+	// renew makes the environment again, in which nothing starts.
+	renew
 	// disown removes what no distribution answers for, reinstallSystems what a system's package brought.
 	disown
 	reinstallSystems
@@ -72,6 +74,8 @@ const (
 	removeDownload
 	replaceDownload
 	refuse
+	// repack is for what is in an archive that is a program.
+	repack
 	rebuild
 )
 
@@ -91,6 +95,8 @@ var texts = map[cure]string{
 	removeDownload:   "Take it out of pip's cache of downloads: remove that file; then install it again where it was installed from there.",
 	replaceDownload:  "It is a published wheel, and comes again when it is removed from the cache: take another release, or one of another index, or compile this one for its interpreter.",
 	refuse:           "Do not install it.",
+	renew:            "Make the environment again where it is to be, and install into it what is installed here.",
+	repack:           "Build the archive again, of what this audit passes.",
 	rebuild:          "Build what brought it again, or install it again from a wheel that this audit passes.",
 }
 
@@ -145,6 +151,8 @@ func (u *Unit) cureOf(f audit.Finding) cure {
 		return removeDownload
 	case u.inDownloads():
 		return replaceDownload
+	case u.Kind.inArchive():
+		return repack
 	case u.Kind == KindFile:
 		return rebuild
 	case u.Kind == KindWheel:
@@ -156,6 +164,8 @@ func (u *Unit) cureOf(f audit.Finding) cure {
 // installedCure is what helps against a finding in a directory of distributions.
 func (u *Unit) installedCure(f audit.Finding) cure {
 	switch needs := f.Check == "closure" || f.Check == "symbols"; {
+	case f.OfEnvironment():
+		return renew
 	case f.Distribution == "" && strings.Contains(u.Path, "/dist-packages"):
 		return reinstallSystems
 	case f.Distribution == "":
