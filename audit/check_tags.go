@@ -42,6 +42,7 @@ func checkTags(_ context.Context, x *exam) (outcome, error) {
 	for _, o := range x.extensions() {
 		out.examined++
 		if f, ok := x.suffixFault(o, suffixes); ok {
+			x.excuse(&f, o)
 			out.add(f)
 		}
 	}
@@ -77,7 +78,7 @@ func (x *exam) unsupported(d dist, tags []wheel.Tag) (Finding, bool) {
 	if len(x.named) > 0 {
 		f.Cause = "The wheel is for another Python or machine: its name says so, and no installer takes it."
 	}
-	if x.found && !x.alone && slices.ContainsFunc(tags, python.SupportsPlatform) && !x.hasUntold(d) {
+	if x.found && len(x.named) == 0 && !x.alone && slices.ContainsFunc(tags, python.SupportsPlatform) && !x.hasUntold(d) {
 		f.Severity = Warn
 		f.Cause = "The wheel was made for another Python, and is installed: nothing in it depends on which."
 	}

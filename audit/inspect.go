@@ -42,8 +42,9 @@ type Place struct {
 	// Alone says that Tree has one wheel's files, as if it were installed, or one file:
 	// others may be installed beside it, and a wheel's RECORD was compared by [OpenWheel].
 	Alone bool
-	// Wheel is the name of the wheel file that is judged alone, by whose tags installers choose
-	// it, whatever is in its WHEEL; empty without one.
+	// Wheel is the name of the wheel file that is judged, or of the directory that a program was
+	// packed into under the name of one: installers, and such programs, choose by its tags,
+	// whatever is in its WHEEL. It is empty without one.
 	Wheel string
 }
 
@@ -288,7 +289,7 @@ func (i *Inspector) newFound(ctx context.Context, p Place) (*exam, error) {
 	}
 	x.glibc, x.alone, x.prefix, x.machine, x.mounts = on.glibc, p.Alone, p.Prefix, i.root, p.Mounts
 	r := openResolver(ResolverInput{Tree: x.Tree, Root: root, machine: on, bring: x.bring, spent: spent}, x.home, x.objects, &i.read)
-	if name, err := wheel.ParseName(p.Wheel); err == nil && p.Alone {
+	if name, err := wheel.ParseName(p.Wheel); err == nil {
 		x.named, _ = name.Tags()
 	}
 	x.runs = []run{{Target: x.Targets[0], Resolver: r, loadings: r.loadings(), found: true, alone: p.Alone}}
@@ -481,9 +482,7 @@ func glob(root Root, relative, pattern string) []string {
 	if pattern = strings.TrimSpace(pattern); !path.IsAbs(pattern) {
 		pattern = relative
 	}
-	lister, ok := root.(interface {
-		List(dir string) ([]string, error)
-	})
+	in, ok := root.(lister)
 	if !ok {
 		return nil
 	}
@@ -492,7 +491,7 @@ func glob(root Root, relative, pattern string) []string {
 	if !ok {
 		return nil
 	}
-	names, err := lister.List(at.Path)
+	names, err := in.List(at.Path)
 	if err != nil {
 		return nil
 	}

@@ -1,6 +1,7 @@
 package audit
 
 import (
+	"errors"
 	"sync"
 
 	"ampoule/tree"
@@ -38,4 +39,18 @@ func (r *rememberedRoot) Lookup(p string) (tree.Entry, bool) {
 		r.seen[p] = found
 	}
 	return found.entry, found.ok
+}
+
+// lister is a file system that can say what is in a directory.
+type lister interface {
+	List(dir string) ([]string, error)
+}
+
+// List says what is in a directory, where the file system can.
+func (r *rememberedRoot) List(dir string) ([]string, error) {
+	l, ok := r.Root.(lister)
+	if !ok {
+		return nil, errors.ErrUnsupported
+	}
+	return l.List(dir)
 }

@@ -286,7 +286,7 @@ func TestLook(t *testing.T) {
 			if got := refused(r); !slices.Equal(got, append([]string{}, c.refused...)) {
 				t.Errorf("refused:\n%s\nwant:\n%s", strings.Join(got, "\n"), strings.Join(c.refused, "\n"))
 			}
-			if len(r.Units) != c.units || len(r.Unread) > 0 || r.Passed != (len(c.refused) == 0) {
+			if len(r.Units) != c.units || len(r.Unread) > 0 || (r.Outcome == Refused) != (len(c.refused) > 0) {
 				t.Errorf("%d units, %v unread, passed: %t", len(r.Units), r.Unread, r.Passed)
 			}
 			version := ""
