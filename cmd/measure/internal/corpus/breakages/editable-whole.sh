@@ -1,0 +1,6 @@
+# environment: odoo/3.11
+# what: an editable install whose directory is there: nothing is broken
+mkdir -p /srv/src/shop/shop
+printf '[build-system]\nrequires = ["setuptools"]\nbuild-backend = "setuptools.build_meta"\n[project]\nname = "shop"\nversion = "1.0"\n[project.scripts]\nshop = "shop:main"\n' > /srv/src/shop/pyproject.toml
+printf 'def main():\n    print("shop")\n' > /srv/src/shop/shop/__init__.py
+pip install --quiet -e /srv/src/shop
