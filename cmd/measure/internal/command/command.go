@@ -2,6 +2,7 @@
 package command
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ampoule/cmd/measure/internal/drive"
+	"ampoule/cmd/measure/internal/machine"
 	"ampoule/cmd/measure/internal/recorded"
 	"ampoule/cmd/measure/internal/table"
 	"ampoule/cmd/measure/internal/trials"
@@ -74,6 +76,8 @@ func (o *options) complete(errs io.Writer) error {
 	o.Docker = drive.Program{Path: "docker", Show: errs}
 	o.Bootstrap = drive.Program{Path: "mmdebstrap"}
 	o.AptConfig = drive.Program{Path: "apt-config"}
+	o.Shell = drive.Program{Path: "sh"}
+	o.Host = machine.Host{Mount: drive.Program{Path: "mount"}, Umount: drive.Program{Path: "umount"}, Unshare: drive.Program{Path: "unshare"}}
 	o.Results = filepath.Join(o.docs, "measured")
 	o.Now = time.Now
 	o.Say = func(format string, args ...any) {
@@ -167,13 +171,40 @@ func newChecks(o *options) *cobra.Command {
 func newVerdicts(o *options) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verdicts [NAME...]",
-		Short: "Compares what audits say of published wheels with what importing them shows",
+		Short: "Compares what audits say of environments with what works in them",
+		Long: `Verdicts installs the environments of the corpus, all or those named (NAME/PYTHON, and
+NAME/PYTHON/BREAKAGE for one that is broken behind it), each in a machine of its own: a directory
+with Debian and interpreters. It imports and starts what is there, and audits it. It must be root.
+Machines stay below --machines, with what was seen in them: with --again another program
+is asked about the same machines, and nothing is installed or imported a second time.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.places(); err != nil {
+				return err
+			}
 			return errors.Join(o.Verdicts(cmd.Context(), args), o.page())
 		},
 	}
 	cmd.Flags().BoolVar(&o.Again, "again", false, "judge what is recorded already")
+	cmd.Flags().StringVar(&o.Machines, "machines", "", "the directory of the machines (default: ampoule-machines in the user's cache directory)")
+	cmd.Flags().StringVar(&o.Pythons, "pythons", "", "the directory of the interpreters, each under its version (default: pyenv's)")
 	return cmd
+}
+
+// places fills in where machines and interpreters are.
+func (o *options) places() error {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return err
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return err
+	}
+	o.Machines = cmp.Or(o.Machines, filepath.Join(cache, "ampoule-machines"))
+	o.Pythons = cmp.Or(o.Pythons, filepath.Join(home, ".pyenv", "versions"))
+	o.Cache = filepath.Join(o.Machines, "pip")
+	o.Machines, err = filepath.Abs(o.Machines)
+	return err
 }
 
 func newAudits(o *options, out io.Writer) *cobra.Command {

@@ -13,7 +13,7 @@ import (
 	"strings"
 )
 
-//go:embed environments breakages
+//go:embed environments breakages notes.txt
 var files embed.FS
 
 // Environment is a set of requirements that a public project has.
@@ -62,6 +62,24 @@ func Breakages() ([]Breakage, error) {
 		b := Breakage{Name: name, Of: head["environment"], What: head["what"], Now: head["now"], Script: text}
 		return b, wanted(head, "environment", "what")
 	})
+}
+
+// Notes argue for verdicts that are not what one would expect, by the name of a breakage or of a
+// wheel's distribution.
+func Notes() (map[string]string, error) {
+	data, err := files.ReadFile("notes.txt")
+	if err != nil {
+		return nil, err
+	}
+	notes := map[string]string{}
+	for line := range strings.Lines(string(data)) {
+		name, note, ok := strings.Cut(strings.TrimSpace(line), ": ")
+		if !ok {
+			return nil, fmt.Errorf("reading notes.txt of the corpus: %q is no NAME: NOTE", line)
+		}
+		notes[name] = note
+	}
+	return notes, nil
 }
 
 // each makes something of each file of a directory, sorted by the files' names.

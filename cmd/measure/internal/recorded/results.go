@@ -192,24 +192,53 @@ type Check struct {
 // Key implements [Result].
 func (c Check) Key() string { return c.Name }
 
-// Verdict is one published wheel: what an audit says of it, and what importing it shows.
+// Verdict is one environment of the corpus: what works in it, and what an audit says of it.
 type Verdict struct {
-	// Name is the package, with the sort behind a slash if it is not the fitting wheel.
+	// Name is NAME/PYTHON, with the breakage behind another slash.
 	Name string `json:"name"`
 	Outcome
-	// Sort is "fitting", "cp312", "musl", "aarch64" or "cp313t".
-	Sort string `json:"sort"`
-	// Wheel is its file's name, as far as its metadata tells.
-	Wheel   string  `json:"wheel"`
+	// What says what the environment is for, or what was broken.
+	What string `json:"what"`
+	// Seconds is what the audit took.
 	Seconds float64 `json:"seconds"`
-	// Modules counts its extension modules, each of which was imported.
-	Modules int `json:"modules"`
-	// Works says that all of them did; otherwise Reason is what the first that did not said.
-	Works  bool   `json:"works"`
-	Reason string `json:"reason,omitempty"`
-	// Refused are the checks that refuse a file of the wheel.
-	Refused []string `json:"refused"`
+	// Packages, Modules and Programs count what was tried: names at the top that import
+	// finds, extension modules, and programs. A broken environment is held against what it
+	// had when it was whole.
+	Packages int `json:"packages"`
+	Modules  int `json:"modules"`
+	Programs int `json:"programs"`
+	// Frozen is what pip freeze tells; a broken environment has none.
+	Frozen []string `json:"frozen,omitempty"`
+	// Failing is what does not work, each with why, and FailingCount how many those are:
+	// of a broken environment what worked when it was whole.
+	Failing      []string `json:"failing,omitempty"`
+	FailingCount int      `json:"failing_count"`
+	// Wheels are the distributions with native code. Of a broken environment they are those
+	// that the audit refuses or in which something does not work.
+	Wheels []Wheel `json:"wheels,omitempty"`
+	// Code is the audit's exit code.
+	Code int `json:"code"`
+	// Refused and Undecided are findings, as "CHECK FILE", without doubles, and Warned how many
+	// warnings each check has. A broken environment's are those that the whole one has not.
+	Refused   []string       `json:"refused,omitempty"`
+	Undecided []string       `json:"undecided,omitempty"`
+	Warned    map[string]int `json:"warned,omitempty"`
 }
 
 // Key implements [Result].
 func (v Verdict) Key() string { return v.Name }
+
+// Wheel is one distribution with native code, as it was installed.
+type Wheel struct {
+	// Name is "NAME VERSION", Tag the first of its WHEEL file.
+	Name string `json:"name"`
+	Tag  string `json:"tag,omitempty"`
+	// Modules counts the extension modules.
+	Modules int `json:"modules"`
+	// Failing is how many of them do not work, and Reason why the first does not.
+	Failing int    `json:"failing,omitempty"`
+	Reason  string `json:"reason,omitempty"`
+	// Refused and Undecided are the checks with such findings about it.
+	Refused   []string `json:"refused,omitempty"`
+	Undecided []string `json:"undecided,omitempty"`
+}

@@ -79,7 +79,9 @@ func Render(results string) (string, error) {
 	writeBench(&b, bench.All())
 	writeChecks(&b, recipes, checks)
 	writeKills(&b, kills.All())
-	writeVerdicts(&b, verdicts.All())
+	if err := writeVerdicts(&b, verdicts.All()); err != nil {
+		return "", err
+	}
 	writeAudits(&b, audits.All())
 	return b.String(), nil
 }
@@ -109,49 +111,6 @@ another number of jobs, and in sandboxes with another host name, user, time zone
 			row(b, code(name), same, c.Spelled(duration(c.Seconds)), code(c.Digest), c.When)
 		default:
 			row(b, code(name), strings.Join(append([]string{result(c.Outcome)}, c.Differences...), "; "), c.Spelled(duration(c.Seconds)), code(c.Digest), c.When)
-		}
-	}
-}
-
-// writeVerdicts compares what audits say of published wheels with what importing them shows.
-func writeVerdicts(b *strings.Builder, verdicts []recorded.Verdict) {
-	if len(verdicts) == 0 {
-		return
-	}
-	var counts [2][2]int
-	modules, wheels := 0, 0
-	index := map[bool]int{true: 1}
-	for _, v := range verdicts {
-		if v.Passed && v.Modules > 0 {
-			counts[index[v.Works]][index[len(v.Refused) > 0]]++
-			modules += v.Modules
-			wheels++
-		}
-	}
-	fmt.Fprintf(b, `
-## Verdicts and imports
-
-`+"`measure verdicts`"+` takes %d wheels with %d extension modules as PyPI has them, some of them for another Python, C library or
-processor than the machine's, imports each module in a process of its own, in a container with Debian 12 and an interpreter of Ampoule's (for `+"`cp313t`"+` one without a GIL) and nothing else, and
-asks `+"`ampoule audit`"+` about the same files. A wheel works if the loader takes each of its modules and import finds it by its name.
-
-| | passed | refused |
-|---|--:|--:|
-| works | %d | %d |
-| does not work | %d | %d |
-
-`, wheels, modules, counts[1][0], counts[1][1], counts[0][0], counts[0][1])
-	b.WriteString("| wheel | modules | works | refused by | day |\n|---|--:|---|---|---|\n")
-	for _, v := range verdicts {
-		switch {
-		case !v.Passed:
-			row(b, code(v.Name), none, "not tried: "+result(v.Outcome), none, v.When)
-		case v.Modules == 0:
-			row(b, code(v.Name), "0", none, strings.Join(v.Refused, ", "), v.When)
-		case v.Works:
-			row(b, code(v.Name), fmt.Sprint(v.Modules), "yes", strings.Join(v.Refused, ", "), v.When)
-		default:
-			row(b, code(v.Name), fmt.Sprint(v.Modules), "no: "+v.Reason, strings.Join(v.Refused, ", "), v.When)
 		}
 	}
 }

@@ -17,6 +17,7 @@ import (
 
 	"ampoule/builder/progress"
 	"ampoule/cmd/measure/internal/drive"
+	"ampoule/cmd/measure/internal/machine"
 	"ampoule/cmd/measure/internal/recorded"
 	"ampoule/recipes"
 )
@@ -30,6 +31,12 @@ type Trials struct {
 	// Pip installs published wheels. Docker builds the rival of [Trials.Bench] on a
 	// base that Bootstrap (mmdebstrap) makes, and AptConfig tells how apt reaches its mirrors.
 	Pip, Docker, Bootstrap, AptConfig drive.Program
+	// Shell is a POSIX shell, and Host has what the machines of [Trials.Verdicts] are made
+	// with. Those are below the directory Machines; Pythons has the interpreters that they
+	// get, each under its version, and Cache is what pip keeps for them.
+	Shell                    drive.Program
+	Host                     machine.Host
+	Machines, Pythons, Cache string
 	// Results is the directory of the recorded results.
 	Results string
 	// Jobs is how many processors a build may use; 0 is all.

@@ -3,294 +3,361 @@ package trials
 import (
 	"context"
 	_ "embed"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
-	"ampoule/cmd/measure/internal/drive"
+	"ampoule/cmd/measure/internal/corpus"
+	"ampoule/cmd/measure/internal/machine"
 	"ampoule/cmd/measure/internal/recorded"
 )
 
-//go:embed verdicts.py
-var importScript []byte
-
-// verdictSuite is the Debian release that wheels are imported on.
-const verdictSuite = "bookworm"
-
-// The sorts of wheels that are judged and imported.
-const (
-	// wheelFitting is what pip installs there.
-	wheelFitting = "fitting"
-	// The others are for another Python, another C library, another processor: pip would
-	// not install them, but a cache that is keyed too weakly, or a copied directory, does.
-	wheelOlder   = "cp312"
-	wheelMusl    = "musl"
-	wheelAArch64 = "aarch64"
-	// wheelThreaded is what pip installs for an interpreter without a GIL, on whose machine
-	// it is judged and imported.
-	wheelThreaded = "cp313t"
-)
-
-// VerdictNames lists the wheels that are judged and imported: published ones that people
-// install most, PACKAGE, and some of them for another system or for an interpreter without
-// a GIL, PACKAGE/SORT.
-func VerdictNames() []string {
-	names := slices.Clone(popularWheels)
-	for i, name := range mismatched {
-		names = append(names, name+"/"+[]string{wheelOlder, wheelMusl, wheelAArch64}[i%3])
-	}
-	for _, name := range threaded {
-		names = append(names, name+"/"+wheelThreaded)
-	}
-	return names
+// A subject is an environment of the corpus, whole or broken.
+type subject struct {
+	env    corpus.Environment
+	python string
+	// breakage is nil for a whole one.
+	breakage *corpus.Breakage
 }
 
-// Verdicts compares what an audit says of published wheels with what happens when their
-// modules are imported, in a container with an interpreter and nothing else.
-func (t *Trials) Verdicts(ctx context.Context, names []string) error {
-	names, err := chosen(VerdictNames(), names)
+// name is what it is recorded under.
+func (s subject) name() string {
+	name := s.env.Name + "/" + s.python
+	if s.breakage != nil {
+		name += "/" + s.breakage.Name
+	}
+	return name
+}
+
+// what says what it is for, or what was broken.
+func (s subject) what() string {
+	if s.breakage != nil {
+		return s.breakage.What
+	}
+	return s.env.What
+}
+
+// Where an environment is in its machine, as it was made and as the subject is.
+const madeAt = "/srv/env"
+
+func (s subject) at() string {
+	if s.breakage != nil && s.breakage.Now != "" {
+		return s.breakage.Now
+	}
+	return madeAt
+}
+
+// subjects lists the corpus: each environment whole, and behind it what becomes of it.
+func subjects() ([]subject, error) {
+	environments, err := corpus.Environments()
 	if err != nil {
+		return nil, err
+	}
+	breakages, err := corpus.Breakages()
+	if err != nil {
+		return nil, err
+	}
+	var all []subject
+	for _, env := range environments {
+		for _, python := range env.Pythons {
+			whole := subject{env: env, python: python}
+			all = append(all, whole)
+			for _, b := range breakages {
+				if b.Of == whole.name() {
+					all = append(all, subject{env: env, python: python, breakage: &b})
+				}
+			}
+		}
+	}
+	return all, nil
+}
+
+// VerdictNames lists the corpus: NAME/PYTHON, and NAME/PYTHON/BREAKAGE.
+func VerdictNames() ([]string, error) {
+	all, err := subjects()
+	var names []string
+	for _, s := range all {
+		names = append(names, s.name())
+	}
+	return names, err
+}
+
+// Verdicts compares what an audit says of the corpus's environments with what works in them:
+// each extension module is imported and each program is started, in a machine that is a
+// directory. Machines are kept below Machines, and what was seen in one is kept with it, so
+// that another program is asked about the same bytes without installing and importing again.
+func (t *Trials) Verdicts(ctx context.Context, names []string) error {
+	all, err := subjects()
+	if err != nil {
+		return err
+	}
+	known := map[string]subject{}
+	var order []string
+	for _, s := range all {
+		known[s.name()], order = s, append(order, s.name())
+	}
+	if names, err = chosen(order, names); err != nil {
 		return err
 	}
 	book, err := recorded.Open[recorded.Verdict](filepath.Join(t.Results, recorded.VerdictsFile))
 	if err != nil {
 		return err
 	}
-	return inTemp(func(work string) (err error) {
-		worlds := map[string]*wheelWorld{}
-		defer func() {
-			for _, w := range worlds {
-				err = errors.Join(err, w.close(context.WithoutCancel(ctx)))
-			}
-		}()
-		return each(t, book, names, func(name string) (recorded.Verdict, error) {
-			configure := ""
-			if strings.HasSuffix(name, "/"+wheelThreaded) {
-				configure = "--disable-gil"
-			}
-			w := worlds[configure]
-			if w == nil {
-				w = &wheelWorld{t: t, dir: filepath.Join(work, "world"+configure), configure: configure}
-				worlds[configure] = w
-				if err := w.prepare(ctx); err != nil {
-					return recorded.Verdict{}, err
-				}
-			}
-			return w.judge(ctx, name)
-		})
+	return each(t, book, names, func(name string) (recorded.Verdict, error) {
+		return t.verdict(ctx, book, known[name])
 	})
 }
 
-// wheelWorld is a machine on which wheels are imported.
-type wheelWorld struct {
-	t *Trials
-	// dir is everything's, root the machine's root file system.
-	dir, root string
-	// configure is what the interpreter is configured with, if anything.
-	configure string
-	// pip installs for the machine's interpreter.
-	pip drive.Program
-	// image is Docker's name for the machine.
-	image string
-}
-
-// pythonPath is where the machine has its interpreter.
-const pythonPath = "/opt/python/current/bin/python3.13"
-
-func (w *wheelWorld) prepare(ctx context.Context) error {
-	w.t.Say("making a %s machine with an interpreter", verdictSuite)
-	w.root = filepath.Join(w.dir, "root")
-	if err := os.Mkdir(w.dir, 0o755); err != nil {
-		return err
-	}
-	dir, err := w.t.fromCatalogue(ctx, w.dir, "minimal")
+// verdict makes a subject's machine, looks what works in it, and audits it.
+func (t *Trials) verdict(ctx context.Context, book *recorded.Book[recorded.Verdict], s subject) (recorded.Verdict, error) {
+	r := recorded.Verdict{Name: s.name(), Outcome: t.today(), What: s.what()}
+	whole := subject{env: s.env, python: s.python}
+	m, err := t.wholeMachine(ctx, whole)
 	if err != nil {
-		return err
+		return r, t.failed(&r.Outcome, err, "install")
 	}
-	if err := configured(filepath.Join(dir, "ampoule.yaml"), w.configure); err != nil {
-		return err
-	}
-	if _, err := w.t.lock(ctx, w.t.Store, dir, "--upgrade"); err != nil {
-		return err
-	}
-	b, _, err := w.t.build(ctx, w.t.Store, dir)
+	had, err := t.observed(ctx, whole, m)
 	if err != nil {
-		return err
-	}
-	if _, err := w.t.Bootstrap.Run(ctx, "--variant=minbase", "--format=directory", verdictSuite, w.root); err != nil {
-		return err
-	}
-	if _, err := w.t.in(w.t.Store).Run(ctx, "install", b.Ref, "--root", filepath.Join(w.root, "opt", "python")); err != nil {
-		return err
-	}
-	venv := filepath.Join(w.dir, "venv")
-	if _, err := (drive.Program{Path: filepath.Join(w.root, pythonPath)}).Run(ctx, "-m", "venv", venv); err != nil {
-		return err
-	}
-	w.pip = drive.Program{Path: filepath.Join(venv, "bin", "python"), Args: []string{"-m", "pip", "--quiet", "--disable-pip-version-check", "--no-cache-dir"}}
-	tar := filepath.Join(w.dir, "root.tar")
-	if _, err := (drive.Program{Path: "tar"}).Run(ctx, "-C", w.root, "-cf", tar, "--exclude=./dev/*", "."); err != nil {
-		return err
-	}
-	run, err := w.t.Docker.Run(ctx, "import", tar)
-	if err != nil {
-		return err
-	}
-	w.image = run.Out
-	return os.Remove(tar)
-}
-
-// configured gives a recipe's interpreter another flag of configure's.
-func configured(recipe, flag string) error {
-	const none = "configure: []"
-	text, err := os.ReadFile(recipe)
-	if err != nil {
-		return err
-	}
-	if !strings.Contains(string(text), none) {
-		return fmt.Errorf("%s has no %q", recipe, none)
-	}
-	return os.WriteFile(recipe, []byte(strings.Replace(string(text), none, "configure: ["+flag+"]", 1)), 0o644)
-}
-
-func (w *wheelWorld) close(ctx context.Context) error {
-	if w.image == "" {
-		return nil
-	}
-	_, err := w.t.Docker.Run(ctx, "rmi", "--force", w.image)
-	return err
-}
-
-// judge installs one package, imports it in the container, and audits it.
-func (w *wheelWorld) judge(ctx context.Context, name string) (recorded.Verdict, error) {
-	pkg, sort, ok := strings.Cut(name, "/")
-	if !ok {
-		sort = wheelFitting
-	}
-	r := recorded.Verdict{Name: name, Sort: sort, Outcome: w.t.today(), Refused: []string{}}
-	site := filepath.Join(w.root, "srv", "wheels")
-	if err := os.RemoveAll(site); err != nil {
 		return r, err
 	}
-	began := w.t.Now()
-	if err := w.place(ctx, pkg, sort, site); err != nil {
-		return r, w.t.failed(&r.Outcome, err, "install")
+	before, now := recorded.Verdict{}, had
+	if s.breakage != nil {
+		var ok bool
+		if before, ok = book.Get(whole.name()); !ok {
+			return r, fmt.Errorf("%s is to be measured whole first", whole.name())
+		}
+		if m, err = t.brokenMachine(ctx, s, m); err != nil {
+			return r, t.failed(&r.Outcome, err, "break")
+		}
+		if now, err = t.observedBroken(ctx, s, m, had); err != nil {
+			return r, err
+		}
+	} else if r.Frozen, err = frozen(m); err != nil {
+		return r, err
 	}
-	var imported struct {
-		File    string
-		Modules int
-		Broken  []string
-	}
-	run, err := w.t.Docker.Run(ctx, "run", "--rm", "--network", "none", "--volume", site+":/srv/wheels:ro", w.image, pythonPath, "-B", "-c", string(importScript), pkg)
-	if err != nil {
-		return r, w.t.failed(&r.Outcome, err, "import")
-	}
-	lines := strings.Split(run.Out, "\n")
-	if err := json.Unmarshal([]byte(lines[len(lines)-1]), &imported); err != nil {
-		return r, fmt.Errorf("reading what importing %s told: %w", pkg, err)
-	}
-	r.Passed, r.Wheel, r.Modules, r.Works = true, imported.File, imported.Modules, len(imported.Broken) == 0
-	if !r.Works {
-		r.Reason = w.t.scrub(imported.Broken[0])
-	}
-	r.Refused, err = w.audit(ctx, pkg)
-	r.Seconds = seconds(w.t.Now().Sub(began))
-	return r, err
+	return r, m.With(ctx, func() error {
+		told, err := t.audited(ctx, s, m)
+		if err != nil {
+			return err
+		}
+		r.Passed, r.Seconds, r.Code = true, seconds(told.took), told.code
+		describe(&r, s, had, now)
+		judge(&r, s, now, told, before)
+		return nil
+	})
 }
 
-// place puts a wheel, and what it requires if pip can, into a directory.
-func (w *wheelWorld) place(ctx context.Context, pkg, sort, site string) error {
-	if sort == wheelFitting || sort == wheelThreaded {
-		_, err := w.pip.Run(ctx, "install", "--only-binary", ":all:", "--target", site, pkg)
-		return err
+// interpreters are the prefixes of the machines' Pythons, by minor version.
+func (t *Trials) interpreters() (map[string]string, error) {
+	found := map[string]string{}
+	for _, minor := range []string{"3.9", "3.11", "3.13"} {
+		prefixes, err := filepath.Glob(filepath.Join(t.Pythons, minor+".*"))
+		if err != nil || len(prefixes) == 0 {
+			return nil, fmt.Errorf("there is no Python %s below %s: %w", minor, t.Pythons, errors.Join(err, os.ErrNotExist))
+		}
+		found[minor] = slices.Max(prefixes)
 	}
-	downloads := filepath.Join(w.dir, "downloads")
-	if err := os.RemoveAll(downloads); err != nil {
-		return err
+	return found, nil
+}
+
+// suite is the Debian release of the machines.
+const suite = "bookworm"
+
+// libraries are what the interpreters' own modules need of Debian, and what any Python program
+// may want to find.
+const libraries = "ca-trustedFile,libssl3,libffi8,libsqlite3-0,libbz2-1.0,liblzma5,libreadline8,libncursesw6,libuuid1,libtirpc3,libnsl2,netbase,tzdata,media-types"
+
+// world makes the system below all machines, once: Debian with three interpreters at the paths
+// that they have here, without what was installed into them.
+func (t *Trials) world(ctx context.Context) (string, error) {
+	dir := filepath.Join(t.Machines, "world")
+	done := dir + ".made"
+	if _, err := os.Stat(done); err == nil {
+		return dir, nil
 	}
-	args := []string{"download", "--no-deps", "--only-binary", ":all:", "--dest", downloads, "--implementation", "cp"}
-	switch sort {
-	case wheelOlder:
-		args = append(args, "--python-version", "3.12", "--abi", "cp312", "--platform", "manylinux2014_x86_64", "--platform", "manylinux_2_28_x86_64")
-	case wheelMusl:
-		args = append(args, "--python-version", "3.13", "--abi", "cp313", "--platform", "musllinux_1_1_x86_64", "--platform", "musllinux_1_2_x86_64")
-	case wheelAArch64:
-		args = append(args, "--python-version", "3.13", "--abi", "cp313", "--platform", "manylinux2014_aarch64", "--platform", "manylinux_2_28_aarch64")
+	prefixes, err := t.interpreters()
+	if err != nil {
+		return "", err
 	}
-	if _, err := w.pip.Run(ctx, append(args, pkg)...); err != nil {
-		return err
+	t.Say("making a %s system with %d interpreters", suite, len(prefixes))
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(t.Machines, 0o755)); err != nil {
+		return "", err
 	}
-	wheels, err := filepath.Glob(filepath.Join(downloads, "*.whl"))
-	if err != nil || len(wheels) != 1 {
-		return fmt.Errorf("pip downloaded %d wheels of %s: %w", len(wheels), pkg, err)
+	if _, err := t.Bootstrap.Run(ctx, "--variant=minbase", "--format=directory", "--include="+libraries, suite, dir); err != nil {
+		return "", err
 	}
-	_, err = (drive.Program{Path: filepath.Join(w.root, pythonPath)}).Run(ctx, "-m", "zipfile", "-e", wheels[0], site)
+	for minor, prefix := range prefixes {
+		if err := t.copyInterpreter(ctx, prefix, minor, dir); err != nil {
+			return "", fmt.Errorf("copying Python %s: %w", minor, err)
+		}
+	}
+	return dir, os.WriteFile(done, nil, 0o644)
+}
+
+// copyScript copies a prefix to the same path below another root.
+const copyScript = `set -e
+prefix=$1 lib=$1/lib/python$2 root=$3
+tar -C / -cf - --exclude=".$lib/site-packages" --exclude=".$lib/test" --exclude=__pycache__ --exclude='*.a' \
+  ".$prefix/lib" ".$prefix/include" ".$prefix/bin/python" ".$prefix/bin/python3" ".$prefix/bin/python$2" | tar -C "$root" -xf -
+mkdir -p "$root$lib/site-packages"
+for dir in $(echo "$prefix" | tr / ' '); do path=$path/$dir; chmod a+rx "$root$path"; done
+chroot "$root" "$prefix/bin/python3" -m ensurepip >/dev/null
+`
+
+func (t *Trials) copyInterpreter(ctx context.Context, prefix, minor, root string) error {
+	_, err := t.Shell.Run(ctx, "-c", copyScript, "sh", prefix, minor, root)
 	return err
 }
 
-// audit lists the checks that refuse files of a package's own wheel.
-func (w *wheelWorld) audit(ctx context.Context, pkg string) ([]string, error) {
-	run, err := w.t.Ampoule.Run(ctx, "audit", "/srv/wheels", "--root", w.root, "--against", pythonPath, "--output", "json")
-	var failure *drive.FailureError
-	if err != nil && (!errors.As(err, &failure) || failure.Code != codeRefused) {
-		return nil, err
-	}
-	var report struct {
-		Units []struct {
-			Findings []struct{ Check, Severity, File, Value string }
-		}
-	}
-	if err := json.Unmarshal([]byte(run.Out), &report); err != nil {
-		return nil, fmt.Errorf("reading what ampoule audit printed: %w", err)
-	}
-	own, err := ownFiles(filepath.Join(w.root, "srv", "wheels"), pkg)
+// installed and broke are the steps of a machine that are noted in it.
+const (
+	installed = "installed"
+	broke     = "broken"
+)
+
+// installScript makes an environment, with the packages of the system behind the interpreter.
+const installScript = `set -e
+python=$1; shift
+if [ $# -gt 0 ]; then
+  apt-get update -qq
+  apt-get install -qq -y --no-install-recommends "$@" >/dev/null
+  rm -rf /var/lib/apt/lists/*
+fi
+"$python" -m venv /srv/env
+if [ -x /tmp/uv ]; then
+  UV_CACHE_DIR=/var/cache/pip/uv UV_LINK_MODE=copy SSL_CERT_FILE=$PIP_CERT /tmp/uv pip install --quiet --python /srv/env/bin/python -r /srv/requirements.txt
+else
+  /srv/env/bin/pip install --quiet --no-compile -r /srv/requirements.txt
+fi
+`
+
+// wholeMachine is the machine of a whole subject, which it makes if it is not there.
+func (t *Trials) wholeMachine(ctx context.Context, s subject) (*machine.Machine, error) {
+	world, err := t.world(ctx)
 	if err != nil {
 		return nil, err
 	}
-	refused := []string{}
-	for _, u := range report.Units {
-		for _, f := range u.Findings {
-			if f.Severity == "refuse" && own[strings.TrimPrefix(f.File, "/srv/wheels/")] && !slices.Contains(refused, f.Check) {
-				refused = append(refused, f.Check)
-			}
-		}
+	m := t.Host.Over(filepath.Join(t.Machines, s.env.Name+"-"+s.python, "whole"), world)
+	if m.Done(installed) {
+		return m, nil
 	}
-	slices.Sort(refused)
-	return refused, nil
-}
-
-// codeRefused is the exit code of an audit that refuses something.
-const codeRefused = 4
-
-// ownFiles are the files that a distribution's RECORD lists.
-func ownFiles(site, pkg string) (map[string]bool, error) {
-	infos, err := filepath.Glob(filepath.Join(site, "*.dist-info"))
+	prefixes, err := t.interpreters()
 	if err != nil {
 		return nil, err
 	}
-	for _, info := range infos {
-		name, _, _ := strings.Cut(filepath.Base(info), "-")
-		if normalized(name) != normalized(pkg) {
-			continue
-		}
-		data, err := os.ReadFile(filepath.Join(info, "RECORD"))
+	if err := m.Forget(); err != nil {
+		return nil, err
+	}
+	err = m.With(ctx, func() error {
+		way, err := t.networked(m)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		own := map[string]bool{filepath.Base(info): true}
-		for line := range strings.Lines(string(data)) {
-			file, _, _ := strings.Cut(line, ",")
-			own[strings.Trim(file, `"`)] = true
+		if err := m.Write("/srv/requirements.txt", s.env.Requirements); err != nil {
+			return err
 		}
-		return own, nil
+		args := append([]string{"-c", installScript, "sh", filepath.Join(prefixes[s.python], "bin", "python3")}, s.env.System...)
+		if _, err := m.Program(way, "sh").Run(ctx, args...); err != nil {
+			return err
+		}
+		run, err := m.Program(way, madeAt+"/bin/pip").Run(ctx, "freeze")
+		if err != nil {
+			return err
+		}
+		return errors.Join(os.WriteFile(m.State("freeze"), []byte(run.Out), 0o644), m.Remove(trustedFile))
+	})
+	if err != nil {
+		return nil, err
 	}
-	return nil, fmt.Errorf("%s is not in %s", pkg, site)
+	return m, m.Finish(installed)
 }
 
-func normalized(name string) string {
-	return strings.NewReplacer("_", "-", ".", "-").Replace(strings.ToLower(name))
+// frozen is what pip freeze told when the machine was made.
+func frozen(m *machine.Machine) ([]string, error) {
+	text, err := os.ReadFile(m.State("freeze"))
+	return strings.Fields(string(text)), err
 }
+
+// brokenMachine is a whole machine after a breakage.
+func (t *Trials) brokenMachine(ctx context.Context, s subject, whole *machine.Machine) (*machine.Machine, error) {
+	m := t.Host.Over(filepath.Join(t.Machines, s.env.Name+"-"+s.python, s.breakage.Name), append([]string{whole.Layer()}, whole.Lower...)...)
+	if m.Done(broke) {
+		return m, nil
+	}
+	prefixes, err := t.interpreters()
+	if err != nil {
+		return nil, err
+	}
+	if err := m.Forget(); err != nil {
+		return nil, err
+	}
+	other := "3.11"
+	if s.python == other {
+		other = "3.13"
+	}
+	err = m.With(ctx, func() error {
+		way, err := t.networked(m)
+		if err != nil {
+			return err
+		}
+		way.Env = append(way.Env, "ENV="+madeAt, "SITE="+site(s, madeAt), "BASE="+prefixes[s.python], "OTHER="+prefixes[other],
+			"PATH="+madeAt+"/bin:"+systemPath)
+		if _, err := m.Program(way, "sh").Run(ctx, "-ec", s.breakage.Script); err != nil {
+			return err
+		}
+		return m.Remove(trustedFile)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return m, m.Finish(broke)
+}
+
+func site(s subject, env string) string { return env + "/lib/python" + s.python + "/site-packages" }
+
+const (
+	systemPath = "/usr/sbin:/usr/bin:/sbin:/bin"
+	// trustedFile is where a machine has what this one trusts, while something is installed.
+	trustedFile = "/tmp/trustedFile.pem"
+)
+
+// networked is how something is installed: as root, with this system's network, pip's
+// variables and pip's cache.
+func (t *Trials) networked(m *machine.Machine) (machine.Way, error) {
+	way := machine.Way{Network: true, Cache: t.Cache, Env: []string{
+		"PATH=" + systemPath, "HOME=/tmp", "LANG=C.UTF-8", "DEBIAN_FRONTEND=noninteractive", "PIP_CACHE_DIR=/var/cache/pip", "PIP_DISABLE_PIP_VERSION_CHECK=1", "PIP_ROOT_USER_ACTION=ignore",
+	}}
+	if err := os.MkdirAll(t.Cache, 0o755); err != nil {
+		return way, err
+	}
+	names, err := os.ReadFile("/etc/resolv.conf")
+	if err == nil {
+		err = m.Write("/etc/resolv.conf", string(names))
+	}
+	if err != nil {
+		return way, err
+	}
+	for _, name := range []string{"PIP_INDEX_URL", "PIP_EXTRA_INDEX_URL", "PIP_DEFAULT_TIMEOUT"} {
+		if value := os.Getenv(name); value != "" {
+			way.Env = append(way.Env, name+"="+value)
+		}
+	}
+	if file := os.Getenv("PIP_CERT"); file != "" {
+		trusted, err := os.ReadFile(file)
+		if err == nil {
+			err = m.Write(trustedFile, string(trusted))
+		}
+		if err != nil {
+			return way, err
+		}
+		way.Env = append(way.Env, "PIP_CERT="+trustedFile)
+	}
+	return way, nil
+}
+
+// tryTime bounds what looking at one machine takes.
+const tryTime = 30 * time.Minute
