@@ -123,7 +123,7 @@ def listing(site):
         for name in names:
             if not any(t["name"] == name for t in things):
                 things.append({"name": name, "kind": kind, "file": "", "dist": ""})
-    programs = sorted({os.path.basename(f) for f in files if os.path.dirname(f).endswith("/bin") and f.startswith("../")})
+    programs = sorted({os.path.basename(f) for f in files if os.path.dirname(f) == "../../../bin"})
     print(json.dumps({"things": things, "tags": tags, "objects": objects, "programs": programs}))
 
 

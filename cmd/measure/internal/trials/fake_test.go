@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -59,7 +60,7 @@ func (f *fake) flag(name string) string {
 }
 
 func (f *fake) main() int {
-	verbs := []string{"init", "lock", "build", "inspect", "install"}
+	verbs := []string{"init", "lock", "build", "inspect", "install", "audit"}
 	i := slices.IndexFunc(f.args, func(a string) bool { return slices.Contains(verbs, a) })
 	called(f.args[i:]...)
 	switch f.args[i] {
@@ -73,15 +74,32 @@ func (f *fake) main() int {
 		fmt.Println(`{"images": [{"layers": [{"base": true, "size": 1000}, {"size": 200}, {"size": 30}]}]}`)
 	case "install":
 		return f.install()
+	case "audit":
+		return f.audit()
 	}
 	return 0
+}
+
+// audit refuses a library of one distribution, and a program of another that was moved.
+func (f *fake) audit() int {
+	target := f.args[slices.Index(f.args, "audit")+1]
+	moved := ""
+	if target != madeAt {
+		moved = fmt.Sprintf(`, {"check": "metadata", "severity": "refuse", "file": "%s/bin/shop", "distribution": "shop 1.0"}`, target)
+	}
+	fmt.Printf(`{"units": [{"findings": [
+		{"check": "closure", "severity": "refuse", "file": "%[1]s/lib/python3.11/site-packages/cart/broken.so", "distribution": "Cart 2.0"},
+		{"check": "closure", "severity": "refuse", "file": "%[1]s/lib/python3.11/site-packages/cart/broken.so", "distribution": "Cart 2.0"},
+		{"check": "isa", "severity": "undecided", "file": "%[1]s/lib/python3.11/site-packages/shop/fast.so", "distribution": "shop 1.0"},
+		{"check": "record", "severity": "warn", "file": "a"}, {"check": "record", "severity": "warn", "file": "b"}%s]}]}`, target, moved)
+	return fail(codeRefused, "the audit refuses 1 of what is in it")
 }
 
 // called notes a call.
 func called(words ...string) {
 	file, err := os.OpenFile(os.Getenv("FAKE_CALLS"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err == nil {
-		fmt.Fprintln(file, strings.Join(words, " "))
+		fmt.Fprintln(file, strings.ReplaceAll(strings.Join(words, " "), "\n", ";"))
 		file.Close()
 	}
 }
@@ -246,6 +264,8 @@ func fakeTool(name string, args []string) int {
 	called(append([]string{name}, args...)...)
 	last := args[len(args)-1]
 	switch {
+	case name == "unshare":
+		return inFakeMachine(args[slices.Index(args, "-i")+1:])
 	case name == "pip" && args[0] == "config":
 		fmt.Print("global.index-url='https://index.example/simple'\n:env:.find-links='/opt/wheels'\n")
 	case name == "pip" && strings.HasPrefix(last, "psycopg2"):
@@ -268,6 +288,38 @@ func fakeTool(name string, args []string) int {
 			os.CopyFS(kept, os.DirFS(last))
 		}
 		time.Sleep(50 * time.Millisecond)
+	}
+	return 0
+}
+
+// inFakeMachine answers for what runs in a machine, behind its environment's variables.
+func inFakeMachine(args []string) int {
+	command := slices.DeleteFunc(args, func(arg string) bool { return regexp.MustCompile(`^[A-Z_]+=`).MatchString(arg) })
+	moved := slices.ContainsFunc(command, func(arg string) bool { return strings.HasPrefix(arg, "/srv/app/") })
+	switch {
+	case slices.Contains(command, installScript) && os.Getenv("FAKE_PIP") == "broken":
+		return fail(1, "there is no wheel of it")
+	case slices.Contains(command, "freeze"):
+		fmt.Print("shop==1.0\ncart==2.0\n")
+	case slices.Contains(command, "list"):
+		fmt.Print(`{"things": [{"name": "shop", "kind": "package"}, {"name": "shop.fast", "kind": "native", "file": "shop/fast.so", "dist": "shop 1.0"},
+			{"name": "cart.good", "kind": "native", "file": "cart/good.so", "dist": "cart 2.0"}, {"name": "cart.broken", "kind": "native", "file": "cart/broken.so", "dist": "cart 2.0"}],
+			"tags": {"shop 1.0": ["cp311-abi3-linux_x86_64"], "cart 2.0": ["cp311-cp311-linux_x86_64"]}, "programs": ["cart", "shop"]}`)
+	case slices.Contains(command, "try"):
+		fast := `"works", "why": ""`
+		if moved {
+			fast = `"fails", "why": "ImportError: it moved"`
+		}
+		fmt.Printf(`{"name": "shop", "word": "works", "why": ""}
+			{"name": "shop.fast", "word": %s}
+			{"name": "cart.good", "word": "loads", "why": "ImportError: another package"}
+			{"name": "cart.broken", "word": "fails", "why": "OSError:  no such library"}`, fast)
+	case slices.Contains(command, startScript):
+		shop := "42\t\tshop"
+		if moved {
+			shop = "126\tsh: shop: bad interpreter\tshop"
+		}
+		fmt.Print("127\tsh: cart: not found\tcart\n" + shop + "\n")
 	}
 	return 0
 }

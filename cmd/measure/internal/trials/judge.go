@@ -221,3 +221,6 @@ func normalDist(dist string) string {
 	name, version, _ := strings.Cut(dist, " ")
 	return separators.ReplaceAllString(strings.ToLower(name), "-") + " " + version
 }
+
+// codeRefused is the exit code of an audit that refuses something.
+const codeRefused = 4
