@@ -187,6 +187,7 @@ is asked about the same machines, and nothing is installed or imported a second 
 	cmd.Flags().BoolVar(&o.Again, "again", false, "judge what is recorded already")
 	cmd.Flags().StringVar(&o.Machines, "machines", "", "the directory of the machines (default: ampoule-machines in the user's cache directory)")
 	cmd.Flags().StringVar(&o.Pythons, "pythons", "", "the directory of the interpreters, each under its version (default: pyenv's)")
+	cmd.Flags().StringVar(&o.UV, "uv", "", "install with this uv (an executable) instead of pip")
 	return cmd
 }
 

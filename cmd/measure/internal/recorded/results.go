@@ -207,8 +207,9 @@ type Verdict struct {
 	Packages int `json:"packages"`
 	Modules  int `json:"modules"`
 	Programs int `json:"programs"`
-	// Frozen is what pip freeze tells; a broken environment has none.
-	Frozen []string `json:"frozen,omitempty"`
+	// Frozen is what freezing tells and Installer pip or uv; a broken environment has neither.
+	Frozen    []string `json:"frozen,omitempty"`
+	Installer string   `json:"installer,omitempty"`
 	// Failing is what does not work, each with why, and FailingCount how many those are:
 	// of a broken environment what worked when it was whole.
 	Failing      []string `json:"failing,omitempty"`

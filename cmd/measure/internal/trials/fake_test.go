@@ -299,7 +299,7 @@ func inFakeMachine(args []string) int {
 	switch {
 	case slices.Contains(command, installScript) && os.Getenv("FAKE_PIP") == "broken":
 		return fail(1, "there is no wheel of it")
-	case slices.Contains(command, "freeze"):
+	case slices.Contains(command, installScript):
 		fmt.Print("shop==1.0\ncart==2.0\n")
 	case slices.Contains(command, "list"):
 		fmt.Print(`{"things": [{"name": "shop", "kind": "package"}, {"name": "shop.fast", "kind": "native", "file": "shop/fast.so", "dist": "shop 1.0"},

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"ampoule/cmd/measure/internal/drive"
@@ -84,7 +85,7 @@ func remember(m *machine.Machine, o *observation) error {
 	return os.WriteFile(m.State(stateFile), data, 0o644)
 }
 
-// observed looks what works in a whole machine.
+// observed looks what works in a whole machine, which breaks later or does not.
 func (t *Trials) observed(ctx context.Context, s subject, m *machine.Machine) (*observation, error) {
 	if o, err := remembered(m); o != nil || err != nil {
 		return o, err
@@ -93,6 +94,10 @@ func (t *Trials) observed(ctx context.Context, s subject, m *machine.Machine) (*
 	err := m.With(ctx, func() (err error) {
 		if o, err = t.listed(ctx, s, m, s.at()+"/bin/python"); err != nil {
 			return err
+		}
+		// Packages of Python are imported where a broken environment is held against them.
+		if !s.breaks {
+			o.Things = slices.DeleteFunc(o.Things, func(one thing) bool { return one.Kind != native })
 		}
 		return t.try(ctx, s, m, o)
 	})

@@ -33,10 +33,12 @@ type Trials struct {
 	Pip, Docker, Bootstrap, AptConfig drive.Program
 	// Shell is a POSIX shell, and Host has what the machines of [Trials.Verdicts] are made
 	// with. Those are below the directory Machines; Pythons has the interpreters that they
-	// get, each under its version, and Cache is what pip keeps for them.
+	// get, each under its version, and Cache is what installers keep for them.
 	Shell                    drive.Program
 	Host                     machine.Host
 	Machines, Pythons, Cache string
+	// UV installs into the machines instead of pip; empty is pip.
+	UV string
 	// Results is the directory of the recorded results.
 	Results string
 	// Jobs is how many processors a build may use; 0 is all.

@@ -20,8 +20,9 @@ import (
 type subject struct {
 	env    corpus.Environment
 	python string
-	// breakage is nil for a whole one.
+	// breakage is nil for a whole one, of which breaks says that there are breakages.
 	breakage *corpus.Breakage
+	breaks   bool
 }
 
 // name is what it is recorded under.
@@ -65,12 +66,14 @@ func subjects() ([]subject, error) {
 	for _, env := range environments {
 		for _, python := range env.Pythons {
 			whole := subject{env: env, python: python}
-			all = append(all, whole)
+			var broken []subject
 			for _, b := range breakages {
 				if b.Of == whole.name() {
-					all = append(all, subject{env: env, python: python, breakage: &b})
+					broken = append(broken, subject{env: env, python: python, breakage: &b, breaks: true})
 				}
 			}
+			whole.breaks = len(broken) > 0
+			all = append(append(all, whole), broken...)
 		}
 	}
 	return all, nil
@@ -115,7 +118,7 @@ func (t *Trials) Verdicts(ctx context.Context, names []string) error {
 // verdict makes a subject's machine, looks what works in it, and audits it.
 func (t *Trials) verdict(ctx context.Context, book *recorded.Book[recorded.Verdict], s subject) (recorded.Verdict, error) {
 	r := recorded.Verdict{Name: s.name(), Outcome: t.today(), What: s.what()}
-	whole := subject{env: s.env, python: s.python}
+	whole := subject{env: s.env, python: s.python, breaks: s.breaks}
 	m, err := t.wholeMachine(ctx, whole)
 	if err != nil {
 		return r, t.failed(&r.Outcome, err, "install")
@@ -136,7 +139,7 @@ func (t *Trials) verdict(ctx context.Context, book *recorded.Book[recorded.Verdi
 		if now, err = t.observedBroken(ctx, s, m, had); err != nil {
 			return r, err
 		}
-	} else if r.Frozen, err = frozen(m); err != nil {
+	} else if err := madeOf(&r, m); err != nil {
 		return r, err
 	}
 	return r, m.With(ctx, func() error {
@@ -220,6 +223,7 @@ const (
 )
 
 // installScript makes an environment, with the packages of the system behind the interpreter.
+// With UV that installs: it needs no pip in the environment, which only breakages call.
 const installScript = `set -e
 python=$1; shift
 if [ $# -gt 0 ]; then
@@ -227,13 +231,38 @@ if [ $# -gt 0 ]; then
   apt-get install -qq -y --no-install-recommends "$@" >/dev/null
   rm -rf /var/lib/apt/lists/*
 fi
-"$python" -m venv /srv/env
-if [ -x /tmp/uv ]; then
-  UV_CACHE_DIR=/var/cache/pip/uv UV_LINK_MODE=copy SSL_CERT_FILE=$PIP_CERT /tmp/uv pip install --quiet --python /srv/env/bin/python -r /srv/requirements.txt
+if [ -n "$UV" ]; then
+  "$python" -m venv $WITHOUT_PIP /srv/env
+  "$UV" pip install --quiet --python /srv/env/bin/python -r /srv/requirements.txt
+  "$UV" pip freeze --python /srv/env/bin/python
 else
+  "$python" -m venv /srv/env
   /srv/env/bin/pip install --quiet --no-compile -r /srv/requirements.txt
+  /srv/env/bin/pip freeze
 fi
 `
+
+// uvFile is where a machine has uv, while something is installed.
+const uvFile = "/tmp/uv"
+
+// installer is how something is installed in a machine: by uv if there is one, else by pip.
+func (t *Trials) installer(s subject, m *machine.Machine, way *machine.Way) (string, error) {
+	if t.UV == "" {
+		return "pip", nil
+	}
+	program, err := os.ReadFile(t.UV)
+	if err == nil {
+		err = m.Write(uvFile, string(program))
+	}
+	if err == nil {
+		err = os.Chmod(m.File(uvFile), 0o755)
+	}
+	way.Env = append(way.Env, "UV="+uvFile, "UV_CACHE_DIR=/var/cache/pip/uv", "UV_LINK_MODE=copy", "SSL_CERT_FILE="+trustedFile)
+	if !s.breaks {
+		way.Env = append(way.Env, "WITHOUT_PIP=--without-pip")
+	}
+	return "uv", err
+}
 
 // wholeMachine is the machine of a whole subject, which it makes if it is not there.
 func (t *Trials) wholeMachine(ctx context.Context, s subject) (*machine.Machine, error) {
@@ -260,15 +289,16 @@ func (t *Trials) wholeMachine(ctx context.Context, s subject) (*machine.Machine,
 		if err := m.Write("/srv/requirements.txt", s.env.Requirements); err != nil {
 			return err
 		}
-		args := append([]string{"-c", installScript, "sh", filepath.Join(prefixes[s.python], "bin", "python3")}, s.env.System...)
-		if _, err := m.Program(way, "sh").Run(ctx, args...); err != nil {
-			return err
-		}
-		run, err := m.Program(way, madeAt+"/bin/pip").Run(ctx, "freeze")
+		name, err := t.installer(s, m, &way)
 		if err != nil {
 			return err
 		}
-		return errors.Join(os.WriteFile(m.State("freeze"), []byte(run.Out), 0o644), m.Remove(trustedFile))
+		args := append([]string{"-c", installScript, "sh", filepath.Join(prefixes[s.python], "bin", "python3")}, s.env.System...)
+		run, err := m.Program(way, "sh").Run(ctx, args...)
+		if err != nil {
+			return err
+		}
+		return errors.Join(os.WriteFile(m.State(freezeFile), []byte(run.Out), 0o644), os.WriteFile(m.State(installerFile), []byte(name), 0o644), m.Remove(trustedFile, uvFile))
 	})
 	if err != nil {
 		return nil, err
@@ -276,10 +306,21 @@ func (t *Trials) wholeMachine(ctx context.Context, s subject) (*machine.Machine,
 	return m, m.Finish(installed)
 }
 
-// frozen is what pip freeze told when the machine was made.
-func frozen(m *machine.Machine) ([]string, error) {
-	text, err := os.ReadFile(m.State("freeze"))
-	return strings.Fields(string(text)), err
+// Files that are kept with a whole machine: what was installed, and by what.
+const (
+	freezeFile    = "freeze"
+	installerFile = "installer"
+)
+
+// madeOf writes down what a machine was made of.
+func madeOf(r *recorded.Verdict, m *machine.Machine) error {
+	frozen, err := os.ReadFile(m.State(freezeFile))
+	if err != nil {
+		return err
+	}
+	by, err := os.ReadFile(m.State(installerFile))
+	r.Frozen, r.Installer = strings.Fields(string(frozen)), strings.TrimSpace(string(by))
+	return err
 }
 
 // brokenMachine is a whole machine after a breakage.

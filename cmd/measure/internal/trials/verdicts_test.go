@@ -44,7 +44,7 @@ func TestVerdicts(t *testing.T) {
 	got := recordedIn[recorded.Verdict](t, trials, recorded.VerdictsFile)
 	want := []recorded.Verdict{
 		{
-			Name: names[0], What: "tools of developers (2024)", Packages: 1, Modules: 3, Programs: 2, Frozen: []string{"shop==1.0", "cart==2.0"},
+			Name: names[0], What: "tools of developers (2024)", Packages: 1, Modules: 3, Programs: 2, Frozen: []string{"shop==1.0", "cart==2.0"}, Installer: "pip",
 			Failing: []string{"bin/cart: sh: cart: not found", "cart.broken: OSError: no such library"}, FailingCount: 2,
 			Wheels: []recorded.Wheel{
 				{Name: "cart 2.0", Tag: "cp311-cp311-linux_x86_64", Modules: 2, Failing: 1, Reason: "cart.broken: OSError: no such library", Refused: []string{"closure"}},
