@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"ampoule/cmd/measure/internal/drive"
 )
@@ -41,13 +42,22 @@ func (m *Machine) Layer() string { return filepath.Join(m.dir, "upper") }
 // Root is the machine's root directory, while it is mounted.
 func (m *Machine) Root() string { return filepath.Join(m.dir, "root") }
 
-// With mounts the machine while work is done.
+// With mounts the machine while work is done. Another process that wants it waits meanwhile.
 func (m *Machine) With(ctx context.Context, work func() error) (err error) {
 	scratch := filepath.Join(m.dir, "work")
 	for _, dir := range []string{m.Layer(), scratch, m.Root()} {
 		if err := os.MkdirAll(dir, 0o755); err != nil {
 			return err
 		}
+	}
+	lock, err := os.OpenFile(m.State("lock"), os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	// The lock ends with the file.
+	defer func() { err = errors.Join(err, lock.Close()) }()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		return fmt.Errorf("locking a machine: %w", err)
 	}
 	// A run that was killed leaves its machine mounted.
 	_, _ = m.host.Umount.Run(ctx, "--quiet", m.Root())

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -258,6 +259,9 @@ const (
 	shellNotFound      = "127"
 )
 
+// ofScript is what a shell complains of a line of a script, which it has started then.
+var ofScript = regexp.MustCompile(`^\S+: \d+: `)
+
 // start starts the programs that distributions brought.
 func (t *Trials) start(ctx context.Context, s subject, m *machine.Machine, o *observation) error {
 	run, err := m.Program(serving(), "sh").Run(ctx, append([]string{"-c", startScript, "sh", s.at() + "/bin"}, o.Programs...)...)
@@ -270,7 +274,8 @@ func (t *Trials) start(ctx context.Context, s subject, m *machine.Machine, o *ob
 			return fmt.Errorf("reading how programs of %s start: %q", s.name(), line)
 		}
 		one := showing{Name: "bin/" + fields[2], Word: works, Why: t.scrub(fields[1])}
-		if fields[0] == shellNotExecutable || fields[0] == shellNotFound || strings.Contains(fields[1], "Fatal Python error") {
+		absent := (fields[0] == shellNotExecutable || fields[0] == shellNotFound) && !ofScript.MatchString(fields[1])
+		if absent || strings.Contains(fields[1], "Fatal Python error") {
 			one.Word = fails
 		}
 		o.Told[one.Name] = one
