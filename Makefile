@@ -102,7 +102,9 @@ kills: setup measure ## Kills builds at random moments, builds again, and record
 checks: setup measure ## Builds the catalogue's recipes twice and records whether the bits are the same
 	bin/measure checks $(MEASURE_FLAGS) $(NAMES)
 
-verdicts: setup measure ## Compares what audits say of published wheels with what importing them shows
+# Machines and what was seen in them stay in the user's cache: a second run, with
+# MEASURE_FLAGS=--again, asks another program about them and installs nothing. Root only.
+verdicts: setup measure ## Compares what audits say of environments with what works in them: make verdicts [NAMES="..."]
 	bin/measure verdicts $(MEASURE_FLAGS) $(NAMES)
 
 loop: setup measure ## Times what adding a requirement takes and records it

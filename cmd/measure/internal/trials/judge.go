@@ -76,7 +76,7 @@ func failing(s subject, had, now *observation) (names []string) {
 		before, known := had.Told[name]
 		bad := one.Word == fails && (strings.HasPrefix(name, "bin/") || isNative(now, name))
 		if s.breakage != nil {
-			bad = known && rank(one.Word) > rank(before.Word) || !known && bad
+			bad = known && rank(one.Word) > rank(before.Word) || !known && one.Word == fails
 		}
 		if bad {
 			names = append(names, name)

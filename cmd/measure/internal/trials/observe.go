@@ -147,6 +147,9 @@ func (o *observation) add(more *observation) {
 		things = append(things, thing)
 	}
 	o.Things, o.Tags, o.Objects = things, more.Tags, more.Objects
+	o.Programs = append(slices.Clone(o.Programs), more.Programs...)
+	slices.Sort(o.Programs)
+	o.Programs = slices.Compact(o.Programs)
 }
 
 // service is the account that environments are tried with: www-data, which owns nothing.
