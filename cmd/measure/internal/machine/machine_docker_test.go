@@ -16,7 +16,7 @@ func TestMachine(t *testing.T) {
 	t.Parallel()
 	host := Host{Mount: drive.Program{Path: "mount"}, Umount: drive.Program{Path: "umount"}, Unshare: drive.Program{Path: "unshare"}}
 	// An overlay cannot lie in what it is made above: this is another file system than the root's.
-	dir, err := os.MkdirTemp("/dev/shm", "ampoule-machine-")
+	dir, err := os.MkdirTemp("/dev/shm", "ampoule-machine-") //nolint:usetesting // t.TempDir may be on the root's file system.
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -166,7 +166,7 @@ func wheels(o *observation) []recorded.Wheel {
 }
 
 // judge writes down what the audit says, of a broken subject what it said not of the whole one.
-func judge(r *recorded.Verdict, s subject, now *observation, told audit, before recorded.Verdict) {
+func judge(r *recorded.Verdict, s subject, told audit, before recorded.Verdict) {
 	warned := map[string]int{}
 	for _, f := range told.findings {
 		line := f.Check + " " + place(s, f.File)

@@ -149,7 +149,7 @@ func (t *Trials) verdict(ctx context.Context, book *recorded.Book[recorded.Verdi
 		}
 		r.Passed, r.Seconds, r.Code = true, seconds(told.took), told.code
 		describe(&r, s, had, now)
-		judge(&r, s, now, told, before)
+		judge(&r, s, told, before)
 		return nil
 	})
 }
