@@ -208,7 +208,7 @@ func TestSdistBombs(t *testing.T) {
 		file, want string
 		archive    []byte
 	}{
-		"too many members of a zip":  {"a-1.zip", "more than 200000 members", names(200_001)},
+		"too many members of a zip":  {"a-1.zip", "more than 150000 members", names(200_001)},
 		"a zip of zeros":             {"a-1.zip", "times as many", zipOf(t, member{name: "a-1/zeros", text: zeros})},
 		"too many members of a tar":  {"a-1.tar.gz", "more than 200000 members", gzipped(tarOf(t, slices.Repeat([]member{{name: "a-1/x"}}, 200_001)...))},
 		"a pyproject.toml of zeros":  {"a-1.tar.gz", "has more than", gzipped(tarOf(t, member{name: "a-1/pyproject.toml", text: zeros}))},
