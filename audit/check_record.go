@@ -85,8 +85,14 @@ func (x *exam) rowFault(d dist, row wheel.Row, owners map[string]string) (Findin
 	e, ok := x.Tree.Lookup(p)
 	switch {
 	case !ok:
+		if x.machine != nil {
+			// A directory on the way may be a link, as lib64 is in environments.
+			if at, ok := Follow(x.machine, "/"+p); ok && at.Kind == tree.File {
+				return f, false
+			}
+		}
 		f.Cause = "The listed file is not there."
-		if path.Ext(p) != ".so" {
+		if path.Ext(p) != ".so" && !x.isHollow(p) {
 			f.Severity = x.travels()
 		}
 		return f, !x.isCache(p)
@@ -108,6 +114,20 @@ func (x *exam) rowFault(d dist, row wheel.Row, owners map[string]string) (Findin
 		return f, false
 	}
 	return f, true
+}
+
+// isHollow reports whether a file that is not there is what makes a package of a directory
+// that is: without it, import finds an empty one (PEP 420).
+func (x *exam) isHollow(p string) bool {
+	dir, base := path.Split(p)
+	if base != "__init__.py" {
+		return false
+	}
+	if _, ok := x.Tree.Lookup(dir + "__init__.pyc"); ok {
+		return false
+	}
+	_, ok := x.Tree.Lookup(path.Clean(dir))
+	return ok
 }
 
 // hashesTo reports whether a file is the one that a row lists, as far as the row's algorithm is
@@ -175,6 +195,11 @@ func (x *exam) ownerFault(e tree.Entry, owners map[string]string) (Finding, bool
 		Severity: Refuse, File: e.Path, Field: "owner", Value: printable(e.Owner),
 		Cause:  "No RECORD lists the file.",
 		Remedy: words(x.found, "Rebuild the wheel so that its RECORD lists every file.", "Find out what brought it; then remove it, or install what it belongs to as a distribution."),
+	}
+	if x.isLeftover(e.Path) {
+		f.Severity = Warn
+		f.Cause = "An interrupted upgrade of pip's left the file: no import finds it under that name."
+		f.Remedy = "Remove the directories of site-packages whose names begin with ~."
 	}
 	if e.Kind == tree.Symlink {
 		f.Field, f.Value = "link", printable(e.Link)

@@ -223,6 +223,9 @@ func (x *exam) suffixes() []string {
 // idle tells whether a file is a module that import does not look for, beside one that it
 // does: what it needs matters to nobody here.
 func (x *exam) idle(o *object) bool {
+	if o != nil && x.isLeftover(o.entry.Path) {
+		return true
+	}
 	if !x.found || o == nil || !o.isExtension() {
 		return false
 	}

@@ -36,7 +36,7 @@ func dists(t *tree.Tree, site string) []dist {
 			continue
 		}
 		name, _, ok := wheel.DistInfo(path.Base(e.Path))
-		if !ok {
+		if !ok || strings.HasPrefix(name, leftover) {
 			continue
 		}
 		d := dist{name: wheel.Normalize(name), info: e.Path, record: e.Path + "/RECORD"}
@@ -44,6 +44,15 @@ func dists(t *tree.Tree, site string) []dist {
 		list = append(list, d)
 	}
 	return list
+}
+
+// leftover begins the names of what pip has put aside while it upgrades; what an interrupted
+// upgrade has left there counts for nothing (pip's "Ignoring invalid distribution").
+const leftover = "~"
+
+// isLeftover reports whether a file that was found is in such a directory.
+func (x *exam) isLeftover(file string) bool {
+	return x.found && strings.HasPrefix(file, x.home.site+"/"+leftover)
 }
 
 func readRecord(t *tree.Tree, name string) ([]wheel.Row, error) {

@@ -91,13 +91,15 @@ func register(c check) {
 // CheckInfo names a check.
 type CheckInfo struct {
 	Name, Reason string
+	// OfPlaces says that the gate does not make it: it is of what is found installed.
+	OfPlaces bool
 }
 
-// Checks lists the checks by name: what an [Exception] may name.
+// Checks lists the checks by name. An [Exception] may name those that the gate makes.
 func Checks() []CheckInfo {
 	infos := make([]CheckInfo, len(checks))
 	for i, c := range checks {
-		infos[i] = CheckInfo{c.name, c.reason}
+		infos[i] = CheckInfo{c.name, c.reason, c.needs&anEnvironment != 0}
 	}
 	return infos
 }

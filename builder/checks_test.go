@@ -19,7 +19,7 @@ runtime: {container: {base: {debian: bookworm}}}
 gate: {except: [{check: CHECK, files: [x], why: y, until: 2030-01-01}]}
 `
 	for _, c := range audit.Checks() {
-		if _, err := recipes.ParseRecipe("ampoule.yaml", []byte(strings.Replace(recipe, "CHECK", c.Name, 1))); err != nil {
+		if _, err := recipes.ParseRecipe("ampoule.yaml", []byte(strings.Replace(recipe, "CHECK", c.Name, 1))); (err == nil) == c.OfPlaces {
 			t.Errorf("check %s: %v", c.Name, err)
 		}
 	}

@@ -275,6 +275,8 @@ func TestLook(t *testing.T) {
 			[]string{"/" + site + " environment /" + site + "/dev.egg-link", "/" + site + " record /" + site + "/more.so", "/" + site + " record /" + site + "/pkg/_x.so"}, 1, "3.13"},
 		"a module beside an .egg-info that lists nothing": {together(environment, under(site, sound), map[string]string{site + "/more.so": more, site + "/other.egg-info": "Name: other\n"}), "/" + venv, "", nil, 1, "3.13"},
 		"a module of the system's":                        {under("usr/lib/python3.13/site-packages", together(sound, map[string]string{"more.so": more})), "/usr", "", nil, 1, "3.13"},
+		"a file listed through a link":                    {together(environment, under(site, sound), map[string]string{site + "/spam-1.0.dist-info/RECORD": sound["spam-1.0.dist-info/RECORD"] + "../../../lib64/libspam.so,sha256=" + strings.Repeat("A", 43) + ",1\n", venv + "/lib64": "-> lib", venv + "/lib/libspam.so": "x"}), "/" + venv, "", nil, 1, "3.13"},
+		"pip's leftovers":                                 {together(environment, under(site, sound), map[string]string{site + "/~pam/x" + suffix: string(module(t, "libgone.so.1")), site + "/~pam-0.9.dist-info/RECORD": "~pam/gone.py,,\n", site + "/~pam-0.9.dist-info/METADATA": "Name: spam\nVersion: 0.9\n"}), "/" + venv, "", nil, 1, "3.13"},
 		"a file that RECORD does not list":                {together(environment, under(site, sound), map[string]string{site + "/more.so": more}), "/" + venv, "", []string{"/" + site + " record /" + site + "/more.so"}, 1, "3.13"},
 	} {
 		t.Run(what, func(t *testing.T) {
@@ -374,7 +376,7 @@ func TestMusl(t *testing.T) {
 	t.Parallel()
 	exe := compile(t, `int _PyRuntime; void *PyModule_Create2(void) { return 0; } void _start(void) { for (;;); }`,
 		"-rdynamic", "-fPIE", "-pie", "-Wl,--dynamic-linker=/lib/ld-musl-x86_64.so.1")
-	m := machine(t, together(under("usr/lib/python3.13/site-packages", dist(module(t, ""), tag)), map[string]string{"usr/bin/python3.13": string(exe)}))
+	m := machine(t, together(under("usr/lib/python3.13/site-packages", dist(module(t, ""), tag)), map[string]string{"usr/bin/python3.13": string(exe), "lib/ld-musl-x86_64.so.1": string(exe)}))
 	r, err := Look(t.Context(), Target{Files: m, Path: "/usr"})
 	if err != nil {
 		t.Fatal(err)
