@@ -85,12 +85,6 @@ func (x *exam) rowFault(d dist, row wheel.Row, owners map[string]string) (Findin
 	e, ok := x.Tree.Lookup(p)
 	switch {
 	case !ok:
-		if x.machine != nil {
-			// A directory on the way may be a link, as lib64 is in environments.
-			if at, ok := Follow(x.machine, "/"+p); ok && at.Kind == tree.File {
-				return f, false
-			}
-		}
 		f.Cause = "The listed file is not there."
 		if path.Ext(p) != ".so" && !x.isHollow(p) {
 			f.Severity = x.travels()

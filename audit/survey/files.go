@@ -1,6 +1,7 @@
 package survey
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -300,14 +301,15 @@ func hashed(e tree.Entry) (tree.Entry, error) {
 func lookup(files Files, p string) (e tree.Entry, real string, err error) {
 	e, ok := files.Lookup(p)
 	if !ok {
-		if m, isMachine := machineOf(files); isMachine {
-			if _, err := m.entry(p); !errors.Is(err, fs.ErrNotExist) {
-				return e, "", err
-			}
+		m, isMachine := machineOf(files)
+		if !isMachine {
+			return e, "", fs.ErrNotExist
 		}
-		return e, "", fs.ErrNotExist
-	}
-	if e.Kind != tree.Symlink {
+		// A directory on the way may be a link, as lib64 is in environments.
+		if _, err := m.entry(p); !errors.Is(err, errLink) {
+			return e, "", cmp.Or(err, fs.ErrNotExist)
+		}
+	} else if e.Kind != tree.Symlink {
 		return e, e.Path, nil
 	}
 	target, ok := audit.Follow(files, "/"+p)
