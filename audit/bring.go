@@ -75,12 +75,6 @@ func (x *exam) reaches(dist, name string, lib, asking *object) string {
 	return ""
 }
 
-// Bounds of what is read of a distribution's own code, in bytes.
-const (
-	maxSource  = 1 << 20
-	maxSources = 64 << 20
-)
-
 // preloads names a source file of a distribution that loads libraries itself and speaks of one
 // by name: what it does is not known, but that is how it is done (ctypes).
 func (x *exam) preloads(dist, soname string) string {
@@ -110,17 +104,7 @@ func (x *exam) loadingSources(dist string) []source {
 		return list
 	}
 	var list []source
-	left := int64(maxSources)
-	for _, e := range x.Tree.Entries() {
-		if e.Owner != OwnerWheel+dist || e.Kind != tree.File || path.Ext(e.Path) != ".py" || e.Size > min(maxSource, left) {
-			continue
-		}
-		left -= e.Size
-		data, err := e.ReadAll()
-		if err != nil {
-			continue // the check record tells of it
-		}
-		text := string(data)
+	for e, text := range x.sourcesOf(ownedBy(dist)) {
 		if slices.ContainsFunc([]string{"CDLL(", "LoadLibrary(", "dlopen"}, func(word string) bool { return strings.Contains(text, word) }) {
 			list = append(list, source{e.Path, text})
 		}

@@ -1,7 +1,6 @@
 package audit
 
 import (
-	"path"
 	"regexp"
 	"strings"
 
@@ -18,13 +17,6 @@ type sourceSet struct {
 	loaders []string
 }
 
-// Bounds of what is read of one distribution to learn how a file of it is used: files, and
-// bytes in all.
-const (
-	maxSourceFiles  = 20_000
-	maxSourcesBytes = 128 << 20
-)
-
 // usesOf reads the sources that lie with a file: of its distribution, or, where nobody knows
 // that, below the same top-level name. They are read once.
 func (x *exam) usesOf(e tree.Entry) sourceSet {
@@ -33,24 +25,16 @@ func (x *exam) usesOf(e tree.Entry) sourceSet {
 		return set
 	}
 	set := sourceSet{imported: map[string]bool{}}
-	files, size := 0, int64(0)
-	for _, source := range x.Tree.Entries() {
-		if source.Kind != tree.File || path.Ext(source.Path) != ".py" || source.Size > maxText || x.familyOf(source) != key {
-			continue
-		}
-		if files, size = files+1, size+source.Size; files > maxSourceFiles || size > maxSourcesBytes {
-			break
-		}
+	for source, text := range x.sourcesOf(func(e tree.Entry) bool { return x.familyOf(e) == key }) {
 		m, ok := x.moduleAt(source)
-		data, err := source.ReadAll()
-		if err != nil || !ok {
+		if !ok {
 			continue
 		}
 		pkg := m.name
 		if m.stem != "__init__" {
 			pkg = parent(pkg)
 		}
-		set.add(string(data), pkg)
+		set.add(text, pkg)
 	}
 	if x.uses == nil {
 		x.uses = map[string]sourceSet{}

@@ -4,8 +4,6 @@ import (
 	"path"
 	"regexp"
 	"strings"
-
-	"ampoule/tree"
 )
 
 // optional names a source file of a module's distribution that imports it in a try statement,
@@ -36,17 +34,11 @@ func (x *exam) optional(module *object) string {
 func (x *exam) guardedImport(dist, name string) string {
 	imports := regexp.MustCompile(`^[ \t]*(?:from[ \t]+[\w.]+[ \t]+import\b.*\b` + name + `\b|from[ \t]+[\w.]*\b` + name + `[ \t]+import\b|import[ \t].*\b` + name + `\b)`)
 	found := ""
-	left := int64(maxSources)
-	for _, e := range x.Tree.Entries() {
-		if e.Owner != OwnerWheel+dist || e.Kind != tree.File || path.Ext(e.Path) != ".py" || e.Size > min(maxSource, left) {
+	for e, text := range x.sourcesOf(ownedBy(dist)) {
+		if !strings.Contains(text, name) {
 			continue
 		}
-		left -= e.Size
-		data, err := e.ReadAll()
-		if err != nil || !strings.Contains(string(data), name) {
-			continue
-		}
-		lines := strings.Split(string(data), "\n")
+		lines := strings.Split(text, "\n")
 		for i, line := range lines {
 			if !imports.MatchString(line) {
 				continue
