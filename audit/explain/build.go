@@ -8,7 +8,7 @@ import (
 // buildKinds are what compilers and build backends say while pip compiles a wheel.
 var buildKinds = []kind{
 	{"missing-header", cause, `fatal error: '?(?P<header>[\w./+-]+\.h(?:pp)?)'?: No such file or directory|'(?P<clang>[\w./+-]+\.h(?:pp)?)' file not found|Cannot open include file: '(?P<msvc>[^'\n]+)'|No such file or directory\s+#include <(?P<include>[^>\n]+)>|make sure the (?:development packages of )?(?P<lxml>libxml2) and libxslt|PackageNotFoundError: (?P<pc>[\w.+-]+) not found|(?P<xmlsec>xmlsec1) is not installed or not in path|Dependency "?(?P<meson>[\w.+-]+)"? not found(?:,| \()(?: )?tried|Package '?(?P<pkgconfig>[\w.+-]+)'?,? (?:required by '[^'\n]+', not found|was not found in the pkg-config search path)|No package '(?P<nopkg>[\w.+-]+)' found|No (?P<lapack>lapack)/blas resources found|Could NOT find (?P<cmake>\w+)|package configuration file provided by "(?P<config>[\w.-]+)"|custom build command for '(?P<sys>\w+)-sys `, missingHeader},
-	{"missing-tool", cause, `(?:unable to execute|error: command) '(?P<cc>[^'\n]+)'(?: failed)?: (?:No such file or directory|Permission denied)|command '(?P<cmd>[\w./+-]+)' failed: No such file or directory|error trying to exec '(?P<exec>[^'\n]+)': execvp: No such file|cannot execute '(?P<cc1>[^'\n]+)': execvp: No such file|(?P<which>gcc|g\+\+|cc|c\+\+|cmake|ninja|make|swig|cargo|rustc|gfortran|git|patchelf|autoreconf): (?:command )?not found|(?P<pgconfig>pg_config) executable not found|(?P<mysqlconfig>mysql_config):? not found|Can not find valid (?P<pkg>pkg-config) name|(?P<gdalconfig>gdal-config): not found|The '(?P<apxs>apxs)' command appears not to be installed|(?P<krb>krb5-config): not found|(?P<curlconfig>curl-config)'?: No such file|Could not run (?P<curl>curl-config)|CMake must be installed to build|(?P<pkgconfig>pkg-config)'? (?:is not installed|not found|could not be found|probably not installed)|Unknown compiler\(s\): (?P<meson>[^\n]{1,80})|No CMAKE_C(?:XX)?_COMPILER could be found|Could not find (?P<cmake>cmake) executable|Please install (?P<please>cmake|swig|ninja)|linker '(?P<linker>\w+)' not found|CMAKE_C(?:XX)?_COMPILER not set|no acceptable C compiler found|(?P<git>git) executable not found|Cannot find command '(?P<vcs>git|hg|svn|bzr)'`, missingTool},
+	{"missing-tool", cause, `(?:unable to execute|error: command) '(?P<cc>[^'\n]+)'(?: failed)?: (?:No such file or directory|Permission denied)|command '(?P<cmd>[\w./+-]+)' failed: No such file or directory|error trying to exec '(?P<exec>[^'\n]+)': execvp: No such file|cannot execute '(?P<cc1>[^'\n]+)': execvp: No such file|(?P<which>gcc|g\+\+|cc|c\+\+|cmake|ninja|make|swig|cargo|rustc|gfortran|git|patchelf|autoreconf): (?:command )?not found|(?P<pgconfig>pg_config) executable not found|(?P<mysqlconfig>\b[a-z][\w-]*[-_]config):? (?:command )?not found|Can not find valid (?P<pkg>pkg-config) name|(?P<gdalconfig>gdal-config): not found|The '(?P<apxs>apxs)' command appears not to be installed|(?P<krb>krb5-config): not found|(?P<curlconfig>curl-config)'?: No such file|Could not run (?P<curl>curl-config)|CMake must be installed to build|(?P<pkgconfig>pkg-config)'? (?:is not installed|not found|could not be found|probably not installed)|Unknown compiler\(s\): (?P<meson>[^\n]{1,80})|No CMAKE_C(?:XX)?_COMPILER could be found|Could not find (?P<cmake>cmake) executable|Please install (?P<please>cmake|swig|ninja)|linker '(?P<linker>\w+)' not found|CMAKE_C(?:XX)?_COMPILER not set|no acceptable C compiler found|(?P<git>git) executable not found|Cannot find command '(?P<vcs>git|hg|svn|bzr)'`, missingTool},
 	{"windows-compiler", cause, `Microsoft Visual C\+\+ 1[\d.]+ (?:or greater )?is required|Unable to find vcvarsall\.bat`, told(Explanation{
 		Means:    "On Windows pip compiles a distribution of which no wheel fits this Python (too new, too old, or of 32 bits), and there is no compiler.",
 		Find:     []Step{run("py -m pip install --upgrade pip && py -m pip install --only-binary :all: NAME", "takes a wheel, or says that there is none: then another release, or another Python")},
@@ -113,8 +113,11 @@ func missingHeader(v values) Explanation {
 		means = "A wheel is being compiled against " + cmp.Or(top, header) + ", whose headers its distribution has, and does not find them: the project does not name it as a build requirement, or another one is installed."
 		find = []Step{run("python3 -m pip install "+cmp.Or(top, header)+" setuptools wheel && python3 -m pip install --no-build-isolation NAME", "builds with what is installed here")}
 	}
-	return Explanation{Means: means, Find: append(find, run("python3 -m pip install --only-binary :all: NAME", "takes a wheel, where there is one, and compiles nothing")), Prevents: noCompile}
+	return Explanation{Means: means, Find: append(find, onlyWheels), Prevents: noCompile}
 }
+
+// onlyWheels is the step that compiles nothing.
+var onlyWheels = run("python3 -m pip install --only-binary :all: NAME", "takes a wheel, where there is one, and compiles nothing")
 
 func missingTool(v values) Explanation {
 	tool := strings.TrimSpace(v.of("cc", "cmd", "exec", "cc1", "linker", "which", "pgconfig", "mysqlconfig", "pkg", "gdalconfig", "apxs", "krb", "curlconfig", "curl", "pkgconfig", "cmake", "please", "git", "vcs"))
@@ -126,6 +129,14 @@ func missingTool(v values) Explanation {
 	case tool == "" || v.of("meson") != "":
 		means = "A wheel is being compiled and this machine has no compiler: slim images have none."
 		install = "build-essential"
+	case v.of("mysqlconfig") != "" && pkg != "":
+		install = pkg + " build-essential pkg-config"
+	case v.of("mysqlconfig") != "":
+		return Explanation{
+			Means:    means,
+			Find:     []Step{run("apt-file search bin/"+quote(tool), "the package of Debian that has it, a -dev; RHEL: dnf provides '*/bin/"+tool+"'"), onlyWheels},
+			Prevents: noCompile,
+		}
 	case tool == "pkg-config" && v.of("pkg") != "":
 		install = "default-libmysqlclient-dev pkg-config"
 	case tool == "gcc" || tool == "cc" || tool == "g++" || tool == "c++" || strings.HasSuffix(tool, "-gcc"):
@@ -135,7 +146,7 @@ func missingTool(v values) Explanation {
 		Means: means,
 		Find: []Step{
 			run("apt-get install "+install, "Debian's and Ubuntu's; RHEL: dnf install gcc gcc-c++ make, or '*/bin/"+cmp.Or(tool, "gcc")+"'; Alpine: apk add build-base"),
-			run("python3 -m pip install --only-binary :all: NAME", "takes a wheel, where there is one, and compiles nothing"),
+			onlyWheels,
 		},
 		Prevents: noCompile,
 	}

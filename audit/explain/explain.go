@@ -61,6 +61,9 @@ func (k *matcher) tell(text string, at []int) Explanation {
 	}
 	e.Message = audit.Printable(e.Message)
 	site := cmp.Or(siteOf(line), siteOf(text))
+	if site == "" && slices.Contains(e.Checks, "environment") {
+		site = environmentOf(line)
+	}
 	if len(e.Checks) > 0 && !slices.Contains(e.Find, audited) {
 		at := 0
 		if site == "" {
@@ -72,6 +75,9 @@ func (k *matcher) tell(text string, at []int) Explanation {
 		if step == audited {
 			e.Find[i].Run = "ampoule audit " + quote(cmp.Or(site, "PREFIX-OR-VENV"))
 		}
+	}
+	if ofMusl.MatchString(line) {
+		e.Find = onMusl(e.Find)
 	}
 	return e
 }
@@ -93,6 +99,28 @@ func siteOf(text string) string {
 		return ""
 	}
 	return audit.Printable(cmp.Or(all[len(all)-1][1:]...))
+}
+
+// inBin finds a program of an environment or prefix.
+var inBin = regexp.MustCompile(`(/[^\s:"']*)/bin/[^\s/:"']+`)
+
+// What shells say of the interpreter that a script names, zsh and others: it is none of the
+// script's own place.
+var (
+	lostOfZsh  = regexp.MustCompile(`bad interpreter: /\S+`)
+	lostOfBash = regexp.MustCompile(`[^\s:]+: bad interpreter`)
+)
+
+// environmentOf is the prefix of the first program in a line that is in one of its own, and
+// not the system's; empty when there is none.
+func environmentOf(line string) string {
+	line = lostOfBash.ReplaceAllString(lostOfZsh.ReplaceAllString(line, ""), "")
+	for _, m := range inBin.FindAllStringSubmatch(line, -1) {
+		if m[1] != "/usr" && m[1] != "/usr/local" {
+			return audit.Printable(m[1])
+		}
+	}
+	return ""
 }
 
 // maxMessage bounds how long a line may be that is repeated as a whole, in bytes.

@@ -9,7 +9,7 @@ const soFile = `(?P<file>[^\s:'"(]+\.so[\w.]*)`
 
 // fileKinds are what a loader, the kernel or the importer says of a file that it does not take.
 var fileKinds = []kind{
-	{"other-machine", cause, `(?:` + soFile + `: )?wrong ELF class: ELFCLASS\d+|(?:(?P<program>[^\s:'"]+): )?cannot execute binary file: Exec format error|mach-o file, but is an incompatible architecture`, otherMachine},
+	{"other-machine", cause, `(?:` + soFile + `: )?wrong ELF class: ELFCLASS(?P<class>\d+)|(?:(?P<program>[^\s:'"]+): )?cannot execute binary file: Exec format error|mach-o file, but is an incompatible architecture`, otherMachine},
 	{"other-machine", cause, `Error loading shared library (?P<file>[^\s:]+): Exec format error|\[Errno 8\] Exec format error: b?'(?P<program>[^'\n]+)'`, otherMachine},
 	{"other-machine", cause, `(?:\bexec "?(?P<program>/[^\s:"]+)"?: |standard_init_linux\.go:\d+: exec user process caused "?)?[Ee]xec format error(?P<file>)`, otherMachine},
 	{"linker-script", cause, `(?P<file>[^\s:'"(]*/lib(?:c|m|pthread|ncurses\w*|tbb|gcc_s|curses|termcap)\.so): invalid ELF header`, told(Explanation{
@@ -23,11 +23,13 @@ var fileKinds = []kind{
 		Means:    "{file,other|The file} is an object of the compiler (ET_REL, a .o), which was never linked, and has a module's name.",
 		Find:     []Step{run("readelf -h {file,other|PATH-OF-THE-MODULE} | grep Type", "REL; a module is DYN"), look("The build lacks its last step: link with gcc -shared, or let setuptools do it.")},
 		Prevents: sealed,
+		Checks:   []string{"loader", "modules"},
 	})},
 	{"program-as-module", cause, `(?:` + soFile + `: |(?P<other>[^\s:]+): )?cannot dynamically load (?:position-independent )?executable`, told(Explanation{
 		Means:    "{file,other|The file} is a program (linked with -pie, or without -shared), and glibc's dlopen refuses programs (those with PIE since 2.30). It was linked without -shared, or a program has a module's name.",
 		Find:     []Step{run("readelf -dlW {file,other|PATH-OF-THE-MODULE} | grep -E 'PIE|INTERP'", "a program's marks: FLAGS_1 with PIE, and a loader"), look("Link it with -shared -fPIC. Rust: crate-type = [\"cdylib\"]; Go: -buildmode=c-shared.")},
 		Prevents: sealed,
+		Checks:   []string{"loader", "modules"},
 	})},
 	{"executable-stack", cause, soFile + `?(?:: )?cannot enable executable stack as shared object requires`, told(Explanation{
 		Means:    "The file wants an executable stack, which dlopen refuses since glibc 2.41, and hardened kernels always. An assembler source without a section .note.GNU-stack is the usual cause.",
@@ -39,11 +41,17 @@ var fileKinds = []kind{
 		Means:    "A library that keeps thread-local data in the static block (an allocator, OpenMP, jemalloc, tcmalloc) was loaded too late: the block was full. The order of imports, not the wheel's interpreter, decides.",
 		Find:     []Step{run("GLIBC_TUNABLES=glibc.rtld.optional_static_tls=16384 python3 -c 'import MODULE'", "as of glibc 2.32 this raises the block"), run("LD_PRELOAD={file|PATH-OF-THE-LIBRARY} python3 -c 'import MODULE'", "loaded first, it finds room; or import what needs it first"), look("The library that is named first in the message is the one.")},
 		Prevents: "The recipe's tests import what the application imports, in its order, in each runtime target.",
+		Checks:   []string{"loader"},
 	})},
 	{"static-tls-of-musl", cause, `Error relocating (?P<file>[^\n:]+): (?P<symbol>\S+): initial-exec TLS resolves to dynamic definition`, told(Explanation{
 		Means:    "{file} was compiled for thread-local data in the static block, which musl does not give to what is loaded later. It was made for glibc (gcompat), or with -ftls-model=initial-exec.",
 		Find:     []Step{run("readelf -d {file} | grep -E 'STATIC_TLS|NEEDED'", "STATIC_TLS, and the C library that it was made for"), run("LD_PRELOAD={file} python3 -c 'import MODULE'", "loaded first, it may work")},
 		Prevents: glibc,
+	})},
+	{"control-flow", cause, `(?:` + soFile + `: |(?P<other>[^\s:]+): )?rebuild shared object with (?P<mark>IBT|SHSTK) support enabled`, told(Explanation{
+		Means:    "This glibc enforces the processor's protection of control flow (Intel's CET), and refuses {file,other|the file}, which is not marked as compiled for it ({mark}). It is the system's setting, and no fault of a wheel or of how the library is found.",
+		Find:     []Step{run("GLIBC_TUNABLES=glibc.cpu.x86_ibt=permissive:glibc.cpu.x86_shstk=permissive PROGRAM", "runs the program without the enforcement (a unit's Environment= sets it for a service): then update the system's packages, which have to be of builds with the mark"), run("readelf -n {file,other|PATH-OF-THE-LIBRARY} | grep 'x86 feature'", "the marks of the library; gcc -fcf-protection writes them, and one object without is enough to lose them"), run("env | grep GLIBC_TUNABLES; uname -r; ldd --version | head -n 1", "who asks for the enforcement")},
+		Prevents: ownMachine,
 	})},
 	{"text-relocations", cause, `(?:` + soFile + `: )?cannot (?:restore segment prot after reloc|make segment writable for relocation|change memory protections): (?P<why>Permission denied|Operation not permitted|Cannot allocate memory)?`, told(Explanation{
 		Means:    "{file|The file} has relocations in its code (DT_TEXTREL), which SELinux (execmod) and hardened kernels forbid. It was compiled without -fPIC.",
@@ -62,7 +70,7 @@ var fileKinds = []kind{
 		Means:    "A file of bytecode (.pyc) is cut off: a disk was full, a copy was broken off, or two processes wrote it.",
 		Find:     []Step{run("find DIR -name __pycache__ -exec rm -r {} +", "removes the bytecode beside sources, which Python compiles anew"), run("df -h DIR; find DIR -name '*.pyc' -size -17c", "whether the disk is full, and what is cut off")},
 		Prevents: "Ampoule's trees hold bytecode that needs no look at its source, verified with every other file: ampoule verify DIR.",
-		Checks:   nil,
+		Checks:   []string{"modules", "record"},
 	})},
 	{"null-bytes", cause, `source code (?:string )?cannot contain null bytes|(?:SyntaxError|ValueError): source code cannot contain null`, told(Explanation{
 		Means:    "A Python source has zero bytes: it was written as UTF-16 (Windows' PowerShell does), or it is a file that a crash or a full disk left with a length and no content.",
@@ -75,12 +83,18 @@ var fileKinds = []kind{
 // otherMachine is about a file for another processor or word size.
 func otherMachine(v values) Explanation {
 	file := cmp.Or(v.of("file", "program"), "PATH-OF-THE-FILE")
-	return Explanation{
+	e := Explanation{
 		Means:    "The file is for another kind of machine than this one: 32 bits for 64, or another processor (arm64 and x86-64). It came from a cache, a copied environment, or an image, of such a machine; or it is a script without a first line (#!), or empty.",
 		Find:     []Step{run("uname -m; file -L "+quote(file), "the machine, and what the file is for"), audited, run("docker image inspect --format '{{.Architecture}}' IMAGE", "an image's: docker build --platform linux/amd64, or linux/arm64, makes it for the other one")},
 		Prevents: onePlatform,
 		Checks:   []string{"isa", "tags"},
 	}
+	if class := v.maybe("class"); class != "" {
+		other := map[string]string{"32": "64", "64": "32"}[class]
+		e.Means = "The file is for another kind of machine: it is of " + class + " bits, and the program that loads it of " + cmp.Or(other, "others") + ": a machine of 64 bits runs both, so that the interpreter decides and not the machine. Take the file's build for " + cmp.Or(other, "the other size") + " bits, or an interpreter of " + class + "."
+		e.Find[0] = run("python3 -c 'import struct, sys; print(sys.executable, struct.calcsize(\"P\") * 8)'; file -L "+quote(file), "the interpreter's bits, and what the file is for")
+	}
+	return e
 }
 
 func damaged(v values) Explanation {
@@ -89,7 +103,7 @@ func damaged(v values) Explanation {
 		Means:    "The module's file is no sound ELF file: cut off while it was copied or downloaded, a pointer of Git LFS, a linker's script, or made for another system (macOS, Windows).",
 		Find:     []Step{run("file "+quote(file)+"; head -c 100 "+quote(file)+" | cat -v", "what it is"), audited},
 		Prevents: "Ampoule installs from a digest and verifies every file: ampoule verify DIR.",
-		Checks:   []string{"parse", "record"},
+		Checks:   []string{"modules", "parse", "record"},
 	}
 }
 
@@ -99,6 +113,7 @@ func misaligned(v values) Explanation {
 		Means:    "The file's segments do not begin where pages do. patchelf 0.18 writes files that glibc before 2.35 refuses so, and strip or objcopy that runs after patchelf damages them; a file for pages of 4 KiB fails on a kernel with 16 or 64 KiB (arm64: Raspberry Pi 5, Asahi, RHEL 8) too. The file is whole, and downloading it anew brings the same.",
 		Find:     []Step{run("readelf -lW "+quote(file)+" | grep LOAD; getconf PAGESIZE", "an offset and an address that differ by no multiple of Align, or an Align that is smaller than this machine's pages"), look("Another release of the wheel helps, or one that is built anew: strip first, and patchelf last (0.17.2, or one after 0.18; --page-size 65536 for large pages).")},
 		Prevents: sealed,
+		Checks:   []string{"loader"},
 	}
 }
 
@@ -111,6 +126,7 @@ func bytecode(v values) Explanation {
 		Means:    what + " is a file of bytecode (.pyc) that another version of Python wrote. Python compiles anew what it finds in __pycache__ beside a source, but takes a .pyc without a source as it is: it is left from an older Python, or was copied from one.",
 		Find:     []Step{run("find DIR -name '*.pyc' -not -path '*/__pycache__/*'", "bytecode that is taken without a source: remove it, or install that distribution anew")},
 		Prevents: sealed,
+		Checks:   []string{"modules"},
 	}
 }
 
@@ -131,5 +147,6 @@ func otherKernel(v values) Explanation {
 		Means:    "The file was made for a newer Linux, or for another system's loader, than the one that is here: a C library of an image that is newer than this kernel, or a file with an ABI (GNU IFUNC, FreeBSD) that this loader does not take.",
 		Find:     []Step{run("uname -r; ldd --version | head -n 1; readelf -hn PATH-OF-THE-FILE | grep -i abi", "kernel and C library, beside what the file asks for")},
 		Prevents: ownBase,
+		Checks:   []string{"loader"},
 	}
 }

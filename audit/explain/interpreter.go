@@ -1,5 +1,10 @@
 package explain
 
+import (
+	"cmp"
+	"strings"
+)
+
 // interpreterKinds are what an interpreter says of itself.
 var interpreterKinds = []kind{
 	{"standard-streams", cause, `can't initialize sys standard streams|init_sys_streams`, told(Explanation{
@@ -7,11 +12,7 @@ var interpreterKinds = []kind{
 		Find:     []Step{run("cd / && python3 -c 1 </dev/null; ls *.py", "whether it starts elsewhere with an input, and files of such names in the application's directory")},
 		Prevents: "Ampoule's sandboxes and tests start programs with open standard streams; start services so.",
 	})},
-	{"standard-library", cause, `No module named '?(?:encodings|site)'?(?:\W|$)|init_fs_encoding|initfsencoding|Could not find platform (?:in)?dependent libraries|Failed to import encodings module|Py_Initialize: (?:can't|Unable to)|init_import_s(?:ite|ize)|Failed to import the site module`, told(Explanation{
-		Means:    "The interpreter does not find its standard library: PYTHONHOME points elsewhere, the executable was copied without its lib directory, or a server that embeds Python (uWSGI, mod_wsgi) was given an environment of another version, or one that its user may not read.",
-		Find:     []Step{run("env | grep ^PYTHON; python3 -I -c 'import sys; print(sys.version, sys.prefix, sys.path)'", "variables that mislead it, and whether it starts without them"), run("cat VENV/pyvenv.cfg; namei -l VENV", "a server's environment: its version has to be that of the embedded Python, and each directory readable")},
-		Prevents: "An artifact is one tree, which finds itself from any directory; ampoule install tells of variables that would mislead it.",
-	})},
+	{"standard-library", cause, `No module named '?(?:encodings|site)'?(?:\W|$)|init_fs_encoding|initfsencoding|Could not find platform (?:in)?dependent libraries|Failed to import encodings module|Py_Initialize: (?:can't|Unable to)|init_import_s(?:ite|ize)|Failed to import the site module`, standardLibrary},
 	{"other-standard-library", cause, `SRE module mismatch|Module use of python\d+\.dll conflicts|AttributeError: module '(?P<module>enum|re|types|typing|os|sys|_thread|posixpath)' has no attribute '(?P<attr>\w+)'|ImportError: cannot import name '(?P<name>\w+)' from '(?:re|sre_constants|_sre|_collections_abc|functools|operator|os|weakref|sysconfig)'`, told(Explanation{
 		Means:    "The interpreter runs with the standard library of another version, or a package on the index by the name of a module of it (enum34, typing, dataclasses) hides the module: PYTHONPATH or PYTHONHOME leads to another Python, or its lib directory was overwritten by another release.",
 		Find:     []Step{run("env | grep ^PYTHON; python3 -c 'import sys; print(sys.version, sys.prefix, *sys.path, sep=\"\\n\")'", "where it looks, beside its version"), run("pip uninstall -y enum34 typing dataclasses", "backports that a current Python has and that hide its own")},
@@ -35,14 +36,9 @@ var interpreterKinds = []kind{
 			run("find DIR -name '*.so' -path '*MODULE*'", "the module's file, for how it is named"), audited,
 		},
 		Prevents: sealed,
-		Checks:   []string{"tags"},
+		Checks:   []string{"tags", "modules"},
 	})},
-	{"no-module-init", cause, `dynamic module does not define (?:module export|init) function \(?(?P<init>\w+)`, told(Explanation{
-		Means:    "The file that Python found for the module does not export {init}: it was renamed, is a library and no module, or was made for Python 2.",
-		Find:     []Step{run("nm -D --defined-only PATH-OF-THE-MODULE | grep PyInit", "the name that it was compiled for: the file has to be called so"), audited},
-		Prevents: sealed,
-		Checks:   []string{"tags", "record"},
-	})},
+	{"no-module-init", cause, `dynamic module does not define (?:module export|init) function \(?(?P<init>\w+)`, noModuleInit},
 	{"subinterpreter", cause, `PyO3 modules (?:compiled for CPython 3\.8 or older )?(?:may only be initialized once per interpreter process|do not yet support subinterpreters)|Interpreter change detected - this module can only be loaded into one interpreter per process|module \S+ does not support loading in subinterpreters|cannot load module more than once per process|NumPy was imported from a Python sub-interpreter|module '?\S+'? (?:may|can) only be (?:loaded|imported) (?:once|into the main interpreter)|Embedded within a sub interpreter|does not support (?:being loaded|loading) in (?:a )?sub-?interpreters?`, told(Explanation{
 		Means:    "An extension module is loaded a second time in one process, into another interpreter: mod_wsgi gives each application a subinterpreter of its own, Ceph's manager, collectd and others do the same, and a test or a reloader may import a module anew. PyO3's and Cython's modules, numpy and many others work in one interpreter alone.",
 		Find:     []Step{run("grep -rn -E 'WSGI(ApplicationGroup|DaemonProcess|ProcessGroup)' /etc/apache2 /etc/httpd 2>/dev/null", "what is configured: WSGIApplicationGroup %{GLOBAL} takes the main interpreter, with a daemon process of its own for each application (WSGIDaemonProcess, WSGIProcessGroup); uWSGI: single-interpreter = true"), look("In tests: do not remove native modules from sys.modules.")},
@@ -86,3 +82,44 @@ var interpreterKinds = []kind{
 		Prevents: ownMachine,
 	})},
 }
+
+// standardLibrary is about an interpreter that starts without its standard library, alone or
+// in a server that embeds it.
+func standardLibrary(v values) Explanation {
+	find := []Step{
+		run("env | grep ^PYTHON; python3 -I -c 'import sys; print(sys.version, sys.prefix, sys.path)'", "variables that mislead it, and whether it starts without them"),
+		audited,
+		run("cat VENV/pyvenv.cfg; namei -l VENV", "a server's environment: its version has to be that of the embedded Python, and each directory readable"),
+	}
+	if steps := v.embedder(); steps != nil {
+		find = append(steps, find...)
+	}
+	return Explanation{
+		Means:    "The interpreter does not find its standard library: PYTHONHOME points elsewhere, the executable was copied without its lib directory, or a server that embeds Python (uWSGI, mod_wsgi) was given an environment of another version, or one that its user may not read.",
+		Find:     find,
+		Prevents: "An artifact is one tree, which finds itself from any directory; ampoule install tells of variables that would mislead it.",
+		Checks:   []string{"environment"},
+	}
+}
+
+// noModuleInit is about a file without the function that import calls. Python 2 asks for
+// initNAME, and Python 3 for PyInit_NAME.
+func noModuleInit(v values) Explanation {
+	init := v.of("init")
+	e := Explanation{Prevents: sealed, Checks: []string{"modules", "tags", "record"}}
+	if name, ok := strings.CutPrefix(init, "init"); ok {
+		e.Means = "Python 2 imports the module, which alone asks for " + init + ", and the file does not export it: it was made for Python 3, whose directories a path, PYTHONPATH or an installer of Python 3 led here. Or it was renamed, or is a library and no module."
+		e.Find = []Step{
+			run("python2 -c 'import sys; print(sys.version); print(sys.path)'; env | grep ^PYTHON", "the interpreter, and where it looks: run the program with python3, or"),
+			run("python2 -m pip install --force-reinstall --no-cache-dir "+quote(cmp.Or(distributionFor[name], "NAME")), "the distribution's last release for Python 2, which a pip of Python 2 chooses by itself"),
+			run("nm -D --defined-only PATH-OF-THE-MODULE | grep -E 'PyInit|init'", "PyInit_… is of Python 3"), audited,
+		}
+		return e
+	}
+	e.Means = "The file that Python found for the module does not export " + init + ": it was renamed, is a library and no module, or was made for Python 2."
+	e.Find = []Step{run("nm -D --defined-only PATH-OF-THE-MODULE | grep -E 'PyInit|init'", "the name that it was compiled for: the file has to be called so; init… without PyInit_ is of Python 2"), audited}
+	return e
+}
+
+// distributionFor are the distributions of native modules whose name is not theirs.
+var distributionFor = map[string]string{"cygrpc": "grpcio", "etree": "lxml", "_imaging": "Pillow", "_mysql": "mysqlclient", "_psycopg": "psycopg2", "multiarray": "numpy"}

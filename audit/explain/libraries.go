@@ -3,6 +3,7 @@ package explain
 import (
 	"cmp"
 	"path"
+	"regexp"
 	"strings"
 )
 
@@ -12,7 +13,7 @@ const (
 	glibcProgram = `(?:(?P<program>[^\s:]+): error while loading shared libraries: )?`
 	glibcAbsent  = `: cannot open shared object file(?:: No such file|[^:]|$)`
 	muslError    = `Error loading shared library `
-	muslAbsent   = `: No such file or directory(?:\s+\(needed by (?P<file>[^)\n]+)\))?`
+	muslAbsent   = `: No such file or directory(?:\s+\(needed by\s+(?P<file>[^)\n]+)\))?`
 )
 
 // absent is the pattern of both loaders' messages about a library that is not there.
@@ -72,11 +73,7 @@ var serverLibraryKinds = []kind{
 		Find:     []Step{run("python3 -c 'import oracledb; oracledb.init_oracle_client(); print(oracledb.clientversion())'", "the thick mode, where Instant Client is installed"), look("The database's owner can set the password anew, which writes a new verifier.")},
 		Prevents: testsThere,
 	})},
-	{"oracle-client", cause, `DPI-1047|DPI-1072|DPY-3001|Cannot locate a 64-bit Oracle Client library`, told(Explanation{
-		Means:    "cx_Oracle, or oracledb in its thick mode, looks for Oracle's Instant Client and does not find it, or finds one that is too old or for another processor. No wheel has it.",
-		Find:     []Step{run("ldconfig -p | grep -E 'libclntsh|libaio'", "whether the loader finds the client, and libaio, which it needs: echo DIRECTORY > /etc/ld.so.conf.d/oracle.conf; ldconfig"), look("python-oracledb needs no client at all in its thin mode: do not call init_oracle_client().")},
-		Prevents: "Name libclntsh.so in runtime.vm.host of the recipe, so that ampoule preflight says which machine lacks it; or use oracledb's thin mode.",
-	})},
+	{"oracle-client", cause, `(?:DPI-1047|Cannot locate a (?:32|64)-bit Oracle Client library)(?:[^\n]{0,60}library: "(?P<lib>[^\s":]+): (?P<why>[^"\n]+))?|DPI-1072|DPY-3001`, oracleClient},
 	{"odbc-driver", cause, `Can't open lib '(?P<lib>[^'\n]+)' : file not found|Data source name not found,? and no default driver specified`, told(Explanation{
 		Means:    "unixODBC has no driver of the name that the connection asks for ({lib|none in odbcinst.ini}), or the driver's file, or a library that it needs, is not there. pyodbc itself is in order; the driver is the database's, and no wheel has it.",
 		Find:     []Step{run("odbcinst -q -d; odbcinst -j", "the drivers that are installed, by the names that DRIVER={…} has to have, and the files that say so"), run("ldd $(odbcinst -q -d -n {lib|NAME} | sed -n 's/^Driver *= *//p') | grep 'not found'", "what the driver itself misses, such as another libssl"), look("Microsoft's is msodbcsql17 or msodbcsql18, PostgreSQL's odbc-postgresql, FreeTDS' tdsodbc.")},
@@ -90,6 +87,27 @@ var serverLibraryKinds = []kind{
 	})},
 }
 
+// oracleClient is about Oracle's Instant Client, or, where the message quotes why the loader
+// does not take it, about the library that the client needs.
+func oracleClient(v values) Explanation {
+	lib := path.Base(v.of("lib"))
+	client := run("ldconfig -p | grep -E 'libclntsh|libaio'", "whether the loader finds the client, and libaio, which it needs: echo DIRECTORY > /etc/ld.so.conf.d/oracle.conf; ldconfig")
+	thin := look("python-oracledb needs no client at all in its thin mode: do not call init_oracle_client().")
+	prevents := "Name libclntsh.so in runtime.vm.host of the recipe, so that ampoule preflight says which machine lacks it; or use oracledb's thin mode."
+	if v.of("lib") != "" && !strings.HasPrefix(lib, "libclntsh") && strings.HasPrefix(v.of("why"), "cannot open") {
+		return Explanation{
+			Means:    "Oracle's Instant Client is found, and " + lib + ", which it needs, is not: a library of the system, which slim images lack. No wheel has either.",
+			Find:     append(packageSteps(lib), client, thin),
+			Prevents: prevents,
+		}
+	}
+	return Explanation{
+		Means:    "cx_Oracle, or oracledb in its thick mode, looks for Oracle's Instant Client and does not find it, or finds one that is too old or for another processor. No wheel has it.",
+		Find:     []Step{client, thin},
+		Prevents: prevents,
+	}
+}
+
 // pythonLibrary is about a library that a module looks for while it runs, by ctypes or cffi.
 func pythonLibrary(v values) Explanation {
 	lib := v.of("lib", "cairo", "old", "named", "find", "unable", "could")
@@ -97,11 +115,29 @@ func pythonLibrary(v values) Explanation {
 	if at := path.Base(lib); strings.Contains(lib, "/") {
 		means = "A module opens " + lib + " while it runs (ctypes, cffi), and the loader cannot take it: the rest of the line says why. " + at + " itself may be there, and a library that it needs not."
 	}
-	steps := packageSteps(path.Base(lib))
+	steps := packageSteps(soname(path.Base(lib)))
+	if strings.Contains(lib, "gobject-2.0") || strings.Contains(lib, "pango") {
+		steps = append(steps, run("apt-get install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0", "what else WeasyPrint opens, where it is that"))
+	}
 	if strings.Contains(lib, "/") {
 		steps = []Step{run("ldd "+quote(lib), "whether it is there, and what it misses")}
 	}
-	return Explanation{Means: means, Find: append(steps, run("ldconfig -p | grep -i "+quote(strings.TrimPrefix(path.Base(lib), "lib")), "whether the loader knows it")), Prevents: testsThere}
+	return Explanation{Means: means, Find: append(steps, run("ldconfig -p | grep -i "+quote(strings.TrimPrefix(strings.TrimSuffix(soname(path.Base(lib)), ".so"), "lib")), "whether the loader knows it")), Prevents: testsThere}
+}
+
+// numbered is a library's name as Windows and cffi's users write it: cairo-2.
+var numbered = regexp.MustCompile(`^(.+)-(\d+)$`)
+
+// soname is the file name of a library on Linux, without its number where nobody says it.
+func soname(name string) string {
+	if strings.Contains(name, ".so") || strings.Contains(name, ".dll") || strings.Contains(name, ".dylib") {
+		return name
+	}
+	name = "lib" + strings.TrimPrefix(name, "lib")
+	if m := numbered.FindStringSubmatch(name); m != nil {
+		return m[1] + ".so." + m[2]
+	}
+	return name + ".so"
 }
 
 // packageSteps are the steps that install a library of the system.
@@ -110,10 +146,21 @@ func packageSteps(lib string) []Step {
 	if name == "" {
 		name = longest(libraryPackages, "lib"+lib)
 	}
-	if name == "" {
-		return []Step{run("apt-file search "+quote(lib), "the package of Debian that has it; RHEL: dnf provides '*/"+lib+"'; Alpine: apk search so:"+lib)}
+	if strings.HasSuffix(lib, ".so") {
+		lib += ".*"
 	}
-	return []Step{run("apt-get install "+name, "the package of Debian and Ubuntu that has it; its number may differ; RHEL: dnf install '*/"+lib+"'; Alpine: apk add so:"+lib)}
+	if name == "" {
+		return []Step{run("apt-file search "+quote(strings.TrimSuffix(lib, ".*")), "the package of Debian that has it; RHEL: dnf provides '*/"+lib+"'; Alpine: apk search 'so:"+lib+"'")}
+	}
+	return []Step{run("apt-get install "+name, "the package of Debian and Ubuntu that has it; its number may differ; RHEL: dnf install '*/"+lib+"'; Alpine: apk "+alpines(lib))}
+}
+
+// alpines is what apk is to do for a library.
+func alpines(lib string) string {
+	if strings.HasSuffix(lib, ".*") {
+		return "search 'so:" + lib + "'"
+	}
+	return "add so:" + lib
 }
 
 // libraryKinds are what a loader says of libraries that it does not find, open or map.
@@ -155,12 +202,7 @@ func missingLibpython(v values) Explanation {
 	case asks == "" || strings.Contains(base, ".so"):
 		return poisoned(lib)
 	case strings.HasPrefix(base, "python"):
-		return Explanation{
-			Means:    "The interpreter's own executable was built with --enable-shared: its runtime is in " + lib + ", which is not where the loader looks. It was moved, or copied without its lib directory, or installed where the loader does not look (/usr/local/lib64 or /usr/local/lib without ldconfig).",
-			Find:     append(usesOf(asks), run("find / -name "+quote(path.Base(lib))+" 2>/dev/null", "where that runtime is, if anywhere: echo ITS-DIRECTORY > /etc/ld.so.conf.d/python.conf; ldconfig")),
-			Prevents: "Ampoule's interpreters are relocatable: configured with --enable-shared, the executable finds libpython beside itself, and by default it needs none.",
-			Checks:   []string{"closure", "libpython-needed"},
-		}
+		return lostLibpython(asks, lib)
 	}
 	return Explanation{
 		Means: asks + " is a program that embeds Python, which is legitimate, and the runtime that it was linked to, " + lib + ", is not where the loader looks: that interpreter was removed, updated to another version or never copied along, " +
@@ -168,6 +210,22 @@ func missingLibpython(v values) Explanation {
 		Find:     append(usesOf(asks), run("find / -name "+quote(lib)+" 2>/dev/null", "whether this machine has that runtime anywhere")),
 		Prevents: "Ampoule compiles the program with the interpreter that it is published with. The recipe makes an exception for it (gate.except), and it must find the libpython of its own tree.",
 		Checks:   []string{"closure", "libpython-needed"},
+	}
+}
+
+// lostLibpython is about an interpreter that does not find its own runtime.
+func lostLibpython(interpreter, lib string) Explanation {
+	find := usesOf(interpreter)
+	if dir := path.Dir(path.Dir(interpreter)); path.IsAbs(interpreter) && dir != "/" {
+		find = append([]Step{run("namei -l "+quote(path.Join(dir, "lib", lib)), "owner and mode of each directory on the way; by the user that fails, in its container")}, find...)
+	}
+	find = append(find[:1:1], append([]Step{audited}, find[1:]...)...)
+	return Explanation{
+		Means: "The interpreter's own executable was built with --enable-shared: its runtime is in " + lib + ", which is not where the loader looks. It was moved, or copied without its lib directory, or installed where the loader does not look (/usr/local/lib64 or /usr/local/lib without ldconfig). " +
+			"Or it is there and may not be read: loaders say the same of a directory that they may not enter. In an official image, which works elsewhere, it is that: the container engine's storage or security profile on this host denies it, and no package mends it.",
+		Find:     append(find, run("find / -name "+quote(path.Base(lib))+" 2>/dev/null", "where that runtime is, if anywhere: echo ITS-DIRECTORY > /etc/ld.so.conf.d/python.conf; ldconfig"), run("docker info; dmesg | grep -i -E 'apparmor|denied' | tail", "on the host of a container: the engine's release and storage driver, and what was denied")),
+		Prevents: "Ampoule's interpreters are relocatable: configured with --enable-shared, the executable finds libpython beside itself, and by default it needs none.",
+		Checks:   []string{"closure", "libpython-needed", "environment"},
 	}
 }
 
@@ -211,10 +269,29 @@ func forMusl(lib string) Explanation {
 func forGlibc(file, sign string) Explanation {
 	return Explanation{
 		Means:    cmp.Or(file, "The file") + " was compiled for glibc, which alone has " + sign + ", and this system has musl (Alpine), or no C library at all: a wheel with a manylinux or linux tag, or an environment, was copied from elsewhere.",
-		Find:     []Step{run("readelf -d "+quote(cmp.Or(file, "PATH-OF-THE-MODULE"))+" | grep NEEDED", "libc.so.6 is glibc's, libc.musl-*.so.1 musl's"), run("ldd --version", "glibc or musl, on the machine that fails")},
+		Find:     append(tagOf(file), run("readelf -d "+quote(cmp.Or(file, "PATH-OF-THE-MODULE"))+" | grep NEEDED", "libc.so.6 is glibc's, libc.musl-*.so.1 musl's"), run("ldd --version", "glibc or musl, on the machine that fails")),
 		Prevents: glibc,
 		Checks:   []string{"closure", "tags"},
 	}
+}
+
+// symbolOfGlibc is about a file that asks musl for what glibc alone has.
+func symbolOfGlibc(file, symbol string) Explanation {
+	e := forGlibc(file, symbol)
+	e.Means = cmp.Or(file, "The file") + " asks for " + symbol + ", which glibc has and this system's C library, musl (Alpine), has not. Either the wheel is for musl, by its tag, and this release of it was compiled with what musl lacks; or a wheel with a manylinux or linux tag, or an environment, was copied from elsewhere."
+	e.Find = append([]Step{look("Run it in an image with glibc (Debian's python:3-slim in place of python:3-alpine), or pin another release of the distribution: the one before may not ask for it."), audited}, e.Find...)
+	return e
+}
+
+// tagOf is the step that shows the tag of the wheel that brought a file, where the path says
+// which it was.
+func tagOf(file string) []Step {
+	site := siteOf(file)
+	if site == "" {
+		return nil
+	}
+	inside := strings.TrimPrefix(file[strings.Index(file, site):], site+"/")
+	return []Step{run("cd "+quote(site)+" && grep -H ^Tag: \"$(dirname \"$(grep -l -F "+quote(inside)+" ./*.dist-info/RECORD)\")/WHEEL\"", "the tag of the wheel that brought it: musllinux is for this system, manylinux and linux are not")}
 }
 
 func missingDriver(v values) Explanation {
@@ -284,8 +361,18 @@ func missingLibrary(v values) Explanation {
 		}
 		return Explanation{Means: means, Find: append(append(first, audited), find...), Prevents: prevents, Checks: []string{"closure"}}
 	}
-	means += "the wheel was compiled on a machine that has it, and does not carry it; or it is of another distribution, whose directory is not in the search path."
-	return Explanation{Means: means, Find: append(append(find, audited), first...), Prevents: prevents, Checks: []string{"closure"}}
+	means += "the wheel was compiled on a machine that has it, and does not carry it; or it is of another distribution, whose directory is not in the search path. Where another number of it is here, what needs it was made for an older or newer release of it: install that anew for this one."
+	first = append(otherNumbers(lib), first...)
+	return Explanation{Means: means, Find: append(append(first, audited), find...), Prevents: prevents, Checks: []string{"closure"}}
+}
+
+// otherNumbers are the steps that look for other releases of a library that is not found.
+func otherNumbers(lib string) []Step {
+	stem, _, ok := strings.Cut(lib, ".so")
+	if !ok {
+		return nil
+	}
+	return []Step{run("find / -name "+quote(stem+".so*")+" 2>/dev/null", "whether it is here, by another number or in another directory. Conda: a package of another channel or build needs it, conda install --force-reinstall PACKAGE, or all from one channel")}
 }
 
 func unmapped(v values) Explanation {

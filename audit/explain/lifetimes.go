@@ -33,6 +33,12 @@ var lifetimes = sync.OnceValue(func() map[string]lifetime {
 	return out
 })
 
+// has reports whether Python 3.minor exports the name; it is true of minor 0, which is not
+// known, and of what is beyond the ends.
+func (l lifetime) has(minor int) bool {
+	return minor == 0 || (minor >= l.first || l.first == oldestKnown) && (minor <= l.last || l.last == newestKnown)
+}
+
 // String says the versions in words.
 func (l lifetime) String() string {
 	switch {

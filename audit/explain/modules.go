@@ -57,6 +57,8 @@ var moduleKinds = []kind{
 	{"native-module", cause, `cannot import name '(?P<name>_\w+)' from partially initialized module '(?P<module>[\w.]+)'(?P<dotted>)`, nativeModule},
 	{"native-module", cause, `cannot import name '(?P<name>cygrpc|etree|objectify|ft2font|cimpl|hashtable|interval|defs|ogrext)' from '(?P<module>[\w.]+)'|Cannot load native module '(?P<dotted>[\w.]+)'`, nativeModule},
 	{"native-module", cause, `cannot import name '(?P<name>_(?:imaging|imagingft|psycopg|brotli|speedups|ssl|rust|openssl|etree|multiarray_umath|png|cext))'(?P<dotted>)(?P<module>)`, nativeModule},
+	{"namespace-module", cause, `cannot import name '(?P<name>\w+)' from '(?P<module>[\w.]+)' \(unknown location\)|module '(?P<owner>[\w.]+\._rust[\w.]*)' has no attribute '(?P<attr>\w+)'`, namespaceModule},
+	{"native-unloaded", consequence, `NameError: name '(?P<module>_mysql|_psycopg|_imaging|_cffi_backend)' is not defined`, nativeUnloaded},
 	{"build-record", cause, `No module named '?_sysconfigdata(?P<data>\w*)'?`, told(Explanation{
 		Means:    "The interpreter does not find the record of its own build (_sysconfigdata{data}): its lib directory is of another build or was copied in part, or a variable (_PYTHON_SYSCONFIGDATA_NAME, of cross compilation) names another one.",
 		Find:     []Step{run("env | grep -i python; find / -name '_sysconfigdata*.py' 2>/dev/null", "variables that mislead it, and the records that there are; Debian's is in libpython3.X-stdlib")},
@@ -158,6 +160,45 @@ func nativeModule(v values) Explanation {
 	}
 }
 
+// namespaceModule is about a directory that import takes for a module, since the module's own
+// file is not there, and about native modules of another release than their package.
+func namespaceModule(v values) Explanation {
+	module := v.of("module", "owner")
+	top, _, _ := strings.Cut(module, ".")
+	dist := quote(distributionOf(top))
+	means := module + " was found and has no " + v.of("name", "attr") + ": its native module is of another release than the Python files that ask it."
+	if v.of("module") != "" {
+		means = "The module " + module + " itself is not there: a directory of its name was found in its place (\"unknown location\"), which has no " + v.of("name") + "."
+	}
+	return Explanation{
+		Means: means + " Two releases of " + distributionOf(top) + " are mixed in one directory, an installation or removal was not whole, or the native module was left out, or is named for another Python or platform, as with files that were copied from another machine. An empty directory of the application by that name does it, too.",
+		Find: []Step{
+			run("ls -ld "+quote(cmp.Or(siteOf(v.text), "SITE-PACKAGES"))+"/"+quote(top)+"*; find "+quote(cmp.Or(siteOf(v.text), "SITE-PACKAGES"))+"/"+quote(top)+" -name '*.so'; python3 -c 'import "+top+"; print("+top+".__path__)'", "two dist-info directories, the native modules and for which Python they are named, and which directory is taken"),
+			audited,
+			run("python3 -m venv NEW && NEW/bin/python -m pip install --no-cache-dir "+dist, "a clean environment, made by the interpreter and on the platform that is to run it"),
+		},
+		Prevents: sealed,
+		Checks:   []string{"record", "tags"},
+	}
+}
+
+// nativeUnloaded is about a native module whose ImportError a package caught, and went on.
+func nativeUnloaded(v values) Explanation {
+	module := v.of("module")
+	dist := map[string]string{"_mysql": "mysqlclient", "_psycopg": "psycopg2", "_imaging": "Pillow", "_cffi_backend": "cffi"}[module]
+	path := map[string]string{"_mysql": "MySQLdb._mysql", "_psycopg": "psycopg2._psycopg", "_imaging": "PIL._imaging", "_cffi_backend": "_cffi_backend"}[module]
+	return Explanation{
+		Means: "The native module " + path + " of " + dist + " did not load, and the package went on without it: the error above this one (\"During handling of the above exception\") says why. Usually the client library that it was compiled for is not here, or is another one; the wheel may come from pip's cache, compiled for another system.",
+		Find: []Step{
+			run("python3 -c 'import "+path+"'", "the true error, if it is not in the text: give that to ampoule explain"),
+			run("python3 -m pip install --force-reinstall --no-cache-dir --no-binary "+dist+" "+dist, "compiles it anew for the libraries that are here (with their development packages)"),
+			audited,
+		},
+		Prevents: ownLibraries,
+		Checks:   []string{"closure", "symbols"},
+	}
+}
+
 func removedModule(v values) Explanation {
 	module := v.of("module")
 	minor := removedModules[module]
@@ -253,6 +294,10 @@ func moduleNotFound(v values) Explanation {
 		run("python3 -m pip install "+quote(dist), "installs it for that interpreter (python3 -m pip, never a bare pip)"),
 	}
 	prevents := "A tree holds interpreter and wheels together, and the recipe's tests import what the application imports."
+	if steps := v.embedder(); steps != nil {
+		means += " The server that wrote this embeds a Python of its own, which takes modules of an environment of the same minor version only, and only where its configuration names it."
+		find = append(steps, find...)
+	}
 	switch top {
 	case "pip":
 		means = "The interpreter has no pip: environments that uv, or venv --without-pip, made have none, and Debian keeps it in a package of its own."

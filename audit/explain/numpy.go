@@ -1,5 +1,7 @@
 package explain
 
+import "strconv"
+
 // numpyKinds are what numpy, and what was compiled against it, says of itself; and what
 // others say of a processor that is too old for them.
 var numpyKinds = []kind{
@@ -8,7 +10,7 @@ var numpyKinds = []kind{
 		Find:     []Step{run("lscpu | grep -i -E 'model name|hypervisor|flags' | cut -c -400; /lib64/ld-linux-x86-64.so.2 --help | grep supported", "what the processor shows, and its level: in a virtual machine choose the processor type host"), look("polars has builds for old processors (polars-lts-cpu, or polars[rtcompat]); others have older releases, or have to be compiled for this one (NPY, -Dcpu-baseline=none for numpy).")},
 		Prevents: "runtime.vm.cpu in the recipe names the lowest level, wheels are compiled for that, and the gate refuses files that say they need more; the recipe's tests import them.",
 	})},
-	{"numpy-abi", cause, `(?P<type>\w+(?:\.\w+)+) size changed, may indicate binary incompatibility|module (?:was )?compiled against (?:ABI|API|NumPy C-API) version|compiled using NumPy 1\.x|_ARRAY_API not found|RuntimeError: Numpy is not available|does not appear to be the correct type object|numpy\.ndarray has the wrong size|(?P<mlp>\w+(?:\.\w+)+) has the wrong size, try recompiling`, numpyABI},
+	{"numpy-abi", cause, `(?P<type>\w+(?:\.\w+)+) size changed, may indicate binary incompatibility(?:\. Expected (?P<header>\d+) from C header, got (?P<object>\d+))?|module (?:was )?compiled against (?:ABI|API|NumPy C-API) version(?: 0x(?P<want>[0-9a-f]+) but this version of numpy is 0x(?P<have>[0-9a-f]+))?|compiled using NumPy 1\.x|_ARRAY_API not found|RuntimeError: Numpy is not available|does not appear to be the correct type object|numpy\.ndarray has the wrong size|(?P<mlp>\w+(?:\.\w+)+) has the wrong size, try recompiling`, numpyABI},
 	{"numpy-interface", cause, `(?P<module>numpy\.(?:_?core)\.(?:multiarray|umath)) failed to import`, told(Explanation{
 		Means: "An extension module asked numpy for its C interface ({module}) and did not get it: the module was compiled for NumPy 1 and NumPy 2 is installed, or for a newer NumPy than the installed one; or numpy itself does not import.",
 		Find: []Step{
@@ -52,6 +54,17 @@ func numpyABI(v values) Explanation {
 		owner, rule = "release of what defines "+kind, ""
 		mend = look("Install both of one time: a newer release of the module, or the older one of what defines the type.")
 	}
+	if v.newerNumpy() {
+		return Explanation{
+			Means: "The module was compiled against a newer numpy than the one that is installed: modules run with the numpy that they were compiled against and with later ones of its range, and not with earlier ones.",
+			Find: []Step{
+				run("python3 -m pip install --upgrade numpy", "numpy is the older side; where something else pins it, an older release of the module, or the module compiled anew against this numpy"),
+				run("python3 -m pip check; python3 -m pip list | grep -i numpy; python3 -c 'import numpy; print(numpy.__version__, numpy.__file__)'", "what pins numpy, and which one is taken: an older copy (a distribution's dist-packages, ~/.local) may come first"),
+				look("The traceback's last line in site-packages, before the message, is of the distribution that was compiled so."),
+			},
+			Prevents: lockedNumpy,
+		}
+	}
 	return Explanation{
 		Means: "The module was compiled against another " + owner + " than the one that is installed" + rule + ".",
 		Find: []Step{
@@ -61,4 +74,26 @@ func numpyABI(v values) Explanation {
 		},
 		Prevents: lockedNumpy,
 	}
+}
+
+// newerNumpy reports whether the message says that the module was compiled against a newer
+// numpy than the one that is installed. Versions of its API and ABI grow. The size of an
+// array grew with numpy 1.20 and that of a ufunc with 1.22; that of a dtype shrank with 2.0.
+func (v values) newerNumpy() bool {
+	if want, err := strconv.ParseUint(v.of("want"), 16, 64); err == nil {
+		have, err := strconv.ParseUint(v.of("have"), 16, 64)
+		return err == nil && want > have
+	}
+	header, err := strconv.Atoi(v.of("header"))
+	object, err2 := strconv.Atoi(v.of("object"))
+	if err != nil || err2 != nil {
+		return false
+	}
+	switch v.of("type") {
+	case "numpy.ndarray", "numpy.ufunc":
+		return header > object
+	case "numpy.dtype":
+		return header < object
+	}
+	return false
 }

@@ -9,12 +9,8 @@ const fromIndex = "python3 -m pip config list; env | grep -E '^(PIP_|UV_|.*_prox
 
 // pipKinds are what pip and virtual environments say.
 var pipKinds = []kind{
-	{"other-tags", cause, `(?P<wheel>[^\s'"]+\.whl)'? is not a supported wheel on this platform|has no wheels? (?:are available )?(?:for|with) [^\n]{0,100}|(?P<none>[\w.-]+==\S+) has no usable wheels|(?:Distribution '(?P<uv>[^'\s]+)[^\n]{0,120} )?can't be installed because it doesn't have a source distribution or wheel|only has wheels (?:for|with) the following (?P<only>[^\n]{1,120})|is not compatible with this Python|isn't supported on (?:this|your) platform`, told(Explanation{
-		Means:    "The tags in the name of the wheel ({wheel,uv,only,none|the only one there is}) are not among those of this interpreter: another version, another ABI (t is free-threaded, d debug), or another platform (processor, macOS, musl), or a pip that is too old to know them.",
-		Find:     []Step{run("python3 -m pip debug --verbose | sed -n '/Compatible tags/,$p' | head -n 8", "the tags that this interpreter takes, the best first; uv takes the same"), run("python3 -m pip install --upgrade pip", "manylinux_2_x tags need pip 20.3 or later")},
-		Prevents: sealed,
-		Checks:   []string{"tags"},
-	})},
+	{"no-wheel-here", cause, `(?P<req>[\w.-]+==\S+) has no (?:usable wheels|wheels? with [^\n]{1,60}(?:platform|Python|ABI)[^\n]{0,20} tags?(?: \(e\.g\., '(?P<tag>[^'\n]+)'\))?)|(?:Distribution '(?P<dist>[^'\s]+)[^\n]{0,120} )?can't be installed because it doesn't have a source distribution or wheel|only has wheels (?:for|with) the following (?P<only>[^\n]{1,120})`, noWheelHere},
+	{"other-tags", cause, `(?P<wheel>[^\s'"]+\.whl)'? is not a supported wheel on this platform|has no wheels? (?:are available )?(?:for|with) [^\n]{0,100}|is not compatible with this Python|isn't supported on (?:this|your) platform`, otherTags},
 	{"wheel-name", cause, `ERROR: (?P<spaced>[^\n'":]+\.whl) is not a valid wheel filename|(?P<wheel>[^\s'"]+\.whl)'? is not a valid wheel filename|Invalid wheel filename|(?P<bad>\S+\.whl)(?:'|:)? (?:is|has an) invalid(?: wheel)?|Wheel '(?P<name>[^'\n]+)' located at (?P<path>\S+) is invalid|File is not a zip file|BadZipFile|Bad magic number for (?:central directory|file header)|CRC-32 (?:check )?fail|zipfile\.\S*Error|invalid wheel, \.dist-info|multiple \.dist-info directories found|\.dist-info directory not found|(?P<hash>has a bad RECORD)|Incorrect padding in RECORD`, told(Explanation{
 		Means:    "The file {spaced,wheel,bad,name|that was to be installed} is no sound wheel: its name was changed (a browser's \"(1)\"), it is cut off, a page of HTML by that name (a login, a proxy), a pointer of Git LFS, or in a damaged cache.",
 		Find:     []Step{run("file {spaced,wheel,bad,path|FILE.whl}; python3 -m zipfile -t {spaced,wheel,bad,path|FILE.whl}", "what it is, and the first damaged member"), run("python3 -m pip cache purge; python3 -m pip download --no-deps NAME", "fetches it anew"), run("ampoule audit {spaced,wheel,bad,path|FILE.whl}", "whether the wheel's own record fits it")},
@@ -187,4 +183,41 @@ var uvKinds = []kind{
 		Find:     []Step{run("conda info; conda config --show channels; conda search NAME", "the platform, the channels, and what they have"), run("conda run -n ENVIRONMENT COMMAND", "runs in an environment without activation; eval \"$(conda shell.bash hook)\" in scripts")},
 		Prevents: lockedSet,
 	})},
+}
+
+// otherTags is about a wheel whose file name says that it is for another interpreter.
+func otherTags(v values) Explanation {
+	wheel := v.of("wheel")
+	upgrade := run("python3 -m pip install --upgrade pip", "manylinux_2_x tags need pip 20.3 or later, musllinux ones 21.2")
+	tags := run("python3 -m pip --version; python3 -m pip debug --verbose | sed -n '/Compatible tags/,$p' | head -n 8", "the pip and its interpreter, and the tags that it takes, the best first (pip 19.2 and later have debug)")
+	e := Explanation{
+		Means:    "The tags in the name of the wheel (" + cmp.Or(wheel, "the only one there is") + ") are not among those of this interpreter: another version, another ABI (t is free-threaded, d debug), or another platform (processor, macOS, musl), or a pip that is too old to know them.",
+		Find:     []Step{tags, audited, upgrade},
+		Prevents: sealed,
+		Checks:   []string{"tags"},
+	}
+	if strings.Contains(wheel, "manylinux_2_") || strings.Contains(wheel, "musllinux_") {
+		e.Find = []Step{upgrade, tags, audited}
+	}
+	return e
+}
+
+// noWheelHere is about uv's word that a release has no wheel for this platform, and no source.
+func noWheelHere(v values) Explanation {
+	req := cmp.Or(v.of("req", "dist"), "NAME==VERSION")
+	name, version, _ := strings.Cut(req, "==")
+	which := ""
+	if tag := v.of("tag", "only"); tag != "" {
+		which = " (" + tag + ")"
+	}
+	return Explanation{
+		Means: req + " has no wheel for this platform and Python" + which + ", and no source that could be compiled. uv locks for all platforms at once, so that such a release may stand in a lock that was made on another one; pip's tags and age have no part in it.",
+		Find: []Step{
+			run("uv add "+quote(name+"!="+cmp.Or(version, "VERSION")), "chooses another release, which may have a wheel for this platform"),
+			look("Where no release has one, and the program does without it there, a marker leaves it out: " + req + " ; sys_platform == 'linux' (or platform_machine, python_version)."),
+			look("[tool.uv] required-environments = [\"sys_platform == 'linux' and platform_machine == 'x86_64'\"] lets uv lock only releases that have wheels for these; environments = […] says for which it locks at all."),
+			run("uv run python -c 'import sys, sysconfig; print(sys.version, sysconfig.get_platform())'", "this interpreter and platform: another Python (uv python pin 3.12) may be what the wheels are for"),
+		},
+		Prevents: "ampoule lock chooses releases that the recipe's interpreter and platform can have, by a wheel or from source.",
+	}
 }

@@ -1,13 +1,20 @@
 package explain
 
+import "regexp"
+
 const startsInTest = "Let the recipe's tests start the server with its own configuration (gunicorn --check-config) in each runtime target."
 
 // serverKinds are what gunicorn, uWSGI, mod_wsgi and their like say.
 var serverKinds = []kind{
-	{"wsgi-not-found", cause, `Unable to load celery application|Failed to find (?:attribute|application object):? '(?P<attr>[^'\n]+)'(?: in '(?P<module>[^'\n]+)')?|Failed to parse '(?P<parsed>[^'\n]+)' as an attribute name|Application object must be callable|Error loading ASGI app\. (?P<asgi>[^\n]{1,200})|attribute '(?P<uwsgi>application)' not found|unable to find "(?P<callable>\w+)" callable in file (?P<file>\S+)|No application module specified|Could not (?:locate|import) (?:a )?(?:Flask application|'(?P<flask>[^'\n]+)')|Target WSGI script '(?P<script>[^'\n]+)' (?:does not contain WSGI application '(?P<wsgi>[^'\n]+)'|not found or unable to stat)`, told(Explanation{
+	{"wsgi-not-found", cause, `Failed to find (?:attribute|application object):? '(?P<attr>[^'\n]+)'(?: in '(?P<module>[^'\n]+)')?|Failed to parse '(?P<parsed>[^'\n]+)' as an attribute name|Application object must be callable|Error loading ASGI app\. (?P<asgi>[^\n]{1,200})|attribute '(?P<uwsgi>application)' not found|unable to find "(?P<callable>\w+)" callable in file (?P<file>\S+)|No application module specified|Could not (?:locate|import) (?:a )?(?:Flask application|'(?P<flask>[^'\n]+)')|Target WSGI script '(?P<script>[^'\n]+)' (?:does not contain WSGI application '(?P<wsgi>[^'\n]+)'|not found or unable to stat)`, told(Explanation{
 		Means:    "The server found no application where it was told to look: MODULE:NAME gives a module that is another one of the same name, or that has no such name ({attr,callable,parsed,uwsgi,wsgi,flask,asgi,script|application}), or the working directory is not the project's.",
 		Find:     []Step{run("cd PROJECT && python3 -c 'import {module,flask|MODULE} as m; print(m.__file__, [n for n in dir(m) if \"app\" in n])'", "the module that is found, and its names: one of them belongs behind the colon; Django's is PROJECT.wsgi:application"), look("--chdir of gunicorn, chdir of uWSGI, WorkingDirectory= of systemd, python-path of mod_wsgi set where it looks.")},
 		Prevents: startsInTest,
+	})},
+	{"celery-app", cause, `Unable to load celery application\.?(?:\s+(?:Module '(?P<module>[\w.]+)' has no attribute '(?P<attr>\w+)'|The module (?P<absent>[\w.]+) was not found))?`, told(Explanation{
+		Means:    "celery was told by -A (--app) to take an application from {module,absent|a module}, and finds none there: the module has no {attr|celery or app}, is not to be imported from this directory, or is another one of the same name. -A PROJECT means PROJECT/celery.py with a variable app or celery.",
+		Find:     []Step{run("cd PROJECT && ls {module,absent|NAME}/celery.py; python3 -c 'import {module,absent|NAME} as m; print(m.__file__, [n for n in dir(m) if n in (\"app\", \"celery\")])'", "whether the file is there, and which module is found from the project's directory"), run("cd PROJECT && celery -A {module,absent|NAME}.celery:app report", "names the variable outright; an ImportError inside of that module is shown so, too"), look("--workdir of celery, or WorkingDirectory= of the unit, sets where it looks.")},
+		Prevents: "Let the recipe's tests start celery with the application's own name (celery -A NAME report) in each runtime target.",
 	})},
 	{"worker-class", cause, `class uri '?(?P<uri>[^'\n]+?)'? invalid or not found|(?:RuntimeError|Error): '?(?P<extra>gevent|eventlet|tornado|uvicorn|meinheld|gthread)\S*'? (?:worker )?requires|You need (?P<need>\w+) installed to use this worker`, told(Explanation{
 		Means:    "gunicorn cannot load the class of workers {uri,extra,need}: the package for it (gevent, eventlet, tornado, uvicorn) is not installed in gunicorn's environment, is too old, or does not import.",
@@ -54,11 +61,7 @@ var serverKinds = []kind{
 		Find:     []Step{run("uwsgi --plugin-list", "what is compiled in: put plugin = python3 (or http) before the option, and install uwsgi-plugin-python3")},
 		Prevents: ownServer,
 	})},
-	{"uwsgi-home", cause, `!!! Python Home is not a directory: (?P<home>\S+)|Set PythonHome to (?P<set>\S+)\s+(?:Fatal Python|Python path configuration)`, told(Explanation{
-		Means:    "uWSGI's home (virtualenv) is {home,set}, which is no environment of the Python that uWSGI has compiled in.",
-		Find:     []Step{run("ls -l {home,set}/bin {home,set}/pyvenv.cfg; uwsgi --python-version", "whether it is an environment, and the version that uWSGI embeds: both have to be of one minor version")},
-		Prevents: ownServer,
-	})},
+	{"uwsgi-home", cause, `!!! Python Home is not a directory: (?P<home>\S+)|Set PythonHome to (?P<set>\S+)[^\n]*\n[^\n]{0,60}(?:Fatal Python|Python path configuration|No module named 'encodings')`, uwsgiHome},
 	{"worker-signal", consequence, `DAMN ! worker (?P<worker>\d+) \(pid: \d+\) died, killed by signal (?P<signal>\d+)|Worker(?: with pid \d+)? (?:\(pid:\d+\) )?was (?:terminated due to|sent) (?:signal )?(?P<gunicorn>SIG\w+|\d+)|(?:child )?pid \d+ exit signal (?P<apache>[\w ]+ \(\d+\))|Child process \[?\d+\]? died|BrokenProcessPool|TerminatedWorkerError|WorkerLostError: Worker exited prematurely: (?P<celery>[^\n]{1,40})`, told(Explanation{
 		Means:    "A worker was ended by a signal ({signal,gunicorn,apache,celery|not told}): 11 (SEGV) and 6 (ABRT) are faults in native code, two Python runtimes or modules for another Python among them; 9 (KILL) comes from outside, mostly for want of memory, or from the server after its time-out; 4 (ILL) is an instruction that the processor lacks; 15 (TERM) is a stop.",
 		Find:     []Step{run("dmesg -T | tail -n 20 | grep -i -E 'segfault|trap|oom'", "the library that it happened in, or that memory was used up"), run("PYTHONFAULTHANDLER=1 gunicorn MODULE:NAME", "the line of Python that it happens in; uWSGI: py-tracebacker"), audited},
@@ -115,4 +118,53 @@ var serverKinds = []kind{
 		Find:     []Step{run("gunicorn --preload --workers 1 --log-level debug MODULE:NAME", "the traceback, once: give its last line to ampoule explain"), run("cd PROJECT && VENV/bin/python -c 'import MODULE'", "the same without the server")},
 		Prevents: startsInTest,
 	})},
+}
+
+// uwsgiHome is about uWSGI's home: one that it cannot see, or one of another Python.
+func uwsgiHome(v values) Explanation {
+	if home := v.of("home"); home != "" {
+		return Explanation{
+			Means: "uWSGI's home (virtualenv) is " + home + ", and the process sees no directory there: the path is wrong, its user may not enter one of the directories above it (homes have mode 700), or the unit or container hides it (ProtectHome=, no mount).",
+			Find: []Step{
+				run("sudo -u USER ls -ld "+quote(home)+"; namei -l "+quote(home), "by the user that uWSGI runs as (uid=): the first directory that it may not enter"),
+				run("systemctl cat UNIT | grep -E 'User|ProtectHome|RootDirectory|Private|Inaccessible'", "what the unit hides from it: ProtectHome=true hides /home and /root"),
+				run("ls -l "+quote(home)+"/bin "+quote(home)+"/pyvenv.cfg; uwsgi --python-version", "once it is seen: whether it is an environment, and of the minor version that uWSGI embeds"),
+			},
+			Prevents: ownServer,
+		}
+	}
+	return Explanation{
+		Means:    "uWSGI's home (virtualenv) is " + v.of("set") + ", which is no environment of the Python that uWSGI has compiled in: of another minor version, or one whose interpreter is gone or not to be read by uWSGI's user.",
+		Find:     homeOfUWSGI(v.of("set")),
+		Prevents: ownServer,
+		Checks:   []string{"environment"},
+	}
+}
+
+// homeOfUWSGI are the steps that compare an environment with the Python that uWSGI embeds.
+func homeOfUWSGI(home string) []Step {
+	home = quote(home)
+	return []Step{
+		run("uwsgi --python-version; grep -E 'home|version' "+home+"/pyvenv.cfg; namei -l "+home, "both have to be of one minor version, and each directory readable for uWSGI's user"),
+		run(home+"/bin/pip install uwsgi && "+home+"/bin/uwsgi --python-version", "a uWSGI of the environment's own Python; or make the environment anew by the Python that uWSGI embeds"),
+	}
+}
+
+// Marks of servers that embed Python, in what they log.
+var (
+	ofUWSGI   = regexp.MustCompile(`(?i)\buwsgi\b`)
+	ofModWSGI = regexp.MustCompile(`mod_wsgi|\[wsgi:|Target WSGI script`)
+)
+
+// embedder are the steps for a server that embeds the Python which speaks, where the text
+// around says that one does: the Python of a shell is another one then.
+func (v values) embedder() []Step {
+	around := v.text[max(0, v.at[0]-bytesBefore):min(len(v.text), v.at[1]+bytesAfter)]
+	switch {
+	case ofModWSGI.MatchString(around):
+		return []Step{run("ldd $(find / -name 'mod_wsgi*.so' 2>/dev/null | head -n 1) | grep libpython; grep -rn -i -E 'python-(home|path)' /etc/apache2 /etc/httpd 2>/dev/null", "the Python that Apache's mod_wsgi embeds, and the environment that it is given: python-home= has to be one of that minor version"), run("python3 -m pip install mod_wsgi && mod_wsgi-express module-config", "compiles mod_wsgi for the environment's Python, by whose pip it runs, and says the lines for Apache's configuration")}
+	case ofUWSGI.MatchString(around):
+		return homeOfUWSGI("VENV")
+	}
+	return nil
 }

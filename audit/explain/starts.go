@@ -28,9 +28,9 @@ var startKinds = []kind{
 	{"not-executable", general, `(?:^|[\s/-])(?:ba|da|z|k|a)?sh: (?:(?:line )?\d+: )?(?P<path>[^\s:]*/[^\s:]+): Permission denied|PermissionError: \[Errno 13\] Permission denied: '(?P<python>[^'\n]*/(?:bin|tmp)/[^'\n]+)'`, notExecutable},
 	{"dead-environment", cause, `Querying Python at '?(?P<query>[^'\s]+?)'? failed|Project virtual environment directory '(?P<project>[^'\n]+)' cannot be used|did not find executable at '(?P<exe>[^'\n]+)'|No Python at '"?(?P<win>[^'"\n]+)|[Bb]roken (?:Python |virtual )?environment|[Ff]ailed to (?:inspect|query) (?:Python|the) interpreter(?: from [^\n]+? at '?(?P<uv>[^'\s]+))?|\[Errno 2\] No such file or directory: '(?P<missing>[^'\n]*/bin/python[\d.]*)'|Broken (?:symlink|virtual environment) (?:at )?'?(?P<symlink>[^'\s:]+)`, told(Explanation{
 		Means:    "The environment's Python ({exe,win,uv,query,project,missing,symlink|the link in its bin}) is not there or does not run: bin/python is a link to an interpreter that was removed or updated, or that another image has in another directory.",
-		Find:     []Step{run("ls -lL {exe,win,uv,query,project,missing,symlink|VENV/bin/python}; grep -E 'home|version|executable' VENV/pyvenv.cfg", "whether it is there, and the interpreter that the environment was made from"), run("python3 -m venv --clear VENV && VENV/bin/pip install -r requirements.txt", "makes it anew from the interpreter that is here")},
+		Find:     []Step{run("ls -lL {exe,win,uv,query,project,missing,symlink|VENV/bin/python}; grep -E 'home|version|executable' VENV/pyvenv.cfg", "whether it is there, and the interpreter that the environment was made from"), audited, run("python3 -m venv --clear VENV && VENV/bin/pip install -r requirements.txt", "makes it anew from the interpreter that is here")},
 		Prevents: "An artifact holds its interpreter, and runs from whichever directory it is in.",
-		Checks:   nil,
+		Checks:   []string{"environment"},
 	})},
 	{"text-file-busy", cause, `[Tt]ext file busy(?:: '(?P<file>[^'\n]+)')?`, told(Explanation{
 		Means:    "A program's file {file|} was being written while it was started, or is running while it is overwritten: an installer copied into a directory that is in use.",
@@ -77,10 +77,12 @@ func badInterpreter(v values) Explanation {
 		Means: "The script's first line names " + named + ", which is not there or may not be run. pip and venv write the absolute path of their interpreter into scripts: the environment was moved, copied or built elsewhere, or its Python was removed.",
 		Find: []Step{
 			run("head -n 1 "+quote(cmp.Or(v.of("script"), "PATH-OF-THE-SCRIPT"))+" | cat -A", "the path that it names; ^M$ is the line end of Windows"),
+			audited,
 			run("ls -lL "+quote(cmp.Or(v.of("bash", "zsh"), "PATH-OF-THE-INTERPRETER")), "whether that is there and may be run"),
 			run("python3 -m venv --clear VENV && VENV/bin/pip install -r requirements.txt", "makes the environment anew where it is"),
 		},
 		Prevents: ownScripts,
+		Checks:   []string{"environment"},
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"path"
 	"regexp"
+	"slices"
+	"strconv"
 	"strings"
 
 	"ampoule/audit"
@@ -19,10 +21,14 @@ var symbolKinds = []kind{
 	{"missing-version", cause, `(?:(?P<library>` + aPath + `): )?version '(?:(?P<version>[^'\s]+)' not found \(required by (?P<file>[^)\n]+)\)|(?P<bare>[A-Z]\w*_[\w.]+)' not found)`, missingVersion},
 	{"missing-version", cause, `(?:(?P<library>` + aPath + `): )?version (?P<version>[A-Z]\w*_[\w.]+) not found \(required by (?P<file>[^)\n]+)\)(?P<bare>)`, missingVersion},
 	{"lost-symbol", cause, `(?:(?P<file>` + aPath + `): )?symbol (?P<symbol>[^\s,]+),? version (?P<version>\S+) not defined in file (?P<library>\S+) with link time reference`, lostSymbol},
+	{"ldd-output", cause, `undefined symbol: (?P<symbol>_?Py[A-Z_]\w*)\s+\((?P<file>[^)\n]+\.so[\w.]*)\)|(?m:^\s*Error relocating (?P<musl>[^\n:]+\.so[\w.]*): (?P<name>_?Py[A-Z_]\w*): symbol not found)`, lddOutput},
 	{"undefined-symbol", cause, `(?:(?P<file>` + aPath + `): )?undefined symbol: (?P<symbol>[^\s,:;()'"]+)(?:, version (?P<version>[\w.]+))?`, undefined},
 	{"undefined-symbol", cause, `Error relocating (?P<file>[^\n:]+): (?P<symbol>[^\s:]+): symbol not found`, func(v values) Explanation {
-		if onlyGlibc.MatchString(v.of("symbol")) {
-			return forGlibc(v.of("file"), v.of("symbol"))
+		switch symbol := v.of("symbol"); {
+		case forGlibcOnly.MatchString(symbol):
+			return forGlibc(v.of("file"), symbol)
+		case onlyGlibc.MatchString(symbol):
+			return symbolOfGlibc(v.of("file"), v.of("symbol"))
 		}
 		return undefined(v)
 	}},
@@ -31,11 +37,7 @@ var symbolKinds = []kind{
 		Find:     []Step{run("python3 -c 'import sys; print(*sys.path, sep=\"\\n\")'; find / -name {lib,old}'*' 2>/dev/null", "which copies there are, and which one comes first"), run("python3 -m pip install --force-reinstall --no-cache-dir cryptography cffi", "for cryptography: one whole release of it")},
 		Prevents: lockedSet,
 	})},
-	{"mixed-modules", cause, `has no attribute '__(?:reduce|setstate)_cython__'|(?P<module>[\w.]+) does not export expected C (?:function|variable) (?P<name>\w+)|C function (?P<sig>[\w.]+) has wrong signature`, told(Explanation{
-		Means:    "Two modules that Cython made, {module|of one package or of two}, are of different releases, and one asks the other for {name,sig|a function} that it does not have so: an update that was not whole, two installations that are mixed (conda and pip, dist-packages and ~/.local), or a package that was compiled against another release.",
-		Find:     []Step{run("python3 -m pip list | grep -i -E 'numpy|scipy|scikit|pandas|h5py|gevent|greenlet|cython'; python3 -c 'import sys; print(*sys.path, sep=\"\\n\")'", "the releases, and the directories that are mixed"), run("python3 -m pip install --force-reinstall --no-cache-dir NAME", "the distribution that the traceback's last line is of, whole; with a fitting scipy for scikit-learn")},
-		Prevents: lockedSet,
-	})},
+	{"mixed-modules", cause, `has no attribute '__(?:reduce|setstate)_cython__'|(?P<module>[\w.]+) does not export expected C (?:function|variable) (?P<name>\w+)|C function (?P<sig>[\w.]+) has wrong signature`, mixedModules},
 	{"pybind-twice", cause, `generic_type: (?:type|cannot initialize type) "(?P<type>[^"\n]+)"[^\n]{0,30}already (?:registered|defined)`, told(Explanation{
 		Means:    "pybind11 registers the C++ type {type} a second time in one process: the module is there under two names, is imported by two paths, or two distributions bring it.",
 		Find:     []Step{run("python3 -v -c 'import MODULE' 2>&1 | grep -E '\\.so' | sort | uniq | tail", "the native modules that are loaded, by their paths")},
@@ -47,6 +49,75 @@ var symbolKinds = []kind{
 		Prevents: ownLibraries,
 	})},
 }
+
+// lddOutput is about Python's symbols in what ldd says of an extension module, which musl's
+// ldd and glibc's ldd -r try to bind without an interpreter.
+func lddOutput(v values) Explanation {
+	file, symbol := v.of("file", "musl"), v.of("symbol", "name")
+	return Explanation{
+		Means: "This is what ldd says of an extension module, and nothing is wrong in it: " + symbol + " is the interpreter's own, which ldd does not load. Only what is said of libraries (\"not found\") and of names that are not Python's is a fault.",
+		Find: []Step{
+			run("python3 -c "+quote("import "+importName(file)), "whether the interpreter takes the module: its message counts"),
+			run("ldd "+quote(file)+" 2>&1 | grep -v -E '(: |symbol: )_?Py[A-Z_]'", "the rest of what ldd says"),
+		},
+		Prevents: "The gate loads every module with the interpreter of its tree, in each runtime target.",
+		Checks:   []string{"load"},
+	}
+}
+
+// importName is the name that a module is imported by, as far as its path tells.
+func importName(file string) string {
+	_, inside, ok := strings.Cut(file, "-packages/")
+	if !ok {
+		inside = path.Base(file)
+	}
+	dir, base := path.Split(inside)
+	base, _, _ = strings.Cut(base, ".")
+	if name := strings.ReplaceAll(dir+base, "/", "."); moduleName.MatchString(name) {
+		return name
+	}
+	return "MODULE"
+}
+
+var moduleName = regexp.MustCompile(`^[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)*$`)
+
+// distributionAt is the name of the distribution that a path in site-packages belongs to, as
+// far as it is known.
+func distributionAt(file string) string {
+	if _, inside, ok := strings.Cut(file, "-packages/"); ok {
+		if top, _, _ := strings.Cut(importName("-packages/"+inside), "."); top != "MODULE" {
+			return distributionOf(top)
+		}
+	}
+	return "NAME"
+}
+
+// mixedModules is about two modules of Cython's, of which one exports what the other imports.
+func mixedModules(v values) Explanation {
+	module, dist := v.of("module"), "numpy"
+	e := Explanation{
+		Means: "Two modules that Cython made, " + cmp.Or(module, "of one package or of two") + ", are of different releases, and one asks the other for " + cmp.Or(v.of("name", "sig"), "a function") + " that it does not have so: an update that was not whole, two installations that are mixed (conda and pip, dist-packages and ~/.local), or a package that was compiled against another release.",
+		Find: []Step{
+			run("python3 -m pip install --force-reinstall --no-cache-dir NAME", "the distribution that the traceback's last line is of, whole; with a fitting scipy for scikit-learn"),
+		},
+		Prevents: lockedSet,
+	}
+	if module != "" {
+		top, _, _ := strings.Cut(module, ".")
+		dist = distributionOf(top)
+		e.Means += " " + dist + " is most likely older than what asks it, which knows a later release."
+	}
+	list := run("python3 -m pip list | grep -i -E "+quote(strings.TrimPrefix(dist+"|", "numpy|")+"numpy|scipy|scikit|pandas|h5py|gevent|greenlet|cython")+"; python3 -c 'import sys; print(*sys.path, sep=\"\\n\")'", "the releases, and the directories that are mixed")
+	e.Find = append([]Step{list}, e.Find...)
+	if module != "" {
+		e.Find = append([]Step{run("python3 -m pip install --upgrade "+quote(dist), "the older side; where it is the newest already, an older release of what asks, or what asks compiled anew")}, e.Find...)
+	}
+	return e
+}
+
+// forGlibcOnly are names that headers of glibc, and of no musl, write into what is compiled
+// with them.
+var forGlibcOnly = regexp.MustCompile(`^(?:__\w+_chk|__isoc23_\w+|__\w+_finite|fcntl64)$`)
 
 // onlyGlibc are names that compilers and headers write into files for glibc and that musl
 // does not have: fortified functions, C23's scanners, finite mathematics, functions for
@@ -86,7 +157,7 @@ func missingVersion(v values) Explanation {
 		Means:    means,
 		Find:     []Step{shows, run("objdump -T "+quote(cmp.Or(v.of("file"), "PATH-OF-THE-FILE"))+" | grep -F "+quote(version), "the symbols that want the version"), audited},
 		Prevents: prevents,
-		Checks:   []string{"versions"},
+		Checks:   []string{"versions", "platform"},
 	}
 }
 
@@ -100,7 +171,27 @@ func lostSymbol(v values) Explanation {
 	if says, advice, ok := symbolOwner(v.of("symbol")); ok {
 		means, find = means+" "+says, append([]Step{advice}, find...)
 	}
+	if inConda(v.of("file")) {
+		means, find = means+mixedChannels, append(slices.Clone(channels), find...)
+	}
 	return Explanation{Means: means, Find: find, Prevents: ownLibraries, Checks: []string{"symbols", "versions"}}
+}
+
+// ofConda is a path into an installation or environment of conda's.
+var ofConda = regexp.MustCompile(`/(?:\.?(?:mini|ana)?conda\d?|(?:mini|mamba)forge\d?|micromamba)/`)
+
+// inConda reports whether a file is a library of conda's own, and of no wheel.
+func inConda(file string) bool {
+	file = path.Clean(file)
+	return ofConda.MatchString(file) && !strings.Contains(file, "-packages/")
+}
+
+const mixedChannels = " The file is conda's: packages of two channels, or of two builds, are mixed, most likely."
+
+// channels are the steps for an environment whose packages do not go together.
+var channels = []Step{
+	run("conda list --show-channel-urls | awk '{print $NF}' | sort | uniq -c", "the channels that the packages are of: with defaults and conda-forge both, libraries of two builds are mixed"),
+	run("conda create -n NEW --override-channels -c conda-forge --strict-channel-priority PACKAGES", "a new environment with all of them from one channel"),
 }
 
 // undefined tells whose symbol it is that nothing has.
@@ -117,6 +208,10 @@ func undefined(v values) Explanation {
 	} else if says, advice, ok := symbolOwner(symbol); ok {
 		means += " " + says
 		e.Find = append([]Step{advice}, e.Find...)
+	}
+	if inConda(file) {
+		means += mixedChannels
+		e.Find = append(slices.Clone(channels), e.Find...)
 	}
 	if strings.HasPrefix(symbol, "_Z") {
 		means += " It is a C++ name (c++filt " + symbol + "): libstdc++'s two ABIs, or another release of a C++ library, are the usual cause."
@@ -143,7 +238,9 @@ func undefinedPython(file, symbol string) Explanation {
 	other := onlyOtherBuilds[symbol]
 	switch {
 	case strings.HasPrefix(symbol, "PyUnicodeUCS"):
-		means = "The module was compiled for a Python 2 with another width of Unicode (" + symbol + ")."
+		means = "The module was compiled for a Python 2 with another width of Unicode (" + symbol + ") than the one that imports it: it has to be compiled anew with this Python."
+	case strings.HasPrefix(symbol, "PyFPE_"):
+		means = "An extension module asks for " + symbol + ", which this interpreter does not export: the module was compiled by another build of Python. The name is of fpectl, which up to Python 3.6 some builds have (configure --with-fpectl, such as conda's) and others have not; 3.7 and 3.8 export the name for such modules' sake. The wheel came from another build by pip's cache or a copy, or was made by one."
 	case other != "":
 		means = "The module was compiled for " + other + ": no other one exports " + symbol + ", and this interpreter is of another sort."
 	case onlyPython2.MatchString(symbol):
@@ -155,15 +252,36 @@ func undefinedPython(file, symbol string) Explanation {
 	case known:
 		means = fmt.Sprintf("An extension module asks for %s, which this interpreter does not export: %s. The module was compiled for such a version, and its file's name, or a copied environment, let another one find it; or its release uses API of CPython that this version does not have.", symbol, life)
 	}
-	return Explanation{
-		Means: means,
-		Find: []Step{
-			run("python3 -c 'import sys, sysconfig; print(sys.version, sysconfig.get_config_var(\"SOABI\"))'; ls "+quote(cmp.Or(file, "PATH-OF-THE-MODULE")), "the interpreter that imports it, beside the version in the file's name"),
-			audited,
-			run("nm -D --defined-only $(readlink -f $(command -v python3)) | grep -w "+quote(symbol), "whether the interpreter exports it; one with a shared libpython has it there"),
-			whoAsks(file),
-		},
-		Prevents: sealed,
-		Checks:   []string{"symbols", "tags", "abi3"},
+	find := []Step{
+		run("python3 -c 'import sys, sysconfig; print(sys.version, sysconfig.get_config_var(\"SOABI\"))'; ls "+quote(cmp.Or(file, "PATH-OF-THE-MODULE")), "the interpreter that imports it, beside the version in the file's name"),
+		audited,
+		run("nm -D --defined-only $(readlink -f $(command -v python3)) | grep -w "+quote(symbol), "whether the interpreter exports it; one with a shared libpython has it there"),
+		whoAsks(file),
 	}
+	dist := quote(distributionAt(file))
+	anew := run("python3 -m pip install --force-reinstall --no-cache-dir --no-binary "+dist+" "+dist, "compiles it anew for this Python; without --no-cache-dir pip takes the same file from its cache again")
+	switch {
+	case strings.HasPrefix(symbol, "PyUnicodeUCS"):
+		anew.Run = strings.Replace(anew.Run, "python3", "python2", 1)
+		find = []Step{anew, run("python2 -c 'import sys; print(sys.version, sys.maxunicode)'", "65535 is a build with UCS2, 1114111 one with UCS4"), audited, whoAsks(file)}
+	case strings.HasPrefix(symbol, "PyFPE_"):
+		find = append([]Step{anew}, find...)
+	case known && !life.has(namedFor(file)):
+		means = fmt.Sprintf("An extension module asks for %s, which this interpreter does not export: %s. The file is named for Python 3.%d, which it was compiled for: its source, or the C that Cython wrote for it, is of a release that is older than this Python and uses what it took away.", symbol, life, namedFor(file))
+		find = append([]Step{run("python3 -m pip install --upgrade "+dist, "a release that knows this Python; or an older Python")}, find...)
+	}
+	return Explanation{Means: means, Find: find, Prevents: sealed, Checks: []string{"symbols", "tags", "abi3"}}
+}
+
+// taggedFor is the version of Python 3 that an extension module's name is of.
+var taggedFor = regexp.MustCompile(`\.cpython-3(\d+)`)
+
+// namedFor is the minor version of Python 3 in an extension module's name, 0 when it has none.
+func namedFor(file string) int {
+	m := taggedFor.FindStringSubmatch(file)
+	if m == nil {
+		return 0
+	}
+	minor, _ := strconv.Atoi(m[1])
+	return minor
 }

@@ -28,7 +28,7 @@ var spawnSteps = map[string]struct {
 
 // systemdKinds are what systemd and other supervisors say of a service that does not run.
 var systemdKinds = []kind{
-	{"unit-step", cause, `status=(?P<status>200|203|209|214|216|217|218|226|233|238|243)(?:/(?P<name>[A-Z_]+))?|Failed at step (?P<step>CHDIR|EXEC|STDOUT|SETSCHEDULER|GROUP|USER|CAPABILITIES|NAMESPACE|RUNTIME_DIRECTORY|STATE_DIRECTORY|CREDENTIALS) spawning (?P<program>[^\s:]+)|(?P<changing>Changing to the requested working directory) failed|Unable to locate executable '(?P<located>[^'\n]+)'|Failed to (?P<locate>locate) executable (?P<where>[^\s:]+)|Failed to determine (?P<credentials>user credentials)`, unitStep},
+	{"unit-step", cause, `status=(?P<status>200|203|209|214|216|217|218|226|233|238|243)(?:/(?P<name>[A-Z_]+))?|Failed at step (?P<step>CHDIR|EXEC|STDOUT|SETSCHEDULER|GROUP|USER|CAPABILITIES|NAMESPACE|RUNTIME_DIRECTORY|STATE_DIRECTORY|CREDENTIALS) spawning (?P<program>[^\s:]+)(?:: (?P<why>[^\n]{1,60}))?|(?P<changing>Changing to the requested working directory) failed|Unable to locate executable '(?P<located>[^'\n]+)'|Failed to (?P<locate>locate) executable (?P<where>[^\s:]+)|Failed to determine (?P<credentials>user credentials)|Failed to determine (?P<groups>supplementary groups)(?:: (?P<denied>[^\n]{1,60}))?`, unitStep},
 	{"unit-setting", cause, `bad unit file setting|Unit \S+ has a bad unit file setting|Executable path is not absolute|Unknown (?:lvalue|key name) '?(?P<key>[^'\s]+)|Missing '='|Neither a valid executable name nor an absolute path`, told(Explanation{
 		Means:    "systemd does not take the unit file: an unknown or misplaced setting ({key|see the line before}), a relative path in ExecStart=, or a line that was broken without a backslash.",
 		Find:     []Step{run("systemd-analyze verify UNIT.service", "the line and what is wrong with it")},
@@ -88,14 +88,34 @@ func unitStep(v values) Explanation {
 	if v.of("credentials") != "" {
 		status = "217"
 	}
+	if v.of("groups") != "" {
+		status = "216"
+	}
 	step := spawnSteps[status]
-	find := step.find
-	if program := v.of("program", "located", "where"); status == "203" && program != "" {
-		find.Run = fmt.Sprintf("ls -lLZ %[1]s; head -n 1 %[1]s | cut -c -80; systemctl cat UNIT | grep -E 'ExecStart|User'", quote(program))
+	means, steps := step.means, append([]Step{step.find}, unitSteps...)
+	program, why := v.of("program", "located", "where"), v.of("why", "denied")
+	switch {
+	case why == "Operation not permitted" && (status == "216" || status == "217" || status == "218"):
+		means, steps = "systemd itself may not change users, groups or capabilities. A user's own manager (systemctl --user) never may, so that User=, Group=, SupplementaryGroups= and capabilities have no place in its units; a manager in a container without these rights may not, either", ownUser
+	case status == "203" && program != "":
+		steps[0].Run = fmt.Sprintf("ls -lLZ %[1]s; head -n 1 %[1]s | cut -c -80; systemctl cat UNIT | grep -E 'ExecStart|User'", quote(program))
+		if why == "Permission denied" {
+			means = "the unit's user may not run the program, or not reach it: an environment's python is a link, and may lead into a home that others may not enter (/root, ~/.pyenv, uv's ~/.local/share), or to an interpreter that is gone. Or the file has no execute bit, its file system is mounted noexec, or SELinux forbids programs in homes (RHEL)"
+			steps = append([]Step{
+				run("readlink -f "+quote(program)+"; namei -l \"$(readlink -f "+quote(program)+")\"; sudo -u USER "+quote(program)+" --version", "where the link ends, owner and mode of each directory on the way, and whether the unit's user may run it: root may where others may not"),
+				run("/usr/bin/python3 -m venv --clear VENV && VENV/bin/pip install -r requirements.txt", "makes the environment anew from an interpreter that every user may run"),
+			}, steps...)
+		}
 	}
 	return Explanation{
-		Means:    "systemd ended before the program ran, at its step " + step.name + " (status " + status + "): " + step.means + ".",
-		Find:     append([]Step{find}, unitSteps...),
+		Means:    "systemd ended before the program ran, at its step " + step.name + " (status " + status + "): " + means + ".",
+		Find:     steps,
 		Prevents: unitFile,
 	}
+}
+
+// ownUser are the steps for a unit that asks for a change of users that its manager may not make.
+var ownUser = []Step{
+	run("systemctl --user cat UNIT | grep -E 'User|Group|Capab'", "the lines to remove from a user's unit, which runs as that user anyway; a unit in /etc/systemd/system may have them"),
+	run("journalctl --user -u UNIT -n 50 --no-pager", "the program's own last lines, once it starts"),
 }
