@@ -115,14 +115,18 @@ func pythonLibrary(v values) Explanation {
 	if at := path.Base(lib); strings.Contains(lib, "/") {
 		means = "A module opens " + lib + " while it runs (ctypes, cffi), and the loader cannot take it: the rest of the line says why. " + at + " itself may be there, and a library that it needs not."
 	}
-	steps := packageSteps(soname(path.Base(lib)))
+	name := soname(path.Base(lib))
+	if strings.HasSuffix(name, ".so") {
+		name += ".*"
+	}
+	steps := packageSteps(name)
 	if strings.Contains(lib, "gobject-2.0") || strings.Contains(lib, "pango") {
 		steps = append(steps, run("apt-get install libpango-1.0-0 libpangoft2-1.0-0 libharfbuzz-subset0", "what else WeasyPrint opens, where it is that"))
 	}
 	if strings.Contains(lib, "/") {
 		steps = []Step{run("ldd "+quote(lib), "whether it is there, and what it misses")}
 	}
-	return Explanation{Means: means, Find: append(steps, run("ldconfig -p | grep -i "+quote(strings.TrimPrefix(strings.TrimSuffix(soname(path.Base(lib)), ".so"), "lib")), "whether the loader knows it")), Prevents: testsThere}
+	return Explanation{Means: means, Find: append(steps, run("ldconfig -p | grep -i "+quote(strings.TrimPrefix(strings.TrimSuffix(name, ".*"), "lib")), "whether the loader knows it")), Prevents: testsThere}
 }
 
 // numbered is a library's name as Windows and cffi's users write it: cairo-2.
@@ -146,11 +150,8 @@ func packageSteps(lib string) []Step {
 	if name == "" {
 		name = longest(libraryPackages, "lib"+lib)
 	}
-	if strings.HasSuffix(lib, ".so") {
-		lib += ".*"
-	}
 	if name == "" {
-		return []Step{run("apt-file search "+quote(strings.TrimSuffix(lib, ".*")), "the package of Debian that has it; RHEL: dnf provides '*/"+lib+"'; Alpine: apk search 'so:"+lib+"'")}
+		return []Step{run("apt-file search "+quote(strings.TrimSuffix(lib, ".*")), "the package of Debian that has it; RHEL: dnf provides '*/"+lib+"'; Alpine: apk search "+quote("so:"+lib))}
 	}
 	return []Step{run("apt-get install "+name, "the package of Debian and Ubuntu that has it; its number may differ; RHEL: dnf install '*/"+lib+"'; Alpine: apk "+alpines(lib))}
 }
@@ -158,7 +159,7 @@ func packageSteps(lib string) []Step {
 // alpines is what apk is to do for a library.
 func alpines(lib string) string {
 	if strings.HasSuffix(lib, ".*") {
-		return "search 'so:" + lib + "'"
+		return "search " + quote("so:"+lib)
 	}
 	return "add so:" + lib
 }

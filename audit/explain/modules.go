@@ -156,7 +156,7 @@ func nativeModule(v values) Explanation {
 			look("Started in a source directory, the source hides the package that is installed: cd elsewhere."),
 		},
 		Prevents: sealed,
-		Checks:   []string{"tags", "record"},
+		Checks:   []string{"tags", "record", "modules"},
 	}
 }
 
@@ -178,7 +178,7 @@ func namespaceModule(v values) Explanation {
 			run("python3 -m venv NEW && NEW/bin/python -m pip install --no-cache-dir "+dist, "a clean environment, made by the interpreter and on the platform that is to run it"),
 		},
 		Prevents: sealed,
-		Checks:   []string{"record", "tags"},
+		Checks:   []string{"record", "tags", "modules"},
 	}
 }
 

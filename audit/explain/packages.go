@@ -97,7 +97,7 @@ var distributions = pairs(`
 	python-dotenv dotenv; PyJWT jwt; pyserial serial; protobuf google.protobuf; grpcio grpc; pyOpenSSL OpenSSL; python-ldap ldap; GitPython git; attrs attr; msgpack-python msgpack; setuptools pkg_resources setuptools _distutils_hack
 	psycopg2-binary psycopg2; python-magic magic; pyzmq zmq; pywin32 win32api win32con pywintypes; djangorestframework rest_framework; django-cors-headers corsheaders; python-memcached memcache; dnspython dns; pexpect pexpect
 	google-api-python-client googleapiclient; google-cloud-storage google.cloud.storage; google-auth google.auth; python-docx docx; python-pptx pptx; PyMySQL pymysql; pysqlite3-binary pysqlite3; markdown markdown; ruamel.yaml ruamel
-	PyGObject gi; pycairo cairo; dbus-python dbus; python-apt apt apt_pkg; pyinotify pyinotify; python-multipart multipart; fonttools fontTools; biopython Bio; pymupdf fitz; faiss-cpu faiss; pytorch-lightning pytorch_lightning
+	PyGObject gi; pycairo cairo; dbus-python dbus; python-apt apt apt_pkg; pyinotify pyinotify; python-multipart multipart; fonttools fontTools; biopython Bio; pymupdf fitz; faiss-cpu faiss; bx-python bx; pytorch-lightning pytorch_lightning
 	antlr4-python3-runtime antlr4; python-jose jose; websocket-client websocket; kafka-python kafka; confluent-kafka confluent_kafka; cx_Oracle cx_Oracle; rpi.gpio RPi; smbus smbus; wxPython wx; PyQt5 PyQt5; argon2-cffi argon2
 	flask-cors flask_cors; flask-sqlalchemy flask_sqlalchemy; django-environ environ; importlib-metadata importlib_metadata; typing-extensions typing_extensions; jaraco.text jaraco; more-itertools more_itertools`)
 

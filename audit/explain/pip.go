@@ -210,14 +210,18 @@ func noWheelHere(v values) Explanation {
 	if tag := v.of("tag", "only"); tag != "" {
 		which = " (" + tag + ")"
 	}
+	other := run("uv add "+quote(name+"!="+cmp.Or(version, "VERSION")), "chooses another release, which may have a wheel for this platform")
+	marker := look("Where the program does without it on this platform, a marker leaves it out: " + req + " ; sys_platform == 'linux' (or platform_machine, python_version).")
+	find := []Step{other, marker}
+	if v.of("tag") != "" && strings.Contains(v.text[v.at[1]:min(len(v.text), v.at[1]+maxMessage)], "you require") {
+		find = []Step{marker, other}
+	}
 	return Explanation{
 		Means: req + " has no wheel for this platform and Python" + which + ", and no source that could be compiled. uv locks for all platforms at once, so that such a release may stand in a lock that was made on another one; pip's tags and age have no part in it.",
-		Find: []Step{
-			run("uv add "+quote(name+"!="+cmp.Or(version, "VERSION")), "chooses another release, which may have a wheel for this platform"),
-			look("Where no release has one, and the program does without it there, a marker leaves it out: " + req + " ; sys_platform == 'linux' (or platform_machine, python_version)."),
+		Find: append(find,
 			look("[tool.uv] required-environments = [\"sys_platform == 'linux' and platform_machine == 'x86_64'\"] lets uv lock only releases that have wheels for these; environments = […] says for which it locks at all."),
 			run("uv run python -c 'import sys, sysconfig; print(sys.version, sysconfig.get_platform())'", "this interpreter and platform: another Python (uv python pin 3.12) may be what the wheels are for"),
-		},
+		),
 		Prevents: "ampoule lock chooses releases that the recipe's interpreter and platform can have, by a wheel or from source.",
 	}
 }

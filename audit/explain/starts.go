@@ -88,7 +88,7 @@ func badInterpreter(v values) Explanation {
 
 // unstartable tells what a program needs to start: a loader, or a script's interpreter.
 func unstartable(path, state string) Explanation {
-	return Explanation{
+	e := Explanation{
 		Means: path + " " + state + ": the loader that a program names (PT_INTERP), which glibc's programs do not have on musl (Alpine) and those of 32 bits not where only 64 are installed; or the interpreter in a script's first line, with Windows' line ends, too.",
 		Find: []Step{
 			run("ls -lL "+quote(path)+"; head -n 1 "+quote(path)+" | cut -c -80", "whether it is there, and a script's interpreter"),
@@ -96,6 +96,10 @@ func unstartable(path, state string) Explanation {
 		},
 		Prevents: glibc + " " + ownScripts,
 	}
+	if environmentOf(path) != "" {
+		e.Find, e.Checks = append(e.Find, audited), []string{"environment"}
+	}
+	return e
 }
 
 func commandNotFound(v values) Explanation {

@@ -58,6 +58,7 @@ func lddOutput(v values) Explanation {
 		Means: "This is what ldd says of an extension module, and nothing is wrong in it: " + symbol + " is the interpreter's own, which ldd does not load. Only what is said of libraries (\"not found\") and of names that are not Python's is a fault.",
 		Find: []Step{
 			run("python3 -c "+quote("import "+importName(file)), "whether the interpreter takes the module: its message counts"),
+			audited,
 			run("ldd "+quote(file)+" 2>&1 | grep -v -E '(: |symbol: )_?Py[A-Z_]'", "the rest of what ldd says"),
 		},
 		Prevents: "The gate loads every module with the interpreter of its tree, in each runtime target.",
@@ -105,11 +106,16 @@ func mixedModules(v values) Explanation {
 	if module != "" {
 		top, _, _ := strings.Cut(module, ".")
 		dist = distributionOf(top)
-		e.Means += " " + dist + " is most likely older than what asks it, which knows a later release."
 	}
 	list := run("python3 -m pip list | grep -i -E "+quote(strings.TrimPrefix(dist+"|", "numpy|")+"numpy|scipy|scikit|pandas|h5py|gevent|greenlet|cython")+"; python3 -c 'import sys; print(*sys.path, sep=\"\\n\")'", "the releases, and the directories that are mixed")
 	e.Find = append([]Step{list}, e.Find...)
 	if module != "" {
+		if strings.Contains(module, "._") {
+			e.Means += " The module is a private one, which its own package alone uses: files of two releases of " + dist + " are mixed, most likely."
+			e.Find = []Step{run("python3 -m pip uninstall -y "+quote(dist)+" && python3 -m pip install --no-cache-dir "+quote(dist), "one whole release of it: a second uninstall tells whether another copy was left"), list}
+			return e
+		}
+		e.Means += " " + dist + " is most likely older than what asks it, which knows a later release."
 		e.Find = append([]Step{run("python3 -m pip install --upgrade "+quote(dist), "the older side; where it is the newest already, an older release of what asks, or what asks compiled anew")}, e.Find...)
 	}
 	return e
