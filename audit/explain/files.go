@@ -39,7 +39,7 @@ var fileKinds = []kind{
 	})},
 	{"static-tls", cause, `(?:` + soFile + `: )?cannot (?:allocate memory in static TLS block|load any more object with static TLS)`, told(Explanation{
 		Means:    "A library that keeps thread-local data in the static block (an allocator, OpenMP, jemalloc, tcmalloc) was loaded too late: the block was full. The order of imports, not the wheel's interpreter, decides.",
-		Find:     []Step{run("GLIBC_TUNABLES=glibc.rtld.optional_static_tls=16384 python3 -c 'import MODULE'", "as of glibc 2.32 this raises the block"), run("LD_PRELOAD={file|PATH-OF-THE-LIBRARY} python3 -c 'import MODULE'", "loaded first, it finds room; or import what needs it first"), look("The library that is named first in the message is the one.")},
+		Find:     []Step{run("GLIBC_TUNABLES=glibc.rtld.optional_static_tls=16384 python3 -c 'import MODULE'", "as of glibc 2.32 this raises the block"), run("LD_PRELOAD={file|PATH-OF-THE-LIBRARY} python3 -c 'import MODULE'", "loaded first, it finds room; or import what needs it first"), audited, look("The library that is named first in the message is the one.")},
 		Prevents: "The recipe's tests import what the application imports, in its order, in each runtime target.",
 		Checks:   []string{"loader"},
 	})},

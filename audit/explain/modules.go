@@ -167,6 +167,9 @@ func namespaceModule(v values) Explanation {
 	top, _, _ := strings.Cut(module, ".")
 	dist := quote(distributionOf(top))
 	means := module + " was found and has no " + v.of("name", "attr") + ": its native module is of another release than the Python files that ask it."
+	if v.of("module") != "" && !strings.Contains(module, "._") {
+		return hiddenByDirectory(module, v.of("name"), dist)
+	}
 	if v.of("module") != "" {
 		means = "The module " + module + " itself is not there: a directory of its name was found in its place (\"unknown location\"), which has no " + v.of("name") + "."
 	}
@@ -179,6 +182,21 @@ func namespaceModule(v values) Explanation {
 		},
 		Prevents: sealed,
 		Checks:   []string{"record", "tags", "modules"},
+	}
+}
+
+// hiddenByDirectory is about a directory without __init__.py that import takes for a module
+// or package of its name.
+func hiddenByDirectory(module, name, dist string) Explanation {
+	return Explanation{
+		Means: "The module " + module + " itself was not found: a directory of its name, without an __init__.py, was taken in its place (\"unknown location\"), and has no " + name + ". It is one of the application's in the working directory, or what an update or removal that was not whole left in site-packages, or the package's own file was not copied along.",
+		Find: []Step{
+			run("python3 -c 'import "+module+" as m; print(list(m.__path__))'", "the directory that is taken: rename or remove it where it is not the package's, add the __init__.py where it is"),
+			audited,
+			run("python3 -m pip uninstall -y "+dist+" && python3 -m pip install --no-cache-dir "+dist, "the whole package, where it is a distribution's"),
+		},
+		Prevents: testsThere,
+		Checks:   []string{"record"},
 	}
 }
 

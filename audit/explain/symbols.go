@@ -51,11 +51,16 @@ var symbolKinds = []kind{
 }
 
 // lddOutput is about Python's symbols in what ldd says of an extension module, which musl's
-// ldd and glibc's ldd -r try to bind without an interpreter.
+// ldd and glibc's ldd -r try to bind without an interpreter. A symbol that not every Python
+// has may be a fault all the same.
 func lddOutput(v values) Explanation {
 	file, symbol := v.of("file", "musl"), v.of("symbol", "name")
+	_, changes := lifetimes()[symbol]
+	if changes || onlyPython2.MatchString(symbol) || onlyOtherBuilds[symbol] != "" {
+		return undefinedPython(file, symbol)
+	}
 	return Explanation{
-		Means: "This is what ldd says of an extension module, and nothing is wrong in it: " + symbol + " is the interpreter's own, which ldd does not load. Only what is said of libraries (\"not found\") and of names that are not Python's is a fault.",
+		Means: "This is what ldd says of an extension module, and no fault by itself: " + symbol + " is the interpreter's own, which ldd does not load. Only what is said of libraries (\"not found\") and of names that are not Python's is a fault.",
 		Find: []Step{
 			run("python3 -c "+quote("import "+importName(file)), "whether the interpreter takes the module: its message counts"),
 			audited,
