@@ -70,13 +70,9 @@ func (x *exam) loadingFaults(out *outcome, r run, l loading) {
 			f.Cause = "The file embeds Python."
 			f.Remedy = "Write an exception for it in the recipe, if it must."
 		}
-		switch {
-		case x.found && !extension:
+		if x.found && !extension {
 			f.Severity = Warn
 			f.Remedy = "Nothing, if it is a program that runs Python by itself."
-		case x.found && right && x.told().Link == LinkShared:
-			f.Severity = Warn
-			f.Cause = "The extension module needs " + printable(last.name) + ", which this interpreter has loaded: it works here, and not with an interpreter that was built otherwise."
 		}
 		out.add(f)
 	}
