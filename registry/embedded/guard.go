@@ -208,7 +208,7 @@ func (g *guard) ask(path string) {
 // startUpload removes damaged content that is going to be sent: the registry takes what is
 // there for what is meant.
 func (g *guard) startUpload(w http.ResponseWriter, r *http.Request, repo repository) {
-	if err := g.mendList(repo); err != nil {
+	if err := errors.Join(g.begin(repo), g.mendList(repo)); err != nil {
 		refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
 		return
 	}

@@ -20,6 +20,31 @@ import (
 // keyLabel is the label of an image's configuration that holds its key.
 const keyLabel = "dev.ampoule.key"
 
+// begin gives a new repository its list, before there is content: a repository that has some
+// and no list is taken for a damaged one, and mending it ends the uploads of others.
+func (g *guard) begin(repo repository) error {
+	if repo.exists() {
+		return nil
+	}
+	g.writing.Lock()
+	defer g.writing.Unlock()
+	if repo.exists() {
+		return nil
+	}
+	if err := repo.saveIndex(emptyList()); err != nil {
+		return fmt.Errorf("making the list of %s: %w", repo.name, err)
+	}
+	return nil
+}
+
+// emptyList is a list of which the registry need not find out what refers to what.
+func emptyList() manifest {
+	return manifest{
+		SchemaVersion: 2, MediaType: indexType, Manifests: []descriptor{},
+		Annotations: map[string]string{convertedAnnotation: "true"},
+	}
+}
+
 // mendList makes a repository's list anew where it is damaged or gone, so that what is
 // written next does not replace it by one that has nothing else.
 func (g *guard) mendList(repo repository) error {
@@ -123,11 +148,7 @@ func (g *guard) rebuild(repo repository) (int, error) {
 	if err != nil {
 		return 0, err
 	}
-	empty := manifest{
-		SchemaVersion: 2, MediaType: indexType, Manifests: []descriptor{},
-		Annotations: map[string]string{convertedAnnotation: "true"},
-	}
-	if err := repo.saveIndex(empty); err != nil {
+	if err := repo.saveIndex(emptyList()); err != nil {
 		return 0, fmt.Errorf("making the list of %s anew: %w", repo.name, err)
 	}
 	g.renew()

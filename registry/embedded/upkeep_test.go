@@ -10,10 +10,12 @@ import (
 	"io"
 	"io/fs"
 	"net/http"
+	"net/url"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -567,5 +569,50 @@ func TestNobodyDeletes(t *testing.T) {
 		if answer.status != http.StatusNotFound {
 			t.Errorf("a reader's %s is answered with %d", path, answer.status)
 		}
+	}
+}
+
+// Several uploads begin a repository, and none of them is forgotten.
+func TestUploadsBeginRepository(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	send := func(method, path string, body []byte) (int, string) {
+		req, err := http.NewRequestWithContext(t.Context(), method, "http://"+ownHost+path, bytes.NewReader(body))
+		if err != nil {
+			return 0, ""
+		}
+		req.Header.Set("Content-Type", "application/octet-stream")
+		resp, err := s.RoundTrip(req)
+		if err != nil {
+			return 0, ""
+		}
+		_, _ = io.Copy(io.Discard, resp.Body)
+		_ = resp.Body.Close()
+		return resp.StatusCode, resp.Header.Get("Location")
+	}
+	for round := range 30 {
+		repo := fmt.Sprintf("web%d", round)
+		var all sync.WaitGroup
+		for i := range 8 {
+			all.Go(func() {
+				content := fmt.Appendf(nil, "%d", i)
+				started, to := send(http.MethodPost, "/v2/"+repo+"/blobs/uploads/", nil)
+				at, err := url.Parse(to)
+				if err != nil || started != http.StatusAccepted {
+					t.Errorf("starting: %d, %q, %v", started, to, err)
+					return
+				}
+				query := at.Query()
+				query.Set("digest", hashOf(content))
+				if ended, _ := send(http.MethodPut, at.Path+"?"+query.Encode(), content); ended != http.StatusCreated {
+					t.Errorf("%s: an upload that was begun ended with %d", repo, ended)
+				}
+			})
+		}
+		all.Wait()
+	}
+	left, err := filepath.Glob(filepath.Join(s.dir, rootName, "*", uploadsName, "*"))
+	if err != nil || len(left) > 0 {
+		t.Errorf("%d uploads are left, %v", len(left), err)
 	}
 }
