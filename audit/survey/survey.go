@@ -256,31 +256,8 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 		}
 	}
 	s := newSearch(v.Files, v.effort)
-	start, err := v.start()
-	switch {
-	case err != nil:
+	if err := v.find(ctx, s); err != nil {
 		return nil, err
-	case start.Kind == tree.File:
-		// A wheel may have any name, where a cache or a person gave it one.
-		named := strings.HasSuffix(start.Path, ".whl")
-		switch {
-		case named || downloads.MatchString(start.Path) && isArchive(start):
-			s.found = append(s.found, found{kind: KindWheel, path: start.Path, cached: !named})
-		case isELF(start), audit.NamedAsModule(path.Base(start.Path)):
-			s.found = append(s.found, found{kind: KindFile, path: start.Path})
-		default:
-			if err := s.archive(start); err != nil {
-				return nil, &UnreadableError{v.Path, reason(err)}
-			}
-		}
-	default:
-		if err := s.dir(ctx, start.Path, false); err != nil {
-			return nil, err
-		}
-		s.placeLoose()
-		if v.kind != "" && len(s.found) == 0 {
-			s.found = append(s.found, found{kind: KindSite, path: start.Path})
-		}
 	}
 	archives := s.takeArchives()
 	for _, f := range s.found {
@@ -291,40 +268,76 @@ func (v *survey) run(ctx context.Context) (*Report, error) {
 	if len(s.found) == 0 && len(archives) == 0 && len(s.unread.list) == 0 {
 		return nil, &NothingError{v.Path}
 	}
-	units := make([]Unit, len(s.found))
-	unread := make([][]Unread, len(s.found))
-	failed := make([]error, len(s.found))
+	r := &Report{Schema: Schema, Target: cmp.Or(v.Name, v.Path), Unlooked: s.unlooked(), Units: []Unit{}, lint: v.Lint}
+	r.Unread = append([]Unread{}, s.unread.all(r.Target)...)
+	if err := v.judgeAll(ctx, r, s.found); err != nil {
+		return nil, err
+	}
+	if err := v.archives(ctx, r, archives); err != nil {
+		return nil, err
+	}
+	r.decide()
+	slices.SortFunc(r.Units, func(a, b Unit) int { return cmp.Compare(a.Path, b.Path) })
+	return r, nil
+}
+
+// find looks for what there is to judge: the target itself, or what is below it.
+func (v *survey) find(ctx context.Context, s *search) error {
+	start, err := v.start()
+	if err != nil {
+		return err
+	}
+	if start.Kind == tree.File {
+		// A wheel may have any name, where a cache or a person gave it one.
+		named := strings.HasSuffix(start.Path, ".whl")
+		switch {
+		case named || downloads.MatchString(start.Path) && isArchive(start):
+			s.found = append(s.found, found{kind: KindWheel, path: start.Path, cached: !named})
+		case isELF(start), audit.NamedAsModule(path.Base(start.Path)):
+			s.found = append(s.found, found{kind: KindFile, path: start.Path})
+		default:
+			if err := s.archive(start); err != nil {
+				return &UnreadableError{v.Path, reason(err)}
+			}
+		}
+		return nil
+	}
+	if err := s.dir(ctx, start.Path, false); err != nil {
+		return err
+	}
+	s.placeLoose()
+	if v.kind != "" && len(s.found) == 0 {
+		s.found = append(s.found, found{kind: KindSite, path: start.Path})
+	}
+	return nil
+}
+
+// judgeAll judges what was found, several at a time, and adds it to a report in the order in
+// which it was found.
+func (v *survey) judgeAll(ctx context.Context, r *Report, list []found) error {
+	units := make([]Unit, len(list))
+	unread := make([][]Unread, len(list))
+	failed := make([]error, len(list))
 	group, judging := errgroup.WithContext(ctx)
 	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, f := range s.found {
+	for i, f := range list {
 		group.Go(func() error {
 			units[i], unread[i], failed[i] = v.judge(judging, f)
 			return context.Cause(judging)
 		})
 	}
 	if err := group.Wait(); err != nil {
-		return nil, err
-	}
-	r := &Report{
-		Schema: Schema, Target: cmp.Or(v.Name, v.Path), Unread: s.unread.all(cmp.Or(v.Name, v.Path)), Unlooked: s.unlooked(), Units: []Unit{}, lint: v.Lint,
+		return err
 	}
 	for i, u := range units {
 		if failed[i] != nil {
-			r.Unread = append(r.Unread, Unread{show(s.found[i].path), reason(failed[i])})
+			r.Unread = append(r.Unread, Unread{show(list[i].path), reason(failed[i])})
 			continue
 		}
 		r.Unread = append(r.Unread, unread[i]...)
 		r.Units = append(r.Units, u)
 	}
-	if err := v.archives(ctx, r, archives); err != nil {
-		return nil, err
-	}
-	if r.Unread == nil {
-		r.Unread = []Unread{}
-	}
-	r.decide()
-	slices.SortFunc(r.Units, func(a, b Unit) int { return cmp.Compare(a.Path, b.Path) })
-	return r, nil
+	return nil
 }
 
 // start finds the file or directory that the target names.
@@ -394,26 +407,14 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 	if err != nil {
 		return u, nil, err
 	}
-	for i := range in.Findings {
-		in.Findings[i].File = v.told(in.Findings[i].File, place, f, moved)
-	}
-	u.Objects, u.Checks, u.Unjudged, u.Interpreter, u.compiled = in.Objects, in.Checks, in.Unjudged, in.Interpreter, in.Compiled
-	u.Findings = append(u.Findings, in.Findings...)
-	for i := range u.Unjudged {
-		if at.why != "" && u.Unjudged[i].Why == audit.WhyNoInterpreter {
-			u.Unjudged[i].Why = at.why
-		}
-	}
-	if decided := f.kind != KindSite && u.has(audit.Refuse); in.Dependent > 0 && !decided {
-		u.await(in.Dependent)
-	}
-	told := func(file string) string {
-		if file = v.told(file, place, f, moved); f.kind == KindWheel {
+	told := func(file string) string { return v.told(file, place, f, moved) }
+	u.conclude(f, at, in, told)
+	if n, ok := u.unopened(content, func(file string) string {
+		if file = told(file); f.kind == KindWheel {
 			file = path.Join(path.Base(f.path), file)
 		}
 		return file
-	}
-	if n, ok := u.unopened(content, told); ok {
+	}); ok {
 		u.Unjudged = append(u.Unjudged, n)
 	}
 	v.zipimported(&u)
@@ -428,6 +429,23 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 		u.Remedy, u.Command = inOne(&u, u.remedies(u.Findings))
 	}
 	return u, unread, nil
+}
+
+// conclude puts what an inspection found into a unit, with the files' names as they are told.
+func (u *Unit) conclude(f found, at interpreter, in audit.Inspection, told func(string) string) {
+	for i := range in.Findings {
+		in.Findings[i].File = told(in.Findings[i].File)
+	}
+	u.Objects, u.Checks, u.Unjudged, u.Interpreter, u.compiled = in.Objects, in.Checks, in.Unjudged, in.Interpreter, in.Compiled
+	u.Findings = append(u.Findings, in.Findings...)
+	for i := range u.Unjudged {
+		if at.why != "" && u.Unjudged[i].Why == audit.WhyNoInterpreter {
+			u.Unjudged[i].Why = at.why
+		}
+	}
+	if decided := f.kind != KindSite && u.has(audit.Refuse); in.Dependent > 0 && !decided {
+		u.await(in.Dependent)
+	}
 }
 
 // inspect has a place judged, for so long and no longer.
