@@ -132,7 +132,8 @@ func TestABIFlags(t *testing.T) {
 	module := func(python, file string, flags ...string) string {
 		t.Helper()
 		include := strings.TrimSpace(run(t, python, "-c", "import sysconfig; print(sysconfig.get_path('include'))"))
-		runIn(t, dir, nil, "gcc", append([]string{"-shared", "-fPIC", "-I" + include, "spam.c", "-o", file}, flags...)...)
+		name, _, _ := strings.Cut(file, ".")
+		runIn(t, dir, nil, "gcc", append([]string{"-shared", "-fPIC", "-I" + include, "-DPyInit_spam=PyInit_" + name, "spam.c", "-o", file}, flags...)...)
 		return filepath.Join(dir, file)
 	}
 	for _, c := range []struct {

@@ -29,7 +29,7 @@ var evilWheels = []struct {
 		unpacktest.Text("INFO/entry_points.txt", "[console_scripts]\nevil = evil:main\n../../00001/lib/python3.13/site-packages/victim.py = evil:main\n"),
 	}, "no plain file name"},
 	// pip refuses these.
-	{"is-refused-by-pip", []unpacktest.Member{unpacktest.Text("INFO/WHEEL", "Wheel-Version: 2.0\nTag: py3-none-any\n")}, `Wheel-Version "2.0"`},
+	{"is-refused-by-pip", []unpacktest.Member{unpacktest.Text("INFO/WHEEL", "Wheel-Version: 2.0\nTag: py3-none-any\n")}, `Wheel-Version: "2.0"`},
 	{"has-no-function", []unpacktest.Member{unpacktest.Text("INFO/entry_points.txt", "[console_scripts]\nevil = evil\n")}, "is not MODULE:FUNCTION"},
 	// These have the places of files of the interpreter, or stand before them on sys.path.
 	{"is-the-interpreter", []unpacktest.Member{unpacktest.Text("DATA/scripts/python3", "#!python\n")}, "which is the interpreter's name"},
