@@ -172,7 +172,7 @@ const suite = "bookworm"
 
 // libraries are what the interpreters' own modules need of Debian, and what any Python program
 // may want to find.
-const libraries = "ca-trustedFile,libssl3,libffi8,libsqlite3-0,libbz2-1.0,liblzma5,libreadline8,libncursesw6,libuuid1,libtirpc3,libnsl2,netbase,tzdata,media-types"
+const libraries = "ca-certificates,libssl3,libffi8,libsqlite3-0,libbz2-1.0,liblzma5,libreadline8,libncursesw6,libuuid1,libtirpc3,libnsl2,netbase,tzdata,media-types"
 
 // world makes the system below all machines, once: Debian with three interpreters at the paths
 // that they have here, without what was installed into them.
