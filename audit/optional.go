@@ -30,7 +30,7 @@ func (x *exam) optional(module *object) string {
 }
 
 // guardedImport names a source of a distribution that imports what has a name in a try
-// statement; empty where none does, or one imports it without.
+// statement; empty where none does, or one that is no test imports it without.
 func (x *exam) guardedImport(dist, name string) string {
 	imports := regexp.MustCompile(`^[ \t]*(?:from[ \t]+[\w.]+[ \t]+import\b.*\b` + name + `\b|from[ \t]+[\w.]*\b` + name + `[ \t]+import\b|import[ \t].*\b` + name + `\b)`)
 	found := ""
@@ -43,13 +43,27 @@ func (x *exam) guardedImport(dist, name string) string {
 			if !imports.MatchString(line) {
 				continue
 			}
-			if !isGuarded(lines, i) {
+			switch {
+			case isGuarded(lines, i):
+				found = e.Path
+			case !isTest(e.Path):
 				return ""
 			}
-			found = e.Path
 		}
 	}
 	return found
+}
+
+// isTest reports whether a source is a test, by the names that pytest and unittest look for.
+// A distribution works without what its tests alone cannot do without.
+func isTest(file string) bool {
+	dir, base := path.Split(file)
+	for part := range strings.SplitSeq(dir, "/") {
+		if part == "test" || part == "tests" {
+			return true
+		}
+	}
+	return strings.HasPrefix(base, "test_") || strings.HasSuffix(base, "_test.py") || base == "conftest.py"
 }
 
 // isGuarded tells whether a line of Python is in the first part of a try statement, within its
