@@ -3,12 +3,41 @@ package explain
 import (
 	"cmp"
 	"strings"
+
+	"ampoule/audit"
 )
 
 // buildKinds are what compilers and build backends say while pip compiles a wheel.
 var buildKinds = []kind{
-	{"missing-header", cause, `fatal error: '?(?P<header>[\w./+-]+\.h(?:pp)?)'?: No such file or directory|'(?P<clang>[\w./+-]+\.h(?:pp)?)' file not found|Cannot open include file: '(?P<msvc>[^'\n]+)'|No such file or directory\s+#include <(?P<include>[^>\n]+)>|make sure the (?:development packages of )?(?P<lxml>libxml2) and libxslt|PackageNotFoundError: (?P<pc>[\w.+-]+) not found|(?P<xmlsec>xmlsec1) is not installed or not in path|Dependency "?(?P<meson>[\w.+-]+)"? not found(?:,| \()(?: )?tried|Package '?(?P<pkgconfig>[\w.+-]+)'?,? (?:required by '[^'\n]+', not found|was not found in the pkg-config search path)|No package '(?P<nopkg>[\w.+-]+)' found|No (?P<lapack>lapack)/blas resources found|Could NOT find (?P<cmake>\w+)|package configuration file provided by "(?P<config>[\w.-]+)"|custom build command for '(?P<sys>\w+)-sys `, missingHeader},
-	{"missing-tool", cause, `(?:unable to execute|error: command) '(?P<cc>[^'\n]+)'(?: failed)?: (?:No such file or directory|Permission denied)|command '(?P<cmd>[\w./+-]+)' failed: No such file or directory|error trying to exec '(?P<exec>[^'\n]+)': execvp: No such file|cannot execute '(?P<cc1>[^'\n]+)': execvp: No such file|(?P<which>gcc|g\+\+|cc|c\+\+|cmake|ninja|make|swig|cargo|rustc|gfortran|git|patchelf|autoreconf): (?:command )?not found|(?P<pgconfig>pg_config) executable not found|(?P<mysqlconfig>\b[a-z][\w-]*[-_]config):? (?:command )?not found|Can not find valid (?P<pkg>pkg-config) name|(?P<gdalconfig>gdal-config): not found|The '(?P<apxs>apxs)' command appears not to be installed|(?P<krb>krb5-config): not found|(?P<curlconfig>curl-config)'?: No such file|Could not run (?P<curl>curl-config)|CMake must be installed to build|(?P<pkgconfig>pkg-config)'? (?:is not installed|not found|could not be found|probably not installed)|Unknown compiler\(s\): (?P<meson>[^\n]{1,80})|No CMAKE_C(?:XX)?_COMPILER could be found|Could not find (?P<cmake>cmake) executable|Please install (?P<please>cmake|swig|ninja)|linker '(?P<linker>\w+)' not found|CMAKE_C(?:XX)?_COMPILER not set|no acceptable C compiler found|(?P<git>git) executable not found|Cannot find command '(?P<vcs>git|hg|svn|bzr)'`, missingTool},
+	{"python-development", cause, `Could NOT find Python[23]? \(missing:\s+(?P<missing>[^)]*?Development[^)]*)\)(?:\s+\(found\s+version\s+"(?P<found>[\d.]+)")?`, pythonDevelopment},
+	{"incomplete-source", cause, `The source directory\s+"(?P<dir>[^"\n]+)"\s+does not appear to contain CMakeLists\.txt`, told(Explanation{
+		Means:    "The source that is being compiled ({dir}) has no CMakeLists.txt: the release's sdist was made without it (its MANIFEST.in names it not), or a Git checkout lacks its submodules.",
+		Find:     []Step{run("python3 -m pip download --no-deps --no-binary :all: NAME && tar -tf NAME-*.tar.gz | grep -c CMakeLists.txt", "0, where the sdist is at fault: take another release, or the repository, python3 -m pip install git+URL"), run("git submodule update --init --recursive", "in a checkout"), run("python3 -m pip install --only-binary :all: NAME", "takes a wheel, where there is one, and compiles nothing")},
+		Prevents: "ampoule lock builds every sdist once: what lacks a part is known before a deploy.",
+	})},
+	{"not-free-threaded", cause, `#\[cfg\(not\(Py_GIL_DISABLED\)\)\]|unresolved import '(?P<import>pyo3::sync::GILProtected)'`, told(Explanation{
+		Means:    "A crate is compiled for a free-threaded Python (3.13t), and this release of it was written for one with a lock: PyO3 leaves out there what is not safe without it, such as GILProtected. A build for every interpreter that is found takes the free-threaded one along.",
+		Find:     []Step{run("python3 -c 'import sys, sysconfig; print(sys.version, sysconfig.get_config_var(\"Py_GIL_DISABLED\"))'; maturin list-python", "whether it is a free-threaded one (1), and which interpreters there are: name those with a lock, maturin build --interpreter python3.13"), run("cargo update && cargo tree -i pyo3", "newer releases of the crates, which know it, and who uses pyo3")},
+		Prevents: "A recipe names one interpreter, and its wheels are compiled for that.",
+	})},
+	{"pyo3-older-python", cause, `(?P<sort>Python|PyPy|GraalPy) interpreter version \((?P<have>[\d.]+)\) is (?:lower|older) than PyO3's (?:minimum|maximum) supported`, told(Explanation{
+		Means:    "PyO3 does not know so old a {sort} ({have}): the build took another interpreter than the one that was meant, such as the python3 of a manylinux image, which is the system's, or a PyPy that --find-interpreter found.",
+		Find:     []Step{run("maturin list-python; ls -d /opt/python/*", "the interpreters that there are (in manylinux images in /opt/python): name those that are meant, maturin build --interpreter python3.12"), look("Otherwise take an older release of the package, whose PyO3 knows that Python.")},
+		Prevents: "A recipe names one interpreter, and its wheels are compiled for that.",
+	})},
+	{"removed-command", cause, `error: invalid command '(?P<name>bdist_wininst|upload|register)'`, told(Explanation{
+		Means:    "setuptools has no command {name} any more, which the project's setup.py or setup.cfg, or a plug-in of its build, names: bdist_wininst went in setuptools 65, upload and register in 42.",
+		Find:     []Step{run("grep -n -E {name} setup.py setup.cfg; echo 'setuptools<65' > constraints.txt; PIP_CONSTRAINT=$PWD/constraints.txt python3 -m pip install NAME", "who names it, and a build with an older setuptools; a newer release of the project needs none of that"), look("Files go to an index by twine upload, and tests run by pytest.")},
+		Prevents: "Ampoule's lock pins the build requirements of each sdist: a new setuptools changes no build until it is locked anew.",
+	})},
+	{"link-libpython", cause, `(?:cannot find|unable to find library) -lpython(?P<version>\d[\w.]*)`, told(Explanation{
+		Means:    "The linker is to link libpython{version} and finds none. An extension module needs none, as the interpreter has the symbols: manylinux images, and builds of Python without --enable-shared, have none on purpose. CMake's Development (for programs that embed Python), or python3-config --ldflags --embed, asks for it.",
+		Find:     []Step{run("grep -rn -E 'PythonLibs|PYTHON_LIBRAR|Python3?::Python\\b|Development' --include=CMakeLists.txt .", "who asks: find_package(Python COMPONENTS Interpreter Development.Module), and Python::Module in place of Python::Python"), run("python3 -c 'import sysconfig as s; print(s.get_config_var(\"Py_ENABLE_SHARED\"), s.get_config_var(\"LIBDIR\"), s.get_config_var(\"LDLIBRARY\"))'", "whether this Python has one, and where: only a program that embeds Python needs it (Debian: libpython3-dev)")},
+		Prevents: noCompile + " No extension module needs a libpython: the gate refuses those that do.",
+		Checks:   []string{"libpython-needed"},
+	})},
+	{"missing-header", cause, `fatal error: '?(?P<header>[\w./+-]+\.h(?:pp)?)'?: No such file or directory|'(?P<clang>[\w./+-]+\.h(?:pp)?)' file not found|Cannot open include file: '(?P<msvc>[^'\n]+)'|No such file or directory\s+#include <(?P<include>[^>\n]+)>|make sure the (?:development packages of )?(?P<lxml>libxml2) and libxslt|PackageNotFoundError: (?P<pc>[\w.+-]+) not found|(?P<xmlsec>xmlsec1) is not installed or not in path|Dependency "?(?P<meson>[\w.+-]+)"? not found(?:,| \()(?: )?tried|Package '?(?P<pkgconfig>[\w.+-]+)'?,? (?:required by '[^'\n]+', not found|was not found in the pkg-config search path)|No package '(?P<nopkg>[\w.+-]+)' found|No (?P<lapack>lapack)/blas resources found|Could NOT find (?P<cmake>\w+)|package configuration file provided by "(?P<config>[\w.-]+)"|custom build command for '(?P<sys>\w+)-sys |Command 'pkg-config --exists (?P<exists>[\w.+-]+)' returned non-zero exit status 1\.`, missingHeader},
+	{"missing-tool", cause, `(?:unable to execute|error: command) '(?P<cc>[^'\n]+)'(?: failed)?: (?:No such file or directory|Permission denied)|command '(?P<cmd>[\w./+-]+)' failed: No such file or directory|error trying to exec '(?P<exec>[^'\n]+)': execvp: No such file|cannot execute '(?P<cc1>[^'\n]+)': execvp: No such file|(?P<which>gcc|g\+\+|cc|c\+\+|cmake|ninja|make|swig|cargo|rustc|gfortran|git|patchelf|autoreconf): (?:command )?not found|(?P<pgconfig>pg_config) executable not found|(?P<mysqlconfig>\b[a-z][\w-]*[-_]config):? (?:command )?not found|Can not find valid (?P<pkg>pkg-config) name|(?P<gdalconfig>gdal-config): not found|The '(?P<apxs>apxs)' command appears not to be installed|(?P<krb>krb5-config): not found|(?P<curlconfig>curl-config)'?: No such file|Could not run (?P<curl>curl-config)|(?P<builds>CMake) must be installed to build|(?P<pkgconfig>pkg-config)'? (?:is not installed|not found|could not be found|probably not installed)|Unknown compiler\(s\): (?P<meson>[^\n]{1,80})|No CMAKE_C(?:XX)?_COMPILER could be found|Could not find (?P<cmake>cmake) executable|Please install (?P<please>cmake|swig|ninja)|linker '(?P<linker>\w+)' not found|CMAKE_C(?:XX)?_COMPILER not set|no acceptable C compiler found|(?P<git>git) executable not found|Cannot find command '(?P<vcs>git|hg|svn|bzr)'`, missingTool},
 	{"windows-compiler", cause, `Microsoft Visual C\+\+ 1[\d.]+ (?:or greater )?is required|Unable to find vcvarsall\.bat`, told(Explanation{
 		Means:    "On Windows pip compiles a distribution of which no wheel fits this Python (too new, too old, or of 32 bits), and there is no compiler.",
 		Find:     []Step{run("py -m pip install --upgrade pip && py -m pip install --only-binary :all: NAME", "takes a wheel, or says that there is none: then another release, or another Python")},
@@ -19,9 +48,9 @@ var buildKinds = []kind{
 		Find:     []Step{run("python3 -m pip install --upgrade pip && python3 -m pip install --only-binary :all: NAME", "takes a wheel, or says that there is none"), run("rustup default stable; rustc --version", "a current Rust, where it has to be compiled: distributions' own rustc is often too old, and rustup brings newer ones")},
 		Prevents: noCompile,
 	})},
-	{"pyo3-newer-python", cause, `Python interpreter version \((?P<have>[\d.]+)\) is newer than PyO3's maximum supported version\s+\((?P<max>[\d.]+)\)`, told(Explanation{
-		Means:    "The release was written with a PyO3 that knows Python up to {max}, and this is {have}: there is no wheel for it, and it does not compile.",
-		Find:     []Step{run("pip index versions NAME", "a newer release has wheels, or takes this Python"), look("PYO3_USE_ABI3_FORWARD_COMPATIBILITY=1 compiles it for the stable ABI, where it keeps to that.")},
+	{"pyo3-newer-python", cause, `(?P<sort>Python|PyPy|GraalPy) interpreter version \((?P<have>[\d.]+)\) is newer than PyO3's maximum supported version\s+\((?P<max>[\d.]+)\)`, told(Explanation{
+		Means:    "The release was written with a PyO3 that knows {sort} up to {max}, and this is {have}: there is no wheel for it, and it does not compile.",
+		Find:     []Step{run("pip index versions NAME", "a newer release has wheels, or takes this Python"), look("PYO3_USE_ABI3_FORWARD_COMPATIBILITY=1 compiles it for the stable ABI, where it keeps to that. maturin build --interpreter names the interpreters, where one was found that was not meant (PyPy, a pre-release).")},
 		Prevents: "ampoule lock shows it before: each sdist's wheel is compiled for the recipe's Python, and what fails once is known before a deploy.",
 	})},
 	{"cpython-api", cause, `error: (?:'PyThreadState'|'struct _ts'|'PyFrameObject'|'PyLongObject'|'PyCodeObject'|'PyUnicodeObject'|'PyInterpreterState')[^\n]{0,40} has no member named|(?:too few|too many) arguments to function '?_?Py\w+|implicit declaration of function '?(?P<f>_?Py\w+)|longintrepr\.h: No such file|'(?P<name>_?Py\w+)' (?:undeclared|was not declared)|ob_digit|error: lvalue required as left operand of assignment[^\n]*\n[^\n]*Py_(?:REFCNT|TYPE|SIZE)|use of undeclared identifier '(?P<clang>_?Py\w+)'`, told(Explanation{
@@ -31,7 +60,7 @@ var buildKinds = []kind{
 	})},
 	{"build-requirement", cause, `Cannot import '(?P<import>[\w.]+)'|ModuleNotFoundError: No module named '(?P<module>Cython|numpy|torch|wheel|setuptools|pybind11|cffi|packaging|pkgconfig|setuptools_scm|setuptools_rust|skbuild|mesonpy|hatchling|flit_core|poetry|pip|versioneer|Cython\.Build)'[^\n]*\n(?s:.*?)(?:Getting requirements to build|Preparing metadata|subprocess-exited-with-error|egg_info)|(?:Getting requirements to build wheel|Preparing metadata \(pyproject\.toml\))(?s:.*?)ModuleNotFoundError: No module named '(?P<late>[\w.]+)'|Cannot uninstall '?wheel|invalid command '(?P<cmd>bdist_wheel)'|Problem encountered: (?P<meson>Cython|NumPy) (?:was )?not found|No module named '(?P<tool>skbuild|mesonpy|hatchling|flit_core|poetry_core|setuptools_scm|setuptools_rust|scikit_build_core|maturin|pdm|jupyter_packaging)'`, told(Explanation{
 		Means:    "The build of a wheel imports {import,module,late,cmd,tool,meson|something} that it does not have: pip builds in an environment of its own that holds what [build-system] requires names and nothing else, and the project forgot it; or --no-build-isolation was given and it is not installed.",
-		Find:     []Step{run("python3 -m pip install setuptools wheel Cython numpy && python3 -m pip install --no-build-isolation NAME", "builds it with what is installed here"), run("python3 -m pip install --only-binary NAME NAME", "or takes a release with a wheel, and builds nothing"), look("PIP_CONSTRAINT with Cython<3 or setuptools<58 holds back build requirements that are too new.")},
+		Find:     []Step{run("python3 -m pip install setuptools wheel Cython numpy && python3 -m pip install --no-build-isolation NAME", "builds it with what is installed here"), run("python3 -m pip install --only-binary NAME NAME", "or takes a release with a wheel, and builds nothing"), look("PIP_CONSTRAINT with Cython<3 or setuptools<58 holds back build requirements that are too new."), look("bdist_wheel is setuptools' own as of 70.1 and was the distribution wheel's until 0.45: an older setuptools, which the project pins, with a newer wheel has none. Let both be of one time, setuptools>=70.1 or wheel<0.46.")},
 		Prevents: "Ampoule's lock pins the build requirements of each sdist, and packages.NAME.requires adds what a project forgot.",
 	})},
 	{"cython-too-new", cause, `cython_sources|Cannot assign type '[^'\n]+ except \? -1[^'\n]*' to|Cython\.Compiler\.Errors\.CompileError`, told(Explanation{
@@ -92,7 +121,7 @@ var buildKinds = []kind{
 }
 
 func missingHeader(v values) Explanation {
-	header := v.of("header", "clang", "msvc", "include", "lxml", "pc", "xmlsec", "meson", "pkgconfig", "nopkg", "lapack", "cmake", "config", "sys")
+	header := v.of("header", "clang", "msvc", "include", "lxml", "pc", "xmlsec", "meson", "pkgconfig", "nopkg", "lapack", "cmake", "config", "sys", "exists")
 	pkg := longest(headerPackages, header)
 	if pkg == "" {
 		pkg = longest(headerPackages, strings.ToLower(header))
@@ -120,8 +149,11 @@ func missingHeader(v values) Explanation {
 var onlyWheels = run("python3 -m pip install --only-binary :all: NAME", "takes a wheel, where there is one, and compiles nothing")
 
 func missingTool(v values) Explanation {
-	tool := strings.TrimSpace(v.of("cc", "cmd", "exec", "cc1", "linker", "which", "pgconfig", "mysqlconfig", "pkg", "gdalconfig", "apxs", "krb", "curlconfig", "curl", "pkgconfig", "cmake", "please", "git", "vcs"))
+	tool := strings.TrimSpace(v.of("cc", "cmd", "exec", "cc1", "linker", "which", "pgconfig", "mysqlconfig", "pkg", "gdalconfig", "apxs", "krb", "curlconfig", "curl", "pkgconfig", "cmake", "please", "git", "vcs", "builds"))
 	tool = tool[strings.LastIndexByte(tool, '/')+1:]
+	if v.of("builds") != "" {
+		tool = "cmake"
+	}
 	pkg := longest(headerPackages, tool)
 	means := "A wheel is being compiled, or fetched, because none fits this Python and machine, and the program " + tool + " is not here, or not in PATH: it is a part of a compiler or of a library's development package."
 	install := cmp.Or(pkg, "build-essential")
@@ -129,6 +161,8 @@ func missingTool(v values) Explanation {
 	case tool == "" || v.of("meson") != "":
 		means = "A wheel is being compiled and this machine has no compiler: slim images have none."
 		install = "build-essential"
+	case tool == "cmake":
+		install = "cmake build-essential"
 	case v.of("mysqlconfig") != "" && pkg != "":
 		install = pkg + " build-essential pkg-config"
 	case v.of("mysqlconfig") != "":
@@ -147,6 +181,26 @@ func missingTool(v values) Explanation {
 		Find: []Step{
 			run("apt-get install "+install, "Debian's and Ubuntu's; RHEL: dnf install gcc gcc-c++ make, or '*/bin/"+cmp.Or(tool, "gcc")+"'; Alpine: apk add build-base"),
 			onlyWheels,
+		},
+		Prevents: noCompile,
+	}
+}
+
+// pythonDevelopment is about CMake's search for the Python that an extension module is
+// compiled for (the module FindPython).
+func pythonDevelopment(v values) Explanation {
+	at := v.at[2*v.pattern.SubexpIndex("missing"):]
+	missing := strings.Join(strings.Fields(v.text[at[0]:at[1]]), " ")
+	means := "CMake looked for the Python that a module is to be compiled for, and did not find all of it (" + audit.Printable(missing) + ")."
+	if found := v.of("found"); found != "" {
+		means += " It found " + found + ": where that is not the interpreter that builds, it found another one, such as the system's."
+	}
+	return Explanation{
+		Means: means + " Development, with Development.Embed in it, wants a libpython, which manylinux and musllinux images have not, on purpose: a module needs none. Development.Module (CMake 3.18) wants the headers alone.",
+		Find: []Step{
+			run("grep -rn -E 'find_package\\(Python' --include=CMakeLists.txt .", "who asks for what: COMPONENTS Interpreter Development.Module is right for a module"),
+			run("ls \"$(python3 -c 'import sysconfig; print(sysconfig.get_path(\"include\"))')/Python.h\"", "whether the interpreter that builds has its headers: Debian's python3-dev, RHEL's python3-devel"),
+			look("-DPython_EXECUTABLE=PATH (or -DPython3_EXECUTABLE) names the interpreter, where CMake found another one; scikit-build-core does so."),
 		},
 		Prevents: noCompile,
 	}

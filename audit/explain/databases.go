@@ -44,6 +44,11 @@ var databaseKinds = []kind{
 		Find:     []Step{run("python3 -c 'import confluent_kafka as k; print(k.version(), k.libversion())'", "the releases"), run("apt-get install librdkafka-dev libsasl2-modules-gssapi-mit && pip install --force-reinstall --no-binary confluent-kafka confluent-kafka", "compiles it against a librdkafka that has GSSAPI")},
 		Prevents: "Ampoule compiles confluent-kafka against the librdkafka of its toolchain, and carries that.",
 	})},
+	{"xmlsec-version", cause, `(?P<why>xmlsec library version mismatch)`, told(Explanation{
+		Means:    "The module xmlsec was compiled with another release of libxmlsec1 than the one that is loaded: the system's was updated or is older than the build machine's, or pip's cache gave a wheel of before.",
+		Find:     []Step{run("python3 -m pip install --upgrade --force-reinstall --no-cache-dir --no-binary xmlsec xmlsec", "compiles a newer release for the libxmlsec1 that is here (libxmlsec1-dev, pkg-config)"), run("pkg-config --modversion xmlsec1; ldconfig -p | grep xmlsec", "which one is here, and whether there are two")},
+		Prevents: "Ampoule compiles lxml and xmlsec against one libxml2, which the tree carries once.",
+	})},
 	{"xmlsec-version", cause, `lxml & xmlsec libxml2 library version mismatch|xmlsec\.(?:Internal)?Error: \(-?\d+, '(?P<why>[^'\n]+)'`, told(Explanation{
 		Means:    "lxml and xmlsec hand each other's structures on and so need one libxml2; lxml's wheel carries one of its own, and xmlsec was compiled with another (or the other way round).",
 		Find:     []Step{run("python3 -c 'from lxml import etree as e; print(e.LIBXML_VERSION, e.LIBXML_COMPILED_VERSION)'; pip list | grep -i -E 'lxml|xmlsec'", "lxml's libxml2"), run("pip install --force-reinstall --no-binary lxml,xmlsec lxml xmlsec", "compiles both against the system's libxml2 (libxml2-dev, libxslt1-dev, libxmlsec1-dev, pkg-config)")},

@@ -8,6 +8,17 @@ import (
 
 // displayKinds are what Qt, Tk, matplotlib and browsers say of what they need on a machine.
 var displayKinds = []kind{
+	{"tcl-version", cause, `version conflict for package "?(?P<package>Tcl|Tk)"?: have (?P<have>[\d.]+), need (?:exactly )?(?P<need>[\d.]+)`, told(Explanation{
+		Means:    "The library of {package} that is loaded is {have}, and the scripts of it that it found are of {need}: a directory of another installation is named (TCL_LIBRARY, TK_LIBRARY), was linked or copied into the interpreter's lib, or another libtcl comes first (LD_LIBRARY_PATH, conda's).",
+		Find:     []Step{run("env | grep -E '^(TCL|TK|LD)_'; ls -ld $(python3 -c 'import sys; print(sys.base_prefix)')/lib/tcl8*; python3 -c 'import _tkinter; print(_tkinter.TK_VERSION, _tkinter)'", "variables to unset, links and copies to remove, and the release that the interpreter was made with"), run("ldd $(python3 -c 'import _tkinter; print(_tkinter.__file__)') | grep -E 'tcl|tk'", "which libraries are taken, where _tkinter is a file of its own")},
+		Prevents: wholeBuild,
+	})},
+	{"tcl-scripts", cause, `Can't find a usable (?P<script>init\.tcl|tk\.tcl) in the following directories`, told(Explanation{
+		Means:    "Tcl looks for its own scripts ({script}) beside the place that it was compiled for, and beside the program, and finds none: the interpreter was moved after it was built (uv's and other relocatable ones look from the environment's bin), or Tcl's files were left out by a copy.",
+		Find:     []Step{run("find $(python3 -c 'import sys; print(sys.base_prefix)') /usr/share /usr/lib -name {script} 2>/dev/null", "where they are: TCL_LIBRARY names init.tcl's directory, and TK_LIBRARY tk.tcl's"), run("uv python upgrade; uv venv --clear", "newer builds of uv's Pythons find them from an environment; Debian's python3-tk has its own")},
+		Prevents: wholeBuild,
+	})},
+	{"qt-platform", cause, `qt\.qpa\.xcb: could not connect to display(?: (?P<display>\S+))?(?P<plugin>)(?P<absent>)`, qtPlatform},
 	{"qt-mixed", cause, `Cannot mix incompatible Qt library \((?:version )?(?P<a>[\w.]+)\) with this (?:one|library) \((?:version )?(?P<b>[\w.]+)\)|Could not (?:load|find) the Qt platform plugin "(?P<plugin>\w+)" in "(?P<dir>[^"\n]*/cv2/[^"\n]*)"|\.so: undefined symbol: \S+, version Qt_(?P<qt>\S+)|Plugin uses incompatible Qt library`, told(Explanation{
 		Means:    "Two copies of Qt are in one process ({a|OpenCV's} and {b,qt|another}): opencv-python brings one along and sets QT_QPA_PLATFORM_PLUGIN_PATH to its own plugins, which PyQt's or PySide's Qt cannot load; a system's or conda's Qt does the same.",
 		Find:     []Step{run("pip uninstall -y opencv-python && pip install opencv-python-headless", "OpenCV without a Qt of its own"), run("pip list | grep -i -E 'qt|pyside|shiboken|opencv'; env | grep -E '^(QT_|LD_)'", "who brings Qt along, and variables that lead to another one's plugins: unset them")},

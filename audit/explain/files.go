@@ -44,8 +44,8 @@ var fileKinds = []kind{
 		Checks:   []string{"loader"},
 	})},
 	{"static-tls-of-musl", cause, `Error relocating (?P<file>[^\n:]+): (?P<symbol>\S+): initial-exec TLS resolves to dynamic definition`, told(Explanation{
-		Means:    "{file} was compiled for thread-local data in the static block, which musl does not give to what is loaded later. It was made for glibc (gcompat), or with -ftls-model=initial-exec.",
-		Find:     []Step{run("readelf -d {file} | grep -E 'STATIC_TLS|NEEDED'", "STATIC_TLS, and the C library that it was made for"), run("LD_PRELOAD={file} python3 -c 'import MODULE'", "loaded first, it may work")},
+		Means:    "{file} was compiled for thread-local data in the static block, which musl does not give to what is loaded later. It was made for glibc (gcompat), with -ftls-model=initial-exec, or by Go (-buildmode=c-shared), whose runtime wants such data.",
+		Find:     []Step{run("readelf -d {file} | grep -E 'STATIC_TLS|NEEDED'", "STATIC_TLS, and the C library that it was made for"), run("LD_PRELOAD={file} python3 -c 'import MODULE'", "loaded first, it may work; Go's does not: run it in an image with glibc (Debian's python:3-slim in place of python:3-alpine)")},
 		Prevents: glibc,
 	})},
 	{"control-flow", cause, `(?:` + soFile + `: |(?P<other>[^\s:]+): )?rebuild shared object with (?P<mark>IBT|SHSTK) support enabled`, told(Explanation{
@@ -99,12 +99,21 @@ func otherMachine(v values) Explanation {
 
 func damaged(v values) Explanation {
 	file := cmp.Or(v.of("file", "musl"), "PATH-OF-THE-FILE")
-	return Explanation{
+	e := Explanation{
 		Means:    "The module's file is no sound ELF file: cut off while it was copied or downloaded, a pointer of Git LFS, a linker's script, or made for another system (macOS, Windows).",
 		Find:     []Step{run("file "+quote(file)+"; head -c 100 "+quote(file)+" | cat -v", "what it is"), audited},
 		Prevents: "Ampoule installs from a digest and verifies every file: ampoule verify DIR.",
 		Checks:   []string{"modules", "parse", "record"},
 	}
+	if strings.Contains(v.text[v.at[0]:v.at[1]], "file too short") {
+		e.Means += " A disk that was full while the file was written leaves it so; a program that PyInstaller packed writes its libraries into /tmp at each start."
+		e.Find = append(e.Find, run("df -h /tmp .; df -i /tmp .", "whether there is space, and whether /tmp has a small limit: TMPDIR=DIR PROGRAM goes elsewhere"))
+	}
+	if begins(file, "/var/task/", "/opt/python/") {
+		e.Means = "The module's file is not for Linux: what AWS Lambda was given was put together on macOS or Windows, most likely, whose wheels pip took there. Otherwise it is cut off, or a pointer of Git LFS."
+		e.Find = append([]Step{run("python3 -m pip install --platform manylinux2014_x86_64 --only-binary :all: --target DIR NAME", "takes Lambda's wheels on any machine (manylinux2014_aarch64 for arm64; --python-version where it differs); or install in the image that AWS has for Lambda's Python")}, e.Find...)
+	}
+	return e
 }
 
 func misaligned(v values) Explanation {

@@ -12,6 +12,11 @@ var interpreterKinds = []kind{
 		Find:     []Step{run("cd / && python3 -c 1 </dev/null; ls *.py", "whether it starts elsewhere with an input, and files of such names in the application's directory")},
 		Prevents: "Ampoule's sandboxes and tests start programs with open standard streams; start services so.",
 	})},
+	{"build-record", cause, `No module named '?_sysconfigdata(?P<data>\w*)'?`, told(Explanation{
+		Means:    "The interpreter does not find the record of its own build (_sysconfigdata{data}): its lib directory is of another build or was copied in part, or a variable (_PYTHON_SYSCONFIGDATA_NAME, of cross compilation) names another one. An environment that an old virtualenv made by copies does not see where Debian keeps it; in a cross build the host's and the build's Python have records of different names.",
+		Find:     []Step{run("env | grep -i python; find / -name '_sysconfigdata*.py' 2>/dev/null", "variables that mislead it, and the records that there are; Debian's is in libpython3.X-stdlib"), run("python3 -m venv --clear VENV", "makes an environment anew; crossenv: both Pythons of one version, and compiled with the same --host and --build names")},
+		Prevents: "An artifact is one tree, which finds itself from any directory.",
+	})},
 	{"standard-library", cause, `No module named '?(?:encodings|site)'?(?:\W|$)|init_fs_encoding|initfsencoding|Could not find platform (?:in)?dependent libraries|Failed to import encodings module|Py_Initialize: (?:can't|Unable to)|init_import_s(?:ite|ize)|Failed to import the site module`, standardLibrary},
 	{"other-standard-library", cause, `SRE module mismatch|Module use of python\d+\.dll conflicts|AttributeError: module '(?P<module>enum|re|types|typing|os|sys|_thread|posixpath)' has no attribute '(?P<attr>\w+)'|ImportError: cannot import name '(?P<name>\w+)' from '(?:re|sre_constants|_sre|_collections_abc|functools|operator|os|weakref|sysconfig)'`, told(Explanation{
 		Means:    "The interpreter runs with the standard library of another version, or a package on the index by the name of a module of it (enum34, typing, dataclasses) hides the module: PYTHONPATH or PYTHONHOME leads to another Python, or its lib directory was overwritten by another release.",
@@ -39,9 +44,20 @@ var interpreterKinds = []kind{
 		Checks:   []string{"tags", "modules"},
 	})},
 	{"no-module-init", cause, `dynamic module does not define (?:module export|init) function \(?(?P<init>\w+)`, noModuleInit},
+	{"other-implementation", cause, `function _cffi_pypyinit_(?P<name>\w*)`, told(Explanation{
+		Means:    "PyPy runs here, and imports a module that was compiled for CPython: of a file without a tag PyPy asks for _cffi_pypyinit_{name}, which CPython's have not. Conda may have taken PyPy for the environment, and a shell's PATH may lead to it.",
+		Find:     []Step{run("python3 -c 'import sys; print(sys.implementation.name, sys.version, sys.executable)'", "which interpreter it is: conda install 'python=3.X.*=*_cpython' brings CPython, and the module has to be compiled anew for PyPy otherwise")},
+		Prevents: sealed,
+		Checks:   []string{"tags"},
+	})},
+	{"subinterpreter", cause, `RunFailedError[^\n]{0,60}module (?P<module>[\w.]+) does not support loading in subinterpreters`, told(Explanation{
+		Means:    "The module {module} does not say that it can be loaded in an interpreter with a lock of its own, which is what was asked for. It needs a release that does (multi-phase initialization and Py_mod_multiple_interpreters, PEP 489 and 684); of the standard library's, datetime has it as of Python 3.13.",
+		Find:     []Step{run("python3 --version; python3 -m pip index versions NAME", "a newer Python, or a newer release of the distribution, may have it"), look("Until then use {module} in the main interpreter, or in processes; or create the interpreter with the shared lock (the configuration legacy), where no check is made.")},
+		Prevents: "Let the recipe's tests start the server as production does, with all of its applications.",
+	})},
 	{"subinterpreter", cause, `PyO3 modules (?:compiled for CPython 3\.8 or older )?(?:may only be initialized once per interpreter process|do not yet support subinterpreters)|Interpreter change detected - this module can only be loaded into one interpreter per process|module \S+ does not support loading in subinterpreters|cannot load module more than once per process|NumPy was imported from a Python sub-interpreter|module '?\S+'? (?:may|can) only be (?:loaded|imported) (?:once|into the main interpreter)|Embedded within a sub interpreter|does not support (?:being loaded|loading) in (?:a )?sub-?interpreters?`, told(Explanation{
 		Means:    "An extension module is loaded a second time in one process, into another interpreter: mod_wsgi gives each application a subinterpreter of its own, Ceph's manager, collectd and others do the same, and a test or a reloader may import a module anew. PyO3's and Cython's modules, numpy and many others work in one interpreter alone.",
-		Find:     []Step{run("grep -rn -E 'WSGI(ApplicationGroup|DaemonProcess|ProcessGroup)' /etc/apache2 /etc/httpd 2>/dev/null", "what is configured: WSGIApplicationGroup %{GLOBAL} takes the main interpreter, with a daemon process of its own for each application (WSGIDaemonProcess, WSGIProcessGroup); uWSGI: single-interpreter = true"), look("In tests: do not remove native modules from sys.modules.")},
+		Find:     []Step{run("grep -rn -E 'WSGI(ApplicationGroup|DaemonProcess|ProcessGroup)' /etc/apache2 /etc/httpd 2>/dev/null", "what is configured: WSGIApplicationGroup %{GLOBAL} takes the main interpreter, with a daemon process of its own for each application (WSGIDaemonProcess, WSGIProcessGroup); uWSGI: single-interpreter = true"), look("In tests: do not remove native modules from sys.modules. In interpreters of one's own (concurrent.interpreters, Py_NewInterpreterFromConfig) a module has to say that it can: a newer release of it, or a newer Python for the standard library's (datetime: 3.13); or an interpreter that shares the lock and does not check (check_multi_interp_extensions = 0).")},
 		Prevents: "Let the recipe's tests start the server as production does, with all of its applications.",
 	})},
 	{"gil-enabled", notice, `The global interpreter lock \(GIL\) has been enabled to load module '(?P<module>[^'\n]+)'`, told(Explanation{
@@ -51,7 +67,7 @@ var interpreterKinds = []kind{
 	})},
 	{"no-thread-state", cause, `the function must be called with the GIL held|Fatal Python error: (?:PyThreadState_Get|_PyInterpreterState_Get|PyEval_(?:Save|Restore)Thread|take_gil|PyInterpreterState_Get|PyMUTEX_LOCK|auto-releasing thread-state|Couldn't create autoTSSkey mapping|drop_gil|PyGILState_Release|_PyThreadState_\w+|GC object already tracked|deallocating None|non-string found in code slot)|tp_compare slot which|auto-releasing thread-state, but no thread-state`, told(Explanation{
 		Means:    "Native code used Python without holding its state. Two Python runtimes in one process look so: a module brought its own libpython along, and works with that one. A module that was compiled for another build of Python, or one that counts references wrongly, does, too.",
-		Find:     []Step{run("grep -E 'libpython|bin/python' /proc/PID/maps; LD_DEBUG=libs python3 -c 'import MODULE' 2>&1 | grep libpython", "two runtimes, if there are"), audited, run("python3 -X faulthandler -X dev -c 'import MODULE'", "the line of Python that it happens in")},
+		Find:     []Step{run("grep -E 'libpython|bin/python' /proc/PID/maps; LD_DEBUG=libs python3 -c 'import MODULE' 2>&1 | grep libpython", "two runtimes, if there are"), audited, run("python3 -X faulthandler -X dev -c 'import MODULE'", "the line of Python that it happens in"), look("Where one runtime alone is there, it is a fault of the module that the line \"Extension modules:\" names: a newer release of that.")},
 		Prevents: "The gate loads each module in a process of its own and looks for one Python runtime in its memory map.",
 		Checks:   []string{"second-runtime", "libpython-needed", "symbols"},
 	})},
@@ -117,7 +133,8 @@ func noModuleInit(v values) Explanation {
 		return e
 	}
 	e.Means = "The file that Python found for the module does not export " + init + ": it was renamed, is a library and no module, or was made for Python 2."
-	e.Find = []Step{run("nm -D --defined-only PATH-OF-THE-MODULE | grep -E 'PyInit|init'", "the name that it was compiled for: the file has to be called so; init… without PyInit_ is of Python 2"), audited}
+	e.Find = []Step{run("nm -D --defined-only PATH-OF-THE-MODULE | grep -E 'PyInit|init'", "the name that it was compiled for: the file has to be called so; init… without PyInit_ is of Python 2"), audited,
+		run("python3 -c 'import importlib.util as u; print(u.find_spec(\""+strings.TrimPrefix(init, "PyInit_")+"\").origin)'", "which file that is: a .so beside a .py of one name comes first, also a library that is no module")}
 	return e
 }
 

@@ -38,7 +38,7 @@ const (
 
 // kinds are all that is known, topic for topic. A missing library is told before what fails for want of it.
 var kinds = slices.Concat(
-	serverLibraryKinds, databaseKinds, libraryKinds, symbolKinds, fileKinds,
+	serverLibraryKinds, databaseKinds, packingKinds, libraryKinds, symbolKinds, fileKinds,
 	startKinds, containerKinds, systemdKinds, serverKinds,
 	interpreterKinds, buildKinds, moduleKinds, numpyKinds, gpuKinds, displayKinds,
 	opensslKinds, pipKinds, uvKinds, machineKinds,

@@ -53,11 +53,6 @@ var serverLibraryKinds = []kind{
 		Find:     []Step{run("find / -name {lib} 2>/dev/null; ldconfig -p | grep libpython", "whether this machine has that runtime, and which others"), run("ldd FILE-THAT-IS-LOADED | grep libpython", "which one the part wants")},
 		Prevents: ownServer,
 	})},
-	{"frozen-program", cause, `(?:Failed to load Python shared library|Error loading Python lib|Failed to load Python DLL) '(?P<lib>[^']+)'`, told(Explanation{
-		Means:    "A program that PyInstaller packed unpacks itself into a directory of its own ({lib}) and cannot load its Python from there: it was packed on a newer system than this one (a version GLIBC_… is missing), the temporary directory is mounted noexec or was cleaned while it ran, or the file is cut off.",
-		Find:     []Step{run("ldd --version; findmnt -T /tmp", "the glibc here, beside the one that the rest of the message asks for; and whether /tmp has noexec"), look("Pack on the oldest system that it has to run on, or give the program another directory: TMPDIR.")},
-		Prevents: ownBase,
-	})},
 	{"ld-preload", notice, `object '(?P<lib>[^'\n]+)' from (?:LD_PRELOAD|/etc/ld\.so\.preload) cannot be preloaded(?: \((?P<why>[^)\n]+)\))?`, told(Explanation{
 		Means:    "LD_PRELOAD (or /etc/ld.so.preload) names {lib}, which the loader cannot take: {why|it is not there, or for another machine}. The program runs on without it. An image of another distribution has such libraries in another directory.",
 		Find:     []Step{run("echo \"$LD_PRELOAD\"; cat /etc/ld.so.preload; find / -name \"$(basename {lib})*\" 2>/dev/null", "who asks for it, and where the library is")},
@@ -74,11 +69,7 @@ var serverLibraryKinds = []kind{
 		Prevents: testsThere,
 	})},
 	{"oracle-client", cause, `(?:DPI-1047|Cannot locate a (?:32|64)-bit Oracle Client library)(?:[^\n]{0,60}library: "(?P<lib>[^\s":]+): (?P<why>[^"\n]+))?|DPI-1072|DPY-3001`, oracleClient},
-	{"odbc-driver", cause, `Can't open lib '(?P<lib>[^'\n]+)' : file not found|Data source name not found,? and no default driver specified`, told(Explanation{
-		Means:    "unixODBC has no driver of the name that the connection asks for ({lib|none in odbcinst.ini}), or the driver's file, or a library that it needs, is not there. pyodbc itself is in order; the driver is the database's, and no wheel has it.",
-		Find:     []Step{run("odbcinst -q -d; odbcinst -j", "the drivers that are installed, by the names that DRIVER={…} has to have, and the files that say so"), run("ldd $(odbcinst -q -d -n {lib|NAME} | sed -n 's/^Driver *= *//p') | grep 'not found'", "what the driver itself misses, such as another libssl"), look("Microsoft's is msodbcsql17 or msodbcsql18, PostgreSQL's odbc-postgresql, FreeTDS' tdsodbc.")},
-		Prevents: "The driver is a part of the runtime image or the machine: test a connection in the recipe's tests, in each runtime target.",
-	})},
+	{"odbc-driver", cause, `Can't open lib '(?P<lib>[^'\n]+)' : file not found|Data source name not found,? and no default driver specified`, odbcDriver},
 	{"cffi-library", cause, `cannot load library '(?P<lib>[^'\n]+)'|no library called "(?P<cairo>[^"\n]+)" was found|dlopen\(\) failed to load a library: (?P<old>[\w-]+)|(?i:(?P<named>sndfile|portaudio|zbar|libmagic|usb|libvips|enchant|sodium|openslide|espeak|wkhtmltopdf|tesseract))(?: shared)?(?: C)? library (?:is )?not found|[Ff]ailed to find (?P<find>libmagic)|Unable to find (?P<unable>zbar) shared library|Could not (?:find|locate) (?:the )?(?P<could>(?:lib)?(?:magic|cairo|usb|ffi|sodium|vips|exempi))\b[^\n]{0,20}library`, pythonLibrary},
 	{"gdal-library", cause, `Could not find the GDAL library|Is GDAL installed\? If it is, try setting|[Cc]ould not find (?:the )?(?:lib )?(?P<lib>geos_c(?:\.so)?|GEOS library)|Could not find lib geos`, told(Explanation{
 		Means:    "Django (or shapely) looks for GDAL and GEOS as libraries of the system, by the names that its own release knows, and finds none: they are not installed, or are newer than this Django knows. No wheel of Django has them.",
@@ -344,6 +335,7 @@ func missingLibrary(v values) Explanation {
 	means := lib + " is needed and is nowhere where the loader looks: "
 	find := []Step{run("ldd "+quote(cmp.Or(v.of("program", "file"), "PATH-OF-THE-MODULE"))+" | grep -i 'not found\\|no such file'", "all that it misses")}
 	prevents := "Ampoule carries every library that a wheel needs in the tree, and its gate resolves each one as the loader does in each runtime target."
+	means, prevents = ofInterpreter(v, means, prevents)
 	for _, o := range otherLibraries() {
 		if o.lib.MatchString(lib) {
 			stem, _, _ := strings.Cut(lib, ".so")
@@ -385,7 +377,11 @@ func unmapped(v values) Explanation {
 func unmappedFor(file, reason string) Explanation {
 	forbidden := "it is on a file system that is mounted noexec (often /tmp or a user's home), or SELinux or AppArmor forbids it"
 	limited := "the process has a limit on its address space (ulimit -v, LimitAS= of systemd, limit-as of uWSGI), or the machine has no memory left"
-	mounted := run("findmnt -T "+quote(cmp.Or(file, "PATH-OF-THE-MODULE")), "whether the options of its file system have noexec")
+	place := cmp.Or(file, "PATH-OF-THE-MODULE")
+	if file != "" && !strings.Contains(file, "/") {
+		place = "/tmp"
+	}
+	mounted := run("findmnt -T "+quote(place), "whether the options of its file system have noexec")
 	limits := run("grep 'address space' /proc/PID/limits; free -m", "the limit of the process, and what memory there is")
 	why, steps := forbidden, []Step{mounted, limits}
 	switch reason {
@@ -394,9 +390,43 @@ func unmappedFor(file, reason string) Explanation {
 	case "Cannot allocate memory", "Out of memory":
 		why, steps = limited, []Step{limits, mounted}
 	}
+	if place == "/tmp" || strings.HasPrefix(file, "/tmp/") {
+		steps = append(steps, run("TMPDIR=/var/tmp PROGRAM", "a program that unpacks itself (PyInstaller's one file) goes to another directory so, and the message then names a library without a directory"))
+	}
 	return Explanation{
 		Means:    cmp.Or(file, "The file") + " is there and the loader may not map it into memory to run it: " + why + ".",
 		Find:     steps,
 		Prevents: "Install the tree on a file system that may be executed from, and give the service the limits that the recipe's tests pass with.",
 	}
+}
+
+// odbcDriver is about a driver of a database that unixODBC does not load, by its name in
+// odbcinst.ini, or by its path.
+func odbcDriver(v values) Explanation {
+	lib := v.of("lib")
+	listed := run("odbcinst -q -d; odbcinst -j", "the drivers that are installed, by the names that DRIVER={…} has to have, and the files that say so")
+	packages := look("Microsoft's is msodbcsql17 or msodbcsql18, PostgreSQL's odbc-postgresql, FreeTDS' tdsodbc.")
+	e := Explanation{Prevents: "The driver is a part of the runtime image or the machine: test a connection in the recipe's tests, in each runtime target."}
+	if path.IsAbs(lib) {
+		e.Means = "unixODBC knows the driver, by its file " + lib + ", and cannot load that: \"file not found\" is what it says of every reason. The file is not there, a library that it needs is not (another libssl, libodbcinst, Kerberos), or it is for another processor, such as Microsoft's of x86-64 on arm64. pyodbc itself is in order."
+		e.Find = []Step{listed, run("ls -lL "+quote(lib)+"; file -L "+quote(lib)+"; ldd "+quote(lib)+" | grep 'not found'", "whether that file is there, for which processor, and what it misses"), packages}
+		return e
+	}
+	e.Means = "unixODBC has no driver of the name that the connection asks for (" + cmp.Or(lib, "none in odbcinst.ini") + "), or the driver's file, or a library that it needs, is not there. pyodbc itself is in order; the driver is the database's, and no wheel has it."
+	e.Find = []Step{listed, run("ldd $(odbcinst -q -d -n "+quote(cmp.Or(lib, "NAME"))+" | sed -n 's/^Driver *= *//p') | grep 'not found'", "what the driver itself misses, such as another libssl"), packages}
+	return e
+}
+
+// importsNative is a line of a traceback in which the standard library imports a native
+// module of its own.
+var importsNative = regexp.MustCompile(`(?:from|import) (_(?:ctypes|ssl|hashlib|bz2|lzma|sqlite3|tkinter|curses|dbm|gdbm|uuid|decimal|zstd)|readline|zlib)\b[^\n]*\n[^\n]*$`)
+
+// ofInterpreter tells of a missing library that the interpreter itself wants it, where a line
+// of the traceback before it says so.
+func ofInterpreter(v values, means, prevents string) (string, string) {
+	m := importsNative.FindStringSubmatch(v.text[max(0, v.at[0]-bytesBefore):v.at[0]])
+	if m == nil {
+		return means, prevents
+	}
+	return "It is the interpreter's own module " + m[1] + " that asks: this Python was compiled on another system, or its system was updated under it. Install or compile the interpreter anew here; no wheel mends it. " + means, wholeBuild + " " + prevents
 }

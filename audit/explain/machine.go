@@ -29,6 +29,11 @@ var machineKinds = []kind{
 		Find:     []Step{run("findmnt -T {path|DIRECTORY}; dmesg | grep -i -E 'remount|i/o error' | tail -n 3", "how it is mounted, and whether the kernel did it"), look("Give it what it writes: --tmpfs /tmp, a volume, ReadWritePaths= or StateDirectory= of the unit; XDG_CACHE_HOME, MPLCONFIGDIR, NUMBA_CACHE_DIR and HOME move caches; PYTHONDONTWRITEBYTECODE=1 keeps Python from writing.")},
 		Prevents: "A tree of Ampoule's is never written to: its bytecode is there already. What the application writes belongs into directories of its own.",
 	})},
+	{"shared-memory-full", cause, `_multiprocessing\.SemLock\((?:[^\n]*\n){1,4}?OSError: \[Errno 28\]`, told(Explanation{
+		Means:    "multiprocessing keeps semaphores and shared memory in /dev/shm, and that is full: containers have 64 MB of it by default, and other processes' objects stay there until they are removed.",
+		Find:     []Step{run("df -h /dev/shm; ls /dev/shm | wc -l", "its size: docker run --shm-size=1g, or --ipc=host; Kubernetes: an emptyDir with medium: Memory at /dev/shm"), look("One lock for many objects, as multiprocessing.sharedctypes' RawArray needs none of its own.")},
+		Prevents: ownMachine,
+	})},
 	{"disk-full", cause, `[Nn]o space left on device|\[Errno 28\]|Disk quota exceeded|\[Errno 122\]|database or disk is full`, told(Explanation{
 		Means:    "The disk, its inodes, a quota or a tmpfs is used up: pip unpacks into TMPDIR (often a small /tmp) before it installs, Docker fills /var/lib/docker, and inotify's watches say the same.",
 		Find:     []Step{run("df -h . /tmp /var/lib/docker; df -i . /tmp", "which file system is full, in bytes or inodes"), run("TMPDIR=/var/tmp python3 -m pip install --no-cache-dir NAME", "unpacks elsewhere; docker system df; docker builder prune; where neither is full: sysctl fs.inotify.max_user_watches")},
@@ -103,6 +108,11 @@ var machineKinds = []kind{
 		Means:    "This user may not do that ({path,eperm|see the line}): the file or a directory above it is another user's (often root's, of an installation by sudo or an image's earlier layer), or SELinux, AppArmor or seccomp forbids it.",
 		Find:     []Step{run("id; namei -l {path,eperm|PATH}", "who this is, and owner and mode of each directory on the way"), run("ausearch -m avc -ts recent 2>/dev/null | tail -n 3; dmesg | grep -i -E 'apparmor|denied' | tail -n 3", "what a security module forbade"), look("Installing: into an environment of this user, never by sudo. COPY --chown=USER in a Dockerfile.")},
 		Prevents: "ampoule install gives every file the mode that the artifact has; a tree needs no right to write.",
+	})},
+	{"lost-interpreter", cause, `\[Errno 2\] No such file or directory: '(?P<python>(?:[^'\n]*/bin/)?python[\d.]*)'`, told(Explanation{
+		Means:    "A tool (poetry, pipenv, tox, pre-commit) starts the interpreter {python} of an environment that it made, and that is not there: its link leads to a Python that was removed, updated or installed anew elsewhere; or PATH has no program of that name.",
+		Find:     []Step{run("ls -lL {python} .venv/bin/python; cat .venv/pyvenv.cfg; poetry env info --path", "whether the link leads anywhere, and to which Python it led"), run("rm -r .venv; poetry env remove --all; poetry install", "makes the environment anew (pipenv --rm; tox --recreate; pre-commit clean)")},
+		Prevents: ownScripts,
 	})},
 	{"no-file", general, `FileNotFoundError: \[Errno 2\] No such file or directory: '(?P<path>[^'\n]+)'|due to an (?:OSError|EnvironmentError): \[Errno 2\] No such file or directory: '(?P<pip>[^'\n]+)'|can't open file '(?P<script>[^'\n]+)': \[Errno 2\]`, told(Explanation{
 		Means:    "{path,script,pip} is not there, for this process: its working directory is another one (a relative path), the file was not copied into the image or not installed with the wheel (package data), or a program by that name is not in PATH.",

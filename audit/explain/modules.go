@@ -59,11 +59,6 @@ var moduleKinds = []kind{
 	{"native-module", cause, `cannot import name '(?P<name>_(?:imaging|imagingft|psycopg|brotli|speedups|ssl|rust|openssl|etree|multiarray_umath|png|cext))'(?P<dotted>)(?P<module>)`, nativeModule},
 	{"namespace-module", cause, `cannot import name '(?P<name>\w+)' from '(?P<module>[\w.]+)' \(unknown location\)|module '(?P<owner>[\w.]+\._rust[\w.]*)' has no attribute '(?P<attr>\w+)'`, namespaceModule},
 	{"native-unloaded", consequence, `NameError: name '(?P<module>_mysql|_psycopg|_imaging|_cffi_backend)' is not defined`, nativeUnloaded},
-	{"build-record", cause, `No module named '?_sysconfigdata(?P<data>\w*)'?`, told(Explanation{
-		Means:    "The interpreter does not find the record of its own build (_sysconfigdata{data}): its lib directory is of another build or was copied in part, or a variable (_PYTHON_SYSCONFIGDATA_NAME, of cross compilation) names another one.",
-		Find:     []Step{run("env | grep -i python; find / -name '_sysconfigdata*.py' 2>/dev/null", "variables that mislead it, and the records that there are; Debian's is in libpython3.X-stdlib")},
-		Prevents: "An artifact is one tree, which finds itself from any directory.",
-	})},
 	{"removed-module", cause, `No module named '?(?P<module>distutils|imp|asynchat|asyncore|smtpd|binhex|aifc|audioop|cgi|cgitb|chunk|crypt|imghdr|lib2to3|mailcap|nntplib|ossaudiodev|pipes|sndhdr|spwd|sunau|telnetlib|uu|xdrlib|formatter|parser|symbol|ConfigParser|StringIO|cStringIO|cPickle|urllib2|urlparse|Queue|commands|httplib|__builtin__|thread|Tkinter|SocketServer|HTMLParser|Cookie|md5|UserDict|xmlrpclib|copy_reg|anydbm)\b(?:\.[\w.]+)?'?`, removedModule},
 	{"old-pip-on-new-python", cause, `module 'pkgutil' has no attribute 'ImpImporter'`, told(Explanation{
 		Means:    "setuptools and pip of before 2023 ask for pkgutil.ImpImporter, which Python 3.12 took away. Either this interpreter's pip is that old, or a project pins such a setuptools (or numpy) as its build requirement, and has no wheel for this Python.",
@@ -333,6 +328,10 @@ func moduleNotFound(v values) Explanation {
 	case "venv", "ensurepip":
 		means = "Debian and Ubuntu keep venv and ensurepip in a package of their own, one for each version of Python."
 		find = []Step{run("apt-get install python3-venv", "or python3.X-venv for another version than Debian's")}
+	case "_gdal_array", "_gdal":
+		means = module + " is a native part of GDAL's bindings. _gdal_array is left out, without an error, where numpy is not there while they are compiled, as in pip's own environment for builds; _gdal, where files of two releases are mixed."
+		find = []Step{run("python3 -m pip install numpy setuptools wheel && python3 -m pip install --no-build-isolation --no-cache-dir --force-reinstall GDAL==$(gdal-config --version)", "compiles them with numpy, for the libgdal that is here; pip's cache would give the same file again"), find[0]}
+		prevents = ownLibraries
 	case "google", "azure", "zope", "backports":
 		means += " " + top + " is a namespace that several distributions share: one of them with an __init__.py of its own hides the others."
 	}

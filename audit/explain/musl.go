@@ -38,3 +38,32 @@ func onMusl(steps []Step) []Step {
 	}
 	return out
 }
+
+// muslRelease is a release of musl, and the first one of Alpine that has it.
+type muslRelease struct{ musl, alpine string }
+
+// newInMusl are functions that musl got in a later release (its WHATSNEW).
+var newInMusl = map[string]muslRelease{
+	"preadv2": {"1.2.5", "3.20"}, "pwritev2": {"1.2.5", "3.20"}, "statx": {"1.2.5", "3.20"},
+	"reallocarray": {"1.2.2", "3.13"}, "gettid": {"1.2.2", "3.13"}, "_Fork": {"1.2.2", "3.13"},
+	"copy_file_range": {"1.1.24", "3.11"},
+	"getentropy":      {"1.1.20", "3.9"}, "getrandom": {"1.1.20", "3.9"}, "explicit_bzero": {"1.1.20", "3.9"},
+}
+
+func muslSince(symbol string) (muslRelease, bool) {
+	since, ok := newInMusl[symbol]
+	return since, ok
+}
+
+// newerMusl is about a file that was compiled with a newer musl than the one that loads it.
+func newerMusl(file, symbol string, since muslRelease) Explanation {
+	return Explanation{
+		Means: file + " asks for " + symbol + ", which musl has as of " + since.musl + " (Alpine " + since.alpine + "), and the musl here is older: the file was compiled on a newer Alpine than the one that runs it, by an image of another tag, a copied directory, or packages of edge.",
+		Find: []Step{
+			run("cat /etc/alpine-release; apk info -v 2>/dev/null | grep ^musl-", "the release that runs it: build and run on images of one release (python:3.12-alpine3.19, and not python:3.12-alpine), or apk upgrade where the packages of two are mixed"),
+			whoAsks(file),
+		},
+		Prevents: glibc,
+		Checks:   []string{"closure", "tags"},
+	}
+}

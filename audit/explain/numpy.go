@@ -11,6 +11,16 @@ var numpyKinds = []kind{
 		Prevents: "runtime.vm.cpu in the recipe names the lowest level, wheels are compiled for that, and the gate refuses files that say they need more; the recipe's tests import them.",
 	})},
 	{"numpy-abi", cause, `(?P<type>\w+(?:\.\w+)+) size changed, may indicate binary incompatibility(?:\. Expected (?P<header>\d+) from C header, got (?P<object>\d+))?|module (?:was )?compiled against (?:ABI|API|NumPy C-API) version(?: 0x(?P<want>[0-9a-f]+) but this version of numpy is 0x(?P<have>[0-9a-f]+))?|compiled using NumPy 1\.x|_ARRAY_API not found|RuntimeError: Numpy is not available|does not appear to be the correct type object|numpy\.ndarray has the wrong size|(?P<mlp>\w+(?:\.\w+)+) has the wrong size, try recompiling`, numpyABI},
+	{"numpy-older", cause, `Check failed: PyBfloat16_Type\.tp_base != nullptr`, told(Explanation{
+		Means:    "TensorFlow (or another that defines bfloat16 for numpy) did not get numpy's C interface: it was compiled for a newer numpy than the one that is taken, of which there may be two.",
+		Find:     []Step{run("python3 -m pip install --upgrade numpy", "numpy is the older side; a release before TensorFlow's limit, where pip names one"), run("python3 -c 'import numpy; print(numpy.__version__, numpy.__file__)'; python3 -m pip list | grep -i -E 'numpy|tensorflow'", "which one is taken: an older copy (a distribution's dist-packages, ~/.local) may come first")},
+		Prevents: lockedNumpy,
+	})},
+	{"numba-numpy", cause, `initialization of _internal failed without raising an exception|Numba needs NumPy (?P<want>[\d.]+) or (?P<side>less|greater)`, told(Explanation{
+		Means:    "numba takes the releases of numpy that it was made for ({want,side|up to a limit}), and the one here is of after that: 0.56 takes numpy up to 1.23, 0.57 up to 1.24, 0.58 up to 1.26, and 0.60 takes 2.0. Where its check does not tell, its native part does not initialize.",
+		Find:     []Step{run("python3 -m pip install --upgrade numba", "the newest one, which takes the newest numpy but one; or the numpy of numba's time, python3 -m pip install 'numpy<1.24'"), run("python3 -m pip list | grep -i -E '^(numpy|numba|llvmlite) '", "what is installed")},
+		Prevents: lockedSet,
+	})},
 	{"numpy-interface", cause, `(?P<module>numpy\.(?:_?core)\.(?:multiarray|umath)) failed to import`, told(Explanation{
 		Means: "An extension module asked numpy for its C interface ({module}) and did not get it: the module was compiled for NumPy 1 and NumPy 2 is installed, or for a newer NumPy than the installed one; or numpy itself does not import.",
 		Find: []Step{

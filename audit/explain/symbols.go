@@ -29,6 +29,10 @@ var symbolKinds = []kind{
 			return forGlibc(v.of("file"), symbol)
 		case onlyGlibc.MatchString(symbol):
 			return symbolOfGlibc(v.of("file"), v.of("symbol"))
+		default:
+			if since, ok := muslSince(symbol); ok {
+				return newerMusl(v.of("file"), symbol, since)
+			}
 		}
 		return undefined(v)
 	}},
@@ -38,9 +42,10 @@ var symbolKinds = []kind{
 		Prevents: lockedSet,
 	})},
 	{"mixed-modules", cause, `has no attribute '__(?:reduce|setstate)_cython__'|(?P<module>[\w.]+) does not export expected C (?:function|variable) (?P<name>\w+)|C function (?P<sig>[\w.]+) has wrong signature`, mixedModules},
-	{"pybind-twice", cause, `generic_type: (?:type|cannot initialize type) "(?P<type>[^"\n]+)"[^\n]{0,30}already (?:registered|defined)`, told(Explanation{
-		Means:    "pybind11 registers the C++ type {type} a second time in one process: the module is there under two names, is imported by two paths, or two distributions bring it.",
-		Find:     []Step{run("python3 -v -c 'import MODULE' 2>&1 | grep -E '\\.so' | sort | uniq | tail", "the native modules that are loaded, by their paths")},
+	{"pybind-twice", cause, `generic_type: (?:type|cannot initialize type) "(?P<type>[^"\n]+)"[^\n]{0,30}already (?P<state>registered|defined)`, pybindTwice},
+	{"nanobind-twice", notice, `nanobind: type '(?P<type>[^'\n]+)' was already registered|nanobind[^\n]{0,80}refusing to add duplicate key`, told(Explanation{
+		Means:    "Two modules that were made with nanobind bind a C++ type of one name, {type|the same one}, in one process, and nanobind kept the first: what the second module gives out are objects of the first one's type, or fail. Modules of one nanobind ABI share their types, unless each has a domain of its own.",
+		Find:     []Step{look("Give the modules' targets different domains (nanobind_add_module(… NB_DOMAIN name)), or let one of them import the other and take the type from there."), run("python3 -v -c 'import MODULE' 2>&1 | grep -E '\\.so' | sort | uniq | tail", "the native modules that are loaded: which two bind it")},
 		Prevents: ownLibraries,
 	})},
 	{"no-version-information", notice, `(?P<library>[^\s:]+): no version information available \(required by (?P<file>[^)\n]+)\)`, told(Explanation{
@@ -219,6 +224,9 @@ func undefined(v values) Explanation {
 	} else if says, advice, ok := symbolOwner(symbol); ok {
 		means += " " + says
 		e.Find = append([]Step{advice}, e.Find...)
+	} else if dist := distributionAt(file); dist != "NAME" && !strings.HasPrefix(symbol, "_Z") {
+		means += " Or it is the package's own: C of an older release that a newer compiler took otherwise (an inline function without a symbol), or files of two releases."
+		e.Find = slices.Insert(e.Find, 1, run("python3 -m pip install --upgrade --force-reinstall --no-cache-dir "+quote(dist), "one whole, newer release of it, and none from pip's cache"))
 	}
 	if inConda(file) {
 		means += mixedChannels
@@ -269,6 +277,9 @@ func undefinedPython(file, symbol string) Explanation {
 		run("nm -D --defined-only $(readlink -f $(command -v python3)) | grep -w "+quote(symbol), "whether the interpreter exports it; one with a shared libpython has it there"),
 		whoAsks(file),
 	}
+	if stable {
+		find = append(find, look("A program that embeds Python, or a plug-in of one: dlopen(\"libpython3.X.so.1.0\", RTLD_NOW | RTLD_GLOBAL) before Py_Initialize() lets modules see it; they are linked to no libpython themselves."))
+	}
 	dist := quote(distributionAt(file))
 	anew := run("python3 -m pip install --force-reinstall --no-cache-dir --no-binary "+dist+" "+dist, "compiles it anew for this Python; without --no-cache-dir pip takes the same file from its cache again")
 	switch {
@@ -277,6 +288,9 @@ func undefinedPython(file, symbol string) Explanation {
 		find = []Step{anew, run("python2 -c 'import sys; print(sys.version, sys.maxunicode)'", "65535 is a build with UCS2, 1114111 one with UCS4"), audited, whoAsks(file)}
 	case strings.HasPrefix(symbol, "PyFPE_"):
 		find = append([]Step{anew}, find...)
+	case strings.Contains(file, "/lib-dynload/"):
+		means = "The standard library's own module " + path.Base(file) + " asks for " + symbol + ", which the interpreter that loads it does not export: the two are of different builds. An environment whose interpreter is a copy (virtualenv's of before 20) stays at the old release when the system's Python is updated, while its standard library is the new one; PYTHONHOME, or a directory that was written over, does the same."
+		find = append([]Step{run("python3 -m venv --clear VENV && VENV/bin/python -m pip install -r requirements.txt", "makes the environment anew, with the interpreter of today (pipx reinstall-all for pipx' own)")}, find...)
 	case known && !life.has(namedFor(file)):
 		means = fmt.Sprintf("An extension module asks for %s, which this interpreter does not export: %s. The file is named for Python 3.%d, which it was compiled for: its source, or the C that Cython wrote for it, is of a release that is older than this Python and uses what it took away.", symbol, life, namedFor(file))
 		find = append([]Step{run("python3 -m pip install --upgrade "+dist, "a release that knows this Python; or an older Python")}, find...)
@@ -295,4 +309,23 @@ func namedFor(file string) int {
 	}
 	minor, _ := strconv.Atoi(m[1])
 	return minor
+}
+
+// pybindTwice is about a type that pybind11 is to bind again: in another module, or under a
+// name that is taken.
+func pybindTwice(v values) Explanation {
+	name := v.of("type")
+	loaded := run("python3 -v -c 'import MODULE' 2>&1 | grep -E '\\.so' | sort | uniq | tail", "the native modules that are loaded, by their paths")
+	if v.of("state") == "defined" {
+		return Explanation{
+			Means:    "The module's own code binds " + name + " into a scope that has that name already: it binds it twice, gives two things one name, or its function runs a second time on one module. It is a fault of the source, and of no installation.",
+			Find:     []Step{run("grep -rn "+quote(`"`+name+`"`)+" --include='*.c*' --include='*.h*' .", "where the source gives the name: one binding of it has to stay"), loaded},
+			Prevents: testsThere,
+		}
+	}
+	return Explanation{
+		Means:    "pybind11 registers the C++ type " + name + " a second time in one process: two modules bind the same type, the module is there under two names or is imported by two paths, or two distributions bring it. pybind11's types are one for all modules of its ABI.",
+		Find:     []Step{loaded, look("Where two modules bind one type of a library: py::module_local() at the class keeps it to its module, or one module imports the other.")},
+		Prevents: ownLibraries,
+	}
 }
