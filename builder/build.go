@@ -6,13 +6,13 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"time"
 
+	"ampoule/builder/buildenv"
+	"ampoule/builder/cpython"
 	"ampoule/builder/locking"
 	"ampoule/builder/progress"
-	"ampoule/builder/sandbox"
 	"ampoule/recipes"
 )
 
@@ -29,7 +29,7 @@ func (b *Builder) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Req
 		return nil, err
 	}
 	defer release()
-	s, err := b.bounded(ctx)
+	with, err := b.resources(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -37,13 +37,11 @@ func (b *Builder) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Req
 	if err != nil {
 		return nil, err
 	}
-	logs, err := b.logs("lock-" + r.Name)
-	if err != nil {
+	if with.Logs, err = b.logs("lock-" + r.Name); err != nil {
 		return nil, err
 	}
 	l := &locking.Locker{
-		Store: b.Store, Fetch: b.Fetch, Runner: s.Runner, Images: s.Images, Online: s.Online, Bases: b.Bases,
-		Prefix: Prefix, Platform: r.Platforms[0], Jobs: b.jobs(), Logs: logs,
+		Resources: with, Prefix: Prefix, Platform: r.Platforms[0],
 		Resolver: locking.Online{Index: index, Environ: os.Environ(), CertFile: os.Getenv("SSL_CERT_FILE")},
 	}
 	return l.Lock(ctx, r, reqs, opts)
@@ -57,7 +55,7 @@ func (b *Builder) Build(ctx context.Context, r *recipes.Recipe, reqs *recipes.Re
 	if err := recipes.CheckFresh(r, reqs, l); err != nil {
 		return Result{}, err
 	}
-	if faults := recipes.CheckFlags(r, locking.Flags(l.Python)); len(faults) > 0 {
+	if faults := recipes.CheckFlags(r, cpython.Flags(l.Python)); len(faults) > 0 {
 		return Result{}, faults
 	}
 	if err := r.CheckAcceptances(b.today()); err != nil {
@@ -96,21 +94,20 @@ func (b *Builder) Build(ctx context.Context, r *recipes.Recipe, reqs *recipes.Re
 	return result, err
 }
 
-// bounded opens the sandbox engine for steps that must end.
-func (b *Builder) bounded(ctx context.Context) (Sandboxes, error) {
+// resources opens what every call works with that needs the sandbox engine.
+func (b *Builder) resources(ctx context.Context) (buildenv.Resources, error) {
 	s, err := b.Sandboxes(ctx)
-	limits := sandbox.Limits{Memory: b.StepMemory, Disk: b.StepDisk, CPUs: int64(b.jobs())}
-	s.Runner = sandbox.Bounded{Runner: s.Runner, Time: cmp.Or(b.StepTime, StepTime), Limits: limits}
-	s.Online = sandbox.BoundedOnline{Online: s.Online, Time: cmp.Or(b.StepTime, StepTime), Limits: limits}
-	return s, err
+	budget := b.budget()
+	return buildenv.Resources{
+		Store: b.Store, Fetch: b.Fetch, Bases: b.Bases, Sandboxes: s.Within(budget), Jobs: budget.Processors(),
+	}, err
 }
 
-func (b *Builder) jobs() int {
-	if b.Jobs > 0 {
-		return b.Jobs
-	}
-	return runtime.NumCPU()
+func (b *Builder) budget() buildenv.Budget {
+	return buildenv.Budget{Jobs: b.Jobs, StepTime: b.StepTime, StepMemory: b.StepMemory, StepDisk: b.StepDisk}
 }
+
+func (b *Builder) jobs() int { return b.budget().Processors() }
 
 func (b *Builder) now() time.Time {
 	if b.Now != nil {

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"ampoule/audit"
+	"ampoule/builder/buildenv"
 	"ampoule/builder/fetch"
 	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
@@ -24,15 +25,10 @@ const Epoch = 7
 const Prefix = "opt/ampoule"
 
 // Sandboxes is what the builder needs of a sandbox engine.
-type Sandboxes struct {
-	Runner sandbox.Runner
-	Images sandbox.Images
-	Online sandbox.Online
-}
+type Sandboxes = buildenv.Sandboxes
 
-// StepTime is what one build step may take, unless told otherwise: what takes longest on
-// a small machine, a profile-guided CPython or SciPy, takes less than half of it.
-const StepTime = 3 * time.Hour
+// StepTime is what one build step may take, unless told otherwise.
+const StepTime = buildenv.StepTime
 
 // Publisher is what the builder needs of a registry to publish.
 type Publisher interface {

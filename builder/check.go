@@ -229,11 +229,11 @@ func (c *check) open(ctx context.Context, b *Builder) (*opened, error) {
 }
 
 func (c *check) interpreters(was, is *opened) ([]compare.Difference, error) {
-	found, err := c.layers("", was, is, was.run.interpreter.Layer, is.run.interpreter.Layer)
+	found, err := c.layers("", was, is, was.run.env.Interpreter.Layer, is.run.env.Interpreter.Layer)
 	if err != nil {
 		return nil, err
 	}
-	more, err := c.layers("debug", was, is, was.run.interpreter.Debug, is.run.interpreter.Debug)
+	more, err := c.layers("debug", was, is, was.run.env.Interpreter.Debug, is.run.env.Interpreter.Debug)
 	return append(found, more...), err
 }
 
@@ -375,10 +375,10 @@ func (c *check) interpreter(ctx context.Context) (_ Checked, err error) {
 		return Checked{}, err
 	}
 	defer func() { err = errors.Join(err, end()) }()
-	out := Checked{Name: c.recipe.Name, What: OnlyInterpreter, First: was.run.interpreter.Layer.DiffID, Second: is.run.interpreter.Layer.DiffID}
+	out := Checked{Name: c.recipe.Name, What: OnlyInterpreter, First: was.run.env.Interpreter.Layer.DiffID, Second: is.run.env.Interpreter.Layer.DiffID}
 	if out.Differences, err = c.interpreters(was, is); len(out.Differences) > 0 && out.Same() {
 		// Its debug information alone.
-		out.First, out.Second = was.run.interpreter.Debug.DiffID, is.run.interpreter.Debug.DiffID
+		out.First, out.Second = was.run.env.Interpreter.Debug.DiffID, is.run.env.Interpreter.Debug.DiffID
 	}
 	return out, err
 }
@@ -392,7 +392,7 @@ func (c *check) wheel(ctx context.Context, d recipes.Dist) (_ Checked, err error
 	defer func() { err = errors.Join(err, end()) }()
 	var made []wheels.Wheel
 	for _, o := range []*opened{was, is} {
-		built, err := o.run.house().Wheels(ctx, c.lock.Dist, []string{d.ID()})
+		built, err := o.run.env.House.Wheels(ctx, c.lock.Dist, []string{d.ID()})
 		if err != nil {
 			return Checked{}, err
 		}

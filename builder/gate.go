@@ -105,7 +105,7 @@ func (r *build) try(ctx context.Context, open *layers.Opened, subject *audit.Sub
 			t.Host, described.Host, described.Glibc, described.CPU = vm.Host, vm.Host, vm.Glibc, vm.CPU
 		}
 		var err error
-		if t.Base, err = r.images.Base(ctx, r.lock.Targets[name]); err != nil {
+		if t.Base, err = r.env.Base(ctx, r.lock.Targets[name]); err != nil {
 			return err
 		}
 		if t.Root, err = open.RootFS(ctx, t.Base); err != nil {
@@ -114,7 +114,7 @@ func (r *build) try(ctx context.Context, open *layers.Opened, subject *audit.Sub
 		described.Root = t.Root
 		targets, subject.Targets = append(targets, t), append(subject.Targets, described)
 	}
-	stage := &gate.Stage{Store: r.b.Store, Runner: r.sandboxes.Runner, Images: r.sandboxes.Images, Jobs: r.b.jobs(), Log: log}
+	stage := &gate.Stage{Store: r.with.Store, Runner: r.with.Sandboxes.Runner, Images: r.with.Sandboxes.Images, Jobs: r.with.Jobs, Log: log}
 	results, err := stage.Try(ctx, gate.Subject{
 		Tree: subject.Tree, Interpreter: subject.Interpreter, Tests: subject.Tests, Exceptions: subject.Exceptions, Now: subject.Now,
 	}, targets)
@@ -127,7 +127,7 @@ func (r *build) try(ctx context.Context, open *layers.Opened, subject *audit.Sub
 
 // interpreterPath is the interpreter's path in the tree.
 func (r *build) interpreterPath() string {
-	return strings.TrimPrefix(r.python(), "/"+Prefix+"/")
+	return strings.TrimPrefix(r.env.Python, "/"+Prefix+"/")
 }
 
 // binaryWheels are the foreign binary wheels in the tree, as the recipe accepts them.

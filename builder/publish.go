@@ -113,7 +113,7 @@ func (r *build) image(ctx context.Context, sealed *seal.Sealed) (Artifact, error
 		// The oldest machine's base serves as the image's: it was tested there.
 		base = r.lock.Targets["vm"]
 	}
-	below, err := r.images.Base(ctx, base)
+	below, err := r.env.Base(ctx, base)
 	if err != nil {
 		return Artifact{}, err
 	}

@@ -103,11 +103,10 @@ func (b *Builder) prepared(ctx context.Context, r *recipes.Recipe, reqs *recipes
 		return failure.State{}, nil, err
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
-	house := run.house()
 	if err := b.Fetch.Fetch(ctx, wheels.Items(d)...); err != nil {
 		return failure.State{}, nil, err
 	}
-	job, err := house.Job(ctx, l.Dist, d, d.Build.Dists)
+	job, err := run.env.House.Job(ctx, l.Dist, d, d.Build.Dists)
 	if err != nil {
 		return failure.State{}, nil, err
 	}
@@ -116,7 +115,7 @@ func (b *Builder) prepared(ctx context.Context, r *recipes.Recipe, reqs *recipes
 		return failure.State{}, nil, err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
-	return run.wheelStage().Prepare(ctx, job, log)
+	return run.env.Stage.Prepare(ctx, job, log)
 }
 
 func (b *Builder) shell(ctx context.Context, r *recipes.Recipe, opts ShellOptions, p prepare) (err error) {

@@ -9,15 +9,12 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ampoule/audit"
+	"ampoule/builder/buildenv"
 	"ampoule/builder/buildlog"
-	"ampoule/builder/cpython"
 	"ampoule/builder/layers"
-	"ampoule/builder/locking"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/seal"
-	"ampoule/builder/toolchain"
-	"ampoule/builder/wheels"
 	"ampoule/recipes"
 	"ampoule/tree"
 )
@@ -31,12 +28,8 @@ type build struct {
 	platform string
 	logs     string
 
-	sandboxes   Sandboxes
-	images      *toolchain.Locked
-	interpreter *cpython.Interpreter
-	// tools is the toolchain's image; own finds that of a wheel.
-	tools sandbox.Image
-	own   *locking.WheelImages
+	with buildenv.Resources
+	env  *buildenv.Env
 	// debug is what was stripped, by name of what it belongs to.
 	debug map[string]sandbox.Layer
 	// calls are compiler calls that the gate judges.
@@ -75,62 +68,34 @@ func (r *build) run(ctx context.Context) (_ *audit.Verdict, _ string, err error)
 	return verdict, digest, err
 }
 
-// begin opens the sandbox engine and makes what every wheel is built in, or finds it:
-// toolchain and interpreter. The log of that stays open until the function it returns
-// is called.
+// begin opens the sandbox engine and the build environment. The log of that stays open
+// until the function it returns is called.
 func (r *build) begin(ctx context.Context) (_ func() error, err error) {
-	if r.sandboxes, err = r.b.bounded(ctx); err != nil {
+	if r.with, err = r.b.resources(ctx); err != nil {
 		return nil, err
 	}
+	r.with.Logs = r.logs
 	log, err := buildlog.Open(r.logs, "toolchain")
 	if err != nil {
 		return nil, err
 	}
-	r.images = &toolchain.Locked{
-		Stage: toolchain.New(r.b.Store, r.b.Fetch, r.sandboxes.Runner, r.sandboxes.Images),
-		Bases: r.b.Bases, Lock: r.lock, Platform: r.platform, Log: log,
-	}
-	if err := r.buildInterpreter(ctx); err != nil {
+	r.env, err = buildenv.Open(ctx, r.with, buildenv.Spec{
+		Recipe: r.recipe, Lock: r.lock, Dists: r.lock.Dist, Prefix: Prefix, Platform: r.platform,
+	}, log)
+	if err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
+	r.env.House.KeepGoing = r.b.KeepGoing
 	return log.Close, nil
-}
-
-func (r *build) buildInterpreter(ctx context.Context) (err error) {
-	if r.tools, err = r.images.Toolchain(ctx); err != nil {
-		return err
-	}
-	stage := &cpython.Stage{Store: r.b.Store, Runner: r.sandboxes.Runner, Images: r.sandboxes.Images, Jobs: r.b.jobs(), Logs: r.logs, Recipe: r.recipe.Name}
-	r.interpreter, err = locking.Interpreter(ctx, stage, r.b.Fetch, r.recipe, r.lock, Prefix, r.tools)
-	if err != nil {
-		return err
-	}
-	r.own = &locking.WheelImages{Locked: r.images, Tools: r.tools, Interpreter: r.interpreter.Layer, Dists: r.lock.Dist}
-	return nil
-}
-
-// house makes the wheels of the lock.
-func (r *build) house() *wheels.House {
-	house := wheels.NewHouse(r.wheelStage(), r.b.Fetch, r.python(), r.b.jobs(), r.own.For)
-	house.KeepGoing = r.b.KeepGoing
-	return house
-}
-
-func (r *build) wheelStage() *wheels.Stage {
-	return &wheels.Stage{
-		Store: r.b.Store, Runner: r.sandboxes.Runner, Images: r.sandboxes.Images, Jobs: r.b.jobs(), Logs: r.logs,
-		Recipe: r.recipe.Name, Suite: r.lock.Base.Suite,
-	}
 }
 
 // buildWheels makes the wheels that are installed into the tree.
 func (r *build) buildWheels(ctx context.Context) ([]seal.Wheel, error) {
-	house := r.house()
-	built, err := house.Wheels(ctx, r.lock.Dist, r.lock.Requirements)
+	built, err := r.env.House.Wheels(ctx, r.lock.Dist, r.lock.Requirements)
 	if err != nil {
 		return nil, err
 	}
-	r.debug = map[string]sandbox.Layer{"cpython-" + r.lock.Python.Version: r.interpreter.Debug}
+	r.debug = map[string]sandbox.Layer{"cpython-" + r.lock.Python.Version: r.env.Interpreter.Debug}
 	installed := make([]seal.Wheel, len(built))
 	for i, w := range built {
 		if w.Debug != nil {
@@ -172,21 +137,19 @@ func (r *build) checkWheels(made []seal.Wheel) error {
 	return errors.Join(r.keep(verdict), &RefusedError{verdict})
 }
 
-func (r *build) python() string { return locking.PythonPath(Prefix, r.lock.Python.Version) }
-
 // seal installs the wheels and makes the tree, whose contents stay readable as long
 // as open is.
 func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel) (_ *seal.Sealed, err error) {
-	stage := &seal.Stage{Store: r.b.Store, Runner: r.sandboxes.Runner, Images: r.sandboxes.Images, Jobs: r.b.jobs(), Logs: r.logs}
+	stage := &seal.Stage{Store: r.with.Store, Runner: r.with.Sandboxes.Runner, Images: r.with.Sandboxes.Images, Jobs: r.with.Jobs, Logs: r.logs}
 	parts := seal.Parts{
 		Installed: made, Providers: r.providers(), Name: r.recipe.Name, Python: r.lock.Python.Version,
-		InterpreterKey: r.interpreter.Key, Toolchain: layers.DiffIDs(r.tools),
+		InterpreterKey: r.env.Interpreter.Key, Toolchain: layers.DiffIDs(r.env.Tools),
 	}
 	var installed []sandbox.Layer
 	both, running := errgroup.WithContext(ctx)
 	both.Go(func() (err error) {
 		installed, err = stage.Install(running, seal.Interpreter{
-			Image: r.tools.With(r.interpreter.Layer), Layer: r.interpreter.Layer, Python: r.python(), Prefix: Prefix,
+			Image: r.env.Image(), Layer: r.env.Interpreter.Layer, Python: r.env.Python, Prefix: Prefix,
 		}, made)
 		return err
 	})
@@ -213,7 +176,7 @@ func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel
 
 // readBelow reads the interpreter, and the file system that everything was built on.
 func (r *build) readBelow(ctx context.Context, open *layers.Opened, parts *seal.Parts) error {
-	interpreter, err := open.Read(r.interpreter.Layer)
+	interpreter, err := open.Read(r.env.Interpreter.Layer)
 	if err != nil {
 		return err
 	}
@@ -228,15 +191,15 @@ func (r *build) readBelow(ctx context.Context, open *layers.Opened, parts *seal.
 
 // everything is the image with the toolchain and the packages of every installed wheel.
 func (r *build) everything(ctx context.Context) (sandbox.Image, error) {
-	all := r.tools
+	all := r.env.Tools
 	seen := map[string]bool{}
 	for _, id := range r.lock.Requirements {
 		d, _ := r.lock.Dist(id)
-		image, err := r.own.For(ctx, d)
+		image, err := r.env.For(ctx, d)
 		if err != nil {
 			return sandbox.Image{}, err
 		}
-		for _, layer := range image.Layers[len(r.tools.Layers) : len(image.Layers)-1] {
+		for _, layer := range image.Layers[len(r.env.Tools.Layers) : len(image.Layers)-1] {
 			if !seen[layer.DiffID] {
 				all = all.With(layer)
 			}
