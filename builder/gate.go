@@ -58,7 +58,7 @@ func (e *RefusedError) Hint() string {
 // gate judges the tree: what can be read of it, and what loading and testing it in
 // each runtime target shows.
 func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict, err error) {
-	task := progress.Start(ctx, "gate", r.recipe.Name)
+	task := progress.Start(ctx, "gate", r.req.Recipe.Name)
 	defer func() { task.End(err) }()
 	log, err := buildlog.Open(r.logs, "gate")
 	if err != nil {
@@ -68,10 +68,10 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 	task.SetLog(log.Path())
 	subject := audit.Subject{
 		Tree: sealed.Tree, Prefix: "/" + Prefix, Interpreter: r.interpreterPath(),
-		Exceptions: r.exceptions(), Providers: r.providers(), Forbidden: forbidden(), Foreign: r.foreign(), Tests: r.tests(), Now: r.b.now(),
+		Exceptions: r.exceptions(), Providers: r.providers(), Forbidden: forbidden(), Foreign: r.foreign(), Tests: r.tests(), Now: r.b.d.Now(),
 		Built: sealed.Record, Locked: lockedDists(sealed.Record), NativeCalls: r.calls,
 	}
-	open := layers.Open(r.b.Store)
+	open := layers.Open(r.b.d.Store)
 	defer func() { err = errors.Join(err, open.Close()) }()
 	if err := r.try(ctx, open, &subject, log); err != nil {
 		return nil, err
@@ -98,14 +98,14 @@ var places = map[string]string{"container": Prefix, "vm": "srv/ampoule/current"}
 // What the targets read stays readable as long as open is.
 func (r *build) try(ctx context.Context, open *layers.Opened, subject *audit.Subject, log *buildlog.Log) error {
 	var targets []gate.Target
-	for _, name := range slices.Sorted(maps.Keys(r.lock.Targets)) {
+	for _, name := range slices.Sorted(maps.Keys(r.req.Lock.Targets)) {
 		t := gate.Target{Name: name, Place: places[name]}
 		described := audit.Target{Name: name}
-		if vm := r.recipe.Runtime.VM; name == "vm" && vm != nil {
+		if vm := r.req.Recipe.Runtime.VM; name == "vm" && vm != nil {
 			t.Host, described.Host, described.Glibc, described.CPU = vm.Host, vm.Host, vm.Glibc, vm.CPU
 		}
 		var err error
-		if t.Base, err = r.env.Base(ctx, r.lock.Targets[name]); err != nil {
+		if t.Base, err = r.env.Base(ctx, r.req.Lock.Targets[name]); err != nil {
 			return err
 		}
 		if t.Root, err = open.RootFS(ctx, t.Base); err != nil {
@@ -134,7 +134,7 @@ func (r *build) interpreterPath() string {
 func (r *build) binaryWheels() []audit.BinaryWheel {
 	var foreign []audit.BinaryWheel
 	for _, d := range r.binaryDists() {
-		a, _ := r.recipe.Accepted(d.Name)
+		a, _ := r.req.Recipe.Accepted(d.Name)
 		foreign = append(foreign, audit.BinaryWheel{File: d.File, SHA256: d.SHA256, Why: a.Why, Until: a.Until})
 	}
 	return foreign
@@ -142,9 +142,9 @@ func (r *build) binaryWheels() []audit.BinaryWheel {
 
 func (r *build) binaryDists() []recipes.Dist {
 	var dists []recipes.Dist
-	for _, id := range r.lock.Requirements {
-		d, _ := r.lock.Dist(id)
-		if _, ok := r.recipe.Accepted(d.Name); ok && d.IsWheel() && !wheels.IsPure(d.File) {
+	for _, id := range r.req.Lock.Requirements {
+		d, _ := r.req.Lock.Dist(id)
+		if _, ok := r.req.Recipe.Accepted(d.Name); ok && d.IsWheel() && !wheels.IsPure(d.File) {
 			dists = append(dists, d)
 		}
 	}
@@ -166,7 +166,7 @@ func (r *build) keep(verdict audit.Verdict) error {
 	if err != nil {
 		return fmt.Errorf("keeping the verdict: %w", err)
 	}
-	report := survey.OfVerdict(r.recipe.Name, verdict)
+	report := survey.OfVerdict(r.req.Recipe.Name, verdict)
 	for name, write := range map[string]func(io.Writer) error{
 		"verdict.json":      func(w io.Writer) error { _, err := w.Write(append(data, '\n')); return err },
 		"verdict.sarif":     func(w io.Writer) error { return report.WriteSARIF(w, Version()) },
@@ -185,8 +185,8 @@ func (r *build) keep(verdict audit.Verdict) error {
 }
 
 func (r *build) exceptions() []audit.Exception {
-	exceptions := make([]audit.Exception, len(r.recipe.Gate.Except))
-	for i, e := range r.recipe.Gate.Except {
+	exceptions := make([]audit.Exception, len(r.req.Recipe.Gate.Except))
+	for i, e := range r.req.Recipe.Gate.Except {
 		exceptions[i] = audit.Exception{Check: e.Check, Files: e.Files, Why: e.Why, Until: e.Until}
 	}
 	return exceptions
@@ -194,7 +194,7 @@ func (r *build) exceptions() []audit.Exception {
 
 func (r *build) providers() []audit.Provider {
 	var providers []audit.Provider
-	for _, p := range r.recipe.Gate.Providers {
+	for _, p := range r.req.Recipe.Gate.Providers {
 		providers = append(providers, audit.Provider(p))
 	}
 	return providers
@@ -208,10 +208,10 @@ func forbidden() []audit.Forbidden {
 
 func (r *build) tests() []audit.Test {
 	var tests []audit.Test
-	for _, module := range r.recipe.Test.Imports {
+	for _, module := range r.req.Recipe.Test.Imports {
 		tests = append(tests, audit.Test{Kind: audit.KindImport, Args: []string{module}})
 	}
-	for _, command := range r.recipe.Test.Commands {
+	for _, command := range r.req.Recipe.Test.Commands {
 		tests = append(tests, audit.Test{Kind: audit.KindCommand, Args: command})
 	}
 	return tests

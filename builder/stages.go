@@ -15,18 +15,15 @@ import (
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/seal"
-	"ampoule/recipes"
 	"ampoule/tree"
 )
 
 // build is one run through the stages.
 type build struct {
-	b        *Builder
-	recipe   *recipes.Recipe
-	lock     *recipes.Lock
-	plan     Plan
-	platform string
-	logs     string
+	b    *Builder
+	req  Request
+	plan Plan
+	logs string
 
 	with buildenv.Resources
 	env  *buildenv.Env
@@ -38,7 +35,7 @@ type build struct {
 
 // run goes through the stages. Where the gate refuses, its verdict is returned with the error.
 func (r *build) run(ctx context.Context) (_ *audit.Verdict, _ string, err error) {
-	if err := r.b.Fetch.Fetch(ctx, r.plan.Inputs...); err != nil {
+	if err := r.b.d.Fetch.Fetch(ctx, r.plan.Inputs...); err != nil {
 		return nil, "", err
 	}
 	closeLog, err := r.begin(ctx)
@@ -54,7 +51,7 @@ func (r *build) run(ctx context.Context) (_ *audit.Verdict, _ string, err error)
 	if err != nil {
 		return nil, "", err
 	}
-	open := layers.Open(r.b.Store)
+	open := layers.Open(r.b.d.Store)
 	defer func() { err = errors.Join(err, open.Close()) }()
 	sealed, err := r.seal(ctx, open, made)
 	if err != nil {
@@ -71,7 +68,7 @@ func (r *build) run(ctx context.Context) (_ *audit.Verdict, _ string, err error)
 // begin opens the sandbox engine and the build environment. The log of that stays open
 // until the function it returns is called.
 func (r *build) begin(ctx context.Context) (_ func() error, err error) {
-	if r.with, err = r.b.resources(ctx); err != nil {
+	if r.with, err = r.b.resources(ctx, r.req.Budget); err != nil {
 		return nil, err
 	}
 	r.with.Logs = r.logs
@@ -80,22 +77,22 @@ func (r *build) begin(ctx context.Context) (_ func() error, err error) {
 		return nil, err
 	}
 	r.env, err = buildenv.Open(ctx, r.with, buildenv.Spec{
-		Recipe: r.recipe, Lock: r.lock, Dists: r.lock.Dist, Prefix: Prefix, Platform: r.platform,
+		Recipe: r.req.Recipe, Lock: r.req.Lock, Dists: r.req.Lock.Dist, Prefix: Prefix, Platform: r.req.platform(),
 	}, log)
 	if err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
-	r.env.House.KeepGoing = r.b.KeepGoing
+	r.env.House.KeepGoing = r.req.KeepGoing
 	return log.Close, nil
 }
 
 // buildWheels makes the wheels that are installed into the tree.
 func (r *build) buildWheels(ctx context.Context) ([]seal.Wheel, error) {
-	built, err := r.env.House.Wheels(ctx, r.lock.Dist, r.lock.Requirements)
+	built, err := r.env.House.Wheels(ctx, r.req.Lock.Dist, r.req.Lock.Requirements)
 	if err != nil {
 		return nil, err
 	}
-	r.debug = map[string]sandbox.Layer{"cpython-" + r.lock.Python.Version: r.env.Interpreter.Debug}
+	r.debug = map[string]sandbox.Layer{"cpython-" + r.req.Lock.Python.Version: r.env.Interpreter.Debug}
 	installed := make([]seal.Wheel, len(built))
 	for i, w := range built {
 		if w.Debug != nil {
@@ -116,7 +113,7 @@ func (r *build) buildWheels(ctx context.Context) ([]seal.Wheel, error) {
 func (r *build) checkWheels(made []seal.Wheel) error {
 	var findings []audit.Finding
 	for _, w := range made {
-		f, err := r.b.Store.Open(w.SHA256)
+		f, err := r.b.d.Store.Open(w.SHA256)
 		if err != nil {
 			return err
 		}
@@ -133,7 +130,7 @@ func (r *build) checkWheels(made []seal.Wheel) error {
 	if !refused {
 		return nil
 	}
-	verdict := audit.Verdict{Schema: audit.VerdictSchema, Time: r.b.now().UTC().Format(time.RFC3339), Findings: findings}
+	verdict := audit.Verdict{Schema: audit.VerdictSchema, Time: r.b.d.Now().UTC().Format(time.RFC3339), Findings: findings}
 	return errors.Join(r.keep(verdict), &RefusedError{verdict})
 }
 
@@ -142,7 +139,7 @@ func (r *build) checkWheels(made []seal.Wheel) error {
 func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel) (_ *seal.Sealed, err error) {
 	stage := &seal.Stage{Store: r.with.Store, Runner: r.with.Sandboxes.Runner, Images: r.with.Sandboxes.Images, Jobs: r.with.Jobs, Logs: r.logs}
 	parts := seal.Parts{
-		Installed: made, Providers: r.providers(), Name: r.recipe.Name, Python: r.lock.Python.Version,
+		Installed: made, Providers: r.providers(), Name: r.req.Recipe.Name, Python: r.req.Lock.Python.Version,
 		InterpreterKey: r.env.Interpreter.Key, Toolchain: layers.DiffIDs(r.env.Tools),
 	}
 	var installed []sandbox.Layer
@@ -193,8 +190,8 @@ func (r *build) readBelow(ctx context.Context, open *layers.Opened, parts *seal.
 func (r *build) everything(ctx context.Context) (sandbox.Image, error) {
 	all := r.env.Tools
 	seen := map[string]bool{}
-	for _, id := range r.lock.Requirements {
-		d, _ := r.lock.Dist(id)
+	for _, id := range r.req.Lock.Requirements {
+		d, _ := r.req.Lock.Dist(id)
 		image, err := r.env.For(ctx, d)
 		if err != nil {
 			return sandbox.Image{}, err
@@ -211,8 +208,8 @@ func (r *build) everything(ctx context.Context) (sandbox.Image, error) {
 
 // hostLibraries are the sonames that a machine provides.
 func (r *build) hostLibraries() []string {
-	if r.recipe.Runtime.VM == nil {
+	if r.req.Recipe.Runtime.VM == nil {
 		return nil
 	}
-	return r.recipe.Runtime.VM.Host
+	return r.req.Recipe.Runtime.VM.Host
 }
