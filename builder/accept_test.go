@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ampoule/audit"
+	"ampoule/builder/gate"
 	"ampoule/builder/sandbox"
 	"ampoule/recipes"
 )
@@ -78,14 +79,15 @@ func TestBinaryWheels(t *testing.T) {
 	}
 	// A tool that only builds take is not in the tree.
 	w.lock.Requirements = []string{"demo==1.0", "onnxpure==1.0", "onnxruntime==1.0", "other==1.0"}
-	got := (&build{req: w.request()}).binaryWheels()
-	want := []audit.BinaryWheel{{File: "onnxruntime-1.0-cp313-cp313-manylinux_2_28_x86_64.whl", SHA256: "of onnxruntime", Why: "no sdist either", Until: "2027-01-01"}}
+	got := accepted(w.recipe, w.lock)
+	binary := audit.BinaryWheel{File: "onnxruntime-1.0-cp313-cp313-manylinux_2_28_x86_64.whl", SHA256: "of onnxruntime", Why: "no sdist either", Until: "2027-01-01"}
+	want := []gate.Accepted{{Dist: "onnxruntime", Wheel: binary}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	verdict := audit.Verdict{Binary: got}
+	verdict := audit.Verdict{Binary: []audit.BinaryWheel{binary}}
 	var text strings.Builder
-	if err := verdict.WriteText(&text); err != nil || !strings.Contains(text.String(), want[0].File) || !strings.Contains(text.String(), "no sdist either") {
+	if err := verdict.WriteText(&text); err != nil || !strings.Contains(text.String(), binary.File) || !strings.Contains(text.String(), "no sdist either") {
 		t.Errorf("the verdict says %s, %v", text.String(), err)
 	}
 }

@@ -3,14 +3,13 @@ package builder
 import (
 	"context"
 	"errors"
-	"slices"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"ampoule/audit"
 	"ampoule/builder/buildenv"
 	"ampoule/builder/buildlog"
+	"ampoule/builder/gate"
 	"ampoule/builder/layers"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
@@ -111,27 +110,15 @@ func (r *build) buildWheels(ctx context.Context) ([]seal.Wheel, error) {
 
 // checkWheels refuses a wheel that is not what its RECORD says, before it is installed.
 func (r *build) checkWheels(made []seal.Wheel) error {
-	var findings []audit.Finding
-	for _, w := range made {
-		f, err := r.b.d.Store.Open(w.SHA256)
-		if err != nil {
-			return err
-		}
-		info, err := f.Stat()
-		if err == nil {
-			findings = append(findings, audit.CheckWheel(f, info.Size(), w.File)...)
-		}
-		f.Close()
-		if err != nil {
-			return err
-		}
+	all := make([]gate.Wheel, len(made))
+	for i, w := range made {
+		all[i] = gate.Wheel{File: w.File, SHA256: w.SHA256}
 	}
-	refused := slices.ContainsFunc(findings, func(f audit.Finding) bool { return f.Severity != audit.Warn })
-	if !refused {
-		return nil
+	verdict, err := gate.CheckWheels(r.with.Store, all, r.b.d.Now())
+	if err != nil || verdict == nil {
+		return err
 	}
-	verdict := audit.Verdict{Schema: audit.VerdictSchema, Time: r.b.d.Now().UTC().Format(time.RFC3339), Findings: findings}
-	return errors.Join(r.keep(verdict), &RefusedError{verdict})
+	return errors.Join(r.keep(*verdict), &RefusedError{Verdict: *verdict})
 }
 
 // seal installs the wheels and makes the tree, whose contents stay readable as long
@@ -139,7 +126,7 @@ func (r *build) checkWheels(made []seal.Wheel) error {
 func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel) (_ *seal.Sealed, err error) {
 	stage := &seal.Stage{Store: r.with.Store, Runner: r.with.Sandboxes.Runner, Images: r.with.Sandboxes.Images, Jobs: r.with.Jobs, Logs: r.logs}
 	parts := seal.Parts{
-		Installed: made, Providers: r.providers(), Name: r.req.Recipe.Name, Python: r.req.Lock.Python.Version,
+		Installed: made, Providers: gate.TermsOf(r.req.Recipe).Providers, Name: r.req.Recipe.Name, Python: r.req.Lock.Python.Version,
 		InterpreterKey: r.env.Interpreter.Key, Toolchain: layers.DiffIDs(r.env.Tools),
 	}
 	var installed []sandbox.Layer
