@@ -12,6 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ampoule/audit"
+	"ampoule/builder/gate"
 	"ampoule/builder/sandbox"
 	"ampoule/recipes"
 )
@@ -44,7 +45,7 @@ func TestExpiredAcceptance(t *testing.T) {
 	w.accepts(accepting)
 	w.published[MakePlan(w.recipe, w.lock, "linux/amd64").Key] = digest
 	_, built := w.build()
-	_, locked := w.builder.Lock(t.Context(), w.recipe, w.reqs, LockOptions{})
+	_, locked := w.builder().Lock(t.Context(), w.request(), LockOptions{})
 	for name, err := range map[string]error{"build": built, "lock": locked} {
 		var faults recipes.Faults
 		if !errors.As(err, &faults) || len(faults) != 1 || faults[0].String() != "ampoule.yaml:17:14: the acceptance of onnx* ended with 2026-11-19" || faults[0].Hint == "" {
@@ -78,14 +79,15 @@ func TestBinaryWheels(t *testing.T) {
 	}
 	// A tool that only builds take is not in the tree.
 	w.lock.Requirements = []string{"demo==1.0", "onnxpure==1.0", "onnxruntime==1.0", "other==1.0"}
-	got := (&build{b: w.builder, recipe: w.recipe, lock: w.lock}).binaryWheels()
-	want := []audit.BinaryWheel{{File: "onnxruntime-1.0-cp313-cp313-manylinux_2_28_x86_64.whl", SHA256: "of onnxruntime", Why: "no sdist either", Until: "2027-01-01"}}
+	got := accepted(w.recipe, w.lock)
+	binary := audit.BinaryWheel{File: "onnxruntime-1.0-cp313-cp313-manylinux_2_28_x86_64.whl", SHA256: "of onnxruntime", Why: "no sdist either", Until: "2027-01-01"}
+	want := []gate.Accepted{{Dist: "onnxruntime", Wheel: binary}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	verdict := audit.Verdict{Binary: got}
+	verdict := audit.Verdict{Binary: []audit.BinaryWheel{binary}}
 	var text strings.Builder
-	if err := verdict.WriteText(&text); err != nil || !strings.Contains(text.String(), want[0].File) || !strings.Contains(text.String(), "no sdist either") {
+	if err := verdict.WriteText(&text); err != nil || !strings.Contains(text.String(), binary.File) || !strings.Contains(text.String(), "no sdist either") {
 		t.Errorf("the verdict says %s, %v", text.String(), err)
 	}
 }
@@ -157,7 +159,7 @@ func TestKeepPatches(t *testing.T) {
 		w.put("kept")
 		w.lock.Dists = append(w.lock.Dists, recipes.Dist{Name: "wheel", Version: "1"})
 		w.lock.Dists[0].Build.Patches = []recipes.Patch{c.patch}
-		err := w.builder.keepPatches(t.Context(), reqs, w.lock)
+		err := w.builder().keepPatches(t.Context(), Request{Requirements: reqs, Lock: w.lock})
 		var lost *LostPatchError
 		switch {
 		case !c.lost && (err != nil || !w.st.Has(c.patch.SHA256)):

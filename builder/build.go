@@ -2,148 +2,136 @@ package builder
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"os"
-	"runtime"
 	"strings"
 	"time"
 
+	"ampoule/builder/buildenv"
+	"ampoule/builder/cpython"
 	"ampoule/builder/locking"
 	"ampoule/builder/progress"
-	"ampoule/builder/sandbox"
 	"ampoule/recipes"
 )
 
-// LockOptions say which pins may move.
-type LockOptions = locking.Options
+// LockOptions say which pins of the request's lock may move.
+type LockOptions struct {
+	// Upgrade lets every pin move.
+	Upgrade bool
+	// UpgradeNames lets the pins of these distributions and Debian packages move.
+	UpgradeNames []string
+}
 
 // Lock makes the lock of a recipe. The interpreter is built on the way.
-func (b *Builder) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, opts LockOptions) (*recipes.Lock, error) {
-	if err := r.CheckAcceptances(b.today()); err != nil {
+func (b *Builder) Lock(ctx context.Context, req Request, opts LockOptions) (*recipes.Lock, error) {
+	if err := req.Recipe.CheckAcceptances(b.today()); err != nil {
 		return nil, err
 	}
-	release, err := b.Store.Use(ctx)
+	release, err := b.d.Store.Use(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
-	s, err := b.bounded(ctx)
+	with, err := b.resources(ctx, req.Budget)
 	if err != nil {
 		return nil, err
 	}
-	index, err := b.Fetch.Sources().Index(ctx)
+	index, err := b.d.Fetch.Sources().Index(ctx)
 	if err != nil {
 		return nil, err
 	}
-	logs, err := b.logs("lock-" + r.Name)
-	if err != nil {
+	if with.Logs, err = b.logs("lock-" + req.Recipe.Name); err != nil {
 		return nil, err
 	}
 	l := &locking.Locker{
-		Store: b.Store, Fetch: b.Fetch, Runner: s.Runner, Images: s.Images, Online: s.Online, Bases: b.Bases,
-		Prefix: Prefix, Platform: r.Platforms[0], Jobs: b.jobs(), Logs: logs,
+		Resources: with, Prefix: Prefix, Platform: req.platform(),
 		Resolver: locking.Online{Index: index, Environ: os.Environ(), CertFile: os.Getenv("SSL_CERT_FILE")},
 	}
-	return l.Lock(ctx, r, reqs, opts)
+	return l.Lock(ctx, req.Recipe, req.Requirements, locking.Options{
+		Previous: req.Lock, Upgrade: opts.Upgrade, UpgradeNames: opts.UpgradeNames,
+	})
 }
 
 // Build makes sure that the artifact of a recipe and its lock is published, and
 // returns its digest. A lock that does not answer the recipe, and an acceptance that
 // has expired, are [recipes.Faults];
 // a tree that the gate refuses is a [*RefusedError].
-func (b *Builder) Build(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, l *recipes.Lock) (Result, error) {
-	if err := recipes.CheckFresh(r, reqs, l); err != nil {
+func (b *Builder) Build(ctx context.Context, req Request) (Result, error) {
+	if err := req.check(); err != nil {
 		return Result{}, err
 	}
-	if faults := recipes.CheckFlags(r, locking.Flags(l.Python)); len(faults) > 0 {
+	if faults := recipes.CheckFlags(req.Recipe, cpython.Flags(req.Lock.Python)); len(faults) > 0 {
 		return Result{}, faults
 	}
-	if err := r.CheckAcceptances(b.today()); err != nil {
+	if err := req.Recipe.CheckAcceptances(b.today()); err != nil {
 		return Result{}, err
 	}
-	platform := r.Platforms[0]
-	plan := MakePlan(r, l, platform)
-	result := Result{Name: r.Name, Key: plan.Key}
+	plan := req.plan()
+	result := Result{Name: req.Recipe.Name, Key: plan.Key}
 	var err error
 	// What is wrong with a publication is told by the second look.
-	if result.Digest, result.Reused, err = b.Publisher.FindKey(progress.With(ctx, nil), r.Name, plan.Key); err != nil || result.Reused {
+	if result.Digest, result.Reused, err = b.d.Publisher.FindKey(progress.With(ctx, nil), result.Name, plan.Key); err != nil || result.Reused {
 		return result, err
 	}
-	release, err := b.Store.Use(ctx)
+	release, err := b.d.Store.Use(ctx)
 	if err != nil {
 		return Result{}, err
 	}
 	defer release()
-	unlock, err := b.Store.Lock(ctx, "build-"+strings.ReplaceAll(plan.Key, ":", "-"))
+	unlock, err := b.d.Store.Lock(ctx, "build-"+strings.ReplaceAll(plan.Key, ":", "-"))
 	if err != nil {
 		return Result{}, err
 	}
 	defer unlock()
 	// Whoever held the lock before may have published it.
-	if result.Digest, result.Reused, err = b.Publisher.FindKey(ctx, r.Name, plan.Key); err != nil || result.Reused {
+	if result.Digest, result.Reused, err = b.d.Publisher.FindKey(ctx, result.Name, plan.Key); err != nil || result.Reused {
 		return result, err
 	}
-	if result.Logs, err = b.logs(r.Name); err != nil {
+	if result.Logs, err = b.logs(result.Name); err != nil {
 		return Result{}, err
 	}
-	if err := b.keepPatches(ctx, reqs, l); err != nil {
+	if err := b.keepPatches(ctx, req); err != nil {
 		return Result{}, err
 	}
-	run := &build{b: b, recipe: r, lock: l, plan: plan, platform: platform, logs: result.Logs}
+	run := &build{b: b, req: req, plan: plan, logs: result.Logs}
 	result.Verdict, result.Digest, err = run.run(ctx)
 	return result, err
 }
 
-// bounded opens the sandbox engine for steps that must end.
-func (b *Builder) bounded(ctx context.Context) (Sandboxes, error) {
-	s, err := b.Sandboxes(ctx)
-	limits := sandbox.Limits{Memory: b.StepMemory, Disk: b.StepDisk, CPUs: int64(b.jobs())}
-	s.Runner = sandbox.Bounded{Runner: s.Runner, Time: cmp.Or(b.StepTime, StepTime), Limits: limits}
-	s.Online = sandbox.BoundedOnline{Online: s.Online, Time: cmp.Or(b.StepTime, StepTime), Limits: limits}
-	return s, err
-}
-
-func (b *Builder) jobs() int {
-	if b.Jobs > 0 {
-		return b.Jobs
-	}
-	return runtime.NumCPU()
-}
-
-func (b *Builder) now() time.Time {
-	if b.Now != nil {
-		return b.Now()
-	}
-	return time.Now()
+// resources opens what every call works with that needs the sandbox engine.
+func (b *Builder) resources(ctx context.Context, budget Budget) (buildenv.Resources, error) {
+	s, err := b.d.Sandboxes(ctx)
+	return buildenv.Resources{
+		Store: b.d.Store, Fetch: b.d.Fetch, Bases: b.d.Bases, Sandboxes: s.Within(budget), Jobs: budget.Processors(),
+	}, err
 }
 
 // today is the day in UTC, as YYYY-MM-DD.
-func (b *Builder) today() string { return b.now().UTC().Format(time.DateOnly) }
+func (b *Builder) today() string { return b.d.Now().UTC().Format(time.DateOnly) }
 
 // keepPatches puts the patches that a lock names into the store: those that come with
 // Ampoule, and those beside the recipe. One that the store has from before will do.
-func (b *Builder) keepPatches(ctx context.Context, reqs *recipes.RequirementSet, l *recipes.Lock) error {
-	for _, d := range l.Dists {
+func (b *Builder) keepPatches(ctx context.Context, req Request) error {
+	for _, d := range req.Lock.Dists {
 		if d.Build == nil {
 			continue
 		}
 		for _, p := range d.Build.Patches {
-			whole, err := b.Store.Whole(ctx, p.SHA256)
+			whole, err := b.d.Store.Whole(ctx, p.SHA256)
 			if err != nil {
 				return err
 			}
 			if whole {
 				continue
 			}
-			data, own := reqs.Patches[p.File]
+			data, own := req.Requirements.Patches[p.File]
 			if !own {
 				if data, err = recipes.ShippedPatch(p.File); err != nil {
 					return &LostPatchError{d.ID(), p.File}
 				}
 			}
-			sum, _, err := b.Store.Put(ctx, bytes.NewReader(data))
+			sum, _, err := b.d.Store.Put(ctx, bytes.NewReader(data))
 			if err != nil {
 				return err
 			}
@@ -169,6 +157,6 @@ func (e *LostPatchError) Hint() string {
 
 // logs makes the directory for the logs of one run.
 func (b *Builder) logs(name string) (string, error) {
-	stem := b.now().UTC().Format("20060102T150405Z") + "-" + name + "-"
-	return cmp.Or(b.logged, b.Store).NewLogs(stem)
+	stem := b.d.Now().UTC().Format("20060102T150405Z") + "-" + name + "-"
+	return b.d.Logs.NewLogs(stem)
 }

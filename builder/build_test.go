@@ -376,9 +376,12 @@ func TestBuildsShareStages(t *testing.T) {
 	other := *w.recipe
 	other.Test.Commands = [][]string{{"python3", "-m", "demo.other"}}
 	digests := make(chan string, 2)
+	b := w.builder()
 	for _, r := range []*recipes.Recipe{w.recipe, &other} {
+		req := w.request()
+		req.Recipe = r
 		go func() {
-			got, err := w.builder.Build(t.Context(), r, w.reqs, w.lock)
+			got, err := b.Build(t.Context(), req)
 			if err != nil || got.Reused {
 				t.Errorf("%+v, %v", got, err)
 			}
@@ -407,7 +410,7 @@ func TestBuildsShareStages(t *testing.T) {
 func TestBuildMends(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.builder.Publisher = &digester{}
+	w.needs.Publisher = &digester{}
 	first, err := w.build()
 	if err != nil {
 		t.Fatal(err)
@@ -445,14 +448,14 @@ func TestBuildMends(t *testing.T) {
 func TestClockJumps(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.builder.Publisher = &digester{}
+	w.needs.Publisher = &digester{}
 	first, err := w.build()
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, now := range []time.Time{time.Unix(0, 0), time.Date(2099, 1, 1, 0, 0, 0, 0, time.UTC), time.Date(2026, 11, 19, 0, 0, 0, 0, time.UTC)} {
 		anew := newWorld(t)
-		anew.builder.Publisher = &digester{}
+		anew.needs.Publisher = &digester{}
 		// What there is seems to come from the other end of time.
 		err := filepath.WalkDir(w.st.Root(), func(path string, _ fs.DirEntry, err error) error {
 			return errors.Join(err, os.Chtimes(path, now, now))
@@ -461,7 +464,7 @@ func TestClockJumps(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, world := range []*world{w, anew} {
-			world.builder.Now = func() time.Time { return now }
+			world.needs.Now = func() time.Time { return now }
 			again, err := world.build()
 			if err != nil || again.Digest != first.Digest {
 				t.Errorf("at %s: %s, %v, before %s", now, again.Digest, err, first.Digest)
@@ -475,7 +478,7 @@ func TestClockJumps(t *testing.T) {
 func TestBuildMendsRecords(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.builder.Publisher = &digester{}
+	w.needs.Publisher = &digester{}
 	first, err := w.build()
 	if err != nil {
 		t.Fatal(err)

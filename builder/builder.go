@@ -4,11 +4,14 @@
 package builder
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"io"
 	"time"
 
 	"ampoule/audit"
+	"ampoule/builder/buildenv"
 	"ampoule/builder/fetch"
 	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
@@ -24,15 +27,7 @@ const Epoch = 7
 const Prefix = "opt/ampoule"
 
 // Sandboxes is what the builder needs of a sandbox engine.
-type Sandboxes struct {
-	Runner sandbox.Runner
-	Images sandbox.Images
-	Online sandbox.Online
-}
-
-// StepTime is what one build step may take, unless told otherwise: what takes longest on
-// a small machine, a profile-guided CPython or SciPy, takes less than half of it.
-const StepTime = 3 * time.Hour
+type Sandboxes = buildenv.Sandboxes
 
 // Publisher is what the builder needs of a registry to publish.
 type Publisher interface {
@@ -84,32 +79,43 @@ type File struct {
 	Open   func() (io.ReadCloser, error)
 }
 
-// Builder builds. Its fields are set once, before the first call.
-type Builder struct {
+// Dependencies are what a Builder works with, the same for all calls.
+type Dependencies struct {
 	Store *store.Store
 	Fetch *fetch.Fetcher
 	// Sandboxes opens the sandbox engine. It is called only when something must
-	// really run.
+	// really run, by several calls at once.
 	Sandboxes func(context.Context) (Sandboxes, error)
 	Publisher Publisher
 	Bases     Bases
-	// Jobs is how many processors a build may use; 0 means all of this machine.
-	Jobs int
-	// KeepGoing builds what can be built after a wheel's build has failed, and tells of
-	// all that failed at once.
-	KeepGoing bool
-	// StepTime is what one build step may take; 0 means [StepTime].
-	StepTime time.Duration
-	// StepMemory is what the steps of one sandbox may use at a time, in bytes; 0 leaves
-	// it to the sandbox engine.
-	StepMemory int64
-	// StepDisk is what the steps of one sandbox may write, in bytes; 0 leaves it to the
-	// sandbox engine.
-	StepDisk int64
-	// Now is the clock for what has a date, such as a gate exception's end.
+	// Now is the clock for what has a date, such as a gate exception's end; nil is
+	// [time.Now].
 	Now func() time.Time
-	// logged is the store that has the logs, where it is another one.
-	logged *store.Store
+	// Logs is the store that has the logs; nil is Store.
+	Logs *store.Store
+}
+
+// Builder builds. It holds dependencies alone, and nothing changes it after [New]: it
+// serves any number of calls at once. What differs from call to call is a [Request].
+type Builder struct {
+	d Dependencies
+}
+
+// New makes a builder. A dependency that is missing is an error.
+func New(d Dependencies) (*Builder, error) {
+	for name, missing := range map[string]bool{
+		"store": d.Store == nil, "downloader": d.Fetch == nil, "sandboxes": d.Sandboxes == nil,
+		"registry to publish to": d.Publisher == nil, "registry of bases": d.Bases == nil,
+	} {
+		if missing {
+			return nil, fmt.Errorf("making a builder: it has no %s", name)
+		}
+	}
+	if d.Now == nil {
+		d.Now = time.Now
+	}
+	d.Logs = cmp.Or(d.Logs, d.Store)
+	return &Builder{d}, nil
 }
 
 // Result is what a build gives.

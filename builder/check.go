@@ -1,7 +1,6 @@
 package builder
 
 import (
-	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -49,27 +48,27 @@ func (c Checked) Same() bool { return c.First == c.Second }
 // in files; that something does is no error.
 //
 // Publisher makes what the second build publishes to: a registry of its own in the store.
-func (b *Builder) Check(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, l *recipes.Lock, only string, publisher func(*store.Store) (Publisher, io.Closer, error)) (_ Checked, err error) {
+func (b *Builder) Check(ctx context.Context, req Request, only string, publisher func(*store.Store) (Publisher, io.Closer, error)) (_ Checked, err error) {
 	var wheel recipes.Dist
 	if only != "" && only != OnlyInterpreter {
-		if wheel, err = sdistNamed(l, only); err != nil {
+		if wheel, err = sdistNamed(req.Lock, only); err != nil {
 			return Checked{}, err
 		}
 	}
-	first, err := b.Build(ctx, r, reqs, l)
+	first, err := b.Build(ctx, req)
 	if err != nil {
 		return Checked{}, err
 	}
-	release, err := b.Store.Use(ctx)
+	release, err := b.d.Store.Use(ctx)
 	if err != nil {
 		return Checked{}, err
 	}
 	defer release()
-	inputs, err := b.fetchInputs(ctx, r, reqs, l)
+	inputs, err := b.fetchInputs(ctx, req)
 	if err != nil {
 		return Checked{}, err
 	}
-	dir, remove, err := b.Store.TempDir()
+	dir, remove, err := b.d.Store.TempDir()
 	if err != nil {
 		return Checked{}, err
 	}
@@ -83,7 +82,11 @@ func (b *Builder) Check(ctx context.Context, r *recipes.Recipe, reqs *recipes.Re
 		return Checked{}, err
 	}
 	defer func() { err = errors.Join(err, closer.Close()) }()
-	check := &check{first: b, second: b.elsewhere(st, published), recipe: r, reqs: reqs, lock: l}
+	second, err := b.elsewhere(st, published)
+	if err != nil {
+		return Checked{}, err
+	}
+	check := &check{first: b, second: second, req: req, again: elsewhere(req)}
 	switch only {
 	case "":
 		return check.whole(ctx, first.Digest)
@@ -101,9 +104,9 @@ func (b *Builder) cloneFor(dir string, inputs Inputs, only string) (*store.Store
 		for _, f := range inputs.Files {
 			wanted[f.SHA256] = true
 		}
-		return b.Store.Clone(dir, func(sum string) bool { return wanted[sum] }, func(string, []byte) bool { return false })
+		return b.d.Store.Clone(dir, func(sum string) bool { return wanted[sum] }, func(string, []byte) bool { return false })
 	}
-	return b.Store.Clone(dir, func(string) bool { return true }, func(kind string, value []byte) bool {
+	return b.d.Store.Clone(dir, func(string) bool { return true }, func(kind string, value []byte) bool {
 		if only == OnlyInterpreter {
 			return kind != "interpreter"
 		}
@@ -118,28 +121,31 @@ func (b *Builder) cloneFor(dir string, inputs Inputs, only string) (*store.Store
 }
 
 // elsewhere is a builder that builds in another environment.
-func (b *Builder) elsewhere(st *store.Store, published Publisher) *Builder {
-	other := *b
-	other.Store, other.Fetch, other.Publisher = st, b.Fetch.With(st), published
+func (b *Builder) elsewhere(st *store.Store, published Publisher) (*Builder, error) {
+	d := b.d
 	// The store elsewhere goes, the logs stay.
-	other.logged = cmp.Or(b.logged, b.Store)
-	if other.Jobs = b.jobs() - 1; other.Jobs == 0 {
-		other.Jobs = 2
-	}
-	other.Sandboxes = func(ctx context.Context) (Sandboxes, error) {
-		s, err := b.Sandboxes(ctx)
+	d.Store, d.Fetch, d.Publisher = st, b.d.Fetch.With(st), published
+	d.Sandboxes = func(ctx context.Context) (Sandboxes, error) {
+		s, err := b.d.Sandboxes(ctx)
 		s.Runner = vary.Runner{Runner: s.Runner, Tmp: st.Dir(store.Tmp)}
 		return s, err
 	}
-	return &other
+	return New(d)
+}
+
+// elsewhere is the same request with another number of jobs.
+func elsewhere(req Request) Request {
+	if req.Budget.Jobs = req.Budget.Processors() - 1; req.Budget.Jobs == 0 {
+		req.Budget.Jobs = 2
+	}
+	return req
 }
 
 // check compares two builds.
 type check struct {
 	first, second *Builder
-	recipe        *recipes.Recipe
-	reqs          *recipes.RequirementSet
-	lock          *recipes.Lock
+	// req is the first build's request, again the second one's.
+	req, again Request
 }
 
 // The users of the two environments: those from [sandbox.FirstUser] on, and those from
@@ -152,16 +158,16 @@ func (c *check) marks() []compare.Mark {
 		{Text: vary.Hostname, Means: "the host name where it was built"},
 		{Forms: [2]*regexp.Regexp{usualUser, apartUser}, Means: "the user who built it"},
 		{Text: "XYZ", Means: "the time zone where it was built"},
-		{Text: c.second.Store.Root(), Means: "the path of the store"},
-		{Text: fmt.Sprintf("-j%d", c.first.jobs()), Means: "how many jobs the build had"},
-		{Text: fmt.Sprintf("-j%d", c.second.jobs()), Means: "how many jobs the build had"},
+		{Text: c.second.d.Store.Root(), Means: "the path of the store"},
+		{Text: fmt.Sprintf("-j%d", c.req.Budget.Processors()), Means: "how many jobs the build had"},
+		{Text: fmt.Sprintf("-j%d", c.again.Budget.Processors()), Means: "how many jobs the build had"},
 	}
 }
 
 // whole builds everything again.
 func (c *check) whole(ctx context.Context, digest string) (Checked, error) {
-	out := Checked{Name: c.recipe.Name, What: "everything", First: digest}
-	again, err := c.second.Build(ctx, c.recipe, c.reqs, c.lock)
+	out := Checked{Name: c.req.Recipe.Name, What: "everything", First: digest}
+	again, err := c.second.Build(ctx, c.again)
 	if err != nil {
 		return Checked{}, fmt.Errorf("building again: %w", err)
 	}
@@ -214,26 +220,25 @@ type opened struct {
 func (o *opened) close() error { return errors.Join(o.open.Close(), o.end()) }
 
 // open runs a build as far as the interpreter.
-func (c *check) open(ctx context.Context, b *Builder) (*opened, error) {
-	platform := c.recipe.Platforms[0]
-	logs, err := b.logs("check-" + c.recipe.Name)
+func open(ctx context.Context, b *Builder, req Request) (*opened, error) {
+	logs, err := b.logs("check-" + req.Recipe.Name)
 	if err != nil {
 		return nil, err
 	}
-	run := &build{b: b, recipe: c.recipe, lock: c.lock, plan: MakePlan(c.recipe, c.lock, platform), platform: platform, logs: logs}
+	run := &build{b: b, req: req, plan: req.plan(), logs: logs}
 	end, err := run.begin(ctx)
 	if err != nil {
 		return nil, err
 	}
-	return &opened{run: run, open: layers.Open(b.Store), end: end}, nil
+	return &opened{run: run, open: layers.Open(b.d.Store), end: end}, nil
 }
 
 func (c *check) interpreters(was, is *opened) ([]compare.Difference, error) {
-	found, err := c.layers("", was, is, was.run.interpreter.Layer, is.run.interpreter.Layer)
+	found, err := c.layers("", was, is, was.run.env.Interpreter.Layer, is.run.env.Interpreter.Layer)
 	if err != nil {
 		return nil, err
 	}
-	more, err := c.layers("debug", was, is, was.run.interpreter.Debug, is.run.interpreter.Debug)
+	more, err := c.layers("debug", was, is, was.run.env.Interpreter.Debug, is.run.env.Interpreter.Debug)
 	return append(found, more...), err
 }
 
@@ -275,11 +280,11 @@ func (c *check) wheels(file, was, is string) ([]compare.Difference, error) {
 	if was == is {
 		return nil, nil
 	}
-	first, err := readContent(c.first.Store, was)
+	first, err := readContent(c.first.d.Store, was)
 	if err != nil {
 		return nil, err
 	}
-	second, err := readContent(c.second.Store, is)
+	second, err := readContent(c.second.d.Store, is)
 	if err != nil {
 		return nil, err
 	}
@@ -359,10 +364,10 @@ func artifacts(first, second Artifact) []compare.Difference {
 
 // both opens both builds as far as the interpreter.
 func (c *check) both(ctx context.Context) (was, is *opened, end func() error, err error) {
-	if was, err = c.open(ctx, c.first); err != nil {
+	if was, err = open(ctx, c.first, c.req); err != nil {
 		return nil, nil, nil, err
 	}
-	if is, err = c.open(ctx, c.second); err != nil {
+	if is, err = open(ctx, c.second, c.again); err != nil {
 		return nil, nil, nil, errors.Join(fmt.Errorf("building again: %w", err), was.close())
 	}
 	return was, is, func() error { return errors.Join(was.close(), is.close()) }, nil
@@ -375,10 +380,10 @@ func (c *check) interpreter(ctx context.Context) (_ Checked, err error) {
 		return Checked{}, err
 	}
 	defer func() { err = errors.Join(err, end()) }()
-	out := Checked{Name: c.recipe.Name, What: OnlyInterpreter, First: was.run.interpreter.Layer.DiffID, Second: is.run.interpreter.Layer.DiffID}
+	out := Checked{Name: c.req.Recipe.Name, What: OnlyInterpreter, First: was.run.env.Interpreter.Layer.DiffID, Second: is.run.env.Interpreter.Layer.DiffID}
 	if out.Differences, err = c.interpreters(was, is); len(out.Differences) > 0 && out.Same() {
 		// Its debug information alone.
-		out.First, out.Second = was.run.interpreter.Debug.DiffID, is.run.interpreter.Debug.DiffID
+		out.First, out.Second = was.run.env.Interpreter.Debug.DiffID, is.run.env.Interpreter.Debug.DiffID
 	}
 	return out, err
 }
@@ -392,13 +397,13 @@ func (c *check) wheel(ctx context.Context, d recipes.Dist) (_ Checked, err error
 	defer func() { err = errors.Join(err, end()) }()
 	var made []wheels.Wheel
 	for _, o := range []*opened{was, is} {
-		built, err := o.run.house().Wheels(ctx, c.lock.Dist, []string{d.ID()})
+		built, err := o.run.env.House.Wheels(ctx, c.req.Lock.Dist, []string{d.ID()})
 		if err != nil {
 			return Checked{}, err
 		}
 		made = append(made, built...)
 	}
-	out := Checked{Name: c.recipe.Name, What: d.ID(), First: "sha256:" + made[0].SHA256, Second: "sha256:" + made[1].SHA256}
+	out := Checked{Name: c.req.Recipe.Name, What: d.ID(), First: "sha256:" + made[0].SHA256, Second: "sha256:" + made[1].SHA256}
 	out.Differences, err = c.wheels(made[0].File, made[0].SHA256, made[1].SHA256)
 	if first, second := made[0].Debug, made[1].Debug; err == nil && out.Same() && first != nil && second != nil && first.DiffID != second.DiffID {
 		out.First, out.Second = first.DiffID, second.DiffID

@@ -79,9 +79,9 @@ func TestCheck(t *testing.T) {
 			t.Parallel()
 			w := newWorld(t)
 			w.leaks = c.leaks
-			w.builder.Publisher = &digester{}
+			w.needs.Publisher = &digester{}
 			var other *store.Store
-			got, err := w.builder.Check(t.Context(), w.recipe, w.reqs, w.lock, c.only, func(st *store.Store) (Publisher, io.Closer, error) {
+			got, err := w.builder().Check(t.Context(), w.request(), c.only, func(st *store.Store) (Publisher, io.Closer, error) {
 				other = st
 				return &digester{}, &digester{}, nil
 			})
@@ -110,7 +110,7 @@ func TestCheck(t *testing.T) {
 	}
 	w := newWorld(t)
 	var unknown *NoStepError
-	if _, err := w.builder.Check(t.Context(), w.recipe, w.reqs, w.lock, "flask", nil); !errors.As(err, &unknown) || w.opened != 0 {
+	if _, err := w.builder().Check(t.Context(), w.request(), "flask", nil); !errors.As(err, &unknown) || w.opened != 0 {
 		t.Errorf("a wheel that is not built: %v", err)
 	}
 }

@@ -120,14 +120,17 @@ func pack(entries []tree.Entry) []byte {
 // world is a machine without Docker on which a recipe is built: what would run there
 // is written here.
 type world struct {
-	t       *testing.T
-	builder *Builder
-	runner  *fake.Runner
-	st      *store.Store
-	recipe  *recipes.Recipe
-	reqs    *recipes.RequirementSet
-	lock    *recipes.Lock
-	base    sandbox.Layer
+	t *testing.T
+	// needs are what its builder is made of, budget is what each call may take; they may
+	// be replaced before building.
+	needs  Dependencies
+	budget Budget
+	runner *fake.Runner
+	st     *store.Store
+	recipe *recipes.Recipe
+	reqs   *recipes.RequirementSet
+	lock   *recipes.Lock
+	base   sandbox.Layer
 	// interpreter, wheel and loads may be replaced before building.
 	interpreter []tree.Entry
 	wheel       []byte
@@ -176,8 +179,9 @@ func newWorld(t *testing.T) *world {
 		t.Fatal(err)
 	}
 	w.runner = fake.New(w.step)
-	w.builder = &Builder{
-		Store: st, Fetch: fetch.New(st, fetch.Config{}), Publisher: w, Bases: w, Jobs: 2,
+	w.budget.Jobs = 2
+	w.needs = Dependencies{
+		Store: st, Fetch: fetch.New(st, fetch.Config{}), Publisher: w, Bases: w,
 		Now: func() time.Time { return time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC) },
 		Sandboxes: func(context.Context) (Sandboxes, error) {
 			w.mu.Lock()
@@ -219,9 +223,21 @@ func (w *world) putAgain(content []byte) {
 	}
 }
 
-func (w *world) build() (Result, error) {
-	return w.builder.Build(w.t.Context(), w.recipe, w.reqs, w.lock)
+func (w *world) builder() *Builder {
+	w.t.Helper()
+	b, err := New(w.needs)
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	return b
 }
+
+// request asks for what the world has.
+func (w *world) request() Request {
+	return Request{Recipe: w.recipe, Requirements: w.reqs, Lock: w.lock, Budget: w.budget}
+}
+
+func (w *world) build() (Result, error) { return w.builder().Build(w.t.Context(), w.request()) }
 
 // basePart is all that the base's registry has.
 const basePart = "a layer"

@@ -49,37 +49,36 @@ const InputsKind = "inputs"
 
 // FetchInputs brings all inputs of a recipe and its lock into the store, where they stay. A lock
 // that does not answer the recipe gives [recipes.Faults].
-func (b *Builder) FetchInputs(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, l *recipes.Lock) (Inputs, error) {
-	if err := recipes.CheckFresh(r, reqs, l); err != nil {
+func (b *Builder) FetchInputs(ctx context.Context, req Request) (Inputs, error) {
+	if err := req.check(); err != nil {
 		return Inputs{}, err
 	}
-	release, err := b.Store.Use(ctx)
+	release, err := b.d.Store.Use(ctx)
 	if err != nil {
 		return Inputs{}, err
 	}
 	defer release()
-	in, err := b.fetchInputs(ctx, r, reqs, l)
+	in, err := b.fetchInputs(ctx, req)
 	if err != nil {
 		return Inputs{}, err
 	}
-	return in, b.Store.RecordDurably(InputsKind, in.Key, in)
+	return in, b.d.Store.RecordDurably(InputsKind, in.Key, in)
 }
 
 // fetchInputs brings all inputs into the store, which whoever calls it uses.
-func (b *Builder) fetchInputs(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, l *recipes.Lock) (Inputs, error) {
-	platform := r.Platforms[0]
-	plan := MakePlan(r, l, platform)
-	in := Inputs{Name: r.Name, Key: plan.Key}
-	if err := b.keepPatches(ctx, reqs, l); err != nil {
+func (b *Builder) fetchInputs(ctx context.Context, req Request) (Inputs, error) {
+	plan := req.plan()
+	in := Inputs{Name: req.Recipe.Name, Key: plan.Key}
+	if err := b.keepPatches(ctx, req); err != nil {
 		return Inputs{}, err
 	}
-	if err := b.Fetch.Fetch(ctx, plan.Inputs...); err != nil {
+	if err := b.d.Fetch.Fetch(ctx, plan.Inputs...); err != nil {
 		return Inputs{}, err
 	}
 	for _, i := range plan.Inputs {
 		in.Files = append(in.Files, Input{Source: i.Source, Name: i.Name, Version: i.Version, File: i.File, SHA256: i.SHA256})
 	}
-	for _, d := range l.Dists {
+	for _, d := range req.Lock.Dists {
 		if d.Build == nil {
 			continue
 		}
@@ -87,8 +86,8 @@ func (b *Builder) fetchInputs(ctx context.Context, r *recipes.Recipe, reqs *reci
 			in.Files = append(in.Files, Input{Source: "patch", Name: d.Name, Version: d.Version, File: p.File, SHA256: p.SHA256})
 		}
 	}
-	for _, ref := range images(l) {
-		parts, err := b.fetchImage(ctx, ref, platform)
+	for _, ref := range images(req.Lock) {
+		parts, err := b.fetchImage(ctx, ref, req.platform())
 		if err != nil {
 			return Inputs{}, err
 		}
@@ -99,7 +98,7 @@ func (b *Builder) fetchInputs(ctx context.Context, r *recipes.Recipe, reqs *reci
 	})
 	in.Files = slices.CompactFunc(in.Files, func(x, y Input) bool { return x == y })
 	for i, f := range in.Files {
-		info, err := os.Stat(b.Store.Path(f.SHA256))
+		info, err := os.Stat(b.d.Store.Path(f.SHA256))
 		if err != nil {
 			return Inputs{}, fmt.Errorf("looking at an input: %w", err)
 		}
@@ -141,13 +140,13 @@ func images(l *recipes.Lock) []string {
 
 // fetchImage brings the parts of an image into the store.
 func (b *Builder) fetchImage(ctx context.Context, ref, platform string) ([]Input, error) {
-	files, err := b.Bases.BaseFiles(ctx, ref, platform)
+	files, err := b.d.Bases.BaseFiles(ctx, ref, platform)
 	if err != nil {
 		return nil, fmt.Errorf("fetching base %s: %w", ref, err)
 	}
 	var parts []Input
 	for _, f := range files {
-		whole, err := b.Store.Whole(ctx, f.SHA256)
+		whole, err := b.d.Store.Whole(ctx, f.SHA256)
 		if err == nil && !whole {
 			err = b.put(ctx, f)
 		}
@@ -166,5 +165,5 @@ func (b *Builder) put(ctx context.Context, f File) error {
 		return err
 	}
 	defer content.Close()
-	return b.Store.PutExpected(ctx, io.LimitReader(content, f.Size), f.SHA256)
+	return b.d.Store.PutExpected(ctx, io.LimitReader(content, f.Size), f.SHA256)
 }

@@ -14,7 +14,7 @@ func TestFetchInputs(t *testing.T) {
 	image := "registry.invalid/base@" + digest
 	w.reqs.Patches = map[string][]byte{"own.patch": []byte("own")}
 	w.lock.Dists[0].Build.Patches = []recipes.Patch{{File: "own.patch", SHA256: w.put("own")}}
-	got, err := w.builder.FetchInputs(t.Context(), w.recipe, w.reqs, w.lock)
+	got, err := w.builder().FetchInputs(t.Context(), w.request())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -8,7 +8,6 @@ import (
 	"ampoule/builder/cpython"
 	"ampoule/builder/fetch"
 	"ampoule/builder/layers"
-	"ampoule/builder/locking"
 	"ampoule/builder/seal"
 	"ampoule/builder/toolchain"
 	"ampoule/builder/wheels"
@@ -29,7 +28,7 @@ type Plan struct {
 
 // MakePlan plans a build.
 func MakePlan(r *recipes.Recipe, l *recipes.Lock, platform string) Plan {
-	p := Plan{Key: recipes.Key(r, l, platform, Version()), Inputs: []fetch.Item{locking.PythonItem(l.Python)}}
+	p := Plan{Key: recipes.Key(r, l, platform, Version()), Inputs: []fetch.Item{cpython.Item(l.Python)}}
 	for _, debs := range l.Debian {
 		for _, deb := range debs {
 			p.Inputs = append(p.Inputs, toolchain.Item(deb))

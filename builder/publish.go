@@ -21,7 +21,7 @@ import (
 
 // publish hands the sealed tree, with everything that belongs beside it, to the registry.
 func (r *build) publish(ctx context.Context, sealed *seal.Sealed, verdict *audit.Verdict) (_ string, err error) {
-	task := progress.Start(ctx, "publish", r.recipe.Name)
+	task := progress.Start(ctx, "publish", r.req.Recipe.Name)
 	defer func() { task.End(err) }()
 	told, err := json.MarshalIndent(verdict, "", "  ")
 	if err != nil {
@@ -35,7 +35,7 @@ func (r *build) publish(ctx context.Context, sealed *seal.Sealed, verdict *audit
 	if artifact.Wheelhouse, err = r.wheelhouse(ctx, sealed.Record); err != nil {
 		return "", err
 	}
-	return r.b.Publisher.Publish(ctx, artifact)
+	return r.b.d.Publisher.Publish(ctx, artifact)
 }
 
 // labelledKind is the store's kind of records that name a wheel with its record in it.
@@ -55,7 +55,7 @@ func (r *build) wheelhouse(ctx context.Context, record *audit.ArtifactRecord) ([
 		if err != nil {
 			return nil, err
 		}
-		e, err := layers.FileOf(r.b.Store, sum, w.File)
+		e, err := layers.FileOf(r.b.d.Store, sum, w.File)
 		if err != nil {
 			return nil, err
 		}
@@ -71,7 +71,7 @@ func labelledKey(sum string, told []byte) string {
 
 // labelled returns the hash of a wheel with a record in it.
 func (r *build) labelled(ctx context.Context, w audit.WheelMade, told []byte) (sum string, err error) {
-	st := r.b.Store
+	st := r.b.d.Store
 	key := labelledKey(w.SHA256, told)
 	found, err := st.Lookup(labelledKind, key, &sum)
 	if err == nil && found {
@@ -106,19 +106,19 @@ func (r *build) labelled(ctx context.Context, w audit.WheelMade, told []byte) (s
 // image makes the part of the artifact that its digest names.
 func (r *build) image(ctx context.Context, sealed *seal.Sealed) (Artifact, error) {
 	artifact := Artifact{
-		Name: r.recipe.Name, Key: r.plan.Key, Platform: r.platform, Created: tree.Time, Config: r.config(sealed),
+		Name: r.req.Recipe.Name, Key: r.plan.Key, Platform: r.req.platform(), Created: tree.Time, Config: r.config(sealed),
 	}
-	base, ok := r.lock.Targets["container"]
+	base, ok := r.req.Lock.Targets["container"]
 	if !ok {
 		// The oldest machine's base serves as the image's: it was tested there.
-		base = r.lock.Targets["vm"]
+		base = r.req.Lock.Targets["vm"]
 	}
-	below, err := r.images.Base(ctx, base)
+	below, err := r.env.Base(ctx, base)
 	if err != nil {
 		return Artifact{}, err
 	}
 	artifact.Base = below.Layers
-	artifact.Layers, err = layers.SaveParts(ctx, r.b.Store, layers.Split(sealed.Tree), Prefix)
+	artifact.Layers, err = layers.SaveParts(ctx, r.b.d.Store, layers.Split(sealed.Tree), Prefix)
 	return artifact, err
 }
 
@@ -137,7 +137,7 @@ const (
 
 func (r *build) config(sealed *seal.Sealed) sandbox.Config {
 	bin := path.Join("/", Prefix, "bin")
-	_, arch, _ := strings.Cut(r.platform, "/")
+	_, arch, _ := strings.Cut(r.req.platform(), "/")
 	return sandbox.Config{
 		Architecture: arch,
 		Env: []string{
@@ -146,9 +146,9 @@ func (r *build) config(sealed *seal.Sealed) sandbox.Config {
 		},
 		Entrypoint: []string{bin + "/python3"},
 		Labels: map[string]string{
-			LabelKey: r.plan.Key, LabelRecipe: r.recipe.Name, LabelPython: r.lock.Python.Version,
+			LabelKey: r.plan.Key, LabelRecipe: r.req.Recipe.Name, LabelPython: r.req.Lock.Python.Version,
 			LabelFingerprint: sealed.Record.Python.FingerprintDigest, LabelTree: sealed.Tree.Hash(), LabelPrefix: "/" + Prefix,
-			LabelRepeatable: strconv.FormatBool(!slices.Contains(r.recipe.Python.Configure, "--enable-optimizations")),
+			LabelRepeatable: strconv.FormatBool(!slices.Contains(r.req.Recipe.Python.Configure, "--enable-optimizations")),
 		},
 	}
 }

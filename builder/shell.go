@@ -65,19 +65,21 @@ func (e *NoStepError) Hint() string { return e.Advice }
 // What an interactive shell ends with says nothing about the step, and is no error. A
 // command or a script that ends with another code than 0 is a [*sandbox.ExitError].
 // Where there is nothing to open the error is a [*NoStepError].
-func (b *Builder) Shell(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, l *recipes.Lock, opts ShellOptions) error {
-	return b.shell(ctx, r, opts, func(ctx context.Context) (failure.State, sandbox.Sandbox, error) {
-		if l == nil {
+func (b *Builder) Shell(ctx context.Context, req Request, opts ShellOptions) error {
+	return b.shell(ctx, req.Recipe, opts, func(ctx context.Context) (failure.State, sandbox.Sandbox, error) {
+		if req.Lock == nil {
 			return failure.State{}, nil, ErrNoLock
 		}
-		if err := recipes.CheckFresh(r, reqs, l); err != nil {
+		if err := req.check(); err != nil {
 			return failure.State{}, nil, err
 		}
-		d, err := sdistNamed(l, opts.Wheel)
+		d, err := sdistNamed(req.Lock, opts.Wheel)
 		if err != nil {
 			return failure.State{}, nil, err
 		}
-		return b.prepared(ctx, r, reqs, l, d)
+		// A shell ends when its user ends it.
+		req.Budget.StepTime = math.MaxInt64
+		return b.prepared(ctx, req, d)
 	})
 }
 
@@ -86,28 +88,24 @@ type prepare func(context.Context) (failure.State, sandbox.Sandbox, error)
 
 // prepared starts the sandbox that an sdist's wheel is built in, with everything in
 // its place and its build not begun. The state has the command that builds it.
-func (b *Builder) prepared(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, l *recipes.Lock, d recipes.Dist) (_ failure.State, _ sandbox.Sandbox, err error) {
-	if err := b.keepPatches(ctx, reqs, l); err != nil {
+func (b *Builder) prepared(ctx context.Context, req Request, d recipes.Dist) (_ failure.State, _ sandbox.Sandbox, err error) {
+	if err := b.keepPatches(ctx, req); err != nil {
 		return failure.State{}, nil, err
 	}
-	logs, err := b.logs("shell-" + r.Name)
+	logs, err := b.logs("shell-" + req.Recipe.Name)
 	if err != nil {
 		return failure.State{}, nil, err
 	}
-	// A shell ends when its user ends it.
-	patient := *b
-	patient.StepTime = math.MaxInt64
-	run := &build{b: &patient, recipe: r, lock: l, platform: r.Platforms[0], logs: logs}
+	run := &build{b: b, req: req, logs: logs}
 	closeLog, err := run.begin(ctx)
 	if err != nil {
 		return failure.State{}, nil, err
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
-	house := run.house()
-	if err := b.Fetch.Fetch(ctx, wheels.Items(d)...); err != nil {
+	if err := b.d.Fetch.Fetch(ctx, wheels.Items(d)...); err != nil {
 		return failure.State{}, nil, err
 	}
-	job, err := house.Job(ctx, l.Dist, d, d.Build.Dists)
+	job, err := run.env.House.Job(ctx, req.Lock.Dist, d, d.Build.Dists)
 	if err != nil {
 		return failure.State{}, nil, err
 	}
@@ -116,11 +114,11 @@ func (b *Builder) prepared(ctx context.Context, r *recipes.Recipe, reqs *recipes
 		return failure.State{}, nil, err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
-	return run.wheelStage().Prepare(ctx, job, log)
+	return run.env.Stage.Prepare(ctx, job, log)
 }
 
 func (b *Builder) shell(ctx context.Context, r *recipes.Recipe, opts ShellOptions, p prepare) (err error) {
-	release, err := b.Store.Use(ctx)
+	release, err := b.d.Store.Use(ctx)
 	if err != nil {
 		return err
 	}
@@ -169,18 +167,18 @@ func (b *Builder) openStep(ctx context.Context, r *recipes.Recipe, wheel string,
 	}
 	task := progress.Start(ctx, "shell", state.Title)
 	defer func() { task.End(err) }()
-	s, err := b.Sandboxes(ctx)
+	s, err := b.d.Sandboxes(ctx)
 	if err != nil {
 		return failure.State{}, nil, err
 	}
-	sb, err := state.Open(ctx, b.Store, s.Runner, s.Images)
+	sb, err := state.Open(ctx, b.d.Store, s.Runner, s.Images)
 	return state, sb, err
 }
 
 // lastFailure finds a recipe's last failure, or that of a wheel.
 func lastFailure(b *Builder, recipe, wheel string) (failure.State, bool, error) {
 	name, version := wheelName(wheel)
-	state, found, err := failure.Last(b.Store, recipe, name)
+	state, found, err := failure.Last(b.d.Store, recipe, name)
 	// A failure of another version is not what was asked for.
 	found = found && (version == "" || strings.HasSuffix(state.Title, name+"=="+version))
 	return state, found, err

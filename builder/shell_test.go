@@ -16,6 +16,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ampoule/builder/failure"
+	"ampoule/builder/fetch"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/fake"
 	"ampoule/builder/sandbox/sandboxtest"
@@ -26,6 +27,7 @@ import (
 // workshop is a builder over fake sandboxes that have some of the shells.
 type workshop struct {
 	*Builder
+	st     *store.Store
 	runner *fake.Runner
 	recipe *recipes.Recipe
 }
@@ -51,8 +53,15 @@ func newWorkshop(t *testing.T, shells ...string) *workshop {
 		return &sandbox.ExitError{Args: step.Args, Code: 3}
 	})
 	open := func(context.Context) (Sandboxes, error) { return Sandboxes{Runner: r, Images: r}, nil }
-	return &workshop{&Builder{Store: st, Sandboxes: open}, r, &recipes.Recipe{Name: "web"}}
+	b, err := New(Dependencies{Store: st, Fetch: fetch.New(st, fetch.Config{}), Sandboxes: open, Publisher: &digester{}, Bases: noBases{}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &workshop{b, st, r, &recipes.Recipe{Name: "web"}}
 }
+
+// noBases is a registry that nothing is asked of.
+type noBases struct{ Bases }
 
 // fails keeps a failure of a wheel.
 func (w *workshop) fails(t *testing.T, name string) {
@@ -70,7 +79,7 @@ func (w *workshop) fails(t *testing.T, name string) {
 		Recipe: "web", Step: name, Title: "wheel " + name + "==1.0", Image: image, Args: []string{"make"},
 		Env: []string{"PATH=/bin", "TERM=dumb", "CC=gcc"}, Dir: "/ampoule-build", Time: time.Unix(1, 0).UTC(),
 	}
-	if err := errors.Join(failure.Keep(t.Context(), w.Store, sb, state), sb.Close()); err != nil {
+	if err := errors.Join(failure.Keep(t.Context(), w.st, sb, state), sb.Close()); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -119,7 +128,7 @@ func TestShell(t *testing.T) {
 				opened = append(opened, s.Title+out.String())
 				return nil
 			}
-			err := w.Shell(t.Context(), w.recipe, nil, nil, test.opts)
+			err := w.Shell(t.Context(), Request{Recipe: w.recipe}, test.opts)
 			var exit *sandbox.ExitError
 			if test.code == 0 && err != nil || test.code != 0 && (!errors.As(err, &exit) || exit.Code != test.code) {
 				t.Errorf("got %v, want code %d", err, test.code)
@@ -144,7 +153,7 @@ func TestShellOpensWhatFailedLast(t *testing.T) {
 		w.fails(t, name)
 	}
 	for wheel, want := range map[string]string{"": "wheel psycopg2==1.0", "lxml": "wheel lxml==1.0"} {
-		err := w.Shell(t.Context(), w.recipe, nil, nil, ShellOptions{Wheel: wheel, Command: []string{"ls"}, Opened: func(s failure.State) error {
+		err := w.Shell(t.Context(), Request{Recipe: w.recipe}, ShellOptions{Wheel: wheel, Command: []string{"ls"}, Opened: func(s failure.State) error {
 			if s.Title != want {
 				t.Errorf("%q opened %s", wheel, s.Title)
 			}
@@ -162,22 +171,22 @@ func TestShellWithoutFailure(t *testing.T) {
 	t.Parallel()
 	w := newWorkshop(t)
 	var none *NoStepError
-	err := w.Shell(t.Context(), w.recipe, nil, nil, ShellOptions{})
+	err := w.Shell(t.Context(), Request{Recipe: w.recipe}, ShellOptions{})
 	if !errors.As(err, &none) || none.Hint() != "`ampoule shell --wheel NAME` opens the sandbox that NAME is built in" {
 		t.Errorf("nothing failed: %v", err)
 	}
-	if err := w.Shell(t.Context(), w.recipe, nil, nil, ShellOptions{Wheel: "lxml"}); !errors.Is(err, ErrNoLock) {
+	if err := w.Shell(t.Context(), Request{Recipe: w.recipe}, ShellOptions{Wheel: "lxml"}); !errors.Is(err, ErrNoLock) {
 		t.Errorf("a wheel without a lock: %v", err)
 	}
 	w.fails(t, "lxml")
-	if err := w.Shell(t.Context(), w.recipe, nil, nil, ShellOptions{Wheel: "lxml==2.0"}); !errors.Is(err, ErrNoLock) {
+	if err := w.Shell(t.Context(), Request{Recipe: w.recipe}, ShellOptions{Wheel: "lxml==2.0"}); !errors.Is(err, ErrNoLock) {
 		t.Errorf("another version of what failed: %v", err)
 	}
 	if len(w.runner.Sandboxes()) != 1 {
 		t.Error("a sandbox was started for nothing")
 	}
 	var missing *NoShellError
-	if err := w.Shell(t.Context(), w.recipe, nil, nil, ShellOptions{Wheel: "lxml"}); !errors.As(err, &missing) || !strings.Contains(missing.Hint(), "-- COMMAND") {
+	if err := w.Shell(t.Context(), Request{Recipe: w.recipe}, ShellOptions{Wheel: "lxml"}); !errors.As(err, &missing) || !strings.Contains(missing.Hint(), "-- COMMAND") {
 		t.Errorf("an image without shell: %v", err)
 	}
 }
@@ -190,12 +199,12 @@ func TestShellOfPreparedBuild(t *testing.T) {
 	asked := 0
 	p := func(ctx context.Context) (failure.State, sandbox.Sandbox, error) {
 		asked++
-		state, _, err := failure.Last(w.Store, "web", "lxml")
+		state, _, err := failure.Last(w.st, "web", "lxml")
 		if err != nil {
 			return state, nil, err
 		}
 		state.Title, state.Time = "wheel numpy==2.0", time.Time{}
-		sb, err := state.Open(ctx, w.Store, w.runner, w.runner)
+		sb, err := state.Open(ctx, w.st, w.runner, w.runner)
 		return state, sb, err
 	}
 	var opened failure.State

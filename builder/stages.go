@@ -3,40 +3,29 @@ package builder
 import (
 	"context"
 	"errors"
-	"slices"
-	"time"
 
 	"golang.org/x/sync/errgroup"
 
 	"ampoule/audit"
+	"ampoule/builder/buildenv"
 	"ampoule/builder/buildlog"
-	"ampoule/builder/cpython"
+	"ampoule/builder/gate"
 	"ampoule/builder/layers"
-	"ampoule/builder/locking"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/seal"
-	"ampoule/builder/toolchain"
-	"ampoule/builder/wheels"
-	"ampoule/recipes"
 	"ampoule/tree"
 )
 
 // build is one run through the stages.
 type build struct {
-	b        *Builder
-	recipe   *recipes.Recipe
-	lock     *recipes.Lock
-	plan     Plan
-	platform string
-	logs     string
+	b    *Builder
+	req  Request
+	plan Plan
+	logs string
 
-	sandboxes   Sandboxes
-	images      *toolchain.Locked
-	interpreter *cpython.Interpreter
-	// tools is the toolchain's image; own finds that of a wheel.
-	tools sandbox.Image
-	own   *locking.WheelImages
+	with buildenv.Resources
+	env  *buildenv.Env
 	// debug is what was stripped, by name of what it belongs to.
 	debug map[string]sandbox.Layer
 	// calls are compiler calls that the gate judges.
@@ -45,7 +34,7 @@ type build struct {
 
 // run goes through the stages. Where the gate refuses, its verdict is returned with the error.
 func (r *build) run(ctx context.Context) (_ *audit.Verdict, _ string, err error) {
-	if err := r.b.Fetch.Fetch(ctx, r.plan.Inputs...); err != nil {
+	if err := r.b.d.Fetch.Fetch(ctx, r.plan.Inputs...); err != nil {
 		return nil, "", err
 	}
 	closeLog, err := r.begin(ctx)
@@ -61,7 +50,7 @@ func (r *build) run(ctx context.Context) (_ *audit.Verdict, _ string, err error)
 	if err != nil {
 		return nil, "", err
 	}
-	open := layers.Open(r.b.Store)
+	open := layers.Open(r.b.d.Store)
 	defer func() { err = errors.Join(err, open.Close()) }()
 	sealed, err := r.seal(ctx, open, made)
 	if err != nil {
@@ -75,62 +64,34 @@ func (r *build) run(ctx context.Context) (_ *audit.Verdict, _ string, err error)
 	return verdict, digest, err
 }
 
-// begin opens the sandbox engine and makes what every wheel is built in, or finds it:
-// toolchain and interpreter. The log of that stays open until the function it returns
-// is called.
+// begin opens the sandbox engine and the build environment. The log of that stays open
+// until the function it returns is called.
 func (r *build) begin(ctx context.Context) (_ func() error, err error) {
-	if r.sandboxes, err = r.b.bounded(ctx); err != nil {
+	if r.with, err = r.b.resources(ctx, r.req.Budget); err != nil {
 		return nil, err
 	}
+	r.with.Logs = r.logs
 	log, err := buildlog.Open(r.logs, "toolchain")
 	if err != nil {
 		return nil, err
 	}
-	r.images = &toolchain.Locked{
-		Stage: toolchain.New(r.b.Store, r.b.Fetch, r.sandboxes.Runner, r.sandboxes.Images),
-		Bases: r.b.Bases, Lock: r.lock, Platform: r.platform, Log: log,
-	}
-	if err := r.buildInterpreter(ctx); err != nil {
+	r.env, err = buildenv.Open(ctx, r.with, buildenv.Spec{
+		Recipe: r.req.Recipe, Lock: r.req.Lock, Dists: r.req.Lock.Dist, Prefix: Prefix, Platform: r.req.platform(),
+	}, log)
+	if err != nil {
 		return nil, errors.Join(err, log.Close())
 	}
+	r.env.House.KeepGoing = r.req.KeepGoing
 	return log.Close, nil
-}
-
-func (r *build) buildInterpreter(ctx context.Context) (err error) {
-	if r.tools, err = r.images.Toolchain(ctx); err != nil {
-		return err
-	}
-	stage := &cpython.Stage{Store: r.b.Store, Runner: r.sandboxes.Runner, Images: r.sandboxes.Images, Jobs: r.b.jobs(), Logs: r.logs, Recipe: r.recipe.Name}
-	r.interpreter, err = locking.Interpreter(ctx, stage, r.b.Fetch, r.recipe, r.lock, Prefix, r.tools)
-	if err != nil {
-		return err
-	}
-	r.own = &locking.WheelImages{Locked: r.images, Tools: r.tools, Interpreter: r.interpreter.Layer, Dists: r.lock.Dist}
-	return nil
-}
-
-// house makes the wheels of the lock.
-func (r *build) house() *wheels.House {
-	house := wheels.NewHouse(r.wheelStage(), r.b.Fetch, r.python(), r.b.jobs(), r.own.For)
-	house.KeepGoing = r.b.KeepGoing
-	return house
-}
-
-func (r *build) wheelStage() *wheels.Stage {
-	return &wheels.Stage{
-		Store: r.b.Store, Runner: r.sandboxes.Runner, Images: r.sandboxes.Images, Jobs: r.b.jobs(), Logs: r.logs,
-		Recipe: r.recipe.Name, Suite: r.lock.Base.Suite,
-	}
 }
 
 // buildWheels makes the wheels that are installed into the tree.
 func (r *build) buildWheels(ctx context.Context) ([]seal.Wheel, error) {
-	house := r.house()
-	built, err := house.Wheels(ctx, r.lock.Dist, r.lock.Requirements)
+	built, err := r.env.House.Wheels(ctx, r.req.Lock.Dist, r.req.Lock.Requirements)
 	if err != nil {
 		return nil, err
 	}
-	r.debug = map[string]sandbox.Layer{"cpython-" + r.lock.Python.Version: r.interpreter.Debug}
+	r.debug = map[string]sandbox.Layer{"cpython-" + r.req.Lock.Python.Version: r.env.Interpreter.Debug}
 	installed := make([]seal.Wheel, len(built))
 	for i, w := range built {
 		if w.Debug != nil {
@@ -149,44 +110,30 @@ func (r *build) buildWheels(ctx context.Context) ([]seal.Wheel, error) {
 
 // checkWheels refuses a wheel that is not what its RECORD says, before it is installed.
 func (r *build) checkWheels(made []seal.Wheel) error {
-	var findings []audit.Finding
-	for _, w := range made {
-		f, err := r.b.Store.Open(w.SHA256)
-		if err != nil {
-			return err
-		}
-		info, err := f.Stat()
-		if err == nil {
-			findings = append(findings, audit.CheckWheel(f, info.Size(), w.File)...)
-		}
-		f.Close()
-		if err != nil {
-			return err
-		}
+	all := make([]gate.Wheel, len(made))
+	for i, w := range made {
+		all[i] = gate.Wheel{File: w.File, SHA256: w.SHA256}
 	}
-	refused := slices.ContainsFunc(findings, func(f audit.Finding) bool { return f.Severity != audit.Warn })
-	if !refused {
-		return nil
+	verdict, err := gate.CheckWheels(r.with.Store, all, r.b.d.Now())
+	if err != nil || verdict == nil {
+		return err
 	}
-	verdict := audit.Verdict{Schema: audit.VerdictSchema, Time: r.b.now().UTC().Format(time.RFC3339), Findings: findings}
-	return errors.Join(r.keep(verdict), &RefusedError{verdict})
+	return errors.Join(r.keep(*verdict), &RefusedError{Verdict: *verdict})
 }
-
-func (r *build) python() string { return locking.PythonPath(Prefix, r.lock.Python.Version) }
 
 // seal installs the wheels and makes the tree, whose contents stay readable as long
 // as open is.
 func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel) (_ *seal.Sealed, err error) {
-	stage := &seal.Stage{Store: r.b.Store, Runner: r.sandboxes.Runner, Images: r.sandboxes.Images, Jobs: r.b.jobs(), Logs: r.logs}
+	stage := &seal.Stage{Store: r.with.Store, Runner: r.with.Sandboxes.Runner, Images: r.with.Sandboxes.Images, Jobs: r.with.Jobs, Logs: r.logs}
 	parts := seal.Parts{
-		Installed: made, Providers: r.providers(), Name: r.recipe.Name, Python: r.lock.Python.Version,
-		InterpreterKey: r.interpreter.Key, Toolchain: layers.DiffIDs(r.tools),
+		Installed: made, Providers: gate.TermsOf(r.req.Recipe).Providers, Name: r.req.Recipe.Name, Python: r.req.Lock.Python.Version,
+		InterpreterKey: r.env.Interpreter.Key, Toolchain: layers.DiffIDs(r.env.Tools),
 	}
 	var installed []sandbox.Layer
 	both, running := errgroup.WithContext(ctx)
 	both.Go(func() (err error) {
 		installed, err = stage.Install(running, seal.Interpreter{
-			Image: r.tools.With(r.interpreter.Layer), Layer: r.interpreter.Layer, Python: r.python(), Prefix: Prefix,
+			Image: r.env.Image(), Layer: r.env.Interpreter.Layer, Python: r.env.Python, Prefix: Prefix,
 		}, made)
 		return err
 	})
@@ -213,7 +160,7 @@ func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel
 
 // readBelow reads the interpreter, and the file system that everything was built on.
 func (r *build) readBelow(ctx context.Context, open *layers.Opened, parts *seal.Parts) error {
-	interpreter, err := open.Read(r.interpreter.Layer)
+	interpreter, err := open.Read(r.env.Interpreter.Layer)
 	if err != nil {
 		return err
 	}
@@ -228,15 +175,15 @@ func (r *build) readBelow(ctx context.Context, open *layers.Opened, parts *seal.
 
 // everything is the image with the toolchain and the packages of every installed wheel.
 func (r *build) everything(ctx context.Context) (sandbox.Image, error) {
-	all := r.tools
+	all := r.env.Tools
 	seen := map[string]bool{}
-	for _, id := range r.lock.Requirements {
-		d, _ := r.lock.Dist(id)
-		image, err := r.own.For(ctx, d)
+	for _, id := range r.req.Lock.Requirements {
+		d, _ := r.req.Lock.Dist(id)
+		image, err := r.env.For(ctx, d)
 		if err != nil {
 			return sandbox.Image{}, err
 		}
-		for _, layer := range image.Layers[len(r.tools.Layers) : len(image.Layers)-1] {
+		for _, layer := range image.Layers[len(r.env.Tools.Layers) : len(image.Layers)-1] {
 			if !seen[layer.DiffID] {
 				all = all.With(layer)
 			}
@@ -248,8 +195,8 @@ func (r *build) everything(ctx context.Context) (sandbox.Image, error) {
 
 // hostLibraries are the sonames that a machine provides.
 func (r *build) hostLibraries() []string {
-	if r.recipe.Runtime.VM == nil {
+	if r.req.Recipe.Runtime.VM == nil {
 		return nil
 	}
-	return r.recipe.Runtime.VM.Host
+	return r.req.Recipe.Runtime.VM.Host
 }

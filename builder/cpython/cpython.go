@@ -222,7 +222,7 @@ func (s *Stage) compile(ctx context.Context, spec Spec, log *buildlog.Log) (rec 
 			return record{}, err
 		}
 	}
-	python := path.Join("/", spec.Prefix, "bin", "python"+MinorVersion(spec.Version))
+	python := Path(spec.Prefix, spec.Version)
 	if err := run(log, oneExecutable(python)...); err != nil {
 		return record{}, err
 	}

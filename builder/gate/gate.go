@@ -1,5 +1,7 @@
-// Package gate tries a sealed tree in runtime targets: it loads the extension modules and
-// runs the recipe's tests there. What that showed is data, which package audit judges.
+// Package gate judges a sealed tree: it tries the tree in runtime targets, where it loads the
+// extension modules and runs the recipe's tests, and has package audit judge what that
+// showed, with what can be read of the tree. It is given values, and knows nothing of the
+// build that made them.
 //
 // What is tried may be hostile, and nothing of it testifies for anything else:
 //
@@ -74,6 +76,9 @@ type Target struct {
 	Root *tree.Tree
 	// Host are the sonames of libraries that the target's machines provide.
 	Host []string
+	// Glibc is the oldest glibc that the tree must run with there, CPU the lowest x86-64
+	// level; empty when nothing is claimed.
+	Glibc, CPU string
 }
 
 // Result is what trying a tree in one target showed.

@@ -23,10 +23,7 @@ import (
 	"ampoule/tree"
 )
 
-const (
-	memorySite = "lib/python3.13/site-packages/"
-	placeOfVM  = "srv/ampoule/current"
-)
+const memorySite = "lib/python3.13/site-packages/"
 
 // world is a target without Docker in which trees are tried.
 type world struct {

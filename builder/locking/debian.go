@@ -10,11 +10,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 
 	"ampoule/builder/buildlog"
 	"ampoule/builder/fetch"
 	"ampoule/builder/layers"
 	"ampoule/builder/locking/apt"
+	"ampoule/builder/once"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/toolchain"
@@ -35,19 +37,13 @@ type debianLocker struct {
 	// installed is what the toolchain has, the base included.
 	installed installed
 	// resolvers are opened when they are needed, or will be, by suite.
-	resolvers map[string]*opening
+	resolvers map[string]*once.Value[*apt.Resolver]
+	// opening ends when nothing is being opened ahead of its need.
+	opening sync.WaitGroup
 	// bases are those that are locked already, by suite: a suite gives one.
 	bases map[string]lockedBase
 	// debs collects every locked package, by suite and name.
 	debs map[string]map[string]recipes.Deb
-}
-
-// opening is a resolver that is being opened.
-type opening struct {
-	// done is closed when the others are set.
-	done     chan struct{}
-	resolver *apt.Resolver
-	err      error
 }
 
 // installed tells what is installed somewhere. It is asked only when something must be
@@ -59,7 +55,7 @@ func nothing(context.Context) ([]debian.Stanza, error) { return nil, nil }
 func (d *debianLocker) run(ctx context.Context) (err error) {
 	task := progress.Start(ctx, "lock", "Debian packages")
 	defer func() { task.End(err) }()
-	d.resolvers, d.debs, d.bases = map[string]*opening{}, map[string]map[string]recipes.Deb{}, map[string]lockedBase{}
+	d.resolvers, d.debs, d.bases = map[string]*once.Value[*apt.Resolver]{}, map[string]map[string]recipes.Deb{}, map[string]lockedBase{}
 	if d.dir, d.remove, err = d.l.aptDir(); err != nil {
 		return err
 	}
@@ -92,9 +88,7 @@ func (l *Locker) aptDir() (string, func() error, error) {
 
 // close removes what apt left.
 func (d *debianLocker) close() error {
-	for _, o := range d.resolvers {
-		<-o.done
-	}
+	d.opening.Wait()
 	if d.remove == nil {
 		return nil
 	}
@@ -409,28 +403,17 @@ func (d *debianLocker) with(suite string, below installed, debs []recipes.Deb) i
 	}
 }
 
+// resolver opens a suite's resolver, or waits for who does.
 func (d *debianLocker) resolver(ctx context.Context, suite string) (*apt.Resolver, error) {
-	o := d.open(ctx, suite)
-	select {
-	case <-o.done:
-		return o.resolver, o.err
-	case <-ctx.Done():
-		return nil, context.Cause(ctx)
-	}
+	return d.opened(suite).Get(ctx, func() (*apt.Resolver, error) { return d.openResolver(ctx, suite) })
 }
 
-// open begins to open a suite's resolver, if nothing did before.
-func (d *debianLocker) open(ctx context.Context, suite string) *opening {
-	if o, ok := d.resolvers[suite]; ok {
-		return o
+// opened is a suite's resolver, once somebody has opened it.
+func (d *debianLocker) opened(suite string) *once.Value[*apt.Resolver] {
+	if d.resolvers[suite] == nil {
+		d.resolvers[suite] = once.New[*apt.Resolver]()
 	}
-	o := &opening{done: make(chan struct{})}
-	d.resolvers[suite] = o
-	go func() {
-		defer close(o.done)
-		o.resolver, o.err = d.openResolver(ctx, suite)
-	}()
-	return o
+	return d.resolvers[suite]
 }
 
 // foresee begins to open the resolver of the base's suite if the recipe names a package
@@ -438,13 +421,25 @@ func (d *debianLocker) open(ctx context.Context, suite string) *opening {
 // the package lists are there.
 func (d *debianLocker) foresee(ctx context.Context) {
 	suite := d.lock.Base.Suite
+	var named []string
 	for _, p := range d.recipe.Packages {
-		for _, name := range p.Build {
-			if !slices.ContainsFunc(d.opts.Previous.Debian[suite], func(deb recipes.Deb) bool { return deb.Name == name }) {
-				d.open(ctx, suite)
-			}
-		}
+		named = append(named, p.Build...)
 	}
+	if !d.isNew(suite, named) {
+		return
+	}
+	opened := d.opened(suite)
+	d.opening.Go(func() {
+		// Whoever needs it tries again, and tells what fails.
+		_, _ = opened.Get(ctx, func() (*apt.Resolver, error) { return d.openResolver(ctx, suite) })
+	})
+}
+
+// isNew reports whether the last lock lacks one of some packages.
+func (d *debianLocker) isNew(suite string, names []string) bool {
+	return slices.ContainsFunc(names, func(name string) bool {
+		return !slices.ContainsFunc(d.opts.Previous.Debian[suite], func(deb recipes.Deb) bool { return deb.Name == name })
+	})
 }
 
 func (d *debianLocker) openResolver(ctx context.Context, suite string) (*apt.Resolver, error) {

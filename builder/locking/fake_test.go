@@ -13,6 +13,7 @@ import (
 	"sync"
 	"testing"
 
+	"ampoule/builder/buildenv"
 	"ampoule/builder/buildlog"
 	"ampoule/builder/fetch"
 	"ampoule/builder/layers"
@@ -270,7 +271,7 @@ func (w *world) start(reqs *recipes.RequirementSet, opts Options) *distLocker {
 	if reqs != nil {
 		lock.Answers = recipes.MakeAnswers(w.recipe, reqs)
 	}
-	l := &Locker{Store: w.st, Fetch: f}
+	l := &Locker{Resources: buildenv.Resources{Store: w.st, Fetch: f}}
 	w.locker = &distLocker{
 		l: l, recipe: w.recipe, reqs: reqs, lock: lock, opts: opts, log: w.log,
 		resolver: r, stage: stage, dists: map[string]recipes.Dist{}, roots: map[string]bool{},

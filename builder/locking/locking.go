@@ -13,20 +13,15 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"path"
 	"slices"
-	"strings"
-	"sync"
 
+	"ampoule/builder/buildenv"
 	"ampoule/builder/buildlog"
 	"ampoule/builder/cpython"
-	"ampoule/builder/fetch"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
-	"ampoule/builder/toolchain"
 	"ampoule/builder/wheels"
 	"ampoule/recipes"
-	"ampoule/store"
 )
 
 // Options say what may move.
@@ -46,20 +41,12 @@ func (o Options) moves(name string) bool {
 
 // Locker makes locks.
 type Locker struct {
-	Store  *store.Store
-	Fetch  *fetch.Fetcher
-	Runner sandbox.Runner
-	Images sandbox.Images
-	Online sandbox.Online
-	Bases  toolchain.Bases
+	buildenv.Resources
 	// Prefix is where interpreters are installed, without the leading slash.
 	Prefix   string
 	Platform string
 	// Resolver is what resolution may take of this machine.
 	Resolver Online
-	Jobs     int
-	// Logs is the directory for the logs.
-	Logs string
 }
 
 // Lock makes the lock of a recipe.
@@ -128,7 +115,7 @@ func (l *Locker) lockPython(ctx context.Context, r *recipes.Recipe, lock *recipe
 	if known {
 		return nil
 	}
-	if err := l.Fetch.Fetch(ctx, PythonItem(lock.Python)); err != nil {
+	if err := l.Fetch.Fetch(ctx, cpython.Item(lock.Python)); err != nil {
 		return err
 	}
 	configure, err := readConfigure(l.Store, lock.Python)
@@ -140,40 +127,6 @@ func (l *Locker) lockPython(ctx context.Context, r *recipes.Recipe, lock *recipe
 		return faults
 	}
 	return nil
-}
-
-// PythonItem returns what is fetched for CPython's source.
-func PythonItem(p recipes.LockedPython) fetch.Item {
-	return fetch.Item{Source: "cpython", Name: "cpython", Version: p.Version, File: p.File, SHA256: p.SHA256}
-}
-
-// Flags returns the configure flags that a locked CPython knows.
-func Flags(p recipes.LockedPython) []string {
-	if release, ok := recipes.KnownPython(p.Version); ok {
-		return release.Flags
-	}
-	return p.Flags
-}
-
-// Interpreter builds the interpreter of a lock, or finds it, and returns the image
-// that has it on its toolchain.
-func Interpreter(ctx context.Context, stage *cpython.Stage, f wheels.Fetcher, r *recipes.Recipe, lock *recipes.Lock, prefix string, tools sandbox.Image) (*cpython.Interpreter, error) {
-	if err := f.Fetch(ctx, PythonItem(lock.Python)); err != nil {
-		return nil, err
-	}
-	built, err := stage.Build(ctx, cpython.Spec{
-		Version: lock.Python.Version, Source: lock.Python.SHA256, Configure: r.Python.Configure,
-		Knows: Flags(lock.Python), Prefix: prefix, Toolchain: tools,
-	})
-	if err != nil {
-		return nil, err
-	}
-	return built, built.CheckModules(r.Python.Optional)
-}
-
-// PythonPath returns the interpreter's path: /opt/ampoule/bin/python3.13.
-func PythonPath(prefix, version string) string {
-	return path.Join("/", prefix, "bin", "python"+cpython.MinorVersion(version))
 }
 
 // unusedPackages tells of entries under packages for what nothing builds: they would
@@ -288,34 +241,21 @@ func (p *distLocker) prune() {
 	p.lock.Dists = slices.DeleteFunc(p.lock.Dists, func(d recipes.Dist) bool { return !used[d.ID()] })
 }
 
-// prepare builds the interpreter and starts the container that uv runs in.
+// prepare opens the build environment and starts the container that uv runs in.
 func (p *distLocker) prepare(ctx context.Context) error {
-	l := p.l
-	images := &toolchain.Locked{
-		Stage: toolchain.New(l.Store, l.Fetch, l.Runner, l.Images),
-		Bases: l.Bases, Lock: p.lock, Platform: l.Platform, Log: p.log,
-	}
-	tools, err := images.Toolchain(ctx)
-	if err != nil {
-		return err
-	}
-	stage := &cpython.Stage{Store: l.Store, Runner: l.Runner, Images: l.Images, Jobs: l.Jobs, Logs: l.Logs, Recipe: p.recipe.Name}
-	interpreter, err := Interpreter(ctx, stage, l.Fetch, p.recipe, p.lock, l.Prefix, tools)
+	env, err := buildenv.Open(ctx, p.l.Resources, buildenv.Spec{
+		Recipe: p.recipe, Lock: p.lock, Dists: p.find, Prefix: p.l.Prefix, Platform: p.l.Platform,
+	}, p.log)
 	if err != nil {
 		return err
 	}
 	p.dists, p.roots = map[string]recipes.Dist{}, map[string]bool{}
-	python := PythonPath(l.Prefix, p.lock.Python.Version)
-	p.stage = &wheels.Stage{
-		Store: l.Store, Runner: l.Runner, Images: l.Images, Jobs: l.Jobs, Logs: l.Logs, Recipe: p.recipe.Name, Suite: p.lock.Base.Suite,
-	}
-	own := &WheelImages{Locked: images, Tools: tools, Interpreter: interpreter.Layer, Dists: p.find}
-	p.house = wheels.NewHouse(p.stage, l.Fetch, python, l.Jobs, own.For)
-	base, err := images.Base(ctx, p.lock.Base)
+	p.stage, p.house = env.Stage, env.House
+	base, err := env.Base(ctx, p.lock.Base)
 	if err != nil {
 		return err
 	}
-	return p.startResolver(ctx, base, tools.With(interpreter.Layer), python)
+	return p.startResolver(ctx, base, env.Image(), env.Python)
 }
 
 func (p *distLocker) startResolver(ctx context.Context, base, full sandbox.Image, python string) error {
@@ -334,54 +274,21 @@ func (p *distLocker) startResolver(ctx context.Context, base, full sandbox.Image
 		return err
 	}
 	if !known {
-		withPython, err := l.Images.Load(ctx, full.Config, full.With(uv).Layers...)
+		withPython, err := l.Sandboxes.Images.Load(ctx, full.Config, full.With(uv).Layers...)
 		if err != nil {
 			return err
 		}
-		if interpreter, err = askInterpreter(ctx, l.Runner, withPython, python, p.log); err != nil {
+		if interpreter, err = askInterpreter(ctx, l.Sandboxes.Runner, withPython, python, p.log); err != nil {
 			return p.log.Fail("the resolver's view of the interpreter", err)
 		}
 		if err := l.Store.Record("resolver-python", key, interpreter); err != nil {
 			return err
 		}
 	}
-	bare, err := l.Images.Load(ctx, base.Config, base.With(uv).Layers...)
+	bare, err := l.Sandboxes.Images.Load(ctx, base.Config, base.With(uv).Layers...)
 	if err != nil {
 		return err
 	}
-	p.resolver, err = startResolver(ctx, l.Online, bare, l.Resolver, interpreter, p.log)
+	p.resolver, err = startResolver(ctx, l.Sandboxes.Online, bare, l.Resolver, interpreter, p.log)
 	return err
-}
-
-// WheelImages makes the images that sdists are built in, each once: the toolchain,
-// packages, the interpreter on top.
-type WheelImages struct {
-	Locked      *toolchain.Locked
-	Tools       sandbox.Image
-	Interpreter sandbox.Layer
-	Dists       wheels.Dists
-
-	// made holds each image, by its packages.
-	made sync.Map
-}
-
-// For returns the image that an sdist is built in. It has the packages of the sdist
-// and those of what the build imports: numpy loads its BLAS wherever it is needed.
-func (w *WheelImages) For(ctx context.Context, sdist recipes.Dist) (sandbox.Image, error) {
-	var packages []string
-	if sdist.Build != nil {
-		packages = slices.Clone(sdist.Build.Packages)
-		for _, id := range sdist.Build.Dists {
-			if need, ok := w.Dists(id); ok && need.Build != nil {
-				packages = append(packages, need.Build.Packages...)
-			}
-		}
-	}
-	slices.Sort(packages)
-	packages = slices.Compact(packages)
-	made, _ := w.made.LoadOrStore(strings.Join(packages, " "), newShared[sandbox.Image]())
-	return made.(*shared[sandbox.Image]).get(ctx, func() (sandbox.Image, error) {
-		image, err := w.Locked.WithExtras(ctx, w.Tools, packages)
-		return image.With(w.Interpreter), err
-	})
 }

@@ -8,6 +8,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/builder/buildenv"
+	"ampoule/builder/cpython"
 	"ampoule/builder/fetch"
 	"ampoule/recipes"
 )
@@ -34,7 +36,8 @@ func TestLockPython(t *testing.T) {
 		t.Fatal("3.13.5 is not known")
 	}
 	other := strings.Repeat("1", 64)
-	l := &Locker{Store: st, Fetch: fetch.New(st, fetch.Config{Sources: map[string]fetch.Source{"cpython": {Mirrors: []string{t.TempDir()}}, "debian": {Mirrors: []string{t.TempDir()}}}})}
+	config := fetch.Config{Sources: map[string]fetch.Source{"cpython": {Mirrors: []string{t.TempDir()}}, "debian": {Mirrors: []string{t.TempDir()}}}}
+	l := &Locker{Resources: buildenv.Resources{Store: st, Fetch: fetch.New(st, config)}}
 	flags := []string{"--enable-shared", "--with-lto"}
 	for name, c := range map[string]struct {
 		python   string
@@ -53,7 +56,7 @@ func TestLockPython(t *testing.T) {
 		if diff := cmp.Diff(c.want, lock.Python); err != nil || diff != "" {
 			t.Errorf("%s: %v (-want +got):\n%s", name, err, diff)
 		}
-		if got := Flags(lock.Python); !slices.Contains(got, "--enable-shared") {
+		if got := cpython.Flags(lock.Python); !slices.Contains(got, "--enable-shared") {
 			t.Errorf("%s: flags %q", name, got)
 		}
 	}
@@ -78,17 +81,6 @@ func TestLockPython(t *testing.T) {
 		if !c.is(err) {
 			t.Errorf("%s: %v", name, err)
 		}
-	}
-}
-
-func TestPythonPath(t *testing.T) {
-	t.Parallel()
-	if got := PythonPath("opt/ampoule", "3.13.5"); got != testPython {
-		t.Errorf("got %s", got)
-	}
-	want := fetch.Item{Source: "cpython", Name: "cpython", Version: "3.13.5", File: "Python-3.13.5.tgz", SHA256: "0"}
-	if got := PythonItem(recipes.LockedPython{Version: "3.13.5", File: "Python-3.13.5.tgz", SHA256: "0"}); got != want {
-		t.Errorf("got %+v", got)
 	}
 }
 

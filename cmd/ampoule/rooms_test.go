@@ -32,6 +32,7 @@ var rooms = map[string][]string{
 	"audit":             {"tree"},
 	"registry":          {"address", "recipes/...", "audit/...", "tree", "store"},
 
+	"builder/once":             {},
 	"builder/progress":         {},
 	"builder/buildlog":         {},
 	"builder/diagnose":         {},
@@ -48,12 +49,14 @@ var rooms = map[string][]string{
 	"builder/wheels":           stage(),
 	"builder/seal":             stage(),
 	"builder/gate":             append(stage(), "builder/stub"),
-	// Locking builds what it has to ask: the interpreter, and the metadata of sdists.
-	"builder/locking": append(stage(), "address", "builder/toolchain/...", "builder/cpython/...", "builder/wheels/...",
+	// The stages that make what wheels are built in meet here, and nowhere below.
+	"builder/buildenv": append(stage(), "builder/toolchain", "builder/cpython", "builder/wheels"),
+	// Locking asks in a build environment: the interpreter, and the metadata of sdists.
+	"builder/locking": append(stage(), "address", "builder/buildenv", "builder/toolchain/...", "builder/cpython/...", "builder/wheels/...",
 		"builder/locking/apt"),
 	"builder/locking/apt": {"address", "recipes", "builder/fetch", "builder/progress", "builder/toolchain/debian"},
 	// Docker is missing: only cmd knows which engine runs the sandboxes.
-	"builder": append(stage(), "builder/toolchain/...", "builder/cpython/...", "builder/wheels/...",
+	"builder": append(stage(), "builder/buildenv", "builder/toolchain/...", "builder/cpython/...", "builder/wheels/...",
 		"builder/seal/...", "builder/gate", "builder/locking/..."),
 
 	"api": {"builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
@@ -66,9 +69,16 @@ var rooms = map[string][]string{
 // leaves hold rules that are one thing for all rooms: every room may import them.
 var leaves = []string{"packaging"}
 
+// stages are the stages of a build. None knows another one, or how versions are chosen: what
+// one gives, the next one is given as a value.
+var stages = []string{"builder/toolchain", "builder/cpython", "builder/wheels", "builder/seal", "builder/gate"}
+
+// beyondStages is what no stage may import, beside the other stages.
+var beyondStages = []string{"builder", "builder/buildenv", "builder/locking/...", "builder/docker"}
+
 // stage lists what each stage of a build may import.
 func stage() []string {
-	return []string{"recipes", "audit/...", "tree", "store", "builder/sandbox", "builder/fetch", "builder/progress", "builder/buildlog",
+	return []string{"recipes", "audit/...", "tree", "store", "builder/once", "builder/sandbox", "builder/fetch", "builder/progress", "builder/buildlog",
 		"builder/layers", "builder/relocate", "builder/unpack/...", "builder/failure", "builder/diagnose"}
 }
 
@@ -126,6 +136,10 @@ func TestRoomsRefuses(t *testing.T) {
 		{ImportPath: "ampoule/attic"},
 		{ImportPath: "ampoule/builder", Imports: []string{"ampoule/builder/docker", "ampoule/builder/seal", "ampoule/registry"}},
 		{ImportPath: "ampoule/builder/locking/apt", Imports: []string{"ampoule/builder/toolchain"}},
+		{ImportPath: "ampoule/builder/locking", Imports: []string{"ampoule/builder"}},
+		{ImportPath: "ampoule/builder/seal", Imports: []string{"ampoule/builder/locking"}},
+		{ImportPath: "ampoule/builder/gate", Imports: []string{"ampoule/builder", "ampoule/builder/seal"}},
+		{ImportPath: "ampoule/builder/toolchain/debian", Imports: []string{"ampoule/builder/cpython"}},
 		{ImportPath: "ampoule/builder/docker", Imports: []string{"github.com/docker/docker/client"}},
 		{ImportPath: "ampoule/builder/wheels", Imports: []string{"net/http", "ampoule/builder/wheels/pep517"}},
 		{ImportPath: "ampoule/registry/install", XTestImports: []string{"github.com/google/go-containerregistry/pkg/v1/remote/transport"}},
@@ -136,7 +150,12 @@ func TestRoomsRefuses(t *testing.T) {
 		"ampoule/attic belongs to no room",
 		"ampoule/builder imports ampoule/builder/docker",
 		"ampoule/builder imports ampoule/registry",
+		"ampoule/builder/gate imports ampoule/builder",
+		"ampoule/builder/gate imports ampoule/builder/seal",
+		"ampoule/builder/locking imports ampoule/builder",
 		"ampoule/builder/locking/apt imports ampoule/builder/toolchain",
+		"ampoule/builder/seal imports ampoule/builder/locking",
+		"ampoule/builder/toolchain/debian imports ampoule/builder/cpython",
 		"ampoule/builder/wheels imports net/http",
 		"ampoule/registry/install imports github.com/google/go-containerregistry/pkg/v1/remote/transport",
 		"ampoule/tree imports ampoule/store",
@@ -144,6 +163,53 @@ func TestRoomsRefuses(t *testing.T) {
 	if diff := cmp.Diff(want, trespasses(packages)); diff != "" {
 		t.Errorf("trespasses (-want +got):\n%s", diff)
 	}
+}
+
+// TestStagesApart holds the table itself to a rule: no line of it lets a stage import
+// another one, or what stands above the stages.
+func TestStagesApart(t *testing.T) {
+	t.Parallel()
+	if faults := familiar(rooms); len(faults) > 0 {
+		t.Error(faults)
+	}
+	broken := map[string][]string{
+		"builder/seal":             append(stage(), "builder/wheels"),
+		"builder/gate":             append(stage(), "builder/locking/..."),
+		"builder/toolchain/debian": {"builder/..."},
+	}
+	want := []string{
+		"builder/gate may import builder/locking",
+		"builder/seal may import builder/wheels",
+		"builder/toolchain/debian may import builder/...",
+	}
+	if diff := cmp.Diff(want, familiar(broken)); diff != "" {
+		t.Errorf("familiar (-want +got):\n%s", diff)
+	}
+}
+
+// familiar lists which stages a table lets import what no stage may, sorted.
+func familiar(table map[string][]string) []string {
+	faults := []string{}
+	for room, patterns := range table {
+		own := slices.IndexFunc(stages, func(stage string) bool { return matches(stage+"/...", room) })
+		if own < 0 {
+			continue
+		}
+		for _, pattern := range patterns {
+			imported := strings.TrimSuffix(pattern, "/...")
+			if imported == "builder" && pattern != imported {
+				faults = append(faults, room+" may import "+pattern)
+				continue
+			}
+			other := slices.IndexFunc(stages, func(stage string) bool { return matches(stage+"/...", imported) })
+			above := slices.ContainsFunc(beyondStages, func(beyond string) bool { return matches(beyond, imported) })
+			if above || other >= 0 && other != own {
+				faults = append(faults, room+" may import "+imported)
+			}
+		}
+	}
+	slices.Sort(faults)
+	return faults
 }
 
 // trespasses lists what no rule allows, sorted.

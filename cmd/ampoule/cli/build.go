@@ -12,13 +12,11 @@ import (
 
 	"ampoule/audit"
 	"ampoule/builder"
-	"ampoule/builder/sandbox"
-	"ampoule/recipes"
 )
 
 // Builder turns a recipe with its lock into a published artifact.
 type Builder interface {
-	Build(ctx context.Context, recipe *recipes.Recipe, reqs *recipes.RequirementSet, lock *recipes.Lock) (builder.Result, error)
+	Build(ctx context.Context, req builder.Request) (builder.Result, error)
 }
 
 func newBuild(s *Session) *cobra.Command {
@@ -53,7 +51,7 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 			if jobs < 0 {
 				return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("--jobs %d is not a number of processors", jobs)}
 			}
-			limits, err := bounds.check(cmd)
+			budget, err := bounds.check(cmd)
 			if err != nil {
 				return err
 			}
@@ -65,13 +63,13 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 				if err != nil {
 					return err
 				}
-				b.Jobs, b.KeepGoing = jobs, keepGoing
-				b.StepTime, b.StepMemory, b.StepDisk = bounds.time, limits.Memory, limits.Disk
+				budget.Jobs = jobs
+				how := builder.Request{Budget: budget, KeepGoing: keepGoing}
 				defer w.collectAfter(ctx)
 				if check {
-					return Check(ctx, s, b, only, w.reference)
+					return Check(ctx, s, b, how, only, w.reference)
 				}
-				return Build(ctx, s, b, w.reference)
+				return Build(ctx, s, b, how, w.reference)
 			})
 		},
 	}
@@ -95,16 +93,17 @@ func (s *stepBounds) add(cmd *cobra.Command) {
 	cmd.Flags().StringVar(&s.disk, "step-disk", "", "how much a build step and what runs beside it in its sandbox may write, as 64GiB; one file a quarter, what is kept of it half (default: 32GiB)")
 }
 
-// check returns the bounds but the time; no step ends in no time or without memory.
-func (s *stepBounds) check(cmd *cobra.Command) (limits sandbox.Limits, err error) {
+// check returns the bounds as a budget; no step ends in no time or without memory.
+func (s *stepBounds) check(cmd *cobra.Command) (builder.Budget, error) {
 	if s.time <= 0 {
-		return sandbox.Limits{}, &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--step-timeout must be more than nothing")}
+		return builder.Budget{}, &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--step-timeout must be more than nothing")}
 	}
-	if limits.Memory, err = size(cmd, "--step-memory", s.memory, minStepMemory); err != nil {
-		return sandbox.Limits{}, err
+	memory, err := size(cmd, "--step-memory", s.memory, minStepMemory)
+	if err != nil {
+		return builder.Budget{}, err
 	}
-	limits.Disk, err = size(cmd, "--step-disk", s.disk, minStepDisk)
-	return limits, err
+	disk, err := size(cmd, "--step-disk", s.disk, minStepDisk)
+	return builder.Budget{StepTime: s.time, StepMemory: memory, StepDisk: disk}, err
 }
 
 // size reads a flag's size in bytes; 0 if it was not given.
@@ -136,15 +135,15 @@ type buildResult struct {
 	Logs    string         `json:"logs,omitempty"`
 }
 
-// Build builds the session's recipe. Reference makes the reference by which other
-// verbs find an artifact of a name and digest.
-func Build(ctx context.Context, s *Session, b Builder, reference func(name, digest string) string) error {
+// Build builds the session's recipe, as how says. Reference makes the reference by which
+// other verbs find an artifact of a name and digest.
+func Build(ctx context.Context, s *Session, b Builder, how builder.Request, reference func(name, digest string) string) error {
 	in, err := s.readLocked()
 	if err != nil {
 		return err
 	}
 	res, err := watched(ctx, s, func(ctx context.Context) (builder.Result, error) {
-		return b.Build(ctx, in.recipe, in.reqs, in.lock)
+		return b.Build(ctx, in.request(how))
 	})
 	if res.Verdict != nil {
 		s.tellVerdict(*res.Verdict)

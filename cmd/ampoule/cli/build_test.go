@@ -10,13 +10,12 @@ import (
 	"ampoule/audit"
 	"ampoule/builder"
 	"ampoule/builder/progress"
-	"ampoule/recipes"
 )
 
 // builderFunc is a Builder.
 type builderFunc func(context.Context) (builder.Result, error)
 
-func (f builderFunc) Build(ctx context.Context, _ *recipes.Recipe, _ *recipes.RequirementSet, _ *recipes.Lock) (builder.Result, error) {
+func (f builderFunc) Build(ctx context.Context, _ builder.Request) (builder.Result, error) {
 	return f(ctx)
 }
 
@@ -35,7 +34,7 @@ func TestBuild(t *testing.T) {
 			Verdict: &audit.Verdict{Passed: true, Targets: []audit.VerdictTarget{{Name: "container"}}, Checks: []audit.CheckResult{{Name: "rpath", Examined: 7}}},
 		}, nil
 	})
-	if err := Build(t.Context(), s, built, reference); err != nil {
+	if err := Build(t.Context(), s, built, builder.Request{}, reference); err != nil {
 		t.Fatal(err)
 	}
 	if want := "web@sha256:" + sumA + "\n"; out.String() != want {
@@ -49,7 +48,7 @@ func TestBuild(t *testing.T) {
 
 	out.Reset()
 	s.Output = JSON
-	if err := Build(t.Context(), s, built, reference); err != nil {
+	if err := Build(t.Context(), s, built, builder.Request{}, reference); err != nil {
 		t.Fatal(err)
 	}
 	var result struct {
@@ -73,7 +72,7 @@ func TestBuildShowsARefusal(t *testing.T) {
 	}}}
 	err := Build(t.Context(), s, builderFunc(func(context.Context) (builder.Result, error) {
 		return builder.Result{Name: "web", Verdict: &verdict}, &builder.RefusedError{Verdict: verdict}
-	}), reference)
+	}), builder.Request{}, reference)
 	if ExitCode(err) != codeRefused {
 		t.Errorf("error %v", err)
 	}
@@ -93,7 +92,7 @@ func TestBuildWithoutLock(t *testing.T) {
 	err := Build(t.Context(), s, builderFunc(func(context.Context) (builder.Result, error) {
 		t.Error("the builder was asked")
 		return builder.Result{}, nil
-	}), reference)
+	}), builder.Request{}, reference)
 	if ExitCode(err) != codeInput {
 		t.Errorf("error %v", err)
 	}

@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"ampoule/builder"
-	"ampoule/recipes"
 	"ampoule/registry"
 	"ampoule/registry/embedded"
 	"ampoule/store"
@@ -15,7 +14,7 @@ import (
 
 // Checker builds a recipe a second time and compares.
 type Checker interface {
-	Check(ctx context.Context, recipe *recipes.Recipe, reqs *recipes.RequirementSet, lock *recipes.Lock, only string, publisher func(*store.Store) (builder.Publisher, io.Closer, error)) (builder.Checked, error)
+	Check(ctx context.Context, req builder.Request, only string, publisher func(*store.Store) (builder.Publisher, io.Closer, error)) (builder.Checked, error)
 }
 
 // DifferentError says that two builds of one key gave different bits.
@@ -36,13 +35,13 @@ func (e *DifferentError) Hint() string {
 
 // Check builds the session's recipe again in another environment, all of it or one part,
 // and tells what differs.
-func Check(ctx context.Context, s *Session, c Checker, only string, reference func(name, digest string) string) error {
+func Check(ctx context.Context, s *Session, c Checker, how builder.Request, only string, reference func(name, digest string) string) error {
 	in, err := s.readLocked()
 	if err != nil {
 		return err
 	}
 	res, err := watched(ctx, s, func(ctx context.Context) (builder.Checked, error) {
-		return c.Check(ctx, in.recipe, in.reqs, in.lock, only, elsewhere)
+		return c.Check(ctx, in.request(how), only, elsewhere)
 	})
 	if err != nil {
 		return err

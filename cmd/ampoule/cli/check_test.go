@@ -10,14 +10,13 @@ import (
 
 	"ampoule/builder"
 	"ampoule/builder/compare"
-	"ampoule/recipes"
 	"ampoule/store"
 )
 
 // checked is a Checker's answer.
 type checked builder.Checked
 
-func (c checked) Check(context.Context, *recipes.Recipe, *recipes.RequirementSet, *recipes.Lock, string, func(*store.Store) (builder.Publisher, io.Closer, error)) (builder.Checked, error) {
+func (c checked) Check(context.Context, builder.Request, string, func(*store.Store) (builder.Publisher, io.Closer, error)) (builder.Checked, error) {
 	return builder.Checked(c), nil
 }
 
@@ -28,12 +27,12 @@ func TestCheck(t *testing.T) {
 		t.Fatal(err)
 	}
 	same := checked{Name: "web", What: "everything", First: "sha256:" + sumA, Second: "sha256:" + sumA}
-	if err := Check(t.Context(), s, same, "", reference); err != nil || out.String() != "same bits: web@sha256:"+sumA+"\n" {
+	if err := Check(t.Context(), s, same, builder.Request{}, "", reference); err != nil || out.String() != "same bits: web@sha256:"+sumA+"\n" {
 		t.Errorf("%v, told %s", err, out)
 	}
 	out.Reset()
 	same.What = "idna==3.10"
-	if err := Check(t.Context(), s, same, "idna", reference); err != nil || out.String() != "same bits: idna==3.10 sha256:"+sumA+"\n" {
+	if err := Check(t.Context(), s, same, builder.Request{}, "idna", reference); err != nil || out.String() != "same bits: idna==3.10 sha256:"+sumA+"\n" {
 		t.Errorf("one part: %v, told %s", err, out)
 	}
 
@@ -44,7 +43,7 @@ func TestCheck(t *testing.T) {
 		{File: "idna.whl!RECORD", Place: "line 1"},
 	}
 	out.Reset()
-	err := Check(t.Context(), s, other, "idna", reference)
+	err := Check(t.Context(), s, other, builder.Request{}, "idna", reference)
 	if ExitCode(err) != codeRefused || !strings.Contains(err.Error(), "idna==3.10: a second build gave other bits, in 2 places") {
 		t.Errorf("error %v", err)
 	}
@@ -65,7 +64,7 @@ idna.whl!RECORD: line 1
 	s.Output = JSON
 	out.Reset()
 	var told builder.Checked
-	if err := Check(t.Context(), s, other, "idna", reference); ExitCode(err) != codeRefused {
+	if err := Check(t.Context(), s, other, builder.Request{}, "idna", reference); ExitCode(err) != codeRefused {
 		t.Errorf("error %v", err)
 	}
 	if err := json.Unmarshal(out.Bytes(), &told); err != nil || len(told.Differences) != 2 || told.Differences[0].Cause == "" {

@@ -16,7 +16,6 @@ import (
 	"ampoule/builder"
 	"ampoule/builder/fetch"
 	"ampoule/cmd/ampoule/display"
-	"ampoule/recipes"
 	"ampoule/registry"
 	"ampoule/store"
 )
@@ -26,7 +25,7 @@ const inputType = "application/octet-stream"
 
 // InputFetcher brings all inputs of a build into the store.
 type InputFetcher interface {
-	FetchInputs(ctx context.Context, recipe *recipes.Recipe, reqs *recipes.RequirementSet, lock *recipes.Lock) (builder.Inputs, error)
+	FetchInputs(ctx context.Context, req builder.Request) (builder.Inputs, error)
 }
 
 // Keep puts inputs of the store where they last, and returns where that is.
@@ -91,7 +90,7 @@ func Fetch(ctx context.Context, s *Session, f InputFetcher, keep Keep) error {
 		return err
 	}
 	res, err := watched(ctx, s, func(ctx context.Context) (fetchResult, error) {
-		got, err := f.FetchInputs(ctx, in.recipe, in.reqs, in.lock)
+		got, err := f.FetchInputs(ctx, in.request(builder.Request{}))
 		if err != nil {
 			return fetchResult{}, err
 		}

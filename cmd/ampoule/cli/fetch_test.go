@@ -19,7 +19,7 @@ import (
 // inputsOf is an InputFetcher whose inputs the store has.
 type inputsOf builder.Inputs
 
-func (i inputsOf) FetchInputs(context.Context, *recipes.Recipe, *recipes.RequirementSet, *recipes.Lock) (builder.Inputs, error) {
+func (i inputsOf) FetchInputs(context.Context, builder.Request) (builder.Inputs, error) {
 	return builder.Inputs(i), nil
 }
 

@@ -15,7 +15,7 @@ import (
 
 // Locker turns a recipe into a lock.
 type Locker interface {
-	Lock(ctx context.Context, recipe *recipes.Recipe, reqs *recipes.RequirementSet, o builder.LockOptions) (*recipes.Lock, error)
+	Lock(ctx context.Context, req builder.Request, o builder.LockOptions) (*recipes.Lock, error)
 }
 
 // upgradeAll is the value of --upgrade without names.
@@ -46,7 +46,7 @@ is told on stderr; the result is the lock's path.`,
 		}),
 		ValidArgsFunction: s.completeLocked,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			limits, err := bounds.check(cmd)
+			budget, err := bounds.check(cmd)
 			if err != nil {
 				return err
 			}
@@ -55,8 +55,7 @@ is told on stderr; the result is the lock's path.`,
 				if err != nil {
 					return err
 				}
-				b.StepTime, b.StepMemory, b.StepDisk = bounds.time, limits.Memory, limits.Disk
-				return Lock(ctx, s, b, upgrades(upgrade, args))
+				return Lock(ctx, s, b, builder.Request{Budget: budget}, upgrades(upgrade, args))
 			})
 		},
 	}
@@ -104,18 +103,17 @@ func lockedNames(lock *recipes.Lock, names []string) ([]string, error) {
 }
 
 // Lock writes the session's lock, if it changed. The lock that is there is the
-// previous one of the options.
-func Lock(ctx context.Context, s *Session, l Locker, o builder.LockOptions) error {
+// request's.
+func Lock(ctx context.Context, s *Session, l Locker, how builder.Request, o builder.LockOptions) error {
 	in, err := s.read()
 	if err != nil {
 		return err
 	}
-	o.Previous = in.lock
 	if o.UpgradeNames, err = lockedNames(in.lock, o.UpgradeNames); err != nil {
 		return err
 	}
 	lock, err := watched(ctx, s, func(ctx context.Context) (*recipes.Lock, error) {
-		return l.Lock(ctx, in.recipe, in.reqs, o)
+		return l.Lock(ctx, in.request(how), o)
 	})
 	if err != nil {
 		return err

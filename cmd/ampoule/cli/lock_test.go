@@ -71,10 +71,10 @@ func session(t *testing.T, recipe string) (s *Session, out, errs *bytes.Buffer) 
 }
 
 // lockerFunc is a Locker.
-type lockerFunc func(builder.LockOptions) (*recipes.Lock, error)
+type lockerFunc func(builder.Request, builder.LockOptions) (*recipes.Lock, error)
 
-func (f lockerFunc) Lock(_ context.Context, _ *recipes.Recipe, _ *recipes.RequirementSet, o builder.LockOptions) (*recipes.Lock, error) {
-	return f(o)
+func (f lockerFunc) Lock(_ context.Context, req builder.Request, o builder.LockOptions) (*recipes.Lock, error) {
+	return f(req, o)
 }
 
 func TestLock(t *testing.T) {
@@ -82,10 +82,12 @@ func TestLock(t *testing.T) {
 	s, out, errs := session(t, goodRecipe)
 	path := lockPath(s.Recipe)
 	answer := func(version, sum string) lockerFunc {
-		return func(builder.LockOptions) (*recipes.Lock, error) { return lockOf(t, s.Recipe, version, sum), nil }
+		return func(builder.Request, builder.LockOptions) (*recipes.Lock, error) {
+			return lockOf(t, s.Recipe, version, sum), nil
+		}
 	}
 
-	if err := Lock(t.Context(), s, answer("3.10", sumA), builder.LockOptions{}); err != nil {
+	if err := Lock(t.Context(), s, answer("3.10", sumA), builder.Request{}, builder.LockOptions{}); err != nil {
 		t.Fatal(err)
 	}
 	if got := out.String(); got != path+"\n" {
@@ -109,11 +111,12 @@ func TestLock(t *testing.T) {
 	}
 	errs.Reset()
 	var seen builder.LockOptions
-	again := lockerFunc(func(o builder.LockOptions) (*recipes.Lock, error) {
-		seen = o
-		return answer("3.10", sumA)(o)
+	var previous *recipes.Lock
+	again := lockerFunc(func(req builder.Request, o builder.LockOptions) (*recipes.Lock, error) {
+		seen, previous = o, req.Lock
+		return answer("3.10", sumA)(req, o)
 	})
-	if err := Lock(t.Context(), s, again, builder.LockOptions{UpgradeNames: []string{"IDNA", "libc6"}}); err != nil {
+	if err := Lock(t.Context(), s, again, builder.Request{}, builder.LockOptions{UpgradeNames: []string{"IDNA", "libc6"}}); err != nil {
 		t.Fatal(err)
 	}
 	after, err := os.Stat(path)
@@ -126,13 +129,13 @@ func TestLock(t *testing.T) {
 	if errs.String() != "nothing changed\n" {
 		t.Errorf("messages %q", errs)
 	}
-	if diff := cmp.Diff([]string{"idna", "libc6"}, seen.UpgradeNames); diff != "" || seen.Previous == nil {
+	if diff := cmp.Diff([]string{"idna", "libc6"}, seen.UpgradeNames); diff != "" || previous == nil {
 		t.Errorf("options %+v (-want +got):\n%s", seen, diff)
 	}
 
 	// Another one replaces it, and the difference is told.
 	errs.Reset()
-	if err := Lock(t.Context(), s, answer("3.11", sumA), builder.LockOptions{Upgrade: true}); err != nil {
+	if err := Lock(t.Context(), s, answer("3.11", sumA), builder.Request{}, builder.LockOptions{Upgrade: true}); err != nil {
 		t.Fatal(err)
 	}
 	if errs.String() != "idna 3.10 → 3.11\n" {
@@ -146,11 +149,11 @@ func TestLock(t *testing.T) {
 func TestLockRefusesUnknownNames(t *testing.T) {
 	t.Parallel()
 	s, _, _ := session(t, goodRecipe)
-	never := lockerFunc(func(builder.LockOptions) (*recipes.Lock, error) {
+	never := lockerFunc(func(builder.Request, builder.LockOptions) (*recipes.Lock, error) {
 		t.Error("the locker was asked")
 		return nil, nil
 	})
-	err := Lock(t.Context(), s, never, builder.LockOptions{UpgradeNames: []string{"idan"}})
+	err := Lock(t.Context(), s, never, builder.Request{}, builder.LockOptions{UpgradeNames: []string{"idan"}})
 	if ExitCode(err) != codeUsage {
 		t.Errorf("upgrading what is not locked: %v", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"io/fs"
 	"os"
 
+	"ampoule/builder"
 	"ampoule/recipes"
 )
 
@@ -14,6 +15,12 @@ type inputs struct {
 	reqs   *recipes.RequirementSet
 	// lock is nil when there is none.
 	lock *recipes.Lock
+}
+
+// request asks for these, otherwise as how says.
+func (in inputs) request(how builder.Request) builder.Request {
+	how.Recipe, how.Requirements, how.Lock = in.recipe, in.reqs, in.lock
+	return how
 }
 
 // read reads the session's recipe, its requirements, and its lock if there is one.

@@ -23,7 +23,7 @@ import (
 
 // Sheller opens a shell in a build step's sandbox.
 type Sheller interface {
-	Shell(ctx context.Context, recipe *recipes.Recipe, reqs *recipes.RequirementSet, lock *recipes.Lock, opts builder.ShellOptions) error
+	Shell(ctx context.Context, req builder.Request, opts builder.ShellOptions) error
 }
 
 func newShell(s *Session) *cobra.Command {
@@ -90,7 +90,7 @@ func Shell(ctx context.Context, s *Session, b Sheller, wheel string, command []s
 			return t.attach(ctx)
 		},
 	}
-	err = b.Shell(progress.With(ctx, d), in.recipe, in.reqs, in.lock, opts)
+	err = b.Shell(progress.With(ctx, d), in.request(builder.Request{}), opts)
 	return interrupted(ctx, s.shellError(err))
 }
 

@@ -27,8 +27,8 @@ import (
 // shellerFunc is a Sheller.
 type shellerFunc func(ctx context.Context, lock *recipes.Lock, opts builder.ShellOptions) error
 
-func (f shellerFunc) Shell(ctx context.Context, _ *recipes.Recipe, _ *recipes.RequirementSet, lock *recipes.Lock, opts builder.ShellOptions) error {
-	return f(ctx, lock, opts)
+func (f shellerFunc) Shell(ctx context.Context, req builder.Request, opts builder.ShellOptions) error {
+	return f(ctx, req.Lock, opts)
 }
 
 func failed() failure.State {

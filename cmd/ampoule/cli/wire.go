@@ -6,7 +6,6 @@ import (
 	"os"
 	"strings"
 	"sync"
-	"time"
 
 	"ampoule/builder"
 	"ampoule/builder/docker"
@@ -100,10 +99,9 @@ func (w *wiring) builder() (*builder.Builder, error) {
 		reg.Prefer(k)
 	}
 	published := Publisher{Registry: reg, Store: w.store}
-	return &builder.Builder{
-		Store: w.store, Fetch: fetcher, Sandboxes: w.sandboxes,
-		Publisher: published, Bases: published, Now: time.Now,
-	}, nil
+	return builder.New(builder.Dependencies{
+		Store: w.store, Fetch: fetcher, Sandboxes: w.sandboxes, Publisher: published, Bases: published,
+	})
 }
 
 // sandboxes opens Docker for a builder.

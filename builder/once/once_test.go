@@ -1,4 +1,4 @@
-package locking
+package once
 
 import (
 	"context"
@@ -6,15 +6,15 @@ import (
 	"testing"
 )
 
-// TestSharedOutlivesItsMaker has the first maker give up while another one waits, which then
+// TestValueOutlivesItsMaker has the first maker give up while another one waits, which then
 // makes the value itself, for all who come later.
-func TestSharedOutlivesItsMaker(t *testing.T) {
+func TestValueOutlivesItsMaker(t *testing.T) {
 	t.Parallel()
-	s := newShared[int]()
+	s := New[int]()
 	ctx, cancel := context.WithCancel(t.Context())
 	making, first := make(chan struct{}), make(chan error, 1)
 	go func() {
-		_, err := s.get(ctx, func() (int, error) {
+		_, err := s.Get(ctx, func() (int, error) {
 			close(making)
 			<-ctx.Done()
 			return 0, context.Cause(ctx)
@@ -24,12 +24,12 @@ func TestSharedOutlivesItsMaker(t *testing.T) {
 	<-making
 	short, end := context.WithCancel(t.Context())
 	end()
-	if _, err := s.get(short, func() (int, error) { return 1, nil }); !errors.Is(err, context.Canceled) {
+	if _, err := s.Get(short, func() (int, error) { return 1, nil }); !errors.Is(err, context.Canceled) {
 		t.Errorf("who gives up waiting is told %v", err)
 	}
 	second := make(chan int, 1)
 	go func() {
-		value, err := s.get(t.Context(), func() (int, error) { return 2, nil })
+		value, err := s.Get(t.Context(), func() (int, error) { return 2, nil })
 		if err != nil {
 			t.Error(err)
 		}
@@ -42,7 +42,7 @@ func TestSharedOutlivesItsMaker(t *testing.T) {
 	if value := <-second; value != 2 {
 		t.Errorf("the second one has %d", value)
 	}
-	if value, err := s.get(t.Context(), func() (int, error) { return 3, nil }); value != 2 || err != nil {
+	if value, err := s.Get(t.Context(), func() (int, error) { return 3, nil }); value != 2 || err != nil {
 		t.Errorf("later it is %d, %v", value, err)
 	}
 }

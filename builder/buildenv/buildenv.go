@@ -1,0 +1,104 @@
+// Package buildenv opens build environments (PEP 517): the toolchain, on it the
+// interpreter, and on both an image for each sdist with what that takes. Whoever locks asks
+// build backends in one, whoever builds compiles wheels in one: it is the same.
+package buildenv
+
+import (
+	"context"
+	"io"
+
+	"ampoule/builder/cpython"
+	"ampoule/builder/sandbox"
+	"ampoule/builder/toolchain"
+	"ampoule/builder/wheels"
+	"ampoule/recipes"
+)
+
+// Spec is everything that decides a build environment.
+type Spec struct {
+	Recipe *recipes.Recipe
+	Lock   *recipes.Lock
+	// Dists finds what wheels are built of and with: the dists of the lock, or, while
+	// it is being made, those that are known so far.
+	Dists wheels.Dists
+	// Prefix is where the interpreter is installed, without the leading slash.
+	Prefix string
+	// Platform is os/architecture.
+	Platform string
+}
+
+// Env is a build environment.
+type Env struct {
+	// Tools is the image with the toolchain.
+	Tools       sandbox.Image
+	Interpreter *cpython.Interpreter
+	// Python is the interpreter's path in images.
+	Python string
+	// Stage asks build backends, House makes wheels.
+	Stage *wheels.Stage
+	House *wheels.House
+
+	locked *toolchain.Locked
+	images *wheelImages
+}
+
+// Open makes toolchain and interpreter, or finds them. Log gets what making images
+// prints, as long as the environment is used. A step that fails gives a
+// [*buildlog.StepError].
+func Open(ctx context.Context, r Resources, spec Spec, log io.Writer) (*Env, error) {
+	e := &Env{Python: cpython.Path(spec.Prefix, spec.Lock.Python.Version)}
+	e.locked = &toolchain.Locked{
+		Stage: toolchain.New(r.Store, r.Fetch, r.Sandboxes.Runner, r.Sandboxes.Images),
+		Bases: r.Bases, Lock: spec.Lock, Platform: spec.Platform, Log: log,
+	}
+	var err error
+	if e.Tools, err = e.locked.Toolchain(ctx); err != nil {
+		return nil, err
+	}
+	if e.Interpreter, err = interpreter(ctx, r, spec, e.Tools); err != nil {
+		return nil, err
+	}
+	e.images = newWheelImages(spec.Dists, func(ctx context.Context, packages []string) (sandbox.Image, error) {
+		image, err := e.locked.WithExtras(ctx, e.Tools, packages)
+		return image.With(e.Interpreter.Layer), err
+	})
+	e.Stage = &wheels.Stage{
+		Store: r.Store, Runner: r.Sandboxes.Runner, Images: r.Sandboxes.Images, Jobs: r.Jobs, Logs: r.Logs,
+		Recipe: spec.Recipe.Name, Suite: spec.Lock.Base.Suite,
+	}
+	e.House = wheels.NewHouse(e.Stage, r.Fetch, e.Python, r.Jobs, e.For)
+	return e, nil
+}
+
+// interpreter builds the interpreter of a lock, or finds it.
+func interpreter(ctx context.Context, r Resources, spec Spec, tools sandbox.Image) (*cpython.Interpreter, error) {
+	locked := spec.Lock.Python
+	if err := r.Fetch.Fetch(ctx, cpython.Item(locked)); err != nil {
+		return nil, err
+	}
+	stage := &cpython.Stage{
+		Store: r.Store, Runner: r.Sandboxes.Runner, Images: r.Sandboxes.Images, Jobs: r.Jobs, Logs: r.Logs, Recipe: spec.Recipe.Name,
+	}
+	built, err := stage.Build(ctx, cpython.Spec{
+		Version: locked.Version, Source: locked.SHA256, Configure: spec.Recipe.Python.Configure,
+		Knows: cpython.Flags(locked), Prefix: spec.Prefix, Toolchain: tools,
+	})
+	if err != nil {
+		return nil, err
+	}
+	return built, built.CheckModules(spec.Recipe.Python.Optional)
+}
+
+// Base returns the image of a base that the lock names.
+func (e *Env) Base(ctx context.Context, base recipes.LockedBase) (sandbox.Image, error) {
+	return e.locked.Base(ctx, base)
+}
+
+// Image is the toolchain's image with the interpreter on it.
+func (e *Env) Image() sandbox.Image { return e.Tools.With(e.Interpreter.Layer) }
+
+// For returns the image that an sdist is built in. It has the packages of the sdist
+// and those of what the build imports: numpy loads its BLAS wherever it is needed.
+func (e *Env) For(ctx context.Context, sdist recipes.Dist) (sandbox.Image, error) {
+	return e.images.get(ctx, sdist)
+}

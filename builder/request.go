@@ -1,0 +1,37 @@
+package builder
+
+import (
+	"ampoule/builder/buildenv"
+	"ampoule/recipes"
+)
+
+// Budget is what one call may take of the machine.
+type Budget = buildenv.Budget
+
+// StepTime is what one build step may take, unless told otherwise.
+const StepTime = buildenv.StepTime
+
+// Request is what one call is about, and what it may take: all that differs from call to
+// call. A Builder does not change it. Events go to the observer of the call's context.
+type Request struct {
+	Recipe *recipes.Recipe
+	// Requirements are the recipe's.
+	Requirements *recipes.RequirementSet
+	// Lock answers recipe and requirements. [Builder.Lock], which makes one, keeps its
+	// pins where they still satisfy the recipe; it can do without.
+	Lock *recipes.Lock
+	// Budget never decides what is made.
+	Budget Budget
+	// KeepGoing builds what can be built after a wheel's build has failed, and tells of
+	// all that failed at once.
+	KeepGoing bool
+}
+
+// platform is the one platform that is built for, as os/architecture.
+func (r Request) platform() string { return r.Recipe.Platforms[0] }
+
+// plan plans the request's build.
+func (r Request) plan() Plan { return MakePlan(r.Recipe, r.Lock, r.platform()) }
+
+// check refuses what need not be begun: a lock that does not answer the recipe.
+func (r Request) check() error { return recipes.CheckFresh(r.Recipe, r.Requirements, r.Lock) }
