@@ -68,7 +68,7 @@ func (b *Builder) Build(ctx context.Context, r *recipes.Recipe, reqs *recipes.Re
 	result := Result{Name: r.Name, Key: plan.Key}
 	var err error
 	// What is wrong with a publication is told by the second look.
-	if result.Digest, result.Reused, err = b.Publisher.FindKey(progress.With(ctx, nil), r.Name, plan.Key); err != nil || result.Reused {
+	if result.Digest, result.Reused, err = b.Publisher.FindKey(progress.Silent(ctx), r.Name, plan.Key); err != nil || result.Reused {
 		return result, err
 	}
 	release, err := b.Store.Use(ctx)

@@ -58,7 +58,7 @@ func (e *RefusedError) Hint() string {
 // gate judges the tree: what can be read of it, and what loading and testing it in
 // each runtime target shows.
 func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict, err error) {
-	task := progress.Start(ctx, "gate", r.recipe.Name)
+	task := progress.Start(ctx, progress.StageGate, r.recipe.Name)
 	defer func() { task.End(err) }()
 	log, err := buildlog.Open(r.logs, "gate")
 	if err != nil {

@@ -21,7 +21,7 @@ import (
 
 // publish hands the sealed tree, with everything that belongs beside it, to the registry.
 func (r *build) publish(ctx context.Context, sealed *seal.Sealed, verdict *audit.Verdict) (_ string, err error) {
-	task := progress.Start(ctx, "publish", r.recipe.Name)
+	task := progress.Start(ctx, progress.StagePublish, r.recipe.Name)
 	defer func() { task.End(err) }()
 	told, err := json.MarshalIndent(verdict, "", "  ")
 	if err != nil {

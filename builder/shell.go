@@ -167,7 +167,7 @@ func (b *Builder) openStep(ctx context.Context, r *recipes.Recipe, wheel string,
 	case !found:
 		return p(ctx)
 	}
-	task := progress.Start(ctx, "shell", state.Title)
+	task := progress.Start(ctx, progress.StageShell, state.Title)
 	defer func() { task.End(err) }()
 	s, err := b.Sandboxes(ctx)
 	if err != nil {

@@ -136,7 +136,7 @@ func (s *Stage) Build(ctx context.Context, spec Spec) (*Interpreter, error) {
 
 func (s *Stage) build(ctx context.Context, spec Spec) (_ *Interpreter, err error) {
 	key := Key(spec)
-	task := progress.Start(ctx, "interpreter", "CPython "+spec.Version)
+	task := progress.Start(ctx, progress.StageInterpreter, "CPython "+spec.Version)
 	unlock, err := s.Store.Lock(ctx, "interpreter-"+key)
 	if err != nil {
 		task.End(err)

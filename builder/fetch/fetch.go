@@ -39,9 +39,6 @@ const (
 	Crates = "crates"
 )
 
-// stage is the name that the package's progress events carry.
-const stage = "fetch"
-
 // Item is one file that a lock names.
 type Item struct {
 	// Source is PyPI, Debian, CPython, Crates, or the name of a configured source.
@@ -123,7 +120,7 @@ func (f *Fetcher) Fetch(ctx context.Context, items ...Item) error {
 	if err != nil || len(items) == 0 {
 		return err
 	}
-	run := &run{fetcher: f, task: progress.Start(ctx, stage, ""), total: len(items)}
+	run := &run{fetcher: f, task: progress.Start(ctx, progress.StageFetch, ""), total: len(items)}
 	err = run.all(ctx, items)
 	if err == nil && run.fetched == 0 {
 		run.task.Reuse()
@@ -238,7 +235,7 @@ func (f *Fetcher) ensure(ctx context.Context, item Item) (fetched bool, err erro
 	if whole, err := f.store.Whole(ctx, item.SHA256); whole || err != nil {
 		return false, err
 	}
-	task := progress.Start(ctx, stage, item.File)
+	task := progress.Start(ctx, progress.StageFetch, item.File)
 	fetched, err = f.receive(ctx, item, task)
 	if err == nil && !fetched {
 		task.Reuse()

@@ -57,7 +57,7 @@ type installed func(context.Context) ([]debian.Stanza, error)
 func nothing(context.Context) ([]debian.Stanza, error) { return nil, nil }
 
 func (d *debianLocker) run(ctx context.Context) (err error) {
-	task := progress.Start(ctx, "lock", "Debian packages")
+	task := progress.Start(ctx, progress.StageLock, "Debian packages")
 	defer func() { task.End(err) }()
 	d.resolvers, d.debs, d.bases = map[string]*opening{}, map[string]map[string]recipes.Deb{}, map[string]lockedBase{}
 	if d.dir, d.remove, err = d.l.aptDir(); err != nil {
@@ -379,7 +379,7 @@ func (d *debianLocker) resolve(ctx context.Context, suite string, below installe
 	var change *apt.ChangeError
 	if errors.As(err, &change) && len(kept.moved) > 0 {
 		// What was let go takes others along: all of this part moves.
-		progress.Send(ctx, progress.Event{Kind: progress.Told, Stage: "lock", Message: "upgrading what depends on " + strings.Join(kept.moved, ", ") + " too"})
+		progress.Send(ctx, progress.Event{Kind: progress.Told, Stage: progress.StageLock, Message: "upgrading what depends on " + strings.Join(kept.moved, ", ") + " too"})
 		return resolver.Resolve(ctx, lower, want)
 	}
 	return slices.Concat(kept.debs, more), err

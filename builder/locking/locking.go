@@ -215,7 +215,7 @@ func (p *distLocker) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.resolver.sb.Close()) }()
-	task := progress.Start(ctx, "lock", "requirements")
+	task := progress.Start(ctx, progress.StageLock, "requirements")
 	defer func() { task.End(err) }()
 	if err := p.lockDists(ctx); err != nil {
 		return err
@@ -263,7 +263,7 @@ func (p *distLocker) tell(ctx context.Context) {
 		}
 		for _, o := range d.Build.Overrides {
 			progress.Send(ctx, progress.Event{
-				Kind: progress.Told, Stage: "lock",
+				Kind: progress.Told, Stage: progress.StageLock,
 				Message: fmt.Sprintf("%s: %s (override %s, revision %s)", d.ID(), o.Why, o.Name, o.Revision),
 			})
 		}

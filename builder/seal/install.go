@@ -95,7 +95,7 @@ func (s *Stage) Install(ctx context.Context, in Interpreter, wheels []Wheel) (_ 
 			missing = append(missing, i)
 		}
 	}
-	task := progress.Start(ctx, "seal", "installing "+strconv.Itoa(len(wheels))+" wheels")
+	task := progress.Start(ctx, progress.StageSeal, "installing "+strconv.Itoa(len(wheels))+" wheels")
 	if len(missing) == 0 {
 		task.Reuse()
 		return made, nil

@@ -55,9 +55,6 @@ func (s *Stage) fetchDebs(ctx context.Context, debs []recipes.Deb) error {
 	return s.fetch.Fetch(ctx, items...)
 }
 
-// stageName is this stage's name in progress events.
-const stageName = "toolchain"
-
 // Config returns what an image made of these layers says beside them.
 func Config() sandbox.Config {
 	return sandbox.Config{Architecture: "amd64", Env: []string{"PATH=" + searchPath, "LANG=C.UTF-8"}}
@@ -107,7 +104,7 @@ const recordKind = "toolchain-layer"
 
 // layer returns the layer recorded under a key, or makes, stores and records it.
 func (s *Stage) layer(ctx context.Context, name, key string, build func(context.Context) (*made, error)) (_ sandbox.Layer, err error) {
-	task := progress.Start(ctx, stageName, name)
+	task := progress.Start(ctx, progress.StageToolchain, name)
 	reused := false
 	defer func() {
 		if reused {

@@ -159,7 +159,7 @@ func (r record) Content() []string { return []string{r.SHA256, r.Debug} }
 // Build returns the wheel of a job's sdist.
 func (s *Stage) Build(ctx context.Context, job Job) (_ Wheel, err error) {
 	key := job.Key()
-	task := progress.Start(ctx, "wheel", job.Sdist.ID())
+	task := progress.Start(ctx, progress.StageWheel, job.Sdist.ID())
 	var rec record
 	whole := func() (bool, error) {
 		if rec.Debug == "" {
@@ -242,7 +242,7 @@ func (s *Stage) Metadata(ctx context.Context, job Job) (string, error) {
 
 // ask runs a hook that answers with data, and remembers the answer.
 func (s *Stage) ask(ctx context.Context, mode string, job Job, value any, set func(answer)) error {
-	task := progress.Start(ctx, "lock", mode+" of "+job.Sdist.ID())
+	task := progress.Start(ctx, progress.StageLock, mode+" of "+job.Sdist.ID())
 	reused, err := s.remembered(ctx, task, mode, job.Key(), job, value, func() (bool, error) { return true, nil }, func(log *buildlog.Log) error {
 		return s.run(ctx, mode, job, log, func(_ sandbox.Sandbox, a answer) error {
 			set(a)
