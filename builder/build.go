@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"ampoule/builder/locking"
+	"ampoule/builder/once"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/recipes"
@@ -24,6 +25,7 @@ func (b *Builder) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Req
 	if err := r.CheckAcceptances(b.today()); err != nil {
 		return nil, err
 	}
+	ctx = progress.Of(ctx, r.Name)
 	release, err := b.Store.Use(ctx)
 	if err != nil {
 		return nil, err
@@ -65,33 +67,36 @@ func (b *Builder) Build(ctx context.Context, r *recipes.Recipe, reqs *recipes.Re
 	}
 	platform := r.Platforms[0]
 	plan := MakePlan(r, l, platform)
-	result := Result{Name: r.Name, Key: plan.Key}
-	var err error
-	// What is wrong with a publication is told by the second look.
-	if result.Digest, result.Reused, err = b.Publisher.FindKey(progress.Silent(ctx), r.Name, plan.Key); err != nil || result.Reused {
-		return result, err
+	ctx = progress.Of(ctx, r.Name)
+	find := func(ctx context.Context) (Result, bool, error) {
+		digest, found, err := b.Publisher.FindKey(ctx, r.Name, plan.Key)
+		return Result{Name: r.Name, Key: plan.Key, Digest: digest, Reused: found}, found, err
 	}
+	task := progress.Later(ctx, progress.StageBuild, r.Name)
+	lock := "build-" + strings.ReplaceAll(plan.Key, ":", "-")
+	result, reused, err := once.Get(ctx, b.Store, task, lock, find, func(ctx context.Context) (Result, error) {
+		return b.make(ctx, &build{b: b, recipe: r, lock: l, plan: plan, platform: platform}, reqs)
+	})
+	task.Finish(reused, err)
+	return result, err
+}
+
+// make builds what is not published yet. A verdict is part of the result although the gate
+// refuses.
+func (b *Builder) make(ctx context.Context, run *build, reqs *recipes.RequirementSet) (result Result, err error) {
 	release, err := b.Store.Use(ctx)
 	if err != nil {
 		return Result{}, err
 	}
 	defer release()
-	unlock, err := b.Store.Lock(ctx, "build-"+strings.ReplaceAll(plan.Key, ":", "-"))
-	if err != nil {
+	result = Result{Name: run.recipe.Name, Key: run.plan.Key}
+	if result.Logs, err = b.logs(run.recipe.Name); err != nil {
 		return Result{}, err
 	}
-	defer unlock()
-	// Whoever held the lock before may have published it.
-	if result.Digest, result.Reused, err = b.Publisher.FindKey(ctx, r.Name, plan.Key); err != nil || result.Reused {
-		return result, err
-	}
-	if result.Logs, err = b.logs(r.Name); err != nil {
+	if err := b.keepPatches(ctx, reqs, run.lock); err != nil {
 		return Result{}, err
 	}
-	if err := b.keepPatches(ctx, reqs, l); err != nil {
-		return Result{}, err
-	}
-	run := &build{b: b, recipe: r, lock: l, plan: plan, platform: platform, logs: result.Logs}
+	run.logs = result.Logs
 	result.Verdict, result.Digest, err = run.run(ctx)
 	return result, err
 }

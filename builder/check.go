@@ -15,6 +15,7 @@ import (
 
 	"ampoule/builder/compare"
 	"ampoule/builder/layers"
+	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/seal"
 	"ampoule/builder/vary"
@@ -50,6 +51,7 @@ func (c Checked) Same() bool { return c.First == c.Second }
 //
 // Publisher makes what the second build publishes to: a registry of its own in the store.
 func (b *Builder) Check(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, l *recipes.Lock, only string, publisher func(*store.Store) (Publisher, io.Closer, error)) (_ Checked, err error) {
+	ctx = progress.Of(ctx, r.Name)
 	var wheel recipes.Dist
 	if only != "" && only != OnlyInterpreter {
 		if wheel, err = sdistNamed(l, only); err != nil {

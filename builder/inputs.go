@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 
+	"ampoule/builder/progress"
 	"ampoule/recipes"
 	"ampoule/store"
 )
@@ -53,6 +54,7 @@ func (b *Builder) FetchInputs(ctx context.Context, r *recipes.Recipe, reqs *reci
 	if err := recipes.CheckFresh(r, reqs, l); err != nil {
 		return Inputs{}, err
 	}
+	ctx = progress.Of(ctx, r.Name)
 	release, err := b.Store.Use(ctx)
 	if err != nil {
 		return Inputs{}, err

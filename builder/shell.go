@@ -66,7 +66,7 @@ func (e *NoStepError) Hint() string { return e.Advice }
 // command or a script that ends with another code than 0 is a [*sandbox.ExitError].
 // Where there is nothing to open the error is a [*NoStepError].
 func (b *Builder) Shell(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, l *recipes.Lock, opts ShellOptions) error {
-	return b.shell(ctx, r, opts, func(ctx context.Context) (failure.State, sandbox.Sandbox, error) {
+	return b.shell(progress.Of(ctx, r.Name), r, opts, func(ctx context.Context) (failure.State, sandbox.Sandbox, error) {
 		if l == nil {
 			return failure.State{}, nil, ErrNoLock
 		}

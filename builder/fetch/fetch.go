@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"ampoule/builder/once"
 	"ampoule/builder/progress"
 	"ampoule/recipes"
 	"ampoule/store"
@@ -232,37 +233,33 @@ func (r *run) one(ctx context.Context, item Item) error {
 // ensure makes sure that the item is in the store, and says whether it had to be
 // fetched by this call.
 func (f *Fetcher) ensure(ctx context.Context, item Item) (fetched bool, err error) {
-	if whole, err := f.store.Whole(ctx, item.SHA256); whole || err != nil {
-		return false, err
+	type nothing = struct{}
+	task := progress.Later(ctx, progress.StageFetch, item.File)
+	find := func(ctx context.Context) (nothing, bool, error) {
+		whole, err := f.store.Whole(ctx, item.SHA256)
+		return nothing{}, whole, err
 	}
-	task := progress.Start(ctx, progress.StageFetch, item.File)
-	fetched, err = f.receive(ctx, item, task)
-	if err == nil && !fetched {
-		task.Reuse()
-		return false, nil
-	}
-	task.End(err)
-	return fetched, err
+	_, found, err := once.Get(ctx, f.store, task, "input-"+item.SHA256, find, func(ctx context.Context) (nothing, error) {
+		task.Begin()
+		return nothing{}, f.receive(ctx, item, task)
+	})
+	task.Finish(found, err)
+	return err == nil && !found, err
 }
 
 // receive fetches the item while it alone holds the item's partial file.
-func (f *Fetcher) receive(ctx context.Context, item Item, task *progress.Task) (fetched bool, err error) {
+func (f *Fetcher) receive(ctx context.Context, item Item, task *progress.Task) (err error) {
 	w, err := f.store.Resume(ctx, item.SHA256)
 	if err != nil {
-		return false, err
-	}
-	// Another process may have finished it while this one waited.
-	if f.store.Has(item.SHA256) {
-		w.Abort()
-		return false, nil
+		return err
 	}
 	defer func() { err = errors.Join(err, leave(w)) }()
 	d := &download{fetcher: f, item: item, w: w, meter: meter{task: task, every: 100 * time.Millisecond}}
 	if err := d.fromMirrors(ctx); err != nil {
-		return false, err
+		return err
 	}
 	if _, _, err := w.Commit(); err != nil {
-		return false, err
+		return err
 	}
-	return true, f.store.Forget(partialKind, item.SHA256)
+	return f.store.Forget(partialKind, item.SHA256)
 }

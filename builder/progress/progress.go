@@ -205,6 +205,15 @@ func (t *Task) Reuse() {
 	}
 }
 
+// Finish is [Task.Reuse] or [Task.End], whichever is true.
+func (t *Task) Finish(reused bool, err error) {
+	if err == nil && reused {
+		t.Reuse()
+		return
+	}
+	t.End(err)
+}
+
 func (t *Task) tell(kind Kind, message string) {
 	t.Begin()
 	t.send(kind, message)

@@ -15,6 +15,7 @@ import (
 
 	"ampoule/builder/buildlog"
 	"ampoule/builder/layers"
+	"ampoule/builder/once"
 	"ampoule/builder/progress/progresstest"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/fake"
@@ -366,7 +367,7 @@ func TestInstallRefuses(t *testing.T) {
 			if !errors.As(err, &refused) || errors.As(err, &step) || refused.Wheel != "evil-1-py3-none-any.whl" || refused.Member == "" {
 				t.Fatalf("error %v", err)
 			}
-			if _, found, err := s.remembered(t.Context(), s.in.key(s.wheels[2], scripts())); found || err != nil {
+			if _, found, err := once.Look[string](t.Context(), s.Store, installKind, s.in.key(s.wheels[2], scripts())); found || err != nil {
 				t.Errorf("what was refused is remembered: %v", err)
 			}
 			s.wheels = s.wheels[:2]

@@ -33,12 +33,13 @@ var rooms = map[string][]string{
 	"registry":          {"address", "recipes/...", "audit/...", "tree", "store"},
 
 	"builder/progress":         {},
+	"builder/once":             {"store", "builder/progress"},
 	"builder/buildlog":         {},
 	"builder/diagnose":         {},
 	"builder/sandbox":          {"tree", "builder/progress"},
 	"builder/docker":           {"tree", "builder/progress", "builder/sandbox/..."},
-	"builder/fetch":            {"address", "recipes", "store", "builder/progress"},
-	"builder/layers":           {"tree", "store", "builder/sandbox"},
+	"builder/fetch":            {"address", "recipes", "store", "builder/progress", "builder/once"},
+	"builder/layers":           {"tree", "store", "builder/sandbox", "builder/progress", "builder/once"},
 	"builder/relocate":         {"tree"},
 	"builder/unpack":           {"tree", "audit/...", "builder/relocate"},
 	"builder/failure":          {"store", "builder/sandbox", "builder/layers"},
@@ -68,7 +69,7 @@ var leaves = []string{"packaging"}
 
 // stage lists what each stage of a build may import.
 func stage() []string {
-	return []string{"recipes", "audit/...", "tree", "store", "builder/sandbox", "builder/fetch", "builder/progress", "builder/buildlog",
+	return []string{"recipes", "audit/...", "tree", "store", "builder/sandbox", "builder/fetch", "builder/progress", "builder/once", "builder/buildlog",
 		"builder/layers", "builder/relocate", "builder/unpack/...", "builder/failure", "builder/diagnose"}
 }
 
