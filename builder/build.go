@@ -11,6 +11,7 @@ import (
 	"ampoule/builder/buildenv"
 	"ampoule/builder/cpython"
 	"ampoule/builder/locking"
+	"ampoule/builder/once"
 	"ampoule/builder/progress"
 	"ampoule/recipes"
 )
@@ -28,6 +29,7 @@ func (b *Builder) Lock(ctx context.Context, req Request, opts LockOptions) (*rec
 	if err := req.Recipe.CheckAcceptances(b.today()); err != nil {
 		return nil, err
 	}
+	ctx = progress.Of(ctx, req.Recipe.Name)
 	release, err := b.d.Store.Use(ctx)
 	if err != nil {
 		return nil, err
@@ -68,33 +70,37 @@ func (b *Builder) Build(ctx context.Context, req Request) (Result, error) {
 		return Result{}, err
 	}
 	plan := req.plan()
-	result := Result{Name: req.Recipe.Name, Key: plan.Key}
-	var err error
-	// What is wrong with a publication is told by the second look.
-	if result.Digest, result.Reused, err = b.d.Publisher.FindKey(progress.With(ctx, nil), result.Name, plan.Key); err != nil || result.Reused {
-		return result, err
+	name := req.Recipe.Name
+	ctx = progress.Of(ctx, name)
+	find := func(ctx context.Context) (Result, bool, error) {
+		digest, found, err := b.d.Publisher.FindKey(ctx, name, plan.Key)
+		return Result{Name: name, Key: plan.Key, Digest: digest, Reused: found}, found, err
 	}
+	task := progress.Later(ctx, progress.StageBuild, name)
+	lock := "build-" + strings.ReplaceAll(plan.Key, ":", "-")
+	result, reused, err := once.Get(ctx, b.d.Store, task, lock, find, func(ctx context.Context) (Result, error) {
+		return b.make(ctx, &build{b: b, req: req, plan: plan})
+	})
+	task.Finish(reused, err)
+	return result, err
+}
+
+// make builds what is not published yet. A verdict is part of the result although the gate
+// refuses.
+func (b *Builder) make(ctx context.Context, run *build) (result Result, err error) {
 	release, err := b.d.Store.Use(ctx)
 	if err != nil {
 		return Result{}, err
 	}
 	defer release()
-	unlock, err := b.d.Store.Lock(ctx, "build-"+strings.ReplaceAll(plan.Key, ":", "-"))
-	if err != nil {
-		return Result{}, err
-	}
-	defer unlock()
-	// Whoever held the lock before may have published it.
-	if result.Digest, result.Reused, err = b.d.Publisher.FindKey(ctx, result.Name, plan.Key); err != nil || result.Reused {
-		return result, err
-	}
+	result = Result{Name: run.req.Recipe.Name, Key: run.plan.Key}
 	if result.Logs, err = b.logs(result.Name); err != nil {
 		return Result{}, err
 	}
-	if err := b.keepPatches(ctx, req); err != nil {
+	if err := b.keepPatches(ctx, run.req); err != nil {
 		return Result{}, err
 	}
-	run := &build{b: b, req: req, plan: plan, logs: result.Logs}
+	run.logs = result.Logs
 	result.Verdict, result.Digest, err = run.run(ctx)
 	return result, err
 }

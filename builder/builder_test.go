@@ -157,7 +157,7 @@ type tasks struct {
 func (o *tasks) Observe(e progress.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.seen[e.Stage+" "+e.Task] = true
+	o.seen[string(e.Stage)+" "+e.Task] = true
 }
 
 // asking is one of several calls at once, and what came of it.

@@ -14,6 +14,7 @@ import (
 
 	"ampoule/builder/compare"
 	"ampoule/builder/layers"
+	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/seal"
 	"ampoule/builder/vary"
@@ -49,6 +50,7 @@ func (c Checked) Same() bool { return c.First == c.Second }
 //
 // Publisher makes what the second build publishes to: a registry of its own in the store.
 func (b *Builder) Check(ctx context.Context, req Request, only string, publisher func(*store.Store) (Publisher, io.Closer, error)) (_ Checked, err error) {
+	ctx = progress.Of(ctx, req.Recipe.Name)
 	var wheel recipes.Dist
 	if only != "" && only != OnlyInterpreter {
 		if wheel, err = sdistNamed(req.Lock, only); err != nil {

@@ -23,7 +23,7 @@ type RefusedError = gate.RefusedError
 // gate has the tree judged in each runtime target, and keeps the verdict beside the logs,
 // whatever it says.
 func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict, err error) {
-	task := progress.Start(ctx, "gate", r.req.Recipe.Name)
+	task := progress.Start(ctx, progress.StageGate, r.req.Recipe.Name)
 	defer func() { task.End(err) }()
 	log, err := buildlog.Open(r.logs, "gate")
 	if err != nil {

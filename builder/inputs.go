@@ -9,6 +9,7 @@ import (
 	"os"
 	"slices"
 
+	"ampoule/builder/progress"
 	"ampoule/recipes"
 	"ampoule/store"
 )
@@ -53,6 +54,7 @@ func (b *Builder) FetchInputs(ctx context.Context, req Request) (Inputs, error) 
 	if err := req.check(); err != nil {
 		return Inputs{}, err
 	}
+	ctx = progress.Of(ctx, req.Recipe.Name)
 	release, err := b.d.Store.Use(ctx)
 	if err != nil {
 		return Inputs{}, err

@@ -13,15 +13,17 @@ import (
 	"ampoule/audit"
 	wheelfile "ampoule/audit/wheel"
 	"ampoule/builder/layers"
+	"ampoule/builder/once"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/seal"
+	"ampoule/store"
 	"ampoule/tree"
 )
 
 // publish hands the sealed tree, with everything that belongs beside it, to the registry.
 func (r *build) publish(ctx context.Context, sealed *seal.Sealed, verdict *audit.Verdict) (_ string, err error) {
-	task := progress.Start(ctx, "publish", r.req.Recipe.Name)
+	task := progress.Start(ctx, progress.StagePublish, r.req.Recipe.Name)
 	defer func() { task.End(err) }()
 	told, err := json.MarshalIndent(verdict, "", "  ")
 	if err != nil {
@@ -70,16 +72,17 @@ func labelledKey(sum string, told []byte) string {
 }
 
 // labelled returns the hash of a wheel with a record in it.
-func (r *build) labelled(ctx context.Context, w audit.WheelMade, told []byte) (sum string, err error) {
-	st := r.b.d.Store
-	key := labelledKey(w.SHA256, told)
-	found, err := st.Lookup(labelledKind, key, &sum)
-	if err == nil && found {
-		found, err = st.Whole(ctx, sum)
-	}
-	if err != nil || found {
-		return sum, err
-	}
+func (r *build) labelled(ctx context.Context, w audit.WheelMade, told []byte) (string, error) {
+	task := progress.Later(ctx, progress.StagePublish, "record of "+w.File)
+	sum, reused, err := once.Remembered(ctx, r.b.d.Store, task, labelledKind, labelledKey(w.SHA256, told), func(ctx context.Context) (string, error) {
+		return label(ctx, r.b.d.Store, w, told)
+	})
+	task.Finish(reused, err)
+	return sum, err
+}
+
+// label writes a record into a wheel, as another content of the store.
+func label(ctx context.Context, st *store.Store, w audit.WheelMade, told []byte) (sum string, err error) {
 	f, err := st.Open(w.SHA256)
 	if err != nil {
 		return "", err
@@ -97,10 +100,8 @@ func (r *build) labelled(ctx context.Context, w audit.WheelMade, told []byte) (s
 	if err := wheelfile.WithFile(out, f, info.Size(), audit.WheelRecordFile, told); err != nil {
 		return "", fmt.Errorf("writing %s for the wheelhouse: %w", w.File, err)
 	}
-	if sum, _, err = out.Commit(); err != nil {
-		return "", err
-	}
-	return sum, st.Record(labelledKind, key, sum)
+	sum, _, err = out.Commit()
+	return sum, err
 }
 
 // image makes the part of the artifact that its digest names.

@@ -66,7 +66,7 @@ func (e *NoStepError) Hint() string { return e.Advice }
 // command or a script that ends with another code than 0 is a [*sandbox.ExitError].
 // Where there is nothing to open the error is a [*NoStepError].
 func (b *Builder) Shell(ctx context.Context, req Request, opts ShellOptions) error {
-	return b.shell(ctx, req.Recipe, opts, func(ctx context.Context) (failure.State, sandbox.Sandbox, error) {
+	return b.shell(progress.Of(ctx, req.Recipe.Name), req.Recipe, opts, func(ctx context.Context) (failure.State, sandbox.Sandbox, error) {
 		if req.Lock == nil {
 			return failure.State{}, nil, ErrNoLock
 		}
@@ -165,7 +165,7 @@ func (b *Builder) openStep(ctx context.Context, r *recipes.Recipe, wheel string,
 	case !found:
 		return p(ctx)
 	}
-	task := progress.Start(ctx, "shell", state.Title)
+	task := progress.Start(ctx, progress.StageShell, state.Title)
 	defer func() { task.End(err) }()
 	s, err := b.d.Sandboxes(ctx)
 	if err != nil {

@@ -142,7 +142,7 @@ func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel
 	if err := both.Wait(); err != nil {
 		return nil, err
 	}
-	task := progress.Start(ctx, "seal", "tree")
+	task := progress.Start(ctx, progress.StageSeal, "tree")
 	defer func() { task.End(err) }()
 	trees := make([]*tree.Tree, len(installed))
 	for i, layer := range installed {

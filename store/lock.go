@@ -1,11 +1,13 @@
 package store
 
 import (
+	"bytes"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -20,10 +22,25 @@ const (
 	lastLook  = 200 * time.Millisecond
 )
 
+// maxNote is how long the note of a lock may be, in bytes.
+const maxNote = 1024
+
 // Lock waits until it holds the lock of that name, against other processes and other
 // callers in this one, or until the context ends. The lock is dropped by unlock, or
 // with the process; whoever forgets unlock loses the lock at some garbage collection.
 func (s *Store) Lock(ctx context.Context, name string) (unlock func(), err error) {
+	return s.LockNoted(ctx, name, nil, nil)
+}
+
+// LockNoted is [Store.Lock] of a lock that carries a note, of at most 1024 bytes, which says
+// who holds it. A caller that has to wait is handed the holder's note, once and again whenever
+// it has become another one. The note is as true as its writer: it is empty where the holder
+// gave none, and may be, for a moment, that of a holder that was killed before.
+func (s *Store) LockNoted(ctx context.Context, name string, note []byte, waiting func(note []byte)) (unlock func(), err error) {
+	if len(note) > maxNote {
+		return nil, fmt.Errorf("locking %q: a note of %d bytes is longer than %d", name, len(note), maxNote)
+	}
+	r := reader{tell: waiting}
 	sum := sha256.Sum256([]byte(name))
 	path := filepath.Join(s.dir, locksDir, hex.EncodeToString(sum[:]))
 	for {
@@ -31,16 +48,62 @@ func (s *Store) Lock(ctx context.Context, name string) (unlock func(), err error
 		if err != nil {
 			return nil, fmt.Errorf("locking %q: %w", name, spaceError(s.dir, err))
 		}
-		if err := waitLock(ctx, f); err != nil {
+		if err := waitFor(ctx, f, unix.LOCK_EX, func() { r.read(f) }); err != nil {
 			f.Close()
 			return nil, fmt.Errorf("locking %q: %w", name, err)
 		}
 		if stillAt(path, f) {
-			// Closing the file drops the lock: no other descriptor shares its open file.
-			return func() { f.Close() }, nil
+			setNote(f, note)
+			return func() {
+				setNote(f, nil)
+				// Closing the file drops the lock: no other descriptor shares its open file.
+				f.Close()
+			}, nil
 		}
 		// A collection has removed it meanwhile.
 		f.Close()
+	}
+}
+
+// setNote replaces a lock's note in one write of one size, so that nobody reads parts of two. A
+// disk that is full takes none: then those who wait are not told for whom, and nothing else is
+// lost.
+func setNote(f *os.File, note []byte) {
+	if len(note) == 0 {
+		_ = f.Truncate(0)
+		return
+	}
+	padded := make([]byte, maxNote)
+	copy(padded, note)
+	_, _ = f.WriteAt(padded, 0)
+}
+
+// reader reads the notes of the lock that one caller waits for.
+type reader struct {
+	tell func(note []byte)
+	// last is the note of the last look; told says that it was handed on.
+	last         []byte
+	looked, told bool
+}
+
+// read tells of the note, unless it was told before. That there is none it tells when it looks
+// again and there still is none: the holder may be about to write it.
+func (r *reader) read(f *os.File) {
+	if r.tell == nil {
+		return
+	}
+	note := make([]byte, maxNote)
+	n, err := f.ReadAt(note, 0)
+	if err != nil && !errors.Is(err, io.EOF) {
+		n = 0
+	}
+	note = bytes.TrimRight(note[:n], "\x00")
+	again := r.looked && bytes.Equal(note, r.last)
+	r.told = r.told && again
+	r.looked, r.last = true, note
+	if !r.told && (again || len(note) > 0) {
+		r.told = true
+		r.tell(note)
 	}
 }
 
@@ -68,18 +131,22 @@ func (s *Store) removeLocks() error {
 	})
 }
 
-func waitLock(ctx context.Context, f *os.File) error { return waitFor(ctx, f, unix.LOCK_EX) }
+func waitLock(ctx context.Context, f *os.File) error { return waitFor(ctx, f, unix.LOCK_EX, nil) }
 
 // waitFor looks again and again, because a blocking flock cannot be cancelled. It looks
-// once in any case.
-func waitFor(ctx context.Context, f *os.File, how int) error {
+// once in any case. Each time but the first that somebody else holds the lock it calls held,
+// if there is one: whoever took the lock in this instant has had the time to say who it is.
+func waitFor(ctx context.Context, f *os.File, how int, held func()) error {
 	pause := firstLook
-	for {
+	for first := true; ; first = false {
 		switch err := flock(f, how|unix.LOCK_NB); {
 		case err == nil:
 			return nil
 		case !errors.Is(err, unix.EWOULDBLOCK):
 			return err
+		}
+		if !first && held != nil {
+			held()
 		}
 		select {
 		case <-ctx.Done():

@@ -44,8 +44,9 @@ type Namer interface {
 	Content() []string
 }
 
-// contentOf is the content that a value names.
-func contentOf(v any) []string {
+// ContentOf is the content that a value names, as [Store.Record] notes it: that of a [Namer],
+// or a text that is itself a sha256.
+func ContentOf(v any) []string {
 	var named []string
 	switch v := v.(type) {
 	case Namer:
@@ -78,7 +79,7 @@ func (s *Store) record(area, kind, key string, v any) error {
 	if err != nil {
 		return fmt.Errorf("recording %s %q: %w", kind, key, err)
 	}
-	text, err := record{Kind: kind, Key: key, Content: contentOf(v), Value: value}.file()
+	text, err := record{Kind: kind, Key: key, Content: ContentOf(v), Value: value}.file()
 	if err == nil {
 		err = s.pin(path)
 	}

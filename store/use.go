@@ -181,7 +181,7 @@ func (s *Store) enter(ctx context.Context, how int) (leave func(), err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := waitFor(ctx, f, how); err != nil {
+	if err := waitFor(ctx, f, how, nil); err != nil {
 		f.Close()
 		return nil, err
 	}

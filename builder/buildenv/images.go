@@ -6,7 +6,7 @@ import (
 	"strings"
 	"sync"
 
-	"ampoule/builder/once"
+	"ampoule/builder/memo"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/wheels"
 	"ampoule/recipes"
@@ -17,7 +17,7 @@ type wheelImages struct {
 	dists wheels.Dists
 	// with makes the image that has some packages, sorted.
 	with func(ctx context.Context, packages []string) (sandbox.Image, error)
-	// made holds a [once.Value] for each image, by its packages.
+	// made holds a [memo.Value] for each image, by its packages.
 	made sync.Map
 }
 
@@ -27,8 +27,8 @@ func newWheelImages(dists wheels.Dists, with func(context.Context, []string) (sa
 
 func (w *wheelImages) get(ctx context.Context, sdist recipes.Dist) (sandbox.Image, error) {
 	packages := w.packages(sdist)
-	made, _ := w.made.LoadOrStore(strings.Join(packages, " "), once.New[sandbox.Image]())
-	return made.(*once.Value[sandbox.Image]).Get(ctx, func() (sandbox.Image, error) { return w.with(ctx, packages) })
+	made, _ := w.made.LoadOrStore(strings.Join(packages, " "), memo.New[sandbox.Image]())
+	return made.(*memo.Value[sandbox.Image]).Get(ctx, func() (sandbox.Image, error) { return w.with(ctx, packages) })
 }
 
 // packages are those of an sdist and of what its build imports.

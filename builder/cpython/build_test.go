@@ -10,7 +10,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -18,6 +17,7 @@ import (
 	"ampoule/builder/buildlog"
 	"ampoule/builder/layers"
 	"ampoule/builder/progress"
+	"ampoule/builder/progress/progresstest"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/fake"
 	"ampoule/builder/sandbox/sandboxtest"
@@ -30,21 +30,7 @@ type scene struct {
 	*Stage
 	runner *fake.Runner
 	spec   Spec
-	events events
-}
-
-// events keeps what it is told.
-type events struct {
-	mu   sync.Mutex
-	list []progress.Event
-}
-
-// Observe implements [progress.Observer].
-func (e *events) Observe(event progress.Event) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	event.Log = filepath.Base(event.Log)
-	e.list = append(e.list, event)
+	events *progresstest.Recorder
 }
 
 func newScene(t *testing.T, handler fake.Handler) *scene {
@@ -60,7 +46,7 @@ func newScene(t *testing.T, handler fake.Handler) *scene {
 	r := fake.New(handler)
 	return &scene{
 		Stage:  &Stage{Store: st, Runner: r, Images: r, Jobs: 3, Logs: t.TempDir()},
-		runner: r,
+		runner: r, events: progresstest.New(),
 		spec: Spec{
 			Version: "3.13.5", Source: source, Configure: []string{"--enable-shared", "--with-lto"},
 			Prefix:    "opt/ampoule",
@@ -71,7 +57,7 @@ func newScene(t *testing.T, handler fake.Handler) *scene {
 
 func (s *scene) build(t *testing.T) (*Interpreter, error) {
 	t.Helper()
-	return s.Build(progress.With(t.Context(), &s.events), s.spec)
+	return s.Build(s.events.Context(t.Context()), s.spec)
 }
 
 // compiler is a handler that does what a sound build leaves behind.
@@ -150,9 +136,13 @@ func (s *scene) expectLayer(t *testing.T, layer sandbox.Layer, p, text string) {
 // expectEvents expects the start of the task and its end.
 func (s *scene) expectEvents(t *testing.T, end progress.Event) {
 	t.Helper()
-	end.Stage, end.Task = "interpreter", "CPython 3.13.5"
+	end.Stage, end.Task = progress.StageInterpreter, "CPython 3.13.5"
 	start := progress.Event{Kind: progress.Started, Stage: end.Stage, Task: end.Task, Log: "."}
-	if diff := cmp.Diff([]progress.Event{start, end}, s.events.list); diff != "" {
+	got := s.events.Events()
+	for i := range got {
+		got[i].Log = filepath.Base(got[i].Log)
+	}
+	if diff := cmp.Diff([]progress.Event{start, end}, got); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 }
@@ -222,7 +212,8 @@ func TestBuildIsReused(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s.events.list, s.Jobs = nil, 8
+	s.events.Events()
+	s.Jobs = 8
 	second, err := s.build(t)
 	if err != nil {
 		t.Fatal(err)

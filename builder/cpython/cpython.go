@@ -21,6 +21,7 @@ import (
 	"ampoule/builder/buildlog"
 	"ampoule/builder/failure"
 	"ampoule/builder/layers"
+	"ampoule/builder/once"
 	"ampoule/builder/progress"
 	"ampoule/builder/relocate"
 	"ampoule/builder/sandbox"
@@ -134,43 +135,32 @@ func (s *Stage) Build(ctx context.Context, spec Spec) (*Interpreter, error) {
 	return built, err
 }
 
-func (s *Stage) build(ctx context.Context, spec Spec) (_ *Interpreter, err error) {
+func (s *Stage) build(ctx context.Context, spec Spec) (*Interpreter, error) {
 	key := Key(spec)
-	task := progress.Start(ctx, "interpreter", "CPython "+spec.Version)
-	unlock, err := s.Store.Lock(ctx, "interpreter-"+key)
+	task := progress.Start(ctx, progress.StageInterpreter, "CPython "+spec.Version)
+	rec, reused, err := once.Remembered(ctx, s.Store, task, "interpreter", key, func(ctx context.Context) (record, error) {
+		return s.compileLogged(ctx, spec, task)
+	})
+	task.Finish(reused, err)
 	if err != nil {
-		task.End(err)
-		return nil, err
-	}
-	defer unlock()
-	var rec record
-	found, err := s.Store.Lookup("interpreter", key, &rec)
-	if err == nil && found {
-		found, err = s.Store.Whole(ctx, rec.Layer, rec.Debug)
-	}
-	if err != nil {
-		task.End(err)
-		return nil, err
-	}
-	if found {
-		task.Reuse()
-		return s.interpreter(key, rec), nil
-	}
-	defer func() { task.End(err) }()
-	log, err := buildlog.Open(s.Logs, "interpreter")
-	if err != nil {
-		return nil, err
-	}
-	defer func() { err = errors.Join(err, log.Close()) }()
-	task.SetLog(log.Path())
-	rec, err = s.compile(ctx, spec, log)
-	if err != nil {
-		return nil, log.Fail("CPython "+spec.Version, err)
-	}
-	if err := s.Store.Record("interpreter", key, rec); err != nil {
 		return nil, err
 	}
 	return s.interpreter(key, rec), nil
+}
+
+// compileLogged compiles with a log of its own.
+func (s *Stage) compileLogged(ctx context.Context, spec Spec, task *progress.Task) (_ record, err error) {
+	log, err := buildlog.Open(s.Logs, "interpreter")
+	if err != nil {
+		return record{}, err
+	}
+	defer func() { err = errors.Join(err, log.Close()) }()
+	task.SetLog(log.Path())
+	rec, err := s.compile(ctx, spec, log)
+	if err != nil {
+		return record{}, log.Fail("CPython "+spec.Version, err)
+	}
+	return rec, nil
 }
 
 func (s *Stage) interpreter(key string, rec record) *Interpreter {

@@ -21,6 +21,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"ampoule/builder/once"
 	"ampoule/builder/progress"
 	"ampoule/recipes"
 	"ampoule/store"
@@ -38,9 +39,6 @@ const (
 	// Crates is cargo's public registry.
 	Crates = "crates"
 )
-
-// stage is the name that the package's progress events carry.
-const stage = "fetch"
 
 // Item is one file that a lock names.
 type Item struct {
@@ -123,7 +121,7 @@ func (f *Fetcher) Fetch(ctx context.Context, items ...Item) error {
 	if err != nil || len(items) == 0 {
 		return err
 	}
-	run := &run{fetcher: f, task: progress.Start(ctx, stage, ""), total: len(items)}
+	run := &run{fetcher: f, task: progress.Start(ctx, progress.StageFetch, ""), total: len(items)}
 	err = run.all(ctx, items)
 	if err == nil && run.fetched == 0 {
 		run.task.Reuse()
@@ -235,37 +233,33 @@ func (r *run) one(ctx context.Context, item Item) error {
 // ensure makes sure that the item is in the store, and says whether it had to be
 // fetched by this call.
 func (f *Fetcher) ensure(ctx context.Context, item Item) (fetched bool, err error) {
-	if whole, err := f.store.Whole(ctx, item.SHA256); whole || err != nil {
-		return false, err
+	type nothing = struct{}
+	task := progress.Later(ctx, progress.StageFetch, item.File)
+	find := func(ctx context.Context) (nothing, bool, error) {
+		whole, err := f.store.Whole(ctx, item.SHA256)
+		return nothing{}, whole, err
 	}
-	task := progress.Start(ctx, stage, item.File)
-	fetched, err = f.receive(ctx, item, task)
-	if err == nil && !fetched {
-		task.Reuse()
-		return false, nil
-	}
-	task.End(err)
-	return fetched, err
+	_, found, err := once.Get(ctx, f.store, task, "input-"+item.SHA256, find, func(ctx context.Context) (nothing, error) {
+		task.Begin()
+		return nothing{}, f.receive(ctx, item, task)
+	})
+	task.Finish(found, err)
+	return err == nil && !found, err
 }
 
 // receive fetches the item while it alone holds the item's partial file.
-func (f *Fetcher) receive(ctx context.Context, item Item, task *progress.Task) (fetched bool, err error) {
+func (f *Fetcher) receive(ctx context.Context, item Item, task *progress.Task) (err error) {
 	w, err := f.store.Resume(ctx, item.SHA256)
 	if err != nil {
-		return false, err
-	}
-	// Another process may have finished it while this one waited.
-	if f.store.Has(item.SHA256) {
-		w.Abort()
-		return false, nil
+		return err
 	}
 	defer func() { err = errors.Join(err, leave(w)) }()
 	d := &download{fetcher: f, item: item, w: w, meter: meter{task: task, every: 100 * time.Millisecond}}
 	if err := d.fromMirrors(ctx); err != nil {
-		return false, err
+		return err
 	}
 	if _, _, err := w.Commit(); err != nil {
-		return false, err
+		return err
 	}
-	return true, f.store.Forget(partialKind, item.SHA256)
+	return f.store.Forget(partialKind, item.SHA256)
 }

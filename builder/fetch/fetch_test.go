@@ -7,12 +7,12 @@ import (
 	"net/http"
 	"os"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"ampoule/builder/progress"
+	"ampoule/builder/progress/progresstest"
 )
 
 func TestFetch(t *testing.T) {
@@ -404,31 +404,20 @@ func TestBadItems(t *testing.T) {
 	}
 }
 
-// recorder keeps events.
-type recorder struct {
-	mu     sync.Mutex
-	events []progress.Event
-}
-
-func (r *recorder) Observe(e progress.Event) {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	r.events = append(r.events, e)
-}
-
 func TestProgress(t *testing.T) {
 	t.Parallel()
 	content := noise(18, 300_000)
 	item := deb(content)
 	f := fromDebian(t, serve(t, whole(content)).URL)
-	r := &recorder{}
-	ctx := progress.With(t.Context(), r)
+	r := progresstest.New()
+	ctx := r.Context(t.Context())
 	if err := f.Fetch(ctx, item); err != nil {
 		t.Fatal(err)
 	}
 	var bytes, items, done bool
-	for _, e := range r.events {
-		if e.Stage != "fetch" {
+	events := r.Events()
+	for _, e := range events {
+		if e.Stage != progress.StageFetch {
 			t.Errorf("stage %q", e.Stage)
 		}
 		bytes = bytes || e.Task == item.File && e.Kind == progress.Advanced && e.Done == 300_000 && e.Total == 300_000 && e.Unit == progress.Bytes
@@ -436,13 +425,13 @@ func TestProgress(t *testing.T) {
 		done = done || e.Task == item.File && e.Kind == progress.Done && !e.Reused
 	}
 	if !bytes || !items || !done {
-		t.Errorf("events: %+v", r.events)
+		t.Errorf("events: %+v", events)
 	}
-	r.events = nil
 	if err := f.Fetch(ctx, item); err != nil {
 		t.Fatal(err)
 	}
-	if last := r.events[len(r.events)-1]; !last.Reused || last.Kind != progress.Done {
+	events = r.Events()
+	if last := events[len(events)-1]; !last.Reused || last.Kind != progress.Done {
 		t.Errorf("last event of a second run: %+v", last)
 	}
 }

@@ -203,7 +203,7 @@ func (r *round) what() *tree.Tree {
 // run lays the tree on the base, and loads and tests it there in fresh sandboxes. Where
 // startup code is accepted, all is done a second time, with that code.
 func (t *trial) run(ctx context.Context) (err error) {
-	t.task = progress.Start(ctx, "gate", "target "+t.Name)
+	t.task = progress.Start(ctx, progress.StageGate, "target "+t.Name)
 	defer func() { t.task.End(err) }()
 	if t.host, err = t.hostLayer(ctx); err != nil {
 		return err

@@ -6,6 +6,8 @@ import (
 	"path"
 	"strings"
 
+	"ampoule/builder/once"
+	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/store"
 	"ampoule/tree"
@@ -37,7 +39,12 @@ func SaveParts(ctx context.Context, st *store.Store, parts []Part, prefix string
 
 func savePart(ctx context.Context, st *store.Store, part Part, prefix string) (sandbox.Layer, error) {
 	key := Key(partKind, 1, map[string]any{"tree": part.Tree.Hash(), "prefix": prefix, "time": tree.Time})
-	return Remembered(ctx, st, partKind, key, func() (sandbox.Layer, error) { return makePart(ctx, st, part, prefix) })
+	task := progress.Later(ctx, progress.StagePublish, "layer of "+part.Name)
+	layer, reused, err := Remembered(ctx, st, task, partKind, key, func(ctx context.Context) (sandbox.Layer, error) {
+		return makePart(ctx, st, part, prefix)
+	})
+	task.Finish(reused, err)
+	return layer, err
 }
 
 func makePart(ctx context.Context, st *store.Store, part Part, prefix string) (sandbox.Layer, error) {
@@ -49,20 +56,17 @@ func makePart(ctx context.Context, st *store.Store, part Part, prefix string) (s
 	return Save(ctx, st, part.Tree, prefix)
 }
 
-// Remembered returns the layer that is recorded under a kind and a key, and has it made
-// and recorded if there is none or the store's is damaged.
-func Remembered(ctx context.Context, st *store.Store, kind, key string, makeLayer func() (sandbox.Layer, error)) (sandbox.Layer, error) {
-	var sum string
-	if known, err := st.Lookup(kind, key, &sum); err != nil {
-		return sandbox.Layer{}, err
-	} else if known {
-		if whole, err := st.Whole(ctx, sum); err != nil || whole {
-			return Stored(st, sum), err
-		}
-	}
-	layer, err := makeLayer()
+// Remembered returns the layer that is recorded under a kind and a key, or has it made, put
+// into the store and recorded, as [once.Remembered] does.
+func Remembered(
+	ctx context.Context, st *store.Store, task *progress.Task, kind, key string, makeLayer func(context.Context) (sandbox.Layer, error),
+) (_ sandbox.Layer, found bool, err error) {
+	sum, found, err := once.Remembered(ctx, st, task, kind, key, func(ctx context.Context) (string, error) {
+		layer, err := makeLayer(ctx)
+		return strings.TrimPrefix(layer.DiffID, "sha256:"), err
+	})
 	if err != nil {
-		return sandbox.Layer{}, err
+		return sandbox.Layer{}, false, err
 	}
-	return layer, st.Record(kind, key, strings.TrimPrefix(layer.DiffID, "sha256:"))
+	return Stored(st, sum), found, nil
 }

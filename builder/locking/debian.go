@@ -16,7 +16,7 @@ import (
 	"ampoule/builder/fetch"
 	"ampoule/builder/layers"
 	"ampoule/builder/locking/apt"
-	"ampoule/builder/once"
+	"ampoule/builder/memo"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/toolchain"
@@ -37,7 +37,7 @@ type debianLocker struct {
 	// installed is what the toolchain has, the base included.
 	installed installed
 	// resolvers are opened when they are needed, or will be, by suite.
-	resolvers map[string]*once.Value[*apt.Resolver]
+	resolvers map[string]*memo.Value[*apt.Resolver]
 	// opening ends when nothing is being opened ahead of its need.
 	opening sync.WaitGroup
 	// bases are those that are locked already, by suite: a suite gives one.
@@ -53,9 +53,9 @@ type installed func(context.Context) ([]debian.Stanza, error)
 func nothing(context.Context) ([]debian.Stanza, error) { return nil, nil }
 
 func (d *debianLocker) run(ctx context.Context) (err error) {
-	task := progress.Start(ctx, "lock", "Debian packages")
+	task := progress.Start(ctx, progress.StageLock, "Debian packages")
 	defer func() { task.End(err) }()
-	d.resolvers, d.debs, d.bases = map[string]*once.Value[*apt.Resolver]{}, map[string]map[string]recipes.Deb{}, map[string]lockedBase{}
+	d.resolvers, d.debs, d.bases = map[string]*memo.Value[*apt.Resolver]{}, map[string]map[string]recipes.Deb{}, map[string]lockedBase{}
 	if d.dir, d.remove, err = d.l.aptDir(); err != nil {
 		return err
 	}
@@ -373,7 +373,7 @@ func (d *debianLocker) resolve(ctx context.Context, suite string, below installe
 	var change *apt.ChangeError
 	if errors.As(err, &change) && len(kept.moved) > 0 {
 		// What was let go takes others along: all of this part moves.
-		progress.Send(ctx, progress.Event{Kind: progress.Told, Stage: "lock", Message: "upgrading what depends on " + strings.Join(kept.moved, ", ") + " too"})
+		progress.Send(ctx, progress.Event{Kind: progress.Told, Stage: progress.StageLock, Message: "upgrading what depends on " + strings.Join(kept.moved, ", ") + " too"})
 		return resolver.Resolve(ctx, lower, want)
 	}
 	return slices.Concat(kept.debs, more), err
@@ -409,9 +409,9 @@ func (d *debianLocker) resolver(ctx context.Context, suite string) (*apt.Resolve
 }
 
 // opened is a suite's resolver, once somebody has opened it.
-func (d *debianLocker) opened(suite string) *once.Value[*apt.Resolver] {
+func (d *debianLocker) opened(suite string) *memo.Value[*apt.Resolver] {
 	if d.resolvers[suite] == nil {
-		d.resolvers[suite] = once.New[*apt.Resolver]()
+		d.resolvers[suite] = memo.New[*apt.Resolver]()
 	}
 	return d.resolvers[suite]
 }

@@ -18,6 +18,7 @@ import (
 	"ampoule/builder/buildenv"
 	"ampoule/builder/buildlog"
 	"ampoule/builder/cpython"
+	"ampoule/builder/once"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/wheels"
@@ -168,7 +169,7 @@ func (p *distLocker) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.resolver.sb.Close()) }()
-	task := progress.Start(ctx, "lock", "requirements")
+	task := progress.Start(ctx, progress.StageLock, "requirements")
 	defer func() { task.End(err) }()
 	if err := p.lockDists(ctx); err != nil {
 		return err
@@ -216,7 +217,7 @@ func (p *distLocker) tell(ctx context.Context) {
 		}
 		for _, o := range d.Build.Overrides {
 			progress.Send(ctx, progress.Event{
-				Kind: progress.Told, Stage: "lock",
+				Kind: progress.Told, Stage: progress.StageLock,
 				Message: fmt.Sprintf("%s: %s (override %s, revision %s)", d.ID(), o.Why, o.Name, o.Revision),
 			})
 		}
@@ -267,23 +268,9 @@ func (p *distLocker) startResolver(ctx context.Context, base, full sandbox.Image
 	if err != nil {
 		return err
 	}
-	key := resolverKey(full, python, uvWheel.SHA256, tapScript)
-	var interpreter []byte
-	known, err := l.Store.Lookup("resolver-python", key, &interpreter)
+	interpreter, err := p.askInterpreter(ctx, full, uv, python)
 	if err != nil {
 		return err
-	}
-	if !known {
-		withPython, err := l.Sandboxes.Images.Load(ctx, full.Config, full.With(uv).Layers...)
-		if err != nil {
-			return err
-		}
-		if interpreter, err = askInterpreter(ctx, l.Sandboxes.Runner, withPython, python, p.log); err != nil {
-			return p.log.Fail("the resolver's view of the interpreter", err)
-		}
-		if err := l.Store.Record("resolver-python", key, interpreter); err != nil {
-			return err
-		}
 	}
 	bare, err := l.Sandboxes.Images.Load(ctx, base.Config, base.With(uv).Layers...)
 	if err != nil {
@@ -291,4 +278,26 @@ func (p *distLocker) startResolver(ctx context.Context, base, full sandbox.Image
 	}
 	p.resolver, err = startResolver(ctx, l.Sandboxes.Online, bare, l.Resolver, interpreter, p.log)
 	return err
+}
+
+// askInterpreter returns what the interpreter at a path in an image says to the resolver, which
+// uv holds.
+func (p *distLocker) askInterpreter(ctx context.Context, full sandbox.Image, uv sandbox.Layer, python string) ([]byte, error) {
+	const what = "the resolver's view of the interpreter"
+	l := p.l
+	key := resolverKey(full, python, uvWheel.SHA256, tapScript)
+	task := progress.Later(ctx, progress.StageLock, what)
+	told, reused, err := once.Remembered(ctx, l.Store, task, "resolver-python", key, func(ctx context.Context) ([]byte, error) {
+		withPython, err := l.Sandboxes.Images.Load(ctx, full.Config, full.With(uv).Layers...)
+		if err != nil {
+			return nil, err
+		}
+		told, err := askInterpreter(ctx, l.Sandboxes.Runner, withPython, python, p.log)
+		if err != nil {
+			return nil, p.log.Fail(what, err)
+		}
+		return told, nil
+	})
+	task.Finish(reused, err)
+	return told, err
 }

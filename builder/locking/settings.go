@@ -117,7 +117,7 @@ func tellExternal(ctx context.Context, sdist recipes.Dist, metadata string) {
 	}
 	if len(external) > 0 {
 		progress.Send(ctx, progress.Event{
-			Kind: progress.Told, Stage: "lock",
+			Kind: progress.Told, Stage: progress.StageLock,
 			Message: fmt.Sprintf("%s says that it needs, beside Python's distributions: %s; packages.%s.build has a place for Debian's packages", sdist.ID(), strings.Join(external, ", "), sdist.Name),
 		})
 	}

@@ -15,6 +15,7 @@ import (
 	"ampoule/builder/fetch"
 	"ampoule/builder/locking/apt"
 	"ampoule/builder/progress"
+	"ampoule/builder/progress/progresstest"
 	"ampoule/builder/sandbox"
 	"ampoule/recipes"
 )
@@ -187,13 +188,15 @@ func checkAsked(t *testing.T, w *world, set recipes.BuildSet) {
 	}
 }
 
-// told keeps what is told.
-type told struct{ messages []string }
-
-func (o *told) Observe(e progress.Event) {
-	if e.Kind == progress.Told {
-		o.messages = append(o.messages, e.Message)
+// messages lists what a person was told.
+func messages(r *progresstest.Recorder) []string {
+	var all []string
+	for _, e := range r.Events() {
+		if e.Kind == progress.Told {
+			all = append(all, e.Message)
+		}
 	}
+	return all
 }
 
 func TestTell(t *testing.T) {
@@ -202,9 +205,9 @@ func TestTell(t *testing.T) {
 		{Name: "a", Version: "1", Build: &recipes.BuildSet{Overrides: []recipes.Applied{{Name: "a", Revision: "3", Why: "it links pq"}}}},
 		{Name: "b", Version: "1", Build: &recipes.BuildSet{}}, {Name: "c", Version: "1"},
 	}}}
-	var o told
-	p.tell(progress.With(t.Context(), &o))
-	if diff := cmp.Diff([]string{"a==1: it links pq (override a, revision 3)"}, o.messages); diff != "" {
+	r := progresstest.New()
+	p.tell(r.Context(t.Context()))
+	if diff := cmp.Diff([]string{"a==1: it links pq (override a, revision 3)"}, messages(r)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
@@ -216,9 +219,9 @@ func TestTellExternal(t *testing.T) {
 		"Name: a\nRequires-External: libpq\nRequires-External: C\n\nRequires-External: body\n": "needs, beside Python's distributions: libpq, C; packages.a.build",
 		"Name: a\n": "", "": "",
 	} {
-		var o told
-		tellExternal(progress.With(t.Context(), &o), d, metadata)
-		if got := strings.Join(o.messages, "\n"); !strings.Contains(got, want) || (got == "") != (want == "") {
+		r := progresstest.New()
+		tellExternal(r.Context(t.Context()), d, metadata)
+		if got := strings.Join(messages(r), "\n"); !strings.Contains(got, want) || (got == "") != (want == "") {
 			t.Errorf("%q: told %q", metadata, got)
 		}
 	}

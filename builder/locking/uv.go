@@ -16,6 +16,7 @@ import (
 	"ampoule/builder/buildlog"
 	"ampoule/builder/fetch"
 	"ampoule/builder/layers"
+	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/store"
 	"ampoule/tree"
@@ -58,8 +59,8 @@ func resolverKey(image sandbox.Image, python, sum, script string) string {
 
 // uvLayer is the program as a layer for images.
 func uvLayer(ctx context.Context, st *store.Store) (sandbox.Layer, error) {
-	key := programKey(uvWheel.SHA256)
-	return layers.Remembered(ctx, st, "resolver-program", key, func() (sandbox.Layer, error) {
+	task := progress.Later(ctx, progress.StageLock, "the resolver")
+	layer, reused, err := layers.Remembered(ctx, st, task, "resolver-program", programKey(uvWheel.SHA256), func(ctx context.Context) (sandbox.Layer, error) {
 		uv, err := readUV(st)
 		if err != nil {
 			return sandbox.Layer{}, err
@@ -70,6 +71,8 @@ func uvLayer(ctx context.Context, st *store.Store) (sandbox.Layer, error) {
 		}
 		return layers.Save(ctx, st, t, uvProgram)
 	})
+	task.Finish(reused, err)
+	return layer, err
 }
 
 // readUV takes the program out of its wheel.

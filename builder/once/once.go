@@ -1,40 +1,112 @@
-// Package once makes values that are made once and shared, where making one can fail and
-// is done for a caller who can give up.
+// Package once makes what several builds want at the same time, in one process or in several,
+// one time. It is the only place where stages look up, lock, make and record, so that all do it
+// in one order:
+//
+//  1. Look without the lock. What is there, and whole, is taken: nobody has to wait.
+//  2. Take the lock. If another build has it, tell at once that this one waits, and for whom.
+//  3. Look again. Another build may have made it meanwhile.
+//  4. Make it, and record it.
+//
+// A look counts what is recorded only if all content that it names is whole. The lock ends with
+// its process: when the maker dies, the next one makes it.
 package once
 
-import "context"
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"time"
 
-// Value is a value that whoever asks for it first makes; others who ask meanwhile wait
-// for it. That making it failed is not remembered: the reason may be the end of its maker's
-// context, which is nobody else's answer. Whoever waits then makes it.
+	"ampoule/builder/progress"
+	"ampoule/store"
+)
+
+// Get returns what find finds, and reports that it was found, or has it made. The name is that
+// of the lock, and of what is made: find and produce of all calls with one name give the same.
 //
-// The zero Value does not work: see [New].
-type Value[T any] struct {
-	// turn is full while somebody makes the value.
-	turn  chan struct{}
-	known bool
-	value T
+// What find tells the followers of the build it tells once: of the look without the lock they hear
+// nothing. That making failed is not remembered: who waited tries it again. A caller whose
+// context ends while it waits goes without a trace.
+//
+// The task is told of the waiting; it may be one that has not begun yet.
+func Get[T any](
+	ctx context.Context, st *store.Store, task *progress.Task, name string,
+	find func(context.Context) (T, bool, error), produce func(context.Context) (T, error),
+) (value T, found bool, err error) {
+	if value, found, err = find(progress.Silent(ctx)); err != nil || found {
+		return value, found, err
+	}
+	unlock, err := lock(ctx, st, task, name)
+	if err != nil {
+		return value, false, err
+	}
+	defer unlock()
+	if value, found, err = find(ctx); err != nil || found {
+		return value, found, err
+	}
+	value, err = produce(ctx)
+	return value, false, err
 }
 
-// New returns a value that nobody has made yet.
-func New[T any]() *Value[T] { return &Value[T]{turn: make(chan struct{}, 1)} }
+// Remembered is [Get] of a value that the store has a record of, under a kind and a key. A
+// record that is damaged, or of whose content something is missing or damaged, counts as none.
+func Remembered[T any](
+	ctx context.Context, st *store.Store, task *progress.Task, kind, key string, produce func(context.Context) (T, error),
+) (value T, found bool, err error) {
+	find := func(ctx context.Context) (T, bool, error) { return Look[T](ctx, st, kind, key) }
+	record := func(ctx context.Context) (T, error) {
+		value, err := produce(ctx)
+		if err != nil {
+			return value, err
+		}
+		return value, st.Record(kind, key, value)
+	}
+	return Get(ctx, st, task, kind+"-"+key, find, record)
+}
 
-// Get returns the value, or makes it. It waits for another maker no longer than its own
-// context lasts.
-func (v *Value[T]) Get(ctx context.Context, produce func() (T, error)) (T, error) {
-	select {
-	case v.turn <- struct{}{}:
-		defer func() { <-v.turn }()
-	case <-ctx.Done():
-		var none T
-		return none, context.Cause(ctx)
+// Look is what [Remembered] finds. It is for whoever wants to know how much of something has to be
+// made, before it is made.
+func Look[T any](ctx context.Context, st *store.Store, kind, key string) (value T, found bool, err error) {
+	known, err := st.Lookup(kind, key, &value)
+	if err != nil || !known {
+		return value, false, err
 	}
-	if v.known {
-		return v.value, nil
+	found, err = st.Whole(ctx, store.ContentOf(value)...)
+	return value, found, err
+}
+
+// lock takes a lock of the store, with a note of who this is, and tells of the waiting.
+func lock(ctx context.Context, st *store.Store, task *progress.Task, name string) (unlock func(), err error) {
+	waited := false
+	unlock, err = st.LockNoted(ctx, name, note(ctx), func(note []byte) {
+		waited = true
+		task.Wait(holder(note))
+	})
+	if waited {
+		task.Resume()
 	}
-	value, err := produce()
-	if err == nil {
-		v.value, v.known = value, true
+	return unlock, err
+}
+
+// note says who works under a context, as [holder] reads it.
+func note(ctx context.Context) []byte {
+	self := progress.Self(ctx)
+	self.Process, self.Since = os.Getpid(), time.Now().UTC()
+	// A machine without a name is left out.
+	self.Host, _ = os.Hostname()
+	text, err := json.Marshal(self)
+	if err != nil {
+		panic("once: marshalling a holder: " + err.Error())
 	}
-	return value, err
+	return text
+}
+
+// holder reads a note. One that is none gives nobody: older programs leave none, and what
+// cannot be read concerns nobody else.
+func holder(note []byte) progress.Holder {
+	var h progress.Holder
+	if json.Unmarshal(note, &h) != nil {
+		return progress.Holder{}
+	}
+	return h
 }

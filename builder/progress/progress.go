@@ -1,8 +1,14 @@
 // Package progress carries what a build tells while it runs: typed events, from
-// whichever stage, to whoever shows or records them.
+// whichever stage, to all who follow the build.
+//
+// Stages tell the context ([Start], [Send]). The context leads to the build's [Feed],
+// which numbers the events and hands them to each observer by itself.
 package progress
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // Kind says what an event tells.
 type Kind string
@@ -15,11 +21,21 @@ const (
 	Failed  Kind = "failed"
 	// Advanced moves a running task's Done and Total.
 	Advanced Kind = "advanced"
+	// Waiting says that a running task waits until another build has made what it needs;
+	// the Holder says for whom. It comes again when the holder changes.
+	Waiting Kind = "waiting"
+	// Resumed ends the waiting: what was waited for is there, or the task makes it itself.
+	Resumed Kind = "resumed"
 	// Told is a message of a task that a person should see.
 	Told Kind = "told"
 	// Warned is a message that a person should act on, some day.
 	Warned Kind = "warned"
 )
+
+// Kinds lists all kinds.
+func Kinds() []Kind {
+	return []Kind{Started, Done, Failed, Advanced, Waiting, Resumed, Told, Warned}
+}
 
 // Unit says what Done and Total count.
 type Unit string
@@ -32,9 +48,16 @@ const (
 
 // Event is one thing that happened. Together Stage and Task name a running task.
 type Event struct {
-	Kind Kind `json:"kind"`
-	// Stage is the part of the way: "lock", "fetch", "toolchain", "interpreter", "wheel", "seal", "gate", "publish", "shell".
-	Stage string `json:"stage"`
+	// Time, Seq and Build are the [Feed]'s: whoever tells an event leaves them empty.
+	// Time is in UTC.
+	Time time.Time `json:"time"`
+	// Seq counts the build's events from 1. An observer to which the numbers leave a gap
+	// has missed as many events.
+	Seq uint64 `json:"seq"`
+	// Build is the ID of the build that the event belongs to.
+	Build string `json:"build"`
+	Kind  Kind   `json:"kind"`
+	Stage Stage  `json:"stage"`
 	// Task is what within the stage, for example a wheel's name; may be empty.
 	Task string `json:"task,omitempty"`
 	// Reused says of a Done task that its result was there already.
@@ -45,66 +68,155 @@ type Event struct {
 	Message string `json:"message,omitempty"`
 	// Log is the path of the task's whole log, where it has one.
 	Log string `json:"log,omitempty"`
+	// Holder is who is waited for, of a Waiting event alone.
+	Holder *Holder `json:"holder,omitempty"`
 }
 
-// Observer is told of every event, from several goroutines at once. It must not block.
-type Observer interface {
-	Observe(Event)
+// Holder is a build that makes something which others wait for. What is not known of it is
+// empty: an older Ampoule does not say who it is.
+type Holder struct {
+	// Build is its ID.
+	Build string `json:"build,omitempty"`
+	// Recipe is the name of the recipe that it builds or locks.
+	Recipe string `json:"recipe,omitempty"`
+	// Process and Host are where it runs. The number is the one that the process itself has:
+	// in a container it is another one than outside.
+	Process int    `json:"process,omitempty"`
+	Host    string `json:"host,omitempty"`
+	// Since is when it began to make what is waited for, in UTC.
+	Since time.Time `json:"since,omitzero"`
 }
 
-type observerKey struct{}
+type feedKey struct{}
 
-// With returns a context whose events go to the observer.
-func With(ctx context.Context, o Observer) context.Context {
-	return context.WithValue(ctx, observerKey{}, o)
+type recipeKey struct{}
+
+// With returns a context whose events go to the feed. Without a feed nobody is told.
+func With(ctx context.Context, f *Feed) context.Context {
+	return context.WithValue(ctx, feedKey{}, f)
 }
 
-// Send tells the context's observer, if there is one.
+// Of returns a context for work on the recipe of that name. Where the context has no feed yet
+// it gets one, so that every build has an ID.
+func Of(ctx context.Context, recipe string) context.Context {
+	if feedOf(ctx) == nil {
+		ctx = With(ctx, NewFeed())
+	}
+	return context.WithValue(ctx, recipeKey{}, recipe)
+}
+
+func feedOf(ctx context.Context) *Feed {
+	f, _ := ctx.Value(feedKey{}).(*Feed)
+	return f
+}
+
+// Self says who works under the context, as far as the context knows: the build and the recipe.
+func Self(ctx context.Context) Holder {
+	var self Holder
+	if f := feedOf(ctx); f != nil {
+		self.Build = f.build
+	}
+	self.Recipe, _ = ctx.Value(recipeKey{}).(string)
+	return self
+}
+
+type silentKey struct{}
+
+// Silent returns a context of which nobody is told. It belongs to the same build.
+func Silent(ctx context.Context) context.Context {
+	return context.WithValue(ctx, silentKey{}, true)
+}
+
+// Send tells the followers of the context's feed, if there is one.
 func Send(ctx context.Context, e Event) {
-	if o, ok := ctx.Value(observerKey{}).(Observer); ok {
-		o.Observe(e)
+	if f := feedOf(ctx); f != nil && ctx.Value(silentKey{}) == nil {
+		f.tell(e)
 	}
 }
 
-// Task is a running task that reports itself.
+// Task is a running task that reports itself. It is for one goroutine until it has begun.
 type Task struct {
 	ctx   context.Context
 	event Event
+	begun bool
 }
 
 // Start tells that a task starts.
-func Start(ctx context.Context, stage, task string) *Task {
-	t := &Task{ctx: ctx, event: Event{Stage: stage, Task: task}}
-	t.send(Started, "")
+func Start(ctx context.Context, stage Stage, task string) *Task {
+	t := Later(ctx, stage, task)
+	t.Begin()
 	return t
+}
+
+// Later returns a task that starts with the first thing that it has to tell, or with
+// [Task.Begin]. If it ends before that, nobody hears of it.
+func Later(ctx context.Context, stage Stage, task string) *Task {
+	return &Task{ctx: ctx, event: Event{Stage: stage, Task: task}}
+}
+
+// Begin tells that the task starts, once.
+func (t *Task) Begin() {
+	if !t.begun {
+		t.begun = true
+		t.send(Started, "")
+	}
 }
 
 // Advance tells how far the task is.
 func (t *Task) Advance(done, total int64, unit Unit) {
+	t.Begin()
 	e := t.event
 	e.Kind, e.Done, e.Total, e.Unit = Advanced, done, total, unit
 	Send(t.ctx, e)
 }
 
+// Wait tells that the task waits for another build.
+func (t *Task) Wait(h Holder) {
+	t.Begin()
+	e := t.event
+	e.Kind, e.Holder = Waiting, &h
+	Send(t.ctx, e)
+}
+
+// Resume tells that the task waits no longer.
+func (t *Task) Resume() { t.tell(Resumed, "") }
+
 // Tell passes a message on.
-func (t *Task) Tell(message string) { t.send(Told, message) }
+func (t *Task) Tell(message string) { t.tell(Told, message) }
 
 // SetLog names the task's log in its later events.
 func (t *Task) SetLog(path string) { t.event.Log = path }
 
 // End tells that the task is over: failed when err is not nil.
 func (t *Task) End(err error) {
-	if err != nil {
+	switch {
+	case !t.begun:
+	case err != nil:
 		t.send(Failed, err.Error())
-		return
+	default:
+		t.send(Done, "")
 	}
-	t.send(Done, "")
 }
 
 // Reuse tells that the task's result was there already.
 func (t *Task) Reuse() {
-	t.event.Reused = true
-	t.send(Done, "")
+	if t.event.Reused = true; t.begun {
+		t.send(Done, "")
+	}
+}
+
+// Finish is [Task.Reuse] or [Task.End], whichever is true.
+func (t *Task) Finish(reused bool, err error) {
+	if err == nil && reused {
+		t.Reuse()
+		return
+	}
+	t.End(err)
+}
+
+func (t *Task) tell(kind Kind, message string) {
+	t.Begin()
+	t.send(kind, message)
 }
 
 func (t *Task) send(kind Kind, message string) {

@@ -16,6 +16,7 @@ import (
 
 	"ampoule/builder/buildlog"
 	"ampoule/builder/layers"
+	"ampoule/builder/once"
 	"ampoule/builder/progress"
 	"ampoule/builder/relocate"
 	"ampoule/builder/sandbox"
@@ -87,15 +88,15 @@ func (s *Stage) Install(ctx context.Context, in Interpreter, wheels []Wheel) (_ 
 	made := make([]sandbox.Layer, len(wheels))
 	var missing []int
 	for i, w := range wheels {
-		layer, found, err := s.remembered(ctx, in.key(w, scripts()))
+		sum, found, err := once.Look[string](ctx, s.Store, installKind, in.key(w, scripts()))
 		if err != nil {
 			return nil, err
 		}
-		if made[i] = layer; !found {
+		if made[i] = layers.Stored(s.Store, sum); !found {
 			missing = append(missing, i)
 		}
 	}
-	task := progress.Start(ctx, "seal", "installing "+strconv.Itoa(len(wheels))+" wheels")
+	task := progress.Start(ctx, progress.StageSeal, "installing "+strconv.Itoa(len(wheels))+" wheels")
 	if len(missing) == 0 {
 		task.Reuse()
 		return made, nil
@@ -123,19 +124,6 @@ func (s *Stage) Install(ctx context.Context, in Interpreter, wheels []Wheel) (_ 
 		made[i] = installed[n]
 	}
 	return made, nil
-}
-
-// remembered finds the layer of a key.
-func (s *Stage) remembered(ctx context.Context, key string) (sandbox.Layer, bool, error) {
-	var sum string
-	found, err := s.Store.Lookup("install", key, &sum)
-	if err == nil && found {
-		found, err = s.Store.Whole(ctx, sum)
-	}
-	if err != nil || !found {
-		return sandbox.Layer{}, false, err
-	}
-	return layers.Stored(s.Store, sum), true, nil
 }
 
 // installAll installs wheels, several at once.
@@ -166,9 +154,22 @@ func (s *Stage) installAll(ctx context.Context, in Interpreter, wheels []Wheel, 
 	return made, all.Wait()
 }
 
-// install installs one wheel and remembers what it made, if that is what the wheel's
-// RECORD says.
-func (f *finisher) install(ctx context.Context, w Wheel) (_ sandbox.Layer, err error) {
+// installKind is the store's kind of records that say which layer a wheel makes.
+const installKind = "install"
+
+// install installs one wheel and remembers what it made, unless another build has done it
+// meanwhile.
+func (f *finisher) install(ctx context.Context, w Wheel) (sandbox.Layer, error) {
+	task := progress.Later(ctx, progress.StageSeal, "installing "+w.File)
+	layer, reused, err := layers.Remembered(ctx, f.stage.Store, task, installKind, f.in.key(w, scripts()), func(ctx context.Context) (sandbox.Layer, error) {
+		return f.layer(ctx, w)
+	})
+	task.Finish(reused, err)
+	return layer, err
+}
+
+// layer makes the layer of one wheel, if what is installed is what the wheel's RECORD says.
+func (f *finisher) layer(ctx context.Context, w Wheel) (_ sandbox.Layer, err error) {
 	s := f.stage
 	file, err := s.Store.Open(w.SHA256)
 	if err != nil {
@@ -203,7 +204,7 @@ func (f *finisher) install(ctx context.Context, w Wheel) (_ sandbox.Layer, err e
 	if err != nil {
 		return sandbox.Layer{}, fail(err)
 	}
-	return layer, s.Store.Record("install", f.in.key(w, scripts()), strings.TrimPrefix(layer.DiffID, "sha256:"))
+	return layer, nil
 }
 
 // machines are architectures of images as the tags of wheels have them.

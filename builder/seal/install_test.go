@@ -9,14 +9,14 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
 	"ampoule/builder/buildlog"
 	"ampoule/builder/layers"
-	"ampoule/builder/progress"
+	"ampoule/builder/once"
+	"ampoule/builder/progress/progresstest"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/fake"
 	"ampoule/builder/sandbox/sandboxtest"
@@ -38,20 +38,7 @@ type scene struct {
 	runner *fake.Runner
 	in     Interpreter
 	wheels []Wheel
-	kinds  kinds
-}
-
-// kinds keeps what kinds of events there were.
-type kinds struct {
-	mu   sync.Mutex
-	list []string
-}
-
-// Observe implements [progress.Observer].
-func (k *kinds) Observe(e progress.Event) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	k.list = append(k.list, fmt.Sprintf("%s %s %s %t", e.Kind, e.Stage, e.Task, e.Reused))
+	events *progresstest.Recorder
 }
 
 // newScene has two wheels, b and a, whose distributions have a module of their names.
@@ -62,7 +49,7 @@ func newScene(t *testing.T, handler fake.Handler) *scene {
 		t.Fatal(err)
 	}
 	r := fake.New(handler)
-	s := &scene{Stage: &Stage{Store: st, Runner: r, Images: r, Jobs: 3, Logs: t.TempDir()}, runner: r}
+	s := &scene{Stage: &Stage{Store: st, Runner: r, Images: r, Jobs: 3, Logs: t.TempDir()}, runner: r, events: progresstest.New()}
 	s.in = s.interpreter(t, "")
 	s.add(t, "b-1-py3-none-any.whl", unpacktest.Text("b.py", "name = 'b'\n"))
 	s.add(t, "a-1-py3-none-any.whl", unpacktest.Text("a.py", "name = 'a'\n"), unpacktest.Text("a.txt", "a"))
@@ -95,9 +82,18 @@ func (s *scene) add(t *testing.T, file string, members ...unpacktest.Member) {
 	s.wheels = append(s.wheels, Wheel{Name: name, Version: "1", File: file, SHA256: sum})
 }
 
+// told lists the events since the last call.
+func (s *scene) told() []string {
+	var told []string
+	for _, e := range s.events.Events() {
+		told = append(told, fmt.Sprintf("%s %s %s %t", e.Kind, e.Stage, e.Task, e.Reused))
+	}
+	return told
+}
+
 func (s *scene) install(t *testing.T) ([]sandbox.Layer, error) {
 	t.Helper()
-	return s.Install(progress.With(t.Context(), &s.kinds), s.in, s.wheels)
+	return s.Install(s.events.Context(t.Context()), s.in, s.wheels)
 }
 
 // compiled313 is what stands for bytecode of a source.
@@ -217,7 +213,7 @@ func TestInstallIsReused(t *testing.T) {
 		"started seal installing 2 wheels false", "done seal installing 2 wheels false",
 		"started seal installing 2 wheels false", "done seal installing 2 wheels true",
 	}
-	if diff := cmp.Diff(want, s.kinds.list); diff != "" {
+	if diff := cmp.Diff(want, s.told()); diff != "" {
 		t.Errorf("events (-want +got):\n%s", diff)
 	}
 	if err := os.Remove(s.Store.Path(strings.TrimPrefix(first[0].DiffID, "sha256:"))); err != nil {
@@ -337,7 +333,8 @@ func TestInstallFails(t *testing.T) {
 			if slices.ContainsFunc(s.runner.Sandboxes(), func(sb *fake.Sandbox) bool { return !sb.Closed() }) {
 				t.Error("a sandbox is still open")
 			}
-			if last := s.kinds.list[len(s.kinds.list)-1]; !strings.HasPrefix(last, "failed seal") {
+			told := s.told()
+			if last := told[len(told)-1]; !strings.HasPrefix(last, "failed seal") {
 				t.Errorf("the last event is %q", last)
 			}
 			n := len(s.runner.Sandboxes())
@@ -370,7 +367,7 @@ func TestInstallRefuses(t *testing.T) {
 			if !errors.As(err, &refused) || errors.As(err, &step) || refused.Wheel != "evil-1-py3-none-any.whl" || refused.Member == "" {
 				t.Fatalf("error %v", err)
 			}
-			if _, found, err := s.remembered(t.Context(), s.in.key(s.wheels[2], scripts())); found || err != nil {
+			if _, found, err := once.Look[string](t.Context(), s.Store, installKind, s.in.key(s.wheels[2], scripts())); found || err != nil {
 				t.Errorf("what was refused is remembered: %v", err)
 			}
 			s.wheels = s.wheels[:2]

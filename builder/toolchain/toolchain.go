@@ -55,9 +55,6 @@ func (s *Stage) fetchDebs(ctx context.Context, debs []recipes.Deb) error {
 	return s.fetch.Fetch(ctx, items...)
 }
 
-// stageName is this stage's name in progress events.
-const stageName = "toolchain"
-
 // Config returns what an image made of these layers says beside them.
 func Config() sandbox.Config {
 	return sandbox.Config{Architecture: "amd64", Env: []string{"PATH=" + searchPath, "LANG=C.UTF-8"}}
@@ -106,50 +103,19 @@ type made struct {
 const recordKind = "toolchain-layer"
 
 // layer returns the layer recorded under a key, or makes, stores and records it.
-func (s *Stage) layer(ctx context.Context, name, key string, build func(context.Context) (*made, error)) (_ sandbox.Layer, err error) {
-	task := progress.Start(ctx, stageName, name)
-	reused := false
-	defer func() {
-		if reused {
-			task.Reuse()
-		} else {
-			task.End(err)
-		}
-	}()
-	if sum, ok, err := s.recall(ctx, key); err != nil || ok {
-		reused = ok
-		return layers.Stored(s.store, sum), err
-	}
-	// Another process may be making the same layer.
-	unlock, err := s.store.Lock(ctx, key)
-	if err != nil {
-		return sandbox.Layer{}, err
-	}
-	defer unlock()
-	if sum, ok, err := s.recall(ctx, key); err != nil || ok {
-		reused = ok
-		return layers.Stored(s.store, sum), err
-	}
-	sum, err := s.makeLayer(ctx, key, build)
-	if err != nil {
-		return sandbox.Layer{}, err
-	}
-	return layers.Stored(s.store, sum), nil
+func (s *Stage) layer(ctx context.Context, name, key string, build func(context.Context) (*made, error)) (sandbox.Layer, error) {
+	task := progress.Start(ctx, progress.StageToolchain, name)
+	layer, reused, err := layers.Remembered(ctx, s.store, task, recordKind, key, func(ctx context.Context) (sandbox.Layer, error) {
+		return s.makeLayer(ctx, build)
+	})
+	task.Finish(reused, err)
+	return layer, err
 }
 
-// recall returns the content recorded under a key, where the store still has it whole.
-func (s *Stage) recall(ctx context.Context, key string) (sum string, ok bool, err error) {
-	if ok, err = s.store.Lookup(recordKind, key, &sum); err != nil || !ok {
-		return "", false, err
-	}
-	ok, err = s.store.Whole(ctx, sum)
-	return sum, ok, err
-}
-
-func (s *Stage) makeLayer(ctx context.Context, key string, build func(context.Context) (*made, error)) (string, error) {
+func (s *Stage) makeLayer(ctx context.Context, build func(context.Context) (*made, error)) (sandbox.Layer, error) {
 	m, err := build(ctx)
 	if err != nil {
-		return "", err
+		return sandbox.Layer{}, err
 	}
 	defer m.close()
 	r, w := io.Pipe()
@@ -163,9 +129,9 @@ func (s *Stage) makeLayer(ctx context.Context, key string, build func(context.Co
 	err = errors.Join(err, r.Close())
 	<-written
 	if err != nil {
-		return "", fmt.Errorf("storing layer: %w", err)
+		return sandbox.Layer{}, fmt.Errorf("storing layer: %w", err)
 	}
-	return sum, s.store.Record(recordKind, key, sum)
+	return layers.Stored(s.store, sum), nil
 }
 
 // layerFormat changes whenever the same packages give other bytes.

@@ -19,6 +19,7 @@ import (
 	"ampoule/builder/buildlog"
 	"ampoule/builder/failure"
 	"ampoule/builder/layers"
+	"ampoule/builder/once"
 	"ampoule/builder/progress"
 	"ampoule/builder/relocate"
 	"ampoule/builder/sandbox"
@@ -157,47 +158,21 @@ type record struct {
 func (r record) Content() []string { return []string{r.SHA256, r.Debug} }
 
 // Build returns the wheel of a job's sdist.
-func (s *Stage) Build(ctx context.Context, job Job) (_ Wheel, err error) {
+func (s *Stage) Build(ctx context.Context, job Job) (Wheel, error) {
 	key := job.Key()
-	task := progress.Start(ctx, "wheel", job.Sdist.ID())
-	var rec record
-	whole := func() (bool, error) {
-		if rec.Debug == "" {
-			return s.Store.Whole(ctx, rec.SHA256)
-		}
-		return s.Store.Whole(ctx, rec.SHA256, rec.Debug)
-	}
-	reused, err := s.remembered(ctx, task, "wheel", key, job, &rec, whole, func(log *buildlog.Log) error {
-		begun := time.Now()
-		defer func() { s.tookTime(job.Sdist, time.Since(begun)) }()
-		return s.run(ctx, "wheel", job, log, func(sb sandbox.Sandbox, a answer) error {
-			if err := checkIdentity(job.Sdist, a.Wheel); err != nil {
-				return err
-			}
-			var err error
-			if rec.SHA256, err = s.take(ctx, sb, a.Wheel); err != nil {
-				return err
-			}
-			rec.File = a.Wheel
-			if rec.Debug, err = s.takeDebug(ctx, sb, job); err != nil {
-				return err
-			}
-			rec.Native, err = nativeCall(log.Path())
-			return err
-		})
+	task := progress.Start(ctx, progress.StageWheel, job.Sdist.ID())
+	rec, reused, err := remembered(ctx, s, task, "wheel", key, job, func(ctx context.Context, log *buildlog.Log) (record, error) {
+		return s.build(ctx, job, log)
 	})
 	if err == nil && s.Recipe != "" {
 		err = failure.Forget(ctx, s.Store, s.Recipe, job.Sdist.Name)
 	}
-	switch {
-	case err != nil:
+	if err != nil {
 		err = &BuildError{Dist: job.Sdist.ID(), Err: err}
-		task.End(err)
+	}
+	task.Finish(reused, err)
+	if err != nil {
 		return Wheel{}, err
-	case reused:
-		task.Reuse()
-	default:
-		task.End(nil)
 	}
 	w := Wheel{Dist: job.Sdist, File: rec.File, SHA256: rec.SHA256, Key: key, Native: rec.Native}
 	if rec.Debug != "" {
@@ -207,11 +182,31 @@ func (s *Stage) Build(ctx context.Context, job Job) (_ Wheel, err error) {
 	return w, nil
 }
 
+// build builds the wheel of a job's sdist, and notes how long that took.
+func (s *Stage) build(ctx context.Context, job Job, log *buildlog.Log) (rec record, err error) {
+	begun := time.Now()
+	defer func() { s.tookTime(job.Sdist, time.Since(begun)) }()
+	err = s.run(ctx, "wheel", job, log, func(sb sandbox.Sandbox, a answer) error {
+		if err := checkIdentity(job.Sdist, a.Wheel); err != nil {
+			return err
+		}
+		var err error
+		if rec.SHA256, err = s.take(ctx, sb, a.Wheel); err != nil {
+			return err
+		}
+		rec.File = a.Wheel
+		if rec.Debug, err = s.takeDebug(ctx, sb, job); err != nil {
+			return err
+		}
+		rec.Native, err = nativeCall(log.Path())
+		return err
+	})
+	return rec, err
+}
+
 // Requires returns what the backend answers to get_requires_for_build_wheel.
 func (s *Stage) Requires(ctx context.Context, job Job) ([]string, error) {
-	var requires []string
-	err := s.ask(ctx, "requires", job, &requires, func(a answer) { requires = a.Requires })
-	return requires, err
+	return ask(ctx, s, "requires", job, func(a answer) []string { return a.Requires })
 }
 
 // Static is what an sdist declares with its patches applied.
@@ -228,63 +223,50 @@ type Static struct {
 
 // Static returns what the sdist of a job declares (PEP 518).
 func (s *Stage) Static(ctx context.Context, job Job) (Static, error) {
-	var static Static
-	err := s.ask(ctx, "static", job, &static, func(a answer) { static = a.Static })
-	return static, err
+	return ask(ctx, s, "static", job, func(a answer) Static { return a.Static })
 }
 
 // Metadata returns the core metadata that the backend prepares, as METADATA spells it.
 func (s *Stage) Metadata(ctx context.Context, job Job) (string, error) {
-	var metadata string
-	err := s.ask(ctx, "metadata", job, &metadata, func(a answer) { metadata = a.Metadata })
-	return metadata, err
+	return ask(ctx, s, "metadata", job, func(a answer) string { return a.Metadata })
 }
 
-// ask runs a hook that answers with data, and remembers the answer.
-func (s *Stage) ask(ctx context.Context, mode string, job Job, value any, set func(answer)) error {
-	task := progress.Start(ctx, "lock", mode+" of "+job.Sdist.ID())
-	reused, err := s.remembered(ctx, task, mode, job.Key(), job, value, func() (bool, error) { return true, nil }, func(log *buildlog.Log) error {
-		return s.run(ctx, mode, job, log, func(_ sandbox.Sandbox, a answer) error {
-			set(a)
+// ask runs a hook that answers with data, and remembers what is asked for of the answer.
+func ask[T any](ctx context.Context, s *Stage, mode string, job Job, asked func(answer) T) (value T, err error) {
+	task := progress.Start(ctx, progress.StageLock, mode+" of "+job.Sdist.ID())
+	value, reused, err := remembered(ctx, s, task, mode, job.Key(), job, func(ctx context.Context, log *buildlog.Log) (value T, err error) {
+		err = s.run(ctx, mode, job, log, func(_ sandbox.Sandbox, a answer) error {
+			value = asked(a)
 			return nil
 		})
+		return value, err
 	})
 	if err != nil {
 		err = fmt.Errorf("asking the build backend of %s for %s: %w", job.Sdist.ID(), mode, err)
 	}
-	if reused {
-		task.Reuse()
-	} else {
-		task.End(err)
-	}
-	return err
+	task.Finish(reused, err)
+	return value, err
 }
 
-// remembered finds a value that the store has under a key, if all that it names is
-// there too, or makes and records it.
-func (s *Stage) remembered(ctx context.Context, task *progress.Task, kind, key string, job Job, value any, whole func() (bool, error), produce func(*buildlog.Log) error) (_ bool, err error) {
-	unlock, err := s.Store.Lock(ctx, kind+"-"+key)
-	if err != nil {
-		return false, err
-	}
-	defer unlock()
-	found, err := s.Store.Lookup(kind, key, value)
-	if err == nil && found {
-		found, err = whole()
-	}
-	if err != nil || found {
-		return err == nil, err
-	}
-	log, err := buildlog.Open(s.Logs, kind+"-"+job.Sdist.Name+"-"+job.Sdist.Version)
-	if err != nil {
-		return false, err
-	}
-	defer func() { err = errors.Join(err, log.Close()) }()
-	task.SetLog(log.Path())
-	if err := produce(log); err != nil {
-		return false, s.explain(job, log, log.Fail(job.Sdist.ID(), err))
-	}
-	return false, s.Store.Record(kind, key, value)
+// remembered finds what the store has under a key, or makes it, with a log of its own, and
+// records it.
+func remembered[T any](
+	ctx context.Context, s *Stage, task *progress.Task, kind, key string, job Job, produce func(context.Context, *buildlog.Log) (T, error),
+) (T, bool, error) {
+	return once.Remembered(ctx, s.Store, task, kind, key, func(ctx context.Context) (_ T, err error) {
+		var none T
+		log, err := buildlog.Open(s.Logs, kind+"-"+job.Sdist.Name+"-"+job.Sdist.Version)
+		if err != nil {
+			return none, err
+		}
+		defer func() { err = errors.Join(err, log.Close()) }()
+		task.SetLog(log.Path())
+		value, err := produce(ctx, log)
+		if err != nil {
+			return none, s.explain(job, log, log.Fail(job.Sdist.ID(), err))
+		}
+		return value, nil
+	})
 }
 
 // answer is what the driver writes into result.json.

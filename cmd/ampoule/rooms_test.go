@@ -32,14 +32,15 @@ var rooms = map[string][]string{
 	"audit":             {"tree"},
 	"registry":          {"address", "recipes/...", "audit/...", "tree", "store"},
 
-	"builder/once":             {},
+	"builder/memo":             {},
 	"builder/progress":         {},
+	"builder/once":             {"store", "builder/progress"},
 	"builder/buildlog":         {},
 	"builder/diagnose":         {},
 	"builder/sandbox":          {"tree", "builder/progress"},
 	"builder/docker":           {"tree", "builder/progress", "builder/sandbox/..."},
-	"builder/fetch":            {"address", "recipes", "store", "builder/progress"},
-	"builder/layers":           {"tree", "store", "builder/sandbox"},
+	"builder/fetch":            {"address", "recipes", "store", "builder/progress", "builder/once"},
+	"builder/layers":           {"tree", "store", "builder/sandbox", "builder/progress", "builder/once"},
 	"builder/relocate":         {"tree"},
 	"builder/unpack":           {"tree", "audit/...", "builder/relocate"},
 	"builder/failure":          {"store", "builder/sandbox", "builder/layers"},
@@ -78,7 +79,7 @@ var beyondStages = []string{"builder", "builder/buildenv", "builder/locking/..."
 
 // stage lists what each stage of a build may import.
 func stage() []string {
-	return []string{"recipes", "audit/...", "tree", "store", "builder/once", "builder/sandbox", "builder/fetch", "builder/progress", "builder/buildlog",
+	return []string{"recipes", "audit/...", "tree", "store", "builder/memo", "builder/once", "builder/sandbox", "builder/fetch", "builder/progress", "builder/buildlog",
 		"builder/layers", "builder/relocate", "builder/unpack/...", "builder/failure", "builder/diagnose"}
 }
 

@@ -272,7 +272,7 @@ func (r root) setInstalled(installed []debian.Stanza) error {
 // first mirror of each that has them, and leaves only those in the root. A part that no
 // mirror has is a [*SuiteError], unless mirrors say that they do without it.
 func (r root) update(ctx context.Context, suite string, mirrors Mirrors) (err error) {
-	task := progress.Start(ctx, "lock", "package lists of "+suite)
+	task := progress.Start(ctx, progress.StageLock, "package lists of "+suite)
 	defer func() { task.End(err) }()
 	var sources []string
 	for _, part := range []struct {

@@ -28,7 +28,7 @@ func TestBuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	built := builderFunc(func(ctx context.Context) (builder.Result, error) {
-		progress.Start(ctx, "seal", "web").End(nil)
+		progress.Start(ctx, progress.StageSeal, "web").End(nil)
 		return builder.Result{
 			Name: "web", Digest: "sha256:" + sumA, Key: "sha256:" + sumB,
 			Verdict: &audit.Verdict{Passed: true, Targets: []audit.VerdictTarget{{Name: "container"}}, Checks: []audit.CheckResult{{Name: "rpath", Examined: 7}}},

@@ -146,7 +146,9 @@ func (s *Session) tell(format string, args ...any) {
 func watched[T any](ctx context.Context, s *Session, work func(context.Context) (T, error)) (T, error) {
 	d := display.New(s.Err, s.Progress)
 	defer d.Close()
-	return work(progress.With(ctx, d))
+	feed := progress.NewFeed()
+	defer feed.Follow(d)()
+	return work(progress.With(ctx, feed))
 }
 
 // lockPath is the path of a recipe's lock: beside it, ampoule.lock for ampoule.yaml.

@@ -52,6 +52,7 @@ func commandsReference(root *cobra.Command) string {
 	}
 	b.WriteString("\n## Flags of all commands\n\n")
 	writeFlags(&b, root.PersistentFlags())
+	b.WriteString("What is written with `--progress json` is described in [events.md](events.md).\n\n")
 	b.WriteString("## Exit codes\n\n| code | meaning |\n|---|---|\n")
 	for _, row := range codes {
 		if row.code != codeInterrupted {

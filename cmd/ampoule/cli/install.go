@@ -65,7 +65,7 @@ type installed struct {
 // Install puts an artifact's tree below a root.
 func Install(ctx context.Context, s *Session, src install.Source, ref, root string) error {
 	in, err := watched(ctx, s, func(ctx context.Context) (install.Installed, error) {
-		task := progress.Start(ctx, "install", address.One(ref))
+		task := progress.Start(ctx, progress.StageInstall, address.One(ref))
 		in, err := install.Install(ctx, src, ref, install.Options{
 			Root: root, Platform: platform(),
 			Before: func(ctx context.Context, release string) error { return s.before(ctx, release) },

@@ -47,7 +47,7 @@ func (p Publisher) FindKey(ctx context.Context, name, key string) (string, bool,
 	digest, found, err := p.Registry.FindKey(ctx, name, key, registry.Beside{Always: []string{verdictType, wheelhouseType}, Maybe: []string{debugType}})
 	var damaged *registry.DamagedError
 	if errors.As(err, &damaged) {
-		progress.Send(ctx, progress.Event{Kind: progress.Warned, Stage: "publish", Task: name, Message: damaged.Error() + ": it is published again"})
+		progress.Send(ctx, progress.Event{Kind: progress.Warned, Stage: progress.StagePublish, Task: name, Message: damaged.Error() + ": it is published again"})
 		return "", false, nil
 	}
 	return digest, found, err

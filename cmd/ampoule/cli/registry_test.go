@@ -11,27 +11,24 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"ampoule/builder/progress"
+	"ampoule/builder/progress/progresstest"
 	"ampoule/registry/embedded"
 	"ampoule/store"
 )
 
-// watcher keeps what is told.
-type watcher struct {
-	mu   sync.Mutex
-	told []string
-}
-
-func (w *watcher) Observe(e progress.Event) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if e.Kind == progress.Warned {
-		w.told = append(w.told, e.Message)
+// warned lists the warnings that were told.
+func warned(r *progresstest.Recorder) []string {
+	var all []string
+	for _, e := range r.Events() {
+		if e.Kind == progress.Warned {
+			all = append(all, e.Message)
+		}
 	}
+	return all
 }
 
 // blobsOf lists the registry's content.
@@ -95,12 +92,13 @@ func TestRotIsMended(t *testing.T) {
 			if code := verify(false); code != codeRefused || !strings.Contains(out.String(), filepath.Base(file)) {
 				t.Errorf("%s: verifying ends with code %d, and tells %s", kind, code, out)
 			}
-			watch := &watcher{}
-			_, found, err := Publisher{Registry: reg, Store: w.store}.FindKey(progress.With(ctx, watch), "web", "sha256:"+sumA)
+			watch := progresstest.New()
+			_, found, err := Publisher{Registry: reg, Store: w.store}.FindKey(watch.Context(ctx), "web", "sha256:"+sumA)
 			// Lists of referrers are made anew when they are asked for.
 			derived := kind == "list of referrers"
-			if err != nil || found != derived || len(watch.told) == 0 != derived {
-				t.Errorf("%s: the key is found: %v, %v, told %q", kind, found, err, watch.told)
+			told := warned(watch)
+			if err != nil || found != derived || len(told) == 0 != derived {
+				t.Errorf("%s: the key is found: %v, %v, told %q", kind, found, err, told)
 			}
 			root := filepath.Join(t.TempDir(), fmt.Sprint(i))
 			want := codeDone

@@ -117,7 +117,7 @@ func load(ctx context.Context, p Puller, e Engine, ref string) (id sandbox.ID, e
 	if err != nil {
 		return "", err
 	}
-	task := progress.Start(ctx, "load", d.Name)
+	task := progress.Start(ctx, progress.StageLoad, d.Name)
 	defer func() { task.End(err) }()
 	layers := make([]sandbox.Layer, len(image.Layers))
 	for i, l := range image.Layers {

@@ -73,7 +73,7 @@ and writes the files into a directory:
 // Save writes one kind of what refers to an artifact into a directory.
 func Save(ctx context.Context, s *Session, src Attachments, ref, kind, dir string) error {
 	saved, err := watched(ctx, s, func(ctx context.Context) (_ []string, err error) {
-		task := progress.Start(ctx, "save", kind+" of "+address.One(ref))
+		task := progress.Start(ctx, progress.StageSave, kind+" of "+address.One(ref))
 		defer func() { task.End(err) }()
 		found, err := src.Referrers(ctx, ref, attachments[kind])
 		if err != nil {

@@ -2,10 +2,14 @@ package cli
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
+	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/jsonschema-go/jsonschema"
@@ -13,6 +17,8 @@ import (
 	"ampoule/audit"
 	"ampoule/audit/preflight"
 	"ampoule/audit/survey"
+	"ampoule/builder/progress"
+	"ampoule/cmd/ampoule/display"
 )
 
 // schemas are the forms of JSON that others read, by the name of their schema in docs.
@@ -22,7 +28,23 @@ var schemas = []struct {
 }{
 	{"verdict", audit.VerdictSchema, func() (*jsonschema.Schema, error) { return jsonschema.For[audit.Verdict](nil) }},
 	{"audit", survey.Schema, func() (*jsonschema.Schema, error) { return jsonschema.For[survey.Report](nil) }},
+	// Events are many and small: they do not name their schema.
+	{"event", "ampoule.event/v1", eventSchema},
 	{"preflight", preflight.Schema, func() (*jsonschema.Schema, error) { return jsonschema.For[preflight.Report](nil) }},
+}
+
+// eventSchema lists the kinds and the stages.
+func eventSchema() (*jsonschema.Schema, error) {
+	kinds, stages := &jsonschema.Schema{Type: "string"}, &jsonschema.Schema{Type: "string", Enum: []any{""}}
+	for _, k := range progress.Kinds() {
+		kinds.Enum = append(kinds.Enum, string(k))
+	}
+	for _, s := range progress.Stages() {
+		stages.Enum = append(stages.Enum, s.String())
+	}
+	return jsonschema.For[progress.Event](&jsonschema.ForOptions{TypeSchemas: map[reflect.Type]*jsonschema.Schema{
+		reflect.TypeFor[progress.Kind](): kinds, reflect.TypeFor[progress.Stage](): stages,
+	}})
 }
 
 // schemaOf makes the schema of a form: its field "schema" names it.
@@ -38,8 +60,10 @@ func schemaOf(t *testing.T, name string) *jsonschema.Schema {
 		}
 		made.Schema = "https://json-schema.org/draft/2020-12/schema"
 		made.Title = s.id
-		id := any(s.id)
-		made.Properties["schema"].Const = &id
+		if named, ok := made.Properties["schema"]; ok {
+			id := any(s.id)
+			named.Const = &id
+		}
 		return made
 	}
 	t.Fatalf("no schema %s", name)
@@ -112,4 +136,58 @@ func TestReportsAreOfTheirSchemas(t *testing.T) {
 		t.Fatal(err)
 	}
 	validate(t, "verdict", verdict)
+}
+
+// What a verb that is watched writes with --progress json are events of their schema: of one
+// build, numbered from 1 on. Kinds and stages are the documented ones.
+func TestEventsAreOfTheirSchema(t *testing.T) {
+	t.Parallel()
+	s, _, errs := session(t, goodRecipe)
+	s.Progress = display.JSON
+	_, err := watched(t.Context(), s, func(ctx context.Context) (int, error) {
+		task := progress.Start(progress.Of(ctx, "web"), progress.StageWheel, "numpy==2.3.1")
+		task.Wait(progress.Holder{Build: "b", Recipe: "web", Process: 1, Host: "h", Since: time.Now()})
+		task.Resume()
+		task.Advance(1, 2, progress.Bytes)
+		progress.Send(ctx, progress.Event{Kind: progress.Warned, Message: "some day"})
+		task.End(nil)
+		return 0, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var kinds []progress.Kind
+	build := ""
+	for line := range strings.Lines(errs.String()) {
+		validate(t, "event", []byte(line))
+		var e progress.Event
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatal(err)
+		}
+		kinds = append(kinds, e.Kind)
+		if build == "" {
+			build = e.Build
+		}
+		if e.Build == "" || e.Build != build || e.Seq != uint64(len(kinds)) || time.Since(e.Time) > time.Minute {
+			t.Errorf("event %d is %s", len(kinds), line)
+		}
+	}
+	want := []progress.Kind{progress.Started, progress.Waiting, progress.Resumed, progress.Advanced, progress.Warned, progress.Done}
+	if diff := cmp.Diff(want, kinds); diff != "" {
+		t.Errorf("kinds (-want +got):\n%s", diff)
+	}
+	page, err := os.ReadFile(filepath.Join("..", "..", "..", "docs", "events.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, k := range progress.Kinds() {
+		if !bytes.Contains(page, []byte("`"+string(k)+"`")) {
+			t.Errorf("docs/events.md does not name the kind %s", k)
+		}
+	}
+	for _, s := range progress.Stages() {
+		if !bytes.Contains(page, []byte("`"+s.String()+"`")) {
+			t.Errorf("docs/events.md does not name the stage %s", s)
+		}
+	}
 }

@@ -77,6 +77,9 @@ func Shell(ctx context.Context, s *Session, b Sheller, wheel string, command []s
 	defer stop()
 	d := display.New(s.Err, s.Progress)
 	defer d.Close()
+	feed := progress.NewFeed()
+	leave := feed.Follow(d)
+	defer leave()
 	t := s.shellTerminal()
 	defer t.restore()
 	// The second signal ends the program at once: its terminal is given back before.
@@ -85,12 +88,13 @@ func Shell(ctx context.Context, s *Session, b Sheller, wheel string, command []s
 		Wheel: wheel, Command: command, Stdin: s.In, Stdout: s.Out, Stderr: s.Err,
 		Terminal: t.sandbox, Term: os.Getenv("TERM"),
 		Opened: func(state failure.State) error {
+			leave()
 			d.Close()
 			s.greet(state, command)
 			return t.attach(ctx)
 		},
 	}
-	err = b.Shell(progress.With(ctx, d), in.request(builder.Request{}), opts)
+	err = b.Shell(progress.With(ctx, feed), in.request(builder.Request{}), opts)
 	return interrupted(ctx, s.shellError(err))
 }
 

@@ -62,7 +62,7 @@ func TestShellTellsWhatIsOpened(t *testing.T) {
 			s, out, errs := session(t, goodRecipe)
 			s.In = strings.NewReader("typed")
 			err := Shell(t.Context(), s, shellerFunc(func(ctx context.Context, _ *recipes.Lock, opts builder.ShellOptions) error {
-				task := progress.Start(ctx, "shell", "wheel")
+				task := progress.Start(ctx, progress.StageShell, "wheel")
 				if opts.Wheel != "psycopg2" || len(opts.Command) != len(test.command) || opts.Terminal != nil {
 					t.Errorf("options %+v", opts)
 				}

@@ -50,13 +50,14 @@ const frame = 100 * time.Millisecond
 // style turns events into text.
 type style interface {
 	// event takes an event in and returns the whole lines to write for it; empty for none.
-	event(e progress.Event, at time.Time) string
+	event(e progress.Event) string
 	// live returns the lines that stand below all others until the next frame.
 	live(at time.Time, width, height int) []string
 }
 
 // Display is a [progress.Observer] that writes. Observing never waits for the
-// writer: one goroutine of the display's own writes, and Close waits for it.
+// writer: one goroutine of the display's own writes, and Close waits for it. What a
+// writer that stands still has not taken yet is kept in memory, whole.
 type Display struct {
 	w     io.Writer
 	size  func() (width, height int)
@@ -140,7 +141,7 @@ func (d *Display) Observe(e progress.Event) {
 	if d.closed {
 		return
 	}
-	if text := d.style.event(e, d.clock()); text != "" {
+	if text := d.style.event(e); text != "" {
 		d.pending.WriteString(text)
 		d.signal()
 	}

@@ -2,7 +2,6 @@ package display
 
 import (
 	"bytes"
-	"encoding/json"
 	"strings"
 	"sync"
 	"testing"
@@ -13,15 +12,10 @@ import (
 	"ampoule/builder/progress"
 )
 
-// clock goes on by one step each time that it is read.
-type clock struct {
-	now  time.Time
-	step time.Duration
-}
-
-func (c *clock) read() time.Time {
-	c.now = c.now.Add(c.step)
-	return c.now
+// at is an event with its time.
+func at(when time.Time, e progress.Event) progress.Event {
+	e.Time = when
+	return e
 }
 
 var noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
@@ -29,19 +23,18 @@ var noon = time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 func TestPlain(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	c := &clock{now: noon, step: 1500 * time.Millisecond}
-	d := start(&out, styleOf(Plain), fixed(80, 24), c.read)
-	for _, e := range []progress.Event{
-		{Kind: progress.Started, Stage: "fetch", Task: "flask.whl"},
-		{Kind: progress.Advanced, Stage: "fetch", Task: "flask.whl", Done: 1, Total: 2, Unit: progress.Items},
-		{Kind: progress.Done, Stage: "fetch", Task: "flask.whl"},
-		{Kind: progress.Done, Stage: "toolchain", Reused: true},
-		{Kind: progress.Started, Stage: "wheel", Task: "greenlet"},
-		{Kind: progress.Told, Stage: "wheel", Task: "greenlet", Message: "one\ntwo\x1b[2J\n"},
-		{Kind: progress.Failed, Stage: "wheel", Task: "greenlet", Message: "exit code 1", Log: "/logs/greenlet.log"},
+	d := start(&out, styleOf(Plain), fixed(80, 24), time.Now)
+	for i, e := range []progress.Event{
+		{Kind: progress.Started, Stage: progress.StageFetch, Task: "flask.whl"},
+		{Kind: progress.Advanced, Stage: progress.StageFetch, Task: "flask.whl", Done: 1, Total: 2, Unit: progress.Items},
+		{Kind: progress.Done, Stage: progress.StageFetch, Task: "flask.whl"},
+		{Kind: progress.Done, Stage: progress.StageToolchain, Reused: true},
+		{Kind: progress.Started, Stage: progress.StageWheel, Task: "greenlet"},
+		{Kind: progress.Told, Stage: progress.StageWheel, Task: "greenlet", Message: "one\ntwo\x1b[2J\n"},
+		{Kind: progress.Failed, Stage: progress.StageWheel, Task: "greenlet", Message: "exit code 1", Log: "/logs/greenlet.log"},
 		{Kind: progress.Warned, Message: "an exception ends soon"},
 	} {
-		d.Observe(e)
+		d.Observe(at(noon.Add(time.Duration(i)*1500*time.Millisecond), e))
 	}
 	d.Close()
 	d.Observe(progress.Event{Kind: progress.Warned, Message: "too late"})
@@ -59,44 +52,85 @@ func TestPlain(t *testing.T) {
 	}
 }
 
+// A program reads each event as it was told, one in a line.
 func TestJSON(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
-	d := start(&out, styleOf(JSON), fixed(80, 24), func() time.Time { return noon })
-	d.Observe(progress.Event{Kind: progress.Advanced, Stage: "fetch", Task: "a\nb", Done: 3, Total: 9, Unit: progress.Bytes})
-	d.Observe(progress.Event{Kind: progress.Done, Stage: "fetch", Task: "a\nb", Reused: true})
+	d := start(&out, styleOf(JSON), fixed(80, 24), time.Now)
+	event := progress.Event{Time: noon, Seq: 7, Build: "b1", Kind: progress.Advanced, Stage: progress.StageFetch, Task: "a\nb", Done: 3, Total: 9, Unit: progress.Bytes}
+	d.Observe(event)
+	event = progress.Event{Time: noon, Seq: 8, Build: "b1", Kind: progress.Done, Stage: progress.StageFetch, Task: "a\nb", Reused: true}
+	d.Observe(event)
+	event = progress.Event{Time: noon, Seq: 9, Build: "b1", Kind: progress.Waiting, Stage: progress.StageWheel, Task: "x==1", Holder: &other}
+	d.Observe(event)
 	d.Close()
-	lines := strings.Split(strings.TrimSuffix(out.String(), "\n"), "\n")
-	want := []map[string]any{
-		{"time": "2026-05-04T12:00:00Z", "kind": "advanced", "stage": "fetch", "task": "a\nb", "done": 3.0, "total": 9.0, "unit": "bytes"},
-		{"time": "2026-05-04T12:00:00Z", "kind": "done", "stage": "fetch", "task": "a\nb", "reused": true},
+	want := `{"time":"2026-05-04T12:00:00Z","seq":7,"build":"b1","kind":"advanced","stage":"fetch","task":"a\nb","done":3,"total":9,"unit":"bytes"}
+{"time":"2026-05-04T12:00:00Z","seq":8,"build":"b1","kind":"done","stage":"fetch","task":"a\nb","reused":true}
+{"time":"2026-05-04T12:00:00Z","seq":9,"build":"b1","kind":"waiting","stage":"wheel","task":"x==1","holder":{"build":"b2","recipe":"web","process":4711,"host":"ci-3","since":"2026-05-04T11:57:55Z"}}
+`
+	if diff := cmp.Diff(want, out.String()); diff != "" {
+		t.Errorf("lines (-want +got):\n%s", diff)
 	}
-	var got []map[string]any
-	for _, line := range lines {
-		var object map[string]any
-		if err := json.Unmarshal([]byte(line), &object); err != nil {
-			t.Fatalf("line %q: %v", line, err)
+}
+
+// other is a build that one waits for.
+var other = progress.Holder{Build: "b2", Recipe: "web", Process: 4711, Host: "ci-3", Since: noon.Add(-125 * time.Second)}
+
+// Who is waited for is shown when the waiting begins, and as long as it lasts.
+func TestWaiting(t *testing.T) {
+	t.Parallel()
+	told := func(i int, kind progress.Kind, h *progress.Holder) progress.Event {
+		return at(noon.Add(time.Duration(i)*time.Second), progress.Event{Kind: kind, Stage: progress.StageWheel, Task: "x==1", Holder: h})
+	}
+	p, live := &plain{}, &terminal{}
+	var lines strings.Builder
+	for _, e := range []progress.Event{
+		told(0, progress.Started, nil), told(1, progress.Waiting, &other), told(2, progress.Waiting, &progress.Holder{Process: 5, Host: "a\x1b[2J"}),
+		told(3, progress.Waiting, &progress.Holder{}), told(4, progress.Waiting, nil),
+	} {
+		lines.WriteString(p.event(e))
+	}
+	want := `    0.0  start wheel x==1
+    1.0  wait  wheel x==1 for build b2 of web, process 4711 on ci-3, begun 2m06s ago
+    2.0  wait  wheel x==1 for process 5 on a\x1b[2J
+    3.0  wait  wheel x==1 for another process
+    4.0  wait  wheel x==1 for another process
+`
+	if diff := cmp.Diff(want, lines.String()); diff != "" {
+		t.Errorf("lines (-want +got):\n%s", diff)
+	}
+	shown := func(e progress.Event) string {
+		live.event(e)
+		return strings.Join(strings.Fields(uncoloured(strings.Join(live.live(noon.Add(10*time.Second), 100, 24), ""))), " ")
+	}
+	for _, step := range []struct {
+		event progress.Event
+		want  string
+	}{
+		{told(0, progress.Started, nil), "⠋ wheel x==1 10s"},
+		{told(1, progress.Waiting, &other), "⠋ wheel x==1 waits for build b2 of web, process 4711 on ci-3, begun 2m15s ago 10s"},
+		{told(2, progress.Resumed, nil), "⠋ wheel x==1 10s"},
+		{told(3, progress.Done, nil), ""},
+	} {
+		if got := shown(step.event); got != step.want {
+			t.Errorf("after %s: %q, want %q", step.event.Kind, got, step.want)
 		}
-		got = append(got, object)
-	}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("events (-want +got):\n%s", diff)
 	}
 }
 
 func TestTerminalLive(t *testing.T) {
 	t.Parallel()
 	s := &terminal{}
-	s.event(progress.Event{Kind: progress.Started, Stage: "fetch", Task: "Python-3.13.5.tar.xz"}, noon)
-	s.event(progress.Event{Kind: progress.Advanced, Stage: "fetch", Task: "Python-3.13.5.tar.xz", Done: 5 << 20, Total: 10 << 20, Unit: progress.Bytes}, noon)
-	s.event(progress.Event{Kind: progress.Started, Stage: "wheel", Task: "日本語\x1b[2J\r"}, noon)
-	at := noon.Add(75 * time.Second)
+	s.event(at(noon, progress.Event{Kind: progress.Started, Stage: progress.StageFetch, Task: "Python-3.13.5.tar.xz"}))
+	s.event(at(noon, progress.Event{Kind: progress.Advanced, Stage: progress.StageFetch, Task: "Python-3.13.5.tar.xz", Done: 5 << 20, Total: 10 << 20, Unit: progress.Bytes}))
+	s.event(at(noon, progress.Event{Kind: progress.Started, Stage: progress.StageWheel, Task: "日本語\x1b[2J\r"}))
+	later := noon.Add(75 * time.Second)
 	want := []string{
 		"⠋ fetch Python-3.13.5.tar.xz  ━━━━━━━━━━──────────  5.0 MiB/10.0 MiB      1m15s",
 		`⠋ wheel 日本語\x1b[2J\r                                                   1m15s`,
 	}
 	var got []string
-	for _, line := range s.live(at, 80, 24) {
+	for _, line := range s.live(later, 80, 24) {
 		if w := textWidth(line); w != 79 {
 			t.Errorf("line %q is %d columns wide, not 79", line, w)
 		}
@@ -112,8 +146,8 @@ func TestTerminalLinesFit(t *testing.T) {
 	s := &terminal{}
 	for i := range 30 {
 		task := strings.Repeat("長い", i)
-		s.event(progress.Event{Kind: progress.Started, Stage: "wheel", Task: task}, noon)
-		s.event(progress.Event{Kind: progress.Advanced, Stage: "wheel", Task: task, Done: int64(i), Total: 30}, noon)
+		s.event(at(noon, progress.Event{Kind: progress.Started, Stage: progress.StageWheel, Task: task}))
+		s.event(at(noon, progress.Event{Kind: progress.Advanced, Stage: progress.StageWheel, Task: task, Done: int64(i), Total: 30}))
 	}
 	for _, width := range []int{1, 2, 5, 9, 20, 59, 60, 61, 200} {
 		for _, height := range []int{1, 3, 10, 100} {
@@ -137,16 +171,16 @@ func TestTerminalLinesFit(t *testing.T) {
 func TestTerminalEnds(t *testing.T) {
 	t.Parallel()
 	s := &terminal{}
-	s.event(progress.Event{Kind: progress.Started, Stage: "wheel", Task: "a"}, noon)
-	s.event(progress.Event{Kind: progress.Started, Stage: "wheel", Task: "b"}, noon)
-	at := noon.Add(12 * time.Second)
-	got := uncoloured(s.event(progress.Event{Kind: progress.Done, Stage: "wheel", Task: "a"}, at) +
-		s.event(progress.Event{Kind: progress.Failed, Stage: "wheel", Task: "b", Log: "/l"}, at) +
-		s.event(progress.Event{Kind: progress.Done, Stage: "seal", Reused: true}, at))
+	s.event(at(noon, progress.Event{Kind: progress.Started, Stage: progress.StageWheel, Task: "a"}))
+	s.event(at(noon, progress.Event{Kind: progress.Started, Stage: progress.StageWheel, Task: "b"}))
+	later := noon.Add(12 * time.Second)
+	got := uncoloured(s.event(at(later, progress.Event{Kind: progress.Done, Stage: progress.StageWheel, Task: "a"})) +
+		s.event(at(later, progress.Event{Kind: progress.Failed, Stage: progress.StageWheel, Task: "b", Log: "/l"})) +
+		s.event(at(later, progress.Event{Kind: progress.Done, Stage: progress.StageSeal, Reused: true})))
 	if diff := cmp.Diff("✓ wheel a  12s\n✗ wheel b  12s, log: /l\n✓ seal  ready\n", got); diff != "" {
 		t.Errorf("ends (-want +got):\n%s", diff)
 	}
-	if lines := s.live(at, 80, 24); len(lines) != 0 {
+	if lines := s.live(later, 80, 24); len(lines) != 0 {
 		t.Errorf("live lines after the end: %q", lines)
 	}
 }
@@ -161,18 +195,18 @@ func TestParts(t *testing.T) {
 		s := styleOf(mode)
 		var got strings.Builder
 		for i, e := range []progress.Event{
-			0:  {Kind: progress.Started, Stage: "fetch"},
-			1:  {Kind: progress.Started, Stage: "fetch", Task: "big.tar"},
-			2:  {Kind: progress.Started, Stage: "fetch", Task: "small.whl"},
-			3:  {Kind: progress.Done, Stage: "fetch", Task: "small.whl"},
-			9:  {Kind: progress.Done, Stage: "fetch", Task: "big.tar"},
-			10: {Kind: progress.Advanced, Stage: "fetch", Done: 7 << 20, Total: 7 << 20, Unit: progress.Bytes},
-			11: {Kind: progress.Started, Stage: "fetch", Task: "bad.whl"},
-			12: {Kind: progress.Failed, Stage: "fetch", Task: "bad.whl"},
-			13: {Kind: progress.Done, Stage: "fetch"},
-			14: {Kind: progress.Started, Stage: "fetch", Task: "late.whl"},
+			0:  {Kind: progress.Started, Stage: progress.StageFetch},
+			1:  {Kind: progress.Started, Stage: progress.StageFetch, Task: "big.tar"},
+			2:  {Kind: progress.Started, Stage: progress.StageFetch, Task: "small.whl"},
+			3:  {Kind: progress.Done, Stage: progress.StageFetch, Task: "small.whl"},
+			9:  {Kind: progress.Done, Stage: progress.StageFetch, Task: "big.tar"},
+			10: {Kind: progress.Advanced, Stage: progress.StageFetch, Done: 7 << 20, Total: 7 << 20, Unit: progress.Bytes},
+			11: {Kind: progress.Started, Stage: progress.StageFetch, Task: "bad.whl"},
+			12: {Kind: progress.Failed, Stage: progress.StageFetch, Task: "bad.whl"},
+			13: {Kind: progress.Done, Stage: progress.StageFetch},
+			14: {Kind: progress.Started, Stage: progress.StageFetch, Task: "late.whl"},
 		} {
-			got.WriteString(uncoloured(s.event(e, noon.Add(time.Duration(i)*time.Second))))
+			got.WriteString(uncoloured(s.event(at(noon.Add(time.Duration(i)*time.Second), e))))
 		}
 		if diff := cmp.Diff(want, got.String()); diff != "" {
 			t.Errorf("%s (-want +got):\n%s", mode, diff)
@@ -185,7 +219,7 @@ func TestDisplayTakesLiveLinesAway(t *testing.T) {
 	t.Parallel()
 	out := &notifying{first: make(chan struct{})}
 	d := start(out, styleOf(TTY), fixed(80, 24), time.Now)
-	d.Observe(progress.Event{Kind: progress.Started, Stage: "seal"})
+	d.Observe(progress.Event{Kind: progress.Started, Stage: progress.StageSeal})
 	<-out.first
 	d.Close()
 	d.Close()
@@ -342,7 +376,7 @@ func TestNoSecrets(t *testing.T) {
 		d := start(&out, styleOf(mode), fixed(80, 24), func() time.Time { return noon })
 		for _, kind := range []progress.Kind{progress.Started, progress.Told, progress.Warned, progress.Failed} {
 			d.Observe(progress.Event{
-				Kind: kind, Stage: "fetch", Task: "https://user:hun/hunter2@host.example/x",
+				Kind: kind, Stage: progress.StageFetch, Task: "https://user:hun/hunter2@host.example/x",
 				Message: `Get "https://user:hun@hunter2@host.example/x": no`,
 			})
 		}

@@ -18,17 +18,20 @@ type plain struct {
 
 func (p *plain) live(time.Time, int, int) []string { return nil }
 
-func (p *plain) event(e progress.Event, at time.Time) string {
+func (p *plain) event(e progress.Event) string {
+	at := e.Time
 	if p.first.IsZero() {
 		p.first = at
 	}
-	r := p.tasks.follow(e, at)
+	r := p.tasks.follow(e)
 	var what string
 	switch {
 	case e.Kind == progress.Started && !r.part:
 		what = "start " + name(e)
-	case (e.Kind == progress.Done || e.Kind == progress.Failed) && !r.quiet(e, at):
-		what = ended(e, r, at)
+	case (e.Kind == progress.Done || e.Kind == progress.Failed) && !r.quiet(e):
+		what = ended(e, r)
+	case e.Kind == progress.Waiting:
+		what = "wait  " + name(e) + " for " + holder(e.Holder, at)
 	case e.Kind == progress.Told:
 		what = message("note", e)
 	case e.Kind == progress.Warned:
@@ -40,7 +43,7 @@ func (p *plain) event(e progress.Event, at time.Time) string {
 }
 
 // ended is the line about a task's end.
-func ended(e progress.Event, r *running, at time.Time) string {
+func ended(e progress.Event, r *running) string {
 	if e.Reused {
 		return "ready " + name(e)
 	}
@@ -50,7 +53,7 @@ func ended(e progress.Event, r *running, at time.Time) string {
 	}
 	line := word + " " + name(e)
 	if r != nil {
-		line += " in " + Duration(at.Sub(r.begun))
+		line += " in " + Duration(e.Time.Sub(r.begun))
 	}
 	if e.Kind == progress.Failed {
 		return line + logOf(e)
@@ -81,18 +84,13 @@ func logOf(e progress.Event) string {
 // jsonLines writes each event as one JSON object in one line.
 type jsonLines struct{}
 
-// jsonEvent is an event with its time.
-type jsonEvent struct {
-	Time time.Time `json:"time"`
-	progress.Event
-}
-
 func (*jsonLines) live(time.Time, int, int) []string { return nil }
 
-func (*jsonLines) event(e progress.Event, at time.Time) string {
-	line, err := json.Marshal(jsonEvent{at.UTC(), e})
+func (*jsonLines) event(e progress.Event) string {
+	line, err := json.Marshal(e)
 	if err != nil {
-		// An event holds strings, numbers and one boolean: there is nothing to fail on.
+		// An event holds strings, numbers, times of this age and stages that have names: there
+		// is nothing to fail on.
 		panic("display: marshalling an event: " + err.Error())
 	}
 	return string(line) + "\n"

@@ -19,7 +19,9 @@ type tasks struct{ running []*running }
 type running struct {
 	// event holds the last Done, Total and Unit.
 	event progress.Event
-	begun time.Time
+	// holder is who the task waits for; nil while it does not wait.
+	holder *progress.Holder
+	begun  time.Time
 	// part says that a task named by the stage alone runs around this one: what it
 	// tells is one number of that one's.
 	part bool
@@ -27,17 +29,21 @@ type running struct {
 
 // follow takes an event in. It returns the task that the event is about, which is
 // nil if it never started; one that ended is not among the running ones any more.
-func (t *tasks) follow(e progress.Event, at time.Time) *running {
+func (t *tasks) follow(e progress.Event) *running {
 	r := t.find(e.Stage, e.Task)
 	switch e.Kind {
 	case progress.Started:
 		if r == nil {
-			r = &running{event: e, begun: at, part: e.Task != "" && t.find(e.Stage, "") != nil}
+			r = &running{event: e, begun: e.Time, part: e.Task != "" && t.find(e.Stage, "") != nil}
 			t.running = append(t.running, r)
 		}
 	case progress.Advanced:
 		if r != nil {
 			r.event.Done, r.event.Total, r.event.Unit = e.Done, e.Total, e.Unit
+		}
+	case progress.Waiting, progress.Resumed:
+		if r != nil {
+			r.holder = e.Holder
 		}
 	case progress.Done, progress.Failed:
 		t.running = slices.DeleteFunc(t.running, func(other *running) bool { return other == r })
@@ -45,7 +51,7 @@ func (t *tasks) follow(e progress.Event, at time.Time) *running {
 	return r
 }
 
-func (t *tasks) find(stage, task string) *running {
+func (t *tasks) find(stage progress.Stage, task string) *running {
 	for _, r := range t.running {
 		if r.event.Stage == stage && r.event.Task == task {
 			return r
@@ -56,8 +62,8 @@ func (t *tasks) find(stage, task string) *running {
 
 // quiet tells whether the end of a task goes without saying: a part that did well,
 // and soon.
-func (r *running) quiet(e progress.Event, at time.Time) bool {
-	return r != nil && r.part && e.Kind == progress.Done && at.Sub(r.begun) < slow
+func (r *running) quiet(e progress.Event) bool {
+	return r != nil && r.part && e.Kind == progress.Done && e.Time.Sub(r.begun) < slow
 }
 
 // total is how much a task that ended has done; empty when it did not count.

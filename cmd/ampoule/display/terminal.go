@@ -29,26 +29,26 @@ var spinner = []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
 // terminal keeps the running tasks below, and what ended above.
 type terminal struct{ tasks tasks }
 
-func (t *terminal) event(e progress.Event, at time.Time) string {
-	r := t.tasks.follow(e, at)
+func (t *terminal) event(e progress.Event) string {
+	r := t.tasks.follow(e)
 	switch e.Kind {
 	case progress.Told:
 		return "  " + message("note", e) + "\n"
 	case progress.Warned:
 		return yellow + "!" + plainS + " " + message("warning", e) + "\n"
 	case progress.Done, progress.Failed:
-		if !r.quiet(e, at) {
-			return endLine(e, r, at)
+		if !r.quiet(e) {
+			return endLine(e, r)
 		}
 	}
 	return ""
 }
 
 // endLine is what stays of a task.
-func endLine(e progress.Event, r *running, at time.Time) string {
+func endLine(e progress.Event, r *running) string {
 	details := ""
 	if r != nil {
-		details = Duration(at.Sub(r.begun))
+		details = Duration(e.Time.Sub(r.begun))
 	}
 	switch {
 	case e.Kind == progress.Failed:
@@ -89,7 +89,11 @@ func (r *running) line(at time.Time, width int) string {
 		return fit(sign+" "+name(r.event), width)
 	}
 	text := name(r.event)
+	if r.holder != nil {
+		text += "  waits for " + holder(r.holder, at)
+	}
 	switch how := amount(r.event.Done, r.event.Total, r.event.Unit); {
+	case r.holder != nil:
 	case r.event.Total > 0 && width >= minBarLine:
 		tail := "  " + bar(r.event.Done, r.event.Total) + "  " + how
 		text = fit(text, middle-textWidth(tail)) + tail

@@ -172,5 +172,27 @@ func amount(done, total int64, unit progress.Unit) string {
 
 // name is how a task is called: its stage and, where it has one, its own name.
 func name(e progress.Event) string {
-	return strings.TrimSpace(Clean(e.Stage+" "+e.Task, false))
+	return strings.TrimSpace(Clean(e.Stage.String()+" "+e.Task, false))
+}
+
+// holder says who is waited for, at a time: "build k3vq of web, process 4711 on ci-3, begun
+// 2m05s ago". What is not known of it is left out.
+func holder(h *progress.Holder, at time.Time) string {
+	if h == nil {
+		h = &progress.Holder{}
+	}
+	var known []string
+	if h.Build != "" {
+		known = append(known, strings.TrimSuffix("build "+h.Build+" of "+h.Recipe, " of "))
+	}
+	if h.Process != 0 {
+		known = append(known, strings.TrimSuffix(fmt.Sprintf("process %d on %s", h.Process, h.Host), " on "))
+	}
+	if len(known) == 0 {
+		return "another process"
+	}
+	if !h.Since.IsZero() {
+		known = append(known, "begun "+Duration(at.Sub(h.Since))+" ago")
+	}
+	return Clean(strings.Join(known, ", "), false)
 }

@@ -146,7 +146,7 @@ func (r *Run) Complaint() string {
 func (r *Run) failedStage() string {
 	for _, e := range r.Events {
 		if e.Kind == progress.Failed {
-			return e.Stage
+			return e.Stage.String()
 		}
 	}
 	return ""

@@ -112,7 +112,7 @@ func TestTook(t *testing.T) {
 	t.Parallel()
 	at := func(s int) time.Time { return time.Date(2026, 5, 4, 12, 0, s, 0, time.UTC) }
 	event := func(s int, kind progress.Kind, task string) Event {
-		return Event{at(s), progress.Event{Kind: kind, Stage: "wheel", Task: task}}
+		return Event{at(s), progress.Event{Kind: kind, Stage: progress.StageWheel, Task: task}}
 	}
 	run := Run{Events: []Event{
 		event(0, progress.Started, "a"), event(1, progress.Started, "b"), event(2, progress.Started, "c"),

@@ -72,7 +72,7 @@ func (r *Run) Took(stage string, tasks ...string) time.Duration {
 	type span struct{ from, to time.Time }
 	began, spans := map[string]time.Time{}, []span{}
 	for _, e := range r.Events {
-		if e.Stage != stage || len(tasks) > 0 && !slices.Contains(tasks, e.Task) {
+		if e.Stage.String() != stage || len(tasks) > 0 && !slices.Contains(tasks, e.Task) {
 			continue
 		}
 		switch start, started := began[e.Task]; {
@@ -100,7 +100,7 @@ func (r *Run) Took(stage string, tasks ...string) time.Duration {
 func (r *Run) Tasks(stage string) []string {
 	var tasks []string
 	for _, e := range r.Events {
-		if e.Stage == stage && e.Kind == progress.Done && !e.Reused && !slices.Contains(tasks, e.Task) {
+		if e.Stage.String() == stage && e.Kind == progress.Done && !e.Reused && !slices.Contains(tasks, e.Task) {
 			tasks = append(tasks, e.Task)
 		}
 	}
@@ -111,7 +111,7 @@ func (r *Run) Tasks(stage string) []string {
 func (r *Run) Reused(stage string) int {
 	n := 0
 	for _, e := range r.Events {
-		if e.Stage == stage && e.Kind == progress.Done && e.Reused {
+		if e.Stage.String() == stage && e.Kind == progress.Done && e.Reused {
 			n++
 		}
 	}

@@ -129,7 +129,7 @@ func (f *fake) initialise() int {
 }
 
 // tell writes an event as --progress json does.
-func tell(second int, kind progress.Kind, stage, task string) {
+func tell(second int, kind progress.Kind, stage progress.Stage, task string) {
 	e := drive.Event{Time: time.Date(2026, 5, 4, 12, 0, second, 0, time.UTC), Event: progress.Event{Kind: kind, Stage: stage, Task: task}}
 	line, _ := json.Marshal(e)
 	fmt.Fprintln(os.Stderr, string(line))
@@ -156,7 +156,7 @@ func (f *fake) lock() int {
 	for _, q := range reqs.Requirements {
 		name := packaging.NormalName(q.Name)
 		if name == "wrapt" {
-			tell(1, progress.Failed, "lock", "requirements")
+			tell(1, progress.Failed, progress.StageLock, "requirements")
 			return fail(8, "no compiler can make wrapt")
 		}
 		if os.Getenv("FAKE_SLOW") == name {
@@ -189,7 +189,7 @@ func (f *fake) build() int {
 		return fail(3, err.Error())
 	}
 	if gone := os.Getenv("FAKE_GONE"); gone != "" && os.Remove(gone) == nil {
-		tell(1, progress.Failed, "fetch", "")
+		tell(1, progress.Failed, progress.StageFetch, "")
 		return fail(7, "a package is not on the mirror any more")
 	}
 	l, err := recipes.ParseLock("ampoule.lock", text)
@@ -215,16 +215,16 @@ func (f *fake) build() int {
 
 // compile tells what building for real tells, and records it.
 func compile(st *store.Store, name, text string, l *recipes.Lock) int {
-	tell(0, progress.Started, "interpreter", "CPython")
-	tell(100, progress.Done, "interpreter", "CPython")
+	tell(0, progress.Started, progress.StageInterpreter, "CPython")
+	tell(100, progress.Done, progress.StageInterpreter, "CPython")
 	for i, d := range l.Dists {
-		tell(100+3*i, progress.Started, "wheel", d.ID())
-		tell(103+3*i, progress.Done, "wheel", d.ID())
+		tell(100+3*i, progress.Started, progress.StageWheel, d.ID())
+		tell(103+3*i, progress.Done, progress.StageWheel, d.ID())
 	}
-	tell(300, progress.Started, "seal", "tree")
-	tell(301, progress.Done, "seal", "tree")
+	tell(300, progress.Started, progress.StageSeal, "tree")
+	tell(301, progress.Done, progress.StageSeal, "tree")
 	if strings.Contains(text, "psutil") {
-		tell(302, progress.Failed, "gate", name)
+		tell(302, progress.Failed, progress.StageGate, name)
 		return fail(4, "the gate refuses it")
 	}
 	// CPython's source is in the store of whoever compiled it.

@@ -138,7 +138,7 @@ func (k *killer) undisturbed(ctx context.Context, kind string) (_ calm, err erro
 // sinceInterpreter is how long a run went on after it had its interpreter.
 func sinceInterpreter(run *drive.Run) time.Duration {
 	for _, e := range run.Events {
-		if e.Stage == "interpreter" && e.Kind == progress.Done {
+		if e.Stage == progress.StageInterpreter && e.Kind == progress.Done {
 			return run.Events[len(run.Events)-1].Time.Sub(e.Time)
 		}
 	}
@@ -225,7 +225,7 @@ func during(run *drive.Run) string {
 	open := map[string]bool{}
 	last := "the start"
 	for _, e := range run.Events {
-		task := strings.TrimSpace(e.Stage + " " + e.Task)
+		task := strings.TrimSpace(e.Stage.String() + " " + e.Task)
 		if open[task] = e.Kind == progress.Started; open[task] {
 			last = task
 		}
