@@ -157,7 +157,7 @@ type tasks struct {
 func (o *tasks) Observe(e progress.Event) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.seen[string(e.Stage)+" "+e.Task] = true
+	o.seen[e.Stage.String()+" "+e.Task] = true
 }
 
 // asking is one of several calls at once, and what came of it.
@@ -188,7 +188,11 @@ func TestRequestsAtOnce(t *testing.T) {
 		lock.Answers = recipes.MakeAnswers(&recipe, w.reqs)
 		c.req.Recipe, c.req.Requirements, c.req.Lock = &recipe, w.reqs, &lock
 		c.told.seen = map[string]bool{}
-		all.Go(func() { c.result, c.err = b.Build(progress.With(t.Context(), &c.told), c.req) })
+		all.Go(func() {
+			feed := progress.NewFeed()
+			defer feed.Follow(&c.told)()
+			c.result, c.err = b.Build(progress.With(t.Context(), feed), c.req)
+		})
 	}
 	all.Wait()
 	var late *sandbox.TimeError
