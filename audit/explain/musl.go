@@ -50,11 +50,6 @@ var newInMusl = map[string]muslRelease{
 	"getentropy":      {"1.1.20", "3.9"}, "getrandom": {"1.1.20", "3.9"}, "explicit_bzero": {"1.1.20", "3.9"},
 }
 
-func muslSince(symbol string) (muslRelease, bool) {
-	since, ok := newInMusl[symbol]
-	return since, ok
-}
-
 // newerMusl is about a file that was compiled with a newer musl than the one that loads it.
 func newerMusl(file, symbol string, since muslRelease) Explanation {
 	return Explanation{

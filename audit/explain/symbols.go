@@ -30,7 +30,7 @@ var symbolKinds = []kind{
 		case onlyGlibc.MatchString(symbol):
 			return symbolOfGlibc(v.of("file"), v.of("symbol"))
 		default:
-			if since, ok := muslSince(symbol); ok {
+			if since, ok := newInMusl[symbol]; ok {
 				return newerMusl(v.of("file"), symbol, since)
 			}
 		}
