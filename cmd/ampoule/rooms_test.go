@@ -38,7 +38,7 @@ var rooms = map[string][]string{
 	"builder/diagnose":         {},
 	"builder/sandbox":          {"tree", "builder/progress"},
 	"builder/docker":           {"tree", "builder/progress", "builder/sandbox/..."},
-	"builder/fetch":            {"address", "recipes", "store", "builder/progress"},
+	"builder/fetch":            {"address", "recipes", "store", "builder/once", "builder/progress"},
 	"builder/layers":           {"tree", "store", "builder/sandbox"},
 	"builder/relocate":         {"tree"},
 	"builder/unpack":           {"tree", "audit/...", "builder/relocate"},
