@@ -57,7 +57,7 @@ func (b *Builder) Lock(ctx context.Context, req Request, opts LockOptions) (*rec
 
 // Build makes sure that the artifact of a recipe and its lock is published, and
 // returns its digest. A lock that does not answer the recipe, and an acceptance that
-// has expired, are [recipes.Faults];
+// has expired, are [recipes.Faults], a request without a lock is [ErrNoLock];
 // a tree that the gate refuses is a [*RefusedError].
 func (b *Builder) Build(ctx context.Context, req Request) (Result, error) {
 	if err := req.check(); err != nil {

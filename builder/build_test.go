@@ -92,6 +92,24 @@ func TestBuildStale(t *testing.T) {
 	}
 }
 
+func TestWithoutLock(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	req := w.request()
+	req.Lock = nil
+	_, built := w.builder().Build(t.Context(), req)
+	_, fetched := w.builder().FetchInputs(t.Context(), req)
+	_, checked := w.builder().Check(t.Context(), req, "demo", nil)
+	for name, err := range map[string]error{"build": built, "fetch": fetched, "check": checked} {
+		if !errors.Is(err, ErrNoLock) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if w.opened != 0 || len(w.asked) != 0 {
+		t.Errorf("sandboxes were opened %d times, the registry asked %d times", w.opened, len(w.asked))
+	}
+}
+
 func TestBuildReused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)

@@ -50,6 +50,9 @@ func (c Checked) Same() bool { return c.First == c.Second }
 //
 // Publisher makes what the second build publishes to: a registry of its own in the store.
 func (b *Builder) Check(ctx context.Context, req Request, only string, publisher func(*store.Store) (Publisher, io.Closer, error)) (_ Checked, err error) {
+	if err := req.check(); err != nil {
+		return Checked{}, err
+	}
 	ctx = progress.Of(ctx, req.Recipe.Name)
 	var wheel recipes.Dist
 	if only != "" && only != OnlyInterpreter {

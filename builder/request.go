@@ -33,5 +33,11 @@ func (r Request) platform() string { return r.Recipe.Platforms[0] }
 // plan plans the request's build.
 func (r Request) plan() Plan { return MakePlan(r.Recipe, r.Lock, r.platform()) }
 
-// check refuses what need not be begun: a lock that does not answer the recipe.
-func (r Request) check() error { return recipes.CheckFresh(r.Recipe, r.Requirements, r.Lock) }
+// check refuses what need not be begun. Without a lock that is [ErrNoLock], with one that
+// does not answer the recipe [recipes.Faults].
+func (r Request) check() error {
+	if r.Lock == nil {
+		return ErrNoLock
+	}
+	return recipes.CheckFresh(r.Recipe, r.Requirements, r.Lock)
+}

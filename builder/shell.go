@@ -67,9 +67,6 @@ func (e *NoStepError) Hint() string { return e.Advice }
 // Where there is nothing to open the error is a [*NoStepError].
 func (b *Builder) Shell(ctx context.Context, req Request, opts ShellOptions) error {
 	return b.shell(progress.Of(ctx, req.Recipe.Name), req.Recipe, opts, func(ctx context.Context) (failure.State, sandbox.Sandbox, error) {
-		if req.Lock == nil {
-			return failure.State{}, nil, ErrNoLock
-		}
 		if err := req.check(); err != nil {
 			return failure.State{}, nil, err
 		}

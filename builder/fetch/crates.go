@@ -106,7 +106,7 @@ func (f *Fetcher) inRegistry(ctx context.Context, registry mirror, item Item) ([
 // download gives the template that a sparse index tells.
 func (f *Fetcher) download(ctx context.Context, index mirror) (string, error) {
 	address := index.join("config.json")
-	return ask(f, "registry "+address.String(), func() (string, error) {
+	return ask(ctx, f, "registry "+address.String(), func() (string, error) {
 		var template string
 		err := f.persist(ctx, func() (int64, error) {
 			var err error

@@ -88,7 +88,7 @@ func pageAddress(index mirror, name string) mirror {
 
 func (f *Fetcher) page(ctx context.Context, index mirror, name string) (page, error) {
 	address := pageAddress(index, name)
-	return ask(f, "page "+address.String(), func() (page, error) {
+	return ask(ctx, f, "page "+address.String(), func() (page, error) {
 		var files []IndexFile
 		err := f.persist(ctx, func() (int64, error) {
 			var err error

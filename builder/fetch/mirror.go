@@ -9,9 +9,9 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"sync"
 
 	"ampoule/address"
+	"ampoule/builder/memo"
 )
 
 // mirror is the root of a place that bytes may come from, or one address in it: a
@@ -89,28 +89,11 @@ func escape(parts []string) []string {
 	return escaped
 }
 
-// remembered is one answer in a Fetcher's memory.
-type remembered[T any] struct {
-	mu    sync.Mutex
-	known bool
-	value T
-}
-
 // ask gives what was answered to key before, else the answer of get. Faults are not
-// remembered; who asks while another one does waits for that answer.
-func ask[T any](f *Fetcher, key string, get func() (T, error)) (T, error) {
-	entry, _ := f.memory.LoadOrStore(key, &remembered[T]{})
-	r := entry.(*remembered[T])
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	if !r.known {
-		value, err := get()
-		if err != nil {
-			return value, err
-		}
-		r.value, r.known = value, true
-	}
-	return r.value, nil
+// remembered; who asks while another one does waits for that answer, as long as ctx lasts.
+func ask[T any](ctx context.Context, f *Fetcher, key string, get func() (T, error)) (T, error) {
+	entry, _ := f.memory.LoadOrStore(key, memo.New[T]())
+	return entry.(*memo.Value[T]).Get(ctx, get)
 }
 
 // mirrors lists a source's mirrors: those configured, else the defaults.
@@ -128,7 +111,7 @@ func (f *Fetcher) mirrors(ctx context.Context, source string) ([]mirror, error) 
 	}
 	switch source {
 	case PyPI, Debian, Crates:
-		return ask(f, "default "+source, func() ([]mirror, error) { return f.defaults(ctx, source) })
+		return ask(ctx, f, "default "+source, func() ([]mirror, error) { return f.defaults(ctx, source) })
 	}
 	return nil, nil
 }

@@ -39,7 +39,7 @@ var rooms = map[string][]string{
 	"builder/diagnose":         {},
 	"builder/sandbox":          {"tree", "builder/progress"},
 	"builder/docker":           {"tree", "builder/progress", "builder/sandbox/..."},
-	"builder/fetch":            {"address", "recipes", "store", "builder/progress", "builder/once"},
+	"builder/fetch":            {"address", "recipes", "store", "builder/memo", "builder/progress", "builder/once"},
 	"builder/layers":           {"tree", "store", "builder/sandbox", "builder/progress", "builder/once"},
 	"builder/relocate":         {"tree"},
 	"builder/unpack":           {"tree", "audit/...", "builder/relocate"},
