@@ -22,6 +22,10 @@ const (
 	lastLook  = 200 * time.Millisecond
 )
 
+// shortWait is a wait that nobody has to hear of. In that time whoever has just taken a lock has
+// said who it is, too.
+const shortWait = 100 * time.Millisecond
+
 // maxNote is how long the note of a lock may be, in bytes.
 const maxNote = 1024
 
@@ -33,8 +37,8 @@ func (s *Store) Lock(ctx context.Context, name string) (unlock func(), err error
 }
 
 // LockNoted is [Store.Lock] of a lock that carries a note, of at most 1024 bytes, which says
-// who holds it. A caller that has to wait is handed the holder's note, once and again whenever
-// it has become another one. The note is as true as its writer: it is empty where the holder
+// who holds it. A caller that has to wait for more than an instant is handed the holder's note,
+// once and again whenever it has become another one. The note is as true as its writer: it is empty where the holder
 // gave none, and may be, for a moment, that of a holder that was killed before.
 func (s *Store) LockNoted(ctx context.Context, name string, note []byte, waiting func(note []byte)) (unlock func(), err error) {
 	if len(note) > maxNote {
@@ -134,18 +138,18 @@ func (s *Store) removeLocks() error {
 func waitLock(ctx context.Context, f *os.File) error { return waitFor(ctx, f, unix.LOCK_EX, nil) }
 
 // waitFor looks again and again, because a blocking flock cannot be cancelled. It looks
-// once in any case. Each time but the first that somebody else holds the lock it calls held,
-// if there is one: whoever took the lock in this instant has had the time to say who it is.
+// once in any case. After a short wait it calls held, if there is one, each time that somebody
+// else has the lock.
 func waitFor(ctx context.Context, f *os.File, how int, held func()) error {
-	pause := firstLook
-	for first := true; ; first = false {
+	begun, pause := time.Now(), firstLook
+	for {
 		switch err := flock(f, how|unix.LOCK_NB); {
 		case err == nil:
 			return nil
 		case !errors.Is(err, unix.EWOULDBLOCK):
 			return err
 		}
-		if !first && held != nil {
+		if held != nil && time.Since(begun) > shortWait {
 			held()
 		}
 		select {

@@ -435,3 +435,43 @@ func TestProgress(t *testing.T) {
 		t.Errorf("last event of a second run: %+v", last)
 	}
 }
+
+// Whoever wants an input that another build downloads waits for it, and says for whom.
+func TestWaitingIsTold(t *testing.T) {
+	t.Parallel()
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	content := noise(42, 200_000)
+	item := deb(content)
+	asked, release := make(chan bool, 10), make(chan bool)
+	s := serve(t, func(w http.ResponseWriter, r *http.Request) {
+		asked <- true
+		select {
+		case <-release:
+		case <-r.Context().Done():
+			return
+		}
+		whole(content)(w, r)
+	})
+	f := fromDebian(t, s.URL)
+	first, second := progresstest.New(), progresstest.New()
+	ended := make(chan error, 2)
+	go func() { ended <- f.Fetch(progress.Of(first.Context(ctx), "web"), item) }()
+	<-asked
+	go func() { ended <- f.Fetch(second.Context(ctx), item) }()
+	if e, ok := second.Await(ctx, progress.Waiting); !ok {
+		t.Error("nobody is told of the waiting")
+	} else if e.Stage != progress.StageFetch || e.Task != item.File || e.Holder.Build != first.Feed.Build() || e.Holder.Recipe != "web" {
+		t.Errorf("%s %s waits for %+v", e.Stage, e.Task, e.Holder)
+	}
+	close(release)
+	for range 2 {
+		if err := <-ended; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := len(s.seen()); n != 1 {
+		t.Errorf("%d requests", n)
+	}
+	checkStored(t, f, item, content)
+}

@@ -32,6 +32,7 @@ type running struct {
 func (t *tasks) follow(e progress.Event) *running {
 	r := t.find(e.Stage, e.Task)
 	switch e.Kind {
+	case progress.Told, progress.Warned:
 	case progress.Started:
 		if r == nil {
 			r = &running{event: e, begun: e.Time, part: e.Task != "" && t.find(e.Stage, "") != nil}

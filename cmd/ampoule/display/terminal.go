@@ -32,6 +32,8 @@ type terminal struct{ tasks tasks }
 func (t *terminal) event(e progress.Event) string {
 	r := t.tasks.follow(e)
 	switch e.Kind {
+	case progress.Started, progress.Advanced, progress.Waiting, progress.Resumed:
+		// The live lines show it.
 	case progress.Told:
 		return "  " + message("note", e) + "\n"
 	case progress.Warned:
