@@ -22,6 +22,7 @@ const module = "ampoule/"
 // with everything below it.
 var rooms = map[string][]string{
 	"address":   {},
+	"artifact":  {},
 	"packaging": {},
 	"tree":      {},
 	"store":     {},
@@ -64,7 +65,7 @@ var rooms = map[string][]string{
 }
 
 // leaves hold rules that are one thing for all rooms: every room may import them.
-var leaves = []string{"packaging"}
+var leaves = []string{"artifact", "packaging"}
 
 // stage lists what each stage of a build may import.
 func stage() []string {

@@ -12,13 +12,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"ampoule/address"
+	"ampoule/artifact"
 	"ampoule/builder/progress"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/registry"
 )
 
 // attachments are what refers to an artifact, by the name that save knows.
-var attachments = map[string]string{"verdict": verdictType, "wheelhouse": wheelhouseType, "debug": debugType}
+var attachments = map[string]string{"verdict": artifact.VerdictType, "wheelhouse": artifact.WheelhouseType, "debug": artifact.DebugType}
 
 // Attachments gives the files that refer to an artifact.
 type Attachments interface {
