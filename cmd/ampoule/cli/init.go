@@ -6,8 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
+	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"ampoule/recipes"
@@ -108,25 +108,12 @@ func writeNew(path string, data []byte, force bool) error {
 }
 
 // replaceFile writes a file that is seen whole or as it was before.
-func replaceFile(path string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+strings.TrimPrefix(filepath.Base(path), ".")+"-*")
-	if err != nil {
-		return err
-	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(data)
-	if err == nil {
-		err = f.Chmod(0o644)
-	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+func replaceFile(path string, data []byte) error {
+	return renameio.WriteFile(path, data, 0o644, replacing(path)...)
+}
+
+// replacing has a file written in its own directory, whatever TMPDIR says, and readable by
+// all, whatever the umask and the file before.
+func replacing(path string) []renameio.Option {
+	return []renameio.Option{renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o644)}
 }

@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"ampoule/address"
@@ -115,16 +116,16 @@ func saveFile(ctx context.Context, src Attachments, f registry.FileInfo, dir str
 		return "", err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	w, err := os.CreateTemp(dir, "."+f.Name+".*")
+	w, err := renameio.NewPendingFile(name, replacing(name)...)
 	if err != nil {
 		return "", fmt.Errorf("saving %s: %w", name, err)
 	}
 	_, err = io.Copy(w, r)
-	if err = errors.Join(err, w.Chmod(0o644), w.Close()); err == nil {
-		err = os.Rename(w.Name(), name)
+	if err == nil {
+		err = w.CloseAtomicallyReplace()
 	}
 	if err != nil {
-		return "", fmt.Errorf("saving %s: %w", name, errors.Join(err, os.Remove(w.Name())))
+		return "", fmt.Errorf("saving %s: %w", name, errors.Join(err, w.Cleanup()))
 	}
 	return name, nil
 }
