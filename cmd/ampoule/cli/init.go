@@ -1,8 +1,10 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -108,12 +110,19 @@ func writeNew(path string, data []byte, force bool) error {
 }
 
 // replaceFile writes a file that is seen whole or as it was before.
-func replaceFile(path string, data []byte) error {
-	return renameio.WriteFile(path, data, 0o644, replacing(path)...)
-}
+func replaceFile(path string, data []byte) error { return replaceBy(path, bytes.NewReader(data)) }
 
-// replacing has a file written in its own directory, whatever TMPDIR says, and readable by
-// all, whatever the umask and the file before.
-func replacing(path string) []renameio.Option {
-	return []renameio.Option{renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o644)}
+// replaceBy writes a file that is seen when all of the content is on disk. It is written in
+// its own directory, whatever TMPDIR says, and readable by all, whatever the umask says and
+// the file before was.
+func replaceBy(path string, content io.Reader) error {
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o644))
+	if err != nil {
+		return err
+	}
+	_, err = io.Copy(f, content)
+	if err == nil {
+		err = f.CloseAtomicallyReplace()
+	}
+	return errors.Join(err, f.Cleanup())
 }

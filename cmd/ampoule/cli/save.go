@@ -9,7 +9,6 @@ import (
 	"path/filepath"
 	"strings"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"ampoule/address"
@@ -116,16 +115,8 @@ func saveFile(ctx context.Context, src Attachments, f registry.FileInfo, dir str
 		return "", err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	w, err := renameio.NewPendingFile(name, replacing(name)...)
-	if err != nil {
+	if err := replaceBy(name, r); err != nil {
 		return "", fmt.Errorf("saving %s: %w", name, err)
-	}
-	_, err = io.Copy(w, r)
-	if err == nil {
-		err = w.CloseAtomicallyReplace()
-	}
-	if err != nil {
-		return "", fmt.Errorf("saving %s: %w", name, errors.Join(err, w.Cleanup()))
 	}
 	return name, nil
 }
