@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 
+	"ampoule/artifact"
 	"ampoule/audit/wheel"
 	"ampoule/packaging"
 	"ampoule/tree"
@@ -23,14 +24,7 @@ func init() {
 	})
 }
 
-// ArtifactFile is where a tree tells what it is made of, relative to its root.
-const ArtifactFile = "share/ampoule/artifact.json"
-
-// WheelRecordFile is the file in a wheel's .dist-info directory that tells what the wheel
-// was built with. Wheels of a wheelhouse have it.
-const WheelRecordFile = "ampoule.json"
-
-// ArtifactRecord is what an [ArtifactFile] holds.
+// ArtifactRecord is what an [artifact.RecordFile] holds.
 type ArtifactRecord struct {
 	Name   string       `json:"name"`
 	Python PythonRecord `json:"python"`
@@ -61,7 +55,7 @@ type WheelMade struct {
 	Key   string `json:"key,omitempty"`
 }
 
-// WheelRecord is what a [WheelRecordFile] holds.
+// WheelRecord is what an [artifact.WheelRecordFile] holds.
 type WheelRecord struct {
 	WheelMade
 	Python PythonRecord `json:"python"`
@@ -126,7 +120,7 @@ func (c *comparison) interpreter(file string, p PythonRecord) bool {
 // wheel compares what an installed wheel tells of itself with the interpreter and with the
 // tree's record, which may be nil.
 func (c *comparison) wheel(d dist, record *ArtifactRecord) {
-	file := d.info + "/" + WheelRecordFile
+	file := d.info + "/" + artifact.WheelRecordFile
 	e, ok := c.Tree.Lookup(file)
 	if !ok || e.Kind != tree.File {
 		return
@@ -215,7 +209,7 @@ func shortened(words string) string {
 
 // artifactRecord reads what the tree says it is made of; nil where it says nothing.
 func (x *exam) artifactRecord() (*ArtifactRecord, string, error) {
-	file := path.Join(path.Dir(path.Dir(x.home.lib)), ArtifactFile)
+	file := path.Join(path.Dir(path.Dir(x.home.lib)), artifact.RecordFile)
 	e, ok := x.Tree.Lookup(file)
 	if !ok {
 		return nil, file, nil

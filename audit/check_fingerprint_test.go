@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"ampoule/artifact"
 	"ampoule/tree"
 )
 
@@ -18,7 +19,7 @@ func recordedTree(t *testing.T, change func(*ArtifactRecord), more ...tree.Entry
 	if change != nil {
 		change(&record)
 	}
-	entries := append(prefix(in(t, "bin", interpreter(t))), jsonEntry(t, ArtifactFile, record))
+	entries := append(prefix(in(t, "bin", interpreter(t))), jsonEntry(t, artifact.RecordFile, record))
 	if !slices.ContainsFunc(more, func(e tree.Entry) bool { return strings.HasPrefix(e.Path, site+"victim") }) {
 		entries = append(entries, installed("victim", in(t, site, extension(t, "victim")))...)
 	}
@@ -60,7 +61,7 @@ func jsonEntry(t *testing.T, file string, v any) tree.Entry {
 
 func TestFingerprintCheck(t *testing.T) {
 	t.Parallel()
-	const refused = "refuse fingerprint " + ArtifactFile + ": "
+	const refused = "refuse fingerprint " + artifact.RecordFile + ": "
 	other := func(r *ArtifactRecord) {
 		r.Python.Fingerprint.Link = LinkShared
 		r.Python.FingerprintDigest = r.Python.Fingerprint.Digest()
@@ -86,7 +87,7 @@ func TestFingerprintCheck(t *testing.T) {
 	}
 	t.Run("no JSON", func(t *testing.T) {
 		t.Parallel()
-		s := subject(t, tree.FileEntry(ArtifactFile, 0o644, []byte("{")))
+		s := subject(t, tree.FileEntry(artifact.RecordFile, 0o644, []byte("{")))
 		expect(t, judge(t, s), refused+"JSON *")
 	})
 }
@@ -95,7 +96,7 @@ func TestFingerprintCheck(t *testing.T) {
 // fingerprint may be right where that is not.
 func TestPartsOfWheels(t *testing.T) {
 	t.Parallel()
-	const file = site + "victim-1.0.dist-info/" + WheelRecordFile
+	const file = site + "victim-1.0.dist-info/" + artifact.WheelRecordFile
 	refused := func(evidence string) []string { return []string{"refuse fingerprint " + file + ": " + evidence} }
 	module, text := in(t, site, extension(t, "victim")), tree.FileEntry(site+"victim.py", 0o644, nil)
 	// told changes what the wheel tells, made what the tree does; the tree was built so.
@@ -173,7 +174,7 @@ func TestFingerprintOfWheels(t *testing.T) {
 	shared.Link, shared.EnableShared = LinkShared, true
 	embedded := own
 	embedded.Libpython = &Libpython{Soname: soname313, SHA256: strings.Repeat("01", 32)}
-	const file = "lib/python3.13/site-packages/victim-1.0.dist-info/" + WheelRecordFile
+	const file = "lib/python3.13/site-packages/victim-1.0.dist-info/" + artifact.WheelRecordFile
 	wheelOf := func(f Fingerprint, payload tree.Entry) []tree.Entry {
 		return installed("victim", payload, jsonEntry(t, file, WheelRecord{Python: PythonRecord{Fingerprint: f, FingerprintDigest: f.Digest()}}))
 	}
@@ -183,7 +184,7 @@ func TestFingerprintOfWheels(t *testing.T) {
 		record := recordOf(t)
 		told := WheelRecord{WheelMade: record.Wheels[0], Python: record.Python}
 		change(&told)
-		return append(installed("victim", module, jsonEntry(t, file, told)), jsonEntry(t, ArtifactFile, record))
+		return append(installed("victim", module, jsonEntry(t, file, told)), jsonEntry(t, artifact.RecordFile, record))
 	}
 	for name, c := range map[string]struct {
 		entries []tree.Entry

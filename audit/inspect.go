@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 
+	"ampoule/artifact"
 	"ampoule/audit/elf"
 	"ampoule/audit/wheel"
 	"ampoule/tree"
@@ -517,7 +518,7 @@ func InterpreterFiles(exe string, modules bool) ([]string, error) {
 	}
 	top := path.Join(path.Dir(path.Dir(exe)), "lib")
 	home := installation{version: m[1], flags: m[2]}
-	patterns := []string{exe, path.Join(path.Dir(top), ArtifactFile)}
+	patterns := []string{exe, path.Join(path.Dir(top), artifact.RecordFile)}
 	includes := []string{"python" + home.version}
 	if home.flags != "" {
 		includes = append(includes, "python"+home.version+home.flags)

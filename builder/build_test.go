@@ -19,6 +19,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/artifact"
 	"ampoule/audit"
 	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
@@ -166,7 +167,7 @@ func TestBuild(t *testing.T) {
 	}
 }
 
-func checkArtifact(t *testing.T, w *world, a Artifact) {
+func checkArtifact(t *testing.T, w *world, a artifact.Artifact) {
 	t.Helper()
 	plan := MakePlan(w.recipe, w.lock, "linux/amd64")
 	if a.Name != "web" || a.Key != plan.Key || a.Platform != "linux/amd64" || !a.Created.Equal(tree.Time) || len(a.Base) != 1 || a.Base[0].DiffID != w.base.DiffID {
@@ -177,11 +178,12 @@ func checkArtifact(t *testing.T, w *world, a Artifact) {
 	if err := json.Unmarshal(a.Verdict, &verdict); err != nil || !verdict.Passed || verdict.Tree != whole.Hash() {
 		t.Errorf("the verdict is %s, %v", a.Verdict, err)
 	}
+	fingerprint := a.Config.Labels[artifact.LabelFingerprint]
 	labels := map[string]string{
-		LabelKey: plan.Key, LabelRecipe: "web", LabelPython: "3.13.5", LabelTree: whole.Hash(), LabelPrefix: "/opt/ampoule",
-		LabelRepeatable: "true", LabelFingerprint: a.Config.Labels[LabelFingerprint],
+		"dev.ampoule.key": plan.Key, "dev.ampoule.recipe": "web", "dev.ampoule.python": "3.13.5", "dev.ampoule.tree": whole.Hash(),
+		"dev.ampoule.prefix": "/opt/ampoule", "dev.ampoule.repeatable": "true", "dev.ampoule.fingerprint": fingerprint,
 	}
-	if diff := cmp.Diff(labels, a.Config.Labels); diff != "" || !strings.HasPrefix(labels[LabelFingerprint], "sha256:") {
+	if diff := cmp.Diff(labels, a.Config.Labels); diff != "" || !artifact.IsDigest(fingerprint) {
 		t.Errorf("labels (-want +got):\n%s", diff)
 	}
 	if !slices.Equal(a.Config.Entrypoint, []string{"/opt/ampoule/bin/python3"}) || a.Config.Architecture != "amd64" {
@@ -197,7 +199,7 @@ func checkArtifact(t *testing.T, w *world, a Artifact) {
 	if len(a.Wheelhouse) != 1 || a.Wheelhouse[0].Name != wheel || a.Wheelhouse[0].Size <= int64(len(w.wheel)) {
 		t.Fatalf("the wheelhouse is %+v", a.Wheelhouse)
 	}
-	r, err := a.Wheelhouse[0].Open()
+	r, err := a.Wheelhouse[0].Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,21 +212,21 @@ func checkArtifact(t *testing.T, w *world, a Artifact) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	told, err := fs.ReadFile(z, "demo-1.0.dist-info/"+audit.WheelRecordFile)
-	if err != nil || !strings.Contains(string(told), a.Config.Labels[LabelFingerprint]) {
+	told, err := fs.ReadFile(z, "demo-1.0.dist-info/"+artifact.WheelRecordFile)
+	if err != nil || !strings.Contains(string(told), fingerprint) {
 		t.Errorf("the wheel tells %s, %v", told, err)
 	}
 }
 
 // publishedTree lays an artifact's layers over one another, and says which of them each
 // file is in.
-func publishedTree(t *testing.T, w *world, a Artifact) (_ *tree.Tree, layerOf map[string]string) {
+func publishedTree(t *testing.T, w *world, a artifact.Artifact) (_ *tree.Tree, layerOf map[string]string) {
 	t.Helper()
 	var image sandbox.Image
 	layerOf = map[string]string{}
 	for _, l := range a.Layers {
-		image = image.With(l.Layer)
-		one, closer, err := layers.RootFS(t.Context(), w.st, sandbox.Image{}.With(l.Layer))
+		image = image.With(l)
+		one, closer, err := layers.RootFS(t.Context(), w.st, sandbox.Image{}.With(l))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -7,13 +7,12 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"io"
 	"time"
 
+	"ampoule/artifact"
 	"ampoule/audit"
 	"ampoule/builder/buildenv"
 	"ampoule/builder/fetch"
-	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
 	"ampoule/store"
 )
@@ -22,9 +21,8 @@ import (
 // the same recipe and lock would give other bits than before for another reason.
 const Epoch = 7
 
-// Prefix is where the tree stands in the artifact's image and while it is built,
-// without the leading slash. Installed trees run from anywhere.
-const Prefix = "opt/ampoule"
+// Prefix is where the tree stands while it is built: where it stands in the image.
+const Prefix = artifact.Prefix
 
 // Sandboxes is what the builder needs of a sandbox engine.
 type Sandboxes = buildenv.Sandboxes
@@ -36,7 +34,7 @@ type Publisher interface {
 	// tells the context's observer. One that is not the key's is an error.
 	FindKey(ctx context.Context, name, key string) (digest string, found bool, err error)
 	// Publish pushes the artifact, visible only when it is whole, and returns its digest.
-	Publish(ctx context.Context, a Artifact) (digest string, err error)
+	Publish(ctx context.Context, a artifact.Artifact) (digest string, err error)
 }
 
 // Bases is what the builder needs of a registry to stand on foreign images.
@@ -44,39 +42,7 @@ type Bases interface {
 	// PullBase returns the layers and configuration of an image by digest.
 	PullBase(ctx context.Context, ref, platform string) ([]sandbox.Layer, sandbox.Config, error)
 	// BaseFiles lists all that PullBase and its layers read.
-	BaseFiles(ctx context.Context, ref, platform string) ([]File, error)
-}
-
-// Artifact is a sealed tree that passed the gate, ready to be published.
-type Artifact struct {
-	Name string
-	Key  string
-	// Platform is os/architecture.
-	Platform string
-	// Created is the time that the image's configuration carries: the builder's fixed epoch.
-	Created time.Time
-	// Base is the runtime base that the tree is laid on.
-	Base []sandbox.Layer
-	// Layers are the sealed tree, below Prefix, the lowest first.
-	Layers []layers.Named
-	// Config is the image's configuration, labels included.
-	Config sandbox.Config
-	// Verdict is the gate's verdict, as JSON.
-	Verdict []byte
-	// Wheelhouse holds every wheel that was installed.
-	Wheelhouse []File
-	// Debug holds the debug information that was stripped from the tree, by name of
-	// what it belongs to. Each is a tar laid out like the image.
-	Debug map[string]sandbox.Layer
-}
-
-// File is a named file of an artifact's referrer.
-type File struct {
-	Name string
-	// Size is in bytes, SHA256 in lower-case hex.
-	Size   int64
-	SHA256 string
-	Open   func() (io.ReadCloser, error)
+	BaseFiles(ctx context.Context, ref, platform string) ([]artifact.File, error)
 }
 
 // Dependencies are what a Builder works with, the same for all calls.

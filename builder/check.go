@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"ampoule/artifact"
 	"ampoule/builder/compare"
 	"ampoule/builder/layers"
 	"ampoule/builder/progress"
@@ -331,7 +332,7 @@ func (c *check) sealed(ctx context.Context, was, is *opened) ([]compare.Differen
 }
 
 // artifacts compares two artifacts with the same tree: their layers and configuration.
-func artifacts(first, second Artifact) []compare.Difference {
+func artifacts(first, second artifact.Artifact) []compare.Difference {
 	var found []compare.Difference
 	add := func(place string, a, b any) {
 		was, is := fmt.Sprint(a), fmt.Sprint(b)
@@ -341,7 +342,7 @@ func artifacts(first, second Artifact) []compare.Difference {
 	}
 	add("layers of the base", layers.DiffIDs(sandbox.Image{Layers: first.Base}), layers.DiffIDs(sandbox.Image{Layers: second.Base}))
 	for i := range max(len(first.Layers), len(second.Layers)) {
-		var a, b layers.Named
+		var a, b artifact.Layer
 		if i < len(first.Layers) {
 			a = first.Layers[i]
 		}

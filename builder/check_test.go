@@ -6,15 +6,13 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
-	"maps"
-	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/artifact"
 	"ampoule/builder/compare"
-	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
 	"ampoule/store"
 )
@@ -26,16 +24,16 @@ func (d *digester) FindKey(context.Context, string, string) (string, bool, error
 	return "", false, nil
 }
 
-func (d *digester) Publish(_ context.Context, a Artifact) (string, error) {
+func (d *digester) Publish(ctx context.Context, a artifact.Artifact) (string, error) {
 	var parts []func() (io.ReadCloser, error)
 	for _, l := range a.Layers {
 		parts = append(parts, l.Open)
 	}
 	for _, f := range a.Wheelhouse {
-		parts = append(parts, f.Open)
+		parts = append(parts, func() (io.ReadCloser, error) { return f.Open(ctx) })
 	}
-	for _, name := range slices.Sorted(maps.Keys(a.Debug)) {
-		parts = append(parts, a.Debug[name].Open)
+	for _, l := range a.Debug {
+		parts = append(parts, l.Open)
 	}
 	hash := sha256.New()
 	for _, open := range parts {
@@ -118,22 +116,22 @@ func TestCheck(t *testing.T) {
 // Artifacts of one tree can differ in what is around it.
 func TestArtifactsDiffer(t *testing.T) {
 	t.Parallel()
-	whole := func() Artifact {
-		return Artifact{
+	whole := func() artifact.Artifact {
+		return artifact.Artifact{
 			Base:   []sandbox.Layer{{DiffID: "sha256:b"}},
-			Layers: []layers.Named{{Name: "native", Layer: sandbox.Layer{DiffID: "sha256:n"}}},
-			Config: sandbox.Config{Env: []string{"A=1"}, Labels: map[string]string{LabelKey: "sha256:k"}},
+			Layers: []sandbox.Layer{{Name: "native", DiffID: "sha256:n"}},
+			Config: sandbox.Config{Env: []string{"A=1"}, Labels: map[string]string{artifact.LabelKey: "sha256:k"}},
 		}
 	}
-	for place, change := range map[string]func(*Artifact){
-		"layers of the base":        func(a *Artifact) { a.Base[0].DiffID = "sha256:c" },
-		"layer 1":                   func(a *Artifact) { a.Layers[0].DiffID = "sha256:m" },
-		"layer 2":                   func(a *Artifact) { a.Layers = append(a.Layers, layers.Named{Name: "metadata"}) },
-		"label " + LabelKey:         func(a *Artifact) { a.Config.Labels[LabelKey] = "sha256:l" },
-		"label more":                func(a *Artifact) { a.Config.Labels["more"] = "x" },
-		"environment":               func(a *Artifact) { a.Config.Env = append(a.Config.Env, "B=2") },
-		"configuration":             func(a *Artifact) { a.Config.Entrypoint = []string{"python"} },
-		"what was published before": func(*Artifact) {},
+	for place, change := range map[string]func(*artifact.Artifact){
+		"layers of the base":         func(a *artifact.Artifact) { a.Base[0].DiffID = "sha256:c" },
+		"layer 1":                    func(a *artifact.Artifact) { a.Layers[0].DiffID = "sha256:m" },
+		"layer 2":                    func(a *artifact.Artifact) { a.Layers = append(a.Layers, artifact.Layer{Name: "metadata"}) },
+		"label " + artifact.LabelKey: func(a *artifact.Artifact) { a.Config.Labels[artifact.LabelKey] = "sha256:l" },
+		"label more":                 func(a *artifact.Artifact) { a.Config.Labels["more"] = "x" },
+		"environment":                func(a *artifact.Artifact) { a.Config.Env = append(a.Config.Env, "B=2") },
+		"configuration":              func(a *artifact.Artifact) { a.Config.Entrypoint = []string{"python"} },
+		"what was published before":  func(*artifact.Artifact) {},
 	} {
 		other := whole()
 		change(&other)

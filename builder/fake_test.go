@@ -20,6 +20,7 @@ import (
 	"testing"
 	"time"
 
+	"ampoule/artifact"
 	"ampoule/audit"
 	"ampoule/builder/fetch"
 	"ampoule/builder/layers"
@@ -144,7 +145,7 @@ type world struct {
 	opened    int
 	asked     []string
 	published map[string]string
-	artifacts []Artifact
+	artifacts []artifact.Artifact
 }
 
 const recipeText = `apiVersion: ampoule/v1
@@ -248,12 +249,8 @@ func (w *world) PullBase(context.Context, string, string) ([]sandbox.Layer, sand
 }
 
 // BaseFiles implements Bases.
-func (w *world) BaseFiles(context.Context, string, string) ([]File, error) {
-	sum := sha256.Sum256([]byte(basePart))
-	return []File{{
-		Name: "layer-0", Size: int64(len(basePart)), SHA256: hex.EncodeToString(sum[:]),
-		Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(basePart)), nil },
-	}}, nil
+func (w *world) BaseFiles(context.Context, string, string) ([]artifact.File, error) {
+	return []artifact.File{artifact.BytesFile("layer-0", artifact.LayerType, []byte(basePart))}, nil
 }
 
 // FindKey implements Publisher.
@@ -266,7 +263,7 @@ func (w *world) FindKey(_ context.Context, name, key string) (string, bool, erro
 }
 
 // Publish implements Publisher.
-func (w *world) Publish(_ context.Context, a Artifact) (string, error) {
+func (w *world) Publish(_ context.Context, a artifact.Artifact) (string, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.artifacts = append(w.artifacts, a)

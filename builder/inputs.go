@@ -8,7 +8,9 @@ import (
 	"io"
 	"os"
 	"slices"
+	"strings"
 
+	"ampoule/artifact"
 	"ampoule/builder/progress"
 	"ampoule/recipes"
 	"ampoule/store"
@@ -148,24 +150,25 @@ func (b *Builder) fetchImage(ctx context.Context, ref, platform string) ([]Input
 	}
 	var parts []Input
 	for _, f := range files {
-		whole, err := b.d.Store.Whole(ctx, f.SHA256)
+		sum := strings.TrimPrefix(f.Digest, "sha256:")
+		whole, err := b.d.Store.Whole(ctx, sum)
 		if err == nil && !whole {
-			err = b.put(ctx, f)
+			err = b.put(ctx, f, sum)
 		}
 		if err != nil {
 			return nil, fmt.Errorf("fetching base %s: %s: %w", ref, f.Name, err)
 		}
-		parts = append(parts, Input{Source: "image", Name: ref, File: f.Name, SHA256: f.SHA256})
+		parts = append(parts, Input{Source: "image", Name: ref, File: f.Name, SHA256: sum})
 	}
 	return parts, nil
 }
 
-// put stores a file that must have its sha256.
-func (b *Builder) put(ctx context.Context, f File) error {
-	content, err := f.Open()
+// put stores a file that must have a sha256.
+func (b *Builder) put(ctx context.Context, f artifact.File, sum string) error {
+	content, err := f.Open(ctx)
 	if err != nil {
 		return err
 	}
 	defer content.Close()
-	return b.d.Store.PutExpected(ctx, io.LimitReader(content, f.Size), f.SHA256)
+	return b.d.Store.PutExpected(ctx, io.LimitReader(content, f.Size), sum)
 }

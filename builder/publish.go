@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"path"
 	"slices"
-	"strconv"
 	"strings"
 
+	"ampoule/artifact"
 	"ampoule/audit"
 	wheelfile "ampoule/audit/wheel"
 	"ampoule/builder/layers"
@@ -29,15 +31,26 @@ func (r *build) publish(ctx context.Context, sealed *seal.Sealed, verdict *audit
 	if err != nil {
 		return "", fmt.Errorf("writing the verdict: %w", err)
 	}
-	artifact, err := r.image(ctx, sealed)
+	a, err := r.image(ctx, sealed)
 	if err != nil {
 		return "", err
 	}
-	artifact.Verdict, artifact.Debug = told, r.debug
-	if artifact.Wheelhouse, err = r.wheelhouse(ctx, sealed.Record); err != nil {
+	a.Verdict, a.Debug = told, named(r.debug)
+	if a.Wheelhouse, err = r.wheelhouse(ctx, sealed.Record); err != nil {
 		return "", err
 	}
-	return r.b.d.Publisher.Publish(ctx, artifact)
+	return r.b.d.Publisher.Publish(ctx, a)
+}
+
+// named gives layers their names, and sorts them by these.
+func named(byName map[string]sandbox.Layer) []artifact.Layer {
+	all := make([]artifact.Layer, 0, len(byName))
+	for _, name := range slices.Sorted(maps.Keys(byName)) {
+		l := byName[name]
+		l.Name = name
+		all = append(all, l)
+	}
+	return all
 }
 
 // labelledKind is the store's kind of records that name a wheel with its record in it.
@@ -46,8 +59,8 @@ const labelledKind = "labelled-wheel"
 // wheelhouse writes into each wheel what it was built with: then it can be told wherever
 // the wheel goes. The wheels in the store know nothing of it, so that a wheel is the
 // same for every tree that it is in.
-func (r *build) wheelhouse(ctx context.Context, record *audit.ArtifactRecord) ([]File, error) {
-	files := make([]File, len(record.Wheels))
+func (r *build) wheelhouse(ctx context.Context, record *audit.ArtifactRecord) ([]artifact.File, error) {
+	files := make([]artifact.File, len(record.Wheels))
 	for i, w := range record.Wheels {
 		told, err := json.MarshalIndent(audit.WheelRecord{WheelMade: w, Python: record.Python}, "", "  ")
 		if err != nil {
@@ -61,7 +74,10 @@ func (r *build) wheelhouse(ctx context.Context, record *audit.ArtifactRecord) ([
 		if err != nil {
 			return nil, err
 		}
-		files[i] = File{Name: w.File, Size: e.Size, SHA256: sum, Open: e.Content.Open}
+		files[i] = artifact.File{
+			Name: w.File, MediaType: artifact.WheelType, Digest: "sha256:" + sum, Size: e.Size,
+			Open: func(context.Context) (io.ReadCloser, error) { return e.Content.Open() },
+		}
 	}
 	return files, nil
 }
@@ -97,7 +113,7 @@ func label(ctx context.Context, st *store.Store, w audit.WheelMade, told []byte)
 		return "", err
 	}
 	defer out.Abort()
-	if err := wheelfile.WithFile(out, f, info.Size(), audit.WheelRecordFile, told); err != nil {
+	if err := wheelfile.WithFile(out, f, info.Size(), artifact.WheelRecordFile, told); err != nil {
 		return "", fmt.Errorf("writing %s for the wheelhouse: %w", w.File, err)
 	}
 	sum, _, err = out.Commit()
@@ -105,9 +121,10 @@ func label(ctx context.Context, st *store.Store, w audit.WheelMade, told []byte)
 }
 
 // image makes the part of the artifact that its digest names.
-func (r *build) image(ctx context.Context, sealed *seal.Sealed) (Artifact, error) {
-	artifact := Artifact{
-		Name: r.req.Recipe.Name, Key: r.plan.Key, Platform: r.req.platform(), Created: tree.Time, Config: r.config(sealed),
+func (r *build) image(ctx context.Context, sealed *seal.Sealed) (artifact.Artifact, error) {
+	config, err := r.config(sealed)
+	if err != nil {
+		return artifact.Artifact{}, fmt.Errorf("configuring the image: %w", err)
 	}
 	base, ok := r.req.Lock.Targets["container"]
 	if !ok {
@@ -116,40 +133,31 @@ func (r *build) image(ctx context.Context, sealed *seal.Sealed) (Artifact, error
 	}
 	below, err := r.env.Base(ctx, base)
 	if err != nil {
-		return Artifact{}, err
+		return artifact.Artifact{}, err
 	}
-	artifact.Base = below.Layers
-	artifact.Layers, err = layers.SaveParts(ctx, r.b.d.Store, layers.Split(sealed.Tree), Prefix)
-	return artifact, err
+	parts, err := layers.SaveParts(ctx, r.b.d.Store, layers.Split(sealed.Tree), Prefix)
+	return artifact.Artifact{
+		Name: r.req.Recipe.Name, Key: r.plan.Key, Platform: r.req.platform(), Created: tree.Time, Config: config,
+		Base: below.Layers, Layers: parts,
+	}, err
 }
 
-// Labels of the image's configuration.
-const (
-	LabelKey         = "dev.ampoule.key"
-	LabelRecipe      = "dev.ampoule.recipe"
-	LabelPython      = "dev.ampoule.python"
-	LabelFingerprint = "dev.ampoule.fingerprint"
-	LabelTree        = "dev.ampoule.tree"
-	LabelPrefix      = "dev.ampoule.prefix"
-	// LabelRepeatable is "false" for an interpreter whose optimisation was trained
-	// while it was built: training differs from run to run.
-	LabelRepeatable = "dev.ampoule.repeatable"
-)
-
-func (r *build) config(sealed *seal.Sealed) sandbox.Config {
+// config says how the image runs, and what it is.
+func (r *build) config(sealed *seal.Sealed) (artifact.Config, error) {
 	bin := path.Join("/", Prefix, "bin")
 	_, arch, _ := strings.Cut(r.req.platform(), "/")
-	return sandbox.Config{
+	labels, err := artifact.Labels{
+		Recipe: r.req.Recipe.Name, Key: r.plan.Key, Python: r.req.Lock.Python.Version,
+		Fingerprint: sealed.Record.Python.FingerprintDigest, Tree: sealed.Tree.Hash(), Prefix: "/" + Prefix,
+		Repeatable: new(!slices.Contains(r.req.Recipe.Python.Configure, "--enable-optimizations")),
+	}.Encode()
+	return artifact.Config{
 		Architecture: arch,
 		Env: []string{
 			"PATH=" + bin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 			"LANG=C.UTF-8",
 		},
 		Entrypoint: []string{bin + "/python3"},
-		Labels: map[string]string{
-			LabelKey: r.plan.Key, LabelRecipe: r.req.Recipe.Name, LabelPython: r.req.Lock.Python.Version,
-			LabelFingerprint: sealed.Record.Python.FingerprintDigest, LabelTree: sealed.Tree.Hash(), LabelPrefix: "/" + Prefix,
-			LabelRepeatable: strconv.FormatBool(!slices.Contains(r.req.Recipe.Python.Configure, "--enable-optimizations")),
-		},
-	}
+		Labels:     labels,
+	}, err
 }

@@ -50,9 +50,11 @@ func TestWaitingIsTold(t *testing.T) {
 				// Its tests are no part of any stage.
 				recipe.Test.Commands = [][]string{{"python3", "-m", "demo.other"}}
 			}
-			ended := make(chan Result, 2)
+			b, ended := w.builder(), make(chan Result, 2)
 			build := func(r *progresstest.Recorder, recipe *recipes.Recipe) {
-				got, err := w.builder.Build(r.Context(ctx), recipe, w.reqs, w.lock)
+				req := w.request()
+				req.Recipe = recipe
+				got, err := b.Build(r.Context(ctx), req)
 				if err != nil {
 					t.Error(err)
 				}

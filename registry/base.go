@@ -16,6 +16,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
+
+	"ampoule/artifact"
 )
 
 // PullBase reads an image by HOST/REPOSITORY@sha256:HEX for a platform, from what
@@ -35,14 +37,14 @@ func (r *Registry) PullBase(ctx context.Context, ref, platform string) (Base, er
 
 // BaseFiles lists all that [Registry.PullBase] reads: the index where there is one, the
 // manifests and configurations that it looks at for the platform, and the image's layers.
-func (r *Registry) BaseFiles(ctx context.Context, ref, platform string) ([]File, error) {
+func (r *Registry) BaseFiles(ctx context.Context, ref, platform string) ([]artifact.File, error) {
 	at, documents, image, err := r.base(ctx, ref, platform)
 	if err != nil {
 		return nil, err
 	}
-	var files []File
+	var files []artifact.File
 	blob := func(name string, mediaType, digest string, size int64) {
-		files = append(files, File{Name: name, MediaType: mediaType, Digest: digest, Size: size,
+		files = append(files, artifact.File{Name: name, MediaType: mediaType, Digest: digest, Size: size,
 			Open: func(ctx context.Context) (io.ReadCloser, error) {
 				content, err := at.openBlob(ctx, digest)
 				if err := at.convert("reading base "+ref, at.at(digest), err); err != nil {
@@ -52,7 +54,7 @@ func (r *Registry) BaseFiles(ctx context.Context, ref, platform string) ([]File,
 			}})
 	}
 	for _, d := range documents {
-		files = append(files, BytesFile("manifest", string(d.MediaType), d.Manifest))
+		files = append(files, artifact.BytesFile("manifest", string(d.MediaType), d.Manifest))
 		if d.MediaType.IsImage() {
 			var m v1.Manifest
 			if err := json.Unmarshal(d.Manifest, &m); err != nil {

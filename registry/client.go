@@ -14,6 +14,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/authn"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"ampoule/artifact"
 )
 
 // localHost stands for the store's own registry where the client needs a host. It
@@ -59,7 +61,7 @@ type access struct {
 // addresses only.
 func Open(ref string) (*Registry, error) {
 	host, prefix, _ := strings.Cut(strings.TrimSuffix(ref, "/"), "/")
-	if prefix != "" && !repositoryForm.MatchString(prefix) {
+	if prefix != "" && !artifact.IsRepository(prefix) {
 		return nil, &ReferenceError{Ref: ref, Why: "what follows the host is not a repository's name"}
 	}
 	reg, err := name.NewRegistry(host, name.StrictValidation)
@@ -124,13 +126,9 @@ func isLoopback(u *url.URL) bool {
 	return host == "localhost" || net.ParseIP(host).IsLoopback()
 }
 
-// repositoryForm is the grammar of repository names (OCI distribution-spec, "Pulling manifests").
-var repositoryForm = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
-
 var (
-	tagForm    = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
-	hostForm   = regexp.MustCompile(`^(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?$`)
-	digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	tagForm  = regexp.MustCompile(`^[a-zA-Z0-9_][a-zA-Z0-9._-]{0,127}$`)
+	hostForm = regexp.MustCompile(`^(?:[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?|\[[0-9a-fA-F:]+\])(?::[0-9]{1,5})?$`)
 )
 
 // location is a parsed reference.
@@ -160,7 +158,7 @@ func (l location) at(digest string) string { return l.base + "@" + digest }
 // parse reads [HOST/]NAME@DIGEST or [HOST/]NAME:TAG.
 func (r *Registry) parse(ref string) (location, error) {
 	rest, digest, pinned := strings.Cut(ref, "@")
-	if pinned && !digestForm.MatchString(digest) {
+	if pinned && !artifact.IsDigest(digest) {
 		return location{}, &ReferenceError{Ref: ref, Why: "what follows @ is not sha256: and 64 hexadecimal digits"}
 	}
 	tag := ""
@@ -178,9 +176,6 @@ func (r *Registry) parse(ref string) (location, error) {
 	return l, err
 }
 
-// IsDigest reports whether a text is "sha256:" and 64 hexadecimal digits.
-func IsDigest(text string) bool { return digestForm.MatchString(text) }
-
 // PinnedDigest returns the digest of [HOST/]NAME@sha256:HEX, or of the digest alone.
 // What names none is a [*ReferenceError].
 func PinnedDigest(ref string) (string, error) {
@@ -188,10 +183,10 @@ func PinnedDigest(ref string) (string, error) {
 	if !named {
 		digest = ref
 	}
-	if !IsDigest(digest) {
+	if !artifact.IsDigest(digest) {
 		return "", &ReferenceError{Ref: ref, Why: "it has no digest: sha256: and 64 hexadecimal digits"}
 	}
-	if host, repo := splitHost(base); named && (host != "" && !hostForm.MatchString(host) || !repositoryForm.MatchString(repo)) {
+	if host, repo := splitHost(base); named && (host != "" && !hostForm.MatchString(host) || !artifact.IsRepository(repo)) {
 		return "", &ReferenceError{Ref: ref, Why: fmt.Sprintf("%q is not a repository", base)}
 	}
 	return digest, nil
@@ -215,7 +210,7 @@ func (r *Registry) locate(ref, rest string) (location, error) {
 	if !hostForm.MatchString(host) {
 		return location{}, &ReferenceError{Ref: ref, Why: "it begins with something that is not a host"}
 	}
-	if !repositoryForm.MatchString(repo) {
+	if !artifact.IsRepository(repo) {
 		return location{}, &ReferenceError{Ref: ref, Why: "what stands before the digest or tag is not a repository's name"}
 	}
 	if host == r.host.Name() && !r.own.local {
@@ -234,7 +229,7 @@ func (r *Registry) locate(ref, rest string) (location, error) {
 
 // locateOwn finds a repository of this registry by its name alone.
 func (r *Registry) locateOwn(ref, repo string) (location, error) {
-	if !repositoryForm.MatchString(repo) {
+	if !artifact.IsRepository(repo) {
 		return location{}, &ReferenceError{Ref: ref, Why: "what stands before the digest or tag is not a repository's name"}
 	}
 	full := strings.TrimPrefix(r.prefix+"/"+repo, "/")

@@ -10,6 +10,7 @@ import (
 	"sync"
 	"testing"
 
+	"ampoule/artifact"
 	"ampoule/registry"
 	"ampoule/registry/embedded"
 )
@@ -22,7 +23,7 @@ func TestSimultaneousPublicationsOfOneKey(t *testing.T) {
 	var won sync.Map
 	var wg sync.WaitGroup
 	for i := range n {
-		a, _ := artifact(t, key("1"), strconv.Itoa(i))
+		a, _ := sample(t, key("1"), strconv.Itoa(i))
 		wg.Go(func() {
 			done, err := r.Publish(context.Background(), a)
 			var taken *registry.KeyTakenError
@@ -35,7 +36,7 @@ func TestSimultaneousPublicationsOfOneKey(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	digest, _, err := r.FindKey(t.Context(), "web", key("1"), registry.Beside{})
+	digest, _, err := r.FindKey(t.Context(), "web", key("1"), artifact.Beside{})
 	if _, ok := won.Load(digest); !ok || err != nil {
 		t.Errorf("the key names %s (%v), whose publication failed", digest, err)
 	}
@@ -51,7 +52,7 @@ func TestInterruptedPublicationIsNotFound(t *testing.T) {
 	t.Parallel()
 	e := embedded.Open(t.TempDir())
 	defer e.Close()
-	a, _ := artifact(t, key("1"), "x")
+	a, _ := sample(t, key("1"), "x")
 	whole, err := registry.Local(e)
 	if err != nil {
 		t.Fatal(err)
@@ -64,7 +65,7 @@ func TestInterruptedPublicationIsNotFound(t *testing.T) {
 		}
 		_, err = broken.Publish(ctx, a)
 		cancel()
-		_, found, findErr := whole.FindKey(t.Context(), a.Name, a.Key, registry.Beside{})
+		_, found, findErr := whole.FindKey(t.Context(), a.Name, a.Key, artifact.Beside{})
 		if findErr != nil {
 			t.Fatal(findErr)
 		}
@@ -85,7 +86,7 @@ func TestInterruptedPublicationIsNotFound(t *testing.T) {
 
 func mustFind(t *testing.T, r *registry.Registry) string {
 	t.Helper()
-	digest, _, err := r.FindKey(t.Context(), "web", key("1"), registry.Beside{})
+	digest, _, err := r.FindKey(t.Context(), "web", key("1"), artifact.Beside{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -131,7 +132,7 @@ func TestProcessesPublishAtOnce(t *testing.T) {
 	wg.Wait()
 	r := store(t, dir)
 	for i := range processes * each {
-		digest, found, err := r.FindKey(t.Context(), "web", numbered(i), registry.Beside{})
+		digest, found, err := r.FindKey(t.Context(), "web", numbered(i), artifact.Beside{})
 		if !found || err != nil {
 			t.Errorf("publication %d is lost (%v)", i, err)
 			continue
@@ -154,7 +155,7 @@ func TestPublishingProcess(t *testing.T) {
 	count, _ := strconv.Atoi(os.Getenv("PUBLISH_COUNT"))
 	r := store(t, dir)
 	for i := from; i < from+count; i++ {
-		a, _ := artifact(t, numbered(i), strconv.Itoa(i))
+		a, _ := sample(t, numbered(i), strconv.Itoa(i))
 		if _, err := r.Publish(t.Context(), a); err != nil {
 			t.Errorf("publication %d: %v", i, err)
 		}

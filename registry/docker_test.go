@@ -13,10 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"ampoule/artifact"
 	"ampoule/registry"
 	"ampoule/registry/embedded"
 	"ampoule/registry/install"
-	"ampoule/registry/layer"
 	"ampoule/tree"
 )
 
@@ -95,7 +95,7 @@ func TestDockerPullsRunsAndCopies(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, _ := artifact(t, key("1"), string(compile(t)))
+	a, _ := sample(t, key("1"), string(compile(t)))
 	done, err := r.Publish(t.Context(), a)
 	if err != nil {
 		t.Fatal(err)
@@ -187,5 +187,5 @@ func exported(t *testing.T, ref string) *tree.Tree {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return whole.Sub(layer.Prefix)
+	return whole.Sub(artifact.Prefix)
 }

@@ -17,8 +17,8 @@ import (
 	ociregistry "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
+	"ampoule/artifact"
 	"ampoule/registry"
-	"ampoule/registry/layer"
 	"ampoule/tree"
 )
 
@@ -113,7 +113,7 @@ func once(number int, fault func(http.ResponseWriter, *http.Request) bool) func(
 }
 
 // undisturbed is the digest that the artifact has.
-func undisturbed(t *testing.T, a registry.Artifact) string {
+func undisturbed(t *testing.T, a registry.Packed) string {
 	t.Helper()
 	done, err := newServer(t).open(t).Publish(t.Context(), a)
 	if err != nil {
@@ -167,7 +167,7 @@ func TestPublishingFails(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			s := newServer(t)
-			a, _ := artifact(t, key("1"), "x")
+			a, _ := sample(t, key("1"), "x")
 			s.fault = c.fault
 			_, err := s.open(t).Publish(t.Context(), a)
 			var remote *registry.RemoteError
@@ -183,9 +183,9 @@ func TestPublishingFails(t *testing.T) {
 }
 
 // unharmed wants nothing to be published, and publishing to give the undisturbed digest.
-func (s *server) unharmed(t *testing.T, a registry.Artifact) {
+func (s *server) unharmed(t *testing.T, a registry.Packed) {
 	t.Helper()
-	if _, found, err := s.open(t).FindKey(t.Context(), a.Name, a.Key, registry.Beside{}); found || err != nil {
+	if _, found, err := s.open(t).FindKey(t.Context(), a.Name, a.Key, artifact.Beside{}); found || err != nil {
 		t.Errorf("after the fault it is found: %t, %v", found, err)
 	}
 	done, err := s.open(t).Publish(t.Context(), a)
@@ -199,7 +199,7 @@ func TestPublishingRefused(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	s.stop()
-	a, _ := artifact(t, key("1"), "x")
+	a, _ := sample(t, key("1"), "x")
 	_, err := s.open(t).Publish(t.Context(), a)
 	var remote *registry.RemoteError
 	if !errors.As(err, &remote) || !errors.Is(err, syscall.ECONNREFUSED) || remote.Hint() == "" {
@@ -212,7 +212,7 @@ func TestPublishingRefused(t *testing.T) {
 // Faults that pass are waited for, at whichever request they come.
 func TestPublishingGoesOn(t *testing.T) {
 	t.Parallel()
-	a, _ := artifact(t, key("1"), "x")
+	a, _ := sample(t, key("1"), "x")
 	want := undisturbed(t, a)
 	for name, fault := range map[string]func(*server, http.ResponseWriter, *http.Request) bool{
 		"busy for once": func(_ *server, w http.ResponseWriter, _ *http.Request) bool {
@@ -264,14 +264,14 @@ func TestPublishingFailsAtOnce(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	s.fault = status(http.StatusServiceUnavailable)
-	a, _ := artifact(t, key("1"), "x")
+	a, _ := sample(t, key("1"), "x")
 	for i := range 120 {
 		file := tree.FileEntry("file", 0o644, []byte(strconv.Itoa(i)))
 		content, err := tree.New([]tree.Entry{file})
 		if err != nil {
 			t.Fatal(err)
 		}
-		a.Images[0].Layers = append(a.Images[0].Layers, packed(t, "more", content, layer.Prefix))
+		a.Images[0].Layers = append(a.Images[0].Layers, packed(t, "more", content, artifact.Prefix))
 	}
 	begun := time.Now()
 	if _, err := s.open(t).Publish(t.Context(), a); err == nil {
@@ -286,9 +286,9 @@ func TestPublishingFailsAtOnce(t *testing.T) {
 func TestSlowIsNotSilent(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
-	a, _ := artifact(t, key("1"), "x")
+	a, _ := sample(t, key("1"), "x")
 	big := make([]byte, 64<<20) // more than sockets hold
-	a.Referrers[0].Files = append(a.Referrers[0].Files, registry.BytesFile("big", "text/plain", big))
+	a.Referrers[0].Files = append(a.Referrers[0].Files, artifact.BytesFile("big", "text/plain", big))
 	const steps = 40
 	s.fault = func(w http.ResponseWriter, req *http.Request) bool {
 		if req.Method == http.MethodPatch && req.ContentLength == int64(len(big)) {

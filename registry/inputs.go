@@ -10,23 +10,18 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
+
+	"ampoule/artifact"
 )
 
-// InputsType is the artifact type of the manifest that holds the inputs of one lock.
-const InputsType = "application/vnd.ampoule.inputs.v1"
-
-// inputsName is the repository of inputs, below the registry's prefix: one for all
-// recipes, since they share most of them.
-const inputsName = "inputs"
-
-// Inputs keeps the inputs of builds in a repository of a registry: each a blob, found
+// Inputs keeps the inputs of builds in the repository [artifact.InputsName]: each a blob, found
 // by its sha256 alone, and held against the registry's garbage collection by a
 // manifest for each lock.
 type Inputs struct{ at location }
 
 // Inputs gives the registry's repository of inputs.
 func (r *Registry) Inputs() (*Inputs, error) {
-	at, err := r.locateOwn(inputsName, inputsName)
+	at, err := r.locateOwn(artifact.InputsName, artifact.InputsName)
 	return &Inputs{at}, err
 }
 
@@ -50,13 +45,13 @@ func (i *Inputs) Open(ctx context.Context, sum string) (io.ReadCloser, error) {
 // Keep sends the files that the repository lacks, then the manifest that lists them all,
 // with the key of the build that they belong to as its tag. It returns the manifest's
 // reference.
-func (i *Inputs) Keep(ctx context.Context, key string, files []File) (ref string, err error) {
+func (i *Inputs) Keep(ctx context.Context, key string, files []artifact.File) (ref string, err error) {
 	op := "keeping inputs"
-	tag, err := keyTag(key)
+	tag, err := artifact.KeyTag(key)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", op, err)
 	}
-	manifest, err := encodeFiles(InputsType, nil, files)
+	manifest, err := encodeFiles(artifact.InputsType, nil, files)
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", op, err)
 	}
@@ -83,8 +78,8 @@ func (i *Inputs) Keep(ctx context.Context, key string, files []File) (ref string
 }
 
 // blobsOf are the files of a manifest without image, and its empty configuration.
-func blobsOf(files []File) []blob {
-	blobs := []blob{documentBlob(document{emptyJSON, emptyType})}
+func blobsOf(files []artifact.File) []blob {
+	blobs := []blob{documentBlob(document{emptyJSON, artifact.EmptyType})}
 	seen := map[string]bool{}
 	for _, f := range files {
 		if !seen[f.Digest] {

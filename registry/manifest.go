@@ -14,16 +14,14 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"ampoule/artifact"
 	"ampoule/registry/layer"
 )
 
 // maxLayers is the largest number of layers that Docker mounts.
 const maxLayers = 125
 
-// emptyType is the media type of a configuration that says nothing
-// (OCI image-spec, manifest.md, "Guidance for an Empty Descriptor").
-const emptyType = "application/vnd.oci.empty.v1+json"
-
+// emptyJSON is a configuration that says nothing, of [artifact.EmptyType].
 var emptyJSON = []byte("{}")
 
 // document is a manifest, index or configuration in its final bytes.
@@ -63,13 +61,13 @@ type encoded struct {
 }
 
 // encode makes an artifact's documents. It reads no layer.
-func encode(a Artifact) (encoded, error) {
+func encode(a Packed) (encoded, error) {
 	if len(a.Images) == 0 {
 		return encoded{}, errors.New("it has no image")
 	}
 	var e encoded
 	index := v1.IndexManifest{SchemaVersion: 2, MediaType: types.OCIImageIndex}
-	images := slices.SortedFunc(slices.Values(a.Images), func(x, y Image) int { return cmp.Compare(x.Platform, y.Platform) })
+	images := slices.SortedFunc(slices.Values(a.Images), func(x, y PackedImage) int { return cmp.Compare(x.Platform, y.Platform) })
 	for i, image := range images {
 		if i > 0 && images[i-1].Platform == image.Platform {
 			return encoded{}, fmt.Errorf("two images for platform %s", image.Platform)
@@ -90,10 +88,13 @@ func encode(a Artifact) (encoded, error) {
 
 // encodeImage makes an image's configuration and manifest. It sets no
 // artifactType: a runnable image has none (OCI image-spec, manifest.md).
-func encodeImage(image Image) (config, manifest document, platform *v1.Platform, err error) {
+func encodeImage(image PackedImage) (config, manifest document, platform *v1.Platform, err error) {
 	platform, err = parsePlatform(image.Platform)
 	if err != nil {
 		return config, manifest, nil, err
+	}
+	if image.Config.Architecture != platform.Architecture {
+		return config, manifest, nil, fmt.Errorf("its configuration is for %q", image.Config.Architecture)
 	}
 	if n := len(image.Base) + len(image.Layers); n > maxLayers {
 		return config, manifest, nil, fmt.Errorf("%d layers are more than the %d that Docker mounts", n, maxLayers)
@@ -101,7 +102,7 @@ func encodeImage(image Image) (config, manifest document, platform *v1.Platform,
 	created := v1.Time{Time: image.Created.UTC().Truncate(time.Second)}
 	file := v1.ConfigFile{
 		Architecture: platform.Architecture, OS: platform.OS, Variant: platform.Variant, Created: created,
-		RootFS: v1.RootFS{Type: "layers"}, Config: image.Config.encode(),
+		RootFS: v1.RootFS{Type: "layers"}, Config: encodeConfig(image.Config),
 	}
 	m := v1.Manifest{SchemaVersion: 2, MediaType: types.OCIManifestSchema1}
 	add := func(l layer.Layer, kind string) error {
@@ -112,10 +113,10 @@ func encodeImage(image Image) (config, manifest document, platform *v1.Platform,
 		return err
 	}
 	for _, l := range image.Base {
-		err = errors.Join(err, add(l, KindBase))
+		err = errors.Join(err, add(l, artifact.KindBase))
 	}
 	for _, l := range image.Layers {
-		err = errors.Join(err, add(l, KindTree))
+		err = errors.Join(err, add(l, artifact.KindTree))
 	}
 	if err != nil {
 		return config, manifest, nil, err
@@ -139,14 +140,14 @@ func describeLayer(l layer.Layer, kind string) (v1.Descriptor, v1.Hash, error) {
 		return v1.Descriptor{}, v1.Hash{}, fmt.Errorf("layer %s: %w", l.Name, err)
 	}
 	return v1.Descriptor{
-		MediaType: layer.MediaType, Size: l.Size, Digest: digest,
-		Annotations: map[string]string{AnnotationLayer: l.Name, AnnotationKind: kind},
+		MediaType: artifact.LayerType, Size: l.Size, Digest: digest,
+		Annotations: map[string]string{artifact.AnnotationLayer: l.Name, artifact.AnnotationKind: kind},
 	}, diffID, nil
 }
 
 // encodeReferrer makes a referrer's manifest: its artifactType and an empty
 // configuration (OCI image-spec, manifest.md, "Guidelines for Artifact Usage").
-func encodeReferrer(ref Referrer, subject v1.Descriptor) (document, error) {
+func encodeReferrer(ref artifact.Referrer, subject v1.Descriptor) (document, error) {
 	if !strings.Contains(ref.ArtifactType, "/") {
 		return document{}, fmt.Errorf("artifact type %q is not a media type", ref.ArtifactType)
 	}
@@ -154,8 +155,8 @@ func encodeReferrer(ref Referrer, subject v1.Descriptor) (document, error) {
 }
 
 // encodeFiles makes the manifest of files that are no image.
-func encodeFiles(artifactType string, annotations map[string]string, files []File, more ...func(*v1.Manifest)) (document, error) {
-	empty := document{emptyJSON, emptyType}
+func encodeFiles(artifactType string, annotations map[string]string, files []artifact.File, more ...func(*v1.Manifest)) (document, error) {
+	empty := document{emptyJSON, artifact.EmptyType}
 	m := v1.Manifest{
 		SchemaVersion: 2, MediaType: types.OCIManifestSchema1, ArtifactType: artifactType,
 		Config: empty.descriptor(), Annotations: annotations,
@@ -170,7 +171,7 @@ func encodeFiles(artifactType string, annotations map[string]string, files []Fil
 		}
 		m.Layers = append(m.Layers, v1.Descriptor{
 			MediaType: types.MediaType(f.MediaType), Size: f.Size, Digest: digest,
-			Annotations: map[string]string{AnnotationTitle: f.Name},
+			Annotations: map[string]string{artifact.AnnotationTitle: f.Name},
 		})
 	}
 	if len(m.Layers) == 0 {
@@ -179,16 +180,17 @@ func encodeFiles(artifactType string, annotations map[string]string, files []Fil
 	return newDocument(types.OCIManifestSchema1, m)
 }
 
-func (c Config) encode() v1.Config {
+func encodeConfig(c artifact.Config) v1.Config {
 	return v1.Config{
 		Env: c.Env, Entrypoint: c.Entrypoint, Cmd: c.Cmd,
 		WorkingDir: c.WorkingDir, User: c.User, Labels: c.Labels,
 	}
 }
 
-func decodeConfig(c v1.Config) Config {
-	return Config{
-		Env: c.Env, Entrypoint: c.Entrypoint, Cmd: c.Cmd,
+func decodeConfig(file *v1.ConfigFile) artifact.Config {
+	c := file.Config
+	return artifact.Config{
+		Architecture: file.Architecture, Env: c.Env, Entrypoint: c.Entrypoint, Cmd: c.Cmd,
 		WorkingDir: c.WorkingDir, User: c.User, Labels: c.Labels,
 	}
 }

@@ -3,15 +3,10 @@ package registry
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
 	"net/http"
-	"os"
-	"path/filepath"
-	"strings"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
@@ -19,19 +14,12 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 	"golang.org/x/sync/errgroup"
 
+	"ampoule/artifact"
 	"ampoule/registry/layer"
 )
 
 // uploads is how many blobs are sent at once.
 const uploads = 4
-
-// keyTag is the tag that points from a key to an index.
-func keyTag(key string) (string, error) {
-	if !digestForm.MatchString(key) {
-		return "", fmt.Errorf("key %q is not sha256: and 64 hexadecimal digits", key)
-	}
-	return "key-" + strings.TrimPrefix(key, "sha256:"), nil
-}
 
 // Publish sends an artifact: blobs, image manifests, referrers, and last the index
 // with its key, so that an interrupted publication leaves nothing that can be
@@ -42,12 +30,12 @@ func keyTag(key string) (string, error) {
 // The store's registry decides between simultaneous publications of one key. The
 // OCI protocol gives other registries no means to: there the key is looked up
 // right before and after it is written.
-func (r *Registry) Publish(ctx context.Context, a Artifact) (Published, error) {
+func (r *Registry) Publish(ctx context.Context, a Packed) (Published, error) {
 	at, err := r.locateOwn(a.Name, a.Name)
 	if err != nil {
 		return Published{}, err
 	}
-	tag, err := keyTag(a.Key)
+	tag, err := artifact.KeyTag(a.Key)
 	if err != nil {
 		return Published{}, fmt.Errorf("publishing %s: %w", a.Name, err)
 	}
@@ -71,10 +59,14 @@ func (r *Registry) Publish(ctx context.Context, a Artifact) (Published, error) {
 }
 
 // checkKey refuses an artifact that its key would not find.
-func checkKey(a Artifact) error {
+func checkKey(a Packed) error {
 	for _, image := range a.Images {
-		if label := image.Config.Labels[LabelKey]; label != a.Key {
-			return fmt.Errorf("image for %s: its label %s is %q, not its key", image.Platform, LabelKey, label)
+		labels, err := artifact.ParseLabels(image.Config.Labels)
+		if err == nil && labels.Key != a.Key {
+			err = fmt.Errorf("label %s is %q, not its key", artifact.LabelKey, labels.Key)
+		}
+		if err != nil {
+			return fmt.Errorf("image for %s: %w", image.Platform, err)
 		}
 	}
 	return nil
@@ -84,7 +76,7 @@ func checkKey(a Artifact) error {
 // manifest. A registry without the referrers API keeps them in one tagged index
 // (OCI distribution-spec, "Referrers Tag Schema"): two attached at the same time
 // there may lose one.
-func (r *Registry) Attach(ctx context.Context, ref string, referrer Referrer) (string, error) {
+func (r *Registry) Attach(ctx context.Context, ref string, referrer artifact.Referrer) (string, error) {
 	at, err := r.parse(ref)
 	if err != nil {
 		return "", err
@@ -111,7 +103,7 @@ func (r *Registry) Attach(ctx context.Context, ref string, referrer Referrer) (s
 // publication is one artifact on its way.
 type publication struct {
 	location
-	artifact Artifact
+	artifact Packed
 	docs     encoded
 	tag      string
 }
@@ -123,7 +115,7 @@ func (p publication) isDone(ctx context.Context) (bool, error) {
 	for _, r := range p.artifact.Referrers {
 		types = append(types, r.ArtifactType)
 	}
-	found, ok, err := p.published(ctx, p.tag, p.artifact.Key, Beside{Always: types})
+	found, ok, err := p.published(ctx, p.tag, p.artifact.Key, artifact.Beside{Always: types})
 	var damaged *DamagedError
 	if errors.As(err, &damaged) {
 		return false, nil
@@ -197,7 +189,7 @@ func (p publication) sendBlobs(ctx context.Context, pusher *remote.Pusher) error
 	for _, image := range p.artifact.Images {
 		for _, layers := range [][]layer.Layer{image.Base, image.Layers} {
 			for _, l := range layers {
-				blobs[l.Digest] = blob{digest: l.Digest, size: l.Size, mediaType: layer.MediaType, open: l.Open}
+				blobs[l.Digest] = blob{digest: l.Digest, size: l.Size, mediaType: artifact.LayerType, open: l.Open}
 			}
 		}
 	}
@@ -210,7 +202,7 @@ func (p publication) sendBlobs(ctx context.Context, pusher *remote.Pusher) error
 }
 
 // pushReferrer sends a referrer's files and manifest.
-func (l location) pushReferrer(ctx context.Context, pusher *remote.Pusher, ref Referrer, subject v1.Descriptor) (document, error) {
+func (l location) pushReferrer(ctx context.Context, pusher *remote.Pusher, ref artifact.Referrer, subject v1.Descriptor) (document, error) {
 	subject = v1.Descriptor{MediaType: subject.MediaType, Size: subject.Size, Digest: subject.Digest}
 	manifest, err := encodeReferrer(ref, subject)
 	if err != nil {
@@ -262,35 +254,6 @@ func (b blob) Size() (int64, error) { return b.size, nil }
 
 // MediaType implements v1.Layer.
 func (b blob) MediaType() (types.MediaType, error) { return b.mediaType, nil }
-
-// BytesFile makes a referrer's file of bytes.
-func BytesFile(name, mediaType string, data []byte) File {
-	sum := sha256.Sum256(data)
-	return File{
-		Name: name, MediaType: mediaType, Size: int64(len(data)),
-		Digest: "sha256:" + hex.EncodeToString(sum[:]), Open: openBytes(data),
-	}
-}
-
-// DiskFile makes a referrer's file of a file on disk, named as it is there. The
-// file must not change until it is published.
-func DiskFile(path, mediaType string) (File, error) {
-	f, err := os.Open(path)
-	if err != nil {
-		return File{}, fmt.Errorf("hashing referrer's file: %w", err)
-	}
-	defer f.Close()
-	h := sha256.New()
-	size, err := io.Copy(h, f)
-	if err != nil {
-		return File{}, fmt.Errorf("hashing referrer's file: %w", err)
-	}
-	return File{
-		Name: filepath.Base(path), MediaType: mediaType, Size: size,
-		Digest: "sha256:" + hex.EncodeToString(h.Sum(nil)),
-		Open:   func(context.Context) (io.ReadCloser, error) { return os.Open(path) },
-	}, nil
-}
 
 func openBytes(data []byte) func(context.Context) (io.ReadCloser, error) {
 	return func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil }

@@ -11,6 +11,8 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"golang.org/x/sync/errgroup"
+
+	"ampoule/artifact"
 )
 
 const (
@@ -28,27 +30,20 @@ const (
 //
 // A tag that leads to something else is a [*KeyMismatchError]. A chain that is broken is a
 // [*DamagedError]: publishing it again mends it.
-func (r *Registry) FindKey(ctx context.Context, name, key string, beside Beside) (digest string, found bool, err error) {
+func (r *Registry) FindKey(ctx context.Context, name, key string, beside artifact.Beside) (digest string, found bool, err error) {
 	at, err := r.locateOwn(name, name)
 	if err != nil {
 		return "", false, err
 	}
-	tag, err := keyTag(key)
+	tag, err := artifact.KeyTag(key)
 	if err != nil {
 		return "", false, err
 	}
 	return at.published(ctx, tag, key, beside)
 }
 
-// Beside says by artifact type which referrers belong to a publication. What others attach
-// is no part of it: publishing again would not bring that back.
-type Beside struct {
-	// Always are there; Maybe need not be, but are whole where they are listed.
-	Always, Maybe []string
-}
-
 // published looks for the whole artifact of a key.
-func (l location) published(ctx context.Context, tag, key string, beside Beside) (string, bool, error) {
+func (l location) published(ctx context.Context, tag, key string, beside artifact.Beside) (string, bool, error) {
 	op, what := "finding "+l.base+":"+tag, l.base+":"+tag
 	root, err := l.get(ctx, l.repo.Tag(tag))
 	if err := l.convert(op, what, err); err != nil {
@@ -72,7 +67,7 @@ type chain struct {
 }
 
 // check follows the chain.
-func (c chain) check(ctx context.Context, root *remote.Descriptor, beside Beside) error {
+func (c chain) check(ctx context.Context, root *remote.Descriptor, beside artifact.Beside) error {
 	if !root.MediaType.IsIndex() {
 		return c.mismatch("it is no index of images")
 	}
@@ -113,8 +108,12 @@ func (c chain) image(ctx context.Context, d v1.Descriptor) ([]v1.Descriptor, err
 	if n := len(m.Layers); n > maxLayers {
 		return nil, c.mismatch(fmt.Sprintf("its image for %s has %d layers", platformString(d.Platform), n))
 	}
-	if label := config.Config.Labels[LabelKey]; label != c.key {
-		return nil, c.mismatch(fmt.Sprintf("the key in its image for %s is %q", platformString(d.Platform), label))
+	labels, err := artifact.ParseLabels(config.Config.Labels)
+	if err != nil {
+		return nil, c.mismatch(fmt.Sprintf("its image for %s: %v", platformString(d.Platform), err))
+	}
+	if labels.Key != c.key {
+		return nil, c.mismatch(fmt.Sprintf("the key in its image for %s is %q", platformString(d.Platform), labels.Key))
 	}
 	return m.Layers, nil
 }
@@ -135,7 +134,7 @@ func (c chain) manifest(ctx context.Context, d v1.Descriptor, m *v1.Manifest) er
 }
 
 // beside checks what belongs to the publication and refers to the index.
-func (c chain) beside(ctx context.Context, beside Beside) error {
+func (c chain) beside(ctx context.Context, beside artifact.Beside) error {
 	if len(beside.Always)+len(beside.Maybe) == 0 {
 		return nil
 	}

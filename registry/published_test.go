@@ -15,12 +15,13 @@ import (
 	"testing"
 	"time"
 
+	"ampoule/artifact"
 	"ampoule/registry"
 	"ampoule/registry/embedded"
 )
 
 // beside are what refers to each test artifact.
-var beside = registry.Beside{
+var beside = artifact.Beside{
 	Always: []string{"application/vnd.ampoule.verdict+json", "application/vnd.ampoule.wheelhouse"}, Maybe: []string{"application/vnd.ampoule.debug"},
 }
 
@@ -94,7 +95,7 @@ var harms = map[string]func(*testing.T, string){
 // count as published any more, and publishing gives the same digest with all that belongs to it.
 func TestDamagedPublicationIsPublishedAgain(t *testing.T) {
 	t.Parallel()
-	a, whole := artifact(t, key("1"), strings.Repeat("content", 20000))
+	a, whole := sample(t, key("1"), strings.Repeat("content", 20000))
 	first := t.TempDir()
 	r := store(t, first)
 	done, err := r.Publish(t.Context(), a)
@@ -158,8 +159,8 @@ func TestDamagedListIsMadeAnew(t *testing.T) {
 			t.Parallel()
 			dir := t.TempDir()
 			r := store(t, dir)
-			other, _ := artifact(t, key("1"), "one")
-			a, _ := artifact(t, key("2"), "two")
+			other, _ := sample(t, key("1"), "one")
+			a, _ := sample(t, key("2"), "two")
 			kept, err := r.Publish(t.Context(), other)
 			if err != nil {
 				t.Fatal(err)
@@ -203,8 +204,8 @@ func TestLostBitsTakeNoKey(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	r := store(t, dir)
-	first, _ := artifact(t, key("1"), "first")
-	second, _ := artifact(t, key("1"), "second")
+	first, _ := sample(t, key("1"), "first")
+	second, _ := sample(t, key("1"), "second")
 	if _, err := r.Publish(t.Context(), first); err != nil {
 		t.Fatal(err)
 	}
@@ -232,7 +233,7 @@ func TestRotIsSeenAfterReading(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, _ := artifact(t, key("1"), "content")
+	a, _ := sample(t, key("1"), "content")
 	done, err := r.Publish(t.Context(), a)
 	if err != nil {
 		t.Fatal(err)
@@ -275,7 +276,7 @@ func TestLyingKeyIsRefused(t *testing.T) {
 	t.Parallel()
 	lie := func(t *testing.T, r *registry.Registry, client http.RoundTripper, repository string) {
 		t.Helper()
-		a, _ := artifact(t, key("1"), "one")
+		a, _ := sample(t, key("1"), "one")
 		done, err := r.Publish(t.Context(), a)
 		if err != nil {
 			t.Fatal(err)
@@ -296,12 +297,12 @@ func TestLyingKeyIsRefused(t *testing.T) {
 			key("4"): {with(slices.Repeat([][]byte{entry}, 65)...), "it has 65 images"},
 		} {
 			write(t, client, repository+"/manifests/key-"+strings.TrimPrefix(k, "sha256:"), lie.index)
-			digest, found, err := r.FindKey(t.Context(), "web", k, registry.Beside{})
+			digest, found, err := r.FindKey(t.Context(), "web", k, artifact.Beside{})
 			if !errors.As(err, &mismatch) || found || digest != "" || !strings.Contains(mismatch.Why, lie.why) {
 				t.Errorf("the key is found: %q, %v, %v, want a mismatch: %s", digest, found, err, lie.why)
 			}
 		}
-		b, _ := artifact(t, key("2"), "two")
+		b, _ := sample(t, key("2"), "two")
 		if _, err := r.Publish(t.Context(), b); !errors.As(err, &mismatch) {
 			t.Errorf("publishing under the key: %v, want a mismatch", err)
 		}
@@ -319,7 +320,7 @@ func TestLyingKeyIsRefused(t *testing.T) {
 		if err != nil || len(report.Faults) != 3 || !strings.Contains(report.Faults[0].Done, "the tag is removed") {
 			t.Errorf("verifying tells %v, %v", report.Faults, err)
 		}
-		b, _ := artifact(t, key("2"), "two")
+		b, _ := sample(t, key("2"), "two")
 		if _, err := r.Publish(t.Context(), b); err != nil {
 			t.Errorf("publishing after the repair: %v", err)
 		}
@@ -363,7 +364,7 @@ func TestLostLayerInOtherRegistry(t *testing.T) {
 	t.Parallel()
 	s := newServer(t)
 	r := s.open(t)
-	a, _ := artifact(t, key("1"), "one")
+	a, _ := sample(t, key("1"), "one")
 	done, err := r.Publish(t.Context(), a)
 	if err != nil {
 		t.Fatal(err)
@@ -383,7 +384,7 @@ func TestLostLayerInOtherRegistry(t *testing.T) {
 		return false
 	}
 	var damaged *registry.DamagedError
-	if _, _, err := r.FindKey(t.Context(), "web", a.Key, registry.Beside{}); !errors.As(err, &damaged) {
+	if _, _, err := r.FindKey(t.Context(), "web", a.Key, artifact.Beside{}); !errors.As(err, &damaged) {
 		t.Fatalf("the key is found: %v, want damage", err)
 	}
 	d, err := r.Resolve(t.Context(), done.Ref)
@@ -396,7 +397,7 @@ func TestLostLayerInOtherRegistry(t *testing.T) {
 	if again, err := r.Publish(t.Context(), a); err != nil || again != done {
 		t.Errorf("publishing again gives %v, %v", again, err)
 	}
-	if _, found, err := r.FindKey(t.Context(), "web", a.Key, registry.Beside{}); err != nil || !found {
+	if _, found, err := r.FindKey(t.Context(), "web", a.Key, artifact.Beside{}); err != nil || !found {
 		t.Errorf("afterwards the key is found: %v, %v", found, err)
 	}
 }
@@ -417,13 +418,13 @@ func TestFindKeyOutlivesOthers(t *testing.T) {
 	ctx, cancel := context.WithCancel(t.Context())
 	first := make(chan error, 1)
 	go func() {
-		_, _, err := r.FindKey(ctx, "web", key("1"), registry.Beside{})
+		_, _, err := r.FindKey(ctx, "web", key("1"), artifact.Beside{})
 		first <- err
 	}()
 	<-pinged
 	second := make(chan error, 1)
 	go func() {
-		_, _, err := r.FindKey(t.Context(), "web", key("1"), registry.Beside{})
+		_, _, err := r.FindKey(t.Context(), "web", key("1"), artifact.Beside{})
 		second <- err
 	}()
 	time.Sleep(50 * time.Millisecond) // the second one waits for the first one's request by then
@@ -465,14 +466,14 @@ func TestAttachedByOthers(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	r := store(t, dir)
-	a, _ := artifact(t, key("1"), "one")
+	a, _ := sample(t, key("1"), "one")
 	done, err := r.Publish(t.Context(), a)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, artifactType := range []string{"application/vnd.other", beside.Always[0], beside.Maybe[0]} {
-		file := registry.BytesFile("x", "text/plain", []byte("attached as "+artifactType))
-		if _, err := r.Attach(t.Context(), done.Ref, registry.Referrer{ArtifactType: artifactType, Files: []registry.File{file}}); err != nil {
+		file := artifact.BytesFile("x", "text/plain", []byte("attached as "+artifactType))
+		if _, err := r.Attach(t.Context(), done.Ref, artifact.Referrer{ArtifactType: artifactType, Files: []artifact.File{file}}); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Remove(filepath.Join(dir, "repositories", "web", "blobs", "sha256", strings.TrimPrefix(file.Digest, "sha256:"))); err != nil {

@@ -8,6 +8,8 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/remote"
+
+	"ampoule/artifact"
 )
 
 // Referrers lists what refers to an artifact; with an artifactType, only what has
@@ -68,11 +70,11 @@ func (l location) describeReferrer(ctx context.Context, d v1.Descriptor) (Referr
 	}
 	info.Annotations = m.Annotations
 	for _, f := range m.Layers {
-		if f.MediaType == emptyType {
+		if f.MediaType == artifact.EmptyType {
 			continue
 		}
 		info.Files = append(info.Files, FileInfo{
-			Name: f.Annotations[AnnotationTitle], MediaType: string(f.MediaType),
+			Name: f.Annotations[artifact.AnnotationTitle], MediaType: string(f.MediaType),
 			Digest: f.Digest.String(), Size: f.Size, Blob: l.at(f.Digest.String()),
 		})
 	}

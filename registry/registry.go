@@ -8,56 +8,27 @@
 package registry
 
 import (
-	"context"
-	"io"
 	"time"
 
+	"ampoule/artifact"
 	"ampoule/registry/layer"
 )
 
-// Labels of an image's configuration that Ampoule reads back.
-const (
-	// LabelKey holds the key: "sha256:" and hex.
-	LabelKey = "dev.ampoule.key"
-	// LabelRecipe holds the recipe's name.
-	LabelRecipe = "dev.ampoule.recipe"
-	// LabelFingerprint holds the interpreter's fingerprint.
-	LabelFingerprint = "dev.ampoule.fingerprint"
-	// LabelTree holds the tree's hash, as tree.Tree.Hash has it.
-	LabelTree = "dev.ampoule.tree"
-	// LabelPrefix holds the absolute directory at which the tree stands in the image.
-	LabelPrefix = "dev.ampoule.prefix"
-)
-
-// Annotations of a manifest's layers.
-const (
-	// AnnotationLayer holds the layer's name.
-	AnnotationLayer = "dev.ampoule.layer"
-	// AnnotationKind says whether a layer is of the base or of the tree: [KindBase] or [KindTree].
-	AnnotationKind = "dev.ampoule.layer.kind"
-
-	KindBase = "base"
-	KindTree = "tree"
-)
-
-// AnnotationTitle names a referrer's file (OCI image-spec, annotations.md).
-const AnnotationTitle = "org.opencontainers.image.title"
-
-// Artifact is what is published. Equal artifacts have equal digests: referrers
-// are no part of it.
-type Artifact struct {
+// Packed is an artifact in the form that a registry takes: with compressed layers. Equal
+// ones have equal digests: referrers are no part of it. [Pack] makes one.
+type Packed struct {
 	// Name is the repository: the recipe's name.
 	Name string
 	// Key is "sha256:" and hex.
 	Key string
 	// Images are the images, one for each platform.
-	Images []Image
+	Images []PackedImage
 	// Referrers are published with it, before its key is.
-	Referrers []Referrer
+	Referrers []artifact.Referrer
 }
 
-// Image is the image for one platform.
-type Image struct {
+// PackedImage is the image for one platform.
+type PackedImage struct {
 	// Platform is OS/ARCH or OS/ARCH/VARIANT, for example linux/amd64.
 	Platform string
 	// Created enters the digest, in whole seconds UTC: SOURCE_DATE_EPOCH, not the clock.
@@ -66,37 +37,8 @@ type Image struct {
 	Base []layer.Layer
 	// Layers are the tree's layers, on top of the base.
 	Layers []layer.Layer
-	Config Config
-}
-
-// Config is how the image runs, and what it says of itself.
-type Config struct {
-	// Env holds KEY=value entries, in order.
-	Env        []string
-	Entrypoint []string
-	Cmd        []string
-	WorkingDir string
-	User       string
-	Labels     map[string]string
-}
-
-// Referrer is a manifest that refers to an artifact: a verdict, a wheelhouse.
-type Referrer struct {
-	// ArtifactType is a media type that says what it is.
-	ArtifactType string
-	Annotations  map[string]string
-	Files        []File
-}
-
-// File is one file of a referrer.
-type File struct {
-	Name      string
-	MediaType string
-	// Digest is "sha256:" and the hash of the content; Size is its length in bytes.
-	Digest string
-	Size   int64
-	// Open returns the content from its start, each time it is called.
-	Open func(context.Context) (io.ReadCloser, error)
+	// Config is for the platform's architecture.
+	Config artifact.Config
 }
 
 // Published names a published artifact.
@@ -127,7 +69,7 @@ type ImageInfo struct {
 	// that it names.
 	Manifest, RawConfig []byte
 	Created             time.Time
-	Config              Config
+	Config              artifact.Config
 	// Layers are listed from the lowest up.
 	Layers []LayerInfo
 }
@@ -170,5 +112,5 @@ type Base struct {
 	// Layers are listed from the lowest up. Their blobs stay in their registry
 	// until they are opened.
 	Layers []layer.Layer
-	Config Config
+	Config artifact.Config
 }

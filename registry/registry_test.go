@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	ociregistry "github.com/google/go-containerregistry/pkg/registry"
 
+	"ampoule/artifact"
 	"ampoule/registry"
 	"ampoule/registry/embedded"
 	"ampoule/registry/layer"
@@ -59,8 +60,8 @@ func remote(t *testing.T) *registry.Registry {
 	return r
 }
 
-// artifact makes a small artifact: one base layer and one tree of a few files.
-func artifact(t testing.TB, key, content string) (registry.Artifact, *tree.Tree) {
+// sample makes a small artifact: one base layer and one tree of a few files.
+func sample(t testing.TB, key, content string) (registry.Packed, *tree.Tree) {
 	t.Helper()
 	program := tree.FileEntry("bin/python3", 0o755, []byte(content))
 	program.Owner = "interpreter"
@@ -74,25 +75,26 @@ func artifact(t testing.TB, key, content string) (registry.Artifact, *tree.Tree)
 	var layers []layer.Layer
 	for _, l := range []struct{ name, owner string }{{"interpreter", "interpreter"}, {"tail-03", "wheel:flask"}} {
 		part := whole.Select(func(e tree.Entry) bool { return e.Owner == l.owner })
-		layers = append(layers, packed(t, l.name, part, layer.Prefix))
+		layers = append(layers, packed(t, l.name, part, artifact.Prefix))
 	}
 	root, err := tree.New([]tree.Entry{tree.FileEntry("etc/os-release", 0o644, []byte("ID=test\n"))})
 	if err != nil {
 		t.Fatal(err)
 	}
 	base := packed(t, "base", root, "")
-	return registry.Artifact{
+	return registry.Packed{
 		Name: "web", Key: key,
-		Images: []registry.Image{{
+		Images: []registry.PackedImage{{
 			Platform: platform, Created: time.Unix(1577836800, 0), Base: []layer.Layer{base}, Layers: layers,
-			Config: registry.Config{
-				Env: []string{"PATH=/opt/ampoule/bin"}, Entrypoint: []string{"/opt/ampoule/bin/python3"},
-				Labels: map[string]string{registry.LabelKey: key, registry.LabelTree: whole.Hash()},
+			Config: artifact.Config{
+				Architecture: "amd64",
+				Env:          []string{"PATH=/opt/ampoule/bin"}, Entrypoint: []string{"/opt/ampoule/bin/python3"},
+				Labels: map[string]string{artifact.LabelKey: key, artifact.LabelTree: whole.Hash()},
 			},
 		}},
-		Referrers: []registry.Referrer{
-			{ArtifactType: "application/vnd.ampoule.verdict+json", Files: []registry.File{
-				registry.BytesFile("verdict.json", "application/json", []byte(`{"passed":true}`)),
+		Referrers: []artifact.Referrer{
+			{ArtifactType: "application/vnd.ampoule.verdict+json", Files: []artifact.File{
+				artifact.BytesFile("verdict.json", "application/json", []byte(`{"passed":true}`)),
 			}},
 			{ArtifactType: "application/vnd.ampoule.wheelhouse", Annotations: map[string]string{"wheels": "0"}},
 		},
@@ -130,15 +132,15 @@ func eachRegistry(t *testing.T, test func(*testing.T, *registry.Registry)) {
 func TestPublishAndReadBack(t *testing.T) {
 	t.Parallel()
 	eachRegistry(t, func(t *testing.T, r *registry.Registry) {
-		a, whole := artifact(t, key("1"), "#!/bin/true")
-		if _, found, err := r.FindKey(t.Context(), a.Name, a.Key, registry.Beside{}); found || err != nil {
+		a, whole := sample(t, key("1"), "#!/bin/true")
+		if _, found, err := r.FindKey(t.Context(), a.Name, a.Key, artifact.Beside{}); found || err != nil {
 			t.Fatalf("before publishing, the key is found: %v, %v", found, err)
 		}
 		done, err := r.Publish(t.Context(), a)
 		if err != nil {
 			t.Fatal(err)
 		}
-		digest, found, err := r.FindKey(t.Context(), a.Name, a.Key, registry.Beside{})
+		digest, found, err := r.FindKey(t.Context(), a.Name, a.Key, artifact.Beside{})
 		if err != nil || !found || digest != done.Digest {
 			t.Fatalf("the key names %q (%v, %v), want %s", digest, found, err, done.Digest)
 		}
@@ -180,7 +182,7 @@ func checkLayers(t *testing.T, r *registry.Registry, image registry.ImageInfo, w
 		if err = errors.Join(err, readErr, tarErr, content.Close()); err != nil {
 			t.Fatal(err)
 		}
-		all, err = all.With(part.Sub(layer.Prefix).Entries()...)
+		all, err = all.With(part.Sub(artifact.Prefix).Entries()...)
 	}
 	if err != nil || all.Hash() != whole.Hash() {
 		t.Errorf("the layers hold tree %s (%v), want %s", all.Hash(), err, whole.Hash())
@@ -195,7 +197,7 @@ func checkReferrers(t *testing.T, r *registry.Registry, ref string) {
 	if all, err := r.Referrers(t.Context(), ref, ""); err != nil || len(all) != 2 {
 		t.Errorf("%d referrers (%v), want 2", len(all), err)
 	}
-	digest, err := r.Attach(t.Context(), ref, registry.Referrer{
+	digest, err := r.Attach(t.Context(), ref, artifact.Referrer{
 		ArtifactType: "application/vnd.ampoule.verdict+json", Annotations: map[string]string{"second": "yes"},
 	})
 	if err != nil {
@@ -229,7 +231,7 @@ func TestArtifactGolden(t *testing.T) {
 	t.Parallel()
 	const want = "sha256:9406a994e3a59b03bb595b1f0879ae7a9563da4beeb5c38176222bcd5b88a8cf"
 	eachRegistry(t, func(t *testing.T, r *registry.Registry) {
-		a, _ := artifact(t, key("1"), "golden")
+		a, _ := sample(t, key("1"), "golden")
 		done, err := r.Publish(t.Context(), a)
 		if err != nil {
 			t.Fatal(err)
@@ -243,8 +245,8 @@ func TestArtifactGolden(t *testing.T) {
 func TestFirstPublicationStands(t *testing.T) {
 	t.Parallel()
 	eachRegistry(t, func(t *testing.T, r *registry.Registry) {
-		first, _ := artifact(t, key("1"), "first")
-		second, _ := artifact(t, key("1"), "second")
+		first, _ := sample(t, key("1"), "first")
+		second, _ := sample(t, key("1"), "second")
 		done, err := r.Publish(t.Context(), first)
 		if err != nil {
 			t.Fatal(err)
@@ -257,7 +259,7 @@ func TestFirstPublicationStands(t *testing.T) {
 		if !errors.As(err, &taken) || taken.Published != done.Digest || taken.Offered == done.Digest {
 			t.Errorf("error is %v, want one that names both digests", err)
 		}
-		if digest, _, err := r.FindKey(t.Context(), "web", key("1"), registry.Beside{}); err != nil || digest != done.Digest {
+		if digest, _, err := r.FindKey(t.Context(), "web", key("1"), artifact.Beside{}); err != nil || digest != done.Digest {
 			t.Errorf("the key names %s (%v), want %s", digest, err, done.Digest)
 		}
 	})
@@ -266,7 +268,7 @@ func TestFirstPublicationStands(t *testing.T) {
 func TestDamagedBlobIsSentAgain(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	a, whole := artifact(t, key("1"), "x")
+	a, whole := sample(t, key("1"), "x")
 	r := store(t, dir)
 	l := a.Images[0].Layers[0]
 	blobs := filepath.Join(dir, "repositories", "web", "blobs", "sha256")
@@ -290,7 +292,7 @@ func TestDamagedBlobIsSentAgain(t *testing.T) {
 func TestCorruptedLayerIsRefused(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
-	a, _ := artifact(t, key("1"), strings.Repeat("content", 1000))
+	a, _ := sample(t, key("1"), strings.Repeat("content", 1000))
 	r := store(t, dir)
 	done, err := r.Publish(t.Context(), a)
 	if err != nil {
@@ -330,7 +332,7 @@ func TestCorruptedLayerIsRefused(t *testing.T) {
 func TestPullBase(t *testing.T) {
 	t.Parallel()
 	r := remote(t)
-	a, _ := artifact(t, key("1"), "x")
+	a, _ := sample(t, key("1"), "x")
 	done, err := r.Publish(t.Context(), a)
 	if err != nil {
 		t.Fatal(err)
@@ -350,7 +352,7 @@ func TestPullBase(t *testing.T) {
 	if _, err := io.Copy(io.Discard, tar); err != nil {
 		t.Error(err)
 	}
-	onTop, _ := artifact(t, key("2"), "y")
+	onTop, _ := sample(t, key("2"), "y")
 	onTop.Images[0].Base = base.Layers
 	if _, err := local.Publish(t.Context(), onTop); err != nil {
 		t.Errorf("publishing on a pulled base: %v", err)
@@ -374,7 +376,7 @@ func TestPreferredBase(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, _ := artifact(t, key("1"), "x")
+	a, _ := sample(t, key("1"), "x")
 	done, err := r.Publish(t.Context(), a)
 	if err != nil {
 		t.Fatal(err)
@@ -439,10 +441,10 @@ func TestInputs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a := registry.BytesFile("a-1.tar.gz", "application/octet-stream", []byte("a"))
-	again := registry.BytesFile("pool/a.deb", "application/octet-stream", []byte("a"))
+	a := artifact.BytesFile("a-1.tar.gz", "application/octet-stream", []byte("a"))
+	again := artifact.BytesFile("pool/a.deb", "application/octet-stream", []byte("a"))
 	for range 2 {
-		ref, err := inputs.Keep(t.Context(), key("1"), []registry.File{a, again})
+		ref, err := inputs.Keep(t.Context(), key("1"), []artifact.File{a, again})
 		if err != nil || !strings.HasPrefix(ref, inputs.String()+"@sha256:") {
 			t.Fatalf("%s, %v", ref, err)
 		}
@@ -494,7 +496,7 @@ func TestPlainHTTPIsForLoopback(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, _, err = r.FindKey(t.Context(), "web", key("1"), registry.Beside{})
+	_, _, err = r.FindKey(t.Context(), "web", key("1"), artifact.Beside{})
 	if err == nil || !strings.Contains(err.Error(), "plain http is for loopback addresses only") {
 		t.Errorf("error is %v, want one about plain http", err)
 	}
@@ -503,13 +505,13 @@ func TestPlainHTTPIsForLoopback(t *testing.T) {
 func TestArtifactsThatAreRefused(t *testing.T) {
 	t.Parallel()
 	r := store(t, t.TempDir())
-	change := map[string]func(*registry.Artifact){
-		"no image":           func(a *registry.Artifact) { a.Images = nil },
-		"one platform twice": func(a *registry.Artifact) { a.Images = append(a.Images, a.Images[0]) },
-		"no platform":        func(a *registry.Artifact) { a.Images[0].Platform = "linux" },
-		"no key":             func(a *registry.Artifact) { a.Key = "1" },
-		"no name":            func(a *registry.Artifact) { a.Name = "Web" },
-		"too many layers": func(a *registry.Artifact) {
+	change := map[string]func(*registry.Packed){
+		"no image":           func(a *registry.Packed) { a.Images = nil },
+		"one platform twice": func(a *registry.Packed) { a.Images = append(a.Images, a.Images[0]) },
+		"no platform":        func(a *registry.Packed) { a.Images[0].Platform = "linux" },
+		"no key":             func(a *registry.Packed) { a.Key = "1" },
+		"no name":            func(a *registry.Packed) { a.Name = "Web" },
+		"too many layers": func(a *registry.Packed) {
 			for len(a.Images[0].Base) < 125 {
 				a.Images[0].Base = append(a.Images[0].Base, a.Images[0].Base[0])
 			}
@@ -518,7 +520,7 @@ func TestArtifactsThatAreRefused(t *testing.T) {
 	for name, f := range change {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			a, _ := artifact(t, key("1"), "x")
+			a, _ := sample(t, key("1"), "x")
 			f(&a)
 			if _, err := r.Publish(t.Context(), a); err == nil {
 				t.Error("it was published")

@@ -13,6 +13,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"ampoule/artifact"
 	"ampoule/registry/layer"
 )
 
@@ -253,11 +254,11 @@ func (l location) describe(ctx context.Context, d *remote.Descriptor) (ImageInfo
 	}
 	image := ImageInfo{
 		Platform: platformString(config.Platform()), Digest: d.Digest.String(), Manifest: d.Manifest, RawConfig: raw,
-		Created: config.Created.Time, Config: decodeConfig(config.Config),
+		Created: config.Created.Time, Config: decodeConfig(config),
 	}
 	for i, ld := range m.Layers {
 		image.Layers = append(image.Layers, LayerInfo{
-			Name: ld.Annotations[AnnotationLayer], Base: ld.Annotations[AnnotationKind] != KindTree,
+			Name: ld.Annotations[artifact.AnnotationLayer], Base: ld.Annotations[artifact.AnnotationKind] != artifact.KindTree,
 			DiffID: config.RootFS.DiffIDs[i].String(), Digest: ld.Digest.String(),
 			Size: ld.Size, MediaType: string(ld.MediaType), Blob: l.at(ld.Digest.String()),
 		})

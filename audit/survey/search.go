@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"ampoule/artifact"
 	"ampoule/audit"
 	"ampoule/tree"
 )
@@ -405,7 +406,7 @@ func show(p string) string { return "/" + p }
 // FirstInterpreter finds the interpreter that a user of a whole file system gets: an
 // artifact's, or the first of the usual prefixes, in the order of PATH.
 func FirstInterpreter(files Files) (string, error) {
-	if at, err := interpreterAt(files, "/opt/ampoule"); err == nil {
+	if at, err := interpreterAt(files, "/"+artifact.Prefix); err == nil {
 		return show(at.exe), nil
 	}
 	for _, prefix := range []string{"/usr/local", "/usr", "/opt/python", "/opt/venv", "/"} {

@@ -317,13 +317,9 @@ func (t *trial) late() time.Duration { return cmp.Or(t.stage.patience, patience)
 // by all that is below it, need not unpack them again.
 func (t *trial) image(ctx context.Context, what *tree.Tree) (sandbox.ID, error) {
 	st := t.stage.Store
-	saved, err := layers.SaveParts(ctx, st, layers.SplitCoarsely(what), t.Place)
+	wanted, err := layers.SaveParts(ctx, st, layers.SplitCoarsely(what), t.Place)
 	if err != nil {
 		return "", err
-	}
-	wanted := make([]sandbox.Layer, len(saved))
-	for i, part := range saved {
-		wanted[i] = part.Layer
 	}
 	key := layers.Key(orderKind, 2, map[string]any{"place": t.Place, "base": layers.DiffIDs(t.Base), "interpreter": t.sub.parts.of[audit.OwnerInterpreter]})
 	var last []string

@@ -13,26 +13,21 @@ import (
 	"ampoule/tree"
 )
 
-// Named is a layer with the name of the [Part] that it holds.
-type Named struct {
-	Name string
-	sandbox.Layer
-}
-
 // partKind is the store's kind of records that say which layer a part becomes.
 const partKind = "part-layer"
 
-// SaveParts writes each part of a tree, below prefix, as a layer into the store. A part
+// SaveParts writes each part of a tree, below prefix, as a layer of its name into the store. A part
 // that the store has from an earlier tree is not written again. A name that would
 // delete files of an image is an error.
-func SaveParts(ctx context.Context, st *store.Store, parts []Part, prefix string) ([]Named, error) {
-	saved := make([]Named, len(parts))
+func SaveParts(ctx context.Context, st *store.Store, parts []Part, prefix string) ([]sandbox.Layer, error) {
+	saved := make([]sandbox.Layer, len(parts))
 	for i, part := range parts {
 		layer, err := savePart(ctx, st, part, prefix)
 		if err != nil {
 			return nil, fmt.Errorf("part %s: %w", part.Name, err)
 		}
-		saved[i] = Named{part.Name, layer}
+		layer.Name = part.Name
+		saved[i] = layer
 	}
 	return saved, nil
 }

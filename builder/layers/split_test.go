@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/builder/sandbox"
 	"ampoule/store"
 	"ampoule/tree"
 )
@@ -107,7 +108,7 @@ func owned(p, owner string, size int) tree.Entry {
 func TestSaveParts(t *testing.T) {
 	t.Parallel()
 	st := openStore(t)
-	save := func(st *store.Store, entries ...tree.Entry) []Named {
+	save := func(st *store.Store, entries ...tree.Entry) []sandbox.Layer {
 		t.Helper()
 		saved, err := SaveParts(t.Context(), st, Split(newTree(t, entries...)), "opt/x")
 		if err != nil {
@@ -115,7 +116,7 @@ func TestSaveParts(t *testing.T) {
 		}
 		return saved
 	}
-	names := func(saved []Named) (names []string) {
+	names := func(saved []sandbox.Layer) (names []string) {
 		for _, part := range saved {
 			names = append(names, part.Name)
 		}

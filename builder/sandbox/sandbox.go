@@ -18,6 +18,8 @@ import (
 
 	"github.com/docker/go-units"
 	"golang.org/x/sys/unix"
+
+	"ampoule/artifact"
 )
 
 // UID and GID stand for the user and the group that an [Unprivileged] sandbox runs as, in
@@ -193,23 +195,10 @@ type Sandbox interface {
 }
 
 // Layer is one layer of an image.
-type Layer struct {
-	// DiffID is "sha256:" and the hash of the uncompressed tar.
-	DiffID string
-	// Open returns the uncompressed tar, from its start, each time it is called.
-	Open func() (io.ReadCloser, error)
-}
+type Layer = artifact.Layer
 
 // Config is what an image says beside its layers. It is part of its ID.
-type Config struct {
-	Architecture string
-	Env          []string
-	Entrypoint   []string
-	Cmd          []string
-	WorkingDir   string
-	User         string
-	Labels       map[string]string
-}
+type Config = artifact.Config
 
 // Images holds images for a runner.
 type Images interface {

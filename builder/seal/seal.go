@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 
+	"ampoule/artifact"
 	"ampoule/audit"
 	"ampoule/audit/wheel"
 	"ampoule/recipes"
@@ -23,9 +24,6 @@ const (
 	// OwnerMetadata is for what tells about the artifact itself.
 	OwnerMetadata = "metadata"
 )
-
-// MetadataFile is where the tree tells what it is made of.
-const MetadataFile = audit.ArtifactFile
 
 // Parts are what a tree is made of.
 type Parts struct {
@@ -452,7 +450,7 @@ func metadata(r *audit.ArtifactRecord) (tree.Entry, error) {
 	if err != nil {
 		return tree.Entry{}, fmt.Errorf("writing metadata: %w", err)
 	}
-	e := tree.FileEntry(MetadataFile, 0o644, append(data, '\n'))
+	e := tree.FileEntry(artifact.RecordFile, 0o644, append(data, '\n'))
 	e.Owner = OwnerMetadata
 	return e, nil
 }

@@ -13,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/artifact"
 	"ampoule/audit"
 	"ampoule/tree"
 )
@@ -298,7 +299,7 @@ func TestMetadata(t *testing.T) {
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("metadata (-want +got):\n%s", diff)
 	}
-	if e.Path != MetadataFile || e.Owner != OwnerMetadata || !strings.HasSuffix(string(data), "}\n") {
+	if e.Path != artifact.RecordFile || e.Owner != OwnerMetadata || !strings.HasSuffix(string(data), "}\n") {
 		t.Errorf("entry %+v ends with %q", e, data[len(data)-2:])
 	}
 }
@@ -353,7 +354,7 @@ func TestSeal(t *testing.T) {
 	if f := got.Record.Python.Fingerprint; f.Version != "3.13.5" || f.SOABI != "cpython-313" || f.Link != audit.LinkStatic {
 		t.Errorf("fingerprint %+v", f)
 	}
-	e, _ := got.Tree.Lookup(MetadataFile)
+	e, _ := got.Tree.Lookup(artifact.RecordFile)
 	if data, err := e.ReadAll(); err != nil || !strings.Contains(string(data), got.Record.Python.FingerprintDigest) {
 		t.Errorf("metadata %s, %v", data, err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/text/unicode/norm"
 
+	"ampoule/artifact"
 	"ampoule/audit"
 	"ampoule/audit/wheel"
 	"ampoule/tree"
@@ -100,7 +101,7 @@ var targets = []string{"bin", "include", "share", "etc", "man"}
 var libraries = regexp.MustCompile(`^(lib/(lib[^/]+|(cmake|pkgconfig)/.+)|opt/.+)$`)
 
 // reserved are the places of what the tree itself carries.
-var reserved = []string{"share/zoneinfo", "share/terminfo", "share/ca-certificates", path.Dir(audit.ArtifactFile)}
+var reserved = []string{"share/zoneinfo", "share/terminfo", "share/ca-certificates", path.Dir(artifact.RecordFile)}
 
 // programs are what the first line of every script calls beside the interpreter, which a
 // tree in PATH would be asked for first.

@@ -22,6 +22,7 @@ const module = "ampoule/"
 // with everything below it.
 var rooms = map[string][]string{
 	"address":   {},
+	"artifact":  {},
 	"packaging": {},
 	"tree":      {},
 	"store":     {},
@@ -68,7 +69,7 @@ var rooms = map[string][]string{
 }
 
 // leaves hold rules that are one thing for all rooms: every room may import them.
-var leaves = []string{"packaging"}
+var leaves = []string{"artifact", "packaging"}
 
 // stages are the stages of a build. None knows another one, or how versions are chosen: what
 // one gives, the next one is given as a value.

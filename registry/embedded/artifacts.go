@@ -7,8 +7,9 @@ import (
 	"net/http"
 	"os"
 	"slices"
-	"strings"
 	"time"
+
+	"ampoule/artifact"
 )
 
 // Artifact is what a registry has under one digest.
@@ -85,7 +86,7 @@ func (g *guard) artifacts() ([]Artifact, error) {
 func (g *guard) artifact(repo repository, d descriptor, tags []string) Artifact {
 	slices.Sort(tags)
 	a := Artifact{Name: repo.name, Digest: d.Digest, Tags: tags, Used: g.usedAt(repo, d.Digest).UTC().Truncate(time.Second), Whole: true}
-	a.Held = slices.ContainsFunc(tags, func(tag string) bool { return !strings.HasPrefix(tag, keyPrefix) })
+	a.Held = slices.ContainsFunc(tags, func(tag string) bool { return !artifact.IsKeyTag(tag) })
 	if a.Tags == nil {
 		a.Tags = []string{}
 	}
@@ -117,12 +118,12 @@ func (g *guard) remove(t Target) error {
 		return err
 	}
 	if t.Digest == "" {
-		if strings.HasPrefix(t.Tag, holdPrefix) {
+		if artifact.IsHoldTag(t.Tag) {
 			return &HeldError{repo.name + "@" + d.Digest}
 		}
 		return errors.Join(g.delete(repo, t.Tag), g.syncIf(true))
 	}
-	if slices.ContainsFunc(tags, func(tag string) bool { return strings.HasPrefix(tag, holdPrefix) }) {
+	if slices.ContainsFunc(tags, artifact.IsHoldTag) {
 		return &HeldError{t.String()}
 	}
 	repo.visit(d, func(part descriptor, err error) bool {
@@ -143,7 +144,7 @@ func (g *guard) find(t Target) (repository, descriptor, []string, error) {
 		return repo, descriptor{}, nil, fmt.Errorf("%s: %w", t, ErrNoArtifact)
 	}
 	for _, d := range list.Manifests {
-		tag := d.Annotations[tagAnnotation]
+		tag := d.Annotations[artifact.AnnotationRefName]
 		if d.Annotations[subjectAnnotation] == "" && (t.Digest == d.Digest || t.Digest == "" && tag != "" && tag == t.Tag) {
 			return repo, d, tagsOf(list.Manifests)[d.Digest], nil
 		}
@@ -166,7 +167,7 @@ func (g *guard) hold(t Target) error {
 	if err != nil {
 		return fmt.Errorf("holding %s: %w", t, err)
 	}
-	r := g.request(http.MethodPut, repo, holdPrefix+strings.TrimPrefix(d.Digest, "sha256:"))
+	r := g.request(http.MethodPut, repo, artifact.HoldTag(d.Digest))
 	r.Header.Set("Content-Type", d.MediaType)
 	r.ContentLength = int64(len(raw))
 	answer := recorder{header: http.Header{}}
@@ -185,7 +186,7 @@ func (g *guard) unhold(t Target) error {
 	if err != nil {
 		return err
 	}
-	tag := holdPrefix + strings.TrimPrefix(d.Digest, "sha256:")
+	tag := artifact.HoldTag(d.Digest)
 	if !slices.Contains(tags, tag) {
 		return fmt.Errorf("%s is not held: %w", t, ErrNoArtifact)
 	}

@@ -8,8 +8,9 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strings"
 	"time"
+
+	"ampoule/artifact"
 )
 
 // Keep says what a collection leaves.
@@ -39,8 +40,6 @@ const (
 	// youth is how long content stays that nothing refers to: a publication or a pull that
 	// is under way may need it.
 	youth = time.Hour
-	// holdPrefix begins the tags that hold an artifact.
-	holdPrefix = "hold-"
 )
 
 // collect removes what nothing refers to, and artifacts that were not used for long. No
@@ -132,7 +131,7 @@ func (c *collection) isRoot(d descriptor, tags []string) bool {
 	if len(tags) == 0 {
 		return c.isYoung(d.Digest)
 	}
-	if slices.ContainsFunc(tags, func(tag string) bool { return !strings.HasPrefix(tag, keyPrefix) }) {
+	if slices.ContainsFunc(tags, func(tag string) bool { return !artifact.IsKeyTag(tag) }) {
 		return true
 	}
 	return c.keep.Unused <= 0 || c.now.Sub(c.usedAt(c.repo, d.Digest)) <= c.keep.Unused+freshUse
@@ -199,7 +198,7 @@ func (c *collection) sweep(dead func(digest string, info os.FileInfo) bool) erro
 			return err
 		}
 		digest := "sha256:" + entry.Name()
-		if !digestForm.MatchString(digest) || !dead(digest, info) {
+		if !artifact.IsDigest(digest) || !dead(digest, info) {
 			c.out.Left++
 			c.out.LeftBytes += info.Size()
 			continue
@@ -242,7 +241,7 @@ func (c *collection) removeBlob(digest string) (gone bool, err error) {
 func tagsOf(entries []descriptor) map[string][]string {
 	tags := map[string][]string{}
 	for _, d := range entries {
-		if tag := d.Annotations[tagAnnotation]; tag != "" {
+		if tag := d.Annotations[artifact.AnnotationRefName]; tag != "" {
 			tags[d.Digest] = append(tags[d.Digest], tag)
 		}
 	}

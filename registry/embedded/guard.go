@@ -23,6 +23,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ampoule/artifact"
 )
 
 const (
@@ -30,8 +32,6 @@ const (
 	maxManifest = 8 << 20
 	// fullBelow is how many bytes must be free for a fault not to be a full disk.
 	fullBelow = 1 << 20
-	// keyPrefix begins the tags whose first publication stands.
-	keyPrefix = "key-"
 )
 
 // guard stands before the registry and gives it what it lacks: only those who know
@@ -157,12 +157,12 @@ func (g *guard) getManifest(w http.ResponseWriter, r *http.Request, repo reposit
 	}
 	digest := ref
 	for _, d := range list.Manifests {
-		if d.Annotations[tagAnnotation] == ref || d.Digest == ref {
+		if d.Annotations[artifact.AnnotationRefName] == ref || d.Digest == ref {
 			digest = d.Digest
 			g.use(repo, digest)
 		}
 	}
-	if !digestForm.MatchString(digest) {
+	if !artifact.IsDigest(digest) {
 		g.serve(w, r)
 		return
 	}
@@ -181,7 +181,7 @@ func (g *guard) getManifest(w http.ResponseWriter, r *http.Request, repo reposit
 // is there whole. Cache-Control: no-cache has it read for that whatever is remembered.
 func (g *guard) getBlob(w http.ResponseWriter, r *http.Request, repo repository, digest string) {
 	file := repo.blob(digest)
-	if !digestForm.MatchString(digest) {
+	if !artifact.IsDigest(digest) {
 		g.serve(w, r)
 		return
 	}
@@ -213,7 +213,7 @@ func (g *guard) startUpload(w http.ResponseWriter, r *http.Request, repo reposit
 		return
 	}
 	for _, digest := range append(r.URL.Query()["mount"], r.URL.Query()["digest"]...) {
-		if digestForm.MatchString(digest) {
+		if artifact.IsDigest(digest) {
 			g.ask(repo.blob(digest))
 			if err := g.drop(repo, digest); err != nil {
 				refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
@@ -337,7 +337,7 @@ func parseManifest(raw []byte) manifest {
 // that lost its power while they were written.
 func (g *guard) checkParts(repo repository, m manifest) error {
 	for _, d := range m.parts() {
-		if !digestForm.MatchString(d.Digest) || len(d.URLs) > 0 {
+		if !artifact.IsDigest(d.Digest) || len(d.URLs) > 0 {
 			continue
 		}
 		err := repo.check(d)
@@ -355,7 +355,7 @@ func (g *guard) checkParts(repo repository, m manifest) error {
 // taken returns the digest that a key's tag names already, or nothing. A publication that
 // is damaged takes no key: its bits are lost, and other ones may be all that can be had.
 func (g *guard) taken(repo repository, tag string) string {
-	if !strings.HasPrefix(tag, keyPrefix) {
+	if !artifact.IsKeyTag(tag) {
 		return ""
 	}
 	list, err := repo.index()
@@ -363,7 +363,7 @@ func (g *guard) taken(repo repository, tag string) string {
 		return ""
 	}
 	for _, d := range list.Manifests {
-		if d.Annotations[tagAnnotation] == tag && repo.whole(d) {
+		if d.Annotations[artifact.AnnotationRefName] == tag && repo.whole(d) {
 			return d.Digest
 		}
 	}

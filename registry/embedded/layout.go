@@ -9,9 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
+
+	"ampoule/artifact"
 )
 
 // Names in a repository's directory (OCI image-spec, image-layout.md).
@@ -24,8 +25,6 @@ const (
 
 // Annotations of a repository's index.
 const (
-	// tagAnnotation holds a tag (OCI image-spec, annotations.md).
-	tagAnnotation = "org.opencontainers.image.ref.name"
 	// subjectAnnotation is the registry library's: it holds the subject's digest at the
 	// list of what refers to it.
 	subjectAnnotation = "org.olareg.referrer.subject"
@@ -33,10 +32,8 @@ const (
 	convertedAnnotation = "org.olareg.referrer.convert"
 )
 
-// Media types of indexes.
+// Media types of Docker's lists and manifests.
 const (
-	indexType      = "application/vnd.oci.image.index.v1+json"
-	manifestType   = "application/vnd.oci.image.manifest.v1+json"
 	dockerListType = "application/vnd.docker.distribution.manifest.list.v2+json"
 	dockerType     = "application/vnd.docker.distribution.manifest.v2+json"
 )
@@ -69,15 +66,9 @@ type repository struct {
 	sound     *sound
 }
 
-var (
-	// nameForm is the grammar of repositories' names (OCI distribution-spec, "Pulling manifests").
-	nameForm   = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
-	digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
-)
-
 // repository returns the repository of a name, which need not exist.
 func (g *guard) repository(name string) (repository, bool) {
-	return repository{name, filepath.Join(g.root, filepath.FromSlash(name)), g.sound}, nameForm.MatchString(name)
+	return repository{name, filepath.Join(g.root, filepath.FromSlash(name)), g.sound}, artifact.IsRepository(name)
 }
 
 // repositories lists what looks like a repository, damaged ones too.
@@ -130,7 +121,7 @@ func (r repository) index() (manifest, error) {
 		return m, fmt.Errorf("%s cannot be read: %w", indexName, err)
 	}
 	for _, d := range m.Manifests {
-		if !digestForm.MatchString(d.Digest) {
+		if !artifact.IsDigest(d.Digest) {
 			return m, fmt.Errorf("%s names %q, which is no digest", indexName, d.Digest)
 		}
 	}
@@ -171,10 +162,14 @@ func readAtMost(path string, limit int64) ([]byte, error) {
 }
 
 // isIndex tells the media types of indexes.
-func isIndex(mediaType string) bool { return mediaType == indexType || mediaType == dockerListType }
+func isIndex(mediaType string) bool {
+	return mediaType == artifact.IndexType || mediaType == dockerListType
+}
 
 // isManifest tells the media types of image manifests.
-func isManifest(mediaType string) bool { return mediaType == manifestType || mediaType == dockerType }
+func isManifest(mediaType string) bool {
+	return mediaType == artifact.ManifestType || mediaType == dockerType
+}
 
 // visit calls a function for each part that a descriptor leads to, itself first, each with
 // what is wrong with it: nil, [ErrDamaged], an [fs.ErrNotExist] or another fault. Parts of
@@ -217,7 +212,7 @@ func (m manifest) parts() []descriptor {
 
 // check compares a blob with its descriptor.
 func (r repository) check(d descriptor) error {
-	if !digestForm.MatchString(d.Digest) {
+	if !artifact.IsDigest(d.Digest) {
 		return fmt.Errorf("%q is no digest", d.Digest)
 	}
 	size, err := r.sound.check(r.blob(d.Digest), d.Digest)

@@ -15,10 +15,9 @@ import (
 	"slices"
 	"strings"
 	"time"
-)
 
-// keyLabel is the label of an image's configuration that holds its key.
-const keyLabel = "dev.ampoule.key"
+	"ampoule/artifact"
+)
 
 // begin gives a new repository its list, before there is content: a repository that has some
 // and no list is taken for a damaged one, and mending it ends the uploads of others.
@@ -40,7 +39,7 @@ func (g *guard) begin(repo repository) error {
 // emptyList is a list of which the registry need not find out what refers to what.
 func emptyList() manifest {
 	return manifest{
-		SchemaVersion: 2, MediaType: indexType, Manifests: []descriptor{},
+		SchemaVersion: 2, MediaType: artifact.IndexType, Manifests: []descriptor{},
 		Annotations: map[string]string{convertedAnnotation: "true"},
 	}
 }
@@ -121,7 +120,7 @@ func (r repository) documents() ([]document, error) {
 	for _, entry := range entries {
 		info, err := entry.Info()
 		digest := "sha256:" + entry.Name()
-		if err != nil || !info.Mode().IsRegular() || info.Size() > maxManifest || !digestForm.MatchString(digest) {
+		if err != nil || !info.Mode().IsRegular() || info.Size() > maxManifest || !artifact.IsDigest(digest) {
 			continue
 		}
 		m, raw, err := r.document(digest)
@@ -130,9 +129,9 @@ func (r repository) documents() ([]document, error) {
 		}
 		if m.MediaType == "" {
 			// The OCI image-spec lets a manifest leave it out.
-			m.MediaType = manifestType
+			m.MediaType = artifact.ManifestType
 			if m.Config == nil {
-				m.MediaType = indexType
+				m.MediaType = artifact.IndexType
 			}
 		}
 		found = append(found, document{m, digest, raw})
@@ -185,10 +184,14 @@ func (g *guard) rebuild(repo repository) (int, error) {
 // refOf is the tag that an index had as the artifact of a key, else its digest.
 func (r repository) refOf(doc document) string {
 	key, err := r.keyOf(doc.manifest)
-	if sum, ok := strings.CutPrefix(key, "sha256:"); ok && err == nil && digestForm.MatchString(key) {
-		return keyPrefix + sum
+	if err != nil {
+		return doc.digest
 	}
-	return doc.digest
+	tag, err := artifact.KeyTag(key)
+	if err != nil {
+		return doc.digest
+	}
+	return tag
 }
 
 // keyOf is the key that all images of an index carry; empty where they carry none, or
@@ -216,11 +219,11 @@ func (r repository) keyOf(index manifest) (string, error) {
 		if err := json.Unmarshal(raw, &config); err != nil {
 			return "", fmt.Errorf("reading configuration: %w", err)
 		}
-		label := config.Config.Labels[keyLabel]
-		if i > 0 && label != key {
-			return "", nil
+		labels, err := artifact.ParseLabels(config.Config.Labels)
+		if err != nil || i > 0 && labels.Key != key {
+			return "", nil //nolint:nilerr // an image with other labels is no artifact's
 		}
-		key = label
+		key = labels.Key
 	}
 	return key, nil
 }

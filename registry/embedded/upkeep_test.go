@@ -20,6 +20,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"ampoule/artifact"
 )
 
 // shelf is a registry with what a test published in it.
@@ -98,19 +100,19 @@ func (m made) all() []descriptor {
 func (s *shelf) publish(digit string, layer []byte) made {
 	s.t.Helper()
 	sum := strings.Repeat(digit, 64)
-	m := made{tag: keyPrefix + sum, content: layer}
+	m := made{tag: "key-" + sum, content: layer}
 	m.layer = s.blob("application/vnd.oci.image.layer.v1.tar+gzip", layer)
 	m.config = s.blob("application/vnd.oci.image.config.v1+json", []byte(`{"config":{"Labels":{"dev.ampoule.key":"sha256:`+sum+`"}}}`))
-	m.image = s.manifest(manifest{MediaType: manifestType, Config: &m.config, Layers: []descriptor{m.layer}}, "")
-	index := manifest{MediaType: indexType, Manifests: []descriptor{m.image}}
+	m.image = s.manifest(manifest{MediaType: artifact.ManifestType, Config: &m.config, Layers: []descriptor{m.layer}}, "")
+	index := manifest{MediaType: artifact.IndexType, Manifests: []descriptor{m.image}}
 	index.SchemaVersion = 2
 	raw, err := json.Marshal(index)
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	subject := descriptor{MediaType: indexType, Digest: hashOf(raw), Size: int64(len(raw))}
+	subject := descriptor{MediaType: artifact.IndexType, Digest: hashOf(raw), Size: int64(len(raw))}
 	m.verdict = s.blob("application/json", []byte(`{"passed":"`+sum+`"}`))
-	m.referrer = s.manifest(manifest{MediaType: manifestType, ArtifactType: "test/verdict", Config: &m.verdict, Layers: []descriptor{m.verdict}, Subject: &subject}, "")
+	m.referrer = s.manifest(manifest{MediaType: artifact.ManifestType, ArtifactType: "test/verdict", Config: &m.verdict, Layers: []descriptor{m.verdict}, Subject: &subject}, "")
 	m.index = s.manifest(index, m.tag)
 	return m
 }
@@ -223,7 +225,7 @@ func TestVerify(t *testing.T) {
 		}, slices.Repeat([]string{"it belongs to nothing"}, 5), slices.Repeat([]string{"removed"}, 5), false},
 		"lying key": {func(s *shelf, m made) {
 			raw, _ := os.ReadFile(s.path(m.index))
-			if status := s.send(http.MethodPut, "/v2/web/manifests/key-"+strings.Repeat("b", 64), indexType, raw); status != http.StatusCreated {
+			if status := s.send(http.MethodPut, "/v2/web/manifests/key-"+strings.Repeat("b", 64), artifact.IndexType, raw); status != http.StatusCreated {
 				s.t.Fatal(status)
 			}
 		}, []string{"key-" + strings.Repeat("b", 64) + ": it names sha256:"}, []string{"the tag is removed"}, false},
@@ -334,7 +336,7 @@ func TestDamagedBlobIsNoBlob(t *testing.T) {
 		t.Errorf("mounting it over the damaged one is answered with %d, it is whole: %v", status, whole())
 	}
 	damage(t, s.path(m.image))
-	raw, err := json.Marshal(manifest{SchemaVersion: 2, MediaType: manifestType, Config: &m.config, Layers: []descriptor{m.layer}})
+	raw, err := json.Marshal(manifest{SchemaVersion: 2, MediaType: artifact.ManifestType, Config: &m.config, Layers: []descriptor{m.layer}})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -343,7 +345,7 @@ func TestDamagedBlobIsNoBlob(t *testing.T) {
 			t.Errorf("%s of a damaged manifest is answered with %d", method, status)
 		}
 	}
-	if status := s.send(http.MethodPut, "/v2/web/manifests/"+m.image.Digest, manifestType, raw); status != http.StatusCreated {
+	if status := s.send(http.MethodPut, "/v2/web/manifests/"+m.image.Digest, artifact.ManifestType, raw); status != http.StatusCreated {
 		t.Errorf("sending the manifest is answered with %d", status)
 	}
 	s.check(false, nil, nil)
@@ -366,7 +368,7 @@ func TestLostListOfReferrers(t *testing.T) {
 				t.Fatal("there is no list")
 			}
 			harm(s.path(list))
-			s.manifest(manifest{MediaType: manifestType, ArtifactType: "test/second", Config: &m.verdict, Layers: []descriptor{m.verdict}, Subject: &m.index}, "")
+			s.manifest(manifest{MediaType: artifact.ManifestType, ArtifactType: "test/second", Config: &m.verdict, Layers: []descriptor{m.verdict}, Subject: &m.index}, "")
 			list, _ = repo.referrers(m.index.Digest)
 			doc, _, err := repo.document(list.Digest)
 			if err != nil || len(doc.Manifests) != 2 {
@@ -388,7 +390,7 @@ func TestCollect(t *testing.T) {
 		t.Fatal(err)
 	}
 	raw, _ := os.ReadFile(s.path(tagged.index))
-	s.send(http.MethodPut, "/v2/web/manifests/v1", indexType, raw)
+	s.send(http.MethodPut, "/v2/web/manifests/v1", artifact.IndexType, raw)
 	if out, err := s.Collect(t.Context(), Keep{Unused: 1}); err != nil || out.Removed > 0 {
 		t.Errorf("what has just come is removed: %+v, %v", out, err)
 	}

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"ampoule/artifact"
 )
 
 // Report is what verifying a registry found.
@@ -111,7 +113,7 @@ func (v *inspection) content(ctx context.Context, repo repository, faults map[st
 	for _, entry := range entries {
 		d := descriptor{Digest: "sha256:" + entry.Name()}
 		path := repo.blob(d.Digest)
-		if !entry.Type().IsRegular() || !digestForm.MatchString(d.Digest) {
+		if !entry.Type().IsRegular() || !artifact.IsDigest(d.Digest) {
 			if err := v.stray(repo.name, path); err != nil {
 				return err
 			}
@@ -272,13 +274,13 @@ func (v *inspection) dropReferrers(repo repository, d descriptor, subject string
 
 // key compares a key's tag with what the artifact says of itself.
 func (v *inspection) key(repo repository, d descriptor, faults map[string]*Fault) error {
-	tag := d.Annotations[tagAnnotation]
-	sum, ok := strings.CutPrefix(tag, keyPrefix)
+	tag := d.Annotations[artifact.AnnotationRefName]
 	m, _, err := repo.document(d.Digest)
-	if !ok || err != nil || !isIndex(d.MediaType) {
+	if !artifact.IsKeyTag(tag) || err != nil || !isIndex(d.MediaType) {
 		return nil
 	}
-	if key, err := repo.keyOf(m); err != nil || key == "sha256:"+sum {
+	want, ok := artifact.KeyOfTag(tag)
+	if key, err := repo.keyOf(m); err != nil || ok && key == want {
 		return nil //nolint:nilerr // what cannot be read was told
 	}
 	fault := &Fault{Repository: repo.name, Subject: tag, Problem: "it names " + d.Digest + ", which is not that key's artifact"}

@@ -20,6 +20,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
+	"ampoule/artifact"
 	"ampoule/registry/layer"
 	"ampoule/tree"
 )
@@ -246,10 +247,8 @@ type picker struct {
 	left []Left
 }
 
-// refName is the annotation by which layouts name images (OCI image specification, annotations.md).
-const refName = "org.opencontainers.image.ref.name"
-
-// fullName is what containerd and Docker write beside it, with the repository.
+// fullName is what containerd and Docker write beside [artifact.AnnotationRefName], with the
+// repository.
 const fullName = "io.containerd.image.name"
 
 // pick looks in an index that has the names: the images of an index that is named have its name.
@@ -274,7 +273,7 @@ func (p *picker) pick(ctx context.Context, index v1.ImageIndex, names []string) 
 
 // namesOf are the names that a descriptor has.
 func namesOf(d v1.Descriptor) []string {
-	for _, key := range []string{fullName, refName} {
+	for _, key := range []string{fullName, artifact.AnnotationRefName} {
 		if name := d.Annotations[key]; name != "" {
 			return []string{name}
 		}

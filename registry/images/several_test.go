@@ -17,6 +17,8 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/layout"
 	"github.com/google/go-containerregistry/pkg/v1/mutate"
 	"github.com/google/go-containerregistry/pkg/v1/tarball"
+
+	"ampoule/artifact"
 )
 
 const here = "linux/amd64"
@@ -30,7 +32,7 @@ var (
 func entry(image mutate.Appendable, ref string, platform *v1.Platform) mutate.IndexAddendum {
 	d := v1.Descriptor{Platform: platform}
 	if ref != "" {
-		d.Annotations = map[string]string{refName: ref}
+		d.Annotations = map[string]string{artifact.AnnotationRefName: ref}
 	}
 	return mutate.IndexAddendum{Add: image, Descriptor: d}
 }

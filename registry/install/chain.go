@@ -11,6 +11,7 @@ import (
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"ampoule/artifact"
 	"ampoule/registry"
 )
 
@@ -90,11 +91,17 @@ func (c chain) follow(digest, platform string, note *checks) (tree string, err e
 		return "", fmt.Errorf("reading configuration: %w", err)
 	}
 	note.same("platform", config.Platform().String(), platform)
-	tree = config.Config.Labels[registry.LabelTree]
-	if note.err == nil && !registry.IsDigest(tree) {
-		return "", fmt.Errorf("it has no label %s with a hash: it is no artifact of Ampoule", registry.LabelTree)
+	if note.err != nil {
+		return "", note.err
 	}
-	return tree, note.err
+	labels, err := artifact.ParseLabels(config.Config.Labels)
+	if err == nil && labels.Tree == "" {
+		err = fmt.Errorf("it has no label %s", artifact.LabelTree)
+	}
+	if err != nil {
+		return "", fmt.Errorf("%w: it is no artifact of Ampoule", err)
+	}
+	return labels.Tree, nil
 }
 
 // listed compares the manifest with what the index lists for a platform.

@@ -14,6 +14,7 @@ import (
 	"testing"
 	"time"
 
+	"ampoule/artifact"
 	"ampoule/tree"
 )
 
@@ -47,7 +48,7 @@ func (k known) check(root string, damaged map[string]bool) error {
 		if err != nil {
 			return err
 		}
-		if want := s.description.Images[0].Config.Labels["dev.ampoule.tree"]; found.Hash() != want {
+		if want := s.description.Images[0].Config.Labels[artifact.LabelTree]; found.Hash() != want {
 			return errors.New(name.Name() + " is there and not whole")
 		}
 	}

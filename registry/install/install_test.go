@@ -23,6 +23,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
+	"ampoule/artifact"
 	"ampoule/registry"
 	"ampoule/registry/layer"
 	"ampoule/tree"
@@ -60,7 +61,7 @@ func (s *source) OpenLayer(_ context.Context, l registry.LayerInfo) (io.ReadClos
 func newSource(t testing.TB, name string, whole *tree.Tree) *source {
 	t.Helper()
 	s := &source{tars: map[string][]byte{}}
-	image := registry.ImageInfo{Platform: platform, Config: registry.Config{Labels: map[string]string{registry.LabelTree: whole.Hash(), registry.LabelRecipe: name}}}
+	image := registry.ImageInfo{Platform: platform, Config: artifact.Config{Labels: map[string]string{artifact.LabelTree: whole.Hash(), artifact.LabelRecipe: name}}}
 	image.Layers = []registry.LayerInfo{{Name: "base", Base: true}}
 	owners := map[string]bool{}
 	for _, e := range whole.Entries() {
@@ -69,7 +70,7 @@ func newSource(t testing.TB, name string, whole *tree.Tree) *source {
 	for _, owner := range slices.Sorted(maps.Keys(owners)) {
 		var b bytes.Buffer
 		part := whole.Select(func(e tree.Entry) bool { return e.Owner == owner || e.Kind == tree.Dir })
-		if err := part.WriteTar(&b, layer.Prefix, epoch); err != nil {
+		if err := part.WriteTar(&b, artifact.Prefix, epoch); err != nil {
 			t.Fatal(err)
 		}
 		s.tars[owner] = b.Bytes()
@@ -446,15 +447,15 @@ func TestWrongTreeIsNotSwitchedTo(t *testing.T) {
 	mustInstall(t, newSource(t, "1", sample(t, "one")), root)
 	changes := map[string]func(*source){
 		"another tree": func(s *source) {
-			s.description.Images[0].Config.Labels[registry.LabelTree] = "sha256:" + strings.Repeat("f", 64)
+			s.description.Images[0].Config.Labels[artifact.LabelTree] = "sha256:" + strings.Repeat("f", 64)
 			s.describe(t)
 		},
 		"no label": func(s *source) {
-			delete(s.description.Images[0].Config.Labels, registry.LabelTree)
+			delete(s.description.Images[0].Config.Labels, artifact.LabelTree)
 			s.describe(t)
 		},
 		"a label that is no hash": func(s *source) {
-			s.description.Images[0].Config.Labels[registry.LabelTree] = "whatever"
+			s.description.Images[0].Config.Labels[artifact.LabelTree] = "whatever"
 			s.describe(t)
 		},
 		"another index":         func(s *source) { s.description.Raw = append(s.description.Raw, ' ') },

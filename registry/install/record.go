@@ -16,6 +16,7 @@ import (
 	"strings"
 	"syscall"
 
+	"ampoule/artifact"
 	"ampoule/registry"
 	"ampoule/tree"
 )
@@ -117,7 +118,7 @@ func (r record) check(release string) error {
 		return err
 	case r.release() != release || named != r.Digest:
 		return fmt.Errorf("it is about %s", r.Ref)
-	case !registry.IsDigest(r.Tree):
+	case !artifact.IsDigest(r.Tree):
 		return fmt.Errorf("%q is not a tree's hash", r.Tree)
 	}
 	return nil

@@ -14,7 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ampoule/registry"
+	"ampoule/artifact"
 	"ampoule/tree"
 )
 
@@ -549,7 +549,7 @@ func FuzzParseRecord(f *testing.F) {
 		if err != nil {
 			return
 		}
-		if !json.Valid(raw) || r.release() != release || !registry.IsDigest(r.Tree) {
+		if !json.Valid(raw) || r.release() != release || !artifact.IsDigest(r.Tree) {
 			t.Errorf("accepted %q as %+v", raw, r)
 		}
 		_, _ = r.follow(r.Digest, platform, &checks{})

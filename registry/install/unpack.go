@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sync/errgroup"
 
+	"ampoule/artifact"
 	"ampoule/registry"
 	"ampoule/registry/layer"
 	"ampoule/tree"
@@ -251,12 +252,12 @@ func place(hdr *tar.Header) (string, error) {
 			return "", refuse("%q has the attribute %.100q, which is not unpacked", name, key)
 		}
 	}
-	if hdr.Typeflag == tar.TypeDir && (name == layer.Prefix || strings.HasPrefix(layer.Prefix, name+"/")) {
+	if hdr.Typeflag == tar.TypeDir && (name == artifact.Prefix || strings.HasPrefix(artifact.Prefix, name+"/")) {
 		return "", nil
 	}
-	rel, ok := strings.CutPrefix(name, layer.Prefix+"/")
+	rel, ok := strings.CutPrefix(name, artifact.Prefix+"/")
 	if !ok {
-		return "", refuse("%q is not below %s", name, layer.Prefix)
+		return "", refuse("%q is not below %s", name, artifact.Prefix)
 	}
 	return rel, nil
 }

@@ -7,13 +7,6 @@ import (
 	"io"
 )
 
-// Prefix is where a tree stands in an image, relative to the image's root.
-const Prefix = "opt/ampoule"
-
-// MediaType is the media type of every layer that this package makes
-// (OCI image-spec, layer.md).
-const MediaType = "application/vnd.oci.image.layer.v1.tar+gzip"
-
 // Layer is one gzip-compressed layer, ready to be published. Digest and Size are
 // known before its bytes are asked for.
 type Layer struct {

@@ -15,6 +15,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/artifact"
 	"ampoule/tree"
 )
 
@@ -41,7 +42,7 @@ func tarOf(t *testing.T, entries ...tree.Entry) []byte {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	if err := made.WriteTar(&b, Prefix, epoch); err != nil {
+	if err := made.WriteTar(&b, artifact.Prefix, epoch); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()

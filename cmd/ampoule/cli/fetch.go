@@ -13,15 +13,13 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ampoule/artifact"
 	"ampoule/builder"
 	"ampoule/builder/fetch"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/registry"
 	"ampoule/store"
 )
-
-// inputType is the media type of an input in a registry.
-const inputType = "application/octet-stream"
 
 // InputFetcher brings all inputs of a build into the store.
 type InputFetcher interface {
@@ -137,10 +135,10 @@ func openInputs(place string) (*registry.Inputs, error) {
 }
 
 func keepInRegistry(ctx context.Context, st *store.Store, inputs *registry.Inputs, in builder.Inputs) (string, error) {
-	files := make([]registry.File, len(in.Files))
+	files := make([]artifact.File, len(in.Files))
 	for i, f := range in.Files {
-		files[i] = registry.File{
-			Name: f.File, MediaType: inputType, Digest: "sha256:" + f.SHA256, Size: f.Size,
+		files[i] = artifact.File{
+			Name: f.File, MediaType: artifact.InputType, Digest: "sha256:" + f.SHA256, Size: f.Size,
 			Open: func(context.Context) (io.ReadCloser, error) { return st.Open(f.SHA256) },
 		}
 	}

@@ -1,13 +1,15 @@
 package cli
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 
+	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"ampoule/recipes"
@@ -108,25 +110,19 @@ func writeNew(path string, data []byte, force bool) error {
 }
 
 // replaceFile writes a file that is seen whole or as it was before.
-func replaceFile(path string, data []byte) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+strings.TrimPrefix(filepath.Base(path), ".")+"-*")
+func replaceFile(path string, data []byte) error { return replaceBy(path, bytes.NewReader(data)) }
+
+// replaceBy writes a file that is seen when all of the content is on disk. It is written in
+// its own directory, whatever TMPDIR says, and readable by all, whatever the umask says and
+// the file before was.
+func replaceBy(path string, content io.Reader) error {
+	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o644))
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, os.Remove(f.Name()))
-		}
-	}()
-	_, err = f.Write(data)
+	_, err = io.Copy(f, content)
 	if err == nil {
-		err = f.Chmod(0o644)
+		err = f.CloseAtomicallyReplace()
 	}
-	if err == nil {
-		err = f.Sync()
-	}
-	if err = errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	return os.Rename(f.Name(), path)
+	return errors.Join(err, f.Cleanup())
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ampoule/artifact"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/registry"
 )
@@ -23,9 +24,10 @@ func newInspect(s *Session) *cobra.Command {
 	return &cobra.Command{
 		Use:   "inspect REF",
 		Short: "Describes a published artifact",
-		Long: `Inspect asks the registry what an artifact is: its digest, platforms, labels (key,
-recipe, fingerprint, tree), its layers with their sizes, and what refers to it: the
-gate's verdict and the wheelhouse. Nothing of the layers is fetched.`,
+		Long: `Inspect asks the registry what an artifact is: its digest, platforms, labels (recipe,
+key, Python's version, fingerprint, tree, prefix, and whether another build gives the
+same), its layers with their sizes, and what refers to it: the gate's verdict and the
+wheelhouse. Nothing of the layers is fetched.`,
 		Example: `  ampoule inspect web@sha256:…
   ampoule inspect registry.example/team/web@sha256:… --output json`,
 		Args:              usage(cobra.ExactArgs(1)),
@@ -117,12 +119,6 @@ func describe(d registry.Description, referrers []registry.ReferrerInfo) artifac
 	return info
 }
 
-// shownLabels are the labels that the text has, with what people call them.
-var shownLabels = []struct{ label, name string }{
-	{registry.LabelRecipe, "recipe"}, {registry.LabelKey, "key"}, {registry.LabelFingerprint, "fingerprint"},
-	{registry.LabelTree, "tree"}, {registry.LabelPrefix, "prefix"},
-}
-
 // text is the description for people. What it holds was written by whoever published the
 // artifact: no value of it can begin a line, or a column, of its own.
 func (a artifactInfo) text() string {
@@ -138,9 +134,9 @@ func (a artifactInfo) text() string {
 	line("%s\n", a.Ref)
 	for _, i := range a.Images {
 		line("\nimage\t%s\n  platform\t%s\n", i.Digest, i.Platform)
-		for _, l := range shownLabels {
-			if value := i.Labels[l.label]; value != "" {
-				line("  %s\t%s\n", l.name, value)
+		for _, name := range artifact.LabelNames() {
+			if value := i.Labels[name]; value != "" {
+				line("  %s\t%s\n", strings.TrimPrefix(name, artifact.Namespace), value)
 			}
 		}
 		if command := append(append([]string{}, i.Entrypoint...), i.Command...); len(command) > 0 {

@@ -4,9 +4,11 @@ import (
 	"context"
 	"io"
 	"os"
+	"regexp"
 	"strings"
 	"testing"
 
+	"ampoule/artifact"
 	"ampoule/registry"
 )
 
@@ -16,9 +18,9 @@ type hostile struct{ text string }
 func (h hostile) Resolve(context.Context, string) (registry.Description, error) {
 	return registry.Description{Ref: "web@sha256:1", Images: []registry.ImageInfo{{
 		Platform: h.text, Digest: "sha256:2",
-		Config: registry.Config{
+		Config: artifact.Config{
 			Entrypoint: []string{h.text}, Cmd: []string{h.text},
-			Labels: map[string]string{registry.LabelKey: h.text, registry.LabelRecipe: h.text, registry.LabelTree: h.text},
+			Labels: map[string]string{artifact.LabelKey: h.text, artifact.LabelRecipe: h.text, artifact.LabelTree: h.text},
 		},
 		Layers: []registry.LayerInfo{{Name: h.text, Digest: "sha256:3"}},
 	}}}, nil
@@ -52,6 +54,41 @@ func TestInspectShowsNoForeignLines(t *testing.T) {
 		for line := range strings.Lines(got) {
 			if words := strings.Fields(line); len(words) > 1 && words[0] == "key" && !strings.HasPrefix(words[1], "x") {
 				t.Errorf("%q makes the line %q", text, line)
+			}
+		}
+	}
+}
+
+// labelled is an artifact with these labels.
+type labelled struct {
+	hostile
+	labels map[string]string
+}
+
+func (l labelled) Resolve(context.Context, string) (registry.Description, error) {
+	return registry.Description{Ref: "web@sha256:1", Images: []registry.ImageInfo{{Config: artifact.Config{Labels: l.labels}}}}, nil
+}
+
+// TestInspectShowsEachLabel checks that each label of the contract is shown, in both forms.
+func TestInspectShowsEachLabel(t *testing.T) {
+	t.Parallel()
+	found := labelled{labels: map[string]string{}}
+	for _, name := range artifact.LabelNames() {
+		found.labels[name] = "value-of-" + name
+	}
+	for _, form := range []Output{Text, JSON} {
+		s, out, _ := session(t, goodRecipe)
+		s.Output = form
+		if err := Inspect(t.Context(), s, found, "web@sha256:1"); err != nil {
+			t.Fatal(err)
+		}
+		for name, value := range found.labels {
+			want := regexp.MustCompile(`(?m)^  ` + strings.TrimPrefix(name, artifact.Namespace) + ` +` + value + `$`)
+			if form == JSON {
+				want = regexp.MustCompile(`"` + name + `": "` + value + `"`)
+			}
+			if !want.MatchString(out.String()) {
+				t.Errorf("nothing says %s:\n%s", want, out)
 			}
 		}
 	}

@@ -5,14 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
-	"path"
-	"runtime"
-	"slices"
-	"strings"
 
-	"golang.org/x/sync/errgroup"
-
+	"ampoule/artifact"
 	"ampoule/builder"
 	"ampoule/builder/layers"
 	"ampoule/builder/progress"
@@ -20,14 +14,6 @@ import (
 	"ampoule/registry"
 	"ampoule/registry/layer"
 	"ampoule/store"
-)
-
-// Artifact types of what refers to an artifact, and media types of its files.
-const (
-	verdictType    = "application/vnd.ampoule.verdict.v1+json"
-	wheelhouseType = "application/vnd.ampoule.wheelhouse.v1"
-	wheelType      = "application/zip"
-	debugType      = "application/vnd.ampoule.debug.v1"
 )
 
 // Publisher makes of a registry what the builder needs of one.
@@ -44,7 +30,7 @@ var (
 // FindKey implements [builder.Publisher]. What is damaged is told, and is not found: it is
 // published again.
 func (p Publisher) FindKey(ctx context.Context, name, key string) (string, bool, error) {
-	digest, found, err := p.Registry.FindKey(ctx, name, key, registry.Beside{Always: []string{verdictType, wheelhouseType}, Maybe: []string{debugType}})
+	digest, found, err := p.Registry.FindKey(ctx, name, key, artifact.PublishedBeside())
 	var damaged *registry.DamagedError
 	if errors.As(err, &damaged) {
 		progress.Send(ctx, progress.Event{Kind: progress.Warned, Stage: progress.StagePublish, Task: name, Message: damaged.Error() + ": it is published again"})
@@ -55,96 +41,18 @@ func (p Publisher) FindKey(ctx context.Context, name, key string) (string, bool,
 
 // Publish implements [builder.Publisher]: it compresses the layers and sends
 // them with the verdict and the wheelhouse.
-func (p Publisher) Publish(ctx context.Context, a builder.Artifact) (_ string, err error) {
+func (p Publisher) Publish(ctx context.Context, a artifact.Artifact) (_ string, err error) {
 	dir, remove, err := p.Store.TempDir()
 	if err != nil {
 		return "", fmt.Errorf("packing %s: %w", a.Name, err)
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	packer := layer.Packer{Dir: dir, Memory: blobs{p.Store}}
-	image, err := pack(ctx, packer, a)
+	packed, err := registry.Pack(ctx, layer.Packer{Dir: dir, Memory: blobs{p.Store}}, a)
 	if err != nil {
-		return "", fmt.Errorf("packing %s: %w", a.Name, err)
+		return "", err
 	}
-	debug, err := debugFiles(ctx, packer, a.Debug)
-	if err != nil {
-		return "", fmt.Errorf("packing %s: %w", a.Name, err)
-	}
-	referrers := []registry.Referrer{
-		{ArtifactType: verdictType, Files: []registry.File{registry.BytesFile("verdict.json", verdictType, a.Verdict)}},
-		{ArtifactType: wheelhouseType, Files: wheelhouse(a.Wheelhouse)},
-	}
-	if len(debug) > 0 {
-		referrers = append(referrers, registry.Referrer{ArtifactType: debugType, Files: debug})
-	}
-	published, err := p.Registry.Publish(ctx, registry.Artifact{
-		Name: a.Name, Key: a.Key, Images: []registry.Image{image}, Referrers: referrers,
-	})
+	published, err := p.Registry.Publish(ctx, packed)
 	return published.Digest, err
-}
-
-// pack makes the artifact's image.
-func pack(ctx context.Context, packer layer.Packer, a builder.Artifact) (registry.Image, error) {
-	image := registry.Image{Platform: a.Platform, Created: a.Created, Config: registry.Config{
-		Env: a.Config.Env, Entrypoint: a.Config.Entrypoint, Cmd: a.Config.Cmd,
-		WorkingDir: a.Config.WorkingDir, User: a.Config.User, Labels: a.Config.Labels,
-	}}
-	if want := path.Base(a.Platform); a.Config.Architecture != want {
-		return image, fmt.Errorf("its configuration is for %q, its platform is %s", a.Config.Architecture, a.Platform)
-	}
-	all := make([]layers.Named, len(a.Base), len(a.Base)+len(a.Layers))
-	for i, below := range a.Base {
-		all[i] = layers.Named{Name: fmt.Sprintf("base-%d", i), Layer: below}
-	}
-	packed, err := packAll(ctx, packer, append(all, a.Layers...))
-	if err != nil {
-		return image, err
-	}
-	image.Base, image.Layers = packed[:len(a.Base)], packed[len(a.Base):]
-	return image, nil
-}
-
-// packAll packs layers, several at a time, in their order.
-func packAll(ctx context.Context, packer layer.Packer, all []layers.Named) ([]layer.Layer, error) {
-	packed := make([]layer.Layer, len(all))
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(runtime.GOMAXPROCS(0))
-	for i, l := range all {
-		group.Go(func() (err error) {
-			packed[i], err = packer.Pack(ctx, l.Name, l.DiffID, l.Open)
-			return err
-		})
-	}
-	return packed, group.Wait()
-}
-
-// debugFiles packs debug information, a compressed tar for each part.
-func debugFiles(ctx context.Context, packer layer.Packer, parts map[string]sandbox.Layer) ([]registry.File, error) {
-	var all []layers.Named
-	for _, name := range slices.Sorted(maps.Keys(parts)) {
-		all = append(all, layers.Named{Name: name, Layer: parts[name]})
-	}
-	packed, err := packAll(ctx, packer, all)
-	if err != nil {
-		return nil, fmt.Errorf("debug information: %w", err)
-	}
-	files := make([]registry.File, len(packed))
-	for i, p := range packed {
-		files[i] = registry.File{Name: p.Name + ".debug.tar.gz", MediaType: layer.MediaType, Digest: p.Digest, Size: p.Size, Open: p.Open}
-	}
-	return files, nil
-}
-
-// wheelhouse makes files of the wheels.
-func wheelhouse(files []builder.File) []registry.File {
-	wheels := make([]registry.File, 0, len(files))
-	for _, f := range files {
-		wheels = append(wheels, registry.File{
-			Name: f.Name, MediaType: wheelType, Digest: "sha256:" + f.SHA256, Size: f.Size,
-			Open: func(context.Context) (io.ReadCloser, error) { return f.Open() },
-		})
-	}
-	return wheels
 }
 
 // PullBase implements [builder.Bases]. The layers are read from their registry
@@ -158,31 +66,12 @@ func (p Publisher) PullBase(ctx context.Context, ref, platform string) ([]sandbo
 	for i, l := range base.Layers {
 		pulled[i] = sandbox.Layer{DiffID: l.DiffID, Open: func() (io.ReadCloser, error) { return l.OpenTar(ctx) }}
 	}
-	return pulled, sandboxConfig(base.Config, platform), nil
+	return pulled, base.Config, nil
 }
 
 // BaseFiles implements [builder.Bases].
-func (p Publisher) BaseFiles(ctx context.Context, ref, platform string) ([]builder.File, error) {
-	parts, err := p.Registry.BaseFiles(ctx, ref, platform)
-	if err != nil {
-		return nil, err
-	}
-	files := make([]builder.File, len(parts))
-	for i, part := range parts {
-		files[i] = builder.File{
-			Name: part.Name, Size: part.Size, SHA256: strings.TrimPrefix(part.Digest, "sha256:"),
-			Open: func() (io.ReadCloser, error) { return part.Open(ctx) },
-		}
-	}
-	return files, nil
-}
-
-// sandboxConfig is a published image's configuration as a sandbox engine takes it.
-func sandboxConfig(c registry.Config, platform string) sandbox.Config {
-	return sandbox.Config{
-		Architecture: path.Base(platform), Env: c.Env, Entrypoint: c.Entrypoint, Cmd: c.Cmd,
-		WorkingDir: c.WorkingDir, User: c.User, Labels: c.Labels,
-	}
+func (p Publisher) BaseFiles(ctx context.Context, ref, platform string) ([]artifact.File, error) {
+	return p.Registry.BaseFiles(ctx, ref, platform)
 }
 
 // blobs remembers in the store which blob a layer compresses to.

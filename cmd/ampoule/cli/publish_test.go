@@ -3,10 +3,8 @@ package cli
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -18,7 +16,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ampoule/builder"
+	"ampoule/artifact"
 	"ampoule/builder/docker"
 	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
@@ -61,28 +59,36 @@ func publish(ctx context.Context, t *testing.T, w *wiring, sealed *tree.Tree) (d
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts, err := layers.SaveParts(ctx, w.store, layers.Split(sealed), builder.Prefix)
+	parts, err := layers.SaveParts(ctx, w.store, layers.Split(sealed), artifact.Prefix)
 	if err != nil {
 		t.Fatal(err)
 	}
-	digest, err = Publisher{Registry: reg, Store: w.store}.Publish(ctx, builder.Artifact{
+	labels, err := sampleLabels(sealed).Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, err = Publisher{Registry: reg, Store: w.store}.Publish(ctx, artifact.Artifact{
 		Name: "web", Key: "sha256:" + sumA, Platform: "linux/" + runtime.GOARCH, Created: time.Unix(1_700_000_000, 0),
 		Layers: parts,
-		Config: sandbox.Config{
+		Config: artifact.Config{
 			Architecture: runtime.GOARCH, Entrypoint: []string{"/opt/ampoule/bin/python3"}, Env: []string{"PATH=/opt/ampoule/bin"},
-			Labels: map[string]string{
-				registry.LabelKey: "sha256:" + sumA, registry.LabelRecipe: "web", registry.LabelTree: sealed.Hash(), registry.LabelPrefix: "/opt/ampoule",
-			},
+			Labels: labels,
 		},
-		Verdict: []byte(`{"passed":true}`),
-		Wheelhouse: []builder.File{{Name: "idna-3.10-py3-none-any.whl", Size: 5, SHA256: fmt.Sprintf("%x", sha256.Sum256([]byte("wheel"))), Open: func() (io.ReadCloser, error) {
-			return io.NopCloser(strings.NewReader("wheel")), nil
-		}}},
+		Verdict:    []byte(`{"passed":true}`),
+		Wheelhouse: []artifact.File{artifact.BytesFile("idna-3.10-py3-none-any.whl", artifact.WheelType, []byte("wheel"))},
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
 	return digest
+}
+
+// sampleLabels are the labels of the sample tree's artifact.
+func sampleLabels(sealed *tree.Tree) artifact.Labels {
+	return artifact.Labels{
+		Recipe: "web", Key: "sha256:" + sumA, Python: "3.13.5", Fingerprint: "sha256:" + strings.Repeat("f", 64),
+		Tree: sealed.Hash(), Prefix: "/opt/ampoule", Repeatable: new(false),
+	}
 }
 
 // engine is an Engine that remembers what it was given.
@@ -194,7 +200,7 @@ func inspected(ctx context.Context, t *testing.T, s *Session, reg *registry.Regi
 	if err := Inspect(ctx, s, reg, ref); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{ref, "tree", sealed.Hash(), "interpreter", "verdict.json", "idna-3.10-py3-none-any.whl", wheelhouseType} {
+	for _, want := range []string{ref, "tree", sealed.Hash(), "interpreter", "verdict.json", "idna-3.10-py3-none-any.whl", artifact.WheelhouseType} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("description lacks %q:\n%s", want, out)
 		}
@@ -279,14 +285,6 @@ type loader struct{ layers int }
 func (l *loader) Load(_ context.Context, _ sandbox.Config, layers ...sandbox.Layer) (sandbox.ID, error) {
 	l.layers = len(layers)
 	return "", nil
-}
-
-// The builder writes layers where installing looks for the tree.
-func TestPrefix(t *testing.T) {
-	t.Parallel()
-	if builder.Prefix != layer.Prefix {
-		t.Errorf("layers have the tree in %s, and are unpacked from %s", builder.Prefix, layer.Prefix)
-	}
 }
 
 // Which blob a layer makes is remembered for that layer and this compressor.

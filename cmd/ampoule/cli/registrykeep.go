@@ -9,6 +9,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ampoule/artifact"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/registry"
 	"ampoule/registry/embedded"
@@ -60,7 +61,7 @@ func RegistryList(ctx context.Context, s *Session, shelf Shelf) error {
 			marks = append(marks, "damaged")
 		}
 		for _, tag := range a.Tags {
-			if !strings.HasPrefix(tag, "key-") && !strings.HasPrefix(tag, "hold-") {
+			if !artifact.IsKeyTag(tag) && !artifact.IsHoldTag(tag) {
 				marks = append(marks, tag)
 			}
 		}

@@ -123,7 +123,7 @@ func load(ctx context.Context, p Puller, e Engine, ref string) (id sandbox.ID, e
 	for i, l := range image.Layers {
 		layers[i] = sandbox.Layer{DiffID: l.DiffID, Open: func() (io.ReadCloser, error) { return p.OpenLayer(ctx, l) }}
 	}
-	return e.Load(ctx, sandboxConfig(image.Config, platform), layers...)
+	return e.Load(ctx, image.Config, layers...)
 }
 
 // attachTerminal gives the program the session's terminal, if both of the session's

@@ -12,13 +12,14 @@ import (
 	"github.com/spf13/cobra"
 
 	"ampoule/address"
+	"ampoule/artifact"
 	"ampoule/builder/progress"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/registry"
 )
 
 // attachments are what refers to an artifact, by the name that save knows.
-var attachments = map[string]string{"verdict": verdictType, "wheelhouse": wheelhouseType, "debug": debugType}
+var attachments = map[string]string{"verdict": artifact.VerdictType, "wheelhouse": artifact.WheelhouseType, "debug": artifact.DebugType}
 
 // Attachments gives the files that refer to an artifact.
 type Attachments interface {
@@ -114,16 +115,8 @@ func saveFile(ctx context.Context, src Attachments, f registry.FileInfo, dir str
 		return "", err
 	}
 	defer func() { err = errors.Join(err, r.Close()) }()
-	w, err := os.CreateTemp(dir, "."+f.Name+".*")
-	if err != nil {
+	if err := replaceBy(name, r); err != nil {
 		return "", fmt.Errorf("saving %s: %w", name, err)
-	}
-	_, err = io.Copy(w, r)
-	if err = errors.Join(err, w.Chmod(0o644), w.Close()); err == nil {
-		err = os.Rename(w.Name(), name)
-	}
-	if err != nil {
-		return "", fmt.Errorf("saving %s: %w", name, errors.Join(err, os.Remove(w.Name())))
 	}
 	return name, nil
 }

@@ -386,3 +386,15 @@ func TestNoSecrets(t *testing.T) {
 		}
 	}
 }
+
+// Which runes are wide is Unicode's to say, not a table's of our own.
+func TestRuneWidth(t *testing.T) {
+	t.Parallel()
+	for r, want := range map[rune]int{
+		'a': 1, 'é': 1, '…': 1, 'ｱ': 1, '界': 2, 'Ａ': 2, '한': 2, '✅': 2, '🚀': 2, '\U0001fa79': 2, '\u0301': 0, '\u200b': 0,
+	} {
+		if got := runeWidth(r); got != want {
+			t.Errorf("%+q takes %d columns, want %d", r, got, want)
+		}
+	}
+}

@@ -7,6 +7,9 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/docker/go-units"
+	eastasian "golang.org/x/text/width"
+
 	"ampoule/builder/progress"
 )
 
@@ -37,21 +40,14 @@ func Clean(s string, lines bool) string {
 	return b.String()
 }
 
-// wide holds the runes that take two columns: most of East Asian Width W and F
-// (Unicode TR 11), and emoji.
-var wide = &unicode.RangeTable{
-	R16: []unicode.Range16{
-		{0x1100, 0x115f, 1}, {0x2e80, 0x303e, 1}, {0x3041, 0xa4cf, 1}, {0xac00, 0xd7a3, 1},
-		{0xf900, 0xfaff, 1}, {0xfe30, 0xfe6f, 1}, {0xff00, 0xff60, 1}, {0xffe0, 0xffe6, 1},
-	},
-	R32: []unicode.Range32{{0x1f300, 0x1f64f, 1}, {0x1f680, 0x1f9ff, 1}, {0x20000, 0x3fffd, 1}},
-}
-
+// runeWidth is how many columns a rune takes: two where its East Asian Width is W or F,
+// emoji among them (Unicode TR 11), none where it only changes another one.
 func runeWidth(r rune) int {
-	switch {
-	case unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf):
+	if unicode.In(r, unicode.Mn, unicode.Me, unicode.Cf) {
 		return 0
-	case unicode.Is(wide, r):
+	}
+	switch eastasian.LookupRune(r).Kind() {
+	case eastasian.EastAsianWide, eastasian.EastAsianFullwidth:
 		return 2
 	default:
 		return 1
@@ -142,16 +138,10 @@ func Duration(d time.Duration) string {
 
 // Size shows a number of bytes in binary units: "812 B", "4.2 MiB".
 func Size(n int64) string {
-	const unit = 1024
-	if n < unit {
+	if n < units.KiB {
 		return fmt.Sprintf("%d B", n)
 	}
-	value, suffixes := float64(n)/unit, "KMGTPE"
-	i := 0
-	for ; value >= unit && i < len(suffixes)-1; i++ {
-		value /= unit
-	}
-	return fmt.Sprintf("%.1f %ciB", value, suffixes[i])
+	return units.CustomSize("%.1f %s", float64(n), units.KiB, []string{"B", "KiB", "MiB", "GiB", "TiB", "PiB", "EiB"})
 }
 
 // amount shows how far a task is: "4.2/8.0 MiB" as two sizes, or "3/12".

@@ -1,0 +1,75 @@
+package artifact
+
+// Prefix is where the tree stands in the image, and where it is built, without the
+// leading slash. Installed trees run from anywhere.
+const Prefix = "opt/ampoule"
+
+// Artifact types of the manifests that Ampoule publishes beside images (image-spec,
+// manifest.md, "artifactType").
+const (
+	// VerdictType is the gate's verdict: one file, [VerdictFile], of the same media type.
+	VerdictType = "application/vnd.ampoule.verdict.v1+json"
+	// WheelhouseType is every wheel that was installed, each a file of [WheelType].
+	WheelhouseType = "application/vnd.ampoule.wheelhouse.v1"
+	// DebugType is the debug information that was stripped: files of [LayerType], named by
+	// [DebugFile].
+	DebugType = "application/vnd.ampoule.debug.v1"
+	// InputsType is the inputs of one lock, each a file of [InputType]. It refers to
+	// nothing: the tag of the build's key names it in the repository [InputsName].
+	InputsType = "application/vnd.ampoule.inputs.v1"
+)
+
+// Media types of content.
+const (
+	// IndexType and ManifestType are an artifact's, and its images' (image-spec,
+	// media-types.md).
+	IndexType    = "application/vnd.oci.image.index.v1+json"
+	ManifestType = "application/vnd.oci.image.manifest.v1+json"
+	// LayerType is a tar, compressed by gzip (image-spec, layer.md).
+	LayerType = "application/vnd.oci.image.layer.v1.tar+gzip"
+	// EmptyType is the configuration of a manifest that is no image's (image-spec,
+	// manifest.md, "Guidance for an Empty Descriptor").
+	EmptyType = "application/vnd.oci.empty.v1+json"
+	// WheelType is a wheel: a zip archive (PEP 427).
+	WheelType = "application/zip"
+	// InputType is an input of a build, whatever it is: it is named by its hash.
+	InputType = "application/octet-stream"
+)
+
+// Annotations.
+const (
+	// AnnotationLayer holds a layer's name, at the layer's descriptor in an image's manifest.
+	AnnotationLayer = "dev.ampoule.layer"
+	// AnnotationKind stands beside it: [KindBase] or [KindTree].
+	AnnotationKind = "dev.ampoule.layer.kind"
+	// AnnotationTitle holds a file's name, at its descriptor (image-spec, annotations.md).
+	AnnotationTitle = "org.opencontainers.image.title"
+	// AnnotationRefName holds a tag, in the index of a directory of images (image-spec,
+	// image-layout.md, "index.json").
+	AnnotationRefName = "org.opencontainers.image.ref.name"
+)
+
+// Kinds of layers: of the runtime base, and of the tree.
+const (
+	KindBase = "base"
+	KindTree = "tree"
+)
+
+// Files.
+const (
+	// RecordFile is where a tree says what it is made of, relative to its root. Package
+	// audit has its form.
+	RecordFile = "share/ampoule/artifact.json"
+	// WheelRecordFile is the file in the .dist-info directory of a wheelhouse's wheel that
+	// says what the wheel was built with. Package audit has its form.
+	WheelRecordFile = "ampoule.json"
+	// VerdictFile is the verdict's.
+	VerdictFile = "verdict.json"
+)
+
+// DebugFile names the file that holds the debug information of something.
+func DebugFile(of string) string { return of + ".debug.tar.gz" }
+
+// InputsName is the repository of inputs, below a registry's prefix: one for all
+// recipes, since they share most of them.
+const InputsName = "inputs"

@@ -1,0 +1,56 @@
+package artifact
+
+import (
+	"fmt"
+	"regexp"
+	"strings"
+)
+
+const (
+	hashPrefix = "sha256:"
+	// keyPrefix begins the tag of a key, holdPrefix the one that holds an artifact.
+	keyPrefix  = "key-"
+	holdPrefix = "hold-"
+)
+
+var (
+	digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	nameForm   = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
+)
+
+// IsDigest reports whether a text is "sha256:" and 64 hexadecimal digits in lower case
+// (image-spec, descriptor.md, "Digests"). Ampoule knows no other hash.
+func IsDigest(text string) bool { return digestForm.MatchString(text) }
+
+// IsRepository reports whether a text is the name of a repository (distribution-spec,
+// "Pulling manifests").
+func IsRepository(text string) bool { return nameForm.MatchString(text) }
+
+// KeyTag is the tag that points from a key to the index of its artifact: "key-" and the
+// key's hexadecimal digits. It is written last, and the first one stands.
+func KeyTag(key string) (string, error) {
+	if !IsDigest(key) {
+		return "", fmt.Errorf("key %q is not sha256: and 64 hexadecimal digits", key)
+	}
+	return keyPrefix + strings.TrimPrefix(key, hashPrefix), nil
+}
+
+// IsKeyTag reports whether a tag is a key's, or pretends to be.
+func IsKeyTag(tag string) bool { return strings.HasPrefix(tag, keyPrefix) }
+
+// KeyOfTag returns the key whose tag it is; what is no tag of a key has none.
+func KeyOfTag(tag string) (key string, ok bool) {
+	sum, ok := strings.CutPrefix(tag, keyPrefix)
+	key = hashPrefix + sum
+	if !ok || !IsDigest(key) {
+		return "", false
+	}
+	return key, true
+}
+
+// HoldTag is the tag that holds the artifact of a digest, so that no collection removes
+// it: "hold-" and the digest's hexadecimal digits.
+func HoldTag(digest string) string { return holdPrefix + strings.TrimPrefix(digest, hashPrefix) }
+
+// IsHoldTag reports whether a tag holds an artifact.
+func IsHoldTag(tag string) bool { return strings.HasPrefix(tag, holdPrefix) }
