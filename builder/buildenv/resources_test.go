@@ -1,0 +1,57 @@
+package buildenv
+
+import (
+	"context"
+	"errors"
+	"runtime"
+	"testing"
+	"time"
+
+	"ampoule/builder/sandbox"
+	"ampoule/builder/sandbox/fake"
+	"ampoule/builder/sandbox/sandboxtest"
+)
+
+// A budget bounds what is sealed and what has a network alike.
+func TestWithinBudget(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		budget Budget
+		limits sandbox.Limits
+		late   bool
+	}{
+		"nothing said": {Budget{}, sandbox.Limits{CPUs: int64(runtime.NumCPU())}, false},
+		"all said":     {Budget{Jobs: 3, StepTime: time.Nanosecond, StepMemory: 5, StepDisk: 7}, sandbox.Limits{CPUs: 3, Memory: 5, Disk: 7}, true},
+	} {
+		r := fake.New(func(ctx context.Context, _ *fake.Sandbox, _ sandbox.Step) error {
+			if c.late {
+				<-ctx.Done()
+			}
+			return context.Cause(ctx)
+		})
+		id, err := r.Load(t.Context(), sandbox.Config{Architecture: "amd64"}, sandboxtest.TarLayer(t, nil, nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		within := Sandboxes{Runner: r, Images: r, Online: fake.Online{Runner: r}}.Within(c.budget)
+		sealed, err := within.Runner.Start(t.Context(), sandbox.Spec{Image: id, Name: "sealed"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		online, err := within.Online.StartOnline(t.Context(), sandbox.OnlineSpec{Image: id, Name: "online"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, sb := range []sandbox.Sandbox{sealed, online} {
+			var late *sandbox.TimeError
+			if err := sb.Exec(t.Context(), sandbox.Step{Args: []string{"make"}}); errors.As(err, &late) != c.late {
+				t.Errorf("%s: a step ends with %v", name, err)
+			}
+		}
+		for _, s := range r.Sandboxes() {
+			if s.Spec.Limits != c.limits {
+				t.Errorf("%s: %s has %+v, want %+v", name, s.Spec.Name, s.Spec.Limits, c.limits)
+			}
+		}
+	}
+}
