@@ -1,10 +1,7 @@
 // Package registry publishes artifacts to an OCI registry and reads them back:
-// the artifact model, references, keys and referrers.
+// references, keys, manifests and referrers. What an artifact is, package artifact says.
 //
-// An artifact is an OCI image index with one runnable image manifest for each
-// platform. The index's digest is the artifact's name and the subject of its
-// referrers. A tag "key-HEX" points from a key to the index, and is written last:
-// whoever finds a key finds a whole artifact.
+// A key's tag is written last: whoever finds a key finds a whole artifact.
 package registry
 
 import (

@@ -458,6 +458,10 @@ func TestWrongTreeIsNotSwitchedTo(t *testing.T) {
 			s.description.Images[0].Config.Labels[artifact.LabelTree] = "whatever"
 			s.describe(t)
 		},
+		"another label in another form": func(s *source) {
+			s.description.Images[0].Config.Labels[artifact.LabelPrefix] = "opt/ampoule"
+			s.describe(t)
+		},
 		"another index":         func(s *source) { s.description.Raw = append(s.description.Raw, ' ') },
 		"another manifest":      func(s *source) { s.description.Images[0].Manifest = append(s.description.Images[0].Manifest, ' ') },
 		"another configuration": func(s *source) { s.description.Images[0].RawConfig = append(s.description.Images[0].RawConfig, ' ') },
