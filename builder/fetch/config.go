@@ -229,7 +229,7 @@ func (c *Config) named(suffix string) string {
 			return name
 		}
 	}
-	return strings.ToLower(strings.ReplaceAll(suffix, "_", "-"))
+	return strings.NewReplacer("_", "-").Replace(strings.ToLower(suffix))
 }
 
 var sourceName = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$`)
