@@ -2,54 +2,10 @@ package packaging
 
 import (
 	"errors"
-	"strings"
 	"testing"
-
-	"github.com/google/go-cmp/cmp"
 )
 
-const (
-	emptyHash = "sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU"
-	emptyHex  = "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
-)
-
-func TestParseRecord(t *testing.T) {
-	t.Parallel()
-	text := "a.py," + emptyHash + ",0\r\n\"with, comma.py\"," + emptyHash + ",\nx.dist-info/RECORD,,\n"
-	got, err := ParseRecord([]byte(text))
-	if err != nil {
-		t.Fatal(err)
-	}
-	want := []RecordRow{{"a.py", RecordHash{SHA256, emptyHex}, 0, 1}, {"with, comma.py", RecordHash{SHA256, emptyHex}, -1, 2}, {"x.dist-info/RECORD", RecordHash{}, -1, 3}}
-	if diff := cmp.Diff(want, got); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-}
-
-func TestParseRecordErrors(t *testing.T) {
-	t.Parallel()
-	for name, text := range map[string]string{
-		"two fields":   "a.py," + emptyHash,
-		"four fields":  "a.py," + emptyHash + ",0,x",
-		"no path":      "," + emptyHash + ",0",
-		"NUL":          "a\x00.py,,",
-		"line break":   "\"a\nb\",,",
-		"quote":        "a\".py,,",
-		"hex":          "a.py,sha256=" + emptyHex + ",0",
-		"no algorithm": "a.py,=" + strings.TrimPrefix(emptyHash, "sha256=") + ",0",
-		"no sum":       "a.py,sha256=,0",
-		"cut":          "a.py," + emptyHash[:len(emptyHash)-2] + ",0",
-		"trailing bit": "a.py," + emptyHash[:len(emptyHash)-1] + "V,0",
-		"negative":     "a.py," + emptyHash + ",-1",
-		"no number":    "a.py," + emptyHash + ",x",
-	} {
-		if _, err := ParseRecord([]byte(text)); !errors.Is(err, ErrRecord) {
-			t.Errorf("%s: %v", name, err)
-		}
-	}
-}
-
-func TestParseName(t *testing.T) {
+func TestParseWheelName(t *testing.T) {
 	t.Parallel()
 	got, err := ParseWheelName("numpy-2.1.0-1a-cp313-cp313t-manylinux_2_17_x86_64.manylinux2014_x86_64.whl")
 	want := WheelName{"numpy", "2.1.0", "1a", "cp313", "cp313t", "manylinux_2_17_x86_64.manylinux2014_x86_64"}
@@ -63,16 +19,7 @@ func TestParseName(t *testing.T) {
 	}
 }
 
-func TestNormalize(t *testing.T) {
-	t.Parallel()
-	for name, want := range map[string]string{"My.Pkg": "my-pkg", "a__b--c..d": "a-b-c-d", "x": "x"} {
-		if got := NormalName(name); got != want {
-			t.Errorf("NormalName(%q) = %q, want %q", name, got, want)
-		}
-	}
-}
-
-func TestDistInfo(t *testing.T) {
+func TestParseInfoDir(t *testing.T) {
 	t.Parallel()
 	if name, version, ok := ParseInfoDir("my_pkg-1.0.dist-info"); !ok || name != "my_pkg" || version != "1.0" {
 		t.Errorf("got %s %s %t", name, version, ok)
@@ -84,58 +31,63 @@ func TestDistInfo(t *testing.T) {
 	}
 }
 
-func TestParseHeader(t *testing.T) {
-	t.Parallel()
-	h, err := ParseMetadata([]byte("Metadata-Version: 2.1\nName: My.Pkg\nClassifier: A\nClassifier: B\nLicense: one\n        two\n\nBody: no\n"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	if h.Get("Name") != "My.Pkg" || len(h.Values("Classifier")) != 2 || h.Get("Body") != "" || h.Get("License") != "one two" {
-		t.Errorf("header: %v", h)
-	}
-	if _, err := ParseMetadata([]byte("Name: ok")); err != nil {
-		t.Errorf("no line break at the end: %v", err)
-	}
-	h, err = ParseMetadata([]byte("License: GNU\r\n\t\f  LIBRARY\r \r\nversion: \x01 1\r\n\r\nName: body\r\n"))
-	if diff := cmp.Diff(Metadata{"License": {"GNU \f  LIBRARY "}, "Version": {"\x01 1"}}, h); err != nil || diff != "" {
-		t.Errorf("a pasted licence: %v\n%s", err, diff)
-	}
-	for _, text := range []string{"no colon\n", ": empty\n", " starts with space\n", "Na me: x\n", "Name: x\n\x0cVersion\n"} {
-		if _, err := ParseMetadata([]byte(text)); !errors.Is(err, ErrMetadata) {
-			t.Errorf("%q: %v", text, err)
-		}
-	}
-}
-
-func FuzzParseRecord(f *testing.F) {
-	f.Add([]byte("a.py," + emptyHash + ",0\n\"b,c\",,\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		rows, err := ParseRecord(data)
-		if err != nil && !errors.Is(err, ErrRecord) {
-			t.Errorf("unclassified error: %v", err)
-		}
-		for _, r := range rows {
-			if r.Path == "" || len(r.Hash.Sum) != 2*algorithms[r.Hash.Algorithm].size || r.Size < -1 {
-				t.Errorf("row %+v", r)
-			}
-		}
-	})
-}
-
-func FuzzParseHeader(f *testing.F) {
-	f.Add([]byte("Name: x\nVersion: 1\n\n"))
-	f.Fuzz(func(t *testing.T, data []byte) {
-		if _, err := ParseMetadata(data); err != nil && !errors.Is(err, ErrMetadata) {
-			t.Errorf("unclassified error: %v", err)
-		}
-	})
-}
-
-func FuzzParseName(f *testing.F) {
+func FuzzParseWheelName(f *testing.F) {
 	f.Add("a-1-py3-none-any.whl")
 	f.Fuzz(func(t *testing.T, name string) {
 		if n, err := ParseWheelName(name); err == nil && (n.Distribution == "" || n.Platform == "") {
 			t.Errorf("%q: %+v", name, n)
+		}
+	})
+}
+
+func TestParseWheelNameRefusesTags(t *testing.T) {
+	t.Parallel()
+	for _, name := range []string{"a-1-py3.-none-any.whl", "a-1-3py-none-any.whl", "a-1-py3-none-.any.whl", "a+b-1-py3-none-any.whl", "a-1-py3-none-any.WHL"} {
+		if n, err := ParseWheelName(name); !errors.Is(err, ErrFileName) || len(n.Tags()) > 0 {
+			t.Errorf("%q: %+v, %v", name, n, err)
+		}
+	}
+	n, err := ParseWheelName("a-1-Py2.py3.py2-none-any.whl")
+	if tags := n.Tags(); err != nil || len(tags) != 2 || tags[0].Python != "py2" || tags[1].Python != "py3" {
+		t.Errorf("%v, %v", tags, err)
+	}
+}
+
+func TestParseSdistName(t *testing.T) {
+	t.Parallel()
+	for file, want := range map[string]string{
+		"foo-1.0.tar.gz": "foo 1.0", "Foo-Bar-1.0rc1.zip": "Foo-Bar 1.0rc1", "foo-1.0-1.tar.gz": "foo-1.0 1",
+		"foo-1.0.tgz": "", "foo.tar.gz": "", "-1.0.tar.gz": "", "foo-x.tar.gz": "", "foo-1.0-py3-none-any.whl": "", "": "",
+	} {
+		name, version, err := ParseSdistName(file)
+		if want == "" && !errors.Is(err, ErrFileName) || want != "" && (err != nil || name+" "+version.String() != want) {
+			t.Errorf("%q: %s %v, %v", file, name, version, err)
+		}
+	}
+}
+
+func TestSdistVersion(t *testing.T) {
+	t.Parallel()
+	for _, c := range [][3]string{
+		{"foo-1.0.tar.gz", "foo", "1.0"}, {"Foo_Bar-1.0.zip", "foo-bar", "1.0"}, {"foo-bar-1.0-1.tar.gz", "Foo.Bar", "1.0-1"},
+		{"foo-bar-1.0.tar.gz", "foo", "bar-1.0"}, {"foobar-1.0.tar.gz", "foo", ""}, {"foo-1.0.tar.gz", "foo-bar", ""},
+		{"foo-1.0.tar.bz2", "foo", ""}, {"foo.tar.gz", "foo", ""},
+	} {
+		if got, ok := SdistVersion(c[0], c[1]); got != c[2] || ok != (c[2] != "") {
+			t.Errorf("%s of %s: %q, %t", c[0], c[1], got, ok)
+		}
+	}
+}
+
+func FuzzParseSdistName(f *testing.F) {
+	f.Add("foo-1.0.tar.gz")
+	f.Fuzz(func(t *testing.T, file string) {
+		name, version, err := ParseSdistName(file)
+		if err != nil {
+			return
+		}
+		if got, ok := SdistVersion(file, name); !ok || name == "" || !IsVersion(version.String()) {
+			t.Errorf("%q: %q %v, %q", file, name, version, got)
 		}
 	})
 }

@@ -22,7 +22,7 @@ func TestParseTags(t *testing.T) {
 	}
 }
 
-// What packaging.tags lists for each CPython.
+// What packaging.tags lists for each Python.
 func TestSupports(t *testing.T) {
 	t.Parallel()
 	plain, threaded := CPython{Minor: 13, Flags: "", Machine: "x86_64"}, CPython{Minor: 13, Flags: "t", Machine: "x86_64"}
