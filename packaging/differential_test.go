@@ -432,7 +432,7 @@ func TestAsPackaging(t *testing.T) {
 		questions = append(questions, question{"requirement", text})
 	}
 	questions = append(questions, realFiles(t)...)
-	for len(questions) < 60_000 {
+	for len(questions) < 40_000 {
 		questions = append(questions, g.question())
 	}
 	differences, agreed := 0, map[any]int{}
