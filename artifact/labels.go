@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"path"
-	"regexp"
 	"strconv"
+	"strings"
+
+	"ampoule/packaging"
 )
 
 // Namespace begins the names of labels and annotations that are Ampoule's own.
@@ -55,14 +57,19 @@ type label struct {
 var labels = []label{
 	text(LabelRecipe, "the name of a repository", IsRepository, func(l *Labels) *string { return &l.Recipe }),
 	text(LabelKey, "sha256: and 64 hexadecimal digits", IsDigest, func(l *Labels) *string { return &l.Key }),
-	text(LabelPython, "a version of CPython", pythonForm.MatchString, func(l *Labels) *string { return &l.Python }),
+	text(LabelPython, "a version of CPython", isPythonVersion, func(l *Labels) *string { return &l.Python }),
 	text(LabelFingerprint, "sha256: and 64 hexadecimal digits", IsDigest, func(l *Labels) *string { return &l.Fingerprint }),
 	text(LabelTree, "sha256: and 64 hexadecimal digits", IsDigest, func(l *Labels) *string { return &l.Tree }),
 	text(LabelPrefix, "a clean absolute directory", isPrefix, func(l *Labels) *string { return &l.Prefix }),
 	{LabelRepeatable, "true or false", repeatable, setRepeatable},
 }
 
-var pythonForm = regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+(?:(?:a|b|rc)[0-9]+)?$`)
+// isPythonVersion reports whether a text is a version as CPython is released under, in the normal
+// form of PEP 440.
+func isPythonVersion(text string) bool {
+	v, err := packaging.ParseVersion(text)
+	return err == nil && v.String() == text && !v.HasLocal() && strings.Count(text, ".") == 2
+}
 
 func isPrefix(text string) bool { return path.IsAbs(text) && path.Clean(text) == text && text != "/" }
 

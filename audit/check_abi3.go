@@ -10,7 +10,7 @@ import (
 	"strings"
 	"sync"
 
-	"ampoule/audit/wheel"
+	"ampoule/packaging"
 )
 
 func init() {
@@ -115,7 +115,7 @@ func (x *exam) abi3Claims() map[string]int {
 
 // lowestABI3 is the lowest minor version of the tags cp3MINOR-abi3 and cp3MINOR-abi3t; -1
 // without one.
-func lowestABI3(tags []wheel.Tag) int {
+func lowestABI3(tags []packaging.Tag) int {
 	lowest := -1
 	for _, t := range tags {
 		minor, ok := strings.CutPrefix(t.Python, "cp3")

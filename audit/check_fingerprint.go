@@ -10,7 +10,6 @@ import (
 	"strings"
 
 	"ampoule/artifact"
-	"ampoule/audit/wheel"
 	"ampoule/packaging"
 	"ampoule/tree"
 )
@@ -186,7 +185,7 @@ type part struct{ name, wheel, tree string }
 // wheel finds the wheel of a distribution in the version that is asked for.
 func (r *ArtifactRecord) wheel(name, version string) (WheelMade, bool) {
 	i := slices.IndexFunc(r.Wheels, func(w WheelMade) bool {
-		return wheel.Normalize(w.Name) == wheel.Normalize(name) && packaging.SameVersion(w.Version, version)
+		return packaging.NormalName(w.Name) == packaging.NormalName(name) && packaging.SameVersion(w.Version, version)
 	})
 	if i < 0 {
 		return WheelMade{}, false
@@ -250,7 +249,7 @@ func (x *exam) compareWheels(out *outcome, file string, record *ArtifactRecord) 
 	}
 	made := map[string]string{}
 	for _, w := range record.Wheels {
-		made[wheel.Normalize(w.Name)] = w.Version
+		made[packaging.NormalName(w.Name)] = w.Version
 	}
 	for _, d := range x.dists() {
 		e, _ := x.Tree.Lookup(d.record)
@@ -258,7 +257,7 @@ func (x *exam) compareWheels(out *outcome, file string, record *ArtifactRecord) 
 			continue // an interpreter brings its own pip
 		}
 		out.examined++
-		_, version, _ := wheel.DistInfo(path.Base(d.info))
+		_, version, _ := packaging.ParseInfoDir(path.Base(d.info))
 		f := Finding{
 			Severity: x.travels(), File: d.info, Field: "wheel", Value: printable(d.name + " " + version),
 			Remedy: words(x.found, "Add it to the recipe and build; an installed artifact is not to be changed.", "Install the artifact again: what is put into it later belongs to no digest."),

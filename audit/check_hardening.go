@@ -6,6 +6,7 @@ import (
 	"slices"
 
 	"ampoule/audit/elf"
+	"ampoule/audit/policy"
 )
 
 func init() {
@@ -43,7 +44,9 @@ func checkHardening(_ context.Context, x *exam) (outcome, error) {
 
 // refusesStacks tells whether the machine's dlopen refuses files that want an executable
 // stack (glibc 2.41).
-func (x *exam) refusesStacks() bool { return slices.Compare(numbers(x.glibc), []int{2, 41}) >= 0 }
+func (x *exam) refusesStacks() bool {
+	return slices.Compare(policy.Numbers(x.glibc), []int{2, 41}) >= 0
+}
 
 // stackFaults judges PT_GNU_STACK. On x86-64, glibc takes a library without one for one
 // that wants an executable stack.

@@ -10,7 +10,6 @@ import (
 	"slices"
 	"strings"
 
-	"ampoule/audit/wheel"
 	"ampoule/packaging"
 	"ampoule/tree"
 )
@@ -88,17 +87,17 @@ func (x *exam) describe(out *outcome, d dist) (described, bool) {
 		return described{}, false
 	}
 	data, err := e.ReadAll()
-	var h wheel.Header
+	var h packaging.Metadata
 	if err == nil {
-		h, err = wheel.ParseHeader(data)
+		h, err = packaging.ParseMetadata(data)
 	}
 	if err != nil {
 		f.Value = printable(err.Error())
 		out.add(f)
 		return described{}, false
 	}
-	_, version, _ := wheel.DistInfo(path.Base(d.info))
-	if wheel.Normalize(h.Get("Name")) != d.name || strings.ReplaceAll(h.Get("Version"), "-", "_") != version {
+	_, version, _ := packaging.ParseInfoDir(path.Base(d.info))
+	if packaging.NormalName(h.Get("Name")) != d.name || strings.ReplaceAll(h.Get("Version"), "-", "_") != version {
 		f.Field, f.Value = "Name, Version", printable(h.Get("Name")+" "+h.Get("Version"))
 		f.Cause = "METADATA names another distribution or version than its directory."
 		out.add(f)
@@ -195,7 +194,7 @@ func (x *exam) compareLock(out *outcome, list map[string]*described) {
 			Cause:  "The locked distribution is not in the tree.",
 			Remedy: "This is a fault of whatever made the tree: build again.",
 		}
-		if found := list[wheel.Normalize(locked.Name)]; found != nil {
+		if found := list[packaging.NormalName(locked.Name)]; found != nil {
 			if packaging.SameVersion(found.version, locked.Version) {
 				continue
 			}
@@ -219,11 +218,8 @@ func (x *exam) isLocked(d *described) bool {
 	if e, ok := x.Tree.Lookup(d.record); ok && e.Owner == OwnerInterpreter {
 		return true
 	}
-	return slices.ContainsFunc(x.Locked, func(l Locked) bool { return wheel.Normalize(l.Name) == d.name })
+	return slices.ContainsFunc(x.Locked, func(l Locked) bool { return packaging.NormalName(l.Name) == d.name })
 }
-
-// entryPoint is a program's line in entry_points.txt: NAME = MODULE:ATTRIBUTE.
-var entryPoint = regexp.MustCompile(`^([^=]+?)\s*=\s*([A-Za-z_][\w.]*)\s*:\s*([A-Za-z_][\w.]*)\s*(\[.*\])?$`)
 
 // maxEntryPoints bounds entry_points.txt, in bytes.
 const maxEntryPoints = 1 << 20
@@ -238,14 +234,9 @@ func (x *exam) programs(out *outcome, d dist, sources map[string]names) {
 	if err != nil {
 		return // record tells that it is not what RECORD lists
 	}
-	inScripts, n := false, 0
-	for line := range strings.Lines(string(data)) {
-		line = strings.TrimSpace(line)
-		if strings.HasPrefix(line, "[") {
-			inScripts = line == "[console_scripts]" || line == "[gui_scripts]"
-			continue
-		}
-		if !inScripts || line == "" || line[0] == '#' || line[0] == ';' {
+	n := 0
+	for point := range packaging.EntryPoints(data) {
+		if !point.IsScript() {
 			continue
 		}
 		if n++; n > maxPrograms {
@@ -253,12 +244,12 @@ func (x *exam) programs(out *outcome, d dist, sources map[string]names) {
 		}
 		out.examined++
 		f := Finding{
-			Severity: x.travels(), File: e.Path, Field: "program", Value: printable(line),
+			Severity: x.travels(), File: e.Path, Field: "program", Value: printable(point.Line),
 			Cause:  "The line does not say which function of which module the program calls.",
 			Remedy: words(x.found, "Take a release whose programs start, or write an exception if nobody starts this one.", "Take a release whose programs start; nothing, if nobody starts this one."),
 		}
-		if m := entryPoint.FindStringSubmatch(line); m != nil {
-			if f.Cause = x.calls(sources, m[2], m[3]); f.Cause == "" {
+		if module, attribute, ok := point.Object(); ok && point.Name != "" {
+			if f.Cause = x.calls(sources, module, attribute); f.Cause == "" {
 				continue
 			}
 		}

@@ -10,7 +10,7 @@ import (
 	"slices"
 	"strings"
 
-	"ampoule/audit/wheel"
+	"ampoule/packaging"
 	"ampoule/tree"
 )
 
@@ -90,7 +90,7 @@ func (x *exam) forOthers(owner string) bool {
 
 // takes reports whether an installer would take a wheel with that tag for the interpreter, or,
 // where that is not known, for some system that has Linux.
-func (x *exam) takes(t wheel.Tag) bool {
+func (x *exam) takes(t packaging.Tag) bool {
 	if x.home.known() {
 		return x.python().Supports(t)
 	}

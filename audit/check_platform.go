@@ -10,7 +10,8 @@ import (
 	"strings"
 
 	"ampoule/audit/elf"
-	"ampoule/audit/wheel"
+	"ampoule/audit/policy"
+	"ampoule/packaging"
 )
 
 func init() {
@@ -45,10 +46,10 @@ func checkPlatform(ctx context.Context, x *exam) (outcome, error) {
 		}
 		p.brought = x.brought(d)
 		switch p.libc {
-		case wheel.Glibc:
+		case packaging.Glibc:
 			x.beyondGlibc(&out, p, files)
 			x.beyondLibraries(&out, d, p)
-		case wheel.Musl:
+		case packaging.Musl:
 			x.beyondMusl(&out, p, files)
 		}
 	}
@@ -58,7 +59,7 @@ func checkPlatform(ctx context.Context, x *exam) (outcome, error) {
 // promise is what all tags of a wheel promise together.
 type promise struct {
 	// libc is empty where a tag promises nothing, or they promise different ones.
-	libc wheel.Libc
+	libc packaging.Libc
 	// version is the lowest one, as numbers; tag has it.
 	version []int
 	tag     string
@@ -67,15 +68,24 @@ type promise struct {
 	brought map[string]bool
 }
 
-// machines are those of platform tags.
-var machines = map[string]elf.Machine{"x86_64": elf.X8664, "aarch64": elf.AArch64}
+// machineNames are the machines that are judged, as platform tags have them.
+var machineNames = map[elf.Machine]string{elf.X8664: "x86_64", elf.AArch64: "aarch64"}
+
+func machineNamed(name string) elf.Machine {
+	for machine, n := range machineNames {
+		if n == name {
+			return machine
+		}
+	}
+	return 0
+}
 
 // promiseOf is what tags promise; false where they do not name one machine of Linux's.
-func promiseOf(tags []wheel.Tag) (promise, bool) {
+func promiseOf(tags []packaging.Tag) (promise, bool) {
 	var p promise
 	for i, t := range tags {
-		at, ok := wheel.ParsePlatform(t.Platform)
-		machine := machines[at.Machine]
+		at, ok := packaging.ParsePlatform(t.Platform)
+		machine := machineNamed(at.Machine)
 		if !ok || machine == 0 || i > 0 && machine != p.machine {
 			return p, false
 		}
@@ -194,27 +204,10 @@ func dotted(version []int) string {
 	return strings.Join(parts, ".")
 }
 
-// compilers are the newest versions of the compiler's libraries on the systems that have a
-// glibc: GLIBCXX and CXXABI of libstdc++, GCC of libgcc_s (the policies of auditwheel).
-var compilers = []struct {
-	glibc  []int
-	newest map[string][]int
-}{
-	{[]int{2, 5}, map[string][]int{"GLIBCXX": {3, 4, 8}, "CXXABI": {1, 3, 1}, "GCC": {4, 2, 0}}},
-	{[]int{2, 12}, map[string][]int{"GLIBCXX": {3, 4, 13}, "CXXABI": {1, 3, 3}, "GCC": {4, 3, 0}}},
-	{[]int{2, 17}, map[string][]int{"GLIBCXX": {3, 4, 19}, "CXXABI": {1, 3, 7}, "GCC": {4, 8, 0}}},
-	{[]int{2, 24}, map[string][]int{"GLIBCXX": {3, 4, 22}, "CXXABI": {1, 3, 10}, "GCC": {4, 8, 0}}},
-	{[]int{2, 27}, map[string][]int{"GLIBCXX": {3, 4, 24}, "CXXABI": {1, 3, 11}, "GCC": {7, 0, 0}}},
-	{[]int{2, 31}, map[string][]int{"GLIBCXX": {3, 4, 28}, "CXXABI": {1, 3, 12}, "GCC": {7, 0, 0}}},
-	{[]int{2, 34}, map[string][]int{"GLIBCXX": {3, 4, 29}, "CXXABI": {1, 3, 13}, "GCC": {7, 0, 0}}},
-	{[]int{2, 35}, map[string][]int{"GLIBCXX": {3, 4, 30}, "CXXABI": {1, 3, 13}, "GCC": {12, 0, 0}}},
-	{[]int{2, 39}, map[string][]int{"GLIBCXX": {3, 4, 33}, "CXXABI": {1, 3, 15}, "GCC": {14, 0, 0}}},
-}
-
 // exceeds reads a symbol version, and returns its numbers if they are beyond what is promised.
 func (p promise) exceeds(library, version string) (family string, above []int) {
 	family, text, _ := strings.Cut(version, "_")
-	have := numbers(text)
+	have := policy.Numbers(text)
 	var limit []int
 	switch {
 	case len(have) == 0:
@@ -222,11 +215,7 @@ func (p promise) exceeds(library, version string) (family string, above []int) {
 	case family == "GLIBC" && IsGlibc(library):
 		limit = p.version
 	case library == "libstdc++.so.6" || library == "libgcc_s.so.1":
-		for _, c := range compilers {
-			if slices.Compare(c.glibc, p.version) <= 0 {
-				limit = c.newest[family]
-			}
-		}
+		limit = policy.Of(packaging.Glibc).Newest(machineNames[p.machine], family, p.version[0], p.version[1])
 	}
 	if limit == nil || slices.Compare(have, limit) <= 0 {
 		return family, nil
@@ -249,11 +238,10 @@ func (x *exam) brought(d dist) map[string]bool {
 	return names
 }
 
-// everywhere are the libraries beside glibc's own that systems have as platform tags promise
-// it (PEP 513, PEP 571, PEP 599, and the policies of auditwheel since).
-var everywhere = []string{
-	"libGL.so.1", "libICE.so.6", "libSM.so.6", "libX11.so.6", "libXext.so.6", "libXrender.so.1", "libatomic.so.1", "libexpat.so.1",
-	"libgcc_s.so.1", "libglib-2.0.so.0", "libgobject-2.0.so.0", "libgthread-2.0.so.0", "libstdc++.so.6", "libz.so.1",
+// isEverywhere reports whether systems have a library that platform tags for glibc promise.
+func isEverywhere(soname string) bool {
+	glibc := policy.Of(packaging.Glibc)
+	return glibc.Library(soname) < glibc.Never()
 }
 
 // beyondLibraries warns of the libraries that a wheel finds on this machine and that its tags do
@@ -274,7 +262,7 @@ func (x *exam) beyondLibraries(out *outcome, d dist, p promise) {
 			}
 			for _, need := range lib.deps {
 				switch {
-				case slices.Contains(names, need.name), IsGlibc(need.name), IsLibpython(need.name), slices.Contains(everywhere, need.name), p.brought[need.name]:
+				case slices.Contains(names, need.name), IsGlibc(need.name), IsLibpython(need.name), isEverywhere(need.name), p.brought[need.name]:
 				case strings.HasPrefix(need.name, "libc.musl-") && need.lib == nil && x.glibc == "":
 					out.add(Finding{
 						Severity: x.nowhere(), File: lib.Path, Field: need.field, Value: printable(need.name),

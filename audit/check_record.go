@@ -6,7 +6,7 @@ import (
 	"path"
 	"strings"
 
-	"ampoule/audit/wheel"
+	"ampoule/packaging"
 	"ampoule/tree"
 )
 
@@ -62,7 +62,7 @@ func checkRecord(_ context.Context, x *exam) (outcome, error) {
 }
 
 // rowFault judges one row of a RECORD and notes whose file it is.
-func (x *exam) rowFault(d dist, row wheel.Row, owners map[string]string) (Finding, bool) {
+func (x *exam) rowFault(d dist, row packaging.RecordRow, owners map[string]string) (Finding, bool) {
 	f := Finding{
 		Severity: Refuse, File: d.record, Field: fmt.Sprintf("line %d", row.Line), Value: printable(row.Path),
 		Remedy: "Install the wheel again, or have the step that changed the file write RECORD too.",
@@ -126,8 +126,8 @@ func (x *exam) isHollow(p string) bool {
 
 // hashesTo reports whether a file is the one that a row lists, as far as the row's algorithm is
 // known here. A file that cannot be read is not.
-func (x *exam) hashesTo(e tree.Entry, h wheel.Hash) bool {
-	if h.Algorithm == wheel.SHA256 {
+func (x *exam) hashesTo(e tree.Entry, h packaging.RecordHash) bool {
+	if h.Algorithm == packaging.SHA256 {
 		return h.Sum == e.SHA256
 	}
 	sum, err := sumOf(h, e.Content.Open)

@@ -2,14 +2,13 @@ package audit
 
 import (
 	"context"
-	"fmt"
 	"path"
 	"slices"
 	"strconv"
 	"strings"
 
 	"ampoule/audit/elf"
-	"ampoule/audit/wheel"
+	"ampoule/packaging"
 	"ampoule/tree"
 )
 
@@ -51,7 +50,7 @@ func checkTags(_ context.Context, x *exam) (outcome, error) {
 
 // tagsOf are the tags by which installers choose a distribution's wheel: those of its file's
 // name, or, where that is not known, those of its WHEEL.
-func (x *exam) tagsOf(d dist) ([]wheel.Tag, *Finding) {
+func (x *exam) tagsOf(d dist) ([]packaging.Tag, *Finding) {
 	if len(x.named) > 0 {
 		return x.named, nil
 	}
@@ -61,7 +60,7 @@ func (x *exam) tagsOf(d dist) ([]wheel.Tag, *Finding) {
 // unsupported judges a distribution whose tags are for another Python or machine. Installers
 // take a wheel by its file's name; what is installed already works unless it has a module whose
 // name does not tell which Python it is for, or is for another system.
-func (x *exam) unsupported(d dist, tags []wheel.Tag) (Finding, bool) {
+func (x *exam) unsupported(d dist, tags []packaging.Tag) (Finding, bool) {
 	python := x.python()
 	if !x.home.known() || slices.ContainsFunc(tags, python.Supports) {
 		return Finding{}, false
@@ -101,10 +100,10 @@ func (x *exam) hasUntold(d dist) bool {
 }
 
 // python is the tree's interpreter as tags see it.
-func (x *exam) python() wheel.Python {
+func (x *exam) python() packaging.CPython {
 	_, minor, _ := strings.Cut(x.home.version, ".")
 	n, _ := strconv.Atoi(minor) // the executable's name has digits there
-	p := wheel.Python{Minor: n, Flags: x.home.flags, Machine: "x86_64"}
+	p := packaging.CPython{Minor: n, Flags: x.home.flags, Machine: "x86_64"}
 	if exe := x.objects[x.home.exe]; exe != nil && exe.Machine == elf.AArch64 {
 		p.Machine = "aarch64"
 	}
@@ -114,14 +113,11 @@ func (x *exam) python() wheel.Python {
 	return p
 }
 
-// Bounds that no real WHEEL comes near: its size in bytes, and how many tags it has.
-const (
-	maxWheelFile = 64 << 10
-	maxWheelTags = 1024
-)
+// maxWheelFile bounds WHEEL, in bytes.
+const maxWheelFile = 64 << 10
 
 // promised reads the tags of a distribution's WHEEL.
-func (x *exam) promised(d dist) ([]wheel.Tag, *Finding) {
+func (x *exam) promised(d dist) ([]packaging.Tag, *Finding) {
 	f := &Finding{
 		Severity: Refuse, File: d.info + "/WHEEL", Field: "Tag",
 		Cause: "What the wheel is for cannot be read.", Remedy: "Install the wheel again, with an installer that keeps its WHEEL.",
@@ -132,21 +128,13 @@ func (x *exam) promised(d dist) ([]wheel.Tag, *Finding) {
 		return nil, f
 	}
 	data, err := e.ReadAll()
-	var h wheel.Header
+	var w packaging.WheelFile
 	if err == nil {
-		h, err = wheel.ParseHeader(data)
+		w, err = packaging.ParseWheelFile(data)
 	}
-	var tags []wheel.Tag
-	for _, text := range h.Values("Tag") {
-		if err != nil {
-			break
-		}
-		var more []wheel.Tag
-		more, err = wheel.ParseTags(text)
-		tags = append(tags, more...)
-		if len(tags) > maxWheelTags {
-			err = fmt.Errorf("more than %d tags", maxWheelTags)
-		}
+	var tags []packaging.Tag
+	if err == nil {
+		tags, err = w.Tags()
 	}
 	switch {
 	case err != nil:
@@ -161,8 +149,8 @@ func (x *exam) promised(d dist) ([]wheel.Tag, *Finding) {
 
 // natives judges native code of a distribution that promised to have none: by its tags, or
 // by Root-Is-Purelib. Where it is installed it works.
-func (x *exam) natives(out *outcome, d dist, tags []wheel.Tag) {
-	pure := !slices.ContainsFunc(tags, func(t wheel.Tag) bool { return !t.Pure() })
+func (x *exam) natives(out *outcome, d dist, tags []packaging.Tag) {
+	pure := !slices.ContainsFunc(tags, func(t packaging.Tag) bool { return !t.Pure() })
 	lib := !pure && x.isPurelib(d)
 	if !pure && !lib {
 		return
@@ -203,8 +191,8 @@ func (x *exam) isPurelib(d dist) bool {
 	if err != nil {
 		return false
 	}
-	h, err := wheel.ParseHeader(data)
-	return err == nil && strings.EqualFold(strings.TrimSpace(h.Get("Root-Is-Purelib")), "true")
+	w, err := packaging.ParseWheelFile(data)
+	return err == nil && w.Purelib
 }
 
 // suffixes are the ends of the names by which import finds extension modules, the most

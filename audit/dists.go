@@ -8,7 +8,7 @@ import (
 	"strings"
 	"sync"
 
-	"ampoule/audit/wheel"
+	"ampoule/packaging"
 	"ampoule/tree"
 )
 
@@ -18,7 +18,7 @@ type dist struct {
 	name string
 	// info is its .dist-info directory, record its RECORD, as paths in the tree.
 	info, record string
-	rows         []wheel.Row
+	rows         []packaging.RecordRow
 	// fault says why RECORD could not be read; then there are no rows.
 	fault error
 }
@@ -35,11 +35,11 @@ func dists(t *tree.Tree, site string) []dist {
 		if e.Kind != tree.Dir || path.Dir(e.Path) != site {
 			continue
 		}
-		name, _, ok := wheel.DistInfo(path.Base(e.Path))
+		name, _, ok := packaging.ParseInfoDir(path.Base(e.Path))
 		if !ok || strings.HasPrefix(name, leftover) {
 			continue
 		}
-		d := dist{name: wheel.Normalize(name), info: e.Path, record: e.Path + "/RECORD"}
+		d := dist{name: packaging.NormalName(name), info: e.Path, record: e.Path + "/RECORD"}
 		d.rows, d.fault = readRecord(t, d.record)
 		list = append(list, d)
 	}
@@ -55,19 +55,19 @@ func (x *exam) isLeftover(file string) bool {
 	return x.found && strings.HasPrefix(file, x.home.site+"/"+leftover)
 }
 
-func readRecord(t *tree.Tree, name string) ([]wheel.Row, error) {
+func readRecord(t *tree.Tree, name string) ([]packaging.RecordRow, error) {
 	e, ok := t.Lookup(name)
 	if !ok || e.Kind != tree.File {
 		return nil, fmt.Errorf("there is no %s", name)
 	}
-	if e.Size > wheel.MaxRecord {
+	if e.Size > packaging.MaxRecord {
 		return nil, fmt.Errorf("%s has %d bytes", name, e.Size)
 	}
 	data, err := e.ReadAll()
 	if err != nil {
 		return nil, err
 	}
-	return wheel.ParseRecord(data)
+	return packaging.ParseRecord(data)
 }
 
 // recorded finds where a RECORD's row leads in the tree. It returns false for an
@@ -192,22 +192,19 @@ func requires(t *tree.Tree, d dist) []string {
 	if err != nil {
 		return nil
 	}
-	h, err := wheel.ParseHeader(data)
+	h, err := packaging.ParseMetadata(data)
 	if err != nil {
 		return nil
 	}
 	var names []string
 	for _, requirement := range h.Values("Requires-Dist") {
-		name := wheel.Normalize(requiredName.FindString(requirement))
+		name := packaging.RequiredName(requirement)
 		if name != "" && name != d.name && !slices.Contains(names, name) {
 			names = append(names, name)
 		}
 	}
 	return names
 }
-
-// requiredName matches the name that a dependency specifier begins with (PEP 508).
-var requiredName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*`)
 
 var identifier = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
 

@@ -10,10 +10,10 @@ import (
 	"path"
 	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"ampoule/audit/elf"
+	"ampoule/audit/policy"
 	"ampoule/tree"
 )
 
@@ -277,24 +277,11 @@ func highest(files []*elf.File) map[string]string {
 		for _, n := range f.Needs {
 			for _, v := range n.Versions {
 				m := versionName.FindStringSubmatch(v.Name)
-				if m != nil && slices.Compare(numbers(m[2]), numbers(found[m[1]])) > 0 {
+				if m != nil && slices.Compare(policy.Numbers(m[2]), policy.Numbers(found[m[1]])) > 0 {
 					found[m[1]] = m[2]
 				}
 			}
 		}
 	}
 	return found
-}
-
-// numbers reads 2.36; what is no number counts as none.
-func numbers(version string) []int {
-	var list []int
-	for part := range strings.SplitSeq(version, ".") {
-		n, err := strconv.Atoi(part)
-		if err != nil {
-			return nil
-		}
-		list = append(list, n)
-	}
-	return list
 }

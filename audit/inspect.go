@@ -12,7 +12,8 @@ import (
 
 	"ampoule/artifact"
 	"ampoule/audit/elf"
-	"ampoule/audit/wheel"
+	"ampoule/audit/policy"
+	"ampoule/packaging"
 	"ampoule/tree"
 )
 
@@ -290,8 +291,8 @@ func (i *Inspector) newFound(ctx context.Context, p Place) (*exam, error) {
 	}
 	x.glibc, x.alone, x.prefix, x.machine, x.mounts = on.glibc, p.Alone, p.Prefix, i.root, p.Mounts
 	r := openResolver(ResolverInput{Tree: x.Tree, Root: root, machine: on, bring: x.bring, spent: spent}, x.home, x.objects, &i.read)
-	if name, err := wheel.ParseName(p.Wheel); err == nil {
-		x.named, _ = name.Tags()
+	if name, err := packaging.ParseWheelName(p.Wheel); err == nil {
+		x.named = name.Tags()
 	}
 	x.runs = []run{{Target: x.Targets[0], Resolver: r, loadings: r.loadings(), found: true, alone: p.Alone}}
 	return x, spent.fault
@@ -341,7 +342,7 @@ func (x *exam) distribution(file string) string {
 
 // label is a distribution's NAME VERSION.
 func (d dist) label() string {
-	_, version, _ := wheel.DistInfo(path.Base(d.info))
+	_, version, _ := packaging.ParseInfoDir(path.Base(d.info))
 	return printable(d.name + " " + version)
 }
 
@@ -351,7 +352,7 @@ func (x *exam) compiled() []string {
 	var list []string
 	for _, d := range x.dists() {
 		tags, _ := x.promised(d)
-		if slices.ContainsFunc(tags, func(t wheel.Tag) bool { return strings.HasPrefix(t.Platform, "linux_") }) {
+		if slices.ContainsFunc(tags, func(t packaging.Tag) bool { return strings.HasPrefix(t.Platform, "linux_") }) {
 			list = append(list, d.label())
 		}
 	}
@@ -424,7 +425,7 @@ func Glibc(root Root) string {
 			}
 			best := ""
 			for _, name := range o.Defines {
-				if v, ok := strings.CutPrefix(name, "GLIBC_"); ok && slices.Compare(numbers(v), numbers(best)) > 0 {
+				if v, ok := strings.CutPrefix(name, "GLIBC_"); ok && slices.Compare(policy.Numbers(v), policy.Numbers(best)) > 0 {
 					best = v
 				}
 			}

@@ -9,7 +9,7 @@ import (
 	"slices"
 	"time"
 
-	"ampoule/audit/wheel"
+	"ampoule/packaging"
 )
 
 // check is one check of the gate. Its file registers it.
@@ -136,7 +136,7 @@ type exam struct {
 	others map[string]bool
 	// named are the tags of the wheel file's name, by which installers choose it; none where
 	// no wheel file is judged.
-	named []wheel.Tag
+	named []packaging.Tag
 	// found says that the files were made elsewhere and are judged where they are: what
 	// only a tree that travels must not have is no fault then.
 	found bool

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"ampoule/audit/elf"
+	"ampoule/audit/policy"
 	"ampoule/tree"
 )
 
@@ -214,7 +215,7 @@ func (m machine) variants(machine elf.Machine) []string {
 // atLeast tells whether the machine's glibc is of a version or a later one; it is taken for
 // one where it is not known.
 func (m machine) atLeast(version string) bool {
-	return m.glibc == "" || slices.Compare(numbers(m.glibc), numbers(version)) >= 0
+	return m.glibc == "" || slices.Compare(policy.Numbers(m.glibc), policy.Numbers(version)) >= 0
 }
 
 // lib is what $LIB stands for.

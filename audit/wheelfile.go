@@ -40,7 +40,7 @@ type wheelExam struct {
 	// name is the file's; empty where a cache keeps it under a name of its own.
 	name string
 	// parsed is what the name says; nil where it says nothing, as in such a cache.
-	parsed *wheel.Name
+	parsed *packaging.WheelName
 	// info is its .dist-info directory; empty without one.
 	info string
 	// members are the files by path.
@@ -123,7 +123,7 @@ func (w *wheelExam) run(r io.ReaderAt, size int64) {
 
 func (w *wheelExam) compare(r io.ReaderAt, size int64) {
 	if w.name != "" {
-		if parsed, err := wheel.ParseName(w.name); err != nil {
+		if parsed, err := packaging.ParseWheelName(w.name); err != nil {
 			w.refuse("", "name", err.Error(), "The file is not named as wheels are.")
 		} else {
 			w.parsed = &parsed
@@ -152,23 +152,23 @@ func (w *wheelExam) compare(r io.ReaderAt, size int64) {
 
 // header reads WHEEL, without which, or in another version of the format, no installer takes
 // a wheel ("Binary distribution format", PyPA).
-func (w *wheelExam) header() (wheel.Header, bool) {
+func (w *wheelExam) header() (packaging.WheelFile, bool) {
 	name := w.info + "/WHEEL"
 	data, ok := w.read(name, maxWheelFile)
 	if !ok {
-		return nil, false
+		return packaging.WheelFile{}, false
 	}
-	h, err := wheel.ParseHeader(data)
+	h, err := packaging.ParseWheelFile(data)
 	switch {
 	case err != nil:
 		w.refuse(name, "header", err.Error(), "WHEEL cannot be read: no installer takes the wheel.")
-		return nil, false
+		return packaging.WheelFile{}, false
 	case !utf8.Valid(data):
 		w.refuse(name, "header", "no UTF-8", "WHEEL cannot be read: no installer takes the wheel.")
-		return nil, false
-	case !versionOne.MatchString(h.Get("Wheel-Version")):
-		w.refuse(name, "Wheel-Version", strconv.Quote(h.Get("Wheel-Version")), "Installers take wheels of version 1 of the format, and WHEEL does not say that this is one.")
-		return nil, false
+		return packaging.WheelFile{}, false
+	case !versionOne.MatchString(h.Version):
+		w.refuse(name, "Wheel-Version", strconv.Quote(h.Version), "Installers take wheels of version 1 of the format, and WHEEL does not say that this is one.")
+		return packaging.WheelFile{}, false
 	}
 	return h, true
 }
@@ -180,23 +180,13 @@ var versionOne = regexp.MustCompile(`^ *\+?[01](\. *\d+ *)*$`)
 // tags compares the tags of the file's name, by which installers and caches choose it, with
 // those that it was built with (PEP 427). Whoever repairs or renames a wheel leaves WHEEL as
 // it was; the interpreter never looks.
-func (w *wheelExam) tags(h wheel.Header) {
-	built := map[wheel.Tag]bool{}
-	for _, text := range h.Values("Tag") {
-		tags, err := wheel.ParseTags(text)
-		if err != nil || len(built) > maxWheelTags {
-			return
-		}
-		for _, tag := range tags {
-			built[tag] = true
-		}
-	}
-	named, err := w.parsed.Tags()
+func (w *wheelExam) tags(h packaging.WheelFile) {
+	built, err := h.Tags()
 	if err != nil || len(built) == 0 {
 		return
 	}
-	for _, tag := range named {
-		if !built[tag] {
+	for _, tag := range w.parsed.Tags() {
+		if !slices.Contains(built, tag) {
 			w.add(Finding{
 				Check: "tags", Severity: Warn, File: path.Join(w.name, w.info, "WHEEL"), Field: "Tag", Value: printable(tag.String()),
 				Cause:  "The file's name, by which installers choose it, has a tag that WHEEL does not have.",
@@ -266,8 +256,8 @@ func (w *wheelExam) distInfo() bool {
 	}
 	for dir := range found {
 		w.info = dir
-		name, version, ok := wheel.DistInfo(dir)
-		if ok && (w.parsed == nil || wheel.Normalize(name) == wheel.Normalize(w.parsed.Distribution) && packaging.SameVersion(version, w.parsed.Version)) {
+		name, version, ok := packaging.ParseInfoDir(dir)
+		if ok && (w.parsed == nil || packaging.NormalName(name) == packaging.NormalName(w.parsed.Distribution) && packaging.SameVersion(version, w.parsed.Version)) {
 			return true
 		}
 		w.refuse(dir, "dist-info", dir, "The .dist-info directory is that of another distribution or version than the file's name.")
@@ -281,7 +271,7 @@ func (w *wheelExam) metadata() {
 	if !ok {
 		return
 	}
-	h, err := wheel.ParseHeader(data)
+	h, err := packaging.ParseMetadata(data)
 	if err != nil {
 		w.refuse(w.info+"/METADATA", "header", err.Error(), "METADATA cannot be read.")
 		return
@@ -291,7 +281,7 @@ func (w *wheelExam) metadata() {
 	}
 	// File names escape "-" in names and versions as "_" (PEP 427).
 	name, version := h.Get("Name"), strings.ReplaceAll(h.Get("Version"), "-", "_")
-	if wheel.Normalize(name) != wheel.Normalize(w.parsed.Distribution) || !packaging.SameVersion(version, w.parsed.Version) {
+	if packaging.NormalName(name) != packaging.NormalName(w.parsed.Distribution) || !packaging.SameVersion(version, w.parsed.Version) {
 		w.refuse(w.info+"/METADATA", "Name, Version", h.Get("Name")+" "+h.Get("Version"), "METADATA names another distribution or version than the file's name.")
 	}
 }
@@ -325,11 +315,11 @@ func (w *wheelExam) read(name string, limit int64) ([]byte, bool) {
 
 // record compares RECORD with the members, both ways.
 func (w *wheelExam) record(info string) {
-	data, ok := w.read(info+"/RECORD", wheel.MaxRecord)
+	data, ok := w.read(info+"/RECORD", packaging.MaxRecord)
 	if !ok {
 		return
 	}
-	rows, err := wheel.ParseRecord(data)
+	rows, err := packaging.ParseRecord(data)
 	if err != nil {
 		w.refuse(info+"/RECORD", "RECORD", err.Error(), "RECORD cannot be read.")
 		return
@@ -351,7 +341,7 @@ func (w *wheelExam) record(info string) {
 }
 
 // row compares one row of RECORD with its member.
-func (w *wheelExam) row(info string, row wheel.Row) {
+func (w *wheelExam) row(info string, row packaging.RecordRow) {
 	f := w.members[row.Path]
 	if f == nil {
 		w.refuse(info+"/RECORD", fmt.Sprintf("line %d", row.Line), row.Path, "The listed file is not in the wheel.")
@@ -378,8 +368,8 @@ func (w *wheelExam) row(info string, row wheel.Row) {
 
 // hashed gives what a member hashes to, in the algorithm of its row, as far as it is known
 // here; where the contents are compared later, what the row says.
-func (w *wheelExam) hashed(m *wheelMember, row wheel.Row) (string, error) {
-	if row.Hash.Algorithm == wheel.SHA256 {
+func (w *wheelExam) hashed(m *wheelMember, row packaging.RecordRow) (string, error) {
+	if row.Hash.Algorithm == packaging.SHA256 {
 		if w.told != nil {
 			w.told[row.Path], m.size = row.Hash.Sum, int64(m.UncompressedSize64)
 			return row.Hash.Sum, nil
@@ -400,7 +390,7 @@ func (w *wheelExam) hashed(m *wheelMember, row wheel.Row) (string, error) {
 }
 
 // hashFault warns about an algorithm that proves little, or nothing to this program.
-func hashFault(h wheel.Hash) (Finding, bool) {
+func hashFault(h packaging.RecordHash) (Finding, bool) {
 	f := Finding{
 		Severity: Warn, Field: "hash", Value: printable(h.Algorithm),
 		Cause:  "RECORD has hashes of a kind that is easily forged, and that PEP 427 forbids.",
@@ -415,7 +405,7 @@ func hashFault(h wheel.Hash) (Finding, bool) {
 
 // sumOf reads a file and gives its hash in the algorithm of another one; of an algorithm that
 // is not known, it is the other one's.
-func sumOf(h wheel.Hash, open func() (io.ReadCloser, error)) (string, error) {
+func sumOf(h packaging.RecordHash, open func() (io.ReadCloser, error)) (string, error) {
 	made := h.New()
 	if made == nil {
 		return h.Sum, nil
@@ -477,11 +467,11 @@ func OpenWheel(r io.ReaderAt, size int64, name string) (*WheelFile, error) {
 func (w *wheelExam) properName() string {
 	tag := "unknown"
 	if data, ok := w.read(w.info+"/WHEEL", maxWheelFile); ok {
-		if h, err := wheel.ParseHeader(data); err == nil && len(h.Values("Tag")) > 0 {
-			tag = h.Values("Tag")[0]
+		if h, err := packaging.ParseWheelFile(data); err == nil && len(h.TagSets) > 0 {
+			tag = h.TagSets[0]
 		}
 	}
-	return printable(strings.TrimSuffix(w.info, ".dist-info") + "-" + tag + ".whl")
+	return printable(strings.TrimSuffix(w.info, ".dist-info") + "-" + tag + packaging.WheelSuffix)
 }
 
 // Installed lists the wheel's files as an installer would put them into a site-packages
@@ -503,7 +493,7 @@ func (w *WheelFile) Installed(site string) (*tree.Tree, error) {
 			content = noELF{m.File}
 		}
 		e := tree.Entry{Path: installedPath(name, data), Kind: tree.File, Mode: 0o644, Size: m.size, SHA256: m.sum, Content: content}
-		if name == x.info+"/RECORD" && m.size <= wheel.MaxRecord {
+		if name == x.info+"/RECORD" && m.size <= packaging.MaxRecord {
 			if rows, err := e.ReadAll(); err == nil && bytes.Contains(rows, []byte(data)) {
 				e = e.Replace([]byte(strings.NewReplacer(data+"purelib/", "", data+"platlib/", "").Replace(string(rows))))
 			}

@@ -120,9 +120,9 @@ func (b *Builder) cloneFor(dir string, inputs Inputs, only string) (*store.Store
 		if kind != "wheel" || json.Unmarshal(value, &wheel) != nil {
 			return true
 		}
-		name, _, _ := strings.Cut(wheel.File, "-")
+		name, err := packaging.ParseWheelName(wheel.File)
 		wanted, _ := wheelName(only)
-		return packaging.NormalName(name) != wanted
+		return err != nil || packaging.NormalName(name.Distribution) != wanted
 	})
 }
 

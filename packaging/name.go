@@ -1,6 +1,7 @@
 // Package packaging has the rules of Python's packaging: names, versions, version
-// specifiers, markers and dependency specifiers, as the specifications of PyPA have them
-// and the library packaging applies them, which pip and others use.
+// specifiers, markers and dependency specifiers, file names and tags of wheels, and the
+// files that say what a distribution is. They are as the specifications of PyPA have them and
+// the library packaging applies them, which pip and others use.
 //
 // It reads foreign text: every parser has a bound, and none panics.
 package packaging
@@ -22,4 +23,10 @@ func IsName(text string) bool { return projectName.MatchString(text) }
 // NormalName gives a name the one spelling that compares (PEP 503, "Normalized Names").
 func NormalName(name string) string {
 	return separators.ReplaceAllString(strings.ToLower(name), "-")
+}
+
+// RequiredName is the normalised name that a dependency specifier begins with, whatever
+// follows it; empty where none does.
+func RequiredName(text string) string {
+	return NormalName(nameStart.FindString(strings.TrimLeft(text, " \t")))
 }

@@ -8,6 +8,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"ampoule/packaging"
 )
 
 const hintStale = "run `ampoule lock`"
@@ -124,7 +126,7 @@ func requirementKey(text string) string {
 	if rest, ok := strings.CutPrefix(text, "-c "); ok {
 		prefix, text = "-c ", rest
 	}
-	return prefix + requirementName.FindString(text)
+	return prefix + packaging.RequiredName(text)
 }
 
 // recipeKey finds the key of a line of [Answers.Recipe].

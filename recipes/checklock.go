@@ -155,8 +155,7 @@ func (c *lockCheck) distinctNames(ids []string, path ...string) {
 }
 
 func (c *lockCheck) dist(d Dist, at []string) {
-	name, _, _ := strings.Cut(d.File, "-")
-	if ours := d.IsWheel() && packaging.NormalName(name) == d.Name || !d.IsWheel() && strings.HasPrefix(packaging.NormalName(d.File), d.Name+"-"); !ours {
+	if !isFileOf(d) {
 		c.add(fmt.Sprintf("%s is not a file of %s", d.File, d.Name), at...)
 	}
 	switch {
@@ -165,6 +164,16 @@ func (c *lockCheck) dist(d Dist, at []string) {
 	case !d.IsWheel() && d.Build == nil:
 		c.add(fmt.Sprintf("the sdist %s has no build requirements recorded", d.File), at...)
 	}
+}
+
+// isFileOf reports whether a dist's file is named for the dist.
+func isFileOf(d Dist) bool {
+	if d.IsWheel() {
+		name, err := packaging.ParseWheelName(d.File)
+		return err == nil && packaging.NormalName(name.Distribution) == d.Name
+	}
+	_, ok := packaging.SdistVersion(d.File, d.Name)
+	return ok
 }
 
 // cycles tells of sdists that would have to be built before themselves.

@@ -3,6 +3,9 @@ package recipes
 import (
 	"maps"
 	"slices"
+	"strings"
+
+	"ampoule/packaging"
 )
 
 // Lock is an ampoule.lock: every byte that may enter the build, by hash, and what
@@ -157,4 +160,4 @@ type Applied struct {
 func (d Dist) ID() string { return d.Name + "==" + d.Version }
 
 // IsWheel tells whether it is a wheel, and not an sdist.
-func (d Dist) IsWheel() bool { return len(d.File) > 4 && d.File[len(d.File)-4:] == ".whl" }
+func (d Dist) IsWheel() bool { return strings.HasSuffix(d.File, packaging.WheelSuffix) }

@@ -205,7 +205,7 @@ func (s Settings) empty() bool {
 // lay lays other settings over these: lists grow, those of config settings too, single
 // values are replaced, and so is a requirement of a distribution that the others require.
 func (s *Settings) lay(over Settings) {
-	named := func(text string) string { return packaging.NormalName(requirementName.FindString(text)) }
+	named := packaging.RequiredName
 	s.Requires = slices.DeleteFunc(slices.Clone(s.Requires), func(was string) bool {
 		return slices.ContainsFunc(over.Requires, func(is string) bool { return named(is) == named(was) })
 	})

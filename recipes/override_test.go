@@ -13,6 +13,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"ampoule/packaging"
 )
 
 // Overrides of distributions that there are only in these tests.
@@ -166,7 +168,7 @@ func checkContradictions(t *testing.T, o *Override) {
 					say("setting "+name, value.String())
 				}
 				for _, text := range rule.Requires {
-					say("requirement "+requirementName.FindString(text), text)
+					say("requirement "+packaging.RequiredName(text), text)
 				}
 				for _, patch := range rule.Patches {
 					say("patch "+patch, o.Rules[i].Why)

@@ -32,9 +32,6 @@ const maxRequirement = 4096
 // specError tells why a text is no requirement.
 type specError struct{ what, hint string }
 
-// requirementName is the name that a requirement begins with.
-var requirementName = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?`)
-
 // RequirementError says why a text is no requirement by name.
 type RequirementError struct{ What, Advice string }
 
@@ -112,13 +109,13 @@ func refuseForeign(text string) *specError {
 		return &specError{"a requirement has a control character", ""}
 	case strings.Contains(trimmed, "${"):
 		return &specError{fmt.Sprintf("%q takes a value from the environment", shorten(text)), "write the value: a build depends on nothing outside of its files"}
-	case direct && requirementName.FindString(strings.TrimSpace(name)) != "" && !strings.ContainsAny(name, ";\"'") && strings.TrimSpace(rest) != "":
+	case direct && packaging.RequiredName(strings.TrimSpace(name)) != "" && !strings.ContainsAny(name, ";\"'") && strings.TrimSpace(rest) != "":
 		return &specError{fmt.Sprintf("%s is required from a URL", strings.TrimSpace(name)), "require it by name and version; what an index has not, put into an index of your own"}
 	case urlStart.MatchString(trimmed):
 		return &specError{fmt.Sprintf("%q is a URL", shorten(text)), "require the distribution by name and version"}
 	case strings.HasPrefix(trimmed, ".") || strings.HasPrefix(trimmed, "/") || strings.HasPrefix(trimmed, "~"):
 		return &specError{fmt.Sprintf("%q is a path", shorten(text)), "require the distribution by name and version"}
-	case requirementName.FindString(trimmed) == trimmed && (strings.HasSuffix(trimmed, ".whl") || strings.HasSuffix(trimmed, ".tar.gz") || strings.HasSuffix(trimmed, ".zip")):
+	case packaging.IsName(trimmed) && (strings.HasSuffix(trimmed, packaging.WheelSuffix) || strings.HasSuffix(trimmed, ".tar.gz") || strings.HasSuffix(trimmed, ".zip")):
 		return &specError{fmt.Sprintf("%q is a file", shorten(text)), "require the distribution by name and version"}
 	}
 	return nil

@@ -13,7 +13,7 @@ import (
 	"slices"
 	"strings"
 
-	"ampoule/audit/wheel"
+	"ampoule/packaging"
 	"ampoule/tree"
 )
 
@@ -94,7 +94,7 @@ func (r *Report) Without(rules []string) {
 // exam is a wheel as the rules look at it.
 type exam struct {
 	// tags are those of its name; none where it has no proper one.
-	tags []wheel.Tag
+	tags []packaging.Tag
 	// info is its .dist-info directory, data the .data directory that belongs to it.
 	info, data string
 	// purelib is WHEEL's Root-Is-Purelib.
@@ -122,9 +122,8 @@ const maxText = 8 << 20
 
 func open(w Wheel) (*exam, error) {
 	x := &exam{files: w.Files, library: map[string]string{}, extensions: map[string]bool{}}
-	if name, err := wheel.ParseName(w.Name); err == nil {
-		// A name with unsound tags has findings in package audit.
-		x.tags, _ = wheel.ParseTags(name.Python + "-" + name.ABI + "-" + name.Platform)
+	if name, err := packaging.ParseWheelName(w.Name); err == nil {
+		x.tags = name.Tags()
 	}
 	for _, e := range w.Files {
 		if dir, _, ok := strings.Cut(e.Path, "/"); ok && strings.HasSuffix(dir, ".dist-info") {
@@ -161,15 +160,14 @@ func (x *exam) describe(e tree.Entry) error {
 		x.declared = setOf(string(text))
 		return nil
 	}
-	h, err := wheel.ParseHeader(text)
-	if err != nil {
-		return nil //nolint:nilerr // package audit has a finding about it
-	}
+	// Package audit has a finding about what cannot be read.
 	if base == "WHEEL" {
-		x.purelib = strings.EqualFold(h.Get("Root-Is-Purelib"), "true")
-	} else {
-		x.requires = len(h.Values("Requires-Dist")) > 0
+		w, err := packaging.ParseWheelFile(text)
+		x.purelib = err == nil && w.Purelib
+		return nil
 	}
+	h, err := packaging.ParseMetadata(text)
+	x.requires = err == nil && len(h.Values("Requires-Dist")) > 0
 	return nil
 }
 

@@ -4,6 +4,9 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"ampoule/audit/policy"
+	"ampoule/packaging"
 )
 
 // musl has no symbol versions: what a file needs of it is told by the names alone. These are
@@ -50,18 +53,18 @@ func (n *native) asksMusl() []string {
 }
 
 // muslLimits are the symbols that keep a file from musl 1.1, or from every musl.
-func (n *native) muslLimits(s *policySet) []Limit {
+func (n *native) muslLimits(s *policy.Set) []Limit {
 	var list []Limit
 	for _, name := range n.asksMusl() {
-		policy := 0
+		first := 0
 		switch {
 		case addedToMusl[name] > 0:
-			policy = 1
+			first = 1
 		case lackedByMusl(name):
-			policy = s.never()
+			first = s.Never()
 		}
-		if policy > 0 {
-			list = append(list, Limit{Kind: LimitSymbol, Library: "libc.so", Name: name, policy: policy})
+		if first > 0 {
+			list = append(list, Limit{Kind: LimitSymbol, Library: "libc.so", Name: name, policy: first})
 		}
 	}
 	return list
@@ -72,7 +75,7 @@ func (x *exam) muslNotes() []Note {
 	var files, names []string
 	newest := 0
 	for _, n := range x.natives {
-		if n.libc != Musl {
+		if n.libc != packaging.Musl {
 			continue
 		}
 		for _, name := range n.asksMusl() {

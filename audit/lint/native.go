@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"ampoule/audit/elf"
+	"ampoule/packaging"
 	"ampoule/tree"
 )
 
@@ -19,7 +20,7 @@ type native struct {
 	member, place string
 	// module is the name of the module whose start it exports; empty without one.
 	module string
-	libc   Libc
+	libc   packaging.Libc
 	// dirs are the directories of the wheel that its search paths name.
 	dirs []string
 	// from says which file of the wheel gives a needed library, by its soname; empty is none.
@@ -114,21 +115,21 @@ func moduleOf(file string, f *elf.File) string {
 }
 
 // libcOf is the C library that a file is for; empty where it does not say.
-func libcOf(file string, f *elf.File) Libc {
+func libcOf(file string, f *elf.File) packaging.Libc {
 	for _, name := range append([]string{path.Base(f.Interp)}, f.Needed...) {
 		switch {
 		case strings.HasPrefix(name, "ld-musl-"), strings.HasPrefix(name, "libc.musl-"), name == "libc.so":
-			return Musl
+			return packaging.Musl
 		case strings.HasPrefix(name, "ld-linux"), name == "libc.so.6":
-			return Glibc
+			return packaging.Glibc
 		}
 	}
 	// Since Python 3.11 names of modules tell it, too.
 	switch {
 	case strings.HasSuffix(file, "-linux-musl.so"):
-		return Musl
+		return packaging.Musl
 	case strings.HasSuffix(file, "-linux-gnu.so"):
-		return Glibc
+		return packaging.Glibc
 	}
 	return ""
 }

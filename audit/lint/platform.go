@@ -8,13 +8,15 @@ import (
 
 	"ampoule/audit"
 	"ampoule/audit/elf"
+	"ampoule/audit/policy"
+	"ampoule/packaging"
 )
 
 // Platform says on how old a system a wheel's native code runs.
 type Platform struct {
 	// Machine is as platform tags have it; Libc is empty where the code needs none.
-	Machine string `json:"machine"`
-	Libc    Libc   `json:"libc,omitempty"`
+	Machine string         `json:"machine"`
+	Libc    packaging.Libc `json:"libc,omitempty"`
 	// Satisfies are the tags of the policy for the oldest systems that the code keeps: its
 	// own and those of before PEP 600; linux_MACHINE where it keeps none. Code that needs no
 	// C library keeps one of each. Empty is not known: no file was judged, or one is unsound.
@@ -27,7 +29,7 @@ type Platform struct {
 	// C library than the wheel, for a machine without policies here, of 32 bits, or unsound.
 	Unjudged []string `json:"unjudged,omitempty"`
 
-	sets []*policySet
+	sets []*policy.Set
 	kept []int
 	// narrow says that a tag of the wheel's is for a Python with narrow Unicode.
 	narrow bool
@@ -87,9 +89,9 @@ func (x *exam) platform() *Platform {
 	if len(judged) == 0 || x.unsound {
 		return p
 	}
-	for _, libc := range []Libc{Glibc, Musl} {
+	for _, libc := range []packaging.Libc{packaging.Glibc, packaging.Musl} {
 		if p.Libc == libc || p.Libc == "" {
-			p.hold(policies()[libc], judged)
+			p.hold(policy.Of(libc), judged)
 		}
 	}
 	slices.SortFunc(p.Limits, func(a, b Limit) int {
@@ -101,25 +103,25 @@ func (x *exam) platform() *Platform {
 
 // kind is the machine and the C library that the wheel is for: what its tags say, if any file
 // is for that, else what its first file says.
-func (x *exam) kind() (machine string, libc Libc) {
-	claims, libcs := x.claims(), map[Libc]bool{}
+func (x *exam) kind() (machine string, libc packaging.Libc) {
+	claims, libcs := x.claims(), map[packaging.Libc]bool{}
 	for _, c := range claims {
-		machine = cmp.Or(machine, c.machine)
-		libcs[c.libc] = true
+		machine = cmp.Or(machine, c.Machine)
+		libcs[c.Libc] = true
 	}
 	for _, t := range x.tags {
 		if rest, ok := strings.CutPrefix(t.Platform, "linux_"); ok {
 			machine = cmp.Or(machine, rest)
 		}
 	}
-	has := map[Libc]bool{}
+	has := map[packaging.Libc]bool{}
 	for _, n := range x.natives {
 		machine = cmp.Or(machine, machines[n.Machine])
 		libc = cmp.Or(libc, n.libc)
 		has[n.libc] = true
 	}
-	if len(libcs) == 1 && has[claims[0].libc] {
-		return machine, claims[0].libc
+	if len(libcs) == 1 && has[claims[0].Libc] {
+		return machine, claims[0].Libc
 	}
 	return machine, libc
 }
@@ -138,8 +140,8 @@ func (x *exam) judged(p *Platform) []*native {
 }
 
 // hold notes what of the files keeps the wheel from the first policy of a set.
-func (p *Platform) hold(s *policySet, judged []*native) {
-	lowest, ok := s.from[p.Machine]
+func (p *Platform) hold(s *policy.Set, judged []*native) {
+	lowest, ok := s.First(p.Machine)
 	if !ok {
 		return
 	}
@@ -150,21 +152,21 @@ func (p *Platform) hold(s *policySet, judged []*native) {
 				continue
 			}
 			kept = max(kept, l.policy)
-			l.File, l.Admits = n.member, s.tags(l.policy, p.Machine)[0]
+			l.File, l.Admits = n.member, s.Tags(l.policy, p.Machine)[0]
 			p.Limits = append(p.Limits, l)
 		}
 	}
 	p.sets, p.kept = append(p.sets, s), append(p.kept, kept)
-	p.Satisfies = append(p.Satisfies, s.tags(kept, p.Machine)...)
+	p.Satisfies = append(p.Satisfies, s.Tags(kept, p.Machine)...)
 }
 
 // limits are what a file asks for, with the first policy that admits each.
-func (n *native) limits(s *policySet, p *Platform) []Limit {
+func (n *native) limits(s *policy.Set, p *Platform) []Limit {
 	list := slices.Concat(n.versionLimits(s, p.Machine), n.libraryLimits(s), n.symbolLimits(s, p))
 	if level := audit.X8664Level(n.File); n.Machine == elf.X8664 && level > 1 && !strings.Contains(n.member, "/glibc-hwcaps/") {
-		list = append(list, Limit{Kind: LimitProcessor, Name: fmt.Sprintf("x86-64-v%d", level), policy: s.never()})
+		list = append(list, Limit{Kind: LimitProcessor, Name: fmt.Sprintf("x86-64-v%d", level), policy: s.Never()})
 	}
-	if s == policies()[Musl] {
+	if s == policy.Of(packaging.Musl) {
 		list = append(list, n.muslLimits(s)...)
 	}
 	return list
@@ -172,15 +174,15 @@ func (n *native) limits(s *policySet, p *Platform) []Limit {
 
 // versionLimits are the symbol versions that a file insists on, of libraries that are not in
 // the wheel.
-func (n *native) versionLimits(s *policySet, machine string) []Limit {
+func (n *native) versionLimits(s *policy.Set, machine string) []Limit {
 	var list []Limit
 	for _, need := range n.Needs {
 		if isLoader(need.File) || n.from[need.File] != nil {
 			continue
 		}
 		for _, v := range need.Versions {
-			if policy, ok := s.version(machine, v.Name); ok && !v.Weak && s == policies()[Glibc] {
-				list = append(list, Limit{Kind: LimitVersion, Library: need.File, Name: v.Name, policy: policy})
+			if first, ok := s.Version(machine, v.Name); ok && !v.Weak && s == policy.Of(packaging.Glibc) {
+				list = append(list, Limit{Kind: LimitVersion, Library: need.File, Name: v.Name, policy: first})
 			}
 		}
 	}
@@ -188,7 +190,7 @@ func (n *native) versionLimits(s *policySet, machine string) []Limit {
 }
 
 // libraryLimits are the libraries that a file needs and the wheel does not have.
-func (n *native) libraryLimits(s *policySet) []Limit {
+func (n *native) libraryLimits(s *policy.Set) []Limit {
 	var list []Limit
 	for _, soname := range n.Needed {
 		known := soname
@@ -198,16 +200,16 @@ func (n *native) libraryLimits(s *policySet) []Limit {
 		if isLoader(soname) || n.from[soname] != nil {
 			continue
 		}
-		list = append(list, Limit{Kind: LimitLibrary, Library: soname, Name: soname, policy: s.library(known)})
+		list = append(list, Limit{Kind: LimitLibrary, Library: soname, Name: soname, policy: s.Library(known)})
 	}
 	return list
 }
 
 // symbolLimits are the symbols that a file asks for and may not under some policy.
-func (n *native) symbolLimits(s *policySet, p *Platform) []Limit {
+func (n *native) symbolLimits(s *policy.Set, p *Platform) []Limit {
 	var list []Limit
 	var known []string
-	for soname := range s.symbols {
+	for soname := range s.Symbols() {
 		if slices.Contains(n.Needed, soname) && n.from[soname] == nil {
 			known = append(known, soname)
 		}
@@ -217,12 +219,12 @@ func (n *native) symbolLimits(s *policySet, p *Platform) []Limit {
 			continue
 		}
 		for _, soname := range known {
-			if policy := s.symbol(soname, sym.Name); policy > 0 {
-				list = append(list, Limit{Kind: LimitSymbol, Library: soname, Name: sym.Name, policy: policy})
+			if first := s.Symbol(soname, sym.Name); first > 0 {
+				list = append(list, Limit{Kind: LimitSymbol, Library: soname, Name: sym.Name, policy: first})
 			}
 		}
 		if strings.HasPrefix(sym.Name, "PyUnicodeUCS2_") && !p.narrow || slices.Contains(fpectl, sym.Name) {
-			list = append(list, Limit{Kind: LimitPython, Name: sym.Name, policy: s.never()})
+			list = append(list, Limit{Kind: LimitPython, Name: sym.Name, policy: s.Never()})
 		}
 	}
 	return list
@@ -253,10 +255,10 @@ func (x *exam) platformNotes(p *Platform) []Note {
 }
 
 // claimNotes compares the policy that is kept with the tags for the same C library.
-func (x *exam) claimNotes(p *Platform, s *policySet, kept int) []Note {
+func (x *exam) claimNotes(p *Platform, s *policy.Set, kept int) []Note {
 	var mine []claim
 	for _, c := range x.claims() {
-		if policies()[c.libc] == s && c.machine == p.Machine {
+		if policy.Of(c.Libc) == s && c.Machine == p.Machine {
 			mine = append(mine, c)
 		}
 	}
@@ -267,10 +269,10 @@ func (x *exam) claimNotes(p *Platform, s *policySet, kept int) []Note {
 	switch order := compareKept(s, kept, oldest); {
 	case order > 0:
 		return []Note{p.broken(s, kept, oldest)}
-	case order < 0 && oldest.libc == Glibc: // of musl, names tell too little to advise an older one
+	case order < 0 && oldest.Libc == packaging.Glibc: // of musl, names tell too little to advise an older one
 		return []Note{{
 			Rule:   "platform-older",
-			Text:   fmt.Sprintf("The code runs on systems as old as %s promises; the wheel is tagged for %s at the oldest.", s.tags(kept, p.Machine)[0], oldest.tag),
+			Text:   fmt.Sprintf("The code runs on systems as old as %s promises; the wheel is tagged for %s at the oldest.", s.Tags(kept, p.Machine)[0], oldest.tag),
 			Remedy: "Tag it for them (wheel tags --platform-tag, or auditwheel repair, which chooses by itself), if its build is to be used there.",
 		}}
 	}
@@ -278,20 +280,20 @@ func (x *exam) claimNotes(p *Platform, s *policySet, kept int) []Note {
 }
 
 // untagged tells of a wheel that only says that it is for Linux what it could say.
-func (x *exam) untagged(p *Platform, s *policySet, kept int) []Note {
+func (x *exam) untagged(p *Platform, s *policy.Set, kept int) []Note {
 	onlyLinux := slices.ContainsFunc(p.Claims, func(c string) bool { return c == "linux_"+p.Machine }) && len(x.claims()) == 0
-	if !onlyLinux || kept == s.never() {
+	if !onlyLinux || kept == s.Never() {
 		return nil
 	}
 	return []Note{{
 		Rule:   "platform-older",
-		Text:   fmt.Sprintf("The wheel promises nothing of the system that it runs on; its code keeps %s.", s.tags(kept, p.Machine)[0]),
+		Text:   fmt.Sprintf("The wheel promises nothing of the system that it runs on; its code keeps %s.", s.Tags(kept, p.Machine)[0]),
 		Remedy: "Have auditwheel repair give it that tag, without which no index takes it.",
 	}}
 }
 
 // broken is the note about a tag that promises more than the code keeps.
-func (p *Platform) broken(s *policySet, kept int, c claim) Note {
+func (p *Platform) broken(s *policy.Set, kept int, c claim) Note {
 	n := Note{
 		Rule:   "platform-libraries",
 		Text:   fmt.Sprintf("The tag %s does not promise the libraries that the code needs and the wheel does not have.", c.tag),
@@ -303,7 +305,7 @@ func (p *Platform) broken(s *policySet, kept int, c claim) Note {
 		}
 		if l.Kind != LimitLibrary {
 			n.Rule = "platform-claim"
-			n.Text = fmt.Sprintf("The tag %s promises more than the code keeps, which is %s: installers hand the wheel to systems on which it does not load.", c.tag, s.tags(kept, p.Machine)[0])
+			n.Text = fmt.Sprintf("The tag %s promises more than the code keeps, which is %s: installers hand the wheel to systems on which it does not load.", c.tag, s.Tags(kept, p.Machine)[0])
 			n.Remedy = "Compile it in the image that belongs to the tag, or tag it for what it keeps."
 		}
 		if len(n.Files) == 0 || n.Files[len(n.Files)-1] != l.File {
@@ -318,9 +320,9 @@ func (p *Platform) broken(s *policySet, kept int, c claim) Note {
 // otherLibc refuses tags for another C library than the code's.
 func (x *exam) otherLibc(p *Platform) []Note {
 	for _, c := range x.claims() {
-		if c.libc != p.Libc {
+		if c.Libc != p.Libc {
 			return []Note{{
-				Rule: "platform-claim", Text: fmt.Sprintf("The tag %s is for %s; the wheel has code for %s.", c.tag, c.libc, p.Libc),
+				Rule: "platform-claim", Text: fmt.Sprintf("The tag %s is for %s; the wheel has code for %s.", c.tag, c.Libc, p.Libc),
 				Remedy: "Build a wheel for each C library, and tag each for its own.",
 			}}
 		}
@@ -329,16 +331,16 @@ func (x *exam) otherLibc(p *Platform) []Note {
 }
 
 func compareClaims(a, b claim) int {
-	return cmp.Or(cmp.Compare(a.major, b.major), cmp.Compare(a.minor, b.minor))
+	return cmp.Or(cmp.Compare(a.Major, b.Major), cmp.Compare(a.Minor, b.Minor))
 }
 
 // compareKept compares the age of a policy's systems with that of a tag's: more is newer.
-func compareKept(s *policySet, policy int, c claim) int {
-	if policy >= s.never() {
+func compareKept(s *policy.Set, kept int, c claim) int {
+	if kept >= s.Never() {
 		return 1
 	}
-	major, minor := s.policies[policy].atLeast()
-	return cmp.Or(cmp.Compare(major, c.major), cmp.Compare(minor, c.minor))
+	major, minor := s.AtLeast(kept)
+	return cmp.Or(cmp.Compare(major, c.Major), cmp.Compare(minor, c.Minor))
 }
 
 // purelibNotes tells of native code in the part of the library for all machines (PEP 427).

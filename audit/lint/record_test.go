@@ -20,6 +20,8 @@ import (
 
 	"ampoule/audit"
 	"ampoule/audit/elf"
+	"ampoule/audit/policy"
+	"ampoule/packaging"
 	"ampoule/tree"
 )
 
@@ -232,16 +234,18 @@ func distilled(f *elf.File, stable bool) *elf.File {
 	if audit.X8664Level(f) > 1 {
 		kept.Notes = f.Notes
 	}
-	forbidden := map[string]bool{}
-	for _, set := range policies() {
-		for _, names := range set.symbols {
-			for name := range names {
-				forbidden[name] = true
+	forbidden := func(name string) bool {
+		for _, libc := range []packaging.Libc{packaging.Glibc, packaging.Musl} {
+			for soname := range policy.Of(libc).Symbols() {
+				if policy.Of(libc).Symbol(soname, name) > 0 {
+					return true
+				}
 			}
 		}
+		return false
 	}
 	for _, s := range f.Symbols {
-		matters := stable && audit.IsPythonAPI(s.Name) || forbidden[s.Name] || slices.Contains(fpectl, s.Name) ||
+		matters := stable && audit.IsPythonAPI(s.Name) || forbidden(s.Name) || slices.Contains(fpectl, s.Name) ||
 			strings.HasPrefix(s.Name, "PyUnicodeUCS2_") || lackedByMusl(s.Name) || addedToMusl[s.Name] > 0
 		starts := s.Exported() && (strings.HasPrefix(s.Name, "PyInit_") || strings.HasPrefix(s.Name, "init"))
 		if !s.Defined && matters || starts {

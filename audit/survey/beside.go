@@ -12,6 +12,7 @@ import (
 
 	"ampoule/audit"
 	"ampoule/audit/wheel"
+	"ampoule/packaging"
 	"ampoule/tree"
 )
 
@@ -136,14 +137,14 @@ func (v *survey) installedBeside(sites []string, missing map[string]bool) (map[s
 			continue // the directory's own audit tells it
 		}
 		for _, entry := range names {
-			name, version, ok := wheel.DistInfo(entry)
+			name, version, ok := packaging.ParseInfoDir(entry)
 			if m := eggInfo.FindStringSubmatch(entry); m != nil {
 				name, version, ok = m[1], m[2], true
 			}
 			if !ok {
 				continue
 			}
-			name = wheel.Normalize(name)
+			name = packaging.NormalName(name)
 			installed[name] = version
 			if len(missing) > 0 {
 				libraries = append(libraries, v.recordedLibraries(site, entry, name, missing)...)
@@ -156,7 +157,7 @@ func (v *survey) installedBeside(sites []string, missing map[string]bool) (map[s
 // recordedLibraries are those files of a distribution that have the names of missed libraries.
 func (v *survey) recordedLibraries(site, info, name string, missing map[string]bool) []tree.Entry {
 	e, ok := v.Files.Lookup(path.Join(site, info, "RECORD"))
-	if !ok || e.Kind != tree.File || e.Size > wheel.MaxRecord {
+	if !ok || e.Kind != tree.File || e.Size > packaging.MaxRecord {
 		return nil
 	}
 	e, err := hashed(e)
@@ -167,7 +168,7 @@ func (v *survey) recordedLibraries(site, info, name string, missing map[string]b
 	if err != nil {
 		return nil
 	}
-	rows, err := wheel.ParseRecord(data)
+	rows, err := packaging.ParseRecord(data)
 	if err != nil {
 		return nil
 	}
@@ -206,8 +207,8 @@ func (v *survey) wheelsBeside(ctx context.Context, f found, p *audit.Place, miss
 	}
 	peers := map[string][]string{}
 	for _, name := range names {
-		if parsed, err := wheel.ParseName(name); err == nil && path.Join(dir, name) != f.path {
-			project := wheel.Normalize(parsed.Distribution)
+		if parsed, err := packaging.ParseWheelName(name); err == nil && path.Join(dir, name) != f.path {
+			project := packaging.NormalName(parsed.Distribution)
 			peers[project] = append(peers[project], path.Join(dir, name))
 		}
 	}
@@ -251,17 +252,14 @@ func requiredOf(t *tree.Tree, site string) []string {
 	return nil
 }
 
-// requiredName matches the name that a requirement begins with (PEP 508).
-var requiredName = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*`)
-
 func requiredIn(metadata []byte) []string {
-	h, err := wheel.ParseHeader(metadata)
+	h, err := packaging.ParseMetadata(metadata)
 	if err != nil {
 		return nil
 	}
 	names := map[string]bool{}
 	for _, requirement := range h.Values("Requires-Dist") {
-		names[wheel.Normalize(requiredName.FindString(requirement))] = true
+		names[packaging.RequiredName(requirement)] = true
 	}
 	return slices.Sorted(maps.Keys(names))
 }

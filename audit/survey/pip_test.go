@@ -14,7 +14,7 @@ import (
 	"testing"
 
 	"ampoule/audit"
-	"ampoule/audit/wheel"
+	"ampoule/packaging"
 )
 
 // pipPython is the machine's Python, with pip.
@@ -92,7 +92,7 @@ func (p published) pack(t *testing.T) string {
 // hashedBy makes hashes of RECORD.
 func hashedBy(algorithm string, encoding *base64.Encoding) func(string) string {
 	return func(content string) string {
-		made := wheel.Hash{Algorithm: algorithm}.New()
+		made := packaging.RecordHash{Algorithm: algorithm}.New()
 		made.Write([]byte(content))
 		return algorithm + "=" + encoding.EncodeToString(made.Sum(nil))
 	}

@@ -16,6 +16,7 @@ import (
 
 	"ampoule/audit"
 	"ampoule/audit/wheel"
+	"ampoule/packaging"
 	"ampoule/tree"
 )
 
@@ -83,7 +84,7 @@ func isWholeWheel(z *zip.Reader) bool {
 			record = f
 		}
 	}
-	if record == nil || record.UncompressedSize64 > wheel.MaxRecord {
+	if record == nil || record.UncompressedSize64 > packaging.MaxRecord {
 		return false
 	}
 	r, err := record.Open()
@@ -91,11 +92,11 @@ func isWholeWheel(z *zip.Reader) bool {
 		return true // it says so when it is judged
 	}
 	defer r.Close()
-	data, err := io.ReadAll(io.LimitReader(r, wheel.MaxRecord))
+	data, err := io.ReadAll(io.LimitReader(r, packaging.MaxRecord))
 	if err != nil {
 		return true
 	}
-	rows, err := wheel.ParseRecord(data)
+	rows, err := packaging.ParseRecord(data)
 	if err != nil {
 		return true
 	}
@@ -312,21 +313,26 @@ func (v *survey) archive(ctx context.Context, f found) (_ *Report, err error) {
 	return report, nil
 }
 
-// deps matches the directory of a distribution in a program that pex made.
-var deps = regexp.MustCompile(`^/\.deps/([^/-]+)-[^/]*\.whl$`)
+// inDeps is the normalised name of the distribution of a directory in a program that pex made,
+// which has the name of its wheel.
+func inDeps(dir string) (project string, ok bool) {
+	file, ok := strings.CutPrefix(dir, "/.deps/")
+	name, err := packaging.ParseWheelName(file)
+	return packaging.NormalName(name.Distribution), ok && err == nil
+}
 
 // variants makes warnings of what only says that a distribution is for another interpreter, where
 // the program has one of the same project that is for this one: it takes that.
 func (v *survey) variants(r *Report) {
 	fits := map[string]bool{}
 	for i := range r.Units {
-		if m := deps.FindStringSubmatch(r.Units[i].Path); m != nil && !r.Units[i].has(audit.Refuse) {
-			fits[wheel.Normalize(m[1])] = true
+		if project, ok := inDeps(r.Units[i].Path); ok && !r.Units[i].has(audit.Refuse) {
+			fits[project] = true
 		}
 	}
 	for i := range r.Units {
 		u := &r.Units[i]
-		if m := deps.FindStringSubmatch(u.Path); m != nil && fits[wheel.Normalize(m[1])] {
+		if project, ok := inDeps(u.Path); ok && fits[project] {
 			u.forOthers()
 			if !u.has(audit.Refuse) {
 				u.Remedy, u.Command = "", ""

@@ -1,3 +1,4 @@
+// Package wheel opens wheel files, and programs that are zip files, within limits.
 package wheel
 
 import (

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/klauspost/compress/flate"
+
+	"ampoule/packaging"
 )
 
 // WithFile writes a wheel file anew with one more file in its .dist-info directory, and
@@ -95,7 +97,7 @@ func copyMember(out *zip.Writer, f *zip.File) error {
 }
 
 func readMember(f *zip.File) (_ []byte, err error) {
-	if f.UncompressedSize64 > MaxRecord {
+	if f.UncompressedSize64 > packaging.MaxRecord {
 		return nil, fmt.Errorf("%w: %s has %d bytes", ErrArchive, f.Name, f.UncompressedSize64)
 	}
 	r, err := f.Open()

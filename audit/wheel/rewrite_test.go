@@ -7,6 +7,8 @@ import (
 	"io"
 	"strings"
 	"testing"
+
+	"ampoule/packaging"
 )
 
 // archive packs members, given as pairs of names and contents.
@@ -57,7 +59,7 @@ func TestWithFile(t *testing.T) {
 	// sha256 of "{}\n".
 	const row = "a-1.dist-info/more.json,sha256=yj0WO6sFU4GCciYUBWjzvvfqrBh869doeOC2Pp5EI1Y,3\n"
 	want := strings.Replace(record, "a-1.dist-info/RECORD", row+"a-1.dist-info/RECORD", 1)
-	rows, err := ParseRecord([]byte(got["a-1.dist-info/RECORD"]))
+	rows, err := packaging.ParseRecord([]byte(got["a-1.dist-info/RECORD"]))
 	if err != nil || len(rows) != 4 || got["a-1.dist-info/more.json"] != "{}\n" || got["a.py"] != strings.Repeat("x", 100) {
 		t.Errorf("%q, %v", got, err)
 	}

@@ -3,6 +3,8 @@ package diagnose
 import (
 	"regexp"
 	"strings"
+
+	"ampoule/packaging"
 )
 
 // pythonRules are the sentences of Python, pip, setuptools and build backends.
@@ -103,7 +105,7 @@ func distributionOf(name string) string {
 		part = part[:max(strings.LastIndexByte(part, '.'), 0)]
 	}
 	top, _, _ := strings.Cut(name, ".")
-	return strings.ReplaceAll(strings.ToLower(top), "_", "-")
+	return packaging.NormalName(top)
 }
 
 // pythonPart answers for names that are asked of pkg-config, Meson or CMake and that a

@@ -16,6 +16,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"ampoule/address"
+	"ampoule/packaging"
 )
 
 // Kind says how a source's mirrors are laid out.
@@ -228,7 +229,7 @@ func (c *Config) named(suffix string) string {
 			return name
 		}
 	}
-	return strings.ToLower(strings.ReplaceAll(suffix, "_", "-"))
+	return strings.NewReplacer("_", "-").Replace(strings.ToLower(suffix))
 }
 
 var sourceName = regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$`)
@@ -332,7 +333,7 @@ func (c Config) owner(name string) (string, error) {
 	var owners []string
 	for _, source := range slices.Sorted(maps.Keys(c.Sources)) {
 		for _, pattern := range c.Sources[source].Names {
-			if matched, _ := path.Match(normalise(pattern), normalise(name)); matched {
+			if matched, _ := path.Match(packaging.NormalName(pattern), packaging.NormalName(name)); matched {
 				owners = append(owners, source)
 				break
 			}
@@ -359,11 +360,4 @@ func (s Source) parse() ([]mirror, error) {
 		mirrors[i].security = named || slices.Contains(s.Security, s.Mirrors[i])
 	}
 	return mirrors, err
-}
-
-var separators = regexp.MustCompile(`[-_.]+`)
-
-// normalise spells a distribution's name, or a pattern of names, as PEP 503 does.
-func normalise(name string) string {
-	return strings.ToLower(separators.ReplaceAllString(name, "-"))
 }

@@ -9,6 +9,8 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+
+	"ampoule/packaging"
 )
 
 // IndexFile is a file of a project, as an index tells it (PEP 503, PEP 691).
@@ -83,7 +85,7 @@ type page struct {
 const accept = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 
 func pageAddress(index mirror, name string) mirror {
-	return mirror{url: index.url.JoinPath(url.PathEscape(normalise(name)), "/")}
+	return mirror{url: index.url.JoinPath(url.PathEscape(packaging.NormalName(name)), "/")}
 }
 
 func (f *Fetcher) page(ctx context.Context, index mirror, name string) (page, error) {

@@ -11,7 +11,7 @@ import (
 	"strings"
 
 	"ampoule/audit"
-	"ampoule/audit/wheel"
+	"ampoule/packaging"
 	"ampoule/tree"
 )
 
@@ -102,7 +102,7 @@ func (p *parts) providers(name string) owners {
 		return p.everybody()
 	}
 	if dist, ok := strings.CutPrefix(name, "distribution "); ok {
-		owner := audit.OwnerWheel + wheel.Normalize(dist)
+		owner := audit.OwnerWheel + packaging.NormalName(dist)
 		if _, ok := p.of[owner]; ok {
 			return owners{owner: true}
 		}

@@ -7,10 +7,10 @@ import (
 	"fmt"
 	"maps"
 	"path"
-	"regexp"
 	"slices"
 	"strings"
 
+	"ampoule/packaging"
 	"ampoule/tree"
 )
 
@@ -130,12 +130,8 @@ func partOf(owner string, large map[string]bool) string {
 	}
 }
 
-// separators are what PEP 503 makes one dash of.
-var separators = regexp.MustCompile(`[-_.]+`)
-
 func bin(dist string) uint32 {
-	normalised := strings.ToLower(separators.ReplaceAllString(dist, "-"))
-	sum := sha256.Sum256([]byte(normalised))
+	sum := sha256.Sum256([]byte(packaging.NormalName(dist)))
 	return binary.BigEndian.Uint32(sum[:4]) % tailBins
 }
 

@@ -89,6 +89,12 @@ func TestSplitBinsByNormalisedName(t *testing.T) {
 	if bin("Zope.Interface") != bin("zope-interface") || bin("a__b") != bin("a-b") {
 		t.Error("spellings of one name are in different bins")
 	}
+	// Bins are part of the digests of artifacts: they stay.
+	for name, want := range map[string]uint32{"numpy": 3, "PyYAML": 5, "Zope.Interface": 1, "Ruamel.yaml.clib": 2, "Flask-SQLAlchemy": 9, "a__b": 6, "X-_.Y": 8} {
+		if got := bin(name); got != want {
+			t.Errorf("%s is in bin %d, and was in %d", name, got, want)
+		}
+	}
 	used := map[uint32]bool{}
 	for i := range 500 {
 		used[bin(fmt.Sprint("dist", i))] = true

@@ -1,13 +1,10 @@
 package locking
 
 import (
-	"archive/tar"
-	"archive/zip"
 	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"path"
@@ -17,6 +14,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"ampoule/builder/locking/sources"
 	"ampoule/packaging"
 	"ampoule/recipes"
 )
@@ -165,7 +163,7 @@ func sdistCrates(ctx context.Context, f *os.File, file string, further ...string
 // below its top directory. It also says whether the build gives a manifest to cargo at all.
 func cargoLocks(ctx context.Context, f *os.File, file string, further ...string) (locks map[string][]byte, needsCargo bool, err error) {
 	var found cargoFiles
-	if err := found.read(ctx, f, file); err != nil {
+	if err := found.read(sources.Sdist(ctx, f, file)); err != nil {
 		return nil, false, fmt.Errorf("reading %s: %w", file, err)
 	}
 	manifests, err := found.manifests(further)
@@ -197,16 +195,12 @@ type rustTarget struct {
 	Path string `toml:"path"`
 }
 
-// requirementName is the name that a requirement begins with (PEP 508).
-var requirementName = regexp.MustCompile(`^\s*([A-Za-z0-9][A-Za-z0-9._-]*)`)
-
 // uses says whether a distribution is among the build's requirements.
 func (b *buildsWithCargo) uses(name string) bool { return requires(b.BuildSystem.Requires, name) }
 
 func requires(requirements []string, name string) bool {
 	return slices.ContainsFunc(requirements, func(text string) bool {
-		m := requirementName.FindStringSubmatch(text)
-		return m != nil && packaging.NormalName(m[1]) == name
+		return packaging.RequiredName(text) == name
 	})
 }
 
@@ -298,47 +292,13 @@ type cargoFiles struct {
 	size int
 }
 
-func (c *cargoFiles) read(ctx context.Context, f *os.File, file string) error {
+func (c *cargoFiles) read(walk sources.Walk) error {
 	c.lockFiles = map[string][]byte{}
-	if strings.HasSuffix(file, ".zip") {
-		z, err := openZip(ctx, f)
-		if err != nil {
-			return err
-		}
-		return c.readZip(z)
-	}
-	t, err := openTar(ctx, f, file)
-	if err != nil {
-		return err
-	}
-	return c.readTar(t)
-}
-
-func (c *cargoFiles) readTar(t *tar.Reader) error {
-	for range maxMembers {
-		hdr, err := t.Next()
-		if errors.Is(err, io.EOF) {
-			return nil
+	for member, err := range walk {
+		if err == nil {
+			err = c.member(member)
 		}
 		if err != nil {
-			return err
-		}
-		if hdr.Typeflag != tar.TypeReg {
-			continue
-		}
-		if err := c.member(hdr.Name, func() (io.ReadCloser, error) { return io.NopCloser(t), nil }); err != nil {
-			return err
-		}
-	}
-	return fmt.Errorf("more than %d members", maxMembers)
-}
-
-func (c *cargoFiles) readZip(z *zip.Reader) error {
-	for _, member := range z.File {
-		if !member.Mode().IsRegular() {
-			continue
-		}
-		if err := c.member(member.Name, member.Open); err != nil {
 			return err
 		}
 	}
@@ -346,32 +306,18 @@ func (c *cargoFiles) readZip(z *zip.Reader) error {
 }
 
 // member keeps what a member is for cargo.
-func (c *cargoFiles) member(name string, open func() (io.ReadCloser, error)) error {
-	_, below, _ := strings.Cut(path.Clean(name), "/")
-	isLock := path.Base(below) == "Cargo.lock"
+func (c *cargoFiles) member(m sources.Member) (err error) {
+	_, below, _ := strings.Cut(path.Clean(m.Name), "/")
 	switch {
 	case path.Base(below) == "Cargo.toml":
 		c.tomls = append(c.tomls, below)
-		return nil
-	case !isLock && below != "pyproject.toml":
-		return nil
+	case below == "pyproject.toml":
+		c.pyproject, err = m.Read(maxTopFile)
+	case path.Base(below) == "Cargo.lock":
+		c.lockFiles[below], err = m.Read(maxCargoLock)
+		if c.size += len(c.lockFiles[below]); c.size > maxCargoLocks || errors.Is(err, sources.ErrTooLarge) {
+			err = fmt.Errorf("%s is too long: it may have %d bytes, and all Cargo.lock files %d", m.Name, maxCargoLock, maxCargoLocks)
+		}
 	}
-	r, err := open()
-	if err != nil {
-		return err
-	}
-	defer r.Close()
-	if !isLock {
-		c.pyproject, err = readBounded(r, "pyproject.toml")
-		return err
-	}
-	data, err := io.ReadAll(io.LimitReader(r, maxCargoLock+1))
-	if err != nil {
-		return err
-	}
-	if c.size += len(data); len(data) > maxCargoLock || c.size > maxCargoLocks {
-		return fmt.Errorf("%s is too long: it may have %d bytes, and all Cargo.lock files %d", name, maxCargoLock, maxCargoLocks)
-	}
-	c.lockFiles[below] = data
-	return nil
+	return err
 }

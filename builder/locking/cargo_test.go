@@ -14,6 +14,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/builder/locking/sources"
 	"ampoule/recipes"
 )
 
@@ -255,8 +256,8 @@ func FuzzCargoFiles(f *testing.F) {
 	members := []member{{name: "a-1/pyproject.toml", text: maturinBuild}, {name: "a-1/Cargo.toml"}, {name: "a-1/Cargo.lock", text: cargoLock()}}
 	f.Add(tarOf(f, members...))
 	f.Fuzz(func(t *testing.T, data []byte) {
-		found := cargoFiles{lockFiles: map[string][]byte{}}
-		if err := found.readTar(tar.NewReader(bytes.NewReader(data))); err != nil {
+		var found cargoFiles
+		if err := found.read(sources.CPython(t.Context(), bytes.NewReader(gzipped(data)), "a-1.tgz")); err != nil {
 			return
 		}
 		manifests, err := found.manifests(nil)

@@ -109,35 +109,11 @@ func (p *distLocker) findSdist(ctx context.Context, name, version string) (recip
 		return recipes.Dist{}, err
 	}
 	for _, f := range files {
-		stem, isSdist := sdistStem(f.File)
-		if !isSdist {
-			continue
-		}
-		if isOf(stem, name, version) && f.SHA256 != "" {
+		if is, ok := packaging.SdistVersion(f.File, name); ok && packaging.SameVersion(is, version) && f.SHA256 != "" {
 			return recipes.Dist{Name: name, Version: version, File: f.File, SHA256: f.SHA256}, nil
 		}
 	}
 	return recipes.Dist{}, &NoSdistError{name, version}
-}
-
-// isOf tells whether NAME-VERSION is of a release. Either may have "-" in it, as
-// older tools wrote them.
-func isOf(stem, name, version string) bool {
-	for i, c := range stem {
-		if c == '-' && packaging.NormalName(stem[:i]) == name && packaging.SameVersion(stem[i+1:], version) {
-			return true
-		}
-	}
-	return false
-}
-
-func sdistStem(file string) (string, bool) {
-	for _, suffix := range []string{".tar.gz", ".zip"} {
-		if stem, ok := strings.CutSuffix(file, suffix); ok {
-			return stem, true
-		}
-	}
-	return "", false
 }
 
 // buildJob returns the job that builds an sdist, with its build requirements' wheels.
@@ -352,7 +328,7 @@ func (e *OwnedError) Hint() string {
 	return "let the index of source " + fetch.PyPI + " be one that serves the names of " + e.Owner + " too, and give it the names"
 }
 
-func isWheel(file string) bool { return strings.HasSuffix(file, ".whl") }
+func isWheel(file string) bool { return strings.HasSuffix(file, packaging.WheelSuffix) }
 
 // checkHashes refuses a chosen file whose hash the requirements do not list.
 func (p *distLocker) checkHashes(releases []release) error {

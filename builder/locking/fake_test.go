@@ -227,7 +227,7 @@ func (w *world) step(_ context.Context, s *fake.Sandbox, step sandbox.Step) erro
 		if w.fails != nil && w.fails(sdist, needs) {
 			return &sandbox.ExitError{Args: step.Args, Code: 1}
 		}
-		stem, _ := sdistStem(sdist)
+		stem := strings.TrimSuffix(strings.TrimSuffix(sdist, ".tar.gz"), ".zip")
 		wheel := stem + "-cp313-cp313-linux_x86_64.whl"
 		if told, ok := w.static[sdist]; ok && step.Args[3] == "static" {
 			return s.Write(tree.FileEntry(work+"/out/result.json", 0o644, []byte(told)))

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"ampoule/builder/fetch"
+	"ampoule/builder/locking/sources"
 	"ampoule/recipes"
 )
 
@@ -64,7 +65,7 @@ func TestHostileMetadata(t *testing.T) {
 					t.Errorf("the resolver was told %.500q", config)
 				}
 			}
-			if err == nil && !strings.Contains(depends, "\n") {
+			if err == nil && !strings.ContainsAny(depends, "\r\n") {
 				t.Errorf("%q was taken", depends)
 			}
 		})
@@ -208,7 +209,7 @@ func TestSdistBombs(t *testing.T) {
 		file, want string
 		archive    []byte
 	}{
-		"too many members of a zip":  {"a-1.zip", "more than 150000 members", names(200_001)},
+		"too many members of a zip":  {"a-1.zip", "more than 200000 members", names(200_001)},
 		"a zip of zeros":             {"a-1.zip", "times as many", zipOf(t, member{name: "a-1/zeros", text: zeros})},
 		"too many members of a tar":  {"a-1.tar.gz", "more than 200000 members", gzipped(tarOf(t, slices.Repeat([]member{{name: "a-1/x"}}, 200_001)...))},
 		"a pyproject.toml of zeros":  {"a-1.tar.gz", "has more than", gzipped(tarOf(t, member{name: "a-1/pyproject.toml", text: zeros}))},
@@ -230,6 +231,48 @@ func TestSdistBombs(t *testing.T) {
 		if _, _, err := cargoLocks(ctx, open(c.archive), c.file); !errors.Is(err, stop) {
 			t.Errorf("%s, interrupted while crates are looked for: %v", name, err)
 		}
+	}
+}
+
+// Whatever is looked for in a source archive, the walk through it has the same limits.
+func TestEverySourceIsBounded(t *testing.T) {
+	t.Parallel()
+	const want = "more than 200000 members"
+	// A tar without its end is enough: the limit comes first.
+	inTar := gzipped(bytes.Repeat(tarOf(t, member{name: "a-1/x"})[:512], sources.MaxMembers+1))
+	var b bytes.Buffer
+	z := zip.NewWriter(&b)
+	for i := range sources.MaxMembers + 1 {
+		if _, err := z.CreateHeader(&zip.FileHeader{Name: fmt.Sprintf("a-1/%d", i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := z.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for file, archive := range map[string][]byte{"a-1.tar.gz": inTar, "a-1.tgz": inTar, "a-1.zip": b.Bytes()} {
+		name := filepath.Join(t.TempDir(), file)
+		if err := os.WriteFile(name, archive, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for what, read := range map[string]func(*os.File) error{
+			"top files": func(f *os.File) error { _, err := topFiles(t.Context(), f, file, "PKG-INFO"); return err },
+			"crates":    func(f *os.File) error { _, err := sdistCrates(t.Context(), f, file); return err },
+		} {
+			f, err := os.Open(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := read(f); err == nil || !strings.Contains(err.Error(), want) {
+				t.Errorf("%s of %s: %v", what, file, err)
+			}
+			f.Close()
+		}
+	}
+	st := openStore(t)
+	source := recipes.LockedPython{File: "Python-3.99.0.tgz", SHA256: put(t, st, string(inTar))}
+	if _, err := readConfigure(t.Context(), st, source); err == nil || !strings.Contains(err.Error(), want) {
+		t.Errorf("CPython's source: %v", err)
 	}
 }
 

@@ -119,7 +119,7 @@ func (l *Locker) lockPython(ctx context.Context, r *recipes.Recipe, lock *recipe
 	if err := l.Fetch.Fetch(ctx, cpython.Item(lock.Python)); err != nil {
 		return err
 	}
-	configure, err := readConfigure(l.Store, lock.Python)
+	configure, err := readConfigure(ctx, l.Store, lock.Python)
 	if err != nil {
 		return err
 	}

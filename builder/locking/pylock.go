@@ -3,13 +3,10 @@ package locking
 import (
 	"cmp"
 	"fmt"
-	"iter"
 	"maps"
 	"net/url"
 	"path"
-	"regexp"
 	"slices"
-	"strconv"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
@@ -134,7 +131,7 @@ func (r release) choose(c choice) (recipes.Dist, error) {
 		return slices.MinFunc(r.pure, func(a, b recipes.Dist) int { return strings.Compare(a.File, b.File) }), nil
 	}
 	if c.tool {
-		programs := slices.DeleteFunc(slices.Clone(r.native), func(d recipes.Dist) bool { return tagsOf(d.File).abi != "none" })
+		programs := slices.DeleteFunc(slices.Clone(r.native), func(d recipes.Dist) bool { return nameOf(d.File).ABI != "none" })
 		if len(programs) > 0 {
 			return best(programs), nil
 		}
@@ -148,35 +145,31 @@ func (r release) choose(c choice) (recipes.Dist, error) {
 	return recipes.Dist{}, &NoSdistError{r.name, r.version}
 }
 
-// wheelTags are the compatibility tags in a wheel's file name (PEP 425).
-type wheelTags struct{ python, abi, platform string }
-
-func tagsOf(file string) wheelTags {
-	parts := strings.Split(strings.TrimSuffix(file, ".whl"), "-")
-	if len(parts) < 3 {
-		return wheelTags{}
+// nameOf takes a wheel's name apart; of one that is not named as wheels are nothing is known.
+func nameOf(file string) packaging.WheelName {
+	name, err := packaging.ParseWheelName(file)
+	if err != nil {
+		return packaging.WheelName{}
 	}
-	return wheelTags{parts[len(parts)-3], parts[len(parts)-2], parts[len(parts)-1]}
+	return name
 }
-
-var manylinux = regexp.MustCompile(`manylinux_([0-9]+)_([0-9]+)_`)
 
 // best is the wheel that fits closest, of wheels that all fit: first one for this
 // interpreter's own ABI, then one for the stable ABI, then one for any; among equals
 // the one for the newest glibc, as pip ranks them.
 func best(native []recipes.Dist) recipes.Dist {
 	rank := func(d recipes.Dist) (abi, glibc int) {
-		tags := tagsOf(d.File)
+		name := nameOf(d.File)
 		switch {
-		case strings.HasPrefix(tags.abi, "cp"):
+		case strings.HasPrefix(name.ABI, "cp"):
 			abi = 2
-		case strings.HasPrefix(tags.abi, "abi3"):
+		case strings.HasPrefix(name.ABI, "abi3"):
 			abi = 1
 		}
-		for _, m := range manylinux.FindAllStringSubmatch(tags.platform, -1) {
-			major, _ := strconv.Atoi(m[1])
-			minor, _ := strconv.Atoi(m[2])
-			glibc = max(glibc, 1000*major+minor)
+		for _, tag := range name.Tags() {
+			if p, ok := packaging.ParsePlatform(tag.Platform); ok && p.Libc == packaging.Glibc {
+				glibc = max(glibc, 1000*p.Major+p.Minor)
+			}
 		}
 		return abi, glibc
 	}
@@ -214,63 +207,64 @@ func uvConfig(index string, known []metadata) []byte {
 	return data
 }
 
-// folded is where a header goes on in the next line (RFC 822, 3.1.1).
-var folded = regexp.MustCompile(`\n[ \t]+`)
-
 // maxDepends bounds what one release may say that it depends on, with its extras. The most
 // that is known is some 2,000.
 const maxDepends = 20_000
 
-// extraName is the name of an extra, as older tools wrote them, too (core metadata,
-// Provides-Extra).
-var extraName = regexp.MustCompile(`^[A-Za-z0-9]([A-Za-z0-9._-]{0,126}[A-Za-z0-9])?$`)
+// maxExtra bounds the name of an extra, in bytes.
+const maxExtra = 128
 
 // parseMetadata reads core metadata: headers until the first empty line. Metadata of
 // another release than the one that was asked about is an error. Versions of Python and
 // extras that are none are left out, as installers do: the resolver reads the rest.
 func parseMetadata(name, version, text string) (metadata, error) {
 	m := metadata{Name: name, Version: version, RequiresDist: []string{}, ProvidesExtra: []string{}}
-	for key, value := range headers(text) {
-		switch key {
-		case "name":
-			if packaging.NormalName(value) != packaging.NormalName(name) {
-				return metadata{}, &LyingSdistError{name, version, "it is of " + value}
-			}
-		case "version":
-			if !packaging.SameVersion(value, version) {
-				return metadata{}, &LyingSdistError{name, version, "its version is " + value}
-			}
-		case "requires-dist":
-			m.RequiresDist = append(m.RequiresDist, value)
-		case "requires-python":
-			if s, err := packaging.ParseSpecifiers(value); err == nil && len(s) > 0 {
-				// In its one spelling: not every resolver takes a comma behind the last one.
-				m.RequiresPython = s.String()
-			}
-		case "provides-extra":
-			if extraName.MatchString(value) {
-				m.ProvidesExtra = append(m.ProvidesExtra, value)
-			}
+	fields, err := readFields(text)
+	if err != nil {
+		return metadata{}, &LyingSdistError{name, version, fmt.Sprintf("it is more than metadata is (%v)", err)}
+	}
+	for _, value := range fields["Name"] {
+		if packaging.NormalName(value) != packaging.NormalName(name) {
+			return metadata{}, &LyingSdistError{name, version, "it is of " + value}
 		}
-		if len(m.RequiresDist)+len(m.ProvidesExtra) > maxDepends {
-			return metadata{}, &LyingSdistError{name, version, fmt.Sprintf("it depends on more than %d distributions", maxDepends)}
+	}
+	for _, value := range fields["Version"] {
+		if !packaging.SameVersion(value, version) {
+			return metadata{}, &LyingSdistError{name, version, "its version is " + value}
 		}
+	}
+	m.RequiresDist = append(m.RequiresDist, fields["Requires-Dist"]...)
+	for _, value := range fields["Requires-Python"] {
+		if s, err := packaging.ParseSpecifiers(value); err == nil && len(s) > 0 {
+			// In its one spelling: not every resolver takes a comma behind the last one.
+			m.RequiresPython = s.String()
+		}
+	}
+	for _, value := range fields["Provides-Extra"] {
+		if packaging.IsName(value) && len(value) <= maxExtra {
+			m.ProvidesExtra = append(m.ProvidesExtra, value)
+		}
+	}
+	if len(m.RequiresDist)+len(m.ProvidesExtra) > maxDepends {
+		return metadata{}, &LyingSdistError{name, version, fmt.Sprintf("it depends on more than %d distributions", maxDepends)}
 	}
 	return m, nil
 }
 
-// headers gives the headers of core metadata that have a value, their names in small
-// letters: they end with the first empty line.
-func headers(text string) iter.Seq2[string, string] {
-	return func(yield func(key, value string) bool) {
-		head, _, _ := strings.Cut(strings.ReplaceAll(text, "\r\n", "\n"), "\n\n")
-		for line := range strings.Lines(folded.ReplaceAllString(head, " ")) {
-			key, value, _ := strings.Cut(line, ":")
-			if value = strings.TrimSpace(value); value != "" && !yield(strings.ToLower(key), value) {
-				return
-			}
-		}
+// readFields reads the fields of core metadata that have a value. Lines that are no fields are
+// left out: not every backend folds a licence that it writes. What is too large is an error.
+func readFields(text string) (packaging.Metadata, error) {
+	fields, err := packaging.ParseMetadata([]byte(text))
+	if fields == nil && err != nil {
+		return nil, err
 	}
+	for name, values := range fields {
+		for i, value := range values {
+			values[i] = strings.TrimSpace(value)
+		}
+		fields[name] = slices.DeleteFunc(values, func(value string) bool { return value == "" })
+	}
+	return fields, nil
 }
 
 // LyingSdistError says that an sdist is not of the release that the index has it for.

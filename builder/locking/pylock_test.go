@@ -111,7 +111,10 @@ func TestChoose(t *testing.T) {
 		"tool that Python loads":  {release{sdist: &sdist, native: native}, choice{tool: true}, "a-1.tar.gz"},
 		"accepted":                {release{native: several}, choice{accepted: true}, "a-1-cp313-cp313-manylinux_2_28_x86_64.whl"},
 		"accepted, stable ABI":    {release{native: []recipes.Dist{several[0], several[3]}}, choice{accepted: true}, "a-1-cp39-abi3-manylinux_2_34_x86_64.whl"},
-		"accepted, sdist alone":   {release{sdist: &sdist}, choice{accepted: true}, "a-1.tar.gz"},
+		"accepted, name of before PEP 600": {release{native: []recipes.Dist{
+			{File: "a-1-cp313-cp313-manylinux_2_5_x86_64.manylinux1_x86_64.whl"}, {File: "a-1-cp313-cp313-manylinux2014_x86_64.whl"},
+		}}, choice{accepted: true}, "a-1-cp313-cp313-manylinux2014_x86_64.whl"},
+		"accepted, sdist alone": {release{sdist: &sdist}, choice{accepted: true}, "a-1.tar.gz"},
 	} {
 		c.release.name, c.release.version = "a", "1"
 		got, err := c.release.choose(c.choice)

@@ -1,30 +1,20 @@
 package locking
 
 import (
-	"archive/tar"
-	"archive/zip"
-	"compress/gzip"
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"slices"
 	"strings"
 
 	"github.com/pelletier/go-toml/v2"
 
-	"ampoule/audit/wheel"
-	"ampoule/tree"
+	"ampoule/builder/locking/sources"
 )
 
-const (
-	// maxMembers bounds an sdist's members, maxUnpacked its unpacked size in bytes.
-	maxMembers  = 200_000
-	maxUnpacked = 8 << 30
-	// maxTopFile bounds a pyproject.toml and a PKG-INFO, in bytes.
-	maxTopFile = 4 << 20
-)
+// maxTopFile bounds a pyproject.toml and a PKG-INFO, in bytes.
+const maxTopFile = 4 << 20
 
 // legacyRequires is what a build without pyproject.toml needs (PEP 518).
 var legacyRequires = []string{"setuptools>=40.8.0"}
@@ -100,94 +90,27 @@ func topFiles(ctx context.Context, f *os.File, file string, names ...string) (ma
 }
 
 func readTopFiles(ctx context.Context, f *os.File, file string, names []string) (map[string][]byte, error) {
-	if strings.HasSuffix(file, ".zip") {
-		z, err := openZip(ctx, f)
+	found := map[string][]byte{}
+	for member, err := range sources.Sdist(ctx, f, file) {
 		if err != nil {
 			return nil, err
 		}
-		return fromZip(z, names)
-	}
-	t, err := openTar(ctx, f, file)
-	if err != nil {
-		return nil, err
-	}
-	return fromTar(t, names)
-}
-
-// openTar opens an sdist that is a compressed tar. Reading it ends when ctx does, and
-// after what an sdist may unpack to.
-func openTar(ctx context.Context, f *os.File, file string) (*tar.Reader, error) {
-	if !strings.HasSuffix(file, ".tar.gz") && !strings.HasSuffix(file, ".tgz") {
-		return nil, errors.New("not an sdist that is known: neither .tar.gz (PEP 625) nor .zip")
-	}
-	z, err := gzip.NewReader(tree.ReaderWhile(ctx, f))
-	if err != nil {
-		return nil, err
-	}
-	return tar.NewReader(io.LimitReader(z, maxUnpacked)), nil
-}
-
-// openZip opens an sdist that is a zip file, within the limits of wheels. Reading it ends
-// when ctx does.
-func openZip(ctx context.Context, f *os.File) (*zip.Reader, error) {
-	info, err := f.Stat()
-	if err != nil {
-		return nil, err
-	}
-	return wheel.Open(tree.ReaderAtWhile(ctx, f), info.Size(), wheel.DefaultLimits)
-}
-
-// topFile tells which of the names a member is, if it is one of them.
-func topFile(member string, names []string) (string, bool) {
-	dir, name, ok := strings.Cut(strings.TrimPrefix(member, "./"), "/")
-	return name, ok && dir != "" && slices.Contains(names, name)
-}
-
-func fromTar(t *tar.Reader, names []string) (map[string][]byte, error) {
-	found := map[string][]byte{}
-	for range maxMembers {
-		hdr, err := t.Next()
-		if errors.Is(err, io.EOF) || len(found) == len(names) {
-			return found, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		name, ok := topFile(hdr.Name, names)
-		if !ok || hdr.Typeflag != tar.TypeReg {
-			continue
-		}
-		if found[name], err = readBounded(t, name); err != nil {
-			return nil, err
-		}
-	}
-	return nil, fmt.Errorf("more than %d members", maxMembers)
-}
-
-func fromZip(z *zip.Reader, names []string) (map[string][]byte, error) {
-	found := map[string][]byte{}
-	for _, member := range z.File {
 		name, ok := topFile(member.Name, names)
 		if !ok {
 			continue
 		}
-		r, err := member.Open()
-		if err != nil {
+		if found[name], err = member.Read(maxTopFile); err != nil {
 			return nil, err
 		}
-		found[name], err = readBounded(r, name)
-		r.Close()
-		if err != nil {
-			return nil, err
+		if len(found) == len(names) {
+			break
 		}
 	}
 	return found, nil
 }
 
-func readBounded(r io.Reader, name string) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, maxTopFile+1))
-	if err == nil && len(data) > maxTopFile {
-		err = fmt.Errorf("%s has more than %d bytes", name, maxTopFile)
-	}
-	return data, err
+// topFile reports which of the names a member is, if it is one of them.
+func topFile(member string, names []string) (string, bool) {
+	dir, name, ok := strings.Cut(strings.TrimPrefix(member, "./"), "/")
+	return name, ok && dir != "" && slices.Contains(names, name)
 }

@@ -14,6 +14,7 @@ import (
 
 	"github.com/ulikunitz/xz"
 
+	"ampoule/builder/locking/sources"
 	"ampoule/recipes"
 )
 
@@ -128,7 +129,7 @@ func TestStaticRequiresRefuses(t *testing.T) {
 	t.Parallel()
 	whole := gzipped(tarOf(t, member{name: "a-1/x", text: strings.Repeat("x", 9000)}))
 	// A tar without its end is enough: the limit comes first.
-	many := bytes.Repeat(tarOf(t, member{name: "a-1/x"})[:512], maxMembers+1)
+	many := bytes.Repeat(tarOf(t, member{name: "a-1/x"})[:512], sources.MaxMembers+1)
 	for name, c := range map[string]struct {
 		file    string
 		archive []byte
@@ -177,7 +178,7 @@ func TestReadConfigure(t *testing.T) {
 	members := tarOf(t, member{name: "Python-3.99.0/Lib/configure", text: "no"}, member{name: "Python-3.99.0/configure", text: "yes"})
 	source := xzipped(t, members)
 	read := func(file, content string) ([]byte, error) {
-		return readConfigure(st, recipes.LockedPython{File: file, SHA256: put(t, st, content)})
+		return readConfigure(t.Context(), st, recipes.LockedPython{File: file, SHA256: put(t, st, content)})
 	}
 	for file, content := range map[string]string{"Python-3.99.0.tar.xz": source, "Python-3.99.0.tgz": string(gzipped(members))} {
 		if got, err := read(file, content); err != nil || string(got) != "yes" {

@@ -109,13 +109,11 @@ func (p *distLocker) declared(ctx context.Context, sdist recipes.Dist) (buildSys
 // tellExternal tells what an sdist's metadata says that it needs beside Python's
 // distributions (core metadata, Requires-External): nobody can resolve it.
 func tellExternal(ctx context.Context, sdist recipes.Dist, metadata string) {
-	var external []string
-	for key, value := range headers(metadata) {
-		if key == "requires-external" {
-			external = append(external, value)
-		}
+	fields, err := readFields(metadata)
+	if err != nil {
+		return // a PKG-INFO that is too large says nothing that matters here
 	}
-	if len(external) > 0 {
+	if external := fields["Requires-External"]; len(external) > 0 {
 		progress.Send(ctx, progress.Event{
 			Kind: progress.Told, Stage: progress.StageLock,
 			Message: fmt.Sprintf("%s says that it needs, beside Python's distributions: %s; packages.%s.build has a place for Debian's packages", sdist.ID(), strings.Join(external, ", "), sdist.Name),

@@ -1,7 +1,6 @@
 package locking
 
 import (
-	"archive/zip"
 	"context"
 	"encoding/json"
 	"errors"
@@ -13,6 +12,7 @@ import (
 	"strings"
 
 	"ampoule/address"
+	"ampoule/audit/wheel"
 	"ampoule/builder/buildlog"
 	"ampoule/builder/fetch"
 	"ampoule/builder/layers"
@@ -86,7 +86,7 @@ func readUV(st *store.Store) (_ tree.Entry, err error) {
 	if err != nil {
 		return tree.Entry{}, fmt.Errorf("reading uv: %w", err)
 	}
-	z, err := zip.NewReader(f, info.Size())
+	z, err := wheel.Open(f, info.Size(), wheel.DefaultLimits)
 	if err != nil {
 		return tree.Entry{}, fmt.Errorf("reading uv: %w", err)
 	}

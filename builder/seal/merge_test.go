@@ -12,7 +12,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ampoule/audit"
-	"ampoule/audit/wheel"
+	"ampoule/packaging"
 	"ampoule/tree"
 )
 
@@ -139,7 +139,7 @@ func FuzzOwn(f *testing.F) {
 	f.Fuzz(func(t *testing.T, data []byte) {
 		before := newTree(t, append(slices.Clone(others), tree.FileEntry(site+"a-1.dist-info/RECORD", 0o644, data))...)
 		after, err := own(before)
-		rows, parseErr := wheel.ParseRecord(data)
+		rows, parseErr := packaging.ParseRecord(data)
 		if (err == nil) != (parseErr == nil) {
 			t.Fatalf("own: %v; RECORD: %v", err, parseErr)
 		}

@@ -12,7 +12,7 @@ import (
 
 	"ampoule/artifact"
 	"ampoule/audit"
-	"ampoule/audit/wheel"
+	"ampoule/packaging"
 	"ampoule/recipes"
 	"ampoule/tree"
 )
@@ -236,7 +236,7 @@ func own(t *tree.Tree) (*tree.Tree, error) {
 	for _, e := range t.Entries() {
 		info := path.Dir(e.Path)
 		site := path.Dir(info)
-		name, _, ok := wheel.DistInfo(path.Base(info))
+		name, _, ok := packaging.ParseInfoDir(path.Base(info))
 		// What a distribution vendors, with a RECORD perhaps, is its own.
 		if path.Base(e.Path) != "RECORD" || !ok || path.Base(site) != "site-packages" {
 			continue
@@ -245,11 +245,11 @@ func own(t *tree.Tree) (*tree.Tree, error) {
 		if err != nil {
 			return nil, err
 		}
-		rows, err := wheel.ParseRecord(data)
+		rows, err := packaging.ParseRecord(data)
 		if err != nil {
 			return nil, fmt.Errorf("reading %s: %w", e.Path, err)
 		}
-		owner := audit.OwnerWheel + wheel.Normalize(name)
+		owner := audit.OwnerWheel + packaging.NormalName(name)
 		for _, row := range rows {
 			owners[path.Join(site, row.Path)] = owner
 		}

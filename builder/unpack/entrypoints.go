@@ -6,14 +6,12 @@ import (
 	"regexp"
 	"strings"
 	"unicode"
+
+	"ampoule/packaging"
 )
 
 // maxName is the longest name that a file may have, in bytes (NAME_MAX).
 const maxName = 255
-
-// reference matches what an entry point of a script leads to: MODULE:ATTRIBUTE, and extras,
-// which say nothing to a script. Both are identifiers with dots.
-var reference = regexp.MustCompile(`^([\p{L}\p{N}\p{M}_]+(?:\.[\p{L}\p{N}\p{M}_]+)*)\s*:\s*([\p{L}\p{N}\p{M}_]+(?:\.[\p{L}\p{N}\p{M}_]+)*)\s*(?:\[[^\[\]]*\])?$`)
 
 // entryPoints reads the scripts that a wheel wants to have generated, console_scripts and
 // gui_scripts, by their names. Without entry_points.txt there are none.
@@ -27,34 +25,28 @@ func (u *unpacking) entryPoints() (map[string]script, error) {
 	if err != nil {
 		return nil, err
 	}
-	group := ""
-	for line := range strings.Lines(strings.ReplaceAll(string(data), "\r", "\n")) {
-		line = strings.TrimSpace(line)
-		switch {
-		case line == "" || line[0] == '#' || line[0] == ';':
-		case line[0] == '[' && line[len(line)-1] == ']':
-			group = strings.Trim(line, "[]")
-		case group == "console_scripts", group == "gui_scripts":
-			if err := u.entryPoint(points, line); err != nil {
-				return nil, err
-			}
+	for point := range packaging.EntryPoints(data) {
+		if !point.IsScript() {
+			continue
+		}
+		if err := u.entryPoint(points, point); err != nil {
+			return nil, err
 		}
 	}
 	return points, nil
 }
 
-// entryPoint reads NAME = MODULE:ATTRIBUTE. The name is that of a file in bin.
-func (u *unpacking) entryPoint(points map[string]script, line string) error {
-	name, value, ok := strings.Cut(line, "=")
-	name, value = strings.TrimSpace(name), strings.TrimSpace(value)
-	m := reference.FindStringSubmatch(value)
+// entryPoint keeps a script. The name is that of a file in bin.
+func (u *unpacking) entryPoint(points map[string]script, point packaging.EntryPoint) error {
+	name := point.Name
+	module, attribute, ok := point.Object()
 	switch {
 	case !plainFile(name):
 		return u.refuse(name, "an entry point of this name cannot be a script: it is no plain file name", "")
-	case !ok || m == nil:
-		return u.refuse(name, fmt.Sprintf("the entry point leads to %q, which is not MODULE:FUNCTION", value), "")
+	case !ok:
+		return u.refuse(name, fmt.Sprintf("the entry point leads to %q, which is not MODULE:FUNCTION", point.Value), "")
 	}
-	s := script{m[1], m[2]}
+	s := script{module, attribute}
 	if other, twice := points[name]; twice && other != s {
 		return u.refuse(name, "two entry points have this name", "")
 	}

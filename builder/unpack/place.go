@@ -13,7 +13,7 @@ import (
 
 	"ampoule/artifact"
 	"ampoule/audit"
-	"ampoule/audit/wheel"
+	"ampoule/packaging"
 	"ampoule/tree"
 )
 
@@ -76,7 +76,7 @@ func (u *unpacking) place(member string) error {
 func (u *unpacking) checkData(member string) error {
 	dir, _, _ := strings.Cut(member, "/")
 	own := strings.TrimSuffix(u.info, ".dist-info")
-	if wheel.Normalize(strings.TrimSuffix(dir, ".data")) != wheel.Normalize(own) {
+	if packaging.NormalName(strings.TrimSuffix(dir, ".data")) != packaging.NormalName(own) {
 		return u.refuse(member, fmt.Sprintf("it is in a .data directory of another name than %s.data", own), "")
 	}
 	return nil
@@ -84,7 +84,7 @@ func (u *unpacking) checkData(member string) error {
 
 // addSignature installs a signature of RECORD, which RECORD itself does not hash.
 func (u *unpacking) addSignature(e tree.Entry, m audit.WheelMember) error {
-	data, err := readAll(m, wheel.MaxRecord)
+	data, err := readAll(m, packaging.MaxRecord)
 	if err != nil {
 		return u.refuse(m.Name, err.Error(), "")
 	}

@@ -18,7 +18,7 @@ import (
 	"strings"
 
 	"ampoule/audit"
-	"ampoule/audit/wheel"
+	"ampoule/packaging"
 	"ampoule/tree"
 )
 
@@ -30,7 +30,7 @@ type Interpreter struct {
 	Executable string
 	// Version is the X.Y of its version; Tags says which wheels are for it.
 	Version string
-	Tags    wheel.Python
+	Tags    packaging.CPython
 	// Site is its site-packages directory, Headers the one that has Python.h.
 	Site, Headers string
 }
@@ -178,26 +178,25 @@ func (u *unpacking) readInfo() error {
 			u.info = dir // there is one: the audit saw to it
 		}
 	}
-	h, err := u.header(u.info + "/WHEEL")
+	if err := u.checkTags(); err != nil {
+		return err
+	}
+	member := u.info + "/METADATA"
+	data, err := u.read(member, maxText)
 	if err != nil {
 		return err
 	}
-	if err := u.checkTags(h.Values("Tag")); err != nil {
-		return err
-	}
-	if h, err = u.header(u.info + "/METADATA"); err != nil {
-		return err
+	h, err := packaging.ParseMetadata(data)
+	if err != nil {
+		return u.refuse(member, err.Error(), "")
 	}
 	u.project = h.Get("Name")
-	parsed, err := wheel.ParseName(u.name)
+	parsed, err := packaging.ParseWheelName(u.name)
 	if err != nil {
 		return u.refuse("", err.Error(), "")
 	}
-	tags, err := parsed.Tags()
-	if err != nil {
-		return u.refuse("", err.Error(), "")
-	}
-	u.pure = !slices.ContainsFunc(tags, func(t wheel.Tag) bool { return !t.Pure() })
+	tags := parsed.Tags()
+	u.pure = !slices.ContainsFunc(tags, func(t packaging.Tag) bool { return !t.Pure() })
 	if !slices.ContainsFunc(tags, u.in.Tags.Supports) {
 		return u.refuse("", fmt.Sprintf("it is for %s-%s-%s, and not for %s", parsed.Python, parsed.ABI, parsed.Platform, u.in.Executable), "choose a version of it with a wheel for this interpreter, or with an sdist")
 	}
@@ -206,31 +205,24 @@ func (u *unpacking) readInfo() error {
 
 // checkTags refuses a wheel that says inside that it is for others, whatever its name says:
 // installed, it would be refused by what is inside.
-func (u *unpacking) checkTags(inside []string) error {
-	var all []wheel.Tag
-	for _, text := range inside {
-		tags, err := wheel.ParseTags(text)
-		if err != nil {
-			return u.refuse(u.info+"/WHEEL", err.Error(), "")
-		}
-		all = append(all, tags...)
-	}
-	if len(all) > 0 && !slices.ContainsFunc(all, u.in.Tags.Supports) {
-		return u.refuse(u.info+"/WHEEL", fmt.Sprintf("it is for %s, and not for %s", strings.Join(inside, " "), u.in.Executable), "")
-	}
-	return nil
-}
-
-func (u *unpacking) header(member string) (wheel.Header, error) {
+func (u *unpacking) checkTags() error {
+	member := u.info + "/WHEEL"
 	data, err := u.read(member, maxText)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	h, err := wheel.ParseHeader(data)
+	inside, err := packaging.ParseWheelFile(data)
 	if err != nil {
-		return nil, u.refuse(member, err.Error(), "")
+		return u.refuse(member, err.Error(), "")
 	}
-	return h, nil
+	tags, err := inside.Tags()
+	if err != nil {
+		return u.refuse(member, err.Error(), "")
+	}
+	if len(tags) > 0 && !slices.ContainsFunc(tags, u.in.Tags.Supports) {
+		return u.refuse(member, fmt.Sprintf("it is for %s, and not for %s", strings.Join(inside.TagSets, " "), u.in.Executable), "")
+	}
+	return nil
 }
 
 // read returns a member's bytes, compared with RECORD.

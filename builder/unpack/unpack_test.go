@@ -12,8 +12,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ampoule/audit/wheel"
 	"ampoule/builder/unpack/unpacktest"
+	"ampoule/packaging"
 	"ampoule/tree"
 )
 
@@ -21,7 +21,7 @@ var text = unpacktest.Text
 
 // built is the interpreter of artifacts.
 var built = Interpreter{
-	Prefix: "opt/ampoule", Executable: "python3.13", Version: "3.13", Tags: wheel.Python{Minor: 13, Machine: "x86_64"},
+	Prefix: "opt/ampoule", Executable: "python3.13", Version: "3.13", Tags: packaging.CPython{Minor: 13, Machine: "x86_64"},
 	Site: "lib/python3.13/site-packages", Headers: "include/python3.13",
 }
 
@@ -217,7 +217,7 @@ func TestOtherHashes(t *testing.T) {
 
 // sumOf is a hash as RECORD has it.
 func sumOf(algorithm, content string) string {
-	made := wheel.Hash{Algorithm: algorithm}.New()
+	made := packaging.RecordHash{Algorithm: algorithm}.New()
 	made.Write([]byte(content))
 	return algorithm + "=" + base64.RawURLEncoding.EncodeToString(made.Sum(nil))
 }

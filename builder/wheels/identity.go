@@ -20,19 +20,18 @@ func (e *IdentityError) Error() string {
 
 // checkIdentity refuses a wheel that is not of the sdist that was locked.
 func checkIdentity(sdist recipes.Dist, wheel string) error {
-	stem, isWheel := strings.CutSuffix(wheel, ".whl")
-	parts := strings.Split(stem, "-")
-	if !isWheel || len(parts) != 5 && len(parts) != 6 {
+	built, err := packaging.ParseWheelName(wheel)
+	if err != nil {
 		return fmt.Errorf("%q is not a wheel's file name (binary distribution format)", wheel)
 	}
-	if name := packaging.NormalName(parts[0]); name != sdist.Name {
+	if name := packaging.NormalName(built.Distribution); name != sdist.Name {
 		return &IdentityError{sdist.ID(), name}
 	}
 	// In a file name "_" stands for "-", and older tools write it for "+".
 	for _, meant := range []string{"_", "-", "+"} {
-		if packaging.SameVersion(strings.ReplaceAll(parts[1], "_", meant), sdist.Version) {
+		if packaging.SameVersion(strings.ReplaceAll(built.Version, "_", meant), sdist.Version) {
 			return nil
 		}
 	}
-	return &IdentityError{sdist.ID(), "version " + parts[1]}
+	return &IdentityError{sdist.ID(), "version " + built.Version}
 }

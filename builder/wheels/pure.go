@@ -2,14 +2,18 @@ package wheels
 
 import (
 	"fmt"
-	"strings"
+	"slices"
 
 	"ampoule/audit"
+	"ampoule/packaging"
 	"ampoule/recipes"
 )
 
 // IsPure says whether a wheel's file name claims no ABI and no platform (PEP 425).
-func IsPure(file string) bool { return strings.HasSuffix(file, "-none-any.whl") }
+func IsPure(file string) bool {
+	name, err := packaging.ParseWheelName(file)
+	return err == nil && !slices.ContainsFunc(name.Tags(), func(t packaging.Tag) bool { return !t.Pure() })
+}
 
 // NativeError says that a wheel that calls itself pure holds native code.
 type NativeError struct {

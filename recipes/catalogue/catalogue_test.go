@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/packaging"
 	"ampoule/recipes"
 )
 
@@ -51,6 +52,31 @@ func TestRecipes(t *testing.T) {
 				t.Error(err)
 			}
 		})
+	}
+}
+
+// TestLocksAreCanonical: keys are made of a lock's one form, in which the files have the
+// names of their distributions. Another form would be another key of all that was published.
+func TestLocksAreCanonical(t *testing.T) {
+	t.Parallel()
+	for _, name := range Names() {
+		file := filepath.Join(name, "ampoule.lock")
+		data, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		lock, err := recipes.ReadLock(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(string(data), string(lock.Encode())); diff != "" {
+			t.Errorf("%s is encoded in another form (-file +encoded):\n%s", file, diff)
+		}
+		for _, d := range lock.Dists {
+			if normal := packaging.NormalName(d.Name); normal != d.Name {
+				t.Errorf("%s: %s is %s by now", file, d.Name, normal)
+			}
+		}
 	}
 }
 

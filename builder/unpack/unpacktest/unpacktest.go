@@ -10,7 +10,7 @@ import (
 	"strings"
 	"testing"
 
-	"ampoule/audit/wheel"
+	"ampoule/packaging"
 )
 
 // Member is a member of a wheel.
@@ -36,7 +36,7 @@ const regular = 0o100644
 // for NAME-VERSION.data.
 func Wheel(t testing.TB, file string, members ...Member) []byte {
 	t.Helper()
-	name, err := wheel.ParseName(file)
+	name, err := packaging.ParseWheelName(file)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -64,7 +64,7 @@ func Wheel(t testing.TB, file string, members ...Member) []byte {
 }
 
 // complete adds what every wheel has.
-func complete(name wheel.Name, members []Member) []Member {
+func complete(name packaging.WheelName, members []Member) []Member {
 	stem := name.Distribution + "-" + name.Version
 	expand := strings.NewReplacer("INFO/", stem+".dist-info/", "DATA/", stem+".data/")
 	all, has := make([]Member, 0, len(members)+3), map[string]bool{}

@@ -14,6 +14,7 @@ import (
 	"ampoule/cmd/measure/internal/drive"
 	"ampoule/cmd/measure/internal/machine"
 	"ampoule/cmd/measure/internal/recorded"
+	"ampoule/packaging"
 )
 
 // audit is what the measured program said of an environment.
@@ -214,12 +215,10 @@ func about(findings []finding, dist, severity string) []string {
 	return fresh(checks, nil)
 }
 
-var separators = regexp.MustCompile(`[-_.]+`)
-
 // normalDist normalises the name in "NAME VERSION", as environments.py does.
 func normalDist(dist string) string {
 	name, version, _ := strings.Cut(dist, " ")
-	return separators.ReplaceAllString(strings.ToLower(name), "-") + " " + version
+	return packaging.NormalName(name) + " " + version
 }
 
 // codeRefused is the exit code of an audit that refuses something.

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"ampoule/cmd/measure/internal/drive"
+	"ampoule/packaging"
 )
 
 // Target is where wheels must run.
@@ -20,23 +21,13 @@ type Target struct {
 	Glibc string
 }
 
-// oldestGlibc is the minor version of the oldest glibc that wheels are published for.
-const oldestGlibc = 5
-
-// platforms are the platform tags of x86-64 that a glibc takes, newest first: PEP
-// 600's, and the older names of three of them.
+// platforms are the platform tags of x86-64 that a glibc takes, newest first.
 func platforms(glibc string) ([]string, error) {
 	major, text, _ := strings.Cut(glibc, ".")
 	minor, err := strconv.Atoi(text)
-	if err != nil || major != "2" || minor < oldestGlibc {
+	tags := packaging.Platform{Libc: packaging.Glibc, Major: 2, Minor: minor, Machine: "x86_64"}.Accepts()
+	if err != nil || major != "2" || len(tags) == 0 {
 		return nil, fmt.Errorf("%q is no version of glibc 2", glibc)
-	}
-	var tags []string
-	for ; minor >= oldestGlibc; minor-- {
-		tags = append(tags, fmt.Sprintf("manylinux_2_%d_x86_64", minor))
-		if legacy := map[int]string{17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}[minor]; legacy != "" {
-			tags = append(tags, legacy+"_x86_64")
-		}
 	}
 	return tags, nil
 }

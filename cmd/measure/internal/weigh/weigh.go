@@ -6,7 +6,6 @@ package weigh
 
 import (
 	"debug/elf"
-	"encoding/csv"
 	"errors"
 	"fmt"
 	"io"
@@ -88,8 +87,8 @@ func filesOf(site, name string) ([]file, error) {
 		return nil, err
 	}
 	i := slices.IndexFunc(records, func(record string) bool {
-		spelled, _, _ := strings.Cut(filepath.Base(filepath.Dir(record)), "-")
-		return packaging.NormalName(spelled) == name
+		spelled, _, ok := packaging.ParseInfoDir(filepath.Base(filepath.Dir(record)))
+		return ok && packaging.NormalName(spelled) == name
 	})
 	if i < 0 {
 		return nil, errors.New("it is not installed")
@@ -100,10 +99,10 @@ func filesOf(site, name string) ([]file, error) {
 	}
 	var files []file
 	for _, row := range rows {
-		if isBytecode(row[0]) {
+		if isBytecode(row.Path) {
 			continue
 		}
-		f, err := look(filepath.Join(site, filepath.FromSlash(row[0])))
+		f, err := look(filepath.Join(site, filepath.FromSlash(row.Path)))
 		if err != nil {
 			return nil, err
 		}
@@ -112,13 +111,17 @@ func filesOf(site, name string) ([]file, error) {
 	return files, nil
 }
 
-func readRecord(record string) ([][]string, error) {
+func readRecord(record string) ([]packaging.RecordRow, error) {
 	f, err := os.Open(record)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	return csv.NewReader(io.LimitReader(f, maxRecord)).ReadAll()
+	data, err := io.ReadAll(io.LimitReader(f, packaging.MaxRecord+1))
+	if err != nil {
+		return nil, err
+	}
+	return packaging.ParseRecord(data)
 }
 
 // look tells what a file is. Links take nothing.

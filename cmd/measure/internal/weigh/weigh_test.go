@@ -63,7 +63,7 @@ func TestOwn(t *testing.T) {
 		"bin/python3.13": native, "bin/python3": "-> python3.13", "bin/tool": "1234",
 		"lib/libc.so.6": "-> libc-2.so", "lib/libc-2.so": native, "lib/libx.so.6": native, "lib/libz.so.1": "not of them",
 		site + "foo/__init__.py": "12", site + "foo/a.cpython-313.pyc": "12345", site + "bar.so": other, site + "baz.so": native,
-		site + "Foo_Bar-1.0.dist-info/RECORD": "foo/__init__.py,sha256=x,2\n\"foo/a.cpython-313.pyc\",,\n../../../bin/tool,,4\n",
+		site + "Foo_Bar-1.0.dist-info/RECORD": "foo/__init__.py,,2\n\"foo/a.cpython-313.pyc\",,\n../../../bin/tool,,4\n",
 		site + "bar-1.0.dist-info/RECORD":     "bar.so,,\n",
 		site + "baz-1.0.dist-info/RECORD":     "baz.so,,\n",
 		site + "lost-1.0.dist-info/RECORD":    "gone.py,,\n",
