@@ -41,7 +41,7 @@ func ParseWheelName(file string) (WheelName, error) {
 		return wrong("a wheel's name has 5 or 6 parts with a dash between two")
 	}
 	for i, p := range parts {
-		if form := wheelPart; !form.MatchString(p) || i == 0 && !wheelProject.MatchString(p) {
+		if !wheelPart.MatchString(p) || i == 0 && !wheelProject.MatchString(p) {
 			return wrong(fmt.Sprintf("%.100q is no part of it", p))
 		}
 	}

@@ -30,13 +30,13 @@ const (
 // ErrTooLarge is what errors about archives and members beyond their limits are.
 var ErrTooLarge = errors.New("too large")
 
-// tooLarge says what is beyond which limit.
-type tooLarge string
+// tooLargeError says what is beyond which limit.
+type tooLargeError string
 
-func (e tooLarge) Error() string { return string(e) }
+func (e tooLargeError) Error() string { return string(e) }
 
 // Is reports whether target is [ErrTooLarge].
-func (tooLarge) Is(target error) bool { return target == ErrTooLarge }
+func (tooLargeError) Is(target error) bool { return target == ErrTooLarge }
 
 // Member is a regular file of an archive.
 type Member struct {
@@ -55,7 +55,7 @@ func (m Member) Read(limit int64) (_ []byte, err error) {
 	defer func() { err = errors.Join(err, r.Close()) }()
 	data, err := io.ReadAll(io.LimitReader(r, limit+1))
 	if err == nil && int64(len(data)) > limit {
-		err = tooLarge(fmt.Sprintf("%s has more than %d bytes", m.Name, limit))
+		err = tooLargeError(fmt.Sprintf("%s has more than %d bytes", m.Name, limit))
 	}
 	return data, err
 }
@@ -100,7 +100,7 @@ func failed(err error) Walk {
 }
 
 func (l limits) tooMany() error {
-	return tooLarge(fmt.Sprintf("more than %d members", l.members))
+	return tooLargeError(fmt.Sprintf("more than %d members", l.members))
 }
 
 func (l limits) tar(open func() (io.Reader, error)) Walk {
@@ -142,7 +142,7 @@ func (b *bounded) Read(p []byte) (int, error) {
 		// Nothing may follow: a reader that just ends would hide the rest.
 		n, err := b.r.Read(make([]byte, 1))
 		if n > 0 {
-			err = tooLarge("it unpacks to more than its limit")
+			err = tooLargeError("it unpacks to more than its limit")
 		}
 		return 0, err
 	}
