@@ -13,6 +13,7 @@ import (
 	"ampoule/builder/locking"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
+	"ampoule/faults"
 	"ampoule/recipes"
 )
 
@@ -161,6 +162,9 @@ type LostPatchError struct{ Dist, File string }
 func (e *LostPatchError) Error() string {
 	return fmt.Sprintf("the lock patches %s with %s, which this Ampoule does not have in that form", e.Dist, e.File)
 }
+
+// Kind says whose fault it is.
+func (*LostPatchError) Kind() faults.Kind { return faults.Input }
 
 // Hint says what can be done.
 func (e *LostPatchError) Hint() string {

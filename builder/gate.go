@@ -22,6 +22,7 @@ import (
 	"ampoule/builder/sandbox"
 	"ampoule/builder/seal"
 	"ampoule/builder/wheels"
+	"ampoule/faults"
 	"ampoule/recipes"
 )
 
@@ -49,6 +50,9 @@ func (e *RefusedError) Error() string {
 	}
 	return fmt.Sprintf("the gate refused the tree: %d findings", refused)
 }
+
+// Kind says whose fault it is.
+func (*RefusedError) Kind() faults.Kind { return faults.Refused }
 
 // Hint says what an exception takes.
 func (e *RefusedError) Hint() string {

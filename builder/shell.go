@@ -14,6 +14,7 @@ import (
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/wheels"
+	"ampoule/faults"
 	"ampoule/packaging"
 	"ampoule/recipes"
 )
@@ -43,7 +44,7 @@ type ShellOptions struct {
 func (o ShellOptions) interactive() bool { return o.Terminal != nil && len(o.Command) == 0 }
 
 // ErrNoLock says that a lock is needed for what was asked, and there is none.
-var ErrNoLock = errors.New("there is no lock")
+var ErrNoLock = faults.New(faults.Input, "", "there is no lock")
 
 // NoStepError says that there is nothing to open a shell in.
 type NoStepError struct {
@@ -53,6 +54,9 @@ type NoStepError struct {
 }
 
 func (e *NoStepError) Error() string { return e.What + ": not found" }
+
+// Kind says whose fault it is.
+func (*NoStepError) Kind() faults.Kind { return faults.NotFound }
 
 // Hint says what can be opened.
 func (e *NoStepError) Hint() string { return e.Advice }
@@ -227,6 +231,9 @@ func sdistNamed(l *recipes.Lock, wheel string) (recipes.Dist, error) {
 type NoShellError struct{ Err error }
 
 func (e *NoShellError) Error() string { return fmt.Sprintf("finding a shell: %v", e.Err) }
+
+// Kind says whose fault it is.
+func (*NoShellError) Kind() faults.Kind { return faults.NotFound }
 
 // Unwrap returns what the last one that was tried said.
 func (e *NoShellError) Unwrap() error { return e.Err }

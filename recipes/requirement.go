@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 
+	"ampoule/faults"
 	"ampoule/packaging"
 )
 
@@ -39,6 +40,9 @@ var requirementName = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0
 type RequirementError struct{ What, Advice string }
 
 func (e *RequirementError) Error() string { return e.What }
+
+// Kind says whose fault it is.
+func (*RequirementError) Kind() faults.Kind { return faults.Input }
 
 // Hint says what is wanted instead; it may be empty.
 func (e *RequirementError) Hint() string { return e.Advice }

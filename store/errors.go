@@ -5,13 +5,15 @@ import (
 	"fmt"
 	"io/fs"
 	"syscall"
+
+	"ampoule/faults"
 )
 
 // ErrNotFound says that the store has no such content. It is an [fs.ErrNotExist].
 var ErrNotFound = fmt.Errorf("not in the store: %w", fs.ErrNotExist)
 
 // ErrNoSpace says that the store's disk, or its user's quota, is full.
-var ErrNoSpace = errors.New("no space left on the disk")
+var ErrNoSpace = faults.New(faults.Machine, "", "no space left on the disk")
 
 // VersionError says that a newer program made the store.
 type VersionError struct {
@@ -23,6 +25,9 @@ type VersionError struct {
 func (e *VersionError) Error() string {
 	return fmt.Sprintf("store %s has layout version %d, this program knows up to %d", e.Dir, e.Version, Version)
 }
+
+// Kind says whose fault it is.
+func (*VersionError) Kind() faults.Kind { return faults.Machine }
 
 // Hint says what to do.
 func (e *VersionError) Hint() string {
@@ -39,6 +44,9 @@ type OwnerError struct {
 func (e *OwnerError) Error() string {
 	return fmt.Sprintf("store %s belongs to user %d, this is user %d", e.Dir, e.Owner, e.User)
 }
+
+// Kind says whose fault it is.
+func (*OwnerError) Kind() faults.Kind { return faults.Machine }
 
 // Hint says what to do.
 func (e *OwnerError) Hint() string {
@@ -58,6 +66,9 @@ func (e *WritableError) Error() string {
 	return fmt.Sprintf("directory %s has mode %#o: other users may write to it", e.Dir, e.Mode)
 }
 
+// Kind says whose fault it is.
+func (*WritableError) Kind() faults.Kind { return faults.Machine }
+
 // Hint says what to do.
 func (e *WritableError) Hint() string {
 	return "if nobody else wrote to it: chmod go-w " + e.Dir + "; otherwise use a new store (--store DIR, AMPOULE_STORE)"
@@ -69,6 +80,9 @@ type UpgradeError struct{ Dir string }
 func (e *UpgradeError) Error() string {
 	return fmt.Sprintf("store %s is in use by an older ampoule", e.Dir)
 }
+
+// Kind says whose fault it is.
+func (*UpgradeError) Kind() faults.Kind { return faults.Machine }
 
 // Hint says what to do.
 func (e *UpgradeError) Hint() string { return "begin again when its builds have ended" }
@@ -82,6 +96,9 @@ type RecordError struct {
 }
 
 func (e *RecordError) Error() string { return fmt.Sprintf("damaged record %s: %v", e.Path, e.Err) }
+
+// Kind says whose fault it is.
+func (*RecordError) Kind() faults.Kind { return faults.Refused }
 
 // Unwrap gives what is wrong.
 func (e *RecordError) Unwrap() error { return e.Err }
@@ -101,6 +118,9 @@ type ForeignError struct {
 func (e *ForeignError) Error() string {
 	return fmt.Sprintf("directory %s is not a store: it holds %q", e.Dir, e.Entry)
 }
+
+// Kind says whose fault it is.
+func (*ForeignError) Kind() faults.Kind { return faults.Machine }
 
 // Hint says what to do.
 func (e *ForeignError) Hint() string {
@@ -123,6 +143,9 @@ func (e *MismatchError) Error() string {
 	return fmt.Sprintf("sha256 is %s, expected %s", e.Got, e.Want)
 }
 
+// Kind says whose fault it is.
+func (*MismatchError) Kind() faults.Kind { return faults.Refused }
+
 // SpaceError says that the disk of the directory is full. It is an [ErrNoSpace].
 type SpaceError struct {
 	Dir string
@@ -132,6 +155,9 @@ type SpaceError struct {
 func (e *SpaceError) Error() string {
 	return fmt.Sprintf("%v at %s: %v", ErrNoSpace, e.Dir, e.Err)
 }
+
+// Kind says whose fault it is.
+func (*SpaceError) Kind() faults.Kind { return faults.Machine }
 
 // Unwrap gives ErrNoSpace and what the system said.
 func (e *SpaceError) Unwrap() []error { return []error{ErrNoSpace, e.Err} }

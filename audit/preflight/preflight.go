@@ -16,6 +16,7 @@ import (
 
 	"ampoule/audit"
 	"ampoule/audit/survey"
+	"ampoule/faults"
 	"ampoule/tree"
 )
 
@@ -343,6 +344,9 @@ func (e *UnfitError) Error() string {
 	}
 	return "this machine cannot run " + e.Report.Tree + ": " + strings.Join(names, ", ")
 }
+
+// Kind says whose fault it is.
+func (*UnfitError) Kind() faults.Kind { return faults.Machine }
 
 // Hint repeats what is wrong first.
 func (e *UnfitError) Hint() string {

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"ampoule/faults"
 )
 
 // packages names the Debian package that a standard extension module is built with.
@@ -45,6 +47,9 @@ func (e *MissingModulesError) Error() string {
 	}
 	return b.String()
 }
+
+// Kind says whose fault it is.
+func (*MissingModulesError) Kind() faults.Kind { return faults.Build }
 
 // Hint says what to write into the recipe.
 func (e *MissingModulesError) Hint() string {

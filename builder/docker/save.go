@@ -7,12 +7,17 @@ import (
 	"io"
 
 	"github.com/containerd/errdefs"
+
+	"ampoule/faults"
 )
 
 // UnknownImageError says that the engine has no image of a name.
 type UnknownImageError struct{ Name string }
 
 func (e *UnknownImageError) Error() string { return "Docker has no image " + e.Name }
+
+// Kind says whose fault it is.
+func (*UnknownImageError) Kind() faults.Kind { return faults.NotFound }
 
 // Hint says how to get it.
 func (e *UnknownImageError) Hint() string { return "docker pull " + e.Name }

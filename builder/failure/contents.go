@@ -16,6 +16,7 @@ import (
 
 	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
+	"ampoule/faults"
 	"ampoule/store"
 )
 
@@ -120,6 +121,9 @@ type GoneError struct {
 }
 
 func (e *GoneError) Error() string { return fmt.Sprintf("opening %s: %v", e.Title, e.Err) }
+
+// Kind says whose fault it is.
+func (*GoneError) Kind() faults.Kind { return faults.NotFound }
 
 // Unwrap returns the cause.
 func (e *GoneError) Unwrap() error { return e.Err }

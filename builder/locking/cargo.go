@@ -17,6 +17,7 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 
+	"ampoule/faults"
 	"ampoule/packaging"
 	"ampoule/recipes"
 )
@@ -57,6 +58,9 @@ func (e *CrateError) Error() string {
 	}
 	return fmt.Sprintf("crate %s: %s", e.Crate, e.Msg)
 }
+
+// Kind says whose fault it is.
+func (*CrateError) Kind() faults.Kind { return faults.Input }
 
 // Hint says what to do.
 func (e *CrateError) Hint() string {

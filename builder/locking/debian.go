@@ -19,6 +19,7 @@ import (
 	"ampoule/builder/sandbox"
 	"ampoule/builder/toolchain"
 	"ampoule/builder/toolchain/debian"
+	"ampoule/faults"
 	"ampoule/recipes"
 )
 
@@ -356,6 +357,9 @@ type VersionsError struct {
 func (e *VersionsError) Error() string {
 	return fmt.Sprintf("locking %s packages: %s would be needed in versions %s and %s; a lock has one", e.Suite, e.Package, e.Versions[0], e.Versions[1])
 }
+
+// Kind says whose fault it is.
+func (*VersionsError) Kind() faults.Kind { return faults.Input }
 
 // Hint says how the older one moves.
 func (e *VersionsError) Hint() string { return "ampoule lock --upgrade" }

@@ -10,6 +10,7 @@ import (
 	"ampoule/builder/fetch"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/wheels"
+	"ampoule/faults"
 	"ampoule/packaging"
 	"ampoule/recipes"
 )
@@ -347,6 +348,9 @@ func (e *OwnedError) Error() string {
 	return fmt.Sprintf("%s belongs to the source %s; locking asks the index of source %s alone", e.Name, e.Owner, fetch.PyPI)
 }
 
+// Kind says whose fault it is.
+func (*OwnedError) Kind() faults.Kind { return faults.Input }
+
 // Hint says what can be done.
 func (e *OwnedError) Hint() string {
 	return "let the index of source " + fetch.PyPI + " be one that serves the names of " + e.Owner + " too, and give it the names"
@@ -398,6 +402,9 @@ type LostPinError struct{ Name, Version, File string }
 func (e *LostPinError) Error() string {
 	return fmt.Sprintf("%s %s, which the lock pins, cannot be had any more (%s)", e.Name, e.Version, e.File)
 }
+
+// Kind says whose fault it is.
+func (*LostPinError) Kind() faults.Kind { return faults.NotFound }
 
 // Hint says how to move the pin.
 func (e *LostPinError) Hint() string { return "ampoule lock --upgrade=" + e.Name }

@@ -25,6 +25,7 @@ import (
 	"ampoule/builder/sandbox"
 	"ampoule/builder/toolchain"
 	"ampoule/builder/wheels"
+	"ampoule/faults"
 	"ampoule/recipes"
 	"ampoule/store"
 )
@@ -106,6 +107,9 @@ type UnknownPythonError struct{ Version string }
 func (e *UnknownPythonError) Error() string {
 	return "locking CPython " + e.Version + ": its source archive's sha256 is not known"
 }
+
+// Kind says whose fault it is.
+func (*UnknownPythonError) Kind() faults.Kind { return faults.Input }
 
 // Hint says where the hash belongs.
 func (e *UnknownPythonError) Hint() string {

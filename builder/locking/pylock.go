@@ -15,6 +15,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"ampoule/builder/wheels"
+	"ampoule/faults"
 	"ampoule/packaging"
 	"ampoule/recipes"
 	"ampoule/tree"
@@ -110,6 +111,9 @@ type NoSdistError struct{ Name, Version string }
 func (e *NoSdistError) Error() string {
 	return fmt.Sprintf("%s %s has native code and no sdist to build it from", e.Name, e.Version)
 }
+
+// Kind says whose fault it is.
+func (*NoSdistError) Kind() faults.Kind { return faults.Input }
 
 // Hint says what can be done.
 func (e *NoSdistError) Hint() string {
@@ -279,6 +283,9 @@ type LyingSdistError struct{ Name, Version, Says string }
 func (e *LyingSdistError) Error() string {
 	return fmt.Sprintf("the index has an sdist of %s %s whose metadata says that %s", e.Name, e.Version, e.Says)
 }
+
+// Kind says whose fault it is.
+func (*LyingSdistError) Kind() faults.Kind { return faults.Input }
 
 // Hint says what can be done.
 func (e *LyingSdistError) Hint() string { return "choose another version of " + e.Name }

@@ -15,6 +15,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"ampoule/audit/wheel"
+	"ampoule/faults"
 	"ampoule/tree"
 )
 
@@ -76,6 +77,9 @@ type SdistError struct {
 }
 
 func (e *SdistError) Error() string { return fmt.Sprintf("reading %s: %v", e.File, e.Err) }
+
+// Kind says whose fault it is.
+func (*SdistError) Kind() faults.Kind { return faults.Input }
 
 // Unwrap returns what is wrong.
 func (e *SdistError) Unwrap() error { return e.Err }

@@ -17,6 +17,7 @@ import (
 	"ampoule/builder/fetch"
 	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
+	"ampoule/faults"
 	"ampoule/store"
 	"ampoule/tree"
 )
@@ -265,6 +266,9 @@ type IndexError struct {
 
 func (e *IndexError) Error() string { return "resolving requirements: the index fails:\n" + e.Told }
 
+// Kind says whose fault it is.
+func (*IndexError) Kind() faults.Kind { return faults.Remote }
+
 // Hint says what can be done.
 func (e *IndexError) Hint() string {
 	return "run it again once the package index answers; another one is configured as source pypi"
@@ -277,6 +281,9 @@ type ResolutionError struct {
 }
 
 func (e *ResolutionError) Error() string { return "resolving requirements:\n" + e.Told }
+
+// Kind says whose fault it is.
+func (*ResolutionError) Kind() faults.Kind { return faults.Input }
 
 // Hint says what can be done.
 func (e *ResolutionError) Hint() string {

@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"time"
+
+	"ampoule/faults"
 )
 
 // Bounded starts sandboxes whose steps may take a time and no longer. A step that does
@@ -33,6 +35,9 @@ type TimeError struct {
 func (e *TimeError) Error() string {
 	return fmt.Sprintf("running %s: not done after %s", e.Args[0], e.Time)
 }
+
+// Kind says whose fault it is.
+func (*TimeError) Kind() faults.Kind { return faults.Build }
 
 // Hint says how to give it longer.
 func (e *TimeError) Hint() string {

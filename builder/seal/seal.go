@@ -12,6 +12,7 @@ import (
 
 	"ampoule/audit"
 	"ampoule/audit/wheel"
+	"ampoule/faults"
 	"ampoule/recipes"
 	"ampoule/tree"
 )
@@ -62,6 +63,9 @@ func (e *MissingLibraryError) Error() string {
 	}
 	return "shared libraries are neither in the tree nor in the toolchain: " + strings.Join(recipes.First(lines), "; ")
 }
+
+// Kind says whose fault it is.
+func (*MissingLibraryError) Kind() faults.Kind { return faults.Build }
 
 // Hint says what to write into the recipe.
 func (e *MissingLibraryError) Hint() string {
@@ -151,6 +155,9 @@ func (e *OverwriteError) Error() string {
 	return fmt.Sprintf("sealing: %s of %s would take the place of a file of %s", e.Path, e.Wheel, e.Other)
 }
 
+// Kind says whose fault it is.
+func (*OverwriteError) Kind() faults.Kind { return faults.Refused }
+
 // Hint says what can be done.
 func (e *OverwriteError) Hint() string {
 	return "leave the distribution out, or patch its sdist so that it does not install the file: packages.NAME.patches"
@@ -194,6 +201,9 @@ type ConflictError struct {
 func (e *ConflictError) Error() string {
 	return fmt.Sprintf("%s and %s both install %s, each a different one", e.First, e.Second, e.Path)
 }
+
+// Kind says whose fault it is.
+func (*ConflictError) Kind() faults.Kind { return faults.Build }
 
 // Hint says what can be done.
 func (e *ConflictError) Hint() string {

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"ampoule/builder/toolchain/debian"
+	"ampoule/faults"
 	"ampoule/recipes"
 	"ampoule/tree"
 )
@@ -21,6 +22,9 @@ type NotDebianError struct {
 }
 
 func (e *NotDebianError) Error() string { return "the base is not a Debian system: " + e.Why }
+
+// Kind says whose fault it is.
+func (*NotDebianError) Kind() faults.Kind { return faults.Input }
 
 // Hint says what a base may be.
 func (e *NotDebianError) Hint() string {

@@ -22,6 +22,7 @@ import (
 	"ampoule/builder/progress"
 	"ampoule/builder/relocate"
 	"ampoule/builder/sandbox"
+	"ampoule/faults"
 	"ampoule/recipes"
 	"ampoule/store"
 	"ampoule/tree"
@@ -144,6 +145,9 @@ type BuildError struct {
 func (e *BuildError) Error() string {
 	return fmt.Sprintf("building the wheel of %s: %v", e.Dist, e.Err)
 }
+
+// Kind says whose fault it is.
+func (*BuildError) Kind() faults.Kind { return faults.Build }
 
 // Unwrap returns the cause.
 func (e *BuildError) Unwrap() error { return e.Err }

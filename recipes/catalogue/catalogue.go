@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+
+	"ampoule/faults"
 )
 
 //go:embed */*
@@ -76,6 +78,9 @@ type UnknownError struct{ Name string }
 func (e *UnknownError) Error() string {
 	return fmt.Sprintf("the catalogue has no recipe %q", e.Name)
 }
+
+// Kind says whose fault it is.
+func (*UnknownError) Kind() faults.Kind { return faults.NotFound }
 
 // Hint names the nearest recipe, if one is near, and lists them all.
 func (e *UnknownError) Hint() string {

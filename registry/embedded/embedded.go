@@ -23,6 +23,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"ampoule/faults"
 )
 
 // patience is how long a request waits for another process to let go of the lock
@@ -186,6 +188,9 @@ var errNoAddress = errors.New("the lock carries no address")
 func (e *BusyError) Error() string {
 	return fmt.Sprintf("opening the registry in %s: another process holds it and does not answer: %v", e.Dir, e.Err)
 }
+
+// Kind says whose fault it is.
+func (*BusyError) Kind() faults.Kind { return faults.Machine }
 
 // Unwrap returns the last try's error.
 func (e *BusyError) Unwrap() error { return e.Err }

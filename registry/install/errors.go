@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"strings"
 	"syscall"
+
+	"ampoule/faults"
 )
 
 // VerificationError says that something is not what the artifact says.
@@ -34,6 +36,9 @@ func (e *VerificationError) Error() string {
 	return text
 }
 
+// Kind says whose fault it is.
+func (*VerificationError) Kind() faults.Kind { return faults.Refused }
+
 // Unwrap returns the cause.
 func (e *VerificationError) Unwrap() error { return e.Err }
 
@@ -58,6 +63,9 @@ type UnsafeError struct {
 
 func (e *UnsafeError) Error() string { return e.Path + " " + e.Why }
 
+// Kind says whose fault it is.
+func (*UnsafeError) Kind() faults.Kind { return faults.Machine }
+
 // Hint says what to do.
 func (e *UnsafeError) Hint() string { return e.Advice }
 
@@ -76,6 +84,9 @@ const (
 )
 
 func (e *HostError) Error() string { return fmt.Sprintf("%s below %s: %v", e.Op, e.Root, e.Err) }
+
+// Kind says whose fault it is.
+func (*HostError) Kind() faults.Kind { return faults.Machine }
 
 // Unwrap returns the cause.
 func (e *HostError) Unwrap() error { return e.Err }

@@ -15,6 +15,7 @@ import (
 	"ampoule/audit/lint"
 	"ampoule/audit/survey"
 	"ampoule/cmd/ampoule/display"
+	"ampoule/faults"
 )
 
 // The forms of results that only an audit has.
@@ -33,6 +34,9 @@ func (e *AuditRefusedError) Error() string {
 	return fmt.Sprintf("%s: the audit refuses %d of what is in it", display.Clean(e.Target, false), e.Units)
 }
 
+// Kind says whose fault it is.
+func (*AuditRefusedError) Kind() faults.Kind { return faults.Refused }
+
 // UndecidedError says that an audit refuses nothing, and that something in its target
 // depends on what was not given.
 type UndecidedError struct{ Report *survey.Report }
@@ -40,6 +44,9 @@ type UndecidedError struct{ Report *survey.Report }
 func (e *UndecidedError) Error() string {
 	return fmt.Sprintf("%s: %d of what is in it cannot be decided", display.Clean(e.Report.Target, false), e.Report.Count(audit.Undecided))
 }
+
+// Kind says whose fault it is.
+func (*UndecidedError) Kind() faults.Kind { return faults.Undecided }
 
 // Hint says what is to be given, of what is undecided first.
 func (e *UndecidedError) Hint() string {
@@ -63,6 +70,9 @@ func (e *LintError) Error() string {
 	return fmt.Sprintf("%s: lint finds faults in %d of the wheels in it", display.Clean(e.Target, false), e.Wheels)
 }
 
+// Kind says whose fault it is.
+func (*LintError) Kind() faults.Kind { return faults.Refused }
+
 // Hint says how to leave rules out.
 func (e *LintError) Hint() string {
 	return "--lint-ignore RULE leaves a rule out; --lint alone refuses nothing"
@@ -75,6 +85,9 @@ func (e *UnreadError) Error() string {
 	first := e.Report.Unread[0]
 	return display.Clean(fmt.Sprintf("%s could not be read: %s", first.Path, first.Why), false)
 }
+
+// Kind says whose fault it is.
+func (*UnreadError) Kind() faults.Kind { return faults.Input }
 
 // softMemory is above which an audit gives memory back at once, in bytes.
 const softMemory = 160 << 20

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"ampoule/builder"
+	"ampoule/faults"
 	"ampoule/recipes"
 	"ampoule/registry"
 	"ampoule/registry/embedded"
@@ -28,6 +29,9 @@ type DifferentError struct {
 func (e *DifferentError) Error() string {
 	return fmt.Sprintf("%s: a second build gave other bits, in %d places", e.What, e.Differences)
 }
+
+// Kind says whose fault it is.
+func (*DifferentError) Kind() faults.Kind { return faults.Refused }
 
 // Hint says what to do.
 func (e *DifferentError) Hint() string {

@@ -25,6 +25,7 @@ import (
 	"ampoule/builder/seal"
 	"ampoule/builder/unpack"
 	"ampoule/builder/wheels"
+	"ampoule/faults"
 	"ampoule/recipes"
 	"ampoule/recipes/catalogue"
 	"ampoule/registry"
@@ -33,6 +34,18 @@ import (
 	"ampoule/registry/install"
 	"ampoule/registry/layer"
 	"ampoule/store"
+)
+
+// The codes that tests expect.
+var (
+	codeUsage       = faults.Usage.Code()
+	codeInput       = faults.Input.Code()
+	codeRefused     = faults.Refused.Code()
+	codeNotFound    = faults.NotFound.Code()
+	codeMachine     = faults.Machine.Code()
+	codeBuild       = faults.Build.Code()
+	codeUndecided   = faults.Undecided.Code()
+	codeInterrupted = faults.Interrupted.Code()
 )
 
 func TestExitCode(t *testing.T) {
@@ -242,7 +255,7 @@ func TestInterrupted(t *testing.T) {
 func TestExitCodesAreHelped(t *testing.T) {
 	t.Parallel()
 	help := exitHelp()
-	for _, row := range codes {
+	for _, row := range exitCodes() {
 		if n := strings.Count(help, fmt.Sprintf("\n  %3d  %s", row.code, row.means)); n != 1 {
 			t.Errorf("help has code %d %d times", row.code, n)
 		}

@@ -12,6 +12,7 @@ import (
 
 	"ampoule/audit/explain"
 	"ampoule/cmd/ampoule/display"
+	"ampoule/faults"
 )
 
 // maxExplained bounds a text that is read to be explained, in bytes.
@@ -67,6 +68,9 @@ type UnexplainedError struct {
 }
 
 func (*UnexplainedError) Error() string { return "nothing is known about this message" }
+
+// Kind says whose fault it is.
+func (*UnexplainedError) Kind() faults.Kind { return faults.NotFound }
 
 // Hint says what kind of line would help.
 func (e *UnexplainedError) Hint() string { return e.Wanted }
