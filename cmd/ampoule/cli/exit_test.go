@@ -17,7 +17,6 @@ import (
 	"ampoule/audit/survey"
 	"ampoule/builder"
 	"ampoule/builder/buildlog"
-	"ampoule/builder/failure"
 	"ampoule/builder/fetch"
 	"ampoule/builder/locking"
 	"ampoule/builder/locking/apt"
@@ -87,9 +86,7 @@ func TestExitCode(t *testing.T) {
 		{&NotFoundError{}, 5},
 		{&fetch.NotFoundError{}, 5},
 		{sandbox.ErrUnavailable, 6},
-		{&store.SpaceError{Err: syscall.ENOSPC}, 6},
-		{&store.WritableError{}, 6},
-		{&store.UpgradeError{}, 6},
+		{store.ErrNoSpace, 6},
 		{&os.PathError{Op: "open", Path: "x", Err: syscall.EACCES}, 6},
 		{&registry.RemoteError{Err: errors.New("x")}, 7},
 		{&fetch.RemoteError{}, 7},
@@ -101,7 +98,7 @@ func TestExitCode(t *testing.T) {
 		{&buildlog.StepError{Err: errors.New("x")}, 8},
 		{&UndecidedError{Report: &survey.Report{}}, 9},
 		// A build step that ended because the disk is full is no fault of the build.
-		{&buildlog.StepError{Err: &store.SpaceError{Err: syscall.ENOSPC}}, 6},
+		{&buildlog.StepError{Err: fmt.Errorf("%w: %w", store.ErrNoSpace, syscall.ENOSPC)}, 6},
 		{&locking.NoSdistError{}, 3},
 		{&locking.LyingSdistError{}, 3},
 		{&locking.OwnedError{}, 3},
@@ -109,10 +106,9 @@ func TestExitCode(t *testing.T) {
 		{&recipes.RequirementError{}, 3},
 		{&builder.LostPatchError{}, 3},
 		{&wheels.NativeError{}, 4},
-		{fmt.Errorf("installing: %w", &unpack.RefusedError{}), 4}, {&seal.OverwriteError{}, 4},
+		{fmt.Errorf("installing: %w", &unpack.RefusedError{}), 4},
 		{&locking.LostPinError{}, 5},
 		{&builder.NoShellError{Err: step}, 5},
-		{&failure.GoneError{Err: os.ErrNotExist}, 5},
 		{&wheels.IdentityError{}, 8},
 		{&builder.NoStepError{What: "x"}, 5},
 		{builder.ErrNoLock, 3},
