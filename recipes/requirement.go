@@ -36,25 +36,14 @@ type specError struct{ what, hint string }
 // requirementName is the name that a requirement begins with.
 var requirementName = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?`)
 
-// RequirementError says why a text is no requirement by name.
-type RequirementError struct{ What, Advice string }
-
-func (e *RequirementError) Error() string { return e.What }
-
-// Kind says whose fault it is.
-func (*RequirementError) Kind() faults.Kind { return faults.Input }
-
-// Hint says what is wanted instead; it may be empty.
-func (e *RequirementError) Hint() string { return e.Advice }
-
 // ParseRequirement reads a requirement that something other than a requirements file
 // has, such as an sdist's own metadata: a name, extras, versions and a marker (PEP
-// 508). Addresses, paths, options and variables are no requirements; the error is a
-// [*RequirementError].
+// 508). Addresses, paths, options and variables are no requirements; the error is
+// of kind Input.
 func ParseRequirement(text string) (Requirement, error) {
 	r, err := parseRequirement(text)
 	if err != nil {
-		return Requirement{}, &RequirementError{err.what, err.hint}
+		return Requirement{}, faults.New(faults.Input, err.hint, "%s", err.what)
 	}
 	return r, nil
 }
@@ -65,7 +54,7 @@ func ParseRequirement(text string) (Requirement, error) {
 func ParseDependency(text string) (Requirement, error) {
 	r, err := parseSpec(text, true)
 	if err != nil {
-		return Requirement{}, &RequirementError{err.what, err.hint}
+		return Requirement{}, faults.New(faults.Input, err.hint, "%s", err.what)
 	}
 	return r, nil
 }

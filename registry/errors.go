@@ -23,23 +23,11 @@ var ErrDigest = faults.New(faults.Refused, "", "content is not what its digest s
 // isWrong tells content that is wrong from a registry that failed.
 func isWrong(err error) bool { return errors.Is(err, ErrDigest) || errors.Is(err, layer.ErrDiffID) }
 
-// ReferenceError says that a reference cannot be read.
-type ReferenceError struct {
-	Ref string
-	// Why completes the sentence "the reference …".
-	Why string
-}
-
-func (e *ReferenceError) Error() string {
-	return fmt.Sprintf("reference %q: %s", address.One(e.Ref), address.Redact(e.Why))
-}
-
-// Kind says whose fault it is.
-func (*ReferenceError) Kind() faults.Kind { return faults.Usage }
-
-// Hint tells the forms that are understood.
-func (e *ReferenceError) Hint() string {
-	return "write NAME@sha256:HEX for the store's own registry, or HOST/NAME@sha256:HEX"
+// wrongReference says that a reference cannot be read; why completes the sentence "the
+// reference …".
+func wrongReference(ref, why string) error {
+	return faults.New(faults.Usage, "write NAME@sha256:HEX for the store's own registry, or HOST/NAME@sha256:HEX",
+		"reference %q: %s", address.One(ref), address.Redact(why))
 }
 
 // DamagedError says that something that a registry has is not whole: a part that a

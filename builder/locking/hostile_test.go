@@ -14,7 +14,7 @@ import (
 	"time"
 
 	"ampoule/builder/fetch"
-	"ampoule/recipes"
+	"ampoule/faults"
 )
 
 // Whatever an sdist's backend says of it, the resolver, which has the network and the
@@ -126,8 +126,7 @@ func TestHostileBuildRequirements(t *testing.T) {
 				return w.resolved(map[string][]indexFile{name + "==1.0": {sdist}}), ""
 			}
 			_, err := w.lockAll(requirements("demo"), Options{})
-			var refused *recipes.RequirementError
-			if !errors.As(err, &refused) {
+			if faults.Of(err) != faults.Input {
 				t.Errorf("%q, dynamic %t: %v", requires, dynamic, err)
 			}
 			if slices.ContainsFunc(w.asked, func(q string) bool { return strings.Contains(q, "evil") }) {

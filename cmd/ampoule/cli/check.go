@@ -19,25 +19,6 @@ type Checker interface {
 	Check(ctx context.Context, recipe *recipes.Recipe, reqs *recipes.RequirementSet, lock *recipes.Lock, only string, publisher func(*store.Store) (builder.Publisher, io.Closer, error)) (builder.Checked, error)
 }
 
-// DifferentError says that two builds of one key gave different bits.
-type DifferentError struct {
-	What string
-	// Differences is how many places were found.
-	Differences int
-}
-
-func (e *DifferentError) Error() string {
-	return fmt.Sprintf("%s: a second build gave other bits, in %d places", e.What, e.Differences)
-}
-
-// Kind says whose fault it is.
-func (*DifferentError) Kind() faults.Kind { return faults.Refused }
-
-// Hint says what to do.
-func (e *DifferentError) Hint() string {
-	return "each place says what differs and, where it is known, why; a patch or a setting under packages.NAME may fix it"
-}
-
 // Check builds the session's recipe again in another environment, all of it or one part,
 // and tells what differs.
 func Check(ctx context.Context, s *Session, c Checker, only string, reference func(name, digest string) string) error {
@@ -61,7 +42,8 @@ func Check(ctx context.Context, s *Session, c Checker, only string, reference fu
 	if err := s.print(text, res); err != nil || res.Same() {
 		return err
 	}
-	return &DifferentError{res.What, len(res.Differences)}
+	return faults.New(faults.Refused, "each place says what differs and, where it is known, why; a patch or a setting under packages.NAME may fix it",
+		"%s: a second build gave other bits, in %d places", res.What, len(res.Differences))
 }
 
 // differencesText shows each place with what both builds have there.

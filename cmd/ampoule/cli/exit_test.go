@@ -26,7 +26,6 @@ import (
 	"ampoule/builder/wheels"
 	"ampoule/faults"
 	"ampoule/recipes"
-	"ampoule/recipes/catalogue"
 	"ampoule/registry"
 	"ampoule/registry/embedded"
 	"ampoule/registry/images"
@@ -58,7 +57,6 @@ func TestExitCode(t *testing.T) {
 		{nil, 0},
 		{errors.New("anything"), 1},
 		{&UsageError{Err: errors.New("x")}, 2},
-		{&registry.ReferenceError{Ref: "x"}, 2},
 		{recipes.Faults{{What: "x"}}, 3},
 		{&fetch.ConfigError{}, 3},
 		{&locking.ResolutionError{}, 3},
@@ -81,7 +79,6 @@ func TestExitCode(t *testing.T) {
 		{&embedded.HeldError{}, 4},
 		{embedded.ErrDamaged, 4},
 		{embedded.ErrNoArtifact, 5},
-		{&DifferentError{}, 4},
 		{&registry.NotFoundError{}, 5},
 		{&NotFoundError{}, 5},
 		{&fetch.NotFoundError{}, 5},
@@ -96,14 +93,13 @@ func TestExitCode(t *testing.T) {
 		{&buildlog.StepError{Err: excess}, 8},
 		{&wheels.BuildError{Err: errors.New("no wheel")}, 8},
 		{&buildlog.StepError{Err: errors.New("x")}, 8},
-		{&UndecidedError{Report: &survey.Report{}}, 9},
+		{outcome(&survey.Report{Outcome: survey.Undecided}), 9},
 		// A build step that ended because the disk is full is no fault of the build.
 		{&buildlog.StepError{Err: fmt.Errorf("%w: %w", store.ErrNoSpace, syscall.ENOSPC)}, 6},
 		{&locking.NoSdistError{}, 3},
 		{&locking.LyingSdistError{}, 3},
 		{&locking.OwnedError{}, 3},
 		{&locking.CrateError{}, 3},
-		{&recipes.RequirementError{}, 3},
 		{&builder.LostPatchError{}, 3},
 		{&wheels.NativeError{}, 4},
 		{fmt.Errorf("installing: %w", &unpack.RefusedError{}), 4},
@@ -112,7 +108,6 @@ func TestExitCode(t *testing.T) {
 		{&wheels.IdentityError{}, 8},
 		{&builder.NoStepError{What: "x"}, 5},
 		{builder.ErrNoLock, 3},
-		{&catalogue.UnknownError{}, 5},
 		{&fetch.HashError{}, 7},
 		// A server that has no file, which others may have, is no failing remote.
 		{&fetch.NotFoundError{Attempts: []fetch.Attempt{{Err: &fetch.StatusError{Code: 404}}}}, 5},
