@@ -3,7 +3,6 @@ package locking
 import (
 	"archive/tar"
 	"bytes"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/faults"
 	"ampoule/recipes"
 )
 
@@ -102,8 +102,7 @@ func TestParseCargoLockRefuses(t *testing.T) {
 				t.Errorf("%s: %v, want %q", name, err, want)
 			}
 		}
-		var fault *CrateError
-		if errors.As(err, &fault) != c.hint || c.hint && fault.Hint() == "" {
+		if (faults.Of(err) == faults.Input) != c.hint || c.hint && len(faults.Hints(err)) == 0 {
 			t.Errorf("%s: hint of %v", name, err)
 		}
 	}
@@ -222,7 +221,7 @@ func TestSdistCrates(t *testing.T) {
 		"a-1.tar.gz is built with cargo": {build, {"a-1/py/Cargo.lock", "/etc/passwd", tar.TypeSymlink}},
 	} {
 		_, err := read(members...)
-		if fault := (*CrateError)(nil); !errors.As(err, &fault) || !strings.Contains(err.Error(), want) {
+		if faults.Of(err) != faults.Input || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}

@@ -238,11 +238,11 @@ func parseMetadata(name, version, text string) (metadata, error) {
 		switch key {
 		case "name":
 			if packaging.NormalName(value) != packaging.NormalName(name) {
-				return metadata{}, &LyingSdistError{name, version, "it is of " + value}
+				return metadata{}, lyingSdist(name, version, "it is of "+value)
 			}
 		case "version":
 			if !packaging.SameVersion(value, version) {
-				return metadata{}, &LyingSdistError{name, version, "its version is " + value}
+				return metadata{}, lyingSdist(name, version, "its version is "+value)
 			}
 		case "requires-dist":
 			m.RequiresDist = append(m.RequiresDist, value)
@@ -257,7 +257,7 @@ func parseMetadata(name, version, text string) (metadata, error) {
 			}
 		}
 		if len(m.RequiresDist)+len(m.ProvidesExtra) > maxDepends {
-			return metadata{}, &LyingSdistError{name, version, fmt.Sprintf("it depends on more than %d distributions", maxDepends)}
+			return metadata{}, lyingSdist(name, version, fmt.Sprintf("it depends on more than %d distributions", maxDepends))
 		}
 	}
 	return m, nil
@@ -277,17 +277,9 @@ func headers(text string) iter.Seq2[string, string] {
 	}
 }
 
-// LyingSdistError says that an sdist is not of the release that the index has it for.
-type LyingSdistError struct{ Name, Version, Says string }
-
-func (e *LyingSdistError) Error() string {
-	return fmt.Sprintf("the index has an sdist of %s %s whose metadata says that %s", e.Name, e.Version, e.Says)
+// lyingSdist says that an sdist is not of the release that the index has it for.
+func lyingSdist(name, version, says string) error {
+	return faults.New(faults.Input, "choose another version of "+name, "the index has an sdist of %s %s whose metadata says that %s", name, version, says)
 }
-
-// Kind says whose fault it is.
-func (*LyingSdistError) Kind() faults.Kind { return faults.Input }
-
-// Hint says what can be done.
-func (e *LyingSdistError) Hint() string { return "choose another version of " + e.Name }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

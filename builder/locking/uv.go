@@ -258,20 +258,11 @@ var unanswered = regexp.MustCompile("Request failed after|Failed to fetch|Failed
 // unsolvable is what uv says when every answer came, and no set of versions is in them.
 const unsolvable = "No solution found"
 
-// IndexError says that the package index did not answer the resolver.
-type IndexError struct {
-	// Told is uv's explanation.
-	Told string
-}
-
-func (e *IndexError) Error() string { return "resolving requirements: the index fails:\n" + e.Told }
-
-// Kind says whose fault it is.
-func (*IndexError) Kind() faults.Kind { return faults.Remote }
-
-// Hint says what can be done.
-func (e *IndexError) Hint() string {
-	return "run it again once the package index answers; another one is configured as source pypi"
+// indexFailed says that the package index did not answer the resolver: told is uv's
+// explanation.
+func indexFailed(told string) error {
+	return faults.New(faults.Remote, "run it again once the package index answers; another one is configured as source pypi",
+		"resolving requirements: the index fails:\n%s", told)
 }
 
 // ResolutionError says that there is no set of versions that satisfies everything.
@@ -342,7 +333,7 @@ func explain(err error, stderr string) error {
 		return &refused{name: m[1], version: m[2]}
 	}
 	if unanswered.MatchString(stderr) && !strings.Contains(stderr, unsolvable) {
-		return &IndexError{Told: stderr}
+		return indexFailed(stderr)
 	}
 	return &ResolutionError{Told: stderr}
 }
