@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"fmt"
 	"os"
 	"runtime"
 	"strings"
@@ -141,7 +140,7 @@ func (b *Builder) keepPatches(ctx context.Context, reqs *recipes.RequirementSet,
 			data, own := reqs.Patches[p.File]
 			if !own {
 				if data, err = recipes.ShippedPatch(p.File); err != nil {
-					return &LostPatchError{d.ID(), p.File}
+					return lostPatch(d.ID(), p.File)
 				}
 			}
 			sum, _, err := b.Store.Put(ctx, bytes.NewReader(data))
@@ -149,26 +148,17 @@ func (b *Builder) keepPatches(ctx context.Context, reqs *recipes.RequirementSet,
 				return err
 			}
 			if sum != p.SHA256 {
-				return &LostPatchError{d.ID(), p.File}
+				return lostPatch(d.ID(), p.File)
 			}
 		}
 	}
 	return nil
 }
 
-// LostPatchError says that this Ampoule does not have a patch that a lock names.
-type LostPatchError struct{ Dist, File string }
-
-func (e *LostPatchError) Error() string {
-	return fmt.Sprintf("the lock patches %s with %s, which this Ampoule does not have in that form", e.Dist, e.File)
-}
-
-// Kind says whose fault it is.
-func (*LostPatchError) Kind() faults.Kind { return faults.Input }
-
-// Hint says what can be done.
-func (e *LostPatchError) Hint() string {
-	return "run `ampoule lock`, or build with the version of Ampoule that made the lock"
+// lostPatch says that this Ampoule does not have a patch that a lock names.
+func lostPatch(dist, file string) error {
+	return faults.New(faults.Input, "run `ampoule lock`, or build with the version of Ampoule that made the lock",
+		"the lock patches %s with %s, which this Ampoule does not have in that form", dist, file)
 }
 
 // logs makes the directory for the logs of one run.

@@ -16,6 +16,7 @@ import (
 	"ampoule/builder/compare"
 	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
+	"ampoule/faults"
 	"ampoule/store"
 )
 
@@ -109,8 +110,7 @@ func TestCheck(t *testing.T) {
 		})
 	}
 	w := newWorld(t)
-	var unknown *NoStepError
-	if _, err := w.builder.Check(t.Context(), w.recipe, w.reqs, w.lock, "flask", nil); !errors.As(err, &unknown) || w.opened != 0 {
+	if _, err := w.builder.Check(t.Context(), w.recipe, w.reqs, w.lock, "flask", nil); faults.Of(err) != faults.NotFound || w.opened != 0 {
 		t.Errorf("a wheel that is not built: %v", err)
 	}
 }

@@ -3,7 +3,6 @@ package builder
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"slices"
@@ -46,20 +45,10 @@ func (o ShellOptions) interactive() bool { return o.Terminal != nil && len(o.Com
 // ErrNoLock says that a lock is needed for what was asked, and there is none.
 var ErrNoLock = faults.New(faults.Input, "", "there is no lock")
 
-// NoStepError says that there is nothing to open a shell in.
-type NoStepError struct {
-	What string
-	// Advice says what can be opened.
-	Advice string
+// noStep says that there is nothing to open a shell in, and what can be opened.
+func noStep(what, advice string) error {
+	return faults.New(faults.NotFound, advice, "%s: not found", what)
 }
-
-func (e *NoStepError) Error() string { return e.What + ": not found" }
-
-// Kind says whose fault it is.
-func (*NoStepError) Kind() faults.Kind { return faults.NotFound }
-
-// Hint says what can be opened.
-func (e *NoStepError) Hint() string { return e.Advice }
 
 // Shell opens a step that failed as it was left: the same image, files, user and
 // environment, and no network. A wheel of which no failure is kept is opened right
@@ -68,7 +57,7 @@ func (e *NoStepError) Hint() string { return e.Advice }
 //
 // What an interactive shell ends with says nothing about the step, and is no error. A
 // command or a script that ends with another code than 0 is a [*sandbox.ExitError].
-// Where there is nothing to open the error is a [*NoStepError].
+// Where there is nothing to open the error is of kind NotFound.
 func (b *Builder) Shell(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, l *recipes.Lock, opts ShellOptions) error {
 	return b.shell(ctx, r, opts, func(ctx context.Context) (failure.State, sandbox.Sandbox, error) {
 		if l == nil {
@@ -164,10 +153,7 @@ func (b *Builder) openStep(ctx context.Context, r *recipes.Recipe, wheel string,
 	case err != nil:
 		return failure.State{}, nil, err
 	case !found && wheel == "":
-		return failure.State{}, nil, &NoStepError{
-			What:   "a failed step of " + r.Name,
-			Advice: "`ampoule shell --wheel NAME` opens the sandbox that NAME is built in",
-		}
+		return failure.State{}, nil, noStep("a failed step of "+r.Name, "`ampoule shell --wheel NAME` opens the sandbox that NAME is built in")
 	case !found:
 		return p(ctx)
 	}
@@ -203,7 +189,7 @@ func sdistNamed(l *recipes.Lock, wheel string) (recipes.Dist, error) {
 	var all, same []string
 	for _, d := range l.Dists {
 		if d.Name == name && d.Build == nil {
-			return recipes.Dist{}, &NoStepError{What: "a build of " + d.ID(), Advice: "the lock has it as a wheel, " + d.File + ", which nothing is compiled for"}
+			return recipes.Dist{}, noStep("a build of "+d.ID(), "the lock has it as a wheel, "+d.File+", which nothing is compiled for")
 		}
 		if d.Build == nil {
 			continue
@@ -219,28 +205,17 @@ func sdistNamed(l *recipes.Lock, wheel string) (recipes.Dist, error) {
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) > 1:
-		return recipes.Dist{}, &NoStepError{What: "one sdist of " + name, Advice: "the lock has " + strings.Join(same, ", ") + ": name one of them"}
+		return recipes.Dist{}, noStep("one sdist of "+name, "the lock has "+strings.Join(same, ", ")+": name one of them")
 	case len(all) == 0:
-		return recipes.Dist{}, &NoStepError{What: "an sdist of " + wheel, Advice: "the lock has none: nothing is compiled but the interpreter"}
+		return recipes.Dist{}, noStep("an sdist of "+wheel, "the lock has none: nothing is compiled but the interpreter")
 	default:
-		return recipes.Dist{}, &NoStepError{What: "an sdist of " + wheel, Advice: "the lock has sdists of " + strings.Join(slices.Compact(all), ", ")}
+		return recipes.Dist{}, noStep("an sdist of "+wheel, "the lock has sdists of "+strings.Join(slices.Compact(all), ", "))
 	}
 }
 
-// NoShellError says that an image has no shell that runs.
-type NoShellError struct{ Err error }
-
-func (e *NoShellError) Error() string { return fmt.Sprintf("finding a shell: %v", e.Err) }
-
-// Kind says whose fault it is.
-func (*NoShellError) Kind() faults.Kind { return faults.NotFound }
-
-// Unwrap returns what the last one that was tried said.
-func (e *NoShellError) Unwrap() error { return e.Err }
-
-// Hint says what to do.
-func (e *NoShellError) Hint() string {
-	return "name a program that the image has: `ampoule shell -- COMMAND`"
+// noShell says that an image has no shell that runs: err is what the last one said.
+func noShell(err error) error {
+	return faults.New(faults.NotFound, "name a program that the image has: `ampoule shell -- COMMAND`", "finding a shell: %w", err)
 }
 
 // findShell finds the shell that a sandbox has. No file of settings is read, which
@@ -259,7 +234,7 @@ func findShell(ctx context.Context, sb sandbox.Sandbox, interactive bool) ([]str
 			return nil, last
 		}
 	}
-	return nil, &NoShellError{last}
+	return nil, noShell(last)
 }
 
 // withTerm is a step's environment, for a terminal.

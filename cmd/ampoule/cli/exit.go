@@ -80,20 +80,11 @@ func (e *UsageError) Hint() string {
 	return "see " + verb + " --help"
 }
 
-// NotFoundError says that something that was asked for by name is not there.
-type NotFoundError struct {
-	What string
-	// Advice says how to find what is there.
-	Advice string
+// notFound says that something that was asked for by name is not there, and how to find
+// what is there; the hint may be empty.
+func notFound(what, hint string) error {
+	return faults.New(faults.NotFound, hint, "%s: not found", what)
 }
-
-func (e *NotFoundError) Error() string { return e.What + ": not found" }
-
-// Kind says whose fault it is.
-func (*NotFoundError) Kind() faults.Kind { return faults.NotFound }
-
-// Hint says how to find what is there.
-func (e *NotFoundError) Hint() string { return e.Advice }
 
 // ChildError is the exit code of a program that was run on behalf of the user. It
 // is passed on and nothing is said about it.

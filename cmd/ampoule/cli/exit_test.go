@@ -80,7 +80,7 @@ func TestExitCode(t *testing.T) {
 		{embedded.ErrDamaged, 4},
 		{embedded.ErrNoArtifact, 5},
 		{&registry.NotFoundError{}, 5},
-		{&NotFoundError{}, 5},
+		{notFound("x", ""), 5},
 		{&fetch.NotFoundError{}, 5},
 		{sandbox.ErrUnavailable, 6},
 		{store.ErrNoSpace, 6},
@@ -96,12 +96,9 @@ func TestExitCode(t *testing.T) {
 		// A build step that ended because the disk is full is no fault of the build.
 		{&buildlog.StepError{Err: fmt.Errorf("%w: %w", store.ErrNoSpace, syscall.ENOSPC)}, 6},
 		{&locking.NoSdistError{}, 3},
-		{&builder.LostPatchError{}, 3},
 		{&wheels.NativeError{}, 4},
 		{fmt.Errorf("installing: %w", &unpack.RefusedError{}), 4},
-		{&builder.NoShellError{Err: step}, 5},
 		{&wheels.IdentityError{}, 8},
-		{&builder.NoStepError{What: "x"}, 5},
 		{builder.ErrNoLock, 3},
 		{&fetch.HashError{}, 7},
 		// A server that has no file, which others may have, is no failing remote.
