@@ -3,7 +3,6 @@ package builder
 import (
 	"bytes"
 	"context"
-	"fmt"
 	"os"
 	"strings"
 	"time"
@@ -13,6 +12,7 @@ import (
 	"ampoule/builder/locking"
 	"ampoule/builder/once"
 	"ampoule/builder/progress"
+	"ampoule/faults"
 	"ampoule/recipes"
 )
 
@@ -134,7 +134,7 @@ func (b *Builder) keepPatches(ctx context.Context, req Request) error {
 			data, own := req.Requirements.Patches[p.File]
 			if !own {
 				if data, err = recipes.ShippedPatch(p.File); err != nil {
-					return &LostPatchError{d.ID(), p.File}
+					return lostPatch(d.ID(), p.File)
 				}
 			}
 			sum, _, err := b.d.Store.Put(ctx, bytes.NewReader(data))
@@ -142,23 +142,17 @@ func (b *Builder) keepPatches(ctx context.Context, req Request) error {
 				return err
 			}
 			if sum != p.SHA256 {
-				return &LostPatchError{d.ID(), p.File}
+				return lostPatch(d.ID(), p.File)
 			}
 		}
 	}
 	return nil
 }
 
-// LostPatchError says that this Ampoule does not have a patch that a lock names.
-type LostPatchError struct{ Dist, File string }
-
-func (e *LostPatchError) Error() string {
-	return fmt.Sprintf("the lock patches %s with %s, which this Ampoule does not have in that form", e.Dist, e.File)
-}
-
-// Hint says what can be done.
-func (e *LostPatchError) Hint() string {
-	return "run `ampoule lock`, or build with the version of Ampoule that made the lock"
+// lostPatch says that this Ampoule does not have a patch that a lock names.
+func lostPatch(dist, file string) error {
+	return faults.New(faults.Input, "run `ampoule lock`, or build with the version of Ampoule that made the lock",
+		"the lock patches %s with %s, which this Ampoule does not have in that form", dist, file)
 }
 
 // logs makes the directory for the logs of one run.

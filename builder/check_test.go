@@ -14,6 +14,7 @@ import (
 	"ampoule/artifact"
 	"ampoule/builder/compare"
 	"ampoule/builder/sandbox"
+	"ampoule/faults"
 	"ampoule/store"
 )
 
@@ -107,8 +108,7 @@ func TestCheck(t *testing.T) {
 		})
 	}
 	w := newWorld(t)
-	var unknown *NoStepError
-	if _, err := w.builder().Check(t.Context(), w.request(), "flask", nil); !errors.As(err, &unknown) || w.opened != 0 {
+	if _, err := w.builder().Check(t.Context(), w.request(), "flask", nil); faults.Of(err) != faults.NotFound || w.opened != 0 {
 		t.Errorf("a wheel that is not built: %v", err)
 	}
 }

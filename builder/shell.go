@@ -3,7 +3,6 @@ package builder
 import (
 	"context"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"slices"
@@ -14,6 +13,7 @@ import (
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/wheels"
+	"ampoule/faults"
 	"ampoule/packaging"
 	"ampoule/recipes"
 )
@@ -43,19 +43,12 @@ type ShellOptions struct {
 func (o ShellOptions) interactive() bool { return o.Terminal != nil && len(o.Command) == 0 }
 
 // ErrNoLock says that a lock is needed for what was asked, and there is none.
-var ErrNoLock = errors.New("there is no lock")
+var ErrNoLock = faults.New(faults.Input, "", "there is no lock")
 
-// NoStepError says that there is nothing to open a shell in.
-type NoStepError struct {
-	What string
-	// Advice says what can be opened.
-	Advice string
+// noStep says that there is nothing to open a shell in, and what can be opened.
+func noStep(what, advice string) error {
+	return faults.New(faults.NotFound, advice, "%s: not found", what)
 }
-
-func (e *NoStepError) Error() string { return e.What + ": not found" }
-
-// Hint says what can be opened.
-func (e *NoStepError) Hint() string { return e.Advice }
 
 // Shell opens a step that failed as it was left: the same image, files, user and
 // environment, and no network. A wheel of which no failure is kept is opened right
@@ -64,7 +57,7 @@ func (e *NoStepError) Hint() string { return e.Advice }
 //
 // What an interactive shell ends with says nothing about the step, and is no error. A
 // command or a script that ends with another code than 0 is a [*sandbox.ExitError].
-// Where there is nothing to open the error is a [*NoStepError].
+// Where there is nothing to open the error is of kind NotFound.
 func (b *Builder) Shell(ctx context.Context, req Request, opts ShellOptions) error {
 	return b.shell(progress.Of(ctx, req.Recipe.Name), req.Recipe, opts, func(ctx context.Context) (failure.State, sandbox.Sandbox, error) {
 		if err := req.check(); err != nil {
@@ -155,10 +148,7 @@ func (b *Builder) openStep(ctx context.Context, r *recipes.Recipe, wheel string,
 	case err != nil:
 		return failure.State{}, nil, err
 	case !found && wheel == "":
-		return failure.State{}, nil, &NoStepError{
-			What:   "a failed step of " + r.Name,
-			Advice: "`ampoule shell --wheel NAME` opens the sandbox that NAME is built in",
-		}
+		return failure.State{}, nil, noStep("a failed step of "+r.Name, "`ampoule shell --wheel NAME` opens the sandbox that NAME is built in")
 	case !found:
 		return p(ctx)
 	}
@@ -194,7 +184,7 @@ func sdistNamed(l *recipes.Lock, wheel string) (recipes.Dist, error) {
 	var all, same []string
 	for _, d := range l.Dists {
 		if d.Name == name && d.Build == nil {
-			return recipes.Dist{}, &NoStepError{What: "a build of " + d.ID(), Advice: "the lock has it as a wheel, " + d.File + ", which nothing is compiled for"}
+			return recipes.Dist{}, noStep("a build of "+d.ID(), "the lock has it as a wheel, "+d.File+", which nothing is compiled for")
 		}
 		if d.Build == nil {
 			continue
@@ -210,25 +200,17 @@ func sdistNamed(l *recipes.Lock, wheel string) (recipes.Dist, error) {
 	case len(found) == 1:
 		return found[0], nil
 	case len(found) > 1:
-		return recipes.Dist{}, &NoStepError{What: "one sdist of " + name, Advice: "the lock has " + strings.Join(same, ", ") + ": name one of them"}
+		return recipes.Dist{}, noStep("one sdist of "+name, "the lock has "+strings.Join(same, ", ")+": name one of them")
 	case len(all) == 0:
-		return recipes.Dist{}, &NoStepError{What: "an sdist of " + wheel, Advice: "the lock has none: nothing is compiled but the interpreter"}
+		return recipes.Dist{}, noStep("an sdist of "+wheel, "the lock has none: nothing is compiled but the interpreter")
 	default:
-		return recipes.Dist{}, &NoStepError{What: "an sdist of " + wheel, Advice: "the lock has sdists of " + strings.Join(slices.Compact(all), ", ")}
+		return recipes.Dist{}, noStep("an sdist of "+wheel, "the lock has sdists of "+strings.Join(slices.Compact(all), ", "))
 	}
 }
 
-// NoShellError says that an image has no shell that runs.
-type NoShellError struct{ Err error }
-
-func (e *NoShellError) Error() string { return fmt.Sprintf("finding a shell: %v", e.Err) }
-
-// Unwrap returns what the last one that was tried said.
-func (e *NoShellError) Unwrap() error { return e.Err }
-
-// Hint says what to do.
-func (e *NoShellError) Hint() string {
-	return "name a program that the image has: `ampoule shell -- COMMAND`"
+// noShell says that an image has no shell that runs: err is what the last one said.
+func noShell(err error) error {
+	return faults.New(faults.NotFound, "name a program that the image has: `ampoule shell -- COMMAND`", "finding a shell: %w", err)
 }
 
 // findShell finds the shell that a sandbox has. No file of settings is read, which
@@ -247,7 +229,7 @@ func findShell(ctx context.Context, sb sandbox.Sandbox, interactive bool) ([]str
 			return nil, last
 		}
 	}
-	return nil, &NoShellError{last}
+	return nil, noShell(last)
 }
 
 // withTerm is a step's environment, for a terminal.

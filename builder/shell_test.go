@@ -20,6 +20,7 @@ import (
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/fake"
 	"ampoule/builder/sandbox/sandboxtest"
+	"ampoule/faults"
 	"ampoule/recipes"
 	"ampoule/store"
 )
@@ -170,9 +171,8 @@ var errStop = errors.New("stop here")
 func TestShellWithoutFailure(t *testing.T) {
 	t.Parallel()
 	w := newWorkshop(t)
-	var none *NoStepError
 	err := w.Shell(t.Context(), Request{Recipe: w.recipe}, ShellOptions{})
-	if !errors.As(err, &none) || none.Hint() != "`ampoule shell --wheel NAME` opens the sandbox that NAME is built in" {
+	if faults.Of(err) != faults.NotFound || !slices.Equal(faults.Hints(err), []string{"`ampoule shell --wheel NAME` opens the sandbox that NAME is built in"}) {
 		t.Errorf("nothing failed: %v", err)
 	}
 	if err := w.Shell(t.Context(), Request{Recipe: w.recipe}, ShellOptions{Wheel: "lxml"}); !errors.Is(err, ErrNoLock) {
@@ -185,8 +185,7 @@ func TestShellWithoutFailure(t *testing.T) {
 	if len(w.runner.Sandboxes()) != 1 {
 		t.Error("a sandbox was started for nothing")
 	}
-	var missing *NoShellError
-	if err := w.Shell(t.Context(), Request{Recipe: w.recipe}, ShellOptions{Wheel: "lxml"}); !errors.As(err, &missing) || !strings.Contains(missing.Hint(), "-- COMMAND") {
+	if err := w.Shell(t.Context(), Request{Recipe: w.recipe}, ShellOptions{Wheel: "lxml"}); faults.Of(err) != faults.NotFound || !strings.Contains(strings.Join(faults.Hints(err), ""), "-- COMMAND") {
 		t.Errorf("an image without shell: %v", err)
 	}
 }
@@ -242,8 +241,7 @@ func TestSdistNamed(t *testing.T) {
 		{"idna", "", "the lock has it as a wheel, idna-3.10-py3-none-any.whl, which nothing is compiled for"},
 	} {
 		d, err := sdistNamed(l, test.wheel)
-		var none *NoStepError
-		if test.want != "" && (err != nil || d.ID() != test.want) || test.want == "" && (!errors.As(err, &none) || none.Hint() != test.hint) {
+		if test.want != "" && (err != nil || d.ID() != test.want) || test.want == "" && (faults.Of(err) != faults.NotFound || !slices.Equal(faults.Hints(err), []string{test.hint})) {
 			t.Errorf("%s is %s, %v", test.wheel, d.ID(), err)
 		}
 	}

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"ampoule/faults"
 )
 
 // Position is a place in a file. Line and Column count from 1, columns in
@@ -68,6 +70,9 @@ func (f Faults) Error() string {
 	}
 	return strings.Join(First(lines), "\n")
 }
+
+// Kind says whose fault it is.
+func (Faults) Kind() faults.Kind { return faults.Input }
 
 // most is how many things of a kind an error names.
 const most = 10

@@ -6,6 +6,7 @@ import (
 	"regexp"
 	"strings"
 
+	"ampoule/faults"
 	"ampoule/packaging"
 )
 
@@ -32,22 +33,14 @@ const maxRequirement = 4096
 // specError tells why a text is no requirement.
 type specError struct{ what, hint string }
 
-// RequirementError says why a text is no requirement by name.
-type RequirementError struct{ What, Advice string }
-
-func (e *RequirementError) Error() string { return e.What }
-
-// Hint says what is wanted instead; it may be empty.
-func (e *RequirementError) Hint() string { return e.Advice }
-
 // ParseRequirement reads a requirement that something other than a requirements file
 // has, such as an sdist's own metadata: a name, extras, versions and a marker (PEP
-// 508). Addresses, paths, options and variables are no requirements; the error is a
-// [*RequirementError].
+// 508). Addresses, paths, options and variables are no requirements; the error is
+// of kind Input.
 func ParseRequirement(text string) (Requirement, error) {
 	r, err := parseRequirement(text)
 	if err != nil {
-		return Requirement{}, &RequirementError{err.what, err.hint}
+		return Requirement{}, faults.New(faults.Input, err.hint, "%s", err.what)
 	}
 	return r, nil
 }
@@ -58,7 +51,7 @@ func ParseRequirement(text string) (Requirement, error) {
 func ParseDependency(text string) (Requirement, error) {
 	r, err := parseSpec(text, true)
 	if err != nil {
-		return Requirement{}, &RequirementError{err.what, err.hint}
+		return Requirement{}, faults.New(faults.Input, err.hint, "%s", err.what)
 	}
 	return r, nil
 }

@@ -21,7 +21,7 @@ import (
 )
 
 // PullBase reads an image by HOST/REPOSITORY@sha256:HEX for a platform, from what
-// [Registry.Prefer] names where that has it. A tag is a [*ReferenceError], a platform
+// [Registry.Prefer] names where that has it. A tag is an error of kind Usage, a platform
 // that the image does not have a [*NotFoundError].
 func (r *Registry) PullBase(ctx context.Context, ref, platform string) (Base, error) {
 	at, _, image, err := r.base(ctx, ref, platform)
@@ -76,7 +76,7 @@ func (r *Registry) base(ctx context.Context, ref, platform string) (location, []
 		return at, nil, ImageInfo{}, err
 	}
 	if at.digest == "" {
-		return at, nil, ImageInfo{}, &ReferenceError{Ref: ref, Why: "a base is named by its digest, not by a tag"}
+		return at, nil, ImageInfo{}, wrongReference(ref, "a base is named by its digest, not by a tag")
 	}
 	at.kept = r.kept
 	documents, image, err := at.imageFor(ctx, platform)

@@ -62,11 +62,11 @@ type access struct {
 func Open(ref string) (*Registry, error) {
 	host, prefix, _ := strings.Cut(strings.TrimSuffix(ref, "/"), "/")
 	if prefix != "" && !artifact.IsRepository(prefix) {
-		return nil, &ReferenceError{Ref: ref, Why: "what follows the host is not a repository's name"}
+		return nil, wrongReference(ref, "what follows the host is not a repository's name")
 	}
 	reg, err := name.NewRegistry(host, name.StrictValidation)
 	if err != nil {
-		return nil, &ReferenceError{Ref: ref, Why: "its host is not HOST or HOST:PORT"}
+		return nil, wrongReference(ref, "its host is not HOST or HOST:PORT")
 	}
 	own, err := foreign(host)
 	if err != nil {
@@ -159,7 +159,7 @@ func (l location) at(digest string) string { return l.base + "@" + digest }
 func (r *Registry) parse(ref string) (location, error) {
 	rest, digest, pinned := strings.Cut(ref, "@")
 	if pinned && !artifact.IsDigest(digest) {
-		return location{}, &ReferenceError{Ref: ref, Why: "what follows @ is not sha256: and 64 hexadecimal digits"}
+		return location{}, wrongReference(ref, "what follows @ is not sha256: and 64 hexadecimal digits")
 	}
 	tag := ""
 	if i := strings.LastIndexByte(rest, ':'); i > strings.LastIndexByte(rest, '/') {
@@ -167,9 +167,9 @@ func (r *Registry) parse(ref string) (location, error) {
 	}
 	switch {
 	case pinned && tag != "":
-		return location{}, &ReferenceError{Ref: ref, Why: "it has a tag and a digest"}
+		return location{}, wrongReference(ref, "it has a tag and a digest")
 	case !pinned && !tagForm.MatchString(tag):
-		return location{}, &ReferenceError{Ref: ref, Why: "it has no digest and no tag"}
+		return location{}, wrongReference(ref, "it has no digest and no tag")
 	}
 	l, err := r.locate(ref, rest)
 	l.tag, l.digest = tag, digest
@@ -177,17 +177,17 @@ func (r *Registry) parse(ref string) (location, error) {
 }
 
 // PinnedDigest returns the digest of [HOST/]NAME@sha256:HEX, or of the digest alone.
-// What names none is a [*ReferenceError].
+// What names none is an error of kind Usage.
 func PinnedDigest(ref string) (string, error) {
 	base, digest, named := strings.Cut(ref, "@")
 	if !named {
 		digest = ref
 	}
 	if !artifact.IsDigest(digest) {
-		return "", &ReferenceError{Ref: ref, Why: "it has no digest: sha256: and 64 hexadecimal digits"}
+		return "", wrongReference(ref, "it has no digest: sha256: and 64 hexadecimal digits")
 	}
 	if host, repo := splitHost(base); named && (host != "" && !hostForm.MatchString(host) || !artifact.IsRepository(repo)) {
-		return "", &ReferenceError{Ref: ref, Why: fmt.Sprintf("%q is not a repository", base)}
+		return "", wrongReference(ref, fmt.Sprintf("%q is not a repository", base))
 	}
 	return digest, nil
 }
@@ -208,17 +208,17 @@ func (r *Registry) locate(ref, rest string) (location, error) {
 		return r.locateOwn(ref, rest)
 	}
 	if !hostForm.MatchString(host) {
-		return location{}, &ReferenceError{Ref: ref, Why: "it begins with something that is not a host"}
+		return location{}, wrongReference(ref, "it begins with something that is not a host")
 	}
 	if !artifact.IsRepository(repo) {
-		return location{}, &ReferenceError{Ref: ref, Why: "what stands before the digest or tag is not a repository's name"}
+		return location{}, wrongReference(ref, "what stands before the digest or tag is not a repository's name")
 	}
 	if host == r.host.Name() && !r.own.local {
 		return location{access: r.own, repo: r.host.Repo(repo), base: rest, name: strings.TrimPrefix(repo, r.prefix+"/")}, nil
 	}
 	reg, err := name.NewRegistry(host, name.StrictValidation)
 	if err != nil {
-		return location{}, &ReferenceError{Ref: ref, Why: "its host is not HOST or HOST:PORT"}
+		return location{}, wrongReference(ref, "its host is not HOST or HOST:PORT")
 	}
 	a, err := r.others(host)
 	if err != nil {
@@ -230,7 +230,7 @@ func (r *Registry) locate(ref, rest string) (location, error) {
 // locateOwn finds a repository of this registry by its name alone.
 func (r *Registry) locateOwn(ref, repo string) (location, error) {
 	if !artifact.IsRepository(repo) {
-		return location{}, &ReferenceError{Ref: ref, Why: "what stands before the digest or tag is not a repository's name"}
+		return location{}, wrongReference(ref, "what stands before the digest or tag is not a repository's name")
 	}
 	full := strings.TrimPrefix(r.prefix+"/"+repo, "/")
 	base := repo

@@ -13,29 +13,21 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"ampoule/address"
+	"ampoule/faults"
 	"ampoule/registry/layer"
 )
 
 // ErrDigest is wrapped by errors about content that is not what its digest says.
-var ErrDigest = errors.New("content is not what its digest says")
+var ErrDigest = faults.New(faults.Refused, "", "content is not what its digest says")
 
 // isWrong tells content that is wrong from a registry that failed.
 func isWrong(err error) bool { return errors.Is(err, ErrDigest) || errors.Is(err, layer.ErrDiffID) }
 
-// ReferenceError says that a reference cannot be read.
-type ReferenceError struct {
-	Ref string
-	// Why completes the sentence "the reference …".
-	Why string
-}
-
-func (e *ReferenceError) Error() string {
-	return fmt.Sprintf("reference %q: %s", address.One(e.Ref), address.Redact(e.Why))
-}
-
-// Hint tells the forms that are understood.
-func (e *ReferenceError) Hint() string {
-	return "write NAME@sha256:HEX for the store's own registry, or HOST/NAME@sha256:HEX"
+// wrongReference says that a reference cannot be read; why completes the sentence "the
+// reference …".
+func wrongReference(ref, why string) error {
+	return faults.New(faults.Usage, "write NAME@sha256:HEX for the store's own registry, or HOST/NAME@sha256:HEX",
+		"reference %q: %s", address.One(ref), address.Redact(why))
 }
 
 // DamagedError says that something that a registry has is not whole: a part that a
@@ -53,6 +45,9 @@ var errGone = errors.New("it is gone")
 func (e *DamagedError) Error() string {
 	return fmt.Sprintf("%s is damaged: %s: %v", e.Ref, e.What, e.Err)
 }
+
+// Kind says whose fault it is.
+func (*DamagedError) Kind() faults.Kind { return faults.Refused }
 
 // Unwrap returns what is wrong.
 func (e *DamagedError) Unwrap() error { return e.Err }
@@ -79,6 +74,9 @@ func (e *KeyMismatchError) Error() string {
 	return fmt.Sprintf("%s names %s, which is not that key's artifact: %s", e.Ref, e.Digest, e.Why)
 }
 
+// Kind says whose fault it is.
+func (*KeyMismatchError) Kind() faults.Kind { return faults.Refused }
+
 // Hint says what to do.
 func (e *KeyMismatchError) Hint() string {
 	if e.local {
@@ -95,6 +93,9 @@ type NotFoundError struct {
 
 func (e *NotFoundError) Error() string { return e.What + ": not found" }
 
+// Kind says whose fault it is.
+func (*NotFoundError) Kind() faults.Kind { return faults.NotFound }
+
 // RemoteError says that a registry could not be reached, refused, or holds what
 // cannot be read.
 type RemoteError struct {
@@ -109,6 +110,9 @@ func (e *RemoteError) Error() string {
 	// What a registry says is no reason to break a line, nor are addresses that it names.
 	return fmt.Sprintf("%s at %s: %s", e.Op, e.Registry, address.Redact(strings.Join(strings.Fields(e.Err.Error()), " ")))
 }
+
+// Kind says whose fault it is.
+func (*RemoteError) Kind() faults.Kind { return faults.Remote }
 
 // Unwrap returns the cause.
 func (e *RemoteError) Unwrap() error { return e.Err }
@@ -147,6 +151,9 @@ type KeyTakenError struct {
 func (e *KeyTakenError) Error() string {
 	return fmt.Sprintf("publishing %s: its key %s already names %s, not %s", e.Name, e.Key, e.Published, e.Offered)
 }
+
+// Kind says whose fault it is.
+func (*KeyTakenError) Kind() faults.Kind { return faults.Refused }
 
 // Hint says what it means.
 func (e *KeyTakenError) Hint() string {

@@ -21,7 +21,7 @@ func (r *Registry) Referrers(ctx context.Context, ref, artifactType string) ([]R
 		return nil, err
 	}
 	if at.digest == "" {
-		return nil, &ReferenceError{Ref: ref, Why: "referrers belong to a digest, not to a tag"}
+		return nil, wrongReference(ref, "referrers belong to a digest, not to a tag")
 	}
 	list, err := at.listReferrers(ctx, at.digest, artifactType)
 	if err != nil {

@@ -48,11 +48,11 @@ func (r *Registry) Resolve(ctx context.Context, ref string) (Description, error)
 }
 
 // Split reads a reference to something in the store's own registry, which has a digest or
-// a tag. One to another registry is a [*ReferenceError].
+// a tag. One to another registry is an error of kind Usage.
 func (r *Registry) Split(ref string) (name, tag, digest string, err error) {
 	at, err := r.parse(ref)
 	if err == nil && !at.local {
-		err = &ReferenceError{Ref: ref, Why: "it is in another registry than the store's own"}
+		err = wrongReference(ref, "it is in another registry than the store's own")
 	}
 	return at.name, at.tag, at.digest, err
 }

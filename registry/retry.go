@@ -15,6 +15,8 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
+
+	"ampoule/faults"
 )
 
 // maxSilence is how long another registry may neither take nor send a byte. One that
@@ -58,6 +60,9 @@ type SilentError struct {
 func (e *SilentError) Error() string {
 	return fmt.Sprintf("nothing came from %s, and nothing was taken, for %s", e.Host, e.Silence)
 }
+
+// Kind says whose fault it is.
+func (*SilentError) Kind() faults.Kind { return faults.Remote }
 
 // Hint says where to look.
 func (e *SilentError) Hint() string {

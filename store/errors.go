@@ -5,73 +5,48 @@ import (
 	"fmt"
 	"io/fs"
 	"syscall"
+
+	"ampoule/faults"
 )
 
 // ErrNotFound says that the store has no such content. It is an [fs.ErrNotExist].
 var ErrNotFound = fmt.Errorf("not in the store: %w", fs.ErrNotExist)
 
 // ErrNoSpace says that the store's disk, or its user's quota, is full.
-var ErrNoSpace = errors.New("no space left on the disk")
+var ErrNoSpace = faults.New(faults.Machine, "", "no space left on the disk")
 
-// VersionError says that a newer program made the store.
-type VersionError struct {
-	Dir string
-	// Version is the layout's version that the store has.
-	Version int
+// anotherStore is how another store is named.
+const anotherStore = "(--store DIR, AMPOULE_STORE)"
+
+// newerStore says that a newer program made the store.
+func newerStore(dir string, version int) error {
+	return faults.New(faults.Machine, "use the newer ampoule that made it, or another store "+anotherStore,
+		"store %s has layout version %d, this program knows up to %d", dir, version, Version)
 }
 
-func (e *VersionError) Error() string {
-	return fmt.Sprintf("store %s has layout version %d, this program knows up to %d", e.Dir, e.Version, Version)
+// othersStore says that the store belongs to another user; both are user IDs.
+func othersStore(dir string, owner, user int) error {
+	return faults.New(faults.Machine, "run as the store's user, or use a store of your own "+anotherStore,
+		"store %s belongs to user %d, this is user %d", dir, owner, user)
 }
 
-// Hint says what to do.
-func (e *VersionError) Hint() string {
-	return "use the newer ampoule that made it, or another store (--store DIR, AMPOULE_STORE)"
+// writableStore says that others may write to the store, so that nothing in it can be
+// trusted: dir is the store's directory, or one in it.
+func writableStore(dir string, mode fs.FileMode) error {
+	return faults.New(faults.Machine, "if nobody else wrote to it: chmod go-w "+dir+"; otherwise use a new store "+anotherStore,
+		"directory %s has mode %#o: other users may write to it", dir, mode)
 }
 
-// OwnerError says that the store belongs to another user.
-type OwnerError struct {
-	Dir string
-	// Owner and User are the user IDs of the store and of this process.
-	Owner, User int
+// olderInUse says that a store cannot be brought to this program's version now.
+func olderInUse(dir string) error {
+	return faults.New(faults.Machine, "begin again when its builds have ended", "store %s is in use by an older ampoule", dir)
 }
 
-func (e *OwnerError) Error() string {
-	return fmt.Sprintf("store %s belongs to user %d, this is user %d", e.Dir, e.Owner, e.User)
+// foreignDir says that a directory is not a store and not empty either: the entry is not
+// a store's.
+func foreignDir(dir, entry string) error {
+	return faults.New(faults.Machine, "name a new or empty directory "+anotherStore, "directory %s is not a store: it holds %q", dir, entry)
 }
-
-// Hint says what to do.
-func (e *OwnerError) Hint() string {
-	return "run as the store's user, or use a store of your own (--store DIR, AMPOULE_STORE)"
-}
-
-// WritableError says that others may write to the store, so that nothing in it can be
-// trusted.
-type WritableError struct {
-	// Dir is the store's directory, or one in it.
-	Dir string
-	// Mode has its permission bits.
-	Mode fs.FileMode
-}
-
-func (e *WritableError) Error() string {
-	return fmt.Sprintf("directory %s has mode %#o: other users may write to it", e.Dir, e.Mode)
-}
-
-// Hint says what to do.
-func (e *WritableError) Hint() string {
-	return "if nobody else wrote to it: chmod go-w " + e.Dir + "; otherwise use a new store (--store DIR, AMPOULE_STORE)"
-}
-
-// UpgradeError says that a store cannot be brought to this program's version now.
-type UpgradeError struct{ Dir string }
-
-func (e *UpgradeError) Error() string {
-	return fmt.Sprintf("store %s is in use by an older ampoule", e.Dir)
-}
-
-// Hint says what to do.
-func (e *UpgradeError) Hint() string { return "begin again when its builds have ended" }
 
 // RecordError says that a record is damaged.
 type RecordError struct {
@@ -83,28 +58,15 @@ type RecordError struct {
 
 func (e *RecordError) Error() string { return fmt.Sprintf("damaged record %s: %v", e.Path, e.Err) }
 
+// Kind says whose fault it is.
+func (*RecordError) Kind() faults.Kind { return faults.Refused }
+
 // Unwrap gives what is wrong.
 func (e *RecordError) Unwrap() error { return e.Err }
 
 // Hint says what to do.
 func (e *RecordError) Hint() string {
 	return "run `ampoule fetch` again for its recipe, or remove the file: what it kept may be collected then; look after the disk"
-}
-
-// ForeignError says that a directory is not a store and not empty either.
-type ForeignError struct {
-	Dir string
-	// Entry is a file in it that is not a store's.
-	Entry string
-}
-
-func (e *ForeignError) Error() string {
-	return fmt.Sprintf("directory %s is not a store: it holds %q", e.Dir, e.Entry)
-}
-
-// Hint says what to do.
-func (e *ForeignError) Hint() string {
-	return "name a new or empty directory (--store DIR, AMPOULE_STORE)"
 }
 
 // MismatchError says that bytes have another sha256 than was expected, either while
@@ -123,31 +85,16 @@ func (e *MismatchError) Error() string {
 	return fmt.Sprintf("sha256 is %s, expected %s", e.Got, e.Want)
 }
 
-// SpaceError says that the disk of the directory is full. It is an [ErrNoSpace].
-type SpaceError struct {
-	Dir string
-	Err error
-}
+// Kind says whose fault it is.
+func (*MismatchError) Kind() faults.Kind { return faults.Refused }
 
-func (e *SpaceError) Error() string {
-	return fmt.Sprintf("%v at %s: %v", ErrNoSpace, e.Dir, e.Err)
-}
-
-// Unwrap gives ErrNoSpace and what the system said.
-func (e *SpaceError) Unwrap() []error { return []error{ErrNoSpace, e.Err} }
-
-// Hint says what to do.
-func (e *SpaceError) Hint() string {
-	return "free space there, or use a store on another disk (--store DIR, AMPOULE_STORE)"
-}
-
-// spaceError makes a full disk a *SpaceError and leaves other errors as they are.
+// spaceError makes a full disk an [ErrNoSpace] and leaves other errors as they are.
 func spaceError(dir string, err error) error {
 	if errors.Is(err, ErrNoSpace) {
 		return err
 	}
 	if errors.Is(err, syscall.ENOSPC) || errors.Is(err, syscall.EDQUOT) {
-		return &SpaceError{Dir: dir, Err: err}
+		return faults.New(faults.Machine, "free space there, or use a store on another disk "+anotherStore, "%w at %s: %w", ErrNoSpace, dir, err)
 	}
 	return err
 }

@@ -90,10 +90,10 @@ func DefaultDir() (string, error) {
 }
 
 // Open opens the store in dir, which it makes where there is none, and sweeps what
-// ended processes have left. A store of a newer version gives [*VersionError], one
-// of another user [*OwnerError], one that others may write to [*WritableError], a
-// directory that holds something else [*ForeignError]. A store of an older version is
-// brought to this one, unless an older program uses it: [*UpgradeError].
+// ended processes have left. A store of a newer version, one of
+// another user, one that others may write to and a directory that holds something else
+// are refused. A store of an older version is brought to this one, unless an older
+// program uses it.
 func Open(dir string) (*Store, error) {
 	abs, err := filepath.Abs(dir)
 	if err != nil {
@@ -165,7 +165,7 @@ func checkAccess(dir string) error {
 		return err
 	}
 	if info.Mode().Perm()&others != 0 {
-		return &WritableError{Dir: dir, Mode: info.Mode().Perm()}
+		return writableStore(dir, info.Mode().Perm())
 	}
 	return nil
 }
@@ -181,7 +181,7 @@ func ownerOf(info fs.FileInfo) int {
 
 func checkUser(dir string, owner, user int) error {
 	if owner != user {
-		return &OwnerError{Dir: dir, Owner: owner, User: user}
+		return othersStore(dir, owner, user)
 	}
 	return nil
 }
@@ -246,7 +246,7 @@ func (s *Store) refuseForeign(format string) error {
 	if _, err := os.Lstat(format); err == nil {
 		return nil
 	}
-	return &ForeignError{Dir: s.dir, Entry: entries[0].Name()}
+	return foreignDir(s.dir, entries[0].Name())
 }
 
 // formatVersion reads the version out of the file "format".
@@ -254,10 +254,10 @@ func (s *Store) formatVersion(text string) (int, error) {
 	number, ok := strings.CutPrefix(strings.TrimSuffix(text, "\n"), formatPrefix)
 	version, err := strconv.Atoi(number)
 	if !ok || err != nil || version < 1 {
-		return 0, &ForeignError{Dir: s.dir, Entry: "format"}
+		return 0, foreignDir(s.dir, "format")
 	}
 	if version > Version {
-		return 0, &VersionError{Dir: s.dir, Version: version}
+		return 0, newerStore(s.dir, version)
 	}
 	return version, nil
 }

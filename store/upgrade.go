@@ -40,7 +40,7 @@ func (s *Store) upgrade() error {
 	if err == nil {
 		defer users.Close()
 		if err := flock(users, unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
-			return &UpgradeError{Dir: s.dir}
+			return olderInUse(s.dir)
 		} else if err != nil {
 			return err
 		}

@@ -16,6 +16,7 @@ import (
 
 	"ampoule/audit"
 	"ampoule/audit/survey"
+	"ampoule/faults"
 	"ampoule/tree"
 )
 
@@ -331,35 +332,21 @@ func (p *preflight) exists(abs string) bool {
 	return ok
 }
 
-// UnfitError says that a machine cannot run a tree.
-type UnfitError struct{ Report *Report }
-
-func (e *UnfitError) Error() string {
-	var names []string
-	for _, i := range e.Report.Items {
-		if i.State == Unfit {
-			names = append(names, i.Name)
-		}
-	}
-	return "this machine cannot run " + e.Report.Tree + ": " + strings.Join(names, ", ")
-}
-
-// Hint repeats what is wrong first.
-func (e *UnfitError) Hint() string {
-	for _, i := range e.Report.Items {
-		if i.State == Unfit {
-			return i.Cause + " " + i.Remedy
-		}
-	}
-	return ""
-}
-
-// Err is an [*UnfitError] when something is unfit.
+// Err says that the machine cannot run the tree, when something is unfit. Its hint repeats
+// what is wrong first.
 func (r *Report) Err() error {
 	if r.Fit {
 		return nil
 	}
-	return &UnfitError{r}
+	var names []string
+	hint := ""
+	for _, i := range r.Items {
+		if i.State == Unfit {
+			names = append(names, i.Name)
+			hint = cmp.Or(hint, i.Cause+" "+i.Remedy)
+		}
+	}
+	return faults.New(faults.Machine, hint, "this machine cannot run %s: %s", r.Tree, strings.Join(names, ", "))
 }
 
 // WriteText writes the report for people.

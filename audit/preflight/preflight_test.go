@@ -13,6 +13,7 @@ import (
 
 	"ampoule/audit/internal/specimen"
 	"ampoule/audit/survey"
+	"ampoule/faults"
 )
 
 // libc compiles a libc.so.6 that defines versions up to one.
@@ -146,8 +147,7 @@ func TestCheck(t *testing.T) {
 				t.Errorf("not good: %q, want %q", got, c.want)
 			}
 			var text bytes.Buffer
-			var e *UnfitError
-			if err := r.WriteText(&text); err != nil || r.Fit == unfit || errors.As(r.Err(), &e) != unfit {
+			if err := r.WriteText(&text); err != nil || r.Fit == unfit || (faults.Of(r.Err()) == faults.Machine) != unfit || (len(faults.Hints(r.Err())) == 1) != unfit {
 				t.Errorf("fit: %t, %v, %v\n%s", r.Fit, r.Err(), err, &text)
 			}
 		})

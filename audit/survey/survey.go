@@ -23,6 +23,7 @@ import (
 
 	"ampoule/audit"
 	"ampoule/audit/lint"
+	"ampoule/faults"
 	"ampoule/tree"
 )
 
@@ -130,10 +131,16 @@ type NotFoundError struct{ Path string }
 
 func (e *NotFoundError) Error() string { return e.Path + ": no such file or directory" }
 
+// Kind says whose fault it is.
+func (*NotFoundError) Kind() faults.Kind { return faults.NotFound }
+
 // UnreadableError says that what is at a path cannot be looked at.
 type UnreadableError struct{ Path, Why string }
 
 func (e *UnreadableError) Error() string { return e.Path + ": " + e.Why }
+
+// Kind says whose fault it is.
+func (*UnreadableError) Kind() faults.Kind { return faults.Input }
 
 // NothingError says that there is nothing at a place that could be judged.
 type NothingError struct{ Path string }
@@ -141,6 +148,9 @@ type NothingError struct{ Path string }
 func (e *NothingError) Error() string {
 	return e.Path + ": no wheel and no installed distribution is in it"
 }
+
+// Kind says whose fault it is.
+func (*NothingError) Kind() faults.Kind { return faults.Input }
 
 // Hint says what can be audited.
 func (e *NothingError) Hint() string {
@@ -151,6 +161,9 @@ func (e *NothingError) Hint() string {
 type NoInterpreterError struct{ Path string }
 
 func (e *NoInterpreterError) Error() string { return e.Path + ": no interpreter is there" }
+
+// Kind says whose fault it is.
+func (*NoInterpreterError) Kind() faults.Kind { return faults.Input }
 
 // Hint says what is meant.
 func (e *NoInterpreterError) Hint() string {

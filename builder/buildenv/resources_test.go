@@ -2,14 +2,15 @@ package buildenv
 
 import (
 	"context"
-	"errors"
 	"runtime"
+	"strings"
 	"testing"
 	"time"
 
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/fake"
 	"ampoule/builder/sandbox/sandboxtest"
+	"ampoule/faults"
 )
 
 // A budget bounds what is sealed and what has a network alike.
@@ -43,8 +44,8 @@ func TestWithinBudget(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, sb := range []sandbox.Sandbox{sealed, online} {
-			var late *sandbox.TimeError
-			if err := sb.Exec(t.Context(), sandbox.Step{Args: []string{"make"}}); errors.As(err, &late) != c.late {
+			err := sb.Exec(t.Context(), sandbox.Step{Args: []string{"make"}})
+			if late := faults.Of(err) == faults.Build && strings.Contains(err.Error(), "not done after"); late != c.late {
 				t.Errorf("%s: a step ends with %v", name, err)
 			}
 		}

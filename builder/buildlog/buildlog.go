@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+
+	"ampoule/faults"
 )
 
 // tailBytes bounds what is kept in memory for the error.
@@ -134,6 +136,9 @@ type StepError struct {
 func (e *StepError) Error() string {
 	return fmt.Sprintf("building %s: %v%s", e.What, e.Err, indent(e.Last))
 }
+
+// Kind says whose fault it is.
+func (*StepError) Kind() faults.Kind { return faults.Build }
 
 // Unwrap gives the cause, and that the disk is full where the step said so.
 func (e *StepError) Unwrap() []error {

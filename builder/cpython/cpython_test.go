@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ampoule/builder/sandbox"
+	"ampoule/faults"
 )
 
 func TestConfigureArgs(t *testing.T) {
@@ -98,8 +99,7 @@ func TestCheckModules(t *testing.T) {
 		"_ssl": "missing", "math": "yes", "nis": "disabled", "_scproxy": "n/a", "_ctypes": "broken: no libffi.so.8", "_odd": "missing",
 	}}
 	err := i.CheckModules([]string{"_odd", "unknown"})
-	var missing *MissingModulesError
-	if !errors.As(err, &missing) {
+	if faults.Of(err) != faults.Build {
 		t.Fatalf("error %v", err)
 	}
 	want := "standard extension modules were not built:" +
@@ -109,13 +109,13 @@ func TestCheckModules(t *testing.T) {
 		t.Errorf("Error() = %q, want %q", err, want)
 	}
 	const hint = "add the packages to toolchain.packages, or say that the modules may be missing: python.optional: [_ctypes, _ssl]"
-	if missing.Hint() != hint {
-		t.Errorf("Hint() = %q, want %q", missing.Hint(), hint)
+	if got := faults.Hints(err); !slices.Equal(got, []string{hint}) {
+		t.Errorf("hints %q, want %q", got, hint)
 	}
 	if err := i.CheckModules([]string{"_odd", "_ssl", "_ctypes"}); err != nil {
 		t.Errorf("all missing ones are optional: %v", err)
 	}
-	if got := (&MissingModulesError{States: map[string]string{"_odd": "missing"}}).Error(); got != "standard extension modules were not built:\n    _odd (missing)" {
+	if got := missingModules(map[string]string{"_odd": "missing"}).Error(); got != "standard extension modules were not built:\n    _odd (missing)" {
 		t.Errorf("a module of no known package: %q", got)
 	}
 }

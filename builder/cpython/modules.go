@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"ampoule/faults"
 )
 
 // packages names the Debian package that a standard extension module is built with.
@@ -28,31 +30,22 @@ var packages = map[string]string{
 	"zlib":          "zlib1g-dev",
 }
 
-// MissingModulesError says that standard extension modules were not built.
-type MissingModulesError struct {
-	// States maps each missing module to what became of it.
-	States map[string]string
-}
-
-func (e *MissingModulesError) Error() string {
+// missingModules says that standard extension modules were not built: states maps each to
+// what became of it.
+func missingModules(states map[string]string) error {
 	var b strings.Builder
-	b.WriteString("standard extension modules were not built:")
-	for _, name := range slices.Sorted(maps.Keys(e.States)) {
-		fmt.Fprintf(&b, "\n    %s (%s)", name, e.States[name])
+	names := slices.Sorted(maps.Keys(states))
+	for _, name := range names {
+		fmt.Fprintf(&b, "\n    %s (%s)", name, states[name])
 		if pkg, ok := packages[name]; ok {
 			fmt.Fprintf(&b, ", which needs the Debian package %s", pkg)
 		}
 	}
-	return b.String()
+	hint := "add the packages to toolchain.packages, or say that the modules may be missing: python.optional: [" + strings.Join(names, ", ") + "]"
+	return faults.New(faults.Build, hint, "standard extension modules were not built:%s", &b)
 }
 
-// Hint says what to write into the recipe.
-func (e *MissingModulesError) Hint() string {
-	names := strings.Join(slices.Sorted(maps.Keys(e.States)), ", ")
-	return "add the packages to toolchain.packages, or say that the modules may be missing: python.optional: [" + names + "]"
-}
-
-// CheckModules returns a [*MissingModulesError] if a module that this version has
+// CheckModules returns an error if a module that this version has
 // was not built and is not optional. A module that a configure flag disabled, or
 // that this platform does not have, is not missing.
 func (i *Interpreter) CheckModules(optional []string) error {
@@ -63,7 +56,7 @@ func (i *Interpreter) CheckModules(optional []string) error {
 		}
 	}
 	if len(missing) > 0 {
-		return &MissingModulesError{States: missing}
+		return missingModules(missing)
 	}
 	return nil
 }

@@ -7,15 +7,9 @@ import (
 	"io"
 
 	"github.com/containerd/errdefs"
+
+	"ampoule/faults"
 )
-
-// UnknownImageError says that the engine has no image of a name.
-type UnknownImageError struct{ Name string }
-
-func (e *UnknownImageError) Error() string { return "Docker has no image " + e.Name }
-
-// Hint says how to get it.
-func (e *UnknownImageError) Hint() string { return "docker pull " + e.Name }
 
 // SaveImage writes an image of the engine that the environment names in the form of
 // "docker save". The engine is asked for nothing else.
@@ -27,7 +21,7 @@ func SaveImage(ctx context.Context, name string, w io.Writer) (err error) {
 	defer func() { err = errors.Join(err, e.client.Close()) }()
 	if _, err := e.client.ImageInspect(ctx, name); err != nil {
 		if errdefs.IsNotFound(err) {
-			return &UnknownImageError{name}
+			return faults.New(faults.NotFound, "docker pull "+name, "Docker has no image %s", name)
 		}
 		return fmt.Errorf("looking for image %s: %w", name, engineFault(err))
 	}

@@ -16,6 +16,7 @@ import (
 
 	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
+	"ampoule/faults"
 	"ampoule/store"
 )
 
@@ -113,19 +114,10 @@ func drop(st *store.Store, all []contents) {
 	}
 }
 
-// GoneError says that what was kept of a failure is no longer in the store.
-type GoneError struct {
-	Title string
-	Err   error
+// gone says that what was kept of a failure is no longer in the store.
+func gone(title string, err error) error {
+	return faults.New(faults.NotFound, "build again: the step leaves it anew if it still fails", "opening %s: %w", title, err)
 }
-
-func (e *GoneError) Error() string { return fmt.Sprintf("opening %s: %v", e.Title, e.Err) }
-
-// Unwrap returns the cause.
-func (e *GoneError) Unwrap() error { return e.Err }
-
-// Hint says what to do.
-func (e *GoneError) Hint() string { return "build again: the step leaves it anew if it still fails" }
 
 // Open starts a sandbox that is as the failed step left it: from the same image, with
 // the same contents of Dirs, as sealed as any other one. The caller closes it. A
@@ -138,7 +130,7 @@ func (s State) Open(ctx context.Context, st *store.Store, runner sandbox.Runner,
 			return nil, fmt.Errorf("opening %s: %w", s.Title, err)
 		}
 		if !whole {
-			return nil, &GoneError{s.Title, fmt.Errorf("layer %s: %w", id, store.ErrNotFound)}
+			return nil, gone(s.Title, fmt.Errorf("layer %s: %w", id, store.ErrNotFound))
 		}
 	}
 	id, err := images.Load(ctx, s.Image.Config, s.Image.Layers...)
@@ -172,7 +164,7 @@ func (s State) fill(ctx context.Context, st *store.Store, sb sandbox.Sandbox) er
 	for _, c := range s.contents {
 		err := lay(ctx, st, sb, c)
 		if errors.Is(err, store.ErrNotFound) {
-			return &GoneError{s.Title, err}
+			return gone(s.Title, err)
 		}
 		if err != nil {
 			return fmt.Errorf("opening %s: %w", s.Title, err)

@@ -20,6 +20,7 @@ import (
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/fake"
 	"ampoule/builder/sandbox/sandboxtest"
+	"ampoule/faults"
 	"ampoule/store"
 	"ampoule/tree"
 )
@@ -289,8 +290,7 @@ func TestOpenTellsWhatIsGone(t *testing.T) {
 		}
 		started := len(s.runner.Sandboxes())
 		_, err := state.Open(t.Context(), s.store, s.runner, s.runner)
-		var gone *GoneError
-		if !errors.As(err, &gone) || !errors.Is(err, store.ErrNotFound) || !strings.Contains(gone.Hint(), "build again") {
+		if faults.Of(err) != faults.NotFound || !errors.Is(err, store.ErrNotFound) || !strings.Contains(strings.Join(faults.Hints(err), "\n"), "build again") {
 			t.Errorf("%s: got %v", name, err)
 		}
 		for _, box := range s.runner.Sandboxes()[started:] {

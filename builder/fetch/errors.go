@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"ampoule/address"
+	"ampoule/faults"
 	"ampoule/recipes"
 )
 
@@ -30,6 +31,9 @@ func (e *RemoteError) Error() string {
 	return fmt.Sprintf("fetching %s:%s", e.What, list(e.Attempts))
 }
 
+// Kind says whose fault it is.
+func (*RemoteError) Kind() faults.Kind { return faults.Remote }
+
 // Hint says what to do.
 func (e *RemoteError) Hint() string {
 	return "look at the network and the proxy settings, or configure another mirror (AMPOULE_SOURCE_<NAME>, or mirrors in config.toml)"
@@ -48,6 +52,9 @@ type NotFoundError struct {
 func (e *NotFoundError) Error() string {
 	return fmt.Sprintf("%s is on no mirror:%s", e.Item, list(e.Attempts))
 }
+
+// Kind says whose fault it is.
+func (*NotFoundError) Kind() faults.Kind { return faults.NotFound }
 
 // Hint says what to do.
 func (e *NotFoundError) Hint() string {
@@ -71,6 +78,9 @@ func (e *NoProjectError) Error() string {
 	return fmt.Sprintf("source %s has no project %s:%s", e.Source, e.Name, list(e.Attempts))
 }
 
+// Kind says whose fault it is.
+func (*NoProjectError) Kind() faults.Kind { return faults.NotFound }
+
 // Hint says what to do.
 func (e *NoProjectError) Hint() string {
 	return "check the spelling; a private project needs its index among the source's mirrors"
@@ -93,6 +103,9 @@ func (e *HashError) Error() string {
 	return fmt.Sprintf("wrong bytes: their sha256 is %s, not %s", e.Got, e.Want)
 }
 
+// Kind says whose fault it is.
+func (*HashError) Kind() faults.Kind { return faults.Remote }
+
 // StatusError says that a server answered with an HTTP status other than success.
 type StatusError struct {
 	Code int
@@ -101,6 +114,9 @@ type StatusError struct {
 }
 
 func (e *StatusError) Error() string { return "HTTP " + e.Status }
+
+// Kind says whose fault it is.
+func (*StatusError) Kind() faults.Kind { return faults.Remote }
 
 // DefaultError says that a source's default mirrors could not be found on this machine.
 type DefaultError struct {
@@ -113,6 +129,9 @@ type DefaultError struct {
 func (e *DefaultError) Error() string {
 	return fmt.Sprintf("finding the mirrors of source %s on this machine: %v", e.Source, e.Err)
 }
+
+// Kind says whose fault it is.
+func (*DefaultError) Kind() faults.Kind { return faults.Machine }
 
 // Unwrap gives the reason.
 func (e *DefaultError) Unwrap() error { return e.Err }
@@ -129,6 +148,9 @@ type ConfigError struct {
 }
 
 func (e *ConfigError) Error() string { return e.Where + ": " + e.Msg }
+
+// Kind says whose fault it is.
+func (*ConfigError) Kind() faults.Kind { return faults.Input }
 
 // Hint says what to do.
 func (e *ConfigError) Hint() string { return e.Help }

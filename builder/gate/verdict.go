@@ -12,6 +12,7 @@ import (
 
 	"ampoule/audit"
 	"ampoule/audit/survey"
+	"ampoule/faults"
 	"ampoule/store"
 )
 
@@ -30,6 +31,9 @@ func (e *RefusedError) Error() string {
 	}
 	return fmt.Sprintf("the gate refused the tree: %d findings", refused)
 }
+
+// Kind says whose fault it is.
+func (*RefusedError) Kind() faults.Kind { return faults.Refused }
 
 // Hint says what an exception takes.
 func (e *RefusedError) Hint() string {

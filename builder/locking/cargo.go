@@ -15,6 +15,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"ampoule/builder/locking/sources"
+	"ampoule/faults"
 	"ampoule/packaging"
 	"ampoule/recipes"
 )
@@ -42,23 +43,9 @@ var (
 // maxCrateVersion is how long a crate's version may be: it is part of a file's name.
 const maxCrateVersion = 100
 
-// CrateError says that a build with Rust cannot be locked.
-type CrateError struct {
-	// Crate is the crate with its version; empty when it is about no single one.
-	Crate string
-	Msg   string
-}
-
-func (e *CrateError) Error() string {
-	if e.Crate == "" {
-		return e.Msg
-	}
-	return fmt.Sprintf("crate %s: %s", e.Crate, e.Msg)
-}
-
-// Hint says what to do.
-func (e *CrateError) Hint() string {
-	return "choose another version of the distribution, or accept its published wheel: binary: {accept: …}"
+// noCrates says that a build with Rust cannot be locked.
+func noCrates(format string, args ...any) error {
+	return faults.New(faults.Input, "choose another version of the distribution, or accept its published wheel: binary: {accept: …}", format, args...)
 }
 
 // cargoPackage is one package of a Cargo.lock.
@@ -72,7 +59,7 @@ type cargoPackage struct {
 // parseCargoLock reads a Cargo.lock of any format up to 4 and returns the crates of
 // the public registry, sorted. Packages without a source lie in the sdist itself and are
 // left out. Crates from git or another registry, and crates without a sha256, are
-// [*CrateError]s, all in one go: nothing could fetch and verify them by the lock.
+// errors of kind Input, all in one go: nothing could fetch and verify them by the lock.
 func parseCargoLock(data []byte) ([]recipes.Crate, error) {
 	var doc struct {
 		Version  int               `toml:"version"`
@@ -113,11 +100,11 @@ func (p cargoPackage) check() error {
 	kind, place, _ := strings.Cut(p.Source, "+")
 	switch {
 	case kind == "git":
-		return &CrateError{name, "it comes from a git repository, which has no sha256"}
+		return noCrates("crate %s: it comes from a git repository, which has no sha256", name)
 	case kind != "registry" || !strings.HasSuffix(place, publicRegistry):
-		return &CrateError{name, "it comes from another registry than the public one"}
+		return noCrates("crate %s: it comes from another registry than the public one", name)
 	case !crateSum.MatchString(p.Checksum):
-		return &CrateError{name, "Cargo.lock has no sha256 of it"}
+		return noCrates("crate %s: Cargo.lock has no sha256 of it", name)
 	}
 	return nil
 }
@@ -131,7 +118,7 @@ func uniqueCrates(crates []recipes.Crate) ([]recipes.Crate, error) {
 	crates = slices.Compact(crates)
 	for i := 1; i < len(crates); i++ {
 		if a, b := crates[i-1], crates[i]; a.Name == b.Name && a.Version == b.Version {
-			return nil, &CrateError{a.Name + " " + a.Version, "two Cargo.lock files have different sha256 sums of it"}
+			return nil, noCrates("crate %s %s: two Cargo.lock files have different sha256 sums of it", a.Name, a.Version)
 		}
 	}
 	return crates, nil
@@ -139,20 +126,20 @@ func uniqueCrates(crates []recipes.Crate) ([]recipes.Crate, error) {
 
 // sdistCrates returns the crates that building an sdist takes, sorted; none where its
 // build does not use cargo. further are build requirements beside those that its
-// pyproject.toml states. An sdist of Rust without a Cargo.lock is a [*CrateError].
+// pyproject.toml states. An sdist of Rust without a Cargo.lock is an error of kind Input.
 func sdistCrates(ctx context.Context, f *os.File, file string, further ...string) ([]recipes.Crate, error) {
 	locks, needsCargo, err := cargoLocks(ctx, f, file, further...)
 	if err != nil {
 		return nil, err
 	}
 	if needsCargo && len(locks) == 0 {
-		return nil, &CrateError{"", file + " is built with cargo, and has no Cargo.lock: nothing says which crates"}
+		return nil, noCrates("%s is built with cargo, and has no Cargo.lock: nothing says which crates", file)
 	}
 	var crates []recipes.Crate
 	for _, name := range slices.Sorted(maps.Keys(locks)) {
 		more, err := parseCargoLock(locks[name])
 		if err != nil {
-			return nil, &SdistError{file, fmt.Errorf("its %s: %w", name, err)}
+			return nil, wrongSdist(file, fmt.Errorf("its %s: %w", name, err))
 		}
 		crates = append(crates, more...)
 	}

@@ -3,7 +3,6 @@ package locking
 import (
 	"archive/tar"
 	"bytes"
-	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -15,6 +14,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ampoule/builder/locking/sources"
+	"ampoule/faults"
 	"ampoule/recipes"
 )
 
@@ -103,8 +103,7 @@ func TestParseCargoLockRefuses(t *testing.T) {
 				t.Errorf("%s: %v, want %q", name, err, want)
 			}
 		}
-		var fault *CrateError
-		if errors.As(err, &fault) != c.hint || c.hint && fault.Hint() == "" {
+		if (faults.Of(err) == faults.Input) != c.hint || c.hint && len(faults.Hints(err)) == 0 {
 			t.Errorf("%s: hint of %v", name, err)
 		}
 	}
@@ -223,7 +222,7 @@ func TestSdistCrates(t *testing.T) {
 		"a-1.tar.gz is built with cargo": {build, {"a-1/py/Cargo.lock", "/etc/passwd", tar.TypeSymlink}},
 	} {
 		_, err := read(members...)
-		if fault := (*CrateError)(nil); !errors.As(err, &fault) || !strings.Contains(err.Error(), want) {
+		if faults.Of(err) != faults.Input || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
 	}

@@ -21,6 +21,7 @@ import (
 	"ampoule/builder/sandbox"
 	"ampoule/builder/toolchain"
 	"ampoule/builder/toolchain/debian"
+	"ampoule/faults"
 	"ampoule/recipes"
 )
 
@@ -334,25 +335,17 @@ func (d *debianLocker) add(ctx context.Context, suite string, below installed, k
 			d.debs[suite] = map[string]recipes.Deb{}
 		}
 		if other, ok := d.debs[suite][deb.Name]; ok && other != deb {
-			return nil, &VersionsError{suite, deb.Name, [2]string{other.Version, deb.Version}}
+			return nil, twoVersions(suite, deb.Name, other.Version, deb.Version)
 		}
 		d.debs[suite][deb.Name] = deb
 	}
 	return debs, nil
 }
 
-// VersionsError says that two parts of a recipe take one Debian package in two versions.
-type VersionsError struct {
-	Suite, Package string
-	Versions       [2]string
+// twoVersions says that two parts of a recipe take one Debian package in two versions.
+func twoVersions(suite, name, one, other string) error {
+	return faults.New(faults.Input, "ampoule lock --upgrade", "locking %s packages: %s would be needed in versions %s and %s; a lock has one", suite, name, one, other)
 }
-
-func (e *VersionsError) Error() string {
-	return fmt.Sprintf("locking %s packages: %s would be needed in versions %s and %s; a lock has one", e.Suite, e.Package, e.Versions[0], e.Versions[1])
-}
-
-// Hint says how the older one moves.
-func (e *VersionsError) Hint() string { return "ampoule lock --upgrade" }
 
 // resolve asks apt what is to be laid on what is installed below: the pins, and what
 // they lack of what is wanted.

@@ -10,6 +10,7 @@ import (
 	"ampoule/builder/fetch"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/wheels"
+	"ampoule/faults"
 	"ampoule/packaging"
 	"ampoule/recipes"
 )
@@ -292,7 +293,7 @@ func (p *distLocker) add(ctx context.Context, releases []release, building bool)
 		if owner, err := p.l.Fetch.Sources().Owner(r.name); err != nil {
 			return nil, err
 		} else if owner != "" && owner != fetch.PyPI {
-			return nil, &OwnedError{r.name, owner}
+			return nil, ownedName(r.name, owner)
 		}
 		d, err := p.choose(r, building)
 		if err != nil {
@@ -315,17 +316,11 @@ func (p *distLocker) add(ctx context.Context, releases []release, building bool)
 	return ids, nil
 }
 
-// OwnedError says that resolution took a name from the public index that
-// configuration gives to another source alone (dependency confusion).
-type OwnedError struct{ Name, Owner string }
-
-func (e *OwnedError) Error() string {
-	return fmt.Sprintf("%s belongs to the source %s; locking asks the index of source %s alone", e.Name, e.Owner, fetch.PyPI)
-}
-
-// Hint says what can be done.
-func (e *OwnedError) Hint() string {
-	return "let the index of source " + fetch.PyPI + " be one that serves the names of " + e.Owner + " too, and give it the names"
+// ownedName says that resolution took a name from the public index that configuration
+// gives to another source alone (dependency confusion).
+func ownedName(name, owner string) error {
+	return faults.New(faults.Input, "let the index of source "+fetch.PyPI+" be one that serves the names of "+owner+" too, and give it the names",
+		"%s belongs to the source %s; locking asks the index of source %s alone", name, owner, fetch.PyPI)
 }
 
 func isWheel(file string) bool { return strings.HasSuffix(file, packaging.WheelSuffix) }
@@ -368,15 +363,10 @@ func (p *distLocker) checkHashes(releases []release) error {
 	return nil
 }
 
-// LostPinError says that the index does not have a pinned release any more.
-type LostPinError struct{ Name, Version, File string }
-
-func (e *LostPinError) Error() string {
-	return fmt.Sprintf("%s %s, which the lock pins, cannot be had any more (%s)", e.Name, e.Version, e.File)
+// lostPin says that the index does not have a pinned release any more.
+func lostPin(name, version, file string) error {
+	return faults.New(faults.NotFound, "ampoule lock --upgrade="+name, "%s %s, which the lock pins, cannot be had any more (%s)", name, version, file)
 }
-
-// Hint says how to move the pin.
-func (e *LostPinError) Hint() string { return "ampoule lock --upgrade=" + e.Name }
 
 // checkPins refuses a resolution in which a pin moved because its file has gone.
 func (p *distLocker) checkPins(ctx context.Context, prefer map[string]string, releases []release) error {
@@ -398,7 +388,7 @@ func (p *distLocker) checkPins(ctx context.Context, prefer map[string]string, re
 		}
 		there := slices.ContainsFunc(files, func(f fetch.IndexFile) bool { return f.SHA256 == old.SHA256 && !f.Yanked })
 		if !there {
-			return &LostPinError{old.Name, old.Version, old.File}
+			return lostPin(old.Name, old.Version, old.File)
 		}
 	}
 	return nil

@@ -22,6 +22,7 @@ import (
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/wheels"
+	"ampoule/faults"
 	"ampoule/recipes"
 )
 
@@ -88,16 +89,10 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 	return lock, nil
 }
 
-// UnknownPythonError says that nobody told the hash of a CPython release.
-type UnknownPythonError struct{ Version string }
-
-func (e *UnknownPythonError) Error() string {
-	return "locking CPython " + e.Version + ": its source archive's sha256 is not known"
-}
-
-// Hint says where the hash belongs.
-func (e *UnknownPythonError) Hint() string {
-	return "write the sha256 of Python-" + e.Version + ".tar.xz, as its release page gives it, into python.sha256"
+// unknownPython says that nobody told the hash of a CPython release.
+func unknownPython(version string) error {
+	return faults.New(faults.Input, "write the sha256 of Python-"+version+".tar.xz, as its release page gives it, into python.sha256",
+		"locking CPython %s: its source archive's sha256 is not known", version)
 }
 
 func (l *Locker) lockPython(ctx context.Context, r *recipes.Recipe, lock *recipes.Lock, opts Options) error {
@@ -111,7 +106,7 @@ func (l *Locker) lockPython(ctx context.Context, r *recipes.Recipe, lock *recipe
 	case previous.Version == version:
 		lock.Python.File, lock.Python.SHA256 = previous.File, previous.SHA256
 	default:
-		return &UnknownPythonError{version}
+		return unknownPython(version)
 	}
 	if known {
 		return nil

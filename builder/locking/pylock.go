@@ -12,6 +12,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"ampoule/builder/wheels"
+	"ampoule/faults"
 	"ampoule/packaging"
 	"ampoule/recipes"
 	"ampoule/tree"
@@ -107,6 +108,9 @@ type NoSdistError struct{ Name, Version string }
 func (e *NoSdistError) Error() string {
 	return fmt.Sprintf("%s %s has native code and no sdist to build it from", e.Name, e.Version)
 }
+
+// Kind says whose fault it is.
+func (*NoSdistError) Kind() faults.Kind { return faults.Input }
 
 // Hint says what can be done.
 func (e *NoSdistError) Hint() string {
@@ -221,16 +225,16 @@ func parseMetadata(name, version, text string) (metadata, error) {
 	m := metadata{Name: name, Version: version, RequiresDist: []string{}, ProvidesExtra: []string{}}
 	fields, err := readFields(text)
 	if err != nil {
-		return metadata{}, &LyingSdistError{name, version, fmt.Sprintf("it is more than metadata is (%v)", err)}
+		return metadata{}, lyingSdist(name, version, fmt.Sprintf("it is more than metadata is (%v)", err))
 	}
 	for _, value := range fields["Name"] {
 		if packaging.NormalName(value) != packaging.NormalName(name) {
-			return metadata{}, &LyingSdistError{name, version, "it is of " + value}
+			return metadata{}, lyingSdist(name, version, "it is of "+value)
 		}
 	}
 	for _, value := range fields["Version"] {
 		if !packaging.SameVersion(value, version) {
-			return metadata{}, &LyingSdistError{name, version, "its version is " + value}
+			return metadata{}, lyingSdist(name, version, "its version is "+value)
 		}
 	}
 	m.RequiresDist = append(m.RequiresDist, fields["Requires-Dist"]...)
@@ -246,7 +250,7 @@ func parseMetadata(name, version, text string) (metadata, error) {
 		}
 	}
 	if len(m.RequiresDist)+len(m.ProvidesExtra) > maxDepends {
-		return metadata{}, &LyingSdistError{name, version, fmt.Sprintf("it depends on more than %d distributions", maxDepends)}
+		return metadata{}, lyingSdist(name, version, fmt.Sprintf("it depends on more than %d distributions", maxDepends))
 	}
 	return m, nil
 }
@@ -267,14 +271,9 @@ func readFields(text string) (packaging.Metadata, error) {
 	return fields, nil
 }
 
-// LyingSdistError says that an sdist is not of the release that the index has it for.
-type LyingSdistError struct{ Name, Version, Says string }
-
-func (e *LyingSdistError) Error() string {
-	return fmt.Sprintf("the index has an sdist of %s %s whose metadata says that %s", e.Name, e.Version, e.Says)
+// lyingSdist says that an sdist is not of the release that the index has it for.
+func lyingSdist(name, version, says string) error {
+	return faults.New(faults.Input, "choose another version of "+name, "the index has an sdist of %s %s whose metadata says that %s", name, version, says)
 }
-
-// Hint says what can be done.
-func (e *LyingSdistError) Hint() string { return "choose another version of " + e.Name }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

@@ -9,6 +9,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 	"github.com/pelletier/go-toml/v2"
 
+	"ampoule/faults"
 	"ampoule/recipes"
 )
 
@@ -198,8 +199,7 @@ Requires-Dist: body
 	}
 	for lie, want := range map[string]string{"Name: other\n": "it is of other", "Name: demo\nVersion: 1.1\n": "its version is 1.1"} {
 		_, err := parseMetadata("demo", "1.0", lie)
-		var lying *LyingSdistError
-		if !errors.As(err, &lying) || lying.Says != want || lying.Hint() == "" {
+		if faults.Of(err) != faults.Input || !strings.HasSuffix(err.Error(), "whose metadata says that "+want) || len(faults.Hints(err)) != 1 {
 			t.Errorf("%q: %v", lie, err)
 		}
 	}

@@ -11,6 +11,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 
 	"ampoule/builder/locking/sources"
+	"ampoule/faults"
 )
 
 // maxTopFile bounds a pyproject.toml and a PKG-INFO, in bytes.
@@ -36,7 +37,7 @@ func readBuildSystem(data []byte, file string) (buildSystem, error) {
 		} `toml:"build-system"`
 	}
 	if err := toml.Unmarshal(data, &doc); err != nil {
-		return buildSystem{}, &SdistError{file, fmt.Errorf("its pyproject.toml: %w", err)}
+		return buildSystem{}, wrongSdist(file, fmt.Errorf("its pyproject.toml: %w", err))
 	}
 	table := doc.BuildSystem
 	if table == nil {
@@ -58,25 +59,13 @@ var declarative = []string{
 	"flit_core.buildapi", "hatchling.build", "maturin", "mesonpy", "pdm.backend", "poetry.core.masonry.api", "scikit_build_core.build",
 }
 
-// SdistError says that an sdist is not as sdists are.
-type SdistError struct {
-	// File is the sdist's.
-	File string
-	Err  error
-}
-
-func (e *SdistError) Error() string { return fmt.Sprintf("reading %s: %v", e.File, e.Err) }
-
-// Unwrap returns what is wrong.
-func (e *SdistError) Unwrap() error { return e.Err }
-
-// Hint says what can be done.
-func (e *SdistError) Hint() string {
-	return "choose another version, or mend this one with a patch: packages.NAME.patches"
+// wrongSdist says that an sdist is not as sdists are.
+func wrongSdist(file string, err error) error {
+	return faults.New(faults.Input, "choose another version, or mend this one with a patch: packages.NAME.patches", "reading %s: %w", file, err)
 }
 
 func errNoRequires(file string) error {
-	return &SdistError{file, errors.New("build-system of its pyproject.toml has no requires (PEP 518)")}
+	return wrongSdist(file, errors.New("build-system of its pyproject.toml has no requires (PEP 518)"))
 }
 
 // topFiles returns files at the top of an sdist, by name; those that it does not have
@@ -84,7 +73,7 @@ func errNoRequires(file string) error {
 func topFiles(ctx context.Context, f *os.File, file string, names ...string) (map[string][]byte, error) {
 	found, err := readTopFiles(ctx, f, file, names)
 	if err != nil {
-		return nil, &SdistError{file, err}
+		return nil, wrongSdist(file, err)
 	}
 	return found, nil
 }

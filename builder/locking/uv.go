@@ -18,6 +18,7 @@ import (
 	"ampoule/builder/layers"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
+	"ampoule/faults"
 	"ampoule/store"
 	"ampoule/tree"
 )
@@ -260,17 +261,11 @@ var unanswered = regexp.MustCompile("Request failed after|Failed to fetch|Failed
 // unsolvable is what uv says when every answer came, and no set of versions is in them.
 const unsolvable = "No solution found"
 
-// IndexError says that the package index did not answer the resolver.
-type IndexError struct {
-	// Told is uv's explanation.
-	Told string
-}
-
-func (e *IndexError) Error() string { return "resolving requirements: the index fails:\n" + e.Told }
-
-// Hint says what can be done.
-func (e *IndexError) Hint() string {
-	return "run it again once the package index answers; another one is configured as source pypi"
+// indexFailed says that the package index did not answer the resolver: told is uv's
+// explanation.
+func indexFailed(told string) error {
+	return faults.New(faults.Remote, "run it again once the package index answers; another one is configured as source pypi",
+		"resolving requirements: the index fails:\n%s", told)
 }
 
 // ResolutionError says that there is no set of versions that satisfies everything.
@@ -280,6 +275,9 @@ type ResolutionError struct {
 }
 
 func (e *ResolutionError) Error() string { return "resolving requirements:\n" + e.Told }
+
+// Kind says whose fault it is.
+func (*ResolutionError) Kind() faults.Kind { return faults.Input }
 
 // Hint says what can be done.
 func (e *ResolutionError) Hint() string {
@@ -338,7 +336,7 @@ func explain(err error, stderr string) error {
 		return &refused{name: m[1], version: m[2]}
 	}
 	if unanswered.MatchString(stderr) && !strings.Contains(stderr, unsolvable) {
-		return &IndexError{Told: stderr}
+		return indexFailed(stderr)
 	}
 	return &ResolutionError{Told: stderr}
 }

@@ -2,12 +2,13 @@ package sandbox
 
 import (
 	"context"
-	"fmt"
 	"time"
+
+	"ampoule/faults"
 )
 
 // Bounded starts sandboxes whose steps may take a time and no longer. A step that does
-// is a [*TimeError], and its sandbox is removed.
+// is an error of kind Build, and its sandbox is removed.
 type Bounded struct {
 	Runner
 	// Time is what one step may take.
@@ -23,20 +24,10 @@ type BoundedOnline struct {
 	Limits Limits
 }
 
-// TimeError says that a step took too long.
-type TimeError struct {
-	// Args is the step's command, Time what it was given.
-	Args []string
-	Time time.Duration
-}
-
-func (e *TimeError) Error() string {
-	return fmt.Sprintf("running %s: not done after %s", e.Args[0], e.Time)
-}
-
-// Hint says how to give it longer.
-func (e *TimeError) Hint() string {
-	return "a build that waits for something never ends; one that needs longer gets it with --step-timeout"
+// late says that a step took longer than it was given.
+func late(step Step, given time.Duration) error {
+	return faults.New(faults.Build, "a build that waits for something never ends; one that needs longer gets it with --step-timeout",
+		"running %s: not done after %s", step.Args[0], given)
 }
 
 // Start implements [Runner].
@@ -66,7 +57,7 @@ type boundedBox struct {
 
 // Exec implements [Sandbox].
 func (b boundedBox) Exec(ctx context.Context, step Step) error {
-	ctx, cancel := context.WithTimeoutCause(ctx, b.time, &TimeError{step.Args, b.time})
+	ctx, cancel := context.WithTimeoutCause(ctx, b.time, late(step, b.time))
 	defer cancel()
 	return b.Sandbox.Exec(ctx, step)
 }

@@ -3,10 +3,12 @@ package sandbox_test
 import (
 	"context"
 	"errors"
+	"strings"
 	"testing"
 	"time"
 
 	"ampoule/builder/sandbox"
+	"ampoule/faults"
 )
 
 // hanging is a runner and a sandbox whose steps end with their context.
@@ -72,8 +74,8 @@ func TestBounded(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, sb := range []sandbox.Sandbox{b, o} {
-		var late *sandbox.TimeError
-		if err := sb.Exec(t.Context(), sandbox.Step{Args: []string{"make"}}); !errors.As(err, &late) || late.Args[0] != "make" || late.Hint() == "" {
+		err := sb.Exec(t.Context(), sandbox.Step{Args: []string{"make"}})
+		if faults.Of(err) != faults.Build || !strings.Contains(err.Error(), "running make: not done after 1ms") || len(faults.Hints(err)) != 1 {
 			t.Errorf("got %v", err)
 		}
 	}

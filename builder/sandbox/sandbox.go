@@ -20,6 +20,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ampoule/artifact"
+	"ampoule/faults"
 )
 
 // UID and GID stand for the user and the group that an [Unprivileged] sandbox runs as, in
@@ -224,11 +225,11 @@ type Online interface {
 
 // ErrNotSealed is wrapped by errors about a started sandbox that has more rights,
 // or more network, than its Spec allows.
-var ErrNotSealed = errors.New("sandbox is not sealed")
+var ErrNotSealed = faults.New(faults.Machine, "", "sandbox is not sealed")
 
 // ErrUnavailable is wrapped by errors that say that this machine cannot run
 // sandboxes: the engine is missing, does not answer, or is too old.
-var ErrUnavailable = errors.New("sandbox engine is unavailable")
+var ErrUnavailable = faults.New(faults.Machine, "", "sandbox engine is unavailable")
 
 // ErrClosed is wrapped by errors of a sandbox that is used after it was removed.
 var ErrClosed = errors.New("sandbox was removed")
@@ -259,6 +260,9 @@ func (e *ExitError) Error() string {
 	}
 	return fmt.Sprintf("running %s: %s", strings.Join(args, " "), cause)
 }
+
+// Kind says whose fault it is.
+func (*ExitError) Kind() faults.Kind { return faults.Build }
 
 // Hint says what helps a step that had too little memory.
 func (e *ExitError) Hint() string {
@@ -305,6 +309,9 @@ func (e *ExceededError) Error() string {
 	}
 	return fmt.Sprintf("%s %s", e.Name, what)
 }
+
+// Kind says whose fault it is.
+func (*ExceededError) Kind() faults.Kind { return faults.Build }
 
 // Hint says what allows it more.
 func (e *ExceededError) Hint() string {

@@ -1,7 +1,6 @@
 package seal
 
 import (
-	"errors"
 	"fmt"
 	"maps"
 	"path"
@@ -12,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ampoule/audit"
+	"ampoule/faults"
 	"ampoule/packaging"
 	"ampoule/tree"
 )
@@ -290,12 +290,12 @@ func TestMergeRefusesShadow(t *testing.T) {
 		wheels := append(distribution("b-1.dist-info", "../../"+name), files("lib/"+name)...)
 		wheels = slices.Delete(wheels, 0, 1)
 		_, err := merge(Parts{Interpreter: bundled(t), Wheels: laid(t, []Wheel{{Name: "b"}}, wheels), Installed: []Wheel{{Name: "b", File: "b.whl"}}, Root: root})
-		var overwrites *OverwriteError
-		if errors.As(err, &overwrites) != refused || err != nil && !refused {
+		if (err != nil) != refused {
 			t.Errorf("lib/%s: %v", name, err)
 		}
-		if refused && (overwrites.Path != "lib/"+name || overwrites.Wheel != "b.whl" || !strings.HasSuffix(overwrites.Other, name) || overwrites.Hint() == "") {
-			t.Errorf("lib/%s: %+v", name, overwrites)
+		if refused && (faults.Of(err) != faults.Refused || len(faults.Hints(err)) != 1 ||
+			!strings.Contains(err.Error(), "lib/"+name+" of b.whl would take the place of a file of usr/lib") || !strings.HasSuffix(err.Error(), name)) {
+			t.Errorf("lib/%s: %v", name, err)
 		}
 	}
 }
@@ -313,8 +313,7 @@ func TestLay(t *testing.T) {
 	}
 	c := newTree(t, tree.FileEntry("zope/b.py", 0o644, []byte("other")))
 	_, err = Lay([]*tree.Tree{a, b, c}, wheels)
-	var conflict *ConflictError
-	if !errors.As(err, &conflict) || *conflict != (ConflictError{"zope/b.py", "zope-b", "c"}) || conflict.Hint() == "" {
+	if faults.Of(err) != faults.Build || err.Error() != "zope-b and c both install zope/b.py, each a different one" || len(faults.Hints(err)) != 1 {
 		t.Errorf("got %v", err)
 	}
 }

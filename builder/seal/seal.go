@@ -12,6 +12,7 @@ import (
 
 	"ampoule/artifact"
 	"ampoule/audit"
+	"ampoule/faults"
 	"ampoule/packaging"
 	"ampoule/recipes"
 	"ampoule/tree"
@@ -60,6 +61,9 @@ func (e *MissingLibraryError) Error() string {
 	}
 	return "shared libraries are neither in the tree nor in the toolchain: " + strings.Join(recipes.First(lines), "; ")
 }
+
+// Kind says whose fault it is.
+func (*MissingLibraryError) Kind() faults.Kind { return faults.Build }
 
 // Hint says what to write into the recipe.
 func (e *MissingLibraryError) Hint() string {
@@ -127,31 +131,22 @@ func merge(p Parts) (*tree.Tree, error) {
 	})
 	for _, e := range p.Wheels.Entries() {
 		if old, ok := rest.Lookup(e.Path); ok && (e.Kind != tree.Dir || old.Kind != tree.Dir) {
-			return nil, &OverwriteError{Path: e.Path, Wheel: fileOf(p.Installed, e.Owner), Other: old.Owner}
+			return nil, overwrites(e.Path, fileOf(p.Installed, e.Owner), old.Owner)
 		}
 		if library, ok := shadowed(p.Root, e); ok {
-			return nil, &OverwriteError{Path: e.Path, Wheel: fileOf(p.Installed, e.Owner), Other: library}
+			return nil, overwrites(e.Path, fileOf(p.Installed, e.Owner), library)
 		}
 	}
 	return rest.With(p.Wheels.Entries()...)
 }
 
-// OverwriteError says that a wheel would take the place of a file that is not its own.
-type OverwriteError struct {
-	// Path is the file's in the tree, Wheel the name of the wheel's file.
-	Path, Wheel string
-	// Other is what has the place: "interpreter", the distribution that it brought
-	// ("wheel:pip"), or the path of a library that is carried from the toolchain.
-	Other string
-}
-
-func (e *OverwriteError) Error() string {
-	return fmt.Sprintf("sealing: %s of %s would take the place of a file of %s", e.Path, e.Wheel, e.Other)
-}
-
-// Hint says what can be done.
-func (e *OverwriteError) Hint() string {
-	return "leave the distribution out, or patch its sdist so that it does not install the file: packages.NAME.patches"
+// overwrites says that a wheel would take the place of a file that is not its own: at is
+// the file's path in the tree, wheel the name of the wheel's file. Other is what has the
+// place: "interpreter", the distribution that it brought ("wheel:pip"), or the path of a
+// library that is carried from the toolchain.
+func overwrites(at, wheel, other string) error {
+	return faults.New(faults.Refused, "leave the distribution out, or patch its sdist so that it does not install the file: packages.NAME.patches",
+		"sealing: %s of %s would take the place of a file of %s", at, wheel, other)
 }
 
 // fileOf names the wheel of an owner's distribution.
@@ -182,26 +177,17 @@ func shadowed(root *tree.Tree, e tree.Entry) (string, bool) {
 	return "", false
 }
 
-// ConflictError says that two wheels install different files at one place.
-type ConflictError struct {
-	Path string
-	// First and Second are the wheels' distributions.
-	First, Second string
-}
-
-func (e *ConflictError) Error() string {
-	return fmt.Sprintf("%s and %s both install %s, each a different one", e.First, e.Second, e.Path)
-}
-
-// Hint says what can be done.
-func (e *ConflictError) Hint() string {
-	return "leave one of them out, or patch one so that it does not install the file: packages.NAME.patches"
+// conflict says that two wheels, of the distributions first and second, install different
+// files at one place.
+func conflict(at, first, second string) error {
+	return faults.New(faults.Build, "leave one of them out, or patch one so that it does not install the file: packages.NAME.patches",
+		"%s and %s both install %s, each a different one", first, second, at)
 }
 
 // Lay puts what single wheels install together. A file belongs to the distribution whose
 // wheel brought it, whatever a RECORD says, and to the first one of several. Two may bring the same file, as older
-// namespace packages do; two that bring different ones at one place are a
-// [*ConflictError], since one of them would have what it did not install.
+// namespace packages do; two that bring different ones at one place are an
+// error, since one of them would have what it did not install.
 func Lay(installed []*tree.Tree, wheels []Wheel) (*tree.Tree, error) {
 	var all []tree.Entry
 	from := map[string]int{}
@@ -217,7 +203,7 @@ func Lay(installed []*tree.Tree, wheels []Wheel) (*tree.Tree, error) {
 				continue
 			}
 			if old := all[first]; old.Kind != e.Kind || old.Mode != e.Mode || old.SHA256 != e.SHA256 || old.Link != e.Link {
-				return nil, &ConflictError{e.Path, wheels[ownerOf(installed, e.Path)].Name, wheels[i].Name}
+				return nil, conflict(e.Path, wheels[ownerOf(installed, e.Path)].Name, wheels[i].Name)
 			}
 		}
 	}

@@ -9,6 +9,7 @@ import (
 	"syscall"
 
 	"ampoule/builder/buildlog"
+	"ampoule/faults"
 )
 
 // StepError says that a program that installs packages ended with an error.
@@ -26,6 +27,9 @@ func (e *StepError) Error() string {
 	}
 	return fmt.Sprintf("running %s: %v; its last lines:\n%s", e.Step, e.Err, strings.Join(e.Last, "\n"))
 }
+
+// Kind says whose fault it is.
+func (*StepError) Kind() faults.Kind { return faults.Build }
 
 // Unwrap gives the cause, and that the disk is full where the program said so.
 func (e *StepError) Unwrap() []error {

@@ -10,28 +10,22 @@ import (
 	"strings"
 
 	"ampoule/builder/toolchain/debian"
+	"ampoule/faults"
 	"ampoule/recipes"
 	"ampoule/tree"
 )
 
-// NotDebianError says that a root file system is not one that Debian packages can be laid on.
-type NotDebianError struct {
-	// Why names what is missing or else.
-	Why string
-}
-
-func (e *NotDebianError) Error() string { return "the base is not a Debian system: " + e.Why }
-
-// Hint says what a base may be.
-func (e *NotDebianError) Hint() string {
-	return "a toolchain stands on a Debian suite or on an image of Debian that has dpkg"
+// notDebian says that a root file system is not one that Debian packages can be laid on.
+func notDebian(format string, args ...any) error {
+	return faults.New(faults.Input, "a toolchain stands on a Debian suite or on an image of Debian that has dpkg",
+		"the base is not a Debian system: %w", fmt.Errorf(format, args...))
 }
 
 // maxStatus bounds dpkg's status and os-release, in bytes.
 const maxStatus = 64 << 20
 
 // DpkgStatus returns the stanzas of the packages that are installed in a root
-// file system, in dpkg's order. A root without dpkg's status is a [*NotDebianError].
+// file system, in dpkg's order. A root without dpkg's status is an error of kind Input.
 func DpkgStatus(root *tree.Tree) ([]debian.Stanza, error) {
 	data, err := readFile(root, "var/lib/dpkg/status")
 	if err != nil {
@@ -54,7 +48,7 @@ func DpkgStatus(root *tree.Tree) ([]debian.Stanza, error) {
 }
 
 // Suite returns the Debian suite of a root file system, by its os-release(5).
-// Anything but a Debian with a code name is a [*NotDebianError].
+// Anything but a Debian with a code name is an error of kind Input.
 func Suite(root *tree.Tree) (string, error) {
 	data, err := readFile(root, "etc/os-release")
 	if err != nil {
@@ -68,10 +62,10 @@ func Suite(root *tree.Tree) (string, error) {
 		}
 	}
 	if fields["ID"] != "debian" {
-		return "", &NotDebianError{Why: fmt.Sprintf("etc/os-release says ID=%s", fields["ID"])}
+		return "", notDebian("etc/os-release says ID=%s", fields["ID"])
 	}
 	if fields["VERSION_CODENAME"] == "" {
-		return "", &NotDebianError{Why: "etc/os-release has no VERSION_CODENAME"}
+		return "", notDebian("etc/os-release has no VERSION_CODENAME")
 	}
 	return fields["VERSION_CODENAME"], nil
 }
@@ -79,7 +73,7 @@ func Suite(root *tree.Tree) (string, error) {
 func readFile(root *tree.Tree, path string) ([]byte, error) {
 	e, ok := root.Resolve(path)
 	if !ok || e.Kind != tree.File {
-		return nil, &NotDebianError{Why: "it has no file " + path}
+		return nil, notDebian("it has no file %s", path)
 	}
 	if e.Size > maxStatus {
 		return nil, fmt.Errorf("reading %s: %d bytes: %w", path, e.Size, tree.ErrLimit)

@@ -18,6 +18,7 @@ import (
 	"strings"
 
 	"ampoule/audit"
+	"ampoule/faults"
 	"ampoule/packaging"
 	"ampoule/tree"
 )
@@ -50,6 +51,9 @@ func (e *RefusedError) Error() string {
 	}
 	return fmt.Sprintf("unpacking %s: %q: %s", e.Wheel, e.Member, e.Why)
 }
+
+// Kind says whose fault it is.
+func (*RefusedError) Kind() faults.Kind { return faults.Refused }
 
 // Hint says what can be done.
 func (e *RefusedError) Hint() string {

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"ampoule/builder/sandbox"
+	"ampoule/faults"
 	"ampoule/recipes"
 )
 
@@ -28,6 +29,9 @@ func (e *FailedError) Error() string {
 	}
 	return fmt.Sprintf("%d builds failed:\n%s", len(e.Failures), strings.Join(lines, "\n"))
 }
+
+// Kind says whose fault it is.
+func (*FailedError) Kind() faults.Kind { return faults.Build }
 
 // Unwrap returns the failures.
 func (e *FailedError) Unwrap() []error { return e.Failures }

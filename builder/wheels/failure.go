@@ -16,6 +16,7 @@ import (
 	"ampoule/builder/diagnose"
 	"ampoule/builder/failure"
 	"ampoule/builder/sandbox"
+	"ampoule/faults"
 	"ampoule/packaging"
 	"ampoule/recipes"
 )
@@ -100,6 +101,9 @@ func (e *MissingError) Error() string {
 	}
 	return strings.Join(lines, "\n")
 }
+
+// Kind says whose fault it is.
+func (*MissingError) Kind() faults.Kind { return faults.Build }
 
 // Unwrap returns how the build ended.
 func (e *MissingError) Unwrap() error { return e.Err }

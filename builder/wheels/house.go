@@ -11,6 +11,7 @@ import (
 
 	"ampoule/builder/fetch"
 	"ampoule/builder/sandbox"
+	"ampoule/faults"
 	"ampoule/recipes"
 )
 
@@ -216,6 +217,9 @@ type CircleError struct {
 func (e *CircleError) Error() string {
 	return "build requirements go in a circle: " + strings.Join(recipes.First(e.Path), " → ")
 }
+
+// Kind says whose fault it is.
+func (*CircleError) Kind() faults.Kind { return faults.Input }
 
 // Hint says what can be done.
 func (e *CircleError) Hint() string {

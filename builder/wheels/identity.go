@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"ampoule/faults"
 	"ampoule/packaging"
 	"ampoule/recipes"
 )
@@ -17,6 +18,9 @@ type IdentityError struct {
 func (e *IdentityError) Error() string {
 	return fmt.Sprintf("the sdist of %s built a wheel of %s", e.Dist, e.Built)
 }
+
+// Kind says whose fault it is.
+func (*IdentityError) Kind() faults.Kind { return faults.Build }
 
 // checkIdentity refuses a wheel that is not of the sdist that was locked.
 func checkIdentity(sdist recipes.Dist, wheel string) error {

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"ampoule/audit"
+	"ampoule/faults"
 	"ampoule/packaging"
 	"ampoule/recipes"
 )
@@ -24,6 +25,9 @@ type NativeError struct {
 func (e *NativeError) Error() string {
 	return fmt.Sprintf("%s of %s calls itself pure and holds native code: %s", e.File, e.Dist, e.Member)
 }
+
+// Kind says whose fault it is.
+func (*NativeError) Kind() faults.Kind { return faults.Refused }
 
 // Hint says what can be done.
 func (e *NativeError) Hint() string {

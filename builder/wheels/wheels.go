@@ -23,6 +23,7 @@ import (
 	"ampoule/builder/progress"
 	"ampoule/builder/relocate"
 	"ampoule/builder/sandbox"
+	"ampoule/faults"
 	"ampoule/recipes"
 	"ampoule/store"
 	"ampoule/tree"
@@ -145,6 +146,9 @@ type BuildError struct {
 func (e *BuildError) Error() string {
 	return fmt.Sprintf("building the wheel of %s: %v", e.Dist, e.Err)
 }
+
+// Kind says whose fault it is.
+func (*BuildError) Kind() faults.Kind { return faults.Build }
 
 // Unwrap returns the cause.
 func (e *BuildError) Unwrap() error { return e.Err }

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"slices"
 	"strings"
+
+	"ampoule/faults"
 )
 
 //go:embed */*
@@ -34,7 +36,7 @@ func Names() []string {
 // that the recipe names. A name that is none of [Names] is an [*UnknownError].
 func Open(name string) (fs.FS, error) {
 	if !slices.Contains(Names(), name) {
-		return nil, &UnknownError{Name: name}
+		return nil, unknown(name)
 	}
 	return fs.Sub(files, name)
 }
@@ -70,20 +72,14 @@ func List() string {
 	return b.String()
 }
 
-// UnknownError says that the catalogue has no recipe of that name.
-type UnknownError struct{ Name string }
-
-func (e *UnknownError) Error() string {
-	return fmt.Sprintf("the catalogue has no recipe %q", e.Name)
-}
-
-// Hint names the nearest recipe, if one is near, and lists them all.
-func (e *UnknownError) Hint() string {
-	all := "the recipes are:\n" + strings.TrimSuffix(List(), "\n")
-	if near := nearest(e.Name); near != "" {
-		return fmt.Sprintf("did you mean %s? %s", near, all)
+// unknown says that the catalogue has no recipe of that name. Its hint names the nearest
+// recipe, if one is near, and lists them all.
+func unknown(name string) error {
+	hint := "the recipes are:\n" + strings.TrimSuffix(List(), "\n")
+	if near := nearest(name); near != "" {
+		hint = fmt.Sprintf("did you mean %s? %s", near, hint)
 	}
-	return all
+	return faults.New(faults.NotFound, hint, "the catalogue has no recipe %q", name)
 }
 
 // nearest gives the recipe whose name begins as the one given, or needs the fewest

@@ -1,7 +1,6 @@
 package catalogue
 
 import (
-	"errors"
 	"io/fs"
 	"os"
 	"path"
@@ -12,6 +11,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/faults"
 	"ampoule/packaging"
 	"ampoule/recipes"
 )
@@ -139,11 +139,10 @@ func TestOpenUnknown(t *testing.T) {
 		"web/../web": "", strings.Repeat("w", 1<<20): "",
 	} {
 		_, err := Open(name)
-		var unknown *UnknownError
-		if !errors.As(err, &unknown) {
+		if faults.Of(err) != faults.NotFound {
 			t.Fatalf("Open(%.20q): %v", name, err)
 		}
-		hint := unknown.Hint()
+		hint := strings.Join(faults.Hints(err), "")
 		want := "the recipes are:\n"
 		if near != "" {
 			want = "did you mean " + near + "? the recipes are:\n"

@@ -130,7 +130,7 @@ func (r *Registry) order(ctx context.Context, verb string, o order, result any) 
 		}
 		return f.err()
 	}
-	return &BusyError{Dir: r.dir, Err: errOlder}
+	return busy(r.dir, errOlder)
 }
 
 // Verify reads all content and compares it with its digest, and looks whether all that is

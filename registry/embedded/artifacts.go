@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"ampoule/artifact"
+	"ampoule/faults"
 )
 
 // Artifact is what a registry has under one digest.
@@ -46,12 +47,15 @@ func (t Target) String() string {
 }
 
 // ErrNoArtifact is wrapped by errors about names that lead to nothing.
-var ErrNoArtifact = errors.New("the store's registry has no such artifact")
+var ErrNoArtifact = faults.New(faults.NotFound, "", "the store's registry has no such artifact")
 
 // HeldError says that an artifact is held and was not removed.
 type HeldError struct{ Ref string }
 
 func (e *HeldError) Error() string { return e.Ref + " is held" }
+
+// Kind says whose fault it is.
+func (*HeldError) Kind() faults.Kind { return faults.Refused }
 
 // Hint says what to do.
 func (e *HeldError) Hint() string { return "let it go first: ampoule registry unhold " + e.Ref }

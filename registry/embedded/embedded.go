@@ -23,6 +23,8 @@ import (
 	"os"
 	"path/filepath"
 	"time"
+
+	"ampoule/faults"
 )
 
 // patience is how long a request waits for another process to let go of the lock
@@ -93,7 +95,7 @@ func (r *Registry) RoundTrip(req *http.Request) (*http.Response, error) {
 			deadline = time.Now().Add(patience)
 		}
 		if time.Now().After(deadline) {
-			return nil, &BusyError{Dir: r.dir, Err: err}
+			return nil, busy(r.dir, err)
 		}
 		if err := sleep(req.Context()); err != nil {
 			return nil, err
@@ -139,7 +141,7 @@ func (r *Registry) find(ctx context.Context, deadline time.Time) (target, error)
 			return t, nil
 		}
 		if time.Now().After(deadline) {
-			return nil, &BusyError{Dir: r.dir, Err: errNoAddress}
+			return nil, busy(r.dir, errNoAddress)
 		}
 		if err := sleep(ctx); err != nil {
 			return nil, err
@@ -174,26 +176,15 @@ func (r *Registry) forget(t target) {
 	}
 }
 
-// BusyError says that another process holds the lock and cannot be reached.
-type BusyError struct {
-	Dir string
-	Err error
+// busy says that another process holds the lock and cannot be reached: err is the last
+// try's.
+func busy(dir string, err error) error {
+	return faults.New(faults.Machine, "look for an ampoule process that is stopped, or that runs in another network namespace",
+		"opening the registry in %s: another process holds it and does not answer: %w", dir, err)
 }
 
 // errNoAddress says that the lock's file is empty.
 var errNoAddress = errors.New("the lock carries no address")
-
-func (e *BusyError) Error() string {
-	return fmt.Sprintf("opening the registry in %s: another process holds it and does not answer: %v", e.Dir, e.Err)
-}
-
-// Unwrap returns the last try's error.
-func (e *BusyError) Unwrap() error { return e.Err }
-
-// Hint says what to look for.
-func (e *BusyError) Hint() string {
-	return "look for an ampoule process that is stopped, or that runs in another network namespace"
-}
 
 // rewind returns the request to send: a copy whose body starts at its start.
 func rewind(req *http.Request, first bool) (*http.Request, error) {

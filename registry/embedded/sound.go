@@ -13,10 +13,12 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"ampoule/faults"
 )
 
 // ErrDamaged is wrapped by errors about content that is not what its name says.
-var ErrDamaged = errors.New("its bytes are not those that its digest names")
+var ErrDamaged = faults.New(faults.Refused, "", "its bytes are not those that its digest names")
 
 const (
 	// soundName is the file that remembers which blobs were compared.

@@ -21,6 +21,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/types"
 
 	"ampoule/artifact"
+	"ampoule/faults"
 	"ampoule/registry/layer"
 	"ampoule/tree"
 )
@@ -36,10 +37,10 @@ type Layer struct {
 
 // ErrNoImage is wrapped by errors about files that hold no image, or several of which none
 // was named.
-var ErrNoImage = errors.New("no image")
+var ErrNoImage = faults.New(faults.Input, "", "no image")
 
 // ErrDamaged is wrapped by errors about files whose content is not what they say it is.
-var ErrDamaged = errors.New("the image's file is damaged")
+var ErrDamaged = faults.New(faults.Input, "", "the image's file is damaged")
 
 // maxIndexes bounds how many indexes are looked at, of which one may lead to others and
 // back to itself.

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"strings"
 	"syscall"
+
+	"ampoule/faults"
 )
 
 // VerificationError says that something is not what the artifact says.
@@ -34,6 +36,9 @@ func (e *VerificationError) Error() string {
 	return text
 }
 
+// Kind says whose fault it is.
+func (*VerificationError) Kind() faults.Kind { return faults.Refused }
+
 // Unwrap returns the cause.
 func (e *VerificationError) Unwrap() error { return e.Err }
 
@@ -58,40 +63,31 @@ type UnsafeError struct {
 
 func (e *UnsafeError) Error() string { return e.Path + " " + e.Why }
 
+// Kind says whose fault it is.
+func (*UnsafeError) Kind() faults.Kind { return faults.Machine }
+
 // Hint says what to do.
 func (e *UnsafeError) Hint() string { return e.Advice }
 
-// HostError says that this machine cannot hold the release: its disk is full, or
-// the user may not write there, or not read.
-type HostError struct {
-	// Op is installing or verifying.
-	Op   string
-	Root string
-	Err  error
-}
-
+// What is done below a root: the gerunds of errors.
 const (
 	installing = "installing"
 	verifying  = "verifying"
 )
 
-func (e *HostError) Error() string { return fmt.Sprintf("%s below %s: %v", e.Op, e.Root, e.Err) }
-
-// Unwrap returns the cause.
-func (e *HostError) Unwrap() error { return e.Err }
-
-// Hint says what to do.
-func (e *HostError) Hint() string {
+// hostHint says what to do about a fault of this machine.
+func hostHint(op, root string, err error) string {
 	switch {
-	case e.Op == verifying:
-		return fmt.Sprintf("run as a user who may read what is below %s", e.Root)
-	case errors.Is(e.Err, fs.ErrPermission) || errors.Is(e.Err, syscall.EROFS):
-		return fmt.Sprintf("run as a user who may write below %s, or choose another --root", e.Root)
+	case op == verifying:
+		return fmt.Sprintf("run as a user who may read what is below %s", root)
+	case errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS):
+		return fmt.Sprintf("run as a user who may write below %s, or choose another --root", root)
 	}
-	return fmt.Sprintf("free space on the file system of %s", e.Root)
+	return fmt.Sprintf("free space on the file system of %s", root)
 }
 
-// hostError tells faults of this machine from the others.
+// hostError tells faults of this machine from the others: it cannot hold the release,
+// because its disk is full, or the user may not write there, or not read.
 func hostError(op, root string, err error) error {
 	var refused *VerificationError
 	if errors.As(err, &refused) {
@@ -99,7 +95,7 @@ func hostError(op, root string, err error) error {
 	}
 	for _, fault := range []error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, fs.ErrPermission} {
 		if errors.Is(err, fault) {
-			return &HostError{Op: op, Root: root, Err: err}
+			return faults.New(faults.Machine, hostHint(op, root, err), "%s below %s: %w", op, root, err)
 		}
 	}
 	return err

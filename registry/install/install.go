@@ -71,7 +71,7 @@ type Installed struct {
 // stays as it was.
 //
 // What is not as the artifact says is a [*VerificationError]; a full disk or a
-// missing right is a [*HostError]; a root that is a link, or that others than root and
+// missing right is an error of kind Machine; a root that is a link, or that others than root and
 // the one that runs this may change, and what is in the way and was made by no
 // installation, is an [*UnsafeError].
 func Install(ctx context.Context, src Source, ref string, o Options) (Installed, error) {

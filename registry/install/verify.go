@@ -36,7 +36,7 @@ type Verified struct {
 //
 // What does not hold is a [*VerificationError], also for a release whose record lacks
 // the documents; a root without a release is a [*registry.NotFoundError]; what the user
-// may not read is a [*HostError]; a root or releases that are links are an
+// may not read is an error of kind Machine; a root or releases that are links are an
 // [*UnsafeError]. What was compared before that is returned with the error.
 func Verify(ctx context.Context, root string, o VerifyOptions) (Verified, error) {
 	want, err := wanted(o.Ref)

@@ -8,11 +8,13 @@ import (
 
 	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/gzip"
+
+	"ampoule/faults"
 )
 
 // ErrDiffID is wrapped by the error that reading a layer ends with when its tar is
 // not the one that its DiffID names.
-var ErrDiffID = errors.New("layer is not what its DiffID says")
+var ErrDiffID = faults.New(faults.Refused, "", "layer is not what its DiffID says")
 
 // OpenTar returns the layer's uncompressed tar. Content that is not what DiffID
 // says is an error from Read where io.EOF would be.

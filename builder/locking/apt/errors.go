@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 
+	"ampoule/faults"
 	"ampoule/recipes"
 )
 
@@ -18,6 +19,9 @@ type UnknownError struct {
 func (e *UnknownError) Error() string {
 	return fmt.Sprintf("Debian %s has no package %s", e.Suite, e.Name)
 }
+
+// Kind says whose fault it is.
+func (*UnknownError) Kind() faults.Kind { return faults.Input }
 
 // Hint names the nearest package.
 func (e *UnknownError) Hint() string {
@@ -41,6 +45,9 @@ func (e *ChangeError) Error() string {
 		strings.Join(recipes.First(e.Want), ", "), e.Suite, strings.Join(recipes.First(e.Changes), ", "))
 }
 
+// Kind says whose fault it is.
+func (*ChangeError) Kind() faults.Kind { return faults.Input }
+
 // Hint says what to do.
 func (e *ChangeError) Hint() string {
 	return "lock again with --upgrade, which moves the locked packages"
@@ -58,6 +65,9 @@ type SuiteError struct {
 func (e *SuiteError) Error() string {
 	return fmt.Sprintf("no mirror has Debian %s: %s", e.Suite, e.Detail)
 }
+
+// Kind says whose fault it is.
+func (*SuiteError) Kind() faults.Kind { return faults.NotFound }
 
 // Hint says what to check.
 func (e *SuiteError) Hint() string {
@@ -85,6 +95,9 @@ func (e *RunError) Error() string {
 	}
 	return "running apt-get: " + strings.Join(e.Messages, "; ")
 }
+
+// Kind says whose fault it is.
+func (*RunError) Kind() faults.Kind { return faults.Remote }
 
 // Unwrap returns how it ended.
 func (e *RunError) Unwrap() error { return e.Err }

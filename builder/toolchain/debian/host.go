@@ -5,6 +5,7 @@ import (
 	"os/exec"
 
 	"ampoule/builder/sandbox"
+	"ampoule/faults"
 )
 
 // MissingToolError says that this machine lacks a program that Ampoule runs
@@ -17,6 +18,9 @@ type MissingToolError struct {
 func (e *MissingToolError) Error() string {
 	return fmt.Sprintf("this machine has no %s", e.Tool)
 }
+
+// Kind says whose fault it is.
+func (*MissingToolError) Kind() faults.Kind { return faults.Machine }
 
 // Hint says what to do.
 func (e *MissingToolError) Hint() string {

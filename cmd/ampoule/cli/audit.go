@@ -15,6 +15,7 @@ import (
 	"ampoule/audit/lint"
 	"ampoule/audit/survey"
 	"ampoule/cmd/ampoule/display"
+	"ampoule/faults"
 )
 
 // The forms of results that only an audit has.
@@ -23,27 +24,9 @@ const (
 	SARIF Output = "sarif"
 )
 
-// AuditRefusedError says that an audit refuses something.
-type AuditRefusedError struct {
-	Target string
-	Units  int
-}
-
-func (e *AuditRefusedError) Error() string {
-	return fmt.Sprintf("%s: the audit refuses %d of what is in it", display.Clean(e.Target, false), e.Units)
-}
-
-// UndecidedError says that an audit refuses nothing, and that something in its target
-// depends on what was not given.
-type UndecidedError struct{ Report *survey.Report }
-
-func (e *UndecidedError) Error() string {
-	return fmt.Sprintf("%s: %d of what is in it cannot be decided", display.Clean(e.Report.Target, false), e.Report.Count(audit.Undecided))
-}
-
-// Hint says what is to be given, of what is undecided first.
-func (e *UndecidedError) Hint() string {
-	for _, u := range e.Report.Units {
+// needed says what is to be given, of what is undecided first.
+func needed(report *survey.Report) string {
+	for _, u := range report.Units {
 		for _, f := range u.Findings {
 			if f.Severity == audit.Undecided {
 				return "it depends on " + display.Clean(f.Needs, false)
@@ -51,29 +34,6 @@ func (e *UndecidedError) Hint() string {
 		}
 	}
 	return ""
-}
-
-// LintError says that linting, which was asked to refuse them, found faults in wheels.
-type LintError struct {
-	Target string
-	Wheels int
-}
-
-func (e *LintError) Error() string {
-	return fmt.Sprintf("%s: lint finds faults in %d of the wheels in it", display.Clean(e.Target, false), e.Wheels)
-}
-
-// Hint says how to leave rules out.
-func (e *LintError) Hint() string {
-	return "--lint-ignore RULE leaves a rule out; --lint alone refuses nothing"
-}
-
-// UnreadError says that an audit could not read all of what it was pointed at.
-type UnreadError struct{ Report *survey.Report }
-
-func (e *UnreadError) Error() string {
-	first := e.Report.Unread[0]
-	return display.Clean(fmt.Sprintf("%s could not be read: %s", first.Path, first.Why), false)
 }
 
 // softMemory is above which an audit gives memory back at once, in bytes.
@@ -221,15 +181,18 @@ func Audit(ctx context.Context, s *Session, target string, o AuditOptions) (err 
 
 // outcome is the error that a report ends with; nil if it passed.
 func outcome(report *survey.Report) error {
+	target := display.Clean(report.Target, false)
 	switch report.Outcome {
 	case survey.Refused:
-		return &AuditRefusedError{report.Target, report.Count(audit.Refuse)}
+		return faults.New(faults.Refused, "", "%s: the audit refuses %d of what is in it", target, report.Count(audit.Refuse))
 	case survey.Incomplete:
-		return &UnreadError{report}
+		first := report.Unread[0]
+		return faults.New(faults.Input, "", "%s", display.Clean(fmt.Sprintf("%s could not be read: %s", first.Path, first.Why), false))
 	case survey.Faulty:
-		return &LintError{report.Target, report.LintRefused()}
+		return faults.New(faults.Refused, "--lint-ignore RULE leaves a rule out; --lint alone refuses nothing",
+			"%s: lint finds faults in %d of the wheels in it", target, report.LintRefused())
 	case survey.Undecided:
-		return &UndecidedError{report}
+		return faults.New(faults.Undecided, needed(report), "%s: %d of what is in it cannot be decided", target, report.Count(audit.Undecided))
 	}
 	return nil
 }

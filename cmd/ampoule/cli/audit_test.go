@@ -114,8 +114,7 @@ func audited(t *testing.T, s *Session, target string, o AuditOptions) survey.Rep
 	one := *s
 	one.Out, one.Output, o.Root = out, JSON, "/"
 	err := Audit(t.Context(), &one, target, o)
-	var refused *AuditRefusedError
-	if !errors.As(err, &refused) || refused.Units != 1 {
+	if ExitCode(err) != codeRefused || !strings.Contains(err.Error(), "the audit refuses 1 of what is in it") {
 		t.Fatalf("audit of %s: %v\n%s", target, err, out)
 	}
 	var r survey.Report
@@ -169,7 +168,8 @@ func TestUndecided(t *testing.T) {
 		}
 	}
 	var told bytes.Buffer
-	report(&told, &UndecidedError{r})
+	r.Outcome = survey.Undecided
+	report(&told, outcome(r))
 	if want := "error: /d: 1 of what is in it cannot be decided\nhint: it depends on the interpreter: --against\n"; told.String() != want {
 		t.Errorf("told: %q, want %q", told.String(), want)
 	}

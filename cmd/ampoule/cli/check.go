@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"ampoule/builder"
+	"ampoule/faults"
 	"ampoule/registry"
 	"ampoule/registry/embedded"
 	"ampoule/store"
@@ -15,22 +16,6 @@ import (
 // Checker builds a recipe a second time and compares.
 type Checker interface {
 	Check(ctx context.Context, req builder.Request, only string, publisher func(*store.Store) (builder.Publisher, io.Closer, error)) (builder.Checked, error)
-}
-
-// DifferentError says that two builds of one key gave different bits.
-type DifferentError struct {
-	What string
-	// Differences is how many places were found.
-	Differences int
-}
-
-func (e *DifferentError) Error() string {
-	return fmt.Sprintf("%s: a second build gave other bits, in %d places", e.What, e.Differences)
-}
-
-// Hint says what to do.
-func (e *DifferentError) Hint() string {
-	return "each place says what differs and, where it is known, why; a patch or a setting under packages.NAME may fix it"
 }
 
 // Check builds the session's recipe again in another environment, all of it or one part,
@@ -56,7 +41,8 @@ func Check(ctx context.Context, s *Session, c Checker, how builder.Request, only
 	if err := s.print(text, res); err != nil || res.Same() {
 		return err
 	}
-	return &DifferentError{res.What, len(res.Differences)}
+	return faults.New(faults.Refused, "each place says what differs and, where it is known, why; a patch or a setting under packages.NAME may fix it",
+		"%s: a second build gave other bits, in %d places", res.What, len(res.Differences))
 }
 
 // differencesText shows each place with what both builds have there.

@@ -54,12 +54,10 @@ func commandsReference(root *cobra.Command) string {
 	writeFlags(&b, root.PersistentFlags())
 	b.WriteString("What is written with `--progress json` is described in [events.md](events.md).\n\n")
 	b.WriteString("## Exit codes\n\n| code | meaning |\n|---|---|\n")
-	for _, row := range codes {
-		if row.code != codeInterrupted {
-			fmt.Fprintf(&b, "| %d | %s |\n", row.code, cell(row.means))
-		}
+	for _, row := range exitCodes() {
+		fmt.Fprintf(&b, "| %d | %s |\n", row.code, cell(row.means))
 	}
-	fmt.Fprintf(&b, "| %d | interrupted |\n\n", codeInterrupted)
+	b.WriteString("\n")
 	b.WriteString("`ampoule run` ends with the code of the program that it runs.\n\n")
 	b.WriteString("`ampoule completion SHELL` prints a script that makes a shell complete all this.\n\n")
 	for _, cmd := range commands {

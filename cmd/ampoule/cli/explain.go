@@ -12,6 +12,7 @@ import (
 
 	"ampoule/audit/explain"
 	"ampoule/cmd/ampoule/display"
+	"ampoule/faults"
 )
 
 // maxExplained bounds a text that is read to be explained, in bytes.
@@ -60,17 +61,6 @@ func loginMessage(root *cobra.Command, args []string) []string {
 	return append(slices.Delete(slices.Clone(args), at, at+1), "--", args[at])
 }
 
-// UnexplainedError says that nothing is known about a message.
-type UnexplainedError struct {
-	// Wanted says what kind of line would help.
-	Wanted string
-}
-
-func (*UnexplainedError) Error() string { return "nothing is known about this message" }
-
-// Hint says what kind of line would help.
-func (e *UnexplainedError) Hint() string { return e.Wanted }
-
 // Explain writes what a message means; "-" reads it from the session's input.
 func Explain(s *Session, message string) error {
 	if message == "-" {
@@ -85,7 +75,7 @@ func Explain(s *Session, message string) error {
 	}
 	e, ok := explain.Text(message)
 	if !ok {
-		return &UnexplainedError{Wanted: explain.Wanted(message)}
+		return faults.New(faults.NotFound, explain.Wanted(message), "nothing is known about this message")
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s\n\n%s\n\nWhat to do, what helps most first:\n", e.Message, display.Wrap(e.Means, "", lineWidth))

@@ -115,7 +115,7 @@ func openImage(ctx context.Context, s *Session, target, root string) (_ *imageFi
 	defer func() { err = errors.Join(err, saved.Close()) }()
 	if err := docker.SaveImage(ctx, target, saved); err != nil {
 		if errors.Is(err, sandbox.ErrUnavailable) {
-			return nil, &NotFoundError{What: "file, directory or image " + target, Advice: "for an image Docker has to run: " + err.Error()}
+			return nil, notFound("file, directory or image "+target, "for an image Docker has to run: "+err.Error())
 		}
 		return nil, fmt.Errorf("no file has this name, and %w", err)
 	}

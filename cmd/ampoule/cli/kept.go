@@ -74,7 +74,7 @@ func StoreKept(s *Session, st *store.Store, forget []string) error {
 			}
 		}
 		if len(forgotten) == count {
-			return &NotFoundError{What: "kept inputs of " + named, Advice: "ampoule store kept lists what there is"}
+			return notFound("kept inputs of "+named, "ampoule store kept lists what there is")
 		}
 	}
 	for _, b := range forgotten {

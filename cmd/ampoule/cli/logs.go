@@ -105,7 +105,7 @@ func PrintLogs(s *Session, dir, build, log string) error {
 	if log != "" {
 		log = strings.TrimSuffix(log, logExt)
 		if !slices.Contains(names, log) {
-			return &NotFoundError{What: fmt.Sprintf("log %q of build %s", log, b.Build), Advice: "there are: " + strings.Join(names, ", ")}
+			return notFound(fmt.Sprintf("log %q of build %s", log, b.Build), "there are: "+strings.Join(names, ", "))
 		}
 		names = []string{log}
 	}
@@ -169,7 +169,7 @@ func findBuild(dir, name string) (loggedBuild, error) {
 	}
 	switch len(found) {
 	case 0:
-		return loggedBuild{}, &NotFoundError{What: fmt.Sprintf("build %q", name), Advice: "list them with `ampoule logs`"}
+		return loggedBuild{}, notFound(fmt.Sprintf("build %q", name), "list them with `ampoule logs`")
 	case 1:
 		return found[0], nil
 	default:

@@ -39,7 +39,7 @@ interpreter in ROOT that could. "ampoule install" looks at the same before it sw
 				return Preflight(cmd.Context(), s, args[0])
 			}
 			if !strings.Contains(args[0], "@") {
-				return &NotFoundError{What: "directory " + args[0]}
+				return notFound("directory "+args[0], "")
 			}
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
 				reg, err := w.registry()

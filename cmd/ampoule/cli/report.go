@@ -9,6 +9,7 @@ import (
 
 	"ampoule/address"
 	"ampoule/cmd/ampoule/display"
+	"ampoule/faults"
 	"ampoule/recipes"
 )
 
@@ -18,13 +19,13 @@ func report(w io.Writer, err error) {
 	if err == nil || is[*ChildError](err) {
 		return
 	}
-	var faults recipes.Faults
-	if errors.As(err, &faults) && !is[*InterruptedError](err) {
-		for _, f := range faults[:min(len(faults), maxFaults)] {
+	var wrong recipes.Faults
+	if errors.As(err, &wrong) && !is[*InterruptedError](err) {
+		for _, f := range wrong[:min(len(wrong), maxFaults)] {
 			line(w, "error", f.String())
 			line(w, "hint", f.Hint)
 		}
-		if more := len(faults) - maxFaults; more > 0 {
+		if more := len(wrong) - maxFaults; more > 0 {
 			line(w, "error", fmt.Sprintf("and %d more faults", more))
 		}
 		return
@@ -33,7 +34,7 @@ func report(w io.Writer, err error) {
 	if is[*InterruptedError](err) {
 		return
 	}
-	told := hints(err)
+	told := faults.Hints(err)
 	for _, hint := range told[:min(len(told), maxHints)] {
 		line(w, "hint", hint)
 	}
@@ -73,31 +74,4 @@ func line(w io.Writer, word, message string) {
 	if message != "" {
 		fmt.Fprintf(w, "%s: %s\n", word, display.Clean(short(address.Redact(strings.TrimRight(message, "\n"))), true))
 	}
-}
-
-// hints collects the hints of an error and of all that it wraps, each once, the
-// outermost first.
-func hints(err error) []string {
-	var found []string
-	var walk func(error)
-	walk = func(err error) {
-		if err == nil {
-			return
-		}
-		//nolint:errorlint // each error of the chain is looked at by itself
-		if h, ok := err.(interface{ Hint() string }); ok && h.Hint() != "" && !slices.Contains(found, h.Hint()) {
-			found = append(found, h.Hint())
-		}
-		//nolint:errorlint // the two ways to wrap, as package errors knows them
-		switch wrapped := err.(type) {
-		case interface{ Unwrap() error }:
-			walk(wrapped.Unwrap())
-		case interface{ Unwrap() []error }:
-			for _, e := range wrapped.Unwrap() {
-				walk(e)
-			}
-		}
-	}
-	walk(err)
-	return found
 }

@@ -94,7 +94,7 @@ func Save(ctx context.Context, s *Session, src Attachments, ref, kind, dir strin
 			}
 		}
 		if len(saved) == 0 {
-			return nil, &NotFoundError{What: kind + " of " + ref}
+			return nil, notFound(kind+" of "+ref, "")
 		}
 		return saved, nil
 	})

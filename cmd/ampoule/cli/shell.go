@@ -100,11 +100,7 @@ func Shell(ctx context.Context, s *Session, b Sheller, wheel string, command []s
 
 // shellError tells in this package's words why nothing could be opened.
 func (s *Session) shellError(err error) error {
-	var none *builder.NoStepError
-	switch {
-	case errors.As(err, &none):
-		return &NotFoundError{What: none.What, Advice: none.Advice}
-	case errors.Is(err, builder.ErrNoLock):
+	if errors.Is(err, builder.ErrNoLock) {
 		return recipes.Faults{{File: lockPath(s.Recipe), What: "there is no lock", Hint: "make it with `ampoule lock`"}}
 	}
 	return err

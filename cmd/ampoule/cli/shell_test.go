@@ -21,6 +21,7 @@ import (
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/cmd/ampoule/display"
+	"ampoule/faults"
 	"ampoule/recipes"
 )
 
@@ -92,7 +93,7 @@ func TestShellErrors(t *testing.T) {
 		want string
 	}{
 		"command fails":  {&sandbox.ExitError{Args: []string{"make"}, Code: 2}, codeBuild, "error: running make: exit code 2\n"},
-		"nothing failed": {&builder.NoStepError{What: "a failed step of web", Advice: "do so"}, codeNotFound, "error: a failed step of web: not found\nhint: do so\n"},
+		"nothing failed": {faults.New(faults.NotFound, "do so", "a failed step of web: not found"), codeNotFound, "error: a failed step of web: not found\nhint: do so\n"},
 		"no lock":        {fmt.Errorf("x: %w", builder.ErrNoLock), codeInput, "there is no lock\nhint: make it with `ampoule lock`\n"},
 		"no engine":      {sandbox.ErrUnavailable, codeMachine, ""},
 	} {

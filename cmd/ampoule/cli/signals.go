@@ -6,6 +6,8 @@ import (
 	"os"
 	"os/signal"
 	"syscall"
+
+	"ampoule/faults"
 )
 
 // interruptible returns a context that the first SIGINT or SIGTERM ends, with an
@@ -25,7 +27,7 @@ func interruptible(parent context.Context, exit func(int)) (ctx context.Context,
 				return
 			case s := <-signals:
 				if taken > 0 {
-					exit(codeInterrupted)
+					exit(faults.Interrupted.Code())
 				}
 				cancel(&InterruptedError{Signal: s})
 			}

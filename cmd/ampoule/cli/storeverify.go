@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ampoule/cmd/ampoule/display"
+	"ampoule/faults"
 	"ampoule/registry/embedded"
 	"ampoule/store"
 )
@@ -54,6 +55,9 @@ type DamagedError struct {
 func (e *DamagedError) Error() string {
 	return fmt.Sprintf("files of the store are damaged: %d", e.Files)
 }
+
+// Kind says whose fault it is.
+func (*DamagedError) Kind() faults.Kind { return faults.Refused }
 
 // Hint says what to do.
 func (e *DamagedError) Hint() string {

@@ -76,7 +76,7 @@ func openTree(stdin io.Reader, source, prefix string) (t *tree.Tree, done func()
 			// The prefix is one inside an archive.
 			info, err = os.Stat(source)
 		case errors.Is(err, fs.ErrNotExist):
-			return nil, nil, &NotFoundError{What: filepath.Join(source, prefix)}
+			return nil, nil, notFound(filepath.Join(source, prefix), "")
 		}
 		if err != nil {
 			return nil, nil, fmt.Errorf("opening tree: %w", err)
@@ -113,7 +113,7 @@ func fromTar(f *os.File, prefix string) (*tree.Tree, error) {
 		return t, err
 	}
 	if e, ok := t.Lookup(prefix); !ok || e.Kind != tree.Dir {
-		return nil, &NotFoundError{What: "directory " + prefix + " in the archive"}
+		return nil, notFound("directory "+prefix+" in the archive", "")
 	}
 	return t.Sub(prefix), nil
 }

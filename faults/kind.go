@@ -1,0 +1,109 @@
+// Package faults says of errors what kind of fault they are, and what a person can do
+// about them. Whoever declares an error says its kind there; whoever ends with it, a
+// program or a server, asks [Of] and answers with what the one table has for the kind.
+package faults
+
+import (
+	"errors"
+	"io/fs"
+	"slices"
+	"syscall"
+)
+
+// Kind says whose turn it is after an error.
+type Kind int
+
+// The kinds, the one that wins first: where several are in one chain of errors, the
+// earlier one says more about what to do next.
+const (
+	// Unknown is a fault of Ampoule itself: nobody foresaw it. Every other kind wins.
+	Unknown Kind = iota
+	// Interrupted: a person or the system ended the work.
+	Interrupted
+	// Usage: the program was called wrongly.
+	Usage
+	// Input: a file that a person wrote or keeps is wrong, or stale.
+	Input
+	// Refused: what was found is not to be trusted, or not to be published.
+	Refused
+	// NotFound: what was asked for by name is not there.
+	NotFound
+	// Machine: this machine cannot do it.
+	Machine
+	// Remote: a server that is needed failed.
+	Remote
+	// Build: a step of a build ended with an error.
+	Build
+	// Undecided: the answer depends on something that was not given.
+	Undecided
+)
+
+// table has a row for each kind.
+var table = [...]struct {
+	// code is the exit code of the program.
+	code int
+	// means says it to a person.
+	means string
+	// of are foreign errors of the kind, as [errors.Is] finds them.
+	of []error
+}{
+	Unknown:     {1, "a fault of Ampoule itself", nil},
+	Interrupted: {130, "interrupted", nil},
+	Usage:       {2, "wrong usage", nil},
+	Input:       {3, "an input file (recipe, lock, requirements, policy) is wrong or stale", nil},
+	Refused:     {4, "refused: gate, audit, policy or verification", nil},
+	NotFound:    {5, "not found", nil},
+	Machine: {
+		6, "this machine cannot: Docker missing or too old, disk full, host unfit",
+		[]error{syscall.ENOSPC, syscall.EDQUOT, fs.ErrPermission},
+	},
+	Remote:    {7, "a remote failed: registry, index, mirror, server", nil},
+	Build:     {8, "the build failed: a build step ended with an error", nil},
+	Undecided: {9, "undecided: it depends on something that was not given", nil},
+}
+
+// Kinds lists all kinds by their exit codes.
+func Kinds() []Kind {
+	all := make([]Kind, len(table))
+	for i := range all {
+		all[i] = Kind(i)
+	}
+	slices.SortFunc(all, func(a, b Kind) int { return a.Code() - b.Code() })
+	return all
+}
+
+// Code is the exit code of a program that ends with an error of the kind.
+func (k Kind) Code() int { return table[k].code }
+
+// Means says in a few words what the kind stands for.
+func (k Kind) Means() string { return table[k].means }
+
+// Of finds the kind of an error: the first kind, in the order of their declaration, that
+// any error of its chain has, however deep it is wrapped and whatever it is joined with.
+// An error has the kind that its method Kind returns, or the one that the table has for
+// it. An error without any is [Unknown].
+//
+// [context.Canceled] and [context.DeadlineExceeded] have no kind: whoever cancelled says
+// why, in the cause of the context.
+func Of(err error) Kind {
+	found := Unknown
+	for e := range chain(err) {
+		if has, ok := e.(interface{ Kind() Kind }); ok { //nolint:errorlint // each error of the chain is looked at by itself
+			found = first(found, has.Kind())
+		}
+	}
+	for k, row := range table {
+		if slices.ContainsFunc(row.of, func(target error) bool { return errors.Is(err, target) }) {
+			found = first(found, Kind(k))
+		}
+	}
+	return found
+}
+
+// first is the kind of two that wins.
+func first(a, b Kind) Kind {
+	if a == Unknown || b != Unknown && b < a {
+		return b
+	}
+	return a
+}
