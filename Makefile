@@ -16,7 +16,10 @@ GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 TEST_TIMEOUT := 10m
 DOCKER_TEST_TIMEOUT := 60m
 
-.PHONY: help setup build measure quickstart test test-fast test-docker check format vet lint rooms catalogue packages overrides loop bench kills checks verdicts fuzz mutate clean
+# What ships, and what measures it.
+MODULES := . bench
+
+.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint rooms catalogue packages overrides loop bench kills checks verdicts fuzz mutate clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -36,11 +39,11 @@ test: setup ## Does all set-up and runs all checks and tests, the fastest first
 	@$(MAKE) --no-print-directory test-docker
 
 test-fast: ## Runs the tests that need no Docker
-	go test -timeout $(TEST_TIMEOUT) ./...
+	for module in $(MODULES); do go test -C $$module -timeout $(TEST_TIMEOUT) ./... || exit; done
 
 # What a test asks of an engine or a mirror is nothing that go's cache of results knows of.
 test-docker: ## Runs all tests, those that need Docker too
-	go test -count=1 -tags docker -timeout $(DOCKER_TEST_TIMEOUT) ./...
+	for module in $(MODULES); do go test -C $$module -count=1 -tags docker -timeout $(DOCKER_TEST_TIMEOUT) ./... || exit; done
 
 check: format vet rooms lint ## Checks form, imports and the linter's rules
 
@@ -49,21 +52,24 @@ format: ## Fails if a file is not as gofmt writes it
 	[ -z "$$unformatted" ] || { echo "not as gofmt writes them:"; echo "$$unformatted"; exit 1; }
 
 vet: ## Runs go vet, with and without the tests that need Docker
-	go vet ./...
-	go vet -tags docker ./...
+	for module in $(MODULES); do go vet -C $$module ./... && go vet -C $$module -tags docker ./... || exit; done
 
 rooms: ## Checks which package imports which
 	go test -count=1 -run '^TestRooms' ./cmd/ampoule
+	go test -C bench -count=1 -run '^TestRooms' ./measure
 
 lint: $(GOLANGCI) ## Runs golangci-lint
-	$(GOLANGCI) run ./...
+	for module in $(MODULES); do (cd $$module && $(GOLANGCI) run ./...) || exit; done
 
 $(GOLANGCI):
 	GOBIN=$(TOOLS)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@mv $(TOOLS)/bin/golangci-lint $@
 
 measure: build
-	go build -trimpath -o bin/measure ./cmd/measure
+	go build -C bench -trimpath -o ../bin/measure ./measure
+
+page: measure ## Writes docs/catalogue.md from docs/measured
+	bin/measure table
 
 # Flags of bin/measure, such as --again or --store DIR.
 MEASURE_FLAGS :=

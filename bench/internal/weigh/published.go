@@ -1,0 +1,80 @@
+package weigh
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"ampoule/bench/internal/drive"
+)
+
+// Target is where wheels must run.
+type Target struct {
+	// Python is CPython's full version.
+	Python string
+	// Glibc is the target's: 2.36. Wheels for it and for every older one fit (PEP 600).
+	Glibc string
+}
+
+// oldestGlibc is the minor version of the oldest glibc that wheels are published for.
+const oldestGlibc = 5
+
+// platforms are the platform tags of x86-64 that a glibc takes, newest first: PEP
+// 600's, and the older names of three of them.
+func platforms(glibc string) ([]string, error) {
+	major, text, _ := strings.Cut(glibc, ".")
+	minor, err := strconv.Atoi(text)
+	if err != nil || major != "2" || minor < oldestGlibc {
+		return nil, fmt.Errorf("%q is no version of glibc 2", glibc)
+	}
+	var tags []string
+	for ; minor >= oldestGlibc; minor-- {
+		tags = append(tags, fmt.Sprintf("manylinux_2_%d_x86_64", minor))
+		if legacy := map[int]string{17: "manylinux2014", 12: "manylinux2010", 5: "manylinux1"}[minor]; legacy != "" {
+			tags = append(tags, legacy+"_x86_64")
+		}
+	}
+	return tags, nil
+}
+
+// pipMissing is what pip says when no published file fits.
+const pipMissing = "No matching distribution found for"
+
+// pipRetries is what pip says of an index that does not answer, before it says the same.
+const pipRetries = "Retrying ("
+
+// Published installs a version of a distribution from its published wheel alone,
+// with pip, and adds up its files. Ok is false if it has no wheel for the target.
+func Published(ctx context.Context, pip drive.Program, target Target, name, version string) (size int64, ok bool, err error) {
+	tags, err := platforms(target.Glibc)
+	if err != nil {
+		return 0, false, fmt.Errorf("choosing platforms: %w", err)
+	}
+	dir, err := os.MkdirTemp("", "ampoule-published-")
+	if err != nil {
+		return 0, false, err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
+	minor := strings.Join(strings.SplitN(target.Python, ".", 3)[:2], ".")
+	args := []string{"install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile", "--only-binary", ":all:",
+		// Some versions of pip compare with the Python that runs them, whatever --python-version says.
+		"--ignore-requires-python",
+		"--implementation", "cp", "--python-version", minor, "--target", filepath.Join(dir, "site")}
+	for _, tag := range tags {
+		args = append(args, "--platform", tag)
+	}
+	run, err := pip.Run(ctx, append(args, name+"=="+version)...)
+	var failure *drive.FailureError
+	switch {
+	case errors.As(err, &failure) && strings.Contains(run.Messages, pipMissing) && !strings.Contains(run.Messages, pipRetries):
+		return 0, false, nil
+	case err != nil:
+		return 0, false, fmt.Errorf("installing the published wheel of %s %s: %w", name, version, err)
+	}
+	size, err = All(filepath.Join(dir, "site"), false)
+	return size, err == nil, err
+}
