@@ -19,7 +19,7 @@ DOCKER_TEST_TIMEOUT := 60m
 # What ships, and what measures it.
 MODULES := . bench
 
-.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint rooms catalogue packages overrides loop bench kills checks verdicts fuzz mutate clean
+.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint rooms catalogue packages overrides loop bench kills checks verdicts fuzz seeds mutate size clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,7 +39,9 @@ test: setup ## Does all set-up and runs all checks and tests, the fastest first
 	@$(MAKE) --no-print-directory test-docker
 
 test-fast: ## Runs the tests that need no Docker
-	for module in $(MODULES); do go test -C $$module -timeout $(TEST_TIMEOUT) ./... || exit; done
+	go test -timeout $(TEST_TIMEOUT) ./...
+	# Some read what is beside their module, where go's cache of results does not look.
+	go test -C bench -count=1 -timeout $(TEST_TIMEOUT) ./...
 
 # What a test asks of an engine or a mirror is nothing that go's cache of results knows of.
 test-docker: ## Runs all tests, those that need Docker too
@@ -125,14 +127,24 @@ bench: setup measure ## Runs the benchmarks, then web beside docker build, and r
 FUZZ_TIME := 10m
 FUZZ_PACKAGES := ./address ./packaging ./audit ./audit/elf ./audit/wheel ./builder/unpack ./tree ./registry/images ./registry/install
 
-fuzz: ## Runs fuzzers and keeps what they find: make fuzz [FUZZ_TIME=10m] [FUZZ_PACKAGES=./...]
+fuzz: ## Runs fuzzers; go's cache keeps what they find: make fuzz [FUZZ_TIME=10m] [FUZZ_PACKAGES=./...]
 	.ci/fuzz $(FUZZ_TIME) $(FUZZ_PACKAGES)
+
+seeds: ## Chooses the fuzzers' seeds by what they reach, from go's cache and those that are there
+	go run -C bench ./seeds -root $(CURDIR) $(FUZZ_PACKAGES)
 
 # -every turns each condition of each check round, which takes half an hour.
 MUTATE_FLAGS :=
 
 mutate: ## Breaks each check of the gate and wants a test to fail: make mutate [MUTATE_FLAGS=-every]
 	go test -tags mutation -count=1 -run TestMutations -timeout 3h -v ./audit -args $(MUTATE_FLAGS)
+
+# Commits and directories whose sizes are printed, in columns.
+SIZE_OF := .
+
+size: ## Prints how large the code is: make size [SIZE_OF="COMMIT ."]
+	go build -C bench -o ../bin/size ./size
+	bin/size $(SIZE_OF)
 
 clean: ## Removes what was built, but not the tools
 	rm -rf bin
