@@ -25,6 +25,7 @@ import (
 	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/fake"
+	"ampoule/internal/basetime"
 	"ampoule/recipes"
 	"ampoule/store"
 	"ampoule/tree"
@@ -178,7 +179,7 @@ func newWorld(t *testing.T) *world {
 	w.runner = fake.New(w.step)
 	w.builder = &Builder{
 		Store: st, Fetch: fetch.New(st, fetch.Config{}), Publisher: w, Bases: w, Jobs: 2,
-		Now: func() time.Time { return time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC) },
+		Now: func() time.Time { return basetime.Of(t) },
 		Sandboxes: func(context.Context) (Sandboxes, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

@@ -23,9 +23,11 @@ const module = "ampoule/"
 var rooms = map[string][]string{
 	"address":   {},
 	"packaging": {},
-	"tree":      {},
-	"store":     {},
-	"recipes":   {},
+	// Only tests import it.
+	"internal/basetime": {},
+	"tree":              {},
+	"store":             {},
+	"recipes":           {},
 	// A recipe that ships with Ampoule is read as any other one is.
 	"recipes/catalogue": {"recipes"},
 	"recipes/lint":      {"recipes"},
@@ -88,7 +90,8 @@ var owners = map[string][]string{
 var runtimeOwners = map[string][]string{
 	"net/http": {"builder/fetch/...", "registry/...", "api/..."},
 	// Only tests import the specimens.
-	"os/exec": {"builder/...", "cmd/...", "ci/...", "audit/internal/specimen"},
+	"os/exec":                    {"builder/...", "cmd/...", "ci/...", "audit/internal/specimen"},
+	module + "internal/basetime": {},
 	// It keeps manifests in memory only.
 	"github.com/google/go-containerregistry/pkg/registry": {},
 }
