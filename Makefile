@@ -9,8 +9,10 @@ export GOFLAGS := $(shell go env GOFLAGS) -mod=readonly
 export CGO_ENABLED := 0
 
 GOLANGCI_VERSION := v2.5.0
+GOVULNCHECK_VERSION := v1.9.0
 TOOLS := $(CURDIR)/.tools
 GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
+GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)
 
 # What one package's tests may take: a compilation of CPython takes minutes on two cores.
 TEST_TIMEOUT := 10m
@@ -19,7 +21,7 @@ DOCKER_TEST_TIMEOUT := 60m
 # What ships, and what measures it.
 MODULES := . bench
 
-.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint rooms catalogue packages overrides loop bench kills checks verdicts fuzz seeds mutate size clean
+.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint vuln rooms catalogue packages overrides loop bench kills checks verdicts fuzz seeds mutate size clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -35,13 +37,16 @@ quickstart: setup build ## Does the main job: from a recipe to a digest that run
 
 test: setup ## Does all set-up and runs all checks and tests, the fastest first
 	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory vuln
 	@$(MAKE) --no-print-directory test-fast
 	@$(MAKE) --no-print-directory test-docker
 
-test-fast: ## Runs the tests that need no Docker
-	go test -timeout $(TEST_TIMEOUT) ./...
+# The race detector needs cgo; what ships is built without.
+test-fast: export CGO_ENABLED := 1
+test-fast: ## Runs the tests that need no Docker, with the race detector
+	go test -race -timeout $(TEST_TIMEOUT) ./...
 	# Some read what is beside their module, where go's cache of results does not look.
-	go test -C bench -count=1 -timeout $(TEST_TIMEOUT) ./...
+	go test -C bench -race -count=1 -timeout $(TEST_TIMEOUT) ./...
 
 # What a test asks of an engine or a mirror is nothing that go's cache of results knows of.
 test-docker: ## Runs all tests, those that need Docker too
@@ -66,6 +71,13 @@ lint: $(GOLANGCI) ## Runs golangci-lint
 $(GOLANGCI):
 	GOBIN=$(TOOLS)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@mv $(TOOLS)/bin/golangci-lint $@
+
+vuln: $(GOVULNCHECK) ## Looks for known vulnerabilities that the code can reach
+	.ci/vuln $(GOVULNCHECK) $(MODULES)
+
+$(GOVULNCHECK):
+	GOBIN=$(TOOLS)/bin go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+	@mv $(TOOLS)/bin/govulncheck $@
 
 measure: build
 	go build -C bench -trimpath -o ../bin/measure ./measure
