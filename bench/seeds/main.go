@@ -32,7 +32,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	flags := flag.NewFlagSet("seeds", flag.ContinueOnError)
 	root := flags.String("root", ".", "the directory of the module that has the packages")
 	limit := flags.Int("limit", 30, "how many seeds a fuzzer may have")
-	largest := flags.Int64("largest", 16<<10, "how many bytes a seed may have")
+	largest := flags.Int64("largest", 64<<10, "how many bytes a seed may have")
 	if err := flags.Parse(args); err != nil {
 		return err
 	}

@@ -17,7 +17,7 @@ const (
 	// mostSeeds is how many seeds a fuzzer may have in the repository, largestSeed how many
 	// bytes one of them. The rest is in go's cache.
 	mostSeeds   = 30
-	largestSeed = 16 << 10
+	largestSeed = 64 << 10
 )
 
 // An input of a fuzzer is a seed, which `make seeds` chooses, or a failure that was found
@@ -55,7 +55,7 @@ func TestCorporaRefuses(t *testing.T) {
 	want := []string{
 		"tree/testdata/fuzz/FuzzIt has 31 seeds, more than 30: run `make seeds`",
 		"tree/testdata/fuzz/FuzzIt/0316fd90b4a76263 is no seed-HASH (`make seeds` chooses them): name it found-WHAT if it was a failure",
-		"tree/testdata/fuzz/FuzzIt/seed-0000000000000000 has 81920 bytes, more than 16384",
+		"tree/testdata/fuzz/FuzzIt/seed-0000000000000000 has 327680 bytes, more than 65536",
 	}
 	if diff := cmp.Diff(want, got); diff != "" || fuzzers != 1 {
 		t.Errorf("%d fuzzers, faults (-want +got):\n%s", fuzzers, diff)
