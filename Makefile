@@ -14,8 +14,9 @@ TOOLS := $(CURDIR)/.tools
 GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)
 
-# What one package's tests may take: a compilation of CPython takes minutes on two cores.
-TEST_TIMEOUT := 10m
+# What one package's tests may take: the race detector makes them several times slower, and
+# a compilation of CPython takes minutes on two cores.
+TEST_TIMEOUT := 20m
 DOCKER_TEST_TIMEOUT := 60m
 
 # What ships, and what measures it.
