@@ -68,6 +68,7 @@ func Send(ctx context.Context, e Event) {
 
 // Task is a running task that reports itself.
 type Task struct {
+	//nolint:containedctx // a task ends where it started
 	ctx   context.Context
 	event Event
 }

@@ -222,6 +222,8 @@ func Audit(ctx context.Context, s *Session, target string, o AuditOptions) (err 
 // outcome is the error that a report ends with; nil if it passed.
 func outcome(report *survey.Report) error {
 	switch report.Outcome {
+	case survey.Passed:
+		return nil
 	case survey.Refused:
 		return &AuditRefusedError{report.Target, report.Count(audit.Refuse)}
 	case survey.Incomplete:

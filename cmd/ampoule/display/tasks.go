@@ -39,6 +39,7 @@ func (t *tasks) follow(e progress.Event, at time.Time) *running {
 		if r != nil {
 			r.event.Done, r.event.Total, r.event.Unit = e.Done, e.Total, e.Unit
 		}
+	case progress.Told, progress.Warned: // they begin and end nothing
 	case progress.Done, progress.Failed:
 		t.running = slices.DeleteFunc(t.running, func(other *running) bool { return other == r })
 	}

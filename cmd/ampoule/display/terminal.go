@@ -32,6 +32,7 @@ type terminal struct{ tasks tasks }
 func (t *terminal) event(e progress.Event, at time.Time) string {
 	r := t.tasks.follow(e, at)
 	switch e.Kind {
+	case progress.Started, progress.Advanced: // the lines below show them
 	case progress.Told:
 		return "  " + message("note", e) + "\n"
 	case progress.Warned:
