@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -28,7 +29,7 @@ func main() {
 }
 
 // run chooses the seeds of each fuzzer of the packages and says what came of it.
-func run(ctx context.Context, args []string, out io.Writer) error {
+func run(ctx context.Context, args []string, out io.Writer) (err error) {
 	flags := flag.NewFlagSet("seeds", flag.ContinueOnError)
 	root := flags.String("root", ".", "the directory of the module that has the packages")
 	limit := flags.Int("limit", 30, "how many seeds a fuzzer may have")
@@ -45,7 +46,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(work)
+	defer func() { err = errors.Join(err, os.RemoveAll(work)) }()
 	for _, name := range flags.Args() {
 		fuzzers, err := g.fuzzers(ctx, name, work)
 		if err != nil {
