@@ -90,6 +90,8 @@ type calm struct {
 }
 
 // begin makes a store as it is before a build of a kind.
+//
+//nolint:contextcheck // the use of a store is its own, which nobody waits for
 func (k *killer) begin(kind string) (dir string, end func(context.Context) error, err error) {
 	from, err := store.Open(k.t.Store)
 	if err != nil {
@@ -117,7 +119,7 @@ func (k *killer) undisturbed(ctx context.Context, kind string) (_ calm, err erro
 		return c, nil
 	}
 	k.t.Say("%s: an undisturbed build", kind)
-	dir, end, err := k.begin(kind) //nolint:contextcheck // to copy a store waits for nobody
+	dir, end, err := k.begin(kind)
 	if err != nil {
 		return calm{}, err
 	}
@@ -171,7 +173,7 @@ func (k *killer) kill(ctx context.Context, name string) (recorded.Kill, error) {
 // returns how long that took, as [calm] has it.
 func (k *killer) try(ctx context.Context, r *recorded.Kill, c calm, after time.Duration) (ended time.Duration, err error) {
 	kind, _, _ := strings.Cut(r.Name, "-")
-	dir, end, err := k.begin(kind) //nolint:contextcheck // to copy a store waits for nobody
+	dir, end, err := k.begin(kind)
 	if err != nil {
 		return 0, err
 	}
