@@ -9,14 +9,20 @@ export GOFLAGS := $(shell go env GOFLAGS) -mod=readonly
 export CGO_ENABLED := 0
 
 GOLANGCI_VERSION := v2.5.0
+GOVULNCHECK_VERSION := v1.9.0
 TOOLS := $(CURDIR)/.tools
 GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
+GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)
 
-# What one package's tests may take: a compilation of CPython takes minutes on two cores.
-TEST_TIMEOUT := 10m
+# What one package's tests may take: the race detector makes them several times slower, and
+# a compilation of CPython takes minutes on two cores.
+TEST_TIMEOUT := 20m
 DOCKER_TEST_TIMEOUT := 60m
 
-.PHONY: help setup build measure quickstart test test-fast test-docker check format vet lint rooms catalogue packages overrides loop bench kills checks verdicts fuzz mutate clean
+# What ships, and what measures it.
+MODULES := . bench
+
+.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint vuln rooms catalogue packages overrides loop bench kills checks verdicts fuzz seeds mutate size clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,15 +38,20 @@ quickstart: setup build ## Does the main job: from a recipe to a digest that run
 
 test: setup ## Does all set-up and runs all checks and tests, the fastest first
 	@$(MAKE) --no-print-directory check
+	@$(MAKE) --no-print-directory vuln
 	@$(MAKE) --no-print-directory test-fast
 	@$(MAKE) --no-print-directory test-docker
 
-test-fast: ## Runs the tests that need no Docker
-	go test -timeout $(TEST_TIMEOUT) ./...
+# The race detector needs cgo; what ships is built without.
+test-fast: export CGO_ENABLED := 1
+test-fast: ## Runs the tests that need no Docker, with the race detector
+	go test -race -timeout $(TEST_TIMEOUT) ./...
+	# Some read what is beside their module, where go's cache of results does not look.
+	go test -C bench -race -count=1 -timeout $(TEST_TIMEOUT) ./...
 
 # What a test asks of an engine or a mirror is nothing that go's cache of results knows of.
 test-docker: ## Runs all tests, those that need Docker too
-	go test -count=1 -tags docker -timeout $(DOCKER_TEST_TIMEOUT) ./...
+	for module in $(MODULES); do go test -C $$module -count=1 -tags docker -timeout $(DOCKER_TEST_TIMEOUT) ./... || exit; done
 
 check: format vet rooms lint ## Checks form, imports and the linter's rules
 
@@ -49,21 +60,31 @@ format: ## Fails if a file is not as gofmt writes it
 	[ -z "$$unformatted" ] || { echo "not as gofmt writes them:"; echo "$$unformatted"; exit 1; }
 
 vet: ## Runs go vet, with and without the tests that need Docker
-	go vet ./...
-	go vet -tags docker ./...
+	for module in $(MODULES); do go vet -C $$module ./... && go vet -C $$module -tags docker ./... || exit; done
 
 rooms: ## Checks which package imports which
 	go test -count=1 -run '^TestRooms' ./cmd/ampoule
+	go test -C bench -count=1 -run '^TestRooms' ./measure
 
 lint: $(GOLANGCI) ## Runs golangci-lint
-	$(GOLANGCI) run ./...
+	for module in $(MODULES); do (cd $$module && $(GOLANGCI) run ./...) || exit; done
 
 $(GOLANGCI):
 	GOBIN=$(TOOLS)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@mv $(TOOLS)/bin/golangci-lint $@
 
+vuln: $(GOVULNCHECK) ## Looks for known vulnerabilities that the code can reach
+	.ci/vuln $(GOVULNCHECK) $(MODULES)
+
+$(GOVULNCHECK):
+	GOBIN=$(TOOLS)/bin go install golang.org/x/vuln/cmd/govulncheck@$(GOVULNCHECK_VERSION)
+	@mv $(TOOLS)/bin/govulncheck $@
+
 measure: build
-	go build -trimpath -o bin/measure ./cmd/measure
+	go build -C bench -trimpath -o ../bin/measure ./measure
+
+page: measure ## Writes docs/catalogue.md from docs/measured
+	bin/measure table
 
 # Flags of bin/measure, such as --again or --store DIR.
 MEASURE_FLAGS :=
@@ -119,14 +140,24 @@ bench: setup measure ## Runs the benchmarks, then web beside docker build, and r
 FUZZ_TIME := 10m
 FUZZ_PACKAGES := ./address ./packaging ./audit ./audit/elf ./audit/wheel ./builder/unpack ./tree ./registry/images ./registry/install
 
-fuzz: ## Runs fuzzers and keeps what they find: make fuzz [FUZZ_TIME=10m] [FUZZ_PACKAGES=./...]
+fuzz: ## Runs fuzzers; go's cache keeps what they find: make fuzz [FUZZ_TIME=10m] [FUZZ_PACKAGES=./...]
 	.ci/fuzz $(FUZZ_TIME) $(FUZZ_PACKAGES)
+
+seeds: ## Chooses the fuzzers' seeds by what they reach, from go's cache and those that are there
+	go run -C bench ./seeds -root $(CURDIR) $(FUZZ_PACKAGES)
 
 # -every turns each condition of each check round, which takes half an hour.
 MUTATE_FLAGS :=
 
 mutate: ## Breaks each check of the gate and wants a test to fail: make mutate [MUTATE_FLAGS=-every]
 	go test -tags mutation -count=1 -run TestMutations -timeout 3h -v ./audit -args $(MUTATE_FLAGS)
+
+# Commits and directories whose sizes are printed, in columns.
+SIZE_OF := .
+
+size: ## Prints how large the code is: make size [SIZE_OF="COMMIT ."]
+	go build -C bench -o ../bin/size ./size
+	bin/size $(SIZE_OF)
 
 clean: ## Removes what was built, but not the tools
 	rm -rf bin

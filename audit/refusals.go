@@ -97,8 +97,9 @@ func typeName(t elf.Type) string {
 		return "ET_REL"
 	case elf.Core:
 		return "ET_CORE"
+	default:
+		return fmt.Sprintf("%d", t)
 	}
-	return fmt.Sprintf("%d", t)
 }
 
 // The machines' bounds: what a page has at least; how much of memory is a process's; how much
@@ -166,6 +167,7 @@ func (o *object) coverRefusals() []refusal {
 			if !o.covers(s.Addr, s.Addr+s.MemSize) {
 				list = append(list, refusal{field: "PT_PHDR", value: fmt.Sprintf("address %#x", s.Addr), says: "the process ends: the program headers are not where the file says"})
 			}
+		default: // of the others no address matters once it is loaded
 		}
 	}
 	return list

@@ -22,6 +22,7 @@ var ErrTooMuch = errors.New("more than an audit looks at")
 
 // spending is what judging one place has cost so far. A nil one has no bound.
 type spending struct {
+	//nolint:containedctx // it ends with the judging of its place
 	ctx                 context.Context
 	names, dependencies int
 	fault               error

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -15,16 +16,25 @@ import (
 	"ampoule/builder/gate"
 	"ampoule/builder/sandbox"
 	"ampoule/faults"
+	"ampoule/internal/basetime"
 	"ampoule/recipes"
 )
 
-const accepting = `binary:
+// accepting is a part of a recipe. An acceptance has its last day some days from the world's
+// today on, another one later.
+func accepting(t *testing.T, days int) string {
+	return `binary:
   accept:
-    - {match: [other], why: no sdist, until: 2027-03-01}
+    - {match: [other], why: no sdist, until: ` + day(t, days+100) + `}
     - match: ["onnx*"]
       why: no sdist either
-      until: 2026-11-19
-`
+      until: ` + day(t, days) + "\n"
+}
+
+// day is the day that is some days from the world's today on.
+func day(t *testing.T, days int) string {
+	return basetime.Of(t).AddDate(0, 0, days).Format(time.DateOnly)
+}
 
 // accepts replaces the world's recipe by one that accepts binary wheels, and makes its
 // lock answer it.
@@ -43,13 +53,13 @@ func (w *world) accepts(text string) {
 func TestExpiredAcceptance(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.accepts(accepting)
+	w.accepts(accepting(t, -1))
 	w.published[MakePlan(w.recipe, w.lock, "linux/amd64").Key] = digest
 	_, built := w.build()
 	_, locked := w.builder().Lock(t.Context(), w.request(), LockOptions{})
 	for name, err := range map[string]error{"build": built, "lock": locked} {
 		var faults recipes.Faults
-		if !errors.As(err, &faults) || len(faults) != 1 || faults[0].String() != "ampoule.yaml:17:14: the acceptance of onnx* ended with 2026-11-19" || faults[0].Hint == "" {
+		if !errors.As(err, &faults) || len(faults) != 1 || faults[0].String() != "ampoule.yaml:17:14: the acceptance of onnx* ended with "+day(t, -1) || faults[0].Hint == "" {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -60,7 +70,7 @@ func TestExpiredAcceptance(t *testing.T) {
 		t.Errorf("there are logs: %v, %v", entries, err)
 	}
 	// Its last day is one on which it holds.
-	w.accepts(strings.ReplaceAll(accepting, "2026-11-19", "2026-11-20"))
+	w.accepts(accepting(t, 0))
 	w.published[MakePlan(w.recipe, w.lock, "linux/amd64").Key] = digest
 	if got, err := w.build(); err != nil || !got.Reused {
 		t.Errorf("on its last day: %+v, %v", got, err)
@@ -70,7 +80,7 @@ func TestExpiredAcceptance(t *testing.T) {
 func TestBinaryWheels(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.accepts(strings.ReplaceAll(accepting, "2026-11-19", "2027-01-01"))
+	w.accepts(accepting(t, 42))
 	wheel := func(name, tags string) recipes.Dist {
 		return recipes.Dist{Name: name, Version: "1.0", File: strings.ReplaceAll(name, "-", "_") + "-1.0-" + tags + ".whl", SHA256: "of " + name}
 	}
@@ -81,7 +91,7 @@ func TestBinaryWheels(t *testing.T) {
 	// A tool that only builds take is not in the tree.
 	w.lock.Requirements = []string{"demo==1.0", "onnxpure==1.0", "onnxruntime==1.0", "other==1.0"}
 	got := accepted(w.recipe, w.lock)
-	binary := audit.BinaryWheel{File: "onnxruntime-1.0-cp313-cp313-manylinux_2_28_x86_64.whl", SHA256: "of onnxruntime", Why: "no sdist either", Until: "2027-01-01"}
+	binary := audit.BinaryWheel{File: "onnxruntime-1.0-cp313-cp313-manylinux_2_28_x86_64.whl", SHA256: "of onnxruntime", Why: "no sdist either", Until: day(t, 42)}
 	want := []gate.Accepted{{Dist: "onnxruntime", Wheel: binary}}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
@@ -97,14 +107,14 @@ func TestBinaryWheels(t *testing.T) {
 func TestAcceptedInVerdict(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	w.accepts("binary: {accept: [{match: [demo], why: no sdist, until: 2027-01-01}]}\n")
+	w.accepts("binary: {accept: [{match: [demo], why: no sdist, until: " + day(t, 42) + "}]}\n")
 	file := "demo-1.0-cp313-cp313-linux_x86_64.whl"
 	w.lock.Dists[0] = recipes.Dist{Name: "demo", Version: "1.0", File: file, SHA256: w.put(string(pack(distributionFor("cp313-cp313-linux_x86_64", []byte("answer = 42\n")))))}
 	got, err := w.build()
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []audit.BinaryWheel{{File: file, SHA256: w.lock.Dists[0].SHA256, Why: "no sdist", Until: "2027-01-01"}}
+	want := []audit.BinaryWheel{{File: file, SHA256: w.lock.Dists[0].SHA256, Why: "no sdist", Until: day(t, 42)}}
 	if diff := cmp.Diff(want, got.Verdict.Binary); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
@@ -119,7 +129,7 @@ func TestAcceptedNamesItsBuild(t *testing.T) {
 	named := []byte("where = '" + sandbox.WorkDir + "/x'\n")
 	for tag, want := range map[string]audit.Severity{"cp313-cp313-linux_x86_64": audit.Warn, "py3-none-any": audit.Refuse} {
 		w := newWorld(t)
-		w.accepts("binary: {accept: [{match: [demo], why: no sdist, until: 2027-01-01}]}\n")
+		w.accepts("binary: {accept: [{match: [demo], why: no sdist, until: " + day(t, 42) + "}]}\n")
 		w.lock.Dists[0] = recipes.Dist{Name: "demo", Version: "1.0", File: "demo-1.0-" + tag + ".whl", SHA256: w.put(string(pack(distributionFor(tag, named))))}
 		got, err := w.build()
 		if got.Verdict == nil {

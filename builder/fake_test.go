@@ -26,6 +26,7 @@ import (
 	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/fake"
+	"ampoule/internal/basetime"
 	"ampoule/recipes"
 	"ampoule/store"
 	"ampoule/tree"
@@ -183,7 +184,7 @@ func newWorld(t *testing.T) *world {
 	w.budget.Jobs = 2
 	w.needs = Dependencies{
 		Store: st, Fetch: fetch.New(st, fetch.Config{}), Publisher: w, Bases: w,
-		Now: func() time.Time { return time.Date(2026, 11, 20, 0, 0, 0, 0, time.UTC) },
+		Now: func() time.Time { return basetime.Of(t) },
 		Sandboxes: func(context.Context) (Sandboxes, error) {
 			w.mu.Lock()
 			defer w.mu.Unlock()

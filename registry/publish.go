@@ -226,6 +226,7 @@ func (l location) upload(ctx context.Context, pusher *remote.Pusher, b blob) err
 
 // blob is content on its way to a registry, in the form that the client takes.
 type blob struct {
+	//nolint:containedctx // the client's Compressed has no context
 	ctx       context.Context
 	digest    string
 	size      int64

@@ -22,6 +22,7 @@ import (
 
 	"ampoule/artifact"
 	"ampoule/faults"
+	"ampoule/internal/basetime"
 	"ampoule/registry"
 	"ampoule/registry/embedded"
 	"ampoule/registry/layer"
@@ -64,6 +65,12 @@ func remote(t *testing.T) *registry.Registry {
 // sample makes a small artifact: one base layer and one tree of a few files.
 func sample(t testing.TB, key, content string) (registry.Packed, *tree.Tree) {
 	t.Helper()
+	return sampleAt(t, key, content, basetime.Of(t))
+}
+
+// sampleAt is as sample, made at a time.
+func sampleAt(t testing.TB, key, content string, at time.Time) (registry.Packed, *tree.Tree) {
+	t.Helper()
 	program := tree.FileEntry("bin/python3", 0o755, []byte(content))
 	program.Owner = "interpreter"
 	module := tree.FileEntry("lib/flask.py", 0o644, []byte("import os\n"))
@@ -76,17 +83,17 @@ func sample(t testing.TB, key, content string) (registry.Packed, *tree.Tree) {
 	var layers []layer.Layer
 	for _, l := range []struct{ name, owner string }{{"interpreter", "interpreter"}, {"tail-03", "wheel:flask"}} {
 		part := whole.Select(func(e tree.Entry) bool { return e.Owner == l.owner })
-		layers = append(layers, packed(t, l.name, part, artifact.Prefix))
+		layers = append(layers, packedAt(t, l.name, part, artifact.Prefix, at))
 	}
 	root, err := tree.New([]tree.Entry{tree.FileEntry("etc/os-release", 0o644, []byte("ID=test\n"))})
 	if err != nil {
 		t.Fatal(err)
 	}
-	base := packed(t, "base", root, "")
+	base := packedAt(t, "base", root, "", at)
 	return registry.Packed{
 		Name: "web", Key: key,
 		Images: []registry.PackedImage{{
-			Platform: platform, Created: time.Unix(1577836800, 0), Base: []layer.Layer{base}, Layers: layers,
+			Platform: platform, Created: at, Base: []layer.Layer{base}, Layers: layers,
 			Config: artifact.Config{
 				Architecture: "amd64",
 				Env:          []string{"PATH=/opt/ampoule/bin"}, Entrypoint: []string{"/opt/ampoule/bin/python3"},
@@ -105,8 +112,14 @@ func sample(t testing.TB, key, content string) (registry.Packed, *tree.Tree) {
 // packed makes a layer of a tree below prefix.
 func packed(t testing.TB, name string, content *tree.Tree, prefix string) layer.Layer {
 	t.Helper()
+	return packedAt(t, name, content, prefix, basetime.Of(t))
+}
+
+// packedAt is as packed, with files of a time.
+func packedAt(t testing.TB, name string, content *tree.Tree, prefix string, at time.Time) layer.Layer {
+	t.Helper()
 	var tar bytes.Buffer
-	if err := content.WriteTar(&tar, prefix, time.Unix(1577836800, 0)); err != nil {
+	if err := content.WriteTar(&tar, prefix, at); err != nil {
 		t.Fatal(err)
 	}
 	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(tar.Bytes())), nil }
@@ -158,6 +171,9 @@ func TestPublishAndReadBack(t *testing.T) {
 		}
 		if diff := cmp.Diff(a.Images[0].Config, image.Config); diff != "" {
 			t.Errorf("config (-want +got):\n%s", diff)
+		}
+		if !image.Created.Equal(basetime.Of(t)) {
+			t.Errorf("created at %s", image.Created)
 		}
 		checkLayers(t, r, image, whole)
 		checkReferrers(t, r, done.Ref)
@@ -232,7 +248,7 @@ func TestArtifactGolden(t *testing.T) {
 	t.Parallel()
 	const want = "sha256:9406a994e3a59b03bb595b1f0879ae7a9563da4beeb5c38176222bcd5b88a8cf"
 	eachRegistry(t, func(t *testing.T, r *registry.Registry) {
-		a, _ := sample(t, key("1"), "golden")
+		a, _ := sampleAt(t, key("1"), "golden", time.Unix(1577836800, 0))
 		done, err := r.Publish(t.Context(), a)
 		if err != nil {
 			t.Fatal(err)

@@ -116,6 +116,7 @@ func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
 
 // exchange is one request with its answer.
 type exchange struct {
+	//nolint:containedctx // the cause of its end is asked for later
 	ctx     context.Context
 	cancel  context.CancelCauseFunc
 	timer   *time.Timer
@@ -149,7 +150,7 @@ func (x *exchange) watch(req *http.Request) *http.Request {
 func (x *exchange) explain(parent context.Context, err error) error {
 	var silent *SilentError
 	switch {
-	case errors.As(context.Cause(x.ctx), &silent):
+	case errors.As(context.Cause(x.ctx), &silent): //nolint:contextcheck // the cause is the exchange's own
 		return silent
 	case parent.Err() != nil:
 		return parent.Err()
@@ -176,6 +177,7 @@ func (s sent) Read(b []byte) (int, error) {
 type received struct {
 	io.ReadCloser
 	*exchange
+	//nolint:containedctx // a Read has no context of its own
 	parent context.Context
 }
 

@@ -220,6 +220,7 @@ func (s *Store) PutExpected(ctx context.Context, r io.Reader, sum string) error 
 
 // contextReader ends with its context.
 type contextReader struct {
+	//nolint:containedctx // a Read has no context of its own
 	ctx context.Context
 	r   io.Reader
 }

@@ -315,6 +315,8 @@ func (s *Store) cloneRecord(clone *Store, path string, wanted func(kind string, 
 }
 
 // place links content, or copies it.
+//
+//nolint:contextcheck // what is copied is a file of this store's own disk
 func (s *Store) place(from, sum string) error {
 	if err := os.MkdirAll(filepath.Dir(s.Path(sum)), 0o755); err != nil {
 		return err

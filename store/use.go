@@ -154,6 +154,7 @@ func (s *Store) pin(path string) error {
 	return nil
 }
 
+//nolint:contextcheck // the gate is waited for within a bound of its own, and what is used must be named
 func (u *use) pin(s *Store, name string) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()

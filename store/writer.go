@@ -17,6 +17,7 @@ import (
 // Writer takes content in. Nothing of it is visible before [Writer.Commit]. It is
 // for one goroutine.
 type Writer struct {
+	//nolint:containedctx // a Write has no context of its own
 	ctx   context.Context
 	store *Store
 	file  *os.File

@@ -176,6 +176,7 @@ func hashFile(ctx context.Context, dir *os.Root, name string, want fs.FileInfo) 
 
 // untilDone reads until its context is done.
 type untilDone struct {
+	//nolint:containedctx // a Read has no context of its own
 	ctx context.Context
 	r   io.Reader
 }

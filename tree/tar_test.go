@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+
+	"ampoule/internal/basetime"
 )
 
 // member is one member of a tar; text is its content.
@@ -183,7 +185,7 @@ func TestWriteTar(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	at := time.Date(2020, 1, 2, 3, 4, 5, 6, time.FixedZone("", 3600))
+	at := basetime.Of(t).In(time.FixedZone("", 3600)).Add(6)
 	for _, buf := range []*bytes.Buffer{&first, &second} {
 		if err := tr.WriteTar(buf, "opt/ampoule", at); err != nil {
 			t.Fatal(err)

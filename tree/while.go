@@ -14,6 +14,7 @@ const readAtMost = 1 << 20
 func While(ctx context.Context, c Content) Content { return whileContent{ctx, c} }
 
 type whileContent struct {
+	//nolint:containedctx // an Open has no context of its own
 	ctx     context.Context
 	content Content
 }
@@ -48,6 +49,7 @@ type whileFile struct {
 func ReaderWhile(ctx context.Context, r io.Reader) io.Reader { return readWhile{ctx, r} }
 
 type readWhile struct {
+	//nolint:containedctx // a Read has no context of its own
 	ctx context.Context
 	r   io.Reader
 }
@@ -63,6 +65,7 @@ func (w readWhile) Read(p []byte) (int, error) {
 func ReaderAtWhile(ctx context.Context, r io.ReaderAt) io.ReaderAt { return readAtWhile{ctx, r} }
 
 type readAtWhile struct {
+	//nolint:containedctx // a ReadAt has no context of its own
 	ctx context.Context
 	r   io.ReaderAt
 }

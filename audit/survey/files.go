@@ -195,6 +195,7 @@ func isSparse(info fs.FileInfo) bool {
 // ends when its context does, however much a file holds.
 type watched struct {
 	Files
+	//nolint:containedctx // a Root has no contexts
 	ctx    context.Context
 	effort *effort
 }

@@ -248,8 +248,9 @@ func (r remedy) command(u *Unit) string {
 		return "pip cache remove " + u.cached(names)
 	case cleanUv:
 		return "uv cache clean " + u.cached(names)
+	default:
+		return "" // no one command does it
 	}
-	return ""
 }
 
 // pip begins a command of pip's for the unit's own environment, which need not be the one whose

@@ -113,8 +113,10 @@ func (r *Report) WriteSARIF(w io.Writer, version string) error {
 
 // sarifResult is a finding's. The files have no lines, and code hosts want one.
 func (r *Report) sarifResult(u *Unit, f audit.Finding, seen map[string]int) sarifResult {
-	kind, level := "", "error"
+	kind, level := "", ""
 	switch f.Severity {
+	case audit.Refuse:
+		level = "error"
 	case audit.Warn:
 		level = "warning"
 	case audit.Undecided:

@@ -483,6 +483,7 @@ func (v *survey) content(ctx context.Context, f found, site string, u *Unit) (t 
 			t, err = tree.New([]tree.Entry{e})
 		}
 		return t, nil, nothing, err
+	default: // the others are archives
 	}
 	weight := min(e.Size, atOnce)
 	if err := v.memory.Acquire(ctx, weight); err != nil {

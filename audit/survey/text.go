@@ -76,6 +76,7 @@ func (r *Report) counts() counts {
 		c.refused += len(u.files(audit.Refuse))
 		for _, f := range u.Findings {
 			switch f.Severity {
+			case audit.Refuse: // counted by file
 			case audit.Warn:
 				c.warnings++
 			case audit.Undecided:

@@ -204,6 +204,8 @@ func (e *Engine) unreachable(ctx context.Context, err error) error {
 
 // Close removes every container that this engine started and that still exists,
 // and gives the lock file back.
+//
+//nolint:contextcheck // it cleans up behind contexts that are done, within a time of its own
 func (e *Engine) Close() error {
 	ctx, cancel := context.WithTimeout(context.Background(), cleanTimeout)
 	defer cancel()

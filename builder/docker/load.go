@@ -184,6 +184,7 @@ func readLayer(ctx context.Context, w io.Writer, l sandbox.Layer) (int64, error)
 
 // sourceReader stops when ctx is cancelled, and remembers an error that reading had.
 type sourceReader struct {
+	//nolint:containedctx // a Read has no context of its own
 	ctx context.Context
 	r   io.Reader
 	err error

@@ -104,6 +104,7 @@ func (a *answered) Read(p []byte) (int, error) {
 
 // watch ends a request's context when nothing has come for the stall time.
 type watch struct {
+	//nolint:containedctx // a Read has no context of its own
 	ctx    context.Context
 	cancel context.CancelCauseFunc
 	timer  *time.Timer
@@ -147,14 +148,14 @@ func (w *watch) explain(err error) error {
 // a [*StatusError].
 func (f *Fetcher) get(ctx context.Context, address mirror, header http.Header) (*answered, error) {
 	w := newWatch(ctx, f.limits.stall)
-	request, err := http.NewRequestWithContext(w.ctx, http.MethodGet, address.url.String(), nil)
+	request, err := http.NewRequestWithContext(w.ctx, http.MethodGet, address.url.String(), nil) //nolint:contextcheck // the watch's is made of ctx
 	if err != nil {
 		w.stop()
 		return nil, scrubbedError{err}
 	}
 	request.Header = header.Clone()
 	request.Header.Set("User-Agent", "ampoule")
-	response, err := f.client.Do(request)
+	response, err := f.client.Do(request) //nolint:bodyclose // whoever is given the answer closes it
 	if err != nil {
 		err = w.explain(err)
 		w.stop()

@@ -136,6 +136,7 @@ func Send(ctx context.Context, e Event) {
 
 // Task is a running task that reports itself. It is for one goroutine until it has begun.
 type Task struct {
+	//nolint:containedctx // a task ends where it started
 	ctx   context.Context
 	event Event
 	begun bool

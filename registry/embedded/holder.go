@@ -76,6 +76,8 @@ func newHolder(dir string, spare Spare, lock *os.File) (*holder, error) {
 
 // listen opens the way for other processes. Where there is no loopback interface
 // there is no way in, and nobody who could use it.
+//
+//nolint:contextcheck // to listen at the loopback interface takes no time, and outlives the caller
 func (h *holder) listen() error {
 	var from net.ListenConfig
 	l, err := from.Listen(context.Background(), "tcp", "127.0.0.1:0")

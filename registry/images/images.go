@@ -215,6 +215,7 @@ func (p *picker) layout(ctx context.Context) error {
 
 // verifying compares what it has read, at its end, with a sha256.
 type verifying struct {
+	//nolint:containedctx // a Read has no context of its own
 	ctx context.Context
 	io.Reader
 	io.Closer

@@ -25,14 +25,13 @@ import (
 
 	"ampoule/artifact"
 	"ampoule/faults"
+	"ampoule/internal/basetime"
 	"ampoule/registry"
 	"ampoule/registry/layer"
 	"ampoule/tree"
 )
 
 const platform = "linux/amd64"
-
-var epoch = time.Unix(1577836800, 0)
 
 // source is an artifact in memory. Its layers are tars by DiffID.
 type source struct {
@@ -71,7 +70,7 @@ func newSource(t testing.TB, name string, whole *tree.Tree) *source {
 	for _, owner := range slices.Sorted(maps.Keys(owners)) {
 		var b bytes.Buffer
 		part := whole.Select(func(e tree.Entry) bool { return e.Owner == owner || e.Kind == tree.Dir })
-		if err := part.WriteTar(&b, artifact.Prefix, epoch); err != nil {
+		if err := part.WriteTar(&b, artifact.Prefix, basetime.Of(t)); err != nil {
 			t.Fatal(err)
 		}
 		s.tars[owner] = b.Bytes()
@@ -193,7 +192,7 @@ func TestInstallSwitchesAndVerifies(t *testing.T) {
 		t.Errorf("verified: %+v (%v)", checked, err)
 	}
 	info, err := os.Stat(filepath.Join(root, "current", "lib", "locked"))
-	if err != nil || info.Mode().Perm() != 0o555 || !info.ModTime().Equal(epoch) {
+	if err != nil || info.Mode().Perm() != 0o555 || !info.ModTime().Equal(basetime.Of(t)) {
 		t.Errorf("lib/locked: %v (%v)", info, err)
 	}
 	mustInstall(t, second, root)

@@ -129,6 +129,7 @@ func (c compression) Close() error {
 
 // contextWriter stops writing when its context is done.
 type contextWriter struct {
+	//nolint:containedctx // a Write has no context of its own
 	ctx context.Context
 	w   io.Writer
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/ulikunitz/xz"
 
 	"ampoule/audit/wheel"
+	"ampoule/faults"
 	"ampoule/tree"
 )
 
@@ -28,12 +29,15 @@ const (
 )
 
 // ErrTooLarge is what errors about archives and members beyond their limits are.
-var ErrTooLarge = errors.New("too large")
+var ErrTooLarge = faults.New(faults.Input, "", "too large")
 
 // tooLargeError says what is beyond which limit.
 type tooLargeError string
 
 func (e tooLargeError) Error() string { return string(e) }
+
+// Kind says whose fault it is.
+func (tooLargeError) Kind() faults.Kind { return faults.Input }
 
 // Is reports whether target is [ErrTooLarge].
 func (tooLargeError) Is(target error) bool { return target == ErrTooLarge }

@@ -183,6 +183,8 @@ func Audit(ctx context.Context, s *Session, target string, o AuditOptions) (err 
 func outcome(report *survey.Report) error {
 	target := display.Clean(report.Target, false)
 	switch report.Outcome {
+	case survey.Passed:
+		return nil
 	case survey.Refused:
 		return faults.New(faults.Refused, "", "%s: the audit refuses %d of what is in it", target, report.Count(audit.Refuse))
 	case survey.Incomplete:

@@ -12,7 +12,6 @@ import (
 	"runtime"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -20,6 +19,7 @@ import (
 	"ampoule/builder/docker"
 	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
+	"ampoule/internal/basetime"
 	"ampoule/registry"
 	"ampoule/registry/layer"
 	"ampoule/store"
@@ -68,7 +68,7 @@ func publish(ctx context.Context, t *testing.T, w *wiring, sealed *tree.Tree) (d
 		t.Fatal(err)
 	}
 	digest, err = Publisher{Registry: reg, Store: w.store}.Publish(ctx, artifact.Artifact{
-		Name: "web", Key: "sha256:" + sumA, Platform: "linux/" + runtime.GOARCH, Created: time.Unix(1_700_000_000, 0),
+		Name: "web", Key: "sha256:" + sumA, Platform: "linux/" + runtime.GOARCH, Created: basetime.Of(t),
 		Layers: parts,
 		Config: artifact.Config{
 			Architecture: runtime.GOARCH, Entrypoint: []string{"/opt/ampoule/bin/python3"}, Env: []string{"PATH=/opt/ampoule/bin"},

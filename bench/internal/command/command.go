@@ -1,0 +1,274 @@
+// Package command is the command line of measure.
+package command
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ampoule/bench/internal/drive"
+	"ampoule/bench/internal/machine"
+	"ampoule/bench/internal/recorded"
+	"ampoule/bench/internal/table"
+	"ampoule/bench/internal/trials"
+)
+
+// Main runs the program and returns its exit code: 0 if it could measure, whatever
+// came out.
+func Main(args []string, out, errs io.Writer) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := Root(out, errs)
+	root.SetArgs(args)
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(errs, "error:", err)
+		return 1
+	}
+	return 0
+}
+
+// options are the flags that several commands have.
+type options struct {
+	ampoule, docs string
+	trials.Trials
+}
+
+// Root makes the command line. Results go to out, what happens to errs.
+func Root(out, errs io.Writer) *cobra.Command {
+	o := &options{}
+	root := &cobra.Command{
+		Use:   "measure",
+		Short: "Drives ampoule as a person would and records what that took",
+		Long: `Measure drives the program ampoule as a person would and records what that took, in
+docs/measured: each result as it ends, so that the same command goes on where one was cut short.`,
+		SilenceUsage: true, SilenceErrors: true,
+		PersistentPreRunE: func(*cobra.Command, []string) error { return o.complete(errs) },
+	}
+	root.SetOut(out)
+	root.SetErr(errs)
+	flags := root.PersistentFlags()
+	flags.StringVar(&o.ampoule, "ampoule", filepath.Join("bin", "ampoule"), "the program to measure")
+	flags.StringVar(&o.docs, "docs", "docs", "the directory of the documentation")
+	flags.StringVar(&o.Store, "store", "", "the store's directory (default: ampoule's own)")
+	flags.IntVarP(&o.Jobs, "jobs", "j", 0, "how many processors a build may use (default: all)")
+	flags.BoolVar(&o.Shared, "shared", false, "say that the machine has other work meanwhile: times are recorded as bounds")
+	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newTable(o))
+	return root
+}
+
+// complete makes the trials of the flags.
+func (o *options) complete(errs io.Writer) error {
+	path, err := filepath.Abs(o.ampoule)
+	if err != nil {
+		return err
+	}
+	o.Ampoule = drive.Program{Path: path, Show: errs}
+	o.Pip = drive.Program{Path: "python3", Args: []string{"-m", "pip"}}
+	o.Docker = drive.Program{Path: "docker", Show: errs}
+	o.Bootstrap = drive.Program{Path: "mmdebstrap"}
+	o.AptConfig = drive.Program{Path: "apt-config"}
+	o.Shell = drive.Program{Path: "sh"}
+	o.Host = machine.Host{Mount: drive.Program{Path: "mount"}, Umount: drive.Program{Path: "umount"}, Unshare: drive.Program{Path: "unshare"}}
+	o.Results = filepath.Join(o.docs, "measured")
+	o.Now = time.Now
+	o.Say = func(format string, args ...any) {
+		fmt.Fprintf(errs, "%s  %s\n", time.Now().UTC().Format(time.TimeOnly), fmt.Sprintf(format, args...))
+	}
+	return nil
+}
+
+// page writes docs/catalogue.md, which belongs to what is recorded also when
+// measuring ended early.
+func (o *options) page() error {
+	text, err := table.Render(o.Results)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(o.docs, "catalogue.md"), []byte(text), 0o644)
+}
+
+func newCatalogue(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "catalogue [NAME...]",
+		Short: "Builds the catalogue's recipes, all or those named",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return errors.Join(o.Catalogue(cmd.Context(), args), o.page())
+		},
+	}
+	cmd.Flags().BoolVar(&o.Again, "again", false, "measure what is recorded already")
+	return cmd
+}
+
+func newPackages(o *options) *cobra.Command {
+	return newDistributions(o, &cobra.Command{
+		Use:   "packages [NAME...]",
+		Short: "Locks and builds what people install most, all or those named",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return errors.Join(o.Packages(cmd.Context(), args), o.page())
+		},
+	})
+}
+
+func newOverrides(o *options) *cobra.Command {
+	return newDistributions(o, &cobra.Command{
+		Use:   "overrides [NAME...]",
+		Short: "Locks and builds the others for which an override ships, all or those named",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return errors.Join(o.Overrides(cmd.Context(), args), o.page())
+		},
+	})
+}
+
+func newDistributions(o *options, cmd *cobra.Command) *cobra.Command {
+	cmd.Flags().BoolVar(&o.Again, "again", false, "measure what is recorded already")
+	cmd.Flags().DurationVar(&o.Timeout, "timeout", time.Hour, "how long one package may take")
+	return cmd
+}
+
+func newKills(o *options) *cobra.Command {
+	var interpreter, stored int
+	cmd := &cobra.Command{
+		Use:   "kills",
+		Short: "Kills builds of the quickstart recipe at random moments, and builds again",
+		Long: `Kills builds the quickstart recipe in copies of the store, kills each build at a random
+moment, builds again, and looks whether that gives the undisturbed digest and leaves
+nothing behind. The store must have a name of its own: --store.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Store == "" {
+				return errors.New("kills wants a store to copy: --store")
+			}
+			return errors.Join(o.Kills(cmd.Context(), trials.KillNames(interpreter, stored)), o.page())
+		},
+	}
+	cmd.Flags().IntVar(&interpreter, "interpreter", 10, "how many while the interpreter compiles")
+	cmd.Flags().IntVar(&stored, "stored", 90, "how many while the interpreter is there")
+	cmd.Flags().BoolVar(&o.Again, "again", false, "repeat what is recorded already")
+	return cmd
+}
+
+func newChecks(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "checks [NAME...]",
+		Short: "Builds the catalogue's recipes twice, all or those named, and compares",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return errors.Join(o.Checks(cmd.Context(), args), o.page())
+		},
+	}
+	cmd.Flags().BoolVar(&o.Again, "again", false, "check what is recorded already")
+	return cmd
+}
+
+func newVerdicts(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "verdicts [NAME...]",
+		Short: "Compares what audits say of environments with what works in them",
+		Long: `Verdicts installs the environments of the corpus, all or those named (NAME/PYTHON, and
+NAME/PYTHON/BREAKAGE for one that is broken behind it), each in a machine of its own: a directory
+with Debian and interpreters. It imports and starts what is there, and audits it. It must be root.
+Machines stay below --machines, with what was seen in them: with --again another program
+is asked about the same machines, and nothing is installed or imported a second time.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if err := o.places(); err != nil {
+				return err
+			}
+			return errors.Join(o.Verdicts(cmd.Context(), args), o.page())
+		},
+	}
+	cmd.Flags().BoolVar(&o.Again, "again", false, "judge what is recorded already")
+	cmd.Flags().StringVar(&o.Machines, "machines", "", "the directory of the machines (default: ampoule-machines in the user's cache directory)")
+	cmd.Flags().StringVar(&o.Pythons, "pythons", "", "the directory of the interpreters, each under its version (default: pyenv's)")
+	cmd.Flags().StringVar(&o.UV, "uv", "", "install with this uv (an executable) instead of pip")
+	return cmd
+}
+
+// places fills in where machines and interpreters are.
+func (o *options) places() error {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return err
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return err
+	}
+	o.Machines = cmp.Or(o.Machines, filepath.Join(cache, "ampoule-machines"))
+	o.Pythons = cmp.Or(o.Pythons, filepath.Join(home, ".pyenv", "versions"))
+	o.Cache = filepath.Join(o.Machines, "pip")
+	o.Machines, err = filepath.Abs(o.Machines)
+	return err
+}
+
+func newAudits(o *options, out io.Writer) *cobra.Command {
+	return &cobra.Command{
+		Use:   "audits",
+		Short: "Audits 1,000 wheels beside auditwheel",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			figures, err := o.Audits(cmd.Context())
+			if err != nil {
+				return err
+			}
+			for _, f := range figures {
+				fmt.Fprintln(out, figure(f))
+			}
+			return o.page()
+		},
+	}
+}
+
+func newLoop(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "loop",
+		Short: "Adds requirements to the web recipe",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return errors.Join(o.Loop(cmd.Context()), o.page())
+		},
+	}
+}
+
+func newBench(o *options, out io.Writer) *cobra.Command {
+	return &cobra.Command{
+		Use:   "bench",
+		Short: "Builds the web recipe beside docker build",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			figures, err := o.Bench(cmd.Context())
+			if err != nil {
+				return err
+			}
+			for _, f := range figures {
+				fmt.Fprintln(out, figure(f))
+			}
+			return o.page()
+		},
+	}
+}
+
+// figure is a line about a figure.
+func figure(f recorded.Figure) string {
+	word := "holds"
+	if !f.Holds() {
+		word = "DOES NOT HOLD"
+	}
+	return fmt.Sprintf("%-14s %8s  limit %-8s %s  (%s)", f.Name, table.Value(f.Value, f.Unit), table.Value(f.Limit, f.Unit), word, f.Of)
+}
+
+func newTable(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "table",
+		Short: "Writes docs/catalogue.md from what is recorded",
+		Args:  cobra.NoArgs,
+		RunE:  func(*cobra.Command, []string) error { return o.page() },
+	}
+}
