@@ -179,7 +179,7 @@ func checkArtifact(t *testing.T, w *world, a Artifact) {
 	if len(a.Wheelhouse) != 1 || a.Wheelhouse[0].Name != wheel || a.Wheelhouse[0].Size <= int64(len(w.wheel)) {
 		t.Fatalf("the wheelhouse is %+v", a.Wheelhouse)
 	}
-	r, err := a.Wheelhouse[0].Open()
+	r, err := a.Wheelhouse[0].Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

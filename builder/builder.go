@@ -81,7 +81,7 @@ type File struct {
 	// Size is in bytes, SHA256 in lower-case hex.
 	Size   int64
 	SHA256 string
-	Open   func() (io.ReadCloser, error)
+	Open   func(context.Context) (io.ReadCloser, error)
 }
 
 // Builder builds. Its fields are set once, before the first call.

@@ -26,8 +26,8 @@ func (d *digester) FindKey(context.Context, string, string) (string, bool, error
 	return "", false, nil
 }
 
-func (d *digester) Publish(_ context.Context, a Artifact) (string, error) {
-	var parts []func() (io.ReadCloser, error)
+func (d *digester) Publish(ctx context.Context, a Artifact) (string, error) {
+	var parts []func(context.Context) (io.ReadCloser, error)
 	for _, l := range a.Layers {
 		parts = append(parts, l.Open)
 	}
@@ -39,7 +39,7 @@ func (d *digester) Publish(_ context.Context, a Artifact) (string, error) {
 	}
 	hash := sha256.New()
 	for _, open := range parts {
-		r, err := open()
+		r, err := open(ctx)
 		if err != nil {
 			return "", err
 		}

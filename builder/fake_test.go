@@ -236,7 +236,7 @@ func (w *world) BaseFiles(context.Context, string, string) ([]File, error) {
 	sum := sha256.Sum256([]byte(basePart))
 	return []File{{
 		Name: "layer-0", Size: int64(len(basePart)), SHA256: hex.EncodeToString(sum[:]),
-		Open: func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(basePart)), nil },
+		Open: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(basePart)), nil },
 	}}, nil
 }
 

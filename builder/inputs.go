@@ -161,7 +161,7 @@ func (b *Builder) fetchImage(ctx context.Context, ref, platform string) ([]Input
 
 // put stores a file that must have its sha256.
 func (b *Builder) put(ctx context.Context, f File) error {
-	content, err := f.Open()
+	content, err := f.Open(ctx)
 	if err != nil {
 		return err
 	}

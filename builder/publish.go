@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"path"
 	"slices"
 	"strconv"
@@ -59,7 +60,7 @@ func (r *build) wheelhouse(ctx context.Context, record *audit.ArtifactRecord) ([
 		if err != nil {
 			return nil, err
 		}
-		files[i] = File{Name: w.File, Size: e.Size, SHA256: sum, Open: e.Content.Open}
+		files[i] = File{Name: w.File, Size: e.Size, SHA256: sum, Open: func(context.Context) (io.ReadCloser, error) { return e.Content.Open() }}
 	}
 	return files, nil
 }

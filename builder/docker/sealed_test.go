@@ -5,6 +5,7 @@ package docker_test
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"errors"
 	"net"
 	"runtime"
@@ -189,7 +190,7 @@ func TestNoRights(t *testing.T) {
 // program reads the program out of its layer.
 func program(t *testing.T) string {
 	t.Helper()
-	r, err := sandboxtest.ProgramLayer(t).Open()
+	r, err := sandboxtest.ProgramLayer(t).Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -197,7 +197,7 @@ type Layer struct {
 	// DiffID is "sha256:" and the hash of the uncompressed tar.
 	DiffID string
 	// Open returns the uncompressed tar, from its start, each time it is called.
-	Open func() (io.ReadCloser, error)
+	Open func(context.Context) (io.ReadCloser, error)
 }
 
 // Config is what an image says beside its layers. It is part of its ID.

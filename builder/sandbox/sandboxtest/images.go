@@ -17,9 +17,9 @@ import (
 // counted counts how often a layer is opened.
 func counted(l sandbox.Layer, n *atomic.Int64) sandbox.Layer {
 	open := l.Open
-	l.Open = func() (io.ReadCloser, error) {
+	l.Open = func(ctx context.Context) (io.ReadCloser, error) {
 		n.Add(1)
-		return open()
+		return open(ctx)
 	}
 	return l
 }
@@ -90,7 +90,7 @@ func (s *suite) testLoadRefuses(t *testing.T) {
 	lying.DiffID = fresh(t, "file", "one"+Unique()).DiffID
 	broken := fresh(t, "file", "broken"+Unique())
 	unreadable := errors.New("the layer cannot be read")
-	broken.Open = func() (io.ReadCloser, error) { return nil, unreadable }
+	broken.Open = func(context.Context) (io.ReadCloser, error) { return nil, unreadable }
 	for name, layers := range map[string][]sandbox.Layer{
 		"no layer":          nil,
 		"wrong content":     {good, lying},

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"path"
 	"runtime"
@@ -141,7 +140,7 @@ func wheelhouse(files []builder.File) []registry.File {
 	for _, f := range files {
 		wheels = append(wheels, registry.File{
 			Name: f.Name, MediaType: wheelType, Digest: "sha256:" + f.SHA256, Size: f.Size,
-			Open: func(context.Context) (io.ReadCloser, error) { return f.Open() },
+			Open: f.Open,
 		})
 	}
 	return wheels
@@ -156,7 +155,7 @@ func (p Publisher) PullBase(ctx context.Context, ref, platform string) ([]sandbo
 	}
 	pulled := make([]sandbox.Layer, len(base.Layers))
 	for i, l := range base.Layers {
-		pulled[i] = sandbox.Layer{DiffID: l.DiffID, Open: func() (io.ReadCloser, error) { return l.OpenTar(ctx) }}
+		pulled[i] = sandbox.Layer{DiffID: l.DiffID, Open: l.OpenTar}
 	}
 	return pulled, sandboxConfig(base.Config, platform), nil
 }
@@ -171,7 +170,7 @@ func (p Publisher) BaseFiles(ctx context.Context, ref, platform string) ([]build
 	for i, part := range parts {
 		files[i] = builder.File{
 			Name: part.Name, Size: part.Size, SHA256: strings.TrimPrefix(part.Digest, "sha256:"),
-			Open: func() (io.ReadCloser, error) { return part.Open(ctx) },
+			Open: part.Open,
 		}
 	}
 	return files, nil

@@ -75,7 +75,7 @@ func publish(ctx context.Context, t *testing.T, w *wiring, sealed *tree.Tree) (d
 			},
 		},
 		Verdict: []byte(`{"passed":true}`),
-		Wheelhouse: []builder.File{{Name: "idna-3.10-py3-none-any.whl", Size: 5, SHA256: fmt.Sprintf("%x", sha256.Sum256([]byte("wheel"))), Open: func() (io.ReadCloser, error) {
+		Wheelhouse: []builder.File{{Name: "idna-3.10-py3-none-any.whl", Size: 5, SHA256: fmt.Sprintf("%x", sha256.Sum256([]byte("wheel"))), Open: func(context.Context) (io.ReadCloser, error) {
 			return io.NopCloser(strings.NewReader("wheel")), nil
 		}}},
 	})
@@ -93,10 +93,10 @@ type engine struct {
 	code   int
 }
 
-func (e *engine) Load(_ context.Context, config sandbox.Config, layers ...sandbox.Layer) (sandbox.ID, error) {
+func (e *engine) Load(ctx context.Context, config sandbox.Config, layers ...sandbox.Layer) (sandbox.ID, error) {
 	e.config = config
 	for _, l := range layers {
-		r, err := l.Open()
+		r, err := l.Open(ctx)
 		if err != nil {
 			return "", err
 		}

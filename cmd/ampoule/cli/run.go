@@ -121,7 +121,7 @@ func load(ctx context.Context, p Puller, e Engine, ref string) (id sandbox.ID, e
 	defer func() { task.End(err) }()
 	layers := make([]sandbox.Layer, len(image.Layers))
 	for i, l := range image.Layers {
-		layers[i] = sandbox.Layer{DiffID: l.DiffID, Open: func() (io.ReadCloser, error) { return p.OpenLayer(ctx, l) }}
+		layers[i] = sandbox.Layer{DiffID: l.DiffID, Open: func(ctx context.Context) (io.ReadCloser, error) { return p.OpenLayer(ctx, l) }}
 	}
 	return e.Load(ctx, sandboxConfig(image.Config, platform), layers...)
 }
