@@ -5,7 +5,6 @@ import (
 	"cmp"
 	"context"
 	"fmt"
-	"os"
 	"runtime"
 	"strings"
 	"time"
@@ -37,6 +36,7 @@ func (b *Builder) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Req
 	if err != nil {
 		return nil, err
 	}
+	network := b.Fetch.Sources().Network()
 	logs, err := b.logs("lock-" + r.Name)
 	if err != nil {
 		return nil, err
@@ -44,7 +44,7 @@ func (b *Builder) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Req
 	l := &locking.Locker{
 		Store: b.Store, Fetch: b.Fetch, Runner: s.Runner, Images: s.Images, Online: s.Online, Bases: b.Bases,
 		Prefix: Prefix, Platform: r.Platforms[0], Jobs: b.jobs(), Logs: logs,
-		Resolver: locking.Online{Index: index, Environ: os.Environ(), CertFile: os.Getenv("SSL_CERT_FILE")},
+		Resolver: locking.Online{Index: index, Environ: network.Proxies, CertFile: network.CertFile},
 	}
 	return l.Lock(ctx, r, reqs, opts)
 }

@@ -5,7 +5,6 @@ package docker_test
 import (
 	"archive/tar"
 	"bytes"
-	"context"
 	"errors"
 	"net"
 	"runtime"

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"ampoule/config"
 	"ampoule/store"
 )
 
@@ -39,11 +40,11 @@ func openStore(t *testing.T) *store.Store {
 
 // impatient makes a Fetcher that waits for nothing long.
 func impatient(st *store.Store, sources map[string]Source) *Fetcher {
-	f := New(st, Config{Sources: sources, env: []string{}})
+	f := New(st, Config{Sources: sources})
 	f.clients = absent{}
 	f.limits.firstPause, f.limits.longestPause = time.Millisecond, 4*time.Millisecond
 	f.limits.stall = 5 * time.Second
-	f.client = newClient(f.limits)
+	f.client = newClient(f.limits, config.Network{})
 	return f
 }
 

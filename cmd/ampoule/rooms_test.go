@@ -21,7 +21,9 @@ const module = "ampoule/"
 // that belongs to none is a fault. A room may always import itself. "x/..." is x
 // with everything below it.
 var rooms = map[string][]string{
-	"address":   {},
+	"address": {},
+	// What is told of a wrong setting has no credentials in it.
+	"config":    {"address"},
 	"packaging": {},
 	"tree":      {},
 	"store":     {},
@@ -37,7 +39,7 @@ var rooms = map[string][]string{
 	"builder/diagnose":         {},
 	"builder/sandbox":          {"tree", "builder/progress"},
 	"builder/docker":           {"tree", "builder/progress", "builder/sandbox/..."},
-	"builder/fetch":            {"address", "recipes", "store", "builder/progress"},
+	"builder/fetch":            {"address", "config", "recipes", "store", "builder/progress"},
 	"builder/layers":           {"tree", "store", "builder/sandbox"},
 	"builder/relocate":         {"tree"},
 	"builder/unpack":           {"tree", "audit/...", "builder/relocate"},
@@ -51,16 +53,19 @@ var rooms = map[string][]string{
 	// Locking builds what it has to ask: the interpreter, and the metadata of sdists.
 	"builder/locking": append(stage(), "address", "builder/toolchain/...", "builder/cpython/...", "builder/wheels/...",
 		"builder/locking/apt"),
-	"builder/locking/apt": {"address", "recipes", "builder/fetch", "builder/progress", "builder/toolchain/debian"},
-	// Docker is missing: only cmd knows which engine runs the sandboxes.
+	"builder/locking/apt": {"address", "config", "recipes", "builder/fetch", "builder/progress", "builder/toolchain/debian"},
+	// Docker is missing: only wiring knows which engine runs the sandboxes.
 	"builder": append(stage(), "builder/toolchain/...", "builder/cpython/...", "builder/wheels/...",
 		"builder/seal/...", "builder/gate", "builder/locking/..."),
 
-	"api": {"builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
-	"ci":  {"builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
+	// Whoever builds begins here.
+	"wiring": {"config", "store", "registry/...", "builder", "builder/docker", "builder/fetch", "builder/layers", "builder/progress", "builder/sandbox"},
+
+	"api": {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
+	"ci":  {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
 	// What measures the program uses it as people do: builder and registry are out of reach.
 	"cmd/measure": {"recipes/...", "store", "builder/progress"},
-	"cmd":         {"address", "tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "api/...", "ci/..."},
+	"cmd":         {"address", "config", "wiring", "tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "api/...", "ci/..."},
 }
 
 // leaves hold rules that are one thing for all rooms: every room may import them.
@@ -130,6 +135,8 @@ func TestRoomsRefuses(t *testing.T) {
 		{ImportPath: "ampoule/builder/wheels", Imports: []string{"net/http", "ampoule/builder/wheels/pep517"}},
 		{ImportPath: "ampoule/registry/install", XTestImports: []string{"github.com/google/go-containerregistry/pkg/v1/remote/transport"}},
 		{ImportPath: "ampoule/audit", TestImports: []string{"os/exec"}},
+		{ImportPath: "ampoule/config", Imports: []string{"ampoule/store", "ampoule/address"}},
+		{ImportPath: "ampoule/wiring", Imports: []string{"ampoule/builder/docker", "ampoule/cmd/ampoule/cli"}},
 		{ImportPath: "ampoule/cmd/ampoule", Imports: []string{"ampoule/builder/docker", "ampoule/registry"}},
 	}
 	want := []string{
@@ -138,8 +145,10 @@ func TestRoomsRefuses(t *testing.T) {
 		"ampoule/builder imports ampoule/registry",
 		"ampoule/builder/locking/apt imports ampoule/builder/toolchain",
 		"ampoule/builder/wheels imports net/http",
+		"ampoule/config imports ampoule/store",
 		"ampoule/registry/install imports github.com/google/go-containerregistry/pkg/v1/remote/transport",
 		"ampoule/tree imports ampoule/store",
+		"ampoule/wiring imports ampoule/cmd/ampoule/cli",
 	}
 	if diff := cmp.Diff(want, trespasses(packages)); diff != "" {
 		t.Errorf("trespasses (-want +got):\n%s", diff)

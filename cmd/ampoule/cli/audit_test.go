@@ -22,6 +22,7 @@ import (
 	"ampoule/audit/survey"
 	"ampoule/builder"
 	"ampoule/tree"
+	"ampoule/wiring"
 )
 
 // What images have here: an interpreter, as far as its name and its first bytes tell, and a
@@ -98,8 +99,8 @@ func inStore(t *testing.T, s *Session) string {
 		t.Fatal(err)
 	}
 	ref := ""
-	if err := s.wired(t.Context(), func(ctx context.Context, w *wiring) error {
-		ref = w.reference("web", publish(ctx, t, w, sealed))
+	if err := s.wired(t.Context(), func(ctx context.Context, w *wiring.Parts) error {
+		ref = w.Reference("web", publish(ctx, t, w, sealed))
 		return nil
 	}); err != nil {
 		t.Fatal(err)

@@ -14,6 +14,7 @@ import (
 	"ampoule/builder"
 	"ampoule/builder/sandbox"
 	"ampoule/recipes"
+	"ampoule/wiring"
 )
 
 // Builder turns a recipe with its lock into a published artifact.
@@ -60,18 +61,18 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 			if cmd.Flags().Changed("only") && (!check || only == "") {
 				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--only names what --check builds again")}
 			}
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
-				b, err := w.builder()
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
+				b, set, err := s.builder(w)
 				if err != nil {
 					return err
 				}
 				b.Jobs, b.KeepGoing = jobs, keepGoing
 				b.StepTime, b.StepMemory, b.StepDisk = bounds.time, limits.Memory, limits.Disk
-				defer w.collectAfter(ctx)
+				defer s.collectAfter(ctx, w, set.Bounds)
 				if check {
-					return Check(ctx, s, b, only, w.reference)
+					return Check(ctx, s, b, only, w.Reference)
 				}
-				return Build(ctx, s, b, w.reference)
+				return Build(ctx, s, b, w.Reference)
 			})
 		},
 	}

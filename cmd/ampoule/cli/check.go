@@ -8,9 +8,8 @@ import (
 
 	"ampoule/builder"
 	"ampoule/recipes"
-	"ampoule/registry"
-	"ampoule/registry/embedded"
 	"ampoule/store"
+	"ampoule/wiring"
 )
 
 // Checker builds a recipe a second time and compares.
@@ -42,7 +41,7 @@ func Check(ctx context.Context, s *Session, c Checker, only string, reference fu
 		return err
 	}
 	res, err := watched(ctx, s, func(ctx context.Context) (builder.Checked, error) {
-		return c.Check(ctx, in.recipe, in.reqs, in.lock, only, elsewhere)
+		return c.Check(ctx, in.recipe, in.reqs, in.lock, only, wiring.Elsewhere)
 	})
 	if err != nil {
 		return err
@@ -74,14 +73,4 @@ func differencesText(res builder.Checked) string {
 		}
 	}
 	return strings.TrimRight(b.String(), "\n")
-}
-
-// elsewhere is what a second build publishes to: the registry of its own store.
-func elsewhere(st *store.Store) (builder.Publisher, io.Closer, error) {
-	own := embedded.Open(st.Dir(store.Registry))
-	reg, err := registry.Local(own)
-	if err != nil {
-		return nil, nil, err
-	}
-	return Publisher{Registry: reg, Store: st}, own, nil
 }

@@ -24,6 +24,7 @@ import (
 	"ampoule/builder/toolchain"
 	"ampoule/builder/unpack"
 	"ampoule/builder/wheels"
+	"ampoule/config"
 	"ampoule/recipes"
 	"ampoule/recipes/catalogue"
 	"ampoule/registry"
@@ -61,7 +62,7 @@ var codes = []struct {
 	{codeFault, "a fault of Ampoule itself", func(error) bool { return false }},
 	{codeUsage, "wrong usage", anyOf(is[*UsageError], is[*registry.ReferenceError])},
 	{codeInput, "an input file (recipe, lock, requirements, policy) is wrong or stale", anyOf(
-		is[recipes.Faults], is[*fetch.ConfigError], is[*locking.ResolutionError], is[*locking.UnknownPythonError],
+		is[recipes.Faults], is[*config.Error], is[*locking.ResolutionError], is[*locking.UnknownPythonError],
 		is[*locking.NoSdistError], is[*locking.OwnedError], is[*locking.LyingSdistError], is[*locking.CrateError], is[*locking.SdistError], is[*locking.VersionsError], is[*wheels.CircleError], is[*builder.LostPatchError], is[*recipes.RequirementError], is[*apt.UnknownError], is[*apt.ChangeError], is[*toolchain.NotDebianError],
 		wraps(builder.ErrNoLock), is[*survey.NothingError], is[*survey.UnreadableError], is[*survey.NoInterpreterError], is[*UnreadError], wraps(images.ErrNoImage), wraps(images.ErrDamaged))},
 	{codeRefused, "refused: gate, audit, policy or verification", anyOf(

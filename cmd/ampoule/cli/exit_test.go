@@ -25,6 +25,7 @@ import (
 	"ampoule/builder/seal"
 	"ampoule/builder/unpack"
 	"ampoule/builder/wheels"
+	"ampoule/config"
 	"ampoule/recipes"
 	"ampoule/recipes/catalogue"
 	"ampoule/registry"
@@ -48,7 +49,7 @@ func TestExitCode(t *testing.T) {
 		{&UsageError{Err: errors.New("x")}, 2},
 		{&registry.ReferenceError{Ref: "x"}, 2},
 		{recipes.Faults{{What: "x"}}, 3},
-		{&fetch.ConfigError{}, 3},
+		{&config.Error{}, 3},
 		{&locking.ResolutionError{}, 3},
 		{&survey.UnreadableError{Why: "x"}, 3},
 		{&builder.RefusedError{}, 4},

@@ -15,10 +15,11 @@ import (
 	"ampoule/builder/progress"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/registry"
+	"ampoule/wiring"
 )
 
 // attachments are what refers to an artifact, by the name that save knows.
-var attachments = map[string]string{"verdict": verdictType, "wheelhouse": wheelhouseType, "debug": debugType}
+var attachments = map[string]string{"verdict": wiring.VerdictType, "wheelhouse": wiring.WheelhouseType, "debug": wiring.DebugType}
 
 // Attachments gives the files that refer to an artifact.
 type Attachments interface {
@@ -54,8 +55,8 @@ and writes the files into a directory:
 			if dir == "" {
 				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--to is missing: the directory to write into")}
 			}
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
-				reg, err := w.registry()
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
+				reg, err := w.Registry()
 				if err != nil {
 					return err
 				}

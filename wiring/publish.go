@@ -1,4 +1,4 @@
-package cli
+package wiring
 
 import (
 	"context"
@@ -23,10 +23,10 @@ import (
 
 // Artifact types of what refers to an artifact, and media types of its files.
 const (
-	verdictType    = "application/vnd.ampoule.verdict.v1+json"
-	wheelhouseType = "application/vnd.ampoule.wheelhouse.v1"
+	VerdictType    = "application/vnd.ampoule.verdict.v1+json"
+	WheelhouseType = "application/vnd.ampoule.wheelhouse.v1"
 	wheelType      = "application/zip"
-	debugType      = "application/vnd.ampoule.debug.v1"
+	DebugType      = "application/vnd.ampoule.debug.v1"
 )
 
 // Publisher makes of a registry what the builder needs of one.
@@ -43,7 +43,7 @@ var (
 // FindKey implements [builder.Publisher]. What is damaged is told, and is not found: it is
 // published again.
 func (p Publisher) FindKey(ctx context.Context, name, key string) (string, bool, error) {
-	digest, found, err := p.Registry.FindKey(ctx, name, key, registry.Beside{Always: []string{verdictType, wheelhouseType}, Maybe: []string{debugType}})
+	digest, found, err := p.Registry.FindKey(ctx, name, key, registry.Beside{Always: []string{VerdictType, WheelhouseType}, Maybe: []string{DebugType}})
 	var damaged *registry.DamagedError
 	if errors.As(err, &damaged) {
 		progress.Send(ctx, progress.Event{Kind: progress.Warned, Stage: "publish", Task: name, Message: damaged.Error() + ": it is published again"})
@@ -70,11 +70,11 @@ func (p Publisher) Publish(ctx context.Context, a builder.Artifact) (_ string, e
 		return "", fmt.Errorf("packing %s: %w", a.Name, err)
 	}
 	referrers := []registry.Referrer{
-		{ArtifactType: verdictType, Files: []registry.File{registry.BytesFile("verdict.json", verdictType, a.Verdict)}},
-		{ArtifactType: wheelhouseType, Files: wheelhouse(a.Wheelhouse)},
+		{ArtifactType: VerdictType, Files: []registry.File{registry.BytesFile("verdict.json", VerdictType, a.Verdict)}},
+		{ArtifactType: WheelhouseType, Files: wheelhouse(a.Wheelhouse)},
 	}
 	if len(debug) > 0 {
-		referrers = append(referrers, registry.Referrer{ArtifactType: debugType, Files: debug})
+		referrers = append(referrers, registry.Referrer{ArtifactType: DebugType, Files: debug})
 	}
 	published, err := p.Registry.Publish(ctx, registry.Artifact{
 		Name: a.Name, Key: a.Key, Images: []registry.Image{image}, Referrers: referrers,
@@ -157,7 +157,7 @@ func (p Publisher) PullBase(ctx context.Context, ref, platform string) ([]sandbo
 	for i, l := range base.Layers {
 		pulled[i] = sandbox.Layer{DiffID: l.DiffID, Open: l.OpenTar}
 	}
-	return pulled, sandboxConfig(base.Config, platform), nil
+	return pulled, SandboxConfig(base.Config, platform), nil
 }
 
 // BaseFiles implements [builder.Bases].
@@ -176,8 +176,8 @@ func (p Publisher) BaseFiles(ctx context.Context, ref, platform string) ([]build
 	return files, nil
 }
 
-// sandboxConfig is a published image's configuration as a sandbox engine takes it.
-func sandboxConfig(c registry.Config, platform string) sandbox.Config {
+// SandboxConfig is a published image's configuration as a sandbox engine takes it.
+func SandboxConfig(c registry.Config, platform string) sandbox.Config {
 	return sandbox.Config{
 		Architecture: path.Base(platform), Env: c.Env, Entrypoint: c.Entrypoint, Cmd: c.Cmd,
 		WorkingDir: c.WorkingDir, User: c.User, Labels: c.Labels,
