@@ -168,3 +168,21 @@ func checkFault(t *testing.T, err, want error) {
 		t.Errorf("%v has no hint", err)
 	}
 }
+
+// The proxies of the configuration are used, and none of the process's environment.
+func TestProxyOfTheConfiguration(t *testing.T) {
+	t.Parallel()
+	content := noise(77, 1000)
+	proxy := serve(t, whole(content))
+	st := openStore(t)
+	f := New(st, Config{
+		Sources: config.Sources{Debian: {Mirrors: []string{"http://mirror.invalid/debian"}}},
+		Network: config.Network{Proxies: []string{"http_proxy=" + proxy.URL}},
+	})
+	if err := f.Fetch(t.Context(), deb(content)); err != nil {
+		t.Error(err)
+	}
+	if len(proxy.seen()) == 0 {
+		t.Error("the proxy was not asked")
+	}
+}

@@ -175,3 +175,16 @@ func TestUndecided(t *testing.T) {
 		t.Errorf("told: %q, want %q", told.String(), want)
 	}
 }
+
+// The verb asks for less memory, by what the process's owner gave it; its body asks nobody.
+func TestAuditAsksForLessMemory(t *testing.T) {
+	t.Parallel()
+	asked := int64(0)
+	s := &Session{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard, LimitMemory: func(bytes int64) { asked += bytes }}
+	if err := Audit(t.Context(), s, t.TempDir(), AuditOptions{Root: "/"}); err == nil || asked != 0 {
+		t.Errorf("the body asked for %d bytes, %v", asked, err)
+	}
+	if code := Main(s, []string{"audit", t.TempDir()}); code != codeInput || asked != softMemory {
+		t.Errorf("the verb asked for %d bytes, code %d", asked, code)
+	}
+}
