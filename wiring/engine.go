@@ -204,7 +204,5 @@ func (s *shared) close() error {
 	if o == nil || o.engine == nil {
 		return nil
 	}
-	err := o.engine.Close()
-	o.engine = nil
-	return err
+	return o.engine.Close()
 }
