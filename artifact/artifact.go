@@ -49,7 +49,7 @@ type Layer struct {
 	// DiffID is "sha256:" and the hash of the tar (image-spec, config.md, "Layer DiffID").
 	DiffID string
 	// Open returns the tar from its start, each time it is called.
-	Open func() (io.ReadCloser, error)
+	Open func(context.Context) (io.ReadCloser, error)
 }
 
 // Config is what an image says beside its layers: how it runs, and what it is

@@ -3,7 +3,6 @@ package builder
 import (
 	"bytes"
 	"context"
-	"os"
 	"strings"
 	"time"
 
@@ -43,12 +42,13 @@ func (b *Builder) Lock(ctx context.Context, req Request, opts LockOptions) (*rec
 	if err != nil {
 		return nil, err
 	}
+	network := b.d.Fetch.Sources().Network()
 	if with.Logs, err = b.logs("lock-" + req.Recipe.Name); err != nil {
 		return nil, err
 	}
 	l := &locking.Locker{
 		Resources: with, Prefix: Prefix, Platform: req.platform(),
-		Resolver: locking.Online{Index: index, Environ: os.Environ(), CertFile: os.Getenv("SSL_CERT_FILE")},
+		Resolver: locking.Online{Index: index, Environ: network.Proxies, CertFile: network.CertFile},
 	}
 	return l.Lock(ctx, req.Recipe, req.Requirements, locking.Options{
 		Previous: req.Lock, Upgrade: opts.Upgrade, UpgradeNames: opts.UpgradeNames,

@@ -26,19 +26,19 @@ func (d *digester) FindKey(context.Context, string, string) (string, bool, error
 }
 
 func (d *digester) Publish(ctx context.Context, a artifact.Artifact) (string, error) {
-	var parts []func() (io.ReadCloser, error)
+	var parts []func(context.Context) (io.ReadCloser, error)
 	for _, l := range a.Layers {
 		parts = append(parts, l.Open)
 	}
 	for _, f := range a.Wheelhouse {
-		parts = append(parts, func() (io.ReadCloser, error) { return f.Open(ctx) })
+		parts = append(parts, f.Open)
 	}
 	for _, l := range a.Debug {
 		parts = append(parts, l.Open)
 	}
 	hash := sha256.New()
 	for _, open := range parts {
-		r, err := open()
+		r, err := open(ctx)
 		if err != nil {
 			return "", err
 		}

@@ -2,6 +2,7 @@ package registry_test
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"fmt"
 	"io"
@@ -30,7 +31,7 @@ func plain(t *testing.T, name, file, content string) artifact.Layer {
 	}
 	return artifact.Layer{
 		Name: name, DiffID: fmt.Sprintf("sha256:%x", sha256.Sum256(tar.Bytes())),
-		Open: func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(tar.Bytes())), nil },
+		Open: func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(tar.Bytes())), nil },
 	}
 }
 

@@ -122,7 +122,7 @@ func packedAt(t testing.TB, name string, content *tree.Tree, prefix string, at t
 	if err := content.WriteTar(&tar, prefix, at); err != nil {
 		t.Fatal(err)
 	}
-	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(tar.Bytes())), nil }
+	open := func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(tar.Bytes())), nil }
 	l, err := layer.Packer{Dir: t.TempDir()}.Pack(t.Context(), name, fmt.Sprintf("sha256:%x", sha256.Sum256(tar.Bytes())), open)
 	if err != nil {
 		t.Fatal(err)

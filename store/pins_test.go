@@ -250,3 +250,30 @@ func TestUnpinnable(t *testing.T) {
 		}
 	}
 }
+
+// Close ends the uses that nobody ended: what they pinned may go.
+func TestCloseEndsUses(t *testing.T) {
+	t.Parallel()
+	s := openStore(t)
+	release, err := s.Use(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum, _, err := s.Put(t.Context(), strings.NewReader("x"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone := errors.New("gone")
+	if err := errors.Join(os.Remove(s.Path(sum)), s.IfLost(t.Context(), []string{sum}, func() error { return gone })); err != nil {
+		t.Errorf("while it is used: %v", err)
+	}
+	for range 2 {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+	if err := s.IfLost(t.Context(), []string{sum}, func() error { return gone }); !errors.Is(err, gone) {
+		t.Errorf("after Close: %v", err)
+	}
+	release()
+}

@@ -72,23 +72,6 @@ type Store struct {
 	uses uses
 }
 
-// DefaultDir is the directory that AMPOULE_STORE names, else "ampoule" below the
-// user's data directory (XDG Base Directory Specification: XDG_DATA_HOME where it
-// is absolute, else ~/.local/share).
-func DefaultDir() (string, error) {
-	if dir := os.Getenv("AMPOULE_STORE"); dir != "" {
-		return filepath.Abs(dir)
-	}
-	if data := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(data) {
-		return filepath.Join(data, "ampoule"), nil
-	}
-	home, err := os.UserHomeDir()
-	if err != nil {
-		return "", fmt.Errorf("finding the store's directory: %w", err)
-	}
-	return filepath.Join(home, ".local", "share", "ampoule"), nil
-}
-
 // Open opens the store in dir, which it makes where there is none, and sweeps what
 // ended processes have left. A store of a newer version, one of
 // another user, one that others may write to and a directory that holds something else
@@ -104,6 +87,16 @@ func Open(dir string) (*Store, error) {
 		return nil, fmt.Errorf("opening store %s: %w", abs, spaceError(abs, err))
 	}
 	return s, nil
+}
+
+// Close ends all uses of the store that began with this Store: what they pinned may be
+// collected. It is safe to call again, and so is the release of each use.
+func (s *Store) Close() error {
+	for _, u := range s.uses.list() {
+		s.uses.remove(u)
+		u.end()
+	}
+	return nil
 }
 
 // Root is the store's own directory, as an absolute path.

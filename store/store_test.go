@@ -451,24 +451,6 @@ func TestOtherUser(t *testing.T) {
 	}
 }
 
-func TestDefaultDir(t *testing.T) {
-	for name, c := range map[string]struct{ store, data, want string }{
-		"said":         {"/a/b", "/data", "/a/b"},
-		"data":         {"", "/data", "/data/ampoule"},
-		"home":         {"", "", "/home/someone/.local/share/ampoule"},
-		"not absolute": {"", "data", "/home/someone/.local/share/ampoule"},
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Setenv("HOME", "/home/someone")
-			t.Setenv("AMPOULE_STORE", c.store)
-			t.Setenv("XDG_DATA_HOME", c.data)
-			if got, err := DefaultDir(); got != c.want || err != nil {
-				t.Errorf("got %s, %v, want %s", got, err, c.want)
-			}
-		})
-	}
-}
-
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	s := openStore(t)

@@ -1,6 +1,7 @@
 package cpython
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"io"
@@ -82,7 +83,7 @@ func TestKey(t *testing.T) {
 		"a known flag that is not given": func(s *Spec) { s.Knows = append(s.Knows, "--with-lto") },
 		"what else the image says":       func(s *Spec) { s.Toolchain.Config.Labels = map[string]string{"a": "b"} },
 		"where a layer is": func(s *Spec) {
-			s.Toolchain.Layers[0].Open = func() (io.ReadCloser, error) { return nil, errors.New("elsewhere") }
+			s.Toolchain.Layers[0].Open = func(context.Context) (io.ReadCloser, error) { return nil, errors.New("elsewhere") }
 		},
 	} {
 		spec := specimen()

@@ -141,7 +141,7 @@ func writeLayer(ctx context.Context, tw *tar.Writer, l sandbox.Layer) error {
 
 // layerSize is the size of a layer: a file's, or what reading it tells.
 func layerSize(ctx context.Context, l sandbox.Layer) (int64, error) {
-	r, err := l.Open()
+	r, err := l.Open(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", errLayer, err)
 	}
@@ -159,7 +159,7 @@ func layerSize(ctx context.Context, l sandbox.Layer) (int64, error) {
 
 // readLayer copies a layer, and checks its hash at the end.
 func readLayer(ctx context.Context, w io.Writer, l sandbox.Layer) (int64, error) {
-	r, err := l.Open()
+	r, err := l.Open(ctx)
 	if err != nil {
 		return 0, fmt.Errorf("%w: %w", errLayer, err)
 	}

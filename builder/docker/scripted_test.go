@@ -2,6 +2,7 @@ package docker
 
 import (
 	"bytes"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -245,7 +246,7 @@ func TestWhoseFault(t *testing.T) {
 		}
 	}
 	s := newScripted(t, nil)
-	cut := sandbox.Layer{DiffID: "sha256:" + strings.Repeat("0", 64), Open: func() (io.ReadCloser, error) {
+	cut := sandbox.Layer{DiffID: "sha256:" + strings.Repeat("0", 64), Open: func(context.Context) (io.ReadCloser, error) {
 		return io.NopCloser(io.MultiReader(strings.NewReader("x"), iotest.ErrReader(io.ErrUnexpectedEOF))), nil
 	}}
 	if _, err := s.Load(t.Context(), sandbox.Config{Architecture: "amd64"}, cut); err == nil || errors.Is(err, sandbox.ErrUnavailable) {

@@ -189,7 +189,7 @@ func TestNoRights(t *testing.T) {
 // program reads the program out of its layer.
 func program(t *testing.T) string {
 	t.Helper()
-	r, err := sandboxtest.ProgramLayer(t).Open()
+	r, err := sandboxtest.ProgramLayer(t).Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

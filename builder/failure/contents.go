@@ -41,7 +41,7 @@ func keepLayers(ctx context.Context, st *store.Store, image sandbox.Image) error
 		if whole {
 			continue
 		}
-		r, err := layer.Open()
+		r, err := layer.Open(ctx)
 		if err != nil {
 			return fmt.Errorf("opening layer %s: %w", layer.DiffID, err)
 		}

@@ -310,7 +310,9 @@ func TestKeepRefuses(t *testing.T) {
 	lying := s.state("lxml")
 	lying.Image.Layers = []sandbox.Layer{{
 		DiffID: lying.Image.Layers[0].DiffID,
-		Open:   func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("another layer")), nil },
+		Open: func(context.Context) (io.ReadCloser, error) {
+			return io.NopCloser(strings.NewReader("another layer")), nil
+		},
 	}}
 	var mismatch *store.MismatchError
 	if err := Keep(t.Context(), s.store, s.start(t, "x"), lying); !errors.As(err, &mismatch) {

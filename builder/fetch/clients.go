@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"ampoule/config"
 	"bytes"
 	"context"
 	"errors"
@@ -66,7 +67,7 @@ type defaultRecord struct {
 // answered by the client lately, else asked of the client; and when asking fails, what the
 // client answered before.
 func (f *Fetcher) defaults(ctx context.Context, source string) ([]mirror, error) {
-	if said := indexVariable(f.config.env); said != "" && source == PyPI {
+	if said := indexVariable(f.config.Environ); said != "" && source == PyPI {
 		return parseMirrors([]string{said})
 	}
 	var before defaultRecord
@@ -86,7 +87,7 @@ func (f *Fetcher) defaults(ctx context.Context, source string) ([]mirror, error)
 	}
 	mirrors, err := now.parse()
 	if err != nil {
-		return nil, &DefaultError{Source: source, Err: err, Advice: configure(source)}
+		return nil, &DefaultError{Source: source, Err: err, Advice: config.NameMirrors(source)}
 	}
 	// Secrets stay where the client keeps them.
 	if slices.ContainsFunc(mirrors, func(m mirror) bool { return !m.isDir() && m.url.User != nil }) {
@@ -102,25 +103,21 @@ func (f *Fetcher) askClient(ctx context.Context, source string) (answer, error) 
 	case PyPI:
 		index, err := f.clients.index(ctx)
 		if err != nil {
-			return answer{}, &DefaultError{Source: source, Err: scrubbedError{err}, Advice: "install python3-pip, or " + configure(source)}
+			return answer{}, &DefaultError{Source: source, Err: scrubbedError{err}, Advice: "install python3-pip, or " + config.NameMirrors(source)}
 		}
 		return answer{Mirrors: []string{index}}, nil
 	case Crates:
 		template, err := f.clients.registry(ctx)
 		if err != nil {
-			return answer{}, &DefaultError{Source: source, Err: scrubbedError{err}, Advice: "install cargo 1.68 or newer, or " + configure(source)}
+			return answer{}, &DefaultError{Source: source, Err: scrubbedError{err}, Advice: "install cargo 1.68 or newer, or " + config.NameMirrors(source)}
 		}
 		return answer{Mirrors: []string{template}}, nil
 	}
 	archives, err := f.clients.archives(ctx)
 	if err != nil {
-		return answer{}, &DefaultError{Source: source, Err: scrubbedError{err}, Advice: configure(source)}
+		return answer{}, &DefaultError{Source: source, Err: scrubbedError{err}, Advice: config.NameMirrors(source)}
 	}
 	return archives, nil
-}
-
-func configure(source string) string {
-	return fmt.Sprintf("name its mirrors in %s%s or in config.toml", variablePrefix, strings.ToUpper(source))
 }
 
 var indexName = regexp.MustCompile(`^[A-Za-z0-9_-]+=`)

@@ -39,7 +39,7 @@ func (s *scripted) registry(context.Context) (string, error) {
 }
 
 func asking(st *store.Store, c clients, env ...string) *Fetcher {
-	f := New(st, Config{env: append(env, "X=")})
+	f := New(st, Config{Environ: env})
 	f.clients = c
 	return f
 }

@@ -11,11 +11,6 @@ import (
 	"strings"
 )
 
-// sparsePrefix is what cargo writes before the URL of a sparse index.
-const sparsePrefix = "sparse+"
-
-func isSparse(mirror string) bool { return strings.HasPrefix(mirror, sparsePrefix) }
-
 // plainDownload is what cargo appends to a "dl" that has no marker.
 const plainDownload = "/{crate}/{version}/download"
 

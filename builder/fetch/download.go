@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"ampoule/builder/progress"
+	"ampoule/config"
 	"ampoule/store"
 )
 
@@ -283,7 +284,7 @@ func (d *download) limit() int64 {
 	if d.item.Size > 0 {
 		return d.item.Size
 	}
-	if kind, _ := d.fetcher.config.kind(d.item.Source); kind == Registry {
+	if kind, _ := d.fetcher.config.Sources.Kind(d.item.Source); kind == config.Registry {
 		return d.fetcher.limits.crate
 	}
 	return d.fetcher.limits.content

@@ -139,22 +139,6 @@ func (e *DefaultError) Unwrap() error { return e.Err }
 // Hint says what to do.
 func (e *DefaultError) Hint() string { return e.Advice }
 
-// ConfigError is a fault in the configuration file or in a variable of it.
-type ConfigError struct {
-	// Where is FILE, FILE:LINE:COLUMN or a variable's name.
-	Where string
-	Msg   string
-	Help  string
-}
-
-func (e *ConfigError) Error() string { return e.Where + ": " + e.Msg }
-
-// Kind says whose fault it is.
-func (*ConfigError) Kind() faults.Kind { return faults.Input }
-
-// Hint says what to do.
-func (e *ConfigError) Hint() string { return e.Help }
-
 func list(attempts []Attempt) string {
 	lines := make([]string, 0, len(attempts))
 	for _, a := range attempts {

@@ -2,7 +2,7 @@
 // them.
 //
 // An item is named by its source, never by a host: which mirrors serve a source is
-// configuration ([LoadConfig]), and the defaults are asked of the machine's own
+// configuration ([config.Inputs]), and the defaults are asked of the machine's own
 // clients, pip, apt and cargo. A mirror only says where bytes may be; the item's sha256
 // decides whether they are the right ones, before anything sees them.
 package fetch
@@ -23,21 +23,17 @@ import (
 
 	"ampoule/builder/once"
 	"ampoule/builder/progress"
+	"ampoule/config"
 	"ampoule/recipes"
 	"ampoule/store"
 )
 
 // The sources that every Ampoule knows. Configuration may add others.
 const (
-	// PyPI is the Python package index.
-	PyPI = "pypi"
-	// Debian is Debian's archive, the security archive included.
-	Debian = "debian"
-	// CPython is where CPython's source archives come from: Debian's source
-	// packages, then what is configured.
-	CPython = "cpython"
-	// Crates is cargo's public registry.
-	Crates = "crates"
+	PyPI    = config.PyPI
+	Debian  = config.Debian
+	CPython = config.CPython
+	Crates  = config.Crates
 )
 
 // Item is one file that a lock names.
@@ -98,13 +94,13 @@ type Fetcher struct {
 	memory sync.Map
 }
 
-// New makes a Fetcher of a store and a configuration. The zero Config is the
-// machine's defaults. Proxies and the CA bundle come from the process's
-// environment (HTTPS_PROXY, NO_PROXY, SSL_CERT_FILE).
+// New makes a Fetcher of a store and a configuration. The zero Config has no proxies and
+// asks the machine's clients in an empty environment. The CA bundle is the process's, as Go
+// reads it (SSL_CERT_FILE).
 func New(st *store.Store, config Config) *Fetcher {
 	f := &Fetcher{store: st, config: config.withDefaults(), limits: defaultLimits()}
-	f.client = newClient(f.limits)
-	f.clients = machine{env: f.config.env, pythons: []string{"python3", "/usr/bin/python3"}, cargos: []string{"cargo", "/usr/bin/cargo"}}
+	f.client = newClient(f.limits, config.Network)
+	f.clients = machine{env: f.config.Environ, pythons: []string{"python3", "/usr/bin/python3"}, cargos: []string{"cargo", "/usr/bin/cargo"}}
 	return f
 }
 

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"ampoule/config"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -60,9 +61,10 @@ var (
 	errTruncated = errors.New("the answer ends too early")
 )
 
-func newClient(l limits) *http.Client {
+func newClient(l limits, network config.Network) *http.Client {
 	transport := http.DefaultTransport.(*http.Transport).Clone()
 	transport.DialContext = (&net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}).DialContext
+	transport.Proxy = func(r *http.Request) (*url.URL, error) { return network.Proxy(r.URL) }
 	transport.MaxIdleConnsPerHost = defaultJobs
 	return &http.Client{
 		Transport: transport,

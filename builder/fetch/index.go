@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"ampoule/config"
 	"context"
 	"errors"
 	"fmt"
@@ -39,8 +40,8 @@ func (f *Fetcher) Project(ctx context.Context, source, name string) ([]IndexFile
 	if err != nil {
 		return nil, err
 	}
-	if kind, ok := f.config.kind(source); ok && kind != Index {
-		return nil, &ConfigError{Where: "source " + source, Msg: fmt.Sprintf("its kind is %s: it has no projects", kind)}
+	if kind, ok := f.config.Sources.Kind(source); ok && kind != config.Index {
+		return nil, &config.Error{Where: "source " + source, Msg: fmt.Sprintf("its kind is %s: it has no projects", kind)}
 	}
 	mirrors, err := f.mirrors(ctx, source)
 	if err != nil {

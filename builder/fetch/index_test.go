@@ -10,6 +10,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
+
+	"ampoule/config"
 )
 
 var (
@@ -213,7 +215,7 @@ func TestProjectFaults(t *testing.T) {
 	var (
 		remote *RemoteError
 		none   *NoProjectError
-		config *ConfigError
+		wrong  *config.Error
 	)
 	project := func(source string, mirrors ...string) error {
 		f := impatient(openStore(t), map[string]Source{PyPI: {Mirrors: mirrors}})
@@ -226,10 +228,10 @@ func TestProjectFaults(t *testing.T) {
 	if err := project(PyPI, absent.URL); !errors.As(err, &none) {
 		t.Errorf("absent: %v", err)
 	}
-	if err := project(PyPI, t.TempDir()); !errors.As(err, &config) {
+	if err := project(PyPI, t.TempDir()); !errors.As(err, &wrong) {
 		t.Errorf("a directory: %v", err)
 	}
-	if err := project(Debian, absent.URL); !errors.As(err, &config) {
+	if err := project(Debian, absent.URL); !errors.As(err, &wrong) {
 		t.Errorf("Debian: %v", err)
 	}
 	big := serve(t, func(w http.ResponseWriter, r *http.Request) {

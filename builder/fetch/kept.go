@@ -25,14 +25,6 @@ type Keeper interface {
 	Open(ctx context.Context, sum string) (io.ReadCloser, error)
 }
 
-// IsRegistry tells a registry from a directory: the first part of a registry's name is a
-// host, which has a dot or a port or is localhost. What begins with a dot or a slash is
-// a directory.
-func IsRegistry(place string) bool {
-	host, _, _ := strings.Cut(place, "/")
-	return !strings.HasPrefix(place, ".") && (host == "localhost" || strings.ContainsAny(host, ".:"))
-}
-
 // Directory is a [Keeper]: a directory of files that are named by their sha256.
 type Directory string
 

@@ -116,25 +116,3 @@ func TestKeepDamaged(t *testing.T) {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
 }
-
-func TestConfiguredKept(t *testing.T) {
-	t.Parallel()
-	file := filepath.Join(t.TempDir(), "config.toml")
-	if err := os.WriteFile(file, []byte("kept = ['/srv/inputs', 'registry.example/team', 'localhost/x', 'host:5000']\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	config, err := LoadConfig(nil, file)
-	if err != nil || len(config.Kept) != 4 {
-		t.Errorf("%q, %v", config.Kept, err)
-	}
-	config, err = LoadConfig([]string{"AMPOULE_KEPT=/a registry.example"}, file)
-	if err != nil || strings.Join(config.Kept, " ") != "/a registry.example" {
-		t.Errorf("%q, %v", config.Kept, err)
-	}
-	for _, place := range []string{"./inputs", "inputs", "inputs/x.y"} {
-		var fault *ConfigError
-		if _, err := LoadConfig([]string{"AMPOULE_KEPT=" + place}, ""); !errors.As(err, &fault) || fault.Where != keptVariable {
-			t.Errorf("%s: %v", place, err)
-		}
-	}
-}

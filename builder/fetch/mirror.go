@@ -10,8 +10,8 @@ import (
 	"regexp"
 	"strings"
 
-	"ampoule/address"
 	"ampoule/builder/memo"
+	"ampoule/config"
 )
 
 // mirror is the root of a place that bytes may come from, or one address in it: a
@@ -25,29 +25,8 @@ type mirror struct {
 
 // parseMirror reads a mirror as a person writes it.
 func parseMirror(text string) (mirror, error) {
-	if filepath.IsAbs(text) {
-		return mirror{dir: filepath.Clean(text)}, nil
-	}
-	u, err := url.Parse(strings.TrimPrefix(text, sparsePrefix))
-	if err != nil {
-		return mirror{}, fmt.Errorf("mirror %q is no URL", shown(text))
-	}
-	switch {
-	case u.Scheme == "file" && filepath.IsAbs(u.Path) && (u.Host == "" || u.Host == "localhost"):
-		return mirror{dir: filepath.Clean(u.Path)}, nil
-	case (u.Scheme == "http" || u.Scheme == "https") && u.Host != "":
-		return mirror{url: u}, nil
-	}
-	return mirror{}, fmt.Errorf("mirror %q is neither an http nor an https URL nor an absolute path", shown(text))
-}
-
-// shown is what was written for a mirror and is none, for a person. What stands before an
-// "@" there may be the end of a password.
-func shown(text string) string {
-	if strings.Contains(text, "//") {
-		return address.One(text)
-	}
-	return strings.TrimPrefix(address.One("//"+text), "//")
+	u, dir, err := config.ParseMirror(text)
+	return mirror{url: u, dir: dir}, err
 }
 
 func (m mirror) isDir() bool { return m.url == nil }
@@ -99,15 +78,11 @@ func ask[T any](ctx context.Context, f *Fetcher, key string, get func() (T, erro
 // mirrors lists a source's mirrors: those configured, else the defaults.
 func (f *Fetcher) mirrors(ctx context.Context, source string) ([]mirror, error) {
 	configured, ok := f.config.Sources[source]
-	if _, known := f.config.kind(source); !known {
-		return nil, &ConfigError{
-			Where: "source " + source,
-			Msg:   "it is not configured",
-			Help:  fmt.Sprintf("name its mirrors in %s%s or in config.toml", variablePrefix, strings.ToUpper(strings.ReplaceAll(source, "-", "_"))),
-		}
+	if _, known := f.config.Sources.Kind(source); !known {
+		return nil, config.Unknown(source)
 	}
 	if ok && len(configured.Mirrors) > 0 {
-		return configured.parse()
+		return mirrorsOf(configured)
 	}
 	switch source {
 	case PyPI, Debian, Crates:
@@ -152,15 +127,15 @@ func (f *Fetcher) places(ctx context.Context, item Item) ([]place, error) {
 	if err != nil {
 		return nil, err
 	}
-	kind, _ := f.config.kind(source)
+	kind, _ := f.config.Sources.Kind(source)
 	places := make([]place, 0, len(mirrors))
 	for _, m := range mirrors {
 		switch {
-		case kind == Index && !m.isDir():
+		case kind == config.Index && !m.isDir():
 			places = append(places, place{m, func(ctx context.Context) ([]mirror, error) { return f.inIndex(ctx, m, item) }})
-		case kind == Registry && !m.isDir():
+		case kind == config.Registry && !m.isDir():
 			places = append(places, place{m, func(ctx context.Context) ([]mirror, error) { return f.inRegistry(ctx, m, item) }})
-		case kind == Archive && !m.isDir():
+		case kind == config.Archive && !m.isDir():
 			places = append(places, fixed(m, m.join(item.File)))
 		case m.isDir():
 			places = append(places, inDirectory(m, item))
@@ -174,10 +149,10 @@ func (f *Fetcher) places(ctx context.Context, item Item) ([]place, error) {
 // sourceOf is the item's source. A distribution whose name a source owns comes from
 // that source, whatever the item says.
 func (f *Fetcher) sourceOf(item Item) (string, error) {
-	if kind, ok := f.config.kind(item.Source); !ok || kind != Index {
+	if kind, ok := f.config.Sources.Kind(item.Source); !ok || kind != config.Index {
 		return item.Source, nil
 	}
-	owner, err := f.config.owner(item.Name)
+	owner, err := f.config.Sources.Owner(item.Name)
 	if err != nil || owner == "" {
 		return item.Source, err
 	}

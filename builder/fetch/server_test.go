@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"ampoule/config"
 	"ampoule/store"
 )
 
@@ -39,11 +40,11 @@ func openStore(t *testing.T) *store.Store {
 
 // impatient makes a Fetcher that waits for nothing long.
 func impatient(st *store.Store, sources map[string]Source) *Fetcher {
-	f := New(st, Config{Sources: sources, env: []string{}})
+	f := New(st, Config{Sources: sources})
 	f.clients = absent{}
 	f.limits.firstPause, f.limits.longestPause = time.Millisecond, 4*time.Millisecond
 	f.limits.stall = 5 * time.Second
-	f.client = newClient(f.limits)
+	f.client = newClient(f.limits, config.Network{})
 	return f
 }
 
@@ -165,5 +166,23 @@ func checkFault(t *testing.T, err, want error) {
 	}
 	if !errors.As(err, &hint) || hint.Hint() == "" {
 		t.Errorf("%v has no hint", err)
+	}
+}
+
+// The proxies of the configuration are used, and none of the process's environment.
+func TestProxyOfTheConfiguration(t *testing.T) {
+	t.Parallel()
+	content := noise(77, 1000)
+	proxy := serve(t, whole(content))
+	st := openStore(t)
+	f := New(st, Config{
+		Sources: config.Sources{Debian: {Mirrors: []string{"http://mirror.invalid/debian"}}},
+		Network: config.Network{Proxies: []string{"http_proxy=" + proxy.URL}},
+	})
+	if err := f.Fetch(t.Context(), deb(content)); err != nil {
+		t.Error(err)
+	}
+	if len(proxy.seen()) == 0 {
+		t.Error("the proxy was not asked")
 	}
 }

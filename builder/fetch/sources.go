@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"ampoule/config"
 	"context"
 	"slices"
 )
@@ -55,10 +56,13 @@ func (s Sources) Index(ctx context.Context) (string, error) {
 	return "", noIndex(PyPI)
 }
 
+// Network is how other machines are reached.
+func (s Sources) Network() config.Network { return s.fetcher.config.Network }
+
 // Owner is the source that alone may give distributions of that name, or PyPI when
 // no source owns it.
 func (s Sources) Owner(name string) (string, error) {
-	owner, err := s.fetcher.config.owner(name)
+	owner, err := s.fetcher.config.Sources.Owner(name)
 	if owner == "" && err == nil {
 		return PyPI, nil
 	}
@@ -66,7 +70,7 @@ func (s Sources) Owner(name string) (string, error) {
 }
 
 func noIndex(source string) error {
-	return &ConfigError{
+	return &config.Error{
 		Where: "source " + source,
 		Msg:   "none of its mirrors is an index: a directory has no project pages",
 		Help:  "add the URL of an index (PEP 503) to its mirrors",

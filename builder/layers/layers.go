@@ -156,7 +156,7 @@ func Save(ctx context.Context, st *store.Store, t *tree.Tree, prefix string) (sa
 func Stored(st *store.Store, sum string) sandbox.Layer {
 	return sandbox.Layer{
 		DiffID: "sha256:" + sum,
-		Open:   func() (io.ReadCloser, error) { return st.Open(sum) },
+		Open:   func(context.Context) (io.ReadCloser, error) { return st.Open(sum) },
 	}
 }
 

@@ -91,7 +91,7 @@ func TestSaveAndRead(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := layer.Open()
+	r, err := layer.Open(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -45,7 +45,7 @@ func keep(ctx context.Context, st *store.Store, layer sandbox.Layer) error {
 	if whole, err := st.Whole(ctx, sum); whole || err != nil {
 		return err
 	}
-	r, err := layer.Open()
+	r, err := layer.Open(ctx)
 	if err != nil {
 		return fmt.Errorf("opening layer %s: %w", layer.DiffID, err)
 	}

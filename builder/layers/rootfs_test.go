@@ -2,6 +2,7 @@ package layers
 
 import (
 	"archive/tar"
+	"context"
 	"errors"
 	"io"
 	"strings"
@@ -125,7 +126,7 @@ func TestRootFSKeepsLayers(t *testing.T) {
 		}
 		closer.Close()
 		// The second time it is not asked for.
-		layer.Open = func() (io.ReadCloser, error) { return nil, errors.New("asked for again") }
+		layer.Open = func(context.Context) (io.ReadCloser, error) { return nil, errors.New("asked for again") }
 	}
 	if !st.Has(strings.TrimPrefix(layer.DiffID, "sha256:")) {
 		t.Error("the store does not have the layer")
@@ -137,7 +138,7 @@ func TestRootFSRefuses(t *testing.T) {
 	gone := errors.New("gone")
 	sound := layerOf(t, "0", "a")
 	for name, layer := range map[string]sandbox.Layer{
-		"absent": {DiffID: "sha256:" + strings.Repeat("1", 64), Open: func() (io.ReadCloser, error) { return nil, gone }},
+		"absent": {DiffID: "sha256:" + strings.Repeat("1", 64), Open: func(context.Context) (io.ReadCloser, error) { return nil, gone }},
 		"other":  {DiffID: "sha256:" + strings.Repeat("2", 64), Open: sound.Open},
 	} {
 		_, _, err := RootFS(t.Context(), openStore(t), sandbox.Image{Layers: []sandbox.Layer{sound, layer}})

@@ -440,7 +440,7 @@ func (d *debianLocker) openResolver(ctx context.Context, suite string) (*apt.Res
 	if err != nil {
 		return nil, err
 	}
-	mirrors := apt.Mirrors{Without: d.l.Fetch.Sources().Without(fetch.Debian)}
+	mirrors := apt.Mirrors{Without: d.l.Fetch.Sources().Without(fetch.Debian), Network: d.l.Fetch.Sources().Network()}
 	for _, m := range served {
 		if m.Security {
 			mirrors.Security = append(mirrors.Security, m.URL)

@@ -98,7 +98,8 @@ var baseCapabilities = []string{
 	"chown", "dac_override", "fowner", "fsetid", "kill", "setuid", "setgid", "setpcap", "setfcap", "sys_chroot", "sys_admin", "mknod", "audit_write",
 }
 
-// runMmdebstrap runs mmdebstrap, with nothing of this machine's environment.
+// runMmdebstrap runs mmdebstrap, with nothing of this machine's environment. What it writes
+// on the way stands beside the repository.
 func runMmdebstrap(ctx context.Context, tool, dir string, out *os.File, debs []recipes.Deb, log io.Writer) error {
 	names := make([]string, 0, len(debs))
 	for _, d := range debs {
@@ -120,10 +121,7 @@ func runMmdebstrap(ctx context.Context, tool, dir string, out *os.File, debs []r
 		args = append([]string{setpriv, "--no-new-privs", "--bounding-set=-all,+" + strings.Join(baseCapabilities, ",+"), "--"}, args...)
 	}
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
-	cmd.Env = append(installEnv(), "HOME="+dir)
-	if tmp := os.Getenv("TMPDIR"); tmp != "" {
-		cmd.Env = append(cmd.Env, "TMPDIR="+tmp)
-	}
+	cmd.Env = append(installEnv(), "HOME="+dir, "TMPDIR="+filepath.Dir(dir))
 	cmd.Dir = dir
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if root {

@@ -20,6 +20,7 @@ import (
 	"ampoule/builder/locking/apt"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/toolchain"
+	"ampoule/config"
 	"ampoule/recipes"
 	"ampoule/store"
 	"ampoule/tree"
@@ -58,11 +59,11 @@ func openStore(t *testing.T) *store.Store {
 
 func newFetcher(t *testing.T, st *store.Store) *fetch.Fetcher {
 	t.Helper()
-	config, err := fetch.LoadConfig(os.Environ(), "")
+	set, err := config.Read(os.Environ(), "")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return fetch.New(st, config)
+	return fetch.New(st, fetch.Config{Sources: set.Inputs.Sources, Environ: set.Inputs.Environ, Network: set.Place.Network})
 }
 
 // resolve locks a base and, on it, a compiler, certificates (whose update is a
@@ -73,7 +74,7 @@ func resolve(t *testing.T, f *fetch.Fetcher) (base, extra []recipes.Deb) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var mirrors apt.Mirrors
+	mirrors := apt.Mirrors{Network: f.Sources().Network()}
 	for _, m := range found {
 		if m.Security {
 			mirrors.Security = append(mirrors.Security, m.URL)

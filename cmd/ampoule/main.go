@@ -4,10 +4,15 @@ package main
 
 import (
 	"os"
+	"runtime/debug"
 
 	"ampoule/cmd/ampoule/cli"
 )
 
 func main() {
-	os.Exit(cli.Main(os.Args[1:], os.Stdin, os.Stdout, os.Stderr))
+	s := &cli.Session{
+		In: os.Stdin, Out: os.Stdout, Err: os.Stderr, Environ: os.Environ(),
+		LimitMemory: func(bytes int64) { debug.SetMemoryLimit(bytes) },
+	}
+	os.Exit(cli.Main(s, os.Args[1:]))
 }

@@ -21,7 +21,9 @@ const module = "ampoule/"
 // that belongs to none is a fault. A room may always import itself. "x/..." is x
 // with everything below it.
 var rooms = map[string][]string{
-	"address":   {},
+	"address": {},
+	// What is told of a wrong setting has no credentials in it.
+	"config":    {"address"},
 	"artifact":  {"packaging"},
 	"packaging": {},
 	// Only tests import it.
@@ -43,7 +45,7 @@ var rooms = map[string][]string{
 	"builder/diagnose":         {},
 	"builder/sandbox":          {"tree", "builder/progress"},
 	"builder/docker":           {"tree", "builder/progress", "builder/sandbox/..."},
-	"builder/fetch":            {"address", "recipes", "store", "builder/memo", "builder/progress", "builder/once"},
+	"builder/fetch":            {"address", "config", "recipes", "store", "builder/memo", "builder/progress", "builder/once"},
 	"builder/layers":           {"tree", "store", "builder/sandbox", "builder/progress", "builder/once"},
 	"builder/relocate":         {"tree"},
 	"builder/unpack":           {"tree", "audit/...", "builder/relocate"},
@@ -59,14 +61,17 @@ var rooms = map[string][]string{
 	// Locking asks in a build environment: the interpreter, and the metadata of sdists.
 	"builder/locking": append(stage(), "address", "builder/buildenv", "builder/toolchain/...", "builder/cpython/...", "builder/wheels/...",
 		"builder/locking/apt"),
-	"builder/locking/apt": {"address", "recipes", "builder/fetch", "builder/progress", "builder/toolchain/debian"},
-	// Docker is missing: only cmd knows which engine runs the sandboxes.
+	"builder/locking/apt": {"address", "config", "recipes", "builder/fetch", "builder/progress", "builder/toolchain/debian"},
+	// Docker is missing: only wiring knows which engine runs the sandboxes.
 	"builder": append(stage(), "builder/buildenv", "builder/toolchain/...", "builder/cpython/...", "builder/wheels/...",
 		"builder/seal/...", "builder/gate", "builder/locking/..."),
 
-	"api": {"builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
-	"ci":  {"builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
-	"cmd": {"address", "tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "api/...", "ci/..."},
+	// Whoever builds begins here.
+	"wiring": {"config", "store", "registry/...", "builder", "builder/docker", "builder/fetch", "builder/layers", "builder/progress", "builder/sandbox"},
+
+	"api": {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
+	"ci":  {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
+	"cmd": {"address", "config", "wiring", "tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "api/...", "ci/..."},
 }
 
 // leaves are one thing for all rooms: every room but another leaf may import them.
@@ -155,6 +160,8 @@ func TestRoomsRefuses(t *testing.T) {
 		{ImportPath: "ampoule/builder/wheels", Imports: []string{"net/http", "ampoule/builder/wheels/pep517"}},
 		{ImportPath: "ampoule/registry/install", XTestImports: []string{"github.com/google/go-containerregistry/pkg/v1/remote/transport"}},
 		{ImportPath: "ampoule/audit", TestImports: []string{"os/exec"}},
+		{ImportPath: "ampoule/config", Imports: []string{"ampoule/store", "ampoule/address"}},
+		{ImportPath: "ampoule/wiring", Imports: []string{"ampoule/builder/docker", "ampoule/cmd/ampoule/cli"}},
 		{ImportPath: "ampoule/cmd/ampoule", Imports: []string{"ampoule/builder/docker", "ampoule/registry"}},
 	}
 	want := []string{
@@ -169,9 +176,11 @@ func TestRoomsRefuses(t *testing.T) {
 		"ampoule/builder/seal imports ampoule/builder/locking",
 		"ampoule/builder/toolchain/debian imports ampoule/builder/cpython",
 		"ampoule/builder/wheels imports net/http",
+		"ampoule/config imports ampoule/store",
 		"ampoule/faults imports ampoule/packaging",
 		"ampoule/registry/install imports github.com/google/go-containerregistry/pkg/v1/remote/transport",
 		"ampoule/tree imports ampoule/store",
+		"ampoule/wiring imports ampoule/cmd/ampoule/cli",
 	}
 	if diff := cmp.Diff(want, trespasses(packages)); diff != "" {
 		t.Errorf("trespasses (-want +got):\n%s", diff)

@@ -51,7 +51,7 @@ func tarOf(t *testing.T, entries ...tree.Entry) []byte {
 // pack packs a tar.
 func pack(t *testing.T, p Packer, name string, tar []byte) Layer {
 	t.Helper()
-	open := func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(tar)), nil }
+	open := func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(tar)), nil }
 	made, err := p.Pack(t.Context(), name, fmt.Sprintf("sha256:%x", sha256.Sum256(tar)), open)
 	if err != nil {
 		t.Fatal(err)
@@ -166,7 +166,7 @@ func TestOpenTarVerifies(t *testing.T) {
 
 func TestPackRefusesAnotherTar(t *testing.T) {
 	t.Parallel()
-	open := func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("x")), nil }
+	open := func(context.Context) (io.ReadCloser, error) { return io.NopCloser(strings.NewReader("x")), nil }
 	_, err := Packer{Dir: t.TempDir()}.Pack(t.Context(), "base", "sha256:"+strings.Repeat("0", 64), open)
 	if !errors.Is(err, ErrDiffID) {
 		t.Errorf("error is %v, want ErrDiffID", err)

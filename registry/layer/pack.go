@@ -24,7 +24,7 @@ const level = 6
 const Format = 1
 
 // tarSource writes one uncompressed tar, the same each time.
-type tarSource func(io.Writer) error
+type tarSource func(context.Context, io.Writer) error
 
 // Packer makes compressed layers of tars. It compresses each at most once.
 type Packer struct {
@@ -37,9 +37,9 @@ type Packer struct {
 // Pack makes a layer of an uncompressed tar. Open returns that from its start each
 // time; its hash must be diffID. A layer that Memory knows is not compressed: its Open
 // does that, if it is ever called.
-func (p Packer) Pack(ctx context.Context, name, diffID string, open func() (io.ReadCloser, error)) (Layer, error) {
-	write := func(w io.Writer) error {
-		r, err := open()
+func (p Packer) Pack(ctx context.Context, name, diffID string, open func(context.Context) (io.ReadCloser, error)) (Layer, error) {
+	write := func(ctx context.Context, w io.Writer) error {
+		r, err := open(ctx)
 		if err != nil {
 			return err
 		}
@@ -72,8 +72,8 @@ func (p Packer) compress(ctx context.Context, name, diffID string, write tarSour
 	defer func() { _ = os.Remove(f.Name()) }()
 	defer f.Close()
 	blob, plain := newHasher(f), newHasher(nil)
-	err = compressTo(blob, func(w io.Writer) error {
-		return write(io.MultiWriter(withContext(ctx, w), plain))
+	err = compressTo(ctx, blob, func(ctx context.Context, w io.Writer) error {
+		return write(ctx, io.MultiWriter(withContext(ctx, w), plain))
 	})
 	if err == nil && plain.digest() != diffID {
 		err = fmt.Errorf("content is %s, not %s: %w", plain.digest(), diffID, ErrDiffID)
@@ -90,12 +90,12 @@ func (p Packer) compress(ctx context.Context, name, diffID string, write tarSour
 }
 
 // compressTo writes a tar to w, compressed. The header holds no time and no name.
-func compressTo(w io.Writer, write tarSource) error {
+func compressTo(ctx context.Context, w io.Writer, write tarSource) error {
 	zw, err := gzip.NewWriterLevel(w, level)
 	if err != nil {
 		return err
 	}
-	if err := write(zw); err != nil {
+	if err := write(ctx, zw); err != nil {
 		return err
 	}
 	return zw.Close()
@@ -108,7 +108,7 @@ func compressing(write tarSource) func(context.Context) (io.ReadCloser, error) {
 		done := make(chan struct{})
 		go func() {
 			defer close(done)
-			w.CloseWithError(compressTo(withContext(ctx, w), write))
+			w.CloseWithError(compressTo(ctx, withContext(ctx, w), write))
 		}()
 		return compression{r, done}, nil
 	}

@@ -1,6 +1,6 @@
 // Package apt chooses Debian packages: it lets apt resolve, in a root of its own
 // that takes nothing of this machine but the programs, Debian's keys, and the
-// proxy and certificates that its environment names.
+// proxies and certificates that it is given.
 package apt
 
 import (
@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ampoule/builder/toolchain/debian"
+	"ampoule/config"
 	"ampoule/recipes"
 )
 
@@ -25,6 +26,8 @@ type Mirrors struct {
 	// Without are the parts of suites that they do not have, and that a lock may lack:
 	// "updates", "security".
 	Without []string
+	// Network is how they are reached.
+	Network config.Network
 }
 
 // Debs opens packages.
@@ -53,7 +56,7 @@ func Open(ctx context.Context, dir, suite string, mirrors Mirrors) (*Resolver, e
 	}
 	r := &Resolver{suite: suite}
 	var err error
-	if r.root, err = newRoot(dir); err != nil {
+	if r.root, err = newRoot(dir, mirrors.Network); err != nil {
 		return nil, fmt.Errorf("opening package lists of %s: %w", suite, err)
 	}
 	if err := r.root.update(ctx, suite, mirrors); err != nil {

@@ -306,7 +306,7 @@ func TestCommandIsBounded(t *testing.T) {
 	}
 	r = scripted(t, "env")
 	t.Setenv("AMPOULE_SECRET", "x")
-	t.Setenv("https_proxy", "http://me:secret@proxy.example")
+	r.network.Proxies = []string{"https_proxy=http://me:secret@proxy.example"}
 	for _, network := range []bool{false, true} {
 		out, err := r.apply(t.Context(), network)
 		if text := string(out); err != nil || strings.Contains(text, "AMPOULE_SECRET") || strings.Contains(text, "proxy") != network {

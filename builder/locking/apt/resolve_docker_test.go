@@ -19,6 +19,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ampoule/builder/toolchain/debian"
+	"ampoule/config"
 	"ampoule/recipes"
 )
 
@@ -49,7 +50,7 @@ func repositoryOf(t *testing.T, list, options string) root {
 	if err := os.WriteFile(filepath.Join(repository, "Packages"), []byte(list), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	root, err := newRoot(dirFor(t))
+	root, err := newRoot(dirFor(t), config.PlaceOf(os.Environ()).Network)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +164,7 @@ func TestHostConfigurationStaysOut(t *testing.T) {
 
 func TestMissingSuite(t *testing.T) {
 	t.Parallel()
-	root, err := newRoot(dirFor(t))
+	root, err := newRoot(dirFor(t), config.PlaceOf(os.Environ()).Network)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -213,7 +214,7 @@ func serve(t *testing.T, answer http.HandlerFunc) error {
 	t.Helper()
 	s := httptest.NewServer(answer)
 	t.Cleanup(s.Close)
-	root, err := newRoot(dirFor(t))
+	root, err := newRoot(dirFor(t), config.PlaceOf(os.Environ()).Network)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -267,7 +268,7 @@ func TestEndlessRelease(t *testing.T) {
 // capability and can gain none, and without a network where none is needed.
 func TestUserOfApt(t *testing.T) {
 	t.Parallel()
-	root, err := newRoot(dirFor(t))
+	root, err := newRoot(dirFor(t), config.PlaceOf(os.Environ()).Network)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -309,7 +310,7 @@ func TestClosedDirectory(t *testing.T) {
 	if err := os.Chmod(closed, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := newRoot(filepath.Join(closed, "apt")); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "TMPDIR") {
+	if _, err := newRoot(filepath.Join(closed, "apt"), config.Network{}); !errors.Is(err, fs.ErrPermission) || !strings.Contains(err.Error(), "TMPDIR") {
 		t.Errorf("%v", err)
 	}
 }
@@ -317,7 +318,7 @@ func TestClosedDirectory(t *testing.T) {
 // A list that apt's user put somewhere else is not read.
 func TestListsStayInside(t *testing.T) {
 	t.Parallel()
-	root, err := newRoot(dirFor(t))
+	root, err := newRoot(dirFor(t), config.PlaceOf(os.Environ()).Network)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -14,6 +14,7 @@ import (
 	"ampoule/address"
 	"ampoule/builder/progress"
 	"ampoule/builder/toolchain/debian"
+	"ampoule/config"
 )
 
 // keyring holds the keys of Debian's archives; the package debian-archive-keyring has it.
@@ -26,6 +27,8 @@ type root struct {
 	dir string
 	apt string
 	as  user
+	// network is how mirrors are reached.
+	network config.Network
 	// hasCerts says that certificates were copied into the root.
 	hasCerts bool
 }
@@ -34,7 +37,7 @@ type root struct {
 var written = []string{"lists", "lists/partial", "lists/auxfiles", "cache", "cache/archives", "cache/archives/partial", "state"}
 
 // newRoot makes the root, and forgets what an earlier one had installed.
-func newRoot(dir string) (root, error) {
+func newRoot(dir string, network config.Network) (root, error) {
 	tool, err := debian.Tool("apt-get", "apt")
 	if err != nil {
 		return root{}, err
@@ -55,7 +58,7 @@ func newRoot(dir string) (root, error) {
 	if err := as.canEnter(filepath.Dir(dir)); err != nil {
 		return root{}, err
 	}
-	r := root{dir: dir, apt: tool, as: as}
+	r := root{dir: dir, apt: tool, as: as, network: network}
 	if err := r.makeDirs(); err != nil {
 		return root{}, err
 	}
@@ -96,14 +99,13 @@ func (r root) write(name, text string) error {
 // maxCerts bounds a bundle of certificates, in bytes.
 const maxCerts = 16 << 20
 
-// copyCerts copies the certificates that the environment names, which apt's user need not
+// copyCerts copies the certificates that the network has, which apt's user need not
 // be able to read where they are.
 func (r root) copyCerts() (bool, error) {
-	file := os.Getenv("SSL_CERT_FILE")
-	if file == "" {
+	if r.network.CertFile == "" {
 		return false, nil
 	}
-	f, err := os.Open(file)
+	f, err := os.Open(r.network.CertFile)
 	if err != nil {
 		return false, fmt.Errorf("reading certificates: %w", err)
 	}
@@ -175,16 +177,11 @@ func (r root) config() string {
 	return b.String()
 }
 
-// proxies are the variables that a command with a network gets of this machine's.
-var proxies = []string{"http_proxy", "https_proxy", "no_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "ALL_PROXY"}
-
-// environment is what apt-get sees.
+// environment is what apt-get sees. With a network it sees the proxies, too.
 func (r root) environment(network bool) []string {
 	env := []string{"APT_CONFIG=" + r.path("apt.conf"), "LC_ALL=C", "TZ=UTC", "HOME=" + r.path("state"), "TMPDIR=" + r.path("cache"), "PATH=/usr/sbin:/usr/bin:/sbin:/bin"}
-	for _, name := range proxies {
-		if value, ok := os.LookupEnv(name); ok && network {
-			env = append(env, name+"="+value)
-		}
+	if network {
+		env = append(env, r.network.Proxies...)
 	}
 	return env
 }

@@ -105,7 +105,7 @@ func (r *Runner) Load(ctx context.Context, config sandbox.Config, layers ...sand
 	defer r.mu.Unlock()
 	files := &tree.Tree{}
 	for _, l := range layers {
-		layer, err := r.layer(l)
+		layer, err := r.layer(ctx, l)
 		if err != nil {
 			return "", fmt.Errorf("loading image: layer %s: %w", l.DiffID, err)
 		}
@@ -120,11 +120,11 @@ func (r *Runner) Load(ctx context.Context, config sandbox.Config, layers ...sand
 }
 
 // layer reads a layer, unless it is there.
-func (r *Runner) layer(l sandbox.Layer) (*tree.Tree, error) {
+func (r *Runner) layer(ctx context.Context, l sandbox.Layer) (*tree.Tree, error) {
 	if known, ok := r.layers[l.DiffID]; ok {
 		return known, nil
 	}
-	source, err := l.Open()
+	source, err := l.Open(ctx)
 	if err != nil {
 		return nil, err
 	}

@@ -3,6 +3,7 @@ package sandboxtest
 import (
 	"archive/tar"
 	"bytes"
+	"context"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
@@ -80,7 +81,7 @@ func TarLayer(t testing.TB, headers []*tar.Header, contents map[string]string) s
 	sum := sha256.Sum256(data)
 	return sandbox.Layer{
 		DiffID: "sha256:" + hex.EncodeToString(sum[:]),
-		Open:   func() (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil },
+		Open:   func(context.Context) (io.ReadCloser, error) { return io.NopCloser(bytes.NewReader(data)), nil },
 	}
 }
 

@@ -17,9 +17,9 @@ import (
 // counted counts how often a layer is opened.
 func counted(l sandbox.Layer, n *atomic.Int64) sandbox.Layer {
 	open := l.Open
-	l.Open = func() (io.ReadCloser, error) {
+	l.Open = func(ctx context.Context) (io.ReadCloser, error) {
 		n.Add(1)
-		return open()
+		return open(ctx)
 	}
 	return l
 }
@@ -83,6 +83,9 @@ func (s *suite) testLoadLayers(t *testing.T) {
 	}
 }
 
+// mark is what a call's context carries.
+type mark struct{}
+
 func (s *suite) testLoadRefuses(t *testing.T) {
 	good := ProgramLayer(t)
 	lying := fresh(t, "file", "one")
@@ -90,7 +93,7 @@ func (s *suite) testLoadRefuses(t *testing.T) {
 	lying.DiffID = fresh(t, "file", "one"+Unique()).DiffID
 	broken := fresh(t, "file", "broken"+Unique())
 	unreadable := errors.New("the layer cannot be read")
-	broken.Open = func() (io.ReadCloser, error) { return nil, unreadable }
+	broken.Open = func(context.Context) (io.ReadCloser, error) { return nil, unreadable }
 	for name, layers := range map[string][]sandbox.Layer{
 		"no layer":          nil,
 		"wrong content":     {good, lying},
@@ -110,6 +113,17 @@ func (s *suite) testLoadRefuses(t *testing.T) {
 	cancel(cause)
 	if _, err := s.Images.Load(ctx, Config(), good, fresh(t, "file", Unique())); !errors.Is(err, cause) {
 		t.Errorf("cancelled: got %v, want the cause", err)
+	}
+	watched := fresh(t, "file", "watched"+Unique())
+	open := watched.Open
+	watched.Open = func(ctx context.Context) (io.ReadCloser, error) {
+		if ctx.Value(mark{}) == nil {
+			t.Error("a layer is opened with another context than that of the call")
+		}
+		return open(ctx)
+	}
+	if _, err := s.Images.Load(context.WithValue(t.Context(), mark{}, true), Config(), good, watched); err != nil {
+		t.Errorf("a call with a context of its own: %v", err)
 	}
 	same, err := s.Images.Load(t.Context(), Config(), good)
 	if diff := cmp.Diff(s.image, same); diff != "" || err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -91,6 +90,10 @@ when nothing is any of these.`,
   ampoule audit /srv/app/lib --root /mnt/image --output sarif > audit.sarif`,
 		Args: usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			// Whoever is pointed at a file of any size has other uses for the machine's memory.
+			if s.LimitMemory != nil {
+				s.LimitMemory(softMemory)
+			}
 			return Audit(cmd.Context(), s, args[0], o)
 		},
 	}
@@ -126,8 +129,6 @@ func (o AuditOptions) lint() (survey.Lint, error) {
 // Audit judges what is at a path, or in an image, and writes the report in the session's
 // form.
 func Audit(ctx context.Context, s *Session, target string, o AuditOptions) (err error) {
-	// Whoever is pointed at a file of any size has other uses for the machine's memory.
-	debug.SetMemoryLimit(softMemory)
 	t := survey.Target{Name: target}
 	if t.Lint, err = o.lint(); err != nil {
 		return err

@@ -22,6 +22,7 @@ import (
 	"ampoule/audit/survey"
 	"ampoule/builder"
 	"ampoule/tree"
+	"ampoule/wiring"
 )
 
 // What images have here: an interpreter, as far as its name and its first bytes tell, and a
@@ -98,8 +99,8 @@ func inStore(t *testing.T, s *Session) string {
 		t.Fatal(err)
 	}
 	ref := ""
-	if err := s.wired(t.Context(), func(ctx context.Context, w *wiring) error {
-		ref = w.reference("web", publish(ctx, t, w, sealed))
+	if err := s.wired(t.Context(), func(ctx context.Context, w *wiring.Parts) error {
+		ref = w.Reference("web", publish(ctx, t, w, sealed))
 		return nil
 	}); err != nil {
 		t.Fatal(err)
@@ -172,5 +173,18 @@ func TestUndecided(t *testing.T) {
 	report(&told, outcome(r))
 	if want := "error: /d: 1 of what is in it cannot be decided\nhint: it depends on the interpreter: --against\n"; told.String() != want {
 		t.Errorf("told: %q, want %q", told.String(), want)
+	}
+}
+
+// The verb asks for less memory, by what the process's owner gave it; its body asks nobody.
+func TestAuditAsksForLessMemory(t *testing.T) {
+	t.Parallel()
+	asked := int64(0)
+	s := &Session{In: strings.NewReader(""), Out: io.Discard, Err: io.Discard, LimitMemory: func(bytes int64) { asked += bytes }}
+	if err := Audit(t.Context(), s, t.TempDir(), AuditOptions{Root: "/"}); err == nil || asked != 0 {
+		t.Errorf("the body asked for %d bytes, %v", asked, err)
+	}
+	if code := Main(s, []string{"audit", t.TempDir()}); code != codeInput || asked != softMemory {
+		t.Errorf("the verb asked for %d bytes, code %d", asked, code)
 	}
 }

@@ -12,6 +12,7 @@ import (
 
 	"ampoule/audit"
 	"ampoule/builder"
+	"ampoule/wiring"
 )
 
 // Builder turns a recipe with its lock into a published artifact.
@@ -58,18 +59,18 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 			if cmd.Flags().Changed("only") && (!check || only == "") {
 				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--only names what --check builds again")}
 			}
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
-				b, err := w.builder()
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
+				b, set, err := s.builder(w)
 				if err != nil {
 					return err
 				}
 				budget.Jobs = jobs
 				how := builder.Request{Budget: budget, KeepGoing: keepGoing}
-				defer w.collectAfter(ctx)
+				defer s.collectAfter(ctx, w, set.Bounds)
 				if check {
-					return Check(ctx, s, b, how, only, w.reference)
+					return Check(ctx, s, b, how, only, w.Reference)
 				}
-				return Build(ctx, s, b, how, w.reference)
+				return Build(ctx, s, b, how, w.Reference)
 			})
 		},
 	}

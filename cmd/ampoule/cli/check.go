@@ -8,9 +8,8 @@ import (
 
 	"ampoule/builder"
 	"ampoule/faults"
-	"ampoule/registry"
-	"ampoule/registry/embedded"
 	"ampoule/store"
+	"ampoule/wiring"
 )
 
 // Checker builds a recipe a second time and compares.
@@ -26,7 +25,7 @@ func Check(ctx context.Context, s *Session, c Checker, how builder.Request, only
 		return err
 	}
 	res, err := watched(ctx, s, func(ctx context.Context) (builder.Checked, error) {
-		return c.Check(ctx, in.request(how), only, elsewhere)
+		return c.Check(ctx, in.request(how), only, wiring.Elsewhere)
 	})
 	if err != nil {
 		return err
@@ -59,14 +58,4 @@ func differencesText(res builder.Checked) string {
 		}
 	}
 	return strings.TrimRight(b.String(), "\n")
-}
-
-// elsewhere is what a second build publishes to: the registry of its own store.
-func elsewhere(st *store.Store) (builder.Publisher, io.Closer, error) {
-	own := embedded.Open(st.Dir(store.Registry))
-	reg, err := registry.Local(own)
-	if err != nil {
-		return nil, nil, err
-	}
-	return Publisher{Registry: reg, Store: st}, own, nil
 }

@@ -1,6 +1,5 @@
 // Package cli is Ampoule's command line: a file for each verb, whose exported body
-// does the verb's work on what it is handed, and the wiring of registry, sandbox
-// engine and store, which only this package knows all of.
+// does the verb's work on what it is handed. What verbs work with, package wiring opens.
 //
 // Stdout carries a verb's result and nothing else; progress and messages go to
 // stderr. Every verb ends with a code of one table, see [ExitCode].
@@ -36,6 +35,10 @@ const (
 type Session struct {
 	In       io.Reader
 	Out, Err io.Writer
+	// Environ is the environment, as os.Environ has it.
+	Environ []string
+	// LimitMemory bounds the memory of the process, softly, in bytes; may be nil.
+	LimitMemory func(bytes int64)
 
 	// Recipe is the recipe's path.
 	Recipe string
@@ -47,15 +50,15 @@ type Session struct {
 	Progress display.Mode
 }
 
-// Main runs the program and returns its exit code.
-func Main(args []string, in io.Reader, out, errs io.Writer) int {
+// Main runs the program for a session, whose flags the arguments set, and returns its exit
+// code.
+func Main(s *Session, args []string) int {
 	ctx, stop := interruptible(context.Background(), os.Exit)
 	defer stop()
-	s := &Session{In: in, Out: out, Err: errs}
 	root := Root(s)
 	root.SetArgs(loginMessage(root, args))
 	err := interrupted(ctx, root.ExecuteContext(ctx))
-	report(errs, err)
+	report(s.Err, err)
 	return ExitCode(err)
 }
 
@@ -117,6 +120,9 @@ func (s *Session) setForms(cmd *cobra.Command, output, mode string) error {
 		return &UsageError{Err: err}
 	}
 	s.Progress = m
+	if m == display.Auto && s.workplace().Term == "dumb" {
+		s.Progress = display.Plain
+	}
 	return nil
 }
 

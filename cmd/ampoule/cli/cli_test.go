@@ -12,7 +12,7 @@ import (
 func run(t *testing.T, args ...string) (code int, out, errs string) {
 	t.Helper()
 	var stdout, stderr bytes.Buffer
-	code = Main(append([]string{"--store", t.TempDir() + "/store"}, args...), strings.NewReader(""), &stdout, &stderr)
+	code = Main(&Session{In: strings.NewReader(""), Out: &stdout, Err: &stderr}, append([]string{"--store", t.TempDir() + "/store"}, args...))
 	return code, stdout.String(), stderr.String()
 }
 

@@ -1,26 +1,19 @@
 package cli
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strconv"
 	"strings"
-	"time"
 
-	"github.com/docker/go-units"
 	"github.com/spf13/cobra"
 
-	"ampoule/builder/fetch"
 	"ampoule/cmd/ampoule/display"
+	"ampoule/config"
 	"ampoule/registry/embedded"
 	"ampoule/store"
+	"ampoule/wiring"
 )
-
-// keepUnused is how long what nobody uses stays, unless told otherwise.
-const keepUnused = "30d"
 
 func newStoreUsage(s *Session) *cobra.Command {
 	return &cobra.Command{
@@ -33,7 +26,7 @@ making.`,
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return s.wired(cmd.Context(), func(_ context.Context, w *wiring) error { return StoreUsage(s, w.store) })
+			return s.wired(cmd.Context(), func(_ context.Context, w *wiring.Parts) error { return StoreUsage(s, w.Store) })
 		},
 	}
 }
@@ -87,75 +80,45 @@ collection, unless another one is running.`,
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			config, err := fetch.LoadConfig(os.Environ(), "")
+			set, err := config.Read(s.Environ, "")
 			if err != nil {
 				return err
 			}
-			if _, err := keeping(cmp.Or(keep, keepUnused), limit); err != nil {
-				return &UsageError{Verb: cmd.CommandPath(), Err: err}
-			}
-			if _, err := keepPublished(published); err != nil {
-				return &UsageError{Verb: cmd.CommandPath(), Err: err}
-			}
-			if err := checkBounds(config.Store); err != nil {
-				return err
-			}
-			k, err := keeping(cmp.Or(keep, config.Store.Keep, keepUnused), cmp.Or(limit, config.Store.Limit))
+			k, artifacts, err := keeping(keep, limit, published, set.Bounds)
 			if err != nil {
-				return err
+				return &UsageError{Verb: cmd.CommandPath(), Err: err}
 			}
 			k.Dry = dry
-			artifacts, err := keepPublished(cmp.Or(published, config.Store.Published))
-			if err != nil {
-				return err
-			}
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
-				return StoreCollect(ctx, s, w.store, k, &RegistryCollection{Session: s, Registry: w.own, Keep: artifacts}, w.removeImages)
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
+				return StoreCollect(ctx, s, w.Store, k, &RegistryCollection{Session: s, Registry: w.Own, Keep: artifacts}, w.RemoveImages)
 			})
 		},
 	}
-	cmd.Flags().StringVar(&keep, "keep", "", "how long what nobody uses stays, such as 12h or 7d (default: the configuration's, else "+keepUnused+")")
+	cmd.Flags().StringVar(&keep, "keep", "", "how long what nobody uses stays, such as 12h or 7d (default: the configuration's, else 30d)")
 	cmd.Flags().StringVar(&limit, "limit", "", "how much may be left, such as 50GiB (default: the configuration's, else no bound)")
 	cmd.Flags().StringVar(&published, "published", "", "how long published artifacts stay that nobody uses and nothing holds, such as 180d (default: the configuration's, else for ever)")
 	cmd.Flags().BoolVar(&dry, "dry-run", false, "tell what would be removed, and remove nothing")
 	return cmd
 }
 
-// checkBounds refuses bounds of the configuration that cannot be read.
-func checkBounds(bounds fetch.StoreBounds) error {
-	if _, err := keeping(cmp.Or(bounds.Keep, keepUnused), bounds.Limit); err != nil {
-		return &fetch.ConfigError{Where: "[store] in config.toml", Msg: err.Error()}
-	}
-	if _, err := keepPublished(bounds.Published); err != nil {
-		return &fetch.ConfigError{Where: "[store] in config.toml", Msg: err.Error()}
-	}
-	return nil
-}
-
-// keeping reads a duration and a size as people write them.
-func keeping(keep, limit string) (store.Keep, error) {
-	var k store.Keep
+// keeping is what flags say of a collection, else the configuration.
+func keeping(keep, limit, published string, set config.Bounds) (store.Keep, embedded.Keep, error) {
+	k, artifacts := store.Keep{Unused: set.Keep, Limit: set.Limit}, embedded.Keep{Unused: set.Published}
 	var err error
-	if k.Unused, err = duration(keep); err != nil || limit == "" {
-		return k, err
+	if keep != "" {
+		if k.Unused, err = config.ParseDuration(keep); err != nil {
+			return k, artifacts, err
+		}
 	}
-	if k.Limit, err = units.RAMInBytes(limit); err != nil || k.Limit <= 0 {
-		return k, fmt.Errorf("%q is no size such as 50GiB", limit)
+	if limit != "" {
+		if k.Limit, err = config.ParseSize(limit); err != nil {
+			return k, artifacts, err
+		}
 	}
-	return k, nil
-}
-
-// duration reads a time span, which may be in days.
-func duration(text string) (time.Duration, error) {
-	days, isDays := strings.CutSuffix(text, "d")
-	if n, err := strconv.ParseUint(days, 10, 16); isDays && err == nil {
-		return time.Duration(n) * 24 * time.Hour, nil
+	if published != "" {
+		artifacts.Unused, err = config.ParsePublished(published)
 	}
-	d, err := time.ParseDuration(text)
-	if err != nil || d < 0 {
-		return 0, fmt.Errorf("%q is no duration such as 12h or 30d", text)
-	}
-	return d, nil
+	return k, artifacts, err
 }
 
 // collected is the outcome of a collection as JSON.
@@ -202,39 +165,17 @@ func StoreCollect(ctx context.Context, s *Session, st *store.Store, keep store.K
 
 // collectAfter keeps the store within the configuration's bounds, if it has any and
 // no other collection runs. That it failed is told; what was built before counts.
-func (w *wiring) collectAfter(ctx context.Context) {
-	if w.bounds == (fetch.StoreBounds{}) || ctx.Err() != nil {
+func (s *Session) collectAfter(ctx context.Context, w *wiring.Parts, bounds config.Bounds) {
+	if !bounds.Set || ctx.Err() != nil {
 		return
 	}
-	keep, err := keeping(cmp.Or(w.bounds.Keep, keepUnused), w.bounds.Limit)
-	var artifacts embedded.Keep
-	if err == nil {
-		artifacts, err = keepPublished(w.bounds.Published)
-	}
-	var did store.Collected
-	if err == nil {
-		keep.Registry = &RegistryCollection{Session: w.session, Registry: w.own, Keep: artifacts}
-		did, err = w.store.Collect(ctx, keep, false)
-	}
+	keep := store.Keep{Unused: bounds.Keep, Limit: bounds.Limit}
+	keep.Registry = &RegistryCollection{Session: s, Registry: w.Own, Keep: embedded.Keep{Unused: bounds.Published}}
+	did, err := w.Store.Collect(ctx, keep, false)
 	if err == nil && did.Removed > 0 {
-		_, err = w.removeImages(ctx)
+		_, err = w.RemoveImages(ctx)
 	}
 	if err != nil && !errors.Is(err, store.ErrCollecting) {
-		w.session.tell("collecting what the store need not keep: %v", err)
+		s.tell("collecting what the store need not keep: %v", err)
 	}
-}
-
-// removeImages removes the store's images from Docker of which it has not all layers any
-// more, and which no build uses. A store that never asked Docker for anything has none.
-func (w *wiring) removeImages(ctx context.Context) (int, error) {
-	if _, found, err := w.store.KnownID(); err != nil || !found {
-		return 0, err
-	}
-	engine, err := w.engine(ctx)
-	if err != nil {
-		return 0, err
-	}
-	return engine.RemoveImages(ctx, func(diffIDs []string, remove func() error) error {
-		return w.store.IfLost(ctx, sumsOf(diffIDs), remove)
-	})
 }

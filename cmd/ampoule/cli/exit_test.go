@@ -24,6 +24,7 @@ import (
 	"ampoule/builder/seal"
 	"ampoule/builder/unpack"
 	"ampoule/builder/wheels"
+	"ampoule/config"
 	"ampoule/faults"
 	"ampoule/recipes"
 	"ampoule/registry"
@@ -58,7 +59,7 @@ func TestExitCode(t *testing.T) {
 		{errors.New("anything"), 1},
 		{&UsageError{Err: errors.New("x")}, 2},
 		{recipes.Faults{{What: "x"}}, 3},
-		{&fetch.ConfigError{}, 3},
+		{&config.Error{}, 3},
 		{&locking.ResolutionError{}, 3},
 		{&survey.UnreadableError{Why: "x"}, 3},
 		{&builder.RefusedError{}, 4},

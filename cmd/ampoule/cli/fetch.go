@@ -3,10 +3,8 @@ package cli
 import (
 	"context"
 	"encoding/json"
-	"errors"
 	"fmt"
 	"io"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -17,8 +15,10 @@ import (
 	"ampoule/builder"
 	"ampoule/builder/fetch"
 	"ampoule/cmd/ampoule/display"
+	"ampoule/config"
 	"ampoule/registry"
 	"ampoule/store"
+	"ampoule/wiring"
 )
 
 // InputFetcher brings all inputs of a build into the store.
@@ -52,18 +52,18 @@ The result is where the inputs are.`,
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
-				if to != "" && !fetch.IsRegistry(to) {
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
+				if to != "" && !config.IsRegistry(to) {
 					// Builds may be told of it before there is anything in it.
 					if err := os.MkdirAll(to, 0o755); err != nil {
 						return fmt.Errorf("keeping inputs: %w", err)
 					}
 				}
-				b, err := w.builder()
+				b, _, err := s.builder(w)
 				if err != nil {
 					return err
 				}
-				keep, err := w.keep(to)
+				keep, err := keepIn(w.Store, to)
 				if err != nil {
 					return err
 				}
@@ -106,32 +106,24 @@ func Fetch(ctx context.Context, s *Session, f InputFetcher, keep Keep) error {
 	return s.print(res.Kept, res)
 }
 
-// keep is how inputs are kept in a place; none is the store.
-func (w *wiring) keep(place string) (Keep, error) {
+// keepIn is how inputs of a store are kept in a place; none is the store.
+func keepIn(st *store.Store, place string) (Keep, error) {
 	switch {
 	case place == "":
-		return func(context.Context, builder.Inputs) (string, error) { return w.store.Root(), nil }, nil
-	case fetch.IsRegistry(place):
-		inputs, err := openInputs(place)
+		return func(context.Context, builder.Inputs) (string, error) { return st.Root(), nil }, nil
+	case config.IsRegistry(place):
+		inputs, err := wiring.OpenInputs(place)
 		if err != nil {
 			return nil, err
 		}
 		return func(ctx context.Context, in builder.Inputs) (string, error) {
-			return keepInRegistry(ctx, w.store, inputs, in)
+			return keepInRegistry(ctx, st, inputs, in)
 		}, nil
 	}
 	dir, err := filepath.Abs(place)
 	return func(ctx context.Context, in builder.Inputs) (string, error) {
-		return dir, keepInDirectory(ctx, w.store, dir, in)
+		return dir, keepInDirectory(ctx, st, dir, in)
 	}, err
-}
-
-func openInputs(place string) (*registry.Inputs, error) {
-	reg, err := registry.Open(place)
-	if err != nil {
-		return nil, err
-	}
-	return reg.Inputs()
 }
 
 func keepInRegistry(ctx context.Context, st *store.Store, inputs *registry.Inputs, in builder.Inputs) (string, error) {
@@ -160,47 +152,4 @@ func keepInDirectory(ctx context.Context, st *store.Store, dir string, in builde
 		return err
 	}
 	return replaceFile(filepath.Join(dir, in.Name+"-"+strings.TrimPrefix(in.Key, "sha256:")[:12]+".json"), append(list, '\n'))
-}
-
-// keepers opens the places that the configuration keeps inputs in.
-func keepers(places []string) ([]fetch.Keeper, error) {
-	var found []fetch.Keeper
-	for _, place := range places {
-		if !fetch.IsRegistry(place) {
-			info, err := os.Stat(place)
-			switch {
-			case errors.Is(err, fs.ErrNotExist), err == nil && !info.IsDir():
-				return nil, &fetch.ConfigError{
-					Where: place, Msg: "kept inputs should be there, and there is no such directory",
-					Help: "make or mount it, or take it out of AMPOULE_KEPT and config.toml",
-				}
-			case err != nil:
-				return nil, fmt.Errorf("looking for kept inputs: %w", err)
-			}
-			found = append(found, fetch.Directory(place))
-			continue
-		}
-		inputs, err := openInputs(place)
-		if err != nil {
-			return nil, err
-		}
-		found = append(found, inputs)
-	}
-	return found, nil
-}
-
-// stored gives the store's content to whoever reads by sha256.
-type stored struct{ store *store.Store }
-
-// Open implements [registry.Content].
-func (s stored) Open(ctx context.Context, sum string) (io.ReadCloser, error) {
-	// What is damaged is removed, and read from elsewhere.
-	if _, err := s.store.Whole(ctx, sum); err != nil {
-		return nil, err
-	}
-	f, err := s.store.Open(sum)
-	if err != nil {
-		return nil, err
-	}
-	return f, nil
 }

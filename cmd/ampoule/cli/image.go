@@ -17,6 +17,7 @@ import (
 	"ampoule/builder/sandbox"
 	"ampoule/registry/images"
 	"ampoule/tree"
+	"ampoule/wiring"
 )
 
 // imageFiles are the files of an image, readable until closed.
@@ -267,8 +268,8 @@ func lookAt(ctx context.Context, t survey.Target, image *images.Image) (_ *surve
 
 // pull reads an image of a registry, by its digest.
 func (i *imageFiles) pull(ctx context.Context, s *Session, ref string) error {
-	return s.wired(ctx, func(ctx context.Context, w *wiring) error {
-		reg, err := w.registry()
+	return s.wired(ctx, func(ctx context.Context, w *wiring.Parts) error {
+		reg, err := w.Registry()
 		if err != nil {
 			return err
 		}

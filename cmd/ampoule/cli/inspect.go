@@ -12,6 +12,7 @@ import (
 	"ampoule/artifact"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/registry"
+	"ampoule/wiring"
 )
 
 // Describer says what a registry knows of an artifact.
@@ -33,8 +34,8 @@ wheelhouse. Nothing of the layers is fetched.`,
 		Args:              usage(cobra.ExactArgs(1)),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
-				reg, err := w.registry()
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
+				reg, err := w.Registry()
 				if err != nil {
 					return err
 				}

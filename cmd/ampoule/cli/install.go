@@ -11,6 +11,7 @@ import (
 	"ampoule/audit/preflight"
 	"ampoule/builder/progress"
 	"ampoule/registry/install"
+	"ampoule/wiring"
 )
 
 func newInstall(s *Session) *cobra.Command {
@@ -34,8 +35,8 @@ everybody may run what is installed, whatever the umask.`,
 			if root == "" {
 				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--root is missing: the directory to install below")}
 			}
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
-				reg, err := w.registry()
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
+				reg, err := w.Registry()
 				if err != nil {
 					return err
 				}
@@ -92,7 +93,7 @@ func Install(ctx context.Context, s *Session, src install.Source, ref, root stri
 
 // before looks whether a release will run here before it becomes the current one.
 func (s *Session) before(ctx context.Context, release string) error {
-	r, err := checkHere(ctx, release)
+	r, err := s.checkHere(ctx, release)
 	if err != nil {
 		return err
 	}

@@ -10,14 +10,15 @@ import (
 	"testing"
 
 	"ampoule/registry"
+	"ampoule/wiring"
 )
 
 // published publishes the sample artifact into a new store and tells where its blobs are.
 func published(t *testing.T, s *Session) (found registry.Description, blob func(digest string) string) {
 	t.Helper()
-	err := s.wired(t.Context(), func(ctx context.Context, w *wiring) error {
+	err := s.wired(t.Context(), func(ctx context.Context, w *wiring.Parts) error {
 		digest := publish(ctx, t, w, sampleTree(t))
-		reg, err := w.registry()
+		reg, err := w.Registry()
 		if err != nil {
 			return err
 		}
@@ -73,7 +74,7 @@ func TestInstallOfDamagedArtifact(t *testing.T) {
 					t.Fatal(err)
 				}
 				root := filepath.Join(t.TempDir(), "root")
-				code := Main([]string{"--store", s.Store, "install", found.Ref, "--root", root}, s.In, out, errs)
+				code := Main(&Session{In: s.In, Out: out, Err: errs}, []string{"--store", s.Store, "install", found.Ref, "--root", root})
 				if code != codeRefused {
 					t.Errorf("code %d, want %d: %s", code, codeRefused, errs)
 				}
@@ -124,7 +125,7 @@ func TestVerify(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			root := filepath.Join(t.TempDir(), "root")
-			if code := Main([]string{"--store", s.Store, "install", found.Ref, "--root", root}, s.In, out, errs); code != 0 {
+			if code := Main(&Session{In: s.In, Out: out, Err: errs}, []string{"--store", s.Store, "install", found.Ref, "--root", root}); code != 0 {
 				t.Fatalf("code %d: %s", code, errs)
 			}
 			if c.set != nil {
@@ -132,7 +133,7 @@ func TestVerify(t *testing.T) {
 			}
 			out.Reset()
 			errs.Reset()
-			code := Main(append([]string{"verify", root}, c.args...), s.In, out, errs)
+			code := Main(&Session{In: s.In, Out: out, Err: errs}, append([]string{"verify", root}, c.args...))
 			if code != c.code || (out.Len() > 0) != (len(c.out) > 0) {
 				t.Errorf("code %d, want %d; stdout %q, stderr %q", code, c.code, out, errs)
 			}
@@ -169,7 +170,7 @@ func TestInstallIntoUnsafeRoot(t *testing.T) {
 	must(t, os.Mkdir(root, 0o777))
 	must(t, os.Chmod(root, 0o777))
 	install := func() int {
-		return Main([]string{"--store", s.Store, "install", found.Ref, "--root", root}, s.In, out, errs)
+		return Main(&Session{In: s.In, Out: out, Err: errs}, []string{"--store", s.Store, "install", found.Ref, "--root", root})
 	}
 	if code := install(); code != codeMachine || !strings.Contains(errs.String(), "hint: chmod go-w "+root) {
 		t.Errorf("code %d: %s", code, errs)

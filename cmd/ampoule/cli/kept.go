@@ -11,6 +11,7 @@ import (
 	"ampoule/builder"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/store"
+	"ampoule/wiring"
 )
 
 func newStoreKept(s *Session) *cobra.Command {
@@ -29,7 +30,7 @@ kept elsewhere (ampoule fetch --to) stays there.`,
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return s.wired(cmd.Context(), func(_ context.Context, w *wiring) error { return StoreKept(s, w.store, forget) })
+			return s.wired(cmd.Context(), func(_ context.Context, w *wiring.Parts) error { return StoreKept(s, w.Store, forget) })
 		},
 	}
 	cmd.Flags().StringArrayVar(&forget, "forget", nil, "a recipe's name, or at least 12 digits of a key, whose inputs need not stay")

@@ -9,7 +9,9 @@ import (
 	"time"
 
 	"ampoule/builder"
+	"ampoule/config"
 	"ampoule/store"
+	"ampoule/wiring"
 )
 
 // What fetch keeps is listed, stays, and may be let go.
@@ -91,7 +93,26 @@ func TestStoreCollectWithoutDocker(t *testing.T) {
 	if err := StoreCollect(t.Context(), s, st, store.Keep{Unused: time.Hour}, nil, away); err != nil || !strings.Contains(errs.String(), "Docker's images stay: no engine") {
 		t.Errorf("%v, said %s, told %s", err, errs, out)
 	}
-	if n, err := (&wiring{session: s, store: st}).removeImages(t.Context()); n != 0 || err != nil {
+	if n, err := (&wiring.Parts{Store: st}).RemoveImages(t.Context()); n != 0 || err != nil {
 		t.Errorf("a store that never asked Docker: %d, %v", n, err)
+	}
+}
+
+// A flag counts before the configuration, and that before the default.
+func TestKeeping(t *testing.T) {
+	t.Parallel()
+	set := config.Bounds{Set: true, Limit: 7, Keep: time.Hour, Published: 2 * time.Hour}
+	unused, artifacts, err := keeping("", "", "", set)
+	if err != nil || unused.Unused != time.Hour || unused.Limit != 7 || artifacts.Unused != 2*time.Hour {
+		t.Errorf("the configuration: %+v, %+v, %v", unused, artifacts, err)
+	}
+	unused, artifacts, err = keeping("0h", "9", "3d", set)
+	if err != nil || unused.Unused != 0 || unused.Limit != 9 || artifacts.Unused != 72*time.Hour {
+		t.Errorf("flags: %+v, %+v, %v", unused, artifacts, err)
+	}
+	for _, wrong := range [][3]string{{"soon"}, {"", "big"}, {"", "", "0d"}} {
+		if _, _, err := keeping(wrong[0], wrong[1], wrong[2], set); err == nil {
+			t.Errorf("%q is taken", wrong)
+		}
 	}
 }

@@ -11,6 +11,7 @@ import (
 	"ampoule/builder"
 	"ampoule/packaging"
 	"ampoule/recipes"
+	"ampoule/wiring"
 )
 
 // Locker turns a recipe into a lock.
@@ -50,8 +51,8 @@ is told on stderr; the result is the lock's path.`,
 			if err != nil {
 				return err
 			}
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
-				b, err := w.builder()
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
+				b, _, err := s.builder(w)
 				if err != nil {
 					return err
 				}

@@ -15,6 +15,7 @@ import (
 	"ampoule/audit/preflight"
 	"ampoule/audit/survey"
 	"ampoule/registry/install"
+	"ampoule/wiring"
 )
 
 func newPreflight(s *Session) *cobra.Command {
@@ -41,8 +42,8 @@ interpreter in ROOT that could. "ampoule install" looks at the same before it sw
 			if !strings.Contains(args[0], "@") {
 				return notFound("directory "+args[0], "")
 			}
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
-				reg, err := w.registry()
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
+				reg, err := w.Registry()
 				if err != nil {
 					return err
 				}
@@ -54,7 +55,7 @@ interpreter in ROOT that could. "ampoule install" looks at the same before it sw
 
 // Preflight writes whether a tree will run on this machine.
 func Preflight(ctx context.Context, s *Session, root string) error {
-	r, err := checkHere(ctx, root)
+	r, err := s.checkHere(ctx, root)
 	if err != nil {
 		return err
 	}
@@ -85,7 +86,7 @@ func preflightRef(ctx context.Context, s *Session, src install.Source, ref strin
 	_, err = install.Install(ctx, src, ref, install.Options{
 		Root: dir, Platform: "linux/" + runtime.GOARCH,
 		Before: func(ctx context.Context, release string) (err error) {
-			if report, err = checkHere(ctx, release); err == nil {
+			if report, err = s.checkHere(ctx, release); err == nil {
 				err = errLooked
 			}
 			return err
@@ -102,12 +103,12 @@ func preflightRef(ctx context.Context, s *Session, src install.Source, ref strin
 }
 
 // checkHere looks at a tree on this machine.
-func checkHere(ctx context.Context, root string) (*preflight.Report, error) {
+func (s *Session) checkHere(ctx context.Context, root string) (*preflight.Report, error) {
 	abs, err := filepath.Abs(root)
 	if err != nil {
 		return nil, fmt.Errorf("looking at %s: %w", root, err)
 	}
-	return preflight.Check(ctx, preflight.Machine{Files: survey.Machine("/"), Env: os.Environ(), CPU: cpuLevel()}, abs)
+	return preflight.Check(ctx, preflight.Machine{Files: survey.Machine("/"), Env: s.Environ, CPU: cpuLevel()}, abs)
 }
 
 // cpuLevel is the x86-64 level of this machine's processor (x86-64 psABI, "Micro-Architecture

@@ -6,18 +6,17 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"ampoule/wiring"
 )
 
 // TestPreflight looks at an artifact in a registry, and before it is installed. The machine
 // is this one, so that only variables can make it unfit.
 func TestPreflight(t *testing.T) {
-	for _, name := range []string{"LD_LIBRARY_PATH", "LD_PRELOAD", "PYTHONHOME", "PYTHONPATH", "SSL_CERT_DIR"} {
-		t.Setenv(name, "")
-	}
 	s, out, errs := session(t, goodRecipe)
 	ref := ""
-	if err := s.wired(t.Context(), func(ctx context.Context, w *wiring) error {
-		ref = w.reference("web", publish(ctx, t, w, sampleTree(t)))
+	if err := s.wired(t.Context(), func(ctx context.Context, w *wiring.Parts) error {
+		ref = w.Reference("web", publish(ctx, t, w, sampleTree(t)))
 		return nil
 	}); err != nil {
 		t.Fatal(err)
@@ -43,12 +42,13 @@ func TestPreflight(t *testing.T) {
 		{name: "installed", args: []string{"preflight", filepath.Join(root, "current")}, out: "fit: " + root, switched: true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
+			at := &Session{In: s.In, Out: out, Err: errs}
 			if c.variable != "" {
-				t.Setenv(c.variable, c.value)
+				at.Environ = []string{c.variable + "=" + c.value}
 			}
 			out.Reset()
 			errs.Reset()
-			code := Main(append([]string{"--store", s.Store}, c.args...), s.In, out, errs)
+			code := Main(at, append([]string{"--store", s.Store}, c.args...))
 			if code != c.code || !strings.Contains(out.String(), c.out) || !strings.Contains(errs.String(), c.errs) {
 				t.Errorf("code %d, stdout %q, stderr %q; want code %d, %q and %q", code, out, errs, c.code, c.out, c.errs)
 			}

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
-	"errors"
 	"io"
 	"os"
 	"os/exec"
@@ -21,9 +20,8 @@ import (
 	"ampoule/builder/sandbox"
 	"ampoule/internal/basetime"
 	"ampoule/registry"
-	"ampoule/registry/layer"
-	"ampoule/store"
 	"ampoule/tree"
+	"ampoule/wiring"
 )
 
 // sampleTree is a small tree with a program, a link and a wheel. Its interpreter is a
@@ -53,13 +51,13 @@ func sampleTree(t *testing.T) *tree.Tree {
 }
 
 // publish publishes the sample tree in the session's own registry.
-func publish(ctx context.Context, t *testing.T, w *wiring, sealed *tree.Tree) (digest string) {
+func publish(ctx context.Context, t *testing.T, w *wiring.Parts, sealed *tree.Tree) (digest string) {
 	t.Helper()
-	reg, err := w.registry()
+	reg, err := w.Registry()
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts, err := layers.SaveParts(ctx, w.store, layers.Split(sealed), artifact.Prefix)
+	parts, err := layers.SaveParts(ctx, w.Store, layers.Split(sealed), artifact.Prefix)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -67,7 +65,7 @@ func publish(ctx context.Context, t *testing.T, w *wiring, sealed *tree.Tree) (d
 	if err != nil {
 		t.Fatal(err)
 	}
-	digest, err = Publisher{Registry: reg, Store: w.store}.Publish(ctx, artifact.Artifact{
+	digest, err = wiring.Publisher{Registry: reg, Store: w.Store}.Publish(ctx, artifact.Artifact{
 		Name: "web", Key: "sha256:" + sumA, Platform: "linux/" + runtime.GOARCH, Created: basetime.Of(t),
 		Layers: parts,
 		Config: artifact.Config{
@@ -99,10 +97,10 @@ type engine struct {
 	code   int
 }
 
-func (e *engine) Load(_ context.Context, config sandbox.Config, layers ...sandbox.Layer) (sandbox.ID, error) {
+func (e *engine) Load(ctx context.Context, config sandbox.Config, layers ...sandbox.Layer) (sandbox.ID, error) {
 	e.config = config
 	for _, l := range layers {
-		r, err := l.Open()
+		r, err := l.Open(ctx)
 		if err != nil {
 			return "", err
 		}
@@ -135,19 +133,19 @@ func TestPublishedArtifact(t *testing.T) {
 	s, out, errs := session(t, goodRecipe)
 	sealed := sampleTree(t)
 	root := filepath.Join(t.TempDir(), "root")
-	err := s.wired(t.Context(), func(ctx context.Context, w *wiring) error {
+	err := s.wired(t.Context(), func(ctx context.Context, w *wiring.Parts) error {
 		digest := publish(ctx, t, w, sealed)
 		if again := publish(ctx, t, w, sealed); again != digest {
 			t.Errorf("published twice: %s and %s", digest, again)
 		}
-		reg, err := w.registry()
+		reg, err := w.Registry()
 		if err != nil {
 			return err
 		}
-		if found, ok, err := (Publisher{Registry: reg, Store: w.store}).FindKey(ctx, "web", "sha256:"+sumA); err != nil || !ok || found != digest {
+		if found, ok, err := (wiring.Publisher{Registry: reg, Store: w.Store}).FindKey(ctx, "web", "sha256:"+sumA); err != nil || !ok || found != digest {
 			t.Errorf("FindKey: %q, %v, %v", found, ok, err)
 		}
-		ref := w.reference("web", digest)
+		ref := w.Reference("web", digest)
 		inspected(ctx, t, s, reg, ref, sealed)
 		out.Reset()
 
@@ -217,97 +215,5 @@ func inspected(ctx context.Context, t *testing.T, s *Session, reg *registry.Regi
 	}
 	if len(info.Images) != 1 || len(info.Images[0].Layers) != 2 || len(info.Referrers) != 2 {
 		t.Errorf("description: %+v", info)
-	}
-}
-
-func TestReferenceNamesTheRegistry(t *testing.T) {
-	t.Parallel()
-	w := &wiring{session: &Session{}}
-	if got := w.reference("web", "sha256:1"); got != "web@sha256:1" {
-		t.Errorf("reference %q", got)
-	}
-	w.session.Registry = "registry.example/team"
-	if got := w.reference("web", "sha256:1"); got != "registry.example/team/web@sha256:1" {
-		t.Errorf("reference %q", got)
-	}
-}
-
-func TestStoreIDStays(t *testing.T) {
-	t.Parallel()
-	s, _, _ := session(t, goodRecipe)
-	var ids []string
-	for range 2 {
-		err := s.wired(t.Context(), func(ctx context.Context, w *wiring) error {
-			id, err := w.store.ID(ctx)
-			ids = append(ids, id)
-			return err
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-	}
-	if ids[0] != ids[1] || len(ids[0]) != 16 {
-		t.Errorf("ids %q", ids)
-	}
-}
-
-// Images whose layers a build has loaded stay, though the store does not have them.
-func TestLoadedImagesStay(t *testing.T) {
-	t.Parallel()
-	s, _, _ := session(t, goodRecipe)
-	st, err := store.Open(s.Store)
-	if err != nil {
-		t.Fatal(err)
-	}
-	release, err := st.Use(t.Context())
-	if err != nil {
-		t.Fatal(err)
-	}
-	ids := []string{"sha256:" + strings.Repeat("1", 64), "sha256:" + strings.Repeat("2", 64)}
-	loaded := loader{}
-	if _, err := (pinnedImages{&loaded, st}).Load(t.Context(), sandbox.Config{}, sandbox.Layer{DiffID: ids[0]}, sandbox.Layer{DiffID: ids[1]}); err != nil || loaded.layers != 2 {
-		t.Fatalf("loaded %d layers, %v", loaded.layers, err)
-	}
-	gone := errors.New("gone")
-	remove := func() error { return gone }
-	if err := st.IfLost(t.Context(), sumsOf(ids), remove); err != nil {
-		t.Errorf("while it is in use: %v", err)
-	}
-	release()
-	if err := st.IfLost(t.Context(), sumsOf(ids), remove); !errors.Is(err, gone) {
-		t.Errorf("afterwards: %v", err)
-	}
-}
-
-// loader counts the layers that it is given.
-type loader struct{ layers int }
-
-func (l *loader) Load(_ context.Context, _ sandbox.Config, layers ...sandbox.Layer) (sandbox.ID, error) {
-	l.layers = len(layers)
-	return "", nil
-}
-
-// Which blob a layer makes is remembered for that layer and this compressor.
-func TestBlobsAreTold(t *testing.T) {
-	t.Parallel()
-	s, _, _ := session(t, goodRecipe)
-	st, err := store.Open(s.Store)
-	if err != nil {
-		t.Fatal(err)
-	}
-	b := blobs{st}
-	if err := b.Remember("sha256:1", "sha256:2", 3); err != nil {
-		t.Fatal(err)
-	}
-	if digest, size, ok := b.Recall("sha256:1"); !ok || digest != "sha256:2" || size != 3 {
-		t.Errorf("the same layer: %s, %d, %t", digest, size, ok)
-	}
-	if _, _, ok := b.Recall("sha256:3"); ok {
-		t.Error("another layer has the same blob")
-	}
-	for _, key := range []string{layers.Key(blobsKind, layer.Format+1, "sha256:1"), "sha256:1"} {
-		if key == blobKey("sha256:1") {
-			t.Errorf("another compressor has the key %s", key)
-		}
 	}
 }

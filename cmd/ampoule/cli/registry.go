@@ -5,6 +5,8 @@ import (
 	"errors"
 
 	"github.com/spf13/cobra"
+
+	"ampoule/wiring"
 )
 
 // Server answers pulls.
@@ -45,8 +47,8 @@ gives. Others get 421: a web page that has its own name lead here reads nothing.
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return s.atOwnRegistry(cmd, func(ctx context.Context, w *wiring) error {
-				return ServeRegistry(ctx, s, w.embedded(), listen, hosts)
+			return s.atOwnRegistry(cmd, func(ctx context.Context, w *wiring.Parts) error {
+				return ServeRegistry(ctx, s, w.Own, listen, hosts)
 			})
 		},
 	}
@@ -56,7 +58,7 @@ gives. Others get 421: a web page that has its own name lead here reads nothing.
 }
 
 // atOwnRegistry does a verb's work at the store's own registry, and refuses --registry.
-func (s *Session) atOwnRegistry(cmd *cobra.Command, work func(context.Context, *wiring) error) error {
+func (s *Session) atOwnRegistry(cmd *cobra.Command, work func(context.Context, *wiring.Parts) error) error {
 	if s.Registry != "" {
 		return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--registry names another registry than the store's own")}
 	}

@@ -16,8 +16,10 @@ import (
 
 	"ampoule/builder/progress"
 	"ampoule/builder/progress/progresstest"
+	"ampoule/config"
 	"ampoule/registry/embedded"
 	"ampoule/store"
+	"ampoule/wiring"
 )
 
 // warned lists the warnings that were told.
@@ -68,9 +70,9 @@ func TestRotIsMended(t *testing.T) {
 	s, out, errs := session(t, goodRecipe)
 	sealed := sampleTree(t)
 	seen := map[string]int{}
-	err := s.wired(t.Context(), func(ctx context.Context, w *wiring) error {
+	err := s.wired(t.Context(), func(ctx context.Context, w *wiring.Parts) error {
 		digest := publish(ctx, t, w, sealed)
-		reg, err := w.registry()
+		reg, err := w.Registry()
 		if err != nil {
 			return err
 		}
@@ -87,13 +89,13 @@ func TestRotIsMended(t *testing.T) {
 			damage(t, file)
 			verify := func(repair bool) int {
 				out.Reset()
-				return ExitCode(StoreVerify(ctx, s, repair, w.own, w.store.Check))
+				return ExitCode(StoreVerify(ctx, s, repair, w.Own, w.Store.Check))
 			}
 			if code := verify(false); code != codeRefused || !strings.Contains(out.String(), filepath.Base(file)) {
 				t.Errorf("%s: verifying ends with code %d, and tells %s", kind, code, out)
 			}
 			watch := progresstest.New()
-			_, found, err := Publisher{Registry: reg, Store: w.store}.FindKey(watch.Context(ctx), "web", "sha256:"+sumA)
+			_, found, err := wiring.Publisher{Registry: reg, Store: w.Store}.FindKey(watch.Context(ctx), "web", "sha256:"+sumA)
 			// Lists of referrers are made anew when they are asked for.
 			derived := kind == "list of referrers"
 			told := warned(watch)
@@ -158,20 +160,20 @@ func TestRegistryVerbs(t *testing.T) {
 		defer out.Reset()
 		return strings.TrimSpace(out.String())
 	}
-	err := s.wired(t.Context(), func(ctx context.Context, w *wiring) error {
+	err := s.wired(t.Context(), func(ctx context.Context, w *wiring.Parts) error {
 		digest := publish(ctx, t, w, sampleTree(t))
 		ref := "web@" + digest
-		reg, err := w.registry()
+		reg, err := w.Registry()
 		if err != nil {
 			return err
 		}
 		do := func(f func(Shelf, context.Context, embedded.Target) error, refs ...string) error {
-			return RegistryTargets(ctx, s, reg, w.own, refs, f)
+			return RegistryTargets(ctx, s, reg, w.Own, refs, f)
 		}
 		if err := do(Shelf.Hold, ref); err != nil || result() != ref {
 			t.Errorf("holding: %v", err)
 		}
-		if err := RegistryList(ctx, s, w.own); err != nil {
+		if err := RegistryList(ctx, s, w.Own); err != nil {
 			t.Error(err)
 		}
 		if text := result(); !strings.HasPrefix(text, ref) || !strings.HasSuffix(text, "held") {
@@ -206,14 +208,14 @@ func TestCollectRegistry(t *testing.T) {
 	t.Parallel()
 	s, out, errs := session(t, goodRecipe)
 	var digest string
-	err := s.wired(t.Context(), func(ctx context.Context, w *wiring) error {
+	err := s.wired(t.Context(), func(ctx context.Context, w *wiring.Parts) error {
 		digest = publish(ctx, t, w, sampleTree(t))
 		return nil
 	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = s.wired(t.Context(), func(ctx context.Context, w *wiring) error {
+	err = s.wired(t.Context(), func(ctx context.Context, w *wiring.Parts) error {
 		then := time.Now().Add(-100 * 24 * time.Hour)
 		if err := filepath.WalkDir(filepath.Join(s.Store, "registry"), func(path string, d fs.DirEntry, err error) error {
 			if err != nil || d.IsDir() {
@@ -225,13 +227,13 @@ func TestCollectRegistry(t *testing.T) {
 		}
 		collect := func(published string, bound store.Keep) embedded.Collected {
 			t.Helper()
-			keep, err := keepPublished(published)
+			_, keep, err := keeping("", "", published, config.Bounds{})
 			if err != nil {
 				t.Fatal(err)
 			}
-			reg := &RegistryCollection{Session: s, Registry: w.own, Keep: keep}
+			reg := &RegistryCollection{Session: s, Registry: w.Own, Keep: keep}
 			bound.Unused = time.Hour
-			if err := StoreCollect(ctx, s, w.store, bound, reg, func(context.Context) (int, error) { return 0, nil }); err != nil {
+			if err := StoreCollect(ctx, s, w.Store, bound, reg, func(context.Context) (int, error) { return 0, nil }); err != nil {
 				t.Fatal(err)
 			}
 			return reg.Did
@@ -268,7 +270,7 @@ func TestCollectRegistry(t *testing.T) {
 		t.Fatalf("%v\n%s", err, errs)
 	}
 	for _, wrong := range []string{"0d", "0s", "soon", "-1h"} {
-		if _, err := keepPublished(wrong); err == nil {
+		if _, _, err := keeping("", "", wrong, config.Bounds{}); err == nil {
 			t.Errorf("%q is taken for an age", wrong)
 		}
 	}

@@ -2,23 +2,10 @@ package cli
 
 import (
 	"context"
-	"fmt"
 
 	"ampoule/cmd/ampoule/display"
 	"ampoule/registry/embedded"
 )
-
-// keepPublished reads how long unused artifacts stay; empty is for ever.
-func keepPublished(text string) (embedded.Keep, error) {
-	if text == "" {
-		return embedded.Keep{}, nil
-	}
-	d, err := duration(text)
-	if err == nil && d == 0 {
-		err = fmt.Errorf("%q is no time that artifacts stay: want more, such as 180d", text)
-	}
-	return embedded.Keep{Unused: d}, err
-}
 
 // RegistryCollector collects the embedded registry.
 type RegistryCollector interface {

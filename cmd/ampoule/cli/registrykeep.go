@@ -13,6 +13,7 @@ import (
 	"ampoule/cmd/ampoule/display"
 	"ampoule/registry"
 	"ampoule/registry/embedded"
+	"ampoule/wiring"
 )
 
 // Shelf is a registry whose content can be looked after.
@@ -35,7 +36,7 @@ are no key's follow.`,
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return s.atOwnRegistry(cmd, func(ctx context.Context, w *wiring) error { return RegistryList(ctx, s, w.embedded()) })
+			return s.atOwnRegistry(cmd, func(ctx context.Context, w *wiring.Parts) error { return RegistryList(ctx, s, w.Own) })
 		},
 	}
 }
@@ -114,12 +115,12 @@ func (s *Session) targetVerb(cmd *cobra.Command, do func(Shelf, context.Context,
 	cmd.Args = usage(cobra.MinimumNArgs(1))
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
-		return s.atOwnRegistry(cmd, func(ctx context.Context, w *wiring) error {
-			reg, err := w.registry()
+		return s.atOwnRegistry(cmd, func(ctx context.Context, w *wiring.Parts) error {
+			reg, err := w.Registry()
 			if err != nil {
 				return err
 			}
-			return RegistryTargets(ctx, s, reg, w.embedded(), args, do)
+			return RegistryTargets(ctx, s, reg, w.Own, args, do)
 		})
 	}
 	return cmd

@@ -16,6 +16,7 @@ import (
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/registry"
+	"ampoule/wiring"
 )
 
 // Puller reads images from a registry.
@@ -28,17 +29,6 @@ type Puller interface {
 type Engine interface {
 	sandbox.Images
 	Run(ctx context.Context, id sandbox.ID, o docker.RunOptions) (int, error)
-}
-
-// pinnedEngine runs images that stay while they run.
-type pinnedEngine struct {
-	*docker.Engine
-	pinned pinnedImages
-}
-
-// Load implements [sandbox.Images].
-func (e pinnedEngine) Load(ctx context.Context, config sandbox.Config, layers ...sandbox.Layer) (sandbox.ID, error) {
-	return e.pinned.Load(ctx, config, layers...)
 }
 
 func newRun(s *Session) *cobra.Command {
@@ -60,21 +50,21 @@ exit code is the program's own.`,
 		}),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
-				reg, err := w.registry()
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
+				reg, err := w.Registry()
 				if err != nil {
 					return err
 				}
-				engine, err := w.engine(ctx)
+				engine, err := w.Engine(ctx)
 				if err != nil {
 					return err
 				}
-				release, err := w.store.Use(ctx)
+				release, err := w.Store.Use(ctx)
 				if err != nil {
 					return err
 				}
 				defer release()
-				return Run(ctx, s, reg, pinnedEngine{engine, pinnedImages{engine, w.store}}, args[0], docker.RunOptions{Args: args[1:], Env: env})
+				return Run(ctx, s, reg, engine, args[0], docker.RunOptions{Args: args[1:], Env: env})
 			})
 		},
 	}
@@ -121,7 +111,7 @@ func load(ctx context.Context, p Puller, e Engine, ref string) (id sandbox.ID, e
 	defer func() { task.End(err) }()
 	layers := make([]sandbox.Layer, len(image.Layers))
 	for i, l := range image.Layers {
-		layers[i] = sandbox.Layer{DiffID: l.DiffID, Open: func() (io.ReadCloser, error) { return p.OpenLayer(ctx, l) }}
+		layers[i] = sandbox.Layer{DiffID: l.DiffID, Open: func(ctx context.Context) (io.ReadCloser, error) { return p.OpenLayer(ctx, l) }}
 	}
 	return e.Load(ctx, image.Config, layers...)
 }

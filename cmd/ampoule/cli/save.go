@@ -16,6 +16,7 @@ import (
 	"ampoule/builder/progress"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/registry"
+	"ampoule/wiring"
 )
 
 // attachments are what refers to an artifact, by the name that save knows.
@@ -55,8 +56,8 @@ and writes the files into a directory:
 			if dir == "" {
 				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--to is missing: the directory to write into")}
 			}
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
-				reg, err := w.registry()
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
+				reg, err := w.Registry()
 				if err != nil {
 					return err
 				}

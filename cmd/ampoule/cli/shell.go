@@ -19,6 +19,7 @@ import (
 	"ampoule/builder/sandbox"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/recipes"
+	"ampoule/wiring"
 )
 
 // Sheller opens a shell in a build step's sandbox.
@@ -53,8 +54,8 @@ ends with an error ends with exit code 8.`,
 			if cmd.Flags().Changed("wheel") && wheel == "" {
 				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--wheel is empty")}
 			}
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error {
-				b, err := w.builder()
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
+				b, _, err := s.builder(w)
 				if err != nil {
 					return err
 				}
@@ -86,7 +87,7 @@ func Shell(ctx context.Context, s *Session, b Sheller, wheel string, command []s
 	defer context.AfterFunc(ctx, t.restore)()
 	opts := builder.ShellOptions{
 		Wheel: wheel, Command: command, Stdin: s.In, Stdout: s.Out, Stderr: s.Err,
-		Terminal: t.sandbox, Term: os.Getenv("TERM"),
+		Terminal: t.sandbox, Term: s.workplace().Term,
 		Opened: func(state failure.State) error {
 			leave()
 			d.Close()

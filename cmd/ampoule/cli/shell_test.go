@@ -163,7 +163,6 @@ func sizeSoon(t *testing.T, sizes <-chan sandbox.Size) sandbox.Size {
 
 // TestShellOnTerminal is not parallel: signals reach the whole program.
 func TestShellOnTerminal(t *testing.T) {
-	t.Setenv("TERM", "vt220")
 	// Whoever runs the tests may have hangups ignored (nohup).
 	hangups := make(chan os.Signal, 1)
 	signal.Notify(hangups, syscall.SIGHUP)
@@ -172,7 +171,7 @@ func TestShellOnTerminal(t *testing.T) {
 	resize(t, keyboard, 33, 101)
 	go func() { _, _ = io.Copy(io.Discard, keyboard) }()
 	s, _, errs := session(t, goodRecipe)
-	s.In, s.Out, s.Progress = stand, stand, display.Plain
+	s.In, s.Out, s.Progress, s.Environ = stand, stand, display.Plain, []string{"TERM=vt220"}
 	open := func(work func(context.Context, builder.ShellOptions) error) error {
 		return Shell(t.Context(), s, shellerFunc(func(ctx context.Context, _ *recipes.Lock, opts builder.ShellOptions) error {
 			if isRaw(t, stand) {

@@ -1,11 +1,7 @@
 package cli
 
 import (
-	"path/filepath"
-
 	"github.com/spf13/cobra"
-
-	"ampoule/store"
 )
 
 func newStore(s *Session) *cobra.Command {
@@ -43,8 +39,5 @@ func StorePath(s *Session) error {
 
 // storeDir is the absolute path of the session's store.
 func (s *Session) storeDir() (string, error) {
-	if s.Store == "" {
-		return store.DefaultDir()
-	}
-	return filepath.Abs(s.Store)
+	return s.workplace().StoreDir()
 }

@@ -11,6 +11,7 @@ import (
 	"ampoule/faults"
 	"ampoule/registry/embedded"
 	"ampoule/store"
+	"ampoule/wiring"
 )
 
 func newStoreVerify(s *Session) *cobra.Command {
@@ -33,7 +34,9 @@ ampoule fetch keeps) is left and told.`,
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring) error { return StoreVerify(ctx, s, repair, w.own, w.store.Check) })
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
+				return StoreVerify(ctx, s, repair, w.Own, w.Store.Check)
+			})
 		},
 	}
 	cmd.Flags().BoolVar(&repair, "repair", false, "remove what is damaged and can be made again")

@@ -80,7 +80,7 @@ func New(w io.Writer, mode Mode) *Display {
 	f, isFile := w.(*os.File)
 	if mode == Auto {
 		mode = Plain
-		if isFile && term.IsTerminal(int(f.Fd())) && os.Getenv("TERM") != "dumb" {
+		if isFile && term.IsTerminal(int(f.Fd())) {
 			mode = TTY
 		}
 	}

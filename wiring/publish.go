@@ -1,10 +1,9 @@
-package cli
+package wiring
 
 import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 
 	"ampoule/artifact"
 	"ampoule/builder"
@@ -64,7 +63,7 @@ func (p Publisher) PullBase(ctx context.Context, ref, platform string) ([]sandbo
 	}
 	pulled := make([]sandbox.Layer, len(base.Layers))
 	for i, l := range base.Layers {
-		pulled[i] = sandbox.Layer{DiffID: l.DiffID, Open: func() (io.ReadCloser, error) { return l.OpenTar(ctx) }}
+		pulled[i] = sandbox.Layer{DiffID: l.DiffID, Open: l.OpenTar}
 	}
 	return pulled, base.Config, nil
 }

@@ -1,0 +1,58 @@
+package config
+
+// Setting is one thing that can be set, and where. Of several places the first that says
+// something counts: the flag, the variable, the key of the file, the default.
+type Setting struct {
+	// What is set.
+	What string
+	// Flag is of all commands, or of those in Of.
+	Flag, Of string
+	// Variables are of the environment; <NAME> stands for a source's name.
+	Variables []string
+	// Key is of config.toml; NAME stands for a source's name.
+	Key     string
+	Default string
+	// Reader reads the variables, where it is not this package.
+	Reader string
+}
+
+// Settings lists all settings.
+func Settings() []Setting {
+	return []Setting{
+		{What: "the recipe; its lock stands beside it", Flag: "file", Default: "`ampoule.yaml`"},
+		{What: "the store's directory", Flag: "store", Variables: []string{storeVariable}, Default: "`ampoule` in `$" + dataHomeVariable + "`, else in `~/.local/share`"},
+		{What: "the registry", Flag: "registry", Default: "the store's own"},
+		{What: "the form of results", Flag: "output", Default: "`text`"},
+		{What: "the form of progress", Flag: "progress", Variables: []string{termVariable}, Default: "`tty` on a terminal that is not `dumb`, else `plain`"},
+		{What: "the directory of `ampoule/config.toml`", Variables: []string{configHomeVariable}, Default: "`~/.config`"},
+		{What: "where `~` is", Variables: []string{homeVariable}},
+		{What: "the directory of user data", Variables: []string{dataHomeVariable}, Default: "`~/.local/share`"},
+
+		{What: "a source's mirrors", Variables: []string{SourcePrefix + "<NAME>"}, Key: "sources.NAME.mirrors", Default: "what pip, apt and cargo are configured to use; none for `cpython` and sources of your own"},
+		{What: "the index of Python packages, where no mirror of `pypi` is set", Variables: []string{"PIP_INDEX_URL", "UV_DEFAULT_INDEX", "UV_INDEX_URL"}, Reader: "the downloader, as pip and uv read them", Default: "pip's"},
+		{What: "how a source is laid out: `index`, `debian`, `files` or `cargo`", Key: "sources.NAME.kind", Default: "`index`; the known sources have theirs"},
+		{What: "which mirrors of Debian serve the security archive", Key: "sources.NAME.security", Default: "those that end in `-security`"},
+		{What: "what mirrors of Debian lack: `updates`, `security`", Key: "sources.NAME.without", Default: "nothing"},
+		{What: "names of distributions that come from this source alone", Key: "sources.NAME.names", Default: "none"},
+		{What: "places that keep inputs", Variables: []string{keptVariable}, Key: "kept", Default: "none"},
+
+		{What: "how long what nobody uses stays", Flag: "keep", Of: "store gc", Key: "store.keep", Default: "`30d`"},
+		{What: "how much may be left in the store", Flag: "limit", Of: "store gc", Key: "store.limit", Default: "no bound"},
+		{What: "how long published artifacts stay that nobody uses", Flag: "published", Of: "store gc", Key: "store.published", Default: "for ever"},
+
+		{What: "how many processors a build uses", Flag: "jobs", Of: "build", Default: "all"},
+		{What: "how long a build step may take", Flag: "step-timeout", Of: "build, lock", Default: "`3h`"},
+		{What: "the memory of a build step", Flag: "step-memory", Of: "build, lock", Default: "80 % of the machine's"},
+		{What: "what a build step may write", Flag: "step-disk", Of: "build, lock", Default: "`32GiB`"},
+
+		{What: "proxies, and hosts that are reached without one", Variables: proxyVariables, Default: "none"},
+		{What: "that HTTP_PROXY does not count: a server runs the program for a request", Variables: []string{cgiVariable}, Default: "it counts"},
+		{What: "a bundle of certificates", Variables: []string{certFileVariable}, Default: "the system's"},
+		{What: "a directory of certificates", Variables: []string{"SSL_CERT_DIR"}, Reader: "Go, for connections of this program", Default: "the system's"},
+		{What: "where Docker listens", Variables: []string{engineVariable}, Default: "Docker's usual socket"},
+		{What: "how Docker is spoken to", Variables: []string{"DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", "DOCKER_API_VERSION"}, Reader: "Docker's client", Default: "no TLS, the newest version"},
+		{What: "credentials of registries", Variables: []string{"DOCKER_CONFIG"}, Reader: "the client of registries", Default: "`~/.docker`"},
+		{What: "the directory of temporary files", Variables: []string{"TMPDIR"}, Reader: "Go", Default: "`/tmp`"},
+		{What: "where pip, apt and cargo are found", Variables: []string{"PATH"}, Reader: "the downloader, and those programs"},
+	}
+}

@@ -1,0 +1,208 @@
+package wiring
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+
+	"ampoule/builder"
+	"ampoule/builder/docker"
+	"ampoule/builder/layers"
+	"ampoule/builder/sandbox"
+	"ampoule/store"
+)
+
+// Sandboxes opens Docker, unless it is open, for a builder.
+func (p *Parts) Sandboxes(ctx context.Context) (builder.Sandboxes, error) {
+	e, err := p.docker(ctx)
+	if err != nil {
+		return builder.Sandboxes{}, err
+	}
+	return builder.Sandboxes{Runner: e, Images: pinnedImages{e, p.Store}, Online: e.Online()}, nil
+}
+
+// Engine opens Docker, unless it is open, to run images.
+func (p *Parts) Engine(ctx context.Context) (*Engine, error) {
+	e, err := p.docker(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return &Engine{e, pinnedImages{e, p.Store}}, nil
+}
+
+// Engine runs images that stay while a use of the store lives.
+type Engine struct {
+	*docker.Engine
+	pinned pinnedImages
+}
+
+// Load implements [sandbox.Images].
+func (e *Engine) Load(ctx context.Context, config sandbox.Config, layers ...sandbox.Layer) (sandbox.ID, error) {
+	return e.pinned.Load(ctx, config, layers...)
+}
+
+// RemoveImages removes the store's images from Docker of which it has not all layers any
+// more, and which no build uses. A store that never asked Docker for anything has none.
+func (p *Parts) RemoveImages(ctx context.Context) (int, error) {
+	if _, found, err := p.Store.KnownID(); err != nil || !found {
+		return 0, err
+	}
+	e, err := p.docker(ctx)
+	if err != nil {
+		return 0, err
+	}
+	return e.RemoveImages(ctx, func(diffIDs []string, remove func() error) error {
+		return p.Store.IfLost(ctx, sumsOf(diffIDs), remove)
+	})
+}
+
+// pinnedImages has the layers of images stay while a use of the store lives, and with them
+// the images (see [Parts.RemoveImages]).
+type pinnedImages struct {
+	sandbox.Images
+	store *store.Store
+}
+
+// Load implements [sandbox.Images].
+func (p pinnedImages) Load(ctx context.Context, config sandbox.Config, all ...sandbox.Layer) (sandbox.ID, error) {
+	if err := p.store.Pin(sumsOf(layers.DiffIDs(sandbox.Image{Layers: all}))...); err != nil {
+		return "", err
+	}
+	return p.Images.Load(ctx, config, all...)
+}
+
+// sumsOf are the sha256 of layers, in hex.
+func sumsOf(diffIDs []string) []string {
+	sums := make([]string, len(diffIDs))
+	for i, id := range diffIDs {
+		sums[i] = strings.TrimPrefix(id, "sha256:")
+	}
+	return sums
+}
+
+// docker is the engine of all calls.
+func (p *Parts) docker(ctx context.Context) (*docker.Engine, error) {
+	return p.engine.get(ctx, func(ctx context.Context) (*docker.Engine, error) {
+		id, err := p.Store.ID(ctx)
+		if err != nil {
+			return nil, err
+		}
+		return docker.Open(ctx, docker.Options{Host: p.place.Engine, Locks: p.Store.Dir(store.Owners), Store: id})
+	})
+}
+
+// shared is an engine that is opened once, for whoever asks first and for all others. A
+// call that ends meanwhile ends its own waiting; only when nobody waits any more, opening
+// ends. An engine that could not be opened is tried again by the next call.
+type shared struct {
+	mu      sync.Mutex
+	current *opening
+	closed  bool
+	// running are the openings that have not ended, those that nobody waits for among them.
+	running sync.WaitGroup
+}
+
+// opening is one try to open an engine.
+type opening struct {
+	cancel  context.CancelCauseFunc
+	waiting int
+	// done is closed when engine and err are set.
+	done   chan struct{}
+	engine *docker.Engine
+	err    error
+}
+
+// errNobodyWaits ends an opening.
+var errNobodyWaits = errors.New("nobody waits for the engine any more")
+
+// get returns the engine, which open opens where it is not open yet.
+func (s *shared) get(ctx context.Context, open func(context.Context) (*docker.Engine, error)) (*docker.Engine, error) {
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
+	o, err := s.join(ctx, open)
+	if err != nil {
+		return nil, err
+	}
+	defer s.leave(o)
+	select {
+	case <-o.done:
+		return o.engine, o.err
+	case <-ctx.Done():
+		return nil, context.Cause(ctx)
+	}
+}
+
+// join counts a call among those that wait for the opening, which it may have to begin.
+func (s *shared) join(ctx context.Context, open func(context.Context) (*docker.Engine, error)) (*opening, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	if s.current == nil {
+		o := &opening{done: make(chan struct{})}
+		// It is for all calls: none ends it alone.
+		ctx, o.cancel = context.WithCancelCause(context.WithoutCancel(ctx))
+		s.current = o
+		s.running.Go(func() { s.run(ctx, o, open) })
+	}
+	s.current.waiting++
+	return s.current, nil
+}
+
+// run opens the engine. Where nobody wants it any more it is closed at once.
+func (s *shared) run(ctx context.Context, o *opening, open func(context.Context) (*docker.Engine, error)) {
+	engine, err := open(ctx)
+	s.mu.Lock()
+	wanted := s.current == o
+	if wanted && err != nil {
+		s.current = nil
+	}
+	s.mu.Unlock()
+	if !wanted && err == nil {
+		engine, err = nil, errors.Join(errNobodyWaits, engine.Close())
+	}
+	o.engine, o.err = engine, err
+	close(o.done)
+}
+
+// leave takes a call from those that wait. The last one ends an opening that is under way.
+func (s *shared) leave(o *opening) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	o.waiting--
+	select {
+	case <-o.done:
+		return
+	default:
+	}
+	if o.waiting == 0 {
+		o.cancel(errNobodyWaits)
+		if s.current == o {
+			s.current = nil
+		}
+	}
+}
+
+// close closes the engine, if it was opened, and refuses further calls.
+func (s *shared) close() error {
+	s.mu.Lock()
+	s.closed = true
+	o := s.current
+	if o != nil {
+		select {
+		case <-o.done:
+		default:
+			o.cancel(ErrClosed)
+		}
+	}
+	s.current = nil
+	s.mu.Unlock()
+	s.running.Wait()
+	if o == nil || o.engine == nil {
+		return nil
+	}
+	return o.engine.Close()
+}

@@ -1,0 +1,104 @@
+// Package wiring puts the parts together that callers build with: the store, registries, the
+// sandbox engine, and sources of inputs. Only this package knows all of them; the command
+// line, a pipeline's step and a service begin here.
+//
+// [Parts] live as long as their owner, serve any number of calls at once, and end with Close.
+// What a call brings, its context before all, stays with that call.
+package wiring
+
+import (
+	"errors"
+	"io"
+
+	"ampoule/builder"
+	"ampoule/builder/fetch"
+	"ampoule/config"
+	"ampoule/registry"
+	"ampoule/registry/embedded"
+	"ampoule/store"
+)
+
+// ErrClosed says that something was asked for after Close.
+var ErrClosed = errors.New("the parts are closed")
+
+// Parts are what one owner builds with. A part is opened when it is first asked for: finding
+// what is published asks neither Docker nor a mirror. Methods may be called from several
+// goroutines.
+type Parts struct {
+	// Store is the owner's store, Own the registry in it.
+	Store *store.Store
+	Own   *embedded.Registry
+
+	place  config.Place
+	engine shared
+}
+
+// Open opens the store of a place. Its directory is made where it is missing.
+func Open(place config.Place) (*Parts, error) {
+	dir, err := place.StoreDir()
+	if err != nil {
+		return nil, err
+	}
+	st, err := store.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	own := embedded.Open(st.Dir(store.Registry))
+	own.MendFrom(st)
+	return &Parts{Store: st, Own: own, place: place}, nil
+}
+
+// Close ends what was opened: the sandbox engine with all its containers, the store's
+// registry where this process serves it, and all uses of the store. It is called when no
+// call is running any more.
+func (p *Parts) Close() error {
+	return errors.Join(p.engine.close(), p.Own.Close(), p.Store.Close())
+}
+
+// Registry is the one that the place names, else the store's own.
+func (p *Parts) Registry() (*registry.Registry, error) {
+	if p.place.Registry != "" {
+		return registry.Open(p.place.Registry)
+	}
+	return registry.Local(p.Own)
+}
+
+// Reference is how an artifact of a name and digest is found, by whoever has the same store.
+func (p *Parts) Reference(name, digest string) string {
+	ref := name + "@" + digest
+	if p.place.Registry != "" {
+		return p.place.Registry + "/" + ref
+	}
+	return ref
+}
+
+// Builder makes a builder over all parts, for one call: what it learns of sources it
+// remembers as long as it lives.
+func (p *Parts) Builder(inputs config.Inputs) (*builder.Builder, error) {
+	reg, err := p.Registry()
+	if err != nil {
+		return nil, err
+	}
+	fetcher := fetch.New(p.Store, fetch.Config{Sources: inputs.Sources, Environ: inputs.Environ, Network: p.place.Network})
+	if fetcher.Keepers, err = keepers(inputs.Kept); err != nil {
+		return nil, err
+	}
+	reg.Prefer(stored{p.Store})
+	for _, k := range fetcher.Keepers {
+		reg.Prefer(k)
+	}
+	published := Publisher{Registry: reg, Store: p.Store}
+	return builder.New(builder.Dependencies{
+		Store: p.Store, Fetch: fetcher, Sandboxes: p.Sandboxes, Publisher: published, Bases: published,
+	})
+}
+
+// Elsewhere is what a second build publishes to: the registry of its own store.
+func Elsewhere(st *store.Store) (builder.Publisher, io.Closer, error) {
+	own := embedded.Open(st.Dir(store.Registry))
+	reg, err := registry.Local(own)
+	if err != nil {
+		return nil, nil, err
+	}
+	return Publisher{Registry: reg, Store: st}, own, nil
+}
