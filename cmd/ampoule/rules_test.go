@@ -36,6 +36,7 @@ var secondRules = []struct {
 var notRules = []struct{ in, rule, why string }{
 	{"audit/explain/", "", "looks for names and versions in messages of other programs"},
 	{"builder/diagnose/", "", "looks for names and versions in logs of other programs"},
+	{"config/config.go", "normalises names", "the name of a variable has other separators than a source's name"},
 	{"recipes/rules.go", "reads versions", "the schema of recipes has an expression for CPython's releases, which are fewer than versions"},
 	{"recipes/rules.go", "normalises names", "an image's reference has the same separators"},
 	{"builder/fetch/mirror.go", "reads versions", "takes the names of CPython's releases apart for their directory on a mirror"},
