@@ -36,7 +36,8 @@ func TestBounds(t *testing.T) {
 		"names":             {many, func(b *bounds) { b.names = 4 }, "looks at 4 files at most", 1},
 		"units":             {many, func(b *bounds) { b.units = 2 }, "judges 2 wheels and directories at most", 2},
 		"files of a place":  {environment, func(b *bounds) { b.files = 3 }, "more than 3 files are installed in it", 0},
-		"bytes":             {environment, func(b *bounds) { b.bytes = 100 }, "an audit reads 0 GiB at most", 0},
+		// With more, it depends on the order of reading whether a small file is read.
+		"bytes":             {environment, func(b *bounds) { b.bytes = 0 }, "an audit reads 0 GiB at most", 1},
 		"bytes of a wheel":  {many, func(b *bounds) { b.bytes = 100 }, "an audit reads 0 GiB at most", 0},
 		"what is not read":  {map[string]string{"a/x.pth": "", "a/y": "", "http-v2/0/1/2/3/4/a": wheel, "http-v2/0/1/2/3/4/b": wheel, "http-v2/0/1/2/3/4/c": wheel}, func(b *bounds) { b.unread, b.bytes = 1, 0 }, "2 more files and directories", 0},
 		"deep directories":  {map[string]string{strings.Repeat("d/", 70) + name: wheel}, func(*bounds) {}, "more than 64 directories deep", 0},

@@ -42,6 +42,7 @@ var kindless = map[string]string{
 	"registry/images.noneError": "it is why there is an images.ErrNoImage",
 	"store.ErrNotFound":         "what is not in the store is made or fetched",
 	"store.ErrCollecting":       "whoever meets another collection leaves it the work",
+	"wiring.ErrClosed":          "whoever closes the parts does not use them any more",
 
 	// Nobody foresees them: they are faults of Ampoule itself.
 	"audit.ErrSubject":                  "builds judge what they made",
