@@ -96,6 +96,7 @@ func positions(text []byte) map[string]unstable.Position {
 			table = noteKeys(&p, at, nil, e)
 		case unstable.KeyValue:
 			noteValue(&p, at, noteKeys(&p, at, table, e), e.Value())
+		default: // comments have no key
 		}
 	}
 	return at
@@ -129,6 +130,7 @@ func noteValue(p *unstable.Parser, at map[string]unstable.Position, path []strin
 		for it := value.Children(); it.Next(); {
 			noteValue(p, at, noteKeys(p, at, path, it.Node()), it.Node().Value())
 		}
+	default: // the others are one value
 	}
 }
 

@@ -31,6 +31,7 @@ func openStore(t *testing.T) *store.Store {
 
 // maker wants a thing, as one build of several does.
 type maker struct {
+	//nolint:containedctx // it stands for a caller
 	ctx context.Context
 	*progresstest.Recorder
 	st *store.Store

@@ -132,7 +132,7 @@ func (r *Registry) find(ctx context.Context, deadline time.Time) (target, error)
 		case r.current != nil:
 			return r.current, nil
 		}
-		t, err := r.acquire()
+		t, err := r.acquire() //nolint:contextcheck // it opens files; what it starts outlives the caller
 		if err != nil {
 			return nil, fmt.Errorf("opening the registry in %s: %w", r.dir, err)
 		}

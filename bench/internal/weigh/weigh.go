@@ -20,7 +20,6 @@ import (
 )
 
 // maxRecord limits a RECORD file.
-const maxRecord = 64 << 20
 
 // All adds up the regular files below a directory; without bytecode if that is left out.
 func All(dir string, bytecode bool) (int64, error) {
