@@ -19,8 +19,6 @@ import (
 	"ampoule/packaging"
 )
 
-// maxRecord limits a RECORD file.
-
 // All adds up the regular files below a directory; without bytecode if that is left out.
 func All(dir string, bytecode bool) (int64, error) {
 	var total int64
