@@ -9,7 +9,7 @@
 // There are three ways in:
 //
 //   - [Judge] is the gate: a [Subject] is a tree that was built, is to travel, and has runtime
-//     targets; the [Verdict] says whether it may be published.
+//     targets; the [Verdict] reports whether it may be published.
 //   - [Inspector.Inspect] judges what is found where it stands, a [Place]: what is known of it
 //     decides which checks are made, and an [Inspection] tells the others with the reason. An
 //     [Inspector] may be used concurrently, and reads a machine's own files once.

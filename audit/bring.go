@@ -86,7 +86,7 @@ func (x *exam) preloads(dist, soname string) string {
 	return ""
 }
 
-// sharesSymbols tells whether a distribution's code has the symbols of modules or libraries
+// sharesSymbols reports whether a distribution's code has the symbols of modules or libraries
 // given to all that are loaded later (dlopen(3), RTLD_GLOBAL).
 func (x *exam) sharesSymbols(dist string) bool {
 	return slices.ContainsFunc(x.loadingSources(dist), func(s source) bool {

@@ -105,7 +105,7 @@ func (x *exam) hidesBytecode(m namedModule) bool {
 	return m.stem != "__init__" && x.hasFile(stem+"/__init__.pyc")
 }
 
-// sourceless judges bytecode that has no source, and tells whether there is anything to say.
+// sourceless judges bytecode that has no source, and reports whether there is anything to say.
 func (x *exam) sourceless(f *Finding, m namedModule, is bytecode) bool {
 	minors := x.promisedMinors(m.entry)
 	if x.home.known() {

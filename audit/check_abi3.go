@@ -80,7 +80,7 @@ func checkABI3(_ context.Context, x *exam) (outcome, error) {
 	return out, nil
 }
 
-// stableName tells whether a module is named for the stable ABI: spam.abi3.so, or with the
+// stableName reports whether a module is named for the stable ABI: spam.abi3.so, or with the
 // machine in it, as of Python 3.15 (PEP 803).
 func stableName(base string) bool {
 	_, rest, _ := strings.Cut(base, ".")

@@ -147,7 +147,7 @@ func (x *exam) missing(f *Finding, by *loaded, d dependency) {
 // grafted matches the names that auditwheel gives to the libraries that it puts into a wheel.
 var grafted = regexp.MustCompile(`-[0-9a-f]{8}\.(so\b|[\w.-]+\.so\b)`)
 
-// isNobodys tells whether no other distribution brings a library: glibc's, a Python's runtime,
+// isNobodys reports whether no other distribution brings a library: glibc's, a Python's runtime,
 // and what a wheel has of its own.
 func isNobodys(name string) bool {
 	return IsGlibc(name) || IsLibpython(name) || grafted.MatchString(name)

@@ -61,7 +61,7 @@ func checkConflicts(_ context.Context, x *exam) (outcome, error) {
 	return out, nil
 }
 
-// carriedForInterpreter tells whether one of the interpreter's own modules, or the
+// carriedForInterpreter reports whether one of the interpreter's own modules, or the
 // interpreter, loads a library of the tree.
 func (x *exam) carriedForInterpreter(lib *object) bool {
 	for _, r := range x.runs {

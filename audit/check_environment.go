@@ -215,7 +215,7 @@ func firstBytes(e tree.Entry) string {
 	return string(start[:n])
 }
 
-// hasLoader tells whether the machine can start any program that is linked dynamically.
+// hasLoader reports whether the machine can start any program that is linked dynamically.
 func (env *environment) hasLoader() bool {
 	return slices.ContainsFunc(loaders, func(p string) bool { _, ok := env.at(p); return ok })
 }
@@ -283,7 +283,7 @@ func (x *exam) hasStandardLibrary() bool {
 	return x.compiledIn()
 }
 
-// hasLandmark tells whether a prefix has the interpreter's standard library.
+// hasLandmark reports whether a prefix has the interpreter's standard library.
 func (x *exam) hasLandmark(prefix string) bool {
 	names := []string{"python" + x.home.version}
 	if strings.Contains(x.home.flags, "t") {
@@ -319,7 +319,7 @@ func (x *exam) venvHome() string {
 // compiledPath matches a string of a program that may be the prefix that it was built for.
 var compiledPath = regexp.MustCompile(`\x00(/[A-Za-z0-9_./+@-]{1,200})\x00`)
 
-// compiledIn tells whether the standard library is in a prefix that the executable, or its
+// compiledIn reports whether the standard library is in a prefix that the executable, or its
 // libpython, names.
 func (x *exam) compiledIn() bool {
 	for _, l := range x.runs[0].python.holders() {
@@ -411,12 +411,12 @@ func (env *environment) elsewhere() (Finding, bool) {
 // systemPrefixes are those in which a system keeps what may be left over of other interpreters.
 var systemPrefixes = []string{"", ".", "usr", "usr/local"}
 
-// isDebians tells whether Debian's interpreter, which is in /usr, imports from the directory.
+// isDebians reports whether Debian's interpreter, which is in /usr, imports from the directory.
 func (env *environment) isDebians() bool {
 	return path.Base(env.home.site) == "dist-packages" && slices.Contains(systemPrefixes, env.prefix)
 }
 
-// inUse tells whether distributions are installed in the environment for another version.
+// inUse reports whether distributions are installed in the environment for another version.
 func (env *environment) inUse(version string) bool {
 	for _, info := range []string{"*.dist-info", "*.egg-info", "*.pth"} {
 		pattern := path.Join("/", env.prefix, "lib", "python"+version, "site-packages", info)

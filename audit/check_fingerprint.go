@@ -91,7 +91,7 @@ type comparison struct {
 }
 
 // interpreter compares the interpreter that is there with the one that a file tells of, and
-// tells whether they are the same.
+// reports whether they are the same.
 func (c *comparison) interpreter(file string, p PythonRecord) bool {
 	measured, fault := c.measured()
 	c.examined++
@@ -221,7 +221,7 @@ func (x *exam) artifactRecord() (*ArtifactRecord, string, error) {
 	return &r, file, err
 }
 
-// hasModule tells whether a distribution has native code in it.
+// hasModule reports whether a distribution has native code in it.
 func (x *exam) hasModule(d dist) bool {
 	for _, row := range d.rows {
 		if p, ok := recorded(x.home.site, row.Path); ok && x.objects[p] != nil {

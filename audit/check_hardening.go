@@ -42,7 +42,7 @@ func checkHardening(_ context.Context, x *exam) (outcome, error) {
 	return out, nil
 }
 
-// refusesStacks tells whether the machine's dlopen refuses files that want an executable
+// refusesStacks reports whether the machine's dlopen refuses files that want an executable
 // stack (glibc 2.41).
 func (x *exam) refusesStacks() bool {
 	return slices.Compare(policy.Numbers(x.glibc), []int{2, 41}) >= 0

@@ -75,7 +75,7 @@ func checkInterpreter(_ context.Context, x *exam) (out outcome, _ error) {
 	return out, nil
 }
 
-// linksLibpython tells whether an argument of a linker names libpython.
+// linksLibpython reports whether an argument of a linker names libpython.
 func linksLibpython(word string) bool {
 	for _, dir := range []string{"-L", "-I", "-Wl,-rpath"} {
 		if strings.HasPrefix(word, dir) {
@@ -293,7 +293,7 @@ var (
 	buildDirs = []string{"/home", "/root", "/build", "/builds", "/ampoule-build"}
 )
 
-// buildOnly tells whether a directory is one that only the interpreter's build had.
+// buildOnly reports whether a directory is one that only the interpreter's build had.
 func (x *exam) buildOnly(dir string) bool {
 	dir = path.Clean(dir)
 	below := func(top string) bool { return dir == top || strings.HasPrefix(dir, top+"/") }

@@ -78,7 +78,7 @@ func (x *exam) loadingFaults(out *outcome, r run, l loading) {
 	}
 }
 
-// isInterpreter tells whether an object is the interpreter's executable, under
+// isInterpreter reports whether an object is the interpreter's executable, under
 // any of its names.
 func (x *exam) isInterpreter(l *loaded) bool {
 	exe, ok := x.Tree.Lookup(x.home.exe)

@@ -113,7 +113,7 @@ func (x loadIndex) moduleFault(m Module) (Finding, bool) {
 
 const loadRemedy = "See the other checks about this file; where they are silent, the distribution is broken or lacks a requirement."
 
-// distWorks tells whether the distribution's own import passes: that of the
+// distWorks reports whether the distribution's own import passes: that of the
 // module's own top-level package, or, of a top-level module, that of every other one.
 func (x loadIndex) distWorks(m Module) bool {
 	wanted := m.Packages

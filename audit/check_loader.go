@@ -67,7 +67,7 @@ func (x *exam) paths() []string {
 // taggedModule matches the names that only extension modules have (PEP 3149, PEP 384).
 var taggedModule = regexp.MustCompile(`\.(cpython-\d+[a-z]*(-[\w-]+)?|abi3t?|graalpy\w*(-[\w-]+)*|pypy\w*(-[\w-]+)*)\.so$`)
 
-// isModule tells whether import would have a file loaded: by what it exports, or by its name.
+// isModule reports whether import would have a file loaded: by what it exports, or by its name.
 // What has a library's name, libfoo.so, is none.
 func (x *exam) isModule(o *object) bool {
 	base := path.Base(o.entry.Path)

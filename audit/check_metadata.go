@@ -213,7 +213,7 @@ func (x *exam) compareLock(out *outcome, list map[string]*described) {
 	}
 }
 
-// isLocked tells whether a distribution is locked, or came with the interpreter.
+// isLocked reports whether a distribution is locked, or came with the interpreter.
 func (x *exam) isLocked(d *described) bool {
 	if e, ok := x.Tree.Lookup(d.record); ok && e.Owner == OwnerInterpreter {
 		return true

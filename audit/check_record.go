@@ -134,7 +134,7 @@ func (x *exam) hashesTo(e tree.Entry, h packaging.RecordHash) bool {
 	return err == nil && sum == h.Sum
 }
 
-// systems tells whether the system's own packages bring what is in site-packages.
+// systems reports whether the system's own packages bring what is in site-packages.
 func (x *exam) systems() bool { return strings.HasPrefix(x.home.site, "usr/lib/") }
 
 // changed is the severity of a file that is not the one that RECORD lists. Where files are
@@ -148,11 +148,11 @@ func (x *exam) changed(e tree.Entry) Severity {
 	return x.travels()
 }
 
-// unhashed tells whether a file may be listed without a hash: RECORD itself, its
+// unhashed reports whether a file may be listed without a hash: RECORD itself, its
 // signatures (PEP 427), and cached bytecode (PEP 376).
 func (x *exam) unhashed(p, info string) bool { return x.isCache(p) || isRecordFile(p, info) }
 
-// isCache tells whether a file is bytecode that Python caches: in __pycache__, or, as Python
+// isCache reports whether a file is bytecode that Python caches: in __pycache__, or, as Python
 // 2 does, beside its source (PEP 3147), which then is what Python 3 imports.
 func (x *exam) isCache(p string) bool {
 	if _, ok := sourceOf(p); ok {
@@ -165,7 +165,7 @@ func (x *exam) isCache(p string) bool {
 	return ok
 }
 
-// isRecordFile tells whether a path is RECORD or one of its signatures.
+// isRecordFile reports whether a path is RECORD or one of its signatures.
 func isRecordFile(p, info string) bool {
 	dir, base := path.Split(p)
 	return path.Clean(dir) == info && (base == "RECORD" || base == "RECORD.jws" || base == "RECORD.p7s")
@@ -202,7 +202,7 @@ func (x *exam) ownerFault(e tree.Entry, owners map[string]string) (Finding, bool
 	return f, true
 }
 
-// wantsOwner tells whether a distribution must own a file: everything that a
+// wantsOwner reports whether a distribution must own a file: everything that a
 // wheel brought, and in site-packages everything that the interpreter did not
 // bring (its README.txt also where nobody knows who brought it).
 func (x *exam) wantsOwner(e tree.Entry) bool {

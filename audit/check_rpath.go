@@ -87,7 +87,7 @@ func cutOrigin(element string) (string, bool) {
 	return "", false
 }
 
-// staysInside tells whether a path below a file's directory never leaves the
+// staysInside reports whether a path below a file's directory never leaves the
 // tree: neither as it is written nor through links.
 func (x *exam) staysInside(file, rest string) bool {
 	at := path.Dir(file)
@@ -109,7 +109,7 @@ func (x *exam) staysInside(file, rest string) bool {
 	return true
 }
 
-// writableByOthers tells whether a directory is one of those where everyone may write.
+// writableByOthers reports whether a directory is one of those where everyone may write.
 func writableByOthers(dir string) bool {
 	for _, shared := range []string{"/tmp", "/var/tmp", "/dev/shm", "/run/lock"} {
 		if clean := path.Clean(dir); clean == shared || strings.HasPrefix(clean, shared+"/") {

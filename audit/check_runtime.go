@@ -69,7 +69,7 @@ func checkRuntime(_ context.Context, x *exam) (outcome, error) {
 // one: some only call a library that does (torch), or return a table (PEP 793).
 const runtimeText = "PYTHONHASHSEED"
 
-// holds tells whether a file has a text in it.
+// holds reports whether a file has a text in it.
 func holds(e tree.Entry, text string) (_ bool, err error) {
 	r, err := e.Content.Open()
 	if err != nil {

@@ -243,7 +243,7 @@ func (x *exam) unboundHere(f *Finding, lib *loaded, missing []want) {
 	}
 }
 
-// defines tells whether the libraries of a distribution define all of some symbols.
+// defines reports whether the libraries of a distribution define all of some symbols.
 func (x *exam) defines(dist string, wants []want) bool {
 	for _, w := range wants {
 		if !slices.ContainsFunc(x.parsed(), func(o *object) bool { return o.entry.Owner == OwnerWheel+dist && o.binds(w) }) {
@@ -253,7 +253,7 @@ func (x *exam) defines(dist string, wants []want) bool {
 	return true
 }
 
-// isPython tells whether a name may belong to CPython's API, public or not.
+// isPython reports whether a name may belong to CPython's API, public or not.
 func isPython(name string) bool {
 	return strings.HasPrefix(name, "Py") || strings.HasPrefix(name, "_Py")
 }
@@ -264,7 +264,7 @@ type pythonAPI map[string]bool
 
 func (a pythonAPI) has(name string) bool { return isPython(name) && a[family(name)] }
 
-// knows tells whether a name is of the API for certain.
+// knows reports whether a name is of the API for certain.
 func (a pythonAPI) knows(name string) bool { return isPython(name) && a[name] }
 
 func family(name string) string {

@@ -208,7 +208,7 @@ func (x *exam) suffixes() []string {
 	return x.ends
 }
 
-// idle tells whether a file is a module that import does not look for, beside one that it
+// idle reports whether a file is a module that import does not look for, beside one that it
 // does: what it needs matters to nobody here.
 func (x *exam) idle(o *object) bool {
 	if o != nil && x.isLeftover(o.entry.Path) {

@@ -15,7 +15,7 @@ func init() {
 	})
 }
 
-// unwinds tells whether a symbol that a file asks others for belongs to the handling of
+// unwinds reports whether a symbol that a file asks others for belongs to the handling of
 // exceptions: what throws or goes on with one, or the routine that finds handlers of C++, or
 // of cleanups in C (Itanium C++ ABI: Exception Handling). What only looks at the stack does not.
 func unwinds(name string) bool {

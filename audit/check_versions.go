@@ -95,7 +95,7 @@ func (x *exam) versionFaults(r run, l loading, by *loaded, n elf.Need) []Finding
 	return findings
 }
 
-// asks tells whether a file asks for a symbol of a version that a library defines, and that
+// asks reports whether a file asks for a symbol of a version that a library defines, and that
 // nothing defines before it.
 func (p *process) asks(by, lib *loaded, version string) bool {
 	before := p.list[:max(slices.Index(p.list, lib), 0)]
@@ -123,7 +123,7 @@ var markers = map[string]string{
 	relrVersion: "2.36", "GLIBC_ABI_GNU_TLS": "2.42", "GLIBC_ABI_GNU2_TLS": "2.42", "GLIBC_ABI_DT_X86_64_PLT": "2.42",
 }
 
-// aboveFloor tells whether a GLIBC_ version is newer than the floor, which may be empty.
+// aboveFloor reports whether a GLIBC_ version is newer than the floor, which may be empty.
 func aboveFloor(version, floor string) bool {
 	if floor == "" {
 		return false

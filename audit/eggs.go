@@ -73,7 +73,7 @@ func listIn(t *tree.Tree, p string) ([]string, bool) {
 	return lines, true
 }
 
-// mayOwn tells whether one of them may have brought a file below the directory.
+// mayOwn reports whether one of them may have brought a file below the directory.
 func (g *eggs) mayOwn(site, file string) bool {
 	top, _, _ := strings.Cut(strings.TrimPrefix(file, site+"/"), "/")
 	module, _, _ := strings.Cut(top, ".")

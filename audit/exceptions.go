@@ -29,7 +29,7 @@ func checkExceptions(list []Exception) error {
 	return nil
 }
 
-// expired tells whether the last day of an exception has passed, in UTC.
+// expired reports whether the last day of an exception has passed, in UTC.
 func (e Exception) expired(now time.Time) bool {
 	return e.Until != "" && now.UTC().Format(time.DateOnly) > e.Until
 }
@@ -41,7 +41,7 @@ func (e Exception) covers(f Finding) bool {
 	return matches(e.Files, f.File)
 }
 
-// matches tells whether one of the patterns is of a path.
+// matches reports whether one of the patterns is of a path.
 func matches(patterns []string, file string) bool {
 	return slices.ContainsFunc(patterns, func(pattern string) bool {
 		ok, err := path.Match(pattern, file)

@@ -380,7 +380,7 @@ func owned(t *tree.Tree, site string, list []dist) *tree.Tree {
 	})
 }
 
-// interpreters tells whether a file is the interpreter's and not what it imports from site-packages.
+// interpreters reports whether a file is the interpreter's and not what it imports from site-packages.
 func (x *exam) interpreters(file string) bool {
 	e, ok := x.Tree.Lookup(file)
 	return ok && e.Owner == OwnerInterpreter

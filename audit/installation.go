@@ -80,14 +80,14 @@ func newInstallation(t *tree.Tree, exe string) (installation, error) {
 	return home, nil
 }
 
-// hasSysconfig tells whether a standard library has the file that tells how it was built.
+// hasSysconfig reports whether a standard library has the file that tells how it was built.
 func hasSysconfig(t *tree.Tree, lib string) bool {
 	return slices.ContainsFunc(t.Entries(), func(e tree.Entry) bool {
 		return path.Dir(e.Path) == lib && strings.HasPrefix(path.Base(e.Path), "_sysconfigdata_")
 	})
 }
 
-// ownsLibpython tells whether a file is this interpreter's own libpython: the
+// ownsLibpython reports whether a file is this interpreter's own libpython: the
 // library itself, libpython3.so of the stable ABI, or a name of theirs. A wheel's
 // file never is.
 func (h installation) ownsLibpython(e tree.Entry) bool {
@@ -111,7 +111,7 @@ func (h installation) soname() string { return "libpython" + h.version + h.flags
 // libpython3.so, libpython3-0a1b2c3d.13t.so.1.0.
 var libpython = regexp.MustCompile(`^libpython\d+(\.\d+)?[a-z]*([-.].*)?\.so(\.|$)`)
 
-// IsLibpython tells whether a file name, path or soname is that of a CPython library.
+// IsLibpython reports whether a file name, path or soname is that of a CPython library.
 func IsLibpython(name string) bool { return libpython.MatchString(path.Base(name)) }
 
 // glibcLibraries are the shared libraries that glibc itself builds. libcrypt is
@@ -128,6 +128,6 @@ var glibcLibraries = map[string]bool{
 	"libthread_db.so.1": true, "libutil.so.1": true,
 }
 
-// IsGlibc tells whether glibc itself provides the library of that soname. Such a
+// IsGlibc reports whether glibc itself provides the library of that soname. Such a
 // library belongs to the target and is never carried.
 func IsGlibc(soname string) bool { return glibcLibraries[soname] }

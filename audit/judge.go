@@ -278,7 +278,7 @@ func checkSubject(s Subject) error {
 	return errors.Join(checkExceptions(s.Exceptions), checkProviders(s.Providers))
 }
 
-// foreign tells whether an accepted foreign wheel brought a file.
+// foreign reports whether an accepted foreign wheel brought a file.
 func (x *exam) foreign(owner string) bool { return slices.Contains(x.Foreign, owner) }
 
 // extensions are the extension modules, sorted by path; the interpreter's own

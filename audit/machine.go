@@ -212,7 +212,7 @@ func (m machine) variants(machine elf.Machine) []string {
 	return below
 }
 
-// atLeast tells whether the machine's glibc is of a version or a later one; it is taken for
+// atLeast reports whether the machine's glibc is of a version or a later one; it is taken for
 // one where it is not known.
 func (m machine) atLeast(version string) bool {
 	return m.glibc == "" || slices.Compare(policy.Numbers(m.glibc), policy.Numbers(version)) >= 0

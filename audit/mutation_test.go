@@ -173,7 +173,7 @@ func try(t *testing.T, flags ...string) (result, string) {
 // patience is how long the tests of a package may take: many times what they do.
 const patience = 5 * time.Minute
 
-// goCommand tells whether the go command ends well, and what it says.
+// goCommand reports whether the go command ends well, and what it says.
 func goCommand(t *testing.T, verb string, flags []string, pkg string) (string, bool) {
 	t.Helper()
 	out, err := exec.CommandContext(t.Context(), "go", slices.Concat([]string{verb}, flags, []string{pkg})...).CombinedOutput()

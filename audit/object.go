@@ -74,7 +74,7 @@ type definition struct {
 	hidden, first bool
 }
 
-// binds tells whether a reference is bound to a definition in the file, as glibc's
+// binds reports whether a reference is bound to a definition in the file, as glibc's
 // check_match decides.
 func (o *object) binds(w want) bool { return o.bindsName(hashName(w.Value()), w) }
 
@@ -111,7 +111,7 @@ func (o *object) IsExecutable() bool {
 	return o.File.IsExecutable()
 }
 
-// isExtension tells whether a file that is loaded by name is a Python module.
+// isExtension reports whether a file that is loaded by name is a Python module.
 func (o *object) isExtension() bool { return len(o.inits) > 0 && !o.IsExecutable() }
 
 // references reads what the loader looks for when it relocates the file.
@@ -132,10 +132,10 @@ func (o *object) references() (_ *elf.References, err error) {
 	return refs, nil
 }
 
-// holdsRuntime tells whether a process that maps the file has a Python runtime in it.
+// holdsRuntime reports whether a process that maps the file has a Python runtime in it.
 func (o *object) holdsRuntime() bool { return slices.Contains(o.runtime, "_PyRuntime") }
 
-// loads tells whether the loader would have anything to do with the file.
+// loads reports whether the loader would have anything to do with the file.
 func (o *object) loads() bool {
 	return o.fault == nil && (o.Type == elf.Executable || o.Type == elf.Shared)
 }

@@ -66,7 +66,7 @@ func isTest(file string) bool {
 	return strings.HasPrefix(base, "test_") || strings.HasSuffix(base, "_test.py") || base == "conftest.py"
 }
 
-// isGuarded tells whether a line of Python is in the first part of a try statement, within its
+// isGuarded reports whether a line of Python is in the first part of a try statement, within its
 // function.
 func isGuarded(lines []string, at int) bool {
 	depth := indent(lines[at])
@@ -90,7 +90,7 @@ func isGuarded(lines []string, at int) bool {
 // loaded.
 var catches = regexp.MustCompile(`^except(\s*:|\b.*\b(ImportError|Exception|BaseException)\b)`)
 
-// goesOn tells whether a try statement of some depth, in whose first part a line is, goes on
+// goesOn reports whether a try statement of some depth, in whose first part a line is, goes on
 // behind an import that fails: it catches that, and raises nothing in its place.
 func goesOn(lines []string, at, depth int) bool {
 	caught := false

@@ -71,7 +71,7 @@ func (env *environment) inBin() []tree.Entry {
 	return list
 }
 
-// endsWithReturn tells whether the line that names the interpreter ends as Windows ends lines:
+// endsWithReturn reports whether the line that names the interpreter ends as Windows ends lines:
 // the kernel takes the return for a part of the name.
 func endsWithReturn(e tree.Entry) bool {
 	r, err := e.Content.Open()
@@ -126,7 +126,7 @@ func (env *environment) named(at place) *starter {
 	return nil
 }
 
-// isOwn tells whether a path that programs name is that of the environment's interpreter. A
+// isOwn reports whether a path that programs name is that of the environment's interpreter. A
 // path into another environment is not, although both may have one interpreter.
 func (env *environment) isOwn(at place, name string) bool {
 	own, ok := env.at(env.bin)

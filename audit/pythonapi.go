@@ -31,7 +31,7 @@ const unstableFamilies = `
 	PyTraceMalloc PyTraceback PyTrash PyTypes PyUnicodeUCS2 PyUnicodeUCS4 PyUnicodeWriter
 	PyUnion PyUnstable PyWarnings PyWideStringList PyXI`
 
-// IsPythonAPI tells whether a symbol is CPython's, public or not, of any version, by the
+// IsPythonAPI reports whether a symbol is CPython's, public or not, of any version, by the
 // beginning of its name: where no interpreter is at hand that could be asked.
 func IsPythonAPI(name string) bool { return anyPythonAPI().has(name) }
 

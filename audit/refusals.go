@@ -24,7 +24,7 @@ type refusal struct {
 	any, opened bool
 }
 
-// applies tells whether the loader of a machine refuses the file, for certain.
+// applies reports whether the loader of a machine refuses the file, for certain.
 func (r refusal) applies(m machine) bool {
 	if r.since == "" && r.before == "" {
 		return true
@@ -173,7 +173,7 @@ func (o *object) coverRefusals() []refusal {
 	return list
 }
 
-// covers tells whether the pages of one or several PT_LOAD, without a gap, have an address
+// covers reports whether the pages of one or several PT_LOAD, without a gap, have an address
 // range.
 func (o *object) covers(start, end uint64) bool {
 	for _, s := range o.Segments {

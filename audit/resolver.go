@@ -153,7 +153,7 @@ func (r *Resolver) object(at place) (*object, error) {
 	return o, nil
 }
 
-// hasDir tells whether there is a directory at an absolute path.
+// hasDir reports whether there is a directory at an absolute path.
 func (r *Resolver) hasDir(abs string) bool {
 	is, ok := r.directories[abs]
 	if !ok {

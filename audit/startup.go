@@ -47,7 +47,7 @@ const (
 	StartupShadow StartupKind = "shadow"
 )
 
-// startupCode tells whether package site executes the file's code, and -S keeps it away.
+// startupCode reports whether package site executes the file's code, and -S keeps it away.
 func (k StartupKind) startupCode() bool { return k != StartupShadow }
 
 // Startups lists what takes part in the start of a tree's interpreter and did not come
@@ -87,7 +87,7 @@ func startups(t *tree.Tree, home installation) ([]Startup, error) {
 	return list, nil
 }
 
-// startupKind tells whether and how an entry takes part in the start of the interpreter.
+// startupKind reports whether and how an entry takes part in the start of the interpreter.
 func (h installation) startupKind(e tree.Entry) (StartupKind, bool) {
 	if e.Owner == OwnerInterpreter {
 		return "", false
@@ -116,7 +116,7 @@ func siteStartup(name string, kind tree.Kind) (StartupKind, bool) {
 	return "", false
 }
 
-// shadows tells whether an entry stands before the standard library or decides where it
+// shadows reports whether an entry stands before the standard library or decides where it
 // is. CPython's Modules/getpath.py (before 3.11 getpath.c) reads these names beside the
 // executable, in the directory above, and beside the library; it looks for the library and its
 // archive from the executable's own directory upwards.
@@ -147,7 +147,7 @@ func (h installation) relative(p string) string {
 	return strings.TrimPrefix(p, path.Dir(path.Dir(h.exe))+"/")
 }
 
-// shadowsPrograms tells whether an entry lies beside the programs and has the name of a
+// shadowsPrograms reports whether an entry lies beside the programs and has the name of a
 // standard module: the directory of a script is the first of its sys.path.
 func (h installation) shadowsPrograms(t *tree.Tree, e tree.Entry) bool {
 	name, ok := strings.CutPrefix(h.relative(e.Path), "bin/")
@@ -210,7 +210,7 @@ func firstCode(data []byte) string {
 // lineEnds matches every line boundary of str.splitlines but "\n".
 var lineEnds = regexp.MustCompile("\r\n|[\r\v\f\x1c\x1d\x1e\u0085\u2028\u2029]")
 
-// knownStartup tells whether a path configuration file has one of the texts that need no
+// knownStartup reports whether a path configuration file has one of the texts that need no
 // exception; see [Startups].
 func (h installation) knownStartup(t *tree.Tree, s Startup, text string) bool {
 	if strings.TrimSpace(text) == distutilsPrecedence {
@@ -223,7 +223,7 @@ func (h installation) knownStartup(t *tree.Tree, s Startup, text string) bool {
 	})
 }
 
-// ownsHook tells whether setuptools alone lists its file and all that import could take for
+// ownsHook reports whether setuptools alone lists its file and all that import could take for
 // the package which that imports, in one RECORD.
 func (h installation) ownsHook(t *tree.Tree, s Startup) bool {
 	lists := map[string][]string{}
@@ -250,7 +250,7 @@ func (h installation) ownsHook(t *tree.Tree, s Startup) bool {
 	return true
 }
 
-// hasModule tells whether site-packages has a module of that dotted name, or a package with
+// hasModule reports whether site-packages has a module of that dotted name, or a package with
 // code of its own.
 func (h installation) hasModule(t *tree.Tree, name string) bool {
 	file := h.site + "/" + strings.ReplaceAll(name, ".", "/")
@@ -264,7 +264,7 @@ func (h installation) hasModule(t *tree.Tree, name string) bool {
 	return false
 }
 
-// isModule tells whether import takes a file for a module by what follows the module's name
+// isModule reports whether import takes a file for a module by what follows the module's name
 // and a dot. That of an extension module has more parts than one.
 func isModule(suffix string) bool {
 	return suffix == "py" || suffix == "pyc" || suffix == "so" || strings.HasSuffix(suffix, ".so")
@@ -310,7 +310,7 @@ func namespaceOf(line string) (string, bool) {
 	return m[1], true
 }
 
-// inStandardLibrary tells whether a module of that dotted name would stand in the place of
+// inStandardLibrary reports whether a module of that dotted name would stand in the place of
 // one that comes with the interpreter.
 func (h installation) inStandardLibrary(t *tree.Tree, name string) bool {
 	top, _, _ := strings.Cut(name, ".")

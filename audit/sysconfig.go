@@ -49,7 +49,7 @@ func (c sysconfig) suffixes() []string {
 	return append(list, ".so")
 }
 
-// isSet tells whether a variable of configure's is 1.
+// isSet reports whether a variable of configure's is 1.
 func (c sysconfig) isSet(name string) bool { return c.vars[name] == "1" }
 
 // nativeFlag is a compiler's flag that makes code for the processor of the build machine,
@@ -134,7 +134,7 @@ func (p *literal) fail(what string) {
 	}
 }
 
-// has skips white space and tells whether a character follows, which it skips then.
+// has skips white space and reports whether a character follows, which it skips then.
 func (p *literal) has(c byte) bool {
 	p.rest = bytes.TrimLeft(p.rest, " \t\r\n")
 	if len(p.rest) == 0 || p.rest[0] != c {

@@ -136,7 +136,7 @@ real interpreters (static, shared, debug, without a GIL) and the published wheel
 
 var escapeMarkdown = regexp.MustCompile("[*_<`|]")
 
-// wholeRun tells whether all tests of the package were to run.
+// wholeRun reports whether all tests of the package were to run.
 func wholeRun() bool {
 	for _, name := range []string{"test.run", "test.skip", "test.list", "test.fuzz"} {
 		if f := flag.Lookup(name); f != nil && f.Value.String() != "" {

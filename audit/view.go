@@ -27,7 +27,7 @@ type view struct {
 // place is a file in a view.
 type place struct {
 	tree.Entry
-	// inTree tells whether Path is in the tree or in the root file system.
+	// inTree reports whether Path is in the tree or in the root file system.
 	inTree bool
 }
 

@@ -40,7 +40,7 @@ type Checked struct {
 	Differences []compare.Difference `json:"differences"`
 }
 
-// Same tells whether both builds gave the same bits.
+// Same reports whether both builds gave the same bits.
 func (c Checked) Same() bool { return c.First == c.Second }
 
 // Check builds a recipe with its lock, or finds what was built, and then builds it again

@@ -39,7 +39,7 @@ type ShellOptions struct {
 	Opened func(failure.State) error
 }
 
-// interactive tells whether a person types into the shell.
+// interactive reports whether a person types into the shell.
 func (o ShellOptions) interactive() bool { return o.Terminal != nil && len(o.Command) == 0 }
 
 // ErrNoLock says that a lock is needed for what was asked, and there is none.

@@ -28,7 +28,7 @@ func (p *positions) find(path []string) Position {
 	return Position{File: p.file, Line: 1, Column: 1}
 }
 
-// has tells whether a value is written at the path.
+// has reports whether a value is written at the path.
 func (p *positions) has(path ...string) bool {
 	_, ok := p.at[joinPath(path)]
 	return ok

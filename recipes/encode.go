@@ -176,7 +176,7 @@ func (s Setting) String() string {
 	return scalar(s.Text)
 }
 
-// Equal tells whether both are the same text, or the same list.
+// Equal reports whether both are the same text, or the same list.
 func (s Setting) Equal(other Setting) bool {
 	return s.Text == other.Text && (s.List == nil) == (other.List == nil) && slices.Equal(s.List, other.List)
 }

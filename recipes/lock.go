@@ -159,5 +159,5 @@ type Applied struct {
 // ID names the dist in its lock: NAME==VERSION.
 func (d Dist) ID() string { return d.Name + "==" + d.Version }
 
-// IsWheel tells whether it is a wheel, and not an sdist.
+// IsWheel reports whether it is a wheel, and not an sdist.
 func (d Dist) IsWheel() bool { return strings.HasSuffix(d.File, packaging.WheelSuffix) }

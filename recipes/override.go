@@ -132,7 +132,7 @@ type Place struct {
 	Python string
 }
 
-// holds tells whether a rule's conditions on the place hold.
+// holds reports whether a rule's conditions on the place hold.
 func (p Place) holds(rule OverrideRule) bool {
 	return (len(rule.Suites) == 0 || slices.Contains(rule.Suites, p.Suite)) && meets(p.Python, rule.Pythons)
 }

@@ -69,7 +69,7 @@ func ReadRequirements(r *Recipe) (*RequirementSet, error) {
 	return reader.set, nil
 }
 
-// namesFiles tells whether there are files to read beside the recipe.
+// namesFiles reports whether there are files to read beside the recipe.
 func (r *Recipe) namesFiles() bool {
 	return r.Requirements.File != "" || slices.ContainsFunc(slices.Collect(maps.Values(r.Packages)), func(p Packages) bool { return len(p.Patches) > 0 })
 }

@@ -270,13 +270,13 @@ func isPoolPath(text string) bool {
 	return isPlainPath(text) && strings.HasPrefix(text, "pool/") && strings.HasSuffix(text, ".deb") && len(text) <= 512
 }
 
-// isPlainPath tells whether text is a clean relative path that leads nowhere else,
+// isPlainPath reports whether text is a clean relative path that leads nowhere else,
 // of characters that need no escaping in a URL.
 func isPlainPath(text string) bool {
 	return plainPath.MatchString(text) && path.Clean(text) == text && localPath(text)
 }
 
-// localPath tells whether a slash-separated path stays below where it starts.
+// localPath reports whether a slash-separated path stays below where it starts.
 func localPath(text string) bool {
 	return text != "" && !path.IsAbs(text) && path.Clean(text) != ".." && !strings.HasPrefix(path.Clean(text), "../") && !strings.Contains(text, `\`)
 }

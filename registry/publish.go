@@ -108,7 +108,7 @@ type publication struct {
 	tag      string
 }
 
-// isDone tells whether the key names the artifact already, and all of it is there. What is
+// isDone reports whether the key names the artifact already, and all of it is there. What is
 // damaged is published again, even as another artifact: its own bits are lost.
 func (p publication) isDone(ctx context.Context) (bool, error) {
 	var types []string

@@ -205,7 +205,7 @@ func markWrong(err error) error {
 	return fmt.Errorf("%w: %w", ErrDigest, err)
 }
 
-// isMismatch tells whether a message of the client is about content that is not what its
+// isMismatch reports whether a message of the client is about content that is not what its
 // digest says: of a blob, of a manifest that was asked for, or of one that was read.
 func isMismatch(message string) bool {
 	return strings.HasPrefix(message, "error verifying ") || strings.HasPrefix(message, "manifest digest: ") ||

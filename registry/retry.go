@@ -78,7 +78,7 @@ type patient struct {
 	answered atomic.Bool
 }
 
-// retry tells whether an error is worth another try.
+// retry reports whether an error is worth another try.
 func (p *patient) retry(err error) bool {
 	var temporary interface{ Temporary() bool }
 	var status *transport.Error

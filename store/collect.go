@@ -141,7 +141,7 @@ func (c *collection) registry(ctx context.Context) error {
 	return nil
 }
 
-// wanted gives what says whether a thing is to go: it is old, or there is too much.
+// wanted gives what reports whether a thing is to go: it is old, or there is too much.
 func (c *collection) wanted(now time.Time) func(*thing) (bool, error) {
 	return func(t *thing) (bool, error) {
 		age := now.Sub(t.used)
@@ -151,7 +151,7 @@ func (c *collection) wanted(now time.Time) func(*thing) (bool, error) {
 	}
 }
 
-// pointless says whether a thing is a record that names content which has just gone.
+// pointless reports whether a thing is a record that names content which has just gone.
 func (c *collection) pointless(t *thing) (bool, error) {
 	if t.kind == "" || len(c.gone) == 0 {
 		return false, nil

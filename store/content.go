@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CheckSum says whether the text is a sha256 as this package spells it: 64
+// CheckSum reports whether the text is a sha256 as this package spells it: 64
 // lower-case hexadecimal digits.
 func CheckSum(sum string) error {
 	if len(sum) != 2*sha256.Size {
@@ -38,7 +38,7 @@ func (s *Store) Path(sum string) string {
 	return filepath.Join(s.dir, contentDir, sum[:2], sum)
 }
 
-// Has says whether the content of that sha256 is in the store.
+// Has reports whether the content of that sha256 is in the store.
 func (s *Store) Has(sum string) bool {
 	if CheckSum(sum) != nil {
 		return false
@@ -58,7 +58,7 @@ func (s *Store) Has(sum string) bool {
 
 // Open opens the content of that sha256 for reading; when there is none the error
 // is an [ErrNotFound]. The bytes were verified when they came in; [Store.Verify]
-// says whether they are still the same.
+// reports whether they are still the same.
 func (s *Store) Open(sum string) (*os.File, error) {
 	if CheckSum(sum) == nil {
 		if err := s.pin(s.Path(sum)); err != nil {
@@ -117,7 +117,7 @@ func Sum(ctx context.Context, r io.Reader) (string, error) {
 	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
-// Whole says whether the content of each sha256 is there and undamaged. Damaged content
+// Whole reports whether the content of each sha256 is there and undamaged. Damaged content
 // is removed, so that it can be put again. What this process has read once is read again
 // only if its file has changed since.
 func (s *Store) Whole(ctx context.Context, sums ...string) (bool, error) {
@@ -181,7 +181,7 @@ func stateOf(path string) fileState {
 // coarse is more than the kernel's clock takes from one time of a file to the next.
 const coarse = time.Second
 
-// settled tells whether a change of the file from now on shows in its state.
+// settled reports whether a change of the file from now on shows in its state.
 func (f fileState) settled() bool {
 	return f.inode != 0 && time.Since(time.Unix(f.changed.Unix())) > coarse
 }

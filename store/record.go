@@ -164,7 +164,7 @@ func (s *Store) checkPlace(path string, r record) error {
 	return nil
 }
 
-// isKept tells whether the path is one of a record that nobody makes again.
+// isKept reports whether the path is one of a record that nobody makes again.
 func (s *Store) isKept(path string) bool {
 	return strings.HasPrefix(path, filepath.Join(s.dir, keptDir)+string(filepath.Separator))
 }

@@ -41,7 +41,7 @@ func (img *image) notes(segments []Segment) []Note {
 	return list
 }
 
-// isProperty tells whether PT_GNU_PROPERTY covers a PT_NOTE segment.
+// isProperty reports whether PT_GNU_PROPERTY covers a PT_NOTE segment.
 func isProperty(s Segment, segments []Segment) bool {
 	for _, p := range segments {
 		if p.Type == GNUProperty && p.Offset == s.Offset {

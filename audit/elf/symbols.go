@@ -18,7 +18,7 @@ type Symbol struct {
 	Index uint16
 }
 
-// Exported tells whether other files can bind to the symbol.
+// Exported reports whether other files can bind to the symbol.
 func (s Symbol) Exported() bool { return s.Defined && !s.Local }
 
 const (

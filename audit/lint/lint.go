@@ -1,7 +1,7 @@
 // Package lint tells of a wheel what its maker could do better, and what its names promise
 // that it does not keep: how old a system it runs on by PEP 600 and PEP 656, and what keeps
 // it from an older one; which Pythons its modules of the stable ABI work with (PEP 384); what
-// is in it that wheels should not have. Package audit says whether a wheel works; nothing here
+// is in it that wheels should not have. Package audit reports whether a wheel works; nothing here
 // changes that.
 //
 // It goes by what the wheel holds and by nothing of the machine that it runs on.

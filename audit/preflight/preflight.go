@@ -1,4 +1,4 @@
-// Package preflight says whether a tree will run on a machine: what only the machine has,
+// Package preflight reports whether a tree will run on a machine: what only the machine has,
 // such as glibc and the processor, and what on it would mislead an interpreter.
 package preflight
 
@@ -300,7 +300,7 @@ func (p *preflight) environment() {
 // maxConfig bounds openssl.cnf, in bytes.
 const maxConfig = 1 << 20
 
-// loadsModules tells whether OpenSSL's configuration names files that it is to load
+// loadsModules reports whether OpenSSL's configuration names files that it is to load
 // (config(5ssl): dynamic_path of engines, module of providers).
 func loadsModules(e tree.Entry) bool {
 	r, err := e.Content.Open()

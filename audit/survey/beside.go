@@ -39,7 +39,7 @@ func (v *survey) beside(ctx context.Context, f found, at interpreter, p *audit.P
 	return done, len(p.Installed)+len(p.Beside) > 0, err
 }
 
-// lacks lists the libraries that an inspection missed, and tells whether it missed distributions.
+// lacks lists the libraries that an inspection missed, and reports whether it missed distributions.
 func lacks(in audit.Inspection) (libraries map[string]bool, distributions bool) {
 	libraries = map[string]bool{}
 	for _, f := range in.Findings {

@@ -292,7 +292,7 @@ func (b *block) writeLine(w io.Writer, severity audit.Severity) {
 	fmt.Fprintf(w, "%s (%s)\n", strings.Join(parts, " "), strings.Join(checksOf(b.files[0]), ", "))
 }
 
-// beyond tells whether a finding's remedy is no use, since a worse finding is about the
+// beyond reports whether a finding's remedy is no use, since a worse finding is about the
 // same thing: a library that is missing and should not be wanted at all.
 func beyond(f audit.Finding, all []audit.Finding) bool {
 	return slices.ContainsFunc(all, func(worse audit.Finding) bool {

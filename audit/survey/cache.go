@@ -95,7 +95,7 @@ func isELF(e tree.Entry) bool {
 	return err == nil && audit.IsELF(start)
 }
 
-// isArchive tells whether a file is a zip archive, or a download that has one in it.
+// isArchive reports whether a file is a zip archive, or a download that has one in it.
 func isArchive(e tree.Entry) bool {
 	a, err := openArchive(e, true)
 	if err != nil {
@@ -105,7 +105,7 @@ func isArchive(e tree.Entry) bool {
 	return true
 }
 
-// holdsWheel tells whether a file of pip's cache of downloads is a wheel, and not an
+// holdsWheel reports whether a file of pip's cache of downloads is a wheel, and not an
 // index page or an sdist. An archive that is not sound may be one.
 func holdsWheel(e tree.Entry) (bool, error) {
 	a, err := openArchive(e, true)

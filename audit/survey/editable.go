@@ -78,7 +78,7 @@ func (s *search) text(p string, most int64) (string, bool) {
 	return string(data), err == nil
 }
 
-// leadsTo tells whether one of some paths is in a directory, or the other way round.
+// leadsTo reports whether one of some paths is in a directory, or the other way round.
 func leadsTo(paths []string, dir string) bool {
 	for _, p := range paths {
 		if strings.HasPrefix(p+"/", dir+"/") || strings.HasPrefix(dir+"/", p+"/") {

@@ -34,7 +34,7 @@ func (f found) prefix() string {
 	return ""
 }
 
-// isUsers tells whether a prefix is the one of what "pip install --user" installs (PEP 370).
+// isUsers reports whether a prefix is the one of what "pip install --user" installs (PEP 370).
 func isUsers(prefix string) bool { return path.Base(prefix) == ".local" }
 
 // interpreterOf finds the interpreter that imports from a directory: that of the virtual
@@ -85,7 +85,7 @@ func candidatesFor(files Files, prefix, name string) []string {
 // executable matches the name of an interpreter's executable.
 var executable = regexp.MustCompile(`^python(\d+\.\d+)[a-z]*$`)
 
-// isOfVersion tells whether an executable is of the version that a directory of distributions
+// isOfVersion reports whether an executable is of the version that a directory of distributions
 // is for, X.Y, X.Yt or X.
 func isOfVersion(exe tree.Entry, version string) bool {
 	m := executable.FindStringSubmatch(path.Base(exe.Path))
@@ -121,7 +121,7 @@ func (s *search) grafted(prefix string, names []string) {
 	}
 }
 
-// hasSites tells whether an environment has a directory of distributions, Windows' among them.
+// hasSites reports whether an environment has a directory of distributions, Windows' among them.
 func (s *search) hasSites(prefix string) bool {
 	for _, lib := range []string{"lib", "lib64", "Lib"} {
 		at, ok := audit.Follow(s.files, show(path.Join(prefix, lib)))

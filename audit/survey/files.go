@@ -101,7 +101,7 @@ func missing(files Files, abs string) error {
 	return &NotFoundError{abs}
 }
 
-// isKernels tells whether the kernel of a machine makes up what is at a path. Below /dev
+// isKernels reports whether the kernel of a machine makes up what is at a path. Below /dev
 // there are file systems in memory, too, which people use.
 func isKernels(files Files, p string) bool {
 	_, ok := machineOf(files)
@@ -184,7 +184,7 @@ var (
 	errGrows  = errors.New("it grows while it is read")
 )
 
-// isSparse tells whether a file is nearly all holes, which reading it would fill with zeros.
+// isSparse reports whether a file is nearly all holes, which reading it would fill with zeros.
 func isSparse(info fs.FileInfo) bool {
 	// st_blocks counts units of 512 bytes, whatever the file system's are (stat(2)).
 	stat, ok := info.Sys().(*syscall.Stat_t)
@@ -405,7 +405,7 @@ func (l *listing) below(ctx context.Context, dir, real string) error {
 
 func isSitesName(name string) bool { return name == "site-packages" || name == "dist-packages" }
 
-// isVenv tells whether a directory is a virtual environment (PEP 405).
+// isVenv reports whether a directory is a virtual environment (PEP 405).
 func isVenv(files Files, dir string) bool {
 	_, ok := files.Lookup(path.Join(dir, "pyvenv.cfg"))
 	return ok

@@ -291,7 +291,7 @@ func (s *search) file(e tree.Entry, real string) bool {
 	return true
 }
 
-// isSite tells whether distributions are installed in a directory, by its name or by what
+// isSite reports whether distributions are installed in a directory, by its name or by what
 // is in it: what pip installs with --target, or uv's cache unpacks, has any name.
 func (s *search) isSite(dir string, names []string, inSite bool) bool {
 	if isSitesName(path.Base(dir)) {

@@ -119,7 +119,7 @@ func (e *environment) move() {
 	e.dir = filepath.Join(filepath.Dir(e.dir), "moved")
 }
 
-// runs tells whether a command ends well, called in another directory with nothing of this
+// runs reports whether a command ends well, called in another directory with nothing of this
 // process's environment.
 func runs(t *testing.T, name string, args ...string) (bool, string) {
 	t.Helper()

@@ -46,7 +46,7 @@ type Target struct {
 	// CPU is the x86-64 level of the processor that files are to run on; empty when it is
 	// not known.
 	CPU string
-	// Lint says whether wheels are linted.
+	// Lint reports whether wheels are linted.
 	Lint Lint
 }
 

@@ -35,7 +35,7 @@ const (
 	KindZip Kind = "zip"
 )
 
-// inArchive tells whether units of the kind are in an archive that is not a wheel.
+// inArchive reports whether units of the kind are in an archive that is not a wheel.
 func (k Kind) inArchive() bool {
 	return k == KindPex || k == KindShiv || k == KindZipapp || k == KindZip
 }
@@ -70,7 +70,7 @@ func kindOf(z *zip.Reader) Kind {
 	return ""
 }
 
-// isWholeWheel tells whether an archive is a wheel under another name: it has one distribution,
+// isWholeWheel reports whether an archive is a wheel under another name: it has one distribution,
 // whose RECORD lists every member.
 func isWholeWheel(z *zip.Reader) bool {
 	var record *zip.File
@@ -107,7 +107,7 @@ func isWholeWheel(z *zip.Reader) bool {
 	return !slices.ContainsFunc(z.File, func(f *zip.File) bool { return !strings.HasSuffix(f.Name, "/") && !listed[f.Name] })
 }
 
-// startsArchive tells whether a file may be an archive with or without a program before it, by
+// startsArchive reports whether a file may be an archive with or without a program before it, by
 // its first bytes.
 func startsArchive(e tree.Entry) bool {
 	r, err := e.Content.Open()
@@ -355,7 +355,7 @@ func (v *survey) zipimported(u *Unit) {
 	})
 }
 
-// isProgram tells whether a file that a search finds is a program in an archive, or a part of one
+// isProgram reports whether a file that a search finds is a program in an archive, or a part of one
 // that pex laid out in a directory: that has the contents of wheels under the names of wheels.
 func (s *search) isProgram(e tree.Entry) bool {
 	if program.MatchString(e.Path) {

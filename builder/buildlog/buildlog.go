@@ -148,7 +148,7 @@ func (e *StepError) Unwrap() []error {
 	return []error{e.Err}
 }
 
-// SaysFull tells whether the lines of a log say that a disk is full.
+// SaysFull reports whether the lines of a log say that a disk is full.
 func SaysFull(lines []string) bool {
 	return slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, "No space left on device") })
 }

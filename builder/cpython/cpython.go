@@ -120,7 +120,7 @@ func Key(spec Spec) string {
 	return layers.Key("interpreter", format, parts)
 }
 
-// addsABIFlag tells whether an argument of configure's gives the executable a name with an
+// addsABIFlag reports whether an argument of configure's gives the executable a name with an
 // ABI flag.
 func addsABIFlag(arg string) bool {
 	return strings.HasPrefix(arg, "--disable-gil") || strings.HasPrefix(arg, "--with-pydebug")

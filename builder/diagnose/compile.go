@@ -100,7 +100,7 @@ func strict(_ *scan, m []string) finding {
 	}}
 }
 
-// isSource tells whether a file is compiled rather than included.
+// isSource reports whether a file is compiled rather than included.
 func isSource(name string) bool {
 	switch path.Ext(name) {
 	case ".c", ".cc", ".cpp", ".cxx", ".C", ".f", ".f90", ".F90", ".pyx", ".s", ".S", ".asm":

@@ -140,7 +140,7 @@ func (s *scan) add(f finding) {
 	}
 }
 
-// repeats tells whether a finding has nothing to add to an earlier one: the same
+// repeats reports whether a finding has nothing to add to an earlier one: the same
 // words, or the same cure.
 func (f finding) repeats(earlier finding) bool {
 	if f.What == earlier.What {

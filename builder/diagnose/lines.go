@@ -62,7 +62,7 @@ func cleaned(line string) string {
 	return strings.TrimSpace(strings.TrimLeft(line, " │"))
 }
 
-// unseen tells whether a terminal shows nothing for a character: it controls it, or the
+// unseen reports whether a terminal shows nothing for a character: it controls it, or the
 // direction of text, or is none.
 func unseen(r rune) bool {
 	if r < utf8.RuneSelf {

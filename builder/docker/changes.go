@@ -41,7 +41,7 @@ func sortChanges(changes []container.FilesystemChange) (there, gone []string) {
 	return slices.Sorted(maps.Keys(paths)), gone
 }
 
-// isEngines tells whether an absolute path is, or is below, what the engine made.
+// isEngines reports whether an absolute path is, or is below, what the engine made.
 func isEngines(p string) bool {
 	for ; p != "/"; p = path.Dir(p) {
 		if engineFiles[p] {

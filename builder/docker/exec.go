@@ -122,7 +122,7 @@ func (b *box) commandLine(step sandbox.Step) ([]string, error) {
 // streams come through the engine in any order.
 var oneStream = []string{"/bin/sh", "-c", `exec "$@" 2>&1`, "sh"}
 
-// oneWriter tells whether a step's output and errors go to the same place.
+// oneWriter reports whether a step's output and errors go to the same place.
 func oneWriter(step sandbox.Step) bool {
 	// Comparing what cannot be compared panics; then they are two.
 	defer func() { _ = recover() }()
@@ -233,7 +233,7 @@ func (b *box) codeOfDead(ctx context.Context, err error) (int, error) {
 
 var errEnded = errors.New("the sandbox ended before the step")
 
-// stopped tells whether a sandbox that has ended was stopped through the engine, or
+// stopped reports whether a sandbox that has ended was stopped through the engine, or
 // with it, rather than by a process in it.
 func (b *box) stopped(ctx context.Context) bool {
 	ctx, cancel := context.WithTimeout(ctx, eventsTime)
@@ -256,7 +256,7 @@ func (b *box) stopped(ctx context.Context) bool {
 	}
 }
 
-// diedOfMemory tells whether a sandbox has ended since the kernel killed its first process
+// diedOfMemory reports whether a sandbox has ended since the kernel killed its first process
 // for want of memory. Engines say of one that goes on, or was stopped later, that it was
 // killed so, too, once any process of it was.
 func (b *box) diedOfMemory(ctx context.Context, c container.InspectResponse) bool {
@@ -266,7 +266,7 @@ func (b *box) diedOfMemory(ctx context.Context, c container.InspectResponse) boo
 // eventsTime bounds how long an engine is asked for what happened.
 const eventsTime = 2 * time.Second
 
-// outOfMemory tells whether the kernel has killed a process of this sandbox for
+// outOfMemory reports whether the kernel has killed a process of this sandbox for
 // want of memory since this was last asked. It is an error when the sandbox has
 // ended for another reason: then the step did not end by itself.
 func (b *box) outOfMemory(ctx context.Context) (bool, error) {

@@ -107,7 +107,7 @@ func TestUsersShareNothing(t *testing.T) {
 	}
 }
 
-// exceeded tells whether a sandbox was ended, or an export refused, for using too much.
+// exceeded reports whether a sandbox was ended, or an export refused, for using too much.
 func exceeded(t *testing.T, err error, resource sandbox.Resource, together bool) {
 	t.Helper()
 	var excess *sandbox.ExceededError

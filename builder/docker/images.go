@@ -177,7 +177,7 @@ func (e *Engine) present(ctx context.Context, s *stage) (sandbox.ID, error) {
 	return "", nil
 }
 
-// is tells whether an image of the engine is this one.
+// is reports whether an image of the engine is this one.
 func (s *stage) is(found image.InspectResponse) bool {
 	c := found.Config
 	return c != nil && slices.Equal(found.RootFS.Layers, s.diffIDs()) && found.Architecture == s.config.Architecture &&
@@ -270,7 +270,7 @@ func (e *Engine) untag(ctx context.Context, tags []string) (removed int, err err
 	return removed, nil
 }
 
-// gone tells whether an image is not there any more. What another process removes at the
+// gone reports whether an image is not there any more. What another process removes at the
 // same time, under another tag, fails here in more ways than one.
 func (e *Engine) gone(ctx context.Context, tag string) bool {
 	_, err := e.client.ImageInspect(ctx, tag)

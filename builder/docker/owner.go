@@ -85,7 +85,7 @@ func flock(f *os.File, how int) error {
 	}
 }
 
-// sameFile tells whether the open file is still the one with its name.
+// sameFile reports whether the open file is still the one with its name.
 func sameFile(f *os.File) bool {
 	opened, err := f.Stat()
 	if err != nil {
@@ -199,7 +199,7 @@ func (e *Engine) removeOwned(ctx context.Context, id, mark string) error {
 	return errors.Join(errs...)
 }
 
-// isOwned tells whether a container may go with the lock file of that mark: it is that
+// isOwned reports whether a container may go with the lock file of that mark: it is that
 // owner's for certain, or nothing runs in it.
 func isOwned(c container.Summary, mark string) bool {
 	return mark != "" && c.Labels[labelLock] == mark || c.State == container.StateExited || c.State == container.StateDead

@@ -135,7 +135,7 @@ func copyMember(tw *tar.Writer, tr *tar.Reader, hdr *tar.Header, c change) error
 	return nil
 }
 
-// isSparse tells whether a member may unpack to far more than the tar holds.
+// isSparse reports whether a member may unpack to far more than the tar holds.
 func isSparse(hdr *tar.Header) bool {
 	for key := range hdr.PAXRecords {
 		if strings.HasPrefix(key, "GNU.sparse.") {

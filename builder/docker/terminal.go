@@ -97,7 +97,7 @@ func (in *input) pass() {
 	}
 }
 
-// begin tells whether the source is to be read.
+// begin reports whether the source is to be read.
 func (in *input) begin() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -105,7 +105,7 @@ func (in *input) begin() bool {
 	return in.reading
 }
 
-// wanted tells whether what was read is still to be passed on.
+// wanted reports whether what was read is still to be passed on.
 func (in *input) wanted() bool {
 	in.mu.Lock()
 	defer in.mu.Unlock()
@@ -113,7 +113,7 @@ func (in *input) wanted() bool {
 	return !in.ended
 }
 
-// send passes a piece on and tells whether there is more to come. A process that
+// send passes a piece on and reports whether there is more to come. A process that
 // does not read any more is no error of this side.
 func (in *input) send(p []byte, readErr error) bool {
 	if in.terminal {

@@ -86,7 +86,7 @@ func (u *usage) run(ctx context.Context) {
 	}
 }
 
-// all lists the sandboxes, and tells whether their sum is of interest: what one alone may
+// all lists the sandboxes, and reports whether their sum is of interest: what one alone may
 // use the kernel sees to.
 func (u *usage) all() (boxes []*box, sum bool) {
 	u.mu.Lock()
@@ -258,7 +258,7 @@ func (u *usage) wait(more int) {
 	u.waiting += more
 }
 
-// full tells whether there is little left. Its caller holds the lock.
+// full reports whether there is little left. Its caller holds the lock.
 func (u *usage) full() bool {
 	var sum used
 	for _, now := range u.boxes {

@@ -57,7 +57,7 @@ func (e *Engine) createAlone(ctx context.Context, s seal, spec sandbox.Spec) (st
 	return "", s, errNoUser
 }
 
-// isAlone tells whether no container but this one has a user.
+// isAlone reports whether no container but this one has a user.
 func (e *Engine) isAlone(ctx context.Context, id string, user int) (bool, error) {
 	same := filters.NewArgs(filters.Arg("label", labelUser+"="+strconv.Itoa(user)))
 	containers, err := e.client.ContainerList(ctx, container.ListOptions{All: true, Filters: same})

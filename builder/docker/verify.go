@@ -118,7 +118,7 @@ func sameUlimits(got, want []*container.Ulimit) bool {
 	return slices.EqualFunc(got, want, func(a, b *container.Ulimit) bool { return a != nil && *a == *b })
 }
 
-// networksFit tells whether a container is connected as its seal says.
+// networksFit reports whether a container is connected as its seal says.
 func (b *box) networksFit(n *container.NetworkSettings) bool {
 	if b.seal.online {
 		return true

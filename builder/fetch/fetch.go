@@ -226,7 +226,7 @@ func (r *run) one(ctx context.Context, item Item) error {
 	return nil
 }
 
-// ensure makes sure that the item is in the store, and says whether it had to be
+// ensure makes sure that the item is in the store, and reports whether it had to be
 // fetched by this call.
 func (f *Fetcher) ensure(ctx context.Context, item Item) (fetched bool, err error) {
 	type nothing = struct{}

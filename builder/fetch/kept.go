@@ -126,7 +126,7 @@ func (d Directory) Settle() error {
 	return errors.Join(err, dir.Close())
 }
 
-// has tells whether the directory has that content, undamaged.
+// has reports whether the directory has that content, undamaged.
 func (d Directory) has(ctx context.Context, sum string) (bool, error) {
 	f, err := d.Open(ctx, sum)
 	if errors.Is(err, fs.ErrNotExist) {

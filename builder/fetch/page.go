@@ -154,7 +154,7 @@ func anchor(token html.Token, base *url.URL) (IndexFile, bool, error) {
 	return file, true, file.locate(href, base)
 }
 
-// isDist says whether a file's name ends as that of a wheel, a source distribution or
+// isDist reports whether a file's name ends as that of a wheel, a source distribution or
 // one of their older forms does.
 func isDist(name string) bool {
 	for _, suffix := range []string{".whl", ".tar.gz", ".zip", ".tar.bz2", ".tgz", ".tar.xz", ".tar.Z", ".tar", ".egg", ".exe", ".msi", ".rpm", ".deb", ".dmg"} {

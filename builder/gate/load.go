@@ -387,13 +387,13 @@ func (e *ear) hear(line []byte) error {
 	return nil
 }
 
-// answers tells whether an answer is one about a module.
+// answers reports whether an answer is one about a module.
 func (a answer) answers(m audit.Module) bool {
 	return a.File == m.File && (a.Kind == audit.KindDlopen || a.Kind == audit.KindImport && a.Module == m.Name) ||
 		a.File == "" && a.Kind == audit.KindImport && slices.Contains(m.Packages, a.Module)
 }
 
-// repeats tells whether two answers are about the same attempt.
+// repeats reports whether two answers are about the same attempt.
 func (a answer) repeats(b answer) bool {
 	return a.Kind == b.Kind && a.Module == b.Module && a.File == b.File && (len(a.Behind) > 0) == (len(b.Behind) > 0)
 }
@@ -447,13 +447,13 @@ func (r *round) inside(mapped string) (tree.Entry, bool) {
 	return r.sub.Tree.Resolve(rel)
 }
 
-// inRoot tells whether a mapped file is the target's.
+// inRoot reports whether a mapped file is the target's.
 func (r *round) inRoot(mapped string) bool {
 	_, ok := r.Root.Resolve(strings.TrimPrefix(mapped, "/"))
 	return ok
 }
 
-// maps tells whether a module's own file was mapped.
+// maps reports whether a module's own file was mapped.
 func (r *round) maps(a answer, file string) bool {
 	return slices.ContainsFunc(a.Mapped, func(mapped string) bool {
 		e, ok := r.inside(mapped)

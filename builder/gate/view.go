@@ -65,7 +65,7 @@ func partsOf(t *tree.Tree, site string) parts {
 	return p
 }
 
-// isProgram tells whether a file is a program or a manual. No PATH of a load leads to them,
+// isProgram reports whether a file is a program or a manual. No PATH of a load leads to them,
 // and those of others are hidden.
 func isProgram(e tree.Entry) bool {
 	return strings.HasPrefix(e.Path, "bin/") || strings.HasPrefix(e.Path, "share/man/")
@@ -136,13 +136,13 @@ func (p *parts) owner(module string) string {
 // owners is a set of owners.
 type owners map[string]bool
 
-// sees tells whether the files of an owner are in a view for these: theirs, those of
+// sees reports whether the files of an owner are in a view for these: theirs, those of
 // the interpreter, and those of nobody.
 func (o owners) sees(owner string) bool {
 	return o[owner] || !strings.HasPrefix(owner, audit.OwnerWheel)
 }
 
-// all tells whether all of some owners are seen.
+// all reports whether all of some owners are seen.
 func (o owners) all(of owners) bool {
 	for owner := range of {
 		if !o.sees(owner) {
@@ -170,7 +170,7 @@ func (o owners) with(more owners, s *subject) owners {
 	return all
 }
 
-// any tells whether any of some owners is seen.
+// any reports whether any of some owners is seen.
 func (o owners) any(of owners) bool {
 	for owner := range of {
 		if o.sees(owner) {

@@ -147,7 +147,7 @@ func sdistCrates(ctx context.Context, f *os.File, file string, further ...string
 }
 
 // cargoLocks finds the Cargo.lock files that an sdist's build uses, by their paths
-// below its top directory. It also says whether the build gives a manifest to cargo at all.
+// below its top directory. It also reports whether the build gives a manifest to cargo at all.
 func cargoLocks(ctx context.Context, f *os.File, file string, further ...string) (locks map[string][]byte, needsCargo bool, err error) {
 	var found cargoFiles
 	if err := found.read(sources.Sdist(ctx, f, file)); err != nil {
@@ -182,7 +182,7 @@ type rustTarget struct {
 	Path string `toml:"path"`
 }
 
-// uses says whether a distribution is among the build's requirements.
+// uses reports whether a distribution is among the build's requirements.
 func (b *buildsWithCargo) uses(name string) bool { return requires(b.BuildSystem.Requires, name) }
 
 func requires(requirements []string, name string) bool {
@@ -191,7 +191,7 @@ func requires(requirements []string, name string) bool {
 	})
 }
 
-// buildRust says whether there is something that builds with cargo among requirements.
+// buildRust reports whether there is something that builds with cargo among requirements.
 func buildRust(requirements []string) bool {
 	return requires(requirements, "maturin") || requires(requirements, "setuptools-rust")
 }

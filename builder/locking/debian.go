@@ -298,7 +298,7 @@ func (d *debianLocker) kept(suite string, names []string, part string) pins {
 	return pins{debs: debs, whole: same && len(moved) == 0, moved: moved}
 }
 
-// sameBase says whether the base is what it was when the previous lock was made.
+// sameBase reports whether the base is what it was when the previous lock was made.
 func (d *debianLocker) sameBase() bool {
 	was, is := d.opts.Previous.Base, d.lock.Base
 	if was.Image != is.Image || was.Suite != is.Suite || !slices.Equal(was.Packages, is.Packages) {

@@ -92,7 +92,7 @@ type world struct {
 	// told changes what a backend says that a release depends on, with what it has; may be nil.
 	told func(sdist string, needs, depends []string) []string
 
-	// fails tells whether a backend ends with an error, with what it has; may be nil.
+	// fails reports whether a backend ends with an error, with what it has; may be nil.
 	fails func(sdist string, needs []string) bool
 
 	mu sync.Mutex

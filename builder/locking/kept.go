@@ -118,7 +118,7 @@ func (p *distLocker) recall(ctx context.Context) error {
 	return nil
 }
 
-// isAskedAgain tells whether the resolver wanted the metadata of a locked sdist before,
+// isAskedAgain reports whether the resolver wanted the metadata of a locked sdist before,
 // and nothing that decides it has moved since.
 func (p *distLocker) isAskedAgain(ctx context.Context, d recipes.Dist) (bool, error) {
 	if d.Build == nil {

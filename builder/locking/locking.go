@@ -36,7 +36,7 @@ type Options struct {
 	UpgradeNames []string
 }
 
-// moves says whether the pin of a name may move.
+// moves reports whether the pin of a name may move.
 func (o Options) moves(name string) bool {
 	return o.Upgrade || slices.Contains(o.UpgradeNames, name)
 }

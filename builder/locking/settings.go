@@ -186,7 +186,7 @@ func (p *distLocker) checkYanked(ctx context.Context, releases []release) error 
 	return slices.Concat(found...).Err()
 }
 
-// yanked tells whether the file that is taken of a release was withdrawn.
+// yanked reports whether the file that is taken of a release was withdrawn.
 func (p *distLocker) yanked(ctx context.Context, r release) (bool, error) {
 	files, err := p.l.Fetch.Project(ctx, fetch.PyPI, r.name)
 	if err != nil {

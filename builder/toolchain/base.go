@@ -46,7 +46,7 @@ func (s *Stage) makeBase(ctx context.Context, suite string, debs []recipes.Deb, 
 	return &made{Tree: t, close: func() { out.Close() }}, nil
 }
 
-// verifyBase says whether a base is of that suite and has exactly these packages.
+// verifyBase reports whether a base is of that suite and has exactly these packages.
 func verifyBase(t *tree.Tree, suite string, debs []recipes.Deb) error {
 	got, err := Suite(t)
 	if err != nil {

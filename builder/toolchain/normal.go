@@ -146,7 +146,7 @@ func difference(lower, upper *tree.Tree) (*tree.Tree, error) {
 	return tree.New(entries)
 }
 
-// same says whether a layer need not speak of an entry.
+// same reports whether a layer need not speak of an entry.
 func same(a, b tree.Entry) bool {
 	return a.Kind == b.Kind && a.UID == b.UID && a.GID == b.GID && a.Size == b.Size && a.SHA256 == b.SHA256 && a.Link == b.Link &&
 		a.Mode&modeBits == b.Mode&modeBits

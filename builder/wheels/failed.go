@@ -36,7 +36,7 @@ func (*FailedError) Kind() faults.Kind { return faults.Build }
 // Unwrap returns the failures.
 func (e *FailedError) Unwrap() []error { return e.Failures }
 
-// isFailure tells whether an error is of one dist alone, and not of the machine that
+// isFailure reports whether an error is of one dist alone, and not of the machine that
 // builds it.
 func isFailure(err error) bool {
 	var exit *sandbox.ExitError

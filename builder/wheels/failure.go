@@ -49,7 +49,7 @@ func (s *Stage) state(ctx context.Context, sb sandbox.Sandbox, mode string, job 
 	return state
 }
 
-// sound tells whether a sandbox could run the step at all.
+// sound reports whether a sandbox could run the step at all.
 func (h hookStep) sound() bool {
 	for name := range h.Env {
 		if name == "" || strings.Contains(name, "=") {

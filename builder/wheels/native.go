@@ -51,7 +51,7 @@ func nativeCall(logFile string) (call string, err error) {
 	}
 }
 
-// isNativeCall tells whether a line is a compiler call in which the processor of the build
+// isNativeCall reports whether a line is a compiler call in which the processor of the build
 // machine is the last that is named. What stands before the compiler does not matter:
 // make's "cd x &&", cargo's "Running `", ninja's counter, ccache.
 func isNativeCall(line string) bool {

@@ -10,7 +10,7 @@ import (
 	"ampoule/recipes"
 )
 
-// IsPure says whether a wheel's file name claims no ABI and no platform (PEP 425).
+// IsPure reports whether a wheel's file name claims no ABI and no platform (PEP 425).
 func IsPure(file string) bool {
 	name, err := packaging.ParseWheelName(file)
 	return err == nil && !slices.ContainsFunc(name.Tags(), func(t packaging.Tag) bool { return !t.Pure() })

@@ -260,7 +260,7 @@ func trespasses(packages []listed) []string {
 	return slices.Compact(faults)
 }
 
-// mayImport tells whether a room may import a package of ours.
+// mayImport reports whether a room may import a package of ours.
 func mayImport(room, imported string) bool {
 	if own, ok := roomOf(imported); ok && own == room || slices.Contains(leaves, imported) && !slices.Contains(leaves, room) {
 		return true
@@ -268,7 +268,7 @@ func mayImport(room, imported string) bool {
 	return slices.ContainsFunc(rooms[room], func(pattern string) bool { return matches(pattern, imported) })
 }
 
-// mayOwn tells whether the table lets a package of ours import one from elsewhere.
+// mayOwn reports whether the table lets a package of ours import one from elsewhere.
 func mayOwn(table map[string][]string, name, imported string) bool {
 	for owned, by := range table {
 		if matches(owned+"/...", imported) && !slices.ContainsFunc(by, func(pattern string) bool { return matches(pattern, name) }) {
@@ -289,7 +289,7 @@ func roomOf(name string) (string, bool) {
 	return found, found != ""
 }
 
-// matches tells whether a pattern covers a path.
+// matches reports whether a pattern covers a path.
 func matches(pattern, name string) bool {
 	below, deep := strings.CutSuffix(pattern, "/...")
 	return name == below || deep && strings.HasPrefix(name, below+"/")

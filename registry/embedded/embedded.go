@@ -51,7 +51,7 @@ type Registry struct {
 // target is who answers: this process, or the one that holds the lock.
 type target interface {
 	roundTrip(*http.Request) (*http.Response, error)
-	// lost tells whether an error means that another target must be found.
+	// lost reports whether an error means that another target must be found.
 	lost(error) bool
 	close() error
 }

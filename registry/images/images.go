@@ -46,7 +46,7 @@ var ErrDamaged = faults.New(faults.Input, "", "the image's file is damaged")
 // back to itself.
 const maxIndexes = 100
 
-// IsLayout tells whether a directory is an OCI layout: it has the marker file and an index.
+// IsLayout reports whether a directory is an OCI layout: it has the marker file and an index.
 func IsLayout(dir string) bool {
 	for _, name := range []string{"oci-layout", "index.json"} {
 		if _, err := os.Stat(filepath.Join(dir, name)); err != nil {

@@ -135,7 +135,7 @@ func (s Step) Key() string { return s.Kind }
 // Overhead is the turn without the compilation, in seconds.
 func (s Step) Overhead() float64 { return s.LockSeconds + s.BuildSeconds - s.CompileSeconds }
 
-// Holds tells whether the step is within its limit.
+// Holds reports whether the step is within its limit.
 func (s Step) Holds() bool { return s.Overhead() <= s.LimitSeconds }
 
 // Figure is one number of the benchmark beside its limit.
@@ -154,7 +154,7 @@ type Figure struct {
 // Key implements [Result].
 func (f Figure) Key() string { return f.Name }
 
-// Holds tells whether the figure is within its limit.
+// Holds reports whether the figure is within its limit.
 func (f Figure) Holds() bool { return f.Value <= f.Limit }
 
 // Kill is one build that was killed, and the one after it.

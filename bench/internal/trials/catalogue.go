@@ -43,7 +43,7 @@ func (t *Trials) Catalogue(ctx context.Context, names []string) error {
 	})
 }
 
-// spared tells whether a store spared a build what another build of the same wheels took.
+// spared reports whether a store spared a build what another build of the same wheels took.
 func spared(r, by recorded.Recipe) bool {
 	less := r.Published || r.Reused > by.Reused || r.InterpreterSeconds == 0 && by.InterpreterSeconds > 0
 	return less && r.Passed && by.Passed && !by.Published && r.Wheels == by.Wheels
@@ -128,7 +128,7 @@ const (
 	codeRemote   = 7
 )
 
-// isGone tells whether a build failed because an input could not be fetched.
+// isGone reports whether a build failed because an input could not be fetched.
 func isGone(err error) bool {
 	var failure *drive.FailureError
 	return errors.As(err, &failure) && (failure.Code == codeNotFound || failure.Code == codeRemote)

@@ -50,7 +50,7 @@ func (t *Trials) check(ctx context.Context, work, name string) (recorded.Check, 
 	if err != nil {
 		return r, err
 	}
-	// The first build is no part of the time, and tells whether the lock that ships can
+	// The first build is no part of the time, and reports whether the lock that ships can
 	// still be had.
 	if _, err := t.buildShipped(ctx, dir, &recorded.Recipe{Name: name}); err != nil {
 		return r, t.failed(&r.Outcome, err, "build")

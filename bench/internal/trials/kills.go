@@ -280,7 +280,7 @@ func (k *killer) left(ctx context.Context, dir string) ([]string, error) {
 	return left, nil
 }
 
-// isWhole tells whether a file is what its name says.
+// isWhole reports whether a file is what its name says.
 func isWhole(ctx context.Context, path, sum string) (bool, error) {
 	f, err := os.Open(path)
 	if err != nil {

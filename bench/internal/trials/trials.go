@@ -150,7 +150,7 @@ func interpreterTime(runs ...*drive.Run) time.Duration {
 	return total
 }
 
-// sealed tells whether a build got as far as a whole tree.
+// sealed reports whether a build got as far as a whole tree.
 func sealed(run *drive.Run) bool {
 	return slices.ContainsFunc(run.Events, func(e drive.Event) bool {
 		return e.Kind == progress.Done && e.Stage == progress.StageSeal && e.Task == "tree"

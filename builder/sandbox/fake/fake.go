@@ -197,7 +197,7 @@ func (s *Sandbox) Steps() []sandbox.Step {
 	return slices.Clone(s.steps)
 }
 
-// Closed tells whether the sandbox was closed.
+// Closed reports whether the sandbox was closed.
 func (s *Sandbox) Closed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()

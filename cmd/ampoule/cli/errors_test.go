@@ -259,7 +259,7 @@ func receiver(of ast.Expr) string {
 	return ""
 }
 
-// isName tells whether an expression is PKG.NAME.
+// isName reports whether an expression is PKG.NAME.
 func isName(of *ast.SelectorExpr, pkg, name string) bool {
 	x, ok := of.X.(*ast.Ident)
 	return ok && x.Name == pkg && of.Sel.Name == name

@@ -131,7 +131,7 @@ func openImage(ctx context.Context, s *Session, target, root string) (_ *imageFi
 // fileName matches how the files are called that people audit.
 var fileName = regexp.MustCompile(`\.(whl|zip|egg|tar|tgz|gz|body)$|\.so(\.[0-9.]+)?$`)
 
-// isPath tells whether a name that leads to no file is meant to be a file's all the same:
+// isPath reports whether a name that leads to no file is meant to be a file's all the same:
 // it looks like one, its first directory is there, or it is a link to what is not there.
 func isPath(name string) bool {
 	if fileName.MatchString(name) {
@@ -148,7 +148,7 @@ func isPath(name string) bool {
 // imageName matches what Docker takes for an image's name or ID (distribution/reference).
 var imageName = regexp.MustCompile(`^[a-z0-9][a-z0-9._/:-]*(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?(?:@sha256:[0-9a-f]{64})?$`)
 
-// isImageFile tells whether a file is a tar archive with an image in it.
+// isImageFile reports whether a file is a tar archive with an image in it.
 func isImageFile(path string) bool {
 	f, err := os.Open(path)
 	if err != nil {

@@ -132,7 +132,7 @@ func openTerminal(t *testing.T) (keyboard, stand *os.File) {
 	return keyboard, stand
 }
 
-// isRaw tells whether a terminal hands every key on as it is.
+// isRaw reports whether a terminal hands every key on as it is.
 func isRaw(t *testing.T, f *os.File) bool {
 	t.Helper()
 	state, err := unix.IoctlGetTermios(int(f.Fd()), unix.TCGETS)

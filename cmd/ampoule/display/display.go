@@ -181,7 +181,7 @@ func (d *Display) run() {
 	}
 }
 
-// draw writes one frame and tells whether it was the last.
+// draw writes one frame and reports whether it was the last.
 func (d *Display) draw() (last bool) {
 	width, height := d.size()
 	d.mu.Lock()

@@ -61,7 +61,7 @@ func (t *tasks) find(stage progress.Stage, task string) *running {
 	return nil
 }
 
-// quiet tells whether the end of a task goes without saying: a part that did well,
+// quiet reports whether the end of a task goes without saying: a part that did well,
 // and soon.
 func (r *running) quiet(e progress.Event) bool {
 	return r != nil && r.part && e.Kind == progress.Done && e.Time.Sub(r.begun) < slow

@@ -215,7 +215,7 @@ func TestDebian(t *testing.T) {
 	for _, c := range []struct {
 		what, suffix string
 		flags        []string
-		// imports says whether the release and the debug interpreter take it, refused what the
+		// imports reports whether the release and the debug interpreter take it, refused what the
 		// audits against them refuse.
 		imports [2]bool
 		refused [2]string

@@ -123,7 +123,7 @@ func (s *suite) addHeader(header string, o owner) {
 	}
 }
 
-// related tells whether a package is named for a file, or for a directory.
+// related reports whether a package is named for a file, or for a directory.
 func related(file, name string) bool {
 	file = path.Base(file)
 	stem := strings.ToLower(strings.TrimSuffix(file, path.Ext(file)))

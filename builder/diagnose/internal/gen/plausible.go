@@ -28,7 +28,7 @@ var foreign = regexp.MustCompile(`^(librust-|libghc-|golang-|node-|r-|android-|l
 // extra are packages with headers whose names do not end in -dev.
 var extra = map[string]bool{"opencl-c-headers": true, "opencl-clhpp-headers": true, "ladspa-sdk": true, "swig": true, "libpcap0.8-dev": true}
 
-// plausible tells whether a build of a Python extension may want the package for what
+// plausible reports whether a build of a Python extension may want the package for what
 // it compiles against.
 func plausible(o owner) bool {
 	if foreignSections[o.section] || foreign.MatchString(o.name) {
