@@ -73,7 +73,7 @@ func checkEnvironment(_ context.Context, x *exam) (outcome, error) {
 			})
 		}
 	}
-	if f, ok := env.elsewhere(); ok {
+	if f, ok := env.importsOthers(); ok {
 		out.add(f)
 	}
 	env.editables(&out)
@@ -373,8 +373,8 @@ func (env *environment) dead() (Finding, bool) {
 	return f, true
 }
 
-// elsewhere tells that an interpreter starts, and imports nothing of what is installed here.
-func (env *environment) elsewhere() (Finding, bool) {
+// importsOthers tells that an interpreter starts, and imports nothing of what is installed here.
+func (env *environment) importsOthers() (Finding, bool) {
 	f := Finding{Severity: Refuse, Field: "sys.path", Remedy: remakeEnvironment}
 	var alive *starter
 	for i, s := range env.starters {

@@ -202,7 +202,7 @@ func readObject(e tree.Entry) (*object, error) {
 	o := &object{entry: e}
 	d := distiller{object: o, versions: map[string]symbol{"": unique.Make("")}, defined: map[nameHash][]definition{}}
 	o.File, err = elf.ReadEach(at, e.Size, d.add)
-	if d.kept > maxKept {
+	if d.kept > maxNameBytes {
 		err = errManyNames
 	}
 	switch {
@@ -240,11 +240,11 @@ func readerAt(r io.Reader, e tree.Entry) (io.ReaderAt, error) {
 	return bytes.NewReader(append(start, rest...)), nil
 }
 
-// maxKept bounds the names that are kept of one file, in bytes: several times what the
+// maxNameBytes bounds the names that are kept of one file, in bytes: several times what the
 // largest known files have.
-const maxKept = 32 << 20
+const maxNameBytes = 32 << 20
 
-var errManyNames = fmt.Errorf("%w: it asks for symbols whose names take more than %d MiB", ErrTooMuch, maxKept>>20)
+var errManyNames = fmt.Errorf("%w: it asks for symbols whose names take more than %d MiB", ErrTooMuch, maxNameBytes>>20)
 
 // distiller keeps of a file's symbols what the checks need.
 type distiller struct {
@@ -287,7 +287,7 @@ func (d *distiller) version(text string) symbol {
 // keep reports whether there is room for a name.
 func (d *distiller) keep(name string) bool {
 	d.kept += len(name) + int(unsafe.Sizeof(want{})) + perName
-	return d.kept <= maxKept
+	return d.kept <= maxNameBytes
 }
 
 // export notes a symbol that others can bind to.

@@ -44,7 +44,7 @@ type Checked struct {
 func (c Checked) Same() bool { return c.First == c.Second }
 
 // Check builds a recipe with its lock, or finds what was built, and then builds it again
-// from nothing but the inputs: in a store elsewhere, with other jobs, and in sandboxes
+// from nothing but the inputs: in another store, with other jobs, and in sandboxes
 // that have another host name, user, time zone, locale and order of files. With only, NAME or
 // NAME==VERSION of a wheel or [OnlyInterpreter], that part alone is built again. What differs is looked for
 // in files; that something does is no error.
@@ -79,7 +79,7 @@ func (b *Builder) Check(ctx context.Context, req Request, only string, publisher
 		return Checked{}, err
 	}
 	defer func() { err = errors.Join(err, remove()) }()
-	st, err := b.cloneFor(filepath.Join(dir, "elsewhere"), inputs, only)
+	st, err := b.cloneFor(filepath.Join(dir, "second"), inputs, only)
 	if err != nil {
 		return Checked{}, err
 	}
@@ -88,11 +88,11 @@ func (b *Builder) Check(ctx context.Context, req Request, only string, publisher
 		return Checked{}, err
 	}
 	defer func() { err = errors.Join(err, closer.Close()) }()
-	second, err := b.elsewhere(st, published)
+	second, err := b.varied(st, published)
 	if err != nil {
 		return Checked{}, err
 	}
-	check := &check{first: b, second: second, req: req, again: elsewhere(req)}
+	check := &check{first: b, second: second, req: req, again: withOtherJobs(req)}
 	switch only {
 	case "":
 		return check.whole(ctx, first.Digest)
@@ -126,10 +126,10 @@ func (b *Builder) cloneFor(dir string, inputs Inputs, only string) (*store.Store
 	})
 }
 
-// elsewhere is a builder that builds in another environment.
-func (b *Builder) elsewhere(st *store.Store, published Publisher) (*Builder, error) {
+// varied is a builder that builds in another environment.
+func (b *Builder) varied(st *store.Store, published Publisher) (*Builder, error) {
 	d := b.d
-	// The store elsewhere goes, the logs stay.
+	// The second store goes, the logs stay.
 	d.Store, d.Fetch, d.Publisher = st, b.d.Fetch.With(st), published
 	d.Sandboxes = func(ctx context.Context) (Sandboxes, error) {
 		s, err := b.d.Sandboxes(ctx)
@@ -139,8 +139,8 @@ func (b *Builder) elsewhere(st *store.Store, published Publisher) (*Builder, err
 	return New(d)
 }
 
-// elsewhere is the same request with another number of jobs.
-func elsewhere(req Request) Request {
+// withOtherJobs is the same request with another number of jobs.
+func withOtherJobs(req Request) Request {
 	if req.Budget.Jobs = req.Budget.Processors() - 1; req.Budget.Jobs == 0 {
 		req.Budget.Jobs = 2
 	}

@@ -93,8 +93,8 @@ func (p *Parts) Builder(inputs config.Inputs) (*builder.Builder, error) {
 	})
 }
 
-// Elsewhere is what a second build publishes to: the registry of its own store.
-func Elsewhere(st *store.Store) (builder.Publisher, io.Closer, error) {
+// OwnRegistry is what a second build publishes to: the registry of its own store.
+func OwnRegistry(st *store.Store) (builder.Publisher, io.Closer, error) {
 	own := embedded.Open(st.Dir(store.Registry))
 	reg, err := registry.Local(own)
 	if err != nil {

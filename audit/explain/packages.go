@@ -37,9 +37,9 @@ var libraryPackages = pairs(`
 	libenchant-2-2 libenchant; libleveldb1d libleveldb; libsodium23 libsodium sodium; libsnmp40 libnetsnmp
 	default-jre-headless libjvm; libespeak1 libespeak.so; libespeak-ng1 libespeak-ng; libzmq5 libzmq; libfbclient2 libfbclient; libedit2 libedit; r-base-core libR.so; wkhtmltopdf libwkhtmltox; libgeos3.11.1 libgeos-3; libmemcached11 libmemcached; libevent-2.1-7 libevent-2.1`)
 
-// elsewhere is who brings libraries along that no package of Debian has, or not in every
+// provider is who brings libraries along that no package of Debian has, or not in every
 // release.
-type elsewhere struct {
+type provider struct {
 	lib  *regexp.Regexp
 	from string
 	// step has STEM for the library's name without a number.
@@ -48,8 +48,8 @@ type elsewhere struct {
 
 // otherLibraries are libraries that no package of Debian has, or not in every release: who
 // brings them, by patterns of their sonames, and the command to begin with.
-var otherLibraries = sync.OnceValue(func() []elsewhere {
-	return []elsewhere{
+var otherLibraries = sync.OnceValue(func() []provider {
+	return []provider{
 		{regexp.MustCompile(`^lib(?:cudart|cublas|cublasLt|cudnn\w*|cufft\w*|curand|cusolver\w*|cusparse|cusparseLt|nccl|nvrtc\S*|cupti|nvJitLink|nvToolsExt|cufile|nvshmem\w*)\.so`),
 			"NVIDIA's distributions on the index (nvidia-…-cu11, -cu12), or an installed CUDA of that number, have it; the driver does not",
 			run("pip list | grep -i -E '^(nvidia|cuda|torch|tensorflow|jax|cupy|onnxruntime)'", "the CUDA that is installed, and the one (cu11, cu12) that each wheel was made for: the number behind .so tells which it wants")},

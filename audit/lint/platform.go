@@ -266,7 +266,7 @@ func (x *exam) claimNotes(p *Platform, s *policy.Set, kept int) []Note {
 		return x.untagged(p, s, kept)
 	}
 	oldest := slices.MinFunc(mine, compareClaims)
-	switch order := compareKept(s, kept, oldest); {
+	switch order := compareAge(s, kept, oldest); {
 	case order > 0:
 		return []Note{p.broken(s, kept, oldest)}
 	case order < 0 && oldest.Libc == packaging.Glibc: // of musl, names tell too little to advise an older one
@@ -300,7 +300,7 @@ func (p *Platform) broken(s *policy.Set, kept int, c claim) Note {
 		Remedy: "Carry them in the wheel (auditwheel repair), or leave it, where another distribution that is required has loaded them or the machine has to have them.",
 	}
 	for _, l := range p.Limits {
-		if compareKept(s, l.policy, c) <= 0 {
+		if compareAge(s, l.policy, c) <= 0 {
 			continue
 		}
 		if l.Kind != LimitLibrary {
@@ -334,8 +334,8 @@ func compareClaims(a, b claim) int {
 	return cmp.Or(cmp.Compare(a.Major, b.Major), cmp.Compare(a.Minor, b.Minor))
 }
 
-// compareKept compares the age of a policy's systems with that of a tag's: more is newer.
-func compareKept(s *policy.Set, kept int, c claim) int {
+// compareAge compares the age of a policy's systems with that of a tag's: more is newer.
+func compareAge(s *policy.Set, kept int, c claim) int {
 	if kept >= s.Never() {
 		return 1
 	}

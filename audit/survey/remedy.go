@@ -14,7 +14,7 @@ import (
 // The wheels that pip built and keeps, what uv keeps, and of that what it built.
 var (
 	builtByPip = regexp.MustCompile(`/wheels/[0-9a-f]{2}/[0-9a-f]{2}/[0-9a-f]{2}/`)
-	keptByUv   = regexp.MustCompile(`/(?:archive|wheels|sdists|built-wheels)-v\d+/`)
+	cachedByUv = regexp.MustCompile(`/(?:archive|wheels|sdists|built-wheels)-v\d+/`)
 	builtByUv  = regexp.MustCompile(`/(?:sdists|built-wheels)-v\d+/`)
 )
 
@@ -30,7 +30,7 @@ func (u *Unit) inDownloads() bool { return downloads.MatchString(u.Path) }
 
 // fromCache reports whether a unit is in a cache: it is there for whatever interpreter.
 func (u *Unit) fromCache() bool {
-	return u.inDownloads() || builtByPip.MatchString(u.Path) || keptByUv.MatchString(u.Path+"/")
+	return u.inDownloads() || builtByPip.MatchString(u.Path) || cachedByUv.MatchString(u.Path+"/")
 }
 
 // remedy is what helps against some of what is refused.
@@ -142,7 +142,7 @@ func (u *Unit) cureOf(f audit.Finding) cure {
 	switch {
 	case builtByPip.MatchString(u.Path):
 		return cleanPip
-	case keptByUv.MatchString(u.Path + "/"):
+	case cachedByUv.MatchString(u.Path + "/"):
 		if damaged || builtByUv.MatchString(u.Path+"/") || slices.Contains(u.compiled, f.Distribution) {
 			return cleanUv
 		}

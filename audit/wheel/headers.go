@@ -95,7 +95,7 @@ func findDirectory(r io.ReaderAt, size int64) (directory, error) {
 
 // agree reports whether a field says what the wider one of another record says, or that
 // it is there.
-func agree(narrow, wide, elsewhere int64) bool { return narrow == wide || narrow == elsewhere }
+func agree(narrow, wide, deferred int64) bool { return narrow == wide || narrow == deferred }
 
 // directory64 reads the ZIP64 end record that a locator at a place names. It stands
 // right before the locator.

@@ -227,5 +227,5 @@ type Online struct{ engine *Engine }
 
 // StartOnline implements [sandbox.Online].
 func (o *Online) StartOnline(ctx context.Context, spec sandbox.OnlineSpec) (sandbox.Sandbox, error) {
-	return o.engine.start(ctx, seal{online: true, users: usualUsers}, sandbox.Spec{Image: spec.Image, Name: spec.Name, Limits: spec.Limits})
+	return o.engine.start(ctx, confinement{online: true, users: usualUsers}, sandbox.Spec{Image: spec.Image, Name: spec.Name, Limits: spec.Limits})
 }

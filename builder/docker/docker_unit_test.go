@@ -109,7 +109,7 @@ func TestGreet(t *testing.T) {
 }
 
 // unprivileged is what such a sandbox may have.
-var unprivileged = seal{users: usualUsers, user: 1000}
+var unprivileged = confinement{users: usualUsers, user: 1000}
 
 // goodStatus is what a process of an unprivileged sandbox says of itself.
 const goodStatus = `sh: 1: kill: Key has been revoked
@@ -134,7 +134,7 @@ Inter-|   Receive                                                |  Transmit
 
 func TestCheckReport(t *testing.T) {
 	t.Parallel()
-	b := &box{seal: unprivileged}
+	b := &box{confinement: unprivileged}
 	if err := b.checkReport(parseReport(goodStatus)); err != nil {
 		t.Fatal(err)
 	}
@@ -169,7 +169,7 @@ func TestCheckReport(t *testing.T) {
 			t.Errorf("%s: got %v, want ErrNotSealed with a hint", name, err)
 		}
 	}
-	packages := &box{seal: seal{capabilities: packageCapabilities}}
+	packages := &box{confinement: confinement{capabilities: packageCapabilities}}
 	text := strings.NewReplacer("1000", "0", "CapEff:	0000000000000000", "CapEff:	00000000000000db").Replace(goodStatus)
 	if err := packages.checkReport(parseReport(text)); err != nil {
 		t.Error(err)
@@ -177,7 +177,7 @@ func TestCheckReport(t *testing.T) {
 }
 
 // inspected is how an engine describes a good container.
-func inspected(e *Engine, s seal, limits sandbox.Limits) container.InspectResponse {
+func inspected(e *Engine, s confinement, limits sandbox.Limits) container.InspectResponse {
 	h := e.hostConfig(s, limits)
 	h.MaskedPaths, h.ReadonlyPaths = []string{"/proc/kcore"}, []string{"/proc/sys"}
 	return container.InspectResponse{
@@ -192,7 +192,7 @@ func TestCheckState(t *testing.T) {
 	e := &Engine{owner: &owner{id: "me"}, swap: true, quota: true}
 	limits := sandbox.Limits{Memory: 1 << 30, PIDs: 100, CPUs: 2, Disk: 4 << 30}
 	s := unprivileged
-	b := &box{engine: e, seal: s, limits: limits}
+	b := &box{engine: e, confinement: s, limits: limits}
 	if err := b.checkState(inspected(e, s, limits)); err != nil {
 		t.Fatal(err)
 	}
@@ -344,7 +344,7 @@ func TestParseOOMKills(t *testing.T) {
 func FuzzParseReport(f *testing.F) {
 	f.Add(goodStatus)
 	f.Fuzz(func(t *testing.T, text string) {
-		b := &box{seal: unprivileged}
+		b := &box{confinement: unprivileged}
 		if b.checkReport(parseReport(text)) == nil && !strings.Contains(text, "lo:") {
 			t.Errorf("%q passes", text)
 		}

@@ -38,11 +38,11 @@ const oomTimeout = 10 * time.Second
 
 // box is one container.
 type box struct {
-	engine *Engine
-	id     string
-	name   string
-	seal   seal
-	limits sandbox.Limits
+	engine      *Engine
+	id          string
+	name        string
+	confinement confinement
+	limits      sandbox.Limits
 	// exceeded is why the sandbox was ended, if it used more than it may.
 	exceeded atomic.Pointer[sandbox.ExceededError]
 	// resetSignals says that processes inherit ignored signals from the engine, and
@@ -144,7 +144,7 @@ func (b *box) exec(ctx context.Context, args []string, step sandbox.Step) (int, 
 		dir = "/"
 	}
 	created, err := b.engine.client.ContainerExecCreate(ctx, b.id, container.ExecOptions{
-		User: b.seal.userAndGroup(), Cmd: args, WorkingDir: dir, AttachStdin: step.Stdin != nil, AttachStdout: true, AttachStderr: true,
+		User: b.confinement.userAndGroup(), Cmd: args, WorkingDir: dir, AttachStdin: step.Stdin != nil, AttachStdout: true, AttachStderr: true,
 		Tty: step.Terminal != nil, DetachKeys: detachKeys,
 	})
 	if err != nil {

@@ -58,7 +58,7 @@ func (b *box) importTar(ctx context.Context, dir string, r io.Reader) error {
 	if err := b.makeDirs(ctx, dir); err != nil {
 		return err
 	}
-	stream := rewrite(r, chain(checkMember, b.seal.owned))
+	stream := rewrite(r, chain(checkMember, b.confinement.owned))
 	err := b.engine.client.CopyToContainer(ctx, b.id, dir, struct{ io.Reader }{stream}, container.CopyToContainerOptions{})
 	// Why the stream ended early tells more than that the engine got too little.
 	if streamErr := stream.finish(err == nil); streamErr != nil {
@@ -95,7 +95,7 @@ func (b *box) makeDirs(ctx context.Context, dir string) error {
 	tw := tar.NewWriter(&buf)
 	for _, name := range missing {
 		rel := strings.TrimPrefix(strings.TrimPrefix(name, existing), "/")
-		hdr := &tar.Header{Typeflag: tar.TypeDir, Name: rel + "/", Mode: 0o755, Uid: b.seal.user, Gid: b.seal.user}
+		hdr := &tar.Header{Typeflag: tar.TypeDir, Name: rel + "/", Mode: 0o755, Uid: b.confinement.user, Gid: b.confinement.user}
 		if err := tw.WriteHeader(hdr); err != nil {
 			return err
 		}

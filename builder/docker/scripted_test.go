@@ -93,7 +93,7 @@ func (a asUser) Write(p []byte) (int, error) {
 }
 
 func (s *scripted) inspect(w http.ResponseWriter, _ *http.Request) {
-	c := inspected(s.Engine, seal{users: usualUsers, user: s.user}, s.limits)
+	c := inspected(s.Engine, confinement{users: usualUsers, user: s.user}, s.limits)
 	c.State.OOMKilled = s.oomKilled
 	if err := json.NewEncoder(w).Encode(c); err != nil {
 		panic(err)

@@ -36,9 +36,9 @@ const removePoll = 50 * time.Millisecond
 // machine has no memory left (proc(5), oom_score_adj).
 const oomScore = 500
 
-// seal says what a sandbox may have. The zero value is that of one that installs
+// confinement says what a sandbox may have. The zero value is that of one that installs
 // packages, without its capabilities.
-type seal struct {
+type confinement struct {
 	online bool
 	// capabilities are names without "CAP_".
 	capabilities []string
@@ -50,7 +50,7 @@ type seal struct {
 	export int64
 }
 
-func (s seal) unprivileged() bool { return s.users != userRange{} }
+func (s confinement) unprivileged() bool { return s.users != userRange{} }
 
 // noNewPrivileges is the security option that keeps setuid programs from gaining rights.
 const noNewPrivileges = "no-new-privileges"
@@ -58,24 +58,24 @@ const noNewPrivileges = "no-new-privileges"
 // packageCapabilities are what dpkg needs as root.
 var packageCapabilities = []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "SETGID", "SETUID"}
 
-func (s seal) userAndGroup() string { return fmt.Sprintf("%d:%d", s.user, s.user) }
+func (s confinement) userAndGroup() string { return fmt.Sprintf("%d:%d", s.user, s.user) }
 
-func (s seal) network() container.NetworkMode {
+func (s confinement) network() container.NetworkMode {
 	if s.online {
 		return network.NetworkDefault
 	}
 	return network.NetworkNone
 }
 
-// sealFor makes the seal that a spec asks for.
-func sealFor(spec sandbox.Spec) (seal, error) {
+// confinementFor makes the confinement that a spec asks for.
+func confinementFor(spec sandbox.Spec) (confinement, error) {
 	switch {
 	case spec.Profile == sandbox.InstallPackages:
-		return seal{capabilities: packageCapabilities}, spec.Check()
+		return confinement{capabilities: packageCapabilities}, spec.Check()
 	case spec.Guise.Apart:
-		return seal{users: apartUsers}, spec.Check()
+		return confinement{users: apartUsers}, spec.Check()
 	}
-	return seal{users: usualUsers}, spec.Check()
+	return confinement{users: usualUsers}, spec.Check()
 }
 
 // Start implements [sandbox.Runner]. The image must have sleep in its PATH, cat,
@@ -83,14 +83,14 @@ func sealFor(spec sandbox.Spec) (seal, error) {
 // process inside sees of itself is read: capabilities, no-new-privileges, seccomp,
 // users, signals and network interfaces.
 func (e *Engine) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {
-	s, err := sealFor(spec)
+	s, err := confinementFor(spec)
 	if err != nil {
 		return nil, fmt.Errorf("starting sandbox %s: %w", spec.Name, err)
 	}
 	return e.start(ctx, s, spec)
 }
 
-func (e *Engine) start(ctx context.Context, s seal, spec sandbox.Spec) (sandbox.Sandbox, error) {
+func (e *Engine) start(ctx context.Context, s confinement, spec sandbox.Spec) (sandbox.Sandbox, error) {
 	spec.Limits = e.within(spec.Limits)
 	s.export = spec.Limits.Disk
 	if s.unprivileged() {
@@ -112,7 +112,7 @@ func (e *Engine) within(l sandbox.Limits) sandbox.Limits {
 }
 
 // run creates, starts and verifies a container, and leaves none behind on an error.
-func (e *Engine) run(ctx context.Context, s seal, spec sandbox.Spec) (*box, error) {
+func (e *Engine) run(ctx context.Context, s confinement, spec sandbox.Spec) (*box, error) {
 	if err := e.usage.room(ctx); err != nil {
 		return nil, err
 	}
@@ -120,7 +120,7 @@ func (e *Engine) run(ctx context.Context, s seal, spec sandbox.Spec) (*box, erro
 	if err != nil {
 		return nil, err
 	}
-	b := &box{engine: e, id: id, name: spec.Name, seal: s, limits: spec.Limits, removed: make(chan struct{})}
+	b := &box{engine: e, id: id, name: spec.Name, confinement: s, limits: spec.Limits, removed: make(chan struct{})}
 	if err := e.client.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
 		return nil, errors.Join(startError(ctx, err), b.remove(ctx))
 	}
@@ -158,7 +158,7 @@ func startError(ctx context.Context, err error) error {
 	return fmt.Errorf("starting container: %w", err)
 }
 
-func (e *Engine) config(s seal, spec sandbox.Spec) *container.Config {
+func (e *Engine) config(s confinement, spec sandbox.Spec) *container.Config {
 	return &container.Config{
 		Image:       string(spec.Image),
 		Hostname:    cmp.Or(spec.Guise.Hostname, hostname),
@@ -172,7 +172,7 @@ func (e *Engine) config(s seal, spec sandbox.Spec) *container.Config {
 }
 
 // sandboxLabels tell of a sandbox's user, too.
-func (e *Engine) sandboxLabels(s seal, name string) map[string]string {
+func (e *Engine) sandboxLabels(s confinement, name string) map[string]string {
 	labels := e.labels(name)
 	if s.unprivileged() {
 		labels[labelUser] = strconv.Itoa(s.user)
@@ -184,7 +184,7 @@ func (e *Engine) labels(name string) map[string]string {
 	return map[string]string{labelStore: e.store, labelOwner: e.owner.id, labelLock: e.owner.mark, labelName: name}
 }
 
-func (e *Engine) hostConfig(s seal, limits sandbox.Limits) *container.HostConfig {
+func (e *Engine) hostConfig(s confinement, limits sandbox.Limits) *container.HostConfig {
 	init := true
 	return &container.HostConfig{
 		NetworkMode: s.network(),

@@ -273,11 +273,11 @@ func (u *usage) full() bool {
 // outward is what is done to members that leave a sandbox: they get the owner by which
 // everybody knows its user, and are refused when they are too much.
 func (b *box) outward() change {
-	left := b.seal.export
+	left := b.confinement.export
 	return func(hdr *tar.Header) (bool, error) {
 		if left -= hdr.Size; left < 0 {
-			return false, &sandbox.ExceededError{Name: b.name, Resource: sandbox.Exported, Limit: b.seal.export}
+			return false, &sandbox.ExceededError{Name: b.name, Resource: sandbox.Exported, Limit: b.confinement.export}
 		}
-		return b.seal.disowned(hdr)
+		return b.confinement.disowned(hdr)
 	}
 }

@@ -36,7 +36,7 @@ var errNoUser = errors.New("no user of its own was found: the engine has too man
 // createAlone makes a container whose user no other sandbox of the engine has, whatever
 // store or process it is of. Each container tells its user, and looks for others
 // before it starts: of two that draw the same at once, at least one sees the other.
-func (e *Engine) createAlone(ctx context.Context, s seal, spec sandbox.Spec) (string, seal, error) {
+func (e *Engine) createAlone(ctx context.Context, s confinement, spec sandbox.Spec) (string, confinement, error) {
 	for range maxDraws {
 		s.user = s.users.draw()
 		id, err := e.create(ctx, e.config(s, spec), e.hostConfig(s, spec.Limits), spec.Name)
@@ -73,7 +73,7 @@ func (e *Engine) isAlone(ctx context.Context, id string, user int) (bool, error)
 }
 
 // owned gives what belongs to [sandbox.UID] and [sandbox.GID] to the sandbox's user.
-func (s seal) owned(hdr *tar.Header) (bool, error) {
+func (s confinement) owned(hdr *tar.Header) (bool, error) {
 	if s.unprivileged() {
 		replace(&hdr.Uid, sandbox.UID, s.user)
 		replace(&hdr.Gid, sandbox.GID, s.user)
@@ -82,7 +82,7 @@ func (s seal) owned(hdr *tar.Header) (bool, error) {
 }
 
 // disowned undoes owned.
-func (s seal) disowned(hdr *tar.Header) (bool, error) {
+func (s confinement) disowned(hdr *tar.Header) (bool, error) {
 	if s.unprivileged() {
 		replace(&hdr.Uid, s.user, sandbox.UID)
 		replace(&hdr.Gid, s.user, sandbox.GID)

@@ -87,19 +87,19 @@ func (b *box) checkState(c container.InspectResponse) error {
 		what string
 	}{
 		{!h.Privileged, "it is privileged"},
-		{h.NetworkMode == b.seal.network(), "its network mode is " + string(h.NetworkMode)},
+		{h.NetworkMode == b.confinement.network(), "its network mode is " + string(h.NetworkMode)},
 		{b.networksFit(c.NetworkSettings), "it is connected to a network"},
 		{len(h.PortBindings) == 0 && !h.PublishAllPorts, "it publishes ports"},
 		{len(h.Links) == 0 && len(h.ExtraHosts) == 0, "it has links or extra hosts"},
 		{slices.Equal(h.CapDrop, []string{"ALL"}), fmt.Sprintf("it dropped %v, not all capabilities", h.CapDrop)},
-		{sameCapabilities(h.CapAdd, b.seal.capabilities), fmt.Sprintf("it was given the capabilities %v", h.CapAdd)},
+		{sameCapabilities(h.CapAdd, b.confinement.capabilities), fmt.Sprintf("it was given the capabilities %v", h.CapAdd)},
 		{slices.Equal(h.SecurityOpt, []string{noNewPrivileges, seccompOption()}), fmt.Sprintf("its security options are %.200q", h.SecurityOpt)},
 		{len(h.MaskedPaths) > 0 && len(h.ReadonlyPaths) > 0, "nothing in /proc is masked"},
 		{h.IpcMode == container.IPCModePrivate, "its IPC mode is " + string(h.IpcMode)},
 		{h.PidMode == "" && h.UTSMode == "" && h.UsernsMode == "", "it shares process ids, users or host name"},
 		{len(c.Mounts)+len(h.Mounts)+len(h.Binds)+len(h.Tmpfs)+len(h.VolumesFrom) == 0, "it has mounts"},
 		{len(h.Devices)+len(h.DeviceRequests)+len(h.DeviceCgroupRules) == 0, "it has devices"},
-		{c.Config.User == b.seal.userAndGroup() && len(h.GroupAdd) == 0, "its user is " + c.Config.User},
+		{c.Config.User == b.confinement.userAndGroup() && len(h.GroupAdd) == 0, "its user is " + c.Config.User},
 		{h.Init != nil && *h.Init, "it has no init"},
 		{h.PidsLimit != nil && *h.PidsLimit == limits.PIDs, "its processes are not bounded"},
 		{h.Memory == limits.Memory && swapBound && (h.OomKillDisable == nil || !*h.OomKillDisable), "its memory is not bounded"},
@@ -118,13 +118,13 @@ func sameUlimits(got, want []*container.Ulimit) bool {
 	return slices.EqualFunc(got, want, func(a, b *container.Ulimit) bool { return a != nil && *a == *b })
 }
 
-// networksFit reports whether a container is connected as its seal says.
+// networksFit reports whether a container is connected as its confinement says.
 func (b *box) networksFit(n *container.NetworkSettings) bool {
-	if b.seal.online {
+	if b.confinement.online {
 		return true
 	}
 	for name := range n.Networks {
-		if name != string(b.seal.network()) {
+		if name != string(b.confinement.network()) {
 			return false
 		}
 	}
@@ -218,7 +218,7 @@ func (b *box) checkReport(r report) error {
 			return notSealed(fmt.Errorf("a step starts with %s %q", key, r.status[key]), signalHint)
 		}
 	}
-	allowed := capabilityMask(b.seal.capabilities)
+	allowed := capabilityMask(b.confinement.capabilities)
 	for _, key := range []string{"CapInh", "CapPrm", "CapEff", "CapBnd", "CapAmb"} {
 		if mask, ok := r.bits(key); !ok || mask&^allowed != 0 {
 			return notSealed(fmt.Errorf("a step starts with %s %q", key, r.status[key]), daemonHint)
@@ -227,8 +227,8 @@ func (b *box) checkReport(r report) error {
 	wanted := map[string]string{
 		"NoNewPrivs": "1",
 		"Seccomp":    "2", // SECCOMP_MODE_FILTER
-		"Uid":        fourTimes(b.seal.user),
-		"Gid":        fourTimes(b.seal.user),
+		"Uid":        fourTimes(b.confinement.user),
+		"Gid":        fourTimes(b.confinement.user),
 	}
 	for key, want := range wanted {
 		if r.status[key] != want {
@@ -238,10 +238,10 @@ func (b *box) checkReport(r report) error {
 	if !strings.HasSuffix(r.profile, revokedText) {
 		return notSealed(fmt.Errorf("the seccomp profile is not in force: a probe of it was answered by %.200q", r.profile), daemonHint)
 	}
-	if groups := r.status["Groups"]; groups != "" && groups != strconv.Itoa(b.seal.user) {
+	if groups := r.status["Groups"]; groups != "" && groups != strconv.Itoa(b.confinement.user) {
 		return notSealed(fmt.Errorf("a step starts with the groups %q", groups), daemonHint)
 	}
-	if !b.seal.online && !slices.Equal(r.interfaces, []string{"lo"}) {
+	if !b.confinement.online && !slices.Equal(r.interfaces, []string{"lo"}) {
 		return notSealed(fmt.Errorf("a step sees the network interfaces %q", r.interfaces), daemonHint)
 	}
 	return nil

@@ -95,16 +95,16 @@ func (m *memory) note(module audit.Module, o outcome) {
 	m.noted = true
 }
 
-// maxKept bounds what is remembered of one distribution's modules, in bytes. Of more nothing
+// maxRemembered bounds what is remembered of one distribution's modules, in bytes. Of more nothing
 // is: the store has a limit, and that is no reason to fail.
-const maxKept = 8 << 20
+const maxRemembered = 8 << 20
 
 // save keeps what is new.
 func (m *memory) save() error {
 	if !m.noted {
 		return nil
 	}
-	if text, err := json.Marshal(m.known); err != nil || len(text) > maxKept {
+	if text, err := json.Marshal(m.known); err != nil || len(text) > maxRemembered {
 		return err
 	}
 	return m.store.Record(loadsKind, m.key, m.known)

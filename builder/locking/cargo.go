@@ -210,8 +210,8 @@ func (b *buildsWithCargo) named() []string {
 	return named
 }
 
-// elsewhere are directories with projects that an sdist brings but does not build.
-var elsewhere = regexp.MustCompile(`(^|/)(tests?|testing|examples?|fixtures|bench(es|marks?)?|docs?|vendor(ed)?)/`)
+// sideProjects are directories with projects that an sdist brings but does not build.
+var sideProjects = regexp.MustCompile(`(^|/)(tests?|testing|examples?|fixtures|bench(es|marks?)?|docs?|vendor(ed)?)/`)
 
 // manifests lists the manifests of an sdist's build below its top directory: those that
 // pyproject.toml names, else the ones highest up that are no tests or examples. There are
@@ -237,7 +237,7 @@ func (c *cargoFiles) manifests(further []string) ([]string, error) {
 	}
 	var highest []string
 	for _, manifest := range c.tomls {
-		if elsewhere.MatchString(manifest) {
+		if sideProjects.MatchString(manifest) {
 			continue
 		}
 		depth := strings.Count(manifest, "/")

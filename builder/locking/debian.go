@@ -141,7 +141,7 @@ func (d *debianLocker) base(ctx context.Context) error {
 	d.lock.Base = base
 	previous := d.opts.Previous
 	want := slices.Concat(toolchain.Packages(d.recipe.Python.Version, base.Suite), d.recipe.Toolchain.Packages)
-	tools, err := d.add(ctx, base.Suite, below, d.kept(base.Suite, previous.Toolchain, toolchainPart), want)
+	tools, err := d.add(ctx, base.Suite, below, d.previousPins(base.Suite, previous.Toolchain, toolchainPart), want)
 	if err != nil {
 		return d.at(err, "toolchain", "packages")
 	}
@@ -156,7 +156,7 @@ func (d *debianLocker) extras(ctx context.Context, name string, want []string, s
 	if len(want) == 0 {
 		return nil, nil
 	}
-	debs, err := d.add(ctx, d.lock.Base.Suite, d.installed, d.keptExtras(name, set), want)
+	debs, err := d.add(ctx, d.lock.Base.Suite, d.installed, d.previousExtras(name, set), want)
 	if err != nil {
 		return nil, d.at(err, "packages", name)
 	}
@@ -164,16 +164,16 @@ func (d *debianLocker) extras(ctx context.Context, name string, want []string, s
 	return names(debs), nil
 }
 
-// keptExtras returns the pins of what an sdist's own packages were. They answer the
+// previousExtras returns the pins of what an sdist's own packages were. They answer the
 // overrides, too, and whether it is built with cargo: a newer version may be.
-func (d *debianLocker) keptExtras(name string, set recipes.BuildSet) pins {
+func (d *debianLocker) previousExtras(name string, set recipes.BuildSet) pins {
 	var previous recipes.BuildSet
 	for _, dist := range d.opts.Previous.Dists {
 		if dist.Name == name && dist.Build != nil {
 			previous = *dist.Build
 		}
 	}
-	kept := d.kept(d.lock.Base.Suite, previous.Packages, "packages."+name+".")
+	kept := d.previousPins(d.lock.Base.Suite, previous.Packages, "packages."+name+".")
 	sameRust := (len(previous.Crates) > 0) == (len(set.Crates) > 0)
 	kept.whole = kept.whole && sameRust && slices.Equal(previous.Overrides, set.Overrides)
 	return kept
@@ -218,7 +218,7 @@ func (d *debianLocker) lockBase(ctx context.Context, base recipes.Base) (recipes
 			break
 		}
 	}
-	debs, err := d.add(ctx, base.Debian, nothing, d.kept(base.Debian, previous, ""), nil)
+	debs, err := d.add(ctx, base.Debian, nothing, d.previousPins(base.Debian, previous, ""), nil)
 	if err != nil {
 		return recipes.LockedBase{}, nil, err
 	}
@@ -265,11 +265,11 @@ type pins struct {
 	moved []string
 }
 
-// kept returns the previous lock's packages of those names, as far as they fit what
+// previousPins returns the previous lock's packages of those names, as far as they fit what
 // they are laid on now. They answer the whole of a part of the recipe when neither
 // that part nor what is below it changed; a base, which has no part and nothing
 // below it, always.
-func (d *debianLocker) kept(suite string, names []string, part string) pins {
+func (d *debianLocker) previousPins(suite string, names []string, part string) pins {
 	if d.opts.Upgrade || len(names) == 0 {
 		return pins{}
 	}

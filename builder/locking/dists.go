@@ -142,7 +142,7 @@ func (p *distLocker) lockBuild(ctx context.Context, sdist recipes.Dist) (recipes
 	if err != nil {
 		return recipes.BuildSet{}, err
 	}
-	if previous, ok := p.keptBuild(sdist, set); ok {
+	if previous, ok := p.previousBuild(sdist, set); ok {
 		set.Requires, set.Dynamic, set.Dists, set.Crates = previous.Requires, previous.Dynamic, previous.Dists, previous.Crates
 		if err := p.lockPackages(ctx, sdist, &set, packages); err != nil {
 			return recipes.BuildSet{}, err

@@ -152,12 +152,12 @@ func TestKept(t *testing.T) {
 		}
 		c.opts.Previous = previous
 		d := &debianLocker{recipe: &recipes.Recipe{}, lock: made(), opts: c.opts, debs: map[string]map[string]recipes.Deb{"bookworm": {"libc6": deb("libc6")}}}
-		tools := d.kept("bookworm", previous.Toolchain, toolchainPart)
-		extras := d.keptExtras("psycopg2", recipes.BuildSet{})
+		tools := d.previousPins("bookworm", previous.Toolchain, toolchainPart)
+		extras := d.previousExtras("psycopg2", recipes.BuildSet{})
 		if pinned(tools) != c.tools || pinned(extras) != c.extras {
 			t.Errorf("%s: %q and %q, want %q and %q", name, pinned(tools), pinned(extras), c.tools, c.extras)
 		}
-		if base := d.kept("bookworm", previous.Base.Packages, ""); base.whole != (len(previous.Base.Packages) > 0 && !c.opts.Upgrade) {
+		if base := d.previousPins("bookworm", previous.Base.Packages, ""); base.whole != (len(previous.Base.Packages) > 0 && !c.opts.Upgrade) {
 			t.Errorf("%s: the base is %+v", name, base)
 		}
 	}

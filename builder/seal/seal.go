@@ -82,7 +82,7 @@ func Seal(p Parts, host []string) (*Sealed, error) {
 	if t, err = carryLibraries(t, p, host); err != nil {
 		return nil, err
 	}
-	if t, err = t.With(pipSeal(p, t)...); err != nil {
+	if t, err = t.With(pipLock(p, t)...); err != nil {
 		return nil, err
 	}
 	t = normalize(t)
@@ -370,9 +370,9 @@ func carryData(t, root *tree.Tree) (*tree.Tree, error) {
 	return t.With(entries...)
 }
 
-// pipSeal makes the tree's own pip refuse to change it (PEP 668), and anything that
+// pipLock makes the tree's own pip refuse to change it (PEP 668), and anything that
 // is asked of it all the same be binary, hashed and uncached.
-func pipSeal(p Parts, t *tree.Tree) []tree.Entry {
+func pipLock(p Parts, t *tree.Tree) []tree.Entry {
 	managed := `[externally-managed]
 Error=This Python belongs to the artifact "` + p.Name + `" that Ampoule sealed.
  It does not change after it was built: add the requirement to the recipe of

@@ -198,13 +198,13 @@ func TestCarryLibraries(t *testing.T) {
 	}
 }
 
-func TestPipSeal(t *testing.T) {
+func TestPipLock(t *testing.T) {
 	t.Parallel()
 	for dir, tr := range map[string]*tree.Tree{
 		"lib/python3.13":  newTree(t, files("lib/os.py", "lib/python3.12/site-packages/os.py", "lib/python3.13/os.py")...),
 		"lib/python3.13t": newTree(t, files("lib/python3.13t/os.py")...),
 	} {
-		entries := pipSeal(Parts{Name: "web"}, tr)
+		entries := pipLock(Parts{Name: "web"}, tr)
 		if len(entries) != 2 || entries[0].Path != dir+"/EXTERNALLY-MANAGED" || entries[1].Path != "pip.conf" {
 			t.Fatalf("entries %+v", entries)
 		}
@@ -229,7 +229,7 @@ func TestPipSeal(t *testing.T) {
 // TestPipObeys asks the host's Python to read both files as pip does.
 func TestPipObeys(t *testing.T) {
 	t.Parallel()
-	entries := pipSeal(Parts{Name: "web"}, newTree(t, files(lib+"os.py")...))
+	entries := pipLock(Parts{Name: "web"}, newTree(t, files(lib+"os.py")...))
 	for i, c := range []struct{ code, want string }{
 		{"c['externally-managed']['Error'].split('\\n')[-1]", "To try something out, make a virtual environment: python3 -m venv DIR"},
 		{"sorted(c['global'].items())", "[('no-cache-dir', 'true'), ('only-binary', ':all:'), ('require-hashes', 'true')]"},

@@ -25,7 +25,7 @@ func Check(ctx context.Context, s *Session, c Checker, how builder.Request, only
 		return err
 	}
 	res, err := watched(ctx, s, func(ctx context.Context) (builder.Checked, error) {
-		return c.Check(ctx, in.request(how), only, wiring.Elsewhere)
+		return c.Check(ctx, in.request(how), only, wiring.OwnRegistry)
 	})
 	if err != nil {
 		return err

@@ -8,8 +8,8 @@ import (
 	"strings"
 )
 
-// kept is how many packages one name keeps.
-const kept = 3
+// perName is how many packages one name keeps.
+const perName = 3
 
 // crowd is how many headers a package has in a directory that nobody adds to the
 // search for the sake of one.
@@ -187,12 +187,12 @@ func (s *suite) likeliest(key string, claims []claim) []string {
 		return cmp.Or(cmp.Compare(a.score, b.score), cmp.Compare(len(a.name), len(b.name)), cmp.Compare(a.name, b.name))
 	})
 	best := claims[0].score
-	if key[0] == 'h' && best >= 10 && len(claims) > kept && !related(key[1:], claims[0].name) {
+	if key[0] == 'h' && best >= 10 && len(claims) > perName && !related(key[1:], claims[0].name) {
 		return nil
 	}
 	var packages []string
 	for _, c := range claims {
-		if name := s.meta(c.name); c.score <= best+9 && len(packages) < kept && !slices.Contains(packages, name) {
+		if name := s.meta(c.name); c.score <= best+9 && len(packages) < perName && !slices.Contains(packages, name) {
 			packages = append(packages, name)
 		}
 	}

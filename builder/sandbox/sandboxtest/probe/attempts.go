@@ -141,14 +141,14 @@ func attempts([]string) error {
 		}
 	}
 	for _, what := range []string{"32-bit call", "x32 call"} {
-		fmt.Printf("%s: %s\n", what, elsewhere(what))
+		fmt.Printf("%s: %s\n", what, inProcess(what))
 	}
 	return nil
 }
 
-// elsewhere attempts something in another process. A refusal ends the thread that tries
+// inProcess attempts something in another process. A refusal ends the thread that tries
 // it, and the process says nothing any more.
-func elsewhere(what string) string {
+func inProcess(what string) string {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "/proc/self/exe", "attempt", what).Output()

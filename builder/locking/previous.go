@@ -10,10 +10,10 @@ import (
 	"ampoule/recipes"
 )
 
-// keptBuild returns what the previous lock has for building an sdist, if everything
+// previousBuild returns what the previous lock has for building an sdist, if everything
 // that decides it is as it was and nothing of it may move: then neither the index nor
 // the build backend is asked again. set is how it is built now, beside what it declares.
-func (p *distLocker) keptBuild(sdist recipes.Dist, set recipes.BuildSet) (recipes.BuildSet, bool) {
+func (p *distLocker) previousBuild(sdist recipes.Dist, set recipes.BuildSet) (recipes.BuildSet, bool) {
 	d, ok := p.opts.Previous.Dist(sdist.ID())
 	if !ok || d.Build == nil || d.SHA256 != sdist.SHA256 {
 		return recipes.BuildSet{}, false
@@ -132,6 +132,6 @@ func (p *distLocker) isAskedAgain(ctx context.Context, d recipes.Dist) (bool, er
 	if err != nil {
 		return false, err
 	}
-	_, kept := p.keptBuild(d, set)
+	_, kept := p.previousBuild(d, set)
 	return kept, nil
 }
