@@ -37,13 +37,10 @@ func (s *Store) Lock(ctx context.Context, name string) (unlock func(), err error
 }
 
 // LockNoted is [Store.Lock] of a lock that carries a note, of at most 1024 bytes, which says
-// who holds it. A caller that has to wait for more than an instant is handed the holder's note,
+// who holds it. The note is asked for when the lock is held: nil leaves none. A caller that has to wait for more than an instant is handed the holder's note,
 // once and again whenever it has become another one. The note is as true as its writer: it is empty where the holder
 // gave none, and may be, for a moment, that of a holder that was killed before.
-func (s *Store) LockNoted(ctx context.Context, name string, note []byte, waiting func(note []byte)) (unlock func(), err error) {
-	if len(note) > maxNote {
-		return nil, fmt.Errorf("locking %q: a note of %d bytes is longer than %d", name, len(note), maxNote)
-	}
+func (s *Store) LockNoted(ctx context.Context, name string, note func() []byte, waiting func(note []byte)) (unlock func(), err error) {
 	r := reader{tell: waiting}
 	sum := sha256.Sum256([]byte(name))
 	path := filepath.Join(s.dir, locksDir, hex.EncodeToString(sum[:]))
@@ -57,7 +54,10 @@ func (s *Store) LockNoted(ctx context.Context, name string, note []byte, waiting
 			return nil, fmt.Errorf("locking %q: %w", name, err)
 		}
 		if stillAt(path, f) {
-			setNote(f, note)
+			if err := say(f, note); err != nil {
+				f.Close()
+				return nil, fmt.Errorf("locking %q: %w", name, err)
+			}
 			return func() {
 				setNote(f, nil)
 				// Closing the file drops the lock: no other descriptor shares its open file.
@@ -67,6 +67,20 @@ func (s *Store) LockNoted(ctx context.Context, name string, note []byte, waiting
 		// A collection has removed it meanwhile.
 		f.Close()
 	}
+}
+
+// say puts a note into a lock that has just been taken, if its holder has any.
+func say(f *os.File, note func() []byte) error {
+	if note == nil {
+		setNote(f, nil)
+		return nil
+	}
+	text := note()
+	if len(text) > maxNote {
+		return fmt.Errorf("a note of %d bytes is longer than %d", len(text), maxNote)
+	}
+	setNote(f, text)
+	return nil
 }
 
 // setNote replaces a lock's note in one write of one size, so that nobody reads parts of two. A

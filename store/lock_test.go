@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"strings"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ func holdNoted(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	unlock, err := s.LockNoted(ctx, "noted", []byte("the child"), nil)
+	unlock, err := s.LockNoted(ctx, "noted", noteOf("the child"), nil)
 	if err != nil {
 		return err
 	}
@@ -37,7 +38,7 @@ func holdNoted(ctx context.Context, dir string) error {
 func waitNoted(ctx context.Context, s *Store, name, note string) (notes chan string, ended chan error) {
 	notes, ended = make(chan string, 10), make(chan error, 1)
 	go func() {
-		unlock, err := s.LockNoted(ctx, name, []byte(note), func(note []byte) { notes <- string(note) })
+		unlock, err := s.LockNoted(ctx, name, noteOf(note), func(note []byte) { notes <- string(note) })
 		if err == nil {
 			unlock()
 		}
@@ -49,7 +50,7 @@ func waitNoted(ctx context.Context, s *Store, name, note string) (notes chan str
 func TestNotes(t *testing.T) {
 	t.Parallel()
 	s := openStore(t)
-	unlock, err := s.LockNoted(t.Context(), "a", []byte("first"), func([]byte) { t.Error("nobody was waited for") })
+	unlock, err := s.LockNoted(t.Context(), "a", noteOf("first"), func([]byte) { t.Error("nobody was waited for") })
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +90,7 @@ func TestNotes(t *testing.T) {
 	if err := <-ended; err != nil {
 		t.Error(err)
 	}
-	if _, err := s.LockNoted(t.Context(), "a", make([]byte, maxNote+1), nil); err == nil {
+	if _, err := s.LockNoted(t.Context(), "a", noteOf(strings.Repeat("x", maxNote+1)), nil); err == nil {
 		t.Error("a note of any length is taken")
 	}
 }
@@ -115,7 +116,7 @@ func TestNoteOfTheKilled(t *testing.T) {
 	taken := make(chan func(), 2)
 	for range 2 {
 		go func() {
-			unlock, err := s.LockNoted(t.Context(), "noted", []byte("the next"), func(note []byte) { notes <- string(note) })
+			unlock, err := s.LockNoted(t.Context(), "noted", noteOf("the next"), func(note []byte) { notes <- string(note) })
 			if err != nil {
 				t.Error(err)
 			}
@@ -136,3 +137,5 @@ func TestNoteOfTheKilled(t *testing.T) {
 		t.Errorf("notes (-want +got):\n%s", diff)
 	}
 }
+
+func noteOf(text string) func() []byte { return func() []byte { return []byte(text) } }

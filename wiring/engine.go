@@ -155,17 +155,32 @@ func (s *shared) join(ctx context.Context, open func(context.Context) (*docker.E
 // run opens the engine. Where nobody wants it any more it is closed at once.
 func (s *shared) run(ctx context.Context, o *opening, open func(context.Context) (*docker.Engine, error)) {
 	engine, err := open(ctx)
+	if err == nil && s.give(o, engine) {
+		return
+	}
+	if err == nil {
+		err = errors.Join(context.Cause(ctx), engine.Close())
+	}
 	s.mu.Lock()
-	wanted := s.current == o
-	if wanted && err != nil {
+	defer s.mu.Unlock()
+	if s.current == o {
 		s.current = nil
 	}
-	s.mu.Unlock()
-	if !wanted && err == nil {
-		engine, err = nil, errors.Join(errNobodyWaits, engine.Close())
-	}
-	o.engine, o.err = engine, err
+	o.err = err
 	close(o.done)
+}
+
+// give hands an engine to those who wait for it, and reports whether there are any. In one
+// step: who leaves sees either an opening that goes on or an engine that is there.
+func (s *shared) give(o *opening, engine *docker.Engine) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.current != o {
+		return false
+	}
+	o.engine = engine
+	close(o.done)
+	return true
 }
 
 // leave takes a call from those that wait. The last one ends an opening that is under way.

@@ -26,7 +26,11 @@ func readConfigure(ctx context.Context, st *store.Store, p recipes.LockedPython)
 			return nil, fmt.Errorf("reading CPython's source: %w", err)
 		}
 		if strings.HasSuffix(member.Name, "/configure") && strings.Count(member.Name, "/") == 1 {
-			return member.Read(maxConfigure)
+			text, err := member.Read(maxConfigure)
+			if err != nil {
+				return nil, fmt.Errorf("reading CPython's source: %w", err)
+			}
+			return text, nil
 		}
 	}
 	return nil, errors.New("reading CPython's source: it has no configure script")

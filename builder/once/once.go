@@ -78,7 +78,7 @@ func Look[T any](ctx context.Context, st *store.Store, kind, key string) (value 
 // lock takes a lock of the store, with a note of who this is, and tells of the waiting.
 func lock(ctx context.Context, st *store.Store, task *progress.Task, name string) (unlock func(), err error) {
 	waited := false
-	unlock, err = st.LockNoted(ctx, name, note(ctx), func(note []byte) {
+	unlock, err = st.LockNoted(ctx, name, func() []byte { return note(ctx) }, func(note []byte) {
 		waited = true
 		task.Wait(holder(note))
 	})

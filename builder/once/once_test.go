@@ -142,6 +142,30 @@ func TestTwoBuilds(t *testing.T) {
 	}
 }
 
+// Whoever waited first and makes it then began when its own turn came.
+func TestMakerThatWaited(t *testing.T) {
+	t.Parallel()
+	st, made := openStore(t), &atomic.Int64{}
+	first, second, third := newMaker(t, st, made, "web"), newMaker(t, st, made, "jobs"), newMaker(t, st, made, "cron")
+	one := first.start()
+	<-first.begun
+	two := second.start()
+	expectHolder(t, second, first.Feed.Build(), "web")
+	turn := time.Now()
+	first.resume <- errors.New("it cannot be made")
+	<-one
+	<-second.begun
+	three := third.start()
+	e, ok := third.Await(third.ctx, progress.Waiting)
+	if !ok || e.Holder.Recipe != "jobs" || e.Holder.Since.Before(turn) {
+		t.Errorf("it waits for %+v, whose turn came at %s", e.Holder, turn)
+	}
+	second.resume <- nil
+	if a, b := <-two, <-three; a.err != nil || b.err != nil {
+		t.Errorf("%+v and %+v", a, b)
+	}
+}
+
 // Whoever wants what is there already takes no lock: it has it while another build holds that.
 func TestFoundWithoutLock(t *testing.T) {
 	t.Parallel()

@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"ampoule/faults"
@@ -27,7 +28,7 @@ type BoundedOnline struct {
 // late says that a step took longer than it was given.
 func late(step Step, given time.Duration) error {
 	return faults.New(faults.Build, "a build that waits for something never ends; one that needs longer gets it with --step-timeout",
-		"running %s: not done after %s", step.Args[0], given)
+		"running %s: not done after %s", strings.Join(step.Args[:min(1, len(step.Args))], ""), given)
 }
 
 // Start implements [Runner].

@@ -86,3 +86,15 @@ func TestBounded(t *testing.T) {
 		t.Errorf("interrupted: %v", err)
 	}
 }
+
+// A step without a command is for the sandbox to refuse.
+func TestStepWithoutCommand(t *testing.T) {
+	t.Parallel()
+	b, err := sandbox.Bounded{Runner: hanging{}, Time: time.Millisecond}.Start(t.Context(), sandbox.Spec{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := b.Exec(t.Context(), sandbox.Step{}); faults.Of(err) != faults.Build {
+		t.Errorf("a step without a command: %v", err)
+	}
+}
