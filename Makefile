@@ -143,7 +143,8 @@ bench: setup measure ## Runs the benchmarks, then web beside docker build, and r
 
 # How long each fuzzer runs, and those of which packages do: the ones that read what others made.
 FUZZ_TIME := 10m
-FUZZ_PACKAGES := ./address ./packaging ./audit ./audit/elf ./audit/wheel ./builder/unpack ./tree ./registry/images ./registry/install
+# All that have a fuzzer.
+FUZZ_PACKAGES := $(addprefix ./,$(sort $(patsubst %/,%,$(dir $(shell git grep -l "^func Fuzz" -- "*_test.go" ":!bench")))))
 
 fuzz: ## Runs fuzzers; go's cache keeps what they find: make fuzz [FUZZ_TIME=10m] [FUZZ_PACKAGES=./...]
 	.ci/fuzz $(FUZZ_TIME) $(FUZZ_PACKAGES)

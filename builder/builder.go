@@ -31,7 +31,7 @@ type Sandboxes = buildenv.Sandboxes
 type Publisher interface {
 	// FindKey returns the digest that was published first for a key. It asks
 	// nothing but the registry. A publication that is not whole is not found; that, it
-	// tells the context's observer. One that is not the key's is an error.
+	// tells the context's feed. One that is not the key's is an error.
 	FindKey(ctx context.Context, name, key string) (digest string, found bool, err error)
 	// Publish pushes the artifact, visible only when it is whole, and returns its digest.
 	Publish(ctx context.Context, a artifact.Artifact) (digest string, err error)

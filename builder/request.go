@@ -12,7 +12,7 @@ type Budget = buildenv.Budget
 const StepTime = buildenv.StepTime
 
 // Request is what one call is about, and what it may take: all that differs from call to
-// call. A Builder does not change it. Events go to the observer of the call's context.
+// call. A Builder does not change it. Events go to the feed of the call's context.
 type Request struct {
 	Recipe *recipes.Recipe
 	// Requirements are the recipe's.

@@ -151,7 +151,7 @@ func shown(text string) string {
 	return strings.TrimPrefix(address.One("//"+text), "//")
 }
 
-// IsRegistry tells a registry from a directory: the first part of a registry's name is a
+// IsRegistry reports whether a place is a registry and not a directory: the first part of a registry's name is a
 // host, which has a dot or a port or is localhost. What begins with a dot or a slash is
 // a directory.
 func IsRegistry(place string) bool {

@@ -141,7 +141,7 @@ func (c *collection) registry(ctx context.Context) error {
 	return nil
 }
 
-// wanted gives what reports whether a thing is to go: it is old, or there is too much.
+// wanted gives a function that reports whether a thing is to go: it is old, or there is too much.
 func (c *collection) wanted(now time.Time) func(*thing) (bool, error) {
 	return func(t *thing) (bool, error) {
 		age := now.Sub(t.used)

@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// CheckSum reports whether the text is a sha256 as this package spells it: 64
+// CheckSum returns an error unless the text is a sha256 as this package spells it: 64
 // lower-case hexadecimal digits.
 func CheckSum(sum string) error {
 	if len(sum) != 2*sha256.Size {

@@ -57,7 +57,7 @@ func (s Sandboxes) Within(b Budget) Sandboxes {
 
 // Resources are what one call works with, whether it locks, builds, checks or opens a
 // shell. Nothing of them decides what is made: that is a [Spec]. Events go to the
-// observer of the context, as everywhere.
+// feed of the context, as everywhere.
 type Resources struct {
 	Store *store.Store
 	Fetch *fetch.Fetcher

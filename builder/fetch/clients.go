@@ -1,7 +1,6 @@
 package fetch
 
 import (
-	"ampoule/config"
 	"bytes"
 	"context"
 	"errors"
@@ -13,6 +12,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"ampoule/config"
 )
 
 // defaultKind is the kind of the store's records of what clients answered.

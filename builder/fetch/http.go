@@ -1,7 +1,6 @@
 package fetch
 
 import (
-	"ampoule/config"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -14,6 +13,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"ampoule/config"
 )
 
 // limits are what the downloader bears with. They are values so that tests can

@@ -1,7 +1,6 @@
 package fetch
 
 import (
-	"ampoule/config"
 	"context"
 	"errors"
 	"fmt"
@@ -11,6 +10,7 @@ import (
 	"net/url"
 	"strings"
 
+	"ampoule/config"
 	"ampoule/packaging"
 )
 

@@ -1,9 +1,10 @@
 package fetch
 
 import (
-	"ampoule/config"
 	"context"
 	"slices"
+
+	"ampoule/config"
 )
 
 // Sources tells where the sources are, for the clients that locking runs. What it

@@ -46,7 +46,7 @@ func (s *Stage) makeBase(ctx context.Context, suite string, debs []recipes.Deb, 
 	return &made{Tree: t, close: func() { out.Close() }}, nil
 }
 
-// verifyBase reports whether a base is of that suite and has exactly these packages.
+// verifyBase returns an error unless a base is of that suite and has exactly these packages.
 func verifyBase(t *tree.Tree, suite string, debs []recipes.Deb) error {
 	got, err := Suite(t)
 	if err != nil {
@@ -92,8 +92,8 @@ func (s *Stage) bootstrap(ctx context.Context, tool string, out *os.File, debs [
 const mergeUsr = `for d in bin sbin lib lib64; do mkdir -p "$1/usr/$d"; ln -s "usr/$d" "$1/$d"; done`
 
 // baseCapabilities are those that mmdebstrap and maintainers' scripts get of root's: what
-// dpkg takes, and what making a root file system does. Modules, raw devices, other
-// processes, the clock and the network are not among them.
+// dpkg takes, and what making a root file system does. Those for the kernel's modules, for raw
+// input and output, for tracing, for the clock and for the network are not among them.
 var baseCapabilities = []string{
 	"chown", "dac_override", "fowner", "fsetid", "kill", "setuid", "setgid", "setpcap", "setfcap", "sys_chroot", "sys_admin", "mknod", "audit_write",
 }

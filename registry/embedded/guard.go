@@ -177,8 +177,8 @@ func (g *guard) getManifest(w http.ResponseWriter, r *http.Request, repo reposit
 	}
 }
 
-// getBlob gives a blob as it is, since whoever reads it compares it; its head reports whether it
-// is there whole. Cache-Control: no-cache has it read for that whatever is remembered.
+// getBlob gives a blob as it is, since whoever reads it compares it. A HEAD request is answered
+// with success if the blob is there whole. Cache-Control: no-cache has it read for that whatever is remembered.
 func (g *guard) getBlob(w http.ResponseWriter, r *http.Request, repo repository, digest string) {
 	file := repo.blob(digest)
 	if !artifact.IsDigest(digest) {

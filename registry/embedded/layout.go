@@ -161,12 +161,12 @@ func readAtMost(path string, limit int64) ([]byte, error) {
 	return b.Bytes(), err
 }
 
-// isIndex tells the media types of indexes.
+// isIndex reports whether a media type is that of an index.
 func isIndex(mediaType string) bool {
 	return mediaType == artifact.IndexType || mediaType == dockerListType
 }
 
-// isManifest tells the media types of image manifests.
+// isManifest reports whether a media type is that of an image manifest.
 func isManifest(mediaType string) bool {
 	return mediaType == artifact.ManifestType || mediaType == dockerType
 }
