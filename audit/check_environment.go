@@ -66,7 +66,8 @@ func checkEnvironment(_ context.Context, x *exam) (outcome, error) {
 		return out, nil
 	}
 	for _, s := range env.starters {
-		if out.examined++; s.fault != "" {
+		out.examined++
+		if s.fault != "" {
 			out.add(Finding{
 				Severity: Warn, File: path.Join(env.bin, s.name), Field: "interpreter", Value: printable(s.leads),
 				Cause: "Nothing starts by this name: " + s.fault + ". Another name of the interpreter does start.", Remedy: remakeEnvironment,

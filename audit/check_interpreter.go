@@ -60,7 +60,8 @@ func checkInterpreter(_ context.Context, x *exam) (out outcome, _ error) {
 		if len(words) == 0 {
 			continue
 		}
-		if out.examined++; !compilesCxx(words) {
+		out.examined++
+		if !compilesCxx(words) {
 			out.add(Finding{
 				Severity: Refuse, File: config.file, Field: name, Value: printable(config.vars[name]),
 				Cause:  "It does not compile C++: modules in C++ would be linked without their standard library.",

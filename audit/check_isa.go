@@ -110,7 +110,8 @@ func neededLevel(notes []elf.Note) int {
 		}
 		for rest := n.Desc; len(rest) >= 8; {
 			kind, size := binary.LittleEndian.Uint32(rest), uint64(binary.LittleEndian.Uint32(rest[4:]))
-			if rest = rest[8:]; size > uint64(len(rest)) {
+			rest = rest[8:]
+			if size > uint64(len(rest)) {
 				break
 			}
 			if kind == isaNeeded && size == 4 {

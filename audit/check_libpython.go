@@ -22,7 +22,8 @@ func init() {
 func checkLibpython(ctx context.Context, x *exam) (outcome, error) {
 	out := outcome{}
 	for _, o := range x.parsed() {
-		if out.examined++; x.home.ownsLibpython(o.entry) {
+		out.examined++
+		if x.home.ownsLibpython(o.entry) {
 			continue
 		}
 		if IsLibpython(o.Soname) || IsLibpython(o.entry.Path) {

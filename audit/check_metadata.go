@@ -239,7 +239,8 @@ func (x *exam) programs(out *outcome, d dist, sources map[string]names) {
 		if !point.IsScript() {
 			continue
 		}
-		if n++; n > maxPrograms {
+		n++
+		if n > maxPrograms {
 			return
 		}
 		out.examined++
@@ -249,7 +250,8 @@ func (x *exam) programs(out *outcome, d dist, sources map[string]names) {
 			Remedy: words(x.found, "Take a release whose programs start, or write an exception if nobody starts this one.", "Take a release whose programs start; nothing, if nobody starts this one."),
 		}
 		if module, attribute, ok := point.Object(); ok && point.Name != "" {
-			if f.Cause = x.calls(sources, module, attribute); f.Cause == "" {
+			f.Cause = x.calls(sources, module, attribute)
+			if f.Cause == "" {
 				continue
 			}
 		}

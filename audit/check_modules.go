@@ -55,7 +55,8 @@ func checkModules(ctx context.Context, x *exam) (outcome, error) {
 		if err != nil {
 			return out, err
 		}
-		if out.examined++; faulty {
+		out.examined++
+		if faulty {
 			out.add(f)
 		}
 	}

@@ -60,7 +60,8 @@ func checkPaths(ctx context.Context, x *exam) (outcome, error) {
 	out := outcome{examined: len(entries)}
 	for i, findings := range found {
 		for _, f := range findings {
-			if f.File = entries[i].Path; x.foreign(entries[i].Owner) {
+			f.File = entries[i].Path
+			if x.foreign(entries[i].Owner) {
 				f.Severity = Warn
 			}
 			out.add(f)

@@ -40,7 +40,8 @@ func checkPlatform(ctx context.Context, x *exam) (outcome, error) {
 			continue
 		}
 		files := x.nativeFiles(d, p.machine)
-		if out.examined += len(files); len(files) == 0 {
+		out.examined += len(files)
+		if len(files) == 0 {
 			x.foreignCode(&out, d)
 			continue
 		}

@@ -189,7 +189,8 @@ func (x *exam) unbound(r run, l loading, lib *loaded, s scope) (Finding, bool, e
 			f.Severity = Warn
 		}
 	}
-	if f.Value = namedSymbols(names); python {
+	f.Value = namedSymbols(names)
+	if python {
 		f.Cause = "The interpreter does not export the symbol: the file was compiled for another version or build of Python."
 		f.Remedy = "Compile it with this interpreter, or take a release that supports it."
 	} else if x.found {

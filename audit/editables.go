@@ -27,7 +27,8 @@ func (env *environment) editables(out *outcome) {
 		if !path.IsAbs(source) {
 			continue
 		}
-		if out.examined++; !env.isGone(source) {
+		out.examined++
+		if !env.isGone(source) {
 			continue
 		}
 		f := Finding{

@@ -66,7 +66,8 @@ func listIn(t *tree.Tree, p string) ([]string, bool) {
 	}
 	var lines []string
 	for line := range strings.Lines(string(data)) {
-		if line = strings.TrimSpace(line); line != "" {
+		line = strings.TrimSpace(line)
+		if line != "" {
 			lines = append(lines, line)
 		}
 	}

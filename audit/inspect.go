@@ -177,7 +177,8 @@ func (i *Inspector) Inspect(ctx context.Context, p Place) (Inspection, error) {
 		if x.interpreters(name) || x.beside[name] {
 			continue
 		}
-		if in.Objects++; o.depends() {
+		in.Objects++
+		if o.depends() {
 			in.Dependent++
 		}
 	}
@@ -483,7 +484,8 @@ const (
 // glob lists the files that a pattern's last part matches; a pattern may be relative to
 // the directory of the file that it stands in.
 func glob(root Root, relative, pattern string) []string {
-	if pattern = strings.TrimSpace(pattern); !path.IsAbs(pattern) {
+	pattern = strings.TrimSpace(pattern)
+	if !path.IsAbs(pattern) {
 		pattern = relative
 	}
 	in, ok := root.(lister)

@@ -148,12 +148,14 @@ func (p *process) byName(name string) *loaded {
 // find finds and loads a library for an object. Without one it says why.
 func (p *process) find(name string, by *loaded) dependency {
 	d := dependency{name: name}
-	if d.lib = p.byName(name); d.lib != nil {
+	d.lib = p.byName(name)
+	if d.lib != nil {
 		return d
 	}
 	for _, candidate := range p.candidates(name, by) {
 		var looked bool
-		if d.lib, d.fault, looked = p.try(candidate, name, by); looked {
+		d.lib, d.fault, looked = p.try(candidate, name, by)
+		if looked {
 			return d
 		}
 	}

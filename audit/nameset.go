@@ -59,7 +59,8 @@ func (n nameSet) slot(h nameHash) (int, bool) {
 		case 0:
 			return i, false
 		}
-		if i++; i == len(n.slots) {
+		i++
+		if i == len(n.slots) {
 			i = 0
 		}
 	}

@@ -23,7 +23,8 @@ func (env *environment) programs(out *outcome) {
 		if python == "" {
 			continue
 		}
-		if fault = endsWithReturn(e); fault {
+		fault = endsWithReturn(e)
+		if fault {
 			python += "\r"
 		}
 		out.examined++

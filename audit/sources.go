@@ -24,7 +24,8 @@ func (x *exam) sourcesOf(wanted func(tree.Entry) bool) iter.Seq2[tree.Entry, str
 			if e.Kind != tree.File || path.Ext(e.Path) != ".py" || e.Size > maxSource || !wanted(e) {
 				continue
 			}
-			if files, left = files+1, left-e.Size; files > maxSourceFiles || left < 0 {
+			files, left = files+1, left-e.Size
+			if files > maxSourceFiles || left < 0 {
 				return
 			}
 			if data, err := e.ReadAll(); err == nil && !yield(e, string(data)) {

@@ -62,7 +62,8 @@ func (c sysconfig) nativeFlags() []nativeFlag {
 	for _, name := range slices.Sorted(maps.Keys(c.vars)) {
 		for _, word := range strings.Fields(c.vars[name]) {
 			// CONFIG_ARGS has its words in quotes.
-			if word = strings.Trim(word, `'"`); strings.HasSuffix(word, "-march=native") || strings.HasSuffix(word, "-mcpu=native") {
+			word = strings.Trim(word, `'"`)
+			if strings.HasSuffix(word, "-march=native") || strings.HasSuffix(word, "-mcpu=native") {
 				list = append(list, nativeFlag{c.file, name, word})
 			}
 		}
@@ -216,7 +217,8 @@ func (p *literal) escape(b *strings.Builder) bool {
 		return false
 	}
 	e, ok := escapes[p.rest[0]]
-	if p.rest = p.rest[1:]; !ok || len(p.rest) < e.digits {
+	p.rest = p.rest[1:]
+	if !ok || len(p.rest) < e.digits {
 		return false
 	}
 	if e.digits == 0 {

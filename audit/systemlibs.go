@@ -304,7 +304,8 @@ func stemOf(soname string) string {
 // one that is known: a distribution's release may have it.
 func SystemPackageOf(soname string) (p SystemPackage, exact, ok bool) {
 	table := systemPackages()
-	if p, ok = table.bySoname[soname]; ok {
+	p, ok = table.bySoname[soname]
+	if ok {
 		return p, true, true
 	}
 	p, ok = table.byStem[stemOf(soname)]

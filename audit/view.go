@@ -57,7 +57,8 @@ func (v view) resolve(abs string) (place, bool) {
 			done = next
 			continue
 		}
-		if links++; links > maxLinks {
+		links++
+		if links > maxLinks {
 			return place{}, false
 		}
 		if path.IsAbs(p.Link) {

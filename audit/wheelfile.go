@@ -498,7 +498,8 @@ func (w *WheelFile) Installed(site string) (*tree.Tree, error) {
 				e = e.Replace([]byte(strings.NewReplacer(data+"purelib/", "", data+"platlib/", "").Replace(string(rows))))
 			}
 		}
-		if e.Path = path.Join(site, e.Path); !seen[e.Path] {
+		e.Path = path.Join(site, e.Path)
+		if !seen[e.Path] {
 			seen[e.Path] = true
 			entries = append(entries, e)
 		}

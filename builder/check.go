@@ -141,7 +141,8 @@ func (b *Builder) varied(st *store.Store, published Publisher) (*Builder, error)
 
 // withOtherJobs is the same request with another number of jobs.
 func withOtherJobs(req Request) Request {
-	if req.Budget.Jobs = req.Budget.Processors() - 1; req.Budget.Jobs == 0 {
+	req.Budget.Jobs = req.Budget.Processors() - 1
+	if req.Budget.Jobs == 0 {
 		req.Budget.Jobs = 2
 	}
 	return req
@@ -177,7 +178,8 @@ func (c *check) whole(ctx context.Context, digest string) (Checked, error) {
 	if err != nil {
 		return Checked{}, fmt.Errorf("building again: %w", err)
 	}
-	if out.Second = again.Digest; out.Same() {
+	out.Second = again.Digest
+	if out.Same() {
 		return out, nil
 	}
 	out.Differences, err = c.differences(ctx)
@@ -209,7 +211,8 @@ func (c *check) differences(ctx context.Context) (_ []compare.Difference, err er
 		found = append(found, more...)
 	}
 	more, err := c.debugs(was, is)
-	if found = append(found, more...); len(found) > 0 || err != nil {
+	found = append(found, more...)
+	if len(found) > 0 || err != nil {
 		return found, err
 	}
 	return c.sealed(ctx, was, is)

@@ -94,16 +94,14 @@ func PlaceOf(environ []string) Place {
 func Read(environ []string, file string) (Config, error) {
 	env := environment(environ)
 	r := reading{source: map[string]string{}}
-	var err error
-	if file != "" {
-		err = r.read(file)
-	} else if file = env.file(); file != "" {
-		if err = r.read(file); errors.Is(err, fs.ErrNotExist) {
-			err = nil
-		}
+	required := file != ""
+	if !required {
+		file = env.file()
 	}
-	if err != nil {
-		return Config{}, err
+	if file != "" {
+		if err := r.read(file); err != nil && (required || !errors.Is(err, fs.ErrNotExist)) {
+			return Config{}, err
+		}
 	}
 	r.override(env)
 	bounds, err := r.bounds()

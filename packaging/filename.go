@@ -47,7 +47,8 @@ func ParseWheelName(file string) (WheelName, error) {
 	}
 	n := WheelName{Distribution: parts[0], Version: parts[1]}
 	if len(parts) == 6 {
-		if n.Build = parts[2]; n.Build[0] < '0' || n.Build[0] > '9' {
+		n.Build = parts[2]
+		if n.Build[0] < '0' || n.Build[0] > '9' {
 			return wrong(fmt.Sprintf("the build number %.100q does not begin with a digit", n.Build))
 		}
 	}

@@ -135,7 +135,8 @@ func (w WheelFile) Tags() ([]Tag, error) {
 		if err != nil {
 			return nil, err
 		}
-		if all = append(all, tags...); len(all) > maxTags {
+		all = append(all, tags...)
+		if len(all) > maxTags {
 			return nil, fmt.Errorf("more than %d tags: %w", maxTags, ErrTag)
 		}
 	}

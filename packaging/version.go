@@ -24,7 +24,8 @@ var versionText = regexp.MustCompile(`(?i)^\s*` + versionForm + `\s*$`)
 type number string
 
 func newNumber(digits string) number {
-	if digits = strings.TrimLeft(digits, "0"); digits == "" {
+	digits = strings.TrimLeft(digits, "0")
+	if digits == "" {
 		return "0"
 	}
 	return number(digits)

@@ -151,7 +151,8 @@ func (s *suggester) versionLines(file, text string) ([]wish, error) {
 	for line := range strings.SplitSeq(text, "\n") {
 		number++
 		line, _, _ = strings.Cut(line, "#")
-		if line = strings.TrimSpace(line); line == "" {
+		line = strings.TrimSpace(line)
+		if line == "" {
 			continue
 		}
 		w := wish{file: file, line: number, text: line}

@@ -201,7 +201,8 @@ func (s *Store) claim() error {
 	}
 	// A crash while the file was written leaves it empty or filled with zeros.
 	version := Version
-	if text = bytes.Trim(text, "\x00"); len(text) > 0 {
+	text = bytes.Trim(text, "\x00")
+	if len(text) > 0 {
 		if version, err = s.formatVersion(string(text)); err != nil || version == Version {
 			return err
 		}

@@ -87,7 +87,8 @@ func FromKnownTar(r io.ReaderAt, size int64, limits Limits, known func(offset, s
 			continue
 		}
 		if hdr.Typeflag == tar.TypeReg {
-			if total += hdr.Size; limits.Bytes > 0 && total > limits.Bytes {
+			total += hdr.Size
+			if limits.Bytes > 0 && total > limits.Bytes {
 				return nil, fmt.Errorf("reading tar: more than %d bytes: %w", limits.Bytes, ErrLimit)
 			}
 			if err := fill(&e, source, r, tr, known); err != nil {
@@ -110,7 +111,8 @@ func fill(e *Entry, source io.Seeker, r io.ReaderAt, content io.Reader, known fu
 		return err
 	}
 	e.Content = section{r, offset, e.Size}
-	if e.SHA256 = known(offset, e.Size); e.SHA256 != "" {
+	e.SHA256 = known(offset, e.Size)
+	if e.SHA256 != "" {
 		return nil
 	}
 	h := sha256.New()

@@ -197,7 +197,8 @@ func (t *Tree) Resolve(p string) (Entry, bool) {
 			done = next
 			continue
 		}
-		if links++; links > maxLinks || path.IsAbs(e.Link) {
+		links++
+		if links > maxLinks || path.IsAbs(e.Link) {
 			return Entry{}, false
 		}
 		rest = append(strings.Split(e.Link, "/"), rest...)
@@ -209,7 +210,8 @@ func (t *Tree) Resolve(p string) (Entry, bool) {
 func (t *Tree) Select(keep func(Entry) bool) *Tree {
 	kept, n := make([]bool, len(t.entries)), 0
 	for i, e := range t.entries {
-		if kept[i] = keep(e); kept[i] {
+		kept[i] = keep(e)
+		if kept[i] {
 			n++
 		}
 	}

@@ -78,7 +78,8 @@ func (w readAtWhile) ReadAt(p []byte, offset int64) (n int, err error) {
 		}
 		end := min(len(p), n+readAtMost)
 		m, err := w.r.ReadAt(p[n:end], offset+int64(n))
-		if n += m; err != nil || n == len(p) {
+		n += m
+		if err != nil || n == len(p) {
 			return n, err
 		}
 	}

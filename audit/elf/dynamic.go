@@ -198,7 +198,8 @@ func (img *image) entries(addr uint64) (entries, error) {
 func (e *entries) add(one entry) error {
 	switch one.tag {
 	case tagNeeded, tagAuxiliary, tagFilter:
-		if e.lists = append(e.lists, one); len(e.lists) > maxNeeded {
+		e.lists = append(e.lists, one)
+		if len(e.lists) > maxNeeded {
 			return malformed("more than %d needed libraries", maxNeeded)
 		}
 	default:
@@ -243,7 +244,8 @@ func (s stringTable) at(offset uint64, what string) (string, error) {
 	if end < 0 {
 		return "", malformed("%s: name without end", what)
 	}
-	if *s.budget -= end + 1; *s.budget < 0 {
+	*s.budget -= end + 1
+	if *s.budget < 0 {
 		return "", malformed("%s: names longer than the string table can hold", what)
 	}
 	return s.data[offset : offset+uint64(end)], nil

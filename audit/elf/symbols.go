@@ -152,7 +152,8 @@ func (img *image) chainEnd(chains, index, first uint64) (uint64, error) {
 			return 0, err
 		}
 		for i := 0; i < len(part); i += 4 {
-			if index++; le.Uint32(part[i:])&1 != 0 {
+			index++
+			if le.Uint32(part[i:])&1 != 0 {
 				return index, nil
 			}
 		}

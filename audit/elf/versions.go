@@ -52,7 +52,8 @@ func (img *image) needs(f *File, dyn entries, strs stringTable, names map[uint16
 			return err
 		}
 		count := int(le.Uint16(head[2:]))
-		if total += count + 1; total > maxVersions {
+		total += count + 1
+		if total > maxVersions {
 			return malformed("DT_VERNEED: more than %d entries", maxVersions)
 		}
 		if n.Versions, err = img.needVersions(addr+uint64(le.Uint32(head[8:])), count, strs, names); err != nil {
@@ -95,7 +96,8 @@ func (img *image) defines(f *File, dyn entries, strs stringTable, names map[uint
 	addr := dyn.last[tagVerDef]
 	total := 0
 	for left := dyn.last[tagVerDefNum]; left > 0; left-- {
-		if total++; total > maxVersions {
+		total++
+		if total > maxVersions {
 			return malformed("DT_VERDEF: more than %d entries", maxVersions)
 		}
 		head, err := img.mapped(addr, 20, "DT_VERDEF")

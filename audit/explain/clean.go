@@ -27,7 +27,8 @@ func plain(text string) string {
 // object what its strings say. Objects in such strings are unwrapped as deep as told.
 func unwrap(b *strings.Builder, text string, deep int) {
 	for line := range strings.Lines(text) {
-		if line = strings.TrimSuffix(line, "\n"); strings.ContainsAny(line, ":|[#│╎") {
+		line = strings.TrimSuffix(line, "\n")
+		if strings.ContainsAny(line, ":|[#│╎") {
 			line = unprefixed(line)
 		}
 		if at := strings.Index(line, `{"`); at >= 0 && deep > 0 {
@@ -100,7 +101,8 @@ func saidBy(text string) (string, bool) {
 		}
 		switch t := token.(type) {
 		case json.Delim:
-			if depth++; t == '}' || t == ']' {
+			depth++
+			if t == '}' || t == ']' {
 				depth -= 2
 			}
 		case string:

@@ -56,7 +56,8 @@ func (k *matcher) tell(text string, at []int) Explanation {
 	e := k.explain(values{k.regexp, text, at})
 	e.Kind = k.id
 	line := lineAround(text, at[0])
-	if e.Message = strings.TrimSpace(line); len(line) > maxMessage {
+	e.Message = strings.TrimSpace(line)
+	if len(line) > maxMessage {
 		e.Message = text[at[0]:min(at[1], at[0]+maxMessage)]
 	}
 	e.Message = audit.Printable(e.Message)

@@ -210,7 +210,8 @@ func (p *preflight) certificates() {
 		if value == "" {
 			continue
 		}
-		if i.Found = name + "=" + audit.Printable(value); !p.exists(value) {
+		i.Found = name + "=" + audit.Printable(value)
+		if !p.exists(value) {
 			i.State = Warning
 			i.Cause = name + " names what is not there: no TLS connection will be trusted."
 			i.Remedy = "Correct the variable, or unset it."

@@ -28,7 +28,8 @@ func (u *Unit) unopened(t *tree.Tree, told func(string) string) (audit.Unjudged,
 		if e.Kind != tree.File || !isArchive {
 			continue
 		}
-		if n++; n == 1 {
+		n++
+		if n == 1 {
 			first = told(e.Path)
 		}
 	}

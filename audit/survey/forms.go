@@ -41,7 +41,8 @@ func message(u *Unit, f audit.Finding) string {
 			parts = append(parts, command+".")
 		}
 	}
-	if parts = append(parts, f.Remedy); f.Needs != "" {
+	parts = append(parts, f.Remedy)
+	if f.Needs != "" {
 		parts = append(parts, "It depends on "+strings.TrimSuffix(f.Needs, ".")+".")
 	}
 	return strings.Join(slices.DeleteFunc(parts, func(part string) bool { return part == "" }), " ")

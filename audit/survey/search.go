@@ -203,7 +203,8 @@ func (s *search) linked(ctx context.Context, site string, names []string) error 
 			if ctx.Err() != nil {
 				return context.Cause(ctx)
 			}
-			if looked++; looked > maxPthLines {
+			looked++
+			if looked > maxPthLines {
 				s.unread.add(path.Join(site, name), fmt.Sprintf("with the others it has more than %d lines", maxPthLines))
 				return nil
 			}

@@ -196,7 +196,8 @@ func newSurvey(t Target, b bounds) *survey {
 func (v *survey) watch(ctx context.Context) {
 	files, against := v.Files, v.AgainstFiles
 	v.Files = &watched{files, ctx, v.effort}
-	if v.AgainstFiles = v.Files; against != nil && against != files {
+	v.AgainstFiles = v.Files
+	if against != nil && against != files {
 		v.AgainstFiles = &watched{against, ctx, v.effort}
 	}
 }
@@ -401,7 +402,8 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 	if place.Tree, place.Interpreter, err = v.withInterpreter(content, at, f.kind == KindSite); err != nil {
 		return u, nil, err
 	}
-	if place.Wheel = path.Base(f.path); f.cached {
+	place.Wheel = path.Base(f.path)
+	if f.cached {
 		place.Wheel = ""
 	}
 	machine := at.files
@@ -423,7 +425,8 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 	told := func(file string) string { return v.told(file, place, f, moved) }
 	u.conclude(f, at, in, told)
 	if n, ok := u.unopened(content, func(file string) string {
-		if file = told(file); f.kind == KindWheel {
+		file = told(file)
+		if f.kind == KindWheel {
 			file = path.Join(path.Base(f.path), file)
 		}
 		return file

@@ -70,7 +70,8 @@ func (l *Log) Write(p []byte) (int, error) {
 // write writes to the file as long as there is room.
 func (l *Log) write(p []byte) (int, error) {
 	n, err := l.file.Write(p[:min(len(p), l.left)])
-	if l.left -= n; err != nil || n == len(p) {
+	l.left -= n
+	if err != nil || n == len(p) {
 		return n, err
 	}
 	if !l.full {

@@ -118,7 +118,8 @@ func library(s *scan, m []string) finding {
 		c.Advice = "extensions must not link libpython; an embedding program needs --enable-shared in python.configure"
 		return finding{Cause: c}
 	}
-	if c.Build = s.holdingLibrary(name); c.Build == nil {
+	c.Build = s.holdingLibrary(name)
+	if c.Build == nil {
 		c.Build = s.holdingPkgConfig(name)
 	}
 	return finding{Cause: c}

@@ -57,13 +57,15 @@ func configureError(s *scan, m []string) []finding {
 	}
 	f := finding{Cause: Cause{What: "configure stopped: " + shortened(text)}}
 	for _, word := range headerWord.FindAllString(text, 5) {
-		if f.Build = s.holdingHeader(word); f.Build != nil {
+		f.Build = s.holdingHeader(word)
+		if f.Build != nil {
 			return []finding{f}
 		}
 	}
 	for _, word := range libraryWord.FindAllString(text, 5) {
 		name := strings.TrimPrefix(strings.TrimPrefix(word, "-l"), "lib")
-		if f.Build = s.holdingLibrary(name); f.Build == nil {
+		f.Build = s.holdingLibrary(name)
+		if f.Build == nil {
 			f.Build = s.anyOf("p", word, name)
 		}
 		if f.Build != nil {
@@ -71,7 +73,8 @@ func configureError(s *scan, m []string) []finding {
 		}
 	}
 	for _, word := range plainWord.FindAllString(text, 8) {
-		if f.Build = s.anyOf("x", word); f.Build == nil {
+		f.Build = s.anyOf("x", word)
+		if f.Build == nil {
 			f.Build = s.anyOf("c", strings.ToLower(word))
 		}
 		if f.Build != nil {

@@ -190,7 +190,8 @@ func stripFirst(hdr *tar.Header) (bool, error) {
 	}
 	hdr.Name = rest
 	if hdr.Typeflag == tar.TypeLink {
-		if _, hdr.Linkname, _ = strings.Cut(strings.TrimPrefix(hdr.Linkname, "/"), "/"); hdr.Linkname == "" {
+		_, hdr.Linkname, _ = strings.Cut(strings.TrimPrefix(hdr.Linkname, "/"), "/")
+		if hdr.Linkname == "" {
 			return false, errors.New("hard link to the directory itself")
 		}
 	}

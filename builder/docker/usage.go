@@ -275,7 +275,8 @@ func (u *usage) full() bool {
 func (b *box) outward() change {
 	left := b.confinement.export
 	return func(hdr *tar.Header) (bool, error) {
-		if left -= hdr.Size; left < 0 {
+		left -= hdr.Size
+		if left < 0 {
 			return false, &sandbox.ExceededError{Name: b.name, Resource: sandbox.Exported, Limit: b.confinement.export}
 		}
 		return b.confinement.disowned(hdr)

@@ -135,7 +135,8 @@ func keep(ctx context.Context, st *store.Store, sb sandbox.Sandbox, s State) err
 	if s.Time.IsZero() {
 		s.Time = time.Now().UTC()
 	}
-	if s.Lost = ""; lost != nil {
+	s.Lost = ""
+	if lost != nil {
 		s.Lost = lost.Error()
 	}
 	if err := replace(ctx, st, s); err != nil {

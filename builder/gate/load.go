@@ -341,7 +341,8 @@ func (e *ear) stop() ([][]answer, error) {
 func (e *ear) Write(p []byte) (int, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	if e.size += len(p); e.size > maxReport && e.err == nil {
+	e.size += len(p)
+	if e.size > maxReport && e.err == nil {
 		e.err = fmt.Errorf("%w: more than %d bytes", errUnasked, maxReport)
 	}
 	for n := len(p); e.err == nil; {

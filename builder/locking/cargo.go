@@ -302,7 +302,8 @@ func (c *cargoFiles) member(m sources.Member) (err error) {
 		c.pyproject, err = m.Read(maxTopFile)
 	case path.Base(below) == "Cargo.lock":
 		c.lockFiles[below], err = m.Read(maxCargoLock)
-		if c.size += len(c.lockFiles[below]); c.size > maxCargoLocks || errors.Is(err, sources.ErrTooLarge) {
+		c.size += len(c.lockFiles[below])
+		if c.size > maxCargoLocks || errors.Is(err, sources.ErrTooLarge) {
 			err = fmt.Errorf("%s is too long: it may have %d bytes, and all Cargo.lock files %d", m.Name, maxCargoLock, maxCargoLocks)
 		}
 	}

@@ -201,7 +201,8 @@ func (t *Task) End(err error) {
 
 // Reuse tells that the task's result was there already.
 func (t *Task) Reuse() {
-	if t.event.Reused = true; t.begun {
+	t.event.Reused = true
+	if t.begun {
 		t.send(Done, "")
 	}
 }

@@ -85,7 +85,8 @@ type bounded struct {
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
-	if b.left -= len(p); b.left >= 0 {
+	b.left -= len(p)
+	if b.left >= 0 {
 		b.data = append(b.data, p...)
 	}
 	return len(p), nil

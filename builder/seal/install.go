@@ -92,7 +92,8 @@ func (s *Stage) Install(ctx context.Context, in Interpreter, wheels []Wheel) (_ 
 		if err != nil {
 			return nil, err
 		}
-		if made[i] = layers.Stored(s.Store, sum); !found {
+		made[i] = layers.Stored(s.Store, sum)
+		if !found {
 			missing = append(missing, i)
 		}
 	}

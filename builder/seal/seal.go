@@ -264,7 +264,8 @@ func carryLibraries(t *tree.Tree, p Parts, host []string) (*tree.Tree, error) {
 	in := audit.ResolverInput{Tree: t, Prefix: "/ampoule", Root: p.Root, Host: host, Providers: p.Providers}
 	found, missing, err := outside(in)
 	if err == nil && len(missing) > 0 {
-		if in.Search = privateDirs(p.Root, missing); len(in.Search) > 0 {
+		in.Search = privateDirs(p.Root, missing)
+		if len(in.Search) > 0 {
 			var more []audit.Library
 			more, missing, err = outside(in)
 			found = added(found, more)

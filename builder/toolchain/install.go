@@ -262,7 +262,8 @@ func relations(field string) []string {
 	for alternative := range strings.FieldsFuncSeq(field, func(r rune) bool { return r == ',' || r == '|' }) {
 		name, _, _ := strings.Cut(strings.TrimSpace(alternative), " ")
 		name, _, _ = strings.Cut(name, ":")
-		if name, _, _ = strings.Cut(name, "("); name != "" {
+		name, _, _ = strings.Cut(name, "(")
+		if name != "" {
 			names = append(names, name)
 		}
 	}

@@ -50,7 +50,8 @@ func (r *Registry) Serve(ctx context.Context, listen string, names []string, rea
 func (r *Registry) Reader(names ...string) http.Handler {
 	var allowed hosts
 	for _, name := range names {
-		if name = hostOf(name); name != "" && !net.ParseIP(name).IsUnspecified() {
+		name = hostOf(name)
+		if name != "" && !net.ParseIP(name).IsUnspecified() {
 			allowed = append(allowed, name)
 		}
 	}

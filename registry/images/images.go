@@ -258,7 +258,8 @@ func (p *picker) pick(ctx context.Context, index v1.ImageIndex, names []string) 
 	if err := ctx.Err(); err != nil {
 		return context.Cause(ctx)
 	}
-	if p.looked++; p.looked > maxIndexes {
+	p.looked++
+	if p.looked > maxIndexes {
 		return fmt.Errorf("more than %d indexes", maxIndexes)
 	}
 	manifest, err := index.IndexManifest()

@@ -196,7 +196,8 @@ func (s *site) read(ctx context.Context, release string) (t *tree.Tree, stranger
 		if info.Mode().IsRegular() {
 			bytes -= info.Size()
 		}
-		if entries--; entries < 0 || bytes < 0 {
+		entries--
+		if entries < 0 || bytes < 0 {
 			return fmt.Errorf("it has more than %d entries or %d bytes", int64(maxEntries), int64(maxBytes))
 		}
 		return nil

@@ -332,7 +332,8 @@ func (u *unpacker) mkdirAll(dir string) error {
 		return err
 	}
 	// A layer that tells of no directory could make a hundred of them with each file.
-	if u.entries--; u.entries < 0 {
+	u.entries--
+	if u.entries < 0 {
 		return errTooMuch
 	}
 	err := u.root.Mkdir(dir, 0o700)

@@ -131,7 +131,8 @@ func (e *FailureError) Error() string {
 func (r *Run) Complaint() string {
 	last := ""
 	for line := range strings.Lines(r.Messages) {
-		if line = strings.TrimSpace(line); line == "" {
+		line = strings.TrimSpace(line)
+		if line == "" {
 			continue
 		}
 		const word = "error: "

@@ -228,7 +228,8 @@ func during(run *drive.Run) string {
 	last := "the start"
 	for _, e := range run.Events {
 		task := strings.TrimSpace(e.Stage.String() + " " + e.Task)
-		if open[task] = e.Kind == progress.Started; open[task] {
+		open[task] = e.Kind == progress.Started
+		if open[task] {
 			last = task
 		}
 	}

@@ -31,7 +31,8 @@ func (t *Trials) scrub(message string) string {
 	slices.SortFunc(dirs, func(a, b string) int { return len(b) - len(a) })
 	for _, dir := range dirs {
 		// The root directory is no one's own.
-		if dir = filepath.Clean(dir); len(dir) > 1 && filepath.IsAbs(dir) {
+		dir = filepath.Clean(dir)
+		if len(dir) > 1 && filepath.IsAbs(dir) {
 			message = strings.ReplaceAll(message, dir+"/", "…/")
 		}
 	}

@@ -130,7 +130,8 @@ func (t *Trials) verdict(ctx context.Context, book *recorded.Book[recorded.Verdi
 	before, now := recorded.Verdict{}, had
 	if s.breakage != nil {
 		var ok bool
-		if before, ok = book.Get(whole.name()); !ok {
+		before, ok = book.Get(whole.name())
+		if !ok {
 			return r, fmt.Errorf("%s is to be measured whole first", whole.name())
 		}
 		if m, err = t.brokenMachine(ctx, s, m); err != nil {

@@ -106,7 +106,8 @@ func Stanzas(r io.Reader, yield func(Stanza) error) error {
 		if len(stanza) == 0 {
 			return nil
 		}
-		if stanzas++; stanzas > maxStanzas {
+		stanzas++
+		if stanzas > maxStanzas {
 			return fmt.Errorf("reading control data: more than %d stanzas: %w", maxStanzas, ErrLimit)
 		}
 		done := stanza
@@ -123,7 +124,8 @@ func Stanzas(r io.Reader, yield func(Stanza) error) error {
 			}
 			continue
 		}
-		if size += len(line); size > maxStanza {
+		size += len(line)
+		if size > maxStanza {
 			return fmt.Errorf("reading control data: line %d: stanza of more than %d bytes: %w", number, maxStanza, ErrLimit)
 		}
 		var err error

@@ -151,7 +151,8 @@ func Audit(ctx context.Context, s *Session, target string, o AuditOptions) (err 
 		if err := against.only(o.Against); err != nil {
 			return err
 		}
-		if t.Against = path; path == "/" {
+		t.Against = path
+		if path == "/" {
 			if t.Against, err = survey.FirstInterpreter(t.AgainstFiles); err != nil {
 				return fmt.Errorf("auditing against %s: %w", o.Against, err)
 			}

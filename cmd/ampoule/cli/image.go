@@ -184,7 +184,8 @@ func (i *imageFiles) open(ctx context.Context, path string) error {
 	if err != nil {
 		return err
 	}
-	if i.left = left; len(list) > 1 {
+	i.left = left
+	if len(list) > 1 {
 		i.several = list
 		return nil
 	}

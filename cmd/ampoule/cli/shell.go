@@ -132,7 +132,8 @@ func commandLine(args []string) string {
 	const plain = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789%+,-./:=@_"
 	words := make([]string, len(args))
 	for i, arg := range args {
-		if words[i] = arg; arg == "" || strings.Trim(arg, plain) != "" {
+		words[i] = arg
+		if arg == "" || strings.Trim(arg, plain) != "" {
 			words[i] = "'" + strings.ReplaceAll(arg, "'", `'\''`) + "'"
 		}
 	}

@@ -90,7 +90,8 @@ func fit(s string, width int) string {
 	}
 	taken := 0
 	for i, r := range s {
-		if taken += runeWidth(r); taken > width-1 {
+		taken += runeWidth(r)
+		if taken > width-1 {
 			return s[:i] + "…"
 		}
 	}

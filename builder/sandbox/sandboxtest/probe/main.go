@@ -282,7 +282,8 @@ func terminal(args []string) error {
 			continue
 		}
 		fmt.Print(size)
-		if last = size; more == 0 {
+		last = size
+		if more == 0 {
 			return nil
 		}
 		more--
