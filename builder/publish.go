@@ -135,7 +135,7 @@ func (r *build) image(ctx context.Context, sealed *seal.Sealed) (artifact.Artifa
 	if err != nil {
 		return artifact.Artifact{}, err
 	}
-	parts, err := layers.SaveParts(ctx, r.b.d.Store, layers.Split(sealed.Tree), Prefix)
+	parts, err := layers.SaveParts(ctx, r.b.d.Store, progress.StagePublish, layers.Split(sealed.Tree), Prefix)
 	return artifact.Artifact{
 		Name: r.req.Recipe.Name, Key: r.plan.Key, Platform: r.req.platform(), Created: tree.Time, Config: config,
 		Base: below.Layers, Layers: parts,

@@ -18,6 +18,7 @@ import (
 
 	"ampoule/artifact"
 	"ampoule/builder/layers"
+	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/config"
 	"ampoule/registry/layer"
@@ -58,7 +59,7 @@ func publish(ctx context.Context, p *Parts, key string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	parts, err := layers.SaveParts(ctx, p.Store, layers.Split(sealed), artifact.Prefix)
+	parts, err := layers.SaveParts(ctx, p.Store, progress.StagePublish, layers.Split(sealed), artifact.Prefix)
 	if err != nil {
 		return "", err
 	}

@@ -11,10 +11,10 @@ import (
 	"ampoule/faults"
 )
 
-// SaveImage writes an image of the engine that the environment names in the form of
-// "docker save". The engine is asked for nothing else.
-func SaveImage(ctx context.Context, name string, w io.Writer) (err error) {
-	e, err := connect(ctx, Options{})
+// SaveImage writes an image of the engine at a host in the form of "docker save". The engine is
+// asked for nothing else. Without a host it is the usual one (see [Options]).
+func SaveImage(ctx context.Context, host, name string, w io.Writer) (err error) {
+	e, err := connect(ctx, Options{Host: host})
 	if err != nil {
 		return fmt.Errorf("opening Docker: %w", err)
 	}

@@ -317,7 +317,7 @@ func (t *trial) late() time.Duration { return cmp.Or(t.stage.patience, patience)
 // by all that is below it, need not unpack them again.
 func (t *trial) image(ctx context.Context, what *tree.Tree) (sandbox.ID, error) {
 	st := t.stage.Store
-	wanted, err := layers.SaveParts(ctx, st, layers.SplitCoarsely(what), t.Place)
+	wanted, err := layers.SaveParts(ctx, st, progress.StageGate, layers.SplitCoarsely(what), t.Place)
 	if err != nil {
 		return "", err
 	}

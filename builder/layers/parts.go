@@ -16,13 +16,14 @@ import (
 // partKind is the store's kind of records that say which layer a part becomes.
 const partKind = "part-layer"
 
-// SaveParts writes each part of a tree, below prefix, as a layer of its name into the store. A part
+// SaveParts writes each part of a tree, below prefix, as a layer of its name into the store, as a task
+// of a stage. A part
 // that the store has from an earlier tree is not written again. A name that would
 // delete files of an image is an error.
-func SaveParts(ctx context.Context, st *store.Store, parts []Part, prefix string) ([]sandbox.Layer, error) {
+func SaveParts(ctx context.Context, st *store.Store, stage progress.Stage, parts []Part, prefix string) ([]sandbox.Layer, error) {
 	saved := make([]sandbox.Layer, len(parts))
 	for i, part := range parts {
-		layer, err := savePart(ctx, st, part, prefix)
+		layer, err := savePart(ctx, st, stage, part, prefix)
 		if err != nil {
 			return nil, fmt.Errorf("part %s: %w", part.Name, err)
 		}
@@ -32,9 +33,9 @@ func SaveParts(ctx context.Context, st *store.Store, parts []Part, prefix string
 	return saved, nil
 }
 
-func savePart(ctx context.Context, st *store.Store, part Part, prefix string) (sandbox.Layer, error) {
+func savePart(ctx context.Context, st *store.Store, stage progress.Stage, part Part, prefix string) (sandbox.Layer, error) {
 	key := Key(partKind, 1, map[string]any{"tree": part.Tree.Hash(), "prefix": prefix, "time": tree.Time})
-	task := progress.Later(ctx, progress.StagePublish, "layer of "+part.Name)
+	task := progress.Later(ctx, stage, "layer of "+part.Name)
 	layer, reused, err := Remembered(ctx, st, task, partKind, key, func(ctx context.Context) (sandbox.Layer, error) {
 		return makePart(ctx, st, part, prefix)
 	})

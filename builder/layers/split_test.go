@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/store"
 	"ampoule/tree"
@@ -116,7 +117,7 @@ func TestSaveParts(t *testing.T) {
 	st := openStore(t)
 	save := func(st *store.Store, entries ...tree.Entry) []sandbox.Layer {
 		t.Helper()
-		saved, err := SaveParts(t.Context(), st, Split(newTree(t, entries...)), "opt/x")
+		saved, err := SaveParts(t.Context(), st, progress.StagePublish, Split(newTree(t, entries...)), "opt/x")
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -156,7 +157,7 @@ func TestSaveParts(t *testing.T) {
 		}
 	}
 
-	_, err = SaveParts(t.Context(), st, Split(newTree(t, owned("lib/.wh.os.py", "wheel:x", 1))), "opt/x")
+	_, err = SaveParts(t.Context(), st, progress.StagePublish, Split(newTree(t, owned("lib/.wh.os.py", "wheel:x", 1))), "opt/x")
 	if err == nil || !strings.Contains(err.Error(), "lib/.wh.os.py") {
 		t.Errorf("error is %v, want one that names lib/.wh.os.py", err)
 	}
@@ -177,7 +178,7 @@ func TestPartsAreTold(t *testing.T) {
 	base := func() tree.Entry { return file("lib/x.py", "x") }
 	save := func(e tree.Entry, prefix string) string {
 		t.Helper()
-		saved, err := SaveParts(t.Context(), st, []Part{{"part", newTree(t, e)}}, prefix)
+		saved, err := SaveParts(t.Context(), st, progress.StagePublish, []Part{{"part", newTree(t, e)}}, prefix)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -114,7 +114,7 @@ func openImage(ctx context.Context, s *Session, target, root string) (_ *imageFi
 	}
 	files.saved = saved.Name()
 	defer func() { err = errors.Join(err, saved.Close()) }()
-	if err := docker.SaveImage(ctx, target, saved); err != nil {
+	if err := docker.SaveImage(ctx, s.workplace().Engine, target, saved); err != nil {
 		if errors.Is(err, sandbox.ErrUnavailable) {
 			return nil, notFound("file, directory or image "+target, "for an image Docker has to run: "+err.Error())
 		}

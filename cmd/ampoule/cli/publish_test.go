@@ -17,6 +17,7 @@ import (
 	"ampoule/artifact"
 	"ampoule/builder/docker"
 	"ampoule/builder/layers"
+	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/internal/basetime"
 	"ampoule/registry"
@@ -57,7 +58,7 @@ func publish(ctx context.Context, t *testing.T, w *wiring.Parts, sealed *tree.Tr
 	if err != nil {
 		t.Fatal(err)
 	}
-	parts, err := layers.SaveParts(ctx, w.Store, layers.Split(sealed), artifact.Prefix)
+	parts, err := layers.SaveParts(ctx, w.Store, progress.StagePublish, layers.Split(sealed), artifact.Prefix)
 	if err != nil {
 		t.Fatal(err)
 	}
