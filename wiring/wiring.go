@@ -79,12 +79,15 @@ func (p *Parts) Builder(inputs config.Inputs) (*builder.Builder, error) {
 	if err != nil {
 		return nil, err
 	}
-	fetcher := fetch.New(p.Store, fetch.Config{Sources: inputs.Sources, Environ: inputs.Environ, Network: p.place.Network})
-	if fetcher.Keepers, err = keepers(inputs.Kept); err != nil {
+	kept, err := keepers(inputs.Kept)
+	if err != nil {
 		return nil, err
 	}
+	fetcher := fetch.New(p.Store, fetch.Config{
+		Sources: inputs.Sources, Keepers: kept, Environ: inputs.Environ, Network: p.place.Network,
+	})
 	reg.Prefer(stored{p.Store})
-	for _, k := range fetcher.Keepers {
+	for _, k := range kept {
 		reg.Prefer(k)
 	}
 	published := Publisher{Registry: reg, Store: p.Store}

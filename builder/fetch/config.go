@@ -17,6 +17,8 @@ type Source = config.Source
 type Config struct {
 	// Sources are the configured sources, by name.
 	Sources config.Sources
+	// Keepers are asked before any mirror, in this order.
+	Keepers []Keeper
 	// Jobs is how many items are fetched at a time; 0 means 8.
 	Jobs int
 	// Environ is what pip, apt and cargo are asked in, as os.Environ has it.

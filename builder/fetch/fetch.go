@@ -86,10 +86,6 @@ type Fetcher struct {
 	limits  limits
 	clients clients
 
-	// Keepers are asked before any mirror, in this order. They are set before the
-	// first call.
-	Keepers []Keeper
-
 	// memory holds what was asked once, by what was asked.
 	memory sync.Map
 }
@@ -106,7 +102,7 @@ func New(st *store.Store, config Config) *Fetcher {
 
 // With gives a Fetcher of the same configuration for another store.
 func (f *Fetcher) With(st *store.Store) *Fetcher {
-	return &Fetcher{store: st, config: f.config, client: f.client, limits: f.limits, clients: f.clients, Keepers: f.Keepers}
+	return &Fetcher{store: st, config: f.config, client: f.client, limits: f.limits, clients: f.clients}
 }
 
 // Fetch brings all items into the store, several at a time. What is there already

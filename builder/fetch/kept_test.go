@@ -37,7 +37,7 @@ func TestKept(t *testing.T) {
 	}
 
 	f := impatient(openStore(t), nil)
-	f.Keepers = []Keeper{Directory(t.TempDir()), dir}
+	f.config.Keepers = []Keeper{Directory(t.TempDir()), dir}
 	var remote *RemoteError
 	if err := f.Fetch(t.Context(), item); !errors.As(err, &remote) || !strings.Contains(err.Error(), string(dir)) {
 		t.Errorf("a damaged file: %v", err)
@@ -77,7 +77,7 @@ func TestKeptElsewhere(t *testing.T) {
 	if err := os.Mkdir(filepath.Join(pipe, deb(content).SHA256), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	f.Keepers = []Keeper{Directory(filepath.Join(t.TempDir(), "none")), Directory(pipe), broken{}}
+	f.config.Keepers = []Keeper{Directory(filepath.Join(t.TempDir(), "none")), Directory(pipe), broken{}}
 	if err := f.Fetch(t.Context(), deb(content)); err != nil {
 		t.Fatal(err)
 	}
