@@ -19,6 +19,8 @@ type bounds struct {
 	// dirs and names are how many directories are searched, and how many names in them are
 	// looked at. Of what is installed in one directory, files counts the entries.
 	dirs, names, files int
+	// paths is how many bytes the paths of these entries take.
+	paths int
 	// units is how many wheels and directories of distributions are judged, unread how many
 	// paths are told that could not be read.
 	units, unread int
@@ -26,7 +28,7 @@ type bounds struct {
 	bytes int64
 }
 
-var defaultBounds = bounds{dirs: 1_000_000, names: 20_000_000, files: 200_000, units: 50_000, unread: 10_000, bytes: 4 << 40}
+var defaultBounds = bounds{dirs: 1_000_000, names: 20_000_000, files: 150_000, paths: 16 << 20, units: 50_000, unread: 10_000, bytes: 4 << 40}
 
 // maxListed bounds the names of one directory: all are in memory at a time.
 const maxListed = 500_000

@@ -36,6 +36,7 @@ func TestBounds(t *testing.T) {
 		"names":            {many, func(b *bounds) { b.names = 4 }, "looks at 4 files at most", 1},
 		"units":            {many, func(b *bounds) { b.units = 2 }, "judges 2 wheels and directories at most", 2},
 		"files of a place": {environment, func(b *bounds) { b.files = 3 }, "more than 3 files are installed in it", 0},
+		"paths of a place": {environment, func(b *bounds) { b.paths = 100 }, "take more than 0 MiB", 0},
 		// With more, it depends on the order of reading whether a small file is read.
 		"bytes":             {environment, func(b *bounds) { b.bytes = 0 }, "an audit reads 0 GiB at most", 1},
 		"bytes of a wheel":  {many, func(b *bounds) { b.bytes = 100 }, "an audit reads 0 GiB at most", 0},

@@ -331,6 +331,8 @@ type listing struct {
 	seen    pathSet
 	trail   trail
 	entries []tree.Entry
+	// length is how many bytes the paths of what was listed take.
+	length int
 }
 
 func newListing(files Files, e *effort) *listing {
@@ -342,6 +344,14 @@ type filesError int
 
 func (e filesError) Error() string {
 	return fmt.Sprintf("more than %d files are installed in it: not judged", int(e))
+}
+
+// pathsError says that the paths of a directory's files are longer than those that are judged
+// together.
+type pathsError int
+
+func (e pathsError) Error() string {
+	return fmt.Sprintf("the paths of the files that are installed in it take more than %d MiB: not judged", int(e)>>20)
 }
 
 // below adds the files below a directory, without their hashes. What Python caches, and
@@ -377,6 +387,10 @@ func (l *listing) below(ctx context.Context, dir, real string) error {
 		}
 		if len(l.entries) > l.bounds.files {
 			return filesError(l.bounds.files)
+		}
+		l.length += len(dir) + len("/") + len(name)
+		if l.length > l.paths {
+			return pathsError(l.paths)
 		}
 		e, at, err := lookup(l.files, path.Join(real, name))
 		if dir != real || e.Path == "" {

@@ -23,7 +23,7 @@ type Limits struct {
 }
 
 // DefaultLimits admit the largest wheels known, several times over.
-var DefaultLimits = Limits{Members: 150_000, Directory: 64 << 20, Bytes: 16 << 30, Ratio: 200}
+var DefaultLimits = Limits{Members: 100_000, Directory: 16 << 20, Bytes: 16 << 30, Ratio: 200}
 
 // freeBytes may always be unpacked: small wheels of zeros are no bombs.
 const freeBytes = 64 << 20

@@ -28,6 +28,7 @@ var kindless = map[string]string{
 	"packaging.SyntaxError":     "recipes make faults and errors of their own of it",
 	"audit/survey.bytesError":   "it is why something was not read, in a report",
 	"audit/survey.filesError":   "it is why something was not read, in a report",
+	"audit/survey.pathsError":   "it is why something was not read, in a report",
 	"audit/survey.specialError": "it is why something was not read, in a report",
 	"audit.ErrTooMuch":          "it is why something was not judged, in a report",
 	"audit/elf.ErrFormat":       "it is a finding",
