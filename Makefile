@@ -54,9 +54,13 @@ test-fast: ## Runs the tests that need no Docker, with the race detector
 	# Some read what is beside their module, where go's cache of results does not look.
 	go test -C bench -race -count=1 -timeout $(TEST_TIMEOUT) ./...
 
+# The packages that have tests with Docker: the tests of all others have run before.
+DOCKERED = $(sort $(dir $(shell git -C $(1) grep -l '^//go:build.*docker' -- '*_test.go')))
+
 # What a test asks of an engine or a mirror is nothing that go's cache of results knows of.
-test-docker: ## Runs all tests, those that need Docker too
-	for module in $(MODULES); do go test -C $$module -count=1 -tags docker -timeout $(DOCKER_TEST_TIMEOUT) ./... || exit; done
+test-docker: ## Runs the tests that need Docker, and the others of their packages
+	go test -count=1 -tags docker -timeout $(DOCKER_TEST_TIMEOUT) $(addprefix ./,$(filter-out bench/%,$(call DOCKERED,.)))
+	go test -C bench -count=1 -tags docker -timeout $(DOCKER_TEST_TIMEOUT) $(addprefix ./,$(call DOCKERED,bench))
 
 check: format vet rooms lint ## Checks form, imports and the linter's rules
 
