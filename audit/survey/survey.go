@@ -375,25 +375,7 @@ func (v *survey) start() (tree.Entry, error) {
 // judge judges one unit, and says which of its files could not be read.
 func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, err error) {
 	u = Unit{Kind: v.kindOf(f), Path: f.told()}
-	place := audit.Place{Alone: f.kind != KindSite, Site: f.path, CPU: v.CPU}
-	if f.kind == KindFile {
-		place.Site = siteAbove(f.path)
-	}
-	at := v.against
-	if at.exe == "" && f.kind != KindWheel && v.kind == "" {
-		at = interpreterOf(v.Files, cmp.Or(f.of, place.Site))
-		place.Prefix = f.prefix()
-		_, isMachine := machineOf(v.Files)
-		place.Mounts = !isMachine
-	}
-	// moved says that the files are judged as if they were in the interpreter's own directory.
-	moved := f.kind == KindWheel || at.files != nil && at.files != v.Files
-	if moved {
-		place.Site = "site-packages"
-		if at.exe != "" {
-			place.Site = home(at.exe)
-		}
-	}
+	place, at, moved := v.placeOf(f)
 	content, unread, done, err := v.content(ctx, f, place.Site, &u)
 	if err != nil {
 		return u, nil, err
@@ -445,6 +427,30 @@ func (v *survey) judge(ctx context.Context, f found) (u Unit, unread []Unread, e
 		u.Remedy, u.Command = inOne(&u, u.remedies(u.Findings))
 	}
 	return u, unread, nil
+}
+
+// placeOf says where the files of what was found are, and which interpreter imports them. Moved
+// says that they are judged as if they were in the interpreter's own directory.
+func (v *survey) placeOf(f found) (place audit.Place, at interpreter, moved bool) {
+	place = audit.Place{Alone: f.kind != KindSite, Site: f.path, CPU: v.CPU}
+	if f.kind == KindFile {
+		place.Site = siteAbove(f.path)
+	}
+	at = v.against
+	if at.exe == "" && f.kind != KindWheel && v.kind == "" {
+		at = interpreterOf(v.Files, cmp.Or(f.of, place.Site))
+		place.Prefix = f.prefix()
+		_, isMachine := machineOf(v.Files)
+		place.Mounts = !isMachine
+	}
+	moved = f.kind == KindWheel || at.files != nil && at.files != v.Files
+	if moved {
+		place.Site = "site-packages"
+		if at.exe != "" {
+			place.Site = home(at.exe)
+		}
+	}
+	return place, at, moved
 }
 
 // conclude puts what an inspection found into a unit, with the files' names as they are told.
