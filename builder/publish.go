@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"golang.org/x/sync/errgroup"
+
 	"ampoule/artifact"
 	"ampoule/audit"
 	wheelfile "ampoule/audit/wheel"
@@ -61,25 +63,32 @@ const labelledKind = "labelled-wheel"
 // same for every tree that it is in.
 func (r *build) wheelhouse(ctx context.Context, record *audit.ArtifactRecord) ([]artifact.File, error) {
 	files := make([]artifact.File, len(record.Wheels))
+	group, writing := errgroup.WithContext(ctx)
+	group.SetLimit(max(1, r.with.Jobs))
 	for i, w := range record.Wheels {
-		told, err := json.MarshalIndent(audit.WheelRecord{WheelMade: w, Python: record.Python}, "", "  ")
-		if err != nil {
-			return nil, fmt.Errorf("writing the record of %s: %w", w.File, err)
-		}
-		sum, err := r.labelled(ctx, w, append(told, '\n'))
-		if err != nil {
-			return nil, err
-		}
-		e, err := layers.FileOf(r.b.d.Store, sum, w.File)
-		if err != nil {
-			return nil, err
-		}
-		files[i] = artifact.File{
-			Name: w.File, MediaType: artifact.WheelType, Digest: "sha256:" + sum, Size: e.Size,
-			Open: func(context.Context) (io.ReadCloser, error) { return e.Content.Open() },
-		}
+		group.Go(func() (err error) {
+			files[i], err = r.recorded(writing, audit.WheelRecord{WheelMade: w, Python: record.Python})
+			return err
+		})
 	}
-	return files, nil
+	return files, group.Wait()
+}
+
+// recorded is a wheel of the wheelhouse, with the record of how it was made in it.
+func (r *build) recorded(ctx context.Context, made audit.WheelRecord) (artifact.File, error) {
+	told, err := json.MarshalIndent(made, "", "  ")
+	if err != nil {
+		return artifact.File{}, fmt.Errorf("writing the record of %s: %w", made.File, err)
+	}
+	sum, err := r.labelled(ctx, made.WheelMade, append(told, '\n'))
+	if err != nil {
+		return artifact.File{}, err
+	}
+	e, err := layers.FileOf(r.b.d.Store, sum, made.File)
+	return artifact.File{
+		Name: made.File, MediaType: artifact.WheelType, Digest: "sha256:" + sum, Size: e.Size,
+		Open: func(context.Context) (io.ReadCloser, error) { return e.Content.Open() },
+	}, err
 }
 
 // labelledKey names a wheel, by its sha256, with a record in it.

@@ -4,7 +4,10 @@ import (
 	"context"
 	"fmt"
 	"path"
+	"runtime"
 	"strings"
+
+	"golang.org/x/sync/errgroup"
 
 	"ampoule/builder/once"
 	"ampoule/builder/progress"
@@ -17,20 +20,25 @@ import (
 const partKind = "part-layer"
 
 // SaveParts writes each part of a tree, below prefix, as a layer of its name into the store, as a task
-// of a stage. A part
-// that the store has from an earlier tree is not written again. A name that would
-// delete files of an image is an error.
+// of a stage. Parts are written side by side, one for each processor. A part that the store has
+// from an earlier tree is not written again. A name that would delete files of an image is an
+// error.
 func SaveParts(ctx context.Context, st *store.Store, stage progress.Stage, parts []Part, prefix string) ([]sandbox.Layer, error) {
 	saved := make([]sandbox.Layer, len(parts))
+	group, saving := errgroup.WithContext(ctx)
+	group.SetLimit(runtime.GOMAXPROCS(0))
 	for i, part := range parts {
-		layer, err := savePart(ctx, st, stage, part, prefix)
-		if err != nil {
-			return nil, fmt.Errorf("part %s: %w", part.Name, err)
-		}
-		layer.Name = part.Name
-		saved[i] = layer
+		group.Go(func() error {
+			layer, err := savePart(saving, st, stage, part, prefix)
+			if err != nil {
+				return fmt.Errorf("part %s: %w", part.Name, err)
+			}
+			layer.Name = part.Name
+			saved[i] = layer
+			return nil
+		})
 	}
-	return saved, nil
+	return saved, group.Wait()
 }
 
 func savePart(ctx context.Context, st *store.Store, stage progress.Stage, part Part, prefix string) (sandbox.Layer, error) {
