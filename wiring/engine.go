@@ -28,18 +28,19 @@ func (p *Parts) Engine(ctx context.Context) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Engine{e, pinnedImages{e, p.Store}}, nil
+	return &Engine{pinnedImages{e, p.Store}, e}, nil
 }
 
-// Engine runs images that stay while a use of the store lives.
+// Engine runs images that stay while a use of the store lives. Docker itself stays open until
+// the parts are closed.
 type Engine struct {
-	*docker.Engine
-	pinned pinnedImages
+	pinnedImages
+	engine *docker.Engine
 }
 
-// Load implements [sandbox.Images].
-func (e *Engine) Load(ctx context.Context, config sandbox.Config, layers ...sandbox.Layer) (sandbox.ID, error) {
-	return e.pinned.Load(ctx, config, layers...)
+// Run runs an image, as [docker.Engine.Run] does.
+func (e *Engine) Run(ctx context.Context, id sandbox.ID, o docker.RunOptions) (int, error) {
+	return e.engine.Run(ctx, id, o)
 }
 
 // RemoveImages removes the store's images from Docker of which it has not all layers any
