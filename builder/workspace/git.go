@@ -151,6 +151,16 @@ func (g git) staged(ctx context.Context, dir string) (blobs map[string]blob, unm
 	return blobs, slices.Compact(unmerged), err
 }
 
+// untracked lists what git neither tracks nor ignores below a directory. One without any
+// tracked file is listed itself, with a slash behind it.
+func (g git) untracked(ctx context.Context, dir string) ([]string, error) {
+	out, err := g.run(ctx, dir, "ls-files", "--others", "--exclude-standard", "--directory", "--no-empty-directory", "-z")
+	if err != nil || out == "" {
+		return nil, err
+	}
+	return strings.Split(strings.TrimSuffix(out, "\x00"), "\x00"), nil
+}
+
 // committed lists what a commit has below a directory, by path relative to it.
 func (g git) committed(ctx context.Context, dir, commit string) (map[string]blob, error) {
 	if commit == "" {

@@ -36,6 +36,7 @@ func (r *reader) list(ctx context.Context, at string) ([]file, error) {
 		listed, err = r.matching(ctx, at)
 	} else {
 		listed, err = r.trackedIn(ctx, at, r.state.Commit, "")
+		err = errors.Join(err, r.noteUntracked(ctx, at))
 	}
 	if err != nil {
 		return nil, err
@@ -47,6 +48,18 @@ func (r *reader) list(ctx context.Context, at string) ([]file, error) {
 		}
 	}
 	return listed, nil
+}
+
+// noteUntracked notes what is in a source and no part of the code.
+func (r *reader) noteUntracked(ctx context.Context, at string) error {
+	names, err := r.git.untracked(ctx, filepath.Join(r.top, filepath.FromSlash(at)))
+	for _, name := range names {
+		p := path.Join(at, name)
+		if len(r.state.Untracked) < maxChanged && !slices.Contains(r.spec.Except, r.fromRecipe(p)) && !slices.Contains(r.state.Untracked, p) {
+			r.state.Untracked = append(r.state.Untracked, p)
+		}
+	}
+	return err
 }
 
 // refuse notes what is wrong with a file; p is its path below the top.

@@ -83,6 +83,9 @@ type State struct {
 	// Generated are files that the recipe names and the commit does not have. They do not
 	// make it dirty: the recipe says that they are made. The list has the first ones.
 	Generated []string `json:"generated,omitempty"`
+	// Untracked are files and directories in the sources that git neither tracks nor
+	// ignores: they are no part of the code. The list has the first ones.
+	Untracked []string `json:"untracked,omitempty"`
 }
 
 // maxChanged bounds how many files a [State] names.

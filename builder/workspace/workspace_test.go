@@ -142,7 +142,9 @@ func TestRead(t *testing.T) {
 	if data, err := e.ReadAll(); err != nil || string(data) != "two\n" {
 		t.Errorf("it holds %q, %v", data, err)
 	}
-	if diff := cmp.Diff(State{Commit: commit, Dirty: true, Changed: []string{"bin/start", "gone.py", "src/web/__init__.py", "src/web/staged.py"}}, dirty.State); diff != "" {
+	if diff := cmp.Diff(State{
+		Commit: commit, Dirty: true, Changed: []string{"bin/start", "gone.py", "src/web/__init__.py", "src/web/staged.py"}, Untracked: []string{"untracked.py"},
+	}, dirty.State); diff != "" {
 		t.Errorf("state (-want +got):\n%s", diff)
 	}
 	if clean.Hash() == dirty.Hash() {
