@@ -89,7 +89,11 @@ func (b *Builder) keepCode(ctx context.Context, req Request) ([]locking.Code, er
 	}
 	code := make([]locking.Code, len(req.Workspace.Projects))
 	for i, p := range req.Workspace.Projects {
-		archive, err := layers.Save(ctx, b.d.Store, p.Tree, sourceDir)
+		files, err := markTracked(p.Tree, req.Requirements.Projects[i])
+		if err != nil {
+			return nil, fmt.Errorf("packing the application: %w", err)
+		}
+		archive, err := layers.Save(ctx, b.d.Store, files, sourceDir)
 		if err != nil {
 			return nil, fmt.Errorf("packing the application: %w", err)
 		}
@@ -99,6 +103,25 @@ func (b *Builder) keepCode(ctx context.Context, req Request) ([]locking.Code, er
 		}
 	}
 	return code, nil
+}
+
+// trackedFile says to setuptools-scm that all files beside it are tracked, as in what
+// `git archive` writes (its documentation, "Git archives"). setuptools takes package data by
+// what that finds, and would leave it out without a word.
+const (
+	trackedFile = ".git_archival.txt"
+	// It must look as if it named a commit and a tag, and the version is told otherwise.
+	trackedText = "node: 0000000000000000000000000000000000000000\ndescribe-name: v0.0.0-0-g0000000\n"
+)
+
+// markTracked adds the file to a project that is built with setuptools-scm.
+func markTracked(files *tree.Tree, p recipes.Project) (*tree.Tree, error) {
+	_, there := files.Lookup(trackedFile)
+	scm := func(text string) bool { return packaging.NormalName(packaging.RequiredName(text)) == "setuptools-scm" }
+	if there || !slices.ContainsFunc(p.BuildRequires, scm) {
+		return files, nil
+	}
+	return files.With(tree.FileEntry(trackedFile, 0o644, []byte(trackedText)))
 }
 
 // ownDists are first-party code as dists of the lock, with what their backends are told.
@@ -218,7 +241,7 @@ func readMetadata(z fs.FS, name string) (packaging.Metadata, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer in.Close()
+	defer func() { _ = in.Close() }()
 	data, err := io.ReadAll(io.LimitReader(in, maxMetadata))
 	if err != nil {
 		return nil, err

@@ -23,6 +23,7 @@ import (
 	"ampoule/builder/workspace"
 	"ampoule/faults"
 	"ampoule/recipes"
+	"ampoule/store"
 	"ampoule/tree"
 )
 
@@ -50,7 +51,7 @@ func newAppWorld(t *testing.T, app string) *appWorld {
 	w.write("ampoule.yaml", recipeText+"app: "+app+"\n")
 	w.reread()
 	w.lock.App = []recipes.LockedApp{{Source: ".", Name: "web-app", Version: recipes.VersionStatic, Requires: []string{"demo"}, Build: &recipes.BuildSet{}}}
-	usual := w.world.step
+	usual := w.step
 	w.runner = fake.New(func(ctx context.Context, s *fake.Sandbox, step sandbox.Step) error {
 		if _, ours := s.Files().Lookup("ampoule-build/sdist/web-app.tar"); ours && strings.Contains(strings.Join(step.Args, " "), "driver.py wheel") {
 			return w.buildApp(s)
@@ -135,6 +136,9 @@ func TestApp(t *testing.T) {
 	}
 	if strings.Contains(fmt.Sprint(a.Config.Labels), "commit") {
 		t.Errorf("the digest knows of a commit: %v", a.Config.Labels)
+	}
+	if inputs, err := w.builder().FetchInputs(t.Context(), w.request()); err != nil || inputs.Key != first.Key {
+		t.Errorf("inputs of %s, %v", inputs.Key, err)
 	}
 	before := w.layersByName()
 	if again, err := w.build(); err != nil || !again.Reused || again.Source == nil || again.Source.Hash != first.Source.Hash {
@@ -302,5 +306,63 @@ func TestAppArchive(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{"app", "app/pyproject.toml", "app/web_app.py"}, names); diff != "" {
 		t.Errorf("it holds (-want +got):\n%s", diff)
+	}
+}
+
+// setuptools-scm is told that all files of the code are tracked: it finds package data by that.
+func TestAppTracked(t *testing.T) {
+	t.Parallel()
+	own := tree.FileEntry(trackedFile, 0o644, []byte("its own"))
+	for name, c := range map[string]struct {
+		requires []string
+		entries  []tree.Entry
+		want     string
+	}{
+		"with it":         {[]string{"setuptools", "Setuptools_SCM[toml]>=8"}, nil, trackedText},
+		"without it":      {[]string{"setuptools"}, nil, ""},
+		"with one of its": {[]string{"setuptools-scm"}, []tree.Entry{own}, "its own"},
+	} {
+		files, err := tree.New(c.entries)
+		if err != nil {
+			t.Fatal(err)
+		}
+		marked, err := markTracked(files, recipes.Project{BuildRequires: c.requires})
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := ""
+		if e, ok := marked.Lookup(trackedFile); ok {
+			data, err := e.ReadAll()
+			if err != nil {
+				t.Fatal(err)
+			}
+			got = string(data)
+		}
+		if got != c.want {
+			t.Errorf("%s: %q, want %q", name, got, c.want)
+		}
+	}
+}
+
+// A second build of the code, of all or of its wheel alone, takes the same files.
+func TestAppCheck(t *testing.T) {
+	t.Parallel()
+	for _, only := range []string{"", "web-app"} {
+		w := newAppWorld(t, allFiles)
+		w.needs.Publisher = &digester{}
+		checked, err := w.builder().Check(t.Context(), w.request(), only, func(*store.Store) (Publisher, io.Closer, error) {
+			return &digester{}, &digester{}, nil
+		})
+		if err != nil {
+			t.Errorf("%q: %v", only, err)
+			continue
+		}
+		want := "everything"
+		if only != "" {
+			want = only
+		}
+		if checked.What != want || !checked.Same() {
+			t.Errorf("%q: %+v", only, checked)
+		}
 	}
 }

@@ -82,7 +82,7 @@ func TestProjects(t *testing.T) {
 	}
 	var got []string
 	for _, q := range set.Requirements {
-		got = append(got, q.Position.String()+" "+q.Project+" "+q.Spec)
+		got = append(got, q.String()+" "+q.Project+" "+q.Spec)
 	}
 	want := []string{
 		"ampoule.yaml:6:16  gunicorn", "pyproject.toml:8:5 . flask>=3", "pyproject.toml:15:8 . pytest", "pyproject.toml:14:10 . redis[hiredis]>=5",

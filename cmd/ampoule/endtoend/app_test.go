@@ -98,6 +98,7 @@ dependencies = [
 hello = "hello:main"
 [tool.setuptools]
 py-modules = ["hello"]
+packages = ["greetings"]
 [tool.setuptools_scm]
 `
 
@@ -116,7 +117,8 @@ test:
 `
 
 func hello(greeting string) string {
-	return "import sys\nimport helper, itsdangerous\ndef main():\n    print(" + fmt.Sprintf("%q", greeting) + ", sys.argv[1], helper.answer, itsdangerous.__name__)\n"
+	return "import sys\nfrom importlib.resources import files\nimport helper, itsdangerous\n" +
+		"def main():\n    print(" + fmt.Sprintf("%q", greeting) + ", sys.argv[1], helper.answer, itsdangerous.__name__, files('greetings').joinpath('data.txt').read_text())\n"
 }
 
 // TestApplication builds first-party code into an artifact, and changes a line of it: its
@@ -128,6 +130,8 @@ func TestApplication(t *testing.T) {
 		"ampoule.yaml": fmt.Sprintf(helloRecipe, name), "pyproject.toml": helloProject, "hello.py": hello("hello"),
 		// Its name is known to its build alone.
 		"libs/helper/setup.py": "from setuptools import setup\nsetup(name='helper', version='0.1', py_modules=['helper'])\n", "libs/helper/helper.py": "answer = 42\n",
+		// setuptools takes what setuptools-scm calls tracked.
+		"greetings/__init__.py": "", "greetings/data.txt": "data",
 	})
 	s.git("init", "--quiet", "--initial-branch=main")
 	s.git("add", "--all")
@@ -149,7 +153,7 @@ func TestApplication(t *testing.T) {
 		first.Source.Projects[0].Name != "hello-app" || first.Source.Projects[0].Version != "1.2.1.dev1+g"+commit[:12] || first.Source.Projects[1].Version != "0.1" {
 		t.Errorf("built %+v", first)
 	}
-	if got := ampoule(t, "run", first.Ref); got != "hello there 42 itsdangerous" {
+	if got := ampoule(t, "run", first.Ref); got != "hello there 42 itsdangerous data" {
 		t.Errorf("the image's command prints %q", got)
 	}
 	if told, err := os.ReadFile(filepath.Join(first.Logs, "source.json")); err != nil || !strings.Contains(string(told), commit) {
@@ -172,7 +176,7 @@ func TestApplication(t *testing.T) {
 	if !second.Source.Dirty || second.Source.Commit != commit || !slices.Equal(second.Source.Changed, []string{"hello.py"}) || second.Key == first.Key {
 		t.Errorf("with a changed line: %+v", second)
 	}
-	if got := ampoule(t, "run", second.Ref); got != "goodbye there 42 itsdangerous" {
+	if got := ampoule(t, "run", second.Ref); got != "goodbye there 42 itsdangerous data" {
 		t.Errorf("the image's command prints %q", got)
 	}
 	after := layersOf(t, second.Ref)
