@@ -35,6 +35,8 @@ type Artifact struct {
 	Config       Config
 	// Verdict is the gate's, as JSON.
 	Verdict []byte
+	// Source says what the artifact's first-party code is of, as JSON; empty without any.
+	Source []byte
 	// Wheelhouse holds every wheel that was installed.
 	Wheelhouse []File
 	// Debug is the debug information that was stripped from the tree, each named by
@@ -105,5 +107,5 @@ type Beside struct {
 
 // PublishedBeside is what belongs to each artifact that is published.
 func PublishedBeside() Beside {
-	return Beside{Always: []string{VerdictType, WheelhouseType}, Maybe: []string{DebugType}}
+	return Beside{Always: []string{VerdictType, WheelhouseType}, Maybe: []string{DebugType, SourceType}}
 }

@@ -14,6 +14,9 @@ const (
 	// DebugType is the debug information that was stripped: files of [LayerType], named by
 	// [DebugFile].
 	DebugType = "application/vnd.ampoule.debug.v1"
+	// SourceType says which commit first-party code is of: one file, [SourceFile], of the
+	// same media type.
+	SourceType = "application/vnd.ampoule.source.v1+json"
 	// InputsType is the inputs of one lock, each a file of [InputType]. It refers to
 	// nothing: the tag of the build's key names it in the repository [InputsName].
 	InputsType = "application/vnd.ampoule.inputs.v1"
@@ -65,6 +68,8 @@ const (
 	WheelRecordFile = "ampoule.json"
 	// VerdictFile is the verdict's.
 	VerdictFile = "verdict.json"
+	// SourceFile is that of what first-party code is of.
+	SourceFile = "source.json"
 )
 
 // DebugFile names the file that holds the debug information of something.

@@ -54,7 +54,7 @@ func TestExpiredAcceptance(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
 	w.accepts(accepting(t, -1))
-	w.published[MakePlan(w.recipe, w.lock, "linux/amd64").Key] = digest
+	w.published[MakePlan(w.recipe, w.lock, "linux/amd64", "").Key] = digest
 	_, built := w.build()
 	_, locked := w.builder().Lock(t.Context(), w.request(), LockOptions{})
 	for name, err := range map[string]error{"build": built, "lock": locked} {
@@ -71,7 +71,7 @@ func TestExpiredAcceptance(t *testing.T) {
 	}
 	// Its last day is one on which it holds.
 	w.accepts(accepting(t, 0))
-	w.published[MakePlan(w.recipe, w.lock, "linux/amd64").Key] = digest
+	w.published[MakePlan(w.recipe, w.lock, "linux/amd64", "").Key] = digest
 	if got, err := w.build(); err != nil || !got.Reused {
 		t.Errorf("on its last day: %+v, %v", got, err)
 	}

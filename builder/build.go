@@ -29,11 +29,19 @@ func (b *Builder) Lock(ctx context.Context, req Request, opts LockOptions) (*rec
 		return nil, err
 	}
 	ctx = progress.Of(ctx, req.Recipe.Name)
+	req, err := b.withWorkspace(ctx, req)
+	if err != nil {
+		return nil, err
+	}
 	release, err := b.d.Store.Use(ctx)
 	if err != nil {
 		return nil, err
 	}
 	defer release()
+	code, err := b.keepCode(ctx, req)
+	if err != nil {
+		return nil, err
+	}
 	with, err := b.resources(ctx, req.Budget)
 	if err != nil {
 		return nil, err
@@ -51,7 +59,7 @@ func (b *Builder) Lock(ctx context.Context, req Request, opts LockOptions) (*rec
 		Resolver: locking.Online{Index: index, Environ: network.Proxies, CertFile: network.CertFile},
 	}
 	return l.Lock(ctx, req.Recipe, req.Requirements, locking.Options{
-		Previous: req.Lock, Upgrade: opts.Upgrade, UpgradeNames: opts.UpgradeNames,
+		Previous: req.Lock, Upgrade: opts.Upgrade, UpgradeNames: opts.UpgradeNames, App: code,
 	})
 }
 
@@ -69,12 +77,16 @@ func (b *Builder) Build(ctx context.Context, req Request) (Result, error) {
 	if err := req.Recipe.CheckAcceptances(b.today()); err != nil {
 		return Result{}, err
 	}
-	plan := req.plan()
 	name := req.Recipe.Name
 	ctx = progress.Of(ctx, name)
+	req, err := b.withWorkspace(ctx, req)
+	if err != nil {
+		return Result{}, err
+	}
+	plan := req.plan()
 	find := func(ctx context.Context) (Result, bool, error) {
 		digest, found, err := b.d.Publisher.FindKey(ctx, name, plan.Key)
-		return Result{Name: name, Key: plan.Key, Digest: digest, Reused: found}, found, err
+		return Result{Name: name, Key: plan.Key, Digest: digest, Reused: found, Source: source(req, nil)}, found, err
 	}
 	task := progress.Later(ctx, progress.StageBuild, name)
 	lock := "build-" + strings.ReplaceAll(plan.Key, ":", "-")
@@ -100,8 +112,12 @@ func (b *Builder) make(ctx context.Context, run *build) (result Result, err erro
 	if err := b.keepPatches(ctx, run.req); err != nil {
 		return Result{}, err
 	}
+	if err := run.takeCode(ctx); err != nil {
+		return Result{}, err
+	}
 	run.logs = result.Logs
 	result.Verdict, result.Digest, err = run.run(ctx)
+	result.Source = source(run.req, run.versions)
 	return result, err
 }
 

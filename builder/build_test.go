@@ -45,7 +45,7 @@ func TestMakePlan(t *testing.T) {
 		},
 	}
 	r := &recipes.Recipe{Name: "web"}
-	first := MakePlan(r, l, "linux/amd64")
+	first := MakePlan(r, l, "linux/amd64", "")
 	var inputs []string
 	for _, item := range first.Inputs {
 		inputs = append(inputs, strings.Join([]string{item.Source, item.Name, item.Version, item.File, item.SHA256}, " "))
@@ -62,15 +62,15 @@ func TestMakePlan(t *testing.T) {
 		t.Errorf("compiled (-want +got):\n%s", diff)
 	}
 	for range 20 {
-		if diff := cmp.Diff(first, MakePlan(r, l, "linux/amd64")); diff != "" {
+		if diff := cmp.Diff(first, MakePlan(r, l, "linux/amd64", "")); diff != "" {
 			t.Fatalf("(-first +second):\n%s", diff)
 		}
 	}
-	if MakePlan(r, l, "linux/arm64").Key == first.Key {
+	if MakePlan(r, l, "linux/arm64", "").Key == first.Key {
 		t.Error("another platform has the same key")
 	}
 	l.Dists[0].SHA256 = "e"
-	if MakePlan(r, l, "linux/amd64").Key == first.Key {
+	if MakePlan(r, l, "linux/amd64", "").Key == first.Key {
 		t.Error("another sdist has the same key")
 	}
 }
@@ -115,7 +115,7 @@ func TestWithoutLock(t *testing.T) {
 func TestBuildReused(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
-	key := MakePlan(w.recipe, w.lock, "linux/amd64").Key
+	key := MakePlan(w.recipe, w.lock, "linux/amd64", "").Key
 	w.published[key] = digest
 	got, err := w.build()
 	want := Result{Name: "web", Digest: digest, Key: key, Reused: true}
@@ -170,7 +170,7 @@ func TestBuild(t *testing.T) {
 
 func checkArtifact(t *testing.T, w *world, a artifact.Artifact) {
 	t.Helper()
-	plan := MakePlan(w.recipe, w.lock, "linux/amd64")
+	plan := MakePlan(w.recipe, w.lock, "linux/amd64", "")
 	if a.Name != "web" || a.Key != plan.Key || a.Platform != "linux/amd64" || !a.Created.Equal(tree.Time) || len(a.Base) != 1 || a.Base[0].DiffID != w.base.DiffID {
 		t.Errorf("the artifact is %+v", a)
 	}

@@ -59,6 +59,8 @@ type Dependencies struct {
 	Now func() time.Time
 	// Logs is the store that has the logs; nil is Store.
 	Logs *store.Store
+	// Environ is what git is asked in about first-party code, as os.Environ has it.
+	Environ []string
 }
 
 // Builder builds. It holds dependencies alone, and nothing changes it after [New]: it
@@ -96,4 +98,6 @@ type Result struct {
 	Verdict *audit.Verdict
 	// Logs is the directory of the build's logs; empty when nothing was built.
 	Logs string
+	// Source says what the first-party code is of; nil without any.
+	Source *Source
 }

@@ -55,9 +55,12 @@ func (b *Builder) Check(ctx context.Context, req Request, only string, publisher
 		return Checked{}, err
 	}
 	ctx = progress.Of(ctx, req.Recipe.Name)
+	if req, err = b.withWorkspace(ctx, req); err != nil {
+		return Checked{}, err
+	}
 	var wheel recipes.Dist
 	if only != "" && only != OnlyInterpreter {
-		if wheel, err = sdistNamed(req.Lock, only); err != nil {
+		if wheel, err = wheelNamed(req.Lock, only); err != nil {
 			return Checked{}, err
 		}
 	}
@@ -235,6 +238,9 @@ func open(ctx context.Context, b *Builder, req Request) (*opened, error) {
 		return nil, err
 	}
 	run := &build{b: b, req: req, plan: req.plan(), logs: logs}
+	if err := run.takeCode(ctx); err != nil {
+		return nil, err
+	}
 	end, err := run.begin(ctx)
 	if err != nil {
 		return nil, err
@@ -406,7 +412,7 @@ func (c *check) wheel(ctx context.Context, d recipes.Dist) (_ Checked, err error
 	defer func() { err = errors.Join(err, end()) }()
 	var made []wheels.Wheel
 	for _, o := range []*opened{was, is} {
-		built, err := o.run.env.House.Wheels(ctx, c.req.Lock.Dist, []string{d.ID()})
+		built, err := o.run.env.House.Wheels(ctx, o.run.dist, []string{d.ID()})
 		if err != nil {
 			return Checked{}, err
 		}

@@ -95,7 +95,7 @@ func TestCheck(t *testing.T) {
 			if diff := cmp.Diff(c.want, got.Differences); diff != "" || got.Same() != (c.want == nil) || got.What != c.what || got.Name != "web" {
 				t.Errorf("%+v (-want +got):\n%s", got, diff)
 			}
-			if found, err := w.st.Lookup(InputsKind, MakePlan(w.recipe, w.lock, w.recipe.Platforms[0]).Key, new(Inputs)); found || err != nil {
+			if found, err := w.st.Lookup(InputsKind, MakePlan(w.recipe, w.lock, w.recipe.Platforms[0], "").Key, new(Inputs)); found || err != nil {
 				t.Errorf("the inputs stay for ever: %t, %v", found, err)
 			}
 			if jobs := w.jobs(); c.only == "" && jobs != "-j1 -j2" {

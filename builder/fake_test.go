@@ -98,6 +98,11 @@ func distributionFor(tag string, text []byte) []tree.Entry {
 		tree.FileEntry(info+"METADATA", 0o644, []byte("Metadata-Version: 2.1\nName: demo\nVersion: 1.0\n")),
 		tree.FileEntry(info+"WHEEL", 0o644, []byte("Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: "+tag+"\n")),
 	}
+	return recorded(info, entries)
+}
+
+// recorded adds the RECORD of a wheel's files, in its .dist-info directory.
+func recorded(info string, entries []tree.Entry) []tree.Entry {
 	var record strings.Builder
 	for _, e := range entries {
 		sum, _ := hex.DecodeString(e.SHA256)

@@ -57,6 +57,10 @@ func (b *Builder) FetchInputs(ctx context.Context, req Request) (Inputs, error) 
 		return Inputs{}, err
 	}
 	ctx = progress.Of(ctx, req.Recipe.Name)
+	req, err := b.withWorkspace(ctx, req)
+	if err != nil {
+		return Inputs{}, err
+	}
 	release, err := b.d.Store.Use(ctx)
 	if err != nil {
 		return Inputs{}, err

@@ -22,13 +22,14 @@ type Plan struct {
 	// Inputs are all the files that it takes.
 	Inputs []fetch.Item
 	// Compiled are the dists that are compiled unless they are there, as
-	// NAME==VERSION, those for building other ones included.
+	// NAME==VERSION, those for building other ones included. First-party code has its name
+	// alone.
 	Compiled []string
 }
 
-// MakePlan plans a build.
-func MakePlan(r *recipes.Recipe, l *recipes.Lock, platform string) Plan {
-	p := Plan{Key: recipes.Key(r, l, platform, Version()), Inputs: []fetch.Item{cpython.Item(l.Python)}}
+// MakePlan plans a build. Source is the hash of first-party code; empty without any.
+func MakePlan(r *recipes.Recipe, l *recipes.Lock, platform, source string) Plan {
+	p := Plan{Key: recipes.Key(r, l, platform, Version(), source), Inputs: []fetch.Item{cpython.Item(l.Python)}}
 	for _, debs := range l.Debian {
 		for _, deb := range debs {
 			p.Inputs = append(p.Inputs, toolchain.Item(deb))
@@ -39,6 +40,10 @@ func MakePlan(r *recipes.Recipe, l *recipes.Lock, platform string) Plan {
 		if d.Build != nil {
 			p.Compiled = append(p.Compiled, d.ID())
 		}
+	}
+	for _, a := range l.App {
+		d := a.Dist("")
+		p.Inputs, p.Compiled = append(p.Inputs, wheels.Items(d)...), append(p.Compiled, d.ID())
 	}
 	slices.SortFunc(p.Inputs, cmpItems)
 	return p

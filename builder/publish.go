@@ -38,6 +38,9 @@ func (r *build) publish(ctx context.Context, sealed *seal.Sealed, verdict *audit
 		return "", err
 	}
 	a.Verdict, a.Debug = told, named(r.debug)
+	if a.Source, err = r.keepSource(); err != nil {
+		return "", err
+	}
 	if a.Wheelhouse, err = r.wheelhouse(ctx, sealed.Record); err != nil {
 		return "", err
 	}
@@ -135,20 +138,25 @@ func (r *build) image(ctx context.Context, sealed *seal.Sealed) (artifact.Artifa
 	if err != nil {
 		return artifact.Artifact{}, fmt.Errorf("configuring the image: %w", err)
 	}
+	below, err := r.imageBase(ctx)
+	if err != nil {
+		return artifact.Artifact{}, err
+	}
+	parts, err := layers.SaveParts(ctx, r.b.d.Store, progress.StagePublish, layers.Split(sealed.Tree, r.ownNames()...), Prefix)
+	return artifact.Artifact{
+		Name: r.req.Recipe.Name, Key: r.plan.Key, Platform: r.req.platform(), Created: tree.Time, Config: config,
+		Base: below.Layers, Layers: parts,
+	}, err
+}
+
+// imageBase is the image that the artifact's stands on.
+func (r *build) imageBase(ctx context.Context) (sandbox.Image, error) {
 	base, ok := r.req.Lock.Targets["container"]
 	if !ok {
 		// The oldest machine's base serves as the image's: it was tested there.
 		base = r.req.Lock.Targets["vm"]
 	}
-	below, err := r.env.Base(ctx, base)
-	if err != nil {
-		return artifact.Artifact{}, err
-	}
-	parts, err := layers.SaveParts(ctx, r.b.d.Store, progress.StagePublish, layers.Split(sealed.Tree), Prefix)
-	return artifact.Artifact{
-		Name: r.req.Recipe.Name, Key: r.plan.Key, Platform: r.req.platform(), Created: tree.Time, Config: config,
-		Base: below.Layers, Layers: parts,
-	}, err
+	return r.env.Base(ctx, base)
 }
 
 // config says how the image runs, and what it is.
@@ -160,13 +168,18 @@ func (r *build) config(sealed *seal.Sealed) (artifact.Config, error) {
 		Fingerprint: sealed.Record.Python.FingerprintDigest, Tree: sealed.Tree.Hash(), Prefix: "/" + Prefix,
 		Repeatable: new(!slices.Contains(r.req.Recipe.Python.Configure, "--enable-optimizations")),
 	}.Encode()
+	entrypoint, command := []string{bin + "/python3"}, []string(nil)
+	if app := r.req.Recipe.App; app != nil && len(app.Command) > 0 {
+		entrypoint, command = nil, app.Command
+	}
 	return artifact.Config{
 		Architecture: arch,
 		Env: []string{
 			"PATH=" + bin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
 			"LANG=C.UTF-8",
 		},
-		Entrypoint: []string{bin + "/python3"},
+		Entrypoint: entrypoint,
+		Cmd:        command,
 		Labels:     labels,
 	}, err
 }

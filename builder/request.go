@@ -2,6 +2,7 @@ package builder
 
 import (
 	"ampoule/builder/buildenv"
+	"ampoule/builder/workspace"
 	"ampoule/recipes"
 )
 
@@ -20,6 +21,9 @@ type Request struct {
 	// Lock answers recipe and requirements. [Builder.Lock], which makes one, keeps its
 	// pins where they still satisfy the recipe; it can do without.
 	Lock *recipes.Lock
+	// Workspace is the recipe's first-party code. Where it is nil, and the recipe has an app,
+	// the code is read from the working tree that the recipe is in.
+	Workspace *workspace.Workspace
 	// Budget never decides what is made.
 	Budget Budget
 	// KeepGoing builds what can be built after a wheel's build has failed, and tells of
@@ -31,7 +35,13 @@ type Request struct {
 func (r Request) platform() string { return r.Recipe.Platforms[0] }
 
 // plan plans the request's build.
-func (r Request) plan() Plan { return MakePlan(r.Recipe, r.Lock, r.platform()) }
+func (r Request) plan() Plan {
+	source := ""
+	if r.Workspace != nil {
+		source = r.Workspace.Hash()
+	}
+	return MakePlan(r.Recipe, r.Lock, r.platform(), source)
+}
 
 // check refuses what need not be begun. Without a lock that is [ErrNoLock], with one that
 // does not answer the recipe [recipes.Faults].

@@ -63,7 +63,11 @@ func (b *Builder) Shell(ctx context.Context, req Request, opts ShellOptions) err
 		if err := req.check(); err != nil {
 			return failure.State{}, nil, err
 		}
-		d, err := sdistNamed(req.Lock, opts.Wheel)
+		req, err := b.withWorkspace(ctx, req)
+		if err != nil {
+			return failure.State{}, nil, err
+		}
+		d, err := wheelNamed(req.Lock, opts.Wheel)
 		if err != nil {
 			return failure.State{}, nil, err
 		}
@@ -87,6 +91,12 @@ func (b *Builder) prepared(ctx context.Context, req Request, d recipes.Dist) (_ 
 		return failure.State{}, nil, err
 	}
 	run := &build{b: b, req: req, logs: logs}
+	if err := run.takeCode(ctx); err != nil {
+		return failure.State{}, nil, err
+	}
+	if d.Own {
+		d, _ = run.dist(d.ID())
+	}
 	closeLog, err := run.begin(ctx)
 	if err != nil {
 		return failure.State{}, nil, err
@@ -95,7 +105,7 @@ func (b *Builder) prepared(ctx context.Context, req Request, d recipes.Dist) (_ 
 	if err := b.d.Fetch.Fetch(ctx, wheels.Items(d)...); err != nil {
 		return failure.State{}, nil, err
 	}
-	job, err := run.env.House.Job(ctx, req.Lock.Dist, d, d.Build.Dists)
+	job, err := run.env.House.Job(ctx, run.dist, d, d.Build.Dists)
 	if err != nil {
 		return failure.State{}, nil, err
 	}
@@ -175,6 +185,16 @@ func lastFailure(b *Builder, recipe, wheel string) (failure.State, bool, error) 
 func wheelName(wheel string) (name, version string) {
 	name, version, _ = strings.Cut(wheel, "==")
 	return packaging.NormalName(name), version
+}
+
+// wheelNamed finds what a wheel is built of: first-party code by its name, or an sdist.
+func wheelNamed(l *recipes.Lock, wheel string) (recipes.Dist, error) {
+	for _, a := range l.App {
+		if a.Name == packaging.NormalName(wheel) {
+			return a.Dist(""), nil
+		}
+	}
+	return sdistNamed(l, wheel)
 }
 
 // sdistNamed finds an sdist of a lock by NAME or NAME==VERSION.

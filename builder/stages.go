@@ -14,6 +14,7 @@ import (
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/seal"
+	"ampoule/recipes"
 	"ampoule/tree"
 )
 
@@ -30,6 +31,9 @@ type build struct {
 	debug map[string]sandbox.Layer
 	// calls are compiler calls that the gate judges.
 	calls []audit.CompilerCall
+	// own is first-party code, and versions are what its wheels say, by name.
+	own      []recipes.Dist
+	versions map[string]string
 }
 
 // run goes through the stages. Where the gate refuses, its verdict is returned with the error.
@@ -54,6 +58,9 @@ func (r *build) run(ctx context.Context) (_ *audit.Verdict, _ string, err error)
 	defer func() { err = errors.Join(err, open.Close()) }()
 	sealed, err := r.seal(ctx, open, made)
 	if err != nil {
+		return nil, "", err
+	}
+	if err := r.checkCommand(ctx, open, sealed.Tree); err != nil {
 		return nil, "", err
 	}
 	verdict, err := r.gate(ctx, sealed)
@@ -87,13 +94,19 @@ func (r *build) begin(ctx context.Context) (_ func() error, err error) {
 
 // buildWheels makes the wheels that are installed into the tree.
 func (r *build) buildWheels(ctx context.Context) ([]seal.Wheel, error) {
-	built, err := r.env.House.Wheels(ctx, r.req.Lock.Dist, r.req.Lock.Requirements)
+	built, err := r.env.House.Wheels(ctx, r.dist, r.installed())
 	if err != nil {
 		return nil, err
 	}
 	r.debug = map[string]sandbox.Layer{"cpython-" + r.req.Lock.Python.Version: r.env.Interpreter.Debug}
 	installed := make([]seal.Wheel, len(built))
 	for i, w := range built {
+		if w.Dist.Own {
+			if w.Dist.Version, err = r.takeOwn(w); err != nil {
+				return nil, err
+			}
+			r.versions[w.Dist.Name] = w.Dist.Version
+		}
 		if w.Debug != nil {
 			r.debug[w.Dist.Name+"-"+w.Dist.Version] = *w.Debug
 		}
@@ -177,8 +190,8 @@ func (r *build) readBelow(ctx context.Context, open *layers.Opened, parts *seal.
 func (r *build) everything(ctx context.Context) (sandbox.Image, error) {
 	all := r.env.Tools
 	seen := map[string]bool{}
-	for _, id := range r.req.Lock.Requirements {
-		d, _ := r.req.Lock.Dist(id)
+	for _, id := range r.installed() {
+		d, _ := r.dist(id)
 		image, err := r.env.For(ctx, d)
 		if err != nil {
 			return sandbox.Image{}, err

@@ -83,7 +83,7 @@ func recipeAnswers(r *Recipe, reqs *RequirementSet) []answer {
 	if vm := r.Runtime.VM; vm != nil {
 		one(vm.Glibc, "runtime", "vm", "glibc")
 	}
-	return answers
+	return append(answers, appAnswers(r, reqs)...)
 }
 
 // patchesAnswer tells patches in their order, each by its content.
@@ -204,7 +204,11 @@ func contradictions(r *Recipe, reqs *RequirementSet, l *Lock) Faults {
 	if r.Python.SHA256 != "" && l.Python.SHA256 != r.Python.SHA256 {
 		faults = append(faults, l.At("python", "sha256").fault("the lock has another source archive than the recipe", hintStale))
 	}
-	if reqs == nil || !reqs.RequireHashes {
+	if reqs == nil {
+		return faults
+	}
+	faults = append(faults, appContradictions(reqs, l)...)
+	if !reqs.RequireHashes {
 		return faults
 	}
 	allowed := map[string][]string{}

@@ -14,6 +14,9 @@ import (
 const (
 	// classLock is a field that decides what is locked: the lock has the answer to it.
 	classLock = "lock"
+	// classSource is a field that says where first-party code is: the hash of that code
+	// stands in the key.
+	classSource = "source"
 	// classOut is a field that no build depends on; the tag "out" says why.
 	classOut = "out"
 	// classInline is a struct whose fields stand where it stands.
@@ -24,7 +27,8 @@ const (
 const (
 	// optionSet is a list whose order means nothing.
 	optionSet = "set"
-	// optionOmitEmpty is a list that came later: without it, keys are what they were before.
+	// optionOmitEmpty is a list or a structure that came later: without it, keys are what
+	// they were before.
 	optionOmitEmpty = "omitempty"
 )
 
@@ -101,7 +105,7 @@ func writeFields(b *bytes.Buffer, v reflect.Value) {
 		}
 		tag := keyTagOf(f)
 		switch {
-		case tag.option == classLock, tag.option == classOut, tag.option == optionOmitEmpty && v.Field(i).Len() == 0:
+		case tag.option == classLock, tag.option == classSource, tag.option == classOut, tag.option == optionOmitEmpty && isEmpty(v.Field(i)):
 		case tag.option == classInline:
 			writeFields(b, v.Field(i))
 		default:
@@ -110,6 +114,14 @@ func writeFields(b *bytes.Buffer, v reflect.Value) {
 			writeCanonical(b, v.Field(i), tag.option)
 		}
 	}
+}
+
+// isEmpty reports whether nothing is written in a list or a structure.
+func isEmpty(v reflect.Value) bool {
+	if v.Kind() == reflect.Pointer {
+		return v.IsNil()
+	}
+	return v.Len() == 0
 }
 
 // filled gives a struct with its defaults.

@@ -64,6 +64,11 @@ func (c *lockCheck) debian() {
 			use(l.Base.Suite, d.Build.Packages, "dists", strconv.Itoa(i), "build", "packages")
 		}
 	}
+	for i, a := range l.App {
+		if a.Build != nil {
+			use(l.Base.Suite, a.Build.Packages, "app", strconv.Itoa(i), "build", "packages")
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(l.Targets)) {
 		c.base(l.Targets[name], "targets", name)
 		use(l.Targets[name].Suite, l.Targets[name].Packages, "targets", name, "packages")
@@ -135,10 +140,32 @@ func (c *lockCheck) dists() {
 			c.distinctNames(d.Build.Dists, "dists", strconv.Itoa(i), "build", "dists")
 		}
 	}
+	for i, a := range l.App {
+		if a.Build != nil {
+			use(a.Build.Dists, "app", strconv.Itoa(i), "build", "dists")
+			c.distinctNames(a.Build.Dists, "app", strconv.Itoa(i), "build", "dists")
+		}
+	}
+	c.app()
 	for i, d := range l.Dists {
 		if !used[d.ID()] {
 			c.add(fmt.Sprintf("nothing uses the dist %s", d.ID()), "dists", strconv.Itoa(i))
 		}
+	}
+}
+
+// app tells of first-party code that has the name of another distribution in the tree.
+func (c *lockCheck) app() {
+	seen := map[string]string{}
+	for _, id := range c.lock.Requirements {
+		name, _, _ := strings.Cut(id, "==")
+		seen[name] = id
+	}
+	for i, a := range c.lock.App {
+		if other, twice := seen[a.Name]; twice {
+			c.add(fmt.Sprintf("the first-party code in %s is called %s, as is %s", a.Source, a.Name, other), "app", strconv.Itoa(i))
+		}
+		seen[a.Name] = "that in " + a.Source
 	}
 }
 

@@ -38,6 +38,7 @@ func (l *Lock) Encode() []byte {
 	}
 	e.debian(l.Debian)
 	e.list(0, "requirements", sorted(l.Requirements))
+	e.app(l.App)
 	e.dists(l.Dists)
 	return e.Bytes()
 }
@@ -94,6 +95,21 @@ func (e *lockEncoder) debian(suites map[string]Suite) {
 			fmt.Fprintf(e, "    - {name: %s, version: %s, arch: %s, file: %s, sha256: %s}\n",
 				scalar(d.Name), scalar(d.Version), scalar(d.Arch), scalar(d.File), scalar(d.SHA256))
 		}
+	}
+}
+
+// app writes first-party code, in its own order.
+func (e *lockEncoder) app(apps []LockedApp) {
+	if len(apps) > 0 {
+		e.key(0, "app")
+	}
+	for _, a := range apps {
+		fmt.Fprintf(e, "  - source: %s\n", scalar(a.Source))
+		e.pair(2, "name", a.Name)
+		e.pair(2, "version", a.Version)
+		e.list(2, "requires", sorted(a.Requires))
+		e.key(2, "build")
+		e.build(3, a.Build)
 	}
 }
 

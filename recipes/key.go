@@ -7,17 +7,19 @@ import (
 )
 
 // Key is what a build is addressed by: "sha256:" and the hash of the canonical
-// recipe, the lock, the platform and the builder, a text that is another one when
-// Ampoule itself builds other bytes from the same inputs. Neither the form
+// recipe, the lock, the platform, the builder, a text that is another one when
+// Ampoule itself builds other bytes from the same inputs, and the hash of first-party code,
+// which is empty for a recipe without. Neither the form
 // of the files nor the order of their keys changes it.
-func Key(r *Recipe, l *Lock, platform, builder string) string {
+func Key(r *Recipe, l *Lock, platform, builder, source string) string {
 	lock := sha256.Sum256(l.Encode())
 	return "sha256:" + hashJSON(struct {
 		Recipe   json.RawMessage `json:"recipe"`
 		Lock     string          `json:"lock"`
 		Platform string          `json:"platform"`
 		Builder  string          `json:"builder"`
-	}{canonical(r), "sha256:" + hex.EncodeToString(lock[:]), platform, builder})
+		Source   string          `json:"source,omitempty"`
+	}{canonical(r), "sha256:" + hex.EncodeToString(lock[:]), platform, builder, source})
 }
 
 // hashJSON hashes a value that always encodes.

@@ -21,7 +21,7 @@ func TestCanonicalRecipe(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	key := Key(r, goodLock(), "linux/amd64", "1")
+	key := Key(r, goodLock(), "linux/amd64", "1", "")
 	golden(t, filepath.Join("testdata", "canonical.json"), append(data, '\n'))
 	golden(t, filepath.Join("testdata", "key"), []byte(key+"\n"))
 }
@@ -61,7 +61,7 @@ apiVersion: ampoule/v1
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := Key(r, goodLock(), "linux/amd64", "1"); got != strings.TrimSpace(string(want)) {
+	if got := Key(r, goodLock(), "linux/amd64", "1", ""); got != strings.TrimSpace(string(want)) {
 		t.Errorf("another spelling has another key: %s", cmp.Diff(canonical(parseGood(t)), canonical(r)))
 	}
 }
@@ -69,7 +69,7 @@ apiVersion: ampoule/v1
 func TestKeyChanges(t *testing.T) {
 	t.Parallel()
 	r := parseGood(t)
-	keys := map[string]string{Key(r, goodLock(), "linux/amd64", "1"): "nothing"}
+	keys := map[string]string{Key(r, goodLock(), "linux/amd64", "1", ""): "nothing"}
 	add := func(key, what string) {
 		if other, same := keys[key]; same {
 			t.Errorf("a change of %s gives the key of a change of %s", what, other)
@@ -86,13 +86,15 @@ func TestKeyChanges(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		add(Key(changed, goodLock(), "linux/amd64", "1"), change[0])
+		add(Key(changed, goodLock(), "linux/amd64", "1", ""), change[0])
 	}
 	l := goodLock()
 	l.Dists[0].SHA256 = strings.Repeat("2", 64)
-	add(Key(r, l, "linux/amd64", "1"), "the lock")
-	add(Key(r, goodLock(), "linux/arm64", "1"), "the platform")
-	add(Key(r, goodLock(), "linux/amd64", "2"), "the builder")
+	add(Key(r, l, "linux/amd64", "1", ""), "the lock")
+	add(Key(r, goodLock(), "linux/arm64", "1", ""), "the platform")
+	add(Key(r, goodLock(), "linux/amd64", "2", ""), "the builder")
+	add(Key(r, goodLock(), "linux/amd64", "1", "sha256:1"), "first-party code")
+	add(Key(r, goodLock(), "linux/amd64", "1", "sha256:2"), "first-party code again")
 }
 
 // filler gives every text of a recipe a value, and every list, mapping and pointer one
@@ -144,7 +146,7 @@ func (f *filler) fillStruct(v reflect.Value, path, class string) {
 			continue
 		}
 		own := class
-		if class != classLock && class != classOut {
+		if class != classLock && class != classSource && class != classOut {
 			own = keyTagOf(at).option
 		}
 		f.fill(v.Field(i), path+"."+at.Name, own)
@@ -162,12 +164,12 @@ func TestEveryFieldHasItsClass(t *testing.T) {
 		return r, f
 	}
 	plain, all := made(-1)
-	want := Key(plain, goodLock(), "linux/amd64", "1")
+	want := Key(plain, goodLock(), "linux/amd64", "1", "")
 	var outside []string
 	for i := range all.texts {
 		r, f := made(i)
-		same := Key(r, goodLock(), "linux/amd64", "1") == want
-		if left := f.class == classLock || f.class == classOut; same != left {
+		same := Key(r, goodLock(), "linux/amd64", "1", "") == want
+		if left := f.class == classLock || f.class == classSource || f.class == classOut; same != left {
 			t.Errorf("%s, class %q: a change of it leaves the key: %t", f.path, f.class, same)
 		}
 		if same {
@@ -179,7 +181,9 @@ func TestEveryFieldHasItsClass(t *testing.T) {
 		}
 	}
 	// What requirements say is answered by what they resolve to, in [RequirementSet].
-	if diff := cmp.Diff([]string{".Python.SHA256", ".Platforms[]", ".Requirements.File", ".Requirements.List[]"}, outside); diff != "" {
+	if diff := cmp.Diff([]string{
+		".Python.SHA256", ".Platforms[]", ".Requirements.File", ".Requirements.List[]", ".App.Source", ".App.Members[]", ".App.Files[]", ".App.Extras[]",
+	}, outside); diff != "" {
 		t.Errorf("fields that are not in the key (-want +got):\n%s", diff)
 	}
 }

@@ -25,6 +25,9 @@ type Lock struct {
 	Targets map[string]LockedBase `yaml:"targets" need:"yes" keys:"target"`
 	// Requirements are the dists installed into the tree, as NAME==VERSION.
 	Requirements []string `yaml:"requirements" is:"dist ID" set:"yes"`
+	// App is the first-party code that is installed beside them, in the order of
+	// [App.Dirs].
+	App []LockedApp `yaml:"app"`
 	// Dists is every sdist and wheel, for the tree and for building, sorted by ID.
 	Dists []Dist `yaml:"dists"`
 
@@ -85,6 +88,35 @@ type Dist struct {
 	SHA256 string `yaml:"sha256" need:"yes" is:"sha256"`
 	// Build is what building it takes: set for every sdist, nil for a wheel.
 	Build *BuildSet `yaml:"build"`
+	// Own is set for first-party code, which no lock has among its dists: its archive is in
+	// the store and in no index, and its build says which version it is.
+	Own bool
+}
+
+// ownSuffix ends the name of the archive of first-party code.
+const ownSuffix = ".tar"
+
+// Dist is the code as a dist, whose archive has a sha256.
+func (a LockedApp) Dist(sha256 string) Dist { return OwnDist(a.Name, sha256, a.Build) }
+
+// OwnDist is first-party code of a name as a dist, whose archive has a sha256.
+func OwnDist(name, sha256 string, build *BuildSet) Dist {
+	return Dist{Name: name, File: name + ownSuffix, SHA256: sha256, Build: build, Own: true}
+}
+
+// LockedApp is what one directory of first-party code takes. Nothing of its code stands in a
+// lock: a commit that changes code alone changes no lock.
+type LockedApp struct {
+	// Source is the directory, as the recipe names it.
+	Source string `yaml:"source" need:"yes" is:"source directory"`
+	// Name is the distribution's, normalised.
+	Name string `yaml:"name" need:"yes" is:"distribution"`
+	// Version says where its version comes from, such as [VersionStatic].
+	Version string `yaml:"version" need:"yes" is:"version rule"`
+	// Requires are what it requires of others, without the markers that hold, sorted.
+	Requires []string `yaml:"requires" is:"text" set:"yes"`
+	// Build is what building it takes.
+	Build *BuildSet `yaml:"build" need:"yes"`
 }
 
 // BuildSet is what building one sdist takes.
@@ -156,8 +188,26 @@ type Applied struct {
 	Why      string `yaml:"why" need:"yes" is:"text"`
 }
 
-// ID names the dist in its lock: NAME==VERSION.
-func (d Dist) ID() string { return d.Name + "==" + d.Version }
+// WithEnv is the dist with variables in the environment of its build, over those that it has.
+func (d Dist) WithEnv(env map[string]string) Dist {
+	set := BuildSet{}
+	if d.Build != nil {
+		set = *d.Build
+	}
+	all := map[string]string{}
+	maps.Copy(all, set.Env)
+	maps.Copy(all, env)
+	set.Env, d.Build = all, &set
+	return d
+}
+
+// ID names the dist in its lock: NAME==VERSION. First-party code has its name alone.
+func (d Dist) ID() string {
+	if d.Own {
+		return d.Name
+	}
+	return d.Name + "==" + d.Version
+}
 
 // IsWheel reports whether it is a wheel, and not an sdist.
 func (d Dist) IsWheel() bool { return strings.HasSuffix(d.File, packaging.WheelSuffix) }

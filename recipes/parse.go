@@ -5,9 +5,11 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"strconv"
+	"strings"
 )
 
 // ReadRecipe reads the recipe at path. Whatever is wrong in it is told at once, as
@@ -66,6 +68,11 @@ func (vm *VM) setDefaults() {
 	}
 }
 
+// LockPath is where the lock of the recipe at a path stands: beside it, under its name.
+func LockPath(recipe string) string {
+	return strings.TrimSuffix(recipe, filepath.Ext(recipe)) + ".lock"
+}
+
 // File is the path of the recipe as it was given to ReadRecipe or ParseRecipe.
 func (r *Recipe) File() string {
 	if r.positions == nil {
@@ -96,11 +103,13 @@ func (r *Recipe) check() Faults {
 			faults = append(faults, r.Fault("a command has no program", "for example [python3, -m, flask, --version]", "test", "commands", strconv.Itoa(i), "0"))
 		}
 	}
+	own := ownLines{recipe: r}
 	for i, text := range r.Requirements.List {
-		if _, err := parseRequirement(text); err != nil {
+		if _, err := parseRequirement(text); err != nil && !own.take(text, r.At("requirements", strconv.Itoa(i))) {
 			faults = append(faults, r.Fault(err.what, err.hint, "requirements", strconv.Itoa(i)))
 		}
 	}
+	faults = append(append(faults, own.told()...), r.checkApp()...)
 	for _, name := range slices.Sorted(maps.Keys(r.Packages)) {
 		if p := r.Packages[name]; p.empty() && p.Overrides == "" {
 			faults = append(faults, r.Fault("packages."+name+" says nothing", "remove it, or say how "+name+" is built", "packages", name))

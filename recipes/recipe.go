@@ -30,6 +30,9 @@ type Recipe struct {
 	// file below the recipe's directory, or a list of requirements as PEP 508
 	// spells them. Without it the artifact is the interpreter alone.
 	Requirements Requirements `yaml:"requirements" is:"requirement" key:",lock"`
+	// App is first-party code: it is built to a wheel and installed last, in a layer of
+	// its own. Its content is a part of the artifact's key, and no part of the lock.
+	App *App `yaml:"app" key:"app,omitempty"`
 	// Packages holds, by normalised distribution name, how one wheel is built where
 	// its sdist does not say it. It changes nothing for the others.
 	Packages map[string]Packages `yaml:"packages" keys:"distribution" key:"packages"`
@@ -87,6 +90,27 @@ type Requirements struct {
 	File string
 	// List holds requirements as PEP 508 spells them.
 	List []string
+}
+
+// App is first-party code.
+type App struct {
+	// Source is the directory that has the application's pyproject.toml or setup.py,
+	// relative to the recipe's: "." is that itself. What git tracks there is taken as it
+	// stands in the working tree.
+	Source string `yaml:"source" need:"yes" is:"source directory" key:",source"`
+	// Members are further source directories, such as the members of a workspace. Each is
+	// built and installed too, and what they require of each other is not looked for in
+	// any index.
+	Members []string `yaml:"members" is:"member directory" set:"yes" key:",source"`
+	// Files are patterns, as Go's path.Match has them, of paths below the recipe's
+	// directory. They are taken in place of what git tracks, and may be generated; a
+	// directory is everything below it.
+	Files []string `yaml:"files" is:"source pattern" set:"yes" key:",source"`
+	// Extras are optional dependencies of the application that are installed, by name.
+	Extras []string `yaml:"extras" is:"extra" set:"yes" key:",lock"`
+	// Command is what the artifact's image runs, program and arguments. The program is a
+	// name in the tree's bin directory or in the PATH of the image's base, or a path.
+	Command []string `yaml:"command" is:"argument" key:"command"`
 }
 
 // Packages says how one wheel is built.

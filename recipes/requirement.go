@@ -23,6 +23,9 @@ type Requirement struct {
 	Hashes []string
 	// Constraint marks a constraint: it limits versions and requires nothing.
 	Constraint bool
+	// Project is the directory of the first-party code that requires it; empty for what the
+	// recipe itself requires.
+	Project string
 	// Position is where the requirement begins.
 	Position
 }

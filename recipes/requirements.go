@@ -39,6 +39,10 @@ type RequirementSet struct {
 	// Patches are the bytes of the patches that the recipe names, by path as it is
 	// written there.
 	Patches map[string][]byte
+	// Projects are what the source directories of the recipe's app say of themselves, the
+	// application's first, the members' in the order of their directories. What they
+	// require is among Requirements.
+	Projects []Project
 }
 
 // ReadRequirements reads what the recipe requires: its list, or the requirements
@@ -47,7 +51,7 @@ type RequirementSet struct {
 // --no-binary, is refused. Whatever is wrong is told at once, as [Faults]; every
 // other error is of reading files.
 func ReadRequirements(r *Recipe) (*RequirementSet, error) {
-	reader := &requirementsReader{recipe: r, set: &RequirementSet{Files: map[string][]byte{}, Patches: map[string][]byte{}}, read: map[inclusion]bool{}}
+	reader := &requirementsReader{recipe: r, own: ownLines{recipe: r}, set: &RequirementSet{Files: map[string][]byte{}, Patches: map[string][]byte{}}, read: map[inclusion]bool{}}
 	if r.namesFiles() {
 		root, err := os.OpenRoot(filepath.Dir(r.File()))
 		if err != nil {
@@ -62,6 +66,8 @@ func ReadRequirements(r *Recipe) (*RequirementSet, error) {
 	}
 	reader.patches()
 	reader.list()
+	reader.faults = append(reader.faults, reader.own.told()...)
+	reader.projects()
 	reader.checkHashes()
 	if err := reader.faults.Err(); err != nil {
 		return nil, err
@@ -98,6 +104,8 @@ type requirementsReader struct {
 	read   map[inclusion]bool
 	bytes  int
 	faults Faults
+	// own are lines that require first-party code by its path.
+	own ownLines
 }
 
 func (r *requirementsReader) add(pos Position, what, hint string) {
@@ -109,7 +117,9 @@ func (r *requirementsReader) list() {
 		pos := r.recipe.At("requirements", strconv.Itoa(i))
 		requirement, err := parseRequirement(text)
 		if err != nil {
-			r.add(pos, err.what, err.hint)
+			if !r.own.take(text, pos) {
+				r.add(pos, err.what, err.hint)
+			}
 			continue
 		}
 		requirement.Position = pos
@@ -223,6 +233,9 @@ func logicalLines(text string) []logicalLine {
 }
 
 func (r *requirementsReader) line(in inclusion, text string, pos Position, stack []string) {
+	if r.own.take(text, pos) {
+		return
+	}
 	if strings.HasPrefix(text, "-") {
 		r.option(in, text, pos, stack)
 		return
@@ -379,7 +392,9 @@ func (r *requirementsReader) checkHashes() {
 		hint = fmt.Sprintf("%s has some (%s); give them to all or to none", r.set.Requirements[first].Name, r.set.Requirements[first].Position)
 	}
 	for _, q := range r.set.Requirements {
-		if len(q.Hashes) == 0 && !q.Constraint {
+		// What first-party code requires has its hashes on a line of its name, which locking
+		// looks for.
+		if len(q.Hashes) == 0 && !q.Constraint && q.Project == "" {
 			r.add(q.Position, q.Name+" has no hashes", hint)
 		}
 	}

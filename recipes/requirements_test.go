@@ -190,7 +190,7 @@ func TestRequirementsFaults(t *testing.T) {
 		"-r in constraints":  {map[string]string{"r.txt": "-c c.txt", "c.txt": "-r d.txt"}, []string{"c.txt:1:1: a constraints file includes requirements"}},
 		"options": {map[string]string{"r.txt": "--index-url https://x\n-i x\n--extra-index-url=x\n-f x\n--no-binary :all:\n--only-binary=:all:\n--pre\n-e .\n--editable x\n--odd"}, []string{
 			"r.txt:1:1: --index-url is not", "r.txt:2:1: -i is not", "r.txt:3:1: --extra-index-url is not", "r.txt:4:1: -f is not", "r.txt:5:1: --no-binary is not",
-			"r.txt:6:1: --only-binary is not", "r.txt:7:1: --pre is not", "r.txt:8:1: -e is not", "r.txt:9:1: --editable is not", "r.txt:10:1: --odd is no option"}},
+			"r.txt:6:1: --only-binary is not", "r.txt:7:1: --pre is not", "r.txt:8:1: -e . is first-party code", "r.txt:9:1: --editable x is first-party code", "r.txt:10:1: --odd is no option"}},
 		"option of one":        {map[string]string{"r.txt": "a --config-settings=x=y"}, []string{"r.txt:1:1: --config-settings is not"}},
 		"weak hash":            {map[string]string{"r.txt": "a --hash=md5:" + hash[:32]}, []string{`r.txt:1:1: "md5:0123456789abcdef0123456789abcdef" is no sha256`}},
 		"short hash":           {map[string]string{"r.txt": "a --hash=sha256:" + hash[:63]}, []string{`r.txt:1:1: "sha256:` + hash[:63]}},
@@ -198,7 +198,7 @@ func TestRequirementsFaults(t *testing.T) {
 		"some without hashes":  {map[string]string{"r.txt": "a==1 --hash=sha256:" + hash + "\nb==1\n-c c.txt", "c.txt": "b<3"}, []string{"r.txt:2:1: b has no hashes"}},
 		"hashes required":      {map[string]string{"r.txt": "--require-hashes\na==1"}, []string{"r.txt:2:1: a has no hashes"}},
 		"extras in constraint": {map[string]string{"r.txt": "-c c.txt", "c.txt": "b[x]<3"}, []string{"c.txt:1:1: a constraint has extras"}},
-		"nonsense":             {map[string]string{"r.txt": "a\n\n# c\na b\n./x\n  c @ https://x"}, []string{"r.txt:4:1: \"b\" stands", "r.txt:5:1: \"./x\" is a path", "r.txt:6:3: c is required from a URL"}},
+		"nonsense":             {map[string]string{"r.txt": "a\n\n# c\na b\n./x\n  c @ https://x"}, []string{"r.txt:4:1: \"b\" stands", "r.txt:5:1: ./x is first-party code", "r.txt:6:3: c is required from a URL"}},
 		"not text":             {map[string]string{"r.txt": "a\xff"}, []string{"ampoule.yaml:9:15: r.txt is not UTF-8 text"}},
 	}
 	for name, c := range cases {

@@ -179,6 +179,23 @@ var rules = map[string]rule{
 	"import":       {means: "the name of a module to import", fits: isModuleName, pattern: regexp.MustCompile(`^[^\s.]+(\.[^\s.]+)*$`), example: "flask"},
 	"argument":     {means: "an argument", numbers: true, example: "flask, --version", fits: func(text string) bool { return !strings.Contains(text, "\x00") }},
 	"requirement":  {means: "a requirement (PEP 508)", example: "flask>=3.1"},
+	"source directory": {
+		means: "a directory, relative to the recipe's", fits: isSourceDirectory, hint: hintSourceDirectory, example: ".",
+	},
+	"member directory": {
+		means: "a directory, relative to the recipe's", fits: isSourceDirectory, hint: hintSourceDirectory, example: "libs/foo",
+	},
+	"source pattern": {means: "a pattern of paths, relative and without ..", fits: isSourcePattern, example: "pyproject.toml, src"},
+	"extra": {
+		means: "the normalised name of an extra (PEP 685)", pattern: normalName, example: "postgres",
+		hint: func(text string) string {
+			if name := packaging.NormalName(text); name != text && normalName.MatchString(name) {
+				return "write " + name
+			}
+			return ""
+		},
+	},
+	"version rule": {means: "where a version comes from", enum: []string{VersionStatic, VersionTags, VersionBackend}},
 	"build requirement": {
 		means: "a requirement by name (PEP 508)", example: `"setuptools<81"`,
 		fits: func(text string) bool { _, err := parseRequirement(text); return err == nil },

@@ -31,6 +31,10 @@ func Pack(ctx context.Context, packer layer.Packer, a artifact.Artifact) (Packed
 	if len(debug) > 0 {
 		referrers = append(referrers, artifact.Referrer{ArtifactType: artifact.DebugType, Files: debug})
 	}
+	if len(a.Source) > 0 {
+		source := artifact.BytesFile(artifact.SourceFile, artifact.SourceType, a.Source)
+		referrers = append(referrers, artifact.Referrer{ArtifactType: artifact.SourceType, Files: []artifact.File{source}})
+	}
 	return Packed{Name: a.Name, Key: a.Key, Images: []PackedImage{image}, Referrers: referrers}, nil
 }
 

@@ -119,3 +119,51 @@ func TestPackRefuses(t *testing.T) {
 		}
 	}
 }
+
+// What first-party code is of stands beside the artifact, and changes nothing of its digest.
+func TestPackSource(t *testing.T) {
+	t.Parallel()
+	r := store(t, t.TempDir())
+	digests := map[string]bool{}
+	for _, source := range []string{"", `{"commit":"c"}`} {
+		a := built(t)
+		a.Source = []byte(source)
+		packed, err := registry.Pack(t.Context(), layer.Packer{Dir: t.TempDir()}, a)
+		if err != nil {
+			t.Fatal(err)
+		}
+		into := r
+		if source != "" {
+			into = store(t, t.TempDir())
+		}
+		done, err := into.Publish(t.Context(), packed)
+		if err != nil {
+			t.Fatal(err)
+		}
+		digests[done.Digest] = true
+		found, err := into.Referrers(t.Context(), done.Ref, artifact.SourceType)
+		if err != nil || len(found) != min(1, len(source)) {
+			t.Fatalf("%q: %+v, %v", source, found, err)
+		}
+		if source == "" {
+			continue
+		}
+		content, err := into.OpenFile(t.Context(), found[0].Files[0])
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(content)
+		if err := content.Close(); err != nil {
+			t.Error(err)
+		}
+		if err != nil || string(data) != source || found[0].Files[0].Name != artifact.SourceFile {
+			t.Errorf("it is %+v with %q, %v", found[0], data, err)
+		}
+		if digest, ok, err := into.FindKey(t.Context(), "web", packed.Key, artifact.PublishedBeside()); err != nil || !ok || digest != done.Digest {
+			t.Errorf("the key names %q, %t, %v", digest, ok, err)
+		}
+	}
+	if len(digests) != 1 {
+		t.Errorf("digests: %v", digests)
+	}
+}

@@ -93,6 +93,7 @@ func (p *Parts) Builder(inputs config.Inputs) (*builder.Builder, error) {
 	published := Publisher{Registry: reg, Store: p.Store}
 	return builder.New(builder.Dependencies{
 		Store: p.Store, Fetch: fetcher, Sandboxes: p.Sandboxes, Publisher: published, Bases: published,
+		Environ: inputs.Environ,
 	})
 }
 

@@ -34,6 +34,8 @@ const (
 	native      = "native"
 	interpreter = "interpreter"
 	metadata    = "metadata"
+	// app is the part of first-party code.
+	app         = "app"
 	rest        = "rest"
 	wheelPrefix = "wheel:"
 	tailPrefix  = "tail-"
@@ -51,19 +53,24 @@ type Part struct {
 // Split shares a tree's entries out by [tree.Entry.Owner]: "native" and
 // "interpreter" have a part each; so has each of the largest distributions (owner
 // "wheel:NAME") of at least 1 MiB; the others go into 12 bins by the hash of their
-// normalised name (PEP 503), so that adding one moves no other; whatever has
+// normalised name (PEP 503), so that adding one moves no other; first-party code, given by
+// its normalised names, is "app"; whatever has
 // another owner is "metadata". Parts come in the order of their layers, what changes
 // most rarely first, since what is below is pulled and unpacked first; parts without
 // entries are left out.
-func Split(t *tree.Tree) []Part {
-	return split(t, partOf, native, interpreter, wheelPrefix, tailPrefix, metadata)
+func Split(t *tree.Tree, own ...string) []Part {
+	mine := map[string]bool{}
+	for _, name := range own {
+		mine[wheelPrefix+name] = true
+	}
+	return split(t, mine, partOf, native, interpreter, wheelPrefix, tailPrefix, app, metadata)
 }
 
 // SplitCoarsely shares a tree's entries out to as few parts as keep the large ones
 // apart: the interpreter, which other trees share, each of the largest distributions,
 // "native", and "rest".
 func SplitCoarsely(t *tree.Tree) []Part {
-	return split(t, func(owner string, large map[string]bool) string {
+	return split(t, nil, func(owner string, large map[string]bool) string {
 		if owner == interpreter || owner == native || large[owner] {
 			return owner
 		}
@@ -71,12 +78,16 @@ func SplitCoarsely(t *tree.Tree) []Part {
 	}, interpreter, wheelPrefix, native, rest)
 }
 
-// split shares entries out to the parts that partOf names, in the order of their kinds.
-func split(t *tree.Tree, partOf func(owner string, large map[string]bool) string, kinds ...string) []Part {
-	large := largeDists(t)
+// split shares entries out to the parts that partOf names, in the order of their kinds. Those
+// of the owners that are mine are one part, whatever partOf says.
+func split(t *tree.Tree, mine map[string]bool, partOf func(owner string, large map[string]bool) string, kinds ...string) []Part {
+	large := largeDists(t, mine)
 	paths := map[string]map[string]bool{}
 	for _, e := range t.Entries() {
-		name := partOf(e.Owner, large)
+		name := app
+		if !mine[e.Owner] {
+			name = partOf(e.Owner, large)
+		}
 		if paths[name] == nil {
 			paths[name] = map[string]bool{}
 		}
@@ -96,19 +107,23 @@ func split(t *tree.Tree, partOf func(owner string, large map[string]bool) string
 }
 
 // largeDists returns the owners that get a part of their own, the biggest first
-// where there are too many.
-func largeDists(t *tree.Tree) map[string]bool {
+// where there are too many. Those that are mine have one already.
+func largeDists(t *tree.Tree, mine map[string]bool) map[string]bool {
 	sizes := map[string]int64{}
 	for _, e := range t.Entries() {
-		if strings.HasPrefix(e.Owner, wheelPrefix) {
+		if strings.HasPrefix(e.Owner, wheelPrefix) && !mine[e.Owner] {
 			sizes[e.Owner] += e.Size
 		}
 	}
 	owners := slices.SortedFunc(maps.Keys(sizes), func(a, b string) int {
 		return cmp.Or(cmp.Compare(sizes[b], sizes[a]), cmp.Compare(a, b))
 	})
+	most := maxLarge
+	if len(mine) > 0 {
+		most-- // its place is that of the application
+	}
 	large := map[string]bool{}
-	for _, owner := range owners[:min(len(owners), maxLarge)] {
+	for _, owner := range owners[:min(len(owners), most)] {
 		if sizes[owner] >= largeDist {
 			large[owner] = true
 		}

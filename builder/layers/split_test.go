@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 
@@ -48,6 +49,38 @@ func TestSplitSharesByOwner(t *testing.T) {
 	}
 	if err != nil || all.Hash() != whole.Hash() {
 		t.Errorf("parts together are %s (%v), not %s", all.Hash(), err, whole.Hash())
+	}
+}
+
+// First-party code has a part of its own, however large it is, and takes no other
+// distribution's place.
+func TestSplitApp(t *testing.T) {
+	t.Parallel()
+	names := func(size int, own ...string) []string {
+		var names []string
+		for _, p := range Split(newTree(t,
+			owned("bin/python3", "interpreter", 100), owned("lib/site/big.so", "wheel:big", largeDist), owned("lib/site/web.py", "wheel:web", size),
+			owned("lib/site/helper.py", "wheel:helper", 1), owned("record.json", "metadata", 10),
+		), own...) {
+			names = append(names, p.Name)
+		}
+		return names
+	}
+	want := []string{"interpreter", "wheel:big", "app", "metadata"}
+	for _, size := range []int{1, 2 * largeDist} {
+		if diff := cmp.Diff(want, names(size, "web", "helper")); diff != "" {
+			t.Errorf("of %d bytes (-want +got):\n%s", size, diff)
+		}
+	}
+	if got := names(1); slices.Contains(got, "app") {
+		t.Errorf("without first-party code: %q", got)
+	}
+	entries := []tree.Entry{owned("web.py", "wheel:web", 1), owned("n", "native", 1), owned("i", "interpreter", 1), owned("m", "metadata", 1)}
+	for i := range 100 {
+		entries = append(entries, owned(fmt.Sprintf("big%d", i), fmt.Sprintf("wheel:big%d", i), largeDist), owned(fmt.Sprintf("small%d", i), fmt.Sprintf("wheel:small%d", i), 1))
+	}
+	if n := len(Split(newTree(t, entries...), "web")); n != maxParts {
+		t.Errorf("%d parts, not %d", n, maxParts)
 	}
 }
 

@@ -24,11 +24,14 @@ func (p *distLocker) rootQuery() query {
 	if p.reqs.File == "" {
 		var b strings.Builder
 		for _, r := range p.reqs.Requirements {
-			b.WriteString(r.Spec + "\n")
+			if r.Project == "" {
+				b.WriteString(r.Spec + "\n")
+			}
 		}
 		q.file = "requirements.txt"
 		q.files = map[string][]byte{q.file: []byte(b.String())}
 	}
+	q.specs = p.ownSpecs()
 	return q
 }
 
@@ -210,7 +213,7 @@ func (p *distLocker) ask(ctx context.Context, sdist recipes.Dist, needs []string
 	if err != nil {
 		return nil, err
 	}
-	dynamic, err := p.stage.Requires(ctx, job)
+	dynamic, err := p.stage.Requires(ctx, p.told(job))
 	var exit *sandbox.ExitError
 	if len(ready) < len(needs) && errors.As(err, &exit) {
 		return p.ask(ctx, sdist, needs, false)
@@ -240,14 +243,10 @@ func (p *distLocker) resolveBuild(ctx context.Context, sdist recipes.Dist, set *
 	if len(all) == 0 {
 		return nil
 	}
-	var previous []string
-	if d, ok := p.opts.Previous.Dist(sdist.ID()); ok && d.Build != nil {
-		previous = d.Build.Dists
-	}
 	releases, err := p.resolve(ctx, query{
 		files:  map[string][]byte{"build.txt": []byte(strings.Join(all, "\n") + "\n")},
 		file:   "build.txt",
-		prefer: p.prefer(previous),
+		prefer: p.prefer(p.previousDists(sdist)),
 		limits: p.limits(),
 	}, &sdist)
 	if err != nil {

@@ -82,6 +82,8 @@ type world struct {
 	locker  *distLocker
 	dynamic map[string][]string // by file of an sdist
 	depends map[string][]string // likewise
+	// names are further lines of metadata, likewise.
+	names map[string]string
 	// static is what the sandbox tells of a patched sdist, as JSON by file of an sdist.
 	static map[string]string
 	// crates is a directory that is a mirror of crates.
@@ -206,7 +208,7 @@ func (w *world) step(_ context.Context, s *fake.Sandbox, step sandbox.Step) erro
 		dir := path.Dir(step.Dir)
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		asked := read(path.Join(step.Dir, step.Args[len(step.Args)-1]))
+		asked := read(path.Join(step.Dir, step.Args[len(step.Args)-1])) + read(dir+"/specs.txt")
 		w.asked = append(w.asked, asked)
 		config := read(dir+"/uv.toml") + read(dir+"/pylock.toml")
 		if at := slices.Index(step.Args, "--constraints"); at >= 0 {
@@ -238,7 +240,7 @@ func (w *world) step(_ context.Context, s *fake.Sandbox, step sandbox.Step) erro
 		}
 		told, err := json.Marshal(map[string]any{
 			"requires": w.dynamic[sdist], "wheel": wheel,
-			"metadata": "Requires-Dist: " + strings.Join(depends, "\nRequires-Dist: ") + "\n",
+			"metadata": w.names[sdist] + "Requires-Dist: " + strings.Join(depends, "\nRequires-Dist: ") + "\n",
 		})
 		if err != nil {
 			return err

@@ -34,6 +34,8 @@ type Options struct {
 	Upgrade bool
 	// UpgradeNames lets the pins of these distributions and Debian packages move.
 	UpgradeNames []string
+	// App is the recipe's first-party code, in the order of [recipes.App.Dirs].
+	App []Code
 }
 
 // moves reports whether the pin of a name may move.
@@ -73,7 +75,7 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 	if err := l.lockPython(ctx, r, lock, opts); err != nil {
 		return nil, err
 	}
-	if len(reqs.Requirements) > 0 {
+	if len(reqs.Requirements) > 0 || r.App != nil {
 		d.foresee(ctx)
 		p := &distLocker{l: l, recipe: r, reqs: reqs, lock: lock, opts: opts, log: log, debian: d}
 		if err := p.run(ctx); err != nil {
@@ -131,7 +133,8 @@ func unusedPackages(r *recipes.Recipe, lock *recipes.Lock) error {
 	var faults recipes.Faults
 	for _, name := range sortedKeys(r.Packages) {
 		built := func(d recipes.Dist) bool { return d.Name == name && d.Build != nil }
-		if !slices.ContainsFunc(lock.Dists, built) {
+		own := func(a recipes.LockedApp) bool { return a.Name == name }
+		if !slices.ContainsFunc(lock.Dists, built) && !slices.ContainsFunc(lock.App, own) {
 			faults = append(faults, r.Fault(
 				fmt.Sprintf("packages.%s says how %s is built, and nothing builds it", name, name),
 				"remove it, or require "+name, "packages", name))
@@ -157,6 +160,8 @@ type distLocker struct {
 	dists    map[string]recipes.Dist
 	// locking holds the sdists whose build requirements are being locked, outermost first.
 	locking []string
+	// own is the recipe's first-party code.
+	own []ownProject
 }
 
 func (p *distLocker) run(ctx context.Context) (err error) {
@@ -179,6 +184,9 @@ func (p *distLocker) lockDists(ctx context.Context) error {
 	if err := p.recall(ctx); err != nil {
 		return err
 	}
+	if err := p.readApp(ctx); err != nil {
+		return err
+	}
 	releases, err := p.resolve(ctx, p.rootQuery(), nil)
 	if err != nil {
 		return p.placed(err)
@@ -197,6 +205,9 @@ func (p *distLocker) lockDists(ctx context.Context) error {
 		return err
 	}
 	p.lock.Requirements = ids
+	if err := p.lockApp(ctx); err != nil {
+		return err
+	}
 	for _, id := range sortedKeys(p.dists) {
 		p.lock.Dists = append(p.lock.Dists, p.dists[id])
 	}
@@ -234,6 +245,9 @@ func (p *distLocker) prune() {
 		}
 	}
 	use(p.lock.Requirements)
+	for _, a := range p.lock.App {
+		use(a.Build.Dists)
+	}
 	p.lock.Dists = slices.DeleteFunc(p.lock.Dists, func(d recipes.Dist) bool { return !used[d.ID()] })
 }
 

@@ -17,12 +17,7 @@ import (
 // settings says how an sdist is built beside what it declares: what the recipe and
 // the overrides say. Debian packages are only named; lockPackages locks them.
 func (p *distLocker) settings(ctx context.Context, sdist recipes.Dist) (_ recipes.BuildSet, packages []string, err error) {
-	s, applied := p.recipe.Building(sdist.Name, sdist.Version, p.place())
-	for _, limit := range p.recipe.Limits(p.place()) {
-		if limit.Name == sdist.Name {
-			applied = append(applied, limit.Applied)
-		}
-	}
+	s, applied := p.building(sdist)
 	set := recipes.BuildSet{Env: s.Env, ConfigSettings: s.ConfigSettings, Overrides: applied}
 	if set.Added, err = canonical(sdist, s.Requires, recipes.ParseRequirement); err != nil {
 		return set, nil, err

@@ -243,6 +243,8 @@ type query struct {
 	prefer map[string]string
 	// limits are further constraints (PEP 508).
 	limits []string
+	// specs are further requirements (PEP 508).
+	specs []string
 }
 
 // refused says that uv wanted to run code of an sdist to learn its metadata.
@@ -293,6 +295,11 @@ func (r *resolver) resolve(ctx context.Context, q query) ([]byte, error) {
 		entries = append(entries, tree.FileEntry("pylock.toml", 0o644, preferences(q.prefer)))
 	}
 	entries = append(entries, tree.FileEntry("limits.txt", 0o644, []byte(strings.Join(q.limits, "\n")+"\n")))
+	requirements := []string{q.file}
+	if len(q.specs) > 0 {
+		requirements = append([]string{dir + "/specs.txt"}, requirements...)
+		entries = append(entries, tree.FileEntry("specs.txt", 0o644, []byte(strings.Join(q.specs, "\n")+"\n")))
+	}
 	for name, data := range q.files {
 		entries = append(entries, tree.FileEntry("in/"+name, 0o644, data))
 	}
@@ -305,11 +312,11 @@ func (r *resolver) resolve(ctx context.Context, q query) ([]byte, error) {
 	}
 	var stderr strings.Builder
 	step := sandbox.Step{
-		Args: []string{
+		Args: append([]string{
 			uvPath, "--config-file", dir + "/uv.toml", "pip", "compile", "--quiet", "--no-python-downloads",
 			"--python", pythonPath, "--format", "pylock.toml", "--no-header", "--no-annotate",
-			"--constraints", dir + "/limits.txt", "--output-file", dir + "/pylock.toml", q.file,
-		},
+			"--constraints", dir + "/limits.txt", "--output-file", dir + "/pylock.toml",
+		}, requirements...),
 		Env: r.env, Secrets: r.secrets, Dir: dir + "/in", Stdout: r.log, Stderr: &stderr,
 	}
 	err = r.sb.Exec(ctx, step)

@@ -64,9 +64,13 @@ func NewHouse(stage *Stage, f Fetcher, python string, jobs int, image Images) *H
 	}
 }
 
-// Items returns what is fetched for a dist: its file, and the crates that it is built with.
+// Items returns what is fetched for a dist: its file, but of first-party code, and the crates
+// that it is built with.
 func Items(d recipes.Dist) []fetch.Item {
-	items := []fetch.Item{{Source: fetch.PyPI, Name: d.Name, Version: d.Version, File: d.File, SHA256: d.SHA256}}
+	var items []fetch.Item
+	if !d.Own {
+		items = append(items, fetch.Item{Source: fetch.PyPI, Name: d.Name, Version: d.Version, File: d.File, SHA256: d.SHA256})
+	}
 	if d.Build == nil {
 		return items
 	}

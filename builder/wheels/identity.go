@@ -22,7 +22,8 @@ func (e *IdentityError) Error() string {
 // Kind says whose fault it is.
 func (*IdentityError) Kind() faults.Kind { return faults.Build }
 
-// checkIdentity refuses a wheel that is not of the sdist that was locked.
+// checkIdentity refuses a wheel that is not of the sdist that was locked. First-party code says
+// its version by being built.
 func checkIdentity(sdist recipes.Dist, wheel string) error {
 	built, err := packaging.ParseWheelName(wheel)
 	if err != nil {
@@ -30,6 +31,9 @@ func checkIdentity(sdist recipes.Dist, wheel string) error {
 	}
 	if name := packaging.NormalName(built.Distribution); name != sdist.Name {
 		return &IdentityError{sdist.ID(), name}
+	}
+	if sdist.Own {
+		return nil
 	}
 	// In a file name "_" stands for "-", and older tools write it for "+".
 	for _, meant := range []string{"_", "-", "+"} {

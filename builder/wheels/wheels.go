@@ -259,7 +259,7 @@ func remembered[T any](
 ) (T, bool, error) {
 	return once.Remembered(ctx, s.Store, task, kind, key, func(ctx context.Context) (_ T, err error) {
 		var none T
-		log, err := buildlog.Open(s.Logs, kind+"-"+job.Sdist.Name+"-"+job.Sdist.Version)
+		log, err := buildlog.Open(s.Logs, kind+"-"+strings.ReplaceAll(job.Sdist.ID(), "==", "-"))
 		if err != nil {
 			return none, err
 		}

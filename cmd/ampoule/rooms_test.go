@@ -58,13 +58,15 @@ var rooms = map[string][]string{
 	"builder/gate":             append(stage(), "builder/stub"),
 	// The stages that make what wheels are built in meet here, and nowhere below.
 	"builder/buildenv": append(stage(), "builder/toolchain", "builder/cpython", "builder/wheels"),
+	// First-party code lies in a working tree: it is read here, and becomes data.
+	"builder/workspace": {"recipes", "tree"},
 	// Locking asks in a build environment: the interpreter, and the metadata of sdists.
 	"builder/locking": append(stage(), "address", "builder/buildenv", "builder/toolchain/...", "builder/cpython/...", "builder/wheels/...",
 		"builder/locking/apt"),
 	"builder/locking/apt": {"address", "config", "recipes", "builder/fetch", "builder/progress", "builder/toolchain/debian"},
 	// Docker is missing: only wiring knows which engine runs the sandboxes.
 	"builder": append(stage(), "builder/buildenv", "builder/toolchain/...", "builder/cpython/...", "builder/wheels/...",
-		"builder/seal/...", "builder/gate", "builder/locking/..."),
+		"builder/seal/...", "builder/gate", "builder/locking/...", "builder/workspace"),
 
 	// Whoever builds begins here.
 	"wiring": {"config", "store", "registry/...", "builder", "builder/docker", "builder/fetch", "builder/layers", "builder/progress", "builder/sandbox"},

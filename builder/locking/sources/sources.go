@@ -68,8 +68,8 @@ func (m Member) Read(limit int64) (_ []byte, err error) {
 // walk before the archive does.
 type Walk = iter.Seq2[Member, error]
 
-// Sdist walks an sdist, whose kind its file's name tells: .tar.gz (PEP 625), .tgz or .zip. It
-// ends when ctx does.
+// Sdist walks an sdist, whose kind its file's name tells: .tar.gz (PEP 625), .tgz or .zip, or
+// .tar, which first-party code is packed in. It ends when ctx does.
 func Sdist(ctx context.Context, f *os.File, file string) Walk { return usual.sdist(ctx, f, file) }
 
 // CPython walks a source archive of CPython, .tar.xz or .tgz. It ends when ctx does.
@@ -95,6 +95,9 @@ func (l limits) sdist(ctx context.Context, f *os.File, file string) Walk {
 		return l.zip(ctx, f)
 	case strings.HasSuffix(file, ".tar.gz"), strings.HasSuffix(file, ".tgz"):
 		return l.tar(func() (io.Reader, error) { return gzip.NewReader(tree.ReaderWhile(ctx, f)) })
+	}
+	if strings.HasSuffix(file, ".tar") {
+		return l.tar(func() (io.Reader, error) { return tree.ReaderWhile(ctx, f), nil })
 	}
 	return failed(errors.New("not an sdist that is known: neither .tar.gz (PEP 625) nor .zip"))
 }

@@ -12,6 +12,7 @@ import (
 
 	"ampoule/audit"
 	"ampoule/builder"
+	"ampoule/recipes"
 	"ampoule/wiring"
 )
 
@@ -134,6 +135,8 @@ type buildResult struct {
 	Reused  bool           `json:"reused"`
 	Verdict *audit.Verdict `json:"verdict,omitempty"`
 	Logs    string         `json:"logs,omitempty"`
+	// Source is set for a recipe with first-party code.
+	Source *builder.Source `json:"source,omitempty"`
 }
 
 // Build builds the session's recipe, as how says. Reference makes the reference by which
@@ -155,8 +158,22 @@ func Build(ctx context.Context, s *Session, b Builder, how builder.Request, refe
 	if res.Reused {
 		s.tell("this key is published already: nothing was built")
 	}
+	s.tellSource(res.Source)
 	ref := reference(res.Name, res.Digest)
-	return s.print(ref, buildResult{ref, res.Name, res.Digest, res.Key, res.Reused, res.Verdict, res.Logs})
+	return s.print(ref, buildResult{ref, res.Name, res.Digest, res.Key, res.Reused, res.Verdict, res.Logs, res.Source})
+}
+
+// tellSource says which commit the application is of.
+func (s *Session) tellSource(source *builder.Source) {
+	switch {
+	case source == nil:
+	case source.Commit == "":
+		s.tell("the application is of no commit")
+	case source.Dirty:
+		s.tell("the application is of commit %s, dirty: %s", source.Commit, strings.Join(recipes.First(source.Changed), ", "))
+	default:
+		s.tell("the application is of commit %s", source.Commit)
+	}
 }
 
 // tellVerdict shows a verdict: the whole text if the gate has something to say,

@@ -11,7 +11,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -20,6 +19,7 @@ import (
 	"ampoule/address"
 	"ampoule/builder/progress"
 	"ampoule/cmd/ampoule/display"
+	"ampoule/recipes"
 )
 
 // Output is the form of a verb's result.
@@ -159,7 +159,7 @@ func watched[T any](ctx context.Context, s *Session, work func(context.Context) 
 
 // lockPath is the path of a recipe's lock: beside it, ampoule.lock for ampoule.yaml.
 func lockPath(recipe string) string {
-	return strings.TrimSuffix(recipe, filepath.Ext(recipe)) + ".lock"
+	return recipes.LockPath(recipe)
 }
 
 // usage makes what is wrong with a verb's arguments a [UsageError].

@@ -20,7 +20,7 @@ import (
 )
 
 // attachments are what refers to an artifact, by the name that save knows.
-var attachments = map[string]string{"verdict": artifact.VerdictType, "wheelhouse": artifact.WheelhouseType, "debug": artifact.DebugType}
+var attachments = map[string]string{"verdict": artifact.VerdictType, "wheelhouse": artifact.WheelhouseType, "debug": artifact.DebugType, "source": artifact.SourceType}
 
 // Attachments gives the files that refer to an artifact.
 type Attachments interface {
@@ -31,7 +31,7 @@ type Attachments interface {
 func newSave(s *Session) *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
-		Use:   "save REF verdict|wheelhouse|debug --to DIR",
+		Use:   "save REF verdict|wheelhouse|debug|source --to DIR",
 		Short: "Saves what is published beside an artifact",
 		Long: `Save fetches what refers to an artifact without being part of its tree, verifies it,
 and writes the files into a directory:
@@ -39,7 +39,8 @@ and writes the files into a directory:
   verdict     the gate's verdict, as JSON
   wheelhouse  every wheel that was installed into the tree
   debug       the debug information that was stripped from the tree, compressed tars
-              laid out like the image: unpack them in gdb's debug-file-directory`,
+              laid out like the image: unpack them in gdb's debug-file-directory
+  source      which commit the recipe's own code was of, as JSON, and what differed`,
 		Example: `  ampoule save web@sha256:… verdict --to .
   ampoule save web@sha256:… debug --to /tmp/debug`,
 		Args: usage(cobra.ExactArgs(2)),
@@ -47,11 +48,11 @@ and writes the files into a directory:
 			if len(args) != 1 {
 				return nil, cobra.ShellCompDirectiveNoFileComp
 			}
-			return []cobra.Completion{"verdict", "wheelhouse", "debug"}, cobra.ShellCompDirectiveNoFileComp
+			return []cobra.Completion{"verdict", "wheelhouse", "debug", "source"}, cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, ok := attachments[args[1]]; !ok {
-				return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("%q is not published beside artifacts: want verdict, wheelhouse or debug", args[1])}
+				return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("%q is not published beside artifacts: want verdict, wheelhouse, debug or source", args[1])}
 			}
 			if dir == "" {
 				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--to is missing: the directory to write into")}
