@@ -16,6 +16,9 @@ const (
 	classLock = "lock"
 	// classOut is a field that no build depends on; the tag "out" says why.
 	classOut = "out"
+	// classGroup is a field that only dependency groups depend on: it has a part in their
+	// keys ([GroupKey]), and none in the artifact's.
+	classGroup = "group"
 	// classInline is a struct whose fields stand where it stands.
 	classInline = "inline"
 )
@@ -50,6 +53,15 @@ func canonical(r *Recipe) json.RawMessage {
 	writeFields(&b, reflect.ValueOf(r).Elem())
 	b.WriteByte('}')
 	return b.Bytes()
+}
+
+// canonicalOf gives the same form of a part of a recipe.
+func canonicalOf(part any) json.RawMessage {
+	var b bytes.Buffer
+	// Only what stands behind something is separated from it.
+	b.WriteByte('[')
+	writeCanonical(&b, reflect.ValueOf(part), "")
+	return b.Bytes()[1:]
 }
 
 // writeCanonical writes one value as JSON.
@@ -101,7 +113,7 @@ func writeFields(b *bytes.Buffer, v reflect.Value) {
 		}
 		tag := keyTagOf(f)
 		switch {
-		case tag.option == classLock, tag.option == classOut, tag.option == optionOmitEmpty && v.Field(i).Len() == 0:
+		case tag.option == classLock, tag.option == classOut, tag.option == classGroup, tag.option == optionOmitEmpty && v.Field(i).Len() == 0:
 		case tag.option == classInline:
 			writeFields(b, v.Field(i))
 		default:
