@@ -178,6 +178,9 @@ func (v Verdict) WriteText(w io.Writer) error {
 	if v.Passed {
 		decision = "passed"
 	}
+	if v.Group != "" {
+		decision += " with group " + printable(v.Group)
+	}
 	fmt.Fprintf(b, "\n%s: %s\n", decision, v.Tree)
 	if err := b.Flush(); err != nil {
 		return fmt.Errorf("writing verdict: %w", err)

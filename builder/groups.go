@@ -122,7 +122,7 @@ func (g *groupBuild) run(ctx context.Context) (_ *audit.Verdict, _ string, err e
 func (g *groupBuild) sealAlone(ctx context.Context, open *layers.Opened, made []seal.Wheel) (*tree.Tree, error) {
 	alone := *g.build
 	alone.req.Lock = g.alone
-	sealed, err := alone.seal(ctx, open, g.of(made, func(own bool) bool { return own }))
+	sealed, err := alone.seal(ctx, open, g.of(made, true))
 	if err != nil {
 		return nil, err
 	}
@@ -143,22 +143,21 @@ func otherTree(group, digest, here, published string) error {
 		"laying dependency group %s over %s: its tree is %s, and this store makes %s of recipe and lock", group, digest, published, here)
 }
 
+// isOwn reports whether a wheel is the artifact's own, and not the group's.
+func (g *groupBuild) isOwn(w seal.Wheel) bool {
+	return slices.Contains(g.alone.Requirements, w.Name+"=="+w.Version)
+}
+
 // of are the wheels that are the artifact's own, or those that are not, in their order.
-func (g *groupBuild) of(made []seal.Wheel, want func(own bool) bool) []seal.Wheel {
-	var some []seal.Wheel
-	for _, w := range made {
-		if want(slices.Contains(g.alone.Requirements, w.Name+"=="+w.Version)) {
-			some = append(some, w)
-		}
-	}
-	return some
+func (g *groupBuild) of(made []seal.Wheel, own bool) []seal.Wheel {
+	return slices.DeleteFunc(slices.Clone(made), func(w seal.Wheel) bool { return g.isOwn(w) != own })
 }
 
 // checkLaid refuses what the group's wheels would do to the artifact's tree.
 func (g *groupBuild) checkLaid(base *tree.Tree, installed []*tree.Tree, made []seal.Wheel) error {
 	var laid []overlay.Laid
 	for i, w := range made {
-		if !slices.Contains(g.alone.Requirements, w.Name+"=="+w.Version) {
+		if !g.isOwn(w) {
 			laid = append(laid, overlay.Laid{Name: w.Name, Tree: installed[i]})
 		}
 	}
@@ -177,21 +176,7 @@ func (g *groupBuild) publishGroup(ctx context.Context, beyond *tree.Tree, made [
 	if err != nil {
 		return "", fmt.Errorf("writing the verdict: %w", err)
 	}
-	record := artifact.GroupRecord{
-		Schema: artifact.GroupSchema, Name: g.group, Artifact: g.digest, Key: g.key, Platform: g.req.platform(), Prefix: "/" + Prefix,
-		Layers: []artifact.GroupLayer{}, Distributions: []artifact.GroupDistribution{}, Files: map[string]string{},
-	}
-	for _, w := range g.of(made, func(own bool) bool { return !own }) {
-		record.Distributions = append(record.Distributions, artifact.GroupDistribution{Name: w.Name, Version: w.Version, Wheel: w.File})
-	}
-	for _, e := range beyond.Entries() {
-		switch e.Kind {
-		case tree.File:
-			record.Files[e.Path] = "sha256:" + e.SHA256
-		case tree.Symlink:
-			record.Files[e.Path] = "link:" + e.Link
-		}
-	}
+	record := g.record(beyond, made)
 	var parts []artifact.Layer
 	if beyond.Len() > 0 {
 		name := "group-" + g.group
@@ -203,4 +188,24 @@ func (g *groupBuild) publishGroup(ctx context.Context, beyond *tree.Tree, made [
 	return g.b.d.Publisher.PublishGroup(ctx, artifact.Group{
 		Repository: g.req.Recipe.Name, Digest: g.digest, Record: record, Layers: parts, Verdict: told,
 	})
+}
+
+// record is what the group says of itself, but for its layers.
+func (g *groupBuild) record(beyond *tree.Tree, made []seal.Wheel) artifact.GroupRecord {
+	r := artifact.GroupRecord{
+		Schema: artifact.GroupSchema, Name: g.group, Artifact: g.digest, Key: g.key, Platform: g.req.platform(), Prefix: "/" + Prefix,
+		Layers: []artifact.GroupLayer{}, Distributions: []artifact.GroupDistribution{}, Files: map[string]string{},
+	}
+	for _, w := range g.of(made, false) {
+		r.Distributions = append(r.Distributions, artifact.GroupDistribution{Name: w.Name, Version: w.Version, Wheel: w.File})
+	}
+	for _, e := range beyond.Entries() {
+		if e.Kind == tree.File {
+			r.Files[e.Path] = "sha256:" + e.SHA256
+		}
+		if e.Kind == tree.Symlink {
+			r.Files[e.Path] = "link:" + e.Link
+		}
+	}
+	return r
 }

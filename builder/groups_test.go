@@ -110,6 +110,10 @@ func TestBuildGroup(t *testing.T) {
 	if made.Name != "test" || made.Reused || made.Verdict == nil || !made.Verdict.Passed || made.Verdict.Group != "test" || made.Key != GroupKey(w.recipe, w.lock, "test", alone.Digest) {
 		t.Errorf("the group is %+v", made)
 	}
+	var text strings.Builder
+	if err := made.Verdict.WriteText(&text); err != nil || !strings.Contains(text.String(), "\npassed with group test: "+made.Verdict.Tree) {
+		t.Errorf("%v: the verdict says\n%s", err, text.String())
+	}
 	w.checkGroup(w.groups[0], alone.Digest)
 	started := len(w.runner.Sandboxes())
 	again, err := w.buildGroups()

@@ -94,11 +94,11 @@ func (g grouped) laying(t *testing.T, files map[string]string) {
 // group brings.
 const inside = `
 import subprocess, sys
-open("/tmp/test_it.py", "w").write("import itsdangerous\ndef test_it(): assert itsdangerous.Signer('k').sign('x')\n")
+open("/tmp/test_it.py", "w").write("import itsdangerous, markupsafe._speedups\ndef test_it(): assert itsdangerous.Signer('k').sign('x')\n")
 sys.exit(subprocess.run(["/opt/ampoule/bin/pytest", "-q", "-p", "no:cacheprovider", "/tmp/test_it.py"]).returncode)
 `
 
-// TestDependencyGroups lays pytest over a published artifact, whose digest stays, and refuses
+// TestDependencyGroups lays pytest, and a module that is compiled for the group, over a published artifact, whose digest stays, and refuses
 // groups that would not leave it as it is.
 func TestDependencyGroups(t *testing.T) {
 	name := fmt.Sprintf("groups-%d", time.Now().UnixNano())
@@ -113,7 +113,7 @@ func TestDependencyGroups(t *testing.T) {
 	ref := ampoule(t, "-f", g.file, "build")
 
 	requirements := filepath.Join(filepath.Dir(g.file), "requirements-test.txt")
-	if err := os.WriteFile(requirements, []byte("itsdangerous\npytest>=8,<9\n"), 0o644); err != nil {
+	if err := os.WriteFile(requirements, []byte("itsdangerous\npytest>=8,<9\nmarkupsafe==3.0.2\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
 	g.write(t, "dependency-groups: {test: requirements-test.txt}\n")
