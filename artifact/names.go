@@ -17,6 +17,9 @@ const (
 	// SourceType says which commit first-party code is of: one file, [SourceFile], of the
 	// same media type.
 	SourceType = "application/vnd.ampoule.source.v1+json"
+	// GroupType is a dependency group that is laid over the artifact: the file [GroupFile], and
+	// files of [LayerType]. The group's verdict refers to it in turn.
+	GroupType = "application/vnd.ampoule.group.v1"
 	// InputsType is the inputs of one lock, each a file of [InputType]. It refers to
 	// nothing: the tag of the build's key names it in the repository [InputsName].
 	InputsType = "application/vnd.ampoule.inputs.v1"
@@ -35,6 +38,8 @@ const (
 	EmptyType = "application/vnd.oci.empty.v1+json"
 	// WheelType is a wheel: a zip archive (PEP 427).
 	WheelType = "application/zip"
+	// GroupRecordType is a [GroupRecord], as JSON.
+	GroupRecordType = "application/vnd.ampoule.group.record.v1+json"
 	// InputType is an input of a build, whatever it is: it is named by its hash.
 	InputType = "application/octet-stream"
 )
@@ -45,6 +50,10 @@ const (
 	AnnotationLayer = "dev.ampoule.layer"
 	// AnnotationKind stands beside it: [KindBase] or [KindTree].
 	AnnotationKind = "dev.ampoule.layer.kind"
+	// AnnotationGroup holds a dependency group's name, AnnotationGroupKey the key that its
+	// build is addressed by, at its manifest.
+	AnnotationGroup    = Namespace + "group"
+	AnnotationGroupKey = Namespace + "group.key"
 	// AnnotationTitle holds a file's name, at its descriptor (image-spec, annotations.md).
 	AnnotationTitle = "org.opencontainers.image.title"
 	// AnnotationRefName holds a tag, in the index of a directory of images (image-spec,
@@ -70,6 +79,8 @@ const (
 	VerdictFile = "verdict.json"
 	// SourceFile is that of what first-party code is of.
 	SourceFile = "source.json"
+	// GroupFile is a dependency group's record.
+	GroupFile = "group.json"
 )
 
 // DebugFile names the file that holds the debug information of something.

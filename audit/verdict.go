@@ -61,6 +61,9 @@ type Verdict struct {
 	Schema string `json:"schema"`
 	// Passed is true when nothing is refused but what an exception covers.
 	Passed bool `json:"passed"`
+	// Group is the dependency group that the artifact was judged with; empty for the
+	// artifact alone.
+	Group string `json:"group,omitempty"`
 	// Tree is the judged tree's hash.
 	Tree string `json:"tree"`
 	// Time is when it was judged, in RFC 3339.
@@ -174,6 +177,9 @@ func (v Verdict) WriteText(w io.Writer) error {
 	decision := "refused"
 	if v.Passed {
 		decision = "passed"
+	}
+	if v.Group != "" {
+		decision += " with group " + printable(v.Group)
 	}
 	fmt.Fprintf(b, "\n%s: %s\n", decision, v.Tree)
 	if err := b.Flush(); err != nil {

@@ -66,7 +66,9 @@ func (b *Builder) Lock(ctx context.Context, req Request, opts LockOptions) (*rec
 // Build makes sure that the artifact of a recipe and its lock is published, and
 // returns its digest. A lock that does not answer the recipe, and an acceptance that
 // has expired, are [recipes.Faults], a request without a lock is [ErrNoLock];
-// a tree that the gate refuses is a [*RefusedError].
+// a tree that the gate refuses is a [*RefusedError]. Dependency groups that are asked for
+// are built, judged with the artifact and published after it; one that would change or
+// shadow something of the artifact is an [*overlay.RefusedError].
 func (b *Builder) Build(ctx context.Context, req Request) (Result, error) {
 	if err := req.check(); err != nil {
 		return Result{}, err
@@ -94,6 +96,14 @@ func (b *Builder) Build(ctx context.Context, req Request) (Result, error) {
 		return b.make(ctx, &build{b: b, req: req, plan: plan})
 	})
 	task.Finish(reused, err)
+	for _, group := range req.Groups {
+		if err != nil {
+			break
+		}
+		var made GroupResult
+		made, err = b.buildGroup(ctx, req, result.Digest, group)
+		result.Groups = append(result.Groups, made)
+	}
 	return result, err
 }
 

@@ -35,6 +35,18 @@ type Publisher interface {
 	FindKey(ctx context.Context, name, key string) (digest string, found bool, err error)
 	// Publish pushes the artifact, visible only when it is whole, and returns its digest.
 	Publish(ctx context.Context, a artifact.Artifact) (digest string, err error)
+	GroupPublisher
+}
+
+// GroupPublisher is what the builder needs of a registry to publish dependency groups.
+type GroupPublisher interface {
+	// Tree returns the hash of the tree of a published artifact.
+	Tree(ctx context.Context, name, digest, platform string) (hash string, err error)
+	// FindGroup returns the digest of the group that was published for an artifact under a
+	// key. One that is not whole is not found; that, it tells the context's feed.
+	FindGroup(ctx context.Context, name, artifact, key string) (digest string, found bool, err error)
+	// PublishGroup attaches a group to its artifact, and returns the group's digest.
+	PublishGroup(ctx context.Context, g artifact.Group) (digest string, err error)
 }
 
 // Bases is what the builder needs of a registry to stand on foreign images.
@@ -100,4 +112,18 @@ type Result struct {
 	Logs string
 	// Source says what the first-party code is of; nil without any.
 	Source *Source
+	// Groups are the dependency groups that were asked for, up to the first that failed.
+	Groups []GroupResult
+}
+
+// GroupResult is what building a dependency group gives.
+type GroupResult struct {
+	// Name is the group's, Digest that of the referrer that it is.
+	Name   string
+	Digest string
+	Key    string
+	// Reused, Verdict and Logs are as [Result] has them.
+	Reused  bool
+	Verdict *audit.Verdict
+	Logs    string
 }

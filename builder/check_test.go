@@ -18,8 +18,9 @@ import (
 	"ampoule/store"
 )
 
-// digester publishes nothing, and names an artifact by the bytes that it would publish.
-type digester struct{}
+// digester publishes nothing, and names an artifact by the bytes that it would publish. It has
+// no groups.
+type digester struct{ GroupPublisher }
 
 func (d *digester) FindKey(context.Context, string, string) (string, bool, error) {
 	return "", false, nil

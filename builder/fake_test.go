@@ -152,6 +152,7 @@ type world struct {
 	asked     []string
 	published map[string]string
 	artifacts []artifact.Artifact
+	groups    []artifact.Group
 }
 
 const recipeText = `apiVersion: ampoule/v1
@@ -276,6 +277,36 @@ func (w *world) Publish(_ context.Context, a artifact.Artifact) (string, error) 
 	sum := sha256.Sum256([]byte(a.Key))
 	w.published[a.Key] = "sha256:" + hex.EncodeToString(sum[:])
 	return w.published[a.Key], nil
+}
+
+// Tree implements GroupPublisher.
+func (w *world) Tree(_ context.Context, _, digest, _ string) (string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, a := range w.artifacts {
+		if w.published[a.Key] == digest {
+			return a.Config.Labels[artifact.LabelTree], nil
+		}
+	}
+	return "another tree", nil
+}
+
+// FindGroup implements GroupPublisher.
+func (w *world) FindGroup(_ context.Context, _, _, key string) (string, bool, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	found, ok := w.published[key]
+	return found, ok, nil
+}
+
+// PublishGroup implements GroupPublisher.
+func (w *world) PublishGroup(_ context.Context, g artifact.Group) (string, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.groups = append(w.groups, g)
+	sum := sha256.Sum256([]byte(g.Record.Key))
+	w.published[g.Record.Key] = "sha256:" + hex.EncodeToString(sum[:])
+	return w.published[g.Record.Key], nil
 }
 
 // leak is a file that tells where it was made.

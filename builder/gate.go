@@ -46,6 +46,7 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 	if err != nil {
 		return nil, err
 	}
+	verdict.Group = r.group
 	if err := r.keep(verdict); err != nil {
 		return nil, err
 	}

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strings"
@@ -75,24 +76,19 @@ func (b *Builder) FetchInputs(ctx context.Context, req Request) (Inputs, error) 
 
 // fetchInputs brings all inputs into the store, which whoever calls it uses.
 func (b *Builder) fetchInputs(ctx context.Context, req Request) (Inputs, error) {
-	plan := req.plan()
-	in := Inputs{Name: req.Recipe.Name, Key: plan.Key}
-	if err := b.keepPatches(ctx, req); err != nil {
+	in := Inputs{Name: req.Recipe.Name, Key: req.plan().Key}
+	files, err := b.fetchDists(ctx, req)
+	if err != nil {
 		return Inputs{}, err
 	}
-	if err := b.d.Fetch.Fetch(ctx, plan.Inputs...); err != nil {
-		return Inputs{}, err
-	}
-	for _, i := range plan.Inputs {
-		in.Files = append(in.Files, Input{Source: i.Source, Name: i.Name, Version: i.Version, File: i.File, SHA256: i.SHA256})
-	}
-	for _, d := range req.Lock.Dists {
-		if d.Build == nil {
-			continue
+	in.Files = files
+	for _, group := range slices.Sorted(maps.Keys(req.Lock.Groups)) {
+		with := req
+		with.Lock = req.Lock.With(group)
+		if files, err = b.fetchDists(ctx, with); err != nil {
+			return Inputs{}, err
 		}
-		for _, p := range d.Build.Patches {
-			in.Files = append(in.Files, Input{Source: "patch", Name: d.Name, Version: d.Version, File: p.File, SHA256: p.SHA256})
-		}
+		in.Files = append(in.Files, files...)
 	}
 	for _, ref := range images(req.Lock) {
 		parts, err := b.fetchImage(ctx, ref, req.platform())
@@ -113,6 +109,30 @@ func (b *Builder) fetchInputs(ctx context.Context, req Request) (Inputs, error) 
 		in.Files[i].Size = info.Size()
 	}
 	return in, nil
+}
+
+// fetchDists brings what a plan names, and the patches of its dists, into the store.
+func (b *Builder) fetchDists(ctx context.Context, req Request) ([]Input, error) {
+	if err := b.keepPatches(ctx, req); err != nil {
+		return nil, err
+	}
+	plan := req.plan()
+	if err := b.d.Fetch.Fetch(ctx, plan.Inputs...); err != nil {
+		return nil, err
+	}
+	var files []Input
+	for _, i := range plan.Inputs {
+		files = append(files, Input{Source: i.Source, Name: i.Name, Version: i.Version, File: i.File, SHA256: i.SHA256})
+	}
+	for _, d := range req.Lock.Dists {
+		if d.Build == nil {
+			continue
+		}
+		for _, p := range d.Build.Patches {
+			files = append(files, Input{Source: "patch", Name: d.Name, Version: d.Version, File: p.File, SHA256: p.SHA256})
+		}
+	}
+	return files, nil
 }
 
 // KeptInputs lists the inputs that stay in a store, by name and key.

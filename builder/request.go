@@ -1,6 +1,10 @@
 package builder
 
 import (
+	"maps"
+	"slices"
+	"strings"
+
 	"ampoule/builder/buildenv"
 	"ampoule/builder/workspace"
 	"ampoule/recipes"
@@ -29,6 +33,8 @@ type Request struct {
 	// KeepGoing builds what can be built after a wheel's build has failed, and tells of
 	// all that failed at once.
 	KeepGoing bool
+	// Groups are dependency groups to build and publish beside the artifact.
+	Groups []string
 }
 
 // platform is the one platform that is built for, as os/architecture.
@@ -49,5 +55,22 @@ func (r Request) check() error {
 	if r.Lock == nil {
 		return ErrNoLock
 	}
+	if err := r.checkGroups(); err != nil {
+		return err
+	}
 	return recipes.CheckFresh(r.Recipe, r.Requirements, r.Lock)
+}
+
+// checkGroups refuses groups that the recipe does not have.
+func (r Request) checkGroups() error {
+	for _, name := range r.Groups {
+		if _, ok := r.Recipe.DependencyGroups[name]; !ok {
+			known := "it has none"
+			if names := slices.Sorted(maps.Keys(r.Recipe.DependencyGroups)); len(names) > 0 {
+				known = "it has " + strings.Join(names, ", ")
+			}
+			return recipes.Faults{r.Recipe.Fault("the recipe has no dependency group "+name, known, "dependency-groups")}
+		}
+	}
+	return nil
 }

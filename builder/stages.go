@@ -34,6 +34,10 @@ type build struct {
 	// own is first-party code, and versions are what its wheels say, by name.
 	own      []recipes.Dist
 	versions map[string]string
+	// group is the dependency group that is sealed with the artifact; empty without one.
+	group string
+	// laid looks at what each wheel installs before it is put together; may be nil.
+	laid func(installed []*tree.Tree, made []seal.Wheel) error
 }
 
 // run goes through the stages. Where the gate refuses, its verdict is returned with the error.
@@ -164,6 +168,11 @@ func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel
 			return nil, err
 		}
 		trees[i] = t.Sub(Prefix)
+	}
+	if r.laid != nil {
+		if err := r.laid(trees, made); err != nil {
+			return nil, err
+		}
 	}
 	if parts.Wheels, err = seal.Lay(trees, made); err != nil {
 		return nil, err

@@ -148,6 +148,7 @@ func CheckFresh(r *Recipe, reqs *RequirementSet, l *Lock) error {
 	if len(faults) == 0 {
 		faults = contradictions(r, reqs, l)
 	}
+	faults = append(faults, staleGroups(r, reqs, l)...)
 	return faults.Err()
 }
 
@@ -208,17 +209,24 @@ func contradictions(r *Recipe, reqs *RequirementSet, l *Lock) Faults {
 		return faults
 	}
 	faults = append(faults, appContradictions(reqs, l)...)
-	if !reqs.RequireHashes {
-		return faults
+	return append(faults, unlisted(reqs, l.Requirements, l.Dist, func(i int) Position { return l.At("requirements", strconv.Itoa(i)) })...)
+}
+
+// unlisted tells of locked dists whose hashes the requirements do not give, where they give
+// hashes.
+func unlisted(reqs *RequirementSet, ids []string, dist func(string) (Dist, bool), at func(int) Position) Faults {
+	if reqs == nil || !reqs.RequireHashes {
+		return nil
 	}
+	var faults Faults
 	allowed := map[string][]string{}
 	for _, q := range reqs.Requirements {
 		allowed[q.Name] = append(allowed[q.Name], q.Hashes...)
 	}
-	for i, id := range l.Requirements {
-		d, ok := l.Dist(id)
+	for i, id := range ids {
+		d, ok := dist(id)
 		if ok && !slices.Contains(allowed[d.Name], "sha256:"+d.SHA256) {
-			faults = append(faults, l.At("requirements", strconv.Itoa(i)).fault(fmt.Sprintf("%s is none of the files whose hashes the requirements give for %s", d.File, d.Name), hintStale))
+			faults = append(faults, at(i).fault(fmt.Sprintf("%s is none of the files whose hashes the requirements give for %s", d.File, d.Name), hintStale))
 		}
 	}
 	return faults

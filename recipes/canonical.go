@@ -19,6 +19,9 @@ const (
 	classSource = "source"
 	// classOut is a field that no build depends on; the tag "out" says why.
 	classOut = "out"
+	// classGroup is a field that only dependency groups depend on: it has a part in their
+	// keys ([GroupKey]), and none in the artifact's.
+	classGroup = "group"
 	// classInline is a struct whose fields stand where it stands.
 	classInline = "inline"
 )
@@ -54,6 +57,15 @@ func canonical(r *Recipe) json.RawMessage {
 	writeFields(&b, reflect.ValueOf(r).Elem())
 	b.WriteByte('}')
 	return b.Bytes()
+}
+
+// canonicalOf gives the same form of a part of a recipe.
+func canonicalOf(part any) json.RawMessage {
+	var b bytes.Buffer
+	// Only what stands behind something is separated from it.
+	b.WriteByte('[')
+	writeCanonical(&b, reflect.ValueOf(part), "")
+	return b.Bytes()[1:]
 }
 
 // writeCanonical writes one value as JSON.
@@ -105,7 +117,7 @@ func writeFields(b *bytes.Buffer, v reflect.Value) {
 		}
 		tag := keyTagOf(f)
 		switch {
-		case tag.option == classLock, tag.option == classSource, tag.option == classOut, tag.option == optionOmitEmpty && isEmpty(v.Field(i)):
+		case tag.option == classLock, tag.option == classSource, tag.option == classGroup, tag.option == classOut, tag.option == optionOmitEmpty && isEmpty(v.Field(i)):
 		case tag.option == classInline:
 			writeFields(b, v.Field(i))
 		default:

@@ -21,6 +21,9 @@ func (l *Lock) check() Faults {
 	c.debian()
 	c.dists()
 	c.cycles()
+	if len(c.faults) == 0 {
+		c.groups()
+	}
 	return c.faults
 }
 

@@ -36,10 +36,16 @@ func (l *Lock) Encode() []byte {
 		e.key(1, name)
 		e.base(2, l.Targets[name])
 	}
-	e.debian(l.Debian)
+	e.debian(0, l.Debian)
 	e.list(0, "requirements", sorted(l.Requirements))
 	e.app(l.App)
-	e.dists(l.Dists)
+	e.dists(0, l.Dists)
+	if len(l.Groups) > 0 {
+		e.key(0, "groups")
+	}
+	for _, name := range slices.Sorted(maps.Keys(l.Groups)) {
+		e.group(name, l.Groups[name])
+	}
 	return e.Bytes()
 }
 
@@ -80,19 +86,35 @@ func (e *lockEncoder) base(depth int, b LockedBase) {
 	e.list(depth, "packages", sorted(b.Packages))
 }
 
-func (e *lockEncoder) debian(suites map[string]Suite) {
+// group writes the section of a dependency group.
+func (e *lockEncoder) group(name string, g LockedGroup) {
+	if len(g.Answers)+len(g.Requirements)+len(g.Debian)+len(g.Dists) == 0 {
+		e.indent(1)
+		e.WriteString(scalar(name) + ": {}\n")
+		return
+	}
+	e.key(1, name)
+	e.list(2, "answers", sorted(g.Answers))
+	e.list(2, "requirements", sorted(g.Requirements))
+	e.debian(2, g.Debian)
+	e.dists(2, g.Dists)
+}
+
+func (e *lockEncoder) debian(depth int, suites map[string]Suite) {
 	if len(suites) > 0 {
-		e.key(0, "debian")
+		e.key(depth, "debian")
 	}
 	for _, suite := range slices.Sorted(maps.Keys(suites)) {
 		if len(suites[suite]) == 0 {
-			fmt.Fprintf(e, "  %s: []\n", scalar(suite))
+			e.indent(depth + 1)
+			e.WriteString(scalar(suite) + ": []\n")
 			continue
 		}
-		e.key(1, suite)
+		e.key(depth+1, suite)
 		debs := slices.SortedFunc(slices.Values(suites[suite]), func(a, b Deb) int { return cmp.Compare(a.Name, b.Name) })
 		for _, d := range debs {
-			fmt.Fprintf(e, "    - {name: %s, version: %s, arch: %s, file: %s, sha256: %s}\n",
+			e.indent(depth + 2)
+			fmt.Fprintf(e, "- {name: %s, version: %s, arch: %s, file: %s, sha256: %s}\n",
 				scalar(d.Name), scalar(d.Version), scalar(d.Arch), scalar(d.File), scalar(d.SHA256))
 		}
 	}
@@ -113,21 +135,22 @@ func (e *lockEncoder) app(apps []LockedApp) {
 	}
 }
 
-func (e *lockEncoder) dists(dists []Dist) {
+func (e *lockEncoder) dists(depth int, dists []Dist) {
 	if len(dists) > 0 {
-		e.key(0, "dists")
+		e.key(depth, "dists")
 	}
 	for _, d := range slices.SortedFunc(slices.Values(dists), func(a, b Dist) int { return cmp.Compare(a.ID(), b.ID()) }) {
+		e.indent(depth + 1)
 		if d.Build == nil {
-			fmt.Fprintf(e, "  - {name: %s, version: %s, file: %s, sha256: %s}\n", scalar(d.Name), scalar(d.Version), scalar(d.File), scalar(d.SHA256))
+			fmt.Fprintf(e, "- {name: %s, version: %s, file: %s, sha256: %s}\n", scalar(d.Name), scalar(d.Version), scalar(d.File), scalar(d.SHA256))
 			continue
 		}
-		fmt.Fprintf(e, "  - name: %s\n", scalar(d.Name))
-		e.pair(2, "version", d.Version)
-		e.pair(2, "file", d.File)
-		e.pair(2, "sha256", d.SHA256)
-		e.key(2, "build")
-		e.build(3, d.Build)
+		fmt.Fprintf(e, "- name: %s\n", scalar(d.Name))
+		e.pair(depth+2, "version", d.Version)
+		e.pair(depth+2, "file", d.File)
+		e.pair(depth+2, "sha256", d.SHA256)
+		e.key(depth+2, "build")
+		e.build(depth+3, d.Build)
 	}
 }
 

@@ -9,10 +9,10 @@ import (
 // Key is what a build is addressed by: "sha256:" and the hash of the canonical
 // recipe, the lock, the platform, the builder, a text that is another one when
 // Ampoule itself builds other bytes from the same inputs, and the hash of first-party code,
-// which is empty for a recipe without. Neither the form
-// of the files nor the order of their keys changes it.
+// which is empty for a recipe without. Neither the form of the files nor the order of their
+// keys changes it, and nothing of a dependency group does.
 func Key(r *Recipe, l *Lock, platform, builder, source string) string {
-	lock := sha256.Sum256(l.Encode())
+	lock := sha256.Sum256(l.Alone().Encode())
 	return "sha256:" + hashJSON(struct {
 		Recipe   json.RawMessage `json:"recipe"`
 		Lock     string          `json:"lock"`

@@ -146,7 +146,7 @@ func (f *filler) fillStruct(v reflect.Value, path, class string) {
 			continue
 		}
 		own := class
-		if class != classLock && class != classSource && class != classOut {
+		if class != classLock && class != classSource && class != classOut && class != classGroup {
 			own = keyTagOf(at).option
 		}
 		f.fill(v.Field(i), path+"."+at.Name, own)
@@ -169,7 +169,7 @@ func TestEveryFieldHasItsClass(t *testing.T) {
 	for i := range all.texts {
 		r, f := made(i)
 		same := Key(r, goodLock(), "linux/amd64", "1", "") == want
-		if left := f.class == classLock || f.class == classSource || f.class == classOut; same != left {
+		if left := f.class == classLock || f.class == classSource || f.class == classOut || f.class == classGroup; same != left {
 			t.Errorf("%s, class %q: a change of it leaves the key: %t", f.path, f.class, same)
 		}
 		if same {
@@ -181,9 +181,10 @@ func TestEveryFieldHasItsClass(t *testing.T) {
 		}
 	}
 	// What requirements say is answered by what they resolve to, in [RequirementSet].
-	if diff := cmp.Diff([]string{
-		".Python.SHA256", ".Platforms[]", ".Requirements.File", ".Requirements.List[]", ".App.Source", ".App.Members[]", ".App.Files[]", ".App.Extras[]",
-	}, outside); diff != "" {
+	if diff := cmp.Diff([]string{".Python.SHA256", ".Platforms[]", ".Requirements.File", ".Requirements.List[]",
+		".DependencyGroups{}.File", ".DependencyGroups{}.List[]", ".App.Source", ".App.Members[]", ".App.Files[]", ".App.Extras[]",
+		".Gate.Groups[].Group", ".Gate.Groups[].Exception.Check", ".Gate.Groups[].Exception.Files[]", ".Gate.Groups[].Exception.Why",
+		".Gate.Groups[].Exception.Until"}, outside); diff != "" {
 		t.Errorf("fields that are not in the key (-want +got):\n%s", diff)
 	}
 }

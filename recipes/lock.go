@@ -30,6 +30,8 @@ type Lock struct {
 	App []LockedApp `yaml:"app"`
 	// Dists is every sdist and wheel, for the tree and for building, sorted by ID.
 	Dists []Dist `yaml:"dists"`
+	// Groups are the dependency groups, by name.
+	Groups map[string]LockedGroup `yaml:"groups" keys:"group"`
 
 	positions *positions
 }

@@ -115,6 +115,7 @@ func (r *Recipe) check() Faults {
 			faults = append(faults, r.Fault("packages."+name+" says nothing", "remove it, or say how "+name+" is built", "packages", name))
 		}
 	}
+	faults = append(faults, r.checkGroups()...)
 	return append(faults, r.checkConfigure()...)
 }
 

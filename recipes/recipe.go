@@ -30,6 +30,11 @@ type Recipe struct {
 	// file below the recipe's directory, or a list of requirements as PEP 508
 	// spells them. Without it the artifact is the interpreter alone.
 	Requirements Requirements `yaml:"requirements" is:"requirement" key:",lock"`
+	// DependencyGroups are what is laid over the artifact for a purpose, such as its
+	// tests, by name (PEP 735): each the name of a requirements file below the recipe's
+	// directory, or a list. A group is locked apart and has a digest of its own; it
+	// changes neither the artifact's key nor its digest.
+	DependencyGroups map[string]Requirements `yaml:"dependency-groups" keys:"group" is:"requirement" key:",group"`
 	// App is first-party code: it is built to a wheel and installed last, in a layer of
 	// its own. Its content is a part of the artifact's key, and no part of the lock.
 	App *App `yaml:"app" key:"app,omitempty"`
@@ -196,6 +201,9 @@ type Gate struct {
 	// Providers lists libraries of the tree that are in the process already when some files
 	// are loaded, each told in the verdict.
 	Providers []Provider `yaml:"providers" key:"providers,omitempty"`
+	// Groups lists exceptions for the files of dependency groups, each told in the
+	// verdict of its group. They have no part in the artifact's key.
+	Groups []GroupException `yaml:"groups" key:",group"`
 }
 
 // Exception lets a check pass for some files. It is told in the verdict.
@@ -208,6 +216,13 @@ type Exception struct {
 	Why string `yaml:"why" need:"yes" is:"text" key:"why"`
 	// Until is the last day on which it holds, as YYYY-MM-DD, in UTC.
 	Until string `yaml:"until" need:"yes" is:"date" key:"until"`
+}
+
+// GroupException lets a check pass for some files of a dependency group.
+type GroupException struct {
+	// Group is the group's name.
+	Group     string `yaml:"group" need:"yes" is:"group" key:"group"`
+	Exception `key:",inline"`
 }
 
 // Provider says that some files rely on libraries that another module has loaded before,

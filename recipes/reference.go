@@ -93,6 +93,9 @@ func facts(f reflect.StructField) string {
 		if f.Type.Elem() == reflect.TypeFor[Setting]() {
 			holds += ", each value a text or a list of texts"
 		}
+		if f.Type.Elem() == reflect.TypeFor[Requirements]() {
+			holds += ", each value a text or a list, each " + r.means
+		}
 	case reflect.Struct:
 		if f.Type == reflect.TypeFor[Requirements]() {
 			holds = "text or a list, each " + r.means
@@ -176,6 +179,9 @@ func fieldExample(f reflect.StructField) []string {
 		default:
 			return under(exampleName, lines)
 		}
+	}
+	if f.Type == reflect.TypeFor[map[string]Requirements]() {
+		return []string{"= {" + rules[f.Tag.Get("keys")].example + ": requirements-test.txt}"}
 	}
 	for t := f.Type; t.Kind() == reflect.Slice; t = t.Elem() {
 		example = "[" + example + "]"

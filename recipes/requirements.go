@@ -43,6 +43,9 @@ type RequirementSet struct {
 	// application's first, the members' in the order of their directories. What they
 	// require is among Requirements.
 	Projects []Project
+	// Groups are what each dependency group requires, by name; nil without one. They have
+	// the recipe's patches, and no groups.
+	Groups map[string]*RequirementSet
 }
 
 // ReadRequirements reads what the recipe requires: its list, or the requirements
@@ -60,24 +63,49 @@ func ReadRequirements(r *Recipe) (*RequirementSet, error) {
 		defer func() { _ = root.Close() }()
 		reader.root = root.FS()
 	}
-	if r.Requirements.File != "" {
-		reader.set.File = path.Clean(r.Requirements.File)
-		reader.file(inclusion{reader.set.File, false}, r.At("requirements"), nil)
-	}
 	reader.patches()
-	reader.list()
-	reader.faults = append(reader.faults, reader.own.told()...)
+	reader.requirements(r.Requirements, "requirements")
 	reader.projects()
 	reader.checkHashes()
+	for _, name := range slices.Sorted(maps.Keys(r.DependencyGroups)) {
+		reader.group(name)
+	}
 	if err := reader.faults.Err(); err != nil {
 		return nil, err
 	}
 	return reader.set, nil
 }
 
+// requirements reads what stands at a path of the recipe.
+func (r *requirementsReader) requirements(what Requirements, keys ...string) {
+	if what.File != "" {
+		r.set.File = path.Clean(what.File)
+		r.file(inclusion{r.set.File, false}, r.recipe.At(keys...), nil)
+	}
+	r.list(what.List, keys)
+	r.faults = append(r.faults, r.own.told()...)
+}
+
+// group reads what a dependency group requires.
+func (r *requirementsReader) group(name string) {
+	own := &requirementsReader{
+		recipe: r.recipe, own: ownLines{recipe: r.recipe}, root: r.root, bytes: r.bytes, read: map[inclusion]bool{},
+		set: &RequirementSet{Files: map[string][]byte{}, Patches: r.set.Patches},
+	}
+	own.requirements(r.recipe.DependencyGroups[name], "dependency-groups", name)
+	own.checkHashes()
+	r.bytes, r.faults = own.bytes, append(r.faults, own.faults...)
+	if r.set.Groups == nil {
+		r.set.Groups = map[string]*RequirementSet{}
+	}
+	r.set.Groups[name] = own.set
+}
+
 // namesFiles reports whether there are files to read beside the recipe.
 func (r *Recipe) namesFiles() bool {
-	return r.Requirements.File != "" || slices.ContainsFunc(slices.Collect(maps.Values(r.Packages)), func(p Packages) bool { return len(p.Patches) > 0 })
+	inGroup := func(q Requirements) bool { return q.File != "" }
+	return r.Requirements.File != "" || slices.ContainsFunc(slices.Collect(maps.Values(r.DependencyGroups)), inGroup) ||
+		slices.ContainsFunc(slices.Collect(maps.Values(r.Packages)), func(p Packages) bool { return len(p.Patches) > 0 })
 }
 
 // patches reads the patches of every wheel.
@@ -112,9 +140,9 @@ func (r *requirementsReader) add(pos Position, what, hint string) {
 	r.faults = append(r.faults, pos.fault(what, hint))
 }
 
-func (r *requirementsReader) list() {
-	for i, text := range r.recipe.Requirements.List {
-		pos := r.recipe.At("requirements", strconv.Itoa(i))
+func (r *requirementsReader) list(texts, keys []string) {
+	for i, text := range texts {
+		pos := r.recipe.At(child(keys, strconv.Itoa(i))...)
 		requirement, err := parseRequirement(text)
 		if err != nil {
 			if !r.own.take(text, pos) {

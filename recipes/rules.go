@@ -163,6 +163,15 @@ var rules = map[string]rule{
 			return ""
 		},
 	},
+	"group": {
+		means: "the name of a dependency group, normalised (PEP 735)", pattern: normalName, fits: atMost(100), example: "test",
+		hint: func(text string) string {
+			if name := packaging.NormalName(text); name != text && normalName.MatchString(name) {
+				return "write " + name
+			}
+			return ""
+		},
+	},
 	"requirements file": {
 		means: "a requirements file below the recipe's directory", fits: isRequirementsFile, hint: hintRequirementsFile, example: "requirements.txt",
 	},

@@ -30,6 +30,11 @@ var (
 // published again.
 func (p Publisher) FindKey(ctx context.Context, name, key string) (string, bool, error) {
 	digest, found, err := p.Registry.FindKey(ctx, name, key, artifact.PublishedBeside())
+	return whole(ctx, name, digest, found, err)
+}
+
+// whole tells of what is damaged, and takes it for not found.
+func whole(ctx context.Context, name, digest string, found bool, err error) (string, bool, error) {
 	var damaged *registry.DamagedError
 	if errors.As(err, &damaged) {
 		progress.Send(ctx, progress.Event{Kind: progress.Warned, Stage: progress.StagePublish, Task: name, Message: damaged.Error() + ": it is published again"})
@@ -52,6 +57,40 @@ func (p Publisher) Publish(ctx context.Context, a artifact.Artifact) (_ string, 
 	}
 	published, err := p.Registry.Publish(ctx, packed)
 	return published.Digest, err
+}
+
+// Tree implements [builder.GroupPublisher].
+func (p Publisher) Tree(ctx context.Context, name, digest, platform string) (string, error) {
+	found, err := p.Registry.Resolve(ctx, name+"@"+digest)
+	if err != nil {
+		return "", err
+	}
+	image, err := found.Image(platform)
+	if err != nil {
+		return "", err
+	}
+	labels, err := artifact.ParseLabels(image.Config.Labels)
+	return labels.Tree, err
+}
+
+// FindGroup implements [builder.GroupPublisher]. What is damaged is told, and is not found.
+func (p Publisher) FindGroup(ctx context.Context, name, of, key string) (string, bool, error) {
+	digest, found, err := p.Registry.FindGroup(ctx, name, of, key)
+	return whole(ctx, name, digest, found, err)
+}
+
+// PublishGroup implements [builder.GroupPublisher].
+func (p Publisher) PublishGroup(ctx context.Context, g artifact.Group) (_ string, err error) {
+	dir, remove, err := p.Store.TempDir()
+	if err != nil {
+		return "", fmt.Errorf("packing group %s: %w", g.Record.Name, err)
+	}
+	defer func() { err = errors.Join(err, remove()) }()
+	packed, err := registry.PackGroup(ctx, layer.Packer{Dir: dir, Memory: blobs{p.Store}}, g)
+	if err != nil {
+		return "", err
+	}
+	return p.Registry.PublishGroup(ctx, packed)
 }
 
 // PullBase implements [builder.Bases]. The layers are read from their registry

@@ -116,13 +116,14 @@ func newSubject(s Subject) (*subject, error) {
 	if sub.runtimes, err = audit.Runtimes(s.Tree); err != nil {
 		return nil, err
 	}
-	sub.parts = partsOf(s.Tree, sitePackages(s.Tree, path.Base(s.Interpreter)))
+	sub.parts = partsOf(s.Tree, SitePackages(s.Tree, path.Base(s.Interpreter)))
 	return sub, nil
 }
 
-// sitePackages is where a tree has its distributions. The standard library of a
+// SitePackages is where a tree has its distributions, with a slash at its end; python is the
+// interpreter's name, such as python3.13. The standard library of a
 // free-threaded build has a t in its name (PEP 703).
-func sitePackages(t *tree.Tree, python string) string {
+func SitePackages(t *tree.Tree, python string) string {
 	lib := "lib/" + python
 	if _, ok := t.Lookup(lib + "t"); ok {
 		lib += "t"

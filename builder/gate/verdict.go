@@ -26,10 +26,14 @@ func (e *RefusedError) Error() string {
 			refused++
 		}
 	}
-	if refused == 1 {
-		return "the gate refused the tree: 1 finding"
+	what := "the tree"
+	if e.Verdict.Group != "" {
+		what = "the tree with dependency group " + e.Verdict.Group
 	}
-	return fmt.Sprintf("the gate refused the tree: %d findings", refused)
+	if refused == 1 {
+		return "the gate refused " + what + ": 1 finding"
+	}
+	return fmt.Sprintf("the gate refused %s: %d findings", what, refused)
 }
 
 // Kind says whose fault it is.
@@ -37,6 +41,9 @@ func (*RefusedError) Kind() faults.Kind { return faults.Refused }
 
 // Hint says what an exception takes.
 func (e *RefusedError) Hint() string {
+	if e.Verdict.Group != "" {
+		return "each finding says what to do; an exception for a group's files is written into the recipe under gate.groups, with its reason and its end"
+	}
 	return "each finding says what to do; an exception is written into the recipe under gate.except, with its reason and its end"
 }
 

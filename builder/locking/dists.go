@@ -88,10 +88,8 @@ func (p *distLocker) resolve(ctx context.Context, q query, forSdist *recipes.Dis
 
 // learn computes the metadata of a release in a sealed sandbox, for uv's next round.
 func (p *distLocker) learn(ctx context.Context, wants refused) error {
-	for _, m := range p.resolver.known {
-		if m.Name == wants.name && m.Version == wants.version {
-			return fmt.Errorf("resolving requirements: uv does not take the metadata of %s==%s that it was given", wants.name, wants.version)
-		}
+	if p.resolver.knows(wants.name, wants.version) {
+		return fmt.Errorf("resolving requirements: uv does not take the metadata of %s==%s that it was given", wants.name, wants.version)
 	}
 	sdist, err := p.findSdist(ctx, wants.name, wants.version)
 	if err != nil {
@@ -399,19 +397,26 @@ func (p *distLocker) placed(err error) error {
 	if !errors.As(err, &r) {
 		return err
 	}
-	var lines []string
-	for _, req := range p.reqs.Requirements {
-		if strings.Contains(strings.ToLower(r.Told), req.Name) {
-			lines = append(lines, fmt.Sprintf("%s:%d:%d: %s", req.File, req.Line, req.Column, req.Spec))
-		}
-	}
-	for _, limit := range p.recipe.Limits(p.place()) {
-		if strings.Contains(strings.ToLower(r.Told), limit.Name) {
-			lines = append(lines, fmt.Sprintf("override %s, revision %s: %s: %s", limit.Name, limit.Revision, limit.Spec, limit.Why))
-		}
-	}
+	lines := p.named(strings.ToLower(r.Told))
 	if len(lines) == 0 {
 		return err
 	}
 	return &ResolutionError{Told: r.Told + "\n" + strings.Join(lines, "\n")}
+}
+
+// named are the requirements, and the limits of overrides, that an explanation in lower case
+// names, with their places.
+func (p *distLocker) named(told string) []string {
+	var lines []string
+	for _, req := range p.reqs.Requirements {
+		if strings.Contains(told, req.Name) {
+			lines = append(lines, fmt.Sprintf("%s:%d:%d: %s", req.File, req.Line, req.Column, req.Spec))
+		}
+	}
+	for _, limit := range p.recipe.Limits(p.place()) {
+		if strings.Contains(told, limit.Name) {
+			lines = append(lines, fmt.Sprintf("override %s, revision %s: %s: %s", limit.Name, limit.Revision, limit.Spec, limit.Why))
+		}
+	}
+	return lines
 }

@@ -13,6 +13,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 
 	"ampoule/builder/buildenv"
@@ -75,7 +76,7 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 	if err := l.lockPython(ctx, r, lock, opts); err != nil {
 		return nil, err
 	}
-	if len(reqs.Requirements) > 0 || r.App != nil {
+	if len(reqs.Requirements)+len(reqs.Groups) > 0 || r.App != nil {
 		d.foresee(ctx)
 		p := &distLocker{l: l, recipe: r, reqs: reqs, lock: lock, opts: opts, log: log, debian: d}
 		if err := p.run(ctx); err != nil {
@@ -134,7 +135,9 @@ func unusedPackages(r *recipes.Recipe, lock *recipes.Lock) error {
 	for _, name := range sortedKeys(r.Packages) {
 		built := func(d recipes.Dist) bool { return d.Name == name && d.Build != nil }
 		own := func(a recipes.LockedApp) bool { return a.Name == name }
-		if !slices.ContainsFunc(lock.Dists, built) && !slices.ContainsFunc(lock.App, own) {
+		inGroup := func(g recipes.LockedGroup) bool { return slices.ContainsFunc(g.Dists, built) }
+		if !slices.ContainsFunc(lock.Dists, built) && !slices.ContainsFunc(lock.App, own) &&
+			!slices.ContainsFunc(slices.Collect(maps.Values(lock.Groups)), inGroup) {
 			faults = append(faults, r.Fault(
 				fmt.Sprintf("packages.%s says how %s is built, and nothing builds it", name, name),
 				"remove it, or require "+name, "packages", name))
@@ -169,6 +172,17 @@ func (p *distLocker) run(ctx context.Context) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, p.resolver.sb.Close()) }()
+	if err := p.lockTree(ctx); err != nil {
+		return err
+	}
+	return p.lockGroups(ctx)
+}
+
+// lockTree locks what is installed into the tree.
+func (p *distLocker) lockTree(ctx context.Context) (err error) {
+	if len(p.reqs.Requirements) == 0 {
+		return nil
+	}
 	task := progress.Start(ctx, progress.StageLock, "requirements")
 	defer func() { task.End(err) }()
 	if err := p.lockDists(ctx); err != nil {

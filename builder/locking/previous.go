@@ -98,6 +98,9 @@ func (p *distLocker) metadataOf(ctx context.Context, sdist recipes.Dist) (metada
 // out: the resolver asks for it if it still wants it, and then its error is told.
 func (p *distLocker) recall(ctx context.Context) error {
 	for _, d := range p.opts.Previous.Dists {
+		if p.resolver.knows(d.Name, d.Version) {
+			continue
+		}
 		again, err := p.isAskedAgain(ctx, d)
 		if err != nil {
 			return err

@@ -9,6 +9,7 @@ import (
 	"os"
 	"path"
 	"regexp"
+	"slices"
 	"strings"
 
 	"ampoule/address"
@@ -186,6 +187,11 @@ type resolver struct {
 	known []metadata
 }
 
+// knows reports whether it has the metadata of a release.
+func (r *resolver) knows(name, version string) bool {
+	return slices.ContainsFunc(r.known, func(m metadata) bool { return m.Name == name && m.Version == version })
+}
+
 // Online is what resolution may take of this machine into its container.
 type Online struct {
 	// Index is the address of the package index (PEP 503), credentials included.
@@ -274,15 +280,26 @@ func indexFailed(told string) error {
 type ResolutionError struct {
 	// Told is uv's explanation.
 	Told string
+	// Group is the dependency group that cannot be laid over the artifact; empty for the
+	// artifact's own requirements.
+	Group string
 }
 
-func (e *ResolutionError) Error() string { return "resolving requirements:\n" + e.Told }
+func (e *ResolutionError) Error() string {
+	if e.Group != "" {
+		return "resolving dependency group " + e.Group + " over the artifact's versions:\n" + e.Told
+	}
+	return "resolving requirements:\n" + e.Told
+}
 
 // Kind says whose fault it is.
 func (*ResolutionError) Kind() faults.Kind { return faults.Input }
 
 // Hint says what can be done.
 func (e *ResolutionError) Hint() string {
+	if e.Group != "" {
+		return "a group is laid over the artifact, whose versions stand: loosen the group's requirement, or move the artifact's pin with `ampoule lock --upgrade NAME`"
+	}
 	return "loosen one of the requirements that the explanation names"
 }
 

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -23,8 +25,9 @@ type Builder interface {
 
 func newBuild(s *Session) *cobra.Command {
 	var jobs int
-	var keepGoing, check bool
+	var keepGoing, check, all bool
 	var only string
+	var groups []string
 	var bounds stepBounds
 	cmd := &cobra.Command{
 		Use:   "build",
@@ -33,6 +36,10 @@ func newBuild(s *Session) *cobra.Command {
 together, has the gate judge the result in each runtime target, and publishes it
 to the registry. What the registry has already is found by its key, and nothing
 is built. No flag leaves the gate out.
+
+With --group a dependency group of the recipe is built too, judged by the gate together
+with the artifact, and published as a referrer of it; --groups builds all of them. The
+artifact stays what it is without them.
 
 The result is NAME@sha256:…, which every other verb takes. A lock that is missing
 or does not answer the recipe any more is refused: see ampoule lock.
@@ -44,6 +51,7 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 		Example: `  ampoule build
   ampoule build -f services/web/ampoule.yaml --progress plain
   ampoule build --keep-going
+  ampoule build --group test
   ampoule build --check
   ampoule build --check --only psycopg2
   ampoule build --registry registry.example/team --output json`,
@@ -60,13 +68,19 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 			if cmd.Flags().Changed("only") && (!check || only == "") {
 				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--only names what --check builds again")}
 			}
+			if check && (all || len(groups) > 0) {
+				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--check builds the artifact again, which has no dependency groups")}
+			}
+			if all {
+				groups = []string{allGroups}
+			}
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
 				b, set, err := s.builder(w)
 				if err != nil {
 					return err
 				}
 				budget.Jobs = jobs
-				how := builder.Request{Budget: budget, KeepGoing: keepGoing}
+				how := builder.Request{Budget: budget, KeepGoing: keepGoing, Groups: groups}
 				defer s.collectAfter(ctx, w, set.Bounds)
 				if check {
 					return Check(ctx, s, b, how, only, w.Reference)
@@ -77,6 +91,8 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 	}
 	cmd.Flags().IntVarP(&jobs, "jobs", "j", 0, "how many processors the build may use (default: all)")
 	cmd.Flags().BoolVarP(&keepGoing, "keep-going", "k", false, "after a wheel has failed, build the others too, and tell of all failures at the end")
+	cmd.Flags().StringSliceVar(&groups, "group", nil, "build and publish this dependency group beside the artifact")
+	cmd.Flags().BoolVar(&all, "groups", false, "build and publish all dependency groups of the recipe")
 	bounds.add(cmd)
 	cmd.Flags().BoolVar(&check, "check", false, "build a second time in another environment, and compare")
 	cmd.Flags().StringVar(&only, "only", "", "what --check builds again: a wheel by its name, or interpreter (default: everything)")
@@ -137,6 +153,7 @@ type buildResult struct {
 	Logs    string         `json:"logs,omitempty"`
 	// Source is set for a recipe with first-party code.
 	Source *builder.Source `json:"source,omitempty"`
+	Groups []groupResult   `json:"groups,omitempty"`
 }
 
 // Build builds the session's recipe, as how says. Reference makes the reference by which
@@ -146,12 +163,16 @@ func Build(ctx context.Context, s *Session, b Builder, how builder.Request, refe
 	if err != nil {
 		return err
 	}
+	if slices.Equal(how.Groups, []string{allGroups}) {
+		how.Groups = slices.Sorted(maps.Keys(in.recipe.DependencyGroups))
+	}
 	res, err := watched(ctx, s, func(ctx context.Context) (builder.Result, error) {
 		return b.Build(ctx, in.request(how))
 	})
 	if res.Verdict != nil {
 		s.tellVerdict(*res.Verdict)
 	}
+	groups := s.tellGroups(res.Groups)
 	if err != nil {
 		return err
 	}
@@ -160,7 +181,7 @@ func Build(ctx context.Context, s *Session, b Builder, how builder.Request, refe
 	}
 	s.tellSource(res.Source)
 	ref := reference(res.Name, res.Digest)
-	return s.print(ref, buildResult{ref, res.Name, res.Digest, res.Key, res.Reused, res.Verdict, res.Logs, res.Source})
+	return s.print(ref, buildResult{ref, res.Name, res.Digest, res.Key, res.Reused, res.Verdict, res.Logs, res.Source, groups})
 }
 
 // tellSource says which commit the application is of.
@@ -184,7 +205,11 @@ func (s *Session) tellVerdict(v audit.Verdict) {
 		for _, c := range v.Checks {
 			examined += c.Examined
 		}
-		s.tell("gate: passed, %d checks, %d examined, %s", len(v.Checks), examined, targetNames(v))
+		with := ""
+		if v.Group != "" {
+			with = " with group " + v.Group
+		}
+		s.tell("gate: passed%s, %d checks, %d examined, %s", with, len(v.Checks), examined, targetNames(v))
 		return
 	}
 	var text strings.Builder

@@ -27,8 +27,8 @@ func newInspect(s *Session) *cobra.Command {
 		Short: "Describes a published artifact",
 		Long: `Inspect asks the registry what an artifact is: its digest, platforms, labels (recipe,
 key, Python's version, fingerprint, tree, prefix, and whether another build gives the
-same), its layers with their sizes, and what refers to it: the gate's verdict and the
-wheelhouse. Nothing of the layers is fetched.`,
+same), its layers with their sizes, and what refers to it: the gate's verdict, the
+wheelhouse and dependency groups. Nothing of the layers is fetched.`,
 		Example: `  ampoule inspect web@sha256:…
   ampoule inspect registry.example/team/web@sha256:… --output json`,
 		Args:              usage(cobra.ExactArgs(1)),
@@ -74,6 +74,7 @@ type (
 	referrerInfo struct {
 		Type   string     `json:"artifactType"`
 		Digest string     `json:"digest"`
+		Group  string     `json:"group,omitempty"`
 		Files  []fileInfo `json:"files"`
 	}
 	fileInfo struct {
@@ -115,7 +116,7 @@ func describe(d registry.Description, referrers []registry.ReferrerInfo) artifac
 		for _, f := range r.Files {
 			files = append(files, fileInfo{f.Name, f.Digest, f.Size})
 		}
-		info.Referrers = append(info.Referrers, referrerInfo{r.ArtifactType, r.Digest, files})
+		info.Referrers = append(info.Referrers, referrerInfo{r.ArtifactType, r.Digest, groupOf(r.Annotations), files})
 	}
 	return info
 }
@@ -154,6 +155,9 @@ func (a artifactInfo) text() string {
 	}
 	for _, r := range a.Referrers {
 		line("\nreferrer\t%s\n  type\t%s\n", r.Digest, r.Type)
+		if r.Group != "" {
+			line("  group\t%s\n", r.Group)
+		}
 		for _, f := range r.Files {
 			line("    %s\t%s\t%s\n", f.Name, f.Digest, display.Size(f.Size))
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 
 	"github.com/spf13/cobra"
@@ -80,12 +81,14 @@ func upgrades(flag, names []string) builder.LockOptions {
 func lockedNames(lock *recipes.Lock, names []string) ([]string, error) {
 	locked := map[string]bool{}
 	if lock != nil {
-		for _, d := range lock.Dists {
-			locked[d.Name] = true
-		}
-		for _, suite := range lock.Debian {
-			for _, d := range suite {
+		for _, part := range sections(lock) {
+			for _, d := range part.Dists {
 				locked[d.Name] = true
+			}
+			for _, suite := range part.Debian {
+				for _, d := range suite {
+					locked[d.Name] = true
+				}
 			}
 		}
 	}
@@ -101,6 +104,15 @@ func lockedNames(lock *recipes.Lock, names []string) ([]string, error) {
 		}
 	}
 	return found, nil
+}
+
+// sections are a lock's section for the artifact and those of its groups, in one form.
+func sections(l *recipes.Lock) []recipes.LockedGroup {
+	all := []recipes.LockedGroup{{Dists: l.Dists, Debian: l.Debian}}
+	for _, name := range slices.Sorted(maps.Keys(l.Groups)) {
+		all = append(all, l.Groups[name])
+	}
+	return all
 }
 
 // Lock writes the session's lock, if it changed. The lock that is there is the
@@ -165,8 +177,10 @@ func (s *Session) completeLocked(*cobra.Command, []string, string) ([]cobra.Comp
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	var names []cobra.Completion
-	for _, d := range lock.Dists {
-		names = append(names, cobra.CompletionWithDesc(d.Name, d.Version))
+	for _, part := range sections(lock) {
+		for _, d := range part.Dists {
+			names = append(names, cobra.CompletionWithDesc(d.Name, d.Version))
+		}
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }

@@ -11,7 +11,8 @@ import (
 
 // change is one pin that is not as it was.
 type change struct {
-	// What it is: "python", "image", "dist", or "deb" with its suite and architecture.
+	// What it is: "python", "image", "dist", "group" with its name, or "deb" with its suite and
+	// architecture.
 	What string `json:"what"`
 	Name string `json:"name"`
 	// From and To are versions, or an image's reference; empty where there is none.
@@ -80,6 +81,11 @@ func pins(l *recipes.Lock) map[pinName]pin {
 	for suite, debs := range l.Debian {
 		for _, d := range debs {
 			found[pinName{fmt.Sprintf("deb %s %s", suite, d.Arch), d.Name}] = pin{d.Version, d.SHA256}
+		}
+	}
+	for name, g := range l.Groups {
+		for _, d := range g.Dists {
+			found[pinName{"group " + name, d.Name}] = pin{d.Version, d.SHA256}
 		}
 	}
 	if l.Base.Image != "" {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/signal"
 	"runtime"
+	"slices"
 	"syscall"
 
 	"github.com/spf13/cobra"
@@ -23,6 +24,7 @@ import (
 type Puller interface {
 	Resolve(ctx context.Context, ref string) (registry.Description, error)
 	OpenLayer(ctx context.Context, l registry.LayerInfo) (io.ReadCloser, error)
+	Groups(ctx context.Context, ref string) ([]registry.Group, error)
 }
 
 // Engine holds and runs images.
@@ -32,16 +34,22 @@ type Engine interface {
 }
 
 func newRun(s *Session) *cobra.Command {
-	var env []string
+	var env, groups []string
 	cmd := &cobra.Command{
 		Use:   "run REF [-- ARG...]",
 		Short: "Runs an artifact in Docker",
 		Long: `Run loads an artifact from the registry into Docker, unless it is there, and runs
 it with these streams and, on a terminal, with that terminal. Arguments take the
 place of the image's command; its entry point, the artifact's Python, stays. The
-exit code is the program's own.`,
+exit code is the program's own.
+
+With --group the artifact's dependency group of that name lies over it, as ampoule build
+--group published it: the image is made for this run alone, and the artifact is
+unchanged. Several groups lie over it together, unless two have different versions of a
+distribution.`,
 		Example: `  ampoule run web@sha256:… -- -c 'import flask; print(flask.__version__)'
-  ampoule run web@sha256:… -- -m gunicorn --version`,
+  ampoule run web@sha256:… -- -m gunicorn --version
+  ampoule run --group test web@sha256:… -- -m pytest -q`,
 		Args: usage(func(cmd *cobra.Command, args []string) error {
 			if dash := cmd.ArgsLenAtDash(); dash < 0 && len(args) != 1 || dash >= 0 && dash != 1 {
 				return fmt.Errorf("want one reference, and the program's arguments behind --")
@@ -64,18 +72,20 @@ exit code is the program's own.`,
 					return err
 				}
 				defer release()
-				return Run(ctx, s, reg, engine, args[0], docker.RunOptions{Args: args[1:], Env: env})
+				return Run(ctx, s, reg, engine, args[0], docker.RunOptions{Args: args[1:], Env: env}, groups...)
 			})
 		},
 	}
 	cmd.Flags().StringArrayVarP(&env, "env", "e", nil, "add KEY=VALUE to the program's environment")
+	cmd.Flags().StringArrayVar(&groups, "group", nil, "lay this dependency group over the artifact: NAME, or NAME@sha256:… where several were published")
 	return cmd
 }
 
-// Run loads an artifact and runs it with the session's streams. The error is a
+// Run loads an artifact, with dependency groups over it, and runs it with the session's
+// streams. The error is a
 // [*ChildError] when the program ended with another code than 0.
-func Run(ctx context.Context, s *Session, p Puller, e Engine, ref string, o docker.RunOptions) error {
-	id, err := watched(ctx, s, func(ctx context.Context) (sandbox.ID, error) { return load(ctx, p, e, ref) })
+func Run(ctx context.Context, s *Session, p Puller, e Engine, ref string, o docker.RunOptions, groups ...string) error {
+	id, err := watched(ctx, s, func(ctx context.Context) (sandbox.ID, error) { return s.load(ctx, p, e, ref, groups) })
 	if err != nil {
 		return err
 	}
@@ -95,8 +105,9 @@ func Run(ctx context.Context, s *Session, p Puller, e Engine, ref string, o dock
 	return nil
 }
 
-// load makes the artifact's image for this machine available to the engine.
-func load(ctx context.Context, p Puller, e Engine, ref string) (id sandbox.ID, err error) {
+// load makes the artifact's image for this machine, with groups over it, available to the
+// engine. What has groups over it has no name there, nor in any registry.
+func (s *Session) load(ctx context.Context, p Puller, e Engine, ref string, groups []string) (id sandbox.ID, err error) {
 	d, err := p.Resolve(ctx, ref)
 	if err != nil {
 		return "", err
@@ -107,10 +118,15 @@ func load(ctx context.Context, p Puller, e Engine, ref string) (id sandbox.ID, e
 	if err != nil {
 		return "", err
 	}
+	over, err := s.laidOver(ctx, p, d, image, groups)
+	if err != nil {
+		return "", err
+	}
 	task := progress.Start(ctx, progress.StageLoad, d.Name)
 	defer func() { task.End(err) }()
-	layers := make([]sandbox.Layer, len(image.Layers))
-	for i, l := range image.Layers {
+	all := slices.Concat(image.Layers, over)
+	layers := make([]sandbox.Layer, len(all))
+	for i, l := range all {
 		layers[i] = sandbox.Layer{DiffID: l.DiffID, Open: func(ctx context.Context) (io.ReadCloser, error) { return p.OpenLayer(ctx, l) }}
 	}
 	return e.Load(ctx, image.Config, layers...)

@@ -1,0 +1,212 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ampoule/artifact"
+	"ampoule/builder"
+	"ampoule/builder/docker"
+	"ampoule/builder/layers"
+	"ampoule/builder/progress"
+	"ampoule/faults"
+	"ampoule/recipes"
+	"ampoule/registry"
+	"ampoule/tree"
+	"ampoule/wiring"
+)
+
+// publishGroup publishes a group of one module over the sample's artifact.
+func publishGroup(ctx context.Context, t *testing.T, w *wiring.Parts, digest, key, file string) string {
+	t.Helper()
+	reg, err := w.Registry()
+	if err != nil {
+		t.Fatal(err)
+	}
+	laid, err := tree.New([]tree.Entry{tree.FileEntry(file, 0o644, nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	parts, err := layers.SaveParts(ctx, w.Store, progress.StagePublish, []layers.Part{{Name: "group-test", Tree: laid}}, artifact.Prefix)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of, err := wiring.Publisher{Registry: reg, Store: w.Store}.PublishGroup(ctx, artifact.Group{
+		Repository: "web", Digest: digest, Verdict: []byte("{}"), Layers: parts,
+		Record: artifact.GroupRecord{
+			Schema: artifact.GroupSchema, Name: "test", Artifact: digest, Key: key, Files: map[string]string{file: ""},
+			Layers: []artifact.GroupLayer{{File: "group-test.tar.gz", DiffID: parts[0].DiffID}},
+		},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return of
+}
+
+// What runs with a group is the artifact and the group's files over it; inspect lists the group.
+func TestRunWithGroup(t *testing.T) {
+	t.Parallel()
+	s, out, _ := session(t, goodRecipe)
+	const site = "lib/python3.13/site-packages/"
+	err := s.wired(t.Context(), func(ctx context.Context, w *wiring.Parts) error {
+		digest := publish(ctx, t, w, sampleTree(t))
+		reg, err := w.Registry()
+		if err != nil {
+			return err
+		}
+		ref := w.Reference("web", digest)
+		run := func(groups ...string) ([]string, error) {
+			e := &engine{}
+			err := Run(ctx, s, reg, e, ref, docker.RunOptions{}, groups...)
+			return e.files, err
+		}
+		if _, err := run("test"); faults.Of(err) != faults.NotFound || !strings.Contains(strings.Join(faults.Hints(err), ""), "ampoule build --group test") {
+			t.Errorf("a group that is not published: %v", err)
+		}
+		group := publishGroup(ctx, t, w, digest, "sha256:"+sumB, site+"extra.py")
+		alone, err := run()
+		if err != nil || slices.Contains(alone, "opt/ampoule/"+site+"extra.py") {
+			t.Errorf("without the group: %q, %v", alone, err)
+		}
+		with, err := run("test")
+		if err != nil || !slices.Equal(with, append(alone, "opt/ampoule/"+site+"extra.py")) {
+			t.Errorf("with the group: %q, %v", with, err)
+		}
+		out.Reset()
+		if err := Inspect(ctx, s, reg, ref); err != nil {
+			return err
+		}
+		if text := strings.Join(strings.Fields(out.String()), " "); !strings.Contains(text, "referrer "+group+" type "+artifact.GroupType+" group test") {
+			t.Errorf("inspect says:\n%s", out)
+		}
+		newer := publishGroup(ctx, t, w, digest, "sha256:"+sumA, site+"newer.py")
+		if _, err := run("test"); faults.Of(err) != faults.Usage || !strings.Contains(err.Error(), newer) {
+			t.Errorf("of two groups of one name: %v", err)
+		}
+		exact, err := run("test@" + newer)
+		if err != nil || !slices.Contains(exact, "opt/ampoule/"+site+"newer.py") {
+			t.Errorf("by its digest: %q, %v", exact, err)
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+const groupedRecipe = goodRecipe + "dependency-groups: {test: [pytest], lint: [ruff]}\n"
+
+// groupedLock writes the lock of the session's recipe with its two groups.
+func groupedLock(t *testing.T, s *Session) *recipes.Lock {
+	t.Helper()
+	l := lockOf(t, s.Recipe, "3.10", sumA)
+	section := func(name string) recipes.LockedGroup {
+		d := recipes.Dist{Name: name, Version: "8", File: name + "-8-py3-none-any.whl", SHA256: sumB}
+		return recipes.LockedGroup{Answers: []string{name}, Requirements: []string{d.ID()}, Dists: []recipes.Dist{d}}
+	}
+	l.Groups = map[string]recipes.LockedGroup{"test": section("pytest"), "lint": section("ruff")}
+	if err := os.WriteFile(lockPath(s.Recipe), l.Encode(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// asked is a Builder that gives a group's result for each group that it is asked for.
+type asked []string
+
+func (a *asked) Build(_ context.Context, req builder.Request) (builder.Result, error) {
+	*a = req.Groups
+	res := builder.Result{Name: "web", Digest: "sha256:" + sumA, Key: "sha256:" + sumB, Reused: true}
+	for i, name := range req.Groups {
+		res.Groups = append(res.Groups, builder.GroupResult{Name: name, Digest: "sha256:" + strings.Repeat(string(rune('1'+i)), 64), Key: "sha256:" + sumA, Reused: i > 0})
+	}
+	return res, nil
+}
+
+// The result of a build is the artifact's reference, with groups beside it or without.
+func TestBuildGroups(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct{ groups, want []string }{
+		{nil, nil}, {[]string{"test"}, []string{"test"}}, {[]string{allGroups}, []string{"lint", "test"}},
+	} {
+		s, out, errs := session(t, groupedRecipe)
+		groupedLock(t, s)
+		var a asked
+		if err := Build(t.Context(), s, &a, builder.Request{Groups: c.groups}, reference); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(c.want, []string(a)); diff != "" || out.String() != "web@sha256:"+sumA+"\n" {
+			t.Errorf("printed %q, asked for (-want +got):\n%s", out, diff)
+		}
+		for i, name := range c.want {
+			if want := "group " + name + ": sha256:" + strings.Repeat(string(rune('1'+i)), 64); !strings.Contains(errs.String(), want) {
+				t.Errorf("%q is not told: %s", want, errs)
+			}
+		}
+		out.Reset()
+		s.Output = JSON
+		if err := Build(t.Context(), s, &a, builder.Request{Groups: c.groups}, reference); err != nil {
+			t.Fatal(err)
+		}
+		var result struct {
+			Groups []struct{ Name, Digest string }
+		}
+		if err := json.Unmarshal(out.Bytes(), &result); err != nil || len(result.Groups) != len(c.want) {
+			t.Errorf("%v: %s", err, out)
+		}
+	}
+}
+
+// Beside the recipe and the lock of an artifact, a group of it that they do not make any more
+// is not taken.
+func TestOldGroupIsNotTaken(t *testing.T) {
+	t.Parallel()
+	s, _, _ := session(t, groupedRecipe)
+	lock := groupedLock(t, s)
+	in, err := s.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := builder.MakePlan(in.recipe, lock, "linux/amd64", "").Key
+	digest := "sha256:" + sumA
+	group := func(name, key string) registry.Group {
+		return registry.Group{Digest: "sha256:" + sumB, Record: artifact.GroupRecord{Name: name, Key: key}}
+	}
+	current := group("test", builder.GroupKey(in.recipe, lock, "test", digest))
+	old := group("test", "sha256:"+sumB)
+	for name, c := range map[string]struct {
+		key    string
+		wanted string
+		want   int
+	}{
+		"theirs":             {key, "test", 1},
+		"by its digest":      {key, "test@sha256:" + sumB, 2},
+		"another artifact's": {"sha256:" + sumB, "test", 2},
+	} {
+		if got := s.current([]registry.Group{current, old}, digest, c.key, []string{c.wanted}); len(got) != c.want || got[0].Record.Key != current.Record.Key {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+// Pins of groups are told apart, and an upgrade may name them.
+func TestGroupsInLockDiff(t *testing.T) {
+	t.Parallel()
+	s, _, _ := session(t, groupedRecipe)
+	before, after := groupedLock(t, s), groupedLock(t, s)
+	after.Groups["test"].Dists[0].Version = "9"
+	changes := diffLocks(before, after)
+	if len(changes) != 1 || changes[0].String() != "pytest 8 → 9 (group test)" {
+		t.Errorf("changes %v", changes)
+	}
+	if names, err := lockedNames(before, []string{"PyTest"}); err != nil || !slices.Equal(names, []string{"pytest"}) {
+		t.Errorf("%q, %v", names, err)
+	}
+}
