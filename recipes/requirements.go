@@ -33,6 +33,12 @@ type RequirementSet struct {
 	// File is the requirements file that the recipe names, relative to the recipe's
 	// directory, with slashes; empty when the recipe has a list or nothing.
 	File string
+	// Relock is the command that writes File anew, where it is the lock of another tool:
+	// then nothing but what it pins may be installed. It is empty otherwise.
+	Relock string
+	// FirstParty are the project itself and other code of the same repository that File
+	// names. They are no requirements: no index has them.
+	FirstParty []FirstParty
 	// Files are the bytes of each file read, File and those that it includes, by
 	// path relative to the recipe's directory, with slashes.
 	Files map[string][]byte
@@ -41,10 +47,16 @@ type RequirementSet struct {
 	Patches map[string][]byte
 }
 
+// Names reports whether a requirement has a normalised name; constraints require nothing.
+func (s *RequirementSet) Names(name string) bool {
+	return slices.ContainsFunc(s.Requirements, func(r Requirement) bool { return r.Name == name && !r.Constraint })
+}
+
 // ReadRequirements reads what the recipe requires: its list, or the requirements
-// file that it names with everything that this includes, and its patches. Files are in pip's
-// format; what would decide in the recipe's place, such as --index-url or
-// --no-binary, is refused. Whatever is wrong is told at once, as [Faults]; every
+// file that it names with everything that this includes, or the lock of another tool, and
+// its patches. Files are in pip's format; what would decide in the recipe's place, such as
+// --no-binary, is refused. So are options that name an index, unless hashes say what is
+// installed. Whatever is wrong is told at once, as [Faults]; every
 // other error is of reading files.
 func ReadRequirements(r *Recipe) (*RequirementSet, error) {
 	reader := &requirementsReader{recipe: r, set: &RequirementSet{Files: map[string][]byte{}, Patches: map[string][]byte{}}, read: map[inclusion]bool{}}
@@ -58,11 +70,12 @@ func ReadRequirements(r *Recipe) (*RequirementSet, error) {
 	}
 	if r.Requirements.File != "" {
 		reader.set.File = path.Clean(r.Requirements.File)
-		reader.file(inclusion{reader.set.File, false}, r.At("requirements"), nil)
+		reader.begin(r.At("requirements", "file"))
 	}
 	reader.patches()
 	reader.list()
 	reader.checkHashes()
+	reader.checkIndexes()
 	if err := reader.faults.Err(); err != nil {
 		return nil, err
 	}
@@ -98,6 +111,8 @@ type requirementsReader struct {
 	read   map[inclusion]bool
 	bytes  int
 	faults Faults
+	// indexes are the options that say where files come from.
+	indexes Faults
 }
 
 func (r *requirementsReader) add(pos Position, what, hint string) {
@@ -223,6 +238,10 @@ func logicalLines(text string) []logicalLine {
 }
 
 func (r *requirementsReader) line(in inclusion, text string, pos Position, stack []string) {
+	if text == "." || text == "./" {
+		r.set.FirstParty = append(r.set.FirstParty, FirstParty{text, pos})
+		return
+	}
 	if strings.HasPrefix(text, "-") {
 		r.option(in, text, pos, stack)
 		return
@@ -266,6 +285,16 @@ func (r *requirementsReader) option(in inclusion, text string, pos Position, sta
 			r.add(pos, "--require-hashes takes no value", "")
 		}
 		r.set.RequireHashes = true
+	case "-e", "--editable":
+		if value == "." || value == "./" {
+			r.set.FirstParty = append(r.set.FirstParty, FirstParty{value, pos})
+			return
+		}
+		what, hint := refusedOption(name)
+		r.add(pos, what, hint)
+	case "-i", "--index-url", "--extra-index-url", "--no-index", "-f", "--find-links", "--trusted-host":
+		what, hint := refusedOption(name)
+		r.indexes = append(r.indexes, pos.fault(what, hint+"; with hashes for all requirements, such a line decides nothing and may stay"))
 	default:
 		what, hint := refusedOption(name)
 		r.add(pos, what, hint)

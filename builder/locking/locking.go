@@ -62,6 +62,7 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
+	tellFirstParty(ctx, reqs)
 	d := &debianLocker{l: l, recipe: r, lock: lock, opts: opts, log: log}
 	defer func() { err = errors.Join(err, d.close()) }()
 	// What was begun and is not needed any more need not end.
@@ -177,6 +178,9 @@ func (p *distLocker) run(ctx context.Context) (err error) {
 // lockDists resolves the requirements, and all that building what they take takes.
 func (p *distLocker) lockDists(ctx context.Context) error {
 	if err := p.recall(ctx); err != nil {
+		return err
+	}
+	if err := p.checkRegistries(); err != nil {
 		return err
 	}
 	releases, err := p.resolve(ctx, p.rootQuery(), nil)

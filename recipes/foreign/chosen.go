@@ -136,10 +136,13 @@ func (r *reader) otherRegistries() {
 	}
 	for i := range r.lock.Packages {
 		p := &r.lock.Packages[i]
-		if p.Registry = publicAddress(p.Registry); p.Registry == most {
+		switch registry := publicAddress(p.Registry); registry {
+		case most:
 			p.Registry = ""
-		} else if p.Registry == "" {
+		case "":
 			p.Registry = "the default index"
+		default:
+			p.Registry = registry
 		}
 	}
 }

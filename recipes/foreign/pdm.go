@@ -62,15 +62,16 @@ func (r *reader) pdm(data []byte) error {
 			Version string `toml:"lock_version"`
 		} `toml:"metadata"`
 	}
-	var ok bool
-	if p.doc, ok = r.toml(r.file, data, &form); !ok {
+	doc, ok := r.toml(r.file, data, &form)
+	if !ok {
 		return nil
 	}
+	p.doc = doc
 	if !pdmVersion.MatchString(form.Metadata.Version) {
 		r.unknownFormat(p.doc.find("metadata", "lock_version"), "lock_version", fmt.Sprintf("%q", form.Metadata.Version), "lock_version 4.0 to 4.5")
 		return nil
 	}
-	if _, ok = r.toml(r.file, data, p.lock); !ok {
+	if _, ok := r.toml(r.file, data, p.lock); !ok {
 		return nil
 	}
 	if !p.checkTargets() {

@@ -72,15 +72,16 @@ func (r *reader) poetry(data []byte) error {
 			Version string `toml:"lock-version"`
 		} `toml:"metadata"`
 	}
-	var ok bool
-	if p.doc, ok = r.toml(r.file, data, &form); !ok {
+	doc, ok := r.toml(r.file, data, &form)
+	if !ok {
 		return nil
 	}
+	p.doc = doc
 	if !slices.Contains(poetryVersions, form.Metadata.Version) {
 		r.unknownFormat(p.doc.find("metadata", "lock-version"), "lock-version", fmt.Sprintf("%q", form.Metadata.Version), "lock-version 1.0, 1.1, 2.0 or 2.1")
 		return nil
 	}
-	if _, ok = r.toml(r.file, data, p.lock); !ok {
+	if _, ok := r.toml(r.file, data, p.lock); !ok {
 		return nil
 	}
 	for i, one := range p.lock.Packages {

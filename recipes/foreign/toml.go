@@ -126,7 +126,8 @@ func (p *placer) expression(n *unstable.Node) string {
 		p.table = append(p.table, parts[len(parts)-1])
 		array := joinPath(p.table...)
 		p.table = append(p.table, strconv.Itoa(p.count[array]))
-		if p.count[array]++; p.count[array] > maxPackages {
+		p.count[array]++
+		if p.count[array] > maxPackages {
 			return "it has too many tables " + parts[len(parts)-1]
 		}
 		p.at[joinPath(p.table...)] = p.here(p.file, p.offset)

@@ -112,20 +112,21 @@ type uvNode struct {
 
 func (r *reader) uv(data []byte) error {
 	u := &uvReader{reader: r, lock: &uvLock{}, byName: map[string][]int{}}
-	var ok bool
 	var form struct {
 		Version  int `toml:"version"`
 		Revision int `toml:"revision"`
 	}
 	// What another version holds elsewhere is of no interest.
-	if u.doc, ok = r.toml(r.file, data, &form); !ok {
+	doc, ok := r.toml(r.file, data, &form)
+	if !ok {
 		return nil
 	}
+	u.doc = doc
 	if form.Version != uvVersion || form.Revision > uvRevision || form.Revision < 0 {
 		r.unknownFormat(u.doc.find("version"), "version", fmt.Sprintf("%d, revision %d", form.Version, form.Revision), fmt.Sprintf("version %d up to revision %d", uvVersion, uvRevision))
 		return nil
 	}
-	if _, ok = r.toml(r.file, data, u.lock); !ok {
+	if _, ok := r.toml(r.file, data, u.lock); !ok {
 		return nil
 	}
 	r.forPython(u.doc.find("requires-python"), u.lock.Requires)
