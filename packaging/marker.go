@@ -31,6 +31,12 @@ var MarkerVariables = slices.Sorted(maps.Keys(LinuxEnvironment("", "")))
 // distributions alone.
 const extraVariable = "extra"
 
+// The sets that markers of lock files ask for (PEP 751, "Environment markers").
+const (
+	extrasVariable = "extras"
+	groupsVariable = "dependency_groups"
+)
+
 // versionVariables are those that are compared as versions.
 var versionVariables = []string{"implementation_version", "platform_release", "python_full_version", "python_version"}
 
@@ -45,7 +51,36 @@ var oldVariables = map[string]string{
 type Marker struct {
 	text  string
 	extra bool
-	holds func(Environment) bool
+	holds func(scope) bool
+}
+
+// scope is what a marker is asked in: an environment, and the extras and dependency groups
+// that are wanted.
+type scope struct {
+	env            Environment
+	extras, groups []string
+}
+
+// ParseLockMarker reads a marker as lock files have it: beside the environment it may ask
+// for members of the sets extras and dependency_groups (PEP 751). The error is a
+// [*SyntaxError].
+func ParseLockMarker(text string) (*Marker, error) {
+	if len(text) > maxRequirement {
+		return nil, &SyntaxError{What: "a marker is too long"}
+	}
+	p := &parser{rest: "; " + text, sets: true}
+	m, err := p.marker()
+	if err != nil {
+		return nil, err
+	}
+	return m, nil
+}
+
+// HoldsIn reports whether the marker holds where all of the extras and groups are wanted.
+// Unlike [Marker.Holds], it takes extras for one set: `extra == "x"` asks whether x is in
+// it, and `extra != "x"` whether it is not.
+func (m *Marker) HoldsIn(env Environment, extras, groups []string) bool {
+	return m.holds(scope{env: env, extras: extras, groups: groups})
 }
 
 // String gives the marker with single spaces, texts in double quotes where they hold none,
@@ -58,17 +93,10 @@ func (m *Marker) AsksForExtra() bool { return m.extra }
 // Holds reports whether the marker holds in an environment, for one of the extras where
 // any are asked for.
 func (m *Marker) Holds(env Environment, extras []string) bool {
-	if !m.extra {
-		return m.holds(env)
+	if !m.extra || len(extras) == 0 {
+		return m.holds(scope{env: env})
 	}
-	if len(extras) == 0 {
-		extras = []string{""}
-	}
-	with := maps.Clone(env)
-	return slices.ContainsFunc(extras, func(extra string) bool {
-		with[extraVariable] = extra
-		return m.holds(with)
-	})
+	return slices.ContainsFunc(extras, func(extra string) bool { return m.holds(scope{env: env, extras: []string{extra}}) })
 }
 
 // maxNesting bounds parentheses, as the library packaging does.
@@ -111,7 +139,7 @@ func (p *parser) chain(word string, operand func() (Marker, *SyntaxError)) (Mark
 	if err != nil {
 		return Marker{}, err
 	}
-	operands := []func(Environment) bool{all.holds}
+	operands := []func(scope) bool{all.holds}
 	for p.take(markerWord[word]) != "" {
 		next, err := operand()
 		if err != nil {
@@ -123,8 +151,8 @@ func (p *parser) chain(word string, operand func() (Marker, *SyntaxError)) (Mark
 	}
 	if len(operands) > 1 {
 		isOr := word == "or"
-		all.holds = func(env Environment) bool {
-			return slices.ContainsFunc(operands, func(holds func(Environment) bool) bool { return holds(env) == isOr }) == isOr
+		all.holds = func(in scope) bool {
+			return slices.ContainsFunc(operands, func(holds func(scope) bool) bool { return holds(in) == isOr }) == isOr
 		}
 	}
 	return all, nil
@@ -161,14 +189,53 @@ func (p *parser) comparison() (Marker, *SyntaxError) {
 	if left.isVariable == right.isVariable {
 		return Marker{}, &SyntaxError{What: fmt.Sprintf("the marker compares %s with %s", left.text, right.text), Advice: "a marker compares a variable with a text"}
 	}
-	variable := left.value
+	variable, value := left.value, right.value
 	if right.isVariable {
-		variable = right.value
+		variable, value = right.value, left.value
 	}
-	return Marker{
-		text: left.text + " " + operator + " " + right.text, extra: variable == extraVariable,
-		holds: func(env Environment) bool { return compare(variable, left.in(env), operator, right.in(env)) },
-	}, nil
+	m := Marker{text: left.text + " " + operator + " " + right.text, extra: variable == extraVariable}
+	switch variable {
+	case extraVariable:
+		m.holds = func(in scope) bool { return compareExtra(in.extras, left, operator, right) }
+	case extrasVariable, groupsVariable:
+		isMember, isNegated := right.isVariable && operator == "in", right.isVariable && operator == "not in"
+		if !isMember && !isNegated {
+			return Marker{}, &SyntaxError{What: fmt.Sprintf("%q stands where TEXT in %s belongs", m.text, variable)}
+		}
+		m.holds = func(in scope) bool { return slices.Contains(in.set(variable), NormalName(value)) == isMember }
+	default:
+		m.holds = func(in scope) bool { return compare(variable, left.in(in.env), operator, right.in(in.env)) }
+	}
+	return m, nil
+}
+
+// set is the value of a variable that is a set.
+func (s scope) set(variable string) []string {
+	if variable == groupsVariable {
+		return s.groups
+	}
+	return s.extras
+}
+
+// compareExtra compares the extras that are wanted with a text. Where none is wanted, the
+// variable is empty.
+func compareExtra(extras []string, left operand, operator string, right operand) bool {
+	if len(extras) == 0 {
+		extras = []string{""}
+	}
+	isAny := func(operator string) bool {
+		return slices.ContainsFunc(extras, func(extra string) bool {
+			env := Environment{extraVariable: extra}
+			return compare(extraVariable, left.in(env), operator, right.in(env))
+		})
+	}
+	switch operator {
+	case "!=":
+		return !isAny("==")
+	case "not in":
+		return !isAny("in")
+	}
+	return isAny(operator)
 }
 
 // operand is one side of a comparison: a variable's name, or a text.
@@ -199,7 +266,7 @@ func (p *parser) operand() (operand, *SyntaxError) {
 		name = today
 	}
 	switch {
-	case slices.Contains(MarkerVariables, name), name == extraVariable:
+	case slices.Contains(MarkerVariables, name), name == extraVariable, p.sets && (name == extrasVariable || name == groupsVariable):
 		return operand{name, name, true}, nil
 	case name != "":
 		return operand{}, &SyntaxError{What: fmt.Sprintf("%q is no marker variable", name), Variable: name}

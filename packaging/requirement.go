@@ -108,8 +108,12 @@ func (r Requirement) Admits(version string) bool {
 	return err == nil && r.Specifiers.Contains(v)
 }
 
-// parser reads a dependency specifier from left to right; rest is what is left.
-type parser struct{ rest string }
+// parser reads a dependency specifier from left to right; rest is what is left. sets lets
+// markers ask for the sets of lock files.
+type parser struct {
+	rest string
+	sets bool
+}
 
 var (
 	nameStart     = regexp.MustCompile(`^[A-Za-z0-9](?:[A-Za-z0-9._-]*[A-Za-z0-9])?`)

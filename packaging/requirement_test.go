@@ -83,3 +83,40 @@ func FuzzRequirement(f *testing.F) {
 		}
 	})
 }
+
+// Markers of lock files take extras and groups for sets.
+func TestLockMarker(t *testing.T) {
+	t.Parallel()
+	env := LinuxEnvironment("3.13.5", "x86_64")
+	for _, c := range []struct {
+		marker         string
+		extras, groups []string
+		want           bool
+	}{
+		{"'Prod_X' in extras", []string{"prod-x"}, nil, true},
+		{"'prod' in extras", nil, []string{"prod"}, false},
+		{"'prod' not in extras", nil, nil, true},
+		{"'dev' in dependency_groups and python_version >= '3.13'", nil, []string{"dev"}, true},
+		{"'dev' not in dependency_groups", nil, []string{"dev"}, false},
+		{"extra == 'a' and extra == 'b'", []string{"a", "b"}, nil, true},
+		{"extra == 'a' and extra != 'b'", []string{"a", "b"}, nil, false},
+		{"extra != 'a'", []string{"b"}, nil, true},
+		{"extra != 'a'", nil, nil, true},
+		{"extra in 'a b'", []string{"b"}, nil, true},
+		{"extra not in 'a b'", []string{"b"}, nil, false},
+		{"sys_platform == 'win32' or 'b' == extra", []string{"b"}, nil, true},
+	} {
+		m, err := ParseLockMarker(c.marker)
+		if err != nil || m.HoldsIn(env, c.extras, c.groups) != c.want {
+			t.Errorf("%s for %q, %q: %t, %v", c.marker, c.extras, c.groups, !c.want, err)
+		}
+	}
+	for _, text := range []string{"", "extras == 'a'", "extras in 'a'", "'a' in extra s", "os_name == 'a'; extra == 'b'", strings.Repeat("x", maxRequirement+1)} {
+		if m, err := ParseLockMarker(text); err == nil {
+			t.Errorf("%.40q is %s", text, m)
+		}
+	}
+	if _, err := ParseRequirement("a; 'b' in extras"); err == nil {
+		t.Error("a requirement asks for the set of extras")
+	}
+}

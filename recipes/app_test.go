@@ -239,8 +239,7 @@ func TestOwnPaths(t *testing.T) {
 		"-e .[dev, Post_gres]\n./libs/foo\n": {"", "app: {source: ., members: [libs/foo], extras: [dev, post-gres]}"},
 		"foo @ file:libs/foo\n--editable=../shared\n":    {"", "app: {source: libs/foo, members: [../shared]}"},
 		"-e file:./libs/foo\nlibs/bar/\n":                {"", "app: {source: libs/foo, members: [libs/bar]}"},
-		"-e .\n-e ./libs/foo ; python_version > \"3\"\n": {"{source: .}", "app: {source: ., members: [libs/foo]}"},
-		"-e .\n": {"{source: .}", "the recipe's app has it already"},
+		"-e ./libs/foo ; python_version > \"3\"\n-e .\n": {"{source: .}", "app: {source: ., members: [libs/foo]}"},
 	} {
 		files := map[string]string{"r.txt": lines, "pyproject.toml": "[project]\nname = \"web\"\nversion = \"1\"\n"}
 		_, _, err := appSet(t, c.app, "r.txt", files)
@@ -253,6 +252,12 @@ func TestOwnPaths(t *testing.T) {
 				t.Errorf("the hint cannot be pasted: %v", err)
 			}
 		}
+	}
+	// What the app has is no fault: tools write such lines of their own accord.
+	files := map[string]string{"r.txt": "-e .\n./libs/foo\n", "pyproject.toml": "[project]\nname = \"web\"\nversion = \"1\"\n",
+		"libs/foo/pyproject.toml": "[project]\nname = \"foo\"\nversion = \"1\"\n"}
+	if _, _, err := appSet(t, "{source: ., members: [libs/foo]}", "r.txt", files); err != nil {
+		t.Error(err)
 	}
 	// What is no directory is told as before.
 	for _, text := range []string{"./foo-1.0-py3-none-any.whl", "./foo-1.0.tar.gz", "git+https://example.org/x", "-e git+https://example.org/x", "/abs/path", "~/x", "foo @ https://example.org/x.whl"} {

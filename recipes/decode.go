@@ -241,15 +241,16 @@ func (d *decoder) obey(r rule, n *node, path []string) {
 }
 
 func (d *decoder) requirements(n *node, r *Requirements, path []string) {
-	if !d.wants(n, path, textKind, listKind) {
-		return
-	}
-	if n.kind == textKind {
+	switch {
+	case !d.wants(n, path, textKind, listKind, mapKind):
+	case n.kind == mapKind:
+		d.structure(n, reflect.ValueOf(r).Elem(), path)
+	case n.kind == textKind:
 		r.File = n.text
 		d.obey(rules["requirements file"], n, path)
-		return
+	default:
+		d.list(n, reflect.ValueOf(&r.List).Elem(), path)
 	}
-	d.list(n, reflect.ValueOf(&r.List).Elem(), path)
 }
 
 func (d *decoder) setting(n *node, s *Setting, path []string) {

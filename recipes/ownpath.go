@@ -79,14 +79,31 @@ func isArchive(name string) bool {
 	return slices.ContainsFunc([]string{packaging.WheelSuffix, ".tar.gz", ".tgz", ".zip"}, func(end string) bool { return strings.HasSuffix(name, end) })
 }
 
-// told is what is wrong with the lines, and what to write in their place.
+// told is what is wrong with the lines, and what to write in their place. Nothing is wrong with
+// a line that the recipe's app answers: tools write such lines of their own accord.
 func (o *ownLines) told() Faults {
 	var faults Faults
 	hint := o.hint()
 	for _, line := range o.lines {
+		if o.answered(line) {
+			continue
+		}
 		faults = append(faults, line.at.fault(fmt.Sprintf("%s is first-party code, which is built from app and not from requirements", shorten(line.text)), hint))
 	}
 	return faults
+}
+
+// answered reports whether the recipe's app has what a line requires.
+func (o *ownLines) answered(line ownLine) bool {
+	app := o.recipe.App
+	if app == nil {
+		return false
+	}
+	known := func(extra string) bool { return slices.Contains(app.Extras, extra) }
+	if line.dir == path.Clean(app.Source) {
+		return !slices.ContainsFunc(line.extras, func(extra string) bool { return !known(extra) })
+	}
+	return slices.ContainsFunc(app.Members, func(dir string) bool { return path.Clean(dir) == line.dir })
 }
 
 // hint says what to do about all lines: the recipe's app with the directories that it does
@@ -96,22 +113,18 @@ func (o *ownLines) hint() string {
 	if o.recipe.App != nil {
 		app = *o.recipe.App
 	}
-	missing := false
 	for _, line := range o.lines {
 		switch {
 		case app.Source == "":
-			app.Source, missing = line.dir, true
+			app.Source = line.dir
 		case app.Source != line.dir && !slices.Contains(app.Members, line.dir):
-			app.Members, missing = append(slices.Clip(app.Members), line.dir), true
+			app.Members = append(slices.Clip(app.Members), line.dir)
 		}
 		for _, extra := range line.extras {
 			if line.dir == app.Source && !slices.Contains(app.Extras, extra) {
-				app.Extras, missing = append(slices.Clip(app.Extras), extra), true
+				app.Extras = append(slices.Clip(app.Extras), extra)
 			}
 		}
-	}
-	if !missing {
-		return "remove the line: the recipe's app has it already"
 	}
 	return "remove the line, and write into the recipe: app: " + app.flow()
 }

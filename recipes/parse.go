@@ -109,7 +109,7 @@ func (r *Recipe) check() Faults {
 			faults = append(faults, r.Fault(err.what, err.hint, "requirements", strconv.Itoa(i)))
 		}
 	}
-	faults = append(append(faults, own.told()...), r.checkApp()...)
+	faults = slices.Concat(faults, own.told(), r.checkApp(), r.checkRequirements())
 	for _, name := range slices.Sorted(maps.Keys(r.Packages)) {
 		if p := r.Packages[name]; p.empty() && p.Overrides == "" {
 			faults = append(faults, r.Fault("packages."+name+" says nothing", "remove it, or say how "+name+" is built", "packages", name))

@@ -27,8 +27,9 @@ type Recipe struct {
 	// Toolchain says what the build image has beside what Ampoule always puts there.
 	Toolchain Toolchain `yaml:"toolchain" key:",inline"`
 	// Requirements are the distributions to install: the name of a requirements
-	// file below the recipe's directory, or a list of requirements as PEP 508
-	// spells them. Without it the artifact is the interpreter alone.
+	// file or of another tool's lock below the recipe's directory, or a list of
+	// requirements as PEP 508 spells them. It is a mapping where more is to be said of
+	// a lock. Without it the artifact is the interpreter alone.
 	Requirements Requirements `yaml:"requirements" is:"requirement" key:",lock"`
 	// DependencyGroups are what is laid over the artifact for a purpose, such as its
 	// tests, by name (PEP 735): each the name of a requirements file below the recipe's
@@ -91,8 +92,18 @@ type Toolchain struct {
 
 // Requirements are the distributions to install: a file, or a list in the recipe itself.
 type Requirements struct {
-	// File is a requirements file, relative to the recipe.
-	File string
+	// File is a requirements file in pip's format, or a lock that another tool wrote,
+	// relative to the recipe: a uv.lock, poetry.lock, pdm.lock, Pipfile.lock, pylock.toml
+	// or pylock.NAME.toml. Of a lock, pins and hashes are kept to the letter.
+	File string `yaml:"file" need:"yes" is:"requirements file"`
+	// Extras are extras of the project that the lock is of: what they require is installed too.
+	Extras []string `yaml:"extras" is:"extra" set:"yes"`
+	// Groups are dependency groups of the lock, or categories of a Pipfile.lock, that are
+	// installed beside what the project itself requires.
+	Groups []string `yaml:"groups" is:"dependency group" set:"yes"`
+	// Package is the member of a uv workspace whose requirements are installed; without it,
+	// the workspace's root.
+	Package string `yaml:"package" is:"distribution"`
 	// List holds requirements as PEP 508 spells them.
 	List []string
 }

@@ -55,7 +55,7 @@ func writeKeys(doc *bytes.Buffer, t reflect.Type, path []string) {
 // paths go on to it.
 func structureBelow(t reflect.Type) (below reflect.Type, suffix string) {
 	switch {
-	case t == reflect.TypeFor[Requirements](), t == reflect.TypeFor[Setting]():
+	case t == reflect.TypeFor[Setting](), t == reflect.TypeFor[map[string]Requirements]():
 		return nil, ""
 	case t.Kind() == reflect.Pointer:
 		return structureBelow(t.Elem())
@@ -98,7 +98,7 @@ func facts(f reflect.StructField) string {
 		}
 	case reflect.Struct:
 		if f.Type == reflect.TypeFor[Requirements]() {
-			holds = "text or a list, each " + r.means
+			holds = "text, a mapping, or a list, each " + r.means
 		}
 	}
 	line := fmt.Sprintf("%s; %s.", need, holds)

@@ -21,6 +21,9 @@ type Requirement struct {
 	// Hashes are the acceptable hashes as ALGORITHM:HEX, sorted. When there are any,
 	// at least one is a sha256; one of these is to be met.
 	Hashes []string
+	// Registry is set where a lock says that the distribution comes from another index than
+	// most others do: its address without credentials, or its name.
+	Registry string
 	// Constraint marks a constraint: it limits versions and requires nothing.
 	Constraint bool
 	// Project is the directory of the first-party code that requires it; empty for what the

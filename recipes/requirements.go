@@ -33,6 +33,12 @@ type RequirementSet struct {
 	// File is the requirements file that the recipe names, relative to the recipe's
 	// directory, with slashes; empty when the recipe has a list or nothing.
 	File string
+	// Relock is the command that writes File anew, where it is the lock of another tool:
+	// then nothing but what it pins may be installed. It is empty otherwise.
+	Relock string
+	// FirstParty are the project itself and other code of the same repository that File
+	// names. They are no requirements: no index has them.
+	FirstParty []FirstParty
 	// Files are the bytes of each file read, File and those that it includes, by
 	// path relative to the recipe's directory, with slashes.
 	Files map[string][]byte
@@ -48,10 +54,16 @@ type RequirementSet struct {
 	Groups map[string]*RequirementSet
 }
 
+// Names reports whether a requirement has a normalised name; constraints require nothing.
+func (s *RequirementSet) Names(name string) bool {
+	return slices.ContainsFunc(s.Requirements, func(r Requirement) bool { return r.Name == name && !r.Constraint })
+}
+
 // ReadRequirements reads what the recipe requires: its list, or the requirements
-// file that it names with everything that this includes, and its patches. Files are in pip's
-// format; what would decide in the recipe's place, such as --index-url or
-// --no-binary, is refused. Whatever is wrong is told at once, as [Faults]; every
+// file that it names with everything that this includes, or the lock of another tool, and
+// its patches. Files are in pip's format; what would decide in the recipe's place, such as
+// --no-binary, is refused. So are options that name an index, unless hashes say what is
+// installed. Whatever is wrong is told at once, as [Faults]; every
 // other error is of reading files.
 func ReadRequirements(r *Recipe) (*RequirementSet, error) {
 	reader := &requirementsReader{recipe: r, own: ownLines{recipe: r}, set: &RequirementSet{Files: map[string][]byte{}, Patches: map[string][]byte{}}, read: map[inclusion]bool{}}
@@ -67,6 +79,7 @@ func ReadRequirements(r *Recipe) (*RequirementSet, error) {
 	reader.requirements(r.Requirements, "requirements")
 	reader.projects()
 	reader.checkHashes()
+	reader.checkIndexes()
 	for _, name := range slices.Sorted(maps.Keys(r.DependencyGroups)) {
 		reader.group(name)
 	}
@@ -80,7 +93,7 @@ func ReadRequirements(r *Recipe) (*RequirementSet, error) {
 func (r *requirementsReader) requirements(what Requirements, keys ...string) {
 	if what.File != "" {
 		r.set.File = path.Clean(what.File)
-		r.file(inclusion{r.set.File, false}, r.recipe.At(keys...), nil)
+		r.begin(what, r.recipe.At(child(keys, "file")...))
 	}
 	r.list(what.List, keys)
 	r.faults = append(r.faults, r.own.told()...)
@@ -94,6 +107,7 @@ func (r *requirementsReader) group(name string) {
 	}
 	own.requirements(r.recipe.DependencyGroups[name], "dependency-groups", name)
 	own.checkHashes()
+	own.checkIndexes()
 	r.bytes, r.faults = own.bytes, append(r.faults, own.faults...)
 	if r.set.Groups == nil {
 		r.set.Groups = map[string]*RequirementSet{}
@@ -134,6 +148,8 @@ type requirementsReader struct {
 	faults Faults
 	// own are lines that require first-party code by its path.
 	own ownLines
+	// indexes are the options that say where files come from.
+	indexes Faults
 }
 
 func (r *requirementsReader) add(pos Position, what, hint string) {
@@ -307,6 +323,9 @@ func (r *requirementsReader) option(in inclusion, text string, pos Position, sta
 			r.add(pos, "--require-hashes takes no value", "")
 		}
 		r.set.RequireHashes = true
+	case "-i", "--index-url", "--extra-index-url", "--no-index", "-f", "--find-links", "--trusted-host":
+		what, hint := refusedOption(name)
+		r.indexes = append(r.indexes, pos.fault(what, hint+"; with hashes for all requirements, such a line decides nothing and may stay"))
 	default:
 		what, hint := refusedOption(name)
 		r.add(pos, what, hint)

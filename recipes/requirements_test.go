@@ -188,9 +188,9 @@ func TestRequirementsFaults(t *testing.T) {
 		"include from a URL": {map[string]string{"r.txt": "-r https://x/y"}, []string{"r.txt:1:1: -r names a URL"}},
 		"include nothing":    {map[string]string{"r.txt": "-r"}, []string{"r.txt:1:1: -r names no file"}},
 		"-r in constraints":  {map[string]string{"r.txt": "-c c.txt", "c.txt": "-r d.txt"}, []string{"c.txt:1:1: a constraints file includes requirements"}},
-		"options": {map[string]string{"r.txt": "--index-url https://x\n-i x\n--extra-index-url=x\n-f x\n--no-binary :all:\n--only-binary=:all:\n--pre\n-e .\n--editable x\n--odd"}, []string{
+		"options": {map[string]string{"r.txt": "--index-url https://x\n-i x\n--extra-index-url=x\n-f x\n--no-binary :all:\n--only-binary=:all:\n--pre\n-e ./x\n--editable x\n--odd"}, []string{
 			"r.txt:1:1: --index-url is not", "r.txt:2:1: -i is not", "r.txt:3:1: --extra-index-url is not", "r.txt:4:1: -f is not", "r.txt:5:1: --no-binary is not",
-			"r.txt:6:1: --only-binary is not", "r.txt:7:1: --pre is not", "r.txt:8:1: -e . is first-party code", "r.txt:9:1: --editable x is first-party code", "r.txt:10:1: --odd is no option"}},
+			"r.txt:6:1: --only-binary is not", "r.txt:7:1: --pre is not", "r.txt:8:1: -e ./x is first-party code", "r.txt:9:1: --editable x is first-party code", "r.txt:10:1: --odd is no option"}},
 		"option of one":        {map[string]string{"r.txt": "a --config-settings=x=y"}, []string{"r.txt:1:1: --config-settings is not"}},
 		"weak hash":            {map[string]string{"r.txt": "a --hash=md5:" + hash[:32]}, []string{`r.txt:1:1: "md5:0123456789abcdef0123456789abcdef" is no sha256`}},
 		"short hash":           {map[string]string{"r.txt": "a --hash=sha256:" + hash[:63]}, []string{`r.txt:1:1: "sha256:` + hash[:63]}},

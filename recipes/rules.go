@@ -11,6 +11,7 @@ import (
 	"unicode"
 
 	"ampoule/packaging"
+	"ampoule/recipes/foreign"
 )
 
 // rule says what a text may be. Fields name their rule in the tag `is`, and the
@@ -104,6 +105,7 @@ var checks = []string{
 const hex64 = `[0-9a-f]{64}`
 
 var (
+	groupName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 	normalName = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
 	plainPath  = regexp.MustCompile(`^[A-Za-z0-9._+~:%@=/-]+$`)
 	// lineOfText has no control characters, and is not empty.
@@ -173,21 +175,22 @@ var rules = map[string]rule{
 		},
 	},
 	"requirements file": {
-		means: "a requirements file below the recipe's directory", fits: isRequirementsFile, hint: hintRequirementsFile, example: "requirements.txt",
+		means: "a requirements file, or a lock that is known, below the recipe's directory", fits: isRequirementsFile, hint: hintRequirementsFile, example: "requirements.txt",
 	},
-	"glibc":        {means: "the glibc of a Debian suite that Ampoule knows, where the gate can check the tree", enum: glibcs(), numbers: true, hint: hintGlibc, example: `"2.36"`},
-	"CPU level":    {means: "an x86-64 level", enum: []string{"x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"}, example: "x86-64-v2"},
-	"soname":       {means: "a soname such as libcuda.so.1", pattern: regexp.MustCompile(`^[A-Za-z0-9_+.-]+\.so(\.[A-Za-z0-9_.+-]+)?$`), example: "libcuda.so.1"},
-	"check":        {means: "a check of the gate", enum: checks, example: "libpython-needed"},
-	"glob":         {means: "a pattern of paths in the tree, relative and without ..", fits: isGlob, example: "bin/uwsgi"},
-	"library glob": {means: "a pattern of libraries' paths in the tree", fits: isGlob, example: "lib/python3.13/site-packages/torch/lib/*.so"},
-	"module glob":  {means: "a pattern of modules' paths in the tree", fits: isGlob, example: "lib/python3.13/site-packages/torchvision/*.so"},
-	"text":         {means: "one line of text", pattern: lineOfText, example: "embeds Python"},
-	"reason":       {means: "one line of text", pattern: lineOfText, example: "import torch loads them"},
-	"date":         {means: "a date such as 2027-03-01", pattern: regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`), fits: isDate, example: "2027-03-01"},
-	"import":       {means: "the name of a module to import", fits: isModuleName, pattern: regexp.MustCompile(`^[^\s.]+(\.[^\s.]+)*$`), example: "flask"},
-	"argument":     {means: "an argument", numbers: true, example: "flask, --version", fits: func(text string) bool { return !strings.Contains(text, "\x00") }},
-	"requirement":  {means: "a requirement (PEP 508)", example: "flask>=3.1"},
+	"dependency group": {means: "the name of a dependency group", pattern: groupName, fits: packaging.IsName, example: "web"},
+	"glibc":            {means: "the glibc of a Debian suite that Ampoule knows, where the gate can check the tree", enum: glibcs(), numbers: true, hint: hintGlibc, example: `"2.36"`},
+	"CPU level":        {means: "an x86-64 level", enum: []string{"x86-64", "x86-64-v2", "x86-64-v3", "x86-64-v4"}, example: "x86-64-v2"},
+	"soname":           {means: "a soname such as libcuda.so.1", pattern: regexp.MustCompile(`^[A-Za-z0-9_+.-]+\.so(\.[A-Za-z0-9_.+-]+)?$`), example: "libcuda.so.1"},
+	"check":            {means: "a check of the gate", enum: checks, example: "libpython-needed"},
+	"glob":             {means: "a pattern of paths in the tree, relative and without ..", fits: isGlob, example: "bin/uwsgi"},
+	"library glob":     {means: "a pattern of libraries' paths in the tree", fits: isGlob, example: "lib/python3.13/site-packages/torch/lib/*.so"},
+	"module glob":      {means: "a pattern of modules' paths in the tree", fits: isGlob, example: "lib/python3.13/site-packages/torchvision/*.so"},
+	"text":             {means: "one line of text", pattern: lineOfText, example: "embeds Python"},
+	"reason":           {means: "one line of text", pattern: lineOfText, example: "import torch loads them"},
+	"date":             {means: "a date such as 2027-03-01", pattern: regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`), fits: isDate, example: "2027-03-01"},
+	"import":           {means: "the name of a module to import", fits: isModuleName, pattern: regexp.MustCompile(`^[^\s.]+(\.[^\s.]+)*$`), example: "flask"},
+	"argument":         {means: "an argument", numbers: true, example: "flask, --version", fits: func(text string) bool { return !strings.Contains(text, "\x00") }},
+	"requirement":      {means: "a requirement (PEP 508)", example: "flask>=3.1"},
 	"source directory": {
 		means: "a directory, relative to the recipe's", fits: isSourceDirectory, hint: hintSourceDirectory, example: ".",
 	},
@@ -308,21 +311,22 @@ func localPath(text string) bool {
 }
 
 func isRequirementsFile(text string) bool {
-	return localPath(text) && path.Clean(text) != "." && !strings.HasSuffix(text, "/") && !strings.ContainsAny(text, "\n\r\x00") &&
-		!slices.Contains([]string{".toml", ".lock", ".json", ".yaml", ".cfg", ".py"}, path.Ext(text)) && path.Base(text) != "Pipfile"
+	if !localPath(text) || path.Clean(text) == "." || strings.HasSuffix(text, "/") || strings.ContainsAny(text, "\n\r\x00") {
+		return false
+	}
+	_, isLock := foreign.Recognise(text)
+	return isLock || !slices.Contains([]string{".toml", ".lock", ".json", ".yaml", ".yml", ".cfg", ".py"}, path.Ext(text)) && path.Base(text) != "Pipfile"
 }
 
 func hintRequirementsFile(text string) string {
 	if !localPath(text) {
 		return "a recipe reads files of its own directory only"
 	}
-	switch path.Base(text) {
-	case "uv.lock", "pylock.toml":
-		return "`uv export --format requirements.txt` writes a requirements file, with hashes"
-	case "poetry.lock":
-		return "`poetry export` writes a requirements file, with hashes"
+	names := make([]string, len(foreign.Formats))
+	for i, f := range foreign.Formats {
+		names[i] = string(f)
 	}
-	return "name a file in pip's requirements format"
+	return "name a file in pip's requirements format, or a lock of the name " + strings.Join(names, ", ") + " or pylock.NAME.toml"
 }
 
 func hintVersion(text string) string {

@@ -79,7 +79,7 @@ func schemaOf(t reflect.Type, tag reflect.StructTag) *jsonschema.Schema {
 	if t == reflect.TypeFor[Requirements]() {
 		file := ruleSchema(rules["requirements file"])
 		list := &jsonschema.Schema{Type: "array", Items: ruleSchema(rules["requirement"])}
-		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{file, list}}
+		return &jsonschema.Schema{OneOf: []*jsonschema.Schema{file, list, structSchema(t)}}
 	}
 	if t == reflect.TypeFor[Setting]() {
 		rule := ruleOf(tag)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"ampoule/builder/fetch"
+	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/wheels"
 	"ampoule/faults"
@@ -18,21 +19,64 @@ import (
 // maxRounds bounds how often uv is asked again after it wanted metadata.
 const maxRounds = 500
 
-// rootQuery asks for the recipe's requirements. A list in the recipe becomes a file.
+// rootQuery asks for the recipe's requirements, as they were read: the resolver sees no file
+// that a person or another tool wrote, and so obeys none.
 func (p *distLocker) rootQuery() query {
-	q := query{files: p.reqs.Files, file: p.reqs.File, prefer: p.prefer(p.opts.Previous.Requirements), limits: p.limits()}
-	if p.reqs.File == "" {
-		var b strings.Builder
-		for _, r := range p.reqs.Requirements {
-			if r.Project == "" {
-				b.WriteString(r.Spec + "\n")
-			}
+	var requirements, constraints strings.Builder
+	for _, r := range p.reqs.Requirements {
+		switch {
+		case r.Project != "": // asked for as ownSpecs
+		case r.Constraint:
+			constraints.WriteString(r.Spec + "\n")
+		default:
+			requirements.WriteString(r.Spec + "\n")
 		}
-		q.file = "requirements.txt"
-		q.files = map[string][]byte{q.file: []byte(b.String())}
+	}
+	q := query{file: "requirements.txt", prefer: p.prefer(p.opts.Previous.Requirements), limits: p.limits()}
+	q.files = map[string][]byte{q.file: []byte(requirements.String())}
+	if constraints.Len() > 0 {
+		requirements.WriteString("-c constraints.txt\n")
+		q.files[q.file], q.files["constraints.txt"] = []byte(requirements.String()), []byte(constraints.String())
 	}
 	q.specs = p.ownSpecs()
 	return q
+}
+
+// tellFirstParty tells what is left out of the requirements because no index has it, and the
+// recipe's app has not.
+func tellFirstParty(ctx context.Context, reqs *recipes.RequirementSet) {
+	for _, f := range reqs.FirstParty {
+		if slices.ContainsFunc(reqs.Projects, func(p recipes.Project) bool { return p.Name == f.Name }) {
+			continue
+		}
+		progress.Send(ctx, progress.Event{
+			Kind: progress.Told, Stage: progress.StageLock,
+			Message: fmt.Sprintf("%s: %s is code of this repository; only what it requires is locked, unless the recipe has it as app", f.Position, f.Name),
+		})
+	}
+}
+
+// checkRegistries refuses what a lock takes from another index than the rest, unless
+// configuration gives the name to a source of its own.
+func (p *distLocker) checkRegistries() error {
+	var wrong recipes.Faults
+	for _, r := range p.reqs.Requirements {
+		if r.Registry == "" {
+			continue
+		}
+		owner, err := p.l.Fetch.Sources().Owner(r.Name)
+		if err != nil {
+			return err
+		}
+		if owner == "" || owner == fetch.PyPI {
+			wrong = append(wrong, recipes.Fault{
+				File: r.File, Line: r.Line, Column: r.Column,
+				What: fmt.Sprintf("%s comes from another index than the rest, %s, and no source has its name", r.Name, r.Registry),
+				Hint: fmt.Sprintf("give the name to a source in config.toml:\n[sources.NAME]\nmirrors = [\"ADDRESS\"]\nnames = [%q]", r.Name),
+			})
+		}
+	}
+	return wrong.Err()
 }
 
 // place is where everything is built.
@@ -326,6 +370,14 @@ func isWheel(file string) bool { return strings.HasSuffix(file, packaging.WheelS
 func (p *distLocker) checkHashes(releases []release) error {
 	var faults recipes.Faults
 	for _, r := range releases {
+		if p.reqs.Relock != "" && !p.reqs.Names(r.name) {
+			faults = append(faults, recipes.Fault{
+				File: p.reqs.File,
+				What: fmt.Sprintf("%s==%s is needed and is not in it", r.name, r.version),
+				Hint: "run `" + p.reqs.Relock + "`; what was locked for another platform or Python can lack it",
+			})
+			continue
+		}
 		d, err := p.choose(r, false)
 		if err != nil {
 			return err

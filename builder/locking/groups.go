@@ -40,6 +40,9 @@ func (p *distLocker) lockGroup(ctx context.Context, name string) (section recipe
 		p.debian.prune()
 	}()
 	has := p.packages()
+	if err := g.checkRegistries(); err != nil {
+		return section, err
+	}
 	if err := g.recall(ctx); err != nil {
 		return section, err
 	}

@@ -65,6 +65,7 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
+	tellFirstParty(ctx, reqs)
 	d := &debianLocker{l: l, recipe: r, lock: lock, opts: opts, log: log}
 	defer func() { err = errors.Join(err, d.close()) }()
 	// What was begun and is not needed any more need not end.
@@ -199,6 +200,9 @@ func (p *distLocker) lockDists(ctx context.Context) error {
 		return err
 	}
 	if err := p.readApp(ctx); err != nil {
+		return err
+	}
+	if err := p.checkRegistries(); err != nil {
 		return err
 	}
 	releases, err := p.resolve(ctx, p.rootQuery(), nil)

@@ -31,7 +31,8 @@ var rooms = map[string][]string{
 	"faults":            {},
 	"tree":              {},
 	"store":             {},
-	"recipes":           {},
+	"recipes":           {"recipes/foreign"},
+	"recipes/foreign":   {},
 	// A recipe that ships with Ampoule is read as any other one is.
 	"recipes/catalogue": {"recipes"},
 	"recipes/lint":      {"recipes"},
