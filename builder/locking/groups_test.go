@@ -200,3 +200,52 @@ func TestGroupPackagesAreUsed(t *testing.T) {
 		t.Error("nothing builds it, and nothing was told")
 	}
 }
+
+// What the recipe accepts, and how it has a wheel built, hold for a group's distributions.
+func TestGroupObeysRecipe(t *testing.T) {
+	t.Parallel()
+	file := func(change func(*recipes.Recipe)) recipes.Dist {
+		w, reqs := groupWorld(t)
+		change(w.recipe)
+		lock, err := w.lockBoth(reqs, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dists := lock.Groups["test"].Dists
+		return dists[len(dists)-1]
+	}
+	if d := file(func(r *recipes.Recipe) {
+		r.Binary.Accept = []recipes.Acceptance{{Match: []string{"pytest"}, Why: "a test", Until: "2999-01-01"}}
+	}); d.File != "pytest-8.3-cp313-cp313-linux_x86_64.whl" {
+		t.Errorf("accepted, it is taken as %s", d.File)
+	}
+	if d := file(func(r *recipes.Recipe) {
+		r.Packages = map[string]recipes.Packages{"pytest": {Settings: recipes.Settings{Env: map[string]string{"X": "y"}}}}
+	}); d.File != "pytest-8.3.tar.gz" || d.Build.Env["X"] != "y" {
+		t.Errorf("with settings, it is built as %+v", d)
+	}
+}
+
+// Debian packages that only a group's wheel is built with are in the group's section alone.
+func TestGroupDebianPackages(t *testing.T) {
+	t.Parallel()
+	w, reqs := groupWorld(t)
+	first, err := w.lockBoth(reqs, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.recipe.Packages = map[string]recipes.Packages{"pytest": {Settings: recipes.Settings{Build: []string{"graphviz"}}}}
+	graphviz := recipes.Deb{Name: "graphviz", Version: "2.42", Arch: "amd64", File: "pool/main/g/graphviz_1_amd64.deb", SHA256: strings.Repeat("1", 64)}
+	section := first.Groups["test"]
+	section.Debian = map[string]recipes.Suite{"bookworm": {graphviz}}
+	section.Dists[1].Build.Packages = []string{"graphviz"}
+	first.Groups["test"], first.Answers = section, recipes.MakeAnswers(w.recipe, reqs)
+	again, err := w.lockBoth(reqs, Options{Previous: first})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := again.Groups["test"]
+	if diff := cmp.Diff(map[string]recipes.Suite{"bookworm": {graphviz}}, got.Debian); diff != "" || len(again.Debian["bookworm"]) != 0 || !slices.Equal(got.Dists[1].Build.Packages, []string{"graphviz"}) {
+		t.Errorf("the lock has %v, the group's dist %+v, the group's packages (-want +got):\n%s", again.Debian, got.Dists[1].Build, diff)
+	}
+}
