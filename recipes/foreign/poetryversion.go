@@ -11,7 +11,7 @@ import (
 )
 
 // poetryPart is one condition of a constraint.
-var poetryPart = regexp.MustCompile(`^\s*(\^|~=|~|===|==|!=|>=|<=|>|<|=)?\s*v?([0-9A-Za-z][0-9A-Za-z.!+_-]*(?:\.\*)?|\*)\s*[,\s]*`)
+var poetryPart = regexp.MustCompile(`^\s*(\^|~=|~|===|==|!=|>=|<=|>|<|=)?\s*v?([0-9A-Za-z](?:[0-9A-Za-z.!+_-]*[0-9A-Za-z])?(?:\.\*)?|\*)\s*[,\s]*`)
 
 // poetryOr stands between alternatives.
 var poetryOr = regexp.MustCompile(`\s*\|\|?\s*`)

@@ -123,7 +123,11 @@ func (r *reader) uv(data []byte) error {
 	}
 	u.doc = doc
 	if form.Version != uvVersion || form.Revision > uvRevision || form.Revision < 0 {
-		r.unknownFormat(u.doc.find("version"), "version", fmt.Sprintf("%d, revision %d", form.Version, form.Revision), fmt.Sprintf("version %d up to revision %d", uvVersion, uvRevision))
+		wrong := "version"
+		if form.Version == uvVersion {
+			wrong = "revision"
+		}
+		r.unknownFormat(u.doc.find(wrong), "version", fmt.Sprintf("%d, revision %d", form.Version, form.Revision), fmt.Sprintf("version %d up to revision %d", uvVersion, uvRevision))
 		return nil
 	}
 	if _, ok := r.toml(r.file, data, u.lock); !ok {
