@@ -146,7 +146,7 @@ type Faults []Fault //nolint:errname // a list of faults, which is an error too
 func (f Faults) Error() string {
 	lines := make([]string, len(f))
 	for i, fault := range f {
-		lines[i] = fault.Place.String() + ": " + fault.What
+		lines[i] = fault.String() + ": " + fault.What
 	}
 	return strings.Join(lines, "\n")
 }
@@ -206,7 +206,7 @@ func Read(fsys fs.FS, file string, q Query) (*Lock, error) {
 	case Pipenv:
 		err = r.pipenv(data)
 	case Pylock:
-		err = r.pylock(data)
+		r.pylock(data)
 	}
 	if err != nil {
 		return nil, err
@@ -312,7 +312,7 @@ func (f Format) has(what string, known []string) string {
 	return "its " + what + "s: " + strings.Join(shown, ", ")
 }
 
-// outdated tells of a format that this reader does not know.
+// unknownFormat tells of a format that this reader does not know.
 func (r *reader) unknownFormat(at Place, field, value, known string) {
 	r.add(at, "write it with a version of the tool that writes "+known+", or export a requirements file with hashes",
 		"%s %s is a form of %s that is not known; %s is", field, value, path.Base(r.file), known)
@@ -366,9 +366,8 @@ func (r *reader) refuse(at Place, name, from, hint string) {
 }
 
 const (
-	hintRelease  = "require a release of it from an index, or put what is there into an index of your own"
-	hintMember   = "make it a member of the workspace, or put it into an index of your own"
-	firstPartyIs = "the project itself"
+	hintRelease = "require a release of it from an index, or put what is there into an index of your own"
+	hintMember  = "make it a member of the workspace, or put it into an index of your own"
 )
 
 func shorten(text string) string {

@@ -19,7 +19,6 @@ type pdmLock struct {
 	Metadata struct {
 		Groups      []string `toml:"groups"`
 		Strategy    []string `toml:"strategy"`
-		CrossPlat   *bool    `toml:"cross_platform"`
 		Version     string   `toml:"lock_version"`
 		ContentHash string   `toml:"content_hash"`
 		Targets     []struct {

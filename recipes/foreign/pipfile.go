@@ -219,20 +219,20 @@ func (w *jsonWalker) value(path []string) string {
 		return "it is nested too deeply, or has too many keys"
 	}
 	for n := 0; w.decoder.More(); n++ {
-		below := path
+		name := fmt.Sprint(n)
 		if open == '{' {
 			key, err := w.decoder.Token()
 			if err != nil {
 				return "this is not JSON: " + err.Error()
 			}
-			name, _ := key.(string)
-			below = append(path[:len(path):len(path)], name)
+			name, _ = key.(string)
+		}
+		below := append(path[:len(path):len(path)], name)
+		if open == '{' {
 			if _, isTwice := w.at[joinPath(below...)]; isTwice {
 				return fmt.Sprintf("%q is written twice", shorten(name))
 			}
 			w.at[joinPath(below...)] = w.here()
-		} else {
-			below = append(path[:len(path):len(path)], fmt.Sprint(n))
 		}
 		if what := w.value(below); what != "" {
 			return what

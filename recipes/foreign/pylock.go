@@ -44,26 +44,26 @@ type pylockDist struct {
 	Hashes map[string]string `toml:"hashes"`
 }
 
-func (r *reader) pylock(data []byte) error {
+func (r *reader) pylock(data []byte) {
 	var form struct {
 		Version string `toml:"lock-version"`
 	}
 	doc, ok := r.toml(r.file, data, &form)
 	if !ok {
-		return nil
+		return
 	}
 	if form.Version != pylockVersion {
 		r.unknownFormat(doc.find("lock-version"), "lock-version", fmt.Sprintf("%q", form.Version), "lock-version "+pylockVersion)
-		return nil
+		return
 	}
 	var lock pylockFile
 	if _, ok := r.toml(r.file, data, &lock); !ok {
-		return nil
+		return
 	}
 	r.forPython(doc.find("requires-python"), lock.Requires)
 	r.checkPylock(doc, &lock)
 	if len(r.faults) > 0 {
-		return nil
+		return
 	}
 	groups := normalNames(slices.Concat(lock.Default, r.groups()))
 	for i, p := range lock.Packages {
@@ -73,7 +73,6 @@ func (r *reader) pylock(data []byte) error {
 		}
 		r.pylockPackage(at, p)
 	}
-	return nil
 }
 
 // checkPylock checks whether the lock is for here, and has what is asked for.

@@ -117,7 +117,7 @@ func (p *placer) expression(n *unstable.Node) string {
 			return "a key has too many parts"
 		}
 	}
-	switch n.Kind {
+	switch n.Kind { //nolint:exhaustive // expressions are of these kinds alone
 	case unstable.Table:
 		p.table = p.resolve(parts)
 		p.at[joinPath(p.table...)] = p.here(p.file, p.offset)
