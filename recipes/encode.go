@@ -103,13 +103,20 @@ func (e *lockEncoder) dists(dists []Dist) {
 	}
 	for _, d := range slices.SortedFunc(slices.Values(dists), func(a, b Dist) int { return cmp.Compare(a.ID(), b.ID()) }) {
 		if d.Build == nil {
-			fmt.Fprintf(e, "  - {name: %s, version: %s, file: %s, sha256: %s}\n", scalar(d.Name), scalar(d.Version), scalar(d.File), scalar(d.SHA256))
+			source := ""
+			if d.Source != "" {
+				source = ", source: " + scalar(d.Source)
+			}
+			fmt.Fprintf(e, "  - {name: %s, version: %s, file: %s, sha256: %s%s}\n", scalar(d.Name), scalar(d.Version), scalar(d.File), scalar(d.SHA256), source)
 			continue
 		}
 		fmt.Fprintf(e, "  - name: %s\n", scalar(d.Name))
 		e.pair(2, "version", d.Version)
 		e.pair(2, "file", d.File)
 		e.pair(2, "sha256", d.SHA256)
+		if d.Source != "" {
+			e.pair(2, "source", d.Source)
+		}
 		e.key(2, "build")
 		e.build(3, d.Build)
 	}

@@ -61,6 +61,17 @@ func (m mirror) join(parts ...string) mirror {
 	return mirror{url: m.url.JoinPath(escape(parts)...), access: m.access}
 }
 
+// beside is the address of what has a file's name with more behind it.
+func (m mirror) beside(suffix string) mirror {
+	u := *m.url
+	u.Path += suffix
+	if u.RawPath != "" {
+		u.RawPath += suffix
+	}
+	m.url = &u
+	return m
+}
+
 func escape(parts []string) []string {
 	var escaped []string
 	for _, part := range parts {

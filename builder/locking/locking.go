@@ -163,7 +163,7 @@ func (p *distLocker) run(ctx context.Context) (err error) {
 	if err := p.prepare(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.resolver.sb.Close()) }()
+	defer func() { err = errors.Join(err, p.resolver.close()) }()
 	task := progress.Start(ctx, progress.StageLock, "requirements")
 	defer func() { task.End(err) }()
 	if err := p.lockDists(ctx); err != nil {
@@ -181,7 +181,7 @@ func (p *distLocker) lockDists(ctx context.Context) error {
 	}
 	releases, err := p.resolve(ctx, p.rootQuery(), nil)
 	if err != nil {
-		return p.placed(err)
+		return err
 	}
 	for _, r := range releases {
 		p.roots[r.name] = true
@@ -269,6 +269,14 @@ func (p *distLocker) startResolver(ctx context.Context, base, full sandbox.Image
 	}
 	bare, err := l.Sandboxes.Images.Load(ctx, base.Config, base.With(uv).Layers...)
 	if err != nil {
+		return err
+	}
+	private, err := l.Fetch.Sources().Private(ctx)
+	if err != nil {
+		return err
+	}
+	if private {
+		p.resolver, err = startSealed(ctx, l.Sandboxes.Runner, bare, l.Fetch.Front(), interpreter, p.log)
 		return err
 	}
 	p.resolver, err = startResolver(ctx, l.Sandboxes.Online, bare, l.Resolver, interpreter, p.log)

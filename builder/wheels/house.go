@@ -1,6 +1,7 @@
 package wheels
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -66,7 +67,7 @@ func NewHouse(stage *Stage, f Fetcher, python string, jobs int, image Images) *H
 
 // Items returns what is fetched for a dist: its file, and the crates that it is built with.
 func Items(d recipes.Dist) []fetch.Item {
-	items := []fetch.Item{{Source: fetch.PyPI, Name: d.Name, Version: d.Version, File: d.File, SHA256: d.SHA256}}
+	items := []fetch.Item{{Source: cmp.Or(d.Source, fetch.PyPI), Name: d.Name, Version: d.Version, File: d.File, SHA256: d.SHA256}}
 	if d.Build == nil {
 		return items
 	}
