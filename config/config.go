@@ -62,7 +62,8 @@ type Inputs struct {
 	// Kept are places that keep inputs by their sha256, asked before any mirror in this
 	// order: absolute paths of directories, and registries as HOST[:PORT][/PREFIX].
 	Kept []string
-	// Environ is what pip, apt and cargo are asked in for their mirrors, as os.Environ has it.
+	// Environ is what pip, apt and cargo are asked in for their mirrors, as os.Environ has it,
+	// without the secrets of sources.
 	Environ []string
 }
 
@@ -110,7 +111,7 @@ func Read(environ []string, file string) (Config, error) {
 	}
 	return Config{
 		Place:  PlaceOf(environ),
-		Inputs: Inputs{Sources: r.parsed.Sources, Kept: r.parsed.Kept, Environ: environ},
+		Inputs: Inputs{Sources: r.parsed.Sources, Kept: r.parsed.Kept, Environ: env.withoutSecrets()},
 		Bounds: bounds,
 	}, nil
 }

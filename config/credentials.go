@@ -46,6 +46,14 @@ func credentialOf(suffix string) (source, key string, ok bool) {
 	return "", "", false
 }
 
+// withoutSecrets is the environment for programs that are asked something.
+func (e environment) withoutSecrets() []string {
+	return slices.DeleteFunc(slices.Clone(e), func(entry string) bool {
+		name, _, _ := strings.Cut(entry, "=")
+		return strings.HasPrefix(name, SourcePrefix) && strings.HasSuffix(name, passwordSuffix)
+	})
+}
+
 // set lays what one variable says over the credentials. Where a secret comes from is said
 // once: a variable replaces what the file says of it.
 func (c *Credentials) set(key, value string) {

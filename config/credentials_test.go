@@ -46,6 +46,9 @@ func TestCredentials(t *testing.T) {
 		if mirrors := got.Inputs.Sources["my-company"].Mirrors; len(got.Inputs.Sources) != 1 || len(mirrors) != 1 {
 			t.Errorf("%s: sources %v", name, got.Inputs.Sources)
 		}
+		if strings.Contains(strings.Join(got.Inputs.Environ, " "), "s3cr3t") {
+			t.Errorf("%s: programs are asked in %q", name, got.Inputs.Environ)
+		}
 	}
 }
 

@@ -270,9 +270,7 @@ func (w *world) start(reqs *recipes.RequirementSet, opts Options) *distLocker {
 	var err error
 	if w.private != nil {
 		w.relay = newOnHost(w.t)
-		if r, err = startSealed(w.t.Context(), w.runner, w.load(), f.Front(), []byte("{}"), w.log); err == nil {
-			w.t.Cleanup(func() { r.close() })
-		}
+		r, err = startSealed(w.t.Context(), w.runner, w.load(), f.Front(), []byte("{}"), w.log)
 	} else {
 		r, err = startResolver(w.t.Context(), fake.Online{Runner: w.runner}, w.load(), Online{Index: index}, []byte("{}"), w.log)
 	}

@@ -163,7 +163,7 @@ func (p *distLocker) run(ctx context.Context) (err error) {
 	if err := p.prepare(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, p.resolver.close()) }()
+	defer func() { err = errors.Join(err, p.resolver.sb.Close()) }()
 	task := progress.Start(ctx, progress.StageLock, "requirements")
 	defer func() { task.End(err) }()
 	if err := p.lockDists(ctx); err != nil {

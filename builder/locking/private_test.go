@@ -287,9 +287,6 @@ func TestPrivateLockIsKept(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := w.locker.lock
-	if err := w.locker.resolver.close(); err != nil {
-		t.Error(err)
-	}
 	if _, err := w.lockAll(requirements("acme-web"), Options{Previous: before}); err != nil {
 		t.Fatal(err)
 	}

@@ -184,18 +184,8 @@ type resolver struct {
 	queries int
 	// known is the metadata that was computed in sealed sandboxes.
 	known []metadata
-	// front answers instead of the index, through the relay; nil where uv asks the index.
+	// front answers instead of the index; nil where uv asks the index itself.
 	front *fetch.Front
-	relay *relay
-}
-
-// close ends it with its container.
-func (r *resolver) close() error {
-	var err error
-	if r.relay != nil {
-		err = r.relay.stop()
-	}
-	return errors.Join(err, r.sb.Close())
 }
 
 // Online is what resolution may take of this machine into its container.
@@ -276,11 +266,7 @@ func startSealed(ctx context.Context, runner sandbox.Runner, image sandbox.ID, f
 	if err := importFiles(ctx, sb, uvFiles(interpreter, tree.FileEntry(path.Base(relayPath), 0o644, relayScript))); err != nil {
 		return nil, err
 	}
-	through, err := startRelay(ctx, sb, front, log)
-	if err != nil {
-		return nil, errors.Join(err, sb.Close())
-	}
-	return &resolver{sb: sb, index: relayIndex, env: uvEnv(900), log: log, front: front, relay: through}, nil
+	return &resolver{sb: sb, index: relayIndex, env: uvEnv(900), log: log, front: front}, nil
 }
 
 // query is one resolution.
@@ -361,13 +347,26 @@ func (r *resolver) resolve(ctx context.Context, q query) ([]byte, error) {
 		},
 		Env: r.env, Secrets: r.secrets, Dir: dir + "/in", Stdout: r.log, Stderr: &stderr,
 	}
-	err = r.sb.Exec(ctx, step)
+	err = r.run(ctx, step)
 	told := address.Redact(stderr.String()) // uv repeats addresses as they are
 	r.log.Printf("%s", told)
 	if err != nil {
 		return nil, r.explain(err, told)
 	}
 	return sandbox.Output(ctx, r.sb, sandbox.Step{Args: []string{"cat", dir + "/pylock.toml"}, Env: r.env}, maxPylock)
+}
+
+// run runs uv, with the front within its reach if there is one.
+func (r *resolver) run(ctx context.Context, step sandbox.Step) (err error) {
+	if r.front == nil {
+		return r.sb.Exec(ctx, step)
+	}
+	through, err := startRelay(ctx, r.sb, r.front, r.log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, through.stop()) }()
+	return r.sb.Exec(ctx, step)
 }
 
 // explain is [explain], unless the front knows better why an answer was missing.
