@@ -28,6 +28,8 @@ type access struct {
 	mu sync.Mutex
 	// header is the command's answer, kept until a server refuses it.
 	header string
+	// unread is why the netrc at its usual place was not read.
+	unread error
 }
 
 // accessOf is how a source's servers are asked; nil for sources that take no credentials.
@@ -81,7 +83,17 @@ func (a *access) fromNetrc(host string) (string, error) {
 		return "", nil
 	}
 	if err != nil {
-		return "", faults.New(faults.Input, config.NameCredentials(a.source), "reading %s for the credentials of source %s: %w", file, a.source, err)
+		err = faults.New(faults.Input, config.NameCredentials(a.source), "reading %s for the credentials of source %s: %w", file, a.source, err)
+	}
+	if err != nil && a.set.Netrc == "" {
+		// Most indexes need none of it.
+		a.mu.Lock()
+		defer a.mu.Unlock()
+		a.unread = err
+		return "", nil
+	}
+	if err != nil {
+		return "", err
 	}
 	if !ok {
 		return "", nil
@@ -161,6 +173,13 @@ func (a *access) forget(header string) bool {
 	return true
 }
 
+// refused says that a server wants other credentials.
+func (a *access) refused(given bool, status string) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return &CredentialsError{Source: a.source, Given: given, Status: status, Unread: a.unread}
+}
+
 // atMost fails once more is written than it takes.
 type atMost struct {
 	to   *bytes.Buffer
@@ -181,6 +200,8 @@ type CredentialsError struct {
 	Given bool
 	// Status is the server's code with its words.
 	Status string
+	// Unread is why the netrc at its usual place was not read; may be nil.
+	Unread error
 }
 
 func (e *CredentialsError) Error() string {
@@ -188,7 +209,11 @@ func (e *CredentialsError) Error() string {
 	if e.Given {
 		what = "refused"
 	}
-	return fmt.Sprintf("credentials of source %s are %s: HTTP %s", e.Source, what, e.Status)
+	told := fmt.Sprintf("credentials of source %s are %s: HTTP %s", e.Source, what, e.Status)
+	if !e.Given && e.Unread != nil {
+		told += fmt.Sprintf(" (%v)", e.Unread)
+	}
+	return told
 }
 
 // Kind says whose fault it is.
@@ -235,7 +260,7 @@ func (a *access) ask(request *http.Request, send func(*http.Request) (*http.Resp
 		}
 		response.Body.Close()
 		if again || !a.forget(header) {
-			return nil, &CredentialsError{Source: a.source, Given: given, Status: response.Status}
+			return nil, a.refused(given, response.Status)
 		}
 	}
 }

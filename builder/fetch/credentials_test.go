@@ -244,6 +244,22 @@ default login anyone password z
 	}
 }
 
+// A netrc at its usual place that nobody can read matters to those alone who need it.
+func TestBrokenNetrc(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), ".netrc")
+	writeFile(t, file, []byte("machine a\nlogin b\n"+secret+" x"))
+	content := noise(86, 100)
+	free, item := private(t, content, func() string { return "" })
+	if err := asked(t, free, config.Credentials{}, "NETRC="+file).Fetch(t.Context(), item); err != nil {
+		t.Error(err)
+	}
+	_, err := asked(t, serve(t, status(http.StatusUnauthorized)), config.Credentials{}, "HOME="+filepath.Dir(file)).Project(t.Context(), "company", "acme-core")
+	if err == nil || !strings.Contains(err.Error(), "are missing: HTTP 401 Unauthorized (reading "+file) || !strings.Contains(err.Error(), "line 3") || strings.Contains(err.Error(), secret) {
+		t.Errorf("got %v", err)
+	}
+}
+
 func FuzzNetrc(f *testing.F) {
 	f.Add("machine a login b password c\ndefault login d password e")
 	f.Add("macdef x\n\nmachine \"a\\\"b\" # c")

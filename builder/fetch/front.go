@@ -69,7 +69,7 @@ func (f *Front) Serve(ctx context.Context, l net.Listener) {
 		Handler: f, ReadHeaderTimeout: requestTime, ErrorLog: log.New(io.Discard, "", 0),
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
-	stop := context.AfterFunc(ctx, func() { server.Close() })
+	stop := context.AfterFunc(ctx, func() { _ = server.Close() })
 	defer stop()
 	_ = server.Serve(l) // Its only error is that the listener has ended.
 }

@@ -65,7 +65,8 @@ type relay struct {
 
 	writing sync.Mutex
 	mu      sync.Mutex
-	conns   map[uint32]net.Conn
+	// conns are all that there were: what comes late of one that has ended begins no other.
+	conns map[uint32]net.Conn
 }
 
 // startRelay starts it in a sandbox that has the script, and returns when the port is open.
@@ -84,8 +85,7 @@ func startRelay(ctx context.Context, sb sandbox.Sandbox, s server, stderr io.Wri
 	}
 	r.work.Go(func() {
 		r.err = sb.Exec(ctx, step)
-		toReader.Close()
-		toStep.Close()
+		_, _ = toReader.Close(), toStep.Close()
 		close(r.ended)
 	})
 	r.work.Go(r.read)
@@ -116,7 +116,7 @@ func (r *relay) failed(err error) error {
 
 // stop ends it, and waits until nothing of it goes on. The error is the step's.
 func (r *relay) stop() error {
-	r.stdin.Close()
+	_ = r.stdin.Close()
 	r.end()
 	r.work.Wait()
 	return r.err
@@ -143,8 +143,10 @@ func (*relay) Addr() net.Addr { return relayAddr{} }
 
 type relayAddr struct{}
 
+// Network implements [net.Addr].
 func (relayAddr) Network() string { return "relay" }
-func (relayAddr) String() string  { return "relay" }
+
+func (relayAddr) String() string { return "relay" }
 
 // read takes the script's frames until there are no more.
 func (r *relay) read() {
@@ -180,11 +182,11 @@ func (r *relay) began() {
 
 // hangUp ends all connections, and what is written to a reader that is gone.
 func (r *relay) hangUp() {
-	r.stdout.Close()
+	_ = r.stdout.Close()
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, c := range r.conns {
-		c.Close()
+		_ = c.Close()
 	}
 	_ = r.Close()
 }
@@ -196,7 +198,7 @@ func (r *relay) pass(id uint32, data []byte) {
 	r.mu.Unlock()
 	if len(data) == 0 {
 		if known {
-			c.Close()
+			_ = c.Close()
 		}
 		return
 	}
@@ -207,7 +209,7 @@ func (r *relay) pass(id uint32, data []byte) {
 	}
 	_ = c.SetWriteDeadline(time.Now().Add(relayPatience))
 	if _, err := c.Write(data); err != nil {
-		c.Close()
+		_ = c.Close()
 	}
 }
 
@@ -220,7 +222,7 @@ func (r *relay) connect(id uint32) net.Conn {
 	select {
 	case r.accept <- theirs:
 	case <-r.closed:
-		ours.Close()
+		_ = ours.Close()
 		return nil
 	}
 	r.work.Go(func() { r.answer(id, ours) })
@@ -241,7 +243,7 @@ func (r *relay) answer(id uint32, c net.Conn) {
 			break
 		}
 	}
-	c.Close()
+	_ = c.Close()
 	_ = r.frame(id, buffer[:8])
 }
 
