@@ -200,6 +200,19 @@ func TestPrivateIndex(t *testing.T) {
 	if public.askedFor("acme") || private.askedFor("demo") {
 		t.Errorf("the public index was asked for %q, the private one for %q", public.asked, private.asked)
 	}
+	for spec, says := range map[string]string{
+		"acme-wbe":      "ampoule.yaml:8:16: the source company, which alone may have acme-wbe, has no such project",
+		"demmo":         "ampoule.yaml:8:16: no index has demmo",
+		"acme-web==7.0": "ampoule.yaml:8:16: the source company has acme-web and no version 7.0 of it",
+	} {
+		if err := os.WriteFile(file, fmt.Appendf(nil, faultRecipe, "private", spec), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		told, code := ampouleIn(t, environ, "-f", file, "lock")
+		if code != 3 || !strings.Contains(told, says) || !strings.Contains(told, "hint: ") || strings.Contains(told, tokenCanary) {
+			t.Errorf("%s: code %d\n%s", spec, code, last(told, 4000))
+		}
+	}
 	checkSecret(t, dir, begun)
 	checkSecret(t, filepath.Join(cache, "store", "logs"), begun)
 	checkSecret(t, filepath.Join(cache, "store", "records"), begun)
