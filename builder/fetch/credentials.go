@@ -187,7 +187,8 @@ type atMost struct {
 }
 
 func (w *atMost) Write(p []byte) (int, error) {
-	if w.left -= len(p); w.left < 0 {
+	w.left -= len(p)
+	if w.left < 0 {
 		return 0, errors.New("it prints too much")
 	}
 	return w.to.Write(p)

@@ -203,7 +203,8 @@ func (r *relay) pass(id uint32, data []byte) {
 		return
 	}
 	if !known {
-		if c = r.connect(id); c == nil {
+		c = r.connect(id)
+		if c == nil {
 			return
 		}
 	}
