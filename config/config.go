@@ -62,7 +62,8 @@ type Inputs struct {
 	// Kept are places that keep inputs by their sha256, asked before any mirror in this
 	// order: absolute paths of directories, and registries as HOST[:PORT][/PREFIX].
 	Kept []string
-	// Environ is what pip, apt and cargo are asked in for their mirrors, as os.Environ has it.
+	// Environ is what pip, apt and cargo are asked in for their mirrors, as os.Environ has it,
+	// without the secrets of sources.
 	Environ []string
 }
 
@@ -93,7 +94,7 @@ func PlaceOf(environ []string) Place {
 // Specification), which may be missing. Faults are [*Error]s, all in one go.
 func Read(environ []string, file string) (Config, error) {
 	env := environment(environ)
-	r := reading{source: map[string]string{}}
+	r := reading{source: map[string]string{}, credentials: map[string]string{}}
 	required := file != ""
 	if !required {
 		file = env.file()
@@ -110,7 +111,7 @@ func Read(environ []string, file string) (Config, error) {
 	}
 	return Config{
 		Place:  PlaceOf(environ),
-		Inputs: Inputs{Sources: r.parsed.Sources, Kept: r.parsed.Kept, Environ: environ},
+		Inputs: Inputs{Sources: r.parsed.Sources, Kept: r.parsed.Kept, Environ: env.withoutSecrets()},
 		Bounds: bounds,
 	}, nil
 }
@@ -120,14 +121,31 @@ func (r *reading) override(env environment) {
 	if r.parsed.Sources == nil {
 		r.parsed.Sources = Sources{}
 	}
+	// A source may be named by a variable that comes later.
+	credentials := map[string][][2]string{}
 	for _, entry := range env {
 		variable, value, _ := strings.Cut(entry, "=")
-		if suffix, ok := strings.CutPrefix(variable, SourcePrefix); ok && strings.TrimSpace(value) != "" {
-			name := r.named(suffix)
-			source := r.parsed.Sources[name]
-			source.Mirrors = strings.Fields(value)
-			r.parsed.Sources[name], r.source[name] = source, variable
+		suffix, ok := strings.CutPrefix(variable, SourcePrefix)
+		if !ok || strings.TrimSpace(value) == "" {
+			continue
 		}
+		if owner, key, ok := credentialOf(suffix); ok {
+			credentials[owner] = append(credentials[owner], [2]string{key, value})
+			r.credentials[owner] = variable
+			continue
+		}
+		name := r.named(suffix)
+		source := r.parsed.Sources[name]
+		source.Mirrors = strings.Fields(value)
+		r.parsed.Sources[name], r.source[name] = source, variable
+	}
+	for _, suffix := range slices.Sorted(maps.Keys(credentials)) {
+		name := r.named(suffix)
+		source := r.parsed.Sources[name]
+		for _, set := range credentials[suffix] {
+			source.Credentials.set(set[0], set[1])
+		}
+		r.parsed.Sources[name], r.credentials[name] = source, r.credentials[suffix]
 	}
 	if value := env.get(keptVariable); strings.TrimSpace(value) != "" {
 		r.parsed.Kept, r.kept = strings.Fields(value), keptVariable

@@ -39,6 +39,8 @@ type reading struct {
 	// source has the variable that a source's mirrors come from, kept that of the places.
 	source map[string]string
 	kept   string
+	// credentials has a variable that a source's credentials come from.
+	credentials map[string]string
 }
 
 // read reads the file. A fault in its form is an [*Error].
@@ -71,7 +73,7 @@ func formFaults(name string, err error) error {
 			faults = append(faults, &Error{
 				Where: fmt.Sprintf("%s:%d:%d", name, row, column),
 				Msg:   fmt.Sprintf("unknown key %q", strings.Join(e.Key(), ".")),
-				Help:  "known keys are kept, of [store] limit, keep and published, and of [sources.NAME] kind, mirrors, security, without and names",
+				Help:  "known keys are kept, of [store] limit, keep and published, and of [sources.NAME] kind, mirrors, security, without, names and credentials (netrc, command and username)",
 			})
 		}
 		return errors.Join(faults...)
@@ -154,6 +156,9 @@ func (r *reading) where(path ...string) string {
 func (r *reading) whereSource(name string, key ...string) string {
 	inFile := r.where(append([]string{"sources", name}, key...)...)
 	variable := r.source[name]
+	if set := r.credentials[name]; set != "" && len(key) > 0 && key[0] == "credentials" {
+		return set
+	}
 	_, hasTable := r.at[keyOf([]string{"sources", name})]
 	if variable != "" && (!hasTable || len(key) > 0 && key[0] == "mirrors") {
 		return variable

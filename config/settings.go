@@ -34,6 +34,11 @@ func Settings() []Setting {
 		{What: "which mirrors of Debian serve the security archive", Key: "sources.NAME.security", Default: "those that end in `-security`"},
 		{What: "what mirrors of Debian lack: `updates`, `security`", Key: "sources.NAME.without", Default: "nothing"},
 		{What: "names of distributions that come from this source alone", Key: "sources.NAME.names", Default: "none"},
+		{What: "who asks a source of kind `index`; without it the secret is a bearer token", Variables: []string{SourcePrefix + "<NAME>" + usernameSuffix}, Key: "sources.NAME.credentials.username", Default: "netrc's"},
+		{What: "the secret for a source", Variables: []string{SourcePrefix + "<NAME>" + passwordSuffix}, Default: "none"},
+		{What: "the file with a source's credentials", Variables: []string{SourcePrefix + "<NAME>" + netrcSuffix}, Key: "sources.NAME.credentials.netrc", Default: "`$NETRC`, else `~/.netrc`, for sources of kind `index`"},
+		{What: "a program, with arguments, that prints the secret for a source", Variables: []string{SourcePrefix + "<NAME>" + commandSuffix}, Key: "sources.NAME.credentials.command", Default: "none"},
+		{What: "the file with credentials where a source names none", Variables: []string{"NETRC"}, Reader: "the downloader", Default: "`~/.netrc`"},
 		{What: "places that keep inputs", Variables: []string{keptVariable}, Key: "kept", Default: "none"},
 
 		{What: "how long what nobody uses stays", Flag: "keep", Of: "store gc", Key: "store.keep", Default: "`30d`"},

@@ -65,6 +65,8 @@ type Source struct {
 	// Names are patterns (path.Match, over normalised names) of distributions that
 	// come from this source and from nowhere else.
 	Names []string `toml:"names"`
+	// Credentials are for the mirrors of this source alone.
+	Credentials Credentials `toml:"credentials"`
 }
 
 // Sources are sources by name.
@@ -177,6 +179,10 @@ func (r *reading) checkSources() error {
 		}
 		if key, err := checkKind(name, source); err != nil {
 			fault("", err.Error(), key)
+		}
+		kind, _ := r.parsed.Sources.Kind(name)
+		if key, help, err := checkCredentials(name, kind, source.Credentials); err != nil {
+			fault(help, err.Error(), strings.Fields(key)...)
 		}
 		checkMirrors(source, fault)
 		for i, pattern := range source.Names {

@@ -265,12 +265,7 @@ func (d *decoder) setting(n *node, s *Setting, path []string) {
 
 // suggestion hints at the nearest of the known words, or lists them.
 func suggestion(word string, known []string, all string) string {
-	best, distance := "", len(word)/3+2
-	for _, k := range known {
-		if n := editDistance(strings.ToLower(word), k); n < distance {
-			best, distance = k, n
-		}
-	}
+	best := Nearest(word, known)
 	switch {
 	case best != "":
 		return fmt.Sprintf("did you mean %q?", best)
@@ -279,6 +274,18 @@ func suggestion(word string, known []string, all string) string {
 	default:
 		return ""
 	}
+}
+
+// Nearest is the known word that needs the fewest letters changed to be a word; empty if
+// that is more than a third of them and one.
+func Nearest(word string, known []string) string {
+	best, distance := "", len(word)/3+2
+	for _, k := range known {
+		if n := editDistance(strings.ToLower(word), k); n < distance {
+			best, distance = k, n
+		}
+	}
+	return best
 }
 
 // editDistance counts the characters to insert, remove or replace.

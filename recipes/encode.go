@@ -142,13 +142,20 @@ func (e *lockEncoder) dists(depth int, dists []Dist) {
 	for _, d := range slices.SortedFunc(slices.Values(dists), func(a, b Dist) int { return cmp.Compare(a.ID(), b.ID()) }) {
 		e.indent(depth + 1)
 		if d.Build == nil {
-			fmt.Fprintf(e, "- {name: %s, version: %s, file: %s, sha256: %s}\n", scalar(d.Name), scalar(d.Version), scalar(d.File), scalar(d.SHA256))
+			source := ""
+			if d.Source != "" {
+				source = ", source: " + scalar(d.Source)
+			}
+			fmt.Fprintf(e, "- {name: %s, version: %s, file: %s, sha256: %s%s}\n", scalar(d.Name), scalar(d.Version), scalar(d.File), scalar(d.SHA256), source)
 			continue
 		}
 		fmt.Fprintf(e, "- name: %s\n", scalar(d.Name))
 		e.pair(depth+2, "version", d.Version)
 		e.pair(depth+2, "file", d.File)
 		e.pair(depth+2, "sha256", d.SHA256)
+		if d.Source != "" {
+			e.pair(depth+2, "source", d.Source)
+		}
 		e.key(depth+2, "build")
 		e.build(depth+3, d.Build)
 	}

@@ -88,6 +88,8 @@ type Dist struct {
 	// File is its name in the index; it ends in .whl for a wheel.
 	File   string `yaml:"file" need:"yes" is:"dist file"`
 	SHA256 string `yaml:"sha256" need:"yes" is:"sha256"`
+	// Source is the source that alone has the file; empty is the public index.
+	Source string `yaml:"source" is:"source"`
 	// Build is what building it takes: set for every sdist, nil for a wheel.
 	Build *BuildSet `yaml:"build"`
 	// Own is set for first-party code, which no lock has among its dists: its archive is in

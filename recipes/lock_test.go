@@ -128,6 +128,30 @@ func TestEncodeLock(t *testing.T) {
 	}
 }
 
+// The source of a dist is written where it is not the public index.
+func TestLockSource(t *testing.T) {
+	t.Parallel()
+	l := goodLock()
+	before := string(l.Encode())
+	l.Dists[0].Source, l.Dists[3].Source = "company", "my.other"
+	text := string(l.Encode())
+	for _, want := range []string{"    sha256: " + hash + "\n    source: company\n    build:", "sha256: " + hash + ", source: my.other}\n"} {
+		if !strings.Contains(text, want) || strings.Contains(before, "source:") {
+			t.Errorf("%q is not in\n%s", want, text)
+		}
+	}
+	got, err := ParseLock("ampoule.lock", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, _ := got.Dist("psycopg2==2.9.10"); d.Source != "company" {
+		t.Errorf("got %+v", d)
+	}
+	if _, err := ParseLock("ampoule.lock", []byte(strings.Replace(text, "my.other", "https://u:p@h/", 1))); err == nil {
+		t.Error("an address is the name of a source")
+	}
+}
+
 func TestLockOrderMeansNothing(t *testing.T) {
 	t.Parallel()
 	l := goodLock()

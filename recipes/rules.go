@@ -235,6 +235,7 @@ var rules = map[string]rule{
 	"pool path":     {means: "a clean path below the archive's root that ends in .deb", fits: isPoolPath},
 	"source file":   {means: "the name of a CPython source archive", pattern: regexp.MustCompile(`^Python-3\.[0-9]+\.[0-9]+((a|b|rc)[0-9]+)?\.(tar\.xz|tgz)$`)},
 	"dist file":     {means: "the plain name of a wheel (.whl) or sdist (.tar.gz, .zip)", pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._+!-]*\.(whl|tar\.gz|zip)$`), fits: atMost(255)},
+	"source":        {means: "the name of a source in the configuration", pattern: regexp.MustCompile(`^[a-z0-9]([a-z0-9._-]*[a-z0-9])?$`), fits: atMost(100)},
 	"dist ID":       {means: "a dist as NAME==VERSION", pattern: regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*==[A-Za-z0-9][A-Za-z0-9.+!_-]*$`)},
 	"target":        {means: "a runtime target", enum: []string{"container", "vm"}},
 	"crate":         {means: "the name of a crate", pattern: regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,63}$`)},

@@ -1,6 +1,7 @@
 package fetch
 
 import (
+	"errors"
 	"fmt"
 	"strings"
 
@@ -36,6 +37,11 @@ func (*RemoteError) Kind() faults.Kind { return faults.Remote }
 
 // Hint says what to do.
 func (e *RemoteError) Hint() string {
+	for _, a := range e.Attempts {
+		if wants := (*CredentialsError)(nil); errors.As(a.Err, &wants) {
+			return "" // Its own hint says more.
+		}
+	}
 	return "look at the network and the proxy settings, or configure another mirror (AMPOULE_SOURCE_<NAME>, or mirrors in config.toml)"
 }
 

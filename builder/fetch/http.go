@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"ampoule/config"
+	"ampoule/faults"
 )
 
 // limits are what the downloader bears with. They are values so that tests can
@@ -75,6 +76,10 @@ func newClient(l limits, network config.Network) *http.Client {
 			}
 			if via[len(via)-1].URL.Scheme == "https" && next.URL.Scheme != "https" {
 				return errDowngrade
+			}
+			// net/http keeps them for subdomains and other ports.
+			if !sameOrigin(via[0].URL, next.URL) {
+				next.Header.Del("Authorization")
 			}
 			return nil
 		},
@@ -147,18 +152,28 @@ func (w *watch) explain(err error) error {
 	return scrubbedError{err}
 }
 
-// get asks an address once. Any answer but success is a *retryableError, an errNotThere or
-// a [*StatusError].
+// get asks an address once. Any answer but success is a *retryableError, an errNotThere, a
+// [*StatusError] or a [*CredentialsError].
 func (f *Fetcher) get(ctx context.Context, address mirror, header http.Header) (*answered, error) {
+	return f.request(ctx, http.MethodGet, address, header)
+}
+
+// request is get with another method.
+func (f *Fetcher) request(ctx context.Context, method string, address mirror, header http.Header) (*answered, error) {
 	w := newWatch(ctx, f.limits.stall)
-	request, err := http.NewRequestWithContext(w.ctx, http.MethodGet, address.url.String(), nil) //nolint:contextcheck // the watch's is made of ctx
+	request, err := http.NewRequestWithContext(w.ctx, method, address.url.String(), nil) //nolint:contextcheck // the watch's is made of ctx
 	if err != nil {
 		w.stop()
 		return nil, scrubbedError{err}
 	}
 	request.Header = header.Clone()
 	request.Header.Set("User-Agent", "ampoule")
-	response, err := f.client.Do(request) //nolint:bodyclose // whoever is given the answer closes it
+	response, err := f.send(request, address.access) //nolint:bodyclose // whoever is given the answer closes it
+	var wants faulty
+	if errors.As(err, &wants) {
+		w.stop()
+		return nil, err
+	}
 	if err != nil {
 		err = w.explain(err)
 		w.stop()
@@ -171,6 +186,17 @@ func (f *Fetcher) get(ctx context.Context, address mirror, header http.Header) (
 		return nil, err
 	}
 	return a, nil
+}
+
+// faulty is an error that has said whose fault it is: no transport's.
+type faulty interface{ Kind() faults.Kind }
+
+// send sends a request, with credentials where there is a way to them.
+func (f *Fetcher) send(request *http.Request, with *access) (*http.Response, error) {
+	if with == nil {
+		return f.client.Do(request)
+	}
+	return with.ask(request, f.client.Do)
 }
 
 // retryableError is a fault that may be gone when the same address is asked again.

@@ -27,8 +27,14 @@ type IndexFile struct {
 	// Size is in bytes; 0 when the index does not tell it.
 	Size int64
 
-	url *url.URL
+	// metadata says that its metadata is beside it (PEP 658).
+	metadata bool
+	url      *url.URL
+	// access is that of the index, for files on its own server.
+	access *access
 }
+
+func (f IndexFile) address() mirror { return mirror{url: f.url, access: f.access} }
 
 // Project lists the files of a project, from the first index of the source that has
 // it; a source that owns the name is asked instead. The error is a
@@ -86,7 +92,7 @@ type page struct {
 const accept = "application/vnd.pypi.simple.v1+json, application/vnd.pypi.simple.v1+html;q=0.2, text/html;q=0.1"
 
 func pageAddress(index mirror, name string) mirror {
-	return mirror{url: index.url.JoinPath(url.PathEscape(packaging.NormalName(name)), "/")}
+	return mirror{url: index.url.JoinPath(url.PathEscape(packaging.NormalName(name)), "/"), access: index.access}
 }
 
 func (f *Fetcher) page(ctx context.Context, index mirror, name string) (page, error) {
@@ -125,15 +131,19 @@ func (f *Fetcher) pageOnce(ctx context.Context, address mirror) ([]IndexFile, er
 	if err != nil {
 		return nil, fmt.Errorf("reading the page: %w", err)
 	}
-	lend(files, address.url)
+	lend(files, address)
 	return files, nil
 }
 
-// lend gives the index's credentials to files on the index's own host.
-func lend(files []IndexFile, index *url.URL) {
-	for _, file := range files {
-		if file.url.User == nil && file.url.Host == index.Host && file.url.Scheme == index.Scheme {
-			file.url.User = index.User
+// lend gives the index's credentials to files on the index's own server.
+func lend(files []IndexFile, index mirror) {
+	for i, file := range files {
+		if !sameOrigin(file.url, index.url) {
+			continue
+		}
+		files[i].access = index.access
+		if file.url.User == nil {
+			file.url.User = index.url.User
 		}
 	}
 }
@@ -166,9 +176,9 @@ func (f *Fetcher) inIndex(ctx context.Context, index mirror, item Item) ([]mirro
 	for _, file := range page.files {
 		switch {
 		case file.SHA256 == item.SHA256:
-			same = append(same, mirror{url: file.url})
+			same = append(same, file.address())
 		case file.SHA256 == "" && strings.EqualFold(file.File, item.File):
-			unhashed = append(unhashed, mirror{url: file.url})
+			unhashed = append(unhashed, file.address())
 		}
 	}
 	if found := append(same, unhashed...); len(found) > 0 {

@@ -8,6 +8,7 @@ import (
 	"path"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 
 	"ampoule/builder/memo"
@@ -21,6 +22,8 @@ type mirror struct {
 	dir string
 	// security says that it serves Debian's security archive.
 	security bool
+	// access is how its server knows who asks; nil where it need not.
+	access *access
 }
 
 // parseMirror reads a mirror as a person writes it.
@@ -55,7 +58,18 @@ func (m mirror) join(parts ...string) mirror {
 	if m.isDir() {
 		return mirror{dir: filepath.Join(append([]string{m.dir}, parts...)...)}
 	}
-	return mirror{url: m.url.JoinPath(escape(parts)...)}
+	return mirror{url: m.url.JoinPath(escape(parts)...), access: m.access}
+}
+
+// beside is the address of what has a file's name with more behind it.
+func (m mirror) beside(suffix string) mirror {
+	u := *m.url
+	u.Path += suffix
+	if u.RawPath != "" {
+		u.RawPath += suffix
+	}
+	m.url = &u
+	return m
 }
 
 func escape(parts []string) []string {
@@ -81,14 +95,19 @@ func (f *Fetcher) mirrors(ctx context.Context, source string) ([]mirror, error) 
 	if _, known := f.config.Sources.Kind(source); !known {
 		return nil, config.Unknown(source)
 	}
-	if ok && len(configured.Mirrors) > 0 {
-		return mirrorsOf(configured)
+	var mirrors []mirror
+	var err error
+	switch {
+	case ok && len(configured.Mirrors) > 0:
+		mirrors, err = mirrorsOf(configured)
+	case source == PyPI, source == Debian, source == Crates:
+		mirrors, err = ask(ctx, f, "default "+source, func() ([]mirror, error) { return f.defaults(ctx, source) })
+		mirrors = slices.Clone(mirrors)
 	}
-	switch source {
-	case PyPI, Debian, Crates:
-		return ask(ctx, f, "default "+source, func() ([]mirror, error) { return f.defaults(ctx, source) })
+	for i := range mirrors {
+		mirrors[i].access = f.accessOf(source)
 	}
-	return nil, nil
+	return mirrors, err
 }
 
 func parseMirrors(texts []string) ([]mirror, error) {

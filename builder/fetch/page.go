@@ -33,6 +33,9 @@ type jsonPage struct {
 		// Yanked is a boolean or a reason (PEP 592).
 		Yanked any   `json:"yanked"`
 		Size   int64 `json:"size"`
+		// Metadata is a boolean or hashes (PEP 714), and has an older name (PEP 658).
+		Metadata    any `json:"core-metadata"`
+		OldMetadata any `json:"dist-info-metadata"`
 	} `json:"files"`
 }
 
@@ -49,8 +52,9 @@ func parseJSON(text []byte, base *url.URL) ([]IndexFile, error) {
 	}
 	files := make([]IndexFile, 0, len(parsed.Files))
 	for _, f := range parsed.Files {
-		yanked := f.Yanked != nil && f.Yanked != false
+		yanked := said(f.Yanked)
 		file := IndexFile{File: f.Filename, SHA256: strings.ToLower(f.Hashes["sha256"]), Yanked: yanked, RequiresPython: f.RequiresPython, Size: max(f.Size, 0)}
+		file.metadata = said(f.Metadata) || f.Metadata == nil && said(f.OldMetadata)
 		if err := file.locate(f.URL, base); err != nil {
 			return nil, err
 		}
@@ -58,6 +62,9 @@ func parseJSON(text []byte, base *url.URL) ([]IndexFile, error) {
 	}
 	return files, nil
 }
+
+// said reports whether what may be a boolean or something that says more is there.
+func said(v any) bool { return v != nil && v != false }
 
 // checkVersion refuses a repository version whose meaning is not known (PEP 629).
 func checkVersion(version string) error {
@@ -86,10 +93,14 @@ func (f *IndexFile) locate(text string, base *url.URL) error {
 	return nil
 }
 
+// errForm says that a page is made for people: those who sign in get the index's behind it.
+var errForm = errors.New("it lists no files and has a form, such as one to sign in with: no page of an index")
+
 // parseHTML reads PEP 503's project page: every anchor is a file, the sha256 is in
 // its URL's fragment.
 func parseHTML(text []byte, base *url.URL) ([]IndexFile, error) {
 	var files []IndexFile
+	form := false
 	tokens := html.NewTokenizer(bytes.NewReader(text))
 	// More than the longest attribute that an index has reason to write.
 	tokens.SetMaxBuf(1 << 20)
@@ -98,6 +109,9 @@ func parseHTML(text []byte, base *url.URL) ([]IndexFile, error) {
 		if kind == html.ErrorToken {
 			if err := tokens.Err(); !errors.Is(err, io.EOF) {
 				return nil, err
+			}
+			if form && len(files) == 0 {
+				return nil, errForm
 			}
 			return files, nil
 		}
@@ -117,6 +131,8 @@ func parseHTML(text []byte, base *url.URL) ([]IndexFile, error) {
 			if u, err := base.Parse(attribute(token, "href")); err == nil {
 				base = u
 			}
+		case atom.Form:
+			form = true
 		case atom.A:
 			file, ok, err := anchor(token, base)
 			if err != nil {
@@ -146,6 +162,7 @@ func anchor(token html.Token, base *url.URL) (IndexFile, bool, error) {
 	file := IndexFile{RequiresPython: attribute(token, "data-requires-python")}
 	for _, a := range token.Attr {
 		file.Yanked = file.Yanked || a.Key == "data-yanked"
+		file.metadata = file.metadata || (a.Key == "data-core-metadata" || a.Key == "data-dist-info-metadata") && a.Val != "false"
 	}
 	if sum, ok := strings.CutPrefix(u.Fragment, "sha256="); ok {
 		sum, _, _ = strings.Cut(sum, "&")

@@ -117,17 +117,39 @@ func (p *distLocker) resolve(ctx context.Context, q query, forSdist *recipes.Dis
 		}
 		if err != nil {
 			if forSdist != nil {
-				return nil, fmt.Errorf("resolving the build requirements of %s: %w", forSdist.ID(), err)
+				return nil, fmt.Errorf("resolving the build requirements of %s: %w", forSdist.ID(), p.missing(ctx, err))
 			}
-			return nil, err
+			return nil, p.missing(ctx, err)
 		}
-		releases, err := parsePylock(data)
+		releases, err := p.releases(data)
 		if err != nil {
 			return nil, err
 		}
 		return releases, p.checkPins(ctx, q.prefer, releases)
 	}
 	return nil, fmt.Errorf("resolving requirements: uv still wants metadata after %d rounds", maxRounds)
+}
+
+// releases reads a resolution, and names the sources of what is in it.
+func (p *distLocker) releases(data []byte) ([]release, error) {
+	releases, err := parsePylock(data)
+	for i := range releases {
+		source, owned := p.source(releases[i].name)
+		if owned != nil {
+			return nil, owned
+		}
+		releases[i].from(source)
+	}
+	return releases, err
+}
+
+// source is the source of a distribution as a lock has it: empty for the public index.
+func (p *distLocker) source(name string) (string, error) {
+	owner, err := p.l.Fetch.Sources().Owner(name)
+	if owner == fetch.PyPI {
+		owner = ""
+	}
+	return owner, err
 }
 
 // learn computes the metadata of a release in a sealed sandbox, for uv's next round.
@@ -156,7 +178,8 @@ func (p *distLocker) findSdist(ctx context.Context, name, version string) (recip
 	}
 	for _, f := range files {
 		if is, ok := packaging.SdistVersion(f.File, name); ok && packaging.SameVersion(is, version) && f.SHA256 != "" {
-			return recipes.Dist{Name: name, Version: version, File: f.File, SHA256: f.SHA256}, nil
+			source, err := p.source(name)
+			return recipes.Dist{Name: name, Version: version, File: f.File, SHA256: f.SHA256, Source: source}, err
 		}
 	}
 	return recipes.Dist{}, &NoSdistError{name, version}
@@ -331,11 +354,6 @@ func (p *distLocker) choose(r release, building bool) (recipes.Dist, error) {
 func (p *distLocker) add(ctx context.Context, releases []release, building bool) ([]string, error) {
 	var ids []string
 	for _, r := range releases {
-		if owner, err := p.l.Fetch.Sources().Owner(r.name); err != nil {
-			return nil, err
-		} else if owner != "" && owner != fetch.PyPI {
-			return nil, ownedName(r.name, owner)
-		}
 		d, err := p.choose(r, building)
 		if err != nil {
 			return nil, err
@@ -355,13 +373,6 @@ func (p *distLocker) add(ctx context.Context, releases []release, building bool)
 	}
 	slices.Sort(ids)
 	return ids, nil
-}
-
-// ownedName says that resolution took a name from the public index that configuration
-// gives to another source alone (dependency confusion).
-func ownedName(name, owner string) error {
-	return faults.New(faults.Input, "let the index of source "+fetch.PyPI+" be one that serves the names of "+owner+" too, and give it the names",
-		"%s belongs to the source %s; locking asks the index of source %s alone", name, owner, fetch.PyPI)
 }
 
 func isWheel(file string) bool { return strings.HasSuffix(file, packaging.WheelSuffix) }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/http"
 	"net/http/httptest"
 	"path"
@@ -89,8 +90,10 @@ type world struct {
 	// crates is a directory that is a mirror of crates.
 	crates string
 
-	// owned is a pattern of names that another source owns; may be empty.
-	owned string
+	// private are further sources, and what the public index is then; may be nil.
+	private map[string]fetch.Source
+	// relay is where the script of the relay runs; nil without private sources.
+	relay *onHost
 	// told changes what a backend says that a release depends on, with what it has; may be nil.
 	told func(sdist string, needs, depends []string) []string
 
@@ -187,7 +190,7 @@ func (w *world) resolved(releases map[string][]indexFile) string {
 }
 
 // step does what cat, uv and driver.py do.
-func (w *world) step(_ context.Context, s *fake.Sandbox, step sandbox.Step) error {
+func (w *world) step(ctx context.Context, s *fake.Sandbox, step sandbox.Step) error {
 	work := strings.TrimPrefix(sandbox.WorkDir, "/")
 	read := func(name string) string {
 		e, ok := s.Files().Lookup(strings.TrimPrefix(name, "/"))
@@ -204,7 +207,9 @@ func (w *world) step(_ context.Context, s *fake.Sandbox, step sandbox.Step) erro
 	case step.Args[0] == "cat":
 		fmt.Fprint(step.Stdout, read(step.Args[1]))
 		return nil
-	case step.Args[0] == uvPath && s.Online:
+	case step.Args[0] == "perl" && !s.Online && w.relay != nil:
+		return w.relay.Exec(ctx, step)
+	case step.Args[0] == uvPath && s.Online == (w.relay == nil):
 		dir := path.Dir(step.Dir)
 		w.mu.Lock()
 		defer w.mu.Unlock()
@@ -260,12 +265,17 @@ func (w *world) start(reqs *recipes.RequirementSet, opts Options) *distLocker {
 	}
 	index := serveIndex(w.t, w.index)
 	sources := map[string]fetch.Source{"pypi": {Mirrors: []string{index}}, "crates": {Mirrors: []string{w.crates}}}
-	if w.owned != "" {
-		sources["own"] = fetch.Source{Mirrors: []string{index}, Names: []string{w.owned}}
-	}
+	maps.Copy(sources, w.private)
 	f := fetch.New(w.st, fetch.Config{Sources: sources})
 	stage := &wheels.Stage{Store: w.st, Runner: w.runner, Images: w.runner, Logs: w.t.TempDir()}
-	r, err := startResolver(w.t.Context(), fake.Online{Runner: w.runner}, w.load(), Online{Index: index}, []byte("{}"), w.log)
+	var r *resolver
+	var err error
+	if w.private != nil {
+		w.relay = newOnHost(w.t)
+		r, err = startSealed(w.t.Context(), w.runner, w.load(), f.Front(), []byte("{}"), w.log)
+	} else {
+		r, err = startResolver(w.t.Context(), fake.Online{Runner: w.runner}, w.load(), Online{Index: index}, []byte("{}"), w.log)
+	}
 	if err != nil {
 		w.t.Fatal(err)
 	}

@@ -137,26 +137,6 @@ func TestHostileBuildRequirements(t *testing.T) {
 	}
 }
 
-// A build requirement whose name belongs to a company's own source is not taken from the
-// public index, whichever version that has.
-func TestConfusedBuildRequirement(t *testing.T) {
-	t.Parallel()
-	w := newWorld(t)
-	w.owned = "acme-*"
-	demo := w.sdist("demo", "1.0", "acme-build")
-	evil := w.file("acme-build", "acme_build-999-py3-none-any.whl", emptyZip)
-	w.uv = func(asked, _ string) (string, string) {
-		if strings.Contains(asked, "acme") {
-			return w.resolved(map[string][]indexFile{"acme-build==999": {evil}}), ""
-		}
-		return w.resolved(map[string][]indexFile{"demo==1.0": {demo}}), ""
-	}
-	_, err := w.lockAll(requirements("demo"), Options{})
-	if faults.Of(err) != faults.Input || !strings.Contains(err.Error(), "acme-build belongs to the source ") {
-		t.Errorf("%v", err)
-	}
-}
-
 // A resolution names files, not places.
 func TestHostileResolution(t *testing.T) {
 	t.Parallel()

@@ -303,6 +303,14 @@ func (p *distLocker) startResolver(ctx context.Context, base, full sandbox.Image
 	if err != nil {
 		return err
 	}
+	private, err := l.Fetch.Sources().Private(ctx)
+	if err != nil {
+		return err
+	}
+	if private {
+		p.resolver, err = startSealed(ctx, l.Sandboxes.Runner, bare, l.Fetch.Front(), interpreter, p.log)
+		return err
+	}
 	p.resolver, err = startResolver(ctx, l.Sandboxes.Online, bare, l.Resolver, interpreter, p.log)
 	return err
 }

@@ -56,6 +56,18 @@ type release struct {
 	pure, native []recipes.Dist
 }
 
+// from names the source of all files.
+func (r *release) from(source string) {
+	if r.sdist != nil {
+		r.sdist.Source = source
+	}
+	for _, files := range [][]recipes.Dist{r.pure, r.native} {
+		for i := range files {
+			files[i].Source = source
+		}
+	}
+}
+
 // parsePylock reads a resolution. An entry that names no version, or a file without
 // a plain name or a sha256, is an error: it could not be locked.
 func parsePylock(data []byte) ([]release, error) {
@@ -75,7 +87,7 @@ func parsePylock(data []byte) ([]release, error) {
 				return recipes.Dist{}, fmt.Errorf("reading the resolution: %q is not the name of a file of %s", file, p.Name)
 			}
 			if sum == "" {
-				return recipes.Dist{}, fmt.Errorf("reading the resolution: the index gives no sha256 for %s", file)
+				return recipes.Dist{}, noHash(file)
 			}
 			return recipes.Dist{Name: r.name, Version: p.Version, File: file, SHA256: sum}, nil
 		}
@@ -100,6 +112,12 @@ func parsePylock(data []byte) ([]release, error) {
 		releases = append(releases, r)
 	}
 	return releases, nil
+}
+
+// noHash says that an index does not say what a file is.
+func noHash(file string) error {
+	return faults.New(faults.Input, "a lock holds every file by its sha256: let the index tell it, as #sha256=… behind the file's address (PEP 503) or under hashes (PEP 691)",
+		"the index gives no sha256 for %s", file)
 }
 
 // NoSdistError says that a distribution with native code has nothing to build it from.

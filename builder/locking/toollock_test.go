@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/builder/fetch"
 	"ampoule/builder/progress/progresstest"
 	"ampoule/recipes"
 )
@@ -62,7 +63,9 @@ func TestToolLockRegistries(t *testing.T) {
 		"own-*": "",
 	} {
 		w := newWorld(t)
-		w.owned = owned
+		if owned != "" {
+			w.private = map[string]fetch.Source{"own": {Mirrors: []string{"https://private.example/simple"}, Names: []string{owned}}}
+		}
 		set := toolLock("a==1", "own-b==2")
 		set.Requirements[1].Registry = "https://private.example/simple"
 		err := w.start(set, Options{}).checkRegistries()

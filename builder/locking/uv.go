@@ -185,6 +185,8 @@ type resolver struct {
 	queries int
 	// known is the metadata that was computed in sealed sandboxes.
 	known []metadata
+	// front answers instead of the index; nil where uv asks the index itself.
+	front *fetch.Front
 }
 
 // knows reports whether it has the metadata of a release.
@@ -205,13 +207,37 @@ type Online struct {
 // proxies are the variables that are taken along.
 var proxies = regexp.MustCompile(`(?i)^(https?|all|no)_proxy=`)
 
+// uvEnv is uv's environment. timeout is how long it waits for an answer, in seconds.
+func uvEnv(timeout int, extra ...string) []string {
+	return sandbox.Env(append([]string{
+		"UV_CACHE_DIR=" + sandbox.WorkDir + "/uv-cache", "UV_NO_PROGRESS=1",
+		// Three retries more than uv's own: with its growing pauses an index may be away for half a minute.
+		"UV_HTTP_RETRIES=6", fmt.Sprintf("UV_HTTP_TIMEOUT=%d", timeout),
+	}, extra...)...)
+}
+
+// uvFiles are what uv has in its container, beside what it is asked.
+func uvFiles(interpreter []byte, more ...tree.Entry) []tree.Entry {
+	return append([]tree.Entry{
+		tree.FileEntry("python", 0o755, []byte(standIn)), tree.FileEntry("interpreter.json", 0o644, interpreter),
+	}, more...)
+}
+
+// importFiles puts files into a sandbox that was just started, and closes it on an error.
+func importFiles(ctx context.Context, sb sandbox.Sandbox, files []tree.Entry) error {
+	t, err := tree.New(files)
+	if err == nil {
+		err = errors.Join(sandbox.MakeDirs(ctx, sb, sandbox.WorkDir+"/home", projectsDir), sandbox.ImportTree(ctx, sb, uvDir, t))
+	}
+	if err != nil {
+		return errors.Join(err, sb.Close())
+	}
+	return nil
+}
+
 // startResolver starts it in an image that has uv.
 func startResolver(ctx context.Context, online sandbox.Online, image sandbox.ID, o Online, interpreter []byte, log *buildlog.Log) (*resolver, error) {
-	files := []tree.Entry{
-		tree.FileEntry("python", 0o755, []byte(standIn)), tree.FileEntry("interpreter.json", 0o644, interpreter),
-	}
-	// Three retries more than uv's own: with its growing pauses an index may be away for half a minute.
-	env := sandbox.Env("UV_CACHE_DIR="+sandbox.WorkDir+"/uv-cache", "UV_NO_PROGRESS=1", "UV_HTTP_RETRIES=6", "UV_HTTP_TIMEOUT=60")
+	files, env := uvFiles(interpreter), uvEnv(60)
 	var secrets []string
 	for _, kv := range o.Environ {
 		if proxies.MatchString(kv) {
@@ -230,14 +256,23 @@ func startResolver(ctx context.Context, online sandbox.Online, image sandbox.ID,
 	if err != nil {
 		return nil, err
 	}
-	t, err := tree.New(files)
-	if err == nil {
-		err = errors.Join(sandbox.MakeDirs(ctx, sb, sandbox.WorkDir+"/home", projectsDir), sandbox.ImportTree(ctx, sb, uvDir, t))
-	}
-	if err != nil {
-		return nil, errors.Join(err, sb.Close())
+	if err := importFiles(ctx, sb, files); err != nil {
+		return nil, err
 	}
 	return &resolver{sb: sb, index: o.Index, env: env, secrets: secrets, log: log}, nil
+}
+
+// startSealed starts it without a network, in an image that has uv: what it asks, a front
+// answers. The downloader behind that asks again by itself, and uv waits for it.
+func startSealed(ctx context.Context, runner sandbox.Runner, image sandbox.ID, front *fetch.Front, interpreter []byte, log *buildlog.Log) (*resolver, error) {
+	sb, err := runner.Start(ctx, sandbox.Spec{Image: image, Name: "resolve"})
+	if err != nil {
+		return nil, err
+	}
+	if err := importFiles(ctx, sb, uvFiles(interpreter, tree.FileEntry(path.Base(relayPath), 0o644, relayScript))); err != nil {
+		return nil, err
+	}
+	return &resolver{sb: sb, index: relayIndex, env: uvEnv(900), log: log, front: front}, nil
 }
 
 // query is one resolution.
@@ -336,13 +371,39 @@ func (r *resolver) resolve(ctx context.Context, q query) ([]byte, error) {
 		}, requirements...),
 		Env: r.env, Secrets: r.secrets, Dir: dir + "/in", Stdout: r.log, Stderr: &stderr,
 	}
-	err = r.sb.Exec(ctx, step)
+	err = r.run(ctx, step)
 	told := address.Redact(stderr.String()) // uv repeats addresses as they are
 	r.log.Printf("%s", told)
 	if err != nil {
-		return nil, explain(err, told)
+		return nil, r.explain(err, told)
 	}
 	return sandbox.Output(ctx, r.sb, sandbox.Step{Args: []string{"cat", dir + "/pylock.toml"}, Env: r.env}, maxPylock)
+}
+
+// run runs uv, with the front within its reach if there is one.
+func (r *resolver) run(ctx context.Context, step sandbox.Step) (err error) {
+	if r.front == nil {
+		return r.sb.Exec(ctx, step)
+	}
+	through, err := startRelay(ctx, r.sb, r.front, r.log)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, through.stop()) }()
+	return r.sb.Exec(ctx, step)
+}
+
+// explain is [explain], unless the front knows better why an answer was missing.
+func (r *resolver) explain(err error, told string) error {
+	err = explain(err, told)
+	var wants *refused
+	if r.front == nil || errors.As(err, &wants) {
+		return err
+	}
+	if fault := r.front.Faults(); fault != nil {
+		return fmt.Errorf("resolving requirements: %w", fault)
+	}
+	return err
 }
 
 // explain makes an error of what uv said when it failed: 1 and 2 are the codes that it

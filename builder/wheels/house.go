@@ -1,6 +1,7 @@
 package wheels
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -69,7 +70,7 @@ func NewHouse(stage *Stage, f Fetcher, python string, jobs int, image Images) *H
 func Items(d recipes.Dist) []fetch.Item {
 	var items []fetch.Item
 	if !d.Own {
-		items = append(items, fetch.Item{Source: fetch.PyPI, Name: d.Name, Version: d.Version, File: d.File, SHA256: d.SHA256})
+		items = append(items, fetch.Item{Source: cmp.Or(d.Source, fetch.PyPI), Name: d.Name, Version: d.Version, File: d.File, SHA256: d.SHA256})
 	}
 	if d.Build == nil {
 		return items

@@ -337,3 +337,14 @@ func TestItems(t *testing.T) {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
 }
+
+// A file comes from the source that the lock names, and from the public index if it names none.
+func TestItemsSource(t *testing.T) {
+	t.Parallel()
+	for source, want := range map[string]string{"": fetch.PyPI, "company": "company"} {
+		items := Items(recipes.Dist{Name: "x", Version: "1", File: "x-1.tar.gz", Source: source, Build: &recipes.BuildSet{Crates: []recipes.Crate{{Name: "itoa"}}}})
+		if items[0].Source != want || items[1].Source != fetch.Crates {
+			t.Errorf("source %q: %+v", source, items)
+		}
+	}
+}
