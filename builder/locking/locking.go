@@ -14,6 +14,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"ampoule/builder/buildenv"
 	"ampoule/builder/buildlog"
@@ -67,10 +68,10 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 	// What was begun and is not needed any more need not end.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if err := d.run(ctx); err != nil {
+	if err := l.lockPython(ctx, r, lock, opts); err != nil {
 		return nil, err
 	}
-	if err := l.lockPython(ctx, r, lock, opts); err != nil {
+	if err := d.run(ctx); err != nil {
 		return nil, err
 	}
 	if len(reqs.Requirements) > 0 {
@@ -91,17 +92,21 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 
 // unknownPython says that nobody told the hash of a CPython release.
 func unknownPython(version string) error {
-	return faults.New(faults.Input, "write the sha256 of Python-"+version+".tar.xz, as its release page gives it, into python.sha256",
+	return faults.New(faults.Input, "known nearest to it: "+strings.Join(recipes.NearestPythons(version), ", ")+
+		"; for this one, write the sha256 of Python-"+version+".tar.xz, as its release page gives it, into python.sha256",
 		"locking CPython %s: its source archive's sha256 is not known", version)
 }
 
+// lockPython locks CPython's source. Of a release whose configure flags are not known it
+// fetches the source, and reads them there.
 func (l *Locker) lockPython(ctx context.Context, r *recipes.Recipe, lock *recipes.Lock, opts Options) error {
 	version := r.Python.Version
-	release, known := recipes.KnownPython(version)
+	_, known := recipes.KnownPython(version)
+	source, published := recipes.KnownSource(version)
 	lock.Python = recipes.LockedPython{Version: version, File: "Python-" + version + ".tar.xz", SHA256: r.Python.SHA256}
 	switch previous := opts.Previous.Python; {
-	case known && (r.Python.SHA256 == "" || r.Python.SHA256 == release.SHA256):
-		lock.Python.File, lock.Python.SHA256 = release.File, release.SHA256
+	case published && (r.Python.SHA256 == "" || r.Python.SHA256 == source.SHA256):
+		lock.Python.File, lock.Python.SHA256 = source.File, source.SHA256
 	case r.Python.SHA256 != "":
 	case previous.Version == version:
 		lock.Python.File, lock.Python.SHA256 = previous.File, previous.SHA256
