@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -69,10 +70,11 @@ func (p *distLocker) resolve(ctx context.Context, q query, forSdist *recipes.Dis
 			continue
 		}
 		if err != nil {
+			err = p.overridden(err, forSdist)
 			if forSdist != nil {
 				return nil, fmt.Errorf("resolving the build requirements of %s: %w", forSdist.ID(), err)
 			}
-			return nil, err
+			return nil, p.placed(err)
 		}
 		releases, err := parsePylock(data)
 		if err != nil {
@@ -400,19 +402,59 @@ func (p *distLocker) placed(err error) error {
 	if !errors.As(err, &r) {
 		return err
 	}
+	named := namesIn(r.Told)
 	var lines []string
 	for _, req := range p.reqs.Requirements {
-		if strings.Contains(strings.ToLower(r.Told), req.Name) {
+		if named[req.Name] {
 			lines = append(lines, fmt.Sprintf("%s:%d:%d: %s", req.File, req.Line, req.Column, req.Spec))
 		}
 	}
-	for _, limit := range p.recipe.Limits(p.place()) {
-		if strings.Contains(strings.ToLower(r.Told), limit.Name) {
-			lines = append(lines, fmt.Sprintf("override %s, revision %s: %s: %s", limit.Name, limit.Revision, limit.Spec, limit.Why))
-		}
-	}
-	if len(lines) == 0 {
+	return r.with(lines, nil)
+}
+
+// overridden adds to a resolution error which overrides take part: by their limits, or by
+// what they add to the build requirements of an sdist, which may be nil.
+func (p *distLocker) overridden(err error, sdist *recipes.Dist) error {
+	var r *ResolutionError
+	if !errors.As(err, &r) {
 		return err
 	}
-	return &ResolutionError{Told: r.Told + "\n" + strings.Join(lines, "\n")}
+	named := namesIn(r.Told)
+	var lines, names []string
+	tell := func(a recipes.Applied, says string) {
+		lines = append(lines, fmt.Sprintf("override %s, revision %s: %s: %s", a.Name, a.Revision, says, a.Why))
+		names = append(names, a.Name)
+	}
+	for _, limit := range p.recipe.Limits(p.place()) {
+		if named[limit.Name] {
+			tell(limit.Applied, limit.Spec)
+		}
+	}
+	if sdist != nil {
+		for _, added := range p.recipe.Added(sdist.Name, sdist.Version, p.place()) {
+			if named[packaging.NormalName(packaging.RequiredName(added.Spec))] {
+				tell(added.Applied, "requires "+added.Spec)
+			}
+		}
+	}
+	return r.with(lines, names)
+}
+
+// with adds lines to an explanation, and the overrides that take part in it.
+func (e *ResolutionError) with(lines, overrides []string) error {
+	told := strings.Join(append([]string{e.Told}, lines...), "\n")
+	all := slices.Sorted(slices.Values(slices.Concat(e.Overrides, overrides)))
+	return &ResolutionError{Told: told, Overrides: slices.Compact(all)}
+}
+
+// nameInText finds what may be the name of a distribution.
+var nameInText = regexp.MustCompile(`[A-Za-z0-9]+(?:[-._]+[A-Za-z0-9]+)*`)
+
+// namesIn gives the names, in their normal form, that a text has as whole words.
+func namesIn(text string) map[string]bool {
+	names := map[string]bool{}
+	for _, word := range nameInText.FindAllString(text, -1) {
+		names[packaging.NormalName(word)] = true
+	}
+	return names
 }

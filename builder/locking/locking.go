@@ -135,7 +135,8 @@ func (l *Locker) lockPython(ctx context.Context, r *recipes.Recipe, lock *recipe
 func unusedPackages(r *recipes.Recipe, lock *recipes.Lock) error {
 	var faults recipes.Faults
 	for _, name := range sortedKeys(r.Packages) {
-		built := func(d recipes.Dist) bool { return d.Name == name && d.Build != nil }
+		only := r.Packages[name].OnlyDropsOverride()
+		built := func(d recipes.Dist) bool { return d.Name == name && (d.Build != nil || only) }
 		if !slices.ContainsFunc(lock.Dists, built) {
 			faults = append(faults, r.Fault(
 				fmt.Sprintf("packages.%s says how %s is built, and nothing builds it", name, name),
@@ -186,7 +187,7 @@ func (p *distLocker) lockDists(ctx context.Context) error {
 	}
 	releases, err := p.resolve(ctx, p.rootQuery(), nil)
 	if err != nil {
-		return p.placed(err)
+		return err
 	}
 	for _, r := range releases {
 		p.roots[r.name] = true

@@ -376,9 +376,37 @@ func TestUnusedPackages(t *testing.T) {
 	if diff := cmp.Diff(want, faults.Error()); diff != "" || !strings.Contains(faults.Hint(), "require nowhere") {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	w.recipeWith("packages:\n  built: {env: {A: b}}\n")
+	w.recipeWith("packages:\n  built: {env: {A: b}}\n  wheel: {overrides: none}\n")
 	if err := unusedPackages(w.recipe, lock); err != nil {
 		t.Error(err)
+	}
+}
+
+// A conflict with what an override says names the override, and how to leave it out.
+func TestConflictNamesOverride(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.recipeWith("")
+	native := w.sdist("test-native", "1.0", "setuptools", "cython>=4")
+	w.uv = func(asked, _ string) (string, string) {
+		switch {
+		case strings.Contains(asked, "demo"):
+			return "", "No solution found: because you require test-native>=3 and test-native<3, and demo==1 depends on wheel-tools\n"
+		case strings.Contains(asked, "cython"):
+			return "", "No solution found: because you require cython<4 and cython>=4\n"
+		}
+		return w.resolved(map[string][]indexFile{"test-native==1.0": {native}}), ""
+	}
+	hint := "packages: {test-native: {overrides: none}}"
+	_, err := w.lockAll(requirements("wheel==1", "demo==1"), Options{})
+	want := "\noverride test-native, revision 7: test-native<3: this Debian is old\nampoule.yaml:8:5: demo==1"
+	if err == nil || !strings.HasSuffix(err.Error(), want) || !strings.Contains(strings.Join(faults.Hints(err), ""), hint) {
+		t.Errorf("a limit: %v, %v", err, faults.Hints(err))
+	}
+	_, err = w.lockAll(requirements("test-native==1.0"), Options{})
+	want = "\noverride test-native, revision 7: requires cython<4: it does not say so"
+	if err == nil || !strings.HasSuffix(err.Error(), want) || !strings.Contains(strings.Join(faults.Hints(err), ""), hint) {
+		t.Errorf("a build requirement: %v, %v", err, faults.Hints(err))
 	}
 }
 

@@ -272,6 +272,8 @@ func indexFailed(told string) error {
 type ResolutionError struct {
 	// Told is uv's explanation.
 	Told string
+	// Overrides are the distributions whose overrides take part in it, sorted.
+	Overrides []string
 }
 
 func (e *ResolutionError) Error() string { return "resolving requirements:\n" + e.Told }
@@ -281,7 +283,11 @@ func (*ResolutionError) Kind() faults.Kind { return faults.Input }
 
 // Hint says what can be done.
 func (e *ResolutionError) Hint() string {
-	return "loosen one of the requirements that the explanation names"
+	hint := "loosen one of the requirements that the explanation names"
+	if len(e.Overrides) > 0 {
+		hint += ", or leave out what Ampoule knows of building it: packages: {" + strings.Join(e.Overrides, ": {overrides: none}, ") + ": {overrides: none}}"
+	}
+	return hint
 }
 
 // resolve asks uv once. The error is a [*refused] when metadata is wanting.

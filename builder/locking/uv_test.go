@@ -36,12 +36,12 @@ func TestExplain(t *testing.T) {
 		"refused":     {refusal, &refused{"docopt", "0.6.2"}},
 		"downloaded":  {strings.Replace(refusal, "Failed to build", "Failed to download and build", 1), &refused{"docopt", "0.6.2"}},
 		"local part":  {strings.Replace(refusal, "0.6.2", "1!0.6.2+a.1", 1), &refused{"docopt", "1!0.6.2+a.1"}},
-		"other fault": {strings.Replace(refusal, "97", "1", 1), &ResolutionError{strings.TrimSpace(strings.Replace(refusal, "97", "1", 1))}},
-		"no solution": {"  × No solution found when resolving dependencies:\n  ╰─▶ Because a==1 …\n", &ResolutionError{"× No solution found when resolving dependencies:\n  ╰─▶ Because a==1 …"}},
+		"other fault": {strings.Replace(refusal, "97", "1", 1), &ResolutionError{Told: strings.TrimSpace(strings.Replace(refusal, "97", "1", 1))}},
+		"no solution": {"  × No solution found when resolving dependencies:\n  ╰─▶ Because a==1 …\n", &ResolutionError{Told: "× No solution found when resolving dependencies:\n  ╰─▶ Because a==1 …"}},
 		"index away":  {away, indexFailed(strings.TrimSpace(away))},
 		"download":    {"error: Failed to download `a==1`\n", indexFailed("error: Failed to download `a==1`")},
 		// What is missing may have been told by an index that failed once.
-		"both": {"error: No solution found\n  cause: Failed to fetch a\n", &ResolutionError{"error: No solution found\n  cause: Failed to fetch a"}},
+		"both": {"error: No solution found\n  cause: Failed to fetch a\n", &ResolutionError{Told: "error: No solution found\n  cause: Failed to fetch a"}},
 	} {
 		got := explain(exit, c.stderr)
 		if diff := cmp.Diff(c.want.Error(), got.Error()); diff != "" {
