@@ -33,6 +33,56 @@ func (p *distLocker) rootQuery() query {
 	return q
 }
 
+// expectedPins are the versions that the tree will have as far as they are known before
+// it is resolved: what the previous lock has, and over it what requirements pin.
+func (p *distLocker) expectedPins() map[string]string {
+	pins := p.prefer(p.opts.Previous.Requirements)
+	for _, req := range p.reqs.Requirements {
+		if version, ok := pinnedVersion(req); ok {
+			pins[req.Name] = version
+		}
+	}
+	return pins
+}
+
+// pinnedVersion gives the one version that a requirement admits, if it is NAME==VERSION.
+func pinnedVersion(req recipes.Requirement) (version string, ok bool) {
+	r, err := packaging.ParseRequirement(req.Spec)
+	if err != nil || len(r.Specifiers) != 1 || r.Specifiers[0].Operator != "==" || strings.HasSuffix(r.Specifiers[0].Version, ".*") {
+		return "", false
+	}
+	return r.Specifiers[0].Version, true
+}
+
+// settle notes what the tree has. Where something was locked that builds with another
+// version of it, all builds are locked anew: their backends' answers are remembered.
+func (p *distLocker) settle(releases []release) {
+	p.pins = map[string]string{}
+	for _, r := range releases {
+		p.roots[r.name], p.pins[r.name] = true, r.version
+	}
+	for _, d := range p.dists {
+		if pin, inTree := p.pins[d.Name]; inTree && pin != d.Version {
+			p.dists = map[string]recipes.Dist{}
+			return
+		}
+	}
+}
+
+// preferBuild returns the versions that a build keeps where it may: those of the tree, and
+// of the rest those that the previous lock builds with. A lock that built with another
+// version than its tree had goes on to do so while the tree has the same.
+func (p *distLocker) preferBuild(previous []string) map[string]string {
+	was := p.prefer(p.opts.Previous.Requirements)
+	versions := p.prefer(previous)
+	for name, pin := range p.pins {
+		if _, kept := versions[name]; !kept || was[name] != pin {
+			versions[name] = pin
+		}
+	}
+	return versions
+}
+
 // place is where everything is built.
 func (p *distLocker) place() recipes.Place {
 	return recipes.Place{Suite: p.lock.Base.Suite, Python: p.lock.Python.Version}
@@ -249,7 +299,7 @@ func (p *distLocker) resolveBuild(ctx context.Context, sdist recipes.Dist, set *
 	releases, err := p.resolve(ctx, query{
 		files:  map[string][]byte{"build.txt": []byte(strings.Join(all, "\n") + "\n")},
 		file:   "build.txt",
-		prefer: p.prefer(previous),
+		prefer: p.preferBuild(previous),
 		limits: p.limits(),
 	}, &sdist)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/builder/progress/progresstest"
 	"ampoule/faults"
 	"ampoule/recipes"
 )
@@ -89,6 +90,87 @@ func TestLockDists(t *testing.T) {
 			if s.Online && step.Args[0] != uvPath && step.Args[0] != "cat" {
 				t.Errorf("%q ran beside the network", step.Args)
 			}
+		}
+	}
+}
+
+// What is built needs the version that the tree has, where it may; where it may not, that
+// is told once.
+func TestBuildsTakeTheTreesPins(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		requires, want, told string
+	}{
+		"in range":     {"cffi>=1.12", "cffi==2.0", ""},
+		"out of range": {"cffi>=2.1", "cffi==2.1", "demo==1.0 is built with cffi 2.1, and the tree has 2.0: its build requires cffi>=2.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			wheels := map[string]indexFile{}
+			for _, v := range []string{"2.0", "2.1"} {
+				wheels[v] = w.file("cffi", "cffi-"+v+"-py3-none-any.whl", emptyZip)
+			}
+			demo := w.sdist("demo", "1.0", c.requires)
+			w.uv = func(asked, config string) (string, string) {
+				version := "2.1"
+				if strings.Contains(asked, "cffi==2.0") || !strings.Contains(asked, "=2.1") && strings.Contains(config, "name = \"cffi\"\nversion = \"2.0\"") {
+					version = "2.0"
+				}
+				releases := map[string][]indexFile{"cffi==" + version: {wheels[version]}}
+				if strings.Contains(asked, "demo") {
+					// uv wants the metadata of demo, so that it is built before the tree is known.
+					if !strings.Contains(config, "'demo'") && !strings.Contains(config, `"demo"`) {
+						return "", strings.ReplaceAll(strings.ReplaceAll(refusal, "docopt", "demo"), "0.6.2", "1.0")
+					}
+					releases["demo==1.0"] = []indexFile{demo}
+				}
+				return w.resolved(releases), ""
+			}
+			reqs := requirements("demo==1.0", "cffi==2.0")
+			if _, err := w.lockAll(reqs, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			check := func(want string) {
+				r := progresstest.New()
+				w.locker.tell(r.Context(t.Context()))
+				d, _ := w.locker.lock.Dist("demo==1.0")
+				if got := strings.Join(messages(r), "\n"); d.Build == nil || !slices.Equal(d.Build.Dists, []string{c.want}) || got != want {
+					t.Errorf("demo is %+v, told %q", d.Build, got)
+				}
+			}
+			check(c.told)
+			if _, err := w.lockAll(reqs, Options{Previous: w.locker.lock}); err != nil {
+				t.Fatal(err)
+			}
+			check("")
+			// The tree moves, and what was built with its version with it.
+			if _, err := w.lockAll(requirements("demo==1.0", "cffi==2.1"), Options{Previous: w.locker.lock}); err != nil {
+				t.Fatal(err)
+			}
+			c.want = "cffi==2.1"
+			check("")
+		})
+	}
+}
+
+// A lock that builds with another version than its tree has goes on to, until the tree moves.
+func TestPreferBuild(t *testing.T) {
+	t.Parallel()
+	previous := &recipes.Lock{Requirements: []string{"cffi==2.0", "numpy==2.3"}}
+	for name, c := range map[string]struct {
+		pins map[string]string
+		opts Options
+		want map[string]string
+	}{
+		"as before":      {map[string]string{"cffi": "2.0", "numpy": "2.3"}, Options{}, map[string]string{"cffi": "2.1", "numpy": "2.3", "wheel": "1"}},
+		"the tree moves": {map[string]string{"cffi": "2.0.1", "numpy": "2.4"}, Options{}, map[string]string{"cffi": "2.0.1", "numpy": "2.4", "wheel": "1"}},
+		"upgrade":        {map[string]string{"cffi": "2.0"}, Options{UpgradeNames: []string{"cffi"}}, map[string]string{"cffi": "2.0", "numpy": "2.3", "wheel": "1"}},
+	} {
+		c.opts.Previous = previous
+		p := &distLocker{opts: c.opts, pins: c.pins}
+		if diff := cmp.Diff(c.want, p.preferBuild([]string{"cffi==2.1", "numpy==2.3", "wheel==1"})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
 		}
 	}
 }

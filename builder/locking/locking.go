@@ -24,6 +24,7 @@ import (
 	"ampoule/builder/sandbox"
 	"ampoule/builder/wheels"
 	"ampoule/faults"
+	"ampoule/packaging"
 	"ampoule/recipes"
 )
 
@@ -156,7 +157,10 @@ type distLocker struct {
 	log    *buildlog.Log
 	debian *debianLocker
 	// roots are the names of what is installed into the tree, once that is known.
-	roots    map[string]bool
+	roots map[string]bool
+	// pins are the versions that the tree has, by name: as far as the requirements and the
+	// previous lock say, until roots are known.
+	pins     map[string]string
 	resolver *resolver
 	house    *wheels.House
 	stage    *wheels.Stage
@@ -182,6 +186,7 @@ func (p *distLocker) run(ctx context.Context) (err error) {
 
 // lockDists resolves the requirements, and all that building what they take takes.
 func (p *distLocker) lockDists(ctx context.Context) error {
+	p.pins = p.expectedPins()
 	if err := p.recall(ctx); err != nil {
 		return err
 	}
@@ -189,9 +194,7 @@ func (p *distLocker) lockDists(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	for _, r := range releases {
-		p.roots[r.name] = true
-	}
+	p.settle(releases)
 	if err := p.checkYanked(ctx, releases); err != nil {
 		return err
 	}
@@ -210,19 +213,44 @@ func (p *distLocker) lockDists(ctx context.Context) error {
 	return nil
 }
 
-// tell says which overrides were applied, and why.
+// tell says which overrides were applied, and why, and what is built with another version
+// than the tree has: as far as the previous lock does not say the same.
 func (p *distLocker) tell(ctx context.Context) {
+	told := func(format string, args ...any) {
+		progress.Send(ctx, progress.Event{Kind: progress.Told, Stage: progress.StageLock, Message: fmt.Sprintf(format, args...)})
+	}
 	for _, d := range p.lock.Dists {
 		if d.Build == nil {
 			continue
 		}
+		var before recipes.BuildSet
+		if previous, ok := p.opts.Previous.Dist(d.ID()); ok && previous.Build != nil {
+			before = *previous.Build
+		}
 		for _, o := range d.Build.Overrides {
-			progress.Send(ctx, progress.Event{
-				Kind: progress.Told, Stage: progress.StageLock,
-				Message: fmt.Sprintf("%s: %s (override %s, revision %s)", d.ID(), o.Why, o.Name, o.Revision),
-			})
+			if !slices.Contains(before.Overrides, o) {
+				told("%s: %s (override %s, revision %s)", d.ID(), o.Why, o.Name, o.Revision)
+			}
+		}
+		for _, id := range d.Build.Dists {
+			name, version, _ := strings.Cut(id, "==")
+			pin, inTree := p.pins[name]
+			if !inTree || pin == version || slices.Contains(before.Dists, id) && slices.Contains(p.opts.Previous.Requirements, name+"=="+pin) {
+				continue
+			}
+			told("%s is built with %s %s, and the tree has %s: %s", d.ID(), name, version, pin, wantedBy(*d.Build, name))
 		}
 	}
+}
+
+// wantedBy says which requirement of a build names a distribution.
+func wantedBy(set recipes.BuildSet, name string) string {
+	for _, spec := range slices.Concat(set.Requires, set.Added, set.Dynamic) {
+		if packaging.NormalName(packaging.RequiredName(spec)) == name {
+			return "its build requires " + spec
+		}
+	}
+	return "what it is built with wants that"
 }
 
 // prune leaves out dists that only an earlier round of resolution needed.

@@ -202,7 +202,7 @@ func messages(r *progresstest.Recorder) []string {
 
 func TestTell(t *testing.T) {
 	t.Parallel()
-	p := &distLocker{lock: &recipes.Lock{Dists: []recipes.Dist{
+	p := &distLocker{opts: Options{Previous: &recipes.Lock{}}, lock: &recipes.Lock{Dists: []recipes.Dist{
 		{Name: "a", Version: "1", Build: &recipes.BuildSet{Overrides: []recipes.Applied{{Name: "a", Revision: "3", Why: "it links pq"}}}},
 		{Name: "b", Version: "1", Build: &recipes.BuildSet{}}, {Name: "c", Version: "1"},
 	}}}
@@ -210,6 +210,17 @@ func TestTell(t *testing.T) {
 	p.tell(r.Context(t.Context()))
 	if diff := cmp.Diff([]string{"a==1: it links pq (override a, revision 3)"}, messages(r)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	// What the previous lock says already is not told again; what changed is.
+	same, other := *p.lock, recipes.Lock{Dists: slices.Clone(p.lock.Dists)}
+	other.Dists[0].Build = &recipes.BuildSet{Overrides: []recipes.Applied{{Name: "a", Revision: "2", Why: "it links pq"}}}
+	for previous, want := range map[*recipes.Lock]int{&same: 0, &other: 1} {
+		r := progresstest.New()
+		p.opts.Previous = previous
+		p.tell(r.Context(t.Context()))
+		if got := messages(r); len(got) != want {
+			t.Errorf("told %q, want %d", got, want)
+		}
 	}
 }
 
