@@ -322,20 +322,34 @@ func (p *distLocker) choose(r release, building bool) (recipes.Dist, error) {
 	if building && !p.roots[r.name] {
 		published = p.recipe.BuildWheel(r.name, p.place())
 	}
-	d, err := r.choose(choice{
+	return r.choose(choice{
 		pure:     published == recipes.PureWheel || slices.Contains(p.recipe.Pure, r.name),
 		tool:     published == recipes.BuildTool,
 		accepted: accepted,
 	})
-	var none *NoSdistError
-	if errors.As(err, &none) && !building {
-		for _, req := range p.reqs.Requirements {
-			if req.Name == r.name {
-				return d, recipes.Faults{recipes.Fault{File: req.File, Line: req.Line, Column: req.Column, What: none.Error(), Hint: none.Hint()}}
-			}
+}
+
+// checkSdists tells of all releases for the tree that there is nothing to build from, at
+// the requirements that name them.
+func (p *distLocker) checkSdists(releases []release) error {
+	var all obstacles
+	for _, r := range releases {
+		_, err := p.choose(r, false)
+		var none *NoSdistError
+		if !errors.As(err, &none) {
+			continue
+		}
+		var at recipes.Requirement
+		at.File = p.reqs.File
+		if i := slices.IndexFunc(p.reqs.Requirements, func(req recipes.Requirement) bool { return req.Name == r.name }); i >= 0 {
+			at = p.reqs.Requirements[i]
+		}
+		all.add(at, none.Error(), none.Hint())
+		if len(r.native) > 0 {
+			all.accept = append(all.accept, r.name)
 		}
 	}
-	return d, err
+	return all.err(p.recipe)
 }
 
 // add chooses a file of each release and locks what building it takes. The IDs come sorted.

@@ -72,6 +72,9 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 	if err := l.lockPython(ctx, r, lock, opts); err != nil {
 		return nil, err
 	}
+	if err := l.checkEarly(ctx, r, reqs, opts.Previous); err != nil {
+		return nil, err
+	}
 	if err := d.run(ctx); err != nil {
 		return nil, err
 	}
@@ -195,6 +198,9 @@ func (p *distLocker) lockDists(ctx context.Context) error {
 		return err
 	}
 	p.settle(releases)
+	if err := p.checkSdists(releases); err != nil {
+		return err
+	}
 	if err := p.checkYanked(ctx, releases); err != nil {
 		return err
 	}
