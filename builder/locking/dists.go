@@ -371,6 +371,10 @@ func (p *distLocker) add(ctx context.Context, releases []release, building bool)
 		}
 		if !isWheel(d.File) {
 			set, err := p.lockBuild(ctx, d)
+			if !building && p.opts.KeepGoing && isOfRelease(err) {
+				p.stuck = append(p.stuck, fmt.Errorf("locking %s: %w", d.ID(), err))
+				continue
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -380,6 +384,42 @@ func (p *distLocker) add(ctx context.Context, releases []release, building bool)
 	}
 	slices.Sort(ids)
 	return ids, nil
+}
+
+// UnlockableError tells of all releases that cannot be locked.
+type UnlockableError struct {
+	// Errs has one for each.
+	Errs []error
+}
+
+func (e *UnlockableError) Error() string {
+	texts := []string{fmt.Sprintf("%d releases cannot be locked:", len(e.Errs))}
+	for _, err := range e.Errs {
+		texts = append(texts, err.Error())
+	}
+	return strings.Join(texts, "\n")
+}
+
+// Kind says whose fault it is.
+func (*UnlockableError) Kind() faults.Kind { return faults.Input }
+
+// Hint says what can be done about each.
+func (e *UnlockableError) Hint() string {
+	var hints []string
+	for _, err := range e.Errs {
+		for _, hint := range faults.Hints(err) {
+			if !slices.Contains(hints, hint) {
+				hints = append(hints, hint)
+			}
+		}
+	}
+	return strings.Join(hints, "\n")
+}
+
+// isOfRelease reports whether an error says something of one release alone: others can be
+// locked all the same.
+func isOfRelease(err error) bool {
+	return err != nil && slices.Contains([]faults.Kind{faults.Input, faults.Build, faults.NotFound}, faults.Of(err))
 }
 
 // ownedName says that resolution took a name from the public index that configuration

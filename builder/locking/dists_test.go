@@ -175,6 +175,41 @@ func TestPreferBuild(t *testing.T) {
 	}
 }
 
+// All releases that cannot be locked are told, if that is asked for; a fault of the machine
+// ends locking in any case.
+func TestLockKeepsGoing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	releases := map[string][]indexFile{"good==1": {w.sdist("good", "1")}}
+	for _, name := range []string{"bad-one", "bad-two"} {
+		releases[name+"==1"] = []indexFile{w.sdist(name, "1", "needs-"+name)}
+	}
+	away := false
+	w.uv = func(asked, _ string) (string, string) {
+		switch {
+		case !strings.Contains(asked, "needs"):
+			return w.resolved(releases), ""
+		case away:
+			return "", "error: Request failed after 3 retries\n"
+		}
+		return "", "No solution found: there is no " + asked
+	}
+	reqs := requirements("good==1", "bad-one==1", "bad-two==1")
+	_, err := w.lockAll(reqs, Options{KeepGoing: true})
+	var all *UnlockableError
+	if !errors.As(err, &all) || len(all.Errs) != 2 || faults.Of(err) != faults.Input || all.Hint() == "" ||
+		!strings.Contains(err.Error(), "locking bad-one==1") || !strings.Contains(err.Error(), "locking bad-two==1") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := w.lockAll(reqs, Options{}); err == nil || errors.As(err, &all) || strings.Contains(err.Error(), "bad-two") {
+		t.Errorf("not asked for: %v", err)
+	}
+	away = true
+	if _, err := w.lockAll(reqs, Options{KeepGoing: true}); faults.Of(err) != faults.Remote {
+		t.Errorf("without an index: %v", err)
+	}
+}
+
 func TestLockDistsCircle(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t)
@@ -366,6 +401,15 @@ func TestCanonical(t *testing.T) {
 	got, err := canonical(d, []string{"Setuptools >= 77", "numpy==2.* ; python_version<'3.13'", "wheel"}, recipes.ParseRequirement)
 	if diff := cmp.Diff([]string{"setuptools>=77", `numpy==2.*; python_version < "3.13"`, "wheel"}, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	// Old spellings, which setuptools took once (bcrypt 3.1.7): they are written anew.
+	old := []string{"cffi>=1.1; python_implementation != 'PyPy'", "six; os.name == 'posix' and sys.platform == 'linux'", "a; platform.machine == 'x86_64'"}
+	current := []string{`cffi>=1.1; platform_python_implementation != "PyPy"`, `six; os_name == "posix" and sys_platform == "linux"`, `a; platform_machine == "x86_64"`}
+	for _, parse := range []func(string) (recipes.Requirement, error){recipes.ParseRequirement, recipes.ParseDependency} {
+		got, err := canonical(d, old, parse)
+		if diff := cmp.Diff(current, got); err != nil || diff != "" {
+			t.Errorf("old markers: %v (-want +got):\n%s", err, diff)
+		}
 	}
 	// What only an extra wants is a matter of metadata: a build has no extras.
 	extra := []string{"numpy>1.0.0; extra == 'numpy'"}

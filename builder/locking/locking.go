@@ -36,6 +36,9 @@ type Options struct {
 	Upgrade bool
 	// UpgradeNames lets the pins of these distributions and Debian packages move.
 	UpgradeNames []string
+	// KeepGoing locks what can be locked after the build of a release for the tree cannot,
+	// and tells of all such releases in an [*UnlockableError].
+	KeepGoing bool
 }
 
 // moves reports whether the pin of a name may move.
@@ -168,6 +171,8 @@ type distLocker struct {
 	house    *wheels.House
 	stage    *wheels.Stage
 	dists    map[string]recipes.Dist
+	// stuck tells of releases for the tree that cannot be locked.
+	stuck []error
 	// locking holds the sdists whose build requirements are being locked, outermost first.
 	locking []string
 }
@@ -210,6 +215,9 @@ func (p *distLocker) lockDists(ctx context.Context) error {
 	ids, err := p.add(ctx, releases, false)
 	if err != nil {
 		return err
+	}
+	if len(p.stuck) > 0 {
+		return &UnlockableError{p.stuck}
 	}
 	p.lock.Requirements = ids
 	for _, id := range sortedKeys(p.dists) {
