@@ -339,14 +339,13 @@ func (p *distLocker) checkSdists(releases []release) error {
 		if !errors.As(err, &none) {
 			continue
 		}
-		var at recipes.Requirement
-		at.File = p.reqs.File
+		at := recipes.Requirement{Name: r.name, Position: recipes.Position{File: p.reqs.File}}
 		if i := slices.IndexFunc(p.reqs.Requirements, func(req recipes.Requirement) bool { return req.Name == r.name }); i >= 0 {
 			at = p.reqs.Requirements[i]
 		}
 		all.add(at, none.Error(), none.Hint())
 		if len(r.native) > 0 {
-			all.accept = append(all.accept, r.name)
+			all.accept = append(all.accept, at)
 		}
 	}
 	return all.err(p.recipe)

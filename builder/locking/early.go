@@ -88,24 +88,29 @@ func (e *early) pin(req recipes.Requirement) (version string, ok bool) {
 // obstacles are what is in the way of locking.
 type obstacles struct {
 	faults recipes.Faults
-	// accept are the distributions whose published wheels could be accepted instead.
-	accept []string
+	// accept are the requirements whose published wheels could be accepted instead.
+	accept []recipes.Requirement
 }
 
 func (o *obstacles) add(req recipes.Requirement, what, hint string) {
 	o.faults = append(o.faults, recipes.Fault{File: req.File, Line: req.Line, Column: req.Column, What: what, Hint: hint})
 }
 
-// err is all of them as one error, with one entry for the recipe at the first fault.
+// err is all of them as one error, with one entry for the recipe at the first of those that
+// it answers.
 func (o obstacles) err(r *recipes.Recipe) error {
 	err := o.faults.Err()
-	if err != nil && len(o.accept) > 0 {
-		entry := acceptEntry(r, o.accept)
-		if o.faults[0].Hint != "" {
-			entry = o.faults[0].Hint + "\n" + entry
-		}
-		o.faults[0].Hint = entry
+	at := slices.IndexFunc(o.faults, func(f recipes.Fault) bool {
+		return slices.ContainsFunc(o.accept, func(req recipes.Requirement) bool { return req.Position == f.Position() })
+	})
+	if at < 0 {
+		return err
 	}
+	var names []string
+	for _, req := range o.accept {
+		names = append(names, req.Name)
+	}
+	o.faults[at].Hint += "\n" + acceptEntry(r, names)
 	return err
 }
 
@@ -129,11 +134,14 @@ func (e *early) look(ctx context.Context, req recipes.Requirement, version strin
 		return o, nil
 	}
 	e.limits(&o, req, version)
+	if len(o.faults) > 0 && len(r.native) > 0 {
+		o.accept = append(o.accept, req)
+	}
 	_, accepted := e.recipe.Accepted(req.Name)
 	d, err := r.choose(choice{pure: slices.Contains(e.recipe.Pure, req.Name), accepted: accepted})
 	if err != nil {
 		o.add(req, err.Error(), (&NoSdistError{}).Hint())
-		o.accept = append(o.accept, req.Name)
+		o.accept = append(o.accept, req)
 		return o, nil
 	}
 	if isWheel(d.File) {
@@ -142,7 +150,7 @@ func (e *early) look(ctx context.Context, req recipes.Requirement, version strin
 	if err := e.cargo(ctx, d); faults.Of(err) == faults.Input {
 		o.add(req, err.Error(), "choose another version of it, or accept its published wheel")
 		if len(r.native) > 0 {
-			o.accept = append(o.accept, req.Name)
+			o.accept = append(o.accept, req)
 		}
 	}
 	return o, context.Cause(ctx)
