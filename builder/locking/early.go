@@ -127,10 +127,7 @@ func (e *early) look(ctx context.Context, req recipes.Requirement, version strin
 	}
 	r := e.release(files, req.Name, version)
 	if r.sdist == nil && len(r.pure)+len(r.native) == 0 {
-		wanted, err := packaging.ParseRequirement(req.Spec)
-		if others := versionsOf(files, req.Name); err == nil && !slices.ContainsFunc(others, wanted.Admits) {
-			o.add(req, fmt.Sprintf("the index has %s, and no version %s of it", req.Name, version), nearest(others, version))
-		}
+		e.nothing(&o, req, version, files)
 		return o, nil
 	}
 	e.limits(&o, req, version)
@@ -154,6 +151,30 @@ func (e *early) look(ctx context.Context, req recipes.Requirement, version strin
 		}
 	}
 	return o, context.Cause(ctx)
+}
+
+// nothing tells of a version that there is no file of for this place.
+func (e *early) nothing(o *obstacles, req recipes.Requirement, version string, files []fetch.IndexFile) {
+	wanted, err := packaging.ParseRequirement(req.Spec)
+	foreign := func(f fetch.IndexFile) bool {
+		return strings.Contains(f.File, "-"+version) && len(versionsOf([]fetch.IndexFile{f}, req.Name)) == 0
+	}
+	if err != nil || slices.ContainsFunc(files, foreign) {
+		return // a file of another form, which the resolver judges
+	}
+	if others := versionsOf(files, req.Name); !slices.ContainsFunc(others, wanted.Admits) {
+		o.add(req, fmt.Sprintf("the index has %s, and no version %s of it", req.Name, version), nearest(others, version))
+		return
+	}
+	fitting := slices.DeleteFunc(slices.Clone(files), func(f fetch.IndexFile) bool {
+		name := nameOf(f.File)
+		return name.Version != "" && !slices.ContainsFunc(name.Tags(), e.python.Supports)
+	})
+	others := versionsOf(fitting, req.Name)
+	if slices.ContainsFunc(others, wanted.Admits) {
+		return // an sdist without a hash
+	}
+	o.add(req, fmt.Sprintf("%s %s has no sdist, and no wheel for CPython 3.%d on Linux", req.Name, version, e.python.Minor), nearest(others, version))
 }
 
 // release gathers the files of a version that could be taken.
@@ -232,7 +253,7 @@ func versionsOf(files []fetch.IndexFile, name string) []string {
 func nearest(versions []string, version string) string {
 	v, err := packaging.ParseVersion(version)
 	if err != nil || len(versions) == 0 {
-		return ""
+		return "choose another version"
 	}
 	at := slices.IndexFunc(versions, func(other string) bool {
 		w, _ := packaging.ParseVersion(other)

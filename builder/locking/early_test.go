@@ -33,6 +33,8 @@ func TestEarly(t *testing.T) {
 	w.file("pure", "pure-1.0-cp313-cp313-win_amd64.whl", "of Windows")
 	w.file("local", "local-1.0+cpu-py3-none-any.whl", emptyZip)
 	w.file("elsewhere", "elsewhere-1.0-cp313-cp313-win_amd64.whl", "of Windows")
+	w.file("elsewhere", "elsewhere-0.9.tar.gz", "old")
+	w.file("odd", "odd-1.0.tar.bz2", "of another form")
 	for _, v := range []string{"0.1", "0.9", "1.10", "1.2", "2.0rc1"} {
 		w.file("old", "old-"+v+".tar.gz", "old"+v)
 	}
@@ -44,7 +46,7 @@ func TestEarly(t *testing.T) {
 		member{name: "git-1.0/Cargo.lock", text: "[[package]]\nname = \"pyo3\"\nversion = \"0.26.0\"\nsource = \"git+https://git.invalid/pyo3\"\n"}))))
 	w.file("test-native", "test_native-4.0.tar.gz", "new")
 	l := w.start(requirements(), Options{}).l
-	reqs := requirements("sound==1.0", "pure==1.0", "called-pure==1.0", "taken-x==1.0", "local==1.0", "elsewhere==1.0", "own-thing==1", "old>=9",
+	reqs := requirements("sound==1.0", "pure==1.0", "called-pure==1.0", "taken-x==1.0", "local==1.0", "elsewhere==1.0", "own-thing==1", "old>=9", "odd==1.0",
 		"closed-b==1.0", "mispelt==1.0", "old==1.5", "closed-a==1.0", "rust==1.0", "git==1.0", "test-native==4.0", `closed-a==0.1; sys_platform == "win32"`)
 	for _, previous := range []recipes.Lock{{}, {Dists: []recipes.Dist{{Name: "rust", Version: "1.0", SHA256: rust.Hashes["sha256"]}}}} {
 		err := l.checkEarly(t.Context(), w.recipe, reqs, &previous)
@@ -53,31 +55,32 @@ func TestEarly(t *testing.T) {
 			t.Fatalf("got %v", err)
 		}
 		want := []string{
-			"ampoule.yaml:15:5: closed-b 1.0 has native code and no sdist to build it from",
-			"ampoule.yaml:16:5: the index has no distribution mispelt",
-			"ampoule.yaml:17:5: the index has old, and no version 1.5 of it",
-			"ampoule.yaml:18:5: closed-a 1.0 has native code and no sdist to build it from",
-			"ampoule.yaml:19:5: rust-1.0.tar.gz is built with cargo, and has no Cargo.lock: nothing says which crates",
-			"ampoule.yaml:20:5: reading git-1.0.tar.gz: its Cargo.lock: crate pyo3 0.26.0: it comes from a git repository, which has no sha256",
-			"ampoule.yaml:21:5: override test-native, revision 7, holds it to test-native<3: this Debian is old",
+			"ampoule.yaml:12:5: elsewhere 1.0 has no sdist, and no wheel for CPython 3.13 on Linux",
+			"ampoule.yaml:16:5: closed-b 1.0 has native code and no sdist to build it from",
+			"ampoule.yaml:17:5: the index has no distribution mispelt",
+			"ampoule.yaml:18:5: the index has old, and no version 1.5 of it",
+			"ampoule.yaml:19:5: closed-a 1.0 has native code and no sdist to build it from",
+			"ampoule.yaml:20:5: rust-1.0.tar.gz is built with cargo, and has no Cargo.lock: nothing says which crates",
+			"ampoule.yaml:21:5: reading git-1.0.tar.gz: its Cargo.lock: crate pyo3 0.26.0: it comes from a git repository, which has no sha256",
+			"ampoule.yaml:22:5: override test-native, revision 7, holds it to test-native<3: this Debian is old",
 		}
 		accept := `["closed-a", "closed-b", "rust", "test-native"]`
 		if len(previous.Dists) > 0 { // its sdist was locked before
-			want, accept = append(want[:4:4], want[5:]...), `["closed-a", "closed-b", "test-native"]`
+			want, accept = append(want[:5:5], want[6:]...), `["closed-a", "closed-b", "test-native"]`
 		}
 		if diff := cmp.Diff(want, strings.Split(told.Error(), "\n")); diff != "" {
 			t.Errorf("(-want +got):\n%s", diff)
 		}
-		hint := regexp.MustCompile(`\d{4}-\d\d-\d\d}$`).ReplaceAllString(told[0].Hint, "DAY}")
+		hint := regexp.MustCompile(`\d{4}-\d\d-\d\d}$`).ReplaceAllString(told[1].Hint, "DAY}")
 		entry := "\nbinary:\n  accept:\n    - {match: [\"taken-*\"], why: \"it is \\\"closed\\\"\", until: 2099-01-31}\n    - {match: " + accept + ", why: \"no sdist that can be built\", until: DAY}"
 		if !strings.HasSuffix(hint, entry) {
 			t.Errorf("the hint is %s", hint)
 		}
-		if told[2].Hint != "nearest to it: 0.9, 1.2, 1.10, 2.0rc1" || !strings.Contains(told[1].Hint, "misspelt") {
-			t.Errorf("the hints are %q, %q", told[1].Hint, told[2].Hint)
+		if told[3].Hint != "nearest to it: 0.9, 1.2, 1.10, 2.0rc1" || !strings.Contains(told[2].Hint, "misspelt") || told[0].Hint != "nearest to it: 0.9" {
+			t.Errorf("the hints are %q, %q, %q", told[0].Hint, told[2].Hint, told[3].Hint)
 		}
 		// The entry is the recipe's.
-		_, entry, _ = strings.Cut(told[0].Hint, "\nbinary:")
+		_, entry, _ = strings.Cut(told[1].Hint, "\nbinary:")
 		w2 := &world{t: t}
 		w2.recipeWith("binary:" + entry + "\n")
 		if _, ok := w2.recipe.Accepted("closed-a"); !ok {
