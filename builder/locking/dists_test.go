@@ -11,13 +11,14 @@ import (
 
 	"ampoule/builder/progress/progresstest"
 	"ampoule/faults"
+	"ampoule/packaging"
 	"ampoule/recipes"
 )
 
 func requirements(specs ...string) *recipes.RequirementSet {
 	set := &recipes.RequirementSet{}
 	for i, spec := range specs {
-		name, _, _ := strings.Cut(spec, "=")
+		name := packaging.NormalName(packaging.RequiredName(spec))
 		set.Requirements = append(set.Requirements, recipes.Requirement{Name: name, Spec: spec, Position: recipes.Position{File: "ampoule.yaml", Line: 7 + i, Column: 5}})
 	}
 	return set

@@ -18,8 +18,8 @@ import (
 	"ampoule/recipes"
 )
 
-// early looks at what requirements pin before anything is compiled: what the index has of
-// it, and what its sdist says of cargo. It decides nothing: what it cannot learn, the
+// early looks at what is required before anything is compiled: whether the index has it,
+// and of what is pinned, what it has of it and what its sdist says of cargo. It decides nothing: what it cannot learn, the
 // resolution tells later.
 type early struct {
 	l        *Locker
@@ -30,7 +30,7 @@ type early struct {
 	env      packaging.Environment
 }
 
-// checkEarly tells at once of all pinned releases that cannot be locked.
+// checkEarly tells at once of all requirements that, as far as can be seen, cannot be locked.
 func (l *Locker) checkEarly(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, previous *recipes.Lock) (err error) {
 	if len(reqs.Requirements) == 0 {
 		return nil
@@ -41,15 +41,15 @@ func (l *Locker) checkEarly(ctx context.Context, r *recipes.Recipe, reqs *recipe
 		python: packaging.CPython{Minor: minorOf(r.Python.Version), Machine: machine},
 		env:    packaging.LinuxEnvironment(r.Python.Version, machine),
 	}
-	task := progress.Start(ctx, progress.StageLock, "pinned releases")
+	task := progress.Start(ctx, progress.StageLock, "what the index has")
 	defer func() { task.End(err) }()
 	found := make([]obstacles, len(reqs.Requirements))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
 	for i, req := range reqs.Requirements {
-		if version, ok := e.pin(req); ok {
+		if e.counts(req) {
 			group.Go(func() (err error) {
-				found[i], err = e.look(ctx, req, version)
+				found[i], err = e.look(ctx, req)
 				return err
 			})
 		}
@@ -71,18 +71,15 @@ func minorOf(version string) int {
 	return minor
 }
 
-// pin gives the version that a requirement pins, if it counts in this place and is the
-// public index's to answer.
-func (e *early) pin(req recipes.Requirement) (version string, ok bool) {
-	if version, ok = pinnedVersion(req); !ok || req.Constraint {
-		return "", false
-	}
+// counts reports whether a requirement counts in this place, and is the public index's to
+// answer.
+func (e *early) counts(req recipes.Requirement) bool {
 	parsed, err := packaging.ParseRequirement(req.Spec)
-	if err != nil || !parsed.Applies(e.env, nil) {
-		return "", false
+	if err != nil || req.Constraint || !parsed.Applies(e.env, nil) {
+		return false
 	}
 	owner, err := e.l.Fetch.Sources().Owner(req.Name)
-	return version, err == nil && (owner == "" || owner == fetch.PyPI)
+	return err == nil && (owner == "" || owner == fetch.PyPI)
 }
 
 // obstacles are what is in the way of locking.
@@ -114,8 +111,8 @@ func (o obstacles) err(r *recipes.Recipe) error {
 	return err
 }
 
-// look tells what is in the way of one pinned release.
-func (e *early) look(ctx context.Context, req recipes.Requirement, version string) (o obstacles, err error) {
+// look tells what is in the way of one requirement.
+func (e *early) look(ctx context.Context, req recipes.Requirement) (o obstacles, err error) {
 	files, err := e.l.Fetch.Project(ctx, fetch.PyPI, req.Name)
 	var none *fetch.NoProjectError
 	switch {
@@ -125,12 +122,21 @@ func (e *early) look(ctx context.Context, req recipes.Requirement, version strin
 	case err != nil:
 		return o, context.Cause(ctx)
 	}
+	version, ok := pinnedVersion(req)
+	if !ok {
+		return o, nil
+	}
 	r := e.release(files, req.Name, version)
 	if r.sdist == nil && len(r.pure)+len(r.native) == 0 {
 		e.nothing(&o, req, version, files)
 		return o, nil
 	}
-	e.limits(&o, req, version)
+	return e.build(ctx, req, r)
+}
+
+// build tells what is in the way of building a pinned release.
+func (e *early) build(ctx context.Context, req recipes.Requirement, r release) (o obstacles, err error) {
+	e.limits(&o, req, r.version)
 	if len(o.faults) > 0 && len(r.native) > 0 {
 		o.accept = append(o.accept, req)
 	}
@@ -145,7 +151,7 @@ func (e *early) look(ctx context.Context, req recipes.Requirement, version strin
 		return o, nil
 	}
 	if err := e.cargo(ctx, d); faults.Of(err) == faults.Input {
-		o.add(req, err.Error(), "choose another version of it, or accept its published wheel")
+		o.add(req, strings.ReplaceAll(err.Error(), "\n", "; "), "choose another version of it, or accept its published wheel")
 		if len(r.native) > 0 {
 			o.accept = append(o.accept, req)
 		}
