@@ -4,9 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"slices"
 	"strings"
+	"unicode"
 
 	"ampoule/builder/fetch"
 	"ampoule/builder/sandbox"
@@ -550,14 +550,15 @@ func (e *ResolutionError) with(lines, overrides []string) error {
 	return &ResolutionError{Told: told, Overrides: slices.Compact(all)}
 }
 
-// nameInText finds what may be the name of a distribution.
-var nameInText = regexp.MustCompile(`[A-Za-z0-9]+(?:[-._]+[A-Za-z0-9]+)*`)
-
 // namesIn gives the names, in their normal form, that a text has as whole words.
 func namesIn(text string) map[string]bool {
 	names := map[string]bool{}
-	for _, word := range nameInText.FindAllString(text, -1) {
-		names[packaging.NormalName(word)] = true
+	const punctuation = "-._"
+	apart := func(c rune) bool {
+		return !strings.ContainsRune(punctuation, c) && !unicode.IsLetter(c) && !unicode.IsDigit(c)
+	}
+	for _, word := range strings.FieldsFunc(text, apart) {
+		names[packaging.NormalName(strings.Trim(word, punctuation))] = true
 	}
 	return names
 }

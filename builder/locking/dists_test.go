@@ -395,6 +395,16 @@ func TestPrefer(t *testing.T) {
 	}
 }
 
+func TestNamesIn(t *testing.T) {
+	t.Parallel()
+	names := namesIn("Because Zope.Interface==5.0 and all of: my_pkg[extra]>=1, there is no six-.\n╰─▶ “tail”")
+	for name, want := range map[string]bool{"zope-interface": true, "my-pkg": true, "six": true, "tail": true, "zope": false, "interface": false, "pkg": false, "my": false, "": false} {
+		if names[name] != want {
+			t.Errorf("%q is named: %t", name, names[name])
+		}
+	}
+}
+
 // What an sdist states goes to where the network is: only requirements by name do.
 func TestCanonical(t *testing.T) {
 	t.Parallel()
