@@ -83,6 +83,9 @@ type Subject struct {
 	// Locked are the distributions that the tree must have, by the lock; nil when nobody
 	// knows.
 	Locked []Locked
+	// CompiledWith are the distributions that a locked one was compiled with, by its
+	// normalised name, where the tree has these in another version.
+	CompiledWith map[string][]Locked
 	// Built is what the tree was made of; nil when nobody knows.
 	Built *ArtifactRecord
 	// NativeCalls are compiler calls that made a part of a distribution for the processor of

@@ -68,6 +68,7 @@ func checkMetadata(ctx context.Context, x *exam) (outcome, error) {
 		x.requirements(&out, list[name], list, env)
 	}
 	x.compareLock(&out, list)
+	x.compareCompiled(&out, list)
 	if x.prefix == "" { // else the check environment looks at them
 		x.starts(&out)
 	}
@@ -211,6 +212,44 @@ func (x *exam) compareLock(out *outcome, list map[string]*described) {
 			})
 		}
 	}
+}
+
+// compareCompiled warns of distributions that were compiled with another version of one
+// whose C interface they use than runs beside them, if that version refuses them.
+func (x *exam) compareCompiled(out *outcome, list map[string]*described) {
+	for _, name := range slices.Sorted(maps.Keys(x.CompiledWith)) {
+		d := list[name]
+		for _, with := range x.CompiledWith[name] {
+			runs := list[packaging.NormalName(with.Name)]
+			if d == nil || runs == nil || !refusesCompiled(with.Name, with.Version, runs.version) {
+				continue
+			}
+			out.add(Finding{
+				Severity: Warn, File: d.info + "/METADATA", Field: "compiled with",
+				Value:  printable(with.Name + " " + with.Version + ", and " + runs.version + " runs"),
+				Cause:  "The C interface of the one that runs is not the one that was compiled for: modules refuse to be imported, or crash.",
+				Remedy: "Lock again with a version for the tree that the build of this one admits, too.",
+			})
+		}
+	}
+}
+
+// refusesCompiled reports whether a version of a distribution refuses modules that were
+// compiled with another version of it. NumPy 2 refuses those of NumPy 1, and a NumPy those
+// of a later one before 1.25, which began to compile for older ones ("For downstream
+// package authors", NumPy's documentation). Modules by cffi run with all that are compared
+// here: its backend takes those of all since 1.0.
+func refusesCompiled(name, compiled, runs string) bool {
+	c, err := packaging.ParseVersion(compiled)
+	r, errRuns := packaging.ParseVersion(runs)
+	if err != nil || errRuns != nil || packaging.NormalName(name) != "numpy" {
+		return false
+	}
+	two, compatible := packaging.Specifiers{{Operator: ">=", Version: "2.0.0rc1"}}, packaging.Specifiers{{Operator: ">=", Version: "1.25"}}
+	if two.Contains(c) != two.Contains(r) {
+		return two.Contains(r)
+	}
+	return !compatible.Contains(c) && r.Compare(c) < 0
 }
 
 // isLocked reports whether a distribution is locked, or came with the interpreter.

@@ -79,6 +79,44 @@ func TestMetadataAndLock(t *testing.T) {
 	}
 }
 
+// What was compiled with a NumPy that the one here, 1.0, refuses is told; what it takes is
+// not.
+func TestMetadataAndCompiled(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		with Locked
+		want []string
+	}{
+		"compiled with a later NumPy of before 1.25": {Locked{"numpy", "1.24.4"}, []string{
+			"warn metadata lib/python3.13/site-packages/victim-1.0.dist-info/METADATA: compiled with numpy 1.24.4, and 1.0 runs"}},
+		"compiled with a later NumPy":           {Locked{"numpy", "2.3.1"}, nil},
+		"compiled with another cffi":            {Locked{"cffi", "2.1.1"}, nil},
+		"compiled with what is not in the tree": {Locked{"absent", "1.1"}, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			entries := installed("victim", tree.FileEntry(site+"victim.py", 0o644, nil))
+			for _, other := range []string{"numpy", "cffi"} {
+				entries = append(entries, installed(other, tree.FileEntry(site+other+".py", 0o644, nil))...)
+			}
+			s := subject(t, entries...)
+			s.CompiledWith = map[string][]Locked{"victim": {c.with}}
+			expect(t, judge(t, s), c.want...)
+		})
+	}
+	for _, c := range []struct {
+		compiled, runs string
+		want           bool
+	}{
+		{"1.24.0", "2.0.0", true}, {"1.26.4", "2.0.0rc1", true}, {"2.0.0", "1.26.4", false}, {"2.3", "2.1", false},
+		{"1.26.4", "1.25.0", false}, {"1.23.0", "1.24.0", false}, {"1.24.1", "1.24.0", true}, {"junk", "1.24.0", false}, {"1.24.0", "junk", false},
+	} {
+		if got := refusesCompiled("NumPy", c.compiled, c.runs); got != c.want {
+			t.Errorf("%s refuses what was compiled with %s: %t", c.runs, c.compiled, got)
+		}
+	}
+}
+
 // script is a program in bin that a distribution's RECORD lists.
 func script(first string) []tree.Entry {
 	return installed("victim", tree.FileEntry("bin/run", 0o755, []byte(first+"\nimport sys\n")))

@@ -15,12 +15,14 @@ import (
 	"ampoule/recipes"
 )
 
-// LockOptions say which pins of the request's lock may move.
+// LockOptions say which pins of the request's lock may move, and what ends locking.
 type LockOptions struct {
 	// Upgrade lets every pin move.
 	Upgrade bool
 	// UpgradeNames lets the pins of these distributions and Debian packages move.
 	UpgradeNames []string
+	// KeepGoing is as [locking.Options] has it.
+	KeepGoing bool
 }
 
 // Lock makes the lock of a recipe. The interpreter is built on the way.
@@ -59,7 +61,7 @@ func (b *Builder) Lock(ctx context.Context, req Request, opts LockOptions) (*rec
 		Resolver: locking.Online{Index: index, Environ: network.Proxies, CertFile: network.CertFile},
 	}
 	return l.Lock(ctx, req.Recipe, req.Requirements, locking.Options{
-		Previous: req.Lock, Upgrade: opts.Upgrade, UpgradeNames: opts.UpgradeNames, App: code,
+		Previous: req.Lock, Upgrade: opts.Upgrade, UpgradeNames: opts.UpgradeNames, KeepGoing: opts.KeepGoing, App: code,
 	})
 }
 

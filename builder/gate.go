@@ -41,7 +41,7 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 	verdict, err := stage.Judge(ctx, gate.Case{
 		Terms: gate.TermsOf(r.req.Recipe), Tree: sealed.Tree, Record: sealed.Record,
 		Prefix: "/" + Prefix, Interpreter: strings.TrimPrefix(r.env.Python, "/"+Prefix+"/"),
-		Accepted: accepted(r.req.Recipe, r.req.Lock), NativeCalls: r.calls, Now: r.b.d.Now(),
+		Accepted: accepted(r.req.Recipe, r.req.Lock), CompiledWith: compiledWith(r.req.Lock), NativeCalls: r.calls, Now: r.b.d.Now(),
 	}, targets)
 	if err != nil {
 		return nil, err
@@ -90,6 +90,30 @@ func accepted(r *recipes.Recipe, l *recipes.Lock) []gate.Accepted {
 		}
 	}
 	return foreign
+}
+
+// compiledWith are the build requirements of what is in the tree that the tree has in
+// another version.
+func compiledWith(l *recipes.Lock) map[string][]audit.Locked {
+	versions := map[string]string{}
+	for _, id := range l.Requirements {
+		name, version, _ := strings.Cut(id, "==")
+		versions[name] = version
+	}
+	others := map[string][]audit.Locked{}
+	for _, id := range l.Requirements {
+		d, _ := l.Dist(id)
+		if d.Build == nil {
+			continue
+		}
+		for _, with := range d.Build.Dists {
+			name, version, _ := strings.Cut(with, "==")
+			if runs, inTree := versions[name]; inTree && runs != version {
+				others[d.Name] = append(others[d.Name], audit.Locked{Name: name, Version: version})
+			}
+		}
+	}
+	return others
 }
 
 // keep writes the verdict beside the logs.

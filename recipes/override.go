@@ -178,7 +178,8 @@ func (r *Recipe) BuildWheel(name string, at Place) string {
 	return ""
 }
 
-// Limit is a bound that an override puts on a distribution's versions.
+// Limit is a bound that an override puts on versions: of its distribution, or of a build
+// requirement that it adds.
 type Limit struct {
 	Applied
 	// Spec is the constraint: NAME<2.
@@ -186,9 +187,13 @@ type Limit struct {
 }
 
 // Limits gives the bounds that overrides put on versions at a place, sorted by name.
+// They say what can be built, so that an accepted distribution has none.
 func (r *Recipe) Limits(at Place) []Limit {
 	var limits []Limit
 	for _, name := range slices.Sorted(maps.Keys(ShippedOverrides())) {
+		if _, accepted := r.Accepted(name); accepted {
+			continue
+		}
 		for _, rule := range r.rules(name, at) {
 			if rule.Limit != "" {
 				limits = append(limits, Limit{Applied{name, ShippedOverrides()[name].Revision, rule.Why}, name + rule.Limit})
@@ -197,6 +202,29 @@ func (r *Recipe) Limits(at Place) []Limit {
 	}
 	return limits
 }
+
+// Added gives the build requirements that the override of a distribution adds for one
+// version, and that the recipe does not replace.
+func (r *Recipe) Added(name, version string, at Place) []Limit {
+	var added []Limit
+	for _, rule := range r.rules(name, at) {
+		if !meets(version, rule.Versions) {
+			continue
+		}
+		for _, spec := range rule.Requires {
+			added = append(added, Limit{Applied{name, ShippedOverrides()[name].Revision, rule.Why}, spec})
+		}
+	}
+	return slices.DeleteFunc(added, func(l Limit) bool {
+		return slices.ContainsFunc(r.Packages[name].Requires, func(own string) bool {
+			return packaging.RequiredName(own) == packaging.RequiredName(l.Spec)
+		})
+	})
+}
+
+// OnlyDropsOverride reports whether all that is said is that an override is left out:
+// that also lets a wheel in whose versions it limits.
+func (p Packages) OnlyDropsOverride() bool { return p.Overrides == "none" && p.empty() }
 
 func (s Settings) empty() bool {
 	return len(s.Build)+len(s.Requires)+len(s.Env)+len(s.ConfigSettings)+len(s.Patches) == 0

@@ -347,12 +347,56 @@ func TestLimits(t *testing.T) {
 	if got := limits(recipeWith(t, "  test-native: {overrides: none}\n"), "bullseye"); len(got) > 0 {
 		t.Errorf("left out: %v", got)
 	}
+	// What is taken as it is published need not be built there.
+	accepts, err := ParseRecipe("ampoule.yaml", []byte(strings.Replace(goodRecipe, "pure:", strings.Replace(accepting, "onnxruntime", "test-native", 1), 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := limits(accepts, "bullseye"); len(got) > 0 {
+		t.Errorf("accepted: %v", got)
+	}
 	for _, place := range allPlaces() {
 		for _, l := range parseGood(t).Limits(place) {
 			if r, err := parseRequirement(l.Spec); err != nil || r.Name != l.Name || r.Spec != l.Spec {
 				t.Errorf("%+v: %q is no constraint of %s", place, l.Spec, l.Name)
 			}
 		}
+	}
+}
+
+// What overrides add to build requirements agrees with what releases declare themselves:
+// a version has to be there that both admit.
+func TestAddedFitsDeclared(t *testing.T) {
+	t.Parallel()
+	data, err := os.ReadFile("testdata/declared.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	version := regexp.MustCompile(`[0-9]+(\.[0-9]+)*`)
+	compared := 0
+	for line := range strings.Lines(string(data)) {
+		fields := strings.Fields(line)
+		if strings.HasPrefix(line, "#") || len(fields) != 3 {
+			continue
+		}
+		declared, wrong := parseRequirement(fields[2])
+		if wrong != nil {
+			t.Fatalf("%s: %s", line, wrong.what)
+		}
+		for _, added := range parseGood(t).Added(fields[0], fields[1], Place{"bookworm", "3.13.5"}) {
+			if packaging.NormalName(packaging.RequiredName(added.Spec)) != declared.Name {
+				continue
+			}
+			compared++
+			rangeOf := func(spec string) string { return strings.TrimPrefix(spec, packaging.RequiredName(spec)) }
+			candidates := append(version.FindAllString(rangeOf(added.Spec)+" "+rangeOf(declared.Spec), -1), "0.29.37")
+			if !slices.ContainsFunc(candidates, func(v string) bool { return meets(v, rangeOf(added.Spec)) && meets(v, rangeOf(declared.Spec)) }) {
+				t.Errorf("%s %s declares %s, and its override adds %s: %s", fields[0], fields[1], declared.Spec, added.Spec, added.Why)
+			}
+		}
+	}
+	if compared < 9 {
+		t.Errorf("%d additions were compared", compared)
 	}
 }
 

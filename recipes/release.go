@@ -55,6 +55,67 @@ func KnownPython(version string) (PythonRelease, bool) {
 // KnownPythons gives the releases that this Ampoule knows, oldest first.
 func KnownPythons() []PythonRelease { return slices.Clone(releases()) }
 
+// releases.txt has a line for each final release from 3.11: its version, and the sha256
+// of its Python-VERSION.tar.xz (docs/decisions/0072).
+//
+//go:embed releases.txt
+var releasesText string
+
+// PythonSource is the source archive of a CPython release.
+type PythonSource struct{ Version, File, SHA256 string }
+
+var sources = sync.OnceValue(func() []PythonSource {
+	var table []PythonSource
+	for line := range strings.Lines(releasesText) {
+		version, sum, _ := strings.Cut(strings.TrimSpace(line), " ")
+		table = append(table, PythonSource{version, "Python-" + version + ".tar.xz", sum})
+	}
+	return table
+})
+
+// KnownSource gives the source archive of the release of that full version, if this
+// Ampoule knows its hash. Of a release that is no [KnownPython] it knows nothing else.
+func KnownSource(version string) (PythonSource, bool) {
+	if r, ok := KnownPython(version); ok {
+		return PythonSource{r.Version, r.File, r.SHA256}, true
+	}
+	i := slices.IndexFunc(sources(), func(s PythonSource) bool { return s.Version == version })
+	if i < 0 {
+		return PythonSource{}, false
+	}
+	return sources()[i], true
+}
+
+// newestPythons gives the newest release with a known source of each minor version,
+// oldest first.
+func newestPythons() []string {
+	var newest []string
+	for _, s := range sources() {
+		if n := len(newest); n > 0 && minor(newest[n-1]) == minor(s.Version) {
+			newest = newest[:n-1]
+		}
+		newest = append(newest, s.Version)
+	}
+	return newest
+}
+
+// NearestPythons gives the releases with a known source that are nearest to a version:
+// the newest one of its minor version, or of every minor version where none is known.
+func NearestPythons(version string) []string {
+	newest := newestPythons()
+	if i := slices.IndexFunc(newest, func(v string) bool { return minor(v) == minor(version) }); i >= 0 {
+		return newest[i : i+1]
+	}
+	return newest
+}
+
+// minor cuts a version after its second number: 3.13 of 3.13.5.
+func minor(version string) string {
+	major, rest, _ := strings.Cut(version, ".")
+	second, _, _ := strings.Cut(rest, ".")
+	return major + "." + second
+}
+
 // compareVersions orders full versions of CPython, which all are versions of PEP 440.
 func compareVersions(a, b string) int {
 	v, _ := packaging.ParseVersion(a)

@@ -38,6 +38,35 @@ func TestKnownPython(t *testing.T) {
 	}
 }
 
+// The hashes that decisions/0072 tells the origin of.
+func TestKnownSource(t *testing.T) {
+	t.Parallel()
+	sums := map[string]bool{}
+	for i, s := range sources() {
+		if !rules["full version"].allows(s.Version) || !rules["sha256"].allows(s.SHA256) || sums[s.SHA256] {
+			t.Errorf("odd source %+v", s)
+		}
+		if i > 0 && compareVersions(sources()[i-1].Version, s.Version) >= 0 {
+			t.Errorf("%s is not in its place", s.Version)
+		}
+		sums[s.SHA256] = true
+		// A flags table of the same archive was made from its bytes.
+		if known, ok := KnownPython(s.Version); ok && known.File == s.File && known.SHA256 != s.SHA256 {
+			t.Errorf("%s: the two tables disagree", s.Version)
+		}
+	}
+	for version, file := range map[string]string{"3.11.2": "Python-3.11.2.tgz", "3.12.7": "Python-3.12.7.tar.xz", "3.14.0": "Python-3.14.0.tar.xz", "3.99.1": ""} {
+		if s, ok := KnownSource(version); s.File != file || ok != (file != "") {
+			t.Errorf("%s: %+v", version, s)
+		}
+	}
+	for version, want := range map[string][]string{"3.12.99": {"3.12.14"}, "3.99.1": {"3.11.16", "3.12.14", "3.13.15", "3.14.7"}} {
+		if diff := cmp.Diff(want, NearestPythons(version)); diff != "" {
+			t.Errorf("near %s (-want +got):\n%s", version, diff)
+		}
+	}
+}
+
 func TestExtractFlags(t *testing.T) {
 	t.Parallel()
 	configure := "x=1\nac_user_opts='\nenable_option_checking\nwith_c_locale_coercion\nenable_big_digits\nenable_big_digits\nodd\n'\nac_precious_vars='CC'\n"

@@ -330,12 +330,17 @@ func hintRequirementsFile(text string) string {
 	return "name a file in pip's requirements format, or a lock of the name " + strings.Join(names, ", ") + " or pylock.NAME.toml"
 }
 
+// oldPython is a version before 3.11, which has what building takes (decision 0004).
+var oldPython = regexp.MustCompile(`^(2|3\.([0-9]|10))(\.|$)`)
+
 func hintVersion(text string) string {
-	releases := KnownPythons()
-	for _, r := range slices.Backward(releases) {
-		partial := strings.TrimSuffix(strings.TrimLeft(text, "=<>!~^ v"), ".*")
-		if partial != "" && strings.HasPrefix(r.Version+".", partial+".") {
-			return fmt.Sprintf("a recipe pins one version; write it in full, for example %s", r.Version)
+	partial := strings.TrimSuffix(strings.TrimLeft(text, "=<>!~^ v"), ".*")
+	if oldPython.MatchString(partial) {
+		return "CPython before 3.11 is not built; the newest known releases are " + strings.Join(newestPythons(), ", ")
+	}
+	for _, v := range preferredVersions() {
+		if partial != "" && strings.HasPrefix(v+".", partial+".") {
+			return fmt.Sprintf("a recipe pins one version; write it in full, for example %s", v)
 		}
 	}
 	return "a recipe pins one version; write it in full"

@@ -30,13 +30,12 @@ func (s *suggester) version() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	candidates := knownVersions()
+	candidates := preferredVersions()
 	for _, w := range wishes {
 		if w.pinned != "" && !slices.Contains(candidates, w.pinned) {
 			candidates = append(candidates, w.pinned)
 		}
 	}
-	slices.SortFunc(candidates, func(a, b string) int { return compareVersions(b, a) })
 	for i, w := range wishes {
 		for _, other := range wishes[:i] {
 			if !slices.ContainsFunc(candidates, func(v string) bool { return w.fits(v) && other.fits(v) }) && w.possible(candidates) && other.possible(candidates) {
@@ -53,12 +52,19 @@ func (s *suggester) version() (string, error) {
 	return "", s.unknown(wishes, candidates)
 }
 
-func knownVersions() []string {
-	var versions []string
-	for _, r := range KnownPythons() {
-		versions = append(versions, r.Version)
+// preferredVersions gives the releases with a known source, best first: from the newest
+// that is a [KnownPython] down, and then those that are newer still.
+func preferredVersions() []string {
+	var versions, newer []string
+	known := KnownPythons()
+	for _, r := range slices.Backward(sources()) {
+		if compareVersions(r.Version, known[len(known)-1].Version) > 0 {
+			newer = append(newer, r.Version)
+		} else {
+			versions = append(versions, r.Version)
+		}
 	}
-	return versions
+	return append(versions, newer...)
 }
 
 func (w wish) possible(versions []string) bool { return slices.ContainsFunc(versions, w.fits) }
@@ -85,8 +91,8 @@ func (s *suggester) unknown(wishes []wish, candidates []string) error {
 		if !w.possible(candidates) || len(wishes) == 1 {
 			f = append(f, Fault{
 				File: filepath.Join(s.dir, w.file), Line: w.line,
-				What: fmt.Sprintf("%s wants Python %s; this Ampoule knows %s", w.file, w.text, strings.Join(knownVersions(), ", ")),
-				Hint: "write a full version there, such as 3.13.5: any may be built",
+				What: fmt.Sprintf("%s wants Python %s, and no release that this Ampoule knows is that; the newest known are %s", w.file, w.text, strings.Join(newestPythons(), ", ")),
+				Hint: "a full version of 3.11 or later may stand there, even one that is not known; earlier ones are not built",
 			})
 		}
 	}

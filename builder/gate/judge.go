@@ -23,6 +23,8 @@ type Case struct {
 	Record *audit.ArtifactRecord
 	// Accepted are the foreign binary wheels in the tree.
 	Accepted []Accepted
+	// CompiledWith is as [audit.Subject] has it.
+	CompiledWith map[string][]audit.Locked
 	// NativeCalls are compiler calls of its builds for the build machine's own processor.
 	NativeCalls []audit.CompilerCall
 	// Now decides which exceptions have expired.
@@ -99,7 +101,7 @@ func (s *Stage) Judge(ctx context.Context, c Case, targets []Target) (audit.Verd
 func (c Case) subject(targets []Target) audit.Subject {
 	subject := audit.Subject{
 		Tree: c.Tree, Prefix: c.Prefix, Interpreter: c.Interpreter, Exceptions: c.Exceptions, Providers: c.Providers, Forbidden: forbidden(),
-		Tests: c.Tests, Now: c.Now, Built: c.Record, Locked: locked(c.Record), NativeCalls: c.NativeCalls,
+		Tests: c.Tests, Now: c.Now, Built: c.Record, Locked: locked(c.Record), CompiledWith: c.CompiledWith, NativeCalls: c.NativeCalls,
 	}
 	for _, a := range c.Accepted {
 		subject.Foreign = append(subject.Foreign, audit.OwnerWheel+a.Dist)

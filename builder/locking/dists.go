@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"unicode"
 
 	"ampoule/builder/fetch"
 	"ampoule/builder/progress"
@@ -79,6 +80,56 @@ func (p *distLocker) checkRegistries() error {
 	return wrong.Err()
 }
 
+// expectedPins are the versions that the tree will have as far as they are known before
+// it is resolved: what the previous lock has, and over it what requirements pin.
+func (p *distLocker) expectedPins() map[string]string {
+	pins := p.prefer(p.opts.Previous.Requirements)
+	for _, req := range p.reqs.Requirements {
+		if version, ok := pinnedVersion(req); ok {
+			pins[req.Name] = version
+		}
+	}
+	return pins
+}
+
+// pinnedVersion gives the one version that a requirement admits, if it is NAME==VERSION.
+func pinnedVersion(req recipes.Requirement) (version string, ok bool) {
+	r, err := packaging.ParseRequirement(req.Spec)
+	if err != nil || len(r.Specifiers) != 1 || r.Specifiers[0].Operator != "==" || strings.HasSuffix(r.Specifiers[0].Version, ".*") {
+		return "", false
+	}
+	return r.Specifiers[0].Version, true
+}
+
+// settle notes what the tree has. Where something was locked that builds with another
+// version of it, all builds are locked anew: their backends' answers are remembered.
+func (p *distLocker) settle(releases []release) {
+	p.pins = map[string]string{}
+	for _, r := range releases {
+		p.roots[r.name], p.pins[r.name] = true, r.version
+	}
+	for _, d := range p.dists {
+		if pin, inTree := p.pins[d.Name]; inTree && pin != d.Version {
+			p.dists = map[string]recipes.Dist{}
+			return
+		}
+	}
+}
+
+// preferBuild returns the versions that a build keeps where it may: those of the tree, and
+// of the rest those that the previous lock builds with. A lock that built with another
+// version than its tree had goes on to do so while the tree has the same.
+func (p *distLocker) preferBuild(previous []string) map[string]string {
+	was := p.prefer(p.opts.Previous.Requirements)
+	versions := p.prefer(previous)
+	for name, pin := range p.pins {
+		if _, kept := versions[name]; !kept || was[name] != pin {
+			versions[name] = pin
+		}
+	}
+	return versions
+}
+
 // place is where everything is built.
 func (p *distLocker) place() recipes.Place {
 	return recipes.Place{Suite: p.lock.Base.Suite, Python: p.lock.Python.Version}
@@ -116,6 +167,7 @@ func (p *distLocker) resolve(ctx context.Context, q query, forSdist *recipes.Dis
 			continue
 		}
 		if err != nil {
+			err = p.overridden(err, forSdist)
 			if forSdist != nil {
 				return nil, fmt.Errorf("resolving the build requirements of %s: %w", forSdist.ID(), p.missing(ctx, err))
 			}
@@ -311,7 +363,7 @@ func (p *distLocker) resolveBuild(ctx context.Context, sdist recipes.Dist, set *
 	releases, err := p.resolve(ctx, query{
 		files:  map[string][]byte{"build.txt": []byte(strings.Join(all, "\n") + "\n")},
 		file:   "build.txt",
-		prefer: p.prefer(p.previousDists(sdist)),
+		prefer: p.preferBuild(p.previousDists(sdist)),
 		limits: p.limits(),
 	}, &sdist)
 	if err != nil {
@@ -334,20 +386,33 @@ func (p *distLocker) choose(r release, building bool) (recipes.Dist, error) {
 	if building && !p.roots[r.name] {
 		published = p.recipe.BuildWheel(r.name, p.place())
 	}
-	d, err := r.choose(choice{
+	return r.choose(choice{
 		pure:     published == recipes.PureWheel || slices.Contains(p.recipe.Pure, r.name),
 		tool:     published == recipes.BuildTool,
 		accepted: accepted,
 	})
-	var none *NoSdistError
-	if errors.As(err, &none) && !building {
-		for _, req := range p.reqs.Requirements {
-			if req.Name == r.name {
-				return d, recipes.Faults{recipes.Fault{File: req.File, Line: req.Line, Column: req.Column, What: none.Error(), Hint: none.Hint()}}
-			}
+}
+
+// checkSdists tells of all releases for the tree that there is nothing to build from, at
+// the requirements that name them.
+func (p *distLocker) checkSdists(releases []release) error {
+	var all obstacles
+	for _, r := range releases {
+		_, err := p.choose(r, false)
+		var none *NoSdistError
+		if !errors.As(err, &none) {
+			continue
+		}
+		at := recipes.Requirement{Name: r.name, Position: recipes.Position{File: p.reqs.File}}
+		if i := slices.IndexFunc(p.reqs.Requirements, func(req recipes.Requirement) bool { return req.Name == r.name }); i >= 0 {
+			at = p.reqs.Requirements[i]
+		}
+		all.add(at, none.Error(), none.Hint())
+		if len(r.native) > 0 {
+			all.accept = append(all.accept, at)
 		}
 	}
-	return d, err
+	return all.err(p.recipe)
 }
 
 // add chooses a file of each release and locks what building it takes. The IDs come sorted.
@@ -364,6 +429,10 @@ func (p *distLocker) add(ctx context.Context, releases []release, building bool)
 		}
 		if !isWheel(d.File) {
 			set, err := p.lockBuild(ctx, d)
+			if !building && p.opts.KeepGoing && isOfRelease(err) {
+				p.stuck = append(p.stuck, fmt.Errorf("locking %s: %w", d.ID(), err))
+				continue
+			}
 			if err != nil {
 				return nil, err
 			}
@@ -373,6 +442,42 @@ func (p *distLocker) add(ctx context.Context, releases []release, building bool)
 	}
 	slices.Sort(ids)
 	return ids, nil
+}
+
+// UnlockableError tells of all releases that cannot be locked.
+type UnlockableError struct {
+	// Errs has one for each.
+	Errs []error
+}
+
+func (e *UnlockableError) Error() string {
+	texts := []string{fmt.Sprintf("%d releases cannot be locked:", len(e.Errs))}
+	for _, err := range e.Errs {
+		texts = append(texts, err.Error())
+	}
+	return strings.Join(texts, "\n")
+}
+
+// Kind says whose fault it is.
+func (*UnlockableError) Kind() faults.Kind { return faults.Input }
+
+// Hint says what can be done about each.
+func (e *UnlockableError) Hint() string {
+	var hints []string
+	for _, err := range e.Errs {
+		for _, hint := range faults.Hints(err) {
+			if !slices.Contains(hints, hint) {
+				hints = append(hints, hint)
+			}
+		}
+	}
+	return strings.Join(hints, "\n")
+}
+
+// isOfRelease reports whether an error says something of one release alone: others can be
+// locked all the same.
+func isOfRelease(err error) bool {
+	return err != nil && slices.Contains([]faults.Kind{faults.Input, faults.Build, faults.NotFound}, faults.Of(err))
 }
 
 func isWheel(file string) bool { return strings.HasSuffix(file, packaging.WheelSuffix) }
@@ -460,25 +565,63 @@ func (p *distLocker) placed(err error) error {
 	if !errors.As(err, &r) {
 		return err
 	}
-	lines := p.named(strings.ToLower(r.Told))
-	if len(lines) == 0 {
-		return err
-	}
-	return &ResolutionError{Told: r.Told + "\n" + strings.Join(lines, "\n")}
+	return r.with(p.named(namesIn(r.Told)), nil)
 }
 
-// named are the requirements, and the limits of overrides, that an explanation in lower case
-// names, with their places.
-func (p *distLocker) named(told string) []string {
-	var lines []string
-	for _, req := range p.reqs.Requirements {
-		if strings.Contains(told, req.Name) {
-			lines = append(lines, fmt.Sprintf("%s:%d:%d: %s", req.File, req.Line, req.Column, req.Spec))
-		}
+// overridden adds to a resolution error which overrides take part: by their limits, or by
+// what they add to the build requirements of an sdist, which may be nil.
+func (p *distLocker) overridden(err error, sdist *recipes.Dist) error {
+	var r *ResolutionError
+	if !errors.As(err, &r) {
+		return err
+	}
+	named := namesIn(r.Told)
+	var lines, names []string
+	tell := func(a recipes.Applied, says string) {
+		lines = append(lines, fmt.Sprintf("override %s, revision %s: %s: %s", a.Name, a.Revision, says, a.Why))
+		names = append(names, a.Name)
 	}
 	for _, limit := range p.recipe.Limits(p.place()) {
-		if strings.Contains(told, limit.Name) {
-			lines = append(lines, fmt.Sprintf("override %s, revision %s: %s: %s", limit.Name, limit.Revision, limit.Spec, limit.Why))
+		if named[limit.Name] {
+			tell(limit.Applied, limit.Spec)
+		}
+	}
+	if sdist != nil {
+		for _, added := range p.recipe.Added(sdist.Name, sdist.Version, p.place()) {
+			if named[packaging.NormalName(packaging.RequiredName(added.Spec))] {
+				tell(added.Applied, "requires "+added.Spec)
+			}
+		}
+	}
+	return r.with(lines, names)
+}
+
+// with adds lines to an explanation, and the overrides that take part in it.
+func (e *ResolutionError) with(lines, overrides []string) error {
+	told := strings.Join(append([]string{e.Told}, lines...), "\n")
+	all := slices.Sorted(slices.Values(slices.Concat(e.Overrides, overrides)))
+	return &ResolutionError{Told: told, Group: e.Group, Overrides: slices.Compact(all)}
+}
+
+// namesIn gives the names, in their normal form, that a text has as whole words.
+func namesIn(text string) map[string]bool {
+	names := map[string]bool{}
+	const punctuation = "-._"
+	apart := func(c rune) bool {
+		return !strings.ContainsRune(punctuation, c) && !unicode.IsLetter(c) && !unicode.IsDigit(c)
+	}
+	for _, word := range strings.FieldsFunc(text, apart) {
+		names[packaging.NormalName(strings.Trim(word, punctuation))] = true
+	}
+	return names
+}
+
+// named are the requirements whose names an explanation has, with their places.
+func (p *distLocker) named(names map[string]bool) []string {
+	var lines []string
+	for _, req := range p.reqs.Requirements {
+		if names[req.Name] {
+			lines = append(lines, fmt.Sprintf("%s:%d:%d: %s", req.File, req.Line, req.Column, req.Spec))
 		}
 	}
 	return lines

@@ -9,14 +9,16 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/builder/progress/progresstest"
 	"ampoule/faults"
+	"ampoule/packaging"
 	"ampoule/recipes"
 )
 
 func requirements(specs ...string) *recipes.RequirementSet {
 	set := &recipes.RequirementSet{}
 	for i, spec := range specs {
-		name, _, _ := strings.Cut(spec, "=")
+		name := packaging.NormalName(packaging.RequiredName(spec))
 		set.Requirements = append(set.Requirements, recipes.Requirement{Name: name, Spec: spec, Position: recipes.Position{File: "ampoule.yaml", Line: 7 + i, Column: 5}})
 	}
 	return set
@@ -90,6 +92,122 @@ func TestLockDists(t *testing.T) {
 				t.Errorf("%q ran beside the network", step.Args)
 			}
 		}
+	}
+}
+
+// What is built needs the version that the tree has, where it may; where it may not, that
+// is told once.
+func TestBuildsTakeTheTreesPins(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		requires, want, told string
+	}{
+		"in range":     {"cffi>=1.12", "cffi==2.0", ""},
+		"out of range": {"cffi>=2.1", "cffi==2.1", "demo==1.0 is built with cffi 2.1, and the tree has 2.0: its build requires cffi>=2.1"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t)
+			wheels := map[string]indexFile{}
+			for _, v := range []string{"2.0", "2.1"} {
+				wheels[v] = w.file("cffi", "cffi-"+v+"-py3-none-any.whl", emptyZip)
+			}
+			demo := w.sdist("demo", "1.0", c.requires)
+			w.uv = func(asked, config string) (string, string) {
+				version := "2.1"
+				if strings.Contains(asked, "cffi==2.0") || !strings.Contains(asked, "=2.1") && strings.Contains(config, "name = \"cffi\"\nversion = \"2.0\"") {
+					version = "2.0"
+				}
+				releases := map[string][]indexFile{"cffi==" + version: {wheels[version]}}
+				if strings.Contains(asked, "demo") {
+					// uv wants the metadata of demo, so that it is built before the tree is known.
+					if !strings.Contains(config, "'demo'") && !strings.Contains(config, `"demo"`) {
+						return "", strings.ReplaceAll(strings.ReplaceAll(refusal, "docopt", "demo"), "0.6.2", "1.0")
+					}
+					releases["demo==1.0"] = []indexFile{demo}
+				}
+				return w.resolved(releases), ""
+			}
+			reqs := requirements("demo==1.0", "cffi==2.0")
+			if _, err := w.lockAll(reqs, Options{}); err != nil {
+				t.Fatal(err)
+			}
+			check := func(want string) {
+				r := progresstest.New()
+				w.locker.tell(r.Context(t.Context()))
+				d, _ := w.locker.lock.Dist("demo==1.0")
+				if got := strings.Join(messages(r), "\n"); d.Build == nil || !slices.Equal(d.Build.Dists, []string{c.want}) || got != want {
+					t.Errorf("demo is %+v, told %q", d.Build, got)
+				}
+			}
+			check(c.told)
+			if _, err := w.lockAll(reqs, Options{Previous: w.locker.lock}); err != nil {
+				t.Fatal(err)
+			}
+			check("")
+			// The tree moves, and what was built with its version with it.
+			if _, err := w.lockAll(requirements("demo==1.0", "cffi==2.1"), Options{Previous: w.locker.lock}); err != nil {
+				t.Fatal(err)
+			}
+			c.want = "cffi==2.1"
+			check("")
+		})
+	}
+}
+
+// A lock that builds with another version than its tree has goes on to, until the tree moves.
+func TestPreferBuild(t *testing.T) {
+	t.Parallel()
+	previous := &recipes.Lock{Requirements: []string{"cffi==2.0", "numpy==2.3"}}
+	for name, c := range map[string]struct {
+		pins map[string]string
+		opts Options
+		want map[string]string
+	}{
+		"as before":      {map[string]string{"cffi": "2.0", "numpy": "2.3"}, Options{}, map[string]string{"cffi": "2.1", "numpy": "2.3", "wheel": "1"}},
+		"the tree moves": {map[string]string{"cffi": "2.0.1", "numpy": "2.4"}, Options{}, map[string]string{"cffi": "2.0.1", "numpy": "2.4", "wheel": "1"}},
+		"upgrade":        {map[string]string{"cffi": "2.0"}, Options{UpgradeNames: []string{"cffi"}}, map[string]string{"cffi": "2.0", "numpy": "2.3", "wheel": "1"}},
+	} {
+		c.opts.Previous = previous
+		p := &distLocker{opts: c.opts, pins: c.pins}
+		if diff := cmp.Diff(c.want, p.preferBuild([]string{"cffi==2.1", "numpy==2.3", "wheel==1"})); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
+
+// All releases that cannot be locked are told, if that is asked for; a fault of the machine
+// ends locking in any case.
+func TestLockKeepsGoing(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	releases := map[string][]indexFile{"good==1": {w.sdist("good", "1")}}
+	for _, name := range []string{"bad-one", "bad-two"} {
+		releases[name+"==1"] = []indexFile{w.sdist(name, "1", "needs-"+name)}
+	}
+	away := false
+	w.uv = func(asked, _ string) (string, string) {
+		switch {
+		case !strings.Contains(asked, "needs"):
+			return w.resolved(releases), ""
+		case away:
+			return "", "error: Request failed after 3 retries\n"
+		}
+		return "", "No solution found: there is no " + asked
+	}
+	reqs := requirements("good==1", "bad-one==1", "bad-two==1")
+	_, err := w.lockAll(reqs, Options{KeepGoing: true})
+	var all *UnlockableError
+	if !errors.As(err, &all) || len(all.Errs) != 2 || faults.Of(err) != faults.Input || all.Hint() == "" ||
+		!strings.Contains(err.Error(), "locking bad-one==1") || !strings.Contains(err.Error(), "locking bad-two==1") {
+		t.Errorf("got %v", err)
+	}
+	if _, err := w.lockAll(reqs, Options{}); err == nil || errors.As(err, &all) || strings.Contains(err.Error(), "bad-two") {
+		t.Errorf("not asked for: %v", err)
+	}
+	away = true
+	if _, err := w.lockAll(reqs, Options{KeepGoing: true}); faults.Of(err) != faults.Remote {
+		t.Errorf("without an index: %v", err)
 	}
 }
 
@@ -277,6 +395,16 @@ func TestPrefer(t *testing.T) {
 	}
 }
 
+func TestNamesIn(t *testing.T) {
+	t.Parallel()
+	names := namesIn("Because Zope.Interface==5.0 and all of: my_pkg[extra]>=1, there is no six-.\n╰─▶ “tail”")
+	for name, want := range map[string]bool{"zope-interface": true, "my-pkg": true, "six": true, "tail": true, "zope": false, "interface": false, "pkg": false, "my": false, "": false} {
+		if names[name] != want {
+			t.Errorf("%q is named: %t", name, names[name])
+		}
+	}
+}
+
 // What an sdist states goes to where the network is: only requirements by name do.
 func TestCanonical(t *testing.T) {
 	t.Parallel()
@@ -284,6 +412,15 @@ func TestCanonical(t *testing.T) {
 	got, err := canonical(d, []string{"Setuptools >= 77", "numpy==2.* ; python_version<'3.13'", "wheel"}, recipes.ParseRequirement)
 	if diff := cmp.Diff([]string{"setuptools>=77", `numpy==2.*; python_version < "3.13"`, "wheel"}, got); err != nil || diff != "" {
 		t.Errorf("%v (-want +got):\n%s", err, diff)
+	}
+	// Old spellings, which setuptools took once (bcrypt 3.1.7): they are written anew.
+	old := []string{"cffi>=1.1; python_implementation != 'PyPy'", "six; os.name == 'posix' and sys.platform == 'linux'", "a; platform.machine == 'x86_64'"}
+	current := []string{`cffi>=1.1; platform_python_implementation != "PyPy"`, `six; os_name == "posix" and sys_platform == "linux"`, `a; platform_machine == "x86_64"`}
+	for _, parse := range []func(string) (recipes.Requirement, error){recipes.ParseRequirement, recipes.ParseDependency} {
+		got, err := canonical(d, old, parse)
+		if diff := cmp.Diff(current, got); err != nil || diff != "" {
+			t.Errorf("old markers: %v (-want +got):\n%s", err, diff)
+		}
 	}
 	// What only an extra wants is a matter of metadata: a build has no extras.
 	extra := []string{"numpy>1.0.0; extra == 'numpy'"}

@@ -54,12 +54,15 @@ func (p *distLocker) lockGroup(ctx context.Context, name string) (section recipe
 	for _, r := range releases {
 		g.roots[r.name] = true
 	}
-	if err := errors.Join(g.checkYanked(ctx, releases), g.checkHashes(releases), p.checkFiles(g, releases)); err != nil {
+	if err := errors.Join(g.checkSdists(releases), g.checkYanked(ctx, releases), g.checkHashes(releases), p.checkFiles(g, releases)); err != nil {
 		return section, err
 	}
 	section.Answers = recipes.MakeGroupAnswers(g.reqs)
 	if section.Requirements, err = g.add(ctx, releases, false); err != nil {
 		return section, err
+	}
+	if len(g.stuck) > 0 {
+		return section, &UnlockableError{g.stuck}
 	}
 	section.Dists = p.beyond(section.Requirements)
 	section.Debian = p.packagesBeyond(section.Dists, has)
@@ -181,8 +184,8 @@ func (p *distLocker) placedInGroup(name string, g *distLocker, err error) error 
 	if !errors.As(err, &r) {
 		return err
 	}
-	told := strings.ToLower(r.Told)
-	lines := slices.Concat(g.named(told), p.named(told))
+	told, names := strings.ToLower(r.Told), namesIn(r.Told)
+	lines := slices.Concat(g.named(names), p.named(names))
 	for _, id := range p.lock.Requirements {
 		dist, _, _ := strings.Cut(id, "==")
 		if strings.Contains(told, id) && !slices.ContainsFunc(p.reqs.Requirements, func(q recipes.Requirement) bool { return q.Name == dist }) {
@@ -195,5 +198,5 @@ func (p *distLocker) placedInGroup(name string, g *distLocker, err error) error 
 			once = append(once, line)
 		}
 	}
-	return &ResolutionError{Told: strings.Join(append([]string{r.Told}, once...), "\n"), Group: name}
+	return (&ResolutionError{Told: r.Told, Group: name, Overrides: r.Overrides}).with(once, nil)
 }

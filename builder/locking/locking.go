@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"ampoule/builder/buildenv"
 	"ampoule/builder/buildlog"
@@ -24,6 +25,7 @@ import (
 	"ampoule/builder/sandbox"
 	"ampoule/builder/wheels"
 	"ampoule/faults"
+	"ampoule/packaging"
 	"ampoule/recipes"
 )
 
@@ -37,6 +39,9 @@ type Options struct {
 	UpgradeNames []string
 	// App is the recipe's first-party code, in the order of [recipes.App.Dirs].
 	App []Code
+	// KeepGoing locks what can be locked after the build of a release for the tree cannot,
+	// and tells of all such releases in an [*UnlockableError].
+	KeepGoing bool
 }
 
 // moves reports whether the pin of a name may move.
@@ -71,10 +76,13 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 	// What was begun and is not needed any more need not end.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	if err := d.run(ctx); err != nil {
+	if err := l.lockPython(ctx, r, lock, opts); err != nil {
 		return nil, err
 	}
-	if err := l.lockPython(ctx, r, lock, opts); err != nil {
+	if err := l.checkEarly(ctx, r, reqs, opts.Previous); err != nil {
+		return nil, err
+	}
+	if err := d.run(ctx); err != nil {
 		return nil, err
 	}
 	if len(reqs.Requirements)+len(reqs.Groups) > 0 || r.App != nil {
@@ -95,17 +103,21 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 
 // unknownPython says that nobody told the hash of a CPython release.
 func unknownPython(version string) error {
-	return faults.New(faults.Input, "write the sha256 of Python-"+version+".tar.xz, as its release page gives it, into python.sha256",
+	return faults.New(faults.Input, "known nearest to it: "+strings.Join(recipes.NearestPythons(version), ", ")+
+		"; for this one, write the sha256 of Python-"+version+".tar.xz, as its release page gives it, into python.sha256",
 		"locking CPython %s: its source archive's sha256 is not known", version)
 }
 
+// lockPython locks CPython's source. Of a release whose configure flags are not known it
+// fetches the source, and reads them there.
 func (l *Locker) lockPython(ctx context.Context, r *recipes.Recipe, lock *recipes.Lock, opts Options) error {
 	version := r.Python.Version
-	release, known := recipes.KnownPython(version)
+	_, known := recipes.KnownPython(version)
+	source, published := recipes.KnownSource(version)
 	lock.Python = recipes.LockedPython{Version: version, File: "Python-" + version + ".tar.xz", SHA256: r.Python.SHA256}
 	switch previous := opts.Previous.Python; {
-	case known && (r.Python.SHA256 == "" || r.Python.SHA256 == release.SHA256):
-		lock.Python.File, lock.Python.SHA256 = release.File, release.SHA256
+	case published && (r.Python.SHA256 == "" || r.Python.SHA256 == source.SHA256):
+		lock.Python.File, lock.Python.SHA256 = source.File, source.SHA256
 	case r.Python.SHA256 != "":
 	case previous.Version == version:
 		lock.Python.File, lock.Python.SHA256 = previous.File, previous.SHA256
@@ -134,7 +146,8 @@ func (l *Locker) lockPython(ctx context.Context, r *recipes.Recipe, lock *recipe
 func unusedPackages(r *recipes.Recipe, lock *recipes.Lock) error {
 	var faults recipes.Faults
 	for _, name := range sortedKeys(r.Packages) {
-		built := func(d recipes.Dist) bool { return d.Name == name && d.Build != nil }
+		only := r.Packages[name].OnlyDropsOverride()
+		built := func(d recipes.Dist) bool { return d.Name == name && (d.Build != nil || only) }
 		own := func(a recipes.LockedApp) bool { return a.Name == name }
 		inGroup := func(g recipes.LockedGroup) bool { return slices.ContainsFunc(g.Dists, built) }
 		if !slices.ContainsFunc(lock.Dists, built) && !slices.ContainsFunc(lock.App, own) &&
@@ -157,11 +170,16 @@ type distLocker struct {
 	log    *buildlog.Log
 	debian *debianLocker
 	// roots are the names of what is installed into the tree, once that is known.
-	roots    map[string]bool
+	roots map[string]bool
+	// pins are the versions that the tree has, by name: as far as the requirements and the
+	// previous lock say, until roots are known.
+	pins     map[string]string
 	resolver *resolver
 	house    *wheels.House
 	stage    *wheels.Stage
 	dists    map[string]recipes.Dist
+	// stuck tells of releases for the tree that cannot be locked.
+	stuck []error
 	// locking holds the sdists whose build requirements are being locked, outermost first.
 	locking []string
 	// own is the recipe's first-party code.
@@ -196,6 +214,7 @@ func (p *distLocker) lockTree(ctx context.Context) (err error) {
 
 // lockDists resolves the requirements, and all that building what they take takes.
 func (p *distLocker) lockDists(ctx context.Context) error {
+	p.pins = p.expectedPins()
 	if err := p.recall(ctx); err != nil {
 		return err
 	}
@@ -209,8 +228,9 @@ func (p *distLocker) lockDists(ctx context.Context) error {
 	if err != nil {
 		return p.placed(err)
 	}
-	for _, r := range releases {
-		p.roots[r.name] = true
+	p.settle(releases)
+	if err := p.checkSdists(releases); err != nil {
+		return err
 	}
 	if err := p.checkYanked(ctx, releases); err != nil {
 		return err
@@ -221,6 +241,9 @@ func (p *distLocker) lockDists(ctx context.Context) error {
 	ids, err := p.add(ctx, releases, false)
 	if err != nil {
 		return err
+	}
+	if len(p.stuck) > 0 {
+		return &UnlockableError{p.stuck}
 	}
 	p.lock.Requirements = ids
 	if err := p.lockApp(ctx); err != nil {
@@ -233,19 +256,44 @@ func (p *distLocker) lockDists(ctx context.Context) error {
 	return nil
 }
 
-// tell says which overrides were applied, and why.
+// tell says which overrides were applied, and why, and what is built with another version
+// than the tree has: as far as the previous lock does not say the same.
 func (p *distLocker) tell(ctx context.Context) {
+	told := func(format string, args ...any) {
+		progress.Send(ctx, progress.Event{Kind: progress.Told, Stage: progress.StageLock, Message: fmt.Sprintf(format, args...)})
+	}
 	for _, d := range p.lock.Dists {
 		if d.Build == nil {
 			continue
 		}
+		var before recipes.BuildSet
+		if previous, ok := p.opts.Previous.Dist(d.ID()); ok && previous.Build != nil {
+			before = *previous.Build
+		}
 		for _, o := range d.Build.Overrides {
-			progress.Send(ctx, progress.Event{
-				Kind: progress.Told, Stage: progress.StageLock,
-				Message: fmt.Sprintf("%s: %s (override %s, revision %s)", d.ID(), o.Why, o.Name, o.Revision),
-			})
+			if !slices.Contains(before.Overrides, o) {
+				told("%s: %s (override %s, revision %s)", d.ID(), o.Why, o.Name, o.Revision)
+			}
+		}
+		for _, id := range d.Build.Dists {
+			name, version, _ := strings.Cut(id, "==")
+			pin, inTree := p.pins[name]
+			if !inTree || pin == version || slices.Contains(before.Dists, id) && slices.Contains(p.opts.Previous.Requirements, name+"=="+pin) {
+				continue
+			}
+			told("%s is built with %s %s, and the tree has %s: %s", d.ID(), name, version, pin, wantedBy(*d.Build, name))
 		}
 	}
+}
+
+// wantedBy says which requirement of a build names a distribution.
+func wantedBy(set recipes.BuildSet, name string) string {
+	for _, spec := range slices.Concat(set.Requires, set.Added, set.Dynamic) {
+		if packaging.NormalName(packaging.RequiredName(spec)) == name {
+			return "its build requires " + spec
+		}
+	}
+	return "what it is built with wants that"
 }
 
 // prune leaves out dists that only an earlier round of resolution needed.

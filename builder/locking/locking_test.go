@@ -71,7 +71,10 @@ func TestLockPython(t *testing.T) {
 		is       func(error) bool
 	}{
 		"unknown": {"{version: 3.99.1}", "3.99.0", func(err error) bool {
-			return faults.Of(err) == faults.Input && strings.Contains(strings.Join(faults.Hints(err), ""), "python.sha256")
+			return faults.Of(err) == faults.Input && strings.HasPrefix(strings.Join(faults.Hints(err), ""), "known nearest to it: 3.11.16, 3.12.14, 3.13.15, 3.14.7; for this one, write the sha256")
+		}},
+		"hash known, flags not": {"{version: 3.12.7}", "", func(err error) bool {
+			return errors.As(err, &missing) && strings.Contains(err.Error(), "24887b92e2afd4a2ac602419ad4b596372f67ac9b077190f459aba390faf5550")
 		}},
 		"unknown flag":   {"{version: 3.99.1, sha256: " + sum + ", configure: [--with-magic]}", "", func(err error) bool { return errors.As(err, &wrong) && wrong[0].Line == 3 }},
 		"nowhere":        {"{version: 3.99.1, sha256: \"" + other + "\"}", "", func(err error) bool { return errors.As(err, &missing) }},
@@ -169,6 +172,17 @@ func pinned(p pins) string {
 		text += ", whole"
 	}
 	return text
+}
+
+// An unknown CPython is told before anything is asked of a mirror.
+func TestUnknownPythonFirst(t *testing.T) {
+	t.Parallel()
+	st := openStore(t)
+	l := &Locker{Resources: buildenv.Resources{Store: st, Logs: t.TempDir(), Fetch: fetch.New(st, fetch.Config{})}}
+	_, err := l.Lock(t.Context(), recipe(t, "{version: 3.12.99}"), &recipes.RequirementSet{}, Options{})
+	if err == nil || err.Error() != unknownPython("3.12.99").Error() || !strings.Contains(strings.Join(faults.Hints(err), ""), "known nearest to it: 3.12.14;") {
+		t.Errorf("got %v", err)
+	}
 }
 
 func TestUnknownGlibc(t *testing.T) {

@@ -49,20 +49,26 @@ func (p *distLocker) missingName(name string, cause error) error {
 		return p.atRequirement(name, cause, "the source "+owner+", which alone may have "+name+", has no such project",
 			"check the spelling, and that the credentials of "+owner+" may read it; the names of a source are sources."+owner+".names in config.toml")
 	}
-	hint := "it is misspelt, or private: then configure its source in config.toml, [sources.company] mirrors = [\"https://HOST/simple\"], names = [\"" + name + "\"]"
-	if near := recipes.Nearest(name, p.knownNames(name)); near != "" {
+	what, hint := nowhere(name, p.opts.Previous, p.reqs)
+	return p.atRequirement(name, cause, what, hint)
+}
+
+// nowhere says that no index has a name, and what can be done about it.
+func nowhere(name string, previous *recipes.Lock, reqs *recipes.RequirementSet) (what, hint string) {
+	hint = "it is misspelt, or private: then configure its source in config.toml, [sources.company] mirrors = [\"https://HOST/simple\"], names = [\"" + name + "\"]"
+	if near := recipes.Nearest(name, knownNames(name, previous, reqs)); near != "" {
 		hint = "did you mean " + near + "? Else " + hint
 	}
-	return p.atRequirement(name, cause, "no index has "+name, hint)
+	return "no index has " + name, hint
 }
 
 // knownNames are names of distributions that are known without asking anybody.
-func (p *distLocker) knownNames(but string) []string {
+func knownNames(but string, previous *recipes.Lock, reqs *recipes.RequirementSet) []string {
 	names := slices.Collect(maps.Keys(recipes.ShippedOverrides()))
-	for _, d := range p.opts.Previous.Dists {
+	for _, d := range previous.Dists {
 		names = append(names, d.Name)
 	}
-	for _, r := range p.reqs.Requirements {
+	for _, r := range reqs.Requirements {
 		names = append(names, r.Name)
 	}
 	slices.Sort(names)

@@ -21,9 +21,13 @@ func (p *distLocker) previousBuild(sdist recipes.Dist, set recipes.BuildSet) (re
 	b := *d.Build
 	names := []string{sdist.Name}
 	for _, id := range b.Dists {
-		name, _, _ := strings.Cut(id, "==")
+		name, version, _ := strings.Cut(id, "==")
+		required := slices.Contains(p.opts.Previous.Requirements, id)
+		if pin, inTree := p.pins[name]; inTree && pin != version && required {
+			return recipes.BuildSet{}, false // it was the tree's version, and the tree has moved
+		}
 		// What the tree requires is chosen by other rules than what is built with alone.
-		if p.opts.moves(name) || p.roots[name] && !slices.Contains(p.opts.Previous.Requirements, id) {
+		if p.opts.moves(name) || p.roots[name] && !required {
 			return recipes.BuildSet{}, false
 		}
 		names = append(names, name)

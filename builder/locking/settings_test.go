@@ -202,7 +202,7 @@ func messages(r *progresstest.Recorder) []string {
 
 func TestTell(t *testing.T) {
 	t.Parallel()
-	p := &distLocker{lock: &recipes.Lock{Dists: []recipes.Dist{
+	p := &distLocker{opts: Options{Previous: &recipes.Lock{}}, lock: &recipes.Lock{Dists: []recipes.Dist{
 		{Name: "a", Version: "1", Build: &recipes.BuildSet{Overrides: []recipes.Applied{{Name: "a", Revision: "3", Why: "it links pq"}}}},
 		{Name: "b", Version: "1", Build: &recipes.BuildSet{}}, {Name: "c", Version: "1"},
 	}}}
@@ -210,6 +210,17 @@ func TestTell(t *testing.T) {
 	p.tell(r.Context(t.Context()))
 	if diff := cmp.Diff([]string{"a==1: it links pq (override a, revision 3)"}, messages(r)); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+	// What the previous lock says already is not told again; what changed is.
+	same, other := *p.lock, recipes.Lock{Dists: slices.Clone(p.lock.Dists)}
+	other.Dists[0].Build = &recipes.BuildSet{Overrides: []recipes.Applied{{Name: "a", Revision: "2", Why: "it links pq"}}}
+	for previous, want := range map[*recipes.Lock]int{&same: 0, &other: 1} {
+		r := progresstest.New()
+		p.opts.Previous = previous
+		p.tell(r.Context(t.Context()))
+		if got := messages(r); len(got) != want {
+			t.Errorf("told %q, want %d", got, want)
+		}
 	}
 }
 
@@ -376,9 +387,37 @@ func TestUnusedPackages(t *testing.T) {
 	if diff := cmp.Diff(want, faults.Error()); diff != "" || !strings.Contains(faults.Hint(), "require nowhere") {
 		t.Errorf("(-want +got):\n%s", diff)
 	}
-	w.recipeWith("packages:\n  built: {env: {A: b}}\n")
+	w.recipeWith("packages:\n  built: {env: {A: b}}\n  wheel: {overrides: none}\n")
 	if err := unusedPackages(w.recipe, lock); err != nil {
 		t.Error(err)
+	}
+}
+
+// A conflict with what an override says names the override, and how to leave it out.
+func TestConflictNamesOverride(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.recipeWith("")
+	native := w.sdist("test-native", "1.0", "setuptools", "cython>=4")
+	w.uv = func(asked, _ string) (string, string) {
+		switch {
+		case strings.Contains(asked, "demo"):
+			return "", "No solution found: because you require test-native>=3 and test-native<3, and demo==1 depends on wheel-tools\n"
+		case strings.Contains(asked, "cython"):
+			return "", "No solution found: because you require cython<4 and cython>=4\n"
+		}
+		return w.resolved(map[string][]indexFile{"test-native==1.0": {native}}), ""
+	}
+	hint := "packages: {test-native: {overrides: none}}"
+	_, err := w.lockAll(requirements("wheel==1", "demo==1"), Options{})
+	want := "\noverride test-native, revision 7: test-native<3: this Debian is old\nampoule.yaml:8:5: demo==1"
+	if err == nil || !strings.HasSuffix(err.Error(), want) || !strings.Contains(strings.Join(faults.Hints(err), ""), hint) {
+		t.Errorf("a limit: %v, %v", err, faults.Hints(err))
+	}
+	_, err = w.lockAll(requirements("test-native==1.0"), Options{})
+	want = "\noverride test-native, revision 7: requires cython<4: it does not say so"
+	if err == nil || !strings.HasSuffix(err.Error(), want) || !strings.Contains(strings.Join(faults.Hints(err), ""), hint) {
+		t.Errorf("a build requirement: %v, %v", err, faults.Hints(err))
 	}
 }
 

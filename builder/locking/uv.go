@@ -318,6 +318,8 @@ type ResolutionError struct {
 	// Group is the dependency group that cannot be laid over the artifact; empty for the
 	// artifact's own requirements.
 	Group string
+	// Overrides are the distributions whose overrides take part in it, sorted.
+	Overrides []string
 }
 
 func (e *ResolutionError) Error() string {
@@ -332,10 +334,14 @@ func (*ResolutionError) Kind() faults.Kind { return faults.Input }
 
 // Hint says what can be done.
 func (e *ResolutionError) Hint() string {
+	hint := "loosen one of the requirements that the explanation names"
 	if e.Group != "" {
-		return "a group is laid over the artifact, whose versions stand: loosen the group's requirement, or move the artifact's pin with `ampoule lock --upgrade NAME`"
+		hint = "a group is laid over the artifact, whose versions stand: loosen the group's requirement, or move the artifact's pin with `ampoule lock --upgrade NAME`"
 	}
-	return "loosen one of the requirements that the explanation names"
+	if len(e.Overrides) > 0 {
+		hint += ", or leave out what Ampoule knows of building it: packages: {" + strings.Join(e.Overrides, ": {overrides: none}, ") + ": {overrides: none}}"
+	}
+	return hint
 }
 
 // resolve asks uv once. The error is a [*refused] when metadata is wanting.

@@ -25,6 +25,7 @@ const upgradeAll = "*"
 
 func newLock(s *Session) *cobra.Command {
 	var upgrade []string
+	var keepGoing bool
 	var bounds stepBounds
 	cmd := &cobra.Command{
 		Use:   "lock [--upgrade [NAME...]]",
@@ -57,11 +58,14 @@ is told on stderr; the result is the lock's path.`,
 				if err != nil {
 					return err
 				}
-				return Lock(ctx, s, b, builder.Request{Budget: budget}, upgrades(upgrade, args))
+				o := upgrades(upgrade, args)
+				o.KeepGoing = keepGoing
+				return Lock(ctx, s, b, builder.Request{Budget: budget}, o)
 			})
 		},
 	}
 	bounds.add(cmd)
+	cmd.Flags().BoolVarP(&keepGoing, "keep-going", "k", false, "after a release cannot be locked, lock the others too, and tell of all at the end")
 	cmd.Flags().StringSliceVar(&upgrade, "upgrade", nil, "move pins to newer versions: all, or those of these names")
 	cmd.Flags().Lookup("upgrade").NoOptDefVal = upgradeAll
 	if err := cmd.RegisterFlagCompletionFunc("upgrade", s.completeLocked); err != nil {
