@@ -55,6 +55,10 @@ func KnownPython(version string) (PythonRelease, bool) {
 // KnownPythons gives the releases that this Ampoule knows, oldest first.
 func KnownPythons() []PythonRelease { return slices.Clone(releases()) }
 
+// IsPythonVersion reports whether a text is a full version of a CPython that recipes may
+// name, known or not.
+func IsPythonVersion(text string) bool { return rules["full version"].allows(text) }
+
 // compareVersions orders full versions of CPython, which all are versions of PEP 440.
 func compareVersions(a, b string) int {
 	v, _ := packaging.ParseVersion(a)

@@ -173,6 +173,7 @@ var rules = map[string]rule{
 	"glob":         {means: "a pattern of paths in the tree, relative and without ..", fits: isGlob, example: "bin/uwsgi"},
 	"library glob": {means: "a pattern of libraries' paths in the tree", fits: isGlob, example: "lib/python3.13/site-packages/torch/lib/*.so"},
 	"module glob":  {means: "a pattern of modules' paths in the tree", fits: isGlob, example: "lib/python3.13/site-packages/torchvision/*.so"},
+	"file pattern": {means: "a pattern of paths from the recipe's directory", fits: isFilePattern, example: "docs/Dockerfile"},
 	"text":         {means: "one line of text", pattern: lineOfText, example: "embeds Python"},
 	"reason":       {means: "one line of text", pattern: lineOfText, example: "import torch loads them"},
 	"date":         {means: "a date such as 2027-03-01", pattern: regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`), fits: isDate, example: "2027-03-01"},
@@ -223,6 +224,11 @@ func isDate(text string) bool {
 func isGlob(text string) bool {
 	_, err := path.Match(text, "")
 	return err == nil && text != "" && !path.IsAbs(text) && !slices.Contains(strings.Split(text, "/"), "..")
+}
+
+func isFilePattern(text string) bool {
+	_, err := path.Match(text, "")
+	return err == nil && lineOfText.MatchString(text) && !path.IsAbs(text)
 }
 
 // ownVariables decide what every build has in common: a recipe that could set them

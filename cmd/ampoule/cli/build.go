@@ -143,6 +143,9 @@ func Build(ctx context.Context, s *Session, b Builder, how builder.Request, refe
 	if err != nil {
 		return err
 	}
+	if err := s.agree(in.recipe, false); err != nil {
+		return err
+	}
 	res, err := watched(ctx, s, func(ctx context.Context) (builder.Result, error) {
 		return b.Build(ctx, in.request(how))
 	})
