@@ -273,7 +273,8 @@ func shellWords(words []placed) []placed {
 				break
 			}
 		}
-		if w.text = strings.Trim(strings.TrimLeft(w.text, "("), `"'`); w.text != "" {
+		w.text = strings.Trim(strings.TrimLeft(w.text, "("), `"'`)
+		if w.text != "" {
 			all = append(all, w)
 		}
 		if end != "" {

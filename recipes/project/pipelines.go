@@ -27,9 +27,9 @@ func (r *Repository) pipelines() []Statement {
 // yamlKey finds a key with what stands behind it in its line, in block and in flow form.
 var yamlKey = regexp.MustCompile(`(^|[\s{,])["']?([A-Za-z_][A-Za-z0-9_.-]*)["']?:(?:\s+|$)`)
 
-// pythonKeys are the keys whose values are versions of Python, in lower case with "-"
-// for "_".
-var pythonKeys = map[string]bool{"python-version": true, "python-versions": true, "python": true, "py-version": true, "py": true}
+// pythonKeys are the keys whose values are versions of Python, in lower case with "_"
+// for "-".
+var pythonKeys = map[string]bool{"python_version": true, "python_versions": true, "python": true, "py_version": true, "py": true}
 
 // pipeline reads one file by its lines.
 func (r *Repository) pipeline(name string) []Statement {
@@ -59,7 +59,7 @@ func (s *yamlScan) scan() []Statement {
 // own, such as a script.
 func (s *yamlScan) line(line string) {
 	for _, m := range yamlKey.FindAllStringSubmatchIndex(line, -1) {
-		key := strings.ReplaceAll(strings.ToLower(line[m[4]:m[5]]), "_", "-")
+		key := strings.ReplaceAll(strings.ToLower(line[m[4]:m[5]]), "-", "_")
 		rest := strings.TrimSpace(line[m[1]:])
 		switch {
 		case key == "image" || key == "name" || key == "container":

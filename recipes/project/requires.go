@@ -39,9 +39,9 @@ type Metadata struct {
 	// Groups are requirements that are no part of what is installed (PEP 735, Poetry, PDM,
 	// uv, Pipenv).
 	Groups []Named
-	// Elsewhere are requirements that come from a workspace, a path or a repository, and
+	// Direct are requirements that come from a workspace, a path or a repository, and
 	// not from an index: where that is said, with the distribution's normalised name.
-	Elsewhere []Named
+	Direct []Named
 	// Computed are values that nobody knows without running the project's code.
 	Computed []Named
 	// Code is where the project says that it is a distribution itself; nil where it does not.
@@ -114,9 +114,8 @@ func (r *Repository) pyproject(t text, m *Metadata) {
 		case strings.HasPrefix(v.path, "tool.poetry.extras."):
 			m.Extras = addNamed(m.Extras, at, strings.TrimPrefix(v.path, "tool.poetry.extras."))
 		case strings.HasPrefix(v.path, "tool.uv.sources."):
-			dist, key, _ := strings.Cut(strings.TrimPrefix(v.path, "tool.uv.sources."), ".")
-			if elsewhere[key] {
-				m.Elsewhere = addNamed(m.Elsewhere, at, packaging.NormalName(dist))
+			if dist, key, _ := strings.Cut(strings.TrimPrefix(v.path, "tool.uv.sources."), "."); directSources[key] {
+				m.Direct = addNamed(m.Direct, at, packaging.NormalName(dist))
 			}
 		case name == "dependency-groups":
 			group, _, _ := strings.Cut(rest, ".")
@@ -142,8 +141,8 @@ func (r *Repository) pyproject(t text, m *Metadata) {
 	m.requires(t.name, poetry.requirements())
 }
 
-// elsewhere are the keys of tool.uv.sources that lead away from an index.
-var elsewhere = map[string]bool{"workspace": true, "path": true, "git": true, "url": true}
+// directSources are the keys of tool.uv.sources that lead away from an index.
+var directSources = map[string]bool{"workspace": true, "path": true, "git": true, "url": true}
 
 // addNamed notes a name once, where it stands first.
 func addNamed(all []Named, at recipes.Position, name string) []Named {
@@ -191,7 +190,8 @@ func setupPy(t text, m *Metadata) {
 	var all []Required
 	for _, v := range found.requires {
 		for part := range strings.Lines(v.text) {
-			if part = strings.TrimSpace(part); part != "" {
+			part = strings.TrimSpace(part)
+			if part != "" {
 				all = append(all, Required{t.at(v.line, v.column), part, part})
 			}
 		}
@@ -235,12 +235,12 @@ type tables struct {
 }
 
 type table struct {
-	at        recipes.Position
-	version   string
-	markers   string
-	extras    []string
-	elsewhere string
-	versions  int
+	at       recipes.Position
+	version  string
+	markers  string
+	extras   []string
+	direct   string
+	versions int
 }
 
 func newTables(t text) *tables { return &tables{text: t, of: map[string]*table{}} }
@@ -262,9 +262,9 @@ func (l *tables) add(path string, v tomlValue) {
 	case "markers":
 		entry.markers = v.text
 	case "git", "path", "url", "file", "source":
-		entry.elsewhere = key + " " + v.text
+		entry.direct = key + " " + v.text
 	case "python", "platform", "sys_platform":
-		entry.elsewhere = key + " " + v.text
+		entry.direct = key + " " + v.text
 	}
 }
 
@@ -277,9 +277,9 @@ func (l *tables) requirements() []Required {
 	var all []Required
 	for _, name := range l.names {
 		entry := l.of[name]
-		says := name + " = " + strings.TrimSpace(entry.version+" "+entry.elsewhere)
+		says := name + " = " + strings.TrimSpace(entry.version+" "+entry.direct)
 		one := Required{entry.at, "", says}
-		if spec, ok := versionsOf(entry.version); ok && entry.elsewhere == "" && entry.versions <= 1 {
+		if spec, ok := versionsOf(entry.version); ok && entry.direct == "" && entry.versions <= 1 {
 			one.Text = name
 			if len(entry.extras) > 0 {
 				one.Text += "[" + strings.Join(entry.extras, ",") + "]"

@@ -261,7 +261,8 @@ func (p *setupScan) keys() []setupText {
 		case t.text == "{", t.text == "[", t.text == "(":
 			depth++
 		case t.text == "}", t.text == "]", t.text == ")":
-			if depth--; depth == 0 {
+			depth--
+			if depth == 0 {
 				p.at++
 				return all
 			}

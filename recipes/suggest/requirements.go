@@ -3,7 +3,6 @@ package suggest
 import (
 	"path"
 	"path/filepath"
-	"regexp"
 	"slices"
 	"strings"
 
@@ -95,8 +94,8 @@ func (s *suggester) listed() string {
 	lines := []string{"# Copied from " + from + ": a change there is made here, too.", "requirements:"}
 	for _, required := range s.metadata.Requires {
 		requirement, err := recipes.ParseRequirement(required.Text)
-		if i := slices.IndexFunc(s.metadata.Elsewhere, func(n project.Named) bool { return n.Name == requirement.Name }); err == nil && i >= 0 {
-			s.leave(s.metadata.Elsewhere[i].Position, required.Says, "it comes from a workspace, a path or a repository, and not from an index", "put its wheel into an index, and add it to the recipe's requirements")
+		if i := slices.IndexFunc(s.metadata.Direct, func(n project.Named) bool { return n.Name == requirement.Name }); err == nil && i >= 0 {
+			s.leave(s.metadata.Direct[i].Position, required.Says, "it comes from a workspace, a path or a repository, and not from an index", "put its wheel into an index, and add it to the recipe's requirements")
 			continue
 		}
 		if required.Text == "" || err != nil {
@@ -180,9 +179,13 @@ func sameEnd(file, inImage string) bool {
 	return inImage == file || strings.HasSuffix(inImage, "/"+file)
 }
 
-var development = regexp.MustCompile(`(?i)(dev|test|lint|doc|local|ci|typing|mypy|bench|format|debug)`)
+// development are parts of the names of files that are not for production.
+var development = []string{"dev", "test", "lint", "doc", "local", "ci", "typing", "mypy", "bench", "format", "debug"}
 
-func isDevelopment(file string) bool { return development.MatchString(file) }
+func isDevelopment(file string) bool {
+	name := strings.ToLower(path.Base(file))
+	return slices.ContainsFunc(development, func(part string) bool { return strings.Contains(name, part) })
+}
 
 // groups tells of requirements that are no part of the artifact.
 func (s *suggester) groups(files []string) {
