@@ -24,6 +24,19 @@ type Plan struct {
 	// Compiled are the dists that are compiled unless they are there, as
 	// NAME==VERSION, those for building other ones included.
 	Compiled []string
+	// Adopted are the published wheels that the recipe accepts; only [PlanBuild] lists them.
+	Adopted []Adopted
+}
+
+// PlanBuild plans what [Builder.Build] would do for a request, and refuses what it would
+// refuse before it begins, with the same errors.
+func PlanBuild(req Request) (Plan, error) {
+	if err := req.check(); err != nil {
+		return Plan{}, err
+	}
+	p := req.plan()
+	p.Adopted = AdoptedWheels(req.Recipe, req.Lock)
+	return p, nil
 }
 
 // MakePlan plans a build.
