@@ -83,7 +83,7 @@ func (c *comparison) judge(group []project.Statement) {
 	s := group[0]
 	at := c.recipe.At("python", "version")
 	what := fmt.Sprintf("%s wants Python %s", s.Says, wanted(group))
-	if s.Says == s.Wanted.Text || strings.HasSuffix(s.Says, " "+s.Wanted.Text) {
+	if s.Says == s.Text || strings.HasSuffix(s.Says, " "+s.Text) {
 		what = fmt.Sprintf("%s wants Python %s", s.Name, wanted(group))
 	}
 	what += fmt.Sprintf(", and %s has %s", at, version)
@@ -100,8 +100,8 @@ func (c *comparison) judge(group []project.Statement) {
 func wanted(group []project.Statement) string {
 	var texts []string
 	for _, s := range group {
-		if !slices.Contains(texts, s.Wanted.Text) {
-			texts = append(texts, s.Wanted.Text)
+		if !slices.Contains(texts, s.Text) {
+			texts = append(texts, s.Text)
 		}
 	}
 	return strings.Join(recipes.First(texts), " or ")

@@ -396,7 +396,7 @@ func (d Dockerfile) Alpine() (at recipes.Position, ok bool) {
 	for _, in := range d.instructions {
 		for _, w := range in.words {
 			if in.name == "FROM" && strings.Contains(w.text, "alpine") {
-				return d.text.at(w.line, w.column), true
+				return d.at(w.line, w.column), true
 			}
 		}
 	}

@@ -137,9 +137,9 @@ type setupScan struct {
 	tokens []pyToken
 	at     int
 	names  map[string][]setupText
-	// inside is set between the parentheses of setup().
-	inside bool
-	found  setup
+	// depth is how many brackets are open since those of setup(); 0 is outside of it.
+	depth int
+	found setup
 }
 
 func (p *setupScan) peek(n int) pyToken {
@@ -151,20 +151,36 @@ func (p *setupScan) peek(n int) pyToken {
 
 // step looks at one token: an assignment, a call of setup, or a keyword of it.
 func (p *setupScan) step() {
-	t := p.peek(0)
+	t, behind := p.peek(0), p.peek(1).text
 	switch {
-	case t.kind == pyName && t.text == "setup" && p.peek(1).text == "(":
-		p.inside, p.found.called = true, true
+	case t.kind == pyName && t.text == "setup" && behind == "(":
+		p.depth, p.found.called = 1, true
 		p.at += 2
-	case t.kind == pyName && p.peek(1).text == "=" && p.peek(2).text != "=":
+	case t.kind == pyName && behind == "=" && p.peek(2).text != "=":
 		p.at += 2
 		p.assigned(t)
-	case p.inside && t.kind == pyText && p.peek(1).text == ":" && setupKeywords[t.text]:
+	case t.kind == pyText && p.depth == 2 && behind == ":" && setupKeywords[t.text]:
 		// setup(**{"install_requires": […]})
 		p.at += 2
 		p.assigned(t)
 	default:
+		// A list that grows later is not what stands where it is made.
+		if t.kind == pyName && (behind == "." || behind == "+" && p.peek(2).text == "=") {
+			delete(p.names, t.text)
+		}
+		p.bracket(t)
 		p.at++
+	}
+}
+
+// bracket counts brackets within setup().
+func (p *setupScan) bracket(t pyToken) {
+	switch {
+	case t.kind != pyOther || p.depth == 0:
+	case strings.Contains("([{", t.text):
+		p.depth++
+	case strings.Contains(")]}", t.text):
+		p.depth--
 	}
 }
 
@@ -172,14 +188,19 @@ var setupKeywords = map[string]bool{"name": true, "python_requires": true, "inst
 
 // assigned takes the value of a name or a keyword.
 func (p *setupScan) assigned(name pyToken) {
+	from := p.at
 	value, ok := p.value(name.text == "extras_require")
-	if !p.inside {
+	if !ok {
+		p.at = from
+	}
+	if p.depth == 0 {
+		delete(p.names, name.text)
 		if ok {
 			p.names[name.text] = value
 		}
 		return
 	}
-	if !setupKeywords[name.text] {
+	if !setupKeywords[name.text] || p.depth > 1 && name.kind == pyName {
 		return
 	}
 	if !ok {

@@ -17,6 +17,8 @@ import (
 // know.
 func (s *suggester) version(statements []project.Statement) (version string, known bool, err error) {
 	applying := slices.DeleteFunc(slices.Clone(statements), func(s project.Statement) bool { return !s.Applies })
+	// What stands nearer to the recipe is more about it.
+	slices.SortStableFunc(applying, func(a, b project.Statement) int { return strings.Count(a.Name, "../") - strings.Count(b.Name, "../") })
 	left := candidates(applying)
 	for _, group := range project.Groups(applying) {
 		within := slices.DeleteFunc(slices.Clone(left), func(v string) bool { return !project.Admit(group, v) })
@@ -88,7 +90,7 @@ func compare(a, b string) int {
 func unsupported(s project.Statement) error {
 	return recipes.Faults{{
 		File: s.File, Line: s.Line, Column: s.Column,
-		What: fmt.Sprintf("%s wants Python %s; Ampoule builds CPython 3.11 and later", filepath.Base(s.Name), s.Wanted.Text),
+		What: fmt.Sprintf("%s wants Python %s; Ampoule builds CPython 3.11 and later", filepath.Base(s.Name), s.Text),
 		Hint: "let it want a later one, or write a recipe without `ampoule init`",
 	}}
 }
@@ -96,7 +98,7 @@ func unsupported(s project.Statement) error {
 // disagree tells of a statement that excludes what the others want.
 func (s *suggester) disagree(other project.Statement, left []string) {
 	version, _ := best(left)
-	s.leave(other.Position, other.Says, fmt.Sprintf("it wants Python %s, and other files want another one: the recipe has %s", other.Wanted.Text, version),
+	s.leave(other.Position, other.Says, fmt.Sprintf("it wants Python %s, and other files want another one: the recipe has %s", other.Text, version),
 		"make them agree before `ampoule lock`, which refuses this; python.except lets a file want another Python")
 }
 
@@ -111,7 +113,7 @@ func (s *suggester) chosenVersion(version string, known bool, statements []proje
 			continue
 		}
 		told[st.Name] = true
-		s.choose("%s wants Python %s; the recipe has %s", st.Name, st.Wanted.Text, version)
+		s.choose("%s wants Python %s; the recipe has %s", st.Name, st.Text, version)
 	}
 	if !known {
 		s.leave(recipes.Position{}, "python.version "+version, "this Ampoule knows no release that the files want, so that its archive's sha256 is missing",
