@@ -42,7 +42,7 @@ func FuzzReaders(f *testing.F) {
 		m = Metadata{}
 		r.pipfilePackages(file, &m)
 		for _, statement := range all {
-			if statement.Line < 1 || statement.Column < 1 || statement.Wanted.Text == "" {
+			if statement.Line < 1 || statement.Column < 1 || statement.Text == "" {
 				t.Errorf("%+v", statement)
 			}
 		}

@@ -97,7 +97,7 @@ func (r *Repository) pyproject(t text, m *Metadata) {
 	}
 	var standard []Required
 	poetry := newTables(t)
-	distribution, backend := false, recipes.Position{}
+	distribution, backend, virtual := false, recipes.Position{}, false
 	for _, v := range values {
 		at := t.at(v.line, v.column)
 		name, rest, _ := strings.Cut(v.path, ".")
@@ -131,9 +131,11 @@ func (r *Repository) pyproject(t text, m *Metadata) {
 			poetry.add(strings.TrimPrefix(v.path, "tool.poetry.dependencies."), v)
 		case v.path == "build-system.build-backend":
 			backend = at
+		case v.path == "tool.poetry.package-mode", v.path == "tool.uv.package":
+			virtual = v.text == "false"
 		}
 	}
-	if distribution && backend.Line > 0 {
+	if distribution && backend.Line > 0 && !virtual {
 		m.code(backend)
 	}
 	m.requires(t.name, standard)

@@ -87,6 +87,17 @@ build-backend = "hatchling.build"
 	}
 }
 
+// A project may say that it is no distribution.
+func TestNoDistribution(t *testing.T) {
+	t.Parallel()
+	for _, line := range []string{"[tool.poetry]\npackage-mode = false", "[tool.uv]\npackage = false"} {
+		r := write(t, "", map[string]string{"pyproject.toml": "[project]\nname = \"x\"\n[build-system]\nbuild-backend = \"y\"\n" + line})
+		if m := r.Metadata(); m.Code != nil || m.Name != "x" {
+			t.Errorf("%s: %+v", line, m)
+		}
+	}
+}
+
 func TestTables(t *testing.T) {
 	t.Parallel()
 	r := write(t, "", map[string]string{"pyproject.toml": `[tool.poetry.dependencies]
@@ -142,7 +153,7 @@ CMD ["python", "-m", "x"]
 	if diff := cmp.Diff([]string{"-r requirements.txt", "-r /app/base.txt", "gunicorn>=20", "-e .", "flask==3.0"}, pip); diff != "" {
 		t.Errorf("pip (-want +got):\n%s", diff)
 	}
-	if at := d.Debian()[1].Position.String(); at != "Dockerfile:4:20" {
+	if at := d.Debian()[1].String(); at != "Dockerfile:4:20" {
 		t.Errorf("libmagic1 stands at %s", at)
 	}
 	if c, ok := d.Command(); !ok || len(c.Args) != 3 || c.Line != 16 {

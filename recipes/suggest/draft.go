@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"ampoule/recipes"
+	"ampoule/recipes/project"
 )
 
 // draft is what the recipe will say.
@@ -13,13 +14,16 @@ type draft struct {
 	known         bool
 	suite         string
 	requirements  string
-	// toolchain are Debian packages that everything is compiled with, libraries those that
-	// are loaded while the program runs, commands what starts it.
-	toolchain, libraries, commands []string
+	// toolchain are Debian packages that everything is compiled with, and libraries those
+	// that are perhaps loaded while the program runs.
+	toolchain []string
+	libraries []project.Installed
+	// app are the recipe's lines for the project's own code, and loaded those for libraries,
+	// which stand under runtime.
+	app, loaded []string
 	// until is the last day of adopted wheels; empty where none are.
-	until   string
-	ownCode bool
-	left    []Left
+	until string
+	left  []Left
 }
 
 // text writes the recipe.
@@ -50,8 +54,8 @@ func (r draft) text() []byte {
 		line("toolchain: {packages: [%s]}", strings.Join(r.toolchain, ", "))
 	}
 	line("%s", r.requirements)
-	if r.ownCode {
-		line("# The project's own code is not in the artifact.")
+	for _, text := range r.app {
+		line("%s", text)
 	}
 	line("# Debian packages that one wheel needs to compile:")
 	line("# packages:")
@@ -66,9 +70,8 @@ func (r draft) text() []byte {
 	line("  # The image that the artifact stands on. A plain machine is a target too:")
 	line("  # vm: {glibc: \"2.36\", cpu: x86-64-v2}")
 	line("  container: {base: {debian: %s}}", r.suite)
-	if len(r.libraries) > 0 {
-		line("  # Libraries that the program loads by name:")
-		line("  # libraries: [%s]", strings.Join(r.libraries, ", "))
+	for _, text := range r.loaded {
+		line("  %s", text)
 	}
 	line("# What must work in each target before anything is published:")
 	line("# test:")
@@ -82,4 +85,11 @@ func (r draft) text() []byte {
 		}
 	}
 	return []byte(b.String())
+}
+
+// takes reports whether a recipe may have some lines.
+func takes(lines draft) bool {
+	lines.name, lines.version, lines.known, lines.suite = "app", "3.13.5", true, "bookworm"
+	_, err := recipes.ParseRecipe("ampoule.yaml", lines.text())
+	return err == nil
 }

@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"ampoule/recipes"
+	"ampoule/recipes/project"
 )
 
 // dockerfile takes over what images install.
@@ -27,7 +28,31 @@ func (s *suggester) dockerfile(r *draft) {
 		}
 	}
 	r.toolchain = compact(r.toolchain)
-	r.libraries = compact(r.libraries)
+	s.runtimeLibraries(r)
+}
+
+// runtimeLibraries writes the libraries that an image installs, which the program may load
+// by name, or tells of them. This is the one place that knows how a recipe says so.
+func (s *suggester) runtimeLibraries(r *draft) {
+	slices.SortStableFunc(r.libraries, func(a, b project.Installed) int { return strings.Compare(a.Name, b.Name) })
+	r.libraries = slices.CompactFunc(r.libraries, func(a, b project.Installed) bool { return a.Name == b.Name })
+	if len(r.libraries) == 0 {
+		return
+	}
+	var names []string
+	for _, l := range r.libraries {
+		names = append(names, l.Name)
+	}
+	loaded := []string{"# Libraries of the image, which the program may load by name:", "libraries: [" + strings.Join(names, ", ") + "]"}
+	if takes(draft{loaded: loaded}) {
+		r.loaded = loaded
+		s.choose("runtime.libraries has %s", strings.Join(names, ", "))
+		return
+	}
+	for _, l := range r.libraries {
+		s.leave(l.Position, l.Name, "libraries that a wheel links are carried into the tree, and those that a program loads by name are not",
+			"install it in the image that stands on the artifact, if the program loads it")
+	}
 }
 
 // compact sorts texts, each once.
@@ -57,9 +82,7 @@ func (s *suggester) debian(r *draft, at recipes.Position, name string) {
 		r.toolchain = append(r.toolchain, name)
 		s.choose("toolchain.packages has %s", name)
 	case isLibrary(name):
-		r.libraries = append(r.libraries, name)
-		s.leave(at, name, "a library that is loaded while the program runs; those that a wheel links are carried into the tree, others are not",
-			"see runtime.libraries in the recipe's comments")
+		r.libraries = append(r.libraries, project.Installed{Position: at, Name: name})
 	default:
 		s.leave(at, name, "a program of Debian is no part of the artifact", "install it in the image that stands on the artifact, if the program calls it")
 	}
@@ -110,10 +133,9 @@ func (s *suggester) pip(at recipes.Position, what string) {
 }
 
 // started tells how the program is started elsewhere.
-func (s *suggester) started(r *draft) {
+func (s *suggester) started() {
 	for _, d := range s.dockerfiles {
 		if c, ok := d.Command(); ok {
-			r.commands = append(r.commands, c.Text)
 			s.leave(c.Position, c.Text, "the recipe does not start the program", "start it in the image that stands on the artifact, or with `ampoule run`")
 		}
 	}
@@ -122,12 +144,17 @@ func (s *suggester) started(r *draft) {
 	}
 }
 
-// ownCode tells of the project's own code. This is the one place that writes how a recipe
-// names it.
+// ownCode writes the project's own code into the recipe, or tells of it. This is the one
+// place that knows how a recipe names it.
 func (s *suggester) ownCode(r *draft) {
 	if s.metadata.Code == nil {
 		return
 	}
-	r.ownCode = true
+	app := []string{"# The project itself.", "app: {source: .}"}
+	if takes(draft{app: app}) {
+		r.app = app
+		s.choose("the project itself is a part of the artifact")
+		return
+	}
 	s.leave(*s.metadata.Code, "the project itself", "its own code is not in the artifact, only what it requires", "lay it on the artifact, or put its wheel into an index and require it")
 }

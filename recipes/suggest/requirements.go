@@ -11,11 +11,6 @@ import (
 	"ampoule/recipes/project"
 )
 
-// isLock reports whether requirements are a lock file of another tool.
-func isLock(file string) bool {
-	return strings.HasSuffix(file, ".lock") || path.Base(file) == "pylock.toml"
-}
-
 // requirements chooses what the recipe requires, and gives its lines: a lock file of
 // another tool, then a requirements file, then what the project's metadata lists.
 func (s *suggester) requirements() string {
@@ -46,7 +41,7 @@ func (s *suggester) requirements() string {
 func (s *suggester) locks() []string {
 	var taken []string
 	for _, file := range s.repository.LockFiles() {
-		if takes(file) {
+		if takes(draft{requirements: "requirements: " + recipes.Scalar(file)}) {
 			taken = append(taken, file)
 			continue
 		}
@@ -59,12 +54,6 @@ func (s *suggester) locks() []string {
 var exports = map[string]string{
 	"uv.lock": "`uv export --no-dev -o requirements.txt`", "poetry.lock": "`poetry export -o requirements.txt`", "pdm.lock": "`pdm export --prod -o requirements.txt`",
 	"Pipfile.lock": "`pipenv requirements --hash > requirements.txt`", "pylock.toml": "`uv pip compile pylock.toml -o requirements.txt`",
-}
-
-// takes reports whether a recipe may name a file as its requirements.
-func takes(file string) bool {
-	_, err := recipes.ParseRecipe("ampoule.yaml", draft{name: "x", version: "3.13.5", known: true, suite: "bookworm", requirements: "requirements: " + recipes.Scalar(file)}.text())
-	return err == nil
 }
 
 // lockFile requires what a lock file of another tool pins. This is the one place that

@@ -80,7 +80,7 @@ func Recipe(dir string, o Options) (*Suggestion, error) {
 	}
 	r.requirements = s.requirements()
 	s.dockerfile(&r)
-	s.started(&r)
+	s.started()
 	s.ownCode(&r)
 	if !o.Adopt.IsZero() {
 		r.until = o.Adopt.UTC().AddDate(0, 0, adoptedDays).Format(time.DateOnly)
@@ -128,9 +128,6 @@ func (s *suggester) check(dir string, r draft) error {
 	parsed, err := recipes.ParseRecipe(filepath.Join(dir, "ampoule.yaml"), r.text())
 	if err != nil {
 		return fmt.Errorf("suggesting a recipe for %s: %w", dir, err)
-	}
-	if isLock(parsed.Requirements.File) {
-		return nil
 	}
 	_, err = recipes.ReadRequirements(parsed)
 	var faults recipes.Faults
