@@ -36,7 +36,7 @@ var rooms = map[string][]string{
 	"recipes/catalogue": {"recipes"},
 	"recipes/project":   {"recipes"},
 	"recipes/lint":      {"recipes", "recipes/project"},
-	"recipes/suggest":   {"recipes", "recipes/project"},
+	"recipes/suggest":   {"address", "recipes", "recipes/project"},
 	"audit":             {"tree"},
 	"registry":          {"address", "recipes/...", "audit/...", "tree", "store"},
 

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"ampoule/address"
 	"ampoule/packaging"
 	"ampoule/recipes"
 	"ampoule/recipes/project"
@@ -160,7 +161,8 @@ func (s *suggester) name() (string, error) {
 	return "app", nil
 }
 
-// oneLine makes a foreign text fit for a comment and a terminal.
+// oneLine makes a foreign text fit for a comment and a terminal: without the credentials
+// of addresses, which would go into version control with the recipe.
 func oneLine(text string) string {
 	text = strings.Map(func(c rune) rune {
 		if c < ' ' || c == 0x7f {
@@ -168,7 +170,7 @@ func oneLine(text string) string {
 		}
 		return c
 	}, text)
-	return strings.Join(strings.Fields(text), " ")
+	return address.Redact(strings.Join(strings.Fields(text), " "))
 }
 
 // requires reports whether the recipe requires a distribution, as far as is known.

@@ -168,6 +168,21 @@ func TestLockFile(t *testing.T) {
 	}
 }
 
+// A recipe goes into version control: no credentials of an address get there.
+func TestNoCredentials(t *testing.T) {
+	t.Parallel()
+	s, err := Recipe(write(t, map[string]string{
+		"requirements.txt": "flask\nx @ git+https://me:s3cret@git.example/x\n", "Dockerfile": "RUN pip install git+https://me:s3cret@git.example/y --index-url https://me:s3cret@index.example\nCMD fetch https://me:s3cret@e.example/z\n",
+		"pyproject.toml": "[tool.poetry]\nname='p'\n[tool.poetry.dependencies]\nz={git='https://me:s3cret@git.example/z'}\n",
+	}), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if all := string(s.Recipe) + said(s); strings.Contains(all, "s3cret") || !strings.Contains(all, "git.example/y") {
+		t.Errorf("got %s", all)
+	}
+}
+
 func TestAdopt(t *testing.T) {
 	t.Parallel()
 	s, err := Recipe(write(t, map[string]string{"requirements.txt": "a"}), Options{Adopt: time.Date(2026, 12, 31, 23, 0, 0, 0, time.UTC)})
