@@ -376,12 +376,12 @@ func (r *Repository) OwnCode(name string) (at []recipes.Position, alone bool) {
 	return at, alone && len(at) > 0
 }
 
-// Suite is the Debian suite that an image of the Dockerfile names last: bookworm of
+// Suite is the Debian suite that an image of the Dockerfile, or an argument, names last: bookworm of
 // python:3.13-slim-bookworm. It is empty where none does.
 func (d Dockerfile) Suite() string {
 	suite := ""
 	for _, in := range d.instructions {
-		if in.name != "FROM" || len(in.words) == 0 {
+		if in.name != "FROM" && in.name != "ARG" {
 			continue
 		}
 		for _, w := range in.words {

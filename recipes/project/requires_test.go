@@ -159,8 +159,9 @@ CMD ["python", "-m", "x"]
 	if c, ok := d.Command(); !ok || len(c.Args) != 3 || c.Line != 16 {
 		t.Errorf("%+v", c)
 	}
-	if d.Suite() != "trixie" {
-		t.Errorf("suite %q", d.Suite())
+	argument := readDockerfile(text{body: "ARG BASE=python:3.13-slim-bullseye\nFROM ${BASE}\n"})
+	if d.Suite() != "trixie" || argument.Suite() != "bullseye" {
+		t.Errorf("suites %q, %q", d.Suite(), argument.Suite())
 	}
 }
 
