@@ -46,13 +46,14 @@ type SourceProject struct {
 	Version string `json:"version,omitempty"`
 }
 
-// withWorkspace reads the recipe's first-party code, unless the request has it.
-func (b *Builder) withWorkspace(ctx context.Context, req Request) (Request, error) {
+// withWorkspace reads the recipe's first-party code, unless the request has it. Git is asked in an
+// environment as os.Environ has it.
+func withWorkspace(ctx context.Context, req Request, environ []string) (Request, error) {
 	if req.Recipe.App == nil || req.Workspace != nil {
 		return req, nil
 	}
 	var err error
-	req.Workspace, err = workspace.Read(ctx, workspaceSpec(req), b.d.Environ)
+	req.Workspace, err = workspace.Read(ctx, workspaceSpec(req), environ)
 	if err == nil && len(req.Workspace.State.Untracked) > 0 {
 		progress.Send(ctx, progress.Event{
 			Kind: progress.Told, Stage: progress.StageBuild, Task: req.Recipe.Name,

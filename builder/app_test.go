@@ -248,7 +248,7 @@ func TestAppCommand(t *testing.T) {
 func TestAppChanges(t *testing.T) {
 	t.Parallel()
 	w := newAppWorld(t, allFiles)
-	req, err := w.builder().withWorkspace(t.Context(), w.request())
+	req, err := withWorkspace(t.Context(), w.request(), w.builder().d.Environ)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -275,7 +275,7 @@ func TestAppVersion(t *testing.T) {
 func TestAppArchive(t *testing.T) {
 	t.Parallel()
 	w := newAppWorld(t, allFiles)
-	req, err := w.builder().withWorkspace(t.Context(), w.request())
+	req, err := withWorkspace(t.Context(), w.request(), w.builder().d.Environ)
 	if err != nil {
 		t.Fatal(err)
 	}

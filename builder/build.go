@@ -31,7 +31,7 @@ func (b *Builder) Lock(ctx context.Context, req Request, opts LockOptions) (*rec
 		return nil, err
 	}
 	ctx = progress.Of(ctx, req.Recipe.Name)
-	req, err := b.withWorkspace(ctx, req)
+	req, err := withWorkspace(ctx, req, b.d.Environ)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +83,7 @@ func (b *Builder) Build(ctx context.Context, req Request) (Result, error) {
 	}
 	name := req.Recipe.Name
 	ctx = progress.Of(ctx, name)
-	req, err := b.withWorkspace(ctx, req)
+	req, err := withWorkspace(ctx, req, b.d.Environ)
 	if err != nil {
 		return Result{}, err
 	}

@@ -55,7 +55,7 @@ func (b *Builder) Check(ctx context.Context, req Request, only string, publisher
 		return Checked{}, err
 	}
 	ctx = progress.Of(ctx, req.Recipe.Name)
-	if req, err = b.withWorkspace(ctx, req); err != nil {
+	if req, err = withWorkspace(ctx, req, b.d.Environ); err != nil {
 		return Checked{}, err
 	}
 	var wheel recipes.Dist

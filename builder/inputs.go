@@ -58,7 +58,7 @@ func (b *Builder) FetchInputs(ctx context.Context, req Request) (Inputs, error) 
 		return Inputs{}, err
 	}
 	ctx = progress.Of(ctx, req.Recipe.Name)
-	req, err := b.withWorkspace(ctx, req)
+	req, err := withWorkspace(ctx, req, b.d.Environ)
 	if err != nil {
 		return Inputs{}, err
 	}

@@ -2,6 +2,7 @@ package builder
 
 import (
 	"cmp"
+	"context"
 	"fmt"
 	"slices"
 
@@ -25,6 +26,24 @@ type Plan struct {
 	// NAME==VERSION, those for building other ones included. First-party code has its name
 	// alone.
 	Compiled []string
+	// Adopted are the published wheels that the recipe accepts; only [PlanBuild] lists them.
+	Adopted []Adopted
+}
+
+// PlanBuild plans what [Builder.Build] would do for a request, and refuses what it would
+// refuse before it begins, with the same errors. First-party code is read by git, in an
+// environment as os.Environ has it.
+func PlanBuild(ctx context.Context, req Request, environ []string) (Plan, error) {
+	if err := req.check(); err != nil {
+		return Plan{}, err
+	}
+	req, err := withWorkspace(ctx, req, environ)
+	if err != nil {
+		return Plan{}, err
+	}
+	p := req.plan()
+	p.Adopted = AdoptedWheels(req.Recipe, req.Lock)
+	return p, nil
 }
 
 // MakePlan plans a build. Source is the hash of first-party code; empty without any.

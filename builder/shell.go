@@ -63,7 +63,7 @@ func (b *Builder) Shell(ctx context.Context, req Request, opts ShellOptions) err
 		if err := req.check(); err != nil {
 			return failure.State{}, nil, err
 		}
-		req, err := b.withWorkspace(ctx, req)
+		req, err := withWorkspace(ctx, req, b.d.Environ)
 		if err != nil {
 			return failure.State{}, nil, err
 		}

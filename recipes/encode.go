@@ -250,6 +250,9 @@ var (
 	ambiguous = regexp.MustCompile(`(?i)^([0-9][0-9_]*(\.[0-9_]*)?(e[+-]?[0-9]+)?|0x[0-9a-f_]+|0o?[0-7_]+|0b[01_]+|[0-9]+-[0-9]+-[0-9].*|true|false|null|yes|no|on|off|y|n)$`)
 )
 
+// Scalar writes a text as one YAML value that is read back as that text.
+func Scalar(text string) string { return scalar(text) }
+
 // scalar spells a text plainly where every YAML reader takes it for text, and in
 // double quotes with JSON's escapes elsewhere.
 func scalar(text string) string {

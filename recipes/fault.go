@@ -12,8 +12,9 @@ import (
 // Position is a place in a file. Line and Column count from 1, columns in
 // characters; zero means that the place is not known more closely.
 type Position struct {
-	File         string
-	Line, Column int
+	File   string `json:"file"`
+	Line   int    `json:"line,omitempty"`
+	Column int    `json:"column,omitempty"`
 }
 
 // String gives file:line:column, without the parts that are not known.

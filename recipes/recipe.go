@@ -74,6 +74,18 @@ type Python struct {
 	// Optional lists the standard extension modules that may be missing. The build
 	// fails when another one is.
 	Optional []string `yaml:"optional" is:"module" set:"yes" key:"optional,set"`
+	// Except lists files of the repository that are about another Python on purpose:
+	// lock and build refuse a recipe whose version any other one excludes.
+	Except []PythonException `yaml:"except" key:",out" out:"it says which other files are compared with the recipe"`
+}
+
+// PythonException lets files of the repository want another Python.
+type PythonException struct {
+	// Files are paths from the recipe's directory, or patterns of them as Go's path.Match
+	// has them.
+	Files []string `yaml:"files" need:"yes" is:"file pattern" set:"yes" key:",out" out:"as python.except"`
+	// Why says why, to whoever reads the recipe.
+	Why string `yaml:"why" need:"yes" is:"text" key:",out" out:"as python.except"`
 }
 
 // Base is an image that a toolchain or a runtime target stands on: exactly one of its fields is set.

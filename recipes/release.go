@@ -116,6 +116,10 @@ func minor(version string) string {
 	return major + "." + second
 }
 
+// IsPythonVersion reports whether a text is a full version of a CPython that recipes may
+// name, known or not.
+func IsPythonVersion(text string) bool { return rules["full version"].allows(text) }
+
 // compareVersions orders full versions of CPython, which all are versions of PEP 440.
 func compareVersions(a, b string) int {
 	v, _ := packaging.ParseVersion(a)
@@ -148,4 +152,19 @@ func ExtractFlags(configure []byte) []string {
 	}
 	slices.Sort(flags)
 	return slices.Compact(flags)
+}
+
+// PreferredPythons gives the releases with a known source, best first: from the newest
+// that is a [KnownPython] down, and then those that are newer still.
+func PreferredPythons() []string {
+	var versions, newer []string
+	known := KnownPythons()
+	for _, r := range slices.Backward(sources()) {
+		if compareVersions(r.Version, known[len(known)-1].Version) > 0 {
+			newer = append(newer, r.Version)
+		} else {
+			versions = append(versions, r.Version)
+		}
+	}
+	return append(versions, newer...)
 }

@@ -174,6 +174,7 @@ var rules = map[string]rule{
 			return ""
 		},
 	},
+	"file pattern": {means: "a pattern of paths from the recipe's directory", fits: isFilePattern, example: "docs/Dockerfile"},
 	"requirements file": {
 		means: "a requirements file, or a lock that is known, below the recipe's directory", fits: isRequirementsFile, hint: hintRequirementsFile, example: "requirements.txt",
 	},
@@ -253,6 +254,11 @@ func isDate(text string) bool {
 func isGlob(text string) bool {
 	_, err := path.Match(text, "")
 	return err == nil && text != "" && !path.IsAbs(text) && !slices.Contains(strings.Split(text, "/"), "..")
+}
+
+func isFilePattern(text string) bool {
+	_, err := path.Match(text, "")
+	return err == nil && lineOfText.MatchString(text) && !path.IsAbs(text)
 }
 
 // ownVariables decide what every build has in common: a recipe that could set them
@@ -338,7 +344,7 @@ func hintVersion(text string) string {
 	if oldPython.MatchString(partial) {
 		return "CPython before 3.11 is not built; the newest known releases are " + strings.Join(newestPythons(), ", ")
 	}
-	for _, v := range preferredVersions() {
+	for _, v := range PreferredPythons() {
 		if partial != "" && strings.HasPrefix(v+".", partial+".") {
 			return fmt.Sprintf("a recipe pins one version; write it in full, for example %s", v)
 		}

@@ -248,3 +248,23 @@ func FuzzParseMetadata(f *testing.F) {
 		}
 	})
 }
+
+// A recipe that accepts all published wheels has them of every distribution that has
+// some, also where builds need it, and compiles what has none.
+func TestAcceptedAll(t *testing.T) {
+	t.Parallel()
+	p := &distLocker{
+		recipe: &recipes.Recipe{Binary: recipes.Binary{Accept: []recipes.Acceptance{{Match: []string{"*"}, Why: "adopted", Until: "2999-01-01"}}}},
+		lock:   &recipes.Lock{}, reqs: &recipes.RequirementSet{}, roots: map[string]bool{"a": true},
+	}
+	native := recipes.Dist{Name: "a", Version: "1", File: "a-1-cp313-cp313-manylinux_2_28_x86_64.whl"}
+	sdist := recipes.Dist{Name: "a", Version: "1", File: "a-1.tar.gz"}
+	for _, building := range []bool{false, true} {
+		if got, err := p.choose(release{name: "zope-interface", version: "1", sdist: &sdist, native: []recipes.Dist{native}}, building); err != nil || got.File != native.File {
+			t.Errorf("building %v: %v, %v", building, got, err)
+		}
+		if got, err := p.choose(release{name: "a", version: "1", sdist: &sdist}, building); err != nil || got.File != sdist.File {
+			t.Errorf("building %v, without a wheel: %v, %v", building, got, err)
+		}
+	}
+}

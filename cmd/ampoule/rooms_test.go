@@ -35,7 +35,9 @@ var rooms = map[string][]string{
 	"recipes/foreign":   {},
 	// A recipe that ships with Ampoule is read as any other one is.
 	"recipes/catalogue": {"recipes"},
-	"recipes/lint":      {"recipes"},
+	"recipes/project":   {"recipes"},
+	"recipes/lint":      {"recipes", "recipes/project"},
+	"recipes/suggest":   {"address", "recipes", "recipes/project"},
 	"audit":             {"tree"},
 	"registry":          {"address", "recipes/...", "audit/...", "tree", "store"},
 

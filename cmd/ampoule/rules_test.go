@@ -40,6 +40,8 @@ var notRules = []struct{ in, rule, why string }{
 	{"recipes/rules.go", "reads versions", "the schema of recipes has an expression for CPython's releases, which are fewer than versions"},
 	{"recipes/rules.go", "normalises names", "an image's reference has the same separators"},
 	{"recipes/foreign/poetryversion.go", "reads version specifiers", "Poetry's constraints have operators of their own; packaging reads what they become"},
+	{"recipes/project/version.go", "reads version", "version managers and Poetry write other forms, which are said in those of PEP 440 and read there"},
+	{"recipes/project/dockerfile.go", "reads versions", "takes the tags of images apart"},
 	{"builder/fetch/mirror.go", "reads versions", "takes the names of CPython's releases apart for their directory on a mirror"},
 }
 

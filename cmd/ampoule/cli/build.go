@@ -166,6 +166,9 @@ func Build(ctx context.Context, s *Session, b Builder, how builder.Request, refe
 	if slices.Equal(how.Groups, []string{allGroups}) {
 		how.Groups = slices.Sorted(maps.Keys(in.recipe.DependencyGroups))
 	}
+	if err := s.agree(in.recipe, false); err != nil {
+		return err
+	}
 	res, err := watched(ctx, s, func(ctx context.Context) (builder.Result, error) {
 		return b.Build(ctx, in.request(how))
 	})

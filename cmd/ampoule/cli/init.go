@@ -8,11 +8,12 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"time"
 
 	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
-	"ampoule/recipes"
+	"ampoule/recipes/suggest"
 )
 
 func newInit(s *Session) *cobra.Command {
@@ -20,16 +21,23 @@ func newInit(s *Session) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init [DIR]",
 		Short: "Writes a first recipe from what a directory holds, or from the catalogue",
-		Long: `Init reads what a directory says about its Python and its requirements
-(.python-version, pyproject.toml, requirements files and the like) and writes a
-recipe for it. It says what it chose and what it could not know. The result is the
+		Long: `Init reads what a directory says about its Python, its requirements and its image
+(.python-version, pyproject.toml, setup.py, lock and requirements files, Dockerfile
+and the like) and writes a recipe for it that keeps the pins. Nothing of the project
+runs. What it could not take over it lists with file and line, what to do, and as
+comments at the end of the recipe. docs/init.md says what is found. The result is the
 recipe's path.
+
+With --adopt the recipe accepts all published wheels for 90 days: only the interpreter
+is compiled, and the gate judges the wheels as they are. ampoule plan lists what is
+left to build each from source.
 
 With --from it copies a recipe of the catalogue that ships with Ampoule instead,
 with its lock and the files that it names; the directory is made if it is missing,
 and nothing that is there is replaced. --list lists the catalogue.`,
 		Example: `  ampoule init
   ampoule init services/web --force
+  ampoule init --adopt
   ampoule init --list
   ampoule init --from web services/web`,
 		Args:              usage(cobra.MaximumNArgs(1)),
@@ -39,6 +47,7 @@ and nothing that is there is replaced. --list lists the catalogue.`,
 		},
 	}
 	cmd.Flags().BoolVar(&f.force, "force", false, "replace a recipe that is there")
+	cmd.Flags().BoolVar(&f.adopt, "adopt", false, "accept all published wheels for 90 days")
 	cmd.Flags().StringVar(&f.from, "from", "", "copy this recipe of the catalogue")
 	cmd.Flags().BoolVar(&f.list, "list", false, "list the recipes of the catalogue")
 	if err := cmd.RegisterFlagCompletionFunc("from", completeCatalogue); err != nil {
@@ -49,8 +58,8 @@ and nothing that is there is replaced. --list lists the catalogue.`,
 
 // initFlags are the verb's own flags.
 type initFlags struct {
-	force, list bool
-	from        string
+	force, list, adopt bool
+	from               string
 }
 
 // run does one of the three things that the verb does.
@@ -58,12 +67,14 @@ func (f initFlags) run(s *Session, cmd *cobra.Command, args []string) error {
 	wrong := func(what string) error { return &UsageError{Verb: cmd.CommandPath(), Err: errors.New(what)} }
 	copies := cmd.Flags().Changed("from")
 	switch {
-	case f.list && (len(args) > 0 || copies || f.force):
+	case f.list && (len(args) > 0 || copies || f.force || f.adopt):
 		return wrong("--list goes with nothing else")
 	case f.list:
 		return ListCatalogue(s)
 	case len(args) == 1 && cmd.Flags().Changed("file"):
 		return wrong("a directory and --file say the same thing twice")
+	case copies && f.adopt:
+		return wrong("--adopt does not go with --from, whose recipes are whole")
 	case copies && f.force:
 		return wrong("--force does not go with --from, which replaces nothing")
 	}
@@ -73,25 +84,39 @@ func (f initFlags) run(s *Session, cmd *cobra.Command, args []string) error {
 	if copies {
 		return InitFrom(s, f.from)
 	}
-	return Init(s, filepath.Dir(s.Recipe), f.force)
+	var o suggest.Options
+	if f.adopt {
+		o.Adopt = time.Now()
+	}
+	return Init(s, filepath.Dir(s.Recipe), f.force, o)
 }
 
 // Init writes the session's recipe from what a directory holds.
-func Init(s *Session, dir string, force bool) error {
-	recipe, notes, err := recipes.Suggest(dir)
+func Init(s *Session, dir string, force bool, o suggest.Options) error {
+	suggested, err := suggest.Recipe(dir, o)
 	if err != nil {
 		return fmt.Errorf("suggesting a recipe for %s: %w", dir, err)
 	}
-	if err := writeNew(s.Recipe, recipe, force); err != nil {
+	if err := writeNew(s.Recipe, suggested.Recipe, force); err != nil {
 		return err
 	}
-	for _, note := range notes {
+	for _, note := range suggested.Chosen {
 		s.tell("note: %s", note)
 	}
-	return s.print(s.Recipe, struct {
-		Recipe string   `json:"recipe"`
-		Notes  []string `json:"notes"`
-	}{s.Recipe, append([]string{}, notes...)})
+	if len(suggested.Left) > 0 {
+		s.tell("not taken over, see the end of the recipe:")
+	}
+	for _, left := range suggested.Left {
+		s.tell("  %s", left)
+	}
+	return s.print(s.Recipe, initResult{s.Recipe, append([]string{}, suggested.Chosen...), append([]suggest.Left{}, suggested.Left...)})
+}
+
+// initResult is the verb's result as JSON.
+type initResult struct {
+	Recipe string         `json:"recipe"`
+	Notes  []string       `json:"notes"`
+	Left   []suggest.Left `json:"left"`
 }
 
 // writeNew writes a file that must not be there yet, unless force is set.

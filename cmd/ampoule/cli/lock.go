@@ -126,6 +126,9 @@ func Lock(ctx context.Context, s *Session, l Locker, how builder.Request, o buil
 	if err != nil {
 		return err
 	}
+	if err := s.agree(in.recipe, true); err != nil {
+		return err
+	}
 	if o.UpgradeNames, err = lockedNames(in.lock, o.UpgradeNames); err != nil {
 		return err
 	}

@@ -7,6 +7,7 @@ import (
 
 	"ampoule/builder"
 	"ampoule/recipes"
+	"ampoule/recipes/lint"
 )
 
 // inputs are the files that a person keeps.
@@ -56,6 +57,18 @@ func (s *Session) readLocked() (inputs, error) {
 		err = recipes.Faults{{File: lockPath(s.Recipe), What: "there is no lock", Hint: "make it with `ampoule lock`"}}
 	}
 	return in, err
+}
+
+// agree compares the recipe's Python with what the repository around it says to other
+// tools. What is only told is told if tell is set.
+func (s *Session) agree(r *recipes.Recipe, tell bool) error {
+	told, err := lint.Pythons(r)
+	if tell {
+		for _, fault := range told {
+			s.tell("note: %s", fault)
+		}
+	}
+	return err
 }
 
 // gather adds an error's faults to others. It returns false for an error that is

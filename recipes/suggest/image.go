@@ -1,0 +1,160 @@
+package suggest
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"ampoule/recipes"
+	"ampoule/recipes/project"
+)
+
+// dockerfile takes over what images install.
+func (s *suggester) dockerfile(r *draft) {
+	r.suite = "bookworm"
+	for _, d := range s.dockerfiles {
+		if suite := d.Suite(); suite != "" && suite != r.suite {
+			r.suite = suite
+			s.choose("the base is Debian %s, as in %s", suite, d.Name())
+		}
+		if at, ok := d.Alpine(); ok {
+			s.leave(at, "an image of Alpine", "Ampoule builds for glibc, and its bases are of Debian", "find the packages' Debian names where it installs any")
+		}
+		for _, p := range d.Debian() {
+			s.debian(r, p.Position, p.Name)
+		}
+		for _, p := range d.Pip() {
+			s.pip(p.Position, p.Name)
+		}
+	}
+	r.toolchain = compact(r.toolchain)
+	s.runtimeLibraries(r)
+}
+
+// runtimeLibraries writes the libraries that an image installs, which the program may load
+// by name, or tells of them. This is the one place that knows how a recipe says so.
+func (s *suggester) runtimeLibraries(r *draft) {
+	slices.SortStableFunc(r.libraries, func(a, b project.Installed) int { return strings.Compare(a.Name, b.Name) })
+	r.libraries = slices.CompactFunc(r.libraries, func(a, b project.Installed) bool { return a.Name == b.Name })
+	if len(r.libraries) == 0 {
+		return
+	}
+	var names []string
+	for _, l := range r.libraries {
+		names = append(names, l.Name)
+	}
+	loaded := []string{"# Libraries of the image, which the program may load by name:", "libraries: [" + strings.Join(names, ", ") + "]"}
+	if takes(draft{loaded: loaded}) {
+		r.loaded = loaded
+		s.choose("runtime.libraries has %s", strings.Join(names, ", "))
+		return
+	}
+	for _, l := range r.libraries {
+		s.leave(l.Position, l.Name, "libraries that a wheel links are carried into the tree, and those that a program loads by name are not",
+			"install it in the image that stands on the artifact, if the program loads it")
+	}
+}
+
+// compact sorts texts, each once.
+func compact(all []string) []string {
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// always are packages that the default toolchain has, or that building in it does not
+// need.
+var always = map[string]bool{
+	"build-essential": true, "gcc": true, "g++": true, "make": true, "binutils": true, "libc6-dev": true, "pkg-config": true, "pkgconf": true,
+	"python3": true, "python3-dev": true, "python3-pip": true, "python3-venv": true, "python3-setuptools": true, "python3-wheel": true, "python-dev": true,
+	"patch": true, "xz-utils": true, "ca-certificates": true, "apt-utils": true, "apt-transport-https": true,
+}
+
+// debian puts one package where it belongs: what is compiled against goes to the
+// toolchain, unless building the distribution that wants it brings it anyway.
+func (s *suggester) debian(r *draft, at recipes.Position, name string) {
+	switch {
+	case always[name]:
+	case strings.HasSuffix(name, "-dev"):
+		if by := s.broughtBy(name, r); by != "" {
+			s.choose("%s comes with what Ampoule knows of building %s", name, by)
+			return
+		}
+		r.toolchain = append(r.toolchain, name)
+		s.choose("toolchain.packages has %s", name)
+	case isLibrary(name):
+		r.libraries = append(r.libraries, project.Installed{Position: at, Name: name})
+	default:
+		s.leave(at, name, "a program of Debian is no part of the artifact", "install it in the image that stands on the artifact, if the program calls it")
+	}
+}
+
+// isLibrary reports whether a package has shared libraries, by its name (Debian policy,
+// 8.1: lib, the library's name, and the version of its ABI).
+func isLibrary(name string) bool {
+	return strings.HasPrefix(name, "lib") && !strings.HasSuffix(name, "-bin") && !strings.HasSuffix(name, "-tools")
+}
+
+// broughtBy is a required distribution whose override has the package already.
+func (s *suggester) broughtBy(name string, r *draft) string {
+	overrides := recipes.ShippedOverrides()
+	for _, dist := range slices.Sorted(maps.Keys(s.names)) {
+		o, ok := overrides[dist]
+		if !ok {
+			continue
+		}
+		for _, rule := range o.Rules {
+			if slices.Contains(rule.Build, name) && (len(rule.Suites) == 0 || slices.Contains(rule.Suites, r.suite)) {
+				return dist
+			}
+		}
+	}
+	return ""
+}
+
+// installers are distributions that only install others.
+var installers = []string{"pip", "setuptools", "wheel", "uv", "poetry", "pipenv", "pdm", "virtualenv", "pip-tools"}
+
+// pip tells of what images install beside the requirements.
+func (s *suggester) pip(at recipes.Position, what string) {
+	name, isFile := strings.CutPrefix(what, "-r ")
+	switch requirement, err := recipes.ParseRequirement(what); {
+	case isFile:
+		if !slices.ContainsFunc(s.repository.RequirementFiles(), func(file string) bool { return sameEnd(file, name) }) {
+			s.leave(at, "pip install -r "+name, "there is no such file here", "name it in the recipe's requirements, if it is another one's name")
+		}
+	case err == nil && (slices.Contains(installers, requirement.Name) || s.requires(requirement.Name)):
+	case err == nil:
+		s.leave(at, "pip install "+requirement.Spec, "it is not among the requirements", "add it there, with the version that is meant")
+	case strings.HasPrefix(what, "-e ") || strings.HasPrefix(what, ".") || strings.HasPrefix(what, "/"):
+		// The project itself, which is told where it says so.
+	default:
+		s.leave(at, "pip install "+what, "it is no requirement by name", "require it by name and version")
+	}
+}
+
+// started tells how the program is started elsewhere.
+func (s *suggester) started() {
+	for _, d := range s.dockerfiles {
+		if c, ok := d.Command(); ok {
+			s.leave(c.Position, c.Text, "the recipe does not start the program", "start it in the image that stands on the artifact, or with `ampoule run`")
+		}
+	}
+	for _, c := range s.repository.Procfile() {
+		s.leave(c.Position, c.Text, "the recipe does not start the program", "start it in the image that stands on the artifact, or with `ampoule run`")
+	}
+}
+
+// ownCode writes the project's own code into the recipe, or tells of it. This is the one
+// place that knows how a recipe names it.
+func (s *suggester) ownCode(r *draft) {
+	if s.metadata.Code == nil {
+		return
+	}
+	app := []string{"# The project itself.", "app: {source: .}"}
+	if takes(draft{app: app}) {
+		r.app = app
+		s.choose("the project itself is a part of the artifact")
+		return
+	}
+	s.leave(*s.metadata.Code, "the project itself", "its own code is not in the artifact, only what it requires", "lay it on the artifact, or put its wheel into an index and require it")
+}

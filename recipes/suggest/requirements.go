@@ -1,0 +1,199 @@
+package suggest
+
+import (
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"ampoule/packaging"
+	"ampoule/recipes"
+	"ampoule/recipes/project"
+)
+
+// requirements chooses what the recipe requires, and gives its lines: a lock file of
+// another tool, then a requirements file, then what the project's metadata lists.
+func (s *suggester) requirements() string {
+	s.names = map[string]bool{}
+	for _, r := range s.metadata.Requires {
+		s.names[packaging.RequiredName(r.Text)] = true
+	}
+	files := s.files()
+	s.groups(files.others)
+	locks := s.locks()
+	switch {
+	case len(locks) > 0:
+		return s.lockFile(locks, files.main)
+	case files.main != "":
+		for _, name := range s.repository.Names(files.main) {
+			s.names[name] = true
+		}
+		s.choose("requirements are those of %s", files.main)
+		return "requirements: " + recipes.Scalar(files.main)
+	case len(s.metadata.Requires) > 0:
+		return s.listed()
+	}
+	s.choose("no requirements were found; the recipe builds the interpreter alone")
+	return "# Distributions to install, from a file or a list:\n# requirements: requirements.txt"
+}
+
+// locks are the lock files of other tools that recipes can name. The others are told.
+func (s *suggester) locks() []string {
+	var taken []string
+	for _, file := range s.repository.LockFiles() {
+		if takes(draft{requirements: "requirements: " + recipes.Scalar(file)}) {
+			taken = append(taken, file)
+			continue
+		}
+		s.leave(recipes.Position{File: s.shown(file)}, "the pins of a lock file", "a recipe cannot name it", "export a requirements file from it, and name that: "+exports[file])
+	}
+	return taken
+}
+
+// exports are the commands that write a requirements file of a lock file.
+var exports = map[string]string{
+	"uv.lock": "`uv export --no-dev -o requirements.txt`", "poetry.lock": "`poetry export -o requirements.txt`", "pdm.lock": "`pdm export --prod -o requirements.txt`",
+	"Pipfile.lock": "`pipenv requirements --hash > requirements.txt`", "pylock.toml": "`uv pip compile pylock.toml -o requirements.txt`",
+}
+
+// lockFile requires what a lock file of another tool pins. This is the one place that
+// writes how a recipe names such a file.
+func (s *suggester) lockFile(locks []string, file string) string {
+	chosen := locks[0]
+	others := slices.Clone(locks[1:])
+	if file != "" {
+		others = append(others, file)
+	}
+	s.choose("requirements are the pins of %s", chosen)
+	if len(others) > 0 {
+		s.choose("requirements are not taken from %s", strings.Join(others, ", "))
+	}
+	for _, name := range s.repository.Locked(chosen) {
+		s.names[name] = true
+	}
+	for _, extra := range s.metadata.Extras {
+		s.leave(extra.Position, "extra "+extra.Name, "which extras are installed is not known", "name those that the program needs in the recipe's requirements")
+	}
+	return "requirements: " + recipes.Scalar(chosen)
+}
+
+// listed writes what the project's metadata requires into the recipe.
+func (s *suggester) listed() string {
+	from := s.metadata.From
+	lines := []string{"# Copied from " + from + ": a change there is made here, too.", "requirements:"}
+	for _, required := range s.metadata.Requires {
+		requirement, err := recipes.ParseRequirement(required.Text)
+		if i := slices.IndexFunc(s.metadata.Direct, func(n project.Named) bool { return n.Name == requirement.Name }); err == nil && i >= 0 {
+			s.leave(s.metadata.Direct[i].Position, required.Says, "it comes from a workspace, a path or a repository, and not from an index", "put its wheel into an index, and add it to the recipe's requirements")
+			continue
+		}
+		if required.Text == "" || err != nil {
+			why := "it has no form with name and version"
+			if err != nil && required.Text != "" {
+				why = err.Error()
+			}
+			s.leave(required.Position, required.Says, why, "add it to the recipe's requirements by name and version")
+			continue
+		}
+		lines = append(lines, "  - "+recipes.Scalar(requirement.Spec))
+	}
+	if len(lines) == 2 {
+		lines[1] = "requirements: []"
+	}
+	s.choose("requirements are those of %s", from)
+	for _, extra := range s.metadata.Extras {
+		s.leave(extra.Position, "extra "+extra.Name, "which extras are installed is not known", "copy what it requires, if the program needs it")
+	}
+	return strings.Join(lines, "\n")
+}
+
+// requirementFiles are requirements files by what they are for.
+type requirementFiles struct {
+	// main is what is installed; empty where none is. others are not.
+	main   string
+	others []string
+}
+
+// production are names of what is installed, the likeliest first, without their endings.
+var production = []string{
+	"requirements", "requirements/production", "requirements/prod", "requirements/main", "requirements/base", "requirements/default", "requirements/requirements",
+	"requirements-prod", "requirements-production", "requirements_prod", "reqs/base", "reqs/requirements",
+}
+
+// files chooses a requirements file: the one that an image installs, or the likeliest
+// name. One that installs the project alone says nothing.
+func (s *suggester) files() requirementFiles {
+	var f requirementFiles
+	var all []string
+	for _, name := range s.repository.RequirementFiles() {
+		at, alone := s.repository.OwnCode(name)
+		if !alone {
+			all = append(all, name)
+		} else if len(at) > 0 {
+			s.leave(at[0], "the project itself", "the file has no other line", "")
+		}
+	}
+	for _, d := range s.dockerfiles {
+		for _, installed := range d.Pip() {
+			if name, ok := strings.CutPrefix(installed.Name, "-r "); ok {
+				if i := slices.IndexFunc(all, func(file string) bool { return sameEnd(file, name) }); i >= 0 {
+					f.main = all[i]
+				}
+			}
+		}
+	}
+	for _, stem := range production {
+		for _, ending := range []string{".txt", ".in"} {
+			if f.main == "" && slices.Contains(all, stem+ending) {
+				f.main = stem + ending
+			}
+		}
+	}
+	included := s.repository.Included(f.main)
+	for _, name := range all {
+		if name != f.main && !slices.Contains(included, name) {
+			f.others = append(f.others, name)
+		}
+	}
+	if f.main == "" && len(f.others) == 1 && !isDevelopment(f.others[0]) && len(s.metadata.Requires) == 0 {
+		f.main, f.others = f.others[0], nil
+	}
+	return f
+}
+
+// sameEnd reports whether a path in an image, such as /app/requirements/prod.txt or
+// /tmp/requirements.txt, is of a file.
+func sameEnd(file, inImage string) bool {
+	inImage = strings.TrimPrefix(path.Clean("/"+inImage), "/")
+	return inImage == file || strings.HasSuffix(inImage, "/"+file)
+}
+
+// development are parts of the names of files that are not for production.
+var development = []string{"dev", "test", "lint", "doc", "local", "ci", "typing", "mypy", "bench", "format", "debug"}
+
+func isDevelopment(file string) bool {
+	name := strings.ToLower(path.Base(file))
+	return slices.ContainsFunc(development, func(part string) bool { return strings.Contains(name, part) })
+}
+
+// groups tells of requirements that are no part of the artifact.
+func (s *suggester) groups(files []string) {
+	for _, name := range files {
+		why := "it is not known whether the program needs it"
+		if isDevelopment(name) {
+			why = "it looks like a group for development, which is no part of the artifact"
+		}
+		s.leave(recipes.Position{File: s.shown(name)}, "a requirements file", why, "include it in the requirements with -r, if the program needs it")
+	}
+	for _, g := range s.metadata.Groups {
+		s.leave(g.Position, "group "+g.Name, "a group of dependencies is no part of the artifact", "")
+	}
+	for _, c := range s.metadata.Computed {
+		if s.metadata.From == "" {
+			s.leave(c.Position, c.Name, "only running the project's code tells what it is", "list it in the recipe's requirements")
+		}
+	}
+}
+
+// shown is a file's path as people may open it from where they are.
+func (s *suggester) shown(name string) string { return filepath.Join(s.dir, filepath.FromSlash(name)) }
