@@ -187,8 +187,16 @@ func checkArtifact(t *testing.T, w *world, a artifact.Artifact) {
 	if diff := cmp.Diff(labels, a.Config.Labels); diff != "" || !artifact.IsDigest(fingerprint) {
 		t.Errorf("labels (-want +got):\n%s", diff)
 	}
-	if !slices.Equal(a.Config.Entrypoint, []string{"/opt/ampoule/bin/python3"}) || a.Config.Architecture != "amd64" {
-		t.Errorf("the configuration is %+v", a.Config)
+	config := a.Config
+	config.Labels = nil
+	if diff := cmp.Diff(artifact.Config{
+		Architecture: "amd64", User: "65532:65532",
+		Env: []string{
+			"PATH=/opt/ampoule/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/tmp", "USER=nonroot",
+		},
+		Entrypoint: []string{"/opt/ampoule/bin/ampoule-exec", "--keep-env=PYTHONPATH", "--"}, Cmd: []string{"python3"},
+	}, config); diff != "" {
+		t.Errorf("the configuration (-want +got):\n%s", diff)
 	}
 	for file, owner := range map[string]string{
 		"bin/python3.13": audit.OwnerInterpreter, library + "site-packages/demo/__init__.py": "tail-",
