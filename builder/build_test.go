@@ -21,9 +21,11 @@ import (
 
 	"ampoule/artifact"
 	"ampoule/audit"
+	"ampoule/builder/failure"
 	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/fake"
+	"ampoule/faults"
 	"ampoule/internal/basetime"
 	"ampoule/recipes"
 	"ampoule/store"
@@ -316,7 +318,52 @@ func TestBuildRefused(t *testing.T) {
 			if got.Verdict == nil || got.Verdict.Passed || got.Digest != "" || got.Logs == "" {
 				t.Errorf("the result is %+v", got)
 			}
+			if hints := strings.Join(faults.Hints(err), "\n"); !strings.Contains(hints, "`ampoule shell` opens the refused tree in target ") {
+				t.Errorf("the hints are %s", hints)
+			}
 		})
+	}
+}
+
+// TestShellOpensRefusedTree opens what the gate refused, where it was refused, until it passes.
+func TestShellOpensRefusedTree(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.test = func(_ context.Context, step sandbox.Step) error {
+		if strings.Contains(step.Env[0], "/srv/") {
+			return &sandbox.ExitError{Args: step.Args, Code: 3}
+		}
+		return nil
+	}
+	if _, err := w.build(); len(refusals(t, w, err)) != 1 {
+		t.Fatalf("the build ends with %v", err)
+	}
+	var opened failure.State
+	b := w.builder()
+	open := func() error {
+		return b.Shell(t.Context(), w.request(), ShellOptions{
+			Command: []string{"id"}, Stdout: io.Discard, Stderr: io.Discard,
+			Opened: func(s failure.State) error { opened = s; return nil },
+		})
+	}
+	before := len(w.runner.Sandboxes())
+	if err := open(); err != nil {
+		t.Fatal(err)
+	}
+	if opened.Title != "the refused tree of web in target vm" || opened.Dir != "/tmp" || opened.Lost != "" ||
+		!slices.Equal(opened.Args, []string{"python3", "-c", "import demo"}) && !slices.Equal(opened.Args, w.recipe.Test.Commands[0]) {
+		t.Errorf("it opens %+v", opened)
+	}
+	sb := w.runner.Sandboxes()[before]
+	if _, ok := sb.Files().Lookup("srv/ampoule/current/" + library + "site-packages/demo/__init__.py"); !ok || sb.Online || !sb.Closed() {
+		t.Error("the sandbox lacks the tree, has a network or is left open")
+	}
+	w.test = func(context.Context, sandbox.Step) error { return nil }
+	if _, err := w.build(); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(); faults.Of(err) != faults.NotFound {
+		t.Errorf("after a build that passes: %v", err)
 	}
 }
 
