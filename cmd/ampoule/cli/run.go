@@ -210,7 +210,8 @@ func passSignals(parent context.Context) (ctx context.Context, passed <-chan os.
 	signals := make(chan os.Signal, 16)
 	stops := 0
 	restore := takeSignals(parent, func(s os.Signal) {
-		if stops++; stops > maxStops {
+		stops++
+		if stops > maxStops {
 			cancel(&InterruptedError{Signal: s})
 			return
 		}
