@@ -136,6 +136,34 @@ func TestExecEnvironment(t *testing.T) {
 	}
 }
 
+// TestExecLimits has other bounds compiled in, which any machine's hard limit is above.
+func TestExecLimits(t *testing.T) {
+	t.Parallel()
+	text := string(execSource)
+	for _, change := range [][2]string{{"NOFILE_LEAST = 65536,", "NOFILE_LEAST = 300,"}, {"NOFILE_MOST = 1048576,", "NOFILE_MOST = 500,"}} {
+		if !strings.Contains(text, change[0]) {
+			t.Fatalf("the source has no %s", change[0])
+		}
+		text = strings.Replace(text, change[0], change[1], 1)
+	}
+	dir := t.TempDir()
+	source, self := filepath.Join(dir, "x.c"), filepath.Join(dir, "x")
+	if err := os.WriteFile(source, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("gcc", "-std=gnu11", "-o", self, source).CombinedOutput(); err != nil {
+		t.Fatalf("compiling: %v\n%s", err, out)
+	}
+	for _, c := range []struct{ soft, hard, want string }{
+		{"100", "200", "200 200"}, {"100", "900", "300 900"}, {"400", "900", "400 900"}, {"800", "900", "500 900"},
+	} {
+		got := start(t, nil, "sh", "-c", `ulimit -Sn "$1"; ulimit -Hn "$2"; exec "$3" sh -c 'echo $(ulimit -Sn) $(ulimit -Hn)'`, "sh", c.soft, c.hard, self)
+		if diff := cmp.Diff(ended{0, c.want + "\n", ""}, got); diff != "" {
+			t.Errorf("%+v (-want +got):\n%s", c, diff)
+		}
+	}
+}
+
 // inherited starts sh with whatever a careless parent leaves: ignored and blocked signals.
 const inherited = `import os, resource, signal, sys
 for number in (signal.SIGCHLD, signal.SIGPIPE, signal.SIGHUP, signal.SIGRTMAX):
