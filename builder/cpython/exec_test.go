@@ -2,6 +2,7 @@ package cpython
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -54,7 +55,9 @@ type ended struct {
 // start runs a command with some variables and nothing else in its environment but a PATH.
 func start(t *testing.T, env []string, args ...string) ended {
 	t.Helper()
-	cmd := exec.Command(args[0], args[1:]...)
+	bounded, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	cmd := exec.CommandContext(bounded, args[0], args[1:]...)
 	cmd.Env = append([]string{"PATH=/usr/bin:/bin"}, env...)
 	var out, errs bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &errs
