@@ -157,7 +157,8 @@ func TestProcessKeepsItsRelease(t *testing.T) {
 			// What an environment starts anew finds its home again, by the link.
 			want = "23.0.0 23.0.0 22.0.0"
 		case "a console script":
-			said = strings.Join(strings.Fields(said)[:3], " ")
+			words := strings.Fields(said)
+			said = strings.Join(words[:min(3, len(words))], " ")
 		}
 		if said != want {
 			t.Errorf("%s imports %s, want %s", name, said, want)
