@@ -101,7 +101,7 @@ func (x *exam) testFault(target string, t Test, startup bool) (Finding, bool) {
 		return f, false
 	}
 	f.Cause = fmt.Sprintf("The test ended with code %d: %s", r.Code, lastLines(r.Output, 3))
-	f.Remedy = "Run it in the artifact with ampoule run to see more."
+	f.Remedy = "Run it again in the refused tree, which ampoule shell opens."
 	return f, true
 }
 

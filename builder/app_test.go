@@ -115,7 +115,7 @@ func TestApp(t *testing.T) {
 		t.Fatal(err)
 	}
 	a := w.artifacts[0]
-	if len(a.Config.Entrypoint) != 0 || !slices.Equal(a.Config.Cmd, []string{"web", "--port", "80"}) {
+	if len(a.Config.Entrypoint) != 3 || !slices.Equal(a.Config.Cmd, []string{"web", "--port", "80"}) {
 		t.Errorf("the image runs %q %q", a.Config.Entrypoint, a.Config.Cmd)
 	}
 	_, owners := publishedTree(t, w.world, a)

@@ -21,9 +21,11 @@ import (
 
 	"ampoule/artifact"
 	"ampoule/audit"
+	"ampoule/builder/failure"
 	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/fake"
+	"ampoule/faults"
 	"ampoule/internal/basetime"
 	"ampoule/recipes"
 	"ampoule/store"
@@ -187,8 +189,16 @@ func checkArtifact(t *testing.T, w *world, a artifact.Artifact) {
 	if diff := cmp.Diff(labels, a.Config.Labels); diff != "" || !artifact.IsDigest(fingerprint) {
 		t.Errorf("labels (-want +got):\n%s", diff)
 	}
-	if !slices.Equal(a.Config.Entrypoint, []string{"/opt/ampoule/bin/python3"}) || a.Config.Architecture != "amd64" {
-		t.Errorf("the configuration is %+v", a.Config)
+	config := a.Config
+	config.Labels = nil
+	if diff := cmp.Diff(artifact.Config{
+		Architecture: "amd64", User: "65532:65532",
+		Env: []string{
+			"PATH=/opt/ampoule/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/tmp", "USER=nonroot",
+		},
+		Entrypoint: []string{"/opt/ampoule/bin/ampoule-exec", "--keep-env=PYTHONPATH", "--"}, Cmd: []string{"python3"},
+	}, config); diff != "" {
+		t.Errorf("the configuration (-want +got):\n%s", diff)
 	}
 	for file, owner := range map[string]string{
 		"bin/python3.13": audit.OwnerInterpreter, library + "site-packages/demo/__init__.py": "tail-",
@@ -308,7 +318,52 @@ func TestBuildRefused(t *testing.T) {
 			if got.Verdict == nil || got.Verdict.Passed || got.Digest != "" || got.Logs == "" {
 				t.Errorf("the result is %+v", got)
 			}
+			if hints := strings.Join(faults.Hints(err), "\n"); !strings.Contains(hints, "`ampoule shell` opens the refused tree in target ") {
+				t.Errorf("the hints are %s", hints)
+			}
 		})
+	}
+}
+
+// TestShellOpensRefusedTree opens what the gate refused, where it was refused, until it passes.
+func TestShellOpensRefusedTree(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.test = func(_ context.Context, step sandbox.Step) error {
+		if strings.Contains(step.Env[0], "/srv/") {
+			return &sandbox.ExitError{Args: step.Args, Code: 3}
+		}
+		return nil
+	}
+	if _, err := w.build(); len(refusals(t, w, err)) != 1 {
+		t.Fatalf("the build ends with %v", err)
+	}
+	var opened failure.State
+	b := w.builder()
+	open := func() error {
+		return b.Shell(t.Context(), w.request(), ShellOptions{
+			Command: []string{"id"}, Stdout: io.Discard, Stderr: io.Discard,
+			Opened: func(s failure.State) error { opened = s; return nil },
+		})
+	}
+	before := len(w.runner.Sandboxes())
+	if err := open(); err != nil {
+		t.Fatal(err)
+	}
+	if opened.Title != "the refused tree of web in target vm" || opened.Dir != "/tmp" || opened.Lost != "" ||
+		!slices.Equal(opened.Args, []string{"python3", "-c", "import demo"}) && !slices.Equal(opened.Args, w.recipe.Test.Commands[0]) {
+		t.Errorf("it opens %+v", opened)
+	}
+	sb := w.runner.Sandboxes()[before]
+	if _, ok := sb.Files().Lookup("srv/ampoule/current/" + library + "site-packages/demo/__init__.py"); !ok || sb.Online || !sb.Closed() {
+		t.Error("the sandbox lacks the tree, has a network or is left open")
+	}
+	w.test = func(context.Context, sandbox.Step) error { return nil }
+	if _, err := w.build(); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(); faults.Of(err) != faults.NotFound {
+		t.Errorf("after a build that passes: %v", err)
 	}
 }
 

@@ -38,11 +38,12 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 		return nil, err
 	}
 	stage := &gate.Stage{Store: r.with.Store, Runner: r.with.Sandboxes.Runner, Images: r.with.Sandboxes.Images, Jobs: r.with.Jobs, Log: log}
-	verdict, err := stage.Judge(ctx, gate.Case{
+	subject := gate.Case{
 		Terms: gate.TermsOf(r.req.Recipe), Tree: sealed.Tree, Record: sealed.Record,
 		Prefix: "/" + Prefix, Interpreter: strings.TrimPrefix(r.env.Python, "/"+Prefix+"/"),
 		Accepted: accepted(r.req.Recipe, r.req.Lock), CompiledWith: compiledWith(r.req.Lock), NativeCalls: r.calls, Now: r.b.d.Now(),
-	}, targets)
+	}
+	verdict, err := stage.Judge(ctx, subject, targets)
 	if err != nil {
 		return nil, err
 	}
@@ -50,10 +51,16 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 	if err := r.keep(verdict); err != nil {
 		return nil, err
 	}
-	if !verdict.Passed {
-		return &verdict, &RefusedError{Verdict: verdict}
+	if verdict.Passed {
+		return &verdict, stage.ForgetRefused(ctx, r.req.Recipe.Name)
 	}
-	return &verdict, nil
+	kept, err := stage.KeepRefused(ctx, r.req.Recipe.Name, subject, targets, verdict)
+	if err != nil {
+		// The verdict is what matters.
+		log.Printf("%v", err)
+		kept = ""
+	}
+	return &verdict, &RefusedError{Verdict: verdict, Kept: kept}
 }
 
 // targets are the runtime targets, in the order of their names. Their file systems stay

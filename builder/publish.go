@@ -159,7 +159,17 @@ func (r *build) imageBase(ctx context.Context) (sandbox.Image, error) {
 	return r.env.Base(ctx, base)
 }
 
-// config says how the image runs, and what it is.
+// imageUser and imageName are the user that the image runs as: no user of Debian's, and the
+// one that images without a shell have come to use. Its files belong to root.
+const (
+	imageUser = "65532:65532"
+	imageName = "nonroot"
+)
+
+// config says how the image runs, and what it is. It starts any program, as the images of
+// Docker's own python do, through a program that reaps. HOME and USER are what libraries ask
+// for, as the user is in no /etc/passwd. PYTHONPATH is kept: nothing leaks into a container
+// that its image or whoever starts it does not name.
 func (r *build) config(sealed *seal.Sealed) (artifact.Config, error) {
 	bin := path.Join("/", Prefix, "bin")
 	_, arch, _ := strings.Cut(r.req.platform(), "/")
@@ -168,18 +178,19 @@ func (r *build) config(sealed *seal.Sealed) (artifact.Config, error) {
 		Fingerprint: sealed.Record.Python.FingerprintDigest, Tree: sealed.Tree.Hash(), Prefix: "/" + Prefix,
 		Repeatable: new(!slices.Contains(r.req.Recipe.Python.Configure, "--enable-optimizations")),
 	}.Encode()
-	entrypoint, command := []string{bin + "/python3"}, []string(nil)
+	command := []string{"python3"}
 	if app := r.req.Recipe.App; app != nil && len(app.Command) > 0 {
-		entrypoint, command = nil, app.Command
+		command = app.Command
 	}
 	return artifact.Config{
 		Architecture: arch,
 		Env: []string{
 			"PATH=" + bin + ":/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
-			"LANG=C.UTF-8",
+			"LANG=C.UTF-8", "HOME=/tmp", "USER=" + imageName,
 		},
-		Entrypoint: entrypoint,
+		Entrypoint: []string{bin + "/ampoule-exec", "--keep-env=PYTHONPATH", "--"},
 		Cmd:        command,
+		User:       imageUser,
 		Labels:     labels,
 	}, err
 }

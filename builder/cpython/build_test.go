@@ -99,9 +99,11 @@ func TestBuild(t *testing.T) {
 		`/bin/sh -c cat "$1" >> "$2" sh /ampoule-build/Lib_ssl.py Lib/ssl.py`,
 		`/bin/sh -c cat "$1" >> "$2" sh /ampoule-build/Lib_site.py Lib/site.py`,
 		`/bin/sh -c cat "$1" >> "$2" sh /ampoule-build/Lib_venv___init__.py Lib/venv/__init__.py`,
+		strings.Join(insertGetpath(), " "),
 		"./configure --prefix=/opt/ampoule --enable-shared --with-lto",
 		"make -j3",
 		"make install TEST_MODULES=no",
+		strings.Join(compileExec("/opt/ampoule"), " "),
 		strings.Join(oneExecutable("/opt/ampoule/bin/python3.13"), " "),
 		"/opt/ampoule/bin/python3.13 -I -S /ampoule-build/finish.py /opt/ampoule /ampoule-build/cpython /ampoule-build/debug 3",
 	}

@@ -35,6 +35,14 @@ const format = 1
 //go:embed finish.py
 var finishScript []byte
 
+//go:embed exec/ampoule_exec.c
+var execSource []byte
+
+// getpath is what is added to the module that computes the interpreter's paths.
+//
+//go:embed own_getpath.py
+var getpath []byte
+
 // What is added to the end of a module of the standard library.
 var (
 	//go:embed host_ssl.py
@@ -103,7 +111,10 @@ func Version() string { return layers.Key("cpython", format, scripts()) }
 
 // scripts are what changes an interpreter on the way.
 func scripts() []string {
-	return []string{string(finishScript), string(hostSSL), string(hostSite), string(hostVenv), relocate.Module().SHA256}
+	return []string{
+		string(finishScript), string(hostSSL), string(hostSite), string(hostVenv), relocate.Module().SHA256,
+		string(getpath), strings.Join(insertGetpath(), "\n"), string(execSource), strings.Join(compileExec(""), "\n"),
+	}
 }
 
 // Key returns the hash of everything that decides the interpreter of a spec.
@@ -203,10 +214,11 @@ func (s *Stage) compile(ctx context.Context, spec Spec, log *buildlog.Log) (rec 
 	jobs := "-j" + strconv.Itoa(s.Jobs)
 	for _, step := range [][]string{
 		{"tar", "--extract", "--strip-components=1", "--file=" + archive},
-		appendTo("Lib/ssl.py"), appendTo("Lib/site.py"), appendTo("Lib/venv/__init__.py"),
+		appendTo("Lib/ssl.py"), appendTo("Lib/site.py"), appendTo("Lib/venv/__init__.py"), insertGetpath(),
 		append([]string{"./configure"}, flags...),
 		append([]string{"make", jobs}, makeArgs...),
 		append([]string{"make", "install", "TEST_MODULES=no"}, makeArgs...),
+		compileExec("/" + spec.Prefix),
 	} {
 		if err := run(log, step...); err != nil {
 			return record{}, err
@@ -248,6 +260,27 @@ func appendTo(module string) []string {
 	return []string{"/bin/sh", "-c", `cat "$1" >> "$2"`, "sh", ours, module}
 }
 
+// insertGetpath adds our part to Modules/getpath.py: behind what finds the executable and
+// reads pyvenv.cfg, and before what finds the prefix. A version without that place is an error.
+func insertGetpath() []string {
+	return []string{"/bin/sh", "-c", `awk -v ours="$1" '
+	/^if not base_executable:$/ && !found { while ((getline line < ours) > 0) print line; found = 1 }
+	{ print }
+	END { if (!found) { print "Modules/getpath.py has no place for what Ampoule adds" > "/dev/stderr"; exit 1 } }
+' "$2" > "$2.new" && mv "$2.new" "$2"`, "sh", sandbox.WorkDir + "/own_getpath.py", "Modules/getpath.py"}
+}
+
+// execName is the path, below the prefix, of the program that starts others.
+const execName = "bin/ampoule-exec"
+
+// compileExec compiles that program. It needs libc alone.
+func compileExec(prefix string) []string {
+	return []string{
+		"gcc", "-std=gnu11", "-O2", "-g", "-Wall", "-Wextra", "-fPIE", "-fstack-protector-strong", "-fstack-clash-protection", "-D_FORTIFY_SOURCE=2",
+		"-pie", "-Wl,-z,relro,-z,now,-z,noexecstack", "-o", path.Join(prefix, execName), sandbox.WorkDir + "/ampoule_exec.c",
+	}
+}
+
 // oneExecutable makes a build with ABI flags, which installs one file as python3.13td and
 // python3.13, have a link for the latter. The two would be changed one after the other.
 func oneExecutable(python string) []string {
@@ -271,6 +304,8 @@ func (s *Stage) importSource(ctx context.Context, sb sandbox.Sandbox, spec Spec)
 		tree.FileEntry("Lib_ssl.py", 0o644, hostSSL),
 		tree.FileEntry("Lib_site.py", 0o644, hostSite),
 		tree.FileEntry("Lib_venv___init__.py", 0o644, hostVenv),
+		tree.FileEntry("own_getpath.py", 0o644, getpath),
+		tree.FileEntry("ampoule_exec.c", 0o644, execSource),
 	})
 	if err != nil {
 		return err

@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"os"
+	"strconv"
+	"syscall"
 
 	"github.com/docker/docker/api/types"
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/pkg/stdcopy"
+	"github.com/docker/go-connections/nat"
 
 	"ampoule/builder/sandbox"
 )
@@ -20,8 +24,19 @@ const stopSeconds = 5
 type RunOptions struct {
 	// Args take the place of the image's command; its entry point stays.
 	Args []string
+	// Entrypoint takes the place of the image's, and of its command; nil leaves both, and
+	// one empty text takes both away.
+	Entrypoint []string
 	// Env is added to the image's environment, as KEY=value.
 	Env []string
+	// Ports are published, in the form of "docker run --publish"; Volumes are mounted, as
+	// SOURCE:TARGET[:OPTIONS] with an absolute path or a volume's name as SOURCE.
+	Ports, Volumes []string
+	// Dir and User take the place of the image's; Network is the engine's name of one. Empty
+	// is what the image says, and the engine's own network.
+	Dir, User, Network string
+	// Signals are passed to the process; may be nil.
+	Signals <-chan os.Signal
 	// TTY gives the process a terminal. Everything it writes goes to Stdout then.
 	TTY bool
 	// Sizes gives the terminal's size, first and whenever it changes; may be nil.
@@ -50,8 +65,14 @@ func (e *Engine) runImage(ctx context.Context, id sandbox.ID, o RunOptions) (cod
 		AttachStdin: o.Stdin != nil, OpenStdin: o.Stdin != nil, StdinOnce: o.Stdin != nil,
 		AttachStdout: true, AttachStderr: true,
 	}
+	c.Entrypoint, c.WorkingDir, c.User = o.Entrypoint, o.Dir, o.User
 	init := true
-	h := &container.HostConfig{Init: &init, LogConfig: container.LogConfig{Type: "none"}}
+	h := &container.HostConfig{
+		Init: &init, LogConfig: container.LogConfig{Type: "none"}, Binds: o.Volumes, NetworkMode: container.NetworkMode(o.Network),
+	}
+	if c.ExposedPorts, h.PortBindings, err = nat.ParsePortSpecs(o.Ports); err != nil {
+		return 0, err
+	}
 	containerID, err := e.create(ctx, c, h, "run")
 	if err != nil {
 		return 0, err
@@ -80,6 +101,8 @@ func (e *Engine) attached(ctx context.Context, id string, stream types.HijackedR
 	stop := context.AfterFunc(ctx, func() { stopped <- e.stop(alive, id) })
 	finished := e.resize(alive, id, o.Sizes)
 	defer finished()
+	forwarded := e.forward(alive, id, o.Signals)
+	defer forwarded()
 	if o.Stdin != nil {
 		go sendInput(stream, o.Stdin)
 	}
@@ -132,6 +155,30 @@ func (e *Engine) stop(ctx context.Context, id string) error {
 		return fmt.Errorf("stopping container: %w", err)
 	}
 	return nil
+}
+
+// forward passes signals on until the function that it returns is called.
+func (e *Engine) forward(ctx context.Context, id string, signals <-chan os.Signal) func() {
+	ctx, cancel := context.WithCancel(ctx)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case s := <-signals:
+				if number, ok := s.(syscall.Signal); ok {
+					// The process may have ended.
+					_ = e.client.ContainerKill(ctx, id, strconv.Itoa(int(number)))
+				}
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return func() {
+		cancel()
+		<-done
+	}
 }
 
 // resize passes the terminal's sizes on until the function that it returns is called.

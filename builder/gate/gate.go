@@ -206,7 +206,7 @@ func (r *round) what() *tree.Tree {
 func (t *trial) run(ctx context.Context) (err error) {
 	t.task = progress.Start(ctx, progress.StageGate, "target "+t.Name)
 	defer func() { t.task.End(err) }()
-	if t.host, err = t.hostLayer(ctx); err != nil {
+	if t.host, err = t.stage.hostLayer(ctx, t.sub.Tree, t.Host); err != nil {
 		return err
 	}
 	modes := []bool{false}
@@ -340,8 +340,8 @@ const librariesDir = "usr/lib/x86_64-linux-gnu"
 
 // hostLayer has libraries in the place of those that the target's machines provide: what
 // needs them can be loaded with them, though nothing of theirs can be called.
-func (t *trial) hostLayer(ctx context.Context) ([]sandbox.Layer, error) {
-	wanted, err := audit.HostSymbols(t.sub.Tree, t.Host)
+func (s *Stage) hostLayer(ctx context.Context, what *tree.Tree, host []string) ([]sandbox.Layer, error) {
+	wanted, err := audit.HostSymbols(what, host)
 	if err != nil || len(wanted) == 0 {
 		return nil, err
 	}
@@ -353,7 +353,7 @@ func (t *trial) hostLayer(ctx context.Context) ([]sandbox.Layer, error) {
 	if err != nil {
 		return nil, err
 	}
-	layer, err := layers.Save(ctx, t.stage.Store, libraries, librariesDir)
+	layer, err := layers.Save(ctx, s.Store, libraries, librariesDir)
 	return []sandbox.Layer{layer}, err
 }
 

@@ -174,7 +174,7 @@ func TestKeep(t *testing.T) {
 	if err := Keep(filepath.Join(dir, "none"), "web", "7-abc", verdict); err == nil {
 		t.Error("kept where there is no directory")
 	}
-	refused := &RefusedError{verdict}
+	refused := &RefusedError{Verdict: verdict}
 	if refused.Error() != "the gate refused the tree: 1 finding" || refused.Hint() == "" {
 		t.Errorf("the error is %v", refused)
 	}

@@ -17,7 +17,11 @@ import (
 )
 
 // RefusedError says that the gate refused a tree.
-type RefusedError struct{ Verdict audit.Verdict }
+type RefusedError struct {
+	Verdict audit.Verdict
+	// Kept is the target in which the tree was kept for a shell; empty if it was not.
+	Kept string
+}
 
 func (e *RefusedError) Error() string {
 	refused := 0
@@ -39,12 +43,16 @@ func (e *RefusedError) Error() string {
 // Kind says whose fault it is.
 func (*RefusedError) Kind() faults.Kind { return faults.Refused }
 
-// Hint says what an exception takes.
+// Hint says what an exception takes, and how to look at the tree.
 func (e *RefusedError) Hint() string {
+	hint := "each finding says what to do; an exception is written into the recipe under gate.except, with its reason and its end"
 	if e.Verdict.Group != "" {
-		return "each finding says what to do; an exception for a group's files is written into the recipe under gate.groups, with its reason and its end"
+		hint = "each finding says what to do; an exception for a group's files is written into the recipe under gate.groups, with its reason and its end"
 	}
-	return "each finding says what to do; an exception is written into the recipe under gate.except, with its reason and its end"
+	if e.Kept != "" {
+		hint += "; `ampoule shell` opens the refused tree in target " + e.Kept
+	}
+	return hint
 }
 
 // Wheel is a wheel in the store.

@@ -73,12 +73,13 @@ func (e *UnsafeError) Hint() string { return e.Advice }
 const (
 	installing = "installing"
 	verifying  = "verifying"
+	reading    = "reading"
 )
 
 // hostHint says what to do about a fault of this machine.
 func hostHint(op, root string, err error) string {
 	switch {
-	case op == verifying:
+	case op == verifying, op == reading:
 		return fmt.Sprintf("run as a user who may read what is below %s", root)
 	case errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS):
 		return fmt.Sprintf("run as a user who may write below %s, or choose another --root", root)

@@ -12,7 +12,6 @@ import (
 
 	"ampoule/artifact"
 	"ampoule/builder"
-	"ampoule/builder/docker"
 	"ampoule/builder/layers"
 	"ampoule/builder/progress"
 	"ampoule/faults"
@@ -64,7 +63,7 @@ func TestRunWithGroup(t *testing.T) {
 		ref := w.Reference("web", digest)
 		run := func(groups ...string) ([]string, error) {
 			e := &engine{}
-			err := Run(ctx, s, reg, e, ref, docker.RunOptions{}, groups...)
+			err := Run(ctx, s, reg, e, ref, RunOptions{Groups: groups})
 			return e.files, err
 		}
 		if _, err := run("test"); faults.Of(err) != faults.NotFound || !strings.Contains(strings.Join(faults.Hints(err), ""), "ampoule build --group test") {

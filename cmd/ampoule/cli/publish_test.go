@@ -163,7 +163,7 @@ func TestPublishedArtifact(t *testing.T) {
 		}
 
 		e := &engine{code: 3}
-		err = Run(ctx, s, reg, e, ref, docker.RunOptions{Args: []string{"-V"}})
+		err = Run(ctx, s, reg, e, ref, RunOptions{Args: []string{"-V"}})
 		if ExitCode(err) != 3 {
 			t.Errorf("run: %v", err)
 		}

@@ -75,7 +75,7 @@ func layersOf(t *testing.T, ref string) map[string]string {
 	if err := json.Unmarshal([]byte(ampoule(t, "inspect", ref, "--output", "json")), &info); err != nil || len(info.Images) != 1 {
 		t.Fatalf("%+v, %v", info, err)
 	}
-	if len(info.Images[0].Entrypoint) != 0 || !slices.Equal(info.Images[0].Command, []string{"hello", "there"}) {
+	if len(info.Images[0].Entrypoint) != 3 || !slices.Equal(info.Images[0].Command, []string{"hello", "there"}) {
 		t.Errorf("the image runs %q %q", info.Images[0].Entrypoint, info.Images[0].Command)
 	}
 	found := map[string]string{}

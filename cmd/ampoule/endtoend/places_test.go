@@ -39,7 +39,7 @@ func serve(t *testing.T) string {
 // tryDocker pulls the digest with Docker itself and looks at what it runs.
 func tryDocker(t *testing.T, a artifact) {
 	image := serve(t) + "/" + a.ref
-	if out := run(t, "docker", "run", "--rm", "--network", "none", image, "-c", "import flask, psycopg2; print(psycopg2.__libpq_version__ > 0)"); !strings.HasSuffix(out, "True") {
+	if out := run(t, "docker", "run", "--rm", "--network", "none", image, "python3", "-c", "import flask, psycopg2; print(psycopg2.__libpq_version__ > 0)"); !strings.HasSuffix(out, "True") {
 		t.Errorf("docker run printed %q", out)
 	}
 	t.Cleanup(func() { _ = exec.Command("docker", "rmi", "--force", image).Run() })
