@@ -80,6 +80,9 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 			return nil, err
 		}
 	}
+	if err := d.libraries(ctx); err != nil {
+		return nil, err
+	}
 	if err := unusedPackages(r, lock); err != nil {
 		return nil, err
 	}
@@ -131,13 +134,27 @@ func unusedPackages(r *recipes.Recipe, lock *recipes.Lock) error {
 	var faults recipes.Faults
 	for _, name := range sortedKeys(r.Packages) {
 		built := func(d recipes.Dist) bool { return d.Name == name && d.Build != nil }
-		if !slices.ContainsFunc(lock.Dists, built) {
+		if !slices.ContainsFunc(lock.Dists, built) && !leavesLibrariesOut(r, lock, name) {
 			faults = append(faults, r.Fault(
 				fmt.Sprintf("packages.%s says how %s is built, and nothing builds it", name, name),
 				"remove it, or require "+name, "packages", name))
 		}
 	}
 	return faults.Err()
+}
+
+// leavesLibrariesOut reports whether an entry under packages does nothing but keep an
+// override from naming libraries that an installed distribution loads: that needs no build.
+func leavesLibrariesOut(r *recipes.Recipe, lock *recipes.Lock, name string) bool {
+	with := *r
+	with.Packages = nil
+	entry := r.Packages[name]
+	lines := recipes.BuildSet{Env: entry.Env, ConfigSettings: entry.ConfigSettings}.Lines()
+	if entry.Overrides == "" || len(entry.Build)+len(entry.Requires)+len(entry.Patches)+len(lines.Env)+len(lines.Settings) > 0 {
+		return false
+	}
+	_, applied := with.RuntimeLibraries(installedDists(lock), placeOf(lock))
+	return slices.ContainsFunc(applied, func(a recipes.Applied) bool { return a.Name == name })
 }
 
 // distLocker locks sdists and wheels.
@@ -169,7 +186,6 @@ func (p *distLocker) run(ctx context.Context) (err error) {
 	if err := p.lockDists(ctx); err != nil {
 		return err
 	}
-	p.debian.prune()
 	p.tell(ctx)
 	return nil
 }
