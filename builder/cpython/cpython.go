@@ -43,6 +43,8 @@ var (
 	hostSite []byte
 	//go:embed host_venv.py
 	hostVenv []byte
+	//go:embed host_ctypes.py
+	hostCtypes []byte
 )
 
 const staticLibpythonFlag = "--enable-static-libpython-for-interpreter"
@@ -103,7 +105,7 @@ func Version() string { return layers.Key("cpython", format, scripts()) }
 
 // scripts are what changes an interpreter on the way.
 func scripts() []string {
-	return []string{string(finishScript), string(hostSSL), string(hostSite), string(hostVenv), relocate.Module().SHA256}
+	return []string{string(finishScript), string(hostSSL), string(hostSite), string(hostVenv), string(hostCtypes), relocate.Module().SHA256}
 }
 
 // Key returns the hash of everything that decides the interpreter of a spec.
@@ -203,7 +205,7 @@ func (s *Stage) compile(ctx context.Context, spec Spec, log *buildlog.Log) (rec 
 	jobs := "-j" + strconv.Itoa(s.Jobs)
 	for _, step := range [][]string{
 		{"tar", "--extract", "--strip-components=1", "--file=" + archive},
-		appendTo("Lib/ssl.py"), appendTo("Lib/site.py"), appendTo("Lib/venv/__init__.py"),
+		appendTo("Lib/ssl.py"), appendTo("Lib/site.py"), appendTo("Lib/venv/__init__.py"), appendTo("Lib/ctypes/util.py"),
 		append([]string{"./configure"}, flags...),
 		append([]string{"make", jobs}, makeArgs...),
 		append([]string{"make", "install", "TEST_MODULES=no"}, makeArgs...),
@@ -271,6 +273,7 @@ func (s *Stage) importSource(ctx context.Context, sb sandbox.Sandbox, spec Spec)
 		tree.FileEntry("Lib_ssl.py", 0o644, hostSSL),
 		tree.FileEntry("Lib_site.py", 0o644, hostSite),
 		tree.FileEntry("Lib_venv___init__.py", 0o644, hostVenv),
+		tree.FileEntry("Lib_ctypes_util.py", 0o644, hostCtypes),
 	})
 	if err != nil {
 		return err
