@@ -98,7 +98,7 @@ func hintGlibc(string) string {
 
 // checks are the names of the gate's checks.
 var checks = []string{
-	"abi3", "closure", "conflicts", "fingerprint", "hardening", "interpreter", "isa", "libpython-needed", "load", "loader", "metadata", "modules", "parse", "paths", "platform", "recipe-tests", "record", "rpath", "second-runtime", "startup", "symbols", "tags", "unwind", "versions",
+	"abi3", "closure", "conflicts", "dlopen", "fingerprint", "hardening", "interpreter", "isa", "libpython-needed", "load", "loader", "metadata", "modules", "parse", "paths", "platform", "recipe-tests", "record", "rpath", "second-runtime", "startup", "symbols", "tags", "unwind", "versions",
 }
 
 const hex64 = `[0-9a-f]{64}`
