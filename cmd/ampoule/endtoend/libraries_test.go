@@ -29,7 +29,7 @@ mapped = {line.split()[-1] for line in open("/proc/self/maps") if ".so" in line}
 for name in ("libmagic", "libpq", "libgirepository", "libfontconfig"):
     for path in mapped:
         if os.path.basename(path).startswith(name):
-            assert path.startswith(sys.base_prefix + "/lib/"), path
+            assert path.startswith(os.path.realpath(sys.base_prefix) + "/lib/"), path
 print(os.environ["MAGIC"])
 `
 
