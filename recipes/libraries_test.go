@@ -1,6 +1,7 @@
 package recipes
 
 import (
+	"errors"
 	"strings"
 	"testing"
 
@@ -84,7 +85,8 @@ func TestLibrariesFaults(t *testing.T) {
 		"libmagic.so.1": "Debian package that has the library", "libmagic1=1": "the lock pins",
 	} {
 		_, err := ParseRecipe("ampoule.yaml", []byte(strings.Replace(goodRecipe, "runtime:\n", "runtime:\n  libraries: ["+text+"]\n", 1)))
-		faults, ok := err.(Faults)
+		var faults Faults
+		ok := errors.As(err, &faults)
 		if text == "libmagic.so.1" && err == nil {
 			t.Errorf("%s is taken", text)
 		}
