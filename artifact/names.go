@@ -72,6 +72,11 @@ const (
 	// RecordFile is where a tree says what it is made of, relative to its root. Package
 	// audit has its form.
 	RecordFile = "share/ampoule/artifact.json"
+	// VariablesFile is where a tree says which variables lead libraries to the data that it
+	// carries for them, relative to its root: a line of NAME HOW PATH [HOST] each. HOW is
+	// "own" (set where it is not), "first" (put before others) or "missing" (set where the
+	// host has no file HOST). The interpreter's site module obeys it.
+	VariablesFile = "share/ampoule/variables"
 	// WheelRecordFile is the file in the .dist-info directory of a wheelhouse's wheel that
 	// says what the wheel was built with. Package audit has its form.
 	WheelRecordFile = "ampoule.json"

@@ -102,7 +102,7 @@ func TestEachCheckHasOneFile(t *testing.T) {
 			t.Errorf("check %s: %v", c.Name, err)
 		}
 	}
-	if got := len(Checks()); got != 25 {
+	if got := len(Checks()); got != 26 {
 		t.Errorf("%d checks", got)
 	}
 }

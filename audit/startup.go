@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 
+	"ampoule/artifact"
 	"ampoule/tree"
 )
 
@@ -119,12 +120,16 @@ func siteStartup(name string, kind tree.Kind) (StartupKind, bool) {
 // shadows reports whether an entry stands before the standard library or decides where it
 // is. CPython's Modules/getpath.py (before 3.11 getpath.c) reads these names beside the
 // executable, in the directory above, and beside the library; it looks for the library and its
-// archive from the executable's own directory upwards.
+// archive from the executable's own directory upwards. The variables that a start sets
+// are the sealed tree's own to say.
 func (h installation) shadows(e tree.Entry) bool {
 	if e.Kind == tree.Dir {
 		return false
 	}
 	rel := h.relative(e.Path)
+	if rel == artifact.VariablesFile && strings.HasPrefix(e.Owner, OwnerWheel) {
+		return true
+	}
 	beside, below := strings.CutPrefix(rel, "bin/")
 	if landmark.MatchString(beside) || below && libraryBelow.MatchString(beside) {
 		return true

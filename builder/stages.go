@@ -50,6 +50,10 @@ func (r *build) run(ctx context.Context) (_ *audit.Verdict, _ string, err error)
 		return nil, "", err
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
+	// Before what takes long.
+	if err := r.checkLibraries(ctx); err != nil {
+		return nil, "", err
+	}
 	made, err := r.buildWheels(ctx)
 	var refused *RefusedError
 	if errors.As(err, &refused) {
@@ -177,7 +181,14 @@ func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel
 	if parts.Wheels, err = seal.Lay(trees, made); err != nil {
 		return nil, err
 	}
-	return seal.Seal(parts, r.hostLibraries())
+	sealed, err := seal.Seal(parts, r.hostLibraries())
+	if err != nil {
+		return nil, err
+	}
+	for _, told := range sealed.Told {
+		progress.Send(ctx, progress.Event{Kind: progress.Told, Stage: progress.StageSeal, Message: told})
+	}
+	return sealed, nil
 }
 
 // readBelow reads the interpreter, and the file system that everything was built on.
@@ -191,7 +202,10 @@ func (r *build) readBelow(ctx context.Context, open *layers.Opened, parts *seal.
 	if err != nil {
 		return err
 	}
-	parts.Root, err = open.RootFS(ctx, everything)
+	if parts.Root, err = open.RootFS(ctx, everything); err != nil {
+		return err
+	}
+	parts.Libraries, err = r.libraries(ctx, open)
 	return err
 }
 
@@ -199,18 +213,28 @@ func (r *build) readBelow(ctx context.Context, open *layers.Opened, parts *seal.
 func (r *build) everything(ctx context.Context) (sandbox.Image, error) {
 	all := r.env.Tools
 	seen := map[string]bool{}
+	add := func(added []sandbox.Layer) {
+		for _, layer := range added {
+			if !seen[layer.DiffID] {
+				all = all.With(layer)
+			}
+			seen[layer.DiffID] = true
+		}
+	}
 	for _, id := range r.installed() {
 		d, _ := r.dist(id)
 		image, err := r.env.For(ctx, d)
 		if err != nil {
 			return sandbox.Image{}, err
 		}
-		for _, layer := range image.Layers[len(r.env.Tools.Layers) : len(image.Layers)-1] {
-			if !seen[layer.DiffID] {
-				all = all.With(layer)
-			}
-			seen[layer.DiffID] = true
+		add(image.Layers[len(r.env.Tools.Layers) : len(image.Layers)-1])
+	}
+	if r.req.Lock.Libraries != nil {
+		image, err := r.env.Libraries(ctx)
+		if err != nil {
+			return sandbox.Image{}, err
 		}
+		add(image.Layers[len(r.env.Tools.Layers):])
 	}
 	return all, nil
 }

@@ -83,6 +83,7 @@ func recipeAnswers(r *Recipe, reqs *RequirementSet) []answer {
 	if vm := r.Runtime.VM; vm != nil {
 		one(vm.Glibc, "runtime", "vm", "glibc")
 	}
+	many(r.Runtime.Libraries, "runtime", "libraries")
 	return append(answers, appAnswers(r, reqs)...)
 }
 

@@ -62,6 +62,9 @@ func (c *lockCheck) debian() {
 	c.base(l.Base, "base")
 	use(l.Base.Suite, l.Base.Packages, "base", "packages")
 	use(l.Base.Suite, l.Toolchain, "toolchain")
+	if l.Libraries != nil {
+		use(l.Base.Suite, l.Libraries.Packages, "libraries", "packages")
+	}
 	for i, d := range l.Dists {
 		if d.Build != nil {
 			use(l.Base.Suite, d.Build.Packages, "dists", strconv.Itoa(i), "build", "packages")

@@ -269,7 +269,7 @@ func suggestion(word string, known []string, all string) string {
 	switch {
 	case best != "":
 		return fmt.Sprintf("did you mean %q?", best)
-	case all != "" && len(known) <= 24:
+	case all != "" && len(known) <= 32:
 		return all + ": " + strings.Join(known, ", ")
 	default:
 		return ""

@@ -36,6 +36,7 @@ func (l *Lock) Encode() []byte {
 		e.key(1, name)
 		e.base(2, l.Targets[name])
 	}
+	e.libraries(l.Libraries)
 	e.debian(0, l.Debian)
 	e.list(0, "requirements", sorted(l.Requirements))
 	e.app(l.App)
@@ -84,6 +85,17 @@ func (e *lockEncoder) base(depth int, b LockedBase) {
 		e.pair(depth, "suite", b.Suite)
 	}
 	e.list(depth, "packages", sorted(b.Packages))
+}
+
+// libraries writes what is loaded by name, if anything is.
+func (e *lockEncoder) libraries(l *LockedLibraries) {
+	if l == nil {
+		return
+	}
+	e.key(0, "libraries")
+	e.list(1, "names", sorted(l.Names))
+	e.list(1, "packages", sorted(l.Packages))
+	e.overrides(1, l.Overrides)
 }
 
 // group writes the section of a dependency group.
@@ -192,7 +204,12 @@ func (e *lockEncoder) build(depth int, b *BuildSet) {
 	items(e, depth, "crates", crates, func(c Crate) string {
 		return fmt.Sprintf("name: %s, version: %s, sha256: %s", scalar(c.Name), scalar(c.Version), scalar(c.SHA256))
 	})
-	items(e, depth, "overrides", b.Overrides, func(a Applied) string {
+	e.overrides(depth, b.Overrides)
+}
+
+// overrides writes which rules were applied.
+func (e *lockEncoder) overrides(depth int, applied []Applied) {
+	items(e, depth, "overrides", applied, func(a Applied) string {
 		return fmt.Sprintf("name: %s, revision: %s, why: %s", scalar(a.Name), scalar(a.Revision), scalar(a.Why))
 	})
 }

@@ -186,7 +186,7 @@ func TestEveryFieldHasItsClass(t *testing.T) {
 	}
 	left := slices.Concat([]string{".Python.SHA256", ".Python.Except[].Files[]", ".Python.Except[].Why", ".Platforms[]"}, requirements(".Requirements"), requirements(".DependencyGroups{}"), []string{
 		".App.Source", ".App.Members[]", ".App.Files[]", ".App.Extras[]",
-		".Gate.Groups[].Group", ".Gate.Groups[].Exception.Check", ".Gate.Groups[].Exception.Files[]", ".Gate.Groups[].Exception.Why",
+		".Runtime.Libraries[]", ".Gate.Groups[].Group", ".Gate.Groups[].Exception.Check", ".Gate.Groups[].Exception.Files[]", ".Gate.Groups[].Exception.Why",
 		".Gate.Groups[].Exception.Until",
 	})
 	if diff := cmp.Diff(left, outside); diff != "" {

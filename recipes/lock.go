@@ -23,6 +23,8 @@ type Lock struct {
 	Toolchain []string `yaml:"toolchain" is:"Debian package" set:"yes"`
 	// Targets are the runtime targets, by name: "container", "vm".
 	Targets map[string]LockedBase `yaml:"targets" need:"yes" keys:"target"`
+	// Libraries are what is loaded by name from the tree; nil where nothing is.
+	Libraries *LockedLibraries `yaml:"libraries"`
 	// Requirements are the dists installed into the tree, as NAME==VERSION.
 	Requirements []string `yaml:"requirements" is:"dist ID" set:"yes"`
 	// App is the first-party code that is installed beside them, in the order of
@@ -78,6 +80,18 @@ type LockedBase struct {
 	Suite string `yaml:"suite" is:"suite"`
 	// Packages are the names of the base's packages, with their closure.
 	Packages []string `yaml:"packages" is:"Debian package" set:"yes"`
+}
+
+// LockedLibraries are Debian packages of the base's suite whose libraries programs load
+// by name.
+type LockedLibraries struct {
+	// Names are those that the recipe and overrides name.
+	Names []string `yaml:"names" need:"yes" is:"Debian package" set:"yes"`
+	// Packages are what has to be added to the toolchain for them, with their closure:
+	// none where the toolchain has them all.
+	Packages []string `yaml:"packages" is:"Debian package" set:"yes"`
+	// Overrides tell which of the names come from what Ampoule knows, and why.
+	Overrides []Applied `yaml:"overrides"`
 }
 
 // Dist is one sdist or wheel.

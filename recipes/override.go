@@ -43,6 +43,9 @@ type OverrideRule struct {
 	Binary string `yaml:"binary" is:"wheel kind"`
 	// Limit are the versions that can be built there. Resolution chooses among them.
 	Limit string `yaml:"limit" is:"specifiers"`
+	// Runtime lists Debian packages with libraries that the distribution loads by name:
+	// see [Runtime]. They hold for a published wheel, too.
+	Runtime []string `yaml:"runtime" is:"Debian package" set:"yes"`
 	Settings
 }
 
@@ -104,11 +107,11 @@ func (o *Override) check(at *positions) Faults {
 		place := at.find([]string{"rules", strconv.Itoa(i)})
 		decides := rule.Limit != "" || rule.Binary != ""
 		switch {
-		case !decides && rule.empty():
+		case !decides && rule.empty() && len(rule.Runtime) == 0:
 			faults = append(faults, place.fault(fmt.Sprintf("rules[%d] says nothing but why", i), "remove it, or say what it is for"))
 		case decides && rule.Versions != "":
 			faults = append(faults, place.fault(fmt.Sprintf("rules[%d] has versions, which decide nothing about limit and binary", i), "remove versions"))
-		case rule.Limit != "" && rule.Binary != "", decides && !rule.empty():
+		case rule.Limit != "" && rule.Binary != "", decides && (!rule.empty() || len(rule.Runtime) > 0):
 			faults = append(faults, place.fault(fmt.Sprintf("rules[%d] says several things", i), "limit and binary stand in rules of their own"))
 		}
 	}
@@ -156,6 +159,23 @@ func (r *Recipe) Building(name, version string, at Place) (Settings, []Applied) 
 	settings.lay(r.Packages[name].Settings)
 	settings.Build, settings.Requires = set(settings.Build), set(settings.Requires)
 	return settings, applied
+}
+
+// RuntimeLibraries gives the Debian packages whose libraries are loaded by name from a tree
+// with these distributions: those that the recipe names, and those that overrides name,
+// sorted. Applied are the rules that name one.
+func (r *Recipe) RuntimeLibraries(installed []Dist, at Place) (names []string, applied []Applied) {
+	names = slices.Clone(r.Runtime.Libraries)
+	for _, d := range installed {
+		for _, rule := range r.rules(d.Name, at) {
+			if len(rule.Runtime) == 0 || !meets(d.Version, rule.Versions) {
+				continue
+			}
+			names = append(names, rule.Runtime...)
+			applied = append(applied, Applied{d.Name, ShippedOverrides()[d.Name].Revision, rule.Why})
+		}
+	}
+	return set(names), applied
 }
 
 // rules gives the rules of a distribution's override that hold at a place.

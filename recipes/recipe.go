@@ -197,6 +197,12 @@ type Runtime struct {
 	Container *Container `yaml:"container" key:"container"`
 	// VM is a plain Linux machine that the tree is copied to.
 	VM *VM `yaml:"vm" key:"vm"`
+	// Libraries are Debian packages of the base's suite whose shared libraries programs
+	// load by name while they run, as ctypes and cffi do. The tree carries the libraries of
+	// these packages and of those that they depend on, and what of their data such
+	// libraries find from a tree. Libraries that extension modules are linked with need
+	// not be named.
+	Libraries []string `yaml:"libraries" is:"library package" set:"yes" key:",lock"`
 }
 
 // Container is the image that the artifact stands on.

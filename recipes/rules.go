@@ -99,7 +99,7 @@ func hintGlibc(string) string {
 
 // checks are the names of the gate's checks.
 var checks = []string{
-	"abi3", "closure", "conflicts", "fingerprint", "hardening", "interpreter", "isa", "libpython-needed", "load", "loader", "metadata", "modules", "parse", "paths", "platform", "recipe-tests", "record", "rpath", "second-runtime", "startup", "symbols", "tags", "unwind", "versions",
+	"abi3", "closure", "conflicts", "dlopen", "fingerprint", "hardening", "interpreter", "isa", "libpython-needed", "load", "loader", "metadata", "modules", "parse", "paths", "platform", "recipe-tests", "record", "rpath", "second-runtime", "startup", "symbols", "tags", "unwind", "versions",
 }
 
 const hex64 = `[0-9a-f]{64}`
@@ -107,7 +107,9 @@ const hex64 = `[0-9a-f]{64}`
 var (
 	groupName  = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]*$`)
 	normalName = regexp.MustCompile(`^[a-z0-9]+(-[a-z0-9]+)*$`)
-	plainPath  = regexp.MustCompile(`^[A-Za-z0-9._+~:%@=/-]+$`)
+	// debianPackage is what Debian policy 5.6.1 says of names.
+	debianPackage = regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`)
+	plainPath     = regexp.MustCompile(`^[A-Za-z0-9._+~:%@=/-]+$`)
 	// lineOfText has no control characters, and is not empty.
 	lineOfText = regexp.MustCompile(`^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$`)
 )
@@ -147,8 +149,21 @@ var rules = map[string]rule{
 			return "a tag may name another image tomorrow; `docker buildx imagetools inspect NAME` prints the digest that it names today"
 		},
 	},
+	"library package": {
+		means: "the name of a Debian package", example: "libmagic1", pattern: debianPackage,
+		fits: func(text string) bool { return !strings.HasSuffix(text, ".so") && !strings.Contains(text, ".so.") },
+		hint: func(text string) string {
+			switch {
+			case strings.Contains(text, ".so"):
+				return "write the Debian package that has the library, such as libmagic1 for libmagic.so.1"
+			case strings.ContainsAny(text, "=<>"):
+				return "write the name alone; the lock pins the version"
+			}
+			return ""
+		},
+	},
 	"Debian package": {
-		means: "the name of a Debian package", example: "libpq-dev", pattern: regexp.MustCompile(`^[a-z0-9][a-z0-9+.-]+$`),
+		means: "the name of a Debian package", example: "libpq-dev", pattern: debianPackage,
 		hint: func(text string) string {
 			if strings.ContainsAny(text, "=<>") {
 				return "write the name alone; the lock pins the version"

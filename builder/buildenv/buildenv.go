@@ -94,6 +94,15 @@ func (e *Env) Base(ctx context.Context, base recipes.LockedBase) (sandbox.Image,
 	return e.locked.Base(ctx, base)
 }
 
+// Libraries returns the toolchain's image with the packages whose libraries are loaded by
+// name.
+func (e *Env) Libraries(ctx context.Context) (sandbox.Image, error) {
+	if e.locked.Lock.Libraries == nil {
+		return e.Tools, nil
+	}
+	return e.locked.WithExtras(ctx, e.Tools, e.locked.Lock.Libraries.Packages)
+}
+
 // Image is the toolchain's image with the interpreter on it.
 func (e *Env) Image() sandbox.Image { return e.Tools.With(e.Interpreter.Layer) }
 

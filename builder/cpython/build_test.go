@@ -99,6 +99,7 @@ func TestBuild(t *testing.T) {
 		`/bin/sh -c cat "$1" >> "$2" sh /ampoule-build/Lib_ssl.py Lib/ssl.py`,
 		`/bin/sh -c cat "$1" >> "$2" sh /ampoule-build/Lib_site.py Lib/site.py`,
 		`/bin/sh -c cat "$1" >> "$2" sh /ampoule-build/Lib_venv___init__.py Lib/venv/__init__.py`,
+		`/bin/sh -c cat "$1" >> "$2" sh /ampoule-build/Lib_ctypes_util.py Lib/ctypes/util.py`,
 		strings.Join(insertGetpath(), " "),
 		"./configure --prefix=/opt/ampoule --enable-shared --with-lto",
 		"make -j3",

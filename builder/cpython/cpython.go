@@ -51,6 +51,8 @@ var (
 	hostSite []byte
 	//go:embed host_venv.py
 	hostVenv []byte
+	//go:embed host_ctypes.py
+	hostCtypes []byte
 )
 
 const staticLibpythonFlag = "--enable-static-libpython-for-interpreter"
@@ -112,7 +114,7 @@ func Version() string { return layers.Key("cpython", format, scripts()) }
 // scripts are what changes an interpreter on the way.
 func scripts() []string {
 	return []string{
-		string(finishScript), string(hostSSL), string(hostSite), string(hostVenv), relocate.Module().SHA256,
+		string(finishScript), string(hostSSL), string(hostSite), string(hostVenv), string(hostCtypes), relocate.Module().SHA256,
 		string(getpath), strings.Join(insertGetpath(), "\n"), string(execSource), strings.Join(compileExec(""), "\n"),
 	}
 }
@@ -214,7 +216,7 @@ func (s *Stage) compile(ctx context.Context, spec Spec, log *buildlog.Log) (rec 
 	jobs := "-j" + strconv.Itoa(s.Jobs)
 	for _, step := range [][]string{
 		{"tar", "--extract", "--strip-components=1", "--file=" + archive},
-		appendTo("Lib/ssl.py"), appendTo("Lib/site.py"), appendTo("Lib/venv/__init__.py"), insertGetpath(),
+		appendTo("Lib/ssl.py"), appendTo("Lib/site.py"), appendTo("Lib/venv/__init__.py"), appendTo("Lib/ctypes/util.py"), insertGetpath(),
 		append([]string{"./configure"}, flags...),
 		append([]string{"make", jobs}, makeArgs...),
 		append([]string{"make", "install", "TEST_MODULES=no"}, makeArgs...),
@@ -306,6 +308,7 @@ func (s *Stage) importSource(ctx context.Context, sb sandbox.Sandbox, spec Spec)
 		tree.FileEntry("Lib_venv___init__.py", 0o644, hostVenv),
 		tree.FileEntry("own_getpath.py", 0o644, getpath),
 		tree.FileEntry("ampoule_exec.c", 0o644, execSource),
+		tree.FileEntry("Lib_ctypes_util.py", 0o644, hostCtypes),
 	})
 	if err != nil {
 		return err

@@ -200,3 +200,20 @@ func TestLockAppRefuses(t *testing.T) {
 		t.Errorf("an address: %v", err)
 	}
 }
+
+// What building first-party code takes of Debian stays in the lock, and what nothing takes does not.
+func TestAppKeepsDebianPackages(t *testing.T) {
+	t.Parallel()
+	deb := func(name string) recipes.Deb { return recipes.Deb{Name: name} }
+	d := &debianLocker{
+		lock: &recipes.Lock{
+			Base: recipes.LockedBase{Suite: "bookworm"},
+			App:  []recipes.LockedApp{{Name: "web", Build: &recipes.BuildSet{Packages: []string{"libpq-dev"}}}},
+		},
+		debs: map[string]map[string]recipes.Deb{"bookworm": {"libpq-dev": deb("libpq-dev"), "left": deb("left")}},
+	}
+	d.prune()
+	if diff := cmp.Diff(map[string]recipes.Suite{"bookworm": {deb("libpq-dev")}}, d.lock.Debian); diff != "" {
+		t.Error(diff)
+	}
+}

@@ -121,9 +121,17 @@ func (d *debianLocker) prune() {
 		use(base.Suite, base.Packages)
 	}
 	use(d.lock.Base.Suite, d.lock.Toolchain)
+	if d.lock.Libraries != nil {
+		use(d.lock.Base.Suite, d.lock.Libraries.Packages)
+	}
 	for _, dist := range d.lock.Dists {
 		if dist.Build != nil {
 			use(d.lock.Base.Suite, dist.Build.Packages)
+		}
+	}
+	for _, app := range d.lock.App {
+		if app.Build != nil {
+			use(d.lock.Base.Suite, app.Build.Packages)
 		}
 	}
 	for suite, debs := range d.debs {

@@ -131,8 +131,11 @@ func (p *distLocker) preferBuild(previous []string) map[string]string {
 }
 
 // place is where everything is built.
-func (p *distLocker) place() recipes.Place {
-	return recipes.Place{Suite: p.lock.Base.Suite, Python: p.lock.Python.Version}
+func (p *distLocker) place() recipes.Place { return placeOf(p.lock) }
+
+// placeOf is where everything of a lock is built.
+func placeOf(l *recipes.Lock) recipes.Place {
+	return recipes.Place{Suite: l.Base.Suite, Python: l.Python.Version}
 }
 
 // limits are the constraints that overrides put on versions.

@@ -92,6 +92,9 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 			return nil, err
 		}
 	}
+	if err := d.libraries(ctx); err != nil {
+		return nil, err
+	}
 	if err := unusedPackages(r, lock); err != nil {
 		return nil, err
 	}
@@ -199,7 +202,7 @@ func (p *distLocker) run(ctx context.Context) (err error) {
 
 // lockTree locks what is installed into the tree.
 func (p *distLocker) lockTree(ctx context.Context) (err error) {
-	if len(p.reqs.Requirements) == 0 {
+	if len(p.reqs.Requirements) == 0 && p.recipe.App == nil {
 		return nil
 	}
 	task := progress.Start(ctx, progress.StageLock, "requirements")

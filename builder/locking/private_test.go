@@ -232,7 +232,7 @@ func TestPrivateIndexFails(t *testing.T) {
 		"no such project": {config.Credentials{Username: "me", Password: canary}, nil, "acme-wbe",
 			[]string{"ampoule.yaml:7:5: the source company, which alone may have acme-wbe, has no such project", "check the spelling"}, faults.Input},
 		"nowhere": {config.Credentials{Username: "me", Password: canary}, nil, "psycopg3",
-			[]string{"ampoule.yaml:7:5: no index has psycopg3", "did you mean psycopg2?", "[sources.company]"}, faults.Input},
+			[]string{"ampoule.yaml:7:5: no index has psycopg3", "did you mean psycopg?", "[sources.company]"}, faults.Input},
 		"no hash": {config.Credentials{Username: "me", Password: canary}, func(i *privateIndex) { i.html, i.unhashed = true, true }, "acme-web",
 			[]string{"the index gives no sha256 for acme_web-2.0.tar.gz", "#sha256="}, faults.Input},
 	} {

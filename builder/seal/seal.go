@@ -35,6 +35,8 @@ type Parts struct {
 	// Root is the file system that everything was compiled in: libraries and data
 	// to carry come from it.
 	Root *tree.Tree
+	// Libraries are what programs load by name.
+	Libraries Libraries
 	// Providers are the recipe's.
 	Providers []audit.Provider
 	// Name is the recipe's name, Python the interpreter's full version.
@@ -49,6 +51,8 @@ type Sealed struct {
 	Tree *tree.Tree
 	// Record is what the tree tells of what it is made of.
 	Record *audit.ArtifactRecord
+	// Told is what a person should know of what was left out.
+	Told []string
 }
 
 // MissingLibraryError says that a file needs a shared library that is nowhere.
@@ -79,6 +83,10 @@ func Seal(p Parts, host []string) (*Sealed, error) {
 	if t, err = carryData(t, p.Root); err != nil {
 		return nil, err
 	}
+	t, told, err := carryNamed(t, p.Libraries, host)
+	if err != nil {
+		return nil, err
+	}
 	if t, err = carryLibraries(t, p, host); err != nil {
 		return nil, err
 	}
@@ -90,15 +98,15 @@ func Seal(p Parts, host []string) (*Sealed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("measuring the interpreter: %w", err)
 	}
-	told := record(p, fingerprint)
-	meta, err := metadata(told)
+	made := record(p, fingerprint)
+	meta, err := metadata(made)
 	if err != nil {
 		return nil, err
 	}
 	if t, err = t.With(meta); err != nil {
 		return nil, err
 	}
-	return &Sealed{Tree: normalize(t), Record: told}, nil
+	return &Sealed{Tree: normalize(t), Record: made, Told: told}, nil
 }
 
 // merge lays the wheels over the interpreter. Where a wheel brings a distribution
@@ -132,6 +140,9 @@ func merge(p Parts) (*tree.Tree, error) {
 	for _, e := range p.Wheels.Entries() {
 		if old, ok := rest.Lookup(e.Path); ok && (e.Kind != tree.Dir || old.Kind != tree.Dir) {
 			return nil, overwrites(e.Path, fileOf(p.Installed, e.Owner), old.Owner)
+		}
+		if e.Path == artifact.VariablesFile {
+			return nil, overwrites(e.Path, fileOf(p.Installed, e.Owner), OwnerMetadata)
 		}
 		if library, ok := shadowed(p.Root, e); ok {
 			return nil, overwrites(e.Path, fileOf(p.Installed, e.Owner), library)
