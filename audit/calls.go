@@ -96,12 +96,12 @@ func namesHere(names []string) []string {
 	return slices.DeleteFunc(names, func(name string) bool {
 		lower := strings.ToLower(name)
 		return name == "" || strings.ContainsAny(name, "/\\ \n") || strings.Contains(lower, ".dll") || strings.Contains(lower, ".dylib") || strings.HasSuffix(lower, ".framework") ||
-			elsewhere[strings.TrimSuffix(lower, ".drv")]
+			ofOtherSystems[strings.TrimSuffix(lower, ".drv")]
 	})
 }
 
-// elsewhere are libraries of Windows and macOS by the names that code has for them.
-var elsewhere = setOf(`advapi32 crypt32 gdi32 iphlpapi kernel32 msvcrt ntdll ole32 oleaut32 psapi setupapi shell32 shlwapi user32 winmm ws2_32 ucrtbase
+// ofOtherSystems are libraries of Windows and macOS by the names that code has for them.
+var ofOtherSystems = setOf(`advapi32 crypt32 gdi32 iphlpapi kernel32 msvcrt ntdll ole32 oleaut32 psapi setupapi shell32 shlwapi user32 winmm ws2_32 ucrtbase
 	appkit applicationservices carbon cocoa corefoundation coregraphics coremidi coreservices foundation iokit objc quartz quartzcore security system systemconfiguration opengl`)
 
 func setOf(words string) map[string]bool {

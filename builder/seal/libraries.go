@@ -263,9 +263,10 @@ func (c *namedCarrier) carryData() error {
 				continue
 			}
 			if e.Kind == tree.Symlink {
-				if e, ok = c.linked(e); !ok {
-					continue
-				}
+				e, ok = c.linked(e)
+			}
+			if !ok {
+				continue
 			}
 			e.Path, e.Owner = path.Join(k.to, rest), OwnerNative
 			if e.Path == "etc/fonts/fonts.conf" {
