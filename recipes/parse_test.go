@@ -93,7 +93,7 @@ func TestRecipeFaults(t *testing.T) {
 		"tag":                  {"name: web", "name: !!str web", []want{{"2:7", "a tag", ""}}},
 		"partial version":      {"3.13.5", "3.13", []want{{"4:12", `"3.13" is not a full version`, "3.13.15"}}},
 		"float version":        {"3.13.5", "3.10", []want{{"4:12", `"3.10" is not a full version`, "CPython before 3.11 is not built; the newest known releases are 3.11.16"}}},
-		"range":                {"3.13.5", `">=3.11"`, []want{{"4:12", `">=3.11" is not a full version`, "3.11.16"}}},
+		"range":                {"3.13.5", `">=3.11"`, []want{{"4:12", `">=3.11" is not a full version`, "3.11.2"}}},
 		"too old":              {"3.13.5", "3.9.18", []want{{"4:12", `"3.9.18" is not a full version`, "before 3.11 is not built"}}},
 		"wildcard":             {"3.13.5", `3.13.*`, []want{{"4:12", `"3.13.*" is not a full version`, "3.13.15"}}},
 		"tag for a digest":     {"base: {debian: bookworm}\nt", "base: {image: \"debian:12\"}\nt", []want{{"7:15", "base.image", "a tag"}}},

@@ -154,17 +154,27 @@ func ExtractFlags(configure []byte) []string {
 	return slices.Compact(flags)
 }
 
-// PreferredPythons gives the releases with a known source, best first: from the newest
-// that is a [KnownPython] down, and then those that are newer still.
+// PreferredPythons gives the releases with a known source, best first: those that are a
+// [KnownPython], whose source Debian has, and then the others; the newest first in both.
 func PreferredPythons() []string {
-	var versions, newer []string
-	known := KnownPythons()
-	for _, r := range slices.Backward(sources()) {
-		if compareVersions(r.Version, known[len(known)-1].Version) > 0 {
-			newer = append(newer, r.Version)
+	var known, others []string
+	for _, s := range slices.Backward(sources()) {
+		if _, ok := KnownPython(s.Version); ok {
+			known = append(known, s.Version)
 		} else {
-			versions = append(versions, r.Version)
+			others = append(others, s.Version)
 		}
 	}
-	return append(versions, newer...)
+	return append(known, others...)
+}
+
+// NewestPython gives the newest release with a known source of the minor version that a release is of.
+func NewestPython(version string) string {
+	newest := version
+	for _, s := range sources() {
+		if minor(s.Version) == minor(version) && compareVersions(s.Version, newest) > 0 {
+			newest = s.Version
+		}
+	}
+	return newest
 }

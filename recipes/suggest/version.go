@@ -104,6 +104,10 @@ func (s *suggester) chosenVersion(version string, known bool, statements []proje
 		told[st.Name] = true
 		s.choose("%s wants Python %s; the recipe has %s", st.Name, st.Text, version)
 	}
+	newest := recipes.NewestPython(version)
+	if _, served := recipes.KnownPython(newest); known && !served {
+		s.choose("Debian has the source of Python %s; %s is newer, and takes a mirror of the source cpython", version, newest)
+	}
 	if !known {
 		s.leave(recipes.Position{}, "python.version "+version, "this Ampoule knows no release that the files want, so that its archive's sha256 is missing",
 			"write the release that you run there, and the sha256 of its Python-VERSION.tar.xz as python.sha256")
