@@ -84,7 +84,7 @@ func Install(ctx context.Context, s *Session, src install.Source, ref, root stri
 		s.tell("the release was there and is whole")
 	}
 	for _, w := range in.Warnings {
-		s.tell("warning: %s", w)
+		s.warn("%s", w)
 	}
 	return s.print(in.Release, installed{
 		in.Ref, in.Digest, in.Release, in.TreeHash, in.Files, in.Present, in.Repaired, append([]string{}, in.Warnings...),
@@ -161,7 +161,7 @@ it holds or not.`,
 func Verify(ctx context.Context, s *Session, root, ref string) error {
 	v, err := install.Verify(ctx, root, install.VerifyOptions{Ref: ref, Platform: platform()})
 	for _, w := range v.Warnings {
-		s.tell("warning: %s", w)
+		s.warn("%s", w)
 	}
 	if err != nil {
 		if refused := new(install.VerificationError); s.Output == JSON && errors.As(err, &refused) {

@@ -188,6 +188,7 @@ func Run(ctx context.Context, s *Session, p Puller, e Engine, ref string, o RunO
 		return err
 	}
 	run.Stdin, run.Stdout, run.Stderr = s.In, s.Out, s.Err
+	s.answered = true
 	restore, err := attachTerminal(s, &run)
 	if err != nil {
 		return err
