@@ -65,7 +65,7 @@ distribution.`,
 			}
 			return nil
 		}),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: s.completeRefs(0, false),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Args, o.SetEntrypoint = args[1:], cmd.Flags().Changed("entrypoint")
 			// What is wrong with the flags is told before anything is fetched.
