@@ -3,10 +3,12 @@ package builder
 import (
 	"bytes"
 	"context"
+	"errors"
 	"strings"
 	"time"
 
 	"ampoule/builder/buildenv"
+	"ampoule/builder/buildlog"
 	"ampoule/builder/cpython"
 	"ampoule/builder/locking"
 	"ampoule/builder/once"
@@ -60,9 +62,12 @@ func (b *Builder) Lock(ctx context.Context, req Request, opts LockOptions) (*rec
 		Resources: with, Prefix: Prefix, Platform: req.platform(),
 		Resolver: locking.Online{Index: index, Environ: network.Proxies, CertFile: network.CertFile},
 	}
-	return l.Lock(ctx, req.Recipe, req.Requirements, locking.Options{
+	outcome := b.begin(req.Recipe.Name, "")
+	lock, err := l.Lock(ctx, req.Recipe, req.Requirements, locking.Options{
 		Previous: req.Lock, Upgrade: opts.Upgrade, UpgradeNames: opts.UpgradeNames, KeepGoing: opts.KeepGoing, App: code,
 	})
+	b.end(ctx, with.Logs, outcome, err)
+	return lock, err
 }
 
 // Build makes sure that the artifact of a recipe and its lock is published, and
@@ -121,6 +126,11 @@ func (b *Builder) make(ctx context.Context, run *build) (result Result, err erro
 	if result.Logs, err = b.logs(result.Name); err != nil {
 		return Result{}, err
 	}
+	outcome, logs := b.begin(result.Name, ""), result.Logs
+	defer func() {
+		outcome.Digest = result.Digest
+		b.end(ctx, logs, outcome, err)
+	}()
 	if err := b.keepPatches(ctx, run.req); err != nil {
 		return Result{}, err
 	}
@@ -187,4 +197,22 @@ func lostPatch(dist, file string) error {
 func (b *Builder) logs(name string) (string, error) {
 	stem := b.d.Now().UTC().Format("20060102T150405Z") + "-" + name + "-"
 	return b.d.Logs.NewLogs(stem)
+}
+
+// begin begins the outcome of a run, of a dependency group if one is named.
+func (b *Builder) begin(recipe, group string) buildlog.Outcome {
+	return buildlog.Outcome{Recipe: recipe, Group: group, Begun: b.d.Now().UTC()}
+}
+
+// end keeps among a run's logs how it ended. Where that cannot be written, it is told, and
+// the run is what it is.
+func (b *Builder) end(ctx context.Context, logs string, o buildlog.Outcome, err error) {
+	o.Ended = b.d.Now().UTC()
+	if err != nil && ctx.Err() != nil {
+		// The cause knows whether a person has interrupted it.
+		err = errors.Join(err, context.Cause(ctx))
+	}
+	if err := buildlog.WriteOutcome(logs, o, err); err != nil {
+		progress.Send(ctx, progress.Event{Kind: progress.Warned, Message: err.Error()})
+	}
 }

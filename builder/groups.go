@@ -68,6 +68,11 @@ func (g *groupBuild) make(ctx context.Context) (result GroupResult, err error) {
 	if result.Logs, err = g.b.logs(g.req.Recipe.Name + "-" + g.group); err != nil {
 		return GroupResult{}, err
 	}
+	outcome, logs := g.b.begin(g.req.Recipe.Name, g.group), result.Logs
+	defer func() {
+		outcome.Digest = result.Digest
+		g.b.end(ctx, logs, outcome, err)
+	}()
 	if err := g.b.keepPatches(ctx, g.req); err != nil {
 		return GroupResult{}, err
 	}

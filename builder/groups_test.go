@@ -16,6 +16,7 @@ import (
 
 	"ampoule/artifact"
 	"ampoule/audit"
+	"ampoule/builder/buildlog"
 	"ampoule/builder/layers"
 	"ampoule/builder/overlay"
 	"ampoule/builder/sandbox"
@@ -109,6 +110,9 @@ func TestBuildGroup(t *testing.T) {
 	made := got.Groups[0]
 	if made.Name != "test" || made.Reused || made.Verdict == nil || !made.Verdict.Passed || made.Verdict.Group != "test" || made.Key != GroupKey(w.recipe, w.lock, "test", alone.Digest) {
 		t.Errorf("the group is %+v", made)
+	}
+	if o, err := buildlog.ReadOutcome(made.Logs); err != nil || o.Recipe != "web" || o.Group != "test" || o.Digest != made.Digest {
+		t.Errorf("among the group's logs: %+v, %v", o, err)
 	}
 	var text strings.Builder
 	if err := made.Verdict.WriteText(&text); err != nil || !strings.Contains(text.String(), "\npassed with group test: "+made.Verdict.Tree) {

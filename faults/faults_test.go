@@ -19,7 +19,7 @@ func TestTable(t *testing.T) {
 		t.Errorf("%d kinds", len(kinds))
 	}
 	for i, k := range kinds {
-		if k.Means() == "" || k.Code() == 0 {
+		if k.Means() == "" || k.Code() == 0 || k.String() == "" {
 			t.Errorf("kind %d has code %d and means %q", k, k.Code(), k.Means())
 		}
 		if i > 0 && kinds[i-1].Code() >= k.Code() {

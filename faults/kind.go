@@ -42,24 +42,26 @@ const (
 var table = [...]struct {
 	// code is the exit code of the program.
 	code int
+	// name is the kind for a program.
+	name string
 	// means says it to a person.
 	means string
 	// of are foreign errors of the kind, as [errors.Is] finds them.
 	of []error
 }{
-	Unknown:     {1, "a fault of Ampoule itself", nil},
-	Interrupted: {130, "interrupted", nil},
-	Usage:       {2, "wrong usage", nil},
-	Input:       {3, "an input file (recipe, lock, requirements, policy) is wrong or stale", nil},
-	Refused:     {4, "refused: gate, audit, policy or verification", nil},
-	NotFound:    {5, "not found", nil},
+	Unknown:     {1, "internal", "a fault of Ampoule itself", nil},
+	Interrupted: {130, "interrupted", "interrupted", nil},
+	Usage:       {2, "usage", "wrong usage", nil},
+	Input:       {3, "input", "an input file (recipe, lock, requirements, policy) is wrong or stale", nil},
+	Refused:     {4, "refused", "refused: gate, audit, policy or verification", nil},
+	NotFound:    {5, "not-found", "not found", nil},
 	Machine: {
-		6, "this machine cannot: Docker missing or too old, disk full, host unfit",
+		6, "machine", "this machine cannot: Docker missing or too old, disk full, host unfit",
 		[]error{syscall.ENOSPC, syscall.EDQUOT, fs.ErrPermission},
 	},
-	Remote:    {7, "a remote failed: registry, index, mirror, server", nil},
-	Build:     {8, "the build failed: a build step ended with an error", nil},
-	Undecided: {9, "undecided: it depends on something that was not given", nil},
+	Remote:    {7, "remote", "a remote failed: registry, index, mirror, server", nil},
+	Build:     {8, "build", "the build failed: a build step ended with an error", nil},
+	Undecided: {9, "undecided", "undecided: it depends on something that was not given", nil},
 }
 
 // Kinds lists all kinds by their exit codes.
@@ -74,6 +76,9 @@ func Kinds() []Kind {
 
 // Code is the exit code of a program that ends with an error of the kind.
 func (k Kind) Code() int { return table[k].code }
+
+// String is the kind's name for programs, such as "input".
+func (k Kind) String() string { return table[k].name }
 
 // Means says in a few words what the kind stands for.
 func (k Kind) Means() string { return table[k].means }

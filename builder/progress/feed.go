@@ -65,8 +65,8 @@ func (f *Feed) Follow(o Observer) (leave func()) {
 	}
 }
 
-// tell numbers an event and queues it for every follower.
-func (f *Feed) tell(e Event) {
+// Tell numbers an event and queues it for every follower.
+func (f *Feed) Tell(e Event) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.seq++

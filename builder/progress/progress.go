@@ -130,7 +130,7 @@ func Silent(ctx context.Context) context.Context {
 // Send tells the followers of the context's feed, if there is one.
 func Send(ctx context.Context, e Event) {
 	if f := feedOf(ctx); f != nil && ctx.Value(silentKey{}) == nil {
-		f.tell(e)
+		f.Tell(e)
 	}
 }
 

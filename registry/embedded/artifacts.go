@@ -7,6 +7,7 @@ import (
 	"net/http"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"ampoule/artifact"
@@ -21,6 +22,12 @@ type Artifact struct {
 	Tags   []string `json:"tags"`
 	// Key is the key that its images carry; empty for what is no artifact of a recipe.
 	Key string `json:"key,omitempty"`
+	// Python is the version of CPython in it; empty for what is no artifact of a recipe.
+	Python string `json:"python,omitempty"`
+	// Published is when the registry got it first.
+	Published time.Time `json:"published"`
+	// Groups are the dependency groups that were published for it, sorted.
+	Groups []string `json:"groups,omitempty"`
 	// Held says that no collection removes it: it has a tag that is no key's.
 	Held bool `json:"held"`
 	// Used is when it was published, found by a build or pulled last, to the hour.
@@ -95,7 +102,12 @@ func (g *guard) artifact(repo repository, d descriptor, tags []string) Artifact 
 		a.Tags = []string{}
 	}
 	if m, _, err := repo.document(d.Digest); err == nil && isIndex(d.MediaType) {
-		a.Key, _ = repo.keyOf(m)
+		if labels, err := repo.labelsOf(m); err == nil {
+			a.Key, a.Python = labels.Key, labels.Python
+		}
+	}
+	if info, err := os.Stat(repo.blob(d.Digest)); err == nil {
+		a.Published = info.ModTime().UTC().Truncate(time.Second)
 	}
 	seen := map[string]bool{}
 	count := func(part descriptor, err error) bool {
@@ -106,8 +118,26 @@ func (g *guard) artifact(repo repository, d descriptor, tags []string) Artifact 
 	repo.visitOnce(d, seen, count)
 	if refers, ok := repo.referrers(d.Digest); ok {
 		repo.visitOnce(refers, seen, count)
+		a.Groups = repo.groupsOf(refers)
 	}
 	return a
+}
+
+// groupsOf names the dependency groups in a list of referrers. A list that is damaged has
+// none; that it is damaged shows elsewhere.
+func (r repository) groupsOf(list descriptor) []string {
+	m, _, err := r.document(list.Digest)
+	if err != nil {
+		return nil
+	}
+	var groups []string
+	for _, d := range m.Manifests {
+		if group := strings.TrimSpace(d.Annotations[artifact.AnnotationGroup]); group != "" {
+			groups = append(groups, group)
+		}
+	}
+	slices.Sort(groups)
+	return slices.Compact(groups)
 }
 
 // remove takes an artifact, or one of its tags, out of its repository. Its content stays

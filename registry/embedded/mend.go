@@ -197,35 +197,42 @@ func (r repository) refOf(doc document) string {
 // keyOf is the key that all images of an index carry; empty where they carry none, or
 // several.
 func (r repository) keyOf(index manifest) (string, error) {
-	key := ""
+	labels, err := r.labelsOf(index)
+	return labels.Key, err
+}
+
+// labelsOf are the labels of an index's last image, if all images carry the same key; none
+// otherwise.
+func (r repository) labelsOf(index manifest) (artifact.Labels, error) {
+	var found artifact.Labels
 	for i, d := range index.Manifests {
 		m, _, err := r.document(d.Digest)
 		if err != nil {
-			return "", err
+			return artifact.Labels{}, err
 		}
 		if m.Config == nil {
-			return "", nil
+			return artifact.Labels{}, nil
 		}
 		raw, err := readAtMost(r.blob(m.Config.Digest), maxManifest)
 		if err != nil {
-			return "", err
+			return artifact.Labels{}, err
 		}
 		if hashOf(raw) != m.Config.Digest {
-			return "", ErrDamaged
+			return artifact.Labels{}, ErrDamaged
 		}
 		var config struct {
 			Config struct{ Labels map[string]string } `json:"config"`
 		}
 		if err := json.Unmarshal(raw, &config); err != nil {
-			return "", fmt.Errorf("reading configuration: %w", err)
+			return artifact.Labels{}, fmt.Errorf("reading configuration: %w", err)
 		}
 		labels, err := artifact.ParseLabels(config.Config.Labels)
-		if err != nil || i > 0 && labels.Key != key {
-			return "", nil //nolint:nilerr // an image with other labels is no artifact's
+		if err != nil || i > 0 && labels.Key != found.Key {
+			return artifact.Labels{}, nil //nolint:nilerr // an image with other labels is no artifact's
 		}
-		key = labels.Key
+		found = labels
 	}
-	return key, nil
+	return found, nil
 }
 
 // replay has the registry take a manifest that it holds into its lists. One that it does

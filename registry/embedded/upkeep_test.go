@@ -618,3 +618,25 @@ func TestUploadsBeginRepository(t *testing.T) {
 		t.Errorf("%d uploads are left, %v", len(left), err)
 	}
 }
+
+// A list tells of each artifact when it came and which dependency groups refer to it.
+func TestArtifactsAreDescribed(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	m := s.publish("a", noise(1000))
+	subject := m.index
+	for _, group := range []string{"test", "lint", "test"} {
+		file := s.blob("application/json", []byte(group+fmt.Sprint(len(group))))
+		s.manifest(manifest{
+			MediaType: artifact.ManifestType, ArtifactType: "test/group", Config: &file, Layers: []descriptor{file}, Subject: &subject,
+			Annotations: map[string]string{artifact.AnnotationGroup: group},
+		}, "")
+	}
+	list, err := s.Artifacts(t.Context())
+	if err != nil || len(list) != 1 {
+		t.Fatalf("%+v, %v", list, err)
+	}
+	if a := list[0]; !slices.Equal(a.Groups, []string{"lint", "test"}) || time.Since(a.Published) > time.Hour || a.Key == "" {
+		t.Errorf("%+v", a)
+	}
+}

@@ -162,6 +162,7 @@ func Audit(ctx context.Context, s *Session, target string, o AuditOptions) (err 
 	if err != nil {
 		return err
 	}
+	s.answered = true
 	switch s.Output {
 	case JSON:
 		err = report.WriteJSON(s.Out)

@@ -7,7 +7,6 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -16,7 +15,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"ampoule/address"
 	"ampoule/builder/progress"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/recipes"
@@ -48,6 +46,12 @@ type Session struct {
 	Registry string
 	Output   Output
 	Progress display.Mode
+
+	// answered says that stdout has what a reader of it waits for: a result, or a program's own.
+	answered bool
+	// feed is everything that the call tells, and followers how many displays show it.
+	feed      *progress.Feed
+	followers int
 }
 
 // Main runs the program for a session, whose flags the arguments set, and returns its exit
@@ -58,7 +62,10 @@ func Main(s *Session, args []string) int {
 	root := Root(s)
 	root.SetArgs(loginMessage(root, args))
 	err := interrupted(ctx, root.ExecuteContext(ctx))
-	report(s.Err, err)
+	if s.Output == "" {
+		s.assumeForms(args)
+	}
+	s.fail(err)
 	return ExitCode(err)
 }
 
@@ -99,7 +106,7 @@ Stdout carries a verb's result and nothing else.
 	flags.StringVar(&output, "output", string(Text), "the result's form: text or json (audit: also junit or sarif)")
 	flags.StringVar(&mode, "progress", string(display.Auto), "the form of progress: auto, tty, plain or json")
 	root.AddCommand(newInit(s), newLock(s), newPlan(s), newFetch(s), newBuild(s), newAudit(s), newExplain(s), newPreflight(s), newInspect(s), newSave(s), newInstall(s), newRun(s), newExec(s), newShell(s), newVerify(s),
-		newTree(s), newRegistry(s), newStore(s), newLogs(s), newVersion(s))
+		newList(s), newTree(s), newRegistry(s), newStore(s), newLogs(s), newVersion(s))
 	completeFlags(root)
 	return root
 }
@@ -128,11 +135,9 @@ func (s *Session) setForms(cmd *cobra.Command, output, mode string) error {
 
 // print writes a verb's result: the text as it is, or the value as JSON.
 func (s *Session) print(text string, value any) error {
+	s.answered = true
 	if s.Output == JSON {
-		enc := json.NewEncoder(s.Out)
-		enc.SetIndent("", "  ")
-		enc.SetEscapeHTML(false)
-		if err := enc.Encode(value); err != nil {
+		if err := writeJSON(s.Out, value, "  "); err != nil {
 			return fmt.Errorf("writing the result: %w", err)
 		}
 		return nil
@@ -143,18 +148,12 @@ func (s *Session) print(text string, value any) error {
 	return nil
 }
 
-// tell writes a message to stderr.
-func (s *Session) tell(format string, args ...any) {
-	fmt.Fprintln(s.Err, display.Clean(address.Redact(fmt.Sprintf(format, args...)), true))
-}
-
 // watched does work whose events are shown. When it returns, nothing is shown any more.
 func watched[T any](ctx context.Context, s *Session, work func(context.Context) (T, error)) (T, error) {
 	d := display.New(s.Err, s.Progress)
 	defer d.Close()
-	feed := progress.NewFeed()
-	defer feed.Follow(d)()
-	return work(progress.With(ctx, feed))
+	defer s.follow(d)()
+	return work(progress.With(ctx, s.events()))
 }
 
 // lockPath is the path of a recipe's lock: beside it, ampoule.lock for ampoule.yaml.

@@ -52,7 +52,8 @@ func commandsReference(root *cobra.Command) string {
 	}
 	b.WriteString("\n## Flags of all commands\n\n")
 	writeFlags(&b, root.PersistentFlags())
-	b.WriteString("What is written with `--progress json` is described in [events.md](events.md).\n\n")
+	b.WriteString("What is written with `--progress json` is described in [events.md](events.md).\n" +
+		"What is written with `--output json` where there is no result is described in [failures.md](failures.md).\n\n")
 	b.WriteString("## Exit codes\n\n| code | meaning |\n|---|---|\n")
 	for _, row := range exitCodes() {
 		fmt.Fprintf(&b, "| %d | %s |\n", row.code, cell(row.means))

@@ -101,7 +101,7 @@ func Init(s *Session, dir string, force bool, o suggest.Options) error {
 		return err
 	}
 	for _, note := range suggested.Chosen {
-		s.tell("note: %s", note)
+		s.note("%s", note)
 	}
 	if len(suggested.Left) > 0 {
 		s.tell("not taken over, see the end of the recipe:")

@@ -23,23 +23,33 @@ type Describer interface {
 
 func newInspect(s *Session) *cobra.Command {
 	return &cobra.Command{
-		Use:   "inspect REF",
+		Use:   "inspect REF|NAME",
 		Short: "Describes a published artifact",
 		Long: `Inspect asks the registry what an artifact is: its digest, platforms, labels (recipe,
 key, Python's version, fingerprint, tree, prefix, and whether another build gives the
 same), its layers with their sizes, and what refers to it: the gate's verdict, the
-wheelhouse and dependency groups. Nothing of the layers is fetched.`,
+wheelhouse and dependency groups. Nothing of the layers is fetched.
+
+A name alone stands for the artifact of that name that the store's registry got last;
+which one it is, is told. Verbs that run or install something want a digest.`,
 		Example: `  ampoule inspect web@sha256:…
+  ampoule inspect web
   ampoule inspect registry.example/team/web@sha256:… --output json`,
 		Args:              usage(cobra.ExactArgs(1)),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: s.completeRefs(0, true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
 				reg, err := w.Registry()
 				if err != nil {
 					return err
 				}
-				return Inspect(ctx, s, reg, args[0])
+				ref := args[0]
+				if s.Registry == "" && artifact.IsRepository(ref) {
+					if ref, err = Newest(ctx, s, w.Own, ref); err != nil {
+						return err
+					}
+				}
+				return Inspect(ctx, s, reg, ref)
 			})
 		},
 	}

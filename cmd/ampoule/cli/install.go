@@ -30,7 +30,7 @@ everybody may run what is installed, whatever the umask.`,
 		Example: `  ampoule install web@sha256:… --root /opt/web
   /opt/web/current/bin/python3 --version`,
 		Args:              usage(cobra.ExactArgs(1)),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: s.completeRefs(0, false),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if root == "" {
 				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--root is missing: the directory to install below")}
@@ -84,7 +84,7 @@ func Install(ctx context.Context, s *Session, src install.Source, ref, root stri
 		s.tell("the release was there and is whole")
 	}
 	for _, w := range in.Warnings {
-		s.tell("warning: %s", w)
+		s.warn("%s", w)
 	}
 	return s.print(in.Release, installed{
 		in.Ref, in.Digest, in.Release, in.TreeHash, in.Files, in.Present, in.Repaired, append([]string{}, in.Warnings...),
@@ -148,8 +148,13 @@ files that it is in. With --output json the result lists what was compared, whet
 it holds or not.`,
 		Example: `  ampoule verify /opt/web web@sha256:…
   ampoule verify /opt/web --output json`,
-		Args:              usage(cobra.RangeArgs(1, 2)),
-		ValidArgsFunction: cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs),
+		Args: usage(cobra.RangeArgs(1, 2)),
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
+			if len(args) == 0 {
+				return nil, cobra.ShellCompDirectiveFilterDirs
+			}
+			return s.completeRefs(1, false)(cmd, args, word)
+		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return Verify(cmd.Context(), s, args[0], strings.Join(args[1:], ""))
 		},
@@ -161,7 +166,7 @@ it holds or not.`,
 func Verify(ctx context.Context, s *Session, root, ref string) error {
 	v, err := install.Verify(ctx, root, install.VerifyOptions{Ref: ref, Platform: platform()})
 	for _, w := range v.Warnings {
-		s.tell("warning: %s", w)
+		s.warn("%s", w)
 	}
 	if err != nil {
 		if refused := new(install.VerificationError); s.Output == JSON && errors.As(err, &refused) {

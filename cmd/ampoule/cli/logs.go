@@ -10,11 +10,13 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"text/tabwriter"
 	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"ampoule/builder/buildlog"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/store"
 )
@@ -23,7 +25,10 @@ func newLogs(s *Session) *cobra.Command {
 	return &cobra.Command{
 		Use:   "logs [BUILD [LOG]]",
 		Short: "Lists builds, or prints a build's logs",
-		Long: `Logs lists the builds whose logs the store holds, the latest first. With a build
+		Long: `Logs lists the builds whose logs the store holds, the latest first: when it ended, its
+name, the recipe, the result (the digest, "locked", or the kind of the failure), how
+long it took, and its logs. The result is "unknown" of a build that still runs, that
+was killed, or that an earlier Ampoule made. With a build
 (the beginning of its name is enough, "latest" is the latest one) it prints its
 logs, each below its name; with a log's name too, that log alone.`,
 		Example: `  ampoule logs
@@ -72,8 +77,35 @@ type loggedBuild struct {
 	Build string    `json:"build"`
 	Dir   string    `json:"dir"`
 	Time  time.Time `json:"time"`
+	// Outcome says how it ended; nil if that is not known: it still runs, was killed, or an
+	// earlier Ampoule made it.
+	Outcome *buildlog.Outcome `json:"outcome,omitempty"`
 	// Logs are the names of its logs, sorted.
 	Logs []string `json:"logs"`
+}
+
+// what says for people of which recipe a build is, how it ended, and how long it took.
+func (b loggedBuild) what() (recipe, result, took string) {
+	o := b.Outcome
+	if o == nil {
+		return "-", "unknown", "-"
+	}
+	recipe, took = o.Recipe, display.Duration(o.Ended.Sub(o.Begun))
+	if o.Group != "" {
+		recipe += " with group " + o.Group
+	}
+	switch {
+	case o.Failure != "":
+		return recipe, "failed: " + o.Failure, took
+	case o.Digest == "":
+		return recipe, "locked", took
+	}
+	return recipe, shortDigest(o.Digest), took
+}
+
+// shortDigest is the beginning of a digest, which a person compares it by.
+func shortDigest(digest string) string {
+	return digest[:min(len(digest), len("sha256:")+minKey)]
 }
 
 const logExt = ".log"
@@ -85,9 +117,12 @@ func ListLogs(s *Session, dir string) error {
 		return err
 	}
 	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 8, 2, ' ', 0)
 	for _, b := range builds {
-		fmt.Fprintf(&text, "%s  %s  %s\n", b.Time.Local().Format(time.DateTime), b.Build, strings.Join(b.Logs, " "))
+		recipe, result, took := b.what()
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", b.Time.Local().Format(time.DateTime), b.Build, display.Clean(recipe, false), display.Clean(result, false), took, strings.Join(b.Logs, " "))
 	}
+	_ = w.Flush() // it writes to memory
 	if len(builds) == 0 && s.Output == Text {
 		s.tell("no build has logs in %s", dir)
 		return nil
@@ -181,7 +216,7 @@ func findBuild(dir, name string) (loggedBuild, error) {
 func loggedBuilds(dir string) ([]loggedBuild, error) {
 	builds := map[string]*loggedBuild{}
 	err := filepath.WalkDir(dir, func(path string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() || filepath.Ext(path) != logExt {
+		if err != nil || d.IsDir() || filepath.Ext(path) != logExt && d.Name() != buildlog.OutcomeFile {
 			return err
 		}
 		info, err := d.Info()
@@ -195,10 +230,14 @@ func loggedBuilds(dir string) ([]loggedBuild, error) {
 		}
 		b := builds[parent]
 		if b == nil {
-			b = &loggedBuild{Build: filepath.ToSlash(rel), Dir: parent}
+			b = &loggedBuild{Build: filepath.ToSlash(rel), Dir: parent, Logs: []string{}}
 			builds[parent] = b
 		}
-		b.Logs = append(b.Logs, strings.TrimSuffix(d.Name(), logExt))
+		if name, isLog := strings.CutSuffix(d.Name(), logExt); isLog {
+			b.Logs = append(b.Logs, name)
+		} else if o, err := buildlog.ReadOutcome(parent); err == nil {
+			b.Outcome = &o
+		}
 		if info.ModTime().After(b.Time) {
 			b.Time = info.ModTime()
 		}

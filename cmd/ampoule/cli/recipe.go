@@ -65,7 +65,7 @@ func (s *Session) agree(r *recipes.Recipe, tell bool) error {
 	told, err := lint.Pythons(r)
 	if tell {
 		for _, fault := range told {
-			s.tell("note: %s", fault)
+			s.note("%s", fault)
 		}
 	}
 	return err

@@ -113,7 +113,7 @@ func newRegistryUnhold(s *Session) *cobra.Command {
 // targetVerb completes a verb that does something with each artifact that it is given.
 func (s *Session) targetVerb(cmd *cobra.Command, do func(Shelf, context.Context, embedded.Target) error) *cobra.Command {
 	cmd.Args = usage(cobra.MinimumNArgs(1))
-	cmd.ValidArgsFunction = cobra.NoFileCompletions
+	cmd.ValidArgsFunction = s.completeRefs(-1, false)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		return s.atOwnRegistry(cmd, func(ctx context.Context, w *wiring.Parts) error {
 			reg, err := w.Registry()

@@ -65,7 +65,7 @@ distribution.`,
 			}
 			return nil
 		}),
-		ValidArgsFunction: cobra.NoFileCompletions,
+		ValidArgsFunction: s.completeRefs(0, false),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			o.Args, o.SetEntrypoint = args[1:], cmd.Flags().Changed("entrypoint")
 			// What is wrong with the flags is told before anything is fetched.
@@ -188,6 +188,7 @@ func Run(ctx context.Context, s *Session, p Puller, e Engine, ref string, o RunO
 		return err
 	}
 	run.Stdin, run.Stdout, run.Stderr = s.In, s.Out, s.Err
+	s.answered = true
 	restore, err := attachTerminal(s, &run)
 	if err != nil {
 		return err

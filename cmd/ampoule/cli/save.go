@@ -44,9 +44,9 @@ and writes the files into a directory:
 		Example: `  ampoule save web@sha256:… verdict --to .
   ampoule save web@sha256:… debug --to /tmp/debug`,
 		Args: usage(cobra.ExactArgs(2)),
-		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			if len(args) != 1 {
-				return nil, cobra.ShellCompDirectiveNoFileComp
+				return s.completeRefs(0, false)(cmd, args, word)
 			}
 			return []cobra.Completion{"verdict", "wheelhouse", "debug", "source"}, cobra.ShellCompDirectiveNoFileComp
 		},

@@ -30,6 +30,7 @@ var schemas = []struct {
 	{"audit", survey.Schema, func() (*jsonschema.Schema, error) { return jsonschema.For[survey.Report](nil) }},
 	// Events are many and small: they do not name their schema.
 	{"event", "ampoule.event/v1", eventSchema},
+	{"failure", FailureSchema, func() (*jsonschema.Schema, error) { return jsonschema.For[Failure](nil) }},
 	{"preflight", preflight.Schema, func() (*jsonschema.Schema, error) { return jsonschema.For[preflight.Report](nil) }},
 }
 

@@ -78,8 +78,7 @@ func Shell(ctx context.Context, s *Session, b Sheller, wheel string, command []s
 	defer stop()
 	d := display.New(s.Err, s.Progress)
 	defer d.Close()
-	feed := progress.NewFeed()
-	leave := feed.Follow(d)
+	leave := s.follow(d)
 	defer leave()
 	t := s.shellTerminal()
 	defer t.restore()
@@ -91,11 +90,12 @@ func Shell(ctx context.Context, s *Session, b Sheller, wheel string, command []s
 		Opened: func(state failure.State) error {
 			leave()
 			d.Close()
+			s.answered = true
 			s.greet(state, command)
 			return t.attach(ctx)
 		},
 	}
-	err = b.Shell(progress.With(ctx, feed), in.request(builder.Request{}), opts)
+	err = b.Shell(progress.With(ctx, s.events()), in.request(builder.Request{}), opts)
 	return interrupted(ctx, s.shellError(err))
 }
 
