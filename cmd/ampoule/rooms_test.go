@@ -35,6 +35,7 @@ var rooms = map[string][]string{
 	"recipes/foreign":   {},
 	// A recipe that ships with Ampoule is read as any other one is.
 	"recipes/catalogue": {"recipes"},
+	"recipes/edit":      {"recipes"},
 	"recipes/project":   {"recipes"},
 	"recipes/lint":      {"recipes", "recipes/project"},
 	"recipes/suggest":   {"address", "recipes", "recipes/project"},
