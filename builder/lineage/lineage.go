@@ -54,7 +54,7 @@ type Graph struct {
 	installed map[string]recipes.Dist
 	roots     []Edge
 	// limits are constraints, which require nothing.
-	limits []packaging.Requirement
+	limits []Edge
 	says   map[string][]packaging.Requirement
 	env    packaging.Environment
 	// edges are all that count, those of people first.
@@ -117,8 +117,10 @@ func (g *Graph) root(set *recipes.RequirementSet) {
 		parsed, err := packaging.ParseRequirement(q.Spec)
 		switch {
 		case err != nil:
+		case q.Constraint && !parsed.Applies(g.env, nil):
 		case q.Constraint:
-			g.limits = append(g.limits, parsed)
+			at := q.Position
+			g.limits = append(g.limits, edge("", &at, parsed))
 		default:
 			at := q.Position
 			g.roots = append(g.roots, edge("", &at, parsed))
@@ -239,12 +241,23 @@ func (g *Graph) reach() map[string]Edge {
 	return first
 }
 
-// Admits reports whether all that is known to require or to limit a distribution admits a
-// version of it.
-func (g *Graph) Admits(name, version string) bool {
-	refuses := func(q packaging.Requirement) bool { return q.Name == name && !q.Admits(version) }
-	return !slices.ContainsFunc(g.edges, func(e Edge) bool { return refuses(e.requirement) }) &&
-		!slices.ContainsFunc(g.limits, func(q packaging.Requirement) bool { return q.Applies(g.env, nil) && refuses(q) })
+// Refusing are the requirements and constraints of a distribution, as far as they are known, that
+// do not admit a version of it.
+func (g *Graph) Refusing(name, version string) []Edge {
+	var found []Edge
+	for _, e := range slices.Concat(g.edges, g.limits) {
+		if e.To == name && !e.requirement.Admits(version) {
+			found = append(found, e)
+		}
+	}
+	return found
+}
+
+// Limit lets what is written somewhere else than in requirements limit versions, too.
+func (g *Graph) Limit(from, spec string) {
+	if q, err := packaging.ParseRequirement(spec); err == nil {
+		g.limits = append(g.limits, edge(from, nil, q))
+	}
 }
 
 // Builds are the builds of a lock that take a dist, which its ID names.

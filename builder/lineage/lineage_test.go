@@ -150,9 +150,16 @@ func TestChains(t *testing.T) {
 	if diff := cmp.Diff([]string{"jinja2==3.1", "stray==1"}, g.Unknown); diff != "" {
 		t.Errorf("unknown (-want +got):\n%s", diff)
 	}
-	for version, want := range map[string]bool{"1.17.1": true, "1.18": false, "2.0": false} {
-		if got := g.Admits("six", version); got != want {
-			t.Errorf("six %s is admitted: %v, want %v", version, got, want)
+	g.Limit("an override", "six<1.17")
+	for version, want := range map[string][]string{
+		"1.16": nil, "1.17": {"six<1.17"}, "1.18": {"six<1.18", "six<1.17"}, "2.0": {`six<2; extra == "old"`, "six<1.18", "six<1.17"},
+	} {
+		var got []string
+		for _, e := range g.Refusing("six", version) {
+			got = append(got, e.Requires)
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("six %s is refused by (-want +got):\n%s", version, diff)
 		}
 	}
 }

@@ -65,7 +65,8 @@ var rooms = map[string][]string{
 	// The stages that make what wheels are built in meet here, and nowhere below.
 	"builder/buildenv": append(stage(), "builder/toolchain", "builder/cpython", "builder/wheels"),
 	// What the files of locked releases say is read, and nothing of them runs.
-	"builder/lineage": {"recipes", "store", "audit/wheel", "builder/wheels", "builder/locking/sources"},
+	"builder/lineage":  {"recipes", "store", "audit/wheel", "builder/wheels", "builder/locking/sources"},
+	"builder/outdated": {"recipes", "builder/fetch", "builder/lineage"},
 	// First-party code lies in a working tree: it is read here, and becomes data.
 	"builder/workspace": {"recipes", "tree"},
 	// Locking asks in a build environment: the interpreter, and the metadata of sdists.
