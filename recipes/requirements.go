@@ -235,8 +235,8 @@ func (r *requirementsReader) content(file string) ([]byte, error) {
 
 type logicalLine struct {
 	text string
-	// number and column are where its first word stands.
-	number, column int
+	// number and column are where its first word stands, last is the line that it ends in.
+	number, column, last int
 }
 
 var comment = regexp.MustCompile(`(^|\s)#.*$`)
@@ -262,7 +262,7 @@ func logicalLines(text string) []logicalLine {
 			}
 			joined.WriteString(physical)
 			if whole := strings.TrimSpace(comment.ReplaceAllString(joined.String(), "")); whole != "" {
-				lines = append(lines, logicalLine{whole, start, column})
+				lines = append(lines, logicalLine{whole, start, column, number})
 			}
 			joined.Reset()
 			start = 0
@@ -271,7 +271,7 @@ func logicalLines(text string) []logicalLine {
 		joined.WriteString(body)
 	}
 	if whole := strings.TrimSpace(joined.String()); whole != "" {
-		lines = append(lines, logicalLine{whole, start, column})
+		lines = append(lines, logicalLine{whole, start, column, number})
 	}
 	return lines
 }

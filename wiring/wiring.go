@@ -97,6 +97,12 @@ func (p *Parts) Builder(inputs config.Inputs) (*builder.Builder, error) {
 	})
 }
 
+// Index makes what asks the configured indexes, and nothing else, with what the configuration
+// sets.
+func (p *Parts) Index(inputs config.Inputs) *fetch.Fetcher {
+	return fetch.New(p.Store, fetch.Config{Sources: inputs.Sources, Environ: inputs.Environ, Network: p.place.Network})
+}
+
 // OwnRegistry is what a second build publishes to: the registry of its own store.
 func OwnRegistry(st *store.Store) (builder.Publisher, io.Closer, error) {
 	own := embedded.Open(st.Dir(store.Registry))

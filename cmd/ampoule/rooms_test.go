@@ -35,6 +35,7 @@ var rooms = map[string][]string{
 	"recipes/foreign":   {},
 	// A recipe that ships with Ampoule is read as any other one is.
 	"recipes/catalogue": {"recipes"},
+	"recipes/edit":      {"recipes"},
 	"recipes/project":   {"recipes"},
 	"recipes/lint":      {"recipes", "recipes/project"},
 	"recipes/suggest":   {"address", "recipes", "recipes/project"},
@@ -63,6 +64,9 @@ var rooms = map[string][]string{
 	"builder/gate":             append(stage(), "builder/stub"),
 	// The stages that make what wheels are built in meet here, and nowhere below.
 	"builder/buildenv": append(stage(), "builder/toolchain", "builder/cpython", "builder/wheels"),
+	// What the files of locked releases say is read, and nothing of them runs.
+	"builder/lineage":  {"recipes", "store", "audit/wheel", "builder/wheels", "builder/locking/sources"},
+	"builder/outdated": {"recipes", "builder/fetch", "builder/lineage"},
 	// First-party code lies in a working tree: it is read here, and becomes data.
 	"builder/workspace": {"recipes", "tree"},
 	// Locking asks in a build environment: the interpreter, and the metadata of sdists.

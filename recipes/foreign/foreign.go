@@ -41,6 +41,15 @@ var commands = map[Format]string{UV: "uv lock", Poetry: "poetry lock", PDM: "pdm
 // [Pylock]; the command is that of one.
 func (f Format) Command() string { return commands[f] }
 
+// editors are the commands that add and remove a requirement of what each lock is made from.
+var editors = map[Format]struct{ add, remove string }{
+	UV: {"uv add", "uv remove"}, Poetry: {"poetry add", "poetry remove"}, PDM: {"pdm add", "pdm remove"}, Pipenv: {"pipenv install", "pipenv uninstall"},
+}
+
+// Editors are what a person runs to add and to remove a requirement and have the lock written
+// anew. They are empty for [Pylock], which is exported from something else.
+func (f Format) Editors() (add, remove string) { return editors[f].add, editors[f].remove }
+
 // pylockName is a name that PEP 751 gives to its files.
 var pylockName = regexp.MustCompile(`^pylock\.[^.]+\.toml$`)
 

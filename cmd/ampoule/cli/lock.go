@@ -122,32 +122,41 @@ func sections(l *recipes.Lock) []recipes.LockedGroup {
 // Lock writes the session's lock, if it changed. The lock that is there is the
 // request's.
 func Lock(ctx context.Context, s *Session, l Locker, how builder.Request, o builder.LockOptions) error {
-	in, err := s.read()
+	result, err := s.lock(ctx, l, how, o)
 	if err != nil {
 		return err
 	}
+	return s.print(result.Lock, result)
+}
+
+// lock does it, and tells what changed.
+func (s *Session) lock(ctx context.Context, l Locker, how builder.Request, o builder.LockOptions) (lockResult, error) {
+	in, err := s.read()
+	if err != nil {
+		return lockResult{}, err
+	}
 	if err := s.agree(in.recipe, true); err != nil {
-		return err
+		return lockResult{}, err
 	}
 	if o.UpgradeNames, err = lockedNames(in.lock, o.UpgradeNames); err != nil {
-		return err
+		return lockResult{}, err
 	}
 	lock, err := watched(ctx, s, func(ctx context.Context) (*recipes.Lock, error) {
 		return l.Lock(ctx, in.request(how), o)
 	})
 	if err != nil {
-		return err
+		return lockResult{}, err
 	}
 	path := lockPath(s.Recipe)
 	changed := in.lock == nil || !bytes.Equal(in.lock.Encode(), lock.Encode())
 	if changed {
 		if err := replaceFile(path, lock.Encode()); err != nil {
-			return fmt.Errorf("writing lock: %w", err)
+			return lockResult{}, fmt.Errorf("writing lock: %w", err)
 		}
 	}
 	changes := diffLocks(in.lock, lock)
 	s.tellChanges(in.lock, lock, changed, changes)
-	return s.print(path, lockResult{path, changed, changes})
+	return lockResult{path, changed, changes}, nil
 }
 
 // lockResult is the verb's result as JSON.
