@@ -60,6 +60,7 @@ func Main(s *Session, args []string) int {
 	ctx, stop := interruptible(context.Background(), os.Exit)
 	defer stop()
 	root := Root(s)
+	completeReferences(root)
 	root.SetArgs(loginMessage(root, args))
 	err := interrupted(ctx, root.ExecuteContext(ctx))
 	if s.Output == "" {
