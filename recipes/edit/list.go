@@ -123,6 +123,9 @@ func readList(file string, recipe []byte, keys []string) (*list, error) {
 	if l.entry == nil {
 		return l, nil
 	}
+	if !l.has(l.offset(l.entry.Start), ":") {
+		return nil, l.byHand(l.entry.Key.GetToken().Position.Line, "write %s: and the list behind it", keys[len(keys)-1])
+	}
 	sequence, ok := l.entry.Value.(*ast.SequenceNode)
 	if !ok {
 		return nil, l.byHand(l.entry.Key.GetToken().Position.Line, "write requirements as a list: [NAME]")
@@ -164,6 +167,9 @@ func (l *list) read(sequence *ast.SequenceNode) error {
 	l.flow = sequence.IsFlowStyle
 	if l.flow {
 		l.open, l.shut = l.offset(sequence.Start), l.offset(sequence.End)
+		if !l.has(l.open, "[") || !l.has(l.shut, "]") || l.open > l.shut {
+			return l.byHand(sequence.Start.Position.Line, "write the list as [NAME, NAME]")
+		}
 	}
 	for _, value := range sequence.Values {
 		text, ok := value.(*ast.StringNode)
@@ -192,9 +198,17 @@ func (l *list) offset(tk *token.Token) int {
 	return at
 }
 
+// has reports whether a text stands at an offset.
+func (l *list) has(at int, text string) bool {
+	return at <= len(l.data) && bytes.HasPrefix(l.data[at:], []byte(text))
+}
+
 // scalarEnd is where a text of one line ends that begins at an offset; negative of any other.
 func (l *list) scalarEnd(from int, value string) int {
-	rest := l.data[from:l.end(l.lineOf(from))]
+	if from >= len(l.data) {
+		return -1
+	}
+	rest := l.data[from:max(from, l.end(l.lineOf(from)))]
 	for _, form := range []*regexp.Regexp{singleQuoted, doubleQuoted} {
 		if found := form.Find(rest); found != nil {
 			return from + len(found)
@@ -273,7 +287,7 @@ func (l *list) removed(n int) []byte {
 	alone := strings.TrimSpace(string(l.data[begin:i.from])) == "" && restOfItem.Match(behind)
 	switch {
 	case !l.flow && len(l.items) == 1:
-		colon := l.offset(l.entry.Start) + 1
+		colon := min(l.offset(l.entry.Start)+1, begin)
 		return slices.Concat(l.data[:colon], []byte(" []"), l.data[colon:begin], l.data[next:])
 	case !l.flow, alone:
 		return l.splice(begin, next, "")

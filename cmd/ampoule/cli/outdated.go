@@ -12,6 +12,7 @@ import (
 
 	"ampoule/builder/lineage"
 	"ampoule/builder/outdated"
+	"ampoule/cmd/ampoule/display"
 	"ampoule/config"
 	"ampoule/recipes"
 	"ampoule/store"
@@ -76,7 +77,7 @@ func Outdated(ctx context.Context, s *Session, st *store.Store, index outdated.I
 		s.tell("nothing is outdated")
 		return nil
 	}
-	return s.print(outdatedText(res.Pins), res)
+	return s.print(display.Clean(outdatedText(res.Pins), true), res)
 }
 
 // findOutdated looks at the artifact, and at what each group lays over it.

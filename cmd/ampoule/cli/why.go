@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ampoule/builder/lineage"
+	"ampoule/cmd/ampoule/display"
 	"ampoule/packaging"
 	"ampoule/recipes"
 	"ampoule/store"
@@ -77,7 +78,7 @@ func Why(ctx context.Context, s *Session, st *store.Store, name string) error {
 	if len(res.Found) == 0 {
 		return notLocked(in.lock, res.Name)
 	}
-	return s.print(whyText(res), res)
+	return s.print(display.Clean(whyText(res), true), res)
 }
 
 // whyIn finds a name in the section of the lock that belongs to a group, or to the artifact.
