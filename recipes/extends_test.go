@@ -171,7 +171,7 @@ func TestExtendsFaults(t *testing.T) {
 		"no YAML file":  {map[string]string{"ampoule.yaml": "extends: /python.yaml\n"}, `ampoule.yaml:1:10: extends: "/python.yaml" is not a file to extend`, ""},
 		"a directory":   {map[string]string{"ampoule.yaml": web, "python.yaml/x": ""}, "ampoule.yaml:1:10: python.yaml cannot be read", ""},
 		"list":          {map[string]string{"ampoule.yaml": "extends: [a.yaml]\n"}, "ampoule.yaml:1:10: extends is text, not a list", ""},
-		"unknown key":   {map[string]string{"ampoule.yaml": web, "python.yaml": sharedFile + "nmae: web\n"}, `python.yaml:10:1: "nmae" is no key of a recipe`, `did you mean "name"?`},
+		"unknown key":   {map[string]string{"ampoule.yaml": web, "python.yaml": sharedFile + "nam: web\n"}, `python.yaml:10:1: "nam" is no key of a recipe`, `did you mean "name"?`},
 		"bad value":     {map[string]string{"ampoule.yaml": web, "python.yaml": strings.Replace(sharedFile, "3.13.5", "3.13", 1)}, `python.yaml:3:12: python.version: "3.13" is not a full version`, "in full"},
 		"no YAML":       {map[string]string{"ampoule.yaml": web, "python.yaml": "a: [\n"}, "python.yaml:1:4: this is not YAML", ""},
 		"still missing": {map[string]string{"ampoule.yaml": web, "python.yaml": strings.Replace(sharedFile, "apiVersion: ampoule/v1\n", "", 1)}, "ampoule.yaml:1:1: apiVersion is missing", "apiVersion: ampoule/v1"},
