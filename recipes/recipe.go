@@ -22,6 +22,7 @@ type Recipe struct {
 	// brings has.
 	Extends string `yaml:"extends" is:"extended file" key:",out" out:"what it brings stands in the key itself"`
 	// Name names the artifact: lower-case letters, digits, "-", "_" and ".".
+	// A slash parts it from the name of a team: team/web.
 	Name string `yaml:"name" need:"yes" is:"name" key:"name"`
 	// Python says which CPython is built, and how.
 	Python Python `yaml:"python" need:"yes" key:"python"`

@@ -119,8 +119,8 @@ var (
 var rules = map[string]rule{
 	"API version": {means: "an API version that this Ampoule reads", enum: []string{APIVersion}, example: APIVersion},
 	"name": {
-		means: "a name: lower-case letters and digits, with single -, _ or . between them, at most 100", example: "web",
-		pattern: regexp.MustCompile(`^[a-z0-9]+([._-][a-z0-9]+)*$`), fits: atMost(100),
+		means: "a name: lower-case letters and digits, with single -, _ or . between them, at most 100; also with the team's before it, as team/web", example: "web",
+		pattern: regexp.MustCompile(`^[a-z0-9]+([._-][a-z0-9]+)*(/[a-z0-9]+([._-][a-z0-9]+)*)*$`), fits: isName, hint: hintName,
 	},
 	"full version": {
 		means: "a full version of CPython, 3.11 or later, such as 3.13.5", example: "3.13.5",
