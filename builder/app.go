@@ -63,14 +63,14 @@ func withWorkspace(ctx context.Context, req Request, environ []string) (Request,
 	return req, err
 }
 
-// workspaceSpec asks for the code of a recipe's app. The recipe and its lock are no part of
-// it: what they say is in the key, and locking would change the code.
+// workspaceSpec asks for the code of a recipe's app. The recipe, what it extends, and its lock
+// are no part of it: what they say is in the key, and locking would change the code.
 func workspaceSpec(req Request) workspace.Spec {
 	r := req.Recipe
 	lock := recipes.LockPath(r.File())
 	spec := workspace.Spec{
 		Dir: filepath.Dir(r.File()), Files: r.App.Files, At: r.At("app", "source"),
-		Except: []string{filepath.Base(r.File()), filepath.Base(lock)},
+		Except: append(r.Extended(), filepath.Base(r.File()), filepath.Base(lock)),
 	}
 	spec.Beside = slices.Concat(spec.Except, slices.Collect(maps.Keys(req.Requirements.Files)), slices.Collect(maps.Keys(req.Requirements.Patches)))
 	for _, p := range req.Requirements.Projects {

@@ -195,7 +195,7 @@ func lostPatch(dist, file string) error {
 
 // logs makes the directory for the logs of one run.
 func (b *Builder) logs(name string) (string, error) {
-	stem := b.d.Now().UTC().Format("20060102T150405Z") + "-" + name + "-"
+	stem := b.d.Now().UTC().Format("20060102T150405Z") + "-" + recipes.NameInFile(name) + "-"
 	return b.d.Logs.NewLogs(stem)
 }
 

@@ -11,7 +11,9 @@ import (
 // positions remembers where the values of a file stand, by path of keys.
 type positions struct {
 	file string
-	at   map[string]Position
+	// extended are the files that it extends, as [Recipe.Extended] gives them.
+	extended []string
+	at       map[string]Position
 }
 
 func joinPath(path []string) string { return strings.Join(path, "\x00") }
@@ -227,7 +229,7 @@ func (d *decoder) distinct(n *node, path []string) {
 
 func (d *decoder) text(n *node, v reflect.Value, path []string) {
 	if d.wants(n, path, textKind) {
-		v.SetString(n.text)
+		v.SetString(pathText(n, d.tag.Get("is")))
 		d.obey(ruleOf(d.tag), n, path)
 	}
 }
@@ -246,7 +248,7 @@ func (d *decoder) requirements(n *node, r *Requirements, path []string) {
 	case n.kind == mapKind:
 		d.structure(n, reflect.ValueOf(r).Elem(), path)
 	case n.kind == textKind:
-		r.File = n.text
+		r.File = pathText(n, "requirements file")
 		d.obey(rules["requirements file"], n, path)
 	default:
 		d.list(n, reflect.ValueOf(&r.List).Elem(), path)

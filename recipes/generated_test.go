@@ -71,7 +71,7 @@ func TestReferenceExamples(t *testing.T) {
 	for _, block := range blocks[1:] {
 		_, err := ParseRecipe("example", []byte(block[1]))
 		for fault := range strings.SplitSeq(err.Error(), "\n") {
-			if !strings.Contains(fault, " is missing") {
+			if !strings.Contains(fault, " is missing") && !strings.Contains(fault, "extends stands where") {
 				t.Errorf("%s\n%s", block[1], fault)
 			}
 		}
@@ -105,6 +105,8 @@ func TestSchemaAgrees(t *testing.T) {
 		"unknown suite":     {[2]string{"debian: bookworm", "debian: woody"}, false},
 		"two bases":         {[2]string{"debian: bookworm", "debian: bookworm, image: x"}, false},
 		"text for list":     {[2]string{"[_tkinter]", "_tkinter"}, false},
+		"no version":        {[2]string{"  version: 3.13.5\n", ""}, false},
+		"no name":           {[2]string{"name: web\n", ""}, false},
 		"name of a package": {[2]string{"psycopg2: {", "Psycopg2: {"}, false},
 	}
 	for name, c := range cases {
@@ -130,5 +132,30 @@ func TestSchemaAgrees(t *testing.T) {
 				t.Errorf("ParseRecipe says %v of\n%s", err, text)
 			}
 		})
+	}
+}
+
+// What the schema wants of a recipe may stand in the file that it extends.
+func TestSchemaOfExtending(t *testing.T) {
+	t.Parallel()
+	data, err := Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var schema jsonschema.Schema
+	if err := json.Unmarshal(data, &schema); err != nil {
+		t.Fatal(err)
+	}
+	resolved, err := schema.Resolve(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	recipe := map[string]any{"extends": "../python.yaml", "name": "web", "python": map[string]any{"configure": []any{"--with-lto"}}}
+	if err := resolved.Validate(recipe); err != nil {
+		t.Errorf("the schema refuses an extending recipe: %v", err)
+	}
+	delete(recipe, "extends")
+	if resolved.Validate(recipe) == nil {
+		t.Error("the schema takes a recipe that lacks almost everything")
 	}
 }

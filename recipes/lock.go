@@ -188,7 +188,7 @@ func (b BuildSet) Lines() BuildLines {
 type Patch struct {
 	// File is its path below the recipe's directory, or overrides/FILE for one that
 	// comes with Ampoule.
-	File   string `yaml:"file" need:"yes" is:"patch file"`
+	File   string `yaml:"file" need:"yes" is:"locked patch"`
 	SHA256 string `yaml:"sha256" need:"yes" is:"sha256"`
 }
 

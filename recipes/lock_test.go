@@ -199,7 +199,7 @@ func TestLockFaults(t *testing.T) {
 		"own package unused":  {func(l *Lock) { l.Dists[0].Build.Packages = nil }, "nothing uses the package libpq-dev"},
 		"crate":               {func(l *Lock) { l.Dists[0].Build.Crates[0].Name = "../x" }, "the name of a crate"},
 		"crate's version":     {func(l *Lock) { l.Dists[0].Build.Crates[0].Version = "1.0/.." }, "is not a version"},
-		"patch":               {func(l *Lock) { l.Dists[0].Build.Patches[0].File = "../x.patch" }, "ends in .patch"},
+		"patch":               {func(l *Lock) { l.Dists[0].Build.Patches[0].File = "x/../../y.patch" }, "ends in .patch"},
 		"variable":            {func(l *Lock) { l.Dists[0].Build.Env["LD_PRELOAD"] = "x" }, "a variable that a recipe may set"},
 		"package missing":     {func(l *Lock) { l.Toolchain = append(l.Toolchain, "make") }, "the lock has no package make of bookworm"},
 		"package unused":      {func(l *Lock) { l.Toolchain = nil }, "nothing uses the package gcc of bookworm"},

@@ -12,14 +12,16 @@ import (
 	"strings"
 )
 
-// ReadRecipe reads the recipe at path. Whatever is wrong in it is told at once, as
-// [Faults]. Every other error is of reading the file, such as fs.ErrNotExist.
+// ReadRecipe reads the recipe at path, and the files that it extends. Whatever is wrong in
+// them is told at once, as [Faults]. Every other error is of reading the file, such as
+// fs.ErrNotExist.
 func ReadRecipe(path string) (*Recipe, error) {
-	data, err := readFile(path, maxRecipeBytes)
+	var c chain
+	root, err := c.root(path, ".")
 	if err != nil {
 		return nil, fmt.Errorf("reading the recipe: %w", err)
 	}
-	return ParseRecipe(path, data)
+	return decodeRecipe(path, root, c.extended, c.faults)
 }
 
 // readFile reads at most one byte more than limit, so that the parser tells of it.
@@ -35,13 +37,24 @@ func readFile(path string, limit int64) ([]byte, error) {
 // ParseRecipe reads a recipe from data; file is the name that faults and
 // [Recipe.File] give it. It fills the defaults in, and checks everything that
 // can be checked without reading other files: the configure flags too if the
-// version is a [KnownPython].
+// version is a [KnownPython]. A recipe that extends another file is refused: see [ReadRecipe].
 func ParseRecipe(file string, data []byte) (*Recipe, error) {
 	root, faults := readYAML(file, data, maxRecipeBytes)
+	if root != nil {
+		if name := root.value("extends"); name != nil && rules["extended file"].allows(name.text) {
+			faults = append(faults, name.pos.fault("extends stands where no other file is read", "write the keys of that file here"))
+		}
+	}
+	return decodeRecipe(file, root, nil, faults)
+}
+
+// decodeRecipe makes a recipe of a root with what was wrong in reading it; a nil root makes none.
+func decodeRecipe(file string, root *node, extended []string, faults Faults) (*Recipe, error) {
 	if root == nil {
 		return nil, faults.Err()
 	}
 	d := newDecoder("a recipe", file)
+	d.positions.extended = extended
 	r := &Recipe{positions: d.positions}
 	d.decode(root, reflect.ValueOf(r).Elem(), nil)
 	r.setDefaults()
@@ -109,7 +122,7 @@ func (r *Recipe) check() Faults {
 			faults = append(faults, r.Fault(err.what, err.hint, "requirements", strconv.Itoa(i)))
 		}
 	}
-	faults = slices.Concat(faults, own.told(), r.checkApp(), r.checkRequirements())
+	faults = slices.Concat(faults, own.told(), r.checkApp(), r.checkExtended(), r.checkRequirements())
 	for _, name := range slices.Sorted(maps.Keys(r.Packages)) {
 		if p := r.Packages[name]; p.empty() && p.Overrides == "" {
 			faults = append(faults, r.Fault("packages."+name+" says nothing", "remove it, or say how "+name+" is built", "packages", name))

@@ -77,7 +77,7 @@ func TestRecipeFaults(t *testing.T) {
 		want     []want
 	}{
 		"unknown key":          {"pure:", "puer:", []want{{"12:1", `"puer" is no key of a recipe`, `did you mean "pure"?`}}},
-		"future keys":          {"pure: [", "app: {}\nextends: x\ngroups: {}\nchannels: {}\npure: [", []want{{"12:6", "app.source is missing", "source: ."}, {"13:1", `"extends"`, ""}, {"14:1", `"groups"`, ""}, {"15:1", `"channels"`, ""}}},
+		"future keys":          {"pure: [", "app: {}\nextends: x\ngroups: {}\nchannels: {}\npure: [", []want{{"12:6", "app.source is missing", "source: ."}, {"13:10", "extends", ""}, {"14:1", `"groups"`, ""}, {"15:1", `"channels"`, ""}}},
 		"profile":              {"  optional:", "  profile: x\n  optional:", []want{{"6:3", `"profile" is no key of python`, "configure"}}},
 		"duplicate key":        {"pure:", "name: x\npure:", []want{{"12:1", `"name" is written twice`, "line 2"}}},
 		"wrong type":           {"pure: [sqlalchemy]", "pure: {sqlalchemy: 1}", []want{{"12:7", "pure is a list, not a mapping", ""}}},

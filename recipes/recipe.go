@@ -15,7 +15,14 @@ const APIVersion = "ampoule/v1"
 type Recipe struct {
 	// APIVersion says which form the file has. It is ampoule/v1.
 	APIVersion string `yaml:"apiVersion" need:"yes" is:"API version" key:"apiVersion"`
+	// Extends is another file, relative to this one: the recipe has everything that stands
+	// there. What both have is merged by key; a text, a list, a base and requirements are
+	// this file's as a whole. Paths in a file are relative to it. The file may extend
+	// another one, and need not be a complete recipe. It has no part in the key: what it
+	// brings has.
+	Extends string `yaml:"extends" is:"extended file" key:",out" out:"what it brings stands in the key itself"`
 	// Name names the artifact: lower-case letters, digits, "-", "_" and ".".
+	// A slash parts it from the name of a team: team/web.
 	Name string `yaml:"name" need:"yes" is:"name" key:"name"`
 	// Python says which CPython is built, and how.
 	Python Python `yaml:"python" need:"yes" key:"python"`

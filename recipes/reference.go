@@ -20,7 +20,7 @@ written: ` + "`3.10`" + ` is never 3.1.
 [recipe.schema.json](recipe.schema.json) is its JSON Schema. Editors that use the YAML language server
 check against it with a first line such as ` + "`# yaml-language-server: $schema=…`" + `.
 
-A recipe with every key:
+A recipe with every key but ` + "`extends`" + `:
 
 `
 
@@ -28,7 +28,7 @@ A recipe with every key:
 func Reference() []byte {
 	var doc bytes.Buffer
 	doc.WriteString(referenceHead)
-	writeExample(&doc, exampleLines(reflect.TypeFor[Recipe]()))
+	writeExample(&doc, slices.DeleteFunc(exampleLines(reflect.TypeFor[Recipe]()), func(line string) bool { return strings.HasPrefix(line, "extends:") }))
 	writeKeys(&doc, reflect.TypeFor[Recipe](), nil)
 	return doc.Bytes()
 }

@@ -6,7 +6,6 @@ import (
 	"io"
 	"io/fs"
 	"maps"
-	"os"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -68,12 +67,12 @@ func (s *RequirementSet) Names(name string) bool {
 func ReadRequirements(r *Recipe) (*RequirementSet, error) {
 	reader := &requirementsReader{recipe: r, own: ownLines{recipe: r}, set: &RequirementSet{Files: map[string][]byte{}, Patches: map[string][]byte{}}, read: map[inclusion]bool{}}
 	if r.namesFiles() {
-		root, err := os.OpenRoot(filepath.Dir(r.File()))
+		sources, err := openSources(r)
 		if err != nil {
 			return nil, fmt.Errorf("opening the recipe's directory: %w", err)
 		}
-		defer func() { _ = root.Close() }()
-		reader.root = root.FS()
+		defer sources.close()
+		reader.root = sources
 	}
 	reader.patches()
 	reader.requirements(r.Requirements, "requirements")
@@ -362,7 +361,7 @@ func (r *requirementsReader) include(in inclusion, option, value string, pos Pos
 		r.add(pos, option+" names a URL", "keep a copy of the file beside the recipe")
 	case strings.Contains(value, "${"):
 		r.add(pos, option+" takes a value from the environment", "write the file's name")
-	case !localPath(value) && path.IsAbs(value), !localPath(target):
+	case !localPath(value) && path.IsAbs(value), !r.recipe.reaches(target):
 		r.add(pos, value+" is outside of the recipe's directory", "a recipe reads files of its own directory only")
 	case in.constraint && !constraint:
 		r.add(pos, "a constraints file includes requirements", "include constraints with -c, or move the line into a requirements file")

@@ -119,8 +119,8 @@ var (
 var rules = map[string]rule{
 	"API version": {means: "an API version that this Ampoule reads", enum: []string{APIVersion}, example: APIVersion},
 	"name": {
-		means: "a name: lower-case letters and digits, with single -, _ or . between them, at most 100", example: "web",
-		pattern: regexp.MustCompile(`^[a-z0-9]+([._-][a-z0-9]+)*$`), fits: atMost(100),
+		means: "a name: lower-case letters and digits, with single -, _ or . between them, at most 100; also with the team's before it, as team/web", example: "web",
+		pattern: regexp.MustCompile(`^[a-z0-9]+([._-][a-z0-9]+)*(/[a-z0-9]+([._-][a-z0-9]+)*)*$`), fits: isName, hint: hintName,
 	},
 	"full version": {
 		means: "a full version of CPython, 3.11 or later, such as 3.13.5", example: "3.13.5",
@@ -189,6 +189,9 @@ var rules = map[string]rule{
 			return ""
 		},
 	},
+	"extended file": {
+		means: "a file to extend, relative to this one, that ends in .yaml or .yml", fits: isExtendedFile, example: "../python.yaml",
+	},
 	"file pattern": {means: "a pattern of paths from the recipe's directory", fits: isFilePattern, example: "docs/Dockerfile"},
 	"requirements file": {
 		means: "a requirements file, or a lock that is known, below the recipe's directory", fits: isRequirementsFile, hint: hintRequirementsFile, example: "requirements.txt",
@@ -236,6 +239,7 @@ var rules = map[string]rule{
 	"setting":          {means: "the name of a config setting", pattern: regexp.MustCompile(`^[^\x00-\x20\x7f]+$`), fits: atMost(200), example: "setup-args"},
 	"value":            {means: "one line of text", pattern: regexp.MustCompile(`^[^\x00-\x1f\x7f]*$`), fits: atMost(4096), numbers: true, example: "-Dtests=false"},
 	"patch file":       {means: "a file below the recipe's directory that ends in .patch or .diff", fits: isPatchFile, example: "patches/lxml-parser.patch"},
+	"locked patch":     {means: "a file, relative to the recipe, that ends in .patch or .diff", fits: isLockedPatch},
 	"overrides switch": {means: "none", enum: []string{"none"}, example: "none"},
 	"name pattern": {
 		means: "a pattern of normalised distribution names", fits: isNamePattern, example: "onnxruntime",

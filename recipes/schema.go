@@ -63,6 +63,9 @@ var atLeastOne = []reflect.Type{reflect.TypeFor[Runtime]()}
 func Schema() ([]byte, error) {
 	root := schemaOf(reflect.TypeFor[Recipe](), "")
 	root.Schema = "https://json-schema.org/draft/2020-12/schema"
+	// What a recipe lacks may stand in the file that it extends.
+	root.Required = nil
+	root.If, root.Else = &jsonschema.Schema{Required: []string{"extends"}}, needs(reflect.TypeFor[Recipe]())
 	root.Title = "Ampoule recipe (ampoule.yaml)"
 	if _, err := root.Resolve(nil); err != nil {
 		return nil, fmt.Errorf("resolving the recipe's schema: %w", err)
@@ -111,6 +114,10 @@ func structSchema(t reflect.Type) *jsonschema.Schema {
 	}
 	for _, f := range yamlFields(t) {
 		property := schemaOf(f.Type, f.Tag)
+		if merged(f) != nil {
+			// The root's condition has them.
+			property.Required = nil
+		}
 		property.Description = describe(t, f)
 		s.Properties[f.Tag.Get("yaml")] = property
 		s.PropertyOrder = append(s.PropertyOrder, f.Tag.Get("yaml"))
@@ -123,6 +130,37 @@ func structSchema(t reflect.Type) *jsonschema.Schema {
 	}
 	if slices.Contains(atLeastOne, t) {
 		s.MinProperties = new(1)
+	}
+	return s
+}
+
+// merged gives the structure of a field that extending files lay over each other by key;
+// nil if it has none.
+func merged(f reflect.StructField) reflect.Type {
+	t := f.Type
+	if t.Kind() == reflect.Pointer {
+		t = t.Elem()
+	}
+	if t.Kind() != reflect.Struct || slices.Contains(whole, t) {
+		return nil
+	}
+	return t
+}
+
+// needs gives the keys that a recipe must have if it extends nothing.
+func needs(t reflect.Type) *jsonschema.Schema {
+	s := &jsonschema.Schema{Properties: map[string]*jsonschema.Schema{}}
+	for _, f := range yamlFields(t) {
+		key := f.Tag.Get("yaml")
+		if f.Tag.Get("need") == "yes" {
+			s.Required = append(s.Required, key)
+		}
+		if inner := merged(f); inner != nil {
+			if below := needs(inner); len(below.Required)+len(below.Properties) > 0 {
+				s.Properties[key] = below
+				s.PropertyOrder = append(s.PropertyOrder, key)
+			}
+		}
 	}
 	return s
 }

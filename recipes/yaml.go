@@ -40,8 +40,11 @@ func (k kind) String() string {
 
 // node is a YAML value with its place. Numbers are text, as they were written.
 type node struct {
-	kind    kind
-	pos     Position
+	kind kind
+	pos  Position
+	// dir is the path from the recipe's directory to that of the file where this stands;
+	// empty where it decides nothing.
+	dir     string
 	text    string
 	items   []*node
 	entries []entry

@@ -198,21 +198,36 @@ func (r *reader) beside(ctx context.Context) error {
 	if !r.tracked || r.state.Commit == "" {
 		return nil
 	}
-	committed, err := r.git.committed(ctx, filepath.Join(r.top, filepath.FromSlash(r.dir)), r.state.Commit)
+	// git lists what is below a directory: files above the recipe's are found from the top.
+	from := r.dir
+	if slices.ContainsFunc(r.spec.Beside, func(name string) bool { return !filepath.IsLocal(name) }) {
+		from = "."
+	}
+	committed, err := r.git.committed(ctx, filepath.Join(r.top, filepath.FromSlash(from)), r.state.Commit)
 	if err != nil {
 		return err
 	}
 	for _, name := range slices.Sorted(slices.Values(r.spec.Beside)) {
-		data, err := r.root.ReadFile(path.Join(r.dir, name))
+		file := path.Join(r.dir, name)
+		if !filepath.IsLocal(file) {
+			// No commit of this repository has it.
+			r.changed(file)
+			continue
+		}
+		data, err := r.root.ReadFile(file)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		was, known := committed[name]
+		listed := name
+		if from == "." {
+			listed = file
+		}
+		was, known := committed[listed]
 		if !known || r.named(&was, data) != was.id {
-			r.changed(path.Join(r.dir, name))
+			r.changed(file)
 		}
 	}
 	return nil

@@ -33,10 +33,10 @@ type Spec struct {
 	// matches a directory takes everything below it. Without any, git says which files
 	// there are.
 	Files []string
-	// Except are paths below Dir that are no part of the code, although they are in one
+	// Except are paths from Dir that are no part of the code, although they are in one
 	// of the Sources.
 	Except []string
-	// Beside are further files below Dir. [State] tells of them too.
+	// Beside are further files, by paths from Dir. [State] tells of them too.
 	Beside []string
 	// At is where the recipe names the sources.
 	At recipes.Position
@@ -258,17 +258,15 @@ func (r *reader) project(ctx context.Context, source Source) (Project, error) {
 	return p, r.buildable(source, at, p.Tree)
 }
 
-// fromRecipe gives a path below the top as it is seen from the recipe's directory; empty
-// for one that is not below it.
+// fromRecipe gives a path below the top as it is seen from the recipe's directory: ../NAME
+// for one above that.
 func (r *reader) fromRecipe(p string) string {
-	if r.dir == "." {
-		return p
+	seen, err := filepath.Rel(filepath.FromSlash(r.dir), filepath.FromSlash(p))
+	if err != nil {
+		// Both are relative and clean.
+		panic("workspace: " + err.Error())
 	}
-	rest, below := strings.CutPrefix(p, r.dir+"/")
-	if !below {
-		return ""
-	}
-	return rest
+	return filepath.ToSlash(seen)
 }
 
 // buildable refuses a tree that no build backend would take, though the directory may have what

@@ -557,3 +557,26 @@ func TestVersions(t *testing.T) {
 		t.Errorf("a shallow clone without versions: %+v", w)
 	}
 }
+
+// Files that a recipe shares with others stand above it: they are told of, and are no code.
+func TestBesideAbove(t *testing.T) {
+	t.Parallel()
+	r := newRepository(t)
+	r.write(map[string]string{"pyproject.toml": "[project]\n", "python.yaml": "one\n", "web/ampoule.yaml": "extends: ../python.yaml\n"})
+	r.commit()
+	spec := r.spec("..")
+	spec.Dir = filepath.Join(r.dir, "web")
+	spec.Except, spec.Beside = []string{"../python.yaml", "ampoule.yaml"}, []string{"../python.yaml", "ampoule.yaml"}
+	clean := r.mustRead(spec)
+	if clean.State.Dirty || !slices.Equal(paths(clean.Projects[0].Tree), []string{"pyproject.toml 644"}) {
+		t.Errorf("right after the commit: %+v, %v", clean.State, paths(clean.Projects[0].Tree))
+	}
+	r.write(map[string]string{"python.yaml": "two\n"})
+	if w := r.mustRead(spec); w.Hash() != clean.Hash() || !slices.Equal(w.State.Changed, []string{"python.yaml"}) {
+		t.Errorf("with another shared file: %+v", w.State)
+	}
+	spec.Beside = []string{"../../elsewhere.yaml"}
+	if w := r.mustRead(spec); !slices.Equal(w.State.Changed, []string{"../elsewhere.yaml"}) {
+		t.Errorf("with a file of no repository: %+v", w.State)
+	}
+}

@@ -25,12 +25,12 @@ type Builder interface {
 
 func newBuild(s *Session) *cobra.Command {
 	var jobs int
-	var keepGoing, check, all bool
+	var keepGoing, check, all, services bool
 	var only string
 	var groups []string
 	var bounds stepBounds
 	cmd := &cobra.Command{
-		Use:   "build",
+		Use:   "build [--all [DIR]]",
 		Short: "Builds what recipe and lock say, and publishes it",
 		Long: `Build compiles the interpreter and its wheels without a network, puts them
 together, has the gate judge the result in each runtime target, and publishes it
@@ -44,6 +44,11 @@ artifact stays what it is without them.
 The result is NAME@sha256:…, which every other verb takes. A lock that is missing
 or does not answer the recipe any more is refused: see ampoule lock.
 
+With --all every ampoule.yaml that has a name is built, in a directory and below it, in
+one process: what services share is made once, and they share the processors. The
+result has a line for each. Hidden directories, vendored code and virtual environments
+are left out. After a failure no further service is begun, unless --keep-going is given.
+
 With --check the build is done a second time, from nothing but its inputs: in another
 store, with another number of jobs, and in sandboxes that have another host name, user,
 time zone, locale and order of files. What differs is told by file and place, with the likely
@@ -51,13 +56,14 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 		Example: `  ampoule build
   ampoule build -f services/web/ampoule.yaml --progress plain
   ampoule build --keep-going
+  ampoule build --all services --keep-going
   ampoule build --group test
   ampoule build --check
   ampoule build --check --only psycopg2
   ampoule build --registry registry.example/team --output json`,
-		Args:              usage(cobra.NoArgs),
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, _ []string) error {
+		Args:              usage(allArgs(&services, cobra.NoArgs)),
+		ValidArgsFunction: completeDirs(&services, cobra.NoFileCompletions),
+		RunE: func(cmd *cobra.Command, args []string) error {
 			if jobs < 0 {
 				return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("--jobs %d is not a number of processors", jobs)}
 			}
@@ -70,6 +76,9 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 			}
 			if check && (all || len(groups) > 0) {
 				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--check builds the artifact again, which has no dependency groups")}
+			}
+			if check && services {
+				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--check builds one artifact again: leave --all out")}
 			}
 			if all {
 				groups = []string{allGroups}
@@ -85,12 +94,16 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 				if check {
 					return Check(ctx, s, b, how, only, w.Reference)
 				}
+				if services {
+					return BuildAll(ctx, s, b, how, args, w.Reference)
+				}
 				return Build(ctx, s, b, how, w.Reference)
 			})
 		},
 	}
 	cmd.Flags().IntVarP(&jobs, "jobs", "j", 0, "how many processors the build may use (default: all)")
-	cmd.Flags().BoolVarP(&keepGoing, "keep-going", "k", false, "after a wheel has failed, build the others too, and tell of all failures at the end")
+	cmd.Flags().BoolVarP(&keepGoing, "keep-going", "k", false, "after a wheel or a service has failed, build the others too, and tell of all failures at the end")
+	cmd.Flags().BoolVar(&services, "all", false, "build all recipes in a directory and below it (default: the current one)")
 	cmd.Flags().StringSliceVar(&groups, "group", nil, "build and publish this dependency group beside the artifact")
 	cmd.Flags().BoolVar(&all, "groups", false, "build and publish all dependency groups of the recipe")
 	bounds.add(cmd)
@@ -159,32 +172,53 @@ type buildResult struct {
 // Build builds the session's recipe, as how says. Reference makes the reference by which
 // other verbs find an artifact of a name and digest.
 func Build(ctx context.Context, s *Session, b Builder, how builder.Request, reference func(name, digest string) string) error {
-	in, err := s.readLocked()
+	in, err := s.readBuildable()
 	if err != nil {
 		return err
 	}
+	res, err := watched(ctx, s, func(ctx context.Context) (builder.Result, error) {
+		return b.Build(ctx, in.forBuild(how))
+	})
+	result := s.tellBuilt(res, err, reference)
+	if err != nil {
+		return err
+	}
+	return s.print(result.Ref, result)
+}
+
+// readBuildable reads the session's recipe, requirements and lock, and compares the recipe's
+// Python with the repository's.
+func (s *Session) readBuildable() (inputs, error) {
+	in, err := s.readLocked()
+	if err == nil {
+		err = s.agree(in.recipe, false)
+	}
+	return in, err
+}
+
+// forBuild asks for a build of these, with all groups where how says so.
+func (in inputs) forBuild(how builder.Request) builder.Request {
 	if slices.Equal(how.Groups, []string{allGroups}) {
 		how.Groups = slices.Sorted(maps.Keys(in.recipe.DependencyGroups))
 	}
-	if err := s.agree(in.recipe, false); err != nil {
-		return err
-	}
-	res, err := watched(ctx, s, func(ctx context.Context) (builder.Result, error) {
-		return b.Build(ctx, in.request(how))
-	})
+	return in.request(how)
+}
+
+// tellBuilt says what a build did, and gives its result; that of a build that failed is empty.
+func (s *Session) tellBuilt(res builder.Result, err error, reference func(name, digest string) string) buildResult {
 	if res.Verdict != nil {
 		s.tellVerdict(*res.Verdict)
 	}
 	groups := s.tellGroups(res.Groups)
-	if err != nil {
-		return err
+	if err != nil || res.Digest == "" {
+		return buildResult{}
 	}
 	if res.Reused {
 		s.tell("this key is published already: nothing was built")
 	}
 	s.tellSource(res.Source)
 	ref := reference(res.Name, res.Digest)
-	return s.print(ref, buildResult{ref, res.Name, res.Digest, res.Key, res.Reused, res.Verdict, res.Logs, res.Source, groups})
+	return buildResult{ref, res.Name, res.Digest, res.Key, res.Reused, res.Verdict, res.Logs, res.Source, groups}
 }
 
 // tellSource says which commit the application is of.

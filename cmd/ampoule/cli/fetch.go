@@ -16,6 +16,7 @@ import (
 	"ampoule/builder/fetch"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/config"
+	"ampoule/recipes"
 	"ampoule/registry"
 	"ampoule/store"
 	"ampoule/wiring"
@@ -151,5 +152,5 @@ func keepInDirectory(ctx context.Context, st *store.Store, dir string, in builde
 	if err := fetch.Directory(dir).Settle(); err != nil {
 		return err
 	}
-	return replaceFile(filepath.Join(dir, in.Name+"-"+strings.TrimPrefix(in.Key, "sha256:")[:12]+".json"), append(list, '\n'))
+	return replaceFile(filepath.Join(dir, recipes.NameInFile(in.Name)+"-"+strings.TrimPrefix(in.Key, "sha256:")[:12]+".json"), append(list, '\n'))
 }

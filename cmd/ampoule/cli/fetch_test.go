@@ -35,7 +35,7 @@ func TestFetch(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := inputsOf{Name: "web", Key: "sha256:" + sumA, Files: []builder.Input{{Source: "debian", Name: "a", File: "pool/a.deb", SHA256: sum, Size: size}}}
+	in := inputsOf{Name: "team/web", Key: "sha256:" + sumA, Files: []builder.Input{{Source: "debian", Name: "a", File: "pool/a.deb", SHA256: sum, Size: size}}}
 	dir := filepath.Join(t.TempDir(), "deep", "kept")
 	keep, err := keepIn(st, dir)
 	if err != nil {
@@ -66,7 +66,7 @@ func TestFetch(t *testing.T) {
 	if err := errors.Join(err, content.Close()); err != nil || string(data) != "a package" {
 		t.Errorf("kept %q, %v", data, err)
 	}
-	list, err := os.ReadFile(filepath.Join(dir, "web-93e583f24345.json"))
+	list, err := os.ReadFile(filepath.Join(dir, "team--web-93e583f24345.json"))
 	if err != nil || !strings.Contains(string(list), "pool/a.deb") {
 		t.Errorf("list: %s, %v", list, err)
 	}

@@ -25,10 +25,10 @@ const upgradeAll = "*"
 
 func newLock(s *Session) *cobra.Command {
 	var upgrade []string
-	var keepGoing bool
+	var keepGoing, all bool
 	var bounds stepBounds
 	cmd := &cobra.Command{
-		Use:   "lock [--upgrade [NAME...]]",
+		Use:   "lock [--all [DIR]] [--upgrade [NAME...]]",
 		Short: "Chooses versions and writes the lock",
 		Long: `Lock finds every byte that may enter the build and writes it down by sha256:
 base images, Debian packages, CPython's source, sdists and wheels, and what each
@@ -36,18 +36,22 @@ sdist needs to be built. It keeps every pin that still satisfies the recipe;
 --upgrade moves them, all or only those that it names. Nothing but this verb
 chooses a version.
 
+With --all the recipes in a directory and below it are locked in one process, as ampoule
+build --all finds them; names to upgrade then stand behind --upgrade=.
+
 The lock stands beside the recipe and belongs into version control. What changed
 is told on stderr; the result is the lock's path.`,
 		Example: `  ampoule lock
   ampoule lock --upgrade
-  ampoule lock --upgrade flask jinja2`,
-		Args: usage(func(cmd *cobra.Command, args []string) error {
+  ampoule lock --upgrade flask jinja2
+  ampoule lock --all services --upgrade=flask`,
+		Args: usage(allArgs(&all, func(cmd *cobra.Command, args []string) error {
 			if len(args) > 0 && !cmd.Flags().Changed("upgrade") {
 				return fmt.Errorf("%q: names belong to --upgrade", args[0])
 			}
 			return nil
-		}),
-		ValidArgsFunction: s.completeLocked,
+		})),
+		ValidArgsFunction: completeDirs(&all, s.completeLocked),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			budget, err := bounds.check(cmd)
 			if err != nil {
@@ -58,6 +62,11 @@ is told on stderr; the result is the lock's path.`,
 				if err != nil {
 					return err
 				}
+				if all {
+					o := upgrades(upgrade, nil)
+					o.KeepGoing = keepGoing
+					return LockAll(ctx, s, b, builder.Request{Budget: budget}, o, args)
+				}
 				o := upgrades(upgrade, args)
 				o.KeepGoing = keepGoing
 				return Lock(ctx, s, b, builder.Request{Budget: budget}, o)
@@ -65,7 +74,8 @@ is told on stderr; the result is the lock's path.`,
 		},
 	}
 	bounds.add(cmd)
-	cmd.Flags().BoolVarP(&keepGoing, "keep-going", "k", false, "after a release cannot be locked, lock the others too, and tell of all at the end")
+	cmd.Flags().BoolVarP(&keepGoing, "keep-going", "k", false, "after a release or a service cannot be locked, lock the others too, and tell of all at the end")
+	cmd.Flags().BoolVar(&all, "all", false, "lock all recipes in a directory and below it (default: the current one)")
 	cmd.Flags().StringSliceVar(&upgrade, "upgrade", nil, "move pins to newer versions: all, or those of these names")
 	cmd.Flags().Lookup("upgrade").NoOptDefVal = upgradeAll
 	if err := cmd.RegisterFlagCompletionFunc("upgrade", s.completeLocked); err != nil {
@@ -147,6 +157,15 @@ func (s *Session) lock(ctx context.Context, l Locker, how builder.Request, o bui
 	if err != nil {
 		return lockResult{}, err
 	}
+	result, err := s.writeLock(in, lock)
+	if err != nil {
+		return err
+	}
+	return s.print(result.Lock, result)
+}
+
+// writeLock writes a lock beside the session's recipe if it changed, and tells what did.
+func (s *Session) writeLock(in inputs, lock *recipes.Lock) (lockResult, error) {
 	path := lockPath(s.Recipe)
 	changed := in.lock == nil || !bytes.Equal(in.lock.Encode(), lock.Encode())
 	if changed {

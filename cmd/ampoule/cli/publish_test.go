@@ -54,6 +54,12 @@ func sampleTree(t *testing.T) *tree.Tree {
 // publish publishes the sample tree in the session's own registry.
 func publish(ctx context.Context, t *testing.T, w *wiring.Parts, sealed *tree.Tree) (digest string) {
 	t.Helper()
+	return publishAs(ctx, t, w, sealed, "web")
+}
+
+// publishAs publishes it under a name.
+func publishAs(ctx context.Context, t *testing.T, w *wiring.Parts, sealed *tree.Tree, name string) (digest string) {
+	t.Helper()
 	reg, err := w.Registry()
 	if err != nil {
 		t.Fatal(err)
@@ -62,12 +68,14 @@ func publish(ctx context.Context, t *testing.T, w *wiring.Parts, sealed *tree.Tr
 	if err != nil {
 		t.Fatal(err)
 	}
-	labels, err := sampleLabels(sealed).Encode()
+	about := sampleLabels(sealed)
+	about.Recipe = name
+	labels, err := about.Encode()
 	if err != nil {
 		t.Fatal(err)
 	}
 	digest, err = wiring.Publisher{Registry: reg, Store: w.Store}.Publish(ctx, artifact.Artifact{
-		Name: "web", Key: "sha256:" + sumA, Platform: "linux/" + runtime.GOARCH, Created: basetime.Of(t),
+		Name: name, Key: "sha256:" + sumA, Platform: "linux/" + runtime.GOARCH, Created: basetime.Of(t),
 		Layers: parts,
 		Config: artifact.Config{
 			Architecture: runtime.GOARCH, Entrypoint: []string{"/opt/ampoule/bin/python3"}, Env: []string{"PATH=/opt/ampoule/bin"},

@@ -19,6 +19,11 @@ func report(w io.Writer, err error) {
 	if err == nil || is[*ChildError](err) {
 		return
 	}
+	var services *ServicesError
+	if errors.As(err, &services) && !is[*InterruptedError](err) {
+		services.report(w)
+		return
+	}
 	var wrong recipes.Faults
 	if errors.As(err, &wrong) && !is[*InterruptedError](err) {
 		for _, f := range wrong[:min(len(wrong), maxFaults)] {
