@@ -16,7 +16,7 @@ import (
 // report tells an error: an "error:" line, then a "hint:" line for each hint that
 // the error, or any that it wraps, carries. Faults of files are told one by one.
 func report(w io.Writer, err error) {
-	if err == nil || is[*ChildError](err) {
+	if err == nil || is[*ChildError](err) || is[*toldError](err) {
 		return
 	}
 	var wrong recipes.Faults
