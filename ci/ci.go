@@ -92,6 +92,9 @@ var systems = []struct {
 	open func(Place) System
 }{
 	{"github", func(p Place) bool { return p.get("GITHUB_ACTIONS") == "true" }, newGitHub},
+	{"gitlab", func(p Place) bool { return p.get("GITLAB_CI") == "true" }, newGitLab},
+	{"buildkite", func(p Place) bool { return p.get("BUILDKITE") == "true" }, newBuildkite},
+	{"jenkins", func(p Place) bool { return p.get("JENKINS_URL") != "" }, newJenkins},
 	{Shell, func(Place) bool { return true }, newShell},
 }
 

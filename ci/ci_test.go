@@ -26,6 +26,9 @@ func TestOpen(t *testing.T) {
 		{"", []string{"GITHUB_ACTIONS=true"}, "github"},
 		{"", []string{"GITHUB_ACTIONS=true", "GITHUB_ACTIONS=false"}, "shell"},
 		{"shell", []string{"GITHUB_ACTIONS=true"}, "shell"},
+		{"", []string{"GITLAB_CI=true", "CI=true"}, "gitlab"},
+		{"", []string{"BUILDKITE=true"}, "buildkite"},
+		{"", []string{"JENKINS_URL=http://jenkins.example/"}, "jenkins"},
 	} {
 		got, err := Open(c.name, Place{Environ: c.environ})
 		if err != nil || got.Name() != c.want {

@@ -97,9 +97,9 @@ func newCIBuild(s *Session, system *string) *cobra.Command {
 		Short: "Finds or builds the artifact of the checkout, and exports its digest",
 		Long: `Build does what ampoule build does: the artifact of the checkout's recipe and lock is
 found by its key, or built, judged and published. The result is its reference. Later steps
-get it as the outputs ref, name, digest, key and reused of the step on GitHub. With
---export a file of lines AMPOULE_REF=…, AMPOULE_DIGEST=… and so on is written, for shells and
-other systems.`,
+get it in the system's own form: the outputs ref, name, digest, key and reused of the step on
+GitHub, ampoule.env in the checkout on GitLab and Jenkins, meta-data on Buildkite. With
+--export a file of lines AMPOULE_REF=…, AMPOULE_DIGEST=… and so on is written anywhere.`,
 		Example: `  ampoule ci build --registry registry.example/team
   ampoule ci build --export ampoule.env --group test`,
 		Args:              usage(cobra.NoArgs),
