@@ -5,21 +5,21 @@ import "context"
 // buildkite is Buildkite: headings of a log, and the agent's program for all else (Buildkite
 // Docs, "Managing log output", "buildkite-agent annotate" and "meta-data").
 type buildkite struct {
+	shell
 	run func(ctx context.Context, input, program string, args ...string) error
 }
 
-func newBuildkite(p Place) System { return buildkite{p.Run} }
+func newBuildkite(p Place) System { return buildkite{run: p.Run} }
 
 const agent = "buildkite-agent"
 
-func (buildkite) Name() string               { return "buildkite" }
-func (buildkite) Begin(p Part) string        { return "--- " + oneLine(p.Title) }
-func (buildkite) End(Part) string            { return "" }
-func (buildkite) Annotate(Annotation) string { return "" }
-func (buildkite) Stop(string) string         { return "" }
-func (buildkite) Resume(string) string       { return "" }
+// Name implements [System].
+func (buildkite) Name() string { return "buildkite" }
 
-// Disarm: headings stand at the beginning of a line; images, links and times are escape
+// Begin implements [System].
+func (buildkite) Begin(p Part) string { return "--- " + oneLine(p.Title) }
+
+// Disarm implements [System]: headings stand at the beginning of a line; images, links and times are escape
 // sequences, which the agent and the page of the log read.
 func (buildkite) Disarm() []Replacement {
 	var rules []Replacement

@@ -125,14 +125,31 @@ type shell struct{}
 
 func newShell(Place) System { return shell{} }
 
-func (shell) Name() string                            { return Shell }
-func (shell) Begin(p Part) string                     { return "== " + p.Title }
-func (shell) End(Part) string                         { return "" }
-func (shell) Annotate(Annotation) string              { return "" }
-func (shell) Stop(string) string                      { return "" }
-func (shell) Resume(string) string                    { return "" }
-func (shell) Disarm() []Replacement                   { return nil }
-func (shell) Export(context.Context, []Value) error   { return nil }
+// Name implements [System].
+func (shell) Name() string { return Shell }
+
+// Begin implements [System].
+func (shell) Begin(p Part) string { return "== " + p.Title }
+
+// End implements [System].
+func (shell) End(Part) string { return "" }
+
+// Annotate implements [System].
+func (shell) Annotate(Annotation) string { return "" }
+
+// Stop implements [System].
+func (shell) Stop(string) string { return "" }
+
+// Resume implements [System].
+func (shell) Resume(string) string { return "" }
+
+// Disarm implements [System].
+func (shell) Disarm() []Replacement { return nil }
+
+// Export implements [System].
+func (shell) Export(context.Context, []Value) error { return nil }
+
+// Summarize implements [System].
 func (shell) Summarize(context.Context, string) error { return nil }
 
 // oneLine keeps a title on its line.

@@ -18,10 +18,16 @@ func newGitHub(p Place) System {
 	return github{output: p.get("GITHUB_OUTPUT"), summary: p.get("GITHUB_STEP_SUMMARY")}
 }
 
-func (github) Name() string        { return "github" }
-func (github) Begin(p Part) string { return "::group::" + githubData.Replace(oneLine(p.Title)) }
-func (github) End(Part) string     { return "::endgroup::" }
+// Name implements [System].
+func (github) Name() string { return "github" }
 
+// Begin implements [System].
+func (github) Begin(p Part) string { return "::group::" + githubData.Replace(oneLine(p.Title)) }
+
+// End implements [System].
+func (github) End(Part) string { return "::endgroup::" }
+
+// Annotate implements [System].
 func (github) Annotate(a Annotation) string {
 	var at []string
 	if a.File != "" {
@@ -46,15 +52,19 @@ var (
 	githubProperty = strings.NewReplacer("%", "%25", "\r", "%0D", "\n", "%0A", ":", "%3A", ",", "%2C")
 )
 
-func (github) Stop(token string) string   { return "::stop-commands::" + token }
+// Stop implements [System].
+func (github) Stop(token string) string { return "::stop-commands::" + token }
+
+// Resume implements [System].
 func (github) Resume(token string) string { return "::" + token + "::" }
 
-// Disarm: stopped commands are not obeyed, but pages that show a log still take "##[error]"
+// Disarm implements [System]: stopped commands are not obeyed, but pages that show a log still take "##[error]"
 // and the like for what they stand for.
 func (github) Disarm() []Replacement {
 	return []Replacement{{From: "##[", To: "# #["}}
 }
 
+// Export implements [System].
 func (g github) Export(_ context.Context, values []Value) error {
 	var b strings.Builder
 	for _, v := range values {
@@ -63,6 +73,7 @@ func (g github) Export(_ context.Context, values []Value) error {
 	return appendTo(g.output, b.String())
 }
 
+// Summarize implements [System].
 func (g github) Summarize(_ context.Context, markdown string) error {
 	return appendTo(g.summary, markdown)
 }

@@ -10,36 +10,37 @@ import (
 // gitlab is GitLab CI: sections of a log, and a file of variables, which a job hands on as
 // artifacts:reports:dotenv (GitLab Docs, "Job logs", "artifacts:reports"). It has neither
 // annotations nor summaries of a job's own.
-type gitlab struct{ file string }
-
-func newGitLab(p Place) System {
-	return gitlab{exportFile(p.get("CI_PROJECT_DIR"))}
+type gitlab struct {
+	shell
+	file string
 }
 
+func newGitLab(p Place) System {
+	return gitlab{file: exportFile(p.get("CI_PROJECT_DIR"))}
+}
+
+// Name implements [System].
 func (gitlab) Name() string { return "gitlab" }
 
+// Begin implements [System].
 func (gitlab) Begin(p Part) string {
 	return fmt.Sprintf("\x1b[0Ksection_start:%d:%s[collapsed=false]\r\x1b[0K%s", p.Unix, p.ID, oneLine(p.Title))
 }
 
+// End implements [System].
 func (gitlab) End(p Part) string {
 	return fmt.Sprintf("\x1b[0Ksection_end:%d:%s\r\x1b[0K", p.Unix, p.ID)
 }
 
-func (gitlab) Annotate(Annotation) string { return "" }
-func (gitlab) Stop(string) string         { return "" }
-func (gitlab) Resume(string) string       { return "" }
-
-// Disarm: GitLab finds sections anywhere in a line.
+// Disarm implements [System]: GitLab finds sections anywhere in a line.
 func (gitlab) Disarm() []Replacement {
 	return []Replacement{{From: "section_start:", To: `section_start\:`}, {From: "section_end:", To: `section_end\:`}}
 }
 
+// Export implements [System].
 func (g gitlab) Export(_ context.Context, values []Value) error {
 	return writeVariables(g.file, values)
 }
-
-func (gitlab) Summarize(context.Context, string) error { return nil }
 
 // writeVariables writes the file of variables anew: a step that runs twice hands on what it found
 // last. Without a name it does nothing.

@@ -4,25 +4,23 @@ import "context"
 
 // jenkins is Jenkins, whose log has no commands. A pipeline reads the file of variables
 // (readProperties).
-type jenkins struct{ file string }
+type jenkins struct {
+	shell
+	file string
+}
 
-func newJenkins(p Place) System { return jenkins{exportFile(p.get("WORKSPACE"))} }
+func newJenkins(p Place) System { return jenkins{file: exportFile(p.get("WORKSPACE"))} }
 
-func (jenkins) Name() string               { return "jenkins" }
-func (jenkins) Begin(p Part) string        { return "== " + oneLine(p.Title) }
-func (jenkins) End(Part) string            { return "" }
-func (jenkins) Annotate(Annotation) string { return "" }
-func (jenkins) Stop(string) string         { return "" }
-func (jenkins) Resume(string) string       { return "" }
+// Name implements [System].
+func (jenkins) Name() string { return "jenkins" }
 
-// Disarm: Jenkins takes what stands behind this for an object of its own, which the page of
+// Disarm implements [System]: Jenkins takes what stands behind this for an object of its own, which the page of
 // the log hides (hudson.console.ConsoleNote).
 func (jenkins) Disarm() []Replacement {
 	return []Replacement{{From: "\x1b[8mha:", To: `\x1b[8mha:`}}
 }
 
+// Export implements [System].
 func (j jenkins) Export(_ context.Context, values []Value) error {
 	return writeVariables(j.file, values)
 }
-
-func (jenkins) Summarize(context.Context, string) error { return nil }
