@@ -210,3 +210,55 @@ func TestMountOf(t *testing.T) {
 		}
 	}
 }
+
+// What programs do to a copy stays there, but for the reports; links are copied as links.
+func TestCopy(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	if err := os.MkdirAll(filepath.Join(dir, "src"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "src", "run.sh"), []byte("x"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink("/nowhere", filepath.Join(dir, "link")); err != nil {
+		t.Fatal(err)
+	}
+	m, remove, err := Mount{dir, "/srv"}.Copy()
+	if err != nil || m.Source == dir || m.Target != "/srv" {
+		t.Fatal(m, err)
+	}
+	info, err := os.Stat(filepath.Join(m.Source, "src", "run.sh"))
+	if err != nil || info.Mode().Perm()&0o100 == 0 {
+		t.Errorf("%v, %v", info, err)
+	}
+	if link, err := os.Readlink(filepath.Join(m.Source, "link")); err != nil || link != "/nowhere" {
+		t.Errorf("link to %q, %v", link, err)
+	}
+	for _, name := range []string{"out/report.xml", "made"} {
+		if err := os.MkdirAll(filepath.Dir(filepath.Join(m.Source, name)), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(m.Source, name), []byte("<testsuite/>"), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := TakeReports(m.Source, dir, []Report{{File: "out/report.xml"}}); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := os.ReadFile(filepath.Join(dir, "out", "report.xml")); err != nil || string(got) != "<testsuite/>" {
+		t.Errorf("%q, %v", got, err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "made")); err == nil {
+		t.Error("the checkout was changed")
+	}
+	if err := TakeReports(m.Source, dir, []Report{{File: "link"}}); err == nil {
+		t.Error("a report is a link out of the workspace")
+	}
+	if err := remove(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(m.Source); err == nil {
+		t.Error("the copy stays")
+	}
+}

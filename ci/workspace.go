@@ -1,7 +1,9 @@
 package ci
 
 import (
+	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"strings"
 
@@ -54,6 +56,48 @@ func MountOf(workspace, at string) (Mount, error) {
 			"mounting the workspace %s at %s: %w", source, target, err)
 	}
 	return Mount{source, target}, nil
+}
+
+// Copy mounts a copy of the directory in its place. What is neither a file, a directory nor a
+// link cannot be copied. Remove removes the copy.
+func (m Mount) Copy() (_ Mount, remove func() error, err error) {
+	dir, err := os.MkdirTemp("", "ampoule-workspace-")
+	if err != nil {
+		return Mount{}, nil, fmt.Errorf("copying the workspace: %w", err)
+	}
+	remove = func() error { return os.RemoveAll(dir) }
+	if err := os.CopyFS(dir, os.DirFS(m.Source)); err != nil {
+		return Mount{}, nil, errors.Join(fmt.Errorf("copying the workspace: %w", err), remove())
+	}
+	return Mount{dir, m.Target}, remove, nil
+}
+
+// TakeReports copies reports out of a copy of a workspace. Neither directory is left on the
+// way, whatever links are in them.
+func TakeReports(from, to string, reports []Report) error {
+	source, err := os.OpenRoot(from)
+	if err != nil {
+		return fmt.Errorf("taking reports: %w", err)
+	}
+	defer func() { _ = source.Close() }()
+	target, err := os.OpenRoot(to)
+	if err != nil {
+		return fmt.Errorf("taking reports: %w", err)
+	}
+	defer func() { _ = target.Close() }()
+	for _, r := range reports {
+		data, err := source.ReadFile(r.File)
+		if err == nil {
+			err = target.MkdirAll(filepath.Dir(r.File), 0o755)
+		}
+		if err == nil {
+			err = target.WriteFile(r.File, data, 0o644)
+		}
+		if err != nil {
+			return fmt.Errorf("taking reports: %w", err)
+		}
+	}
+	return nil
 }
 
 // hides reports whether a mount would hide files of the artifact, or of its base.

@@ -177,6 +177,7 @@ func (s *Session) buildForCI(ctx context.Context, log *ci.Log, b Builder, how bu
 type ciRunOptions struct {
 	command, groups, env, junit           []string
 	ref, workspace, at, user, network, to string
+	copied                                bool
 }
 
 func newCIRun(s *Session, system *string) *cobra.Command {
@@ -232,6 +233,7 @@ in the file that --record names.`,
 	flags.StringArrayVar(&o.groups, "group", nil, "lay this dependency group over the artifact for the command")
 	flags.StringArrayVarP(&o.env, "env", "e", nil, "add KEY=VALUE to the programs' environment; KEY alone takes the value from here")
 	flags.StringVar(&o.workspace, "workspace", ".", "the directory that is mounted")
+	flags.BoolVar(&o.copied, "copy", false, "mount a copy of it, which is removed; the files of --junit are taken out of it")
 	flags.StringVar(&o.at, "at", "", "mount it at this directory of the artifact (default: its own path)")
 	flags.StringVarP(&o.user, "user", "u", "", "run as UID[:GID] (default: who calls this)")
 	flags.StringVar(&o.network, "network", "", "connect the programs to this network of Docker's, or to none")
@@ -283,7 +285,7 @@ type CIParts struct {
 // CIRun runs a step's commands inside the artifact of the checkout, or inside the one that
 // is named, and records them. The error is a [*ChildError] when one ended with another code
 // than 0.
-func CIRun(ctx context.Context, s *Session, on ci.System, log *ci.Log, parts CIParts, o ciRunOptions) error {
+func CIRun(ctx context.Context, s *Session, on ci.System, log *ci.Log, parts CIParts, o ciRunOptions) (err error) {
 	mount, err := ci.MountOf(o.workspace, o.at)
 	if err != nil {
 		return err
@@ -292,15 +294,28 @@ func CIRun(ctx context.Context, s *Session, on ci.System, log *ci.Log, parts CIP
 	if err != nil {
 		return err
 	}
+	workspace := mount.Source
+	if o.copied {
+		var remove func() error
+		if mount, remove, err = mount.Copy(); err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, remove()) }()
+	}
 	options := RunOptions{Env: o.env, Volumes: []string{mount.Bind()}, Workdir: dir, User: o.user, Network: o.network}
 	if _, err := options.forEngine(artifact.Config{}, s.Environ); err != nil {
 		return err
 	}
-	in, err := s.read()
-	if err != nil {
-		return err
+	var test recipes.Test
+	// Another artifact needs no recipe here, unless tests of the recipe are run.
+	if o.ref == "" || len(o.command) == 0 || len(o.groups) > 0 {
+		in, err := s.read()
+		if err != nil {
+			return err
+		}
+		test = in.recipe.Test
 	}
-	steps := ci.Steps(in.recipe.Test, o.command, o.groups)
+	steps := ci.Steps(test, o.command, o.groups)
 	if len(steps) == 0 {
 		return &UsageError{Verb: "ampoule ci run", Err: errors.New("the recipe has no tests: want a command behind --")}
 	}
@@ -332,6 +347,11 @@ func CIRun(ctx context.Context, s *Session, on ci.System, log *ci.Log, parts CIP
 	}
 	var unread error
 	record.Reports, unread = ci.ReadReports(mount.Source, o.junit, started)
+	if o.copied {
+		if err := ci.TakeReports(mount.Source, workspace, record.Reports); err != nil {
+			return err
+		}
+	}
 	return s.endCIRun(ctx, on, log, parts, record, o.to, unread)
 }
 

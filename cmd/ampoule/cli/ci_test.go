@@ -301,3 +301,34 @@ func TestCIUsage(t *testing.T) {
 		}
 	}
 }
+
+// A copy is mounted in the place of the workspace, and taken away. An artifact that is named
+// needs no recipe.
+func TestCIRunOnACopy(t *testing.T) {
+	t.Parallel()
+	s, _, errs := session(t, goodRecipe)
+	dir := filepath.Dir(s.Recipe)
+	s.Recipe = filepath.Join(t.TempDir(), "none.yaml")
+	e := &engine{}
+	err := s.inCI(t.Context(), "shell", nil, func(on ci.System, log *ci.Log) error {
+		return s.wired(t.Context(), func(ctx context.Context, w *wiring.Parts) error {
+			digest := publish(ctx, t, w, sampleTree(t))
+			reg, err := w.Registry()
+			if err != nil {
+				return err
+			}
+			parts := CIParts{Puller: reg, Engine: e, Reference: w.Reference, Keep: func(string, []byte) error { return nil }}
+			return CIRun(ctx, s, on, log, parts, ciRunOptions{command: []string{"x"}, workspace: dir, ref: w.Reference("web", digest), copied: true})
+		})
+	})
+	if err != nil {
+		t.Fatalf("%v: %s", err, errs)
+	}
+	source, target, _ := strings.Cut(e.ran.Volumes[0], ":")
+	if source == dir || target != dir || e.ran.Dir != dir {
+		t.Errorf("run as %+v", e.ran)
+	}
+	if _, err := os.Stat(source); err == nil {
+		t.Error("the copy stays")
+	}
+}
