@@ -22,7 +22,7 @@ DOCKER_TEST_TIMEOUT := 60m
 # What ships, and what measures it.
 MODULES := . bench
 
-.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint vuln rooms catalogue packages overrides loop bench kills checks verdicts fuzz seeds mutate size clean
+.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint vuln metadata rooms catalogue packages overrides loop bench kills checks verdicts fuzz seeds mutate size clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -39,6 +39,7 @@ quickstart: setup build ## Does the main job: from a recipe to a digest that run
 test: setup ## Does all set-up and runs all checks and tests, the fastest first
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory vuln
+	@$(MAKE) --no-print-directory metadata
 	@$(MAKE) --no-print-directory test-fast
 	@$(MAKE) --no-print-directory test-docker
 
@@ -81,6 +82,9 @@ lint: $(GOLANGCI) ## Runs golangci-lint
 $(GOLANGCI):
 	GOBIN=$(TOOLS)/bin go install github.com/golangci/golangci-lint/v2/cmd/golangci-lint@$(GOLANGCI_VERSION)
 	@mv $(TOOLS)/bin/golangci-lint $@
+
+metadata: ## Validates what CI systems read of this project
+	.ci/metadata
 
 vuln: $(GOVULNCHECK) ## Looks for known vulnerabilities that the code can reach
 	.ci/vuln $(GOVULNCHECK) $(MODULES)

@@ -59,7 +59,7 @@ func commandsReference(root *cobra.Command) string {
 		fmt.Fprintf(&b, "| %d | %s |\n", row.code, cell(row.means))
 	}
 	b.WriteString("\n")
-	b.WriteString("`ampoule run` and `ampoule exec` end with the code of the program that they run.\n\n")
+	b.WriteString("`ampoule run`, `ampoule ci run` and `ampoule exec` end with the code of the program that they run.\n\n")
 	b.WriteString("`ampoule completion SHELL` prints a script that makes a shell complete all this.\n\n")
 	for _, cmd := range commands {
 		fmt.Fprintf(&b, "## `%s`\n\n%s\n```\n%s\n```\n\n", cmd.CommandPath(), prose(cmd.Long), cmd.UseLine())

@@ -100,10 +100,12 @@ func (s *Session) fail(err error) {
 	if err == nil || is[*ChildError](err) {
 		return
 	}
-	if s.Progress == display.JSON {
+	switch {
+	case is[*toldError](err):
+	case s.Progress == display.JSON:
 		// Nobody reads a failure of telling a failure.
 		_ = writeJSON(s.Err, failureOf(err), "")
-	} else {
+	default:
 		report(s.Err, err)
 	}
 	if s.Output == JSON && !s.answered {

@@ -24,9 +24,17 @@ type groupResult struct {
 	Logs    string         `json:"logs,omitempty"`
 }
 
+// groupResults are results in their form as JSON.
+func groupResults(results []builder.GroupResult) []groupResult {
+	var all []groupResult
+	for _, g := range results {
+		all = append(all, groupResult(g))
+	}
+	return all
+}
+
 // tellGroups says what became of each dependency group.
 func (s *Session) tellGroups(results []builder.GroupResult) []groupResult {
-	var told []groupResult
 	for _, g := range results {
 		if g.Verdict != nil {
 			s.tellVerdict(*g.Verdict)
@@ -37,13 +45,12 @@ func (s *Session) tellGroups(results []builder.GroupResult) []groupResult {
 		case g.Digest != "":
 			s.tell("group %s: %s", g.Name, g.Digest)
 		}
-		told = append(told, groupResult(g))
 	}
-	return told
+	return groupResults(results)
 }
 
-// laidOver returns the layers of the dependency groups that are wanted over an artifact.
-func (s *Session) laidOver(ctx context.Context, p Puller, d registry.Description, image registry.ImageInfo, wanted []string) ([]registry.LayerInfo, error) {
+// laidOver returns the dependency groups that are wanted over an artifact, the lowest first.
+func (s *Session) laidOver(ctx context.Context, p Puller, d registry.Description, image registry.ImageInfo, wanted []string) ([]registry.Group, error) {
 	if len(wanted) == 0 {
 		return nil, nil
 	}
@@ -51,15 +58,7 @@ func (s *Session) laidOver(ctx context.Context, p Puller, d registry.Description
 	if err != nil {
 		return nil, err
 	}
-	chosen, err := registry.ChooseGroups(s.current(published, d.Digest, image.Config.Labels[artifact.LabelKey], wanted), wanted)
-	if err != nil {
-		return nil, err
-	}
-	var layers []registry.LayerInfo
-	for _, g := range chosen {
-		layers = append(layers, g.Layers...)
-	}
-	return layers, nil
+	return registry.ChooseGroups(s.current(published, d.Digest, image.Config.Labels[artifact.LabelKey], wanted), wanted)
 }
 
 // current leaves out the groups that the session's recipe and lock do not make any more, where

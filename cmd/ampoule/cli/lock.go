@@ -157,11 +157,7 @@ func (s *Session) lock(ctx context.Context, l Locker, how builder.Request, o bui
 	if err != nil {
 		return lockResult{}, err
 	}
-	result, err := s.writeLock(in, lock)
-	if err != nil {
-		return err
-	}
-	return s.print(result.Lock, result)
+	return s.writeLock(in, lock)
 }
 
 // writeLock writes a lock beside the session's recipe if it changed, and tells what did.

@@ -241,6 +241,8 @@ func passSignals(parent context.Context) (ctx context.Context, passed <-chan os.
 type loadedImage struct {
 	id     sandbox.ID
 	config artifact.Config
+	// groups lie over the artifact.
+	groups []registry.Group
 }
 
 // load makes the artifact's image for this machine, with groups over it, available to the
@@ -262,13 +264,16 @@ func (s *Session) load(ctx context.Context, p Puller, e Engine, ref string, grou
 	}
 	task := progress.Start(ctx, progress.StageLoad, d.Name)
 	defer func() { task.End(err) }()
-	all := slices.Concat(image.Layers, over)
+	all := slices.Clone(image.Layers)
+	for _, g := range over {
+		all = append(all, g.Layers...)
+	}
 	layers := make([]sandbox.Layer, len(all))
 	for i, l := range all {
 		layers[i] = sandbox.Layer{DiffID: l.DiffID, Open: func(ctx context.Context) (io.ReadCloser, error) { return p.OpenLayer(ctx, l) }}
 	}
 	id, err := e.Load(ctx, image.Config, layers...)
-	return loadedImage{id, image.Config}, err
+	return loadedImage{id, image.Config, over}, err
 }
 
 // attachTerminal gives the program the session's terminal, if both of the session's
