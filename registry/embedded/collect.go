@@ -88,7 +88,7 @@ func (c *collection) run() error {
 	if err == nil {
 		c.mark(list.Manifests)
 	}
-	if err != nil && (!errors.Is(err, fs.ErrNotExist) || c.repo.exists()) || c.unread {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) || c.unread {
 		c.out.Skipped = append(c.out.Skipped, c.repo.name)
 		return c.sweep(func(string, os.FileInfo) bool { return false })
 	}

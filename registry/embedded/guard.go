@@ -147,12 +147,12 @@ func (g *guard) serve(w http.ResponseWriter, r *http.Request) { (*g.inner.Load()
 // that a manifest names in vain.
 func (g *guard) getManifest(w http.ResponseWriter, r *http.Request, repo repository, ref string) {
 	list, err := repo.index()
-	if errors.Is(err, fs.ErrNotExist) && !repo.exists() {
+	if errors.Is(err, fs.ErrNotExist) {
 		g.serve(w, r)
 		return
 	}
 	if err != nil {
-		refuse(w, http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN", fmt.Sprintf("repository %s is damaged: %v", repo.name, err))
+		refuse(w, http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN", fmt.Sprintf("repository %s is damaged: %s: %v", repo.name, indexName, err))
 		return
 	}
 	digest := ref

@@ -109,11 +109,21 @@ func (r repository) blob(digest string) string {
 	return filepath.Join(r.dir, blobsName, hashName, strings.TrimPrefix(digest, "sha256:"))
 }
 
-// index reads the list of what is found by digest or tag. A repository that has blobs and
-// no list, or one that cannot be read, is damaged.
+// errNoList says that a repository has lost its list. It wraps no fs.ErrNotExist.
+var errNoList = errors.New("it is gone")
+
+// index reads the list of what is found by digest or tag. The error is an fs.ErrNotExist where there
+// is no repository; one that has blobs and no list, or a list that cannot be read, is damaged.
 func (r repository) index() (manifest, error) {
 	var m manifest
 	raw, err := readAtMost(filepath.Join(r.dir, indexName), maxIndex)
+	if errors.Is(err, fs.ErrNotExist) && r.exists() {
+		// A new repository gets its list first of all: it was made since then, or is lost.
+		raw, err = readAtMost(filepath.Join(r.dir, indexName), maxIndex)
+		if errors.Is(err, fs.ErrNotExist) {
+			return m, errNoList
+		}
+	}
 	if err != nil {
 		return m, err
 	}

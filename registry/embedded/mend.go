@@ -66,7 +66,7 @@ func (g *guard) mendListLocked(repo repository) error {
 // lostList reports whether a repository has content and no list that can be read.
 func (r repository) lostList() bool {
 	_, err := r.index()
-	return err != nil && (!errors.Is(err, fs.ErrNotExist) || r.exists())
+	return err != nil && !errors.Is(err, fs.ErrNotExist)
 }
 
 // mendReferrers makes the list of what refers to a subject anew where it is damaged or gone.
@@ -272,10 +272,11 @@ func (r repository) saveIndex(m manifest) error {
 	if err != nil {
 		return err
 	}
-	if err := r.place(layoutName, []byte(`{"imageLayoutVersion":"1.0.0"}`)); err != nil {
+	// The list comes first: a repository that has anything else and no list has lost it.
+	if err := r.place(indexName, raw); err != nil {
 		return err
 	}
-	return r.place(indexName, raw)
+	return r.place(layoutName, []byte(`{"imageLayoutVersion":"1.0.0"}`))
 }
 
 // place writes a file of a repository in one step.
