@@ -263,7 +263,7 @@ func parseMetadata(name, version, text string) (metadata, error) {
 		}
 	}
 	for _, value := range fields["Provides-Extra"] {
-		if packaging.IsName(value) && len(value) <= maxExtra {
+		if len(value) <= maxExtra && packaging.IsName(value) {
 			m.ProvidesExtra = append(m.ProvidesExtra, value)
 		}
 	}
