@@ -193,8 +193,8 @@ func TestGitHubFiles(t *testing.T) {
 func TestMountOf(t *testing.T) {
 	t.Parallel()
 	for _, c := range []struct{ workspace, at, want string }{
-		{"/work/x", "", "/work/x:/work/x"},
-		{"/work/x/../y", "/srv/", "/work/y:/srv"},
+		{"/checkout/x", "", "/checkout/x:/checkout/x"},
+		{"/checkout/x/../y", "/srv/", "/checkout/y:/srv"},
 		{"/", "", ""}, {"/usr/src/app", "", ""}, {"/opt", "", ""}, {"/opt/ampoule/x", "", ""}, {"/x", "srv", ""}, {"/x:y", "", ""},
 		{"/usr/src/app", "/src", "/usr/src/app:/src"}, {"/opt/ampoules", "", "/opt/ampoules:/opt/ampoules"},
 	} {
@@ -203,8 +203,8 @@ func TestMountOf(t *testing.T) {
 			t.Errorf("%s at %q: %v, %v", c.workspace, c.at, m, err)
 		}
 	}
-	m := Mount{"/work/x", "/srv"}
-	for dir, want := range map[string]string{"/work/x": "/srv", "/work/x/a/b": "/srv/a/b", "/work/xy": "/srv", "/": "/srv"} {
+	m := Mount{"/checkout/x", "/srv"}
+	for dir, want := range map[string]string{"/checkout/x": "/srv", "/checkout/x/a/b": "/srv/a/b", "/checkout/xy": "/srv", "/": "/srv"} {
 		if got, err := m.Inside(dir); err != nil || got != want {
 			t.Errorf("%s is %s, %v", dir, got, err)
 		}
