@@ -24,11 +24,7 @@ type Builder interface {
 }
 
 func newBuild(s *Session) *cobra.Command {
-	var jobs int
-	var keepGoing, check, all, services bool
-	var only string
-	var groups []string
-	var bounds stepBounds
+	var f buildFlags
 	cmd := &cobra.Command{
 		Use:   "build [--all [DIR]]",
 		Short: "Builds what recipe and lock say, and publishes it",
@@ -61,55 +57,83 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
   ampoule build --check
   ampoule build --check --only psycopg2
   ampoule build --registry registry.example/team --output json`,
-		Args:              usage(allArgs(&services, cobra.NoArgs)),
-		ValidArgsFunction: completeDirs(&services, cobra.NoFileCompletions),
+		Args:              usage(allArgs(&f.services, cobra.NoArgs)),
+		ValidArgsFunction: completeDirs(&f.services, cobra.NoFileCompletions),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if jobs < 0 {
-				return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("--jobs %d is not a number of processors", jobs)}
-			}
-			budget, err := bounds.check(cmd)
+			how, err := f.request(cmd)
 			if err != nil {
 				return err
-			}
-			if cmd.Flags().Changed("only") && (!check || only == "") {
-				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--only names what --check builds again")}
-			}
-			if check && (all || len(groups) > 0) {
-				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--check builds the artifact again, which has no dependency groups")}
-			}
-			if check && services {
-				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--check builds one artifact again: leave --all out")}
-			}
-			if all {
-				groups = []string{allGroups}
 			}
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
 				b, set, err := s.builder(w)
 				if err != nil {
 					return err
 				}
-				budget.Jobs = jobs
-				how := builder.Request{Budget: budget, KeepGoing: keepGoing, Groups: groups}
 				defer s.collectAfter(ctx, w, set.Bounds)
-				if check {
-					return Check(ctx, s, b, how, only, w.Reference)
+				if f.check {
+					return Check(ctx, s, b, how, f.only, w.Reference)
 				}
-				if services {
+				if f.services {
 					return BuildAll(ctx, s, b, how, args, w.Reference)
 				}
 				return Build(ctx, s, b, how, w.Reference)
 			})
 		},
 	}
-	cmd.Flags().IntVarP(&jobs, "jobs", "j", 0, "how many processors the build may use (default: all)")
-	cmd.Flags().BoolVarP(&keepGoing, "keep-going", "k", false, "after a wheel or a service has failed, build the others too, and tell of all failures at the end")
-	cmd.Flags().BoolVar(&services, "all", false, "build all recipes in a directory and below it (default: the current one)")
-	cmd.Flags().StringSliceVar(&groups, "group", nil, "build and publish this dependency group beside the artifact")
-	cmd.Flags().BoolVar(&all, "groups", false, "build and publish all dependency groups of the recipe")
-	bounds.add(cmd)
-	cmd.Flags().BoolVar(&check, "check", false, "build a second time in another environment, and compare")
-	cmd.Flags().StringVar(&only, "only", "", "what --check builds again: a wheel by its name, or interpreter (default: everything)")
+	f.add(cmd)
 	return cmd
+}
+
+// buildFlags are the verb's own flags.
+type buildFlags struct {
+	jobs                int
+	keepGoing, services bool
+	// groups are dependency groups by name; all stands for every one.
+	groups []string
+	all    bool
+	bounds stepBounds
+	check  bool
+	only   string
+}
+
+func (f *buildFlags) add(cmd *cobra.Command) {
+	flags := cmd.Flags()
+	flags.IntVarP(&f.jobs, "jobs", "j", 0, "how many processors the build may use (default: all)")
+	flags.BoolVarP(&f.keepGoing, "keep-going", "k", false, "after a wheel or a service has failed, build the others too, and tell of all failures at the end")
+	flags.BoolVar(&f.services, "all", false, "build all recipes in a directory and below it (default: the current one)")
+	flags.StringSliceVar(&f.groups, "group", nil, "build and publish this dependency group beside the artifact")
+	flags.BoolVar(&f.all, "groups", false, "build and publish all dependency groups of the recipe")
+	f.bounds.add(cmd)
+	flags.BoolVar(&f.check, "check", false, "build a second time in another environment, and compare")
+	flags.StringVar(&f.only, "only", "", "what --check builds again: a wheel by its name, or interpreter (default: everything)")
+}
+
+// request is what the flags say of a build. Flags that do not go together are wrong usage.
+func (f *buildFlags) request(cmd *cobra.Command) (builder.Request, error) {
+	budget, err := f.bounds.check(cmd)
+	if err != nil {
+		return builder.Request{}, err
+	}
+	budget.Jobs = f.jobs
+	wrong := ""
+	switch {
+	case f.jobs < 0:
+		wrong = fmt.Sprintf("--jobs %d is not a number of processors", f.jobs)
+	case cmd.Flags().Changed("only") && (!f.check || f.only == ""):
+		wrong = "--only names what --check builds again"
+	case f.check && (f.all || len(f.groups) > 0):
+		wrong = "--check builds the artifact again, which has no dependency groups"
+	case f.check && f.services:
+		wrong = "--check builds one artifact again: leave --all out"
+	}
+	if wrong != "" {
+		return builder.Request{}, &UsageError{Verb: cmd.CommandPath(), Err: errors.New(wrong)}
+	}
+	how := builder.Request{Budget: budget, KeepGoing: f.keepGoing, Groups: f.groups}
+	if f.all {
+		how.Groups = []string{allGroups}
+	}
+	return how, nil
 }
 
 // stepBounds are the flags that bound build steps.
