@@ -37,6 +37,9 @@ type Artifact struct {
 	Verdict []byte
 	// Source says what the artifact's first-party code is of, as JSON; empty without any.
 	Source []byte
+	// SBOM writes the bill of materials of the artifact with a digest, as CycloneDX JSON; may
+	// be nil.
+	SBOM func(digest string) ([]byte, error)
 	// Wheelhouse holds every wheel that was installed.
 	Wheelhouse []File
 	// Debug is the debug information that was stripped from the tree, each named by
@@ -107,5 +110,5 @@ type Beside struct {
 
 // PublishedBeside is what belongs to each artifact that is published.
 func PublishedBeside() Beside {
-	return Beside{Always: []string{VerdictType, WheelhouseType}, Maybe: []string{DebugType, SourceType}}
+	return Beside{Always: []string{VerdictType, WheelhouseType}, Maybe: []string{DebugType, SourceType, SBOMType}}
 }

@@ -17,6 +17,9 @@ const (
 	// SourceType says which commit first-party code is of: one file, [SourceFile], of the
 	// same media type.
 	SourceType = "application/vnd.ampoule.source.v1+json"
+	// SBOMType is the bill of materials: one file, [SBOMFile], of the same media type
+	// (CycloneDX 1.6).
+	SBOMType = "application/vnd.cyclonedx+json"
 	// GroupType is a dependency group that is laid over the artifact: the file [GroupFile], and
 	// files of [LayerType]. The group's verdict refers to it in turn.
 	GroupType = "application/vnd.ampoule.group.v1"
@@ -84,6 +87,8 @@ const (
 	VerdictFile = "verdict.json"
 	// SourceFile is that of what first-party code is of.
 	SourceFile = "source.json"
+	// SBOMFile is that of the bill of materials.
+	SBOMFile = "sbom.cdx.json"
 	// GroupFile is a dependency group's record.
 	GroupFile = "group.json"
 )

@@ -153,6 +153,8 @@ type world struct {
 	published map[string]string
 	artifacts []artifact.Artifact
 	groups    []artifact.Group
+	// bills are the bills of materials of the artifacts.
+	bills [][]byte
 }
 
 const recipeText = `apiVersion: ampoule/v1
@@ -276,7 +278,9 @@ func (w *world) Publish(_ context.Context, a artifact.Artifact) (string, error) 
 	w.artifacts = append(w.artifacts, a)
 	sum := sha256.Sum256([]byte(a.Key))
 	w.published[a.Key] = "sha256:" + hex.EncodeToString(sum[:])
-	return w.published[a.Key], nil
+	bill, err := a.SBOM(w.published[a.Key])
+	w.bills = append(w.bills, bill)
+	return w.published[a.Key], err
 }
 
 // Tree implements GroupPublisher.

@@ -26,7 +26,7 @@ import (
 )
 
 // publish hands the sealed tree, with everything that belongs beside it, to the registry.
-func (r *build) publish(ctx context.Context, sealed *seal.Sealed, verdict *audit.Verdict) (_ string, err error) {
+func (r *build) publish(ctx context.Context, open *layers.Opened, sealed *seal.Sealed, verdict *audit.Verdict) (_ string, err error) {
 	task := progress.Start(ctx, progress.StagePublish, r.req.Recipe.Name)
 	defer func() { task.End(err) }()
 	told, err := json.MarshalIndent(verdict, "", "  ")
@@ -39,6 +39,9 @@ func (r *build) publish(ctx context.Context, sealed *seal.Sealed, verdict *audit
 	}
 	a.Verdict, a.Debug = told, named(r.debug)
 	if a.Source, err = r.keepSource(); err != nil {
+		return "", err
+	}
+	if a.SBOM, err = r.bill(ctx, open, sealed); err != nil {
 		return "", err
 	}
 	if a.Wheelhouse, err = r.wheelhouse(ctx, sealed.Record); err != nil {

@@ -34,6 +34,8 @@ type build struct {
 	// own is first-party code, and versions are what its wheels say, by name.
 	own      []recipes.Dist
 	versions map[string]string
+	// roots are the file systems that the tree carries files from.
+	roots []*tree.Tree
 	// group is the dependency group that is sealed with the artifact; empty without one.
 	group string
 	// laid looks at what each wheel installs before it is put together; may be nil.
@@ -75,7 +77,7 @@ func (r *build) run(ctx context.Context) (_ *audit.Verdict, _ string, err error)
 	if err != nil {
 		return verdict, "", err
 	}
-	digest, err := r.publish(ctx, sealed, verdict)
+	digest, err := r.publish(ctx, open, sealed, verdict)
 	return verdict, digest, err
 }
 
@@ -205,8 +207,14 @@ func (r *build) readBelow(ctx context.Context, open *layers.Opened, parts *seal.
 	if parts.Root, err = open.RootFS(ctx, everything); err != nil {
 		return err
 	}
-	parts.Libraries, err = r.libraries(ctx, open)
-	return err
+	if parts.Libraries, err = r.libraries(ctx, open); err != nil {
+		return err
+	}
+	r.roots = []*tree.Tree{parts.Root}
+	if parts.Libraries.Root != nil {
+		r.roots = append(r.roots, parts.Libraries.Root)
+	}
+	return nil
 }
 
 // everything is the image with the toolchain and the packages of every installed wheel.

@@ -35,7 +35,26 @@ func Pack(ctx context.Context, packer layer.Packer, a artifact.Artifact) (Packed
 		source := artifact.BytesFile(artifact.SourceFile, artifact.SourceType, a.Source)
 		referrers = append(referrers, artifact.Referrer{ArtifactType: artifact.SourceType, Files: []artifact.File{source}})
 	}
-	return Packed{Name: a.Name, Key: a.Key, Images: []PackedImage{image}, Referrers: referrers}, nil
+	packed := Packed{Name: a.Name, Key: a.Key, Images: []PackedImage{image}, Referrers: referrers}
+	if a.SBOM != nil {
+		bill, err := packBill(packed, a.SBOM)
+		if err != nil {
+			return Packed{}, fmt.Errorf("packing %s: %w", a.Name, err)
+		}
+		packed.Referrers = append(packed.Referrers, bill)
+	}
+	return packed, nil
+}
+
+// packBill makes the referrer of the bill of materials, which has the artifact's digest in it.
+func packBill(packed Packed, write func(digest string) ([]byte, error)) (artifact.Referrer, error) {
+	docs, err := encode(packed)
+	if err != nil {
+		return artifact.Referrer{}, err
+	}
+	data, err := write(docs.index.digest())
+	file := artifact.BytesFile(artifact.SBOMFile, artifact.SBOMType, data)
+	return artifact.Referrer{ArtifactType: artifact.SBOMType, Files: []artifact.File{file}}, err
 }
 
 // packImage makes the artifact's image. Layers of the base are named by their place.

@@ -76,12 +76,7 @@ func everywhere(s debian.Stanza) bool {
 // listOf reads dpkg's list of a package's files. Where several architectures may be
 // installed side by side, its name has the package's.
 func listOf(root *tree.Tree, s debian.Stanza) ([]string, error) {
-	name, arch := s.Get("Package"), s.Get("Architecture")
-	at := "var/lib/dpkg/info/" + name + ".list"
-	if _, ok := root.Resolve(at); !ok {
-		at = "var/lib/dpkg/info/" + name + ":" + arch + ".list"
-	}
-	data, err := readFile(root, at)
+	data, err := readFile(root, listName(root, s))
 	if err != nil {
 		return nil, err
 	}
@@ -92,4 +87,14 @@ func listOf(root *tree.Tree, s debian.Stanza) ([]string, error) {
 		}
 	}
 	return files, nil
+}
+
+// listName is where dpkg has that list.
+func listName(root *tree.Tree, s debian.Stanza) string {
+	name, arch := s.Get("Package"), s.Get("Architecture")
+	at := "var/lib/dpkg/info/" + name + ".list"
+	if _, ok := root.Resolve(at); !ok {
+		at = "var/lib/dpkg/info/" + name + ":" + arch + ".list"
+	}
+	return at
 }

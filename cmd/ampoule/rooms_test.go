@@ -40,7 +40,9 @@ var rooms = map[string][]string{
 	"recipes/lint":      {"recipes", "recipes/project"},
 	"recipes/suggest":   {"address", "recipes", "recipes/project"},
 	"audit":             {"tree"},
-	"registry":          {"address", "recipes/...", "audit/...", "tree", "store"},
+	// It is given values, by whoever has them.
+	"sbom":     {"audit", "tree"},
+	"registry": {"address", "recipes/...", "audit/...", "tree", "store"},
 
 	"builder/memo":     {},
 	"builder/progress": {},
@@ -75,14 +77,17 @@ var rooms = map[string][]string{
 	"builder/locking/apt": {"address", "config", "recipes", "builder/fetch", "builder/progress", "builder/toolchain/debian"},
 	// Docker is missing: only wiring knows which engine runs the sandboxes.
 	"builder": append(stage(), "builder/buildenv", "builder/toolchain/...", "builder/cpython/...", "builder/wheels/...",
-		"builder/seal/...", "builder/gate", "builder/overlay", "builder/locking/...", "builder/workspace"),
+		"builder/seal/...", "builder/gate", "builder/overlay", "builder/locking/...", "builder/workspace", "sbom"),
+
+	// An artifact is taken apart: what dpkg says of the base is read here as in a build.
+	"contents": {"sbom", "audit/...", "tree", "registry/...", "builder/toolchain"},
 
 	// Whoever builds begins here.
 	"wiring": {"config", "store", "registry/...", "builder", "builder/docker", "builder/fetch", "builder/layers", "builder/progress", "builder/sandbox"},
 
 	"api": {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
 	"ci":  {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
-	"cmd": {"address", "config", "wiring", "tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "api/...", "ci/..."},
+	"cmd": {"address", "config", "wiring", "tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "api/...", "ci/...", "sbom", "contents"},
 }
 
 // leaves are one thing for all rooms: every room but another leaf may import them.
@@ -109,6 +114,8 @@ var owners = map[string][]string{
 	"github.com/google/go-containerregistry/pkg/v1/daemon":   {},
 	"github.com/olareg/olareg":                               {"registry/embedded"},
 	"github.com/spf13/cobra":                                 {"cmd/..."},
+	"github.com/CycloneDX/cyclonedx-go":                      {"sbom"},
+	"github.com/package-url/packageurl-go":                   {"sbom"},
 	"github.com/google/go-containerregistry/pkg/v1/tarball":  {"registry/..."},
 	"github.com/google/go-containerregistry/pkg/v1/mutate":   {"registry/..."},
 	"github.com/google/go-containerregistry/pkg/v1/layout":   {"registry/..."},
