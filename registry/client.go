@@ -48,10 +48,11 @@ func (r *Registry) Prefer(places ...Content) { r.kept = append(r.kept, places...
 
 // access is how to reach one registry.
 type access struct {
-	shown   string
-	local   bool
-	options []remote.Option
-	puller  *remote.Puller
+	shown string
+	// local is the store's own registry. Inside says that references to it have no host.
+	local, inside bool
+	options       []remote.Option
+	puller        *remote.Puller
 	// transport reaches the store's own registry; nil for others.
 	transport http.RoundTripper
 }
@@ -87,7 +88,25 @@ func Local(t http.RoundTripper) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
-	own.local, own.transport = true, t
+	own.local, own.inside, own.transport = true, true, t
+	return &Registry{own: own, host: reg, others: foreign}, nil
+}
+
+// Layout returns the registry that a transport makes of an OCI layout, which errors name as
+// shown. It has one repository, which answers to any name. References with a host lead to
+// other registries, as ever.
+func Layout(t http.RoundTripper, shown string) (*Registry, error) {
+	reg, err := name.NewRegistry(localHost, name.Insecure)
+	if err != nil {
+		return nil, fmt.Errorf("naming the layout %s: %w", shown, err)
+	}
+	// What a file says once it says again.
+	never := func(error) bool { return false }
+	own, err := newAccess(shown, remote.WithTransport(t), remote.WithRetryPredicate(never), remote.WithRetryStatusCodes())
+	if err != nil {
+		return nil, err
+	}
+	own.inside = true
 	return &Registry{own: own, host: reg, others: foreign}, nil
 }
 
@@ -96,7 +115,7 @@ func foreign(host string) (*access, error) { return foreignAccess(host, maxSilen
 func foreignAccess(host string, silence time.Duration, backoff remote.Backoff) (*access, error) {
 	p := &patient{next: loopbackHTTP{remote.DefaultTransport}, silence: silence}
 	return newAccess(host,
-		remote.WithTransport(p), remote.WithRetryBackoff(backoff), remote.WithRetryPredicate(p.retry),
+		remote.WithTransport(&polite{next: p, most: maxPatience}), remote.WithRetryBackoff(backoff), remote.WithRetryPredicate(p.retry),
 		remote.WithAuthFromKeychain(authn.DefaultKeychain))
 }
 
@@ -108,6 +127,9 @@ func newAccess(shown string, options ...remote.Option) (*access, error) {
 	}
 	return &access{shown: shown, options: options, puller: puller}, nil
 }
+
+// isFile reports whether it is a layout.
+func (a *access) isFile() bool { return a.inside && !a.local }
 
 // loopbackHTTP refuses to speak plain http to anything but a loopback address,
 // wherever a redirect leads.
@@ -213,7 +235,7 @@ func (r *Registry) locate(ref, rest string) (location, error) {
 	if !artifact.IsRepository(repo) {
 		return location{}, wrongReference(ref, "what stands before the digest or tag is not a repository's name")
 	}
-	if host == r.host.Name() && !r.own.local {
+	if host == r.host.Name() && !r.own.inside {
 		return location{access: r.own, repo: r.host.Repo(repo), base: rest, name: strings.TrimPrefix(repo, r.prefix+"/")}, nil
 	}
 	reg, err := name.NewRegistry(host, name.StrictValidation)
@@ -234,7 +256,7 @@ func (r *Registry) locateOwn(ref, repo string) (location, error) {
 	}
 	full := strings.TrimPrefix(r.prefix+"/"+repo, "/")
 	base := repo
-	if !r.own.local {
+	if !r.own.inside {
 		base = r.host.Name() + "/" + full
 	}
 	return location{access: r.own, repo: r.host.Repo(full), base: base, name: repo}, nil

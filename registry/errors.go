@@ -36,7 +36,8 @@ type DamagedError struct {
 	// Ref names what is not whole, What the part.
 	Ref, What string
 	Err       error
-	local     bool
+	// local says that it is in the store's registry, file that it is in a layout.
+	local, file bool
 }
 
 // errGone says that something that is named is not there.
@@ -54,6 +55,9 @@ func (e *DamagedError) Unwrap() error { return e.Err }
 
 // Hint says what mends it.
 func (e *DamagedError) Hint() string {
+	if e.file {
+		return "copy or export it again from where it is whole"
+	}
 	if e.local {
 		return "`ampoule build` publishes it again, with the same digest where the recipe is repeatable; `ampoule store verify` lists all that is damaged"
 	}
@@ -173,16 +177,24 @@ func (a *access) convert(op, what string, err error) error {
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: %w", op, err)
 	case isBroken(err):
-		return &DamagedError{Ref: what, What: "its manifest", Err: errGone, local: a.local}
+		return &DamagedError{Ref: what, What: "its manifest", Err: errGone, local: a.local, file: a.isFile()}
 	case isWrong(err):
-		return &DamagedError{Ref: what, What: "its content", Err: err, local: a.local}
+		return &DamagedError{Ref: what, What: "its content", Err: err, local: a.local, file: a.isFile()}
 	case errors.As(err, &status) && status.StatusCode == http.StatusNotFound:
 		return &NotFoundError{What: what}
 	case errors.As(err, &status) && status.StatusCode == http.StatusInsufficientStorage && a.local:
 		return fmt.Errorf("%s at %s: %w", op, a.shown, syscall.ENOSPC)
+	case isRefused(err):
+		return fmt.Errorf("%s at %s: %w", op, a.shown, err)
 	default:
 		return &RemoteError{Registry: a.shown, Op: op, Err: err}
 	}
+}
+
+// isRefused reports whether what was read is known to be wrong, wherever it is from.
+func isRefused(err error) bool {
+	var told interface{ Kind() faults.Kind }
+	return errors.As(err, &told) && told.Kind() == faults.Refused
 }
 
 // isBroken tells the answer that a manifest is known and gone from the one that there is no

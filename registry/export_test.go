@@ -16,3 +16,6 @@ func Hurry(t *testing.T, r *Registry, silence time.Duration) {
 		t.Fatal(err)
 	}
 }
+
+// RetryAfter is how long an answer asks to wait.
+var RetryAfter = retryAfter

@@ -143,7 +143,7 @@ func (c chain) beside(ctx context.Context, beside artifact.Beside) error {
 		return err
 	}
 	for _, t := range beside.Always {
-		gone := &DamagedError{Ref: c.at(c.digest), What: "its " + t, Err: errGone, local: c.local}
+		gone := &DamagedError{Ref: c.at(c.digest), What: "its " + t, Err: errGone, local: c.local, file: c.isFile()}
 		if err := c.anyWhole(ctx, list, t, gone); err != nil {
 			return err
 		}
@@ -227,10 +227,10 @@ func (l location) asDamage(ref, what string, err error) error {
 		return nil
 	}
 	if statusOf(err) == http.StatusNotFound {
-		return &DamagedError{Ref: ref, What: what, Err: errGone, local: l.local}
+		return &DamagedError{Ref: ref, What: what, Err: errGone, local: l.local, file: l.isFile()}
 	}
 	if isWrong(err) {
-		return &DamagedError{Ref: ref, What: what, Err: err, local: l.local}
+		return &DamagedError{Ref: ref, What: what, Err: err, local: l.local, file: l.isFile()}
 	}
 	return err
 }

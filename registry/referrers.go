@@ -69,6 +69,9 @@ func (l location) describeReferrer(ctx context.Context, d v1.Descriptor) (Referr
 		return info, fmt.Errorf("reading manifest: %w", err)
 	}
 	info.Annotations = m.Annotations
+	if m.ArtifactType != "" {
+		info.ArtifactType = m.ArtifactType // some registries list another one
+	}
 	for _, f := range m.Layers {
 		if f.MediaType == artifact.EmptyType {
 			continue

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"syscall"
@@ -112,6 +113,87 @@ func (p *patient) RoundTrip(req *http.Request) (*http.Response, error) {
 	p.answered.Store(true)
 	resp.Body = &received{ReadCloser: resp.Body, exchange: x, parent: req.Context()}
 	return resp, nil
+}
+
+// maxPatience is how long a registry may ask to be left alone before the next request.
+const maxPatience = time.Minute
+
+// askAgain is how often a request is repeated whose answer is to ask later.
+const askAgain = 4
+
+// polite leaves a registry alone for as long as it asks for (RFC 9110, "Retry-After"), with
+// all requests, and then repeats the one that was answered so, where that is possible.
+type polite struct {
+	next http.RoundTripper
+	// most is the longest wait. What asks for a longer one is answered as it is.
+	most time.Duration
+	// until is when it may be asked again, in nanoseconds since 1970.
+	until atomic.Int64
+}
+
+// RoundTrip implements http.RoundTripper.
+func (p *polite) RoundTrip(req *http.Request) (*http.Response, error) {
+	for try := 0; ; try++ {
+		if err := p.wait(req.Context()); err != nil {
+			return nil, err
+		}
+		resp, err := p.next.RoundTrip(req)
+		if err != nil {
+			return nil, err
+		}
+		wait, asked := retryAfter(resp, time.Now())
+		if !asked || wait > p.most {
+			return resp, nil
+		}
+		p.until.Store(time.Now().Add(wait).UnixNano())
+		again, err := anew(req)
+		if try == askAgain || again == nil || err != nil {
+			return resp, err
+		}
+		_ = resp.Body.Close()
+		req = again
+	}
+}
+
+// wait waits until the registry may be asked again.
+func (p *polite) wait(ctx context.Context) error {
+	left := time.Until(time.Unix(0, p.until.Load()))
+	if left <= 0 {
+		return nil
+	}
+	select {
+	case <-time.After(left):
+		return nil
+	case <-ctx.Done():
+		return context.Cause(ctx)
+	}
+}
+
+// anew is a request with its body from the start; nil where the body cannot be had again.
+func anew(req *http.Request) (*http.Request, error) {
+	if req.Body == nil || req.Body == http.NoBody {
+		return req, nil
+	}
+	if req.GetBody == nil {
+		return nil, nil
+	}
+	again := req.Clone(req.Context())
+	var err error
+	again.Body, err = req.GetBody()
+	return again, err
+}
+
+// retryAfter is how long an answer asks to wait: seconds, or until a time.
+func retryAfter(resp *http.Response, now time.Time) (time.Duration, bool) {
+	value := resp.Header.Get("Retry-After")
+	if value == "" || resp.StatusCode != http.StatusTooManyRequests && resp.StatusCode != http.StatusServiceUnavailable {
+		return 0, false
+	}
+	if seconds, err := strconv.ParseUint(value, 10, 31); err == nil {
+		return time.Duration(seconds) * time.Second, true
+	}
+	at, err := http.ParseTime(value)
+	return max(0, at.Sub(now)), err == nil
 }
 
 // exchange is one request with its answer.
