@@ -21,6 +21,17 @@ type sysconfig struct {
 	vars map[string]string
 }
 
+// Sysconfig returns the variables that the interpreter of a tree has in its _sysconfigdata:
+// how it was built, and what it hands to those who build for it.
+func Sysconfig(t *tree.Tree) (map[string]string, error) {
+	home, err := findInstallation(t, "")
+	if err != nil {
+		return nil, err
+	}
+	config, err := readSysconfig(t, home)
+	return config.vars, err
+}
+
 // suffixes are the ends of the names by which import finds extension modules, the most
 // special first (Python/dynload_shlib.c of CPython; of 3.15 on as PEP 803 has it).
 func (c sysconfig) suffixes() []string {
