@@ -39,12 +39,14 @@ const (
 	StageInstall
 	// StageSave writes what refers to an artifact into files.
 	StageSave
+	// StageCopy takes an artifact with what refers to it to another place.
+	StageCopy
 )
 
 var stageNames = [...]string{
 	StageNone: "", StageBuild: "build", StageLock: "lock", StageFetch: "fetch", StageToolchain: "toolchain",
 	StageInterpreter: "interpreter", StageWheel: "wheel", StageSeal: "seal", StageGate: "gate", StagePublish: "publish",
-	StageShell: "shell", StageLoad: "load", StageInstall: "install", StageSave: "save",
+	StageShell: "shell", StageLoad: "load", StageInstall: "install", StageSave: "save", StageCopy: "copy",
 }
 
 // Stages lists all stages but [StageNone].

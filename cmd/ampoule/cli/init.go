@@ -141,12 +141,19 @@ func replaceFile(path string, data []byte) error { return replaceBy(path, bytes.
 // its own directory, whatever TMPDIR says, and readable by all, whatever the umask says and
 // the file before was.
 func replaceBy(path string, content io.Reader) error {
+	return replaceWith(path, func(w io.Writer) error {
+		_, err := io.Copy(w, content)
+		return err
+	})
+}
+
+// replaceWith writes a file in one step.
+func replaceWith(path string, write func(io.Writer) error) error {
 	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o644))
 	if err != nil {
 		return err
 	}
-	_, err = io.Copy(f, content)
-	if err == nil {
+	if err = write(f); err == nil {
 		err = f.CloseAtomicallyReplace()
 	}
 	return errors.Join(err, f.Cleanup())

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strings"
 	"text/tabwriter"
@@ -22,7 +23,8 @@ type Describer interface {
 }
 
 func newInspect(s *Session) *cobra.Command {
-	return &cobra.Command{
+	var file string
+	cmd := &cobra.Command{
 		Use:   "inspect REF|NAME",
 		Short: "Describes a published artifact",
 		Long: `Inspect asks the registry what an artifact is: its digest, platforms, labels (recipe,
@@ -30,29 +32,44 @@ key, Python's version, fingerprint, tree, prefix, and whether another build give
 same), its layers with their sizes, and what refers to it: the gate's verdict, the
 wheelhouse and dependency groups. Nothing of the layers is fetched.
 
+With --file it reads the layers and says of one file where it is from: which
+distribution, Debian package with its source, interpreter or application, with the file's
+sha256, mode and size, and the layer that carries it. A path is relative to the tree, or
+absolute in the image.
+
+` + refsHelp + `
+
 A name alone stands for the artifact of that name that the store's registry got last;
 which one it is, is told. Verbs that run or install something want a digest.`,
 		Example: `  ampoule inspect web@sha256:…
   ampoule inspect web
-  ampoule inspect registry.example/team/web@sha256:… --output json`,
+  ampoule inspect registry.example/team/web@sha256:… --output json
+  ampoule inspect web --file lib/libssl.so.3`,
 		Args:              usage(cobra.ExactArgs(1)),
 		ValidArgsFunction: s.completeRefs(0, true),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
-				reg, err := w.Registry()
+				ref := args[0]
+				if _, _, layout := splitLayout(ref); !layout && s.Registry == "" && artifact.IsRepository(ref) {
+					newest, err := Newest(ctx, s, w.Own, ref)
+					if err != nil {
+						return err
+					}
+					ref = newest
+				}
+				found, err := s.locate(ctx, w, ref)
 				if err != nil {
 					return err
 				}
-				ref := args[0]
-				if s.Registry == "" && artifact.IsRepository(ref) {
-					if ref, err = Newest(ctx, s, w.Own, ref); err != nil {
-						return err
-					}
+				if file != "" {
+					return errors.Join(InspectFile(ctx, s, found, found.ref, file), found.close())
 				}
-				return Inspect(ctx, s, reg, ref)
+				return errors.Join(Inspect(ctx, s, found, found.ref), found.close())
 			})
 		},
 	}
+	cmd.Flags().StringVar(&file, "file", "", "say where this file is from")
+	return cmd
 }
 
 // The forms of a description as JSON.

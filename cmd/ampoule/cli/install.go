@@ -11,13 +11,12 @@ import (
 	"ampoule/audit/preflight"
 	"ampoule/builder/progress"
 	"ampoule/registry/install"
-	"ampoule/wiring"
 )
 
 func newInstall(s *Session) *cobra.Command {
 	var root string
 	cmd := &cobra.Command{
-		Use:   "install REF --root DIR",
+		Use:   "install REF|FILE --root DIR",
 		Short: "Puts an artifact's tree onto this machine",
 		Long: `Install fetches the layers of an artifact's tree from the registry, verifies every
 file, and then makes the tree the current one below a root in one step:
@@ -26,8 +25,15 @@ tree stays as it was. The result is the path of the release.
 
 It uses, replaces and removes only what an installation made. DIR must belong to
 root or to the user that runs this, must be no link, and nobody else may write there;
-everybody may run what is installed, whatever the umask.`,
+everybody may run what is installed, whatever the umask.
+
+A host without a registry installs from a file that ampoule export has written, or from
+an OCI layout, and verifies the same. The path may end with @sha256:…: then what is
+installed must have that digest.
+
+` + refsHelp,
 		Example: `  ampoule install web@sha256:… --root /opt/web
+  ampoule install ./web.tar@sha256:… --root /opt/web
   /opt/web/current/bin/python3 --version`,
 		Args:              usage(cobra.ExactArgs(1)),
 		ValidArgsFunction: s.completeRefs(0, false),
@@ -35,12 +41,8 @@ everybody may run what is installed, whatever the umask.`,
 			if root == "" {
 				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--root is missing: the directory to install below")}
 			}
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
-				reg, err := w.Registry()
-				if err != nil {
-					return err
-				}
-				return Install(ctx, s, reg, args[0], root)
+			return s.at(cmd.Context(), args[0], func(ctx context.Context, found located) error {
+				return Install(ctx, s, found, found.ref, root)
 			})
 		},
 	}

@@ -16,11 +16,10 @@ import (
 	"ampoule/builder/progress"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/registry"
-	"ampoule/wiring"
 )
 
 // attachments are what refers to an artifact, by the name that save knows.
-var attachments = map[string]string{"verdict": artifact.VerdictType, "wheelhouse": artifact.WheelhouseType, "debug": artifact.DebugType, "source": artifact.SourceType}
+var attachments = map[string]string{"verdict": artifact.VerdictType, "wheelhouse": artifact.WheelhouseType, "debug": artifact.DebugType, "source": artifact.SourceType, "sbom": artifact.SBOMType}
 
 // Attachments gives the files that refer to an artifact.
 type Attachments interface {
@@ -31,7 +30,7 @@ type Attachments interface {
 func newSave(s *Session) *cobra.Command {
 	var dir string
 	cmd := &cobra.Command{
-		Use:   "save REF verdict|wheelhouse|debug|source --to DIR",
+		Use:   "save REF verdict|wheelhouse|debug|source|sbom --to DIR",
 		Short: "Saves what is published beside an artifact",
 		Long: `Save fetches what refers to an artifact without being part of its tree, verifies it,
 and writes the files into a directory:
@@ -40,7 +39,8 @@ and writes the files into a directory:
   wheelhouse  every wheel that was installed into the tree
   debug       the debug information that was stripped from the tree, compressed tars
               laid out like the image: unpack them in gdb's debug-file-directory
-  source      which commit the recipe's own code was of, as JSON, and what differed`,
+  source      which commit the recipe's own code was of, as JSON, and what differed
+  sbom        what it is made of, as CycloneDX JSON: ampoule sbom prints it`,
 		Example: `  ampoule save web@sha256:… verdict --to .
   ampoule save web@sha256:… debug --to /tmp/debug`,
 		Args: usage(cobra.ExactArgs(2)),
@@ -48,21 +48,17 @@ and writes the files into a directory:
 			if len(args) != 1 {
 				return s.completeRefs(0, false)(cmd, args, word)
 			}
-			return []cobra.Completion{"verdict", "wheelhouse", "debug", "source"}, cobra.ShellCompDirectiveNoFileComp
+			return []cobra.Completion{"verdict", "wheelhouse", "debug", "source", "sbom"}, cobra.ShellCompDirectiveNoFileComp
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if _, ok := attachments[args[1]]; !ok {
-				return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("%q is not published beside artifacts: want verdict, wheelhouse, debug or source", args[1])}
+				return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("%q is not published beside artifacts: want verdict, wheelhouse, debug, source or sbom", args[1])}
 			}
 			if dir == "" {
 				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--to is missing: the directory to write into")}
 			}
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
-				reg, err := w.Registry()
-				if err != nil {
-					return err
-				}
-				return Save(ctx, s, reg, args[0], args[1], dir)
+			return s.at(cmd.Context(), args[0], func(ctx context.Context, found located) error {
+				return Save(ctx, s, found, found.ref, args[1], dir)
 			})
 		},
 	}

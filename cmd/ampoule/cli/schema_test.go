@@ -19,6 +19,7 @@ import (
 	"ampoule/audit/survey"
 	"ampoule/builder/progress"
 	"ampoule/cmd/ampoule/display"
+	"ampoule/contents"
 )
 
 // schemas are the forms of JSON that others read, by the name of their schema in docs.
@@ -31,6 +32,7 @@ var schemas = []struct {
 	// Events are many and small: they do not name their schema.
 	{"event", "ampoule.event/v1", eventSchema},
 	{"failure", FailureSchema, func() (*jsonschema.Schema, error) { return jsonschema.For[Failure](nil) }},
+	{"diff", contents.DiffSchema, func() (*jsonschema.Schema, error) { return jsonschema.For[contents.Diff](nil) }},
 	{"preflight", preflight.Schema, func() (*jsonschema.Schema, error) { return jsonschema.For[preflight.Report](nil) }},
 }
 
