@@ -26,6 +26,10 @@ const (
 	// InputsType is the inputs of one lock, each a file of [InputType]. It refers to
 	// nothing: the tag of the build's key names it in the repository [InputsName].
 	InputsType = "application/vnd.ampoule.inputs.v1"
+	// CacheType is an entry of a cache: a file of [CacheStatementType], and the content that it
+	// names, each a file of [CacheContentType] or [CachePackedType] whose title is the
+	// content's sha256. It refers to nothing: a tag names it.
+	CacheType = "application/vnd.ampoule.cache.v1"
 )
 
 // Media types of content.
@@ -45,6 +49,13 @@ const (
 	GroupRecordType = "application/vnd.ampoule.group.record.v1+json"
 	// InputType is an input of a build, whatever it is: it is named by its hash.
 	InputType = "application/octet-stream"
+	// CacheStatementType says what an entry of a cache is, as JSON. [AnnotationSignature] is of
+	// its bytes.
+	CacheStatementType = "application/vnd.ampoule.cache.statement.v1+json"
+	// CacheContentType is content of an entry as it is, CachePackedType compressed by Zstandard
+	// (RFC 8878).
+	CacheContentType = "application/vnd.ampoule.cache.content.v1"
+	CachePackedType  = "application/vnd.ampoule.cache.content.v1+zstd"
 )
 
 // Annotations.
@@ -57,6 +68,8 @@ const (
 	// build is addressed by, at its manifest.
 	AnnotationGroup    = Namespace + "group"
 	AnnotationGroupKey = Namespace + "group.key"
+	// AnnotationSignature holds the signature of a cache's entry, in base64, at its manifest.
+	AnnotationSignature = Namespace + "cache.signature"
 	// AnnotationTitle holds a file's name, at its descriptor (image-spec, annotations.md).
 	AnnotationTitle = "org.opencontainers.image.title"
 	// AnnotationRefName holds a tag, in the index of a directory of images (image-spec,

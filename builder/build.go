@@ -42,6 +42,8 @@ func (b *Builder) Lock(ctx context.Context, req Request, opts LockOptions) (*rec
 		return nil, err
 	}
 	defer release()
+	ctx, end := b.caching(ctx)
+	defer end()
 	code, err := b.keepCode(ctx, req)
 	if err != nil {
 		return nil, err
@@ -122,6 +124,8 @@ func (b *Builder) make(ctx context.Context, run *build) (result Result, err erro
 		return Result{}, err
 	}
 	defer release()
+	ctx, endCaching := b.caching(ctx)
+	defer func() { result.Stages = endCaching() }()
 	result = Result{Name: run.req.Recipe.Name, Key: run.plan.Key}
 	if result.Logs, err = b.logs(result.Name); err != nil {
 		return Result{}, err

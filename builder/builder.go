@@ -66,6 +66,9 @@ type Dependencies struct {
 	Sandboxes func(context.Context) (Sandboxes, error)
 	Publisher Publisher
 	Bases     Bases
+	// Caches are asked, in this order, for what other machines have made, and get what is made
+	// here. The second build of a check asks none.
+	Caches []Cache
 	// Now is the clock for what has a date, such as a gate exception's end; nil is
 	// [time.Now].
 	Now func() time.Time
@@ -112,6 +115,9 @@ type Result struct {
 	Logs string
 	// Source says what the first-party code is of; nil without any.
 	Source *Source
+	// Stages counts where the results of stages came from; nil where nothing was built, or without
+	// a cache.
+	Stages *Tally
 	// Groups are the dependency groups that were asked for, up to the first that failed.
 	Groups []GroupResult
 }

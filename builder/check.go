@@ -134,6 +134,8 @@ func (b *Builder) varied(st *store.Store, published Publisher) (*Builder, error)
 	d := b.d
 	// The second store goes, the logs stay.
 	d.Store, d.Fetch, d.Publisher = st, b.d.Fetch.With(st), published
+	// It would find what the first build made, and compare that with itself.
+	d.Caches = nil
 	d.Sandboxes = func(ctx context.Context) (Sandboxes, error) {
 		s, err := b.d.Sandboxes(ctx)
 		s.Runner = vary.Runner{Runner: s.Runner, Tmp: st.Dir(store.Tmp)}

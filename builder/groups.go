@@ -64,6 +64,8 @@ func (g *groupBuild) make(ctx context.Context) (result GroupResult, err error) {
 		return GroupResult{}, err
 	}
 	defer release()
+	ctx, endCaching := g.b.caching(ctx)
+	defer endCaching()
 	result = GroupResult{Name: g.group, Key: g.key}
 	if result.Logs, err = g.b.logs(g.req.Recipe.Name + "-" + g.group); err != nil {
 		return GroupResult{}, err
@@ -87,7 +89,7 @@ func (g *groupBuild) make(ctx context.Context) (result GroupResult, err error) {
 // run seals the artifact alone, as it is published, then with the group, and publishes the
 // difference once the gate has judged both together.
 func (g *groupBuild) run(ctx context.Context) (_ *audit.Verdict, _ string, err error) {
-	if err := g.b.d.Fetch.Fetch(ctx, g.plan.Inputs...); err != nil {
+	if err := g.b.d.Fetch.Fetch(ctx, g.b.fetchFirst(g.plan.Inputs)...); err != nil {
 		return nil, "", err
 	}
 	closeLog, err := g.begin(ctx)

@@ -105,7 +105,7 @@ func labelledKey(sum string, told []byte) string {
 // labelled returns the hash of a wheel with a record in it.
 func (r *build) labelled(ctx context.Context, w audit.WheelMade, told []byte) (string, error) {
 	task := progress.Later(ctx, progress.StagePublish, "record of "+w.File)
-	sum, reused, err := once.Remembered(ctx, r.b.d.Store, task, labelledKind, labelledKey(w.SHA256, told), func(ctx context.Context) (string, error) {
+	sum, reused, err := once.Remembered(once.Alone(ctx), r.b.d.Store, task, labelledKind, labelledKey(w.SHA256, told), func(ctx context.Context) (string, error) {
 		return label(ctx, r.b.d.Store, w, told)
 	})
 	task.Finish(reused, err)

@@ -122,7 +122,9 @@ func (b *Builder) shell(ctx context.Context, r *recipes.Recipe, opts ShellOption
 	if err != nil {
 		return err
 	}
-	state, sb, err := b.openStep(ctx, r, opts.Wheel, p)
+	making, endCaching := b.caching(ctx)
+	state, sb, err := b.openStep(making, r, opts.Wheel, p)
+	endCaching()
 	// The engine has what the sandbox stands on; a shell may be open for days.
 	release()
 	if err != nil {

@@ -44,7 +44,7 @@ type build struct {
 
 // run goes through the stages. Where the gate refuses, its verdict is returned with the error.
 func (r *build) run(ctx context.Context) (_ *audit.Verdict, _ string, err error) {
-	if err := r.b.d.Fetch.Fetch(ctx, r.plan.Inputs...); err != nil {
+	if err := r.b.d.Fetch.Fetch(ctx, r.b.fetchFirst(r.plan.Inputs)...); err != nil {
 		return nil, "", err
 	}
 	closeLog, err := r.begin(ctx)
@@ -120,7 +120,7 @@ func (r *build) buildWheels(ctx context.Context) ([]seal.Wheel, error) {
 		if w.Debug != nil {
 			r.debug[w.Dist.Name+"-"+w.Dist.Version] = *w.Debug
 		}
-		installed[i] = seal.Wheel{Name: w.Dist.Name, Version: w.Dist.Version, File: w.File, SHA256: w.SHA256, Key: w.Key}
+		installed[i] = seal.Wheel{Name: w.Dist.Name, Version: w.Dist.Version, File: w.File, SHA256: w.SHA256, Key: w.Key, Own: w.Dist.Own}
 		if w.Native != "" {
 			r.calls = append(r.calls, audit.CompilerCall{Dist: w.Dist.Name, Call: w.Native})
 		}

@@ -62,9 +62,24 @@ type Inputs struct {
 	// Kept are places that keep inputs by their sha256, asked before any mirror in this
 	// order: absolute paths of directories, and registries as HOST[:PORT][/PREFIX].
 	Kept []string
+	// Cache is where results of stages are kept for other machines.
+	Cache Cache
 	// Environ is what pip, apt and cargo are asked in for their mirrors, as os.Environ has it,
 	// without the secrets of sources.
 	Environ []string
+}
+
+// Cache says which caches in registries are used, and whom they are trusted to be by. No variable
+// of the environment says any of it.
+type Cache struct {
+	// Use are repositories, HOST[:PORT]/NAME, asked in this order. The first one is written to.
+	Use []string
+	// Key is the path of the private key that entries are signed with; empty where none are
+	// written.
+	Key string
+	// Trusted are the public keys whose entries are used: paths of PEM files, or PEM. Retired are
+	// those whose entries are not used any more; they may also be named by sha256:HEX.
+	Trusted, Retired []string
 }
 
 // Bounds are how much the store may take after a build.
@@ -106,12 +121,12 @@ func Read(environ []string, file string) (Config, error) {
 	}
 	r.override(env)
 	bounds, err := r.bounds()
-	if err := errors.Join(err, r.checkKept(), r.checkSources()); err != nil {
+	if err := errors.Join(err, r.checkKept(), r.checkCache(), r.checkSources()); err != nil {
 		return Config{}, err
 	}
 	return Config{
 		Place:  PlaceOf(environ),
-		Inputs: Inputs{Sources: r.parsed.Sources, Kept: r.parsed.Kept, Environ: env.withoutSecrets()},
+		Inputs: Inputs{Sources: r.parsed.Sources, Kept: r.parsed.Kept, Cache: Cache(r.parsed.Cache), Environ: env.withoutSecrets()},
 		Bounds: bounds,
 	}, nil
 }

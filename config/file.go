@@ -20,6 +20,7 @@ const maxFile = 1 << 20
 type file struct {
 	Kept    []string `toml:"kept"`
 	Store   bounds   `toml:"store"`
+	Cache   caches   `toml:"cache"`
 	Sources Sources  `toml:"sources"`
 }
 
@@ -28,6 +29,14 @@ type bounds struct {
 	Limit     string `toml:"limit"`
 	Keep      string `toml:"keep"`
 	Published string `toml:"published"`
+}
+
+// caches are a [Cache] as people write it.
+type caches struct {
+	Use     []string `toml:"use"`
+	Key     string   `toml:"key"`
+	Trusted []string `toml:"trusted"`
+	Retired []string `toml:"retired"`
 }
 
 // reading is one reading of the configuration: what is set, and where it was said.
@@ -73,7 +82,7 @@ func formFaults(name string, err error) error {
 			faults = append(faults, &Error{
 				Where: fmt.Sprintf("%s:%d:%d", name, row, column),
 				Msg:   fmt.Sprintf("unknown key %q", strings.Join(e.Key(), ".")),
-				Help:  "known keys are kept, of [store] limit, keep and published, and of [sources.NAME] kind, mirrors, security, without, names and credentials (netrc, command and username)",
+				Help:  "known keys are kept, of [store] limit, keep and published, of [cache] use, key, trusted and retired, and of [sources.NAME] kind, mirrors, security, without, names and credentials (netrc, command and username)",
 			})
 		}
 		return errors.Join(faults...)

@@ -41,6 +41,11 @@ func Settings() []Setting {
 		{What: "the file with credentials where a source names none", Variables: []string{"NETRC"}, Reader: "the downloader", Default: "`~/.netrc`"},
 		{What: "places that keep inputs", Variables: []string{keptVariable}, Key: "kept", Default: "none"},
 
+		{What: "caches in registries, asked in this order; `none` is none", Flag: "cache", Of: "build, lock, ci build, ci run, add, remove, shell", Key: "cache.use", Default: "none"},
+		{What: "the file with the private key that entries of the first cache are signed with", Flag: "cache-key", Of: "build, lock, ci build, ci run, add, remove, shell", Key: "cache.key", Default: "none: caches are read alone"},
+		{What: "public keys whose entries of caches are used: PEM, or files with it", Key: "cache.trusted", Default: "that of `cache.key`"},
+		{What: "public keys whose entries are not used any more: PEM, files with it, or `sha256:…`", Key: "cache.retired", Default: "none"},
+
 		{What: "how long what nobody uses stays", Flag: "keep", Of: "store gc", Key: "store.keep", Default: "`30d`"},
 		{What: "how much may be left in the store", Flag: "limit", Of: "store gc", Key: "store.limit", Default: "no bound"},
 		{What: "how long published artifacts stay that nobody uses", Flag: "published", Of: "store gc", Key: "store.published", Default: "for ever"},

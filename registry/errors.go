@@ -30,6 +30,11 @@ func wrongReference(ref, why string) error {
 		"reference %q: %s", address.One(ref), address.Redact(why))
 }
 
+// wrongRepository says that a reference names no repository of a registry.
+func wrongRepository(ref string) error {
+	return faults.New(faults.Usage, "write HOST[:PORT]/NAME", "%q is not a repository in a registry", address.One(ref))
+}
+
 // DamagedError says that something that a registry has is not whole: a part that a
 // manifest names is gone, or is not what its digest says.
 type DamagedError struct {

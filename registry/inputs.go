@@ -55,26 +55,32 @@ func (i *Inputs) Keep(ctx context.Context, key string, files []artifact.File) (r
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", op, err)
 	}
-	pusher, err := remote.NewPusher(i.at.options...)
+	return i.at.at(manifest.digest()), i.at.putFiles(ctx, op, tag, manifest, files)
+}
+
+// putFiles sends the files that a repository lacks, then the manifest that lists them, under a
+// tag.
+func (l location) putFiles(ctx context.Context, op, tag string, manifest document, files []artifact.File) error {
+	pusher, err := remote.NewPusher(l.options...)
 	if err != nil {
-		return "", fmt.Errorf("%s: %w", op, err)
+		return fmt.Errorf("%s: %w", op, err)
 	}
 	send := func() error {
 		group, sending := errgroup.WithContext(ctx)
 		group.SetLimit(uploads)
 		for _, b := range blobsOf(files) {
-			group.Go(func() error { return i.at.upload(sending, pusher, b) })
+			group.Go(func() error { return l.upload(sending, pusher, b) })
 		}
 		if err := group.Wait(); err != nil {
 			return err
 		}
-		return pusher.Put(ctx, i.at.repo.Tag(tag), manifest)
+		return pusher.Put(ctx, l.repo.Tag(tag), manifest)
 	}
 	if err = send(); isBlobUnknown(err) {
 		// The registry has collected a blob since it was asked for it.
 		err = send()
 	}
-	return i.at.at(manifest.digest()), i.at.convert(op, i.at.base, err)
+	return l.convert(op, l.base, err)
 }
 
 // blobsOf are the files of a manifest without image, and its empty configuration.

@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -64,8 +65,13 @@ func (l location) describeReferrer(ctx context.Context, d v1.Descriptor) (Referr
 	if err != nil {
 		return info, err
 	}
+	return l.describeFiles(info, raw.Manifest)
+}
+
+// describeFiles adds to a description what a manifest of files says.
+func (l location) describeFiles(info ReferrerInfo, manifest []byte) (ReferrerInfo, error) {
 	var m v1.Manifest
-	if err := json.Unmarshal(raw.Manifest, &m); err != nil {
+	if err := json.Unmarshal(manifest, &m); err != nil {
 		return info, fmt.Errorf("reading manifest: %w", err)
 	}
 	info.Annotations = m.Annotations

@@ -83,6 +83,10 @@ func (p *Parts) Builder(inputs config.Inputs) (*builder.Builder, error) {
 	if err != nil {
 		return nil, err
 	}
+	caches, err := p.Caches(inputs.Cache)
+	if err != nil {
+		return nil, err
+	}
 	fetcher := fetch.New(p.Store, fetch.Config{
 		Sources: inputs.Sources, Keepers: kept, Environ: inputs.Environ, Network: p.place.Network,
 	})
@@ -93,7 +97,7 @@ func (p *Parts) Builder(inputs config.Inputs) (*builder.Builder, error) {
 	published := Publisher{Registry: reg, Store: p.Store}
 	return builder.New(builder.Dependencies{
 		Store: p.Store, Fetch: fetcher, Sandboxes: p.Sandboxes, Publisher: published, Bases: published,
-		Environ: inputs.Environ,
+		Environ: inputs.Environ, Caches: caches,
 	})
 }
 

@@ -44,7 +44,8 @@ func SaveParts(ctx context.Context, st *store.Store, stage progress.Stage, parts
 func savePart(ctx context.Context, st *store.Store, stage progress.Stage, part Part, prefix string) (sandbox.Layer, error) {
 	key := Key(partKind, 1, map[string]any{"tree": part.Tree.Hash(), "prefix": prefix, "time": tree.Time})
 	task := progress.Later(ctx, stage, "layer of "+part.Name)
-	layer, reused, err := Remembered(ctx, st, task, partKind, key, func(ctx context.Context) (sandbox.Layer, error) {
+	// A tar is written faster than it is sent.
+	layer, reused, err := Remembered(once.Alone(ctx), st, task, partKind, key, func(ctx context.Context) (sandbox.Layer, error) {
 		return makePart(ctx, st, part, prefix)
 	})
 	task.Finish(reused, err)

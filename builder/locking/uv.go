@@ -17,6 +17,7 @@ import (
 	"ampoule/builder/buildlog"
 	"ampoule/builder/fetch"
 	"ampoule/builder/layers"
+	"ampoule/builder/once"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/faults"
@@ -62,7 +63,7 @@ func resolverKey(image sandbox.Image, python, sum, script string) string {
 // uvLayer is the program as a layer for images.
 func uvLayer(ctx context.Context, st *store.Store) (sandbox.Layer, error) {
 	task := progress.Later(ctx, progress.StageLock, "the resolver")
-	layer, reused, err := layers.Remembered(ctx, st, task, "resolver-program", programKey(uvWheel.SHA256), func(ctx context.Context) (sandbox.Layer, error) {
+	layer, reused, err := layers.Remembered(once.Alone(ctx), st, task, "resolver-program", programKey(uvWheel.SHA256), func(ctx context.Context) (sandbox.Layer, error) {
 		uv, err := readUV(st)
 		if err != nil {
 			return sandbox.Layer{}, err

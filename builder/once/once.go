@@ -5,7 +5,8 @@
 //  1. Look without the lock. What is there, and whole, is taken: nobody has to wait.
 //  2. Take the lock. If another build has it, tell at once that this one waits, and for whom.
 //  3. Look again. Another build may have made it meanwhile.
-//  4. Make it, and record it.
+//  4. Look into the caches of [Using]. What one of them has is recorded here.
+//  5. Make it, record it, and put it into the caches.
 //
 // A look counts what is recorded only if all content that it names is whole. The lock ends with
 // its process: when the maker dies, the next one makes it.
@@ -14,6 +15,7 @@ package once
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"time"
 
@@ -50,23 +52,51 @@ func Get[T any](
 
 // Remembered is [Get] of a value that the store has a record of, under a kind and a key. A
 // record that is damaged, or of whose content something is missing or damaged, counts as none.
+// What is read from a cache of [Using] is found, too; the task is told from which.
 func Remembered[T any](
 	ctx context.Context, st *store.Store, task *progress.Task, kind, key string, produce func(context.Context) (T, error),
 ) (value T, found bool, err error) {
-	find := func(ctx context.Context) (T, bool, error) { return Look[T](ctx, st, kind, key) }
+	source := originStore
+	find := func(ctx context.Context) (T, bool, error) { return look[T](ctx, st, kind, key) }
 	record := func(ctx context.Context) (T, error) {
-		value, err := produce(ctx)
-		if err != nil {
+		advance := func(done, total int64) { task.Advance(done, total, progress.Bytes) }
+		value, from, ok, err := fromCache[T](ctx, st, Wanted{Kind: kind, Key: key, Advance: advance, Warn: task.Warn})
+		if ok || err != nil {
+			source = originCache
+			task.ReadFrom(from)
 			return value, err
 		}
-		return value, st.Record(kind, key, value)
+		source = originMade
+		if value, err = produce(ctx); err != nil {
+			return value, err
+		}
+		return value, errors.Join(st.Record(kind, key, value), send(ctx, task, kind, key, value))
 	}
-	return Get(ctx, st, task, kind+"-"+key, find, record)
+	value, found, err = Get(ctx, st, task, idOf(kind, key), find, record)
+	if err == nil {
+		useOf(ctx).count(idOf(kind, key), source)
+	}
+	return value, found || source == originCache, err
 }
 
-// Look is what [Remembered] finds. It is for whoever wants to know how much of something has to be
-// made, before it is made.
+// Look is what [Remembered] finds, in the store or in a cache. It is for whoever wants to know how
+// much of something has to be made, before it is made.
 func Look[T any](ctx context.Context, st *store.Store, kind, key string) (value T, found bool, err error) {
+	source := originStore
+	value, found, err = look[T](ctx, st, kind, key)
+	if err == nil && !found {
+		source = originCache
+		warn := func(message string) { progress.Send(ctx, progress.Event{Kind: progress.Warned, Message: message}) }
+		value, _, found, err = fromCache[T](ctx, st, Wanted{Kind: kind, Key: key, Advance: func(int64, int64) {}, Warn: warn})
+	}
+	if found {
+		useOf(ctx).count(idOf(kind, key), source)
+	}
+	return value, found, err
+}
+
+// look finds what the store has.
+func look[T any](ctx context.Context, st *store.Store, kind, key string) (value T, found bool, err error) {
 	known, err := st.Lookup(kind, key, &value)
 	if err != nil || !known {
 		return value, false, err

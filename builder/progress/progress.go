@@ -61,7 +61,10 @@ type Event struct {
 	// Task is what within the stage, for example a wheel's name; may be empty.
 	Task string `json:"task,omitempty"`
 	// Reused says of a Done task that its result was there already.
-	Reused  bool   `json:"reused,omitempty"`
+	Reused bool `json:"reused,omitempty"`
+	// Cache is the cache in a registry that the result of a reused task was read from; empty
+	// where it was here.
+	Cache   string `json:"cache,omitempty"`
 	Done    int64  `json:"done,omitempty"`
 	Total   int64  `json:"total,omitempty"`
 	Unit    Unit   `json:"unit,omitempty"`
@@ -184,6 +187,13 @@ func (t *Task) Resume() { t.tell(Resumed, "") }
 
 // Tell passes a message on.
 func (t *Task) Tell(message string) { t.tell(Told, message) }
+
+// Warn passes a message on that a person should act on. The task may have ended, and begins by
+// that no more than it did.
+func (t *Task) Warn(message string) { t.send(Warned, message) }
+
+// ReadFrom names the cache that the task's result was read from.
+func (t *Task) ReadFrom(cache string) { t.event.Cache = cache }
 
 // SetLog names the task's log in its later events.
 func (t *Task) SetLog(path string) { t.event.Log = path }

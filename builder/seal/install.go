@@ -42,6 +42,17 @@ type Wheel struct {
 	Sdist string
 	// Key is the hash of everything that decided it; empty likewise.
 	Key string
+	// Own says that it is first-party code: what it installs is of one commit, and kept in this
+	// store alone.
+	Own bool
+}
+
+// remembering is the context under which what a wheel installs is looked for and recorded.
+func (w Wheel) remembering(ctx context.Context) context.Context {
+	if w.Own {
+		return once.Alone(ctx)
+	}
+	return ctx
 }
 
 // Interpreter is what wheels are installed for.
@@ -85,17 +96,9 @@ func (i Interpreter) key(w Wheel, scripts []string) string {
 // it, so that a tree with one wheel more installs that one. A wheel that cannot be
 // installed is an [*unpack.RefusedError].
 func (s *Stage) Install(ctx context.Context, in Interpreter, wheels []Wheel) (_ []sandbox.Layer, err error) {
-	made := make([]sandbox.Layer, len(wheels))
-	var missing []int
-	for i, w := range wheels {
-		sum, found, err := once.Look[string](ctx, s.Store, installKind, in.key(w, scripts()))
-		if err != nil {
-			return nil, err
-		}
-		made[i] = layers.Stored(s.Store, sum)
-		if !found {
-			missing = append(missing, i)
-		}
+	made, missing, err := s.look(ctx, in, wheels)
+	if err != nil {
+		return nil, err
 	}
 	task := progress.Start(ctx, progress.StageSeal, "installing "+strconv.Itoa(len(wheels))+" wheels")
 	if len(missing) == 0 {
@@ -125,6 +128,32 @@ func (s *Stage) Install(ctx context.Context, in Interpreter, wheels []Wheel) (_ 
 		made[i] = installed[n]
 	}
 	return made, nil
+}
+
+// looks is how many wheels are looked for at once, since a cache may have to send their layers.
+const looks = 8
+
+// look finds the layers that wheels made before, and says which wheels have none, by their place.
+func (s *Stage) look(ctx context.Context, in Interpreter, wheels []Wheel) (made []sandbox.Layer, missing []int, err error) {
+	made = make([]sandbox.Layer, len(wheels))
+	all, looking := errgroup.WithContext(ctx)
+	all.SetLimit(looks)
+	for i, w := range wheels {
+		all.Go(func() error {
+			sum, found, err := once.Look[string](w.remembering(looking), s.Store, installKind, in.key(w, scripts()))
+			if found {
+				made[i] = layers.Stored(s.Store, sum)
+			}
+			return err
+		})
+	}
+	err = all.Wait()
+	for i, layer := range made {
+		if layer.DiffID == "" {
+			missing = append(missing, i)
+		}
+	}
+	return made, missing, err
 }
 
 // installAll installs wheels, several at once.
@@ -162,7 +191,7 @@ const installKind = "install"
 // meanwhile.
 func (f *finisher) install(ctx context.Context, w Wheel) (sandbox.Layer, error) {
 	task := progress.Later(ctx, progress.StageSeal, "installing "+w.File)
-	layer, reused, err := layers.Remembered(ctx, f.stage.Store, task, installKind, f.in.key(w, scripts()), func(ctx context.Context) (sandbox.Layer, error) {
+	layer, reused, err := layers.Remembered(w.remembering(ctx), f.stage.Store, task, installKind, f.in.key(w, scripts()), func(ctx context.Context) (sandbox.Layer, error) {
 		return f.layer(ctx, w)
 	})
 	task.Finish(reused, err)

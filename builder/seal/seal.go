@@ -438,7 +438,7 @@ func record(p Parts, f audit.Fingerprint) *audit.ArtifactRecord {
 		Wheels: make([]audit.WheelMade, len(p.Installed)),
 	}
 	for i, w := range p.Installed {
-		r.Wheels[i] = audit.WheelMade(w)
+		r.Wheels[i] = audit.WheelMade{Name: w.Name, Version: w.Version, File: w.File, SHA256: w.SHA256, Sdist: w.Sdist, Key: w.Key}
 	}
 	return r
 }

@@ -257,6 +257,10 @@ func ask[T any](ctx context.Context, s *Stage, mode string, job Job, asked func(
 func remembered[T any](
 	ctx context.Context, s *Stage, task *progress.Task, kind, key string, job Job, produce func(context.Context, *buildlog.Log) (T, error),
 ) (T, bool, error) {
+	if job.Sdist.Own {
+		// The next commit has another one.
+		ctx = once.Alone(ctx)
+	}
 	return once.Remembered(ctx, s.Store, task, kind, key, func(ctx context.Context) (_ T, err error) {
 		var none T
 		log, err := buildlog.Open(s.Logs, kind+"-"+strings.ReplaceAll(job.Sdist.ID(), "==", "-"))

@@ -45,6 +45,9 @@ one process: what services share is made once, and they share the processors. Th
 result has a line for each. Hidden directories, vendored code and virtual environments
 are left out. After a failure no further service is begun, unless --keep-going is given.
 
+With --cache what others have compiled is read from a cache in a registry, if one of the
+trusted keys has signed it; with --cache-key what is compiled here is put there.
+
 With --check the build is done a second time, from nothing but its inputs: in another
 store, with another number of jobs, and in sandboxes that have another host name, user,
 time zone, locale and order of files. What differs is told by file and place, with the likely
@@ -56,6 +59,7 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
   ampoule build --group test
   ampoule build --check
   ampoule build --check --only psycopg2
+  ampoule build --cache registry.example/team/cache
   ampoule build --registry registry.example/team --output json`,
 		Args:              usage(allArgs(&f.services, cobra.NoArgs)),
 		ValidArgsFunction: completeDirs(&f.services, cobra.NoFileCompletions),
@@ -81,6 +85,7 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 		},
 	}
 	f.add(cmd)
+	s.addCacheFlags(cmd)
 	return cmd
 }
 
@@ -190,7 +195,9 @@ type buildResult struct {
 	Logs    string         `json:"logs,omitempty"`
 	// Source is set for a recipe with first-party code.
 	Source *builder.Source `json:"source,omitempty"`
-	Groups []groupResult   `json:"groups,omitempty"`
+	// Stages is set where something was built with a cache.
+	Stages *builder.Tally `json:"stages,omitempty"`
+	Groups []groupResult  `json:"groups,omitempty"`
 }
 
 // Build builds the session's recipe, as how says. Reference makes the reference by which
@@ -242,7 +249,7 @@ func (s *Session) tellBuilt(res builder.Result, err error, reference func(name, 
 	}
 	s.tellSource(res.Source)
 	ref := reference(res.Name, res.Digest)
-	return buildResult{ref, res.Name, res.Digest, res.Key, res.Reused, res.Verdict, res.Logs, res.Source, groups}
+	return buildResult{ref, res.Name, res.Digest, res.Key, res.Reused, res.Verdict, res.Logs, res.Source, res.Stages, groups}
 }
 
 // tellSource says which commit the application is of.

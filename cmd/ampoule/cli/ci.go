@@ -122,6 +122,7 @@ GitHub, ampoule.env in the checkout on GitLab and Jenkins, meta-data on Buildkit
 	}
 	cmd.Flags().StringSliceVar(&groups, "group", nil, "build and publish this dependency group beside the artifact")
 	cmd.Flags().StringVar(&export, "export", "", "write the result as variables to this file")
+	s.addCacheFlags(cmd)
 	return cmd
 }
 
@@ -147,7 +148,7 @@ func CIBuild(ctx context.Context, s *Session, on ci.System, log *ci.Log, b Build
 	if err := on.Summarize(ctx, ci.BuildMarkdown(ref, res.Reused)); err != nil {
 		return err
 	}
-	return s.print(ref, buildResult{ref, res.Name, res.Digest, res.Key, res.Reused, res.Verdict, res.Logs, res.Source, groupResults(res.Groups)})
+	return s.print(ref, buildResult{ref, res.Name, res.Digest, res.Key, res.Reused, res.Verdict, res.Logs, res.Source, res.Stages, groupResults(res.Groups)})
 }
 
 // buildForCI builds the session's recipe in a part of the log.
@@ -242,6 +243,7 @@ in the file that --record names.`,
 	flags.StringVar(&o.network, "network", "", "connect the programs to this network of Docker's, or to none")
 	flags.StringArrayVar(&o.junit, "junit", nil, "a JUnit file that the command writes, relative to the workspace")
 	flags.StringVar(&o.to, "record", "", "write the record to this file, too")
+	s.addCacheFlags(cmd)
 	return cmd
 }
 

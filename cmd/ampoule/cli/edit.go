@@ -80,6 +80,7 @@ func (s *Session) editing(verb func(context.Context, *Session, Locker, builder.R
 		},
 	}
 	bounds.add(cmd)
+	s.addCacheFlags(cmd)
 	cmd.Flags().StringVar(&o.Group, "group", "", "edit the dependency group of this name")
 	cmd.Flags().BoolVar(&o.NoLock, "no-lock", false, "edit only: the lock stays as it is, and is stale")
 	return cmd

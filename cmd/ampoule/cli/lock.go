@@ -74,6 +74,7 @@ is told on stderr; the result is the lock's path.`,
 		},
 	}
 	bounds.add(cmd)
+	s.addCacheFlags(cmd)
 	cmd.Flags().BoolVarP(&keepGoing, "keep-going", "k", false, "after a release or a service cannot be locked, lock the others too, and tell of all at the end")
 	cmd.Flags().BoolVar(&all, "all", false, "lock all recipes in a directory and below it (default: the current one)")
 	cmd.Flags().StringSliceVar(&upgrade, "upgrade", nil, "move pins to newer versions: all, or those of these names")

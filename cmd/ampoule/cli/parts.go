@@ -33,6 +33,9 @@ func (s *Session) builder(parts *wiring.Parts) (*builder.Builder, config.Config,
 	if err != nil {
 		return nil, config.Config{}, err
 	}
+	if set.Inputs.Cache, err = s.cacheOf(set.Inputs.Cache); err != nil {
+		return nil, config.Config{}, err
+	}
 	b, err := parts.Builder(set.Inputs)
 	return b, set, err
 }

@@ -63,6 +63,7 @@ ends with an error ends with exit code 8.`,
 			})
 		},
 	}
+	s.addCacheFlags(cmd)
 	cmd.Flags().StringVar(&wheel, "wheel", "", "the wheel whose build to open, as NAME or NAME==VERSION (default: what failed last)")
 	return cmd
 }

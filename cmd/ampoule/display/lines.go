@@ -45,7 +45,7 @@ func (p *plain) event(e progress.Event) string {
 // ended is the line about a task's end.
 func ended(e progress.Event, r *running) string {
 	if e.Reused {
-		return "ready " + name(e)
+		return "ready " + name(e) + from(e)
 	}
 	word := "done "
 	if e.Kind == progress.Failed {
@@ -71,6 +71,14 @@ func message(word string, e progress.Event) string {
 		return word + ": " + task + ": " + text
 	}
 	return word + ": " + text
+}
+
+// from names the cache that a result was read from.
+func from(e progress.Event) string {
+	if e.Cache == "" {
+		return ""
+	}
+	return " from cache " + Clean(e.Cache, false)
 }
 
 // logOf names a failed task's log.

@@ -56,7 +56,7 @@ func endLine(e progress.Event, r *running) string {
 	case e.Kind == progress.Failed:
 		return red + "✗" + plainS + " " + name(e) + "  " + faint + details + plainS + logOf(e) + "\n"
 	case e.Reused:
-		details = "ready"
+		details = "ready" + from(e)
 	case r.total() != "":
 		details += ", " + r.total()
 	}

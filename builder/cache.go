@@ -1,0 +1,47 @@
+package builder
+
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"ampoule/builder/fetch"
+	"ampoule/builder/once"
+	"ampoule/builder/progress"
+)
+
+// Cache is what the builder needs of a cache in a registry.
+type Cache = once.Cache
+
+// What a cache is asked for, and what it is given.
+type (
+	Wanted = once.Wanted
+	Entry  = once.Entry
+)
+
+// Tally counts where the results of stages came from.
+type Tally = once.Tally
+
+// caching has stages look into the caches, and fill them. End waits for what is still sent, and
+// tells what came from where; without a cache it gives nothing.
+func (b *Builder) caching(ctx context.Context) (_ context.Context, end func() *Tally) {
+	if len(b.d.Caches) == 0 {
+		return ctx, func() *Tally { return nil }
+	}
+	ctx, use := once.Using(ctx, b.d.Caches...)
+	return ctx, func() *Tally {
+		t := use.End()
+		progress.Send(ctx, progress.Event{Kind: progress.Told, Stage: progress.StageBuild, Message: fmt.Sprintf(
+			"of %d results of stages, %d were made, %d found in the store, and %d read from a cache", t.Made+t.Found+t.Cached, t.Made, t.Found, t.Cached)})
+		return &t
+	}
+}
+
+// fetchFirst are the inputs that are fetched before anything is built. Where a cache may have the
+// toolchain, its packages, most of all bytes, wait until they have to be installed.
+func (b *Builder) fetchFirst(inputs []fetch.Item) []fetch.Item {
+	if len(b.d.Caches) == 0 {
+		return inputs
+	}
+	return slices.DeleteFunc(slices.Clone(inputs), func(i fetch.Item) bool { return i.Source == fetch.Debian })
+}
