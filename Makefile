@@ -51,17 +51,24 @@ RACY := ampoule/cmd/ampoule/cli ampoule/registry ampoule/registry/embedded ampou
 test-fast: export CGO_ENABLED := 1
 test-fast: ## Runs the tests that need no Docker, with the race detector
 	go test -race -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -vxE "$$(echo $(RACY) | tr ' ' '|')")
-	go test -timeout $(TEST_TIMEOUT) $(RACY)
+	# Without cgo, as they are linted and built: nothing is compiled a third time for them.
+	CGO_ENABLED=0 go test -timeout $(TEST_TIMEOUT) $(RACY)
 	# Some read what is beside their module, where go's cache of results does not look.
 	go test -C bench -race -count=1 -timeout $(TEST_TIMEOUT) ./...
 
 # The packages that have tests with Docker: the tests of all others have run before.
 DOCKERED = $(sort $(dir $(shell git -C $(1) grep -l '^//go:build.*docker' -- '*_test.go')))
 
+# The longest of them: it begins first, and the others run beside it.
+LONGEST := cmd/ampoule/endtoend/
+
+# More flags of go test: with -v, the longest tells at its end what each of its tests took.
+TEST_FLAGS :=
+
 # What a test asks of an engine or a mirror is nothing that go's cache of results knows of.
-test-docker: ## Runs the tests that need Docker, and the others of their packages
-	go test -count=1 -tags docker -timeout $(DOCKER_TEST_TIMEOUT) $(addprefix ./,$(filter-out bench/%,$(call DOCKERED,.)))
-	go test -C bench -count=1 -tags docker -timeout $(DOCKER_TEST_TIMEOUT) $(addprefix ./,$(call DOCKERED,bench))
+test-docker: ## Runs the tests that need Docker, and the others of their packages: make test-docker [TEST_FLAGS=-v]
+	go test -count=1 -tags docker -timeout $(DOCKER_TEST_TIMEOUT) $(TEST_FLAGS) $(addprefix ./,$(LONGEST) $(filter-out bench/% $(LONGEST),$(call DOCKERED,.)))
+	go test -C bench -count=1 -tags docker -timeout $(DOCKER_TEST_TIMEOUT) $(TEST_FLAGS) $(addprefix ./,$(call DOCKERED,bench))
 
 check: format vet rooms lint ## Checks form, imports and the linter's rules
 
@@ -69,8 +76,9 @@ format: ## Fails if a file is not as gofmt writes it
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 	[ -z "$$unformatted" ] || { echo "not as gofmt writes them:"; echo "$$unformatted"; exit 1; }
 
-vet: ## Runs go vet, with and without the tests that need Docker
-	for module in $(MODULES); do go vet -C $$module ./... && go vet -C $$module -tags docker ./... || exit; done
+# No file is left out with the tag: it is all that there is.
+vet: ## Runs go vet, the tests that need Docker among all others
+	for module in $(MODULES); do go vet -C $$module -tags docker ./... || exit; done
 
 rooms: ## Checks which package imports which
 	go test -count=1 -run '^TestRooms' ./cmd/ampoule

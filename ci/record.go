@@ -2,8 +2,10 @@ package ci
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"html"
+	"io/fs"
 	"os"
 	"regexp"
 	"strings"
@@ -59,6 +61,9 @@ func (r Record) Encode() []byte {
 // of the kind Input.
 func ReadRecord(file string) (Record, error) {
 	info, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return Record{}, faults.New(faults.Input, "run `ampoule ci run --record "+file+"` before", "reading record: there is no %s", file)
+	}
 	if err != nil {
 		return Record{}, fmt.Errorf("reading record: %w", err)
 	}

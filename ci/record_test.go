@@ -104,3 +104,10 @@ func TestReadReports(t *testing.T) {
 		}
 	}
 }
+
+func TestReadRecordMissing(t *testing.T) {
+	t.Parallel()
+	if _, err := ReadRecord(filepath.Join(t.TempDir(), "tested.json")); faults.Of(err) != faults.Input || !strings.Contains(strings.Join(faults.Hints(err), ""), "ampoule ci run --record") {
+		t.Errorf("%v", err)
+	}
+}

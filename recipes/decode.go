@@ -47,7 +47,9 @@ type decoder struct {
 	// tag is the tag of the field that is being decoded.
 	tag reflect.StructTag
 	// what is the file: "a recipe".
-	what      string
+	what string
+	// part is set of a file that others are laid under: no key of it must be there.
+	part      bool
 	faults    Faults
 	positions *positions
 }
@@ -163,6 +165,9 @@ func (d *decoder) structure(n *node, v reflect.Value, path []string) {
 
 // missingKeys tells of the keys that are not written and must be.
 func (d *decoder) missingKeys(n *node, t reflect.Type, path []string) {
+	if d.part {
+		return
+	}
 	for _, f := range yamlFields(t) {
 		tag := f.Tag
 		key := tag.Get("yaml")

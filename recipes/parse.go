@@ -48,6 +48,25 @@ func ParseRecipe(file string, data []byte) (*Recipe, error) {
 	return decodeRecipe(file, root, nil, faults)
 }
 
+// ParseOwn reads what a recipe's own file says, and nothing of what it extends: keys that the
+// other file may have may be missing, and what takes several keys is not checked. A recipe that
+// extends nothing is read as [ParseRecipe] reads it.
+func ParseOwn(file string, data []byte) (*Recipe, error) {
+	root, faults := readYAML(file, data, maxRecipeBytes)
+	if root == nil || root.value("extends") == nil {
+		return ParseRecipe(file, data)
+	}
+	d := newDecoder("a recipe", file)
+	d.part = true
+	r := &Recipe{positions: d.positions}
+	d.decode(root, reflect.ValueOf(r).Elem(), nil)
+	faults = append(faults, d.faults...)
+	if err := faults.Err(); err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
 // decodeRecipe makes a recipe of a root with what was wrong in reading it; a nil root makes none.
 func decodeRecipe(file string, root *node, extended []string, faults Faults) (*Recipe, error) {
 	if root == nil {

@@ -136,6 +136,23 @@ func TestAddItem(t *testing.T) {
 	}
 }
 
+// TestAddItemExtends: what a recipe extends is read by nobody here, and may have all other keys.
+func TestAddItemExtends(t *testing.T) {
+	t.Parallel()
+	const before = "apiVersion: ampoule/v1\nextends: ../python.yaml\nname: team/web\nrequirements: [flask] # web\n"
+	after := strings.Replace(before, "[flask]", "[flask, six]", 1)
+	got, _, err := edit.AddItem("ampoule.yaml", []byte(before), want(t, "six"), "requirements")
+	if err != nil || string(got) != after {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got, _, err = edit.RemoveItems("ampoule.yaml", []byte(after), "six", "requirements"); err != nil || string(got) != before {
+		t.Errorf("%q, %v", got, err)
+	}
+	if got, _, err := edit.AddItem("ampoule.yaml", []byte(before+"nme: x\n"), want(t, "six"), "requirements"); err == nil {
+		t.Errorf("an unknown key: %q", got)
+	}
+}
+
 func TestAddItemOfGroup(t *testing.T) {
 	t.Parallel()
 	for name, c := range map[string]struct{ before, after string }{

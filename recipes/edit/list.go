@@ -99,7 +99,7 @@ type item struct {
 
 func readList(file string, recipe []byte, keys []string) (*list, error) {
 	// Nesting and size are bounded there, which the parser needs.
-	if _, err := recipes.ParseRecipe(file, recipe); err != nil {
+	if _, err := recipes.ParseOwn(file, recipe); err != nil {
 		return nil, err
 	}
 	l := &list{keys: keys}
@@ -312,7 +312,7 @@ func (l *list) texts() []string {
 
 // says reports whether an edited recipe can be read, and the list says what it should.
 func (l *list) says(recipe []byte, want []string) bool {
-	r, err := recipes.ParseRecipe(l.file, recipe)
+	r, err := recipes.ParseOwn(l.file, recipe)
 	if err != nil {
 		return false
 	}

@@ -21,6 +21,7 @@ import (
 	"ampoule/ci"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/recipes"
+	"ampoule/store"
 	"ampoule/wiring"
 )
 
@@ -267,14 +268,18 @@ func (s *Session) ciRun(ctx context.Context, w *wiring.Parts, on ci.System, log 
 	}
 	defer release()
 	defer s.collectAfter(ctx, w, set.Bounds)
-	keep := func(name string, record []byte) error {
-		dir, err := w.Store.NewLogs(time.Now().UTC().Format("20060102T150405Z") + "-ci-" + name + "-")
+	return CIRun(ctx, s, on, log, CIParts{Builder: b, Puller: reg, Engine: engine, Reference: w.Reference, Keep: recordKeeper(w.Store)}, o)
+}
+
+// recordKeeper keeps records among a store's logs.
+func recordKeeper(st *store.Store) func(name string, record []byte) error {
+	return func(name string, record []byte) error {
+		dir, err := st.NewLogs(time.Now().UTC().Format("20060102T150405Z") + "-ci-" + recipes.NameInFile(name) + "-")
 		if err != nil {
 			return err
 		}
 		return replaceFile(filepath.Join(dir, "record.json"), record)
 	}
-	return CIRun(ctx, s, on, log, CIParts{Builder: b, Puller: reg, Engine: engine, Reference: w.Reference, Keep: keep}, o)
 }
 
 // CIParts are what a step runs an artifact with.

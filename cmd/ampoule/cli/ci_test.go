@@ -16,6 +16,7 @@ import (
 	"ampoule/builder/sandbox"
 	"ampoule/ci"
 	"ampoule/faults"
+	"ampoule/store"
 	"ampoule/wiring"
 )
 
@@ -330,5 +331,21 @@ func TestCIRunOnACopy(t *testing.T) {
 	}
 	if _, err := os.Stat(source); err == nil {
 		t.Error("the copy stays")
+	}
+}
+
+// TestRecordOfTeam: the record of an artifact with a team's name is kept as that of any other.
+func TestRecordOfTeam(t *testing.T) {
+	t.Parallel()
+	st, err := store.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := recordKeeper(st)("team/web", []byte("{}")); err != nil {
+		t.Fatal(err)
+	}
+	kept, err := filepath.Glob(filepath.Join(st.Root(), "logs", "*-ci-team--web-*", "record.json"))
+	if err != nil || len(kept) != 1 {
+		t.Errorf("kept %q, %v", kept, err)
 	}
 }

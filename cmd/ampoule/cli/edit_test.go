@@ -11,6 +11,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ampoule/builder"
+	"ampoule/faults"
 	"ampoule/recipes"
 )
 
@@ -36,6 +37,39 @@ func TestAddLocks(t *testing.T) {
 	}
 	if !strings.Contains(errs.String(), s.Recipe+":7: added six>=1") {
 		t.Errorf("told %s", errs)
+	}
+}
+
+// TestAddToExtending edits a recipe that extends another one, and not the list that all such
+// recipes have.
+func TestAddToExtending(t *testing.T) {
+	t.Parallel()
+	shared := strings.Replace(goodRecipe, "name: web\n", "", 1)
+	own := strings.Replace(shared, "requirements: [idna==3.10]\n", "", 1)
+	if own == shared || shared == goodRecipe {
+		t.Fatal("the recipe is not written as it was")
+	}
+	for name, c := range map[string]struct{ shared, recipe, after, says string }{
+		"a list of its own": {own, "extends: shared.yaml\nname: web\nrequirements: [idna==3.10]\n", "extends: shared.yaml\nname: web\nrequirements: [idna==3.10, six>=1]\n", ""},
+		"the shared list":   {shared, "extends: shared.yaml\nname: web\n", "extends: shared.yaml\nname: web\n", "shared.yaml:"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, _, _ := session(t, c.recipe)
+			if err := os.WriteFile(filepath.Join(filepath.Dir(s.Recipe), "shared.yaml"), []byte(c.shared), 0o644); err != nil {
+				t.Fatal(err)
+			}
+			locker := lockerFunc(func(builder.Request, builder.LockOptions) (*recipes.Lock, error) {
+				return lockOf(t, s.Recipe, "3.10", sumA), nil
+			})
+			err := Add(t.Context(), s, locker, builder.Request{}, EditOptions{}, []string{"six>=1"})
+			if (err != nil) != (c.says != "") || err != nil && (!strings.Contains(err.Error(), c.says) || ExitCode(err) != faults.Input.Code()) {
+				t.Errorf("%v", err)
+			}
+			if text, err := os.ReadFile(s.Recipe); err != nil || string(text) != c.after {
+				t.Errorf("%q, %v", text, err)
+			}
+		})
 	}
 }
 

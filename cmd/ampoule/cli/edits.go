@@ -68,6 +68,9 @@ func (s *Session) edits(group string) (*edits, error) {
 		return nil, fmt.Errorf("reading the recipe: %w", err)
 	}
 	e.before[s.Recipe], e.now[s.Recipe] = recipe, recipe
+	if err := e.inherited(); err != nil {
+		return nil, err
+	}
 	if e.set.File == "" || e.set.Relock != "" {
 		return e, nil
 	}
@@ -80,6 +83,16 @@ func (s *Session) edits(group string) (*edits, error) {
 		e.before[e.path(name)], e.now[e.path(name)] = e.set.Files[name], e.set.Files[name]
 	}
 	return e, nil
+}
+
+// inherited refuses a list that stands in a file that the recipe extends: others have it, too.
+func (e *edits) inherited() error {
+	at := e.in.recipe.At(e.keys...)
+	if !e.isList() || at.File == e.in.recipe.File() {
+		return nil
+	}
+	return recipes.Faults{e.in.recipe.Fault("these requirements are those of all recipes that extend this file",
+		"edit them by hand and run `ampoule lock --all`, or give "+e.in.recipe.File()+" a list of its own, which replaces this one", e.keys...)}
 }
 
 // path is where a requirements file of the set lies.

@@ -124,6 +124,7 @@ func hello(greeting string) string {
 // TestApplication builds first-party code into an artifact, and changes a line of it: its
 // layer and the one with the metadata are others, and nothing else is, nor the lock.
 func TestApplication(t *testing.T) {
+	beside(t)
 	name := fmt.Sprintf("hello-%d", time.Now().UnixNano())
 	s := service{t, t.TempDir()}
 	s.write(map[string]string{

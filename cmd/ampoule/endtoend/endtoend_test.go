@@ -7,11 +7,13 @@ package endtoend
 import (
 	"bytes"
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -22,8 +24,9 @@ import (
 const buildTime = 30 * time.Minute
 
 // program is the path of the compiled program, cache a directory that outlives the
-// test: it has the store, so that downloads, bases and interpreters are made once.
-var program, cache string
+// tests: it has the store, so that downloads, bases and interpreters are made once.
+// scratch is one that outlives each test, and no run.
+var program, cache, scratch string
 
 func TestMain(m *testing.M) {
 	os.Exit(func() int {
@@ -42,7 +45,17 @@ func TestMain(m *testing.M) {
 			fmt.Fprintln(os.Stderr, err)
 			return 1
 		}
-		return m.Run()
+		scratch = dir
+		flag.Parse()
+		if err := order.open(); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			return 1
+		}
+		code := m.Run()
+		if testing.Verbose() {
+			order.write(os.Stdout)
+		}
+		return code
 	}())
 }
 
@@ -125,7 +138,18 @@ func build(t *testing.T, dir string, replace ...string) artifact {
 // rootfs returns a root file system of a suite with essential packages and nothing else.
 func rootfs(t *testing.T, suite string) string {
 	t.Helper()
-	root := filepath.Join(cache, "roots", suite)
+	return bootstrapped(t, suite, suite, "--variant=essential")
+}
+
+// bootstrapping is held while a root file system is made.
+var bootstrapping sync.Mutex
+
+// bootstrapped returns a root file system that mmdebstrap makes, and the cache keeps by name.
+func bootstrapped(t *testing.T, name, suite string, args ...string) string {
+	t.Helper()
+	bootstrapping.Lock()
+	defer bootstrapping.Unlock()
+	root := filepath.Join(cache, "roots", name)
 	if _, err := os.Stat(filepath.Join(root, "etc", "debian_version")); err == nil {
 		return root
 	}
@@ -136,19 +160,34 @@ func rootfs(t *testing.T, suite string) string {
 	if err := os.RemoveAll(made); err != nil {
 		t.Fatal(err)
 	}
-	run(t, "mmdebstrap", "--variant=essential", suite, made)
+	run(t, "mmdebstrap", append(args, "--quiet", suite, made)...)
 	if err := os.Rename(made, root); err != nil {
 		t.Fatal(err)
 	}
 	return root
 }
 
-// tryIn installs the artifact at two paths of a root file system and runs every
-// test of the recipe there, by chroot, with an environment of its own.
+// installing is held to read while something is installed in root file systems, and to write
+// while one is copied.
+var installing sync.RWMutex
+
+// copyRootfs copies a root file system as it is made.
+func copyRootfs(t *testing.T, suite, to string) {
+	t.Helper()
+	from := rootfs(t, suite)
+	installing.Lock()
+	defer installing.Unlock()
+	run(t, "cp", "-a", from+"/.", to)
+}
+
+// tryIn installs the artifact at two paths of a root file system, which no other one has, and
+// runs every test of the recipe there, by chroot, with an environment of its own.
 func tryIn(t *testing.T, a artifact, suite string) {
 	t.Helper()
 	root := rootfs(t, suite)
-	for _, place := range []string{"/opt/app one", "/srv/somewhere/else"} {
+	installing.RLock()
+	defer installing.RUnlock()
+	for _, place := range []string{"/opt/" + a.recipe.Name + " one", "/srv/else/" + a.recipe.Name} {
 		dir := filepath.Join(root, place)
 		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)
@@ -175,6 +214,7 @@ func tryIn(t *testing.T, a artifact, suite string) {
 }
 
 func TestQuickstartRecipe(t *testing.T) {
+	beside(t)
 	a := build(t, "../../../recipes/catalogue/quickstart")
 	t.Run("again", func(t *testing.T) {
 		if again := ampoule(t, "-f", a.file, "build"); again != a.ref {
@@ -190,6 +230,7 @@ func TestQuickstartRecipe(t *testing.T) {
 }
 
 func TestSharedInterpreter(t *testing.T) {
+	beside(t)
 	a := build(t, "testdata/shared")
 	out := ampoule(t, "run", a.ref, "--", "-c", "print([l.split()[-1] for l in open('/proc/self/maps') if 'libpython' in l][0])")
 	if !strings.HasSuffix(out, "/opt/ampoule/lib/libpython3.13.so.1.0") {
@@ -200,6 +241,7 @@ func TestSharedInterpreter(t *testing.T) {
 // TestEveryKindOfBuild builds a small distribution for each way in which sdists say what
 // their builds need; the recipe's tests use what was built.
 func TestEveryKindOfBuild(t *testing.T) {
+	beside(t)
 	a := build(t, "testdata/kinds")
 	t.Run("bookworm", func(t *testing.T) { tryIn(t, a, "bookworm") })
 }
@@ -215,6 +257,7 @@ int main(void) {
 `
 
 func TestEmbeddableInterpreter(t *testing.T) {
+	beside(t)
 	a := build(t, "testdata/embed")
 	out := ampoule(t, "run", a.ref, "--", "-c", "print('libpython' in open('/proc/self/maps').read())")
 	if out != "False" {
@@ -241,8 +284,11 @@ func TestEmbeddableInterpreter(t *testing.T) {
 	}
 }
 
+// TestOldGlibc builds on an image of a registry, for a container from Debian's packages. The
+// interpreter is the one of [TestBaseImage].
 func TestOldGlibc(t *testing.T) {
-	a := build(t, "testdata/legacy")
+	beside(t)
+	a := build(t, "testdata/legacy", "BASE", pushedBase(t))
 	for _, suite := range []string{"bullseye", "bookworm", "trixie"} {
 		t.Run(suite, func(t *testing.T) { tryIn(t, a, suite) })
 	}

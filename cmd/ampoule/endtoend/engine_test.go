@@ -170,6 +170,7 @@ func repositories(t *testing.T, address string) string {
 // TestEngineFaults has an engine's disk fill up and the engine restart while a build
 // runs. Then the same build gives what it gives elsewhere.
 func TestEngineFaults(t *testing.T) {
+	alone(t)
 	f := newFaultWorld(t)
 	e := newEngine(t)
 	var mend func()

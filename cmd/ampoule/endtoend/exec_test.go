@@ -41,6 +41,7 @@ func imageOf(t *testing.T, a artifact) string {
 
 // TestImageStartsAnything runs an image as people run those of python:slim.
 func TestImageStartsAnything(t *testing.T) {
+	beside(t)
 	a := build(t, "testdata/exec")
 	image := imageOf(t, a)
 	docker := func(args ...string) (string, string, int) {
@@ -120,6 +121,7 @@ subprocess.run([sys.executable, "-c", "import gunicorn; print(gunicorn.__version
 
 // TestProcessKeepsItsRelease installs another release while programs run.
 func TestProcessKeepsItsRelease(t *testing.T) {
+	beside(t)
 	now, next := build(t, "testdata/exec"), build(t, "testdata/exec", "requirements.txt", "older.txt")
 	root := filepath.Join(t.TempDir(), "root")
 	ampoule(t, "install", now.ref, "--root", root)
@@ -217,6 +219,7 @@ func (c *conversation) answer(t *testing.T) string {
 
 // TestRefusedTreeIsOpened opens what the gate refused, and runs the test that failed there.
 func TestRefusedTreeIsOpened(t *testing.T) {
+	beside(t)
 	dir := t.TempDir()
 	if err := os.CopyFS(dir, os.DirFS("testdata/exec")); err != nil {
 		t.Fatal(err)

@@ -14,12 +14,15 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
 
 	"ampoule/recipes"
+	"ampoule/store"
 )
 
 // faultRecipe requires one distribution, which a test makes.
@@ -95,7 +98,7 @@ var faults = []struct {
     eaten = []
     while True:
         eaten.append(bytearray(1 << 24))`, code: 8, says: "--step-memory", args: []string{"--step-memory", "256MiB"}},
-	{name: "sleeps-for-ever", does: `time.sleep(10**6)`, code: 8, says: "not done after 20s", args: []string{"--step-timeout", "20s"}},
+	{name: "sleeps-for-ever", does: `time.sleep(10**6)`, code: 8, says: "not done after 10s", args: []string{"--step-timeout", "10s"}},
 	{name: "prints-1-gb", does: `
     for i in range(1 << 10):
         sys.stdout.write("x" * 1023 + "\n" + "y" * ((1 << 20) - 1025) + "\n")
@@ -150,6 +153,7 @@ func sdistFaults() []sdistFault {
 // the exit code, and that nothing is published and nothing left. What docs/faults.md says
 // of them is tested here.
 func TestFaults(t *testing.T) {
+	beside(t)
 	f := newFaultWorld(t)
 	calm, errs, code := f.startAfresh(t, `pass`)()
 	if code != 0 {
@@ -177,7 +181,7 @@ func TestFaults(t *testing.T) {
 			} else {
 				f.notPublished(t, fault.name, out)
 			}
-			if list := run(t, "docker", "ps", "--all", "--filter", "name=ampoule-wheel-victim", "--format", "{{.Names}}"); list != "" {
+			if list := f.abandoned(t); len(list) > 0 {
 				t.Errorf("containers: %s", list)
 			}
 		})
@@ -230,17 +234,30 @@ func newFaultWorld(t *testing.T) *faultWorld { return newFaultWorldFor(t, faultR
 func newFaultWorldFor(t *testing.T, recipe string) *faultWorld {
 	t.Helper()
 	f := &faultWorld{kept: t.TempDir(), store: filepath.Join(cache, "store"), recipe: recipe, backend: backend}
+	once, _ := baseLocks.LoadOrStore(recipe, sync.OnceValues(func() (*recipes.Lock, error) { return lockBase(t, recipe) }))
+	lock, err := once.(func() (*recipes.Lock, error))()
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.lock = lock
+	return f
+}
+
+// baseLocks has the locks of this run, as functions that give one, by the recipes' texts.
+var baseLocks sync.Map
+
+// lockBase locks a recipe without distributions.
+func lockBase(t *testing.T, recipe string) (*recipes.Lock, error) {
+	t.Helper()
 	dir := t.TempDir()
 	file := filepath.Join(dir, "ampoule.yaml")
 	if err := os.WriteFile(file, fmt.Appendf(nil, recipe, "fault-base", ""), 0o644); err != nil {
-		t.Fatal(err)
+		return nil, err
 	}
-	ampoule(t, "-f", file, "lock")
-	var err error
-	if f.lock, err = recipes.ReadLock(filepath.Join(dir, "ampoule.lock")); err != nil {
-		t.Fatal(err)
+	if _, errs, code := attempt(t, "-f", file, "lock"); code != 0 {
+		return nil, fmt.Errorf("locking %s ends with code %d\n%s", file, code, errs)
 	}
-	return f
+	return recipes.ReadLock(filepath.Join(dir, "ampoule.lock"))
 }
 
 // build builds a recipe that requires the distribution of a fault.
@@ -321,6 +338,34 @@ func (f *faultWorld) startRecipe(t *testing.T, recipe string, args ...string) fu
 	}
 }
 
+// abandoned lists containers of wheels' builds in the test's store whose process has ended: those
+// of tests that run beside have one.
+func (f *faultWorld) abandoned(t *testing.T) []string {
+	t.Helper()
+	st, err := store.Open(f.store)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, _, err := st.KnownID()
+	if err != nil {
+		t.Fatal(err)
+	}
+	orphans := func() (found []string) {
+		list := run(t, "docker", "ps", "--all", "--filter", "name=ampoule-wheel-victim", "--filter", "label=ampoule.store="+id,
+			"--format", `{{.Names}} {{.Label "ampoule.owner"}}`)
+		for line := range strings.Lines(list) {
+			name, owner, _ := strings.Cut(strings.TrimSpace(line), " ")
+			if _, err := os.Stat(filepath.Join(st.Dir(store.Owners), owner+".lock")); err != nil {
+				found = append(found, name)
+			}
+		}
+		return found
+	}
+	// A process may end between the two looks of one, with its containers.
+	first := orphans()
+	return slices.DeleteFunc(orphans(), func(name string) bool { return !slices.Contains(first, name) })
+}
+
 // notPublished wants a build that failed to have published nothing.
 func (f *faultWorld) notPublished(t *testing.T, name, told string) {
 	t.Helper()
@@ -394,6 +439,7 @@ func pack(t *testing.T, backend, does string, more ...tar.Header) []byte {
 // store that always had room, although umask, locale and time zone are others and there is
 // no network.
 func TestFullStore(t *testing.T) {
+	beside(t)
 	f := newFaultWorld(t)
 	calm, errs, code := f.build(t, "full-store", `pass`)
 	if code != 0 {
@@ -413,13 +459,22 @@ func TestFullStore(t *testing.T) {
 	f.umask, f.env = "077", []string{"LC_ALL=C", "LANG=tr_TR.UTF-8", "TZ=Asia/Tokyo"}
 	// What is fetched comes too fast to be noticed.
 	leave(t, disk, 20<<20)
-	for _, stage := range []string{
-		"nothing", "toolchain base", "toolchain installing", "toolchain settings", "interpreter", "wheel", "seal", "publish",
+	for _, full := range []struct {
+		stage string
+		// free is how many bytes there are when it starts.
+		free int64
+	}{
+		{"nothing", 64 << 10}, {"toolchain base", 64 << 10}, {"toolchain installing", 64 << 10}, {"toolchain settings", 64 << 10},
+		// Its log needs more at once: otherwise half of it would be compiled for nothing.
+		{"interpreter", 4 << 10},
+		{"wheel", 64 << 10}, {"seal", 64 << 10}, {"publish", 64 << 10},
 	} {
-		f.told = &watcher{until: " start " + stage, do: func() { leave(t, disk, 64<<10) }}
+		f.told = &watcher{until: " start " + full.stage, do: func() { leave(t, disk, full.free) }}
+		start := time.Now()
 		out, errs, code := f.build(t, "full-store", `pass`)
+		t.Logf("full when it starts %s: after %s", full.stage, time.Since(start).Round(100*time.Millisecond))
 		if code != 6 || !strings.Contains(strings.ToLower(errs), "no space left on device") {
-			t.Errorf("full when it starts %s: exit code %d\n%s", stage, code, last(errs, 4000))
+			t.Errorf("full when it starts %s: exit code %d\n%s", full.stage, code, last(errs, 4000))
 		}
 		f.notPublished(t, "full-store", out)
 		run(t, "mount", "-o", "remount,size=4g", disk)
@@ -471,6 +526,7 @@ func (w *watcher) Write(p []byte) (int, error) {
 // TestProcesses starts two builds at once. Of one key one builds and the other follows; of
 // two keys that share a wheel one builds it.
 func TestProcesses(t *testing.T) {
+	beside(t)
 	f := newFaultWorld(t)
 	nonce := fmt.Sprintf("time.sleep(3) # %d", time.Now().UnixNano())
 	for _, names := range [][2]string{{"one", "one"}, {"left", "right"}} {
@@ -494,6 +550,7 @@ func TestProcesses(t *testing.T) {
 
 // TestSecondBuild checks a wheel that tells where it was built, and one that does not.
 func TestSecondBuild(t *testing.T) {
+	beside(t)
 	f := newFaultWorld(t)
 	f.backend = strings.Replace(backend, `b"answer = 42\n"`, `b"answer = 42\nhost = '%s'\n" % os.uname().nodename.encode()`, 1)
 	out, errs, code := f.build(t, "leaks", `pass`, "--check", "--only", "victim")
@@ -513,6 +570,7 @@ func TestSecondBuild(t *testing.T) {
 
 // TestKeptInRegistry builds what no mirror has, and the store no more: it is kept in a registry.
 func TestKeptInRegistry(t *testing.T) {
+	beside(t)
 	f := newFaultWorld(t)
 	does := fmt.Sprintf("pass # %d", time.Now().UnixNano())
 	calm, errs, code := f.startAfresh(t, does)()

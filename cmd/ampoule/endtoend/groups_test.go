@@ -101,6 +101,7 @@ sys.exit(subprocess.run(["/opt/ampoule/bin/pytest", "-q", "-p", "no:cacheprovide
 // TestDependencyGroups lays pytest, and a module that is compiled for the group, over a published artifact, whose digest stays, and refuses
 // groups that would not leave it as it is.
 func TestDependencyGroups(t *testing.T) {
+	beside(t)
 	name := fmt.Sprintf("groups-%d", time.Now().UnixNano())
 	g := grouped{file: filepath.Join(t.TempDir(), "ampoule.yaml"), text: fmt.Sprintf(groupRecipe, name), kept: t.TempDir()}
 	g.write(t, "")

@@ -37,6 +37,7 @@ FAULT
 // TestHostLibrary has a module that needs a library of the machine: it is loaded with one
 // that stands for it where the recipe says that machines have it, and refused elsewhere.
 func TestHostLibrary(t *testing.T) {
+	beside(t)
 	nonce := fmt.Sprintf("pass # %d", time.Now().UnixNano())
 	for _, c := range []struct {
 		host, says string

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -38,6 +39,7 @@ PyMODINIT_FUNC PyInit_spam(void) { return PyModule_Create(&def); }
 // interpreter was built with --enable-shared, pip compiled a wheel there and cached it,
 // and production's interpreter, of the same version, was given that wheel by its own pip.
 func TestIncident(t *testing.T) {
+	beside(t)
 	ci, production := interpreterOf(t, "--enable-shared"), interpreterOf(t)
 	work := t.TempDir()
 	cache, links := filepath.Join(work, "cache"), filepath.Join(work, "links")
@@ -104,20 +106,47 @@ func TestIncident(t *testing.T) {
 }
 
 // interpreterOf builds an interpreter alone, with more arguments of configure, and
-// installs it; it returns its prefix.
+// installs it, once in a run; it returns its prefix, which tests leave as it is.
 func interpreterOf(t *testing.T, configure ...string) string {
 	t.Helper()
-	dir := t.TempDir()
-	file := filepath.Join(dir, "ampoule.yaml")
-	text := fmt.Sprintf(faultRecipe, fmt.Sprintf("incident-%d", time.Now().UnixNano()), "")
-	text = strings.Replace(text, "configure: []", "configure: ["+strings.Join(configure, ", ")+"]", 1)
-	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+	flags := strings.Join(configure, ", ")
+	once, _ := installedInterpreters.LoadOrStore(flags, sync.OnceValues(func() (string, error) { return installInterpreter(t, flags) }))
+	prefix, err := once.(func() (string, error))()
+	if err != nil {
 		t.Fatal(err)
 	}
-	ampoule(t, "-f", file, "lock")
-	root := filepath.Join(dir, "installed")
-	ampoule(t, "install", ampoule(t, "-f", file, "build"), "--root", root)
-	return filepath.Join(root, "current")
+	return prefix
+}
+
+// installedInterpreters has those of this run, as functions that give the prefix, by the flags.
+var installedInterpreters sync.Map
+
+func installInterpreter(t *testing.T, flags string) (prefix string, err error) {
+	t.Helper()
+	dir, err := os.MkdirTemp(scratch, "interpreter-")
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(dir, "ampoule.yaml")
+	text := fmt.Sprintf(faultRecipe, fmt.Sprintf("incident-%d", time.Now().UnixNano()), "")
+	text = strings.Replace(text, "configure: []", "configure: ["+flags+"]", 1)
+	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
+		return "", err
+	}
+	root, ref := filepath.Join(dir, "installed"), ""
+	for _, verb := range [][]string{{"-f", file, "lock"}, {"-f", file, "build"}, {"install", "--root", root}} {
+		if ref != "" {
+			verb = append(verb, ref)
+		}
+		out, errs, code := attempt(t, verb...)
+		if code != 0 {
+			return "", fmt.Errorf("ampoule %s ends with code %d\n%s", strings.Join(verb, " "), code, errs)
+		}
+		if strings.Contains(out, "@sha256:") {
+			ref = out
+		}
+	}
+	return filepath.Join(root, "current"), nil
 }
 
 // sdist makes spam's.
@@ -235,6 +264,7 @@ func compiling(f *faultWorld, source, link string, configure ...string) *faultWo
 // TestIncidentInAmpoule tells the same story to Ampoule, by the rows of the incident's
 // chain: what was done then is refused, or makes no difference.
 func TestIncidentInAmpoule(t *testing.T) {
+	beside(t)
 	f := newFaultWorld(t)
 	refused := func(t *testing.T, name string, g *faultWorld, finding string) {
 		t.Helper()

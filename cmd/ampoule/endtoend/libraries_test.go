@@ -38,12 +38,13 @@ print(os.environ["MAGIC"])
 // recreated cases, of libmagic, libpq and typelibs, are one recipe here: nothing in it names
 // their libraries. That they are found is what its own tests, which the gate has run, say too.
 func TestLibrariesByName(t *testing.T) {
+	beside(t)
 	a := build(t, filepath.Join("testdata", "libraries"))
 	if out := ampoule(t, "run", a.ref, "--", "-c", loads); out != "/opt/ampoule/share/misc/magic.mgc" {
 		t.Errorf("in the container MAGIC is %q", out)
 	}
 	root := t.TempDir()
-	run(t, "cp", "-a", rootfs(t, "bookworm")+"/.", root)
+	copyRootfs(t, "bookworm", root)
 	ampoule(t, "install", a.ref, "--root", filepath.Join(root, "srv", "app"))
 	// The loader learns from /proc where the executable is, and so where libraries are that
 	// libpq needs.

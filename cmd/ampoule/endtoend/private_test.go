@@ -147,6 +147,7 @@ func ampouleIn(t *testing.T, environ []string, args ...string) (errs string, cod
 // shadows with higher versions: what is required, what that requires, and what building
 // takes, declared and dynamic.
 func TestPrivateIndex(t *testing.T) {
+	beside(t)
 	nonce := unpacktest.Text("nonce.py", fmt.Sprint(time.Now().UnixNano()))
 	wheel := func(file string, members ...unpacktest.Member) []byte {
 		return unpacktest.Wheel(t, file, append(members, nonce)...)

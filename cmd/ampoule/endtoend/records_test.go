@@ -10,19 +10,46 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"ampoule/store"
 )
 
 // damagedKinds are kinds of records that a build from finished stages takes.
 var damagedKinds = []string{"layer-index", "part-layer", "install", "wheel", "labelled-wheel", "layer-blob", "gate-loads", "gate-order"}
 
+// cloned makes a store with all content and records of the tests', and nothing published, and
+// returns its directory. Content is linked: it lies beside that store.
+func cloned(t *testing.T) string {
+	t.Helper()
+	from, err := store.Open(filepath.Join(cache, "store"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	release, err := from.Use(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	dir, err := os.MkdirTemp(cache, "clone-") //nolint:usetesting // a link stays on one file system
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	_, err = from.Clone(dir, func(string) bool { return true }, func(string, []byte) bool { return true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { forgetImages(t, dir) })
+	return dir
+}
+
 // TestDamagedRecords flips a bit in every record that the last steps of a build take, in a
 // copy of the store. It is told, and the next build gives the same digest.
 func TestDamagedRecords(t *testing.T) {
+	beside(t)
 	f := newFaultWorld(t)
-	copied := filepath.Join(t.TempDir(), "store")
-	run(t, "cp", "-a", "--reflink=auto", f.store, copied)
+	copied := cloned(t)
 	f.store = copied
-	t.Cleanup(func() { forgetImages(t, copied) })
 	does := fmt.Sprintf("pass # %d", time.Now().UnixNano())
 	calm, errs, code := f.startAfresh(t, does)()
 	if code != 0 {

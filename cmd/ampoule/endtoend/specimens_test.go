@@ -3,6 +3,7 @@
 package endtoend
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -73,6 +74,7 @@ py.extension_module('spam', 'spam.c', install: true)
 // against the interpreter that they were built with, and against production's: the ones
 // that link libpython are refused in both, the others in none.
 func TestSpecimens(t *testing.T) {
+	beside(t)
 	ci, production := interpreterOf(t, "--enable-shared"), interpreterOf(t)
 	work := t.TempDir()
 	venv := filepath.Join(work, "venv")
@@ -119,6 +121,7 @@ func TestSpecimens(t *testing.T) {
 // TestABIFlags audits modules of a debug build without the GIL and of a release build
 // against each other: what fits one does not fit the other, whatever its name says.
 func TestABIFlags(t *testing.T) {
+	beside(t)
 	flagged, production := interpreterOf(t, "--enable-shared", "--disable-gil", "--with-pydebug"), interpreterOf(t)
 	flagged, production = filepath.Join(flagged, "bin/python3.13td"), filepath.Join(production, "bin/python3.13")
 	const own, plain = ".cpython-313td-x86_64-linux-gnu.so", ".cpython-313-x86_64-linux-gnu.so"
@@ -200,13 +203,14 @@ func published(t *testing.T, python string) {
 // TestDebian audits a whole machine with Debian's own Python, and with its debug build,
 // beside what importing shows there.
 func TestDebian(t *testing.T) {
-	root := filepath.Join(t.TempDir(), "root")
-	run(t, "mmdebstrap", "--quiet", "--variant=minbase", "--include=python3-dev,python3-dbg,python3-yaml", "bookworm", root)
-	audited(t, 0, "/", "--root", root)
+	beside(t)
+	root := bootstrapped(t, "bookworm-python", "bookworm", "--variant=minbase", "--include=python3-dev,python3-dbg,python3-yaml")
 	site := filepath.Join(root, "usr/local/lib/python3.11/dist-packages")
-	if err := os.MkdirAll(site, 0o755); err != nil {
+	// A run that was cut short may have left a module there.
+	if err := errors.Join(os.RemoveAll(site), os.MkdirAll(site, 0o755)); err != nil {
 		t.Fatal(err)
 	}
+	audited(t, 0, "/", "--root", root)
 	source := filepath.Join(t.TempDir(), "spam.c")
 	if err := os.WriteFile(source, []byte(counting(spam["spam.c"])), 0o644); err != nil {
 		t.Fatal(err)

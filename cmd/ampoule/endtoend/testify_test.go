@@ -141,6 +141,7 @@ func (f *faultWorld) beside(t *testing.T, name, more string, sdist []byte, pure 
 // what it imports. The gate refuses it each time, and afterwards, too: nothing was remembered
 // that they said.
 func TestNothingJudgedTestifies(t *testing.T) {
+	beside(t)
 	f := newFaultWorldFor(t, testifyRecipe)
 	f.backend = aborting
 	const (

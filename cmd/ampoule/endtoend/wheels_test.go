@@ -41,6 +41,7 @@ var evilWheels = []struct {
 // TestWheelsReachOut installs wheels that reach for what is not theirs, beside one that is
 // sound: they are refused by name, at once, and the sound one is what it was.
 func TestWheelsReachOut(t *testing.T) {
+	beside(t)
 	f := newFaultWorld(t)
 	// Another wheel each time, since what it installs is remembered.
 	nonce := fmt.Sprint(time.Now().UnixNano())
