@@ -116,7 +116,7 @@ func (r *reader) pipenvFresh(doc *document, meta pipfileMeta) error {
 	if _, ok := r.toml(file, data, &whole); !ok {
 		return nil
 	}
-	if pipfileHash(whole, meta.Sources) != meta.Hash.SHA256 {
+	if !slices.Contains(pipfileContentHashes(whole, meta.Sources), meta.Hash.SHA256) {
 		r.stale(doc.find("_meta", "hash"), file, "its hash is of other requirements")
 	}
 	return nil

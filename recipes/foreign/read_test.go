@@ -107,3 +107,15 @@ func TestReadAsToolsDo(t *testing.T) {
 		})
 	}
 }
+
+// Newer Pipenv hashes names in their normal form, so that a spelling makes no lock stale.
+func TestPipfileHashOfNormalNames(t *testing.T) {
+	t.Parallel()
+	files := sample(t, "pipenv")
+	change{"Pipfile", "colorama =", "Colorama ="}.apply(t, files)
+	change{"Pipfile", "gunicorn =", "GUnicorn ="}.apply(t, files)
+	lock, err := Read(files, "Pipfile.lock", Query{Python: "3.12.1"})
+	if err != nil || len(lock.Packages) == 0 {
+		t.Errorf("%+v, %v", lock, err)
+	}
+}

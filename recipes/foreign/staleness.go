@@ -1,6 +1,10 @@
 package foreign
 
-import "maps"
+import (
+	"maps"
+
+	"ampoule/packaging"
+)
 
 // poetryKeys are what of tool.poetry decides about a lock; the first of them are always in
 // the hash, with null where they are not written.
@@ -70,9 +74,10 @@ func pdmContentHashes(whole map[string]any) []string {
 // pipfileTables are the tables of a Pipfile that are no categories of packages.
 var pipfileTables = map[string]bool{"source": true, "packages": true, "dev-packages": true, "requires": true, "scripts": true, "pipfile": true, "pipenv": true}
 
-// pipfileHash gives the hash that a fresh Pipfile.lock has; sources are what the lock has
-// for a Pipfile that names none.
-func pipfileHash(whole map[string]any, sources any) string {
+// pipfileContentHashes gives the hashes that a fresh Pipfile.lock can have: older Pipenv
+// takes names as they are written, and newer Pipenv normalises them (PEP 503). sources are
+// what the lock has for a Pipfile that names none.
+func pipfileContentHashes(whole map[string]any, sources any) []string {
 	or := func(v any) any {
 		if v == nil {
 			return map[string]any{}
@@ -82,15 +87,33 @@ func pipfileHash(whole map[string]any, sources any) string {
 	if whole["source"] != nil {
 		sources = whole["source"]
 	}
-	data := map[string]any{
-		"_meta":   map[string]any{"sources": sources, "requires": or(whole["requires"])},
-		"default": or(whole["packages"]),
-		"develop": or(whole["dev-packages"]),
-	}
+	written := map[string]any{"default": or(whole["packages"]), "develop": or(whole["dev-packages"])}
 	for key, value := range whole {
 		if !pipfileTables[key] {
-			data[key] = value
+			written[key] = value
 		}
 	}
-	return hashOf(data, ",", ":")
+	normal := map[string]any{}
+	for key, value := range written {
+		normal[key] = normalKeyed(value)
+	}
+	var hashes []string
+	for _, data := range []map[string]any{written, normal} {
+		data["_meta"] = map[string]any{"sources": sources, "requires": or(whole["requires"])}
+		hashes = append(hashes, hashOf(data, ",", ":"))
+	}
+	return hashes
+}
+
+// normalKeyed normalises the keys of a category; what is no table stays.
+func normalKeyed(category any) any {
+	packages, ok := category.(map[string]any)
+	if !ok {
+		return category
+	}
+	normal := map[string]any{}
+	for name, value := range packages {
+		normal[packaging.NormalName(name)] = value
+	}
+	return normal
 }

@@ -221,8 +221,17 @@ func (d Dockerfile) Pip() []Installed {
 			}
 		}
 		return 0, false
-	}, []string{"-i", "--index-url", "--extra-index-url", "-f", "--find-links", "-t", "--target", "--prefix", "--root", "--timeout", "--cache-dir", "--trusted-host", "--progress-bar"},
+	}, pipTakes,
 		func(text string) (string, bool) { return text, !strings.HasPrefix(text, "-") })
+}
+
+// pipTakes are the options of pip install and of uv pip install that take the word behind
+// them. Options of requirements and constraints files are not among them.
+var pipTakes = []string{
+	"-i", "--index-url", "--extra-index-url", "--index", "--default-index", "--index-strategy", "--keyring-provider", "-f", "--find-links", "--trusted-host", "--proxy", "--retries", "--timeout",
+	"-t", "--target", "--prefix", "--root", "--src", "--cache-dir", "--log", "--report", "--progress-bar", "--link-mode", "-p", "--python", "--python-preference",
+	"--platform", "--abi", "--implementation", "--python-version", "--python-platform", "--torch-backend", "--no-binary", "--only-binary", "--upgrade-strategy", "-P", "--upgrade-package",
+	"--prerelease", "--resolution", "--exclude-newer", "--override", "--overrides", "--extra", "--group", "--config-settings", "-C", "--global-option", "--use-feature", "--use-deprecated", "--root-user-action",
 }
 
 // installed finds commands in RUN and gives what they install. begins finds a command at
@@ -230,11 +239,13 @@ func (d Dockerfile) Pip() []Installed {
 // the word behind them; those of requirements files are kept before their file.
 func (d Dockerfile) installed(begins func([]placed) (int, bool), with []string, name func(string) (string, bool)) []Installed {
 	var all []Installed
+	lists := map[string][]placed{}
 	for _, in := range d.instructions {
+		noteLists(lists, in.words)
 		if in.name != "RUN" {
 			continue
 		}
-		words := shellWords(in.words)
+		words := expandLists(shellWords(in.words), lists)
 		for i := 0; i < len(words); i++ {
 			from, ok := begins(words[i:])
 			if !ok {
@@ -246,9 +257,16 @@ func (d Dockerfile) installed(begins func([]placed) (int, bool), with []string, 
 				switch {
 				case slices.Contains(with, w.text):
 					i++
-				case w.text == "-r", w.text == "--requirement", w.text == "-e", w.text == "--editable":
-					file = map[bool]string{true: "-r ", false: "-e "}[strings.Contains(w.text, "r") && w.text != "--editable"]
-				case w.text == "-c", w.text == "--constraint":
+				case w.text == "-r", w.text == "--requirement", w.text == "--requirements":
+					file = "-r "
+				case w.text == "-e", w.text == "--editable":
+					file = "-e "
+				case i+2 < len(words) && words[i+1].text == "@": // "name @ address", in quotes
+					if n, ok := name(w.text + " @ " + words[i+2].text); ok && !strings.Contains(n, "$") {
+						all = append(all, Installed{d.at(w.line, w.column), n})
+					}
+					i += 2
+				case w.text == "-c", w.text == "--constraint", w.text == "--constraints":
 					i++
 				default:
 					if n, ok := name(w.text); ok && !strings.Contains(n, "$") {
@@ -258,6 +276,57 @@ func (d Dockerfile) installed(begins func([]placed) (int, bool), with []string, 
 				}
 			}
 		}
+	}
+	return all
+}
+
+var (
+	listBegins = regexp.MustCompile(`^([A-Za-z_][A-Za-z0-9_]*)=(["'])`)
+	listIs     = regexp.MustCompile(`^\$(?:\{([A-Za-z_][A-Za-z0-9_]*)\}|([A-Za-z_][A-Za-z0-9_]*))$`)
+)
+
+// noteLists notes texts of several words that variables stand for: NAME="gcc libpq-dev" of
+// ARG and ENV, and of a shell.
+func noteLists(lists map[string][]placed, words []placed) {
+	for i := 0; i < len(words); i++ {
+		m := listBegins.FindStringSubmatch(words[i].text)
+		if m == nil {
+			continue
+		}
+		name, quote := m[1], m[2]
+		w := words[i]
+		w.text = w.text[len(m[0]):]
+		var list []placed
+		for {
+			text, _, ended := strings.Cut(w.text, quote)
+			if text != "" {
+				list = append(list, placed{text, w.line, w.column})
+			}
+			i++
+			if ended || i >= len(words) {
+				break
+			}
+			w = words[i]
+		}
+		i--
+		lists[name] = list
+	}
+}
+
+// expandLists puts the words of a variable in its place. One that is not known stays.
+func expandLists(words []placed, lists map[string][]placed) []placed {
+	var all []placed
+	for _, w := range words {
+		m := listIs.FindStringSubmatch(w.text)
+		if m == nil {
+			all = append(all, w)
+			continue
+		}
+		list, ok := lists[m[1]+m[2]]
+		if !ok {
+			list = []placed{w}
+		}
+		all = append(all, list...)
 	}
 	return all
 }

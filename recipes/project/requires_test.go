@@ -165,6 +165,33 @@ CMD ["python", "-m", "x"]
 	}
 }
 
+// Lists that stand in variables are what is installed, and values of options are not.
+func TestDockerfileLists(t *testing.T) {
+	t.Parallel()
+	d := readDockerfile(text{name: "Dockerfile", shown: "Dockerfile", body: `ARG BUILD="\
+  gcc \
+  # for psycopg
+  libpq-dev"
+ENV RUNTIME='libmagic1 file' X="y"
+RUN apt-get install -y ${BUILD} $RUNTIME $MORE && deps="libxml2-dev libxslt1-dev" && apt-get install $deps
+RUN uv pip install --system --python-preference system --index-strategy unsafe-best-match --requirements a.txt
+RUN pip install "x[${EXTRA}] @ https://e/x.whl" "y @ https://e/y.whl"
+`})
+	var debian, pip []string
+	for _, p := range d.Debian() {
+		debian = append(debian, p.String()+" "+p.Name)
+	}
+	for _, p := range d.Pip() {
+		pip = append(pip, p.Name)
+	}
+	if diff := cmp.Diff([]string{"Dockerfile:2:3 gcc", "Dockerfile:4:3 libpq-dev", "Dockerfile:5:5 libmagic1", "Dockerfile:5:24 file", "Dockerfile:6:51 libxml2-dev", "Dockerfile:6:69 libxslt1-dev"}, debian); diff != "" {
+		t.Errorf("Debian (-want +got):\n%s", diff)
+	}
+	if diff := cmp.Diff([]string{"-r a.txt", "y @ https://e/y.whl"}, pip); diff != "" {
+		t.Errorf("pip (-want +got):\n%s", diff)
+	}
+}
+
 func TestRequirementFiles(t *testing.T) {
 	t.Parallel()
 	r := write(t, "", map[string]string{
