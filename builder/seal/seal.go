@@ -35,6 +35,8 @@ type Parts struct {
 	// Root is the file system that everything was compiled in: libraries and data
 	// to carry come from it.
 	Root *tree.Tree
+	// LeftOut are files of wheels that Wheels does not have.
+	LeftOut []audit.LeftOut
 	// Libraries are what programs load by name.
 	Libraries Libraries
 	// Providers are the recipe's.
@@ -98,6 +100,11 @@ func Seal(p Parts, host []string) (*Sealed, error) {
 	if err != nil {
 		return nil, fmt.Errorf("measuring the interpreter: %w", err)
 	}
+	for _, l := range p.LeftOut {
+		if len(l.Clashes) > 0 {
+			told = append(told, l.String())
+		}
+	}
 	made := record(p, fingerprint)
 	meta, err := metadata(made)
 	if err != nil {
@@ -156,7 +163,7 @@ func merge(p Parts) (*tree.Tree, error) {
 // place: "interpreter", the distribution that it brought ("wheel:pip"), or the path of a
 // library that is carried from the toolchain.
 func overwrites(at, wheel, other string) error {
-	return faults.New(faults.Refused, "leave the distribution out, or patch its sdist so that it does not install the file: packages.NAME.patches",
+	return faults.New(faults.Refused, "leave the distribution out, or the file: packages.NAME.exclude",
 		"sealing: %s of %s would take the place of a file of %s", at, wheel, other)
 }
 
@@ -186,44 +193,6 @@ func shadowed(root *tree.Tree, e tree.Entry) (string, bool) {
 		}
 	}
 	return "", false
-}
-
-// conflict says that two wheels, of the distributions first and second, install different
-// files at one place.
-func conflict(at, first, second string) error {
-	return faults.New(faults.Build, "leave one of them out, or patch one so that it does not install the file: packages.NAME.patches",
-		"%s and %s both install %s, each a different one", first, second, at)
-}
-
-// Lay puts what single wheels install together. A file belongs to the distribution whose
-// wheel brought it, whatever a RECORD says, and to the first one of several. Two may bring the same file, as older
-// namespace packages do; two that bring different ones at one place are an
-// error, since one of them would have what it did not install.
-func Lay(installed []*tree.Tree, wheels []Wheel) (*tree.Tree, error) {
-	var all []tree.Entry
-	from := map[string]int{}
-	for i, t := range installed {
-		for _, e := range t.Entries() {
-			first, twice := from[e.Path]
-			if !twice {
-				if e.Kind != tree.Dir {
-					e.Owner = audit.OwnerWheel + wheels[i].Name
-				}
-				from[e.Path] = len(all)
-				all = append(all, e)
-				continue
-			}
-			if old := all[first]; old.Kind != e.Kind || old.Mode != e.Mode || old.SHA256 != e.SHA256 || old.Link != e.Link {
-				return nil, conflict(e.Path, wheels[ownerOf(installed, e.Path)].Name, wheels[i].Name)
-			}
-		}
-	}
-	return tree.New(all)
-}
-
-// ownerOf finds the first of some trees that has a path.
-func ownerOf(trees []*tree.Tree, p string) int {
-	return slices.IndexFunc(trees, func(t *tree.Tree) bool { _, ok := t.Lookup(p); return ok })
 }
 
 // own gives each file that a RECORD lists to its distribution, bytecode with its source: what
@@ -435,7 +404,7 @@ func record(p Parts, f audit.Fingerprint) *audit.ArtifactRecord {
 		Python: audit.PythonRecord{
 			Version: p.Python, Key: p.InterpreterKey, Toolchain: p.Toolchain, Fingerprint: f, FingerprintDigest: f.Digest(),
 		},
-		Wheels: make([]audit.WheelMade, len(p.Installed)),
+		Wheels: make([]audit.WheelMade, len(p.Installed)), LeftOut: p.LeftOut,
 	}
 	for i, w := range p.Installed {
 		r.Wheels[i] = audit.WheelMade(w)
