@@ -153,12 +153,22 @@ func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel
 		Installed: made, Providers: gate.TermsOf(r.req.Recipe).Providers, Name: r.req.Recipe.Name, Python: r.req.Lock.Python.Version,
 		InterpreterKey: r.env.Interpreter.Key, Toolchain: layers.DiffIDs(r.env.Tools),
 	}
+	interpreter := seal.Interpreter{Image: r.env.Image(), Layer: r.env.Interpreter.Layer, Python: r.env.Python, Prefix: Prefix}
+	parts.Finish = func(libraries []tree.Entry) ([]tree.Entry, error) {
+		layer, err := stage.Carry(ctx, interpreter, libraries)
+		if err != nil {
+			return nil, err
+		}
+		t, err := open.Read(layer)
+		if err != nil {
+			return nil, err
+		}
+		return t.Sub(Prefix).Entries(), nil
+	}
 	var installed []sandbox.Layer
 	both, running := errgroup.WithContext(ctx)
 	both.Go(func() (err error) {
-		installed, err = stage.Install(running, seal.Interpreter{
-			Image: r.env.Image(), Layer: r.env.Interpreter.Layer, Python: r.env.Python, Prefix: Prefix,
-		}, made)
+		installed, err = stage.Install(running, interpreter, made)
 		return err
 	})
 	// Meanwhile what they are laid on is read.

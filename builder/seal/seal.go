@@ -39,6 +39,9 @@ type Parts struct {
 	LeftOut []audit.LeftOut
 	// Libraries are what programs load by name.
 	Libraries Libraries
+	// Finish gives carried libraries, by their paths in the tree, what they need to find each
+	// other there, and returns those that changed ([Stage.Carry]).
+	Finish func(libraries []tree.Entry) ([]tree.Entry, error)
 	// Providers are the recipe's.
 	Providers []audit.Provider
 	// Name is the recipe's name, Python the interpreter's full version.
@@ -90,6 +93,9 @@ func Seal(p Parts, host []string) (*Sealed, error) {
 		return nil, err
 	}
 	if t, err = carryLibraries(t, p, host); err != nil {
+		return nil, err
+	}
+	if t, err = finishCarried(t, p.Finish); err != nil {
 		return nil, err
 	}
 	if t, err = t.With(pipLock(p, t)...); err != nil {
