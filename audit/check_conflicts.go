@@ -3,6 +3,7 @@ package audit
 import (
 	"context"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -12,7 +13,7 @@ import (
 func init() {
 	register(check{
 		name:   "conflicts",
-		reason: "no wheel brings a library whose functions the interpreter's own libraries define, too",
+		reason: "no wheel brings a library whose functions the interpreter's own libraries define, too, and no two bring different files for one place",
 		needs:  anInterpreter | aPlace,
 		run:    checkConflicts,
 	})
@@ -25,9 +26,18 @@ const enoughShared = 16
 // checkConflicts warns of libraries that wheels bring and the interpreter's modules have,
 // too, such as an OpenSSL of their own beside that of _ssl: which of the two a module gets
 // depends on what was imported first where one of them is loaded for all, and a
-// vulnerability has to be mended twice.
+// vulnerability has to be mended twice. It warns, too, of files that wheels lost because
+// others bring different ones for their places.
 func checkConflicts(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{}
+	if x.Built != nil {
+		for _, l := range x.Built.LeftOut {
+			if len(l.Clashes) > 0 {
+				out.examined++
+				out.add(l.finding(x.home.site))
+			}
+		}
+	}
 	var own, brought []*object
 	for _, o := range x.parsed() {
 		switch {
@@ -60,6 +70,36 @@ func checkConflicts(_ context.Context, x *exam) (outcome, error) {
 	}
 	return out, nil
 }
+
+// String tells in one line what wheels lost because others bring different files.
+func (l LeftOut) String() string {
+	kept := "none of them"
+	if len(l.Kept) > 0 {
+		kept = "what " + strings.Join(l.Kept, " and ") + " brings"
+	}
+	return fmt.Sprintf("%s bring different files for %s, which no module outside of it imports: the tree has %s",
+		strings.Join(slices.Concat(l.Dists, l.Kept), " and "), l.Place, kept)
+}
+
+// finding tells of what wheels lost because others bring different files.
+func (l LeftOut) finding(site string) Finding {
+	shown, pattern := l.Clashes, l.Place
+	if len(shown) > mostClashes {
+		shown = append(slices.Clone(shown[:mostClashes]), fmt.Sprintf("and %d more", len(shown)-mostClashes))
+	}
+	if l.Clashes[0] != l.Place {
+		pattern += "/**"
+	}
+	return Finding{
+		Severity: Warn, File: path.Join(site, l.Place), Field: "RECORD", Value: printable(strings.Join(shown, " ")),
+		Cause: l.String() + ". pip and uv keep what they install last.",
+		Remedy: fmt.Sprintf("Nothing, if the programs do without. To keep what one brings, leave the others' out: packages: {%s: {exclude: [%q]}}",
+			l.Dists[len(l.Dists)-1], pattern),
+	}
+}
+
+// mostClashes is how many paths a finding of them names.
+const mostClashes = 5
 
 // carriedForInterpreter reports whether one of the interpreter's own modules, or the
 // interpreter, loads a library of the tree.

@@ -45,4 +45,26 @@ func TestConflicts(t *testing.T) {
 			expect(t, judge(t, subject(t, c.entries...)), c.want...)
 		})
 	}
+	t.Run("files of two wheels", func(t *testing.T) {
+		t.Parallel()
+		s := subject(t)
+		s.Built = &ArtifactRecord{LeftOut: []LeftOut{
+			{Place: "docs/**", Dists: []string{"a"}},
+			{Place: "tests", Dists: []string{"a", "b"}, Clashes: []string{"tests/__init__.py"}},
+		}}
+		v := judge(t, s)
+		expect(t, v, "warn conflicts "+site+"tests: RECORD tests/__init__.py*")
+		if f := v.Findings[0]; !strings.HasPrefix(f.Cause, "a and b bring different files for tests, which no module outside of it imports: the tree has none of them.") ||
+			!strings.Contains(f.Remedy, `packages: {b: {exclude: ["tests/**"]}}`) {
+			t.Errorf("said: %s %s", f.Cause, f.Remedy)
+		}
+	})
+}
+
+func TestLeftOutTellsWhatIsKept(t *testing.T) {
+	t.Parallel()
+	l := LeftOut{Place: "LICENSE", Dists: []string{"g"}, Kept: []string{"a"}, Clashes: []string{"LICENSE"}}
+	if f := l.finding("site"); !strings.Contains(f.Cause, "g and a bring") || !strings.Contains(f.Cause, "the tree has what a brings") || !strings.Contains(f.Remedy, `exclude: ["LICENSE"]`) {
+		t.Errorf("said: %s %s", f.Cause, f.Remedy)
+	}
 }

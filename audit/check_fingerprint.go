@@ -28,6 +28,22 @@ type ArtifactRecord struct {
 	Name   string       `json:"name"`
 	Python PythonRecord `json:"python"`
 	Wheels []WheelMade  `json:"wheels"`
+	// LeftOut are files of the wheels that the tree does not have.
+	LeftOut []LeftOut `json:"leftOut,omitempty"`
+}
+
+// LeftOut are files of wheels that a tree does not have: those that the recipe excludes, or
+// those of a directory that several wheels bring different files of.
+type LeftOut struct {
+	// Place is a pattern of the recipe's, or a file or directory of site-packages.
+	Place string `json:"place"`
+	// Dists are the distributions whose files were left out, sorted.
+	Dists []string `json:"dists"`
+	// Clashes are the paths below site-packages that the wheels had different files for,
+	// sorted; none where the recipe excludes the files.
+	Clashes []string `json:"clashes,omitempty"`
+	// Kept are the distributions that kept theirs: an artifact's, under a dependency group's.
+	Kept []string `json:"kept,omitempty"`
 }
 
 // PythonRecord is an interpreter as an [ArtifactRecord] tells it.

@@ -111,6 +111,7 @@ func (g *groupBuild) run(ctx context.Context) (_ *audit.Verdict, _ string, err e
 	if err != nil {
 		return nil, "", err
 	}
+	g.artifacts = g.isOwn
 	g.laid = func(installed []*tree.Tree, made []seal.Wheel) error { return g.checkLaid(base, installed, made) }
 	both, err := g.seal(ctx, open, made)
 	if err != nil {

@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"errors"
+	"strconv"
 
 	"golang.org/x/sync/errgroup"
 
@@ -40,6 +41,8 @@ type build struct {
 	group string
 	// laid looks at what each wheel installs before it is put together; may be nil.
 	laid func(installed []*tree.Tree, made []seal.Wheel) error
+	// artifacts reports which wheels are the artifact's below a group; nil without one.
+	artifacts func(seal.Wheel) bool
 }
 
 // run goes through the stages. Where the gate refuses, its verdict is returned with the error.
@@ -152,12 +155,22 @@ func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel
 		Installed: made, Providers: gate.TermsOf(r.req.Recipe).Providers, Name: r.req.Recipe.Name, Python: r.req.Lock.Python.Version,
 		InterpreterKey: r.env.Interpreter.Key, Toolchain: layers.DiffIDs(r.env.Tools),
 	}
+	interpreter := seal.Interpreter{Image: r.env.Image(), Layer: r.env.Interpreter.Layer, Python: r.env.Python, Prefix: Prefix}
+	parts.Finish = func(libraries []tree.Entry) ([]tree.Entry, error) {
+		layer, err := stage.Carry(ctx, interpreter, libraries)
+		if err != nil {
+			return nil, err
+		}
+		t, err := open.Read(layer)
+		if err != nil {
+			return nil, err
+		}
+		return t.Sub(Prefix).Entries(), nil
+	}
 	var installed []sandbox.Layer
 	both, running := errgroup.WithContext(ctx)
 	both.Go(func() (err error) {
-		installed, err = stage.Install(running, seal.Interpreter{
-			Image: r.env.Image(), Layer: r.env.Interpreter.Layer, Python: r.env.Python, Prefix: Prefix,
-		}, made)
+		installed, err = stage.Install(running, interpreter, made)
 		return err
 	})
 	// Meanwhile what they are laid on is read.
@@ -175,12 +188,7 @@ func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel
 		}
 		trees[i] = t.Sub(Prefix)
 	}
-	if r.laid != nil {
-		if err := r.laid(trees, made); err != nil {
-			return nil, err
-		}
-	}
-	if parts.Wheels, err = seal.Lay(trees, made); err != nil {
+	if err := r.lay(&parts, trees, made); err != nil {
 		return nil, err
 	}
 	sealed, err := seal.Seal(parts, r.hostLibraries())
@@ -191,6 +199,41 @@ func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel
 		progress.Send(ctx, progress.Event{Kind: progress.Told, Stage: progress.StageSeal, Message: told})
 	}
 	return sealed, nil
+}
+
+// lay puts what single wheels install together, without what the recipe excludes.
+func (r *build) lay(parts *seal.Parts, trees []*tree.Tree, made []seal.Wheel) error {
+	rest, excluded, err := seal.Exclude(trees, made, r.req.Recipe.Packages)
+	if err != nil {
+		return r.excludedAt(err)
+	}
+	settled, err := seal.Settle(rest, made, r.req.Recipe.Packages, r.artifacts)
+	if err == nil {
+		rest = settled.Installed
+	}
+	// Of a group this says more than that wheels clash.
+	if r.laid != nil {
+		if err := r.laid(rest, made); err != nil {
+			return err
+		}
+	}
+	if err != nil {
+		return err
+	}
+	parts.LeftOut = append(excluded, settled.LeftOut...)
+	parts.Wheels, err = settled.Lay()
+	return err
+}
+
+// excludedAt says where in the recipe the pattern stands that an error is about.
+func (r *build) excludedAt(err error) error {
+	var unmatched *seal.UnmatchedError
+	if !errors.As(err, &unmatched) {
+		return err
+	}
+	return recipes.Faults{r.req.Recipe.Fault(
+		unmatched.Error(), unmatched.Hint(), "packages", unmatched.Dist, "exclude", strconv.Itoa(unmatched.Index),
+	)}
 }
 
 // readBelow reads the interpreter, and the file system that everything was built on.

@@ -84,3 +84,24 @@ func parseRow(fields []string) (RecordRow, error) {
 	}
 	return row, nil
 }
+
+// WithoutRows gives a RECORD without the rows of some paths; the others stay as they are.
+func WithoutRows(record []byte, gone func(path string) bool) ([]byte, error) {
+	rows, err := ParseRecord(record)
+	if err != nil {
+		return nil, err
+	}
+	left := map[int]bool{}
+	for _, row := range rows {
+		left[row.Line] = gone(row.Path)
+	}
+	var out []byte
+	line := 0
+	// No path has the end of a line in it, so that each row is one line.
+	for text := range bytes.Lines(record) {
+		if line++; !left[line] {
+			out = append(out, text...)
+		}
+	}
+	return out, nil
+}

@@ -63,3 +63,18 @@ func FuzzParseRecord(f *testing.F) {
 		}
 	})
 }
+
+func TestWithoutRows(t *testing.T) {
+	t.Parallel()
+	record := "a.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\n\"b,c.py\",,\nx/RECORD,,"
+	got, err := WithoutRows([]byte(record), func(p string) bool { return p == "b,c.py" })
+	if want := "a.py,sha256=47DEQpj8HBSa-_TImW-5JCeuQeRkm5NMpJWZG3hSuFU,0\nx/RECORD,,"; err != nil || string(got) != want {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if got, err := WithoutRows([]byte(record), func(string) bool { return false }); err != nil || string(got) != record {
+		t.Errorf("got %q, %v", got, err)
+	}
+	if _, err := WithoutRows([]byte("a\n"), func(string) bool { return false }); err == nil {
+		t.Error("takes what is no RECORD")
+	}
+}

@@ -206,6 +206,7 @@ func contradictions(r *Recipe, reqs *RequirementSet, l *Lock) Faults {
 	if r.Python.SHA256 != "" && l.Python.SHA256 != r.Python.SHA256 {
 		faults = append(faults, l.At("python", "sha256").fault("the lock has another source archive than the recipe", hintStale))
 	}
+	faults = append(faults, UselessExcludes(r, l)...)
 	if reqs == nil {
 		return faults
 	}

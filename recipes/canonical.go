@@ -123,7 +123,11 @@ func writeFields(b *bytes.Buffer, v reflect.Value) {
 		default:
 			comma(b)
 			b.WriteString(encoded(tag.name) + ":")
-			writeCanonical(b, v.Field(i), tag.option)
+			option := tag.option
+			if option == optionOmitEmpty && f.Tag.Get("set") == "yes" {
+				option = optionSet
+			}
+			writeCanonical(b, v.Field(i), option)
 		}
 	}
 }

@@ -242,9 +242,14 @@ func (r *Recipe) Added(name, version string, at Place) []Limit {
 	})
 }
 
-// OnlyDropsOverride reports whether all that is said is that an override is left out:
-// that also lets a wheel in whose versions it limits.
+// OnlyDropsOverride reports whether nothing is said of building but that an override is left
+// out: that also lets a wheel in whose versions it limits.
 func (p Packages) OnlyDropsOverride() bool { return p.Overrides == "none" && p.empty() }
+
+// OnlyExcludes reports whether nothing is said of building: files of any wheel may be left out.
+func (p Packages) OnlyExcludes() bool {
+	return len(p.Exclude) > 0 && p.Overrides == "" && p.empty()
+}
 
 func (s Settings) empty() bool {
 	return len(s.Build)+len(s.Requires)+len(s.Env)+len(s.ConfigSettings)+len(s.Patches) == 0

@@ -143,7 +143,7 @@ func (r *Recipe) check() Faults {
 	}
 	faults = slices.Concat(faults, own.told(), r.checkApp(), r.checkExtended(), r.checkRequirements())
 	for _, name := range slices.Sorted(maps.Keys(r.Packages)) {
-		if p := r.Packages[name]; p.empty() && p.Overrides == "" {
+		if p := r.Packages[name]; p.empty() && p.Overrides == "" && len(p.Exclude) == 0 {
 			faults = append(faults, r.Fault("packages."+name+" says nothing", "remove it, or say how "+name+" is built", "packages", name))
 		}
 	}

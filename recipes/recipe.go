@@ -47,7 +47,8 @@ type Recipe struct {
 	// its own. Its content is a part of the artifact's key, and no part of the lock.
 	App *App `yaml:"app" key:"app,omitempty"`
 	// Packages holds, by normalised distribution name, how one wheel is built where
-	// its sdist does not say it. It changes nothing for the others.
+	// its sdist does not say it, and what of it is left out. It changes nothing for the
+	// others.
 	Packages map[string]Packages `yaml:"packages" keys:"distribution" key:"packages"`
 	// Binary says which foreign binary wheels are taken instead of being built.
 	Binary Binary `yaml:"binary" key:",inline"`
@@ -148,12 +149,18 @@ type App struct {
 	Command []string `yaml:"command" is:"argument" key:"command"`
 }
 
-// Packages says how one wheel is built.
+// Packages says how one wheel is built, and what of it is left out.
 type Packages struct {
 	Settings `key:",inline"`
 	// Overrides is none where nothing of what Ampoule itself knows of building this
 	// distribution is to be used.
 	Overrides string `yaml:"overrides" is:"overrides switch" key:"overrides"`
+	// Exclude are patterns of files that the tree does without although the wheel has
+	// them, be it built or published. Paths are those below site-packages; those of
+	// programs and data are the ones in the tree, such as bin/tool. A part of a pattern is
+	// as Go's path.Match has it, ** is any number of directories, and a pattern that
+	// matches a directory takes all that is in it.
+	Exclude []string `yaml:"exclude" is:"exclude pattern" set:"yes" key:"exclude,omitempty"`
 }
 
 // Settings say how one wheel is built, beside what its sdist states.

@@ -216,6 +216,9 @@ var rules = map[string]rule{
 	"member directory": {
 		means: "a directory, relative to the recipe's", fits: isSourceDirectory, hint: hintSourceDirectory, example: "libs/foo",
 	},
+	"exclude pattern": {
+		means: "a pattern of files of a wheel, relative and without ..", fits: isExcludePattern, hint: hintExclude, example: "tests/**",
+	},
 	"source pattern": {means: "a pattern of paths, relative and without ..", fits: isSourcePattern, example: "pyproject.toml, src"},
 	"extra": {
 		means: "the normalised name of an extra (PEP 685)", pattern: normalName, example: "postgres",

@@ -144,11 +144,14 @@ func (l *Locker) lockPython(ctx context.Context, r *recipes.Recipe, lock *recipe
 	return nil
 }
 
-// unusedPackages tells of entries under packages for what nothing builds: they would
-// do nothing.
+// unusedPackages tells of entries under packages for what nothing builds, or nothing
+// installs: they would do nothing.
 func unusedPackages(r *recipes.Recipe, lock *recipes.Lock) error {
 	var faults recipes.Faults
 	for _, name := range sortedKeys(r.Packages) {
+		if r.Packages[name].OnlyExcludes() {
+			continue
+		}
 		only := r.Packages[name].OnlyDropsOverride()
 		built := func(d recipes.Dist) bool { return d.Name == name && (d.Build != nil || only) }
 		own := func(a recipes.LockedApp) bool { return a.Name == name }
@@ -160,7 +163,7 @@ func unusedPackages(r *recipes.Recipe, lock *recipes.Lock) error {
 				"remove it, or require "+name, "packages", name))
 		}
 	}
-	return faults.Err()
+	return append(faults, recipes.UselessExcludes(r, lock)...).Err()
 }
 
 // distLocker locks sdists and wheels.

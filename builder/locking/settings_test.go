@@ -391,6 +391,15 @@ func TestUnusedPackages(t *testing.T) {
 	if err := unusedPackages(w.recipe, lock); err != nil {
 		t.Error(err)
 	}
+	// Files of any wheel that is installed may be left out.
+	w.recipeWith("packages:\n  wheel: {exclude: [tests]}\n")
+	if err := unusedPackages(w.recipe, lock); err == nil || !strings.Contains(err.Error(), "ampoule.yaml:7:11: packages.wheel leaves files of wheel out, which is not installed") {
+		t.Errorf("of what is not installed: %v", err)
+	}
+	lock.Requirements = []string{"wheel==1"}
+	if err := unusedPackages(w.recipe, lock); err != nil {
+		t.Error(err)
+	}
 }
 
 // A conflict with what an override says names the override, and how to leave it out.

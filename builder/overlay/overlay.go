@@ -68,7 +68,7 @@ func (*RefusedError) Kind() faults.Kind { return faults.Refused }
 
 // Hint says what can be done.
 func (e *RefusedError) Hint() string {
-	return "leave the distribution out of dependency-groups." + e.Name + ", or move it into requirements: then it is a part of the artifact, whose digest changes"
+	return "leave the distribution out of dependency-groups." + e.Name + ", or its files (packages.NAME.exclude), or move it into requirements: then it is a part of the artifact, whose digest changes"
 }
 
 // Check finds where distributions that are installed over a base tree would change or shadow

@@ -67,16 +67,20 @@ type job struct {
 
 // finish finishes a wheel's files. Only what it is asked for comes back: bytecode of the
 // wheel's sources, and the ELF files that were to be changed.
-func (f *finisher) finish(ctx context.Context, w Wheel, u *unpack.Wheel) (_ *finished, err error) {
+func (f *finisher) finish(ctx context.Context, w Wheel, u *unpack.Wheel) (*finished, error) {
 	patches, err := f.patches(u)
 	if err != nil {
 		return nil, err
 	}
-	sources := f.sources(u)
+	return f.run(ctx, "install-"+w.Name, u, f.sources(u), patches)
+}
+
+// run finishes files in a sandbox of a name.
+func (f *finisher) run(ctx context.Context, name string, u *unpack.Wheel, sources []string, patches []patch) (_ *finished, err error) {
 	if len(sources)+len(patches) == 0 {
 		return &finished{}, nil
 	}
-	sb, err := f.stage.Runner.Start(ctx, sandbox.Spec{Image: f.image, Name: "install-" + w.Name})
+	sb, err := f.stage.Runner.Start(ctx, sandbox.Spec{Image: f.image, Name: name})
 	if err != nil {
 		return nil, err
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 
 	"ampoule/audit"
 	"ampoule/audit/elf"
@@ -17,6 +18,8 @@ type linking struct {
 	needed []string
 	// search is its RUNPATH, or else its RPATH.
 	search string
+	// opens says that it may load more, by name.
+	opens bool
 }
 
 // linking reads an entry that is an ELF file with a dynamic section; of any other it gives
@@ -43,7 +46,9 @@ func (f *finisher) linking(e tree.Entry) (*linking, error) {
 	if err != nil {
 		return nil, nil
 	}
-	l := &linking{needed: read.Needed}
+	l := &linking{needed: read.Needed, opens: slices.ContainsFunc(read.Symbols, func(s elf.Symbol) bool {
+		return !s.Defined && (s.Name == "dlopen" || s.Name == "dlmopen")
+	})}
 	switch {
 	case read.RunPath != nil:
 		l.search = *read.RunPath

@@ -244,7 +244,11 @@ func laid(t *testing.T, wheels []Wheel, entries []tree.Entry) *tree.Tree {
 	if len(wheels) > 0 {
 		installed = append(installed, newTree(t, entries...))
 	}
-	got, err := Lay(installed, wheels)
+	settled, err := Settle(installed, wheels, nil, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := settled.Lay()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -297,23 +301,5 @@ func TestMergeRefusesShadow(t *testing.T) {
 			!strings.Contains(err.Error(), "lib/"+name+" of b.whl would take the place of a file of usr/lib") || !strings.HasSuffix(err.Error(), name)) {
 			t.Errorf("lib/%s: %v", name, err)
 		}
-	}
-}
-
-func TestLay(t *testing.T) {
-	t.Parallel()
-	wheels := []Wheel{{Name: "zope-a"}, {Name: "zope-b"}, {Name: "c"}}
-	a, b := newTree(t, files("zope/__init__.py", "zope/a.py")...), newTree(t, files("zope/__init__.py", "zope/b.py")...)
-	got, err := Lay([]*tree.Tree{a, b}, wheels)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if diff := cmp.Diff([]string{"zope/__init__.py: wheel:zope-a", "zope/a.py: wheel:zope-a", "zope/b.py: wheel:zope-b"}, owners(got)); diff != "" {
-		t.Errorf("(-want +got):\n%s", diff)
-	}
-	c := newTree(t, tree.FileEntry("zope/b.py", 0o644, []byte("other")))
-	_, err = Lay([]*tree.Tree{a, b, c}, wheels)
-	if faults.Of(err) != faults.Build || err.Error() != "zope-b and c both install zope/b.py, each a different one" || len(faults.Hints(err)) != 1 {
-		t.Errorf("got %v", err)
 	}
 }

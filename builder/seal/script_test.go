@@ -39,7 +39,7 @@ func TestCarriedPath(t *testing.T) {
 		"in lib, finds it":       {"lib/libz.so.1", []string{"liby.so.1"}, "$ORIGIN", ""},
 		"in bin":                 {"bin/tool", []string{"liby.so.1"}, "", "$ORIGIN/../lib"},
 	} {
-		got, wanted := carriedPath(c.file, &linking{c.needed, c.search}, files)
+		got, wanted := carriedPath(c.file, &linking{needed: c.needed, search: c.search}, files)
 		if got != c.want || wanted != (c.want != "") {
 			t.Errorf("%s: %q, %t; want %q", name, got, wanted, c.want)
 		}

@@ -35,8 +35,13 @@ type Parts struct {
 	// Root is the file system that everything was compiled in: libraries and data
 	// to carry come from it.
 	Root *tree.Tree
+	// LeftOut are files of wheels that Wheels does not have.
+	LeftOut []audit.LeftOut
 	// Libraries are what programs load by name.
 	Libraries Libraries
+	// Finish gives carried libraries, by their paths in the tree, what they need to find each
+	// other there, and returns those that changed ([Stage.Carry]).
+	Finish func(libraries []tree.Entry) ([]tree.Entry, error)
 	// Providers are the recipe's.
 	Providers []audit.Provider
 	// Name is the recipe's name, Python the interpreter's full version.
@@ -90,6 +95,9 @@ func Seal(p Parts, host []string) (*Sealed, error) {
 	if t, err = carryLibraries(t, p, host); err != nil {
 		return nil, err
 	}
+	if t, err = finishCarried(t, p.Finish); err != nil {
+		return nil, err
+	}
 	if t, err = t.With(pipLock(p, t)...); err != nil {
 		return nil, err
 	}
@@ -97,6 +105,11 @@ func Seal(p Parts, host []string) (*Sealed, error) {
 	fingerprint, err := audit.Measure(t)
 	if err != nil {
 		return nil, fmt.Errorf("measuring the interpreter: %w", err)
+	}
+	for _, l := range p.LeftOut {
+		if len(l.Clashes) > 0 {
+			told = append(told, l.String())
+		}
 	}
 	made := record(p, fingerprint)
 	meta, err := metadata(made)
@@ -156,7 +169,7 @@ func merge(p Parts) (*tree.Tree, error) {
 // place: "interpreter", the distribution that it brought ("wheel:pip"), or the path of a
 // library that is carried from the toolchain.
 func overwrites(at, wheel, other string) error {
-	return faults.New(faults.Refused, "leave the distribution out, or patch its sdist so that it does not install the file: packages.NAME.patches",
+	return faults.New(faults.Refused, "leave the distribution out, or the file: packages.NAME.exclude",
 		"sealing: %s of %s would take the place of a file of %s", at, wheel, other)
 }
 
@@ -186,44 +199,6 @@ func shadowed(root *tree.Tree, e tree.Entry) (string, bool) {
 		}
 	}
 	return "", false
-}
-
-// conflict says that two wheels, of the distributions first and second, install different
-// files at one place.
-func conflict(at, first, second string) error {
-	return faults.New(faults.Build, "leave one of them out, or patch one so that it does not install the file: packages.NAME.patches",
-		"%s and %s both install %s, each a different one", first, second, at)
-}
-
-// Lay puts what single wheels install together. A file belongs to the distribution whose
-// wheel brought it, whatever a RECORD says, and to the first one of several. Two may bring the same file, as older
-// namespace packages do; two that bring different ones at one place are an
-// error, since one of them would have what it did not install.
-func Lay(installed []*tree.Tree, wheels []Wheel) (*tree.Tree, error) {
-	var all []tree.Entry
-	from := map[string]int{}
-	for i, t := range installed {
-		for _, e := range t.Entries() {
-			first, twice := from[e.Path]
-			if !twice {
-				if e.Kind != tree.Dir {
-					e.Owner = audit.OwnerWheel + wheels[i].Name
-				}
-				from[e.Path] = len(all)
-				all = append(all, e)
-				continue
-			}
-			if old := all[first]; old.Kind != e.Kind || old.Mode != e.Mode || old.SHA256 != e.SHA256 || old.Link != e.Link {
-				return nil, conflict(e.Path, wheels[ownerOf(installed, e.Path)].Name, wheels[i].Name)
-			}
-		}
-	}
-	return tree.New(all)
-}
-
-// ownerOf finds the first of some trees that has a path.
-func ownerOf(trees []*tree.Tree, p string) int {
-	return slices.IndexFunc(trees, func(t *tree.Tree) bool { _, ok := t.Lookup(p); return ok })
 }
 
 // own gives each file that a RECORD lists to its distribution, bytecode with its source: what
@@ -435,7 +410,7 @@ func record(p Parts, f audit.Fingerprint) *audit.ArtifactRecord {
 		Python: audit.PythonRecord{
 			Version: p.Python, Key: p.InterpreterKey, Toolchain: p.Toolchain, Fingerprint: f, FingerprintDigest: f.Digest(),
 		},
-		Wheels: make([]audit.WheelMade, len(p.Installed)),
+		Wheels: make([]audit.WheelMade, len(p.Installed)), LeftOut: p.LeftOut,
 	}
 	for i, w := range p.Installed {
 		r.Wheels[i] = audit.WheelMade{Name: w.Name, Version: w.Version, File: w.File, SHA256: w.SHA256, Sdist: w.Sdist, Key: w.Key}

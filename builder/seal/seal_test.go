@@ -323,6 +323,7 @@ func parts(t *testing.T) Parts {
 		Wheels:    owned(append(distribution("a-1.dist-info", "a.py"), shared(t, site+"b.so", "libpq.so.5"))...),
 		Installed: []Wheel{{Name: "a", Version: "1", File: "a-1-py3-none-any.whl"}},
 		Root:      newTree(t, append(files("usr/share/zoneinfo/UTC"), shared(t, gnu+"libpq.so.5"))...),
+		Finish:    func([]tree.Entry) ([]tree.Entry, error) { return nil, nil },
 		Name:      "web", Python: "3.13.5", InterpreterKey: "k",
 	}
 }

@@ -46,10 +46,8 @@ func TestLibrariesByName(t *testing.T) {
 	root := t.TempDir()
 	copyRootfs(t, "bookworm", root)
 	ampoule(t, "install", a.ref, "--root", filepath.Join(root, "srv", "app"))
-	// The loader learns from /proc where the executable is, and so where libraries are that
-	// libpq needs.
-	run(t, "mount", "-t", "proc", "proc", filepath.Join(root, "proc"))
-	defer run(t, "umount", filepath.Join(root, "proc"))
+	// Nothing is mounted: without /proc the loader does not know where the executable is, and
+	// what libpq needs itself is found by libpq's own search path.
 	out, err := exec.CommandContext(t.Context(), "chroot", root, "/srv/app/current/bin/python3", "-c", loads).CombinedOutput()
 	if err != nil || !strings.HasSuffix(strings.TrimSpace(string(out)), "/share/misc/magic.mgc") {
 		t.Errorf("on a bare root: %v\n%s", err, out)
