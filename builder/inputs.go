@@ -122,7 +122,7 @@ func (b *Builder) fetchDists(ctx context.Context, req Request) ([]Input, error) 
 	}
 	var files []Input
 	for _, i := range plan.Inputs {
-		files = append(files, Input{Source: i.Source, Name: i.Name, Version: i.Version, File: i.File, SHA256: i.SHA256})
+		files = append(files, input(i, 0))
 	}
 	for _, d := range req.Lock.Dists {
 		if d.Build == nil {

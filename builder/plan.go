@@ -49,6 +49,9 @@ func PlanBuild(ctx context.Context, req Request, environ []string) (Plan, error)
 // MakePlan plans a build. Source is the hash of first-party code; empty without any.
 func MakePlan(r *recipes.Recipe, l *recipes.Lock, platform, source string) Plan {
 	p := Plan{Key: recipes.Key(r, l, platform, Version(), source), Inputs: []fetch.Item{cpython.Item(l.Python)}}
+	if item, named := cpython.ProfileItem(r.Python); named {
+		p.Inputs = append(p.Inputs, item)
+	}
 	for _, debs := range l.Debian {
 		for _, deb := range debs {
 			p.Inputs = append(p.Inputs, toolchain.Item(deb))

@@ -179,7 +179,7 @@ func (r *build) config(sealed *seal.Sealed) (artifact.Config, error) {
 	labels, err := artifact.Labels{
 		Recipe: r.req.Recipe.Name, Key: r.plan.Key, Python: r.req.Lock.Python.Version,
 		Fingerprint: sealed.Record.Python.FingerprintDigest, Tree: sealed.Tree.Hash(), Prefix: "/" + Prefix,
-		Repeatable: new(!slices.Contains(r.req.Recipe.Python.Configure, "--enable-optimizations")),
+		Repeatable: new(r.req.Recipe.Python.Repeatable()),
 	}.Encode()
 	command := []string{"python3"}
 	if app := r.req.Recipe.App; app != nil && len(app.Command) > 0 {

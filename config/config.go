@@ -170,7 +170,7 @@ func (r *reading) override(env environment) {
 // named is the source that a variable's suffix means: a known or configured one whose name
 // is spelled so in capitals with "_", else the suffix in small letters with "-".
 func (r *reading) named(suffix string) string {
-	names := append([]string{PyPI, Debian, CPython, Crates}, slices.Sorted(maps.Keys(r.parsed.Sources))...)
+	names := append([]string{PyPI, Debian, CPython, Crates, Profiles}, slices.Sorted(maps.Keys(r.parsed.Sources))...)
 	for _, name := range names {
 		if strings.ToUpper(strings.NewReplacer("-", "_", ".", "_").Replace(name)) == suffix {
 			return name

@@ -41,9 +41,11 @@ const (
 	CPython = "cpython"
 	// Crates is cargo's public registry.
 	Crates = "crates"
+	// Profiles is where training profiles of CPython come from: what is configured.
+	Profiles = "profiles"
 )
 
-var builtinKinds = map[string]Kind{PyPI: Index, Debian: Archive, CPython: Files, Crates: Registry}
+var builtinKinds = map[string]Kind{PyPI: Index, Debian: Archive, CPython: Files, Crates: Registry, Profiles: Files}
 
 // Source is a configured source.
 type Source struct {

@@ -100,6 +100,24 @@ var pathFlags = []string{
 
 var assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
 
+// Repeatable reports whether two builds give the same interpreter: one that is optimised by what
+// it counted while it was built is another one each time. BOLT counts in each build, and no
+// profile of it can be pinned.
+func (p Python) Repeatable() bool {
+	return !p.has("--enable-bolt") && (!p.Optimised() || p.Profile != "")
+}
+
+// Optimised reports whether the interpreter is compiled by a training profile.
+func (p Python) Optimised() bool { return p.has("--enable-optimizations") }
+
+// has reports whether a feature is switched on.
+func (p Python) has(flag string) bool {
+	return slices.ContainsFunc(p.Configure, func(text string) bool {
+		f, _ := parseFlag(text)
+		return f.name == flag && f.on()
+	})
+}
+
 // checkConfigure tells of flags that Ampoule sets itself, that contradict each
 // other, and that the version does not know if it is a known one.
 func (r *Recipe) checkConfigure() Faults {
@@ -128,6 +146,10 @@ func (r *Recipe) checkConfigure() Faults {
 		if f, _ := parseFlag(r.Python.Configure[i]); f.on() {
 			add(i, staticForInterpreter+" without --enable-shared", "remove it for a static executable alone, or add --enable-shared for a libpython beside it")
 		}
+	}
+	if r.Python.Profile != "" && !r.Python.Optimised() {
+		faults = append(faults, r.Fault("a profile without --enable-optimizations decides nothing",
+			"add --enable-optimizations to configure, or remove the profile", "python", "profile"))
 	}
 	if release, ok := KnownPython(r.Python.Version); ok {
 		faults = append(faults, CheckFlags(r, release.Flags)...)

@@ -78,7 +78,12 @@ func TestRecipeFaults(t *testing.T) {
 	}{
 		"unknown key":          {"pure:", "puer:", []want{{"12:1", `"puer" is no key of a recipe`, `did you mean "pure"?`}}},
 		"future keys":          {"pure: [", "app: {}\nextends: x\ngroups: {}\nchannels: {}\npure: [", []want{{"12:6", "app.source is missing", "source: ."}, {"13:10", "extends", ""}, {"14:1", `"groups"`, ""}, {"15:1", `"channels"`, ""}}},
-		"profile":              {"  optional:", "  profile: x\n  optional:", []want{{"6:3", `"profile" is no key of python`, "configure"}}},
+		"flags":                {"  optional:", "  flags: x\n  optional:", []want{{"6:3", `"flags" is no key of python`, "configure"}}},
+		"profile, no hash":     {"  optional:", "  profile: x\n  optional:", []want{{"6:12", `"x" is not "sha256:"`, ""}}},
+		"profile of nothing": {
+			"[--enable-optimizations, --with-lto]", "[--with-lto]\n  profile: sha256:" + strings.Repeat("a", 64),
+			[]want{{"6:12", "decides nothing", "--enable-optimizations"}},
+		},
 		"duplicate key":        {"pure:", "name: x\npure:", []want{{"12:1", `"name" is written twice`, "line 2"}}},
 		"wrong type":           {"pure: [sqlalchemy]", "pure: {sqlalchemy: 1}", []want{{"12:7", "pure is a list, not a mapping", ""}}},
 		"text for a list":      {"[_tkinter]", "_tkinter", []want{{"6:13", "python.optional is a list, not text", "[_tkinter]"}}},

@@ -252,6 +252,11 @@ var rules = map[string]rule{
 	"revision":   {means: "a number from 1 on", pattern: regexp.MustCompile(`^[1-9][0-9]{0,5}$`), numbers: true, example: "1"},
 	"wheel kind": {means: "a kind of wheel that is taken as it is published", enum: []string{BuildTool, PureWheel}, example: BuildTool},
 
+	"profile": {
+		means: `"sha256:" and 64 lower-case hexadecimal digits`, pattern: regexp.MustCompile(`^sha256:` + hex64 + `$`),
+		example: "sha256:93e583f243454e6e9e4588ca2c2662206ad961659863277afcdb96801647d640",
+	},
+
 	"version":       {means: "a version", pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+!_-]*$`), fits: packaging.IsVersion},
 	"deb version":   {means: "the version of a Debian package", pattern: regexp.MustCompile(`^[0-9][A-Za-z0-9.+:~-]*$`)},
 	"arch":          {means: "a Debian architecture of this platform", enum: []string{"amd64", "all"}},

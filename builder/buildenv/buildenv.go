@@ -46,11 +46,7 @@ type Env struct {
 // prints, as long as the environment is used. A step that fails gives a
 // [*buildlog.StepError].
 func Open(ctx context.Context, r Resources, spec Spec, log io.Writer) (*Env, error) {
-	e := &Env{Python: cpython.Path(spec.Prefix, spec.Lock.Python.Version)}
-	e.locked = &toolchain.Locked{
-		Stage: toolchain.New(r.Store, r.Fetch, r.Sandboxes.Runner, r.Sandboxes.Images),
-		Bases: r.Bases, Lock: spec.Lock, Platform: spec.Platform, Log: log,
-	}
+	e := &Env{Python: cpython.Path(spec.Prefix, spec.Lock.Python.Version), locked: lockedTools(r, spec, log)}
 	var err error
 	if e.Tools, err = e.locked.Toolchain(ctx); err != nil {
 		return nil, err
@@ -76,17 +72,55 @@ func interpreter(ctx context.Context, r Resources, spec Spec, tools sandbox.Imag
 	if err := r.Fetch.Fetch(ctx, cpython.Item(locked)); err != nil {
 		return nil, err
 	}
-	stage := &cpython.Stage{
-		Store: r.Store, Runner: r.Sandboxes.Runner, Images: r.Sandboxes.Images, Jobs: r.Jobs, Logs: r.Logs, Recipe: spec.Recipe.Name,
+	item, profiled := cpython.ProfileItem(spec.Recipe.Python)
+	if profiled {
+		if err := r.Fetch.Fetch(ctx, item); err != nil {
+			return nil, err
+		}
 	}
-	built, err := stage.Build(ctx, cpython.Spec{
-		Version: locked.Version, Source: locked.SHA256, Configure: spec.Recipe.Python.Configure,
-		Knows: cpython.Flags(locked), Prefix: spec.Prefix, Toolchain: tools,
-	})
+	stage := interpreterStage(r, spec)
+	what := interpreterSpec(spec, tools)
+	what.Profile = item.SHA256
+	built, err := stage.Build(ctx, what)
 	if err != nil {
 		return nil, err
 	}
 	return built, built.CheckModules(spec.Recipe.Python.Optional)
+}
+
+func interpreterStage(r Resources, spec Spec) *cpython.Stage {
+	return &cpython.Stage{
+		Store: r.Store, Runner: r.Sandboxes.Runner, Images: r.Sandboxes.Images, Jobs: r.Jobs, Logs: r.Logs, Recipe: spec.Recipe.Name,
+	}
+}
+
+// interpreterSpec is everything that decides the interpreter of a lock, but for its profile.
+func interpreterSpec(spec Spec, tools sandbox.Image) cpython.Spec {
+	locked := spec.Lock.Python
+	return cpython.Spec{
+		Version: locked.Version, Source: locked.SHA256, Configure: spec.Recipe.Python.Configure,
+		Knows: cpython.Flags(locked), Compilers: cpython.Compilers(spec.Lock), Prefix: spec.Prefix, Toolchain: tools,
+	}
+}
+
+// Train makes the toolchain, or finds it, and a training profile of the interpreter, as
+// [cpython.Stage.Train] does. A profile that the recipe names already has no part in it.
+func Train(ctx context.Context, r Resources, spec Spec, log io.Writer) (cpython.Trained, error) {
+	tools, err := lockedTools(r, spec, log).Toolchain(ctx)
+	if err != nil {
+		return cpython.Trained{}, err
+	}
+	if err := r.Fetch.Fetch(ctx, cpython.Item(spec.Lock.Python)); err != nil {
+		return cpython.Trained{}, err
+	}
+	return interpreterStage(r, spec).Train(ctx, interpreterSpec(spec, tools))
+}
+
+func lockedTools(r Resources, spec Spec, log io.Writer) *toolchain.Locked {
+	return &toolchain.Locked{
+		Stage: toolchain.New(r.Store, r.Fetch, r.Sandboxes.Runner, r.Sandboxes.Images),
+		Bases: r.Bases, Lock: spec.Lock, Platform: spec.Platform, Log: log,
+	}
 }
 
 // Base returns the image of a base that the lock names.

@@ -19,6 +19,7 @@ import (
 	"strings"
 
 	"ampoule/builder/buildlog"
+	"ampoule/builder/cpython/pgo"
 	"ampoule/builder/failure"
 	"ampoule/builder/layers"
 	"ampoule/builder/once"
@@ -67,6 +68,11 @@ type Spec struct {
 	Configure []string
 	// Knows says which configure flags this version itself has.
 	Knows []string
+	// Profile is the sha256, in hex, of the training profile in the store that it is
+	// optimised by; empty of one that trains by itself, or is not optimised.
+	Profile string
+	// Compilers are the toolchain's packages of compilers, as NAME=VERSION.
+	Compilers []string
 	// Prefix is where it is installed, without the leading slash.
 	Prefix string
 	// Toolchain is the image that it is compiled in.
@@ -130,6 +136,9 @@ func Key(spec Spec) string {
 	if slices.ContainsFunc(configure, addsABIFlag) {
 		parts["executable"] = oneExecutable("")
 	}
+	if spec.Profile != "" {
+		parts["profile"] = spec.Profile
+	}
 	return layers.Key("interpreter", format, parts)
 }
 
@@ -192,49 +201,112 @@ const (
 )
 
 func (s *Stage) compile(ctx context.Context, spec Spec, log *buildlog.Log) (rec record, err error) {
-	image, err := s.Images.Load(ctx, spec.Toolchain.Config, spec.Toolchain.Layers...)
+	profile, closer, err := s.profile(spec)
 	if err != nil {
 		return record{}, err
 	}
-	sb, err := s.Runner.Start(ctx, sandbox.Spec{Image: image, Name: "cpython-" + spec.Version})
+	defer closer.Close()
+	c, err := s.begin(ctx, spec, log)
 	if err != nil {
 		return record{}, err
 	}
-	defer func() { err = errors.Join(err, sb.Close()) }()
-	if err := s.importSource(ctx, sb, spec); err != nil {
+	defer func() { err = errors.Join(err, c.sb.Close()) }()
+	if err := c.configure(ctx); err != nil {
 		return record{}, err
 	}
-	// An executable that links libpython finds it so, until finish.py gives it its RPATH.
-	env := sandbox.Env("LD_LIBRARY_PATH=/" + spec.Prefix + "/lib")
-	run := func(output io.Writer, args ...string) error {
-		step := sandbox.Step{Args: args, Env: env, Dir: source, Stdout: output, Stderr: log}
-		err := sb.Exec(ctx, step)
-		s.keepFailure(ctx, sb, spec, step, log, err)
-		return err
+	if err := c.make(ctx, profile); err != nil {
+		return record{}, err
 	}
-	flags, makeArgs := configureArgs(spec)
-	jobs := "-j" + strconv.Itoa(s.Jobs)
+	python := Path(spec.Prefix, spec.Version)
 	for _, step := range [][]string{
-		{"tar", "--extract", "--strip-components=1", "--file=" + archive},
-		appendTo("Lib/ssl.py"), appendTo("Lib/site.py"), appendTo("Lib/venv/__init__.py"), appendTo("Lib/ctypes/util.py"), insertGetpath(),
-		append([]string{"./configure"}, flags...),
-		append([]string{"make", jobs}, makeArgs...),
-		append([]string{"make", "install", "TEST_MODULES=no"}, makeArgs...),
+		append([]string{"make", "install", "TEST_MODULES=no"}, c.makeArgs...),
 		compileExec("/" + spec.Prefix),
+		oneExecutable(python),
 	} {
-		if err := run(log, step...); err != nil {
+		if err := c.run(ctx, log, step...); err != nil {
 			return record{}, err
 		}
 	}
-	python := Path(spec.Prefix, spec.Version)
-	if err := run(log, oneExecutable(python)...); err != nil {
-		return record{}, err
-	}
 	var told strings.Builder
-	if err := run(io.MultiWriter(&told, log), python, "-I", "-S", finish, "/"+spec.Prefix, source, debugDir, strconv.Itoa(s.Jobs)); err != nil {
+	if err := c.run(ctx, io.MultiWriter(&told, log), python, "-I", "-S", finish, "/"+spec.Prefix, source, debugDir, strconv.Itoa(s.Jobs)); err != nil {
 		return record{}, err
 	}
-	return s.save(ctx, sb, spec, told.String())
+	return s.save(ctx, c.sb, spec, told.String())
+}
+
+// compilation is a sandbox in which a CPython is compiled.
+type compilation struct {
+	stage *Stage
+	spec  Spec
+	sb    sandbox.Sandbox
+	log   *buildlog.Log
+	// configureArgs and makeArgs are what the two are told.
+	configureArgs, makeArgs []string
+}
+
+// begin starts the sandbox of a compilation, with the source in it.
+func (s *Stage) begin(ctx context.Context, spec Spec, log *buildlog.Log) (*compilation, error) {
+	image, err := s.Images.Load(ctx, spec.Toolchain.Config, spec.Toolchain.Layers...)
+	if err != nil {
+		return nil, err
+	}
+	sb, err := s.Runner.Start(ctx, sandbox.Spec{Image: image, Name: "cpython-" + spec.Version})
+	if err != nil {
+		return nil, err
+	}
+	if err := s.importSource(ctx, sb, spec); err != nil {
+		return nil, errors.Join(err, sb.Close())
+	}
+	c := &compilation{stage: s, spec: spec, sb: sb, log: log}
+	c.configureArgs, c.makeArgs = configureArgs(spec)
+	return c, nil
+}
+
+// run runs one step in the source's directory.
+func (c *compilation) run(ctx context.Context, output io.Writer, args ...string) error {
+	// An executable that links libpython finds it so, until finish.py gives it its RPATH.
+	env := sandbox.Env("LD_LIBRARY_PATH=/" + c.spec.Prefix + "/lib")
+	return c.step(ctx, sandbox.Step{Args: args, Env: env, Dir: source, Stdout: output, Stderr: c.log})
+}
+
+func (c *compilation) step(ctx context.Context, step sandbox.Step) error {
+	err := c.sb.Exec(ctx, step)
+	c.stage.keepFailure(ctx, c.sb, c.spec, step, c.log, err)
+	return err
+}
+
+// configure unpacks the source, adds our parts to it, and configures it.
+func (c *compilation) configure(ctx context.Context) error {
+	for _, step := range [][]string{
+		{"tar", "--extract", "--strip-components=1", "--file=" + archive},
+		appendTo("Lib/ssl.py"), appendTo("Lib/site.py"), appendTo("Lib/venv/__init__.py"), appendTo("Lib/ctypes/util.py"), insertGetpath(),
+		append([]string{"./configure"}, c.configureArgs...),
+	} {
+		if err := c.run(ctx, c.log, step...); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// make compiles everything: by a profile, if there is one.
+func (c *compilation) make(ctx context.Context, profile *pgo.Profile) error {
+	if profile != nil {
+		if err := c.lay(ctx, profile); err != nil {
+			return err
+		}
+	}
+	if err := c.run(ctx, c.log, append([]string{"make", "-j" + strconv.Itoa(c.stage.Jobs)}, c.makeArgs...)...); err != nil {
+		return err
+	}
+	if profile == nil {
+		return nil
+	}
+	objects, err := c.objects(ctx)
+	if err != nil {
+		return err
+	}
+	return profile.About.FitsObjects(objects)
 }
 
 // failedStep is the interpreter's name among failed steps.

@@ -51,7 +51,7 @@ func specimen() Spec {
 
 func TestKey(t *testing.T) {
 	t.Parallel()
-	if n := reflect.TypeFor[Spec]().NumField(); n != 6 {
+	if n := reflect.TypeFor[Spec]().NumField(); n != 8 {
 		t.Errorf("Spec has %d fields: the cases below must say of each whether it decides", n)
 	}
 	seen := map[string]string{Key(specimen()): "the specimen"}
@@ -68,6 +68,7 @@ func TestKey(t *testing.T) {
 		"their order": func(s *Spec) {
 			s.Toolchain.Layers[0], s.Toolchain.Layers[1] = s.Toolchain.Layers[1], s.Toolchain.Layers[0]
 		},
+		"a profile":      func(s *Spec) { s.Profile = "ad" },
 		"embed by flags": func(s *Spec) { s.Knows = append(s.Knows, staticLibpythonFlag) },
 	} {
 		spec := specimen()
@@ -81,6 +82,7 @@ func TestKey(t *testing.T) {
 	for name, change := range map[string]func(*Spec){
 		"nothing":                        func(*Spec) {},
 		"a known flag that is not given": func(s *Spec) { s.Knows = append(s.Knows, "--with-lto") },
+		"the packages of compilers":      func(s *Spec) { s.Compilers = []string{"gcc-12=1"} },
 		"what else the image says":       func(s *Spec) { s.Toolchain.Config.Labels = map[string]string{"a": "b"} },
 		"where a layer is": func(s *Spec) {
 			s.Toolchain.Layers[0].Open = func(context.Context) (io.ReadCloser, error) { return nil, errors.New("elsewhere") }

@@ -1,7 +1,11 @@
 package cpython
 
 import (
+	"fmt"
 	"path"
+	"regexp"
+	"slices"
+	"strings"
 
 	"ampoule/builder/fetch"
 	"ampoule/recipes"
@@ -10,6 +14,30 @@ import (
 // Item says where the downloader finds the source of a locked CPython.
 func Item(p recipes.LockedPython) fetch.Item {
 	return fetch.Item{Source: fetch.CPython, Name: "cpython", Version: p.Version, File: p.File, SHA256: p.SHA256}
+}
+
+// ProfileItem says where the downloader finds the training profile that a recipe names; false
+// if it names none.
+func ProfileItem(p recipes.Python) (fetch.Item, bool) {
+	sum, named := strings.CutPrefix(p.Profile, "sha256:")
+	return fetch.Item{
+		Source: fetch.Profiles, Name: "python", Version: p.Version, SHA256: sum,
+		File: fmt.Sprintf("python-%s-%.12s.profile.tar", p.Version, sum),
+	}, named
+}
+
+// compilerPackage matches the Debian packages whose versions decide what a profile fits.
+var compilerPackage = regexp.MustCompile(`^(gcc|g\+\+|cpp|clang|llvm)-[0-9]+$`)
+
+// Compilers lists the compilers' packages of a lock's toolchain, as NAME=VERSION.
+func Compilers(l *recipes.Lock) []string {
+	var found []string
+	for _, deb := range l.Debian[l.Base.Suite] {
+		if compilerPackage.MatchString(deb.Name) && slices.Contains(l.Toolchain, deb.Name) {
+			found = append(found, deb.Name+"="+deb.Version)
+		}
+	}
+	return found
 }
 
 // Flags returns the configure flags that a locked CPython knows.

@@ -110,7 +110,7 @@ func (d *download) verdict(attempts []Attempt) error {
 			return &RemoteError{What: d.item.String(), Attempts: attempts}
 		}
 	}
-	if len(attempts) == 0 {
+	if len(attempts) == 0 && d.item.Source != Profiles {
 		return &RemoteError{What: d.item.String()}
 	}
 	return &NotFoundError{Item: d.item, Attempts: attempts}

@@ -67,6 +67,9 @@ func (e *NotFoundError) Hint() string {
 	if e.Item.Source == CPython {
 		return "Debian's source packages have some versions only: name a mirror of Python's releases, or a directory, in AMPOULE_SOURCE_CPYTHON"
 	}
+	if e.Item.Source == Profiles {
+		return "`ampoule pgo-profile --write` trains a new one; or name a place that has it: inputs kept by ampoule fetch or pgo-profile --to in AMPOULE_KEPT, or a directory of profiles in AMPOULE_SOURCE_PROFILES"
+	}
 	if e.Item.Source == Crates {
 		return "the Cargo.lock of an sdist pins it: lock another version of that distribution, or configure a mirror that has the crate, which may be a directory"
 	}

@@ -34,14 +34,16 @@ const (
 	Debian  = config.Debian
 	CPython = config.CPython
 	Crates  = config.Crates
+	// Profiles has no mirror unless one is configured: a profile is what somebody trained.
+	Profiles = config.Profiles
 )
 
 // Item is one file that a lock names.
 type Item struct {
-	// Source is PyPI, Debian, CPython, Crates, or the name of a configured source.
+	// Source is PyPI, Debian, CPython, Crates, Profiles, or the name of a configured source.
 	Source string
 	// Name and Version are the distribution's, the package's or the crate's; CPython's
-	// name is "python".
+	// name, and that of its training profiles, is "python".
 	Name    string
 	Version string
 	// File is the file's name, NAME-VERSION.crate for a crate; for Debian its path below

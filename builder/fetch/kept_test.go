@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"ampoule/faults"
 	"ampoule/store"
 )
 
@@ -115,4 +116,28 @@ func TestKeepDamaged(t *testing.T) {
 	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
 		t.Errorf("left behind: %v, %v", left, err)
 	}
+}
+
+// Profiles have no mirror of their own: one that is kept nowhere is missing, and no server failed.
+func TestMissingProfile(t *testing.T) {
+	t.Parallel()
+	f := impatient(openStore(t), nil)
+	content := noise(31, 1000)
+	profile := Item{Source: Profiles, Name: "python", Version: "3.13.5", File: "python-3.13.5.profile.tar", SHA256: deb(content).SHA256}
+	for _, keepers := range [][]Keeper{nil, {Directory(t.TempDir())}} {
+		f.config.Keepers = keepers
+		err := f.Fetch(t.Context(), profile)
+		if faults.Of(err) != faults.NotFound || !strings.Contains(strings.Join(faults.Hints(err), ""), "ampoule pgo-profile --write") {
+			t.Errorf("with %d keepers: %v, hints %q", len(keepers), err, faults.Hints(err))
+		}
+	}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, profile.SHA256), content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f.config.Keepers = []Keeper{Directory(dir)}
+	if err := f.Fetch(t.Context(), profile); err != nil {
+		t.Error(err)
+	}
+	checkStored(t, f, profile, content)
 }

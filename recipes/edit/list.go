@@ -67,6 +67,63 @@ func RemoveItems(file string, recipe []byte, name string, keys ...string) ([]byt
 	}
 }
 
+// SetProfile writes the training profile of a recipe's interpreter, in the place of the one that
+// is there, else behind the version. The error is as that of [AddItem].
+func SetProfile(file string, recipe []byte, profile string) ([]byte, Change, error) {
+	l, err := openRecipe(file, recipe, []string{"python", "profile"})
+	if err != nil {
+		return nil, Change{}, err
+	}
+	out, change := l.withText(profile, "version")
+	out = l.whole(out)
+	r, err := recipes.ParseRecipe(file, out)
+	if err != nil || r.Python.Profile != profile {
+		return nil, Change{}, l.byHand(max(change.Line, 1), "write it into python: profile: %s", profile)
+	}
+	return out, change, nil
+}
+
+// withText gives the text with another value of a plain text, or with a line for it behind that of
+// a sibling.
+func (l *list) withText(text, sibling string) ([]byte, Change) {
+	if l.entry != nil {
+		value, ok := l.entry.Value.(*ast.StringNode)
+		if !ok {
+			return l.data, Change{Line: l.entry.Key.GetToken().Position.Line}
+		}
+		from := l.offset(value.GetToken())
+		change := Change{value.GetToken().Position.Line, value.Value, text}
+		to := l.scalarEnd(from, value.Value)
+		if to < 0 {
+			return l.data, change
+		}
+		return l.splice(from, to, text), change
+	}
+	if l.parent == nil || l.depth != len(l.keys)-1 {
+		return l.data, Change{}
+	}
+	for _, value := range l.parent.Values {
+		if key := value.Key.GetToken(); key.Value == sibling {
+			return l.behind(value, l.keys[l.depth]+": "+text, Change{Line: key.Position.Line, After: text})
+		}
+	}
+	return l.data, Change{}
+}
+
+// behind gives the text with a further entry of a mapping behind one that has a plain value.
+func (l *list) behind(sibling *ast.MappingValueNode, entry string, change Change) ([]byte, Change) {
+	key, value := sibling.Key.GetToken(), sibling.Value.GetToken()
+	if l.parent.IsFlowStyle {
+		if to := l.scalarEnd(l.offset(value), value.Value); to >= 0 {
+			return l.splice(to, to, ", "+entry), change
+		}
+		return l.data, change
+	}
+	change.Line++
+	at := l.end(key.Position.Line)
+	return l.splice(at, at, l.newline()+strings.Repeat(" ", key.Position.Column-1)+entry), change
+}
+
 // list is a list of requirements in a recipe.
 type list struct {
 	*source
@@ -98,6 +155,22 @@ type item struct {
 }
 
 func readList(file string, recipe []byte, keys []string) (*list, error) {
+	l, err := openRecipe(file, recipe, keys)
+	if err != nil || l.entry == nil {
+		return l, err
+	}
+	if !l.has(l.offset(l.entry.Start), ":") {
+		return nil, l.byHand(l.entry.Key.GetToken().Position.Line, "write %s: and the list behind it", keys[len(keys)-1])
+	}
+	sequence, ok := l.entry.Value.(*ast.SequenceNode)
+	if !ok {
+		return nil, l.byHand(l.entry.Key.GetToken().Position.Line, "write requirements as a list: [NAME]")
+	}
+	return l, l.read(sequence)
+}
+
+// openRecipe reads a recipe to be edited, and finds what it has at a path of keys.
+func openRecipe(file string, recipe []byte, keys []string) (*list, error) {
 	// Nesting and size are bounded there, which the parser needs.
 	if _, err := recipes.ParseOwn(file, recipe); err != nil {
 		return nil, err
@@ -120,17 +193,7 @@ func readList(file string, recipe []byte, keys []string) (*list, error) {
 			l.find(root)
 		}
 	}
-	if l.entry == nil {
-		return l, nil
-	}
-	if !l.has(l.offset(l.entry.Start), ":") {
-		return nil, l.byHand(l.entry.Key.GetToken().Position.Line, "write %s: and the list behind it", keys[len(keys)-1])
-	}
-	sequence, ok := l.entry.Value.(*ast.SequenceNode)
-	if !ok {
-		return nil, l.byHand(l.entry.Key.GetToken().Position.Line, "write requirements as a list: [NAME]")
-	}
-	return l, l.read(sequence)
+	return l, nil
 }
 
 // whole gives an edited text as a recipe's file has it.

@@ -1,0 +1,276 @@
+// Package pgo holds training profiles: what an instrumented CPython counted while it ran,
+// as data that later compilations are optimised by (GCC's -fprofile-generate and
+// -fprofile-use).
+//
+// Training gives other counts each time. A profile that is pinned by its hash makes an
+// optimised build repeatable, and saves it the training.
+package pgo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"path"
+	"slices"
+	"strings"
+
+	"ampoule/faults"
+	"ampoule/tree"
+)
+
+// Format is raised when profiles of before do not fit any more.
+const Format = 1
+
+// aboutName is the member that says what a profile is of, dataDir the directory of the
+// counts: data/Objects/abstract.gcda belongs to Objects/abstract.o.
+const (
+	aboutName = "profile.json"
+	dataDir   = "data"
+	dataExt   = ".gcda"
+)
+
+// limits bound a profile. One of CPython 3.13 has 300 members and 3 MB.
+var limits = tree.Limits{Entries: 20_000, Bytes: 256 << 20}
+
+// mostAbout bounds profile.json, in bytes.
+const mostAbout = 4 << 20
+
+// About says what a profile was made of.
+type About struct {
+	Format int `json:"format"`
+	// Version and Source are CPython's: 3.13.5, and the sha256 of its source archive.
+	Version string `json:"version"`
+	Source  string `json:"source"`
+	// GCC is the compiler's version as -dumpfullversion gives it, Compilers are its
+	// packages as NAME=VERSION.
+	GCC       string   `json:"gcc"`
+	Compilers []string `json:"compilers"`
+	// Configure and Make are the arguments of the two.
+	Configure []string `json:"configure"`
+	Make      []string `json:"make"`
+	// Task is what the interpreter ran, without its own name.
+	Task []string `json:"task"`
+	// Objects says of each object file, by its path below the build directory, whether
+	// there are counts for it.
+	Objects map[string]bool `json:"objects"`
+}
+
+// Counted is of how many object files there are counts.
+func (a About) Counted() int {
+	n := 0
+	for _, counted := range a.Objects {
+		if counted {
+			n++
+		}
+	}
+	return n
+}
+
+// Profile is a training profile.
+type Profile struct {
+	About About
+	data  []tree.Entry
+}
+
+// New makes a profile of counts: a tree that has OBJECT.gcda for some of the objects. It
+// says in the profile which objects have counts.
+func New(about About, objects []string, counts *tree.Tree) (*Profile, error) {
+	about.Format, about.Objects = Format, make(map[string]bool, len(objects))
+	for _, object := range objects {
+		about.Objects[object] = false
+	}
+	p := &Profile{About: about}
+	for _, e := range counts.Entries() {
+		if e.Kind != tree.File {
+			continue
+		}
+		object := strings.TrimSuffix(e.Path, dataExt) + ".o"
+		if _, known := about.Objects[object]; !known || path.Ext(e.Path) != dataExt {
+			return nil, misfit("%s belongs to no object file of the build", e.Path)
+		}
+		about.Objects[object] = true
+		p.data = append(p.data, e)
+	}
+	if len(p.data) == 0 {
+		return nil, faults.New(faults.Build, "configure must have --enable-optimizations, and the compiler must be GCC", "training counted nothing")
+	}
+	return p, p.check()
+}
+
+// Write writes the profile as a tar that has one form.
+func (p *Profile) Write(w io.Writer) error {
+	about, err := json.MarshalIndent(p.About, "", " ")
+	if err != nil {
+		return fmt.Errorf("writing profile: %w", err)
+	}
+	files := []tree.Entry{tree.FileEntry(aboutName, 0o644, append(about, '\n'))}
+	for _, e := range p.data {
+		e.Path, e.Mode, e.UID, e.GID = path.Join(dataDir, e.Path), 0o644, 0, 0
+		files = append(files, e)
+	}
+	t, err := tree.New(files)
+	if err != nil {
+		return fmt.Errorf("writing profile: %w", err)
+	}
+	return t.WriteTar(w, "", tree.Time)
+}
+
+// Read reads a profile, which somebody else may have made, within limits. One that is not
+// whole, or that contradicts itself, is a [*MisfitError]. The counts stay where they are.
+func Read(r io.ReaderAt, size int64) (*Profile, error) {
+	t, err := tree.FromTar(r, size, limits)
+	if err != nil {
+		return nil, misfit("it is no profile: %w", err)
+	}
+	p := &Profile{}
+	told := false
+	for _, e := range t.Entries() {
+		rest, isData := strings.CutPrefix(e.Path, dataDir+"/")
+		switch {
+		case e.Kind == tree.Dir && (isData || e.Path == dataDir):
+		case e.Kind == tree.File && e.Path == aboutName:
+			told = true
+			if err := p.About.read(e); err != nil {
+				return nil, err
+			}
+		case e.Kind == tree.File && isData:
+			e.Path = rest
+			p.data = append(p.data, e)
+		default:
+			return nil, misfit("%s does not belong into a profile", e.Path)
+		}
+	}
+	if !told {
+		return nil, misfit("it has no %s", aboutName)
+	}
+	return p, p.check()
+}
+
+func (a *About) read(e tree.Entry) error {
+	if e.Size > mostAbout {
+		return misfit("its %s has %d bytes; %d are the most", aboutName, e.Size, mostAbout)
+	}
+	data, err := e.ReadAll()
+	if err != nil {
+		return fmt.Errorf("reading profile: %w", err)
+	}
+	d := json.NewDecoder(bytes.NewReader(data))
+	d.DisallowUnknownFields()
+	if err := d.Decode(a); err != nil {
+		return misfit("reading its %s: %w", aboutName, err)
+	}
+	if a.Format != Format {
+		return misfit("its format is %d, and %d is the one that this Ampoule reads", a.Format, Format)
+	}
+	return nil
+}
+
+// check compares the counts with what the profile says of itself.
+func (p *Profile) check() error {
+	seen := map[string]bool{}
+	for _, e := range p.data {
+		object := strings.TrimSuffix(e.Path, dataExt) + ".o"
+		if path.Ext(e.Path) != dataExt || !p.About.Objects[object] {
+			return misfit("it has counts for %s and does not list them", object)
+		}
+		seen[object] = true
+		if err := p.checkCounts(e); err != nil {
+			return err
+		}
+	}
+	for _, object := range slices.Sorted(maps.Keys(p.About.Objects)) {
+		if p.About.Objects[object] && !seen[object] {
+			return misfit("it lists counts for %s and has none", object)
+		}
+	}
+	return nil
+}
+
+func (p *Profile) checkCounts(e tree.Entry) error {
+	content, err := e.Content.Open()
+	if err != nil {
+		return fmt.Errorf("reading profile: %w", err)
+	}
+	defer content.Close()
+	version, err := readCounts(content, e.Size)
+	if err != nil {
+		return misfit("%s: %w", e.Path, err)
+	}
+	if !strings.HasPrefix(p.About.GCC+".", version+".") {
+		return misfit("%s is of GCC %s, and the profile of GCC %s", e.Path, version, p.About.GCC)
+	}
+	return nil
+}
+
+// Counts is the tree of the counts, OBJECT.gcda beside where OBJECT.o will be.
+func (p *Profile) Counts(ctx context.Context) (*tree.Tree, error) {
+	files := make([]tree.Entry, len(p.data))
+	for i, e := range p.data {
+		e.Content = tree.While(ctx, e.Content)
+		files[i] = e
+	}
+	return tree.New(files)
+}
+
+// Fits compares a profile with the build that it is for. What is not the same is a
+// [*MisfitError] that names it.
+func (a About) Fits(build About) error {
+	for _, part := range []struct{ what, was, is string }{
+		{"CPython", a.Version, build.Version},
+		{"CPython's source", a.Source, build.Source},
+		{"the compiler", strings.Join(a.Compilers, " "), strings.Join(build.Compilers, " ")},
+		{"GCC", a.GCC, build.GCC},
+		{"configure", strings.Join(a.Configure, " "), strings.Join(build.Configure, " ")},
+		{"make", strings.Join(a.Make, " "), strings.Join(build.Make, " ")},
+	} {
+		if part.was != part.is {
+			return &MisfitError{fmt.Errorf("%s is %s in the profile, and %s in the build", part.what, orNone(part.was), orNone(part.is))}
+		}
+	}
+	return nil
+}
+
+// FitsObjects compares the object files of a build with those that a profile is of.
+func (a About) FitsObjects(objects []string) error {
+	for _, object := range objects {
+		if _, known := a.Objects[object]; !known {
+			return misfit("the build has %s, which was not there in training", object)
+		}
+	}
+	for _, object := range slices.Sorted(maps.Keys(a.Objects)) {
+		if !slices.Contains(objects, object) {
+			return misfit("the build has no %s, which was there in training", object)
+		}
+	}
+	return nil
+}
+
+func orNone(text string) string {
+	if text == "" {
+		return "nothing"
+	}
+	return text
+}
+
+// MisfitError says that a profile is not one for this build, or none at all.
+type MisfitError struct{ err error }
+
+func misfit(format string, args ...any) error {
+	return &MisfitError{fmt.Errorf(format, args...)}
+}
+
+func (e *MisfitError) Error() string { return "the training profile does not fit: " + e.err.Error() }
+
+// Kind says whose fault it is: the recipe names the profile.
+func (*MisfitError) Kind() faults.Kind { return faults.Input }
+
+// Hint says what to do.
+func (*MisfitError) Hint() string {
+	return "train a new one with `ampoule pgo-profile --write`, or remove python.profile from the recipe"
+}
+
+// Unwrap gives the reason.
+func (e *MisfitError) Unwrap() error { return e.err }

@@ -1,0 +1,160 @@
+package cpython
+
+import (
+	"bytes"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+
+	"ampoule/builder/cpython/pgo"
+	"ampoule/builder/sandbox"
+	"ampoule/builder/sandbox/fake"
+	"ampoule/tree"
+)
+
+// counts are those of GCC 12.2 for an object without functions.
+func counts() []byte {
+	var b []byte
+	for _, word := range []uint32{0x67636461, 0x4232322a, 0, 0, 0} {
+		b = binary.LittleEndian.AppendUint32(b, word)
+	}
+	return b
+}
+
+// trainer is a compiler that counts: its objects are those given.
+func trainer(objects *[]string) fake.Handler {
+	return func(ctx context.Context, s *fake.Sandbox, step sandbox.Step) error {
+		switch line := strings.Join(step.Args, " "); {
+		case line == "gcc -dumpfullversion":
+			fmt.Fprintln(step.Stdout, "12.2.0")
+			return nil
+		case strings.HasPrefix(line, "find . -name *.o"):
+			fmt.Fprintln(step.Stdout, strings.Join(*objects, "\n"))
+			return nil
+		case strings.Contains(line, countsDir):
+			return s.Write(tree.FileEntry(countsDir[1:]+"/Objects/list.gcda", 0o644, counts()))
+		}
+		return compiler(ctx, s, step)
+	}
+}
+
+// optimised is a scene with an interpreter that is to be trained.
+func optimised(t *testing.T, objects *[]string) *scene {
+	t.Helper()
+	s := newScene(t, trainer(objects))
+	s.spec.Configure, s.spec.Compilers = []string{"--enable-optimizations"}, []string{"gcc-12=12.2.0-14"}
+	return s
+}
+
+func TestTrain(t *testing.T) {
+	t.Parallel()
+	objects := []string{"Objects/list.o", "Python/pylifecycle.o"}
+	s := optimised(t, &objects)
+	trained, err := s.Train(s.events.Context(t.Context()), s.spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if trained.About.Counted() != 1 || trained.About.GCC != "12.2.0" || trained.Size == 0 {
+		t.Errorf("trained %+v", trained)
+	}
+	lines := stepsOf(t, s.runner, 0)
+	for _, want := range []string{"make -j3 profile-gen-stamp", "./python -m test --pgo --timeout=1200"} {
+		if !strings.Contains(lines, "\n"+want+"\n") {
+			t.Errorf("%q was not run, but%s", want, lines)
+		}
+	}
+
+	plain := Key(s.spec)
+	s.spec.Profile = trained.SHA256
+	if Key(s.spec) == plain {
+		t.Error("a profile does not change the key")
+	}
+	if _, err := s.build(t); err != nil {
+		t.Fatal(err)
+	}
+	lines = stepsOf(t, s.runner, 1)
+	if !strings.Contains(lines, "\ntouch profile-run-stamp\nmake -j3\n") || strings.Contains(lines, "--pgo") {
+		t.Errorf("by the profile, these steps are run:%s", lines)
+	}
+	files := s.runner.Sandboxes()[1].Files()
+	if e, ok := files.Lookup(source[1:] + "/Objects/list.gcda"); !ok || e.Size != int64(len(counts())) {
+		t.Error("the counts are not beside the object")
+	}
+}
+
+// stepsOf are the lines of the steps in one sandbox.
+func stepsOf(t *testing.T, r *fake.Runner, n int) string {
+	t.Helper()
+	var b strings.Builder
+	b.WriteByte('\n')
+	for _, step := range r.Sandboxes()[n].Steps() {
+		b.WriteString(strings.Join(step.Args, " ") + "\n")
+	}
+	return b.String()
+}
+
+// A profile of something else is refused before the compilation begins, or at its end where only
+// that shows it.
+func TestMisfit(t *testing.T) {
+	t.Parallel()
+	for want, c := range map[string]struct {
+		change  func(s *scene, objects *[]string)
+		started int
+	}{
+		"CPython is 3.13.5":          {func(s *scene, _ *[]string) { s.spec.Version = "3.13.15" }, 0},
+		"the compiler is gcc-12":     {func(s *scene, _ *[]string) { s.spec.Compilers = []string{"gcc-12=12.2.0-15"} }, 0},
+		"configure is":               {func(s *scene, _ *[]string) { s.spec.Configure = append(s.spec.Configure, "--with-lto") }, 0},
+		"the build has no":           {func(_ *scene, objects *[]string) { *objects = (*objects)[:1] }, 1},
+		"the build has Python/new.o": {func(_ *scene, objects *[]string) { *objects = append(*objects, "Python/new.o") }, 1},
+		"it is no profile":           {func(s *scene, _ *[]string) { s.spec.Profile = s.spec.Source }, 0},
+	} {
+		t.Run(want, func(t *testing.T) {
+			t.Parallel()
+			objects := []string{"Objects/list.o", "Python/pylifecycle.o"}
+			s := optimised(t, &objects)
+			trained, err := s.Train(s.events.Context(t.Context()), s.spec)
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.spec.Profile = trained.SHA256
+			c.change(s, &objects)
+			_, err = s.build(t)
+			if _, ok := errors.AsType[*pgo.MisfitError](err); !ok || !strings.Contains(err.Error(), want) {
+				t.Errorf("error %v, want %q", err, want)
+			}
+			if started := len(s.runner.Sandboxes()) - 1; started != c.started {
+				t.Errorf("%d sandboxes were started", started)
+			}
+		})
+	}
+}
+
+// A profile that is damaged on disk is refused, too.
+func TestDamagedProfile(t *testing.T) {
+	t.Parallel()
+	objects := []string{"Objects/list.o"}
+	s := optimised(t, &objects)
+	trained, err := s.Train(s.events.Context(t.Context()), s.spec)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, err := s.Store.Open(trained.SHA256)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	half := make([]byte, trained.Size/2)
+	if _, err := f.Read(half); err != nil {
+		t.Fatal(err)
+	}
+	if s.spec.Profile, _, err = s.Store.Put(t.Context(), bytes.NewReader(half)); err != nil {
+		t.Fatal(err)
+	}
+	_, err = s.build(t)
+	if _, ok := errors.AsType[*pgo.MisfitError](err); !ok {
+		t.Errorf("error %v", err)
+	}
+}

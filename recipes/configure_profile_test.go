@@ -1,0 +1,29 @@
+package recipes
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestRepeatable(t *testing.T) {
+	t.Parallel()
+	profile := "sha256:" + strings.Repeat("a", 64)
+	for flags, want := range map[string]struct{ without, with bool }{
+		"":                                      {true, true},
+		"--with-lto":                            {true, true},
+		"--disable-optimizations":               {true, true},
+		"--enable-optimizations":                {false, true},
+		"--enable-optimizations=yes --with-lto": {false, true},
+		"--enable-optimizations --enable-bolt":  {false, false},
+		"--enable-optimizations --disable-bolt": {false, true},
+	} {
+		p := Python{Configure: strings.Fields(flags)}
+		if got := p.Repeatable(); got != want.without {
+			t.Errorf("%q without a profile: %t", flags, got)
+		}
+		p.Profile = profile
+		if got := p.Repeatable(); got != want.with {
+			t.Errorf("%q with one: %t", flags, got)
+		}
+	}
+}
