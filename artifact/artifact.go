@@ -37,6 +37,8 @@ type Artifact struct {
 	Verdict []byte
 	// Source says what the artifact's first-party code is of, as JSON; empty without any.
 	Source []byte
+	// Provenance says how it was built. It is published where somebody signs it.
+	Provenance Provenance
 	// Wheelhouse holds every wheel that was installed.
 	Wheelhouse []File
 	// Debug is the debug information that was stripped from the tree, each named by

@@ -41,6 +41,9 @@ func (r *build) publish(ctx context.Context, sealed *seal.Sealed, verdict *audit
 	if a.Source, err = r.keepSource(); err != nil {
 		return "", err
 	}
+	if a.Provenance, err = r.provenance(); err != nil {
+		return "", err
+	}
 	if a.Wheelhouse, err = r.wheelhouse(ctx, sealed.Record); err != nil {
 		return "", err
 	}

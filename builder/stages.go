@@ -3,6 +3,7 @@ package builder
 import (
 	"context"
 	"errors"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -24,6 +25,8 @@ type build struct {
 	req  Request
 	plan Plan
 	logs string
+	// begun is when the run began.
+	begun time.Time
 
 	with buildenv.Resources
 	env  *buildenv.Env
