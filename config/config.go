@@ -24,6 +24,7 @@ type Config struct {
 	Place  Place
 	Inputs Inputs
 	Bounds Bounds
+	Trust  Trust
 }
 
 // Place says where a program works: what the environment alone tells, and flags replace.
@@ -106,13 +107,15 @@ func Read(environ []string, file string) (Config, error) {
 	}
 	r.override(env)
 	bounds, err := r.bounds()
-	if err := errors.Join(err, r.checkKept(), r.checkSources()); err != nil {
+	trust, trustErr := r.trust(env)
+	if err := errors.Join(err, trustErr, r.checkKept(), r.checkSources()); err != nil {
 		return Config{}, err
 	}
 	return Config{
 		Place:  PlaceOf(environ),
 		Inputs: Inputs{Sources: r.parsed.Sources, Kept: r.parsed.Kept, Environ: env.withoutSecrets()},
 		Bounds: bounds,
+		Trust:  trust,
 	}, nil
 }
 
