@@ -40,6 +40,8 @@ type Artifact struct {
 	// SBOM writes the bill of materials of the artifact with a digest, as CycloneDX JSON; may
 	// be nil.
 	SBOM func(digest string) ([]byte, error)
+	// Provenance says how it was built. It is published where somebody signs it.
+	Provenance Provenance
 	// Wheelhouse holds every wheel that was installed.
 	Wheelhouse []File
 	// Debug is the debug information that was stripped from the tree, each named by

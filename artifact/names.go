@@ -23,6 +23,9 @@ const (
 	// GroupType is a dependency group that is laid over the artifact: the file [GroupFile], and
 	// files of [LayerType]. The group's verdict refers to it in turn.
 	GroupType = "application/vnd.ampoule.group.v1"
+	// BundleType is a signature or a statement: one file of the same media type, a sigstore
+	// bundle (github.com/sigstore/protobuf-specs, protos/sigstore_bundle.proto).
+	BundleType = "application/vnd.dev.sigstore.bundle.v0.3+json"
 	// InputsType is the inputs of one lock, each a file of [InputType]. It refers to
 	// nothing: the tag of the build's key names it in the repository [InputsName].
 	InputsType = "application/vnd.ampoule.inputs.v1"
@@ -47,6 +50,8 @@ const (
 	WheelType = "application/zip"
 	// GroupRecordType is a [GroupRecord], as JSON.
 	GroupRecordType = "application/vnd.ampoule.group.record.v1+json"
+	// TrustRootType is a trust root without its signatures, as JSON: what root keys sign.
+	TrustRootType = "application/vnd.ampoule.trust.v1+json"
 	// InputType is an input of a build, whatever it is: it is named by its hash.
 	InputType = "application/octet-stream"
 	// CacheStatementType says what an entry of a cache is, as JSON. [AnnotationSignature] is of

@@ -11,11 +11,16 @@ const (
 	// keyPrefix begins the tag of a key, holdPrefix the one that holds an artifact.
 	keyPrefix  = "key-"
 	holdPrefix = "hold-"
+	// signatureSuffix and attestationSuffix end cosign's tags, which begin as the tag schema
+	// for referrers has it (distribution-spec, "Referrers Tag Schema").
+	signatureSuffix   = ".sig"
+	attestationSuffix = ".att"
 )
 
 var (
-	digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
-	nameForm   = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
+	digestForm   = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	evidenceForm = regexp.MustCompile(`^sha256-([0-9a-f]{64})\.(?:sig|att)$`)
+	nameForm     = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
 )
 
 // IsDigest reports whether a text is "sha256:" and 64 hexadecimal digits in lower case
@@ -54,3 +59,23 @@ func HoldTag(digest string) string { return holdPrefix + strings.TrimPrefix(dige
 
 // IsHoldTag reports whether a tag holds an artifact.
 func IsHoldTag(tag string) bool { return strings.HasPrefix(tag, holdPrefix) }
+
+// SignatureTag is the tag of an artifact's signatures, as cosign names it.
+func SignatureTag(digest string) string {
+	return strings.Replace(digest, ":", "-", 1) + signatureSuffix
+}
+
+// AttestationTag is the tag of what was attested of an artifact, as cosign names it.
+func AttestationTag(digest string) string {
+	return strings.Replace(digest, ":", "-", 1) + attestationSuffix
+}
+
+// SubjectOfTag returns the digest that a tag has signatures or attestations of; other tags
+// have none.
+func SubjectOfTag(tag string) (digest string, ok bool) {
+	m := evidenceForm.FindStringSubmatch(tag)
+	if m == nil {
+		return "", false
+	}
+	return hashPrefix + m[1], true
+}

@@ -141,7 +141,7 @@ func (b *Builder) make(ctx context.Context, run *build) (result Result, err erro
 	if err := run.takeCode(ctx); err != nil {
 		return Result{}, err
 	}
-	run.logs = result.Logs
+	run.logs, run.begun = result.Logs, outcome.Begun
 	result.Verdict, result.Digest, err = run.run(ctx)
 	result.Source = source(run.req, run.versions)
 	return result, err

@@ -44,6 +44,9 @@ func (r *build) publish(ctx context.Context, open *layers.Opened, sealed *seal.S
 	if a.SBOM, err = r.bill(ctx, open, sealed); err != nil {
 		return "", err
 	}
+	if a.Provenance, err = r.provenance(); err != nil {
+		return "", err
+	}
 	if a.Wheelhouse, err = r.wheelhouse(ctx, sealed.Record); err != nil {
 		return "", err
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"strconv"
+	"time"
 
 	"golang.org/x/sync/errgroup"
 
@@ -25,6 +26,8 @@ type build struct {
 	req  Request
 	plan Plan
 	logs string
+	// begun is when the run began.
+	begun time.Time
 
 	with buildenv.Resources
 	env  *buildenv.Env

@@ -24,6 +24,7 @@ type Config struct {
 	Place  Place
 	Inputs Inputs
 	Bounds Bounds
+	Trust  Trust
 }
 
 // Place says where a program works: what the environment alone tells, and flags replace.
@@ -121,13 +122,15 @@ func Read(environ []string, file string) (Config, error) {
 	}
 	r.override(env)
 	bounds, err := r.bounds()
-	if err := errors.Join(err, r.checkKept(), r.checkCache(), r.checkSources()); err != nil {
+	trust, trustErr := r.trust(env)
+	if err := errors.Join(err, trustErr, r.checkKept(), r.checkCache(), r.checkSources()); err != nil {
 		return Config{}, err
 	}
 	return Config{
 		Place:  PlaceOf(environ),
 		Inputs: Inputs{Sources: r.parsed.Sources, Kept: r.parsed.Kept, Cache: Cache(r.parsed.Cache), Environ: env.withoutSecrets()},
 		Bounds: bounds,
+		Trust:  trust,
 	}, nil
 }
 

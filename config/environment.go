@@ -16,6 +16,10 @@ const (
 	// keptVariable holds the places that keep inputs, separated by spaces, and replaces the
 	// file's.
 	keptVariable = "AMPOULE_KEPT"
+	// policyVariable is the path of the policy, signKeyVariable that of the key that signs; they
+	// replace the file's.
+	policyVariable  = "AMPOULE_POLICY"
+	signKeyVariable = "AMPOULE_SIGN_KEY"
 	// SourcePrefix begins the variables that hold a source's mirrors, separated by spaces.
 	SourcePrefix = "AMPOULE_SOURCE_"
 

@@ -59,6 +59,9 @@ func canonical(r *Recipe) json.RawMessage {
 	return b.Bytes()
 }
 
+// Canonical gives the values of a recipe that its artifact's key has, as JSON.
+func Canonical(r *Recipe) json.RawMessage { return canonical(r) }
+
 // canonicalOf gives the same form of a part of a recipe.
 func canonicalOf(part any) json.RawMessage {
 	var b bytes.Buffer

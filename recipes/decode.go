@@ -52,6 +52,16 @@ type decoder struct {
 	part      bool
 	faults    Faults
 	positions *positions
+	// rules are the file's own, beside those of recipes.
+	rules map[string]rule
+}
+
+// rule is the rule of a name: the file's own, or that of recipes.
+func (d *decoder) rule(name string) rule {
+	if r, own := d.rules[name]; own {
+		return r
+	}
+	return rules[name]
 }
 
 func newDecoder(what, file string) *decoder {
@@ -173,7 +183,7 @@ func (d *decoder) missingKeys(n *node, t reflect.Type, path []string) {
 		key := tag.Get("yaml")
 		if tag.Get("need") == "yes" && !slices.ContainsFunc(n.entries, func(e entry) bool { return e.key.text == key }) {
 			hint := ""
-			if example := ruleOf(tag).example; example != "" {
+			if example := d.rule(tag.Get("is")).example; example != "" {
 				hint = fmt.Sprintf("for example %s: %s", key, example)
 			}
 			d.add(n.pos, dotted(child(path, key))+" is missing", hint)
@@ -196,7 +206,7 @@ func (d *decoder) mapping(n *node, v reflect.Value, path []string) {
 	v.Set(reflect.MakeMapWithSize(v.Type(), len(n.entries)))
 	for _, e := range n.entries {
 		at := child(path, e.key.text)
-		d.obey(rules[d.tag.Get("keys")], e.key, at[:len(at)-1])
+		d.obey(d.rule(d.tag.Get("keys")), e.key, at[:len(at)-1])
 		value := reflect.New(v.Type().Elem()).Elem()
 		d.decode(e.value, value, at)
 		d.positions.at[joinPath(at)] = e.key.pos
@@ -235,7 +245,7 @@ func (d *decoder) distinct(n *node, path []string) {
 func (d *decoder) text(n *node, v reflect.Value, path []string) {
 	if d.wants(n, path, textKind) {
 		v.SetString(pathText(n, d.tag.Get("is")))
-		d.obey(ruleOf(d.tag), n, path)
+		d.obey(d.rule(d.tag.Get("is")), n, path)
 	}
 }
 

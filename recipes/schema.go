@@ -21,8 +21,11 @@ import (
 var recipeSource string
 
 // fieldComments gives the doc comment of every field, as TYPE.FIELD.
-var fieldComments = sync.OnceValue(func() map[string]string {
-	file, err := parser.ParseFile(token.NewFileSet(), "recipe.go", recipeSource, parser.ParseComments)
+var fieldComments = sync.OnceValue(func() map[string]string { return commentsOf(recipeSource) })
+
+// commentsOf gives the doc comment of every field in a Go source, as TYPE.FIELD.
+func commentsOf(source string) map[string]string {
+	file, err := parser.ParseFile(token.NewFileSet(), "", source, parser.ParseComments)
 	if err != nil {
 		panic("recipes: " + err.Error())
 	}
@@ -42,14 +45,16 @@ var fieldComments = sync.OnceValue(func() map[string]string {
 		return false
 	})
 	return comments
-})
+}
 
 // describe gives a field's comment with the key for the field's name.
-func describe(t reflect.Type, f reflect.StructField) string {
+func describe(t reflect.Type, f reflect.StructField) string { return describeBy(fieldComments(), t, f) }
+
+func describeBy(comments map[string]string, t reflect.Type, f reflect.StructField) string {
 	if outer := f.Index[:len(f.Index)-1]; len(outer) > 0 {
 		t = t.FieldByIndex(outer).Type
 	}
-	return f.Tag.Get("yaml") + strings.TrimPrefix(fieldComments()[t.Name()+"."+f.Name], f.Name)
+	return f.Tag.Get("yaml") + strings.TrimPrefix(comments[t.Name()+"."+f.Name], f.Name)
 }
 
 // exactlyOne are the structures of which exactly one key is written.

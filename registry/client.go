@@ -9,6 +9,7 @@ import (
 	"net/url"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/authn"
@@ -55,6 +56,8 @@ type access struct {
 	puller        *remote.Puller
 	// transport reaches the store's own registry; nil for others.
 	transport http.RoundTripper
+	// tagging is held while a tag is read, changed and written.
+	tagging sync.Mutex
 }
 
 // Open returns the registry at HOST[:PORT][/PREFIX]. It makes no request.

@@ -177,7 +177,23 @@ func (p publication) send(ctx context.Context) error {
 	if done, err := p.isDone(ctx); done || err != nil {
 		return err
 	}
+	if err := p.sendEvidence(ctx, pusher); err != nil {
+		return err
+	}
 	return pusher.Put(ctx, p.repo.Tag(p.tag), p.docs.index)
+}
+
+// sendEvidence signs the artifact and sends that: who finds its key finds its signatures.
+func (p publication) sendEvidence(ctx context.Context, pusher *remote.Pusher) error {
+	if p.artifact.Evidence == nil {
+		return nil
+	}
+	index := p.docs.index.descriptor()
+	items, err := p.artifact.Evidence(ctx, p.base, index.Digest.String())
+	if err != nil {
+		return err
+	}
+	return p.pushEvidence(ctx, pusher, index, items)
 }
 
 // sendBlobs sends configurations and layers, each once, several at a time.

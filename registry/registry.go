@@ -5,6 +5,7 @@
 package registry
 
 import (
+	"context"
 	"time"
 
 	"ampoule/artifact"
@@ -22,6 +23,9 @@ type Packed struct {
 	Images []PackedImage
 	// Referrers are published with it, before its key is.
 	Referrers []artifact.Referrer
+	// Evidence makes what is signed of the artifact when its digest is known, in the
+	// repository that it is published to; nil makes nothing. It is sent before the key is.
+	Evidence func(ctx context.Context, repository, digest string) ([]Evidence, error)
 }
 
 // PackedImage is the image for one platform.

@@ -19,6 +19,8 @@ import (
 type Publisher struct {
 	Registry *registry.Registry
 	Store    *store.Store
+	// Signing signs what is published; may be nil.
+	Signing *Signing
 }
 
 var (
@@ -55,6 +57,7 @@ func (p Publisher) Publish(ctx context.Context, a artifact.Artifact) (_ string, 
 	if err != nil {
 		return "", err
 	}
+	packed.Evidence = p.Signing.evidence(a)
 	published, err := p.Registry.Publish(ctx, packed)
 	return published.Digest, err
 }

@@ -31,6 +31,8 @@ type Parts struct {
 
 	place  config.Place
 	engine shared
+	// signing is nil where nothing is signed.
+	signing *Signing
 }
 
 // Open opens the store of a place. Its directory is made where it is missing.
@@ -94,7 +96,7 @@ func (p *Parts) Builder(inputs config.Inputs) (*builder.Builder, error) {
 	for _, k := range kept {
 		reg.Prefer(k)
 	}
-	published := Publisher{Registry: reg, Store: p.Store}
+	published := p.publisher(reg)
 	return builder.New(builder.Dependencies{
 		Store: p.Store, Fetch: fetcher, Sandboxes: p.Sandboxes, Publisher: published, Bases: published,
 		Environ: inputs.Environ, Caches: caches,

@@ -58,6 +58,7 @@ type Workspace struct {
 	// Projects are in the order of the spec's sources.
 	Projects []Project
 	State    State
+	Origin   Origin
 }
 
 // Project is the code of one source directory.
@@ -199,6 +200,13 @@ func (r *reader) read(ctx context.Context) (*Workspace, error) {
 	}
 	r.state.Dirty = r.state.Commit == ""
 	w := &Workspace{}
+	if r.tracked {
+		origin, err := r.git.origin(ctx, r.top)
+		if err != nil {
+			return nil, fmt.Errorf("reading the application: %w", err)
+		}
+		w.Origin = origin
+	}
 	for _, source := range r.spec.Sources {
 		p, err := r.project(ctx, source)
 		if err != nil {

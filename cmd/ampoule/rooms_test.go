@@ -127,7 +127,7 @@ var owners = map[string][]string{
 var runtimeOwners = map[string][]string{
 	"net/http": {"builder/fetch/...", "registry/...", "api/..."},
 	// Only tests import the specimens.
-	"os/exec": {"builder/...", "cmd/...", "ci/...", "audit/internal/specimen"},
+	"os/exec": {"builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "registry/trust/keys"},
 	// Source archives are foreign: one package walks them, within limits. Who else reads
 	// archives reads others: images, wheels, packages of Debian.
 	"archive/tar": {"builder/locking/sources", "tree", "registry/...", "cmd/...", "recipes/internal/...", "builder/sandbox/...", "builder/docker",

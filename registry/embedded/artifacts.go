@@ -83,18 +83,18 @@ func (g *guard) artifacts() ([]Artifact, error) {
 		tags := tagsOf(list.Manifests)
 		seen := map[string]bool{}
 		for _, d := range list.Manifests {
-			if seen[d.Digest] || d.Annotations[subjectAnnotation] != "" {
+			if seen[d.Digest] || subjectOf(d) != "" {
 				continue
 			}
 			seen[d.Digest] = true
-			all = append(all, g.artifact(repo, d, tags[d.Digest]))
+			all = append(all, g.artifact(repo, list.Manifests, d, tags[d.Digest]))
 		}
 	}
 	return all, nil
 }
 
 // artifact describes one entry of a repository's list.
-func (g *guard) artifact(repo repository, d descriptor, tags []string) Artifact {
+func (g *guard) artifact(repo repository, list []descriptor, d descriptor, tags []string) Artifact {
 	slices.Sort(tags)
 	a := Artifact{Name: repo.name, Digest: d.Digest, Tags: tags, Used: g.usedAt(repo, d.Digest).UTC().Truncate(time.Second), Whole: true}
 	a.Held = slices.ContainsFunc(tags, func(tag string) bool { return !artifact.IsKeyTag(tag) })
@@ -116,8 +116,12 @@ func (g *guard) artifact(repo repository, d descriptor, tags []string) Artifact 
 		return true
 	}
 	repo.visitOnce(d, seen, count)
+	for _, of := range list {
+		if subjectOf(of) == d.Digest {
+			repo.visitOnce(of, seen, count)
+		}
+	}
 	if refers, ok := repo.referrers(d.Digest); ok {
-		repo.visitOnce(refers, seen, count)
 		a.Groups = repo.groupsOf(refers)
 	}
 	return a

@@ -107,7 +107,7 @@ func (c *collection) mark(entries []descriptor) {
 	var lists []descriptor
 	for _, d := range entries {
 		switch {
-		case d.Annotations[subjectAnnotation] != "":
+		case subjectOf(d) != "":
 			lists = append(lists, d)
 		case c.isRoot(d, tags[d.Digest]):
 			c.reach(d)
@@ -116,8 +116,8 @@ func (c *collection) mark(entries []descriptor) {
 	for again := true; again; {
 		again = false
 		for _, d := range lists {
-			// Referrers are published before their subject.
-			if !c.live[d.Digest] && (c.live[d.Annotations[subjectAnnotation]] || c.isYoung(d.Digest)) {
+			// Referrers and signatures are published before their subject.
+			if !c.live[d.Digest] && (c.live[subjectOf(d)] || c.isYoung(d.Digest)) {
 				c.reach(d)
 				again = true
 			}
@@ -167,7 +167,7 @@ func (c *collection) unlist(entries []descriptor) error {
 			continue
 		}
 		gone[d.Digest] = true
-		if d.Annotations[subjectAnnotation] == "" && len(tagsOf(entries)[d.Digest]) > 0 {
+		if subjectOf(d) == "" && len(tagsOf(entries)[d.Digest]) > 0 {
 			c.out.Artifacts = append(c.out.Artifacts, c.repo.name+"@"+d.Digest)
 		}
 		if c.keep.Dry {
@@ -235,6 +235,16 @@ func (c *collection) removeBlob(digest string) (gone bool, err error) {
 		return false, err
 	}
 	return true, nil
+}
+
+// subjectOf is the digest that an entry of a repository's list belongs to: that of a list of
+// referrers, or of signatures, which have a tag. Others have none.
+func subjectOf(d descriptor) string {
+	if subject := d.Annotations[subjectAnnotation]; subject != "" {
+		return subject
+	}
+	subject, _ := artifact.SubjectOfTag(d.Annotations[artifact.AnnotationRefName])
+	return subject
 }
 
 // tagsOf lists the tags of each digest.

@@ -2,7 +2,9 @@ package install
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
+	"path"
 	"path/filepath"
 
 	"ampoule/registry"
@@ -12,14 +14,27 @@ import (
 // The tree is not verified. A root without a release is a [*registry.NotFoundError]; what no
 // installation made is an [*UnsafeError].
 func Current(root string) (string, error) {
+	release, _, err := currentOf(root, false)
+	return release, err
+}
+
+// CurrentGrounds is as [Current], and gives what a policy decides about the release by: one that
+// was installed without a policy has no evidence. That the release is the tree of its digest is
+// for [Verify] to prove.
+func CurrentGrounds(root string) (string, Grounds, error) { return currentOf(root, true) }
+
+func currentOf(root string, withRecord bool) (_ string, kept Grounds, _ error) {
 	s, err := lookAt(root)
 	if err != nil {
-		return "", hostError(reading, root, err)
+		return "", kept, hostError(reading, root, err)
 	}
 	release, err := s.current()
+	if err == nil && withRecord {
+		kept, err = s.grounds(release)
+	}
 	_ = s.closeDirs()
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", &registry.NotFoundError{What: "current release below " + root}
+		return "", kept, &registry.NotFoundError{What: "current release below " + root}
 	}
 	if err == nil {
 		release, err = filepath.EvalSymlinks(s.shown(release))
@@ -28,7 +43,28 @@ func Current(root string) (string, error) {
 		release, err = filepath.Abs(release)
 	}
 	if err != nil {
-		return "", hostError(reading, root, err)
+		return "", kept, hostError(reading, root, err)
 	}
-	return release, nil
+	return release, kept, nil
+}
+
+// grounds reads what a policy decides about a release by, and ties it to the release's digest.
+func (s *site) grounds(release string) (Grounds, error) {
+	r, err := s.readRecord(path.Base(release))
+	if err != nil {
+		return Grounds{}, err
+	}
+	kept := Grounds{Digest: r.Digest, Tree: r.Tree}
+	if !r.proves() || r.Grounds == nil {
+		return kept, nil
+	}
+	kept.Name, kept.Evidence = r.Grounds.Name, r.Grounds.Evidence
+	tree, err := r.follow(r.Digest, r.Platform, &checks{})
+	if err == nil && tree != r.Tree {
+		err = fmt.Errorf("its record has the tree %s, and its configuration %s", r.Tree, tree)
+	}
+	if err != nil {
+		return Grounds{}, &VerificationError{What: r.Ref, Err: err}
+	}
+	return kept, nil
 }

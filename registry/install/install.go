@@ -42,6 +42,9 @@ type Options struct {
 	// Before is called with the release's directory before it becomes the current one;
 	// its error keeps the current one as it was. Nil is nothing.
 	Before func(ctx context.Context, release string) error
+	// Allow decides whether an artifact may be installed, and gives the evidence that is kept
+	// beside the release; its error refuses. Nil allows everything.
+	Allow func(ctx context.Context, d registry.Description) ([]registry.Evidence, error)
 }
 
 // Installed is one release on this machine.
@@ -82,6 +85,13 @@ func Install(ctx context.Context, src Source, ref string, o Options) (Installed,
 	want, layers, err := plan(d, o.Platform)
 	if err != nil {
 		return Installed{}, err
+	}
+	if o.Allow != nil {
+		found, err := o.Allow(ctx, d)
+		if err != nil {
+			return Installed{}, err
+		}
+		want.Grounds = &Grounds{Name: d.Name, Digest: d.Digest, Tree: want.Tree, Evidence: found}
 	}
 	s, err := openSite(ctx, o.Root)
 	if err != nil {

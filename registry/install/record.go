@@ -40,6 +40,19 @@ type record struct {
 	chain
 	// Files is the tree's listing, to name what differs.
 	Files string `json:"files"`
+	// Grounds are what a policy decided by; nil where none was set.
+	Grounds *Grounds `json:"grounds,omitempty"`
+}
+
+// Grounds are what a policy decides about a release by, without its registry.
+type Grounds struct {
+	// Name is the repository without host and prefix.
+	Name string `json:"name"`
+	// Digest and Tree are the record's.
+	Digest string `json:"-"`
+	Tree   string `json:"-"`
+	// Evidence is what was beside the artifact when it was installed.
+	Evidence []registry.Evidence `json:"evidence"`
 }
 
 // unprovenRecord is a record without a version: nothing in it ties the tree's hash to

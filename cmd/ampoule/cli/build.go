@@ -14,6 +14,7 @@ import (
 
 	"ampoule/audit"
 	"ampoule/builder"
+	"ampoule/config"
 	"ampoule/recipes"
 	"ampoule/wiring"
 )
@@ -48,6 +49,10 @@ are left out. After a failure no further service is begun, unless --keep-going i
 With --cache what others have compiled is read from a cache in a registry, if one of the
 trusted keys has signed it; with --cache-key what is compiled here is put there.
 
+With --sign-key, or a key in config.toml, what is built is signed before it can be found:
+the artifact, how it was built, and what the gate said of it. What is published already
+is not: ampoule sign signs that.
+
 With --check the build is done a second time, from nothing but its inputs: in another
 store, with another number of jobs, and in sandboxes that have another host name, user,
 time zone, locale and order of files. What differs is told by file and place, with the likely
@@ -69,6 +74,9 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 				return err
 			}
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
+				if err := s.signBuilds(ctx, w, f.sign); err != nil {
+					return err
+				}
 				b, set, err := s.builder(w)
 				if err != nil {
 					return err
@@ -99,6 +107,7 @@ type buildFlags struct {
 	bounds stepBounds
 	check  bool
 	only   string
+	sign   config.Sign
 }
 
 func (f *buildFlags) add(cmd *cobra.Command) {
@@ -110,6 +119,7 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 	flags.BoolVar(&f.all, "groups", false, "build and publish all dependency groups of the recipe")
 	f.bounds.add(cmd)
 	flags.BoolVar(&f.check, "check", false, "build a second time in another environment, and compare")
+	signKeyFlags(cmd, &f.sign)
 	flags.StringVar(&f.only, "only", "", "what --check builds again: a wheel by its name, or interpreter (default: everything)")
 }
 
@@ -245,7 +255,7 @@ func (s *Session) tellBuilt(res builder.Result, err error, reference func(name, 
 		return buildResult{}
 	}
 	if res.Reused {
-		s.tell("this key is published already: nothing was built")
+		s.tellReused()
 	}
 	s.tellSource(res.Source)
 	ref := reference(res.Name, res.Digest)

@@ -20,6 +20,7 @@ import (
 	"ampoule/builder"
 	"ampoule/ci"
 	"ampoule/cmd/ampoule/display"
+	"ampoule/config"
 	"ampoule/recipes"
 	"ampoule/store"
 	"ampoule/wiring"
@@ -42,7 +43,7 @@ the system. Secrets are replaced by ***.`,
 	if err := cmd.RegisterFlagCompletionFunc("system", cobra.FixedCompletions(ci.Names(), cobra.ShellCompDirectiveNoFileComp)); err != nil {
 		panic("cli: " + err.Error())
 	}
-	cmd.AddCommand(newCIBuild(s, &system), newCIRun(s, &system), newCICheck(s, &system))
+	cmd.AddCommand(newCIBuild(s, &system), newCIRun(s, &system), newCICheck(s, &system), newCIAttest(s, &system))
 	return cmd
 }
 
@@ -96,6 +97,7 @@ func runWith(ctx context.Context, input, program string, args ...string) error {
 func newCIBuild(s *Session, system *string) *cobra.Command {
 	var groups []string
 	var export string
+	var sign config.Sign
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Finds or builds the artifact of the checkout, and exports its digest",
@@ -111,6 +113,9 @@ GitHub, ampoule.env in the checkout on GitLab and Jenkins, meta-data on Buildkit
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return s.inCI(cmd.Context(), *system, nil, func(on ci.System, log *ci.Log) error {
 				return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
+					if err := s.signBuilds(ctx, w, sign); err != nil {
+						return err
+					}
 					b, set, err := s.builder(w)
 					if err != nil {
 						return err
@@ -124,6 +129,7 @@ GitHub, ampoule.env in the checkout on GitLab and Jenkins, meta-data on Buildkit
 	cmd.Flags().StringSliceVar(&groups, "group", nil, "build and publish this dependency group beside the artifact")
 	cmd.Flags().StringVar(&export, "export", "", "write the result as variables to this file")
 	s.addCacheFlags(cmd)
+	signKeyFlags(cmd, &sign)
 	return cmd
 }
 
@@ -172,7 +178,7 @@ func (s *Session) buildForCI(ctx context.Context, log *ci.Log, b Builder, how bu
 		return res, err
 	}
 	if res.Reused {
-		s.tell("this key is published already: nothing was built")
+		s.tellReused()
 	}
 	s.tellSource(res.Source)
 	return res, nil

@@ -51,6 +51,8 @@ type Session struct {
 	Output   Output
 	Progress display.Mode
 
+	// signs says that what the call publishes is signed.
+	signs bool
 	// answered says that stdout has what a reader of it waits for: a result, or a program's own.
 	answered bool
 	// feed is everything that the call tells, and followers how many displays show it.
@@ -110,7 +112,7 @@ Stdout carries a verb's result and nothing else.
 	flags.StringVar(&s.Registry, "registry", "", "the registry as HOST[:PORT][/PREFIX] (default: the store's own)")
 	flags.StringVar(&output, "output", string(Text), "the result's form: text or json (audit: also junit or sarif)")
 	flags.StringVar(&mode, "progress", string(display.Auto), "the form of progress: auto, tty, plain or json")
-	root.AddCommand(newInit(s), newLock(s), newPGOProfile(s), newAdd(s), newRemove(s), newWhy(s), newOutdated(s), newPlan(s), newFetch(s), newBuild(s), newCI(s), newCache(s), newAudit(s), newExplain(s), newPreflight(s), newInspect(s), newDiff(s), newSBOM(s), newSave(s), newCopy(s), newExport(s), newInstall(s), newRun(s), newExec(s), newShell(s), newVerify(s),
+	root.AddCommand(newInit(s), newLock(s), newPGOProfile(s), newAdd(s), newRemove(s), newWhy(s), newOutdated(s), newPlan(s), newFetch(s), newBuild(s), newCI(s), newCache(s), newAudit(s), newExplain(s), newPreflight(s), newInspect(s), newDiff(s), newSBOM(s), newSave(s), newCopy(s), newExport(s), newInstall(s), newRun(s), newExec(s), newShell(s), newVerify(s), newSign(s), newKeys(s), newTrust(s),
 		newList(s), newTree(s), newRegistry(s), newStore(s), newLogs(s), newVersion(s))
 	completeFlags(root)
 	return root

@@ -32,7 +32,10 @@ is removed is told on stderr. AMPOULE_KEEP_ENV=NAME,NAME keeps variables, too.
 
 The exit code is the program's own: 127 if there is no such program, 126 if it
 cannot be run. The release's bin/ampoule-exec does all this: a machine without
-ampoule calls it itself, as ROOT/current/bin/ampoule-exec -- PROGRAM.`,
+ampoule calls it itself, as ROOT/current/bin/ampoule-exec -- PROGRAM.
+
+Where config.toml names a policy, the release must have what it asks for, by the
+signatures that ampoule install kept beside it: no registry is asked.`,
 		Example: `  ampoule exec --root /opt/web -- gunicorn web:app
   ampoule exec --root /opt/web --keep-env PYTHONPATH -- python3 -m web`,
 		Args: usage(func(cmd *cobra.Command, args []string) error {
@@ -50,6 +53,9 @@ ampoule calls it itself, as ROOT/current/bin/ampoule-exec -- PROGRAM.`,
 				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--root is missing: the directory that holds the releases")}
 			}
 			o.Program = args
+			if err := s.allowCurrent(cmd.Context(), root); err != nil {
+				return err
+			}
 			return Exec(s, root, o, syscall.Exec)
 		},
 	}

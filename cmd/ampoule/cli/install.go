@@ -10,7 +10,11 @@ import (
 	"ampoule/address"
 	"ampoule/audit/preflight"
 	"ampoule/builder/progress"
+	"ampoule/config"
+	"ampoule/faults"
+	"ampoule/registry"
 	"ampoule/registry/install"
+	"ampoule/wiring"
 )
 
 func newInstall(s *Session) *cobra.Command {
@@ -27,6 +31,9 @@ It uses, replaces and removes only what an installation made. DIR must belong to
 root or to the user that runs this, must be no link, and nobody else may write there;
 everybody may run what is installed, whatever the umask.
 
+Where config.toml names a policy, the artifact must have what it asks for, and the
+signatures are kept beside the release, for ampoule exec.
+
 A host without a registry installs from a file that ampoule export has written, or from
 an OCI layout, and verifies the same. The path may end with @sha256:…: then what is
 installed must have that digest.
@@ -41,8 +48,17 @@ installed must have that digest.
 			if root == "" {
 				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--root is missing: the directory to install below")}
 			}
-			return s.at(cmd.Context(), args[0], func(ctx context.Context, found located) error {
-				return Install(ctx, s, found, found.ref, root)
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) (err error) {
+				found, err := s.locate(ctx, w, args[0])
+				if err != nil {
+					return err
+				}
+				defer func() { err = errors.Join(err, found.close()) }()
+				allow, err := s.allow(ctx, w, found)
+				if err != nil {
+					return err
+				}
+				return Install(ctx, s, found, found.ref, root, allow)
 			})
 		},
 	}
@@ -65,12 +81,12 @@ type installed struct {
 	Warnings []string `json:"warnings"`
 }
 
-// Install puts an artifact's tree below a root.
-func Install(ctx context.Context, s *Session, src install.Source, ref, root string) error {
+// Install puts an artifact's tree below a root, if it is allowed: a nil allow allows everything.
+func Install(ctx context.Context, s *Session, src install.Source, ref, root string, allow func(context.Context, registry.Description) ([]registry.Evidence, error)) error {
 	in, err := watched(ctx, s, func(ctx context.Context) (install.Installed, error) {
 		task := progress.Start(ctx, progress.StageInstall, address.One(ref))
 		in, err := install.Install(ctx, src, ref, install.Options{
-			Root: root, Platform: platform(),
+			Root: root, Platform: platform(), Allow: allow,
 			Before: func(ctx context.Context, release string) error { return s.before(ctx, release) },
 		})
 		task.End(err)
@@ -132,9 +148,10 @@ type comparison struct {
 }
 
 func newVerify(s *Session) *cobra.Command {
-	return &cobra.Command{
-		Use:   "verify DIR [REF]",
-		Short: "Proves that an installed tree is the one of a digest",
+	var policy string
+	cmd := &cobra.Command{
+		Use:   "verify DIR [REF] | verify REF --policy FILE",
+		Short: "Proves that an installed tree is the one of a digest, or explains a policy",
 		Long: `Verify reads every file of the current release below a root and proves that the tree
 is the one of a digest. Installing kept the index, the manifest and the configuration
 beside the release: the digest must be the index's hash, the index must list the
@@ -147,9 +164,15 @@ that digest's, and whether that is the right digest must be known from elsewhere
 
 The result is the tree's hash. A difference ends it with code 4 and is told with the
 files that it is in. With --output json the result lists what was compared, whether
-it holds or not.`,
+it holds or not.
+
+With --policy it explains instead what a policy says of a published artifact: each rule,
+which keys have signed, and which evidence does not count, and why. An artifact that is
+refused ends it with code 4. Without a file, as in --policy=, the policy is the one that
+config.toml names, which run, exec and install obey.`,
 		Example: `  ampoule verify /opt/web web@sha256:…
-  ampoule verify /opt/web --output json`,
+  ampoule verify /opt/web --output json
+  ampoule verify web@sha256:… --policy policy.yaml`,
 		Args: usage(cobra.RangeArgs(1, 2)),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			if len(args) == 0 {
@@ -158,9 +181,42 @@ it holds or not.`,
 			return s.completeRefs(1, false)(cmd, args, word)
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if cmd.Flags().Changed("policy") {
+				return s.verifyPolicy(cmd, policy, args)
+			}
 			return Verify(cmd.Context(), s, args[0], strings.Join(args[1:], ""))
 		},
 	}
+	cmd.Flags().StringVar(&policy, "policy", "", "explain what this policy says of the artifact REF")
+	return cmd
+}
+
+// verifyPolicy explains a policy; without a file the machine's.
+func (s *Session) verifyPolicy(cmd *cobra.Command, file string, args []string) error {
+	if len(args) != 1 {
+		return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("want one reference with --policy")}
+	}
+	if file == "" {
+		set, err := config.Read(s.Environ, "")
+		if err != nil {
+			return err
+		}
+		file = set.Trust.Policy
+		if file == "" {
+			return faults.New(faults.Usage, "name a file with --policy, or as policy in config.toml", "no policy is set on this machine")
+		}
+	}
+	return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
+		reg, err := w.Registry()
+		if err != nil {
+			return err
+		}
+		j, err := w.Judge(ctx, file)
+		if err != nil {
+			return err
+		}
+		return VerifyPolicy(ctx, s, reg, j, args[0])
+	})
 }
 
 // Verify checks the current release below a root. Without a reference, the digest is

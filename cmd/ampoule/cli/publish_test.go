@@ -60,7 +60,13 @@ func publish(ctx context.Context, t *testing.T, w *wiring.Parts, sealed *tree.Tr
 // publishAs publishes it under a name.
 func publishAs(ctx context.Context, t *testing.T, w *wiring.Parts, sealed *tree.Tree, name string) (digest string) {
 	t.Helper()
-	reg, err := w.Registry()
+	return publishBy(ctx, t, w, sealed, name, func(*artifact.Artifact) {})
+}
+
+// publishBy publishes it after a change.
+func publishBy(ctx context.Context, t *testing.T, w *wiring.Parts, sealed *tree.Tree, name string, change func(*artifact.Artifact)) (digest string) {
+	t.Helper()
+	publisher, err := w.Publisher()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -74,7 +80,7 @@ func publishAs(ctx context.Context, t *testing.T, w *wiring.Parts, sealed *tree.
 	if err != nil {
 		t.Fatal(err)
 	}
-	digest, err = wiring.Publisher{Registry: reg, Store: w.Store}.Publish(ctx, artifact.Artifact{
+	a := artifact.Artifact{
 		Name: name, Key: "sha256:" + sumA, Platform: "linux/" + runtime.GOARCH, Created: basetime.Of(t),
 		Layers: parts,
 		Config: artifact.Config{
@@ -83,7 +89,9 @@ func publishAs(ctx context.Context, t *testing.T, w *wiring.Parts, sealed *tree.
 		},
 		Verdict:    []byte(`{"passed":true}`),
 		Wheelhouse: []artifact.File{artifact.BytesFile("idna-3.10-py3-none-any.whl", artifact.WheelType, []byte("wheel"))},
-	})
+	}
+	change(&a)
+	digest, err = publisher.Publish(ctx, a)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -158,7 +166,7 @@ func TestPublishedArtifact(t *testing.T) {
 		inspected(ctx, t, s, reg, ref, sealed)
 		out.Reset()
 
-		if err := Install(ctx, s, reg, ref, root); err != nil {
+		if err := Install(ctx, s, reg, ref, root, nil); err != nil {
 			t.Fatal(err)
 		}
 		release := strings.TrimSpace(out.String())

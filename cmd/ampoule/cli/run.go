@@ -50,7 +50,7 @@ the artifact's Python. Without any it runs the image's command.
 
 Signals are passed to the program, and the exit code is the program's own. The
 third SIGINT or SIGTERM stops it. The other flags mean what those of docker run
-mean.
+mean. Where config.toml names a policy, the artifact must have what it asks for.
 
 With --group the artifact's dependency group of that name lies over it, as ampoule build
 --group published it: the image is made for this run alone, and the artifact is
@@ -77,6 +77,10 @@ distribution.`,
 				if err != nil {
 					return err
 				}
+				allowed, err := s.guarded(ctx, w, reg)
+				if err != nil {
+					return err
+				}
 				engine, err := w.Engine(ctx)
 				if err != nil {
 					return err
@@ -86,7 +90,7 @@ distribution.`,
 					return err
 				}
 				defer release()
-				return Run(ctx, s, reg, engine, args[0], o)
+				return Run(ctx, s, allowed, engine, args[0], o)
 			})
 		},
 	}

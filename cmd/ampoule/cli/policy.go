@@ -1,0 +1,115 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"strings"
+	"time"
+
+	"ampoule/config"
+	"ampoule/faults"
+	"ampoule/registry"
+	"ampoule/registry/install"
+	"ampoule/registry/trust"
+	"ampoule/registry/trust/policy"
+	"ampoule/store"
+	"ampoule/wiring"
+)
+
+// judge opens the policy of this machine; nil where none is set.
+func (s *Session) judge(ctx context.Context, w *wiring.Parts) (*trust.Judge, error) {
+	set, err := config.Read(s.Environ, "")
+	if err != nil {
+		return nil, err
+	}
+	return w.Judge(ctx, set.Trust.Policy)
+}
+
+// guarded gives of a registry only what the machine's policy allows.
+func (s *Session) guarded(ctx context.Context, w *wiring.Parts, reg *registry.Registry) (trust.Guarded, error) {
+	j, err := s.judge(ctx, w)
+	return trust.Guarded{Source: reg, Judge: j}, err
+}
+
+// allow is what installing asks the machine's policy; nil where none is set.
+func (s *Session) allow(ctx context.Context, w *wiring.Parts, reg trust.Evidence) (func(context.Context, registry.Description) ([]registry.Evidence, error), error) {
+	j, err := s.judge(ctx, w)
+	if err != nil || j == nil {
+		return nil, err
+	}
+	return func(ctx context.Context, d registry.Description) ([]registry.Evidence, error) {
+		found, err := reg.Evidence(ctx, d.Ref)
+		if err != nil {
+			return nil, err
+		}
+		return found, j.DecideBy(trust.SubjectOf(d), found).Err()
+	}, nil
+}
+
+// allowCurrent asks the machine's policy whether the current release below a root may run, by
+// what was kept when it was installed: no registry is asked.
+func (s *Session) allowCurrent(ctx context.Context, root string) error {
+	set, err := config.Read(s.Environ, "")
+	if err != nil || set.Trust.Policy == "" {
+		return err
+	}
+	dir, err := s.workplace().StoreDir()
+	if err != nil {
+		return err
+	}
+	memory, err := store.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = memory.Close() }() // what was seen is on disk
+	j, err := trust.Open(ctx, memory, set.Trust.Policy, time.Now)
+	if err != nil {
+		return err
+	}
+	_, kept, err := install.CurrentGrounds(root)
+	if err != nil {
+		return err
+	}
+	if kept.Name == "" {
+		return faults.New(faults.Refused, "install the same reference again: that asks the policy, and keeps the signatures", "the current release below %s was installed without a policy", root)
+	}
+	return j.DecideBy(policy.Subject{Name: kept.Name, Digest: kept.Digest, Tree: kept.Tree}, kept.Evidence).Err()
+}
+
+// VerifyPolicy explains what a policy says of an artifact. One that it refuses is a
+// [*policy.RefusedError].
+func VerifyPolicy(ctx context.Context, s *Session, reg trust.Source, j *trust.Judge, ref string) error {
+	d, err := reg.Resolve(ctx, ref)
+	if err != nil {
+		return err
+	}
+	decision, err := j.Decide(ctx, reg, d)
+	if err != nil {
+		return err
+	}
+	if err := s.print(decisionText(decision), decision); err != nil {
+		return err
+	}
+	return decision.Err()
+}
+
+// decisionText is a decision for people.
+func decisionText(d policy.Decision) string {
+	var b strings.Builder
+	verb := "refuses"
+	if d.Allowed {
+		verb = "allows"
+	}
+	fmt.Fprintf(&b, "policy %s with trust root %s version %d %s %s@%s\n", d.Policy, d.Root, d.Version, verb, d.Subject.Name, d.Subject.Digest)
+	for _, l := range d.Lines {
+		mark := "no "
+		if l.Holds {
+			mark = "yes"
+		}
+		fmt.Fprintf(&b, "  %s  %s: %s\n", mark, l.Rule, l.Text)
+	}
+	for _, l := range d.Notes {
+		fmt.Fprintf(&b, "  -    does not count: %s\n", l.Text)
+	}
+	return b.String()
+}

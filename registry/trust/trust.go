@@ -1,0 +1,103 @@
+// Package trust decides whether artifacts of a registry may run here: it brings a policy, a
+// trust root and the evidence beside an artifact together.
+package trust
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"ampoule/artifact"
+	"ampoule/faults"
+	"ampoule/registry"
+	"ampoule/registry/trust/policy"
+	"ampoule/registry/trust/roots"
+)
+
+// Evidence gives what is signed of artifacts; a registry is one.
+type Evidence interface {
+	Evidence(ctx context.Context, ref string) ([]registry.Evidence, error)
+}
+
+// Judge decides by one policy. A nil Judge allows everything.
+type Judge struct {
+	policy *policy.Policy
+	root   *roots.Root
+	now    func() time.Time
+}
+
+// Open reads a policy and its trust root. The memory keeps which version of the root was seen.
+func Open(ctx context.Context, memory roots.Memory, file string, now func() time.Time) (*Judge, error) {
+	p, err := policy.Read(file)
+	if err != nil {
+		return nil, err
+	}
+	root, err := roots.Open(ctx, memory, p.TrustFile(), p.Trust.Name, now())
+	if err != nil {
+		return nil, err
+	}
+	return &Judge{p, root, now}, nil
+}
+
+// Decide decides about an artifact.
+func (j *Judge) Decide(ctx context.Context, src Evidence, d registry.Description) (policy.Decision, error) {
+	found, err := src.Evidence(ctx, d.Ref)
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	return j.policy.Decide(j.root, SubjectOf(d), found, j.now()), nil
+}
+
+// DecideBy decides by evidence that was kept.
+func (j *Judge) DecideBy(subject policy.Subject, found []registry.Evidence) policy.Decision {
+	return j.policy.Decide(j.root, subject, found, j.now())
+}
+
+// SubjectOf is what a policy decides about.
+func SubjectOf(d registry.Description) policy.Subject {
+	s := policy.Subject{Name: d.Name, Digest: d.Digest}
+	for _, image := range d.Images {
+		if labels, err := artifact.ParseLabels(image.Config.Labels); err == nil && labels.Tree != "" {
+			s.Tree = labels.Tree
+			break
+		}
+	}
+	return s
+}
+
+// Source is where artifacts come from that are installed and run.
+type Source interface {
+	Evidence
+	Resolve(ctx context.Context, ref string) (registry.Description, error)
+	OpenLayer(ctx context.Context, l registry.LayerInfo) (io.ReadCloser, error)
+	Groups(ctx context.Context, ref string) ([]registry.Group, error)
+}
+
+// Guarded gives of a source only what a judge allows.
+type Guarded struct {
+	Source
+	Judge *Judge
+}
+
+// Resolve describes an artifact that may run. Another one is a [*policy.RefusedError].
+func (g Guarded) Resolve(ctx context.Context, ref string) (registry.Description, error) {
+	d, err := g.Source.Resolve(ctx, ref)
+	if err != nil || g.Judge == nil {
+		return d, err
+	}
+	decision, err := g.Judge.Decide(ctx, g.Source, d)
+	if err != nil {
+		return registry.Description{}, fmt.Errorf("asking the policy: %w", err)
+	}
+	return d, decision.Err()
+}
+
+// Groups lists dependency groups. Nobody signs them, so that no policy allows any.
+func (g Guarded) Groups(ctx context.Context, ref string) ([]registry.Group, error) {
+	if g.Judge != nil {
+		return nil, faults.New(faults.Refused, "run it without --group, or on a machine without a policy",
+			"a policy is set, and dependency groups of %s are not signed", ref)
+	}
+	return g.Source.Groups(ctx, ref)
+}
