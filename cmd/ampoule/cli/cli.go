@@ -47,6 +47,7 @@ type Session struct {
 	Output   Output
 	Progress display.Mode
 
+	profiles profiles
 	// answered says that stdout has what a reader of it waits for: a result, or a program's own.
 	answered bool
 	// feed is everything that the call tells, and followers how many displays show it.
@@ -63,6 +64,9 @@ func Main(s *Session, args []string) int {
 	completeReferences(root)
 	root.SetArgs(loginMessage(root, args))
 	err := interrupted(ctx, root.ExecuteContext(ctx))
+	if ended := s.profiles.end(); err == nil {
+		err = ended
+	}
 	if s.Output == "" {
 		s.assumeForms(args)
 	}
@@ -92,6 +96,9 @@ Stdout carries a verb's result and nothing else.
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := s.profiles.begin(); err != nil {
+				return err
+			}
 			return s.setForms(cmd, output, mode)
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
@@ -106,6 +113,8 @@ Stdout carries a verb's result and nothing else.
 	flags.StringVar(&s.Registry, "registry", "", "the registry as HOST[:PORT][/PREFIX] (default: the store's own)")
 	flags.StringVar(&output, "output", string(Text), "the result's form: text or json (audit: also junit or sarif)")
 	flags.StringVar(&mode, "progress", string(display.Auto), "the form of progress: auto, tty, plain or json")
+	flags.StringVar(&s.profiles.cpu, "cpuprofile", "", "write a profile of the processor's time to a file, for go tool pprof")
+	flags.StringVar(&s.profiles.trace, "trace", "", "write a trace of the execution to a file, for go tool trace")
 	root.AddCommand(newInit(s), newLock(s), newAdd(s), newRemove(s), newWhy(s), newOutdated(s), newPlan(s), newFetch(s), newBuild(s), newCI(s), newAudit(s), newExplain(s), newPreflight(s), newInspect(s), newSave(s), newInstall(s), newRun(s), newExec(s), newShell(s), newVerify(s),
 		newList(s), newTree(s), newRegistry(s), newStore(s), newLogs(s), newVersion(s))
 	completeFlags(root)
