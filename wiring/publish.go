@@ -23,6 +23,7 @@ type Publisher struct {
 
 var (
 	_ builder.Publisher = Publisher{}
+	_ builder.Preparer  = Publisher{}
 	_ builder.Bases     = Publisher{}
 )
 
@@ -46,18 +47,43 @@ func whole(ctx context.Context, name, digest string, found bool, err error) (str
 // Publish implements [builder.Publisher]: it compresses the layers and sends
 // them with the verdict and the wheelhouse.
 func (p Publisher) Publish(ctx context.Context, a artifact.Artifact) (_ string, err error) {
-	dir, remove, err := p.Store.TempDir()
-	if err != nil {
-		return "", fmt.Errorf("packing %s: %w", a.Name, err)
-	}
-	defer func() { err = errors.Join(err, remove()) }()
-	packed, err := registry.Pack(ctx, layer.Packer{Dir: dir, Memory: blobs{p.Store}}, a)
+	ready, err := p.Prepare(ctx, a)
 	if err != nil {
 		return "", err
 	}
-	published, err := p.Registry.Publish(ctx, packed)
+	defer func() { err = errors.Join(err, ready.Close()) }()
+	return ready.Publish(ctx, a.Verdict)
+}
+
+// Prepare implements [builder.Preparer].
+func (p Publisher) Prepare(ctx context.Context, a artifact.Artifact) (builder.Prepared, error) {
+	dir, remove, err := p.Store.TempDir()
+	if err != nil {
+		return nil, fmt.Errorf("packing %s: %w", a.Name, err)
+	}
+	a.Verdict = nil
+	packed, err := registry.Pack(ctx, layer.Packer{Dir: dir, Memory: blobs{p.Store}}, a)
+	if err != nil {
+		return nil, errors.Join(err, remove())
+	}
+	return prepared{p.Registry, packed, remove}, nil
+}
+
+// prepared is an artifact that is compressed.
+type prepared struct {
+	registry *registry.Registry
+	packed   registry.Packed
+	remove   func() error
+}
+
+// Publish implements [builder.Prepared].
+func (p prepared) Publish(ctx context.Context, verdict []byte) (string, error) {
+	published, err := p.registry.Publish(ctx, p.packed.WithVerdict(verdict))
 	return published.Digest, err
 }
+
+// Close implements [builder.Prepared].
+func (p prepared) Close() error { return p.remove() }
 
 // Tree implements [builder.GroupPublisher].
 func (p Publisher) Tree(ctx context.Context, name, digest, platform string) (string, error) {
