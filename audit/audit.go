@@ -91,7 +91,7 @@ type Subject struct {
 	// NativeCalls are compiler calls that made a part of a distribution for the processor of
 	// the build machine, whichever that was: of those whose build printed any, the first.
 	NativeCalls []CompilerCall
-	// Loads is what loading the modules of [Loadable] showed, on every target. A tree with
+	// Loads is what loading the modules of [Loadable] and of [TopLevels] showed, on every target. A tree with
 	// startup code that is accepted has them twice, without that code and with it.
 	Loads []LoadReport
 	// Tests are the recipe's tests; Reports says how each ended, on every target, twice
@@ -174,6 +174,8 @@ type LoadReport struct {
 	Runtimes int
 	// Startup says that the tree's startup code ran before (see [Startups]).
 	Startup bool
+	// Own says that Module is one of [TopLevels], which were imported in one process.
+	Own bool
 }
 
 // Test is one of the recipe's tests.

@@ -11,17 +11,17 @@ import (
 func init() {
 	register(check{
 		name:   "load",
-		reason: "every extension module loads in every target, beside one Python runtime and no stray file",
+		reason: "every extension module loads in every target, beside one Python runtime and no stray file, and distributions can be imported",
 		needs:  aBuild,
 		run:    checkLoad,
 	})
 }
 
-// checkLoad judges the reports of loading what [Loadable] lists. A module
+// checkLoad judges the reports of loading what [Loadable] and [TopLevels] list. A module
 // without a report has not been loaded.
 func checkLoad(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{}
-	list := modules(x.Tree, x.home, x.extensions())
+	list, own := modules(x.Tree, x.home, x.extensions()), topLevels(x.Tree, x.home.site)
 	startup, modes, err := x.startupModes()
 	if err != nil {
 		return out, err
@@ -43,6 +43,18 @@ func checkLoad(_ context.Context, x *exam) (outcome, error) {
 				out.add(*f)
 			}
 		}
+		for _, m := range own {
+			var faults [2]*Finding
+			for i, loads := range tried {
+				out.examined++
+				if f, ok := x.ownFault(loads, m); ok {
+					faults[i] = &f
+				}
+			}
+			if f := x.startupDecides(startup, faults, len(modes)); f != nil {
+				out.add(*f)
+			}
+		}
 	}
 	return out, nil
 }
@@ -50,12 +62,17 @@ func checkLoad(_ context.Context, x *exam) (outcome, error) {
 // loadsOf finds the reports of one target, with startup code or without, and judges what
 // was mapped.
 func (x *exam) loadsOf(out *outcome, t Target, startup bool) loadIndex {
-	loads := loadIndex{target: t, reports: map[loadKey]LoadReport{}}
+	loads := loadIndex{target: t, reports: map[loadKey]LoadReport{}, own: map[loadKey]LoadReport{}}
 	for _, r := range x.Loads {
 		if r.Target != t.Name || r.Startup != startup {
 			continue
 		}
-		loads.reports[loadKey{r.Kind, r.Module, r.File, len(r.Behind) > 0}] = r
+		key := loadKey{r.Kind, r.Module, r.File, len(r.Behind) > 0}
+		if r.Own {
+			loads.own[key] = r
+			continue
+		}
+		loads.reports[key] = r
 		if f, ok := loads.mapFault(r); ok {
 			out.add(f)
 		}
@@ -70,8 +87,9 @@ type loadKey struct {
 
 // loadIndex is the reports of one target.
 type loadIndex struct {
-	target  Target
-	reports map[loadKey]LoadReport
+	target Target
+	// own are those of top-level modules.
+	reports, own map[loadKey]LoadReport
 }
 
 // moduleFault judges one extension module. One that fails to import is a warning where the

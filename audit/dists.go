@@ -184,20 +184,8 @@ func Requires(t *tree.Tree, interpreter string) (map[string][]string, error) {
 // requires lists the other distributions that a distribution requires, under whatever
 // marker and extra, by their normalised names. Of METADATA that cannot be read, it lists none.
 func requires(t *tree.Tree, d dist) []string {
-	e, ok := t.Lookup(d.info + "/METADATA")
-	if !ok || e.Kind != tree.File || e.Size > maxMetadata {
-		return nil
-	}
-	data, err := e.ReadAll()
-	if err != nil {
-		return nil
-	}
-	h, err := packaging.ParseMetadata(data)
-	if err != nil {
-		return nil
-	}
 	var names []string
-	for _, requirement := range h.Values("Requires-Dist") {
+	for _, requirement := range requirementLines(t, d) {
 		name := packaging.RequiredName(requirement)
 		if name != "" && name != d.name && !slices.Contains(names, name) {
 			names = append(names, name)

@@ -292,6 +292,10 @@ func loadReports(t *testing.T, s Subject) []LoadReport {
 	if err != nil {
 		t.Fatal(err)
 	}
+	own, err := TopLevels(s.Tree, s.Interpreter)
+	if err != nil {
+		t.Fatal(err)
+	}
 	var reports []LoadReport
 	for _, target := range s.Targets {
 		for _, m := range list {
@@ -300,6 +304,9 @@ func loadReports(t *testing.T, s Subject) []LoadReport {
 				r.Kind = KindDlopen
 			}
 			reports = append(reports, r)
+		}
+		for _, m := range own {
+			reports = append(reports, LoadReport{Target: target.Name, Kind: KindImport, Module: m.Name, OK: true, Runtimes: 1, Own: true})
 		}
 	}
 	return reports

@@ -292,12 +292,12 @@ func TestBuildRefused(t *testing.T) {
 			w.load = func(m audit.Module) loaded {
 				return loaded{Kind: audit.KindImport, Module: m.Name, File: m.File, Error: "ImportError: no"}
 			}
-		}, []string{"load container vm", "recipe-tests container vm"}},
+		}, []string{"load container vm", "load container vm", "recipe-tests container vm"}},
 		"module is not loaded": {func(w *world) {
 			w.load = func(m audit.Module) loaded {
 				return loaded{Kind: audit.KindImport, Module: "other", OK: true, Mapped: []string{"PLACE/bin/python3.13"}}
 			}
-		}, []string{"load container vm", "recipe-tests container vm"}},
+		}, []string{"load container vm", "load container vm", "recipe-tests container vm"}},
 		"stray file is mapped": {func(w *world) {
 			w.load = func(m audit.Module) loaded {
 				return loaded{Kind: audit.KindImport, Module: m.Name, File: m.File, OK: true, Mapped: []string{"PLACE/" + m.File, "PLACE/bin/python3.13", "/usr/lib64/ld-linux-x86-64.so.2", "/ampoule-build/x.so"}}

@@ -369,7 +369,7 @@ type loaded struct {
 }
 
 func (w *world) loadAll(s *fake.Sandbox, step sandbox.Step) error {
-	e, ok := s.Files().Lookup("ampoule-gate/modules.json")
+	e, ok := s.Files().Lookup(step.Args[4][1:])
 	if !ok {
 		return &sandbox.ExitError{Args: step.Args, Code: 1}
 	}
@@ -383,7 +383,15 @@ func (w *world) loadAll(s *fake.Sandbox, step sandbox.Step) error {
 	}
 	place := step.Args[len(step.Args)-2]
 	for _, m := range modules {
-		for _, told := range []loaded{w.load(m), {Kind: "done", File: m.File}} {
+		said := []loaded{}
+		if m.Name == "" && m.File == "" {
+			for _, name := range m.Packages {
+				said = append(said, w.load(audit.Module{Name: name}))
+			}
+		} else {
+			said = append(said, w.load(m))
+		}
+		for _, told := range append(said, loaded{Kind: "done", File: m.File}) {
 			line, err := json.Marshal(told)
 			if err != nil {
 				return err

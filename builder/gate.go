@@ -21,8 +21,8 @@ import (
 type RefusedError = gate.RefusedError
 
 // gate has the tree judged in each runtime target, and keeps the verdict beside the logs,
-// whatever it says.
-func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict, err error) {
+// whatever it says. It calls laid, if that is not nil, when the tree is laid on all targets.
+func (r *build) gate(ctx context.Context, sealed *seal.Sealed, laid func()) (_ *audit.Verdict, err error) {
 	task := progress.Start(ctx, progress.StageGate, r.req.Recipe.Name)
 	defer func() { task.End(err) }()
 	log, err := buildlog.Open(r.logs, "gate")
@@ -37,7 +37,7 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed) (_ *audit.Verdict
 	if err != nil {
 		return nil, err
 	}
-	stage := &gate.Stage{Store: r.with.Store, Runner: r.with.Sandboxes.Runner, Images: r.with.Sandboxes.Images, Jobs: r.with.Jobs, Log: log}
+	stage := &gate.Stage{Store: r.with.Store, Runner: r.with.Sandboxes.Runner, Images: r.with.Sandboxes.Images, Jobs: r.with.Jobs, Log: log, Laid: laid}
 	subject := gate.Case{
 		Terms: gate.TermsOf(r.req.Recipe), Tree: sealed.Tree, Record: sealed.Record,
 		Prefix: "/" + Prefix, Interpreter: strings.TrimPrefix(r.env.Python, "/"+Prefix+"/"),

@@ -121,7 +121,7 @@ func (g *groupBuild) run(ctx context.Context) (_ *audit.Verdict, _ string, err e
 	if len(clashes) > 0 {
 		return nil, "", &overlay.RefusedError{Name: g.group, Clashes: clashes}
 	}
-	verdict, err := g.gate(ctx, both)
+	verdict, err := g.gate(ctx, both, nil)
 	if err != nil {
 		return verdict, "", err
 	}

@@ -25,34 +25,6 @@ import (
 	"ampoule/tree"
 )
 
-// publish hands the sealed tree, with everything that belongs beside it, to the registry.
-func (r *build) publish(ctx context.Context, open *layers.Opened, sealed *seal.Sealed, verdict *audit.Verdict) (_ string, err error) {
-	task := progress.Start(ctx, progress.StagePublish, r.req.Recipe.Name)
-	defer func() { task.End(err) }()
-	told, err := json.MarshalIndent(verdict, "", "  ")
-	if err != nil {
-		return "", fmt.Errorf("writing the verdict: %w", err)
-	}
-	a, err := r.image(ctx, sealed)
-	if err != nil {
-		return "", err
-	}
-	a.Verdict, a.Debug = told, named(r.debug)
-	if a.Source, err = r.keepSource(); err != nil {
-		return "", err
-	}
-	if a.SBOM, err = r.bill(ctx, open, sealed); err != nil {
-		return "", err
-	}
-	if a.Provenance, err = r.provenance(); err != nil {
-		return "", err
-	}
-	if a.Wheelhouse, err = r.wheelhouse(ctx, sealed.Record); err != nil {
-		return "", err
-	}
-	return r.b.d.Publisher.Publish(ctx, a)
-}
-
 // named gives layers their names, and sorts them by these.
 func named(byName map[string]sandbox.Layer) []artifact.Layer {
 	all := make([]artifact.Layer, 0, len(byName))

@@ -79,12 +79,7 @@ func (r *build) run(ctx context.Context) (_ *audit.Verdict, _ string, err error)
 	if err := r.checkCommand(ctx, open, sealed.Tree); err != nil {
 		return nil, "", err
 	}
-	verdict, err := r.gate(ctx, sealed)
-	if err != nil {
-		return verdict, "", err
-	}
-	digest, err := r.publish(ctx, open, sealed, verdict)
-	return verdict, digest, err
+	return r.judgeAndPublish(ctx, open, sealed)
 }
 
 // begin opens the sandbox engine and the build environment. The log of that stays open

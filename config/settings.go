@@ -24,6 +24,8 @@ func Settings() []Setting {
 		{What: "the registry", Flag: "registry", Default: "the store's own"},
 		{What: "the form of results", Flag: "output", Default: "`text`"},
 		{What: "the form of progress", Flag: "progress", Variables: []string{termVariable}, Default: "`tty` on a terminal that is not `dumb`, else `plain`"},
+		{What: "a file for a profile of the processor's time, which `go tool pprof` reads", Flag: "cpuprofile", Default: "none"},
+		{What: "a file for a trace of the execution, which `go tool trace` reads", Flag: "trace", Default: "none"},
 		{What: "the directory of `ampoule/config.toml`", Variables: []string{configHomeVariable}, Default: "`~/.config`"},
 		{What: "where `~` is", Variables: []string{homeVariable}},
 		{What: "the directory of user data", Variables: []string{dataHomeVariable}, Default: "`~/.local/share`"},

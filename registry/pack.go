@@ -12,7 +12,8 @@ import (
 	"ampoule/registry/layer"
 )
 
-// Pack compresses an artifact's layers, and makes referrers of what belongs beside it.
+// Pack compresses an artifact's layers, and makes referrers of what belongs beside it. One
+// without a verdict is given that by [Packed.WithVerdict].
 // What the packer keeps must stay until the result is published.
 func Pack(ctx context.Context, packer layer.Packer, a artifact.Artifact) (Packed, error) {
 	image, err := packImage(ctx, packer, a)
@@ -23,11 +24,7 @@ func Pack(ctx context.Context, packer layer.Packer, a artifact.Artifact) (Packed
 	if err != nil {
 		return Packed{}, fmt.Errorf("packing %s: debug information: %w", a.Name, err)
 	}
-	verdict := artifact.BytesFile(artifact.VerdictFile, artifact.VerdictType, a.Verdict)
-	referrers := []artifact.Referrer{
-		{ArtifactType: artifact.VerdictType, Files: []artifact.File{verdict}},
-		{ArtifactType: artifact.WheelhouseType, Files: a.Wheelhouse},
-	}
+	referrers := []artifact.Referrer{{ArtifactType: artifact.WheelhouseType, Files: a.Wheelhouse}}
 	if len(debug) > 0 {
 		referrers = append(referrers, artifact.Referrer{ArtifactType: artifact.DebugType, Files: debug})
 	}
@@ -43,7 +40,18 @@ func Pack(ctx context.Context, packer layer.Packer, a artifact.Artifact) (Packed
 		}
 		packed.Referrers = append(packed.Referrers, bill)
 	}
-	return packed, nil
+	if a.Verdict == nil {
+		return packed, nil
+	}
+	return packed.WithVerdict(a.Verdict), nil
+}
+
+// WithVerdict is the artifact with the verdict about it, for one that was packed before that was
+// known.
+func (p Packed) WithVerdict(verdict []byte) Packed {
+	file := artifact.BytesFile(artifact.VerdictFile, artifact.VerdictType, verdict)
+	p.Referrers = append([]artifact.Referrer{{ArtifactType: artifact.VerdictType, Files: []artifact.File{file}}}, p.Referrers...)
+	return p
 }
 
 // packBill makes the referrer of the bill of materials, which has the artifact's digest in it.

@@ -25,6 +25,7 @@ type Publisher struct {
 
 var (
 	_ builder.Publisher = Publisher{}
+	_ builder.Preparer  = Publisher{}
 	_ builder.Bases     = Publisher{}
 )
 
@@ -48,19 +49,47 @@ func whole(ctx context.Context, name, digest string, found bool, err error) (str
 // Publish implements [builder.Publisher]: it compresses the layers and sends
 // them with the verdict and the wheelhouse.
 func (p Publisher) Publish(ctx context.Context, a artifact.Artifact) (_ string, err error) {
-	dir, remove, err := p.Store.TempDir()
-	if err != nil {
-		return "", fmt.Errorf("packing %s: %w", a.Name, err)
-	}
-	defer func() { err = errors.Join(err, remove()) }()
-	packed, err := registry.Pack(ctx, layer.Packer{Dir: dir, Memory: blobs{p.Store}}, a)
+	ready, err := p.Prepare(ctx, a)
 	if err != nil {
 		return "", err
 	}
-	packed.Evidence = p.Signing.evidence(a)
-	published, err := p.Registry.Publish(ctx, packed)
+	defer func() { err = errors.Join(err, ready.Close()) }()
+	return ready.Publish(ctx, a.Verdict, a.Provenance)
+}
+
+// Prepare implements [builder.Preparer].
+func (p Publisher) Prepare(ctx context.Context, a artifact.Artifact) (builder.Prepared, error) {
+	dir, remove, err := p.Store.TempDir()
+	if err != nil {
+		return nil, fmt.Errorf("packing %s: %w", a.Name, err)
+	}
+	a.Verdict = nil
+	packed, err := registry.Pack(ctx, layer.Packer{Dir: dir, Memory: blobs{p.Store}}, a)
+	if err != nil {
+		return nil, errors.Join(err, remove())
+	}
+	return prepared{p, a, packed, remove}, nil
+}
+
+// prepared is an artifact that is compressed.
+type prepared struct {
+	publisher Publisher
+	artifact  artifact.Artifact
+	packed    registry.Packed
+	remove    func() error
+}
+
+// Publish implements [builder.Prepared].
+func (p prepared) Publish(ctx context.Context, verdict []byte, provenance artifact.Provenance) (string, error) {
+	p.artifact.Verdict, p.artifact.Provenance = verdict, provenance
+	packed := p.packed.WithVerdict(verdict)
+	packed.Evidence = p.publisher.Signing.evidence(p.artifact)
+	published, err := p.publisher.Registry.Publish(ctx, packed)
 	return published.Digest, err
 }
+
+// Close implements [builder.Prepared].
+func (p prepared) Close() error { return p.remove() }
 
 // Tree implements [builder.GroupPublisher].
 func (p Publisher) Tree(ctx context.Context, name, digest, platform string) (string, error) {

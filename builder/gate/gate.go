@@ -8,8 +8,9 @@
 //   - The interpreter is started with -I and -S, so that no code of the tree runs before the
 //     gate's own: neither .pth files nor sitecustomize. Startup code that the recipe accepts runs
 //     in a second round, and whatever passes must pass without it, too.
-//   - Each distribution's modules are loaded in a sandbox of their own. The recipe's commands,
-//     which may build on one another, run in another one, in their order.
+//   - Each distribution's modules are loaded in a sandbox in which nothing has run but what it
+//     requires. The recipe's commands, which may build on one another, run in another one, in
+//     their order. Imports that decide warnings alone share a sandbox.
 //   - A distribution is shown nothing of others but what it requires, so that what is
 //     remembered of a load was decided by files that are part of the record's key alone.
 //   - Processes are started, timed and ended from here. An answer counts for the module that was
@@ -49,6 +50,9 @@ type Stage struct {
 	Jobs int
 	// Log gets what tests and the interpreter print.
 	Log *buildlog.Log
+	// Laid is called once, when a tree that is tried is laid on all its targets: what follows is
+	// mostly waiting for sandboxes. It may be nil.
+	Laid func()
 
 	// patience is how long one attempt may take; 0 is the constant of that name.
 	patience time.Duration
@@ -91,6 +95,7 @@ type Result struct {
 type subject struct {
 	Subject
 	modules  []audit.Module
+	tops     []audit.TopLevel
 	requires map[string][]string
 	// startups take part in the start of the interpreter; accepted says that all of them may.
 	startups []audit.Startup
@@ -104,6 +109,9 @@ func newSubject(s Subject) (*subject, error) {
 	sub := &subject{Subject: s}
 	var err error
 	if sub.modules, err = audit.Loadable(s.Tree, s.Interpreter); err != nil {
+		return nil, err
+	}
+	if sub.tops, err = audit.TopLevels(s.Tree, s.Interpreter); err != nil {
 		return nil, err
 	}
 	if sub.requires, err = audit.Requires(s.Tree, s.Interpreter); err != nil {
@@ -147,11 +155,21 @@ func (s *Stage) Try(ctx context.Context, what Subject, targets []Target) ([]Resu
 		return nil, err
 	}
 	places := make(chan struct{}, 2*max(1, s.Jobs))
-	results := make([]Result, len(targets))
+	var laying sync.WaitGroup
+	laying.Add(len(targets))
 	group, trying := errgroup.WithContext(ctx)
+	if s.Laid != nil {
+		group.Go(func() error {
+			laying.Wait()
+			s.Laid()
+			return nil
+		})
+	}
+	results := make([]Result, len(targets))
 	for i, target := range targets {
 		group.Go(func() error {
-			t := &trial{stage: s, sub: sub, Target: target, places: places}
+			t := &trial{stage: s, sub: sub, Target: target, places: places, laid: sync.OnceFunc(laying.Done)}
+			defer t.laid()
 			err := t.run(trying)
 			results[i] = t.result
 			return s.Log.Fail("the gate of target "+target.Name, err)
@@ -167,6 +185,10 @@ type trial struct {
 	sub   *subject
 	// places bounds the sandboxes that run at once, in all targets.
 	places chan struct{}
+	// laid is called when the tree is on the target's base.
+	laid func()
+	// closing are sandboxes that are being removed.
+	closing errgroup.Group
 	// host is the layer with what stands for the machine's libraries, if it has any.
 	host []sandbox.Layer
 
@@ -221,16 +243,20 @@ func (t *trial) run(ctx context.Context) (err error) {
 		}
 		rounds[i] = r
 	}
+	t.laid()
 	group, trying := errgroup.WithContext(ctx)
 	for _, r := range rounds {
-		for owner, modules := range t.owned() {
-			t.begin(trying, group, func() error { return r.load(trying, owner, modules) })
+		for _, chain := range chains(r.jobs()) {
+			t.begin(trying, group, func() error { return r.loadAll(trying, chain) })
 		}
 		if commands := t.sub.commands(); len(commands) > 0 {
 			t.begin(trying, group, func() error { return r.test(trying, commands) })
 		}
 	}
 	err = group.Wait()
+	if closed := t.closing.Wait(); err == nil {
+		err = closed
+	}
 	t.result.sort()
 	return err
 }
@@ -240,7 +266,7 @@ func (r *Result) sort() {
 	slices.SortFunc(r.Loads, func(a, b audit.LoadReport) int {
 		return cmp.Or(
 			cmp.Compare(a.File, b.File), cmp.Compare(a.Module, b.Module), cmp.Compare(a.Kind, b.Kind),
-			slices.Compare(a.Behind, b.Behind), compareBool(a.Startup, b.Startup),
+			slices.Compare(a.Behind, b.Behind), compareBool(a.Startup, b.Startup), compareBool(a.Own, b.Own),
 		)
 	})
 	slices.SortFunc(r.Tests, func(a, b audit.TestReport) int {
@@ -287,7 +313,7 @@ func (s *subject) commands() []audit.Test {
 }
 
 // owned shares the modules out to the distributions that brought them, and with them those
-// that the recipe's tests import.
+// that the recipe's tests import. The top-level ones of one distribution are one process's.
 func (t *trial) owned() map[string][]audit.Module {
 	modules := map[string][]audit.Module{}
 	for _, m := range t.sub.modules {
@@ -299,6 +325,13 @@ func (t *trial) owned() map[string][]audit.Module {
 			owner := t.sub.parts.owner(test.Args[0])
 			modules[owner] = append(modules[owner], audit.Module{Name: test.Args[0]})
 		}
+	}
+	own := map[string][]audit.TopLevel{}
+	for _, top := range t.sub.tops {
+		own[audit.OwnerWheel+top.Dist] = append(own[audit.OwnerWheel+top.Dist], top)
+	}
+	for owner, list := range own {
+		modules[owner] = append(modules[owner], ownOf(list))
 	}
 	return modules
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -81,7 +82,7 @@ func (w *world) step(ctx context.Context, s *fake.Sandbox, step sandbox.Step) er
 	if !strings.Contains(strings.Join(step.Args, " "), "load.py") {
 		return w.test(ctx, step)
 	}
-	e, _ := s.Files().Lookup("ampoule-gate/modules.json")
+	e, _ := s.Files().Lookup(step.Args[4][1:])
 	data, err := e.ReadAll()
 	if err != nil {
 		return err
@@ -91,7 +92,11 @@ func (w *world) step(ctx context.Context, s *fake.Sandbox, step sandbox.Step) er
 		return err
 	}
 	var seen []string
-	for _, e := range s.Files().Sub("ampoule-gate/site").Entries() {
+	site := step.Args[slices.IndexFunc(step.Args, func(a string) bool { return path.Base(a) == "load.py" })+1][1:]
+	for _, e := range s.Files().Sub(site).Entries() {
+		if strings.HasSuffix(site, "site-packages") {
+			break // the whole tree
+		}
 		seen = append(seen, strings.TrimSuffix(e.Path, ".py"))
 	}
 	for _, m := range modules {
@@ -171,7 +176,7 @@ func (w *world) try(ctx context.Context, s *subject, tests ...audit.Test) (Resul
 	s.Tests = tests
 	t := &trial{
 		Target: Target{Name: "vm", Place: placeOfVM, Base: w.base, Root: w.root},
-		stage:  w.stage, sub: s, places: make(chan struct{}, 1),
+		stage:  w.stage, sub: s, places: make(chan struct{}, 1), laid: func() {},
 	}
 	err := t.run(ctx)
 	slices.SortStableFunc(t.result.Tests, func(a, b audit.TestReport) int { return slices.Compare(a.Args, b.Args) })

@@ -55,19 +55,14 @@ type answer struct {
 // doneKind ends the answers of one module.
 const doneKind = "done"
 
-// load loads the modules of one distribution, and imports what the recipe's tests want of
-// it. Each is imported where only what the
+// load loads the modules of one distribution, and imports its top-level modules and what the
+// recipe's tests want of it. Each is imported where only what the
 // distribution requires can be seen, and what it looks for besides, as long as the tree has
 // any: that is remembered. What cannot be imported like that is tried in the whole tree.
-func (r *round) load(ctx context.Context, owner string, modules []audit.Module) error {
-	seen := owners{}.with(owners{owner: true}, r.sub)
-	if r.startup {
-		for _, s := range r.sub.startups {
-			seen = seen.with(owners{s.Owner: true}, r.sub)
-		}
-	}
+func (r *session) load(ctx context.Context, owner string, modules []audit.Module) error {
+	seen := r.firstSeen(owner)
 	var rest []audit.Module
-	named := slices.DeleteFunc(slices.Clone(modules), func(m audit.Module) bool { return m.Name == "" })
+	named := slices.DeleteFunc(slices.Clone(modules), func(m audit.Module) bool { return m.Name == "" && !isOwn(m) })
 	for range maxRounds {
 		if len(named) == 0 {
 			break
@@ -83,13 +78,13 @@ func (r *round) load(ctx context.Context, owner string, modules []audit.Module) 
 		var again []audit.Module
 		more := owners{}
 		for _, m := range named {
-			o := outcomes[idOf(m)]
-			switch wanted := r.beyond(o, seen); {
+			shown := outcomes[idOf(m)]
+			switch wanted := r.beyond(shown, seen); {
 			case len(wanted) > 0:
 				maps.Copy(more, wanted)
 				again = append(again, m)
-			case o.Report.OK:
-				r.tell(m, o)
+			case passed(shown):
+				r.tell(m, shown)
 			default:
 				rest = append(rest, m)
 			}
@@ -97,15 +92,44 @@ func (r *round) load(ctx context.Context, owner string, modules []audit.Module) 
 		named, seen = again, seen.with(more, r.sub)
 	}
 	for _, m := range modules {
-		if m.Name == "" || slices.ContainsFunc(named, func(n audit.Module) bool { return idOf(n) == idOf(m) }) {
+		if m.Name == "" && !isOwn(m) || slices.ContainsFunc(named, func(n audit.Module) bool { return idOf(n) == idOf(m) }) {
 			rest = append(rest, m)
 		}
 	}
 	return r.inTree(ctx, rest)
 }
 
-// beyond are the owners, outside a view, of what a load looked for in vain or had mapped.
-func (r *round) beyond(o outcome, seen owners) owners {
+// firstSeen are an owner with all that it requires, and with startup code, where it runs.
+func (r *round) firstSeen(owner string) owners {
+	seen := owners{}.with(owners{owner: true}, r.sub)
+	if r.startup {
+		for _, s := range r.sub.startups {
+			seen = seen.with(owners{s.Owner: true}, r.sub)
+		}
+	}
+	return seen
+}
+
+// isOwn reports whether a module stands for a distribution's own top-level modules, its
+// Packages, which one process imports.
+func isOwn(m audit.Module) bool { return m.Name == "" && m.File == "" }
+
+// ownOf is the module that stands for some top-level ones of one distribution.
+func ownOf(list []audit.TopLevel) audit.Module {
+	m := audit.Module{Packages: make([]string, len(list))}
+	for i, top := range list {
+		m.Packages[i], m.Behind = top.Name, top.Behind
+	}
+	return m
+}
+
+// passed reports whether all that a module's load showed is well.
+func passed(shown []outcome) bool {
+	return !slices.ContainsFunc(shown, func(o outcome) bool { return !o.Report.OK })
+}
+
+// beyond are the owners, outside a view, of what loads looked for in vain or had mapped.
+func (r *round) beyond(shown []outcome, seen owners) owners {
 	more := owners{}
 	add := func(of owners) {
 		for owner := range of {
@@ -114,25 +138,27 @@ func (r *round) beyond(o outcome, seen owners) owners {
 			}
 		}
 	}
-	for _, name := range o.Missed {
-		add(r.sub.parts.providers(name))
-	}
-	for _, file := range o.Mapped {
-		e, _ := r.sub.Tree.Lookup(file)
-		add(owners{e.Owner: true})
+	for _, o := range shown {
+		for _, name := range o.Missed {
+			add(r.sub.parts.providers(name))
+		}
+		for _, file := range o.Mapped {
+			e, _ := r.sub.Tree.Lookup(file)
+			add(owners{e.Owner: true})
+		}
 	}
 	return more
 }
 
 // inView imports modules where some owners are seen, or recalls what that showed.
-func (r *round) inView(ctx context.Context, memory *memory, modules []audit.Module) (map[string]outcome, error) {
-	outcomes := map[string]outcome{}
+func (r *session) inView(ctx context.Context, memory *memory, modules []audit.Module) (map[string][]outcome, error) {
+	outcomes := map[string][]outcome{}
 	var wanted []audit.Module
 	for _, m := range modules {
-		if o, ok := memory.recall(m); ok {
+		if shown, ok := memory.recall(m); ok {
 			// A failure is recalled for what it looked for: with that, it is tried anew.
-			if o.Report.OK || len(r.beyond(o, memory.seen)) > 0 {
-				outcomes[idOf(m)] = o
+			if passed(shown) || len(r.beyond(shown, memory.seen)) > 0 {
+				outcomes[idOf(m)] = shown
 				continue
 			}
 		}
@@ -141,10 +167,10 @@ func (r *round) inView(ctx context.Context, memory *memory, modules []audit.Modu
 	if len(wanted) == 0 {
 		return outcomes, nil
 	}
-	err := r.ask(ctx, r.sub.parts.view(memory.seen, r.Place, r.left()), wanted, func(m audit.Module, answers []answer) {
-		o := r.outcome(m, answers[0])
-		outcomes[idOf(m)] = o
-		memory.note(m, o)
+	err := r.ask(ctx, memory.seen, wanted, func(m audit.Module, answers []answer) {
+		shown := r.outcomes(m, answers)
+		outcomes[idOf(m)] = shown
+		memory.note(m, shown)
 	})
 	if err != nil {
 		return nil, err
@@ -154,33 +180,42 @@ func (r *round) inView(ctx context.Context, memory *memory, modules []audit.Modu
 
 // inTree tries to load modules in the whole tree, in every way. Nothing of that is
 // remembered.
-func (r *round) inTree(ctx context.Context, modules []audit.Module) error {
+func (r *session) inTree(ctx context.Context, modules []audit.Module) error {
 	if len(modules) == 0 {
 		return nil
 	}
 	return r.ask(ctx, nil, modules, func(m audit.Module, answers []answer) {
-		for _, a := range answers {
-			r.tell(m, r.outcome(m, a))
-		}
+		r.tell(m, r.outcomes(m, answers))
 	})
 }
 
-// idOf names a module among those that are loaded: one of the recipe's tests has no file.
+// idOf names a module among those that are loaded: one of the recipe's tests has no file, and
+// a distribution's own top-level modules have no name.
 func idOf(m audit.Module) string {
-	if m.File == "" {
+	switch {
+	case isOwn(m):
+		return "own"
+	case m.File == "":
 		return "import " + m.Name
 	}
 	return m.File
 }
 
 // tell adds what a load showed to the trial's reports.
-func (r *round) tell(m audit.Module, o outcome) {
+func (r *round) tell(m audit.Module, shown []outcome) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if m.File != "" {
-		r.result.Loads = append(r.result.Loads, o.Report)
-		return
+	for _, o := range shown {
+		if m.File != "" || isOwn(m) {
+			r.result.Loads = append(r.result.Loads, o.Report)
+			continue
+		}
+		r.result.Tests = append(r.result.Tests, r.testOf(m, o))
 	}
+}
+
+// testOf reports the import that a recipe's test wants.
+func (r *round) testOf(m audit.Module, o outcome) audit.TestReport {
 	report := audit.TestReport{Target: r.Name, Kind: audit.KindImport, Args: []string{m.Name}, Startup: r.startup}
 	switch {
 	case o.Report.Ended:
@@ -188,18 +223,18 @@ func (r *round) tell(m audit.Module, o outcome) {
 	case !o.Report.OK:
 		report.Code, report.Output = 1, cmp.Or(o.Trace, o.Report.Error)
 	}
-	r.result.Tests = append(r.result.Tests, report)
+	return report
 }
 
-// ask has modules loaded in fresh sandboxes, in their order. A module whose process ends
+// ask has modules loaded in their order. A module whose process ends
 // the one that starts it, or that takes too long, has failed; those behind it are loaded in the
-// next sandbox. A view stands for site-packages; without one, the tree's own directory does, and
-// every way of loading is tried.
-func (r *round) ask(ctx context.Context, seen *view, modules []audit.Module, each func(audit.Module, []answer)) error {
+// next sandbox. A view of the owners that are seen stands for site-packages; where that is nil, the tree's
+// own directory does, and every way of loading is tried.
+func (r *session) ask(ctx context.Context, seen owners, modules []audit.Module, each func(audit.Module, []answer)) error {
 	for deaths := 0; len(modules) > 0; deaths++ {
 		if deaths == maxDeaths {
 			for _, m := range modules {
-				each(m, []answer{failed(m, "the distribution has ended the process that loads its modules too often")})
+				each(m, failed(m, nil, "the distribution has ended the process that loads its modules too often"))
 			}
 			return nil
 		}
@@ -207,20 +242,39 @@ func (r *round) ask(ctx context.Context, seen *view, modules []audit.Module, eac
 		if err != nil {
 			return err
 		}
-		for i, answers := range heard {
+		for i, answers := range heard.whole {
 			each(modules[i], answers)
 		}
-		modules = modules[len(heard):]
+		modules = modules[len(heard.whole):]
 		if len(modules) > 0 {
-			each(modules[0], []answer{failed(modules[0], why)})
+			each(modules[0], failed(modules[0], heard.begun, why))
 			modules = modules[1:]
 		}
 	}
 	return nil
 }
 
-// failed is the answer for a module that gave none.
-func failed(m audit.Module, why string) answer {
+// failed are the answers for a module that gave none, or that gave some and began another. Of a
+// distribution's own modules, those behind the one that failed were not tried.
+func failed(m audit.Module, begun []answer, why string) []answer {
+	if !isOwn(m) {
+		return []answer{silent(m, why)}
+	}
+	var all []answer
+	for _, name := range m.Packages {
+		said := slices.DeleteFunc(slices.Clone(begun), func(a answer) bool { return a.Module != name })
+		if len(said) > 0 {
+			all = append(all, said...)
+			continue
+		}
+		all = append(all, answer{Kind: audit.KindImport, Module: name, Error: why, Ended: true})
+		why, begun = "not tried: the import of "+name+" before it did not end well", nil
+	}
+	return all
+}
+
+// silent is the answer for one module that gave none.
+func silent(m audit.Module, why string) answer {
 	a := answer{Kind: audit.KindImport, Module: m.Name, File: m.File, Error: why, Ended: true}
 	if m.Name == "" {
 		a.Kind = audit.KindDlopen
@@ -228,80 +282,51 @@ func failed(m audit.Module, why string) answer {
 	return a
 }
 
+// heard are answers: for each module that has all, and those of the next one.
+type heard struct {
+	whole [][]answer
+	begun []answer
+}
+
 // askOnce has modules loaded in one sandbox. It returns the answers for as many as gave
 // them, and why the next one did not.
-func (r *round) askOnce(ctx context.Context, seen *view, modules []audit.Module) (_ [][]answer, why string, err error) {
-	sb, err := r.start(ctx)
-	if err != nil {
-		return nil, "", err
+func (r *session) askOnce(ctx context.Context, seen owners, modules []audit.Module) (_ heard, why string, err error) {
+	if err := r.take(ctx, seen); err != nil {
+		return heard{}, "", err
 	}
-	defer func() { err = errors.Join(err, sb.Close()) }()
-	args, err := r.prepare(ctx, sb, seen, modules)
+	well := false
+	defer func() {
+		if !well {
+			r.drop()
+		}
+	}()
+	args, err := r.prepare(ctx, seen, modules)
 	if err != nil {
-		return nil, "", err
+		return heard{}, "", err
 	}
 	tooLong := fmt.Errorf("not done after %s", r.late())
 	bounded, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ear := listen(modules, r.late(), func() { cancel(tooLong) })
-	err = sb.Exec(bounded, sandbox.Step{Args: args, Env: append(environ(), "LD_BIND_NOW=1"), Stdout: ear, Stderr: r.stage.Log})
-	heard, wrong := ear.stop()
+	err = r.sb.Exec(bounded, sandbox.Step{Args: args, Env: append(environ(), "LD_BIND_NOW=1"), Stdout: ear, Stderr: r.stage.Log})
+	got, wrong := ear.stop()
 	var exit *sandbox.ExitError
 	switch {
-	case len(heard) == len(modules):
-		return heard, "", nil
+	case len(got.whole) == len(modules):
+		well = err == nil && wrong == nil
+		return got, "", nil
 	case ctx.Err() != nil:
-		return nil, "", context.Cause(ctx)
+		return heard{}, "", context.Cause(ctx)
 	case wrong != nil:
-		return heard, wrong.Error(), nil
+		return got, wrong.Error(), nil
 	case errors.Is(err, tooLong):
-		return heard, tooLong.Error(), nil
+		return got, tooLong.Error(), nil
 	case errors.As(err, &exit):
-		return heard, fmt.Sprintf("the process that loads modules ended with code %d", exit.Code), nil
+		return got, fmt.Sprintf("the process that loads modules ended with code %d", exit.Code), nil
 	case err == nil:
-		return heard, "the process that loads modules has ended before", nil
+		return got, "the process that loads modules has ended before", nil
 	}
-	return nil, "", fmt.Errorf("loading modules: %w", err)
-}
-
-// prepare puts script, list and view into a sandbox, hides the rest of the tree, and gives
-// the command. All of that is root's: what is loaded cannot change it.
-func (r *round) prepare(ctx context.Context, sb sandbox.Sandbox, seen *view, modules []audit.Module) ([]string, error) {
-	wanted, err := json.Marshal(modules)
-	if err != nil {
-		return nil, err
-	}
-	entries := []tree.Entry{tree.FileEntry("load.py", 0o644, loadScript), tree.FileEntry("modules.json", 0o644, wanted)}
-	directory, mode := r.site(), "tree"
-	if seen != nil {
-		directory, mode = gateDir+"/site", "view"
-		entries = append(entries, tree.Entry{Path: "site", Kind: tree.Dir, Mode: 0o755})
-		for _, e := range seen.links {
-			e.Path = path.Join("site", e.Path)
-			entries = append(entries, e)
-		}
-	}
-	for i := range entries {
-		entries[i].Path = path.Join(gateDir[1:], entries[i].Path)
-	}
-	if seen != nil {
-		entries = append(entries, seen.hidden...)
-	}
-	files, err := tree.New(entries)
-	if err != nil {
-		return nil, err
-	}
-	if err := sandbox.ImportOwned(ctx, sb, "/", files); err != nil {
-		return nil, err
-	}
-	args := []string{
-		"/bin/sh", "-c", `file=$1; shift; exec "$@" < "$file"`, "sh", gateDir + "/modules.json",
-		r.python(), "-I", "-S", gateDir + "/load.py", directory, path.Join("/", r.Place), mode,
-	}
-	if r.startup {
-		args = append(args, "startup")
-	}
-	return args, nil
+	return heard{}, "", fmt.Errorf("loading modules: %w", err)
 }
 
 // errUnasked says that an answer is none that was asked for.
@@ -328,13 +353,13 @@ func listen(modules []audit.Module, after time.Duration, late func()) *ear {
 	return &ear{modules: modules, late: after, timer: time.AfterFunc(after, late)}
 }
 
-// stop ends listening and returns the answers of the modules that are done, and what was
-// wrong with one, an error wrapping [errUnasked].
-func (e *ear) stop() ([][]answer, error) {
+// stop ends listening and returns the answers, and what was wrong with one, an error wrapping
+// [errUnasked].
+func (e *ear) stop() (heard, error) {
 	e.timer.Stop()
 	e.mu.Lock()
 	defer e.mu.Unlock()
-	return e.heard, e.err
+	return heard{e.heard, e.now}, e.err
 }
 
 // Write implements [io.Writer].
@@ -373,7 +398,7 @@ func (e *ear) hear(line []byte) error {
 	}
 	m := e.modules[len(e.heard)]
 	switch {
-	case a.Kind == doneKind && a.File == m.File && len(e.now) > 0:
+	case a.Kind == doneKind && a.File == m.File && e.complete(m):
 		e.heard, e.now = append(e.heard, e.now), nil
 	case a.answers(m) && !slices.ContainsFunc(e.now, a.repeats):
 		e.now = append(e.now, a)
@@ -388,8 +413,25 @@ func (e *ear) hear(line []byte) error {
 	return nil
 }
 
+// complete reports whether a module has the answers that it must have: one, or one for each of
+// a distribution's own modules.
+func (e *ear) complete(m audit.Module) bool {
+	if !isOwn(m) {
+		return len(e.now) > 0
+	}
+	for _, name := range m.Packages {
+		if !slices.ContainsFunc(e.now, func(a answer) bool { return a.Module == name && len(a.Behind) == 0 }) {
+			return false
+		}
+	}
+	return true
+}
+
 // answers reports whether an answer is one about a module.
 func (a answer) answers(m audit.Module) bool {
+	if isOwn(m) {
+		return a.File == "" && a.Kind == audit.KindImport && slices.Contains(m.Packages, a.Module)
+	}
 	return a.File == m.File && (a.Kind == audit.KindDlopen || a.Kind == audit.KindImport && a.Module == m.Name) ||
 		a.File == "" && a.Kind == audit.KindImport && slices.Contains(m.Packages, a.Module)
 }
@@ -411,12 +453,21 @@ type outcome struct {
 	Mapped []string
 }
 
+// outcomes is what all answers about a module show.
+func (r *round) outcomes(m audit.Module, answers []answer) []outcome {
+	shown := make([]outcome, len(answers))
+	for i, a := range answers {
+		shown[i] = r.outcome(m, a)
+	}
+	return shown
+}
+
 // outcome judges nothing: it says which mapped files are neither the tree's nor
 // the target's, and counts the Python runtimes among them. A module whose import passes
 // without its file being mapped was not loaded.
 func (r *round) outcome(m audit.Module, a answer) outcome {
 	o := outcome{Libraries: map[string]string{}, Missed: a.Missed, Trace: a.Trace}
-	report := audit.LoadReport{Target: r.Name, Kind: a.Kind, Module: a.Module, File: a.File, Behind: a.Behind, OK: a.OK, Ended: a.Ended, Error: a.Error, Startup: r.startup}
+	report := audit.LoadReport{Target: r.Name, Kind: a.Kind, Module: a.Module, File: a.File, Behind: a.Behind, OK: a.OK, Ended: a.Ended, Error: a.Error, Startup: r.startup, Own: isOwn(m)}
 	for _, mapped := range a.Mapped {
 		e, ok := r.inside(mapped)
 		switch {

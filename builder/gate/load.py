@@ -5,7 +5,8 @@ standard library.
     python3.X -I -S load.py SITE PREFIX MODE [startup] < modules.json
 
 SITE stands on sys.path in the place of site-packages. modules.json is a list of {"File",
-"Name", "Packages", "Behind"}; without a file it is any module. MODE "view" imports each by its name; "tree" tries the other
+"Name", "Packages", "Behind"}; without a file it is any module, and without a name, too, it stands for
+all of Packages, which one process imports, as a program would. MODE "view" imports each by its name; "tree" tries the other
 ways of loading, too, where that fails. With "startup", each process first does what package
 site would do when it starts: .pth files, sitecustomize, usercustomize.
 
@@ -20,13 +21,19 @@ import importlib
 import json
 import os
 import re
+import select
 import site
 import sys
+import time
 import traceback
 
 
 # How much is told of where an import failed, in characters.
 TRACE = 4000
+# How long the import of one of a distribution's own packages may take, in seconds.
+OWN = 120
+# How long one answer may be, in bytes.
+ANSWER = 16 << 20
 
 
 def mapped(process):
@@ -70,11 +77,11 @@ def beyond_us(trace):
     return trace
 
 
-def report_of(work):
-    missed = Missed()
-    sys.meta_path.append(missed)
+def report_of(work, missed):
+    global startup
     try:
         if startup:
+            startup = False
             start()
         work()
         report = {"OK": True}
@@ -86,8 +93,47 @@ def report_of(work):
     return report
 
 
-def attempt(work):
-    """Do the work in a child; return its report, or what became of it."""
+def answer_all(works, answers, go):
+    """Do pieces of work in this process, which is a child; answer each, and wait to be looked at."""
+    process = os.getpid()
+    missed = Missed()
+    sys.meta_path.append(missed)
+    for work in works:
+        report = report_of(work, missed)
+        if os.getpid() != process:
+            # The work has doubled the process: one of the two answers.
+            os._exit(0)
+        text = (json.dumps(report) + "\n").encode()
+        while text:
+            text = text[os.write(answers, text):]
+        # It stays as it is until it was looked at.
+        os.read(go, 1)
+    os._exit(0)
+
+
+def hear(answers, child, patience):
+    """Read one line; return it, or what there is of it when its process has ended or is late,
+    and whether it is late."""
+    answer, until = b"", None if patience is None else time.monotonic() + patience
+    ended = False
+    while not answer.endswith(b"\n") and len(answer) < ANSWER:
+        # A process that was left behind may keep the pipe open.
+        if not select.select([answers], [], [], 0 if ended else 1)[0]:
+            if ended or until is not None and time.monotonic() > until:
+                break
+            ended = os.waitid(os.P_PID, child, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+            continue
+        # The next line begins when somebody has looked: nothing is read beyond this one.
+        more = os.read(answers, 1 << 16)
+        if not more:
+            break
+        answer += more
+    return answer.partition(b"\n")[0], until is not None and time.monotonic() > until
+
+
+def in_child(works, patience):
+    """Do pieces of work in one child; yield the report of each, up to the one that ends the child.
+    With patience, in seconds for each, one that is late ends the child, too."""
     answer_r, answer_w = os.pipe()
     go_r, go_w = os.pipe()
     child = os.fork()
@@ -98,35 +144,49 @@ def attempt(work):
         null = os.open(os.devnull, os.O_RDWR)
         for fd in (0, 1, 2):
             os.dup2(null, fd)
-        report = report_of(work)
-        with os.fdopen(answer_w, "w") as f:
-            f.write(json.dumps(report) + "\n")
-        # It stays as it is until it was looked at.
-        os.read(go_r, 1)
-        os._exit(0)
+        try:
+            answer_all(works, answer_w, go_r)
+        finally:
+            os._exit(1)
     os.close(answer_w)
     os.close(go_r)
-    with os.fdopen(answer_r) as f:
-        # A process that was left behind may keep the pipe open: a line is all that is read.
-        answer = f.readline()
-    report = understood(answer)
-    if report is not None:
+    report, late = {}, False
+    for _ in works:
+        answer, late = hear(answer_r, child, patience)
+        report = understood(answer)
+        if report is None:
+            break
         try:
             report["Mapped"] = mapped(child)
         except OSError:
             # A process that let nobody look into it has told itself.
             pass
+        yield report
+        try:
+            os.write(go_w, b".")
+        except OSError:
+            # It has ended since; that there is no further answer tells.
+            pass
+    os.close(answer_r)
     os.close(go_w)
+    if patience is not None:
+        os.kill(child, 9)
     _, status = os.waitpid(child, 0)
-    if report is not None:
-        return report
-    how = "signal %d" % os.WTERMSIG(status) if os.WIFSIGNALED(status) else "exit code %d" % os.WEXITSTATUS(status)
-    return {"OK": False, "Ended": True, "Error": "the process ended by " + how, "Mapped": []}
+    if report is None:
+        how = "signal %d" % os.WTERMSIG(status) if os.WIFSIGNALED(status) else "exit code %d" % os.WEXITSTATUS(status)
+        error = "not done after %d seconds" % patience if late else "the process ended by " + how
+        yield {"OK": False, "Ended": True, "Error": error, "Mapped": []}
+
+
+def attempt(work):
+    """Do the work in a child; return its report, or what became of it."""
+    [report] = in_child([work], None)
+    return report
 
 
 def understood(answer):
     try:
-        report = json.loads(answer)
+        report = json.loads(answer.decode())
     except (ValueError, RecursionError):
         return None
     if not isinstance(report, dict):
@@ -154,6 +214,23 @@ def asked_for(others, report):
     others than the module's own distribution do in its process counts for nothing else."""
     words = re.findall(r"\w+", str(report.get("Error", "")))
     return [] if report.get("Ended") else [name for name in others or () if name in words]
+
+
+def import_own(names):
+    """Import some modules in one process; yield the name and the report of each. What comes behind
+    one that ends the process is imported in the next one."""
+    left = list(names)
+    while left:
+        for report in in_child([lambda name=name: importlib.import_module(name) for name in left], OWN):
+            yield left.pop(0), report
+
+
+def try_own(module, everything):
+    """Import a distribution's own packages."""
+    for name, report in import_own(module["Packages"]):
+        tell("import", report, Module=name, File="")
+        if everything and not report["OK"] and (behind := asked_for(module["Behind"], report)):
+            tell("import", attempt(lambda: import_behind(behind, name)), Module=name, File="", Behind=behind)
 
 
 def load(path):
@@ -191,7 +268,9 @@ def main():
     site.sethelper()
     imported = set()
     for module in json.load(sys.stdin):
-        if mode == "view":
+        if not module["Name"] and not module["File"]:
+            try_own(module, mode == "tree")
+        elif mode == "view":
             name = module["Name"]
             tell("import", attempt(lambda: importlib.import_module(name)), Module=name, File=module["File"])
         else:

@@ -43,7 +43,7 @@ func script(t *testing.T, files map[string]string, modules []audit.Module, mode 
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, answers := range heard {
+	for _, answers := range heard.whole {
 		for i := range answers {
 			if answers[i].Kind == audit.KindDlopen {
 				answers[i].Error = "" // the C library's words
@@ -52,7 +52,7 @@ func script(t *testing.T, files map[string]string, modules []audit.Module, mode 
 			answers[i].Mapped, answers[i].Trace = nil, ""
 		}
 	}
-	return heard
+	return heard.whole
 }
 
 func TestLoadScript(t *testing.T) {
@@ -182,8 +182,8 @@ func TestEar(t *testing.T) {
 	} {
 		ear := listen(modules, time.Minute, func() {})
 		_, err := ear.Write([]byte(c.said))
-		if heard, said := ear.stop(); !errors.Is(said, err) || len(heard) != c.heard || (err != nil) != c.fails || err != nil && !errors.Is(err, errUnasked) {
-			t.Errorf("%s: heard %d, %v", name, len(heard), err)
+		if heard, said := ear.stop(); !errors.Is(said, err) || len(heard.whole) != c.heard || (err != nil) != c.fails || err != nil && !errors.Is(err, errUnasked) {
+			t.Errorf("%s: heard %d, %v", name, len(heard.whole), err)
 		}
 	}
 }
@@ -215,7 +215,9 @@ func TestAskGoesOn(t *testing.T) {
 			modules = append(modules, audit.Module{File: n + ".so", Name: n})
 		}
 		got := map[string]string{}
-		err := r.ask(t.Context(), nil, modules, func(m audit.Module, answers []answer) { got[m.Name] = answers[0].Error })
+		s := &session{round: r}
+		defer s.drop()
+		err := s.ask(t.Context(), nil, modules, func(m audit.Module, answers []answer) { got[m.Name] = answers[0].Error })
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -236,12 +238,18 @@ func TestAskGoesOn(t *testing.T) {
 		name := "d" + strings.Repeat("x", i)
 		many, odd[name] = append(many, name), "die"
 	}
+	if err := r.closing.Wait(); err != nil {
+		t.Fatal(err)
+	}
 	before := len(w.runner.Sandboxes())
 	if got := ask(many...); len(got) != len(many) || !strings.Contains(got[many[len(many)-1]], "too often") {
 		t.Errorf("got %d answers", len(got))
 	}
 	if n := len(w.runner.Sandboxes()) - before; n != maxDeaths {
 		t.Errorf("%d sandboxes were started", n)
+	}
+	if err := r.closing.Wait(); err != nil {
+		t.Fatal(err)
 	}
 	w.checkClosed()
 }

@@ -32,16 +32,16 @@ type resolver interface {
 	sha256(file string) (string, bool)
 }
 
-// remembered is the import of one module.
+// remembered is the import of one module, or of all own ones of a distribution.
 type remembered struct {
 	Module audit.Module
-	outcome
+	Shown  []outcome
 }
 
 const (
 	loadsKind = "gate-loads"
 	// loadsFormat is raised when the same answers are understood in another way.
-	loadsFormat = 5
+	loadsFormat = 6
 )
 
 // open opens what is remembered of an owner's modules in a view.
@@ -67,31 +67,39 @@ func (s *subject) sha256(file string) (string, bool) {
 
 // recall returns what a module's import showed before, if everything that decided it is as
 // it was. A failure is only of use for what it looked for.
-func (m *memory) recall(module audit.Module) (outcome, bool) {
+func (m *memory) recall(module audit.Module) ([]outcome, bool) {
 	r, ok := m.known[idOf(module)]
-	if !ok || r.Module.Name != module.Name {
-		return outcome{}, false
+	if !ok || r.Module.Name != module.Name || isOwn(module) && !slices.Equal(r.Module.Packages, module.Packages) {
+		return nil, false
 	}
-	for _, file := range r.Mapped {
+	if slices.ContainsFunc(r.Shown, func(o outcome) bool { return !m.holds(o) }) {
+		return nil, false
+	}
+	return r.Shown, true
+}
+
+// holds reports whether the files that a load mapped are as they were.
+func (m *memory) holds(o outcome) bool {
+	for _, file := range o.Mapped {
 		if _, ok := m.tree.sha256(file); !ok {
-			return outcome{}, false
+			return false
 		}
 	}
-	for file, hash := range r.Libraries {
+	for file, hash := range o.Libraries {
 		if sum, ok := m.tree.sha256(file); !ok || sum != hash {
-			return outcome{}, false
+			return false
 		}
 	}
-	return r.outcome, true
+	return true
 }
 
 // note remembers what a module's import showed. What had a file mapped that nobody knows is
 // tried anew: that file is in no key.
-func (m *memory) note(module audit.Module, o outcome) {
-	if len(o.Report.Maps) > 0 {
+func (m *memory) note(module audit.Module, shown []outcome) {
+	if slices.ContainsFunc(shown, func(o outcome) bool { return len(o.Report.Maps) > 0 }) {
 		return
 	}
-	m.known[idOf(module)] = remembered{module, o}
+	m.known[idOf(module)] = remembered{module, shown}
 	m.noted = true
 }
 

@@ -29,7 +29,7 @@ func TestLoadsAreRemembered(t *testing.T) {
 		before := loads
 		at := &trial{
 			Target: Target{Name: "vm", Place: placeOfVM, Base: w.base, Root: w.root},
-			stage:  w.stage, sub: subjectOf(t, entries...), places: make(chan struct{}, 1),
+			stage:  w.stage, sub: subjectOf(t, entries...), places: make(chan struct{}, 1), laid: func() {},
 		}
 		if change != nil {
 			change(at)

@@ -41,7 +41,7 @@ func (r *round) runAll(ctx context.Context, commands []audit.Test) (done int, er
 	if err != nil {
 		return 0, err
 	}
-	defer func() { err = errors.Join(err, sb.Close()) }()
+	defer r.closing.Go(sb.Close)
 	for i, test := range commands {
 		report, late, err := r.run(ctx, sb, test)
 		if err != nil {

@@ -61,7 +61,7 @@ docs/measured: each result as it ends, so that the same command goes on where on
 	flags.StringVar(&o.Store, "store", "", "the store's directory (default: ampoule's own)")
 	flags.IntVarP(&o.Jobs, "jobs", "j", 0, "how many processors a build may use (default: all)")
 	flags.BoolVar(&o.Shared, "shared", false, "say that the machine has other work meanwhile: times are recorded as bounds")
-	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newTable(o))
+	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newGate(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newTable(o))
 	return root
 }
 
@@ -253,6 +253,37 @@ func newBench(o *options, out io.Writer) *cobra.Command {
 			return o.page()
 		},
 	}
+}
+
+func newGate(o *options, out io.Writer) *cobra.Command {
+	var before string
+	var times int
+	cmd := &cobra.Command{
+		Use:   "gate --before PROGRAM",
+		Short: "Gates and publishes the quickstart recipe, beside another ampoule in the same run",
+		Long: `Gate builds the quickstart recipe by two programs in turns, in copies of the store that remember
+nothing of gates and publications, and compares what these took. The store must have a name
+of its own: --store.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Store == "" || before == "" || times < 1 {
+				return errors.New("gate wants a store to copy (--store), another program (--before), and at least one time (--times)")
+			}
+			path, err := filepath.Abs(before)
+			if err != nil {
+				return err
+			}
+			f, err := o.Gate(cmd.Context(), drive.Program{Path: path, Show: o.Ampoule.Show}, times)
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(out, figure(f))
+			return o.page()
+		},
+	}
+	cmd.Flags().StringVar(&before, "before", "", "the program to compare with")
+	cmd.Flags().IntVar(&times, "times", 3, "how often each builds; the medians count")
+	return cmd
 }
 
 // figure is a line about a figure.

@@ -311,7 +311,8 @@ func writeBench(b *strings.Builder, figures []recorded.Figure) {
 The ` + "`web`" + ` recipe from an empty store, beside the same work by a hand-written Dockerfile on the same machine in the same run: the same
 Debian packages, CPython configured alike in a layer of its own, then one ` + "`pip install --no-binary :all:`" + ` of the same
 versions. *build* and *rebuild* are Ampoule's time divided by docker build's; Ampoule's has the sealing, the gate and the publication in it too.
-pip is told to take no published wheel, so it also compiles what only building takes, for each wheel anew; Ampoule takes of that
+*gate and publication* is what gating and publishing the ` + "`quickstart`" + ` recipe takes, divided by what the program of an earlier commit takes in the
+same run (` + "`measure gate`" + `). pip is told to take no published wheel, so it also compiles what only building takes, for each wheel anew; Ampoule takes of that
 what is pure as it is published, and compiles the rest once. Ampoule builds wheels at the same time, pip one after another.
 
 | figure | value | limit | holds | of | cores | day |

@@ -204,6 +204,14 @@ func (f *fake) build() int {
 	if err != nil {
 		return fail(1, err.Error())
 	}
+	if os.Getenv("FAKE_GATES") != "" {
+		gated, err := st.Lookup(gateRecords[0], digits, new(bool))
+		if err = errors.Join(err, st.Record(gateRecords[0], digits, true)); err != nil {
+			return fail(1, err.Error())
+		}
+		reused = reused && gated
+		defer gates(r.Name)
+	}
 	if !reused {
 		if code := compile(st, r.Name, string(text), l); code != 0 {
 			return code
@@ -211,6 +219,14 @@ func (f *fake) build() int {
 	}
 	fmt.Printf(`{"ref": "%[1]s@sha256:%[2]s", "digest": "sha256:%[2]s", "reused": %[3]v}`, r.Name, digits, reused)
 	return 0
+}
+
+// gates tells of a gate and a publication, which overlap with nothing.
+func gates(name string) {
+	tell(400, progress.Started, progress.StageGate, name)
+	tell(404, progress.Done, progress.StageGate, name)
+	tell(405, progress.Started, progress.StagePublish, name)
+	tell(407, progress.Done, progress.StagePublish, name)
 }
 
 // compile tells what building for real tells, and records it.

@@ -53,6 +53,7 @@ type Session struct {
 
 	// signs says that what the call publishes is signed.
 	signs bool
+	profiles profiles
 	// answered says that stdout has what a reader of it waits for: a result, or a program's own.
 	answered bool
 	// feed is everything that the call tells, and followers how many displays show it.
@@ -69,6 +70,9 @@ func Main(s *Session, args []string) int {
 	completeReferences(root)
 	root.SetArgs(loginMessage(root, args))
 	err := interrupted(ctx, root.ExecuteContext(ctx))
+	if ended := s.profiles.end(); err == nil {
+		err = ended
+	}
 	if s.Output == "" {
 		s.assumeForms(args)
 	}
@@ -98,6 +102,9 @@ Stdout carries a verb's result and nothing else.
 		SilenceUsage:  true,
 		SilenceErrors: true,
 		PersistentPreRunE: func(cmd *cobra.Command, _ []string) error {
+			if err := s.profiles.begin(); err != nil {
+				return err
+			}
 			return s.setForms(cmd, output, mode)
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
