@@ -205,9 +205,29 @@ func (e *lockEncoder) build(depth int, b *BuildSet) {
 		return fmt.Sprintf("name: %s, version: %s, sha256: %s", scalar(c.Name), scalar(c.Version), scalar(c.SHA256))
 	})
 	e.overrides(depth, b.Overrides)
+	e.cargoLocks(depth, b.CargoLocks)
 }
 
 // overrides writes which rules were applied.
+// cargoLocks writes the files as blocks, so that a change of them reads as one.
+func (e *lockEncoder) cargoLocks(depth int, locks []CargoLock) {
+	if len(locks) > 0 {
+		e.key(depth, "cargo-locks")
+	}
+	for _, c := range locks {
+		e.indent(depth + 1)
+		e.WriteString("- file: " + scalar(c.File) + "\n")
+		e.indent(depth + 2)
+		e.WriteString("text: |\n")
+		for line := range strings.Lines(c.Text) {
+			if line != "\n" {
+				e.indent(depth + 3)
+			}
+			e.WriteString(line)
+		}
+	}
+}
+
 func (e *lockEncoder) overrides(depth int, applied []Applied) {
 	items(e, depth, "overrides", applied, func(a Applied) string {
 		return fmt.Sprintf("name: %s, revision: %s, why: %s", scalar(a.Name), scalar(a.Revision), scalar(a.Why))

@@ -174,6 +174,9 @@ type Settings struct {
 }
 
 // Setting is the value of a config setting: a text, or a list of them.
+	// Crates hold crates of an sdist that brings no Cargo.lock to one version each, where
+	// cargo would choose another one that is compatible with it (semantic versioning).
+	Crates []string `yaml:"crates" is:"crate pin" set:"yes" key:",lock"`
 type Setting struct {
 	// Text is the value where List is nil.
 	Text string

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -239,8 +240,26 @@ func (e *early) cargo(ctx context.Context, d recipes.Dist) error {
 		return err
 	}
 	defer f.Close()
-	_, err = sdistCrates(ctx, f, d.File, s.Requires...)
-	return err
+	build, err := readCargo(ctx, f, d.File, s.Requires...)
+	if err != nil {
+		return err
+	}
+	if !build.lacksLock() {
+		_, err = build.crates()
+		return err
+	}
+	// cargo chooses them later, among those that an index has.
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	bare, err := readSkeleton(ctx, f, d.File)
+	if err != nil {
+		return err
+	}
+	if err := bare.direct(build.manifests); err != nil {
+		return wrongSdist(d.File, err)
+	}
+	return nil
 }
 
 // versionsOf lists the versions that an index has files of, oldest first.

@@ -186,6 +186,8 @@ type distLocker struct {
 	// locking holds the sdists whose build requirements are being locked, outermost first.
 	locking []string
 	// own is the recipe's first-party code.
+	// crates are those that cargo chose, by the sha256 of the sdist.
+	crates map[string]crateChoice
 	own []ownProject
 }
 
@@ -328,7 +330,7 @@ func (p *distLocker) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.dists, p.roots = map[string]recipes.Dist{}, map[string]bool{}
+	p.dists, p.roots, p.crates = map[string]recipes.Dist{}, map[string]bool{}, map[string]crateChoice{}
 	p.stage, p.house = env.Stage, env.House
 	base, err := env.Base(ctx, p.lock.Base)
 	if err != nil {
