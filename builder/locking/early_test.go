@@ -95,6 +95,21 @@ func TestEarly(t *testing.T) {
 	}
 }
 
+// What is in the way of a dependency group is told with the rest, and once.
+func TestEarlyLooksAtGroups(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.recipeWith("")
+	w.file("sound", "sound-1.0-py3-none-any.whl", emptyZip)
+	reqs := requirements("sound==1.0", "mispelt")
+	reqs.Groups = map[string]*recipes.RequirementSet{"test": group("sound==2.0", "pytset"), "lint": requirements("sound==1.0", "mispelt")}
+	err := w.start(requirements(), Options{}).l.checkEarly(t.Context(), w.recipe, reqs, &recipes.Lock{})
+	want := "ampoule.yaml:8:5: no index has mispelt\nrequirements-test.txt:1:1: the index has sound, and no version 2.0 of it\nrequirements-test.txt:2:1: no index has pytset"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v", err)
+	}
+}
+
 // What the index does not answer is no obstacle: the resolution tells it, if it matters.
 func TestEarlyWithoutIndex(t *testing.T) {
 	t.Parallel()

@@ -91,8 +91,7 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 		if err := p.run(ctx); err != nil {
 			return nil, err
 		}
-	}
-	if err := d.libraries(ctx); err != nil {
+	} else if err := d.libraries(ctx); err != nil {
 		return nil, err
 	}
 	if err := unusedPackages(r, lock); err != nil {
@@ -186,9 +185,9 @@ type distLocker struct {
 	// locking holds the sdists whose build requirements are being locked, outermost first.
 	locking []string
 	// own is the recipe's first-party code.
+	own []ownProject
 	// crates are those that cargo chose, by the sha256 of the sdist.
 	crates map[string]crateChoice
-	own []ownProject
 }
 
 func (p *distLocker) run(ctx context.Context) (err error) {
@@ -197,6 +196,10 @@ func (p *distLocker) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, p.resolver.sb.Close()) }()
 	if err := p.lockTree(ctx); err != nil {
+		return err
+	}
+	// A group takes what the artifact's own libraries lack.
+	if err := p.debian.libraries(ctx); err != nil {
 		return err
 	}
 	return p.lockGroups(ctx)

@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 
 func newInstall(s *Session) *cobra.Command {
 	var root string
+	var groups []string
 	cmd := &cobra.Command{
 		Use:   "install REF --root DIR",
 		Short: "Puts an artifact's tree onto this machine",
@@ -35,6 +37,10 @@ everybody may run what is installed, whatever the umask.`,
 			if root == "" {
 				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--root is missing: the directory to install below")}
 			}
+			if len(groups) > 0 {
+				return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf(
+					"a dependency group is not installed: a release is its artifact, file by file, as verify proves; `ampoule run --group %s %s` has both", groups[0], args[0])}
+			}
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
 				reg, err := w.Registry()
 				if err != nil {
@@ -45,7 +51,9 @@ everybody may run what is installed, whatever the umask.`,
 		},
 	}
 	cmd.Flags().StringVar(&root, "root", "", "the directory that holds the releases")
-	if err := cmd.MarkFlagDirname("root"); err != nil {
+	// Who knows run's flag is told why there is none here.
+	cmd.Flags().StringArrayVar(&groups, "group", nil, "not taken: a release has no dependency groups")
+	if err := errors.Join(cmd.MarkFlagDirname("root"), cmd.Flags().MarkHidden("group")); err != nil {
 		panic("cli: " + err.Error())
 	}
 	return cmd
