@@ -78,6 +78,7 @@ func knownOf(s recipes.Settings) []string {
 	add("Debian packages", s.Build)
 	add("build requirements", s.Requires)
 	add("patches", s.Patches)
+	add("crates", s.Crates)
 	add("environment", slices.Sorted(maps.Keys(s.Env)))
 	add("config settings", slices.Sorted(maps.Keys(s.ConfigSettings)))
 	return all

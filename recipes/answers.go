@@ -70,6 +70,7 @@ func recipeAnswers(r *Recipe, reqs *RequirementSet) []answer {
 		if len(p.Patches) > 0 {
 			one(patchesAnswer(p.Patches, reqs), "packages", name, "patches")
 		}
+		many(p.Crates, "packages", name, "crates")
 		one(p.Overrides, "packages", name, "overrides")
 	}
 	for i, a := range r.Binary.Accept {

@@ -197,6 +197,18 @@ func (c *lockCheck) dist(d Dist, at []string) {
 	case !d.IsWheel() && d.Build == nil:
 		c.add(fmt.Sprintf("the sdist %s has no build requirements recorded", d.File), at...)
 	}
+	if d.Build != nil {
+		c.cargoLocks(d.Build.CargoLocks, child(child(at, "build"), "cargo-locks"))
+	}
+}
+
+// cargoLocks tells of a file that would be added twice.
+func (c *lockCheck) cargoLocks(locks []CargoLock, at []string) {
+	for i, l := range locks {
+		if i > 0 && locks[i-1].File >= l.File {
+			c.add(fmt.Sprintf("%s stands after %s: the files are sorted, each once", l.File, locks[i-1].File), child(at, strconv.Itoa(i))...)
+		}
+	}
 }
 
 // isFileOf reports whether a dist's file is named for the dist.

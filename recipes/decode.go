@@ -5,6 +5,7 @@ import (
 	"maps"
 	"reflect"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -251,7 +252,7 @@ func (d *decoder) text(n *node, v reflect.Value, path []string) {
 
 // obey tells of a text that is against the rule.
 func (d *decoder) obey(r rule, n *node, path []string) {
-	if r.allows(n.text) {
+	if r.allows(n.text) || len(path) > 0 && path[0] == groupsKey && r.means == rules["requirements file"].means && isGroupsFile(n.text) {
 		return
 	}
 	d.add(n.pos, fmt.Sprintf("%s: %q is not %s", dotted(path), n.text, r.means), r.hintFor(n.text))
@@ -266,8 +267,36 @@ func (d *decoder) requirements(n *node, r *Requirements, path []string) {
 		r.File = pathText(n, "requirements file")
 		d.obey(rules["requirements file"], n, path)
 	default:
+		if path[0] == groupsKey {
+			n, r.Include = d.includes(n, path)
+		}
 		d.list(n, reflect.ValueOf(&r.List).Elem(), path)
 	}
+}
+
+// groupsKey is the recipe's key of dependency groups.
+const groupsKey = "dependency-groups"
+
+// includeKey is the key of an item that includes another group. Below it, a group has the places
+// of these.
+const includeKey = "include-group"
+
+// includes takes the mappings {include-group: NAME} out of a list.
+func (d *decoder) includes(n *node, path []string) (rest *node, includes []string) {
+	rest = &node{kind: n.kind, pos: n.pos, dir: n.dir, text: n.text}
+	for _, item := range n.items {
+		if item.kind != mapKind || len(item.entries) != 1 || item.entries[0].key.text != includeKey {
+			rest.items = append(rest.items, item)
+			continue
+		}
+		name := item.entries[0].value
+		if d.wants(name, path, textKind) {
+			d.obey(rules["group"], name, path)
+			d.positions.at[joinPath(child(child(path, includeKey), strconv.Itoa(len(includes))))] = name.pos
+			includes = append(includes, name.text)
+		}
+	}
+	return rest, includes
 }
 
 func (d *decoder) setting(n *node, s *Setting, path []string) {

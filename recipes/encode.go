@@ -36,7 +36,7 @@ func (l *Lock) Encode() []byte {
 		e.key(1, name)
 		e.base(2, l.Targets[name])
 	}
-	e.libraries(l.Libraries)
+	e.libraries(0, l.Libraries)
 	e.debian(0, l.Debian)
 	e.list(0, "requirements", sorted(l.Requirements))
 	e.app(l.App)
@@ -88,19 +88,19 @@ func (e *lockEncoder) base(depth int, b LockedBase) {
 }
 
 // libraries writes what is loaded by name, if anything is.
-func (e *lockEncoder) libraries(l *LockedLibraries) {
+func (e *lockEncoder) libraries(depth int, l *LockedLibraries) {
 	if l == nil {
 		return
 	}
-	e.key(0, "libraries")
-	e.list(1, "names", sorted(l.Names))
-	e.list(1, "packages", sorted(l.Packages))
-	e.overrides(1, l.Overrides)
+	e.key(depth, "libraries")
+	e.list(depth+1, "names", sorted(l.Names))
+	e.list(depth+1, "packages", sorted(l.Packages))
+	e.overrides(depth+1, l.Overrides)
 }
 
 // group writes the section of a dependency group.
 func (e *lockEncoder) group(name string, g LockedGroup) {
-	if len(g.Answers)+len(g.Requirements)+len(g.Debian)+len(g.Dists) == 0 {
+	if len(g.Answers)+len(g.Requirements)+len(g.Debian)+len(g.Dists) == 0 && g.Libraries == nil {
 		e.indent(1)
 		e.WriteString(scalar(name) + ": {}\n")
 		return
@@ -108,6 +108,7 @@ func (e *lockEncoder) group(name string, g LockedGroup) {
 	e.key(1, name)
 	e.list(2, "answers", sorted(g.Answers))
 	e.list(2, "requirements", sorted(g.Requirements))
+	e.libraries(2, g.Libraries)
 	e.debian(2, g.Debian)
 	e.dists(2, g.Dists)
 }
@@ -204,7 +205,27 @@ func (e *lockEncoder) build(depth int, b *BuildSet) {
 	items(e, depth, "crates", crates, func(c Crate) string {
 		return fmt.Sprintf("name: %s, version: %s, sha256: %s", scalar(c.Name), scalar(c.Version), scalar(c.SHA256))
 	})
+	e.cargoLocks(depth, b.CargoLocks)
 	e.overrides(depth, b.Overrides)
+}
+
+// cargoLocks writes the files as blocks, so that a change of them reads as one.
+func (e *lockEncoder) cargoLocks(depth int, locks []CargoLock) {
+	if len(locks) > 0 {
+		e.key(depth, "cargo-locks")
+	}
+	for _, c := range locks {
+		e.indent(depth + 1)
+		e.WriteString("- file: " + scalar(c.File) + "\n")
+		e.indent(depth + 2)
+		e.WriteString("text: |\n")
+		for line := range strings.Lines(c.Text) {
+			if line != "\n" {
+				e.indent(depth + 3)
+			}
+			e.WriteString(line)
+		}
+	}
 }
 
 // overrides writes which rules were applied.

@@ -18,7 +18,9 @@ type LockedGroup struct {
 	// Requirements are the dists that are laid over the artifact, as NAME==VERSION. None has
 	// the name of one that the artifact has.
 	Requirements []string `yaml:"requirements" is:"dist ID" set:"yes"`
-	// Debian holds the packages that only building the group takes, by suite.
+	// Libraries are what is loaded by name beside what the artifact has; nil where nothing is.
+	Libraries *LockedLibraries `yaml:"libraries"`
+	// Debian holds the packages that only the group takes, by suite.
 	Debian map[string]Suite `yaml:"debian" keys:"suite"`
 	// Dists are the sdists and wheels that the rest of the lock does not have.
 	Dists []Dist `yaml:"dists"`
@@ -27,7 +29,7 @@ type LockedGroup struct {
 // MakeGroupAnswers gives what a group's section of the lock answers.
 func MakeGroupAnswers(set *RequirementSet) []string { return texts(requirementAnswers(set)) }
 
-// Alone is the lock without its groups: all that the artifact's key covers.
+// Alone is the lock without its groups: what the artifact is built of.
 func (l *Lock) Alone() *Lock {
 	base := *l
 	base.Groups = nil
@@ -42,6 +44,7 @@ func (l *Lock) With(group string) *Lock {
 	both.Groups, both.positions = nil, nil
 	both.Requirements = slices.Sorted(slices.Values(slices.Concat(l.Requirements, g.Requirements)))
 	both.Dists = slices.Concat(l.Dists, g.Dists)
+	both.Libraries = l.Libraries.with(g.Libraries)
 	both.Debian = maps.Clone(l.Debian)
 	for suite, debs := range g.Debian {
 		if both.Debian == nil {
@@ -63,13 +66,18 @@ func GroupKey(r *Recipe, l *Lock, group, digest, builder string) string {
 	if excepted == nil {
 		excepted = []Exception{}
 	}
+	var accept json.RawMessage
+	if accepted := acceptedInGroup(r, l, group); len(accepted) > 0 {
+		accept = canonicalOf(accepted)
+	}
 	return "sha256:" + hashJSON(struct {
 		Artifact string          `json:"artifact"`
 		Group    string          `json:"group"`
 		Section  string          `json:"section"`
 		Except   json.RawMessage `json:"except"`
 		Builder  string          `json:"builder"`
-	}{digest, group, "sha256:" + hex.EncodeToString(section[:]), canonicalOf(excepted), builder})
+		Accept   json.RawMessage `json:"accept,omitempty"`
+	}{digest, group, "sha256:" + hex.EncodeToString(section[:]), canonicalOf(excepted), builder, accept})
 }
 
 // For are the exceptions that hold for a group beside those of the artifact.

@@ -178,7 +178,7 @@ func TestWrongGroups(t *testing.T) {
 		"name":             {"  lint:", "  Lint_All:", `ampoule.yaml:12:3: dependency-groups: "Lint_All" is not the name of a dependency group`},
 		"address":          {"[ruff>=0.5]", `["ruff @ https://x.invalid/r.whl"]`, "ampoule.yaml:12:10: ruff is required from a URL"},
 		"outside":          {"requirements-test.txt", "../t.txt", `ampoule.yaml:11:9: dependency-groups.test: "../t.txt" is not a requirements file`},
-		"an include":       {"[ruff>=0.5]", "[{include-group: test}]", "dependency-groups.lint[0] is text, not a mapping"},
+		"an include":       {"[ruff>=0.5]", "[{include: test}]", "dependency-groups.lint[0] is text, not a mapping"},
 		"no group":         {"gate:\n", "gate:\n  groups: [{group: tset, check: startup, files: [x], why: w, until: 2027-03-01}]\n", "the dependency group tset, of which gate.groups excepts something, is missing"},
 		"groups, as a key": {"dependency-groups:", "groups:", `"groups" is no key of a recipe`},
 	} {

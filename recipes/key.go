@@ -10,9 +10,11 @@ import (
 // recipe, the lock, the platform, the builder, a text that is another one when
 // Ampoule itself builds other bytes from the same inputs, and the hash of first-party code,
 // which is empty for a recipe without. Neither the form of the files nor the order of their
-// keys changes it, and nothing of a dependency group does.
+// keys changes it, and nothing of a dependency group does: neither its section nor what the
+// recipe says of distributions that groups alone have.
 func Key(r *Recipe, l *Lock, platform, builder, source string) string {
-	lock := sha256.Sum256(l.Alone().Encode())
+	r, l = withoutGroups(r, l)
+	lock := sha256.Sum256(l.Encode())
 	return "sha256:" + hashJSON(struct {
 		Recipe   json.RawMessage `json:"recipe"`
 		Lock     string          `json:"lock"`

@@ -182,10 +182,10 @@ func TestEveryFieldHasItsClass(t *testing.T) {
 	}
 	// What requirements say is answered by what they resolve to, in [RequirementSet].
 	requirements := func(of string) []string {
-		return []string{of + ".File", of + ".Extras[]", of + ".Groups[]", of + ".Package", of + ".List[]"}
+		return []string{of + ".File", of + ".Extras[]", of + ".Groups[]", of + ".Package", of + ".List[]", of + ".Include[]"}
 	}
 	left := slices.Concat([]string{".Extends", ".Python.SHA256", ".Python.Except[].Files[]", ".Python.Except[].Why", ".Platforms[]"}, requirements(".Requirements"), requirements(".DependencyGroups{}"), []string{
-		".App.Source", ".App.Members[]", ".App.Files[]", ".App.Extras[]",
+		".App.Source", ".App.Members[]", ".App.Files[]", ".App.Extras[]", ".Packages{}.Settings.Crates[]",
 		".Runtime.Libraries[]", ".Gate.Groups[].Group", ".Gate.Groups[].Exception.Check", ".Gate.Groups[].Exception.Files[]", ".Gate.Groups[].Exception.Why",
 		".Gate.Groups[].Exception.Until",
 	})

@@ -1,6 +1,10 @@
 package recipes
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -158,16 +162,22 @@ type BuildSet struct {
 	Patches []Patch `yaml:"patches"`
 	// Crates are the Rust packages that its Cargo.lock names, sorted.
 	Crates []Crate `yaml:"crates"`
+	// CargoLocks are the Cargo.lock files that its build gets because it brings none, sorted.
+	CargoLocks []CargoLock `yaml:"cargo-locks"`
 	// Overrides tell which of them come from what Ampoule knows, and why.
 	Overrides []Applied `yaml:"overrides"`
 }
 
 // BuildLines spell what is set for a build in one way, for keys: none is nil.
-type BuildLines struct{ Env, Settings, Patches, Crates []string }
+type BuildLines struct {
+	Env, Settings, Patches, Crates []string
+	// CargoLocks came later: without one it is nil, and has no part in a key.
+	CargoLocks []string
+}
 
 // Lines spells what is set for the build. The order of crates means nothing.
 func (b BuildSet) Lines() BuildLines {
-	lines := BuildLines{[]string{}, []string{}, []string{}, []string{}}
+	lines := BuildLines{Env: []string{}, Settings: []string{}, Patches: []string{}, Crates: []string{}}
 	for _, name := range slices.Sorted(maps.Keys(b.Env)) {
 		lines.Env = append(lines.Env, name+"="+b.Env[name])
 	}
@@ -181,6 +191,10 @@ func (b BuildSet) Lines() BuildLines {
 		lines.Crates = append(lines.Crates, c.Name+" "+c.Version+" "+c.SHA256)
 	}
 	slices.Sort(lines.Crates)
+	for _, c := range b.CargoLocks {
+		sum := sha256.Sum256([]byte(c.Text))
+		lines.CargoLocks = append(lines.CargoLocks, c.File+" "+hex.EncodeToString(sum[:]))
+	}
 	return lines
 }
 
@@ -197,6 +211,36 @@ type Crate struct {
 	Name    string `yaml:"name" need:"yes" is:"crate"`
 	Version string `yaml:"version" need:"yes" is:"crate version"`
 	SHA256  string `yaml:"sha256" need:"yes" is:"sha256"`
+}
+
+// CargoLock is a Cargo.lock that cargo wrote while the sdist was locked.
+type CargoLock struct {
+	// File is where it lies below the sdist's top directory.
+	File string `yaml:"file" need:"yes" is:"Cargo.lock path"`
+	// Text is the file, to its last line break.
+	Text string `yaml:"text" need:"yes" is:"Cargo.lock text"`
+}
+
+// MaxCargoLock bounds the text of a [CargoLock], in bytes.
+const MaxCargoLock = 1 << 20
+
+// Sound reports whether a lock can hold the file as it is.
+func (c CargoLock) Sound() bool {
+	return rules["Cargo.lock path"].allows(c.File) && rules["Cargo.lock text"].allows(c.Text)
+}
+
+// Patch is a change, as patch -p1 takes it, that adds the file.
+func (c CargoLock) Patch() []byte {
+	lines := strings.SplitAfter(c.Text, "\n")
+	if lines[len(lines)-1] == "" {
+		lines = lines[:len(lines)-1]
+	}
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "--- /dev/null\n+++ b/%s\n@@ -0,0 +1,%d @@\n", c.File, len(lines))
+	for _, line := range lines {
+		b.WriteString("+" + line)
+	}
+	return b.Bytes()
 }
 
 // Applied is a rule of an override that was applied.

@@ -252,7 +252,7 @@ func (p Packages) OnlyExcludes() bool {
 }
 
 func (s Settings) empty() bool {
-	return len(s.Build)+len(s.Requires)+len(s.Env)+len(s.ConfigSettings)+len(s.Patches) == 0
+	return len(s.Build)+len(s.Requires)+len(s.Env)+len(s.ConfigSettings)+len(s.Patches)+len(s.Crates) == 0
 }
 
 // lay lays other settings over these: lists grow, those of config settings too, single
@@ -265,6 +265,7 @@ func (s *Settings) lay(over Settings) {
 	s.Build = append(slices.Clone(s.Build), over.Build...)
 	s.Requires = append(s.Requires, over.Requires...)
 	s.Patches = append(slices.Clone(s.Patches), over.Patches...)
+	s.Crates = append(slices.Clone(s.Crates), over.Crates...)
 	maps.Copy(s.Env, over.Env)
 	for name, value := range over.ConfigSettings {
 		if was := s.ConfigSettings[name]; was.List != nil && value.List != nil {

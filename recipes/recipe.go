@@ -131,6 +131,9 @@ type Requirements struct {
 	Package string `yaml:"package" is:"distribution"`
 	// List holds requirements as PEP 508 spells them.
 	List []string
+	// Include names other dependency groups whose requirements belong to this one (PEP 735);
+	// only groups have some. In the recipe they stand in the list, as {include-group: NAME}.
+	Include []string
 }
 
 // App is first-party code.
@@ -183,6 +186,9 @@ type Settings struct {
 	// Patches are files below the recipe's directory, applied to the unpacked sdist
 	// by patch -p1 in this order.
 	Patches []string `yaml:"patches" is:"patch file" set:"yes" key:"patches"`
+	// Crates hold crates of an sdist that brings no Cargo.lock to one version each, where
+	// cargo would choose another one that is compatible with it (semantic versioning).
+	Crates []string `yaml:"crates" is:"crate pin" set:"yes" key:",lock"`
 }
 
 // Setting is the value of a config setting: a text, or a list of them.

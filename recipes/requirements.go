@@ -104,7 +104,7 @@ func (r *requirementsReader) group(name string) {
 		recipe: r.recipe, own: ownLines{recipe: r.recipe}, root: r.root, bytes: r.bytes, read: map[inclusion]bool{},
 		set: &RequirementSet{Files: map[string][]byte{}, Patches: r.set.Patches},
 	}
-	own.requirements(r.recipe.DependencyGroups[name], "dependency-groups", name)
+	own.groupRequirements(name, nil)
 	own.checkHashes()
 	own.checkIndexes()
 	r.bytes, r.faults = own.bytes, append(r.faults, own.faults...)
@@ -112,6 +112,34 @@ func (r *requirementsReader) group(name string) {
 		r.set.Groups = map[string]*RequirementSet{}
 	}
 	r.set.Groups[name] = own.set
+}
+
+// groupRequirements reads what a group of the recipe requires, with the groups that it includes.
+// Path are the groups that led here.
+func (r *requirementsReader) groupRequirements(name string, path []string) {
+	group := r.recipe.DependencyGroups[name]
+	path = append(slices.Clip(path), name)
+	file := r.set.File
+	if isGroupsFile(group.File) {
+		r.groupsFile(name, group)
+	} else {
+		r.requirements(group, groupsKey, name)
+	}
+	if len(path) > 1 {
+		r.set.File = file // it is the including group's own
+	}
+	for i, include := range group.Include {
+		_, known := r.recipe.DependencyGroups[include]
+		at := r.recipe.At(groupsKey, name, includeKey, strconv.Itoa(i))
+		switch {
+		case slices.Contains(path, include):
+			r.add(at, fmt.Sprintf("%s includes itself: %s", include, strings.Join(append(path, include), " → ")), "remove one of the includes")
+		case !known:
+			r.add(at, "there is no dependency group "+include+" to include", suggestion(include, slices.Sorted(maps.Keys(r.recipe.DependencyGroups)), "the groups"))
+		default:
+			r.groupRequirements(include, path)
+		}
+	}
 }
 
 // namesFiles reports whether there are files to read beside the recipe.

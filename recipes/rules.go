@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 	"unicode"
+	"unicode/utf8"
 
 	"ampoule/packaging"
 	"ampoule/recipes/foreign"
@@ -268,7 +269,14 @@ var rules = map[string]rule{
 	"target":        {means: "a runtime target", enum: []string{"container", "vm"}},
 	"crate":         {means: "the name of a crate", pattern: regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,63}$`)},
 	"crate version": {means: "a version as crates have it (semantic versioning)", pattern: regexp.MustCompile(`^[0-9]+\.[0-9]+\.[0-9]+([+-][0-9A-Za-z.+-]+)?$`), fits: atMost(100)},
-	"known flag":    {means: "a configure flag without a value", pattern: regexp.MustCompile(`^--(enable|with)-[a-z0-9-]+$`)},
+	"crate pin": {
+		means: "a crate with the one version of it that is taken, NAME==VERSION", example: `regex==1.11.1`,
+		pattern: regexp.MustCompile(`^[A-Za-z][A-Za-z0-9_-]{0,63}==[0-9]+\.[0-9]+\.[0-9]+([+-][0-9A-Za-z.+-]+)?$`), fits: atMost(165),
+		hint: func(string) string { return "write all three numbers of its version, such as regex==1.11.1" },
+	},
+	"Cargo.lock path": {means: "a clean path below the sdist's top directory that ends in Cargo.lock", fits: isCargoLockPath},
+	"Cargo.lock text": {means: "the text of a Cargo.lock, at most 1 MiB", fits: isCargoLockText},
+	"known flag":      {means: "a configure flag without a value", pattern: regexp.MustCompile(`^--(enable|with)-[a-z0-9-]+$`)},
 }
 
 func atMost(n int) func(string) bool { return func(text string) bool { return len(text) <= n } }
@@ -331,6 +339,19 @@ func isModuleName(text string) bool {
 
 func isPoolPath(text string) bool {
 	return isPlainPath(text) && strings.HasPrefix(text, "pool/") && strings.HasSuffix(text, ".deb") && len(text) <= 512
+}
+
+func isCargoLockPath(text string) bool {
+	return isPlainPath(text) && path.Base(text) == "Cargo.lock" && len(text) <= 512
+}
+
+// isCargoLockText reports whether a text is lines that each end, and that a block of YAML
+// holds as they are.
+func isCargoLockText(text string) bool {
+	return len(text) <= MaxCargoLock && strings.HasSuffix(text, "\n") && !strings.HasSuffix(text, "\n\n") &&
+		text[0] > ' ' && utf8.ValidString(text) && !strings.ContainsFunc(text, func(c rune) bool {
+		return c != '\n' && (unicode.IsControl(c) || c == '\u2028' || c == '\u2029' || c == '\ufeff')
+	})
 }
 
 // isPlainPath reports whether text is a clean relative path that leads nowhere else,

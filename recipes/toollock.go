@@ -97,8 +97,9 @@ func (r *Recipe) checkFile(q Requirements, keys ...string) Faults {
 			faults = append(faults, r.Fault(path.Base(q.File)+" has no "+what, hint, at...))
 		}
 	}
-	refuse(len(q.Extras) > 0 && (!isLock || format == foreign.Pipenv), "extras", "extras")
-	refuse(len(q.Groups) > 0 && !isLock, "groups", "groups")
+	hasTables := keys[0] == groupsKey && isGroupsFile(q.File)
+	refuse(len(q.Extras) > 0 && !hasTables && (!isLock || format == foreign.Pipenv), "extras", "extras")
+	refuse(len(q.Groups) > 0 && !hasTables && !isLock, "groups", "groups")
 	refuse(q.Package != "" && format != foreign.UV, "package", "packages of a workspace")
 	return faults
 }

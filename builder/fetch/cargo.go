@@ -10,6 +10,9 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
 )
 
 // probe is a project that depends on one crate, so that cargo reads the registry's
@@ -35,14 +38,14 @@ var cargoVersion = regexp.MustCompile(`^cargo 1\.([0-9]+)\.`)
 
 // registry lets cargo read its public registry, or what the user's configuration
 // puts in its place, in a directory of its own, and looks at what it has read.
-func (m machine) registry(ctx context.Context) (template string, err error) {
+func (m machine) registry(ctx context.Context) (template, index string, err error) {
 	cargo, err := m.cargo(ctx)
 	if err != nil {
-		return "", err
+		return "", "", err
 	}
 	dir, err := os.MkdirTemp("", "ampoule-cargo-")
 	if err != nil {
-		return "", fmt.Errorf("asking cargo: %w", err)
+		return "", "", fmt.Errorf("asking cargo: %w", err)
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	return m.probeRegistry(ctx, cargo, dir)
@@ -74,10 +77,10 @@ func (m machine) cargo(ctx context.Context) (string, error) {
 
 // probeRegistry makes cargo lock the probe below dir. That cargo finds no crate there
 // is no matter as long as it has found the registry.
-func (m machine) probeRegistry(ctx context.Context, cargo, dir string) (string, error) {
+func (m machine) probeRegistry(ctx context.Context, cargo, dir string) (template, index string, err error) {
 	manifest := filepath.Join(dir, "Cargo.toml")
 	if err := os.WriteFile(manifest, []byte(probe), 0o600); err != nil {
-		return "", fmt.Errorf("asking cargo: %w", err)
+		return "", "", fmt.Errorf("asking cargo: %w", err)
 	}
 	home := filepath.Join(dir, "home")
 	alone := machine{env: append(slices.Clone(m.env), "CARGO_HOME="+home)}
@@ -90,19 +93,52 @@ func (m machine) probeRegistry(ctx context.Context, cargo, dir string) (string, 
 		args = append([]string{"--config", config}, args...)
 	}
 	_, failed := alone.run(ctx, cargo, args...)
-	index := filepath.Join(home, "registry", "index")
-	entries, err := os.ReadDir(index)
+	indices := filepath.Join(home, "registry", "index")
+	entries, err := os.ReadDir(indices)
 	if err != nil || len(entries) == 0 {
-		return "", errors.Join(failed, errors.New("cargo takes its crates from no registry that has an index"))
+		return "", "", errors.Join(failed, errors.New("cargo takes its crates from no registry that has an index"))
 	}
-	text, err := os.ReadFile(filepath.Join(index, entries[0].Name(), "config.json"))
+	text, err := os.ReadFile(filepath.Join(indices, entries[0].Name(), "config.json"))
 	if errors.Is(err, fs.ErrNotExist) {
-		return "", errors.Join(failed, errors.New("cargo reads its registry in another way than by a sparse index"))
+		return "", "", errors.Join(failed, errors.New("cargo reads its registry in another way than by a sparse index"))
 	}
 	if err != nil {
-		return "", fmt.Errorf("asking cargo: %w", err)
+		return "", "", fmt.Errorf("asking cargo: %w", err)
 	}
-	return parseRegistry(text)
+	template, err = parseRegistry(text)
+	return template, m.indexOf(entries[0].Name()), err
+}
+
+// indexOf is the root of the index that cargo keeps in a directory of a name: what its
+// configuration puts in the place of the public registry, else the root of the host that the
+// name begins with. It is empty where neither is an address of a sparse index.
+func (m machine) indexOf(dir string) string {
+	var config struct {
+		Source map[string]struct {
+			Registry string `toml:"registry"`
+			Replace  string `toml:"replace-with"`
+		} `toml:"source"`
+	}
+	if file := m.cargoConfig(); file != "" {
+		text, err := os.ReadFile(file)
+		if err != nil || toml.Unmarshal(text, &config) != nil {
+			return ""
+		}
+	}
+	name := "crates-io"
+	for range config.Source {
+		if next := config.Source[name].Replace; next != "" {
+			name = next
+		}
+	}
+	if sparse, ok := strings.CutPrefix(config.Source[name].Registry, "sparse+"); ok {
+		return sparse
+	}
+	end := strings.LastIndex(dir, "-")
+	if name != "crates-io" || end <= 0 {
+		return ""
+	}
+	return "https://" + dir[:end] + "/"
 }
 
 // cargoConfig is the user's configuration of cargo; empty when there is none. Of

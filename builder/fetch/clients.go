@@ -32,8 +32,9 @@ type clients interface {
 	index(context.Context) (string, error)
 	// archives gives the roots of apt's Debian archives.
 	archives(context.Context) (answer, error)
-	// registry gives the template of the download URLs of cargo's public registry.
-	registry(context.Context) (string, error)
+	// registry gives the template of the download URLs of cargo's public registry, and the
+	// root of its index, if that is known.
+	registry(context.Context) (template, index string, err error)
 }
 
 // answer is what a client says of a source.
@@ -41,6 +42,8 @@ type answer struct {
 	Mirrors []string `json:"mirrors"`
 	// Security lists the mirrors of Debian's security archive.
 	Security []string `json:"security,omitempty"`
+	// Index is the root of the sparse index of a registry of crates.
+	Index string `json:"index,omitempty"`
 }
 
 func (a answer) parse() ([]mirror, error) {
@@ -55,6 +58,13 @@ func (a answer) parse() ([]mirror, error) {
 	for i := range security {
 		security[i].security = true
 	}
+	if a.Index != "" && len(mirrors) > 0 {
+		index, err := parseMirror(a.Index)
+		if err != nil {
+			return nil, scrubbedError{err}
+		}
+		mirrors[0].index = index.url
+	}
 	return append(mirrors, security...), nil
 }
 
@@ -62,7 +72,11 @@ func (a answer) parse() ([]mirror, error) {
 type defaultRecord struct {
 	Answer answer    `json:"answer"`
 	When   time.Time `json:"when"`
+	// Form is defaultForm for what was noted since a registry's index is asked for, too.
+	Form int `json:"form,omitempty"`
 }
+
+const defaultForm = 1
 
 // defaults finds a source's mirrors on this machine: said in the environment, else
 // answered by the client lately, else asked of the client; and when asking fails, what the
@@ -76,7 +90,8 @@ func (f *Fetcher) defaults(ctx context.Context, source string) ([]mirror, error)
 	if err != nil {
 		return nil, err
 	}
-	if age := time.Since(before.When); known && age >= 0 && age < defaultLife {
+	whole := source != Crates || before.Form == defaultForm
+	if age := time.Since(before.When); known && whole && age >= 0 && age < defaultLife {
 		return before.Answer.parse()
 	}
 	now, err := f.askClient(ctx, source)
@@ -91,10 +106,10 @@ func (f *Fetcher) defaults(ctx context.Context, source string) ([]mirror, error)
 		return nil, &DefaultError{Source: source, Err: err, Advice: config.NameMirrors(source)}
 	}
 	// Secrets stay where the client keeps them.
-	if slices.ContainsFunc(mirrors, func(m mirror) bool { return !m.isDir() && m.url.User != nil }) {
+	if slices.ContainsFunc(mirrors, func(m mirror) bool { return !m.isDir() && (m.url.User != nil || m.index != nil && m.index.User != nil) }) {
 		return mirrors, f.store.Forget(defaultKind, source)
 	}
-	return mirrors, f.store.Record(defaultKind, source, defaultRecord{Answer: now, When: time.Now().UTC()})
+	return mirrors, f.store.Record(defaultKind, source, defaultRecord{Answer: now, When: time.Now().UTC(), Form: defaultForm})
 }
 
 func (f *Fetcher) askClient(ctx context.Context, source string) (answer, error) {
@@ -108,11 +123,11 @@ func (f *Fetcher) askClient(ctx context.Context, source string) (answer, error) 
 		}
 		return answer{Mirrors: []string{index}}, nil
 	case Crates:
-		template, err := f.clients.registry(ctx)
+		template, index, err := f.clients.registry(ctx)
 		if err != nil {
 			return answer{}, &DefaultError{Source: source, Err: scrubbedError{err}, Advice: "install cargo 1.68 or newer, or " + config.NameMirrors(source)}
 		}
-		return answer{Mirrors: []string{template}}, nil
+		return answer{Mirrors: []string{template}, Index: index}, nil
 	}
 	archives, err := f.clients.archives(ctx)
 	if err != nil {

@@ -18,9 +18,11 @@ import (
 type scripted struct {
 	indexURL string
 	template string
-	apt      answer
-	err      error
-	asked    int
+	// crateIndex is the root of the index beside template.
+	crateIndex string
+	apt        answer
+	err        error
+	asked      int
 }
 
 func (s *scripted) index(context.Context) (string, error) {
@@ -33,9 +35,9 @@ func (s *scripted) archives(context.Context) (answer, error) {
 	return s.apt, s.err
 }
 
-func (s *scripted) registry(context.Context) (string, error) {
+func (s *scripted) registry(context.Context) (template, index string, err error) {
 	s.asked++
-	return s.template, s.err
+	return s.template, s.crateIndex, s.err
 }
 
 func asking(st *store.Store, c clients, env ...string) *Fetcher {

@@ -241,7 +241,7 @@ func TestMachineRegistry(t *testing.T) {
 			if c.config != "" {
 				writeFile(t, filepath.Join(home, ".cargo", "config.toml"), []byte(c.config))
 			}
-			got, err := machine{env: env, cargos: []string{"cargo"}}.registry(t.Context())
+			got, _, err := machine{env: env, cargos: []string{"cargo"}}.registry(t.Context())
 			if got != c.want || c.fault == "" && err != nil || c.fault != "" && (err == nil || !strings.Contains(err.Error(), c.fault)) {
 				t.Errorf("got %q, %v", got, err)
 			}

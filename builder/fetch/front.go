@@ -64,9 +64,12 @@ const requestTime = 30 * time.Second
 
 // Serve answers what comes through the listener's connections until ctx is done. With it
 // end the requests that have begun.
-func (f *Front) Serve(ctx context.Context, l net.Listener) {
+func (f *Front) Serve(ctx context.Context, l net.Listener) { serveUntil(ctx, l, f) }
+
+// serveUntil answers by a handler until ctx is done.
+func serveUntil(ctx context.Context, l net.Listener, handler http.Handler) {
 	server := http.Server{
-		Handler: f, ReadHeaderTimeout: requestTime, ErrorLog: log.New(io.Discard, "", 0),
+		Handler: handler, ReadHeaderTimeout: requestTime, ErrorLog: log.New(io.Discard, "", 0),
 		BaseContext: func(net.Listener) context.Context { return ctx },
 	}
 	stop := context.AfterFunc(ctx, func() { _ = server.Close() })

@@ -22,6 +22,9 @@ type mirror struct {
 	dir string
 	// security says that it serves Debian's security archive.
 	security bool
+	// index is the root of the sparse index that the template of a registry of crates is from;
+	// nil where that is not known.
+	index *url.URL
 	// access is how its server knows who asks; nil where it need not.
 	access *access
 }

@@ -27,7 +27,9 @@ func (absent) index(context.Context) (string, error) { return "", errors.New("no
 
 func (absent) archives(context.Context) (answer, error) { return answer{}, errors.New("no apt") }
 
-func (absent) registry(context.Context) (string, error) { return "", errors.New("no cargo") }
+func (absent) registry(context.Context) (template, index string, err error) {
+	return "", "", errors.New("no cargo")
+}
 
 func openStore(t *testing.T) *store.Store {
 	t.Helper()

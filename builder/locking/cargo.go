@@ -124,40 +124,45 @@ func uniqueCrates(crates []recipes.Crate) ([]recipes.Crate, error) {
 	return crates, nil
 }
 
-// sdistCrates returns the crates that building an sdist takes, sorted; none where its
-// build does not use cargo. further are build requirements beside those that its
-// pyproject.toml states. An sdist of Rust without a Cargo.lock is an error of kind Input.
-func sdistCrates(ctx context.Context, f *os.File, file string, further ...string) ([]recipes.Crate, error) {
-	locks, needsCargo, err := cargoLocks(ctx, f, file, further...)
+// cargoBuild is what an sdist's build gives to cargo.
+type cargoBuild struct {
+	// file is the sdist's name.
+	file string
+	// manifests are the Cargo.toml files that the build gives to cargo, by their paths below
+	// the sdist's top directory; none where it does not use cargo.
+	manifests []string
+	// locks are the Cargo.lock files that cargo would find for them, by path.
+	locks map[string][]byte
+}
+
+// readCargo reads what an sdist's build gives to cargo. further are build requirements beside
+// those that its pyproject.toml states.
+func readCargo(ctx context.Context, f *os.File, file string, further ...string) (cargoBuild, error) {
+	var found cargoFiles
+	if err := found.read(sources.Sdist(ctx, f, file)); err != nil {
+		return cargoBuild{}, fmt.Errorf("reading %s: %w", file, err)
+	}
+	manifests, err := found.manifests(further)
 	if err != nil {
-		return nil, err
+		return cargoBuild{}, fmt.Errorf("reading %s: %w", file, err)
 	}
-	if needsCargo && len(locks) == 0 {
-		return nil, noCrates("%s is built with cargo, and has no Cargo.lock: nothing says which crates", file)
-	}
+	return cargoBuild{file, manifests, found.locks(manifests)}, nil
+}
+
+// lacksLock reports whether nothing in the sdist says which crates its build takes.
+func (b cargoBuild) lacksLock() bool { return len(b.manifests) > 0 && len(b.locks) == 0 }
+
+// crates returns the crates that the sdist's own Cargo.lock files name, sorted.
+func (b cargoBuild) crates() ([]recipes.Crate, error) {
 	var crates []recipes.Crate
-	for _, name := range slices.Sorted(maps.Keys(locks)) {
-		more, err := parseCargoLock(locks[name])
+	for _, name := range slices.Sorted(maps.Keys(b.locks)) {
+		more, err := parseCargoLock(b.locks[name])
 		if err != nil {
-			return nil, wrongSdist(file, fmt.Errorf("its %s: %w", name, err))
+			return nil, wrongSdist(b.file, fmt.Errorf("its %s: %w", name, err))
 		}
 		crates = append(crates, more...)
 	}
 	return uniqueCrates(crates)
-}
-
-// cargoLocks finds the Cargo.lock files that an sdist's build uses, by their paths
-// below its top directory. It also reports whether the build gives a manifest to cargo at all.
-func cargoLocks(ctx context.Context, f *os.File, file string, further ...string) (locks map[string][]byte, needsCargo bool, err error) {
-	var found cargoFiles
-	if err := found.read(sources.Sdist(ctx, f, file)); err != nil {
-		return nil, false, fmt.Errorf("reading %s: %w", file, err)
-	}
-	manifests, err := found.manifests(further)
-	if err != nil {
-		return nil, false, fmt.Errorf("reading %s: %w", file, err)
-	}
-	return found.locks(manifests), len(manifests) > 0, nil
 }
 
 // buildsWithCargo says of a pyproject.toml which manifests its build gives to cargo.

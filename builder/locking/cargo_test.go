@@ -159,11 +159,11 @@ func TestCargoLocks(t *testing.T) {
 				members = append(members, member{name: "./a-1/" + file, text: cargoLock()})
 			}
 			for file, archive := range map[string][]byte{"a-1.tar.gz": gzipped(tarOf(t, members...)), "a-1.zip": zipOf(t, members...)} {
-				got, needs, err := cargoLocks(t.Context(), openSdist(t, archive), file)
-				if err != nil || needs != c.needs {
-					t.Errorf("%s: %v, %v", file, needs, err)
+				got, err := readCargo(t.Context(), openSdist(t, archive), file)
+				if needs := len(got.manifests) > 0; err != nil || needs != c.needs || got.lacksLock() != (needs && c.want == nil) {
+					t.Errorf("%s: %+v, %v", file, got, err)
 				}
-				if diff := cmp.Diff(c.want, slices.Sorted(maps.Keys(got))); diff != "" {
+				if diff := cmp.Diff(c.want, slices.Sorted(maps.Keys(got.locks))); diff != "" {
 					t.Errorf("%s: %s", file, diff)
 				}
 			}
@@ -195,7 +195,7 @@ func TestCargoLocksRefuses(t *testing.T) {
 		"together long": {"a-1.tgz", gzipped(tarOf(t, many...)), "is too long"},
 		"a zip bomb":    {"a-1.zip", zipOf(t, many...), "times as many"},
 	} {
-		if _, _, err := cargoLocks(t.Context(), openSdist(t, c.archive), c.file); err == nil || !strings.Contains(err.Error(), c.want) {
+		if _, err := readCargo(t.Context(), openSdist(t, c.archive), c.file); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
 		}
 	}
@@ -206,7 +206,11 @@ func TestSdistCrates(t *testing.T) {
 	build := member{name: "a-1/pyproject.toml", text: maturinBuild + "[tool.maturin]\nmanifest-path = \"py/Cargo.toml\"\n"}
 	lock := func(name, text string) member { return member{name: "a-1/" + name, text: text} }
 	read := func(members ...member) ([]recipes.Crate, error) {
-		return sdistCrates(t.Context(), openSdist(t, gzipped(tarOf(t, members...))), "a-1.tar.gz")
+		build, err := readCargo(t.Context(), openSdist(t, gzipped(tarOf(t, members...))), "a-1.tar.gz")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return build.crates()
 	}
 	one, two := locked("one", "1.0.0", registryOfTest, sumA), locked("two", "1.0.0", registryOfTest, sumA)
 	got, err := read(build, lock("Cargo.lock", cargoLock(two, one)), lock("py/Cargo.lock", cargoLock(one)))
@@ -215,16 +219,18 @@ func TestSdistCrates(t *testing.T) {
 		t.Error(err, diff)
 	}
 	for want, members := range map[string][]member{
-		"has no Cargo.lock":                     {build},
 		"different sha256":                      {build, lock("Cargo.lock", cargoLock(one)), lock("py/Cargo.lock", cargoLock(locked("one", "1.0.0", registryOfTest, sumB)))},
 		"reading a-1.tar.gz: its py/Cargo.lock": {build, lock("py/Cargo.lock", cargoLock(locked("one", "1.0.0", "git+x", "")))},
-		// A link is not followed: it is as if it were not there.
-		"a-1.tar.gz is built with cargo": {build, {"a-1/py/Cargo.lock", "/etc/passwd", tar.TypeSymlink}},
 	} {
 		_, err := read(members...)
 		if faults.Of(err) != faults.Input || !strings.Contains(err.Error(), want) {
 			t.Errorf("%v, want %q", err, want)
 		}
+	}
+	// A link is not followed: it is as if it were not there.
+	linked, err := readCargo(t.Context(), openSdist(t, gzipped(tarOf(t, build, member{"a-1/py/Cargo.lock", "/etc/passwd", tar.TypeSymlink}))), "a-1.tar.gz")
+	if err != nil || !linked.lacksLock() {
+		t.Errorf("a link: %+v, %v", linked, err)
 	}
 	if got, err := read(member{name: "a-1/pyproject.toml"}, lock("Cargo.lock", "[")); len(got) > 0 || err != nil {
 		t.Errorf("without cargo: %v, %v", got, err)

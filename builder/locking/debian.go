@@ -182,7 +182,7 @@ func (d *debianLocker) previousExtras(name string, set recipes.BuildSet) pins {
 		}
 	}
 	kept := d.previousPins(d.lock.Base.Suite, previous.Packages, "packages."+name+".")
-	sameRust := (len(previous.Crates) > 0) == (len(set.Crates) > 0)
+	sameRust := usesCargo(previous) == usesCargo(set) && (len(previous.CargoLocks) > 0) == (len(set.CargoLocks) > 0)
 	kept.whole = kept.whole && sameRust && slices.Equal(previous.Overrides, set.Overrides)
 	return kept
 }

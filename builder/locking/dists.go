@@ -265,7 +265,8 @@ func (p *distLocker) lockBuild(ctx context.Context, sdist recipes.Dist) (recipes
 		return recipes.BuildSet{}, err
 	}
 	if previous, ok := p.previousBuild(sdist, set); ok {
-		set.Requires, set.Dynamic, set.Dists, set.Crates = previous.Requires, previous.Dynamic, previous.Dists, previous.Crates
+		set.Requires, set.Dynamic, set.Dists = previous.Requires, previous.Dynamic, previous.Dists
+		set.Crates, set.CargoLocks = previous.Crates, previous.CargoLocks
 		if err := p.lockPackages(ctx, sdist, &set, packages); err != nil {
 			return recipes.BuildSet{}, err
 		}
@@ -274,18 +275,18 @@ func (p *distLocker) lockBuild(ctx context.Context, sdist recipes.Dist) (recipes
 	if err := p.l.Fetch.Fetch(ctx, wheels.Items(sdist)...); err != nil {
 		return recipes.BuildSet{}, err
 	}
-	if set.Crates, err = p.crates(ctx, sdist, set.Added); err != nil {
+	if err := p.lockCrates(ctx, sdist, &set, packages, set.Added); err != nil {
 		return recipes.BuildSet{}, err
 	}
 	if err := p.lockPackages(ctx, sdist, &set, packages); err != nil {
 		return recipes.BuildSet{}, err
 	}
 	sdist.Build = &set
-	if err := p.lockRequires(ctx, sdist, &set); err != nil || len(set.Crates) > 0 || !buildRust(set.Dynamic) {
+	if err := p.lockRequires(ctx, sdist, &set); err != nil || usesCargo(set) || !buildRust(set.Dynamic) {
 		return set, err
 	}
 	// Only the backend's answer says that it builds with cargo.
-	if set.Crates, err = p.crates(ctx, sdist, set.Dynamic); err != nil {
+	if err := p.lockCrates(ctx, sdist, &set, packages, set.Dynamic); err != nil {
 		return recipes.BuildSet{}, err
 	}
 	return set, p.lockPackages(ctx, sdist, &set, packages)

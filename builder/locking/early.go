@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strconv"
 	"strings"
@@ -31,19 +32,36 @@ type early struct {
 	env      packaging.Environment
 }
 
-// checkEarly tells at once of all requirements that, as far as can be seen, cannot be locked.
+// checkEarly tells at once of all requirements, of the artifact and of its dependency groups,
+// that, as far as can be seen, cannot be locked.
 func (l *Locker) checkEarly(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, previous *recipes.Lock) (err error) {
-	if len(reqs.Requirements) == 0 {
+	if len(reqs.Requirements)+len(reqs.Groups) == 0 {
 		return nil
 	}
+	task := progress.Start(ctx, progress.StageLock, "what the index has")
+	defer func() { task.End(err) }()
+	all, err := l.look(ctx, r, reqs, previous)
+	if err != nil {
+		return err
+	}
+	for _, name := range sortedKeys(reqs.Groups) {
+		found, err := l.look(ctx, r, reqs.Groups[name], previous.With(name))
+		if err != nil {
+			return err
+		}
+		all.join(found)
+	}
+	return all.err(r)
+}
+
+// look looks at all of one set of requirements.
+func (l *Locker) look(ctx context.Context, r *recipes.Recipe, reqs *recipes.RequirementSet, previous *recipes.Lock) (all obstacles, err error) {
 	const machine = "x86_64" // the one platform there is
 	e := &early{
 		l: l, recipe: r, reqs: reqs, previous: previous, place: recipes.Place{Suite: r.Base.Debian, Python: r.Python.Version},
 		python: packaging.CPython{Minor: minorOf(r.Python.Version), Machine: machine},
 		env:    packaging.LinuxEnvironment(r.Python.Version, machine),
 	}
-	task := progress.Start(ctx, progress.StageLock, "what the index has")
-	defer func() { task.End(err) }()
 	found := make([]obstacles, len(reqs.Requirements))
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(8)
@@ -56,13 +74,12 @@ func (l *Locker) checkEarly(ctx context.Context, r *recipes.Recipe, reqs *recipe
 		}
 	}
 	if err := group.Wait(); err != nil {
-		return err
+		return obstacles{}, err
 	}
-	var all obstacles
 	for _, o := range found {
-		all.faults, all.accept = append(all.faults, o.faults...), append(all.accept, o.accept...)
+		all.join(o)
 	}
-	return all.err(r)
+	return all, nil
 }
 
 // minorOf gives 13 of 3.13.5.
@@ -95,6 +112,20 @@ type obstacles struct {
 
 func (o *obstacles) add(req recipes.Requirement, what, hint string) {
 	o.faults = append(o.faults, recipes.Fault{File: req.File, Line: req.Line, Column: req.Column, What: what, Hint: hint})
+}
+
+// join adds others, but for those that are known: a group can include the artifact's file.
+func (o *obstacles) join(others obstacles) {
+	for _, f := range others.faults {
+		if !slices.Contains(o.faults, f) {
+			o.faults = append(o.faults, f)
+		}
+	}
+	for _, req := range others.accept {
+		if !slices.ContainsFunc(o.accept, func(known recipes.Requirement) bool { return known.Name == req.Name && known.Position == req.Position }) {
+			o.accept = append(o.accept, req)
+		}
+	}
 }
 
 // err is all of them as one error, with one entry for the recipe at the first of those that
@@ -239,8 +270,26 @@ func (e *early) cargo(ctx context.Context, d recipes.Dist) error {
 		return err
 	}
 	defer f.Close()
-	_, err = sdistCrates(ctx, f, d.File, s.Requires...)
-	return err
+	build, err := readCargo(ctx, f, d.File, s.Requires...)
+	if err != nil {
+		return err
+	}
+	if !build.lacksLock() {
+		_, err = build.crates()
+		return err
+	}
+	// cargo chooses them later, among those that an index has.
+	if _, err := f.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	bare, err := readSkeleton(ctx, f, d.File)
+	if err != nil {
+		return err
+	}
+	if err := bare.direct(build.manifests); err != nil {
+		return wrongSdist(d.File, err)
+	}
+	return nil
 }
 
 // versionsOf lists the versions that an index has files of, oldest first.

@@ -39,7 +39,9 @@ func TestEarly(t *testing.T) {
 		w.file("old", "old-"+v+".tar.gz", "old"+v)
 	}
 	rust := w.file("rust", "rust-1.0.tar.gz", string(gzipped(tarOf(t,
-		member{name: "rust-1.0/pyproject.toml", text: "[build-system]\nrequires = [\"maturin\"]\n"}, member{name: "rust-1.0/Cargo.toml"}))))
+		member{name: "rust-1.0/pyproject.toml", text: "[build-system]\nrequires = [\"maturin\"]\n"}, member{name: "rust-1.0/Cargo.toml", text: "[dependencies]\npyo3 = {git = \"https://git.invalid/pyo3\"}\n"}))))
+	w.file("free", "free-1.0.tar.gz", string(gzipped(tarOf(t,
+		member{name: "free-1.0/pyproject.toml", text: "[build-system]\nrequires = [\"maturin\"]\n"}, member{name: "free-1.0/Cargo.toml", text: "[dependencies]\npyo3 = \"0.26\"\n"}))))
 	native("rust", "1.0")
 	w.file("git", "git-1.0.tar.gz", string(gzipped(tarOf(t,
 		member{name: "git-1.0/pyproject.toml", text: "[build-system]\nrequires = [\"maturin\"]\n"}, member{name: "git-1.0/Cargo.toml"},
@@ -47,7 +49,7 @@ func TestEarly(t *testing.T) {
 	w.file("test-native", "test_native-4.0.tar.gz", "new")
 	l := w.start(requirements(), Options{}).l
 	reqs := requirements("sound==1.0", "pure==1.0", "called-pure==1.0", "taken-x==1.0", "local==1.0", "elsewhere==1.0", "own-thing==1", "old>=9", "odd==1.0",
-		"closed-b==1.0", "mispelt==1.0", "old==1.5", "closed-a==1.0", "rust==1.0", "git==1.0", "test-native==4.0", `closed-a==0.1; sys_platform == "win32"`, "misnamed>=2", `windows-only; sys_platform == "win32"`)
+		"closed-b==1.0", "mispelt==1.0", "old==1.5", "closed-a==1.0", "rust==1.0", "git==1.0", "test-native==4.0", `closed-a==0.1; sys_platform == "win32"`, "misnamed>=2", "free==1.0", `windows-only; sys_platform == "win32"`)
 	for _, previous := range []recipes.Lock{{}, {Dists: []recipes.Dist{{Name: "rust", Version: "1.0", SHA256: rust.Hashes["sha256"]}}}} {
 		err := l.checkEarly(t.Context(), w.recipe, reqs, &previous)
 		var told recipes.Faults
@@ -60,7 +62,7 @@ func TestEarly(t *testing.T) {
 			"ampoule.yaml:17:5: no index has mispelt",
 			"ampoule.yaml:18:5: the index has old, and no version 1.5 of it",
 			"ampoule.yaml:19:5: closed-a 1.0 has native code and no sdist to build it from",
-			"ampoule.yaml:20:5: rust-1.0.tar.gz is built with cargo, and has no Cargo.lock: nothing says which crates",
+			"ampoule.yaml:20:5: reading rust-1.0.tar.gz: its Cargo.toml: crate pyo3: it comes from a git repository, which has no sha256",
 			"ampoule.yaml:21:5: reading git-1.0.tar.gz: its Cargo.lock: crate pyo3 0.26.0: it comes from a git repository, which has no sha256",
 			"ampoule.yaml:22:5: override test-native, revision 7, holds it to test-native<3: this Debian is old",
 			"ampoule.yaml:24:5: no index has misnamed",
@@ -90,6 +92,21 @@ func TestEarly(t *testing.T) {
 	}
 	if n := len(w.asked); n > 0 {
 		t.Errorf("the resolver was asked %d times", n)
+	}
+}
+
+// What is in the way of a dependency group is told with the rest, and once.
+func TestEarlyLooksAtGroups(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.recipeWith("")
+	w.file("sound", "sound-1.0-py3-none-any.whl", emptyZip)
+	reqs := requirements("sound==1.0", "mispelt")
+	reqs.Groups = map[string]*recipes.RequirementSet{"test": group("sound==2.0", "pytset"), "lint": requirements("sound==1.0", "mispelt")}
+	err := w.start(requirements(), Options{}).l.checkEarly(t.Context(), w.recipe, reqs, &recipes.Lock{})
+	want := "ampoule.yaml:8:5: no index has mispelt\nrequirements-test.txt:1:1: the index has sound, and no version 2.0 of it\nrequirements-test.txt:2:1: no index has pytset"
+	if err == nil || err.Error() != want {
+		t.Errorf("got %v", err)
 	}
 }
 

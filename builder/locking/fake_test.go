@@ -94,6 +94,10 @@ type world struct {
 	private map[string]fetch.Source
 	// relay is where the script of the relay runs; nil without private sources.
 	relay *onHost
+	// cargo is where the relay of cargo's index runs, and chosen what cargo writes with what it
+	// sees and the index; nil without.
+	cargo  *onHost
+	chosen func(files *tree.Tree, index func(crate string) string) (lock, stderr string)
 	// told changes what a backend says that a release depends on, with what it has; may be nil.
 	told func(sdist string, needs, depends []string) []string
 
@@ -209,6 +213,24 @@ func (w *world) step(ctx context.Context, s *fake.Sandbox, step sandbox.Step) er
 		return nil
 	case step.Args[0] == "perl" && !s.Online && w.relay != nil:
 		return w.relay.Exec(ctx, step)
+	case step.Args[0] == "perl" && !s.Online && w.cargo != nil:
+		return w.cargo.Exec(ctx, step)
+	case step.Args[0] == "cargo" && !s.Online && w.chosen != nil:
+		files := s.Files().Sub(strings.TrimPrefix(crateDir, "/"))
+		if !strings.Contains(read(cargoHome+"/config.toml"), "sparse+http://127.0.0.1:") {
+			w.t.Error("cargo would ask the public registry")
+		}
+		lock, stderr := w.chosen(files, func(crate string) string {
+			text, err := w.cargo.get(w.t, http.DefaultClient, fetch.CratePages+crate)
+			if err != nil {
+				w.t.Error(err)
+			}
+			return string(text)
+		})
+		if fmt.Fprint(step.Stderr, stderr); stderr != "" {
+			return &sandbox.ExitError{Args: step.Args, Code: 101}
+		}
+		return s.Write(tree.FileEntry(strings.TrimPrefix(crateDir, "/")+"/Cargo.lock", 0o644, []byte(lock)))
 	case step.Args[0] == uvPath && s.Online == (w.relay == nil):
 		dir := path.Dir(step.Dir)
 		w.mu.Lock()
@@ -286,7 +308,7 @@ func (w *world) start(reqs *recipes.RequirementSet, opts Options) *distLocker {
 	l := &Locker{Resources: buildenv.Resources{Store: w.st, Fetch: f}}
 	w.locker = &distLocker{
 		l: l, recipe: w.recipe, reqs: reqs, lock: lock, opts: opts, log: w.log,
-		resolver: r, stage: stage, dists: map[string]recipes.Dist{}, roots: map[string]bool{},
+		resolver: r, stage: stage, dists: map[string]recipes.Dist{}, roots: map[string]bool{}, crates: map[string]crateChoice{},
 		debian: &debianLocker{l: l, recipe: w.recipe, lock: lock, opts: opts, log: w.log, debs: map[string]map[string]recipes.Deb{}},
 		house:  wheels.NewHouse(stage, f, testPython, 2, func(context.Context, recipes.Dist) (sandbox.Image, error) { return w.image, nil }),
 	}

@@ -65,7 +65,10 @@ func (p *distLocker) lockGroup(ctx context.Context, name string) (section recipe
 		return section, &UnlockableError{g.stuck}
 	}
 	section.Dists = p.beyond(section.Requirements)
-	section.Debian = p.packagesBeyond(section.Dists, has)
+	if section.Libraries, err = p.groupLibraries(ctx, name, section.Requirements); err != nil {
+		return section, err
+	}
+	section.Debian = p.packagesBeyond(section, has)
 	g.lock.Dists = section.Dists
 	g.tell(ctx)
 	return section, nil
@@ -152,12 +155,18 @@ func (p *distLocker) packages() map[string]bool {
 	return has
 }
 
-// packagesBeyond are the Debian packages that building dists takes, without those that the
-// lock had.
-func (p *distLocker) packagesBeyond(dists []recipes.Dist, has map[string]bool) map[string]recipes.Suite {
+// packagesBeyond are the Debian packages that a group takes, without those that the lock had.
+func (p *distLocker) packagesBeyond(section recipes.LockedGroup, has map[string]bool) map[string]recipes.Suite {
 	suite := p.lock.Base.Suite
 	wanted := map[string]recipes.Deb{}
-	for _, d := range dists {
+	if section.Libraries != nil {
+		for _, name := range section.Libraries.Packages {
+			if !has[name] {
+				wanted[name] = p.debian.debs[suite][name]
+			}
+		}
+	}
+	for _, d := range section.Dists {
 		if d.Build == nil {
 			continue
 		}
@@ -199,4 +208,37 @@ func (p *distLocker) placedInGroup(name string, g *distLocker, err error) error 
 		}
 	}
 	return (&ResolutionError{Told: r.Told, Group: name, Overrides: r.Overrides}).with(once, nil)
+}
+
+// groupLibraries locks the Debian packages whose libraries a group's distributions load by name,
+// on top of the artifact's own; nil where there are none.
+func (p *distLocker) groupLibraries(ctx context.Context, group string, ids []string) (*recipes.LockedLibraries, error) {
+	var installed []recipes.Dist
+	for _, id := range ids {
+		installed = append(installed, p.dists[id])
+	}
+	wanted, applied := p.recipe.RuntimeLibraries(installed, p.place())
+	own := p.recipe.Runtime.Libraries
+	var has []string
+	if p.lock.Libraries != nil {
+		own, has = p.lock.Libraries.Names, p.lock.Libraries.Packages
+	}
+	wanted = slices.DeleteFunc(wanted, func(name string) bool { return slices.Contains(own, name) })
+	if len(wanted) == 0 {
+		return nil, nil
+	}
+	d, suite := p.debian, p.lock.Base.Suite
+	var below []recipes.Deb
+	for _, name := range has {
+		below = append(below, d.debs[suite][name])
+	}
+	locked := &recipes.LockedLibraries{Names: wanted, Overrides: applied}
+	debs, err := d.add(ctx, suite, d.with(suite, d.installed, below), d.keptLibraries(p.opts.Previous.Groups[group].Libraries, locked), wanted)
+	if err != nil {
+		return nil, d.libraryFault(err, applied)
+	}
+	locked.Packages = names(debs)
+	d.write()
+	tellLibraries(ctx, applied)
+	return locked, nil
 }

@@ -249,3 +249,36 @@ func TestGroupDebianPackages(t *testing.T) {
 		t.Errorf("the lock has %v, the group's dist %+v, the group's packages (-want +got):\n%s", again.Debian, got.Dists[1].Build, diff)
 	}
 }
+
+// Libraries that a group's distribution loads by name are the group's, on top of the artifact's.
+func TestGroupLibrariesInLock(t *testing.T) {
+	t.Parallel()
+	w, reqs := groupWorld(t)
+	w.recipeWith("")
+	w.file("test-loads", "test_loads-1.0-py3-none-any.whl", emptyZip)
+	w.uv = func(asked, _ string) (string, string) {
+		if strings.Contains(asked, "test-loads") {
+			return w.resolved(map[string][]indexFile{"test-loads==1.0": w.index["test-loads"]}), ""
+		}
+		return w.resolved(map[string][]indexFile{"flask==3.1": w.index["flask"]}), ""
+	}
+	reqs.Requirements = reqs.Requirements[:1]
+	reqs.Groups = map[string]*recipes.RequirementSet{"test": group("test-loads")}
+	magic := recipes.Deb{Name: "libmagic1", Version: "1", Arch: "amd64", File: "pool/main/f/libmagic1_1_amd64.deb", SHA256: strings.Repeat("1", 64)}
+	libraries := &recipes.LockedLibraries{Names: []string{"libmagic1"}, Packages: []string{"libmagic1"}}
+	previous := &recipes.Lock{
+		Answers: recipes.MakeAnswers(w.recipe, reqs), Base: recipes.LockedBase{Suite: "bookworm"},
+		Groups: map[string]recipes.LockedGroup{"test": {Libraries: libraries, Debian: map[string]recipes.Suite{"bookworm": {magic}}}},
+	}
+	lock, err := w.lockBoth(reqs, Options{Previous: previous})
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := lock.Groups["test"]
+	if got.Libraries == nil || !slices.Equal(got.Libraries.Names, libraries.Names) || len(got.Libraries.Overrides) != 1 || len(lock.Debian["bookworm"]) != 0 || lock.Libraries != nil {
+		t.Errorf("the group has %+v, the artifact %+v and %v", got.Libraries, lock.Libraries, lock.Debian)
+	}
+	if diff := cmp.Diff(map[string]recipes.Suite{"bookworm": {magic}}, got.Debian); diff != "" {
+		t.Errorf("the group's packages (-want +got):\n%s", diff)
+	}
+}

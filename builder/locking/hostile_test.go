@@ -205,7 +205,7 @@ func TestSdistBombs(t *testing.T) {
 		if _, err := topFiles(ctx, open(c.archive), c.file, "pyproject.toml"); !errors.Is(err, stop) {
 			t.Errorf("%s, interrupted: %v", name, err)
 		}
-		if _, _, err := cargoLocks(ctx, open(c.archive), c.file); !errors.Is(err, stop) {
+		if _, err := readCargo(ctx, open(c.archive), c.file); !errors.Is(err, stop) {
 			t.Errorf("%s, interrupted while crates are looked for: %v", name, err)
 		}
 	}
@@ -234,7 +234,8 @@ func TestEverySourceIsBounded(t *testing.T) {
 		}
 		for what, read := range map[string]func(*os.File) error{
 			"top files": func(f *os.File) error { _, err := topFiles(t.Context(), f, file, "PKG-INFO"); return err },
-			"crates":    func(f *os.File) error { _, err := sdistCrates(t.Context(), f, file); return err },
+			"crates":    func(f *os.File) error { _, err := readCargo(t.Context(), f, file); return err },
+			"manifests": func(f *os.File) error { _, err := readSkeleton(t.Context(), f, file); return err },
 		} {
 			f, err := os.Open(name)
 			if err != nil {

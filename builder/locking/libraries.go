@@ -24,26 +24,30 @@ func (d *debianLocker) libraries(ctx context.Context) error {
 		return nil
 	}
 	locked := &recipes.LockedLibraries{Names: wanted, Overrides: applied}
-	debs, err := d.add(ctx, d.lock.Base.Suite, d.installed, d.previousLibraries(locked), wanted)
+	debs, err := d.add(ctx, d.lock.Base.Suite, d.installed, d.keptLibraries(d.opts.Previous.Libraries, locked), wanted)
 	if err != nil {
 		return d.libraryFault(err, applied)
 	}
 	locked.Packages = names(debs)
 	d.lock.Libraries = locked
 	d.prune()
+	tellLibraries(ctx, applied)
+	return nil
+}
+
+// tellLibraries tells which overrides name libraries, and why.
+func tellLibraries(ctx context.Context, applied []recipes.Applied) {
 	for _, a := range applied {
 		progress.Send(ctx, progress.Event{
 			Kind: progress.Told, Stage: progress.StageLock,
 			Message: fmt.Sprintf("%s: %s (override %s, revision %s)", a.Name, a.Why, a.Name, a.Revision),
 		})
 	}
-	return nil
 }
 
-// previousLibraries returns the pins of the packages that the last lock had for the same
-// names.
-func (d *debianLocker) previousLibraries(now *recipes.LockedLibraries) pins {
-	previous := d.opts.Previous.Libraries
+// keptLibraries returns the pins of the packages that the last lock had, as previous says, for
+// the same names.
+func (d *debianLocker) keptLibraries(previous, now *recipes.LockedLibraries) pins {
 	if previous == nil {
 		return pins{}
 	}

@@ -91,8 +91,7 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 		if err := p.run(ctx); err != nil {
 			return nil, err
 		}
-	}
-	if err := d.libraries(ctx); err != nil {
+	} else if err := d.libraries(ctx); err != nil {
 		return nil, err
 	}
 	if err := unusedPackages(r, lock); err != nil {
@@ -190,6 +189,8 @@ type distLocker struct {
 	locking []string
 	// own is the recipe's first-party code.
 	own []ownProject
+	// crates are those that cargo chose, by the sha256 of the sdist.
+	crates map[string]crateChoice
 }
 
 func (p *distLocker) run(ctx context.Context) (err error) {
@@ -198,6 +199,10 @@ func (p *distLocker) run(ctx context.Context) (err error) {
 	}
 	defer func() { err = errors.Join(err, p.resolver.sb.Close()) }()
 	if err := p.lockTree(ctx); err != nil {
+		return err
+	}
+	// A group takes what the artifact's own libraries lack.
+	if err := p.debian.libraries(ctx); err != nil {
 		return err
 	}
 	return p.lockGroups(ctx)
@@ -331,7 +336,7 @@ func (p *distLocker) prepare(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	p.dists, p.roots = map[string]recipes.Dist{}, map[string]bool{}
+	p.dists, p.roots, p.crates = map[string]recipes.Dist{}, map[string]bool{}, map[string]crateChoice{}
 	p.stage, p.house = env.Stage, env.House
 	base, err := env.Base(ctx, p.lock.Base)
 	if err != nil {

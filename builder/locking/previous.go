@@ -19,6 +19,9 @@ func (p *distLocker) previousBuild(sdist recipes.Dist, set recipes.BuildSet) (re
 		return recipes.BuildSet{}, false
 	}
 	b := *d.Build
+	if len(b.CargoLocks) > 0 && p.opts.moves(sdist.Name) {
+		return recipes.BuildSet{}, false // its crates were chosen, and may move
+	}
 	names := []string{sdist.Name}
 	for _, id := range b.Dists {
 		name, version, _ := strings.Cut(id, "==")

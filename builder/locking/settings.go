@@ -34,12 +34,18 @@ func (p *distLocker) settings(ctx context.Context, sdist recipes.Dist) (_ recipe
 
 // lockPackages locks an sdist's own Debian packages.
 func (p *distLocker) lockPackages(ctx context.Context, sdist recipes.Dist, set *recipes.BuildSet, packages []string) (err error) {
-	if len(set.Crates) > 0 {
+	if usesCargo(*set) {
 		packages = append(slices.Clone(packages), rust...)
+	}
+	if len(set.CargoLocks) > 0 && !slices.Contains(packages, "patch") {
+		packages = append(packages, "patch")
 	}
 	set.Packages, err = p.debian.extras(ctx, sdist.Name, packages, *set)
 	return err
 }
+
+// usesCargo reports whether a build was found to use cargo.
+func usesCargo(set recipes.BuildSet) bool { return len(set.Crates)+len(set.CargoLocks) > 0 }
 
 // rust are the packages with the newest Rust that each suite has: Debian renews these
 // for its browsers, in stable releases too.
@@ -63,17 +69,6 @@ func (p *distLocker) patches(ctx context.Context, files []string) ([]recipes.Pat
 		locked = append(locked, recipes.Patch{File: file, SHA256: sum})
 	}
 	return locked, nil
-}
-
-// crates reads the Rust packages that an sdist's Cargo.lock names. further are build
-// requirements beside those that it states.
-func (p *distLocker) crates(ctx context.Context, sdist recipes.Dist, further []string) ([]recipes.Crate, error) {
-	f, err := p.l.Store.Open(sdist.SHA256)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return sdistCrates(ctx, f, sdist.File, further...)
 }
 
 // declared returns an sdist's build system, its requirements in canonical form. With

@@ -33,6 +33,7 @@ func TestMain(m *testing.M) {
 		}},
 		{Name: "test-debian", Revision: "1", Rules: []recipes.OverrideRule{{Why: "it links pq", Settings: recipes.Settings{Build: []string{"libpq-dev"}}}}},
 		{Name: "test-tool", Revision: "1", Rules: []recipes.OverrideRule{{Why: "a program", Binary: recipes.BuildTool}}},
+		{Name: "test-loads", Revision: "1", Rules: []recipes.OverrideRule{{Why: "it loads magic", Runtime: []string{"libmagic1"}}}},
 		{Name: "test-pure", Revision: "1", Rules: []recipes.OverrideRule{{Why: "pure will do", Binary: recipes.PureWheel}}},
 	} {
 		recipes.ShippedOverrides()[o.Name] = o

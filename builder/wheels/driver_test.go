@@ -21,6 +21,7 @@ import (
 
 	"ampoule/audit"
 	"ampoule/builder/relocate"
+	"ampoule/recipes"
 )
 
 // python finds the host's python3, a requirement of these tests: the scripts that
@@ -381,6 +382,19 @@ func TestDriverPatches(t *testing.T) {
 	// Nothing but locking goes on past a patch that does not apply.
 	if dir, _, said, code := drive(t, "requires", "null", sdist, map[string]string{first: patchOf("other", "new")}); code == 0 || !strings.Contains(said, "a patch does not apply") {
 		t.Errorf("code %d, in %s\n%s", code, dir, said)
+	}
+}
+
+// The patch that brings a Cargo.lock makes it to the letter, behind those of the recipe.
+func TestDriverAddsCargoLock(t *testing.T) {
+	t.Parallel()
+	lock := recipes.CargoLock{File: "py/Cargo.lock", Text: "# Written by cargo.\nversion = 4\n\n[[package]]\nname = \"a\"\ndependencies = [\n \"b\",\n]\n"}
+	dir, result, said, code := drive(t, "static", "null", project(t, ""), map[string]string{
+		"patches/0000.patch": patchOf("old", "new"), "patches/cargo-lock-0000.patch": string(lock.Patch()),
+	})
+	data, err := os.ReadFile(filepath.Join(dir, "src", "demo-1.0", "py", "Cargo.lock"))
+	if err != nil || string(data) != lock.Text || code != 0 || !strings.Contains(result, `"failed_patch": null`) {
+		t.Errorf("code %d, result %s, the file is %q, %v\n%s", code, result, data, err, said)
 	}
 }
 

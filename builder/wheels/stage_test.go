@@ -31,22 +31,25 @@ func TestKey(t *testing.T) {
 	}
 	key := base().Key()
 	for name, change := range map[string]func(*Job){
-		"sdist":            func(j *Job) { j.Sdist.SHA256 = "0" },
-		"layer":            func(j *Job) { j.Image.Layers[0].DiffID = "sha256:3" },
-		"order of layers":  func(j *Job) { slices.Reverse(j.Image.Layers) },
-		"layer more":       func(j *Job) { j.Image = j.Image.With(sandbox.Layer{DiffID: "sha256:3"}) },
-		"python":           func(j *Job) { j.Python += "t" },
-		"sdist's file":     func(j *Job) { j.Sdist.File = "a-1.0.zip" },
-		"name":             func(j *Job) { j.Sdist.Name = "other" },
-		"version":          func(j *Job) { j.Sdist.Version = "9" },
-		"need renamed":     func(j *Job) { j.Needs[0].File = "z.whl" },
-		"need changed":     func(j *Job) { j.Needs[0].SHA256 = "33" },
-		"need more":        func(j *Job) { j.Needs = append(j.Needs, Wheel{SHA256: "33"}) },
-		"need less":        func(j *Job) { j.Needs = j.Needs[:1] },
-		"environment":      func(j *Job) { j.Sdist.Build.Env = map[string]string{"A": "b"} },
-		"setting":          func(j *Job) { j.Sdist.Build.ConfigSettings = map[string]recipes.Setting{"a": {Text: "b"}} },
-		"setting's list":   func(j *Job) { j.Sdist.Build.ConfigSettings = map[string]recipes.Setting{"a": {List: []string{"b"}}} },
-		"patch":            func(j *Job) { j.Sdist.Build.Patches = []recipes.Patch{{File: "a.patch", SHA256: "1"}} },
+		"sdist":           func(j *Job) { j.Sdist.SHA256 = "0" },
+		"layer":           func(j *Job) { j.Image.Layers[0].DiffID = "sha256:3" },
+		"order of layers": func(j *Job) { slices.Reverse(j.Image.Layers) },
+		"layer more":      func(j *Job) { j.Image = j.Image.With(sandbox.Layer{DiffID: "sha256:3"}) },
+		"python":          func(j *Job) { j.Python += "t" },
+		"sdist's file":    func(j *Job) { j.Sdist.File = "a-1.0.zip" },
+		"name":            func(j *Job) { j.Sdist.Name = "other" },
+		"version":         func(j *Job) { j.Sdist.Version = "9" },
+		"need renamed":    func(j *Job) { j.Needs[0].File = "z.whl" },
+		"need changed":    func(j *Job) { j.Needs[0].SHA256 = "33" },
+		"need more":       func(j *Job) { j.Needs = append(j.Needs, Wheel{SHA256: "33"}) },
+		"need less":       func(j *Job) { j.Needs = j.Needs[:1] },
+		"environment":     func(j *Job) { j.Sdist.Build.Env = map[string]string{"A": "b"} },
+		"setting":         func(j *Job) { j.Sdist.Build.ConfigSettings = map[string]recipes.Setting{"a": {Text: "b"}} },
+		"setting's list":  func(j *Job) { j.Sdist.Build.ConfigSettings = map[string]recipes.Setting{"a": {List: []string{"b"}}} },
+		"patch":           func(j *Job) { j.Sdist.Build.Patches = []recipes.Patch{{File: "a.patch", SHA256: "1"}} },
+		"Cargo.lock": func(j *Job) {
+			j.Sdist.Build.CargoLocks = []recipes.CargoLock{{File: "Cargo.lock", Text: "version = 4\n"}}
+		},
 		"crate":            func(j *Job) { j.Sdist.Build.Crates = []recipes.Crate{{Name: "a", Version: "1", SHA256: "1"}} },
 		"needs run on one": func(j *Job) { j.Needs = []Wheel{{SHA256: "1122"}} },
 	} {
@@ -96,6 +99,26 @@ func TestSameSdistUnderAnotherName(t *testing.T) {
 		if !errors.As(err, &identity) {
 			t.Errorf("%s: %v", other.Sdist.ID(), err)
 		}
+	}
+}
+
+// A Cargo.lock that the lock brings is a patch behind all others.
+func TestCargoLockIsAPatch(t *testing.T) {
+	t.Parallel()
+	b := newBackend()
+	stage, r, image := newStage(t, b)
+	sdist := newLock(t, stage.Store).sdist("demo")
+	lock := recipes.CargoLock{File: "py/Cargo.lock", Text: "version = 4\n"}
+	sdist.Build.CargoLocks = []recipes.CargoLock{lock}
+	if _, err := stage.Build(t.Context(), Job{Sdist: sdist, Image: image, Python: testPython}); err != nil {
+		t.Fatal(err)
+	}
+	e, ok := r.Sandboxes()[0].Files().Lookup("ampoule-build/patches/cargo-lock-0000.patch")
+	if !ok {
+		t.Fatal("the build gets no Cargo.lock")
+	}
+	if data, err := e.ReadAll(); err != nil || string(data) != string(lock.Patch()) {
+		t.Errorf("it gets %s, %v", data, err)
 	}
 }
 

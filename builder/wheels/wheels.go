@@ -96,10 +96,14 @@ func (j Job) Key() string {
 		scripts = append(scripts, string(vendorScript))
 	}
 	lines := b.Lines()
-	return layers.Key("wheel", format, map[string]any{
+	inputs := map[string]any{
 		"sdist": j.Sdist.SHA256, "file": j.Sdist.File, "id": j.Sdist.ID(), "image": layers.DiffIDs(j.Image), "python": j.Python, "needs": needs, "scripts": scripts,
 		"env": lines.Env, "settings": lines.Settings, "patches": lines.Patches, "crates": lines.Crates,
-	})
+	}
+	if len(lines.CargoLocks) > 0 {
+		inputs["cargoLocks"] = lines.CargoLocks
+	}
+	return layers.Key("wheel", format, inputs)
 }
 
 // build says how the sdist is built, as far as that is known already.
@@ -346,6 +350,10 @@ func (s *Stage) importInputs(ctx context.Context, sb sandbox.Sandbox, job Job) e
 	}
 	if len(job.build().Crates) > 0 {
 		entries = append(entries, tree.FileEntry("ampoule_vendor.py", 0o644, vendorScript))
+	}
+	for i, c := range job.build().CargoLocks {
+		// It comes after all other patches, which do not know of it.
+		entries = append(entries, tree.FileEntry(fmt.Sprintf("patches/cargo-lock-%04d.patch", i), 0o644, c.Patch()))
 	}
 	for name, sum := range job.inputs() {
 		e, err := layers.FileOf(s.Store, sum, name)

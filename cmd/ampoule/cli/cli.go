@@ -52,7 +52,7 @@ type Session struct {
 	Progress display.Mode
 
 	// signs says that what the call publishes is signed.
-	signs bool
+	signs    bool
 	profiles profiles
 	// answered says that stdout has what a reader of it waits for: a result, or a program's own.
 	answered bool

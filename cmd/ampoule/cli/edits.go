@@ -115,6 +115,9 @@ func (e *edits) canEdit(verb string, names []string) error {
 		}
 		return recipes.Faults{e.in.recipe.Fault(e.set.File+" is the lock of another tool, which alone edits it", hint, e.keys...)}
 	}
+	if filepath.Base(e.set.File) == "pyproject.toml" {
+		return recipes.Faults{e.in.recipe.Fault("the group stands in "+e.set.File+", which is not edited", "change its table dependency-groups, and run `ampoule lock`", e.keys...)}
+	}
 	for _, name := range e.files {
 		if by, ok := edit.GeneratedBy(e.set.Files[name]); ok {
 			hint := "change what it is made from, make it anew, and run `ampoule lock`"

@@ -58,22 +58,41 @@ func (s *Session) laidOver(ctx context.Context, p Puller, d registry.Description
 	if err != nil {
 		return nil, err
 	}
-	return registry.ChooseGroups(s.current(published, d.Digest, image.Config.Labels[artifact.LabelKey], wanted), wanted)
+	return registry.ChooseGroups(s.current(ctx, published, d.Digest, image.Config.Labels[artifact.LabelKey], wanted), wanted)
 }
 
 // current leaves out the groups that the session's recipe and lock do not make any more, where
 // the artifact is theirs: an old group is not to be taken for the one that is locked now. One
-// that is wanted by its digest stays. Whether an artifact with first-party code is theirs is not
-// known without the code: there, all are left.
-func (s *Session) current(published []registry.Group, digest, key string, wanted []string) []registry.Group {
+// that is wanted by its digest stays.
+func (s *Session) current(ctx context.Context, published []registry.Group, digest, key string, wanted []string) []registry.Group {
 	in, err := s.read()
-	if err != nil || in.lock == nil || in.recipe.App != nil || builder.MakePlan(in.recipe, in.lock, in.recipe.Platforms[0], "").Key != key {
+	if err != nil || in.lock == nil {
 		return published
 	}
-	return slices.DeleteFunc(published, func(g registry.Group) bool {
+	isCurrent := func(g registry.Group) bool {
+		return g.Record.Key == builder.GroupKey(in.recipe, in.lock, g.Record.Name, digest)
+	}
+	var made []string // the groups that recipe and lock make, for this artifact, and no other
+	for _, g := range published {
+		if isCurrent(g) {
+			made = append(made, g.Record.Name)
+		}
+	}
+	theirs := s.makes(ctx, in, key)
+	return slices.DeleteFunc(slices.Clone(published), func(g registry.Group) bool {
 		byName := slices.Contains(wanted, g.Record.Name)
-		return byName && g.Record.Key != builder.GroupKey(in.recipe, in.lock, g.Record.Name, digest)
+		return byName && !isCurrent(g) && (theirs || in.recipe.App != nil && slices.Contains(made, g.Record.Name))
 	})
+}
+
+// makes reports whether recipe and lock, with first-party code as it is, make the artifact of
+// a key. Of code that cannot be read nothing is known.
+func (s *Session) makes(ctx context.Context, in inputs, key string) bool {
+	if in.recipe.App == nil {
+		return builder.MakePlan(in.recipe, in.lock, in.recipe.Platforms[0], "").Key == key
+	}
+	plan, err := builder.PlanBuild(ctx, in.request(builder.Request{}), s.Environ)
+	return err == nil && plan.Key == key
 }
 
 // groupOf names the dependency group that a referrer is or belongs to.

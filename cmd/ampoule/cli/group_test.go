@@ -3,7 +3,10 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -189,9 +192,72 @@ func TestOldGroupIsNotTaken(t *testing.T) {
 		"by its digest":      {key, "test@sha256:" + sumB, 2},
 		"another artifact's": {"sha256:" + sumB, "test", 2},
 	} {
-		if got := s.current([]registry.Group{current, old}, digest, c.key, []string{c.wanted}); len(got) != c.want || got[0].Record.Key != current.Record.Key {
+		if got := s.current(t.Context(), []registry.Group{current, old}, digest, c.key, []string{c.wanted}); len(got) != c.want || got[0].Record.Key != current.Record.Key {
 			t.Errorf("%s: %+v", name, got)
 		}
+	}
+}
+
+// Of an artifact with first-party code, the group that is locked now is taken whatever became
+// of the code since; where only an old one is there, the code decides whether it is theirs.
+func TestOldGroupOfAnApp(t *testing.T) {
+	t.Parallel()
+	s, _, _ := session(t, groupedRecipe+"app: {source: .}\n")
+	s.Environ = os.Environ()
+	dir := filepath.Dir(s.Recipe)
+	pyproject := "[project]\nname = \"demo\"\nversion = \"1\"\n[build-system]\nrequires = []\nbuild-backend = \"backend\"\n"
+	if err := os.WriteFile(filepath.Join(dir, "pyproject.toml"), []byte(pyproject), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"init", "--quiet"}, {"add", "pyproject.toml"}, {"-c", "user.name=a", "-c", "user.email=a@b.invalid", "commit", "--quiet", "-m", "a"}} {
+		if out, err := exec.CommandContext(t.Context(), "git", append([]string{"-C", dir}, args...)...).CombinedOutput(); err != nil {
+			t.Fatalf("git %q: %v\n%s", args, err, out)
+		}
+	}
+	lock := groupedLock(t, s)
+	lock.App = []recipes.LockedApp{{Source: ".", Name: "demo", Version: recipes.VersionStatic, Build: &recipes.BuildSet{}}}
+	if err := os.WriteFile(lockPath(s.Recipe), lock.Encode(), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	in, err := s.read()
+	if err != nil {
+		t.Fatal(err)
+	}
+	plan, err := builder.PlanBuild(t.Context(), in.request(builder.Request{}), s.Environ)
+	if err != nil {
+		t.Fatal(err)
+	}
+	digest, other := "sha256:"+sumA, "sha256:"+sumB
+	group := func(key string) registry.Group {
+		return registry.Group{Digest: other, Record: artifact.GroupRecord{Name: "test", Key: key}}
+	}
+	current, old := group(builder.GroupKey(in.recipe, in.lock, "test", digest)), group(other)
+	for name, c := range map[string]struct {
+		published []registry.Group
+		key       string
+		want      int
+	}{
+		"both, theirs":            {[]registry.Group{old, current}, plan.Key, 1},
+		"both, of another code":   {[]registry.Group{old, current}, other, 1},
+		"an old one, theirs":      {[]registry.Group{old}, plan.Key, 0},
+		"an old one, of the past": {[]registry.Group{old}, other, 1},
+	} {
+		if got := s.current(t.Context(), c.published, digest, c.key, []string{"test"}); len(got) != c.want {
+			t.Errorf("%s: %+v", name, got)
+		}
+	}
+}
+
+// A release is the artifact and nothing else: no group is installed, and why is told.
+func TestInstallOfAGroup(t *testing.T) {
+	t.Parallel()
+	s, _, _ := session(t, goodRecipe)
+	cmd := newInstall(s)
+	cmd.SetArgs([]string{"web", "--root", t.TempDir(), "--group", "test"})
+	err := cmd.ExecuteContext(t.Context())
+	var wrong *UsageError
+	if !errors.As(err, &wrong) || !strings.Contains(err.Error(), "ampoule run --group test") {
+		t.Errorf("got %v", err)
 	}
 }
 

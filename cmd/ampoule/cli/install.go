@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -19,6 +20,7 @@ import (
 
 func newInstall(s *Session) *cobra.Command {
 	var root string
+	var groups []string
 	cmd := &cobra.Command{
 		Use:   "install REF|FILE --root DIR",
 		Short: "Puts an artifact's tree onto this machine",
@@ -48,6 +50,10 @@ installed must have that digest.
 			if root == "" {
 				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--root is missing: the directory to install below")}
 			}
+			if len(groups) > 0 {
+				return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf(
+					"a dependency group is not installed: a release is its artifact, file by file, as verify proves; `ampoule run --group %s %s` has both", groups[0], args[0])}
+			}
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) (err error) {
 				found, err := s.locate(ctx, w, args[0])
 				if err != nil {
@@ -63,7 +69,9 @@ installed must have that digest.
 		},
 	}
 	cmd.Flags().StringVar(&root, "root", "", "the directory that holds the releases")
-	if err := cmd.MarkFlagDirname("root"); err != nil {
+	// Who knows run's flag is told why there is none here.
+	cmd.Flags().StringArrayVar(&groups, "group", nil, "not taken: a release has no dependency groups")
+	if err := errors.Join(cmd.MarkFlagDirname("root"), cmd.Flags().MarkHidden("group")); err != nil {
 		panic("cli: " + err.Error())
 	}
 	return cmd
