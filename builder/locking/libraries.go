@@ -40,6 +40,20 @@ func (d *debianLocker) libraries(ctx context.Context) error {
 	return nil
 }
 
+// checkLibraries tells of packages that the suite does not have, before anything is compiled
+// for them. Those that the last lock has need no look.
+func (d *debianLocker) checkLibraries(ctx context.Context) error {
+	wanted := d.recipe.Runtime.Libraries
+	if previous := d.opts.Previous.Libraries; previous != nil && d.opts.Previous.Base.Suite == d.lock.Base.Suite {
+		wanted = slices.DeleteFunc(slices.Clone(wanted), func(name string) bool { return slices.Contains(previous.Names, name) })
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	_, err := d.resolve(ctx, d.lock.Base.Suite, d.installed, pins{}, wanted)
+	return d.libraryFault(err, nil)
+}
+
 // previousLibraries returns the pins of the packages that the last lock had for the same
 // names.
 func (d *debianLocker) previousLibraries(now *recipes.LockedLibraries) pins {
