@@ -63,6 +63,9 @@ func (d *debianLocker) run(ctx context.Context) (err error) {
 	if err := d.base(ctx); err != nil {
 		return err
 	}
+	if err := d.checkLibraries(ctx); err != nil {
+		return err
+	}
 	if err := d.targets(ctx); err != nil {
 		return err
 	}

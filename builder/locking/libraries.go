@@ -45,6 +45,20 @@ func tellLibraries(ctx context.Context, applied []recipes.Applied) {
 	}
 }
 
+// checkLibraries tells of packages that the suite does not have, before anything is compiled
+// for them. Those that the last lock has need no look.
+func (d *debianLocker) checkLibraries(ctx context.Context) error {
+	wanted := d.recipe.Runtime.Libraries
+	if previous := d.opts.Previous.Libraries; previous != nil && d.opts.Previous.Base.Suite == d.lock.Base.Suite {
+		wanted = slices.DeleteFunc(slices.Clone(wanted), func(name string) bool { return slices.Contains(previous.Names, name) })
+	}
+	if len(wanted) == 0 {
+		return nil
+	}
+	_, err := d.resolve(ctx, d.lock.Base.Suite, d.installed, pins{}, wanted)
+	return d.libraryFault(err, nil)
+}
+
 // keptLibraries returns the pins of the packages that the last lock had, as previous says, for
 // the same names.
 func (d *debianLocker) keptLibraries(previous, now *recipes.LockedLibraries) pins {

@@ -95,3 +95,29 @@ func TestOverridesNoneOfAPureWheel(t *testing.T) {
 		}
 	}
 }
+
+// Package lists are asked before anything is compiled, and only for names that are new.
+func TestCheckLibraries(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		locked []string
+		suite  string
+		asks   bool
+	}{
+		"none was before": {nil, "", true},
+		"the same":        {[]string{"libpq5", "libmagic1"}, "bookworm", false},
+		"one more":        {[]string{"libpq5"}, "bookworm", true},
+		"another suite":   {[]string{"libpq5", "libmagic1"}, "trixie", true},
+	} {
+		d := openingLocker(t)
+		d.recipe = recipeWith(t, "  libraries: [libpq5, libmagic1]\n")
+		d.opts.Previous.Base.Suite = c.suite
+		if c.locked != nil {
+			d.opts.Previous.Libraries = &recipes.LockedLibraries{Names: c.locked}
+		}
+		// There are no lists to open.
+		if err := d.checkLibraries(t.Context()); (err != nil) != c.asks {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}

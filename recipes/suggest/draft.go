@@ -12,8 +12,10 @@ import (
 type draft struct {
 	name, version string
 	known         bool
-	suite         string
-	requirements  string
+	// except are the lines of files that want another Python.
+	except       []string
+	suite        string
+	requirements string
 	// toolchain are Debian packages that everything is compiled with, and libraries those
 	// that are perhaps loaded while the program runs.
 	toolchain []string
@@ -43,6 +45,9 @@ func (r draft) text() []byte {
 		line("  # sha256 of its source archive.")
 		line("  version: %s", r.version)
 		line("  # sha256: 0000000000000000000000000000000000000000000000000000000000000000")
+	}
+	for _, text := range r.except {
+		line("%s", text)
 	}
 	line("  # CPython's own configure flags. With these it runs faster and takes several")
 	line("  # times as long to build: [--enable-optimizations, --with-lto]")

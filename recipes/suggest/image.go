@@ -2,6 +2,7 @@ package suggest
 
 import (
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -67,6 +68,30 @@ var always = map[string]bool{
 	"build-essential": true, "gcc": true, "g++": true, "make": true, "binutils": true, "libc6-dev": true, "pkg-config": true, "pkgconf": true,
 	"python3": true, "python3-dev": true, "python3-pip": true, "python3-venv": true, "python3-setuptools": true, "python3-wheel": true, "python-dev": true,
 	"patch": true, "xz-utils": true, "ca-certificates": true, "apt-utils": true, "apt-transport-https": true,
+	"patchelf": true, "tzdata": true, "tzdata-legacy": true, "ncurses-base": true, "ncurses-term": true,
+	"libbz2-dev": true, "liblzma-dev": true, "zlib1g-dev": true, "libffi-dev": true, "libsqlite3-dev": true, "libssl-dev": true, "libreadline-dev": true,
+	"libncurses-dev": true, "libncurses5-dev": true, "libncursesw5-dev": true, "uuid-dev": true, "libgdbm-dev": true, "libgdbm-compat-dev": true,
+	// The standard modules link these, so that the tree carries them.
+	"libbz2-1.0": true, "liblzma5": true, "zlib1g": true, "libffi7": true, "libffi8": true, "libsqlite3-0": true, "libssl1.1": true, "libssl3": true, "libssl3t64": true,
+	"libreadline8": true, "libreadline8t64": true, "libncursesw6": true, "libtinfo6": true, "libuuid1": true, "libc6": true, "libgcc-s1": true, "libstdc++6": true,
+}
+
+// sameHeaders are packages that bring the same headers: one of a row does for the others.
+var sameHeaders = [][]string{
+	{"default-libmysqlclient-dev", "libmariadb-dev", "libmariadb-dev-compat", "libmysqlclient-dev", "libmariadbclient-dev"},
+	{"libldap2-dev", "libldap-dev"},
+	{"libjpeg-dev", "libjpeg62-turbo-dev", "libjpeg8-dev"},
+	{"libcurl4-openssl-dev", "libcurl4-gnutls-dev", "libcurl-dev"},
+	{"libpng-dev", "libpng12-dev"},
+	{"libtiff-dev", "libtiff5-dev"},
+	{"libxslt1-dev", "libxslt-dev"},
+	{"libfreetype-dev", "libfreetype6-dev"},
+}
+
+// brings reports whether a list has a package, or one with the same headers.
+func brings(list []string, name string) bool {
+	i := slices.IndexFunc(sameHeaders, func(row []string) bool { return slices.Contains(row, name) })
+	return slices.Contains(list, name) || i >= 0 && slices.ContainsFunc(sameHeaders[i], func(same string) bool { return slices.Contains(list, same) })
 }
 
 // debian puts one package where it belongs: what is compiled against goes to the
@@ -83,6 +108,8 @@ func (s *suggester) debian(r *draft, at recipes.Position, name string) {
 		s.choose("toolchain.packages has %s", name)
 	case isLibrary(name):
 		r.libraries = append(r.libraries, project.Installed{Position: at, Name: name})
+	case strings.HasPrefix(name, "lib"):
+		s.leave(at, name, "it has no library that a program loads by name", "install it in the image that stands on the artifact, if the program reads it")
 	default:
 		s.leave(at, name, "a program of Debian is no part of the artifact", "install it in the image that stands on the artifact, if the program calls it")
 	}
@@ -91,8 +118,12 @@ func (s *suggester) debian(r *draft, at recipes.Position, name string) {
 // isLibrary reports whether a package has shared libraries, by its name (Debian policy,
 // 8.1: lib, the library's name, and the version of its ABI).
 func isLibrary(name string) bool {
-	return strings.HasPrefix(name, "lib") && !strings.HasSuffix(name, "-bin") && !strings.HasSuffix(name, "-tools")
+	return strings.HasPrefix(name, "lib") && !notLibrary.MatchString(name)
 }
+
+// notLibrary finds the ends of names of packages that come with a library: programs, data,
+// and what another library loads from a directory of its own.
+var notLibrary = regexp.MustCompile(`-(?:bin|utils?|tools|common|data|doc|dbg|perl|java|modules|modules-.*|plugins?|plugins?-.*)$`)
 
 // broughtBy is a required distribution whose override has the package already.
 func (s *suggester) broughtBy(name string, r *draft) string {
@@ -103,7 +134,7 @@ func (s *suggester) broughtBy(name string, r *draft) string {
 			continue
 		}
 		for _, rule := range o.Rules {
-			if slices.Contains(rule.Build, name) && (len(rule.Suites) == 0 || slices.Contains(rule.Suites, r.suite)) {
+			if brings(rule.Build, name) && (len(rule.Suites) == 0 || slices.Contains(rule.Suites, r.suite)) {
 				return dist
 			}
 		}

@@ -1,6 +1,7 @@
 package suggest
 
 import (
+	"cmp"
 	"path"
 	"path/filepath"
 	"regexp"
@@ -20,8 +21,8 @@ func (s *suggester) requirements() string {
 		s.names[packaging.RequiredName(r.Text)] = true
 	}
 	files := s.files()
-	locks := s.locks()
-	s.groups(files.others, locks)
+	locks := slices.DeleteFunc(s.locks(), s.ofSomethingElse)
+	s.groups(files, locks)
 	switch {
 	case len(locks) > 0:
 		return s.lockFile(locks, files.main)
@@ -49,6 +50,37 @@ func (s *suggester) locks() []string {
 		s.leave(recipes.Position{File: s.shown(file)}, "the pins of a lock file", "a recipe cannot name it", "export a requirements file from it, and name that: "+exports[file])
 	}
 	return taken
+}
+
+// ofSomethingElse reports whether a lock file is not of the project, and tells it. A Pipfile
+// may list tools alone, beside a pyproject.toml that has the project's requirements. The
+// other locks are made of pyproject.toml itself.
+func (s *suggester) ofSomethingElse(lock string) bool {
+	if !strings.HasPrefix(lock, "Pipfile") && !strings.HasPrefix(lock, "pylock") || s.metadata.From != "pyproject.toml" {
+		return false
+	}
+	parsed, err := recipes.ParseRecipe(s.shown("ampoule.yaml"), draft{name: "app", version: s.python, known: true, suite: "bookworm", requirements: "requirements: " + recipes.Scalar(lock)}.text())
+	if err != nil {
+		return false
+	}
+	pinned, err := recipes.ReadRequirements(parsed)
+	if err != nil {
+		return false // told where the recipe is checked
+	}
+	for _, required := range s.metadata.Requires {
+		name := packaging.RequiredName(required.Text)
+		if name == "" || strings.Contains(required.Text, ";") || s.isDirect(name) || slices.ContainsFunc(pinned.Requirements, func(r recipes.Requirement) bool { return r.Name == name }) {
+			continue
+		}
+		s.leave(required.Position, required.Text, "the project requires it, and "+lock+" does not pin it: the lock is of something else, and its pins are not taken", "")
+		return true
+	}
+	return false
+}
+
+// isDirect reports whether a distribution comes from a workspace, a path or a repository.
+func (s *suggester) isDirect(name string) bool {
+	return slices.ContainsFunc(s.metadata.Direct, func(n project.Named) bool { return n.Name == name })
 }
 
 // exports are the commands that write a requirements file of a lock file.
@@ -113,6 +145,8 @@ type requirementFiles struct {
 	// main is what is installed; empty where none is. others are not.
 	main   string
 	others []string
+	// installed are those that images install.
+	installed []string
 }
 
 // production are names of what is installed, the likeliest first, without their endings.
@@ -138,18 +172,12 @@ func (s *suggester) files() requirementFiles {
 		for _, installed := range d.Pip() {
 			if name, ok := strings.CutPrefix(installed.Name, "-r "); ok {
 				if i := slices.IndexFunc(all, func(file string) bool { return sameEnd(file, name) }); i >= 0 {
-					f.main = all[i]
+					f.installed = append(f.installed, all[i])
 				}
 			}
 		}
 	}
-	for _, stem := range production {
-		for _, ending := range []string{".txt", ".in"} {
-			if f.main == "" && slices.Contains(all, stem+ending) {
-				f.main = stem + ending
-			}
-		}
-	}
+	f.main = cmp.Or(likeliest(slices.DeleteFunc(slices.Clone(f.installed), isDevelopment)), named(all), likeliest(f.installed))
 	included := s.repository.Included(f.main)
 	for _, name := range all {
 		if name != f.main && !slices.Contains(included, name) {
@@ -160,6 +188,28 @@ func (s *suggester) files() requirementFiles {
 		f.main, f.others = f.others[0], nil
 	}
 	return f
+}
+
+// named is the first file with a name of what is installed in production; empty where none
+// has one.
+func named(files []string) string {
+	for _, stem := range production {
+		for _, ending := range []string{".txt", ".in"} {
+			if slices.Contains(files, stem+ending) {
+				return stem + ending
+			}
+		}
+	}
+	return ""
+}
+
+// likeliest chooses among files that images install: the one that is named for it, or the
+// last one.
+func likeliest(installed []string) string {
+	if len(installed) == 0 {
+		return ""
+	}
+	return cmp.Or(named(installed), installed[len(installed)-1])
 }
 
 // sameEnd reports whether a path in an image, such as /app/requirements/prod.txt or
@@ -179,14 +229,17 @@ func isDevelopment(file string) bool {
 
 // groups takes requirements for tests as dependency groups, and tells of the others that are no
 // part of the artifact.
-func (s *suggester) groups(files, locks []string) {
-	for _, name := range files {
+func (s *suggester) groups(files requirementFiles, locks []string) {
+	for _, name := range files.others {
 		if group := groupOfFile(name); isForTests(group) && s.takeGroup(group, name, recipes.Scalar(name)) {
 			continue
 		}
 		why := "it is not known whether the program needs it"
-		if isDevelopment(name) {
+		switch {
+		case isDevelopment(name):
 			why = "it looks like a group for development, which is no part of the artifact"
+		case slices.Contains(files.installed, name):
+			why = "an image installs it too, and a recipe names one file"
 		}
 		s.leave(recipes.Position{File: s.shown(name)}, "a requirements file", why, "include it in the requirements with -r, if the program needs it")
 	}

@@ -76,9 +76,11 @@ func Recipe(dir string, o Options) (*Suggestion, error) {
 	if r.version, r.known, err = s.version(statements); err != nil {
 		return nil, err
 	}
+	r.except = s.except
 	if r.name, err = s.name(); err != nil {
 		return nil, err
 	}
+	s.python = r.version
 	r.requirements = s.requirements()
 	r.groups = s.taken
 	s.dockerfile(&r)
@@ -98,7 +100,7 @@ func Recipe(dir string, o Options) (*Suggestion, error) {
 		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Column, b.Column))
 	})
 	s.left = slices.Compact(s.left)
-	r.left = s.left
+	r.left = s.below(s.left)
 	return &Suggestion{r.text(), s.chosen, s.left}, nil
 }
 
@@ -110,8 +112,12 @@ type suggester struct {
 	repository  *project.Repository
 	metadata    project.Metadata
 	dockerfiles []project.Dockerfile
+	// python is the version that was chosen.
+	python string
 	// names are the distributions that the recipe requires, as far as they are known.
-	names  map[string]bool
+	names map[string]bool
+	// except are the recipe's lines for files that want a Python which is not built.
+	except []string
 	chosen []string
 	left   []Left
 	// taken are the lines of dependency groups.
@@ -124,6 +130,18 @@ func (s *suggester) choose(format string, args ...any) {
 
 func (s *suggester) leave(at recipes.Position, what, why, do string) {
 	s.left = append(s.left, Left{at, oneLine(what), oneLine(why), oneLine(do)})
+}
+
+// below names files as they stand from the recipe: it says the same from wherever it was
+// written.
+func (s *suggester) below(all []Left) []Left {
+	all = slices.Clone(all)
+	for i, l := range all {
+		if name, err := filepath.Rel(s.dir, l.File); err == nil && l.File != "" {
+			all[i].File = name
+		}
+	}
+	return all
 }
 
 // check reads the recipe as it will be read, and tells what its requirements file has

@@ -84,6 +84,15 @@ func TestRecipe(t *testing.T) {
 		"two files":            {map[string]string{".python-version": "3.13.5", "runtime.txt": "\npython-3.11.2", "requirements.txt": ""}, "my-app", "3.13.5", "requirements.txt", nil, []string{"runtime.txt:2:1: python-3.11.2: it wants Python python-3.11.2, and other files want another one: the recipe has 3.13.5"}},
 		"against the project":  {map[string]string{".python-version": "3.11.2", "pyproject.toml": "[project]\nrequires-python='>=3.13'"}, "my-app", newest, "", nil, []string{".python-version:1:1: 3.11.2: it wants"}},
 		"a matrix":             {map[string]string{"tox.ini": "[tox]\nenvlist=py311\n  py313", "requirements.txt": ""}, "my-app", of13, "requirements.txt", nil, nil},
+		"an image of 3.10":     {map[string]string{"pyproject.toml": "[project]\nname='p'\nrequires-python='>=3.9'", "docker/Dockerfile": "FROM python:3.10-slim"}, "p", newestOf("3.11."), "", nil, []string{"docker/Dockerfile:1:6: FROM python:3.10-slim: it wants Python 3.10, which Ampoule does not build; the recipe has 3.11."}},
+		"jobs with 3.10":       {map[string]string{"setup.cfg": "[options]\npython_requires= >= 3.10\ninstall_requires=\n  a", ".github/workflows/a.yml": "with:\n  python-version: '3.10'\n", ".github/workflows/b.yml": "with:\n  python-version: '3.9'\n"}, "my-app", newestOf("3.11."), "", []string{"a"}, []string{"a.yml:2:20: python 3.10: it wants"}},
+		"other images":         {map[string]string{".python-version": "pypy3.11", "Dockerfile": "FROM python:3.13", "requirements.txt": ""}, "my-app", of13, "requirements.txt", nil, []string{"pypy3.11: it wants Python pypy3.11, which Ampoule does not build"}},
+		"an image for tests":   {map[string]string{"requirements.txt": "-r requirements/prod.txt", "requirements/prod.txt": "a", "requirements/dev.txt": "b", "Dockerfile": "RUN uv pip install -r requirements/dev.txt"}, "my-app", newest, "requirements.txt", nil, nil},
+		"an image of two":      {map[string]string{"requirements.txt": "a", "extra_requirements.txt": "b", "Dockerfile": "RUN pip install -r requirements.txt -r extra_requirements.txt"}, "my-app", newest, "requirements.txt", nil, []string{"extra_requirements.txt: a requirements file: an image installs it too, and a recipe names one file"}},
+		"no libraries":         {map[string]string{"requirements.txt": "a", "Dockerfile": "RUN apt-get install libldap-common libsasl2-modules-gssapi-mit libxml2-utils"}, "my-app", newest, "requirements.txt", nil, []string{"libldap-common: it has no library", "libsasl2-modules-gssapi-mit: it has", "libxml2-utils: it has"}},
+		"a mirror's release":   {map[string]string{"runtime.txt": "python-3.11.6", "requirements.txt": ""}, "my-app", "3.11.6", "requirements.txt", nil, []string{"Debian does not have the source of Python 3.11.6"}},
+		"a lock of tools":      {map[string]string{"pyproject.toml": "[project]\nname='p'\ndependencies=['virtualenv', 'tomli; python_version<\"3\"']", "pylock.toml": "lock-version = '1.0'\ncreated-by = 'x'\n[[packages]]\nname = 'pytz'\nversion = '1'\nwheels = [{name = 'pytz-1-py3-none-any.whl', url = 'https://e/pytz-1-py3-none-any.whl', hashes = {sha256 = '" + strings.Repeat("a", 64) + "'}}]\n"}, "p", newest, "", []string{"virtualenv", `tomli; python_version < "3"`}, []string{"virtualenv: the project requires it, and pylock.toml does not pin it"}},
+		"a lock of it":         {map[string]string{"pyproject.toml": "[project]\nname='p'\ndependencies=['pytz', 'tomli; python_version<\"3\"']", "pylock.toml": "lock-version = '1.0'\ncreated-by = 'x'\n[[packages]]\nname = 'pytz'\nversion = '1'\nwheels = [{name = 'pytz-1-py3-none-any.whl', url = 'https://e/pytz-1-py3-none-any.whl', hashes = {sha256 = '" + strings.Repeat("a", 64) + "'}}]\n"}, "p", newest, "pylock.toml", nil, nil},
 		"hostile texts":        {map[string]string{"requirements.txt": "a", "Procfile": "web: x \x1b[31m\r# y"}, "my-app", newest, "requirements.txt", nil, []string{"Procfile:1:1"}},
 	}
 	for name, c := range cases {
@@ -233,6 +242,19 @@ func TestDependencyGroups(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A recipe names files from where it stands, and messages from where the person is.
+func TestFilesFromTheRecipe(t *testing.T) {
+	t.Parallel()
+	dir := write(t, map[string]string{"requirements.txt": "flask", "Procfile": "web: gunicorn x\n"})
+	s, err := Recipe(dir, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(s.Recipe), "\n# - Procfile:1:1: ") || !strings.Contains(said(s), filepath.Join(dir, "Procfile")+":1:1: ") {
+		t.Errorf("got\n%s\n%s", s.Recipe, said(s))
 	}
 }
 

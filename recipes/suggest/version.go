@@ -2,6 +2,7 @@ package suggest
 
 import (
 	"fmt"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -19,21 +20,86 @@ func (s *suggester) version(statements []project.Statement) (version string, kno
 	applying := slices.DeleteFunc(slices.Clone(statements), func(s project.Statement) bool { return !s.Applies })
 	// What stands nearer to the recipe is more about it.
 	slices.SortStableFunc(applying, func(a, b project.Statement) int { return strings.Count(a.Name, "../") - strings.Count(b.Name, "../") })
-	left := candidates(applying)
+	all := candidates(applying)
+	left, agreed := all, false
+	var beyond [][]project.Statement
 	for _, group := range project.Groups(applying) {
-		within := slices.DeleteFunc(slices.Clone(left), func(v string) bool { return !project.Admit(group, v) })
-		if len(within) == 0 {
-			if !slices.ContainsFunc(candidates(applying), func(v string) bool { return project.Admit(group, v) }) {
-				return "", false, unsupported(group[0])
-			}
+		within := admitted(group, left)
+		switch {
+		case len(within) > 0:
+			left, agreed = within, true
+		case len(admitted(group, all)) > 0:
 			s.disagree(group[0], left)
-			continue
+		case decides(group[0]):
+			return "", false, unsupported(group[0])
+		default:
+			beyond = append(beyond, group)
 		}
-		left = within
+	}
+	if len(beyond) > 0 && !agreed {
+		return "", false, unsupported(beyond[0][0])
+	}
+	if slices.ContainsFunc(beyond, older) {
+		left = lowest(left)
 	}
 	version, known = best(left)
 	s.chosenVersion(version, known, applying)
+	s.beyond(beyond, version)
 	return version, known, nil
+}
+
+// admitted are the versions that one statement of a group admits.
+func admitted(group []project.Statement, versions []string) []string {
+	return slices.DeleteFunc(slices.Clone(versions), func(v string) bool { return !project.Admit(group, v) })
+}
+
+// decides reports whether a statement says for which Pythons the project is: its own
+// metadata and lock files. The others say with which one it is run somewhere.
+func decides(s project.Statement) bool {
+	return s.Group == "" && slices.Contains([]string{"pyproject.toml", "setup.cfg", "setup.py", "Pipfile", "uv.lock", "pylock.toml", "poetry.lock", "pdm.lock", "Pipfile.lock"}, path.Base(s.Name))
+}
+
+// older reports whether a group, which admits nothing that Ampoule builds, wants something
+// older than that.
+func older(group []project.Statement) bool {
+	return slices.ContainsFunc(group, func(s project.Statement) bool {
+		return slices.ContainsFunc(s.Floors(), func(floor string) bool { return compare(floor, "3.11") < 0 })
+	})
+}
+
+// lowest keeps the versions of the oldest series: what is run with an older Python was
+// pinned for that.
+func lowest(versions []string) []string {
+	series := func(v string) string { return strings.Join(strings.SplitN(v, ".", 3)[:2], ".") }
+	first := series(slices.MinFunc(versions, compare))
+	return slices.DeleteFunc(slices.Clone(versions), func(v string) bool { return series(v) != first })
+}
+
+// beyond excepts the files that want a Python which Ampoule does not build: no recipe
+// could agree with them.
+func (s *suggester) beyond(groups [][]project.Statement, version string) {
+	var entries []string
+	for _, group := range groups {
+		var files []string
+		for _, st := range group {
+			files = append(files, recipes.Scalar(st.Name))
+		}
+		entries = append(entries, fmt.Sprintf("    - {files: [%s], why: %s}", strings.Join(compact(files), ", "),
+			recipes.Scalar("it wants Python "+oneLine(group[0].Text)+", which Ampoule does not build")))
+	}
+	if len(entries) == 0 {
+		return
+	}
+	lines := append([]string{"  # Files that want a Python which Ampoule does not build. Test with this one there, too, and", "  # remove their line.", "  except:"}, entries...)
+	do := "test with Python " + version + " there, and remove the exception"
+	if takes(draft{except: lines}) {
+		s.except = lines
+	} else {
+		do = "let it want " + version
+	}
+	for _, group := range groups {
+		s.leave(group[0].Position, group[0].Says, fmt.Sprintf("it wants Python %s, which Ampoule does not build; the recipe has %s", group[0].Text, version), do)
+	}
 }
 
 // candidates are the releases among which one is chosen: the known ones, those that a
@@ -105,7 +171,11 @@ func (s *suggester) chosenVersion(version string, known bool, statements []proje
 		s.choose("%s wants Python %s; the recipe has %s", st.Name, st.Text, version)
 	}
 	newest := recipes.NewestPython(version)
-	if _, served := recipes.KnownPython(newest); known && !served {
+	_, has := recipes.KnownPython(version)
+	switch _, served := recipes.KnownPython(newest); {
+	case known && !has:
+		s.choose("Debian does not have the source of Python %s, which takes a mirror of the source cpython", version)
+	case known && !served:
 		s.choose("Debian has the source of Python %s; %s is newer, and takes a mirror of the source cpython", version, newest)
 	}
 	if !known {

@@ -5,9 +5,39 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"testing/iotest"
+
+	"ampoule/builder/toolchain"
+	"ampoule/recipes"
+	"ampoule/recipes/suggest"
 )
+
+// What the default toolchain has needs no line in a recipe, in each suite.
+func TestInitLeavesOutTheDefaultToolchain(t *testing.T) {
+	t.Parallel()
+	for _, suite := range []string{"bullseye", "bookworm", "trixie"} {
+		dir := t.TempDir()
+		installs := append(slices.Clone(toolchain.Packages("3.13.5", suite)), "libxyz-dev")
+		dockerfile := "FROM python:3.13-slim-" + suite + "\nRUN apt-get install " + strings.Join(installs, " ") + "\n"
+		if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(dockerfile), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		s, err := suggest.Recipe(dir, suggest.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		r, err := recipes.ParseRecipe("ampoule.yaml", s.Recipe)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !slices.Equal(r.Toolchain.Packages, []string{"libxyz-dev"}) || len(r.Runtime.Libraries) > 0 || len(s.Left) > 0 {
+			t.Errorf("%s:\n%s\n%v", suite, s.Recipe, s.Left)
+		}
+	}
+}
 
 // A file that is replaced is whole and readable by all, or what it was, and nothing else is left.
 func TestReplaceFile(t *testing.T) {
