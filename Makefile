@@ -22,7 +22,7 @@ DOCKER_TEST_TIMEOUT := 60m
 # What ships, and what measures it.
 MODULES := . bench
 
-.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint vuln metadata rooms catalogue packages overrides loop bench kills checks verdicts fuzz seeds mutate size clean
+.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint vuln metadata rooms catalogue packages overrides loop bench kills services checks verdicts fuzz seeds mutate size clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -140,6 +140,12 @@ KILLS_STORE := $(HOME)/.cache/ampoule-kills
 
 kills: setup measure ## Kills builds at random moments, builds again, and records what came of it
 	bin/measure kills --store $(KILLS_STORE) $(MEASURE_FLAGS)
+
+# Services are built in a store of their own, which has no interpreter at first.
+SERVICES_STORE := $(HOME)/.cache/ampoule-services
+
+services: setup measure ## Changes what ten services share, builds all and records it
+	bin/measure services --store $(SERVICES_STORE) $(MEASURE_FLAGS)
 
 checks: setup measure ## Builds the catalogue's recipes twice and records whether the bits are the same
 	bin/measure checks $(MEASURE_FLAGS) $(NAMES)

@@ -49,7 +49,9 @@ func (p Places) At(path ...string) Position { return p.positions.find(path) }
 func (p Places) Has(path ...string) bool { return p.positions.has(path...) }
 
 // Fault makes a fault at the place that [Places.At] gives for path.
-func (p Places) Fault(what, hint string, path ...string) Fault { return p.At(path...).fault(what, hint) }
+func (p Places) Fault(what, hint string, path ...string) Fault {
+	return p.At(path...).fault(what, hint)
+}
 
 // Decode reads a file of the form into a structure, and tells all that is wrong.
 func (f Form) Decode(file string, data []byte, into any) (Places, Faults) {

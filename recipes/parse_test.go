@@ -76,10 +76,10 @@ func TestRecipeFaults(t *testing.T) {
 		old, new string
 		want     []want
 	}{
-		"unknown key":          {"pure:", "puer:", []want{{"12:1", `"puer" is no key of a recipe`, `did you mean "pure"?`}}},
-		"future keys":          {"pure: [", "app: {}\nextends: x\ngroups: {}\nchannels: {}\npure: [", []want{{"12:6", "app.source is missing", "source: ."}, {"13:10", "extends", ""}, {"14:1", `"groups"`, ""}, {"15:1", `"channels"`, ""}}},
-		"flags":                {"  optional:", "  flags: x\n  optional:", []want{{"6:3", `"flags" is no key of python`, "configure"}}},
-		"profile, no hash":     {"  optional:", "  profile: x\n  optional:", []want{{"6:12", `"x" is not "sha256:"`, ""}}},
+		"unknown key":      {"pure:", "puer:", []want{{"12:1", `"puer" is no key of a recipe`, `did you mean "pure"?`}}},
+		"future keys":      {"pure: [", "app: {}\nextends: x\ngroups: {}\nchannels: {}\npure: [", []want{{"12:6", "app.source is missing", "source: ."}, {"13:10", "extends", ""}, {"14:1", `"groups"`, ""}, {"15:1", `"channels"`, ""}}},
+		"flags":            {"  optional:", "  flags: x\n  optional:", []want{{"6:3", `"flags" is no key of python`, "configure"}}},
+		"profile, no hash": {"  optional:", "  profile: x\n  optional:", []want{{"6:12", `"x" is not "sha256:"`, ""}}},
 		"profile of nothing": {
 			"[--enable-optimizations, --with-lto]", "[--with-lto]\n  profile: sha256:" + strings.Repeat("a", 64),
 			[]want{{"6:12", "decides nothing", "--enable-optimizations"}},

@@ -61,7 +61,7 @@ docs/measured: each result as it ends, so that the same command goes on where on
 	flags.StringVar(&o.Store, "store", "", "the store's directory (default: ampoule's own)")
 	flags.IntVarP(&o.Jobs, "jobs", "j", 0, "how many processors a build may use (default: all)")
 	flags.BoolVar(&o.Shared, "shared", false, "say that the machine has other work meanwhile: times are recorded as bounds")
-	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newGate(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newTable(o))
+	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newGate(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newServices(o), newTable(o))
 	return root
 }
 
@@ -235,6 +235,23 @@ func newLoop(o *options) *cobra.Command {
 			return errors.Join(o.Loop(cmd.Context()), o.page())
 		},
 	}
+}
+
+func newServices(o *options) *cobra.Command {
+	var count int
+	cmd := &cobra.Command{
+		Use:   "services",
+		Short: "Changes what many services share, and builds all of them",
+		Long: `Services writes services that extend one file, and locks and builds all: as they are, then
+with another version of CPython, then with the libraries of Debian's security archive. A
+store of their own (--store) has no interpreter at the beginning.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return errors.Join(o.Services(cmd.Context(), count), o.page())
+		},
+	}
+	cmd.Flags().IntVar(&count, "count", trials.AllServices, "how many services")
+	return cmd
 }
 
 func newBench(o *options, out io.Writer) *cobra.Command {

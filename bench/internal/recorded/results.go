@@ -14,6 +14,7 @@ const (
 	ChecksFile    = "checks.json"
 	VerdictsFile  = "verdicts.json"
 	AuditsFile    = "audits.json"
+	ServicesFile  = "services.json"
 )
 
 // Outcome is how it ended, and where and when that was.
@@ -175,6 +176,34 @@ type Kill struct {
 
 // Key implements [Result].
 func (k Kill) Key() string { return k.Name }
+
+// Rollout is one change of what several services share, until all of them were published.
+type Rollout struct {
+	// Name is what changed.
+	Name string `json:"name"`
+	Outcome
+	// Services is how many there are, Edits how many lines a person changed, and Commands how
+	// many commands were typed.
+	Services int `json:"services"`
+	Edits    int `json:"edits"`
+	Commands int `json:"commands"`
+	// InterpreterSeconds is the part of the others that compiling CPython took; 0 if the store
+	// had it.
+	LockSeconds        float64 `json:"lock_seconds"`
+	BuildSeconds       float64 `json:"build_seconds"`
+	InterpreterSeconds float64 `json:"interpreter_seconds"`
+	// Interpreters and Wheels are how many were compiled.
+	Interpreters int `json:"interpreters"`
+	Wheels       int `json:"wheels"`
+	// Python and Libssl are the versions that all services have then.
+	Python string `json:"python"`
+	Libssl string `json:"libssl"`
+	// Digests are the services'.
+	Digests []string `json:"digests"`
+}
+
+// Key implements [Result].
+func (r Rollout) Key() string { return r.Name }
 
 // Check is one recipe that was built twice, the second time in another environment.
 type Check struct {

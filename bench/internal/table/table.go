@@ -68,6 +68,10 @@ func Render(results string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	services, err := recorded.Open[recorded.Rollout](filepath.Join(results, recorded.ServicesFile))
+	if err != nil {
+		return "", err
+	}
 	var b strings.Builder
 	b.WriteString(top)
 	writeRecipes(&b, recipes)
@@ -79,6 +83,7 @@ func Render(results string) (string, error) {
 	writeBench(&b, bench.All())
 	writeChecks(&b, recipes, checks)
 	writeKills(&b, kills.All())
+	writeServices(&b, services.All())
 	if err := writeVerdicts(&b, verdicts.All()); err != nil {
 		return "", err
 	}
@@ -112,6 +117,26 @@ another number of jobs, and in sandboxes with another host name, user, time zone
 		default:
 			row(b, code(name), strings.Join(append([]string{result(c.Outcome)}, c.Differences...), "; "), c.Spelled(duration(c.Seconds)), code(c.Digest), c.When)
 		}
+	}
+}
+
+// writeServices tells what changes of what services share took.
+func writeServices(b *strings.Builder, rollouts []recorded.Rollout) {
+	if len(rollouts) == 0 {
+		return
+	}
+	b.WriteString(`
+## Many services
+
+Services of one repository, which extend one file and want different subsets of the same distributions. ` + "`make services`" + ` changes what
+they share, and locks and builds all. The store has no wheel of them at the beginning.
+
+| change | services | lines edited | commands | locking | building | of both, CPython | interpreters compiled | wheels compiled | CPython | libssl | day |
+|---|--:|--:|--:|--:|--:|--:|--:|--:|---|---|---|
+`)
+	for _, r := range rollouts {
+		row(b, r.Name, fmt.Sprint(r.Services), fmt.Sprint(r.Edits), fmt.Sprint(r.Commands), r.Spelled(duration(r.LockSeconds)), r.Spelled(duration(r.BuildSeconds)),
+			r.Spelled(duration(r.InterpreterSeconds)), fmt.Sprint(r.Interpreters), fmt.Sprint(r.Wheels), r.Python, r.Libssl, r.When)
 	}
 }
 

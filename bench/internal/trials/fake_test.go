@@ -1,6 +1,7 @@
 package trials
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -49,7 +50,11 @@ func program(t *testing.T, name string, env ...string) drive.Program {
 
 // fake is an ampoule that compiles nothing. What it was asked it writes to the
 // file that FAKE_CALLS names.
-type fake struct{ args []string }
+type fake struct {
+	args []string
+	// digest is that of what it builds; empty is one for all.
+	digest string
+}
 
 // flag takes the value of a flag.
 func (f *fake) flag(name string) string {
@@ -63,6 +68,9 @@ func (f *fake) main() int {
 	verbs := []string{"init", "lock", "build", "inspect", "install", "audit"}
 	i := slices.IndexFunc(f.args, func(a string) bool { return slices.Contains(verbs, a) })
 	called(f.args[i:]...)
+	if slices.Contains(f.args, "--all") {
+		return f.all(f.args[i])
+	}
 	switch f.args[i] {
 	case "init":
 		return f.initialise()
@@ -76,6 +84,34 @@ func (f *fake) main() int {
 		return f.install()
 	case "audit":
 		return f.audit()
+	}
+	return 0
+}
+
+// all locks or builds every recipe below the last argument.
+func (f *fake) all(verb string) int {
+	dir := f.args[len(f.args)-1]
+	files, err := recipes.Find(dir)
+	if err != nil {
+		return fail(3, err.Error())
+	}
+	if verb == "build" {
+		fmt.Print("[")
+		defer fmt.Print("]")
+	}
+	for i, file := range files {
+		one := &fake{args: append(slices.Clone(f.args), "-f", file), digest: digits[1:] + fmt.Sprint(i)}
+		code := 0
+		if verb == "build" {
+			fmt.Print([]string{`{"result": `, `, {"result": `}[min(i, 1)])
+			code = one.build()
+			fmt.Print("}")
+		} else {
+			code = one.lock()
+		}
+		if code != 0 {
+			return code
+		}
 	}
 	return 0
 }
@@ -217,7 +253,7 @@ func (f *fake) build() int {
 			return code
 		}
 	}
-	fmt.Printf(`{"ref": "%[1]s@sha256:%[2]s", "digest": "sha256:%[2]s", "reused": %[3]v}`, r.Name, digits, reused)
+	fmt.Printf(`{"ref": "%[1]s@sha256:%[2]s", "digest": "sha256:%[2]s", "reused": %[3]v}`, r.Name, cmp.Or(f.digest, digits), reused)
 	return 0
 }
 
