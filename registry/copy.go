@@ -408,8 +408,11 @@ func (e *StrippedError) Error() string {
 	return fmt.Sprintf("it does not list what refers to %s: %s", e.Subject, e.Type)
 }
 
+// Kind says whose fault it is.
+func (*StrippedError) Kind() faults.Kind { return faults.Remote }
+
 // Hint says what to do.
-func (e *StrippedError) Hint() string {
+func (*StrippedError) Hint() string {
 	return "the artifact was not put there, since its evidence would be missing; use a registry that keeps referrers, or at least tags"
 }
 

@@ -1,7 +1,9 @@
 package toolchain
 
 import (
+	"bytes"
 	"cmp"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -19,7 +21,7 @@ func Origins(root *tree.Tree) ([]Origin, error) {
 	if !isDebian(root) {
 		return nil, nil
 	}
-	stanzas, err := DpkgStatus(root)
+	stanzas, err := installed(root)
 	if err != nil {
 		return nil, err
 	}
@@ -37,7 +39,7 @@ func OriginsOfFiles(root *tree.Tree) (map[string]Origin, error) {
 	if !isDebian(root) {
 		return nil, nil
 	}
-	stanzas, err := DpkgStatus(root)
+	stanzas, err := installed(root)
 	if err != nil {
 		return nil, err
 	}
@@ -70,8 +72,28 @@ func OriginsOfFiles(root *tree.Tree) (map[string]Origin, error) {
 	return found, nil
 }
 
+// installed lists the packages that are installed. Others may be in whatever state: images of
+// others are what they are.
+func installed(root *tree.Tree) ([]debian.Stanza, error) {
+	data, err := readFile(root, statusFile)
+	if err != nil {
+		return nil, err
+	}
+	var list []debian.Stanza
+	err = debian.Stanzas(bytes.NewReader(data), func(s debian.Stanza) error {
+		if strings.HasSuffix(s.Get("Status"), " ok installed") {
+			list = append(list, s)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", statusFile, err)
+	}
+	return list, nil
+}
+
 func isDebian(root *tree.Tree) bool {
-	e, ok := root.Resolve("var/lib/dpkg/status")
+	e, ok := root.Resolve(statusFile)
 	return ok && e.Kind == tree.File
 }
 

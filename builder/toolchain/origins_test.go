@@ -28,6 +28,11 @@ Package: tzdata
 Status: install ok installed
 Architecture: all
 Version: 2024a-0
+
+Package: half
+Status: install ok half-configured
+Architecture: amd64
+Version: 1
 `
 	file := func(p, text string) tree.Entry { return tree.FileEntry(p, 0o644, []byte(text)) }
 	root, err := tree.New([]tree.Entry{

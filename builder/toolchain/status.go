@@ -24,10 +24,13 @@ func notDebian(format string, args ...any) error {
 // maxStatus bounds dpkg's status and os-release, in bytes.
 const maxStatus = 64 << 20
 
+// statusFile is where dpkg keeps what is installed (dpkg(1), "FILES").
+const statusFile = "var/lib/dpkg/status"
+
 // DpkgStatus returns the stanzas of the packages that are installed in a root
 // file system, in dpkg's order. A root without dpkg's status is an error of kind Input.
 func DpkgStatus(root *tree.Tree) ([]debian.Stanza, error) {
-	data, err := readFile(root, "var/lib/dpkg/status")
+	data, err := readFile(root, statusFile)
 	if err != nil {
 		return nil, err
 	}
@@ -42,7 +45,7 @@ func DpkgStatus(root *tree.Tree) ([]debian.Stanza, error) {
 		return nil
 	})
 	if err != nil {
-		return nil, fmt.Errorf("reading var/lib/dpkg/status: %w", err)
+		return nil, fmt.Errorf("reading %s: %w", statusFile, err)
 	}
 	return installed, nil
 }
