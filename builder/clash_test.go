@@ -104,6 +104,11 @@ func TestExcludePlaced(t *testing.T) {
 		faults[0].Hint != "the wheel has a.py, tests/" {
 		t.Errorf("got %v, %+v", err, faults)
 	}
+	for _, s := range w.runner.Sandboxes() {
+		if strings.HasPrefix(s.Spec.Name, "wheel") {
+			t.Error("a wheel was compiled before it was told")
+		}
+	}
 	w.recipeWith("packages: {nobody: {exclude: [tests]}}\n")
 	if _, err := w.build(); !errors.As(err, &faults) || !strings.Contains(faults[0].What, "which is not installed") {
 		t.Errorf("of what is not installed: %v", err)

@@ -62,6 +62,9 @@ func (r *build) run(ctx context.Context) (_ *audit.Verdict, _ string, err error)
 	if err := r.checkLibraries(ctx); err != nil {
 		return nil, "", err
 	}
+	if err := r.checkExcludes(ctx); err != nil {
+		return nil, "", err
+	}
 	made, err := r.buildWheels(ctx)
 	var refused *RefusedError
 	if errors.As(err, &refused) {
@@ -148,12 +151,11 @@ func (r *build) checkWheels(made []seal.Wheel) error {
 // seal installs the wheels and makes the tree, whose contents stay readable as long
 // as open is.
 func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel) (_ *seal.Sealed, err error) {
-	stage := &seal.Stage{Store: r.with.Store, Runner: r.with.Sandboxes.Runner, Images: r.with.Sandboxes.Images, Jobs: r.with.Jobs, Logs: r.logs}
+	stage, interpreter := r.sealing()
 	parts := seal.Parts{
 		Installed: made, Providers: gate.TermsOf(r.req.Recipe).Providers, Name: r.req.Recipe.Name, Python: r.req.Lock.Python.Version,
 		InterpreterKey: r.env.Interpreter.Key, Toolchain: layers.DiffIDs(r.env.Tools),
 	}
-	interpreter := seal.Interpreter{Image: r.env.Image(), Layer: r.env.Interpreter.Layer, Python: r.env.Python, Prefix: Prefix}
 	parts.Finish = func(libraries []tree.Entry) ([]tree.Entry, error) {
 		layer, err := stage.Carry(ctx, interpreter, libraries)
 		if err != nil {
@@ -178,13 +180,9 @@ func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel
 	}
 	task := progress.Start(ctx, progress.StageSeal, "tree")
 	defer func() { task.End(err) }()
-	trees := make([]*tree.Tree, len(installed))
-	for i, layer := range installed {
-		t, err := open.Read(layer)
-		if err != nil {
-			return nil, err
-		}
-		trees[i] = t.Sub(Prefix)
+	trees, err := readAll(open, installed)
+	if err != nil {
+		return nil, err
 	}
 	if err := r.lay(&parts, trees, made); err != nil {
 		return nil, err
@@ -197,6 +195,53 @@ func (r *build) seal(ctx context.Context, open *layers.Opened, made []seal.Wheel
 		progress.Send(ctx, progress.Event{Kind: progress.Told, Stage: progress.StageSeal, Message: told})
 	}
 	return sealed, nil
+}
+
+// sealing is the stage that seals, and what it installs wheels for.
+func (r *build) sealing() (*seal.Stage, seal.Interpreter) {
+	stage := &seal.Stage{Store: r.with.Store, Runner: r.with.Sandboxes.Runner, Images: r.with.Sandboxes.Images, Jobs: r.with.Jobs, Logs: r.logs}
+	return stage, seal.Interpreter{Image: r.env.Image(), Layer: r.env.Interpreter.Layer, Python: r.env.Python, Prefix: Prefix}
+}
+
+// readAll reads what wheels install, relative to the tree's root.
+func readAll(open *layers.Opened, installed []sandbox.Layer) ([]*tree.Tree, error) {
+	trees := make([]*tree.Tree, len(installed))
+	for i, layer := range installed {
+		t, err := open.Read(layer)
+		if err != nil {
+			return nil, err
+		}
+		trees[i] = t.Sub(Prefix)
+	}
+	return trees, nil
+}
+
+// checkExcludes tells of a pattern that matches no file of a published wheel, before others
+// are compiled. Sealing tells of the rest.
+func (r *build) checkExcludes(ctx context.Context) (err error) {
+	var published []seal.Wheel
+	for _, id := range r.installed() {
+		d, _ := r.dist(id)
+		if d.Build == nil && !d.Own && len(r.req.Recipe.Packages[d.Name].Exclude) > 0 {
+			published = append(published, seal.Wheel{Name: d.Name, Version: d.Version, File: d.File, SHA256: d.SHA256})
+		}
+	}
+	if len(published) == 0 {
+		return nil
+	}
+	stage, interpreter := r.sealing()
+	installed, err := stage.Install(ctx, interpreter, published)
+	if err != nil {
+		return err
+	}
+	open := layers.Open(r.b.d.Store)
+	defer func() { err = errors.Join(err, open.Close()) }()
+	trees, err := readAll(open, installed)
+	if err != nil {
+		return err
+	}
+	_, _, err = seal.Exclude(trees, published, r.req.Recipe.Packages)
+	return r.excludedAt(err)
 }
 
 // lay puts what single wheels install together, without what the recipe excludes.

@@ -269,6 +269,9 @@ func carryLibraries(t *tree.Tree, p Parts, host []string) (*tree.Tree, error) {
 		e.Path, e.Owner = "lib/"+library.Name, OwnerNative
 		carried = append(carried, e)
 	}
+	if carried, err = lessICU(t, carried); err != nil {
+		return nil, err
+	}
 	return t.With(carried...)
 }
 
