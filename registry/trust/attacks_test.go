@@ -2,7 +2,9 @@ package trust_test
 
 import (
 	"bytes"
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -320,6 +322,12 @@ func attacks() []attack {
 			w.Header().Set("Content-Type", "application/vnd.oci.image.index.v1+json")
 			_, _ = w.Write([]byte(`{"schemaVersion":2,"manifests":[]}`))
 		}), "signatures.build", "no image's manifest", 0},
+		{"registry that gives other bytes", func(s *scene) {
+			data := s.items[signed].Data
+			answering(fmt.Sprintf("%x", sha256.Sum256(data)), func(w http.ResponseWriter, _ *http.Request) {
+				_, _ = w.Write(bytes.Repeat([]byte(" "), len(data)))
+			})(s)
+		}, "signatures.build", "is damaged", 0},
 		{"registry that refuses to say", answering(".sig", func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusForbidden) }), "", "403", faults.Remote},
 		{"an artifact that no rule matches", func(s *scene) { s.policy = strings.Replace(strict, "[web]", "[worker]", 1) }, "rules", "no rule matches web", 0},
 	}

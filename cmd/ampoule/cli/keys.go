@@ -171,7 +171,7 @@ func (s *Session) signer(ctx context.Context, flags config.Sign) (*wiring.Signin
 		set.Form = flags.Form
 	}
 	if !set.Set() {
-		return nil, nil //nolint:nilnil // nothing signs
+		return nil, nil // nothing signs
 	}
 	by, err := wiring.OpenSigner(ctx, set, read.Inputs.Environ, s.ask)
 	if err != nil {

@@ -88,6 +88,18 @@ func TestOpenSSL(t *testing.T) {
 	}
 }
 
+// The pair of keys is of cosign 3.1.2: `cosign generate-key-pair`.
+func TestKeyOfCosign(t *testing.T) {
+	t.Parallel()
+	public, err := ReadPublic(filepath.Join("testdata", "cosign.pub"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k, err := Open(read(t, "cosign.key"), []byte("secret")); err != nil || k.Public().ID() != public.ID() {
+		t.Errorf("%v", err)
+	}
+}
+
 // cosignKey writes a key as cosign does.
 func cosignKey(t testing.TB, k *Private, passphrase string, n int) []byte {
 	t.Helper()
