@@ -6,10 +6,8 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -42,15 +40,7 @@ type tried struct {
 // try runs the program, which may fail, beside kept inputs.
 func try(t *testing.T, kept string, args ...string) tried {
 	t.Helper()
-	cmd := exec.CommandContext(t.Context(), program, append([]string{"--store", filepath.Join(cache, "store"), "--progress", "plain"}, args...)...)
-	cmd.Env = append(os.Environ(), "AMPOULE_KEPT="+kept)
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	var exit *exec.ExitError
-	if err := cmd.Run(); err != nil && !errors.As(err, &exit) {
-		t.Fatal(err)
-	}
-	return tried{strings.TrimSpace(out.String()), errs.String(), cmd.ProcessState.ExitCode()}
+	return in(t, "", []string{"AMPOULE_KEPT=" + kept}, args...)
 }
 
 // grouped is a recipe on its way through a test.
