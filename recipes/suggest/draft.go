@@ -21,6 +21,8 @@ type draft struct {
 	// app are the recipe's lines for the project's own code, and loaded those for libraries,
 	// which stand under runtime.
 	app, loaded []string
+	// groups are the lines of dependency groups, one each.
+	groups []string
 	// until is the last day of adopted wheels; empty where none are.
 	until string
 	left  []Left
@@ -56,6 +58,14 @@ func (r draft) text() []byte {
 	line("%s", r.requirements)
 	for _, text := range r.app {
 		line("%s", text)
+	}
+	if len(r.groups) > 0 {
+		line("# What lies over the artifact for its tests, and changes nothing of it:")
+		line("# `ampoule build --group NAME`, `ampoule run --group NAME REF`.")
+		line("dependency-groups:")
+	}
+	for _, text := range r.groups {
+		line("  %s", text)
 	}
 	line("# Debian packages that one wheel needs to compile:")
 	line("# packages:")

@@ -3,6 +3,7 @@ package suggest
 import (
 	"path"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -19,8 +20,8 @@ func (s *suggester) requirements() string {
 		s.names[packaging.RequiredName(r.Text)] = true
 	}
 	files := s.files()
-	s.groups(files.others)
 	locks := s.locks()
+	s.groups(files.others, locks)
 	switch {
 	case len(locks) > 0:
 		return s.lockFile(locks, files.main)
@@ -176,9 +177,13 @@ func isDevelopment(file string) bool {
 	return slices.ContainsFunc(development, func(part string) bool { return strings.Contains(name, part) })
 }
 
-// groups tells of requirements that are no part of the artifact.
-func (s *suggester) groups(files []string) {
+// groups takes requirements for tests as dependency groups, and tells of the others that are no
+// part of the artifact.
+func (s *suggester) groups(files, locks []string) {
 	for _, name := range files {
+		if group := groupOfFile(name); isForTests(group) && s.takeGroup(group, name, recipes.Scalar(name)) {
+			continue
+		}
 		why := "it is not known whether the program needs it"
 		if isDevelopment(name) {
 			why = "it looks like a group for development, which is no part of the artifact"
@@ -186,8 +191,13 @@ func (s *suggester) groups(files []string) {
 		s.leave(recipes.Position{File: s.shown(name)}, "a requirements file", why, "include it in the requirements with -r, if the program needs it")
 	}
 	for _, g := range s.metadata.Groups {
-		s.leave(g.Position, "group "+g.Name, "a group of dependencies is no part of the artifact", "")
+		if !isForTests(g.Name) || !s.takeTable(g.Name, "groups", locks) {
+			s.leave(g.Position, "group "+g.Name, "a group of dependencies is no part of the artifact", "")
+		}
 	}
+	s.metadata.Extras = slices.DeleteFunc(s.metadata.Extras, func(e project.Named) bool {
+		return isForTests(e.Name) && s.takeTable(e.Name, "extras", nil)
+	})
 	for _, c := range s.metadata.Computed {
 		if s.metadata.From == "" {
 			s.leave(c.Position, c.Name, "only running the project's code tells what it is", "list it in the recipe's requirements")
@@ -197,3 +207,53 @@ func (s *suggester) groups(files []string) {
 
 // shown is a file's path as people may open it from where they are.
 func (s *suggester) shown(name string) string { return filepath.Join(s.dir, filepath.FromSlash(name)) }
+
+// fileWords are what stands in the name of a requirements file beside what it is for.
+var fileWords = regexp.MustCompile(`(?i)requirements?|reqs?`)
+
+// groupOfFile is what a requirements file is for, as the name of a group: test of
+// requirements-test.txt.
+func groupOfFile(name string) string {
+	stem := strings.TrimSuffix(path.Base(name), path.Ext(name))
+	return packaging.NormalName(strings.Trim(fileWords.ReplaceAllString(stem, ""), "-_."))
+}
+
+// isForTests reports whether a group has a name that groups for tests have. Others, such as docs
+// and lint, would be locked with each lock, and are told.
+func isForTests(group string) bool {
+	group = strings.ToLower(group)
+	return strings.Contains(group, "test") || group == "dev" || group == "develop" || group == "development"
+}
+
+// takeTable takes a group or an extra out of a lock, which has its pins, or else out of
+// pyproject.toml. kind is the key of the recipe that names it there.
+func (s *suggester) takeTable(name, kind string, locks []string) bool {
+	group := packaging.NormalName(name)
+	for _, lock := range locks[:min(1, len(locks))] {
+		if s.takeGroup(group, lock, "{file: "+recipes.Scalar(lock)+", "+kind+": ["+recipes.Scalar(name)+"]}") {
+			return true
+		}
+	}
+	if kind == "groups" {
+		return s.takeGroup(group, "pyproject.toml", "pyproject.toml")
+	}
+	return s.takeGroup(group, "pyproject.toml", "{file: pyproject.toml, "+kind+": ["+recipes.Scalar(group)+"]}")
+}
+
+// takeGroup takes a dependency group from a file if none of its name was taken, and everything of
+// it can be read.
+func (s *suggester) takeGroup(group, file, value string) bool {
+	line := group + ": " + value
+	known := slices.ContainsFunc(s.taken, func(taken string) bool { return strings.HasPrefix(taken, group+": ") })
+	text := draft{name: "app", version: "3.13.5", known: true, suite: "bookworm", requirements: "requirements: []", groups: []string{line}}.text()
+	parsed, err := recipes.ParseRecipe(filepath.Join(s.dir, "ampoule.yaml"), text)
+	if known || err != nil {
+		return false
+	}
+	if set, err := recipes.ReadRequirements(parsed); err != nil || len(set.Groups[group].Requirements) == 0 {
+		return false
+	}
+	s.taken = append(s.taken, line)
+	s.choose("dependency group %s is that of %s", group, file)
+	return true
+}

@@ -80,6 +80,7 @@ func Recipe(dir string, o Options) (*Suggestion, error) {
 		return nil, err
 	}
 	r.requirements = s.requirements()
+	r.groups = s.taken
 	s.dockerfile(&r)
 	s.started()
 	s.ownCode(&r)
@@ -113,6 +114,8 @@ type suggester struct {
 	names  map[string]bool
 	chosen []string
 	left   []Left
+	// taken are the lines of dependency groups.
+	taken []string
 }
 
 func (s *suggester) choose(format string, args ...any) {

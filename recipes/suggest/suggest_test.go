@@ -68,7 +68,7 @@ func TestRecipe(t *testing.T) {
 		"full version":         {map[string]string{".python-version": "# pinned\n3.13.5\n", "runtime.txt": "python-3.13.5", "requirements.txt": ""}, "my-app", "3.13.5", "requirements.txt", nil, nil},
 		"unknown full version": {map[string]string{"runtime.txt": "python-3.19.4\n", "requirements.txt": ""}, "my-app", "3.19.4", "requirements.txt", nil, []string{"sha256 is missing"}},
 		"runtime series":       {map[string]string{"runtime.txt": "python-3.13.x\n", "requirements.txt": ""}, "my-app", of13, "requirements.txt", nil, nil},
-		"directory of files":   {map[string]string{"requirements/base.txt": "a", "requirements/dev.txt": "-r base.txt\nb"}, "my-app", newest, "requirements/base.txt", nil, []string{"requirements/dev.txt: a requirements file: it looks like a group for development"}},
+		"directory of files":   {map[string]string{"requirements/base.txt": "a", "requirements/dev.txt": "-r base.txt\nb"}, "my-app", newest, "requirements/base.txt", nil, []string{"dependency group dev is that of requirements/dev.txt"}},
 		"requirements.in":      {map[string]string{"requirements.in": "a"}, "my-app", newest, "requirements.in", nil, nil},
 		"what the image has":   {map[string]string{"requirements.txt": "a", "requirements/web.txt": "b", "Dockerfile": "FROM python:3.13\nRUN pip install -r /app/requirements/web.txt gunicorn==23.0.0"}, "my-app", of13, "requirements/web.txt", nil, []string{"pip install gunicorn==23.0.0: it is not among the requirements"}},
 		"pyproject":            {map[string]string{"pyproject.toml": "[project]\nname='Shop.API'\nrequires-python='>=3.9,<4'\ndependencies=['Flask>=3', 'x @ https://e/x']"}, "shop-api", newest, "", []string{"flask>=3"}, []string{"x is required from a URL", "pyproject.toml wants Python >=3.9,<4"}},
@@ -180,6 +180,59 @@ func TestNoCredentials(t *testing.T) {
 	}
 	if all := string(s.Recipe) + said(s); strings.Contains(all, "s3cret") || !strings.Contains(all, "git.example/y") {
 		t.Errorf("got %s", all)
+	}
+}
+
+// Requirements for tests become dependency groups, if everything of them can be read; others are
+// told.
+func TestDependencyGroups(t *testing.T) {
+	t.Parallel()
+	const project = "[project]\nname='p'\ndependencies=['flask']\n[project.optional-dependencies]\ntesting=['hypothesis']\nasync=['trio']\n" +
+		"[dependency-groups]\ntest=['pytest', {include-group='base'}]\nbase=['six']\nlint=['ruff']\n"
+	for name, c := range map[string]struct {
+		files map[string]string
+		want  map[string][]string
+		told  []string
+	}{
+		"files": {map[string]string{"requirements.txt": "flask", "requirements-test.txt": "-r requirements.txt\npytest", "dev-requirements.txt": "black", "requirements/docs.txt": "sphinx"},
+			map[string][]string{"test": {"flask", "pytest"}, "dev": {"black"}}, []string{"dependency group test is that of requirements-test.txt", "requirements/docs.txt: a requirements file"}},
+		"tables":           {map[string]string{"pyproject.toml": project}, map[string][]string{"test": {"pytest", "six"}, "testing": {"hypothesis"}}, []string{"group lint: a group of dependencies", "extra async: which extras"}},
+		"what is refused":  {map[string]string{"requirements.txt": "flask", "requirements-test.txt": "--pre\npytest"}, nil, []string{"requirements-test.txt: a requirements file: it looks like a group"}},
+		"no such table":    {map[string]string{"pyproject.toml": "[tool.poetry]\nname='p'\n[tool.poetry.group.test.dependencies]\npytest='*'\n"}, nil, []string{"group test: a group of dependencies"}},
+		"of one name":      {map[string]string{"requirements.txt": "flask", "requirements/test.txt": "pytest", "pyproject.toml": "[dependency-groups]\ntest=['nose']\n"}, map[string][]string{"test": {"pytest"}}, []string{"group test: a group of dependencies"}},
+		"nothing for them": {map[string]string{"requirements.txt": "flask", "requirements-dev.txt": "-e .\n"}, nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			dir := write(t, c.files)
+			s, err := Recipe(dir, Options{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			r, err := recipes.ParseRecipe(filepath.Join(dir, "ampoule.yaml"), s.Recipe)
+			if err != nil {
+				t.Fatal(err)
+			}
+			set, err := recipes.ReadRequirements(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			got := map[string][]string{}
+			for name, group := range set.Groups {
+				got[name] = recipes.MakeGroupAnswers(group)
+			}
+			if len(got) == 0 {
+				got = nil
+			}
+			if diff := cmp.Diff(c.want, got); diff != "" {
+				t.Errorf("groups (-want +got):\n%s\n%s", diff, s.Recipe)
+			}
+			for _, want := range c.told {
+				if !strings.Contains(said(s), want) {
+					t.Errorf("no %q in %s", want, said(s))
+				}
+			}
+		})
 	}
 }
 
