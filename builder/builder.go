@@ -19,7 +19,7 @@ import (
 
 // Epoch enters every key, beside what the stages run in sandboxes. It is raised when
 // the same recipe and lock would give other bits than before for another reason.
-const Epoch = 8
+const Epoch = 9
 
 // Prefix is where the tree stands while it is built: where it stands in the image.
 const Prefix = artifact.Prefix
