@@ -13,11 +13,11 @@ import (
 // Cache is what the builder needs of a cache in a registry.
 type Cache = once.Cache
 
-// What a cache is asked for, and what it is given.
-type (
-	Wanted = once.Wanted
-	Entry  = once.Entry
-)
+// Wanted is what a cache is asked for.
+type Wanted = once.Wanted
+
+// Entry is what a cache is given.
+type Entry = once.Entry
 
 // Tally counts where the results of stages came from.
 type Tally = once.Tally
@@ -30,7 +30,12 @@ func (b *Builder) caching(ctx context.Context) (_ context.Context, end func() *T
 	}
 	ctx, use := once.Using(ctx, b.d.Caches...)
 	return ctx, func() *Tally {
+		task := progress.Later(ctx, progress.StagePublish, "results to the cache")
+		if use.IsSending() {
+			task.Begin()
+		}
 		t := use.End()
+		task.End(nil)
 		progress.Send(ctx, progress.Event{Kind: progress.Told, Stage: progress.StageBuild, Message: fmt.Sprintf(
 			"of %d results of stages, %d were made, %d found in the store, and %d read from a cache", t.Made+t.Found+t.Cached, t.Made, t.Found, t.Cached)})
 		return &t

@@ -1,12 +1,15 @@
 package builder
 
 import (
+	"context"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"ampoule/artifact"
 	"ampoule/builder/fetch"
+	"ampoule/builder/once"
 	"ampoule/builder/once/oncetest"
 	"ampoule/builder/progress"
 	"ampoule/builder/progress/progresstest"
@@ -90,6 +93,42 @@ func TestBuildFromDamagedCache(t *testing.T) {
 	}
 	if !slices.ContainsFunc(r.Events(), func(e progress.Event) bool { return e.Kind == progress.Warned && e.Stage == progress.StageWheel }) {
 		t.Error("nobody is told")
+	}
+}
+
+// slowShelf takes its time.
+type slowShelf struct{ Cache }
+
+func (s slowShelf) Put(ctx context.Context, e Entry) {
+	time.Sleep(100 * time.Millisecond)
+	s.Cache.Put(ctx, e)
+}
+
+// A build ends when the cache has what it made, and tells what it waits for.
+func TestBuildWaitsForCache(t *testing.T) {
+	t.Parallel()
+	shelf := oncetest.New()
+	w := newWorld(t)
+	w.needs.Caches = []Cache{slowShelf{shelf.At(w.st)}}
+	r := progresstest.New()
+	use, stop := context.WithCancel(r.Context(t.Context()))
+	defer stop()
+	use, end := w.builder().caching(use)
+	_, _, err := once.Remembered(use, w.st, progress.Later(use, progress.StageWheel, "x"), "wheel", "k", func(context.Context) (int, error) { return 1, nil })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if tally := end(); tally.Made != 1 || len(shelf.Keys()) != 1 {
+		t.Errorf("%+v, the cache has %q", tally, shelf.Keys())
+	}
+	var kinds []progress.Kind
+	for _, e := range r.Events() {
+		if e.Stage == progress.StagePublish {
+			kinds = append(kinds, e.Kind)
+		}
+	}
+	if !slices.Equal(kinds, []progress.Kind{progress.Started, progress.Done}) {
+		t.Errorf("told %q", kinds)
 	}
 }
 

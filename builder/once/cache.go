@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"sync"
+	"sync/atomic"
 
 	"ampoule/builder/progress"
 	"ampoule/store"
@@ -58,8 +59,9 @@ type Use struct {
 	//nolint:containedctx // what is sent outlives the stage that made it, and ends with the build
 	ctx    context.Context
 	caches []Cache
-	// sending are the goroutines that fill the caches.
+	// sending are the goroutines that fill the caches, pending how many they are.
 	sending sync.WaitGroup
+	pending atomic.Int64
 
 	mu      sync.Mutex
 	tally   Tally
@@ -87,6 +89,9 @@ func useOf(ctx context.Context) *Use {
 	u, _ := ctx.Value(useKey{}).(*Use)
 	return u
 }
+
+// IsSending reports whether something is still on its way into a cache.
+func (u *Use) IsSending() bool { return u.pending.Load() > 0 }
 
 // End waits until the caches have what was made, and returns what came from where.
 func (u *Use) End() Tally {
@@ -156,7 +161,11 @@ func (u *Use) put(e Entry) {
 		return
 	}
 	for _, c := range u.caches {
-		u.sending.Go(func() { c.Put(u.ctx, e) })
+		u.pending.Add(1)
+		u.sending.Go(func() {
+			defer u.pending.Add(-1)
+			c.Put(u.ctx, e)
+		})
 	}
 }
 

@@ -103,13 +103,10 @@ func TestCacheIsAskedOnce(t *testing.T) {
 		t.Fatalf("%v, %v", found, err)
 	}
 	produce := func(context.Context) (int, error) { return 7, nil }
-	for _, c := range []struct {
-		ctx context.Context
-		key string
-	}{{ctx, key}, {once.Alone(ctx), "own"}} {
-		got, found, err := once.Remembered(c.ctx, st, progress.Later(c.ctx, progress.StageWheel, "x"), kind, c.key, produce)
+	for key, ctx := range map[string]context.Context{key: ctx, "own": once.Alone(ctx)} {
+		got, found, err := once.Remembered(ctx, st, progress.Later(ctx, progress.StageWheel, "x"), kind, key, produce)
 		if got != 7 || found || err != nil {
-			t.Errorf("%s: %d, %v, %v", c.key, got, found, err)
+			t.Errorf("%s: %d, %v, %v", key, got, found, err)
 		}
 	}
 	if tally := use.End(); tally != (once.Tally{Made: 1}) {

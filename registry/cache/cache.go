@@ -15,6 +15,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -22,6 +23,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ampoule/artifact"
+	"ampoule/faults"
 	"ampoule/registry"
 	"ampoule/store"
 )
@@ -44,7 +46,7 @@ const (
 )
 
 // ErrAbsent says that a cache has no entry of a kind and a key.
-var ErrAbsent = errors.New("the cache has no such entry")
+var ErrAbsent = faults.New(faults.NotFound, "", "the cache has no such entry")
 
 // RefusedError says that an entry is there and must not be used.
 type RefusedError struct {
@@ -54,7 +56,19 @@ type RefusedError struct {
 
 func (e *RefusedError) Error() string { return "the entry " + e.Why }
 
-func refused(format string, args ...any) error { return &RefusedError{fmt.Sprintf(format, args...)} }
+// Kind says whose fault it is.
+func (*RefusedError) Kind() faults.Kind { return faults.Refused }
+
+// maxWhy bounds the reason, in bytes, since it repeats what the entry says.
+const maxWhy = 500
+
+func refused(format string, args ...any) error {
+	why := fmt.Sprintf(format, args...)
+	if len(why) > maxWhy {
+		why = strings.ToValidUTF8(why[:maxWhy], "") + "…"
+	}
+	return &RefusedError{why}
+}
 
 // Cache is a cache in a repository. Its methods may be called from several goroutines.
 type Cache struct {

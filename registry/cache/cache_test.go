@@ -16,6 +16,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	ociregistry "github.com/google/go-containerregistry/pkg/registry"
 	"github.com/klauspost/compress/zstd"
@@ -274,12 +275,15 @@ func TestForged(t *testing.T) {
 		"of a stranger": {func(f *forgery) {
 			f.statement = strings.Replace(f.statement, own.ID(), stranger.ID(), 1)
 			f.resign(t, stranger)
-		}, stranger.ID() + `", which is not trusted`},
+		}, `by a key that is not trusted, "` + stranger.ID()},
 		"of a stranger in another name": {func(f *forgery) { f.resign(t, stranger) }, "wrong signature"},
 		"of a retired key": {func(f *forgery) {
 			f.statement = strings.Replace(f.statement, own.ID(), old.ID(), 1)
 			f.resign(t, old)
-		}, old.ID() + ", which is retired"},
+		}, "by a retired key, " + old.ID()},
+		"of somebody with a long name": {func(f *forgery) {
+			f.statement = strings.Replace(f.statement, own.ID(), strings.Repeat("ä", 1<<20), 1)
+		}, "by a key that is not trusted"},
 		"no statement": {func(f *forgery) { f.statement = "[]" }, "cannot be read"},
 		"two statements": {func(f *forgery) {
 			f.statement += "{}"
@@ -319,7 +323,10 @@ func TestForged(t *testing.T) {
 			_, err = reader.Read(t.Context(), wanted)
 			var refused *RefusedError
 			if !errors.As(err, &refused) || !strings.Contains(err.Error(), c.want) {
-				t.Errorf("%v, want a refusal with %q (statement changed: %v)", err, c.want, before != f.statement)
+				t.Fatalf("%v, want a refusal with %q (statement changed: %v)", err, c.want, before != f.statement)
+			}
+			if len(err.Error()) > 2*maxWhy || !utf8.ValidString(err.Error()) {
+				t.Errorf("the reason has %d bytes", len(err.Error()))
 			}
 			if reader.store.Has(v.Layer) {
 				t.Error("the store has the layer")

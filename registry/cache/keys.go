@@ -233,9 +233,9 @@ func (t Trust) verify(text []byte, signature string) (statement, error) {
 	key, known := t.trusted[s.Signer]
 	switch {
 	case t.retired[s.Signer]:
-		return statement{}, refused("was signed by %s, which is retired", s.Signer)
+		return statement{}, refused("was signed by a retired key, %s", s.Signer)
 	case !known:
-		return statement{}, refused("was signed by %q, which is not trusted", s.Signer)
+		return statement{}, refused("was signed by a key that is not trusted, %q", s.Signer)
 	}
 	raw, err := base64.StdEncoding.DecodeString(signature)
 	if err != nil || !ecdsa.VerifyASN1(key, digestOf(text), raw) {
