@@ -119,45 +119,45 @@ type session struct {
 }
 
 // take makes sure that there is a sandbox for a load that sees some owners; nil is the whole tree.
-func (s *session) take(ctx context.Context, seen owners) (err error) {
-	if s.sb != nil && seen != nil && (s.whole || !seen.all(s.ran)) {
-		s.drop()
+func (r *session) take(ctx context.Context, seen owners) (err error) {
+	if r.sb != nil && seen != nil && (r.whole || !seen.all(r.ran)) {
+		r.drop()
 	}
-	if s.sb == nil {
-		s.ran, s.whole, s.hidden, s.uses = owners{}, false, map[string]bool{}, 0
-		if s.sb, err = s.start(ctx); err != nil {
-			s.sb = nil
+	if r.sb == nil {
+		r.ran, r.whole, r.hidden, r.uses = owners{}, false, map[string]bool{}, 0
+		if r.sb, err = r.start(ctx); err != nil {
+			r.sb = nil
 			return err
 		}
 	}
-	s.uses++
-	s.whole = s.whole || seen == nil
-	maps.Copy(s.ran, seen)
+	r.uses++
+	r.whole = r.whole || seen == nil
+	maps.Copy(r.ran, seen)
 	return nil
 }
 
 // drop gives the sandbox up. Nobody waits for its removal but the trial.
-func (s *session) drop() {
-	if s.sb != nil {
-		s.closing.Go(s.sb.Close)
-		s.sb = nil
+func (r *session) drop() {
+	if r.sb != nil {
+		r.closing.Go(r.sb.Close)
+		r.sb = nil
 	}
 }
 
 // prepare puts script, list and view into the sandbox, hides the rest of the tree, and gives
 // the command. All of that is root's: what is loaded cannot change it.
-func (s *session) prepare(ctx context.Context, seen owners, modules []audit.Module) ([]string, error) {
+func (r *session) prepare(ctx context.Context, seen owners, modules []audit.Module) ([]string, error) {
 	wanted, err := json.Marshal(modules)
 	if err != nil {
 		return nil, err
 	}
-	at := path.Join(gateDir, strconv.Itoa(s.uses))
+	at := path.Join(gateDir, strconv.Itoa(r.uses))
 	entries := []tree.Entry{tree.FileEntry("load.py", 0o644, loadScript), tree.FileEntry("modules.json", 0o644, wanted)}
-	directory, mode := s.site(), "tree"
+	directory, mode := r.site(), "tree"
 	var sight view
 	if seen != nil {
 		directory, mode = at+"/site", "view"
-		sight = *s.sub.parts.view(seen, s.Place, s.left())
+		sight = *r.sub.parts.view(seen, r.Place, r.left())
 		entries = append(entries, tree.Entry{Path: "site", Kind: tree.Dir, Mode: 0o755})
 		for _, e := range sight.links {
 			e.Path = path.Join("site", e.Path)
@@ -167,18 +167,18 @@ func (s *session) prepare(ctx context.Context, seen owners, modules []audit.Modu
 	for i := range entries {
 		entries[i].Path = path.Join(at[1:], entries[i].Path)
 	}
-	files, err := tree.New(append(entries, s.cover(sight.hidden)...))
+	files, err := tree.New(append(entries, r.cover(sight.hidden)...))
 	if err != nil {
 		return nil, err
 	}
-	if err := sandbox.ImportOwned(ctx, s.sb, "/", files); err != nil {
+	if err := sandbox.ImportOwned(ctx, r.sb, "/", files); err != nil {
 		return nil, err
 	}
 	args := []string{
 		"/bin/sh", "-c", `file=$1; shift; exec "$@" < "$file"`, "sh", at + "/modules.json",
-		s.python(), "-I", "-S", at + "/load.py", directory, path.Join("/", s.Place), mode,
+		r.python(), "-I", "-S", at + "/load.py", directory, path.Join("/", r.Place), mode,
 	}
-	if s.startup {
+	if r.startup {
 		args = append(args, "startup")
 	}
 	return args, nil
@@ -186,22 +186,22 @@ func (s *session) prepare(ctx context.Context, seen owners, modules []audit.Modu
 
 // cover is what closes the tree's files that are to be hidden and are not yet, and what opens those
 // again that are hidden and need not be.
-func (s *session) cover(hidden []tree.Entry) []tree.Entry {
+func (r *session) cover(hidden []tree.Entry) []tree.Entry {
 	var entries []tree.Entry
 	now := map[string]bool{}
 	for _, e := range hidden {
 		now[e.Path] = true
-		if !s.hidden[e.Path] {
+		if !r.hidden[e.Path] {
 			entries = append(entries, e)
 		}
 	}
-	for file := range s.hidden {
-		e, ok := s.sub.Tree.Lookup(strings.TrimPrefix(file, s.Place+"/"))
+	for file := range r.hidden {
+		e, ok := r.sub.Tree.Lookup(strings.TrimPrefix(file, r.Place+"/"))
 		if !now[file] && ok {
 			e.Path, e.UID, e.GID, e.Owner = file, 0, 0, ""
 			entries = append(entries, e)
 		}
 	}
-	s.hidden = now
+	r.hidden = now
 	return entries
 }
