@@ -15,6 +15,7 @@ const (
 	VerdictsFile  = "verdicts.json"
 	AuditsFile    = "audits.json"
 	ServicesFile  = "services.json"
+	StartsFile    = "init.json"
 )
 
 // Outcome is how it ended, and where and when that was.
@@ -272,3 +273,30 @@ type Wheel struct {
 	Refused   []string `json:"refused,omitempty"`
 	Undecided []string `json:"undecided,omitempty"`
 }
+
+// Start is what `ampoule init` wrote for a public project, and what it took until that was
+// locked. A person records it: what is to be changed is a person's decision.
+type Start struct {
+	// Name is OWNER/NAME of the repository, and Revision the commit that was read.
+	Name     string `json:"name"`
+	Revision string `json:"revision"`
+	// When is the day, in UTC, as YYYY-MM-DD.
+	When string `json:"when"`
+	// From is the file that has the requirements, and Python the version that the recipe
+	// has in the end.
+	From   string `json:"from"`
+	Python string `json:"python"`
+	Locked bool   `json:"locked"`
+	// Unfinished says that the last lock was cut short, so that nobody knows whether it locks.
+	Unfinished bool `json:"unfinished,omitempty"`
+	// Lines counts lines of the recipe and of the project that a person wrote, changed or
+	// removed. Release counts those of them that another release of CPython took, because
+	// the machine's mirrors do not have the one that the files want.
+	Lines   int `json:"lines"`
+	Release int `json:"release_lines,omitempty"`
+	// Why says what the lines were for, or why it is not locked.
+	Why string `json:"why,omitempty"`
+}
+
+// Key implements [Result].
+func (s Start) Key() string { return s.Name }

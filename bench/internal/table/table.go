@@ -72,6 +72,10 @@ func Render(results string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	starts, err := recorded.Open[recorded.Start](filepath.Join(results, recorded.StartsFile))
+	if err != nil {
+		return "", err
+	}
 	var b strings.Builder
 	b.WriteString(top)
 	writeRecipes(&b, recipes)
@@ -79,6 +83,7 @@ func Render(results string) (string, error) {
 	times := wheelTimes(recipes.All(), packages.All(), overrides.All())
 	writePackages(&b, packages, times)
 	writeOverrides(&b, overrides, times)
+	writeStarts(&b, starts.All())
 	writeLoop(&b, loop.All())
 	writeBench(&b, bench.All())
 	writeChecks(&b, recipes, checks)

@@ -68,11 +68,15 @@ func TestRender(t *testing.T) {
 		recorded.Check{Name: "web", Outcome: when, Seconds: 300, Digest: "sha256:00", Second: "sha256:00"},
 		recorded.Check{Name: "legacy", Outcome: when, Seconds: 300, Digest: "sha256:04", Second: "sha256:04"},
 		recorded.Check{Name: "rust", Outcome: recorded.Outcome{When: "2026-05-04", Stage: "check", Error: "the second digest is sha256:03"}, Seconds: 60, Digest: "sha256:02", Differences: []string{"a.so: .rodata (time)"}})
+	put(t, dir, recorded.StartsFile,
+		recorded.Start{Name: "a/b", Revision: "abc", When: "2026-05-04", From: "uv.lock", Python: "3.13.5", Locked: true, Lines: 3, Release: 1, Why: "a wheel | is accepted"},
+		recorded.Start{Name: "c/d", Revision: "def", Locked: true}, recorded.Start{Name: "e/f", Lines: 40, Why: "no sdist"}, recorded.Start{Name: "g/h", Lines: 5, Unfinished: true})
 	got, err := Render(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
+		"2 of 4 lock, with a median of 1.5 lines, and 1 were not run to their end", "| not run to its end | 5 |", "| a/b | `abc` | `uv.lock` | 3.13.5 | yes | 3 | 1 | a wheel \\| is accepted | 2026-05-04 |", "| **no** | – | – | no sdist |",
 		" | passed | – | 5 min 12 s | 2 min 30 s | 12 (2) | 2 | 2026-05-04 |\n",
 		" | passed | 14.0 s | published before | – | 0 | 2 | 2026-05-04 |\n",
 		"| `web` | 200.0 MiB | 60.0 MiB | 45.0 MiB | 30.0 MiB | 1.33 | psycopg2 | `sha256:00` |\n",
@@ -104,7 +108,7 @@ func TestRender(t *testing.T) {
 
 func TestRenderRefuses(t *testing.T) {
 	t.Parallel()
-	for _, file := range []string{recorded.RecipesFile, recorded.PackagesFile, recorded.LoopFile, recorded.BenchFile, recorded.KillsFile, recorded.ChecksFile, recorded.ServicesFile} {
+	for _, file := range []string{recorded.RecipesFile, recorded.PackagesFile, recorded.LoopFile, recorded.BenchFile, recorded.KillsFile, recorded.ChecksFile, recorded.ServicesFile, recorded.StartsFile} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, file), []byte("{"), 0o644); err != nil {
 			t.Fatal(err)
