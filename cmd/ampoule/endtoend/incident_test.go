@@ -123,7 +123,7 @@ var installedInterpreters sync.Map
 
 func installInterpreter(t *testing.T, flags string) (prefix string, err error) {
 	t.Helper()
-	dir, err := os.MkdirTemp(scratch, "interpreter-")
+	dir, err := os.MkdirTemp(scratch, "interpreter-") //nolint:usetesting // it outlives the test
 	if err != nil {
 		return "", err
 	}
