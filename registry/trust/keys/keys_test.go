@@ -88,6 +88,16 @@ func TestOpenSSL(t *testing.T) {
 	}
 }
 
+// OpenSSL counts so what scrypt takes, and reads no key that takes more than 32 MiB
+// (crypto/evp/pbe_scrypt.c, SCRYPT_MAX_MEM).
+func TestNewKeysFitOpenSSL(t *testing.T) {
+	t.Parallel()
+	need := scryptP*128*scryptR + 32*scryptR*(scryptN+2)*4
+	if need > 32<<20 {
+		t.Errorf("a new key takes %d bytes", need)
+	}
+}
+
 // The pair of keys is of cosign 3.1.2: `cosign generate-key-pair`.
 func TestKeyOfCosign(t *testing.T) {
 	t.Parallel()

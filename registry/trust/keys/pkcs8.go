@@ -24,10 +24,10 @@ import (
 // encryptedType is the PEM type of an encrypted PKCS #8 key (RFC 7468, section 11).
 const encryptedType = "ENCRYPTED PRIVATE KEY"
 
-// What a new key is encrypted with: scrypt over 32 MiB, which OpenSSL's default bound for
-// memory allows, and AES-256 in CBC mode.
+// What a new key is encrypted with: scrypt over 16 MiB, the most that OpenSSL's bound of 32 MiB
+// allows, and AES-256 in CBC mode.
 const (
-	scryptN, scryptR, scryptP = 1 << 15, 8, 1
+	scryptN, scryptR, scryptP = 1 << 14, 8, 1
 	saltSize, aesKeySize      = 16, 32
 )
 
