@@ -114,12 +114,14 @@ func (a *Artifact) missing(name string) error {
 }
 
 func describe(e tree.Entry) File {
-	f := File{Kind: "file", Mode: fmt.Sprintf("%04o", e.Mode.Perm()), Size: e.Size, SHA256: e.SHA256}
+	f := File{Mode: fmt.Sprintf("%04o", e.Mode.Perm()), Size: e.Size, SHA256: e.SHA256, Link: e.Link}
 	switch e.Kind {
 	case tree.Dir:
 		f.Kind = "directory"
+	case tree.File:
+		f.Kind = "file"
 	case tree.Symlink:
-		f.Kind, f.Link = "link", e.Link
+		f.Kind = "link"
 	}
 	return f
 }

@@ -282,16 +282,26 @@ func (c *copying) readTagged(ctx context.Context, subject string) error {
 
 // keyOf is the key of an artifact of Ampoule; empty for anything else.
 func (c *copying) keyOf(ctx context.Context, root *remote.Descriptor) (string, error) {
+	if !root.MediaType.IsImage() && !root.MediaType.IsIndex() {
+		return "", nil
+	}
 	images, err := c.src.images(ctx, root)
 	if err != nil {
-		return "", nil //nolint:nilerr // neither an image nor an index has no key
+		return "", err
 	}
 	for _, m := range images {
-		image, err := c.src.describe(ctx, m)
-		if err != nil {
+		var form manifestForm
+		if err := json.Unmarshal(m.Manifest, &form); err != nil {
+			return "", fmt.Errorf("reading manifest %s: %w", m.Digest, err)
+		}
+		if form.Config == nil || form.Config.MediaType != types.OCIConfigJSON {
+			continue // it is no image
+		}
+		_, config, err := c.src.config(ctx, *form.Config)
+		if err := c.src.asDamage(c.src.at(m.Digest.String()), "its configuration", err); err != nil {
 			return "", err
 		}
-		labels, err := artifact.ParseLabels(image.Config.Labels)
+		labels, err := artifact.ParseLabels(config.Config.Labels)
 		if err == nil && labels.Key != "" {
 			return labels.Key, nil
 		}

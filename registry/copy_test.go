@@ -348,3 +348,18 @@ func TestRetryAfter(t *testing.T) {
 		t.Errorf("asked at %v", times)
 	}
 }
+
+// What is no image is copied as it is.
+func TestCopyOfFiles(t *testing.T) {
+	t.Parallel()
+	origin, target := store(t, t.TempDir()), layoutAt(t, filepath.Join(t.TempDir(), "l"))
+	done := withEvidence(t, origin)
+	found, err := origin.Referrers(t.Context(), done.Ref, artifact.WheelhouseType)
+	if err != nil || len(found) != 1 {
+		t.Fatal(found, err)
+	}
+	copied, err := registry.Copy(t.Context(), origin, base(done.Ref)+"@"+found[0].Digest, target, "wheels:v1")
+	if err != nil || copied.Digest != found[0].Digest || !slices.Equal(copied.Tags, []string{"v1"}) || len(copied.Missing) > 0 {
+		t.Errorf("%+v, %v", copied, err)
+	}
+}
