@@ -93,7 +93,7 @@ func (s *Signing) evidence(a artifact.Artifact) func(ctx context.Context, reposi
 		return nil
 	}
 	return func(ctx context.Context, repository, digest string) ([]registry.Evidence, error) {
-		claims, err := s.claims(a)
+		claims, err := s.claims(a, digest)
 		if err != nil {
 			return nil, err
 		}
@@ -109,14 +109,19 @@ func (s *Signing) evidence(a artifact.Artifact) func(ctx context.Context, reposi
 }
 
 // claims are what a build key says of an artifact beside that it has signed it.
-func (s *Signing) claims(a artifact.Artifact) ([]evidence.Claim, error) {
+func (s *Signing) claims(a artifact.Artifact, digest string) ([]evidence.Claim, error) {
 	p := a.Provenance
 	p.RunDetails.Builder.ID = cmp.Or(s.Builder, "urn:ampoule:key:"+s.By.Public().ID())
 	provenance, err := json.Marshal(p)
 	if err != nil {
 		return nil, fmt.Errorf("writing provenance: %w", err)
 	}
-	return []evidence.Claim{{Type: evidence.ProvenanceType, Predicate: provenance}, {Type: evidence.VerdictType, Predicate: a.Verdict}}, nil
+	claims := []evidence.Claim{{Type: evidence.ProvenanceType, Predicate: provenance}, {Type: evidence.VerdictType, Predicate: a.Verdict}}
+	if a.SBOM == nil {
+		return claims, nil
+	}
+	bill, err := a.SBOM(digest)
+	return append(claims, evidence.Claim{Type: evidence.SBOMType, Predicate: bill}), err
 }
 
 // Judge opens the policy that decides what may run here; nil where none is set.
