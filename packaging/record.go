@@ -99,7 +99,8 @@ func WithoutRows(record []byte, gone func(path string) bool) ([]byte, error) {
 	line := 0
 	// No path has the end of a line in it, so that each row is one line.
 	for text := range bytes.Lines(record) {
-		if line++; !left[line] {
+		line++
+		if !left[line] {
 			out = append(out, text...)
 		}
 	}

@@ -233,7 +233,7 @@ func (p *distLocker) groupLibraries(ctx context.Context, group string, ids []str
 		below = append(below, d.debs[suite][name])
 	}
 	locked := &recipes.LockedLibraries{Names: wanted, Overrides: applied}
-	debs, err := d.add(ctx, suite, d.with(suite, d.installed, below), d.keptLibraries(p.opts.Previous.Groups[group].Libraries, locked), wanted)
+	debs, err := d.add(ctx, suite, d.with(suite, d.installed, below), d.previousLibraries(p.opts.Previous.Groups[group].Libraries, locked), wanted)
 	if err != nil {
 		return nil, d.libraryFault(err, applied)
 	}

@@ -24,7 +24,7 @@ func (d *debianLocker) libraries(ctx context.Context) error {
 		return nil
 	}
 	locked := &recipes.LockedLibraries{Names: wanted, Overrides: applied}
-	debs, err := d.add(ctx, d.lock.Base.Suite, d.installed, d.keptLibraries(d.opts.Previous.Libraries, locked), wanted)
+	debs, err := d.add(ctx, d.lock.Base.Suite, d.installed, d.previousLibraries(d.opts.Previous.Libraries, locked), wanted)
 	if err != nil {
 		return d.libraryFault(err, applied)
 	}
@@ -59,9 +59,9 @@ func (d *debianLocker) checkLibraries(ctx context.Context) error {
 	return d.libraryFault(err, nil)
 }
 
-// keptLibraries returns the pins of the packages that the last lock had, as previous says, for
+// previousLibraries returns the pins of the packages that the last lock had, as previous says, for
 // the same names.
-func (d *debianLocker) keptLibraries(previous, now *recipes.LockedLibraries) pins {
+func (d *debianLocker) previousLibraries(previous, now *recipes.LockedLibraries) pins {
 	if previous == nil {
 		return pins{}
 	}

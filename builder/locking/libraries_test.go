@@ -69,7 +69,7 @@ func TestPreviousLibraries(t *testing.T) {
 	} {
 		c.opts.Previous = c.previous
 		d := &debianLocker{opts: c.opts, lock: lock(c.now...), debs: map[string]map[string]recipes.Deb{}}
-		kept := d.keptLibraries(c.previous.Libraries, d.lock.Libraries)
+		kept := d.previousLibraries(c.previous.Libraries, d.lock.Libraries)
 		if len(kept.debs) != c.debs || kept.whole != c.whole {
 			t.Errorf("%s: %+v", name, kept)
 		}

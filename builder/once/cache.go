@@ -173,8 +173,8 @@ func (u *Use) put(e Entry) {
 func idOf(kind, key string) string { return kind + "-" + key }
 
 // fromCache brings what a cache has under a kind and a key into the store, and records it there.
-func fromCache[T any](ctx context.Context, st *store.Store, w Wanted) (value T, from string, found bool, err error) {
-	w.Names = namesOf[T]
+func fromCache[T any](ctx context.Context, st *store.Store, kind, key string, w Wanted) (value T, from string, found bool, err error) {
+	w.Kind, w.Key, w.Names = kind, key, namesOf[T]
 	text, from, found := useOf(ctx).look(ctx, w)
 	if !found {
 		return value, "", false, nil
@@ -182,7 +182,7 @@ func fromCache[T any](ctx context.Context, st *store.Store, w Wanted) (value T, 
 	if err := json.Unmarshal(text, &value); err != nil {
 		return value, "", false, err
 	}
-	return value, from, true, st.Record(w.Kind, w.Key, value)
+	return value, from, true, st.Record(kind, key, value)
 }
 
 // namesOf gives the content that the value of a record names.

@@ -60,7 +60,7 @@ func Remembered[T any](
 	find := func(ctx context.Context) (T, bool, error) { return look[T](ctx, st, kind, key) }
 	record := func(ctx context.Context) (T, error) {
 		advance := func(done, total int64) { task.Advance(done, total, progress.Bytes) }
-		value, from, ok, err := fromCache[T](ctx, st, Wanted{Kind: kind, Key: key, Advance: advance, Warn: task.Warn})
+		value, from, ok, err := fromCache[T](ctx, st, kind, key, Wanted{Advance: advance, Warn: task.Warn})
 		if ok || err != nil {
 			source = originCache
 			task.ReadFrom(from)
@@ -87,7 +87,7 @@ func Look[T any](ctx context.Context, st *store.Store, kind, key string) (value 
 	if err == nil && !found {
 		source = originCache
 		warn := func(message string) { progress.Send(ctx, progress.Event{Kind: progress.Warned, Message: message}) }
-		value, _, found, err = fromCache[T](ctx, st, Wanted{Kind: kind, Key: key, Advance: func(int64, int64) {}, Warn: warn})
+		value, _, found, err = fromCache[T](ctx, st, kind, key, Wanted{Advance: func(int64, int64) {}, Warn: warn})
 	}
 	if found {
 		useOf(ctx).count(idOf(kind, key), source)

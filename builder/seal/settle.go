@@ -146,7 +146,8 @@ func (s *Settled) Lay() (*tree.Tree, error) {
 			if have[e.Path] {
 				continue
 			}
-			if have[e.Path] = true; e.Kind != tree.Dir {
+			have[e.Path] = true
+			if e.Kind != tree.Dir {
 				e.Owner = audit.OwnerWheel + s.wheels[i].Name
 			}
 			all = append(all, e)

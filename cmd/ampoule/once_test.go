@@ -29,6 +29,8 @@ var byThemselves = map[string]string{
 	"builder/gate/gate.go Record":        "in which order an image had its layers",
 	"builder/gate/memory.go Lookup":      "what loading showed is added to; it counts under conditions that no key has",
 	"builder/gate/memory.go Record":      "what loading showed is added to; it counts under conditions that no key has",
+	"builder/gate/pure.go Lookup":        "what imports showed counts under conditions that no key has",
+	"builder/gate/pure.go Record":        "what imports showed counts under conditions that no key has",
 	"builder/layers/index.go Lookup":     "an index of a layer counts when it gives the tree's hash",
 	"builder/layers/index.go Record":     "an index of a layer counts when it gives the tree's hash",
 	"builder/locking/previous.go Lookup": "that a backend was asked is noted",

@@ -236,7 +236,8 @@ func digestsOf(text string, count int) ([]string, error) {
 		digests = append(digests, one.Result.Digest)
 	}
 	slices.Sort(digests)
-	if digests = slices.Compact(digests); len(digests) != count || digests[0] == "" {
+	digests = slices.Compact(digests)
+	if len(digests) != count || digests[0] == "" {
 		return nil, fmt.Errorf("ampoule build --all gave the digests %q of %d services", digests, count)
 	}
 	return digests, nil

@@ -111,7 +111,10 @@ func newKeysShow(s *Session) *cobra.Command {
 	return &cobra.Command{
 		Use:   "show FILE",
 		Short: "Shows the ID of a public key",
-		Args:  usage(cobra.ExactArgs(1)),
+		Long: `Show prints the ID by which policies, trust roots and messages name a key. It is made of the
+public key alone: FILE is that, as keys generate wrote it to NAME.pub.`,
+		Example: "  ampoule keys show build-1.pub",
+		Args:    usage(cobra.ExactArgs(1)),
 		ValidArgsFunction: func(*cobra.Command, []string, string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			return []cobra.Completion{"pub", "pem"}, cobra.ShellCompDirectiveFilterFileExt
 		},

@@ -174,6 +174,8 @@ func newTrustInit(s *Session, file *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "init --name NAME --root-key KEY=FILE...",
 		Short: "Makes the first version of a trust root",
+		Long: `Init writes a trust root with its root keys and how many of them must sign a version. Nothing
+counts before that many holders have called trust sign.`,
 		Example: `  ampoule trust init --name acme --threshold 2 --root-key ann=ann.pub --root-key ben=ben.pub --root-key cat=cat.pub
   ampoule trust sign --key ann.key`,
 		Args: usage(cobra.NoArgs),
@@ -215,8 +217,10 @@ func newTrustAdd(s *Session, file *string) *cobra.Command {
 	var role, expires string
 	var threshold int
 	cmd := &cobra.Command{
-		Use:     "add-key NAME=FILE --role ROLE",
-		Short:   "Makes a version with one more key",
+		Use:   "add-key NAME=FILE --role ROLE",
+		Short: "Makes a version with one more key",
+		Long: `Add-key gives a key a role: what it signs in that role counts from this version on, once
+enough root keys have signed the version.`,
 		Example: "  ampoule trust add-key build-1=build-1.pub --role build",
 		Args:    usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -246,8 +250,10 @@ func newTrustAdd(s *Session, file *string) *cobra.Command {
 
 func newTrustRotate(s *Session, file *string) *cobra.Command {
 	return &cobra.Command{
-		Use:     "rotate OLD NAME=FILE",
-		Short:   "Makes a version in which a key takes the place of another one",
+		Use:   "rotate OLD NAME=FILE",
+		Short: "Makes a version in which a key takes the place of another one",
+		Long: `Rotate gives the role of a key to another one. What the old key signed does not count any
+more: sign what is still needed anew, or add the new key beside the old one for a time.`,
 		Example: "  ampoule trust rotate build-1 build-2=build-2.pub",
 		Args:    usage(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -286,7 +292,10 @@ func newTrustRenew(s *Session, file *string) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "renew",
 		Short: "Makes a version that expires later",
-		Args:  usage(cobra.NoArgs),
+		Long: `Renew makes a version with the same keys that expires later. A trust root that has expired
+counts for nothing.`,
+		Example: "  ampoule trust renew --expires 365d",
+		Args:    usage(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			until, err := expiry(expires)
 			if err != nil {
@@ -306,7 +315,8 @@ func newTrustSign(s *Session, file *string) *cobra.Command {
 		Short: "Signs a version with a root key",
 		Long: `Sign adds a signature to the trust root: of a root key of this version, or of the version
 before. It tells how many are still missing.`,
-		Args: usage(cobra.NoArgs),
+		Example: "  ampoule trust sign --key ann.key",
+		Args:    usage(cobra.NoArgs),
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			r, err := roots.Read(*file)
 			if err != nil {
@@ -358,7 +368,10 @@ func newTrustShow(s *Session, file *string) *cobra.Command {
 	return &cobra.Command{
 		Use:   "show",
 		Short: "Shows the trust root, and whether enough keys have signed it",
-		Args:  usage(cobra.NoArgs),
+		Long: `Show prints the version, when it expires, which keys have which role, which were revoked and
+why, and whose signatures are still missing.`,
+		Example: "  ampoule trust show",
+		Args:    usage(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			r, err := roots.Read(*file)
 			if err != nil {
