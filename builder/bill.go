@@ -1,6 +1,7 @@
 package builder
 
 import (
+	"cmp"
 	"context"
 	"path"
 	"strings"
@@ -28,7 +29,7 @@ func (r *build) bill(ctx context.Context, open *layers.Opened, sealed *seal.Seal
 	if err != nil {
 		return nil, err
 	}
-	carried, err := origins(sealed.Tree, r.roots)
+	carried, err := origins(sealed, r.roots)
 	if err != nil {
 		return nil, err
 	}
@@ -72,9 +73,9 @@ func (r *build) imageSuite() string {
 }
 
 // origins names the Debian package of each file that a tree carries: that of the file with
-// the same content in the file systems that it was carried from, under the same name if there
+// the content that it had, before it was changed, in the file systems that it was carried from, under the same name if there
 // is one.
-func origins(sealed *tree.Tree, roots []*tree.Tree) (map[string]sbom.Package, error) {
+func origins(sealed *seal.Sealed, roots []*tree.Tree) (map[string]sbom.Package, error) {
 	named, equal := map[string]toolchain.Origin{}, map[string]toolchain.Origin{}
 	var certificates *toolchain.Origin
 	for _, root := range roots {
@@ -97,17 +98,18 @@ func origins(sealed *tree.Tree, roots []*tree.Tree) (map[string]sbom.Package, er
 		}
 	}
 	found := map[string]sbom.Package{}
-	for _, e := range sealed.Entries() {
+	for _, e := range sealed.Tree.Entries() {
 		if e.Owner != seal.OwnerNative || e.Kind == tree.Dir {
 			continue
 		}
 		file := e
 		if e.Kind == tree.Symlink {
-			file, _ = sealed.Resolve(e.Path)
+			file, _ = sealed.Tree.Resolve(e.Path)
 		}
-		origin, ok := named[file.SHA256+"/"+path.Base(file.Path)]
+		sum := cmp.Or(sealed.Sources[file.Path], file.SHA256)
+		origin, ok := named[sum+"/"+path.Base(file.Path)]
 		if !ok {
-			origin, ok = equal[file.SHA256]
+			origin, ok = equal[sum]
 		}
 		// One file is made of all certificates.
 		if !ok && certificates != nil && strings.HasPrefix(e.Path, "share/ca-certificates/") {

@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/builder/seal"
 	"ampoule/recipes"
 	"ampoule/sbom"
 	"ampoule/tree"
@@ -61,7 +62,7 @@ func TestOrigins(t *testing.T) {
 	)
 	native := made(
 		file("lib/libz.so.1.2", "z"), tree.Entry{Path: "lib/libz.so", Kind: tree.Symlink, Link: "libz.so.1.2"}, file("lib/librenamed.so.1", "r"),
-		file("lib/libunknown.so.1", "u"), file("share/ca-certificates/ca-bundle.crt", "bundle"),
+		file("lib/libunknown.so.1", "u"), file("lib/libchanged.so.1", "changed"), file("share/ca-certificates/ca-bundle.crt", "bundle"),
 	).Map(func(e tree.Entry) tree.Entry {
 		e.Owner = "native"
 		return e
@@ -72,7 +73,8 @@ func TestOrigins(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	found, err := origins(sealed, []*tree.Tree{root})
+	was, _ := root.Lookup("usr/lib/renamed-here.so")
+	found, err := origins(&seal.Sealed{Tree: sealed, Sources: map[string]string{"lib/libchanged.so.1": was.SHA256}}, []*tree.Tree{root})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -80,7 +82,7 @@ func TestOrigins(t *testing.T) {
 	for p, of := range found {
 		got[p] = of.Name
 	}
-	want := map[string]string{"lib/libz.so.1.2": "zlib1g", "lib/libz.so": "zlib1g", "lib/librenamed.so.1": "other", "share/ca-certificates/ca-bundle.crt": "ca-certificates"}
+	want := map[string]string{"lib/libz.so.1.2": "zlib1g", "lib/libz.so": "zlib1g", "lib/librenamed.so.1": "other", "lib/libchanged.so.1": "other", "share/ca-certificates/ca-bundle.crt": "ca-certificates"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("origins (-want +got):\n%s", diff)
 	}

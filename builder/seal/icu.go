@@ -22,25 +22,26 @@ var icuData = regexp.MustCompile(`^lib/libicudata\.so\.([0-9]+)$`)
 // collations, time zones. Debian's libxml2, which lxml needs, calls ICU to convert encodings,
 // which takes a sixth of that. What else could ask is looked at: if one file uses more of ICU
 // than its converters, or the library is not of a known form, it is carried whole.
-func lessICU(t *tree.Tree, carried []tree.Entry) ([]tree.Entry, error) {
-	at := slices.IndexFunc(carried, func(e tree.Entry) bool { return icuData.MatchString(e.Path) })
+func lessICU(t *tree.Tree) (*tree.Tree, error) {
+	at := slices.IndexFunc(t.Entries(), func(e tree.Entry) bool { return e.Owner == OwnerNative && icuData.MatchString(e.Path) })
 	if at < 0 {
-		return carried, nil
+		return t, nil
 	}
-	version := icuData.FindStringSubmatch(carried[at].Path)[1]
-	only, err := convertsOnly(slices.Concat(t.Entries(), carried), version)
+	library := t.Entries()[at]
+	version := icuData.FindStringSubmatch(library.Path)[1]
+	only, err := convertsOnly(t.Entries(), version)
 	if err != nil || !only {
-		return carried, err
+		return t, err
 	}
-	data, err := carried[at].ReadAll()
+	data, err := library.ReadAll()
 	if err != nil {
 		return nil, err
 	}
-	if less, ok := withoutItems(data, "icudt"+version+"_dat", isConverter); ok {
-		carried = slices.Clone(carried)
-		carried[at] = carried[at].Replace(less)
+	less, ok := withoutItems(data, "icudt"+version+"_dat", isConverter)
+	if !ok {
+		return t, nil
 	}
-	return carried, nil
+	return t.With(library.Replace(less))
 }
 
 // isConverter reports whether an item of ICU's data is a conversion table, or the table of

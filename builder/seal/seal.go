@@ -56,6 +56,9 @@ type Sealed struct {
 	Tree *tree.Tree
 	// Record is what the tree tells of what it is made of.
 	Record *audit.ArtifactRecord
+	// Sources are the sha256, in hex, of the files that changed carried ones were made of, by their
+	// paths in the tree.
+	Sources map[string]string
 	// Told is what a person should know of what was left out.
 	Told []string
 }
@@ -95,6 +98,10 @@ func Seal(p Parts, host []string) (*Sealed, error) {
 	if t, err = carryLibraries(t, p, host); err != nil {
 		return nil, err
 	}
+	whole := t
+	if t, err = lessICU(t); err != nil {
+		return nil, err
+	}
 	if t, err = finishCarried(t, p.Finish); err != nil {
 		return nil, err
 	}
@@ -119,7 +126,22 @@ func Seal(p Parts, host []string) (*Sealed, error) {
 	if t, err = t.With(meta); err != nil {
 		return nil, err
 	}
-	return &Sealed{Tree: normalize(t), Record: made, Told: told}, nil
+	return &Sealed{Tree: normalize(t), Record: made, Sources: sources(whole, t), Told: told}, nil
+}
+
+// sources says of the files that a tree carries, and that are not what they were before, what
+// they were.
+func sources(before, now *tree.Tree) map[string]string {
+	were := map[string]string{}
+	for _, e := range before.Entries() {
+		if e.Owner != OwnerNative || e.Kind != tree.File {
+			continue
+		}
+		if is, _ := now.Lookup(e.Path); is.SHA256 != e.SHA256 {
+			were[e.Path] = e.SHA256
+		}
+	}
+	return were
 }
 
 // merge lays the wheels over the interpreter. Where a wheel brings a distribution
@@ -268,9 +290,6 @@ func carryLibraries(t *tree.Tree, p Parts, host []string) (*tree.Tree, error) {
 		e := library.Entry
 		e.Path, e.Owner = "lib/"+library.Name, OwnerNative
 		carried = append(carried, e)
-	}
-	if carried, err = lessICU(t, carried); err != nil {
-		return nil, err
 	}
 	return t.With(carried...)
 }

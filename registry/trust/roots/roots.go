@@ -139,8 +139,8 @@ func (f File) root(places recipes.Places) (*Root, error) {
 // readKeys reads the keys. One key under two names would count twice.
 func (r *Root) readKeys(tell func(what, hint string, path ...string)) {
 	names := map[string]string{}
-	for _, name := range slices.Sorted(maps.Keys(r.File.Keys)) {
-		written := r.File.Keys[name]
+	for _, name := range slices.Sorted(maps.Keys(r.Keys)) {
+		written := r.Keys[name]
 		public, err := keys.ParsePublicText(written.Public)
 		if err != nil {
 			tell(fmt.Sprintf("key %s: %v", name, err), "", "keys", name, "public")
@@ -167,7 +167,7 @@ func (r *Root) readRoles(tell func(what, hint string, path ...string)) {
 		for _, name := range has.Keys {
 			k, known := r.keys[name]
 			switch {
-			case !known && r.File.Keys[name].Public == "":
+			case !known && r.Keys[name].Public == "":
 				tell(fmt.Sprintf("role %s names key %s, which is not among the keys", role, name), "", "roles", role, "keys")
 			case k.role != "" && k.role != role:
 				tell(fmt.Sprintf("key %s has the roles %s and %s", name, k.role, role), "a key has one role: who steals it can do one thing", "roles", role, "keys")
@@ -336,7 +336,7 @@ func (r *Root) Explain(role string, now time.Time, signed func(keys.Public) bool
 		case k.role != role:
 			return fmt.Sprintf("it is signed by key %s, whose role is %s", name, cmp.Or(k.role, "none"))
 		case !now.Before(k.expires):
-			return fmt.Sprintf("it is signed by key %s, which has expired: %s was its last day", name, r.File.Keys[name].Expires)
+			return fmt.Sprintf("it is signed by key %s, which has expired: %s was its last day", name, r.Keys[name].Expires)
 		}
 	}
 	if len(r.Revoked) > 0 {
