@@ -61,7 +61,7 @@ docs/measured: each result as it ends, so that the same command goes on where on
 	flags.StringVar(&o.Store, "store", "", "the store's directory (default: ampoule's own)")
 	flags.IntVarP(&o.Jobs, "jobs", "j", 0, "how many processors a build may use (default: all)")
 	flags.BoolVar(&o.Shared, "shared", false, "say that the machine has other work meanwhile: times are recorded as bounds")
-	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newGate(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newServices(o), newTable(o))
+	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newCached(o, out), newGate(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newServices(o), newTable(o))
 	return root
 }
 
@@ -75,6 +75,7 @@ func (o *options) complete(errs io.Writer) error {
 	o.Pip = drive.Program{Path: "python3", Args: []string{"-m", "pip"}}
 	o.Docker = drive.Program{Path: "docker", Show: errs}
 	o.Bootstrap = drive.Program{Path: "mmdebstrap"}
+	o.Registry = drive.Program{Path: "docker-registry"}
 	o.AptConfig = drive.Program{Path: "apt-config"}
 	o.Shell = drive.Program{Path: "sh"}
 	o.Host = machine.Host{Mount: drive.Program{Path: "mount"}, Umount: drive.Program{Path: "umount"}, Unshare: drive.Program{Path: "unshare"}}
@@ -252,6 +253,25 @@ store of their own (--store) has no interpreter at the beginning.`,
 	}
 	cmd.Flags().IntVar(&count, "count", trials.AllServices, "how many services")
 	return cmd
+}
+
+func newCached(o *options, out io.Writer) *cobra.Command {
+	return &cobra.Command{
+		Use:   "cached",
+		Short: "Builds the web recipe from a filled cache, beside docker build from a registry",
+		Long: `Cached fills a cache in a registry, and builds with an empty store and that cache. docker
+build does the same with an image in the same registry (--cache-from). Debian's package
+docker-registry is that registry.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, err := o.Cached(cmd.Context())
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(out, figure(f))
+			return o.page()
+		},
+	}
 }
 
 func newBench(o *options, out io.Writer) *cobra.Command {

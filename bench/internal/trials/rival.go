@@ -42,8 +42,13 @@ RUN /opt/python/bin/python3 -m pip install --no-cache-dir --no-binary :all: --re
 // newRival writes the Dockerfile of a recipe with its lock below work. Source is
 // the path of CPython's source archive.
 func (t *Trials) newRival(ctx context.Context, work string, recipe *recipes.Recipe, lock *recipes.Lock, source string) (*rival, error) {
+	return t.newRivalAs(ctx, work, "", recipe, lock, source)
+}
+
+// newRivalAs is newRival for images whose names begin in another way: with a registry.
+func (t *Trials) newRivalAs(ctx context.Context, work, prefix string, recipe *recipes.Recipe, lock *recipes.Lock, source string) (*rival, error) {
 	stamp := fmt.Sprint(t.Now().UnixNano())
-	r := &rival{docker: t.Docker, dir: filepath.Join(work, "rival"), image: "ampoule-measure-rival:" + stamp, base: "ampoule-measure-base:" + stamp}
+	r := &rival{docker: t.Docker, dir: filepath.Join(work, "rival"), image: prefix + "ampoule-measure-rival:" + stamp, base: prefix + "ampoule-measure-base:" + stamp}
 	if err := os.MkdirAll(filepath.Join(r.dir, "machine"), 0o755); err != nil {
 		return nil, err
 	}
@@ -112,10 +117,7 @@ func (r *rival) build(ctx context.Context, fresh bool) (time.Duration, error) {
 	if fresh {
 		args = append(args, "--no-cache")
 	}
-	docker := r.docker
-	// The builder that is part of every engine, also where the client lacks the other one.
-	docker.Env = append(slices.Clone(docker.Env), "DOCKER_BUILDKIT=0")
-	run, err := docker.Run(ctx, append(args, r.dir)...)
+	run, err := r.engine().Run(ctx, append(args, r.dir)...)
 	return run.Wall, err
 }
 

@@ -31,6 +31,8 @@ type Trials struct {
 	// Pip installs published wheels. Docker builds the rival of [Trials.Bench] on a
 	// base that Bootstrap (mmdebstrap) makes, and AptConfig tells how apt reaches its mirrors.
 	Pip, Docker, Bootstrap, AptConfig drive.Program
+	// Registry is Debian's docker-registry, which serves [Trials.Cached].
+	Registry drive.Program
 	// Shell is a POSIX shell, and Host has what the machines of [Trials.Verdicts] are made
 	// with. Those are below the directory Machines; Pythons has the interpreters that they
 	// get, each under its version, and Cache is what installers keep for them.
@@ -82,8 +84,8 @@ type built struct {
 }
 
 // build builds the recipe of a directory.
-func (t *Trials) build(ctx context.Context, store, dir string) (built, *drive.Run, error) {
-	args := []string{"build", "--output", "json", "-f", filepath.Join(dir, recipeFile)}
+func (t *Trials) build(ctx context.Context, store, dir string, more ...string) (built, *drive.Run, error) {
+	args := append([]string{"build", "--output", "json", "-f", filepath.Join(dir, recipeFile)}, more...)
 	if t.Jobs > 0 {
 		args = append(args, "--jobs", strconv.Itoa(t.Jobs))
 	}
