@@ -35,6 +35,9 @@ func readBuildSystem(data []byte, file string) (buildSystem, error) {
 			Backend  string    `toml:"build-backend"`
 			Path     []string  `toml:"backend-path"`
 		} `toml:"build-system"`
+		Project struct {
+			License any `toml:"license"`
+		} `toml:"project"`
 	}
 	if err := toml.Unmarshal(data, &doc); err != nil {
 		return buildSystem{}, wrongSdist(file, fmt.Errorf("its pyproject.toml: %w", err))
@@ -50,8 +53,17 @@ func readBuildSystem(data []byte, file string) (buildSystem, error) {
 		// It is the sdist's own, whatever it is called.
 		table.Backend = ""
 	}
-	return buildSystem{*table.Requires, table.Backend}, nil
+	requires := *table.Requires
+	if _, expression := doc.Project.License.(string); expression && strings.HasPrefix(table.Backend, "setuptools.") {
+		requires = append(slices.Clone(requires), licensesSince)
+	}
+	return buildSystem{requires, table.Backend}, nil
 }
+
+// licensesSince is what reads a license that is an SPDX expression (PEP 639): setuptools from this
+// version on. Sdists with one name older versions too, since their authors build with the newest; here
+// the tree's version is taken where it satisfies what is named.
+const licensesSince = "setuptools>=77"
 
 // declarative are the backends that know what they need without running anything of the
 // project: they can be asked before what the project's build imports is built.
