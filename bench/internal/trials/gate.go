@@ -25,7 +25,7 @@ const (
 )
 
 // gateRecords are the kinds of records that gates and publications leave.
-var gateRecords = []string{"gate-loads", "gate-order", "labelled-wheel", "layer-blob", "part-layer"}
+var gateRecords = []string{"gate-imports", "gate-loads", "gate-order", "labelled-wheel", "layer-blob", "part-layer"}
 
 // gated is what one gate and publication took. The two may overlap: Both is from the beginning
 // of the first to the end of the second.
