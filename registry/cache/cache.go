@@ -16,7 +16,7 @@ import (
 	"io"
 	"slices"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
 
 	"github.com/klauspost/compress/zstd"
@@ -198,18 +198,21 @@ func (c *Cache) fetch(ctx context.Context, s statement, files map[string]registr
 	total := s.size()
 	ctx, cancel := c.bound(ctx, total)
 	defer cancel()
-	var done atomic.Int64
+	// Whoever follows is told by one transfer at a time.
+	var mu sync.Mutex
+	var done int64
+	came := func(n int) {
+		mu.Lock()
+		defer mu.Unlock()
+		done += int64(n)
+		if advance != nil {
+			advance(done, total)
+		}
+	}
 	group, fetching := errgroup.WithContext(ctx)
 	group.SetLimit(transfers)
 	for _, part := range s.Content {
-		group.Go(func() error {
-			return c.fetchOne(fetching, part, files[part.SHA256], func(n int) {
-				now := done.Add(int64(n))
-				if advance != nil {
-					advance(now, total)
-				}
-			})
-		})
+		group.Go(func() error { return c.fetchOne(fetching, part, files[part.SHA256], came) })
 	}
 	return explain(ctx, group.Wait())
 }

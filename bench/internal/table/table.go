@@ -341,6 +341,9 @@ func writeBench(b *strings.Builder, figures []recorded.Figure) {
 The ` + "`web`" + ` recipe from an empty store, beside the same work by a hand-written Dockerfile on the same machine in the same run: the same
 Debian packages, CPython configured alike in a layer of its own, then one ` + "`pip install --no-binary :all:`" + ` of the same
 versions. *build* and *rebuild* are Ampoule's time divided by docker build's; Ampoule's has the sealing, the gate and the publication in it too.
+*empty store, filled cache* is a machine that has nothing, and a registry with what another machine made (` + "`measure cached`" + `): Ampoule reads its
+[cache](cache.md), docker build the layers of an image (` + "`--cache-from`" + `). Ampoule's time has sealing, gate and publication in it; docker's is a download. Where
+the artifact itself is in the registry, Ampoule finds it by its key, and does none of this.
 *gate and publication* is what gating and publishing the ` + "`quickstart`" + ` recipe takes, divided by what the program of an earlier commit takes in the
 same run (` + "`measure gate`" + `). pip is told to take no published wheel, so it also compiles what only building takes, for each wheel anew; Ampoule takes of that
 what is pure as it is published, and compiles the rest once. Ampoule builds wheels at the same time, pip one after another.
