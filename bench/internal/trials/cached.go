@@ -68,7 +68,8 @@ func (t *Trials) cached(ctx context.Context, work string) (_ recorded.Figure, er
 
 // serveRegistry runs Debian's docker-registry below work until the returned function is called.
 func (t *Trials) serveRegistry(ctx context.Context, work string) (address string, stop func() error, err error) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	var listen net.ListenConfig
+	free, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", nil, err
 	}
@@ -91,8 +92,9 @@ func (t *Trials) serveRegistry(ctx context.Context, work string) (address string
 		}
 		return nil
 	}
+	var dialer net.Dialer
 	for begun := time.Now(); time.Since(begun) < registryStart; time.Sleep(50 * time.Millisecond) {
-		c, err := net.Dial("tcp", address)
+		c, err := dialer.DialContext(ctx, "tcp", address)
 		if err == nil {
 			return address, stop, c.Close()
 		}

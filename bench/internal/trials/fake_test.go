@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -65,7 +66,7 @@ func (f *fake) flag(name string) string {
 }
 
 func (f *fake) main() int {
-	verbs := []string{"init", "lock", "build", "inspect", "install", "audit"}
+	verbs := []string{"init", "lock", "build", "inspect", "install", "audit", "cache"}
 	i := slices.IndexFunc(f.args, func(a string) bool { return slices.Contains(verbs, a) })
 	called(f.args[i:]...)
 	if slices.Contains(f.args, "--all") {
@@ -248,13 +249,48 @@ func (f *fake) build() int {
 		reused = reused && gated
 		defer gates(r.Name)
 	}
-	if !reused {
+	if !reused && !fromCache(f.flag("--cache-key")) {
 		if code := compile(st, r.Name, string(text), l); code != 0 {
 			return code
 		}
 	}
 	fmt.Printf(`{"ref": "%[1]s@sha256:%[2]s", "digest": "sha256:%[2]s", "reused": %[3]v}`, r.Name, cmp.Or(f.digest, digits), reused)
 	return 0
+}
+
+// fromCache reports whether a build reads what another one has put into the cache that is
+// configured. One that has the cache's key fills it.
+func fromCache(key string) bool {
+	config := filepath.Join(os.Getenv("XDG_CONFIG_HOME"), "ampoule", "config.toml")
+	text, err := os.ReadFile(config)
+	if err != nil || !strings.Contains(string(text), "[cache]") || os.Getenv("FAKE_CACHE") == "lost" {
+		return false
+	}
+	if key != "" {
+		return os.WriteFile(config+".filled", nil, 0o644) != nil
+	}
+	_, err = os.Stat(config + ".filled")
+	return err == nil
+}
+
+// serve is a registry that answers until it is ended.
+func serve(config string) int {
+	text, err := os.ReadFile(config)
+	if err != nil {
+		return fail(1, err.Error())
+	}
+	_, rest, _ := strings.Cut(string(text), `addr: "`)
+	address, _, _ := strings.Cut(rest, `"`)
+	var listen net.ListenConfig
+	l, err := listen.Listen(context.Background(), "tcp", address)
+	if err != nil {
+		return fail(1, err.Error())
+	}
+	for {
+		if _, err := l.Accept(); err != nil {
+			return fail(1, err.Error())
+		}
+	}
 }
 
 // gates tells of a gate and a publication, which overlap with nothing.
@@ -331,6 +367,11 @@ func fakeTool(name string, args []string) int {
 		fmt.Print("Acquire::Check-Date \"false\";\nAPT::Architecture \"amd64\";\nAcquire::http::Proxy \"http://proxy.example\";\n")
 	case name == "docker" && args[0] == "image" && args[1] == "ls":
 		fmt.Println("ampoule.invalid/fakeid:1\nampoule.invalid/fakeid:2")
+	case name == "docker-registry":
+		return serve(last)
+	case name == "docker" && args[0] == "build" && slices.Contains(args, "--cache-from"):
+		cached := []string{" ---> Using cache\n", ""}[min(1, len(os.Getenv("FAKE_LAYERS")))]
+		fmt.Printf("Step 1/2 : FROM base\nStep 2/2 : COPY x\n%s", cached)
 	case name == "docker" && args[0] == "build":
 		if os.Getenv("FAKE_DOCKER") == "broken" {
 			return fail(1, "no space")
