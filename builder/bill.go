@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"path"
+	"slices"
 	"strings"
 
 	"ampoule/builder/layers"
@@ -29,7 +30,11 @@ func (r *build) bill(ctx context.Context, open *layers.Opened, sealed *seal.Seal
 	if err != nil {
 		return nil, err
 	}
-	carried, err := origins(sealed, r.roots)
+	roots, err := r.packaged(ctx, open)
+	if err != nil {
+		return nil, err
+	}
+	carried, err := origins(sealed, roots)
 	if err != nil {
 		return nil, err
 	}
@@ -62,6 +67,32 @@ func (r *build) bill(ctx context.Context, open *layers.Opened, sealed *seal.Seal
 		in.Digest = digest
 		return sbom.Make(in)
 	}, nil
+}
+
+// packaged are the file systems that say which package a carried file is of. Where layers of
+// several wheels are laid over each other, dpkg knows the packages of the last one alone: those
+// of each wheel's own image come behind.
+func (r *build) packaged(ctx context.Context, open *layers.Opened) ([]*tree.Tree, error) {
+	roots := slices.Clone(r.roots)
+	seen := map[string]bool{}
+	for _, id := range r.installed() {
+		d, _ := r.dist(id)
+		image, err := r.env.For(ctx, d)
+		if err != nil {
+			return nil, err
+		}
+		key := strings.Join(layers.DiffIDs(image), " ")
+		if seen[key] {
+			continue
+		}
+		seen[key] = true
+		root, err := open.RootFS(ctx, image)
+		if err != nil {
+			return nil, err
+		}
+		roots = append(roots, root)
+	}
+	return roots, nil
 }
 
 // imageSuite is the Debian suite of the image's base; empty for another image.
