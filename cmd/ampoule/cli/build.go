@@ -73,28 +73,31 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 			if err != nil {
 				return err
 			}
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
-				if err := s.signBuilds(ctx, w, f.sign); err != nil {
-					return err
-				}
-				b, set, err := s.builder(w)
-				if err != nil {
-					return err
-				}
-				defer s.collectAfter(ctx, w, set.Bounds)
-				if f.check {
-					return Check(ctx, s, b, how, f.only, w.Reference)
-				}
-				if f.services {
-					return BuildAll(ctx, s, b, how, args, w.Reference)
-				}
-				return Build(ctx, s, b, how, w.Reference)
-			})
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error { return f.build(ctx, s, w, how, args) })
 		},
 	}
 	f.add(cmd)
 	s.addCacheFlags(cmd)
 	return cmd
+}
+
+// build does what the flags say.
+func (f *buildFlags) build(ctx context.Context, s *Session, w *wiring.Parts, how builder.Request, args []string) error {
+	if err := s.signBuilds(ctx, w, f.sign); err != nil {
+		return err
+	}
+	b, set, err := s.builder(w)
+	if err != nil {
+		return err
+	}
+	defer s.collectAfter(ctx, w, set.Bounds)
+	switch {
+	case f.check:
+		return Check(ctx, s, b, how, f.only, w.Reference)
+	case f.services:
+		return BuildAll(ctx, s, b, how, args, w.Reference)
+	}
+	return Build(ctx, s, b, how, w.Reference)
 }
 
 // buildFlags are the verb's own flags.

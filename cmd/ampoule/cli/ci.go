@@ -264,17 +264,10 @@ func (s *Session) ciRun(ctx context.Context, w *wiring.Parts, on ci.System, log 
 	if err != nil {
 		return err
 	}
-	engine, err := w.Engine(ctx)
-	if err != nil {
-		return err
-	}
-	release, err := w.Store.Use(ctx)
-	if err != nil {
-		return err
-	}
-	defer release()
-	defer s.collectAfter(ctx, w, set.Bounds)
-	return CIRun(ctx, s, on, log, CIParts{Builder: b, Puller: reg, Engine: engine, Reference: w.Reference, Keep: recordKeeper(w.Store)}, o)
+	return withEngine(ctx, w, func(engine Engine) error {
+		defer s.collectAfter(ctx, w, set.Bounds)
+		return CIRun(ctx, s, on, log, CIParts{Builder: b, Puller: reg, Engine: engine, Reference: w.Reference, Keep: recordKeeper(w.Store)}, o)
+	})
 }
 
 // recordKeeper keeps records among a store's logs.

@@ -81,16 +81,7 @@ distribution.`,
 				if err != nil {
 					return err
 				}
-				engine, err := w.Engine(ctx)
-				if err != nil {
-					return err
-				}
-				release, err := w.Store.Use(ctx)
-				if err != nil {
-					return err
-				}
-				defer release()
-				return Run(ctx, s, allowed, engine, args[0], o)
+				return withEngine(ctx, w, func(engine Engine) error { return Run(ctx, s, allowed, engine, args[0], o) })
 			})
 		},
 	}
@@ -104,6 +95,20 @@ distribution.`,
 	flags.StringVar(&o.Network, "network", "", "connect it to this network of Docker's, or to none")
 	flags.StringArrayVar(&o.Groups, "group", nil, "lay this dependency group over the artifact: NAME, or NAME@sha256:… where several were published")
 	return cmd
+}
+
+// withEngine does work with an engine, whose images stay in the store meanwhile.
+func withEngine(ctx context.Context, w *wiring.Parts, work func(Engine) error) error {
+	engine, err := w.Engine(ctx)
+	if err != nil {
+		return err
+	}
+	release, err := w.Store.Use(ctx)
+	if err != nil {
+		return err
+	}
+	defer release()
+	return work(engine)
 }
 
 // RunOptions says how an artifact is run: the flags of the verb.
