@@ -326,11 +326,13 @@ func (s *Stage) open(ctx context.Context, mode string, job Job) (sandbox.Sandbox
 
 // step runs the driver.
 func (s *Stage) step(mode string, job Job, log io.Writer) sandbox.Step {
-	return sandbox.Step{
-		Args: []string{job.Python, "-I", sandbox.WorkDir + "/driver.py", mode},
-		Env:  job.env(s.Jobs),
-		Dir:  sandbox.WorkDir, Stdout: log, Stderr: log,
-	}
+	return sandbox.InParallel(s.Jobs, func(n int) sandbox.Step {
+		return sandbox.Step{
+			Args: []string{job.Python, "-I", sandbox.WorkDir + "/driver.py", mode},
+			Env:  job.env(n),
+			Dir:  sandbox.WorkDir, Stdout: log, Stderr: log,
+		}
+	})
 }
 
 func (s *Stage) importInputs(ctx context.Context, sb sandbox.Sandbox, job Job) error {
