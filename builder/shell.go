@@ -145,6 +145,8 @@ func (b *Builder) shell(ctx context.Context, r *recipes.Recipe, opts ShellOption
 	err = sb.Exec(ctx, sandbox.Step{
 		Args: args, Env: withTerm(state.Env, opts), Dir: state.Dir,
 		Stdin: opts.Stdin, Stdout: opts.Stdout, Stderr: opts.Stderr, Terminal: opts.Terminal,
+		// A person waits for it.
+		AtOnce: true,
 	})
 	var exit *sandbox.ExitError
 	if opts.interactive() && errors.As(err, &exit) {
@@ -240,7 +242,7 @@ func noShell(err error) error {
 func findShell(ctx context.Context, sb sandbox.Sandbox, interactive bool) ([]string, error) {
 	var last error
 	for _, args := range [][]string{{"/bin/bash", "--norc"}, {"/bin/sh"}} {
-		last = sb.Exec(ctx, sandbox.Step{Args: append(slices.Clone(args), "-c", ":")})
+		last = sb.Exec(ctx, sandbox.Step{Args: append(slices.Clone(args), "-c", ":"), AtOnce: true})
 		var exit *sandbox.ExitError
 		switch {
 		case last == nil && interactive:

@@ -129,7 +129,7 @@ func (r *reader) read(f *os.File) {
 func (s *Store) removeLocks() error {
 	return eachIn(filepath.Join(s.dir, locksDir), 0, func(dir string, entry fs.DirEntry) error {
 		path := filepath.Join(dir, entry.Name())
-		if entry.Name() == gateLock {
+		if entry.Name() == gateLock || entry.Name() == turnLock {
 			return nil
 		}
 		f, err := os.Open(path)

@@ -12,6 +12,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // pinsVariable makes the test binary a process that uses a store as builds do.
@@ -141,6 +143,46 @@ func runUser(ctx context.Context, t *testing.T, dir string) {
 	if ctx.Err() == nil || strings.Contains(string(out), "fault:") {
 		t.Errorf("a user ended: %v\n%s", err, out)
 	}
+}
+
+// Uses that pin without a pause do not keep a collection away.
+func TestCollectBesidePins(t *testing.T) {
+	t.Parallel()
+	s := openStore(t)
+	ctx, stop := context.WithCancel(t.Context())
+	var group sync.WaitGroup
+	for user := range 32 {
+		// A handle of its own is what another process has.
+		other, err := Open(s.Root())
+		if err != nil {
+			t.Fatal(err)
+		}
+		release, err := other.Use(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		group.Go(func() {
+			defer release()
+			for n := 0; ctx.Err() == nil; n++ {
+				if err := other.Pin(fmt.Sprintf("%064x", user<<40|n)); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+	}
+	bounded, cancel := context.WithTimeout(t.Context(), time.Minute)
+	defer cancel()
+	for range 3 {
+		leave, err := s.enter(bounded, unix.LOCK_EX)
+		if err != nil {
+			t.Error(err)
+			break
+		}
+		leave()
+	}
+	stop()
+	group.Wait()
 }
 
 // A name that was cut in a use's file spoils none behind it, and a use that has ended pins

@@ -22,9 +22,16 @@ import (
 // it names stays, or the file was removed first, and whoever wrote the name finds it
 // absent. No clock takes part in this.
 
-// gateLock is the file in the directory of locks that those who pin share for a moment, and
-// a collection holds alone for a moment. Named locks have other names: 64 digits.
-const gateLock = "gate"
+// Files in the directory of locks. Named locks have other names: 64 digits.
+const (
+	// gateLock is shared for a moment by those who pin, and held alone for a moment by a
+	// collection.
+	gateLock = "gate"
+	// turnLock is held by whoever wants the gate alone, until he has it. Those who pin look
+	// whether it is held before they enter: where many pin without a pause, the gate is never
+	// without one of them.
+	turnLock = "turn"
+)
 
 // gateTime is how long somebody waits for the gate. A collection holds it for milliseconds,
 // or for as long as a sandbox engine takes to remove an image.
@@ -178,7 +185,21 @@ func (u *use) pin(s *Store, name string) error {
 func (s *Store) enter(ctx context.Context, how int) (leave func(), err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, gateTime, errGate)
 	defer cancel()
-	f, err := os.OpenFile(filepath.Join(s.dir, locksDir, gateLock), os.O_RDWR|os.O_CREATE, 0o644)
+	next, err := s.hold(ctx, turnLock, how)
+	if err != nil {
+		return nil, err
+	}
+	if how == unix.LOCK_SH {
+		next()
+		return s.hold(ctx, gateLock, how)
+	}
+	defer next()
+	return s.hold(ctx, gateLock, how)
+}
+
+// hold takes a lock of its own name, shared or alone.
+func (s *Store) hold(ctx context.Context, name string, how int) (leave func(), err error) {
+	f, err := os.OpenFile(filepath.Join(s.dir, locksDir, name), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
 	}

@@ -10,6 +10,7 @@ import (
 	"ampoule/builder/docker"
 	"ampoule/builder/layers"
 	"ampoule/builder/sandbox"
+	"ampoule/builder/share"
 	"ampoule/store"
 )
 
@@ -19,7 +20,21 @@ func (p *Parts) Sandboxes(ctx context.Context) (builder.Sandboxes, error) {
 	if err != nil {
 		return builder.Sandboxes{}, err
 	}
-	return builder.Sandboxes{Runner: e, Images: pinnedImages{e, p.Store}, Online: e.Online()}, nil
+	return builder.Sandboxes{Runner: e, Images: pinnedImages{e, p.Store}, Online: e.Online(), Pool: p.pool.of(e)}, nil
+}
+
+// shares is the pool of all builds, which is made of what the engine says of its machine.
+type shares struct {
+	once sync.Once
+	pool *share.Pool
+}
+
+func (s *shares) of(e *docker.Engine) *share.Pool {
+	s.once.Do(func() {
+		budget := e.Budget()
+		s.pool = share.New(share.Total{Processors: int(budget.CPUs), Memory: budget.Memory})
+	})
+	return s.pool
 }
 
 // Engine opens Docker, unless it is open, to run images.

@@ -31,6 +31,8 @@ type Parts struct {
 
 	place  config.Place
 	engine shared
+	// pool is what the steps of all builds share.
+	pool shares
 	// signing is nil where nothing is signed.
 	signing *Signing
 }

@@ -20,6 +20,7 @@ import (
 	"ampoule/builder/layers"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
+	"ampoule/builder/share"
 	"ampoule/config"
 	"ampoule/registry/layer"
 	"ampoule/store"
@@ -299,6 +300,30 @@ func TestCloseReleases(t *testing.T) {
 	}
 	closed(t, next)
 	closed(t, p)
+}
+
+// All builds of a process share one pool, which has what the engine's machine has.
+func TestBuildsShareOnePool(t *testing.T) {
+	t.Parallel()
+	may := make(chan struct{})
+	close(may)
+	p := opened(t, config.Place{Engine: engineAt(t, nil, may)})
+	defer closed(t, p)
+	first, err := p.Sandboxes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := p.Sandboxes(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if first.Pool == nil || first.Pool != second.Pool || first.Pool.Memory() != 1<<30/100*80 {
+		t.Errorf("pools %p and %p", first.Pool, second.Pool)
+	}
+	got, err := first.Pool.Take(t.Context(), share.Want{Processors: 64})
+	if err != nil || got.Processors != 2 {
+		t.Errorf("a step has %+v, %v", got, err)
+	}
 }
 
 func TestCloseEndsAnOpening(t *testing.T) {

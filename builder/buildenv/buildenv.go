@@ -62,7 +62,7 @@ func Open(ctx context.Context, r Resources, spec Spec, log io.Writer) (*Env, err
 		Store: r.Store, Runner: r.Sandboxes.Runner, Images: r.Sandboxes.Images, Jobs: r.Jobs, Logs: r.Logs,
 		Recipe: spec.Recipe.Name, Suite: spec.Lock.Base.Suite,
 	}
-	e.House = wheels.NewHouse(e.Stage, r.Fetch, e.Python, r.Jobs, e.For)
+	e.House = wheels.NewHouse(e.Stage, r.Fetch, e.Python, r.Sandboxes.memory(), e.For)
 	return e, nil
 }
 

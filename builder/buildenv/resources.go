@@ -7,6 +7,7 @@ import (
 
 	"ampoule/builder/fetch"
 	"ampoule/builder/sandbox"
+	"ampoule/builder/share"
 	"ampoule/builder/toolchain"
 	"ampoule/store"
 )
@@ -42,17 +43,28 @@ type Sandboxes struct {
 	Runner sandbox.Runner
 	Images sandbox.Images
 	Online sandbox.Online
+	// Pool is what the steps of all calls share; nil where each takes what it wants.
+	Pool *share.Pool
 }
 
-// Within returns the same sandboxes, whose steps stay within a budget.
+// memory is what all steps together may hold, in bytes; 0 where nobody says so.
+func (s Sandboxes) memory() int64 {
+	if s.Pool == nil {
+		return 0
+	}
+	return s.Pool.Memory()
+}
+
+// Within returns the same sandboxes, whose steps stay within a budget, and share the pool.
 func (s Sandboxes) Within(b Budget) Sandboxes {
 	limits := sandbox.Limits{Memory: b.StepMemory, Disk: b.StepDisk, CPUs: int64(b.Processors())}
 	patience := cmp.Or(b.StepTime, StepTime)
-	return Sandboxes{
-		Runner: sandbox.Bounded{Runner: s.Runner, Time: patience, Limits: limits},
-		Images: s.Images,
-		Online: sandbox.BoundedOnline{Online: s.Online, Time: patience, Limits: limits},
+	var runner sandbox.Runner = sandbox.Bounded{Runner: s.Runner, Time: patience, Limits: limits}
+	var online sandbox.Online = sandbox.BoundedOnline{Online: s.Online, Time: patience, Limits: limits}
+	if s.Pool != nil {
+		runner, online = share.Runner{Runner: runner, Pool: s.Pool}, share.Online{Online: online, Pool: s.Pool}
 	}
+	return Sandboxes{Runner: runner, Images: s.Images, Online: online, Pool: s.Pool}
 }
 
 // Resources are what one call works with, whether it locks, builds, checks or opens a

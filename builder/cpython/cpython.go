@@ -228,7 +228,10 @@ func (s *Stage) compile(ctx context.Context, spec Spec, log *buildlog.Log) (rec 
 		}
 	}
 	var told strings.Builder
-	if err := c.run(ctx, io.MultiWriter(&told, log), python, "-I", "-S", finish, "/"+spec.Prefix, source, debugDir, strconv.Itoa(s.Jobs)); err != nil {
+	finishing := func(jobs string) []string {
+		return []string{python, "-I", "-S", finish, "/" + spec.Prefix, source, debugDir, jobs}
+	}
+	if err := c.runParallel(ctx, io.MultiWriter(&told, log), finishing); err != nil {
 		return record{}, err
 	}
 	return s.save(ctx, c.sb, spec, told.String())
@@ -264,9 +267,25 @@ func (s *Stage) begin(ctx context.Context, spec Spec, log *buildlog.Log) (*compi
 
 // run runs one step in the source's directory.
 func (c *compilation) run(ctx context.Context, output io.Writer, args ...string) error {
+	return c.step(ctx, c.stepOf(output, args))
+}
+
+// runParallel runs one step that can use several processors, and is told how many it has.
+func (c *compilation) runParallel(ctx context.Context, output io.Writer, args func(jobs string) []string) error {
+	return c.step(ctx, sandbox.InParallel(c.stage.Jobs, func(n int) sandbox.Step { return c.stepOf(output, args(strconv.Itoa(n))) }))
+}
+
+func (c *compilation) stepOf(output io.Writer, args []string) sandbox.Step {
 	// An executable that links libpython finds it so, until finish.py gives it its RPATH.
 	env := sandbox.Env("LD_LIBRARY_PATH=/" + c.spec.Prefix + "/lib")
-	return c.step(ctx, sandbox.Step{Args: args, Env: env, Dir: source, Stdout: output, Stderr: c.log})
+	return sandbox.Step{Args: args, Env: env, Dir: source, Stdout: output, Stderr: c.log}
+}
+
+// runMake runs make with arguments, and as many jobs as it gets.
+func (c *compilation) runMake(ctx context.Context, args ...string) error {
+	return c.runParallel(ctx, c.log, func(jobs string) []string {
+		return slices.Concat([]string{"make", "-j" + jobs}, args, c.makeArgs)
+	})
 }
 
 func (c *compilation) step(ctx context.Context, step sandbox.Step) error {
@@ -296,7 +315,7 @@ func (c *compilation) make(ctx context.Context, profile *pgo.Profile) error {
 			return err
 		}
 	}
-	if err := c.run(ctx, c.log, append([]string{"make", "-j" + strconv.Itoa(c.stage.Jobs)}, c.makeArgs...)...); err != nil {
+	if err := c.runMake(ctx); err != nil {
 		return err
 	}
 	if profile == nil {

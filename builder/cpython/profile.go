@@ -8,7 +8,6 @@ import (
 	"io"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 
 	"ampoule/builder/buildlog"
@@ -51,7 +50,7 @@ func (s *Stage) Train(ctx context.Context, spec Spec) (_ Trained, err error) {
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	event.SetLog(log.Path())
-	trained, err := s.train(ctx, spec, log)
+	trained, err := s.train(event.Within(ctx), spec, log)
 	if err != nil {
 		return Trained{}, log.Fail("training CPython "+spec.Version, err)
 	}
@@ -71,8 +70,7 @@ func (s *Stage) train(ctx context.Context, spec Spec, log *buildlog.Log) (_ Trai
 	if err != nil {
 		return Trained{}, err
 	}
-	instrumented := append([]string{"make", "-j" + strconv.Itoa(s.Jobs), "profile-gen-stamp"}, c.makeArgs...)
-	if err := c.run(ctx, log, instrumented...); err != nil {
+	if err := c.runMake(ctx, "profile-gen-stamp"); err != nil {
 		return Trained{}, err
 	}
 	objects, err := c.objects(ctx)

@@ -202,6 +202,9 @@ func (e *Engine) unreachable(ctx context.Context, err error) error {
 	return unavailable(fmt.Errorf("asking the engine at %s: %w", host, err), hint)
 }
 
+// Budget is what all sandboxes of this Engine may use together.
+func (e *Engine) Budget() sandbox.Limits { return e.budget }
+
 // Close removes every container that this engine started and that still exists,
 // and gives the lock file back.
 //

@@ -51,8 +51,10 @@ type box struct {
 	// oomKills is the number of processes that the kernel had killed for want of
 	// memory when that was last read.
 	oomKills atomic.Int64
-	once     sync.Once
-	removed  chan struct{}
+	// peak is the most memory that it was seen to hold, in bytes.
+	peak    atomic.Int64
+	once    sync.Once
+	removed chan struct{}
 }
 
 var _ sandbox.Sandbox = (*box)(nil)
@@ -333,6 +335,10 @@ func parseOOMKills(text string) int64 {
 	}
 	return 0
 }
+
+// Peak is the most memory that the sandbox held at one of the looks, which come each second: see
+// [sandbox.Peak]. The kernel's own peak (memory.peak) has in it what was read of files.
+func (b *box) Peak() int64 { return b.peak.Load() }
 
 // Close implements [sandbox.Sandbox].
 func (b *box) Close() error {

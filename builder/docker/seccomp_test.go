@@ -3,6 +3,8 @@ package docker
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
+	"net/http"
 	"slices"
 	"strings"
 	"testing"
@@ -174,5 +176,35 @@ func TestHeldMemory(t *testing.T) {
 		if got := held(container.MemoryStats{Usage: 100, Stats: stats}); got != 70 {
 			t.Errorf("%v: %d of 100 are held", stats, got)
 		}
+	}
+}
+
+// The peak of a sandbox is the most that it held at one of the looks, also when it has gone.
+func TestPeakOfMemory(t *testing.T) {
+	t.Parallel()
+	usages := []int{100, 700, 300}
+	host := engineAt(t, map[string]http.HandlerFunc{
+		"HEAD /_ping": ping("1.41"), "GET /info": answer(200, linuxInfo),
+		"GET /containers/c/stats": func(w http.ResponseWriter, r *http.Request) {
+			answer(200, fmt.Sprintf(`{"memory_stats": {"usage": %d, "stats": {"inactive_file": 20}}}`, usages[0]))(w, r)
+			usages = usages[1:]
+		},
+	})
+	e, err := connect(t.Context(), Options{Host: host})
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &box{engine: e, id: "c"}
+	if peak, known := sandbox.Peak(b); known {
+		t.Errorf("before a look it is %d", peak)
+	}
+	var now used
+	for range 3 {
+		if err := e.memory(t.Context(), b, &now); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if peak, known := sandbox.Peak(b); !known || peak != 680 || now.memory != 280 {
+		t.Errorf("the peak is %d, %t; it holds %d", peak, known, now.memory)
 	}
 }

@@ -41,8 +41,6 @@ type usage struct {
 
 	mu    sync.Mutex
 	boxes map[*box]used
-	// waiting is how many wait for room.
-	waiting int
 	// changed is closed and made anew when a sandbox ends, or was looked at.
 	changed chan struct{}
 }
@@ -73,10 +71,8 @@ func (u *usage) run(ctx context.Context) {
 			return
 		case <-time.After(look):
 		}
-		boxes, wanted := u.all()
-		if wanted {
-			u.measure(ctx, boxes, u.engine.memory)
-		}
+		boxes := u.all()
+		u.measure(ctx, boxes, u.engine.memory)
 		if now := time.Now(); len(boxes) > 0 && now.After(disks) {
 			u.measure(ctx, boxes, u.engine.disk)
 			cost := time.Since(now)
@@ -86,12 +82,10 @@ func (u *usage) run(ctx context.Context) {
 	}
 }
 
-// all lists the sandboxes, and reports whether their sum is of interest: what one alone may
-// use the kernel sees to.
-func (u *usage) all() (boxes []*box, sum bool) {
+func (u *usage) all() []*box {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	return slices.Collect(maps.Keys(u.boxes)), len(u.boxes) > 1 || u.waiting > 0
+	return slices.Collect(maps.Keys(u.boxes))
 }
 
 func (u *usage) add(b *box) {
@@ -149,6 +143,7 @@ func (e *Engine) memory(ctx context.Context, b *box, now *used) error {
 		return err
 	}
 	now.memory = held(stats.MemoryStats)
+	b.peak.Store(max(b.peak.Load(), now.memory))
 	now.pids = int64(stats.PidsStats.Current)
 	return nil
 }
@@ -233,8 +228,6 @@ func (u *usage) allowed() sandbox.Limits {
 // are, so that what has begun is not ended for what begins.
 func (u *usage) room(ctx context.Context) error {
 	late := time.After(maxWait)
-	u.wait(1)
-	defer u.wait(-1)
 	for {
 		u.mu.Lock()
 		full, changed := u.full(), u.changed
@@ -250,12 +243,6 @@ func (u *usage) room(ctx context.Context) error {
 			return fmt.Errorf("waiting for other sandboxes: %w", context.Cause(ctx))
 		}
 	}
-}
-
-func (u *usage) wait(more int) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.waiting += more
 }
 
 // full reports whether there is little left. Its caller holds the lock.

@@ -308,7 +308,7 @@ func (r *session) askOnce(ctx context.Context, seen owners, modules []audit.Modu
 	bounded, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
 	ear := listen(modules, r.late(), func() { cancel(tooLong) })
-	err = r.sb.Exec(bounded, sandbox.Step{Args: args, Env: append(environ(), "LD_BIND_NOW=1"), Stdout: ear, Stderr: r.stage.Log})
+	err = r.sb.Exec(bounded, sandbox.Step{Args: args, Env: append(environ(), "LD_BIND_NOW=1"), Stdout: ear, Stderr: r.stage.Log, AtOnce: true})
 	got, wrong := ear.stop()
 	var exit *sandbox.ExitError
 	switch {

@@ -66,7 +66,7 @@ func (r *round) run(ctx context.Context, sb sandbox.Sandbox, test audit.Test) (r
 	both := io.MultiWriter(&out, r.stage.Log)
 	err = sb.Exec(bounded, sandbox.Step{
 		Args: test.Args, Env: environ(path.Join("/", r.Place, "bin")), Dir: "/tmp",
-		Stdout: both, Stderr: both,
+		Stdout: both, Stderr: both, AtOnce: true,
 	})
 	report = audit.TestReport{Target: r.Name, Kind: test.Kind, Args: test.Args, Startup: r.startup}
 	var exit *sandbox.ExitError

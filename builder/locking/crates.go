@@ -158,7 +158,7 @@ func (p *distLocker) chooseCrates(ctx context.Context, sdist recipes.Dist, build
 	}
 	set.Packages = promised.Packages
 	sdist.Build = &set
-	if choice.locks, err = p.runCargo(ctx, sdist, build, pins); err != nil {
+	if choice.locks, err = p.runCargo(task.Within(ctx), sdist, build, pins); err != nil {
 		return crateChoice{}, err
 	}
 	own := cargoBuild{file: sdist.File, locks: map[string][]byte{}}

@@ -289,7 +289,7 @@ func (w *world) start(reqs *recipes.RequirementSet, opts Options) *distLocker {
 	sources := map[string]fetch.Source{"pypi": {Mirrors: []string{index}}, "crates": {Mirrors: []string{w.crates}}}
 	maps.Copy(sources, w.private)
 	f := fetch.New(w.st, fetch.Config{Sources: sources})
-	stage := &wheels.Stage{Store: w.st, Runner: w.runner, Images: w.runner, Logs: w.t.TempDir()}
+	stage := &wheels.Stage{Store: w.st, Runner: w.runner, Images: w.runner, Jobs: 2, Logs: w.t.TempDir()}
 	var r *resolver
 	var err error
 	if w.private != nil {
@@ -310,7 +310,7 @@ func (w *world) start(reqs *recipes.RequirementSet, opts Options) *distLocker {
 		l: l, recipe: w.recipe, reqs: reqs, lock: lock, opts: opts, log: w.log,
 		resolver: r, stage: stage, dists: map[string]recipes.Dist{}, roots: map[string]bool{}, crates: map[string]crateChoice{},
 		debian: &debianLocker{l: l, recipe: w.recipe, lock: lock, opts: opts, log: w.log, debs: map[string]map[string]recipes.Deb{}},
-		house:  wheels.NewHouse(stage, f, testPython, 2, func(context.Context, recipes.Dist) (sandbox.Image, error) { return w.image, nil }),
+		house:  wheels.NewHouse(stage, f, testPython, 0, func(context.Context, recipes.Dist) (sandbox.Image, error) { return w.image, nil }),
 	}
 	return w.locker
 }

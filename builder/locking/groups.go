@@ -46,7 +46,7 @@ func (p *distLocker) lockGroup(ctx context.Context, name string) (section recipe
 	if err := g.recall(ctx); err != nil {
 		return section, err
 	}
-	releases, err := g.resolve(ctx, p.groupQuery(name, g), nil)
+	releases, err := g.resolve(task.Within(ctx), p.groupQuery(name, g), nil)
 	if err != nil {
 		return section, p.placedInGroup(name, g, err)
 	}

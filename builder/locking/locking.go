@@ -215,7 +215,7 @@ func (p *distLocker) lockTree(ctx context.Context) (err error) {
 	}
 	task := progress.Start(ctx, progress.StageLock, "requirements")
 	defer func() { task.End(err) }()
-	if err := p.lockDists(ctx); err != nil {
+	if err := p.lockDists(task.Within(ctx)); err != nil {
 		return err
 	}
 	p.debian.prune()

@@ -81,7 +81,7 @@ func startRelay(ctx context.Context, sb sandbox.Sandbox, s server, stderr io.Wri
 	r.end = end
 	step := sandbox.Step{
 		Args: []string{"perl", relayPath, strconv.Itoa(relayPort)}, Env: sandbox.Env(),
-		Stdin: toStep, Stdout: toReader, Stderr: stderr,
+		Stdin: toStep, Stdout: toReader, Stderr: stderr, AtOnce: true,
 	}
 	r.work.Go(func() {
 		r.err = sb.Exec(ctx, step)

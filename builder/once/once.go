@@ -67,7 +67,7 @@ func Remembered[T any](
 			return value, err
 		}
 		source = originMade
-		if value, err = produce(ctx); err != nil {
+		if value, err = produce(task.Within(ctx)); err != nil {
 			return value, err
 		}
 		return value, errors.Join(st.Record(kind, key, value), send(ctx, task, kind, key, value))

@@ -21,8 +21,9 @@ const (
 	Failed  Kind = "failed"
 	// Advanced moves a running task's Done and Total.
 	Advanced Kind = "advanced"
-	// Waiting says that a running task waits until another build has made what it needs;
-	// the Holder says for whom. It comes again when the holder changes.
+	// Waiting says that a running task waits until another build has made what it needs, or
+	// until it gets its share of the machine; the Holder says for whom. It comes again when the
+	// holder changes.
 	Waiting Kind = "waiting"
 	// Resumed ends the waiting: what was waited for is there, or the task makes it itself.
 	Resumed Kind = "resumed"
@@ -75,8 +76,17 @@ type Event struct {
 	Holder *Holder `json:"holder,omitempty"`
 }
 
-// Holder is a build that makes something which others wait for. What is not known of it is
-// empty: an older Ampoule does not say who it is.
+// Resource is something of the machine that steps share.
+type Resource string
+
+// The resources.
+const (
+	Processors Resource = "processors"
+	Memory     Resource = "memory"
+)
+
+// Holder is a build that makes something which others wait for, or has something that others wait
+// for. What is not known of it is empty: an older Ampoule does not say who it is.
 type Holder struct {
 	// Build is its ID.
 	Build string `json:"build,omitempty"`
@@ -86,8 +96,12 @@ type Holder struct {
 	// in a container it is another one than outside.
 	Process int    `json:"process,omitempty"`
 	Host    string `json:"host,omitempty"`
-	// Since is when it began to make what is waited for, in UTC.
+	// Since is when it began to make what is waited for, or took it, in UTC.
 	Since time.Time `json:"since,omitzero"`
+	// Has is what it has of the machine; empty where it makes what is waited for.
+	Has Resource `json:"has,omitempty"`
+	// Step is the step of its build that has it; empty as Has is.
+	Step string `json:"step,omitempty"`
 }
 
 type feedKey struct{}
@@ -172,6 +186,22 @@ func (t *Task) Advance(done, total int64, unit Unit) {
 	e := t.event
 	e.Kind, e.Done, e.Total, e.Unit = Advanced, done, total, unit
 	Send(t.ctx, e)
+}
+
+type taskKey struct{}
+
+// Within returns a context for the task's work: see [Current].
+func (t *Task) Within(ctx context.Context) context.Context {
+	return context.WithValue(ctx, taskKey{}, t)
+}
+
+// Current is the task that is worked on under a context. Where there is none, it is one of which
+// nobody hears.
+func Current(ctx context.Context) *Task {
+	if t, ok := ctx.Value(taskKey{}).(*Task); ok {
+		return t
+	}
+	return &Task{ctx: Silent(ctx), begun: true}
 }
 
 // Wait tells that the task waits for another build.

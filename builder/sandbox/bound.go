@@ -62,3 +62,6 @@ func (b boundedBox) Exec(ctx context.Context, step Step) error {
 	defer cancel()
 	return b.Sandbox.Exec(ctx, step)
 }
+
+// Unwrap implements [Wrapper].
+func (b boundedBox) Unwrap() Sandbox { return b.Sandbox }

@@ -98,3 +98,43 @@ func TestStepWithoutCommand(t *testing.T) {
 		t.Errorf("a step without a command: %v", err)
 	}
 }
+
+// measured is a sandbox of which a peak is known.
+type measured struct{ hanging }
+
+func (measured) Peak() int64 { return 5 }
+
+func (m measured) Start(context.Context, sandbox.Spec) (sandbox.Sandbox, error) { return m, nil }
+
+// The peak of a sandbox is known through what stands around it.
+func TestPeak(t *testing.T) {
+	t.Parallel()
+	for want, runner := range map[int64]sandbox.Runner{5: measured{}, 0: hanging{}} {
+		b := sandbox.Bounded{Runner: sandbox.Bounded{Runner: runner}, Time: time.Minute}
+		sb, err := b.Start(t.Context(), sandbox.Spec{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, known := sandbox.Peak(sb); got != want || known != (want > 0) {
+			t.Errorf("the peak is %d, %t; want %d", got, known, want)
+		}
+	}
+}
+
+// A step is told of another number of processors in its arguments and environment, and keeps the rest.
+func TestStepWith(t *testing.T) {
+	t.Parallel()
+	step := sandbox.InParallel(4, func(n int) sandbox.Step {
+		return sandbox.Step{Args: []string{"make", strings.Repeat("j", n)}, Env: []string{"JOBS=" + strings.Repeat("j", n)}, Dir: "/tmp"}
+	})
+	step.Memory, step.Dir = 7, "/srv"
+	for n, want := range map[int]string{4: "jjjj", 2: "jj"} {
+		got := step.With(n)
+		if got.Args[1] != want || got.Env[0] != "JOBS="+want || got.Memory != 7 || got.Dir != "/srv" || got.Parallel.Most != 4 {
+			t.Errorf("with %d processors: %+v", n, got)
+		}
+	}
+	if got := (sandbox.Step{Args: []string{"true"}}).With(3); len(got.Args) != 1 {
+		t.Errorf("a step that uses one processor: %+v", got)
+	}
+}

@@ -140,6 +140,39 @@ type Step struct {
 	Stdout, Stderr io.Writer
 	// Terminal gives the step a terminal; nil is none.
 	Terminal *Terminal
+	// Parallel is for a step that can use several processors, which Args and Env tell it
+	// already. Nil is a step that uses one.
+	Parallel *Parallel
+	// Memory is what the step is expected to hold at most, in bytes; 0 is not known.
+	Memory int64
+	// AtOnce is for a step that is timed, or without which another one does not go on: where
+	// steps wait for their share of the machine, it does not.
+	AtOnce bool
+}
+
+// Parallel says how many processors a step can use, and how it is told of fewer.
+type Parallel struct {
+	// Most is how many it can use, and is told of.
+	Most int
+	// Told is the same step with another number of processors.
+	Told func(processors int) Step
+}
+
+// InParallel makes a step that can use several processors, of what makes it for a number of them.
+func InParallel(most int, told func(processors int) Step) Step {
+	s := told(most)
+	s.Parallel = &Parallel{Most: most, Told: told}
+	return s
+}
+
+// With is the step with a number of processors, 1 at least, which are no more than it can use.
+func (s Step) With(processors int) Step {
+	if s.Parallel == nil || processors == s.Parallel.Most {
+		return s
+	}
+	told := s.Parallel.Told(processors)
+	s.Args, s.Env = told.Args, told.Env
+	return s
 }
 
 // Terminal is a step's terminal: its standard input, output and error are one, and
@@ -193,6 +226,25 @@ type Sandbox interface {
 	Changes(ctx context.Context) (there, gone []string, err error)
 	// Close removes the sandbox with everything in it. It is safe to call again.
 	Close() error
+}
+
+// Wrapper is a [Sandbox] around another one.
+type Wrapper interface{ Unwrap() Sandbox }
+
+// Peak is the most memory that the processes of a sandbox were seen to hold together, in bytes:
+// what the kernel cannot take back without killing. It is false where nobody looks.
+func Peak(s Sandbox) (bytes int64, known bool) {
+	for {
+		switch x := s.(type) {
+		case interface{ Peak() int64 }:
+			bytes = x.Peak()
+			return bytes, bytes > 0
+		case Wrapper:
+			s = x.Unwrap()
+		default:
+			return 0, false
+		}
+	}
 }
 
 // Layer is one layer of an image.

@@ -65,10 +65,11 @@ func MakeDirs(ctx context.Context, sb Sandbox, dirs ...string) error {
 }
 
 // Output runs a step and returns what it wrote to its standard output, which was
-// foreign code perhaps: more than limit bytes are an error.
+// foreign code perhaps: more than limit bytes are an error. It is a question, which is answered
+// at once.
 func Output(ctx context.Context, sb Sandbox, step Step, limit int) ([]byte, error) {
 	out := &bounded{left: limit}
-	step.Stdout = out
+	step.Stdout, step.AtOnce = out, true
 	if err := sb.Exec(ctx, step); err != nil {
 		return nil, err
 	}

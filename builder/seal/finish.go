@@ -88,10 +88,12 @@ func (f *finisher) run(ctx context.Context, name string, u *unpack.Wheel, source
 	if err := f.hand(ctx, sb, u, sources, patches); err != nil {
 		return nil, err
 	}
-	step := sandbox.Step{
-		Args: []string{f.in.Python, "-I", "-S", "-B", sandbox.WorkDir + "/finish_wheel.py", "/" + f.in.Prefix, strconv.Itoa(f.jobs)},
-		Env:  sandbox.Env(), Dir: sandbox.WorkDir, Stdout: f.log, Stderr: f.log,
-	}
+	step := sandbox.InParallel(f.jobs, func(n int) sandbox.Step {
+		return sandbox.Step{
+			Args: []string{f.in.Python, "-I", "-S", "-B", sandbox.WorkDir + "/finish_wheel.py", "/" + f.in.Prefix, strconv.Itoa(n)},
+			Env:  sandbox.Env(), Dir: sandbox.WorkDir, Stdout: f.log, Stderr: f.log,
+		}
+	})
 	if err := sb.Exec(ctx, step); err != nil {
 		return nil, err
 	}

@@ -52,6 +52,9 @@ type box struct {
 	tmp string
 }
 
+// Unwrap implements [sandbox.Wrapper].
+func (b box) Unwrap() sandbox.Sandbox { return b.Sandbox }
+
 // Exec implements [sandbox.Sandbox].
 func (b box) Exec(ctx context.Context, step sandbox.Step) error {
 	env := make([]string, len(step.Env))

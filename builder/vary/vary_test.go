@@ -54,6 +54,9 @@ func TestRunner(t *testing.T) {
 		if got := strings.Join(rec.env, " "); !strings.Contains(got, " LANG=POSIX LC_ALL=POSIX TZ=XYZ-11:45 ") || !strings.HasSuffix(got, " A=TZ=1") || strings.Contains(got, "UTC ") {
 			t.Errorf("environment %s", got)
 		}
+		if w, ok := sb.(sandbox.Wrapper); !ok || w.Unwrap() != rec {
+			t.Error("it does not say what it stands around")
+		}
 		if err := sb.Import(t.Context(), "/", bytes.NewReader(packed(t))); err != nil {
 			t.Fatal(err)
 		}

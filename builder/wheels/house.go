@@ -25,8 +25,10 @@ type House struct {
 	image Images
 	// python is the interpreter's path in those images.
 	python string
-	// concurrent is how many wheels one call makes at a time.
-	concurrent int
+	// concurrent is how many wheels one call makes at a time, with jobs processors together.
+	concurrent, jobs int
+	// memory is how much what is built at a time may hold together, in bytes; 0 is no bound.
+	memory int64
 	// KeepGoing builds what can be built after a build has failed, and tells of all
 	// that failed at once, as a [*FailedError]. It is set before the first call.
 	KeepGoing bool
@@ -53,16 +55,20 @@ type Dists func(id string) (recipes.Dist, bool)
 const maxConcurrent = 8
 
 // NewHouse makes a house whose builds run in the images that image gives. Together
-// they use about as many processors as jobs says.
-func NewHouse(stage *Stage, f Fetcher, python string, jobs int, image Images) *House {
-	concurrent := min(max(1, jobs), maxConcurrent)
-	shared := *stage
-	// Two at least: most of the time fewer builds run than could.
-	shared.Jobs = max(min(2, jobs), jobs/concurrent)
+// they use about as many processors as the stage's jobs, and hold no more than memory bytes where it
+// is known what they take; 0 is no bound.
+func NewHouse(stage *Stage, f Fetcher, python string, memory int64, image Images) *House {
+	jobs := max(1, stage.Jobs)
 	return &House{
-		stage: &shared, fetch: f, image: image, python: python,
-		concurrent: concurrent, known: map[string]Wheel{},
+		stage: stage, fetch: f, image: image, python: python,
+		concurrent: min(jobs, maxConcurrent), jobs: jobs, memory: memory, known: map[string]Wheel{},
 	}
+}
+
+// share is how many processors the next build of a schedule is told of: all are divided anew among
+// what runs and what could run beside it. Two at least: many a build uses one most of the time.
+func (h *House) share(s *schedule) int {
+	return max(min(2, h.jobs), h.jobs/max(1, min(h.concurrent, s.wide())))
 }
 
 // Items returns what is fetched for a dist: its file, but of first-party code, and the crates
@@ -152,14 +158,14 @@ func (h *House) work(ctx context.Context, s *schedule) error {
 	running := 0
 	for building.Err() == nil {
 		for running < h.concurrent {
-			d, ok := s.next()
+			d, ok := s.next(h.memory)
 			if !ok {
 				break
 			}
 			running++
-			needs := s.needs(d)
+			needs, jobs := s.needs(d), h.share(s)
 			group.Go(func() error {
-				w, err := h.make(building, d, needs)
+				w, err := h.make(building, d, needs, jobs)
 				if err != nil && !(h.KeepGoing && building.Err() == nil && isFailure(err)) {
 					return err
 				}
@@ -200,8 +206,8 @@ func (h *House) keep(r result) {
 	h.known[r.dist.ID()] = r.wheel
 }
 
-// make makes a dist's wheel with those that it needs.
-func (h *House) make(ctx context.Context, d recipes.Dist, needs []Wheel) (Wheel, error) {
+// make makes a dist's wheel with those that it needs, and a number of processors.
+func (h *House) make(ctx context.Context, d recipes.Dist, needs []Wheel, jobs int) (Wheel, error) {
 	if d.Build == nil {
 		return Wheel{Dist: d, File: d.File, SHA256: d.SHA256}, h.stage.checkPure(d)
 	}
@@ -209,7 +215,9 @@ func (h *House) make(ctx context.Context, d recipes.Dist, needs []Wheel) (Wheel,
 	if err != nil {
 		return Wheel{}, err
 	}
-	return h.stage.Build(ctx, job)
+	stage := *h.stage
+	stage.Jobs = jobs
+	return stage.Build(ctx, job)
 }
 
 // CircleError says that sdists need each other to be built.

@@ -35,7 +35,8 @@ func newHouse(t *testing.T, concurrent int) *setting {
 	b := newBackend()
 	stage, r, image := newStage(t, b)
 	f := &fetched{st: stage.Store}
-	house := NewHouse(stage, f, testPython, concurrent, func(context.Context, recipes.Dist) (sandbox.Image, error) { return image, nil })
+	stage.Jobs = concurrent
+	house := NewHouse(stage, f, testPython, 0, func(context.Context, recipes.Dist) (sandbox.Image, error) { return image, nil })
 	return &setting{backend: b, lock: newLock(t, stage.Store), runner: r, fetch: f, house: house}
 }
 

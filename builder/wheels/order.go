@@ -4,20 +4,63 @@ import (
 	"slices"
 	"time"
 
+	"ampoule/builder/sandbox"
 	"ampoule/recipes"
 )
 
 // secondsKind is the store's kind of records that say how long a build took here.
 const secondsKind = "wheel-seconds"
 
+// memoryKind is the store's kind of records that say how much memory a build held here.
+const memoryKind = "wheel-memory"
+
 // bytesPerSecond turns the size of an sdist that was never built into an estimate of
 // how long its build takes. Only which of two builds is longer matters.
 const bytesPerSecond = 100_000
 
-// tookTime remembers how long a build took, for the order of later ones. What cannot
-// be remembered is estimated again.
+// measures are the keys under which is noted what building a dist took: its sdist's hash, and its
+// name, under which the last release counts for one that was never built.
+func measures(d recipes.Dist) []string { return []string{d.SHA256, d.Name} }
+
+// note notes something that building a dist took. What cannot be noted is not known the next time.
+func (s *Stage) note(kind string, d recipes.Dist, value any) {
+	for _, key := range measures(d) {
+		_ = s.Store.Record(kind, key, value)
+	}
+}
+
+// noted finds what was noted of a dist.
+func (s *Stage) noted(kind string, d recipes.Dist, value any) (known bool, err error) {
+	for _, key := range measures(d) {
+		if known, err = s.Store.Lookup(kind, key, value); err != nil || known {
+			break
+		}
+	}
+	return known, err
+}
+
+// tookTime remembers how long a build took, for the order of later ones.
 func (s *Stage) tookTime(sdist recipes.Dist, d time.Duration) {
-	_ = s.Store.Record(secondsKind, sdist.SHA256, d.Seconds())
+	s.note(secondsKind, sdist, d.Seconds())
+}
+
+// tookMemory remembers how much memory the sandbox of a build was seen to hold at most, if anybody
+// looked.
+func (s *Stage) tookMemory(sdist recipes.Dist, sb sandbox.Sandbox) {
+	if peak, known := sandbox.Peak(sb); known {
+		s.note(memoryKind, sdist, peak)
+	}
+}
+
+// memory says how much memory building a dist takes, in bytes: what it took before, and 0 if nobody
+// knows.
+func (s *Stage) memory(d recipes.Dist) (int64, error) {
+	if d.Build == nil {
+		return 0, nil
+	}
+	var memory int64
+	_, err := s.noted(memoryKind, d, &memory)
+	return memory, err
 }
 
 // seconds says how long building a dist takes: as long as it took before, or an estimate.
@@ -26,7 +69,7 @@ func (s *Stage) seconds(d recipes.Dist) (float64, error) {
 		return 0, nil
 	}
 	var seconds float64
-	if known, err := s.Store.Lookup(secondsKind, d.SHA256, &seconds); err != nil || known {
+	if known, err := s.noted(secondsKind, d, &seconds); err != nil || known {
 		return seconds, err
 	}
 	f, err := s.Store.Open(d.SHA256)
@@ -50,7 +93,11 @@ type schedule struct {
 	// ranks say, by ID, how long the longest way from the start of a dist's build to
 	// the end of everything is, in seconds.
 	ranks map[string]float64
-	made  map[string]Wheel
+	// memory says, by ID, how many bytes each takes; 0 is not known.
+	memory map[string]int64
+	// building are the dists that are being made.
+	building []recipes.Dist
+	made     map[string]Wheel
 	// failures are in the order in which they happened.
 	failures []result
 }
@@ -64,7 +111,7 @@ type result struct {
 
 // schedule plans the dists that are not made yet. Each stands behind all that it needs.
 func (h *House) schedule(all []recipes.Dist, made map[string]Wheel) (*schedule, error) {
-	s := &schedule{made: made, ranks: map[string]float64{}}
+	s := &schedule{made: made, ranks: map[string]float64{}, memory: map[string]int64{}}
 	// after is the longest way from a dist's end.
 	after := map[string]float64{}
 	for _, d := range slices.Backward(all) {
@@ -73,6 +120,9 @@ func (h *House) schedule(all []recipes.Dist, made map[string]Wheel) (*schedule, 
 		}
 		seconds, err := h.stage.seconds(d)
 		if err != nil {
+			return nil, err
+		}
+		if s.memory[d.ID()], err = h.stage.memory(d); err != nil {
 			return nil, err
 		}
 		s.ranks[d.ID()] = seconds + after[d.ID()]
@@ -104,20 +154,39 @@ func (s *schedule) isMade(id string) bool {
 	return made
 }
 
-// next takes the dist that the longest way begins with (critical path scheduling).
-func (s *schedule) next() (recipes.Dist, bool) {
-	if len(s.ready) == 0 {
-		return recipes.Dist{}, false
+// next takes the dist that the longest way begins with (critical path scheduling), of those whose
+// memory fits beside what is being made: all of it together may take room bytes, and any number
+// where that is 0. While nothing is being made, every dist fits.
+func (s *schedule) next(room int64) (recipes.Dist, bool) {
+	var taken int64
+	for _, d := range s.building {
+		taken += s.memory[d.ID()]
 	}
-	next := 0
+	next := -1
 	for i, d := range s.ready {
-		if s.ranks[d.ID()] > s.ranks[s.ready[next].ID()] {
+		fits := room == 0 || taken == 0 || taken+s.memory[d.ID()] <= room
+		if fits && (next < 0 || s.ranks[d.ID()] > s.ranks[s.ready[next].ID()]) {
 			next = i
 		}
 	}
+	if next < 0 {
+		return recipes.Dist{}, false
+	}
 	d := s.ready[next]
 	s.ready = slices.Delete(s.ready, next, next+1)
+	s.building = append(s.building, d)
 	return d, true
+}
+
+// wide is how many compilations are running or could begin.
+func (s *schedule) wide() int {
+	n := 0
+	for _, d := range slices.Concat(s.building, s.ready) {
+		if d.Build != nil {
+			n++
+		}
+	}
+	return n
 }
 
 // needs returns the wheels that a dist is built with.
@@ -134,6 +203,7 @@ func (s *schedule) needs(d recipes.Dist) []Wheel {
 
 // end takes note of what became of a dist.
 func (s *schedule) end(r result) {
+	s.building = slices.DeleteFunc(s.building, func(d recipes.Dist) bool { return d.ID() == r.dist.ID() })
 	if r.err != nil {
 		s.failures = append(s.failures, r)
 		return

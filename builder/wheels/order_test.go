@@ -5,12 +5,15 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"github.com/google/go-cmp/cmp"
 
 	"ampoule/builder/sandbox"
+	"ampoule/builder/sandbox/fake"
+	"ampoule/recipes"
 	"ampoule/tree"
 )
 
@@ -113,5 +116,153 @@ func TestEstimate(t *testing.T) {
 	s.house.stage.tookTime(d, 3*time.Second)
 	if took, err := s.house.stage.seconds(d); err != nil || took != 3 {
 		t.Errorf("got %g, %v", took, err)
+	}
+}
+
+// A release that was never built is taken to need what the last one of its name did.
+func TestNextReleaseIsEstimated(t *testing.T) {
+	t.Parallel()
+	s := newHouse(t, 1)
+	stage := s.house.stage
+	old := s.sdist("scipy")
+	stage.tookTime(old, time.Hour)
+	s.held(old, 3<<30)
+	next := old
+	next.Version, next.SHA256 = "2.0", put(t, s.st, "another sdist")
+	seconds, err := stage.seconds(next)
+	if err != nil || seconds != 3600 {
+		t.Errorf("it takes %g seconds, %v", seconds, err)
+	}
+	memory, err := stage.memory(next)
+	if err != nil || memory != 3<<30 {
+		t.Errorf("it takes %d bytes, %v", memory, err)
+	}
+	stage.tookTime(next, time.Minute)
+	if seconds, err = stage.seconds(old); err != nil || seconds != 3600 {
+		t.Errorf("the old one takes %g seconds, %v", seconds, err)
+	}
+}
+
+// What a build was seen to hold is what its step is expected to hold the next time, also when it failed.
+func TestMemoryIsRemembered(t *testing.T) {
+	t.Parallel()
+	b := newBackend()
+	stage, _, image := newStage(t, b)
+	r := fake.New(func(ctx context.Context, s *fake.Sandbox, step sandbox.Step) error {
+		if step.Args[0] != "cat" {
+			s.Hold(3 << 30)
+		}
+		return b.step(ctx, s, step)
+	})
+	stage.Runner, stage.Images = r, r
+	sdists := newLock(t, stage.Store)
+	good, bad := sdists.sdist("good"), sdists.sdist("bad")
+	answer := b.answer
+	b.answer = func(ctx context.Context, mode, sdist string) (string, []tree.Entry, error) {
+		if strings.HasPrefix(sdist, "bad") {
+			return "", nil, &sandbox.ExitError{Args: []string{"ld"}, Code: 1, OutOfMemory: true}
+		}
+		return answer(ctx, mode, sdist)
+	}
+	var expected []int64
+	for _, d := range []recipes.Dist{good, bad} {
+		// Another environment of the same sdist.
+		for _, environment := range []string{"1", "2"} {
+			d.Build = &recipes.BuildSet{Env: map[string]string{"WAY": environment}}
+			if _, err := stage.Build(t.Context(), Job{Sdist: d, Image: image, Python: testPython}); (err != nil) != (d.Name == "bad") {
+				t.Fatal(err)
+			}
+			expected = append(expected, r.Sandboxes()[len(r.Sandboxes())-1].Steps()[0].Memory)
+		}
+	}
+	if diff := cmp.Diff([]int64{0, 3 << 30, 0, 3 << 30}, expected); diff != "" {
+		t.Errorf("expected memory (-want +got):\n%s", diff)
+	}
+	if memory, err := stage.memory(sdists.wheel("flit")); memory != 0 || err != nil {
+		t.Errorf("a wheel that is taken as it is: %d, %v", memory, err)
+	}
+}
+
+// held has the last build of a dist have held memory.
+func (s *setting) held(d recipes.Dist, memory int64) {
+	s.house.stage.note(memoryKind, d, memory)
+}
+
+// Two that do not fit beside one another are built one after the other, though there are
+// processors for both; what fits beside the first is built meanwhile.
+func TestLargeOnesApart(t *testing.T) {
+	t.Parallel()
+	s := newHouse(t, 4)
+	s.house.memory = 4 << 30
+	small := make(chan struct{})
+	for i, name := range []string{"scipy", "torch", "lxml"} {
+		d := s.sdist(name)
+		s.house.stage.tookTime(d, time.Duration(300-i)*time.Second)
+		s.held(d, map[string]int64{"scipy": 3 << 30, "torch": 3 << 30, "lxml": 1 << 30}[name])
+	}
+	answer := s.answer
+	var large atomic.Int32
+	s.answer = func(ctx context.Context, mode, sdist string) (string, []tree.Entry, error) {
+		switch sdist {
+		case "lxml-1.0.tar.gz":
+			close(small)
+		case "scipy-1.0.tar.gz", "torch-1.0.tar.gz":
+			if large.Add(1) > 1 {
+				t.Error("both large ones are built at once")
+			}
+			select {
+			case <-small:
+			case <-ctx.Done():
+				return "", nil, context.Cause(ctx)
+			}
+			time.Sleep(5 * time.Millisecond) // The other one would be seen beside it.
+			large.Add(-1)
+		}
+		return answer(ctx, mode, sdist)
+	}
+	if _, err := s.wheels(t, "scipy", "torch", "lxml"); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// What is larger than there is room for is built alone.
+func TestTooLargeIsBuilt(t *testing.T) {
+	t.Parallel()
+	s := newHouse(t, 2)
+	s.house.memory = 1 << 30
+	for _, name := range []string{"a", "b"} {
+		s.held(s.sdist(name), 2<<30)
+	}
+	if _, err := s.wheels(t, "a", "b"); err != nil {
+		t.Error(err)
+	}
+}
+
+// Processors are divided among what is built and what could be: what everything waits for has all.
+func TestProcessorsAreDivided(t *testing.T) {
+	t.Parallel()
+	s := newHouse(t, 8)
+	s.sdist("numpy")
+	s.wheel("flit")
+	for _, name := range []string{"a", "b"} {
+		s.sdist(name, "numpy", "flit")
+	}
+	for _, name := range []string{"c", "d", "e", "f", "g"} {
+		s.sdist(name, "a", "b")
+	}
+	if _, err := s.wheels(t, "c", "d", "e", "f", "g"); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, sb := range s.runner.Sandboxes() {
+		for _, variable := range sb.Steps()[0].Env {
+			if flags, ok := strings.CutPrefix(variable, "MAKEFLAGS="); ok {
+				got[strings.TrimPrefix(sb.Spec.Name, "wheel-")] = flags
+			}
+		}
+	}
+	want := map[string]string{"numpy": "-j8", "a": "-j4", "b": "-j4", "c": "-j2", "d": "-j2", "e": "-j2", "f": "-j2", "g": "-j2"}
+	if diff := cmp.Diff(want, got); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

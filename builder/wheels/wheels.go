@@ -297,7 +297,7 @@ func (s *Stage) run(ctx context.Context, mode string, job Job, log *buildlog.Log
 		return err
 	}
 	defer func() { err = errors.Join(err, sb.Close()) }()
-	if err := sb.Exec(ctx, s.step(mode, job, log)); err != nil {
+	if err := s.exec(ctx, sb, mode, job, log); err != nil {
 		s.keepFailure(ctx, sb, mode, job, log, err)
 		return err
 	}
@@ -306,6 +306,18 @@ func (s *Stage) run(ctx context.Context, mode string, job Job, log *buildlog.Log
 		return err
 	}
 	return use(sb, a)
+}
+
+// exec runs the driver, and notes how much memory a build takes.
+func (s *Stage) exec(ctx context.Context, sb sandbox.Sandbox, mode string, job Job, log io.Writer) (err error) {
+	step := s.step(mode, job, log)
+	if mode == "wheel" {
+		if step.Memory, err = s.memory(job.Sdist); err != nil {
+			return err
+		}
+		defer s.tookMemory(job.Sdist, sb)
+	}
+	return sb.Exec(ctx, step)
 }
 
 // open starts the sandbox of a job, with everything that it takes.
@@ -326,11 +338,13 @@ func (s *Stage) open(ctx context.Context, mode string, job Job) (sandbox.Sandbox
 
 // step runs the driver.
 func (s *Stage) step(mode string, job Job, log io.Writer) sandbox.Step {
-	return sandbox.Step{
-		Args: []string{job.Python, "-I", sandbox.WorkDir + "/driver.py", mode},
-		Env:  job.env(s.Jobs),
-		Dir:  sandbox.WorkDir, Stdout: log, Stderr: log,
-	}
+	return sandbox.InParallel(s.Jobs, func(n int) sandbox.Step {
+		return sandbox.Step{
+			Args: []string{job.Python, "-I", sandbox.WorkDir + "/driver.py", mode},
+			Env:  job.env(n),
+			Dir:  sandbox.WorkDir, Stdout: log, Stderr: log,
+		}
+	})
 }
 
 func (s *Stage) importInputs(ctx context.Context, sb sandbox.Sandbox, job Job) error {

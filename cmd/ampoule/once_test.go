@@ -35,8 +35,8 @@ var byThemselves = map[string]string{
 	"builder/layers/index.go Record":     "an index of a layer counts when it gives the tree's hash",
 	"builder/locking/previous.go Lookup": "that a backend was asked is noted",
 	"builder/locking/previous.go Record": "that a backend was asked is noted",
-	"builder/wheels/order.go Lookup":     "how long a build took is measured",
-	"builder/wheels/order.go Record":     "how long a build took is measured",
+	"builder/wheels/order.go Lookup":     "how long a build took, and what it held, is measured",
+	"builder/wheels/order.go Record":     "how long a build took, and what it held, is measured",
 }
 
 // No stage takes a lock of the store, or looks up and records what it makes, by itself: what

@@ -50,6 +50,7 @@ var rooms = map[string][]string{
 	"builder/buildlog": {},
 	"builder/diagnose": {},
 	"builder/sandbox":  {"tree", "builder/progress"},
+	"builder/share":    {"builder/sandbox", "builder/progress"},
 	"builder/docker":   {"tree", "builder/progress", "builder/sandbox/..."},
 	"builder/fetch":    {"address", "config", "recipes", "store", "builder/memo", "builder/progress", "builder/once"},
 	"builder/layers":   {"tree", "store", "builder/sandbox", "builder/progress", "builder/once"},
@@ -66,7 +67,7 @@ var rooms = map[string][]string{
 	"builder/seal":             stage(),
 	"builder/gate":             append(stage(), "builder/stub"),
 	// The stages that make what wheels are built in meet here, and nowhere below.
-	"builder/buildenv": append(stage(), "builder/toolchain", "builder/cpython", "builder/wheels"),
+	"builder/buildenv": append(stage(), "builder/toolchain", "builder/cpython", "builder/wheels", "builder/share"),
 	// What the files of locked releases say is read, and nothing of them runs.
 	"builder/lineage":  {"recipes", "store", "audit/wheel", "builder/wheels", "builder/locking/sources"},
 	"builder/outdated": {"recipes", "builder/fetch", "builder/lineage"},
@@ -84,7 +85,7 @@ var rooms = map[string][]string{
 	"contents": {"sbom", "audit/...", "tree", "registry/...", "builder/toolchain"},
 
 	// Whoever builds begins here.
-	"wiring": {"config", "store", "registry/...", "builder", "builder/docker", "builder/fetch", "builder/layers", "builder/progress", "builder/sandbox"},
+	"wiring": {"config", "store", "registry/...", "builder", "builder/docker", "builder/fetch", "builder/layers", "builder/progress", "builder/sandbox", "builder/share"},
 
 	"api": {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
 	"ci":  {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},

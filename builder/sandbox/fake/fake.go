@@ -187,6 +187,7 @@ type Sandbox struct {
 	mu     sync.Mutex
 	files  *tree.Tree
 	steps  []sandbox.Step
+	peak   int64
 	closed bool
 }
 
@@ -202,6 +203,20 @@ func (s *Sandbox) Closed() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.closed
+}
+
+// Hold has a step hold memory, in bytes, as [sandbox.Peak] tells.
+func (s *Sandbox) Hold(memory int64) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.peak = max(s.peak, memory)
+}
+
+// Peak is the most memory that a step held, in bytes.
+func (s *Sandbox) Peak() int64 {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.peak
 }
 
 // Files returns the whole file system.

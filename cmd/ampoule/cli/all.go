@@ -172,8 +172,9 @@ func (l eventsOf) Observe(e progress.Event) {
 
 // each does work for all services within one budget, and shows the events of all. The first
 // service has the whole budget and runs alone, so that what all share, such as the interpreter,
-// is made once and fast; then some run at a time and share the processors. After a failure no
-// further service is begun unless keepGoing is set.
+// is made once and fast; then some run at a time and share the processors: those that a person
+// allows evenly, those of the machine as they need them. After a failure no further service is
+// begun unless keepGoing is set.
 func each[T any](ctx context.Context, s *Session, all []*service, how builder.Request, work func(context.Context, *service, builder.Request) (T, error)) []served[T] {
 	d := display.New(s.Err, s.Progress)
 	defer d.Close()
@@ -200,7 +201,9 @@ func each[T any](ctx context.Context, s *Session, all []*service, how builder.Re
 	}
 	one(0, how)
 	at := places(how.Budget.Processors())
-	how.Budget.Jobs = max(1, how.Budget.Processors()/at)
+	if how.Budget.Jobs > 0 {
+		how.Budget.Jobs = max(1, how.Budget.Jobs/at)
+	}
 	slots := make(chan struct{}, at)
 	var running sync.WaitGroup
 	for i := 1; i < len(all); i++ {

@@ -149,7 +149,7 @@ func TestEventsAreOfTheirSchema(t *testing.T) {
 	s.Progress = display.JSON
 	_, err := watched(t.Context(), s, func(ctx context.Context) (int, error) {
 		task := progress.Start(progress.Of(ctx, "web"), progress.StageWheel, "numpy==2.3.1")
-		task.Wait(progress.Holder{Build: "b", Recipe: "web", Process: 1, Host: "h", Since: time.Now()})
+		task.Wait(progress.Holder{Build: "b", Recipe: "web", Process: 1, Host: "h", Since: time.Now(), Has: progress.Memory, Step: "wheel-scipy"})
 		task.Resume()
 		task.Advance(1, 2, progress.Bytes)
 		progress.Send(ctx, progress.Event{Kind: progress.Warned, Message: "some day"})

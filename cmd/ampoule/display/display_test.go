@@ -87,6 +87,8 @@ func TestWaiting(t *testing.T) {
 	for _, e := range []progress.Event{
 		told(0, progress.Started, nil), told(1, progress.Waiting, &other), told(2, progress.Waiting, &progress.Holder{Process: 5, Host: "a\x1b[2J"}),
 		told(3, progress.Waiting, &progress.Holder{}), told(4, progress.Waiting, nil),
+		told(5, progress.Waiting, &progress.Holder{Build: "b2", Recipe: "web", Process: 7, Since: noon, Has: progress.Memory, Step: "wheel-scipy"}),
+		told(6, progress.Waiting, &progress.Holder{Has: progress.Processors, Step: "a\x1b[2J"}), told(7, progress.Waiting, &progress.Holder{Has: progress.Processors}),
 	} {
 		lines.WriteString(p.event(e))
 	}
@@ -95,6 +97,9 @@ func TestWaiting(t *testing.T) {
     2.0  wait  wheel x==1 for process 5 on a\x1b[2J
     3.0  wait  wheel x==1 for another process
     4.0  wait  wheel x==1 for another process
+    5.0  wait  wheel x==1 for memory: wheel-scipy of build b2 of web has most, begun 5.0s ago
+    6.0  wait  wheel x==1 for processors: a\x1b[2J has most
+    7.0  wait  wheel x==1 for processors
 `
 	if diff := cmp.Diff(want, lines.String()); diff != "" {
 		t.Errorf("lines (-want +got):\n%s", diff)

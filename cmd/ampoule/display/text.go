@@ -172,6 +172,9 @@ func holder(h *progress.Holder, at time.Time) string {
 	if h == nil {
 		h = &progress.Holder{}
 	}
+	if h.Has != "" {
+		return share(h, at)
+	}
 	var known []string
 	if h.Build != "" {
 		known = append(known, strings.TrimSuffix("build "+h.Build+" of "+h.Recipe, " of "))
@@ -186,4 +189,21 @@ func holder(h *progress.Holder, at time.Time) string {
 		known = append(known, "begun "+Duration(at.Sub(h.Since))+" ago")
 	}
 	return Clean(strings.Join(known, ", "), false)
+}
+
+// share says which part of the machine is waited for, and who has most of it.
+func share(h *progress.Holder, at time.Time) string {
+	text := string(h.Has)
+	if h.Step == "" {
+		return Clean(text, false)
+	}
+	text += ": " + h.Step
+	if h.Build != "" {
+		text += strings.TrimSuffix(" of build "+h.Build+" of "+h.Recipe, " of ")
+	}
+	text += " has most"
+	if !h.Since.IsZero() {
+		text += ", begun " + Duration(at.Sub(h.Since)) + " ago"
+	}
+	return Clean(text, false)
 }

@@ -1,0 +1,290 @@
+// Package share shares a machine's processors and memory among all sandboxes of a process,
+// whichever builds they belong to.
+//
+// A [Pool] lives as long as its owner. A step takes its share before it begins, and gives it back
+// when it has ended. Nothing of a share decides what is made.
+package share
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"slices"
+	"sync"
+	"time"
+
+	"ampoule/builder/progress"
+)
+
+const (
+	// usual is what a step is taken to hold whose memory is not known, in bytes: a compiler or two.
+	usual = 256 << 20
+	// fewest is how many processors a step gets at least that can use several. Many a step that
+	// says so uses one most of the time: two such steps overlap, which costs less than a processor
+	// that idles.
+	fewest = 2
+	// A step that can use several processors begins while those that are given out are not more
+	// than overlap times those that the machine has. The short steps between, which use one, have
+	// further ones, so that they do not wait for an hour's compilation.
+	overlap, further = 2, 1
+	// fair is how long others may overtake a step for which there is no room yet.
+	fair = time.Minute
+	// most is how long a step waits: whoever waits may hold what others wait for. What is too much
+	// for the machine is then ended by the sandbox engine.
+	most = 10 * time.Minute
+	// told is the wait that followers of the build hear of, and how often the holder is looked at.
+	told, again = 100 * time.Millisecond, time.Second
+)
+
+// Total is what a machine has for all steps.
+type Total struct {
+	Processors int
+	// Memory is in bytes.
+	Memory int64
+}
+
+// Want is what a step would like to have.
+type Want struct {
+	// Step says whose share it is, for people.
+	Step string
+	// Processors is how many it can use; less than 1 counts as 1.
+	Processors int
+	// Memory is what it holds at most, in bytes; 0 is not known.
+	Memory int64
+	// AtOnce takes the share without waiting, whether there is room or not.
+	AtOnce bool
+}
+
+// Share is what a step has until it gives it back.
+type Share struct {
+	// Processors are 1 at least, and no more than were wanted.
+	Processors int
+
+	pool   *Pool
+	memory int64
+	holder progress.Holder
+	once   sync.Once
+}
+
+// Pool is a machine that steps share. Its methods may be called from several goroutines.
+type Pool struct {
+	total Total
+
+	mu      sync.Mutex
+	shares  map[*Share]bool
+	waiting []*waiter
+	now     func() time.Time
+}
+
+// waiter is a step that waits for its share.
+type waiter struct {
+	want  Want
+	self  progress.Holder
+	since time.Time
+	// given gets the share.
+	given chan *Share
+}
+
+// New makes a pool of what a machine has. What is not positive counts as the least: a processor, and
+// a usual step's memory.
+func New(total Total) *Pool {
+	total.Processors, total.Memory = max(1, total.Processors), max(usual, total.Memory)
+	return &Pool{total: total, shares: map[*Share]bool{}, now: time.Now}
+}
+
+// Memory is what all steps together may hold, in bytes.
+func (p *Pool) Memory() int64 { return p.total.Memory }
+
+// Take waits until there is room for a step, and gives it its share. First come is first served;
+// a step that fits overtakes one that does not, for a minute. After ten minutes it gets the least
+// that it can do with, though there is no room. The task of the context is told of the waiting.
+func (p *Pool) Take(ctx context.Context, want Want) (*Share, error) {
+	w := p.join(ctx, want)
+	select {
+	case s := <-w.given:
+		return s, nil
+	default:
+	}
+	t := progress.Current(ctx)
+	waited := false
+	defer func() {
+		if waited {
+			t.Resume()
+		}
+	}()
+	late := time.NewTimer(most)
+	defer late.Stop()
+	look := time.NewTimer(told)
+	defer look.Stop()
+	var last progress.Holder
+	for {
+		select {
+		case s := <-w.given:
+			return s, nil
+		case <-look.C:
+			look.Reset(again)
+			if holder := p.holder(w); !waited || holder != last {
+				waited, last = true, holder
+				t.Wait(holder)
+			}
+		case <-late.C:
+			p.insist(w)
+		case <-ctx.Done():
+			p.leave(w)
+			return nil, fmt.Errorf("waiting for a share of the machine: %w", context.Cause(ctx))
+		}
+	}
+}
+
+// Release gives the share back, once.
+func (s *Share) Release() {
+	s.once.Do(func() {
+		s.pool.mu.Lock()
+		defer s.pool.mu.Unlock()
+		delete(s.pool.shares, s)
+		s.pool.serve()
+	})
+}
+
+// join has a step wait, for no time if there is room.
+func (p *Pool) join(ctx context.Context, want Want) *waiter {
+	want.Processors, want.Memory = max(1, want.Processors), min(cmp.Or(max(0, want.Memory), usual), p.total.Memory)
+	self := progress.Self(ctx)
+	self.Process, self.Step = os.Getpid(), want.Step
+	// A machine without a name is left out.
+	self.Host, _ = os.Hostname()
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	w := &waiter{want: want, self: self, since: p.now(), given: make(chan *Share, 1)}
+	if want.AtOnce {
+		p.give(w)
+		return w
+	}
+	p.waiting = append(p.waiting, w)
+	p.serve()
+	return w
+}
+
+// leave has a step wait no longer. What it was given meanwhile goes back.
+func (p *Pool) leave(w *waiter) {
+	p.mu.Lock()
+	p.forget(w)
+	p.serve()
+	p.mu.Unlock()
+	select {
+	case s := <-w.given:
+		s.Release()
+	default:
+	}
+}
+
+// insist gives a step that has waited for long what it can do with.
+func (p *Pool) insist(w *waiter) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	waited := p.forget(w)
+	if waited {
+		p.give(w)
+	}
+}
+
+// forget takes a step out of those that wait, and reports whether it was one. Its caller holds the lock.
+func (p *Pool) forget(w *waiter) bool {
+	i := slices.Index(p.waiting, w)
+	if i >= 0 {
+		p.waiting = slices.Delete(p.waiting, i, i+1)
+	}
+	return i >= 0
+}
+
+// serve gives shares to those for whom there is room, the first that came before others. Behind
+// one that has waited for long nobody gets any. Its caller holds the lock.
+func (p *Pool) serve() {
+	now := p.now()
+	for _, w := range slices.Clone(p.waiting) {
+		if p.lacks(w.want) == "" {
+			p.forget(w)
+			p.give(w)
+			continue
+		}
+		if now.Sub(w.since) >= fair {
+			return
+		}
+	}
+}
+
+// give gives a step its share. Its caller holds the lock.
+func (p *Pool) give(w *waiter) {
+	s := &Share{pool: p, Processors: p.processors(w.want), memory: w.want.Memory, holder: w.self}
+	s.holder.Since = p.now().UTC()
+	p.shares[s] = true
+	w.given <- s
+}
+
+// taken is what all steps have. Its caller holds the lock.
+func (p *Pool) taken() (processors int, memory int64) {
+	for s := range p.shares {
+		processors += s.Processors
+		memory += s.memory
+	}
+	return processors, memory
+}
+
+// processors is how many a step gets: what nobody has, or the fewest. Its caller holds the lock.
+func (p *Pool) processors(want Want) int {
+	taken, _ := p.taken()
+	return min(want.Processors, max(p.total.Processors-taken, fewest))
+}
+
+// lacks is what there is not enough of for a step; empty if there is room. Its caller holds the lock.
+func (p *Pool) lacks(want Want) progress.Resource {
+	processors, memory := p.taken()
+	allowed := overlap * p.total.Processors
+	if want.Processors == 1 {
+		allowed += further * p.total.Processors
+	}
+	switch {
+	case memory > 0 && memory+want.Memory > p.total.Memory:
+		return progress.Memory
+	case processors+p.processors(want) > allowed:
+		return progress.Processors
+	}
+	return ""
+}
+
+// holder is who has most of what a step waits for. One that waits behind another one, though there
+// is room for it, waits for what that one waits for.
+func (p *Pool) holder(w *waiter) progress.Holder {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	lacking := p.lacks(w.want)
+	for _, first := range p.waiting {
+		if lacking != "" || first == w {
+			break
+		}
+		lacking = p.lacks(first.want)
+	}
+	var holder *Share
+	for s := range p.shares {
+		if holder == nil || s.more(holder, lacking) {
+			holder = s
+		}
+	}
+	if holder == nil {
+		return progress.Holder{Has: lacking}
+	}
+	found := holder.holder
+	found.Has = lacking
+	return found
+}
+
+// more reports whether a share has more of a resource than another one; of two that have the same,
+// the older one has.
+func (s *Share) more(other *Share, of progress.Resource) bool {
+	by := cmp.Compare(s.Processors, other.Processors)
+	if of == progress.Memory {
+		by = cmp.Compare(s.memory, other.memory)
+	}
+	return cmp.Or(by, other.holder.Since.Compare(s.holder.Since), cmp.Compare(other.holder.Step, s.holder.Step)) > 0
+}

@@ -1,0 +1,328 @@
+package share
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ampoule/builder/progress"
+)
+
+const gib = 1 << 30
+
+// taker takes shares in the background.
+type taker struct {
+	t    *testing.T
+	pool *Pool
+}
+
+// take begins to take a share, and returns where it arrives. Whoever comes later waits behind it.
+func (k taker) take(ctx context.Context, want Want) chan *Share {
+	k.t.Helper()
+	arrived := make(chan *Share, 1)
+	go func() {
+		s, err := k.pool.Take(ctx, want)
+		if err == nil {
+			arrived <- s
+		}
+		close(arrived)
+	}()
+	synctest.Wait()
+	return arrived
+}
+
+// has is the number of processors that a step was given; 0 while it waits.
+func has(arrived chan *Share) (*Share, int) {
+	synctest.Wait()
+	select {
+	case s := <-arrived:
+		if s == nil {
+			return nil, 0
+		}
+		return s, s.Processors
+	default:
+		return nil, 0
+	}
+}
+
+// What each of several steps gets that come one after another while none ends.
+func TestProcessors(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		total int
+		wants []int
+		// given are the processors of each; 0 is one that waits.
+		given []int
+	}{
+		"alone":                         {8, []int{8}, []int{8}},
+		"no more than it can use":       {8, []int{3, 8}, []int{3, 5}},
+		"two at least":                  {8, []int{8, 8, 8}, []int{8, 2, 2}},
+		"twice what there is":           {2, []int{2, 2, 2}, []int{2, 2, 0}},
+		"one that uses one has room":    {2, []int{2, 2, 2, 1, 1, 1}, []int{2, 2, 0, 1, 1, 0}},
+		"one processor":                 {1, []int{4, 4, 1, 1}, []int{2, 0, 1, 0}},
+		"nothing said counts as one":    {4, []int{0, -1}, []int{1, 1}},
+		"a machine that says nothing":   {0, []int{4}, []int{2}},
+		"many small ones take no place": {2, []int{1, 1, 1, 2}, []int{1, 1, 1, 0}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				ctx, cancel := context.WithCancel(t.Context())
+				defer synctest.Wait()
+				defer cancel()
+				k := taker{t, New(Total{Processors: c.total, Memory: 64 * gib})}
+				var got []int
+				for _, n := range c.wants {
+					_, processors := has(k.take(ctx, Want{Processors: n}))
+					got = append(got, processors)
+				}
+				if diff := cmp.Diff(c.given, got); diff != "" {
+					t.Errorf("(-want +got):\n%s", diff)
+				}
+			})
+		})
+	}
+}
+
+// Two steps that do not fit together run one after the other; a third one that fits overtakes.
+func TestMemory(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := taker{t, New(Total{Processors: 8, Memory: 4 * gib})}
+		first, n := has(k.take(t.Context(), Want{Processors: 2, Memory: 3 * gib}))
+		if n != 2 {
+			t.Fatalf("the first one has %d processors", n)
+		}
+		second := k.take(t.Context(), Want{Processors: 2, Memory: 3 * gib})
+		if _, n := has(second); n != 0 {
+			t.Fatal("a second one of 3 GiB runs beside it")
+		}
+		small, n := has(k.take(t.Context(), Want{Processors: 1}))
+		if n != 1 {
+			t.Error("a small one waits behind it")
+		}
+		small.Release()
+		first.Release()
+		first.Release()
+		held, n := has(second)
+		if n != 2 {
+			t.Fatal("the second one goes on waiting")
+		}
+		held.Release()
+		// What is more than there is has the machine for itself.
+		huge, n := has(k.take(t.Context(), Want{Memory: 100 * gib}))
+		if n != 1 {
+			t.Error("one that wants too much waits for ever")
+		}
+		if _, n := has(k.take(ending(t), Want{})); n != 0 {
+			t.Error("another one runs beside it")
+		}
+		huge.Release()
+	})
+}
+
+// ending is a context that ends when its test does.
+func ending(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	t.Cleanup(cancel)
+	return ctx
+}
+
+// However many small steps come, a large one is overtaken for a minute and no longer.
+func TestNobodyStarves(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		pool := New(Total{Processors: 2, Memory: 4 * gib})
+		ctx, stop := context.WithCancel(t.Context())
+		var small sync.WaitGroup
+		for range 5 {
+			small.Go(func() {
+				for ctx.Err() == nil {
+					s, err := pool.Take(ctx, Want{Processors: 1, Memory: gib})
+					if err != nil {
+						return
+					}
+					time.Sleep(time.Duration(5+rand.IntN(10)) * time.Second)
+					s.Release()
+				}
+			})
+		}
+		time.Sleep(time.Second)
+		begun := time.Now()
+		large, err := pool.Take(t.Context(), Want{Processors: 2, Memory: 4 * gib})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if waited := time.Since(begun); waited < fair || waited > fair+20*time.Second {
+			t.Errorf("it waited %s", waited)
+		}
+		stop()
+		large.Release()
+		small.Wait()
+	})
+}
+
+// A wait has an end, though nobody gives anything back.
+func TestWaitHasAnEnd(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		pool := New(Total{Processors: 1, Memory: 2 * gib})
+		if _, err := pool.Take(t.Context(), Want{Processors: 1, Memory: 2 * gib}); err != nil {
+			t.Fatal(err)
+		}
+		begun := time.Now()
+		s, err := pool.Take(t.Context(), Want{Processors: 8, Memory: gib})
+		if waited := time.Since(begun); err != nil || s.Processors != fewest || waited != most {
+			t.Errorf("after %s: %+v, %v", waited, s, err)
+		}
+	})
+}
+
+// Who is timed, or serves others, does not wait, and what it has counts.
+func TestAtOnce(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := taker{t, New(Total{Processors: 1, Memory: 4 * gib})}
+		for range 5 {
+			if _, n := has(k.take(t.Context(), Want{AtOnce: true})); n != 1 {
+				t.Error("it waits")
+			}
+		}
+		if _, n := has(k.take(ending(t), Want{})); n != 0 {
+			t.Error("it does not count")
+		}
+	})
+}
+
+// Whoever gives up leaves nothing behind, and what it waited for goes to the next one.
+func TestTakeIsCancelled(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := taker{t, New(Total{Processors: 1, Memory: 2 * gib})}
+		all, _ := has(k.take(t.Context(), Want{Memory: 2 * gib}))
+		stop := errors.New("interrupted")
+		ctx, cancel := context.WithCancelCause(t.Context())
+		ended := make(chan error, 1)
+		go func() {
+			_, err := k.pool.Take(ctx, Want{Memory: 2 * gib})
+			ended <- err
+		}()
+		synctest.Wait()
+		next := k.take(t.Context(), Want{Memory: 2 * gib})
+		cancel(stop)
+		if err := <-ended; !errors.Is(err, stop) {
+			t.Errorf("it ends with %v", err)
+		}
+		all.Release()
+		s, n := has(next)
+		if n != 1 {
+			t.Fatal("the next one waits")
+		}
+		s.Release()
+		if len(k.pool.shares)+len(k.pool.waiting) != 0 {
+			t.Errorf("%d shares are taken and %d wait", len(k.pool.shares), len(k.pool.waiting))
+		}
+	})
+}
+
+// recorder keeps events.
+type recorder []progress.Event
+
+// Observe implements [progress.Observer].
+func (r *recorder) Observe(e progress.Event) { *r = append(*r, e) }
+
+// Whoever waits says for what, and who has it; again when that is another one.
+func TestWaitingIsTold(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := taker{t, New(Total{Processors: 1, Memory: 4 * gib})}
+		first := progress.Of(t.Context(), "first")
+		big, _ := has(k.take(first, Want{Step: "wheel-scipy", Memory: 3 * gib}))
+		small, _ := has(k.take(progress.Of(t.Context(), "second"), Want{Step: "wheel-lxml", Memory: gib}))
+		var r recorder
+		feed := progress.NewFeed()
+		leave := feed.Follow(&r)
+		ctx := progress.Of(progress.With(t.Context(), feed), "third")
+		task := progress.Start(ctx, progress.StageWheel, "numpy==2.0")
+		arrived := k.take(task.Within(ctx), Want{Memory: 4 * gib})
+		time.Sleep(5 * time.Second)
+		big.Release()
+		time.Sleep(5 * time.Second)
+		small.Release()
+		s, n := has(arrived)
+		if n != 1 {
+			t.Fatal("it goes on waiting")
+		}
+		s.Release()
+		// A short wait is nobody's concern.
+		s, _ = has(k.take(task.Within(ctx), Want{Memory: 4 * gib}))
+		short := k.take(task.Within(ctx), Want{})
+		time.Sleep(told / 2)
+		s.Release()
+		if s, n = has(short); n != 1 {
+			t.Fatal("it waits")
+		}
+		s.Release()
+		task.End(nil)
+		leave()
+		var got []string
+		for _, e := range r {
+			line := string(e.Kind) + " " + e.Stage.String() + " " + e.Task
+			if e.Holder != nil {
+				line += ": " + string(e.Holder.Has) + ", " + e.Holder.Step + " of " + e.Holder.Recipe
+			}
+			got = append(got, line)
+		}
+		want := []string{
+			"started wheel numpy==2.0",
+			"waiting wheel numpy==2.0: memory, wheel-scipy of first",
+			"waiting wheel numpy==2.0: memory, wheel-lxml of second",
+			"resumed wheel numpy==2.0",
+			"done wheel numpy==2.0",
+		}
+		if diff := cmp.Diff(want, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
+
+// Many steps at once, some of which give up, never have more than there is, and leave nothing behind.
+func TestTakersAtOnce(t *testing.T) {
+	t.Parallel()
+	pool := New(Total{Processors: 4, Memory: 4 * gib})
+	var processors, memory atomic.Int64
+	var all sync.WaitGroup
+	for range 40 {
+		all.Go(func() {
+			for range 25 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Duration(rand.IntN(20))*time.Millisecond)
+				want := Want{Processors: 1 + rand.IntN(4), Memory: int64(1+rand.IntN(4)) * gib / 2}
+				s, err := pool.Take(ctx, want)
+				if err == nil {
+					if n := processors.Add(int64(s.Processors)); n > 4*(overlap+further) {
+						t.Errorf("%d processors are given out", n)
+					}
+					if n := memory.Add(want.Memory); n > 4*gib {
+						t.Errorf("%d bytes are given out", n)
+					}
+					time.Sleep(time.Duration(rand.IntN(300)) * time.Microsecond)
+					processors.Add(-int64(s.Processors))
+					memory.Add(-want.Memory)
+					s.Release()
+				}
+				cancel()
+			}
+		})
+	}
+	all.Wait()
+	if len(pool.shares)+len(pool.waiting) != 0 {
+		t.Errorf("%d shares are taken and %d wait", len(pool.shares), len(pool.waiting))
+	}
+}
