@@ -28,7 +28,7 @@ func writeStarts(b *strings.Builder, starts []recorded.Start) {
 ## First recipes
 
 What [`+"`ampoule init`"+`](init.md) writes for public projects, as they are, and how many lines a person has to write, change or remove until
-`+"`ampoule lock`"+` has locked it. %d of %d lock, with a median of %s lines, and %d were not run to their end, with the lines that they have until then. *For the release* are those of the lines that another release of CPython
+`+"`ampoule lock`"+` has locked it. %d of %d lock, and the median of their lines is %s. %d were not run to their end: theirs are the lines until then. *For the release* are those of the lines that another release of CPython
 takes, where the machine's mirrors do not have the one that the project names.
 
 | project | commit | requirements of | Python | locked | lines | for the release | what for | day |

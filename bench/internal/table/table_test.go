@@ -76,7 +76,7 @@ func TestRender(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, want := range []string{
-		"2 of 4 lock, with a median of 1.5 lines, and 1 were not run to their end", "| not run to its end | 5 |", "| a/b | `abc` | `uv.lock` | 3.13.5 | yes | 3 | 1 | a wheel \\| is accepted | 2026-05-04 |", "| **no** | – | – | no sdist |",
+		"2 of 4 lock, and the median of their lines is 1.5. 1 were not run to their end", "| not run to its end | 5 |", "| a/b | `abc` | `uv.lock` | 3.13.5 | yes | 3 | 1 | a wheel \\| is accepted | 2026-05-04 |", "| **no** | – | – | no sdist |",
 		" | passed | – | 5 min 12 s | 2 min 30 s | 12 (2) | 2 | 2026-05-04 |\n",
 		" | passed | 14.0 s | published before | – | 0 | 2 | 2026-05-04 |\n",
 		"| `web` | 200.0 MiB | 60.0 MiB | 45.0 MiB | 30.0 MiB | 1.33 | psycopg2 | `sha256:00` |\n",
