@@ -68,6 +68,9 @@ func (b *Builder) Lock(ctx context.Context, req Request, opts LockOptions) (*rec
 	lock, err := l.Lock(ctx, req.Recipe, req.Requirements, locking.Options{
 		Previous: req.Lock, Upgrade: opts.Upgrade, UpgradeNames: opts.UpgradeNames, KeepGoing: opts.KeepGoing, App: code,
 	})
+	if err == nil {
+		err = b.checkExcludes(ctx, req.Recipe, lock, req.platform())
+	}
 	b.end(ctx, with.Logs, outcome, err)
 	return lock, err
 }
