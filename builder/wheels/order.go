@@ -1,10 +1,12 @@
 package wheels
 
 import (
+	"errors"
 	"slices"
 	"time"
 
 	"ampoule/recipes"
+	"ampoule/store"
 )
 
 // secondsKind is the store's kind of records that say how long a build took here.
@@ -20,7 +22,8 @@ func (s *Stage) tookTime(sdist recipes.Dist, d time.Duration) {
 	_ = s.Store.Record(secondsKind, sdist.SHA256, d.Seconds())
 }
 
-// seconds says how long building a dist takes: as long as it took before, or an estimate.
+// seconds says how long building a dist takes: as long as it took before, or an estimate; 0
+// where nothing is known.
 func (s *Stage) seconds(d recipes.Dist) (float64, error) {
 	if d.Build == nil {
 		return 0, nil
@@ -30,6 +33,10 @@ func (s *Stage) seconds(d recipes.Dist) (float64, error) {
 		return seconds, err
 	}
 	f, err := s.Store.Open(d.SHA256)
+	if errors.Is(err, store.ErrNotFound) {
+		// It is not fetched yet, since a cache may have the wheel.
+		return 0, nil
+	}
 	if err != nil {
 		return 0, err
 	}
