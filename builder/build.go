@@ -62,7 +62,7 @@ func (b *Builder) Lock(ctx context.Context, req Request, opts LockOptions) (*rec
 	}
 	l := &locking.Locker{
 		Resources: with, Prefix: Prefix, Platform: req.platform(),
-		Resolver: locking.Online{Index: index, Environ: network.Proxies, CertFile: network.CertFile},
+		Resolver: locking.Online{Index: index, Environ: network.Proxies, CertFile: network.CertFile}, Answers: b.apt,
 	}
 	outcome := b.begin(req.Recipe.Name, "")
 	lock, err := l.Lock(ctx, req.Recipe, req.Requirements, locking.Options{

@@ -56,6 +56,8 @@ type Locker struct {
 	Prefix   string
 	Platform string
 	// Resolver is what resolution may take of this machine.
+	// Answers is what apt has answered to other lockers; may be nil.
+	Answers *Answers
 	Resolver Online
 }
 
