@@ -17,6 +17,8 @@ var (
 	authority = regexp.MustCompile(`^(?:\[[0-9A-Fa-f:.]+\]|[^:@%\\\[\]]*)(?::[0-9]*)?$`)
 	// digest is what may follow an "@" that ends no user information: the digest of an image.
 	digest = regexp.MustCompile(`^sha256:[0-9a-f]{64}(?:[^0-9a-zA-Z]|$)`)
+	// halfDigest is a digest that was not written or copied to its end: no host has that name.
+	halfDigest = regexp.MustCompile(`^sha256:[0-9a-zA-Z]*$`)
 	// host is how what follows user information begins.
 	host = regexp.MustCompile(`^(?:localhost|\[|[^/]*[.:/])`)
 )
@@ -52,7 +54,7 @@ func One(text string) string {
 		return before + "//" + shown + rest[taken:]
 	}
 	at := lastAt(text)
-	if at < 0 || !strings.Contains(text[:at], ":") && !host.MatchString(text[at+1:]) {
+	if at < 0 || !strings.Contains(text[:at], ":") && (halfDigest.MatchString(text[at+1:]) || !host.MatchString(text[at+1:])) {
 		return text
 	}
 	return hidden + text[at:]

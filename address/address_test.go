@@ -55,6 +55,8 @@ func TestOne(t *testing.T) {
 		"web" + image:                   "web" + image,
 		"host:5000/web" + image:         "host:5000/web" + image,
 		"web@latest":                    "web@latest",
+		"web@sha256:0123":               "web@sha256:0123",
+		"user:secret@sha256:0123":       "***@sha256:0123",
 		"web:1":                         "web:1",
 		"user:secret@host/web" + image:  "***@host/web" + image,
 		"secret@host.example/web:1":     "***@host.example/web:1",

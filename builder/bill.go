@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"ampoule/builder/layers"
+	"ampoule/builder/sandbox"
 	"ampoule/builder/seal"
 	"ampoule/builder/toolchain"
 	"ampoule/recipes"
@@ -73,14 +74,24 @@ func (r *build) bill(ctx context.Context, open *layers.Opened, sealed *seal.Seal
 // several wheels are laid over each other, dpkg knows the packages of the last one alone: those
 // of each wheel's own image come behind.
 func (r *build) packaged(ctx context.Context, open *layers.Opened) ([]*tree.Tree, error) {
-	roots := slices.Clone(r.roots)
-	seen := map[string]bool{}
+	var images []sandbox.Image
 	for _, id := range r.installed() {
 		d, _ := r.dist(id)
 		image, err := r.env.For(ctx, d)
 		if err != nil {
 			return nil, err
 		}
+		images = append(images, image)
+	}
+	own, err := rootsOf(ctx, open, images)
+	return slices.Concat(r.roots, own), err
+}
+
+// rootsOf are the file systems of images, each once.
+func rootsOf(ctx context.Context, open *layers.Opened, images []sandbox.Image) ([]*tree.Tree, error) {
+	var roots []*tree.Tree
+	seen := map[string]bool{}
+	for _, image := range images {
 		key := strings.Join(layers.DiffIDs(image), " ")
 		if seen[key] {
 			continue

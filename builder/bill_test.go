@@ -7,9 +7,12 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/builder/layers"
+	"ampoule/builder/sandbox"
 	"ampoule/builder/seal"
 	"ampoule/recipes"
 	"ampoule/sbom"
+	"ampoule/store"
 	"ampoule/tree"
 )
 
@@ -85,6 +88,77 @@ func TestOrigins(t *testing.T) {
 	want := map[string]string{"lib/libz.so.1.2": "zlib1g", "lib/libz.so": "zlib1g", "lib/librenamed.so.1": "other", "lib/libchanged.so.1": "other", "share/ca-certificates/ca-bundle.crt": "ca-certificates"}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("origins (-want +got):\n%s", diff)
+	}
+}
+
+// Where the layers of two wheels lie over each other, dpkg's status is that of the upper one. What
+// the lower one's packages brought is known by the image that its wheel was built in.
+func TestOriginsBelowOtherLayers(t *testing.T) {
+	t.Parallel()
+	st, err := store.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	layer := func(names ...string) sandbox.Layer {
+		var status string
+		var entries []tree.Entry
+		for _, name := range names {
+			file := "/usr/lib/" + name + ".so.1"
+			status += "Package: " + name + "\nStatus: install ok installed\nArchitecture: amd64\nVersion: 1\n\n"
+			entries = append(entries, tree.FileEntry(file[1:], 0o644, []byte(name)), tree.FileEntry("var/lib/dpkg/info/"+name+".list", 0o644, []byte(file+"\n")))
+		}
+		whole, err := tree.New(append(entries, tree.FileEntry("var/lib/dpkg/status", 0o644, []byte(status))))
+		if err != nil {
+			t.Fatal(err)
+		}
+		made, err := layers.Save(t.Context(), st, whole, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return made
+	}
+	base := sandbox.Image{Config: sandbox.Config{Architecture: "amd64"}, Layers: []sandbox.Layer{layer("libc6")}}
+	one, two := layer("libc6", "libone"), layer("libc6", "libtwo")
+	open := layers.Open(st)
+	defer func() {
+		if err := open.Close(); err != nil {
+			t.Error(err)
+		}
+	}()
+	above, err := rootsOf(t.Context(), open, []sandbox.Image{base.With(one, two)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	own, err := rootsOf(t.Context(), open, []sandbox.Image{base.With(one), base.With(two), base.With(one)})
+	if err != nil || len(own) != 2 {
+		t.Fatalf("%d file systems, %v", len(own), err)
+	}
+	sealed, err := tree.New([]tree.Entry{tree.FileEntry("lib/libone.so.1", 0o644, []byte("libone")), tree.FileEntry("lib/libtwo.so.1", 0o644, []byte("libtwo"))})
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed = sealed.Map(func(e tree.Entry) tree.Entry {
+		e.Owner = seal.OwnerNative
+		return e
+	})
+	for name, c := range map[string]struct {
+		roots []*tree.Tree
+		want  map[string]string
+	}{
+		"above alone":    {above, map[string]string{"lib/libtwo.so.1": "libtwo"}},
+		"with their own": {slices.Concat(above, own), map[string]string{"lib/libone.so.1": "libone", "lib/libtwo.so.1": "libtwo"}},
+	} {
+		found, err := origins(&seal.Sealed{Tree: sealed}, c.roots)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]string{}
+		for p, of := range found {
+			got[p] = of.Name
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
 	}
 }
 

@@ -62,12 +62,15 @@ func (b *Builder) Lock(ctx context.Context, req Request, opts LockOptions) (*rec
 	}
 	l := &locking.Locker{
 		Resources: with, Prefix: Prefix, Platform: req.platform(),
-		Resolver: locking.Online{Index: index, Environ: network.Proxies, CertFile: network.CertFile},
+		Resolver: locking.Online{Index: index, Environ: network.Proxies, CertFile: network.CertFile}, Answers: b.apt,
 	}
 	outcome := b.begin(req.Recipe.Name, "")
 	lock, err := l.Lock(ctx, req.Recipe, req.Requirements, locking.Options{
 		Previous: req.Lock, Upgrade: opts.Upgrade, UpgradeNames: opts.UpgradeNames, KeepGoing: opts.KeepGoing, App: code,
 	})
+	if err == nil {
+		err = b.checkExcludes(ctx, req.Recipe, lock, req.platform())
+	}
 	b.end(ctx, with.Logs, outcome, err)
 	return lock, err
 }

@@ -13,6 +13,7 @@ import (
 	"ampoule/audit"
 	"ampoule/builder/buildenv"
 	"ampoule/builder/fetch"
+	"ampoule/builder/locking"
 	"ampoule/builder/sandbox"
 	"ampoule/store"
 )
@@ -78,10 +79,11 @@ type Dependencies struct {
 	Environ []string
 }
 
-// Builder builds. It holds dependencies alone, and nothing changes it after [New]: it
-// serves any number of calls at once. What differs from call to call is a [Request].
+// Builder builds. It holds dependencies, and what apt has answered, and nothing else changes after
+// [New]: it serves any number of calls at once. What differs from call to call is a [Request].
 type Builder struct {
-	d Dependencies
+	d   Dependencies
+	apt *locking.Answers
 }
 
 // New makes a builder. A dependency that is missing is an error.
@@ -98,7 +100,7 @@ func New(d Dependencies) (*Builder, error) {
 		d.Now = time.Now
 	}
 	d.Logs = cmp.Or(d.Logs, d.Store)
-	return &Builder{d}, nil
+	return &Builder{d, &locking.Answers{}}, nil
 }
 
 // Result is what a build gives.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 
 	"ampoule/builder/fetch"
 	"ampoule/builder/once"
@@ -42,11 +43,12 @@ func (b *Builder) caching(ctx context.Context) (_ context.Context, end func() *T
 	}
 }
 
-// fetchFirst are the inputs that are fetched before anything is built. Where a cache may have the
-// toolchain, its packages, most of all bytes, wait until they have to be installed.
+// fetchFirst are the inputs that are fetched before anything is built. Where a cache may have what
+// is made of the others, these wait until it is made: packages, sources, crates. Published wheels
+// are installed as they are.
 func (b *Builder) fetchFirst(inputs []fetch.Item) []fetch.Item {
 	if len(b.d.Caches) == 0 {
 		return inputs
 	}
-	return slices.DeleteFunc(slices.Clone(inputs), func(i fetch.Item) bool { return i.Source == fetch.Debian })
+	return slices.DeleteFunc(slices.Clone(inputs), func(i fetch.Item) bool { return !strings.HasSuffix(i.File, ".whl") })
 }

@@ -2,6 +2,7 @@ package builder
 
 import (
 	"context"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -31,7 +32,8 @@ func (w *world) tree() string {
 	return w.artifacts[len(w.artifacts)-1].Config.Labels[artifact.LabelTree]
 }
 
-// A machine with an empty store and a filled cache compiles nothing, and publishes the same.
+// A machine with an empty store and a filled cache compiles nothing, and publishes the same. What is
+// compiled is not even there: it would be fetched from mirrors, of which there are none.
 func TestBuildFromCache(t *testing.T) {
 	t.Parallel()
 	shelf := oncetest.New()
@@ -43,6 +45,11 @@ func TestBuildFromCache(t *testing.T) {
 	}
 	if got := first.compiled(); len(got) < 3 || one.Stages == nil || one.Stages.Made < 3 || one.Stages.Cached != 0 {
 		t.Errorf("the first one started %q: %+v", got, one.Stages)
+	}
+	for _, sum := range []string{second.lock.Python.SHA256, second.lock.Dists[0].SHA256} {
+		if err := os.Remove(second.st.Path(sum)); err != nil {
+			t.Fatal(err)
+		}
 	}
 	r := progresstest.New()
 	two, err := second.builder().Build(r.Context(t.Context()), second.request())
@@ -180,12 +187,16 @@ func TestBuildWithoutCache(t *testing.T) {
 	}
 }
 
-// Where a cache may have the toolchain, its packages wait.
+// Where a cache may have what is made of them, all inputs but published wheels wait.
 func TestFetchFirst(t *testing.T) {
 	t.Parallel()
-	inputs := []fetch.Item{{Source: fetch.Debian, Name: "gcc-12"}, {Source: fetch.PyPI, Name: "demo"}}
+	inputs := []fetch.Item{
+		{Source: fetch.Debian, Name: "gcc-12", File: "pool/gcc-12_12.2_amd64.deb"}, {Source: fetch.CPython, Name: "cpython", File: "Python-3.13.5.tar.xz"},
+		{Source: fetch.PyPI, Name: "numpy", File: "numpy-2.3.1.tar.gz"}, {Source: fetch.Crates, Name: "pyo3", File: "pyo3-0.25.0.crate"},
+		{Source: fetch.PyPI, Name: "demo", File: "demo-1.0-py3-none-any.whl"},
+	}
 	w := newWorld(t)
-	if got := w.builder().fetchFirst(inputs); len(got) != 2 {
+	if got := w.builder().fetchFirst(inputs); len(got) != len(inputs) {
 		t.Errorf("without a cache %v", got)
 	}
 	w.needs.Caches = []Cache{oncetest.New().At(w.st)}

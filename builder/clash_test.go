@@ -92,6 +92,29 @@ func TestClashIsRefused(t *testing.T) {
 	}
 }
 
+// What a group's published wheel does not have is known when the lock is, and told before its build
+// compiles anything.
+func TestExcludeOfGroupPlaced(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.addPure("a", "a.py=", "docs/x.txt=")
+	w.withGroup(map[string]string{"extra/__init__.py": "", "tests/x.py": ""}, "packages: {extra: {exclude: [tests, tset]}, a: {exclude: [dosc]}}\n")
+	w.lock.Answers = recipes.MakeAnswers(w.recipe, w.reqs)
+	err := w.builder().checkExcludes(t.Context(), w.recipe, w.lock, "linux/amd64")
+	faults, _ := errors.AsType[recipes.Faults](err)
+	if len(faults) != 2 || faults[1].Line != 13 || !strings.Contains(faults[1].What, `"dosc" matches no file of a-1-py3-none-any.whl`) ||
+		faults[0].Line != 13 || faults[0].Column != 37 || !strings.Contains(faults[0].What, `"tset" matches no file of extra-1.0-py3-none-any.whl`) || faults[0].Hint != "the wheel has extra/, tests/" {
+		t.Fatalf("got %v", faults)
+	}
+	// The artifact has no part in what is wrong with the group.
+	w.withGroup(map[string]string{"extra/__init__.py": "", "tests/x.py": ""}, "packages: {extra: {exclude: [tests, tset]}}\n")
+	w.lock.Answers = recipes.MakeAnswers(w.recipe, w.reqs)
+	result, err := w.buildGroups()
+	if faults, ok := errors.AsType[recipes.Faults](err); !ok || len(faults) != 1 || result.Digest == "" || len(w.groups) != 0 {
+		t.Errorf("the build of the group: %+v, %v", result, err)
+	}
+}
+
 // A pattern that matches nothing is told where the recipe has it.
 func TestExcludePlaced(t *testing.T) {
 	t.Parallel()

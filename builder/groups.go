@@ -97,6 +97,9 @@ func (g *groupBuild) run(ctx context.Context) (_ *audit.Verdict, _ string, err e
 		return nil, "", err
 	}
 	defer func() { err = errors.Join(err, closeLog()) }()
+	if err := g.b.checkExcludes(ctx, g.req.Recipe, g.req.Lock, g.req.platform()); err != nil {
+		return nil, "", err
+	}
 	made, err := g.buildWheels(ctx)
 	var refused *RefusedError
 	if errors.As(err, &refused) {

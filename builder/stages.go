@@ -3,7 +3,6 @@ package builder
 import (
 	"context"
 	"errors"
-	"strconv"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -62,7 +61,7 @@ func (r *build) run(ctx context.Context) (_ *audit.Verdict, _ string, err error)
 	if err := r.checkLibraries(ctx); err != nil {
 		return nil, "", err
 	}
-	if err := r.checkExcludes(ctx); err != nil {
+	if err := r.b.checkExcludes(ctx, r.req.Recipe, r.req.Lock.Alone(), r.req.platform()); err != nil {
 		return nil, "", err
 	}
 	made, err := r.buildWheels(ctx)
@@ -216,39 +215,11 @@ func readAll(open *layers.Opened, installed []sandbox.Layer) ([]*tree.Tree, erro
 	return trees, nil
 }
 
-// checkExcludes tells of a pattern that matches no file of a published wheel, before others
-// are compiled. Sealing tells of the rest.
-func (r *build) checkExcludes(ctx context.Context) (err error) {
-	var published []seal.Wheel
-	for _, id := range r.installed() {
-		d, _ := r.dist(id)
-		if d.Build == nil && !d.Own && len(r.req.Recipe.Packages[d.Name].Exclude) > 0 {
-			published = append(published, seal.Wheel{Name: d.Name, Version: d.Version, File: d.File, SHA256: d.SHA256})
-		}
-	}
-	if len(published) == 0 {
-		return nil
-	}
-	stage, interpreter := r.sealing()
-	installed, err := stage.Install(ctx, interpreter, published)
-	if err != nil {
-		return err
-	}
-	open := layers.Open(r.b.d.Store)
-	defer func() { err = errors.Join(err, open.Close()) }()
-	trees, err := readAll(open, installed)
-	if err != nil {
-		return err
-	}
-	_, _, err = seal.Exclude(trees, published, r.req.Recipe.Packages)
-	return r.excludedAt(err)
-}
-
 // lay puts what single wheels install together, without what the recipe excludes.
 func (r *build) lay(parts *seal.Parts, trees []*tree.Tree, made []seal.Wheel) error {
 	rest, excluded, err := seal.Exclude(trees, made, r.req.Recipe.Packages)
 	if err != nil {
-		return r.excludedAt(err)
+		return excludedAt(r.req.Recipe, err)
 	}
 	settled, err := seal.Settle(rest, made, r.req.Recipe.Packages, r.artifacts)
 	if err == nil {
@@ -266,17 +237,6 @@ func (r *build) lay(parts *seal.Parts, trees []*tree.Tree, made []seal.Wheel) er
 	parts.LeftOut = append(excluded, settled.LeftOut...)
 	parts.Wheels, err = settled.Lay()
 	return err
-}
-
-// excludedAt says where in the recipe the pattern stands that an error is about.
-func (r *build) excludedAt(err error) error {
-	var unmatched *seal.UnmatchedError
-	if !errors.As(err, &unmatched) {
-		return err
-	}
-	return recipes.Faults{r.req.Recipe.Fault(
-		unmatched.Error(), unmatched.Hint(), "packages", unmatched.Dist, "exclude", strconv.Itoa(unmatched.Index),
-	)}
 }
 
 // readBelow reads the interpreter, and the file system that everything was built on.

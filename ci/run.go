@@ -2,10 +2,13 @@ package ci
 
 import (
 	"context"
+	_ "embed" // keep.py
 	"io"
+	"path"
 	"strings"
 	"time"
 
+	"ampoule/artifact"
 	"ampoule/recipes"
 )
 
@@ -35,10 +38,13 @@ func Steps(test recipes.Test, command, groups []string) []Step {
 	return steps
 }
 
-// Runner runs a command inside an artifact, and returns its exit code, and the digests of the
-// groups that lay over the artifact.
+// Runner runs commands inside an artifact.
 type Runner interface {
-	Run(ctx context.Context, step Step, stdout, stderr io.Writer) (code int, groups []Group, err error)
+	// Ready makes ready what a step runs in, and returns the digests of the groups that lie over
+	// the artifact.
+	Ready(ctx context.Context, step Step) ([]Group, error)
+	// Run runs a step that is ready, and returns its exit code.
+	Run(ctx context.Context, step Step, stdout, stderr io.Writer) (code int, err error)
 }
 
 // Group is a dependency group by its name and its digest.
@@ -70,8 +76,12 @@ func Run(ctx context.Context, log *Log, steps []Step, r Runner, stdout io.Writer
 	var all []Ran
 	for _, step := range steps {
 		log.Begin(title(step))
+		groups, err := r.Ready(ctx, step)
+		if err != nil {
+			return all, err
+		}
 		started := log.now()
-		code, groups, err := r.Run(ctx, step, stdout, log)
+		code, err := r.Run(ctx, step, stdout, log)
 		if err != nil {
 			return all, err
 		}
@@ -103,4 +113,13 @@ func maskAll(words, secrets []string) []string {
 		shown[i] = mask(w, secrets)
 	}
 	return shown
+}
+
+//go:embed keep.py
+var keepScript string
+
+// Keeper is the command that stays in a container while the commands of several steps run there,
+// one after another.
+func Keeper() []string {
+	return []string{path.Join("/", artifact.Prefix, "bin/python3"), "-I", "-S", "-c", keepScript}
 }

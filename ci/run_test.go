@@ -35,14 +35,18 @@ func TestSteps(t *testing.T) {
 // codes is a Runner whose commands end with codes, and print their own names.
 type codes map[string]int
 
-func (c codes) Run(_ context.Context, step Step, stdout, stderr io.Writer) (int, []Group, error) {
+func (c codes) Ready(context.Context, Step) ([]Group, error) {
+	return []Group{{"test", digest}}, nil
+}
+
+func (c codes) Run(_ context.Context, step Step, stdout, stderr io.Writer) (int, error) {
 	io.WriteString(stdout, "out "+step.Command[0]+"\n")
 	io.WriteString(stderr, "err "+step.Command[0]+"\n")
 	code, ok := c[step.Command[0]]
 	if !ok {
-		return 0, nil, errors.New("no engine")
+		return 0, errors.New("no engine")
 	}
-	return code, []Group{{"test", digest}}, nil
+	return code, nil
 }
 
 func TestRun(t *testing.T) {
@@ -91,5 +95,47 @@ func TestRanHasNoSecret(t *testing.T) {
 	}
 	if !strings.Contains(out.String(), "out good\nerr good\n") {
 		t.Errorf("the log is not in order: %s", &out)
+	}
+}
+
+// How long a command ran has nothing of what is made ready for it.
+func TestTimeIsTheCommands(t *testing.T) {
+	t.Parallel()
+	c := &clock{now: at}
+	l := NewLog(io.Discard, newGitHub(Place{}), nil, c.time)
+	all, err := Run(t.Context(), l, []Step{{Command: []string{"one"}}, {Command: []string{"two"}}}, c, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i, r := range all {
+		if r.Seconds != 2 || !r.Started.Equal(at.Add(time.Minute*time.Duration(i+1)).Add(2*time.Second*time.Duration(i)).UTC()) {
+			t.Errorf("%s: %v seconds from %s", r.Command, r.Seconds, r.Started)
+		}
+	}
+}
+
+// clock is a Runner that takes a minute to be ready, and two seconds for a command.
+type clock struct{ now time.Time }
+
+func (c *clock) time() time.Time { return c.now }
+
+func (c *clock) Ready(context.Context, Step) ([]Group, error) {
+	c.now = c.now.Add(time.Minute)
+	return nil, nil
+}
+
+func (c *clock) Run(context.Context, Step, io.Writer, io.Writer) (int, error) {
+	c.now = c.now.Add(2 * time.Second)
+	return 0, nil
+}
+
+// The process that stays is one of the artifact's own Python, without anything of the tree's
+// startup.
+func TestKeeper(t *testing.T) {
+	t.Parallel()
+	args := Keeper()
+	want := []string{"/opt/ampoule/bin/python3", "-I", "-S", "-c", keepScript}
+	if diff := cmp.Diff(want, args); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
 	}
 }

@@ -312,9 +312,36 @@ func (f *projectFile) place(quoted string) Position {
 	return at
 }
 
+// UnknownExtras tells of extras that the recipe wants of its app, and that this does not have:
+// nobody would miss what they bring. Known are those that it has, and of names it.
+func (r *Recipe) UnknownExtras(known []string, of string) Faults {
+	var normal []string
+	for _, extra := range known {
+		normal = append(normal, packaging.NormalName(extra))
+	}
+	slices.Sort(normal)
+	var faults Faults
+	for i, extra := range r.App.Extras {
+		if slices.Contains(normal, extra) {
+			continue
+		}
+		hint := "it has none"
+		if len(normal) > 0 {
+			hint = suggestion(extra, normal, "its extras")
+		}
+		faults = append(faults, r.Fault(fmt.Sprintf("%s has no extra %s", of, extra), hint, "app", "extras", strconv.Itoa(i)))
+	}
+	return faults
+}
+
 // stated takes the dependencies as metadata states them: an optional one asks for its extra.
 func (f *projectFile) stated() {
 	p := &f.project
+	if len(p.Extras) > 0 {
+		for _, fault := range f.reader.recipe.UnknownExtras(slices.Collect(maps.Keys(f.doc.Project.Optional)), path.Join(p.Dir, "pyproject.toml")) {
+			f.add(fault.Position(), fault.What, fault.Hint)
+		}
+	}
 	p.Requires, p.written = slices.Clone(f.doc.Project.Dependencies), map[string]string{}
 	for _, extra := range slices.Sorted(maps.Keys(f.doc.Project.Optional)) {
 		for _, dependency := range f.doc.Project.Optional[extra] {

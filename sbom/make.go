@@ -189,7 +189,8 @@ func (m *maker) ingredients() []cdx.Component {
 			Scope: cdx.ScopeExcluded, Hashes: hashes(i.SHA256),
 		}
 		if i.File != "" {
-			c.ExternalReferences = &[]cdx.ExternalReference{fileReference(cdx.ERTypeDistribution, i.File, i.SHA256)}
+			// Its hash is the component's own.
+			c.ExternalReferences = &[]cdx.ExternalReference{fileReference(cdx.ERTypeDistribution, i.File, "")}
 		}
 		all[c.BOMRef] = c
 	}

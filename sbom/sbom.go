@@ -3,7 +3,8 @@
 // packages of the image's base, the recipe's own code, and what all that was built with.
 //
 // The bytes follow from the artifact alone: there is no clock and no random number in them,
-// and everything is sorted. The serial number is made of the artifact's digest.
+// and everything is sorted. The serial number is made of the artifact's digest. They are on one line,
+// since a registry gets them with every artifact.
 //
 // What wheels bring of such documents themselves (PEP 770) is foreign: it is read within
 // limits, and what is taken of it says where it is from.
@@ -146,7 +147,7 @@ func Make(in Input) ([]byte, error) {
 		bom.Formulation = &[]cdx.Formula{{BOMRef: "build", Components: &build}}
 	}
 	var b bytes.Buffer
-	if err := cdx.NewBOMEncoder(&b, cdx.BOMFileFormatJSON).SetPretty(true).SetEscapeHTML(false).Encode(bom); err != nil {
+	if err := cdx.NewBOMEncoder(&b, cdx.BOMFileFormatJSON).SetEscapeHTML(false).Encode(bom); err != nil {
 		return nil, fmt.Errorf("writing the bill of materials of %s: %w", in.Name, err)
 	}
 	return b.Bytes(), nil

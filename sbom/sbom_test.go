@@ -113,6 +113,9 @@ func TestMake(t *testing.T) {
 	t.Parallel()
 	data, bom := made(t, sample(t))
 	conforms(t, data)
+	if bytes.Contains(bytes.TrimSpace(data), []byte("\n")) {
+		t.Error("the document has more bytes than it needs")
+	}
 	if again, _ := made(t, sample(t)); !bytes.Equal(data, again) {
 		t.Error("one artifact has two documents")
 	}

@@ -58,6 +58,11 @@ func (e *Engine) Run(ctx context.Context, id sandbox.ID, o docker.RunOptions) (i
 	return e.engine.Run(ctx, id, o)
 }
 
+// Hold gives what runs several programs of an image, as [docker.Engine.Hold] does.
+func (e *Engine) Hold(id sandbox.ID, o docker.RunOptions, keeper []string) docker.Held {
+	return e.engine.Hold(id, o, keeper)
+}
+
 // RemoveImages removes the store's images from Docker of which it has not all layers any
 // more, and which no build uses. A store that never asked Docker for anything has none.
 func (p *Parts) RemoveImages(ctx context.Context) (int, error) {

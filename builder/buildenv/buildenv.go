@@ -59,7 +59,7 @@ func Open(ctx context.Context, r Resources, spec Spec, log io.Writer) (*Env, err
 		return image.With(e.Interpreter.Layer), err
 	})
 	e.Stage = &wheels.Stage{
-		Store: r.Store, Runner: r.Sandboxes.Runner, Images: r.Sandboxes.Images, Jobs: r.Jobs, Logs: r.Logs,
+		Store: r.Store, Runner: r.Sandboxes.Runner, Images: r.Sandboxes.Images, Fetch: r.Fetch, Jobs: r.Jobs, Logs: r.Logs,
 		Recipe: spec.Recipe.Name, Suite: spec.Lock.Base.Suite,
 	}
 	e.House = wheels.NewHouse(e.Stage, r.Fetch, e.Python, r.Sandboxes.memory(), e.For)
@@ -68,10 +68,6 @@ func Open(ctx context.Context, r Resources, spec Spec, log io.Writer) (*Env, err
 
 // interpreter builds the interpreter of a lock, or finds it.
 func interpreter(ctx context.Context, r Resources, spec Spec, tools sandbox.Image) (*cpython.Interpreter, error) {
-	locked := spec.Lock.Python
-	if err := r.Fetch.Fetch(ctx, cpython.Item(locked)); err != nil {
-		return nil, err
-	}
 	item, profiled := cpython.ProfileItem(spec.Recipe.Python)
 	if profiled {
 		if err := r.Fetch.Fetch(ctx, item); err != nil {
@@ -79,6 +75,7 @@ func interpreter(ctx context.Context, r Resources, spec Spec, tools sandbox.Imag
 		}
 	}
 	stage := interpreterStage(r, spec)
+	stage.Fetch = func(ctx context.Context) error { return r.Fetch.Fetch(ctx, cpython.Item(spec.Lock.Python)) }
 	what := interpreterSpec(spec, tools)
 	what.Profile = item.SHA256
 	built, err := stage.Build(ctx, what)

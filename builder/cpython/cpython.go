@@ -96,6 +96,8 @@ type Stage struct {
 	Store  *store.Store
 	Runner sandbox.Runner
 	Images sandbox.Images
+	// Fetch brings the source into the store, when it is compiled; nil where it is there already.
+	Fetch func(context.Context) error
 	// Jobs is how many processors to use.
 	Jobs int
 	// Logs is the directory for the log.
@@ -161,6 +163,11 @@ func (s *Stage) build(ctx context.Context, spec Spec) (*Interpreter, error) {
 	key := Key(spec)
 	task := progress.Start(ctx, progress.StageInterpreter, "CPython "+spec.Version)
 	rec, reused, err := once.Remembered(ctx, s.Store, task, "interpreter", key, func(ctx context.Context) (record, error) {
+		if s.Fetch != nil {
+			if err := s.Fetch(ctx); err != nil {
+				return record{}, err
+			}
+		}
 		return s.compileLogged(ctx, spec, task)
 	})
 	task.Finish(reused, err)

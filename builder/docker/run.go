@@ -60,17 +60,8 @@ func (e *Engine) Run(ctx context.Context, id sandbox.ID, o RunOptions) (int, err
 }
 
 func (e *Engine) runImage(ctx context.Context, id sandbox.ID, o RunOptions) (code int, err error) {
-	c := &container.Config{
-		Image: string(id), Cmd: o.Args, Env: o.Env, Tty: o.TTY, Labels: e.labels("run"),
-		AttachStdin: o.Stdin != nil, OpenStdin: o.Stdin != nil, StdinOnce: o.Stdin != nil,
-		AttachStdout: true, AttachStderr: true,
-	}
-	c.Entrypoint, c.WorkingDir, c.User = o.Entrypoint, o.Dir, o.User
-	init := true
-	h := &container.HostConfig{
-		Init: &init, LogConfig: container.LogConfig{Type: "none"}, Binds: o.Volumes, NetworkMode: container.NetworkMode(o.Network),
-	}
-	if c.ExposedPorts, h.PortBindings, err = nat.ParsePortSpecs(o.Ports); err != nil {
+	c, h, err := e.runConfig(id, o)
+	if err != nil {
 		return 0, err
 	}
 	containerID, err := e.create(ctx, c, h, "run")
@@ -86,6 +77,22 @@ func (e *Engine) runImage(ctx context.Context, id sandbox.ID, o RunOptions) (cod
 	}
 	defer stream.Close()
 	return e.attached(ctx, containerID, stream, o)
+}
+
+// runConfig says how the container of an image that is run looks.
+func (e *Engine) runConfig(id sandbox.ID, o RunOptions) (c *container.Config, h *container.HostConfig, err error) {
+	c = &container.Config{
+		Image: string(id), Cmd: o.Args, Env: o.Env, Tty: o.TTY, Labels: e.labels("run"),
+		AttachStdin: o.Stdin != nil, OpenStdin: o.Stdin != nil, StdinOnce: o.Stdin != nil,
+		AttachStdout: true, AttachStderr: true,
+	}
+	c.Entrypoint, c.WorkingDir, c.User = o.Entrypoint, o.Dir, o.User
+	init := true
+	h = &container.HostConfig{
+		Init: &init, LogConfig: container.LogConfig{Type: "none"}, Binds: o.Volumes, NetworkMode: container.NetworkMode(o.Network),
+	}
+	c.ExposedPorts, h.PortBindings, err = nat.ParsePortSpecs(o.Ports)
+	return c, h, err
 }
 
 // attached starts a container that is attached to, and waits for it.

@@ -1,7 +1,7 @@
 // Package lineage says why a distribution is locked: what requires it in the tree, and which
-// builds take it. Nothing is resolved, and no index is asked: the lock says what is there, the
-// metadata of files in the store what these require. What the store does not have is unknown,
-// and named.
+// builds take it; and which parts of the lock take a Debian package. Nothing is resolved, and no
+// index is asked: the lock says what is there, the metadata of files in the store what these
+// require. What the store does not have is unknown, and named.
 package lineage
 
 import (

@@ -91,10 +91,14 @@ func (p *distLocker) askOwn(ctx context.Context, o *ownProject) error {
 		return recipes.Faults{{File: o.At.File, What: fmt.Sprintf("its build backend says no name of a distribution: %q", name)}}
 	}
 	o.Name = packaging.NormalName(name[0])
-	if !o.Static {
-		o.Requires = fields["Requires-Dist"]
+	if o.Static {
+		return nil
 	}
-	return nil
+	o.Requires = fields["Requires-Dist"]
+	if len(o.Extras) == 0 {
+		return nil
+	}
+	return p.recipe.UnknownExtras(fields["Provides-Extra"], o.Name).Err()
 }
 
 // told is a job in which a backend is told what the code has for it.

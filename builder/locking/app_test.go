@@ -199,6 +199,14 @@ func TestLockAppRefuses(t *testing.T) {
 	if !errors.As(err, &faults) || !strings.Contains(err.Error(), "plugin is required from a URL") {
 		t.Errorf("an address: %v", err)
 	}
+	// What a backend has said of other code is no answer.
+	pyproject += "# another one\n"
+	w.recipe, reqs = appRecipe(t, map[string]string{"ampoule.yaml": appHead + "app: {source: ., extras: [prodd]}\n", "pyproject.toml": pyproject})
+	w.names = map[string]string{"web.tar": "Name: web\nProvides-Extra: Prod\n"}
+	_, err = w.lockedApp(t, reqs, nil, w.code(t, map[string]string{"pyproject.toml": pyproject}))
+	if !errors.As(err, &faults) || faults[0].Column != 27 || faults[0].What != "web has no extra prodd" || faults[0].Hint != `did you mean "prod"?` {
+		t.Errorf("an extra that is not there: %v, %+v", err, faults)
+	}
 }
 
 // What building first-party code takes of Debian stays in the lock, and what nothing takes does not.

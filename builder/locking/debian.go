@@ -47,11 +47,17 @@ type debianLocker struct {
 	debs map[string]map[string]recipes.Deb
 }
 
-// installed tells what is installed somewhere. It is asked only when something must be
-// resolved on top of that: it may take apt's package lists, which are downloaded.
-type installed func(context.Context) ([]debian.Stanza, error)
+// installed is what is installed somewhere.
+type installed struct {
+	// key names it.
+	key string
+	// list lists it. It is asked only when something must be resolved on top of that: it may take
+	// apt's package lists, which are downloaded.
+	list func(context.Context) ([]debian.Stanza, error)
+}
 
-func nothing(context.Context) ([]debian.Stanza, error) { return nil, nil }
+// nothing is installed where a base begins.
+var nothing = installed{list: func(context.Context) ([]debian.Stanza, error) { return nil, nil }}
 
 func (d *debianLocker) run(ctx context.Context) (err error) {
 	task := progress.Start(ctx, progress.StageLock, "Debian packages")
@@ -231,7 +237,7 @@ func (d *debianLocker) lockBase(ctx context.Context, base recipes.Base) (recipes
 	}
 	debs, err := d.add(ctx, base.Debian, nothing, d.previousPins(base.Debian, previous, ""), nil)
 	if err != nil {
-		return recipes.LockedBase{}, nil, err
+		return recipes.LockedBase{}, nothing, err
 	}
 	made := lockedBase{recipes.LockedBase{Suite: base.Debian, Packages: names(debs)}, d.with(base.Debian, nothing, debs)}
 	d.bases[base.Debian] = made
@@ -248,20 +254,20 @@ type lockedBase struct {
 func (d *debianLocker) imageBase(ctx context.Context, ref string) (_ recipes.LockedBase, _ installed, err error) {
 	pulled, config, err := d.l.Bases.PullBase(ctx, ref, d.l.Platform)
 	if err != nil {
-		return recipes.LockedBase{}, nil, err
+		return recipes.LockedBase{}, nothing, err
 	}
 	root, closer, err := layers.RootFS(ctx, d.l.Store, sandbox.Image{Config: config, Layers: pulled})
 	if err != nil {
-		return recipes.LockedBase{}, nil, err
+		return recipes.LockedBase{}, nothing, err
 	}
 	defer func() { err = errors.Join(err, closer.Close()) }()
 	suite, err := toolchain.Suite(root)
 	if err != nil {
-		return recipes.LockedBase{}, nil, err
+		return recipes.LockedBase{}, nothing, err
 	}
 	status, err := toolchain.DpkgStatus(root)
-	told := func(context.Context) ([]debian.Stanza, error) { return status, nil }
-	return recipes.LockedBase{Image: ref, Suite: suite}, told, err
+	list := func(context.Context) ([]debian.Stanza, error) { return status, nil }
+	return recipes.LockedBase{Image: ref, Suite: suite}, installed{ref + " " + d.l.Platform, list}, err
 }
 
 // toolchainPart is the part of the recipe that the toolchain's packages answer.
@@ -358,14 +364,21 @@ func twoVersions(suite, name, one, other string) error {
 	return faults.New(faults.Input, "ampoule lock --upgrade", "locking %s packages: %s would be needed in versions %s and %s; a lock has one", suite, name, one, other)
 }
 
-// resolve asks apt what is to be laid on what is installed below: the pins, and what
-// they lack of what is wanted.
+// resolve finds what is to be laid on what is installed below: the pins, and what they lack of
+// what is wanted. It asks apt, unless that has answered the same before.
 func (d *debianLocker) resolve(ctx context.Context, suite string, below installed, kept pins, want []string) ([]recipes.Deb, error) {
+	return d.l.Answers.get(ctx, suite, question(suite, below, kept, want), func() ([]recipes.Deb, error) {
+		return d.ask(ctx, suite, below, kept, want)
+	})
+}
+
+// ask asks apt.
+func (d *debianLocker) ask(ctx context.Context, suite string, below installed, kept pins, want []string) ([]recipes.Deb, error) {
 	resolver, err := d.resolver(ctx, suite)
 	if err != nil {
 		return nil, err
 	}
-	lower, err := below(ctx)
+	lower, err := below.list(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -386,7 +399,7 @@ func (d *debianLocker) resolve(ctx context.Context, suite string, below installe
 // with tells what is installed once debs are, too.
 func (d *debianLocker) with(suite string, below installed, debs []recipes.Deb) installed {
 	var all []debian.Stanza
-	return func(ctx context.Context) ([]debian.Stanza, error) {
+	list := func(ctx context.Context) ([]debian.Stanza, error) {
 		if all != nil {
 			return all, nil
 		}
@@ -394,7 +407,7 @@ func (d *debianLocker) with(suite string, below installed, debs []recipes.Deb) i
 		if err != nil {
 			return nil, err
 		}
-		lower, err := below(ctx)
+		lower, err := below.list(ctx)
 		if err != nil {
 			return nil, err
 		}
@@ -405,6 +418,7 @@ func (d *debianLocker) with(suite string, below installed, debs []recipes.Deb) i
 		all = slices.Concat(lower, more)
 		return all, nil
 	}
+	return installed{question(suite, below, pins{debs: debs}, nil), list}
 }
 
 // resolver opens a suite's resolver, or waits for who does.
@@ -429,7 +443,8 @@ func (d *debianLocker) foresee(ctx context.Context) {
 	for _, p := range d.recipe.Packages {
 		named = append(named, p.Build...)
 	}
-	if !d.isNew(suite, named) {
+	// What another recipe has asked before is likely to answer this one, too.
+	if d.l.Answers.has(suite) || !d.isNew(suite, named) {
 		return
 	}
 	opened := d.opened(suite)

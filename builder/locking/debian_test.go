@@ -82,3 +82,63 @@ func TestForesee(t *testing.T) {
 		}
 	}
 }
+
+// What one recipe has asked apt answers another one of the process, which opens no package lists.
+// Anything else is asked anew, and so is what is old.
+func TestAnswersAreShared(t *testing.T) {
+	t.Parallel()
+	shared := &Answers{}
+	base := []recipes.Deb{{Name: "libc6", Version: "2.36", Arch: "amd64", SHA256: "a"}}
+	d := openingLocker(t)
+	d.l.Answers = shared
+	answered := []recipes.Deb{{Name: "gcc-12", Version: "12.2", Arch: "amd64", SHA256: "b"}}
+	ask := func(below installed, kept pins, want ...string) ([]recipes.Deb, error) {
+		return d.resolve(t.Context(), "bookworm", below, kept, want)
+	}
+	if _, err := ask(d.with("bookworm", nothing, base), pins{}, "gcc", "make"); err == nil {
+		t.Fatal("package lists are there")
+	}
+	// That failed, and counts for nobody.
+	if _, err := shared.get(t.Context(), "bookworm", question("bookworm", d.with("bookworm", nothing, base), pins{}, []string{"make", "gcc"}), func() ([]recipes.Deb, error) {
+		return answered, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	d = openingLocker(t)
+	d.l.Answers = shared
+	got, err := ask(d.with("bookworm", nothing, base), pins{}, "gcc", "make")
+	if err != nil || !slices.Equal(got, answered) || len(d.resolvers) > 0 {
+		t.Errorf("got %v, %v with %d opened lists", got, err, len(d.resolvers))
+	}
+	d.lock.Base.Suite = "bookworm"
+	d.foresee(t.Context())
+	if len(d.resolvers) > 0 {
+		t.Error("package lists are opened ahead of their need")
+	}
+	other := slices.Clone(base)
+	other[0].Version = "2.37"
+	for name, again := range map[string]func() ([]recipes.Deb, error){
+		"another package": func() ([]recipes.Deb, error) { return ask(d.with("bookworm", nothing, base), pins{}, "gcc") },
+		"on another base": func() ([]recipes.Deb, error) { return ask(d.with("bookworm", nothing, other), pins{}, "gcc", "make") },
+		"with another pin": func() ([]recipes.Deb, error) {
+			return ask(d.with("bookworm", nothing, base), pins{debs: answered}, "gcc", "make")
+		},
+		"with a moved one": func() ([]recipes.Deb, error) {
+			return ask(d.with("bookworm", nothing, base), pins{moved: []string{"gcc"}}, "gcc", "make")
+		},
+		"of another suite": func() ([]recipes.Deb, error) {
+			return d.resolve(t.Context(), "trixie", d.with("bookworm", nothing, base), pins{}, []string{"gcc", "make"})
+		},
+	} {
+		if got, err := again(); err == nil {
+			t.Errorf("%s is answered by %v", name, got)
+		}
+	}
+	for key, old := range shared.known {
+		old.begun = old.begun.Add(-2 * answersLast)
+		shared.known[key] = old
+	}
+	if got, err := ask(d.with("bookworm", nothing, base), pins{}, "gcc", "make"); err == nil {
+		t.Errorf("an old answer counts: %v", got)
+	}
+}

@@ -246,9 +246,6 @@ func (p *distLocker) buildJob(ctx context.Context, sdist recipes.Dist) (wheels.J
 		return wheels.Job{}, err
 	}
 	sdist.Build = &set
-	if err := p.l.Fetch.Fetch(ctx, wheels.Items(sdist)...); err != nil {
-		return wheels.Job{}, err
-	}
 	return p.house.Job(ctx, p.find, sdist, set.Dists)
 }
 

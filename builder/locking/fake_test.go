@@ -289,7 +289,7 @@ func (w *world) start(reqs *recipes.RequirementSet, opts Options) *distLocker {
 	sources := map[string]fetch.Source{"pypi": {Mirrors: []string{index}}, "crates": {Mirrors: []string{w.crates}}}
 	maps.Copy(sources, w.private)
 	f := fetch.New(w.st, fetch.Config{Sources: sources})
-	stage := &wheels.Stage{Store: w.st, Runner: w.runner, Images: w.runner, Jobs: 2, Logs: w.t.TempDir()}
+	stage := &wheels.Stage{Store: w.st, Runner: w.runner, Images: w.runner, Fetch: f, Jobs: 2, Logs: w.t.TempDir()}
 	var r *resolver
 	var err error
 	if w.private != nil {

@@ -24,7 +24,6 @@ import (
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/wheels"
-	"ampoule/faults"
 	"ampoule/packaging"
 	"ampoule/recipes"
 )
@@ -57,6 +56,8 @@ type Locker struct {
 	Platform string
 	// Resolver is what resolution may take of this machine.
 	Resolver Online
+	// Answers is what apt has answered to other lockers; may be nil.
+	Answers *Answers
 }
 
 // Lock makes the lock of a recipe.
@@ -104,10 +105,12 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 }
 
 // unknownPython says that nobody told the hash of a CPython release.
-func unknownPython(version string) error {
-	return faults.New(faults.Input, "known nearest to it: "+strings.Join(recipes.NearestPythons(version), ", ")+
-		"; for this one, write the sha256 of Python-"+version+".tar.xz, as its release page gives it, into python.sha256",
-		"locking CPython %s: its source archive's sha256 is not known", version)
+func unknownPython(r *recipes.Recipe) error {
+	version := r.Python.Version
+	return recipes.Faults{r.Fault(
+		fmt.Sprintf("python.version: the sha256 of the source of CPython %s is not known", version),
+		"known nearest to it: "+strings.Join(recipes.NearestPythons(version), ", ")+
+			"; for this one, write the sha256 of Python-"+version+".tar.xz, as its release page gives it, into python.sha256", "python", "version")}
 }
 
 // lockPython locks CPython's source. Of a release whose configure flags are not known it
@@ -124,7 +127,7 @@ func (l *Locker) lockPython(ctx context.Context, r *recipes.Recipe, lock *recipe
 	case previous.Version == version:
 		lock.Python.File, lock.Python.SHA256 = previous.File, previous.SHA256
 	default:
-		return unknownPython(version)
+		return unknownPython(r)
 	}
 	if known {
 		return nil

@@ -180,7 +180,9 @@ func TestUnknownPythonFirst(t *testing.T) {
 	st := openStore(t)
 	l := &Locker{Resources: buildenv.Resources{Store: st, Logs: t.TempDir(), Fetch: fetch.New(st, fetch.Config{})}}
 	_, err := l.Lock(t.Context(), recipe(t, "{version: 3.12.99}"), &recipes.RequirementSet{}, Options{})
-	if err == nil || err.Error() != unknownPython("3.12.99").Error() || !strings.Contains(strings.Join(faults.Hints(err), ""), "known nearest to it: 3.12.14;") {
+	wrong, ok := errors.AsType[recipes.Faults](err)
+	if !ok || len(wrong) != 1 || wrong[0].Line != 3 || wrong[0].Column != 19 || !strings.Contains(wrong[0].What, "CPython 3.12.99 is not known") ||
+		!strings.Contains(strings.Join(faults.Hints(err), ""), "known nearest to it: 3.12.14;") {
 		t.Errorf("got %v", err)
 	}
 }

@@ -90,6 +90,12 @@ func useOf(ctx context.Context) *Use {
 	return u
 }
 
+// HasCaches reports whether something could be read from a cache under a context.
+func HasCaches(ctx context.Context) bool {
+	u := useOf(ctx)
+	return u != nil && len(u.caches) > 0
+}
+
 // IsSending reports whether something is still on its way into a cache.
 func (u *Use) IsSending() bool { return u.pending.Load() > 0 }
 

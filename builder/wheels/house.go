@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"ampoule/builder/fetch"
+	"ampoule/builder/once"
 	"ampoule/builder/sandbox"
 	"ampoule/faults"
 	"ampoule/recipes"
@@ -114,9 +115,11 @@ func (h *House) wheels(ctx context.Context, dists Dists, ids, path []string) ([]
 		return nil, err
 	}
 	made := h.made(all)
+	// A cache may have what would be built: what that takes waits until it is.
+	later := h.stage.Fetch != nil && once.HasCaches(ctx)
 	var items []fetch.Item
 	for _, d := range all {
-		if _, known := made[d.ID()]; !known {
+		if _, known := made[d.ID()]; !known && !(later && d.Build != nil) {
 			items = append(items, Items(d)...)
 		}
 	}

@@ -3,6 +3,7 @@ package wheels
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -13,6 +14,8 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ampoule/builder/fetch"
+	"ampoule/builder/once"
+	"ampoule/builder/once/oncetest"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/fake"
 	"ampoule/recipes"
@@ -346,6 +349,38 @@ func TestItemsSource(t *testing.T) {
 		items := Items(recipes.Dist{Name: "x", Version: "1", File: "x-1.tar.gz", Source: source, Build: &recipes.BuildSet{Crates: []recipes.Crate{{Name: "itoa"}}}})
 		if items[0].Source != want || items[1].Source != fetch.Crates {
 			t.Errorf("source %q: %+v", source, items)
+		}
+	}
+}
+
+// Where a cache may have what is built, sources wait until it is: they are fetched for a build alone.
+func TestSourcesWaitForCaches(t *testing.T) {
+	t.Parallel()
+	shelf := oncetest.New()
+	for _, c := range []struct {
+		name    string
+		lost    bool
+		fetched []string
+		fails   bool
+	}{
+		{"they are not there, and must be", true, []string{"flit", "a"}, true},
+		{"they are there", false, []string{"flit"}, false},
+		{"nothing is built", true, []string{"flit"}, false},
+	} {
+		s := newHouse(t, 1)
+		s.house.stage.Fetch = s.fetch
+		s.wheel("flit")
+		a := s.sdist("a", "flit")
+		if c.lost {
+			if err := os.Remove(s.fetch.st.Path(a.SHA256)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		ctx, use := once.Using(t.Context(), shelf.At(s.fetch.st))
+		_, err := s.house.Wheels(ctx, s.find, []string{"a==1.0"})
+		use.End()
+		if (err != nil) != c.fails || !slices.Equal(s.fetch.names, c.fetched) {
+			t.Errorf("%s: fetched %q, %v", c.name, s.fetch.names, err)
 		}
 	}
 }

@@ -1,11 +1,13 @@
 package wheels
 
 import (
+	"errors"
 	"slices"
 	"time"
 
 	"ampoule/builder/sandbox"
 	"ampoule/recipes"
+	"ampoule/store"
 )
 
 // secondsKind is the store's kind of records that say how long a build took here.
@@ -63,7 +65,8 @@ func (s *Stage) memory(d recipes.Dist) (int64, error) {
 	return memory, err
 }
 
-// seconds says how long building a dist takes: as long as it took before, or an estimate.
+// seconds says how long building a dist takes: as long as it took before, or an estimate; 0
+// where nothing is known.
 func (s *Stage) seconds(d recipes.Dist) (float64, error) {
 	if d.Build == nil {
 		return 0, nil
@@ -73,6 +76,10 @@ func (s *Stage) seconds(d recipes.Dist) (float64, error) {
 		return seconds, err
 	}
 	f, err := s.Store.Open(d.SHA256)
+	if errors.Is(err, store.ErrNotFound) {
+		// It is not fetched yet, since a cache may have the wheel.
+		return 0, nil
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -129,6 +129,9 @@ type Stage struct {
 	Store  *store.Store
 	Runner sandbox.Runner
 	Images sandbox.Images
+	// Fetch brings what a backend is given into the store, when one is asked; nil where it is
+	// there already.
+	Fetch Fetcher
 	// Jobs is how many processors one build may use.
 	Jobs int
 	// Logs is the directory for the logs.
@@ -322,6 +325,9 @@ func (s *Stage) exec(ctx context.Context, sb sandbox.Sandbox, mode string, job J
 
 // open starts the sandbox of a job, with everything that it takes.
 func (s *Stage) open(ctx context.Context, mode string, job Job) (sandbox.Sandbox, error) {
+	if err := s.fetch(ctx, job.Sdist); err != nil {
+		return nil, err
+	}
 	image, err := s.Images.Load(ctx, job.Image.Config, job.Image.Layers...)
 	if err != nil {
 		return nil, err
@@ -334,6 +340,23 @@ func (s *Stage) open(ctx context.Context, mode string, job Job) (sandbox.Sandbox
 		return nil, errors.Join(err, sb.Close())
 	}
 	return sb, nil
+}
+
+// fetch brings an sdist and its crates into the store, unless they are there.
+func (s *Stage) fetch(ctx context.Context, sdist recipes.Dist) error {
+	if s.Fetch == nil {
+		return nil
+	}
+	items := Items(sdist)
+	sums := make([]string, len(items))
+	for i, item := range items {
+		sums[i] = item.SHA256
+	}
+	whole, err := s.Store.Whole(ctx, sums...)
+	if err != nil || whole {
+		return err
+	}
+	return s.Fetch.Fetch(ctx, items...)
 }
 
 // step runs the driver.

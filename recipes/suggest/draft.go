@@ -60,7 +60,9 @@ func (r draft) text() []byte {
 		line("# Packages that every wheel is compiled with. Under packages.NAME.build, only NAME is.")
 		line("toolchain: {packages: [%s]}", strings.Join(r.toolchain, ", "))
 	}
-	line("%s", r.requirements)
+	if r.requirements != "" {
+		line("%s", r.requirements)
+	}
 	for _, text := range r.app {
 		line("%s", text)
 	}

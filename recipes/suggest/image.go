@@ -2,6 +2,7 @@ package suggest
 
 import (
 	"maps"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -175,6 +176,18 @@ func (s *suggester) started() {
 	}
 }
 
+// saysAll reports whether a recipe with the project's own code needs no copy of what that requires:
+// it is read where it stands.
+func (s *suggester) saysAll(r draft) bool {
+	r.requirements = ""
+	parsed, err := recipes.ParseRecipe(filepath.Join(s.dir, "ampoule.yaml"), r.text())
+	if err != nil {
+		return false
+	}
+	set, err := recipes.ReadRequirements(parsed)
+	return err == nil && len(set.Projects) == 1 && set.Projects[0].Static
+}
+
 // ownCode writes the project's own code into the recipe, or tells of it. This is the one
 // place that knows how a recipe names it.
 func (s *suggester) ownCode(r *draft) {
@@ -185,6 +198,10 @@ func (s *suggester) ownCode(r *draft) {
 	if takes(draft{app: app}) {
 		r.app = app
 		s.choose("the project itself is a part of the artifact")
+		if s.isListed && s.saysAll(*r) {
+			r.requirements = ""
+			r.app[0] = "# The project itself, and what its " + s.metadata.From + " requires."
+		}
 		return
 	}
 	s.leave(*s.metadata.Code, "the project itself", "its own code is not in the artifact, only what it requires", "lay it on the artifact, or put its wheel into an index and require it")

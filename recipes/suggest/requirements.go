@@ -105,7 +105,13 @@ func (s *suggester) lockFile(locks []string, file string) string {
 		s.names[name] = true
 	}
 	for _, extra := range s.metadata.Extras {
-		s.leave(extra.Position, "extra "+extra.Name, "which extras are installed is not known", "name those that the program needs in the recipe's requirements")
+		wanted := recipes.Scalar(chosen) + ", extras: [" + packaging.NormalName(extra.Name) + "]"
+		do := "name those that the program needs in the recipe's requirements"
+		// That has none itself.
+		if chosen != "Pipfile.lock" {
+			do = "if the program needs it, write requirements: {file: " + wanted + "}"
+		}
+		s.leave(extra.Position, "extra "+extra.Name, "which extras are installed is not known", do)
 	}
 	return "requirements: " + recipes.Scalar(chosen)
 }
@@ -135,8 +141,13 @@ func (s *suggester) listed() string {
 	}
 	s.choose("requirements are those of %s", from)
 	for _, extra := range s.metadata.Extras {
-		s.leave(extra.Position, "extra "+extra.Name, "which extras are installed is not known", "copy what it requires, if the program needs it")
+		do := "copy what it requires, if the program needs it"
+		if s.metadata.Code != nil {
+			do = "if the program needs it, write app: {source: ., extras: [" + packaging.NormalName(extra.Name) + "]}"
+		}
+		s.leave(extra.Position, "extra "+extra.Name, "which extras are installed is not known", do)
 	}
+	s.isListed = true
 	return strings.Join(lines, "\n")
 }
 
@@ -245,7 +256,7 @@ func (s *suggester) groups(files requirementFiles, locks []string) {
 	}
 	for _, g := range s.metadata.Groups {
 		if !isForTests(g.Name) || !s.takeTable(g.Name, "groups", locks) {
-			s.leave(g.Position, "group "+g.Name, "a group of dependencies is no part of the artifact", "")
+			s.leave(g.Position, "group "+g.Name, "a group of dependencies is no part of the artifact", "list under dependency-groups what tests need")
 		}
 	}
 	s.metadata.Extras = slices.DeleteFunc(s.metadata.Extras, func(e project.Named) bool {

@@ -116,6 +116,8 @@ type suggester struct {
 	python string
 	// names are the distributions that the recipe requires, as far as they are known.
 	names map[string]bool
+	// isListed says that the recipe's requirements are a copy of what the metadata requires.
+	isListed bool
 	// except are the recipe's lines for files that want a Python which is not built.
 	except []string
 	chosen []string

@@ -18,6 +18,7 @@ import (
 	"ampoule/address"
 	"ampoule/artifact"
 	"ampoule/builder"
+	"ampoule/builder/docker"
 	"ampoule/ci"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/config"
@@ -200,7 +201,7 @@ func newCIRun(s *Session, system *string) *cobra.Command {
 workspace mounted at its own path, in the directory that this is called from, as the user and
 group that call it. Nothing of the environment comes in but what -e names. The exit code
 is the command's own. Without a command the recipe's tests are run: its test.imports and
-test.commands.
+test.commands, one after another in one container, until one leaves something running.
 
 With --group a dependency group lies over the artifact. Since it could hide what the artifact
 lacks, the recipe's tests are run before, without groups.
@@ -342,12 +343,13 @@ func CIRun(ctx context.Context, s *Session, on ci.System, log *ci.Log, parts CIP
 	}
 	record.Name, record.Digest = found.Name, found.Digest
 	started := time.Now()
-	runner := &artifactRunner{s: s, p: parts.Puller, e: parts.Engine, ref: found.Ref, options: options, images: map[string]loadedImage{}}
+	runner := &artifactRunner{s: s, p: parts.Puller, e: parts.Engine, ref: found.Ref, options: options, rooms: map[string]*room{}}
 	var stdout io.WriteCloser
 	if on.Name() == ci.Shell && s.Output == Text {
 		stdout = log.Beside(s.Out)
 	}
 	record.Runs, err = ci.Run(ctx, log, steps, runner, stdout)
+	err = errors.Join(err, runner.Close())
 	if stdout != nil {
 		err = errors.Join(err, stdout.Close())
 	}
@@ -418,41 +420,80 @@ type artifactRunner struct {
 	e       Engine
 	ref     string
 	options RunOptions
-	// images are what was loaded, by the groups over it.
-	images map[string]loadedImage
+	// rooms are what was opened, by the groups over the artifact.
+	rooms map[string]*room
+}
+
+// room is an artifact's image with groups over it, and what runs its programs.
+type room struct {
+	image    loadedImage
+	programs docker.Held
+}
+
+// room opens the image for a step, unless it is open.
+func (r *artifactRunner) room(ctx context.Context, step ci.Step) (*room, error) {
+	key := strings.Join(step.Groups, "\n")
+	if opened, ok := r.rooms[key]; ok {
+		return opened, nil
+	}
+	image, err := watched(ctx, r.s, func(ctx context.Context) (loadedImage, error) { return r.s.load(ctx, r.p, r.e, r.ref, step.Groups) })
+	if err != nil {
+		return nil, err
+	}
+	o, err := r.options.forEngine(image.config, r.s.Environ)
+	if err != nil {
+		return nil, err
+	}
+	r.rooms[key] = &room{image, r.e.Hold(image.id, o, ci.Keeper())}
+	return r.rooms[key], nil
+}
+
+// Ready implements [ci.Runner].
+func (r *artifactRunner) Ready(ctx context.Context, step ci.Step) ([]ci.Group, error) {
+	in, err := r.room(ctx, step)
+	if err != nil {
+		return nil, err
+	}
+	if err := in.programs.Ready(ctx); err != nil {
+		return nil, fmt.Errorf("running %s: %w", r.ref, err)
+	}
+	var groups []ci.Group
+	for _, g := range in.image.groups {
+		groups = append(groups, ci.Group{Name: g.Record.Name, Digest: g.Digest})
+	}
+	return groups, nil
 }
 
 // Run implements [ci.Runner].
-func (r *artifactRunner) Run(ctx context.Context, step ci.Step, stdout, stderr io.Writer) (int, []ci.Group, error) {
-	key := strings.Join(step.Groups, "\n")
-	image, ok := r.images[key]
-	if !ok {
-		var err error
-		image, err = watched(ctx, r.s, func(ctx context.Context) (loadedImage, error) { return r.s.load(ctx, r.p, r.e, r.ref, step.Groups) })
-		if err != nil {
-			return 0, nil, err
-		}
-		r.images[key] = image
+func (r *artifactRunner) Run(ctx context.Context, step ci.Step, stdout, stderr io.Writer) (int, error) {
+	in, err := r.room(ctx, step)
+	if err != nil {
+		return 0, err
 	}
 	o := r.options
 	o.Args = step.Command
-	run, err := o.forEngine(image.config, r.s.Environ)
+	run, err := o.forEngine(in.image.config, r.s.Environ)
 	if err != nil {
-		return 0, nil, err
+		return 0, err
 	}
 	run.Stdout, run.Stderr = stdout, stderr
 	running, signals, stop := passSignals(ctx)
 	run.Signals = signals
-	code, err := r.e.Run(running, image.id, run)
+	code, err := in.programs.Run(running, run)
 	stop()
 	if err != nil {
-		return 0, nil, fmt.Errorf("running %s: %w", r.ref, err)
+		return 0, fmt.Errorf("running %s: %w", r.ref, err)
 	}
-	var groups []ci.Group
-	for _, g := range image.groups {
-		groups = append(groups, ci.Group{Name: g.Record.Name, Digest: g.Digest})
+	return code, nil
+}
+
+// Close ends what was opened.
+func (r *artifactRunner) Close() error {
+	var errs []error
+	for _, in := range r.rooms {
+		errs = append(errs, in.programs.Close())
 	}
-	return code, groups, nil
+	return errors.Join(errs...)
 }
 
 func newCICheck(s *Session, system *string) *cobra.Command {

@@ -113,6 +113,10 @@ func (e *printing) Run(ctx context.Context, id sandbox.ID, o docker.RunOptions) 
 	return e.engine.Run(ctx, id, o)
 }
 
+func (e *printing) Hold(_ sandbox.ID, o docker.RunOptions, _ []string) docker.Held {
+	return e.holdBy(o, e.Run)
+}
+
 func TestCIRun(t *testing.T) {
 	t.Parallel()
 	const tested = goodRecipe + "  commands: [[idna, --version]]\n"
@@ -161,6 +165,9 @@ func TestCIRun(t *testing.T) {
 				t.Fatalf("%v: %s", err, errs)
 			}
 			dir := filepath.Dir(s.Recipe)
+			if e.open != 0 {
+				t.Errorf("%d containers are left", e.open)
+			}
 			last := c.ran[len(c.ran)-1]
 			if e.ran.User != "1000:1000" || e.ran.Dir != dir || cmp.Diff([]string{dir + ":" + dir}, e.ran.Volumes) != "" ||
 				cmp.Diff([]string{"API_TOKEN=hunter22"}, e.ran.Env) != "" || cmp.Diff(last, e.ran.Args) != "" {

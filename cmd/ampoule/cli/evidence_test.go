@@ -179,7 +179,7 @@ func TestSBOM(t *testing.T) {
 	s, _, _ := session(t, goodRecipe)
 	ref := publishWhole(t, s, "sha256:"+sumA, 1)
 	text, err := ampoule(t, s, "sbom", ref)
-	if err != nil || !strings.Contains(text, `"specVersion": "1.6"`) || !strings.Contains(text, ref[len("web@"):]) {
+	if err != nil || !strings.Contains(text, `"specVersion":"1.6"`) || !strings.Contains(text, ref[len("web@"):]) {
 		t.Errorf("%v: %s", err, text)
 	}
 	file := filepath.Join(t.TempDir(), "web.cdx.json")

@@ -112,6 +112,8 @@ type engine struct {
 	files  []string
 	ran    docker.RunOptions
 	code   int
+	// open is how many were held and not closed.
+	open int
 }
 
 func (e *engine) Load(ctx context.Context, config sandbox.Config, layers ...sandbox.Layer) (sandbox.ID, error) {
@@ -142,6 +144,36 @@ func (e *engine) Load(ctx context.Context, config sandbox.Config, layers ...sand
 func (e *engine) Run(_ context.Context, _ sandbox.ID, o docker.RunOptions) (int, error) {
 	e.ran = o
 	return e.code, nil
+}
+
+func (e *engine) Hold(_ sandbox.ID, o docker.RunOptions, _ []string) docker.Held {
+	return e.holdBy(o, e.Run)
+}
+
+// holdBy holds what runs programs by another engine's Run.
+func (e *engine) holdBy(o docker.RunOptions, run func(context.Context, sandbox.ID, docker.RunOptions) (int, error)) docker.Held {
+	e.open++
+	return &heldFake{e, o, run}
+}
+
+// heldFake is a docker.Held that runs each program by itself.
+type heldFake struct {
+	e   *engine
+	o   docker.RunOptions
+	run func(context.Context, sandbox.ID, docker.RunOptions) (int, error)
+}
+
+func (h *heldFake) Ready(context.Context) error { return nil }
+
+func (h *heldFake) Run(ctx context.Context, o docker.RunOptions) (int, error) {
+	all := h.o
+	all.Args, all.Signals, all.Stdout, all.Stderr = o.Args, o.Signals, o.Stdout, o.Stderr
+	return h.run(ctx, "", all)
+}
+
+func (h *heldFake) Close() error {
+	h.e.open--
+	return nil
 }
 
 // TestPublishedArtifact takes one artifact through all verbs that need no engine.

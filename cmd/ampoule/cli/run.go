@@ -36,6 +36,7 @@ type Puller interface {
 type Engine interface {
 	sandbox.Images
 	Run(ctx context.Context, id sandbox.ID, o docker.RunOptions) (int, error)
+	Hold(id sandbox.ID, o docker.RunOptions, keeper []string) docker.Held
 }
 
 func newRun(s *Session) *cobra.Command {

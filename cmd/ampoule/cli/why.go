@@ -20,12 +20,16 @@ import (
 func newWhy(s *Session) *cobra.Command {
 	return &cobra.Command{
 		Use:   "why NAME",
-		Short: "Says what brings a distribution into the lock",
+		Short: "Says what brings a distribution, or a Debian package, into the lock",
 		Long: `Why lists the requirements that bring a distribution into the tree, from the line that
 a person wrote, and the builds that take it. It reads the lock, and what the files in
 the store say of themselves; no index is asked. Of releases whose files are not there, or
-do not say what they require before they are built, it is told that this is not known.`,
+do not say what they require before they are built, it is told that this is not known.
+
+Of a Debian package it lists the parts of the lock that take it: base, toolchain, targets,
+libraries that are loaded by name, and builds.`,
 		Example: `  ampoule why click
+  ampoule why libpq-dev
   ampoule why setuptools --output json`,
 		Args:              usage(cobra.ExactArgs(1)),
 		ValidArgsFunction: s.completeLocked,
@@ -39,11 +43,15 @@ do not say what they require before they are built, it is told that this is not 
 
 // whyResult is the verb's result as JSON.
 type whyResult struct {
-	Name  string     `json:"name"`
+	Name string `json:"name"`
+	// Asked is the name as it was given: that of a Debian package has one spelling.
+	Asked string     `json:"-"`
 	Found []whyFound `json:"found"`
 	// Unknown are the releases in the tree of which it is not known what they require; none
 	// where only builds take the name, of which the lock knows all.
 	Unknown []string `json:"unknown"`
+	// Packages are the Debian packages of that name.
+	Packages []lineage.Package `json:"packages,omitempty"`
 }
 
 // whyFound is one version in the lock.
@@ -57,13 +65,13 @@ type whyFound struct {
 	Builds    []lineage.Build `json:"builds"`
 }
 
-// Why tells what brings a distribution into the session's lock.
+// Why tells what brings a distribution, or a Debian package, into the session's lock.
 func Why(ctx context.Context, s *Session, st *store.Store, name string) error {
 	in, err := s.readLocked()
 	if err != nil {
 		return err
 	}
-	res := whyResult{Name: packaging.NormalName(name), Found: []whyFound{}, Unknown: []string{}}
+	res := whyResult{Name: packaging.NormalName(name), Asked: name, Found: []whyFound{}, Unknown: []string{}}
 	for _, group := range append([]string{""}, slices.Sorted(maps.Keys(in.lock.Groups))...) {
 		g, err := lineage.Read(ctx, st, in.recipe, in.reqs, in.lock, group)
 		if err != nil {
@@ -75,7 +83,8 @@ func Why(ctx context.Context, s *Session, st *store.Store, name string) error {
 			res.Unknown = slices.Compact(slices.Sorted(slices.Values(append(res.Unknown, g.Unknown...))))
 		}
 	}
-	if len(res.Found) == 0 {
+	res.Packages = lineage.Packages(in.recipe, in.lock, name)
+	if len(res.Found)+len(res.Packages) == 0 {
 		return notLocked(in.lock, res.Name)
 	}
 	return s.print(display.Clean(whyText(res), true), res)
@@ -102,19 +111,24 @@ func whyIn(g *lineage.Graph, l *recipes.Lock, group, name string) []whyFound {
 	return found
 }
 
-// notLocked says that a lock does not have a name.
+// notLocked says that a lock does not have a name, neither of a distribution nor of a package.
 func notLocked(l *recipes.Lock, name string) error {
 	var names []string
 	for _, part := range sections(l) {
 		for _, d := range part.Dists {
 			names = append(names, d.Name)
 		}
+		for _, debs := range part.Debian {
+			for _, deb := range debs {
+				names = append(names, deb.Name)
+			}
+		}
 	}
 	hint := ""
 	if near := recipes.Nearest(name, names); near != "" {
 		hint = fmt.Sprintf("did you mean %q?", near)
 	}
-	return notFound("the distribution "+name+" in the lock", hint)
+	return notFound("a distribution or Debian package "+name+" in the lock", hint)
 }
 
 // whyText is the result as people read it.
@@ -147,10 +161,24 @@ func whyText(res whyResult) string {
 			fmt.Fprintf(&b, "  build of %s: %s\n", build.Of, by)
 		}
 	}
+	for _, p := range res.Packages {
+		fmt.Fprintf(&b, "%s is a Debian package of %s that is taken by\n", strings.TrimSpace(res.Asked+" "+p.Version), p.Suite)
+		for _, t := range p.Takers {
+			fmt.Fprintf(&b, "  %s\n", takerText(t))
+		}
+	}
 	if len(res.Unknown) > 0 {
 		fmt.Fprintf(&b, "not known is what these require (fetch or build, and ask again): %s\n", strings.Join(res.Unknown, ", "))
 	}
 	return b.String()
+}
+
+// takerText is a part of the lock in one line.
+func takerText(t lineage.Taker) string {
+	if t.At == nil {
+		return t.Part
+	}
+	return fmt.Sprintf("%s: %s", t.Part, t.At)
 }
 
 // chainText is a chain in one line.

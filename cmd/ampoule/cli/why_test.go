@@ -65,6 +65,7 @@ func TestWhy(t *testing.T) {
 		"idna":       "idna==3.10 is in the tree\n  " + s.Recipe + ":7:16: idna==3.10\n" + unknown,
 		"setuptools": "setuptools==80.9.0 is taken by builds\n  build of six==1.17.0: setuptools>=61\n",
 		"wheel":      "wheel==0.45.1 is taken by builds\n  build of six==1.17.0: another build requirement brings it\n",
+		"libc6":      "libc6 2.36-9 is a Debian package of bookworm that is taken by\n  the base\n  the target container\n",
 	} {
 		out.Reset()
 		if err := Why(t.Context(), s, st, name); err != nil {
@@ -79,8 +80,10 @@ func TestWhy(t *testing.T) {
 func TestWhyOfUnknownName(t *testing.T) {
 	t.Parallel()
 	s, _, st := whySession(t)
-	err := Why(t.Context(), s, st, "setuptool")
-	if faults.Of(err) != faults.NotFound || !strings.Contains(strings.Join(faults.Hints(err), "\n"), `did you mean "setuptools"?`) {
-		t.Errorf("error %v, hints %q", err, faults.Hints(err))
+	for name, near := range map[string]string{"setuptool": "setuptools", "libc-6": "libc6"} {
+		err := Why(t.Context(), s, st, name)
+		if faults.Of(err) != faults.NotFound || !strings.Contains(strings.Join(faults.Hints(err), "\n"), `did you mean "`+near+`"?`) {
+			t.Errorf("error %v, hints %q", err, faults.Hints(err))
+		}
 	}
 }

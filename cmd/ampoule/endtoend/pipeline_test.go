@@ -180,6 +180,11 @@ func ciRuns(t *testing.T, dir, ref string) {
 			t.Errorf("ci run %q: code %d, want %d and %q\n%s", c.args, ran.code, c.code, c.says, ran.errs)
 		}
 	}
+	// What a command does to its parent and to process 1 is nothing, and it ends as it says itself.
+	const attacks = "import os, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.kill(1, 9); os.kill(1, 15); os.kill(-1, 15); print(os.getppid()); raise SystemExit(5)"
+	if hostile := in(t, dir, nil, "ci", "run", "--", "python3", "-c", attacks); hostile.code != 5 || hostile.out != "0" {
+		t.Errorf("a command that kills what it can: %+v", hostile)
+	}
 	github := in(t, dir, []string{"GITHUB_ACTIONS=true", "GITHUB_WORKSPACE=" + dir}, "ci", "run", "--", "python3", "tests.py")
 	stopped := strings.Index(github.errs, "::stop-commands::")
 	if evil := strings.Index(github.errs, "::error::evil"); github.code != 0 || github.out != "" || stopped < 0 || evil < stopped {

@@ -4,6 +4,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -85,6 +86,10 @@ var commands = map[string]func([]string) error{
 	"fill":     fill,
 	"hold":     always(hold),
 	"trap":     always(trap),
+	"keep":     always(keep),
+	"leave": func([]string) error {
+		return exec.CommandContext(context.Background(), "/bin/sleep", "infinity").Start()
+	},
 }
 
 // always makes a command of one that cannot fail.
@@ -299,4 +304,22 @@ func trap([]string) {
 	<-c
 	fmt.Println("terminated")
 	os.Exit(7)
+}
+
+// keep stays as process 1, reaps, and passes SIGTERM on to all others.
+func keep([]string) {
+	signals := make(chan os.Signal, 16)
+	signal.Notify(signals, syscall.SIGTERM, syscall.SIGCHLD)
+	for s := range signals {
+		if s == syscall.SIGTERM {
+			// There may be no other process.
+			_ = syscall.Kill(-1, syscall.SIGTERM)
+			continue
+		}
+		for {
+			if id, err := syscall.Wait4(-1, nil, syscall.WNOHANG, nil); err != nil || id == 0 {
+				break
+			}
+		}
+	}
 }
