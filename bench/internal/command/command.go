@@ -61,7 +61,7 @@ docs/measured: each result as it ends, so that the same command goes on where on
 	flags.StringVar(&o.Store, "store", "", "the store's directory (default: ampoule's own)")
 	flags.IntVarP(&o.Jobs, "jobs", "j", 0, "how many processors a build may use (default: all)")
 	flags.BoolVar(&o.Shared, "shared", false, "say that the machine has other work meanwhile: times are recorded as bounds")
-	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newCached(o, out), newGate(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newServices(o), newTable(o))
+	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newCached(o, out), newGate(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newServices(o), newSuite(o), newTable(o))
 	return root
 }
 
@@ -252,6 +252,25 @@ store of their own (--store) has no interpreter at the beginning.`,
 		},
 	}
 	cmd.Flags().IntVar(&count, "count", trials.AllServices, "how many services")
+	return cmd
+}
+
+func newSuite(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "suite [MODE...]",
+		Short: "Runs CPython's own tests over artifacts, and over the same source compiled as it comes",
+		Long: `Suite lays CPython's own tests over the artifact of each link mode, all or those named, as a
+dependency group, and runs them with every resource that needs no network. It runs them
+over the same source compiled as it comes, too, and records each module as it ends. The
+store must have a name of its own: --store.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.Store == "" {
+				return errors.New("suite wants a store that has CPython's source: --store")
+			}
+			return errors.Join(o.Suite(cmd.Context(), args), o.page())
+		},
+	}
+	cmd.Flags().BoolVar(&o.Again, "again", false, "run what is recorded already")
 	return cmd
 }
 

@@ -66,7 +66,7 @@ func (f *fake) flag(name string) string {
 }
 
 func (f *fake) main() int {
-	verbs := []string{"init", "lock", "build", "inspect", "install", "audit", "cache"}
+	verbs := []string{"init", "lock", "build", "inspect", "install", "audit", "cache", "run", "shell"}
 	i := slices.IndexFunc(f.args, func(a string) bool { return slices.Contains(verbs, a) })
 	called(f.args[i:]...)
 	if slices.Contains(f.args, "--all") {
@@ -85,6 +85,8 @@ func (f *fake) main() int {
 		return f.install()
 	case "audit":
 		return f.audit()
+	case "run", "shell":
+		return f.tests()
 	}
 	return 0
 }
@@ -130,6 +132,32 @@ func (f *fake) audit() int {
 		{"check": "isa", "severity": "undecided", "file": "%[1]s/lib/python3.11/site-packages/shop/fast.so", "distribution": "shop 1.0"},
 		{"check": "record", "severity": "warn", "file": "a"}, {"check": "record", "severity": "warn", "file": "b"}%s]}]}`, target, moved)
 	return fail(codeRefused, "the audit refuses 1 of what is in it")
+}
+
+// tests lists two modules of CPython's tests, or says what came of those asked for: one fails
+// over the artifact alone. A shell that FAKE_SHELL breaks ends after the first.
+func (f *fake) tests() int {
+	names := f.args[slices.Index(f.args, "--")+3:]
+	if len(names) == 0 {
+		fmt.Print("test_os\ntest.test_asyncio.test_locks\n")
+	}
+	raw := slices.Contains(f.args, "shell")
+	if raw {
+		names = f.args[slices.Index(f.args, "backend.py")+1:]
+	}
+	for i, name := range names {
+		switch {
+		case raw && i > 0 && os.Getenv("FAKE_SHELL") == "broken":
+			return fail(8, "killed")
+		case name == "test_os" && !raw:
+			fmt.Printf(`{"test": %q, "result": "failed", "failed": ["test_os.A.test_b", "test_os.A.test_c"], "seconds": 2}`+"\n", name)
+		case name == "test_os":
+			fmt.Printf(`{"test": %q, "result": "failed", "failed": ["test_os.A.test_c"], "seconds": 2}`+"\n", name)
+		default:
+			fmt.Printf(`{"test": %q, "result": "passed", "skipped": {"needs root": 3}, "seconds": 1.5}`+"\n", name)
+		}
+	}
+	return 0
 }
 
 // called notes a call.
