@@ -20,6 +20,7 @@ const (
 	ServicesFile  = "services.json"
 	StartsFile    = "init.json"
 	SuiteFile     = "suite.json"
+	PeersFile     = "peers.json"
 )
 
 // Outcome is how it ended, and where and when that was.
@@ -343,3 +344,26 @@ type SuiteRun struct {
 	Skipped map[string]int `json:"skipped,omitempty"`
 	Seconds float64        `json:"seconds"`
 }
+
+// PeerBase is the name of the interpreter that the others are divided by, Debian's own, and
+// PeerOurs begins the names of those that Ampoule builds.
+const (
+	PeerBase = "debian"
+	PeerOurs = "ampoule "
+)
+
+// PeerStarts is the benchmark that starts interpreters.
+const PeerStarts = "starts"
+
+// Peer is one benchmark by one interpreter. Its Passed says that it could be run.
+type Peer struct {
+	Benchmark string `json:"benchmark"`
+	Peer      string `json:"peer"`
+	Outcome
+	// Values are by what was measured: a benchmark may have several parts. Each is of one process,
+	// in seconds, or in MiB where the name says so.
+	Values map[string][]float64 `json:"values,omitempty"`
+}
+
+// Key implements [Result].
+func (p Peer) Key() string { return p.Benchmark + "/" + p.Peer }

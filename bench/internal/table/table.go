@@ -80,6 +80,10 @@ func Render(results string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	peers, err := recorded.Open[recorded.Peer](filepath.Join(results, recorded.PeersFile))
+	if err != nil {
+		return "", err
+	}
 	var b strings.Builder
 	b.WriteString(top)
 	writeRecipes(&b, recipes)
@@ -92,6 +96,7 @@ func Render(results string) (string, error) {
 	writeBench(&b, bench.All())
 	writeChecks(&b, recipes, checks)
 	writeKills(&b, kills.All())
+	writePeers(&b, peers.All())
 	writeSuite(&b, suite.All())
 	writeServices(&b, services.All())
 	if err := writeVerdicts(&b, verdicts.All()); err != nil {

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net"
 	"net/http"
 	"os"
@@ -30,8 +29,8 @@ import (
 //go:embed suite
 var suiteFiles embed.FS
 
-// suiteModes are the link modes whose interpreters are tested, and suitePython their version.
-var suiteModes = []struct {
+// linkModes are the ways in which interpreters are linked, and testedPython their version.
+var linkModes = []struct {
 	name      string
 	configure []string
 }{
@@ -40,7 +39,7 @@ var suiteModes = []struct {
 	{name: "embed", configure: []string{"--enable-shared", "--enable-static-libpython-for-interpreter"}},
 }
 
-const suitePython = "3.13.5"
+const testedPython = "3.13.5"
 
 // suiteDist is the distribution that the tests are.
 const suiteDist = "cpython-tests"
@@ -48,7 +47,7 @@ const suiteDist = "cpython-tests"
 // SuiteModes lists the link modes of [Trials.Suite].
 func SuiteModes() []string {
 	var names []string
-	for _, m := range suiteModes {
+	for _, m := range linkModes {
 		names = append(names, m.name)
 	}
 	return names
@@ -66,7 +65,7 @@ func (t *Trials) Suite(ctx context.Context, asked []string) error {
 	if err != nil {
 		return err
 	}
-	for _, m := range suiteModes {
+	for _, m := range linkModes {
 		if !slices.Contains(names, m.name) {
 			continue
 		}
@@ -179,7 +178,7 @@ func (s *ownTests) prepare(ctx context.Context) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	sdist := fmt.Sprintf("%s-%s.tar.gz", strings.ReplaceAll(suiteDist, "-", "_"), suitePython)
+	sdist := fmt.Sprintf("%s-%s.tar.gz", strings.ReplaceAll(suiteDist, "-", "_"), testedPython)
 	stop, err := s.publish(ctx, sdist, source)
 	if err != nil {
 		return "", err
@@ -197,56 +196,64 @@ func (s *ownTests) prepare(ctx context.Context) (string, error) {
 
 // write writes the recipe, with more behind it.
 func (s *ownTests) write(more string) error {
-	configure, err := json.Marshal(append([]string{}, s.configure...))
+	text, err := interpreterRecipe("suite/"+s.mode, s.configure, more)
 	if err != nil {
 		return err
 	}
-	text := fmt.Sprintf(`apiVersion: ampoule/v1
-name: suite/%s
-python: {version: %s, configure: %s, optional: [_tkinter]}
-base: {debian: bookworm}
-runtime: {container: {base: {debian: bookworm}}}
-%s`, s.mode, suitePython, configure, more)
 	return os.WriteFile(s.path(recipeFile), []byte(text), 0o644)
 }
 
-// source locks the recipe without its tests, and gives CPython's archive out of the store.
-//
-//nolint:contextcheck // the use of a store is its own, which nobody waits for
+// interpreterRecipe is a recipe of an interpreter alone, with more behind it.
+func interpreterRecipe(name string, configure []string, more string) (string, error) {
+	flags, err := json.Marshal(append([]string{}, configure...))
+	return fmt.Sprintf(`apiVersion: ampoule/v1
+name: %s
+python: {version: %s, configure: %s, optional: [_tkinter]}
+base: {debian: bookworm}
+runtime: {container: {base: {debian: bookworm}}}
+%s`, name, testedPython, flags, more), err
+}
+
+// source locks the recipe without its tests, and makes the distribution of tests of CPython's archive.
 func (s *ownTests) source(ctx context.Context) (sdist []byte, err error) {
+	dir := filepath.Dir(s.path(recipeFile))
 	if err := s.write(""); err != nil {
 		return nil, err
 	}
-	if _, err := s.t.lock(ctx, s.t.Store, filepath.Dir(s.path(recipeFile))); err != nil {
+	if _, err := s.t.lock(ctx, s.t.Store, dir); err != nil {
 		return nil, err
 	}
-	lock, err := readLock(filepath.Dir(s.path(recipeFile)))
+	archive, python, err := s.t.source(dir)
 	if err != nil {
 		return nil, err
 	}
-	st, err := store.Open(s.t.Store)
+	return s.sdist(archive, python)
+}
+
+// source gives CPython's archive, which the store has for whoever has locked the recipe in a directory.
+func (t *Trials) source(dir string) ([]byte, recipes.LockedPython, error) {
+	lock, err := readLock(dir)
 	if err != nil {
-		return nil, err
+		return nil, recipes.LockedPython{}, err
+	}
+	st, err := store.Open(t.Store)
+	if err != nil {
+		return nil, recipes.LockedPython{}, err
 	}
 	release, err := st.Use(context.Background())
 	if err != nil {
-		return nil, err
+		return nil, recipes.LockedPython{}, err
 	}
 	defer release()
-	file, err := st.Open(lock.Python.SHA256)
+	archive, err := os.ReadFile(st.Path(lock.Python.SHA256))
 	if err != nil {
-		return nil, fmt.Errorf("reading CPython's source: %w", err)
+		err = fmt.Errorf("reading CPython's source: %w", err)
 	}
-	defer file.Close()
-	return s.sdist(file, lock.Python)
+	return archive, lock.Python, err
 }
 
 // sdist makes the distribution of tests: the source of CPython, and what builds it.
-func (s *ownTests) sdist(source io.Reader, python recipes.LockedPython) ([]byte, error) {
-	archive, err := io.ReadAll(source)
-	if err != nil {
-		return nil, err
-	}
+func (s *ownTests) sdist(archive []byte, python recipes.LockedPython) ([]byte, error) {
 	facts, err := json.Marshal(map[string]any{"version": python.Version, "configure": append([]string{}, s.configure...), "source": python.File})
 	if err != nil {
 		return nil, err

@@ -12,24 +12,7 @@ import (
 
 	"ampoule/bench/internal/drive"
 	"ampoule/bench/internal/recorded"
-	"ampoule/store"
 )
-
-// withSource gives a store what a lock of the fake names as CPython's source.
-func withSource(t *testing.T, dir string) {
-	t.Helper()
-	st, err := store.Open(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	path := st.Path(digits)
-	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(path, []byte("source"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-}
 
 // TestSuite: what fails over the artifact alone is worse, and what is recorded is not run again.
 func TestSuite(t *testing.T) {
