@@ -287,7 +287,8 @@ func (s *ownTests) sdist(archive []byte, python recipes.LockedPython) ([]byte, e
 			return nil, err
 		}
 	}
-	return out.Bytes(), errors.Join(packed.Close(), zipped.Close())
+	err = errors.Join(packed.Close(), zipped.Close())
+	return out.Bytes(), err
 }
 
 // publish serves an index that has the tests alone, and configures it, until it is stopped.
