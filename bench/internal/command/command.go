@@ -275,6 +275,7 @@ store must have a name of its own: --store.`,
 }
 
 func newPeers(o *options) *cobra.Command {
+	var only []string
 	cmd := &cobra.Command{
 		Use:   "peers [BENCHMARK...]",
 		Short: "Compares optimised interpreters with Debian's and others, by pyperformance",
@@ -289,9 +290,10 @@ have a name of its own: --store.`,
 			if err := o.places(); err != nil {
 				return err
 			}
-			return errors.Join(o.Peers(cmd.Context(), args), o.page())
+			return errors.Join(o.Peers(cmd.Context(), args, only), o.page())
 		},
 	}
+	cmd.Flags().StringSliceVar(&only, "only", nil, fmt.Sprintf("the interpreters that race with Debian's, of %q (default: all)", trials.PeerNames()))
 	cmd.Flags().BoolVar(&o.Again, "again", false, "run what is recorded already")
 	cmd.Flags().StringVar(&o.Machines, "machines", "", "the directory of the machines (default: ampoule-machines in the user's cache directory)")
 	return cmd

@@ -70,9 +70,13 @@ func (p peer) root() string { return "/opt/" + strings.ReplaceAll(p.name, " ", "
 func (p peer) work() string { return "/srv/peers/" + strings.ReplaceAll(p.name, " ", "-") }
 
 // Peers runs the default set of pyperformance by several interpreters in one Debian, all or the
-// benchmarks asked for. The interpreters take turns with each benchmark, and each turn is
-// recorded as it ends.
-func (t *Trials) Peers(ctx context.Context, asked []string) error {
+// benchmarks and the interpreters asked for. The interpreters take turns with each benchmark, and
+// each turn is recorded as it ends.
+func (t *Trials) Peers(ctx context.Context, benchmarks, only []string) error {
+	all, err := chosenPeers(only)
+	if err != nil {
+		return err
+	}
 	book, err := recorded.Open[recorded.Peer](filepath.Join(t.Results, recorded.PeersFile))
 	if err != nil {
 		return err
@@ -83,12 +87,12 @@ func (t *Trials) Peers(ctx context.Context, asked []string) error {
 	}
 	m := t.Host.Over(filepath.Join(t.Machines, "peers-machine"), world)
 	return m.With(ctx, func() error {
-		r := &race{t: t, m: m, book: book}
+		r := &race{t: t, m: m, book: book, peers: all}
 		if r.way, err = t.networked(m); err != nil {
 			return err
 		}
 		r.way.Env = append(r.way.Env, "SSL_CERT_FILE="+trustedFile)
-		for _, p := range peers() {
+		for _, p := range r.peers {
 			if err := r.prepare(ctx, p); err != nil {
 				return fmt.Errorf("preparing %s: %w", p.name, err)
 			}
@@ -96,8 +100,26 @@ func (t *Trials) Peers(ctx context.Context, asked []string) error {
 		if err := r.starts(ctx); err != nil {
 			return err
 		}
-		return r.benchmarks(ctx, asked)
+		return r.benchmarks(ctx, benchmarks)
 	})
+}
+
+// PeerNames lists the interpreters of [Trials.Peers].
+func PeerNames() []string {
+	var names []string
+	for _, p := range peers() {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// chosenPeers are all if none is asked for. Debian's, which the others are divided by, is always one.
+func chosenPeers(asked []string) ([]peer, error) {
+	names, err := chosen(PeerNames(), asked)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(peers(), func(p peer) bool { return p.name != recorded.PeerBase && !slices.Contains(names, p.name) }), nil
 }
 
 // race is a comparison in one machine.
@@ -106,6 +128,8 @@ type race struct {
 	m    *machine.Machine
 	way  machine.Way
 	book *recorded.Book[recorded.Peer]
+	// peers are those that race, Debian's first.
+	peers []peer
 }
 
 // peersPackages are what compiling CPython takes, and what benchmarks compile.
@@ -255,10 +279,10 @@ func (r *race) starts(ctx context.Context) error {
 		return err
 	}
 	args := []string{"/srv/peers.py", fmt.Sprint(startTimes), strings.Join(imports, ", ")}
-	for _, p := range peers() {
+	for _, p := range r.peers {
 		args = append(args, p.name+"="+p.work()+"/bin/python3")
 	}
-	run, err := r.m.Program(r.way, peers()[0].python).Run(ctx, args...)
+	run, err := r.m.Program(r.way, r.peers[0].python).Run(ctx, args...)
 	if err != nil {
 		return err
 	}
@@ -279,7 +303,7 @@ func (r *race) starts(ctx context.Context) error {
 
 // isDone reports whether each peer's part of a benchmark is recorded.
 func (r *race) isDone(benchmark string) bool {
-	return !r.t.Again && !slices.ContainsFunc(peers(), func(p peer) bool {
+	return !r.t.Again && !slices.ContainsFunc(r.peers, func(p peer) bool {
 		_, done := r.book.Get(recorded.Peer{Benchmark: benchmark, Peer: p.name}.Key())
 		return !done
 	})
@@ -293,7 +317,7 @@ func (r *race) put(benchmark, peer string, values map[string][]float64) error {
 
 // benchmarks runs the benchmarks, each by all peers in turns.
 func (r *race) benchmarks(ctx context.Context, asked []string) error {
-	listed, err := r.sh(ctx, `cd "$1"; exec bin/pyperformance list`, peers()[0].work())
+	listed, err := r.sh(ctx, `cd "$1"; exec bin/pyperformance list`, r.peers[0].work())
 	if err != nil {
 		return err
 	}
@@ -313,7 +337,7 @@ func (r *race) benchmarks(ctx context.Context, asked []string) error {
 		}
 		r.t.Say("%s, %d of %d", name, i+1, len(names))
 		// Each benchmark begins with another peer, so that none of them always has the cold machine.
-		order := peers()
+		order := slices.Clone(r.peers)
 		order = append(order[i%len(order):], order[:i%len(order)]...)
 		for _, p := range order {
 			if err := r.turn(ctx, name, p); err != nil {

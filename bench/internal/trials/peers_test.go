@@ -18,7 +18,7 @@ func TestPeers(t *testing.T) {
 	t.Parallel()
 	trials, calls := onFakeMachines(t, "FAKE_LOCK=yes")
 	withSource(t, trials.Store)
-	if err := trials.Peers(t.Context(), nil); err != nil {
+	if err := trials.Peers(t.Context(), nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	got := map[string]map[string][]float64{}
@@ -43,12 +43,34 @@ func TestPeers(t *testing.T) {
 	if err != nil || strings.Count(string(before), "make install") != 2 || strings.Count(string(before), "install peers@") != 3 {
 		t.Errorf("two are compiled by hand and three installed: %v\n%s", err, before)
 	}
-	if err := trials.Peers(t.Context(), nil); err != nil {
+	if err := trials.Peers(t.Context(), nil, nil); err != nil {
 		t.Fatal(err)
 	}
 	after, err := os.ReadFile(calls)
 	if again := string(after[len(before):]); err != nil || strings.Contains(again, "make install") || strings.Contains(again, "pyperformance run") {
 		t.Errorf("done again: %v\n%s", err, again)
+	}
+}
+
+// TestPeersOnly: those asked for race with Debian's.
+func TestPeersOnly(t *testing.T) {
+	t.Parallel()
+	trials, _ := onFakeMachines(t, "FAKE_LOCK=yes")
+	withSource(t, trials.Store)
+	if err := trials.Peers(t.Context(), []string{"2to3"}, []string{"pyenv"}); err != nil {
+		t.Fatal(err)
+	}
+	var raced []string
+	for _, r := range recordedIn[recorded.Peer](t, trials, recorded.PeersFile) {
+		if r.Benchmark == "2to3" {
+			raced = append(raced, r.Peer)
+		}
+	}
+	if diff := cmp.Diff([]string{recorded.PeerBase, "pyenv"}, raced); diff != "" {
+		t.Errorf("raced (-want +got):\n%s", diff)
+	}
+	if err := trials.Peers(t.Context(), nil, []string{"jython"}); err == nil || !strings.Contains(err.Error(), "jython") {
+		t.Errorf("a peer that there is not: %v", err)
 	}
 }
 
