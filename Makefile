@@ -22,7 +22,7 @@ DOCKER_TEST_TIMEOUT := 60m
 # What ships, and what measures it.
 MODULES := . bench
 
-.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint vuln metadata rooms catalogue packages overrides loop bench kills services checks verdicts fuzz seeds mutate size clean
+.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint vuln metadata rooms catalogue packages overrides loop bench kills services suite peers checks verdicts fuzz seeds mutate size clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -146,6 +146,17 @@ SERVICES_STORE := $(HOME)/.cache/ampoule-services
 
 services: setup measure ## Changes what ten services share, builds all and records it
 	bin/measure services --store $(SERVICES_STORE) $(MEASURE_FLAGS)
+
+# The store of the interpreters that CPython's own tests run on.
+SUITE_STORE := $(HOME)/.cache/ampoule-suite
+
+suite: setup measure ## Runs CPython's own tests over artifacts and over raw builds: make suite [MODES="static..."]
+	bin/measure suite --store $(SUITE_STORE) $(MEASURE_FLAGS) $(MODES)
+
+# Optimised interpreters are compiled in the same store. The whole set takes half a day: it goes on
+# where it stopped.
+peers: setup measure ## Compares interpreters with Debian's by pyperformance: make peers [BENCHMARKS="2to3..."]
+	bin/measure peers --store $(SUITE_STORE) $(MEASURE_FLAGS) $(BENCHMARKS)
 
 checks: setup measure ## Builds the catalogue's recipes twice and records whether the bits are the same
 	bin/measure checks $(MEASURE_FLAGS) $(NAMES)

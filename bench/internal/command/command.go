@@ -61,7 +61,7 @@ docs/measured: each result as it ends, so that the same command goes on where on
 	flags.StringVar(&o.Store, "store", "", "the store's directory (default: ampoule's own)")
 	flags.IntVarP(&o.Jobs, "jobs", "j", 0, "how many processors a build may use (default: all)")
 	flags.BoolVar(&o.Shared, "shared", false, "say that the machine has other work meanwhile: times are recorded as bounds")
-	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newCached(o, out), newGate(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newServices(o), newTable(o))
+	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newCached(o, out), newGate(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newServices(o), newSuite(o), newPeers(o), newTable(o))
 	return root
 }
 
@@ -252,6 +252,50 @@ store of their own (--store) has no interpreter at the beginning.`,
 		},
 	}
 	cmd.Flags().IntVar(&count, "count", trials.AllServices, "how many services")
+	return cmd
+}
+
+func newSuite(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "suite [MODE...]",
+		Short: "Runs CPython's own tests over artifacts, and over the same source compiled as it comes",
+		Long: `Suite lays CPython's own tests over the artifact of each link mode, all or those named, as a
+dependency group, and runs them with every resource that needs no network. It runs them
+over the same source compiled as it comes, too, and records each module as it ends. The
+store must have a name of its own: --store.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.Store == "" {
+				return errors.New("suite wants a store that has CPython's source: --store")
+			}
+			return errors.Join(o.Suite(cmd.Context(), args), o.page())
+		},
+	}
+	cmd.Flags().BoolVar(&o.Again, "again", false, "run what is recorded already")
+	return cmd
+}
+
+func newPeers(o *options) *cobra.Command {
+	var only []string
+	cmd := &cobra.Command{
+		Use:   "peers [BENCHMARK...]",
+		Short: "Compares optimised interpreters with Debian's and others, by pyperformance",
+		Long: `Peers makes one Debian with several interpreters in it: Debian's own, the same source compiled
+as pyenv does and optimised by hand, and those of Ampoule. They take turns with each benchmark,
+all or those named, and each turn is recorded as it ends. It must be root, and the store must
+have a name of its own: --store.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.Store == "" {
+				return errors.New("peers wants a store that has CPython's source: --store")
+			}
+			if err := o.places(); err != nil {
+				return err
+			}
+			return errors.Join(o.Peers(cmd.Context(), args, only), o.page())
+		},
+	}
+	cmd.Flags().StringSliceVar(&only, "only", nil, fmt.Sprintf("the interpreters that race with Debian's, of %q (default: all)", trials.PeerNames()))
+	cmd.Flags().BoolVar(&o.Again, "again", false, "run what is recorded already")
+	cmd.Flags().StringVar(&o.Machines, "machines", "", "the directory of the machines (default: ampoule-machines in the user's cache directory)")
 	return cmd
 }
 

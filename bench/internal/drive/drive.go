@@ -29,6 +29,8 @@ type Program struct {
 	Dir string
 	// Show gets the program's messages as they come; nil for nobody.
 	Show io.Writer
+	// Out gets the standard output as it comes, beside [Run.Out]; nil for nobody.
+	Out io.Writer
 	// KillAfter is when it is killed by SIGKILL, without what it started; 0 is never.
 	KillAfter time.Duration
 }
@@ -76,6 +78,9 @@ func (p Program) Run(ctx context.Context, args ...string) (*Run, error) {
 	var out bytes.Buffer
 	told := &listener{show: p.Show}
 	cmd.Stdout, cmd.Stderr = &out, told
+	if p.Out != nil {
+		cmd.Stdout = io.MultiWriter(&out, p.Out)
+	}
 	began := time.Now()
 	err := cmd.Start()
 	if err == nil {

@@ -74,6 +74,11 @@ echo 'gate: refused' >&2; echo 'error: one' >&2; echo 'error: two' >&2; exit 4`)
 	if diff := cmp.Diff(&FailureError{Program: "sh", Code: 4, Stage: "seal", Message: "one"}, failure); diff != "" {
 		t.Errorf("failure (-want +got):\n%s", diff)
 	}
+	data := `echo '{"schema":"ampoule.failure/v1","kind":"input","code":3,"what":"no index has it","hint":"spell it"}' >&2; exit 3`
+	run, err := script(t, data).Run(t.Context())
+	if err == nil || !strings.HasSuffix(err.Error(), "code 3: no index has it") || run.Messages != "error: no index has it\nhint: spell it\n" {
+		t.Errorf("a failure as data: %v, %q", err, run.Messages)
+	}
 	if _, err := script(t, "echo first >&2; echo last >&2; exit 1").Run(t.Context()); err == nil || !strings.HasSuffix(err.Error(), "code 1: last") {
 		t.Errorf("error %v", err)
 	}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"io"
 	"slices"
+	"strings"
 	"time"
 
 	"ampoule/builder/progress"
@@ -50,6 +51,9 @@ func (l *listener) end() {
 	if len(line) == 0 {
 		return
 	}
+	if text, ok := failureOf(line); ok {
+		line = text
+	}
 	var e Event
 	if line[0] == '{' && json.Unmarshal(line, &e) == nil && e.Kind != "" {
 		if e.Kind == progress.Started || e.Kind == progress.Done || e.Kind == progress.Failed {
@@ -64,6 +68,22 @@ func (l *listener) end() {
 	if l.show != nil {
 		_, _ = l.show.Write(line)
 	}
+}
+
+// failureSchema begins the schema of a failure that is told as data.
+const failureSchema = "ampoule.failure/"
+
+// failureOf spells a failure that is told as data as a program spells it for people.
+func failureOf(line []byte) (text []byte, ok bool) {
+	var f struct{ Schema, What, Hint string }
+	if json.Unmarshal(line, &f) != nil || !strings.HasPrefix(f.Schema, failureSchema) {
+		return nil, false
+	}
+	text = append(text, "error: "+f.What+"\n"...)
+	if f.Hint != "" {
+		text = append(text, "hint: "+f.Hint+"\n"...)
+	}
+	return text, true
 }
 
 // Took is the time in which at least one task of a stage was doing work that ended

@@ -1,6 +1,9 @@
 package recorded
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // The files of results, below the directory of all of them.
 const (
@@ -16,6 +19,8 @@ const (
 	AuditsFile    = "audits.json"
 	ServicesFile  = "services.json"
 	StartsFile    = "init.json"
+	SuiteFile     = "suite.json"
+	PeersFile     = "peers.json"
 )
 
 // Outcome is how it ended, and where and when that was.
@@ -300,3 +305,65 @@ type Start struct {
 
 // Key implements [Result].
 func (s Start) Key() string { return s.Name }
+
+// SuiteTest is one module of CPython's own tests, run over an artifact and over the same source
+// compiled as it comes.
+type SuiteTest struct {
+	// Name is the link mode, a slash, and the module.
+	Name string `json:"name"`
+	// Passed says that the artifact fails nothing that the raw build does not fail.
+	Outcome
+	Ours *SuiteRun `json:"ours,omitempty"`
+	Raw  *SuiteRun `json:"raw,omitempty"`
+}
+
+// Key implements [Result].
+func (s SuiteTest) Key() string { return s.Name }
+
+// Worse lists what fails over the artifact and not over the raw build.
+func (s SuiteTest) Worse() []string {
+	if s.Ours == nil || s.Raw == nil {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(s.Ours.Failed), func(name string) bool { return slices.Contains(s.Raw.Failed, name) })
+}
+
+// The results of a module of tests.
+const (
+	SuitePassed  = "passed"
+	SuiteFailed  = "failed"
+	SuiteSkipped = "skipped"
+)
+
+// SuiteRun is what came of one module.
+type SuiteRun struct {
+	Result string `json:"result"`
+	// Failed are the tests that failed, or what the module said at its end.
+	Failed []string `json:"failed,omitempty"`
+	// Skipped counts the tests that were skipped for each reason.
+	Skipped map[string]int `json:"skipped,omitempty"`
+	Seconds float64        `json:"seconds"`
+}
+
+// PeerBase is the name of the interpreter that the others are divided by, Debian's own, and
+// PeerOurs begins the names of those that Ampoule builds.
+const (
+	PeerBase = "debian"
+	PeerOurs = "ampoule "
+)
+
+// PeerStarts is the benchmark that starts interpreters.
+const PeerStarts = "starts"
+
+// Peer is one benchmark by one interpreter. Its Passed says that it could be run.
+type Peer struct {
+	Benchmark string `json:"benchmark"`
+	Peer      string `json:"peer"`
+	Outcome
+	// Values are by what was measured: a benchmark may have several parts. Each is of one process,
+	// in seconds, or in MiB where the name says so.
+	Values map[string][]float64 `json:"values,omitempty"`
+}
+
+// Key implements [Result].
+func (p Peer) Key() string { return p.Benchmark + "/" + p.Peer }

@@ -76,6 +76,14 @@ func Render(results string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	suite, err := recorded.Open[recorded.SuiteTest](filepath.Join(results, recorded.SuiteFile))
+	if err != nil {
+		return "", err
+	}
+	peers, err := recorded.Open[recorded.Peer](filepath.Join(results, recorded.PeersFile))
+	if err != nil {
+		return "", err
+	}
 	var b strings.Builder
 	b.WriteString(top)
 	writeRecipes(&b, recipes)
@@ -88,6 +96,8 @@ func Render(results string) (string, error) {
 	writeBench(&b, bench.All())
 	writeChecks(&b, recipes, checks)
 	writeKills(&b, kills.All())
+	writePeers(&b, peers.All())
+	writeSuite(&b, suite.All())
 	writeServices(&b, services.All())
 	if err := writeVerdicts(&b, verdicts.All()); err != nil {
 		return "", err

@@ -57,6 +57,17 @@ func TestRender(t *testing.T) {
 		recorded.Package{Name: "numpy", Version: "2.4", Outcome: when, LockSeconds: 9, BuildSeconds: 600, Overrides: []string{"numpy: it links BLAS"}},
 		recorded.Package{Name: "MarkupSafe", Version: "3", Outcome: when, Compiled: recorded.Compiled{"markupsafe==3": 6}},
 		recorded.Package{Name: "scipy", Outcome: broke})
+	failed := &recorded.SuiteRun{Result: recorded.SuiteFailed, Failed: []string{"test_os.A.test_b", "test_os.A.test_c"}, Skipped: map[string]int{"needs root": 3}}
+	put(t, dir, recorded.SuiteFile,
+		recorded.SuiteTest{Name: "static/test_os", Outcome: when, Ours: failed, Raw: &recorded.SuiteRun{Result: recorded.SuiteFailed, Failed: []string{"test_os.A.test_c"}}},
+		recorded.SuiteTest{Name: "static/test_x", Outcome: when, Ours: &recorded.SuiteRun{Result: recorded.SuitePassed}, Raw: &recorded.SuiteRun{Result: recorded.SuitePassed, Skipped: map[string]int{"needs root": 1}}},
+		recorded.SuiteTest{Name: "shared/test_x", Outcome: when, Ours: failed})
+	for name, took := range map[string]float64{recorded.PeerBase: 1, "pyenv": 2, recorded.PeerOurs + "static": 0.8} {
+		put(t, dir, recorded.PeersFile,
+			recorded.Peer{Benchmark: "chaos", Peer: name, Outcome: when, Values: map[string][]float64{"chaos": {took, took}}},
+			recorded.Peer{Benchmark: recorded.PeerStarts, Peer: name, Outcome: when, Values: map[string][]float64{"python3 -c pass, seconds": {0.01, took / 10, 0.01}}})
+	}
+	put(t, dir, recorded.PeersFile, recorded.Peer{Benchmark: "go", Peer: "pyenv", Outcome: when, Values: map[string][]float64{"go": {1}}})
 	put(t, dir, recorded.LoopFile, recorded.Step{Kind: "pure", Requirement: "humanize", LockSeconds: 3, BuildSeconds: 8.5, LimitSeconds: 10})
 	put(t, dir, recorded.BenchFile, recorded.Figure{Name: "nothing to do", Value: 0.12, Limit: 0.15, Unit: "s", Of: "five"})
 	put(t, dir, recorded.KillsFile,
@@ -94,6 +105,9 @@ func TestRender(t *testing.T) {
 		"| `legacy` | the same digest, which the catalogue's build does not have | 5 min 00 s | `sha256:04` | 2026-05-04 |\n",
 		"; a.so: .rodata (time) | 1 min 00 s | `sha256:02` | 2026-05-04 |\n",
 		"| new | 10 | 0 | 2 | 3 min 20 s | 5 min 00 s | 2 min 10 s | 1 | 10 | 3.13.5 | 3.0.20 | 2026-05-04 |\n",
+		"| `static` | 2 | 1 | 0 | 1 | `test_os.A.test_b` | 3 / 1 | 2026-05-04 |\n\nWhy", "| needs root | 3 | 1 |\n",
+		"the geometric mean of 1 measurements that all have", "| ampoule static | 1.250 | 1.250–1.250 | 0 |\n| pyenv | 0.500 | 0.500–0.500 | 1 |\n",
+		"| python3 -c pass, seconds | 0.01 | 0.01 | 0.01 |\n",
 		"| `science` | Numerical Python",
 		" | not measured |",
 	} {

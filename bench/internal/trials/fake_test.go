@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"ampoule/bench/internal/drive"
+	"ampoule/bench/internal/recorded"
 	"ampoule/builder/progress"
 	"ampoule/packaging"
 	"ampoule/recipes"
@@ -66,7 +67,7 @@ func (f *fake) flag(name string) string {
 }
 
 func (f *fake) main() int {
-	verbs := []string{"init", "lock", "build", "inspect", "install", "audit", "cache"}
+	verbs := []string{"init", "lock", "build", "inspect", "install", "audit", "cache", "run", "shell"}
 	i := slices.IndexFunc(f.args, func(a string) bool { return slices.Contains(verbs, a) })
 	called(f.args[i:]...)
 	if slices.Contains(f.args, "--all") {
@@ -85,6 +86,8 @@ func (f *fake) main() int {
 		return f.install()
 	case "audit":
 		return f.audit()
+	case "run", "shell":
+		return f.tests()
 	}
 	return 0
 }
@@ -130,6 +133,32 @@ func (f *fake) audit() int {
 		{"check": "isa", "severity": "undecided", "file": "%[1]s/lib/python3.11/site-packages/shop/fast.so", "distribution": "shop 1.0"},
 		{"check": "record", "severity": "warn", "file": "a"}, {"check": "record", "severity": "warn", "file": "b"}%s]}]}`, target, moved)
 	return fail(codeRefused, "the audit refuses 1 of what is in it")
+}
+
+// tests lists two modules of CPython's tests, or says what came of those asked for: one fails
+// over the artifact alone. A shell that FAKE_SHELL breaks ends after the first.
+func (f *fake) tests() int {
+	names := f.args[slices.Index(f.args, "--")+3:]
+	if len(names) == 0 {
+		fmt.Print("test_os\ntest.test_asyncio.test_locks\n")
+	}
+	raw := slices.Contains(f.args, "shell")
+	if raw {
+		names = f.args[slices.Index(f.args, "backend.py")+1:]
+	}
+	for i, name := range names {
+		switch {
+		case raw && i > 0 && os.Getenv("FAKE_SHELL") == "broken":
+			return fail(8, "killed")
+		case name == "test_os" && !raw:
+			fmt.Printf(`{"test": %q, "result": "failed", "failed": ["test_os.A.test_b", "test_os.A.test_c"], "seconds": 2}`+"\n", name)
+		case name == "test_os":
+			fmt.Printf(`{"test": %q, "result": "failed", "failed": ["test_os.A.test_c"], "seconds": 2}`+"\n", name)
+		default:
+			fmt.Printf(`{"test": %q, "result": "passed", "skipped": {"needs root": 3}, "seconds": 1.5}`+"\n", name)
+		}
+	}
+	return 0
 }
 
 // called notes a call.
@@ -353,7 +382,8 @@ func fakeTool(name string, args []string) int {
 	last := args[len(args)-1]
 	switch {
 	case name == "unshare":
-		return inFakeMachine(args[slices.Index(args, "-i")+1:])
+		i := slices.Index(args, "-i")
+		return inFakeMachine(args[i-4], args[i+1:])
 	case name == "pip" && args[0] == "config":
 		fmt.Print("global.index-url='https://index.example/simple'\n:env:.find-links='/opt/wheels'\n")
 	case name == "pip" && strings.HasPrefix(last, "psycopg2"):
@@ -385,10 +415,41 @@ func fakeTool(name string, args []string) int {
 	return 0
 }
 
-// inFakeMachine answers for what runs in a machine, behind its environment's variables.
-func inFakeMachine(args []string) int {
+// fakePeer starts interpreters, and runs benchmarks by them: each takes Ampoule's half a second,
+// the others a whole one. Nobody can run the second benchmark but Debian's.
+func fakePeer(root string, command []string) int {
+	script := command[min(2, len(command)-1)]
+	switch {
+	case slices.Contains(command, "/srv/peers.py"):
+		for _, peer := range peers() {
+			fmt.Printf(`{"peer": %q, "values": {"python3 -c pass, seconds": [0.01, 0.02]}}`+"\n", peer.name)
+		}
+	case strings.Contains(script, "pyperformance list"):
+		fmt.Print("'all' benchmarks:\n- 2to3\n- chaos\n\nTotal: 2 benchmarks\n")
+	case strings.Contains(script, "pyperformance run"):
+		dir, name, took := command[4], command[5], 1.0
+		if strings.Contains(dir, "ampoule") {
+			took = 0.5
+		}
+		if name == "chaos" && !strings.HasSuffix(dir, recorded.PeerBase) {
+			return fail(1, "no wheel of it")
+		}
+		text := fmt.Sprintf(`{"metadata": {"name": %q}, "benchmarks": [{"runs": [{"warmups": []}, {"values": [%[2]v, %[2]v]}, {"values": [%[2]v]}]}]}`, name, took)
+		path := filepath.Join(root, dir, "result.json")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(text), 0o644)); err != nil {
+			return fail(1, err.Error())
+		}
+	}
+	return 0
+}
+
+// inFakeMachine answers for what runs in a machine with this root, behind its environment's variables.
+func inFakeMachine(root string, args []string) int {
 	command := slices.DeleteFunc(args, func(arg string) bool { return regexp.MustCompile(`^[A-Z_]+=`).MatchString(arg) })
 	moved := slices.ContainsFunc(command, func(arg string) bool { return strings.HasPrefix(arg, "/srv/app/") })
+	if slices.ContainsFunc(command, func(arg string) bool { return strings.HasPrefix(arg, "/srv/peers") || strings.HasPrefix(arg, "/opt/") }) {
+		return fakePeer(root, command)
+	}
 	switch {
 	case slices.Contains(command, installScript) && os.Getenv("FAKE_PIP") == "broken":
 		return fail(1, "there is no wheel of it")

@@ -1,0 +1,416 @@
+package trials
+
+import (
+	"cmp"
+	"context"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"ampoule/bench/internal/drive"
+	"ampoule/bench/internal/machine"
+	"ampoule/bench/internal/recorded"
+	"ampoule/recipes"
+)
+
+// peersScript starts interpreters in turns.
+//
+//go:embed peers.py
+var peersScript string
+
+// What peers are compared with.
+const (
+	// peersSuite is the Debian release in which all peers run, with its own Python among them.
+	peersSuite = "trixie"
+	// pyperformance is the version of the set of benchmarks.
+	pyperformance = "1.14.0"
+	// startTimes is how often each interpreter is started.
+	startTimes = 40
+)
+
+// optimised are the flags of what is compared as fast.
+var optimised = []string{"--enable-optimizations", "--with-lto"}
+
+// peer is one interpreter.
+type peer struct {
+	name string
+	// python is its path in the machine.
+	python string
+	// configure are its flags. Of Debian's own they are not known.
+	configure []string
+	// built says that Ampoule builds it; what is neither built nor Debian's is compiled by hand.
+	built bool
+}
+
+// Debian's interpreter is what the others are divided by.
+func peers() []peer {
+	all := []peer{
+		{name: recorded.PeerBase, python: "/usr/bin/python3.13"},
+		{name: "pyenv", python: "/opt/pyenv/bin/python3"},
+		{name: "by hand", python: "/opt/by-hand/bin/python3", configure: optimised},
+	}
+	for _, m := range linkModes {
+		name := recorded.PeerOurs + m.name
+		all = append(all, peer{name: name, python: "/opt/" + strings.ReplaceAll(name, " ", "-") + "/current/bin/python3", configure: append(slices.Clone(m.configure), optimised...), built: true})
+	}
+	return all
+}
+
+// root is the directory that a peer of this project's own making is in.
+func (p peer) root() string { return "/opt/" + strings.ReplaceAll(p.name, " ", "-") }
+
+// work is the peer's own directory in the machine: an environment with the benchmarks.
+func (p peer) work() string { return "/srv/peers/" + strings.ReplaceAll(p.name, " ", "-") }
+
+// Peers runs the default set of pyperformance by several interpreters in one Debian, all or the
+// benchmarks and the interpreters asked for. The interpreters take turns with each benchmark, and
+// each turn is recorded as it ends.
+func (t *Trials) Peers(ctx context.Context, benchmarks, only []string) error {
+	all, err := chosenPeers(only)
+	if err != nil {
+		return err
+	}
+	book, err := recorded.Open[recorded.Peer](filepath.Join(t.Results, recorded.PeersFile))
+	if err != nil {
+		return err
+	}
+	world, err := t.peersWorld(ctx)
+	if err != nil {
+		return err
+	}
+	m := t.Host.Over(filepath.Join(t.Machines, "peers-machine"), world)
+	return m.With(ctx, func() error {
+		r := &race{t: t, m: m, book: book, peers: all}
+		if r.way, err = t.networked(m); err != nil {
+			return err
+		}
+		r.way.Env = append(r.way.Env, "SSL_CERT_FILE="+trustedFile)
+		for _, p := range r.peers {
+			if err := r.prepare(ctx, p); err != nil {
+				return fmt.Errorf("preparing %s: %w", p.name, err)
+			}
+		}
+		if err := r.starts(ctx); err != nil {
+			return err
+		}
+		return r.benchmarks(ctx, benchmarks)
+	})
+}
+
+// PeerNames lists the interpreters of [Trials.Peers].
+func PeerNames() []string {
+	var names []string
+	for _, p := range peers() {
+		names = append(names, p.name)
+	}
+	return names
+}
+
+// chosenPeers are all if none is asked for. Debian's, which the others are divided by, is always one.
+func chosenPeers(asked []string) ([]peer, error) {
+	names, err := chosen(PeerNames(), asked)
+	if err != nil {
+		return nil, err
+	}
+	return slices.DeleteFunc(peers(), func(p peer) bool { return p.name != recorded.PeerBase && !slices.Contains(names, p.name) }), nil
+}
+
+// race is a comparison in one machine.
+type race struct {
+	t    *Trials
+	m    *machine.Machine
+	way  machine.Way
+	book *recorded.Book[recorded.Peer]
+	// peers are those that race, Debian's first.
+	peers []peer
+}
+
+// peersPackages are what compiling CPython takes, and what benchmarks compile.
+const peersPackages = "ca-certificates,python3.13,python3.13-venv,build-essential,pkg-config,libssl-dev,libffi-dev,libsqlite3-dev,libbz2-dev,liblzma-dev,libreadline-dev," +
+	"libncurses-dev,uuid-dev,zlib1g-dev,libgdbm-dev,libexpat1-dev,xz-utils,libtirpc3t64,libnsl2,netbase,tzdata,git"
+
+// peersWorld makes the system that the peers run in, once.
+func (t *Trials) peersWorld(ctx context.Context) (string, error) {
+	dir := filepath.Join(t.Machines, "peers-world")
+	done := dir + ".made"
+	if _, err := os.Stat(done); err == nil {
+		return dir, nil
+	}
+	t.Say("making a %s system", peersSuite)
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(t.Machines, 0o755)); err != nil {
+		return "", err
+	}
+	if _, err := t.Bootstrap.Run(ctx, "--variant=minbase", "--format=directory", "--include="+peersPackages, peersSuite, dir); err != nil {
+		return "", err
+	}
+	return dir, os.WriteFile(done, nil, 0o644)
+}
+
+// sh runs a script in the machine.
+func (r *race) sh(ctx context.Context, script string, args ...string) (*drive.Run, error) {
+	return r.m.Program(r.way, "sh").Run(ctx, append([]string{"-ec", script, "sh"}, args...)...)
+}
+
+// prepare makes a peer and its environment, once.
+func (r *race) prepare(ctx context.Context, p peer) error {
+	step := "peer-" + filepath.Base(p.work())
+	if r.m.Done(step) {
+		return nil
+	}
+	r.t.Say("%s: preparing it", p.name)
+	if err := r.m.Remove(p.work(), p.root()); err != nil {
+		return err
+	}
+	var err error
+	switch {
+	case p.built:
+		err = r.install(ctx, p)
+	case p.name != recorded.PeerBase:
+		err = r.compile(ctx, p)
+	}
+	if err != nil {
+		return err
+	}
+	web, _, err := r.web()
+	if err != nil {
+		return err
+	}
+	const script = `python=$1 dir=$2; shift 2; "$python" -m venv "$dir"; "$dir/bin/pip" install --quiet "$@"`
+	if _, err := r.sh(ctx, script, append([]string{p.python, p.work(), "pyperformance==" + pyperformance}, web...)...); err != nil {
+		return err
+	}
+	return r.m.Finish(step)
+}
+
+// web lists what the web recipe requires, and the modules that its test imports.
+func (r *race) web() (requirements, imports []string, err error) {
+	err = inTemp(func(work string) error {
+		dir, err := r.t.fromCatalogue(context.Background(), work, webRecipe)
+		if err != nil {
+			return err
+		}
+		recipe, err := recipes.ReadRecipe(filepath.Join(dir, recipeFile))
+		if err != nil {
+			return err
+		}
+		lock, err := readLock(dir)
+		if err != nil {
+			return err
+		}
+		requirements, imports = lock.Requirements, recipe.Test.Imports
+		return nil
+	})
+	return requirements, imports, err
+}
+
+// locked locks a recipe with these flags below work, and returns its directory.
+func (t *Trials) locked(ctx context.Context, work string, configure []string) (dir string, err error) {
+	dir = filepath.Join(work, "peers")
+	text, err := interpreterRecipe("peers", configure, "")
+	if err == nil {
+		err = os.MkdirAll(dir, 0o755)
+	}
+	if err == nil {
+		err = os.WriteFile(filepath.Join(dir, recipeFile), []byte(text), 0o644)
+	}
+	if err != nil {
+		return "", err
+	}
+	_, err = t.lock(ctx, t.Store, dir)
+	return dir, err
+}
+
+// install builds a peer and installs it into the machine.
+func (r *race) install(ctx context.Context, p peer) error {
+	return inTemp(func(work string) error {
+		dir, err := r.t.locked(ctx, work, p.configure)
+		if err != nil {
+			return err
+		}
+		b, _, err := r.t.build(ctx, r.t.Store, dir)
+		if err != nil {
+			return err
+		}
+		_, err = r.t.in(r.t.Store).Run(ctx, "install", b.Ref, "--root", r.m.File(p.root()))
+		return err
+	})
+}
+
+// compile compiles a peer in the machine, of the source that Ampoule's own are made of.
+func (r *race) compile(ctx context.Context, p peer) error {
+	return inTemp(func(work string) error {
+		dir, err := r.t.locked(ctx, work, nil)
+		if err != nil {
+			return err
+		}
+		source, _, err := r.t.source(dir)
+		if err == nil {
+			err = r.m.Write("/srv/source.tar.xz", string(source))
+		}
+		if err != nil {
+			return err
+		}
+		const script = `prefix=$1 jobs=$2; shift 2
+			rm -rf /srv/source; mkdir /srv/source; tar -C /srv/source --strip-components 1 -xf /srv/source.tar.xz; cd /srv/source
+			{ ./configure --prefix="$prefix" "$@"; make -j"$jobs"; make install; } >/srv/build.log 2>&1; rm -rf /srv/source`
+		_, err = r.sh(ctx, script, append([]string{p.root(), fmt.Sprint(r.t.jobs())}, p.configure...)...)
+		return err
+	})
+}
+
+// starts measures what starting takes, and what is in memory then.
+func (r *race) starts(ctx context.Context) error {
+	if r.isDone(recorded.PeerStarts) {
+		return nil
+	}
+	r.t.Say("starting each interpreter %d times", startTimes)
+	_, imports, err := r.web()
+	if err != nil {
+		return err
+	}
+	if err := r.m.Write("/srv/peers.py", peersScript); err != nil {
+		return err
+	}
+	args := []string{"/srv/peers.py", fmt.Sprint(startTimes), strings.Join(imports, ", ")}
+	for _, p := range r.peers {
+		args = append(args, p.name+"="+p.work()+"/bin/python3")
+	}
+	run, err := r.m.Program(r.way, r.peers[0].python).Run(ctx, args...)
+	if err != nil {
+		return err
+	}
+	for line := range strings.Lines(run.Out) {
+		var told struct {
+			Peer   string               `json:"peer"`
+			Values map[string][]float64 `json:"values"`
+		}
+		if err := json.Unmarshal([]byte(line), &told); err != nil {
+			return fmt.Errorf("reading what starts took: %w", err)
+		}
+		if err := r.put(recorded.PeerStarts, told.Peer, told.Values); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// isDone reports whether each peer's part of a benchmark is recorded.
+func (r *race) isDone(benchmark string) bool {
+	return !r.t.Again && !slices.ContainsFunc(r.peers, func(p peer) bool {
+		_, done := r.book.Get(recorded.Peer{Benchmark: benchmark, Peer: p.name}.Key())
+		return !done
+	})
+}
+
+func (r *race) put(benchmark, peer string, values map[string][]float64) error {
+	o := r.t.today()
+	o.Passed = true
+	return r.book.Put(recorded.Peer{Benchmark: benchmark, Peer: peer, Outcome: o, Values: values})
+}
+
+// benchmarks runs the benchmarks, each by all peers in turns.
+func (r *race) benchmarks(ctx context.Context, asked []string) error {
+	listed, err := r.sh(ctx, `cd "$1"; exec bin/pyperformance list`, r.peers[0].work())
+	if err != nil {
+		return err
+	}
+	var all []string
+	for line := range strings.Lines(listed.Out) {
+		if name, ok := strings.CutPrefix(line, "- "); ok {
+			all = append(all, strings.TrimSpace(name))
+		}
+	}
+	names, err := chosen(all, asked)
+	if err != nil {
+		return err
+	}
+	for i, name := range names {
+		if r.isDone(name) {
+			continue
+		}
+		r.t.Say("%s, %d of %d", name, i+1, len(names))
+		// Each benchmark begins with another peer, so that none of them always has the cold machine.
+		order := slices.Clone(r.peers)
+		order = append(order[i%len(order):], order[:i%len(order)]...)
+		for _, p := range order {
+			if err := r.turn(ctx, name, p); err != nil {
+				return fmt.Errorf("%s by %s: %w", name, p.name, err)
+			}
+		}
+	}
+	return nil
+}
+
+// turn runs one benchmark by one peer. One that cannot run is recorded as failed.
+func (r *race) turn(ctx context.Context, name string, p peer) error {
+	const script = `cd "$1"; rm -f result.json; exec bin/pyperformance run --benchmarks "$2" --output result.json`
+	_, err := r.sh(ctx, script, p.work(), name)
+	if err != nil {
+		o := r.t.today()
+		if err := r.t.failed(&o, err, "benchmark"); err != nil {
+			return err
+		}
+		return r.book.Put(recorded.Peer{Benchmark: name, Peer: p.name, Outcome: o})
+	}
+	values, err := readPerf(r.m.File(p.work() + "/result.json"))
+	if err != nil {
+		return err
+	}
+	return r.put(name, p.name, values)
+}
+
+// maxPerf limits a file of results.
+const maxPerf = 64 << 20
+
+// readPerf reads a file of pyperf: the mean of each process, by the benchmark's name.
+func readPerf(path string) (map[string][]float64, error) {
+	file, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer file.Close()
+	var perf struct {
+		Metadata   struct{ Name string }
+		Benchmarks []struct {
+			Metadata struct{ Name string }
+			Runs     []struct{ Values []float64 }
+		}
+	}
+	if err := json.NewDecoder(io.LimitReader(file, maxPerf)).Decode(&perf); err != nil {
+		return nil, fmt.Errorf("reading results of pyperf: %w", err)
+	}
+	found := map[string][]float64{}
+	for _, b := range perf.Benchmarks {
+		name := cmp.Or(b.Metadata.Name, perf.Metadata.Name)
+		for _, run := range b.Runs {
+			// A process that calibrates has no values.
+			if len(run.Values) > 0 {
+				found[name] = append(found[name], mean(run.Values))
+			}
+		}
+	}
+	if len(found) == 0 {
+		return nil, errors.New("results of pyperf have no values")
+	}
+	return found, nil
+}
+
+// mean is rounded to seven digits, which is more than a clock gives.
+func mean(values []float64) float64 {
+	sum := 0.0
+	for _, v := range values {
+		sum += v
+	}
+	rounded, err := strconv.ParseFloat(strconv.FormatFloat(sum/float64(len(values)), 'g', 7, 64), 64)
+	if err != nil {
+		panic("trials: reading a number just written: " + err.Error())
+	}
+	return rounded
+}

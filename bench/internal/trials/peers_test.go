@@ -1,0 +1,104 @@
+package trials
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ampoule/bench/internal/recorded"
+	"ampoule/store"
+)
+
+// TestPeers: each peer is prepared once and has its turn with each benchmark, one that cannot run
+// is recorded as failed, and what is recorded is not run again.
+func TestPeers(t *testing.T) {
+	t.Parallel()
+	trials, calls := onFakeMachines(t, "FAKE_LOCK=yes")
+	withSource(t, trials.Store)
+	if err := trials.Peers(t.Context(), nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]map[string][]float64{}
+	for _, r := range recordedIn[recorded.Peer](t, trials, recorded.PeersFile) {
+		got[r.Key()] = r.Values
+		if failed := r.Benchmark == "chaos" && r.Peer != recorded.PeerBase; r.Passed == failed || failed && r.Error != "no wheel of it" {
+			t.Errorf("recorded %+v", r)
+		}
+	}
+	if len(got) != 3*len(peers()) {
+		t.Errorf("%d turns are recorded", len(got))
+	}
+	for key, want := range map[string]map[string][]float64{
+		"2to3/debian": {"2to3": {1, 1}}, "2to3/ampoule embed": {"2to3": {0.5, 0.5}}, "chaos/debian": {"chaos": {1, 1}},
+		"starts/pyenv": {"python3 -c pass, seconds": {0.01, 0.02}},
+	} {
+		if diff := cmp.Diff(want, got[key]); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", key, diff)
+		}
+	}
+	before, err := os.ReadFile(calls)
+	if err != nil || strings.Count(string(before), "make install") != 2 || strings.Count(string(before), "install peers@") != 3 {
+		t.Errorf("two are compiled by hand and three installed: %v\n%s", err, before)
+	}
+	if err := trials.Peers(t.Context(), nil, nil); err != nil {
+		t.Fatal(err)
+	}
+	after, err := os.ReadFile(calls)
+	if again := string(after[len(before):]); err != nil || strings.Contains(again, "make install") || strings.Contains(again, "pyperformance run") {
+		t.Errorf("done again: %v\n%s", err, again)
+	}
+}
+
+// TestPeersOnly: those asked for race with Debian's.
+func TestPeersOnly(t *testing.T) {
+	t.Parallel()
+	trials, _ := onFakeMachines(t, "FAKE_LOCK=yes")
+	withSource(t, trials.Store)
+	if err := trials.Peers(t.Context(), []string{"2to3"}, []string{"pyenv"}); err != nil {
+		t.Fatal(err)
+	}
+	var raced []string
+	for _, r := range recordedIn[recorded.Peer](t, trials, recorded.PeersFile) {
+		if r.Benchmark == "2to3" {
+			raced = append(raced, r.Peer)
+		}
+	}
+	if diff := cmp.Diff([]string{recorded.PeerBase, "pyenv"}, raced); diff != "" {
+		t.Errorf("raced (-want +got):\n%s", diff)
+	}
+	if err := trials.Peers(t.Context(), nil, []string{"jython"}); err == nil || !strings.Contains(err.Error(), "jython") {
+		t.Errorf("a peer that there is not: %v", err)
+	}
+}
+
+func TestReadPerf(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{`{}`: "no values", `{"benchmarks": [{"runs": [{"values": []}]}]}`: "no values", `[`: "reading results"} {
+		path := filepath.Join(t.TempDir(), "result.json")
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readPerf(path); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v", text, err)
+		}
+	}
+}
+
+// withSource gives a store what a lock of the fake names as CPython's source.
+func withSource(t *testing.T, dir string) {
+	t.Helper()
+	st, err := store.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := st.Path(digits)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte("source"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -1,0 +1,110 @@
+"""Builds the tests of CPython to a wheel: the packages of tests, and the extension modules that only they import.
+
+Called as a program, it compiles CPython as it comes, and runs modules of tests with that.
+"""
+
+import base64
+import glob
+import hashlib
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import sysconfig
+import tarfile
+import tempfile
+import zipfile
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+DRIVER = "cpython_tests"
+# What is set for wheels is no part of a compilation as it comes.
+OURS = ("PYTHON", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "LD_LIBRARY_PATH")
+
+
+def facts():
+    with open(os.path.join(HERE, "facts.json"), encoding="utf-8") as file:
+        return json.load(file)
+
+
+def compile_raw(directory):
+    """Compiles CPython with its own flags, and returns its source tree."""
+    with tarfile.open(os.path.join(HERE, facts()["source"])) as archive:
+        archive.extractall(directory, filter="data")
+    (root,) = glob.glob(os.path.join(directory, "*"))
+    prefix = os.path.join(directory, "raw")
+    env = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
+    # A libpython of its own has to be found, also by a process without an environment.
+    env["LDFLAGS"] = "-Wl,-rpath," + os.path.join(prefix, "lib")
+    jobs = str(len(os.sched_getaffinity(0)))
+    for command in (["./configure", "--prefix=" + prefix, *facts()["configure"]], ["make", "-j" + jobs]):
+        subprocess.run(command, cwd=root, env=env, check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    return root, prefix, env
+
+
+def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
+    with tempfile.TemporaryDirectory() as directory:
+        root, _, _ = compile_raw(directory)
+        files = dict(packages(root), **modules(root))
+        with open(os.path.join(HERE, DRIVER + ".py"), "rb") as file:
+            files[DRIVER + ".py"] = file.read()
+        return write_wheel(wheel_directory, files)
+
+
+def packages(root):
+    """Yields the files of the package that the suite is."""
+    library = os.path.join(root, "Lib")
+    for directory, names, leaves in os.walk(os.path.join(library, "test")):
+        names[:] = sorted(n for n in names if n != "__pycache__")
+        for leaf in sorted(leaves):
+            path = os.path.join(directory, leaf)
+            with open(path, "rb") as file:
+                yield os.path.relpath(path, library), file.read()
+
+
+def modules(root):
+    """Yields the extension modules that this interpreter does not have."""
+    suffix = sysconfig.get_config_var("EXT_SUFFIX")
+    for path in sorted(glob.glob(os.path.join(root, "build", "lib.*", "*" + suffix)) + glob.glob(os.path.join(root, "Modules", "*" + suffix))):
+        leaf = os.path.basename(path)
+        if importlib.util.find_spec(leaf.removesuffix(suffix)) is None:
+            with open(path, "rb") as file:
+                yield leaf, file.read()
+
+
+def write_wheel(directory, files):
+    name, version = "cpython_tests", facts()["version"]
+    info = f"{name}-{version}.dist-info"
+    tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
+    tag = f"{tag}-{tag}-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
+    files[f"{info}/METADATA"] = metadata().encode()
+    files[f"{info}/WHEEL"] = f"Wheel-Version: 1.0\nGenerator: suite\nRoot-Is-Purelib: false\nTag: {tag}\n".encode()
+    leaf = f"{name}-{version}-{tag}.whl"
+    record = ""
+    with zipfile.ZipFile(os.path.join(directory, leaf), "w", zipfile.ZIP_DEFLATED) as wheel:
+        for path, content in sorted(files.items()):
+            digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
+            quoted = '"%s"' % path if "," in path else path
+            record += f"{quoted},sha256={digest},{len(content)}\n"
+            wheel.writestr(zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0)), content)
+        record += f"{info}/RECORD,,\n"
+        wheel.writestr(zipfile.ZipInfo(f"{info}/RECORD", (1980, 1, 1, 0, 0, 0)), record)
+    return leaf
+
+
+def metadata():
+    return f"Metadata-Version: 2.2\nName: cpython-tests\nVersion: {facts()['version']}\n"
+
+
+def main(names):
+    directory = tempfile.mkdtemp()
+    root, prefix, env = compile_raw(directory)
+    subprocess.run(["make", "install"], cwd=root, env=env, check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+    shutil.rmtree(root)
+    python = os.path.join(prefix, "bin", "python3")
+    os.execve(python, [python, os.path.join(HERE, DRIVER + ".py"), *names], {k: v for k, v in os.environ.items() if not k.startswith(OURS)})
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])

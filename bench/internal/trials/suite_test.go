@@ -1,0 +1,89 @@
+package trials
+
+import (
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/google/go-cmp/cmp"
+
+	"ampoule/bench/internal/drive"
+	"ampoule/bench/internal/recorded"
+)
+
+// TestSuite: what fails over the artifact alone is worse, and what is recorded is not run again.
+func TestSuite(t *testing.T) {
+	t.Parallel()
+	trials, calls := faked(t, "FAKE_SHELL=broken")
+	withSource(t, trials.Store)
+	if err := trials.Suite(t.Context(), []string{"shared"}); err == nil || !strings.Contains(err.Error(), "killed") {
+		t.Fatalf("the raw build's tests were cut short: %v", err)
+	}
+	trials.Ampoule.Env = append(trials.Ampoule.Env, "FAKE_SHELL=")
+	if err := trials.Suite(t.Context(), []string{"shared"}); err != nil {
+		t.Fatal(err)
+	}
+	told, err := os.ReadFile(calls)
+	if err != nil || strings.Count(string(told), "cpython_tests test_os test.test_asyncio.test_locks") != 1 || !strings.Contains(string(told), "backend.py test.test_asyncio.test_locks\n") {
+		t.Errorf("what is left is run: %v\n%s", err, told)
+	}
+	got := map[string]bool{}
+	for _, r := range recordedIn[recorded.SuiteTest](t, trials, recorded.SuiteFile) {
+		got[r.Name] = r.Passed
+		if r.Name == "shared/test_os" {
+			if diff := cmp.Diff([]string{"test_os.A.test_b"}, r.Worse()); diff != "" {
+				t.Errorf("worse (-want +got):\n%s", diff)
+			}
+		}
+	}
+	if diff := cmp.Diff(map[string]bool{"shared/test_os": false, "shared/test.test_asyncio.test_locks": true}, got); diff != "" {
+		t.Errorf("recorded (-want +got):\n%s", diff)
+	}
+}
+
+func TestSuiteModes(t *testing.T) {
+	t.Parallel()
+	trials, _ := faked(t)
+	if err := trials.Suite(t.Context(), []string{"musl"}); err == nil || !strings.Contains(err.Error(), "musl") {
+		t.Errorf("a mode that there is not: %v", err)
+	}
+}
+
+// TestSuiteDriver judges what regrtest of CPython prints and reports.
+func TestSuiteDriver(t *testing.T) {
+	t.Parallel()
+	report := filepath.Join(t.TempDir(), "report.xml")
+	xml := `<testsuites><testsuite><testcase name="a"/><testcase name="b"><failure>x</failure></testcase><testcase name="c"><error>y</error></testcase>` +
+		`<testcase name="d"><skipped> needs root </skipped></testcase></testsuite></testsuites>`
+	if err := os.WriteFile(report, []byte(xml), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		code         int
+		text, report string
+		want         map[string]any
+	}{
+		"failures":         {2, "", report, map[string]any{"result": "failed", "failed": []any{"b", "c"}, "skipped": map[string]any{"needs root": 1.0}}},
+		"a crash":          {-11, "starts\nFatal Python error: Segmentation fault\n\n", "gone", map[string]any{"result": "failed", "failed": []any{"Fatal Python error: Segmentation fault"}, "skipped": map[string]any{}}},
+		"a whole module":   {4, "0:00:00 [1/1] test_gdb\ntest_gdb skipped -- gdb is not installed\n", "gone", map[string]any{"result": "skipped", "skipped": map[string]any{"gdb is not installed": 1.0}}},
+		"a resource":       {4, "test_urllibnet skipped (resource denied)\n", "gone", map[string]any{"result": "skipped", "skipped": map[string]any{"resource denied": 1.0}}},
+		"all of it passed": {0, "Result: SUCCESS\n", "gone", map[string]any{"result": "passed", "skipped": map[string]any{}}},
+	} {
+		script := "import json, sys, cpython_tests; print(json.dumps(cpython_tests.judge(int(sys.argv[1]), sys.argv[2], sys.argv[3])))"
+		python := drive.Program{Path: "python3", Dir: "suite", Env: []string{"PYTHONDONTWRITEBYTECODE=1"}}
+		run, err := python.Run(t.Context(), "-c", script, strconv.Itoa(c.code), c.text, c.report)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var got map[string]any
+		if err := json.Unmarshal([]byte(run.Out), &got); err != nil {
+			t.Fatal(err)
+		}
+		if diff := cmp.Diff(c.want, got); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", name, diff)
+		}
+	}
+}
