@@ -75,6 +75,9 @@ func Copy(ctx context.Context, from *Registry, ref string, to *Registry, target 
 	if err != nil {
 		return Copied{}, err
 	}
+	if dst.local && artifact.IsChannelTag(dst.tag) {
+		return Copied{}, faults.New(faults.Refused, "`ampoule channel` writes it; copies of it go to other registries", "copying %s: %s is the log of a channel", ref, target)
+	}
 	pusher, err := remote.NewPusher(dst.options...)
 	if err != nil {
 		return Copied{}, fmt.Errorf("copying %s: %w", ref, err)

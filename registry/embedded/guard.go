@@ -95,6 +95,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer g.open.RUnlock()
 	w.Header().Set(holderHeader, holderName(g.secret))
+	w.Header().Set(artifact.ConditionsHeader, artifact.Conditions)
 	if verb, ok := strings.CutPrefix(r.URL.Path, adminPath); ok {
 		g.administer(w, r, verb)
 		return
@@ -262,6 +263,10 @@ func (g *guard) put(w http.ResponseWriter, r *http.Request, repo repository, ref
 		}
 	}
 	tagged := !strings.Contains(ref, ":")
+	if err := unmet(repo, ref, r.Header); err != nil {
+		refuse(w, err.status, "DENIED", err.message)
+		return
+	}
 	if taken := g.taken(repo, ref); taken != "" && taken != hashOf(raw) {
 		refuse(w, http.StatusConflict, "DENIED", fmt.Sprintf("%s already names %s", ref, taken))
 		return
