@@ -36,6 +36,10 @@ const (
 	Conditions       = "if-match"
 )
 
+// DigestHeader is the header with the digest of a manifest (distribution-spec, "Pulling
+// manifests").
+const DigestHeader = "Docker-Content-Digest"
+
 // EntityTag is a digest as If-Match has it (RFC 9110, section 8.8.3).
 func EntityTag(digest string) string { return `"` + digest + `"` }
 

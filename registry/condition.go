@@ -63,8 +63,12 @@ func (r *Repository) CheckConditions(ctx context.Context) error {
 	return nil
 }
 
-// Named is the digest that a tag names; empty where there is no such tag.
+// Named is the digest that a tag names; empty where there is no such tag. In the store's own
+// registry what it names may be damaged.
 func (r *Repository) Named(ctx context.Context, tag string) (string, error) {
+	if r.at.transport != nil {
+		return r.namedHere(ctx, tag)
+	}
 	var d *v1.Descriptor
 	err := alive(ctx, func() (err error) {
 		d, err = r.at.puller.Head(ctx, r.at.repo.Tag(tag))
@@ -79,6 +83,28 @@ func (r *Repository) Named(ctx context.Context, tag string) (string, error) {
 		return "", err
 	}
 	return d.Digest.String(), nil
+}
+
+// namedHere asks the store's own registry, which says what a tag names even where it has only
+// ruins to give for it.
+func (r *Repository) namedHere(ctx context.Context, tag string) (string, error) {
+	ref, op := r.at.base+":"+tag, "reading "+tag
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, "http://"+localHost+"/v2/"+r.at.repo.RepositoryStr()+"/manifests/"+tag, nil)
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", op, err)
+	}
+	resp, err := r.at.transport.RoundTrip(req)
+	if err != nil {
+		return "", r.at.convert(op, ref, err)
+	}
+	defer resp.Body.Close()
+	if digest := resp.Header.Get(artifact.DigestHeader); artifact.IsDigest(digest) {
+		return digest, nil
+	}
+	if resp.StatusCode == http.StatusNotFound {
+		return "", nil
+	}
+	return "", r.at.convert(op, ref, transport.CheckError(resp, http.StatusNotFound))
 }
 
 // PutIf is as [Repository.Put], if the tag names what it is expected to: a digest, or nothing

@@ -170,6 +170,7 @@ func (g *guard) getManifest(w http.ResponseWriter, r *http.Request, repo reposit
 	listed := digest != ref || slices.ContainsFunc(list.Manifests, func(d descriptor) bool { return d.Digest == digest })
 	switch _, err := g.sound.check(repo.blob(digest), digest); {
 	case errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist) && listed:
+		w.Header().Set(artifact.DigestHeader, digest) // what is written in its place is compared with it
 		refuse(w, http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN", fmt.Sprintf("%s@%s is damaged or gone", repo.name, digest))
 	case errors.Is(err, fs.ErrNotExist):
 		refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", fmt.Sprintf("%s@%s is not there", repo.name, digest))
