@@ -59,6 +59,8 @@ const (
 	// ChannelSegmentType is a thousand entries of a channel's log, each a DSSE envelope in a
 	// line that ends with a line feed.
 	ChannelSegmentType = "application/vnd.ampoule.channel.segment.v1+jsonl"
+	// ChannelRulesType is a channels.yaml without its signatures, as JSON: what root keys sign.
+	ChannelRulesType = "application/vnd.ampoule.channel.rules.v1+json"
 	// InputType is an input of a build, whatever it is: it is named by its hash.
 	InputType = "application/octet-stream"
 	// CacheStatementType says what an entry of a cache is, as JSON. [AnnotationSignature] is of

@@ -56,7 +56,7 @@ func Settings() []Setting {
 		{What: "the encrypted key that builds are signed with", Flag: "sign-key", Of: "build, ci build", Variables: []string{signKeyVariable}, Key: "sign.key", Default: "none: nothing is signed"},
 		{What: "a program, with arguments, that signs instead: it gets the payload on stdin and prints the signature", Key: "sign.command", Default: "none"},
 		{What: "the file of that program's public key", Key: "sign.public", Default: "none"},
-		{What: "the file with the passphrase of the key", Flag: "passphrase-file", Of: "build, ci build, ci attest, channel promote, channel rollback, channel revoke, channel freeze, channel unfreeze, channel refresh, channel restart, keys generate, sign, trust sign", Key: "sign.passphrase-file", Default: "it is asked for on the terminal"},
+		{What: "the file with the passphrase of the key", Flag: "passphrase-file", Of: "build, ci build, ci attest, channel approve, channel promote, channel rollback, channel revoke, channel freeze, channel unfreeze, channel refresh, channel restart, channel rules sign, keys generate, sign, trust sign", Key: "sign.passphrase-file", Default: "it is asked for on the terminal"},
 		{What: "a program, with arguments, that prints the passphrase of the key", Key: "sign.passphrase-command", Default: "none"},
 		{What: "the form of signatures: `legacy` or `bundle`", Flag: "form", Of: "sign, ci attest", Key: "sign.form", Default: "`legacy`"},
 		{What: "how this builder is called in what it signs, as a URI", Key: "sign.builder", Default: "`urn:ampoule:key:` and the key's ID"},

@@ -168,7 +168,7 @@ func TestForgeries(t *testing.T) {
 		t.Run(f.name, func(t *testing.T) {
 			t.Parallel()
 			s := newScene(t)
-			repo, c := s.repository("web"), s.channel("prod")
+			repo := s.repository("web")
 			for _, digest := range []string{s.a, s.b, s.c} {
 				s.prod(digest)
 			}
@@ -177,7 +177,7 @@ func TestForgeries(t *testing.T) {
 			entries := slices.Clone(good.Entries)
 			_, err = repo.PutIf(t.Context(), artifact.ChannelTag("prod"), good.head, artifact.ChannelType, nil, f.make(s, entries))
 			s.must(err)
-			c = s.channel("prod")
+			c := s.channel("prod")
 			var refusedLog *LogError
 			if l, err := c.Read(t.Context()); !errors.As(err, &refusedLog) || !strings.Contains(err.Error(), f.told) || faults.Of(err) != faults.Refused || refusedLog.Hint() == "" {
 				t.Errorf("want %q: %v, %+v", f.told, err, l)
@@ -234,12 +234,12 @@ func TestRestart(t *testing.T) {
 		t.Errorf("%d entries can be looked at: %v", len(found), err)
 	}
 	w := s.writer("prod", "promote-1")
-	_, err = w.Restart(ctx, s.b, "x")
+	_, err = w.Restart(ctx, s.b, "x", false)
 	refused(t, err, "which is revoked: poisoned")
-	if _, err := w.Restart(ctx, s.a, ""); faults.Of(err) != faults.Usage {
+	if _, err := w.Restart(ctx, s.a, "", false); faults.Of(err) != faults.Usage {
 		t.Errorf("a restart for no reason: %v", err)
 	}
-	l, err := w.Restart(ctx, s.a, "promote-0 was stolen")
+	l, err := w.Restart(ctx, s.a, "promote-0 was stolen", false)
 	s.must(err)
 	if digest, err := l.Current(); err != nil || digest != s.a || !slices.Equal(l.Accepted, []string{s.a}) || s.named("prod") != s.a {
 		t.Errorf("%v: %+v", err, l.State)
@@ -320,6 +320,10 @@ func FuzzParse(f *testing.F) {
 	for _, change := range []func(*Entry){
 		func(*Entry) {}, func(e *Entry) { e.Reason, e.BreakGlass = "<why> & ü", true }, func(e *Entry) { e.From = "staging" },
 		func(e *Entry) { e.Sequence, e.Previous, e.Action, e.Reason = 2, e.Digest, Revoke, "bad" }, func(e *Entry) { e.Evidence = []string{e.Digest} },
+		func(e *Entry) {
+			e.Rule, e.Approvals = &RuleRef{1, e.Digest}, []Approved{{"ben", "approve-2", e.Digest}}
+			e.BreakGlass, e.Reason, e.PassedOver = true, "a hole", []string{"soak"}
+		},
 	} {
 		changed := e
 		change(&changed)

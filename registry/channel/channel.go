@@ -73,6 +73,9 @@ func (c *Channel) sibling(name string) (*Channel, error) {
 // String is the channel for people: REPOSITORY:CHANNEL.
 func (c *Channel) String() string { return name(c.repo.String(), c.name) }
 
+// Reference is that of an artifact in the channel's repository.
+func (c *Channel) Reference(digest string) string { return c.repo.String() + "@" + digest }
+
 // Name is the channel's name alone.
 func (c *Channel) Name() string { return c.name }
 

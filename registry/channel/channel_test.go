@@ -81,7 +81,7 @@ func (j *judge) DecideSigned(s policy.Subject, _ []registry.Evidence) policy.Dec
 // madeKeys are the keys of all scenes.
 var madeKeys = sync.OnceValue(func() map[string]*keys.Private {
 	all := map[string]*keys.Private{}
-	for _, name := range []string{"ann", "build-1", "approve-1", "promote-0", "promote-1", "promote-2", "promote-3", "stranger"} {
+	for _, name := range []string{"ann", "build-1", "approve-1", "approve-2", "approve-3", "promote-0", "promote-1", "promote-2", "promote-3", "stranger"} {
 		k, err := keys.Generate()
 		if err != nil {
 			panic(err)
@@ -115,7 +115,7 @@ func newScene(t *testing.T) *scene {
 	s.must(err)
 	s.root, err = roots.New("acme", s.now.AddDate(1, 0, 0), map[string]keys.Public{"ann": s.key("ann").Public()}, 1)
 	s.must(err)
-	for name, role := range map[string]string{"build-1": roots.RoleBuild, "approve-1": roots.RoleApprove, "promote-0": roots.RolePromote, "promote-1": roots.RolePromote, "promote-2": roots.RolePromote} {
+	for name, role := range map[string]string{"build-1": roots.RoleBuild, "approve-1": roots.RoleApprove, "approve-2": roots.RoleApprove, "approve-3": roots.RoleApprove, "promote-0": roots.RolePromote, "promote-1": roots.RolePromote, "promote-2": roots.RolePromote} {
 		s.change(roots.AddKey(name, s.key(name).Public(), role, 0, ""))
 	}
 	s.change(roots.AddKey("promote-3", s.key("promote-3").Public(), roots.RolePromote, 0, s.now.Add(day).Format(time.DateOnly)))
@@ -224,7 +224,7 @@ func TestChannelMoves(t *testing.T) {
 		func() (*Log, error) { return w.Rollback(ctx, "", "") },
 		func() (*Log, error) { return w.Freeze(ctx, "holidays") },
 		func() (*Log, error) { return w.Refresh(ctx) },
-		func() (*Log, error) { return w.Restart(ctx, s.a, "why") },
+		func() (*Log, error) { return w.Restart(ctx, s.a, "why", false) },
 	} {
 		if _, err := act(); faults.Of(err) != faults.NotFound {
 			t.Errorf("an empty channel: %v", err)
@@ -397,14 +397,13 @@ func TestTwoAtOnce(t *testing.T) {
 	errs := make([]error, 8)
 	for i := range errs {
 		group.Go(func() {
-			c, action, digest := near, Refresh, s.b
+			c := near
 			if i%2 == 1 {
 				c = away
 			}
 			l, err := c.Read(t.Context())
 			if err == nil {
-				digest = l.Digest
-				_, err = c.Append(t.Context(), l, Entry{Action: action, Digest: digest, Who: "promote-1"}, s.key("promote-1"))
+				_, err = c.Append(t.Context(), l, Entry{Action: Refresh, Digest: l.Digest, Who: "promote-1"}, s.key("promote-1"))
 			}
 			errs[i] = err
 		})
@@ -485,6 +484,32 @@ func TestOtherRegistries(t *testing.T) {
 	}
 	if again, err := c.Read(t.Context()); err != nil || len(again.Entries) != 1 {
 		t.Errorf("%v", err)
+	}
+	s.prod(s.b)
+	_, err = registry.Copy(t.Context(), r, "web:channel-prod", s.reg, "web:channel-prod")
+	refused(t, err, "web:channel-prod is the log of a channel, and is there")
+	lost := newScene(t)
+	lost.root = s.root
+	if _, err := registry.Copy(t.Context(), r, "web:channel-prod", lost.reg, "web:channel-prod"); err != nil {
+		t.Fatal(err)
+	}
+	if back, err := lost.channel("prod").Read(t.Context()); err != nil || back.Digest != s.a {
+		t.Errorf("a log does not come back from a copy: %v", err)
+	}
+}
+
+// What the channel names is ruined on disk: it can still be left.
+func TestLeavingRuins(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	s.prod(s.a)
+	s.prod(s.b)
+	s.remove(s.b)
+	if _, err := s.writer("prod", "promote-1").Rollback(t.Context(), "", "it is gone"); err != nil {
+		t.Error(err)
+	}
+	if s.named("prod") != s.a {
+		t.Errorf("the tag names %s", s.named("prod"))
 	}
 }
 

@@ -56,7 +56,7 @@ func (c *Channel) CheckTargets(ctx context.Context, stock Stock, judge Judge, la
 
 func (c *Channel) checkTarget(ctx context.Context, stock Stock, judge Judge, digest string) (Checked, error) {
 	out := Checked{Digest: digest, Problems: []string{}}
-	ref := c.repo.String() + "@" + digest
+	ref := c.Reference(digest)
 	// note takes what is wrong with an artifact for a problem; a registry that fails is none.
 	note := func(err error) error {
 		if kind := faults.Of(err); kind != faults.Refused && kind != faults.NotFound {

@@ -60,7 +60,7 @@ func (a Action) wantsReason() bool { return a == Revoke || a == Freeze || a == R
 
 // Limits.
 const (
-	// maxEntry bounds one entry, in bytes.
+	// maxEntry bounds one entry, in bytes. Its parts have bounds of their own, far below.
 	maxEntry = 64 << 10
 	// maxSequence bounds how many entries a log has.
 	maxSequence = 100 * artifact.ChannelSegment
@@ -93,6 +93,12 @@ type Entry struct {
 	Reason string `json:"reason,omitempty"`
 	// BreakGlass says that what forbade the promotion was passed over. It has a reason.
 	BreakGlass bool `json:"breakGlass,omitempty"`
+	// PassedOver says what forbade the promotion, a line each.
+	PassedOver []string `json:"passedOver,omitempty"`
+	// Rule names the channel rules that were obeyed; nil where there were none.
+	Rule *RuleRef `json:"rule,omitempty"`
+	// Approvals are those that counted.
+	Approvals []Approved `json:"approvals,omitempty"`
 	// Evidence are the digests of what was looked at beside the artifact, sorted.
 	Evidence []string `json:"evidence,omitempty"`
 }
@@ -117,7 +123,7 @@ func (e Entry) check() error {
 		return fmt.Errorf("its digest %.80q is none", e.Digest)
 	case e.From != "" && (!artifact.IsChannel(e.From) || e.Action != Promote):
 		return fmt.Errorf("it comes from the channel %.80q", e.From)
-	case e.Who == "" || !isLine(e.Who, maxReason):
+	case e.Who == "" || !isLine(e.Who):
 		return errors.New("it does not say who wrote it")
 	}
 	return e.checkMore()
@@ -126,11 +132,11 @@ func (e Entry) check() error {
 // checkMore says what is wrong with the reasons of an entry.
 func (e Entry) checkMore() error {
 	switch {
-	case !isLine(e.Reason, maxReason):
+	case !isLine(e.Reason):
 		return fmt.Errorf("its reason is not one line of at most %d bytes", maxReason)
 	case e.Reason == "" && (e.Action.wantsReason() || e.BreakGlass):
 		return fmt.Errorf("it says no reason, which %s must have", e.Action)
-	case e.BreakGlass && e.Action != Promote:
+	case e.BreakGlass && e.Action != Promote && e.Action != Restart:
 		return fmt.Errorf("%s passes nothing over", e.Action)
 	case len(e.Evidence) > maxEvidence || !slices.IsSorted(e.Evidence):
 		return fmt.Errorf("it has %d digests of evidence, or they are not sorted", len(e.Evidence))
@@ -140,12 +146,15 @@ func (e Entry) checkMore() error {
 			return fmt.Errorf("%.80q is no digest of evidence", digest)
 		}
 	}
-	return nil
+	return e.checkRule()
 }
 
-// isLine reports whether a text is one line that may be shown anywhere.
-func isLine(text string, most int) bool {
-	return len(text) <= most && utf8.ValidString(text) && !bytes.ContainsFunc([]byte(text), func(r rune) bool { return !unicode.IsPrint(r) })
+// isHash reports whether a text is a sha256.
+func isHash(text string) bool { return artifact.IsDigest(text) }
+
+// isLine reports whether a text is one line, within its bound, that may be shown anywhere.
+func isLine(text string) bool {
+	return len(text) <= maxReason && utf8.ValidString(text) && !bytes.ContainsFunc([]byte(text), func(r rune) bool { return !unicode.IsPrint(r) })
 }
 
 // stamp is a time as entries have it.

@@ -89,7 +89,8 @@ func check(repository, channel string, entries []Signed, known Keys, now time.Ti
 		return nil, err
 	}
 	for i, e := range entries {
-		if i < base && (len(e.By) == 0 || e.Action != Revoke) {
+		if i < base {
+			l.before(e)
 			continue
 		}
 		if err := l.apply(e); err != nil {

@@ -78,6 +78,7 @@ func unpack(ctx context.Context, from opener, info registry.ReferrerInfo) ([]Sig
 // formError says that something has not the form of a log.
 type formError struct{ error }
 
+// Unwrap returns what is wrong.
 func (e *formError) Unwrap() error { return e.error }
 
 // checkFiles looks at what a manifest says of its files, before any is read.

@@ -1,6 +1,7 @@
 package channel
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -21,6 +22,8 @@ type State struct {
 	Revoked map[string]string
 	// Frozen says why promotions are stopped; empty where they are not.
 	Frozen string
+	// Rule names the channel rules that were obeyed last; nil where none were.
+	Rule *RuleRef
 }
 
 // RevokedError says that a digest is not to be used any more.
@@ -58,6 +61,20 @@ func (l *Log) Current() (string, error) {
 	return l.Digest, nil
 }
 
+// before takes from an entry before a restart what stays: what it revoked and which rules it
+// obeyed, if its signature counts.
+func (s *State) before(e Signed) {
+	if len(e.By) == 0 {
+		return
+	}
+	if e.Rule != nil {
+		s.Rule = e.Rule
+	}
+	if _, twice := s.Revoked[e.Digest]; e.Action == Revoke && !twice {
+		_ = s.revoke(e) // it fails for what is revoked already
+	}
+}
+
 // Back is the digest that the channel named last before the current one, and can go back to;
 // empty where there is none.
 func (s State) Back() string {
@@ -73,6 +90,9 @@ func (s State) Back() string {
 func (s *State) apply(e Signed) error {
 	if e.Action == Revoke {
 		return s.revoke(e)
+	}
+	if err := s.ruled(e); err != nil {
+		return err
 	}
 	if reason, revoked := s.Revoked[e.Digest]; revoked && e.Action.names() {
 		return fmt.Errorf("%s names %s, which is revoked: %s", e.Action, e.Digest, reason)
@@ -98,9 +118,11 @@ func (s *State) apply(e Signed) error {
 		s.Frozen = e.Reason
 	case Unfreeze:
 		if s.Frozen == "" {
-			return fmt.Errorf("the channel is not frozen")
+			return errors.New("the channel is not frozen")
 		}
 		s.Frozen = ""
+	case Refresh, Revoke:
+		// The one changes nothing, the other is done.
 	}
 	return nil
 }

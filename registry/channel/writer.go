@@ -9,6 +9,7 @@ import (
 
 	"ampoule/faults"
 	"ampoule/registry"
+	"ampoule/registry/channel/rules"
 	"ampoule/registry/trust"
 	"ampoule/registry/trust/keys"
 	"ampoule/registry/trust/policy"
@@ -36,16 +37,17 @@ type Writer struct {
 	by        keys.Signer
 	// who is the key's name in the trust root.
 	who string
+	// rules are nil where none are obeyed; open opens the policies that they name.
+	rules *rules.Rules
+	open  Policies
 }
 
 // NewWriter returns a writer. A key that is no promotion key now is an error of kind Refused.
 func NewWriter(c *Channel, artifacts Artifacts, judge Judge, by keys.Signer) (*Writer, error) {
-	known := c.keys.KeysOf(roots.RolePromote, c.now())
-	for _, name := range slices.Sorted(maps.Keys(known)) {
-		if known[name].ID() == by.Public().ID() {
-			return &Writer{c, artifacts, judge, by, name}, nil
-		}
+	if who := c.keyName(roots.RolePromote, by); who != "" {
+		return &Writer{channel: c, artifacts: artifacts, judge: judge, by: by, who: who}, nil
 	}
+	known := c.keys.KeysOf(roots.RolePromote, c.now())
 	return nil, faults.New(faults.Refused, "sign with a key of the role promote, or add this one: `ampoule trust add-key NAME=FILE --role promote`",
 		"key %s is no promotion key of the trust root, or has expired; those that count are: %s", by.Public().ID(), orNone(slices.Sorted(maps.Keys(known))))
 }
@@ -63,8 +65,8 @@ type Promotion struct {
 	Digest string
 	// From is a channel of the same repository that must name the digest now; may be empty.
 	From string
-	// Reason is for people; may be empty. With BreakGlass the channel may be frozen, and the
-	// reason is needed.
+	// Reason is for people; may be empty. BreakGlass passes over that the channel is frozen, and
+	// what its rules want; then the reason is needed.
 	Reason     string
 	BreakGlass bool
 }
@@ -75,14 +77,29 @@ func (w *Writer) Promote(ctx context.Context, p Promotion) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := Entry{Action: Promote, Digest: p.Digest, Reason: p.Reason, BreakGlass: p.BreakGlass}
+	e := Entry{Action: Promote, Digest: p.Digest, From: p.From, Reason: p.Reason, BreakGlass: p.BreakGlass}
 	if p.From != "" {
-		e.From = p.From
 		if e.Digest, err = w.namedBy(ctx, p.From, p.Digest); err != nil {
 			return nil, err
 		}
 	}
-	if e.Evidence, err = w.look(ctx, e.Digest, w.judge.DecideBy); err != nil {
+	if log.Frozen != "" && p.BreakGlass {
+		e.PassedOver = []string{line("the channel is frozen: " + log.Frozen)}
+	}
+	return w.propose(ctx, log, e)
+}
+
+// propose adds an entry that has the channel name a digest, if the policy and the rules allow it.
+func (w *Writer) propose(ctx context.Context, log *Log, e Entry) (*Log, error) {
+	rule, err := w.rule(&e)
+	if err != nil {
+		return nil, err
+	}
+	subject, found, err := w.look(ctx, &e, w.judge.DecideBy)
+	if err == nil {
+		err = (&proposal{w, rule, &e, subject, found, w.channel.now()}).obey(ctx)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("promoting to %s: %w", w.channel, err)
 	}
 	return w.append(ctx, log, e)
@@ -119,17 +136,18 @@ func (w *Writer) Rollback(ctx context.Context, digest, reason string) (*Log, err
 			return nil, faults.New(faults.NotFound, "", "channel %s has named no other digest that it could go back to", w.channel)
 		}
 	}
-	looked, err := w.look(ctx, digest, w.judge.DecideSigned)
-	if err != nil {
+	e := Entry{Action: Rollback, Digest: digest, Reason: reason}
+	if _, _, err := w.look(ctx, &e, w.judge.DecideSigned); err != nil {
 		return nil, fmt.Errorf("going back in %s: %w", w.channel, err)
 	}
-	return w.append(ctx, log, Entry{Action: Rollback, Digest: digest, Reason: reason, Evidence: looked})
+	return w.append(ctx, log, e)
 }
 
 // Restart vouches for the log as it is, and has the channel name a digest that the policy
 // allows. It is what helps when a key of the log does not count any more. The log's form and
-// what was seen of it must still hold.
-func (w *Writer) Restart(ctx context.Context, digest, reason string) (*Log, error) {
+// what was seen of it must still hold. The channel's rules are obeyed as by a promotion, unless
+// breakGlass passes them over.
+func (w *Writer) Restart(ctx context.Context, digest, reason string, breakGlass bool) (*Log, error) {
 	log, err := w.channel.readAnyway(ctx)
 	if err != nil {
 		return nil, err
@@ -138,11 +156,7 @@ func (w *Writer) Restart(ctx context.Context, digest, reason string) (*Log, erro
 		_, err := log.Current()
 		return nil, err
 	}
-	looked, err := w.look(ctx, digest, w.judge.DecideBy)
-	if err != nil {
-		return nil, fmt.Errorf("restarting %s: %w", w.channel, err)
-	}
-	return w.append(ctx, log, Entry{Action: Restart, Digest: digest, Reason: reason, Evidence: looked})
+	return w.propose(ctx, log, Entry{Action: Restart, Digest: digest, Reason: reason, BreakGlass: breakGlass})
 }
 
 // Revoke says that a digest is not to be used any more.
@@ -185,26 +199,24 @@ func (w *Writer) append(ctx context.Context, log *Log, e Entry) (*Log, error) {
 	return w.channel.Append(ctx, log, e, w.by)
 }
 
-// look has the artifact of a digest judged, and returns the digests of the evidence that was
-// looked at.
-func (w *Writer) look(ctx context.Context, digest string, decide func(policy.Subject, []registry.Evidence) policy.Decision) ([]string, error) {
-	d, err := w.artifacts.Resolve(ctx, w.channel.repo.String()+"@"+digest)
+// look has the artifact of an entry judged, and notes the digests of the evidence that was looked
+// at. It returns what was judged, and by what.
+func (w *Writer) look(ctx context.Context, e *Entry, decide func(policy.Subject, []registry.Evidence) policy.Decision) (policy.Subject, []registry.Evidence, error) {
+	d, err := w.artifacts.Resolve(ctx, w.channel.Reference(e.Digest))
 	if err != nil {
-		return nil, err
+		return policy.Subject{}, nil, err
 	}
 	found, err := w.artifacts.Evidence(ctx, d.Ref)
 	if err != nil {
-		return nil, err
+		return policy.Subject{}, nil, err
 	}
-	if err := decide(trust.SubjectOf(d), found).Err(); err != nil {
-		return nil, err
-	}
-	var digests []string
-	for _, e := range found {
-		if e.Err == nil {
-			digests = append(digests, hashOf(e.Data))
+	for _, item := range found {
+		if item.Err == nil {
+			e.Evidence = append(e.Evidence, hashOf(item.Data))
 		}
 	}
-	slices.Sort(digests)
-	return slices.Compact(digests), nil
+	slices.Sort(e.Evidence)
+	e.Evidence = slices.Compact(e.Evidence)
+	subject := trust.SubjectOf(d)
+	return subject, found, decide(subject, found).Err()
 }

@@ -59,6 +59,9 @@ func (j *Judge) DecideSigned(subject policy.Subject, found []registry.Evidence) 
 	return j.policy.DecideSigned(j.root, subject, found, j.now())
 }
 
+// ChannelsFile is the path of the rules that the policy names for channels; it may be empty.
+func (j *Judge) ChannelsFile() string { return j.policy.ChannelsFile() }
+
 // Root is the trust root that the policy names.
 func (j *Judge) Root() *roots.Root { return j.root }
 

@@ -31,7 +31,7 @@ machine's) names the trust root, and says what an artifact must have.`,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newChannelPromote(s), newChannelRollback(s), newChannelRevoke(s), newChannelFreeze(s), newChannelUnfreeze(s),
-		newChannelRefresh(s), newChannelRestart(s), newChannelResolve(s), newChannelHistory(s), newChannelCheck(s))
+		newChannelRefresh(s), newChannelRestart(s), newChannelResolve(s), newChannelHistory(s), newChannelCheck(s), newChannelApprove(s), newChannelRules(s))
 	return cmd
 }
 
@@ -125,7 +125,7 @@ func (s *Session) writes(cmd *cobra.Command, ref string, f *channelFlags, add fu
 		return err
 	}
 	return s.onChannel(cmd, ref, f.policy, func(ctx context.Context, all *wiring.Channels, c *channel.Channel) error {
-		w, err := all.Writer(c, by.By)
+		w, err := all.Writer(ctx, c, by.By)
 		if err != nil {
 			return err
 		}
@@ -149,9 +149,13 @@ in the channel's repository, and the policy must allow it; what was looked at fo
 recorded. With --from it must be what another channel of the repository names now, and DIGEST
 may be left out.
 
-A channel that is frozen takes no promotion, unless --break-glass passes it over, which is
-recorded with its reason. If somebody has written the channel meanwhile, nothing is done: look
-at it, and decide again. The result is the reference.`,
+If the policy names channel rules, they must be obeyed: where the digest comes from and for how
+long it was there, who has approved, what the artifact must have, and that it is no time in
+which nothing is promoted. A channel that is frozen takes no promotion. --break-glass passes all
+of that over; what it was, and the reason, is recorded.
+
+If somebody has written the channel meanwhile, nothing is done: look at it, and decide again. The
+result is the reference.`,
 		Example: `  ampoule channel promote web:staging sha256:… --key promote-1.key
   ampoule channel promote web:prod --from staging`,
 		Args:              usage(cobra.RangeArgs(1, 2)),
@@ -176,7 +180,7 @@ at it, and decide again. The result is the reference.`,
 	}
 	f.add(cmd, "why, for those who read the history")
 	cmd.Flags().StringVar(&from, "from", "", "the channel of the same repository that must name the digest now")
-	cmd.Flags().BoolVar(&breakGlass, "break-glass", false, "promote although the channel is frozen; wants --reason")
+	cmd.Flags().BoolVar(&breakGlass, "break-glass", false, "pass over that the channel is frozen, and what its rules want; wants --reason")
 	return cmd
 }
 
@@ -298,14 +302,15 @@ from time to time where hosts do that.`,
 
 func newChannelRestart(s *Session) *cobra.Command {
 	var f channelFlags
+	var breakGlass bool
 	cmd := &cobra.Command{
 		Use:   "restart NAME:CHANNEL DIGEST --reason TEXT",
 		Short: "Vouches for a log in which a key does not count any more",
 		Long: `Restart is for the day on which a promotion key was stolen, replaced, or has expired: then the
 entries that it has signed do not count, and the log is refused. Look at it (ampoule channel
 history --unverified), and vouch for it with a key that counts. From then on the channel names
-DIGEST, which the policy must allow. What it had accepted before is not any more; what was
-revoked by a key that still counts stays so.`,
+DIGEST, which the policy and the channel rules must allow as for a promotion. What it had
+accepted before is not any more; what was revoked by a key that still counts stays so.`,
 		Example: "  ampoule channel restart web:prod sha256:… --key promote-2.key --reason 'promote-1 was stolen'",
 		Args:    usage(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -317,11 +322,12 @@ revoked by a key that still counts stays so.`,
 				return err
 			}
 			return s.writes(cmd, args[0], &f, func(ctx context.Context, w *channel.Writer) (*channel.Log, error) {
-				return w.Restart(ctx, digest, f.reason)
+				return w.Restart(ctx, digest, f.reason, breakGlass)
 			})
 		},
 	}
 	cmd.ValidArgsFunction = s.completeRefs(1, false)
 	f.add(cmd, "what happened")
+	cmd.Flags().BoolVar(&breakGlass, "break-glass", false, "pass over what the channel's rules want")
 	return cmd
 }

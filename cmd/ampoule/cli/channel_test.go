@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"os"
 	"strings"
 	"testing"
 	"time"
@@ -195,4 +196,82 @@ func TestChannelUsage(t *testing.T) {
 	m.Environ = nil
 	m.refuses(codeUsage, "no policy is set on this machine", "channel", "resolve", "web:prod")
 	m.refuses(codeUsage, "no policy is set on this machine", m.promoter("promote-1", "promote", "web:prod", digest)...)
+}
+
+// rulesText is a file of channel rules.
+const rulesText = `apiVersion: ampoule/v1
+trust: acme
+version: 1
+people:
+  ann: {keys: [promote-1, promote-2]}
+  ben: {keys: [approve-1]}
+channels:
+- name: staging
+# Two pairs of eyes.
+- {name: prod, from: staging, approvals: {count: 1, max-age: 1d}}
+`
+
+// Production takes what staging names and somebody else has approved, under rules that a root key
+// has signed.
+func TestChannelRules(t *testing.T) {
+	t.Parallel()
+	m := newPromoter(t)
+	if err := KeysGenerate(m.Session, m.path("approve-1"), []byte("a passphrase")); err != nil {
+		t.Fatal(err)
+	}
+	m.ok("trust", "add-key", "approve-1="+m.path("approve-1.pub"), "--role", "approve")
+	m.signRoot()
+	file := m.path("channels.yaml")
+	m.write("channels.yaml", rulesText)
+	m.write("policy.yaml", strings.Replace(built, "rules:", "channels: channels.yaml\nrules:", 1))
+	ref := m.publish("build.key", config.FormLegacy)
+	trusted := func(args ...string) []string {
+		return append(append([]string{"channel", "rules"}, args...), "--trust", m.path("trust.yaml"))
+	}
+	m.refuses(codeRefused, "need 1 signatures of root keys, and have those of none", m.promoter("promote-1", "promote", "web:staging", ref)...)
+	m.ok(trusted("show", file)...)
+	if !strings.Contains(m.out.String(), "have those of none") {
+		t.Errorf("%s", m.out)
+	}
+	m.refuses(codeRefused, "is no root key of acme", trusted("sign", file, "--key", m.path("build.key"), "--passphrase-file", m.path("pw"))...)
+	for range 2 {
+		m.ok(trusted("sign", file, "--key", m.path("root.key"), "--passphrase-file", m.path("pw"))...)
+		if !strings.Contains(m.out.String(), "signed by enough keys") {
+			t.Errorf("%s", m.out)
+		}
+	}
+	if text, err := os.ReadFile(file); err != nil || !strings.HasPrefix(string(text), rulesText+"signatures:\n") {
+		t.Errorf("%v: signing changes the file:\n%s", err, text)
+	}
+	m.ok(m.promoter("promote-1", "promote", "web:staging", ref)...)
+	m.refuses(codeRefused, "channel web:prod wants 1 approvals of people other than who promotes, and has those of: none", m.promoter("promote-1", "promote", "web:prod", "--from", "staging")...)
+	m.refuses(codeRefused, "is no approver's key", m.promoter("promote-2", "approve", "web:prod", ref)...)
+	m.ok(m.promoter("approve-1", "approve", "web:prod", ref)...)
+	if m.printed() != ref {
+		t.Errorf("it prints %s", m.printed())
+	}
+	m.ok(m.promoter("promote-1", "promote", "web:prod", "--from", "staging")...)
+	m.ok("channel", "history", "web:prod")
+	if !strings.Contains(m.out.String(), "by promote-1, from staging, approved by ben\n") {
+		t.Errorf("%s", m.out)
+	}
+	m.refuses(codeRefused, "no rule of "+file+" is for it", m.promoter("promote-1", "promote", "web:eu-prod", ref)...)
+
+	second := m.publish("build.key", config.FormLegacy, another)
+	m.ok(m.promoter("promote-1", "promote", "web:prod", second, "--break-glass", "--reason", "a hole")...)
+	m.ok("channel", "history", "web:prod")
+	for _, want := range []string{"BREAK-GLASS: a hole", "passed over: channel web:staging names " + strings.TrimPrefix(ref, "web@"), "passed over: channel web:prod wants 1 approvals"} {
+		if !strings.Contains(m.out.String(), want) {
+			t.Errorf("no %q in:\n%s", want, m.out)
+		}
+	}
+	m.ok("channel", "history", "web:prod", "--output", "json")
+	validate(t, "channel", []byte(m.out.String()))
+	m.write("policy.yaml", built)
+	m.refuses(codeRefused, "it obeys no channel rules", m.promoter("promote-1", "promote", "web:prod", ref)...)
+	m.refuses(codeUsage, "the policy names no channel rules", m.promoter("approve-1", "approve", "web:prod", ref)...)
+	m.write("flow.yaml", strings.Replace(rulesText, "version: 1\n", "signatures:\n  # nobody yet\n  {}\nversion: 1\n", 1))
+	m.ok(trusted("sign", m.path("flow.yaml"), "--key", m.path("root.key"), "--passphrase-file", m.path("pw"))...)
+	m.write("broken.yaml", rulesText+"soak: 1h\n")
+	m.refuses(codeInput, `broken.yaml:11:1: "soak" is no key of a file of channel rules`, trusted("show", m.path("broken.yaml"))...)
 }

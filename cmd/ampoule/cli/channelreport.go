@@ -51,6 +51,12 @@ type ChannelEntry struct {
 	SignedBy   []string `json:"signedBy"`
 	Reason     string   `json:"reason,omitempty"`
 	BreakGlass bool     `json:"breakGlass,omitempty"`
+	// PassedOver says what break-glass passed over.
+	PassedOver []string `json:"passedOver,omitempty"`
+	// Rules is the version of the channel rules that were obeyed; 0 where there were none.
+	Rules int `json:"rules,omitempty"`
+	// ApprovedBy are the people whose approvals counted.
+	ApprovedBy []string `json:"approvedBy,omitempty"`
 	// Evidence are the sha256 of what was looked at beside the artifact.
 	Evidence []string `json:"evidence,omitempty"`
 }
@@ -65,7 +71,7 @@ func reportOf(c *channel.Channel, log *channel.Log, entries []channel.Signed) Ch
 		report.Revoked[digest] = why
 	}
 	if log.Digest != "" {
-		report.Ref = strings.TrimSuffix(c.String(), ":"+c.Name()) + "@" + log.Digest
+		report.Ref = c.Reference(log.Digest)
 		report.Since = log.Since.Format("2006-01-02T15:04:05Z07:00")
 	}
 	return report
@@ -75,10 +81,17 @@ func reportOf(c *channel.Channel, log *channel.Log, entries []channel.Signed) Ch
 func entriesOf(entries []channel.Signed) []ChannelEntry {
 	all := make([]ChannelEntry, 0, len(entries))
 	for _, e := range slices.Backward(entries) {
-		all = append(all, ChannelEntry{
+		entry := ChannelEntry{
 			Sequence: e.Sequence, Hash: e.Hash, Previous: e.Previous, Time: e.Time, Action: string(e.Action), Digest: e.Digest, From: e.From, Who: e.Who,
-			SignedBy: append([]string{}, e.By...), Reason: e.Reason, BreakGlass: e.BreakGlass, Evidence: e.Evidence,
-		})
+			SignedBy: append([]string{}, e.By...), Reason: e.Reason, BreakGlass: e.BreakGlass, PassedOver: e.PassedOver, Evidence: e.Evidence,
+		}
+		if e.Rule != nil {
+			entry.Rules = e.Rule.Version
+		}
+		for _, a := range e.Approvals {
+			entry.ApprovedBy = append(entry.ApprovedBy, a.Person)
+		}
+		all = append(all, entry)
 	}
 	return all
 }
@@ -100,6 +113,9 @@ func (r ChannelReport) text() string {
 		if e.From != "" {
 			fmt.Fprintf(&b, ", from %s", e.From)
 		}
+		if len(e.ApprovedBy) > 0 {
+			fmt.Fprintf(&b, ", approved by %s", strings.Join(e.ApprovedBy, ", "))
+		}
 		if e.BreakGlass {
 			b.WriteString(", BREAK-GLASS")
 		}
@@ -107,6 +123,9 @@ func (r ChannelReport) text() string {
 			fmt.Fprintf(&b, ": %s", e.Reason)
 		}
 		b.WriteString("\n")
+		for _, what := range e.PassedOver {
+			fmt.Fprintf(&b, "     passed over: %s\n", what)
+		}
 	}
 	return display.Clean(b.String(), true)
 }
