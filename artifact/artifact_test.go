@@ -103,6 +103,32 @@ func TestParseLabels(t *testing.T) {
 	}
 }
 
+// Names and tags of channels are nobody else's.
+func TestChannelTags(t *testing.T) {
+	t.Parallel()
+	for name, want := range map[string]bool{
+		"prod": true, "eu-prod-2": true, "7": true, strings.Repeat("a", 32): true, strings.Repeat("a", 33): false,
+		"": false, "Prod": false, "-prod": false, "prod-": false, "a.b": false, "a/b": false, "key-1": false, "hold-1": false, "channel-prod": false, "sha256-0": false, "keys": true,
+	} {
+		if IsChannel(name) != want {
+			t.Errorf("%q is a channel: %t", name, !want)
+		}
+	}
+	digest := "sha256:" + strings.Repeat("ab", 32)
+	if tag := ChannelTag("prod"); tag != "channel-prod" || !IsChannelTag(tag) || IsKeyTag(tag) || IsHoldTag(tag) {
+		t.Errorf("the log's tag is %s", tag)
+	}
+	hold := ChannelHoldTag("prod", digest)
+	if channel, ok := ChannelOfHold(hold); !ok || channel != "prod" || !IsHoldTag(hold) || len(ChannelHoldTag(strings.Repeat("a", 32), digest)) > 128 {
+		t.Errorf("%s is the hold of %q", hold, channel)
+	}
+	for _, tag := range []string{"prod", HoldTag(digest), HoldTag(digest) + ".", HoldTag(digest) + ".key-1", "hold-abc.prod"} {
+		if channel, ok := ChannelOfHold(tag); ok {
+			t.Errorf("%s is the hold of %q", tag, channel)
+		}
+	}
+}
+
 func TestTags(t *testing.T) {
 	t.Parallel()
 	tag, err := KeyTag("sha256:" + sum)

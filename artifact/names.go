@@ -33,6 +33,10 @@ const (
 	// names, each a file of [CacheContentType] or [CachePackedType] whose title is the
 	// content's sha256. It refers to nothing: a tag names it.
 	CacheType = "application/vnd.ampoule.cache.v1"
+	// ChannelType is the log of a channel: files of [ChannelSegmentType], and then a DSSE
+	// envelope each, in the order of their entries. It refers to nothing: the tag [ChannelTag]
+	// names it.
+	ChannelType = "application/vnd.ampoule.channel.v1"
 )
 
 // Media types of content.
@@ -52,6 +56,11 @@ const (
 	GroupRecordType = "application/vnd.ampoule.group.record.v1+json"
 	// TrustRootType is a trust root without its signatures, as JSON: what root keys sign.
 	TrustRootType = "application/vnd.ampoule.trust.v1+json"
+	// ChannelSegmentType is a thousand entries of a channel's log, each a DSSE envelope in a
+	// line that ends with a line feed.
+	ChannelSegmentType = "application/vnd.ampoule.channel.segment.v1+jsonl"
+	// ChannelRulesType is a channels.yaml without its signatures, as JSON: what root keys sign.
+	ChannelRulesType = "application/vnd.ampoule.channel.rules.v1+json"
 	// InputType is an input of a build, whatever it is: it is named by its hash.
 	InputType = "application/octet-stream"
 	// CacheStatementType says what an entry of a cache is, as JSON. [AnnotationSignature] is of
@@ -75,6 +84,8 @@ const (
 	AnnotationGroupKey = Namespace + "group.key"
 	// AnnotationSignature holds the signature of a cache's entry, in base64, at its manifest.
 	AnnotationSignature = Namespace + "cache.signature"
+	// AnnotationChannel holds a channel's name, at the manifest of its log.
+	AnnotationChannel = Namespace + "channel"
 	// AnnotationTitle holds a file's name, at its descriptor (image-spec, annotations.md).
 	AnnotationTitle = "org.opencontainers.image.title"
 	// AnnotationRefName holds a tag, in the index of a directory of images (image-spec,
@@ -110,6 +121,9 @@ const (
 	// GroupFile is a dependency group's record.
 	GroupFile = "group.json"
 )
+
+// ChannelSegment is how many entries of a channel's log one file of [ChannelSegmentType] has.
+const ChannelSegment = 1000
 
 // DebugFile names the file that holds the debug information of something.
 func DebugFile(of string) string { return of + ".debug.tar.gz" }

@@ -11,6 +11,8 @@ const (
 	// keyPrefix begins the tag of a key, holdPrefix the one that holds an artifact.
 	keyPrefix  = "key-"
 	holdPrefix = "hold-"
+	// channelPrefix begins the tag of a channel's log.
+	channelPrefix = "channel-"
 	// signatureSuffix and attestationSuffix end cosign's tags, which begin as the tag schema
 	// for referrers has it (distribution-spec, "Referrers Tag Schema").
 	signatureSuffix   = ".sig"
@@ -20,8 +22,26 @@ const (
 var (
 	digestForm   = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 	evidenceForm = regexp.MustCompile(`^sha256-([0-9a-f]{64})\.(?:sig|att)$`)
+	// reservedForm are the tags that have a meaning, or look like a digest.
+	reservedForm = regexp.MustCompile(`^(?:key|hold|channel|sha256)-`)
+	channelForm  = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$`)
+	heldForm     = regexp.MustCompile(`^hold-[0-9a-f]{64}\.([a-z0-9-]+)$`)
 	nameForm     = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
 )
+
+// ConditionsHeader is the header in which a registry says which conditions on the write of a
+// tag it honours. The OCI protocol has none; Ampoule's registries say [Conditions].
+const (
+	ConditionsHeader = "Ampoule-Conditions"
+	Conditions       = "if-match"
+)
+
+// DigestHeader is the header with the digest of a manifest (distribution-spec, "Pulling
+// manifests").
+const DigestHeader = "Docker-Content-Digest"
+
+// EntityTag is a digest as If-Match has it (RFC 9110, section 8.8.3).
+func EntityTag(digest string) string { return `"` + digest + `"` }
 
 // IsDigest reports whether a text is "sha256:" and 64 hexadecimal digits in lower case
 // (image-spec, descriptor.md, "Digests"). Ampoule knows no other hash.
@@ -59,6 +79,32 @@ func HoldTag(digest string) string { return holdPrefix + strings.TrimPrefix(dige
 
 // IsHoldTag reports whether a tag holds an artifact.
 func IsHoldTag(tag string) bool { return strings.HasPrefix(tag, holdPrefix) }
+
+// IsChannel reports whether a text is a channel's name: at most 32 lower-case letters, digits
+// and dashes, a dash neither first nor last. The tag of that name says for others what the
+// channel names, so it begins as no tag of Ampoule's own.
+func IsChannel(text string) bool {
+	return channelForm.MatchString(text) && !reservedForm.MatchString(text)
+}
+
+// ChannelTag is the tag of a channel's log: "channel-" and its name.
+func ChannelTag(channel string) string { return channelPrefix + channel }
+
+// IsChannelTag reports whether a tag is that of a channel's log, or pretends to be.
+func IsChannelTag(tag string) bool { return strings.HasPrefix(tag, channelPrefix) }
+
+// ChannelHoldTag is the tag by which a channel holds an artifact that it has accepted: the
+// [HoldTag] of the digest, a dot and the channel's name.
+func ChannelHoldTag(channel, digest string) string { return HoldTag(digest) + "." + channel }
+
+// ChannelOfHold returns the channel whose hold a tag is; other tags have none.
+func ChannelOfHold(tag string) (channel string, ok bool) {
+	m := heldForm.FindStringSubmatch(tag)
+	if m == nil || !IsChannel(m[1]) {
+		return "", false
+	}
+	return m[1], true
+}
 
 // SignatureTag is the tag of an artifact's signatures, as cosign names it.
 func SignatureTag(digest string) string {

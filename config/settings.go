@@ -52,11 +52,11 @@ func Settings() []Setting {
 		{What: "how much may be left in the store", Flag: "limit", Of: "store gc", Key: "store.limit", Default: "no bound"},
 		{What: "how long published artifacts stay that nobody uses", Flag: "published", Of: "store gc", Key: "store.published", Default: "for ever"},
 
-		{What: "the policy that run, exec and install obey ([trust](trust.md))", Variables: []string{policyVariable}, Key: "policy", Default: "none: everything may run"},
+		{What: "the policy that run, exec, install and channel obey ([trust](trust.md))", Variables: []string{policyVariable}, Key: "policy", Default: "none: everything may run"},
 		{What: "the encrypted key that builds are signed with", Flag: "sign-key", Of: "build, ci build", Variables: []string{signKeyVariable}, Key: "sign.key", Default: "none: nothing is signed"},
 		{What: "a program, with arguments, that signs instead: it gets the payload on stdin and prints the signature", Key: "sign.command", Default: "none"},
 		{What: "the file of that program's public key", Key: "sign.public", Default: "none"},
-		{What: "the file with the passphrase of the key", Flag: "passphrase-file", Of: "build, ci build, ci attest, keys generate, sign, trust sign", Key: "sign.passphrase-file", Default: "it is asked for on the terminal"},
+		{What: "the file with the passphrase of the key", Flag: "passphrase-file", Of: "build, ci build, ci attest, channel approve, channel promote, channel rollback, channel revoke, channel freeze, channel unfreeze, channel refresh, channel restart, channel rules sign, keys generate, sign, trust sign", Key: "sign.passphrase-file", Default: "it is asked for on the terminal"},
 		{What: "a program, with arguments, that prints the passphrase of the key", Key: "sign.passphrase-command", Default: "none"},
 		{What: "the form of signatures: `legacy` or `bundle`", Flag: "form", Of: "sign, ci attest", Key: "sign.form", Default: "`legacy`"},
 		{What: "how this builder is called in what it signs, as a URI", Key: "sign.builder", Default: "`urn:ampoule:key:` and the key's ID"},

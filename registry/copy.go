@@ -353,7 +353,7 @@ func (c *copying) put(ctx context.Context, at string, m document) error {
 // tag gives the root the tag that was asked for, and its key's.
 func (c *copying) tag(ctx context.Context, root document) error {
 	if c.dst.tag != "" {
-		if err := c.put(ctx, c.dst.tag, root); err != nil {
+		if err := c.putTag(ctx, root); err != nil {
 			return err
 		}
 		c.done.Tags = append(c.done.Tags, c.dst.tag)
@@ -380,6 +380,21 @@ func (c *copying) tag(ctx context.Context, root document) error {
 	}
 	c.done.Tags = append(c.done.Tags, tag)
 	return nil
+}
+
+// putTag gives the root the tag that was asked for. The log of a channel goes where there is
+// none: a log that was lost comes back from a copy so.
+func (c *copying) putTag(ctx context.Context, root document) error {
+	if !c.dst.local || !artifact.IsChannelTag(c.dst.tag) {
+		return c.put(ctx, c.dst.tag, root)
+	}
+	c.done.Manifests++
+	err := (&Repository{c.dst}).putIf(ctx, c.dst.tag, "", root)
+	var there *MovedError
+	if errors.As(err, &there) {
+		return faults.New(faults.Refused, "`ampoule channel` writes it; copies of it go to other registries", "%s:%s is the log of a channel, and is there", c.dst.base, c.dst.tag)
+	}
+	return err
 }
 
 // checkEvidence wants the destination to list what refers to something. A registry that keeps

@@ -66,12 +66,7 @@ func (l location) putFiles(ctx context.Context, op, tag string, manifest documen
 		return fmt.Errorf("%s: %w", op, err)
 	}
 	send := func() error {
-		group, sending := errgroup.WithContext(ctx)
-		group.SetLimit(uploads)
-		for _, b := range blobsOf(files) {
-			group.Go(func() error { return l.upload(sending, pusher, b) })
-		}
-		if err := group.Wait(); err != nil {
+		if err := l.sendFiles(ctx, pusher, files); err != nil {
 			return err
 		}
 		return pusher.Put(ctx, l.repo.Tag(tag), manifest)
@@ -81,6 +76,16 @@ func (l location) putFiles(ctx context.Context, op, tag string, manifest documen
 		err = send()
 	}
 	return l.convert(op, l.base, err)
+}
+
+// sendFiles sends the files that a repository lacks, several at a time.
+func (l location) sendFiles(ctx context.Context, pusher *remote.Pusher, files []artifact.File) error {
+	group, sending := errgroup.WithContext(ctx)
+	group.SetLimit(uploads)
+	for _, b := range blobsOf(files) {
+		group.Go(func() error { return l.upload(sending, pusher, b) })
+	}
+	return group.Wait()
 }
 
 // blobsOf are the files of a manifest without image, and its empty configuration.

@@ -37,6 +37,19 @@ func OpenRepository(ref string, silence time.Duration) (*Repository, error) {
 	return &Repository{location{access: a, repo: reg.Repo(repo), base: ref, name: repo}}, nil
 }
 
+// Repository returns the repository of a name in this registry, or HOST/NAME in any. It makes no
+// request.
+func (r *Registry) Repository(name string) (*Repository, error) {
+	at, err := r.locate(name, name)
+	if err != nil {
+		return nil, err
+	}
+	return &Repository{at}, nil
+}
+
+// Name is the repository's name, without host and prefix.
+func (r *Repository) Name() string { return r.at.name }
+
 // String is the repository's reference.
 func (r *Repository) String() string { return r.at.base }
 

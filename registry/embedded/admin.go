@@ -28,6 +28,7 @@ type refusal struct {
 	Missing bool   `json:"missing,omitempty"`
 	Damaged bool   `json:"damaged,omitempty"`
 	Held    string `json:"held,omitempty"`
+	Channel string `json:"channel,omitempty"`
 	Full    bool   `json:"full,omitempty"`
 }
 
@@ -71,12 +72,18 @@ func toRefusal(err error) refusal {
 	if errors.As(err, &held) {
 		out.Held = held.Ref
 	}
+	var channel *ChannelError
+	if errors.As(err, &channel) {
+		out.Held, out.Channel = channel.Ref, channel.Channel
+	}
 	return out
 }
 
 // err is the error that a refusal was made of, as far as others tell it by its value.
 func (f refusal) err() error {
 	switch {
+	case f.Channel != "":
+		return &ChannelError{f.Held, f.Channel}
 	case f.Held != "":
 		return &HeldError{f.Held}
 	case f.Missing:

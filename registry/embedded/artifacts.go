@@ -67,6 +67,32 @@ func (*HeldError) Kind() faults.Kind { return faults.Refused }
 // Hint says what to do.
 func (e *HeldError) Hint() string { return "let it go first: ampoule registry unhold " + e.Ref }
 
+// ChannelError says that something belongs to a channel and was not removed.
+type ChannelError struct {
+	// Ref names it, Channel the channel.
+	Ref, Channel string
+}
+
+func (e *ChannelError) Error() string {
+	return fmt.Sprintf("%s belongs to channel %s", e.Ref, e.Channel)
+}
+
+// Kind says whose fault it is.
+func (*ChannelError) Kind() faults.Kind { return faults.Refused }
+
+// Hint says why.
+func (*ChannelError) Hint() string {
+	return "a channel keeps what it has accepted, so that it can go back, and its log for good; `ampoule registry unhold NAME:hold-HEX.CHANNEL` lets an artifact go that it will not go back to"
+}
+
+// channelOf is the channel that a tag belongs to; other tags have none.
+func channelOf(tag string) (channel string, ok bool) {
+	if channel, ok := artifact.ChannelOfHold(tag); ok {
+		return channel, true
+	}
+	return strings.TrimPrefix(tag, artifact.ChannelTag("")), artifact.IsChannelTag(tag)
+}
+
 // artifacts lists what is published.
 func (g *guard) artifacts() ([]Artifact, error) {
 	all := []Artifact{}
@@ -83,7 +109,7 @@ func (g *guard) artifacts() ([]Artifact, error) {
 		tags := tagsOf(list.Manifests)
 		seen := map[string]bool{}
 		for _, d := range list.Manifests {
-			if seen[d.Digest] || subjectOf(d) != "" {
+			if seen[d.Digest] || subjectOf(d) != "" || repo.isLog(d) {
 				continue
 			}
 			seen[d.Digest] = true
@@ -91,6 +117,15 @@ func (g *guard) artifacts() ([]Artifact, error) {
 		}
 	}
 	return all, nil
+}
+
+// isLog reports whether an entry of the list is the log of a channel, or was it before.
+func (r repository) isLog(d descriptor) bool {
+	if isIndex(d.MediaType) {
+		return false
+	}
+	m, _, err := r.document(d.Digest)
+	return err == nil && m.ArtifactType == artifact.ChannelType
 }
 
 // artifact describes one entry of a repository's list.
@@ -154,6 +189,15 @@ func (g *guard) remove(t Target) error {
 	repo, d, tags, err := g.find(t)
 	if err != nil {
 		return err
+	}
+	asked := tags
+	if t.Digest == "" {
+		asked = []string{t.Tag}
+	}
+	for _, tag := range asked {
+		if channel, ok := channelOf(tag); ok {
+			return &ChannelError{t.String(), channel}
+		}
 	}
 	if t.Digest == "" {
 		if artifact.IsHoldTag(t.Tag) {
@@ -225,6 +269,9 @@ func (g *guard) unhold(t Target) error {
 		return err
 	}
 	tag := artifact.HoldTag(d.Digest)
+	if _, ok := artifact.ChannelOfHold(t.Tag); ok {
+		tag = t.Tag
+	}
 	if !slices.Contains(tags, tag) {
 		return fmt.Errorf("%s is not held: %w", t, ErrNoArtifact)
 	}

@@ -95,6 +95,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	defer g.open.RUnlock()
 	w.Header().Set(holderHeader, holderName(g.secret))
+	w.Header().Set(artifact.ConditionsHeader, artifact.Conditions)
 	if verb, ok := strings.CutPrefix(r.URL.Path, adminPath); ok {
 		g.administer(w, r, verb)
 		return
@@ -169,6 +170,7 @@ func (g *guard) getManifest(w http.ResponseWriter, r *http.Request, repo reposit
 	listed := digest != ref || slices.ContainsFunc(list.Manifests, func(d descriptor) bool { return d.Digest == digest })
 	switch _, err := g.sound.check(repo.blob(digest), digest); {
 	case errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist) && listed:
+		w.Header().Set(artifact.DigestHeader, digest) // what is written in its place is compared with it
 		refuse(w, http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN", fmt.Sprintf("%s@%s is damaged or gone", repo.name, digest))
 	case errors.Is(err, fs.ErrNotExist):
 		refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", fmt.Sprintf("%s@%s is not there", repo.name, digest))
@@ -262,6 +264,10 @@ func (g *guard) put(w http.ResponseWriter, r *http.Request, repo repository, ref
 		}
 	}
 	tagged := !strings.Contains(ref, ":")
+	if err := unmet(repo, ref, r.Header); err != nil {
+		refuse(w, err.status, "DENIED", err.message)
+		return
+	}
 	if taken := g.taken(repo, ref); taken != "" && taken != hashOf(raw) {
 		refuse(w, http.StatusConflict, "DENIED", fmt.Sprintf("%s already names %s", ref, taken))
 		return

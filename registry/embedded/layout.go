@@ -138,6 +138,20 @@ func (r repository) index() (manifest, error) {
 	return m, nil
 }
 
+// named is the digest that a tag names; empty where there is no such tag.
+func (r repository) named(tag string) (string, error) {
+	list, err := r.index()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", err
+	}
+	for _, d := range list.Manifests {
+		if d.Annotations[artifact.AnnotationRefName] == tag {
+			return d.Digest, nil
+		}
+	}
+	return "", nil
+}
+
 // document reads a manifest, compared with its digest.
 func (r repository) document(digest string) (manifest, []byte, error) {
 	var m manifest

@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
@@ -140,7 +141,8 @@ func (r repository) documents() ([]document, error) {
 }
 
 // rebuild makes a repository's list of the manifests that it holds, and returns how many
-// it found. Tags of keys are found again by the keys that images carry; other ones are lost.
+// it found. Tags of keys are found again by the keys that images carry, those of channels' logs
+// by what they say; other ones are lost.
 // Whoever calls it holds the lock for writing.
 func (g *guard) rebuild(repo repository) (int, error) {
 	found, err := repo.documents()
@@ -169,8 +171,9 @@ func (g *guard) rebuild(repo repository) (int, error) {
 			indexes = append(indexes, doc)
 		}
 	}
+	logs := logTags(images)
 	for _, doc := range images {
-		g.replay(repo, doc, doc.digest)
+		g.replay(repo, doc, cmp.Or(logs[doc.digest], doc.digest))
 	}
 	for _, doc := range indexes {
 		g.replay(repo, doc, repo.refOf(doc))
@@ -179,6 +182,39 @@ func (g *guard) rebuild(repo repository) (int, error) {
 		g.replay(repo, doc, doc.digest)
 	}
 	return len(images) + len(indexes) + len(referrers), nil
+}
+
+// logTags finds the tags of channels' logs, by the digest of what they named. Each log has all
+// entries of the ones before it, so the longest one of a channel is the last.
+func logTags(found []document) map[string]string {
+	longest := map[string]document{}
+	for _, doc := range found {
+		channel := doc.Annotations[artifact.AnnotationChannel]
+		if doc.ArtifactType != artifact.ChannelType || !artifact.IsChannel(channel) {
+			continue
+		}
+		if known, ok := longest[channel]; !ok || logLength(known) < logLength(doc) {
+			longest[channel] = doc
+		}
+	}
+	tags := map[string]string{}
+	for channel, doc := range longest {
+		tags[doc.digest] = artifact.ChannelTag(channel)
+	}
+	return tags
+}
+
+// logLength counts the entries of a log.
+func logLength(doc document) int {
+	n := 0
+	for _, l := range doc.Layers {
+		if l.MediaType == artifact.ChannelSegmentType {
+			n += artifact.ChannelSegment
+		} else {
+			n++
+		}
+	}
+	return n
 }
 
 // refOf is the tag that an index had as the artifact of a key, else its digest.

@@ -173,7 +173,7 @@ func (v *inspection) list(repo repository, faults map[string]*Fault) (manifest, 
 	if err != nil {
 		return manifest{}, err
 	}
-	fault.Done = fmt.Sprintf("made anew of %d manifests; tags that are no key's are lost", found)
+	fault.Done = fmt.Sprintf("made anew of %d manifests; tags that are no key's and no channel's log's are lost", found)
 	return repo.index()
 }
 

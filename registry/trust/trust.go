@@ -54,6 +54,17 @@ func (j *Judge) DecideBy(subject policy.Subject, found []registry.Evidence) poli
 	return j.policy.Decide(j.root, subject, found, j.now())
 }
 
+// DecideSigned decides about an artifact by its signatures alone; see [policy.Policy.DecideSigned].
+func (j *Judge) DecideSigned(subject policy.Subject, found []registry.Evidence) policy.Decision {
+	return j.policy.DecideSigned(j.root, subject, found, j.now())
+}
+
+// ChannelsFile is the path of the rules that the policy names for channels; it may be empty.
+func (j *Judge) ChannelsFile() string { return j.policy.ChannelsFile() }
+
+// Root is the trust root that the policy names.
+func (j *Judge) Root() *roots.Root { return j.root }
+
 // SubjectOf is what a policy decides about.
 func SubjectOf(d registry.Description) policy.Subject {
 	s := policy.Subject{Name: d.Name, Digest: d.Digest}

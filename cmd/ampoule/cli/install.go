@@ -11,8 +11,6 @@ import (
 	"ampoule/address"
 	"ampoule/audit/preflight"
 	"ampoule/builder/progress"
-	"ampoule/config"
-	"ampoule/faults"
 	"ampoule/registry"
 	"ampoule/registry/install"
 	"ampoule/wiring"
@@ -204,15 +202,9 @@ func (s *Session) verifyPolicy(cmd *cobra.Command, file string, args []string) e
 	if len(args) != 1 {
 		return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("want one reference with --policy")}
 	}
-	if file == "" {
-		set, err := config.Read(s.Environ, "")
-		if err != nil {
-			return err
-		}
-		file = set.Trust.Policy
-		if file == "" {
-			return faults.New(faults.Usage, "name a file with --policy, or as policy in config.toml", "no policy is set on this machine")
-		}
+	file, err := s.policyFile(file)
+	if err != nil {
+		return err
 	}
 	return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
 		reg, err := w.Registry()

@@ -25,6 +25,19 @@ func (s *Session) judge(ctx context.Context, w *wiring.Parts) (*trust.Judge, err
 	return w.Judge(ctx, set.Trust.Policy)
 }
 
+// policyFile is the policy that a flag names, else the machine's. Where there is none, that is
+// an error of kind Usage.
+func (s *Session) policyFile(flag string) (string, error) {
+	if flag != "" {
+		return flag, nil
+	}
+	set, err := config.Read(s.Environ, "")
+	if err == nil && set.Trust.Policy == "" {
+		err = faults.New(faults.Usage, "name a file with --policy, or as policy in config.toml", "no policy is set on this machine")
+	}
+	return set.Trust.Policy, err
+}
+
 // guarded gives of a registry only what the machine's policy allows.
 func (s *Session) guarded(ctx context.Context, w *wiring.Parts, reg *registry.Registry) (trust.Guarded, error) {
 	j, err := s.judge(ctx, w)

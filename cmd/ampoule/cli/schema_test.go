@@ -33,6 +33,8 @@ var schemas = []struct {
 	{"event", "ampoule.event/v1", eventSchema},
 	{"failure", FailureSchema, func() (*jsonschema.Schema, error) { return jsonschema.For[Failure](nil) }},
 	{"diff", contents.DiffSchema, func() (*jsonschema.Schema, error) { return jsonschema.For[contents.Diff](nil) }},
+	{"channel", ChannelSchema, func() (*jsonschema.Schema, error) { return jsonschema.For[ChannelReport](nil) }},
+	{"channel-check", ChannelCheckSchema, func() (*jsonschema.Schema, error) { return jsonschema.For[ChannelCheckReport](nil) }},
 	{"preflight", preflight.Schema, func() (*jsonschema.Schema, error) { return jsonschema.For[preflight.Report](nil) }},
 }
 

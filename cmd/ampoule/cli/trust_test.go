@@ -25,7 +25,10 @@ type machine struct {
 		String() string
 		Reset()
 	}
-	errs interface{ String() string }
+	errs interface {
+		String() string
+		Reset()
+	}
 }
 
 // newMachine makes a trust root of one root key, with a build key and a test key.
@@ -79,8 +82,8 @@ func (m *machine) ok(args ...string) {
 }
 
 // publish publishes an artifact that a build key signs, if one is named, and says what the
-// gate said.
-func (m *machine) publish(key string, form string) (ref string) {
+// gate said, after changes.
+func (m *machine) publish(key string, form string, changes ...func(*artifact.Artifact)) (ref string) {
 	m.t.Helper()
 	sealed := sampleTree(m.t)
 	m.Store = m.store()
@@ -96,6 +99,9 @@ func (m *machine) publish(key string, form string) (ref string) {
 			a.Provenance.BuildDefinition.BuildType = artifact.BuildType
 			a.Provenance.BuildDefinition.InternalParameters.Network.Denied = true
 			a.Provenance.RunDetails.Metadata.FinishedOn = time.Now().UTC().Format(time.RFC3339)
+			for _, change := range changes {
+				change(a)
+			}
 		})
 		return nil
 	})

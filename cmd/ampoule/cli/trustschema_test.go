@@ -7,6 +7,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/registry/channel/rules"
 	"ampoule/registry/trust/policy"
 	"ampoule/registry/trust/roots"
 )
@@ -14,7 +15,7 @@ import (
 // The schemas of the files that people write for trust, in docs.
 func TestTrustSchemasAreCurrent(t *testing.T) {
 	t.Parallel()
-	for name, makes := range map[string]func() ([]byte, error){"policy": policy.Schema, "trust": roots.Schema} {
+	for name, makes := range map[string]func() ([]byte, error){"policy": policy.Schema, "trust": roots.Schema, "channel-rules": rules.Schema} {
 		file := filepath.Join("..", "..", "..", "docs", name+".schema.json")
 		got, err := makes()
 		if err != nil {

@@ -92,6 +92,16 @@ type judgement struct {
 
 // Decide decides about an artifact by the evidence that was found beside it.
 func (p *Policy) Decide(root *roots.Root, subject Subject, found []registry.Evidence, now time.Time) Decision {
+	return p.decide(root, subject, found, now, (*judgement).all)
+}
+
+// DecideSigned is as [Policy.Decide], and asks for the signatures alone: for what was allowed
+// before, and whose other evidence may have become too old.
+func (p *Policy) DecideSigned(root *roots.Root, subject Subject, found []registry.Evidence, now time.Time) Decision {
+	return p.decide(root, subject, found, now, (*judgement).signed)
+}
+
+func (p *Policy) decide(root *roots.Root, subject Subject, found []registry.Evidence, now time.Time, ask func(*judgement, Rule)) Decision {
 	j := &judgement{root: root, subject: subject, now: now.UTC()}
 	j.out = Decision{Subject: subject, Policy: p.Path, Root: root.Name, Version: root.Number(), Lines: []Line{}, Notes: []Line{}}
 	if err := root.CheckTime(j.now); err != nil {
@@ -104,15 +114,25 @@ func (p *Policy) Decide(root *roots.Root, subject Subject, found []registry.Evid
 		return j.out
 	}
 	j.read(found)
-	for _, role := range rule.Signatures {
-		j.signatures(role)
-	}
+	ask(j, rule)
+	j.out.Allowed = !slices.ContainsFunc(j.out.Lines, func(l Line) bool { return !l.Holds })
+	return j.out
+}
+
+// all asks for everything that a rule wants.
+func (j *judgement) all(rule Rule) {
+	j.signed(rule)
 	j.provenance(rule.Provenance)
 	j.verdict(rule.Verdict)
 	j.tests(rule.Tests)
 	j.sbom(rule.SBOM)
-	j.out.Allowed = !slices.ContainsFunc(j.out.Lines, func(l Line) bool { return !l.Holds })
-	return j.out
+}
+
+// signed asks for the signatures that a rule wants.
+func (j *judgement) signed(rule Rule) {
+	for _, role := range rule.Signatures {
+		j.signatures(role)
+	}
 }
 
 func (j *judgement) say(rule string, holds bool, format string, args ...any) {

@@ -8,6 +8,9 @@ type File struct {
 	APIVersion string `yaml:"apiVersion" need:"yes" is:"API version"`
 	// Trust is the trust root.
 	Trust Trust `yaml:"trust" need:"yes"`
+	// Channels is the file of the rules that promotions to channels obey, relative to the
+	// policy. Without it they obey none.
+	Channels string `yaml:"channels" is:"text"`
 	// Rules are looked at in this order: the first whose match has the artifact's name
 	// decides. An artifact that no rule matches is refused.
 	Rules []Rule `yaml:"rules" need:"yes"`

@@ -110,11 +110,22 @@ func (p *Policy) shadowing(i int, pattern string) int {
 }
 
 // TrustFile is the path of the trust root's file.
-func (p *Policy) TrustFile() string {
-	if filepath.IsAbs(p.Trust.File) {
-		return p.Trust.File
+func (p *Policy) TrustFile() string { return p.beside(p.Trust.File) }
+
+// ChannelsFile is the path of the channels' rules; empty where the policy names none.
+func (p *Policy) ChannelsFile() string {
+	if p.Channels == "" {
+		return ""
 	}
-	return filepath.Join(filepath.Dir(p.Path), p.Trust.File)
+	return p.beside(p.Channels)
+}
+
+// beside is a path that is relative to the policy.
+func (p *Policy) beside(file string) string {
+	if filepath.IsAbs(file) {
+		return file
+	}
+	return filepath.Join(filepath.Dir(p.Path), file)
 }
 
 // rule finds the rule for an artifact's name.

@@ -208,9 +208,12 @@ func (r *Root) Hash() string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
+// Message is what a root key signs for a payload of a type: the encoding of DSSE.
+func Message(mediaType string, payload []byte) []byte { return evidence.PAE(mediaType, payload) }
+
 // Sign adds the signature of a key to a copy.
 func (r *Root) Sign(ctx context.Context, by keys.Signer) (*Root, error) {
-	sig, err := by.Sign(ctx, evidence.PAE(artifact.TrustRootType, r.payload()))
+	sig, err := by.Sign(ctx, Message(artifact.TrustRootType, r.payload()))
 	if err != nil {
 		return nil, err
 	}
@@ -225,11 +228,17 @@ func (r *Root) Sign(ctx context.Context, by keys.Signer) (*Root, error) {
 
 // signers names the root keys that signed another root, or this one.
 func (r *Root) signers(of *Root) []string {
-	message := evidence.PAE(artifact.TrustRootType, of.payload())
+	return r.Signers(artifact.TrustRootType, of.payload(), of.Signatures)
+}
+
+// Signers names the root keys that signed a payload of a type. The signatures are in base64, each
+// under the ID of its key; a key signs what [Message] makes.
+func (r *Root) Signers(mediaType string, payload []byte, signatures map[string]string) []string {
+	message := Message(mediaType, payload)
 	var found []string
 	for _, name := range r.Roles[RoleRoot].Keys {
 		k := r.keys[name]
-		sig, err := base64.StdEncoding.Strict().DecodeString(of.Signatures[k.public.ID()])
+		sig, err := base64.StdEncoding.Strict().DecodeString(signatures[k.public.ID()])
 		if err == nil && k.public.Verify(message, sig) {
 			found = append(found, name)
 		}
