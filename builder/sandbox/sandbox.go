@@ -15,6 +15,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"github.com/docker/go-units"
 	"golang.org/x/sys/unix"
@@ -234,16 +235,32 @@ type Wrapper interface{ Unwrap() Sandbox }
 // Peak is the most memory that the processes of a sandbox were seen to hold together, in bytes:
 // what the kernel cannot take back without killing. It is false where nobody looks.
 func Peak(s Sandbox) (bytes int64, known bool) {
+	if m, ok := able[interface{ Peak() int64 }](s); ok {
+		bytes = m.Peak()
+	}
+	return bytes, bytes > 0
+}
+
+// Waited is how long the steps of a sandbox have waited for their share of the machine.
+func Waited(s Sandbox) time.Duration {
+	if w, ok := able[interface{ Waited() time.Duration }](s); ok {
+		return w.Waited()
+	}
+	return 0
+}
+
+// able finds the sandbox that has an ability, among those around it and itself.
+func able[T any](s Sandbox) (T, bool) {
 	for {
-		switch x := s.(type) {
-		case interface{ Peak() int64 }:
-			bytes = x.Peak()
-			return bytes, bytes > 0
-		case Wrapper:
-			s = x.Unwrap()
-		default:
-			return 0, false
+		if found, ok := s.(T); ok {
+			return found, true
 		}
+		w, ok := s.(Wrapper)
+		if !ok {
+			var none T
+			return none, false
+		}
+		s = w.Unwrap()
 	}
 }
 

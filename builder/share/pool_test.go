@@ -160,7 +160,7 @@ func TestNobodyStarves(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if waited := time.Since(begun); waited < fair || waited > fair+20*time.Second {
+		if waited := time.Since(begun); waited < time.Minute || waited > time.Minute+20*time.Second {
 			t.Errorf("it waited %s", waited)
 		}
 		stop()
@@ -179,7 +179,7 @@ func TestWaitHasAnEnd(t *testing.T) {
 		}
 		begun := time.Now()
 		s, err := pool.Take(t.Context(), Want{Processors: 8, Memory: gib})
-		if waited := time.Since(begun); err != nil || s.Processors != fewest || waited != most {
+		if waited := time.Since(begun); err != nil || s.Processors != 2 || waited != 10*time.Minute {
 			t.Errorf("after %s: %+v, %v", waited, s, err)
 		}
 	})

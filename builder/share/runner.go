@@ -3,6 +3,8 @@ package share
 import (
 	"context"
 	"fmt"
+	"sync/atomic"
+	"time"
 
 	"ampoule/builder/sandbox"
 )
@@ -20,7 +22,7 @@ func (r Runner) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, 
 	if err != nil {
 		return nil, err
 	}
-	return box{b, r.Pool, spec.Name}, nil
+	return &box{Sandbox: b, pool: r.Pool, name: spec.Name}, nil
 }
 
 // Online does for containers with a network what [Runner] does for sandboxes.
@@ -35,25 +37,32 @@ func (o Online) StartOnline(ctx context.Context, spec sandbox.OnlineSpec) (sandb
 	if err != nil {
 		return nil, err
 	}
-	return box{b, o.Pool, spec.Name}, nil
+	return &box{Sandbox: b, pool: o.Pool, name: spec.Name}, nil
 }
 
 type box struct {
 	sandbox.Sandbox
 	pool *Pool
 	name string
+	// waited is how long its steps have waited, in nanoseconds.
+	waited atomic.Int64
 }
 
+// Waited is how long its steps have waited: see [sandbox.Waited].
+func (b *box) Waited() time.Duration { return time.Duration(b.waited.Load()) }
+
 // Unwrap implements [sandbox.Wrapper].
-func (b box) Unwrap() sandbox.Sandbox { return b.Sandbox }
+func (b *box) Unwrap() sandbox.Sandbox { return b.Sandbox }
 
 // Exec implements [sandbox.Sandbox].
-func (b box) Exec(ctx context.Context, step sandbox.Step) error {
+func (b *box) Exec(ctx context.Context, step sandbox.Step) error {
 	want := Want{Step: b.name, Memory: step.Memory, AtOnce: step.AtOnce, Processors: 1}
 	if step.Parallel != nil {
 		want.Processors = step.Parallel.Most
 	}
+	begun := time.Now()
 	share, err := b.pool.Take(ctx, want)
+	b.waited.Add(int64(time.Since(begun)))
 	if err != nil {
 		return fmt.Errorf("running a step in %s: %w", b.name, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"strconv"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 
@@ -51,6 +52,9 @@ func TestRunner(t *testing.T) {
 	}
 	if err := sealed.Exec(t.Context(), parallel()); err != nil {
 		t.Error(err)
+	}
+	if waited := sandbox.Waited(sealed); waited <= 0 || waited > time.Minute {
+		t.Errorf("it has waited for %s", waited)
 	}
 	first.Release()
 	for _, sb := range []sandbox.Sandbox{sealed, online} {

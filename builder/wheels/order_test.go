@@ -119,6 +119,45 @@ func TestEstimate(t *testing.T) {
 	}
 }
 
+// slow is a sandbox whose steps wait for longer than they run.
+type slow struct{ sandbox.Sandbox }
+
+func (slow) Waited() time.Duration { return time.Hour }
+
+type slowRunner struct{ sandbox.Runner }
+
+func (r slowRunner) Start(ctx context.Context, spec sandbox.Spec) (sandbox.Sandbox, error) {
+	sb, err := r.Runner.Start(ctx, spec)
+	return slow{sb}, err
+}
+
+// What a build has waited for its share is no part of how long it takes, and one that was ended says
+// nothing of that.
+func TestTimeIsThatOfTheStep(t *testing.T) {
+	t.Parallel()
+	b := newBackend()
+	stage, r, image := newStage(t, b)
+	stage.Runner = slowRunner{r}
+	sdists := newLock(t, stage.Store)
+	built, ended := sdists.sdist("built"), sdists.sdist("ended")
+	if _, err := stage.Build(t.Context(), Job{Sdist: built, Image: image, Python: testPython}); err != nil {
+		t.Fatal(err)
+	}
+	var seconds float64
+	if known, err := stage.noted(secondsKind, built, &seconds); !known || err != nil || seconds > -3000 {
+		t.Errorf("it took %g seconds, %t, %v", seconds, known, err)
+	}
+	b.answer = func(context.Context, string, string) (string, []tree.Entry, error) {
+		return "", nil, sandbox.ErrUnavailable
+	}
+	if _, err := stage.Build(t.Context(), Job{Sdist: ended, Image: image, Python: testPython}); err == nil {
+		t.Fatal("it was built")
+	}
+	if known, err := stage.noted(secondsKind, ended, &seconds); known || err != nil {
+		t.Errorf("what was ended took %g seconds, %v", seconds, err)
+	}
+}
+
 // A release that was never built is taken to need what the last one of its name did.
 func TestNextReleaseIsEstimated(t *testing.T) {
 	t.Parallel()

@@ -193,10 +193,8 @@ func (s *Stage) Build(ctx context.Context, job Job) (Wheel, error) {
 	return w, nil
 }
 
-// build builds the wheel of a job's sdist, and notes how long that took.
+// build builds the wheel of a job's sdist.
 func (s *Stage) build(ctx context.Context, job Job, log *buildlog.Log) (rec record, err error) {
-	begun := time.Now()
-	defer func() { s.tookTime(job.Sdist, time.Since(begun)) }()
 	err = s.run(ctx, "wheel", job, log, func(sb sandbox.Sandbox, a answer) error {
 		if err := checkIdentity(job.Sdist, a.Wheel); err != nil {
 			return err
@@ -311,16 +309,23 @@ func (s *Stage) run(ctx context.Context, mode string, job Job, log *buildlog.Log
 	return use(sb, a)
 }
 
-// exec runs the driver, and notes how much memory a build takes.
+// exec runs the driver, and notes what a build takes.
 func (s *Stage) exec(ctx context.Context, sb sandbox.Sandbox, mode string, job Job, log io.Writer) (err error) {
 	step := s.step(mode, job, log)
-	if mode == "wheel" {
-		if step.Memory, err = s.memory(job.Sdist); err != nil {
-			return err
-		}
-		defer s.tookMemory(job.Sdist, sb)
+	if mode != "wheel" {
+		return sb.Exec(ctx, step)
 	}
-	return sb.Exec(ctx, step)
+	if step.Memory, err = s.memory(job.Sdist); err != nil {
+		return err
+	}
+	begun := time.Now()
+	err = sb.Exec(ctx, step)
+	s.tookMemory(job.Sdist, sb)
+	// One that was ended says nothing of how long it takes.
+	if err == nil || isFailure(err) {
+		s.tookTime(job.Sdist, time.Since(begun)-sandbox.Waited(sb))
+	}
+	return err
 }
 
 // open starts the sandbox of a job, with everything that it takes.
