@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -68,6 +69,27 @@ func TestOtherHashes(t *testing.T) {
 		}
 	}
 	s.check(false, nil, nil)
+}
+
+// TestFullList pushes to a repository whose list would not be read any more.
+func TestFullList(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	m := s.publish("a", noise(100))
+	file := filepath.Join(s.dir, rootName, "web", indexName)
+	raw, err := os.ReadFile(file)
+	if err == nil {
+		err = os.WriteFile(file, append(raw, bytes.Repeat([]byte(" "), maxIndex-maxEntry)...), 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status := s.send(http.MethodPut, "/v2/web/manifests/more", artifact.ManifestType, []byte(`{"schemaVersion":2}`)); status != http.StatusInsufficientStorage {
+		t.Errorf("pushing is answered with %d", status)
+	}
+	if status := s.send(http.MethodDelete, "/v2/web/manifests/"+m.tag, "", nil); status != http.StatusAccepted {
+		t.Errorf("deleting is answered with %d", status)
+	}
 }
 
 func noiseHex(n int) string {

@@ -172,6 +172,9 @@ func (r repository) document(digest string) (manifest, []byte, error) {
 // maxIndex bounds a repository's list, in bytes: some hundred thousand entries.
 const maxIndex = 64 << 20
 
+// maxEntry is more than one manifest adds to a list, in bytes.
+const maxEntry = 64 << 10
+
 func readAtMost(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {

@@ -10,6 +10,7 @@ import (
 	"maps"
 	"net/http"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 
@@ -41,6 +42,10 @@ func (g *guard) put(w http.ResponseWriter, r *http.Request, repo repository, ref
 		return
 	}
 	tags := tagsWritten(r, ref)
+	if repo.isFull() {
+		protocol.Refuse(w, http.StatusInsufficientStorage, "DENIED", fmt.Sprintf("the list of repository %s is nearly as large as it may be, %d bytes: use another repository, or delete tags and manifests", repo.name, maxIndex))
+		return
+	}
 	if !g.permit(w, r, repo, ref, tags, hashOf(raw)) {
 		return
 	}
@@ -61,6 +66,12 @@ func (g *guard) put(w http.ResponseWriter, r *http.Request, repo repository, ref
 		g.sound.saveLater()
 	}
 	answer.send(w)
+}
+
+// isFull reports whether a repository's list has no room for more: a larger one is not read.
+func (r repository) isFull() bool {
+	info, err := os.Stat(filepath.Join(r.dir, indexName))
+	return err == nil && info.Size() > maxIndex-maxEntry
 }
 
 // prepare mends what a manifest is going to be added to. Whoever calls it holds the lock for

@@ -104,7 +104,7 @@ func (h *Handler) confidential(r *http.Request) bool {
 func (h *Handler) clientOf(r *http.Request) string {
 	if h.Proxied {
 		// The last one is what the proxy saw; those before it are its client's words.
-		all := strings.Split(r.Header.Get("X-Forwarded-For"), ",")
+		all := strings.Split(strings.Join(r.Header.Values("X-Forwarded-For"), ","), ",")
 		if ip := net.ParseIP(strings.TrimSpace(all[len(all)-1])); ip != nil {
 			return ip.String()
 		}
