@@ -43,16 +43,30 @@ func (g *guard) change(repo repository, change func() error) error {
 }
 
 // keepList gives the list a second name, unless an earlier one that has it may be the last that
-// is whole.
+// is whole. Where a file has one name at most, the list is copied.
 func (r repository) keepList() error {
 	err := os.Link(filepath.Join(r.dir, indexName), filepath.Join(r.dir, previousName))
 	switch {
 	case errors.Is(err, fs.ErrExist), errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
-		return err
+		if err := r.copyList(); err != nil {
+			return err
+		}
 	}
 	return syncPath(r.dir)
+}
+
+// copyList makes the second name a file of its own.
+func (r repository) copyList() error {
+	if _, err := os.Lstat(filepath.Join(r.dir, previousName)); err == nil {
+		return nil
+	}
+	raw, err := readAtMost(filepath.Join(r.dir, indexName), maxIndex)
+	if err != nil {
+		return err
+	}
+	return r.place(previousName, raw)
 }
 
 // settleList has the list on disk.
@@ -97,7 +111,7 @@ func (g *guard) land(repo repository, raw []byte, m manifest) error {
 func (r repository) files(m manifest) []string {
 	var files []string
 	for _, d := range m.parts() {
-		if !artifact.IsDigest(d.Digest) || d.elsewhere() {
+		if !artifact.IsDigest(d.Digest) || d.isForeign() {
 			continue
 		}
 		files = append(files, r.blob(d.Digest))

@@ -73,6 +73,21 @@ func TestChangesKeepTheListBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	// Where there are no second names, a copy is as good, and the first one stays.
+	for _, list := range []string{string(before), "{}"} {
+		if err := repo.copyList(); err != nil {
+			t.Fatal(err)
+		}
+		if kept, err := os.ReadFile(filepath.Join(repo.dir, previousName)); err != nil || string(kept) != string(before) {
+			t.Errorf("the copy is %s, %v", kept, err)
+		}
+		if err := repo.place(indexName, []byte(list)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(repo.place(indexName, before), repo.settleList()); err != nil {
+		t.Fatal(err)
+	}
 	cut := errors.New("cut off")
 	for _, end := range []error{cut, nil} {
 		err := g.change(repo, func() error {
