@@ -18,9 +18,9 @@ const (
 )
 
 var (
-	digestForm   = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
 	besideForm = regexp.MustCompile(`^sha256-([0-9a-f]{64})(?:\.(?:sig|att|sbom))?$`)
-	nameForm     = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
+	nameForm   = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
 )
 
 // IsDigest reports whether a text is "sha256:" and 64 hexadecimal digits in lower case

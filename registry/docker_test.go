@@ -17,7 +17,7 @@ import (
 	"ampoule/registry"
 	"ampoule/registry/embedded"
 	"ampoule/registry/install"
-	"ampoule/registry/server"
+	serving "ampoule/registry/server"
 	"ampoule/registry/tokens"
 	"ampoule/tree"
 )
@@ -84,7 +84,7 @@ func serve(t *testing.T, r *embedded.Registry) (address string) {
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
-		ended <- server.Serve(ctx, r, nobody{}, server.Config{Listen: "127.0.0.1:0"}, func(a string) { ready <- a })
+		ended <- serving.Serve(ctx, r, nobody{}, serving.Config{Listen: "127.0.0.1:0"}, func(a string) { ready <- a })
 	}()
 	t.Cleanup(func() {
 		cancel()

@@ -148,7 +148,7 @@ func (g *guard) listReferrers(repo repository) error {
 // present reports whether there is a file for all that a descriptor leads to. It reads manifests
 // alone: copying damages nothing.
 func (r repository) present(d descriptor, seen map[string]bool) bool {
-	if seen[d.Digest] || d.elsewhere() {
+	if seen[d.Digest] || d.isForeign() {
 		return true
 	}
 	seen[d.Digest] = true

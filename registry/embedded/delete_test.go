@@ -2,6 +2,8 @@ package embedded
 
 import (
 	"bytes"
+	"crypto/sha512"
+	"encoding/hex"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -60,7 +62,8 @@ func TestOtherHashes(t *testing.T) {
 	t.Parallel()
 	s := newShelf(t)
 	s.publish("a", noise(100))
-	long := "sha512:" + noiseHex(128)
+	sum := sha512.Sum512([]byte("{}"))
+	long := "sha512:" + hex.EncodeToString(sum[:]) // of what is sent
 	for path, method := range map[string]string{
 		"blobs/uploads/?digest=" + long: http.MethodPost, "blobs/uploads/?digest-algorithm=sha512": http.MethodPost, "blobs/uploads/x?digest=" + long: http.MethodPut, "manifests/" + long: http.MethodPut,
 	} {
@@ -92,28 +95,20 @@ func TestFullList(t *testing.T) {
 	}
 }
 
-func noiseHex(n int) string {
-	text := ""
-	for len(text) < n {
-		text += hashOf(noise(8))[len("sha256:"):]
-	}
-	return text[:n]
-}
-
 // TestEvidenceStays collects signatures, bills of materials and lists of referrers by tag: with
 // their artifact, or never where it is kept elsewhere.
 func TestEvidenceStays(t *testing.T) {
 	t.Parallel()
 	s := newShelf(t)
 	m := s.publish("1", noise(100))
-	elsewhere := hashOf([]byte("elsewhere"))
+	apartFrom := hashOf([]byte("apart"))
 	var with, apart []descriptor
-	for _, subject := range []string{m.index.Digest, m.image.Digest, elsewhere} {
+	for _, subject := range []string{m.index.Digest, m.image.Digest, apartFrom} {
 		name := "sha256-" + subject[len("sha256:"):]
 		for _, tag := range []string{name, name + ".sig", name + ".att", name + ".sbom"} {
 			payload := s.blob("application/json", []byte(tag))
 			d := s.manifest(manifest{MediaType: artifact.ManifestType, Config: &payload, Layers: []descriptor{payload}}, tag)
-			if subject == elsewhere {
+			if subject == apartFrom {
 				apart = append(apart, payload, d)
 			} else {
 				with = append(with, payload, d)

@@ -48,9 +48,9 @@ type descriptor struct {
 	Annotations  map[string]string `json:"annotations,omitempty"`
 }
 
-// elsewhere reports whether it is content that need not be in the registry: what may not be
+// isForeign reports whether it is content that need not be in the registry: what may not be
 // distributed, or is at addresses of its own (image-spec, "Non-distributable Layers").
-func (d descriptor) elsewhere() bool {
+func (d descriptor) isForeign() bool {
 	return len(d.URLs) > 0 || strings.Contains(d.MediaType, ".nondistributable.") || strings.Contains(d.MediaType, ".rootfs.foreign.")
 }
 
@@ -207,7 +207,7 @@ func (r repository) visit(root descriptor, f func(d descriptor, err error) bool)
 }
 
 func (r repository) visitOnce(d descriptor, seen map[string]bool, f func(descriptor, error) bool) bool {
-	if seen[d.Digest] || d.elsewhere() && !r.has(d.Digest) {
+	if seen[d.Digest] || d.isForeign() && !r.has(d.Digest) {
 		return true
 	}
 	seen[d.Digest] = true

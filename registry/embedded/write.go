@@ -185,7 +185,7 @@ func parseManifest(raw []byte) manifest {
 // that lost its power while they were written.
 func (g *guard) checkParts(repo repository, m manifest) error {
 	for _, d := range m.parts() {
-		if !artifact.IsDigest(d.Digest) || d.elsewhere() {
+		if !artifact.IsDigest(d.Digest) || d.isForeign() {
 			continue
 		}
 		err := repo.check(d)

@@ -173,7 +173,6 @@ func (h *Handler) restrictMount(r *http.Request, by user) {
 		return
 	}
 	query.Del("from")
-	query.Del("mount")
 	r.URL.RawQuery = query.Encode()
 }
 

@@ -184,20 +184,21 @@ func TestPlainHTTP(t *testing.T) {
 	s := serve(t, Config{})
 	secret := s.token("ci", time.Time{}, "pull:*")
 	for name, c := range map[string]struct {
-		config Config
-		local  string
-		secret string
-		want   int
+		config      Config
+		local, path string
+		secret      string
+		want        int
 	}{
-		"from this machine":        {Config{}, "127.0.0.1", secret, http.StatusOK},
-		"over a network":           {Config{}, "192.0.2.1", secret, http.StatusForbidden},
-		"nothing over a network":   {Config{}, "192.0.2.1", "", http.StatusForbidden},
-		"over a network, public":   {Config{Public: true}, "192.0.2.1", "", http.StatusOK},
-		"token there":              {Config{Public: true}, "192.0.2.1", secret, http.StatusForbidden},
-		"behind a proxy":           {Config{Proxied: true}, "192.0.2.1", secret, http.StatusOK},
-		"nothing behind the proxy": {Config{Proxied: true}, "192.0.2.1", "", http.StatusUnauthorized},
+		"from this machine":        {Config{}, "127.0.0.1", "", secret, http.StatusOK},
+		"over a network":           {Config{}, "192.0.2.1", "", secret, http.StatusForbidden},
+		"nothing over a network":   {Config{}, "192.0.2.1", "", "", http.StatusForbidden},
+		"over a network, public":   {Config{Public: true}, "192.0.2.1", "", "", http.StatusOK},
+		"content there":            {Config{Public: true}, "192.0.2.1", "x/manifests/y", "", http.StatusNotFound},
+		"token there":              {Config{Public: true}, "192.0.2.1", "x/manifests/y", secret, http.StatusForbidden},
+		"behind a proxy":           {Config{Proxied: true}, "192.0.2.1", "", secret, http.StatusOK},
+		"nothing behind the proxy": {Config{Proxied: true}, "192.0.2.1", "", "", http.StatusUnauthorized},
 	} {
-		req := httptest.NewRequestWithContext(context.WithValue(t.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.ParseIP(c.local)}), http.MethodGet, "http://"+c.local+"/v2/", nil)
+		req := httptest.NewRequestWithContext(context.WithValue(t.Context(), http.LocalAddrContextKey, &net.TCPAddr{IP: net.ParseIP(c.local)}), http.MethodGet, "http://"+c.local+"/v2/"+c.path, nil)
 		if c.secret != "" {
 			req.SetBasicAuth("x", c.secret)
 		}

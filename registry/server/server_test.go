@@ -17,6 +17,7 @@ import (
 	"testing"
 	"time"
 
+	"ampoule/artifact"
 	"ampoule/registry/embedded"
 	"ampoule/registry/internal/protocol"
 	"ampoule/registry/tokens"
@@ -176,11 +177,6 @@ func digestOf(content []byte) string {
 	return "sha256:" + hex.EncodeToString(sum[:])
 }
 
-const (
-	imageType = "application/vnd.oci.image.manifest.v1+json"
-	indexType = "application/vnd.oci.image.index.v1+json"
-)
-
 // blob sends content and returns its digest.
 func (s *served) blob(secret, repository string, content []byte) string {
 	s.t.Helper()
@@ -191,13 +187,13 @@ func (s *served) blob(secret, repository string, content []byte) string {
 
 // image is a manifest of one blob, which differs by its note.
 func image(blob string, size int, note string) []byte {
-	return fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":%q,"size":%d},"layers":[],"annotations":{"note":%q}}`, imageType, blob, size, note)
+	return fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":%q,"size":%d},"layers":[],"annotations":{"note":%q}}`, artifact.ManifestType, blob, size, note)
 }
 
 // put writes a manifest.
 func (s *served) put(secret, repository, ref string, manifest []byte, header map[string]string) reply {
 	s.t.Helper()
-	all := map[string]string{"Content-Type": imageType}
+	all := map[string]string{"Content-Type": artifact.ManifestType}
 	for name, value := range header {
 		all[name] = value
 	}
@@ -314,7 +310,7 @@ func TestMainPaths(t *testing.T) {
 	}
 	for _, ref := range []string{"1.0", digestOf(m)} {
 		got := s.want(http.StatusOK, call{method: http.MethodGet, path: "/v2/web/manifests/" + ref, secret: secret})
-		if got.body != string(m) || got.header.Get("Content-Type") != imageType || got.header.Get("ETag") != `"`+digestOf(m)+`"` {
+		if got.body != string(m) || got.header.Get("Content-Type") != artifact.ManifestType || got.header.Get("ETag") != `"`+digestOf(m)+`"` {
 			t.Errorf("%s is %v %s", ref, got.header, got.body)
 		}
 		s.want(http.StatusNotModified, call{method: http.MethodGet, path: "/v2/web/manifests/" + ref, secret: secret, header: map[string]string{"If-None-Match": `"` + digestOf(m) + `"`}})
@@ -325,7 +321,7 @@ func TestMainPaths(t *testing.T) {
 	if got := s.put(secret, "web", "2.0", image(digestOf([]byte("none")), 4, ""), nil); got.status != http.StatusBadRequest || got.code() != "MANIFEST_BLOB_UNKNOWN" {
 		t.Errorf("a manifest without its content is answered with %d %s", got.status, got.code())
 	}
-	referrer := []byte(strings.Replace(string(image(digest, len(content), "referrer")), `"layers"`, fmt.Sprintf(`"artifactType":"test/x","subject":{"mediaType":%q,"digest":%q,"size":%d},"layers"`, imageType, digestOf(m), len(m)), 1))
+	referrer := []byte(strings.Replace(string(image(digest, len(content), "referrer")), `"layers"`, fmt.Sprintf(`"artifactType":"test/x","subject":{"mediaType":%q,"digest":%q,"size":%d},"layers"`, artifact.ManifestType, digestOf(m), len(m)), 1))
 	if got := s.put(secret, "web", digestOf(referrer), referrer, nil); got.status != http.StatusCreated || got.header.Get("OCI-Subject") != digestOf(m) {
 		t.Errorf("the referrer is answered with %d %v", got.status, got.header)
 	}

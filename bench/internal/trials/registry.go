@@ -21,6 +21,7 @@ import (
 	"syscall"
 	"time"
 
+	"ampoule/artifact"
 	"ampoule/bench/internal/recorded"
 )
 
@@ -109,16 +110,13 @@ func (t *Trials) serving(ctx context.Context, store string, work func(address st
 	return work(line.Text())
 }
 
-// The content of repositories that are filled without being pushed to.
-const (
-	emptyConfig  = "{}"
-	manifestType = "application/vnd.oci.image.manifest.v1+json"
-)
+// emptyConfig is the one blob of all manifests.
+const emptyConfig = "{}"
 
 // manifestOf is a manifest that differs from others by its note.
 func manifestOf(note string) []byte {
 	return fmt.Appendf(nil, `{"schemaVersion":2,"mediaType":%q,"config":{"mediaType":"application/vnd.oci.empty.v1+json","digest":"sha256:%s","size":%d},"layers":[],"annotations":{"note":%q}}`,
-		manifestType, sumOf([]byte(emptyConfig)), len(emptyConfig), note)
+		artifact.ManifestType, sumOf([]byte(emptyConfig)), len(emptyConfig), note)
 }
 
 func sumOf(content []byte) string {
@@ -150,10 +148,10 @@ func seed(repository string, size int) error {
 		if err := write(m); err != nil {
 			return err
 		}
-		entries[i] = entry{manifestType, len(m), "sha256:" + sumOf(m), map[string]string{"org.opencontainers.image.ref.name": fmt.Sprintf("seed-%d", i)}}
+		entries[i] = entry{artifact.ManifestType, len(m), "sha256:" + sumOf(m), map[string]string{artifact.AnnotationRefName: fmt.Sprintf("seed-%d", i)}}
 	}
 	list, err := json.Marshal(map[string]any{
-		"schemaVersion": 2, "mediaType": "application/vnd.oci.image.index.v1+json", "manifests": entries,
+		"schemaVersion": 2, "mediaType": artifact.IndexType, "manifests": entries,
 		// What the registry's library would else look for in each manifest: none refers to another.
 		"annotations": map[string]string{"org.olareg.referrer.convert": "true"},
 	})
@@ -194,7 +192,7 @@ func put(ctx context.Context, url, token string, manifest []byte) error {
 	if err != nil {
 		return err
 	}
-	req.Header.Set("Content-Type", manifestType)
+	req.Header.Set("Content-Type", artifact.ManifestType)
 	req.SetBasicAuth("measure", token)
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
