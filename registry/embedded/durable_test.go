@@ -2,14 +2,17 @@ package embedded
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
+	"time"
 
 	"ampoule/artifact"
 )
@@ -220,5 +223,54 @@ func TestListIsCopiedLast(t *testing.T) {
 	defer m.Close()
 	if report, err := m.Verify(t.Context(), false); err != nil || len(report.Faults) == 0 || len(report.LeftOut) != 0 {
 		t.Errorf("what is lost where it was is left out: %+v, %v", report, err)
+	}
+}
+
+// TestContentIsSyncedFirst looks, at the moment when a list is going to be replaced, whether all
+// that the manifest leads to is on disk, and the manifest itself.
+func TestContentIsSyncedFirst(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	m := s.publish("a", noise(1000))
+	g := s.current.(*holder).guard
+	time.Sleep(2 * tick) // what has just changed is not remembered as synced
+	looked := false
+	inner := *g.inner.Load()
+	var watching http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			looked = true
+			g.synced.mu.Lock()
+			for _, d := range []descriptor{m.layer, m.config, m.image, m.index} {
+				if _, ok := g.synced.known[s.path(d)]; !ok {
+					t.Errorf("%s is not synced", d.MediaType)
+				}
+			}
+			g.synced.mu.Unlock()
+		}
+		inner.ServeHTTP(w, r)
+	})
+	g.inner.Store(&watching)
+	raw, err := os.ReadFile(s.path(m.index))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.synced.known = nil
+	if status := s.send(http.MethodPut, "/v2/web/manifests/1.0", artifact.IndexType, raw); status != http.StatusCreated || !looked {
+		t.Errorf("the tag is answered with %d; looked: %v", status, looked)
+	}
+	// A new manifest is in place before it is listed.
+	fresh := manifest{SchemaVersion: 2, MediaType: artifact.ManifestType, Config: &m.config, Layers: []descriptor{m.layer}, Annotations: map[string]string{"new": "yes"}}
+	if raw, err = json.Marshal(fresh); err != nil {
+		t.Fatal(err)
+	}
+	var again http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if content, err := os.ReadFile(s.path(descriptor{Digest: hashOf(raw)})); r.Method == http.MethodPut && string(content) != string(raw) {
+			t.Errorf("the manifest is not there: %v", err)
+		}
+		inner.ServeHTTP(w, r)
+	})
+	g.inner.Store(&again)
+	if status := s.send(http.MethodPut, "/v2/web/manifests/2.0", artifact.ManifestType, raw); status != http.StatusCreated {
+		t.Errorf("the new one is answered with %d", status)
 	}
 }
