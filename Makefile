@@ -12,6 +12,8 @@ GOLANGCI_VERSION := v2.5.0
 GOVULNCHECK_VERSION := v1.9.0
 TOOLS := $(CURDIR)/.tools
 GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
+CONFORMANCE_VERSION := v0.0.0-20260831232431-97274622c111
+CONFORMANCE := $(TOOLS)/conformance-$(CONFORMANCE_VERSION)
 GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)
 
 # What one package's tests may take: the race detector makes them several times slower, and
@@ -22,7 +24,7 @@ DOCKER_TEST_TIMEOUT := 60m
 # What ships, and what measures it.
 MODULES := . bench
 
-.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint vuln metadata rooms catalogue packages overrides loop bench kills services suite peers checks verdicts fuzz seeds mutate size clean
+.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint vuln metadata rooms catalogue packages overrides loop bench kills services suite peers checks verdicts conformance pushes fuzz seeds mutate size clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,7 +47,7 @@ test: setup ## Does all set-up and runs all checks and tests, the fastest first
 
 # The embedded registry's library sets a flag of a repository while other requests read it
 # (docs/decisions/0058-habits.md): where it serves, the race detector finds that and nothing else.
-RACY := ampoule/contents ampoule/registry/cache ampoule/cmd/ampoule/cli ampoule/registry ampoule/registry/embedded ampoule/registry/install ampoule/wiring
+RACY := ampoule/contents ampoule/registry/cache ampoule/cmd/ampoule/cli ampoule/registry ampoule/registry/embedded ampoule/registry/install ampoule/registry/server ampoule/wiring
 
 # The race detector needs cgo; what ships is built without.
 test-fast: export CGO_ENABLED := 1
@@ -165,6 +167,17 @@ checks: setup measure ## Builds the catalogue's recipes twice and records whethe
 # MEASURE_FLAGS=--again, asks another program about them and installs nothing. Root only.
 verdicts: setup measure ## Compares what audits say of environments with what works in them: make verdicts [NAMES="..."]
 	bin/measure verdicts $(MEASURE_FLAGS) $(NAMES)
+
+# The OCI project's own program, built of its module. It needs no Docker.
+conformance: measure $(CONFORMANCE) ## Runs the OCI conformance program against a served registry and records it
+	bin/measure conformance --program $(CONFORMANCE) --version $(CONFORMANCE_VERSION) $(MEASURE_FLAGS)
+
+$(CONFORMANCE):
+	GOBIN=$(TOOLS)/bin go install github.com/opencontainers/distribution-spec/conformance@$(CONFORMANCE_VERSION)
+	@mv $(TOOLS)/bin/conformance $@
+
+pushes: measure ## Times pushes into repositories of 1,000, 10,000 and 100,000 manifests and records it
+	bin/measure registry $(MEASURE_FLAGS)
 
 loop: setup measure ## Times what adding a requirement takes and records it
 	bin/measure loop $(MEASURE_FLAGS)

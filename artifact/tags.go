@@ -20,8 +20,8 @@ const (
 )
 
 var (
-	digestForm   = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
-	evidenceForm = regexp.MustCompile(`^sha256-([0-9a-f]{64})\.(?:sig|att)$`)
+	digestForm = regexp.MustCompile(`^sha256:[0-9a-f]{64}$`)
+	besideForm = regexp.MustCompile(`^sha256-([0-9a-f]{64})(?:\.(?:sig|att|sbom))?$`)
 	// reservedForm are the tags that have a meaning, or look like a digest.
 	reservedForm = regexp.MustCompile(`^(?:key|hold|channel|sha256)-`)
 	channelForm  = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$`)
@@ -116,10 +116,11 @@ func AttestationTag(digest string) string {
 	return strings.Replace(digest, ":", "-", 1) + attestationSuffix
 }
 
-// SubjectOfTag returns the digest that a tag has signatures or attestations of; other tags
-// have none.
+// SubjectOfTag returns the digest that a tag is kept beside: that of a list of referrers by the
+// tag schema (distribution-spec, "Referrers Tag Schema"), or of cosign's signatures,
+// attestations or bills of materials. They change with what is added. Other tags have none.
 func SubjectOfTag(tag string) (digest string, ok bool) {
-	m := evidenceForm.FindStringSubmatch(tag)
+	m := besideForm.FindStringSubmatch(tag)
 	if m == nil {
 		return "", false
 	}

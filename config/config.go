@@ -25,6 +25,8 @@ type Config struct {
 	Inputs Inputs
 	Bounds Bounds
 	Trust  Trust
+	// Serving says how the store's registry is served.
+	Serving Serving
 }
 
 // Place says where a program works: what the environment alone tells, and flags replace.
@@ -123,14 +125,14 @@ func Read(environ []string, file string) (Config, error) {
 	r.override(env)
 	bounds, err := r.bounds()
 	trust, trustErr := r.trust(env)
-	if err := errors.Join(err, trustErr, r.checkKept(), r.checkCache(), r.checkSources()); err != nil {
+	if err := errors.Join(err, trustErr, r.checkRegistry(), r.checkKept(), r.checkCache(), r.checkSources()); err != nil {
 		return Config{}, err
 	}
 	return Config{
 		Place:  PlaceOf(environ),
 		Inputs: Inputs{Sources: r.parsed.Sources, Kept: r.parsed.Kept, Cache: Cache(r.parsed.Cache), Environ: env.withoutSecrets()},
 		Bounds: bounds,
-		Trust:  trust,
+		Trust:  trust, Serving: r.parsed.Registry,
 	}, nil
 }
 

@@ -18,12 +18,13 @@ const maxFile = 1 << 20
 
 // file is what config.toml may hold.
 type file struct {
-	Kept    []string `toml:"kept"`
-	Policy  string   `toml:"policy"`
-	Sign    Sign     `toml:"sign"`
-	Store   bounds   `toml:"store"`
-	Cache   caches   `toml:"cache"`
-	Sources Sources  `toml:"sources"`
+	Kept     []string `toml:"kept"`
+	Policy   string   `toml:"policy"`
+	Sign     Sign     `toml:"sign"`
+	Store    bounds   `toml:"store"`
+	Cache    caches   `toml:"cache"`
+	Registry Serving  `toml:"registry"`
+	Sources  Sources  `toml:"sources"`
 }
 
 // bounds are [Bounds] as people write them.
@@ -84,7 +85,7 @@ func formFaults(name string, err error) error {
 			faults = append(faults, &Error{
 				Where: fmt.Sprintf("%s:%d:%d", name, row, column),
 				Msg:   fmt.Sprintf("unknown key %q", strings.Join(e.Key(), ".")),
-				Help:  "known keys are kept and policy, of [store] limit, keep and published, of [cache] use, key, trusted and retired, of [sign] key, command, public, passphrase-file, passphrase-command, form and builder, and of [sources.NAME] kind, mirrors, security, without, names and credentials (netrc, command and username)",
+				Help:  "known keys are kept and policy, of [store] limit, keep and published, of [cache] use, key, trusted and retired, of [registry] mutable, of [sign] key, command, public, passphrase-file, passphrase-command, form and builder, and of [sources.NAME] kind, mirrors, security, without, names and credentials (netrc, command and username)",
 			})
 		}
 		return errors.Join(faults...)

@@ -52,6 +52,10 @@ func Settings() []Setting {
 		{What: "how much may be left in the store", Flag: "limit", Of: "store gc", Key: "store.limit", Default: "no bound"},
 		{What: "how long published artifacts stay that nobody uses", Flag: "published", Of: "store gc", Key: "store.published", Default: "for ever"},
 
+		{What: "where the store's registry is served", Flag: "listen", Of: "registry serve", Default: "`127.0.0.1:5000`"},
+		{What: "tags that may be moved by who pushes to it; `*` stands for any text", Flag: "mutable", Of: "registry serve", Key: "registry.mutable", Default: "none but those beside artifacts"},
+		{What: "the largest blob that it takes", Flag: "max-blob", Of: "registry serve", Default: "`10GiB`"},
+
 		{What: "the policy that run, exec, install and channel obey ([trust](trust.md))", Variables: []string{policyVariable}, Key: "policy", Default: "none: everything may run"},
 		{What: "the encrypted key that builds are signed with", Flag: "sign-key", Of: "build, ci build", Variables: []string{signKeyVariable}, Key: "sign.key", Default: "none: nothing is signed"},
 		{What: "a program, with arguments, that signs instead: it gets the payload on stdin and prints the signature", Key: "sign.command", Default: "none"},

@@ -17,6 +17,8 @@ import (
 	"ampoule/registry"
 	"ampoule/registry/embedded"
 	"ampoule/registry/install"
+	serving "ampoule/registry/server"
+	"ampoule/registry/tokens"
 	"ampoule/tree"
 )
 
@@ -70,12 +72,20 @@ func compile(t *testing.T) []byte {
 	return raw
 }
 
+// nobody has no token.
+type nobody struct{}
+
+func (nobody) Any() (bool, error)                 { return false, nil }
+func (nobody) Check(string) (tokens.Token, error) { return tokens.Token{}, tokens.ErrUnknown }
+
 // serve answers Docker's pulls until the test ends.
 func serve(t *testing.T, r *embedded.Registry) (address string) {
 	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan string, 1), make(chan error, 1)
-	go func() { ended <- r.Serve(ctx, "127.0.0.1:0", nil, func(a string) { ready <- a }) }()
+	go func() {
+		ended <- serving.Serve(ctx, r, nobody{}, serving.Config{Listen: "127.0.0.1:0"}, func(a string) { ready <- a })
+	}()
 	t.Cleanup(func() {
 		cancel()
 		if err := <-ended; err != nil {

@@ -66,7 +66,8 @@ func (c *Channel) checkTarget(ctx context.Context, stock Stock, judge Judge, dig
 		return nil
 	}
 	parts, err := stock.CheckWhole(ctx, ref)
-	if out.Parts = parts; err != nil {
+	out.Parts = parts
+	if err != nil {
 		return out, note(err)
 	}
 	tag := artifact.ChannelHoldTag(c.name, digest)

@@ -143,7 +143,8 @@ func (l *Log) checkSignatures(known Keys, now time.Time) (base int, err error) {
 	}
 	for i := range l.Entries {
 		e := &l.Entries[i]
-		if e.By = signers(*e, known, e.At); !enough(e.By, known) {
+		e.By = signers(*e, known, e.At)
+		if !enough(e.By, known) {
 			e.By = nil
 		}
 		if e.Action == Restart && len(e.By) > 0 {

@@ -132,7 +132,8 @@ func (w *Writer) Rollback(ctx context.Context, digest, reason string) (*Log, err
 		return nil, err
 	}
 	if digest == "" {
-		if digest = log.Back(); digest == "" {
+		digest = log.Back()
+		if digest == "" {
 			return nil, faults.New(faults.NotFound, "", "channel %s has named no other digest that it could go back to", w.channel)
 		}
 	}

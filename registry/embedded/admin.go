@@ -10,6 +10,8 @@ import (
 	"net/http"
 
 	"golang.org/x/sys/unix"
+
+	"ampoule/registry/internal/protocol"
 )
 
 // adminPath begins the paths of what only the store's own processes ask the holder for.
@@ -36,7 +38,7 @@ type refusal struct {
 func (g *guard) administer(w http.ResponseWriter, r *http.Request, verb string) {
 	var o order
 	if r.Method != http.MethodPost || json.NewDecoder(io.LimitReader(r.Body, maxManifest)).Decode(&o) != nil {
-		refuse(w, http.StatusBadRequest, "UNSUPPORTED", "an order is a POST of JSON")
+		protocol.Refuse(w, http.StatusBadRequest, "UNSUPPORTED", "an order is a POST of JSON")
 		return
 	}
 	var result any = struct{}{}
@@ -55,7 +57,7 @@ func (g *guard) administer(w http.ResponseWriter, r *http.Request, verb string) 
 	case "unhold":
 		err = g.unhold(o.Target)
 	default:
-		refuse(w, http.StatusNotFound, "UNSUPPORTED", "no such order")
+		protocol.Refuse(w, http.StatusNotFound, "UNSUPPORTED", "no such order")
 		return
 	}
 	w.Header().Set("Content-Type", "application/json")

@@ -203,11 +203,24 @@ func (g *guard) remove(t Target) error {
 		if artifact.IsHoldTag(t.Tag) {
 			return &HeldError{repo.name + "@" + d.Digest}
 		}
-		return errors.Join(g.delete(repo, t.Tag), g.syncIf(true))
+		return g.change(repo, func() error { return g.delete(repo, t.Tag) })
 	}
 	if slices.ContainsFunc(tags, artifact.IsHoldTag) {
 		return &HeldError{t.String()}
 	}
+	g.freshen(repo, d)
+	return g.change(repo, func() error {
+		for _, tag := range repo.beside(d.Digest) {
+			if err := g.delete(repo, tag); err != nil {
+				return err
+			}
+		}
+		return g.delete(repo, d.Digest)
+	})
+}
+
+// freshen has what leaves a list stay for a while, for who pulls it now.
+func (g *guard) freshen(repo repository, d descriptor) {
 	repo.visit(d, func(part descriptor, err error) bool {
 		if err == nil {
 			_ = g.sound.touch(repo.blob(part.Digest)) // what is gone meanwhile needs no grace
@@ -215,7 +228,22 @@ func (g *guard) remove(t Target) error {
 		return true
 	})
 	_ = os.Remove(g.used(repo, d.Digest)) // a time of use without an artifact says nothing
-	return errors.Join(g.delete(repo, d.Digest), g.syncIf(true))
+}
+
+// beside lists the tags that are kept beside an artifact.
+func (r repository) beside(digest string) []string {
+	list, err := r.index()
+	if err != nil {
+		return nil
+	}
+	var tags []string
+	for _, d := range list.Manifests {
+		tag := d.Annotations[artifact.AnnotationRefName]
+		if subject, ok := artifact.SubjectOfTag(tag); ok && subject == digest {
+			tags = append(tags, tag)
+		}
+	}
+	return tags
 }
 
 // find finds an artifact with its tags.
@@ -253,11 +281,16 @@ func (g *guard) hold(t Target) error {
 	r.Header.Set("Content-Type", d.MediaType)
 	r.ContentLength = int64(len(raw))
 	answer := recorder{header: http.Header{}}
-	g.write(&answer, r, repo, raw, m.Subject)
+	if err := g.change(repo, func() error {
+		g.write(&answer, r, repo, raw, m.Subject)
+		return nil
+	}); err != nil {
+		return fmt.Errorf("holding %s: %w", t, err)
+	}
 	if answer.status >= http.StatusBadRequest {
 		return fmt.Errorf("holding %s: the registry answers %d", t, answer.status)
 	}
-	return g.syncIf(true)
+	return nil
 }
 
 // unhold takes the tag away again.
@@ -275,5 +308,5 @@ func (g *guard) unhold(t Target) error {
 	if !slices.Contains(tags, tag) {
 		return fmt.Errorf("%s is not held: %w", t, ErrNoArtifact)
 	}
-	return errors.Join(g.delete(repo, tag), g.syncIf(true))
+	return g.change(repo, func() error { return g.delete(repo, tag) })
 }

@@ -40,6 +40,8 @@ const (
 	// youth is how long content stays that nothing refers to: a publication or a pull that
 	// is under way may need it.
 	youth = time.Hour
+	// uploadAge is how long an upload may rest.
+	uploadAge = 24 * time.Hour
 )
 
 // collect removes what nothing refers to, and artifacts that were not used for long. No
@@ -95,19 +97,46 @@ func (c *collection) run() error {
 	if err := c.unlist(list.Manifests); err != nil {
 		return err
 	}
+	if err := c.dropUploads(); err != nil {
+		return err
+	}
 	return c.sweep(func(digest string, info os.FileInfo) bool {
 		return !c.live[digest] && !c.young(c.repo.blob(digest), info)
 	})
+}
+
+// dropUploads removes uploads that nobody went on with for a day. Who does so later has to begin
+// anew.
+func (c *collection) dropUploads() error {
+	dir := filepath.Join(c.repo.dir, uploadsName)
+	entries, err := readDir(dir)
+	if err != nil {
+		return err
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		if err != nil || c.now.Sub(info.ModTime()) < uploadAge || c.keep.Dry {
+			continue
+		}
+		if err := os.Remove(filepath.Join(dir, entry.Name())); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
 }
 
 // mark finds what stays.
 func (c *collection) mark(entries []descriptor) {
 	c.live = map[string]bool{}
 	tags := tagsOf(entries)
+	known := c.knownSubjects(entries)
 	var lists []descriptor
 	for _, d := range entries {
-		switch {
-		case subjectOf(d) != "":
+		switch subject := subjectOf(d); {
+		case subject != "" && d.Annotations[subjectAnnotation] == "" && !known[subject]:
+			// What it is beside is kept elsewhere: it is found by its tag alone.
+			c.reach(d)
+		case subject != "":
 			lists = append(lists, d)
 		case c.isRoot(d, tags[d.Digest]):
 			c.reach(d)
@@ -123,6 +152,20 @@ func (c *collection) mark(entries []descriptor) {
 			}
 		}
 	}
+}
+
+// knownSubjects are the manifests that a list leads to, whether they stay or not. They are
+// looked for only where something is tagged as beside another one.
+func (c *collection) knownSubjects(entries []descriptor) map[string]bool {
+	known := map[string]bool{}
+	beside := func(d descriptor) bool { return d.Annotations[subjectAnnotation] == "" && subjectOf(d) != "" }
+	if !slices.ContainsFunc(entries, beside) {
+		return known
+	}
+	for _, d := range entries {
+		c.repo.eachManifest(d, known)
+	}
+	return known
 }
 
 // isRoot reports whether an entry of the list stays: what has a tag that is no key's,
@@ -161,6 +204,14 @@ func (c *collection) young(path string, info os.FileInfo) bool {
 
 // unlist takes what does not stay out of the repository's list.
 func (c *collection) unlist(entries []descriptor) error {
+	if c.keep.Dry || !slices.ContainsFunc(entries, func(d descriptor) bool { return !c.live[d.Digest] }) {
+		return c.unlistEach(entries)
+	}
+	// No list on disk may name what is removed next.
+	return c.change(c.repo, func() error { return c.unlistEach(entries) })
+}
+
+func (c *collection) unlistEach(entries []descriptor) error {
 	gone := map[string]bool{}
 	for _, d := range entries {
 		if c.live[d.Digest] || gone[d.Digest] {

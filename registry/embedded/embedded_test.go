@@ -204,36 +204,6 @@ func TestHoldingProcess(t *testing.T) {
 	time.Sleep(time.Minute)
 }
 
-func TestServeOnlyReads(t *testing.T) {
-	t.Parallel()
-	r := Open(t.TempDir())
-	defer r.Close()
-	ctx, cancel := context.WithCancel(t.Context())
-	address, ended := make(chan string, 1), make(chan error, 1)
-	go func() { ended <- r.Serve(ctx, "127.0.0.1:0", nil, func(a string) { address <- a }) }()
-	url := "http://" + <-address
-	for method, want := range map[string]int{http.MethodGet: http.StatusOK, http.MethodHead: http.StatusOK, http.MethodPost: http.StatusMethodNotAllowed, http.MethodPut: http.StatusMethodNotAllowed, http.MethodDelete: http.StatusMethodNotAllowed} {
-		req, _ := http.NewRequestWithContext(ctx, method, url+"/v2/", nil)
-		resp, err := http.DefaultClient.Do(req)
-		if err != nil {
-			t.Fatal(err)
-		}
-		_ = resp.Body.Close()
-		if resp.StatusCode != want || resp.Header.Get(holderHeader) != "" {
-			t.Errorf("%s: %s, %s %q, want %d", method, resp.Status, holderHeader, resp.Header.Get(holderHeader), want)
-		}
-	}
-	cancel()
-	select {
-	case err := <-ended:
-		if err != nil {
-			t.Errorf("serving ended with %v", err)
-		}
-	case <-time.After(10 * time.Second):
-		t.Error("serving does not end")
-	}
-}
-
 func TestRefusalsAreInTheProtocolsForm(t *testing.T) {
 	t.Parallel()
 	r := Open(t.TempDir())

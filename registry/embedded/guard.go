@@ -5,12 +5,9 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
-	"maps"
 	"net/http"
 	"os"
 	"path"
@@ -25,11 +22,12 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ampoule/artifact"
+	"ampoule/registry/internal/protocol"
 )
 
 const (
 	// maxManifest bounds a manifest, in bytes.
-	maxManifest = 8 << 20
+	maxManifest = protocol.MaxManifest
 	// fullBelow is how many bytes must be free for a fault not to be a full disk.
 	fullBelow = 1 << 20
 )
@@ -47,7 +45,12 @@ type guard struct {
 	fresh func() http.Handler
 	inner atomic.Pointer[http.Handler]
 	sound *sound
-	spare Spare
+	// synced is what is on disk for sure, lists the lists as they were read last.
+	synced synced
+	lists  *lists
+	spare  Spare
+	// place is where the directory is, and what it is without as a copy.
+	place place
 	// writing is held while a manifest is written or content is removed.
 	writing sync.Mutex
 	// upkeep is held while the registry is verified or collected.
@@ -61,7 +64,7 @@ type guard struct {
 }
 
 func newGuard(dir, secret string, spare Spare, fresh func() http.Handler) *guard {
-	g := &guard{dir: dir, root: filepath.Join(dir, rootName), secret: secret, spare: spare, fresh: fresh, sound: newSound(dir), asked: map[string]time.Time{}}
+	g := &guard{dir: dir, root: filepath.Join(dir, rootName), secret: secret, spare: spare, fresh: fresh, sound: newSound(dir), lists: newLists(), asked: map[string]time.Time{}}
 	g.renew()
 	return g
 }
@@ -81,16 +84,16 @@ func (g *guard) shut() { g.open.Lock() }
 var apiPath = regexp.MustCompile(`^/v2/(.+)/(manifests|blobs|referrers)/([^/]+)$`)
 
 func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	if !isLoopbackName(hostOf(r.Host)) {
-		misdirected(w, r.Host)
+	if !protocol.IsLoopbackName(protocol.HostOf(r.Host)) {
+		protocol.Misdirected(w, r.Host)
 		return
 	}
 	if subtle.ConstantTimeCompare([]byte(r.Header.Get(admissionHeader)), []byte(g.secret)) != 1 {
-		refuse(w, http.StatusForbidden, "DENIED", "this address serves the store's own processes")
+		protocol.Refuse(w, http.StatusForbidden, "DENIED", "this address serves the store's own processes")
 		return
 	}
 	if !g.open.TryRLock() {
-		refuse(w, http.StatusServiceUnavailable, "UNAVAILABLE", "this process is ending")
+		protocol.Refuse(w, http.StatusServiceUnavailable, "UNAVAILABLE", "this process is ending")
 		return
 	}
 	defer g.open.RUnlock()
@@ -101,8 +104,12 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	w = &diskWriter{ResponseWriter: w, root: g.root}
-	if r.Method == http.MethodDelete {
-		refuse(w, http.StatusMethodNotAllowed, "UNSUPPORTED", "content is removed by ampoule registry rm and ampoule store gc")
+	if usesOtherHash(r) {
+		protocol.Refuse(w, http.StatusBadRequest, "DIGEST_INVALID", "this registry knows no other hash than sha256")
+		return
+	}
+	if discovers(r) {
+		discover(w, r)
 		return
 	}
 	m := apiPath.FindStringSubmatch(path.Clean("/" + r.URL.Path)) // as the registry reads it
@@ -112,7 +119,7 @@ func (g *guard) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	}
 	repo, ok := g.repository(m[1])
 	if !ok {
-		refuse(w, http.StatusBadRequest, "NAME_INVALID", "repository name is not allowed")
+		protocol.Refuse(w, http.StatusBadRequest, "NAME_INVALID", "repository name is not allowed")
 		return
 	}
 	g.route(w, r, repo, m[2], m[3])
@@ -124,6 +131,10 @@ func (g *guard) route(w http.ResponseWriter, r *http.Request, repo repository, k
 	switch {
 	case kind == "manifests" && r.Method == http.MethodPut:
 		g.put(w, r, repo, ref)
+	case kind == "manifests" && r.Method == http.MethodDelete:
+		g.deleteManifest(w, repo, ref)
+	case kind == "blobs" && r.Method == http.MethodDelete:
+		g.deleteBlob(w, repo, ref)
 	case kind == "manifests" && reading:
 		g.getManifest(w, r, repo, ref)
 	case kind == "blobs" && reading:
@@ -132,7 +143,7 @@ func (g *guard) route(w http.ResponseWriter, r *http.Request, repo repository, k
 		g.startUpload(w, r, repo)
 	case kind == "referrers" && reading:
 		if err := g.mendReferrers(repo, ref); err != nil {
-			refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
+			protocol.Refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
 			return
 		}
 		g.serve(w, r)
@@ -153,13 +164,13 @@ func (g *guard) getManifest(w http.ResponseWriter, r *http.Request, repo reposit
 		return
 	}
 	if err != nil {
-		refuse(w, http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN", fmt.Sprintf("repository %s is damaged: %s: %v", repo.name, indexName, err))
+		protocol.Refuse(w, http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN", fmt.Sprintf("repository %s is damaged: %s: %v", repo.name, indexName, err))
 		return
 	}
-	digest := ref
+	digest, mediaType := ref, ""
 	for _, d := range list.Manifests {
 		if d.Annotations[artifact.AnnotationRefName] == ref || d.Digest == ref {
-			digest = d.Digest
+			digest, mediaType = d.Digest, d.MediaType
 			g.use(repo, digest)
 		}
 	}
@@ -171,11 +182,11 @@ func (g *guard) getManifest(w http.ResponseWriter, r *http.Request, repo reposit
 	switch _, err := g.sound.check(repo.blob(digest), digest); {
 	case errors.Is(err, ErrDamaged) || errors.Is(err, fs.ErrNotExist) && listed:
 		w.Header().Set(artifact.DigestHeader, digest) // what is written in its place is compared with it
-		refuse(w, http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN", fmt.Sprintf("%s@%s is damaged or gone", repo.name, digest))
+		protocol.Refuse(w, http.StatusNotFound, "MANIFEST_BLOB_UNKNOWN", fmt.Sprintf("%s@%s is damaged or gone", repo.name, digest))
 	case errors.Is(err, fs.ErrNotExist):
-		refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", fmt.Sprintf("%s@%s is not there", repo.name, digest))
+		protocol.Refuse(w, http.StatusNotFound, "MANIFEST_UNKNOWN", fmt.Sprintf("%s@%s is not there", repo.name, digest))
 	default:
-		g.serve(w, r)
+		g.serve(withETag(w, r, digest, mediaType), r)
 	}
 }
 
@@ -193,7 +204,7 @@ func (g *guard) getBlob(w http.ResponseWriter, r *http.Request, repo repository,
 	}
 	if r.Method == http.MethodHead {
 		if _, err := g.sound.check(file, digest); errors.Is(err, ErrDamaged) {
-			refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", digest+" is damaged")
+			protocol.Refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", digest+" is damaged")
 			return
 		}
 	}
@@ -211,14 +222,14 @@ func (g *guard) ask(path string) {
 // there for what is meant.
 func (g *guard) startUpload(w http.ResponseWriter, r *http.Request, repo repository) {
 	if err := errors.Join(g.begin(repo), g.mendList(repo)); err != nil {
-		refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
+		protocol.Refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
 		return
 	}
 	for _, digest := range append(r.URL.Query()["mount"], r.URL.Query()["digest"]...) {
 		if artifact.IsDigest(digest) {
 			g.ask(repo.blob(digest))
 			if err := g.drop(repo, digest); err != nil {
-				refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
+				protocol.Refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
 				return
 			}
 		}
@@ -234,163 +245,6 @@ func (g *guard) drop(repo repository, digest string) error {
 	}
 	if err := os.Remove(file); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("removing damaged content: %w", err)
-	}
-	return nil
-}
-
-// put writes a manifest.
-func (g *guard) put(w http.ResponseWriter, r *http.Request, repo repository, ref string) {
-	raw, err := io.ReadAll(io.LimitReader(r.Body, maxManifest+1))
-	if err != nil || len(raw) > maxManifest {
-		refuse(w, http.StatusBadRequest, "MANIFEST_INVALID", fmt.Sprintf("manifest is not read whole or larger than %d bytes", maxManifest))
-		return
-	}
-	m := parseManifest(raw)
-	if err := g.checkParts(repo, m); err != nil {
-		refuse(w, http.StatusBadRequest, "MANIFEST_BLOB_UNKNOWN", err.Error())
-		return
-	}
-	g.writing.Lock()
-	defer g.writing.Unlock()
-	if err := errors.Join(g.mendListLocked(repo), g.drop(repo, hashOf(raw))); err != nil {
-		refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
-		return
-	}
-	if m.Subject != nil {
-		// What is added to a list that is lost would be all that it has.
-		if err := g.mendReferrersLocked(repo, m.Subject.Digest); err != nil {
-			refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
-			return
-		}
-	}
-	tagged := !strings.Contains(ref, ":")
-	if err := unmet(repo, ref, r.Header); err != nil {
-		refuse(w, err.status, "DENIED", err.message)
-		return
-	}
-	if taken := g.taken(repo, ref); taken != "" && taken != hashOf(raw) {
-		refuse(w, http.StatusConflict, "DENIED", fmt.Sprintf("%s already names %s", ref, taken))
-		return
-	}
-	if err := g.syncIf(tagged); err != nil {
-		refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
-		return
-	}
-	answer := recorder{header: w.Header()}
-	g.write(&answer, r, repo, raw, m.Subject)
-	if err := g.syncIf(tagged || m.Subject != nil); err != nil {
-		refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
-		return
-	}
-	if tagged {
-		g.use(repo, hashOf(raw))
-		g.sound.save()
-	}
-	answer.send(w)
-}
-
-// write has the registry write a manifest and, for one with a subject, the list of what
-// refers to that. It writes no list that is there under its digest, damaged or not.
-func (g *guard) write(w *recorder, r *http.Request, repo repository, raw []byte, subject *descriptor) {
-	const tries = 3
-	header := w.header.Clone()
-	for range tries {
-		if subject != nil {
-			if d, ok := repo.referrers(subject.Digest); ok && g.drop(repo, d.Digest) != nil {
-				break
-			}
-		}
-		clear(w.header)
-		maps.Copy(w.header, header)
-		w.status = 0
-		w.body.Reset()
-		r.Body = io.NopCloser(bytes.NewReader(raw))
-		g.serve(w, r)
-		if subject == nil || w.status >= http.StatusBadRequest {
-			return
-		}
-		if d, ok := repo.referrers(subject.Digest); !ok || repo.check(d) == nil {
-			return
-		}
-	}
-	w.status = http.StatusInternalServerError
-}
-
-// referrers is where a repository keeps the list of what refers to a subject.
-func (r repository) referrers(subject string) (descriptor, bool) {
-	list, err := r.index()
-	if err != nil {
-		return descriptor{}, false
-	}
-	i := slices.IndexFunc(list.Manifests, func(d descriptor) bool { return d.Annotations[subjectAnnotation] == subject })
-	if i < 0 {
-		return descriptor{}, false
-	}
-	return list.Manifests[i], true
-}
-
-// parseManifest reads a manifest; what it cannot read, the registry refuses.
-func parseManifest(raw []byte) manifest {
-	var m manifest
-	if json.Unmarshal(raw, &m) != nil {
-		return manifest{}
-	}
-	return m
-}
-
-// checkParts refuses a manifest whose parts are there and are not what it says, and
-// removes them, so that they are sent again: a disk that rots leaves such, and a machine
-// that lost its power while they were written.
-func (g *guard) checkParts(repo repository, m manifest) error {
-	for _, d := range m.parts() {
-		if !artifact.IsDigest(d.Digest) || len(d.URLs) > 0 {
-			continue
-		}
-		err := repo.check(d)
-		if err == nil || errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err := os.Remove(repo.blob(d.Digest)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removing damaged blob: %w", err)
-		}
-		return fmt.Errorf("blob %s is removed: %w", d.Digest, err)
-	}
-	return nil
-}
-
-// taken returns the digest that a key's tag names already, or nothing. A publication that
-// is damaged takes no key: its bits are lost, and other ones may be all that can be had.
-func (g *guard) taken(repo repository, tag string) string {
-	if !artifact.IsKeyTag(tag) {
-		return ""
-	}
-	list, err := repo.index()
-	if err != nil {
-		return ""
-	}
-	for _, d := range list.Manifests {
-		if d.Annotations[artifact.AnnotationRefName] == tag && repo.whole(d) {
-			return d.Digest
-		}
-	}
-	return ""
-}
-
-// syncIf puts on disk what is written in the registry's file system.
-func (g *guard) syncIf(needed bool) error {
-	if !needed {
-		return nil
-	}
-	if err := os.MkdirAll(g.root, 0o755); err != nil {
-		return err
-	}
-	dir, err := os.Open(g.root)
-	if err != nil {
-		return err
-	}
-	defer dir.Close()
-	if err := unix.Syncfs(int(dir.Fd())); err != nil {
-		return fmt.Errorf("syncing %s: %w", g.root, err)
 	}
 	return nil
 }
@@ -433,13 +287,6 @@ func (d *diskWriter) WriteHeader(status int) {
 		status = http.StatusInsufficientStorage
 	}
 	d.ResponseWriter.WriteHeader(status)
-}
-
-// refuse answers with an error in the protocol's form (OCI distribution-spec, "Error Codes").
-func refuse(w http.ResponseWriter, status int, code, message string) {
-	w.Header().Set("Content-Type", "application/json")
-	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(map[string]any{"errors": []map[string]string{{"code": code, "message": message}}})
 }
 
 func hashOf(raw []byte) string {

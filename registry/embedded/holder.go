@@ -67,6 +67,9 @@ func newHolder(dir string, spare Spare, lock *os.File) (*holder, error) {
 		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return h.inside.dial(ctx) },
 		MaxIdleConnsPerHost: 8, DisableCompression: true,
 	}
+	if err := h.guard.settle(); err != nil {
+		return nil, errors.Join(fmt.Errorf("settling the copy in %s: %w", dir, err), lock.Close())
+	}
 	h.serve(h.inside)
 	if err := h.listen(); err != nil {
 		return nil, errors.Join(err, h.close())
@@ -120,6 +123,7 @@ func (h *holder) close() error {
 	h.serving.Wait()
 	h.guard.shut()
 	h.guard.sound.save()
+	h.guard.lists.close()
 	return errors.Join(err, h.lock.Close())
 }
 

@@ -48,6 +48,12 @@ type descriptor struct {
 	Annotations  map[string]string `json:"annotations,omitempty"`
 }
 
+// isForeign reports whether it is content that need not be in the registry: what may not be
+// distributed, or is at addresses of its own (image-spec, "Non-distributable Layers").
+func (d descriptor) isForeign() bool {
+	return len(d.URLs) > 0 || strings.Contains(d.MediaType, ".nondistributable.") || strings.Contains(d.MediaType, ".rootfs.foreign.")
+}
+
 // manifest is what is read of any manifest, an index included.
 type manifest struct {
 	SchemaVersion int               `json:"schemaVersion"`
@@ -64,11 +70,12 @@ type manifest struct {
 type repository struct {
 	name, dir string
 	sound     *sound
+	lists     *lists
 }
 
 // repository returns the repository of a name, which need not exist.
 func (g *guard) repository(name string) (repository, bool) {
-	return repository{name, filepath.Join(g.root, filepath.FromSlash(name)), g.sound}, artifact.IsRepository(name)
+	return repository{name, filepath.Join(g.root, filepath.FromSlash(name)), g.sound, g.lists}, artifact.IsRepository(name)
 }
 
 // repositories lists what looks like a repository, damaged ones too.
@@ -109,24 +116,32 @@ func (r repository) blob(digest string) string {
 	return filepath.Join(r.dir, blobsName, hashName, strings.TrimPrefix(digest, "sha256:"))
 }
 
+// has reports whether there is a file for content.
+func (r repository) has(digest string) bool {
+	_, err := os.Stat(r.blob(digest))
+	return artifact.IsDigest(digest) && err == nil
+}
+
 // errNoList says that a repository has lost its list. It wraps no fs.ErrNotExist.
 var errNoList = errors.New("it is gone")
 
-// index reads the list of what is found by digest or tag. The error is an fs.ErrNotExist where there
+// index reads the list of what is found by digest or tag, which nobody may change. The error is an fs.ErrNotExist where there
 // is no repository; one that has blobs and no list, or a list that cannot be read, is damaged.
 func (r repository) index() (manifest, error) {
-	var m manifest
-	raw, err := readAtMost(filepath.Join(r.dir, indexName), maxIndex)
+	m, err := r.lists.read(filepath.Join(r.dir, indexName))
 	if errors.Is(err, fs.ErrNotExist) && r.exists() {
 		// A new repository gets its list first of all: it was made since then, or is lost.
-		raw, err = readAtMost(filepath.Join(r.dir, indexName), maxIndex)
+		m, err = r.lists.read(filepath.Join(r.dir, indexName))
 		if errors.Is(err, fs.ErrNotExist) {
 			return m, errNoList
 		}
 	}
-	if err != nil {
-		return m, err
-	}
+	return m, err
+}
+
+// parseList reads the text of a list.
+func parseList(raw []byte) (manifest, error) {
+	var m manifest
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return m, fmt.Errorf("%s cannot be read: %w", indexName, err)
 	}
@@ -136,20 +151,6 @@ func (r repository) index() (manifest, error) {
 		}
 	}
 	return m, nil
-}
-
-// named is the digest that a tag names; empty where there is no such tag.
-func (r repository) named(tag string) (string, error) {
-	list, err := r.index()
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", err
-	}
-	for _, d := range list.Manifests {
-		if d.Annotations[artifact.AnnotationRefName] == tag {
-			return d.Digest, nil
-		}
-	}
-	return "", nil
 }
 
 // document reads a manifest, compared with its digest.
@@ -170,6 +171,9 @@ func (r repository) document(digest string) (manifest, []byte, error) {
 
 // maxIndex bounds a repository's list, in bytes: some hundred thousand entries.
 const maxIndex = 64 << 20
+
+// maxEntry is more than one manifest adds to a list, in bytes.
+const maxEntry = 64 << 10
 
 func readAtMost(path string, limit int64) ([]byte, error) {
 	f, err := os.Open(path)
@@ -203,7 +207,7 @@ func (r repository) visit(root descriptor, f func(d descriptor, err error) bool)
 }
 
 func (r repository) visitOnce(d descriptor, seen map[string]bool, f func(descriptor, error) bool) bool {
-	if seen[d.Digest] || len(d.URLs) > 0 {
+	if seen[d.Digest] || d.isForeign() && !r.has(d.Digest) {
 		return true
 	}
 	seen[d.Digest] = true

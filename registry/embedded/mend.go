@@ -98,7 +98,7 @@ func (g *guard) mendReferrersLocked(repo repository, subject string) error {
 		}
 	}
 	if d, ok := repo.referrers(subject); ok && repo.check(d) != nil {
-		return g.delete(repo, d.Digest) // nothing refers to it any more
+		return g.change(repo, func() error { return g.delete(repo, d.Digest) }) // nothing refers to it any more
 	}
 	return nil
 }
@@ -141,15 +141,15 @@ func (r repository) documents() ([]document, error) {
 }
 
 // rebuild makes a repository's list of the manifests that it holds, and returns how many
-// it found. Tags of keys are found again by the keys that images carry, those of channels' logs
-// by what they say; other ones are lost.
+// it found. Tags are those of the list before, if there is one; tags of keys are found again by
+// the keys that images carry, those of channels' logs by what they say, and other ones are lost.
 // Whoever calls it holds the lock for writing.
 func (g *guard) rebuild(repo repository) (int, error) {
 	found, err := repo.documents()
 	if err != nil {
 		return 0, err
 	}
-	if err := repo.saveIndex(emptyList()); err != nil {
+	if err := repo.saveIndex(repo.previous()); err != nil {
 		return 0, fmt.Errorf("making the list of %s anew: %w", repo.name, err)
 	}
 	g.renew()
@@ -176,10 +176,17 @@ func (g *guard) rebuild(repo repository) (int, error) {
 		g.replay(repo, doc, cmp.Or(logs[doc.digest], doc.digest))
 	}
 	for _, doc := range indexes {
-		g.replay(repo, doc, repo.refOf(doc))
+		ref := repo.refOf(doc)
+		if repo.named(ref) != "" {
+			ref = doc.digest // the list before has that key
+		}
+		g.replay(repo, doc, ref)
 	}
 	for _, doc := range referrers {
 		g.replay(repo, doc, doc.digest)
+	}
+	if err := repo.settleList(); err != nil {
+		return 0, fmt.Errorf("syncing the list of %s: %w", repo.name, err)
 	}
 	return len(images) + len(indexes) + len(referrers), nil
 }
@@ -215,6 +222,26 @@ func logLength(doc document) int {
 		}
 	}
 	return n
+}
+
+// previous is the list from before a change that a loss of power has cut off; an empty one if
+// there is none. Lists of referrers are made anew.
+func (r repository) previous() manifest {
+	list := emptyList()
+	raw, err := readAtMost(filepath.Join(r.dir, previousName), maxIndex)
+	if err != nil {
+		return list
+	}
+	before, err := parseList(raw)
+	if err != nil {
+		return list
+	}
+	for _, d := range before.Manifests {
+		if d.Annotations[subjectAnnotation] == "" {
+			list.Manifests = append(list.Manifests, d)
+		}
+	}
+	return list
 }
 
 // refOf is the tag that an index had as the artifact of a key, else its digest.
@@ -321,13 +348,19 @@ func (r repository) place(name string, raw []byte) error {
 		return err
 	}
 	// The names of what sweeping removes.
-	f, err := os.CreateTemp(r.dir, indexName+".*")
+	return placeIn(r.dir, name, indexName+".*", raw)
+}
+
+// placeIn writes a file below a directory in one step, under a name of a pattern until it is
+// whole.
+func placeIn(dir, name, pattern string, raw []byte) error {
+	f, err := os.CreateTemp(dir, pattern)
 	if err != nil {
 		return err
 	}
 	_, err = f.Write(raw)
 	if err = errors.Join(err, f.Chmod(0o644), f.Sync(), f.Close()); err == nil {
-		err = os.Rename(f.Name(), filepath.Join(r.dir, name))
+		err = os.Rename(f.Name(), filepath.Join(dir, name))
 	}
 	if err != nil {
 		return errors.Join(err, os.Remove(f.Name()))

@@ -8,6 +8,8 @@ import (
 )
 
 const (
+	// ownHost is the host that requests inside a store name.
+	ownHost = "store.localhost"
 	// admissionHeader carries the secret from the lock's file.
 	admissionHeader = "Ampoule-Admission"
 	// holderHeader carries a public name of the holder, made of its secret: an

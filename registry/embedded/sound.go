@@ -25,6 +25,9 @@ const (
 	soundName = "compared"
 	// smallBlob is the size, in bytes, up to which blobs are read each time.
 	smallBlob = 64 << 10
+	// saveEvery is the time between two times that it is written while publications go on: it
+	// holds all of the registry.
+	saveEvery = 10 * time.Second
 	// tick is longer than the steps of a file system's clock: what changed within it may
 	// change once more without being seen.
 	tick = 30 * time.Millisecond
@@ -39,6 +42,7 @@ type sound struct {
 	mu      sync.Mutex
 	known   map[string]fileState
 	changed bool
+	saved   time.Time
 }
 
 // fileState is what changes with a file's content.
@@ -58,13 +62,23 @@ func newSound(dir string) *sound {
 	return s
 }
 
+// saveLater is save, unless that was done a short time ago: what is lost is compared again.
+func (s *sound) saveLater() {
+	s.mu.Lock()
+	recent := time.Since(s.saved) < saveEvery
+	s.mu.Unlock()
+	if !recent {
+		s.save()
+	}
+}
+
 // save remembers for the next process. Whoever calls it has the blobs on disk. What cannot
 // be remembered, on a full disk, is compared again.
 func (s *sound) save() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.changed && s.write() == nil {
-		s.changed = false
+		s.changed, s.saved = false, time.Now()
 	}
 }
 

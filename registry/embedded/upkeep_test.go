@@ -553,27 +553,6 @@ func TestCollectWhilePublishing(t *testing.T) {
 	}
 }
 
-// TestNobodyDeletes checks that content goes by orders alone, which no reader can give.
-func TestNobodyDeletes(t *testing.T) {
-	t.Parallel()
-	s := newShelf(t)
-	m := s.publish("a", noise(1000))
-	for _, path := range []string{"/v2/web/manifests/" + m.tag, "/v2/web/manifests/" + m.index.Digest, "/v2/web/blobs/" + m.layer.Digest} {
-		if status := s.send(http.MethodDelete, path, "", nil); status != http.StatusMethodNotAllowed {
-			t.Errorf("deleting %s is answered with %d", path, status)
-		}
-	}
-	reader := s.Reader()
-	for _, path := range []string{adminPath + "list", "/v2/.." + adminPath + "list", "//ampoule/v1/list"} {
-		req, _ := http.NewRequestWithContext(t.Context(), http.MethodGet, "http://localhost"+path, nil)
-		answer := recorder{header: http.Header{}}
-		reader.ServeHTTP(&answer, req)
-		if answer.status != http.StatusNotFound {
-			t.Errorf("a reader's %s is answered with %d", path, answer.status)
-		}
-	}
-}
-
 // Several uploads begin a repository, and none of them is forgotten.
 func TestUploadsBeginRepository(t *testing.T) {
 	t.Parallel()

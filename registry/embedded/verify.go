@@ -19,6 +19,9 @@ type Report struct {
 	Files  int     `json:"files"`
 	Bytes  int64   `json:"bytes"`
 	Faults []Fault `json:"faults"`
+	// LeftOut lists what this directory's copy is without, as NAME:TAG or NAME@DIGEST: it was
+	// pushed while the directory was copied. Repairing forgets it.
+	LeftOut []string `json:"leftOut,omitempty"`
 }
 
 // Fault is one thing that is wrong in a registry.
@@ -60,7 +63,7 @@ func (g *guard) verify(ctx context.Context, repair bool) (Report, error) {
 	g.upkeep.Lock()
 	defer g.upkeep.Unlock()
 	v := &inspection{guard: g, repair: repair, report: Report{Faults: []Fault{}}}
-	if err := v.strays("", g.dir, lockName, soundName, rootName, usedName); err != nil {
+	if err := v.strays("", g.dir, lockName, soundName, rootName, usedName, placeName); err != nil {
 		return v.report, err
 	}
 	repos, err := g.repositories()
@@ -73,6 +76,12 @@ func (g *guard) verify(ctx context.Context, repair bool) (Report, error) {
 	for _, repo := range repos {
 		if err := v.repository(ctx, repo); err != nil {
 			return v.report, fmt.Errorf("verifying repository %s: %w", repo.name, err)
+		}
+	}
+	v.report.LeftOut = g.place.LeftOut
+	if repair {
+		if err := g.forgetLeftOut(); err != nil {
+			return v.report, err
 		}
 	}
 	g.sound.save()
@@ -173,7 +182,7 @@ func (v *inspection) list(repo repository, faults map[string]*Fault) (manifest, 
 	if err != nil {
 		return manifest{}, err
 	}
-	fault.Done = fmt.Sprintf("made anew of %d manifests; tags that are no key's and no channel's log's are lost", found)
+	fault.Done = fmt.Sprintf("made anew of %d manifests and the list before it; tags that neither has are lost", found)
 	return repo.index()
 }
 
@@ -296,7 +305,7 @@ func (v *inspection) key(repo repository, d descriptor, faults map[string]*Fault
 func (v *inspection) forgetEntry(repo repository, ref string) error {
 	v.writing.Lock()
 	defer v.writing.Unlock()
-	return v.delete(repo, ref)
+	return v.change(repo, func() error { return v.delete(repo, ref) })
 }
 
 // strangers tells of files between repositories that belong to none.
@@ -308,7 +317,7 @@ func (v *inspection) strangers(repos []repository) error {
 		}
 	}
 	for _, dir := range sortedKeys(dirs) {
-		known := []string{indexName, layoutName, blobsName, uploadsName}
+		known := []string{indexName, previousName, layoutName, blobsName, uploadsName}
 		entries, err := readDir(dir)
 		if err != nil {
 			return err

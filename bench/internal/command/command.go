@@ -61,7 +61,7 @@ docs/measured: each result as it ends, so that the same command goes on where on
 	flags.StringVar(&o.Store, "store", "", "the store's directory (default: ampoule's own)")
 	flags.IntVarP(&o.Jobs, "jobs", "j", 0, "how many processors a build may use (default: all)")
 	flags.BoolVar(&o.Shared, "shared", false, "say that the machine has other work meanwhile: times are recorded as bounds")
-	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newCached(o, out), newGate(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newServices(o), newSuite(o), newPeers(o), newTable(o))
+	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newCached(o, out), newGate(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newServices(o), newRegistry(o), newConformance(o), newSuite(o), newPeers(o), newTable(o))
 	return root
 }
 
@@ -225,6 +225,33 @@ func newAudits(o *options, out io.Writer) *cobra.Command {
 			return o.page()
 		},
 	}
+}
+
+func newRegistry(o *options) *cobra.Command {
+	return &cobra.Command{
+		Use:   "registry",
+		Short: "Pushes manifests into repositories of 1,000 to 100,000",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return errors.Join(o.Pushes(cmd.Context()), o.page())
+		},
+	}
+}
+
+func newConformance(o *options) *cobra.Command {
+	var program drive.Program
+	var version string
+	cmd := &cobra.Command{
+		Use:   "conformance",
+		Short: "Runs the OCI conformance program against a served registry",
+		Args:  cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return errors.Join(o.Conformance(cmd.Context(), program, version), o.page())
+		},
+	}
+	cmd.Flags().StringVar(&program.Path, "program", "conformance", "the conformance program")
+	cmd.Flags().StringVar(&version, "version", "", "its version")
+	return cmd
 }
 
 func newLoop(o *options) *cobra.Command {

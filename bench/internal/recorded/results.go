@@ -21,6 +21,9 @@ const (
 	StartsFile    = "init.json"
 	SuiteFile     = "suite.json"
 	PeersFile     = "peers.json"
+	// RegistryFile holds [Pushes].
+	RegistryFile    = "registry.json"
+	ConformanceFile = "conformance.json"
 )
 
 // Outcome is how it ended, and where and when that was.
@@ -367,3 +370,40 @@ type Peer struct {
 
 // Key implements [Result].
 func (p Peer) Key() string { return p.Benchmark + "/" + p.Peer }
+
+// Pushes is how fast manifests come into one repository of the store's registry, which is
+// served with tokens.
+type Pushes struct {
+	Name string `json:"name"`
+	// When is the day, in UTC, as YYYY-MM-DD, and Cores the machine's processors. Shared says
+	// that other work ran on the machine meanwhile.
+	When   string `json:"when"`
+	Cores  int    `json:"cores"`
+	Shared bool   `json:"shared,omitempty"`
+	// Manifests is how many the repository has, Writers how many push at once.
+	Manifests int `json:"manifests"`
+	Writers   int `json:"writers"`
+	// PerSecond is how many were pushed in a second, ListBytes the size of the repository's list,
+	// which is written for each.
+	PerSecond float64 `json:"per_second"`
+	ListBytes int64   `json:"list_bytes"`
+}
+
+// Key implements [Result].
+func (p Pushes) Key() string { return p.Name }
+
+// Conformance is what the OCI conformance program says of a served registry.
+type Conformance struct {
+	// Name is the program with its version.
+	Name string `json:"name"`
+	When string `json:"when"`
+	// Passed, Failed and Skipped count tests.
+	Passed  int `json:"passed"`
+	Failed  int `json:"failed"`
+	Skipped int `json:"skipped"`
+	// Left are the names of tests that were skipped or switched off.
+	Left []string `json:"left"`
+}
+
+// Key implements [Result].
+func (c Conformance) Key() string { return c.Name }

@@ -103,6 +103,9 @@ func Render(results string) (string, error) {
 		return "", err
 	}
 	writeAudits(&b, audits.All())
+	if err := writeRegistry(&b, results); err != nil {
+		return "", err
+	}
 	return b.String(), nil
 }
 

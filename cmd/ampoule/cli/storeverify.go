@@ -95,6 +95,9 @@ func StoreVerify(ctx context.Context, s *Session, repair bool, reg RegistryVerif
 		return err
 	}
 	s.tell("compared %s in %d files of the registry", display.Size(published.Bytes), published.Files)
+	for _, ref := range published.LeftOut {
+		s.note("the registry is a copy, and is without %s: it was pushed while the directory was copied", ref)
+	}
 	damaged := &DamagedError{Files: len(all.Damages) + len(published.Faults), Repaired: repair}
 	if damaged.Files == 0 {
 		return nil

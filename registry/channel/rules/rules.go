@@ -201,7 +201,8 @@ func (a *Approvals) Wanted() (count int, most time.Duration) {
 		return 0, 0
 	}
 	count, _ = strconv.Atoi(a.Count)
-	if most = age(a.MaxAge); most == 0 {
+	most = age(a.MaxAge)
+	if most == 0 {
 		most = usualAge
 	}
 	return count, most

@@ -1,0 +1,276 @@
+package embedded
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"ampoule/artifact"
+)
+
+// TestTornList loses power while a list is replaced: the one before it counts, with tags that
+// are no key's.
+func TestTornList(t *testing.T) {
+	t.Parallel()
+	for name, tear := range map[string]func(list string) error{
+		"empty": func(list string) error { return os.WriteFile(list, nil, 0o644) },
+		"torn":  func(list string) error { return os.WriteFile(list, []byte(`{"schemaVersion":2,"manif`), 0o644) },
+		"gone":  os.Remove,
+	} {
+		s := newShelf(t)
+		m := s.publish("a", noise(100))
+		tagged := s.manifest(manifest{MediaType: artifact.ManifestType, Config: &m.config, Layers: []descriptor{m.layer}, Annotations: map[string]string{"x": "1"}}, "prod")
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		dir := filepath.Join(s.dir, rootName, "web")
+		list := filepath.Join(dir, indexName)
+		if _, err := os.Stat(filepath.Join(dir, previousName)); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a list that is on disk has a second name: %v", err)
+		}
+		raw, err := os.ReadFile(list)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(os.WriteFile(filepath.Join(dir, previousName), raw, 0o644), tear(list)); err != nil {
+			t.Fatal(err)
+		}
+		s = &shelf{Open(s.dir), t, s.dir}
+		t.Cleanup(func() { _ = s.Close() })
+		s.blob("application/json", noise(10)) // what is sent next mends the list
+		all, err := s.Artifacts(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		tags := map[string]string{}
+		for _, a := range all {
+			for _, tag := range a.Tags {
+				tags[tag] = a.Digest
+			}
+		}
+		if tags["prod"] != tagged.Digest || tags[m.tag] != m.index.Digest {
+			t.Errorf("%s: tags are %v", name, tags)
+		}
+		s.check(false, nil, nil)
+	}
+}
+
+// TestChangesKeepTheListBefore looks, while a list is changed, for the second name of the one
+// that is on disk.
+func TestChangesKeepTheListBefore(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	s.publish("a", noise(100))
+	g := s.current.(*holder).guard
+	repo, _ := g.repository("web")
+	before, err := os.ReadFile(filepath.Join(repo.dir, indexName))
+	if err != nil {
+		t.Fatal(err)
+	}
+	// Where there are no second names, a copy is as good, and the first one stays.
+	for _, list := range []string{string(before), "{}"} {
+		if err := repo.copyList(); err != nil {
+			t.Fatal(err)
+		}
+		if kept, err := os.ReadFile(filepath.Join(repo.dir, previousName)); err != nil || string(kept) != string(before) {
+			t.Errorf("the copy is %s, %v", kept, err)
+		}
+		if err := repo.place(indexName, []byte(list)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := errors.Join(repo.place(indexName, before), repo.settleList()); err != nil {
+		t.Fatal(err)
+	}
+	cut := errors.New("cut off")
+	for _, end := range []error{cut, nil} {
+		err := g.change(repo, func() error {
+			kept, err := os.ReadFile(filepath.Join(repo.dir, previousName))
+			if err != nil || string(kept) != string(before) {
+				t.Errorf("the list before is %s, %v", kept, err)
+			}
+			if err := repo.place(indexName, []byte("{")); err != nil {
+				t.Error(err)
+			}
+			return end
+		})
+		if !errors.Is(err, end) {
+			t.Error(err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(repo.dir, previousName)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("it is kept when the change is on disk: %v", err)
+	}
+}
+
+// copyOf copies a registry's directory as it is.
+func copyOf(t *testing.T, dir string) string {
+	t.Helper()
+	to := filepath.Join(t.TempDir(), "registry")
+	// Files that are replaced meanwhile are told, and are no fault.
+	_ = exec.CommandContext(t.Context(), "cp", "-a", dir, to).Run()
+	return to
+}
+
+// TestCopiesAreWhole copies the directory again and again while artifacts are published, and
+// verifies each copy.
+func TestCopiesAreWhole(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	first := s.publish("0", noise(1000))
+	ctx, cancel := context.WithCancel(t.Context())
+	var all sync.WaitGroup
+	all.Go(func() {
+		for i := 0; ctx.Err() == nil; i++ {
+			if i > 0 && i < 16 {
+				s.publish(fmt.Sprintf("%x", i), noise(1000))
+			}
+			payload := s.blob("application/json", fmt.Append(nil, i))
+			s.manifest(manifest{MediaType: artifact.ManifestType, Config: &payload, Layers: []descriptor{payload}}, fmt.Sprint("t", i))
+		}
+	})
+	for range 6 {
+		verifyCopy(t, copyOf(t, s.dir), first)
+	}
+	cancel()
+	all.Wait()
+}
+
+// verifyCopy verifies a copy, which has an artifact, and returns what was found.
+func verifyCopy(t *testing.T, dir string, has made) Report {
+	t.Helper()
+	r := Open(dir)
+	defer r.Close()
+	report, err := r.Verify(t.Context(), false)
+	if err != nil || len(report.Faults) > 0 {
+		t.Errorf("the copy has faults: %v, %v", report.Faults, err)
+	}
+	all, err := r.Artifacts(t.Context())
+	if err != nil {
+		t.Error(err)
+	}
+	for _, a := range all {
+		if !a.Whole {
+			t.Errorf("%s is not whole in the copy", a.Digest)
+		}
+		if a.Digest == has.index.Digest {
+			return report
+		}
+	}
+	t.Error("the copy lacks what was there before")
+	return report
+}
+
+// TestListIsCopiedLast copies content first, and the lists when more was published.
+func TestListIsCopiedLast(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	first := s.publish("1", noise(1000))
+	to := copyOf(t, s.dir)
+	second := s.publish("2", noise(1000))
+	// One more referrer of what is in the copy, and of what is not.
+	payload := s.blob("application/json", []byte("late"))
+	for _, subject := range []descriptor{first.index, second.index} {
+		s.manifest(manifest{MediaType: artifact.ManifestType, ArtifactType: "test/late", Config: &payload, Layers: []descriptor{payload}, Subject: &subject}, "")
+	}
+	list, err := os.ReadFile(filepath.Join(s.dir, rootName, "web", indexName))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(to, rootName, "web", indexName), list, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	report := verifyCopy(t, to, first)
+	if len(report.LeftOut) != 1 || report.LeftOut[0] != "web:"+second.tag {
+		t.Errorf("left out: %v", report.LeftOut)
+	}
+	c := &shelf{Open(to), t, to}
+	defer c.Close()
+	g := func() *guard { answers(t, c.Registry); return c.current.(*holder).guard }()
+	repo, _ := g.repository("web")
+	if d, ok := repo.referrers(first.index.Digest); !ok || repo.check(d) != nil {
+		t.Error("what refers to the first artifact is not listed any more")
+	}
+	if report, err := c.Verify(t.Context(), true); err != nil || len(report.LeftOut) != 1 {
+		t.Errorf("repairing: %v, %v", report.LeftOut, err)
+	}
+	if report, err := c.Verify(t.Context(), false); err != nil || len(report.LeftOut) != 0 {
+		t.Errorf("after repairing: %v, %v", report.LeftOut, err)
+	}
+	// The original is where it was, and complete.
+	s.check(false, nil, nil)
+	// Moving is no copy.
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	moved := to + ".moved"
+	if err := os.Rename(to, moved); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Remove(filepath.Join(moved, rootName, "web", blobsName, hashName, first.layer.Digest[len("sha256:"):])); err != nil {
+		t.Fatal(err)
+	}
+	m := Open(moved)
+	defer m.Close()
+	if report, err := m.Verify(t.Context(), false); err != nil || len(report.Faults) == 0 || len(report.LeftOut) != 0 {
+		t.Errorf("what is lost where it was is left out: %+v, %v", report, err)
+	}
+}
+
+// TestContentIsSyncedFirst looks, at the moment when a list is going to be replaced, whether all
+// that the manifest leads to is on disk, and the manifest itself.
+func TestContentIsSyncedFirst(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	m := s.publish("a", noise(1000))
+	g := s.current.(*holder).guard
+	time.Sleep(2 * tick) // what has just changed is not remembered as synced
+	looked := false
+	inner := *g.inner.Load()
+	var watching http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPut {
+			looked = true
+			g.synced.mu.Lock()
+			for _, d := range []descriptor{m.layer, m.config, m.image, m.index} {
+				if _, ok := g.synced.known[s.path(d)]; !ok {
+					t.Errorf("%s is not synced", d.MediaType)
+				}
+			}
+			g.synced.mu.Unlock()
+		}
+		inner.ServeHTTP(w, r)
+	})
+	g.inner.Store(&watching)
+	raw, err := os.ReadFile(s.path(m.index))
+	if err != nil {
+		t.Fatal(err)
+	}
+	g.synced.known = nil
+	if status := s.send(http.MethodPut, "/v2/web/manifests/1.0", artifact.IndexType, raw); status != http.StatusCreated || !looked {
+		t.Errorf("the tag is answered with %d; looked: %v", status, looked)
+	}
+	// A new manifest is in place before it is listed.
+	fresh := manifest{SchemaVersion: 2, MediaType: artifact.ManifestType, Config: &m.config, Layers: []descriptor{m.layer}, Annotations: map[string]string{"new": "yes"}}
+	if raw, err = json.Marshal(fresh); err != nil {
+		t.Fatal(err)
+	}
+	var again http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if content, err := os.ReadFile(s.path(descriptor{Digest: hashOf(raw)})); r.Method == http.MethodPut && string(content) != string(raw) {
+			t.Errorf("the manifest is not there: %v", err)
+		}
+		inner.ServeHTTP(w, r)
+	})
+	g.inner.Store(&again)
+	if status := s.send(http.MethodPut, "/v2/web/manifests/2.0", artifact.ManifestType, raw); status != http.StatusCreated {
+		t.Errorf("the new one is answered with %d", status)
+	}
+}
