@@ -100,14 +100,17 @@ func tagsWritten(r *http.Request, ref string) []string {
 func (g *guard) permit(w http.ResponseWriter, r *http.Request, repo repository, ref string, tags []string, digest string) bool {
 	once := r.Header.Get(protocol.OnceHeader) != ""
 	for _, tag := range tags {
-		if taken := g.taken(repo, tag, once); taken != "" && taken != digest {
-			protocol.Refuse(w, http.StatusConflict, "DENIED", fmt.Sprintf("tag %s already names %s: it cannot be moved", tag, taken))
+		// Behind a digest, a condition is about the digest.
+		status, message := http.StatusPreconditionRequired, "the log of a channel is written by its tag"
+		if tag == ref {
+			status, message = logCondition(r.Header)
+		}
+		if artifact.IsChannelTag(tag) && status != 0 {
+			protocol.Refuse(w, status, "DENIED", message)
 			return false
 		}
-	}
-	if artifact.IsChannelTag(ref) {
-		if status, message := logCondition(r.Header); status != 0 {
-			protocol.Refuse(w, status, "DENIED", message)
+		if taken := g.taken(repo, tag, once); taken != "" && taken != digest {
+			protocol.Refuse(w, http.StatusConflict, "DENIED", fmt.Sprintf("tag %s already names %s: it cannot be moved", tag, taken))
 			return false
 		}
 	}

@@ -361,13 +361,13 @@ func TestMainPaths(t *testing.T) {
 // TestImmutableTags moves tags, by their path and beside a digest.
 func TestImmutableTags(t *testing.T) {
 	t.Parallel()
-	s := serve(t, Config{Mutable: []string{"channel-*"}})
+	s := serve(t, Config{Mutable: []string{"stage-*"}})
 	secret := s.token("all", time.Time{}, "push:*", "delete:*")
 	digest := s.blob(secret, "web", []byte("{}"))
 	first, second := image(digest, 2, "first"), image(digest, 2, "second")
 	beside := strings.Replace(digestOf(first), ":", "-", 1)
 	for tag, moves := range map[string]bool{
-		"1.0": false, "latest": false, "channel-prod": true, beside: true, beside + ".sig": true, beside + ".att": true, beside + ".sbom": true, beside + ".x": false,
+		"1.0": false, "latest": false, "stage-prod": true, beside: true, beside + ".sig": true, beside + ".att": true, beside + ".sbom": true, beside + ".x": false,
 	} {
 		for _, way := range []string{"path", "parameter"} {
 			put := func(manifest []byte) reply {
@@ -392,6 +392,27 @@ func TestImmutableTags(t *testing.T) {
 			s.want(http.StatusAccepted, call{method: http.MethodDelete, path: "/v2/web/manifests/" + tag, secret: secret})
 		}
 	}
+}
+
+// TestLogsOfChannels: nobody moves the log of a channel without a condition on what it names, or
+// takes it away.
+func TestLogsOfChannels(t *testing.T) {
+	t.Parallel()
+	s := serve(t, Config{Mutable: []string{"*"}})
+	secret := s.token("all", time.Time{}, "push:*", "delete:*")
+	log := image(s.blob(secret, "web", []byte("{}")), 2, "first")
+	path := "/v2/web/manifests/channel-prod"
+	for ref, want := range map[string]int{"channel-prod": http.StatusPreconditionRequired, digestOf(log) + "?tag=channel-prod": http.StatusPreconditionRequired} {
+		if got := s.put(secret, "web", ref, log, nil); got.status != want {
+			t.Errorf("writing %s is answered with %d, want %d", ref, got.status, want)
+		}
+	}
+	if got := s.put(secret, "web", "channel-prod", log, map[string]string{"If-None-Match": "*"}); got.status != http.StatusCreated {
+		t.Errorf("beginning a log is answered with %d: %s", got.status, got.body)
+	}
+	s.want(http.StatusConflict, call{method: http.MethodDelete, path: path, secret: secret})
+	s.want(http.StatusConflict, call{method: http.MethodDelete, path: "/v2/web/manifests/" + digestOf(log), secret: secret})
+	s.want(http.StatusOK, call{method: http.MethodHead, path: path, secret: secret})
 }
 
 // TestTwoWriters has several writers move one tag at the same moment: one wins each time.
