@@ -31,9 +31,9 @@ const (
 
 // Errors of [Book.Check]. None says more than its name.
 var (
-	ErrUnknown = errors.New("no such token")
-	ErrExpired = errors.New("the token has expired")
-	ErrRevoked = errors.New("the token is revoked")
+	ErrUnknown = faults.New(faults.Refused, "", "no such token")
+	ErrExpired = faults.New(faults.Refused, "", "the token has expired")
+	ErrRevoked = faults.New(faults.Refused, "", "the token is revoked")
 )
 
 // Token is what is known of a token. Its secret is not.
