@@ -105,7 +105,7 @@ func interpreterSpec(spec Spec, tools sandbox.Image) cpython.Spec {
 
 // Train makes the toolchain, or finds it, and a training profile of the interpreter, as
 // [cpython.Stage.Train] does. A profile that the recipe names already has no part in it.
-func Train(ctx context.Context, r Resources, spec Spec, log io.Writer) (cpython.Trained, error) {
+func Train(ctx context.Context, r Resources, spec Spec, work cpython.Workload, log io.Writer) (cpython.Trained, error) {
 	tools, err := lockedTools(r, spec, log).Toolchain(ctx)
 	if err != nil {
 		return cpython.Trained{}, err
@@ -113,7 +113,7 @@ func Train(ctx context.Context, r Resources, spec Spec, log io.Writer) (cpython.
 	if err := r.Fetch.Fetch(ctx, cpython.Item(spec.Lock.Python)); err != nil {
 		return cpython.Trained{}, err
 	}
-	return interpreterStage(r, spec).Train(ctx, interpreterSpec(spec, tools))
+	return interpreterStage(r, spec).Train(ctx, interpreterSpec(spec, tools), work)
 }
 
 func lockedTools(r Resources, spec Spec, log io.Writer) *toolchain.Locked {
