@@ -46,6 +46,8 @@ const (
 	countsDir = sandbox.WorkDir + "/counts"
 	// profileStamp is what make looks at to know that training is done.
 	profileStamp = "profile-run-stamp"
+	// cleanStamp is what it looks at to know that nothing of another build is there.
+	cleanStamp = "profile-clean-stamp"
 )
 
 // mostObjects bounds what is read of the list of object files, in bytes.
@@ -80,6 +82,13 @@ func (s *Stage) train(ctx context.Context, spec Spec, work Workload, log *buildl
 	}
 	about, err := c.about(ctx)
 	if err != nil {
+		return Trained{}, err
+	}
+	if err := c.leaveOutTestProgram(ctx); err != nil {
+		return Trained{}, err
+	}
+	// Else the program goes, since make cleans up first.
+	if err := c.run(ctx, log, "touch", cleanStamp); err != nil {
 		return Trained{}, err
 	}
 	instrumented := append([]string{"make", "-j" + strconv.Itoa(s.Jobs), "profile-gen-stamp"}, c.makeArgs...)
@@ -234,7 +243,16 @@ func (c *compilation) lay(ctx context.Context, p *pgo.Profile) error {
 	if err := sandbox.ImportTree(ctx, c.sb, source, counts); err != nil {
 		return err
 	}
+	if err := c.leaveOutTestProgram(ctx); err != nil {
+		return err
+	}
 	return c.run(ctx, c.log, "touch", profileStamp)
+}
+
+// leaveOutTestProgram lets make believe that the program is made by which CPython tests embedding. No
+// artifact has it, and with link-time optimisation linking it takes as long as the interpreter itself.
+func (c *compilation) leaveOutTestProgram(ctx context.Context) error {
+	return c.run(ctx, c.log, "touch", "--date=2100-01-01", "Programs/_testembed")
 }
 
 // profile reads the profile of a spec and compares the two, before anything is compiled; nil

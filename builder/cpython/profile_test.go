@@ -221,3 +221,24 @@ func TestDamagedProfile(t *testing.T) {
 		t.Errorf("error %v", err)
 	}
 }
+
+// The program by which CPython tests embedding is linked neither for training nor by a profile.
+func TestNoTestProgram(t *testing.T) {
+	t.Parallel()
+	objects := []string{"Objects/list.o"}
+	s := optimised(t, &objects)
+	trained, err := s.Train(s.events.Context(t.Context()), s.spec, Workload{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.spec.Profile = trained.SHA256
+	if _, err := s.build(t); err != nil {
+		t.Fatal(err)
+	}
+	const made = "\ntouch --date=2100-01-01 Programs/_testembed\ntouch "
+	for n, then := range []string{"profile-clean-stamp\nmake -j3 profile-gen-stamp\n", "profile-run-stamp\nmake -j3\n"} {
+		if lines := stepsOf(t, s.runner, n); !strings.Contains(lines, made+then) {
+			t.Errorf("these steps are run:%s", lines)
+		}
+	}
+}
