@@ -72,20 +72,40 @@ func interpreter(ctx context.Context, r Resources, spec Spec, tools sandbox.Imag
 	if err := r.Fetch.Fetch(ctx, cpython.Item(locked)); err != nil {
 		return nil, err
 	}
-	item, profiled := cpython.ProfileItem(spec.Recipe.Python)
-	if profiled {
-		if err := r.Fetch.Fetch(ctx, item); err != nil {
-			return nil, err
-		}
+	profile, err := fetchProfile(ctx, r, spec)
+	if err != nil {
+		return nil, err
 	}
 	stage := interpreterStage(r, spec)
 	what := interpreterSpec(spec, tools)
-	what.Profile = item.SHA256
+	what.Profile = profile
 	built, err := stage.Build(ctx, what)
 	if err != nil {
 		return nil, err
 	}
 	return built, built.CheckModules(spec.Recipe.Python.Optional)
+}
+
+// fetchProfile fetches the training profile that a recipe names, and gives its sha256; empty if it
+// names none.
+func fetchProfile(ctx context.Context, r Resources, spec Spec) (string, error) {
+	item, named := cpython.ProfileItem(spec.Recipe.Python)
+	if !named {
+		return "", nil
+	}
+	return item.SHA256, r.Fetch.Fetch(ctx, item)
+}
+
+// CheckProfile compares the training profile that a recipe names with what a lock has so far: CPython's
+// source and the packages of the compiler. One that does not fit is a [*pgo.MisfitError].
+func CheckProfile(ctx context.Context, r Resources, spec Spec) error {
+	profile, err := fetchProfile(ctx, r, spec)
+	if err != nil {
+		return err
+	}
+	what := interpreterSpec(spec, sandbox.Image{})
+	what.Profile = profile
+	return interpreterStage(r, spec).CheckProfile(what)
 }
 
 func interpreterStage(r Resources, spec Spec) *cpython.Stage {

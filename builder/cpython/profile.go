@@ -273,6 +273,16 @@ func (s *Stage) profile(spec Spec) (*pgo.Profile, io.Closer, error) {
 	return p, closer, nil
 }
 
+// CheckProfile compares the profile of a spec with it, as far as that takes no compiler. One that does
+// not fit is a [*pgo.MisfitError].
+func (s *Stage) CheckProfile(spec Spec) error {
+	_, closer, err := s.profile(spec)
+	if err != nil {
+		return err
+	}
+	return closer.Close()
+}
+
 // openProfile reads a profile of a store. Its counts can be read until it is closed.
 func openProfile(st *store.Store, sum string) (*pgo.Profile, io.Closer, error) {
 	f, err := st.Open(sum)

@@ -188,6 +188,9 @@ func TestMisfit(t *testing.T) {
 			if _, ok := errors.AsType[*pgo.MisfitError](err); !ok || !strings.Contains(err.Error(), want) {
 				t.Errorf("error %v, want %q", err, want)
 			}
+			if told := s.CheckProfile(s.spec); (told != nil) != (c.started == 0) {
+				t.Errorf("without a compiler: %v", told)
+			}
 			if started := len(s.runner.Sandboxes()) - 1; started != c.started {
 				t.Errorf("%d sandboxes were started", started)
 			}
