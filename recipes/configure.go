@@ -107,8 +107,22 @@ func (p Python) Repeatable() bool {
 	return !p.has("--enable-bolt") && (!p.Optimised() || p.Profile != "")
 }
 
+// IsProfile reports whether a text names a training profile, as a recipe does.
+func IsProfile(text string) bool { return rules["profile"].allows(text) }
+
 // Optimised reports whether the interpreter is compiled by a training profile.
 func (p Python) Optimised() bool { return p.has("--enable-optimizations") }
+
+// Plain is the same interpreter, neither optimised by a profile nor at link time. What is
+// compiled for the one loads into the other.
+func (p Python) Plain() Python {
+	p.Profile = ""
+	p.Configure = slices.DeleteFunc(slices.Clone(p.Configure), func(text string) bool {
+		f, _ := parseFlag(text)
+		return slices.Contains([]string{"--enable-optimizations", "--enable-bolt", "--with-lto"}, f.name)
+	})
+	return p
+}
 
 // has reports whether a feature is switched on.
 func (p Python) has(flag string) bool {

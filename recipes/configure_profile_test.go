@@ -5,6 +5,16 @@ import (
 	"testing"
 )
 
+// Plain leaves what other files are compiled for as it is.
+func TestPlain(t *testing.T) {
+	t.Parallel()
+	p := Python{Version: "3.13.5", Profile: "sha256:x", Configure: []string{"--enable-shared", "--enable-optimizations=yes", "--with-lto=full", "--disable-gil", "--enable-bolt"}}
+	got := p.Plain()
+	if got.Profile != "" || strings.Join(got.Configure, " ") != "--enable-shared --disable-gil" || len(p.Configure) != 5 {
+		t.Errorf("plain: %+v of %+v", got, p)
+	}
+}
+
 func TestRepeatable(t *testing.T) {
 	t.Parallel()
 	profile := "sha256:" + strings.Repeat("a", 64)

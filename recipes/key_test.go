@@ -185,7 +185,7 @@ func TestEveryFieldHasItsClass(t *testing.T) {
 		return []string{of + ".File", of + ".Extras[]", of + ".Groups[]", of + ".Package", of + ".List[]", of + ".Include[]"}
 	}
 	left := slices.Concat([]string{".Extends", ".Python.SHA256", ".Python.Except[].Files[]", ".Python.Except[].Why", ".Platforms[]"}, requirements(".Requirements"), requirements(".DependencyGroups{}"), []string{
-		".App.Source", ".App.Members[]", ".App.Files[]", ".App.Extras[]", ".Packages{}.Settings.Crates[]",
+		".App.Source", ".App.Members[]", ".App.Files[]", ".App.Extras[]", ".Train.Commands[][]", ".Train.Group", ".Packages{}.Settings.Crates[]",
 		".Runtime.Libraries[]", ".Gate.Groups[].Group", ".Gate.Groups[].Exception.Check", ".Gate.Groups[].Exception.Files[]", ".Gate.Groups[].Exception.Why",
 		".Gate.Groups[].Exception.Until",
 	})

@@ -130,11 +130,7 @@ func (r *Recipe) check() Faults {
 	if r.positions.has("runtime") && r.Runtime.Container == nil && r.Runtime.VM == nil {
 		faults = append(faults, r.Fault("runtime has neither container nor vm", "write at least one: where must the tree run?", "runtime"))
 	}
-	for i, command := range r.Test.Commands {
-		if len(command) == 0 || command[0] == "" {
-			faults = append(faults, r.Fault("a command has no program", "for example [python3, -m, flask, --version]", "test", "commands", strconv.Itoa(i), "0"))
-		}
-	}
+	faults = append(faults, r.checkCommands(r.Test.Commands, "test")...)
 	own := ownLines{recipe: r}
 	for i, text := range r.Requirements.List {
 		if _, err := parseRequirement(text); err != nil && !own.take(text, r.At("requirements", strconv.Itoa(i))) {
@@ -148,7 +144,39 @@ func (r *Recipe) check() Faults {
 		}
 	}
 	faults = append(faults, r.checkGroups()...)
+	faults = append(faults, r.checkTrain()...)
 	return append(faults, r.checkConfigure()...)
+}
+
+// checkCommands tells of commands without a program, under commands of a key.
+func (r *Recipe) checkCommands(commands [][]string, key string) Faults {
+	var faults Faults
+	for i, command := range commands {
+		if len(command) == 0 || command[0] == "" {
+			faults = append(faults, r.Fault("a command has no program", "for example [python3, -m, flask, --version]", key, "commands", strconv.Itoa(i), "0"))
+		}
+	}
+	return faults
+}
+
+// checkTrain tells of what training lacks, and of training that nothing wants.
+func (r *Recipe) checkTrain() Faults {
+	if !r.positions.has("train") {
+		return nil
+	}
+	faults := r.checkCommands(r.Train.Commands, "train")
+	if _, known := r.DependencyGroups[r.Train.Group]; !known && r.Train.Group != "" {
+		hint := fmt.Sprintf("write dependency-groups: {%s: [pyperformance]}", r.Train.Group)
+		if len(r.DependencyGroups) > 0 {
+			hint = suggestion(r.Train.Group, slices.Sorted(maps.Keys(r.DependencyGroups)), "the groups")
+		}
+		faults = append(faults, r.Fault(fmt.Sprintf("the dependency group %s, which train takes, is missing", r.Train.Group), hint, "train", "group"))
+	}
+	if !r.Python.Optimised() {
+		faults = append(faults, r.Fault("train without --enable-optimizations decides nothing",
+			"add --enable-optimizations to configure, or remove train", "train"))
+	}
+	return faults
 }
 
 // checkBase tells of a base that is written and is not exactly one thing.

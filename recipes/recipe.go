@@ -46,6 +46,9 @@ type Recipe struct {
 	// App is first-party code: it is built to a wheel and installed last, in a layer of
 	// its own. Its content is a part of the artifact's key, and no part of the lock.
 	App *App `yaml:"app" key:"app,omitempty"`
+	// Train is what an interpreter runs while `ampoule pgo-profile` makes its training profile;
+	// without it, that is CPython's own task.
+	Train Train `yaml:"train" key:",out" out:"the profile that comes of it stands in the key"`
 	// Packages holds, by normalised distribution name, how one wheel is built where
 	// its sdist does not say it, and what of it is left out. It changes nothing for the
 	// others.
@@ -155,6 +158,16 @@ type App struct {
 	// Command is what the artifact's image runs, program and arguments. The program is a
 	// name in the tree's bin directory or in the PATH of the image's base, or a path.
 	Command []string `yaml:"command" is:"argument" key:"command"`
+}
+
+// Train is what an interpreter runs while its training profile is made.
+type Train struct {
+	// Commands are run one after the other, in a directory of their own, without a shell and
+	// without a network. Programs are looked for in the tree's bin directory first. Each
+	// must end with status 0. What the recipe requires is installed there.
+	Commands [][]string `yaml:"commands" need:"yes" is:"argument" key:",out" out:"as train"`
+	// Group is a dependency group that is laid over it for the commands.
+	Group string `yaml:"group" is:"group" key:",out" out:"as train"`
 }
 
 // Packages says how one wheel is built, and what of it is left out.

@@ -68,21 +68,41 @@ func Open(ctx context.Context, r Resources, spec Spec, log io.Writer) (*Env, err
 
 // interpreter builds the interpreter of a lock, or finds it.
 func interpreter(ctx context.Context, r Resources, spec Spec, tools sandbox.Image) (*cpython.Interpreter, error) {
-	item, profiled := cpython.ProfileItem(spec.Recipe.Python)
-	if profiled {
-		if err := r.Fetch.Fetch(ctx, item); err != nil {
-			return nil, err
-		}
+	profile, err := fetchProfile(ctx, r, spec)
+	if err != nil {
+		return nil, err
 	}
 	stage := interpreterStage(r, spec)
 	stage.Fetch = func(ctx context.Context) error { return r.Fetch.Fetch(ctx, cpython.Item(spec.Lock.Python)) }
 	what := interpreterSpec(spec, tools)
-	what.Profile = item.SHA256
+	what.Profile = profile
 	built, err := stage.Build(ctx, what)
 	if err != nil {
 		return nil, err
 	}
 	return built, built.CheckModules(spec.Recipe.Python.Optional)
+}
+
+// fetchProfile fetches the training profile that a recipe names, and gives its sha256; empty if it
+// names none.
+func fetchProfile(ctx context.Context, r Resources, spec Spec) (string, error) {
+	item, named := cpython.ProfileItem(spec.Recipe.Python)
+	if !named {
+		return "", nil
+	}
+	return item.SHA256, r.Fetch.Fetch(ctx, item)
+}
+
+// CheckProfile compares the training profile that a recipe names with what a lock has so far: CPython's
+// source and the packages of the compiler. One that does not fit is a [*pgo.MisfitError].
+func CheckProfile(ctx context.Context, r Resources, spec Spec) error {
+	profile, err := fetchProfile(ctx, r, spec)
+	if err != nil {
+		return err
+	}
+	what := interpreterSpec(spec, sandbox.Image{})
+	what.Profile = profile
+	return interpreterStage(r, spec).CheckProfile(what)
 }
 
 func interpreterStage(r Resources, spec Spec) *cpython.Stage {
@@ -102,7 +122,7 @@ func interpreterSpec(spec Spec, tools sandbox.Image) cpython.Spec {
 
 // Train makes the toolchain, or finds it, and a training profile of the interpreter, as
 // [cpython.Stage.Train] does. A profile that the recipe names already has no part in it.
-func Train(ctx context.Context, r Resources, spec Spec, log io.Writer) (cpython.Trained, error) {
+func Train(ctx context.Context, r Resources, spec Spec, work cpython.Workload, log io.Writer) (cpython.Trained, error) {
 	tools, err := lockedTools(r, spec, log).Toolchain(ctx)
 	if err != nil {
 		return cpython.Trained{}, err
@@ -110,7 +130,7 @@ func Train(ctx context.Context, r Resources, spec Spec, log io.Writer) (cpython.
 	if err := r.Fetch.Fetch(ctx, cpython.Item(spec.Lock.Python)); err != nil {
 		return cpython.Trained{}, err
 	}
-	return interpreterStage(r, spec).Train(ctx, interpreterSpec(spec, tools))
+	return interpreterStage(r, spec).Train(ctx, interpreterSpec(spec, tools), work)
 }
 
 func lockedTools(r Resources, spec Spec, log io.Writer) *toolchain.Locked {

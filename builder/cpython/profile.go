@@ -15,6 +15,8 @@ import (
 	"ampoule/builder/layers"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
+	"ampoule/store"
+	"ampoule/tree"
 )
 
 // Trained is a training profile that was made.
@@ -25,6 +27,16 @@ type Trained struct {
 	About  pgo.About
 }
 
+// Workload is what an interpreter runs while it is trained. The zero value is CPython's own
+// task.
+type Workload struct {
+	// Commands are run one after the other, each with the tree's bin directory first in its PATH.
+	Commands [][]string
+	// Tree is a whole installation of the same CPython, with what the commands take. The
+	// interpreter that counts takes the place of its own.
+	Tree *tree.Tree
+}
+
 // task is what CPython's own makefile trains with (PROFILE_TASK).
 var task = []string{"-m", "test", "--pgo", "--timeout=1200"}
 
@@ -33,15 +45,16 @@ const (
 	countsDir = sandbox.WorkDir + "/counts"
 	// profileStamp is what make looks at to know that training is done.
 	profileStamp = "profile-run-stamp"
+	// cleanStamp is what it looks at to know that nothing of another build is there.
+	cleanStamp = "profile-clean-stamp"
 )
 
 // mostObjects bounds what is read of the list of object files, in bytes.
 const mostObjects = 4 << 20
 
-// Train compiles an interpreter that counts, has it run CPython's own training task, and puts
-// the profile into the store. It gives another profile each time. A step that fails gives a
-// [*buildlog.StepError].
-func (s *Stage) Train(ctx context.Context, spec Spec) (_ Trained, err error) {
+// Train compiles an interpreter that counts, has it run a workload, and puts the profile into the
+// store. It gives another profile each time. A step that fails gives a [*buildlog.StepError].
+func (s *Stage) Train(ctx context.Context, spec Spec, work Workload) (_ Trained, err error) {
 	event := progress.Start(ctx, progress.StageInterpreter, "training profile of CPython "+spec.Version)
 	defer func() { event.End(err) }()
 	log, err := buildlog.Open(s.Logs, "pgo-profile")
@@ -50,14 +63,14 @@ func (s *Stage) Train(ctx context.Context, spec Spec) (_ Trained, err error) {
 	}
 	defer func() { err = errors.Join(err, log.Close()) }()
 	event.SetLog(log.Path())
-	trained, err := s.train(event.Within(ctx), spec, log)
+	trained, err := s.train(event.Within(ctx), spec, work, log)
 	if err != nil {
 		return Trained{}, log.Fail("training CPython "+spec.Version, err)
 	}
 	return trained, nil
 }
 
-func (s *Stage) train(ctx context.Context, spec Spec, log *buildlog.Log) (_ Trained, err error) {
+func (s *Stage) train(ctx context.Context, spec Spec, work Workload, log *buildlog.Log) (_ Trained, err error) {
 	c, err := s.begin(ctx, spec, log)
 	if err != nil {
 		return Trained{}, err
@@ -70,6 +83,13 @@ func (s *Stage) train(ctx context.Context, spec Spec, log *buildlog.Log) (_ Trai
 	if err != nil {
 		return Trained{}, err
 	}
+	if err := c.leaveOutTestProgram(ctx); err != nil {
+		return Trained{}, err
+	}
+	// Else the program goes, since make cleans up first.
+	if err := c.run(ctx, log, "touch", cleanStamp); err != nil {
+		return Trained{}, err
+	}
 	if err := c.runMake(ctx, "profile-gen-stamp"); err != nil {
 		return Trained{}, err
 	}
@@ -77,10 +97,7 @@ func (s *Stage) train(ctx context.Context, spec Spec, log *buildlog.Log) (_ Trai
 	if err != nil {
 		return Trained{}, err
 	}
-	about.Task = task
-	env := sandbox.Env("LD_LIBRARY_PATH=" + source)
-	training := sandbox.Step{Args: append([]string{"./python"}, task...), Env: env, Dir: source, Stdout: log, Stderr: log}
-	if err := c.step(ctx, training); err != nil {
+	if about.Task, about.Commands, err = c.practise(ctx, work); err != nil {
 		return Trained{}, err
 	}
 	if err := c.run(ctx, log, collectCounts()...); err != nil {
@@ -95,7 +112,53 @@ func (s *Stage) train(ctx context.Context, spec Spec, log *buildlog.Log) (_ Trai
 	if err != nil {
 		return Trained{}, err
 	}
-	return s.saveProfile(ctx, profile)
+	return saveProfile(ctx, s.Store, profile)
+}
+
+// practise has the interpreter that counts run a workload, and says what it ran: CPython's own
+// task, or commands.
+func (c *compilation) practise(ctx context.Context, work Workload) (own []string, commands [][]string, err error) {
+	if len(work.Commands) == 0 {
+		env := sandbox.Env("LD_LIBRARY_PATH=" + source)
+		return task, nil, c.step(ctx, sandbox.Step{Args: append([]string{"./python"}, task...), Env: env, Dir: source, Stdout: c.log, Stderr: c.log})
+	}
+	prefix := "/" + c.spec.Prefix
+	if err := sandbox.ImportTree(ctx, c.sb, prefix, work.Tree); err != nil {
+		return nil, nil, err
+	}
+	if err := c.run(ctx, c.log, placeCounting(Path(c.spec.Prefix, c.spec.Version), prefix)...); err != nil {
+		return nil, nil, err
+	}
+	for _, command := range work.Commands {
+		if err := c.step(ctx, sandbox.Step{Args: command, Env: workloadEnv(prefix), Dir: workloadDir, Stdout: c.log, Stderr: c.log}); err != nil {
+			return nil, nil, err
+		}
+	}
+	return nil, work.Commands, nil
+}
+
+// workloadDir is where the commands of a workload are run.
+const workloadDir = sandbox.WorkDir + "/home"
+
+// workloadEnv is the environment of a workload's commands.
+func workloadEnv(prefix string) []string {
+	env := sandbox.Env("LD_LIBRARY_PATH=" + source + ":" + prefix + "/lib")
+	for i, variable := range env {
+		if paths, ok := strings.CutPrefix(variable, "PATH="); ok {
+			env[i] = "PATH=" + prefix + "/bin:" + paths
+		}
+	}
+	return env
+}
+
+// placeCounting puts the interpreter that counts, its libraries and its modules into a tree, in
+// the place of those that are there.
+func placeCounting(python, prefix string) []string {
+	return []string{"/bin/sh", "-ec", `cp -f python "$(readlink -f "$1")"
+for library in libpython*.so*; do
+	if [ -e "$library" ]; then cp -f "$library" "$2/lib/"; fi
+done
+for modules in "$2"/lib/python*/lib-dynload; do cp -f build/lib.*/*.so "$modules/"; done`, "sh", python, prefix}
 }
 
 // collectCounts copies what was counted to a directory of its own.
@@ -104,12 +167,31 @@ func collectCounts() []string {
 find . -name '*.gcda' -print0 | LC_ALL=C sort -z | tar --null --files-from=- --create | tar --extract --directory="$1"`, "sh", countsDir}
 }
 
-func (s *Stage) saveProfile(ctx context.Context, p *pgo.Profile) (Trained, error) {
+// MergeProfiles makes one profile of several that a store has, by their sha256 in hex, and puts it
+// there. Profiles that are not of one interpreter are a [*pgo.MisfitError].
+func MergeProfiles(ctx context.Context, st *store.Store, sums []string) (_ Trained, err error) {
+	profiles := map[string]*pgo.Profile{}
+	for _, sum := range sums {
+		p, closer, err := openProfile(st, sum)
+		if err != nil {
+			return Trained{}, err
+		}
+		defer closer.Close()
+		profiles[sum] = p
+	}
+	merged, err := pgo.Merge(profiles)
+	if err != nil {
+		return Trained{}, err
+	}
+	return saveProfile(ctx, st, merged)
+}
+
+func saveProfile(ctx context.Context, st *store.Store, p *pgo.Profile) (Trained, error) {
 	var b bytes.Buffer
 	if err := p.Write(&b); err != nil {
 		return Trained{}, err
 	}
-	sum, size, err := s.Store.Put(ctx, &b)
+	sum, size, err := st.Put(ctx, &b)
 	return Trained{SHA256: sum, Size: size, About: p.About}, err
 }
 
@@ -159,7 +241,16 @@ func (c *compilation) lay(ctx context.Context, p *pgo.Profile) error {
 	if err := sandbox.ImportTree(ctx, c.sb, source, counts); err != nil {
 		return err
 	}
+	if err := c.leaveOutTestProgram(ctx); err != nil {
+		return err
+	}
 	return c.run(ctx, c.log, "touch", profileStamp)
+}
+
+// leaveOutTestProgram lets make believe that the program is made by which CPython tests embedding. No
+// artifact has it, and with link-time optimisation linking it takes as long as the interpreter itself.
+func (c *compilation) leaveOutTestProgram(ctx context.Context) error {
+	return c.run(ctx, c.log, "touch", "--date=2100-01-01", "Programs/_testembed")
 }
 
 // profile reads the profile of a spec and compares the two, before anything is compiled; nil
@@ -168,27 +259,45 @@ func (s *Stage) profile(spec Spec) (*pgo.Profile, io.Closer, error) {
 	if spec.Profile == "" {
 		return nil, io.NopCloser(nil), nil
 	}
-	f, err := s.Store.Open(spec.Profile)
+	p, closer, err := openProfile(s.Store, spec.Profile)
+	if err != nil {
+		return nil, nil, err
+	}
+	build := aboutOf(spec)
+	build.GCC = p.About.GCC
+	if err := p.About.Fits(build); err != nil {
+		return nil, nil, errors.Join(err, closer.Close())
+	}
+	return p, closer, nil
+}
+
+// CheckProfile compares the profile of a spec with it, as far as that takes no compiler. One that does
+// not fit is a [*pgo.MisfitError].
+func (s *Stage) CheckProfile(spec Spec) error {
+	_, closer, err := s.profile(spec)
+	if err != nil {
+		return err
+	}
+	return closer.Close()
+}
+
+// openProfile reads a profile of a store. Its counts can be read until it is closed.
+func openProfile(st *store.Store, sum string) (*pgo.Profile, io.Closer, error) {
+	f, err := st.Open(sum)
 	if err != nil {
 		return nil, nil, fmt.Errorf("opening training profile: %w", err)
 	}
-	p, err := readProfile(f, spec)
+	p, err := readProfile(f)
 	if err != nil {
 		return nil, nil, errors.Join(err, f.Close())
 	}
 	return p, f, nil
 }
 
-func readProfile(f *os.File, spec Spec) (*pgo.Profile, error) {
+func readProfile(f *os.File) (*pgo.Profile, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
 	}
-	p, err := pgo.Read(f, info.Size())
-	if err != nil {
-		return nil, err
-	}
-	build := aboutOf(spec)
-	build.GCC = p.About.GCC
-	return p, p.About.Fits(build)
+	return pgo.Read(f, info.Size())
 }

@@ -6,8 +6,13 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/google/go-cmp/cmp"
 
 	"ampoule/builder/cpython/pgo"
 	"ampoule/builder/sandbox"
@@ -53,7 +58,7 @@ func TestTrain(t *testing.T) {
 	t.Parallel()
 	objects := []string{"Objects/list.o", "Python/pylifecycle.o"}
 	s := optimised(t, &objects)
-	trained, err := s.Train(s.events.Context(t.Context()), s.spec)
+	trained, err := s.Train(s.events.Context(t.Context()), s.spec, Workload{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -82,6 +87,64 @@ func TestTrain(t *testing.T) {
 	files := s.runner.Sandboxes()[1].Files()
 	if e, ok := files.Lookup(source[1:] + "/Objects/list.gcda"); !ok || e.Size != int64(len(counts())) {
 		t.Error("the counts are not beside the object")
+	}
+}
+
+// A workload runs in the directory that is given to it, with the interpreter that counts in its tree.
+func TestTrainWorkload(t *testing.T) {
+	t.Parallel()
+	objects := []string{"Objects/list.o"}
+	s := optimised(t, &objects)
+	laid, err := tree.New([]tree.Entry{tree.FileEntry("bin/python3.13", 0o555, []byte("plain")), tree.FileEntry("bin/bench", 0o755, nil)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	work := Workload{Commands: [][]string{{"bench", "--fast"}, {"python3", "-m", "bench"}}, Tree: laid}
+	trained, err := s.Train(s.events.Context(t.Context()), s.spec, work)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if diff := cmp.Diff(work.Commands, trained.About.Commands); diff != "" || trained.About.Task != nil {
+		t.Errorf("trained with %q (-want +got):\n%s", trained.About.Task, diff)
+	}
+	place := strings.Join(placeCounting("/opt/ampoule/bin/python3.13", "/opt/ampoule"), " ")
+	if lines := stepsOf(t, s.runner, 0); !strings.Contains(lines, "\n"+place+"\nbench --fast\npython3 -m bench\n") || strings.Contains(lines, "--pgo") {
+		t.Errorf("these steps are run:%s", lines)
+	}
+	if _, ok := s.runner.Sandboxes()[0].Files().Lookup("opt/ampoule/bin/bench"); !ok {
+		t.Error("the tree is not there")
+	}
+}
+
+// placeCounting is run by the host's shell: it replaces files that cannot be written, and follows the
+// link of a name with ABI flags.
+func TestPlaceCounting(t *testing.T) {
+	t.Parallel()
+	build, prefix := t.TempDir(), t.TempDir()
+	for name, text := range map[string]string{
+		build + "/python": "counts", build + "/libpython3.13.so.1.0": "counts", build + "/build/lib.linux-x86_64-3.13/math.so": "counts",
+		prefix + "/bin/python3.13t": "plain", prefix + "/lib/libpython3.13.so.1.0": "plain", prefix + "/lib/python3.13t/lib-dynload/math.so": "plain",
+	} {
+		if err := errors.Join(os.MkdirAll(filepath.Dir(name), 0o755), os.WriteFile(name, []byte(text), 0o555)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Symlink("python3.13t", prefix+"/bin/python3.13"); err != nil {
+		t.Fatal(err)
+	}
+	args := placeCounting(prefix+"/bin/python3.13", prefix)
+	cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+	cmd.Dir = build
+	if told, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, told)
+	}
+	for _, name := range []string{"bin/python3.13", "bin/python3.13t", "lib/libpython3.13.so.1.0", "lib/python3.13t/lib-dynload/math.so"} {
+		if data, err := os.ReadFile(filepath.Join(prefix, name)); string(data) != "counts" || err != nil {
+			t.Errorf("%s is %q, %v", name, data, err)
+		}
+	}
+	if link, err := os.Readlink(prefix + "/bin/python3.13"); link != "python3.13t" {
+		t.Errorf("the link is %q, %v", link, err)
 	}
 }
 
@@ -115,7 +178,7 @@ func TestMisfit(t *testing.T) {
 			t.Parallel()
 			objects := []string{"Objects/list.o", "Python/pylifecycle.o"}
 			s := optimised(t, &objects)
-			trained, err := s.Train(s.events.Context(t.Context()), s.spec)
+			trained, err := s.Train(s.events.Context(t.Context()), s.spec, Workload{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -124,6 +187,9 @@ func TestMisfit(t *testing.T) {
 			_, err = s.build(t)
 			if _, ok := errors.AsType[*pgo.MisfitError](err); !ok || !strings.Contains(err.Error(), want) {
 				t.Errorf("error %v, want %q", err, want)
+			}
+			if told := s.CheckProfile(s.spec); (told != nil) != (c.started == 0) {
+				t.Errorf("without a compiler: %v", told)
 			}
 			if started := len(s.runner.Sandboxes()) - 1; started != c.started {
 				t.Errorf("%d sandboxes were started", started)
@@ -137,7 +203,7 @@ func TestDamagedProfile(t *testing.T) {
 	t.Parallel()
 	objects := []string{"Objects/list.o"}
 	s := optimised(t, &objects)
-	trained, err := s.Train(s.events.Context(t.Context()), s.spec)
+	trained, err := s.Train(s.events.Context(t.Context()), s.spec, Workload{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -156,5 +222,26 @@ func TestDamagedProfile(t *testing.T) {
 	_, err = s.build(t)
 	if _, ok := errors.AsType[*pgo.MisfitError](err); !ok {
 		t.Errorf("error %v", err)
+	}
+}
+
+// The program by which CPython tests embedding is linked neither for training nor by a profile.
+func TestNoTestProgram(t *testing.T) {
+	t.Parallel()
+	objects := []string{"Objects/list.o"}
+	s := optimised(t, &objects)
+	trained, err := s.Train(s.events.Context(t.Context()), s.spec, Workload{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.spec.Profile = trained.SHA256
+	if _, err := s.build(t); err != nil {
+		t.Fatal(err)
+	}
+	const made = "\ntouch --date=2100-01-01 Programs/_testembed\ntouch "
+	for n, then := range []string{"profile-clean-stamp\nmake -j3 profile-gen-stamp\n", "profile-run-stamp\nmake -j3\n"} {
+		if lines := stepsOf(t, s.runner, n); !strings.Contains(lines, made+then) {
+			t.Errorf("these steps are run:%s", lines)
+		}
 	}
 }

@@ -86,6 +86,10 @@ func (l *Locker) Lock(ctx context.Context, r *recipes.Recipe, reqs *recipes.Requ
 	if err := d.run(ctx); err != nil {
 		return nil, err
 	}
+	// Before anything is compiled with an update of the compiler.
+	if err := buildenv.CheckProfile(ctx, l.Resources, buildenv.Spec{Recipe: r, Lock: lock, Prefix: l.Prefix, Platform: l.Platform}); err != nil {
+		return nil, err
+	}
 	if len(reqs.Requirements)+len(reqs.Groups) > 0 || r.App != nil {
 		d.foresee(ctx)
 		p := &distLocker{l: l, recipe: r, reqs: reqs, lock: lock, opts: opts, log: log, debian: d}

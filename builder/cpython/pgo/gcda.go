@@ -23,35 +23,60 @@ const mostRecord = 64 << 20
 
 var errTruncated = errors.New("it ends in the middle of a record")
 
+// record is one record of a .gcda file.
+type record struct {
+	tag uint32
+	// length is in bytes; below zero, it is that of counters that are all zero.
+	length int32
+	// body is as long as a length above zero says.
+	body []byte
+}
+
+// header is what stands before the records.
+type header struct {
+	// version is that of GCC, such as 12.2, and letters is how it stands in the file.
+	version string
+	letters uint32
+	// checksum is of the functions' shapes.
+	checksum uint32
+}
+
 // readCounts reads a .gcda file of size bytes from its beginning to its end, and returns the
 // version of GCC that wrote it, such as 12.2. What is no such file, or not the whole
 // of one, is an error.
 func readCounts(r io.Reader, size int64) (version string, err error) {
-	words := &wordReader{r: bufio.NewReader(io.LimitReader(r, size))}
-	magic, letters := words.next(), words.next()
-	if words.err == nil && magic != gcdaMagic {
-		return "", errors.New("it has no counts of GCC's")
-	}
-	major, minor, err := gccVersion(letters)
+	h, err := readRecords(r, size, func(record) error { return nil })
+	return h.version, err
+}
+
+// readRecords reads a .gcda file as [readCounts] does, and gives each record but the one at the end
+// to a function.
+func readRecords(r io.Reader, size int64, each func(record) error) (header, error) {
+	words := &wordReader{r: bufio.NewReader(io.LimitReader(r, size)), left: size}
+	h, err := words.header()
 	if err != nil {
-		return "", err
+		return header{}, err
 	}
-	if major < bytesSince {
-		return "", fmt.Errorf("it is of GCC %d, and %d is the oldest whose counts are read", major, bytesSince)
-	}
-	words.next() // the stamp
-	words.next() // the checksum
-	for words.err == nil {
-		tag := words.next()
+	for {
+		rec := record{tag: words.next()}
 		if words.err != nil {
-			break
+			return header{}, words.err
 		}
-		if tag == 0 {
-			return fmt.Sprintf("%d.%d", major, minor), words.end()
+		if rec.tag == 0 {
+			if err := words.end(); err != nil {
+				return header{}, err
+			}
+			return h, nil
 		}
-		words.skip(int32(words.next()))
+		rec.length = int32(words.next())
+		rec.body = words.body(rec.length)
+		if words.err != nil {
+			return header{}, words.err
+		}
+		if err := each(rec); err != nil {
+			return header{}, err
+		}
 	}
-	return "", words.err
 }
 
 // gccVersion reads a version as GCC writes it into a word (gcc/gcov-io.h): a letter and a
@@ -72,8 +97,27 @@ func gccVersion(word uint32) (major, minor int, err error) {
 
 // wordReader reads words until the first fault.
 type wordReader struct {
-	r   *bufio.Reader
-	err error
+	r *bufio.Reader
+	// left is how many bytes may follow.
+	left int64
+	err  error
+}
+
+func (w *wordReader) header() (header, error) {
+	magic, letters := w.next(), w.next()
+	if w.err == nil && magic != gcdaMagic {
+		return header{}, errors.New("it has no counts of GCC's")
+	}
+	major, minor, err := gccVersion(letters)
+	if err != nil {
+		return header{}, err
+	}
+	if major < bytesSince {
+		return header{}, fmt.Errorf("it is of GCC %d, and %d is the oldest whose counts are read", major, bytesSince)
+	}
+	w.next() // the stamp: another one in each compilation
+	checksum := w.next()
+	return header{fmt.Sprintf("%d.%d", major, minor), letters, checksum}, w.err
 }
 
 func (w *wordReader) next() uint32 {
@@ -81,24 +125,34 @@ func (w *wordReader) next() uint32 {
 	if w.err != nil {
 		return 0
 	}
-	if _, err := io.ReadFull(w.r, word[:]); err != nil {
+	n, err := io.ReadFull(w.r, word[:])
+	w.left -= int64(n)
+	if err != nil {
 		w.fail(err)
 	}
 	return binary.LittleEndian.Uint32(word[:])
 }
 
-// skip passes over a record's content.
-func (w *wordReader) skip(length int32) {
-	if w.err != nil || length <= 0 {
-		return
-	}
-	if length > mostRecord {
+// body reads a record's content.
+func (w *wordReader) body(length int32) []byte {
+	switch {
+	case w.err != nil || length <= 0:
+		return nil
+	case length > mostRecord:
 		w.err = fmt.Errorf("a record has %d bytes; %d are the most", length, mostRecord)
-		return
+		return nil
+	case int64(length) > w.left:
+		// Told before as much memory is taken.
+		w.err = errTruncated
+		return nil
 	}
-	if _, err := io.CopyN(io.Discard, w.r, int64(length)); err != nil {
+	body := make([]byte, length)
+	n, err := io.ReadFull(w.r, body)
+	w.left -= int64(n)
+	if err != nil {
 		w.fail(err)
 	}
+	return body
 }
 
 // end makes sure that nothing stands behind the end.

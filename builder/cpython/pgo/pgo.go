@@ -51,8 +51,12 @@ type About struct {
 	// Configure and Make are the arguments of the two.
 	Configure []string `json:"configure"`
 	Make      []string `json:"make"`
-	// Task is what the interpreter ran, without its own name.
-	Task []string `json:"task"`
+	// Task is what the interpreter ran, without its own name; Commands are the recipe's that
+	// were run in its place.
+	Task     []string   `json:"task,omitempty"`
+	Commands [][]string `json:"commands,omitempty"`
+	// Merged are the sha256 of the profiles that this one was made of, sorted.
+	Merged []string `json:"merged,omitempty"`
 	// Objects says of each object file, by its path below the build directory, whether
 	// there are counts for it.
 	Objects map[string]bool `json:"objects"`
@@ -218,19 +222,37 @@ func (p *Profile) Counts(ctx context.Context) (*tree.Tree, error) {
 // Fits compares a profile with the build that it is for. What is not the same is a
 // [*MisfitError] that names it.
 func (a About) Fits(build About) error {
+	what, was, is := a.differs(build)
+	if what == "" {
+		return nil
+	}
+	return &MisfitError{
+		err:   fmt.Errorf("%s is %s in the profile, and %s in the build", what, was, is),
+		stale: what == aCompiler || what == aGCC,
+	}
+}
+
+// The parts that an update of the toolchain changes.
+const (
+	aCompiler = "the compiler"
+	aGCC      = "GCC"
+)
+
+// differs says what is not the same of two builds, and how it is in both; nothing if all is.
+func (a About) differs(b About) (what, was, is string) {
 	for _, part := range []struct{ what, was, is string }{
-		{"CPython", a.Version, build.Version},
-		{"CPython's source", a.Source, build.Source},
-		{"the compiler", strings.Join(a.Compilers, " "), strings.Join(build.Compilers, " ")},
-		{"GCC", a.GCC, build.GCC},
-		{"configure", strings.Join(a.Configure, " "), strings.Join(build.Configure, " ")},
-		{"make", strings.Join(a.Make, " "), strings.Join(build.Make, " ")},
+		{"CPython", a.Version, b.Version},
+		{"CPython's source", a.Source, b.Source},
+		{aCompiler, strings.Join(a.Compilers, " "), strings.Join(b.Compilers, " ")},
+		{aGCC, a.GCC, b.GCC},
+		{"configure", strings.Join(a.Configure, " "), strings.Join(b.Configure, " ")},
+		{"make", strings.Join(a.Make, " "), strings.Join(b.Make, " ")},
 	} {
 		if part.was != part.is {
-			return &MisfitError{fmt.Errorf("%s is %s in the profile, and %s in the build", part.what, orNone(part.was), orNone(part.is))}
+			return part.what, orNone(part.was), orNone(part.is)
 		}
 	}
-	return nil
+	return "", "", ""
 }
 
 // FitsObjects compares the object files of a build with those that a profile is of.
@@ -256,10 +278,14 @@ func orNone(text string) string {
 }
 
 // MisfitError says that a profile is not one for this build, or none at all.
-type MisfitError struct{ err error }
+type MisfitError struct {
+	err error
+	// stale says that the toolchain is another one than that of the training.
+	stale bool
+}
 
 func misfit(format string, args ...any) error {
-	return &MisfitError{fmt.Errorf(format, args...)}
+	return &MisfitError{err: fmt.Errorf(format, args...)}
 }
 
 func (e *MisfitError) Error() string { return "the training profile does not fit: " + e.err.Error() }
@@ -268,7 +294,10 @@ func (e *MisfitError) Error() string { return "the training profile does not fit
 func (*MisfitError) Kind() faults.Kind { return faults.Input }
 
 // Hint says what to do.
-func (*MisfitError) Hint() string {
+func (e *MisfitError) Hint() string {
+	if e.stale {
+		return "train a new one with `ampoule pgo-profile --write --upgrade`, and lock with `ampoule lock --upgrade`: every recipe with this CPython, these flags and this compiler can name it"
+	}
 	return "train a new one with `ampoule pgo-profile --write`, or remove python.profile from the recipe"
 }
 

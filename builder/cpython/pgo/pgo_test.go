@@ -194,7 +194,13 @@ func TestFits(t *testing.T) {
 		build := about()
 		build.Configure = slices.Clone(build.Configure)
 		change(&build)
-		expectMisfit(t, about().Fits(build), want)
+		err := about().Fits(build)
+		expectMisfit(t, err, want)
+		// The lock's compiler trains, and an update of it is what --upgrade takes.
+		upgrade := strings.HasPrefix(want, "the compiler") || strings.HasPrefix(want, "GCC")
+		if got := strings.Contains(strings.Join(faults.Hints(err), "\n"), "--upgrade"); got != upgrade {
+			t.Errorf("%v hints at --upgrade: %t", err, got)
+		}
 	}
 }
 

@@ -4,12 +4,15 @@ import (
 	"context"
 	"fmt"
 	"os"
+	"slices"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"ampoule/builder"
 	"ampoule/builder/cpython"
 	"ampoule/cmd/ampoule/display"
+	"ampoule/recipes"
 	"ampoule/recipes/edit"
 	"ampoule/wiring"
 )
@@ -17,6 +20,7 @@ import (
 // Trainer makes training profiles.
 type Trainer interface {
 	Train(ctx context.Context, req builder.Request, o builder.LockOptions) (cpython.Trained, builder.Inputs, error)
+	MergeProfiles(ctx context.Context, r *recipes.Recipe, sums []string) (cpython.Trained, builder.Inputs, error)
 }
 
 // TrainOptions say what follows when a profile is made.
@@ -25,6 +29,8 @@ type TrainOptions struct {
 	Write bool
 	// Upgrade has the toolchain's newest packages train.
 	Upgrade bool
+	// Merge names profiles, as "sha256:" and their hashes, that are merged: nothing is trained.
+	Merge []string
 }
 
 func newPGOProfile(s *Session) *cobra.Command {
@@ -32,25 +38,31 @@ func newPGOProfile(s *Session) *cobra.Command {
 	var to string
 	var bounds stepBounds
 	cmd := &cobra.Command{
-		Use:   "pgo-profile [--write] [--to DIR|REGISTRY]",
+		Use:   "pgo-profile [--write] [--to DIR|REGISTRY] [--merge PROFILE --merge PROFILE…]",
 		Short: "Trains the interpreter once, for repeatable optimised builds",
 		Long: `Pgo-profile compiles an interpreter that counts what it does, has it run CPython's own
-training task, and prints the sha256 of what was counted: a training profile. A recipe
-that names it under python.profile gets an interpreter that is optimised by it
-(--enable-optimizations), with the same bits each time, and without the training.
+training task, or the commands that the recipe has under train, and prints the sha256 of
+what was counted: a training profile. A recipe that names it under python.profile gets an
+interpreter that is optimised by it (--enable-optimizations), with the same bits each
+time, and without the training.
 
 A profile belongs to one CPython, its configure flags and one version of the compiler. It
 is refused where one of them is another one; after an update of the compiler, train anew.
-Any number of recipes may share one profile.
+Any number of recipes may share one profile. With --merge nothing is trained: profiles of
+one interpreter, say of two services, are added up to one. Their order means nothing.
 
 The profile stays in the store, whatever is collected. With --to it is copied to a place
 that outlives this machine, as ampoule fetch --to does: name that place in AMPOULE_KEPT.`,
 		Example: `  ampoule pgo-profile --write
-  ampoule pgo-profile --write --upgrade --to registry.example/team`,
+  ampoule pgo-profile --write --upgrade --to registry.example/team
+  ampoule pgo-profile --write --merge sha256:93e5… --merge sha256:0d1c…`,
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			budget, err := bounds.check(cmd)
+			if err == nil {
+				err = o.check()
+			}
 			if err != nil {
 				return err
 			}
@@ -70,8 +82,44 @@ that outlives this machine, as ampoule fetch --to does: name that place in AMPOU
 	bounds.add(cmd)
 	cmd.Flags().BoolVar(&o.Write, "write", false, "write the profile into the recipe")
 	cmd.Flags().BoolVar(&o.Upgrade, "upgrade", false, "train with the newest packages of the toolchain, as ampoule lock --upgrade takes them")
+	cmd.Flags().StringArrayVar(&o.Merge, "merge", nil, "merge this profile with the others that are named, and train nothing")
 	cmd.Flags().StringVar(&to, "to", "", "also copy the profile to this directory or registry")
 	return cmd
+}
+
+// check refuses options that contradict each other, and what is no profile.
+func (o TrainOptions) check() error {
+	if len(o.Merge) == 1 {
+		return misused("--merge is given once: there is nothing to merge with")
+	}
+	if len(o.Merge) > 0 && o.Upgrade {
+		return misused("--upgrade trains, and --merge does not")
+	}
+	for i, profile := range o.Merge {
+		if !recipes.IsProfile(profile) {
+			return misused("--merge %s is no profile: write sha256: and 64 hexadecimal digits", profile)
+		}
+		if slices.Contains(o.Merge[:i], profile) {
+			return misused("--merge %s is given twice", profile)
+		}
+	}
+	return nil
+}
+
+func misused(format string, args ...any) error {
+	return &UsageError{Verb: "ampoule pgo-profile", Err: fmt.Errorf(format, args...)}
+}
+
+// make trains, or merges.
+func (o TrainOptions) make(ctx context.Context, t Trainer, req builder.Request) (cpython.Trained, builder.Inputs, error) {
+	if len(o.Merge) == 0 {
+		return t.Train(ctx, req, builder.LockOptions{Upgrade: o.Upgrade})
+	}
+	var sums []string
+	for _, profile := range o.Merge {
+		sums = append(sums, strings.TrimPrefix(profile, "sha256:"))
+	}
+	return t.MergeProfiles(ctx, req.Recipe, sums)
 }
 
 // trainResult is the verb's result as JSON.
@@ -85,14 +133,14 @@ type trainResult struct {
 	Counted int `json:"counted"`
 }
 
-// Train makes a training profile for the session's recipe.
+// Train makes a training profile for the session's recipe, or merges some.
 func Train(ctx context.Context, s *Session, t Trainer, keep Keep, how builder.Request, o TrainOptions) error {
 	in, err := s.read()
 	if err != nil {
 		return err
 	}
 	res, err := watched(ctx, s, func(ctx context.Context) (trainResult, error) {
-		trained, inputs, err := t.Train(ctx, in.request(how), builder.LockOptions{Upgrade: o.Upgrade})
+		trained, inputs, err := o.make(ctx, t, in.request(how))
 		if err != nil {
 			return trainResult{}, err
 		}

@@ -10,6 +10,7 @@ import (
 	"ampoule/builder"
 	"ampoule/builder/cpython"
 	"ampoule/builder/cpython/pgo"
+	"ampoule/faults"
 	"ampoule/recipes"
 )
 
@@ -19,6 +20,11 @@ type trained string
 func (p trained) Train(_ context.Context, req builder.Request, _ builder.LockOptions) (cpython.Trained, builder.Inputs, error) {
 	about := pgo.About{Objects: map[string]bool{"Objects/list.o": true, "Python/pylifecycle.o": false}}
 	return cpython.Trained{SHA256: string(p), Size: 3 << 20, About: about}, builder.Inputs{Name: req.Recipe.Name}, nil
+}
+
+func (p trained) MergeProfiles(_ context.Context, r *recipes.Recipe, sums []string) (cpython.Trained, builder.Inputs, error) {
+	about := pgo.About{Objects: map[string]bool{"Objects/list.o": true}, Merged: sums}
+	return cpython.Trained{SHA256: string(p), Size: 1 << 20, About: about}, builder.Inputs{Name: r.Name + strings.Join(sums, " ")}, nil
 }
 
 func TestTrain(t *testing.T) {
@@ -47,5 +53,31 @@ func TestTrain(t *testing.T) {
 	r, err := recipes.ReadRecipe(s.Recipe)
 	if err != nil || r.Python.Profile != "sha256:"+sumA {
 		t.Errorf("the recipe names %q, %v", r.Python.Profile, err)
+	}
+}
+
+func TestMergeProfiles(t *testing.T) {
+	t.Parallel()
+	s, out, _ := session(t, goodRecipe)
+	var merged builder.Inputs
+	kept := func(_ context.Context, in builder.Inputs) (string, error) {
+		merged = in
+		return "", nil
+	}
+	if err := Train(t.Context(), s, trained(sumA), kept, builder.Request{}, TrainOptions{Merge: []string{"sha256:" + sumA, "sha256:" + sumB}}); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasSuffix(merged.Name, sumA+" "+sumB) || strings.TrimSpace(out.String()) != "sha256:"+sumA {
+		t.Errorf("merged %q, told %s", merged.Name, out)
+	}
+	for want, o := range map[string]TrainOptions{
+		"nothing to merge with": {Merge: []string{"sha256:" + sumA}},
+		"given twice":           {Merge: []string{"sha256:" + sumA, "sha256:" + sumA}},
+		"is no profile":         {Merge: []string{"sha256:" + sumA, sumB}},
+		"--upgrade trains":      {Merge: []string{"sha256:" + sumA, "sha256:" + sumB}, Upgrade: true},
+	} {
+		if err := o.check(); faults.Of(err) != faults.Usage || !strings.Contains(err.Error(), want) {
+			t.Errorf("error %v, want %q", err, want)
+		}
 	}
 }

@@ -1,0 +1,96 @@
+//go:build docker
+
+package endtoend
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// standIn is a program that stands in for CPython: it has the targets of its Makefile and two objects,
+// so that the sandbox's own compiler counts, and compiles by what it counted, in seconds. It is no
+// interpreter: no artifact comes of it.
+const standIn = "testdata/counting"
+
+const countingRecipe = `apiVersion: ampoule/v1
+name: %s
+python:
+  version: 3.13.99
+  sha256: %s
+  configure: [--enable-optimizations]
+base: {debian: bookworm}
+runtime:
+  container: {base: {debian: bookworm}}
+`
+
+// Training, merging and a build by a profile, with real compilers.
+func TestProfiles(t *testing.T) {
+	beside(t)
+	dir, kept := t.TempDir(), t.TempDir()
+	if err := os.CopyFS(filepath.Join(dir, "Python-3.13.99"), os.DirFS(standIn)); err != nil {
+		t.Fatal(err)
+	}
+	archive := filepath.Join(dir, "Python.tar.xz")
+	run(t, "tar", "-C", dir, "--mode=a+rx", "-cJf", archive, "Python-3.13.99")
+	data, err := os.ReadFile(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(data)
+	source := hex.EncodeToString(sum[:])
+	if err := os.WriteFile(filepath.Join(kept, source), data, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "ampoule.yaml")
+	if err := os.WriteFile(file, fmt.Appendf(nil, countingRecipe, fmt.Sprintf("counting-%d", time.Now().UnixNano()), source), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// verb wants a code, and gives the last profile that was told, and all that was.
+	verb := func(code int, args ...string) (profile, told string) {
+		t.Helper()
+		told, got := ampouleIn(t, []string{"AMPOULE_KEPT=" + kept}, append([]string{"-f", file}, args...)...)
+		if got != code {
+			t.Fatalf("ampoule %s ends with code %d, want %d\n%s", strings.Join(args, " "), got, code, told)
+		}
+		profiles := regexp.MustCompile(`(?m)^sha256:[0-9a-f]{64}$`).FindAllString(told, -1)
+		if len(profiles) == 0 {
+			return "", told
+		}
+		return profiles[len(profiles)-1], told
+	}
+	first, told := verb(0, "pgo-profile")
+	if !strings.Contains(told, "counts for 2 of 2 object files") {
+		t.Errorf("training says\n%s", told)
+	}
+	second, _ := verb(0, "pgo-profile")
+	merged, _ := verb(0, "pgo-profile", "--merge", second, "--merge", first)
+	if again, _ := verb(0, "pgo-profile", "--write", "--merge", first, "--merge", second); first == second || merged != again || merged == first {
+		t.Errorf("trained %s and %s, merged %s and %s", first, second, merged, again)
+	}
+	verb(0, "lock")
+	// The interpreter is compiled by the profile, and then nothing can be made of it.
+	const compiled = "done  interpreter CPython 3.13.99"
+	if told, code := ampouleIn(t, []string{"AMPOULE_KEPT=" + kept}, "-f", file, "build"); !strings.Contains(told, compiled) || code == 0 {
+		t.Errorf("building by the profile ends with code %d\n%s", code, told)
+	}
+	recipe, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	otherwise := strings.Replace(string(recipe), "[--enable-optimizations]", "[--enable-optimizations, --with-lto]", 1)
+	if err := os.WriteFile(file, []byte(otherwise), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	// Locking tells it, too, although a recipe without requirements compiles nothing then.
+	verb(3, "lock")
+	if _, told := verb(3, "build"); !strings.Contains(told, "does not fit: configure is") || !strings.Contains(told, "pgo-profile --write") {
+		t.Errorf("with other flags it says\n%s", told)
+	}
+}

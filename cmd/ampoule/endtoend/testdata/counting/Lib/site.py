@@ -1,0 +1,1 @@
+# Something is added to it.

@@ -1,0 +1,2 @@
+# Where what is added to it goes:
+if not base_executable:
