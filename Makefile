@@ -24,7 +24,7 @@ DOCKER_TEST_TIMEOUT := 60m
 # What ships, and what measures it.
 MODULES := . bench
 
-.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint vuln metadata rooms catalogue packages overrides loop bench kills services suite peers checks verdicts conformance pushes fuzz seeds mutate size clean
+.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint vuln metadata rooms catalogue packages overrides releases loop bench kills services suite peers checks verdicts conformance pushes fuzz seeds mutate size clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -136,6 +136,9 @@ packages: setup measure ## Builds what people install most and records it: make 
 
 overrides: setup measure ## Builds what else an override ships for and records it: make overrides [NAMES="..."]
 	bin/measure overrides $(MEASURE_FLAGS) $(NAMES)
+
+releases: setup measure ## Compares overrides with what the last releases declare: make releases [NAMES="..."]
+	bin/measure releases $(MEASURE_FLAGS) $(NAMES)
 
 # What is killed is built in copies of this store.
 KILLS_STORE := $(HOME)/.cache/ampoule-kills

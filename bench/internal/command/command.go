@@ -61,7 +61,7 @@ docs/measured: each result as it ends, so that the same command goes on where on
 	flags.StringVar(&o.Store, "store", "", "the store's directory (default: ampoule's own)")
 	flags.IntVarP(&o.Jobs, "jobs", "j", 0, "how many processors a build may use (default: all)")
 	flags.BoolVar(&o.Shared, "shared", false, "say that the machine has other work meanwhile: times are recorded as bounds")
-	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newLoop(o), newBench(o, out), newCached(o, out), newGate(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newServices(o), newRegistry(o), newConformance(o), newSuite(o), newPeers(o), newTable(o))
+	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newReleases(o), newLoop(o), newBench(o, out), newCached(o, out), newGate(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newServices(o), newRegistry(o), newConformance(o), newSuite(o), newPeers(o), newTable(o))
 	return root
 }
 
@@ -72,6 +72,7 @@ func (o *options) complete(errs io.Writer) error {
 		return err
 	}
 	o.Ampoule = drive.Program{Path: path, Show: errs}
+	o.Python = drive.Program{Path: "python3"}
 	o.Pip = drive.Program{Path: "python3", Args: []string{"-m", "pip"}}
 	o.Docker = drive.Program{Path: "docker", Show: errs}
 	o.Bootstrap = drive.Program{Path: "mmdebstrap"}
@@ -127,6 +128,21 @@ func newOverrides(o *options) *cobra.Command {
 			return errors.Join(o.Overrides(cmd.Context(), args), o.page())
 		},
 	})
+}
+
+func newReleases(o *options) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "releases [NAME...]",
+		Short: "Compares overrides with what the last releases declare, all or those named",
+		Long: `Releases compares what overrides add to build requirements, and the limits that they set,
+with what the last releases of their distributions declare. It reads sdists and builds
+nothing.`,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return errors.Join(o.Releases(cmd.Context(), args), o.page())
+		},
+	}
+	cmd.Flags().BoolVar(&o.Again, "again", false, "compare what is recorded already")
+	return cmd
 }
 
 func newDistributions(o *options, cmd *cobra.Command) *cobra.Command {

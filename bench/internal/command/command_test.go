@@ -38,6 +38,7 @@ func TestFaults(t *testing.T) {
 	}{
 		{[]string{"catalogue", "xyzzy", "--docs", t.TempDir()}, `"xyzzy" is none of`},
 		{[]string{"packages", "xyzzy", "--docs", t.TempDir()}, `"xyzzy" is none of`},
+		{[]string{"releases", "xyzzy", "--docs", t.TempDir()}, `"xyzzy" is none of`},
 		{[]string{"loop", "--ampoule", filepath.Join(t.TempDir(), "none"), "--docs", t.TempDir()}, "no such file"},
 		{[]string{"bench", "--ampoule", filepath.Join(t.TempDir(), "none"), "--docs", t.TempDir()}, "no such file"},
 		{[]string{"table", "--docs", broken}, recorded.LoopFile},

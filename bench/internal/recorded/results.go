@@ -24,6 +24,7 @@ const (
 	// RegistryFile holds [Pushes].
 	RegistryFile    = "registry.json"
 	ConformanceFile = "conformance.json"
+	ReleasesFile    = "releases.json"
 )
 
 // Outcome is how it ended, and where and when that was.
@@ -407,3 +408,26 @@ type Conformance struct {
 
 // Key implements [Result].
 func (c Conformance) Key() string { return c.Name }
+
+// Fit is how the override of one distribution goes with releases of that.
+type Fit struct {
+	Name string `json:"name"`
+	// When is the day, in UTC, as YYYY-MM-DD.
+	When string `json:"when"`
+	// Releases are those that were looked at, oldest first.
+	Releases []Release `json:"releases,omitempty"`
+	// Conflicts say where the override contradicts itself or a release.
+	Conflicts []string `json:"conflicts,omitempty"`
+}
+
+// Key implements [Result].
+func (f Fit) Key() string { return f.Name }
+
+// Release is one release of a distribution.
+type Release struct {
+	Version string `json:"version"`
+	// Requires are the build requirements that its sdist declares (PEP 518).
+	Requires []string `json:"requires,omitempty"`
+	// Held are the Debian suites on which a limit of the override leaves it out.
+	Held []string `json:"held,omitempty"`
+}

@@ -44,6 +44,10 @@ func Render(results string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	releases, err := recorded.Open[recorded.Fit](filepath.Join(results, recorded.ReleasesFile))
+	if err != nil {
+		return "", err
+	}
 	loop, err := recorded.Open[recorded.Step](filepath.Join(results, recorded.LoopFile))
 	if err != nil {
 		return "", err
@@ -91,6 +95,7 @@ func Render(results string) (string, error) {
 	times := wheelTimes(recipes.All(), packages.All(), overrides.All())
 	writePackages(&b, packages, times)
 	writeOverrides(&b, overrides, times)
+	writeReleases(&b, releases)
 	writeStarts(&b, starts.All())
 	writeLoop(&b, loop.All())
 	writeBench(&b, bench.All())

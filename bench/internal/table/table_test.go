@@ -68,6 +68,9 @@ func TestRender(t *testing.T) {
 			recorded.Peer{Benchmark: recorded.PeerStarts, Peer: name, Outcome: when, Values: map[string][]float64{"python3 -c pass, seconds": {0.01, took / 10, 0.01}}})
 	}
 	put(t, dir, recorded.PeersFile, recorded.Peer{Benchmark: "go", Peer: "pyenv", Outcome: when, Values: map[string][]float64{"go": {1}}})
+	put(t, dir, recorded.ReleasesFile,
+		recorded.Fit{Name: "scipy", When: "2026-05-04", Releases: []recorded.Release{{Version: "1.17.0"}, {Version: "1.18.0", Held: []string{"bullseye"}}}},
+		recorded.Fit{Name: "pyyaml", When: "2026-05-04", Releases: []recorded.Release{{Version: "6.0"}}, Conflicts: []string{"6.0: no Cython", "6.0: no | bar"}})
 	put(t, dir, recorded.LoopFile, recorded.Step{Kind: "pure", Requirement: "humanize", LockSeconds: 3, BuildSeconds: 8.5, LimitSeconds: 10})
 	put(t, dir, recorded.BenchFile, recorded.Figure{Name: "nothing to do", Value: 0.12, Limit: 0.15, Unit: "s", Of: "five"})
 	put(t, dir, recorded.KillsFile,
@@ -97,6 +100,10 @@ func TestRender(t *testing.T) {
 		"| `wrapt` | – | not measured | – | – | – | – |\n",
 		"| `MarkupSafe` | 3 | passed | – | – | 7.0 s | – |\n",
 		"| `numpy` | 2.4 | passed | 9.0 s | 10 min 00 s | 4 min 10 s | numpy: it links BLAS |\n",
+		"| `scipy` | 1.17.0, 1.18.0 | 1 on bullseye | agrees | 2026-05-04 |\n",
+		"| `pyyaml` | 6.0 | – | **does not agree**: 6.0: no Cython; 6.0: no \\| bar | 2026-05-04 |\n",
+		"| `lxml` | – | – | not compared | – |\n",
+		"**1 of ", " agree.**",
 		"| pure | `humanize` | 3.0 s | 8.5 s | – | 11.5 s | 10.0 s | **no** |",
 		"| nothing to do | 0.12 s | 0.15 s | yes | five |",
 		"| interpreter | interpreter | 1 | 0 |\n| stored | wheel | 2 | 2 |\n| all |  | 3 | 2 |\n",
@@ -122,7 +129,7 @@ func TestRender(t *testing.T) {
 
 func TestRenderRefuses(t *testing.T) {
 	t.Parallel()
-	for _, file := range []string{recorded.RecipesFile, recorded.PackagesFile, recorded.LoopFile, recorded.BenchFile, recorded.KillsFile, recorded.ChecksFile, recorded.ServicesFile, recorded.StartsFile} {
+	for _, file := range []string{recorded.RecipesFile, recorded.PackagesFile, recorded.LoopFile, recorded.BenchFile, recorded.KillsFile, recorded.ChecksFile, recorded.ServicesFile, recorded.StartsFile, recorded.ReleasesFile} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, file), []byte("{"), 0o644); err != nil {
 			t.Fatal(err)

@@ -376,7 +376,7 @@ func (f *fake) install() int {
 	return 0
 }
 
-// fakeTool is pip, docker, mmdebstrap or apt-config.
+// fakeTool is pip, python, docker, mmdebstrap or apt-config.
 func fakeTool(name string, args []string) int {
 	called(append([]string{name}, args...)...)
 	last := args[len(args)-1]
@@ -384,6 +384,8 @@ func fakeTool(name string, args []string) int {
 	case name == "unshare":
 		i := slices.Index(args, "-i")
 		return inFakeMachine(args[i-4], args[i+1:])
+	case name == "python":
+		fmt.Printf("global.index-url='%s/simple'\n", os.Getenv("FAKE_INDEX"))
 	case name == "pip" && args[0] == "config":
 		fmt.Print("global.index-url='https://index.example/simple'\n:env:.find-links='/opt/wheels'\n")
 	case name == "pip" && strings.HasPrefix(last, "psycopg2"):

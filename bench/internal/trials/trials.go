@@ -31,6 +31,9 @@ type Trials struct {
 	// Pip installs published wheels. Docker builds the rival of [Trials.Bench] on a
 	// base that Bootstrap (mmdebstrap) makes, and AptConfig tells how apt reaches its mirrors.
 	Pip, Docker, Bootstrap, AptConfig drive.Program
+	// Python is an interpreter that has the module pip: its index is the one that
+	// [Trials.Releases] asks.
+	Python drive.Program
 	// Registry is Debian's docker-registry, which serves [Trials.Cached].
 	Registry drive.Program
 	// Shell is a POSIX shell, and Host has what the machines of [Trials.Verdicts] are made

@@ -26,7 +26,7 @@ func faked(t *testing.T, env ...string) (trials *Trials, calls string) {
 	env = append(env, "FAKE_CALLS="+calls)
 	now := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
 	return &Trials{
-		Ampoule: program(t, "ampoule", env...), Pip: program(t, "pip", env...), Docker: program(t, "docker", env...),
+		Ampoule: program(t, "ampoule", env...), Pip: program(t, "pip", env...), Python: program(t, "python", env...), Docker: program(t, "docker", env...),
 		Registry: program(t, "docker-registry", env...), Bootstrap: program(t, "mmdebstrap", env...), AptConfig: program(t, "apt-config", env...),
 		Store: filepath.Join(dir, "store"), Results: filepath.Join(dir, "measured"), Timeout: time.Minute,
 		Now: func() time.Time { now = now.Add(time.Second); return now },
