@@ -64,6 +64,9 @@ func TestRender(t *testing.T) {
 		recorded.Kill{Name: "interpreter-001", Outcome: recorded.Outcome{Error: "left 1 things"}, AfterSeconds: 2, During: "interpreter CPython", Left: []string{"container x"}})
 	put(t, dir, recorded.ServicesFile,
 		recorded.Rollout{Name: "new", Outcome: when, Services: 10, Commands: 2, LockSeconds: 200, BuildSeconds: 300, InterpreterSeconds: 130, Interpreters: 1, Wheels: 10, Python: "3.13.5", Libssl: "3.0.20"})
+	put(t, dir, recorded.ClientsFile,
+		recorded.Client{Name: "crane: validate, registry serve", Outcome: when, Client: "crane", Version: "0.22.1", Does: "validate", Registry: "registry serve", Found: "all is there"},
+		recorded.Client{Name: "oras: pull, docker-registry", Outcome: recorded.Outcome{When: "2026-05-04", Stage: "run", Error: "no"}, Client: "oras", Version: "1.3", Does: "pull", Registry: "docker-registry"})
 	put(t, dir, recorded.ChecksFile,
 		recorded.Check{Name: "web", Outcome: when, Seconds: 300, Digest: "sha256:00", Second: "sha256:00"},
 		recorded.Check{Name: "legacy", Outcome: when, Seconds: 300, Digest: "sha256:04", Second: "sha256:04"},
@@ -94,6 +97,7 @@ func TestRender(t *testing.T) {
 		"| `legacy` | the same digest, which the catalogue's build does not have | 5 min 00 s | `sha256:04` | 2026-05-04 |\n",
 		"; a.so: .rodata (time) | 1 min 00 s | `sha256:02` | 2026-05-04 |\n",
 		"| new | 10 | 0 | 2 | 3 min 20 s | 5 min 00 s | 2 min 10 s | 1 | 10 | 3.13.5 | 3.0.20 | 2026-05-04 |\n",
+		"| crane | 0.22.1 | validate | registry serve | passed | all is there | 2026-05-04 |\n| oras | 1.3 | pull | docker-registry | **failed**, run: `no` | – | 2026-05-04 |\n",
 		"| `science` | Numerical Python",
 		" | not measured |",
 	} {
@@ -108,7 +112,7 @@ func TestRender(t *testing.T) {
 
 func TestRenderRefuses(t *testing.T) {
 	t.Parallel()
-	for _, file := range []string{recorded.RecipesFile, recorded.PackagesFile, recorded.LoopFile, recorded.BenchFile, recorded.KillsFile, recorded.ChecksFile, recorded.ServicesFile, recorded.StartsFile} {
+	for _, file := range []string{recorded.RecipesFile, recorded.PackagesFile, recorded.LoopFile, recorded.BenchFile, recorded.KillsFile, recorded.ChecksFile, recorded.ServicesFile, recorded.StartsFile, recorded.ClientsFile} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, file), []byte("{"), 0o644); err != nil {
 			t.Fatal(err)

@@ -31,8 +31,10 @@ type Trials struct {
 	// Pip installs published wheels. Docker builds the rival of [Trials.Bench] on a
 	// base that Bootstrap (mmdebstrap) makes, and AptConfig tells how apt reaches its mirrors.
 	Pip, Docker, Bootstrap, AptConfig drive.Program
-	// Registry is Debian's docker-registry, which serves [Trials.Cached].
+	// Registry is Debian's docker-registry, which serves [Trials.Cached] and [Trials.Clients].
 	Registry drive.Program
+	// Programs are those that [Trials.Clients] tries.
+	Programs Clients
 	// Shell is a POSIX shell, and Host has what the machines of [Trials.Verdicts] are made
 	// with. Those are below the directory Machines; Pythons has the interpreters that they
 	// get, each under its version, and Cache is what installers keep for them.
@@ -81,6 +83,9 @@ type built struct {
 	Ref    string `json:"ref"`
 	Digest string `json:"digest"`
 	Reused bool   `json:"reused"`
+	Groups []struct {
+		Digest string `json:"digest"`
+	} `json:"groups"`
 }
 
 // build builds the recipe of a directory.
