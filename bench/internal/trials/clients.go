@@ -199,7 +199,7 @@ func (s *exhibit) publish(ctx context.Context) error {
 const clientPolicy = `apiVersion: ampoule/v1
 trust: {file: trust.yaml, name: clients}
 rules:
-- match: ["*", "*/*"]
+- match: ["*", "*/*", "*/*/*"]
   provenance: {network: denied}
   verdict: {targets: [container]}
   sbom: {}
