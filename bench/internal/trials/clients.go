@@ -166,13 +166,13 @@ func (s *exhibit) publish(ctx context.Context) error {
 	if err := edit(file, "", fmt.Sprintf("dependency-groups: {%s: [%s]}\n", clientGroup, clientGroupHas)); err != nil {
 		return err
 	}
-	if err := errors.Join(os.WriteFile(s.path("passphrase"), []byte("clients"), 0o600), os.WriteFile(s.path("policy.yaml"), []byte(clientPolicy), 0o644)); err != nil {
+	if err := errors.Join(os.WriteFile(s.path("passphrase"), []byte("clients"), 0o600), os.WriteFile(s.path("policy.yaml"), fmt.Appendf(nil, clientPolicy, s.name), 0o644)); err != nil {
 		return err
 	}
 	for _, args := range [][]string{
 		{"keys", "generate", s.path("root"), "--passphrase-file", s.path("passphrase")},
 		{"keys", "generate", s.path("build"), "--passphrase-file", s.path("passphrase")},
-		{"trust", "init", "--trust", s.path("trust.yaml"), "--name", "clients", "--root-key", "root=" + s.path("root.pub")},
+		{"trust", "init", "--trust", s.path("trust.yaml"), "--name", s.name, "--root-key", "root=" + s.path("root.pub")},
 		{"trust", "add-key", "--trust", s.path("trust.yaml"), "build=" + s.path("build.pub"), "--role", "build"},
 		{"trust", "sign", "--trust", s.path("trust.yaml"), "--key", s.path("root.key"), "--passphrase-file", s.path("passphrase")},
 	} {
@@ -195,9 +195,10 @@ func (s *exhibit) publish(ctx context.Context) error {
 	return nil
 }
 
-// clientPolicy asks for all that a build signs.
+// clientPolicy asks for all that a build signs. A store remembers trust roots by their names, so
+// each has one of its own.
 const clientPolicy = `apiVersion: ampoule/v1
-trust: {file: trust.yaml, name: clients}
+trust: {file: trust.yaml, name: %s}
 rules:
 - match: ["*", "*/*", "*/*/*"]
   provenance: {network: denied}
