@@ -24,7 +24,7 @@ DOCKER_TEST_TIMEOUT := 60m
 # What ships, and what measures it.
 MODULES := . bench
 
-.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint vuln metadata rooms catalogue packages overrides releases loop bench kills services suite peers checks verdicts conformance pushes fuzz seeds mutate size clean
+.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint vuln metadata rooms catalogue packages overrides releases loop bench kills services clients suite peers checks verdicts conformance pushes fuzz seeds mutate size clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -162,6 +162,27 @@ suite: setup measure ## Runs CPython's own tests over artifacts and over raw bui
 # where it stopped.
 peers: setup measure ## Compares interpreters with Debian's by pyperformance: make peers [BENCHMARKS="2to3..."]
 	bin/measure peers --store $(SUITE_STORE) $(MEASURE_FLAGS) $(BENCHMARKS)
+
+# The clients of others that Debian has not. crane belongs to a library that go.mod has.
+CLIENTS := $(TOOLS)/clients
+CRANE := $(CLIENTS)/crane-$(shell go list -m -f '{{.Version}}' github.com/google/go-containerregistry)
+ORAS := $(CLIENTS)/oras-v1.3.6
+COSIGN2 := $(CLIENTS)/cosign-v2.6.4
+COSIGN3 := $(CLIENTS)/cosign-v3.1.2
+$(ORAS): CLIENT := oras.land/oras/cmd/oras
+$(COSIGN2): CLIENT := github.com/sigstore/cosign/v2/cmd/cosign
+$(COSIGN3): CLIENT := github.com/sigstore/cosign/v3/cmd/cosign
+
+$(CRANE):
+	go build -o $@ github.com/google/go-containerregistry/cmd/crane
+
+# Each is installed into a directory of its own: two have one name.
+$(ORAS) $(COSIGN2) $(COSIGN3):
+	GOBIN=$@.bin go install $(CLIENT)@$(lastword $(subst -, ,$(notdir $@)))
+	@mv $@.bin/$(notdir $(CLIENT)) $@ && rmdir $@.bin
+
+clients: setup measure $(CRANE) $(ORAS) $(COSIGN2) $(COSIGN3) ## Has programs of others read, copy and verify an artifact, and records it
+	bin/measure clients --crane $(CRANE) --oras $(ORAS) --cosign2 $(COSIGN2) --cosign3 $(COSIGN3) $(MEASURE_FLAGS)
 
 checks: setup measure ## Builds the catalogue's recipes twice and records whether the bits are the same
 	bin/measure checks $(MEASURE_FLAGS) $(NAMES)

@@ -18,6 +18,10 @@ type Group struct {
 	Layers []Layer
 	// Verdict is the gate's, as JSON.
 	Verdict []byte
+	// SBOM writes the bill of materials of the group with a digest, and Provenance says how it
+	// was built, as an [Artifact]'s.
+	SBOM       func(digest string) ([]byte, error)
+	Provenance Provenance
 }
 
 // GroupSchema is the version of a [GroupRecord]'s JSON form.

@@ -32,6 +32,10 @@ type ExternalParameters struct {
 	Platform string   `json:"platform"`
 	// Source is first-party code; nil without any.
 	Source *ProvenanceSource `json:"source,omitempty"`
+	// Group is the dependency group that was built, Artifact the artifact that it is laid over;
+	// empty and nil for an artifact.
+	Group    string    `json:"group,omitempty"`
+	Artifact *Resource `json:"artifact,omitempty"`
 }
 
 // ProvenanceSource says what first-party code is of.

@@ -31,23 +31,46 @@ func (r *build) bill(ctx context.Context, open *layers.Opened, sealed *seal.Seal
 	if err != nil {
 		return nil, err
 	}
-	roots, err := r.packaged(ctx, open)
+	lock := r.req.Lock.Alone()
+	in, err := r.materials(ctx, open, sealed, lock)
 	if err != nil {
 		return nil, err
+	}
+	in.BaseSuite, in.Build = r.imageSuite(), ingredients(lock)
+	for _, p := range packages {
+		in.Base = append(in.Base, sbom.Package(p))
+	}
+	for _, name := range r.ownNames() {
+		in.Own[name] = true
+	}
+	if w := r.req.Workspace; w != nil {
+		in.Commit, in.Dirty = w.State.Commit, w.State.Dirty
+	}
+	return writing(in), nil
+}
+
+// writing writes a bill of materials, once the digest is known.
+func writing(in sbom.Input) func(digest string) ([]byte, error) {
+	return func(digest string) ([]byte, error) {
+		in.Digest = digest
+		return sbom.Make(in)
+	}
+}
+
+// materials are what is known of a tree, and of what a lock installs into it.
+func (r *build) materials(ctx context.Context, open *layers.Opened, sealed *seal.Sealed, lock *recipes.Lock) (sbom.Input, error) {
+	roots, err := r.packaged(ctx, open)
+	if err != nil {
+		return sbom.Input{}, err
 	}
 	carried, err := origins(sealed, roots)
 	if err != nil {
-		return nil, err
+		return sbom.Input{}, err
 	}
-	lock := r.req.Lock.Alone()
 	in := sbom.Input{
 		Name: r.req.Recipe.Name, Key: r.plan.Key, Platform: r.req.platform(), Record: sealed.Record, Tree: sealed.Tree,
-		PythonFile: lock.Python.File, PythonSHA256: lock.Python.SHA256, Suite: lock.Base.Suite, BaseSuite: r.imageSuite(),
+		PythonFile: lock.Python.File, PythonSHA256: lock.Python.SHA256, Suite: lock.Base.Suite,
 		Carried: carried, Sdists: map[string]sbom.Sdist{}, Indexes: map[string]string{}, Own: map[string]bool{},
-		Build: ingredients(lock),
-	}
-	for _, p := range packages {
-		in.Base = append(in.Base, sbom.Package(p))
 	}
 	for _, id := range lock.Requirements {
 		d, _ := lock.Dist(id)
@@ -58,16 +81,7 @@ func (r *build) bill(ctx context.Context, open *layers.Opened, sealed *seal.Seal
 			in.Indexes[d.Name] = d.Source
 		}
 	}
-	for _, name := range r.ownNames() {
-		in.Own[name] = true
-	}
-	if w := r.req.Workspace; w != nil {
-		in.Commit, in.Dirty = w.State.Commit, w.State.Dirty
-	}
-	return func(digest string) ([]byte, error) {
-		in.Digest = digest
-		return sbom.Make(in)
-	}, nil
+	return in, nil
 }
 
 // packaged are the file systems that say which package a carried file is of. Where layers of

@@ -153,8 +153,8 @@ type world struct {
 	published map[string]string
 	artifacts []artifact.Artifact
 	groups    []artifact.Group
-	// bills are the bills of materials of the artifacts.
-	bills [][]byte
+	// bills are the bills of materials of the artifacts, groupBills those of the groups.
+	bills, groupBills [][]byte
 }
 
 const recipeText = `apiVersion: ampoule/v1
@@ -310,7 +310,9 @@ func (w *world) PublishGroup(_ context.Context, g artifact.Group) (string, error
 	w.groups = append(w.groups, g)
 	sum := sha256.Sum256([]byte(g.Record.Key))
 	w.published[g.Record.Key] = "sha256:" + hex.EncodeToString(sum[:])
-	return w.published[g.Record.Key], nil
+	bill, err := g.SBOM(w.published[g.Record.Key])
+	w.groupBills = append(w.groupBills, bill)
+	return w.published[g.Record.Key], err
 }
 
 // leak is a file that tells where it was made.

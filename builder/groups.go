@@ -81,7 +81,7 @@ func (g *groupBuild) make(ctx context.Context) (result GroupResult, err error) {
 	if err := g.takeCode(ctx); err != nil {
 		return GroupResult{}, err
 	}
-	g.logs = result.Logs
+	g.logs, g.begun = result.Logs, outcome.Begun
 	result.Verdict, result.Digest, err = g.run(ctx)
 	return result, err
 }
@@ -128,7 +128,11 @@ func (g *groupBuild) run(ctx context.Context) (_ *audit.Verdict, _ string, err e
 	if err != nil {
 		return verdict, "", err
 	}
-	digest, err := g.publishGroup(ctx, beyond, made, verdict)
+	bill, err := g.bill(ctx, open, both, beyond)
+	if err != nil {
+		return verdict, "", err
+	}
+	digest, err := g.publishGroup(ctx, beyond, made, verdict, bill)
 	return verdict, digest, err
 }
 
@@ -184,8 +188,59 @@ func (g *groupBuild) checkLaid(base *tree.Tree, installed []*tree.Tree, made []s
 	return err
 }
 
+// bill prepares the group's bill of materials: what is laid over the artifact, and what that was
+// built with.
+func (g *groupBuild) bill(ctx context.Context, open *layers.Opened, both *seal.Sealed, beyond *tree.Tree) (func(digest string) ([]byte, error), error) {
+	in, err := g.materials(ctx, open, both, g.req.Lock)
+	if err != nil {
+		return nil, err
+	}
+	in.Group, in.Over, in.Key, in.Tree = g.group, g.digest, g.key, beyond
+	in.Build = ingredients(g.ownLock())
+	return writing(in), nil
+}
+
+// ownLock is the lock with nothing but what the group takes: what it installs, and what that is
+// built with. Where nothing is built, no toolchain is in it.
+func (g *groupBuild) ownLock() *recipes.Lock {
+	own := *g.req.Lock
+	own.App, own.Toolchain, own.Requirements, own.Dists = nil, nil, nil, nil
+	for _, id := range g.req.Lock.Requirements {
+		if !slices.Contains(g.alone.Requirements, id) {
+			own.Requirements = append(own.Requirements, id)
+		}
+	}
+	reached := slices.Clone(own.Requirements)
+	for i := 0; i < len(reached); i++ {
+		d, _ := g.req.Lock.Dist(reached[i])
+		own.Dists = append(own.Dists, d)
+		if d.Build == nil {
+			continue
+		}
+		own.Toolchain = g.req.Lock.Toolchain
+		for _, id := range d.Build.Dists {
+			if !slices.Contains(reached, id) {
+				reached = append(reached, id)
+			}
+		}
+	}
+	return &own
+}
+
+// provenance says how the group was built, and over which artifact.
+func (g *groupBuild) provenance() (artifact.Provenance, error) {
+	p, err := g.build.provenance()
+	over := artifact.Resource{
+		Name: g.req.Recipe.Name, URI: imageURL(g.req.Recipe.Name, g.digest), Digest: sha256Of(strings.TrimPrefix(g.digest, "sha256:")),
+	}
+	p.BuildDefinition.ExternalParameters.Group, p.BuildDefinition.ExternalParameters.Artifact = g.group, &over
+	p.BuildDefinition.InternalParameters.Key = g.key
+	p.BuildDefinition.ResolvedDependencies = append(p.BuildDefinition.ResolvedDependencies, over)
+	return p, err
+}
+
 // publishGroup hands what is laid over the artifact to the registry.
-func (g *groupBuild) publishGroup(ctx context.Context, beyond *tree.Tree, made []seal.Wheel, verdict *audit.Verdict) (_ string, err error) {
+func (g *groupBuild) publishGroup(ctx context.Context, beyond *tree.Tree, made []seal.Wheel, verdict *audit.Verdict, bill func(digest string) ([]byte, error)) (_ string, err error) {
 	task := progress.Start(ctx, progress.StagePublish, g.req.Recipe.Name+" with group "+g.group)
 	defer func() { task.End(err) }()
 	told, err := json.MarshalIndent(verdict, "", "  ")
@@ -201,8 +256,12 @@ func (g *groupBuild) publishGroup(ctx context.Context, beyond *tree.Tree, made [
 		}
 		record.Layers = append(record.Layers, artifact.GroupLayer{File: name + ".tar.gz", DiffID: parts[0].DiffID})
 	}
+	provenance, err := g.provenance()
+	if err != nil {
+		return "", err
+	}
 	return g.b.d.Publisher.PublishGroup(ctx, artifact.Group{
-		Repository: g.req.Recipe.Name, Digest: g.digest, Record: record, Layers: parts, Verdict: told,
+		Repository: g.req.Recipe.Name, Digest: g.digest, Record: record, Layers: parts, Verdict: told, SBOM: bill, Provenance: provenance,
 	})
 }
 

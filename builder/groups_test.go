@@ -119,6 +119,7 @@ func TestBuildGroup(t *testing.T) {
 		t.Errorf("%v: the verdict says\n%s", err, text.String())
 	}
 	w.checkGroup(w.groups[0], alone.Digest)
+	w.checkGroupEvidence(w.groups[0], alone.Digest)
 	started := len(w.runner.Sandboxes())
 	again, err := w.buildGroups()
 	if err != nil || !again.Groups[0].Reused || again.Groups[0].Digest != made.Digest || len(w.runner.Sandboxes()) != started {
@@ -172,6 +173,60 @@ func (w *world) checkGroup(g artifact.Group, digest string) {
 	}
 	if diff := cmp.Diff(g.Record.Files, found); diff != "" {
 		t.Errorf("the layer's files (-recorded +found):\n%s", diff)
+	}
+}
+
+// checkGroupEvidence wants a group to say how it was built, over what, and what is in it.
+func (w *world) checkGroupEvidence(g artifact.Group, digest string) {
+	t := w.t
+	t.Helper()
+	def := g.Provenance.BuildDefinition
+	said := def.ExternalParameters
+	if said.Group != "test" || said.Artifact == nil || "sha256:"+said.Artifact.Digest["sha256"] != digest || def.InternalParameters.Key != g.Record.Key || !def.InternalParameters.Network.Denied {
+		t.Errorf("the group's provenance says %+v", def)
+	}
+	want := map[string]bool{"extra-1.0-py3-none-any.whl": true, "demo-1.0.tar.gz": true, "web": true}
+	for _, r := range def.ResolvedDependencies {
+		delete(want, r.Name)
+	}
+	if details := g.Provenance.RunDetails; len(want) > 0 || len(details.Byproducts) == 0 || !strings.HasPrefix(details.Metadata.StartedOn, w.needs.Now().UTC().Format("2006-01-02")) {
+		t.Errorf("its dependencies lack %v, and the run is %+v", want, details)
+	}
+	if lock := w.artifacts[0].Provenance.BuildDefinition.ExternalParameters; said.Lock.Digest["sha256"] == lock.Lock.Digest["sha256"] || lock.Group != "" || lock.Artifact != nil {
+		t.Errorf("the artifact's provenance says %+v", lock)
+	}
+	bill := w.groupBills[0]
+	if strings.Contains(string(bill), "pkg:pypi/demo") || strings.Contains(string(bill), "setuptools") {
+		t.Errorf("the bill of materials has what is the artifact's:\n%s", bill)
+	}
+	for _, want := range []string{w.published[g.Record.Key], digest, "pkg:pypi/extra@1.0", `"value": "test"`} {
+		if !strings.Contains(string(bill), want) {
+			t.Errorf("the bill of materials lacks %s:\n%s", want, bill)
+		}
+	}
+}
+
+// What a group is built with is what its own distributions are built with.
+func TestOwnLock(t *testing.T) {
+	t.Parallel()
+	dist := func(name string, needs ...string) recipes.Dist {
+		return recipes.Dist{Name: name, Version: "1", File: name, Build: &recipes.BuildSet{Dists: needs}}
+	}
+	whole := &recipes.Lock{
+		Toolchain: []string{"gcc"}, Requirements: []string{"demo==1"},
+		Dists:  []recipes.Dist{dist("demo", "flit==1"), {Name: "flit", Version: "1"}, {Name: "setuptools", Version: "1"}},
+		Groups: map[string]recipes.LockedGroup{"test": {Requirements: []string{"extra==1"}, Dists: []recipes.Dist{dist("extra", "backend==1"), dist("backend", "setuptools==1")}}, "pure": {Requirements: []string{"wheel==1"}, Dists: []recipes.Dist{{Name: "wheel", Version: "1"}}}},
+	}
+	for group, want := range map[string][]string{"test": {"extra", "backend", "setuptools", "gcc"}, "pure": {"wheel"}} {
+		g := &groupBuild{build: &build{req: Request{Lock: whole.With(group)}}, alone: whole.Alone()}
+		own := g.ownLock()
+		var got []string
+		for _, d := range own.Dists {
+			got = append(got, d.Name)
+		}
+		if diff := cmp.Diff(want, append(got, own.Toolchain...)); diff != "" {
+			t.Errorf("%s (-want +got):\n%s", group, diff)
+		}
 	}
 }
 

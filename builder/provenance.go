@@ -67,10 +67,13 @@ func dependencies(l *recipes.Lock, items []fetch.Item) []artifact.Resource {
 		// The host is where it was had from, and no part of what it is.
 		repository, digest, _ := strings.Cut(ref, "@")
 		name := repository[strings.LastIndexByte(repository, '/')+1:]
-		all = append(all, artifact.Resource{Name: name, URI: "pkg:oci/" + escape(name) + "@" + escape(digest), Digest: sha256Of(strings.TrimPrefix(digest, "sha256:"))})
+		all = append(all, artifact.Resource{Name: name, URI: imageURL(name, digest), Digest: sha256Of(strings.TrimPrefix(digest, "sha256:"))})
 	}
 	return all
 }
+
+// imageURL names an image as a package URL does.
+func imageURL(name, digest string) string { return "pkg:oci/" + escape(name) + "@" + escape(digest) }
 
 // packageURL names an input as a package URL does (github.com/package-url/purl-spec), without
 // any host: where it was had from decides nothing.

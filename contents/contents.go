@@ -239,10 +239,19 @@ func Bill(ctx context.Context, src Source, ref string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	data, err := bill(ctx, src, d.Ref)
+	return existing(ctx, src, d.Ref, "artifacts have one since Ampoule writes them: `ampoule build` of a new key publishes it")
+}
+
+// GroupBill reads the bill of materials of a dependency group.
+func GroupBill(ctx context.Context, src Source, g registry.Group) ([]byte, error) {
+	return existing(ctx, src, g.Ref, "groups have one since Ampoule writes them: `ampoule build --group "+g.Record.Name+"` of a new key publishes it")
+}
+
+// existing reads a bill that must be there; hint says what to do where it is not.
+func existing(ctx context.Context, src Source, ref, hint string) ([]byte, error) {
+	data, err := bill(ctx, src, ref)
 	if err == nil && data == nil {
-		err = faults.New(faults.NotFound, "artifacts have one since Ampoule writes them: `ampoule build` of a new key publishes it",
-			"a bill of materials of %s: not found", d.Ref)
+		err = faults.New(faults.NotFound, hint, "a bill of materials of %s: not found", ref)
 	}
 	return data, err
 }

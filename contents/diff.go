@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"ampoule/audit"
+	"ampoule/packaging"
 	"ampoule/sbom"
 	"ampoule/tree"
 )
@@ -292,11 +293,18 @@ func (d *Diff) sysconfig(a, b *Artifact) error {
 	return nil
 }
 
-// distributions are version and wheel of each distribution.
+// distributions are version and wheel of each distribution. Of those that CPython brings, such
+// as pip, there is no wheel.
 func (a *Artifact) distributions() map[string]string {
 	all := map[string]string{}
+	for _, e := range a.Tree.Entries() {
+		name, version, ok := packaging.ParseInfoDir(path.Base(e.Path))
+		if ok && e.Kind == tree.Dir && path.Base(path.Dir(e.Path)) == "site-packages" {
+			all[packaging.NormalName(name)] = version
+		}
+	}
 	for _, w := range a.Record.Wheels {
-		all[w.Name] = w.Version + " sha256:" + w.SHA256
+		all[packaging.NormalName(w.Name)] = w.Version + " sha256:" + w.SHA256
 	}
 	return all
 }

@@ -108,7 +108,8 @@ type copying struct {
 	src, dst location
 	pusher   *remote.Pusher
 	// blobs are all that the manifests name. parts are the manifests below the root, evidence
-	// what refers to something: in an order in which each comes behind what it names.
+	// what refers to something: in an order in which each comes behind what it names, and
+	// behind what refers to it.
 	blobs    map[v1.Hash]v1.Descriptor
 	parts    []document
 	evidence []evidence
@@ -239,12 +240,13 @@ func (c *copying) readEvidence(ctx context.Context, subject string, depth int) e
 		if _, err := c.walk(ctx, m, depth); err != nil {
 			return err
 		}
-		e := evidence{document: m, subject: subject, artifactType: typeOf(m, d)}
-		c.evidence = append(c.evidence, e)
-		c.done.Referrers = append(c.done.Referrers, e.artifactType)
+		// What is signed of it comes before it, too.
 		if err := c.readEvidence(ctx, d.Digest.String(), depth+1); err != nil {
 			return err
 		}
+		e := evidence{document: m, subject: subject, artifactType: typeOf(m, d)}
+		c.evidence = append(c.evidence, e)
+		c.done.Referrers = append(c.done.Referrers, e.artifactType)
 	}
 	return c.readTagged(ctx, subject)
 }

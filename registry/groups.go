@@ -1,6 +1,7 @@
 package registry
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -27,6 +28,10 @@ type PackedGroup struct {
 	Referrer           artifact.Referrer
 	// Verdict refers to the group.
 	Verdict artifact.Referrer
+	// SBOM writes the bill of materials of the group with a digest; may be nil.
+	SBOM func(digest string) ([]byte, error)
+	// Evidence makes what is signed of the group, as [Packed] has it.
+	Evidence func(ctx context.Context, repository, digest string) ([]Evidence, error)
 }
 
 // PackGroup compresses a group's layers. What the packer keeps must stay until the result is
@@ -47,7 +52,7 @@ func PackGroup(ctx context.Context, packer layer.Packer, g artifact.Group) (Pack
 		})
 	}
 	return PackedGroup{
-		Repository: g.Repository, Digest: g.Digest,
+		Repository: g.Repository, Digest: g.Digest, SBOM: g.SBOM,
 		Referrer: artifact.Referrer{
 			ArtifactType: artifact.GroupType, Files: files,
 			Annotations: map[string]string{artifact.AnnotationGroup: g.Record.Name, artifact.AnnotationGroupKey: g.Record.Key},
@@ -83,8 +88,17 @@ func (r *Registry) PublishGroup(ctx context.Context, g PackedGroup) (string, err
 	if err != nil {
 		return "", fmt.Errorf("%s: %w", op, err)
 	}
+	beside, evidence, err := g.beside(ctx, at.base, manifest.digest())
+	if err != nil {
+		return "", fmt.Errorf("%s: %w", op, err)
+	}
 	send := func() error {
-		if _, err := at.pushReferrer(ctx, pusher, g.Verdict, manifest.descriptor()); err != nil {
+		for _, referrer := range beside {
+			if _, err := at.pushReferrer(ctx, pusher, referrer, manifest.descriptor()); err != nil {
+				return err
+			}
+		}
+		if err := at.pushEvidence(ctx, pusher, manifest.descriptor(), evidence); err != nil {
 			return err
 		}
 		_, err := at.pushReferrer(ctx, pusher, g.Referrer, *subject)
@@ -95,6 +109,24 @@ func (r *Registry) PublishGroup(ctx context.Context, g PackedGroup) (string, err
 		err = send()
 	}
 	return manifest.digest(), at.convert(op, at.base, err)
+}
+
+// beside is what refers to the group of a digest, and what is signed of it.
+func (g PackedGroup) beside(ctx context.Context, repository, digest string) ([]artifact.Referrer, []Evidence, error) {
+	referrers := []artifact.Referrer{g.Verdict}
+	if g.SBOM != nil {
+		bill, err := billReferrer(g.SBOM, digest)
+		if err != nil {
+			return nil, nil, err
+		}
+		bill.Annotations = g.Verdict.Annotations
+		referrers = append(referrers, bill)
+	}
+	if g.Evidence == nil {
+		return referrers, nil, nil
+	}
+	evidence, err := g.Evidence(ctx, repository, digest)
+	return referrers, evidence, err
 }
 
 // FindGroup returns the digest of the group that refers to an artifact and has a key. One of
@@ -124,11 +156,14 @@ func (r *Registry) FindGroup(ctx context.Context, name, digest, key string) (str
 
 // Group is a published dependency group.
 type Group struct {
-	// Digest is its manifest's.
-	Digest string
-	Record artifact.GroupRecord
+	// Digest is its manifest's, Ref names it by that.
+	Digest, Ref string
+	Record      artifact.GroupRecord
 	// Layers are laid over the artifact's image, the lowest first.
 	Layers []LayerInfo
+	// Refused says why it may not be laid over anything; nil where it may. Who refuses a group
+	// takes its layers away.
+	Refused error
 }
 
 // Groups lists the dependency groups that were published for an artifact, which a digest names.
@@ -137,6 +172,7 @@ func (r *Registry) Groups(ctx context.Context, ref string) ([]Group, error) {
 	if err != nil {
 		return nil, err
 	}
+	repository, _, _ := strings.Cut(ref, "@")
 	var groups []Group
 	for _, info := range referrers {
 		if info.ArtifactType != artifact.GroupType {
@@ -149,6 +185,7 @@ func (r *Registry) Groups(ctx context.Context, ref string) ([]Group, error) {
 		if !strings.HasSuffix(ref, "@"+g.Record.Artifact) {
 			return nil, fmt.Errorf("reading group %s: it says that it is laid over %s", info.Digest, g.Record.Artifact)
 		}
+		g.Ref = repository + "@" + g.Digest
 		groups = append(groups, g)
 	}
 	return groups, nil
@@ -196,7 +233,8 @@ func (r *Registry) readFile(ctx context.Context, f FileInfo, limit int64) (_ []b
 }
 
 // ChooseGroups picks published groups that are laid over one artifact together. Each is wanted
-// by its name, or as NAME@sha256:… where several of a name are published.
+// by its name, or as NAME@sha256:… where several of a name are published. One that is refused
+// counts where no other is there: then the error is its own.
 func ChooseGroups(published []Group, wanted []string) ([]Group, error) {
 	var chosen []Group
 	for _, want := range wanted {
@@ -219,15 +257,22 @@ func chooseGroup(published []Group, want string) (Group, error) {
 	name, digest, exact := strings.Cut(want, "@")
 	var digests []string
 	var found Group
+	var refused error
 	for _, g := range published {
-		if g.Record.Name == name && (!exact || g.Digest == digest) {
+		switch {
+		case g.Record.Name != name || exact && g.Digest != digest:
+		case g.Refused != nil:
+			refused = cmp.Or(refused, g.Refused)
+		default:
 			digests, found = append(digests, g.Digest), g
 		}
 	}
-	switch len(digests) {
-	case 1:
+	switch {
+	case len(digests) == 1:
 		return found, nil
-	case 0:
+	case len(digests) == 0 && refused != nil:
+		return Group{}, refused
+	case len(digests) == 0:
 		return Group{}, faults.New(faults.NotFound, "`ampoule build --group "+name+"` beside the artifact's recipe and lock publishes it",
 			"the artifact has no dependency group %s that was published for it", want)
 	}

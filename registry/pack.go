@@ -60,7 +60,12 @@ func packBill(packed Packed, write func(digest string) ([]byte, error)) (artifac
 	if err != nil {
 		return artifact.Referrer{}, err
 	}
-	data, err := write(docs.index.digest())
+	return billReferrer(write, docs.index.digest())
+}
+
+// billReferrer is the bill of materials of what has a digest.
+func billReferrer(write func(digest string) ([]byte, error), digest string) (artifact.Referrer, error) {
+	data, err := write(digest)
 	file := artifact.BytesFile(artifact.SBOMFile, artifact.SBOMType, data)
 	return artifact.Referrer{ArtifactType: artifact.SBOMType, Files: []artifact.File{file}}, err
 }

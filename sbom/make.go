@@ -20,7 +20,8 @@ type maker struct {
 	components []cdx.Component
 	seen       map[string]bool
 	edges      map[string][]string
-	// interpreterRef and the others are the references of what stands below the artifact.
+	// interpreterRef refers to what has the interpreter, below to all that the whole consists
+	// of.
 	interpreterRef string
 	below          []string
 }
@@ -60,14 +61,34 @@ func (m *maker) dependencies() *[]cdx.Dependency {
 	return &list
 }
 
-// artifact is the whole.
+// artifact is the whole: an artifact, or a dependency group.
 func (m *maker) artifact() cdx.Component {
+	c := m.container(m.in.Digest)
+	c.Properties = properties(propertyKey, m.in.Key, propertyGroup, m.in.Group)
+	if m.in.Group != "" {
+		c.Description = "dependency group " + m.in.Group
+	}
+	return c
+}
+
+// over is the artifact that a dependency group is laid over. What is in it, its own document
+// says.
+func (m *maker) over() cdx.Component {
+	c := m.container(m.in.Over)
+	c.Properties = properties(propertyOrigin, originArtifact)
+	m.interpreterRef = c.BOMRef
+	m.below = append(m.below, c.BOMRef)
+	return c
+}
+
+// container is what a registry has under a digest.
+func (m *maker) container(digest string) cdx.Component {
 	_, arch, _ := strings.Cut(m.in.Platform, "/")
-	purl := packageurl.NewPackageURL(packageurl.TypeOCI, "", path.Base(m.in.Name), m.in.Digest,
+	purl := packageurl.NewPackageURL(packageurl.TypeOCI, "", path.Base(m.in.Name), digest,
 		packageurl.QualifiersFromMap(map[string]string{"arch": arch}), "").ToString()
 	return cdx.Component{
-		BOMRef: purl, Type: cdx.ComponentTypeContainer, Name: m.in.Name, Version: m.in.Digest, PackageURL: purl,
-		Hashes: hashes(strings.TrimPrefix(m.in.Digest, "sha256:")), Properties: properties(propertyKey, m.in.Key),
+		BOMRef: purl, Type: cdx.ComponentTypeContainer, Name: m.in.Name, Version: digest, PackageURL: purl,
+		Hashes: hashes(strings.TrimPrefix(digest, "sha256:")),
 	}
 }
 

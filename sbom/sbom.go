@@ -1,6 +1,7 @@
 // Package sbom says what an artifact is made of, as one CycloneDX 1.6 document: the
 // interpreter, each distribution, each Debian package that files are carried from, the
-// packages of the image's base, the recipe's own code, and what all that was built with.
+// packages of the image's base, the recipe's own code, and what all that was built with. Of a
+// dependency group it says the same: what the group lays over its artifact.
 //
 // The bytes follow from the artifact alone: there is no clock and no random number in them,
 // and everything is sorted. The serial number is made of the artifact's digest. They are on one line,
@@ -33,6 +34,8 @@ const (
 	propertySourceVersion = namespace + "debian:source-version"
 	// propertyOrigin says where a component is: in the image's base, or in the tree.
 	propertyOrigin = namespace + "origin"
+	// propertyGroup is the dependency group that a document is about.
+	propertyGroup = namespace + "group"
 	// propertyFrom is the document of a wheel that a component is told by.
 	propertyFrom = namespace + "from"
 	// propertyMerged is a document of a wheel that was read; propertyUnread one that was
@@ -52,6 +55,8 @@ const (
 	originTree        = "tree"
 	originBase        = "base"
 	originInterpreter = "interpreter"
+	// originArtifact is that of the artifact that a dependency group is laid over.
+	originArtifact = "artifact"
 )
 
 // Package is an installed Debian package and the source package that it was built from.
@@ -91,6 +96,10 @@ type Sdist struct{ File, SHA256 string }
 type Input struct {
 	// Name is the recipe's, Digest the artifact's, Key its key, Platform OS/ARCH.
 	Name, Digest, Key, Platform string
+	// Group is the dependency group that the document is about, instead of the artifact, and
+	// Over the digest of the artifact that it is laid over. Digest, Key and Tree are the
+	// group's then.
+	Group, Over string
 	// Record is what the tree says of itself, Tree the tree.
 	Record *audit.ArtifactRecord
 	Tree   *tree.Tree
@@ -124,7 +133,11 @@ func Make(in Input) ([]byte, error) {
 	}
 	m := maker{in: in, seen: map[string]bool{}}
 	whole := m.artifact()
-	m.add(m.interpreter())
+	if in.Group == "" {
+		m.add(m.interpreter())
+	} else {
+		m.add(m.over())
+	}
 	for _, d := range dists {
 		m.distribution(d)
 	}

@@ -303,3 +303,28 @@ func FuzzForeign(f *testing.F) {
 		}
 	})
 }
+
+// The document of a dependency group has what the group lays over its artifact, and that alone.
+func TestMakeGroup(t *testing.T) {
+	t.Parallel()
+	in := sample(t)
+	in.Group, in.Over, in.Base, in.BaseSuite, in.Own = "test", "sha256:"+sumB, nil, "", nil
+	data, bom := made(t, in)
+	conforms(t, data)
+	over := "pkg:oci/web@sha256:" + sumB + "?arch=amd64"
+	whole := bom.Metadata.Component
+	if whole.Version != in.Digest || property(*whole, propertyGroup) != "test" || !slices.Contains(needs(bom, whole.BOMRef), over) {
+		t.Errorf("the group is %+v, and needs %q", whole, needs(bom, whole.BOMRef))
+	}
+	if below := component(t, bom, over); below.Type != cdx.ComponentTypeContainer || property(below, propertyOrigin) != originArtifact {
+		t.Errorf("the artifact is %+v", below)
+	}
+	if diff := cmp.Diff([]string{over, "pkg:pypi/click@8.5.1"}, needs(bom, "pkg:pypi/flask@3.1.3")); diff != "" {
+		t.Errorf("flask needs (-want +got):\n%s", diff)
+	}
+	for _, c := range *bom.Components {
+		if c.Type == cdx.ComponentTypePlatform || c.Type == cdx.ComponentTypeOS {
+			t.Errorf("it has the artifact's %s", c.BOMRef)
+		}
+	}
+}

@@ -81,9 +81,8 @@ type prepared struct {
 
 // Publish implements [builder.Prepared].
 func (p prepared) Publish(ctx context.Context, verdict []byte, provenance artifact.Provenance) (string, error) {
-	p.artifact.Verdict, p.artifact.Provenance = verdict, provenance
 	packed := p.packed.WithVerdict(verdict)
-	packed.Evidence = p.publisher.Signing.evidence(p.artifact)
+	packed.Evidence = p.publisher.Signing.evidence(built{p.artifact.Name, provenance, verdict, p.artifact.SBOM})
 	published, err := p.publisher.Registry.Publish(ctx, packed)
 	return published.Digest, err
 }
@@ -122,6 +121,7 @@ func (p Publisher) PublishGroup(ctx context.Context, g artifact.Group) (_ string
 	if err != nil {
 		return "", err
 	}
+	packed.Evidence = p.Signing.evidence(built{g.Repository + " with group " + g.Record.Name, g.Provenance, g.Verdict, g.SBOM})
 	return p.Registry.PublishGroup(ctx, packed)
 }
 

@@ -87,13 +87,22 @@ func (p *Parts) publisher(reg *registry.Registry) Publisher {
 	return Publisher{Registry: reg, Store: p.Store, Signing: p.signing}
 }
 
-// evidence makes what is signed of an artifact that was just built; nil where nothing is.
-func (s *Signing) evidence(a artifact.Artifact) func(ctx context.Context, repository, digest string) ([]registry.Evidence, error) {
+// built is what was just built, and is signed: an artifact or a dependency group.
+type built struct {
+	// name is told to people.
+	name       string
+	provenance artifact.Provenance
+	verdict    []byte
+	sbom       func(digest string) ([]byte, error)
+}
+
+// evidence makes what is signed of what was just built; nil where nothing is.
+func (s *Signing) evidence(b built) func(ctx context.Context, repository, digest string) ([]registry.Evidence, error) {
 	if s == nil {
 		return nil
 	}
 	return func(ctx context.Context, repository, digest string) ([]registry.Evidence, error) {
-		claims, err := s.claims(a, digest)
+		claims, err := s.claims(b, digest)
 		if err != nil {
 			return nil, err
 		}
@@ -102,25 +111,25 @@ func (s *Signing) evidence(a artifact.Artifact) func(ctx context.Context, reposi
 			return nil, fmt.Errorf("signing %s@%s: %w", repository, digest, err)
 		}
 		progress.Send(ctx, progress.Event{
-			Kind: progress.Told, Stage: progress.StagePublish, Task: a.Name, Message: "signed by key " + s.By.Public().ID(),
+			Kind: progress.Told, Stage: progress.StagePublish, Task: b.name, Message: "signed by key " + s.By.Public().ID(),
 		})
 		return made, nil
 	}
 }
 
-// claims are what a build key says of an artifact beside that it has signed it.
-func (s *Signing) claims(a artifact.Artifact, digest string) ([]evidence.Claim, error) {
-	p := a.Provenance
+// claims are what a build key says of what was built beside that it has signed it.
+func (s *Signing) claims(b built, digest string) ([]evidence.Claim, error) {
+	p := b.provenance
 	p.RunDetails.Builder.ID = cmp.Or(s.Builder, "urn:ampoule:key:"+s.By.Public().ID())
 	provenance, err := json.Marshal(p)
 	if err != nil {
 		return nil, fmt.Errorf("writing provenance: %w", err)
 	}
-	claims := []evidence.Claim{{Type: evidence.ProvenanceType, Predicate: provenance}, {Type: evidence.VerdictType, Predicate: a.Verdict}}
-	if a.SBOM == nil {
+	claims := []evidence.Claim{{Type: evidence.ProvenanceType, Predicate: provenance}, {Type: evidence.VerdictType, Predicate: b.verdict}}
+	if b.sbom == nil {
 		return claims, nil
 	}
-	bill, err := a.SBOM(digest)
+	bill, err := b.sbom(digest)
 	return append(claims, evidence.Claim{Type: evidence.SBOMType, Predicate: bill}), err
 }
 

@@ -151,9 +151,13 @@ func (g *guard) artifact(repo repository, list []descriptor, d descriptor, tags 
 		return true
 	}
 	repo.visitOnce(d, seen, count)
-	for _, of := range list {
-		if subjectOf(of) == d.Digest {
-			repo.visitOnce(of, seen, count)
+	for again := true; again; {
+		again = false
+		for _, of := range list {
+			if subject := subjectOf(of); subject != "" && seen[subject] && !seen[of.Digest] {
+				repo.visitOnce(of, seen, count)
+				again = true // what refers to that belongs to it, too
+			}
 		}
 	}
 	if refers, ok := repo.referrers(d.Digest); ok {

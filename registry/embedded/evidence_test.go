@@ -8,7 +8,7 @@ import (
 )
 
 // Signatures are no artifacts of their own: they count as a part of theirs, stay with it, and
-// go with it.
+// go with it. Those of what refers to the artifact do, too.
 func TestSignaturesBelongToTheirArtifact(t *testing.T) {
 	t.Parallel()
 	s := newShelf(t)
@@ -17,8 +17,18 @@ func TestSignaturesBelongToTheirArtifact(t *testing.T) {
 	if err != nil || len(before) != 1 {
 		t.Fatalf("%+v, %v", before, err)
 	}
-	var parts []descriptor
-	for _, tag := range []string{artifact.SignatureTag(m.index.Digest), artifact.AttestationTag(m.index.Digest)} {
+	file := s.blob("application/json", []byte("a group"))
+	group := s.manifest(manifest{MediaType: artifact.ManifestType, ArtifactType: artifact.GroupType, Config: &file, Layers: []descriptor{file}, Subject: &m.index}, "")
+	bill := s.manifest(manifest{MediaType: artifact.ManifestType, ArtifactType: artifact.SBOMType, Config: &file, Layers: []descriptor{file}, Subject: &group}, "")
+	with, err := s.Artifacts(t.Context())
+	if err != nil || len(with) != 1 || with[0].Bytes < before[0].Bytes+file.Size+group.Size+bill.Size {
+		t.Errorf("with a group %+v, without %+v, %v", with, before, err)
+	}
+	before = with
+	parts := []descriptor{file, group, bill}
+	for _, tag := range []string{
+		artifact.SignatureTag(m.index.Digest), artifact.AttestationTag(m.index.Digest), artifact.SignatureTag(group.Digest), artifact.AttestationTag(group.Digest),
+	} {
 		payload := s.blob("application/json", []byte(tag))
 		parts = append(parts, payload, s.manifest(manifest{MediaType: artifact.ManifestType, Config: &payload, Layers: []descriptor{payload}}, tag))
 	}

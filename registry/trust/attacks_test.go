@@ -237,7 +237,7 @@ func attacks() []attack {
 			s.items = append(s.items, s.attest("build-1", evidence.VerdictType, s.verdict(func(v *audit.Verdict) { v.Passed = false })))
 		}, "verdict", "the gate refused", 0},
 		{"a verdict on another tree", judgedWith(func(v *audit.Verdict) { v.Tree = "sha256:" + strings.Repeat("0", 64) }), "verdict", "verdict on the tree", 0},
-		{"a verdict with a group", judgedWith(func(v *audit.Verdict) { v.Group = "test" }), "verdict", "verdict on the group test", 0},
+		{"a verdict with a group", judgedWith(func(v *audit.Verdict) { v.Group = "test" }), "verdict", `verdict on the group "test"`, 0},
 		{"a verdict of another schema", judgedWith(func(v *audit.Verdict) { v.Schema = "ampoule.verdict/v0" }), "verdict", "schema", 0},
 		{"a verdict that lacks a check", judgedWith(func(v *audit.Verdict) { v.Checks = v.Checks[:1] }), "verdict", "did not check load", 0},
 		{"a verdict of another target", judgedWith(func(v *audit.Verdict) { v.Targets[0].Name = "vm" }), "verdict", "did not judge it in container", 0},

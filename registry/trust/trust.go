@@ -9,7 +9,6 @@ import (
 	"time"
 
 	"ampoule/artifact"
-	"ampoule/faults"
 	"ampoule/registry"
 	"ampoule/registry/trust/policy"
 	"ampoule/registry/trust/roots"
@@ -77,6 +76,20 @@ func SubjectOf(d registry.Description) policy.Subject {
 	return s
 }
 
+// GroupSubject is what a policy decides about a dependency group of an artifact.
+func GroupSubject(d registry.Description, g registry.Group) policy.Subject {
+	return policy.Subject{Name: d.Name, Digest: g.Digest, Group: g.Record.Name, Over: d.Digest}
+}
+
+// DecideGroup decides about a dependency group of an artifact.
+func (j *Judge) DecideGroup(ctx context.Context, src Evidence, d registry.Description, g registry.Group) (policy.Decision, error) {
+	found, err := src.Evidence(ctx, g.Ref)
+	if err != nil {
+		return policy.Decision{}, err
+	}
+	return j.DecideBy(GroupSubject(d, g), found), nil
+}
+
 // Source is where artifacts come from that are installed and run.
 type Source interface {
 	Evidence
@@ -104,11 +117,25 @@ func (g Guarded) Resolve(ctx context.Context, ref string) (registry.Description,
 	return d, decision.Err()
 }
 
-// Groups lists dependency groups. Nobody signs them, so that no policy allows any.
+// Groups lists dependency groups. Those that may not be laid over anything have no layers, and
+// say why: a [*policy.RefusedError].
 func (g Guarded) Groups(ctx context.Context, ref string) ([]registry.Group, error) {
-	if g.Judge != nil {
-		return nil, faults.New(faults.Refused, "run it without --group, or on a machine without a policy",
-			"a policy is set, and dependency groups of %s are not signed", ref)
+	groups, err := g.Source.Groups(ctx, ref)
+	if err != nil || g.Judge == nil || len(groups) == 0 {
+		return groups, err
 	}
-	return g.Source.Groups(ctx, ref)
+	d, err := g.Source.Resolve(ctx, ref)
+	if err != nil {
+		return nil, err
+	}
+	for i := range groups {
+		decision, err := g.Judge.DecideGroup(ctx, g.Source, d, groups[i])
+		if err != nil {
+			return nil, fmt.Errorf("asking the policy: %w", err)
+		}
+		if refused := decision.Err(); refused != nil {
+			groups[i].Refused, groups[i].Layers = refused, nil
+		}
+	}
+	return groups, nil
 }

@@ -61,7 +61,7 @@ docs/measured: each result as it ends, so that the same command goes on where on
 	flags.StringVar(&o.Store, "store", "", "the store's directory (default: ampoule's own)")
 	flags.IntVarP(&o.Jobs, "jobs", "j", 0, "how many processors a build may use (default: all)")
 	flags.BoolVar(&o.Shared, "shared", false, "say that the machine has other work meanwhile: times are recorded as bounds")
-	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newReleases(o), newLoop(o), newBench(o, out), newCached(o, out), newGate(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newServices(o), newRegistry(o), newConformance(o), newSuite(o), newPeers(o), newTable(o))
+	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newReleases(o), newLoop(o), newBench(o, out), newCached(o, out), newGate(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newServices(o), newClients(o), newRegistry(o), newConformance(o), newSuite(o), newPeers(o), newTable(o))
 	return root
 }
 
@@ -339,6 +339,34 @@ have a name of its own: --store.`,
 	cmd.Flags().StringSliceVar(&only, "only", nil, fmt.Sprintf("the interpreters that race with Debian's, of %q (default: all)", trials.PeerNames()))
 	cmd.Flags().BoolVar(&o.Again, "again", false, "run what is recorded already")
 	cmd.Flags().StringVar(&o.Machines, "machines", "", "the directory of the machines (default: ampoule-machines in the user's cache directory)")
+	return cmd
+}
+
+func newClients(o *options) *cobra.Command {
+	var programs struct{ crane, oras, skopeo, cosign2, cosign3 string }
+	cmd := &cobra.Command{
+		Use:   "clients",
+		Short: "Has programs of others read, copy and verify an artifact",
+		Long: `Clients publishes an artifact of the quickstart recipe with a dependency group, signed, and has
+programs of others do with it what they are for: in the store's registry, which ampoule registry
+serve serves, and in Debian's docker-registry. The artifact is removed again. pip installs
+what checks the bills of materials.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			o.Programs = trials.Clients{
+				Crane: drive.Program{Path: programs.crane}, Oras: drive.Program{Path: programs.oras}, Skopeo: drive.Program{Path: programs.skopeo},
+				Cosign2: drive.Program{Path: programs.cosign2}, Cosign3: drive.Program{Path: programs.cosign3}, Python: drive.Program{Path: "python3"},
+			}
+			return errors.Join(o.Clients(cmd.Context()), o.page())
+		},
+	}
+	flags := cmd.Flags()
+	flags.BoolVar(&o.Again, "again", false, "try what is recorded already")
+	flags.StringVar(&programs.crane, "crane", "crane", "the program crane")
+	flags.StringVar(&programs.oras, "oras", "oras", "the program oras")
+	flags.StringVar(&programs.skopeo, "skopeo", "skopeo", "the program skopeo")
+	flags.StringVar(&programs.cosign2, "cosign2", "cosign2", "the program cosign of version 2")
+	flags.StringVar(&programs.cosign3, "cosign3", "cosign3", "the program cosign of version 3")
 	return cmd
 }
 

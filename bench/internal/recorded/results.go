@@ -25,6 +25,7 @@ const (
 	RegistryFile    = "registry.json"
 	ConformanceFile = "conformance.json"
 	ReleasesFile    = "releases.json"
+	ClientsFile     = "clients.json"
 )
 
 // Outcome is how it ended, and where and when that was.
@@ -282,6 +283,24 @@ type Wheel struct {
 	Refused   []string `json:"refused,omitempty"`
 	Undecided []string `json:"undecided,omitempty"`
 }
+
+// Client is one thing that a program of others did with what Ampoule had published, or that
+// Ampoule did in a registry of others.
+type Client struct {
+	// Name is "CLIENT: DOES, REGISTRY".
+	Name string `json:"name"`
+	Outcome
+	Client  string `json:"client"`
+	Version string `json:"version"`
+	Does    string `json:"does"`
+	// Registry is where.
+	Registry string `json:"registry"`
+	// Found says what came of it.
+	Found string `json:"found,omitempty"`
+}
+
+// Key implements [Result].
+func (c Client) Key() string { return c.Name }
 
 // Start is what `ampoule init` wrote for a public project, and what it took until that was
 // locked. A person records it: what is to be changed is a person's decision.

@@ -76,6 +76,10 @@ func Render(results string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	clients, err := recorded.Open[recorded.Client](filepath.Join(results, recorded.ClientsFile))
+	if err != nil {
+		return "", err
+	}
 	starts, err := recorded.Open[recorded.Start](filepath.Join(results, recorded.StartsFile))
 	if err != nil {
 		return "", err
@@ -111,6 +115,7 @@ func Render(results string) (string, error) {
 	if err := writeRegistry(&b, results); err != nil {
 		return "", err
 	}
+	writeClients(&b, clients.All())
 	return b.String(), nil
 }
 
@@ -394,6 +399,26 @@ asks for.
 |---|--:|--:|---|---|--:|---|
 `)
 	writeFigures(b, figures)
+}
+
+// writeClients tells what programs of others do with what Ampoule publishes.
+func writeClients(b *strings.Builder, clients []recorded.Client) {
+	if len(clients) == 0 {
+		return
+	}
+	b.WriteString(`
+## Clients
+
+An artifact of the ` + "`quickstart`" + ` recipe with a dependency group, both signed, and what programs of others do with it (` + "`make clients`" + `):
+in the store's registry as ` + "`ampoule registry serve`" + ` serves it, which has the referrers API, and in Debian's ` + "`docker-registry`" + `, which
+has not, and to which ` + "`ampoule copy`" + ` has brought it. Digests that are the same are the published ones.
+
+| client | version | does | registry | result | found | day |
+|---|---|---|---|---|---|---|
+`)
+	for _, c := range clients {
+		row(b, c.Client, c.Version, c.Does, c.Registry, result(c.Outcome), or(c.Found), c.When)
+	}
 }
 
 // row writes a line of a table. What a program said must not end a cell or a line.

@@ -78,6 +78,9 @@ func TestRender(t *testing.T) {
 		recorded.Kill{Name: "interpreter-001", Outcome: recorded.Outcome{Error: "left 1 things"}, AfterSeconds: 2, During: "interpreter CPython", Left: []string{"container x"}})
 	put(t, dir, recorded.ServicesFile,
 		recorded.Rollout{Name: "new", Outcome: when, Services: 10, Commands: 2, LockSeconds: 200, BuildSeconds: 300, InterpreterSeconds: 130, Interpreters: 1, Wheels: 10, Python: "3.13.5", Libssl: "3.0.20"})
+	put(t, dir, recorded.ClientsFile,
+		recorded.Client{Name: "crane: validate, registry serve", Outcome: when, Client: "crane", Version: "0.22.1", Does: "validate", Registry: "registry serve", Found: "all is there"},
+		recorded.Client{Name: "oras: pull, docker-registry", Outcome: recorded.Outcome{When: "2026-05-04", Stage: "run", Error: "no"}, Client: "oras", Version: "1.3", Does: "pull", Registry: "docker-registry"})
 	put(t, dir, recorded.ChecksFile,
 		recorded.Check{Name: "web", Outcome: when, Seconds: 300, Digest: "sha256:00", Second: "sha256:00"},
 		recorded.Check{Name: "legacy", Outcome: when, Seconds: 300, Digest: "sha256:04", Second: "sha256:04"},
@@ -115,6 +118,7 @@ func TestRender(t *testing.T) {
 		"| `static` | 2 | 1 | 0 | 1 | `test_os.A.test_b` | 3 / 1 | 2026-05-04 |\n\nWhy", "| needs root | 3 | 1 |\n",
 		"the geometric mean of 1 measurements that all have", "| ampoule static | 1.250 | 1.250–1.250 | 0 |\n| pyenv | 0.500 | 0.500–0.500 | 1 |\n",
 		"| python3 -c pass, seconds | 0.01 | 0.01 | 0.01 |\n",
+		"| crane | 0.22.1 | validate | registry serve | passed | all is there | 2026-05-04 |\n| oras | 1.3 | pull | docker-registry | **failed**, run: `no` | – | 2026-05-04 |\n",
 		"| `science` | Numerical Python",
 		" | not measured |",
 	} {
@@ -129,7 +133,7 @@ func TestRender(t *testing.T) {
 
 func TestRenderRefuses(t *testing.T) {
 	t.Parallel()
-	for _, file := range []string{recorded.RecipesFile, recorded.PackagesFile, recorded.LoopFile, recorded.BenchFile, recorded.KillsFile, recorded.ChecksFile, recorded.ServicesFile, recorded.StartsFile, recorded.ReleasesFile} {
+	for _, file := range []string{recorded.RecipesFile, recorded.PackagesFile, recorded.LoopFile, recorded.BenchFile, recorded.KillsFile, recorded.ChecksFile, recorded.ServicesFile, recorded.StartsFile, recorded.ReleasesFile, recorded.ClientsFile} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, file), []byte("{"), 0o644); err != nil {
 			t.Fatal(err)

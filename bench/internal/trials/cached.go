@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -17,9 +16,6 @@ import (
 
 // limitCached is what a build with a filled cache may take of docker build's time.
 const limitCached = 0.5
-
-// registryStart is how long a registry may take until it answers.
-const registryStart = 10 * time.Second
 
 // Cached builds the web recipe with an empty store and a filled cache in a registry, beside
 // docker build with the cache of an image in the same registry, in one run. Both fill theirs
@@ -38,11 +34,15 @@ func (t *Trials) Cached(ctx context.Context) (recorded.Figure, error) {
 }
 
 func (t *Trials) cached(ctx context.Context, work string) (_ recorded.Figure, err error) {
-	address, stop, err := t.serveRegistry(ctx, work)
+	registry, err := t.newRegistry(work)
 	if err != nil {
 		return recorded.Figure{}, err
 	}
-	defer func() { err = errors.Join(err, stop()) }()
+	if err := registry.start(ctx); err != nil {
+		return recorded.Figure{}, err
+	}
+	defer func() { err = errors.Join(err, registry.stop()) }()
+	address := registry.address
 	dir, err := t.fromCatalogue(ctx, work, webRecipe)
 	if err != nil {
 		return recorded.Figure{}, err
@@ -64,42 +64,6 @@ func (t *Trials) cached(ctx context.Context, work string) (_ recorded.Figure, er
 		return recorded.Figure{}, err
 	}
 	return t.fromCaches(ctx, work, dir, r)
-}
-
-// serveRegistry runs Debian's docker-registry below work until the returned function is called.
-func (t *Trials) serveRegistry(ctx context.Context, work string) (address string, stop func() error, err error) {
-	var listen net.ListenConfig
-	free, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", nil, err
-	}
-	address = free.Addr().String()
-	config := filepath.Join(work, "registry.yml")
-	text := fmt.Sprintf("version: 0.1\nstorage: {filesystem: {rootdirectory: %s}}\nhttp: {addr: %q}\nlog: {level: error}\n", filepath.Join(work, "registry"), address)
-	if err := errors.Join(free.Close(), os.WriteFile(config, []byte(text), 0o600)); err != nil {
-		return "", nil, err
-	}
-	serving, cancel := context.WithCancel(ctx)
-	ended := make(chan error, 1)
-	go func() {
-		_, err := t.Registry.Run(serving, "serve", config)
-		ended <- err
-	}()
-	stop = func() error {
-		cancel()
-		if err := <-ended; !errors.Is(err, context.Canceled) {
-			return err
-		}
-		return nil
-	}
-	var dialer net.Dialer
-	for begun := time.Now(); time.Since(begun) < registryStart; time.Sleep(50 * time.Millisecond) {
-		c, err := dialer.DialContext(ctx, "tcp", address)
-		if err == nil {
-			return address, stop, c.Close()
-		}
-	}
-	return "", nil, errors.Join(fmt.Errorf("the registry does not answer on %s", address), stop())
 }
 
 // fillCache builds the recipe in a store that is empty, and fills a cache with it. From then on

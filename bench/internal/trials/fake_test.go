@@ -67,7 +67,7 @@ func (f *fake) flag(name string) string {
 }
 
 func (f *fake) main() int {
-	verbs := []string{"init", "lock", "build", "inspect", "install", "audit", "cache", "run", "shell"}
+	verbs := []string{"init", "lock", "build", "inspect", "install", "audit", "cache", "keys", "trust", "registry", "copy", "verify", "sbom", "export", "version", "run", "shell"}
 	i := slices.IndexFunc(f.args, func(a string) bool { return slices.Contains(verbs, a) })
 	called(f.args[i:]...)
 	if slices.Contains(f.args, "--all") {
@@ -80,7 +80,24 @@ func (f *fake) main() int {
 		return f.lock()
 	case "build":
 		return f.build()
+	case "version":
+		fmt.Println("ampoule 0.0.1")
+	case "registry":
+		if f.args[i+1] == "serve" {
+			return listen(f.flag("--listen"))
+		}
+	case "copy":
+		if strings.Contains(f.args[len(f.args)-1], "/cut-") && !f.seen("copy") {
+			return fail(7, "the registry is gone")
+		}
 	case "inspect":
+		if strings.Contains(f.args[i+1], "/cut-") && !f.seen("inspect") {
+			return fail(codeNotFound, "it is not there")
+		}
+		if f.flag("--output") == "json" && strings.Contains(os.Getenv("FAKE_CLIENTS"), "yes") {
+			fmt.Printf(`{"digest": "sha256:%s"}`, digits)
+			return 0
+		}
 		fmt.Println(`{"images": [{"layers": [{"base": true, "size": 1000}, {"size": 200}, {"size": 30}]}]}`)
 	case "install":
 		return f.install()
@@ -159,6 +176,13 @@ func (f *fake) tests() int {
 		}
 	}
 	return 0
+}
+
+// seen reports whether the store has done something before, and does it.
+func (f *fake) seen(what string) bool {
+	mark := filepath.Join(f.flag("--store"), "seen-"+what)
+	_, err := os.Stat(mark)
+	return err == nil || os.WriteFile(mark, nil, 0o644) != nil
 }
 
 // called notes a call.
@@ -283,7 +307,11 @@ func (f *fake) build() int {
 			return code
 		}
 	}
-	fmt.Printf(`{"ref": "%[1]s@sha256:%[2]s", "digest": "sha256:%[2]s", "reused": %[3]v}`, r.Name, cmp.Or(f.digest, digits), reused)
+	groups := ""
+	if f.flag("--group") != "" {
+		groups = `, "groups": [{"digest": "sha256:` + digits[1:] + `1"}]`
+	}
+	fmt.Printf(`{"ref": "%[1]s@sha256:%[2]s", "digest": "sha256:%[2]s", "reused": %[3]v%[4]s}`, r.Name, cmp.Or(f.digest, digits), reused, groups)
 	return 0
 }
 
@@ -310,8 +338,12 @@ func serve(config string) int {
 	}
 	_, rest, _ := strings.Cut(string(text), `addr: "`)
 	address, _, _ := strings.Cut(rest, `"`)
-	var listen net.ListenConfig
-	l, err := listen.Listen(context.Background(), "tcp", address)
+	return listen(address)
+}
+
+// listen answers on an address until it is ended.
+func listen(address string) int {
+	l, err := net.Listen("tcp", address)
 	if err != nil {
 		return fail(1, err.Error())
 	}
@@ -366,6 +398,9 @@ func (f *fake) install() int {
 		files[site+name+".py"] = "12345"
 		files[site+name+"-1.0.dist-info/RECORD"] = name + ".py,,5\n"
 	}
+	if strings.HasPrefix(filepath.Base(filepath.Dir(root)), "export-") {
+		files["current/bin/python3"] = "#!/bin/sh\necho True\n"
+	}
 	for name, text := range files {
 		path := filepath.Join(root, name)
 		if os.MkdirAll(filepath.Dir(path), 0o755) != nil || os.WriteFile(path, []byte(text), 0o755) != nil {
@@ -376,7 +411,7 @@ func (f *fake) install() int {
 	return 0
 }
 
-// fakeTool is pip, python, docker, mmdebstrap or apt-config.
+// fakeTool is pip, python, docker, mmdebstrap, apt-config or a client.
 func fakeTool(name string, args []string) int {
 	called(append([]string{name}, args...)...)
 	last := args[len(args)-1]
@@ -399,6 +434,12 @@ func fakeTool(name string, args []string) int {
 		fmt.Print("Acquire::Check-Date \"false\";\nAPT::Architecture \"amd64\";\nAcquire::http::Proxy \"http://proxy.example\";\n")
 	case name == "docker" && args[0] == "image" && args[1] == "ls":
 		fmt.Println("ampoule.invalid/fakeid:1\nampoule.invalid/fakeid:2")
+	case strings.HasPrefix(name, "client"):
+		return fakeClient(strings.TrimPrefix(name, "client "), args)
+	case name == "docker" && args[0] == "run":
+		fmt.Println("True")
+	case name == "docker" && args[0] == "version":
+		fmt.Println("28.0.1")
 	case name == "docker-registry":
 		return serve(last)
 	case name == "docker" && args[0] == "build" && slices.Contains(args, "--cache-from"):
@@ -413,6 +454,40 @@ func fakeTool(name string, args []string) int {
 			os.CopyFS(kept, os.DirFS(last))
 		}
 		time.Sleep(50 * time.Millisecond)
+	}
+	return 0
+}
+
+// fakeClient is crane, oras, skopeo, cosign or Python. FAKE_WRONG names one that finds another
+// digest or fails.
+func fakeClient(name string, args []string) int {
+	digest := "sha256:" + digits
+	wrong := os.Getenv("FAKE_WRONG") == name
+	if wrong {
+		digest = "sha256:" + digits[1:] + "9"
+	}
+	switch {
+	case args[0] == "--version":
+		fmt.Println(name + " version 1.2.3")
+	case args[0] == "digest", args[0] == "inspect":
+		fmt.Println(digest)
+	case args[0] == "discover":
+		var all []string
+		for _, t := range referring {
+			all = append(all, fmt.Sprintf(`{"digest": %q, "artifactType": %q}`, digest, t))
+		}
+		if !wrong {
+			all = append(all, fmt.Sprintf(`{"digest": %q, "artifactType": %q}`, digest, "more"))
+		}
+		fmt.Printf(`{"referrers": [%s]}`, strings.Join(all, ", "))
+	case args[0] == "pull" && name == "oras":
+		if os.WriteFile(filepath.Join(args[slices.Index(args, "--output")+1], "verdict.json"), []byte(`{"passed": true}`), 0o644) != nil {
+			return 1
+		}
+	case wrong && strings.HasPrefix(args[0], "verify"):
+		return fail(1, "no matching signatures")
+	case name == "python" && strings.Contains(args[1], "m.version"):
+		fmt.Println("11.0.0")
 	}
 	return 0
 }

@@ -44,9 +44,9 @@ func (t *Trials) Releases(ctx context.Context, names []string) error {
 	if err != nil {
 		return err
 	}
-	shelf := &shelf{index: at, known: map[string][]release{}}
+	knownIndex := &knownIndex{index: at, known: map[string][]release{}}
 	return each(t, book, names, func(name string) (recorded.Fit, error) {
-		f, err := newFitting(ctx, shelf, shipped[name])
+		f, err := newFitting(ctx, knownIndex, shipped[name])
 		if err != nil {
 			return recorded.Fit{}, err
 		}
@@ -64,14 +64,14 @@ type release struct {
 	wheels []packaging.WheelName
 }
 
-// shelf is what the index has of projects, each asked for once.
-type shelf struct {
+// knownIndex is what the index has of projects, each asked for once.
+type knownIndex struct {
 	index *index.Index
 	known map[string][]release
 }
 
 // project lists the releases of a project, oldest first.
-func (s *shelf) project(ctx context.Context, name string) ([]release, error) {
+func (s *knownIndex) project(ctx context.Context, name string) ([]release, error) {
 	if known, ok := s.known[name]; ok {
 		return known, nil
 	}
@@ -127,19 +127,19 @@ func (r release) published(kind string) bool {
 
 // fitting compares one override with releases.
 type fitting struct {
-	*shelf
+	*knownIndex
 	override  *recipes.Override
 	recipe    *recipes.Recipe
 	releases  []recorded.Release
 	conflicts []string
 }
 
-func newFitting(ctx context.Context, s *shelf, o *recipes.Override) (*fitting, error) {
+func newFitting(ctx context.Context, s *knownIndex, o *recipes.Override) (*fitting, error) {
 	recipe, err := recipes.ParseRecipe(recipeFile, []byte(packageRecipe(pkg{name: o.Name})))
 	if err != nil {
 		return nil, err
 	}
-	f := &fitting{shelf: s, override: o, recipe: recipe}
+	f := &fitting{knownIndex: s, override: o, recipe: recipe}
 	all, err := s.project(ctx, o.Name)
 	if err != nil {
 		return nil, err

@@ -34,8 +34,10 @@ type Trials struct {
 	// Python is an interpreter that has the module pip: its index is the one that
 	// [Trials.Releases] asks.
 	Python drive.Program
-	// Registry is Debian's docker-registry, which serves [Trials.Cached].
+	// Registry is Debian's docker-registry, which serves [Trials.Cached] and [Trials.Clients].
 	Registry drive.Program
+	// Programs are those that [Trials.Clients] tries.
+	Programs Clients
 	// Shell is a POSIX shell, and Host has what the machines of [Trials.Verdicts] are made
 	// with. Those are below the directory Machines; Pythons has the interpreters that they
 	// get, each under its version, and Cache is what installers keep for them.
@@ -84,6 +86,9 @@ type built struct {
 	Ref    string `json:"ref"`
 	Digest string `json:"digest"`
 	Reused bool   `json:"reused"`
+	Groups []struct {
+		Digest string `json:"digest"`
+	} `json:"groups"`
 }
 
 // build builds the recipe of a directory.

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"path"
 	"regexp"
+	"slices"
 	"strings"
 	"text/tabwriter"
 
@@ -13,6 +16,7 @@ import (
 	"ampoule/cmd/ampoule/display"
 	"ampoule/contents"
 	"ampoule/faults"
+	"ampoule/packaging"
 	"ampoule/wiring"
 )
 
@@ -183,15 +187,19 @@ func shorten(value string) string {
 }
 
 func (t *diffText) files(d *contents.Diff) {
+	if len(d.Files.Added)+len(d.Files.Removed)+len(d.Files.Changed) == 0 {
+		return
+	}
+	directories, added, removed := renamed(d.Files)
 	lists := []struct {
 		sign  string
 		paths []string
-	}{{"+", d.Files.Added}, {"-", d.Files.Removed}, {"~", d.Files.Changed}}
-	n := len(d.Files.Added) + len(d.Files.Removed) + len(d.Files.Changed)
-	if n == 0 {
-		return
+	}{{"~", directories}, {"+", added}, {"-", removed}, {"~", d.Files.Changed}}
+	title := fmt.Sprintf("files: %d added, %d removed, %d changed", len(added), len(removed), len(d.Files.Changed))
+	if len(directories) > 0 {
+		title += fmt.Sprintf(", directories renamed: %d", len(directories))
 	}
-	t.section(fmt.Sprintf("files: %d added, %d removed, %d changed", len(d.Files.Added), len(d.Files.Removed), len(d.Files.Changed)), 0)
+	t.section(title, 0)
 	for _, l := range lists {
 		shown := len(l.paths)
 		if t.most >= 0 {
@@ -202,6 +210,50 @@ func (t *diffText) files(d *contents.Diff) {
 		}
 		t.more(len(l.paths), shown)
 	}
+}
+
+// renamed tells of directories of metadata that have another version in their names and the same
+// files, and gives the other files that were added and removed.
+func renamed(f contents.Files) (directories, added, removed []string) {
+	before, after := byInfo(f.Removed), byInfo(f.Added)
+	gone := map[string]bool{}
+	for _, from := range slices.Sorted(maps.Keys(before)) {
+		name, _, _ := packaging.ParseInfoDir(path.Base(from))
+		for _, to := range slices.Sorted(maps.Keys(after)) {
+			other, _, ok := packaging.ParseInfoDir(path.Base(to))
+			if ok && !gone[to] && path.Dir(from) == path.Dir(to) && packaging.NormalName(name) == packaging.NormalName(other) && slices.Equal(before[from], after[to]) {
+				gone[from], gone[to] = true, true
+				directories = append(directories, fmt.Sprintf("%s → %s, %d files", from, path.Base(to), len(after[to])))
+				break
+			}
+		}
+	}
+	inOne := func(p string) bool {
+		dir, _ := infoOf(p)
+		return gone[dir]
+	}
+	return directories, slices.DeleteFunc(slices.Clone(f.Added), inOne), slices.DeleteFunc(slices.Clone(f.Removed), inOne)
+}
+
+// byInfo lists paths by the directory of metadata that they are in, relative to it.
+func byInfo(paths []string) map[string][]string {
+	all := map[string][]string{}
+	for _, p := range paths {
+		if dir, rest := infoOf(p); dir != "" {
+			all[dir] = append(all[dir], rest)
+		}
+	}
+	return all
+}
+
+// infoOf parts a path from the directory of metadata that it is in; dir is empty for any other.
+func infoOf(p string) (dir, rest string) {
+	const end = ".dist-info"
+	i := strings.Index(p, end+"/")
+	if i < 0 {
+		return "", p
+	}
+	return p[:i+len(end)], p[i+len(end)+1:]
 }
 
 func (t *diffText) sizes(d *contents.Diff) {

@@ -159,6 +159,29 @@ func TestDiff(t *testing.T) {
 	}
 }
 
+// Metadata under another version is told once, and what is in it no more.
+func TestDiffOfRenamedMetadata(t *testing.T) {
+	t.Parallel()
+	d := &contents.Diff{Files: contents.Files{
+		Added:   []string{"site/a-2.dist-info/METADATA", "site/a-2.dist-info/RECORD", "site/b-2.dist-info/METADATA", "site/b-2.dist-info/more", "site/new.py"},
+		Removed: []string{"site/a-1.dist-info/METADATA", "site/a-1.dist-info/RECORD", "site/b-1.dist-info/METADATA", "site/c-1.dist-info/METADATA"},
+		Changed: []string{"site/a.py"},
+	}}
+	want := `
+files: 3 added, 2 removed, 1 changed, directories renamed: 1
+  ~ site/a-1.dist-info → a-2.dist-info, 2 files
+  + site/b-2.dist-info/METADATA
+  + site/b-2.dist-info/more
+  + site/new.py
+  - site/b-1.dist-info/METADATA
+  - site/c-1.dist-info/METADATA
+  ~ site/a.py
+`
+	if text := (&diffText{most: -1}).of(d); !strings.HasSuffix(text, want) {
+		t.Errorf("got:\n%s", text)
+	}
+}
+
 // No value of an artifact begins a line of its own.
 func TestDiffShowsNoForeignLines(t *testing.T) {
 	t.Parallel()

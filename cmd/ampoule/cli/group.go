@@ -40,6 +40,8 @@ func (s *Session) tellGroups(results []builder.GroupResult) []groupResult {
 			s.tellVerdict(*g.Verdict)
 		}
 		switch {
+		case g.Reused && s.signs:
+			s.tell("group %s: %s, published already and not signed: `ampoule sign REF --group %s` signs it", g.Name, g.Digest, g.Name)
 		case g.Reused:
 			s.tell("group %s: %s, published already", g.Name, g.Digest)
 		case g.Digest != "":
@@ -49,8 +51,25 @@ func (s *Session) tellGroups(results []builder.GroupResult) []groupResult {
 	return groupResults(results)
 }
 
+// Grouped lists what is published for artifacts.
+type Grouped interface {
+	Groups(ctx context.Context, ref string) ([]registry.Group, error)
+}
+
+// groupsOf returns dependency groups of an artifact that are wanted by name, or all.
+func (s *Session) groupsOf(ctx context.Context, p Grouped, d registry.Description, wanted []string) ([]registry.Group, error) {
+	if slices.Equal(wanted, []string{allGroups}) {
+		return p.Groups(ctx, d.Ref)
+	}
+	var image registry.ImageInfo
+	if len(d.Images) > 0 {
+		image = d.Images[0] // all of them have the artifact's key
+	}
+	return s.laidOver(ctx, p, d, image, wanted)
+}
+
 // laidOver returns the dependency groups that are wanted over an artifact, the lowest first.
-func (s *Session) laidOver(ctx context.Context, p Puller, d registry.Description, image registry.ImageInfo, wanted []string) ([]registry.Group, error) {
+func (s *Session) laidOver(ctx context.Context, p Grouped, d registry.Description, image registry.ImageInfo, wanted []string) ([]registry.Group, error) {
 	if len(wanted) == 0 {
 		return nil, nil
 	}

@@ -24,10 +24,10 @@ import (
 	"ampoule/wiring"
 )
 
-// publishGroup publishes a group of one module over the sample's artifact.
-func publishGroup(ctx context.Context, t *testing.T, w *wiring.Parts, digest, key, file string) string {
+// publishGroup publishes a group of one module over the sample's artifact, after changes.
+func publishGroup(ctx context.Context, t *testing.T, w *wiring.Parts, digest, key, file string, changes ...func(*artifact.Group)) string {
 	t.Helper()
-	reg, err := w.Registry()
+	publisher, err := w.Publisher()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -39,13 +39,17 @@ func publishGroup(ctx context.Context, t *testing.T, w *wiring.Parts, digest, ke
 	if err != nil {
 		t.Fatal(err)
 	}
-	of, err := wiring.Publisher{Registry: reg, Store: w.Store}.PublishGroup(ctx, artifact.Group{
+	g := artifact.Group{
 		Repository: "web", Digest: digest, Verdict: []byte("{}"), Layers: parts,
 		Record: artifact.GroupRecord{
 			Schema: artifact.GroupSchema, Name: "test", Artifact: digest, Key: key, Files: map[string]string{file: ""},
 			Layers: []artifact.GroupLayer{{File: "group-test.tar.gz", DiffID: parts[0].DiffID}},
 		},
-	})
+	}
+	for _, change := range changes {
+		change(&g)
+	}
+	of, err := publisher.PublishGroup(ctx, g)
 	if err != nil {
 		t.Fatal(err)
 	}

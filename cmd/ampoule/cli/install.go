@@ -155,6 +155,7 @@ type comparison struct {
 
 func newVerify(s *Session) *cobra.Command {
 	var policy string
+	var groups []string
 	cmd := &cobra.Command{
 		Use:   "verify DIR [REF] | verify REF --policy FILE",
 		Short: "Proves that an installed tree is the one of a digest, or explains a policy",
@@ -175,10 +176,12 @@ it holds or not.
 With --policy it explains instead what a policy says of a published artifact: each rule,
 which keys have signed, and which evidence does not count, and why. An artifact that is
 refused ends it with code 4. Without a file, as in --policy=, the policy is the one that
-config.toml names, which run, exec and install obey.`,
+config.toml names, which run, exec and install obey. With --group it explains a dependency
+group of the artifact, too.`,
 		Example: `  ampoule verify /opt/web web@sha256:…
   ampoule verify /opt/web --output json
-  ampoule verify web@sha256:… --policy policy.yaml`,
+  ampoule verify web@sha256:… --policy policy.yaml
+  ampoule verify web@sha256:… --policy= --group test`,
 		Args: usage(cobra.RangeArgs(1, 2)),
 		ValidArgsFunction: func(cmd *cobra.Command, args []string, word string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			if len(args) == 0 {
@@ -188,17 +191,21 @@ config.toml names, which run, exec and install obey.`,
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if cmd.Flags().Changed("policy") {
-				return s.verifyPolicy(cmd, policy, args)
+				return s.verifyPolicy(cmd, policy, args, groups)
+			}
+			if len(groups) > 0 {
+				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--group goes with --policy: a release below a directory has no dependency groups")}
 			}
 			return Verify(cmd.Context(), s, args[0], strings.Join(args[1:], ""))
 		},
 	}
 	cmd.Flags().StringVar(&policy, "policy", "", "explain what this policy says of the artifact REF")
+	cmd.Flags().StringSliceVar(&groups, "group", nil, "with --policy: explain this dependency group too: NAME, or NAME@sha256:…")
 	return cmd
 }
 
 // verifyPolicy explains a policy; without a file the machine's.
-func (s *Session) verifyPolicy(cmd *cobra.Command, file string, args []string) error {
+func (s *Session) verifyPolicy(cmd *cobra.Command, file string, args, groups []string) error {
 	if len(args) != 1 {
 		return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("want one reference with --policy")}
 	}
@@ -207,15 +214,15 @@ func (s *Session) verifyPolicy(cmd *cobra.Command, file string, args []string) e
 		return err
 	}
 	return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
-		reg, err := w.Registry()
-		if err != nil {
-			return err
-		}
 		j, err := w.Judge(ctx, file)
 		if err != nil {
 			return err
 		}
-		return VerifyPolicy(ctx, s, reg, j, args[0])
+		found, err := s.locate(ctx, w, args[0])
+		if err != nil {
+			return err
+		}
+		return errors.Join(VerifyPolicy(ctx, s, found, j, found.ref, groups), found.close())
 	})
 }
 

@@ -89,21 +89,43 @@ func (s *Session) allowCurrent(ctx context.Context, root string) error {
 	return j.DecideBy(policy.Subject{Name: kept.Name, Digest: kept.Digest, Tree: kept.Tree}, kept.Evidence).Err()
 }
 
-// VerifyPolicy explains what a policy says of an artifact. One that it refuses is a
-// [*policy.RefusedError].
-func VerifyPolicy(ctx context.Context, s *Session, reg trust.Source, j *trust.Judge, ref string) error {
+// policyAnswer is what a policy says of an artifact, and of dependency groups of it.
+type policyAnswer struct {
+	policy.Decision
+	Groups []policy.Decision `json:"groups,omitempty"`
+}
+
+// VerifyPolicy explains what a policy says of an artifact, and of dependency groups of it. What
+// it refuses is a [*policy.RefusedError].
+func VerifyPolicy(ctx context.Context, s *Session, reg trust.Source, j *trust.Judge, ref string, groups []string) error {
 	d, err := reg.Resolve(ctx, ref)
 	if err != nil {
 		return err
 	}
-	decision, err := j.Decide(ctx, reg, d)
+	chosen, err := s.groupsOf(ctx, reg, d, groups)
 	if err != nil {
 		return err
 	}
-	if err := s.print(decisionText(decision), decision); err != nil {
+	var answer policyAnswer
+	if answer.Decision, err = j.Decide(ctx, reg, d); err != nil {
 		return err
 	}
-	return decision.Err()
+	text, refused := decisionText(answer.Decision), answer.Err()
+	for _, g := range chosen {
+		decision, err := j.DecideGroup(ctx, reg, d, g)
+		if err != nil {
+			return err
+		}
+		answer.Groups = append(answer.Groups, decision)
+		text += decisionText(decision)
+		if refused == nil {
+			refused = decision.Err()
+		}
+	}
+	if err := s.print(text, answer); err != nil {
+		return err
+	}
+	return refused
 }
 
 // decisionText is a decision for people.
@@ -113,7 +135,7 @@ func decisionText(d policy.Decision) string {
 	if d.Allowed {
 		verb = "allows"
 	}
-	fmt.Fprintf(&b, "policy %s with trust root %s version %d %s %s@%s\n", d.Policy, d.Root, d.Version, verb, d.Subject.Name, d.Subject.Digest)
+	fmt.Fprintf(&b, "policy %s with trust root %s version %d %s %s\n", d.Policy, d.Root, d.Version, verb, d.Subject)
 	for _, l := range d.Lines {
 		mark := "no "
 		if l.Holds {

@@ -29,7 +29,7 @@ import (
 type Puller interface {
 	Resolve(ctx context.Context, ref string) (registry.Description, error)
 	OpenLayer(ctx context.Context, l registry.LayerInfo) (io.ReadCloser, error)
-	Groups(ctx context.Context, ref string) ([]registry.Group, error)
+	Grouped
 }
 
 // Engine holds and runs images.
@@ -51,7 +51,8 @@ the artifact's Python. Without any it runs the image's command.
 
 Signals are passed to the program, and the exit code is the program's own. The
 third SIGINT or SIGTERM stops it. The other flags mean what those of docker run
-mean. Where config.toml names a policy, the artifact must have what it asks for.
+mean. Where config.toml names a policy, the artifact, and each group, must have what it
+asks for.
 
 With --group the artifact's dependency group of that name lies over it, as ampoule build
 --group published it: the image is made for this run alone, and the artifact is

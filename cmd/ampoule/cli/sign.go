@@ -19,10 +19,13 @@ type Evidence interface {
 	Resolve(ctx context.Context, ref string) (registry.Description, error)
 	Evidence(ctx context.Context, ref string) ([]registry.Evidence, error)
 	AddEvidence(ctx context.Context, ref string, items ...registry.Evidence) error
+	Grouped
 }
 
 func newSign(s *Session) *cobra.Command {
 	var set config.Sign
+	var groups []string
+	var all bool
 	cmd := &cobra.Command{
 		Use:   "sign REF",
 		Short: "Signs a published artifact",
@@ -31,8 +34,12 @@ form is the one that cosign verifies by key: a tag sha256-HEX.sig, or with --for
 sigstore bundle as an OCI referrer. What ampoule build signs says more: how the artifact was
 built, and what the gate said of it.
 
+With --group a dependency group that was published for the artifact is signed, too;
+--groups signs all of them. Each has a digest and signatures of its own.
+
 What the key has signed already is not signed again. The result is the reference.`,
 		Example: `  ampoule sign web@sha256:… --key promote-1.key
+  ampoule sign web@sha256:… --group test
   ampoule sign registry.example/team/web@sha256:… --form bundle`,
 		Args:              usage(cobra.ExactArgs(1)),
 		ValidArgsFunction: s.completeRefs(0, false),
@@ -49,11 +56,16 @@ What the key has signed already is not signed again. The result is the reference
 				if err != nil {
 					return err
 				}
-				return Sign(ctx, s, reg, by, args[0])
+				if all {
+					groups = []string{allGroups}
+				}
+				return Sign(ctx, s, reg, by, args[0], groups)
 			})
 		},
 	}
 	signFlags(cmd, &set)
+	cmd.Flags().StringSliceVar(&groups, "group", nil, "sign this dependency group too: NAME, or NAME@sha256:… where several were published")
+	cmd.Flags().BoolVar(&all, "groups", false, "sign all dependency groups that were published for the artifact")
 	return cmd
 }
 
@@ -92,32 +104,61 @@ type signedResult struct {
 	Ref string `json:"ref"`
 	Key string `json:"key"`
 	// Present says that the key had signed it already.
-	Present bool `json:"present"`
+	Present bool          `json:"present"`
+	Groups  []signedGroup `json:"groups,omitempty"`
 }
 
-// Sign signs an artifact, unless the key has.
-func Sign(ctx context.Context, s *Session, reg Evidence, by *wiring.Signing, ref string) error {
+// signedGroup is a dependency group that was signed.
+type signedGroup struct {
+	Name    string `json:"name"`
+	Ref     string `json:"ref"`
+	Present bool   `json:"present"`
+}
+
+// Sign signs an artifact, and dependency groups of it, unless the key has.
+func Sign(ctx context.Context, s *Session, reg Evidence, by *wiring.Signing, ref string, groups []string) error {
 	d, err := reg.Resolve(ctx, ref)
 	if err != nil {
 		return err
 	}
-	result := signedResult{Ref: d.Ref, Key: by.By.Public().ID()}
-	if result.Present, err = isSigned(ctx, reg, by, d); err != nil {
-		return err
-	}
-	if result.Present {
-		s.tell("key %s has signed it already", result.Key)
-		return s.print(result.Ref, result)
-	}
-	made, err := evidence.Sign(ctx, by.By, by.Form, repositoryOf(d), d.Digest, time.Now())
+	chosen, err := s.groupsOf(ctx, reg, d, groups)
 	if err != nil {
-		return fmt.Errorf("signing %s: %w", d.Ref, err)
-	}
-	if err := reg.AddEvidence(ctx, d.Ref, made...); err != nil {
 		return err
 	}
-	s.tell("signed by key %s", result.Key)
+	result := signedResult{Ref: d.Ref, Key: by.By.Public().ID()}
+	if result.Present, err = s.signOne(ctx, reg, by, d.Ref, ""); err != nil {
+		return err
+	}
+	for _, g := range chosen {
+		present, err := s.signOne(ctx, reg, by, g.Ref, "group "+g.Record.Name+": ")
+		if err != nil {
+			return err
+		}
+		result.Groups = append(result.Groups, signedGroup{g.Record.Name, g.Ref, present})
+	}
 	return s.print(result.Ref, result)
+}
+
+// signOne signs what has a digest, and tells it behind a prefix. It reports whether the key had
+// signed it.
+func (s *Session) signOne(ctx context.Context, reg Evidence, by *wiring.Signing, ref, prefix string) (present bool, err error) {
+	key := by.By.Public().ID()
+	repository, digest, _ := strings.Cut(ref, "@")
+	if present, err = isSigned(ctx, reg, by, ref, digest); err != nil || present {
+		if present {
+			s.tell("%skey %s has signed it already", prefix, key)
+		}
+		return present, err
+	}
+	made, err := evidence.Sign(ctx, by.By, by.Form, repository, digest, time.Now())
+	if err != nil {
+		return false, fmt.Errorf("signing %s: %w", ref, err)
+	}
+	if err := reg.AddEvidence(ctx, ref, made...); err != nil {
+		return false, err
+	}
+	s.tell("%ssigned by key %s", prefix, key)
+	return false, nil
 }
 
 // repositoryOf is where an artifact is, without its digest.
@@ -126,9 +167,9 @@ func repositoryOf(d registry.Description) string {
 	return repository
 }
 
-// isSigned reports whether a key has signed an artifact in the form that is wanted.
-func isSigned(ctx context.Context, reg Evidence, by *wiring.Signing, d registry.Description) (bool, error) {
-	found, err := reg.Evidence(ctx, d.Ref)
+// isSigned reports whether a key has signed what has a digest, in the form that is wanted.
+func isSigned(ctx context.Context, reg Evidence, by *wiring.Signing, ref, digest string) (bool, error) {
+	found, err := reg.Evidence(ctx, ref)
 	if err != nil {
 		return false, err
 	}
@@ -137,7 +178,7 @@ func isSigned(ctx context.Context, reg Evidence, by *wiring.Signing, d registry.
 		if raw.Err != nil || err != nil || (raw.Kind == registry.Bundle) != (by.Form == evidence.Bundles) {
 			continue
 		}
-		if item.PredicateType == evidence.SignatureType && item.Subject(d.Digest) && item.Signed(by.By.Public()) {
+		if item.PredicateType == evidence.SignatureType && item.Subject(digest) && item.Signed(by.By.Public()) {
 			return true, nil
 		}
 	}

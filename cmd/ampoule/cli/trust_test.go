@@ -4,6 +4,7 @@ import (
 	"context"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -219,5 +220,114 @@ func TestSignVerb(t *testing.T) {
 	}
 	if strings.Contains(m.errs.String(), "a passphrase") {
 		t.Errorf("the passphrase is told: %s", m.errs)
+	}
+}
+
+// lay publishes a dependency group over an artifact, and signs it with a key if one is named.
+func (m *machine) lay(key, ref string) (digest string) {
+	m.t.Helper()
+	m.Store = m.store()
+	_, over, _ := strings.Cut(ref, "@")
+	now := time.Now().UTC().Format(time.RFC3339)
+	err := m.wired(m.t.Context(), func(ctx context.Context, w *wiring.Parts) error {
+		if key != "" {
+			if err := m.signBuilds(ctx, w, config.Sign{Key: m.path(key), PassphraseFile: m.path("pw")}); err != nil {
+				return err
+			}
+		}
+		digest = publishGroup(ctx, m.t, w, over, "sha256:"+sumB, "lib/python3.13/site-packages/extra.py", func(g *artifact.Group) {
+			g.Verdict = []byte(`{"schema":"ampoule.verdict/v1","passed":true,"group":"test","tree":"both","time":"` + now +
+				`","targets":[{"name":"container"}],"checks":[{"name":"closure"}],"findings":[],"exceptions":[]}`)
+			g.Provenance.BuildDefinition.BuildType = artifact.BuildType
+			g.Provenance.BuildDefinition.InternalParameters.Network.Denied = true
+			g.Provenance.BuildDefinition.ExternalParameters.Group = "test"
+			g.Provenance.BuildDefinition.ExternalParameters.Artifact = &artifact.Resource{Digest: map[string]string{"sha256": over[7:]}}
+			g.Provenance.RunDetails.Metadata.FinishedOn = now
+			g.SBOM = func(digest string) ([]byte, error) {
+				return []byte(`{"bomFormat":"CycloneDX","components":[{}],"of":"` + digest + `"}`), nil
+			}
+		})
+		return nil
+	})
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	return digest
+}
+
+// runGroup runs an artifact with the group test over it under the machine's policy.
+func (m *machine) runGroup(ref string) (files []string, err error) {
+	m.t.Helper()
+	m.Store = m.store()
+	err = m.wired(m.t.Context(), func(ctx context.Context, w *wiring.Parts) error {
+		reg, err := w.Registry()
+		if err != nil {
+			return err
+		}
+		allowed, err := m.guarded(ctx, w, reg)
+		if err != nil {
+			return err
+		}
+		e := &engine{}
+		err = Run(ctx, m.Session, allowed, e, ref, RunOptions{Groups: []string{"test"}})
+		files = e.files
+		return err
+	})
+	return files, err
+}
+
+// A group that a build key has signed runs over its artifact; one that nobody has signed does
+// not, until it is. Its evidence goes with the artifact.
+func TestGroupsUnderPolicy(t *testing.T) {
+	t.Parallel()
+	m := newMachine(t)
+	m.Environ = []string{"AMPOULE_POLICY=" + m.path("policy.yaml")}
+	ref := m.publish("build.key", config.FormLegacy)
+	group := m.lay("", ref)
+	m.write("policy.yaml", "apiVersion: ampoule/v1\ntrust: {file: trust.yaml, name: acme}\nrules: [{match: [\"*\"]}]\n")
+	refused := func(rule string) {
+		t.Helper()
+		if _, err := m.runGroup(ref); ExitCode(err) != codeRefused || !strings.Contains(err.Error(), group+" (dependency group test): "+rule) {
+			t.Errorf("run: %v", err)
+		}
+		if code := m.run("verify", ref, "--policy=", "--group", "test"); code != codeRefused || !strings.Contains(m.out.String(), "allows "+ref+"\n") ||
+			!strings.Contains(m.out.String(), "refuses web@"+group+" (dependency group test)\n") || !strings.Contains(m.errs.String(), rule) {
+			t.Errorf("verify ends with code %d: %s%s", code, m.out, m.errs)
+		}
+	}
+	runs := func() {
+		t.Helper()
+		if files, err := m.runGroup(ref); err != nil || !slices.Contains(files, "opt/ampoule/lib/python3.13/site-packages/extra.py") {
+			t.Errorf("%q, %v", files, err)
+		}
+	}
+	refused("signatures.build: nothing that a key")
+	for _, want := range []string{"group test: signed by key sha256:", "group test: key sha256:"} {
+		m.ok("sign", ref, "--group", "test", "--key", m.path("build.key"), "--passphrase-file", m.path("pw"))
+		if !strings.Contains(m.errs.String(), want) {
+			t.Errorf("signing says: %s", m.errs)
+		}
+	}
+	runs()
+	m.write("policy.yaml", built)
+	refused("provenance: nothing that a key")
+	if again := m.lay("build.key", ref); again != group {
+		t.Errorf("the group that is signed is %s, the other one %s", again, group)
+	}
+	runs()
+	m.ok("sbom", ref, "--group", "test")
+	if !strings.Contains(m.out.String(), `"of":"`+group+`"`) {
+		t.Errorf("its bill of materials: %s", m.out)
+	}
+	m.ok("copy", ref, m.path("layout"))
+	m.ok("export", ref, "-o", m.path("web.tar"))
+	for _, from := range []string{ref, m.path("layout"), m.path("web.tar")} {
+		m.ok("verify", from, "--policy=", "--group", "test@"+group)
+		if strings.Count(m.out.String(), "yes  provenance: built by urn:ampoule:key:sha256:") != 2 {
+			t.Errorf("%s: %s", from, m.out)
+		}
+	}
+	if code := m.run("verify", m.path("root"), "--group", "test"); code != codeUsage {
+		t.Errorf("a group of an installed release: code %d", code)
 	}
 }

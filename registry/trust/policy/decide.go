@@ -28,6 +28,19 @@ type Subject struct {
 	Digest string `json:"digest"`
 	// Tree is the hash of the tree that the artifact's label names; empty where it has none.
 	Tree string `json:"tree,omitempty"`
+	// Group is the name of the dependency group that Digest is of, Over the digest of the
+	// artifact that it is laid over; empty for an artifact.
+	Group string `json:"group,omitempty"`
+	Over  string `json:"over,omitempty"`
+}
+
+// String names the subject for people.
+func (s Subject) String() string {
+	text := s.Name + "@" + s.Digest
+	if s.Group != "" {
+		text += " (dependency group " + s.Group + ")"
+	}
+	return text
 }
 
 // Line is one thing that was asked, and the answer.
@@ -70,7 +83,7 @@ func (e *RefusedError) Error() string {
 			why = append(why, l.Rule+": "+l.Text)
 		}
 	}
-	return fmt.Sprintf("policy %s refuses %s@%s: %s", e.Decision.Policy, e.Decision.Subject.Name, e.Decision.Subject.Digest, strings.Join(why, "; "))
+	return fmt.Sprintf("policy %s refuses %s: %s", e.Decision.Policy, e.Decision.Subject, strings.Join(why, "; "))
 }
 
 // Kind says whose fault it is.
@@ -78,7 +91,11 @@ func (*RefusedError) Kind() faults.Kind { return faults.Refused }
 
 // Hint says what explains it.
 func (e *RefusedError) Hint() string {
-	return fmt.Sprintf("`ampoule verify REF --policy %s` explains each rule; what is not signed by a key of trust root %s counts for nothing", e.Decision.Policy, e.Decision.Root)
+	group := ""
+	if e.Decision.Subject.Group != "" {
+		group = " --group " + e.Decision.Subject.Group
+	}
+	return fmt.Sprintf("`ampoule verify REF --policy %s%s` explains each rule; what is not signed by a key of trust root %s counts for nothing", e.Decision.Policy, group, e.Decision.Root)
 }
 
 // judgement is one decision that is being made.
@@ -90,7 +107,8 @@ type judgement struct {
 	out     Decision
 }
 
-// Decide decides about an artifact by the evidence that was found beside it.
+// Decide decides about an artifact, or a dependency group of one, by the evidence that was
+// found beside it. The rule for a group is its artifact's.
 func (p *Policy) Decide(root *roots.Root, subject Subject, found []registry.Evidence, now time.Time) Decision {
 	return p.decide(root, subject, found, now, (*judgement).all)
 }
@@ -124,7 +142,10 @@ func (j *judgement) all(rule Rule) {
 	j.signed(rule)
 	j.provenance(rule.Provenance)
 	j.verdict(rule.Verdict)
-	j.tests(rule.Tests)
+	// What was tested, with which groups, is said of the artifact.
+	if subject.Group == "" {
+		j.tests(rule.Tests)
+	}
 	j.sbom(rule.SBOM)
 }
 
@@ -320,6 +341,9 @@ func (j *judgement) provenance(want *Provenance) {
 			return errors.New("it contradicts another statement: they name different builds")
 		}
 		one = &p
+		if err := j.subject.check(p); err != nil {
+			return err
+		}
 		return want.check(p)
 	}
 	if !j.statements("provenance", evidence.ProvenanceType, roots.RoleBuild, want.MaxAge, look) {
@@ -363,6 +387,21 @@ func sameBuild(a, b artifact.Provenance) bool {
 	x, errX := json.Marshal(a.BuildDefinition)
 	y, errY := json.Marshal(b.BuildDefinition)
 	return errX == nil && errY == nil && string(x) == string(y)
+}
+
+// check asks whether a provenance is of what is decided about: of a dependency group over its
+// artifact, or of an artifact.
+func (s Subject) check(p artifact.Provenance) error {
+	said := p.BuildDefinition.ExternalParameters
+	switch {
+	case said.Group != s.Group && said.Group == "":
+		return errors.New("it is the provenance of an artifact")
+	case said.Group != s.Group:
+		return fmt.Errorf("it is the provenance of the group %.80q", said.Group)
+	case s.Group != "" && (said.Artifact == nil || "sha256:"+said.Artifact.Digest["sha256"] != s.Over):
+		return fmt.Errorf("it does not say that it is laid over %s", s.Over)
+	}
+	return nil
 }
 
 // check asks whether a provenance is as the policy wants it.
@@ -418,9 +457,11 @@ func (j *judgement) verdict(want *Verdict) {
 			return fmt.Errorf("the verdict's schema is %.80q, not %s", v.Schema, audit.VerdictSchema)
 		case !v.Passed:
 			return errors.New("the gate refused the artifact")
-		case v.Group != "":
-			return fmt.Errorf("it is a verdict on the group %s", v.Group)
-		case v.Tree == "" || v.Tree != j.subject.Tree:
+		case v.Group != j.subject.Group && v.Group == "":
+			return errors.New("it is a verdict on an artifact alone")
+		case v.Group != j.subject.Group:
+			return fmt.Errorf("it is a verdict on the group %.80q", v.Group)
+		case j.subject.Group == "" && (v.Tree == "" || v.Tree != j.subject.Tree):
 			return fmt.Errorf("it is a verdict on the tree %s, and the artifact's is %s", orUnknown(v.Tree), orUnknown(j.subject.Tree))
 		}
 		if missing := lacking(want.Checks, checks); len(missing) > 0 {
