@@ -34,7 +34,7 @@ func (t *Trials) Cached(ctx context.Context) (recorded.Figure, error) {
 }
 
 func (t *Trials) cached(ctx context.Context, work string) (_ recorded.Figure, err error) {
-	registry, err := t.newRegistry(work)
+	registry, err := t.newRegistry(ctx, work)
 	if err != nil {
 		return recorded.Figure{}, err
 	}

@@ -119,10 +119,10 @@ func (s *exhibit) open(ctx context.Context) error {
 		return err
 	}
 	var err error
-	if s.ours, err = newServer(s.t.in(s.t.Store), "registry", "serve", "--listen"); err != nil {
+	if s.ours, err = newServer(ctx, s.t.in(s.t.Store), "registry", "serve", "--listen"); err != nil {
 		return err
 	}
-	if s.foreign, err = s.t.newRegistry(s.work); err != nil {
+	if s.foreign, err = s.t.newRegistry(ctx, s.work); err != nil {
 		return err
 	}
 	if err := errors.Join(s.ours.start(ctx), s.foreign.start(ctx)); err != nil {

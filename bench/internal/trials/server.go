@@ -26,14 +26,14 @@ type server struct {
 }
 
 // newServer makes a server of a program that takes the address as its last argument.
-func newServer(program drive.Program, args ...string) (*server, error) {
-	address, err := freeAddress()
+func newServer(ctx context.Context, program drive.Program, args ...string) (*server, error) {
+	address, err := freeAddress(ctx)
 	return &server{address: address, program: program, args: append(args, address)}, err
 }
 
 // newRegistry makes a server of Debian's docker-registry, which keeps everything below work.
-func (t *Trials) newRegistry(work string) (*server, error) {
-	address, err := freeAddress()
+func (t *Trials) newRegistry(ctx context.Context, work string) (*server, error) {
+	address, err := freeAddress(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -43,8 +43,9 @@ func (t *Trials) newRegistry(work string) (*server, error) {
 }
 
 // freeAddress is one of this machine's on which nobody listens.
-func freeAddress() (string, error) {
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+func freeAddress(ctx context.Context) (string, error) {
+	var listen net.ListenConfig
+	free, err := listen.Listen(ctx, "tcp", "127.0.0.1:0")
 	if err != nil {
 		return "", err
 	}
