@@ -159,7 +159,7 @@ func (g *guard) remove(t Target) error {
 		if artifact.IsHoldTag(t.Tag) {
 			return &HeldError{repo.name + "@" + d.Digest}
 		}
-		return errors.Join(g.delete(repo, t.Tag), g.syncIf(true))
+		return g.commit(repo, func() error { return g.delete(repo, t.Tag) })
 	}
 	if slices.ContainsFunc(tags, artifact.IsHoldTag) {
 		return &HeldError{t.String()}
@@ -171,7 +171,7 @@ func (g *guard) remove(t Target) error {
 		return true
 	})
 	_ = os.Remove(g.used(repo, d.Digest)) // a time of use without an artifact says nothing
-	return errors.Join(g.delete(repo, d.Digest), g.syncIf(true))
+	return g.commit(repo, func() error { return g.delete(repo, d.Digest) })
 }
 
 // find finds an artifact with its tags.
@@ -208,12 +208,14 @@ func (g *guard) hold(t Target) error {
 	r := g.request(http.MethodPut, repo, artifact.HoldTag(d.Digest))
 	r.Header.Set("Content-Type", d.MediaType)
 	r.ContentLength = int64(len(raw))
-	answer := recorder{header: http.Header{}}
-	g.write(&answer, r, repo, raw, m.Subject)
-	if answer.status >= http.StatusBadRequest {
-		return fmt.Errorf("holding %s: the registry answers %d", t, answer.status)
-	}
-	return g.syncIf(true)
+	return g.commit(repo, func() error {
+		answer := recorder{header: http.Header{}}
+		g.write(&answer, r, repo, raw, m.Subject)
+		if answer.status >= http.StatusBadRequest {
+			return fmt.Errorf("holding %s: %w", t, g.refusal(answer.status))
+		}
+		return nil
+	})
 }
 
 // unhold takes the tag away again.
@@ -228,5 +230,5 @@ func (g *guard) unhold(t Target) error {
 	if !slices.Contains(tags, tag) {
 		return fmt.Errorf("%s is not held: %w", t, ErrNoArtifact)
 	}
-	return errors.Join(g.delete(repo, tag), g.syncIf(true))
+	return g.commit(repo, func() error { return g.delete(repo, tag) })
 }

@@ -92,7 +92,8 @@ func (c *collection) run() error {
 		c.out.Skipped = append(c.out.Skipped, c.repo.name)
 		return c.sweep(func(string, os.FileInfo) bool { return false })
 	}
-	if err := c.unlist(list.Manifests); err != nil {
+	// What the list no longer names goes when the list is on disk, and not before.
+	if err := c.unlisting(list.Manifests); err != nil {
 		return err
 	}
 	return c.sweep(func(digest string, info os.FileInfo) bool {
@@ -159,7 +160,15 @@ func (c *collection) young(path string, info os.FileInfo) bool {
 	return c.now.Sub(info.ModTime()) < youth || c.now.Sub(c.asked[path]) < youth
 }
 
-// unlist takes what does not stay out of the repository's list.
+// unlisting takes what does not stay out of the repository's list.
+func (c *collection) unlisting(entries []descriptor) error {
+	if c.keep.Dry {
+		return c.unlist(entries)
+	}
+	return c.commit(c.repo, func() error { return c.unlist(entries) })
+}
+
+// unlist tells what does not stay, and takes it out.
 func (c *collection) unlist(entries []descriptor) error {
 	gone := map[string]bool{}
 	for _, d := range entries {

@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"net/http"
 	"os"
 	"path"
@@ -58,10 +57,13 @@ type guard struct {
 	askedMu sync.Mutex
 	// open is held for reading by every request, and for good by shut.
 	open sync.RWMutex
+	// unsynced says that something may have been written since everything was put on disk.
+	unsynced atomic.Bool
 }
 
 func newGuard(dir, secret string, spare Spare, fresh func() http.Handler) *guard {
 	g := &guard{dir: dir, root: filepath.Join(dir, rootName), secret: secret, spare: spare, fresh: fresh, sound: newSound(dir), asked: map[string]time.Time{}}
+	g.unsynced.Store(true) // by whoever held the lock before
 	g.renew()
 	return g
 }
@@ -140,7 +142,12 @@ func (g *guard) route(w http.ResponseWriter, r *http.Request, repo repository, k
 	}
 }
 
-func (g *guard) serve(w http.ResponseWriter, r *http.Request) { (*g.inner.Load()).ServeHTTP(w, r) }
+func (g *guard) serve(w http.ResponseWriter, r *http.Request) {
+	(*g.inner.Load()).ServeHTTP(w, r)
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		g.unsynced.Store(true)
+	}
+}
 
 // getManifest gives a manifest that is what its digest says. One that is not, or that the
 // repository's list names and that is gone, is answered as the protocol has it for content
@@ -266,13 +273,12 @@ func (g *guard) put(w http.ResponseWriter, r *http.Request, repo repository, ref
 		refuse(w, http.StatusConflict, "DENIED", fmt.Sprintf("%s already names %s", ref, taken))
 		return
 	}
-	if err := g.syncIf(tagged); err != nil {
-		refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
-		return
-	}
 	answer := recorder{header: w.Header()}
-	g.write(&answer, r, repo, raw, m.Subject)
-	if err := g.syncIf(tagged || m.Subject != nil); err != nil {
+	err = g.commit(repo, func() error {
+		g.write(&answer, r, repo, raw, m.Subject)
+		return nil
+	})
+	if err != nil {
 		refuse(w, http.StatusInternalServerError, "UNKNOWN", err.Error())
 		return
 	}
@@ -284,30 +290,21 @@ func (g *guard) put(w http.ResponseWriter, r *http.Request, repo repository, ref
 }
 
 // write has the registry write a manifest and, for one with a subject, the list of what
-// refers to that. It writes no list that is there under its digest, damaged or not.
+// refers to that. It writes no list that is there under its digest, damaged or not: such a file
+// goes, and all that refers to the subject is put into a list again.
 func (g *guard) write(w *recorder, r *http.Request, repo repository, raw []byte, subject *descriptor) {
-	const tries = 3
-	header := w.header.Clone()
-	for range tries {
-		if subject != nil {
-			if d, ok := repo.referrers(subject.Digest); ok && g.drop(repo, d.Digest) != nil {
-				break
-			}
-		}
-		clear(w.header)
-		maps.Copy(w.header, header)
-		w.status = 0
-		w.body.Reset()
-		r.Body = io.NopCloser(bytes.NewReader(raw))
-		g.serve(w, r)
-		if subject == nil || w.status >= http.StatusBadRequest {
-			return
-		}
-		if d, ok := repo.referrers(subject.Digest); !ok || repo.check(d) == nil {
-			return
-		}
+	if subject != nil && g.dropReferrersList(repo, subject.Digest) != nil {
+		w.status = http.StatusInternalServerError
+		return
 	}
-	w.status = http.StatusInternalServerError
+	r.Body = io.NopCloser(bytes.NewReader(raw))
+	g.serve(w, r)
+	if subject == nil || w.status >= http.StatusBadRequest || repo.hasReferrersList(subject.Digest) {
+		return
+	}
+	if err := g.relist(repo, subject.Digest); err != nil {
+		w.status = http.StatusInternalServerError
+	}
 }
 
 // referrers is where a repository keeps the list of what refers to a subject.
@@ -370,23 +367,30 @@ func (g *guard) taken(repo repository, tag string) string {
 	return ""
 }
 
-// syncIf puts on disk what is written in the registry's file system.
-func (g *guard) syncIf(needed bool) error {
-	if !needed {
+// sync puts on disk what is written in the registry's file system.
+func (g *guard) sync() error {
+	if !g.unsynced.Swap(false) {
 		return nil
 	}
-	if err := os.MkdirAll(g.root, 0o755); err != nil {
-		return err
+	err := os.MkdirAll(g.root, 0o755)
+	if err == nil {
+		err = syncAll(g.root)
 	}
-	dir, err := os.Open(g.root)
+	if err != nil {
+		g.unsynced.Store(true)
+		return fmt.Errorf("syncing %s: %w", g.root, err)
+	}
+	return nil
+}
+
+// syncAll puts on disk what is written in the file system of a directory.
+func syncAll(path string) error {
+	dir, err := os.Open(path)
 	if err != nil {
 		return err
 	}
 	defer dir.Close()
-	if err := unix.Syncfs(int(dir.Fd())); err != nil {
-		return fmt.Errorf("syncing %s: %w", g.root, err)
-	}
-	return nil
+	return unix.Syncfs(int(dir.Fd()))
 }
 
 // recorder keeps an answer until it may be given.
@@ -422,11 +426,24 @@ type diskWriter struct {
 
 // WriteHeader answers 507 where the disk is full.
 func (d *diskWriter) WriteHeader(status int) {
-	var fs unix.Statfs_t
-	if status == http.StatusInternalServerError && unix.Statfs(d.root, &fs) == nil && fs.Bavail*uint64(fs.Bsize) < fullBelow {
+	if status == http.StatusInternalServerError && isFull(d.root) {
 		status = http.StatusInsufficientStorage
 	}
 	d.ResponseWriter.WriteHeader(status)
+}
+
+// isFull reports whether the disk of a directory is full.
+func isFull(dir string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(dir, &fs) == nil && fs.Bavail*uint64(fs.Bsize) < fullBelow
+}
+
+// refusal is the error of an answer of the registry to this process.
+func (g *guard) refusal(status int) error {
+	if status == http.StatusInternalServerError && isFull(g.root) {
+		return unix.ENOSPC
+	}
+	return fmt.Errorf("the registry answers %d", status)
 }
 
 // refuse answers with an error in the protocol's form (OCI distribution-spec, "Error Codes").

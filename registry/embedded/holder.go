@@ -68,7 +68,7 @@ func newHolder(dir string, spare Spare, lock *os.File) (*holder, error) {
 		MaxIdleConnsPerHost: 8, DisableCompression: true,
 	}
 	h.serve(h.inside)
-	if err := h.listen(); err != nil {
+	if err := errors.Join(h.guard.restoreLists(), h.listen()); err != nil {
 		return nil, errors.Join(err, h.close())
 	}
 	return h, nil
@@ -113,7 +113,7 @@ func (h *holder) close() error {
 	h.transport.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
-	err := h.lock.Truncate(0)
+	err := eraseAddress(h.lock)
 	if shutdown := h.server.Shutdown(ctx); shutdown != nil {
 		err = errors.Join(err, h.server.Close())
 	}
@@ -156,7 +156,7 @@ func sweep(root string) error {
 			return fs.SkipDir
 		case d.IsDir() && d.Name() == "blobs":
 			return fs.SkipDir
-		case !d.IsDir() && strings.HasPrefix(d.Name(), "index.json."):
+		case !d.IsDir() && strings.HasPrefix(d.Name(), "index.json.") && d.Name() != beforeName:
 			return os.Remove(name)
 		}
 		return nil

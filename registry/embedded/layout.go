@@ -115,24 +115,30 @@ var errNoList = errors.New("it is gone")
 // index reads the list of what is found by digest or tag. The error is an fs.ErrNotExist where there
 // is no repository; one that has blobs and no list, or a list that cannot be read, is damaged.
 func (r repository) index() (manifest, error) {
-	var m manifest
-	raw, err := readAtMost(filepath.Join(r.dir, indexName), maxIndex)
+	m, err := r.list(indexName)
 	if errors.Is(err, fs.ErrNotExist) && r.exists() {
 		// A new repository gets its list first of all: it was made since then, or is lost.
-		raw, err = readAtMost(filepath.Join(r.dir, indexName), maxIndex)
+		m, err = r.list(indexName)
 		if errors.Is(err, fs.ErrNotExist) {
 			return m, errNoList
 		}
 	}
+	return m, err
+}
+
+// list reads a list: the repository's, or the one from before its last change.
+func (r repository) list(name string) (manifest, error) {
+	var m manifest
+	raw, err := readAtMost(filepath.Join(r.dir, name), maxIndex)
 	if err != nil {
 		return m, err
 	}
 	if err := json.Unmarshal(raw, &m); err != nil {
-		return m, fmt.Errorf("%s cannot be read: %w", indexName, err)
+		return m, fmt.Errorf("%s cannot be read: %w", name, err)
 	}
 	for _, d := range m.Manifests {
 		if !artifact.IsDigest(d.Digest) {
-			return m, fmt.Errorf("%s names %q, which is no digest", indexName, d.Digest)
+			return m, fmt.Errorf("%s names %q, which is no digest", name, d.Digest)
 		}
 	}
 	return m, nil

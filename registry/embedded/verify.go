@@ -169,11 +169,15 @@ func (v *inspection) list(repo repository, faults map[string]*Fault) (manifest, 
 	}
 	v.writing.Lock()
 	defer v.writing.Unlock()
+	_, before := repo.listBefore()
 	found, err := v.rebuild(repo)
 	if err != nil {
 		return manifest{}, err
 	}
 	fault.Done = fmt.Sprintf("made anew of %d manifests; tags that are no key's are lost", found)
+	if before {
+		fault.Done = fmt.Sprintf("made anew of the list from before its last change and %d manifests", found)
+	}
 	return repo.index()
 }
 
@@ -296,7 +300,7 @@ func (v *inspection) key(repo repository, d descriptor, faults map[string]*Fault
 func (v *inspection) forgetEntry(repo repository, ref string) error {
 	v.writing.Lock()
 	defer v.writing.Unlock()
-	return v.delete(repo, ref)
+	return v.commit(repo, func() error { return v.delete(repo, ref) })
 }
 
 // strangers tells of files between repositories that belong to none.
