@@ -144,9 +144,10 @@ kills: setup measure ## Kills builds at random moments, builds again, and record
 # How often the power goes in each deed.
 LOSSES := 200
 
-powerloss: setup ## Loses the power at moments of what writes to registries, and records what came of it
+powerloss: setup measure ## Loses the power at moments of what writes to registries, and records what came of it
 	go test -count=1 -timeout 2h -run '^TestPowerLoss$$' ./registry -args -losses $(LOSSES) -record $(CURDIR)/docs/measured/powerloss.json
 	go test -count=1 -timeout 2h -run '^TestExportAndPowerLoss$$' ./cmd/ampoule/cli -args -losses $(LOSSES)
+	bin/measure table
 
 # Services are built in a store of their own, which has no interpreter at first.
 SERVICES_STORE := $(HOME)/.cache/ampoule-services
