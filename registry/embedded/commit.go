@@ -11,7 +11,7 @@ import (
 	"ampoule/artifact"
 )
 
-// beforeName is the list of a repository as it was on disk before its last change.
+// beforeName is the list of a repository from before a change that is under way.
 const beforeName = indexName + ".before"
 
 // commit has a repository's list changed. Whoever loses the power meanwhile has the list from
@@ -27,7 +27,19 @@ func (g *guard) commit(repo repository, change func() error) error {
 	if err := repo.keepList(); err != nil {
 		return fmt.Errorf("keeping the list of %s: %w", repo.name, err)
 	}
-	return errors.Join(change(), g.sync())
+	if err := errors.Join(change(), g.sync()); err != nil {
+		return err
+	}
+	return repo.forgetBefore()
+}
+
+// forgetBefore removes the list from before: the one after it is on disk.
+func (r repository) forgetBefore() error {
+	err := os.Remove(filepath.Join(r.dir, beforeName))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // keepList keeps the list, which is on disk, beside itself. File systems that know no second name of a file
@@ -52,7 +64,7 @@ func (r repository) keepList() error {
 	return r.place(beforeName, raw)
 }
 
-// listBefore is the list from before its last change, without what has been removed since then. It
+// listBefore is the list from before a change, without what has been removed since then. It
 // reports whether there is one.
 func (r repository) listBefore() (manifest, bool) {
 	before, err := r.list(beforeName)
@@ -102,7 +114,7 @@ func (r repository) isWritten(d descriptor) bool {
 	return !slices.ContainsFunc(m.Manifests, func(referrer descriptor) bool { return !r.hasDocument(referrer.Digest) })
 }
 
-// restoreList puts the list from before its last change back, if there is one.
+// restoreList puts the list from before a change back, if there is one.
 func (g *guard) restoreList(repo repository) error {
 	before, ok := repo.listBefore()
 	if !ok {
@@ -113,7 +125,7 @@ func (g *guard) restoreList(repo repository) error {
 	}
 	g.unsynced.Store(true)
 	g.renew()
-	return nil
+	return repo.forgetBefore()
 }
 
 // restoreLists puts back the lists that are lost, or whose last change was cut off.
@@ -126,10 +138,15 @@ func (g *guard) restoreLists() error {
 	defer g.writing.Unlock()
 	for _, repo := range repos {
 		list, err := repo.index()
-		if errors.Is(err, fs.ErrNotExist) || err == nil && repo.isCommitted(list) {
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			continue
+		case err == nil && repo.isCommitted(list):
+			err = repo.forgetBefore()
+		default:
+			err = g.restoreList(repo)
 		}
-		if err := g.restoreList(repo); err != nil {
+		if err != nil {
 			return err
 		}
 	}

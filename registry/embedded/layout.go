@@ -126,7 +126,7 @@ func (r repository) index() (manifest, error) {
 	return m, err
 }
 
-// list reads a list: the repository's, or the one from before its last change.
+// list reads a list: the repository's, or the one from before a change.
 func (r repository) list(name string) (manifest, error) {
 	var m manifest
 	raw, err := readAtMost(filepath.Join(r.dir, name), maxIndex)

@@ -186,20 +186,15 @@ func (r repository) documents() ([]document, error) {
 	return found, nil
 }
 
-// rebuild makes a repository's list of the one from before its last change, if there is one, and of
-// the manifests that it holds, and returns how many it found. Tags of keys are found again by the keys
-// that images carry; other ones are lost where the list from before has them not. Whoever calls it holds the
-// lock for writing.
+// rebuild makes a repository's list of the manifests that it holds, and returns how many
+// it found. Tags of keys are found again by the keys that images carry; other ones are lost.
+// Whoever calls it holds the lock for writing.
 func (g *guard) rebuild(repo repository) (int, error) {
 	found, err := repo.documents()
 	if err != nil {
 		return 0, err
 	}
-	before, ok := repo.listBefore()
-	if !ok {
-		before = emptyList()
-	}
-	if err := repo.saveIndex(before); err != nil {
+	if err := repo.saveIndex(emptyList()); err != nil {
 		return 0, fmt.Errorf("making the list of %s anew: %w", repo.name, err)
 	}
 	g.renew()
@@ -225,11 +220,7 @@ func (g *guard) rebuild(repo repository) (int, error) {
 		g.replay(repo, doc, doc.digest)
 	}
 	for _, doc := range indexes {
-		ref := repo.refOf(doc)
-		if slices.ContainsFunc(before.Manifests, func(d descriptor) bool { return d.Annotations[artifact.AnnotationRefName] == ref }) {
-			ref = doc.digest
-		}
-		g.replay(repo, doc, ref)
+		g.replay(repo, doc, repo.refOf(doc))
 	}
 	for _, doc := range referrers {
 		g.replay(repo, doc, doc.digest)

@@ -169,15 +169,11 @@ func (v *inspection) list(repo repository, faults map[string]*Fault) (manifest, 
 	}
 	v.writing.Lock()
 	defer v.writing.Unlock()
-	_, before := repo.listBefore()
 	found, err := v.rebuild(repo)
 	if err != nil {
 		return manifest{}, err
 	}
 	fault.Done = fmt.Sprintf("made anew of %d manifests; tags that are no key's are lost", found)
-	if before {
-		fault.Done = fmt.Sprintf("made anew of the list from before its last change and %d manifests", found)
-	}
 	return repo.index()
 }
 
