@@ -24,7 +24,7 @@ DOCKER_TEST_TIMEOUT := 60m
 # What ships, and what measures it.
 MODULES := . bench
 
-.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint vuln metadata rooms catalogue packages overrides releases loop bench kills services clients suite peers checks verdicts conformance pushes fuzz seeds mutate size clean
+.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint vuln metadata rooms catalogue packages overrides releases loop bench kills powerloss services clients suite peers checks verdicts conformance pushes fuzz seeds mutate size clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -145,6 +145,14 @@ KILLS_STORE := $(HOME)/.cache/ampoule-kills
 
 kills: setup measure ## Kills builds at random moments, builds again, and records what came of it
 	bin/measure kills --store $(KILLS_STORE) $(MEASURE_FLAGS)
+
+# How often the power goes in each deed.
+LOSSES := 200
+
+powerloss: setup measure ## Loses the power at moments of what writes to registries, and records what came of it
+	go test -count=1 -timeout 2h -run '^TestPowerLoss$$' ./registry -args -losses $(LOSSES) -record $(CURDIR)/docs/measured/powerloss.json
+	go test -count=1 -timeout 2h -run '^TestExportAndPowerLoss$$' ./cmd/ampoule/cli -args -losses $(LOSSES)
+	bin/measure table
 
 # Services are built in a store of their own, which has no interpreter at first.
 SERVICES_STORE := $(HOME)/.cache/ampoule-services

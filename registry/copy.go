@@ -399,48 +399,15 @@ func (c *copying) putTag(ctx context.Context, root document) error {
 	return err
 }
 
-// checkEvidence wants the destination to list what refers to something. A registry that keeps
-// manifests and forgets what they refer to would make evidence vanish.
+// checkEvidence wants the destination to list what refers to something.
 func (c *copying) checkEvidence(ctx context.Context) error {
-	listed := map[string]bool{}
-	asked := map[string]bool{}
+	var sent []referring
 	for _, e := range c.evidence {
-		if e.tag != "" || asked[e.subject] {
-			continue
-		}
-		asked[e.subject] = true
-		list, err := c.dst.listReferrers(ctx, e.subject, "")
-		if err != nil {
-			return c.dst.convert("listing referrers of "+e.subject, c.dst.at(e.subject), err)
-		}
-		for _, d := range list {
-			listed[d.Digest.String()] = true
+		if e.tag == "" {
+			sent = append(sent, referring{e.subject, e.digest(), e.artifactType})
 		}
 	}
-	for _, e := range c.evidence {
-		if e.tag == "" && !listed[e.digest()] {
-			return &RemoteError{Registry: c.dst.shown, Op: "copying to " + c.dst.base, Err: &StrippedError{Subject: e.subject, Type: e.artifactType}}
-		}
-	}
-	return nil
-}
-
-// StrippedError says that a registry took what refers to something, and does not list it.
-type StrippedError struct {
-	// Subject is the digest that it refers to, Type its artifact type.
-	Subject, Type string
-}
-
-func (e *StrippedError) Error() string {
-	return fmt.Sprintf("it does not list what refers to %s: %s", e.Subject, e.Type)
-}
-
-// Kind says whose fault it is.
-func (*StrippedError) Kind() faults.Kind { return faults.Remote }
-
-// Hint says what to do.
-func (*StrippedError) Hint() string {
-	return "the artifact was not put there, since its evidence would be missing; use a registry that keeps referrers, or at least tags"
+	return c.dst.checkListed(ctx, "copying to "+c.dst.base, sent)
 }
 
 // sendBlobs sends what is not there, several at a time.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"net/http"
 	"slices"
@@ -174,10 +175,11 @@ func (a *access) convert(op, what string, err error) error {
 	var status *transport.Error
 	var damaged *DamagedError
 	var mismatch *KeyMismatchError
+	var stripped *StrippedError
 	switch {
 	case err == nil:
 		return nil
-	case errors.As(err, &damaged), errors.As(err, &mismatch):
+	case errors.As(err, &damaged), errors.As(err, &mismatch), errors.As(err, &stripped):
 		return err // it says what of what, whatever was being done
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: %w", op, err)
@@ -191,6 +193,8 @@ func (a *access) convert(op, what string, err error) error {
 		return fmt.Errorf("%s at %s: %w", op, a.shown, syscall.ENOSPC)
 	case isRefused(err):
 		return fmt.Errorf("%s at %s: %w", op, a.shown, err)
+	case a.isFile() && isHost(err):
+		return faults.New(faults.Machine, "", "%s at %s: %w", op, a.shown, err)
 	default:
 		return &RemoteError{Registry: a.shown, Op: op, Err: err}
 	}
@@ -200,6 +204,11 @@ func (a *access) convert(op, what string, err error) error {
 func isRefused(err error) bool {
 	var told interface{ Kind() faults.Kind }
 	return errors.As(err, &told) && told.Kind() == faults.Refused
+}
+
+// isHost reports whether this machine cannot read or write files: its disk is full or broken, or the user may not.
+func isHost(err error) bool {
+	return slices.ContainsFunc([]error{syscall.ENOSPC, syscall.EDQUOT, syscall.EROFS, syscall.EIO, fs.ErrPermission}, func(is error) bool { return errors.Is(err, is) })
 }
 
 // isBroken tells the answer that a manifest is known and gone from the one that there is no

@@ -249,17 +249,20 @@ func (l location) pushEvidence(ctx context.Context, pusher *remote.Pusher, subje
 			return err
 		}
 	}
+	var sent []referring
 	for _, e := range items {
 		if e.Kind != Bundle {
 			continue
 		}
 		file := artifact.BytesFile(bundleFile, e.MediaType, e.Data)
 		referrer := artifact.Referrer{ArtifactType: artifact.BundleType, Annotations: e.Annotations, Files: []artifact.File{file}}
-		if _, err := l.pushReferrer(ctx, pusher, referrer, subject); err != nil {
+		manifest, err := l.pushReferrer(ctx, pusher, referrer, subject)
+		if err != nil {
 			return err
 		}
+		sent = append(sent, referring{subject.Digest.String(), manifest.digest(), referrer.ArtifactType})
 	}
-	return nil
+	return l.checkListed(ctx, "signing "+l.at(subject.Digest.String()), sent)
 }
 
 // addTagged adds layers to the image that a tag names, until they are seen there.

@@ -97,7 +97,8 @@ func (r *Registry) Attach(ctx context.Context, ref string, referrer artifact.Ref
 	if err != nil {
 		return "", at.convert("attaching to "+ref, ref, err)
 	}
-	return manifest.digest(), nil
+	sent := referring{subject.Digest.String(), manifest.digest(), referrer.ArtifactType}
+	return manifest.digest(), at.checkListed(ctx, "attaching to "+ref, []referring{sent})
 }
 
 // publication is one artifact on its way.
@@ -150,11 +151,15 @@ func (p publication) run(ctx context.Context) error {
 		}
 		return p.convert("publishing "+p.artifact.Name, p.base, err)
 	}
-	if _, err := p.isDone(ctx); err != nil {
-		return err
+	done, err := p.isDone(ctx)
+	if err == nil && !done {
+		err = &RemoteError{Registry: p.shown, Op: "publishing " + p.artifact.Name, Err: errNotKept}
 	}
-	return nil
+	return err
 }
+
+// errNotKept says that a registry took everything and does not have all of it.
+var errNotKept = errors.New("it took the artifact, and not all of it can be had")
 
 func (p publication) send(ctx context.Context) error {
 	pusher, err := remote.NewPusher(p.options...)
@@ -169,10 +174,8 @@ func (p publication) send(ctx context.Context) error {
 			return err
 		}
 	}
-	for _, referrer := range p.artifact.Referrers {
-		if _, err := p.pushReferrer(ctx, pusher, referrer, p.docs.index.descriptor()); err != nil {
-			return err
-		}
+	if err := p.sendReferrers(ctx, pusher); err != nil {
+		return err
 	}
 	if done, err := p.isDone(ctx); done || err != nil {
 		return err
@@ -181,6 +184,20 @@ func (p publication) send(ctx context.Context) error {
 		return err
 	}
 	return pusher.Put(ctx, p.repo.Tag(p.tag), p.docs.index)
+}
+
+// sendReferrers sends what refers to the artifact, and wants it to be listed.
+func (p publication) sendReferrers(ctx context.Context, pusher *remote.Pusher) error {
+	subject := p.docs.index.descriptor()
+	var sent []referring
+	for _, referrer := range p.artifact.Referrers {
+		manifest, err := p.pushReferrer(ctx, pusher, referrer, subject)
+		if err != nil {
+			return err
+		}
+		sent = append(sent, referring{subject.Digest.String(), manifest.digest(), referrer.ArtifactType})
+	}
+	return p.checkListed(ctx, "publishing "+p.artifact.Name, sent)
 }
 
 // sendEvidence signs the artifact and sends that: who finds its key finds its signatures.

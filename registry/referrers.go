@@ -10,6 +10,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"ampoule/artifact"
+	"ampoule/faults"
 )
 
 // Referrers lists what refers to an artifact; with an artifactType, only what has
@@ -53,6 +54,52 @@ func (l location) listReferrers(ctx context.Context, digest, artifactType string
 		return nil, err
 	}
 	return index.Manifests, nil
+}
+
+// referring is a manifest that refers to a subject, both by their digests.
+type referring struct{ subject, digest, artifactType string }
+
+// checkListed wants what was sent to be listed at its subject. A registry that keeps manifests and forgets
+// what they refer to would make evidence vanish.
+func (l location) checkListed(ctx context.Context, op string, sent []referring) error {
+	listed, asked := map[string]bool{}, map[string]bool{}
+	for _, s := range sent {
+		if asked[s.subject] {
+			continue
+		}
+		asked[s.subject] = true
+		list, err := l.listReferrers(ctx, s.subject, "")
+		if err != nil {
+			return l.convert("listing referrers of "+s.subject, l.at(s.subject), err)
+		}
+		for _, d := range list {
+			listed[d.Digest.String()] = true
+		}
+	}
+	for _, s := range sent {
+		if !listed[s.digest] {
+			return &RemoteError{Registry: l.shown, Op: op, Err: &StrippedError{Subject: s.subject, Type: s.artifactType}}
+		}
+	}
+	return nil
+}
+
+// StrippedError says that a registry took what refers to something, and does not list it.
+type StrippedError struct {
+	// Subject is the digest that it refers to, Type its artifact type.
+	Subject, Type string
+}
+
+func (e *StrippedError) Error() string {
+	return fmt.Sprintf("it does not list what refers to %s: %s", e.Subject, e.Type)
+}
+
+// Kind says whose fault it is.
+func (*StrippedError) Kind() faults.Kind { return faults.Remote }
+
+// Hint says what to do.
+func (*StrippedError) Hint() string {
+	return "use a registry that keeps referrers, or at least tags; an artifact is not put where its evidence would be missing"
 }
 
 func (l location) describeReferrer(ctx context.Context, d v1.Descriptor) (ReferrerInfo, error) {

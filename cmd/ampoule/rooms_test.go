@@ -27,8 +27,9 @@ var rooms = map[string][]string{
 	"artifact":  {"packaging"},
 	"packaging": {},
 	// Only tests import it.
-	"internal/basetime": {},
-	"faults":            {},
+	"internal/basetime":  {},
+	"internal/powerloss": {},
+	"faults":             {},
 	"tree":              {},
 	"store":             {},
 	"recipes":           {"recipes/foreign"},
@@ -127,14 +128,15 @@ var owners = map[string][]string{
 // runtimeOwners is as owners, for packages that tests may use freely.
 var runtimeOwners = map[string][]string{
 	"net/http": {"builder/fetch/...", "registry/...", "api/..."},
-	// Only tests import the specimens.
-	"os/exec": {"builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "registry/trust/keys"},
+	// Only tests import the specimens, and what records programs.
+	"os/exec": {"builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "internal/powerloss", "registry/trust/keys"},
 	// Source archives are foreign: one package walks them, within limits. Who else reads
 	// archives reads others: images, wheels, packages of Debian.
 	"archive/tar": {"builder/locking/sources", "tree", "registry/...", "cmd/...", "recipes/internal/...", "builder/sandbox/...", "builder/docker",
 		"builder/failure", "builder/toolchain/...", "builder/vary"},
-	"archive/zip":                {"builder/locking/sources", "audit/...", "builder/compare", "builder/unpack/..."},
-	module + "internal/basetime": {},
+	"archive/zip":                 {"builder/locking/sources", "audit/...", "builder/compare", "builder/unpack/..."},
+	module + "internal/basetime":  {},
+	module + "internal/powerloss": {},
 	// It keeps manifests in memory only.
 	"github.com/google/go-containerregistry/pkg/registry": {},
 }

@@ -292,7 +292,7 @@ func (g *guard) hold(t Target) error {
 		return fmt.Errorf("holding %s: %w", t, err)
 	}
 	if answer.status >= http.StatusBadRequest {
-		return fmt.Errorf("holding %s: the registry answers %d", t, answer.status)
+		return fmt.Errorf("holding %s: %w", t, g.refusal(answer.status))
 	}
 	return nil
 }

@@ -142,7 +142,7 @@ func (g *guard) listReferrers(repo repository) error {
 			g.replay(repo, doc, doc.digest)
 		}
 	}
-	return repo.settleList()
+	return g.sync()
 }
 
 // present reports whether there is a file for all that a descriptor leads to. It reads manifests

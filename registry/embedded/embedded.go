@@ -183,7 +183,7 @@ func busy(dir string, err error) error {
 		"opening the registry in %s: another process holds it and does not answer: %w", dir, err)
 }
 
-// errNoAddress says that the lock's file is empty.
+// errNoAddress says that the lock's file carries no address.
 var errNoAddress = errors.New("the lock carries no address")
 
 // rewind returns the request to send: a copy whose body starts at its start.

@@ -45,10 +45,9 @@ type guard struct {
 	fresh func() http.Handler
 	inner atomic.Pointer[http.Handler]
 	sound *sound
-	// synced is what is on disk for sure, lists the lists as they were read last.
-	synced synced
-	lists  *lists
-	spare  Spare
+	// lists are the lists as they were read last.
+	lists *lists
+	spare Spare
 	// place is where the directory is, and what it is without as a copy.
 	place place
 	// writing is held while a manifest is written or content is removed.
@@ -61,10 +60,13 @@ type guard struct {
 	askedMu sync.Mutex
 	// open is held for reading by every request, and for good by shut.
 	open sync.RWMutex
+	// unsynced says that something may have been written since everything was put on disk.
+	unsynced atomic.Bool
 }
 
 func newGuard(dir, secret string, spare Spare, fresh func() http.Handler) *guard {
 	g := &guard{dir: dir, root: filepath.Join(dir, rootName), secret: secret, spare: spare, fresh: fresh, sound: newSound(dir), lists: newLists(), asked: map[string]time.Time{}}
+	g.unsynced.Store(true) // by whoever held the lock before
 	g.renew()
 	return g
 }
@@ -152,7 +154,12 @@ func (g *guard) route(w http.ResponseWriter, r *http.Request, repo repository, k
 	}
 }
 
-func (g *guard) serve(w http.ResponseWriter, r *http.Request) { (*g.inner.Load()).ServeHTTP(w, r) }
+func (g *guard) serve(w http.ResponseWriter, r *http.Request) {
+	(*g.inner.Load()).ServeHTTP(w, r)
+	if r.Method != http.MethodGet && r.Method != http.MethodHead {
+		g.unsynced.Store(true)
+	}
+}
 
 // getManifest gives a manifest that is what its digest says. One that is not, or that the
 // repository's list names and that is gone, is answered as the protocol has it for content
@@ -249,6 +256,32 @@ func (g *guard) drop(repo repository, digest string) error {
 	return nil
 }
 
+// sync puts on disk what is written in the registry's file system.
+func (g *guard) sync() error {
+	if !g.unsynced.Swap(false) {
+		return nil
+	}
+	err := os.MkdirAll(g.root, 0o755)
+	if err == nil {
+		err = syncAll(g.root)
+	}
+	if err != nil {
+		g.unsynced.Store(true)
+		return fmt.Errorf("syncing %s: %w", g.root, err)
+	}
+	return nil
+}
+
+// syncAll puts on disk what is written in the file system of a directory.
+func syncAll(path string) error {
+	dir, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	return unix.Syncfs(int(dir.Fd()))
+}
+
 // recorder keeps an answer until it may be given.
 type recorder struct {
 	header http.Header
@@ -282,11 +315,24 @@ type diskWriter struct {
 
 // WriteHeader answers 507 where the disk is full.
 func (d *diskWriter) WriteHeader(status int) {
-	var fs unix.Statfs_t
-	if status == http.StatusInternalServerError && unix.Statfs(d.root, &fs) == nil && fs.Bavail*uint64(fs.Bsize) < fullBelow {
+	if status == http.StatusInternalServerError && isFull(d.root) {
 		status = http.StatusInsufficientStorage
 	}
 	d.ResponseWriter.WriteHeader(status)
+}
+
+// isFull reports whether the disk of a directory is full.
+func isFull(dir string) bool {
+	var fs unix.Statfs_t
+	return unix.Statfs(dir, &fs) == nil && fs.Bavail*uint64(fs.Bsize) < fullBelow
+}
+
+// refusal is the error of an answer of the registry to this process.
+func (g *guard) refusal(status int) error {
+	if status == http.StatusInternalServerError && isFull(g.root) {
+		return unix.ENOSPC
+	}
+	return fmt.Errorf("the registry answers %d", status)
 }
 
 func hashOf(raw []byte) string {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/olareg/olareg"
 	"github.com/olareg/olareg/config"
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -67,7 +68,8 @@ func newHolder(dir string, spare Spare, lock *os.File) (*holder, error) {
 		DialContext:         func(ctx context.Context, _, _ string) (net.Conn, error) { return h.inside.dial(ctx) },
 		MaxIdleConnsPerHost: 8, DisableCompression: true,
 	}
-	if err := h.guard.settle(); err != nil {
+	// On a full disk the registry can be read.
+	if err := errors.Join(h.guard.restoreLists(), h.guard.settle()); err != nil && !errors.Is(err, unix.ENOSPC) {
 		return nil, errors.Join(fmt.Errorf("settling the copy in %s: %w", dir, err), lock.Close())
 	}
 	h.serve(h.inside)
@@ -116,7 +118,7 @@ func (h *holder) close() error {
 	h.transport.CloseIdleConnections()
 	ctx, cancel := context.WithTimeout(context.Background(), grace)
 	defer cancel()
-	err := h.lock.Truncate(0)
+	err := eraseAddress(h.lock)
 	if shutdown := h.server.Shutdown(ctx); shutdown != nil {
 		err = errors.Join(err, h.server.Close())
 	}
@@ -160,7 +162,7 @@ func sweep(root string) error {
 			return fs.SkipDir
 		case d.IsDir() && d.Name() == "blobs":
 			return fs.SkipDir
-		case !d.IsDir() && strings.HasPrefix(d.Name(), "index.json."):
+		case !d.IsDir() && (strings.HasPrefix(d.Name(), "index.json.") || d.Name() == previousName+nextEnding):
 			return os.Remove(name)
 		}
 		return nil

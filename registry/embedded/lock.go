@@ -22,7 +22,7 @@ type address struct {
 	PID     int    `json:"pid"`
 }
 
-// tryLock takes the lock and empties its file, or returns nil when another process
+// tryLock takes the lock and has its file carry no address, or returns nil when another process
 // has it. The lock ends with the process (flock(2)).
 func tryLock(file string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
@@ -39,18 +39,36 @@ func tryLock(file string) (*os.File, error) {
 		}
 		return nil, fmt.Errorf("locking %s: %w", file, err)
 	}
-	if err := f.Truncate(0); err != nil {
+	if err := eraseAddress(f); err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
 	return f, nil
 }
 
+// eraseAddress has the lock's file carry no address. The file keeps its room on the disk: the next
+// address fits in, also on a full one.
+func eraseAddress(lock *os.File) error {
+	info, err := lock.Stat()
+	if err != nil || info.Size() == 0 {
+		return err
+	}
+	_, err = lock.WriteAt([]byte{0}, 0)
+	return err
+}
+
+// writeAddress writes the first byte last: before that there is nothing whole to read.
 func writeAddress(lock *os.File, a address) error {
 	raw, err := json.Marshal(a)
 	if err != nil {
 		return err
 	}
-	_, err = lock.WriteAt(raw, 0)
+	if _, err := lock.WriteAt(raw[1:], 1); err != nil {
+		return err
+	}
+	if err := lock.Truncate(int64(len(raw))); err != nil {
+		return err
+	}
+	_, err = lock.WriteAt(raw[:1], 0)
 	return err
 }
 

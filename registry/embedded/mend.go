@@ -1,6 +1,7 @@
 package embedded
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
@@ -72,7 +73,7 @@ func (r repository) lostList() bool {
 
 // mendReferrers makes the list of what refers to a subject anew where it is damaged or gone.
 func (g *guard) mendReferrers(repo repository, subject string) error {
-	if d, ok := repo.referrers(subject); !ok || repo.check(d) == nil {
+	if repo.hasReferrersList(subject) {
 		return nil
 	}
 	g.writing.Lock()
@@ -81,26 +82,72 @@ func (g *guard) mendReferrers(repo repository, subject string) error {
 }
 
 func (g *guard) mendReferrersLocked(repo repository, subject string) error {
-	d, ok := repo.referrers(subject)
-	if !ok || repo.check(d) == nil {
+	if repo.hasReferrersList(subject) {
 		return nil
 	}
-	if err := g.drop(repo, d.Digest); err != nil {
-		return err
-	}
+	return g.change(repo, func() error {
+		if err := g.relist(repo, subject); err != nil {
+			return err
+		}
+		if d, ok := repo.referrers(subject); ok && repo.check(d) != nil {
+			return g.delete(repo, d.Digest) // nothing refers to it any more
+		}
+		return nil
+	})
+}
+
+// maxRelists bounds how often a list of referrers is begun anew: once for each damaged file that has the name of a
+// list on the way to the whole one.
+const maxRelists = 64
+
+// relist makes the list of what refers to a subject of all manifests that do. The list that is there
+// is damaged or gone.
+func (g *guard) relist(repo repository, subject string) error {
 	found, err := repo.documents()
 	if err != nil {
 		return err
 	}
-	for _, doc := range found {
-		if doc.Subject != nil && doc.Subject.Digest == subject {
-			g.replay(repo, doc, doc.digest)
+	found = slices.DeleteFunc(found, func(d document) bool { return d.Subject == nil || d.Subject.Digest != subject })
+	for range maxRelists {
+		if err := g.dropReferrersList(repo, subject); err != nil {
+			return err
+		}
+		if g.refer(repo, subject, found) {
+			return nil
 		}
 	}
-	if d, ok := repo.referrers(subject); ok && repo.check(d) != nil {
-		return g.change(repo, func() error { return g.delete(repo, d.Digest) }) // nothing refers to it any more
+	return fmt.Errorf("the list of what refers to %s cannot be made", subject)
+}
+
+// refer puts manifests that refer to a subject into its list, one after the other. It ends early,
+// with false, when the list is a damaged file.
+func (g *guard) refer(repo repository, subject string, found []document) bool {
+	for _, doc := range found {
+		r := g.request(http.MethodPut, repo, doc.digest)
+		r.Header.Set("Content-Type", doc.MediaType)
+		r.ContentLength, r.Body = int64(len(doc.raw)), io.NopCloser(bytes.NewReader(doc.raw))
+		g.serve(&recorder{header: http.Header{}}, r)
+		if !repo.hasReferrersList(subject) {
+			return false
+		}
 	}
-	return nil
+	return true
+}
+
+// hasReferrersList reports whether the list of what refers to a subject is whole, or is not
+// there at all.
+func (r repository) hasReferrersList(subject string) bool {
+	d, ok := r.referrers(subject)
+	return !ok || r.check(d) == nil
+}
+
+// dropReferrersList removes the list of what refers to a subject if it is damaged.
+func (g *guard) dropReferrersList(repo repository, subject string) error {
+	d, ok := repo.referrers(subject)
+	if !ok {
+		return nil
+	}
+	return g.drop(repo, d.Digest)
 }
 
 // document is a manifest that a repository holds, whatever its list says.
@@ -185,8 +232,8 @@ func (g *guard) rebuild(repo repository) (int, error) {
 	for _, doc := range referrers {
 		g.replay(repo, doc, doc.digest)
 	}
-	if err := repo.settleList(); err != nil {
-		return 0, fmt.Errorf("syncing the list of %s: %w", repo.name, err)
+	if err := errors.Join(g.sync(), repo.forgetBefore()); err != nil {
+		return 0, err
 	}
 	return len(images) + len(indexes) + len(referrers), nil
 }
@@ -228,11 +275,7 @@ func logLength(doc document) int {
 // there is none. Lists of referrers are made anew.
 func (r repository) previous() manifest {
 	list := emptyList()
-	raw, err := readAtMost(filepath.Join(r.dir, previousName), maxIndex)
-	if err != nil {
-		return list
-	}
-	before, err := parseList(raw)
+	before, err := r.list(previousName)
 	if err != nil {
 		return list
 	}
@@ -312,7 +355,7 @@ func (g *guard) delete(repo repository, ref string) error {
 	answer := recorder{header: http.Header{}}
 	g.serve(&answer, g.request(http.MethodDelete, repo, ref))
 	if answer.status >= http.StatusBadRequest && answer.status != http.StatusNotFound {
-		return fmt.Errorf("removing %s from %s: the registry answers %d", ref, repo.name, answer.status)
+		return fmt.Errorf("removing %s from %s: %w", ref, repo.name, g.refusal(answer.status))
 	}
 	return nil
 }

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -51,9 +50,6 @@ func (g *guard) put(w http.ResponseWriter, r *http.Request, repo repository, ref
 	}
 	answer := recorder{header: w.Header()}
 	err = g.change(repo, func() error {
-		if err := g.land(repo, raw, m); err != nil {
-			return err
-		}
 		g.write(&answer, r, repo, raw, m.Subject)
 		return nil
 	})
@@ -141,30 +137,21 @@ func (r repository) named(ref string) string {
 }
 
 // write has the registry write a manifest and, for one with a subject, the list of what
-// refers to that. It writes no list that is there under its digest, damaged or not.
+// refers to that. It writes no list that is there under its digest, damaged or not: such a file
+// goes, and all that refers to the subject is put into a list again.
 func (g *guard) write(w *recorder, r *http.Request, repo repository, raw []byte, subject *descriptor) {
-	const tries = 3
-	header := w.header.Clone()
-	for range tries {
-		if subject != nil {
-			if d, ok := repo.referrers(subject.Digest); ok && g.drop(repo, d.Digest) != nil {
-				break
-			}
-		}
-		clear(w.header)
-		maps.Copy(w.header, header)
-		w.status = 0
-		w.body.Reset()
-		r.Body = io.NopCloser(bytes.NewReader(raw))
-		g.serve(w, r)
-		if subject == nil || w.status >= http.StatusBadRequest {
-			return
-		}
-		if d, ok := repo.referrers(subject.Digest); !ok || repo.check(d) == nil {
-			return
-		}
+	if subject != nil && g.dropReferrersList(repo, subject.Digest) != nil {
+		w.status = http.StatusInternalServerError
+		return
 	}
-	w.status = http.StatusInternalServerError
+	r.Body = io.NopCloser(bytes.NewReader(raw))
+	g.serve(w, r)
+	if subject == nil || w.status >= http.StatusBadRequest || repo.hasReferrersList(subject.Digest) {
+		return
+	}
+	if err := g.relist(repo, subject.Digest); err != nil {
+		w.status = http.StatusInternalServerError
+	}
 }
 
 // referrers is where a repository keeps the list of what refers to a subject.

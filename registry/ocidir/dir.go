@@ -29,15 +29,43 @@ func Open(path string) (*Layout, error) {
 // Create opens a layout directory for writing, and makes it where it is missing. A
 // directory with anything else in it is an error.
 func Create(path string) (*Layout, error) {
-	if err := os.MkdirAll(filepath.Join(path, "blobs", "sha256"), 0o755); err != nil { //nolint:gosec // a layout is as public as what is in it
+	if err := makeDirs(filepath.Join(path, "blobs", "sha256")); err != nil {
 		return nil, fmt.Errorf("making layout: %w", err)
 	}
-	if _, err := os.Lstat(filepath.Join(path, layoutFile)); errors.Is(err, fs.ErrNotExist) {
-		if err := begin(path); err != nil {
-			return nil, fmt.Errorf("making layout %s: %w", path, err)
-		}
+	if err := prepare(path); err != nil {
+		return nil, fmt.Errorf("making layout %s: %w", path, err)
 	}
 	return openDir(path, true)
+}
+
+// prepare makes a directory a layout, if it is none, and removes what writers that were killed have left.
+// Of several processes one does so at a time.
+func prepare(path string) (err error) {
+	unlock, err := lockFile(path)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	if _, err := os.Lstat(filepath.Join(path, layoutFile)); errors.Is(err, fs.ErrNotExist) {
+		return begin(path)
+	}
+	return sweep(path)
+}
+
+// makeDirs makes a directory with those above it, and puts their names on disk.
+func makeDirs(path string) error {
+	if _, err := os.Lstat(path); err == nil {
+		return nil
+	}
+	if above := filepath.Dir(path); above != path {
+		if err := makeDirs(above); err != nil {
+			return err
+		}
+	}
+	if err := os.Mkdir(path, 0o755); err != nil && !errors.Is(err, fs.ErrExist) { //nolint:gosec // a layout is as public as what is in it
+		return err
+	}
+	return syncDir(filepath.Dir(path))
 }
 
 // begin writes the files that make a directory a layout, the marker last.
@@ -47,7 +75,7 @@ func begin(path string) error {
 		return err
 	}
 	for _, n := range names {
-		if n.Name() != "blobs" && n.Name() != indexFile {
+		if n.Name() != "blobs" && n.Name() != indexFile && !isUnfinished(n.Name()) {
 			return faults.New(faults.Usage, "name an empty directory, or one that does not exist", "%s is there, and it is no layout", n.Name())
 		}
 	}

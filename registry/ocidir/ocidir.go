@@ -64,8 +64,14 @@ type Layout struct {
 	writer *writer
 }
 
-// Close gives open files back.
-func (l *Layout) Close() error { return l.files.Close() }
+// Close gives open files back. Uploads that did not end come to nothing.
+func (l *Layout) Close() error {
+	err := l.files.Close()
+	if l.writer != nil {
+		err = errors.Join(err, l.writer.close())
+	}
+	return err
+}
 
 // Root is a manifest that a layout has for its own sake, and not for another one's.
 type Root struct {

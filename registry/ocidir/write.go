@@ -8,6 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -23,6 +25,12 @@ import (
 	"ampoule/artifact"
 )
 
+const (
+	blobsDir = "blobs"
+	// uploadBegin begins the names of uploads.
+	uploadBegin = ".upload-"
+)
+
 // writer writes into a layout directory. A file has its name only when it is whole and on
 // disk.
 type writer struct {
@@ -33,9 +41,12 @@ type writer struct {
 	next    int
 }
 
-// writeFile puts a file in place in one step.
+// writeFile puts a file in place in one step. It is on disk then, with its name.
 func writeFile(path string, data []byte) error {
-	return renameio.WriteFile(path, data, 0o644, renameio.WithTempDir(filepath.Dir(path)), renameio.IgnoreUmask())
+	if err := renameio.WriteFile(path, data, 0o644, renameio.WithTempDir(filepath.Dir(path)), renameio.IgnoreUmask()); err != nil {
+		return err
+	}
+	return syncDir(filepath.Dir(path))
 }
 
 // upload answers the requests of an upload (distribution specification, "Pushing blobs"):
@@ -53,7 +64,7 @@ func (w *writer) upload(req *http.Request, id string) (*http.Response, error) {
 }
 
 func (w *writer) begin(req *http.Request) (*http.Response, error) {
-	f, err := os.CreateTemp(filepath.Join(w.path, "blobs"), ".upload-*")
+	f, err := w.createUpload()
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +76,24 @@ func (w *writer) begin(req *http.Request) (*http.Response, error) {
 	resp := status(http.StatusAccepted)
 	resp.Header.Set("Location", strings.TrimSuffix(req.URL.Path, "/")+"/"+id)
 	return resp, nil
+}
+
+// createUpload makes the file of an upload, locked for as long as it is written: one that nobody locks
+// belongs to a process that is gone.
+func (w *writer) createUpload() (f *os.File, err error) {
+	unlock, err := w.lock()
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	f, err = os.CreateTemp(filepath.Join(w.path, blobsDir), uploadBegin+"*")
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return nil, errors.Join(fmt.Errorf("locking an upload: %w", err), os.Remove(f.Name()), f.Close())
+	}
+	return f, nil
 }
 
 func (w *writer) fill(req *http.Request, id string) (*http.Response, error) {
@@ -154,6 +183,18 @@ func (w *writer) drop(id string) error {
 	return errors.Join(os.Remove(f.Name()), f.Close())
 }
 
+// close drops all uploads.
+func (w *writer) close() error {
+	w.mu.Lock()
+	ids := slices.Collect(maps.Keys(w.uploads))
+	w.mu.Unlock()
+	var err error
+	for _, id := range ids {
+		err = errors.Join(err, w.drop(id))
+	}
+	return err
+}
+
 // putManifest writes a manifest under its digest, and into index.json.
 func (l *Layout) putManifest(req *http.Request, ref string) (*http.Response, error) {
 	data, err := io.ReadAll(io.LimitReader(req.Body, maxManifest+1))
@@ -184,10 +225,7 @@ func (l *Layout) putManifest(req *http.Request, ref string) (*http.Response, err
 	if !artifact.IsDigest(ref) {
 		d.Annotations = map[string]string{artifact.AnnotationRefName: ref}
 	}
-	if err := writeFile(filepath.Join(l.writer.path, filepath.FromSlash(blobName(digest))), data); err != nil {
-		return nil, err
-	}
-	if err := l.list(d, m.Manifests); err != nil {
+	if err := l.writeManifest(d, &m); err != nil {
 		return nil, err
 	}
 	resp := status(http.StatusCreated)
@@ -199,14 +237,22 @@ func (l *Layout) putManifest(req *http.Request, ref string) (*http.Response, err
 	return resp, nil
 }
 
-// list puts a manifest into index.json, under its tag or without one. What it names itself
-// needs no place of its own there.
-func (l *Layout) list(d v1.Descriptor, children []v1.Descriptor) (err error) {
+// writeManifest writes a manifest, and then its place in index.json.
+func (l *Layout) writeManifest(d v1.Descriptor, m *described) (err error) {
 	unlock, err := l.writer.lock()
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, unlock()) }()
+	if err := writeFile(filepath.Join(l.writer.path, filepath.FromSlash(blobName(d.Digest.String()))), m.raw); err != nil {
+		return err
+	}
+	return l.list(d, m.Manifests)
+}
+
+// list puts a manifest into index.json, under its tag or without one. What it names itself
+// needs no place of its own there. The layout is locked.
+func (l *Layout) list(d v1.Descriptor, children []v1.Descriptor) error {
 	index, err := l.index()
 	if err != nil {
 		return err
@@ -234,12 +280,51 @@ func (l *Layout) list(d v1.Descriptor, children []v1.Descriptor) (err error) {
 
 // lock keeps other writers of the layout out, those of other processes, too.
 func (w *writer) lock() (unlock func() error, err error) {
-	f, err := os.Open(filepath.Join(w.path, layoutFile))
+	return lockFile(filepath.Join(w.path, layoutFile))
+}
+
+// lockFile locks a file or a directory, as flock(2) does, until the returned function is called.
+func lockFile(path string) (unlock func() error, err error) {
+	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		return nil, errors.Join(fmt.Errorf("locking the layout: %w", err), f.Close())
+		return nil, errors.Join(fmt.Errorf("locking %s: %w", path, err), f.Close())
 	}
 	return f.Close, nil
+}
+
+// isUnfinished reports whether a file has a name of those that are not in place yet.
+func isUnfinished(name string) bool {
+	return strings.HasPrefix(name, "."+indexFile) || strings.HasPrefix(name, "."+layoutFile)
+}
+
+// sweep removes what is not in place and belongs to no process any more. Files of the layout itself are
+// written under its lock; an upload is locked by who writes it.
+func sweep(path string) (err error) {
+	unlock, err := lockFile(filepath.Join(path, layoutFile))
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, unlock()) }()
+	for _, dir := range []string{".", blobsDir, filepath.Join(blobsDir, "sha256")} {
+		entries, err := os.ReadDir(filepath.Join(path, dir))
+		if err != nil {
+			return err
+		}
+		for _, e := range entries {
+			file := filepath.Join(path, dir, e.Name())
+			switch {
+			case dir == blobsDir && strings.HasPrefix(e.Name(), uploadBegin):
+				err = removeUnlocked(file)
+			case dir == "." && isUnfinished(e.Name()), dir != "." && dir != blobsDir && strings.HasPrefix(e.Name(), "."):
+				err = os.Remove(file)
+			}
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	return nil
 }

@@ -14,6 +14,8 @@ const (
 	LoopFile      = "loop.json"
 	BenchFile     = "bench.json"
 	KillsFile     = "kills.json"
+	// PowerLossFile is written by a test of the program itself.
+	PowerLossFile = "powerloss.json"
 	ChecksFile    = "checks.json"
 	VerdictsFile  = "verdicts.json"
 	AuditsFile    = "audits.json"
@@ -187,6 +189,21 @@ type Kill struct {
 
 // Key implements [Result].
 func (k Kill) Key() string { return k.Name }
+
+// PowerLoss is what came of one deed during which the power went.
+type PowerLoss struct {
+	// Name is the deed.
+	Name string `json:"name"`
+	When string `json:"when"`
+	// Calls are those of the deed that change files or put them on disk; Losses is how often the power went between
+	// them, Failed how often something was gone or there by halves.
+	Calls  int `json:"calls"`
+	Losses int `json:"losses"`
+	Failed int `json:"failed"`
+}
+
+// Key implements [Result].
+func (p PowerLoss) Key() string { return p.Name }
 
 // Rollout is one change of what several services share, until all of them were published.
 type Rollout struct {

@@ -60,6 +60,10 @@ func Render(results string) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	losses, err := recorded.Open[recorded.PowerLoss](filepath.Join(results, recorded.PowerLossFile))
+	if err != nil {
+		return "", err
+	}
 	checks, err := recorded.Open[recorded.Check](filepath.Join(results, recorded.ChecksFile))
 	if err != nil {
 		return "", err
@@ -107,6 +111,7 @@ func Render(results string) (string, error) {
 	writeKills(&b, kills.All())
 	writePeers(&b, peers.All())
 	writeSuite(&b, suite.All())
+	writePowerLosses(&b, losses.All())
 	writeServices(&b, services.All())
 	if err := writeVerdicts(&b, verdicts.All()); err != nil {
 		return "", err
@@ -210,6 +215,26 @@ store that has its inputs and its toolchain, *stored* with one that has the inte
 		if !k.Passed {
 			fmt.Fprintf(b, "\n%s, killed after %.1f s during %s: %s %s\n", code(k.Name), k.AfterSeconds, k.During, k.Error, strings.Join(k.Left, ", "))
 		}
+	}
+}
+
+// writePowerLosses tells what came of losses of power.
+func writePowerLosses(b *strings.Builder, losses []recorded.PowerLoss) {
+	if len(losses) == 0 {
+		return
+	}
+	b.WriteString(`
+## Without power
+
+What writes to the store's registry or to a layout, while a machine loses its power: ` + "`make powerloss`" + ` replays recorded calls up to a
+moment between two of them, and drops what was not synced ([0095](decisions/0095-power-loss.md)). What was there before has to be whole, what is
+new whole or not there, and the same has to end well when it is done again.
+
+| what is done | calls | losses of power | something was gone, or there by halves | day |
+|---|--:|--:|--:|---|
+`)
+	for _, l := range losses {
+		row(b, l.Name, fmt.Sprint(l.Calls), fmt.Sprint(l.Losses), fmt.Sprint(l.Failed), l.When)
 	}
 }
 

@@ -76,6 +76,7 @@ func TestRender(t *testing.T) {
 	put(t, dir, recorded.KillsFile,
 		recorded.Kill{Name: "stored-001", Outcome: when, During: "wheel psycopg2==2.9"}, recorded.Kill{Name: "stored-002", Outcome: when, During: "wheel markupsafe==3"},
 		recorded.Kill{Name: "interpreter-001", Outcome: recorded.Outcome{Error: "left 1 things"}, AfterSeconds: 2, During: "interpreter CPython", Left: []string{"container x"}})
+	put(t, dir, recorded.PowerLossFile, recorded.PowerLoss{Name: "publishing", When: "2026-05-04", Calls: 80, Losses: 200, Failed: 1})
 	put(t, dir, recorded.ServicesFile,
 		recorded.Rollout{Name: "new", Outcome: when, Services: 10, Commands: 2, LockSeconds: 200, BuildSeconds: 300, InterpreterSeconds: 130, Interpreters: 1, Wheels: 10, Python: "3.13.5", Libssl: "3.0.20"})
 	put(t, dir, recorded.ClientsFile,
@@ -111,6 +112,7 @@ func TestRender(t *testing.T) {
 		"| nothing to do | 0.12 s | 0.15 s | yes | five |",
 		"| interpreter | interpreter | 1 | 0 |\n| stored | wheel | 2 | 2 |\n| all |  | 3 | 2 |\n",
 		"`interpreter-001`, killed after 2.0 s during interpreter CPython: left 1 things container x\n",
+		"| publishing | 80 | 200 | 1 | 2026-05-04 |\n",
 		"| `web` | the same digest | 5 min 00 s | `sha256:00` | 2026-05-04 |\n",
 		"| `legacy` | the same digest, which the catalogue's build does not have | 5 min 00 s | `sha256:04` | 2026-05-04 |\n",
 		"; a.so: .rodata (time) | 1 min 00 s | `sha256:02` | 2026-05-04 |\n",
@@ -133,7 +135,7 @@ func TestRender(t *testing.T) {
 
 func TestRenderRefuses(t *testing.T) {
 	t.Parallel()
-	for _, file := range []string{recorded.RecipesFile, recorded.PackagesFile, recorded.LoopFile, recorded.BenchFile, recorded.KillsFile, recorded.ChecksFile, recorded.ServicesFile, recorded.StartsFile, recorded.ReleasesFile, recorded.ClientsFile} {
+	for _, file := range []string{recorded.RecipesFile, recorded.PackagesFile, recorded.LoopFile, recorded.BenchFile, recorded.KillsFile, recorded.ChecksFile, recorded.ServicesFile, recorded.StartsFile, recorded.ReleasesFile, recorded.ClientsFile, recorded.PowerLossFile} {
 		dir := t.TempDir()
 		if err := os.WriteFile(filepath.Join(dir, file), []byte("{"), 0o644); err != nil {
 			t.Fatal(err)

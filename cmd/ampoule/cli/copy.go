@@ -4,9 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
-	"os"
-	"path/filepath"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -152,25 +149,17 @@ it as it does what comes from one. Equal artifacts with equal evidence give equa
 }
 
 // Export writes an artifact into a file. The file has its name only when it is whole.
-func Export(ctx context.Context, s *Session, from located, file string) (err error) {
-	dir, err := os.MkdirTemp(filepath.Dir(file), ".ampoule-export-*")
-	if err != nil {
-		return fmt.Errorf("exporting to %s: %w", file, err)
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	l, err := ocidir.Create(dir)
-	if err != nil {
+func Export(ctx context.Context, s *Session, from located, file string) error {
+	var done registry.Copied
+	err := ocidir.WriteFile(ctx, file, tree.Time, func(l *ocidir.Layout) error {
+		reg, err := registry.Layout(l, file)
+		if err != nil {
+			return err
+		}
+		done, err = s.copy(ctx, from, located{Registry: reg, ref: layoutName})
 		return err
-	}
-	reg, err := registry.Layout(l, file)
+	})
 	if err != nil {
-		return errors.Join(err, l.Close())
-	}
-	done, err := s.copy(ctx, from, located{Registry: reg, ref: layoutName})
-	if err = errors.Join(err, l.Close()); err != nil {
-		return err
-	}
-	if err := replaceWith(file, func(w io.Writer) error { return ocidir.WriteTar(ctx, w, dir, tree.Time) }); err != nil {
 		return fmt.Errorf("exporting to %s: %w", file, err)
 	}
 	s.tellCopied(done)

@@ -2,17 +2,14 @@ package embedded
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"sync"
 	"testing"
-	"time"
 
 	"ampoule/artifact"
 )
@@ -61,54 +58,6 @@ func TestTornList(t *testing.T) {
 			t.Errorf("%s: tags are %v", name, tags)
 		}
 		s.check(false, nil, nil)
-	}
-}
-
-// TestChangesKeepTheListBefore looks, while a list is changed, for the second name of the one
-// that is on disk.
-func TestChangesKeepTheListBefore(t *testing.T) {
-	t.Parallel()
-	s := newShelf(t)
-	s.publish("a", noise(100))
-	g := s.current.(*holder).guard
-	repo, _ := g.repository("web")
-	before, err := os.ReadFile(filepath.Join(repo.dir, indexName))
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Where there are no second names, a copy is as good, and the first one stays.
-	for _, list := range []string{string(before), "{}"} {
-		if err := repo.copyList(); err != nil {
-			t.Fatal(err)
-		}
-		if kept, err := os.ReadFile(filepath.Join(repo.dir, previousName)); err != nil || string(kept) != string(before) {
-			t.Errorf("the copy is %s, %v", kept, err)
-		}
-		if err := repo.place(indexName, []byte(list)); err != nil {
-			t.Fatal(err)
-		}
-	}
-	if err := errors.Join(repo.place(indexName, before), repo.settleList()); err != nil {
-		t.Fatal(err)
-	}
-	cut := errors.New("cut off")
-	for _, end := range []error{cut, nil} {
-		err := g.change(repo, func() error {
-			kept, err := os.ReadFile(filepath.Join(repo.dir, previousName))
-			if err != nil || string(kept) != string(before) {
-				t.Errorf("the list before is %s, %v", kept, err)
-			}
-			if err := repo.place(indexName, []byte("{")); err != nil {
-				t.Error(err)
-			}
-			return end
-		})
-		if !errors.Is(err, end) {
-			t.Error(err)
-		}
-	}
-	if _, err := os.Stat(filepath.Join(repo.dir, previousName)); !errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("it is kept when the change is on disk: %v", err)
 	}
 }
 
@@ -223,54 +172,5 @@ func TestListIsCopiedLast(t *testing.T) {
 	defer m.Close()
 	if report, err := m.Verify(t.Context(), false); err != nil || len(report.Faults) == 0 || len(report.LeftOut) != 0 {
 		t.Errorf("what is lost where it was is left out: %+v, %v", report, err)
-	}
-}
-
-// TestContentIsSyncedFirst looks, at the moment when a list is going to be replaced, whether all
-// that the manifest leads to is on disk, and the manifest itself.
-func TestContentIsSyncedFirst(t *testing.T) {
-	t.Parallel()
-	s := newShelf(t)
-	m := s.publish("a", noise(1000))
-	g := s.current.(*holder).guard
-	time.Sleep(2 * tick) // what has just changed is not remembered as synced
-	looked := false
-	inner := *g.inner.Load()
-	var watching http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Method == http.MethodPut {
-			looked = true
-			g.synced.mu.Lock()
-			for _, d := range []descriptor{m.layer, m.config, m.image, m.index} {
-				if _, ok := g.synced.known[s.path(d)]; !ok {
-					t.Errorf("%s is not synced", d.MediaType)
-				}
-			}
-			g.synced.mu.Unlock()
-		}
-		inner.ServeHTTP(w, r)
-	})
-	g.inner.Store(&watching)
-	raw, err := os.ReadFile(s.path(m.index))
-	if err != nil {
-		t.Fatal(err)
-	}
-	g.synced.known = nil
-	if status := s.send(http.MethodPut, "/v2/web/manifests/1.0", artifact.IndexType, raw); status != http.StatusCreated || !looked {
-		t.Errorf("the tag is answered with %d; looked: %v", status, looked)
-	}
-	// A new manifest is in place before it is listed.
-	fresh := manifest{SchemaVersion: 2, MediaType: artifact.ManifestType, Config: &m.config, Layers: []descriptor{m.layer}, Annotations: map[string]string{"new": "yes"}}
-	if raw, err = json.Marshal(fresh); err != nil {
-		t.Fatal(err)
-	}
-	var again http.Handler = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if content, err := os.ReadFile(s.path(descriptor{Digest: hashOf(raw)})); r.Method == http.MethodPut && string(content) != string(raw) {
-			t.Errorf("the manifest is not there: %v", err)
-		}
-		inner.ServeHTTP(w, r)
-	})
-	g.inner.Store(&again)
-	if status := s.send(http.MethodPut, "/v2/web/manifests/2.0", artifact.ManifestType, raw); status != http.StatusCreated {
-		t.Errorf("the new one is answered with %d", status)
 	}
 }
