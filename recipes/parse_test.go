@@ -88,7 +88,10 @@ func TestRecipeFaults(t *testing.T) {
 			"[--enable-optimizations, --with-lto]\n  optional: [_tkinter]\n", "[--with-lto]\ntrain: {commands: [[bench], [\"\"]], group: speed}\n",
 			[]want{{"6:1", "train without --enable-optimizations decides nothing", "add --enable-optimizations"}, {"6:30", "a command has no program", "python3"}, {"6:43", "the dependency group speed, which train takes, is missing", "dependency-groups: {speed: ["}},
 		},
-		"training without commands": {"pure:", "train: {group: x}\npure:", []want{{"12:8", "train.commands is missing", ""}, {"12:16", "the dependency group x, which train takes, is missing", ""}}},
+		"training without commands": {
+			"pure:", "train: {group: x}\npure:",
+			[]want{{"12:8", "train.commands is missing", ""}, {"12:16", "the dependency group x, which train takes, is missing", ""}},
+		},
 		"duplicate key":        {"pure:", "name: x\npure:", []want{{"12:1", `"name" is written twice`, "line 2"}}},
 		"wrong type":           {"pure: [sqlalchemy]", "pure: {sqlalchemy: 1}", []want{{"12:7", "pure is a list, not a mapping", ""}}},
 		"text for a list":      {"[_tkinter]", "_tkinter", []want{{"6:13", "python.optional is a list, not text", "[_tkinter]"}}},
