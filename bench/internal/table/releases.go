@@ -22,8 +22,8 @@ func writeReleases(b *strings.Builder, book *recorded.Book[recorded.Fit]) {
 	fmt.Fprintf(b, `
 ### Beside the last releases
 
-`+"`make releases`"+` compares each override that ships with the last five releases of its distribution, and each of its rules with the last five
-that the rule is for. Nothing is built: for every build requirement that both an override and the release's sdist (PEP 518) speak of there has to be a version that
+`+"`make releases`"+` compares each override that ships with the last five releases of its distribution (those with an sdist that is a .tar.gz file, or a pure wheel), and each of its rules with the last five
+that the rule is for, one that adds build requirements with the last 30. Nothing is built: for every build requirement that both an override and the release's sdist (PEP 518) speak of there has to be a version that
 all admit, which builds for CPython 3.13.5 could take; a limit has to leave a release; and what builds take as it is published has to be
 published. What a build backend adds when it runs (PEP 517), and what requirements require in turn, is not compared. *held back* is how many of them limits leave out on purpose.
 **%d of %d agree.**

@@ -16,8 +16,10 @@ import (
 )
 
 const (
-	// lastReleases is how many releases an override, and each of its rules, is compared with.
+	// lastReleases is how many releases an override, and each of its rules, is compared with,
+	// and lastAdding how many a rule that adds build requirements: those age.
 	lastReleases = 5
+	lastAdding   = 30
 	// releasesPython is the CPython that they would be built for.
 	releasesPython = "3.13.5"
 	releasesMinor  = 13
@@ -29,7 +31,8 @@ var suites = []string{"bullseye", "bookworm", "trixie"}
 
 // Releases compares the overrides that ship, all if none is named, with the last releases
 // of their distributions: whether there is a version of each build requirement that both
-// admit, and a release that each limit admits. It builds nothing.
+// admit, a release that each limit admits, and a published wheel of what is not built. It
+// builds nothing.
 func (t *Trials) Releases(ctx context.Context, names []string) error {
 	shipped := recipes.ShippedOverrides()
 	names, err := chosen(slices.Sorted(maps.Keys(shipped)), spelledNormal(names))
@@ -58,7 +61,8 @@ func (t *Trials) Releases(ctx context.Context, names []string) error {
 type release struct {
 	text    string
 	version packaging.Version
-	// sdist is nil where it has none that CPython of [releasesPython] may take.
+	// sdist is nil where it has none that CPython of [releasesPython] may take. A zip file,
+	// as there were before PEP 625, counts as none.
 	sdist *index.File
 	// wheels are what it has published for this machine.
 	wheels []packaging.WheelName
@@ -103,9 +107,10 @@ func gathered(name string, files []index.File) []release {
 			r = &release{text: text, version: version}
 			byVersion[version.String()] = r
 		}
-		if isSdist {
+		if isSdist && strings.HasSuffix(f.Name, ".tar.gz") {
 			r.sdist = &f
-		} else if slices.ContainsFunc(wheel.Tags(), cpython.Supports) {
+		}
+		if slices.ContainsFunc(wheel.Tags(), cpython.Supports) {
 			r.wheels = append(r.wheels, wheel)
 		}
 	}
@@ -190,7 +195,11 @@ func (f *fitting) choose(all []release) ([]release, error) {
 		if len(fitting) == 0 && rule.Limit != "" {
 			f.conflict("", "no release is within the limit "+rule.Limit, rule.Suites...)
 		}
-		for _, r := range fitting[max(0, len(fitting)-lastReleases):] {
+		last := lastReleases
+		if len(rule.Requires) > 0 {
+			last = lastAdding
+		}
+		for _, r := range fitting[max(0, len(fitting)-last):] {
 			chosen[r.text] = r
 		}
 	}
@@ -244,17 +253,17 @@ func (f *fitting) held(r release, place recipes.Place) bool {
 
 // wish is what is wanted of one build requirement.
 type wish struct {
-	requirements []packaging.Requirement
-	// told says each of them, and who wants it; ours says that one is of an override.
+	// declared is what the sdist wants, and ours what overrides do.
+	declared, ours []packaging.Requirement
+	// told says each of them, and who wants it.
 	told []string
-	ours bool
 }
 
 // admits reports whether a version is within all requirements. A pre-release is only where
 // one of them names a pre-release (PEP 440, "Handling of pre-releases").
-func (w *wish) admits(v packaging.Version) bool {
+func admits(requirements []packaging.Requirement, v packaging.Version) bool {
 	named := !v.IsPrerelease()
-	for _, q := range w.requirements {
+	for _, q := range requirements {
 		if !q.Specifiers.Contains(v) {
 			return false
 		}
@@ -269,7 +278,7 @@ func namesPrerelease(s packaging.Specifier) bool {
 }
 
 // clashes lists the build requirements of which no version is what both the release and
-// overrides want.
+// overrides want. Where the release alone wants what is not there, no override is at fault.
 func (f *fitting) clashes(ctx context.Context, r release, declared []string, place recipes.Place) ([]string, error) {
 	wishes, err := f.wishes(r, declared, place)
 	if err != nil {
@@ -278,15 +287,17 @@ func (f *fitting) clashes(ctx context.Context, r release, declared []string, pla
 	var clashes []string
 	for _, name := range slices.Sorted(maps.Keys(wishes)) {
 		w := wishes[name]
-		if !w.ours {
+		if len(w.ours) == 0 {
 			continue
 		}
 		versions, err := f.project(ctx, name)
 		if err != nil {
 			return nil, err
 		}
-		fits := func(v release) bool { return f.takes(name, v, place) && w.admits(v.version) }
-		if !slices.ContainsFunc(versions, fits) {
+		there := func(wanted []packaging.Requirement) bool {
+			return slices.ContainsFunc(versions, func(v release) bool { return f.takes(name, v, place) && admits(wanted, v.version) })
+		}
+		if !there(slices.Concat(w.declared, w.ours)) && (len(w.declared) == 0 || there(w.declared)) {
 			clashes = append(clashes, strings.Join(w.told, ", "))
 		}
 	}
@@ -317,7 +328,12 @@ func (f *fitting) wishes(r release, declared []string, place recipes.Place) (map
 			w = &wish{}
 			wishes[q.Name] = w
 		}
-		w.requirements, w.told, w.ours = append(w.requirements, q), append(w.told, whose+" "+q.String()), w.ours || ours
+		w.told = append(w.told, whose+" "+q.String())
+		if ours {
+			w.ours = append(w.ours, q)
+		} else {
+			w.declared = append(w.declared, q)
+		}
 		return nil
 	}
 	for _, text := range declared {
