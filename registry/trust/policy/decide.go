@@ -143,7 +143,7 @@ func (j *judgement) all(rule Rule) {
 	j.provenance(rule.Provenance)
 	j.verdict(rule.Verdict)
 	// What was tested, with which groups, is said of the artifact.
-	if subject.Group == "" {
+	if j.subject.Group == "" {
 		j.tests(rule.Tests)
 	}
 	j.sbom(rule.SBOM)
