@@ -178,7 +178,7 @@ func (r *race) prepare(ctx context.Context, p peer) error {
 	if err != nil {
 		return err
 	}
-	web, _, err := r.web()
+	web, _, err := r.web(ctx)
 	if err != nil {
 		return err
 	}
@@ -190,9 +190,9 @@ func (r *race) prepare(ctx context.Context, p peer) error {
 }
 
 // web lists what the web recipe requires, and the modules that its test imports.
-func (r *race) web() (requirements, imports []string, err error) {
+func (r *race) web(ctx context.Context) (requirements, imports []string, err error) {
 	err = inTemp(func(work string) error {
-		dir, err := r.t.fromCatalogue(context.Background(), work, webRecipe)
+		dir, err := r.t.fromCatalogue(ctx, work, webRecipe)
 		if err != nil {
 			return err
 		}
@@ -250,7 +250,7 @@ func (r *race) compile(ctx context.Context, p peer) error {
 		if err != nil {
 			return err
 		}
-		source, _, err := r.t.source(dir)
+		source, _, err := r.t.source(ctx, dir)
 		if err == nil {
 			err = r.m.Write("/srv/source.tar.xz", string(source))
 		}
@@ -271,7 +271,7 @@ func (r *race) starts(ctx context.Context) error {
 		return nil
 	}
 	r.t.Say("starting each interpreter %d times", startTimes)
-	_, imports, err := r.web()
+	_, imports, err := r.web(ctx)
 	if err != nil {
 		return err
 	}

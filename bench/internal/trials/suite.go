@@ -223,7 +223,7 @@ func (s *ownTests) source(ctx context.Context) (sdist []byte, err error) {
 	if _, err := s.t.lock(ctx, s.t.Store, dir); err != nil {
 		return nil, err
 	}
-	archive, python, err := s.t.source(dir)
+	archive, python, err := s.t.source(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
@@ -231,7 +231,7 @@ func (s *ownTests) source(ctx context.Context) (sdist []byte, err error) {
 }
 
 // source gives CPython's archive, which the store has for whoever has locked the recipe in a directory.
-func (t *Trials) source(dir string) ([]byte, recipes.LockedPython, error) {
+func (t *Trials) source(ctx context.Context, dir string) ([]byte, recipes.LockedPython, error) {
 	lock, err := readLock(dir)
 	if err != nil {
 		return nil, recipes.LockedPython{}, err
@@ -240,7 +240,7 @@ func (t *Trials) source(dir string) ([]byte, recipes.LockedPython, error) {
 	if err != nil {
 		return nil, recipes.LockedPython{}, err
 	}
-	release, err := st.Use(context.Background())
+	release, err := st.Use(ctx)
 	if err != nil {
 		return nil, recipes.LockedPython{}, err
 	}
