@@ -199,7 +199,7 @@ func (w *world) checkGroupEvidence(g artifact.Group, digest string) {
 	if strings.Contains(string(bill), "pkg:pypi/demo") || strings.Contains(string(bill), "setuptools") {
 		t.Errorf("the bill of materials has what is the artifact's:\n%s", bill)
 	}
-	for _, want := range []string{w.published[g.Record.Key], digest, "pkg:pypi/extra@1.0", `"value": "test"`} {
+	for _, want := range []string{w.published[g.Record.Key], digest, "pkg:pypi/extra@1.0", `"value":"test"`} {
 		if !strings.Contains(string(bill), want) {
 			t.Errorf("the bill of materials lacks %s:\n%s", want, bill)
 		}

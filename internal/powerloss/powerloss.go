@@ -228,7 +228,8 @@ func (d *disk) applyContent(ops []op, kept []bool, loss Loss) {
 		if _, ok := left[o.content]; !ok {
 			left[o.content] = d.random.IntN(4)
 		}
-		if left[o.content]--; left[o.content] < 0 {
+		left[o.content]--
+		if left[o.content] < 0 {
 			continue
 		}
 		if left[o.content] == 0 && o.data != nil {

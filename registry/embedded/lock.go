@@ -52,7 +52,7 @@ func eraseAddress(lock *os.File) error {
 	if err != nil || info.Size() == 0 {
 		return err
 	}
-	_, err = lock.WriteAt([]byte{0}, 0)
+	_, err = lock.WriteAt(make([]byte, info.Size()), 0)
 	return err
 }
 

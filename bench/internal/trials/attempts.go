@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"ampoule/artifact"
 	"ampoule/bench/internal/drive"
 )
 
@@ -183,11 +184,9 @@ func (s *exhibit) discovered(ctx context.Context, ref string) (map[string]string
 
 // referring are the types of what refers to the artifact, and to its group.
 var (
-	referring      = []string{verdictType, "application/vnd.ampoule.wheelhouse.v1", "application/vnd.ampoule.debug.v1", "application/vnd.cyclonedx+json", "application/vnd.ampoule.group.v1"}
-	referringGroup = []string{verdictType, "application/vnd.cyclonedx+json"}
+	referring      = []string{artifact.VerdictType, artifact.WheelhouseType, artifact.DebugType, artifact.SBOMType, artifact.GroupType}
+	referringGroup = []string{artifact.VerdictType, artifact.SBOMType}
 )
-
-const verdictType = "application/vnd.ampoule.verdict.v1+json"
 
 // listed wants oras to find all that refers to the artifact and to the group.
 func (s *exhibit) listed(ctx context.Context, at shelf) (string, error) {
@@ -218,7 +217,7 @@ func orasPulls(ctx context.Context, s *exhibit, at shelf) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	if _, err := s.run(ctx, "oras", "pull", "--plain-http", "--output", dir, at.repository+"@"+found[verdictType]); err != nil {
+	if _, err := s.run(ctx, "oras", "pull", "--plain-http", "--output", dir, at.repository+"@"+found[artifact.VerdictType]); err != nil {
 		return "", err
 	}
 	data, err := os.ReadFile(filepath.Join(dir, "verdict.json"))

@@ -133,7 +133,8 @@ func parseCounts(data []byte) (*counted, error) {
 	c, size := &counted{}, int64(0)
 	h, err := readRecords(bytes.NewReader(data), int64(len(data)), func(r record) error {
 		// Counters that are all zero take space here, and none in the file.
-		if size += int64(max(r.length, -r.length)); size > mostRecord || r.length < -mostRecord {
+		size += int64(max(r.length, -r.length))
+		if size > mostRecord || r.length < -mostRecord {
 			return fmt.Errorf("its counters take more than %d bytes", mostRecord)
 		}
 		parsed, err := r.parse()
