@@ -47,7 +47,7 @@ test: setup ## Does all set-up and runs all checks and tests, the fastest first
 
 # The embedded registry's library sets a flag of a repository while other requests read it
 # (docs/decisions/0058-habits.md): where it serves, the race detector finds that and nothing else.
-RACY := ampoule/contents ampoule/registry/cache ampoule/cmd/ampoule/cli ampoule/registry ampoule/registry/embedded ampoule/registry/install ampoule/registry/server ampoule/wiring
+RACY := ampoule/contents ampoule/registry/cache ampoule/registry/channel ampoule/cmd/ampoule/cli ampoule/registry ampoule/registry/embedded ampoule/registry/install ampoule/registry/server ampoule/wiring
 
 # The race detector needs cgo; what ships is built without.
 test-fast: export CGO_ENABLED := 1
