@@ -181,7 +181,7 @@ func ciRuns(t *testing.T, dir, ref string) {
 		}
 	}
 	// What a command does to its parent and to process 1 is nothing, and it ends as it says itself.
-	const attacks = "import os, signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); os.kill(1, 9); os.kill(1, 15); os.kill(-1, 15); print(os.getppid()); raise SystemExit(5)"
+	const attacks = "import os, signal, subprocess; signal.signal(signal.SIGTERM, signal.SIG_IGN); subprocess.Popen(['sleep', '600']); os.kill(1, 9); os.kill(1, 15); os.kill(-1, 9); print(os.getppid()); raise SystemExit(5)"
 	if hostile := in(t, dir, nil, "ci", "run", "--", "python3", "-c", attacks); hostile.code != 5 || hostile.out != "0" {
 		t.Errorf("a command that kills what it can: %+v", hostile)
 	}

@@ -13,7 +13,7 @@ import (
 
 // signedPolicy asks for all that a build signs.
 const signedPolicy = `apiVersion: ampoule/v1
-trust: {file: trust.yaml, name: acme}
+trust: {file: trust.yaml, name: %s}
 rules:
 - match: ["*"]
   provenance: {network: denied, max-age: 1d}
@@ -31,7 +31,9 @@ func TestSignedBuild(t *testing.T) {
 	g.write(t, "")
 	ampoule(t, "-f", g.file, "lock")
 	g.laying(t, map[string]string{"fine.py": "answer = 42\n"})
-	for name, text := range map[string]string{"pw": "a passphrase", "policy.yaml": signedPolicy} {
+	// The store of the tests remembers each trust root that it has seen.
+	root := fmt.Sprintf("acme-%d", time.Now().UnixNano())
+	for name, text := range map[string]string{"pw": "a passphrase", "policy.yaml": fmt.Sprintf(signedPolicy, root)} {
 		if err := os.WriteFile(at(name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +45,7 @@ func TestSignedBuild(t *testing.T) {
 	for _, name := range []string{"root", "build"} {
 		ampoule(t, "keys", "generate", at(name), "--passphrase-file", at("pw"))
 	}
-	trust("init", "--name", "acme", "--root-key", "root="+at("root.pub"))
+	trust("init", "--name", root, "--root-key", "root="+at("root.pub"))
 	trust("add-key", "build="+at("build.pub"), "--role", "build")
 	trust("sign", "--key", at("root.key"), "--passphrase-file", at("pw"))
 
