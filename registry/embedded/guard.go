@@ -315,21 +315,21 @@ type diskWriter struct {
 
 // WriteHeader answers 507 where the disk is full.
 func (d *diskWriter) WriteHeader(status int) {
-	if status == http.StatusInternalServerError && isFull(d.root) {
+	if status == http.StatusInternalServerError && isDiskFull(d.root) {
 		status = http.StatusInsufficientStorage
 	}
 	d.ResponseWriter.WriteHeader(status)
 }
 
-// isFull reports whether the disk of a directory is full.
-func isFull(dir string) bool {
+// isDiskFull reports whether the disk of a directory is full.
+func isDiskFull(dir string) bool {
 	var fs unix.Statfs_t
 	return unix.Statfs(dir, &fs) == nil && fs.Bavail*uint64(fs.Bsize) < fullBelow
 }
 
 // refusal is the error of an answer of the registry to this process.
 func (g *guard) refusal(status int) error {
-	if status == http.StatusInternalServerError && isFull(g.root) {
+	if status == http.StatusInternalServerError && isDiskFull(g.root) {
 		return unix.ENOSPC
 	}
 	return fmt.Errorf("the registry answers %d", status)

@@ -29,72 +29,44 @@ which record each result as it ends and go on where they stopped, and from ` + "
 taken while the machine had other work, too.
 `
 
+// reader reads books of results, until one cannot be read.
+type reader struct {
+	dir string
+	err error
+}
+
+// read reads a book. Where one before could not be read, it is empty.
+func read[R recorded.Result](r *reader, file string) *recorded.Book[R] {
+	if r.err != nil {
+		return &recorded.Book[R]{}
+	}
+	var book *recorded.Book[R]
+	book, r.err = recorded.Open[R](filepath.Join(r.dir, file))
+	return book
+}
+
 // Render makes the page from the results in a directory. The same results give the
 // same page.
 func Render(results string) (string, error) {
-	recipes, err := recorded.Open[recorded.Recipe](filepath.Join(results, recorded.RecipesFile))
-	if err != nil {
-		return "", err
-	}
-	packages, err := recorded.Open[recorded.Package](filepath.Join(results, recorded.PackagesFile))
-	if err != nil {
-		return "", err
-	}
-	overrides, err := recorded.Open[recorded.Package](filepath.Join(results, recorded.OverridesFile))
-	if err != nil {
-		return "", err
-	}
-	releases, err := recorded.Open[recorded.Fit](filepath.Join(results, recorded.ReleasesFile))
-	if err != nil {
-		return "", err
-	}
-	loop, err := recorded.Open[recorded.Step](filepath.Join(results, recorded.LoopFile))
-	if err != nil {
-		return "", err
-	}
-	bench, err := recorded.Open[recorded.Figure](filepath.Join(results, recorded.BenchFile))
-	if err != nil {
-		return "", err
-	}
-	kills, err := recorded.Open[recorded.Kill](filepath.Join(results, recorded.KillsFile))
-	if err != nil {
-		return "", err
-	}
-	losses, err := recorded.Open[recorded.PowerLoss](filepath.Join(results, recorded.PowerLossFile))
-	if err != nil {
-		return "", err
-	}
-	checks, err := recorded.Open[recorded.Check](filepath.Join(results, recorded.ChecksFile))
-	if err != nil {
-		return "", err
-	}
-	verdicts, err := recorded.Open[recorded.Verdict](filepath.Join(results, recorded.VerdictsFile))
-	if err != nil {
-		return "", err
-	}
-	audits, err := recorded.Open[recorded.Figure](filepath.Join(results, recorded.AuditsFile))
-	if err != nil {
-		return "", err
-	}
-	services, err := recorded.Open[recorded.Rollout](filepath.Join(results, recorded.ServicesFile))
-	if err != nil {
-		return "", err
-	}
-	clients, err := recorded.Open[recorded.Client](filepath.Join(results, recorded.ClientsFile))
-	if err != nil {
-		return "", err
-	}
-	starts, err := recorded.Open[recorded.Start](filepath.Join(results, recorded.StartsFile))
-	if err != nil {
-		return "", err
-	}
-	suite, err := recorded.Open[recorded.SuiteTest](filepath.Join(results, recorded.SuiteFile))
-	if err != nil {
-		return "", err
-	}
-	peers, err := recorded.Open[recorded.Peer](filepath.Join(results, recorded.PeersFile))
-	if err != nil {
-		return "", err
+	r := &reader{dir: results}
+	recipes := read[recorded.Recipe](r, recorded.RecipesFile)
+	packages := read[recorded.Package](r, recorded.PackagesFile)
+	overrides := read[recorded.Package](r, recorded.OverridesFile)
+	releases := read[recorded.Fit](r, recorded.ReleasesFile)
+	loop := read[recorded.Step](r, recorded.LoopFile)
+	bench := read[recorded.Figure](r, recorded.BenchFile)
+	kills := read[recorded.Kill](r, recorded.KillsFile)
+	losses := read[recorded.PowerLoss](r, recorded.PowerLossFile)
+	checks := read[recorded.Check](r, recorded.ChecksFile)
+	verdicts := read[recorded.Verdict](r, recorded.VerdictsFile)
+	audits := read[recorded.Figure](r, recorded.AuditsFile)
+	services := read[recorded.Rollout](r, recorded.ServicesFile)
+	clients := read[recorded.Client](r, recorded.ClientsFile)
+	starts := read[recorded.Start](r, recorded.StartsFile)
+	suite := read[recorded.SuiteTest](r, recorded.SuiteFile)
+	peers := read[recorded.Peer](r, recorded.PeersFile)
+	if r.err != nil {
+		return "", r.err
 	}
 	var b strings.Builder
 	b.WriteString(top)
