@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"ampoule/artifact"
 )
@@ -517,6 +518,63 @@ func TestRemoveAndHold(t *testing.T) {
 	s.age(1000 * time.Hour)
 	if out, err := other.Collect(ctx, Keep{}); err != nil || s.there(m.layer) || out.Left != 0 {
 		t.Errorf("the content stays: %+v, %v", out, err)
+	}
+}
+
+// TestCollectLetsOthersWrite collects many repositories, each of which takes long: whoever wants to
+// write does not wait for the last of them.
+func TestCollectLetsOthersWrite(t *testing.T) {
+	t.Parallel()
+	const repositories = 20
+	s := newShelf(t)
+	answers(t, s.Registry)
+	g := s.current.(*holder).guard
+	// A manifest that is a pipe is read when this test opens its other end.
+	var pipes []string
+	for i := range repositories {
+		repo, _ := g.repository(fmt.Sprintf("r%02d", i))
+		d := descriptor{MediaType: artifact.ManifestType, Digest: hashOf(fmt.Append(nil, i)), Size: 1, Annotations: map[string]string{artifact.AnnotationRefName: "v1"}}
+		list, err := json.Marshal(manifest{SchemaVersion: 2, MediaType: artifact.IndexType, Manifests: []descriptor{d}})
+		if err == nil {
+			err = os.MkdirAll(filepath.Dir(repo.blob(d.Digest)), 0o755)
+		}
+		if err := errors.Join(err, os.WriteFile(filepath.Join(repo.dir, indexName), list, 0o644), unix.Mkfifo(repo.blob(d.Digest), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		pipes = append(pipes, repo.blob(d.Digest))
+	}
+	collected := make(chan error, 1)
+	go func() {
+		_, err := s.Collect(t.Context(), Keep{})
+		collected <- err
+	}()
+	wrote := make(chan struct{})
+	for i, pipe := range pipes {
+		end, err := os.OpenFile(pipe, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			go func() {
+				g.writing.Lock()
+				close(wrote)
+				g.writing.Unlock() //nolint:staticcheck // it was waited for
+			}()
+		}
+		time.Sleep(10 * time.Millisecond)
+		if i == repositories-1 {
+			select {
+			case <-wrote:
+			default:
+				t.Error("nobody could write before the last repository was collected")
+			}
+		}
+		if err := errors.Join(os.Remove(pipe), end.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-collected; err != nil {
+		t.Fatal(err)
 	}
 }
 
