@@ -677,3 +677,45 @@ func TestArtifactsAreDescribed(t *testing.T) {
 		t.Errorf("%+v", a)
 	}
 }
+
+// TestPartsAreNoArtifacts sends the image of an artifact again, as some clients do: it is listed,
+// and no artifact of its own.
+func TestPartsAreNoArtifacts(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	m := s.publish("a", noise(100))
+	raw, err := os.ReadFile(filepath.Join(s.dir, rootName, "web", blobsName, hashName, strings.TrimPrefix(m.image.Digest, "sha256:")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status := s.send(http.MethodPut, "/v2/web/manifests/"+m.image.Digest, m.image.MediaType, raw); status != http.StatusCreated {
+		t.Fatalf("sending it again: %d", status)
+	}
+	listed := func() (digests []string) {
+		all, err := s.Artifacts(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range all {
+			digests = append(digests, a.Digest)
+		}
+		return digests
+	}
+	if diff := cmp.Diff([]string{m.index.Digest}, listed()); diff != "" {
+		t.Errorf("artifacts (-want +got):\n%s", diff)
+	}
+	// A tag with signatures goes on to a manifest with one more.
+	for _, text := range []string{"1", "2"} {
+		payload := s.blob(signedTypes[0], []byte(text))
+		s.manifest(manifest{MediaType: artifact.ManifestType, Config: &m.config, Layers: []descriptor{payload}}, strings.Replace(m.index.Digest, ":", "-", 1)+".sig")
+	}
+	if diff := cmp.Diff([]string{m.index.Digest}, listed()); diff != "" {
+		t.Errorf("artifacts of which one was signed twice (-want +got):\n%s", diff)
+	}
+	if status := s.send(http.MethodPut, "/v2/web/manifests/one-image", m.image.MediaType, raw); status != http.StatusCreated {
+		t.Fatalf("sending it under a tag: %d", status)
+	}
+	if got := listed(); len(got) != 2 || !slices.Contains(got, m.image.Digest) {
+		t.Errorf("with a tag of its own, artifacts are %v", got)
+	}
+}
