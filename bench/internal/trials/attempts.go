@@ -77,7 +77,7 @@ func attempts() []attempt {
 }
 
 // denied matches what clients say when a registry wants a token.
-var denied = regexp.MustCompile(`(?i)unauthorized|authentication required|no basic auth credentials|\b401\b`)
+var denied = regexp.MustCompile(`(?i)unauthorized|authentication required|no basic auth credentials|registry credential|\b401\b`)
 
 // refused has a client push without its token, and wants the registry to refuse that.
 func refused(push func(context.Context, *exhibit, shelf) (string, error)) func(context.Context, *exhibit, shelf) (string, error) {
@@ -192,7 +192,11 @@ func craneCopies(ctx context.Context, s *exhibit, at shelf) (string, error) {
 }
 
 func cranePushes(ctx context.Context, s *exhibit, at shelf) (string, error) {
-	layout, to := s.path("crane"), at.repository+"/crane:v2"
+	layout, err := os.MkdirTemp(s.work, "crane-")
+	if err != nil {
+		return "", err
+	}
+	to := at.repository + "/crane:v2"
 	if _, err := s.run(ctx, "crane", "pull", "--format", "oci", s.places[ourRegistry].artifact, layout); err != nil {
 		return "", err
 	}
