@@ -172,6 +172,15 @@ func (p *Policy) rule(name string) (Rule, bool) {
 	return Rule{}, false
 }
 
+// names are the patterns of all rules.
+func (p *Policy) names() []string {
+	var all []string
+	for _, r := range p.Rules {
+		all = append(all, r.Match...)
+	}
+	return all
+}
+
 // matches reports whether a text has a pattern, in which * stands for anything but a slash.
 func matches(pattern, text string) bool {
 	// Nothing but * has a meaning.
