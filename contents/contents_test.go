@@ -267,4 +267,9 @@ func TestCompare(t *testing.T) {
 	if d, err := contents.Compare(a, publish(t, bare)); err != nil || len(d.Unknown) != 1 || find(d.Inputs, "key").To == "" {
 		t.Errorf("without a bill: %+v, %v", d, err)
 	}
+	alike := first(t)
+	alike.noBill = true
+	if d, err := contents.Compare(a, publish(t, alike)); err != nil || len(d.Unknown) != 1 || len(d.Libraries) > 0 {
+		t.Errorf("with the same libraries, whose packages are not known: %+v, %v", d, err)
+	}
 }

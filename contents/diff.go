@@ -106,7 +106,9 @@ func Compare(a, b *Artifact) (*Diff, error) {
 		return nil, err
 	}
 	d.Distributions = changes(a.distributions(), b.distributions())
-	d.Libraries = changes(a.libraries(), b.libraries())
+	// What packages libraries are of is compared where both say it.
+	packaged := a.Bill != nil && b.Bill != nil
+	d.Libraries = changes(a.libraries(packaged), b.libraries(packaged))
 	d.files(a.Tree, b.Tree)
 	d.sizes(a, b)
 	if err := d.symbols(a.Tree, b.Tree); err != nil {
@@ -309,15 +311,15 @@ func (a *Artifact) distributions() map[string]string {
 	return all
 }
 
-// libraries are what the tree carries in lib.
-func (a *Artifact) libraries() map[string]string {
+// libraries are what the tree carries in lib, with their packages where that is wanted.
+func (a *Artifact) libraries(packaged bool) map[string]string {
 	all := map[string]string{}
 	for _, e := range a.Tree.Entries() {
 		if e.Owner != ownerNative || e.Kind != tree.File || path.Dir(e.Path) != "lib" {
 			continue
 		}
 		value := "sha256:" + e.SHA256
-		if o := a.carried(e); o.Kind == FromDebian {
+		if o := a.carried(e); packaged && o.Kind == FromDebian {
 			value = o.Name + " " + o.Version + " " + value
 		}
 		all[path.Base(e.Path)] = value

@@ -209,7 +209,7 @@ func PinnedDigest(ref string) (string, error) {
 		digest = ref
 	}
 	if !artifact.IsDigest(digest) {
-		return "", wrongReference(ref, "it has no digest: sha256: and 64 hexadecimal digits")
+		return "", noDigest(ref, named)
 	}
 	if host, repo := splitHost(base); named && (host != "" && !hostForm.MatchString(host) || !artifact.IsRepository(repo)) {
 		return "", wrongReference(ref, fmt.Sprintf("%q is not a repository", base))

@@ -64,9 +64,9 @@ type Copied struct {
 // and compared with what the registry then lists; tags come last. A copy that is cut off
 // leaves nothing that can be found, and is continued by the next one.
 //
-// The key's tag is put, too, unless it names another artifact there. A destination with a
-// digest is an error of kind Refused where the artifact has another one.
-func Copy(ctx context.Context, from *Registry, ref string, to *Registry, target string) (Copied, error) {
+// The key's tag is put, too, unless it names another artifact there, and further tags. A
+// destination with a digest is an error of kind Refused where the artifact has another one.
+func Copy(ctx context.Context, from *Registry, ref string, to *Registry, target string, tags ...string) (Copied, error) {
 	src, err := from.parse(ref)
 	if err != nil {
 		return Copied{}, err
@@ -79,7 +79,10 @@ func Copy(ctx context.Context, from *Registry, ref string, to *Registry, target 
 	if err != nil {
 		return Copied{}, fmt.Errorf("copying %s: %w", ref, err)
 	}
-	c := &copying{src: src, dst: dst, pusher: pusher, blobs: map[v1.Hash]v1.Descriptor{}, seen: map[v1.Hash]bool{}}
+	if dst.tag != "" {
+		tags = append([]string{dst.tag}, tags...)
+	}
+	c := &copying{src: src, dst: dst, tags: tags, pusher: pusher, blobs: map[v1.Hash]v1.Descriptor{}, seen: map[v1.Hash]bool{}}
 	root, err := c.read(ctx)
 	if err != nil {
 		return Copied{}, src.convert("copying "+ref, ref, err)
@@ -106,7 +109,9 @@ func (r *Registry) parseTarget(target string) (location, error) {
 // copying is one copy on its way.
 type copying struct {
 	src, dst location
-	pusher   *remote.Pusher
+	// tags are those that the root gets, beside its key's.
+	tags   []string
+	pusher *remote.Pusher
 	// blobs are all that the manifests name. parts are the manifests below the root, evidence
 	// what refers to something: in an order in which each comes behind what it names, and
 	// behind what refers to it.
@@ -282,9 +287,10 @@ func (c *copying) readTagged(ctx context.Context, subject string) error {
 	return nil
 }
 
-// keyOf is the key of an artifact of Ampoule; empty for anything else.
+// keyOf is the key of an artifact of Ampoule; empty for anything else. One image of an artifact is
+// none: its key names the index.
 func (c *copying) keyOf(ctx context.Context, root *remote.Descriptor) (string, error) {
-	if !root.MediaType.IsImage() && !root.MediaType.IsIndex() {
+	if !root.MediaType.IsIndex() {
 		return "", nil
 	}
 	images, err := c.src.images(ctx, root)
@@ -352,19 +358,19 @@ func (c *copying) put(ctx context.Context, at string, m document) error {
 	return c.pusher.Put(ctx, c.dst.repo.Tag(at), m)
 }
 
-// tag gives the root the tag that was asked for, and its key's.
+// tag gives the root the tags that were asked for, and its key's.
 func (c *copying) tag(ctx context.Context, root document) error {
-	if c.dst.tag != "" {
-		if err := c.putTag(ctx, root); err != nil {
+	for _, tag := range c.tags {
+		if err := c.putTag(ctx, tag, root); err != nil {
 			return err
 		}
-		c.done.Tags = append(c.done.Tags, c.dst.tag)
+		c.done.Tags = append(c.done.Tags, tag)
 	}
 	if c.key == "" {
 		return nil
 	}
 	tag, err := artifact.KeyTag(c.key)
-	if err != nil || tag == c.dst.tag {
+	if err != nil || slices.Contains(c.tags, tag) {
 		return err
 	}
 	there, err := c.dst.get(ctx, c.dst.repo.Tag(tag))
@@ -384,17 +390,17 @@ func (c *copying) tag(ctx context.Context, root document) error {
 	return nil
 }
 
-// putTag gives the root the tag that was asked for. The log of a channel goes where there is
-// none: a log that was lost comes back from a copy so.
-func (c *copying) putTag(ctx context.Context, root document) error {
-	if !c.dst.local || !artifact.IsChannelTag(c.dst.tag) {
-		return c.put(ctx, c.dst.tag, root)
+// putTag gives the root a tag. The log of a channel goes where there is none: a log that was lost
+// comes back from a copy so.
+func (c *copying) putTag(ctx context.Context, tag string, root document) error {
+	if !c.dst.local || !artifact.IsChannelTag(tag) {
+		return c.put(ctx, tag, root)
 	}
 	c.done.Manifests++
-	err := (&Repository{c.dst}).putIf(ctx, c.dst.tag, "", root)
+	err := (&Repository{c.dst}).putIf(ctx, tag, "", root)
 	var there *MovedError
 	if errors.As(err, &there) {
-		return faults.New(faults.Refused, "`ampoule channel` writes it; copies of it go to other registries", "%s:%s is the log of a channel, and is there", c.dst.base, c.dst.tag)
+		return faults.New(faults.Refused, "`ampoule channel` writes it; copies of it go to other registries", "%s:%s is the log of a channel, and is there", c.dst.base, tag)
 	}
 	return err
 }

@@ -81,10 +81,16 @@ func (nobody) Check(string) (tokens.Token, error) { return tokens.Token{}, token
 // serve answers Docker's pulls until the test ends.
 func serve(t *testing.T, r *embedded.Registry) (address string) {
 	t.Helper()
+	return serveTo(t, r, nobody{})
+}
+
+// serveTo answers those who have a token until the test ends.
+func serveTo(t *testing.T, r *embedded.Registry, who serving.Tokens) (address string) {
+	t.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	ready, ended := make(chan string, 1), make(chan error, 1)
 	go func() {
-		ended <- serving.Serve(ctx, r, nobody{}, serving.Config{Listen: "127.0.0.1:0"}, func(a string) { ready <- a })
+		ended <- serving.Serve(ctx, r, who, serving.Config{Listen: "127.0.0.1:0"}, func(a string) { ready <- a })
 	}()
 	t.Cleanup(func() {
 		cancel()

@@ -31,6 +31,17 @@ func wrongReference(ref, why string) error {
 		"reference %q: %s", address.One(ref), address.Redact(why))
 }
 
+// noDigest says that a reference has no digest, or behind an @ (named) a wrong one. Of a tag it
+// says what tells its digest.
+func noDigest(ref string, named bool) error {
+	const why = "it has no digest: sha256: and 64 hexadecimal digits"
+	if named || strings.HasPrefix(ref, "sha256:") || strings.LastIndexByte(ref, ':') <= strings.LastIndexByte(ref, '/') {
+		return wrongReference(ref, why)
+	}
+	told := address.One(ref)
+	return faults.New(faults.Usage, "`ampoule inspect "+told+"` prints the digest that the tag names; it may name another one later", "reference %q: %s", told, why)
+}
+
 // wrongRepository says that a reference names no repository of a registry.
 func wrongRepository(ref string) error {
 	return faults.New(faults.Usage, "write HOST[:PORT]/NAME", "%q is not a repository in a registry", address.One(ref))

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -138,6 +139,17 @@ func always(code int, header ...string) func(http.ResponseWriter, *http.Request)
 	}
 }
 
+// reset has a connection end with RST in the place of FIN: what was sent may never be read.
+func reset(w http.ResponseWriter, _ *http.Request) bool {
+	if conn, _, err := w.(http.Hijacker).Hijack(); err == nil {
+		if tcp, ok := conn.(*net.TCPConn); ok {
+			tcp.SetLinger(0) //nolint:errcheck // then it ends in another way
+		}
+		conn.Close()
+	}
+	return true
+}
+
 // reading answers requests that read something whose path has a part.
 func reading(part string, answer func(http.ResponseWriter)) func(http.ResponseWriter, *http.Request) bool {
 	return func(w http.ResponseWriter, req *http.Request) bool {
@@ -150,8 +162,14 @@ func reading(part string, answer func(http.ResponseWriter)) func(http.ResponseWr
 }
 
 var remoteFaults = map[string]remoteFault{
-	"is away":                {away: true, kind: faults.Remote, told: "connection refused"},
-	"cuts connections":       {do: cut, kind: faults.Remote},
+	"is away":            {away: true, kind: faults.Remote, told: "connection refused"},
+	"cuts connections":   {do: cut, kind: faults.Remote},
+	"resets connections": {do: reset, kind: faults.Remote},
+	"ends answers early": {do: reading("/blobs/", func(w http.ResponseWriter) {
+		w.Header().Set("Content-Length", "100000")
+		fmt.Fprint(w, strings.Repeat("x", 5000))
+		panic(http.ErrAbortHandler)
+	}), kind: faults.Remote, except: map[string]faults.Kind{"signing": fine, "attaching": fine, "copying there": fine}},
 	"fails":                  {do: always(http.StatusInternalServerError), kind: faults.Remote, told: "500"},
 	"limits the rate":        {do: always(http.StatusTooManyRequests), kind: faults.Remote, told: "429"},
 	"asks to wait a day":     {do: always(http.StatusTooManyRequests, "Retry-After", "86400"), kind: faults.Remote, told: "429"},

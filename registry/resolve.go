@@ -311,3 +311,16 @@ func checkGzip(mediaType types.MediaType) error {
 	}
 	return fmt.Errorf("media type %s is not a gzip-compressed layer", mediaType)
 }
+
+// Tags lists the tags of a repository: NAME, or HOST/NAME in any registry.
+func (r *Registry) Tags(ctx context.Context, repository string) ([]string, error) {
+	l, err := r.locate(repository, repository)
+	if err != nil {
+		return nil, err
+	}
+	tags, err := l.puller.List(ctx, l.repo)
+	if err != nil {
+		return nil, l.convert("listing the tags of "+l.base, l.base, err)
+	}
+	return tags, nil
+}

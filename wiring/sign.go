@@ -28,7 +28,7 @@ func OpenSigner(ctx context.Context, set config.Sign, environ []string, ask func
 	}
 	text, err := keys.ReadFile(set.Key)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("reading key: %w", err)
 	}
 	if err := keys.CheckFile(text); err != nil {
 		return nil, fmt.Errorf("%s: %w", set.Key, err)
@@ -49,7 +49,10 @@ func Passphrase(ctx context.Context, set config.Sign, environ []string, ask func
 	switch {
 	case set.PassphraseFile != "":
 		text, err := keys.ReadFile(set.PassphraseFile)
-		return keys.PassphraseOf(text), err
+		if err != nil {
+			return nil, fmt.Errorf("reading the passphrase: %w", err)
+		}
+		return keys.PassphraseOf(text), nil
 	case len(set.PassphraseCommand) > 0:
 		text, err := keys.Run(ctx, set.PassphraseCommand, environ, nil)
 		if err != nil {

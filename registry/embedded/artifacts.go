@@ -107,9 +107,9 @@ func (g *guard) artifacts() ([]Artifact, error) {
 			continue
 		}
 		tags := tagsOf(list.Manifests)
-		seen := map[string]bool{}
+		seen := repo.partsOf(list, tags)
 		for _, d := range list.Manifests {
-			if seen[d.Digest] || subjectOf(d) != "" || repo.isLog(d) {
+			if seen[d.Digest] || subjectOf(d) != "" || repo.isLog(d) || len(tags[d.Digest]) == 0 && repo.isSuperseded(d) {
 				continue
 			}
 			seen[d.Digest] = true
@@ -119,6 +119,27 @@ func (g *guard) artifacts() ([]Artifact, error) {
 	return all, nil
 }
 
+// partsOf are the manifests of a list that an index of it has, and that have no tag of their own:
+// they are parts of an artifact. Some clients have them listed by sending them again.
+func (r repository) partsOf(list manifest, tags map[string][]string) map[string]bool {
+	parts := map[string]bool{}
+	for _, d := range list.Manifests {
+		if !isIndex(d.MediaType) || d.Annotations[subjectAnnotation] != "" {
+			continue
+		}
+		m, _, err := r.document(d.Digest)
+		if err != nil {
+			continue // what it has is not known
+		}
+		for _, part := range m.Manifests {
+			if len(tags[part.Digest]) == 0 {
+				parts[part.Digest] = true
+			}
+		}
+	}
+	return parts
+}
+
 // isLog reports whether an entry of the list is the log of a channel, or was it before.
 func (r repository) isLog(d descriptor) bool {
 	if isIndex(d.MediaType) {
@@ -126,6 +147,19 @@ func (r repository) isLog(d descriptor) bool {
 	}
 	m, _, err := r.document(d.Digest)
 	return err == nil && m.ArtifactType == artifact.ChannelType
+}
+
+// signedTypes are the media types of what cosign keeps under tags: signatures and statements.
+var signedTypes = []string{"application/vnd.dev.cosign.simplesigning.v1+json", "application/vnd.dsse.envelope.v1+json"}
+
+// isSuperseded reports whether an entry without a tag had one that is kept beside an artifact: the tag
+// went on to a manifest that has what this one has, and more.
+func (r repository) isSuperseded(d descriptor) bool {
+	if isIndex(d.MediaType) {
+		return false
+	}
+	m, _, err := r.document(d.Digest)
+	return err == nil && len(m.Layers) > 0 && !slices.ContainsFunc(m.Layers, func(l descriptor) bool { return !slices.Contains(signedTypes, l.MediaType) })
 }
 
 // artifact describes one entry of a repository's list.

@@ -45,12 +45,11 @@ const (
 )
 
 // collect removes what nothing refers to, and artifacts that were not used for long. No
-// manifest is written meanwhile; blobs may come and go.
+// manifest is written while a repository is collected, since what nothing referred to before may be
+// named by it; between two repositories, whoever waits may write. Blobs may come and go.
 func (g *guard) collect(ctx context.Context, keep Keep) (Collected, error) {
 	g.upkeep.Lock()
 	defer g.upkeep.Unlock()
-	g.writing.Lock()
-	defer g.writing.Unlock()
 	g.askedMu.Lock()
 	maps.DeleteFunc(g.asked, func(_ string, then time.Time) bool { return time.Since(then) > youth })
 	g.askedMu.Unlock()
@@ -63,7 +62,7 @@ func (g *guard) collect(ctx context.Context, keep Keep) (Collected, error) {
 		if ctx.Err() != nil {
 			return out, context.Cause(ctx)
 		}
-		c := collection{guard: g, repo: repo, keep: keep, now: time.Now(), out: &out}
+		c := collection{guard: g, repo: repo, keep: keep, out: &out}
 		if err := c.run(); err != nil {
 			return out, err
 		}
@@ -86,6 +85,9 @@ type collection struct {
 }
 
 func (c *collection) run() error {
+	c.writing.Lock()
+	defer c.writing.Unlock()
+	c.now = time.Now()
 	list, err := c.repo.index()
 	if err == nil {
 		c.mark(list.Manifests)

@@ -174,3 +174,49 @@ func TestListIsCopiedLast(t *testing.T) {
 		t.Errorf("what is lost where it was is left out: %+v, %v", report, err)
 	}
 }
+
+// TestCopiesWithHardLinks copies the directory with hard links while it is served and while it is
+// not: who uses the copy does not get to the one that it was copied from.
+func TestCopiesWithHardLinks(t *testing.T) {
+	t.Parallel()
+	for name, served := range map[string]bool{"served": true, "not served": false} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := newShelf(t)
+			s.publish("a", noise(100))
+			if !served {
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+			}
+			to := filepath.Join(t.TempDir(), "registry")
+			if out, err := exec.CommandContext(t.Context(), "cp", "-al", s.dir, to).CombinedOutput(); err != nil {
+				t.Fatalf("copying with hard links: %s", out)
+			}
+			other := &shelf{Open(to), t, to}
+			t.Cleanup(func() { _ = other.Close() })
+			other.publish("b", noise(100))
+			if !served {
+				s = &shelf{Open(s.dir), t, s.dir}
+				t.Cleanup(func() { _ = s.Close() })
+			}
+			s.publish("c", noise(100))
+			if _, ok := other.current.(*holder); !ok {
+				t.Errorf("the copy's registry is %T, not its own", other.current)
+			}
+			for of, want := range map[*shelf]int{s: 2, other: 2} {
+				all, err := of.Artifacts(t.Context())
+				if err != nil || len(all) != want {
+					t.Errorf("%s has %d artifacts, %v; want %d", of.dir, len(all), err, want)
+				}
+				of.check(false, nil, nil)
+			}
+			third := Open(to)
+			defer third.Close()
+			answers(t, third)
+			if _, ok := third.current.(*peer); !ok {
+				t.Errorf("beside the copy's holder this is %T, not a peer", third.current)
+			}
+		})
+	}
+}

@@ -152,16 +152,24 @@ func (r *Registry) find(ctx context.Context, deadline time.Time) (target, error)
 // acquire takes the lock, or finds who has it. It returns nil when neither is
 // possible yet.
 func (r *Registry) acquire() (target, error) {
-	lock, err := tryLock(filepath.Join(r.dir, lockName))
+	file := filepath.Join(r.dir, lockName)
+	lock, err := tryLock(file)
 	if err != nil {
 		return nil, err
 	}
 	if lock != nil {
 		return newHolder(r.dir, r.spare, lock)
 	}
-	address, ok := readAddress(filepath.Join(r.dir, lockName))
+	address, ok := readAddress(file)
 	if !ok {
 		return nil, nil
+	}
+	another, err := address.servesAnother(file)
+	if another {
+		err = part(file)
+	}
+	if another || err != nil {
+		return nil, err
 	}
 	return newPeer(address), nil
 }

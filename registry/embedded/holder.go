@@ -90,7 +90,11 @@ func (h *holder) listen() error {
 		return nil
 	}
 	h.serve(l)
-	a := address{Address: l.Addr().String(), Secret: h.secret, PID: os.Getpid()}
+	here, err := inodeOf(h.guard.dir)
+	if err != nil {
+		return err
+	}
+	a := address{Address: l.Addr().String(), Secret: h.secret, PID: os.Getpid(), Dir: here}
 	if err := writeAddress(h.lock, a); err != nil {
 		return fmt.Errorf("writing lock: %w", err)
 	}

@@ -10,9 +10,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockName is the lock's file in the registry's directory. It is never removed:
-// two processes must not lock two files of one name.
-const lockName = "lock"
+// lockName is the lock's file in the registry's directory. It is never removed, and replaced only
+// where it is the lock of another directory, too ([part]): two processes must not lock two files
+// of one name. partName is the file that replaces it then.
+const (
+	lockName = "lock"
+	partName = "lock.next"
+)
 
 // address says how to reach the holder of the lock. It is the content of the
 // lock's file, which only its owner can read: the secret keeps other users out.
@@ -20,10 +24,13 @@ type address struct {
 	Address string `json:"address"`
 	Secret  string `json:"secret"`
 	PID     int    `json:"pid"`
+	// Dir is the inode of the directory that the holder serves; 0 is not known.
+	Dir uint64 `json:"dir,omitempty"`
 }
 
 // tryLock takes the lock and has its file carry no address, or returns nil when another process
-// has it. The lock ends with the process (flock(2)).
+// has it, or when its file is parted from that of another directory. The lock ends with the
+// process (flock(2)).
 func tryLock(file string) (*os.File, error) {
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 		return nil, err
@@ -38,6 +45,12 @@ func tryLock(file string) (*os.File, error) {
 			return nil, nil
 		}
 		return nil, fmt.Errorf("locking %s: %w", file, err)
+	}
+	switch here, shared, err := look(f, file); {
+	case err != nil || !here:
+		return nil, errors.Join(err, f.Close())
+	case shared:
+		return nil, errors.Join(part(file), f.Close())
 	}
 	if err := eraseAddress(f); err != nil {
 		return nil, errors.Join(err, f.Close())
@@ -84,4 +97,71 @@ func readAddress(file string) (address, bool) {
 		return address{}, false
 	}
 	return a, true
+}
+
+// look reports whether an open file is the one that has a name, and whether it has other names.
+func look(f *os.File, name string) (here, shared bool, err error) {
+	var open, named unix.Stat_t
+	err = unix.Fstat(int(f.Fd()), &open)
+	if err == nil {
+		err = unix.Stat(name, &named)
+	}
+	if err != nil {
+		return false, false, fmt.Errorf("looking at %s: %w", name, err)
+	}
+	return open.Ino == named.Ino && open.Dev == named.Dev, open.Nlink > 1, nil
+}
+
+// part gives a directory a lock of its own where its lock's file has other names: a directory that
+// was copied with hard links (cp -al) has that of the one it was copied from. One process does so at a
+// time.
+//
+// Nobody holds such a lock for this directory, as whoever calls part has seen: he has taken it
+// himself, or its holder serves another directory.
+func part(file string) error {
+	dir, err := os.Open(filepath.Dir(file))
+	if err != nil {
+		return err
+	}
+	defer dir.Close()
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		if errors.Is(err, unix.EWOULDBLOCK) {
+			return nil // another process is at it
+		}
+		return fmt.Errorf("locking %s: %w", dir.Name(), err)
+	}
+	var named unix.Stat_t
+	if err := unix.Stat(file, &named); err != nil || named.Nlink < 2 {
+		return err
+	}
+	next := filepath.Join(dir.Name(), partName)
+	f, err := os.OpenFile(next, os.O_WRONLY|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Close(), os.Rename(next, file))
+}
+
+// inodeOf is the inode of a directory.
+func inodeOf(dir string) (uint64, error) {
+	var st unix.Stat_t
+	if err := unix.Stat(dir, &st); err != nil {
+		return 0, fmt.Errorf("looking at %s: %w", dir, err)
+	}
+	return st.Ino, nil
+}
+
+// servesAnother reports whether the holder of a lock serves another directory than the lock's
+// file is in here.
+func (a address) servesAnother(file string) (bool, error) {
+	if a.Dir == 0 {
+		return false, nil
+	}
+	here, err := inodeOf(filepath.Dir(file))
+	if err != nil || here == a.Dir {
+		return false, err
+	}
+	var named unix.Stat_t
+	err = unix.Stat(file, &named)
+	return err == nil && named.Nlink > 1, err
 }

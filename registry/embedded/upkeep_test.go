@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"golang.org/x/sys/unix"
 
 	"ampoule/artifact"
 )
@@ -520,6 +521,63 @@ func TestRemoveAndHold(t *testing.T) {
 	}
 }
 
+// TestCollectLetsOthersWrite collects many repositories, each of which takes long: whoever wants to
+// write does not wait for the last of them.
+func TestCollectLetsOthersWrite(t *testing.T) {
+	t.Parallel()
+	const repositories = 20
+	s := newShelf(t)
+	answers(t, s.Registry)
+	g := s.current.(*holder).guard
+	// A manifest that is a pipe is read when this test opens its other end.
+	var pipes []string
+	for i := range repositories {
+		repo, _ := g.repository(fmt.Sprintf("r%02d", i))
+		d := descriptor{MediaType: artifact.ManifestType, Digest: hashOf(fmt.Append(nil, i)), Size: 1, Annotations: map[string]string{artifact.AnnotationRefName: "v1"}}
+		list, err := json.Marshal(manifest{SchemaVersion: 2, MediaType: artifact.IndexType, Manifests: []descriptor{d}})
+		if err == nil {
+			err = os.MkdirAll(filepath.Dir(repo.blob(d.Digest)), 0o755)
+		}
+		if err := errors.Join(err, os.WriteFile(filepath.Join(repo.dir, indexName), list, 0o644), unix.Mkfifo(repo.blob(d.Digest), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		pipes = append(pipes, repo.blob(d.Digest))
+	}
+	collected := make(chan error, 1)
+	go func() {
+		_, err := s.Collect(t.Context(), Keep{})
+		collected <- err
+	}()
+	wrote := make(chan struct{})
+	for i, pipe := range pipes {
+		end, err := os.OpenFile(pipe, os.O_WRONLY, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i == 0 {
+			go func() {
+				g.writing.Lock()
+				close(wrote)
+				g.writing.Unlock() //nolint:staticcheck // it was waited for
+			}()
+		}
+		time.Sleep(10 * time.Millisecond)
+		if i == repositories-1 {
+			select {
+			case <-wrote:
+			default:
+				t.Error("nobody could write before the last repository was collected")
+			}
+		}
+		if err := errors.Join(os.Remove(pipe), end.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-collected; err != nil {
+		t.Fatal(err)
+	}
+}
+
 // TestCollectWhilePublishing collects again and again while others publish what takes
 // content along that nothing refers to any more.
 func TestCollectWhilePublishing(t *testing.T) {
@@ -617,5 +675,47 @@ func TestArtifactsAreDescribed(t *testing.T) {
 	}
 	if a := list[0]; !slices.Equal(a.Groups, []string{"lint", "test"}) || time.Since(a.Published) > time.Hour || a.Key == "" {
 		t.Errorf("%+v", a)
+	}
+}
+
+// TestPartsAreNoArtifacts sends the image of an artifact again, as some clients do: it is listed,
+// and no artifact of its own.
+func TestPartsAreNoArtifacts(t *testing.T) {
+	t.Parallel()
+	s := newShelf(t)
+	m := s.publish("a", noise(100))
+	raw, err := os.ReadFile(filepath.Join(s.dir, rootName, "web", blobsName, hashName, strings.TrimPrefix(m.image.Digest, "sha256:")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status := s.send(http.MethodPut, "/v2/web/manifests/"+m.image.Digest, m.image.MediaType, raw); status != http.StatusCreated {
+		t.Fatalf("sending it again: %d", status)
+	}
+	listed := func() (digests []string) {
+		all, err := s.Artifacts(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, a := range all {
+			digests = append(digests, a.Digest)
+		}
+		return digests
+	}
+	if diff := cmp.Diff([]string{m.index.Digest}, listed()); diff != "" {
+		t.Errorf("artifacts (-want +got):\n%s", diff)
+	}
+	// A tag with signatures goes on to a manifest with one more.
+	for _, text := range []string{"1", "2"} {
+		payload := s.blob(signedTypes[0], []byte(text))
+		s.manifest(manifest{MediaType: artifact.ManifestType, Config: &m.config, Layers: []descriptor{payload}}, strings.Replace(m.index.Digest, ":", "-", 1)+".sig")
+	}
+	if diff := cmp.Diff([]string{m.index.Digest}, listed()); diff != "" {
+		t.Errorf("artifacts of which one was signed twice (-want +got):\n%s", diff)
+	}
+	if status := s.send(http.MethodPut, "/v2/web/manifests/one-image", m.image.MediaType, raw); status != http.StatusCreated {
+		t.Fatalf("sending it under a tag: %d", status)
+	}
+	if got := listed(); len(got) != 2 || !slices.Contains(got, m.image.Digest) {
+		t.Errorf("with a tag of its own, artifacts are %v", got)
 	}
 }

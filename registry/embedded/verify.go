@@ -63,7 +63,7 @@ func (g *guard) verify(ctx context.Context, repair bool) (Report, error) {
 	g.upkeep.Lock()
 	defer g.upkeep.Unlock()
 	v := &inspection{guard: g, repair: repair, report: Report{Faults: []Fault{}}}
-	if err := v.strays("", g.dir, lockName, soundName, rootName, usedName, placeName); err != nil {
+	if err := v.strays("", g.dir, lockName, partName, soundName, rootName, usedName, placeName); err != nil {
 		return v.report, err
 	}
 	repos, err := g.repositories()

@@ -408,7 +408,8 @@ func writeClients(b *strings.Builder, clients []recorded.Client) {
 
 An artifact of the ` + "`quickstart`" + ` recipe with a dependency group, both signed, and what programs of others do with it (` + "`make clients`" + `):
 in the store's registry as ` + "`ampoule registry serve`" + ` serves it, which has the referrers API, and in Debian's ` + "`docker-registry`" + `, which
-has not, and to which ` + "`ampoule copy`" + ` has brought it. Digests that are the same are the published ones.
+has not, and to which ` + "`ampoule copy`" + ` has brought it. Digests that are the same are the published ones. The third one is served by ` + "`ampoule registry serve`" + `,
+too: it has nothing at first, and clients log in with a token and push to it.
 
 | client | version | does | registry | result | found | day |
 |---|---|---|---|---|---|---|

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 	"time"
 
@@ -41,26 +43,58 @@ func attempts() []attempt {
 		}
 	}
 	add("docker", "pull and run", dockerRuns, ourRegistry, foreignRegistry)
-	add("docker", "push, pull and run", dockerPushes, foreignRegistry)
+	add("docker", "push, pull and run", dockerPushes, foreignRegistry, guardedRegistry)
 	add("crane", "validate", craneValidates, ourRegistry, foreignRegistry)
-	add("crane", "copy from registry serve", craneCopies, foreignRegistry)
-	add("crane", "pull into a layout, push", cranePushes, foreignRegistry)
+	add("crane", "copy from registry serve", craneCopies, foreignRegistry, guardedRegistry)
+	add("crane", "pull into a layout, push", cranePushes, foreignRegistry, guardedRegistry)
 	add("skopeo", "inspect", skopeoInspects, ourRegistry, foreignRegistry)
 	add("skopeo", "copy into a layout", skopeoPulls, ourRegistry, foreignRegistry)
-	add("skopeo", "copy from registry serve", skopeoCopies, foreignRegistry)
+	add("skopeo", "copy from registry serve", skopeoCopies, foreignRegistry, guardedRegistry)
 	add("oras", "discover", orasDiscovers, ourRegistry, foreignRegistry)
 	add("oras", "pull the verdict", orasPulls, ourRegistry, foreignRegistry)
-	add("oras", "copy with referrers from registry serve", orasCopies, foreignRegistry)
+	add("oras", "copy with referrers from registry serve", orasCopies, foreignRegistry, guardedRegistry)
+	add("oras", "push a file, attach another one", orasPushes, foreignRegistry, guardedRegistry)
 	for _, cosign := range []string{"cosign 2", "cosign 3"} {
 		add(cosign, "verify", cosignVerifies(cosign), ourRegistry, foreignRegistry)
 		add(cosign, "verify-attestation", cosignVerifiesStatements(cosign), ourRegistry, foreignRegistry)
+		add(cosign, "sign and verify", cosignSigns(cosign), guardedRegistry)
+		add(cosign, "attest and verify", cosignAttests(cosign), guardedRegistry)
+		add(cosign, "sign without a token", refused(cosignSigns(cosign)), guardedRegistry)
 	}
 	add(validator, "validate the bills of materials", billsAreValid, ourRegistry)
 	add("ampoule", "verify by policy", policyAllows, ourRegistry, foreignRegistry)
+	add("ampoule", "copy", ampouleCopies, guardedRegistry)
 	add("ampoule", "copy, cut off by a restart", copyIsCut, foreignRegistry)
 	add("ampoule", "copy into a layout and into another store", copiesBack, foreignRegistry)
 	add("ampoule", "export, install the file", exportInstalls, ourRegistry, foreignRegistry)
+	for _, push := range []struct {
+		client string
+		do     func(context.Context, *exhibit, shelf) (string, error)
+	}{{"docker", dockerPushes}, {"crane", craneCopies}, {"skopeo", skopeoCopies}, {"oras", orasCopies}, {"ampoule", ampouleCopies}} {
+		add(push.client, "push without a token", refused(push.do), guardedRegistry)
+	}
 	return all
+}
+
+// denied matches what clients say when a registry wants a token.
+var denied = regexp.MustCompile(`(?i)unauthorized|authentication required|no basic auth credentials|registry credential|\b401\b`)
+
+// refused has a client push without its token, and wants the registry to refuse that.
+func refused(push func(context.Context, *exhibit, shelf) (string, error)) func(context.Context, *exhibit, shelf) (string, error) {
+	return func(ctx context.Context, s *exhibit, at shelf) (string, error) {
+		bare := *s
+		bare.home = anonymousHome
+		at.repository += "/anonymous"
+		_, err := push(ctx, &bare, at)
+		var failure *drive.FailureError
+		switch {
+		case err == nil:
+			return "", &mismatchError{"a push without a token", "taken", "refused"}
+		case !errors.As(err, &failure) || !denied.MatchString(failure.Message):
+			return "", err
+		}
+		return "refused", nil
+	}
 }
 
 // askPython is a program that the artifact can run.
@@ -88,8 +122,14 @@ func dockerRuns(ctx context.Context, s *exhibit, at shelf) (string, error) {
 
 // dockerPushes pushes what was pulled from the store's registry. The engine may compress layers
 // anew: then the digest is another one.
-func dockerPushes(ctx context.Context, s *exhibit, at shelf) (string, error) {
+func dockerPushes(ctx context.Context, s *exhibit, at shelf) (_ string, err error) {
 	pulled, pushed := s.places[ourRegistry].artifact, at.repository+"/docker:v1"
+	defer func() {
+		if err != nil {
+			_, removed := s.run(context.WithoutCancel(ctx), "docker", "image", "rm", "--force", pulled, pushed)
+			err = errors.Join(err, removed)
+		}
+	}()
 	for _, args := range [][]string{{"pull", "--quiet", pulled}, {"tag", pulled, pushed}, {"push", "--quiet", pushed}, {"image", "rm", "--force", pulled, pushed}, {"pull", "--quiet", pushed}} {
 		if _, err := s.run(ctx, "docker", args...); err != nil {
 			return "", err
@@ -102,6 +142,35 @@ func dockerPushes(ctx context.Context, s *exhibit, at shelf) (string, error) {
 	}
 	return found, errors.Join(err, s.runs(ctx, pushed))
 }
+
+// orasPushes pushes a file, attaches another one to it, and looks for that.
+func orasPushes(ctx context.Context, s *exhibit, at shelf) (string, error) {
+	dir, err := os.MkdirTemp(s.work, "oras-")
+	if err != nil {
+		return "", err
+	}
+	const note, comment = "note.txt", "comment.txt"
+	if err := errors.Join(os.WriteFile(filepath.Join(dir, note), []byte("note\n"), 0o644), os.WriteFile(filepath.Join(dir, comment), []byte("comment\n"), 0o644)); err != nil {
+		return "", err
+	}
+	ref := at.repository + "/file:v1"
+	for _, args := range [][]string{
+		{"push", "--plain-http", "--artifact-type", "application/vnd.example.note", ref, note},
+		{"attach", "--plain-http", "--artifact-type", orasComment, ref, comment},
+	} {
+		if _, err := s.runIn(ctx, dir, "oras", args...); err != nil {
+			return "", err
+		}
+	}
+	found, err := s.discovered(ctx, ref)
+	if err == nil && found[orasComment] == "" {
+		err = &mismatchError{"what refers to " + ref, fmt.Sprintf("%d types", len(found)), "also " + orasComment}
+	}
+	return "what was attached refers to it", err
+}
+
+// orasComment is the type of what oras attaches.
+const orasComment = "application/vnd.example.comment"
 
 func craneValidates(ctx context.Context, s *exhibit, at shelf) (string, error) {
 	if _, err := s.run(ctx, "crane", "validate", "--remote", at.artifact); err != nil {
@@ -123,7 +192,11 @@ func craneCopies(ctx context.Context, s *exhibit, at shelf) (string, error) {
 }
 
 func cranePushes(ctx context.Context, s *exhibit, at shelf) (string, error) {
-	layout, to := s.path("crane"), at.repository+"/crane:v2"
+	layout, err := os.MkdirTemp(s.work, "crane-")
+	if err != nil {
+		return "", err
+	}
+	to := at.repository + "/crane:v2"
 	if _, err := s.run(ctx, "crane", "pull", "--format", "oci", s.places[ourRegistry].artifact, layout); err != nil {
 		return "", err
 	}
@@ -264,6 +337,71 @@ func cosignVerifiesStatements(cosign string) func(context.Context, *exhibit, she
 			}
 		}
 		return "provenance, verdict and bill of materials of both", nil
+	}
+}
+
+// ampouleCopies has Ampoule copy the artifact with its evidence.
+func ampouleCopies(ctx context.Context, s *exhibit, at shelf) (string, error) {
+	to := at.repository + "/copy"
+	if _, err := s.ampoule(ctx, "copy", s.name+"@"+s.digest, to); err != nil {
+		return "", err
+	}
+	return "the policy allows artifact and group", s.allowed(ctx, to+"@"+s.digest)
+}
+
+// quiet are the flags of cosign's verbs that write: nothing goes to a transparency log.
+func quiet(cosign string) []string {
+	flags := []string{"--key", cosignKey + ".key", "--tlog-upload=false", "--allow-http-registry", "--yes"}
+	if cosign == "cosign 3" {
+		flags = append(flags, "--use-signing-config=false")
+	}
+	return flags
+}
+
+// forCosign copies the artifact to where one version of cosign signs it: each finds its own form alone.
+func (s *exhibit) forCosign(ctx context.Context, at shelf, cosign string) (string, error) {
+	to := at.repository + "/" + strings.ReplaceAll(cosign, " ", "-")
+	granted := *s
+	granted.home = clientHome
+	_, err := granted.run(ctx, "crane", "copy", s.places[ourRegistry].artifact, to+":v1")
+	return to + "@" + s.digest, err
+}
+
+// cosignSigns has cosign sign the artifact with a key of its own, and verify that. So does our
+// policy, which gives the key a role.
+func cosignSigns(cosign string) func(context.Context, *exhibit, shelf) (string, error) {
+	return func(ctx context.Context, s *exhibit, at shelf) (string, error) {
+		ref, err := s.forCosign(ctx, at, cosign)
+		if err != nil {
+			return "", err
+		}
+		if _, err := s.runIn(ctx, s.work, cosign, slices.Concat([]string{"sign"}, quiet(cosign), []string{ref})...); err != nil {
+			return "", err
+		}
+		if _, err := s.runIn(ctx, s.work, cosign, "verify", "--key", cosignKey+".pub", "--insecure-ignore-tlog=true", "--allow-http-registry", ref); err != nil {
+			return "", err
+		}
+		_, err = s.ampoule(ctx, "verify", ref, "--policy", s.path("policy.yaml"))
+		return "the policy allows it, too", err
+	}
+}
+
+// cosignAttests has cosign sign a statement about the artifact, and verify that.
+func cosignAttests(cosign string) func(context.Context, *exhibit, shelf) (string, error) {
+	return func(ctx context.Context, s *exhibit, at shelf) (string, error) {
+		ref, err := s.forCosign(ctx, at, cosign)
+		if err != nil {
+			return "", err
+		}
+		if err := os.WriteFile(s.path("predicate.json"), []byte(`{"reviewed": true}`), 0o644); err != nil {
+			return "", err
+		}
+		attest := slices.Concat([]string{"attest", "--type", "custom", "--predicate", "predicate.json"}, quiet(cosign), []string{ref})
+		if _, err := s.runIn(ctx, s.work, cosign, attest...); err != nil {
+			return "", err
+		}
+		_, err = s.runIn(ctx, s.work, cosign, "verify-attestation", "--type", "custom", "--key", cosignKey+".pub", "--insecure-ignore-tlog=true", "--allow-http-registry", ref)
+		return "a statement of its own", err
 	}
 }
 

@@ -25,10 +25,23 @@ type Clients struct {
 
 // The registries that clients are tried with.
 const (
-	// ourRegistry has the referrers API, foreignRegistry (2.8.2) has not.
+	// ourRegistry has the referrers API, foreignRegistry (2.8.2) has not. Everybody may read both, and
+	// write the second one.
 	ourRegistry     = "registry serve"
 	foreignRegistry = "docker-registry"
+	// guardedRegistry is of another store, and wants a token of whoever reads or writes.
+	guardedRegistry = "registry serve with a token"
 )
+
+// clientHome is where clients keep their tokens, each in a directory of its own. In anonymousHome
+// there are none.
+const clientHome, anonymousHome = "home", "anonymous"
+
+// cosignKey names the files of the key that cosign signs with, without their ends.
+const cosignKey = "cosign"
+
+// clientPassphrase is that of all keys.
+const clientPassphrase = "clients"
 
 // clientGroup is the dependency group that is published beside the artifact, and what it has.
 const clientGroup, clientGroupHas = "test", "iniconfig"
@@ -53,7 +66,7 @@ func (t *Trials) Clients(ctx context.Context) error {
 		return each(t, book, names, nil)
 	}
 	return inTemp(func(work string) (err error) {
-		s := &exhibit{t: t, work: work}
+		s := &exhibit{t: t, work: work, home: clientHome}
 		defer func() { err = errors.Join(err, s.close(context.WithoutCancel(ctx))) }()
 		if err := s.open(ctx); err != nil {
 			return fmt.Errorf("publishing what clients are tried with: %w", err)
@@ -86,9 +99,11 @@ type exhibit struct {
 	recipe, name  string
 	digest, group string
 	places        map[string]shelf
-	// foreign is the other registry, ours the store's own.
-	foreign, ours *server
-	python        drive.Program
+	// foreign is the other registry, ours the store's own, guarded another store's.
+	foreign, ours, guarded *server
+	// token is for the guarded one, home where clients have it.
+	token, home string
+	python      drive.Program
 }
 
 // mismatchError says that a client got something else than what was published.
@@ -102,6 +117,11 @@ func (s *exhibit) try(ctx context.Context, a attempt) (recorded.Client, error) {
 	var err error
 	if r.Version, err = s.version(ctx, a.client); err != nil {
 		return r, err
+	}
+	if a.registry == guardedRegistry {
+		if err := s.login(ctx, a.client); err != nil {
+			return r, err
+		}
 	}
 	r.Found, err = a.do(ctx, s, s.places[a.registry])
 	r.Passed = err == nil
@@ -125,14 +145,60 @@ func (s *exhibit) open(ctx context.Context) error {
 	if s.foreign, err = s.t.newRegistry(ctx, s.work); err != nil {
 		return err
 	}
-	if err := errors.Join(s.ours.start(ctx), s.foreign.start(ctx)); err != nil {
+	if err := errors.Join(s.ours.start(ctx), s.foreign.start(ctx), s.openGuarded(ctx)); err != nil {
 		return err
 	}
 	if err := s.installValidator(ctx); err != nil {
 		return err
 	}
-	s.places = map[string]shelf{ourRegistry: s.at(s.ours.address + "/" + s.name), foreignRegistry: s.at(s.foreign.address + "/team/" + s.name)}
+	s.places = map[string]shelf{
+		ourRegistry: s.at(s.ours.address + "/" + s.name), foreignRegistry: s.at(s.foreign.address + "/team/" + s.name),
+		guardedRegistry: s.at(s.guarded.address + "/team/" + s.name),
+	}
 	_, err = s.ampoule(ctx, "copy", s.name+"@"+s.digest, s.places[foreignRegistry].repository)
+	return err
+}
+
+// openGuarded has the registry of another store served to who has its token, and gives the token to
+// docker, whose file crane and Ampoule read, too.
+func (s *exhibit) openGuarded(ctx context.Context) error {
+	guarded := s.t.in(s.path("guarded-store"))
+	made, err := guarded.Run(ctx, "registry", "token", "create", "clients", "--scope", "push:*")
+	if err != nil {
+		return err
+	}
+	s.token = made.Out
+	if s.guarded, err = newServer(ctx, guarded, "registry", "serve", "--listen"); err != nil {
+		return err
+	}
+	if err := s.guarded.start(ctx); err != nil {
+		return err
+	}
+	for _, home := range []string{clientHome, anonymousHome} {
+		for _, client := range []string{"docker", "crane", "skopeo", "oras", "cosign 2", "cosign 3"} {
+			dir := s.path(filepath.Join(home, client))
+			// skopeo wants the file where it looks for tokens to be there.
+			if err := errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, skopeoTokens), []byte("{}"), 0o600)); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.Join(s.login(ctx, "docker"), s.login(ctx, "crane"))
+}
+
+// skopeoTokens is the file in which skopeo keeps tokens.
+const skopeoTokens = "auth.json"
+
+// login has a client keep the token of the guarded registry, as it does so itself. Ampoule reads docker's.
+func (s *exhibit) login(ctx context.Context, client string) error {
+	args := map[string][]string{
+		"docker": {"login"}, "crane": {"auth", "login"}, "skopeo": {"login", "--tls-verify=false"}, "oras": {"login", "--plain-http"},
+		"cosign 2": {"login"}, "cosign 3": {"login"},
+	}[client]
+	if args == nil {
+		return nil
+	}
+	_, err := s.run(ctx, client, append(args, "--username", "clients", "--password", s.token, s.guarded.address)...)
 	return err
 }
 
@@ -166,7 +232,10 @@ func (s *exhibit) publish(ctx context.Context) error {
 	if err := edit(file, "", fmt.Sprintf("dependency-groups: {%s: [%s]}\n", clientGroup, clientGroupHas)); err != nil {
 		return err
 	}
-	if err := errors.Join(os.WriteFile(s.path("passphrase"), []byte("clients"), 0o600), os.WriteFile(s.path("policy.yaml"), fmt.Appendf(nil, clientPolicy, s.name), 0o644)); err != nil {
+	if err := errors.Join(os.WriteFile(s.path("passphrase"), []byte(clientPassphrase), 0o600), os.WriteFile(s.path("policy.yaml"), fmt.Appendf(nil, clientPolicy, s.name), 0o644)); err != nil {
+		return err
+	}
+	if _, err := s.runIn(ctx, s.work, "cosign 2", "generate-key-pair", "--output-key-prefix", cosignKey); err != nil {
 		return err
 	}
 	for _, args := range [][]string{
@@ -174,6 +243,7 @@ func (s *exhibit) publish(ctx context.Context) error {
 		{"keys", "generate", s.path("build"), "--passphrase-file", s.path("passphrase")},
 		{"trust", "init", "--trust", s.path("trust.yaml"), "--name", s.name, "--root-key", "root=" + s.path("root.pub")},
 		{"trust", "add-key", "--trust", s.path("trust.yaml"), "build=" + s.path("build.pub"), "--role", "build"},
+		{"trust", "add-key", "--trust", s.path("trust.yaml"), "cosign=" + s.path(cosignKey+".pub"), "--role", "promote"},
 		{"trust", "sign", "--trust", s.path("trust.yaml"), "--key", s.path("root.key"), "--passphrase-file", s.path("passphrase")},
 	} {
 		if _, err := s.ampoule(ctx, args...); err != nil {
@@ -195,11 +265,13 @@ func (s *exhibit) publish(ctx context.Context) error {
 	return nil
 }
 
-// clientPolicy asks for all that a build signs. A store remembers trust roots by their names, so
-// each has one of its own.
+// clientPolicy asks for all that a build signs, and for cosign's signature where cosign signs. A
+// store remembers trust roots by their names, so each has one of its own.
 const clientPolicy = `apiVersion: ampoule/v1
 trust: {file: trust.yaml, name: %s}
 rules:
+- match: ["*/*/cosign-*"]
+  signatures: [promote]
 - match: ["*", "*/*", "*/*/*"]
   provenance: {network: denied}
   verdict: {targets: [container]}
@@ -209,7 +281,7 @@ rules:
 // close ends the registries, and takes the artifact out of the store.
 func (s *exhibit) close(ctx context.Context) error {
 	var errs []error
-	for _, registry := range []*server{s.ours, s.foreign} {
+	for _, registry := range []*server{s.ours, s.foreign, s.guarded} {
 		if registry != nil {
 			errs = append(errs, registry.stop())
 		}
@@ -226,7 +298,9 @@ func (s *exhibit) path(name string) string { return filepath.Join(s.work, name) 
 
 // ampoule runs the program with the store, and returns what it prints.
 func (s *exhibit) ampoule(ctx context.Context, args ...string) (string, error) {
-	run, err := s.t.in(s.t.Store).Run(ctx, args...)
+	p := s.t.in(s.t.Store)
+	p.Env = append(slices.Clone(p.Env), "DOCKER_CONFIG="+s.path(filepath.Join(s.home, "docker", ".docker")))
+	run, err := p.Run(ctx, args...)
 	return run.Out, err
 }
 
@@ -261,9 +335,15 @@ func (s *exhibit) program(client string) drive.Program {
 
 // run runs a client.
 func (s *exhibit) run(ctx context.Context, client string, args ...string) (*drive.Run, error) {
-	p := s.program(client)
-	// Its configuration and its caches are nobody else's.
-	p.Env = append(slices.Clone(p.Env), "HOME="+s.work)
+	return s.runIn(ctx, "", client, args...)
+}
+
+// runIn runs a client in a directory.
+func (s *exhibit) runIn(ctx context.Context, dir, client string, args ...string) (*drive.Run, error) {
+	p := s.program(client).In(dir)
+	// Its configuration, its tokens and its caches are nobody else's.
+	home := s.path(filepath.Join(s.home, client))
+	p.Env = append(slices.Clone(p.Env), "HOME="+home, "REGISTRY_AUTH_FILE="+filepath.Join(home, skopeoTokens), "COSIGN_PASSWORD="+clientPassphrase)
 	return p.Run(ctx, args...)
 }
 

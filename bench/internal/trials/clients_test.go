@@ -1,6 +1,7 @@
 package trials
 
 import (
+	"os"
 	"strings"
 	"testing"
 
@@ -43,6 +44,15 @@ func TestClients(t *testing.T) {
 			t.Errorf("%s is of version %q, want %s", client, clients[client], want)
 		}
 	}
+	text, err := os.ReadFile(calls)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, login := range []string{"docker login", "client crane auth login", "client skopeo login", "client oras login", "client cosign 2 login", "client cosign 3 login"} {
+		if !strings.Contains(string(text), login+" ") {
+			t.Errorf("nobody has called %s", login)
+		}
+	}
 	asked := verbs(t, calls)
 	if removed := asked[len(asked)-1]; removed != "registry" {
 		t.Errorf("the last call is %s", removed)
@@ -78,5 +88,28 @@ func TestClientsThatFail(t *testing.T) {
 				t.Errorf("%s has passed everywhere", client)
 			}
 		})
+	}
+}
+
+// A registry that takes what is pushed without a token is recorded as such.
+func TestClientsWithoutTokens(t *testing.T) {
+	t.Parallel()
+	trials, _ := withClients(t, "FAKE_OPEN=yes")
+	if err := trials.Clients(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	taken := 0
+	for _, r := range recordedIn[recorded.Client](t, trials, recorded.ClientsFile) {
+		if r.Passed {
+			continue
+		}
+		taken++
+		if !strings.HasSuffix(r.Does, "without a token") || !strings.Contains(r.Error, "taken, not refused") {
+			t.Errorf("%+v", r)
+		}
+	}
+	// Ampoule asks for its token elsewhere.
+	if taken != 6 {
+		t.Errorf("%d pushes without a token are recorded as failures", taken)
 	}
 }

@@ -83,10 +83,16 @@ func (f *fake) main() int {
 	case "version":
 		fmt.Println("ampoule 0.0.1")
 	case "registry":
-		if f.args[i+1] == "serve" {
+		switch f.args[i+1] {
+		case "serve":
 			return listen(f.flag("--listen"))
+		case "token":
+			fmt.Println("ampoule_token")
 		}
 	case "copy":
+		if strings.Contains(os.Getenv("DOCKER_CONFIG"), anonymousHome) {
+			return fail(7, needsToken)
+		}
 		if strings.Contains(f.args[len(f.args)-1], "/cut-") && !f.seen("copy") {
 			return fail(7, "the registry is gone")
 		}
@@ -411,11 +417,17 @@ func (f *fake) install() int {
 	return 0
 }
 
+// needsToken is what a client says that pushes without a token.
+const needsToken = "unauthorized: this needs a token"
+
 // fakeTool is pip, python, docker, mmdebstrap, apt-config or a client.
 func fakeTool(name string, args []string) int {
 	called(append([]string{name}, args...)...)
 	last := args[len(args)-1]
+	writes := slices.Contains([]string{"push", "copy", "sign"}, args[0])
 	switch {
+	case writes && strings.Contains(os.Getenv("HOME"), anonymousHome) && os.Getenv("FAKE_OPEN") == "":
+		return fail(1, needsToken)
 	case name == "unshare":
 		i := slices.Index(args, "-i")
 		return inFakeMachine(args[i-4], args[i+1:])
@@ -473,7 +485,7 @@ func fakeClient(name string, args []string) int {
 		fmt.Println(digest)
 	case args[0] == "discover":
 		var all []string
-		for _, t := range referring {
+		for _, t := range append(referring, orasComment) {
 			all = append(all, fmt.Sprintf(`{"digest": %q, "artifactType": %q}`, digest, t))
 		}
 		if !wrong {

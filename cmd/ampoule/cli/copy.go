@@ -18,8 +18,9 @@ import (
 )
 
 func newCopy(s *Session) *cobra.Command {
-	return &cobra.Command{
-		Use:   "copy SRC DST",
+	var all bool
+	cmd := &cobra.Command{
+		Use:   "copy SRC DST | copy --all [PATTERN] HOST[:PORT][/PREFIX]",
 		Short: "Copies an artifact with its evidence to another place",
 		Long: `Copy takes an artifact with everything that refers to it, directly or not, and with
 cosign's signatures, from one registry or OCI layout to another: the verdict, wheelhouse,
@@ -36,13 +37,26 @@ schema").
 Blobs that are there are not sent again: a copy that was cut off is continued by calling
 it once more. The artifact itself comes behind all that refers to it, and its tags last,
 so that what can be found is whole. The key's tag goes along, and builds find the artifact
-there, unless it names another one already. The result is the reference of the copy.`,
+there, unless it names another one already. The result is the reference of the copy.
+
+With --all everything in the store's registry goes to another registry: each artifact with
+all its tags, and behind them the logs of channels. PATTERN chooses repositories by their
+names, and * in it stands for any text. What cannot be copied is told, and the others are
+copied all the same.`,
 		Example: `  ampoule copy web@sha256:… registry.example/team/web
   ampoule copy web@sha256:… ./web-layout
-  ampoule copy ./web-layout web:staging`,
-		Args:              usage(cobra.ExactArgs(2)),
+  ampoule copy ./web-layout web:staging
+  ampoule copy --all registry.example/team
+  ampoule copy --all 'shop/*' registry.example/team`,
+		Args:              usage(cobra.RangeArgs(1, 2)),
 		ValidArgsFunction: s.completeRefs(0, false),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if all {
+				return s.atOwnRegistry(cmd, func(ctx context.Context, w *wiring.Parts) error { return s.copyAll(ctx, cmd, w, args) })
+			}
+			if len(args) != 2 {
+				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("want SRC and DST, or --all")}
+			}
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
 				from, err := s.locate(ctx, w, args[0])
 				if err != nil {
@@ -56,6 +70,8 @@ there, unless it names another one already. The result is the reference of the c
 			})
 		},
 	}
+	cmd.Flags().BoolVar(&all, "all", false, "copy everything in the store's registry")
+	return cmd
 }
 
 // destination opens where a copy goes.
@@ -97,16 +113,21 @@ func Copy(ctx context.Context, s *Session, from, to located) error {
 		return err
 	}
 	s.tellCopied(done)
-	return s.print(done.Ref, copied{
-		done.Ref, done.Digest, append([]string{}, done.Tags...), done.Sent, done.Present, done.Bytes, done.Manifests,
-		append([]string{}, done.Referrers...), append([]string{}, done.Missing...), done.KeyTaken,
-	})
+	return s.print(done.Ref, copiedOf(done))
 }
 
-func (s *Session) copy(ctx context.Context, from, to located) (registry.Copied, error) {
+func copiedOf(done registry.Copied) copied {
+	return copied{
+		done.Ref, done.Digest, append([]string{}, done.Tags...), done.Sent, done.Present, done.Bytes, done.Manifests,
+		append([]string{}, done.Referrers...), append([]string{}, done.Missing...), done.KeyTaken,
+	}
+}
+
+// copy copies an artifact, and gives it further tags there.
+func (s *Session) copy(ctx context.Context, from, to located, tags ...string) (registry.Copied, error) {
 	return watched(ctx, s, func(ctx context.Context) (registry.Copied, error) {
 		task := progress.Start(ctx, progress.StageCopy, address.One(from.ref))
-		done, err := registry.Copy(ctx, from.Registry, from.ref, to.Registry, to.ref)
+		done, err := registry.Copy(ctx, from.Registry, from.ref, to.Registry, to.ref, tags...)
 		task.End(err)
 		return done, err
 	})
@@ -115,11 +136,16 @@ func (s *Session) copy(ctx context.Context, from, to located) (registry.Copied, 
 // tellCopied says what a person should know of a copy.
 func (s *Session) tellCopied(done registry.Copied) {
 	s.tell("%d blobs sent (%s), %d were there; %d manifests refer to it", done.Sent, display.Size(done.Bytes), done.Present, len(done.Referrers))
+	s.warnCopied("", done)
+}
+
+// warnCopied says what is not as one may expect, behind a prefix.
+func (s *Session) warnCopied(prefix string, done registry.Copied) {
 	for _, t := range done.Missing {
-		s.warn("nothing of type %s refers to it where it comes from: the copy has none either", t)
+		s.warn("%snothing of type %s refers to it where it comes from: the copy has none either", prefix, t)
 	}
 	if done.KeyTaken != "" {
-		s.warn("its key names %s there, and the first one stands: builds with that registry find that one", done.KeyTaken)
+		s.warn("%sits key names %s there, and the first one stands: builds with that registry find that one", prefix, done.KeyTaken)
 	}
 }
 

@@ -95,8 +95,16 @@ type policyAnswer struct {
 	Groups []policy.Decision `json:"groups,omitempty"`
 }
 
+// explained is a decision that was printed with its reasons, as an error; nil where it allows.
+func explained(d policy.Decision) error {
+	if d.Allowed {
+		return nil
+	}
+	return faults.New(faults.Refused, fmt.Sprintf("what is not signed by a key of trust root %s counts for nothing", d.Root), "policy %s refuses %s", d.Policy, d.Subject)
+}
+
 // VerifyPolicy explains what a policy says of an artifact, and of dependency groups of it. What
-// it refuses is a [*policy.RefusedError].
+// it refuses is an error of kind Refused.
 func VerifyPolicy(ctx context.Context, s *Session, reg trust.Source, j *trust.Judge, ref string, groups []string) error {
 	d, err := reg.Resolve(ctx, ref)
 	if err != nil {
@@ -110,7 +118,7 @@ func VerifyPolicy(ctx context.Context, s *Session, reg trust.Source, j *trust.Ju
 	if answer.Decision, err = j.Decide(ctx, reg, d); err != nil {
 		return err
 	}
-	text, refused := decisionText(answer.Decision), answer.Err()
+	text, refused := decisionText(answer.Decision), explained(answer.Decision)
 	for _, g := range chosen {
 		decision, err := j.DecideGroup(ctx, reg, d, g)
 		if err != nil {
@@ -119,7 +127,7 @@ func VerifyPolicy(ctx context.Context, s *Session, reg trust.Source, j *trust.Ju
 		answer.Groups = append(answer.Groups, decision)
 		text += decisionText(decision)
 		if refused == nil {
-			refused = decision.Err()
+			refused = explained(decision)
 		}
 	}
 	if err := s.print(text, answer); err != nil {

@@ -118,11 +118,20 @@ func signedBy(file string, r *roots.Root) error {
 	if r.Number() == 1 {
 		return r.SignedBy(r)
 	}
-	before, err := roots.Read(roots.Before(file, r.Number()-1))
+	before, err := readBefore(file, r)
 	if err != nil {
 		return err
 	}
 	return r.Follows(before)
+}
+
+// readBefore reads the version before a root of a file, which lies beside it.
+func readBefore(file string, r *roots.Root) (*roots.Root, error) {
+	before := roots.Before(file, r.Number()-1)
+	if _, err := os.Stat(before); errors.Is(err, fs.ErrNotExist) {
+		return nil, faults.New(faults.Input, "all versions are kept together: take it from where "+file+" is from", "%s, the version before %s, is not there", before, file)
+	}
+	return roots.Read(before)
 }
 
 // changeRoot makes the version with a change, and shows it.
@@ -348,7 +357,7 @@ before. It tells how many are still missing.`,
 func mayUse(file string, r *roots.Root, public keys.Public) error {
 	known := []*roots.Root{r}
 	if r.Number() > 1 {
-		before, err := roots.Read(roots.Before(file, r.Number()-1))
+		before, err := readBefore(file, r)
 		if err != nil {
 			return err
 		}

@@ -146,8 +146,10 @@ func TestPolicyOfAMachine(t *testing.T) {
 
 			m.write("policy.yaml", built+"  tests: {passed: [\"true\"]}\n")
 			for _, args := range [][]string{{"verify", ref, "--policy="}, {"install", ref, "--root", root}, {"exec", "--root", root, "--", "true"}} {
-				if code := m.run(args...); code != codeRefused || !strings.Contains(m.errs.String(), "tests: nothing that a key of the role test has signed is there") {
-					t.Errorf("%s ends with code %d: %s", args[0], code, m.errs)
+				code := m.run(args...)
+				// What verify explains is its result.
+				if said := m.errs.String() + m.out.String(); code != codeRefused || !strings.Contains(said, "tests: nothing that a key of the role test has signed is there") {
+					t.Errorf("%s ends with code %d: %s", args[0], code, said)
 				}
 			}
 			if err := m.wired(t.Context(), func(ctx context.Context, w *wiring.Parts) error {

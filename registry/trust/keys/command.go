@@ -57,7 +57,7 @@ func Run(ctx context.Context, program, environ []string, input []byte) ([]byte, 
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
-		return nil, faults.New(faults.Machine, "", "running %s: %w", program[0], err)
+		return nil, faults.New(faults.Machine, "run it by hand: what it says on stderr is not told here, since that may hold secrets", "running %s: %w", program[0], err)
 	}
 	return out.text, nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 
 	"golang.org/x/crypto/nacl/secretbox"
@@ -99,16 +100,20 @@ func openCosign(text, passphrase []byte) (*Private, error) {
 	return parsePKCS8(plain)
 }
 
-// ReadFile reads a file with a key or a passphrase, within bounds.
+// ReadFile reads a file with a key, a passphrase or what is signed, within bounds. One that is not
+// there is an error of kind Input that wraps [fs.ErrNotExist].
 func ReadFile(path string) (_ []byte, err error) {
 	f, err := os.Open(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, faults.New(faults.Input, "", "%w", err)
+	}
 	if err != nil {
-		return nil, fmt.Errorf("reading key: %w", err)
+		return nil, err
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
-		return nil, fmt.Errorf("reading key: %w", err)
+		return nil, err
 	}
 	if len(text) > maxFile {
 		return nil, faults.New(faults.Input, "", "%s has more than %d bytes", path, maxFile)
@@ -120,7 +125,7 @@ func ReadFile(path string) (_ []byte, err error) {
 func ReadPublic(path string) (Public, error) {
 	text, err := ReadFile(path)
 	if err != nil {
-		return Public{}, err
+		return Public{}, fmt.Errorf("reading public key: %w", err)
 	}
 	p, err := ParsePublic(text)
 	if err != nil {

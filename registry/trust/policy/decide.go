@@ -128,7 +128,7 @@ func (p *Policy) decide(root *roots.Root, subject Subject, found []registry.Evid
 	}
 	rule, ok := p.rule(subject.Name)
 	if !ok {
-		j.say("rules", false, "no rule matches %s", subject.Name)
+		j.say("rules", false, "no rule matches %s: they match %s", subject.Name, strings.Join(p.names(), ", "))
 		return j.out
 	}
 	j.read(found)

@@ -43,8 +43,8 @@ type Rule struct {
 
 // Provenance says how something must have been built.
 type Provenance struct {
-	// Builders are the builders that may have built it, as their --builder-id says. Without it
-	// any may that has a build key.
+	// Builders are the builders that may have built it, as sign.builder in their config.toml
+	// says. Without it any may that has a build key.
 	Builders []string `yaml:"builders" is:"text" set:"yes"`
 	// MaxAge is how long ago it may have been built, in hours (h) or days (d).
 	MaxAge string `yaml:"max-age" is:"age"`
@@ -68,9 +68,9 @@ type Source struct {
 // Verdict says what the gate must have looked at.
 type Verdict struct {
 	// Checks are checks of the gate that must have been done.
-	Checks []string `yaml:"checks" is:"text" set:"yes"`
+	Checks []string `yaml:"checks" is:"check" set:"yes"`
 	// Targets are runtime targets that must have been judged: container, vm.
-	Targets []string `yaml:"targets" is:"text" set:"yes"`
+	Targets []string `yaml:"targets" is:"target" set:"yes"`
 	// MaxAge is how long ago it may have been judged, in hours (h) or days (d).
 	MaxAge string `yaml:"max-age" is:"age"`
 }

@@ -14,6 +14,7 @@ import (
 	"path/filepath"
 	"reflect"
 	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -90,9 +91,39 @@ func (p *Policy) contradictions(places recipes.Places) recipes.Faults {
 		if rule.Signatures != nil && len(rule.Signatures) == 0 {
 			all = append(all, places.Fault("signatures is empty: nobody would have to sign", "remove the key: then a build key must have signed", append(at, "signatures")...))
 		}
+		for _, list := range rule.lists() {
+			if list.is != nil && len(list.is) == 0 {
+				name := list.path[len(list.path)-1]
+				all = append(all, places.Fault(name+" is empty: that asks for nothing", "name what is meant, or remove the key", append(slices.Clone(at), list.path...)...))
+			}
+		}
 		if s := rule.Provenance; s != nil && s.Source != nil && s.Source.Repositories == nil && s.Source.Refs == nil && s.Source.Tree == "" {
 			all = append(all, places.Fault("source asks for nothing", "for example source: {tree: clean}", append(at, "provenance", "source")...))
 		}
+	}
+	return all
+}
+
+// listed is a list of a rule, which names what is asked for.
+type listed struct {
+	path []string
+	is   []string
+}
+
+// lists are those of a rule that are about evidence.
+func (r Rule) lists() []listed {
+	all := []listed{{[]string{"match"}, r.Match}}
+	if p := r.Provenance; p != nil {
+		all = append(all, listed{[]string{"provenance", "builders"}, p.Builders})
+		if s := p.Source; s != nil {
+			all = append(all, listed{[]string{"provenance", "source", "repositories"}, s.Repositories}, listed{[]string{"provenance", "source", "refs"}, s.Refs})
+		}
+	}
+	if v := r.Verdict; v != nil {
+		all = append(all, listed{[]string{"verdict", "checks"}, v.Checks}, listed{[]string{"verdict", "targets"}, v.Targets})
+	}
+	if t := r.Tests; t != nil {
+		all = append(all, listed{[]string{"tests", "passed"}, t.Passed}, listed{[]string{"tests", "groups"}, t.Groups})
 	}
 	return all
 }
@@ -139,6 +170,15 @@ func (p *Policy) rule(name string) (Rule, bool) {
 		}
 	}
 	return Rule{}, false
+}
+
+// names are the patterns of all rules.
+func (p *Policy) names() []string {
+	var all []string
+	for _, r := range p.Rules {
+		all = append(all, r.Match...)
+	}
+	return all
 }
 
 // matches reports whether a text has a pattern, in which * stands for anything but a slash.
