@@ -107,6 +107,10 @@ func (p Python) Repeatable() bool {
 	return !p.has("--enable-bolt") && (!p.Optimised() || p.Profile != "")
 }
 
+// NoPIE is the executable at a fixed address, as GCC names it: one that is not
+// position-independent.
+const NoPIE = "no-pie"
+
 // IsProfile reports whether a text names a training profile, as a recipe does.
 func IsProfile(text string) bool { return rules["profile"].allows(text) }
 
@@ -164,6 +168,10 @@ func (r *Recipe) checkConfigure() Faults {
 	if r.Python.Profile != "" && !r.Python.Optimised() {
 		faults = append(faults, r.Fault("a profile without --enable-optimizations decides nothing",
 			"add --enable-optimizations to configure, or remove the profile", "python", "profile"))
+	}
+	if r.Python.Executable == NoPIE && r.Python.LinkMode() == Shared {
+		faults = append(faults, r.Fault("python.executable is about an executable that holds libpython, and this one loads it",
+			"remove it, or add "+staticForInterpreter+" to configure", "python", "executable"))
 	}
 	if release, ok := KnownPython(r.Python.Version); ok {
 		faults = append(faults, CheckFlags(r, release.Flags)...)
