@@ -320,16 +320,14 @@ func (c *compilation) configure(ctx context.Context) error {
 
 // make compiles everything: by a profile, if there is one.
 func (c *compilation) make(ctx context.Context, profile *pgo.Profile) error {
-	if profile != nil {
-		if err := c.lay(ctx, profile); err != nil {
-			return err
-		}
+	if profile == nil {
+		return c.runMake(ctx)
 	}
-	if err := c.runMake(ctx); err != nil {
+	if err := c.lay(ctx, profile); err != nil {
 		return err
 	}
-	if profile == nil {
-		return nil
+	if err := c.runMake(ctx, linkFreezerPlainly); err != nil {
+		return err
 	}
 	objects, err := c.objects(ctx)
 	if err != nil {
