@@ -117,6 +117,9 @@ func IsProfile(text string) bool { return rules["profile"].allows(text) }
 // Optimised reports whether the interpreter is compiled by a training profile.
 func (p Python) Optimised() bool { return p.has("--enable-optimizations") }
 
+// LinkTime reports whether the interpreter is optimised when it is linked.
+func (p Python) LinkTime() bool { return p.has("--with-lto") }
+
 // Plain is the same interpreter, neither optimised by a profile nor at link time. What is
 // compiled for the one loads into the other.
 func (p Python) Plain() Python {

@@ -436,8 +436,10 @@ func noPIE(spec Spec) []string {
 	// linker writes the search path of finish.py itself: an executable at a fixed address has no room
 	// for a longer string table, and patchelf 0.14 breaks it where it makes some.
 	args := []string{"LINKCC=$(PURIFY) $(CC) -no-pie -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib'"}
-	if (recipes.Python{Configure: spec.Configure}).LinkMode() == recipes.Static {
-		// No library is made of the core's objects. Behind this, those of modules get $(CCSHARED).
+	python := recipes.Python{Configure: spec.Configure}
+	// What is optimised when it is linked is compiled there as what comes of it asks for. Else no library is
+	// made of a static interpreter's objects. Behind this, those of modules get $(CCSHARED).
+	if python.LinkMode() == recipes.Static && !python.LinkTime() {
 		args = append(args, "CFLAGSFORSHARED=-fno-pie")
 	}
 	return args

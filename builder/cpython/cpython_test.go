@@ -59,8 +59,9 @@ func TestNoPIE(t *testing.T) {
 	t.Parallel()
 	const link, compile = "LINKCC=$(PURIFY) $(CC) -no-pie -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib'", "CFLAGSFORSHARED=-fno-pie"
 	for name, c := range map[string]struct{ flags, want []string }{
-		"static": {nil, []string{link, compile}},
-		"embed":  {[]string{"--enable-shared", staticLibpythonFlag}, []string{"LINK_PYTHON_OBJS=$(LIBRARY_OBJS)", link}},
+		"static":       {nil, []string{link, compile}},
+		"at link time": {[]string{"--with-lto"}, []string{link}},
+		"embed":        {[]string{"--enable-shared", staticLibpythonFlag}, []string{"LINK_PYTHON_OBJS=$(LIBRARY_OBJS)", link}},
 	} {
 		if _, got := configureArgs(Spec{Configure: c.flags, NoPIE: true}); !slices.Equal(got, c.want) {
 			t.Errorf("%s: make is told %q", name, got)
