@@ -25,12 +25,15 @@ const (
 )
 
 // checkHardening refuses what takes a process's protection away for everything in it, and
-// warns about relocations that stay writable. Whether symbols are bound at start (DF_BIND_NOW)
+// warns about relocations that stay writable, and about an interpreter at a fixed address. Whether symbols are bound at start (DF_BIND_NOW)
 // is not judged: compilers' defaults differ, and the check load binds all at once.
 func checkHardening(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{}
 	for _, o := range x.parsed() {
 		out.examined++
+		if !x.found && o.entry.Path == x.home.exe && o.Type == elf.Executable {
+			out.add(fixedAddress(o))
+		}
 		for _, f := range append(stackFaults(o), memoryFaults(o)...) {
 			// It loads nevertheless, but for the stack since glibc 2.41, and a program starts.
 			if x.found && (f.Field != "PT_GNU_STACK" || !x.refusesStacks() || o.IsExecutable()) {
@@ -40,6 +43,15 @@ func checkHardening(_ context.Context, x *exam) (outcome, error) {
 		}
 	}
 	return out, nil
+}
+
+// fixedAddress tells of an interpreter that a recipe wants faster and easier to attack.
+func fixedAddress(o *object) Finding {
+	return Finding{
+		Severity: Warn, File: o.entry.Path, Field: "e_type", Value: "ET_EXEC",
+		Cause:  "The interpreter's code is at the same addresses in each process: who finds a way to jump somewhere knows where to.",
+		Remedy: "Remove python.executable from the recipe, or keep it for its speed.",
+	}
 }
 
 // refusesStacks reports whether the machine's dlopen refuses files that want an executable

@@ -51,4 +51,10 @@ func TestHardening(t *testing.T) {
 			expect(t, judge(t, subject(t, c.entry)), c.want...)
 		})
 	}
+	t.Run("an interpreter at a fixed address", func(t *testing.T) {
+		t.Parallel()
+		fixed := shop.build(t, "python3.13", pythonSource+"int main(void){return libc_old();}",
+			"-fno-pic", "-no-pie", "-Wl,-e,main", "-rdynamic", "-Wl,-z,relro", oldRPath, "-Wl,-rpath,$ORIGIN/../lib", libc(t, "old"))
+		expect(t, judge(t, subjectWith(t, fromFile(t, "bin/python3.13", fixed))), "warn hardening bin/python3.13: e_type ET_EXEC")
+	})
 }

@@ -107,11 +107,18 @@ func (p Python) Repeatable() bool {
 	return !p.has("--enable-bolt") && (!p.Optimised() || p.Profile != "")
 }
 
+// NoPIE is the executable at a fixed address, as GCC names it: one that is not
+// position-independent.
+const NoPIE = "no-pie"
+
 // IsProfile reports whether a text names a training profile, as a recipe does.
 func IsProfile(text string) bool { return rules["profile"].allows(text) }
 
 // Optimised reports whether the interpreter is compiled by a training profile.
 func (p Python) Optimised() bool { return p.has("--enable-optimizations") }
+
+// LinkTime reports whether the interpreter is optimised when it is linked.
+func (p Python) LinkTime() bool { return p.has("--with-lto") }
 
 // Plain is the same interpreter, neither optimised by a profile nor at link time. What is
 // compiled for the one loads into the other.
@@ -164,6 +171,10 @@ func (r *Recipe) checkConfigure() Faults {
 	if r.Python.Profile != "" && !r.Python.Optimised() {
 		faults = append(faults, r.Fault("a profile without --enable-optimizations decides nothing",
 			"add --enable-optimizations to configure, or remove the profile", "python", "profile"))
+	}
+	if r.Python.Executable == NoPIE && r.Python.LinkMode() == Shared {
+		faults = append(faults, r.Fault("python.executable is about an executable that holds libpython, and this one loads it",
+			"remove it, or add "+staticForInterpreter+" to configure", "python", "executable"))
 	}
 	if release, ok := KnownPython(r.Python.Version); ok {
 		faults = append(faults, CheckFlags(r, release.Flags)...)

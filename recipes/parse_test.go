@@ -92,6 +92,14 @@ func TestRecipeFaults(t *testing.T) {
 			"pure:", "train: {group: x}\npure:",
 			[]want{{"12:8", "train.commands is missing", ""}, {"12:16", "the dependency group x, which train takes, is missing", ""}},
 		},
+		"no form of an executable": {
+			"  optional:", "  executable: pie\n  optional:",
+			[]want{{"6:15", `"pie" is not no-pie`, ""}},
+		},
+		"a fixed address of nothing": {
+			"[--enable-optimizations, --with-lto]", "[--enable-shared]\n  executable: no-pie",
+			[]want{{"6:15", "an executable that holds libpython, and this one loads it", "--enable-static-libpython-for-interpreter"}},
+		},
 		"duplicate key":        {"pure:", "name: x\npure:", []want{{"12:1", `"name" is written twice`, "line 2"}}},
 		"wrong type":           {"pure: [sqlalchemy]", "pure: {sqlalchemy: 1}", []want{{"12:7", "pure is a list, not a mapping", ""}}},
 		"text for a list":      {"[_tkinter]", "_tkinter", []want{{"6:13", "python.optional is a list, not text", "[_tkinter]"}}},

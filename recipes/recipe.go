@@ -87,6 +87,10 @@ type Python struct {
 	// --enable-optimizations. Without it such a build trains by itself, takes four times as long,
 	// and gives other bits each time.
 	Profile string `yaml:"profile" is:"profile" key:"profile,omitempty"`
+	// Executable is no-pie for an interpreter that is always loaded at one address. It is
+	// somewhat faster, and easier to attack: the verdict tells it. It goes with an
+	// executable that holds libpython.
+	Executable string `yaml:"executable" is:"executable form" key:"executable,omitempty"`
 	// Optional lists the standard extension modules that may be missing. The build
 	// fails when another one is.
 	Optional []string `yaml:"optional" is:"module" set:"yes" key:"optional,set"`

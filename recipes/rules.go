@@ -258,6 +258,8 @@ var rules = map[string]rule{
 		example: "sha256:93e583f243454e6e9e4588ca2c2662206ad961659863277afcdb96801647d640",
 	},
 
+	"executable form": {means: NoPIE, enum: []string{NoPIE}, example: NoPIE},
+
 	"version":       {means: "a version", pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+!_-]*$`), fits: packaging.IsVersion},
 	"deb version":   {means: "the version of a Debian package", pattern: regexp.MustCompile(`^[0-9][A-Za-z0-9.+:~-]*$`)},
 	"arch":          {means: "a Debian architecture of this platform", enum: []string{"amd64", "all"}},

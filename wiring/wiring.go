@@ -13,6 +13,7 @@ import (
 	"ampoule/builder"
 	"ampoule/builder/fetch"
 	"ampoule/config"
+	"ampoule/recipes/profiles"
 	"ampoule/registry"
 	"ampoule/registry/embedded"
 	"ampoule/store"
@@ -92,7 +93,7 @@ func (p *Parts) Builder(inputs config.Inputs) (*builder.Builder, error) {
 		return nil, err
 	}
 	fetcher := fetch.New(p.Store, fetch.Config{
-		Sources: inputs.Sources, Keepers: kept, Environ: inputs.Environ, Network: p.place.Network,
+		Sources: inputs.Sources, Keepers: kept, Profiles: profiles.Shipped{}, Environ: inputs.Environ, Network: p.place.Network,
 	})
 	reg.Prefer(stored{p.Store})
 	for _, k := range kept {

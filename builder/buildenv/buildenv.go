@@ -116,7 +116,7 @@ func interpreterSpec(spec Spec, tools sandbox.Image) cpython.Spec {
 	locked := spec.Lock.Python
 	return cpython.Spec{
 		Version: locked.Version, Source: locked.SHA256, Configure: spec.Recipe.Python.Configure,
-		Knows: cpython.Flags(locked), Compilers: cpython.Compilers(spec.Lock), Prefix: spec.Prefix, Toolchain: tools,
+		Knows: cpython.Flags(locked), NoPIE: spec.Recipe.Python.Executable == recipes.NoPIE, Compilers: cpython.Compilers(spec.Lock), Prefix: spec.Prefix, Toolchain: tools,
 	}
 }
 

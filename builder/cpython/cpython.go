@@ -26,6 +26,7 @@ import (
 	"ampoule/builder/progress"
 	"ampoule/builder/relocate"
 	"ampoule/builder/sandbox"
+	"ampoule/recipes"
 	"ampoule/store"
 	"ampoule/tree"
 )
@@ -71,6 +72,8 @@ type Spec struct {
 	// Profile is the sha256, in hex, of the training profile in the store that it is
 	// optimised by; empty of one that trains by itself, or is not optimised.
 	Profile string
+	// NoPIE has the executable loaded at a fixed address.
+	NoPIE bool
 	// Compilers are the toolchain's packages of compilers, as NAME=VERSION.
 	Compilers []string
 	// Prefix is where it is installed, without the leading slash.
@@ -317,16 +320,14 @@ func (c *compilation) configure(ctx context.Context) error {
 
 // make compiles everything: by a profile, if there is one.
 func (c *compilation) make(ctx context.Context, profile *pgo.Profile) error {
-	if profile != nil {
-		if err := c.lay(ctx, profile); err != nil {
-			return err
-		}
+	if profile == nil {
+		return c.runMake(ctx)
 	}
-	if err := c.runMake(ctx); err != nil {
+	if err := c.lay(ctx, profile); err != nil {
 		return err
 	}
-	if profile == nil {
-		return nil
+	if err := c.runMake(ctx, linkFreezerPlainly); err != nil {
+		return err
 	}
 	objects, err := c.objects(ctx)
 	if err != nil {
@@ -422,7 +423,26 @@ func configureArgs(spec Spec) (configure, makeArgs []string) {
 		// The rule that links bin/python takes its objects from this variable.
 		makeArgs = []string{"LINK_PYTHON_OBJS=$(LIBRARY_OBJS)"}
 	}
+	if spec.NoPIE {
+		makeArgs = append(makeArgs, noPIE(spec)...)
+	}
 	return append([]string{"--prefix=/" + spec.Prefix}, flags...), makeArgs
+}
+
+// noPIE has make link executables, and no library, for a fixed address. sysconfig is made of the
+// Makefile and does not know of it, so what is compiled for the interpreter is as ever.
+func noPIE(spec Spec) []string {
+	// The rules that link executables take this variable, those that link modules do not. The
+	// linker writes the search path of finish.py itself: an executable at a fixed address has no room
+	// for a longer string table, and patchelf 0.14 breaks it where it makes some.
+	args := []string{"LINKCC=$(PURIFY) $(CC) -no-pie -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib'"}
+	python := recipes.Python{Configure: spec.Configure}
+	// What is optimised when it is linked is compiled there as what comes of it asks for. Else no library is
+	// made of a static interpreter's objects. Behind this, those of modules get $(CCSHARED).
+	if python.LinkMode() == recipes.Static && !python.LinkTime() {
+		args = append(args, "CFLAGSFORSHARED=-fno-pie")
+	}
+	return args
 }
 
 func (s *Stage) save(ctx context.Context, sb sandbox.Sandbox, spec Spec, told string) (record, error) {

@@ -2,9 +2,13 @@ package cpython
 
 import (
 	"context"
+	"debug/elf"
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"reflect"
 	"slices"
 	"testing"
@@ -49,9 +53,51 @@ func specimen() Spec {
 	}
 }
 
+// At a fixed address, executables alone are linked otherwise: no library is made of objects that cannot
+// be in one.
+func TestNoPIE(t *testing.T) {
+	t.Parallel()
+	const link, compile = "LINKCC=$(PURIFY) $(CC) -no-pie -Wl,--disable-new-dtags,-rpath,'$$ORIGIN/../lib'", "CFLAGSFORSHARED=-fno-pie"
+	for name, c := range map[string]struct{ flags, want []string }{
+		"static":       {nil, []string{link, compile}},
+		"at link time": {[]string{"--with-lto"}, []string{link}},
+		"embed":        {[]string{"--enable-shared", staticLibpythonFlag}, []string{"LINK_PYTHON_OBJS=$(LIBRARY_OBJS)", link}},
+	} {
+		if _, got := configureArgs(Spec{Configure: c.flags, NoPIE: true}); !slices.Equal(got, c.want) {
+			t.Errorf("%s: make is told %q", name, got)
+		}
+	}
+}
+
+// The host's make, which runs itself as CPython's does, links by these arguments: the search path that
+// finish.py wants is there already, at a fixed address.
+func TestNoPIELinks(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	const makefile = "CC=gcc\nLINKCC=$(PURIFY) $(CC)\nall:\n\t$(MAKE) inner\ninner:\n\t$(MAKE) python\npython: python.c\n\t$(LINKCC) $(CFLAGSFORSHARED) -o $@ $<\n"
+	for name, text := range map[string]string{"Makefile": makefile, "python.c": "int main(void) { return 0; }\n"} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cmd := exec.CommandContext(t.Context(), "make", append([]string{"-C", dir}, noPIE(Spec{})...)...)
+	if told, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, told)
+	}
+	f, err := elf.Open(filepath.Join(dir, "python"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	paths, err := f.DynString(elf.DT_RPATH)
+	if f.Type != elf.ET_EXEC || !slices.Equal(paths, []string{"$ORIGIN/../lib"}) || err != nil {
+		t.Errorf("the executable is %s and searches %q, %v", f.Type, paths, err)
+	}
+}
+
 func TestKey(t *testing.T) {
 	t.Parallel()
-	if n := reflect.TypeFor[Spec]().NumField(); n != 8 {
+	if n := reflect.TypeFor[Spec]().NumField(); n != 9 {
 		t.Errorf("Spec has %d fields: the cases below must say of each whether it decides", n)
 	}
 	seen := map[string]string{Key(specimen()): "the specimen"}
@@ -69,6 +115,7 @@ func TestKey(t *testing.T) {
 			s.Toolchain.Layers[0], s.Toolchain.Layers[1] = s.Toolchain.Layers[1], s.Toolchain.Layers[0]
 		},
 		"a profile":      func(s *Spec) { s.Profile = "ad" },
+		"a fixed place":  func(s *Spec) { s.NoPIE = true },
 		"embed by flags": func(s *Spec) { s.Knows = append(s.Knows, staticLibpythonFlag) },
 	} {
 		spec := specimen()

@@ -49,6 +49,16 @@ const (
 	cleanStamp = "profile-clean-stamp"
 )
 
+// withoutLTO are arguments of make for an interpreter that counts. Functions get their counters
+// before GCC hands them to the linker, so its counts fit objects of a build with link-time optimisation.
+// Linking that way takes minutes, more so with counters. CPython's Makefile has these variables for
+// flags that come behind configure's.
+var withoutLTO = []string{"CFLAGS_NODIST=-fno-lto", "LDFLAGS_NODIST=-fno-lto"}
+
+// linkFreezerPlainly has make link the program that freezes modules without link-time optimisation. What it
+// writes is the same, and linking takes as long as linking the interpreter otherwise.
+const linkFreezerPlainly = "--eval=Programs/_freeze_module: PY_CORE_LDFLAGS=$(PY_LDFLAGS_NOLTO)"
+
 // mostObjects bounds what is read of the list of object files, in bytes.
 const mostObjects = 4 << 20
 
@@ -90,7 +100,7 @@ func (s *Stage) train(ctx context.Context, spec Spec, work Workload, log *buildl
 	if err := c.run(ctx, log, "touch", cleanStamp); err != nil {
 		return Trained{}, err
 	}
-	if err := c.runMake(ctx, "profile-gen-stamp"); err != nil {
+	if err := c.runMake(ctx, append([]string{"profile-gen-stamp"}, withoutLTO...)...); err != nil {
 		return Trained{}, err
 	}
 	objects, err := c.objects(ctx)

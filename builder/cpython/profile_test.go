@@ -66,7 +66,7 @@ func TestTrain(t *testing.T) {
 		t.Errorf("trained %+v", trained)
 	}
 	lines := stepsOf(t, s.runner, 0)
-	for _, want := range []string{"make -j3 profile-gen-stamp", "./python -m test --pgo --timeout=1200"} {
+	for _, want := range []string{"make -j3 profile-gen-stamp CFLAGS_NODIST=-fno-lto LDFLAGS_NODIST=-fno-lto", "./python -m test --pgo --timeout=1200"} {
 		if !strings.Contains(lines, "\n"+want+"\n") {
 			t.Errorf("%q was not run, but%s", want, lines)
 		}
@@ -81,7 +81,7 @@ func TestTrain(t *testing.T) {
 		t.Fatal(err)
 	}
 	lines = stepsOf(t, s.runner, 1)
-	if !strings.Contains(lines, "\ntouch profile-run-stamp\nmake -j3\n") || strings.Contains(lines, "--pgo") {
+	if !strings.Contains(lines, "\ntouch profile-run-stamp\nmake -j3 "+linkFreezerPlainly+"\n") || strings.Contains(lines, "--pgo") {
 		t.Errorf("by the profile, these steps are run:%s", lines)
 	}
 	files := s.runner.Sandboxes()[1].Files()
@@ -239,9 +239,42 @@ func TestNoTestProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	const made = "\ntouch --date=2100-01-01 Programs/_testembed\ntouch "
-	for n, then := range []string{"profile-clean-stamp\nmake -j3 profile-gen-stamp\n", "profile-run-stamp\nmake -j3\n"} {
+	for n, then := range []string{"profile-clean-stamp\nmake -j3 profile-gen-stamp ", "profile-run-stamp\nmake -j3 "} {
 		if lines := stepsOf(t, s.runner, n); !strings.Contains(lines, made+then) {
 			t.Errorf("these steps are run:%s", lines)
+		}
+	}
+}
+
+// The host's make, which runs itself as CPython's does, is told how to link: what counts is compiled
+// without link-time optimisation, and by a profile one program alone is linked without it.
+func TestLinksPlainly(t *testing.T) {
+	t.Parallel()
+	const makefile = `PY_LDFLAGS_NOLTO=-fno-lto
+PY_CORE_LDFLAGS=-flto $(LDFLAGS_NODIST)
+all: ; @$(MAKE) build_all
+profile-gen-stamp: ; @$(MAKE) build_all CFLAGS_NODIST="$(CFLAGS_NODIST) -fprofile-generate" LDFLAGS_NODIST="$(LDFLAGS_NODIST) -fprofile-generate"
+build_all: Programs/_freeze_module python
+Programs/_freeze_module python: list.o ; @echo $@ $(PY_CORE_LDFLAGS)
+list.o: ; @echo $@ -flto $(CFLAGS_NODIST)
+`
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "Makefile"), []byte(makefile), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		args []string
+		want string
+	}{
+		"training": {
+			append([]string{"profile-gen-stamp"}, withoutLTO...),
+			"list.o -flto -fno-lto -fprofile-generate\nPrograms/_freeze_module -flto -fno-lto -fprofile-generate\npython -flto -fno-lto -fprofile-generate\n",
+		},
+		"by a profile": {[]string{linkFreezerPlainly}, "list.o -flto\nPrograms/_freeze_module -fno-lto\npython -flto\n"},
+	} {
+		cmd := exec.CommandContext(t.Context(), "make", append([]string{"--no-print-directory", "-C", dir}, c.args...)...)
+		if told, err := cmd.CombinedOutput(); err != nil || string(told) != c.want {
+			t.Errorf("%s: %v\n%s", name, err, told)
 		}
 	}
 }

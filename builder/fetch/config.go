@@ -19,6 +19,8 @@ type Config struct {
 	Sources config.Sources
 	// Keepers are asked before any mirror, in this order.
 	Keepers []Keeper
+	// Profiles is asked for training profiles behind the keepers; nil where none ship.
+	Profiles Keeper
 	// Jobs is how many items are fetched at a time; 0 means 8.
 	Jobs int
 	// Environ is what pip, apt and cargo are asked in, as os.Environ has it.
@@ -31,6 +33,14 @@ func (c Config) withDefaults() Config {
 		c.Jobs = defaultJobs
 	}
 	return c
+}
+
+// keepers are the places that may keep an item.
+func (c Config) keepers(item Item) []Keeper {
+	if item.Source == Profiles && c.Profiles != nil {
+		return append(slices.Clone(c.Keepers), c.Profiles)
+	}
+	return c.Keepers
 }
 
 // lookup gives a variable's value; the last one counts, as it does for a program's own.

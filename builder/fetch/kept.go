@@ -143,7 +143,7 @@ func (d Directory) has(ctx context.Context, sum string) (bool, error) {
 // is dropped. Reasons why one did not give it are told as attempts; that one does not
 // have it is not worth telling where another place does.
 func (d *download) fromKept(ctx context.Context) (done bool, attempts []Attempt, err error) {
-	for _, keeper := range d.fetcher.config.Keepers {
+	for _, keeper := range d.fetcher.config.keepers(d.item) {
 		err := d.fromKeeper(ctx, keeper)
 		switch {
 		case err == nil:

@@ -141,3 +141,23 @@ func TestMissingProfile(t *testing.T) {
 	}
 	checkStored(t, f, profile, content)
 }
+
+// Profiles that ship are asked for profiles alone.
+func TestShippedProfile(t *testing.T) {
+	t.Parallel()
+	f := impatient(openStore(t), nil)
+	content := noise(33, 1000)
+	profile := Item{Source: Profiles, Name: "python", Version: "3.13.5", File: "python-3.13.5.profile.tar", SHA256: deb(content).SHA256}
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, profile.SHA256), content, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	f.config.Keepers, f.config.Profiles = []Keeper{Directory(t.TempDir())}, Directory(dir)
+	if err := f.Fetch(t.Context(), profile); err != nil {
+		t.Fatal(err)
+	}
+	checkStored(t, f, profile, content)
+	if got := f.config.keepers(deb(content)); len(got) != 1 {
+		t.Errorf("a package is sought in %v", got)
+	}
+}

@@ -39,7 +39,8 @@ var rooms = map[string][]string{
 	"recipes/edit":      {"recipes"},
 	"recipes/project":   {"recipes"},
 	"recipes/lint":      {"recipes", "recipes/project"},
-	"recipes/suggest":   {"address", "recipes", "recipes/project"},
+	"recipes/profiles":  {},
+	"recipes/suggest":   {"address", "recipes", "recipes/project", "recipes/profiles"},
 	"audit":             {"tree"},
 	// It is given values, by whoever has them.
 	"sbom":     {"audit", "tree"},
@@ -86,7 +87,7 @@ var rooms = map[string][]string{
 	"contents": {"sbom", "audit/...", "tree", "registry/...", "builder/toolchain"},
 
 	// Whoever builds begins here.
-	"wiring": {"config", "store", "registry/...", "builder", "builder/docker", "builder/fetch", "builder/layers", "builder/progress", "builder/sandbox", "builder/share"},
+	"wiring": {"config", "store", "recipes/profiles", "registry/...", "builder", "builder/docker", "builder/fetch", "builder/layers", "builder/progress", "builder/sandbox", "builder/share"},
 
 	"api": {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
 	"ci":  {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},

@@ -245,14 +245,26 @@ func (a About) differs(b About) (what, was, is string) {
 		{"CPython's source", a.Source, b.Source},
 		{aCompiler, strings.Join(a.Compilers, " "), strings.Join(b.Compilers, " ")},
 		{aGCC, a.GCC, b.GCC},
-		{"configure", strings.Join(a.Configure, " "), strings.Join(b.Configure, " ")},
-		{"make", strings.Join(a.Make, " "), strings.Join(b.Make, " ")},
+		{"configure", shaping(a.Configure), shaping(b.Configure)},
+		{"make", shaping(a.Make), shaping(b.Make)},
 	} {
 		if part.was != part.is {
 			return part.what, orNone(part.was), orNone(part.is)
 		}
 	}
 	return "", "", ""
+}
+
+// linking begins the arguments of configure and make that decide of what objects executables are linked, and
+// how. Objects are compiled as ever. Those of a shared libpython are others: GCC gives many functions another
+// shape where code may be anywhere in memory.
+var linking = []string{"--enable-static-libpython-for-interpreter", "LINK_PYTHON_OBJS=", "LINKCC="}
+
+// shaping are the arguments that may change what is counted.
+func shaping(args []string) string {
+	return strings.Join(slices.DeleteFunc(slices.Clone(args), func(arg string) bool {
+		return slices.ContainsFunc(linking, func(start string) bool { return strings.HasPrefix(arg, start) })
+	}), " ")
 }
 
 // FitsObjects compares the object files of a build with those that a profile is of.

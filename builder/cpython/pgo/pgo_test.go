@@ -180,6 +180,12 @@ func expectMisfit(t *testing.T, err error, want string) {
 
 func TestFits(t *testing.T) {
 	t.Parallel()
+	linked := about()
+	linked.Configure = append(slices.Clone(linked.Configure), "--enable-static-libpython-for-interpreter")
+	linked.Make = append(linked.Make, "LINK_PYTHON_OBJS=$(LIBRARY_OBJS)", "LINKCC=gcc -no-pie")
+	if err := about().Fits(linked); err != nil {
+		t.Errorf("linked otherwise: %v", err)
+	}
 	if err := about().Fits(about()); err != nil {
 		t.Error(err)
 	}
@@ -189,7 +195,7 @@ func TestFits(t *testing.T) {
 		"the compiler is gcc-12=12.2.0-14 in the profile, and nothing": func(a *About) { a.Compilers = nil },
 		"GCC is 12.2.0":   func(a *About) { a.GCC = "14.2.0" },
 		"configure is":    func(a *About) { a.Configure = append(a.Configure, "--with-lto") },
-		"make is nothing": func(a *About) { a.Make = []string{"X=1"} },
+		"make is nothing": func(a *About) { a.Make = []string{"CFLAGSFORSHARED=-fno-pie"} },
 	} {
 		build := about()
 		build.Configure = slices.Clone(build.Configure)

@@ -24,13 +24,13 @@ name: %s
 python:
   version: 3.13.99
   sha256: %s
-  configure: [--enable-optimizations]
+  configure: [--enable-optimizations, --with-lto]
 base: {debian: bookworm}
 runtime:
   container: {base: {debian: bookworm}}
 `
 
-// Training, merging and a build by a profile, with real compilers.
+// Training without link-time optimisation, merging, and a build by the profile with it, with real compilers.
 func TestProfiles(t *testing.T) {
 	beside(t)
 	dir, kept := t.TempDir(), t.TempDir()
@@ -84,7 +84,7 @@ func TestProfiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	otherwise := strings.Replace(string(recipe), "[--enable-optimizations]", "[--enable-optimizations, --with-lto]", 1)
+	otherwise := strings.Replace(string(recipe), ", --with-lto]", "]", 1)
 	if err := os.WriteFile(file, []byte(otherwise), 0o644); err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,62 @@
+package profiles
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"io"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// What ships is what its name says, and a recipe can name it.
+func TestShipped(t *testing.T) {
+	t.Parallel()
+	entries, err := files.ReadDir(".")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, strings.TrimSuffix(e.Name(), ext))
+	}
+	if named := slices.Sorted(maps.Values(shipped)); !slices.Equal(names, named) {
+		t.Errorf("%q ship, and %q are named", names, named)
+	}
+	for what := range shipped {
+		profile, ok := For(what)
+		sum, named := strings.CutPrefix(profile, "sha256:")
+		if !ok || !named {
+			t.Fatalf("for %v it is %q", what, profile)
+		}
+		content, err := Shipped{}.Open(t.Context(), sum)
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := sha256.New()
+		if _, err := io.Copy(h, content); err != nil {
+			t.Error(err)
+		}
+		if err := content.Close(); err != nil {
+			t.Error(err)
+		}
+		if got := hex.EncodeToString(h.Sum(nil)); got != sum {
+			t.Errorf("the profile for %v has the sha256 %s, not %s", what, got, sum)
+		}
+	}
+}
+
+func TestNotShipped(t *testing.T) {
+	t.Parallel()
+	if profile, ok := For(Build{Version: "3.13.5", Suite: "sid"}); ok {
+		t.Errorf("for sid it is %q", profile)
+	}
+	for _, sum := range []string{strings.Repeat("a", 64), "profiles"} {
+		if _, err := (Shipped{}).Open(t.Context(), sum); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%q: %v", sum, err)
+		}
+	}
+}
