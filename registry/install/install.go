@@ -45,6 +45,8 @@ type Options struct {
 	// Allow decides whether an artifact may be installed, and gives the evidence that is kept
 	// beside the release; its error refuses. Nil allows everything.
 	Allow func(ctx context.Context, d registry.Description) ([]registry.Evidence, error)
+	// By says who asks for it, for the journal; empty says nothing.
+	By string
 }
 
 // Installed is one release on this machine.
@@ -78,6 +80,16 @@ type Installed struct {
 // the one that runs this may change, and what is in the way and was made by no
 // installation, is an [*UnsafeError].
 func Install(ctx context.Context, src Source, ref string, o Options) (Installed, error) {
+	return install(ctx, src, ref, o, true)
+}
+
+// Add is [Install] without the switch: the release is there, verified, for [Activate]. The
+// current release stays as it is.
+func Add(ctx context.Context, src Source, ref string, o Options) (Installed, error) {
+	return install(ctx, src, ref, o, false)
+}
+
+func install(ctx context.Context, src Source, ref string, o Options, activate bool) (Installed, error) {
 	d, err := src.Resolve(ctx, ref)
 	if err != nil {
 		return Installed{}, err
@@ -97,7 +109,7 @@ func Install(ctx context.Context, src Source, ref string, o Options) (Installed,
 	if err != nil {
 		return Installed{}, hostError(installing, o.Root, err)
 	}
-	done, err := s.install(ctx, src, want, layers, o.Before)
+	done, err := s.install(ctx, src, want, layers, o.Before, activate)
 	// What cannot be removed now is removed by the next installation.
 	_ = s.close()
 	if err != nil {
@@ -130,7 +142,7 @@ func plan(d registry.Description, platform string) (record, []registry.LayerInfo
 }
 
 // install makes a release and switches to it.
-func (s *site) install(ctx context.Context, src Source, want record, layers []registry.LayerInfo, before func(context.Context, string) error) (Installed, error) {
+func (s *site) install(ctx context.Context, src Source, want record, layers []registry.LayerInfo, before func(context.Context, string) error, activate bool) (Installed, error) {
 	done, err := s.existing(ctx, want)
 	if err != nil {
 		return Installed{}, err
@@ -149,6 +161,9 @@ func (s *site) install(ctx context.Context, src Source, want record, layers []re
 		if err := before(ctx, done.Release); err != nil {
 			return Installed{}, err
 		}
+	}
+	if !activate {
+		return done, nil
 	}
 	return done, s.activate(want.release())
 }

@@ -18,6 +18,8 @@ type VerifyOptions struct {
 	Ref string
 	// Platform is OS/ARCH.
 	Platform string
+	// Release is the digest of the release to verify; empty is the current one.
+	Release string
 }
 
 // Verified is what was compared.
@@ -25,6 +27,8 @@ type Verified struct {
 	Installed
 	// Checks are in the order in which they were made; the last one may not hold.
 	Checks []Check
+	// Drift says how the tree differs; nil where it does not, or where that is not known.
+	Drift *Drift
 }
 
 // Verify proves that the tree of the current release below a root is the one of the
