@@ -90,6 +90,9 @@ const again = time.Hour
 // maxBackoff is the longest time between two polls that fail, unless polls are rarer anyway.
 const maxBackoff = 15 * time.Minute
 
+// longest is for how long a registry that asks for it is left alone.
+const longest = time.Hour
+
 // Once looks at the channel once, does what that asks for, and goes on with what a process
 // before it began. It returns when the host has proven itself or has gone back.
 //
@@ -224,7 +227,7 @@ func (a *Agent) pause(err error) time.Duration {
 	d += time.Duration((rand.Float64() - 0.5) * 0.2 * float64(d)) //nolint:gosec // no secret
 	var later interface{ After() time.Duration }
 	if errors.As(err, &later) {
-		d = max(d, later.After())
+		d = max(d, min(later.After(), longest))
 	}
 	if due := a.journal.Later; err == nil && !due.IsZero() {
 		d = min(d, max(due.Sub(a.Now()), time.Second))

@@ -12,7 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
-	"ampoule/agent/report"
+	"ampoule/agent/reports"
 	"ampoule/faults"
 	"ampoule/registry/channel"
 )
@@ -26,7 +26,7 @@ func TestFollows(t *testing.T) {
 	w.entry(channel.Promote, b)
 	w.ok(b)
 	j := w.journal()
-	if j.Good != b || j.State != report.Follows || j.Alarm != "" {
+	if j.Good != b || j.State != reports.Follows || j.Alarm != "" {
 		t.Errorf("%+v", j)
 	}
 	w.entry(channel.Rollback, a)
@@ -81,7 +81,7 @@ func TestFallsBack(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.runs(a)
-			if j := w.journal(); j.State != report.FellBack || j.Quarantined[b].Sequence != 2 || j.Good != a {
+			if j := w.journal(); j.State != reports.FellBack || j.Quarantined[b].Sequence != 2 || j.Good != a {
 				t.Errorf("%+v", j)
 			}
 			w.entry(channel.Refresh, b)
@@ -108,7 +108,7 @@ func TestFallsBackBadly(t *testing.T) {
 	w.entry(channel.Promote, b)
 	w.bad[a], w.bad[b] = "restart", "watch"
 	w.refuses("which is the current release again, does not come up", faults.Refused)
-	if j := w.journal(); w.current != a || !j.Unrestarted || j.State != report.Alarmed {
+	if j := w.journal(); w.current != a || !j.Unrestarted || j.State != reports.Alarmed {
 		t.Errorf("%.9s %+v", w.current, j)
 	}
 	w.refuses("programs may not run "+a+": restarting", faults.Machine)
@@ -131,7 +131,7 @@ func TestFallsBackBadly(t *testing.T) {
 	lost.entry(channel.Promote, b)
 	lost.bad[a], lost.bad[b] = "activate", "watch"
 	lost.refuses("and going back to "+a+": ", faults.Machine)
-	if j := lost.journal(); j.Phase != Returning || j.State != report.Alarmed {
+	if j := lost.journal(); j.Phase != Returning || j.State != reports.Alarmed {
 		t.Errorf("%+v", j)
 	}
 	delete(lost.bad, a)
@@ -282,7 +282,7 @@ func TestRevoked(t *testing.T) {
 	w.entry(channel.Revoke, b)
 	w.refuses("channel registry.example/web:prod names "+b+", which is revoked: why; "+a+" runs here", faults.Refused)
 	w.runs(a)
-	if j := w.journal(); j.State != report.Alarmed {
+	if j := w.journal(); j.State != reports.Alarmed {
 		t.Errorf("%+v", j)
 	}
 	w.refuses("which is revoked", faults.Refused) // it is said as long as it is so
@@ -314,7 +314,7 @@ func TestStale(t *testing.T) {
 	}
 	w.refuses("is too old", faults.Refused)
 	w.runs(b)
-	if j := w.journal(); j.State != report.Blind {
+	if j := w.journal(); j.State != reports.Blind {
 		t.Errorf("%+v", j)
 	}
 }
@@ -371,7 +371,7 @@ func TestDelay(t *testing.T) {
 	w.ok(a) // it runs nothing yet
 	w.entry(channel.Promote, b)
 	w.ok(a)
-	if j := w.journal(); j.State != report.Waits || !j.Later.Equal(w.now.Add(30*time.Minute)) {
+	if j := w.journal(); j.State != reports.Waits || !j.Later.Equal(w.now.Add(30*time.Minute)) {
 		t.Errorf("%+v", j)
 	}
 	w.now = w.now.Add(29 * time.Minute)

@@ -6,7 +6,7 @@ import (
 	"fmt"
 	"maps"
 
-	"ampoule/agent/report"
+	"ampoule/agent/reports"
 	"ampoule/faults"
 	"ampoule/registry/channel"
 )
@@ -60,21 +60,21 @@ func isStanding(err error) bool {
 }
 
 // stateOf is how a host follows its channel whose last step ended with an error.
-func (j *Journal) stateOf(err error) report.State {
+func (j *Journal) stateOf(err error) reports.State {
 	var failed *FailedError
 	switch {
 	case j.Held != "" || j.Unrestarted || j.Phase == Returning:
-		return report.Alarmed
+		return reports.Alarmed
 	case errors.As(err, &failed):
-		return report.FellBack
+		return reports.FellBack
 	case err != nil:
-		return report.Blind
+		return reports.Blind
 	case j.Phase != Idle:
-		return report.Deploys
+		return reports.Deploys
 	case !j.Later.IsZero():
-		return report.Waits
+		return reports.Waits
 	default:
-		return report.Follows
+		return reports.Follows
 	}
 }
 

@@ -12,7 +12,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"ampoule/agent/report"
+	"ampoule/agent/reports"
 	"ampoule/faults"
 )
 
@@ -81,8 +81,8 @@ type Journal struct {
 	Held string `json:"held,omitempty"`
 	// State is how the host follows its channel, and Alarm what a person has to look at; empty
 	// where that is nothing.
-	State report.State `json:"state,omitempty"`
-	Alarm string       `json:"alarm,omitempty"`
+	State reports.State `json:"state,omitempty"`
+	Alarm string        `json:"alarm,omitempty"`
 	// Failures counts polls that have failed one after the other.
 	Failures int `json:"failures,omitempty"`
 	// Reports counts the reports that were written, and ReportedAt is when the last one was.

@@ -4,7 +4,7 @@ import (
 	"context"
 	"time"
 
-	"ampoule/agent/report"
+	"ampoule/agent/reports"
 	"ampoule/registry/trust/keys"
 )
 
@@ -32,13 +32,13 @@ func (d Directory) Report(ctx context.Context, j *Journal, now time.Time) error 
 }
 
 // reportOf is a journal as a report.
-func reportOf(j *Journal, host, root string, now time.Time) report.Report {
-	r := report.Report{
-		Host: host, Channel: j.Channel, Root: root, Count: j.Reports, Time: stamp(now), State: j.State,
-		Digest: j.Active, Since: stamp(j.Since), Wanted: j.Wanted.Digest, Sequence: j.Wanted.Sequence, Entry: stamp(j.Entry), Why: j.Alarm,
+func reportOf(j *Journal, host, root string, now time.Time) reports.Report {
+	r := reports.Report{
+		Host: host, Channel: j.Channel, Root: root, Count: j.Reports, Time: Stamp(now), State: j.State,
+		Digest: j.Active, Since: Stamp(j.Since), Wanted: j.Wanted.Digest, Sequence: j.Wanted.Sequence, Entry: Stamp(j.Entry), Why: j.Alarm,
 	}
-	if j.Phase != Idle && j.State != report.Alarmed || r.State == "" {
-		r.State = report.Deploys
+	if j.Phase != Idle && j.State != reports.Alarmed || r.State == "" {
+		r.State = reports.Deploys
 	}
 	for digest, q := range j.Quarantined {
 		if r.Failed == nil {
@@ -49,8 +49,8 @@ func reportOf(j *Journal, host, root string, now time.Time) report.Report {
 	return r
 }
 
-// stamp is a time as reports have it; empty where there is none.
-func stamp(t time.Time) string {
+// Stamp is a time as reports have it; empty where there is none.
+func Stamp(t time.Time) string {
 	if t.IsZero() {
 		return ""
 	}

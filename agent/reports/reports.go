@@ -1,10 +1,10 @@
-// Package report has what hosts say of themselves: which digest of which channel they run. A
+// Package reports has what hosts say of themselves: which digest of which channel they run. A
 // report is signed by the host's key and lies in a directory, one file for each channel and root
 // of a host.
 //
 // What lies there is foreign: it is read within limits, and counts where the key of the host that
 // it names has signed it.
-package report
+package reports
 
 import (
 	"bytes"

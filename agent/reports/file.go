@@ -1,4 +1,4 @@
-package report
+package reports
 
 // File is a hosts.yaml: the hosts whose reports count, and their keys.
 //
