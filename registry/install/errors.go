@@ -72,6 +72,8 @@ func (e *UnsafeError) Hint() string { return e.Advice }
 // What is done below a root: the gerunds of errors.
 const (
 	installing = "installing"
+	switching  = "switching"
+	removing   = "removing"
 	verifying  = "verifying"
 	reading    = "reading"
 )

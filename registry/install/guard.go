@@ -57,12 +57,18 @@ func checkDir(shown string, info fs.FileInfo) error {
 	return nil
 }
 
-func ownerOf(info fs.FileInfo) int {
+func ownerOf(info fs.FileInfo) int { return int(statOf(info).Uid) }
+
+func inodeOf(info fs.FileInfo) uint64 { return statOf(info).Ino }
+
+func linksOf(info fs.FileInfo) uint64 { return uint64(statOf(info).Nlink) } //nolint:unconvert // it has another size elsewhere
+
+func statOf(info fs.FileInfo) *syscall.Stat_t {
 	stat, ok := info.Sys().(*syscall.Stat_t)
 	if !ok {
-		panic("install: no owner is known on this system")
+		panic("install: nothing is known of files on this system")
 	}
-	return int(stat.Uid)
+	return stat
 }
 
 // others says why users other than root and the one that runs this may change what

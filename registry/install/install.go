@@ -3,11 +3,20 @@
 //
 //	ROOT/releases/sha256-HEX/       the tree: bin, lib, …
 //	ROOT/releases/sha256-HEX.json   what it must be, and what ties that to the digest
-//	ROOT/releases/.lock             the lock of whoever installs
+//	ROOT/releases/.lock             the lock of whoever installs or collects
+//	ROOT/releases/.switch           the lock of whoever switches or removes
+//	ROOT/content/HEX-MODE           each file's content once, for all releases
+//	ROOT/content/layers/HEX         which files a layer has
+//	ROOT/journal                    what was done, when and by whom
 //	ROOT/current                    → releases/sha256-HEX
 //
-// Nothing in a release is trusted until the tree's hash, computed from what is on
-// disk, is the one that the artifact's configuration names.
+// Nothing in a release is trusted until the tree's hash is the one that the artifact's
+// configuration names. It is computed from the bytes that are written, and from those of content
+// that was there, which is read each time.
+//
+// Files are read-only and have one time. They are clones of the content where the file system has
+// clones, else other names of it: then a file that is changed in its place is changed in all
+// releases, which [Verify] finds, and installing mends.
 //
 // An installation uses, replaces and removes only what one made: names have exactly
 // the forms above, and what bears them is looked at before it is touched. It works
@@ -21,7 +30,9 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"path"
+	"slices"
 
 	"ampoule/registry"
 	"ampoule/tree"
@@ -61,6 +72,8 @@ type Installed struct {
 	TreeHash string
 	// Files is the number of entries in the tree.
 	Files int
+	// Fetched are the digests of the layers that were fetched: those whose files were not all here.
+	Fetched []string
 	// Present says that the release was there already and was found whole;
 	// Repaired, that it was there, damaged, and is replaced.
 	Present, Repaired bool
@@ -80,16 +93,16 @@ type Installed struct {
 // the one that runs this may change, and what is in the way and was made by no
 // installation, is an [*UnsafeError].
 func Install(ctx context.Context, src Source, ref string, o Options) (Installed, error) {
-	return install(ctx, src, ref, o, true)
+	return add(ctx, src, ref, o, true)
 }
 
 // Add is [Install] without the switch: the release is there, verified, for [Activate]. The
 // current release stays as it is.
 func Add(ctx context.Context, src Source, ref string, o Options) (Installed, error) {
-	return install(ctx, src, ref, o, false)
+	return add(ctx, src, ref, o, false)
 }
 
-func install(ctx context.Context, src Source, ref string, o Options, activate bool) (Installed, error) {
+func add(ctx context.Context, src Source, ref string, o Options, activate bool) (Installed, error) {
 	d, err := src.Resolve(ctx, ref)
 	if err != nil {
 		return Installed{}, err
@@ -109,7 +122,7 @@ func install(ctx context.Context, src Source, ref string, o Options, activate bo
 	if err != nil {
 		return Installed{}, hostError(installing, o.Root, err)
 	}
-	done, err := s.install(ctx, src, want, layers, o.Before, activate)
+	done, err := s.install(ctx, src, want, layers, o.Before, o.By, activate)
 	// What cannot be removed now is removed by the next installation.
 	_ = s.close()
 	if err != nil {
@@ -142,19 +155,24 @@ func plan(d registry.Description, platform string) (record, []registry.LayerInfo
 }
 
 // install makes a release and switches to it.
-func (s *site) install(ctx context.Context, src Source, want record, layers []registry.LayerInfo, before func(context.Context, string) error, activate bool) (Installed, error) {
+func (s *site) install(ctx context.Context, src Source, want record, layers []registry.LayerInfo, before func(context.Context, string) error, by string, activate bool) (Installed, error) {
 	done, err := s.existing(ctx, want)
 	if err != nil {
 		return Installed{}, err
 	}
 	if !done.Present {
-		t, err := s.fetch(ctx, src, want, layers)
+		u, t, err := s.fetch(ctx, src, want, layers)
 		if err != nil {
 			return Installed{}, err
 		}
 		done = s.installed(want, t)
-		if done.Repaired, err = s.place(want.with(t)); err != nil {
+		if done.Repaired, err = s.place(ctx, want.with(t), u, t); err != nil {
 			return Installed{}, err
+		}
+		done.Fetched = slices.Sorted(maps.Keys(u.fetched))
+		done.Warnings = append(done.Warnings, s.copied()...)
+		if err := s.note(ctx, Event{Op: OpInstall, Digest: want.Digest, By: by}); err != nil {
+			done.Warnings = append(done.Warnings, err.Error())
 		}
 	}
 	if before != nil {
@@ -165,7 +183,7 @@ func (s *site) install(ctx context.Context, src Source, want record, layers []re
 	if !activate {
 		return done, nil
 	}
-	return done, s.activate(want.release())
+	return done, s.activate(ctx, want.release(), OpActivate, by)
 }
 
 // existing verifies the release if it is there, and keeps what proves it. A damaged
@@ -173,7 +191,7 @@ func (s *site) install(ctx context.Context, src Source, want record, layers []re
 // record it is an [*UnsafeError].
 func (s *site) existing(ctx context.Context, want record) (Installed, error) {
 	release := want.release()
-	_, recordErr := s.readRecord(release)
+	kept, recordErr := s.readRecord(release)
 	if recordErr != nil && !errors.Is(recordErr, fs.ErrNotExist) {
 		return Installed{}, recordErr
 	}
@@ -185,6 +203,7 @@ func (s *site) existing(ctx context.Context, want record) (Installed, error) {
 		return Installed{}, err
 	}
 	t, strangers, err := s.read(ctx, release)
+	t = kept.restored(want.Tree, t)
 	if ended := context.Cause(ctx); ended != nil {
 		return Installed{}, ended
 	}
@@ -230,31 +249,54 @@ func (s *site) read(ctx context.Context, release string) (t *tree.Tree, stranger
 	return t, strangers, err
 }
 
-// fetch unpacks the layers into the staging directory and verifies the tree.
-func (s *site) fetch(ctx context.Context, src Source, want record, layers []registry.LayerInfo) (*tree.Tree, error) {
+// fetch makes the tree in the staging directory and verifies it. Where what is known of layers
+// turns out to be wrong, all of them are fetched.
+func (s *site) fetch(ctx context.Context, src Source, want record, layers []registry.LayerInfo) (*unpacker, *tree.Tree, error) {
+	u, t, err := s.unpack(ctx, src, want, layers)
+	if err == nil && t.Hash() != want.Tree {
+		err = &VerificationError{What: want.Ref, Err: fmt.Errorf("the unpacked tree is %s, not %s", t.Hash(), want.Tree)}
+	}
+	wrong := errors.As(err, new(*VerificationError)) || isRefusal(err) || errors.Is(err, fs.ErrExist)
+	if !wrong || u == nil || len(u.known) == 0 {
+		return u, t, err
+	}
+	for digest := range u.known {
+		if err := s.content.forget(digest); err != nil {
+			return nil, nil, err
+		}
+	}
+	if err := removeAll(s.releases, path.Join(s.staging, stagedTree)); err != nil {
+		return nil, nil, err
+	}
+	return s.fetch(ctx, src, want, layers)
+}
+
+// unpack makes the tree of layers. Its hash is that of the bytes that were written, or that were
+// read of content that was here.
+func (s *site) unpack(ctx context.Context, src Source, want record, layers []registry.LayerInfo) (*unpacker, *tree.Tree, error) {
 	staged := path.Join(s.staging, stagedTree)
 	if err := makeDir(s.releases, staged, 0o755); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	dir, err := s.releases.OpenRoot(staged)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer func() { _ = dir.Close() }()
-	if err := unpack(ctx, src, layers, dir); err != nil {
-		return nil, err
-	}
-	t, err := tree.FromRoot(ctx, dir, nil)
+	u := newUnpacker(dir)
+	u.content = s.content
+	err = u.unpack(ctx, src, layers)
 	if ended := context.Cause(ctx); ended != nil {
-		return nil, ended
+		return nil, nil, ended
 	}
 	if err != nil {
-		return nil, &VerificationError{What: want.Ref, Err: err}
+		return u, nil, err
 	}
-	if t.Hash() != want.Tree {
-		return nil, &VerificationError{What: want.Ref, Err: fmt.Errorf("the unpacked tree is %s, not %s", t.Hash(), want.Tree)}
+	t, err := u.tree()
+	if err != nil {
+		err = &VerificationError{What: want.Ref, Err: err}
 	}
-	return t, nil
+	return u, t, err
 }
 
 func (s *site) installed(want record, t *tree.Tree) Installed {

@@ -37,6 +37,8 @@ const platform = "linux/amd64"
 type source struct {
 	description registry.Description
 	tars        map[string][]byte
+	// whole is the tree.
+	whole *tree.Tree
 	// wrap, if set, is put around what a layer gives.
 	wrap func(name string, r io.Reader) io.Reader
 }
@@ -60,7 +62,7 @@ func (s *source) OpenLayer(_ context.Context, l registry.LayerInfo) (io.ReadClos
 // other digests.
 func newSource(t testing.TB, name string, whole *tree.Tree) *source {
 	t.Helper()
-	s := &source{tars: map[string][]byte{}}
+	s := &source{tars: map[string][]byte{}, whole: whole}
 	image := registry.ImageInfo{Platform: platform, Config: artifact.Config{Labels: map[string]string{artifact.LabelTree: whole.Hash(), artifact.LabelRecipe: name}}}
 	image.Layers = []registry.LayerInfo{{Name: "base", Base: true}}
 	owners := map[string]bool{}
@@ -86,7 +88,13 @@ func (s *source) describe(t testing.TB) {
 	t.Helper()
 	image := &s.description.Images[0]
 	image.RawConfig = encode(t, v1.ConfigFile{OS: "linux", Architecture: "amd64", Config: v1.Config{Labels: image.Config.Labels}})
-	image.Manifest = encode(t, v1.Manifest{SchemaVersion: 2, Config: v1.Descriptor{Digest: hash(t, image.RawConfig)}})
+	manifest := v1.Manifest{SchemaVersion: 2, Config: v1.Descriptor{Digest: hash(t, image.RawConfig)}}
+	for _, l := range image.Layers {
+		if d, err := v1.NewHash(l.Digest); err == nil {
+			manifest.Layers = append(manifest.Layers, v1.Descriptor{Digest: d, Size: l.Size})
+		}
+	}
+	image.Manifest = encode(t, manifest)
 	s.description.Raw = encode(t, v1.IndexManifest{SchemaVersion: 2, Manifests: []v1.Descriptor{
 		{Digest: hash(t, []byte("another platform's")), Platform: &v1.Platform{OS: "linux", Architecture: "arm64"}},
 		{Digest: hash(t, image.Manifest), Platform: &v1.Platform{OS: "linux", Architecture: "amd64"}},
@@ -183,16 +191,17 @@ func TestInstallSwitchesAndVerifies(t *testing.T) {
 	done := mustInstall(t, first, root)
 	want := Installed{
 		Ref: first.description.Ref, Digest: first.description.Digest, Platform: platform,
-		Release: first.release(root), TreeHash: sample(t, "one").Hash(), Files: sample(t, "one").Len(),
+		Release: first.release(root), TreeHash: sample(t, "one").Hash(), Files: sample(t, "one").Len(), Fetched: slices.Sorted(maps.Keys(first.tars)),
 	}
 	if diff := cmp.Diff(want, done); diff != "" {
 		t.Errorf("installed (-want +got):\n%s", diff)
 	}
+	want.Fetched = nil
 	if checked, err := verify(t, root, ""); err != nil || cmp.Diff(want, checked.Installed) != "" {
 		t.Errorf("verified: %+v (%v)", checked, err)
 	}
 	info, err := os.Stat(filepath.Join(root, "current", "lib", "locked"))
-	if err != nil || info.Mode().Perm() != 0o555 || !info.ModTime().Equal(basetime.Of(t)) {
+	if err != nil || info.Mode().Perm() != 0o555 || !info.ModTime().Equal(tree.Time) {
 		t.Errorf("lib/locked: %v (%v)", info, err)
 	}
 	mustInstall(t, second, root)
@@ -203,6 +212,19 @@ func TestInstallSwitchesAndVerifies(t *testing.T) {
 		t.Errorf("going back: %+v, current is %q", back, current(t, root))
 	}
 	checkNothingUnfinished(t, root)
+}
+
+// holds compares a release with the tree that it must hold, in which files are read-only.
+func holds(release string, want *tree.Tree) error {
+	found, err := tree.FromDir(release)
+	if err != nil {
+		return err
+	}
+	r := record{Version: recordVersion, Files: string(want.Listing())}
+	if got := r.restored(want.Hash(), found); got.Hash() != want.Hash() {
+		return fmt.Errorf("%s is there and not whole", filepath.Base(release))
+	}
+	return nil
 }
 
 func checkNothingUnfinished(t *testing.T, root string) {
@@ -231,8 +253,7 @@ func TestBefore(t *testing.T) {
 	answer := func(err error) Options {
 		return Options{Root: root, Platform: platform, Before: func(_ context.Context, release string) error {
 			asked++
-			whole, fault := tree.FromDir(release)
-			if fault != nil || whole.Hash() != sample(t, "two").Hash() {
+			if fault := holds(release, sample(t, "two")); fault != nil {
 				t.Errorf("%s is not the release yet: %v", release, fault)
 			}
 			if got := current(t, root); got != "one" {
@@ -421,7 +442,7 @@ func TestHostileLayersAreRefused(t *testing.T) {
 			if name == "too many" {
 				u.entries = 0
 			}
-			err = (&attempt{unpacker: u}).extract(t.Context(), bytes.NewReader(h.content))
+			err = u.attempt().extract(t.Context(), bytes.NewReader(h.content))
 			var refused *refusal
 			if !errors.As(err, &refused) || !strings.Contains(err.Error(), h.why) {
 				t.Errorf("error is %v, want a refusal that says %q", err, h.why)
@@ -647,7 +668,7 @@ func FuzzExtract(f *testing.F) {
 		}
 		defer root.Close()
 		u := &unpacker{root: root, dirs: map[string]dirState{}, entries: 100, bytes: 1 << 20}
-		err = (&attempt{unpacker: u}).extract(t.Context(), bytes.NewReader(content))
+		err = u.attempt().extract(t.Context(), bytes.NewReader(content))
 		if err == nil {
 			err = u.finish()
 		}
@@ -731,7 +752,7 @@ func TestUndo(t *testing.T) {
 	}
 	defer root.Close()
 	u := newUnpacker(root)
-	a := &attempt{unpacker: u}
+	a := u.attempt()
 	content := slices.Concat(member("opt/ampoule/d/x", tar.TypeReg, nil), member("opt/ampoule/l", tar.TypeSymlink, link("x")), sized("opt/ampoule/cut", 5))
 	if err := a.extract(t.Context(), bytes.NewReader(content)); err == nil {
 		t.Fatal("a tar that is cut is unpacked")

@@ -22,8 +22,10 @@ import (
 )
 
 const (
-	// recordVersion is the form of the records that this program writes.
-	recordVersion = 2
+	// recordVersion is the form of the records that this program writes; provenVersion the first
+	// one that has the documents. Since version 3, files are read-only.
+	recordVersion = 3
+	provenVersion = 2
 	// maxRecord bounds a record, in bytes: a million files, and their documents.
 	maxRecord = 256 << 20
 )
@@ -40,6 +42,8 @@ type record struct {
 	chain
 	// Files is the tree's listing, to name what differs.
 	Files string `json:"files"`
+	// Bytes is the size of all files together.
+	Bytes int64 `json:"bytes,omitempty"`
 	// Grounds are what a policy decided by; nil where none was set.
 	Grounds *Grounds `json:"grounds,omitempty"`
 }
@@ -69,12 +73,41 @@ func (r record) release() string { return releaseName(r.Digest) }
 
 // with returns the record with the listing of a tree.
 func (r record) with(t *tree.Tree) record {
-	r.Files = string(t.Listing())
+	r.Files, r.Bytes = string(t.Listing()), 0
+	for _, e := range t.Entries() {
+		r.Bytes += e.Size
+	}
 	return r
 }
 
+// restored gives the files of a tree that was read from a release the modes that they have in the
+// artifact: on disk they are read-only. The record's listing says which, if it is that of the tree
+// that must be there; without one, a file may be written by its owner.
+func (r record) restored(hash string, t *tree.Tree) *tree.Tree {
+	if t == nil || r.Version != 0 && r.Version < recordVersion || t.Hash() == hash {
+		return t
+	}
+	want := map[string]tree.Entry{}
+	if entries, err := parseListing(r.Files); err == nil && digestOf([]byte(r.Files)) == hash {
+		for _, e := range entries {
+			want[e.Path] = e
+		}
+	}
+	return t.Map(func(e tree.Entry) tree.Entry {
+		w, known := want[e.Path]
+		switch {
+		case e.Kind != tree.File || e.Mode&writable != 0:
+		case known && w.Kind == tree.File && onDisk(w.Mode) == e.Mode:
+			e.Mode = w.Mode
+		case !known && len(want) == 0:
+			e.Mode |= 0o200
+		}
+		return e
+	})
+}
+
 // proves reports whether the record holds what ties the tree to the digest.
-func (r record) proves() bool { return r.Version == recordVersion }
+func (r record) proves() bool { return r.Version >= provenVersion }
 
 // releaseForm is what a release is called.
 var releaseForm = regexp.MustCompile(`^sha256-[0-9a-f]{64}$`)
@@ -100,7 +133,7 @@ func parseRecord(raw []byte, release string) (record, error) {
 		var old unprovenRecord
 		err = strict(raw, &old)
 		r = record{Ref: old.Ref, Digest: old.Digest, Platform: old.Platform, Tree: old.Tree}
-	case recordVersion:
+	case provenVersion, recordVersion:
 		err = strict(raw, &r)
 	default:
 		err = errNewRecord

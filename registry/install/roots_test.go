@@ -473,7 +473,8 @@ func checkModes(t *testing.T, base string) {
 		"opt": 0o755, "opt/web": 0o755, "opt/web/releases": 0o755, "opt/web/releases/.lock": 0o600,
 		"opt/web/" + release: 0o755, "opt/web/" + release + ".json": 0o644,
 		"opt/web/" + release + "/bin": 0o755, "opt/web/" + release + "/lib": 0o755, "opt/web/" + release + "/lib/locked": 0o555,
-		"opt/web/" + release + "/bin/python3": 0o755, "opt/web/" + release + "/lib/flask.py": 0o644,
+		"opt/web/" + release + "/bin/python3": 0o555, "opt/web/" + release + "/lib/flask.py": 0o444,
+		"opt/web/releases/.switch": 0o600, "opt/web/content": 0o755, "opt/web/content/layers": 0o755, "opt/web/journal": 0o644,
 	}
 	for name, mode := range want {
 		info, err := os.Lstat(filepath.Join(base, name))
@@ -519,6 +520,7 @@ func TestClosedReleaseIsReplaced(t *testing.T) {
 func TestWholeReleaseWithoutRecord(t *testing.T) {
 	t.Parallel()
 	s := newScene(t)
+	s.source = newSource(t, "1", sample(t, "one").Select(func(e tree.Entry) bool { return e.Mode != 0o444 }))
 	done := mustInstall(t, s.source, s.root)
 	s.must(os.Remove(done.Release + ".json"))
 	var refused *VerificationError
@@ -543,7 +545,7 @@ func FuzzParseRecord(f *testing.F) {
 	want.Version = recordVersion
 	f.Add(encode(f, want.with(sample(f, "one"))))
 	f.Add([]byte(`{"ref":"web@` + s.description.Digest + `","digest":"` + s.description.Digest + `","tree":"` + want.Tree + `","entries":{"a":"dir"}}`))
-	f.Add([]byte(`{"version":3}`))
+	f.Add([]byte(`{"version":4}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		r, err := parseRecord(raw, release)
 		if err != nil {

@@ -2,7 +2,6 @@ package install
 
 import (
 	"context"
-	"crypto/rand"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -17,14 +16,17 @@ import (
 	"golang.org/x/sys/unix"
 
 	"ampoule/registry"
+	"ampoule/tree"
 )
 
 const (
 	releasesName = "releases"
 	currentName  = "current"
-	// lockName is the lock, below releases. Others cannot open it, so nobody else can
-	// keep an installation waiting.
-	lockName = ".lock"
+	// lockName is the lock of what takes its time, and switchName the one of moments, below
+	// releases: going back does not wait for an installation. Who needs both takes them in this
+	// order. Others cannot open them, so nobody else can keep an installation waiting.
+	lockName   = ".lock"
+	switchName = ".switch"
 )
 
 // What a staging directory holds. Everything that is unfinished is in it.
@@ -34,13 +36,10 @@ const (
 	markName     = "made-by"
 	stagedTree   = "tree"
 	stagedRecord = "record.json"
-	stagedLink   = "current"
 )
 
 // stagingForm is what staging directories are called: a prefix and [rand.Text].
 var stagingForm = regexp.MustCompile(`^\.tmp-[A-Z2-7]{26}$`)
-
-func newStagingName() string { return ".tmp-" + rand.Text() }
 
 // mark is the text of a staging directory's mark.
 func mark(staging string) string { return "ampoule install " + staging }
@@ -51,11 +50,14 @@ type site struct {
 	root     string
 	dir      *os.Root
 	releases *os.Root
+	// content is there once an installation made it.
+	content *content
 	// owner is the user that the root belongs to.
 	owner int
-	// lock is held, and staging is there, for an installation only.
-	lock    *os.File
-	staging string
+	// lock is held, and staging is there, for what takes its time; switching is held for
+	// moments.
+	lock, switching *os.File
+	staging         string
 }
 
 // lookAt opens a root that is there. A root that is missing, or that has no
@@ -76,13 +78,65 @@ func lookAt(root string) (*site, error) {
 // interrupted installation left. The lock ends with the process.
 func openSite(ctx context.Context, root string) (*site, error) {
 	s := &site{root: root}
-	if err := s.begin(ctx); err != nil {
+	if err := s.begin(ctx, true); err != nil {
 		return nil, errors.Join(err, s.close())
 	}
 	return s, nil
 }
 
-func (s *site) begin(ctx context.Context) error {
+// openExisting is [openSite] for a root that is there. One that is missing, or that has no
+// releases, is a [*registry.NotFoundError].
+func openExisting(ctx context.Context, root string) (*site, error) {
+	s, err := lookAt(root)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.begin(ctx, false); err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+// openSwitch opens a root that is there and waits for the lock of switching alone.
+func openSwitch(ctx context.Context, root string) (*site, error) {
+	s, err := lookAt(root)
+	if err != nil {
+		return nil, err
+	}
+	err = s.makeReleases()
+	if err == nil {
+		err = s.checkCurrent()
+	}
+	if err == nil {
+		err = s.takeSwitch(ctx)
+	}
+	if err != nil {
+		return nil, errors.Join(err, s.close())
+	}
+	return s, nil
+}
+
+func (s *site) begin(ctx context.Context, create bool) error {
+	if create {
+		if err := s.makeRoot(); err != nil {
+			return err
+		}
+	}
+	if err := s.makeReleases(); err != nil {
+		return err
+	}
+	if err := s.checkCurrent(); err != nil {
+		return err
+	}
+	var err error
+	if s.lock, err = s.take(ctx, lockName); err != nil {
+		return err
+	}
+	return errors.Join(s.sweep(), s.openContent(false), s.stage())
+}
+
+// makeRoot makes the root if it is missing, and opens it.
+func (s *site) makeRoot() error {
 	abs, err := filepath.Abs(s.root)
 	if err != nil {
 		return err
@@ -93,16 +147,13 @@ func (s *site) begin(ctx context.Context) error {
 	if err := s.open(); err != nil && (s.dir == nil || !errors.Is(err, fs.ErrNotExist)) {
 		return err
 	}
-	if err := s.makeReleases(); err != nil {
-		return err
-	}
-	if _, err := s.current(); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := s.take(ctx); err != nil {
-		return err
-	}
-	return errors.Join(s.sweep(), s.stage())
+	return nil
+}
+
+// checkCurrent refuses a current release that no installation made. There may be none.
+func (s *site) checkCurrent() error {
+	_, err := s.current()
+	return ignoreMissing(err)
 }
 
 // open opens the root and its releases, which may be missing.
@@ -185,50 +236,71 @@ func (s *site) trusts(info fs.FileInfo) bool {
 // shown is the path of something below releases, for people.
 func (s *site) shown(name string) string { return filepath.Join(s.root, releasesName, name) }
 
-// take opens the lock and waits for it, until whoever has it lets go.
-func (s *site) take(ctx context.Context) error {
-	if err := s.openLock(); err != nil {
-		return err
+// takeSwitch waits for the lock of switching, unless it is held.
+func (s *site) takeSwitch(ctx context.Context) (err error) {
+	if s.switching == nil {
+		s.switching, err = s.take(ctx, switchName)
+	}
+	return err
+}
+
+// releaseSwitch lets go of the lock of switching.
+func (s *site) releaseSwitch() error {
+	if s.switching == nil {
+		return nil
+	}
+	err := s.switching.Close()
+	s.switching = nil
+	return err
+}
+
+// take opens a lock and waits for it, until whoever has it lets go.
+func (s *site) take(ctx context.Context, name string) (*os.File, error) {
+	lock, err := s.openLock(name)
+	if err != nil {
+		return nil, err
 	}
 	for {
-		err := unix.Flock(int(s.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-		if !errors.Is(err, unix.EWOULDBLOCK) {
-			return err
+		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		if err == nil {
+			return lock, nil
+		}
+		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+			return nil, errors.Join(err, lock.Close())
 		}
 		select {
-		case <-time.After(50 * time.Millisecond):
+		case <-time.After(20 * time.Millisecond):
 		case <-ctx.Done():
-			return fmt.Errorf("waiting for another installation below %s: %w", s.root, context.Cause(ctx))
+			return nil, errors.Join(fmt.Errorf("waiting for another installation below %s: %w", s.root, context.Cause(ctx)), lock.Close())
 		}
 	}
 }
 
-func (s *site) openLock() error {
-	f, err := s.releases.OpenFile(lockName, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
+func (s *site) openLock(name string) (*os.File, error) {
+	f, err := s.releases.OpenFile(name, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
 	if err == nil {
-		s.lock = f
-		return f.Chmod(0o600)
+		return f, f.Chmod(0o600)
 	}
 	if !errors.Is(err, fs.ErrExist) {
-		return err
+		return nil, err
 	}
-	seen, err := s.releases.Lstat(lockName)
+	seen, err := s.releases.Lstat(name)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	if !seen.Mode().IsRegular() || !s.trusts(seen) || seen.Mode().Perm()&0o077 != 0 {
-		return &UnsafeError{
-			Path: s.shown(lockName), Why: fmt.Sprintf("is not a lock that an installation made: %s of user %d", seen.Mode(), ownerOf(seen)),
+		return nil, &UnsafeError{
+			Path: s.shown(name), Why: fmt.Sprintf("is not a lock that an installation made: %s of user %d", seen.Mode(), ownerOf(seen)),
 			Advice: "find out what it is, and move it away",
 		}
 	}
-	if s.lock, err = s.releases.OpenFile(lockName, os.O_RDWR|syscall.O_NONBLOCK, 0); err != nil {
-		return err
+	if f, err = s.releases.OpenFile(name, os.O_RDWR|syscall.O_NONBLOCK, 0); err != nil {
+		return nil, err
 	}
-	if info, err := s.lock.Stat(); err != nil || !os.SameFile(info, seen) {
-		return errors.Join(fmt.Errorf("opening %s: it changed meanwhile", s.shown(lockName)), err)
+	if info, err := f.Stat(); err != nil || !os.SameFile(info, seen) {
+		return nil, errors.Join(fmt.Errorf("opening %s: it changed meanwhile", s.shown(name)), err, f.Close())
 	}
-	return nil
+	return f, nil
 }
 
 // close removes what is unfinished and lets go of the lock.
@@ -240,11 +312,11 @@ func (s *site) close() error {
 	if s.lock != nil {
 		err = errors.Join(err, s.lock.Close())
 	}
-	return errors.Join(err, s.closeDirs())
+	return errors.Join(err, s.releaseSwitch(), s.closeDirs())
 }
 
 func (s *site) closeDirs() error {
-	var err error
+	err := s.content.close()
 	for _, dir := range []*os.Root{s.releases, s.dir} {
 		if dir != nil {
 			err = errors.Join(err, dir.Close())
@@ -295,7 +367,10 @@ func (s *site) sweep() error {
 func (s *site) sweepStaging(name string) error {
 	info, err := s.releases.Lstat(name)
 	if err != nil {
-		return err
+		return ignoreMissing(err)
+	}
+	if info.Mode().Type() == fs.ModeSymlink && s.trusts(info) {
+		return s.sweepLink(name)
 	}
 	if !info.IsDir() || !s.trusts(info) {
 		return nil
@@ -310,6 +385,20 @@ func (s *site) sweepStaging(name string) error {
 		_ = s.releases.Remove(name)
 	}
 	return nil
+}
+
+// sweepLink removes the link of a switch that was interrupted: one that is older than any switch
+// takes.
+func (s *site) sweepLink(name string) error {
+	target, err := s.releases.Readlink(name)
+	if release, below := strings.CutPrefix(target, releasesName+"/"); err != nil || !below || !releaseForm.MatchString(release) {
+		return nil
+	}
+	lock, err := s.take(context.Background(), switchName)
+	if err != nil {
+		return err
+	}
+	return errors.Join(ignoreMissing(s.releases.Remove(name)), lock.Close())
 }
 
 // isOrphan reports whether a release has a record that an installation made, and is
@@ -339,14 +428,17 @@ func removeAll(parent *os.Root, name string) error {
 // place puts the staged tree where its release belongs. Everything is on disk
 // before its name is. A damaged release changes places with it, and is removed
 // with what is unfinished.
-func (s *site) place(want record) (repaired bool, err error) {
+func (s *site) place(ctx context.Context, want record, u *unpacker, t *tree.Tree) (repaired bool, err error) {
+	staged, release := path.Join(s.staging, stagedTree), want.release()
 	if err := unix.Syncfs(int(s.lock.Fd())); err != nil {
 		return false, fmt.Errorf("syncing %s: %w", s.root, err)
+	}
+	if err := s.learn(ctx, staged, u, t); err != nil {
+		return false, err
 	}
 	if err := s.writeRecord(want); err != nil {
 		return false, err
 	}
-	staged, release := path.Join(s.staging, stagedTree), want.release()
 	if _, err := s.releases.Lstat(release); err == nil {
 		if err := exchange(s.releases, staged, release); err != nil {
 			return false, fmt.Errorf("replacing %s: %w", s.shown(release), err)
@@ -357,6 +449,36 @@ func (s *site) place(want record) (repaired bool, err error) {
 		return false, err
 	}
 	return false, syncDir(s.releases)
+}
+
+// learn takes the files of a staged tree into the content, and what its layers have.
+func (s *site) learn(ctx context.Context, staged string, u *unpacker, t *tree.Tree) error {
+	if err := s.openContent(true); err != nil {
+		return err
+	}
+	dir, err := s.releases.OpenRoot(staged)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
+	if err := s.content.keep(ctx, dir, t.Entries()); err != nil {
+		return err
+	}
+	for digest, entries := range u.fetched {
+		if err := s.content.learn(digest, entries); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// copied tells that files could not be shared.
+func (s *site) copied() []string {
+	if s.content == nil || s.content.copies.Load() == 0 {
+		return nil
+	}
+	return []string{fmt.Sprintf("%d files are copied, and take their space again: the file systems of %s and %s do not share files",
+		s.content.copies.Load(), filepath.Join(s.root, contentName), filepath.Join(s.root, releasesName))}
 }
 
 // exchange makes two names below a directory change places.
@@ -399,19 +521,29 @@ func (s *site) current() (release string, err error) {
 	return release, nil
 }
 
-// activate switches the current release in one step.
-func (s *site) activate(release string) error {
-	if _, err := s.current(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+// activate switches the current release in one step. The journal has it before: a switch that it
+// tells of and that did not happen is known by the current release.
+func (s *site) activate(ctx context.Context, release, op, by string) error {
+	if err := s.takeSwitch(ctx); err != nil {
 		return err
 	}
-	link := path.Join(releasesName, s.staging, stagedLink)
-	if err := s.dir.Symlink(path.Join(releasesName, release), link); err != nil {
+	from, err := s.current()
+	if ignoreMissing(err) != nil {
 		return err
 	}
-	if err := s.dir.Rename(link, currentName); err != nil {
+	if from != release {
+		if err := s.noteSwitch(from, release, op, by); err != nil {
+			return err
+		}
+	}
+	link := newStagingName()
+	if err := s.releases.Symlink(path.Join(releasesName, release), link); err != nil {
 		return err
 	}
-	return syncDir(s.dir)
+	if err := s.dir.Rename(path.Join(releasesName, link), currentName); err != nil {
+		return errors.Join(err, s.releases.Remove(link))
+	}
+	return errors.Join(syncDir(s.dir), s.releaseSwitch())
 }
 
 func syncDir(dir *os.Root) error {

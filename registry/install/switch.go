@@ -3,6 +3,16 @@ package install
 import (
 	"context"
 	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"ampoule/registry"
+	"ampoule/tree"
 )
 
 // Activate makes a release that is installed below a root the current one, in one step. The
@@ -12,30 +22,316 @@ import (
 // record says is a [*VerificationError]; whatever Allow and Before return is returned as it is. With any
 // error the current release stays as it was.
 func Activate(ctx context.Context, root, digest string, o SwitchOptions) (Switched, error) {
-	return Switched{}, errors.ErrUnsupported
+	return switchTo(ctx, root, digest, OpActivate, o)
 }
 
 // Rollback is [Activate] of the release that was current before the current one; of a digest, if
 // one is given. Called again, it goes back further. Where there is nothing to go back to, that is a
-// [*registry.NotFoundError].
+// [*registry.NotFoundError]. It waits for no installation, and it works on a full disk as long as a link
+// can be made: what the journal cannot take then is lost.
 func Rollback(ctx context.Context, root, digest string, o SwitchOptions) (Switched, error) {
-	return Switched{}, errors.ErrUnsupported
+	return switchTo(ctx, root, digest, OpRollback, o)
+}
+
+func switchTo(ctx context.Context, root, digest, op string, o SwitchOptions) (Switched, error) {
+	if digest != "" {
+		pinned, err := registry.PinnedDigest(digest)
+		if err != nil {
+			return Switched{}, err
+		}
+		digest = pinned
+	}
+	s, err := openSwitch(ctx, root)
+	if err != nil {
+		return Switched{}, hostError(switching, root, err)
+	}
+	done, err := s.switchTo(ctx, digest, op, o)
+	done.Warnings = s.warnings()
+	_ = s.close()
+	return done, hostError(switching, root, err)
+}
+
+func (s *site) switchTo(ctx context.Context, digest, op string, o SwitchOptions) (Switched, error) {
+	from, err := s.current()
+	if ignoreMissing(err) != nil {
+		return Switched{}, err
+	}
+	events, err := s.history()
+	if err != nil {
+		return Switched{}, err
+	}
+	if digest == "" {
+		digest = s.previous(wayTo(events, digestOfRelease(from)))
+	}
+	if digest == "" {
+		return Switched{}, &registry.NotFoundError{What: "release to go back to below " + s.root}
+	}
+	r, err := s.record(releaseName(digest))
+	if err != nil {
+		return Switched{}, err
+	}
+	done := Switched{From: digestOfRelease(from), To: s.describe(r), Same: r.release() == from}
+	done.To.Active = true
+	if err := s.compare(ctx, r, o.Whole); err != nil {
+		return done, err
+	}
+	if o.Allow != nil {
+		kept, err := s.grounds(r.release())
+		if err == nil {
+			err = o.Allow(ctx, kept)
+		}
+		if err != nil {
+			return done, err
+		}
+	}
+	if o.Before != nil {
+		if err := o.Before(ctx, done.To.Path); err != nil {
+			return done, err
+		}
+	}
+	if done.Same {
+		return done, nil
+	}
+	return done, s.activate(ctx, r.release(), op, o.By)
+}
+
+// previous is the last release of a way before its end that is still there.
+func (s *site) previous(way []string) string {
+	for _, digest := range slices.Backward(way[:max(0, len(way)-1)]) {
+		if info, err := s.releases.Lstat(releaseName(digest)); err == nil && info.IsDir() && digest != way[len(way)-1] {
+			return digest
+		}
+	}
+	return ""
+}
+
+// record reads the record of a release that is there. One that is not is a
+// [*registry.NotFoundError].
+func (s *site) record(release string) (record, error) {
+	r, err := s.readRecord(release)
+	if err == nil {
+		_, err = s.releases.Lstat(release)
+	}
+	if errors.Is(err, fs.ErrNotExist) {
+		return record{}, &registry.NotFoundError{What: "release " + digestOfRelease(release) + " below " + s.root}
+	}
+	return r, err
+}
+
+// compare compares a release with its record.
+func (s *site) compare(ctx context.Context, r record, whole bool) error {
+	if whole {
+		v := verification{site: s, options: VerifyOptions{Platform: r.Platform, Release: r.Digest}}
+		_, err := v.run(ctx)
+		return err
+	}
+	if !r.proves() || digestOf([]byte(r.Files)) != r.Tree {
+		return &VerificationError{
+			What: s.shown(r.release()), Err: errors.New("its record does not tell its files"),
+			Advice: fmt.Sprintf("ampoule host install %s --root %s: it reads the tree again, and writes the record", r.Ref, s.root),
+		}
+	}
+	return s.glance(ctx, r)
+}
+
+// glance compares what can be seen of a release without reading its files: which there are,
+// their kinds, modes, times and whole size. It takes milliseconds.
+func (s *site) glance(ctx context.Context, r record) error {
+	entries, err := parseListing(r.Files)
+	if err != nil {
+		return &VerificationError{What: s.shown(r.release()), Err: err}
+	}
+	want := make(map[string]tree.Entry, len(entries))
+	for _, e := range entries {
+		want[e.Path] = e
+	}
+	dir, info, err := openChild(s.releases, r.release(), s.shown(r.release()))
+	if err != nil {
+		return err
+	}
+	defer func() { _ = dir.Close() }()
+	g := glancing{site: s, record: r, want: want, left: r.Bytes}
+	if info.Mode() != fs.ModeDir|0o755 || !s.trusts(info) {
+		g.differs = append(g.differs, ".")
+	}
+	if err := g.dir(ctx, dir, "."); err != nil {
+		return err
+	}
+	for p := range want {
+		if !g.seen[p] {
+			g.differs = append(g.differs, p)
+		}
+	}
+	if len(g.differs) == 0 && (r.Bytes == 0 || g.left == 0) {
+		return nil
+	}
+	slices.Sort(g.differs)
+	return &VerificationError{
+		What: s.shown(r.release()), Err: errors.New("it is not as it was installed"), Files: g.differs,
+		Advice: "install the same reference again: a damaged release is replaced",
+	}
+}
+
+// glancing is a look over a release.
+type glancing struct {
+	*site
+	record  record
+	want    map[string]tree.Entry
+	seen    map[string]bool
+	differs []string
+	// left is what the files seen lack of their whole size.
+	left int64
+}
+
+// dir looks at what a directory holds.
+func (g *glancing) dir(ctx context.Context, top *os.Root, name string) error {
+	if err := context.Cause(ctx); err != nil {
+		return err
+	}
+	f, err := top.Open(name)
+	if err != nil {
+		return err
+	}
+	list, err := f.Readdir(-1)
+	if err := errors.Join(err, f.Close()); err != nil {
+		return err
+	}
+	if g.seen == nil {
+		g.seen = make(map[string]bool, len(g.want))
+	}
+	for _, info := range list {
+		p := filepath.Join(name, info.Name())
+		g.seen[p] = true
+		if !g.matches(g.want[p], info) {
+			g.differs = append(g.differs, p)
+			continue
+		}
+		if info.IsDir() {
+			if err := g.dir(ctx, top, p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// matches reports whether what is seen can be what must be there.
+func (g *glancing) matches(e tree.Entry, info fs.FileInfo) bool {
+	if e.Path == "" || !g.trusts(info) {
+		return false
+	}
+	switch e.Kind {
+	case tree.Dir:
+		return info.IsDir() && info.Mode().Perm() == e.Mode
+	case tree.Symlink:
+		return info.Mode().Type() == fs.ModeSymlink
+	default:
+		g.left -= info.Size()
+		mode := info.Mode()
+		return mode == onDisk(e.Mode) && info.ModTime().Equal(tree.Time) || mode == e.Mode
+	}
+}
+
+// describe is what a record says of a release.
+func (s *site) describe(r record) Release {
+	return Release{
+		Digest: r.Digest, Ref: r.Ref, Platform: r.Platform, Path: s.shown(r.release()), Tree: r.Tree,
+		Files: strings.Count(r.Files, "\n"),
+	}
 }
 
 // List returns the releases below a root. It changes nothing, and needs no right to write.
-func List(ctx context.Context, root string) (Listing, error) { return Listing{}, errors.ErrUnsupported }
-
-// History returns the journal of a root, the oldest event first; no events where no journal is.
-func History(root string) ([]Event, error) { return nil, errors.ErrUnsupported }
-
-// Collect removes the releases that were used least lately, but for the last ones, the active
-// one and those that a process uses, and then the content that no release needs.
-func Collect(ctx context.Context, root string, o CollectOptions) (Collected, error) {
-	return Collected{}, errors.ErrUnsupported
+func List(ctx context.Context, root string) (Listing, error) {
+	s, err := lookAt(root)
+	if err != nil {
+		return Listing{}, hostError(reading, root, err)
+	}
+	defer func() { _ = s.closeDirs() }()
+	found, err := s.list(ctx)
+	if err != nil {
+		return Listing{}, hostError(reading, root, err)
+	}
+	users := s.users(ctx)
+	for i := range found {
+		found[i].Processes = users.of(found[i])
+	}
+	return Listing{Releases: found, Unseen: users.unseen, Warnings: s.warnings()}, context.Cause(ctx)
 }
 
-// Uninstall removes releases. The active one, and one that a process uses, is an
-// [*InUseError], and then nothing is removed.
-func Uninstall(ctx context.Context, root string, o UninstallOptions) (Collected, error) {
-	return Collected{}, errors.ErrUnsupported
+// list lists the releases, without the processes that use them.
+func (s *site) list(ctx context.Context) ([]Release, error) {
+	current, err := s.current()
+	if ignoreMissing(err) != nil {
+		return nil, err
+	}
+	events, err := s.history()
+	if err != nil {
+		return nil, err
+	}
+	names, err := s.releaseNames()
+	if err != nil {
+		return nil, err
+	}
+	activated, installed := lastUsed(events)
+	previous := s.previous(wayTo(events, digestOfRelease(current)))
+	var all []Release
+	for _, name := range names {
+		if err := context.Cause(ctx); err != nil {
+			return nil, err
+		}
+		r := Release{Digest: digestOfRelease(name), Path: s.shown(name)}
+		if kept, err := s.readRecord(name); err == nil {
+			r = s.describe(kept)
+		} else {
+			r.Broken = err.Error()
+		}
+		r.Active, r.Previous = name == current, r.Digest == previous
+		r.Activated, r.Installed = activated[r.Digest], installed[r.Digest]
+		if r.Installed.IsZero() {
+			r.Installed = s.recordTime(name)
+		}
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b Release) int {
+		if a.Active != b.Active {
+			return map[bool]int{true: -1, false: 1}[a.Active]
+		}
+		return b.used().Compare(a.used())
+	})
+	return all, nil
+}
+
+// releaseNames lists what has the form of a release.
+func (s *site) releaseNames() ([]string, error) {
+	dir, err := s.releases.Open(".")
+	if err != nil {
+		return nil, err
+	}
+	list, err := dir.ReadDir(-1)
+	var names []string
+	for _, d := range list {
+		if d.IsDir() && releaseForm.MatchString(d.Name()) {
+			names = append(names, d.Name())
+		}
+	}
+	slices.Sort(names)
+	return names, errors.Join(err, dir.Close())
+}
+
+// recordTime is when a release's record was written: when it was installed, for those that no
+// journal tells of.
+func (s *site) recordTime(release string) time.Time {
+	info, err := s.releases.Lstat(release + ".json")
+	if err != nil {
+		return time.Time{}
+	}
+	return info.ModTime()
+}
+
+// used is when the release was used last.
+func (r Release) used() time.Time {
+	if r.Activated.After(r.Installed) {
+		return r.Activated
+	}
+	return r.Installed
 }

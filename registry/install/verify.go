@@ -76,9 +76,13 @@ type verification struct {
 
 func (v *verification) run(ctx context.Context) (Verified, error) {
 	s := v.site
-	release, err := s.current()
+	release, err := v.release()
 	if errors.Is(err, fs.ErrNotExist) {
-		return Verified{}, &registry.NotFoundError{What: "current release below " + s.root}
+		what := "current release"
+		if v.options.Release != "" {
+			what = "release " + v.options.Release
+		}
+		return Verified{}, &registry.NotFoundError{What: what + " below " + s.root}
 	}
 	if err != nil {
 		return Verified{}, v.refused(filepath.Join(s.root, currentName), err)
@@ -115,10 +119,26 @@ func (v *verification) run(ctx context.Context) (Verified, error) {
 	return done, err
 }
 
+// release is the name of the release to verify.
+func (v *verification) release() (string, error) {
+	if v.options.Release == "" {
+		return v.site.current()
+	}
+	digest, err := registry.PinnedDigest(v.options.Release)
+	if err != nil {
+		return "", err
+	}
+	if _, err := v.site.releases.Lstat(releaseName(digest)); err != nil {
+		return "", err
+	}
+	return releaseName(digest), nil
+}
+
 // tree compares the tree on disk with the hash that must be its.
 func (v *verification) tree(ctx context.Context, done *Verified, r record, hash string) error {
 	release := r.release()
 	found, strangers, err := v.site.read(ctx, release)
+	found = r.restored(hash, found)
 	if ended := context.Cause(ctx); ended != nil {
 		return ended
 	}
@@ -133,6 +153,7 @@ func (v *verification) tree(ctx context.Context, done *Verified, r record, hash 
 		r.Tree = hash
 		err := v.refused(done.Release, v.checks.err)
 		err.Files = r.differences(found)
+		done.Drift = v.site.drift(r, found)
 		return err
 	}
 	owners := "root, or whoever owns the root"

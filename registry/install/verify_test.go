@@ -45,6 +45,15 @@ func (x *tampered) write(name, content string) {
 // save writes the record as it is now.
 func (x *tampered) save() { x.file(x.release+".json", string(encode(x.t, x.record))) }
 
+// thaw gives the files the modes that they have in the artifact, as earlier versions left them.
+func (x *tampered) thaw() {
+	for _, e := range x.source.whole.Entries() {
+		if e.Kind == tree.File {
+			x.chmod(filepath.Join(x.release, e.Path), e.Mode)
+		}
+	}
+}
+
 // adapt makes the record tell of the tree as it is on disk.
 func (x *tampered) adapt() {
 	found, err := tree.FromDir(x.release)
@@ -148,7 +157,7 @@ var tamperings = map[string]struct {
 	"no record":             {func(x *tampered) { x.must(os.Remove(x.release + ".json")) }, "nothing says what it must be", nil},
 	"a record of rubbish":   {func(x *tampered) { x.file(x.release+".json", "rubbish") }, "is not a record", nil},
 	"a record with more":    {func(x *tampered) { x.file(x.release+".json", string(encode(x.t, x.record))+"{}") }, "is not a record", nil},
-	"a record of tomorrow":  {func(x *tampered) { x.file(x.release+".json", `{"version":3}`) }, "newer version", nil},
+	"a record of tomorrow":  {func(x *tampered) { x.file(x.release+".json", `{"version":4}`) }, "newer version", nil},
 	"a record without end":  {func(x *tampered) { x.must(os.Truncate(x.release+".json", maxRecord+1)) }, "is not a record", nil},
 	"a record that is cut":  {func(x *tampered) { x.must(os.Truncate(x.release+".json", 100)) }, "is not a record", nil},
 	"a record that is FIFO": {func(x *tampered) { x.must(os.Remove(x.release + ".json")); x.fifo(x.release + ".json") }, "is not a record", nil},
@@ -268,6 +277,7 @@ func TestVerifyImage(t *testing.T) {
 func TestReleaseOfEarlierVersion(t *testing.T) {
 	t.Parallel()
 	x := newTampered(t)
+	x.thaw()
 	old := unprovenRecord{Ref: x.record.Ref, Digest: x.record.Digest, Platform: platform, Tree: x.record.Tree, Entries: map[string]string{"bin": "dir drwxr-xr-x"}}
 	x.file(x.release+".json", string(encode(t, old)))
 	v, err := verify(t, x.root, x.record.Digest)

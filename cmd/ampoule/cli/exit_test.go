@@ -70,6 +70,7 @@ func TestExitCode(t *testing.T) {
 		{layer.ErrDiffID, 4},
 		{images.ErrDamaged, 3},
 		{&install.UnsafeError{Path: "/opt/web", Why: "is a symbolic link"}, 6},
+		{&install.InUseError{}, 6},
 		{&registry.KeyTakenError{}, 4},
 		{&store.RecordError{Err: errors.New("x")}, 4},
 		{&DamagedError{}, 4},

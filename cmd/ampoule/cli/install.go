@@ -11,7 +11,6 @@ import (
 	"ampoule/address"
 	"ampoule/audit/preflight"
 	"ampoule/builder/progress"
-	"ampoule/registry"
 	"ampoule/registry/install"
 	"ampoule/wiring"
 )
@@ -52,18 +51,7 @@ installed must have that digest.
 				return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf(
 					"a dependency group is not installed: a release is its artifact, file by file, as verify proves; `ampoule run --group %s %s` has both", groups[0], args[0])}
 			}
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) (err error) {
-				found, err := s.locate(ctx, w, args[0])
-				if err != nil {
-					return err
-				}
-				defer func() { err = errors.Join(err, found.close()) }()
-				allow, err := s.allow(ctx, w, found)
-				if err != nil {
-					return err
-				}
-				return Install(ctx, s, found, found.ref, root, allow)
-			})
+			return s.installs(cmd.Context(), args[0], root, "ampoule install", true)
 		},
 	}
 	cmd.Flags().StringVar(&root, "root", "", "the directory that holds the releases")
@@ -75,6 +63,23 @@ installed must have that digest.
 	return cmd
 }
 
+// installs installs what a reference or a file names below a root, if the machine's policy
+// allows it.
+func (s *Session) installs(ctx context.Context, ref, root, by string, activate bool) error {
+	return s.wired(ctx, func(ctx context.Context, w *wiring.Parts) (err error) {
+		found, err := s.locate(ctx, w, ref)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, found.close()) }()
+		allow, err := s.allow(ctx, w, found)
+		if err != nil {
+			return err
+		}
+		return Install(ctx, s, found, found.ref, InstallOptions{Options: install.Options{Root: root, Platform: platform(), Allow: allow, By: by}, Activate: activate})
+	})
+}
+
 // installed is what is on this machine, as JSON.
 type installed struct {
 	Ref      string   `json:"ref"`
@@ -82,19 +87,29 @@ type installed struct {
 	Release  string   `json:"release"`
 	Tree     string   `json:"tree"`
 	Files    int      `json:"files"`
+	Fetched  []string `json:"fetched"`
 	Present  bool     `json:"present"`
 	Repaired bool     `json:"repaired"`
 	Warnings []string `json:"warnings"`
 }
 
-// Install puts an artifact's tree below a root, if it is allowed: a nil allow allows everything.
-func Install(ctx context.Context, s *Session, src install.Source, ref, root string, allow func(context.Context, registry.Description) ([]registry.Evidence, error)) error {
+// InstallOptions say what is done with a release.
+type InstallOptions struct {
+	install.Options
+	// Activate makes it the active one.
+	Activate bool
+}
+
+// Install puts an artifact's tree below a root.
+func Install(ctx context.Context, s *Session, src install.Source, ref string, o InstallOptions) error {
+	do := install.Add
+	if o.Activate {
+		do = install.Install
+	}
 	in, err := watched(ctx, s, func(ctx context.Context) (install.Installed, error) {
 		task := progress.Start(ctx, progress.StageInstall, address.One(ref))
-		in, err := install.Install(ctx, src, ref, install.Options{
-			Root: root, Platform: platform(), Allow: allow,
-			Before: func(ctx context.Context, release string) error { return s.before(ctx, release) },
-		})
+		o.Before = s.before
+		in, err := do(ctx, src, ref, o.Options)
 		task.End(err)
 		return in, err
 	})
@@ -111,7 +126,7 @@ func Install(ctx context.Context, s *Session, src install.Source, ref, root stri
 		s.warn("%s", w)
 	}
 	return s.print(in.Release, installed{
-		in.Ref, in.Digest, in.Release, in.TreeHash, in.Files, in.Present, in.Repaired, append([]string{}, in.Warnings...),
+		in.Ref, in.Digest, in.Release, in.TreeHash, in.Files, append([]string{}, in.Fetched...), in.Present, in.Repaired, append([]string{}, in.Warnings...),
 	})
 }
 

@@ -62,31 +62,43 @@ func (s *Session) allow(ctx context.Context, w *wiring.Parts, reg trust.Evidence
 // allowCurrent asks the machine's policy whether the current release below a root may run, by
 // what was kept when it was installed: no registry is asked.
 func (s *Session) allowCurrent(ctx context.Context, root string) error {
-	set, err := config.Read(s.Environ, "")
-	if err != nil || set.Trust.Policy == "" {
-		return err
-	}
-	dir, err := s.workplace().StoreDir()
-	if err != nil {
-		return err
-	}
-	memory, err := store.Open(dir)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = memory.Close() }() // what was seen is on disk
-	j, err := trust.Open(ctx, memory, set.Trust.Policy, time.Now)
-	if err != nil {
+	allow, err := s.allowKept()
+	if err != nil || allow == nil {
 		return err
 	}
 	_, kept, err := install.CurrentGrounds(root)
 	if err != nil {
 		return err
 	}
-	if kept.Name == "" {
-		return faults.New(faults.Refused, "install the same reference again: that asks the policy, and keeps the signatures", "the current release below %s was installed without a policy", root)
+	return allow(ctx, root, kept)
+}
+
+// allowKept is what the machine's policy says of a release below a root by what was kept when it
+// was installed; nil where no policy is set.
+func (s *Session) allowKept() (func(ctx context.Context, root string, kept install.Grounds) error, error) {
+	set, err := config.Read(s.Environ, "")
+	if err != nil || set.Trust.Policy == "" {
+		return nil, err
 	}
-	return j.DecideBy(policy.Subject{Name: kept.Name, Digest: kept.Digest, Tree: kept.Tree}, kept.Evidence).Err()
+	return func(ctx context.Context, root string, kept install.Grounds) error {
+		dir, err := s.workplace().StoreDir()
+		if err != nil {
+			return err
+		}
+		memory, err := store.Open(dir)
+		if err != nil {
+			return err
+		}
+		defer func() { _ = memory.Close() }() // what was seen is on disk
+		j, err := trust.Open(ctx, memory, set.Trust.Policy, time.Now)
+		if err != nil {
+			return err
+		}
+		if kept.Name == "" {
+			return faults.New(faults.Refused, "install the same reference again: that asks the policy, and keeps the signatures", "the release below %s was installed without a policy", root)
+		}
+		return j.DecideBy(policy.Subject{Name: kept.Name, Digest: kept.Digest, Tree: kept.Tree}, kept.Evidence).Err()
+	}, nil
 }
 
 // policyAnswer is what a policy says of an artifact, and of dependency groups of it.

@@ -198,7 +198,7 @@ func TestPublishedArtifact(t *testing.T) {
 		inspected(ctx, t, s, reg, ref, sealed)
 		out.Reset()
 
-		if err := Install(ctx, s, reg, ref, root, nil); err != nil {
+		if err := Install(ctx, s, reg, ref, installBelow(root)); err != nil {
 			t.Fatal(err)
 		}
 		release := strings.TrimSpace(out.String())

@@ -18,6 +18,7 @@ import (
 	"ampoule/builder/progress/progresstest"
 	"ampoule/config"
 	"ampoule/registry/embedded"
+	"ampoule/registry/install"
 	"ampoule/store"
 	"ampoule/wiring"
 )
@@ -107,7 +108,7 @@ func TestRotIsMended(t *testing.T) {
 			if slices.Contains([]string{"layer", "index", "image", "configuration"}, kind) {
 				want = codeRefused
 			}
-			if err := Install(ctx, s, reg, "web@"+digest, root, nil); ExitCode(err) != want {
+			if err := Install(ctx, s, reg, "web@"+digest, installBelow(root)); ExitCode(err) != want {
 				t.Errorf("%s: installing ends with code %d, %v, want %d", kind, ExitCode(err), err, want)
 			}
 			if i%2 == 0 {
@@ -123,7 +124,7 @@ func TestRotIsMended(t *testing.T) {
 			if code := verify(false); code != codeDone {
 				t.Errorf("%s: afterwards verifying ends with code %d, and tells %s", kind, code, out)
 			}
-			if err := Install(ctx, s, reg, "web@"+digest, root, nil); err != nil {
+			if err := Install(ctx, s, reg, "web@"+digest, installBelow(root)); err != nil {
 				t.Errorf("%s: installing afterwards: %v", kind, err)
 			}
 		}
@@ -193,7 +194,7 @@ func TestRegistryVerbs(t *testing.T) {
 		if err := do(Shelf.Remove, ref); err != nil || result() != ref {
 			t.Errorf("removing: %v", err)
 		}
-		if err := Install(ctx, s, reg, ref, t.TempDir(), nil); ExitCode(err) != codeNotFound {
+		if err := Install(ctx, s, reg, ref, installBelow(t.TempDir())); ExitCode(err) != codeNotFound {
 			t.Errorf("installing what is removed: %v", err)
 		}
 		return nil
@@ -274,4 +275,9 @@ func TestCollectRegistry(t *testing.T) {
 			t.Errorf("%q is taken for an age", wrong)
 		}
 	}
+}
+
+// installBelow are the options of an installation below a root.
+func installBelow(root string) InstallOptions {
+	return InstallOptions{Options: install.Options{Root: root, Platform: platform()}, Activate: true}
 }

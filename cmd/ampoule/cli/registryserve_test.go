@@ -98,7 +98,7 @@ func pushAndInstall(t *testing.T, address string, login func(secret string), pul
 		if err != nil {
 			return err
 		}
-		return Install(ctx, s, reg, address+"/team/web@"+digest, t.TempDir(), nil)
+		return Install(ctx, s, reg, address+"/team/web@"+digest, installBelow(t.TempDir()))
 	})
 	if err != nil {
 		t.Errorf("%v\n%s", err, errs)
