@@ -48,7 +48,7 @@ func (p *Parts) Agent(ctx context.Context, set agent.Settings, o AgentOptions) (
 	if _, err := trust.Open(ctx, p.Store, set.Policy, time.Now); err != nil {
 		return nil, err
 	}
-	f := &followed{parts: p, set: set, options: o}
+	f := &followed{parts: p, set: set, options: o, patience: logPatience}
 	if err := f.open(); err != nil {
 		return nil, err
 	}
@@ -87,16 +87,16 @@ type followed struct {
 	options  AgentOptions
 	registry *registry.Registry
 	repo     *registry.Repository
+	// patience is how long one look at a log may take, however slow the registry is.
+	patience time.Duration
 }
 
 const (
 	// logSilence is how long a registry may be silent that is asked for a log: it is small.
 	logSilence = 30 * time.Second
-	// logTime is how long one look at a log may take, however slow the registry is.
-	logTime = 2 * time.Minute
+	// logPatience is how long one look at a log may take.
+	logPatience = 2 * time.Minute
 )
-
-var errSlow = faults.New(faults.Remote, "what runs goes on; the registry is asked again", "the registry did not give the channel's log within %s", logTime)
 
 // open opens the channel's repository. One of another registry is not tried again and again at
 // once: the agent asks again anyway.
@@ -121,7 +121,7 @@ func (f *followed) Head(ctx context.Context) (head string, err error) {
 	if err != nil {
 		return "", err
 	}
-	err = inTime(ctx, func(ctx context.Context) (err error) {
+	err = f.inTime(ctx, func(ctx context.Context) (err error) {
 		head, err = c.Head(ctx)
 		return err
 	})
@@ -138,7 +138,7 @@ func (f *followed) Read(ctx context.Context) (l *channel.Log, err error) {
 	if err != nil {
 		return nil, err
 	}
-	err = inTime(ctx, func(ctx context.Context) (err error) {
+	err = f.inTime(ctx, func(ctx context.Context) (err error) {
 		l, err = c.Read(ctx)
 		return err
 	})
@@ -146,12 +146,12 @@ func (f *followed) Read(ctx context.Context) (l *channel.Log, err error) {
 }
 
 // inTime does what asks for a log, within the time for that.
-func inTime(ctx context.Context, ask func(context.Context) error) error {
-	within, cancel := context.WithTimeout(ctx, logTime)
+func (f *followed) inTime(ctx context.Context, ask func(context.Context) error) error {
+	within, cancel := context.WithTimeout(ctx, f.patience)
 	defer cancel()
 	err := ask(within)
 	if err != nil && within.Err() != nil && ctx.Err() == nil {
-		return errors.Join(errSlow, err)
+		return faults.New(faults.Remote, "what runs goes on, and the registry is asked again", "the registry did not give the log of channel %s within %s: %w", f.set.Follows(), f.patience, err)
 	}
 	return err
 }

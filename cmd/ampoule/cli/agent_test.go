@@ -16,6 +16,8 @@ import (
 	"ampoule/agent"
 	"ampoule/artifact"
 	"ampoule/cmd/ampoule/display"
+	"ampoule/config"
+	"ampoule/recipes"
 	"ampoule/registry/server"
 	"ampoule/registry/tokens"
 	"ampoule/tree"
@@ -74,7 +76,8 @@ func newProd(t *testing.T) *prod {
 	return p
 }
 
-// release publishes a release whose smoke test is a script, and returns its digest.
+// release publishes a release, as a build does that signs. A script is what its recipe tests it by.
+// It returns the digest.
 func (p *prod) release(script string) string {
 	p.t.Helper()
 	p.releases++
@@ -88,8 +91,14 @@ func (p *prod) release(script string) string {
 	}
 	var ref string
 	err = p.wired(p.t.Context(), func(ctx context.Context, w *wiring.Parts) error {
+		if err := p.signBuilds(ctx, w, config.Sign{Key: p.path("build.key"), PassphraseFile: p.path("pw")}); err != nil {
+			return err
+		}
 		ref = publishBy(ctx, p.t, w, extra, "web", func(a *artifact.Artifact) {
 			a.Key, a.Config.Labels[artifact.LabelKey] = key, key
+			a.Provenance.BuildDefinition.BuildType = artifact.BuildType
+			// The recipe's tests are in what the build key signs.
+			a.Provenance.BuildDefinition.ExternalParameters.Recipe = recipes.Canonical(&recipes.Recipe{Test: recipes.Test{Commands: [][]string{{"smoke"}}}})
 		})
 		return nil
 	})
@@ -97,12 +106,6 @@ func (p *prod) release(script string) string {
 		p.t.Fatal(err)
 	}
 	return ref
-}
-
-// sign signs a release as a build does whose recipe has a command to test it by.
-func (p *prod) sign(digest string) {
-	p.t.Helper()
-	p.ok("sign", "web@"+digest, "--key", p.path("build.key"), "--passphrase-file", p.path("pw"))
 }
 
 func (p *prod) promote(digest string) {
@@ -161,7 +164,7 @@ root: %s
 policy: %s
 poll: 100ms
 report: {host: %s, directory: %s, key: host.key, passphrase-file: host.pass}
-smoke: {commands: [[smoke]], timeout: 5s}
+smoke: {timeout: 5s}
 %s`, p.address, m.path("root"), p.path("policy.yaml"), name, p.path("reports"), more))
 	return m
 }
@@ -206,7 +209,6 @@ watch: {for: 200ms, every: 100ms, failures: 2, command: [sh, -c, 'test ! -e $AMP
 	m.once(codeDone, "")
 	m.runs("")
 	first := p.release("exit 0")
-	p.sign(first)
 	p.promote(first)
 	m.once(codeDone, "it has proven itself")
 	m.runs(first)
@@ -215,12 +217,10 @@ watch: {for: 200ms, every: 100ms, failures: 2, command: [sh, -c, 'test ! -e $AMP
 	}
 	// The smoke test is somebody else, in a directory of its own, and hangs.
 	hangs := p.release(`test "$(id -u)" != 0 && test "$PWD" = "$HOME" && sleep 600`)
-	p.sign(hangs)
 	p.promote(hangs)
 	m.once(codeRefused, "its smoke test failed: running smoke: it did not end within")
 	m.runs(first)
 	fails := p.release("echo no such module >&2; exit 1")
-	p.sign(fails)
 	p.promote(fails)
 	m.once(codeRefused, "no such module")
 	m.once(codeRefused, fails+" has failed on this host, and "+first+" runs")
@@ -229,7 +229,6 @@ watch: {for: 200ms, every: 100ms, failures: 2, command: [sh, -c, 'test ! -e $AMP
 	m.once(codeDone, "")
 
 	second := p.release("true")
-	p.sign(second)
 	p.promote(second)
 	if err := os.Remove(watched); err != nil {
 		t.Fatal(err)
@@ -314,7 +313,6 @@ func TestAgentKeepsWhatRuns(t *testing.T) {
 	p := newProd(t)
 	m := newFollower(t, p, "web-1", "")
 	first := p.release("exit 0")
-	p.sign(first)
 	p.promote(first)
 	m.once(codeDone, "")
 	m.runs(first)
@@ -327,7 +325,6 @@ func TestAgentKeepsWhatRuns(t *testing.T) {
 	}
 	p.start()
 	second := p.release("exit 0")
-	p.sign(second)
 	p.promote(second)
 	m.once(codeDone, "")
 	m.runs(second)
@@ -354,7 +351,6 @@ func TestAgentKeepsWhatRuns(t *testing.T) {
 	p.write("strict.yaml", "apiVersion: ampoule/v1\ntrust: {file: trust.yaml, name: acme}\nrules: [{match: [web], tests: {}}]\n")
 	m.write("agent.yaml", strings.Replace(read(t, m.path("agent.yaml")), "policy.yaml", "strict.yaml", 1))
 	third := p.release("exit 0")
-	p.sign(third)
 	p.promote(third)
 	m.once(codeRefused, "policy "+p.path("strict.yaml")+" refuses")
 	m.runs(second)
@@ -402,7 +398,6 @@ func TestAgentRun(t *testing.T) {
 	p := newProd(t)
 	m := newFollower(t, p, "web-1", "")
 	first := p.release("exit 0")
-	p.sign(first)
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	m.Store = m.store()
