@@ -25,14 +25,18 @@ func (a *Agent) watch(ctx context.Context) error {
 			}
 			d.Watched += w.Every
 		}
-		if err := a.look(ctx, d.Digest); err != nil {
-			if ctx.Err() != nil {
-				return context.Cause(ctx)
-			}
-			if d.Failed++; d.Failed >= w.Failures {
-				return fmt.Errorf("it is not well: %d looks have failed, the last one: %w", d.Failed, err)
-			}
-		} else if d.Failed = 0; d.Watched >= w.For {
+		err := a.look(ctx, d.Digest)
+		if ctx.Err() != nil {
+			return context.Cause(ctx)
+		}
+		d.Failed++
+		if err == nil {
+			d.Failed = 0
+		}
+		switch {
+		case d.Failed >= w.Failures:
+			return fmt.Errorf("it is not well: %d looks have failed, the last one: %w", d.Failed, err)
+		case err == nil && d.Watched >= w.For:
 			return nil
 		}
 		if d.Watched-saved >= saveEvery {

@@ -157,17 +157,24 @@ func (f *fleet) write(name, text string) {
 	}
 }
 
-// ok runs the program with the fleet's store.
+// run runs the program with the fleet's store.
+func (f *fleet) run(args ...string) (out, errs string, err error) {
+	cmd := exec.CommandContext(f.t.Context(), program, append([]string{"--store", f.store, "--progress", "plain"}, args...)...)
+	cmd.Env = append(os.Environ(), "AMPOULE_POLICY="+f.path("policy.yaml"), "SSL_CERT_FILE="+f.path("tls.pem"))
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err = cmd.Run()
+	return strings.TrimSpace(stdout.String()), stderr.String(), err
+}
+
+// ok is run that ends well.
 func (f *fleet) ok(args ...string) string {
 	f.t.Helper()
-	cmd := exec.CommandContext(f.t.Context(), program, append([]string{"--store", f.store, "--progress", "plain"}, args...)...)
-	cmd.Env = append(os.Environ(), "AMPOULE_POLICY="+f.path("policy.yaml"))
-	var out, errs bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &errs
-	if err := cmd.Run(); err != nil {
-		f.t.Fatalf("ampoule %s: %v\n%s", strings.Join(args, " "), err, errs.String())
+	out, errs, err := f.run(args...)
+	if err != nil {
+		f.t.Fatalf("ampoule %s: %v\n%s", strings.Join(args, " "), err, errs)
 	}
-	return strings.TrimSpace(out.String())
+	return out
 }
 
 // signed are the flags of a verb that signs by a key.
@@ -175,8 +182,9 @@ func (f *fleet) signed(key string, args ...string) []string {
 	return append(args, "--key", f.path(key+".key"), "--passphrase-file", f.path("pw"))
 }
 
-// newFleet brings releases into a registry, and has three hosts follow it.
-func newFleet(t *testing.T, releases ...artifact) (f *fleet, digests []string) {
+// newShop brings releases into the registry of a store of their own, as web, with what it takes to
+// write its channels.
+func newShop(t *testing.T, releases ...artifact) (f *fleet, digests []string) {
 	t.Helper()
 	f = &fleet{t: t, dir: t.TempDir()}
 	f.store = f.path("store")
@@ -206,6 +214,13 @@ func newFleet(t *testing.T, releases ...artifact) (f *fleet, digests []string) {
 		_, digest, _ := strings.Cut(ref, "@")
 		digests = append(digests, digest)
 	}
+	return f, digests
+}
+
+// newFleet serves releases to three hosts.
+func newFleet(t *testing.T, releases ...artifact) (f *fleet, digests []string) {
+	t.Helper()
+	f, digests = newShop(t, releases...)
 	f.network()
 	f.certificate()
 	f.serve = func() {
@@ -402,7 +417,7 @@ func (f *fleet) until(what string, is func(h *fleetHost) bool) time.Duration {
 	return time.Since(begun)
 }
 
-// activates waits until a digest is current everywhere, and proves waits until it has proven itself.
+// activates waits until a digest is current everywhere.
 func (f *fleet) activates(digest string) time.Duration {
 	f.t.Helper()
 	return f.until("activate "+digest, func(h *fleetHost) bool {
@@ -411,18 +426,18 @@ func (f *fleet) activates(digest string) time.Duration {
 	})
 }
 
+// state waits until all hosts report a digest and a state.
 func (f *fleet) state(digest, state string) time.Duration {
 	f.t.Helper()
 	return f.until("report "+state+" with "+digest, func(h *fleetHost) bool {
-		var all struct {
-			Hosts []struct{ Host, Digest, State string }
-		}
-		if json.Unmarshal([]byte(f.ok("deployments", "--reports", f.path("reports"), "--hosts", f.path("hosts.yaml"), "--output", "json")), &all) != nil {
+		type host struct{ Host, Digest, State string }
+		var all struct{ Hosts []host }
+		// While the registry is away it tells that it could not ask there.
+		out, _, _ := f.run("deployments", "--reports", f.path("reports"), "--hosts", f.path("hosts.yaml"), "--output", "json")
+		if json.Unmarshal([]byte(out), &all) != nil {
 			return false
 		}
-		return slices.ContainsFunc(all.Hosts, func(r struct{ Host, Digest, State string }) bool {
-			return r.Host == h.name && r.Digest == digest && r.State == state
-		})
+		return slices.Contains(all.Hosts, host{h.name, digest, state})
 	})
 }
 
