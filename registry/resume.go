@@ -99,7 +99,7 @@ func (r *resumed) again() (err error) {
 		if got := resp.Header.Get("Content-Range"); resp.StatusCode != http.StatusPartialContent || got != want {
 			return errors.Join(fmt.Errorf("asking for %s: status %d, %q", want, resp.StatusCode, got), resp.Body.Close())
 		}
-		_ = r.ReadCloser.Close()
+		_ = r.Close()
 		r.ReadCloser = resp.Body
 		r.tries++
 		return nil

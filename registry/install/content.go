@@ -69,7 +69,7 @@ func (s *site) openContent(create bool) error {
 	}
 	shown := filepath.Join(s.root, contentName)
 	if create {
-		if err := makeDir(s.dir, contentName, 0o755); err != nil {
+		if err := makeDir(s.dir, contentName); err != nil {
 			return err
 		}
 	}
@@ -85,7 +85,7 @@ func (s *site) openContent(create bool) error {
 	if err := safe(root, shown); err != nil {
 		return err
 	}
-	if err := makeDir(root, layersName, 0o755); err != nil {
+	if err := makeDir(root, layersName); err != nil {
 		return err
 	}
 	if c.layers, _, err = openChild(root, layersName, filepath.Join(shown, layersName)); err != nil {

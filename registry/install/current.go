@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"ampoule/registry"
+	"ampoule/tree"
 )
 
 // Current returns the absolute path, without any link, of the current release below a root.
@@ -67,4 +68,27 @@ func (s *site) grounds(release string) (Grounds, error) {
 		return Grounds{}, &VerificationError{What: r.Ref, Err: err}
 	}
 	return kept, nil
+}
+
+// AsArtifact gives a tree that was read from the directory of a release the modes that its files
+// have in the artifact: on disk they are read-only. The release's record says which; a directory
+// without one is no release, and its tree stays as it is.
+func AsArtifact(dir string, t *tree.Tree) *tree.Tree {
+	dir, err := filepath.EvalSymlinks(dir)
+	if err == nil {
+		dir, err = filepath.Abs(dir)
+	}
+	if err != nil || filepath.Base(filepath.Dir(dir)) != releasesName || !releaseForm.MatchString(filepath.Base(dir)) {
+		return t
+	}
+	s, err := lookAt(filepath.Dir(filepath.Dir(dir)))
+	if err != nil {
+		return t
+	}
+	defer func() { _ = s.closeDirs() }()
+	r, err := s.readRecord(filepath.Base(dir))
+	if err != nil {
+		return t
+	}
+	return r.restored(r.Tree, t)
 }

@@ -152,10 +152,10 @@ func ignoreExist(err error) error {
 	return err
 }
 
-// makeDir makes a directory with a mode, whatever the umask, unless the name is taken.
-func makeDir(parent *os.Root, name string, mode fs.FileMode) error {
-	if err := parent.Mkdir(name, mode); err != nil {
+// makeDir makes a directory with mode 0755, whatever the umask, unless the name is taken.
+func makeDir(parent *os.Root, name string) error {
+	if err := parent.Mkdir(name, 0o755); err != nil {
 		return ignoreExist(err)
 	}
-	return parent.Chmod(name, mode)
+	return parent.Chmod(name, 0o755)
 }

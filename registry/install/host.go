@@ -127,7 +127,7 @@ type Event struct {
 	// here. Both are of switches alone.
 	From string `json:"from,omitempty"`
 	Back string `json:"back,omitempty"`
-	// User is the name or number of the user, with that of sudo's caller behind it.
+	// User is the name or number of the user; By is what [SwitchOptions] and its likes say.
 	User string `json:"user"`
 	PID  int    `json:"pid"`
 	By   string `json:"by,omitempty"`

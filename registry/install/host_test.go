@@ -248,6 +248,23 @@ func TestContentIsShared(t *testing.T) {
 	}
 }
 
+// The tree of a release's directory has the hash of the artifact's, also through the link.
+func TestAsArtifact(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join(tempDir(t), "web")
+	s := releases(t, "one")[0]
+	done := mustInstall(t, s, root)
+	for dir, want := range map[string]bool{done.Release: true, filepath.Join(root, "current"): true, filepath.Join(done.Release, "lib"): false, root: false} {
+		found, err := tree.FromDir(dir + "/.")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := AsArtifact(dir, found).Hash() == s.whole.Hash(); got != want {
+			t.Errorf("%s has the artifact's hash: %v, want %v", dir, got, want)
+		}
+	}
+}
+
 // Content that is damaged is not used: the layer is fetched again. So is one whose list is wrong.
 func TestDamagedContent(t *testing.T) {
 	t.Parallel()

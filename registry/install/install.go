@@ -275,7 +275,7 @@ func (s *site) fetch(ctx context.Context, src Source, want record, layers []regi
 // read of content that was here.
 func (s *site) unpack(ctx context.Context, src Source, want record, layers []registry.LayerInfo) (*unpacker, *tree.Tree, error) {
 	staged := path.Join(s.staging, stagedTree)
-	if err := makeDir(s.releases, staged, 0o755); err != nil {
+	if err := makeDir(s.releases, staged); err != nil {
 		return nil, nil, err
 	}
 	dir, err := s.releases.OpenRoot(staged)

@@ -257,14 +257,11 @@ func lastUsed(events []Event) (activated, installed map[string]time.Time) {
 // digestOfRelease is the digest that a release is named by.
 func digestOfRelease(release string) string { return strings.Replace(release, "-", ":", 1) }
 
-// whoami names the user, and who became that by sudo.
+// whoami names the user.
 func whoami() string {
 	name := strconv.Itoa(os.Geteuid())
 	if u, err := user.LookupId(name); err == nil {
-		name = u.Username
-	}
-	if caller := os.Getenv("SUDO_USER"); caller != "" && caller != name {
-		name += " (" + caller + ")"
+		return u.Username
 	}
 	return name
 }

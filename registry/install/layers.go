@@ -126,7 +126,7 @@ func parseLine(line string) (tree.Entry, error) {
 		return e, unless(rest == "")
 	case "file":
 		e.Kind, e.SHA256 = tree.File, strings.TrimPrefix(rest, " ")
-		return e, unless(artifact.IsDigest("sha256:" + e.SHA256))
+		return e, unless(len(e.SHA256) == 64 && strings.Trim(e.SHA256, "0123456789abcdef") == "")
 	case "link":
 		e.Link, err = strconv.Unquote(strings.TrimPrefix(rest, " "))
 		return e, unless(err == nil)

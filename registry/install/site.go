@@ -132,7 +132,7 @@ func (s *site) begin(ctx context.Context, create bool) error {
 	if s.lock, err = s.take(ctx, lockName); err != nil {
 		return err
 	}
-	return errors.Join(s.sweep(), s.openContent(false), s.stage())
+	return errors.Join(s.sweep(ctx), s.openContent(false), s.stage())
 }
 
 // makeRoot makes the root if it is missing, and opens it.
@@ -179,7 +179,7 @@ func (s *site) makeReleases() error {
 	}
 	shown := filepath.Join(s.root, releasesName)
 	if s.releases == nil {
-		if err := makeDir(s.dir, releasesName, 0o755); err != nil {
+		if err := makeDir(s.dir, releasesName); err != nil {
 			return err
 		}
 		var err error
@@ -340,7 +340,7 @@ func (s *site) stage() error {
 // sweep removes what interrupted installations left: staging directories, and
 // records whose release is not there. Whoever made them is dead, since the lock is
 // held. What has such a name and was not made by an installation stays.
-func (s *site) sweep() error {
+func (s *site) sweep(ctx context.Context) error {
 	dir, err := s.releases.Open(".")
 	if err != nil {
 		return err
@@ -352,7 +352,7 @@ func (s *site) sweep() error {
 	for _, name := range names {
 		switch release, isRecord := strings.CutSuffix(name, ".json"); {
 		case stagingForm.MatchString(name):
-			err = s.sweepStaging(name)
+			err = s.sweepStaging(ctx, name)
 		case isRecord && s.isOrphan(release):
 			err = s.releases.Remove(name)
 		}
@@ -364,13 +364,13 @@ func (s *site) sweep() error {
 }
 
 // sweepStaging removes what has a staging directory's name if an installation made it.
-func (s *site) sweepStaging(name string) error {
+func (s *site) sweepStaging(ctx context.Context, name string) error {
 	info, err := s.releases.Lstat(name)
 	if err != nil {
 		return ignoreMissing(err)
 	}
 	if info.Mode().Type() == fs.ModeSymlink && s.trusts(info) {
-		return s.sweepLink(name)
+		return s.sweepLink(ctx, name)
 	}
 	if !info.IsDir() || !s.trusts(info) {
 		return nil
@@ -389,12 +389,12 @@ func (s *site) sweepStaging(name string) error {
 
 // sweepLink removes the link of a switch that was interrupted: one that is older than any switch
 // takes.
-func (s *site) sweepLink(name string) error {
+func (s *site) sweepLink(ctx context.Context, name string) error {
 	target, err := s.releases.Readlink(name)
 	if release, below := strings.CutPrefix(target, releasesName+"/"); err != nil || !below || !releaseForm.MatchString(release) {
 		return nil
 	}
-	lock, err := s.take(context.Background(), switchName)
+	lock, err := s.take(ctx, switchName)
 	if err != nil {
 		return err
 	}

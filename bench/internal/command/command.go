@@ -61,7 +61,7 @@ docs/measured: each result as it ends, so that the same command goes on where on
 	flags.StringVar(&o.Store, "store", "", "the store's directory (default: ampoule's own)")
 	flags.IntVarP(&o.Jobs, "jobs", "j", 0, "how many processors a build may use (default: all)")
 	flags.BoolVar(&o.Shared, "shared", false, "say that the machine has other work meanwhile: times are recorded as bounds")
-	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newReleases(o), newLoop(o), newBench(o, out), newCached(o, out), newGate(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newServices(o), newClients(o), newRegistry(o), newConformance(o), newSuite(o), newPeers(o), newTable(o))
+	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newReleases(o), newLoop(o), newBench(o, out), newCached(o, out), newGate(o, out), newHosts(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newServices(o), newClients(o), newRegistry(o), newConformance(o), newSuite(o), newPeers(o), newTable(o))
 	return root
 }
 
@@ -396,6 +396,31 @@ func newBench(o *options, out io.Writer) *cobra.Command {
 		Args:  cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			figures, err := o.Bench(cmd.Context())
+			if err != nil {
+				return err
+			}
+			for _, f := range figures {
+				fmt.Fprintln(out, figure(f))
+			}
+			return o.page()
+		},
+	}
+}
+
+func newHosts(o *options, out io.Writer) *cobra.Command {
+	return &cobra.Command{
+		Use:   "hosts REF NEXT",
+		Short: "Installs an artifact and the next one beside tar and docker pull",
+		Long: `Hosts installs an artifact of the store's registry below a root, then another one that shares most
+of its layers, and goes back. Beside it tar unpacks the same layers, and docker pulls the same
+artifact from the served registry. It drops the kernel's caches, so it wants root. The store must
+have a name of its own: --store.`,
+		Args: cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			if o.Store == "" {
+				return errors.New("hosts wants a store with the artifacts (--store)")
+			}
+			figures, err := o.Hosts(cmd.Context(), args[0], args[1])
 			if err != nil {
 				return err
 			}

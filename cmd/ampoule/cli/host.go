@@ -13,8 +13,15 @@ import (
 	"ampoule/registry/install"
 )
 
-// byHost is who changes a root, in its journal.
-const byHost = "ampoule host"
+// by says for a root's journal what changes it, and who became the user by sudo.
+func (s *Session) by(verb string) string {
+	for _, variable := range s.Environ {
+		if caller, ok := strings.CutPrefix(variable, "SUDO_USER="); ok && caller != "" {
+			return verb + ", by " + caller + " with sudo"
+		}
+	}
+	return verb
+}
 
 func newHost(s *Session) *cobra.Command {
 	cmd := &cobra.Command{
@@ -64,7 +71,7 @@ does. The result is the path of the release.
 		Args:              usage(cobra.ExactArgs(1)),
 		ValidArgsFunction: s.completeRefs(0, false),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.installs(cmd.Context(), args[0], root, byHost, activate)
+			return s.installs(cmd.Context(), args[0], root, s.by("ampoule host"), activate)
 		},
 	}
 	cmd.Flags().BoolVar(&activate, "activate", false, "make it the active release, too")
@@ -187,7 +194,7 @@ func (s *Session) switches(ctx context.Context, root string, do func(context.Con
 	if err != nil {
 		return err
 	}
-	o := install.SwitchOptions{By: byHost}
+	o := install.SwitchOptions{By: s.by("ampoule host")}
 	if allow != nil {
 		o.Allow = func(ctx context.Context, kept install.Grounds) error { return allow(ctx, root, kept) }
 	}

@@ -45,8 +45,8 @@ func TestHost(t *testing.T) {
 		{name: "activate again", args: []string{"activate", refs[0], "--glance", "--root", root, "--output", "json"}, out: []string{`"same": true`, `"active": true`, digest}},
 		{name: "list", args: []string{"list", "--root", root}, out: []string{"*", refs[0], "activated "}},
 		{name: "list as JSON", args: []string{"list", "--root", root, "--output", "json"}, out: []string{`"active": true`, `"processes": []`, `"unseen": `}},
-		{name: "history", args: []string{"history", "--root", root}, out: []string{"install", "activate", "ampoule host"}},
-		{name: "history as JSON", args: []string{"history", "--root", root, "--output", "json"}, out: []string{`"op": "activate"`, `"by": "ampoule host"`}},
+		{name: "history", args: []string{"history", "--root", root}, out: []string{"install", "activate", "ampoule host, by ann with sudo"}},
+		{name: "history as JSON", args: []string{"history", "--root", root, "--output", "json"}, out: []string{`"op": "activate"`, `"by": "ampoule host, by ann with sudo"`}},
 		{name: "verify", args: []string{"verify", "--root", root}, out: []string{"sha256:"}, errs: []string{"is whole"}},
 		{name: "verify all", args: []string{"verify", "--all", "--root", root, "--output", "json"}, out: []string{`"proven": true`, `"drift": null`}},
 		{name: "verify what is not there", args: []string{"verify", other, "--root", root}, code: codeNotFound, errs: []string{other}},
@@ -71,7 +71,7 @@ func TestHost(t *testing.T) {
 		}
 		out.Reset()
 		errs.Reset()
-		code := Main(&Session{In: s.In, Out: out, Err: errs}, append([]string{"--store", s.Store, "host"}, c.args...))
+		code := Main(&Session{In: s.In, Out: out, Err: errs, Environ: []string{"SUDO_USER=ann"}}, append([]string{"--store", s.Store, "host"}, c.args...))
 		if code != c.code || (out.Len() > 0) != (len(c.out) > 0) {
 			t.Errorf("%s: code %d, want %d; stdout %q, stderr %q", c.name, code, c.code, out, errs)
 		}

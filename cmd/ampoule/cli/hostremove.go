@@ -137,7 +137,7 @@ type hostCollected struct {
 
 func newHostCollect(s *Session) *cobra.Command {
 	var root string
-	o := install.CollectOptions{By: byHost}
+	o := install.CollectOptions{By: s.by("ampoule host")}
 	cmd := &cobra.Command{
 		Use:   "gc --root DIR",
 		Short: "Removes releases that were not used for long",
@@ -165,7 +165,7 @@ processes alone; how many could not be seen is told.`,
 
 func newHostUninstall(s *Session) *cobra.Command {
 	var root string
-	o := install.UninstallOptions{By: byHost}
+	o := install.UninstallOptions{By: s.by("ampoule host")}
 	cmd := &cobra.Command{
 		Use:   "uninstall DIGEST... --root DIR",
 		Short: "Removes releases, or all that was installed below a root",

@@ -51,7 +51,7 @@ installed must have that digest.
 				return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf(
 					"a dependency group is not installed: a release is its artifact, file by file, as verify proves; `ampoule run --group %s %s` has both", groups[0], args[0])}
 			}
-			return s.installs(cmd.Context(), args[0], root, "ampoule install", true)
+			return s.installs(cmd.Context(), args[0], root, s.by("ampoule install"), true)
 		},
 	}
 	cmd.Flags().StringVar(&root, "root", "", "the directory that holds the releases")

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"ampoule/registry/install"
 	"ampoule/tree"
 )
 
@@ -88,7 +89,7 @@ func openTree(stdin io.Reader, source, prefix string) (t *tree.Tree, done func()
 				return nil, nil, fmt.Errorf("opening tree: %w", err)
 			}
 			t, err := tree.FromDir(dir)
-			return t, func() {}, err
+			return install.AsArtifact(dir, t), func() {}, err
 		}
 	}
 	f, err := openTar(stdin, source)
