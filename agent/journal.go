@@ -177,7 +177,7 @@ func (d *desk) open() error {
 	if err != nil {
 		return fmt.Errorf("opening root: %w", err)
 	}
-	defer at.Close()
+	defer func() { _ = at.Close() }() // it was only opened to go on from
 	if err := at.Mkdir(dirName, 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
 		return fmt.Errorf("making %s: %w", filepath.Join(d.root, dirName), err)
 	}

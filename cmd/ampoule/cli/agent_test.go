@@ -257,7 +257,7 @@ watch: {for: 200ms, every: 100ms, failures: 2, command: [sh, -c, 'test ! -e $AMP
 	if err := json.Unmarshal([]byte(m.out.String()), &status); err != nil || status.State != "alarmed" || status.Digest != first || len(status.Events) == 0 {
 		t.Errorf("%v: %+v", err, status)
 	}
-	m.Session.Output = Text
+	m.Output = Text
 	m.ok("agent", "status", "--config", m.path("agent.yaml"))
 	if !strings.Contains(m.out.String(), "alarm    channel "+p.address+"/web:prod names "+second) {
 		t.Errorf("%s", m.out)
@@ -277,7 +277,7 @@ func (p *prod) deployed(runs, revoked string) {
 	if err := json.Unmarshal([]byte(p.out.String()), &all); err != nil || len(all.Hosts) != 1 || all.Hosts[0].Digest != runs || all.Hosts[0].State != "alarmed" {
 		p.t.Errorf("%v: %+v", err, all)
 	}
-	p.Session.Output = Text
+	p.Output = Text
 	p.ok(args(revoked)...)
 	if text := p.out.String(); !strings.Contains(text, "names it, revoked: poisoned") || strings.Contains(text, "host ") {
 		p.t.Errorf("%s", text)

@@ -41,8 +41,9 @@ func init() {
 	}
 }
 
-// supervise listens, and starts gunicorn with the socket whenever a line comes by DIR/restart.
-// When that serves, the one before is ended, and DIR/restarted gets a line.
+// supervise listens, and whenever a line comes by DIR/restart it ends the gunicorn that runs and
+// starts another one with the socket. Who asks meanwhile waits. When that serves, DIR/restarted
+// gets a line.
 func supervise(address, root, dir string) error {
 	listener, err := net.Listen("tcp", address)
 	if err != nil {
@@ -63,16 +64,13 @@ func supervise(address, root, dir string) error {
 		if err != nil {
 			continue
 		}
+		if before != nil {
+			_ = before.Process.Signal(syscall.SIGTERM)
+			_ = before.Wait()
+		}
 		said := "ok\n"
-		next, err := serveBy(root, dir, socket)
-		if err != nil {
+		if before, err = serveBy(root, dir, socket); err != nil {
 			said = err.Error() + "\n"
-		} else {
-			if before != nil {
-				_ = before.Process.Signal(syscall.SIGTERM)
-				_ = before.Wait()
-			}
-			before = next
 		}
 		answer, err := os.OpenFile(filepath.Join(dir, "restarted"), os.O_WRONLY, 0)
 		if err != nil {
@@ -91,7 +89,7 @@ func serveBy(root, dir string, socket *os.File) (*exec.Cmd, error) {
 	}
 	defer in.Close()
 	cmd := exec.Command("sh", "-c", `export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@"`, "sh", filepath.Join(root, "current/bin/ampoule-exec"), "--",
-		"gunicorn", "--workers=2", "--graceful-timeout=30", "--chdir="+dir, "app:app")
+		"gunicorn", "--workers=2", "--graceful-timeout=10", "--chdir="+dir, "app:app")
 	cmd.ExtraFiles, cmd.Stderr = []*os.File{socket}, in
 	if err := cmd.Start(); err != nil {
 		return nil, err
@@ -99,7 +97,7 @@ func serveBy(root, dir string, socket *os.File) (*exec.Cmd, error) {
 	lines := bufio.NewScanner(out)
 	for loaded := 0; loaded < 2; {
 		if !lines.Scan() {
-			return nil, fmt.Errorf("gunicorn ended: %v", cmd.Wait())
+			return nil, fmt.Errorf("gunicorn ended: %w", cmd.Wait())
 		}
 		if strings.Contains(lines.Text(), "application loaded") {
 			loaded++
@@ -321,7 +319,7 @@ channel: %s:5443/web:prod
 root: %s/root
 policy: %s
 poll: %s
-restart: {command: [sh, -c, 'echo go > %[2]s/restart; read said < %[2]s/restarted; test "$said" = ok'], timeout: 30s}
+restart: {command: [sh, -c, 'echo go > %[2]s/restart; read said < %[2]s/restarted; test "$said" = ok'], timeout: 1m}
 watch: {for: 2s, every: 500ms, failures: 2, url: "http://%[5]s:8000/health"}
 report: {host: %[6]s, directory: %[7]s, key: %[2]s/host.key, passphrase-file: %[2]s/host.pass}
 `, gateway, h.dir, f.path("policy.yaml"), fleetPoll, h.ip, h.name, f.path("reports")))
@@ -448,7 +446,7 @@ func (f *fleet) channel(args ...string) {
 }
 
 // TestThreeHosts has three hosts, each in a network of its own, follow a channel, while they are
-// asked without a pause: gunicorn of the release before and of the next one share a socket.
+// asked without a pause: each release's gunicorn gets the same socket.
 func TestThreeHosts(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("network namespaces need root, as Docker's tests do")
