@@ -121,11 +121,27 @@ const maxPatience = time.Minute
 // askAgain is how often a request is repeated whose answer is to ask later.
 const askAgain = 4
 
+// LaterError says that a registry asks to be left alone for longer than it is waited for.
+type LaterError struct {
+	Host, Status string
+	Wait         time.Duration
+}
+
+func (e *LaterError) Error() string {
+	return fmt.Sprintf("%s answers %s, and asks to be left alone for %s", e.Host, e.Status, e.Wait.Round(time.Second))
+}
+
+// Kind says whose fault it is.
+func (*LaterError) Kind() faults.Kind { return faults.Remote }
+
+// After is how long it asks to be left alone.
+func (e *LaterError) After() time.Duration { return e.Wait }
+
 // polite leaves a registry alone for as long as it asks for (RFC 9110, "Retry-After"), with
 // all requests, and then repeats the one that was answered so, where that is possible.
 type polite struct {
 	next http.RoundTripper
-	// most is the longest wait. What asks for a longer one is answered as it is.
+	// most is the longest wait. What asks for a longer one is a [*LaterError].
 	most time.Duration
 	// until is when it may be asked again, in nanoseconds since 1970.
 	until atomic.Int64
@@ -142,8 +158,12 @@ func (p *polite) RoundTrip(req *http.Request) (*http.Response, error) {
 			return nil, err
 		}
 		wait, asked := retryAfter(resp, time.Now())
-		if !asked || wait > p.most {
+		switch {
+		case !asked:
 			return resp, nil
+		case wait > p.most:
+			_ = resp.Body.Close()
+			return nil, &LaterError{Host: req.URL.Host, Status: resp.Status, Wait: wait}
 		}
 		p.until.Store(time.Now().Add(wait).UnixNano())
 		again, err := anew(req)

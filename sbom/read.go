@@ -22,6 +22,7 @@ type Document struct {
 	carried map[string]Package
 	inputs  []Ingredient
 	base    []Package
+	parts   []Part
 }
 
 // Read reads a document that [Make] has made.
@@ -39,6 +40,7 @@ func Read(data []byte) (*Document, error) {
 	d := &Document{carried: map[string]Package{}}
 	for _, c := range all(bom.Components) {
 		d.component(c)
+		d.part(c)
 	}
 	for _, f := range all(bom.Formulation) {
 		for _, c := range all(f.Components) {

@@ -34,6 +34,8 @@ var schemas = []struct {
 	{"failure", FailureSchema, func() (*jsonschema.Schema, error) { return jsonschema.For[Failure](nil) }},
 	{"diff", contents.DiffSchema, func() (*jsonschema.Schema, error) { return jsonschema.For[contents.Diff](nil) }},
 	{"channel", ChannelSchema, func() (*jsonschema.Schema, error) { return jsonschema.For[ChannelReport](nil) }},
+	{"agent-status", AgentSchema, func() (*jsonschema.Schema, error) { return jsonschema.For[AgentReport](nil) }},
+	{"deployments", DeploymentsSchema, func() (*jsonschema.Schema, error) { return jsonschema.For[DeploymentsReport](nil) }},
 	{"channel-check", ChannelCheckSchema, func() (*jsonschema.Schema, error) { return jsonschema.For[ChannelCheckReport](nil) }},
 	{"preflight", preflight.Schema, func() (*jsonschema.Schema, error) { return jsonschema.For[preflight.Report](nil) }},
 }

@@ -7,6 +7,8 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/agent"
+	"ampoule/agent/reports"
 	"ampoule/registry/channel/rules"
 	"ampoule/registry/trust/policy"
 	"ampoule/registry/trust/roots"
@@ -15,7 +17,7 @@ import (
 // The schemas of the files that people write for trust, in docs.
 func TestTrustSchemasAreCurrent(t *testing.T) {
 	t.Parallel()
-	for name, makes := range map[string]func() ([]byte, error){"policy": policy.Schema, "trust": roots.Schema, "channel-rules": rules.Schema} {
+	for name, makes := range map[string]func() ([]byte, error){"agent": agent.Schema, "hosts": reports.Schema, "policy": policy.Schema, "trust": roots.Schema, "channel-rules": rules.Schema} {
 		file := filepath.Join("..", "..", "..", "docs", name+".schema.json")
 		got, err := makes()
 		if err != nil {

@@ -332,6 +332,54 @@ func TestIncidentInAmpoule(t *testing.T) {
 		audited(t, 0, own, "--against", python)
 		audited(t, 0, filepath.Join(root, "current"))
 	})
+	assemblesNothing(t, builds["static"], builds["shared"])
+}
+
+// follows has production follow a channel, once, with nothing on it that could assemble anything.
+func (f *fleet) follows(t *testing.T, code int) string {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), program, "--store", f.store, "agent", "once", "--config", f.path("agent.yaml"))
+	cmd.Env = []string{"PATH=/usr/bin:/bin", "PIP_NO_INDEX=1", "DOCKER_HOST=unix:///nonexistent"}
+	out, _ := cmd.CombinedOutput()
+	if got := cmd.ProcessState.ExitCode(); got != code {
+		t.Errorf("it ends with code %d, not %d:\n%s", got, code, out)
+	}
+	return string(out)
+}
+
+// production follows web:prod, and is well where it does not have CI's interpreter.
+const production = `apiVersion: ampoule/v1
+channel: web:prod
+root: DIR/production
+policy: DIR/policy.yaml
+watch:
+  for: 1s
+  every: 500ms
+  failures: 1
+  command: [DIR/production/current/bin/python3, -c, "import _victim, sysconfig; assert not sysconfig.get_config_var('Py_ENABLE_SHARED')"]
+`
+
+// assemblesNothing has production run what was built once, and go back to it when the next digest
+// does not work there.
+func assemblesNothing(t *testing.T, good, bad string) {
+	f, digests := newShop(t, artifact{ref: good}, artifact{ref: bad})
+	f.write("agent.yaml", strings.ReplaceAll(production, "DIR", f.dir))
+	root := f.path("production")
+	_, built, _ := strings.Cut(good, "@")
+	t.Run("7: production assembles its own", func(t *testing.T) {
+		f.channel("promote", "web:prod", built)
+		f.follows(t, 0)
+		f.ok("verify", root, "web@"+built) // each file is the one that CI built
+	})
+	t.Run("9: nothing to go back to", func(t *testing.T) {
+		f.channel("promote", "web:prod", digests[1])
+		if said := f.follows(t, 4); !strings.Contains(said, digests[1]+" has failed on this host, and "+built+" runs") {
+			t.Errorf("it says:\n%s", said)
+		}
+		f.ok("verify", root, "web@"+built)
+		f.channel("rollback", "web:prod", built)
+		f.follows(t, 0)
+	})
 }
 
 // fingerprintOf is the fingerprint's digest that an artifact's label has.

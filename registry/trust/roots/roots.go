@@ -43,11 +43,13 @@ const (
 	RolePromote = "promote"
 	RoleApprove = "approve"
 	RoleCache   = "cache"
+	// RoleHost signs what hosts say of themselves.
+	RoleHost = "host"
 )
 
 // Roles lists all roles.
 func Roles() []string {
-	return []string{RoleRoot, RoleBuild, RoleTest, RolePromote, RoleApprove, RoleCache}
+	return []string{RoleRoot, RoleBuild, RoleTest, RolePromote, RoleApprove, RoleCache, RoleHost}
 }
 
 // Limits.
