@@ -86,6 +86,9 @@ const (
 	AnnotationSignature = Namespace + "cache.signature"
 	// AnnotationChannel holds a channel's name, at the manifest of its log.
 	AnnotationChannel = Namespace + "channel"
+	// AnnotationChannelNames holds the digest that the channel names, at the manifest of its log:
+	// for registries, which do not read the log. Nobody else believes it.
+	AnnotationChannelNames = Namespace + "channel.names"
 	// AnnotationTitle holds a file's name, at its descriptor (image-spec, annotations.md).
 	AnnotationTitle = "org.opencontainers.image.title"
 	// AnnotationRefName holds a tag, in the index of a directory of images (image-spec,

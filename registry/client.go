@@ -118,7 +118,7 @@ func foreign(host string) (*access, error) { return foreignAccess(host, maxSilen
 func foreignAccess(host string, silence time.Duration, backoff remote.Backoff) (*access, error) {
 	p := &patient{next: loopbackHTTP{remote.DefaultTransport}, silence: silence}
 	return newAccess(host,
-		remote.WithTransport(&polite{next: p, most: maxPatience}), remote.WithRetryBackoff(backoff), remote.WithRetryPredicate(p.retry),
+		remote.WithTransport(conditioned{&polite{next: p, most: maxPatience}}), remote.WithRetryBackoff(backoff), remote.WithRetryPredicate(p.retry),
 		remote.WithAuthFromKeychain(authn.DefaultKeychain))
 }
 

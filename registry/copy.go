@@ -385,13 +385,17 @@ func (c *copying) tag(ctx context.Context, root document) error {
 }
 
 // putTag gives the root the tag that was asked for. The log of a channel goes where there is
-// none: a log that was lost comes back from a copy so.
+// none, in registries that can tell: a log that was lost comes back from a copy so.
 func (c *copying) putTag(ctx context.Context, root document) error {
-	if !c.dst.local || !artifact.IsChannelTag(c.dst.tag) {
-		return c.put(ctx, c.dst.tag, root)
+	isLog := artifact.IsChannelTag(c.dst.tag)
+	if !isLog || !c.dst.local {
+		err := c.put(ctx, c.dst.tag, root)
+		if !isLog || statusOf(err) != http.StatusPreconditionRequired {
+			return err
+		}
 	}
 	c.done.Manifests++
-	err := (&Repository{c.dst}).putIf(ctx, c.dst.tag, "", root)
+	err := (&Repository{at: c.dst, way: Conditional}).putIf(ctx, c.dst.tag, "", root)
 	var there *MovedError
 	if errors.As(err, &there) {
 		return faults.New(faults.Refused, "`ampoule channel` writes it; copies of it go to other registries", "%s:%s is the log of a channel, and is there", c.dst.base, c.dst.tag)

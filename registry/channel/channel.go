@@ -2,8 +2,6 @@ package channel
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +21,12 @@ type Repository interface {
 	Tagged(ctx context.Context, tag string) (registry.ReferrerInfo, error)
 	Open(ctx context.Context, f registry.FileInfo) (io.ReadCloser, error)
 	Named(ctx context.Context, tag string) (string, error)
-	CheckConditions(ctx context.Context) error
+	Tags(ctx context.Context) ([]string, error)
+	// IsOwn reports whether it is in the store's own registry.
+	IsOwn() bool
+	// Probe finds out how tags are written, by writing one; Believe says what was found before.
+	Probe(ctx context.Context, tag string) (registry.Way, error)
+	Believe(way registry.Way)
 	PutIf(ctx context.Context, tag, expected, artifactType string, annotations map[string]string, files []artifact.File) (string, error)
 	PointIf(ctx context.Context, tag, expected, digest string) error
 }
@@ -121,7 +124,34 @@ func (c *Channel) Unverified(ctx context.Context) ([]Signed, error) {
 
 // fetch reads the entries, and the digest of the manifest that lists them.
 func (c *Channel) fetch(ctx context.Context) ([]Signed, string, error) {
-	info, err := c.repo.Tagged(ctx, artifact.ChannelTag(c.name))
+	entries, head, err := c.fetchTag(ctx, artifact.ChannelTag(c.name))
+	if err != nil || c.repo.IsOwn() {
+		return entries, head, err
+	}
+	numbered, err := c.fetchNumbered(ctx, len(entries) == 0)
+	if err != nil || numbered == nil {
+		return entries, head, err
+	}
+	longer, shorter := numbered, entries
+	if len(entries) > len(numbered) {
+		longer, shorter = entries, numbered
+	}
+	for i, e := range shorter {
+		if longer[i].Hash != e.Hash {
+			return nil, "", c.refuse(i+1, errors.New("there are two logs, one under the channel's tag and one under numbered ones, and they differ"))
+		}
+	}
+	return longer, head, nil
+}
+
+func (c *Channel) refuse(sequence int, err error) *LogError {
+	return &LogError{Log: c.String(), Sequence: sequence, Err: err}
+}
+
+// fetchTag reads the entries that a tag leads to, and the digest that it names. Both are empty
+// where there is no such tag.
+func (c *Channel) fetchTag(ctx context.Context, tag string) ([]Signed, string, error) {
+	info, err := c.repo.Tagged(ctx, tag)
 	var missing *registry.NotFoundError
 	if errors.As(err, &missing) {
 		return nil, "", nil
@@ -132,7 +162,7 @@ func (c *Channel) fetch(ctx context.Context) ([]Signed, string, error) {
 	entries, err := unpack(ctx, c.repo, info)
 	var form *formError
 	if errors.As(err, &form) || errors.As(err, &missing) {
-		return nil, "", &LogError{Log: c.String(), Err: err}
+		return nil, "", c.refuse(0, err)
 	}
 	if err != nil {
 		return nil, "", fmt.Errorf("reading channel %s: %w", c, err)
@@ -169,8 +199,7 @@ func (c *Channel) remember(ctx context.Context, l *Log) error {
 // withSeen gives what was seen of the log, and what notes that more was. Nothing has the
 // sequence 0.
 func (c *Channel) withSeen(ctx context.Context, do func(known seen, note func(seen) error) error) error {
-	sum := sha256.Sum256([]byte(c.String()))
-	key := hex.EncodeToString(sum[:])
+	key := c.memoryKey()
 	unlock, err := c.memory.Lock(ctx, memoryKind+"-"+key)
 	if err != nil {
 		return err
@@ -211,13 +240,18 @@ func (l *Log) checkSeen(known seen) error {
 //
 // What the channel then names is held first, so that nothing collects it, and the tag with the
 // channel's name comes last: the log decides. If somebody has added an entry meanwhile, the
-// error is a [*registry.MovedError], and nothing is added.
+// error is a [*registry.MovedError], and nothing is added. A registry in which that could not be
+// told is a [*registry.UnconditionalError].
 func (c *Channel) Append(ctx context.Context, l *Log, e Entry, by keys.Signer) (*Log, error) {
 	next, err := c.extend(ctx, l, e, by)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.repo.CheckConditions(ctx); err != nil {
+	way, err := c.Way(ctx, false)
+	if err == nil && way == registry.Unguarded {
+		err = &registry.UnconditionalError{Registry: c.repo.String()}
+	}
+	if err != nil {
 		return nil, fmt.Errorf("writing channel %s: %w", c, err)
 	}
 	if e.Action.names() {
@@ -225,12 +259,28 @@ func (c *Channel) Append(ctx context.Context, l *Log, e Entry, by keys.Signer) (
 			return nil, fmt.Errorf("holding %s: %w", e.Digest, err)
 		}
 	}
-	says := map[string]string{artifact.AnnotationChannel: c.name}
-	next.head, err = c.repo.PutIf(ctx, artifact.ChannelTag(c.name), l.head, artifact.ChannelType, says, pack(next.Entries))
+	tag, expected := artifact.ChannelTag(c.name), l.head
+	if way == registry.CreateOnly {
+		tag, expected = artifact.ChannelNumberTag(c.name, len(next.Entries)), ""
+	}
+	digest, err := c.repo.PutIf(ctx, tag, expected, artifact.ChannelType, c.says(next), pack(next.Entries))
 	if err != nil {
 		return nil, fmt.Errorf("writing channel %s: %w", c, err)
 	}
+	if way == registry.CreateOnly {
+		return next, nil // the tag of its name cannot follow
+	}
+	next.head = digest
 	return next, c.project(ctx)
+}
+
+// says are the annotations of a log's manifest.
+func (c *Channel) says(l *Log) map[string]string {
+	says := map[string]string{artifact.AnnotationChannel: c.name}
+	if l.Digest != "" {
+		says[artifact.AnnotationChannelNames] = l.Digest
+	}
+	return says
 }
 
 // extend makes the log with one more entry.

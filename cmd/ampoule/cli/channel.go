@@ -24,14 +24,15 @@ root and has the hash of the entry before. The log is verified whole before any 
 and no older one than was seen on this machine is believed.
 
 Channels are written NAME:CHANNEL, for example web:prod. The tag of that name is written, too,
-for docker pull; the log decides. Only the store's own registry is written, since the OCI
-protocol cannot keep two promotions at the same moment apart. The policy (--policy, or the
-machine's) names the trust root, and says what an artifact must have.`,
+for docker pull; the log decides. A channel is written in the store's own registry, in one that
+ampoule registry serve serves, and in one with immutable tags; ampoule channel probe says which
+one a registry is. The policy (--policy, or the machine's) names the trust root, and says what
+an artifact must have.`,
 		Args: usage(noVerb),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newChannelPromote(s), newChannelRollback(s), newChannelRevoke(s), newChannelFreeze(s), newChannelUnfreeze(s),
-		newChannelRefresh(s), newChannelRestart(s), newChannelResolve(s), newChannelHistory(s), newChannelCheck(s), newChannelApprove(s), newChannelRules(s))
+		newChannelRefresh(s), newChannelRestart(s), newChannelResolve(s), newChannelHistory(s), newChannelCheck(s), newChannelProbe(s), newChannelApprove(s), newChannelRules(s))
 	return cmd
 }
 

@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"ampoule/config"
-	"ampoule/faults"
 	"ampoule/registry/channel"
 	"ampoule/wiring"
 )
@@ -75,10 +74,8 @@ func ChannelResolve(ctx context.Context, s *Session, c *channel.Channel, most ti
 	if _, err := log.Current(); err != nil {
 		return err
 	}
-	last := log.Entries[len(log.Entries)-1]
-	if age := now.Sub(last.At); most > 0 && age > most {
-		return faults.New(faults.Refused, "`ampoule channel refresh` says that nothing has changed; or somebody shows an old log",
-			"channel %s: its last entry was written at %s, %s ago, and may be %s old", c, last.Time, age.Round(time.Second), most)
+	if err := log.CheckFresh(now, most); err != nil {
+		return err
 	}
 	report := reportOf(c, log, log.Entries[len(log.Entries)-1:])
 	return s.print(report.Ref, report)
