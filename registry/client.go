@@ -226,6 +226,18 @@ func splitHost(base string) (host, repo string) {
 	return host, repo
 }
 
+// NameOf is a repository's name without its host; one without a host stays as it is.
+func NameOf(repository string) string {
+	_, repo := splitHost(repository)
+	return repo
+}
+
+// HasHost reports whether a repository, or a reference, begins with a registry's host.
+func HasHost(repository string) bool {
+	host, _ := splitHost(repository)
+	return host != ""
+}
+
 // locate finds the repository of a reference's part before its tag or digest.
 func (r *Registry) locate(ref, rest string) (location, error) {
 	host, repo := splitHost(rest)

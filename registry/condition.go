@@ -151,6 +151,15 @@ func (r *Repository) PointIf(ctx context.Context, tag, expected, digest string) 
 	return r.putIf(ctx, tag, expected, document{d.Manifest, d.MediaType})
 }
 
+// Point has a tag name what has a digest in the repository, whatever it named.
+func (r *Repository) Point(ctx context.Context, tag, digest string) error {
+	d, err := r.at.get(ctx, r.at.repo.Digest(digest))
+	if err == nil {
+		err = r.put(ctx, r.at.repo.Tag(tag), document{d.Manifest, d.MediaType})
+	}
+	return r.at.convert("writing "+tag, r.at.base+":"+tag, err)
+}
+
 // putIf writes a manifest under a tag, under a condition.
 func (r *Repository) putIf(ctx context.Context, tag, expected string, d document) error {
 	if err := r.mayPutIf(ctx, expected); err != nil {

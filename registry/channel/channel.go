@@ -57,6 +57,17 @@ type Channel struct {
 	keys   Keys
 	memory Memory
 	now    func() time.Time
+	// places give the repository of each channel, home says that this is the one that the channel
+	// belongs to: see [Channel.Among].
+	places func(channel string) (Repository, error)
+	home   bool
+}
+
+// Among tells a channel where others of the repository's are, which may be in other registries.
+// Without it they are in the same. Home says that the channel belongs where it is: there it is
+// written even where its log says that it is a copy.
+func (c *Channel) Among(home bool, places func(channel string) (Repository, error)) {
+	c.home, c.places = home, places
 }
 
 // Open returns a channel. It makes no request. What is no name of a channel is an error of kind
@@ -65,12 +76,19 @@ func Open(repo Repository, name string, known Keys, memory Memory, now func() ti
 	if !artifact.IsChannel(name) {
 		return nil, faults.New(faults.Usage, "for example prod, or eu-prod-2", "%q is no name of a channel: at most 32 lower-case letters, digits and dashes, which begins with none of key-, hold-, channel- and sha256-", name)
 	}
-	return &Channel{repo, name, known, memory, now}, nil
+	return &Channel{repo: repo, name: name, keys: known, memory: memory, now: now}, nil
 }
 
 // sibling returns another channel of the repository.
 func (c *Channel) sibling(name string) (*Channel, error) {
-	return Open(c.repo, name, c.keys, c.memory, c.now)
+	repo := c.repo
+	if c.places != nil {
+		var err error
+		if repo, err = c.places(name); err != nil {
+			return nil, err
+		}
+	}
+	return Open(repo, name, c.keys, c.memory, c.now)
 }
 
 // String is the channel for people: REPOSITORY:CHANNEL.
@@ -78,6 +96,9 @@ func (c *Channel) String() string { return name(c.repo.String(), c.name) }
 
 // Reference is that of an artifact in the channel's repository.
 func (c *Channel) Reference(digest string) string { return c.repo.String() + "@" + digest }
+
+// Repository is where the log lies.
+func (c *Channel) Repository() Repository { return c.repo }
 
 // Name is the channel's name alone.
 func (c *Channel) Name() string { return c.name }
@@ -112,7 +133,7 @@ func (c *Channel) read(ctx context.Context) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.head = head
+	l.head, l.copyOf = head.digest, head.copyOf
 	return l, nil
 }
 
@@ -122,52 +143,60 @@ func (c *Channel) Unverified(ctx context.Context) ([]Signed, error) {
 	return entries, err
 }
 
-// fetch reads the entries, and the digest of the manifest that lists them.
-func (c *Channel) fetch(ctx context.Context) ([]Signed, string, error) {
-	entries, head, err := c.fetchTag(ctx, artifact.ChannelTag(c.name))
+// head is the manifest that lists the entries of a log.
+type head struct {
+	// digest is empty where the channel's tag is not there.
+	digest string
+	// copyOf is the channel that it is a copy of; empty where it is none.
+	copyOf string
+}
+
+// fetch reads the entries, and what lists them.
+func (c *Channel) fetch(ctx context.Context) ([]Signed, head, error) {
+	entries, at, err := c.fetchTag(ctx, artifact.ChannelTag(c.name))
 	if err != nil || c.repo.IsOwn() {
-		return entries, head, err
+		return entries, at, err
 	}
-	numbered, err := c.fetchNumbered(ctx, len(entries) == 0)
+	numbered, last, err := c.fetchNumbered(ctx, len(entries) == 0)
 	if err != nil || numbered == nil {
-		return entries, head, err
+		return entries, at, err
 	}
 	longer, shorter := numbered, entries
+	at.copyOf = last.copyOf
 	if len(entries) > len(numbered) {
 		longer, shorter = entries, numbered
 	}
 	for i, e := range shorter {
 		if longer[i].Hash != e.Hash {
-			return nil, "", c.refuse(i+1, errors.New("there are two logs, one under the channel's tag and one under numbered ones, and they differ"))
+			return nil, head{}, c.refuse(i+1, errors.New("there are two logs, one under the channel's tag and one under numbered ones, and they differ"))
 		}
 	}
-	return longer, head, nil
+	return longer, at, nil
 }
 
 func (c *Channel) refuse(sequence int, err error) *LogError {
 	return &LogError{Log: c.String(), Sequence: sequence, Err: err}
 }
 
-// fetchTag reads the entries that a tag leads to, and the digest that it names. Both are empty
-// where there is no such tag.
-func (c *Channel) fetchTag(ctx context.Context, tag string) ([]Signed, string, error) {
+// fetchTag reads the entries that a tag leads to. There are none where there is no such tag.
+func (c *Channel) fetchTag(ctx context.Context, tag string) ([]Signed, head, error) {
 	info, err := c.repo.Tagged(ctx, tag)
 	var missing *registry.NotFoundError
 	if errors.As(err, &missing) {
-		return nil, "", nil
+		return nil, head{}, nil
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("reading channel %s: %w", c, err)
+		return nil, head{}, fmt.Errorf("reading channel %s: %w", c, err)
 	}
 	entries, err := unpack(ctx, c.repo, info)
 	var form *formError
 	if errors.As(err, &form) || errors.As(err, &missing) {
-		return nil, "", c.refuse(0, err)
+		return nil, head{}, c.refuse(0, err)
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("reading channel %s: %w", c, err)
+		return nil, head{}, fmt.Errorf("reading channel %s: %w", c, err)
 	}
-	return entries, info.Digest, nil
+	return entries, head{info.Digest, line(info.Annotations[artifact.AnnotationChannelCopy])}, nil
 }
 
 // readAnyway reads a log of which the form alone holds: what follows what, and what was seen
@@ -177,7 +206,7 @@ func (c *Channel) readAnyway(ctx context.Context) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{Repository: c.repo.Name(), Channel: c.name, Entries: entries, head: head}
+	l := &Log{Repository: c.repo.Name(), Channel: c.name, Entries: entries, head: head.digest, copyOf: head.copyOf}
 	if err := l.checkChain(c.now()); err != nil {
 		return nil, err
 	}
@@ -247,10 +276,7 @@ func (c *Channel) Append(ctx context.Context, l *Log, e Entry, by keys.Signer) (
 	if err != nil {
 		return nil, err
 	}
-	way, err := c.Way(ctx, false)
-	if err == nil && way == registry.Unguarded {
-		err = &registry.UnconditionalError{Registry: c.repo.String()}
-	}
+	way, err := c.mayWrite(ctx, l)
 	if err != nil {
 		return nil, fmt.Errorf("writing channel %s: %w", c, err)
 	}
@@ -272,6 +298,19 @@ func (c *Channel) Append(ctx context.Context, l *Log, e Entry, by keys.Signer) (
 	}
 	next.head = digest
 	return next, c.project(ctx)
+}
+
+// mayWrite refuses to add to a copy, and to write where others would be lost.
+func (c *Channel) mayWrite(ctx context.Context, l *Log) (registry.Way, error) {
+	if l.copyOf != "" && !c.home {
+		return "", faults.New(faults.Refused, "write the channel there; where it is to be written here from now on, its rule in channels.yaml names this registry",
+			"its log is a copy, of channel %s", l.copyOf)
+	}
+	way, err := c.Way(ctx, false)
+	if err == nil && way == registry.Unguarded {
+		err = &registry.UnconditionalError{Registry: c.repo.String()}
+	}
+	return way, err
 }
 
 // says are the annotations of a log's manifest.

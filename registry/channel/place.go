@@ -65,24 +65,22 @@ func (c *Channel) memoryKey() string {
 
 // fetchNumbered reads the log of a registry whose tags do not move: there each entry has a tag of
 // its own, with the number of entries that its log has, and the last one counts. It is nil where there
-// is none. A number that is missing below the last one was taken away.
-func (c *Channel) fetchNumbered(ctx context.Context, only bool) ([]Signed, error) {
-	first, err := c.repo.Named(ctx, artifact.ChannelNumberTag(c.name, 1))
-	if err != nil {
-		return nil, fmt.Errorf("reading channel %s: %w", c, err)
-	}
-	if first == "" && !only {
-		return nil, nil
+// is none. A number that is missing below the last one was taken away. Only says that there is no
+// other log: then the first number may be missing, too.
+func (c *Channel) fetchNumbered(ctx context.Context, only bool) ([]Signed, head, error) {
+	first, err := c.numbered(ctx, 1)
+	if err != nil || !first && !only {
+		return nil, head{}, err
 	}
 	last, err := c.lastNumber(ctx)
 	if err != nil || last == 0 {
-		return nil, err
+		return nil, head{}, err
 	}
-	entries, _, err := c.fetchTag(ctx, artifact.ChannelNumberTag(c.name, last))
+	entries, at, err := c.fetchTag(ctx, artifact.ChannelNumberTag(c.name, last))
 	if err == nil && len(entries) != last {
 		err = c.refuse(0, fmt.Errorf("the tag %s leads to %d entries", artifact.ChannelNumberTag(c.name, last), len(entries)))
 	}
-	return entries, err
+	return entries, at, err
 }
 
 // lastNumber finds the highest number of the tags of a log; 0 where there is none.
@@ -133,6 +131,24 @@ func (c *Channel) gap(n int, err error) error {
 		return err
 	}
 	return c.refuse(n, fmt.Errorf("its tag %s is gone, and later ones are there", artifact.ChannelNumberTag(c.name, n)))
+}
+
+// Exists reports whether there is a log of the channel, or was one when this was last seen. It
+// verifies nothing.
+func (c *Channel) Exists(ctx context.Context) (bool, error) {
+	is := false
+	err := c.withSeen(ctx, func(known seen, _ func(seen) error) error {
+		is = known.Sequence > 0
+		return nil
+	})
+	if is || err != nil {
+		return is, err
+	}
+	named, err := c.repo.Named(ctx, artifact.ChannelTag(c.name))
+	if named != "" || err != nil || c.repo.IsOwn() {
+		return named != "", err
+	}
+	return c.numbered(ctx, 1)
 }
 
 // Changed reports whether somebody has written the channel since a log of it was read. It costs one

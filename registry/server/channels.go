@@ -15,6 +15,7 @@ import (
 	"strings"
 
 	"ampoule/artifact"
+	"ampoule/faults"
 	"ampoule/registry/internal/protocol"
 )
 
@@ -57,6 +58,9 @@ type deniedError struct {
 }
 
 func (e *deniedError) Error() string { return e.text }
+
+// Kind says whose fault it is.
+func (*deniedError) Kind() faults.Kind { return faults.Refused }
 
 // checkChannels refuses a write that contradicts a channel. It returns the tags that follow the log
 // of one: they may move to where that leads.
