@@ -56,6 +56,8 @@ type access struct {
 	puller        *remote.Puller
 	// transport reaches the store's own registry; nil for others.
 	transport http.RoundTripper
+	// times compares clocks; nil for the store's own registry and for layouts.
+	times *clock
 	// tagging is held while a tag is read, changed and written.
 	tagging sync.Mutex
 }
@@ -117,9 +119,15 @@ func foreign(host string) (*access, error) { return foreignAccess(host, maxSilen
 
 func foreignAccess(host string, silence time.Duration, backoff remote.Backoff) (*access, error) {
 	p := &patient{next: loopbackHTTP{remote.DefaultTransport}, silence: silence}
-	return newAccess(host,
-		remote.WithTransport(conditioned{&polite{next: p, most: maxPatience}}), remote.WithRetryBackoff(backoff), remote.WithRetryPredicate(p.retry),
+	times := &clock{next: p}
+	a, err := newAccess(host,
+		remote.WithTransport(conditioned{&polite{next: times, most: maxPatience}}), remote.WithRetryBackoff(backoff), remote.WithRetryPredicate(p.retry),
 		remote.WithAuthFromKeychain(authn.DefaultKeychain))
+	if err != nil {
+		return nil, err
+	}
+	a.times = times
+	return a, nil
 }
 
 func newAccess(shown string, options ...remote.Option) (*access, error) {

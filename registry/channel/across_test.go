@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"ampoule/artifact"
 	"ampoule/faults"
@@ -289,5 +290,50 @@ func TestMirrorIsCutOff(t *testing.T) {
 				t.Fatalf("%s: it never ends: %v", name, err)
 			}
 		}
+	}
+}
+
+// A log that is lost comes back from its copy, and is written again.
+func TestBackFromMirror(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	ctx := t.Context()
+	at := s.empty(movable())
+	repo, err := at.registry().Repository("web")
+	s.must(err)
+	s.prod(s.a)
+	_, err = s.channel("prod").Mirror(ctx, repo, s.bring, 5)
+	s.must(err)
+	lost := newScene(t)
+	lost.root, lost.now = s.root, s.now
+	for _, ref := range []string{"web@" + s.a, "web:channel-prod"} {
+		_, err := registry.Copy(ctx, at.registry(), ref, lost.reg, ref)
+		s.must(err)
+	}
+	l, err := lost.writer("prod", "promote-1").Refresh(ctx)
+	s.must(err)
+	if l.Digest != s.a || len(l.Entries) != 2 || lost.named("prod") != s.a {
+		t.Errorf("%+v", l.State)
+	}
+}
+
+// A log whose last entry is too old is told from one that is not.
+func TestCheckFresh(t *testing.T) {
+	t.Parallel()
+	s := newScene(t)
+	l := s.prod(s.a)
+	later := s.now.Add(2 * time.Hour)
+	for most, want := range map[time.Duration]bool{0: true, time.Hour: false, 2 * time.Hour: true, 3 * time.Hour: true} {
+		err := l.CheckFresh(later, most)
+		var stale *StaleError
+		if errors.As(err, &stale) == want || err != nil && (faults.Of(err) != faults.Refused || stale.Age != 2*time.Hour || stale.Hint() == "") {
+			t.Errorf("at most %s: %v", most, err)
+		}
+	}
+	s.now = later
+	l, err := s.writer("prod", "promote-1").Refresh(t.Context())
+	s.must(err)
+	if err := l.CheckFresh(later, time.Minute); err != nil {
+		t.Errorf("it was refreshed: %v", err)
 	}
 }

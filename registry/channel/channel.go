@@ -24,6 +24,8 @@ type Repository interface {
 	Tags(ctx context.Context) ([]string, error)
 	// IsOwn reports whether it is in the store's own registry.
 	IsOwn() bool
+	// Ahead is how far this machine's clock is ahead of the registry's, as far as that is known.
+	Ahead() time.Duration
 	// Probe finds out how tags are written, by writing one; Believe says what was found before.
 	Probe(ctx context.Context, tag string) (registry.Way, error)
 	Believe(way registry.Way)
@@ -300,11 +302,21 @@ func (c *Channel) Append(ctx context.Context, l *Log, e Entry, by keys.Signer) (
 	return next, c.project(ctx)
 }
 
-// mayWrite refuses to add to a copy, and to write where others would be lost.
+// mayWrite refuses to add to a copy, to write where others would be lost, and by a clock that is
+// wrong: what says tomorrow would be refused by all readers until then, and what says yesterday would
+// have been in its channel since.
 func (c *Channel) mayWrite(ctx context.Context, l *Log) (registry.Way, error) {
-	if l.copyOf != "" && !c.home {
+	// A log that was lost comes back from its copy.
+	if l.copyOf != "" && l.copyOf != c.String() && !c.home {
 		return "", faults.New(faults.Refused, "write the channel there; where it is to be written here from now on, its rule in channels.yaml names this registry",
 			"its log is a copy, of channel %s", l.copyOf)
+	}
+	if ahead := c.repo.Ahead(); ahead.Abs() > skew {
+		is := "ahead of"
+		if ahead < 0 {
+			is = "behind"
+		}
+		return "", faults.New(faults.Machine, "set the clock of this machine, or that of the registry", "the clock of this machine is %s %s that of the registry", ahead.Abs().Round(time.Minute), is)
 	}
 	way, err := c.Way(ctx, false)
 	if err == nil && way == registry.Unguarded {

@@ -323,3 +323,34 @@ func (c *counted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	c.mu.Unlock()
 	next.ServeHTTP(w, r)
 }
+
+// shifted is a registry whose clock is set elsewhere.
+type shifted struct {
+	http.Handler
+	by time.Duration
+}
+
+// ServeHTTP implements [http.Handler].
+func (s shifted) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	w.Header().Set("Date", time.Now().Add(s.by).UTC().Format(http.TimeFormat))
+	s.Handler.ServeHTTP(w, r)
+}
+
+// Clocks that are a day apart: nothing is written that would be wrong by a day.
+func TestClocksOfMachines(t *testing.T) {
+	t.Parallel()
+	inner := served(t)
+	s := newScene(t)
+	s.host(inner)
+	for by, want := range map[time.Duration]string{-day: "24h0m0s ahead of that of the registry", day: "24h0m0s behind that of the registry", skew / 2: ""} {
+		at := s.empty(shifted{inner, by})
+		_, err := at.machine("prod", "promote-1", &memory{}).Promote(t.Context(), Promotion{Digest: s.a})
+		if want == "" {
+			s.must(err)
+			continue
+		}
+		if faults.Of(err) != faults.Machine || !strings.Contains(err.Error(), want) {
+			t.Errorf("want %q: %v", want, err)
+		}
+	}
+}
