@@ -155,6 +155,8 @@ LOSSES := 200
 
 powerloss: setup measure ## Loses the power at moments of what writes to registries, and records what came of it
 	go test -count=1 -timeout 2h -run '^TestPowerLoss$$' ./registry -args -losses $(LOSSES) -record $(CURDIR)/docs/measured/powerloss.json
+	go test -count=1 -timeout 2h -run '^TestPromotionAndPowerLoss$$' ./registry/channel -args -losses $(LOSSES) -record $(CURDIR)/docs/measured/powerloss.json
+	go test -count=1 -timeout 2h -run '^TestPromotionKilled$$' ./registry/channel -args -kills $(LOSSES) -record-kills $(CURDIR)/docs/measured/killed.json
 	go test -count=1 -timeout 2h -run '^TestExportAndPowerLoss$$' ./cmd/ampoule/cli -args -losses $(LOSSES)
 	go test -count=1 -timeout 2h -run '^TestHostPowerLoss$$' ./registry/install -args -losses $(LOSSES) -record $(CURDIR)/docs/measured/hostlosses.json
 	bin/measure table

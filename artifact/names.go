@@ -86,6 +86,11 @@ const (
 	AnnotationSignature = Namespace + "cache.signature"
 	// AnnotationChannel holds a channel's name, at the manifest of its log.
 	AnnotationChannel = Namespace + "channel"
+	// AnnotationChannelNames holds the digest that the channel names, at the manifest of its log:
+	// for registries, which do not read the log. Nobody else believes it.
+	AnnotationChannelNames = Namespace + "channel.names"
+	// AnnotationChannelCopy holds the channel that a log is a copy of, at the manifest of the copy.
+	AnnotationChannelCopy = Namespace + "channel.copy-of"
 	// AnnotationTitle holds a file's name, at its descriptor (image-spec, annotations.md).
 	AnnotationTitle = "org.opencontainers.image.title"
 	// AnnotationRefName holds a tag, in the index of a directory of images (image-spec,

@@ -3,6 +3,7 @@ package artifact
 import (
 	"fmt"
 	"regexp"
+	"strconv"
 	"strings"
 )
 
@@ -13,6 +14,8 @@ const (
 	holdPrefix = "hold-"
 	// channelPrefix begins the tag of a channel's log.
 	channelPrefix = "channel-"
+	// probeSuffix ends the tag with which the writes of a log are tried.
+	probeSuffix = ".probe"
 	// signatureSuffix and attestationSuffix end cosign's tags, which begin as the tag schema
 	// for referrers has it (distribution-spec, "Referrers Tag Schema").
 	signatureSuffix   = ".sig"
@@ -25,6 +28,7 @@ var (
 	// reservedForm are the tags that have a meaning, or look like a digest.
 	reservedForm = regexp.MustCompile(`^(?:key|hold|channel|sha256)-`)
 	channelForm  = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$`)
+	numberedForm = regexp.MustCompile(`^channel-([a-z0-9-]+)\.([0-9]{6})$`)
 	heldForm     = regexp.MustCompile(`^hold-[0-9a-f]{64}\.([a-z0-9-]+)$`)
 	nameForm     = regexp.MustCompile(`^[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*(?:/[a-z0-9]+(?:(?:\.|_|__|-+)[a-z0-9]+)*)*$`)
 )
@@ -89,6 +93,39 @@ func IsChannel(text string) bool {
 
 // ChannelTag is the tag of a channel's log: "channel-" and its name.
 func ChannelTag(channel string) string { return channelPrefix + channel }
+
+// ChannelProbeTag is the tag under which is tried how a registry writes tags: that of the
+// channel's log, and ".probe".
+func ChannelProbeTag(channel string) string { return ChannelTag(channel) + probeSuffix }
+
+// ChannelNumberTag is the tag of a channel's log as it was with so many entries, in a registry
+// whose tags do not move: that of the log, a dot and six digits.
+func ChannelNumberTag(channel string, entries int) string {
+	return fmt.Sprintf("%s.%06d", ChannelTag(channel), entries)
+}
+
+// ChannelNumber returns how many entries the log of a channel has by its tag; other tags have none.
+func ChannelNumber(channel, tag string) (entries int, ok bool) {
+	m := numberedForm.FindStringSubmatch(tag)
+	if m == nil || m[1] != channel {
+		return 0, false
+	}
+	entries, err := strconv.Atoi(m[2])
+	return entries, err == nil && entries > 0
+}
+
+// ChannelOfLog returns the channel whose log a tag is; other tags have none.
+func ChannelOfLog(tag string) (channel string, ok bool) {
+	channel, ok = strings.CutPrefix(tag, channelPrefix)
+	return channel, ok && IsChannel(channel)
+}
+
+// MovesByCondition reports whether a tag is that of a channel's log, or the one with which its
+// writes are tried. They move under a condition alone.
+func MovesByCondition(tag string) bool {
+	_, ok := ChannelOfLog(strings.TrimSuffix(tag, probeSuffix))
+	return ok
+}
 
 // IsChannelTag reports whether a tag is that of a channel's log, or pretends to be.
 func IsChannelTag(tag string) bool { return strings.HasPrefix(tag, channelPrefix) }

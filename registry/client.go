@@ -56,6 +56,8 @@ type access struct {
 	puller        *remote.Puller
 	// transport reaches the store's own registry; nil for others.
 	transport http.RoundTripper
+	// times compares clocks; nil for the store's own registry and for layouts.
+	times *clock
 	// tagging is held while a tag is read, changed and written.
 	tagging sync.Mutex
 }
@@ -117,9 +119,15 @@ func foreign(host string) (*access, error) { return foreignAccess(host, maxSilen
 
 func foreignAccess(host string, silence time.Duration, backoff remote.Backoff) (*access, error) {
 	p := &patient{next: loopbackHTTP{remote.DefaultTransport}, silence: silence}
-	return newAccess(host,
-		remote.WithTransport(resuming{next: &polite{next: p, most: maxPatience}, wait: resumeWait}), remote.WithRetryBackoff(backoff), remote.WithRetryPredicate(p.retry),
+	times := &clock{next: p}
+	a, err := newAccess(host,
+		remote.WithTransport(conditioned{resuming{next: &polite{next: times, most: maxPatience}, wait: resumeWait}}), remote.WithRetryBackoff(backoff), remote.WithRetryPredicate(p.retry),
 		remote.WithAuthFromKeychain(authn.DefaultKeychain))
+	if err != nil {
+		return nil, err
+	}
+	a.times = times
+	return a, nil
 }
 
 func newAccess(shown string, options ...remote.Option) (*access, error) {
@@ -224,6 +232,18 @@ func splitHost(base string) (host, repo string) {
 		return "", base
 	}
 	return host, repo
+}
+
+// NameOf is a repository's name without its host; one without a host stays as it is.
+func NameOf(repository string) string {
+	_, repo := splitHost(repository)
+	return repo
+}
+
+// HasHost reports whether a repository, or a reference, begins with a registry's host.
+func HasHost(repository string) bool {
+	host, _ := splitHost(repository)
+	return host != ""
 }
 
 // locate finds the repository of a reference's part before its tag or digest.

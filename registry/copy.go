@@ -390,14 +390,18 @@ func (c *copying) tag(ctx context.Context, root document) error {
 	return nil
 }
 
-// putTag gives the root a tag. The log of a channel goes where there is none: a log that was lost
-// comes back from a copy so.
+// putTag gives the root a tag. The log of a channel goes where there is
+// none, in registries that can tell: a log that was lost comes back from a copy so.
 func (c *copying) putTag(ctx context.Context, tag string, root document) error {
-	if !c.dst.local || !artifact.IsChannelTag(tag) {
-		return c.put(ctx, tag, root)
+	isLog := artifact.IsChannelTag(tag)
+	if !isLog || !c.dst.local {
+		err := c.put(ctx, tag, root)
+		if !isLog || statusOf(err) != http.StatusPreconditionRequired {
+			return err
+		}
 	}
 	c.done.Manifests++
-	err := (&Repository{c.dst}).putIf(ctx, tag, "", root)
+	err := (&Repository{at: c.dst, way: Conditional}).putIf(ctx, tag, "", root)
 	var there *MovedError
 	if errors.As(err, &there) {
 		return faults.New(faults.Refused, "`ampoule channel` writes it; copies of it go to other registries", "%s:%s is the log of a channel, and is there", c.dst.base, tag)

@@ -16,7 +16,11 @@ import (
 var briefBackoff = remote.Backoff{Duration: 200 * time.Millisecond, Factor: 2, Jitter: 0.1, Steps: 3}
 
 // Repository is a repository of any registry with files under tags.
-type Repository struct{ at location }
+type Repository struct {
+	at location
+	// way is how another registry than the store's own writes tags; empty while nobody knows.
+	way Way
+}
 
 // OpenRepository returns the repository HOST[:PORT]/NAME. It makes no request. Credentials come from
 // Docker's configuration; plain http is spoken to loopback addresses only. A registry that is
@@ -34,7 +38,7 @@ func OpenRepository(ref string, silence time.Duration) (*Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Repository{location{access: a, repo: reg.Repo(repo), base: ref, name: repo}}, nil
+	return &Repository{at: location{access: a, repo: reg.Repo(repo), base: ref, name: repo}}, nil
 }
 
 // Repository returns the repository of a name in this registry, or HOST/NAME in any. It makes no
@@ -44,7 +48,7 @@ func (r *Registry) Repository(name string) (*Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Repository{at}, nil
+	return &Repository{at: at}, nil
 }
 
 // Name is the repository's name, without host and prefix.

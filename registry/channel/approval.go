@@ -67,6 +67,17 @@ func (c *Channel) Approve(ctx context.Context, r *rules.Rules, by keys.Signer, f
 	return evidence.Attest(ctx, by, form, c.repo.String(), digest, evidence.Claim{Type: ApprovalType, Predicate: predicate})
 }
 
+// Beside is the reference of an artifact where approvals of it belong: where it is before it is
+// promoted, in the registry of the channel that it comes from.
+func (c *Channel) Beside(ctx context.Context, r *rules.Rules, artifacts Artifacts, digest string) (string, error) {
+	rule, _ := r.Rule(c.name, c.repo.Name())
+	at, err := c.whereIs(ctx, artifacts, rule.From, Entry{Action: Promote, Digest: digest})
+	if err != nil {
+		return "", err
+	}
+	return at.Reference(digest), nil
+}
+
 // keyName is the name of a key in the trust root, if it counts for a role now.
 func (c *Channel) keyName(role string, by keys.Signer) string {
 	known := c.keys.KeysOf(role, c.now())

@@ -2,8 +2,6 @@ package channel
 
 import (
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -23,7 +21,14 @@ type Repository interface {
 	Tagged(ctx context.Context, tag string) (registry.ReferrerInfo, error)
 	Open(ctx context.Context, f registry.FileInfo) (io.ReadCloser, error)
 	Named(ctx context.Context, tag string) (string, error)
-	CheckConditions(ctx context.Context) error
+	Tags(ctx context.Context) ([]string, error)
+	// IsOwn reports whether it is in the store's own registry.
+	IsOwn() bool
+	// Ahead is how far this machine's clock is ahead of the registry's, as far as that is known.
+	Ahead() time.Duration
+	// Probe finds out how tags are written, by writing one; Believe says what was found before.
+	Probe(ctx context.Context, tag string) (registry.Way, error)
+	Believe(way registry.Way)
 	PutIf(ctx context.Context, tag, expected, artifactType string, annotations map[string]string, files []artifact.File) (string, error)
 	PointIf(ctx context.Context, tag, expected, digest string) error
 }
@@ -54,6 +59,17 @@ type Channel struct {
 	keys   Keys
 	memory Memory
 	now    func() time.Time
+	// places give the repository of each channel, home says that this is the one that the channel
+	// belongs to: see [Channel.Among].
+	places func(channel string) (Repository, error)
+	home   bool
+}
+
+// Among tells a channel where others of the repository's are, which may be in other registries.
+// Without it they are in the same. Home says that the channel belongs where it is: there it is
+// written even where its log says that it is a copy.
+func (c *Channel) Among(home bool, places func(channel string) (Repository, error)) {
+	c.home, c.places = home, places
 }
 
 // Open returns a channel. It makes no request. What is no name of a channel is an error of kind
@@ -62,12 +78,19 @@ func Open(repo Repository, name string, known Keys, memory Memory, now func() ti
 	if !artifact.IsChannel(name) {
 		return nil, faults.New(faults.Usage, "for example prod, or eu-prod-2", "%q is no name of a channel: at most 32 lower-case letters, digits and dashes, which begins with none of key-, hold-, channel- and sha256-", name)
 	}
-	return &Channel{repo, name, known, memory, now}, nil
+	return &Channel{repo: repo, name: name, keys: known, memory: memory, now: now}, nil
 }
 
 // sibling returns another channel of the repository.
 func (c *Channel) sibling(name string) (*Channel, error) {
-	return Open(c.repo, name, c.keys, c.memory, c.now)
+	repo := c.repo
+	if c.places != nil {
+		var err error
+		if repo, err = c.places(name); err != nil {
+			return nil, err
+		}
+	}
+	return Open(repo, name, c.keys, c.memory, c.now)
 }
 
 // String is the channel for people: REPOSITORY:CHANNEL.
@@ -75,6 +98,9 @@ func (c *Channel) String() string { return name(c.repo.String(), c.name) }
 
 // Reference is that of an artifact in the channel's repository.
 func (c *Channel) Reference(digest string) string { return c.repo.String() + "@" + digest }
+
+// Repository is where the log lies.
+func (c *Channel) Repository() Repository { return c.repo }
 
 // Name is the channel's name alone.
 func (c *Channel) Name() string { return c.name }
@@ -109,7 +135,7 @@ func (c *Channel) read(ctx context.Context) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l.head = head
+	l.head, l.copyOf = head.digest, head.copyOf
 	return l, nil
 }
 
@@ -119,25 +145,60 @@ func (c *Channel) Unverified(ctx context.Context) ([]Signed, error) {
 	return entries, err
 }
 
-// fetch reads the entries, and the digest of the manifest that lists them.
-func (c *Channel) fetch(ctx context.Context) ([]Signed, string, error) {
-	info, err := c.repo.Tagged(ctx, artifact.ChannelTag(c.name))
+// head is the manifest that lists the entries of a log.
+type head struct {
+	// digest is empty where the channel's tag is not there.
+	digest string
+	// copyOf is the channel that it is a copy of; empty where it is none.
+	copyOf string
+}
+
+// fetch reads the entries, and what lists them.
+func (c *Channel) fetch(ctx context.Context) ([]Signed, head, error) {
+	entries, at, err := c.fetchTag(ctx, artifact.ChannelTag(c.name))
+	if err != nil || c.repo.IsOwn() {
+		return entries, at, err
+	}
+	numbered, last, err := c.fetchNumbered(ctx, len(entries) == 0)
+	if err != nil || numbered == nil {
+		return entries, at, err
+	}
+	longer, shorter := numbered, entries
+	at.copyOf = last.copyOf
+	if len(entries) > len(numbered) {
+		longer, shorter = entries, numbered
+	}
+	for i, e := range shorter {
+		if longer[i].Hash != e.Hash {
+			return nil, head{}, c.refuse(i+1, errors.New("there are two logs, one under the channel's tag and one under numbered ones, and they differ"))
+		}
+	}
+	return longer, at, nil
+}
+
+func (c *Channel) refuse(sequence int, err error) *LogError {
+	return &LogError{Log: c.String(), Sequence: sequence, Err: err}
+}
+
+// fetchTag reads the entries that a tag leads to. There are none where there is no such tag.
+func (c *Channel) fetchTag(ctx context.Context, tag string) ([]Signed, head, error) {
+	info, err := c.repo.Tagged(ctx, tag)
 	var missing *registry.NotFoundError
 	if errors.As(err, &missing) {
-		return nil, "", nil
+		return nil, head{}, nil
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("reading channel %s: %w", c, err)
+		return nil, head{}, fmt.Errorf("reading channel %s: %w", c, err)
 	}
 	entries, err := unpack(ctx, c.repo, info)
 	var form *formError
 	if errors.As(err, &form) || errors.As(err, &missing) {
-		return nil, "", &LogError{Log: c.String(), Err: err}
+		return nil, head{}, c.refuse(0, err)
 	}
 	if err != nil {
-		return nil, "", fmt.Errorf("reading channel %s: %w", c, err)
+		return nil, head{}, fmt.Errorf("reading channel %s: %w", c, err)
 	}
-	return entries, info.Digest, nil
+	return entries, head{info.Digest, line(info.Annotations[artifact.AnnotationChannelCopy])}, nil
 }
 
 // readAnyway reads a log of which the form alone holds: what follows what, and what was seen
@@ -147,7 +208,7 @@ func (c *Channel) readAnyway(ctx context.Context) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{Repository: c.repo.Name(), Channel: c.name, Entries: entries, head: head}
+	l := &Log{Repository: c.repo.Name(), Channel: c.name, Entries: entries, head: head.digest, copyOf: head.copyOf}
 	if err := l.checkChain(c.now()); err != nil {
 		return nil, err
 	}
@@ -169,8 +230,7 @@ func (c *Channel) remember(ctx context.Context, l *Log) error {
 // withSeen gives what was seen of the log, and what notes that more was. Nothing has the
 // sequence 0.
 func (c *Channel) withSeen(ctx context.Context, do func(known seen, note func(seen) error) error) error {
-	sum := sha256.Sum256([]byte(c.String()))
-	key := hex.EncodeToString(sum[:])
+	key := c.memoryKey()
 	unlock, err := c.memory.Lock(ctx, memoryKind+"-"+key)
 	if err != nil {
 		return err
@@ -211,13 +271,15 @@ func (l *Log) checkSeen(known seen) error {
 //
 // What the channel then names is held first, so that nothing collects it, and the tag with the
 // channel's name comes last: the log decides. If somebody has added an entry meanwhile, the
-// error is a [*registry.MovedError], and nothing is added.
+// error is a [*registry.MovedError], and nothing is added. A registry in which that could not be
+// told is a [*registry.UnconditionalError].
 func (c *Channel) Append(ctx context.Context, l *Log, e Entry, by keys.Signer) (*Log, error) {
 	next, err := c.extend(ctx, l, e, by)
 	if err != nil {
 		return nil, err
 	}
-	if err := c.repo.CheckConditions(ctx); err != nil {
+	way, err := c.mayWrite(ctx, l)
+	if err != nil {
 		return nil, fmt.Errorf("writing channel %s: %w", c, err)
 	}
 	if e.Action.names() {
@@ -225,12 +287,51 @@ func (c *Channel) Append(ctx context.Context, l *Log, e Entry, by keys.Signer) (
 			return nil, fmt.Errorf("holding %s: %w", e.Digest, err)
 		}
 	}
-	says := map[string]string{artifact.AnnotationChannel: c.name}
-	next.head, err = c.repo.PutIf(ctx, artifact.ChannelTag(c.name), l.head, artifact.ChannelType, says, pack(next.Entries))
+	tag, expected := artifact.ChannelTag(c.name), l.head
+	if way == registry.CreateOnly {
+		tag, expected = artifact.ChannelNumberTag(c.name, len(next.Entries)), ""
+	}
+	digest, err := c.repo.PutIf(ctx, tag, expected, artifact.ChannelType, c.says(next), pack(next.Entries))
 	if err != nil {
 		return nil, fmt.Errorf("writing channel %s: %w", c, err)
 	}
+	if way == registry.CreateOnly {
+		return next, nil // the tag of its name cannot follow
+	}
+	next.head = digest
 	return next, c.project(ctx)
+}
+
+// mayWrite refuses to add to a copy, to write where others would be lost, and by a clock that is
+// wrong: what says tomorrow would be refused by all readers until then, and what says yesterday would
+// have been in its channel since.
+func (c *Channel) mayWrite(ctx context.Context, l *Log) (registry.Way, error) {
+	// A log that was lost comes back from its copy.
+	if l.copyOf != "" && l.copyOf != c.String() && !c.home {
+		return "", faults.New(faults.Refused, "write the channel there; where it is to be written here from now on, its rule in channels.yaml names this registry",
+			"its log is a copy, of channel %s", l.copyOf)
+	}
+	if ahead := c.repo.Ahead(); ahead.Abs() > skew {
+		is := "ahead of"
+		if ahead < 0 {
+			is = "behind"
+		}
+		return "", faults.New(faults.Machine, "set the clock of this machine, or that of the registry", "the clock of this machine is %s %s that of the registry", ahead.Abs().Round(time.Minute), is)
+	}
+	way, err := c.Way(ctx, false)
+	if err == nil && way == registry.Unguarded {
+		err = &registry.UnconditionalError{Registry: c.repo.String()}
+	}
+	return way, err
+}
+
+// says are the annotations of a log's manifest.
+func (c *Channel) says(l *Log) map[string]string {
+	says := map[string]string{artifact.AnnotationChannel: c.name}
+	if l.Digest != "" {
+		says[artifact.AnnotationChannelNames] = l.Digest
+	}
+	return says
 }
 
 // extend makes the log with one more entry.

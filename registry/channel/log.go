@@ -34,6 +34,8 @@ type Log struct {
 	State
 	// head is the digest of the manifest that the log was read from; empty where there was none.
 	head string
+	// copyOf is the channel that the log is a copy of; empty where it is none.
+	copyOf string
 }
 
 // LogError says that a log is not to be believed.

@@ -61,6 +61,40 @@ func (l *Log) Current() (string, error) {
 	return l.Digest, nil
 }
 
+// StaleError says that a channel's last entry is older than somebody wants: it may be that nobody
+// has written it, or that a registry shows an old log.
+type StaleError struct {
+	// Of is REPOSITORY:CHANNEL, Written the time of the last entry, as it has it.
+	Of, Written string
+	// Age is how old it is, Most how old it may be.
+	Age, Most time.Duration
+}
+
+func (e *StaleError) Error() string {
+	return fmt.Sprintf("channel %s: its last entry was written at %s, %s ago, and may be %s old", e.Of, e.Written, e.Age.Round(time.Second), e.Most)
+}
+
+// Kind says whose fault it is.
+func (*StaleError) Kind() faults.Kind { return faults.Refused }
+
+// Hint says what to do.
+func (*StaleError) Hint() string {
+	return "`ampoule channel refresh` says that nothing has changed; or somebody shows an old log"
+}
+
+// CheckFresh wants the last entry of a log to be no older than that; 0 is any age. An older one
+// is a [*StaleError].
+func (l *Log) CheckFresh(now time.Time, most time.Duration) error {
+	if most == 0 || len(l.Entries) == 0 {
+		return nil
+	}
+	last := l.Entries[len(l.Entries)-1]
+	if age := now.Sub(last.At); age > most {
+		return &StaleError{name(l.Repository, l.Channel), last.Time, age, most}
+	}
+	return nil
+}
+
 // before takes from an entry before a restart what stays: what it revoked and which rules it
 // obeyed, if its signature counts.
 func (s *State) before(e Signed) {

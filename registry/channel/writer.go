@@ -1,7 +1,9 @@
 package channel
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -40,7 +42,16 @@ type Writer struct {
 	// rules are nil where none are obeyed; open opens the policies that they name.
 	rules *rules.Rules
 	open  Policies
+	// bring copies artifacts from one registry to another.
+	bring Copier
 }
+
+// Copier copies an artifact with its evidence from one reference to another, and looks whether all
+// of it is there.
+type Copier func(ctx context.Context, from, to string) error
+
+// Bring has the writer copy what comes from a channel in another registry.
+func (w *Writer) Bring(by Copier) { w.bring = by }
 
 // NewWriter returns a writer. A key that is no promotion key now is an error of kind Refused.
 func NewWriter(c *Channel, artifacts Artifacts, judge Judge, by keys.Signer) (*Writer, error) {
@@ -63,7 +74,8 @@ func orNone(names []string) string {
 type Promotion struct {
 	// Digest is the artifact's. Empty takes what From names.
 	Digest string
-	// From is a channel of the same repository that must name the digest now; may be empty.
+	// From is a channel of the same repository, in whatever registry, that must name the digest now;
+	// may be empty.
 	From string
 	// Reason is for people; may be empty. BreakGlass passes over that the channel is frozen, and
 	// what its rules want; then the reason is needed.
@@ -95,14 +107,55 @@ func (w *Writer) propose(ctx context.Context, log *Log, e Entry) (*Log, error) {
 	if err != nil {
 		return nil, err
 	}
-	subject, found, err := w.look(ctx, &e, w.judge.DecideBy)
+	at, err := w.channel.whereIs(ctx, w.artifacts, cmp.Or(e.From, rule.From), e)
+	if err != nil {
+		return nil, fmt.Errorf("promoting to %s: %w", w.channel, err)
+	}
+	subject, found, err := w.look(ctx, at, &e, w.judge.DecideBy)
 	if err == nil {
 		err = (&proposal{w, rule, &e, subject, found, w.channel.now()}).obey(ctx)
+	}
+	if err == nil && at != w.channel {
+		err = w.fetchFrom(ctx, at, log, e)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("promoting to %s: %w", w.channel, err)
 	}
 	return w.append(ctx, log, e)
+}
+
+// whereIs is the channel beside whose log the artifact of an entry is: the one that it comes from,
+// where that is in another registry and has the artifact, else the channel itself.
+func (c *Channel) whereIs(ctx context.Context, artifacts Artifacts, from string, e Entry) (*Channel, error) {
+	if from == "" || e.Action != Promote {
+		return c, nil
+	}
+	other, err := c.sibling(from)
+	if err != nil || other.repo.String() == c.repo.String() {
+		return c, err
+	}
+	_, err = artifacts.Resolve(ctx, other.Reference(e.Digest))
+	var missing *registry.NotFoundError
+	if errors.As(err, &missing) {
+		return c, nil
+	}
+	return other, err
+}
+
+// fetchFrom copies the artifact of an entry from where another channel is. What would be refused
+// afterwards is not copied. The entry is written when all of the artifact is there.
+func (w *Writer) fetchFrom(ctx context.Context, other *Channel, log *Log, e Entry) error {
+	if w.bring == nil {
+		return faults.New(faults.Usage, "copy it: `ampoule copy`", "%s is in another registry", other.Reference(e.Digest))
+	}
+	e.Who = w.who
+	if _, err := w.channel.extend(ctx, log, e, w.by); err != nil {
+		return err
+	}
+	if _, err := w.channel.mayWrite(ctx, log); err != nil {
+		return err
+	}
+	return w.bring(ctx, other.Reference(e.Digest), w.channel.Reference(e.Digest))
 }
 
 // namedBy is the digest that another channel names, which must be the one that is wanted, if
@@ -138,7 +191,7 @@ func (w *Writer) Rollback(ctx context.Context, digest, reason string) (*Log, err
 		}
 	}
 	e := Entry{Action: Rollback, Digest: digest, Reason: reason}
-	if _, _, err := w.look(ctx, &e, w.judge.DecideSigned); err != nil {
+	if _, _, err := w.look(ctx, w.channel, &e, w.judge.DecideSigned); err != nil {
 		return nil, fmt.Errorf("going back in %s: %w", w.channel, err)
 	}
 	return w.append(ctx, log, e)
@@ -200,10 +253,10 @@ func (w *Writer) append(ctx context.Context, log *Log, e Entry) (*Log, error) {
 	return w.channel.Append(ctx, log, e, w.by)
 }
 
-// look has the artifact of an entry judged, and notes the digests of the evidence that was looked
+// look has the artifact of an entry judged, as it lies beside a channel, and notes the digests of the evidence that was looked
 // at. It returns what was judged, and by what.
-func (w *Writer) look(ctx context.Context, e *Entry, decide func(policy.Subject, []registry.Evidence) policy.Decision) (policy.Subject, []registry.Evidence, error) {
-	d, err := w.artifacts.Resolve(ctx, w.channel.Reference(e.Digest))
+func (w *Writer) look(ctx context.Context, at *Channel, e *Entry, decide func(policy.Subject, []registry.Evidence) policy.Decision) (policy.Subject, []registry.Evidence, error) {
+	d, err := w.artifacts.Resolve(ctx, at.Reference(e.Digest))
 	if err != nil {
 		return policy.Subject{}, nil, err
 	}

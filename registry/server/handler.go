@@ -25,6 +25,8 @@ type Handler struct {
 	tokens  Tokens
 	guesses *guesses
 	proxy   http.Handler
+	// registry is where the proxy leads.
+	registry http.RoundTripper
 }
 
 // newProxy hands requests on to a registry.
@@ -97,8 +99,7 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case !h.allow(answer, r, by, a):
 	case !known:
 		protocol.Refuse(answer, http.StatusNotFound, "UNSUPPORTED", "this registry has no such endpoint")
-	case h.bound(answer, r, a):
-		h.protect(r, a)
+	case h.bound(answer, r, a) && h.protect(answer, r, a):
 		h.proxy.ServeHTTP(answer, r)
 	}
 }
@@ -176,22 +177,29 @@ func (h *Handler) restrictMount(r *http.Request, by user) {
 	r.URL.RawQuery = query.Encode()
 }
 
-// protect has the registry keep what immutable tags name.
-func (h *Handler) protect(r *http.Request, a act) {
+// protect has the registry keep what immutable tags name. It refuses what contradicts a channel, and
+// reports whether the request may go on.
+func (h *Handler) protect(w http.ResponseWriter, r *http.Request, a act) bool {
 	if r.Method != http.MethodPut || a.kind != "manifests" {
-		return
+		return true
 	}
-	tags := r.URL.Query()["tag"]
-	if !strings.Contains(a.ref, ":") {
-		tags = append(tags, a.ref)
+	p, err := readWrite(r, a)
+	if err != nil {
+		return true // the registry reads it, too, and says what is wrong
 	}
-	if slices.ContainsFunc(tags, func(tag string) bool { return !h.mutable(tag) }) {
+	follow, err := h.checkChannels(r.Context(), p)
+	if err != nil {
+		refuseWrite(w, err)
+		return false
+	}
+	if slices.ContainsFunc(p.tags, func(tag string) bool { return !h.mutable(tag) && !slices.Contains(follow, tag) }) {
 		r.Header.Set(protocol.OnceHeader, "true")
 	}
+	return true
 }
 
 // mutable reports whether a tag may be moved.
 func (h *Handler) mutable(tag string) bool {
 	_, beside := artifact.SubjectOfTag(tag)
-	return beside || slices.ContainsFunc(h.Mutable, func(pattern string) bool { return tokens.Match(pattern, tag) })
+	return beside || artifact.MovesByCondition(tag) || slices.ContainsFunc(h.Mutable, func(pattern string) bool { return tokens.Match(pattern, tag) })
 }

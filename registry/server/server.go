@@ -127,7 +127,7 @@ func New(registry http.RoundTripper, who Tokens, c Config) *Handler {
 	}
 	return &Handler{
 		Config: c, hosts: protocol.NewHosts(append([]string{c.Listen}, c.Hosts...)...),
-		tokens: who, guesses: newGuesses(), proxy: newProxy(registry),
+		tokens: who, guesses: newGuesses(), proxy: newProxy(registry), registry: registry,
 	}
 }
 

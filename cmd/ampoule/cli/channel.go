@@ -11,6 +11,7 @@ import (
 	"ampoule/config"
 	"ampoule/registry"
 	"ampoule/registry/channel"
+	"ampoule/registry/channel/imagefile"
 	"ampoule/wiring"
 )
 
@@ -24,14 +25,15 @@ root and has the hash of the entry before. The log is verified whole before any 
 and no older one than was seen on this machine is believed.
 
 Channels are written NAME:CHANNEL, for example web:prod. The tag of that name is written, too,
-for docker pull; the log decides. Only the store's own registry is written, since the OCI
-protocol cannot keep two promotions at the same moment apart. The policy (--policy, or the
-machine's) names the trust root, and says what an artifact must have.`,
+for docker pull; the log decides. A channel is written in the store's own registry, in one that
+ampoule registry serve serves, and in one with immutable tags; ampoule channel probe says which
+one a registry is. The policy (--policy, or the machine's) names the trust root, and says what
+an artifact must have.`,
 		Args: usage(noVerb),
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	cmd.AddCommand(newChannelPromote(s), newChannelRollback(s), newChannelRevoke(s), newChannelFreeze(s), newChannelUnfreeze(s),
-		newChannelRefresh(s), newChannelRestart(s), newChannelResolve(s), newChannelHistory(s), newChannelCheck(s), newChannelApprove(s), newChannelRules(s))
+		newChannelRefresh(s), newChannelRestart(s), newChannelResolve(s), newChannelHistory(s), newChannelCheck(s), newChannelProbe(s), newChannelMirror(s), newChannelApprove(s), newChannelRules(s))
 	return cmd
 }
 
@@ -48,6 +50,51 @@ func (f *channelFlags) add(cmd *cobra.Command, reason string) {
 	if reason != "" {
 		cmd.Flags().StringVar(&f.reason, "reason", "", reason)
 	}
+}
+
+// pinFlags are the flags of verbs that have files name the digest of a channel.
+type pinFlags struct {
+	files []string
+	image string
+}
+
+func (f *pinFlags) add(cmd *cobra.Command) {
+	cmd.Flags().StringArrayVar(&f.files, "write", nil, "have this file of Kubernetes, compose or Nomad name the digest, afterwards; may be given again")
+	cmd.Flags().StringVar(&f.image, "image", "", "with --write: the image that is meant, as HOST/NAME (default: the one that ends with the artifact's name)")
+	if err := cmd.MarkFlagFilename("write", "yaml", "yml", "json", "hcl", "nomad"); err != nil {
+		panic("cli: " + err.Error())
+	}
+}
+
+// read finds the image in all files, before anything is done.
+func (f *pinFlags) read(cmd *cobra.Command, ref string) ([]*imagefile.File, error) {
+	repository, _, err := channelOf(cmd, ref)
+	if err != nil {
+		return nil, err
+	}
+	if f.image != "" && len(f.files) == 0 {
+		return nil, &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--image goes with --write")}
+	}
+	image := imagefile.Image{Name: registry.NameOf(repository), Repository: f.image}
+	var files []*imagefile.File
+	var all []error
+	for _, path := range f.files {
+		file, err := imagefile.Read(path, image)
+		files, all = append(files, file), append(all, err)
+	}
+	return files, errors.Join(all...)
+}
+
+// pinFiles has files name a digest.
+func (s *Session) pinFiles(files []*imagefile.File, digest string) error {
+	changed, err := imagefile.Write(files, digest)
+	for _, path := range changed {
+		s.tell("%s: names %s", path, digest)
+	}
+	if err != nil {
+		return fmt.Errorf("the channel names %s, and not all files do (`ampoule channel resolve --write` writes them again): %w", digest, err)
+	}
+	return nil
 }
 
 // needReason refuses a call without a reason.
@@ -117,7 +164,13 @@ func (s *Session) onChannel(cmd *cobra.Command, ref, policy string, work func(ct
 
 // writes does the work of a verb that adds an entry to a channel, and prints what it names then.
 func (s *Session) writes(cmd *cobra.Command, ref string, f *channelFlags, add func(context.Context, *channel.Writer) (*channel.Log, error)) error {
-	if _, _, err := channelOf(cmd, ref); err != nil {
+	return s.writesAndPins(cmd, ref, f, &pinFlags{}, add)
+}
+
+// writesAndPins is as writes, and then has files name the digest.
+func (s *Session) writesAndPins(cmd *cobra.Command, ref string, f *channelFlags, pinned *pinFlags, add func(context.Context, *channel.Writer) (*channel.Log, error)) error {
+	files, err := pinned.read(cmd, ref)
+	if err != nil {
 		return err
 	}
 	by, err := s.mustSigner(cmd.Context(), f.sign)
@@ -133,12 +186,16 @@ func (s *Session) writes(cmd *cobra.Command, ref string, f *channelFlags, add fu
 		if err != nil {
 			return err
 		}
+		if err := s.pinFiles(files, log.Digest); err != nil {
+			return err
+		}
 		return s.printWritten(c, log)
 	})
 }
 
 func newChannelPromote(s *Session) *cobra.Command {
 	var f channelFlags
+	var pinned pinFlags
 	var from string
 	var breakGlass bool
 	cmd := &cobra.Command{
@@ -147,7 +204,8 @@ func newChannelPromote(s *Session) *cobra.Command {
 		Long: `Promote adds an entry to the channel's log that has it name the digest. The artifact must be
 in the channel's repository, and the policy must allow it; what was looked at for that is
 recorded. With --from it must be what another channel of the repository names now, and DIGEST
-may be left out.
+may be left out. Where that channel is in another registry by its rule, its log is verified
+there, and the artifact is copied with its evidence before the entry is written.
 
 If the policy names channel rules, they must be obeyed: where the digest comes from and for how
 long it was there, who has approved, what the artifact must have, and that it is no time in
@@ -155,9 +213,12 @@ which nothing is promoted. A channel that is frozen takes no promotion. --break-
 of that over; what it was, and the reason, is recorded.
 
 If somebody has written the channel meanwhile, nothing is done: look at it, and decide again. The
-result is the reference.`,
+result is the reference.
+
+--write has files of Kubernetes, compose or Nomad name the digest afterwards. In each the image
+must be named by a digest once, or several times by the same; nothing else of it changes.`,
 		Example: `  ampoule channel promote web:staging sha256:… --key promote-1.key
-  ampoule channel promote web:prod --from staging`,
+  ampoule channel promote web:prod --from staging --write deploy/web.yaml`,
 		Args:              usage(cobra.RangeArgs(1, 2)),
 		ValidArgsFunction: s.completeRefs(1, false),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -173,12 +234,13 @@ result is the reference.`,
 					return err
 				}
 			}
-			return s.writes(cmd, args[0], &f, func(ctx context.Context, w *channel.Writer) (*channel.Log, error) {
+			return s.writesAndPins(cmd, args[0], &f, &pinned, func(ctx context.Context, w *channel.Writer) (*channel.Log, error) {
 				return w.Promote(ctx, channel.Promotion{Digest: digest, From: from, Reason: f.reason, BreakGlass: breakGlass})
 			})
 		},
 	}
 	f.add(cmd, "why, for those who read the history")
+	pinned.add(cmd)
 	cmd.Flags().StringVar(&from, "from", "", "the channel of the same repository that must name the digest now")
 	cmd.Flags().BoolVar(&breakGlass, "break-glass", false, "pass over that the channel is frozen, and what its rules want; wants --reason")
 	return cmd
@@ -186,13 +248,14 @@ result is the reference.`,
 
 func newChannelRollback(s *Session) *cobra.Command {
 	var f channelFlags
+	var pinned pinFlags
 	cmd := &cobra.Command{
 		Use:   "rollback NAME:CHANNEL [DIGEST]",
 		Short: "Has a channel name a digest again that it named before",
 		Long: `Rollback goes back to a digest that the channel has named before: without DIGEST, to the one
 before the current one. It works while the channel is frozen, and evidence that has become
 too old does not stop it. The artifact's signatures must still count, and it must not be
-revoked. The result is the reference.`,
+revoked. The result is the reference. --write has files name it, as for ampoule channel promote.`,
 		Example: `  ampoule channel rollback web:prod --reason 'it leaks memory'
   ampoule channel rollback web:prod sha256:…`,
 		Args:              usage(cobra.RangeArgs(1, 2)),
@@ -202,12 +265,13 @@ revoked. The result is the reference.`,
 			if err != nil {
 				return err
 			}
-			return s.writes(cmd, args[0], &f, func(ctx context.Context, w *channel.Writer) (*channel.Log, error) {
+			return s.writesAndPins(cmd, args[0], &f, &pinned, func(ctx context.Context, w *channel.Writer) (*channel.Log, error) {
 				return w.Rollback(ctx, digest, f.reason)
 			})
 		},
 	}
 	f.add(cmd, "why, for those who read the history")
+	pinned.add(cmd)
 	return cmd
 }
 

@@ -8,19 +8,21 @@ import (
 	"github.com/spf13/cobra"
 
 	"ampoule/config"
-	"ampoule/faults"
 	"ampoule/registry/channel"
+	"ampoule/registry/channel/imagefile"
 	"ampoule/wiring"
 )
 
 func newChannelResolve(s *Session) *cobra.Command {
 	var policy, stale string
+	var pinned pinFlags
 	cmd := &cobra.Command{
 		Use:   "resolve NAME:CHANNEL",
 		Short: "Prints the digest that a channel names",
 		Long: `Resolve verifies the channel's log and prints the reference that it names: NAME@sha256:…. A
 digest that was revoked is refused. With --max-stale the last entry must not be older than
-that.`,
+that. --write has files of Kubernetes, compose or Nomad name the digest, as for ampoule channel
+promote.`,
 		Example: `  ampoule install "$(ampoule channel resolve web:prod)" --root /opt/web
   ampoule channel resolve registry.example/web:prod --max-stale 1h`,
 		Args:              usage(cobra.ExactArgs(1)),
@@ -33,12 +35,17 @@ that.`,
 					return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("--max-stale: %q is no duration such as 1h or 2d", stale)}
 				}
 			}
+			files, err := pinned.read(cmd, args[0])
+			if err != nil {
+				return err
+			}
 			return s.onChannel(cmd, args[0], policy, func(ctx context.Context, _ *wiring.Channels, c *channel.Channel) error {
-				return ChannelResolve(ctx, s, c, most, time.Now())
+				return ChannelResolve(ctx, s, c, most, time.Now(), files...)
 			})
 		},
 	}
 	channelPolicyFlag(cmd, &policy)
+	pinned.add(cmd)
 	cmd.Flags().StringVar(&stale, "max-stale", "", "how old the last entry may be, for example 1h or 2d (default: any age)")
 	return cmd
 }
@@ -66,8 +73,9 @@ for a log that is refused.`,
 	return cmd
 }
 
-// ChannelResolve prints what a channel names, if its last entry is not too old; 0 is any age.
-func ChannelResolve(ctx context.Context, s *Session, c *channel.Channel, most time.Duration, now time.Time) error {
+// ChannelResolve prints what a channel names, if its last entry is not too old; 0 is any age. It has
+// files name that first.
+func ChannelResolve(ctx context.Context, s *Session, c *channel.Channel, most time.Duration, now time.Time, files ...*imagefile.File) error {
 	log, err := c.Read(ctx)
 	if err != nil {
 		return err
@@ -75,10 +83,11 @@ func ChannelResolve(ctx context.Context, s *Session, c *channel.Channel, most ti
 	if _, err := log.Current(); err != nil {
 		return err
 	}
-	last := log.Entries[len(log.Entries)-1]
-	if age := now.Sub(last.At); most > 0 && age > most {
-		return faults.New(faults.Refused, "`ampoule channel refresh` says that nothing has changed; or somebody shows an old log",
-			"channel %s: its last entry was written at %s, %s ago, and may be %s old", c, last.Time, age.Round(time.Second), most)
+	if err := log.CheckFresh(now, most); err != nil {
+		return err
+	}
+	if err := s.pinFiles(files, log.Digest); err != nil {
+		return err
 	}
 	report := reportOf(c, log, log.Entries[len(log.Entries)-1:])
 	return s.print(report.Ref, report)

@@ -8,6 +8,7 @@ import (
 	"strings"
 
 	"ampoule/artifact"
+	"ampoule/config"
 	"ampoule/faults"
 	"ampoule/registry"
 	"ampoule/registry/ocidir"
@@ -45,9 +46,10 @@ func splitLayout(ref string) (path, suffix string, ok bool) {
 
 // refsHelp says in help texts what a reference may be.
 const refsHelp = `REF is NAME@sha256:… or NAME:TAG in the store's registry or the one of --registry,
-HOST/NAME@sha256:… in any, or the path of an OCI layout: a directory, or a file that
-ampoule export has written, with @sha256:… behind it where it must be that digest. A path
-begins with /, ./ or ../, or ends with .tar.`
+HOST/NAME@sha256:… in any, NAME:CHANNEL, where the channel's verified log decides and not the
+tag, or the path of an OCI layout: a directory, or a file that ampoule export has written, with
+@sha256:… behind it where it must be that digest. A path begins with /, ./ or ../, or ends with
+.tar.`
 
 // located is where a reference leads.
 type located struct {
@@ -61,7 +63,7 @@ type located struct {
 func (s *Session) locate(ctx context.Context, w *wiring.Parts, ref string) (located, error) {
 	path, suffix, ok := splitLayout(ref)
 	if !ok {
-		reg, err := w.Registry()
+		reg, ref, err := s.followed(ctx, w, ref)
 		return located{reg, ref, func() error { return nil }}, err
 	}
 	l, err := ocidir.Open(path)
@@ -80,6 +82,35 @@ func (s *Session) locate(ctx context.Context, w *wiring.Parts, ref string) (loca
 		return located{}, errors.Join(err, l.Close())
 	}
 	return found, nil
+}
+
+// followed is what a channel names, and its registry, where a reference is NAME:CHANNEL: the
+// verified log decides, and not the tag, which anybody may have moved who writes the registry.
+// Other references stay as they are.
+func (s *Session) followed(ctx context.Context, w *wiring.Parts, ref string) (*registry.Registry, string, error) {
+	reg, err := w.Registry()
+	i := strings.LastIndexByte(ref, ':')
+	if err != nil || i <= strings.LastIndexByte(ref, '/') || strings.Contains(ref, "@") {
+		return reg, ref, err
+	}
+	set, err := config.Read(s.Environ, "")
+	if err != nil {
+		return nil, "", err
+	}
+	c, at, err := w.Channel(ctx, set.Trust.Policy, ref[:i], ref[i+1:])
+	if c == nil || err != nil {
+		return reg, ref, err
+	}
+	log, err := c.Read(ctx)
+	if err != nil {
+		return nil, "", err
+	}
+	digest, err := log.Current()
+	if err != nil {
+		return nil, "", err
+	}
+	s.tell("channel %s names %s", c, digest)
+	return at, c.Reference(digest), nil
 }
 
 // onlyRoot is what a layout is there for, if it is one artifact.

@@ -75,7 +75,7 @@ distribution.`,
 				return err
 			}
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
-				reg, err := w.Registry()
+				reg, ref, err := s.followed(ctx, w, args[0])
 				if err != nil {
 					return err
 				}
@@ -83,7 +83,7 @@ distribution.`,
 				if err != nil {
 					return err
 				}
-				return withEngine(ctx, w, func(engine Engine) error { return Run(ctx, s, allowed, engine, args[0], o) })
+				return withEngine(ctx, w, func(engine Engine) error { return Run(ctx, s, allowed, engine, ref, o) })
 			})
 		},
 	}

@@ -33,7 +33,11 @@ type Rule struct {
 	// Match are names of artifacts; * stands for anything but a slash. Without it the rule is
 	// for all.
 	Match []string `json:"match,omitempty" yaml:"match" is:"name pattern" set:"yes"`
-	// From is the channel of the same repository that must name the digest.
+	// Registry is where the channel is, as HOST[/PREFIX]. Without it, it is where who writes or
+	// reads the channel says: in the store's own registry, unless there is another one.
+	Registry string `json:"registry,omitempty" yaml:"registry" is:"registry"`
+	// From is the channel of the same repository, in whatever registry it is, that must name the
+	// digest.
 	From string `json:"from,omitempty" yaml:"from" is:"channel name"`
 	// Soak is how long that channel must have named it without a break, in hours (h) or days (d).
 	Soak string `json:"soak,omitempty" yaml:"soak" is:"age"`

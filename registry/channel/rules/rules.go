@@ -44,6 +44,7 @@ var form = recipes.Form{
 		"key name":     {Means: "a name of at most 64 letters, digits, -, _ and .", Pattern: regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$`), Numbers: true, Example: "ann"},
 		"channel name": {Means: "a name of at most 32 lower-case letters, digits and dashes", Pattern: regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$`), Numbers: true, Example: "prod"},
 		"name pattern": {Means: "a name of artifacts, with * for anything but a slash", Pattern: regexp.MustCompile(`^[a-z0-9*][a-z0-9*._/-]{0,127}$`), Numbers: true, Example: `"team/*"`},
+		"registry":     {Means: "a registry as HOST[:PORT][/PREFIX]", Pattern: regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$`), Example: "registry.example/team"},
 		"count":        {Means: "a number from 1 to 999999", Pattern: regexp.MustCompile(`^[1-9][0-9]{0,5}$`), Numbers: true, Example: "2"},
 		"day":          {Means: "a day as YYYY-MM-DD", Pattern: regexp.MustCompile(`^[0-9]{4}-[0-9]{2}-[0-9]{2}$`), Example: "2026-12-20"},
 		"age":          {Means: "an age as 12h or 90d", Pattern: regexp.MustCompile(`^[1-9][0-9]{0,4}[hd]$`), Example: "12h"},
