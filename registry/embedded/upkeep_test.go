@@ -558,7 +558,7 @@ func TestCollectLetsOthersWrite(t *testing.T) {
 			go func() {
 				g.writing.Lock()
 				close(wrote)
-				g.writing.Unlock() //nolint:staticcheck // it was waited for
+				g.writing.Unlock()
 			}()
 		}
 		time.Sleep(10 * time.Millisecond)
