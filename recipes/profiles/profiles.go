@@ -36,8 +36,9 @@ type Build struct {
 
 // shipped has the profiles' sha256.
 var shipped = map[Build]string{
-	{"3.13.5", "bookworm", false}: "2e848b79d97ac3fe4bbf2ec64b15221f57c6948838bbd98b37c777641cb4c451",
-	{"3.13.5", "bookworm", true}:  "bce184f391fe17937ee7eb5fbda82b90792614dad35dc2107f0bb827de4dfc5a",
+	{"3.13.15", "bookworm", false}: "f0e40fd1c006f2ae285b5b973ae1795ac69a34a71be8ea2686a71a190bfdff00",
+	{"3.13.5", "bookworm", false}:  "2e848b79d97ac3fe4bbf2ec64b15221f57c6948838bbd98b37c777641cb4c451",
+	{"3.13.5", "bookworm", true}:   "bce184f391fe17937ee7eb5fbda82b90792614dad35dc2107f0bb827de4dfc5a",
 }
 
 // For gives the profile of a build, as a recipe names it; false if none ships.

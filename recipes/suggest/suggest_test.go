@@ -313,6 +313,7 @@ func TestProjects(t *testing.T) {
 			}
 			// A release that becomes known changes no project.
 			if version := r.Python.Version; version == newestOf(version[:strings.LastIndexByte(version, '.')+1]) {
+				got = strings.Replace(got, flags(version, r.Base.Debian), "  FLAGS\n", 1)
 				got = strings.ReplaceAll(got, version, "NEWEST")
 			}
 			if *update {
@@ -328,5 +329,30 @@ func TestProjects(t *testing.T) {
 				t.Errorf("(-want +got):\n%s", diff)
 			}
 		})
+	}
+}
+
+// flags are the lines about the interpreter's flags.
+func flags(version, suite string) string {
+	var b strings.Builder
+	draft{version: version, suite: suite}.configure(func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) })
+	return b.String()
+}
+
+// An interpreter for which a profile ships is optimised, another one is plain.
+func TestFlags(t *testing.T) {
+	t.Parallel()
+	optimised, plain := flags("3.13.5", "bookworm"), flags("3.13.5", "sid")
+	if !strings.Contains(optimised, "\n  configure: [--enable-optimizations, --with-lto]\n  profile: sha256:") {
+		t.Errorf("with a profile:\n%s", optimised)
+	}
+	if !strings.HasSuffix(plain, "\n  configure: []\n") {
+		t.Errorf("without a profile:\n%s", plain)
+	}
+	// They stand in the recipe.
+	for _, suite := range []string{"bookworm", "sid"} {
+		if text := (draft{name: "app", version: "3.13.5", known: true, suite: suite}).text(); !strings.Contains(string(text), flags("3.13.5", suite)) {
+			t.Errorf("a recipe is\n%s", text)
+		}
 	}
 }
