@@ -150,8 +150,10 @@ func (m *mirroring) writeLog(ctx context.Context) error {
 	case registry.Conditional:
 		_, err := m.target.PutIf(ctx, tag, m.at.digest, artifact.ChannelType, says, pack(m.log.Entries))
 		return err
+	case registry.CreateOnly:
+		return m.writeNumbers(ctx, says)
 	}
-	return m.writeNumbers(ctx, says)
+	return fmt.Errorf("%s is no way to write a registry", m.done.Way)
 }
 
 // writeNumbers writes a tag for each entry that the copy lacks.

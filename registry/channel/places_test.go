@@ -122,6 +122,17 @@ func TestWrittenElsewhere(t *testing.T) {
 			reader := at.machine("prod", "promote-1", &memory{}).channel
 			empty, err := reader.Read(ctx)
 			s.must(err)
+			heads := map[string]bool{}
+			head := func(fresh bool) {
+				t.Helper()
+				named, err := reader.Head(ctx)
+				s.must(err)
+				if heads[named] == fresh {
+					t.Errorf("the head is %q after %v", named, heads)
+				}
+				heads[named] = true
+			}
+			head(true)
 			if changed, err := reader.Changed(ctx, empty); changed || err != nil {
 				t.Errorf("an empty channel has changed: %v", err)
 			}
@@ -130,8 +141,10 @@ func TestWrittenElsewhere(t *testing.T) {
 			if changed, err := reader.Changed(ctx, empty); !changed || err != nil {
 				t.Errorf("a new channel has not changed: %v", err)
 			}
+			head(true)
 			_, err = two.Promote(ctx, Promotion{Digest: s.b})
 			s.must(err)
+			head(true)
 			l, err := one.Rollback(ctx, "", "it leaks")
 			s.must(err)
 			read, err := reader.Read(ctx)
@@ -142,6 +155,8 @@ func TestWrittenElsewhere(t *testing.T) {
 			if changed, err := reader.Changed(ctx, read); changed || err != nil {
 				t.Errorf("it has changed: %v", err)
 			}
+			head(true)
+			head(false)
 			if at.named(artifact.ChannelHoldTag("prod", s.a)) != s.a || at.named(artifact.ChannelHoldTag("prod", s.b)) != s.b {
 				t.Error("what it has accepted is not held")
 			}
