@@ -148,7 +148,7 @@ HOST_KILLS := 200
 
 kills: setup measure ## Kills builds at random moments, builds again, and records what came of it
 	bin/measure kills --store $(KILLS_STORE) $(MEASURE_FLAGS)
-	go test -count=1 -timeout 2h -run '^TestHostKilled$$' ./registry/install -args -kills $(HOST_KILLS) -record $(CURDIR)/docs/measured/hostkills.json
+	go test -count=1 -timeout 2h -run '^TestHostKilled$$' ./registry/install -args -kills $(HOST_KILLS) -record $(CURDIR)/docs/hosts.kills.json
 
 # How often the power goes in each deed.
 LOSSES := 200
@@ -156,7 +156,7 @@ LOSSES := 200
 powerloss: setup measure ## Loses the power at moments of what writes to registries, and records what came of it
 	go test -count=1 -timeout 2h -run '^TestPowerLoss$$' ./registry -args -losses $(LOSSES) -record $(CURDIR)/docs/measured/powerloss.json
 	go test -count=1 -timeout 2h -run '^TestExportAndPowerLoss$$' ./cmd/ampoule/cli -args -losses $(LOSSES)
-	go test -count=1 -timeout 2h -run '^TestHostPowerLoss$$' ./registry/install -args -losses $(LOSSES) -record $(CURDIR)/docs/measured/hostlosses.json
+	go test -count=1 -timeout 2h -run '^TestHostPowerLoss$$' ./registry/install -args -losses $(LOSSES) -record $(CURDIR)/docs/hosts.losses.json
 	bin/measure table
 
 # Services are built in a store of their own, which has no interpreter at first.
