@@ -23,7 +23,8 @@ import (
 type Channel interface {
 	// Reference is that of an artifact in the channel's repository.
 	Reference(digest string) string
-	// Head asks what the log's tag names, in one small request. An equal answer is an equal log.
+	// Head asks what the log's tag names, in one small request. An equal answer is an equal log; an
+	// empty one says nothing.
 	Head(ctx context.Context) (string, error)
 	// Read reads and verifies the whole log.
 	Read(ctx context.Context) (*channel.Log, error)

@@ -114,14 +114,15 @@ func (a *Agent) blind(err error) error {
 	return err
 }
 
-// mustRead reports whether the log has to be read: it is another one, it was not read for long or
-// by this process, something in it is due, or this host is not as it wants.
+// mustRead reports whether the log has to be read: it is another one, or nothing says which one it
+// is, it was not read for long or by this process, something in it is due, or this host is not as
+// it wants.
 func (a *Agent) mustRead(head, current string) bool {
 	j, now := a.journal, a.Now()
 	since := now.Sub(j.ReadAt)
 	due := !j.Later.IsZero() && !now.Before(j.Later)
 	unlike := j.Wanted.Digest != "" && j.Wanted.Digest != current && a.quarantined(j.Wanted) == nil
-	return !a.read || head != j.Head || current != j.Active || since < 0 || since >= again || due || unlike
+	return !a.read || head == "" || head != j.Head || current != j.Active || since < 0 || since >= again || due || unlike
 }
 
 // tooOld says that nothing is activated by a log.

@@ -60,7 +60,7 @@ func (a *Agent) watch(ctx context.Context) error {
 func (a *Agent) moved(ctx context.Context) bool {
 	j, now := a.journal, a.Now()
 	head, err := a.Channel.Head(ctx)
-	if err != nil || head == j.Head && (j.Later.IsZero() || now.Before(j.Later)) {
+	if err != nil || head != "" && head == j.Head && (j.Later.IsZero() || now.Before(j.Later)) {
 		return false
 	}
 	l, err := a.Channel.Read(ctx)
