@@ -88,6 +88,12 @@ var rooms = map[string][]string{
 	// Whoever builds begins here.
 	"wiring": {"config", "store", "registry/...", "builder", "builder/docker", "builder/fetch", "builder/layers", "builder/progress", "builder/sandbox", "builder/share"},
 
+	// Pages know values and interfaces of their own; what they show is foreign to them.
+	"service/web": {"audit", "sbom", "contents"},
+	// Only tests import it.
+	"service/web/webtest": {"audit", "sbom", "contents", "service/web"},
+	"service/metrics":     {"builder", "builder/progress", "builder/sandbox", "audit"},
+
 	"api": {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
 	"ci":  {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
 	"cmd": {"address", "config", "wiring", "tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "api/...", "ci/...", "sbom", "contents"},
@@ -127,16 +133,18 @@ var owners = map[string][]string{
 
 // runtimeOwners is as owners, for packages that tests may use freely.
 var runtimeOwners = map[string][]string{
-	"net/http": {"builder/fetch/...", "registry/...", "api/..."},
+	"net/http": {"builder/fetch/...", "registry/...", "api/...", "service/..."},
 	// Only tests import the specimens, and what records programs.
 	"os/exec": {"builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "internal/powerloss", "registry/trust/keys"},
 	// Source archives are foreign: one package walks them, within limits. Who else reads
 	// archives reads others: images, wheels, packages of Debian.
 	"archive/tar": {"builder/locking/sources", "tree", "registry/...", "cmd/...", "recipes/internal/...", "builder/sandbox/...", "builder/docker",
 		"builder/failure", "builder/toolchain/...", "builder/vary"},
-	"archive/zip":                 {"builder/locking/sources", "audit/...", "builder/compare", "builder/unpack/..."},
-	module + "internal/basetime":  {},
-	module + "internal/powerloss": {},
+	"archive/zip":                         {"builder/locking/sources", "audit/...", "builder/compare", "builder/unpack/..."},
+	module + "internal/basetime":          {},
+	module + "internal/powerloss":         {},
+	module + "service/web/webtest":        {},
+	"github.com/prometheus/client_golang": {"service/metrics"},
 	// It keeps manifests in memory only.
 	"github.com/google/go-containerregistry/pkg/registry": {},
 }
