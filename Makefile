@@ -21,10 +21,10 @@ GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)
 TEST_TIMEOUT := 20m
 DOCKER_TEST_TIMEOUT := 60m
 
-# What ships, and what measures it.
-MODULES := . bench
+# What ships, what measures it, and what looks at its pages in a browser.
+MODULES := . bench browser
 
-.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint vuln metadata rooms catalogue packages overrides releases loop bench kills powerloss services clients suite peers checks verdicts conformance pushes fuzz seeds mutate size clean
+.PHONY: help setup build measure page quickstart test test-fast test-docker browser alerts check format vet lint vuln metadata rooms catalogue packages overrides releases loop bench kills powerloss services clients suite peers checks verdicts conformance pushes fuzz seeds mutate size clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,7 +42,9 @@ test: setup ## Does all set-up and runs all checks and tests, the fastest first
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory vuln
 	@$(MAKE) --no-print-directory metadata
+	@$(MAKE) --no-print-directory alerts
 	@$(MAKE) --no-print-directory test-fast
+	@$(MAKE) --no-print-directory browser
 	@$(MAKE) --no-print-directory test-docker
 
 # The embedded registry's library sets a flag of a repository while other requests read it
@@ -71,6 +73,22 @@ TEST_FLAGS :=
 test-docker: ## Runs the tests that need Docker, and the others of their packages: make test-docker [TEST_FLAGS=-v]
 	go test -count=1 -tags docker -timeout $(DOCKER_TEST_TIMEOUT) $(TEST_FLAGS) $(addprefix ./,$(LONGEST) $(filter-out bench/% $(LONGEST),$(call DOCKERED,.)))
 	go test -C bench -count=1 -tags docker -timeout $(DOCKER_TEST_TIMEOUT) $(TEST_FLAGS) $(addprefix ./,$(call DOCKERED,bench))
+
+# What runs in pages is of npm, by its lock: hashes, and no registry's name.
+browser/node_modules: browser/package-lock.json
+	npm --prefix browser ci
+	@touch $@
+
+# Tests' pictures are kept with PICTURES=docs/pictures.
+PICTURES :=
+
+browser: browser/node_modules ## Tests the pages in Chromium: make browser [PICTURES=docs/pictures]
+	go test -C browser -count=1 -timeout 15m . $(if $(PICTURES),-args -pictures $(abspath $(PICTURES)))
+
+alerts: ## Checks the alert rules and units, and runs the rules' tests
+	promtool check rules operations/alerts.yaml
+	promtool test rules operations/alerts_test.yaml
+	.ci/units
 
 check: format vet rooms lint ## Checks form, imports and the linter's rules
 
