@@ -88,9 +88,16 @@ var rooms = map[string][]string{
 	// Whoever builds begins here.
 	"wiring": {"config", "store", "registry/...", "builder", "builder/docker", "builder/fetch", "builder/layers", "builder/progress", "builder/sandbox", "builder/share"},
 
-	"api": {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
-	"ci":  {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
-	"cmd": {"address", "config", "wiring", "tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "api/...", "ci/...", "sbom", "contents"},
+	// What goes over the wire, and what asks for it: these run on every machine.
+	"service/problem":    {"address", "recipes"},
+	"service/submission": {"recipes", "tree"},
+	"service/client":     {"address", "builder/progress", "recipes", "service/problem", "service/submission", "service/wire"},
+	"service/wire":       {"builder/progress"},
+	// Who asks, and what they may.
+	"service/access": {"registry/server", "registry/tokens", "service/problem"},
+	"service/api":    {"address", "audit/...", "builder", "builder/progress", "contents", "recipes/...", "registry/...", "sbom", "service/...", "store"},
+	"ci":             {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
+	"cmd":            {"address", "config", "wiring", "tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "service/...", "ci/...", "sbom", "contents"},
 }
 
 // leaves are one thing for all rooms: every room but another leaf may import them.
@@ -127,7 +134,7 @@ var owners = map[string][]string{
 
 // runtimeOwners is as owners, for packages that tests may use freely.
 var runtimeOwners = map[string][]string{
-	"net/http": {"builder/fetch/...", "registry/...", "api/..."},
+	"net/http": {"builder/fetch/...", "registry/...", "service/..."},
 	// Only tests import the specimens, and what records programs.
 	"os/exec": {"builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "internal/powerloss", "registry/trust/keys"},
 	// Source archives are foreign: one package walks them, within limits. Who else reads
