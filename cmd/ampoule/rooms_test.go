@@ -94,7 +94,8 @@ var rooms = map[string][]string{
 	"service/client":     {"address", "builder/progress", "recipes", "service/problem", "service/submission", "service/wire"},
 	"service/wire":       {"builder/progress"},
 	// Who asks, and what they may.
-	"service/access": {"registry/server", "registry/tokens", "service/problem"},
+	"service/access":  {"registry/server", "registry/tokens", "service/problem"},
+	"service/journal": {"address"},
 	"service/api":    {"address", "audit/...", "builder", "builder/progress", "contents", "recipes/...", "registry/...", "sbom", "service/...", "store"},
 	"ci":             {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
 	"cmd":            {"address", "config", "wiring", "tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "service/...", "ci/...", "sbom", "contents"},

@@ -93,11 +93,11 @@ func (s *Scope) UnmarshalText(text []byte) (err error) {
 // Covers reports whether a verb of a service is allowed for a name; the channel is that of Promote
 // and Approve.
 func (s Scope) Covers(verb Verb, name, channel string) bool {
-	return s.contains(verb) && Match(s.Pattern, name) && (!verb.ofChannels() || s.Channel == "" || Match(s.Channel, channel))
+	return s.Contains(verb) && Match(s.Pattern, name) && (!verb.ofChannels() || s.Channel == "" || Match(s.Channel, channel))
 }
 
-// contains reports whether who may do the scope's verb may do another one of a service.
-func (s Scope) contains(verb Verb) bool {
+// Contains reports whether who may do the scope's verb may do another one of a service.
+func (s Scope) Contains(verb Verb) bool {
 	switch s.Verb {
 	case Pull, Push, Delete:
 		return false
