@@ -90,15 +90,15 @@ var rooms = map[string][]string{
 
 	// What goes over the wire, and what asks for it: these run on every machine.
 	"service/problem":    {"address", "recipes"},
-	"service/submission": {"recipes", "tree"},
+	"service/submission": {"recipes", "tree", "builder/workspace"},
 	"service/client":     {"address", "builder/progress", "recipes", "service/problem", "service/submission", "service/wire"},
 	"service/wire":       {"builder/progress"},
 	// Who asks, and what they may.
 	"service/access":  {"registry/server", "registry/tokens", "service/problem"},
 	"service/journal": {"address"},
-	"service/api":    {"address", "audit/...", "builder", "builder/progress", "contents", "recipes/...", "registry/...", "sbom", "service/...", "store"},
-	"ci":             {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
-	"cmd":            {"address", "config", "wiring", "tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "service/...", "ci/...", "sbom", "contents"},
+	"service/api":     {"address", "audit/...", "builder", "builder/progress", "contents", "recipes/...", "registry/...", "sbom", "service/...", "store"},
+	"ci":              {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
+	"cmd":             {"address", "config", "wiring", "tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "service/...", "ci/...", "sbom", "contents"},
 }
 
 // leaves are one thing for all rooms: every room but another leaf may import them.
@@ -141,7 +141,7 @@ var runtimeOwners = map[string][]string{
 	// Source archives are foreign: one package walks them, within limits. Who else reads
 	// archives reads others: images, wheels, packages of Debian.
 	"archive/tar": {"builder/locking/sources", "tree", "registry/...", "cmd/...", "recipes/internal/...", "builder/sandbox/...", "builder/docker",
-		"builder/failure", "builder/toolchain/...", "builder/vary"},
+		"builder/failure", "builder/toolchain/...", "builder/vary", "service/submission"},
 	"archive/zip":                 {"builder/locking/sources", "audit/...", "builder/compare", "builder/unpack/..."},
 	module + "internal/basetime":  {},
 	module + "internal/powerloss": {},
