@@ -88,15 +88,22 @@ var rooms = map[string][]string{
 	// Whoever builds begins here.
 	"wiring": {"config", "store", "registry/...", "builder", "builder/docker", "builder/fetch", "builder/layers", "builder/progress", "builder/sandbox", "builder/share"},
 
+	// What goes over the wire, and what asks for it: these run on every machine.
+	"service/problem":    {"address", "recipes"},
+	"service/submission": {"recipes", "tree", "builder/workspace"},
+	"service/client":     {"address", "builder/progress", "recipes", "service/problem", "service/submission", "service/wire"},
+	"service/wire":       {"builder/progress"},
+	// Who asks, and what they may.
+	"service/access":  {"registry/server", "registry/tokens", "service/problem"},
+	"service/journal": {"address"},
+	"service/api":     {"address", "audit/...", "builder", "builder/progress", "contents", "recipes/...", "registry/...", "sbom", "service/...", "store"},
 	// Pages know values and interfaces of their own; what they show is foreign to them.
 	"service/web": {"audit", "sbom", "contents"},
 	// Only tests import it.
 	"service/web/webtest": {"audit", "sbom", "contents", "service/web"},
 	"service/metrics":     {"builder", "builder/progress", "builder/sandbox", "audit"},
-
-	"api": {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
-	"ci":  {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
-	"cmd": {"address", "config", "wiring", "tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "api/...", "ci/...", "sbom", "contents"},
+	"ci":                  {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
+	"cmd":                 {"address", "config", "wiring", "tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "service/...", "ci/...", "sbom", "contents"},
 }
 
 // leaves are one thing for all rooms: every room but another leaf may import them.
@@ -133,13 +140,13 @@ var owners = map[string][]string{
 
 // runtimeOwners is as owners, for packages that tests may use freely.
 var runtimeOwners = map[string][]string{
-	"net/http": {"builder/fetch/...", "registry/...", "api/...", "service/..."},
+	"net/http": {"builder/fetch/...", "registry/...", "service/..."},
 	// Only tests import the specimens, and what records programs.
 	"os/exec": {"builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "internal/powerloss", "registry/trust/keys"},
 	// Source archives are foreign: one package walks them, within limits. Who else reads
 	// archives reads others: images, wheels, packages of Debian.
 	"archive/tar": {"builder/locking/sources", "tree", "registry/...", "cmd/...", "recipes/internal/...", "builder/sandbox/...", "builder/docker",
-		"builder/failure", "builder/toolchain/...", "builder/vary"},
+		"builder/failure", "builder/toolchain/...", "builder/vary", "service/submission"},
 	"archive/zip":                         {"builder/locking/sources", "audit/...", "builder/compare", "builder/unpack/..."},
 	module + "internal/basetime":          {},
 	module + "internal/powerloss":         {},

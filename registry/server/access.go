@@ -1,7 +1,6 @@
 package server
 
 import (
-	"fmt"
 	"net/http"
 	"time"
 )
@@ -38,15 +37,9 @@ func (h *Handler) note(r *http.Request, a *answer, by user, began time.Time) {
 	}
 	now := time.Now()
 	h.Note(Entry{
-		Time: now.UTC(), Client: h.clientOf(r), Token: by.token.Name, TokenID: by.token.ID, Method: r.Method, Host: r.Host, Path: r.URL.Path,
+		Time: now.UTC(), Client: h.Client(r), Token: by.token.Name, TokenID: by.token.ID, Method: r.Method, Host: r.Host, Path: r.URL.Path,
 		Status: status, Received: max(r.ContentLength, 0), Sent: a.sent, Seconds: now.Sub(began).Seconds(), Agent: r.UserAgent(),
 	})
-}
-
-func (h *Handler) warn(format string, args ...any) {
-	if h.Warn != nil {
-		h.Warn(fmt.Sprintf(format, args...))
-	}
 }
 
 // answer notes what is answered, and gives up on who takes nothing of it.

@@ -21,10 +21,9 @@ import (
 // Handler answers a server's requests. [New] makes one.
 type Handler struct {
 	Config
-	hosts   protocol.Hosts
-	tokens  Tokens
-	guesses *guesses
-	proxy   http.Handler
+	*Gate
+	hosts Hosts
+	proxy http.Handler
 }
 
 // newProxy hands requests on to a registry.
