@@ -88,6 +88,13 @@ var rooms = map[string][]string{
 	// Whoever builds begins here.
 	"wiring": {"config", "store", "registry/...", "builder", "builder/docker", "builder/fetch", "builder/layers", "builder/progress", "builder/sandbox", "builder/share"},
 
+	// The service. What a build of it is, stands by itself; only database and queue know engines.
+	"service/builds":        {},
+	"service/database":      {},
+	"service/logs":          {"service/database"},
+	"service/queue":         {"service/builds", "service/database", "service/logs", "builder/progress"},
+	"service/queue/history": {"service/database"},
+
 	"api": {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
 	"ci":  {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
 	"cmd": {"address", "config", "wiring", "tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "api/...", "ci/...", "sbom", "contents"},
@@ -118,6 +125,9 @@ var owners = map[string][]string{
 	"github.com/olareg/olareg":                               {"registry/embedded"},
 	"github.com/spf13/cobra":                                 {"cmd/..."},
 	"github.com/CycloneDX/cyclonedx-go":                      {"sbom"},
+	"github.com/jackc/pgx":                                   {"service/database/...", "service/queue/..."},
+	"github.com/riverqueue":                                  {"service/database", "service/queue"},
+	"modernc.org/sqlite":                                     {"service/database"},
 	"github.com/package-url/packageurl-go":                   {"sbom"},
 	"github.com/google/go-containerregistry/pkg/v1/tarball":  {"registry/..."},
 	"github.com/google/go-containerregistry/pkg/v1/mutate":   {"registry/..."},
