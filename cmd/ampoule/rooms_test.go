@@ -88,11 +88,18 @@ var rooms = map[string][]string{
 	// Whoever builds begins here.
 	"wiring": {"config", "store", "registry/...", "builder", "builder/docker", "builder/fetch", "builder/layers", "builder/progress", "builder/sandbox", "builder/share"},
 
+	// The service. What a build of it is, stands by itself; only database and queue know engines.
+	"service/builds":        {},
+	"service/database":      {},
+	"service/logs":          {"service/database"},
+	"service/queue":         {"service/builds", "service/database", "service/logs", "builder/progress"},
+	"service/queue/history": {"service/database"},
+
 	// What goes over the wire, and what asks for it: these run on every machine.
 	"service/problem":    {"address", "recipes"},
 	"service/submission": {"recipes", "tree", "builder/workspace"},
 	"service/client":     {"address", "builder/progress", "recipes", "service/problem", "service/submission", "service/wire"},
-	"service/wire":       {"builder/progress"},
+	"service/wire":       {"service/problem"},
 	// Who asks, and what they may.
 	"service/access":  {"registry/server", "registry/tokens", "service/problem"},
 	"service/journal": {"address"},
@@ -131,6 +138,9 @@ var owners = map[string][]string{
 	"github.com/olareg/olareg":                               {"registry/embedded"},
 	"github.com/spf13/cobra":                                 {"cmd/..."},
 	"github.com/CycloneDX/cyclonedx-go":                      {"sbom"},
+	"github.com/jackc/pgx":                                   {"service/database/...", "service/queue/..."},
+	"github.com/riverqueue":                                  {"service/database", "service/queue"},
+	"modernc.org/sqlite":                                     {"service/database"},
 	"github.com/package-url/packageurl-go":                   {"sbom"},
 	"github.com/google/go-containerregistry/pkg/v1/tarball":  {"registry/..."},
 	"github.com/google/go-containerregistry/pkg/v1/mutate":   {"registry/..."},

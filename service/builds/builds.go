@@ -3,6 +3,7 @@
 package builds
 
 import (
+	"errors"
 	"slices"
 	"time"
 
@@ -70,11 +71,12 @@ type Build struct {
 	// one: what is written under an older one is refused.
 	Attempt int   `json:"attempt"`
 	Fence   int64 `json:"fence"`
-	// Worker has the build, or had it last; empty before the first lease.
+	// Worker is the ID of the one that has the build, or had it last; empty before.
 	Worker string `json:"worker,omitempty"`
 	// Cancelling says that the build shall be cancelled, and its worker was not heard since.
 	Cancelling bool `json:"cancelling,omitempty"`
 
+	// Started is when the worker took the build.
 	Created    time.Time `json:"created"`
 	Started    time.Time `json:"started,omitzero"`
 	Ended      time.Time `json:"ended,omitzero"`
@@ -120,9 +122,14 @@ type Failure struct {
 	Task  string `json:"task,omitempty"`
 }
 
-// FailureOf makes a failure of an error.
+// FailureOf makes a failure of an error. One that knows the step that failed has a method Step.
 func FailureOf(err error) Failure {
-	return Failure{Kind: faults.Of(err).String(), Message: err.Error(), Hints: faults.Hints(err)}
+	f := Failure{Kind: faults.Of(err).String(), Message: err.Error(), Hints: faults.Hints(err)}
+	var at interface{ Step() (stage, task string) }
+	if errors.As(err, &at) {
+		f.Stage, f.Task = at.Step()
+	}
+	return f
 }
 
 // FaultKind is the kind of the failure. One of a newer version is [faults.Unknown].
@@ -247,3 +254,31 @@ const (
 	Published  What = "published"
 	Ended      What = "ended"
 )
+
+// Worker is one process that builds.
+type Worker struct {
+	// ID is drawn anew each time that the process starts.
+	ID       string    `json:"id"`
+	Name     string    `json:"name"`
+	Host     string    `json:"host"`
+	Version  string    `json:"version"`
+	Platform string    `json:"platform"`
+	Labels   []string  `json:"labels,omitempty"`
+	Slots    int       `json:"slots"`
+	Draining bool      `json:"draining,omitempty"`
+	Begun    time.Time `json:"begun"`
+	Seen     time.Time `json:"seen"`
+	// Alive says that it was seen lately; Builds are what it has now.
+	Alive  bool     `json:"alive"`
+	Builds []string `json:"builds,omitempty"`
+}
+
+// Stats counts what is there now.
+type Stats struct {
+	// States counts builds that have not ended, by state.
+	States map[State]int `json:"states"`
+	// Oldest is how long the build has been queued that waits longest.
+	Oldest time.Duration `json:"oldest"`
+	// Workers are those that were seen lately.
+	Workers int `json:"workers"`
+}

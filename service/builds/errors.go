@@ -132,3 +132,16 @@ func (*LostError) Kind() faults.Kind { return faults.Machine }
 func (*LostError) Hint() string {
 	return "look at the memory and the logs of the workers; then retry the build"
 }
+
+// OwnerError says that a caller has not submitted the build.
+type OwnerError struct{ ID, Caller string }
+
+func (e *OwnerError) Error() string {
+	return fmt.Sprintf("build %s was not submitted by %s", e.ID, e.Caller)
+}
+
+// Kind says whose turn it is.
+func (*OwnerError) Kind() faults.Kind { return faults.Refused }
+
+// Hint says who may.
+func (*OwnerError) Hint() string { return "an administrator may cancel the builds of others" }
