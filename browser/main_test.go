@@ -173,12 +173,18 @@ func ask[T any](w *window, expression string) T {
 	return value
 }
 
-// until waits until an expression in the page is true.
+// until waits until an expression in the page is true. A page that is being loaded is asked again.
 func (w *window) until(expression string) {
 	w.t.Helper()
-	wait := chromedp.Poll[chromedp.Void](expression, chromedp.WithPollingTimeout(15*time.Second), chromedp.WithPollingInterval(50*time.Millisecond))
-	if err := chromedp.Do(w.ctx, wait); err != nil {
-		w.t.Fatalf("waiting for %s: %v", expression, err)
+	const patience, pause = 15 * time.Second, 50 * time.Millisecond
+	for begun := time.Now(); ; time.Sleep(pause) {
+		found, err := chromedp.Run(w.ctx, chromedp.Evaluate[bool]("Boolean("+expression+")"))
+		if found {
+			return
+		}
+		if time.Since(begun) > patience || w.ctx.Err() != nil {
+			w.t.Fatalf("waiting for %s: %v", expression, err)
+		}
 	}
 }
 

@@ -172,7 +172,8 @@ func (p *Pages) cancelBuild(e *exchange) error {
 	if err != nil {
 		return err
 	}
-	return e.redirect(linkPath("builds", b.ID) + "?done=cancelled")
+	e.redirect(linkPath("builds", b.ID) + "?done=cancelled")
+	return nil
 }
 
 func (p *Pages) retryBuild(e *exchange) error {
@@ -187,5 +188,6 @@ func (p *Pages) retryBuild(e *exchange) error {
 	if err != nil {
 		return err
 	}
-	return e.redirect(linkPath("builds", cmp.Or(id, b.ID)) + "?done=retried")
+	e.redirect(linkPath("builds", cmp.Or(id, b.ID)) + "?done=retried")
+	return nil
 }

@@ -95,7 +95,8 @@ func (p *Pages) move(scope Scope, do func(ctx context.Context, by Identity, m Mo
 		}
 		done, err := do(e.Context(), e.who, m)
 		if err == nil {
-			return e.redirect(linkPath("channels", repository+":"+name) + "?done=" + done)
+			e.redirect(linkPath("channels", repository+":"+name) + "?done=" + done)
+			return nil
 		}
 		if faults.Of(err) == faults.Unknown {
 			return err

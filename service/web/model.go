@@ -197,7 +197,7 @@ type CarriedFile struct {
 type Evidence struct {
 	// Type says what it is, in a word; Predicate is the predicate's type, empty for a signature.
 	Type, Predicate string
-	// By are the IDs of keys that have signed it. Time is what it says of itself.
+	// By are the names of the known keys that have signed it. Time is what it says of itself.
 	By   []string
 	Time time.Time
 	// Statement is its predicate as JSON; empty for a signature.

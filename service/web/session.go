@@ -39,8 +39,8 @@ type sealer struct {
 }
 
 func newSealer(key []byte) (sealer, error) {
-	if len(key) != 32 {
-		return sealer{}, fmt.Errorf("sealing sessions: the key has %d bytes, not 32", len(key))
+	if len(key) != keyBytes {
+		return sealer{}, fmt.Errorf("sealing sessions: the key has %d bytes, not %d", len(key), keyBytes)
 	}
 	block, err := aes.NewCipher(key)
 	if err != nil {
@@ -56,7 +56,7 @@ type sealed struct {
 	Until int64  `json:"u"`
 }
 
-func (s sealer) seal(token string, until time.Time) (string, error) {
+func (s sealer) hide(token string, until time.Time) (string, error) {
 	plain, err := json.Marshal(sealed{token, until.Unix()})
 	if err != nil {
 		return "", err
@@ -175,17 +175,19 @@ func (p *Pages) login(e *exchange) error {
 	if err != nil {
 		return err
 	}
-	value, err := p.sealer.seal(token, p.Now().Add(sessionAge))
+	value, err := p.sealer.hide(token, p.Now().Add(sessionAge))
 	if err != nil {
 		return err
 	}
 	p.setCookie(e.w, sessionCookie, value, sessionAge)
-	return e.redirect(next)
+	e.redirect(next)
+	return nil
 }
 
 func (p *Pages) logout(e *exchange) error {
 	p.setCookie(e.w, sessionCookie, "", 0)
-	return e.redirect("/login?done=out")
+	e.redirect("/login?done=out")
+	return nil
 }
 
 // local is an address within the service: anything else becomes its first page.

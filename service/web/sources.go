@@ -87,4 +87,5 @@ const (
 	Submit  Scope = "build"
 	Promote Scope = "promote"
 	Approve Scope = "approve"
+	Admin   Scope = "admin"
 )

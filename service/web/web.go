@@ -19,6 +19,7 @@ import (
 	"time"
 
 	"ampoule/faults"
+	"ampoule/service/problem"
 )
 
 //go:embed templates static
@@ -124,7 +125,7 @@ type route struct {
 // routes lists all that may be asked for.
 func (p *Pages) routes() []route {
 	return []route{
-		{"GET /{$}", "", func(e *exchange) error { return e.redirect("/builds") }},
+		{"GET /{$}", "", p.home},
 		{"GET /login", "", p.loginPage},
 		{"POST /login", "", p.login},
 		{"POST /logout", "", p.logout},
@@ -151,6 +152,12 @@ func (p *Pages) routes() []route {
 		{"GET /recipes/{name...}", Read, p.recipePage},
 		{"GET /workers", Read, p.workersPage},
 	}
+}
+
+// home leads to the first page.
+func (*Pages) home(e *exchange) error {
+	e.redirect("/builds")
+	return nil
 }
 
 // policy lets a page load nothing but the service's own files, and run nothing that stands in it.
@@ -250,15 +257,14 @@ func (e *exchange) may(scope Scope, name, channel string) error {
 }
 
 // redirect sends somebody to another page of the service.
-func (e *exchange) redirect(to string) error {
+func (e *exchange) redirect(to string) {
 	http.Redirect(e.w, e.Request, to, http.StatusSeeOther)
-	return nil
 }
 
 // fail answers with what went wrong.
 func (e *exchange) fail(err error) {
 	if errors.Is(err, errLogin) && e.Method == http.MethodGet && e.Header.Get("Accept") != "text/event-stream" {
-		_ = e.redirect("/login?" + query("next", e.URL.RequestURI()))
+		e.redirect("/login?" + query("next", e.URL.RequestURI()))
 		return
 	}
 	if e.Context().Err() != nil {
@@ -287,14 +293,15 @@ type Problem struct {
 	Hints []string
 }
 
+// problemOf tells an error with the status that the API has for it.
 func problemOf(err error) Problem {
-	kind := faults.Of(err)
-	p := Problem{Status: statuses[kind].code, Title: statuses[kind].title, Text: err.Error(), Hints: faults.Hints(err)}
+	kind, api := faults.Of(err), problem.Of(err)
+	p := Problem{Status: api.Status, Title: titles[kind], Text: api.Detail, Hints: api.Hints}
 	var large *http.MaxBytesError
 	switch {
 	case errors.As(err, &large):
 		p.Status, p.Title, p.Text = http.StatusRequestEntityTooLarge, "That is too much", fmt.Sprintf("a form may have %d bytes", maxForm)
-	case errors.Is(err, errLogin):
+	case errors.Is(err, errLogin), errors.Is(err, ErrUnknown):
 		p.Status = http.StatusUnauthorized
 	case kind == faults.Unknown:
 		p.Text = "" // it may tell of the machine
@@ -302,20 +309,17 @@ func problemOf(err error) Problem {
 	return p
 }
 
-var statuses = map[faults.Kind]struct {
-	code  int
-	title string
-}{
-	faults.Unknown:     {http.StatusInternalServerError, "Something went wrong here"},
-	faults.Interrupted: {http.StatusServiceUnavailable, "The service is stopping"},
-	faults.Usage:       {http.StatusBadRequest, "That cannot be done"},
-	faults.Input:       {http.StatusUnprocessableEntity, "That cannot be read"},
-	faults.Refused:     {http.StatusForbidden, "Refused"},
-	faults.NotFound:    {http.StatusNotFound, "Not found"},
-	faults.Machine:     {http.StatusServiceUnavailable, "The machine cannot do it now"},
-	faults.Remote:      {http.StatusBadGateway, "Something that is needed does not answer"},
-	faults.Build:       {http.StatusUnprocessableEntity, "The build failed"},
-	faults.Undecided:   {http.StatusConflict, "It is undecided"},
+var titles = map[faults.Kind]string{
+	faults.Unknown:     "Something went wrong here",
+	faults.Interrupted: "The service is stopping",
+	faults.Usage:       "That cannot be done",
+	faults.Input:       "That cannot be read",
+	faults.Refused:     "Refused",
+	faults.NotFound:    "Not found",
+	faults.Machine:     "The machine cannot do it now",
+	faults.Remote:      "Something that is needed does not answer",
+	faults.Build:       "The build failed",
+	faults.Undecided:   "It is undecided",
 }
 
 // view is what every template is given.

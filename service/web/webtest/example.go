@@ -159,9 +159,9 @@ func artifacts() []web.Artifact {
 	}
 	whole.Verdict, whole.Bill, whole.Groups = verdict(), bill(), []string{"test"}
 	whole.Evidence = []web.Evidence{
-		{Type: "signature", By: []string{Digest(91)}, Time: before(109 * time.Minute)},
-		{Type: "provenance", Predicate: "https://slsa.dev/provenance/v1", By: []string{Digest(91)}, Time: before(109 * time.Minute), Statement: "{\n  \"buildDefinition\": {\n    \"buildType\": \"https://ampoule.dev/build/v1\"\n  }\n}"},
-		{Type: "test result", Predicate: "https://in-toto.io/attestation/test-result/v0.1", By: []string{Digest(92)}, Time: before(95 * time.Minute), Statement: "{\n  \"result\": \"PASSED\"\n}"},
+		{Type: "signature", By: []string{"ci-build"}, Time: before(109 * time.Minute)},
+		{Type: "provenance", Predicate: "https://slsa.dev/provenance/v1", By: []string{"ci-build"}, Time: before(109 * time.Minute), Statement: "{\n  \"buildDefinition\": {\n    \"buildType\": \"https://ampoule.dev/build/v1\"\n  }\n}"},
+		{Type: "test result", Predicate: "https://in-toto.io/attestation/test-result/v0.1", By: []string{"ci-test"}, Time: before(95 * time.Minute), Statement: "{\n  \"result\": \"PASSED\"\n}"},
 		{Type: "statement", Wrong: "its envelope is no JSON"},
 	}
 	bare := base(23, "payments/api", 5*time.Hour)
