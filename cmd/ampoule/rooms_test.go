@@ -105,10 +105,12 @@ var rooms = map[string][]string{
 	"service/journal": {"address"},
 	"service/api":     {"address", "audit/...", "builder", "builder/progress", "contents", "recipes/...", "registry/...", "sbom", "service/...", "store"},
 	// Pages know values and interfaces of their own; what they show is foreign to them.
-	"service/web": {"audit", "sbom", "contents"},
+	"service/web": {"audit", "sbom", "contents", "service/problem"},
+	// What is there becomes what pages show.
+	"service/web/sources": {"artifact", "audit", "builder/progress", "contents", "recipes", "registry/...", "sbom", "service/access", "service/builds", "service/logs", "service/submission", "service/web", "wiring"},
 	// Only tests import it.
 	"service/web/webtest": {"audit", "sbom", "contents", "service/web"},
-	"service/metrics":     {"builder", "builder/progress", "builder/sandbox", "audit"},
+	"service/metrics":     {"builder", "builder/progress", "builder/sandbox", "audit", "service/builds", "service/queue"},
 	"ci":                  {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
 	"cmd":                 {"address", "config", "wiring", "tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "service/...", "ci/...", "sbom", "contents"},
 }

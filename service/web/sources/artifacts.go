@@ -49,8 +49,12 @@ type Listed interface {
 // Artifacts are a registry's.
 type Artifacts struct {
 	From Published
-	// List is nil where the registry cannot be listed.
+	// List is nil where the registry cannot be listed. Then Done lists what builds have published.
 	List Listed
+	Done func(ctx context.Context, name string) ([]web.ArtifactSummary, error)
+	// Reference is how an artifact of a name and digest is found in the registry; nil is
+	// NAME@DIGEST.
+	Reference func(name, digest string) string
 	// Platform is the one whose image is looked into, as OS/ARCH.
 	Platform string
 	// Keys are those whose signatures are told by name; may be nil.
@@ -64,7 +68,10 @@ type Artifacts struct {
 // Artifacts lists what is published, the newest first.
 func (a *Artifacts) Artifacts(ctx context.Context, name string) ([]web.ArtifactSummary, error) {
 	if a.List == nil {
-		return nil, nil
+		if a.Done == nil {
+			return nil, nil
+		}
+		return a.Done(ctx, name)
 	}
 	all, err := a.List.Artifacts(ctx)
 	if err != nil {
@@ -80,6 +87,15 @@ func (a *Artifacts) Artifacts(ctx context.Context, name string) ([]web.ArtifactS
 		return cmp.Or(b.Published.Compare(a.Published), cmp.Compare(a.Ref, b.Ref))
 	})
 	return list, nil
+}
+
+// at is the registry's reference of NAME@DIGEST.
+func (a *Artifacts) at(ref string) string {
+	name, digest, ok := strings.Cut(ref, "@")
+	if a.Reference == nil || !ok {
+		return ref
+	}
+	return a.Reference(name, digest)
 }
 
 func summary(a embedded.Artifact) web.ArtifactSummary {
@@ -119,7 +135,7 @@ func (a *Artifacts) read(ctx context.Context, ref string) (web.Artifact, error) 
 	if ok {
 		return known, nil
 	}
-	d, err := a.From.Resolve(ctx, ref)
+	d, err := a.From.Resolve(ctx, a.at(ref))
 	if err != nil {
 		return web.Artifact{}, err
 	}
@@ -182,7 +198,7 @@ func described(ref string, d registry.Description) web.Artifact {
 
 // weigh says how much of the tree is of what.
 func (a *Artifacts) weigh(ctx context.Context, ref string, w *web.Artifact) (err error) {
-	open, err := contents.Open(ctx, a.From, ref, a.Platform)
+	open, err := contents.Open(ctx, a.From, a.at(ref), a.Platform)
 	if err != nil {
 		return err
 	}
@@ -246,7 +262,7 @@ func partOf(owner string, of *contents.Artifact) web.Part {
 
 // verdict reads the gate's verdict, where one is published.
 func (a *Artifacts) verdict(ctx context.Context, ref string, w *web.Artifact) error {
-	found, err := a.From.Referrers(ctx, ref, artifact.VerdictType)
+	found, err := a.From.Referrers(ctx, a.at(ref), artifact.VerdictType)
 	if err != nil {
 		return err
 	}
@@ -286,7 +302,7 @@ func (a *Artifacts) bill(ctx context.Context, ref string, w *web.Artifact) error
 	if w.Bill != nil || len(w.Unknown) == 0 {
 		return nil
 	}
-	data, err := contents.Bill(ctx, a.From, ref)
+	data, err := contents.Bill(ctx, a.From, a.at(ref))
 	if faults.Of(err) == faults.NotFound {
 		return nil
 	}
@@ -302,12 +318,12 @@ func (a *Artifacts) bill(ctx context.Context, ref string, w *web.Artifact) error
 
 // Bill is the bill of materials as it was published.
 func (a *Artifacts) Bill(ctx context.Context, ref string) ([]byte, error) {
-	return contents.Bill(ctx, a.From, ref)
+	return contents.Bill(ctx, a.From, a.at(ref))
 }
 
 // evidence lists signatures and statements, whoever made them.
 func (a *Artifacts) evidence(ctx context.Context, ref string) ([]web.Evidence, error) {
-	found, err := a.From.Evidence(ctx, ref)
+	found, err := a.From.Evidence(ctx, a.at(ref))
 	if err != nil {
 		return nil, err
 	}
@@ -359,12 +375,12 @@ func (a *Artifacts) shownEvidence(raw registry.Evidence) web.Evidence {
 
 // Diff says how two artifacts differ.
 func (a *Artifacts) Diff(ctx context.Context, from, to string) (_ *contents.Diff, err error) {
-	one, err := contents.Open(ctx, a.From, from, a.Platform)
+	one, err := contents.Open(ctx, a.From, a.at(from), a.Platform)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, one.Close()) }()
-	other, err := contents.Open(ctx, a.From, to, a.Platform)
+	other, err := contents.Open(ctx, a.From, a.at(to), a.Platform)
 	if err != nil {
 		return nil, err
 	}

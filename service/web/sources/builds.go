@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"strings"
 	"sync"
 	"time"
 
@@ -302,6 +303,23 @@ func (b *Builds) FollowLog(ctx context.Context, id string, offset int64, take fu
 		}
 	}
 	return ctx.Err()
+}
+
+// Published lists what the last builds have published, of a recipe where its name is not empty.
+func (b *Builds) Published(ctx context.Context, name string) ([]web.ArtifactSummary, error) {
+	page, err := b.Builds(ctx, web.Filter{State: web.Done, Recipe: name, Limit: recipesLooked})
+	if err != nil {
+		return nil, err
+	}
+	seen := map[string]bool{}
+	var list []web.ArtifactSummary
+	for _, one := range page.Builds {
+		if _, digest, ok := strings.Cut(one.Ref, "@"); ok && !seen[one.Ref] {
+			seen[one.Ref] = true
+			list = append(list, web.ArtifactSummary{Ref: one.Ref, Name: one.Recipe, Digest: digest, Published: one.Finished})
+		}
+	}
+	return list, nil
 }
 
 // recipesLooked is of how many builds the list of recipes is made.

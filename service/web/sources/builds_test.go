@@ -217,6 +217,21 @@ func TestBuild(t *testing.T) {
 	}
 }
 
+// TestPublished wants each artifact once, of a registry that cannot be listed.
+func TestPublished(t *testing.T) {
+	t.Parallel()
+	q := newQueue()
+	q.build.State, q.build.Ended, q.build.Result = builds.Done, begun, &builds.Result{Digest: "sha256:1"}
+	a := &sources.Artifacts{Done: (&sources.Builds{Queue: q}).Published}
+	got, err := a.Artifacts(t.Context(), "web")
+	if diff := cmp.Diff([]web.ArtifactSummary{{Ref: "web@sha256:1", Name: "web", Digest: "sha256:1", Published: begun}}, got); err != nil || diff != "" {
+		t.Errorf("%v\n%s", err, diff)
+	}
+	if got, err := a.Artifacts(t.Context(), "other"); err != nil || len(got) > 0 {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestLogs(t *testing.T) {
 	t.Parallel()
 	q := newQueue()

@@ -56,9 +56,13 @@ func (c *Channels) all(ctx context.Context) ([]names, error) {
 	if err != nil {
 		return nil, err
 	}
+	ruled, err := c.ruled(ctx)
+	if err != nil {
+		return nil, err
+	}
 	var found []names
 	for _, a := range list {
-		for _, name := range a.Channels {
+		for _, name := range append(ruled(a.Name), a.Channels...) {
 			found = append(found, names{a.Name, name})
 		}
 	}
@@ -66,6 +70,27 @@ func (c *Channels) all(ctx context.Context) ([]names, error) {
 		return cmp.Or(cmp.Compare(a.repository, b.repository), cmp.Compare(a.channel, b.channel))
 	})
 	return slices.Compact(found), nil
+}
+
+// ruled gives the channels that rules have for a repository.
+func (c *Channels) ruled(ctx context.Context) (func(repository string) []string, error) {
+	none := func(string) []string { return nil }
+	if c.Rules == nil {
+		return none, nil
+	}
+	all, err := c.Rules(ctx)
+	if err != nil || all == nil {
+		return none, err
+	}
+	return func(repository string) []string {
+		var list []string
+		for _, rule := range all.Channels {
+			if _, ok := all.Rule(rule.Name, repository); ok {
+				list = append(list, rule.Name)
+			}
+		}
+		return list
+	}, nil
 }
 
 // Channels lists the channels. One whose log is refused says so.

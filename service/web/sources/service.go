@@ -20,6 +20,8 @@ type Service struct {
 	// List is nil where the registry cannot be listed. Platform is the one that is looked into.
 	List     Listed
 	Platform string
+	// Reference is how an artifact is found in the registry; nil is NAME@DIGEST.
+	Reference func(name, digest string) string
 	// Keys are those whose signatures are told by name; may be nil.
 	Keys map[string]keys.Public
 	// Channels are nil where the service knows no trust root. Their artifacts and fleet are the
@@ -33,8 +35,8 @@ type Service struct {
 
 // Config is the part of the pages' configuration that says what they show.
 func (s Service) Config() web.Config {
-	artifacts := &Artifacts{From: s.Registry, List: s.List, Platform: s.Platform, Keys: s.Keys}
 	all := &Builds{Queue: s.Queue, Inputs: InputsOf(s.Temp)}
+	artifacts := &Artifacts{From: s.Registry, List: s.List, Done: all.Published, Reference: s.Reference, Platform: s.Platform, Keys: s.Keys}
 	fleet := &Fleet{Queue: s.Queue, Reports: s.Hosts}
 	var channels web.Channels = NoChannels{}
 	if s.Channels != nil {
