@@ -100,9 +100,12 @@ var rooms = map[string][]string{
 	"service/submission": {"recipes", "tree", "builder/workspace"},
 	"service/client":     {"address", "builder/progress", "recipes", "service/problem", "service/submission", "service/wire"},
 	"service/wire":       {"service/problem"},
+	// A service in the place of the builder.
+	"service/remote": {"audit", "builder", "builder/progress", "recipes", "service/client", "service/submission", "service/wire"},
 	// Who asks, and what they may.
 	"service/access":  {"registry/server", "registry/tokens", "service/problem"},
 	"service/journal": {"address"},
+	"service/records": {"registry/tokens", "service/database"},
 	"service/api":     {"address", "audit/...", "builder", "builder/progress", "contents", "recipes/...", "registry/...", "sbom", "service/...", "store"},
 	// Pages know values and interfaces of their own; what they show is foreign to them.
 	"service/web": {"audit", "sbom", "contents", "service/problem"},

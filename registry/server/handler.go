@@ -69,8 +69,7 @@ func discard() *log.Logger { return log.New(io.Discard, "", 0) }
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
-	answer := &answer{ResponseWriter: w}
-	r.Body = &steady{ReadCloser: r.Body, control: http.NewResponseController(w)}
+	answer := Watch(w, r)
 	var by user
 	defer func() { h.note(r, answer, by, began) }()
 	r.Header.Del(protocol.OnceHeader)

@@ -63,6 +63,14 @@ func (c Caller) RequireAny(verb tokens.Verb) error {
 	return problem.New(http.StatusForbidden, faults.Refused, "a token with a scope such as "+string(verb)+":* may", "token %s may %s nothing", c.Name, verb)
 }
 
+// RequireAll refuses callers who may do something with some names alone.
+func (c Caller) RequireAll(verb tokens.Verb) error {
+	if slices.ContainsFunc(c.Scopes, func(s tokens.Scope) bool { return s.Contains(verb) && s.Pattern == "*" }) {
+		return nil
+	}
+	return problem.New(http.StatusForbidden, faults.Refused, "a token with the scope "+string(verb)+":* may", "token %s may not %s all", c.Name, verb)
+}
+
 type callerKey struct{}
 
 // With returns a context of what a caller asks for.

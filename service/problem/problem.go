@@ -4,6 +4,7 @@
 package problem
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -42,8 +43,9 @@ type Problem struct {
 	// RetryAfter is in seconds.
 	RetryAfter int `json:"retryAfter,omitempty" doc:"How many seconds to wait before the request is sent again"`
 
-	// cause stays on the server.
-	cause error
+	// cause stays on the server, challenge becomes a header.
+	cause     error
+	challenge string
 }
 
 // Fault is one thing that is wrong in a submitted file.
@@ -105,6 +107,10 @@ func Of(err error) *Problem {
 	if errors.As(err, &retry) && retry.RetryAfter() > 0 {
 		p.RetryAfter = int((retry.RetryAfter() + time.Second - 1) / time.Second)
 	}
+	var challenge interface{ Challenge() string }
+	if errors.As(err, &challenge) {
+		p.challenge = challenge.Challenge()
+	}
 	if kind == faults.Unknown {
 		p.Detail = "the server met a fault that nobody foresaw; its log has the request with the reason"
 		return p
@@ -158,7 +164,20 @@ func (p *Problem) GetHeaders() http.Header {
 	if p.RetryAfter > 0 {
 		h.Set("Retry-After", strconv.Itoa(p.RetryAfter))
 	}
+	if p.challenge != "" {
+		h.Set("WWW-Authenticate", p.challenge)
+	}
 	return h
+}
+
+// Write answers a request with the problem.
+func (p *Problem) Write(w http.ResponseWriter) {
+	for name, values := range p.GetHeaders() {
+		w.Header()[name] = values
+	}
+	w.Header().Set("Content-Type", MediaType)
+	w.WriteHeader(p.Status)
+	_ = json.NewEncoder(w).Encode(p) // who is gone is told nothing
 }
 
 // Err is the problem as an error of the program that it came to: of the same kind and exit code,
