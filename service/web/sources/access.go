@@ -6,6 +6,7 @@ import (
 
 	"ampoule/registry/tokens"
 	"ampoule/service/access"
+	"ampoule/service/problem"
 	"ampoule/service/web"
 )
 
@@ -51,4 +52,28 @@ func asStatus(err error) (int, bool) {
 		return has.Status(), true
 	}
 	return 0, false
+}
+
+// Identifier says who sends a request; [*access.Guard] is one.
+type Identifier interface {
+	Identify(r *http.Request) (access.Caller, error)
+}
+
+// Guarded serves programs that bring a token by which something may be read.
+func Guarded(by Identifier, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		caller, err := by.Identify(r)
+		if err == nil {
+			err = caller.RequireAny(tokens.Read)
+		}
+		if err == nil {
+			next.ServeHTTP(w, r)
+			return
+		}
+		p := problem.Of(err)
+		if p.Status == http.StatusUnauthorized {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="ampoule"`)
+		}
+		http.Error(w, p.Detail, p.Status)
+	})
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"iter"
 	"net/http"
+	"net/http/httptest"
 	"strings"
 	"sync"
 	"testing"
@@ -301,6 +302,26 @@ func (g guard) Check(_ *http.Request, secret string) (access.Caller, error) {
 		return access.Caller{}, g.err
 	}
 	return access.Caller{Name: "ann", Scopes: []tokens.Scope{{Verb: tokens.Read, Pattern: "web"}, {Verb: tokens.Promote, Pattern: "web", Channel: "prod"}}}, nil
+}
+
+func (g guard) Identify(r *http.Request) (access.Caller, error) {
+	if r.Header.Get("Authorization") == "Bearer builds" {
+		return access.Caller{Scopes: []tokens.Scope{{Verb: tokens.Pull, Pattern: "*"}}}, nil
+	}
+	return g.Check(r, strings.TrimPrefix(r.Header.Get("Authorization"), "Bearer "))
+}
+
+func TestGuarded(t *testing.T) {
+	t.Parallel()
+	served := sources.Guarded(guard{status(http.StatusUnauthorized)}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "counts") }))
+	for token, want := range map[string]int{"good": http.StatusOK, "bad": http.StatusUnauthorized, "": http.StatusUnauthorized, "builds": http.StatusForbidden} {
+		w, r := httptest.NewRecorder(), httptest.NewRequestWithContext(t.Context(), http.MethodGet, "/metrics", nil)
+		r.Header.Set("Authorization", "Bearer "+token)
+		served.ServeHTTP(w, r)
+		if w.Code != want || (w.Body.String() == "counts") != (want == http.StatusOK) || (w.Header().Get("WWW-Authenticate") != "") != (want == http.StatusUnauthorized) {
+			t.Errorf("token %q: %d %s", token, w.Code, w.Body)
+		}
+	}
 }
 
 type status int
