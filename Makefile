@@ -24,7 +24,7 @@ DOCKER_TEST_TIMEOUT := 60m
 # What ships, what measures it, and what looks at its pages in a browser.
 MODULES := . bench browser
 
-.PHONY: help setup build measure page quickstart test test-fast test-docker browser alerts check format vet lint vuln metadata rooms catalogue packages overrides releases loop bench kills powerloss services clients suite peers checks verdicts conformance pushes fuzz seeds mutate size clean
+.PHONY: help setup build measure page quickstart test test-fast test-postgres test-docker browser alerts check format vet lint vuln metadata rooms catalogue packages overrides releases loop bench kills powerloss services clients suite peers checks verdicts conformance pushes fuzz seeds mutate size clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,7 @@ test: setup ## Does all set-up and runs all checks and tests, the fastest first
 	@$(MAKE) --no-print-directory alerts
 	@$(MAKE) --no-print-directory test-fast
 	@$(MAKE) --no-print-directory browser
+	@$(MAKE) --no-print-directory test-postgres
 	@$(MAKE) --no-print-directory test-docker
 
 # The embedded registry's library sets a flag of a repository while other requests read it
@@ -59,6 +60,12 @@ test-fast: ## Runs the tests that need no Docker, with the race detector
 	CGO_ENABLED=0 go test -timeout $(TEST_TIMEOUT) $(RACY)
 	# Some read what is beside their module, where go's cache of results does not look.
 	go test -C bench -race -count=1 -timeout $(TEST_TIMEOUT) ./...
+
+# The packages that have tests with PostgreSQL; without one they fail.
+POSTGRES = $(sort $(dir $(shell git grep -l '^//go:build.*postgres' -- '*_test.go')))
+
+test-postgres: ## Runs the tests that need PostgreSQL: they start servers of their own
+	go test -count=1 -tags postgres -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(addprefix ./,$(POSTGRES))
 
 # The packages that have tests with Docker: the tests of all others have run before.
 DOCKERED = $(sort $(dir $(shell git -C $(1) grep -l '^//go:build.*docker' -- '*_test.go')))
@@ -96,9 +103,9 @@ format: ## Fails if a file is not as gofmt writes it
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 	[ -z "$$unformatted" ] || { echo "not as gofmt writes them:"; echo "$$unformatted"; exit 1; }
 
-# No file is left out with the tag: it is all that there is.
-vet: ## Runs go vet, the tests that need Docker among all others
-	for module in $(MODULES); do go vet -C $$module -tags docker ./... || exit; done
+# No file is left out with the tags: they are all that there is.
+vet: ## Runs go vet, the tests that need Docker or PostgreSQL among all others
+	for module in $(MODULES); do go vet -C $$module -tags docker,postgres ./... || exit; done
 
 rooms: ## Checks which package imports which
 	go test -count=1 -run '^TestRooms' ./cmd/ampoule

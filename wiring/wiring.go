@@ -7,6 +7,7 @@
 package wiring
 
 import (
+	"context"
 	"errors"
 	"io"
 
@@ -79,6 +80,12 @@ func (p *Parts) Reference(name, digest string) string {
 // Builder makes a builder over all parts, for one call: what it learns of sources it
 // remembers as long as it lives.
 func (p *Parts) Builder(inputs config.Inputs) (*builder.Builder, error) {
+	return p.BuilderClaiming(inputs, nil)
+}
+
+// BuilderClaiming is as Builder. Before the registry has a key name what was built, claim is
+// asked: who keeps count of builds elsewhere decides there which one counts.
+func (p *Parts) BuilderClaiming(inputs config.Inputs, claim func(ctx context.Context, digest string) error) (*builder.Builder, error) {
 	reg, err := p.Registry()
 	if err != nil {
 		return nil, err
@@ -99,6 +106,7 @@ func (p *Parts) Builder(inputs config.Inputs) (*builder.Builder, error) {
 		reg.Prefer(k)
 	}
 	published := p.publisher(reg)
+	published.Claim = claim
 	return builder.New(builder.Dependencies{
 		Store: p.Store, Fetch: fetcher, Sandboxes: p.Sandboxes, Publisher: published, Bases: published,
 		Environ: inputs.Environ, Caches: caches,

@@ -94,6 +94,8 @@ var rooms = map[string][]string{
 	"service/logs":          {"service/database"},
 	"service/queue":         {"service/builds", "service/database", "service/logs", "builder/progress"},
 	"service/queue/history": {"service/database"},
+	// The queue's builds are built as all others are.
+	"service/worker": {"config", "wiring", "builder", "recipes", "service/builds", "service/queue"},
 
 	// What goes over the wire, and what asks for it: these run on every machine.
 	"service/problem":    {"address", "recipes"},
@@ -157,7 +159,7 @@ var owners = map[string][]string{
 var runtimeOwners = map[string][]string{
 	"net/http": {"builder/fetch/...", "registry/...", "service/..."},
 	// Only tests import the specimens, and what records programs.
-	"os/exec": {"builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "internal/powerloss", "registry/trust/keys"},
+	"os/exec": {"builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "internal/powerloss", "registry/trust/keys", "service/database/databasetest"},
 	// Source archives are foreign: one package walks them, within limits. Who else reads
 	// archives reads others: images, wheels, packages of Debian.
 	"archive/tar": {"builder/locking/sources", "tree", "registry/...", "cmd/...", "recipes/internal/...", "builder/sandbox/...", "builder/docker",
@@ -167,6 +169,8 @@ var runtimeOwners = map[string][]string{
 	module + "internal/powerloss":         {},
 	module + "service/web/webtest":        {},
 	"github.com/prometheus/client_golang": {"service/metrics"},
+	// It starts servers.
+	module + "service/database/databasetest": {},
 	// It keeps manifests in memory only.
 	"github.com/google/go-containerregistry/pkg/registry": {},
 }

@@ -47,6 +47,7 @@ type DB struct {
 	// pool is PostgreSQL's. One SQLite connection writes, a few others read beside it.
 	pool        *pgxpool.Pool
 	write, read *sql.DB
+	dir         string
 	unlock      func()
 }
 
@@ -89,6 +90,9 @@ func (db *DB) Close() error {
 
 // Engine is the kind of database.
 func (db *DB) Engine() Engine { return db.engine }
+
+// Dir is the data directory that SQLite is in; empty with PostgreSQL.
+func (db *DB) Dir() string { return db.dir }
 
 // Pool is PostgreSQL's pool of connections; nil with SQLite.
 func (db *DB) Pool() *pgxpool.Pool { return db.pool }

@@ -42,7 +42,7 @@ func (db *DB) openSQLite(ctx context.Context, dir string) error {
 	if err != nil {
 		return err
 	}
-	db.unlock = unlock
+	db.dir, db.unlock = dir, unlock
 	db.engine, db.words = SQLite, sqliteWords(db.ahead)
 	path := filepath.Join(dir, File)
 	// What is committed is on disk: an answer that a build was accepted holds after a power loss.

@@ -7,6 +7,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"os"
 	"os/exec"
 	"syscall"
@@ -33,10 +34,13 @@ func runFrozen() int {
 		fmt.Println(err)
 		return 1
 	}
-	q, err := New(ctx, Config{DB: db, Lease: frozenLease})
+	q, err := New(ctx, Config{DB: db, Lease: frozenLease, Attempts: 1000})
 	if err != nil {
 		fmt.Println(err)
 		return 1
+	}
+	if os.Getenv(steadyWorker) != "" {
+		return runSteady(ctx, q)
 	}
 	running, end := context.WithCancel(ctx)
 	fake := &runner{do: func(ctx context.Context, job Job) (builds.Result, error) {
@@ -194,4 +198,71 @@ func TestServerCrash(t *testing.T) {
 		time.Sleep(50 * time.Millisecond)
 	}
 	checkHistory(t, db, []string{id}, true)
+}
+
+// steadyWorker is the variable by which the test program is a worker that goes on.
+const steadyWorker = "AMPOULE_TEST_STEADY_WORKER"
+
+// runSteady is a worker whose builds take a moment.
+func runSteady(ctx context.Context, q *Queue) int {
+	fake := &runner{do: func(ctx context.Context, job Job) (builds.Result, error) {
+		time.Sleep(rand.N(300 * time.Millisecond))
+		return succeed(ctx, job)
+	}}
+	w, err := NewWorker(WorkerConfig{Queue: q, Runner: fake, Platform: platform, Slots: 2})
+	if err == nil {
+		err = w.Run(ctx)
+	}
+	fmt.Println(err)
+	return 1
+}
+
+// Workers are killed all the time. Every build ends once, well, with its own digest.
+func TestKilledAllTheTime(t *testing.T) {
+	t.Parallel()
+	const workers, number, kills = 3, 40, 12
+	url := cluster.Database(t)
+	db := databasetest.Open(t, database.Options{URL: url})
+	apis := []*Queue{open(t, db, Config{Lease: frozenLease, Attempts: 1000}), open(t, databasetest.Open(t, database.Options{URL: url}), Config{Lease: frozenLease, Attempts: 1000})}
+	start := func() *exec.Cmd {
+		cmd := exec.CommandContext(context.WithoutCancel(t.Context()), os.Args[0])
+		cmd.Env = append(os.Environ(), frozenURL+"="+url, steadyWorker+"=1")
+		cmd.Stderr = os.Stderr
+		must(t, cmd.Start())
+		return cmd
+	}
+	kill := func(cmd *exec.Cmd) {
+		must(t, cmd.Process.Kill())
+		var killed *exec.ExitError
+		if err := cmd.Wait(); !errors.As(err, &killed) {
+			t.Errorf("a worker ends with %v", err)
+		}
+	}
+	var running []*exec.Cmd
+	for range workers {
+		running = append(running, start())
+	}
+	var ids []string
+	for i := range number {
+		ids = append(ids, submit(t, apis[i%2], team, ask(i)).Build.ID)
+	}
+	for range kills {
+		time.Sleep(300 * time.Millisecond)
+		i := rand.N(workers)
+		kill(running[i])
+		running[i] = start()
+	}
+	lost := 0
+	for i, id := range ids {
+		b := await(t, apis[i%2], id, "done", ended)
+		if b.State != builds.Done || b.Result.Digest != digestOf(keyOf(i)) {
+			t.Errorf("%+v", b)
+		}
+		lost += b.Attempt - 1
+	}
+	for _, cmd := range running {
+		kill(cmd)
+	}
+	t.Logf("%d leases were lost", lost)
+	checkHistory(t, db, ids, true)
 }

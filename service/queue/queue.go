@@ -17,6 +17,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
@@ -34,10 +35,13 @@ const (
 	defaultAttempts = 5
 )
 
+// logsDir is the directory of logs in the data directory.
+const logsDir = "logs"
+
 // Config says what a queue works with and allows.
 type Config struct {
 	DB *database.DB
-	// Logs is where builds' logs are; nil is the database.
+	// Logs is where builds' logs are; nil is a directory beside SQLite, and PostgreSQL itself.
 	Logs logs.Store
 	// Quota is how many unfinished builds a caller may have, whose own quota is 0.
 	Quota int
@@ -68,6 +72,9 @@ func New(ctx context.Context, c Config) (*Queue, error) {
 	c.Limit, c.Lease = orDefault(c.Limit, defaultLimit), orDefault(c.Lease, defaultLease)
 	if c.Logs == nil {
 		c.Logs = logs.Rows{DB: c.DB}
+		if c.DB.Engine() == database.SQLite {
+			c.Logs = logs.Files{Dir: filepath.Join(c.DB.Dir(), logsDir)}
+		}
 	}
 	wake, err := newWaker(c.DB)
 	if err != nil {

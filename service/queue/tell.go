@@ -15,6 +15,7 @@ import (
 
 	"ampoule/builder/progress"
 	"ampoule/service/builds"
+	"ampoule/service/database"
 	"ampoule/service/logs"
 )
 
@@ -70,11 +71,17 @@ func newTeller(working context.Context, q *Queue, l *Lease, entry *logrus.Entry)
 // context is for the build's work: its events go to the teller.
 func (t *teller) context(ctx context.Context) context.Context { return progress.With(ctx, t.feed) }
 
-// close returns when all is written that was told.
+// close returns when all is written that was told, or cannot be for too long.
 func (t *teller) close() {
 	t.leave()
 	close(t.stop)
 	t.flusher.Wait()
+	for range endTries {
+		if t.flush(true) {
+			return
+		}
+		time.Sleep(endPause)
+	}
 }
 
 func (t *teller) flushing() {
@@ -85,7 +92,6 @@ func (t *teller) flushing() {
 		case <-ticker.C:
 			t.flush(false)
 		case <-t.stop:
-			t.flush(true)
 			return
 		}
 	}
@@ -187,12 +193,14 @@ func (t *teller) put(s logs.Stream, line string) {
 	t.buffers[s].WriteString(line)
 }
 
-// flush appends what was told since. What cannot be appended is tried again.
-func (t *teller) flush(last bool) {
+// flush appends what was told since. Done is false if the database did not answer; what could
+// not be appended is tried again with the next flush.
+func (t *teller) flush(last bool) (done bool) {
 	var fence *builds.FenceError
 	if errors.As(context.Cause(t.working), &fence) {
-		return
+		return true
 	}
+	done = true
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	for _, one := range t.tails {
@@ -204,10 +212,14 @@ func (t *teller) flush(last bool) {
 		}
 		if err := t.q.appendLog(context.WithoutCancel(t.working), t.l.Build.ID, s, buffer.Bytes()); err != nil {
 			t.entry.WithError(err).Warn("writing a build's log")
+			// A full disk is not waited for: how the build ended matters more.
+			var away *database.UnavailableError
+			done = done && !errors.As(err, &away)
 			continue
 		}
 		buffer.Reset()
 	}
+	return done
 }
 
 // tail is the log of a step that is being written.
