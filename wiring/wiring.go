@@ -13,6 +13,7 @@ import (
 
 	"ampoule/builder"
 	"ampoule/builder/fetch"
+	"ampoule/builder/sandbox"
 	"ampoule/config"
 	"ampoule/registry"
 	"ampoule/registry/embedded"
@@ -29,6 +30,9 @@ type Parts struct {
 	// Store is the owner's store, Own the registry in it.
 	Store *store.Store
 	Own   *embedded.Registry
+	// Around goes around what starts sandboxes, to count or to follow it. It is set before anything
+	// is built; may be nil.
+	Around func(sandbox.Runner) sandbox.Runner
 
 	place  config.Place
 	engine shared

@@ -58,3 +58,24 @@ func outcome(err, cause error) (state builds.State, counts bool) {
 	}
 	return builds.Failed, true
 }
+
+// Stats are what a queue says of itself; [*queue.Queue] says them.
+type Stats interface {
+	Stats(ctx context.Context) (builds.Stats, error)
+}
+
+// WatchQueue asks a queue for its state each time that somebody reads.
+func (m *Metrics) WatchQueue(q Stats) {
+	m.Watch(func(ctx context.Context) (State, error) {
+		stats, err := q.Stats(ctx)
+		if err != nil {
+			return State{}, err
+		}
+		// What waits is told although nothing does: rules compare it.
+		state := State{Unfinished: map[string]int{string(builds.Queued): 0}, Oldest: stats.Oldest, Workers: stats.Workers}
+		for name, n := range stats.States {
+			state.Unfinished[string(name)] = n
+		}
+		return state, nil
+	})
+}

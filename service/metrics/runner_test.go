@@ -69,3 +69,14 @@ func TestRunner(t *testing.T) {
 		})
 	}
 }
+
+type counted builds.Stats
+
+func (c counted) Stats(context.Context) (builds.Stats, error) { return builds.Stats(c), nil }
+
+func TestWatchQueue(t *testing.T) {
+	t.Parallel()
+	m := metrics.New("")
+	m.WatchQueue(counted{States: map[builds.State]int{builds.Gating: 2}, Oldest: time.Minute, Workers: 3})
+	want(t, read(t, m), `ampoule_queue_builds{state="queued"} 0`, `ampoule_queue_builds{state="gating"} 2`, `ampoule_queue_oldest_seconds 60`, `ampoule_workers 3`)
+}
