@@ -246,6 +246,7 @@ func TestStates(t *testing.T) {
 		{"/builds/" + webtest.Running, []string{"numpy==2.3.1", "211 of 388", "Reused", "from the cache registry.example/cache", "Waiting", "has most of them", "Cancel", "followed by 2 more", `data-live="/builds/` + webtest.Running + `/events"`}},
 		{"/builds/" + webtest.Broken, []string{"It failed", "libpq-dev", "Try again", "To the error in the log"}},
 		{"/builds/" + webtest.Waiting, []string{"It waits for a worker", "none yet", "The list of inputs is made when the build begins"}},
+		{"/builds/" + webtest.Stopped, []string{"No step of it ran"}},
 		{"/builds/" + webtest.Finished, []string{"/artifacts/web@sha256:", "Python-3.13.5.tar.xz"}},
 		{"/builds/" + webtest.Broken + "/log", []string{"Jump to the error, line 5", "warning: unused variable", `class="wrong"`}},
 		{"/builds/" + webtest.Broken + "/log?q=PG_CONFIG", []string{"2 lines have", "pg_config executable"}},
