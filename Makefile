@@ -24,7 +24,7 @@ DOCKER_TEST_TIMEOUT := 60m
 # What ships, and what measures it.
 MODULES := . bench
 
-.PHONY: help setup build measure page quickstart test test-fast test-postgres test-docker check format vet lint vuln metadata rooms catalogue packages overrides releases loop bench kills powerloss services clients suite peers checks verdicts conformance pushes fuzz seeds mutate size clean
+.PHONY: help setup build measure page quickstart test test-fast test-postgres test-docker check format vet lint vuln metadata rooms cross catalogue packages overrides releases loop bench kills powerloss services clients suite peers checks verdicts conformance pushes fuzz seeds mutate size clean
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -79,7 +79,7 @@ test-docker: ## Runs the tests that need Docker, and the others of their package
 	go test -count=1 -tags docker -timeout $(DOCKER_TEST_TIMEOUT) $(TEST_FLAGS) $(addprefix ./,$(LONGEST) $(filter-out bench/% $(LONGEST),$(call DOCKERED,.)))
 	go test -C bench -count=1 -tags docker -timeout $(DOCKER_TEST_TIMEOUT) $(TEST_FLAGS) $(addprefix ./,$(call DOCKERED,bench))
 
-check: format vet rooms lint ## Checks form, imports and the linter's rules
+check: format vet rooms lint cross ## Checks form, imports and the linter's rules
 
 format: ## Fails if a file is not as gofmt writes it
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
@@ -88,6 +88,11 @@ format: ## Fails if a file is not as gofmt writes it
 # No file is left out with the tags: they are all that there is.
 vet: ## Runs go vet, the tests that need Docker or PostgreSQL among all others
 	for module in $(MODULES); do go vet -C $$module -tags docker,postgres ./... || exit; done
+
+# People have laptops: what asks a service is made for them, too.
+cross: ## Compiles the client of a service for macOS and Windows
+	GOOS=darwin GOARCH=arm64 go build ./service/client
+	GOOS=windows GOARCH=amd64 go build ./service/client
 
 rooms: ## Checks which package imports which
 	go test -count=1 -run '^TestRooms' ./cmd/ampoule
