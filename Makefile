@@ -24,7 +24,7 @@ DOCKER_TEST_TIMEOUT := 60m
 # What ships, what measures it, and what looks at its pages in a browser.
 MODULES := . bench browser
 
-.PHONY: help setup build measure page quickstart test test-fast test-postgres test-docker browser alerts check format vet lint vuln metadata rooms catalogue packages overrides releases loop bench kills powerloss services clients suite peers checks verdicts conformance pushes fuzz seeds mutate size clean
+.PHONY: help setup build measure page quickstart test test-fast test-postgres test-docker browser alerts check format vet lint vuln metadata rooms catalogue packages overrides releases loop bench kills powerloss services clients suite peers checks verdicts conformance pushes fuzz seeds mutate size clean cross
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -50,7 +50,7 @@ test: setup ## Does all set-up and runs all checks and tests, the fastest first
 
 # The embedded registry's library sets a flag of a repository while other requests read it
 # (docs/decisions/0058-habits.md): where it serves, the race detector finds that and nothing else.
-RACY := ampoule/contents ampoule/registry/cache ampoule/registry/channel ampoule/cmd/ampoule/cli ampoule/registry ampoule/registry/embedded ampoule/registry/install ampoule/registry/server ampoule/wiring
+RACY := ampoule/contents ampoule/registry/cache ampoule/registry/channel ampoule/cmd/ampoule/cli ampoule/registry ampoule/registry/embedded ampoule/registry/install ampoule/registry/server ampoule/service/web/sources ampoule/wiring
 
 # The race detector needs cgo; what ships is built without.
 test-fast: export CGO_ENABLED := 1
@@ -97,7 +97,7 @@ alerts: ## Checks the alert rules and units, and runs the rules' tests
 	promtool test rules operations/alerts_test.yaml
 	.ci/units
 
-check: format vet rooms lint ## Checks form, imports and the linter's rules
+check: format vet rooms lint cross ## Checks form, imports and the linter's rules
 
 format: ## Fails if a file is not as gofmt writes it
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
@@ -106,6 +106,11 @@ format: ## Fails if a file is not as gofmt writes it
 # No file is left out with the tags: they are all that there is.
 vet: ## Runs go vet, the tests that need Docker or PostgreSQL among all others
 	for module in $(MODULES); do go vet -C $$module -tags docker,postgres ./... || exit; done
+
+# People have laptops: what asks a service is made for them, too.
+cross: ## Compiles the client of a service for macOS and Windows
+	GOOS=darwin GOARCH=arm64 go build ./service/client
+	GOOS=windows GOARCH=amd64 go build ./service/client
 
 rooms: ## Checks which package imports which
 	go test -count=1 -run '^TestRooms' ./cmd/ampoule

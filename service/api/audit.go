@@ -43,7 +43,7 @@ func (s *Server) auditWheel(ctx context.Context, _ access.Caller, in *auditInput
 		return nil, problem.New(http.StatusUnsupportedMediaType, faults.Usage, "send it with Content-Type: application/zip", "the body is of type %q", short(r.Header.Get("Content-Type")))
 	}
 	if _, err := packaging.ParseWheelName(in.File); err != nil || filepath.Base(in.File) != in.File {
-		return nil, wrongParameter("file", in.File, "the names of wheels, such as web-1.0-py3-none-any.whl")
+		return nil, wrongParameter("file", in.File, "the file names of wheels")
 	}
 	if r.ContentLength > s.MaxArchive {
 		return nil, tooLarge(s.MaxArchive)

@@ -150,7 +150,8 @@ func (s *Server) followProgress(ctx context.Context, caller access.Caller, in *F
 			var all []message
 			for line := range bytes.Lines(text) {
 				offset += int64(len(line))
-				if line = bytes.TrimSpace(line); json.Valid(line) {
+				line = bytes.TrimSpace(line)
+				if json.Valid(line) {
 					all = append(all, message{offset, "progress", json.RawMessage(line)})
 				}
 			}

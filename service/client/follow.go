@@ -149,7 +149,8 @@ func readEvent(r *bufio.Reader) (event, error) {
 		if err != nil {
 			return event{}, err
 		}
-		if size += len(line); size > maxEvent {
+		size += len(line)
+		if size > maxEvent {
 			return event{}, errors.New("an event is too large")
 		}
 		line = strings.TrimRight(line, "\r\n")

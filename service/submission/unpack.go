@@ -126,7 +126,8 @@ func (u *unpacking) all(t *tar.Reader) error {
 		case err != nil:
 			return readError(err)
 		}
-		if u.members++; u.members > u.limits.Files {
+		u.members++
+		if u.members > u.limits.Files {
 			return &LimitError{fmt.Sprintf("%d members", u.limits.Files)}
 		}
 		if err := u.member(t, h); err != nil {
