@@ -202,11 +202,11 @@ func (p *Pages) guard(r route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		e := &exchange{Request: req, pages: p, w: w}
 		if err := p.admit(e, r.scope); err != nil {
-			e.fail(err)
+			e.fail(err) //nolint:contextcheck // its context is the request's
 			return
 		}
 		if err := r.serve(e); err != nil {
-			e.fail(err)
+			e.fail(err) //nolint:contextcheck // its context is the request's
 		}
 	})
 }

@@ -2,6 +2,7 @@ package sources
 
 import (
 	"context"
+	"errors"
 	"io"
 	"maps"
 	"os"
@@ -20,7 +21,7 @@ func InputsOf(temp string) func(ctx context.Context, archive io.Reader) ([]web.I
 		if err != nil {
 			return nil, err
 		}
-		defer os.RemoveAll(dir)
+		defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 		s, err := submission.Open(ctx, archive, dir, submission.Usual)
 		if err != nil || s.Lock == nil {
 			return nil, err

@@ -193,14 +193,14 @@ func channels() []web.Channel {
 }
 
 func hosts() []web.Host {
-	host := func(name string, state web.HostState, digest, wanted int, message string) web.Host {
-		return web.Host{Name: name, Channel: "web:prod", Digest: Digest(digest), Wanted: Digest(wanted), State: state, Since: before(3 * time.Hour), Reported: before(40 * time.Second), Message: message, Version: "1.0.0"}
+	host := func(name string, state web.HostState, digest int, message string) web.Host {
+		return web.Host{Name: name, Channel: "web:prod", Digest: Digest(digest), Wanted: Digest(21), State: state, Since: before(3 * time.Hour), Reported: before(40 * time.Second), Message: message, Version: "1.0.0"}
 	}
-	silent := host("web-eu-5", web.HostSilent, 22, 21, "nothing was heard for 3 h; it should report every minute")
+	silent := host("web-eu-5", web.HostSilent, 22, "nothing was heard for 3 h; it should report every minute")
 	silent.Reported = before(3 * time.Hour)
 	return []web.Host{
-		host("web-eu-1", web.HostCurrent, 21, 21, ""), host("web-eu-2", web.HostCurrent, 21, 21, ""), host("web-eu-3", web.HostWatching, 21, 21, "watches the new release for 4 more minutes"),
-		host("web-eu-4", web.HostFellBack, 22, 21, "the health check ended with code 1: connection refused"), silent, host("web-us-1", web.HostBehind, 22, 21, ""),
+		host("web-eu-1", web.HostCurrent, 21, ""), host("web-eu-2", web.HostCurrent, 21, ""), host("web-eu-3", web.HostWatching, 21, "watches the new release for 4 more minutes"),
+		host("web-eu-4", web.HostFellBack, 22, "the health check ended with code 1: connection refused"), silent, host("web-us-1", web.HostBehind, 22, ""),
 		{Name: "web-test-1", Channel: "web:staging", Digest: Digest(20), Wanted: Digest(20), State: web.HostStale, Since: before(time.Hour), Reported: before(20 * time.Second), Message: "the channel's last entry is older than max-stale: nothing is activated", Version: "1.0.0"},
 		{Name: "web-test-2", Channel: "web:staging", State: web.HostFailed, Reported: before(20 * time.Second), Message: "installing: no space left on device", Version: "1.0.0"},
 	}
