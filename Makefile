@@ -21,10 +21,10 @@ GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)
 TEST_TIMEOUT := 20m
 DOCKER_TEST_TIMEOUT := 60m
 
-# What ships, and what measures it.
-MODULES := . bench
+# What ships, what measures it, and what looks at its pages in a browser.
+MODULES := . bench browser
 
-.PHONY: help setup build measure page quickstart test test-fast test-docker check format vet lint vuln metadata rooms catalogue packages overrides releases loop bench kills powerloss services clients suite peers checks verdicts conformance pushes fuzz seeds mutate size clean
+.PHONY: help setup build measure page quickstart test test-fast test-postgres test-docker browser alerts check format vet lint vuln metadata rooms catalogue packages overrides releases loop bench kills powerloss services clients suite peers checks verdicts conformance pushes fuzz seeds mutate size clean cross
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,12 +42,15 @@ test: setup ## Does all set-up and runs all checks and tests, the fastest first
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory vuln
 	@$(MAKE) --no-print-directory metadata
+	@$(MAKE) --no-print-directory alerts
 	@$(MAKE) --no-print-directory test-fast
+	@$(MAKE) --no-print-directory browser
+	@$(MAKE) --no-print-directory test-postgres
 	@$(MAKE) --no-print-directory test-docker
 
 # The embedded registry's library sets a flag of a repository while other requests read it
 # (docs/decisions/0058-habits.md): where it serves, the race detector finds that and nothing else.
-RACY := ampoule/contents ampoule/registry/cache ampoule/registry/channel ampoule/cmd/ampoule/cli ampoule/registry ampoule/registry/embedded ampoule/registry/install ampoule/registry/server ampoule/wiring
+RACY := ampoule/contents ampoule/registry/cache ampoule/registry/channel ampoule/cmd/ampoule/cli ampoule/registry ampoule/registry/embedded ampoule/registry/install ampoule/registry/server ampoule/service/web/sources ampoule/wiring
 
 # The race detector needs cgo; what ships is built without.
 test-fast: export CGO_ENABLED := 1
@@ -57,6 +60,12 @@ test-fast: ## Runs the tests that need no Docker, with the race detector
 	CGO_ENABLED=0 go test -timeout $(TEST_TIMEOUT) $(RACY)
 	# Some read what is beside their module, where go's cache of results does not look.
 	go test -C bench -race -count=1 -timeout $(TEST_TIMEOUT) ./...
+
+# The packages that have tests with PostgreSQL; without one they fail.
+POSTGRES = $(sort $(dir $(shell git grep -l '^//go:build.*postgres' -- '*_test.go')))
+
+test-postgres: ## Runs the tests that need PostgreSQL: they start servers of their own
+	go test -count=1 -tags postgres -timeout $(TEST_TIMEOUT) $(TEST_FLAGS) $(addprefix ./,$(POSTGRES))
 
 # The packages that have tests with Docker: the tests of all others have run before.
 DOCKERED = $(sort $(dir $(shell git -C $(1) grep -l '^//go:build.*docker' -- '*_test.go')))
@@ -72,15 +81,36 @@ test-docker: ## Runs the tests that need Docker, and the others of their package
 	go test -count=1 -tags docker -timeout $(DOCKER_TEST_TIMEOUT) $(TEST_FLAGS) $(addprefix ./,$(LONGEST) $(filter-out bench/% $(LONGEST),$(call DOCKERED,.)))
 	go test -C bench -count=1 -tags docker -timeout $(DOCKER_TEST_TIMEOUT) $(TEST_FLAGS) $(addprefix ./,$(call DOCKERED,bench))
 
-check: format vet rooms lint ## Checks form, imports and the linter's rules
+# What runs in pages is of npm, by its lock: hashes, and no registry's name.
+browser/node_modules: browser/package-lock.json
+	npm --prefix browser ci
+	@touch $@
+
+# Tests' pictures are kept with PICTURES=docs/pictures.
+PICTURES :=
+
+browser: browser/node_modules ## Tests the pages in Chromium: make browser [PICTURES=docs/pictures]
+	go test -C browser -count=1 -timeout 15m . $(if $(PICTURES),-args -pictures $(abspath $(PICTURES)))
+
+alerts: ## Checks the alert rules and units, and runs the rules' tests
+	promtool check rules operations/alerts.yaml
+	promtool test rules operations/alerts_test.yaml
+	.ci/units
+
+check: format vet rooms lint cross ## Checks form, imports and the linter's rules
 
 format: ## Fails if a file is not as gofmt writes it
 	@unformatted=$$(gofmt -l $$(git ls-files --cached --others --exclude-standard '*.go')); \
 	[ -z "$$unformatted" ] || { echo "not as gofmt writes them:"; echo "$$unformatted"; exit 1; }
 
-# No file is left out with the tag: it is all that there is.
-vet: ## Runs go vet, the tests that need Docker among all others
-	for module in $(MODULES); do go vet -C $$module -tags docker ./... || exit; done
+# No file is left out with the tags: they are all that there is.
+vet: ## Runs go vet, the tests that need Docker or PostgreSQL among all others
+	for module in $(MODULES); do go vet -C $$module -tags docker,postgres ./... || exit; done
+
+# People have laptops: what asks a service is made for them, too.
+cross: ## Compiles the client of a service for macOS and Windows
+	GOOS=darwin GOARCH=arm64 go build ./service/client
+	GOOS=windows GOARCH=amd64 go build ./service/client
 
 rooms: ## Checks which package imports which
 	go test -count=1 -run '^TestRooms' ./cmd/ampoule

@@ -46,6 +46,12 @@ type SourceProject struct {
 	Version string `json:"version,omitempty"`
 }
 
+// WithWorkspace gives the request with the recipe's first-party code, for who sends it elsewhere. Git is
+// asked in an environment as os.Environ has it.
+func WithWorkspace(ctx context.Context, req Request, environ []string) (Request, error) {
+	return withWorkspace(ctx, req, environ)
+}
+
 // withWorkspace reads the recipe's first-party code, unless the request has it. Git is asked in an
 // environment as os.Environ has it.
 func withWorkspace(ctx context.Context, req Request, environ []string) (Request, error) {

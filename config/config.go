@@ -27,6 +27,8 @@ type Config struct {
 	Trust  Trust
 	// Serving says how the store's registry is served.
 	Serving Serving
+	// Service is what works in this machine's place.
+	Service Service
 }
 
 // Place says where a program works: what the environment alone tells, and flags replace.
@@ -132,7 +134,7 @@ func Read(environ []string, file string) (Config, error) {
 		Place:  PlaceOf(environ),
 		Inputs: Inputs{Sources: r.parsed.Sources, Kept: r.parsed.Kept, Cache: Cache(r.parsed.Cache), Environ: env.withoutSecrets()},
 		Bounds: bounds,
-		Trust:  trust, Serving: r.parsed.Registry,
+		Trust:  trust, Serving: r.parsed.Registry, Service: r.service(env),
 	}, nil
 }
 

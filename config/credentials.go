@@ -50,7 +50,7 @@ func credentialOf(suffix string) (source, key string, ok bool) {
 func (e environment) withoutSecrets() []string {
 	return slices.DeleteFunc(slices.Clone(e), func(entry string) bool {
 		name, _, _ := strings.Cut(entry, "=")
-		return strings.HasPrefix(name, SourcePrefix) && strings.HasSuffix(name, passwordSuffix)
+		return strings.HasPrefix(name, SourcePrefix) && strings.HasSuffix(name, passwordSuffix) || name == tokenVariable
 	})
 }
 

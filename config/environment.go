@@ -13,6 +13,9 @@ import (
 // The variables that this package reads.
 const (
 	storeVariable = "AMPOULE_STORE"
+	// The service that works in this machine's place, and the token that it knows the caller by.
+	serverVariable = "AMPOULE_SERVER"
+	tokenVariable  = "AMPOULE_TOKEN"
 	// keptVariable holds the places that keep inputs, separated by spaces, and replaces the
 	// file's.
 	keptVariable = "AMPOULE_KEPT"

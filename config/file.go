@@ -25,6 +25,7 @@ type file struct {
 	Cache    caches   `toml:"cache"`
 	Registry Serving  `toml:"registry"`
 	Sources  Sources  `toml:"sources"`
+	Server   Service  `toml:"server"`
 }
 
 // bounds are [Bounds] as people write them.
@@ -85,7 +86,7 @@ func formFaults(name string, err error) error {
 			faults = append(faults, &Error{
 				Where: fmt.Sprintf("%s:%d:%d", name, row, column),
 				Msg:   fmt.Sprintf("unknown key %q", strings.Join(e.Key(), ".")),
-				Help:  "known keys are kept and policy, of [store] limit, keep and published, of [cache] use, key, trusted and retired, of [registry] mutable, of [sign] key, command, public, passphrase-file, passphrase-command, form and builder, and of [sources.NAME] kind, mirrors, security, without, names and credentials (netrc, command and username)",
+				Help:  "known keys are kept and policy, of [store] limit, keep and published, of [cache] use, key, trusted and retired, of [registry] mutable, of [server] url and token-file, of [sign] key, command, public, passphrase-file, passphrase-command, form and builder, and of [sources.NAME] kind, mirrors, security, without, names and credentials (netrc, command and username)",
 			})
 		}
 		return errors.Join(faults...)

@@ -22,9 +22,19 @@ func TestTable(t *testing.T) {
 		if k.Means() == "" || k.Code() == 0 || k.String() == "" {
 			t.Errorf("kind %d has code %d and means %q", k, k.Code(), k.Means())
 		}
+		if got, ok := Named(k.String()); !ok || got != k || k.Status() < 400 || k.Status() > 599 {
+			t.Errorf("kind %s is found as %v, %v, with status %d", k, got, ok, k.Status())
+		}
 		if i > 0 && kinds[i-1].Code() >= k.Code() {
 			t.Errorf("code %d stands behind %d", k.Code(), kinds[i-1].Code())
 		}
+	}
+}
+
+func TestNamed(t *testing.T) {
+	t.Parallel()
+	if _, ok := Named("nothing"); ok {
+		t.Error("there is a kind of that name")
 	}
 }
 

@@ -1,6 +1,7 @@
 // Package faults says of errors what kind of fault they are, and what a person can do
 // about them. Whoever declares an error says its kind there; whoever ends with it, a
-// program or a server, asks [Of] and answers with what the one table has for the kind.
+// program or a server, asks [Of] and answers with what the one table has for the kind: an
+// exit code, or a status of HTTP.
 package faults
 
 import (
@@ -40,8 +41,8 @@ const (
 
 // table has a row for each kind.
 var table = [...]struct {
-	// code is the exit code of the program.
-	code int
+	// code is the exit code of the program, status that of an answer of HTTP (RFC 9110, 15).
+	code, status int
 	// name is the kind for a program.
 	name string
 	// means says it to a person.
@@ -49,19 +50,19 @@ var table = [...]struct {
 	// of are foreign errors of the kind, as [errors.Is] finds them.
 	of []error
 }{
-	Unknown:     {1, "internal", "a fault of Ampoule itself", nil},
-	Interrupted: {130, "interrupted", "interrupted", nil},
-	Usage:       {2, "usage", "wrong usage", nil},
-	Input:       {3, "input", "an input file (recipe, lock, requirements, policy) is wrong or stale", nil},
-	Refused:     {4, "refused", "refused: gate, audit, policy or verification", nil},
-	NotFound:    {5, "not-found", "not found", nil},
+	Unknown:     {1, 500, "internal", "a fault of Ampoule itself", nil},
+	Interrupted: {130, 503, "interrupted", "interrupted", nil},
+	Usage:       {2, 400, "usage", "wrong usage", nil},
+	Input:       {3, 422, "input", "an input file (recipe, lock, requirements, policy) is wrong or stale", nil},
+	Refused:     {4, 403, "refused", "refused: gate, audit, policy or verification", nil},
+	NotFound:    {5, 404, "not-found", "not found", nil},
 	Machine: {
-		6, "machine", "this machine cannot: Docker missing or too old, disk full, host unfit",
+		6, 503, "machine", "this machine cannot: Docker missing or too old, disk full, host unfit",
 		[]error{syscall.ENOSPC, syscall.EDQUOT, fs.ErrPermission},
 	},
-	Remote:    {7, "remote", "a remote failed: registry, index, mirror, server", nil},
-	Build:     {8, "build", "the build failed: a build step ended with an error", nil},
-	Undecided: {9, "undecided", "undecided: it depends on something that was not given", nil},
+	Remote:    {7, 502, "remote", "a remote failed: registry, index, mirror, server", nil},
+	Build:     {8, 422, "build", "the build failed: a build step ended with an error", nil},
+	Undecided: {9, 409, "undecided", "undecided: it depends on something that was not given", nil},
 }
 
 // Kinds lists all kinds by their exit codes.
@@ -76,6 +77,19 @@ func Kinds() []Kind {
 
 // Code is the exit code of a program that ends with an error of the kind.
 func (k Kind) Code() int { return table[k].code }
+
+// Status is the status of an HTTP answer that tells an error of the kind.
+func (k Kind) Status() int { return table[k].status }
+
+// Named finds a kind by its name for programs.
+func Named(name string) (Kind, bool) {
+	for k, row := range table {
+		if row.name == name {
+			return Kind(k), true
+		}
+	}
+	return Unknown, false
+}
 
 // String is the kind's name for programs, such as "input".
 func (k Kind) String() string { return table[k].name }

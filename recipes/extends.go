@@ -26,6 +26,8 @@ func (r *Recipe) Extended() []string {
 
 // chain reads the files that a recipe extends, one through the other.
 type chain struct {
+	// within is the directory that no file is outside of; empty where any file may be extended.
+	within string
 	// infos are the files read so far, to know them again under other names.
 	infos []fs.FileInfo
 	// names are the same files as people see them.
@@ -85,6 +87,10 @@ func (c *chain) over(root *node, file, dir string) (*node, error) {
 
 // mayRead reports whether the chain may go on with a file, or tells why it may not.
 func (c *chain) mayRead(next string, at Position) bool {
+	if rel, err := filepath.Rel(c.within, next); c.within != "" && (err != nil || !filepath.IsLocal(rel)) {
+		c.faults = append(c.faults, at.fault("this leads out of the directory that all files are in", "put the file there, too"))
+		return false
+	}
 	info, err := os.Stat(next)
 	if err != nil {
 		// Reading it gives the same error.

@@ -15,8 +15,14 @@ import (
 // ReadRecipe reads the recipe at path, and the files that it extends. Whatever is wrong in
 // them is told at once, as [Faults]. Every other error is of reading the file, such as
 // fs.ErrNotExist.
-func ReadRecipe(path string) (*Recipe, error) {
-	var c chain
+func ReadRecipe(path string) (*Recipe, error) { return readRecipe(path, "") }
+
+// ReadRecipeWithin is [ReadRecipe] for files that nobody trusts: nothing outside of a directory, in
+// which there are no links, is extended, or looked at.
+func ReadRecipeWithin(dir, path string) (*Recipe, error) { return readRecipe(path, dir) }
+
+func readRecipe(path, within string) (*Recipe, error) {
+	c := chain{within: within}
 	root, err := c.root(path, ".")
 	if err != nil {
 		return nil, fmt.Errorf("reading the recipe: %w", err)

@@ -146,8 +146,12 @@ func (p publication) run(ctx context.Context) error {
 	}
 	if err != nil {
 		var mine *KeyTakenError
-		if errors.As(err, &mine) {
+		var claim *claimError
+		switch {
+		case errors.As(err, &mine):
 			return err
+		case errors.As(err, &claim):
+			return claim.error
 		}
 		return p.convert("publishing "+p.artifact.Name, p.base, err)
 	}
@@ -183,7 +187,66 @@ func (p publication) send(ctx context.Context) error {
 	if err := p.sendEvidence(ctx, pusher); err != nil {
 		return err
 	}
+	if err := p.claim(ctx, pusher); err != nil {
+		return err
+	}
 	return pusher.Put(ctx, p.repo.Tag(p.tag), p.docs.index)
+}
+
+// claimError is an error of [Packed.Claim], which is none of the registry's.
+type claimError struct{ error }
+
+// claim sends the index under its digest, and asks whether its key may name it.
+func (p publication) claim(ctx context.Context, pusher *remote.Pusher) error {
+	if p.artifact.Claim == nil {
+		return nil
+	}
+	digest := p.docs.index.digest()
+	if err := pusher.Put(ctx, p.repo.Digest(digest), p.docs.index); err != nil {
+		return err
+	}
+	if err := p.artifact.Claim(ctx, digest); err != nil {
+		return &claimError{err}
+	}
+	return nil
+}
+
+// Settle has a key name an artifact that was claimed for it, and whose publication ended before
+// the key was written. Found is false where the registry does not have the artifact whole.
+func (r *Registry) Settle(ctx context.Context, name, key, digest string) (found bool, err error) {
+	at, err := r.locateOwn(name, name)
+	if err != nil {
+		return false, err
+	}
+	tag, err := artifact.KeyTag(key)
+	if err != nil {
+		return false, fmt.Errorf("settling %s: %w", name, err)
+	}
+	root, err := at.get(ctx, at.repo.Digest(digest))
+	if err := at.convert("settling "+name, at.at(digest), err); err != nil {
+		var missing *NotFoundError
+		var damaged *DamagedError
+		if errors.As(err, &missing) || errors.As(err, &damaged) {
+			return false, nil
+		}
+		return false, err
+	}
+	c := chain{location: at, tag: tag, key: key, digest: digest}
+	if err := c.check(ctx, root, artifact.Beside{}); err != nil {
+		var damaged *DamagedError
+		if errors.As(err, &damaged) {
+			return false, nil
+		}
+		return false, at.convert("settling "+name, at.at(digest), err)
+	}
+	pusher, err := remote.NewPusher(at.options...)
+	if err == nil {
+		err = pusher.Put(ctx, at.repo.Tag(tag), document{root.Manifest, root.MediaType})
+	}
+	if err != nil {
+		return false, at.convert("settling "+name, at.at(digest), err)
+	}
+	return true, nil
 }
 
 // sendReferrers sends what refers to the artifact, and wants it to be listed.

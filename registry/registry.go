@@ -26,6 +26,9 @@ type Packed struct {
 	// Evidence makes what is signed of the artifact when its digest is known, in the
 	// repository that it is published to; nil makes nothing. It is sent before the key is.
 	Evidence func(ctx context.Context, repository, digest string) ([]Evidence, error)
+	// Claim is asked when all of the artifact is there under its digest, before its key is: an
+	// error of it leaves the key as it was, and is returned as it is. Nil asks nobody.
+	Claim func(ctx context.Context, digest string) error
 }
 
 // PackedImage is the image for one platform.

@@ -20,7 +20,11 @@ func (p *Parts) Sandboxes(ctx context.Context) (builder.Sandboxes, error) {
 	if err != nil {
 		return builder.Sandboxes{}, err
 	}
-	return builder.Sandboxes{Runner: e, Images: pinnedImages{e, p.Store}, Online: e.Online(), Pool: p.pool.of(e)}, nil
+	all := builder.Sandboxes{Runner: e, Images: pinnedImages{e, p.Store}, Online: e.Online(), Pool: p.pool.of(e)}
+	if p.Around != nil {
+		all.Runner = p.Around(all.Runner)
+	}
+	return all, nil
 }
 
 // shares is the pool of all builds, which is made of what the engine says of its machine.

@@ -21,6 +21,8 @@ type Publisher struct {
 	Store    *store.Store
 	// Signing signs what is published; may be nil.
 	Signing *Signing
+	// Claim is asked before a key names an artifact: see [registry.Packed]; may be nil.
+	Claim func(ctx context.Context, digest string) error
 }
 
 var (
@@ -83,6 +85,7 @@ type prepared struct {
 func (p prepared) Publish(ctx context.Context, verdict []byte, provenance artifact.Provenance) (string, error) {
 	packed := p.packed.WithVerdict(verdict)
 	packed.Evidence = p.publisher.Signing.evidence(built{p.artifact.Name, provenance, verdict, p.artifact.SBOM})
+	packed.Claim = p.publisher.Claim
 	published, err := p.publisher.Registry.Publish(ctx, packed)
 	return published.Digest, err
 }

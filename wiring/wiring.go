@@ -7,11 +7,13 @@
 package wiring
 
 import (
+	"context"
 	"errors"
 	"io"
 
 	"ampoule/builder"
 	"ampoule/builder/fetch"
+	"ampoule/builder/sandbox"
 	"ampoule/config"
 	"ampoule/recipes/profiles"
 	"ampoule/registry"
@@ -29,6 +31,9 @@ type Parts struct {
 	// Store is the owner's store, Own the registry in it.
 	Store *store.Store
 	Own   *embedded.Registry
+	// Around goes around what starts sandboxes, to count or to follow it. It is set before anything
+	// is built; may be nil.
+	Around func(sandbox.Runner) sandbox.Runner
 
 	place  config.Place
 	engine shared
@@ -80,6 +85,12 @@ func (p *Parts) Reference(name, digest string) string {
 // Builder makes a builder over all parts, for one call: what it learns of sources it
 // remembers as long as it lives.
 func (p *Parts) Builder(inputs config.Inputs) (*builder.Builder, error) {
+	return p.BuilderClaiming(inputs, nil)
+}
+
+// BuilderClaiming is as Builder. Before the registry has a key name what was built, claim is
+// asked: who keeps count of builds elsewhere decides there which one counts.
+func (p *Parts) BuilderClaiming(inputs config.Inputs, claim func(ctx context.Context, digest string) error) (*builder.Builder, error) {
 	reg, err := p.Registry()
 	if err != nil {
 		return nil, err
@@ -100,6 +111,7 @@ func (p *Parts) Builder(inputs config.Inputs) (*builder.Builder, error) {
 		reg.Prefer(k)
 	}
 	published := p.publisher(reg)
+	published.Claim = claim
 	return builder.New(builder.Dependencies{
 		Store: p.Store, Fetch: fetcher, Sandboxes: p.Sandboxes, Publisher: published, Bases: published,
 		Environ: inputs.Environ, Caches: caches,

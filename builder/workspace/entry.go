@@ -242,7 +242,7 @@ type content struct {
 
 // Open implements [tree.Content].
 func (c content) Open() (io.ReadCloser, error) {
-	f, err := os.OpenFile(c.path, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(c.path, os.O_RDONLY|openFlags, 0)
 	if err != nil {
 		return nil, errors.Join(&ChangedError{c.shown}, err)
 	}

@@ -93,9 +93,36 @@ var rooms = map[string][]string{
 	// Whoever builds begins here.
 	"wiring": {"agent/...", "config", "store", "recipes/profiles", "registry/...", "builder", "builder/docker", "builder/fetch", "builder/layers", "builder/progress", "builder/sandbox", "builder/share"},
 
-	"api": {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
-	"ci":  {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
-	"cmd": {"address", "agent/...", "config", "wiring", "tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "api/...", "ci/...", "sbom", "contents"},
+	// The service. What a build of it is, stands by itself; only database and queue know engines.
+	"service/builds":        {},
+	"service/database":      {},
+	"service/logs":          {"service/database"},
+	"service/queue":         {"service/builds", "service/database", "service/logs", "builder/progress"},
+	"service/queue/history": {"service/database"},
+	// The queue's builds are built as all others are.
+	"service/worker": {"config", "wiring", "builder", "recipes", "service/builds", "service/queue"},
+
+	// What goes over the wire, and what asks for it: these run on every machine.
+	"service/problem":    {"address", "recipes"},
+	"service/submission": {"recipes", "tree", "builder/workspace"},
+	"service/client":     {"address", "builder/progress", "recipes", "service/problem", "service/submission", "service/wire"},
+	"service/wire":       {"service/problem"},
+	// A service in the place of the builder.
+	"service/remote": {"audit", "builder", "builder/progress", "recipes", "service/client", "service/submission", "service/wire"},
+	// Who asks, and what they may.
+	"service/access":  {"registry/server", "registry/tokens", "service/problem"},
+	"service/journal": {"address"},
+	"service/records": {"registry/tokens", "service/database"},
+	"service/api":     {"address", "audit/...", "builder", "builder/progress", "contents", "recipes/...", "registry/...", "sbom", "service/...", "store"},
+	// Pages know values and interfaces of their own; what they show is foreign to them.
+	"service/web": {"audit", "sbom", "contents", "service/problem"},
+	// What is there becomes what pages show.
+	"service/web/sources": {"artifact", "audit", "builder/progress", "contents", "recipes", "registry/...", "sbom", "service/access", "service/builds", "service/logs", "service/problem", "service/submission", "service/web"},
+	// Only tests import it.
+	"service/web/webtest": {"audit", "sbom", "contents", "service/web"},
+	"service/metrics":     {"builder", "builder/progress", "builder/sandbox", "audit", "service/builds", "service/queue"},
+	"ci":                  {"config", "wiring", "builder", "builder/progress", "registry/...", "audit/...", "recipes/..."},
+	"cmd":                 {"address", "agent/...", "config", "wiring", "tree", "store", "recipes/...", "audit/...", "registry/...", "builder/...", "service/...", "ci/...", "sbom", "contents"},
 }
 
 // leaves are one thing for all rooms: every room but another leaf may import them.
@@ -123,6 +150,9 @@ var owners = map[string][]string{
 	"github.com/olareg/olareg":                               {"registry/embedded"},
 	"github.com/spf13/cobra":                                 {"cmd/..."},
 	"github.com/CycloneDX/cyclonedx-go":                      {"sbom"},
+	"github.com/jackc/pgx":                                   {"service/database/...", "service/queue/..."},
+	"github.com/riverqueue":                                  {"service/database", "service/queue"},
+	"modernc.org/sqlite":                                     {"service/database"},
 	"github.com/package-url/packageurl-go":                   {"sbom"},
 	"github.com/google/go-containerregistry/pkg/v1/tarball":  {"registry/..."},
 	"github.com/google/go-containerregistry/pkg/v1/mutate":   {"registry/..."},
@@ -132,16 +162,20 @@ var owners = map[string][]string{
 
 // runtimeOwners is as owners, for packages that tests may use freely.
 var runtimeOwners = map[string][]string{
-	"net/http": {"agent", "builder/fetch/...", "registry/...", "api/..."},
+	"net/http": {"agent", "builder/fetch/...", "registry/...", "service/..."},
 	// Only tests import the specimens, and what records programs.
-	"os/exec": {"agent/program", "builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "internal/powerloss", "registry/trust/keys"},
+	"os/exec": {"agent/program", "builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "internal/powerloss", "registry/trust/keys", "service/database/databasetest"},
 	// Source archives are foreign: one package walks them, within limits. Who else reads
 	// archives reads others: images, wheels, packages of Debian.
 	"archive/tar": {"builder/locking/sources", "tree", "registry/...", "cmd/...", "recipes/internal/...", "builder/sandbox/...", "builder/docker",
-		"builder/failure", "builder/toolchain/...", "builder/vary"},
-	"archive/zip":                 {"builder/locking/sources", "audit/...", "builder/compare", "builder/unpack/..."},
-	module + "internal/basetime":  {},
-	module + "internal/powerloss": {},
+		"builder/failure", "builder/toolchain/...", "builder/vary", "service/submission"},
+	"archive/zip":                         {"builder/locking/sources", "audit/...", "builder/compare", "builder/unpack/..."},
+	module + "internal/basetime":          {},
+	module + "internal/powerloss":         {},
+	module + "service/web/webtest":        {},
+	"github.com/prometheus/client_golang": {"service/metrics"},
+	// It starts servers.
+	module + "service/database/databasetest": {},
 	// It keeps manifests in memory only.
 	"github.com/google/go-containerregistry/pkg/registry": {},
 }

@@ -1,7 +1,6 @@
 package server
 
 import (
-	"fmt"
 	"net/http"
 	"time"
 )
@@ -28,36 +27,47 @@ type Entry struct {
 }
 
 // note tells of a request.
-func (h *Handler) note(r *http.Request, a *answer, by user, began time.Time) {
+func (h *Handler) note(r *http.Request, a *Answer, by user, began time.Time) {
 	if h.Note == nil {
 		return
 	}
-	status := a.status
-	if status == 0 {
-		status = http.StatusOK
-	}
 	now := time.Now()
 	h.Note(Entry{
-		Time: now.UTC(), Client: h.clientOf(r), Token: by.token.Name, TokenID: by.token.ID, Method: r.Method, Host: r.Host, Path: r.URL.Path,
-		Status: status, Received: max(r.ContentLength, 0), Sent: a.sent, Seconds: now.Sub(began).Seconds(), Agent: r.UserAgent(),
+		Time: now.UTC(), Client: h.Client(r), Token: by.token.Name, TokenID: by.token.ID, Method: r.Method, Host: r.Host, Path: r.URL.Path,
+		Status: a.Status(), Received: max(r.ContentLength, 0), Sent: a.Sent(), Seconds: now.Sub(began).Seconds(), Agent: r.UserAgent(),
 	})
 }
 
-func (h *Handler) warn(format string, args ...any) {
-	if h.Warn != nil {
-		h.Warn(fmt.Sprintf(format, args...))
-	}
-}
-
-// answer notes what is answered, and gives up on who takes nothing of it.
-type answer struct {
+// Answer notes what is answered, and gives up on who takes nothing of it.
+type Answer struct {
 	http.ResponseWriter
 	status int
 	sent   int64
 }
 
+// Watch notes what is answered to a request. It gives up on clients that send nothing of a body, or
+// take nothing of an answer, for a minute; one that is slow may be as slow as it is.
+func Watch(w http.ResponseWriter, r *http.Request) *Answer {
+	r.Body = &steady{ReadCloser: r.Body, control: http.NewResponseController(w)}
+	return &Answer{ResponseWriter: w}
+}
+
+// Status is the answer's so far; 200 where none was given.
+func (a *Answer) Status() int {
+	if a.status == 0 {
+		return http.StatusOK
+	}
+	return a.status
+}
+
+// Sent is how much of a body was written, in bytes.
+func (a *Answer) Sent() int64 { return a.sent }
+
+// Begun reports whether something of the answer was written.
+func (a *Answer) Begun() bool { return a.status != 0 }
+
 // WriteHeader implements http.ResponseWriter.
-func (a *answer) WriteHeader(status int) {
+func (a *Answer) WriteHeader(status int) {
 	if a.status == 0 && status >= http.StatusOK {
 		a.status = status
 	}
@@ -66,13 +76,13 @@ func (a *answer) WriteHeader(status int) {
 }
 
 // patience gives the client time to take what is written next.
-func (a *answer) patience() {
+func (a *Answer) patience() {
 	// Where there are no deadlines, in tests, nothing is bounded.
 	_ = http.NewResponseController(a.ResponseWriter).SetWriteDeadline(time.Now().Add(silence))
 }
 
 // Write implements http.ResponseWriter.
-func (a *answer) Write(p []byte) (int, error) {
+func (a *Answer) Write(p []byte) (int, error) {
 	if a.status == 0 {
 		a.status = http.StatusOK
 	}
@@ -83,4 +93,4 @@ func (a *answer) Write(p []byte) (int, error) {
 }
 
 // Unwrap serves [http.ResponseController].
-func (a *answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }
+func (a *Answer) Unwrap() http.ResponseWriter { return a.ResponseWriter }

@@ -21,10 +21,9 @@ import (
 // Handler answers a server's requests. [New] makes one.
 type Handler struct {
 	Config
-	hosts   protocol.Hosts
-	tokens  Tokens
-	guesses *guesses
-	proxy   http.Handler
+	*Gate
+	hosts Hosts
+	proxy http.Handler
 	// registry is where the proxy leads.
 	registry http.RoundTripper
 }
@@ -72,8 +71,7 @@ func discard() *log.Logger { return log.New(io.Discard, "", 0) }
 // ServeHTTP implements http.Handler.
 func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
-	answer := &answer{ResponseWriter: w}
-	r.Body = &steady{ReadCloser: r.Body, control: http.NewResponseController(w)}
+	answer := Watch(w, r)
 	var by user
 	defer func() { h.note(r, answer, by, began) }()
 	r.Header.Del(protocol.OnceHeader)

@@ -221,8 +221,7 @@ func TestForwarded(t *testing.T) {
 	req.Header.Set("X-Forwarded-For", "198.51.100.1, 203.0.113.7")
 	req.RemoteAddr = "192.0.2.1:1"
 	for proxied, want := range map[bool]string{false: "192.0.2.1", true: "203.0.113.7"} {
-		h := &Handler{Config: Config{Proxied: proxied}}
-		if got := h.clientOf(req); got != want {
+		if got := NewGate(nil, proxied, nil).Client(req); got != want {
 			t.Errorf("proxied %v: the client is %s", proxied, got)
 		}
 	}

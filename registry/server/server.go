@@ -75,13 +75,31 @@ func Serve(ctx context.Context, registry http.RoundTripper, who Tokens, c Config
 	if err := c.check(who); err != nil {
 		return err
 	}
-	handler := New(registry, who, c)
+	return Listen(ctx, New(registry, who, c), c.Listening(), ready)
+}
+
+// Listening says where and how a server listens.
+type Listening struct {
+	// Listen, Certificate and Key are as [Config] has them.
+	Listen           string
+	Certificate, Key string
+	// Warn is told what a person should look after; nil tells nobody.
+	Warn func(message string)
+}
+
+// Listening is where the server listens.
+func (c Config) Listening() Listening { return Listening{c.Listen, c.Certificate, c.Key, c.Warn} }
+
+// Listen has a handler answer on an address until ctx is done. It tells ready, once, the address
+// that it listens on. Requests under way may then end, but not for ever: those that are meant to last
+// look at ctx themselves.
+func Listen(ctx context.Context, handler http.Handler, c Listening, ready func(address string)) error {
 	server := &http.Server{
 		Handler: handler, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
 		ErrorLog: discard(),
 	}
 	if c.Certificate != "" || c.Key != "" {
-		pair, err := openPair(c.Certificate, c.Key, handler.warn)
+		pair, err := openPair(c.Certificate, c.Key, c.warn)
 		if err != nil {
 			return err
 		}
@@ -109,6 +127,12 @@ func Serve(ctx context.Context, registry http.RoundTripper, who Tokens, c Config
 	return nil
 }
 
+func (c Listening) warn(format string, args ...any) {
+	if c.Warn != nil {
+		c.Warn(fmt.Sprintf(format, args...))
+	}
+}
+
 // shutdown lets requests under way end, but not for ever.
 func shutdown(ctx context.Context, server *http.Server) error {
 	ctx, cancel := context.WithTimeout(ctx, grace)
@@ -126,8 +150,7 @@ func New(registry http.RoundTripper, who Tokens, c Config) *Handler {
 		c.MaxBlob = DefaultMaxBlob
 	}
 	return &Handler{
-		Config: c, hosts: protocol.NewHosts(append([]string{c.Listen}, c.Hosts...)...),
-		tokens: who, guesses: newGuesses(), proxy: newProxy(registry), registry: registry,
+		Config: c, Gate: NewGate(who, c.Proxied, c.Warn), hosts: NewHosts(append([]string{c.Listen}, c.Hosts...)...), proxy: newProxy(registry), registry: registry,
 	}
 }
 
@@ -137,10 +160,14 @@ func (c Config) check(who Tokens) error {
 	if err != nil {
 		return err
 	}
-	host := protocol.HostOf(c.Listen)
-	if armed && !c.Public && !c.Proxied && c.Certificate == "" && !protocol.IsLoopbackName(host) {
+	if armed && !c.Public && !c.TakesTokens() {
 		return faults.New(faults.Usage, "give --tls-cert and --tls-key; behind a proxy that speaks TLS give --behind-proxy; to let everybody read and nobody write give --public",
 			"there are tokens, which would cross the network to %s in plain http", c.Listen)
 	}
 	return nil
+}
+
+// TakesTokens reports whether tokens can cross no network in the clear.
+func (c Config) TakesTokens() bool {
+	return c.Proxied || c.Certificate != "" || protocol.IsLoopbackName(protocol.HostOf(c.Listen))
 }

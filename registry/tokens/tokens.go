@@ -1,5 +1,5 @@
-// Package tokens keeps who may read and write a registry: tokens with scopes, in the records of
-// a store. A token's secret is shown once, when it is made; a record has its hash.
+// Package tokens keeps who may read and write a registry, and who may use a service: tokens with
+// scopes, in the records of a store. A token's secret is shown once, when it is made; a record has its hash.
 package tokens
 
 import (
@@ -56,11 +56,6 @@ func (t Token) Allows(verb Verb, repository string) bool {
 	return slices.ContainsFunc(t.Scopes, func(s Scope) bool { return s.covers(verb, repository) })
 }
 
-// AllowsAny reports whether the token may do something with any repository.
-func (t Token) AllowsAny(verb Verb) bool {
-	return slices.ContainsFunc(t.Scopes, func(s Scope) bool { return s.Verb == verb })
-}
-
 // Records is a store, as far as tokens need one.
 type Records interface {
 	RecordDurably(kind, key string, v any) error
@@ -88,14 +83,14 @@ func (b *Book) Create(name string, scopes []Scope, expires time.Time) (t Token, 
 		return Token{}, "", faults.New(faults.Usage, "letters, digits, dots, @, _ and -, at most 64", "%q is no name for a token", name)
 	}
 	if len(scopes) == 0 {
-		return Token{}, "", faults.New(faults.Usage, "give a scope, such as pull:* or push:team/*", "the token %s has no scope", name)
+		return Token{}, "", faults.New(faults.Usage, "give a scope, such as pull:*, push:team/* or build:team/*", "the token %s has no scope", name)
 	}
 	all, err := b.List()
 	if err != nil {
 		return Token{}, "", err
 	}
 	if slices.ContainsFunc(all, func(t Token) bool { return t.Name == name && t.Revoked.IsZero() }) {
-		return Token{}, "", faults.New(faults.Usage, "give another name, or revoke that one: ampoule registry token revoke "+name, "there is a token %s already", name)
+		return Token{}, "", faults.New(faults.Usage, "give another name, or revoke that one: ampoule token revoke "+name, "there is a token %s already", name)
 	}
 	id := strings.ToLower(rand.Text()[:idLength])
 	secret = strings.Join([]string{prefix, id, rand.Text()}, "_")
@@ -134,7 +129,7 @@ func (b *Book) Revoke(named string) (Token, error) {
 	}
 	i := slices.IndexFunc(all, func(t Token) bool { return t.Revoked.IsZero() && (t.Name == named || t.ID == named) })
 	if i < 0 {
-		return Token{}, faults.New(faults.NotFound, "ampoule registry token list shows them", "no token %s counts", named)
+		return Token{}, faults.New(faults.NotFound, "ampoule token list shows them", "no token %s counts", named)
 	}
 	t := all[i]
 	t.Revoked = b.now().UTC().Truncate(time.Second)

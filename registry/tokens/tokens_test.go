@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -167,9 +168,50 @@ func TestScopes(t *testing.T) {
 			t.Errorf("%s allows to %s %s: %v", c.scope, c.verb, c.repository, got)
 		}
 	}
-	for _, wrong := range []string{"", "pull", "pull:", "write:*", "pull:/x", "pull:X", "push:a b", "*:*", "pull:../x"} {
+	for _, wrong := range []string{
+		"", "pull", "pull:", "write:*", "pull:/x", "pull:X", "push:a b", "*:*", "pull:../x",
+		"pull:x→prod", "read:x->prod", "promote:x→", "promote:x→a b", "promote:→prod", "promote:x→a→b", "promote:x→key-1",
+	} {
 		if s, err := ParseScope(wrong); err == nil {
 			t.Errorf("%q is read as %v", wrong, s)
+		}
+	}
+}
+
+// What the verbs of a service contain of each other, and that channels are told apart.
+func TestScopesOfAService(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		scope   string
+		allowed []Verb
+		name    string
+	}{
+		{"read:team/*", []Verb{Read}, "team/web"},
+		{"build:team/*", []Verb{Read, Build}, "team/web"},
+		{"admin:*", []Verb{Read, Build, Admin}, "team/web"},
+		{"promote:team/*", []Verb{Read, Promote}, "team/web"},
+		{"promote:team/*→prod", []Verb{Read, Promote}, "team/web"},
+		{"promote:team/*->pr*", []Verb{Read, Promote}, "team/web"},
+		{"promote:team/*→ci", []Verb{Read}, "team/web"},
+		{"approve:*→prod", []Verb{Read, Approve}, "team/web"},
+		{"build:other/*", nil, "team/web"},
+		{"admin:other", nil, "team/web"},
+		{"push:*", nil, "team/web"},
+		{"delete:*", nil, "team/web"},
+	} {
+		scope := scopes(t, c.scope)[0]
+		for _, verb := range []Verb{Read, Build, Promote, Approve, Admin} {
+			if got, want := scope.Covers(verb, c.name, "prod"), slices.Contains(c.allowed, verb); got != want {
+				t.Errorf("%s allows to %s %s: %v", c.scope, verb, c.name, got)
+			}
+		}
+		if again := scopes(t, scope.String())[0]; again != scope {
+			t.Errorf("%s is read again as %v", c.scope, again)
+		}
+		for _, verb := range []Verb{Pull, Push, Delete} {
+			if registry := strings.HasPrefix(c.scope, "push") || strings.HasPrefix(c.scope, "delete"); !registry && (Token{Scopes: []Scope{scope}}).Allows(verb, c.name) {
+				t.Errorf("%s allows to %s", c.scope, verb)
+			}
 		}
 	}
 }

@@ -16,6 +16,7 @@ import (
 	"ampoule/builder"
 	"ampoule/config"
 	"ampoule/recipes"
+	"ampoule/service/client"
 	"ampoule/wiring"
 )
 
@@ -49,6 +50,10 @@ are left out. After a failure no further service is begun, unless --keep-going i
 With --cache what others have compiled is read from a cache in a registry, if one of the
 trusted keys has signed it; with --cache-key what is compiled here is put there.
 
+With --server a service builds. It gets the recipe, the files that it names, the lock and
+first-party code; progress, result and exit code are as here. Interrupting withdraws the
+submission.
+
 With --sign-key, or a key in config.toml, what is built is signed before it can be found:
 the artifact, how it was built, and what the gate said of it. What is published already
 is not: ampoule sign signs that.
@@ -65,7 +70,8 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
   ampoule build --check
   ampoule build --check --only psycopg2
   ampoule build --cache registry.example/team/cache
-  ampoule build --registry registry.example/team --output json`,
+  ampoule build --registry registry.example/team --output json
+  ampoule build --server https://ampoule.example`,
 		Args:              usage(allArgs(&f.services, cobra.NoArgs)),
 		ValidArgsFunction: completeDirs(&f.services, cobra.NoFileCompletions),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -73,12 +79,31 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 			if err != nil {
 				return err
 			}
+			c, err := s.service()
+			if err != nil {
+				return err
+			}
+			if c != nil {
+				return f.remote(cmd, s, c, how, args)
+			}
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error { return f.build(ctx, s, w, how, args) })
 		},
 	}
 	f.add(cmd)
 	s.addCacheFlags(cmd)
 	return cmd
+}
+
+// remote has a service do what the flags say.
+func (f *buildFlags) remote(cmd *cobra.Command, s *Session, c *client.Client, how builder.Request, args []string) error {
+	err := hereAlone(cmd, c, "jobs", "step-timeout", "step-memory", "step-disk", "check", "only", "sign-key", "passphrase-file", "cache", "cache-key", "registry")
+	switch {
+	case err != nil:
+		return err
+	case f.services:
+		return BuildAll(cmd.Context(), s, s.remote(c), how, args, plainReference)
+	}
+	return Build(cmd.Context(), s, s.remote(c), how, plainReference)
 }
 
 // build does what the flags say.

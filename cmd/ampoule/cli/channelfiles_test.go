@@ -96,8 +96,8 @@ func TestChannelReference(t *testing.T) {
 	m.ok("install", first, "--root", m.path("root"))
 }
 
-// serving serves a store's registry to who may push, and returns its host.
-func serving(t *testing.T) string {
+// servedHost serves a store's registry to who may push, and returns its host.
+func servedHost(t *testing.T) string {
 	t.Helper()
 	st, err := store.Open(t.TempDir())
 	if err != nil {
@@ -126,7 +126,7 @@ func serving(t *testing.T) string {
 func TestChannelInAnotherRegistry(t *testing.T) {
 	t.Parallel()
 	m := newPromoter(t)
-	home, third := serving(t)+"/team", serving(t)
+	home, third := servedHost(t)+"/team", servedHost(t)
 	if err := KeysGenerate(m.Session, m.path("approve-1"), []byte("a passphrase")); err != nil {
 		t.Fatal(err)
 	}

@@ -44,6 +44,9 @@ type Session struct {
 	Store string
 	// Registry is HOST[:PORT][/PREFIX]; empty is the store's own registry.
 	Registry string
+	// Server is the address of a service that works in this machine's place; empty leaves that to
+	// the environment and the configuration.
+	Server string
 	// Caches are repositories of caches, and CacheKey the file with the key to sign with; where they
 	// are empty, the configuration says which.
 	Caches   []string
@@ -117,12 +120,12 @@ Stdout carries a verb's result and nothing else.
 	flags.StringVarP(&s.Recipe, "file", "f", "ampoule.yaml", "the recipe")
 	flags.StringVar(&s.Store, "store", "", "the store's directory (default: $AMPOULE_STORE, or ampoule in the user's data directory)")
 	flags.StringVar(&s.Registry, "registry", "", "the registry as HOST[:PORT][/PREFIX] (default: the store's own)")
+	flags.StringVar(&s.Server, "server", "", "the address of a service that builds in this machine's place, or none (default: $AMPOULE_SERVER)")
 	flags.StringVar(&output, "output", string(Text), "the result's form: text or json (audit: also junit or sarif)")
 	flags.StringVar(&mode, "progress", string(display.Auto), "the form of progress: auto, tty, plain or json")
 	flags.StringVar(&s.profiles.cpu, "cpuprofile", "", "write a profile of the processor's time to a file, for go tool pprof")
 	flags.StringVar(&s.profiles.trace, "trace", "", "write a trace of the execution to a file, for go tool trace")
-	root.AddCommand(newInit(s), newLock(s), newPGOProfile(s), newAdd(s), newRemove(s), newWhy(s), newOutdated(s), newPlan(s), newFetch(s), newBuild(s), newCI(s), newCache(s), newAudit(s), newExplain(s), newPreflight(s), newInspect(s), newDiff(s), newSBOM(s), newSave(s), newCopy(s), newExport(s), newInstall(s), newHost(s), newRun(s), newExec(s), newShell(s), newVerify(s), newSign(s), newKeys(s), newTrust(s), newChannel(s), newAgent(s), newDeployments(s),
-		newList(s), newTree(s), newRegistry(s), newStore(s), newLogs(s), newVersion(s))
+	root.AddCommand(newInit(s), newLock(s), newPGOProfile(s), newAdd(s), newRemove(s), newWhy(s), newOutdated(s), newPlan(s), newFetch(s), newBuild(s), newCI(s), newCache(s), newAudit(s), newExplain(s), newPreflight(s), newInspect(s), newDiff(s), newSBOM(s), newSave(s), newCopy(s), newExport(s), newInstall(s), newHost(s), newRun(s), newExec(s), newShell(s), newVerify(s), newSign(s), newKeys(s), newTrust(s), newChannel(s), newServe(s), newToken(s), newCancel(s), newAgent(s), newDeployments(s), newList(s), newTree(s), newRegistry(s), newStore(s), newLogs(s), newVersion(s))
 	completeFlags(root)
 	return root
 }
@@ -209,6 +212,7 @@ func completeFlags(root *cobra.Command) {
 		"output":   cobra.FixedCompletions([]string{string(Text), string(JSON), string(JUnit), string(SARIF)}, cobra.ShellCompDirectiveNoFileComp),
 		"progress": cobra.FixedCompletions(modes, cobra.ShellCompDirectiveNoFileComp),
 		"registry": cobra.NoFileCompletions,
+		"server":   cobra.NoFileCompletions,
 		"file":     cobra.FixedCompletions([]string{"yaml", "yml"}, cobra.ShellCompDirectiveFilterFileExt),
 		"store":    cobra.FixedCompletions(nil, cobra.ShellCompDirectiveFilterDirs),
 	} {

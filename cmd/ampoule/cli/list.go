@@ -35,7 +35,7 @@ to it, how long ago it was published, and its dependency groups. Those of one na
 together, the newest first.
 
 With --refs it prints whole references alone, one in a line, for other verbs. See ampoule
-registry ls for use, marks and tags.`,
+registry ls for use, marks and tags. With --server it lists those of a service.`,
 		Example: `  ampoule list
   ampoule list web --output json
   ampoule list web --refs`,
@@ -50,6 +50,13 @@ registry ls for use, marks and tags.`,
 			name := ""
 			if len(args) > 0 {
 				name = args[0]
+			}
+			c, err := s.service()
+			if err != nil {
+				return err
+			}
+			if c != nil {
+				return ListArtifacts(cmd.Context(), s, c, name, refs, time.Now())
 			}
 			return s.atOwnRegistry(cmd, func(ctx context.Context, w *wiring.Parts) error {
 				return List(ctx, s, w.Own, name, refs, time.Now())

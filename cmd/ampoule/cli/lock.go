@@ -39,6 +39,8 @@ chooses a version.
 With --all the recipes in a directory and below it are locked in one process, as ampoule
 build --all finds them; names to upgrade then stand behind --upgrade=.
 
+With --server a service locks, and the lock is written here.
+
 The lock stands beside the recipe and belongs into version control. What changed
 is told on stderr; the result is the lock's path.`,
 		Example: `  ampoule lock
@@ -57,11 +59,7 @@ is told on stderr; the result is the lock's path.`,
 			if err != nil {
 				return err
 			}
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
-				b, _, err := s.builder(w)
-				if err != nil {
-					return err
-				}
+			lock := func(ctx context.Context, b Locker) error {
 				if all {
 					o := upgrades(upgrade, nil)
 					o.KeepGoing = keepGoing
@@ -70,6 +68,23 @@ is told on stderr; the result is the lock's path.`,
 				o := upgrades(upgrade, args)
 				o.KeepGoing = keepGoing
 				return Lock(ctx, s, b, builder.Request{Budget: budget}, o)
+			}
+			c, err := s.service()
+			if err != nil {
+				return err
+			}
+			if c != nil {
+				if err := hereAlone(cmd, c, "step-timeout", "step-memory", "step-disk", "cache", "cache-key", "registry"); err != nil {
+					return err
+				}
+				return lock(cmd.Context(), s.remote(c))
+			}
+			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
+				b, _, err := s.builder(w)
+				if err != nil {
+					return err
+				}
+				return lock(ctx, b)
 			})
 		},
 	}

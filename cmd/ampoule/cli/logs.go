@@ -30,7 +30,11 @@ name, the recipe, the result (the digest, "locked", or the kind of the failure),
 long it took, and its logs. The result is "unknown" of a build that still runs, that
 was killed, or that an earlier Ampoule made. With a build
 (the beginning of its name is enough, "latest" is the latest one) it prints its
-logs, each below its name; with a log's name too, that log alone.`,
+logs, each below its name; with a log's name too, that log alone.
+
+With --server it lists the builds of a service (when it was submitted, its name, the
+recipe, the result, how long it took, who asked), or prints the log of one, as it grows,
+until that ends; with a step's name, that step's lines alone.`,
 		Example: `  ampoule logs
   ampoule logs latest
   ampoule logs latest interpreter`,
@@ -38,7 +42,18 @@ logs, each below its name; with a log's name too, that log alone.`,
 		ValidArgsFunction: func(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
 			return s.completeLogs(args), cobra.ShellCompDirectiveNoFileComp
 		},
-		RunE: func(_ *cobra.Command, args []string) error {
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := s.service()
+			if err != nil {
+				return err
+			}
+			if c != nil {
+				args = append(args, "", "")
+				if args[0] == "" {
+					return ListBuilds(cmd.Context(), s, c)
+				}
+				return FollowLog(cmd.Context(), s, c, args[0], args[1])
+			}
 			dir, err := s.logsDir()
 			if err != nil {
 				return err

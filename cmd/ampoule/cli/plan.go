@@ -28,6 +28,13 @@ them from source, and what is in the way. With --output json, every file is list
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := s.service()
+			if err != nil {
+				return err
+			}
+			if c != nil {
+				return RemotePlan(cmd.Context(), s, c)
+			}
 			return Plan(cmd.Context(), s)
 		},
 	}

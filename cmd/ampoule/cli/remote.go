@@ -1,0 +1,240 @@
+package cli
+
+import (
+	"bytes"
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"text/tabwriter"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"ampoule/builder"
+	"ampoule/builder/fetch"
+	"ampoule/cmd/ampoule/display"
+	"ampoule/config"
+	"ampoule/service/client"
+	"ampoule/service/remote"
+	"ampoule/service/submission"
+	"ampoule/service/wire"
+)
+
+// Service is a service as far as verbs ask it.
+type Service interface {
+	Builds(ctx context.Context, query url.Values) (wire.Builds, error)
+	FollowLog(ctx context.Context, id, step string, w io.Writer) (wire.Build, error)
+	Cancel(ctx context.Context, id string) (wire.Build, error)
+	Artifacts(ctx context.Context, name string) (wire.Artifacts, error)
+	Plan(ctx context.Context, a submission.Archive) (wire.Plan, error)
+}
+
+// service is the service that works in this machine's place; nil where this machine works.
+func (s *Session) service() (*client.Client, error) {
+	set, err := config.Read(s.Environ, "")
+	if err != nil {
+		return nil, err
+	}
+	at := set.Service.At(s.Server)
+	if at.URL == "" {
+		return nil, nil
+	}
+	secret, err := at.Secret()
+	if err != nil {
+		return nil, err
+	}
+	return client.New(client.Options{Server: at.URL, Token: secret, Agent: "ampoule/" + thisVersion().Version})
+}
+
+// remote has a service build and lock.
+func (s *Session) remote(c *client.Client) remote.Builder {
+	return remote.Builder{Client: c, Environ: s.Environ}
+}
+
+// hereAlone refuses flags that say how this machine works, where a service does.
+func hereAlone(cmd *cobra.Command, c *client.Client, flags ...string) error {
+	for _, name := range flags {
+		if cmd.Flags().Changed(name) {
+			return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("--%s is about this machine, and %s works; leave it out, or give --server none", name, c)}
+		}
+	}
+	return nil
+}
+
+// plainReference is how an artifact of a name and digest is found, by whoever has the same registry.
+func plainReference(name, digest string) string { return name + "@" + digest }
+
+// newCancel is a verb of services alone.
+func newCancel(s *Session) *cobra.Command {
+	return &cobra.Command{
+		Use:   "cancel BUILD",
+		Short: "Withdraws a build that was submitted to a service",
+		Long: `Cancel tells a service that its caller does not want a build any more. A build that others
+follow, too, goes on for them; otherwise it ends within seconds. What it has compiled by
+then is kept. The result is the build's state.
+
+The service is that of --server, or of AMPOULE_SERVER.`,
+		Example:           "  ampoule cancel 4k2vq7wz6bxn3m5a7c2e --server https://ampoule.example",
+		Args:              usage(cobra.ExactArgs(1)),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := s.service()
+			if err != nil {
+				return err
+			}
+			if c == nil {
+				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("builds of this machine end with their program: name a service with --server")}
+			}
+			return Cancel(cmd.Context(), s, c, args[0])
+		},
+	}
+}
+
+// Cancel withdraws a build.
+func Cancel(ctx context.Context, s *Session, c Service, id string) error {
+	b, err := c.Cancel(ctx, id)
+	if err != nil {
+		return err
+	}
+	if b.Cancelling {
+		s.tell("build %s is being cancelled", b.ID)
+	} else if !b.Terminal() {
+		s.tell("build %s goes on for others: %d", b.ID, b.Followers)
+	}
+	return s.print(b.State, b)
+}
+
+// ListBuilds lists the latest builds of a service.
+func ListBuilds(ctx context.Context, s *Session, c Service) error {
+	page, err := c.Builds(ctx, url.Values{"limit": {"50"}})
+	if err != nil {
+		return err
+	}
+	var text strings.Builder
+	w := tabwriter.NewWriter(&text, 0, 8, 2, ' ', 0)
+	for _, b := range page.Builds {
+		result := b.State
+		switch {
+		case b.Failure != nil:
+			result = b.State + ": " + b.Failure.Kind
+		case b.Result != nil && b.Result.Digest != "":
+			result = shortDigest(b.Result.Digest)
+		case b.Kind == "lock" && b.State == "done":
+			result = "locked"
+		}
+		took := "-"
+		if !b.Ended.IsZero() && !b.Started.IsZero() {
+			took = display.Duration(b.Ended.Sub(b.Started))
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", b.Created.Local().Format(time.DateTime), b.ID, display.Clean(b.Recipe, false), display.Clean(result, false), took, display.Clean(b.Caller, false))
+	}
+	_ = w.Flush() // it writes to memory
+	if len(page.Builds) == 0 && s.Output == Text {
+		s.tell("the service has no build that the token may read")
+		return nil
+	}
+	return s.print(text.String(), page.Builds)
+}
+
+// FollowLog prints the log of a build of a service, of one step if it is named, until the build ends.
+// The end of a build that fails is this one's, too.
+func FollowLog(ctx context.Context, s *Session, c Service, id, step string) error {
+	if id == "latest" {
+		page, err := c.Builds(ctx, url.Values{"limit": {"1"}})
+		if err != nil {
+			return err
+		}
+		if len(page.Builds) == 0 {
+			return notFound("a build", "submit one with `ampoule build --server`")
+		}
+		id = page.Builds[0].ID
+	}
+	out := s.Out
+	if s.Output == JSON {
+		out = &bytes.Buffer{}
+	}
+	b, err := c.FollowLog(ctx, id, strings.TrimSuffix(step, logExt), cleanLines{out})
+	if err != nil {
+		return err
+	}
+	s.answered = true
+	if s.Output == JSON {
+		return s.print("", b)
+	}
+	return nil
+}
+
+// cleanLines shows everything that would act on a terminal instead of passing it on.
+type cleanLines struct{ w io.Writer }
+
+// Write implements io.Writer.
+func (c cleanLines) Write(p []byte) (int, error) {
+	if _, err := io.WriteString(c.w, display.Clean(string(p), true)); err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// ListArtifacts lists what a service's registry has, or what it has of a name.
+func ListArtifacts(ctx context.Context, s *Session, c Service, name string, refs bool, now time.Time) error {
+	all, err := c.Artifacts(ctx, name)
+	if err != nil {
+		return err
+	}
+	if name != "" && len(all.Artifacts) == 0 {
+		return notFound(fmt.Sprintf("an artifact %q in the service's registry", name), "list them with `ampoule list`")
+	}
+	if len(all.Artifacts) == 0 && s.Output == Text {
+		s.tell("nothing is published there")
+		return nil
+	}
+	var b strings.Builder
+	w := tabwriter.NewWriter(&b, 0, 8, 2, ' ', 0)
+	for _, a := range all.Artifacts {
+		if refs {
+			fmt.Fprintln(w, a.Ref)
+			continue
+		}
+		marks := a.Groups
+		if !a.Whole {
+			marks = append(marks, "(damaged)")
+		}
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", a.Name, shortDigest(a.Digest), cmp.Or(a.Python, "-"), display.Size(a.Bytes), ago(now.Sub(a.Published)), strings.Join(marks, " "))
+	}
+	_ = w.Flush() // it writes to memory
+	return s.print(display.Clean(b.String(), true), all.Artifacts)
+}
+
+// RemotePlan tells what a service would do with the session's recipe.
+func RemotePlan(ctx context.Context, s *Session, c Service) error {
+	in, err := s.readLocked()
+	if err != nil {
+		return err
+	}
+	req, err := builder.WithWorkspace(ctx, in.request(builder.Request{}), s.Environ)
+	if err != nil {
+		return err
+	}
+	a, err := submission.Pack(submission.Input{Recipe: req.Recipe, Requirements: req.Requirements, Workspace: req.Workspace})
+	if err != nil {
+		return err
+	}
+	p, err := c.Plan(ctx, a)
+	if err != nil {
+		return err
+	}
+	plan := builder.Plan{Key: p.Key, Compiled: p.Compiled}
+	res := planResult{p.Name, p.Key, []plannedInput{}, append([]string{}, p.Compiled...), []builder.Adopted{}}
+	for _, i := range p.Inputs {
+		plan.Inputs = append(plan.Inputs, fetch.Item{Source: i.Source, Name: i.Name, Version: i.Version, File: i.File, SHA256: i.SHA256})
+		res.Inputs = append(res.Inputs, plannedInput(i))
+	}
+	if p.Published != "" {
+		s.tell("the key is published: %s", plainReference(p.Name, p.Published))
+	}
+	return s.print(planText(plan), res)
+}

@@ -1,0 +1,354 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/sirupsen/logrus"
+	"github.com/spf13/cobra"
+
+	"ampoule/config"
+	"ampoule/faults"
+	"ampoule/registry/channel"
+	"ampoule/registry/server"
+	"ampoule/registry/tokens"
+	"ampoule/service/access"
+	"ampoule/service/api"
+	"ampoule/service/database"
+	"ampoule/service/journal"
+	"ampoule/service/logs"
+	"ampoule/service/queue"
+	"ampoule/service/records"
+	"ampoule/service/wire"
+	"ampoule/wiring"
+)
+
+// defaultServe is where a service listens.
+const defaultServe = "127.0.0.1:8090"
+
+func newServe(s *Session) *cobra.Command {
+	var o serving
+	cmd := &cobra.Command{
+		Use:   "serve",
+		Short: "Builds for others, as a service",
+		Long: `Serve takes recipes over HTTP, builds them, and publishes what it has built. Without any
+flag everything is in one data directory: the queue, the store, the registry, and one
+worker. With --database and --registry several processes are one service: each is the API
+and a worker, or with --no-worker the API alone.
+
+Everything but health, version and the description of the API needs a token: see ampoule
+token create. The result is the address, printed as soon as it answers. Interrupting ends
+what others follow, gives running builds back to the queue, and keeps what they compiled.
+
+Only requests that name this server are answered: by the host of --listen, by the address
+that they came to, by a loopback name or address, or by a name that --host gives.`,
+		Example: `  ampoule serve
+  ampoule serve --data /var/lib/ampoule --listen 0.0.0.0:8090 --host ampoule.example --tls-cert server.pem --tls-key server.key
+  ampoule serve --database postgres://ampoule@db.example/ampoule --registry registry.example/team --no-worker`,
+		Args:              usage(cobra.NoArgs),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if err := o.check(cmd); err != nil {
+				return err
+			}
+			return Serve(cmd.Context(), s, o, s.runner)
+		},
+	}
+	o.add(cmd)
+	return cmd
+}
+
+// serving are the flags of serve.
+type serving struct {
+	server.Config
+	data                   serviceData
+	noWorker               bool
+	slots                  int
+	labels                 []string
+	quota                  int
+	limit, drain           time.Duration
+	logForm, advertise     string
+	policy                 string
+	promote                config.Sign
+	sign                   config.Sign
+	maxArchive, keep       string
+	archiveBytes, keepTime int64
+}
+
+func (o *serving) add(cmd *cobra.Command) {
+	f := cmd.Flags()
+	f.StringVar(&o.Listen, "listen", defaultServe, "the address to listen on; port 0 is a free one")
+	f.StringArrayVar(&o.Hosts, "host", nil, "a further name that clients use for this server")
+	f.StringVar(&o.data.dir, "data", "", dataHelp)
+	f.StringVar(&o.data.database, "database", "", "a PostgreSQL database as postgres://… (default: SQLite in the data directory)")
+	f.StringVar(&o.Certificate, "tls-cert", "", "the PEM file with the certificate and its chain (default: plain http)")
+	f.StringVar(&o.Key, "tls-key", "", "the PEM file with the certificate's key")
+	f.BoolVar(&o.Proxied, "behind-proxy", false, "believe the proxy before this server, which speaks TLS (X-Forwarded-For, X-Forwarded-Proto)")
+	f.BoolVar(&o.noWorker, "no-worker", false, "build nothing in this process")
+	f.IntVar(&o.slots, "slots", 1, "how many builds this process runs at once")
+	f.StringArrayVar(&o.labels, "label", nil, "what this worker has, for builds that ask for it")
+	f.IntVar(&o.quota, "quota", 50, "how many unfinished builds a caller may have")
+	f.DurationVar(&o.limit, "limit", 6*time.Hour, "how long a build may take")
+	f.DurationVar(&o.drain, "drain", 0, "how long running builds may go on when the process ends, before they are given back")
+	f.StringVar(&o.maxArchive, "max-archive", "100MiB", "the largest submission that is taken")
+	f.StringVar(&o.keep, "keep-builds", "90d", "how long builds that have ended stay listed, with their logs, or ever")
+	f.StringVar(&o.advertise, "advertise", "", "HOST[:PORT][/PREFIX] of the registry as clients reach it, which results begin with (default: none)")
+	f.StringVar(&o.logForm, "log-format", "text", "the form of the log on stderr: text or json")
+	f.StringVar(&o.sign.Key, "sign-key", "", "sign what is built with this encrypted private key (default: what config.toml names, or none)")
+	f.StringVar(&o.promote.Key, "promote-key", "", "the encrypted private key that entries of channels are signed with (default: channels are only read)")
+	f.StringVar(&o.promote.PassphraseFile, "passphrase-file", "", "the file with the passphrase of these keys")
+	channelPolicyFlag(cmd, &o.policy)
+}
+
+// check reads what flags say in words.
+func (o *serving) check(cmd *cobra.Command) error {
+	wrong := func(err error) error { return &UsageError{Verb: cmd.CommandPath(), Err: err} }
+	var err error
+	if o.archiveBytes, err = config.ParseSize(o.maxArchive); err != nil {
+		return wrong(fmt.Errorf("--max-archive: %w", err))
+	}
+	if o.keep != "ever" {
+		d, err := config.ParseDuration(o.keep)
+		if err != nil {
+			return wrong(fmt.Errorf("--keep-builds: %w", err))
+		}
+		o.keepTime = int64(d)
+	}
+	o.sign.PassphraseFile = o.promote.PassphraseFile
+	if !o.TakesTokens() {
+		return faults.New(faults.Usage, "give --tls-cert and --tls-key; behind a proxy that speaks TLS give --behind-proxy",
+			"tokens would cross the network to %s in plain http", o.Listen)
+	}
+	return nil
+}
+
+// runners makes what runs a service's builds.
+type runners func(ctx context.Context, w *wiring.Parts) (queue.Runner, error)
+
+// Serve runs a service until the context ends.
+func Serve(ctx context.Context, s *Session, o serving, runs runners) (err error) {
+	data, err := o.data.place(s)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(data, 0o700); err != nil {
+		return fmt.Errorf("making the data directory: %w", err)
+	}
+	log, err := journal.New(s.Err, o.logForm)
+	if err != nil {
+		return err
+	}
+	s.Store = s.storeOf(data)
+	// The database first: a second process of a data directory ends here.
+	db, err := database.Open(ctx, database.Options{Dir: data, URL: o.data.database})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, db.Close()) }()
+	return s.wired(journal.In(ctx, log), func(ctx context.Context, w *wiring.Parts) error {
+		if err := s.signBuilds(ctx, w, o.sign); err != nil {
+			return err
+		}
+		return s.serve(ctx, o, data, db, w, log, runs)
+	})
+}
+
+// serve runs a service over what is open.
+func (s *Session) serve(ctx context.Context, o serving, data string, db *database.DB, w *wiring.Parts, log *logrus.Logger, runs runners) (err error) {
+	c := queue.Config{DB: db, Quota: o.quota, Limit: o.limit, Keep: time.Duration(o.keepTime)}
+	var book tokens.Records = records.In(db)
+	if db.Engine() == database.SQLite {
+		c.Logs, book = logs.Files{Dir: filepath.Join(data, "logs")}, w.Store
+	}
+	q, err := queue.New(ctx, c)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, q.Close()) }()
+	temp, err := scratch(data)
+	if err != nil {
+		return err
+	}
+	// What is served ends first, then the work, then what both stand on.
+	working, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	var running sync.WaitGroup
+	defer running.Wait()
+	failed := make(chan error, 1)
+	if o.noWorker {
+		// A worker does it itself.
+		running.Go(func() { q.Maintain(working, logrus.NewEntry(log)) })
+	} else {
+		worker, err := o.worker(working, q, w, log, runs)
+		if err != nil {
+			return err
+		}
+		running.Go(func() {
+			if err := worker.Run(working); err != nil {
+				failed <- err
+				stop(err)
+			}
+		})
+	}
+	handler, err := s.handler(working, o, db, q, tokens.Open(book), w, temp, log)
+	if err != nil {
+		return err
+	}
+	err = server.Listen(working, handler, o.Listening(), func(address string) {
+		err := s.print(o.scheme()+address, struct {
+			Address string `json:"address"`
+		}{o.scheme() + address})
+		if err != nil {
+			stop(err)
+		}
+	})
+	stop(err)
+	running.Wait()
+	select {
+	case worker := <-failed:
+		err = errors.Join(err, worker)
+	default:
+	}
+	return err
+}
+
+// worker makes this process's worker.
+func (o serving) worker(ctx context.Context, q *queue.Queue, w *wiring.Parts, log *logrus.Logger, runs runners) (*queue.Worker, error) {
+	runner, err := runs(ctx, w)
+	if err != nil {
+		return nil, err
+	}
+	return queue.NewWorker(queue.WorkerConfig{
+		Queue: q, Runner: runner, Version: thisVersion().Version, Platform: platform(), Labels: o.labels, Slots: o.slots, Drain: o.drain,
+		Log: logrus.NewEntry(log),
+	})
+}
+
+func (o serving) scheme() string {
+	if o.Certificate != "" {
+		return "https://"
+	}
+	return "http://"
+}
+
+// scratch is a directory for files that need not outlive the process; what an earlier one left is
+// gone.
+func scratch(data string) (string, error) {
+	dir := filepath.Join(data, "tmp")
+	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(dir, 0o700)); err != nil {
+		return "", fmt.Errorf("making a directory for temporary files: %w", err)
+	}
+	return dir, nil
+}
+
+// handler answers a service's requests.
+func (s *Session) handler(ctx context.Context, o serving, db *database.DB, q *queue.Queue, book *tokens.Book, w *wiring.Parts, temp string, log *logrus.Logger) (*api.Server, error) {
+	reg, err := w.Registry()
+	if err != nil {
+		return nil, err
+	}
+	warn := func(message string) { logrus.NewEntry(log).Warn(message) }
+	o.Warn = warn
+	armed, err := book.Any()
+	if err != nil {
+		return nil, err
+	}
+	if !armed {
+		s.tell("there is no token, and nobody may do anything: make one with `ampoule token create NAME --scope 'admin:*'`")
+	}
+	version := thisVersion()
+	c := api.Config{
+		Queue: q, Guard: access.NewGuard(book, o.Proxied, warn), Book: book, Source: reg, Reference: w.Reference, Advertise: o.advertise,
+		Version: wire.Version{Version: version.Version, Commit: version.Revision, Builder: version.Builder, API: "v1"},
+		Temp:    temp, Hosts: server.NewHosts(append([]string{o.Listen}, o.Hosts...)...), MaxArchive: o.archiveBytes, Closing: ctx, Log: log,
+		Ready: map[string]api.Check{"database": db.Ping},
+	}
+	if s.Registry == "" {
+		c.Artifacts = w.Own
+		c.Registry = server.New(w.Own, book, o.Config)
+	}
+	if err := s.channels(ctx, o, w, &c); err != nil {
+		return nil, err
+	}
+	return api.New(c), nil
+}
+
+// channels gives the API the channels of its registry, and the key to write them with.
+func (s *Session) channels(ctx context.Context, o serving, w *wiring.Parts, c *api.Config) error {
+	set, err := config.Read(s.Environ, "")
+	if err != nil {
+		return err
+	}
+	policy := o.policy
+	if policy == "" {
+		policy = set.Trust.Policy
+	}
+	if policy == "" {
+		if o.promote.Key != "" {
+			return &UsageError{Verb: "ampoule serve", Err: errors.New("--promote-key needs a policy, which names the trust root: give --policy")}
+		}
+		return nil
+	}
+	c.Channels = func(ctx context.Context) (api.Channels, error) { return w.Channels(ctx, policy) }
+	if o.promote.Key == "" {
+		return nil
+	}
+	by, err := s.signer(ctx, o.promote)
+	if err != nil {
+		return err
+	}
+	c.Promoter = promoter{w, policy, by}
+	return nil
+}
+
+// promoter writes channels by the service's key.
+type promoter struct {
+	parts  *wiring.Parts
+	policy string
+	by     *wiring.Signing
+}
+
+// writer opens what adds entries to a channel.
+func (p promoter) writer(ctx context.Context, repository, name string) (*channel.Writer, error) {
+	all, err := p.parts.Channels(ctx, p.policy)
+	if err != nil {
+		return nil, err
+	}
+	to, err := all.Open(repository, name)
+	if err != nil {
+		return nil, err
+	}
+	return all.Writer(ctx, to, p.by.By)
+}
+
+// Promote implements [api.Promoter].
+func (p promoter) Promote(ctx context.Context, repository, name string, what channel.Promotion) (*channel.Log, error) {
+	w, err := p.writer(ctx, repository, name)
+	if err != nil {
+		return nil, err
+	}
+	return w.Promote(ctx, what)
+}
+
+// Rollback implements [api.Promoter].
+func (p promoter) Rollback(ctx context.Context, repository, name, digest, reason string) (*channel.Log, error) {
+	w, err := p.writer(ctx, repository, name)
+	if err != nil {
+		return nil, err
+	}
+	return w.Rollback(ctx, digest, reason)
+}
+
+// Revoke implements [api.Promoter].
+func (p promoter) Revoke(ctx context.Context, repository, name, digest, reason string) (*channel.Log, error) {
+	w, err := p.writer(ctx, repository, name)
+	if err != nil {
+		return nil, err
+	}
+	return w.Revoke(ctx, digest, reason)
+}

@@ -1,0 +1,82 @@
+package metrics_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"testing"
+	"time"
+
+	"ampoule/builder/progress"
+	"ampoule/faults"
+	"ampoule/service/builds"
+	"ampoule/service/metrics"
+	"ampoule/service/queue"
+)
+
+// run is a runner that ends as it is told.
+type run struct {
+	err error
+	end func()
+}
+
+func (r run) Run(ctx context.Context, _ queue.Job) (builds.Result, error) {
+	progress.Start(ctx, progress.StageSeal, "").End(nil)
+	r.end()
+	return builds.Result{Digest: "sha256:1"}, r.err
+}
+
+func TestRunner(t *testing.T) {
+	t.Parallel()
+	stopped := errors.New("the worker ends")
+	for _, test := range []struct {
+		name       string
+		err, cause error
+		want       string
+	}{
+		{"done", nil, nil, "done"},
+		{"failed", faults.New(faults.Build, "", "code 1"), nil, "failed"},
+		{"cancelled", context.Canceled, &builds.CancelledError{By: "ann"}, "cancelled"},
+		{"too long", context.Canceled, &builds.LimitError{Limit: time.Hour}, "failed"},
+		{"the worker stops", context.Canceled, stopped, ""},
+		{"the lease is lost", &builds.FenceError{ID: "x"}, nil, ""},
+		{"done although it stops", nil, stopped, "done"},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
+			m := metrics.New("")
+			ctx, cancel := context.WithCancelCause(t.Context())
+			defer cancel(nil)
+			end := func() {
+				if test.cause != nil {
+					cancel(test.cause)
+				}
+			}
+			created := time.Date(2026, 5, 4, 12, 0, 0, 0, time.UTC)
+			job := queue.Job{Build: builds.Build{Kind: builds.KindBuild, Attempt: 1, Created: created, Started: created.Add(7 * time.Second)}}
+			result, err := m.Builds(run{test.err, end}).Run(ctx, job)
+			if result.Digest != "sha256:1" || !errors.Is(err, test.err) {
+				t.Errorf("%+v, %v", result, err)
+			}
+			text := read(t, m)
+			if test.want == "" {
+				if strings.Contains(text, "ampoule_build_duration_seconds_count") {
+					t.Error("a build that goes on elsewhere is counted")
+				}
+				return
+			}
+			want(t, text, `ampoule_build_duration_seconds_count{kind="build",state="`+test.want+`"} 1`, `ampoule_build_wait_seconds_sum{kind="build"} 7`, `ampoule_step_duration_seconds_count{outcome="made",stage="seal"} 1`)
+		})
+	}
+}
+
+type counted builds.Stats
+
+func (c counted) Stats(context.Context) (builds.Stats, error) { return builds.Stats(c), nil }
+
+func TestWatchQueue(t *testing.T) {
+	t.Parallel()
+	m := metrics.New("")
+	m.WatchQueue(counted{States: map[builds.State]int{builds.Gating: 2}, Oldest: time.Minute, Workers: 3})
+	want(t, read(t, m), `ampoule_queue_builds{state="queued"} 0`, `ampoule_queue_builds{state="gating"} 2`, `ampoule_queue_oldest_seconds 60`, `ampoule_workers 3`)
+}

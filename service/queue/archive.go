@@ -1,0 +1,89 @@
+package queue
+
+import (
+	"bytes"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+
+	"ampoule/faults"
+	"ampoule/service/database"
+)
+
+// partBytes is how long a part of an archive is in the database.
+const partBytes = 1 << 20
+
+// ArchiveError says that an archive is not there.
+type ArchiveError struct{ Sum string }
+
+func (e *ArchiveError) Error() string { return "there is no archive " + e.Sum }
+
+// Kind says whose turn it is.
+func (*ArchiveError) Kind() faults.Kind { return faults.NotFound }
+
+// PutArchive keeps what was submitted, or a lock that was made, where every worker finds it by
+// its sha256. Whoever calls it bounds the size.
+func (q *Queue) PutArchive(ctx context.Context, from io.Reader) (sum string, size int64, err error) {
+	data, err := io.ReadAll(from)
+	if err != nil {
+		return "", 0, fmt.Errorf("reading an archive: %w", err)
+	}
+	hash := sha256.Sum256(data)
+	sum, size = hex.EncodeToString(hash[:]), int64(len(data))
+	err = q.db.Write(ctx, func(ctx context.Context, tx database.Tx) error {
+		n, err := tx.Exec(ctx, "INSERT INTO archives (sum, size, used) VALUES ($1, $2, {now}) ON CONFLICT (sum) DO NOTHING", sum, size)
+		if err != nil {
+			return err
+		}
+		if n == 0 {
+			_, err := tx.Exec(ctx, "UPDATE archives SET used = {now} WHERE sum = $1", sum)
+			return err
+		}
+		for part := 0; part*partBytes < len(data); part++ {
+			piece := data[part*partBytes : min((part+1)*partBytes, len(data))]
+			if _, err := tx.Exec(ctx, "INSERT INTO archive_parts (sum, part, data) VALUES ($1, $2, $3)", sum, part, piece); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return "", 0, fmt.Errorf("keeping archive %s: %w", sum, err)
+	}
+	return sum, size, nil
+}
+
+// errDamaged says that the database gave other bytes than it was given.
+var errDamaged = errors.New("its bytes are not those that were put")
+
+// OpenArchive reads an archive, whose hash is compared first; without one the error is an
+// [*ArchiveError].
+func (q *Queue) OpenArchive(ctx context.Context, sum string) (io.ReadCloser, error) {
+	var size int64
+	var data []byte
+	err := q.db.Read(ctx, func(ctx context.Context, query database.Querier) error {
+		if err := query.QueryRow(ctx, "SELECT size FROM archives WHERE sum = $1", sum).Scan(&size); err != nil {
+			return err
+		}
+		data = make([]byte, 0, size)
+		return database.Each(ctx, query, "SELECT data FROM archive_parts WHERE sum = $1 ORDER BY part", []any{sum}, func(from database.Row) error {
+			var part []byte
+			err := from.Scan(&part)
+			data = append(data, part...)
+			return err
+		})
+	})
+	if isNoRow(err) {
+		return nil, &ArchiveError{sum}
+	}
+	if hash := sha256.Sum256(data); err == nil && hex.EncodeToString(hash[:]) != sum {
+		err = errDamaged
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening archive %s: %w", sum, err)
+	}
+	return io.NopCloser(bytes.NewReader(data)), nil
+}

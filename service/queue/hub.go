@@ -1,0 +1,153 @@
+package queue
+
+import (
+	"context"
+	"sync"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+
+	"ampoule/service/database"
+)
+
+const (
+	// channel is PostgreSQL's, on which the IDs of changed builds are told.
+	channel = "ampoule_builds"
+	// anything stands for all builds: something may have been missed.
+	anything = "*"
+	// again is how long to wait for a server that does not answer.
+	again = time.Second
+)
+
+// hub wakes who waits for changes: within the process, and with PostgreSQL across processes.
+// It only wakes: whoever waits looks at the table, and looks now and then without being woken.
+type hub struct {
+	db *database.DB
+
+	mu      sync.Mutex
+	waiting map[string]map[chan struct{}]bool
+	idle    chan struct{}
+
+	once      sync.Once
+	cancel    context.CancelFunc
+	listening sync.WaitGroup
+}
+
+func newHub(db *database.DB) *hub {
+	h := &hub{db: db, waiting: map[string]map[chan struct{}]bool{}, idle: make(chan struct{}, 1), cancel: func() {}}
+	if db.Pool() != nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		h.cancel = cancel
+		h.listening.Go(func() { h.listen(ctx) })
+	}
+	return h
+}
+
+// watch returns a channel that gets something after each change of a build, until leave.
+func (h *hub) watch(id string) (changed <-chan struct{}, leave func()) {
+	c := make(chan struct{}, 1)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.waiting[id] == nil {
+		h.waiting[id] = map[chan struct{}]bool{}
+	}
+	h.waiting[id][c] = true
+	return c, func() {
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if delete(h.waiting[id], c); len(h.waiting[id]) == 0 {
+			delete(h.waiting, id)
+		}
+	}
+}
+
+// announce tells of a change of a build when its transaction is committed.
+func (h *hub) announce(ctx context.Context, tx database.Tx, id string) error {
+	tx.OnCommit(func() { h.changed(id) })
+	if tx.Postgres() == nil {
+		return nil
+	}
+	_, err := tx.Exec(ctx, "SELECT pg_notify($1, $2)", channel, id)
+	return err
+}
+
+// changed wakes who waits for a build.
+func (h *hub) changed(id string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, topic := range []string{id, logTopic(id)} {
+		for c := range h.waiting[topic] {
+			signal(c)
+		}
+	}
+	if id != anything {
+		return
+	}
+	for _, all := range h.waiting {
+		for c := range all {
+			signal(c)
+		}
+	}
+}
+
+// logTopic is what those wait for who follow a build's log: what is written there, and all that
+// changes of the build.
+func logTopic(id string) string { return "log " + id }
+
+// grown wakes who follows the log of a build.
+func (h *hub) grown(id string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for c := range h.waiting[logTopic(id)] {
+		signal(c)
+	}
+}
+
+// queued wakes a worker of this process.
+func (h *hub) queued() { signal(h.idle) }
+
+func signal(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
+}
+
+// listen passes on what other processes tell, on a connection of its own that is made anew
+// when it breaks.
+func (h *hub) listen(ctx context.Context) {
+	for ctx.Err() == nil {
+		_ = h.listenOnce(ctx) // Whatever ended it: what was missed is looked for.
+		h.changed(anything)
+		select {
+		case <-ctx.Done():
+		case <-time.After(again):
+		}
+	}
+}
+
+func (h *hub) listenOnce(ctx context.Context) error {
+	conn, err := pgx.ConnectConfig(ctx, h.db.Pool().Config().ConnConfig.Copy())
+	if err != nil {
+		return err
+	}
+	defer func() { _ = conn.Close(context.WithoutCancel(ctx)) }()
+	if _, err := conn.Exec(ctx, "LISTEN "+channel); err != nil {
+		return err
+	}
+	h.changed(anything)
+	for {
+		n, err := conn.WaitForNotification(ctx)
+		if err != nil {
+			return err
+		}
+		h.changed(n.Payload)
+	}
+}
+
+func (h *hub) close() {
+	h.once.Do(func() {
+		h.cancel()
+		h.listening.Wait()
+	})
+}
