@@ -52,6 +52,11 @@ func closed(t *testing.T, p *Parts) {
 
 // publish publishes an artifact of one file.
 func publish(ctx context.Context, p *Parts, key string) (string, error) {
+	return publishClaiming(ctx, p, key, nil)
+}
+
+// publishClaiming is as publish, and asks before the key is written.
+func publishClaiming(ctx context.Context, p *Parts, key string, claim func(context.Context, string) error) (string, error) {
 	sealed, err := tree.New([]tree.Entry{tree.FileEntry("bin/python3", 0o755, []byte(key))})
 	if err != nil {
 		return "", err
@@ -64,7 +69,7 @@ func publish(ctx context.Context, p *Parts, key string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return Publisher{Registry: reg, Store: p.Store}.Publish(ctx, artifact.Artifact{
+	return Publisher{Registry: reg, Store: p.Store, Claim: claim}.Publish(ctx, artifact.Artifact{
 		Name: "web", Key: key, Platform: "linux/" + runtime.GOARCH, Created: time.Unix(1_700_000_000, 0), Layers: parts,
 		Config: artifact.Config{Architecture: runtime.GOARCH, Labels: map[string]string{
 			artifact.LabelKey: key, artifact.LabelRecipe: "web", artifact.LabelTree: sealed.Hash(), artifact.LabelPrefix: "/opt/ampoule",
@@ -80,6 +85,30 @@ func find(ctx context.Context, p *Parts, key string) (digest string, found bool,
 		return "", false, err
 	}
 	return Publisher{Registry: reg, Store: p.Store}.FindKey(ctx, "web", key)
+}
+
+// A publisher asks before a key names what was built, and takes a refusal as it is.
+func TestPublisherClaims(t *testing.T) {
+	t.Parallel()
+	p := opened(t, config.Place{})
+	defer closed(t, p)
+	key := "sha256:" + strings.Repeat("1", 64)
+	refusal := errors.New("another one has it")
+	var claimed string
+	_, err := publishClaiming(t.Context(), p, key, func(_ context.Context, digest string) error {
+		claimed = digest
+		return refusal
+	})
+	if !errors.Is(err, refusal) || claimed == "" {
+		t.Errorf("refused: %v, digest %q", err, claimed)
+	}
+	if _, found, err := find(t.Context(), p, key); found || err != nil {
+		t.Errorf("a refused key is found: %t, %v", found, err)
+	}
+	digest, err := publishClaiming(t.Context(), p, key, func(context.Context, string) error { return nil })
+	if err != nil || digest != claimed {
+		t.Errorf("granted: %s, %v; want %s", digest, err, claimed)
+	}
 }
 
 // engineAt serves an engine that has no containers. It answers who it is after may is closed.

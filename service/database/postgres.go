@@ -50,17 +50,20 @@ type pgQuerier struct {
 	words *strings.Replacer
 }
 
+// Query implements [Querier].
 func (q pgQuerier) Query(ctx context.Context, text string, args ...any) (Rows, error) {
 	rows, err := q.pgRunner.Query(ctx, q.words.Replace(text), args...)
 	return rows, err
 }
 
+// QueryRow implements [Querier].
 func (q pgQuerier) QueryRow(ctx context.Context, text string, args ...any) Row {
 	return pgRow{q.pgRunner.QueryRow(ctx, q.words.Replace(text), args...)}
 }
 
 type pgRow struct{ pgx.Row }
 
+// Scan implements [Row].
 func (r pgRow) Scan(dest ...any) error {
 	err := r.Row.Scan(dest...)
 	if errors.Is(err, pgx.ErrNoRows) {
@@ -75,11 +78,13 @@ type pgTx struct {
 	after *[]func()
 }
 
+// Exec implements [Tx].
 func (t *pgTx) Exec(ctx context.Context, text string, args ...any) (int64, error) {
 	tag, err := t.tx.Exec(ctx, t.words.Replace(text), args...)
 	return tag.RowsAffected(), err
 }
 
+// OnCommit implements [Tx].
 func (t *pgTx) OnCommit(do func()) { *t.after = append(*t.after, do) }
 
 // Postgres implements [Tx].

@@ -103,6 +103,7 @@ type liteQuerier struct {
 	words *strings.Replacer
 }
 
+// Query implements [Querier].
 func (q liteQuerier) Query(ctx context.Context, text string, args ...any) (Rows, error) {
 	rows, err := q.run.QueryContext(ctx, q.words.Replace(text), args...)
 	if err != nil {
@@ -111,12 +112,14 @@ func (q liteQuerier) Query(ctx context.Context, text string, args ...any) (Rows,
 	return liteRows{rows}, nil
 }
 
+// QueryRow implements [Querier].
 func (q liteQuerier) QueryRow(ctx context.Context, text string, args ...any) Row {
 	return q.run.QueryRowContext(ctx, q.words.Replace(text), args...)
 }
 
 type liteRows struct{ *sql.Rows }
 
+// Close implements [Rows].
 func (r liteRows) Close() {
 	// Err tells what went wrong.
 	_ = r.Rows.Close()
@@ -128,6 +131,7 @@ type liteTx struct {
 	after *[]func()
 }
 
+// Exec implements [Tx].
 func (t *liteTx) Exec(ctx context.Context, text string, args ...any) (int64, error) {
 	done, err := t.tx.ExecContext(ctx, t.words.Replace(text), args...)
 	if err != nil {
@@ -136,6 +140,7 @@ func (t *liteTx) Exec(ctx context.Context, text string, args ...any) (int64, err
 	return done.RowsAffected()
 }
 
+// OnCommit implements [Tx].
 func (t *liteTx) OnCommit(do func()) { *t.after = append(*t.after, do) }
 
 // Postgres implements [Tx].

@@ -73,14 +73,18 @@ func (q *Queue) Clean(ctx context.Context) error {
 			break
 		}
 	}
+	stray := strayFor.Microseconds()
 	err := q.db.Write(ctx, func(ctx context.Context, tx database.Tx) error {
-		for _, text := range []string{
-			`DELETE FROM archives WHERE used < {now} - $1 AND NOT EXISTS (SELECT 1 FROM builds b WHERE b.archive = archives.sum
-				OR b.kind = 'lock' AND b.result LIKE '%' || archives.sum || '%')`,
-			"DELETE FROM archive_parts WHERE NOT EXISTS (SELECT 1 FROM archives a WHERE a.sum = archive_parts.sum) AND $1 > 0",
-			"DELETE FROM workers WHERE seen < {now} - $1",
+		for _, one := range []struct {
+			text string
+			args []any
+		}{
+			{`DELETE FROM archives WHERE used < {now} - $1 AND NOT EXISTS (SELECT 1 FROM builds b WHERE b.archive = archives.sum
+				OR b.kind = 'lock' AND b.result LIKE '%' || archives.sum || '%')`, []any{stray}},
+			{"DELETE FROM archive_parts WHERE NOT EXISTS (SELECT 1 FROM archives a WHERE a.sum = archive_parts.sum)", nil},
+			{"DELETE FROM workers WHERE seen < {now} - $1", []any{stray}},
 		} {
-			if _, err := tx.Exec(ctx, text, strayFor.Microseconds()); err != nil {
+			if _, err := tx.Exec(ctx, one.text, one.args...); err != nil {
 				return err
 			}
 		}

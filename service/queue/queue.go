@@ -80,7 +80,7 @@ func New(ctx context.Context, c Config) (*Queue, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening the queue: %w", err)
 	}
-	q := &Queue{db: c.DB, logs: c.Logs, config: c, wake: wake, hub: newHub(c.DB)}
+	q := &Queue{db: c.DB, logs: c.Logs, config: c, wake: wake, hub: newHub(c.DB)} //nolint:contextcheck // it listens until Close
 	if c.DB.Engine() == database.SQLite {
 		if _, err := q.reap(ctx, true); err != nil {
 			return nil, errors.Join(fmt.Errorf("taking back builds: %w", err), q.Close())

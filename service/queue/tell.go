@@ -116,8 +116,9 @@ func stateOf(s progress.Stage) builds.State {
 		return builds.Building
 	case progress.StageGate:
 		return builds.Gating
+	default:
+		return ""
 	}
-	return ""
 }
 
 // stepOf names an event's step in the log.
@@ -174,8 +175,9 @@ func textOf(e progress.Event) string {
 		return e.Message
 	case progress.Warned:
 		return "warning: " + e.Message
+	default:
+		return string(e.Kind)
 	}
-	return string(e.Kind)
 }
 
 // put adds to a stream, up to its bound.

@@ -214,7 +214,7 @@ func (w *Worker) build(ctx context.Context, l *Lease) {
 	t := newTeller(working, w.q, l, entry)
 	result, err := w.run(t.context(working), l)
 	cause := context.Cause(working)
-	t.close()
+	t.close() //nolint:contextcheck // it has the build's own
 	w.finish(kept, l, entry, func(ctx context.Context) error { return w.conclude(ctx, l, t, result, err, cause) })
 }
 
