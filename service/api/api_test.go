@@ -579,6 +579,38 @@ func TestTokenRevokedInAStream(t *testing.T) {
 	}
 }
 
+// A server that ends ends its streams, and those of pages, and says that it is not ready.
+func TestClosing(t *testing.T) {
+	t.Parallel()
+	closing, closeAll := context.WithCancel(t.Context())
+	seen := make(chan struct{})
+	r := newRig(t, func(c *Config) {
+		c.Closing = closing
+		c.Pages = http.HandlerFunc(func(_ http.ResponseWriter, req *http.Request) {
+			<-Closing(req.Context())
+			close(seen)
+		})
+	})
+	secret := r.token("ci", "read:*")
+	r.queue.builds = []builds.Build{{ID: "b1", Recipe: "web", State: builds.Building}}
+	rest, end := r.opened("/v1/builds/b1/log/stream", secret)
+	defer end()
+	var page sync.WaitGroup
+	page.Go(func() { r.do(http.MethodGet, "/", "", nil) })
+	defer page.Wait()
+	closeAll()
+	if text := rest(); strings.Contains(text, "event: end") {
+		t.Errorf("%s", text)
+	}
+	<-seen
+	if resp, _ := r.do(http.MethodGet, "/readyz", "", nil); resp.StatusCode != http.StatusServiceUnavailable {
+		t.Errorf("readiness: %s", resp.Status)
+	}
+	if Closing(t.Context()) != nil {
+		t.Error("a context of no request has something that is closed")
+	}
+}
+
 // There are only so many streams, and who leaves makes room.
 func TestManyStreams(t *testing.T) {
 	t.Parallel()

@@ -25,6 +25,17 @@ type exchange struct {
 	answer  *server.Answer
 	// route and caller are known later than the request.
 	route, caller string
+	// closing is closed when the server drains.
+	closing <-chan struct{}
+}
+
+// Closing gives, of the context of a request, what is closed when the server ends: streams of pages end
+// then. Of another context it gives nil.
+func Closing(ctx context.Context) <-chan struct{} {
+	if x := exchangeOf(ctx); x != nil {
+		return x.closing
+	}
+	return nil
 }
 
 type exchangeKey struct{}
@@ -43,7 +54,7 @@ const idLength = 16
 func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	began := time.Now()
 	answer := server.Watch(w, r)
-	x := &exchange{id: strings.ToLower(rand.Text()[:idLength]), answer: answer}
+	x := &exchange{id: strings.ToLower(rand.Text()[:idLength]), answer: answer, closing: s.Closing.Done()}
 	ctx := context.WithValue(r.Context(), exchangeKey{}, x)
 	if s.Log != nil {
 		ctx = journal.In(ctx, s.Log)
