@@ -122,6 +122,15 @@ func Of(ctx context.Context, recipe string) context.Context {
 	return context.WithValue(ctx, recipeKey{}, recipe)
 }
 
+// Follow hands what the context's build tells from now on to an observer, as [Feed.Follow] does.
+// Where the context has no feed, nobody tells anything.
+func Follow(ctx context.Context, o Observer) (leave func()) {
+	if f := feedOf(ctx); f != nil {
+		return f.Follow(o)
+	}
+	return func() {}
+}
+
 func feedOf(ctx context.Context) *Feed {
 	f, _ := ctx.Value(feedKey{}).(*Feed)
 	return f

@@ -18,12 +18,11 @@ type counting struct {
 	next queue.Runner
 }
 
-// Run runs a build. What the build tells goes to the context's feed, which is made here.
+// Run runs a build. What it tells its feed is followed.
 func (c *counting) Run(ctx context.Context, job queue.Job) (builds.Result, error) {
-	feed := progress.NewFeed()
-	leave := feed.Follow(c.m.Observer())
+	leave := progress.Follow(ctx, c.m.Observer())
 	begun := time.Now()
-	result, err := c.next.Run(progress.With(ctx, feed), job)
+	result, err := c.next.Run(ctx, job)
 	leave()
 	state, counts := outcome(err, context.Cause(ctx))
 	if !counts {

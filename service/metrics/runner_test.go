@@ -26,6 +26,11 @@ func (r run) Run(ctx context.Context, _ queue.Job) (builds.Result, error) {
 	return builds.Result{Digest: "sha256:1"}, r.err
 }
 
+// ear counts what it is told.
+type ear struct{ events int }
+
+func (e *ear) Observe(progress.Event) { e.events++ }
+
 func TestRunner(t *testing.T) {
 	t.Parallel()
 	stopped := errors.New("the worker ends")
@@ -45,7 +50,11 @@ func TestRunner(t *testing.T) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			m := metrics.New("")
-			ctx, cancel := context.WithCancelCause(t.Context())
+			// The feed is the worker's: it hears of all, too.
+			feed := progress.NewFeed()
+			heard := &ear{}
+			leave := feed.Follow(heard)
+			ctx, cancel := context.WithCancelCause(progress.With(t.Context(), feed))
 			defer cancel(nil)
 			end := func() {
 				if test.cause != nil {
@@ -57,6 +66,10 @@ func TestRunner(t *testing.T) {
 			result, err := m.Builds(run{test.err, end}).Run(ctx, job)
 			if result.Digest != "sha256:1" || !errors.Is(err, test.err) {
 				t.Errorf("%+v, %v", result, err)
+			}
+			leave()
+			if heard.events != 2 {
+				t.Errorf("the worker heard of %d events", heard.events)
 			}
 			text := read(t, m)
 			if test.want == "" {

@@ -22,6 +22,7 @@ import (
 	"ampoule/service/database"
 	"ampoule/service/journal"
 	"ampoule/service/logs"
+	"ampoule/service/metrics"
 	"ampoule/service/queue"
 	"ampoule/service/records"
 	"ampoule/service/wire"
@@ -73,6 +74,7 @@ type serving struct {
 	quota                  int
 	limit, drain           time.Duration
 	logForm, advertise     string
+	pagesKey               string
 	policy                 string
 	promote                config.Sign
 	sign                   config.Sign
@@ -98,6 +100,7 @@ func (o *serving) add(cmd *cobra.Command) {
 	f.StringVar(&o.maxArchive, "max-archive", "100MiB", "the largest submission that is taken")
 	f.StringVar(&o.keep, "keep-builds", "90d", "how long builds that have ended stay listed, with their logs, or ever")
 	f.StringVar(&o.advertise, "advertise", "", "HOST[:PORT][/PREFIX] of the registry as clients reach it, which results begin with (default: none)")
+	f.StringVar(&o.pagesKey, "pages-key", "", "the file with the key that seals sessions of the pages, the same for all processes (default: pages-key in the data directory)")
 	f.StringVar(&o.logForm, "log-format", "text", "the form of the log on stderr: text or json")
 	f.StringVar(&o.sign.Key, "sign-key", "", "sign what is built with this encrypted private key (default: what config.toml names, or none)")
 	f.StringVar(&o.promote.Key, "promote-key", "", "the encrypted private key that entries of channels are signed with (default: channels are only read)")
@@ -174,6 +177,8 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 	if err != nil {
 		return err
 	}
+	m := metrics.New(thisVersion().Version)
+	w.Around = m.Runner
 	// What is served ends first, then the work, then what both stand on.
 	working, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -184,7 +189,7 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 		// A worker does it itself.
 		running.Go(func() { q.Maintain(working, logrus.NewEntry(log)) })
 	} else {
-		worker, err := o.worker(working, q, w, log, runs)
+		worker, err := o.worker(working, q, w, m, log, runs)
 		if err != nil {
 			return err
 		}
@@ -195,7 +200,7 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 			}
 		})
 	}
-	handler, err := s.handler(working, o, db, q, tokens.Open(book), w, temp, log)
+	handler, err := s.handler(working, o, data, db, q, tokens.Open(book), w, temp, m, log)
 	if err != nil {
 		return err
 	}
@@ -218,13 +223,13 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 }
 
 // worker makes this process's worker.
-func (o serving) worker(ctx context.Context, q *queue.Queue, w *wiring.Parts, log *logrus.Logger, runs runners) (*queue.Worker, error) {
+func (o serving) worker(ctx context.Context, q *queue.Queue, w *wiring.Parts, m *metrics.Metrics, log *logrus.Logger, runs runners) (*queue.Worker, error) {
 	runner, err := runs(ctx, w)
 	if err != nil {
 		return nil, err
 	}
 	return queue.NewWorker(queue.WorkerConfig{
-		Queue: q, Runner: runner, Version: thisVersion().Version, Platform: platform(), Labels: o.labels, Slots: o.slots, Drain: o.drain,
+		Queue: q, Runner: m.Builds(runner), Version: thisVersion().Version, Platform: platform(), Labels: o.labels, Slots: o.slots, Drain: o.drain,
 		Log: logrus.NewEntry(log),
 	})
 }
@@ -247,7 +252,7 @@ func scratch(data string) (string, error) {
 }
 
 // handler answers a service's requests.
-func (s *Session) handler(ctx context.Context, o serving, db *database.DB, q *queue.Queue, book *tokens.Book, w *wiring.Parts, temp string, log *logrus.Logger) (*api.Server, error) {
+func (s *Session) handler(ctx context.Context, o serving, data string, db *database.DB, q *queue.Queue, book *tokens.Book, w *wiring.Parts, temp string, m *metrics.Metrics, log *logrus.Logger) (*api.Server, error) {
 	reg, err := w.Registry()
 	if err != nil {
 		return nil, err
@@ -273,6 +278,9 @@ func (s *Session) handler(ctx context.Context, o serving, db *database.DB, q *qu
 		c.Registry = server.New(w.Own, book, o.Config)
 	}
 	if err := s.channels(ctx, o, w, &c); err != nil {
+		return nil, err
+	}
+	if err := s.pages(ctx, o, data, q, w, m, &c); err != nil {
 		return nil, err
 	}
 	return api.New(c), nil

@@ -77,3 +77,11 @@ func Guarded(by Identifier, next http.Handler) http.Handler {
 		http.Error(w, p.Detail, p.Status)
 	})
 }
+
+// Beside serves pages, and what is counted to programs with a token.
+func Beside(pages http.Handler, by Identifier, metrics http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle("/", pages)
+	mux.Handle("GET /metrics", Guarded(by, metrics))
+	return mux
+}
