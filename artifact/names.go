@@ -37,6 +37,9 @@ const (
 	// envelope each, in the order of their entries. It refers to nothing: the tag [ChannelTag]
 	// names it.
 	ChannelType = "application/vnd.ampoule.channel.v1"
+	// ProbeType is a manifest without content, with which is tried how a registry writes tags. It
+	// refers to nothing, and is worth nothing.
+	ProbeType = "application/vnd.ampoule.probe.v1"
 )
 
 // Media types of content.

@@ -29,9 +29,6 @@ const (
 	Unguarded Way = "unguarded"
 )
 
-// probeType is that of the manifests with which is tried how a registry writes tags.
-const probeType = "application/vnd.ampoule.probe.v1"
-
 const (
 	// probeWriters is how many write at the same moment.
 	probeWriters = 4
@@ -199,7 +196,7 @@ func isDefinite(status int) bool {
 // probeManifest is one of a few small manifests. They are always the same, so that a registry
 // keeps no more of them the more often it is asked.
 func probeManifest(i int) (document, error) {
-	return encodeFiles(probeType, map[string]string{artifact.Namespace + "probe": strconv.Itoa(i)}, nil)
+	return encodeFiles(artifact.ProbeType, map[string]string{artifact.Namespace + "probe": strconv.Itoa(i)}, nil)
 }
 
 // probesBut are as many as write at the same moment, and none of them is named.

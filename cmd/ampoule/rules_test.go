@@ -39,6 +39,7 @@ var notRules = []struct{ in, rule, why string }{
 	{"config/config.go", "normalises names", "the name of a variable has other separators than a source's name"},
 	{"recipes/rules.go", "reads versions", "the schema of recipes has an expression for CPython's releases, which are fewer than versions"},
 	{"recipes/rules.go", "normalises names", "an image's reference has the same separators"},
+	{"registry/channel/rules/", "normalises names", "a registry's prefix has the same separators"},
 	{"recipes/foreign/poetryversion.go", "reads version specifiers", "Poetry's constraints have operators of their own; packaging reads what they become"},
 	{"recipes/project/version.go", "reads version", "version managers and Poetry write other forms, which are said in those of PEP 440 and read there"},
 	{"recipes/project/dockerfile.go", "reads versions", "takes the tags of images apart"},

@@ -34,7 +34,8 @@ func (q *Queue) Lease(ctx context.Context, worker string, able Able) (_ *Lease, 
 	lease := &Lease{q: q, token: newID("", "")}
 	err = q.db.Write(ctx, func(ctx context.Context, tx database.Tx) error {
 		r, err := q.next(ctx, tx, able)
-		if found = err == nil && r != nil; !found {
+		found = err == nil && r != nil
+		if !found {
 			return err
 		}
 		if err := r.become(builds.Fetching); err != nil {

@@ -42,8 +42,8 @@ type wakeArgs struct {
 // Kind implements [river.JobArgs].
 func (wakeArgs) Kind() string { return "wake" }
 
-// riverKept is how long River keeps jobs that are over.
-const riverKept = 10 * time.Minute
+// riverRetention is how long River keeps jobs that are over.
+const riverRetention = 10 * time.Minute
 
 type riverOf[T any] struct {
 	driver   riverdriver.Driver[T]
@@ -91,7 +91,7 @@ func (r *riverOf[T]) listen(ctx context.Context, platforms []string, nudge func(
 	}
 	client, err := river.NewClient(r.driver, &river.Config{
 		Queues: queues, Workers: workers, PollOnly: r.pollOnly, Logger: slog.New(slog.DiscardHandler),
-		CompletedJobRetentionPeriod: riverKept, CancelledJobRetentionPeriod: riverKept, DiscardedJobRetentionPeriod: riverKept,
+		CompletedJobRetentionPeriod: riverRetention, CancelledJobRetentionPeriod: riverRetention, DiscardedJobRetentionPeriod: riverRetention,
 	})
 	if err != nil {
 		return nil, err

@@ -77,7 +77,8 @@ func CopyAll(ctx context.Context, s *Session, l Lister, from *registry.Registry,
 		s.warn("%s is not copied: %v", m.ref, err)
 		failed = append(failed, fmt.Errorf("%s: %w", m.ref, err))
 		again := failing
-		if failing = faults.Of(err) == faults.Remote; failing && again {
+		failing = faults.Of(err) == faults.Remote
+		if failing && again {
 			s.warn("the registry fails again and again: %d more are not tried", len(moves)-i-1)
 			break
 		}

@@ -52,7 +52,7 @@ func TestCopyAll(t *testing.T) {
 	}
 	hold := "hold-" + strings.TrimPrefix(first, "web@sha256:")
 	for ref, want := range map[string]string{"web:prod": second, "web:" + hold: first} {
-		m.ok("inspect", there+"/"+ref)
+		m.ok("inspect", ref, "--registry", there)
 		if !strings.Contains(m.out.String(), want) {
 			t.Errorf("%s is not %s:\n%s", ref, want, m.out)
 		}

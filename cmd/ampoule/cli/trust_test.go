@@ -293,7 +293,7 @@ func TestGroupsUnderPolicy(t *testing.T) {
 			t.Errorf("run: %v", err)
 		}
 		if code := m.run("verify", ref, "--policy=", "--group", "test"); code != codeRefused || !strings.Contains(m.out.String(), "allows "+ref+"\n") ||
-			!strings.Contains(m.out.String(), "refuses web@"+group+" (dependency group test)\n") || !strings.Contains(m.errs.String(), rule) {
+			!strings.Contains(m.out.String(), "refuses web@"+group+" (dependency group test)\n") || !strings.Contains(m.out.String(), "no   "+rule) {
 			t.Errorf("verify ends with code %d: %s%s", code, m.out, m.errs)
 		}
 	}
