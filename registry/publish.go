@@ -151,7 +151,7 @@ func (p publication) run(ctx context.Context) error {
 		case errors.As(err, &mine):
 			return err
 		case errors.As(err, &claim):
-			return claim.error
+			return claim.err
 		}
 		return p.convert("publishing "+p.artifact.Name, p.base, err)
 	}
@@ -194,7 +194,10 @@ func (p publication) send(ctx context.Context) error {
 }
 
 // claimError is an error of [Packed.Claim], which is none of the registry's.
-type claimError struct{ error }
+type claimError struct{ err error }
+
+func (e *claimError) Error() string { return e.err.Error() }
+func (e *claimError) Unwrap() error { return e.err }
 
 // claim sends the index under its digest, and asks whether its key may name it.
 func (p publication) claim(ctx context.Context, pusher *remote.Pusher) error {

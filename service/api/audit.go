@@ -13,6 +13,7 @@ import (
 
 	"github.com/danielgtaylor/huma/v2"
 
+	"ampoule/artifact"
 	"ampoule/audit/survey"
 	"ampoule/faults"
 	"ampoule/packaging"
@@ -24,7 +25,7 @@ func (s *Server) addAudit() {
 	add(s, anyToken, huma.Operation{
 		OperationID: "audit-wheel", Method: http.MethodPost, Path: "/v1/audits", Summary: "Looks for what does not fit in a wheel", Tags: []string{"audit"},
 		Description: "The body is the wheel. The answer is the report of ampoule audit (docs/audit.schema.json). Nothing of the wheel runs, and nothing is kept.",
-		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{"application/zip": {Schema: &huma.Schema{Type: "string", Format: "binary"}}}},
+		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{artifact.WheelType: {Schema: &huma.Schema{Type: "string", Format: "binary"}}}},
 		Errors:      []int{http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType, http.StatusUnprocessableEntity},
 	}, s.auditWheel)
 }
@@ -35,12 +36,12 @@ type auditInput struct {
 }
 
 // wheelTypes are those that a wheel may have.
-var wheelTypes = []string{"application/zip", "application/octet-stream", "application/x-wheel+zip"}
+var wheelTypes = []string{artifact.WheelType, "application/octet-stream", "application/x-wheel+zip"}
 
 func (s *Server) auditWheel(ctx context.Context, _ access.Caller, in *auditInput) (_ *fileOutput, err error) {
 	r := exchangeOf(ctx).request
 	if !slices.Contains(wheelTypes, r.Header.Get("Content-Type")) {
-		return nil, problem.New(http.StatusUnsupportedMediaType, faults.Usage, "send it with Content-Type: application/zip", "the body is of type %q", short(r.Header.Get("Content-Type")))
+		return nil, problem.New(http.StatusUnsupportedMediaType, faults.Usage, "send it with Content-Type: "+artifact.WheelType, "the body is of type %q", short(r.Header.Get("Content-Type")))
 	}
 	if _, err := packaging.ParseWheelName(in.File); err != nil || filepath.Base(in.File) != in.File {
 		return nil, wrongParameter("file", in.File, "the file names of wheels")

@@ -25,6 +25,7 @@ var kindless = map[string]string{
 	"cmd/ampoule/cli.ChildError": "it carries an exit code of its own",
 
 	// Others make errors of their own of them, or go on.
+	"service/problem.Problem":   "its method Err gives an error of that kind",
 	"packaging.SyntaxError":     "recipes make faults and errors of their own of it",
 	"audit/survey.bytesError":   "it is why something was not read, in a report",
 	"audit/survey.filesError":   "it is why something was not read, in a report",
