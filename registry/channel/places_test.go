@@ -357,8 +357,16 @@ func TestClocksOfMachines(t *testing.T) {
 	inner := served(t)
 	s := newScene(t)
 	s.host(inner)
-	for by, want := range map[time.Duration]string{-day: "24h0m0s ahead of that of the registry", day: "24h0m0s behind that of the registry", skew / 2: ""} {
-		at := s.empty(shifted{inner, by})
+	for _, test := range []struct {
+		by   time.Duration
+		want string
+	}{
+		{-day, "24h0m0s ahead of that of the registry"},
+		{day, "24h0m0s behind that of the registry"},
+		{skew / 2, ""}, // it writes the entry that the others did not
+	} {
+		want := test.want
+		at := s.empty(shifted{inner, test.by})
 		_, err := at.machine("prod", "promote-1", &memory{}).Promote(t.Context(), Promotion{Digest: s.a})
 		if want == "" {
 			s.must(err)
