@@ -15,7 +15,7 @@ const (
 	storeVariable = "AMPOULE_STORE"
 	// The service that works in this machine's place, and the token that it knows the caller by.
 	serverVariable = "AMPOULE_SERVER"
-	tokenVariable  = "AMPOULE_TOKEN"
+	tokenVariable  = "AMPOULE_TOKEN" //nolint:gosec // a name, not a token
 	// keptVariable holds the places that keep inputs, separated by spaces, and replaces the
 	// file's.
 	keptVariable = "AMPOULE_KEPT"

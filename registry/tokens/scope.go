@@ -99,12 +99,13 @@ func (s Scope) Covers(verb Verb, name, channel string) bool {
 // Contains reports whether who may do the scope's verb may do another one of a service.
 func (s Scope) Contains(verb Verb) bool {
 	switch s.Verb {
-	case Pull, Push, Delete:
-		return false
 	case Admin:
 		return verb == Admin || verb == Build || verb == Read
+	case Read, Build, Promote, Approve:
+		return verb == s.Verb || verb == Read
+	case Pull, Push, Delete:
 	}
-	return verb == s.Verb || verb == Read
+	return false
 }
 
 func (s Scope) covers(verb Verb, repository string) bool {

@@ -50,7 +50,6 @@ func With(ctx context.Context, fields Fields) context.Context {
 var nowhere = func() *logrus.Entry {
 	l := logrus.New()
 	l.SetOutput(io.Discard)
-	l.SetLevel(logrus.PanicLevel)
 	return logrus.NewEntry(l)
 }()
 

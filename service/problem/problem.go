@@ -26,7 +26,7 @@ const typePrefix = "urn:ampoule:fault:"
 const most = 100
 
 // Problem is an error as it goes over HTTP.
-type Problem struct {
+type Problem struct { //nolint:errname // RFC 9457 calls it a problem
 	Type   string `json:"type" doc:"Names the kind of the fault: urn:ampoule:fault:KIND"`
 	Title  string `json:"title" doc:"What the kind means"`
 	Status int    `json:"status" doc:"The status of the answer"`

@@ -35,7 +35,7 @@ func Open(ctx context.Context, archive io.Reader, dir string, limits Limits) (Su
 	if err := Unpack(ctx, archive, dir, limits); err != nil {
 		return Submission{}, err
 	}
-	s, err := read(dir)
+	s, err := read(dir) //nolint:contextcheck // a directory is read as a tree without one
 	return s, Relative(err, dir)
 }
 

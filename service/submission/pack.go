@@ -244,6 +244,7 @@ func (p *packing) app(w *workspace.Workspace) *app {
 				p.err = errors.Join(p.err, faults.New(faults.Input, "put the file itself there, or leave the link out with app.files",
 					"%s is a link, and submissions have none", path.Join(code.Dir, e.Path)))
 				continue
+			case tree.File:
 			}
 			data, err := e.ReadAll()
 			if err != nil {

@@ -42,7 +42,7 @@ func (s *Session) pages(ctx context.Context, o serving, data string, q *queue.Qu
 	}
 	config.Report = func(ctx context.Context, err error) { journal.Of(ctx).WithError(err).Error("a page failed") }
 	config.Closing = func(context.Context) <-chan struct{} { return ctx.Done() }
-	pages, err := web.New(config)
+	pages, err := web.New(config) //nolint:contextcheck // each request of a page has its own
 	if err != nil {
 		return err
 	}
