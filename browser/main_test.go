@@ -55,7 +55,7 @@ func TestMain(m *testing.M) {
 // window is a tab of the browser that looks at a service.
 type window struct {
 	t       testing.TB
-	ctx     context.Context
+	ctx     context.Context //nolint:containedctx // a tab is one, in this library
 	service *webtest.Service
 	address string
 

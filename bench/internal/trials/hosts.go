@@ -158,10 +158,10 @@ func timed(work func() error) (time.Duration, error) {
 	return time.Since(begun), err
 }
 
-// medianOf runs something several times.
-func medianOf(times int, work func() (time.Duration, error)) (time.Duration, error) {
+// medianOf runs something [hostRounds] times.
+func medianOf(work func() (time.Duration, error)) (time.Duration, error) {
 	var all []time.Duration
-	for range times {
+	for range hostRounds {
 		took, err := work()
 		if err != nil {
 			return 0, err
@@ -206,16 +206,16 @@ func (b *hostBench) host(ctx context.Context, verb string, root string, args ...
 // installs compares installing with tar, and goes back.
 func (b *hostBench) installs(ctx context.Context, one, two hostArtifact) ([]recorded.Figure, error) {
 	b.t.Say("tar, then ampoule host install, %d times", hostRounds)
-	unpacked, err := medianOf(hostRounds, func() (time.Duration, error) { return b.untar(ctx, one) })
+	unpacked, err := medianOf(func() (time.Duration, error) { return b.untar(ctx, one) })
 	if err != nil {
 		return nil, err
 	}
-	unpackedNext, err := medianOf(hostRounds, func() (time.Duration, error) { return b.untar(ctx, two) })
+	unpackedNext, err := medianOf(func() (time.Duration, error) { return b.untar(ctx, two) })
 	if err != nil {
 		return nil, err
 	}
 	var nexts, backs []time.Duration
-	first, err := medianOf(hostRounds, func() (time.Duration, error) {
+	first, err := medianOf(func() (time.Duration, error) {
 		root := b.fresh()
 		took, err := timed(func() error {
 			_, err := b.host(ctx, "install", root, "--activate", one.Ref)
@@ -270,7 +270,7 @@ func (b *hostBench) pulls(ctx context.Context, one, _ hostArtifact) ([]recorded.
 		ref := address + "/" + one.Name + "@" + one.Digest
 		b.t.Say("docker pull %s, then ampoule host install", ref)
 		var err error
-		docker, err = medianOf(hostRounds, func() (time.Duration, error) {
+		docker, err = medianOf(func() (time.Duration, error) {
 			_, _ = b.t.Docker.Run(ctx, "image", "rm", ref)
 			return timed(func() error {
 				_, err := b.t.Docker.Run(ctx, "pull", "--quiet", ref)
@@ -281,7 +281,7 @@ func (b *hostBench) pulls(ctx context.Context, one, _ hostArtifact) ([]recorded.
 		if err != nil {
 			return err
 		}
-		ours, err = medianOf(hostRounds, func() (time.Duration, error) {
+		ours, err = medianOf(func() (time.Duration, error) {
 			root := b.fresh()
 			return timed(func() error {
 				_, err := b.t.in(b.t.Store).Run(ctx, "host", "install", "--activate", "--root", root, ref)
@@ -309,6 +309,9 @@ func (b *hostBench) moves(_ context.Context, one, _ hostArtifact) ([]recorded.Fi
 		}
 		if one.names[i] == "metadata" {
 			metadata = info.Size()
+		}
+		if slices.Contains([]string{"native", "interpreter", "metadata"}, one.names[i]) {
+			continue // no distribution that changes alone
 		}
 		sizes, err := distributions(blob)
 		if err != nil {
@@ -357,6 +360,14 @@ func distributions(blob string) (map[string]int64, error) {
 		for line := range strings.Lines(string(m.data)) {
 			p, _, _ := strings.Cut(strings.TrimSpace(line), ",")
 			owners[filepath.Join(site, strings.Trim(p, `"`))] = packaging.NormalName(dist)
+		}
+	}
+	for name := range members {
+		// Bytecode is of its source's distribution, though RECORD does not have it.
+		dir, file := filepath.Split(name)
+		stem, _, _ := strings.Cut(file, ".")
+		if owner, ok := owners[filepath.Join(filepath.Dir(filepath.Clean(dir)), stem+".py")]; ok && filepath.Base(dir) == "__pycache__" {
+			owners[name] = owner
 		}
 	}
 	sizes := map[string]int64{}
