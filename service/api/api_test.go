@@ -355,6 +355,20 @@ func TestLogHasNoSecrets(t *testing.T) {
 	}
 }
 
+// What was asked is in the log, whatever it is called; only health that is well is not.
+func TestLogHasAllPaths(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *Config) {
+		c.Pages = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "page") })
+	})
+	for _, path := range []string{"/artifacts/quiz", "/healthz"} {
+		r.do(http.MethodGet, path, "", nil)
+	}
+	if text := r.log.String(); !strings.Contains(text, `"path":"/artifacts/quiz"`) || strings.Contains(text, "/healthz") {
+		t.Errorf("%s", text)
+	}
+}
+
 func TestHeaders(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *Config) {
@@ -420,6 +434,9 @@ func TestRates(t *testing.T) {
 	}
 	if resp, _ := r.do(http.MethodGet, "/healthz", secret, nil); resp.StatusCode != http.StatusOK {
 		t.Errorf("health: %s", resp.Status)
+	}
+	if resp, _ := r.do(http.MethodGet, "/artifacts/quiz", secret, nil); resp.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("a path that ends as health's does: %s", resp.Status)
 	}
 	one := newRates(1)
 	for i := range 2 * maxCallers {
