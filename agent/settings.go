@@ -14,6 +14,7 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"ampoule/artifact"
@@ -108,11 +109,28 @@ func ReadSettings(file string) (Settings, error) {
 		return Settings{}, fmt.Errorf("reading agent's configuration: %w", err)
 	}
 	defer f.Close()
+	if err := checkOwner(f); err != nil {
+		return Settings{}, err
+	}
 	text, err := io.ReadAll(io.LimitReader(f, maxFile+1))
 	if err != nil {
 		return Settings{}, fmt.Errorf("reading agent's configuration %s: %w", file, err)
 	}
 	return ParseSettings(file, text)
+}
+
+// checkOwner refuses, for root, a file that others may change: it names commands that are run as root.
+func checkOwner(f *os.File) error {
+	info, err := f.Stat()
+	if err != nil {
+		return fmt.Errorf("reading agent's configuration: %w", err)
+	}
+	owner, ok := info.Sys().(*syscall.Stat_t)
+	if os.Geteuid() != 0 || ok && owner.Uid == 0 && info.Mode().Perm()&0o022 == 0 {
+		return nil
+	}
+	return faults.New(faults.Refused, "chown root "+f.Name()+" && chmod go-w "+f.Name(),
+		"others than root may change %s, whose commands are run as root", f.Name())
 }
 
 // ParseSettings reads an agent.yaml from its text; file is its name, and what paths in it are

@@ -2,6 +2,8 @@ package agent
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -98,6 +100,39 @@ func TestSettingsFaults(t *testing.T) {
 	}
 	if _, err := ReadSettings(t.TempDir() + "/agent.yaml"); faults.Of(err) != faults.Input {
 		t.Errorf("%v", err)
+	}
+}
+
+// Root runs no commands that others may write.
+func TestSettingsOfOthers(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "agent.yaml")
+	if err := os.WriteFile(file, []byte(whole), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadSettings(file); err != nil {
+		t.Errorf("one's own: %v", err)
+	}
+	want := faults.Unknown
+	if os.Geteuid() == 0 {
+		want = faults.Refused
+	}
+	for _, mode := range []os.FileMode{0o664, 0o646} {
+		if err := os.Chmod(file, mode); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadSettings(file); faults.Of(err) != want || (err == nil) != (want == faults.Unknown) {
+			t.Errorf("%v: %v", mode, err)
+		}
+	}
+	if os.Geteuid() != 0 {
+		return
+	}
+	if err := errors.Join(os.Chmod(file, 0o644), os.Chown(file, 1234, 0)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadSettings(file); faults.Of(err) != want {
+		t.Errorf("another user's: %v", err)
 	}
 }
 

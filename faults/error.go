@@ -44,6 +44,17 @@ func Hints(err error) []string {
 	return found
 }
 
+// All collects what is a T of an error and of all that it wraps, the outermost first.
+func All[T any](err error) []T {
+	var found []T
+	for e := range chain(err) {
+		if t, ok := e.(T); ok { //nolint:errorlint // each error of the chain is looked at by itself
+			found = append(found, t)
+		}
+	}
+	return found
+}
+
 // chain gives an error and all that it wraps, depth first, as [errors.Is] goes through them.
 func chain(err error) iter.Seq[error] {
 	return func(yield func(error) bool) { walk(err, yield) }

@@ -58,6 +58,8 @@ type access struct {
 	transport http.RoundTripper
 	// times compares clocks; nil for the store's own registry and for layouts.
 	times *clock
+	// bounds are those of a registry that a stranger has named; nil for others.
+	bounds *bounded
 	// tagging is held while a tag is read, changed and written.
 	tagging sync.Mutex
 }
@@ -118,7 +120,12 @@ func Layout(t http.RoundTripper, shown string) (*Registry, error) {
 func foreign(host string) (*access, error) { return foreignAccess(host, maxSilence, foreignBackoff) }
 
 func foreignAccess(host string, silence time.Duration, backoff remote.Backoff) (*access, error) {
-	p := &patient{next: loopbackHTTP{remote.DefaultTransport}, silence: silence}
+	return accessBy(remote.DefaultTransport, host, silence, backoff)
+}
+
+// accessBy reaches a registry by a transport.
+func accessBy(by http.RoundTripper, host string, silence time.Duration, backoff remote.Backoff) (*access, error) {
+	p := &patient{next: loopbackHTTP{by}, silence: silence}
 	times := &clock{next: p}
 	a, err := newAccess(host,
 		remote.WithTransport(conditioned{resuming{next: &polite{next: times, most: maxPatience}, wait: resumeWait}}), remote.WithRetryBackoff(backoff), remote.WithRetryPredicate(p.retry),

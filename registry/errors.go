@@ -194,6 +194,8 @@ func (a *access) convert(op, what string, err error) error {
 		return err // it says what of what, whatever was being done
 	case errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded):
 		return fmt.Errorf("%s: %w", op, err)
+	case a.beyond() != nil:
+		return fmt.Errorf("%s at %s: %w", op, a.shown, a.beyond())
 	case isBroken(err):
 		return &DamagedError{Ref: what, What: "its manifest", Err: errGone, local: a.local, file: a.isFile()}
 	case isWrong(err):

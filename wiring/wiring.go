@@ -34,6 +34,9 @@ type Parts struct {
 	// Around goes around what starts sandboxes, to count or to follow it. It is set before anything
 	// is built; may be nil.
 	Around func(sandbox.Runner) sandbox.Runner
+	// Reach bounds where the images that recipes stand on are taken from. It is set before anything is
+	// built; nil takes them from everywhere, as for recipes of one's own.
+	Reach *registry.Reach
 
 	place  config.Place
 	engine shared
@@ -91,11 +94,11 @@ func (p *Parts) Builder(inputs config.Inputs) (*builder.Builder, error) {
 // BuilderClaiming is as Builder. Before the registry has a key name what was built, claim is
 // asked: who keeps count of builds elsewhere decides there which one counts.
 func (p *Parts) BuilderClaiming(inputs config.Inputs, claim func(ctx context.Context, digest string) error) (*builder.Builder, error) {
-	reg, err := p.Registry()
+	kept, err := keepers(inputs.Kept)
 	if err != nil {
 		return nil, err
 	}
-	kept, err := keepers(inputs.Kept)
+	reg, err := p.registryFor(kept)
 	if err != nil {
 		return nil, err
 	}
@@ -106,16 +109,28 @@ func (p *Parts) BuilderClaiming(inputs config.Inputs, claim func(ctx context.Con
 	fetcher := fetch.New(p.Store, fetch.Config{
 		Sources: inputs.Sources, Keepers: kept, Profiles: profiles.Shipped{}, Environ: inputs.Environ, Network: p.place.Network,
 	})
-	reg.Prefer(stored{p.Store})
-	for _, k := range kept {
-		reg.Prefer(k)
-	}
 	published := p.publisher(reg)
 	published.Claim = claim
 	return builder.New(builder.Dependencies{
 		Store: p.Store, Fetch: fetcher, Sandboxes: p.Sandboxes, Publisher: published, Bases: published,
 		Environ: inputs.Environ, Caches: caches,
 	})
+}
+
+// registryFor is the registry that builds publish to, and take the images from that recipes name.
+func (p *Parts) registryFor(kept []fetch.Keeper) (*registry.Registry, error) {
+	reg, err := p.Registry()
+	if err != nil {
+		return nil, err
+	}
+	if p.Reach != nil {
+		reg.Within(p.Reach)
+	}
+	reg.Prefer(stored{p.Store})
+	for _, k := range kept {
+		reg.Prefer(k)
+	}
+	return reg, nil
 }
 
 // Index makes what asks the configured indexes, and nothing else, with what the configuration

@@ -20,6 +20,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 
 	"github.com/google/renameio/v2"
@@ -253,11 +254,15 @@ func (k Keys) ReadDir(ctx context.Context, dir string) ([]Report, []Refused, err
 }
 
 func (k Keys) readFile(file string) (_ Report, err error) {
-	f, err := os.Open(file)
+	// Others write there: a pipe would keep the reader waiting, and a link leads to another file.
+	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return Report{}, fmt.Errorf("reading report: %w", err)
 	}
 	defer func() { err = errors.Join(err, f.Close()) }()
+	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
+		return Report{}, errors.Join(errors.New("reading report: it is no plain file"), err)
+	}
 	data, err := io.ReadAll(io.LimitReader(f, maxReport+1))
 	if err != nil {
 		return Report{}, fmt.Errorf("reading report: %w", err)

@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -175,5 +176,28 @@ func TestHosts(t *testing.T) {
 	}
 	if _, err := ReadHosts(file + "x"); err == nil || !strings.Contains(err.Error(), "there is no list of hosts") {
 		t.Errorf("%v", err)
+	}
+}
+
+// What others put into the directory keeps nobody waiting, and leads nowhere else.
+func TestOddFiles(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	by := newKey(t)
+	r := sample()
+	data, err := r.Sign(t.Context(), by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	elsewhere := filepath.Join(t.TempDir(), "report")
+	if err := errors.Join(
+		syscall.Mkfifo(filepath.Join(dir, "pipe"+suffix), 0o666), os.Mkdir(filepath.Join(dir, "dir"+suffix), 0o755),
+		os.WriteFile(elsewhere, data, 0o644), os.Symlink(elsewhere, filepath.Join(dir, r.file())),
+	); err != nil {
+		t.Fatal(err)
+	}
+	found, refused, err := Keys{"web-1": by.Public()}.ReadDir(t.Context(), dir)
+	if err != nil || len(found) != 0 || len(refused) != 3 {
+		t.Error(found, refused, err)
 	}
 }

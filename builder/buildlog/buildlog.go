@@ -154,6 +154,9 @@ func SaysFull(lines []string) bool {
 	return slices.ContainsFunc(lines, func(line string) bool { return strings.Contains(line, "No space left on device") })
 }
 
+// LogFile is the path of the whole log, on the machine that built.
+func (e *StepError) LogFile() string { return e.Log }
+
 // Hint says where the whole log is.
 func (e *StepError) Hint() string {
 	where := "the whole log is " + e.Log

@@ -1,6 +1,7 @@
 package api
 
 import (
+	"archive/tar"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -19,6 +20,7 @@ import (
 
 	"ampoule/faults"
 	"ampoule/registry/tokens"
+	"ampoule/service/access"
 	"ampoule/service/builds"
 	"ampoule/service/logs"
 	"ampoule/service/problem"
@@ -355,6 +357,55 @@ func TestLogHasNoSecrets(t *testing.T) {
 	}
 }
 
+// A recipe stands on images of the service's own registry only if its submitter may read them there.
+func TestImagesAreKeptApart(t *testing.T) {
+	t.Parallel()
+	digest := "@sha256:" + strings.Repeat("a", 64)
+	for _, place := range []string{"", "registry.example:5000/ours/"} {
+		s := &Server{Config: Config{Reference: func(name, digest string) string { return place + name + "@" + digest }}}
+		caller := access.Caller{Name: "ci", Scopes: []tokens.Scope{{Verb: tokens.Build, Pattern: "web/*"}, {Verb: tokens.Read, Pattern: "base"}}}
+		for image, want := range map[string]faults.Kind{
+			place + "web/app" + digest: faults.Unknown, place + "base:1" + digest: faults.Unknown, "hub.example/other/app" + digest: faults.Unknown,
+			place + "other/app" + digest: faults.NotFound, place + "other/app:1" + digest: faults.NotFound, "other/app" + digest: faults.NotFound,
+		} {
+			err := s.requireImages(caller, []string{image})
+			if got := faults.Of(err); got != want || (err == nil) != (want == faults.Unknown) {
+				t.Errorf("%s: %v", image, err)
+			}
+		}
+	}
+}
+
+// Images are checked before a build is submitted.
+func TestImagesOfSubmissions(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	secret := r.token("ci", "build:web")
+	var archive bytes.Buffer
+	w := tar.NewWriter(&archive)
+	text := "apiVersion: ampoule/v1\nname: web\npython: {version: 3.13.5}\nplatforms: [linux/amd64]\nbase: {image: \"other/app@sha256:" + strings.Repeat("a", 64) +
+		"\"}\nrequirements: [idna==3.10]\nruntime:\n  container: {base: {debian: bookworm}}\ntest:\n  imports: [idna]\n"
+	if err := errors.Join(w.WriteHeader(&tar.Header{Name: "ampoule.yaml", Mode: 0o644, Size: int64(len(text))}), func() error { _, err := io.WriteString(w, text); return err }(), w.Close()); err != nil {
+		t.Fatal(err)
+	}
+	resp, body := r.do(http.MethodPost, "/v1/locks", secret, &archive, "Content-Type: application/x-tar")
+	refused(t, "an image of others", resp, body, http.StatusNotFound, "other/app")
+}
+
+// What was asked is in the log, whatever it is called; only health that is well is not.
+func TestLogHasAllPaths(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, func(c *Config) {
+		c.Pages = http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { _, _ = io.WriteString(w, "page") })
+	})
+	for _, path := range []string{"/artifacts/quiz", "/healthz"} {
+		r.do(http.MethodGet, path, "", nil)
+	}
+	if text := r.log.String(); !strings.Contains(text, `"path":"/artifacts/quiz"`) || strings.Contains(text, "/healthz") {
+		t.Errorf("%s", text)
+	}
+}
+
 func TestHeaders(t *testing.T) {
 	t.Parallel()
 	r := newRig(t, func(c *Config) {
@@ -420,6 +471,9 @@ func TestRates(t *testing.T) {
 	}
 	if resp, _ := r.do(http.MethodGet, "/healthz", secret, nil); resp.StatusCode != http.StatusOK {
 		t.Errorf("health: %s", resp.Status)
+	}
+	if resp, _ := r.do(http.MethodGet, "/artifacts/quiz", secret, nil); resp.StatusCode != http.StatusTooManyRequests {
+		t.Errorf("a path that ends as health's does: %s", resp.Status)
 	}
 	one := newRates(1)
 	for i := range 2 * maxCallers {

@@ -18,6 +18,9 @@ import (
 
 	"ampoule/builder"
 	"ampoule/faults"
+	"ampoule/registry"
+	"ampoule/registry/tokens"
+	"ampoule/service/access"
 	"ampoule/service/problem"
 	"ampoule/service/submission"
 	"ampoule/service/wire"
@@ -59,6 +62,8 @@ type parsed struct {
 	name, platform string
 	// groups are the dependency groups that it has.
 	groups []string
+	// images are those that it stands on.
+	images []string
 	// plan is that of a build; where there is none, unbuildable says why.
 	plan        wire.Plan
 	unbuildable error
@@ -189,6 +194,49 @@ func (a *archives) open(ctx context.Context, sum string) (_ *parsed, err error) 
 	return planned(ctx, sum, in, dir), nil
 }
 
+// imagesOf are the images that a recipe and its lock name.
+func imagesOf(in submission.Submission) []string {
+	all := []string{in.Recipe.Base.Image}
+	if c := in.Recipe.Runtime.Container; c != nil {
+		all = append(all, c.Base.Image)
+	}
+	if in.Lock != nil {
+		all = append(all, in.Lock.Base.Image)
+		for _, target := range in.Lock.Targets {
+			all = append(all, target.Image)
+		}
+	}
+	slices.Sort(all)
+	return slices.DeleteFunc(slices.Compact(all), func(image string) bool { return image == "" })
+}
+
+// requireImages refuses images of the service's own registry that the caller may not read: a build
+// on one would give its files away.
+func (s *Server) requireImages(caller access.Caller, images []string) error {
+	// The place is what stands before every name; nothing, where the registry is the store's.
+	place := ""
+	if s.Reference != nil {
+		place = strings.TrimSuffix(s.Reference("x", ""), "x@")
+	}
+	for _, image := range images {
+		name, _, _ := strings.Cut(image, "@")
+		if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+			name = name[:i]
+		}
+		own := !registry.HasHost(name)
+		if rest, inside := strings.CutPrefix(name, place); inside && place != "" {
+			name, own = rest, true
+		}
+		if !own {
+			continue
+		}
+		if err := caller.Require(tokens.Read, name, ""); err != nil {
+			return fmt.Errorf("image %s: %w", image, err)
+		}
+	}
+	return nil
+}
+
 // planned says what building a submission would do.
 func planned(ctx context.Context, sum string, in submission.Submission, dir string) *parsed {
 	p := &parsed{sum: sum, name: in.Recipe.Name, platform: in.Recipe.Platforms[0]}
@@ -196,6 +244,7 @@ func planned(ctx context.Context, sum string, in submission.Submission, dir stri
 		p.groups = append(p.groups, group)
 	}
 	slices.Sort(p.groups)
+	p.images = imagesOf(in)
 	plan, err := builder.PlanBuild(ctx, builder.Request{Recipe: in.Recipe, Requirements: in.Requirements, Lock: in.Lock, Workspace: in.Workspace}, nil)
 	if err != nil {
 		p.unbuildable = submission.Relative(err, dir)

@@ -178,7 +178,10 @@ func (s *Server) receiveFor(ctx context.Context, caller access.Caller, in Asking
 	if err != nil {
 		return nil, err
 	}
-	return p, caller.Require(tokens.Build, p.name, "")
+	if err := caller.Require(tokens.Build, p.name, ""); err != nil {
+		return nil, err
+	}
+	return p, s.requireImages(caller, p.images)
 }
 
 func (s *Server) submit(ctx context.Context, caller access.Caller, p *parsed, in Asking, sub builds.Submission) (*submitted, error) {

@@ -72,7 +72,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	switch wait := s.rates.take(s.Guard.Client(r) + " " + tokens.IDOf(server.SecretOf(r))); {
 	case !s.Hosts.Allow(r):
 		s.refuse(answer, r, problem.OfRequest(http.StatusMisdirectedRequest, "this server does not answer for that host"))
-	case wait > 0 && !strings.HasSuffix(r.URL.Path, "z"): // health is asked for by those who restart servers
+	case wait > 0 && !isHealth(r): // health is asked for by those who restart servers
 		s.refuse(answer, r, problem.Of(problem.Later(http.StatusTooManyRequests, wait, faults.Refused, "send fewer requests", "too many requests came from this caller")))
 	default:
 		s.mux.ServeHTTP(answer, r)
@@ -91,6 +91,9 @@ func (s *Server) recovered(r *http.Request, answer *server.Answer, met any) {
 	p := problem.Of(faults.New(faults.Unknown, "", "broken"))
 	s.refuse(answer, r, p)
 }
+
+// isHealth reports whether a request asks how the server is.
+func isHealth(r *http.Request) bool { return r.URL.Path == livePath || r.URL.Path == readyPath }
 
 // isAPI reports whether a path belongs to programs.
 func isAPI(path string) bool {
@@ -124,7 +127,7 @@ func (s *Server) note(r *http.Request, x *exchange, took time.Duration) {
 		"method": r.Method, "path": short(r.URL.Path), "route": x.route, "status": x.answer.Status(), "sent": x.answer.Sent(),
 		"received": max(r.ContentLength, 0), "seconds": took.Seconds(), "client": s.Guard.Client(r), "caller": x.caller, "agent": short(r.UserAgent()),
 	})
-	if strings.HasSuffix(r.URL.Path, "z") && x.answer.Status() == http.StatusOK {
+	if isHealth(r) && x.answer.Status() == http.StatusOK {
 		e.Debug("answered")
 		return
 	}

@@ -14,10 +14,16 @@ import (
 
 const healthTag = "health"
 
+// Who restarts servers asks for these again and again.
+const (
+	livePath  = "/healthz"
+	readyPath = "/readyz"
+)
+
 func (s *Server) addHealth() {
 	add(s, public, get("version", "/v1/version", "Says what the server runs", healthTag), s.version)
-	add(s, public, get("health", "/healthz", "Says that the process answers", healthTag), s.health)
-	add(s, public, get("readiness", "/readyz", "Says whether the server can do its work", healthTag), s.ready)
+	add(s, public, get("health", livePath, "Says that the process answers", healthTag), s.health)
+	add(s, public, get("readiness", readyPath, "Says whether the server can do its work", healthTag), s.ready)
 }
 
 type versionOutput struct{ Body wire.Version }

@@ -5,6 +5,7 @@ package builds
 import (
 	"errors"
 	"slices"
+	"strings"
 	"time"
 
 	"ampoule/faults"
@@ -122,12 +123,24 @@ type Failure struct {
 	Task  string `json:"task,omitempty"`
 }
 
-// FailureOf makes a failure of an error. One that knows the step that failed has a method Step.
-func FailureOf(err error) Failure {
+// FailureOf makes a failure of an error of a build. One that knows the step that failed has a method
+// Step. One that names a file with a log has a method LogFile: the file is on a worker's disk, and its
+// path, which is nobody else's business, becomes the command that shows the build's log.
+func FailureOf(id string, err error) Failure {
 	f := Failure{Kind: faults.Of(err).String(), Message: err.Error(), Hints: faults.Hints(err)}
 	var at interface{ Step() (stage, task string) }
 	if errors.As(err, &at) {
 		f.Stage, f.Task = at.Step()
+	}
+	for _, kept := range faults.All[interface{ LogFile() string }](err) {
+		file := kept.LogFile()
+		if file == "" {
+			continue
+		}
+		f.Message = strings.ReplaceAll(f.Message, file, "`ampoule logs "+id+"`")
+		for i, hint := range f.Hints {
+			f.Hints[i] = strings.ReplaceAll(hint, "the whole log is "+file, "`ampoule logs "+id+"` shows the whole log")
+		}
 	}
 	return f
 }

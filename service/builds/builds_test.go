@@ -71,11 +71,11 @@ func (step) Step() (string, string) { return "wheel", "x==1" }
 
 func TestFailure(t *testing.T) {
 	t.Parallel()
-	f := FailureOf(fmt.Errorf("building: %w", faults.New(faults.Build, "add gcc", "%w", step{})))
+	f := FailureOf("b1", fmt.Errorf("building: %w", faults.New(faults.Build, "add gcc", "%w", step{})))
 	if f.Kind != "build" || f.Message != "building: no gcc" || len(f.Hints) != 1 || f.Stage != "wheel" || f.Task != "x==1" || f.FaultKind() != faults.Build {
 		t.Errorf("%+v", f)
 	}
-	if f := FailureOf(syscall.ENOSPC); f.FaultKind() != faults.Machine || f.Stage != "" {
+	if f := FailureOf("b1", syscall.ENOSPC); f.FaultKind() != faults.Machine || f.Stage != "" {
 		t.Errorf("%+v", f)
 	}
 	if k := (Failure{Kind: "of the future"}).FaultKind(); k != faults.Unknown {

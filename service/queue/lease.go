@@ -276,7 +276,7 @@ func (l *Lease) GiveUp(ctx context.Context, cause error) error {
 		}
 		pause := min(pauseAfter<<(r.lost-1), pauseMost)
 		r.available = r.at().Add(pause).UnixMicro()
-		return l.q.requeue(ctx, tx, r, builds.Event{What: builds.Released, Who: r.Worker, Message: builds.FailureOf(cause).Message})
+		return l.q.requeue(ctx, tx, r, builds.Event{What: builds.Released, Who: r.Worker, Message: builds.FailureOf(r.ID, cause).Message})
 	})
 }
 

@@ -262,7 +262,7 @@ func (q *Queue) end(ctx context.Context, tx database.Tx, r *row, to builds.State
 	if err := r.become(to); err != nil {
 		return err
 	}
-	failure := builds.FailureOf(cause)
+	failure := builds.FailureOf(r.ID, cause)
 	r.Failure = &failure
 	return q.save(ctx, tx, r, &builds.Event{What: builds.Ended, From: from, Who: who, Message: failure.Message})
 }

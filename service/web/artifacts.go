@@ -29,10 +29,17 @@ func (p *Pages) artifactsPage(e *exchange) error {
 	return e.render(http.StatusOK, "artifacts", "artifacts", body)
 }
 
+// isName reports whether a text names a repository of this service. One that begins with a host, as
+// references do, would be asked for there.
+func isName(text string) bool {
+	first, _, below := strings.Cut(text, "/")
+	return artifact.IsRepository(text) && !(below && (strings.Contains(first, ".") || first == "localhost"))
+}
+
 // ref reads a reference NAME@sha256:… that the visitor may read.
 func (e *exchange) ref(text string) (string, error) {
 	name, digest, ok := strings.Cut(text, "@")
-	if !ok || !artifact.IsRepository(name) || !artifact.IsDigest(digest) {
+	if !ok || !isName(name) || !artifact.IsDigest(digest) {
 		return "", missing("an artifact " + text)
 	}
 	return text, e.may(Read, name, "")

@@ -36,7 +36,7 @@ type OneChannel struct {
 // channelRef reads REPOSITORY:CHANNEL.
 func channelRef(text string) (repository, name string, err error) {
 	i := strings.LastIndexByte(text, ':')
-	if i < 0 || !artifact.IsRepository(text[:i]) || !artifact.IsChannel(text[i+1:]) {
+	if i < 0 || !isName(text[:i]) || !artifact.IsChannel(text[i+1:]) {
 		return "", "", missing("a channel " + text)
 	}
 	return text[:i], text[i+1:], nil

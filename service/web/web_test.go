@@ -553,3 +553,48 @@ func TestSessionEnds(t *testing.T) {
 		t.Error("a short key seals sessions")
 	}
 }
+
+// elsewhere notes what it is asked for.
+type elsewhere struct {
+	*webtest.Service
+	asked []string
+}
+
+func (e *elsewhere) Artifact(ctx context.Context, ref string) (web.Artifact, error) {
+	e.asked = append(e.asked, ref)
+	return e.Service.Artifact(ctx, ref)
+}
+
+func (e *elsewhere) Bill(ctx context.Context, ref string) ([]byte, error) {
+	e.asked = append(e.asked, ref)
+	return e.Service.Bill(ctx, ref)
+}
+
+func (e *elsewhere) Channel(ctx context.Context, repository, name string) (web.Channel, error) {
+	e.asked = append(e.asked, repository)
+	return e.Service.Channel(ctx, repository, name)
+}
+
+// A name that begins with a host, as the address of a machine nearby, is asked for nowhere.
+func TestNamesHaveNoHost(t *testing.T) {
+	t.Parallel()
+	e := &elsewhere{Service: webtest.Example()}
+	c := e.Config()
+	c.Artifacts, c.Channels = e, e
+	v := visitPages(t, c, webtest.TokenAll)
+	for _, host := range []string{"127.0.0.1", "169.254.169.254", "localhost", "registry.example"} {
+		ref := host + "/x@" + webtest.Digest(1)
+		for _, path := range []string{"/artifacts/" + ref, "/bills/" + ref, "/channels/" + host + "/x:prod", "/diff?a=" + ref + "&b=" + ref} {
+			if status, _ := v.get(path); status != http.StatusNotFound {
+				t.Errorf("%s: %d", path, status)
+			}
+		}
+	}
+	if len(e.asked) > 0 {
+		t.Errorf("asked for: %v", e.asked)
+	}
+	v.get("/artifacts/web@" + webtest.Digest(1))
+	if len(e.asked) != 1 {
+		t.Errorf("names of the service: %v", e.asked)
+	}
+}

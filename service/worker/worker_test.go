@@ -3,6 +3,7 @@ package worker
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -12,6 +13,7 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ampoule/builder"
+	"ampoule/builder/buildlog"
 	"ampoule/builder/compare"
 	"ampoule/faults"
 	"ampoule/recipes"
@@ -176,5 +178,25 @@ func TestKinds(t *testing.T) {
 	}
 	if k := faults.Of(&DifferError{}); k != faults.Refused {
 		t.Error(k)
+	}
+}
+
+// What a failure says has no path of the worker's disk in it.
+func TestFailuresNameNoFiles(t *testing.T) {
+	t.Parallel()
+	log, err := buildlog.Open(t.TempDir(), "wheel")
+	if err != nil {
+		t.Fatal(err)
+	}
+	step := log.Fail("wheel x 1", errors.New("it ended with code 1"))
+	var failed *buildlog.StepError
+	if !errors.As(step, &failed) {
+		t.Fatal(step)
+	}
+	failed.Advice = "add gcc"
+	f := builds.FailureOf("b1", fmt.Errorf("building: %w", errors.Join(step, &buildlog.StepError{What: "wheel y 1", Log: "/store/y.log", Err: errors.New("no")})))
+	want := []string{"add gcc; `ampoule logs b1` shows the whole log", "`ampoule logs b1` shows the whole log"}
+	if diff := cmp.Diff(want, f.Hints); diff != "" || f.Kind != "build" || strings.Contains(f.Message, "/store") {
+		t.Errorf("%+v\n%s", f, diff)
 	}
 }

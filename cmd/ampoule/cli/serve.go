@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"ampoule/config"
 	"ampoule/faults"
+	"ampoule/registry"
 	"ampoule/registry/channel"
 	"ampoule/registry/server"
 	"ampoule/registry/tokens"
@@ -71,6 +73,8 @@ type serving struct {
 	noWorker               bool
 	slots                  int
 	labels                 []string
+	reach                  []string
+	networks               []netip.Prefix
 	quota                  int
 	limit, drain           time.Duration
 	logForm, advertise     string
@@ -94,6 +98,7 @@ func (o *serving) add(cmd *cobra.Command) {
 	f.BoolVar(&o.noWorker, "no-worker", false, "build nothing in this process")
 	f.IntVar(&o.slots, "slots", 1, "how many builds this process runs at once")
 	f.StringArrayVar(&o.labels, "label", nil, "what this worker has, for builds that ask for it")
+	f.StringArrayVar(&o.reach, "reach", nil, "a network, as 10.1.0.0/16, that images named by submissions may be taken from although it is not public")
 	f.IntVar(&o.quota, "quota", 50, "how many unfinished builds a caller may have")
 	f.DurationVar(&o.limit, "limit", 6*time.Hour, "how long a build may take")
 	f.DurationVar(&o.drain, "drain", 0, "how long running builds may go on when the process ends, before they are given back")
@@ -122,12 +127,31 @@ func (o *serving) check(cmd *cobra.Command) error {
 		}
 		o.keepTime = int64(d)
 	}
+	if o.networks, err = networks(o.reach); err != nil {
+		return wrong(fmt.Errorf("--reach: %w", err))
+	}
 	o.sign.PassphraseFile = o.promote.PassphraseFile
 	if !o.TakesTokens() {
 		return faults.New(faults.Usage, "give --tls-cert and --tls-key; behind a proxy that speaks TLS give --behind-proxy",
 			"tokens would cross the network to %s in plain http", o.Listen)
 	}
 	return nil
+}
+
+// networks reads networks, and addresses that stand for themselves.
+func networks(texts []string) ([]netip.Prefix, error) {
+	var all []netip.Prefix
+	for _, text := range texts {
+		p, err := netip.ParsePrefix(text)
+		if ip, ipErr := netip.ParseAddr(text); ipErr == nil {
+			p, err = netip.PrefixFrom(ip, ip.BitLen()), nil
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%q is neither an address nor a network, such as 10.1.0.0/16", text)
+		}
+		all = append(all, p.Masked())
+	}
+	return all, nil
 }
 
 // runners makes what runs a service's builds.
@@ -178,7 +202,7 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 		return err
 	}
 	m := metrics.New(thisVersion().Version)
-	w.Around = m.Runner
+	w.Around, w.Reach = m.Runner, registry.NewReach(o.networks...)
 	// What is served ends first, then the work, then what both stand on.
 	working, stop := context.WithCancelCause(ctx)
 	defer stop(nil)

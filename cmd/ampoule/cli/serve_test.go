@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"os"
 	"path/filepath"
@@ -64,7 +65,12 @@ func startService(t *testing.T, data string, run made) *aService {
 	o := serving{data: serviceData{dir: data}, slots: 2, quota: 50, limit: time.Hour, logForm: "json", archiveBytes: 10 << 20}
 	o.Listen = "127.0.0.1:0"
 	go func() {
-		ended <- Serve(ctx, s, o, func(context.Context, *wiring.Parts) (queue.Runner, error) { return run, nil })
+		ended <- Serve(ctx, s, o, func(_ context.Context, w *wiring.Parts) (queue.Runner, error) {
+			if w.Reach == nil {
+				return nil, errors.New("submissions may reach every address")
+			}
+			return run, nil
+		})
 	}()
 	var once sync.Once
 	a.stop = func() (err error) {
@@ -210,6 +216,20 @@ func TestServe(t *testing.T) {
 	}
 	if err := a.stop(); err != nil && faults.Of(err) != faults.Interrupted {
 		t.Errorf("ending: %v", err)
+	}
+}
+
+// Networks that submissions may reach are read, or what is wrong with them is told.
+func TestServeReach(t *testing.T) {
+	t.Parallel()
+	all, err := networks([]string{"10.1.2.3/16", "192.168.0.7", "fd00::1"})
+	if got := fmt.Sprint(all); err != nil || got != "[10.1.0.0/16 192.168.0.7/32 fd00::1/128]" {
+		t.Errorf("%s, %v", got, err)
+	}
+	var errs bytes.Buffer
+	code := Main(&Session{In: strings.NewReader(""), Out: io.Discard, Err: &errs, Environ: []string{"HOME=" + t.TempDir()}}, []string{"serve", "--reach", "intranet"})
+	if code != codeUsage || !strings.Contains(errs.String(), `"intranet" is neither an address nor a network`) {
+		t.Errorf("%d: %s", code, errs.String())
 	}
 }
 
