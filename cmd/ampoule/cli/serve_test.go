@@ -236,8 +236,8 @@ func TestServeInAnotherStore(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer st.Close()
-	if any, err := tokens.Open(st).Any(); err != nil || any {
-		t.Errorf("the shared store has tokens: %t, %v", any, err)
+	if armed, err := tokens.Open(st).Any(); err != nil || armed {
+		t.Errorf("the shared store has tokens: %t, %v", armed, err)
 	}
 }
 
