@@ -65,7 +65,7 @@ func (p *Pages) artifactPage(e *exchange) error {
 	if err != nil {
 		return err
 	}
-	body := OneArtifact{Artifact: a, Lines: p.commands(a)}
+	body := OneArtifact{Artifact: a, Lines: p.commands(e.Host, a)}
 	others, err := p.Artifacts.Artifacts(e.Context(), a.Name)
 	if err != nil {
 		return err
@@ -78,9 +78,21 @@ func (p *Pages) artifactPage(e *exchange) error {
 	return e.render(http.StatusOK, "artifact", "artifacts", body)
 }
 
+// referenceAt is the reference by which other programs find an artifact. Host is the server's, as the
+// visitor calls it.
+func (p *Pages) referenceAt(host string, a Artifact) string {
+	switch {
+	case p.Registry != "":
+		return p.Registry + a.Name + "@" + a.Digest
+	case p.OwnRegistry:
+		return host + "/" + a.Ref
+	}
+	return a.Ref
+}
+
 // commands are lines by which an artifact is used.
-func (p *Pages) commands(a Artifact) []CommandLine {
-	ref := p.Registry + a.Ref
+func (p *Pages) commands(host string, a Artifact) []CommandLine {
+	ref := p.referenceAt(host, a)
 	root := "/opt/" + a.Name[strings.LastIndexByte(a.Name, '/')+1:]
 	python := root + "/current/bin/python3"
 	return []CommandLine{

@@ -42,8 +42,11 @@ type Config struct {
 	// Secure says that people come by TLS: cookies go no other way then.
 	Secure bool
 	// Registry begins the references that other programs know artifacts by, such as
-	// "registry.example/team/"; empty where the registry is the service's own and not served.
+	// "registry.example/team/"; empty leaves that to OwnRegistry.
 	Registry string
+	// OwnRegistry says that the registry is served where the pages are: references begin with the
+	// host that the visitor has asked.
+	OwnRegistry bool
 	// Version is that of the program.
 	Version string
 	// Report is told of errors that nobody foresaw; may be nil.

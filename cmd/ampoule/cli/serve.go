@@ -170,7 +170,9 @@ func Serve(ctx context.Context, s *Session, o serving, runs runners) (err error)
 	if err != nil {
 		return err
 	}
-	s.Store = s.storeOf(data)
+	if s.Store == "" {
+		s.Store = ownStore(data)
+	}
 	// The database first: a second process of a data directory ends here.
 	db, err := database.Open(ctx, database.Options{Dir: data, URL: o.data.database})
 	if err != nil {
@@ -190,7 +192,12 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 	c := queue.Config{DB: db, Quota: o.quota, Limit: o.limit, Keep: time.Duration(o.keepTime)}
 	var book tokens.Records = records.In(db)
 	if db.Engine() == database.SQLite {
-		c.Logs, book = logs.Files{Dir: filepath.Join(data, "logs")}, w.Store
+		kept, openErr := openTokens(data)
+		if openErr != nil {
+			return openErr
+		}
+		defer func() { err = errors.Join(err, kept.Close()) }()
+		c.Logs, book = logs.Files{Dir: filepath.Join(data, "logs")}, kept
 	}
 	q, err := queue.New(ctx, c)
 	if err != nil {

@@ -17,9 +17,11 @@ import (
 	"ampoule/builder/progress"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/faults"
+	"ampoule/registry/tokens"
 	"ampoule/service/builds"
 	"ampoule/service/queue"
 	"ampoule/service/submission"
+	"ampoule/store"
 	"ampoule/wiring"
 )
 
@@ -57,9 +59,15 @@ type aService struct {
 
 func startService(t *testing.T, data string, run made) *aService {
 	t.Helper()
+	return startServiceIn(t, data, "", run)
+}
+
+// startServiceIn is as startService, with another store than the data directory's.
+func startServiceIn(t *testing.T, data, at string, run made) *aService {
+	t.Helper()
 	a := &aService{t: t, data: data, errs: &syncBuffer{}}
 	address := &syncBuffer{}
-	s := &Session{In: strings.NewReader(""), Out: address, Err: a.errs, Output: Text, Progress: display.Plain, Environ: []string{"HOME=" + data}}
+	s := &Session{In: strings.NewReader(""), Out: address, Err: a.errs, Store: at, Output: Text, Progress: display.Plain, Environ: []string{"HOME=" + data}}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	o := serving{data: serviceData{dir: data}, slots: 2, quota: 50, limit: time.Hour, logForm: "json", archiveBytes: 10 << 20}
@@ -230,6 +238,26 @@ func TestServeReach(t *testing.T) {
 	code := Main(&Session{In: strings.NewReader(""), Out: io.Discard, Err: &errs, Environ: []string{"HOME=" + t.TempDir()}}, []string{"serve", "--reach", "intranet"})
 	if code != codeUsage || !strings.Contains(errs.String(), `"intranet" is neither an address nor a network`) {
 		t.Errorf("%d: %s", code, errs.String())
+	}
+}
+
+// The tokens of a service are its own, whichever store it builds in.
+func TestServeInAnotherStore(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	shared := filepath.Join(dir, "shared")
+	a := startServiceIn(t, filepath.Join(dir, "data"), shared, nil)
+	a.token = a.makeToken("me", "read:*")
+	if code, _, errs := a.verb(dir, "list"); code != codeDone || !strings.Contains(errs, "nothing is published there") {
+		t.Errorf("list: %d %s", code, errs)
+	}
+	st, err := store.Open(shared)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer st.Close()
+	if armed, err := tokens.Open(st).Any(); err != nil || armed {
+		t.Errorf("the shared store has tokens: %t, %v", armed, err)
 	}
 }
 

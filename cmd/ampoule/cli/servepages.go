@@ -37,6 +37,7 @@ func (s *Session) pages(ctx context.Context, o serving, data string, q *queue.Qu
 	}
 	config := shown.Config()
 	config.Key, config.Version, config.Secure = key, thisVersion().Version, o.Certificate != "" || o.Proxied
+	config.OwnRegistry = c.Registry != nil
 	if o.advertise != "" {
 		config.Registry = strings.TrimSuffix(o.advertise, "/") + "/"
 	}

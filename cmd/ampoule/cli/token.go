@@ -49,13 +49,13 @@ func (d serviceData) place(s *Session) (string, error) {
 	return filepath.Join(filepath.Dir(st), "ampoule-service"), nil
 }
 
-// storeOf is the store of a service's data directory, unless the session names another one.
-func (s *Session) storeOf(data string) string {
-	if s.Store != "" {
-		return s.Store
-	}
-	return filepath.Join(data, "store")
-}
+// ownStore is the store of a service's data directory.
+func ownStore(data string) string { return filepath.Join(data, "store") }
+
+// openTokens opens what keeps the tokens of a service that has no database server. That is the data
+// directory's store, whichever store the service builds in: a token of one service lets nobody
+// into another that shares its store, and is made without naming it.
+func openTokens(data string) (*store.Store, error) { return store.Open(ownStore(data)) }
 
 // withBook does work on the tokens of a service.
 func (d serviceData) withBook(ctx context.Context, s *Session, work func(*tokens.Book) error) error {
@@ -70,7 +70,7 @@ func (d serviceData) withBook(ctx context.Context, s *Session, work func(*tokens
 	if err != nil {
 		return err
 	}
-	st, err := store.Open(s.storeOf(dir))
+	st, err := openTokens(dir)
 	if err != nil {
 		return err
 	}
