@@ -168,7 +168,11 @@ func (e *Engine) present(ctx context.Context, s *stage) (sandbox.ID, error) {
 			return "", fmt.Errorf("image %s of the engine is another one: remove it", name)
 		}
 		if !slices.Contains(found.RepoTags, s.tag) {
-			if err := e.client.ImageTag(ctx, found.ID, s.tag); err != nil {
+			err := e.client.ImageTag(ctx, found.ID, s.tag)
+			if errdefs.IsNotFound(err) {
+				continue // another store's last name of it was removed meanwhile, and the image with it
+			}
+			if err != nil {
 				return "", fmt.Errorf("tagging image: %w", err)
 			}
 		}
