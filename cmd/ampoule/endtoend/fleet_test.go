@@ -65,11 +65,18 @@ func supervise(address, root, dir string) error {
 			continue
 		}
 		if before != nil {
+			late := killAfter(before, 15*time.Second)
 			_ = before.Process.Signal(syscall.SIGTERM)
 			_ = before.Wait()
+			late.Stop()
+		}
+		before, err = serveBy(root, dir, socket)
+		for try := 1; err != nil && try < 3; try++ { // Restart=on-failure
+			fmt.Fprintln(os.Stderr, err)
+			before, err = serveBy(root, dir, socket)
 		}
 		said := "ok\n"
-		if before, err = serveBy(root, dir, socket); err != nil {
+		if err != nil {
 			said = err.Error() + "\n"
 		}
 		answer, err := os.OpenFile(filepath.Join(dir, "restarted"), os.O_WRONLY, 0)
@@ -81,24 +88,34 @@ func supervise(address, root, dir string) error {
 	}
 }
 
+// killAfter kills a process, and all that it started, unless it is stopped before: systemd waits no
+// longer than TimeoutStopSec either.
+func killAfter(cmd *exec.Cmd, limit time.Duration) *time.Timer {
+	return time.AfterFunc(limit, func() { _ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) })
+}
+
 // serveBy starts gunicorn of the current release, and waits until its workers have loaded the application.
 func serveBy(root, dir string, socket *os.File) (*exec.Cmd, error) {
 	out, in, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	defer in.Close()
 	cmd := exec.Command("sh", "-c", `export LISTEN_PID=$$ LISTEN_FDS=1; exec "$@"`, "sh", filepath.Join(root, "current/bin/ampoule-exec"), "--",
 		"gunicorn", "--workers=2", "--graceful-timeout=10", "--chdir="+dir, "app:app")
-	cmd.ExtraFiles, cmd.Stderr = []*os.File{socket}, in
+	cmd.ExtraFiles, cmd.Stderr, cmd.SysProcAttr = []*os.File{socket}, in, &syscall.SysProcAttr{Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		return nil, err
 	}
+	in.Close()
+	late := killAfter(cmd, 40*time.Second)
+	defer late.Stop()
 	lines := bufio.NewScanner(out)
+	var said []string
 	for loaded := 0; loaded < 2; {
 		if !lines.Scan() {
-			return nil, fmt.Errorf("gunicorn ended: %w", cmd.Wait())
+			return nil, fmt.Errorf("gunicorn ended: %w, after %q", cmd.Wait(), said)
 		}
+		said = append(said, lines.Text())
 		if strings.Contains(lines.Text(), "application loaded") {
 			loaded++
 		}
