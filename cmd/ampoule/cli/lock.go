@@ -69,23 +69,7 @@ is told on stderr; the result is the lock's path.`,
 				o.KeepGoing = keepGoing
 				return Lock(ctx, s, b, builder.Request{Budget: budget}, o)
 			}
-			c, err := s.service()
-			if err != nil {
-				return err
-			}
-			if c != nil {
-				if err := hereAlone(cmd, c, "step-timeout", "step-memory", "step-disk", "cache", "cache-key", "registry"); err != nil {
-					return err
-				}
-				return lock(cmd.Context(), s.remote(c))
-			}
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
-				b, _, err := s.builder(w)
-				if err != nil {
-					return err
-				}
-				return lock(ctx, b)
-			})
+			return s.withLocker(cmd, lock)
 		},
 	}
 	bounds.add(cmd)
@@ -98,6 +82,27 @@ is told on stderr; the result is the lock's path.`,
 		panic("cli: " + err.Error())
 	}
 	return cmd
+}
+
+// withLocker has a service lock, where one is named, or this machine.
+func (s *Session) withLocker(cmd *cobra.Command, lock func(context.Context, Locker) error) error {
+	c, err := s.service()
+	if err != nil {
+		return err
+	}
+	if c != nil {
+		if err := hereAlone(cmd, c, "step-timeout", "step-memory", "step-disk", "cache", "cache-key", "registry"); err != nil {
+			return err
+		}
+		return lock(cmd.Context(), s.remote(c))
+	}
+	return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
+		b, _, err := s.builder(w)
+		if err != nil {
+			return err
+		}
+		return lock(ctx, b)
+	})
 }
 
 // upgrades reads the values of --upgrade, and the names behind it.

@@ -30,30 +30,12 @@ type made func(ctx context.Context, job queue.Job) (builds.Result, error)
 
 func (f made) Run(ctx context.Context, job queue.Job) (builds.Result, error) { return f(ctx, job) }
 
-// syncBuffer is what several goroutines write to.
-type syncBuffer struct {
-	mu   sync.Mutex
-	text bytes.Buffer
-}
-
-func (b *syncBuffer) Write(p []byte) (int, error) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.Write(p)
-}
-
-func (b *syncBuffer) String() string {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.text.String()
-}
-
 // aService is `ampoule serve` in this process, over a data directory, with a runner of the test's.
 type aService struct {
 	t         *testing.T
 	data, url string
 	token     string
-	errs      *syncBuffer
+	errs      *lockedBuffer
 	stop      func() error
 }
 
@@ -65,8 +47,8 @@ func startService(t *testing.T, data string, run made) *aService {
 // startServiceIn is as startService, with another store than the data directory's.
 func startServiceIn(t *testing.T, data, at string, run made) *aService {
 	t.Helper()
-	a := &aService{t: t, data: data, errs: &syncBuffer{}}
-	address := &syncBuffer{}
+	a := &aService{t: t, data: data, errs: &lockedBuffer{}}
+	address := &lockedBuffer{}
 	s := &Session{In: strings.NewReader(""), Out: address, Err: a.errs, Store: at, Output: Text, Progress: display.Plain, Environ: []string{"HOME=" + data}}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
@@ -106,7 +88,7 @@ func startServiceIn(t *testing.T, data, at string, run made) *aService {
 // verb calls the program about a recipe's directory, with the service in this machine's place.
 func (a *aService) verb(dir string, args ...string) (code int, out, errs string) {
 	a.t.Helper()
-	var stdout, stderr syncBuffer
+	var stdout, stderr lockedBuffer
 	s := &Session{In: strings.NewReader(""), Out: &stdout, Err: &stderr, Environ: []string{"HOME=" + dir, "AMPOULE_SERVER=" + a.url, "AMPOULE_TOKEN=" + a.token}}
 	code = Main(s, append([]string{"-f", filepath.Join(dir, "ampoule.yaml"), "--store", filepath.Join(dir, "store"), "--progress", "plain"}, args...))
 	return code, stdout.String(), stderr.String()
