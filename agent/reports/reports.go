@@ -179,19 +179,9 @@ func (k Keys) Parse(data []byte) (Report, error) {
 }
 
 func (k Keys) parse(data []byte) (Report, error) {
-	if len(data) > maxReport {
-		return Report{}, fmt.Errorf("it has more than %d bytes", maxReport)
-	}
-	e, err := evidence.ParseEnvelope(data)
+	e, s, err := evidence.ParseOf(PredicateType, data, maxReport)
 	if err != nil {
 		return Report{}, err
-	}
-	s, err := evidence.ParseStatement(e.Payload)
-	if err != nil {
-		return Report{}, err
-	}
-	if s.PredicateType != PredicateType {
-		return Report{}, fmt.Errorf("its type is %.80q, not %s", s.PredicateType, PredicateType)
 	}
 	var r Report
 	d := json.NewDecoder(bytes.NewReader(s.Predicate))

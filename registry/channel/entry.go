@@ -211,19 +211,9 @@ func Parse(data []byte) (Signed, error) {
 }
 
 func parse(data []byte) (Signed, error) {
-	if len(data) > maxEntry {
-		return Signed{}, fmt.Errorf("it has more than %d bytes", maxEntry)
-	}
-	envelope, err := evidence.ParseEnvelope(data)
+	envelope, statement, err := evidence.ParseOf(PredicateType, data, maxEntry)
 	if err != nil {
 		return Signed{}, err
-	}
-	statement, err := evidence.ParseStatement(envelope.Payload)
-	if err != nil {
-		return Signed{}, err
-	}
-	if statement.PredicateType != PredicateType {
-		return Signed{}, fmt.Errorf("its type is %.80q, not %s", statement.PredicateType, PredicateType)
 	}
 	var e Entry
 	if err := statement.Read(&e); err != nil {

@@ -71,6 +71,26 @@ func (s Statement) Sign(ctx context.Context, by keys.Signer) (Envelope, error) {
 	return SignEnvelope(ctx, by, PayloadType, encode(s))
 }
 
+// ParseOf reads an envelope of at most so many bytes whose statement has a predicate of one type. Who
+// has signed it is for the caller to ask.
+func ParseOf(predicateType string, data []byte, most int) (Envelope, Statement, error) {
+	if len(data) > most {
+		return Envelope{}, Statement{}, fmt.Errorf("it has more than %d bytes", most)
+	}
+	e, err := ParseEnvelope(data)
+	if err != nil {
+		return Envelope{}, Statement{}, err
+	}
+	s, err := ParseStatement(e.Payload)
+	if err != nil {
+		return Envelope{}, Statement{}, err
+	}
+	if s.PredicateType != predicateType {
+		return Envelope{}, Statement{}, fmt.Errorf("its type is %.80q, not %s", s.PredicateType, predicateType)
+	}
+	return e, s, nil
+}
+
 // ParseStatement reads the payload of an envelope.
 func ParseStatement(payload []byte) (Statement, error) {
 	var s Statement
