@@ -29,7 +29,7 @@ type Lease struct {
 }
 
 // Lease gives a worker the queued build that comes next among those that it can take: by
-// priority, then by age. Found is false where there is none.
+// priority, then by turns of callers, then by age. Found is false where there is none.
 func (q *Queue) Lease(ctx context.Context, worker string, able Able) (_ *Lease, found bool, err error) {
 	lease := &Lease{q: q, token: newID("", "")}
 	err = q.db.Write(ctx, func(ctx context.Context, tx database.Tx) error {
@@ -58,19 +58,26 @@ func (q *Queue) Lease(ctx context.Context, worker string, able Able) (_ *Lease, 
 
 // next is the build that comes next; nil where there is none.
 func (q *Queue) next(ctx context.Context, tx database.Tx, able Able) (*row, error) {
+	text, args := nextQuery(able)
+	r, err := scanRow(tx.QueryRow(ctx, text, args...))
+	if isNoRow(err) {
+		return nil, nil
+	}
+	return &r, err
+}
+
+// nextQuery asks for the build that comes next. An index has its order: however many are queued, it
+// reads the first that fits.
+func nextQuery(able Able) (text string, args []any) {
 	platforms, args := placeholders(1, able.Platforms)
 	labels, more := placeholders(1+len(args), able.Labels)
 	wanted := ""
 	if len(more) > 0 {
 		wanted = " AND l.label NOT IN (" + labels + ")"
 	}
-	r, err := scanRow(tx.QueryRow(ctx, `SELECT `+columns+` FROM builds WHERE state = 'queued' AND available <= {now} AND platform IN (`+platforms+`)
-		AND NOT EXISTS (SELECT 1 FROM build_labels l WHERE l.build = builds.id`+wanted+`)
-		ORDER BY priority DESC, created, id LIMIT 1 {skip}`, append(args, more...)...))
-	if isNoRow(err) {
-		return nil, nil
-	}
-	return &r, err
+	return `SELECT ` + columns + ` FROM builds WHERE state = 'queued' AND available <= {now} AND platform IN (` + platforms + `)
+		AND NOT EXISTS (SELECT 1 FROM build_labels l WHERE l.build = builds.id` + wanted + `)
+		ORDER BY priority DESC, turn, created, id LIMIT 1 {skip}`, append(args, more...)
 }
 
 // hold locks the row of the lease's build, if it is still the lease's.
