@@ -126,7 +126,8 @@ func convert(err error) error {
 		return err
 	}
 	var connect *pgconn.ConnectError
-	if errors.As(err, &connect) || isBroken(err) {
+	// A connection that broke before is told of in pgx's own words; nothing was sent on it.
+	if errors.As(err, &connect) || isBroken(err) || pgconn.SafeToRetry(err) || errors.Is(err, pgconn.ErrConnClosed) {
 		return &UnavailableError{err}
 	}
 	return err

@@ -41,20 +41,28 @@ func Open(t testing.TB, o database.Options) *database.DB {
 // Cluster is a PostgreSQL server with its data in a temporary directory. It listens on a
 // socket there, and nowhere else.
 type Cluster struct {
-	dir    string
-	server *exec.Cmd
+	dir string
+	// settings are name=value, beside the usual ones.
+	settings []string
+	server   *exec.Cmd
 }
 
 // patience bounds how long the server may take to begin.
 const patience = time.Minute
 
-// Start makes a cluster and starts its server. Stop is called at the end.
-func Start(ctx context.Context) (_ *Cluster, err error) {
+// Start makes a cluster and starts its server. Settings are name=value, and count before those that
+// tests usually have. Stop is called at the end.
+func Start(ctx context.Context, settings ...string) (*Cluster, error) {
 	dir, err := os.MkdirTemp("", "ampoule-postgres-")
 	if err != nil {
 		return nil, err
 	}
-	c := &Cluster{dir: dir}
+	return StartIn(ctx, dir, settings...)
+}
+
+// StartIn does so in a directory that is empty, and removed at the end.
+func StartIn(ctx context.Context, dir string, settings ...string) (_ *Cluster, err error) {
+	c := &Cluster{dir: dir, settings: settings}
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Stop())
@@ -75,8 +83,11 @@ func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
 // Run starts the server, which was not running.
 func (c *Cluster) Run(ctx context.Context) error {
 	// What is committed outlasts a killed server without fsync; only power loss needs it.
-	cmd, err := c.command(context.WithoutCancel(ctx), "postgres", "-D", c.data(), "-k", c.dir, "-c", "listen_addresses=",
-		"-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=32MB")
+	args := []string{"-D", c.data(), "-k", c.dir}
+	for _, s := range append([]string{"listen_addresses=", "fsync=off", "max_connections=200", "shared_buffers=32MB"}, c.settings...) {
+		args = append(args, "-c", s)
+	}
+	cmd, err := c.command(context.WithoutCancel(ctx), "postgres", args...)
 	if err != nil {
 		return err
 	}
@@ -192,8 +203,11 @@ func other() (uid, gid uint32, err error) {
 
 // find looks for a program where the PATH leads, and where Debian puts it.
 func find(name string) (string, error) {
+	// Debian's own programs there lead to a script that chooses a cluster.
 	if path, err := exec.LookPath(name); err == nil {
-		return filepath.EvalSymlinks(path)
+		if path, err = filepath.EvalSymlinks(path); err != nil || filepath.Base(path) == name {
+			return path, err
+		}
 	}
 	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
 	if err != nil || len(found) == 0 {
