@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"ampoule/builder/progress"
+	"ampoule/internal/postgres"
 	"ampoule/service/builds"
 	"ampoule/service/database"
 	"ampoule/service/database/databasetest"
@@ -21,7 +22,7 @@ import (
 )
 
 // stopped stops a cluster with the test.
-func stopped(t *testing.T, c *databasetest.Cluster, err error) *databasetest.Cluster {
+func stopped(t *testing.T, c *postgres.Cluster, err error) *postgres.Cluster {
 	t.Helper()
 	must(t, err)
 	t.Cleanup(func() {
@@ -47,7 +48,7 @@ func awaitDatabase(t *testing.T, db *database.DB, patience time.Duration) bool {
 // all of its events and its whole log. The build runs once.
 func TestFollowersOutlastTheServer(t *testing.T) {
 	t.Parallel()
-	own, err := databasetest.Start(t.Context())
+	own, err := postgres.Start(t.Context())
 	stopped(t, own, err)
 	db := databasetest.Open(t, database.Options{URL: own.URL("postgres")})
 	q := open(t, db, Config{Lease: frozenLease})
@@ -115,7 +116,7 @@ func TestFullServer(t *testing.T) {
 	must(t, os.Chmod(disk, 0o755))
 	dir := filepath.Join(disk, "cluster")
 	must(t, os.Mkdir(dir, 0o700))
-	own, err := databasetest.StartIn(t.Context(), dir, "max_wal_size=48MB")
+	own, err := postgres.StartIn(t.Context(), dir, "max_wal_size=48MB")
 	stopped(t, own, err)
 	db := databasetest.Open(t, database.Options{URL: own.URL("postgres")})
 	q := open(t, db, Config{Quota: 10_000})

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"ampoule/internal/postgres"
 	"ampoule/service/builds"
 	"ampoule/service/database"
 	"ampoule/service/database/databasetest"
@@ -15,7 +16,7 @@ import (
 
 // pair is a primary with its standby, and a queue that works with whichever takes writes.
 type pair struct {
-	primary, standby *databasetest.Cluster
+	primary, standby *postgres.Cluster
 	db               *database.DB
 	q                *Queue
 }
@@ -23,7 +24,7 @@ type pair struct {
 func newPair(t *testing.T) *pair {
 	t.Helper()
 	p := &pair{}
-	primary, err := databasetest.Start(t.Context())
+	primary, err := postgres.Start(t.Context())
 	p.primary = stopped(t, primary, err)
 	standby, err := p.primary.Standby(t.Context())
 	p.standby = stopped(t, standby, err)
@@ -115,7 +116,7 @@ func TestSynchronousStandby(t *testing.T) {
 	checkHistory(t, p.db, ids, false)
 
 	// The promoted one waits for a standby that there is not.
-	must(t, p.standby.Set(t.Context(), "synchronous_standby_names", databasetest.StandbyName))
+	must(t, p.standby.Set(t.Context(), "synchronous_standby_names", postgres.StandbyName))
 	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
 	defer cancel()
 	if a, err := p.q.Submit(ctx, team, ask(2000)); err == nil {

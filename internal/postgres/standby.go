@@ -1,4 +1,4 @@
-package databasetest
+package postgres
 
 import (
 	"context"
@@ -7,8 +7,6 @@ import (
 	"net/url"
 	"os"
 	"time"
-
-	"github.com/jackc/pgx/v5"
 )
 
 // StandbyName is the name that a standby has for its primary, in synchronous_standby_names.
@@ -28,12 +26,8 @@ func (c *Cluster) Standby(ctx context.Context) (_ *Cluster, err error) {
 		}
 	}()
 	from := fmt.Sprintf("host=%s user=postgres application_name=%s", c.dir, StandbyName)
-	cmd, err := s.command(ctx, "pg_basebackup", "--pgdata", s.data(), "--dbname", from, "--write-recovery-conf", "--checkpoint", "fast", "--no-sync")
-	if err != nil {
+	if _, err := s.run(ctx, "pg_basebackup", "--pgdata", s.data(), "--dbname", from, "--write-recovery-conf", "--checkpoint", "fast", "--no-sync"); err != nil {
 		return nil, err
-	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("copying a cluster: %w\n%s", err, out)
 	}
 	return s, s.Run(ctx)
 }
@@ -75,37 +69,24 @@ func (c *Cluster) Set(ctx context.Context, name, value string) error {
 	return c.do(ctx, "SELECT pg_reload_conf()")
 }
 
-// do runs one statement on a connection of its own.
+// do runs one statement.
 func (c *Cluster) do(ctx context.Context, statement string) error {
-	return c.connected(ctx, func(conn *pgx.Conn) error {
-		_, err := conn.Exec(ctx, statement)
-		return err
-	})
+	_, err := c.ask(ctx, statement)
+	return err
 }
 
 // until waits until a query answers true.
 func (c *Cluster) until(ctx context.Context, query string) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
 	defer cancel()
-	return c.connected(ctx, func(conn *pgx.Conn) error {
-		for {
-			var is bool
-			if err := conn.QueryRow(ctx, query).Scan(&is); is || err != nil {
-				return err
-			}
-			select {
-			case <-ctx.Done():
-				return fmt.Errorf("waiting for %s: %w", query, ctx.Err())
-			case <-time.After(20 * time.Millisecond):
-			}
+	for {
+		if is, err := c.ask(ctx, query); is == "t" || err != nil {
+			return err
 		}
-	})
-}
-
-func (c *Cluster) connected(ctx context.Context, do func(*pgx.Conn) error) error {
-	conn, err := pgx.Connect(ctx, c.URL("postgres"))
-	if err != nil {
-		return err
+		select {
+		case <-ctx.Done():
+			return fmt.Errorf("waiting for %s: %w", query, ctx.Err())
+		case <-time.After(20 * time.Millisecond):
+		}
 	}
-	return errors.Join(do(conn), conn.Close(context.WithoutCancel(ctx)))
 }
