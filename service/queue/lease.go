@@ -84,10 +84,21 @@ func nextQuery(able Able) (text string, args []any) {
 func (l *Lease) hold(ctx context.Context, tx database.Tx) (*row, error) {
 	r, err := lockRow(ctx, tx, l.Build.ID)
 	var gone *builds.NotFoundError
-	if errors.As(err, &gone) || err == nil && (r.Fence != l.Build.Fence || r.token != l.token || !r.State.Running()) {
+	if errors.As(err, &gone) {
 		return nil, l.fenced()
 	}
+	if err == nil {
+		err = l.own(r)
+	}
 	return r, err
+}
+
+// own is nil if a row is the lease's.
+func (l *Lease) own(r *row) error {
+	if r.Fence != l.Build.Fence || r.token != l.token || !r.State.Running() {
+		return l.fenced()
+	}
+	return nil
 }
 
 func (l *Lease) fenced() error { return &builds.FenceError{ID: l.Build.ID, Fence: l.Build.Fence} }
@@ -113,17 +124,37 @@ func (l *Lease) change(ctx context.Context, doing string, do func(context.Contex
 func (l *Lease) Heartbeat(ctx context.Context) error {
 	var order error
 	err := l.change(ctx, "keeping", func(ctx context.Context, tx database.Tx, r *row) error {
-		order = nil
-		switch {
-		case r.cancelledBy != "":
-			order = &builds.CancelledError{By: r.cancelledBy}
-		case r.at().Sub(r.Started) > r.Limit:
-			order = &builds.LimitError{Limit: r.Limit}
-		}
+		order = orderOf(r)
 		r.Heartbeat, r.LeaseUntil = r.at(), r.at().Add(l.q.config.Lease)
 		return l.q.save(ctx, tx, r, nil)
 	})
 	return errors.Join(err, order)
+}
+
+// orderOf is what the queue wants of who has a build; nil where it shall go on.
+func orderOf(r *row) error {
+	switch {
+	case r.cancelledBy != "":
+		return &builds.CancelledError{By: r.cancelledBy}
+	case r.at().Sub(r.Started) > r.Limit:
+		return &builds.LimitError{Limit: r.Limit}
+	}
+	return nil
+}
+
+// look reads what [Lease.Heartbeat] would answer, and writes nothing: most changes of a build are its
+// worker's own.
+func (l *Lease) look(ctx context.Context) error {
+	return l.q.db.Read(ctx, func(ctx context.Context, q database.Querier) error {
+		r, err := readRow(ctx, q, l.Build.ID, "")
+		if err == nil {
+			err = l.own(r)
+		}
+		if err == nil {
+			err = orderOf(r)
+		}
+		return err
+	})
 }
 
 // Move tells how far the build is. A state that it has passed changes nothing.

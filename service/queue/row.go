@@ -178,7 +178,8 @@ func (q *Queue) tell(ctx context.Context, tx database.Tx, r *row, e builds.Event
 		return fmt.Errorf("writing the event of build %s: %w", r.ID, err)
 	}
 	q.logEvent(ctx, r, e)
-	return q.hub.announce(ctx, tx, r.ID)
+	q.hub.announce(tx, r.ID)
+	return nil
 }
 
 // placeholders are $FROM, $FROM+1 … for values, and the values as arguments.

@@ -306,13 +306,15 @@ func (w *Worker) keep(ctx context.Context, end context.CancelCauseFunc, l *Lease
 	ticker := time.NewTicker(w.q.config.Lease / beats)
 	defer ticker.Stop()
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			err = l.Heartbeat(ctx)
 		case <-changed:
+			err = l.look(ctx)
 		}
-		err := l.Heartbeat(ctx)
 		var fence *builds.FenceError
 		switch {
 		case err == nil || ctx.Err() != nil:
