@@ -36,7 +36,7 @@ func (q *Queue) FollowLog(ctx context.Context, id string, stream logs.Stream, of
 		defer leave()
 		var away outage
 		for {
-			chunk, err := q.ReadLog(ctx, id, stream, offset, logs.MaxRead)
+			chunk, err := q.readShared(ctx, id, stream, offset)
 			if away.over(ctx, err) {
 				continue
 			}
@@ -51,7 +51,7 @@ func (q *Queue) FollowLog(ctx context.Context, id string, stream logs.Stream, of
 			if len(chunk.Data) > 0 {
 				continue
 			}
-			if err := waitFor(ctx, changed, lookLog); err != nil {
+			if err := waitFor(ctx, changed, untilLook()); err != nil {
 				yield(logs.Chunk{}, err)
 				return
 			}
