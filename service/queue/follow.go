@@ -29,7 +29,8 @@ func (q *Queue) ReadLog(ctx context.Context, id string, stream logs.Stream, offs
 const lookLog = 500 * time.Millisecond
 
 // FollowLog gives a build's log from an offset, what comes too, until the build has ended. The
-// last chunk has End, and may be empty. A database that is away is waited for.
+// last chunk has End, and may be empty. A database that is away is waited for. Followers share the data of
+// chunks: none changes it.
 func (q *Queue) FollowLog(ctx context.Context, id string, stream logs.Stream, offset int64) iter.Seq2[logs.Chunk, error] {
 	return func(yield func(logs.Chunk, error) bool) {
 		changed, leave := q.hub.watch(logTopic(id))
