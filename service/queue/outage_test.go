@@ -106,7 +106,7 @@ func TestFollowersOutlastTheServer(t *testing.T) {
 // The server's disk is full: nothing is accepted, and what was stays. With room it goes on.
 func TestFullServer(t *testing.T) {
 	t.Parallel()
-	disk, err := os.MkdirTemp("", "ampoule-full-")
+	disk, err := os.MkdirTemp("", "ampoule-full-") //nolint:usetesting // the server runs as another user, who may not enter the test's directory
 	must(t, err)
 	t.Cleanup(func() { os.Remove(disk) })
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=160m", "ampoule-test", disk).CombinedOutput(); err != nil {
