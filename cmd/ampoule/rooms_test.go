@@ -30,6 +30,7 @@ var rooms = map[string][]string{
 	"internal/basetime":  {},
 	"internal/powerloss": {},
 	"internal/postgres":  {},
+	"internal/record":    {},
 	"faults":             {},
 	"tree":               {},
 	"store":              {},
@@ -175,6 +176,7 @@ var runtimeOwners = map[string][]string{
 	"archive/zip":                         {"builder/locking/sources", "audit/...", "builder/compare", "builder/unpack/..."},
 	module + "internal/basetime":          {},
 	module + "internal/powerloss":         {},
+	module + "internal/record":            {},
 	module + "service/web/webtest":        {},
 	"github.com/prometheus/client_golang": {"service/metrics"},
 	// They start servers.

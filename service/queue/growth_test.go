@@ -4,17 +4,12 @@ package queue
 
 import (
 	"bytes"
-	"cmp"
 	"context"
-	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
-	"io/fs"
 	"math"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
@@ -24,6 +19,7 @@ import (
 
 	"ampoule/builder/progress"
 	"ampoule/internal/postgres"
+	"ampoule/internal/record"
 	"ampoule/service/builds"
 	"ampoule/service/database"
 	"ampoule/service/database/databasetest"
@@ -31,8 +27,8 @@ import (
 )
 
 var (
-	growth = flag.Int("growth", 300, "how many builds are played through the queue")
-	record = flag.String("record", "", "the file that gets what was measured of that")
+	growth   = flag.Int("growth", 300, "how many builds are played through the queue")
+	recordTo = flag.String("record", "", "the file that gets what was measured of that")
 )
 
 const (
@@ -61,6 +57,9 @@ type grown struct {
 	DatabaseBytes int64       `json:"database_bytes"`
 	Queries       []statement `json:"queries"`
 }
+
+// Key is its name.
+func (g grown) Key() string { return g.Name }
 
 // statement is a kind of query.
 type statement struct {
@@ -111,7 +110,9 @@ func TestGrowth(t *testing.T) {
 		for _, q := range g.Queries {
 			t.Logf("  %5.1f %%  %8d × %7.3f ms  %s", q.Share*100, q.Calls, q.MeanMillis, q.Text)
 		}
-		d.note(g)
+		if *recordTo != "" {
+			must(t, record.Put(*recordTo, g))
+		}
 	}
 	d.look()
 	checkHistory(t, d.db, nil, true)
@@ -277,30 +278,4 @@ func (d *day) look() {
 			return err
 		})
 	}))
-}
-
-// note writes a result into the file of results, in the place of one of its name.
-func (d *day) note(g grown) {
-	d.t.Helper()
-	if *record == "" {
-		return
-	}
-	var all []grown
-	data, err := os.ReadFile(*record)
-	if err == nil {
-		err = json.Unmarshal(data, &all)
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		d.t.Fatal(err)
-	}
-	all = append(slices.DeleteFunc(all, func(old grown) bool { return old.Name == g.Name }), g)
-	slices.SortFunc(all, func(x, y grown) int { return cmp.Compare(x.Name, y.Name) })
-	var text bytes.Buffer
-	enc := json.NewEncoder(&text)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	must(d.t, enc.Encode(all))
-	temp := filepath.Join(filepath.Dir(*record), "."+filepath.Base(*record)+".new")
-	must(d.t, os.WriteFile(temp, text.Bytes(), 0o644))
-	must(d.t, os.Rename(temp, *record))
 }

@@ -1,7 +1,6 @@
 package trials
 
 import (
-	"bufio"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -147,41 +146,25 @@ type loaded struct {
 }
 
 // serving serves while something is done with it.
-func (l *loading) serving(ctx context.Context, flags []string, work func(context.Context, *loaded) error) (err error) {
-	p := l.t.in(l.store)
-	args := append(append([]string{}, p.Args...), "serve", "--listen", "127.0.0.1:0", "--quota", "100000", "--data", filepath.Join(l.work, "data"))
+func (l *loading) serving(ctx context.Context, flags []string, work func(context.Context, *loaded) error) error {
+	args := []string{"serve", "--listen", "127.0.0.1:0", "--quota", "100000", "--data", filepath.Join(l.work, "data")}
 	if l.url != "" {
 		args = append(args, l.place()...)
 	}
-	cmd := exec.CommandContext(ctx, p.Path, append(args, flags...)...)
-	s := &loaded{log: filepath.Join(l.work, fmt.Sprintf("serve-%d.log", len(flags)))}
-	file, err := os.Create(s.log)
+	log := filepath.Join(l.work, fmt.Sprintf("serve-%d.log", len(flags)))
+	file, err := os.Create(log)
 	if err != nil {
 		return err
 	}
 	defer file.Close()
-	cmd.Env, cmd.Stderr = append(os.Environ(), p.Env...), file
-	out, err := cmd.StdoutPipe()
+	err = served(ctx, l.t.in(l.store).With(append(args, flags...)...), file, func(address string, process *os.Process) error {
+		return work(ctx, &loaded{address, process, log})
+	})
 	if err != nil {
-		return err
+		said, _ := os.ReadFile(log)
+		err = fmt.Errorf("%w\n%s", err, said[max(0, len(said)-2000):])
 	}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("serving: %w", err)
-	}
-	defer func() {
-		_ = cmd.Process.Signal(syscall.SIGTERM)
-		var exit *exec.ExitError
-		if end := cmd.Wait(); end != nil && !errors.As(end, &exit) {
-			err = errors.Join(err, fmt.Errorf("serving: %w", end))
-		}
-	}()
-	line := bufio.NewScanner(out)
-	if !line.Scan() {
-		said, _ := os.ReadFile(s.log)
-		return fmt.Errorf("serving: no address was printed\n%s", said)
-	}
-	s.address, s.process = line.Text(), cmd.Process
-	return work(ctx, s)
+	return err
 }
 
 // result starts a result.

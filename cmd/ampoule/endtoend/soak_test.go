@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"ampoule/internal/postgres"
+	"ampoule/internal/record"
 	"ampoule/service/database"
 	"ampoule/service/queue/history"
 )
@@ -63,6 +64,9 @@ type soakRound struct {
 	Restarted int      `json:"restarted"`
 	Faults    []string `json:"faults,omitempty"`
 }
+
+// Key is its name.
+func (r soakRound) Key() string { return r.Name }
 
 // process is one process of the service, which is started again when it was killed.
 type process struct {
@@ -154,7 +158,9 @@ func TestSoak(t *testing.T) {
 	}
 	store := ""
 	for _, name := range names {
-		if recordedRound(t, name) {
+		if has, err := record.Has[soakRound](*soakRecord, name); err != nil {
+			t.Fatal(err)
+		} else if has {
 			t.Logf("%s: it is recorded", name)
 			continue
 		}
@@ -227,7 +233,11 @@ func soak(t *testing.T, name, store string, want []wanted) {
 	for _, fault := range s.round.Faults {
 		t.Error(fault)
 	}
-	recordRound(t, s.round)
+	if *soakRecord != "" {
+		if err := record.Put(*soakRecord, s.round); err != nil {
+			t.Fatal(err)
+		}
+	}
 }
 
 // startSoaked starts everything.
@@ -460,48 +470,4 @@ func (s *soaked) has(name, digest string) bool {
 	}
 	resp.Body.Close()
 	return resp.StatusCode == http.StatusOK
-}
-
-// readRounds reads the record.
-func readRounds(t *testing.T) (all []soakRound) {
-	t.Helper()
-	if *soakRecord == "" {
-		return nil
-	}
-	data, err := os.ReadFile(*soakRecord)
-	if os.IsNotExist(err) {
-		return nil
-	}
-	if err == nil {
-		err = json.Unmarshal(data, &all)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	return all
-}
-
-func recordedRound(t *testing.T, name string) bool {
-	t.Helper()
-	return slices.ContainsFunc(readRounds(t), func(r soakRound) bool { return r.Name == name })
-}
-
-// recordRound writes a round into the record, whole.
-func recordRound(t *testing.T, r soakRound) {
-	t.Helper()
-	if *soakRecord == "" {
-		return
-	}
-	all := append(readRounds(t), r)
-	slices.SortFunc(all, func(x, y soakRound) int { return strings.Compare(x.Name, y.Name) })
-	text, err := json.MarshalIndent(all, "", "  ")
-	if err == nil {
-		err = os.WriteFile(*soakRecord+".new", append(text, '\n'), 0o644)
-	}
-	if err == nil {
-		err = os.Rename(*soakRecord+".new", *soakRecord)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
 }
