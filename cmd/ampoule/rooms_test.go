@@ -29,6 +29,8 @@ var rooms = map[string][]string{
 	// Only tests import it.
 	"internal/basetime":  {},
 	"internal/powerloss": {},
+	"internal/postgres":  {},
+	"internal/record":    {},
 	"faults":             {},
 	"tree":               {},
 	"store":              {},
@@ -94,11 +96,13 @@ var rooms = map[string][]string{
 	"wiring": {"agent/...", "config", "store", "recipes/profiles", "registry/...", "builder", "builder/docker", "builder/fetch", "builder/layers", "builder/progress", "builder/sandbox", "builder/share"},
 
 	// The service. What a build of it is, stands by itself; only database and queue know engines.
-	"service/builds":        {},
-	"service/database":      {},
-	"service/logs":          {"service/database"},
-	"service/queue":         {"service/builds", "service/database", "service/logs", "builder/progress"},
-	"service/queue/history": {"service/database"},
+	"service/builds":   {},
+	"service/database": {},
+	// Only tests import it.
+	"service/database/databasetest": {"internal/postgres", "service/database"},
+	"service/logs":                  {"service/database"},
+	"service/queue":                 {"service/builds", "service/database", "service/logs", "builder/progress"},
+	"service/queue/history":         {"service/database"},
 	// The queue's builds are built as all others are.
 	"service/worker": {"config", "wiring", "builder", "builder/buildlog", "recipes", "service/builds", "service/queue"},
 
@@ -164,7 +168,7 @@ var owners = map[string][]string{
 var runtimeOwners = map[string][]string{
 	"net/http": {"agent", "builder/fetch/...", "registry/...", "service/..."},
 	// Only tests import the specimens, and what records programs.
-	"os/exec": {"agent/program", "builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "internal/powerloss", "registry/trust/keys", "service/database/databasetest"},
+	"os/exec": {"agent/program", "builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "internal/powerloss", "internal/postgres", "registry/trust/keys"},
 	// Source archives are foreign: one package walks them, within limits. Who else reads
 	// archives reads others: images, wheels, packages of Debian.
 	"archive/tar": {"builder/locking/sources", "tree", "registry/...", "cmd/...", "recipes/internal/...", "builder/sandbox/...", "builder/docker",
@@ -172,9 +176,11 @@ var runtimeOwners = map[string][]string{
 	"archive/zip":                         {"builder/locking/sources", "audit/...", "builder/compare", "builder/unpack/..."},
 	module + "internal/basetime":          {},
 	module + "internal/powerloss":         {},
+	module + "internal/record":            {},
 	module + "service/web/webtest":        {},
 	"github.com/prometheus/client_golang": {"service/metrics"},
-	// It starts servers.
+	// They start servers.
+	module + "internal/postgres":             {"service/database/databasetest"},
 	module + "service/database/databasetest": {},
 	// It keeps manifests in memory only.
 	"github.com/google/go-containerregistry/pkg/registry": {},

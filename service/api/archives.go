@@ -21,6 +21,7 @@ import (
 	"ampoule/registry"
 	"ampoule/registry/tokens"
 	"ampoule/service/access"
+	"ampoule/service/journal"
 	"ampoule/service/problem"
 	"ampoule/service/submission"
 	"ampoule/service/wire"
@@ -177,6 +178,7 @@ func (a *archives) open(ctx context.Context, sum string) (_ *parsed, err error) 
 	a.mu.Lock()
 	a.reads++
 	a.mu.Unlock()
+	journal.Of(ctx).WithField("archive", sum).Info("read an archive")
 	archive, err := a.queue.OpenArchive(ctx, sum)
 	if err != nil {
 		return nil, err

@@ -307,7 +307,8 @@ func (f *follower) run(ctx context.Context, messages func(context.Context) iter.
 				return
 			}
 		case <-rechecks.C:
-			if _, err := f.s.Guard.Check(f.x.request, server.SecretOf(f.x.request)); err != nil {
+			// A database that is away says nothing about the token, and gives nothing to follow.
+			if _, err := f.s.Guard.Check(f.x.request, server.SecretOf(f.x.request)); err != nil && faults.Of(err) != faults.Remote {
 				f.fail(ctx, err)
 				return
 			}

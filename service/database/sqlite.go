@@ -14,8 +14,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"golang.org/x/sys/unix"
-	// Registers the driver.
-	_ "modernc.org/sqlite"
+	"modernc.org/sqlite"
 )
 
 const (
@@ -153,4 +152,20 @@ func (t *liteTx) SQLite() *sql.Tx { return t.tx }
 func isBroken(err error) bool {
 	var network net.Error
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &network)
+}
+
+// SQLite's primary codes for a full disk, and for what else a disk refuses: https://sqlite.org/rescode.html.
+const (
+	codeFull  = 13
+	codeIO    = 10
+	codeIOSHM = codeIO | 19<<8 // SQLITE_IOERR_SHMSIZE: the index of the log cannot grow
+)
+
+// isFull reports whether SQLite had no room to write.
+func isFull(err error) bool {
+	var lite *sqlite.Error
+	if !errors.As(err, &lite) {
+		return errors.Is(err, unix.ENOSPC)
+	}
+	return lite.Code()&0xff == codeFull || lite.Code() == codeIOSHM
 }

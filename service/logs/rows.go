@@ -12,8 +12,8 @@ type Rows struct{ DB *database.DB }
 
 var _ Store = Rows{}
 
-// sizeOf is where the stream ends, as SQL.
-const sizeOf = "SELECT coalesce(max(start_at + length(data)), 0) FROM log_parts WHERE build = $1 AND stream = $2"
+// sizeOf is where the stream ends, as SQL: where its last part does. Only that is read.
+const sizeOf = "SELECT coalesce((SELECT start_at + length(data) FROM log_parts WHERE build = $1 AND stream = $2 ORDER BY start_at DESC LIMIT 1), 0)"
 
 // Append implements [Store].
 func (r Rows) Append(ctx context.Context, build string, stream Stream, data []byte) error {

@@ -33,6 +33,9 @@ func (q *Queue) PutArchive(ctx context.Context, from io.Reader) (sum string, siz
 	}
 	hash := sha256.Sum256(data)
 	sum, size = hex.EncodeToString(hash[:]), int64(len(data))
+	if fresh, err := q.isFresh(ctx, sum); fresh || err != nil {
+		return sum, size, err
+	}
 	err = q.db.Write(ctx, func(ctx context.Context, tx database.Tx) error {
 		n, err := tx.Exec(ctx, "INSERT INTO archives (sum, size, used) VALUES ($1, $2, {now}) ON CONFLICT (sum) DO NOTHING", sum, size)
 		if err != nil {
@@ -54,6 +57,25 @@ func (q *Queue) PutArchive(ctx context.Context, from io.Reader) (sum string, siz
 		return "", 0, fmt.Errorf("keeping archive %s: %w", sum, err)
 	}
 	return sum, size, nil
+}
+
+// freshFor is how long an archive that was put need not be noted again: far less than what nobody
+// names is kept for.
+const freshFor = strayFor / 24
+
+// isFresh reports whether an archive is there that was put not long ago: what many submit at once is
+// written once.
+func (q *Queue) isFresh(ctx context.Context, sum string) (fresh bool, err error) {
+	err = q.db.Read(ctx, func(ctx context.Context, query database.Querier) error {
+		var used, now int64
+		found, err := database.Get(ctx, query, "SELECT used, {now} FROM archives WHERE sum = $1", []any{sum}, &used, &now)
+		fresh = found && now-used < freshFor.Microseconds()
+		return err
+	})
+	if err != nil {
+		return false, fmt.Errorf("looking for archive %s: %w", sum, err)
+	}
+	return fresh, nil
 }
 
 // errDamaged says that the database gave other bytes than it was given.

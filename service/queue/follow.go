@@ -29,13 +29,18 @@ func (q *Queue) ReadLog(ctx context.Context, id string, stream logs.Stream, offs
 const lookLog = 500 * time.Millisecond
 
 // FollowLog gives a build's log from an offset, what comes too, until the build has ended. The
-// last chunk has End, and may be empty.
+// last chunk has End, and may be empty. A database that is away is waited for. Followers share the data of
+// chunks: none changes it.
 func (q *Queue) FollowLog(ctx context.Context, id string, stream logs.Stream, offset int64) iter.Seq2[logs.Chunk, error] {
 	return func(yield func(logs.Chunk, error) bool) {
 		changed, leave := q.hub.watch(logTopic(id))
 		defer leave()
+		var away outage
 		for {
-			chunk, err := q.ReadLog(ctx, id, stream, offset, logs.MaxRead)
+			chunk, err := q.readShared(ctx, id, stream, offset)
+			if away.over(ctx, err) {
+				continue
+			}
 			if err != nil {
 				yield(logs.Chunk{}, err)
 				return
@@ -47,7 +52,7 @@ func (q *Queue) FollowLog(ctx context.Context, id string, stream logs.Stream, of
 			if len(chunk.Data) > 0 {
 				continue
 			}
-			if err := waitFor(ctx, changed, lookLog); err != nil {
+			if err := waitFor(ctx, changed, untilLook()); err != nil {
 				yield(logs.Chunk{}, err)
 				return
 			}

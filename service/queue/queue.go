@@ -22,6 +22,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/singleflight"
+
 	"ampoule/service/builds"
 	"ampoule/service/database"
 	"ampoule/service/logs"
@@ -63,6 +65,8 @@ type Queue struct {
 	config Config
 	hub    *hub
 	wake   waker
+	// reads are parts of logs that are being read.
+	reads singleflight.Group
 }
 
 // New opens the queue. With SQLite, which has one process, builds that were running are queued

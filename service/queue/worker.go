@@ -224,15 +224,7 @@ func (w *Worker) run(ctx context.Context, l *Lease) (result builds.Result, err e
 			err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
 		}
 	}()
-	return w.config.Runner.Run(ctx, Job{
-		Build:   l.Build,
-		Archive: func(ctx context.Context) (io.ReadCloser, error) { return w.q.OpenArchive(ctx, l.Build.Archive) },
-		Keep: func(ctx context.Context, from io.Reader) (string, error) {
-			sum, _, err := w.q.PutArchive(ctx, from)
-			return sum, err
-		},
-		Claim: l.Claim, Claimed: l.Claimed,
-	})
+	return w.config.Runner.Run(ctx, w.outlasting(l))
 }
 
 // conclude writes how the build ended. Cause is why its context ended, nil if it did not.
@@ -314,13 +306,15 @@ func (w *Worker) keep(ctx context.Context, end context.CancelCauseFunc, l *Lease
 	ticker := time.NewTicker(w.q.config.Lease / beats)
 	defer ticker.Stop()
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			err = l.Heartbeat(ctx)
 		case <-changed:
+			err = l.look(ctx)
 		}
-		err := l.Heartbeat(ctx)
 		var fence *builds.FenceError
 		switch {
 		case err == nil || ctx.Err() != nil:

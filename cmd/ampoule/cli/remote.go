@@ -119,7 +119,7 @@ func ListBuilds(ctx context.Context, s *Session, c Service) error {
 	for _, b := range page.Builds {
 		result := b.State
 		switch {
-		case b.Failure != nil:
+		case b.Failure != nil && b.State == "failed":
 			result = b.State + ": " + b.Failure.Kind
 		case b.Result != nil && b.Result.Digest != "":
 			result = shortDigest(b.Result.Digest)

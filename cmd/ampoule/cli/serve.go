@@ -76,7 +76,8 @@ type serving struct {
 	reach                  []string
 	networks               []netip.Prefix
 	quota                  int
-	limit, drain           time.Duration
+	limit, drain, lease    time.Duration
+	attempts               int
 	logForm, advertise     string
 	pagesKey               string
 	policy                 string
@@ -101,6 +102,8 @@ func (o *serving) add(cmd *cobra.Command) {
 	f.StringArrayVar(&o.reach, "reach", nil, "a network, as 10.1.0.0/16, that images named by submissions may be taken from although it is not public")
 	f.IntVar(&o.quota, "quota", 50, "how many unfinished builds a caller may have")
 	f.DurationVar(&o.limit, "limit", 6*time.Hour, "how long a build may take")
+	f.DurationVar(&o.lease, "lease", 30*time.Second, "how long a worker that gives no sign of life keeps its builds; at least 5s")
+	f.IntVar(&o.attempts, "attempts", 5, "how often a build may lose its worker before it fails")
 	f.DurationVar(&o.drain, "drain", 0, "how long running builds may go on when the process ends, before they are given back")
 	f.StringVar(&o.maxArchive, "max-archive", "100MiB", "the largest submission that is taken")
 	f.StringVar(&o.keep, "keep-builds", "90d", "how long builds that have ended stay listed, with their logs, or ever")
@@ -112,6 +115,9 @@ func (o *serving) add(cmd *cobra.Command) {
 	f.StringVar(&o.promote.PassphraseFile, "passphrase-file", "", "the file with the passphrase of these keys")
 	channelPolicyFlag(cmd, &o.policy)
 }
+
+// minLease is the shortest lease: a sixth of it is the time between signs of life.
+const minLease = 5 * time.Second
 
 // check reads what flags say in words.
 func (o *serving) check(cmd *cobra.Command) error {
@@ -129,6 +135,9 @@ func (o *serving) check(cmd *cobra.Command) error {
 	}
 	if o.networks, err = networks(o.reach); err != nil {
 		return wrong(fmt.Errorf("--reach: %w", err))
+	}
+	if o.lease < minLease || o.attempts < 1 {
+		return wrong(fmt.Errorf("--lease is at least %s, and --attempts at least 1", minLease))
 	}
 	o.sign.PassphraseFile = o.promote.PassphraseFile
 	if !o.TakesTokens() {
@@ -189,7 +198,7 @@ func Serve(ctx context.Context, s *Session, o serving, runs runners) (err error)
 
 // serve runs a service over what is open.
 func (s *Session) serve(ctx context.Context, o serving, data string, db *database.DB, w *wiring.Parts, log *logrus.Logger, runs runners) (err error) {
-	c := queue.Config{DB: db, Quota: o.quota, Limit: o.limit, Keep: time.Duration(o.keepTime)}
+	c := queue.Config{DB: db, Quota: o.quota, Limit: o.limit, Lease: o.lease, Attempts: o.attempts, Keep: time.Duration(o.keepTime)}
 	var book tokens.Records = records.In(db)
 	if db.Engine() == database.SQLite {
 		kept, openErr := openTokens(data)

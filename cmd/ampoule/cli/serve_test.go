@@ -317,6 +317,9 @@ func TestServedBuildIsCancelled(t *testing.T) {
 	if code, out, errs := a.verb(recipeDir, "cancel", id); code != codeDone || out != "cancelled\n" {
 		t.Errorf("cancelling it again: %d %q %s", code, out, errs)
 	}
+	if code, out, errs := a.verb(recipeDir, "logs"); code != codeDone || !strings.Contains(out, "  cancelled  ") {
+		t.Errorf("logs: %d %q %s", code, out, errs)
+	}
 }
 
 func TestCancelNeedsAService(t *testing.T) {
