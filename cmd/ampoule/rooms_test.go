@@ -110,10 +110,11 @@ var rooms = map[string][]string{
 	// A service in the place of the builder.
 	"service/remote": {"audit", "builder", "builder/progress", "recipes", "service/client", "service/submission", "service/wire"},
 	// Who asks, and what they may.
-	"service/access":  {"registry/server", "registry/tokens", "service/problem"},
-	"service/journal": {"address"},
-	"service/records": {"registry/tokens", "service/database"},
-	"service/api":     {"address", "audit/...", "builder", "builder/progress", "contents", "recipes/...", "registry/...", "sbom", "service/...", "store"},
+	"service/access":                    {"address", "recipes", "registry/server", "registry/tokens", "service/problem"},
+	"service/access/issuers/issuertest": {},
+	"service/journal":                   {"address"},
+	"service/records":                   {"registry/tokens", "service/database"},
+	"service/api":                       {"address", "audit/...", "builder", "builder/progress", "contents", "recipes/...", "registry/...", "sbom", "service/...", "store"},
 	// Pages know values and interfaces of their own; what they show is foreign to them.
 	"service/web": {"audit", "sbom", "contents", "service/problem"},
 	// What is there becomes what pages show.
@@ -154,6 +155,8 @@ var owners = map[string][]string{
 	"github.com/riverqueue":                                  {"service/database", "service/queue"},
 	"modernc.org/sqlite":                                     {"service/database"},
 	"github.com/package-url/packageurl-go":                   {"sbom"},
+	"github.com/coreos/go-oidc":                              {"service/access/issuers"},
+	"golang.org/x/oauth2":                                    {"service/access/issuers"},
 	"github.com/google/go-containerregistry/pkg/v1/tarball":  {"registry/..."},
 	"github.com/google/go-containerregistry/pkg/v1/mutate":   {"registry/..."},
 	"github.com/google/go-containerregistry/pkg/v1/layout":   {"registry/..."},
@@ -169,11 +172,12 @@ var runtimeOwners = map[string][]string{
 	// archives reads others: images, wheels, packages of Debian.
 	"archive/tar": {"builder/locking/sources", "tree", "registry/...", "cmd/...", "recipes/internal/...", "builder/sandbox/...", "builder/docker",
 		"builder/failure", "builder/toolchain/...", "builder/vary", "service/submission"},
-	"archive/zip":                         {"builder/locking/sources", "audit/...", "builder/compare", "builder/unpack/..."},
-	module + "internal/basetime":          {},
-	module + "internal/powerloss":         {},
-	module + "service/web/webtest":        {},
-	"github.com/prometheus/client_golang": {"service/metrics"},
+	"archive/zip":                                {"builder/locking/sources", "audit/...", "builder/compare", "builder/unpack/..."},
+	module + "internal/basetime":                 {},
+	module + "internal/powerloss":                {},
+	module + "service/web/webtest":               {},
+	module + "service/access/issuers/issuertest": {},
+	"github.com/prometheus/client_golang":        {"service/metrics"},
 	// It starts servers.
 	module + "service/database/databasetest": {},
 	// It keeps manifests in memory only.
