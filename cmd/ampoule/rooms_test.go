@@ -97,7 +97,7 @@ var rooms = map[string][]string{
 	"service/builds":        {},
 	"service/database":      {},
 	"service/logs":          {"service/database"},
-	"service/queue":         {"service/builds", "service/database", "service/logs", "builder/progress"},
+	"service/queue":         {"service/builds", "service/database", "service/logs", "service/trail", "builder/progress"},
 	"service/queue/history": {"service/database"},
 	// The queue's builds are built as all others are.
 	"service/worker": {"config", "wiring", "builder", "builder/buildlog", "recipes", "service/builds", "service/queue"},
@@ -118,7 +118,7 @@ var rooms = map[string][]string{
 	// Pages know values and interfaces of their own; what they show is foreign to them.
 	"service/web": {"audit", "sbom", "contents", "service/problem"},
 	// What is there becomes what pages show.
-	"service/web/sources": {"artifact", "audit", "builder/progress", "contents", "recipes", "registry/...", "sbom", "service/access", "service/builds", "service/logs", "service/problem", "service/submission", "service/web"},
+	"service/web/sources": {"artifact", "audit", "builder/progress", "contents", "recipes", "registry/...", "sbom", "service/access/...", "service/builds", "service/logs", "service/problem", "service/submission", "service/trail", "service/web"},
 	// Only tests import it.
 	"service/web/webtest": {"audit", "sbom", "contents", "service/web"},
 	"service/metrics":     {"builder", "builder/progress", "builder/sandbox", "audit", "service/builds", "service/queue"},

@@ -3,6 +3,7 @@ package issuers
 import (
 	"context"
 	"errors"
+	"flag"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -351,6 +352,62 @@ func TestEmailCountsIfVerified(t *testing.T) {
 			t.Errorf("%s: %q, %v", name, who.Name, err)
 		}
 	}
+}
+
+var update = flag.Bool("update", false, "write what is generated")
+
+func TestSchemaIsCurrent(t *testing.T) {
+	t.Parallel()
+	data, err := Schema()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join("..", "..", "..", "docs", "access.schema.json")
+	if *update {
+		if err := os.WriteFile(file, data, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if kept, err := os.ReadFile(file); err != nil || string(kept) != string(data) {
+		t.Errorf("%s is not current; `go test ./service/access/issuers -update` writes it: %v", file, err)
+	}
+	for _, want := range []string{`"trusted"`, `"repository_id"`, "Names of repositories can be given to somebody else", `"oneOf"`} {
+		if !strings.Contains(string(data), want) {
+			t.Errorf("the schema has no %s: %s", want, data)
+		}
+	}
+}
+
+// Whatever an access file says, it is read or refused, and no rule of it is for everybody by chance.
+func FuzzParse(f *testing.F) {
+	f.Add([]byte("apiVersion: ampoule/v1\nissuers: [{name: ci, url: https://ci.example, audience: x}]\nrules: [{issuer: ci, match: {sub: [a, \"b*\"]}, scopes: [\"read:*\"]}]\n"))
+	f.Add([]byte("apiVersion: ampoule/v1\nissuers: [{name: p, url: https://ci.example, login: {client: x}}]\nrules: [{issuer: p, match: {ref: x}, scopes: [\"read:*\"], builds: trusted}]\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		s, err := Parse("access.yaml", text)
+		if err != nil {
+			if faults.Of(err) != faults.Input {
+				t.Errorf("%v", err)
+			}
+			return
+		}
+		for n, r := range s.Rules {
+			if len(r.missing(claims{"ref": {"refs/heads/main"}, "aud": {"x"}})) == 0 || len(s.scopes[n]) == 0 {
+				t.Errorf("%+v is for everybody, or allows nothing", r)
+			}
+		}
+	})
+}
+
+// Whatever is sent as a token, it is refused without asking anybody.
+func FuzzCheck(f *testing.F) {
+	f.Add("eyJhbGciOiJub25lIn0.eyJpc3MiOiJodHRwczovL2NpLmV4YW1wbGUifQ.")
+	f.Add("ey.ey.ey")
+	f.Fuzz(func(t *testing.T, token string) {
+		all := &Issuers{settings: &Settings{}}
+		if _, err := all.Check(t.Context(), token); faults.Of(err) != faults.Refused || len(token) > 4 && strings.Contains(err.Error(), token) {
+			t.Errorf("%v", err)
+		}
+	})
 }
 
 func TestSettings(t *testing.T) {
