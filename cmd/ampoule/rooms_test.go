@@ -113,8 +113,10 @@ var rooms = map[string][]string{
 	"service/access":                    {"address", "recipes", "registry/server", "registry/tokens", "service/problem"},
 	"service/access/issuers/issuertest": {},
 	"service/journal":                   {"address"},
-	"service/records":                   {"registry/tokens", "service/database"},
-	"service/api":                       {"address", "audit/...", "builder", "builder/progress", "contents", "recipes/...", "registry/...", "sbom", "service/...", "store"},
+	// Who has asked for which change.
+	"service/trail":   {"service/database", "service/journal"},
+	"service/records": {"registry/tokens", "service/database"},
+	"service/api":     {"address", "audit/...", "builder", "builder/progress", "contents", "recipes/...", "registry/...", "sbom", "service/...", "store"},
 	// Pages know values and interfaces of their own; what they show is foreign to them.
 	"service/web": {"audit", "sbom", "contents", "service/problem"},
 	// What is there becomes what pages show.

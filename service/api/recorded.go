@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -12,6 +13,7 @@ import (
 
 	"ampoule/faults"
 	"ampoule/registry/channel"
+	"ampoule/registry/server"
 	"ampoule/registry/tokens"
 	"ampoule/service/access"
 	"ampoule/service/journal"
@@ -39,12 +41,32 @@ func (c *callerName) String() string {
 	return ""
 }
 
-// KnownCaller notes who sends a request that something beside the API's routes answers.
-func KnownCaller(r *http.Request, t tokens.Token) {
-	if x := exchangeOf(r.Context()); x != nil {
-		x.caller.set(t.Name)
+// Registry serves a registry beside the API, at /v2/. It is in the access log with its callers. What they
+// write and remove is in the audit log; it is on disk before. What cannot be written there is told.
+func Registry(registry http.RoundTripper, guard *access.Guard, c server.Config, log *trail.Log, tell func(error)) http.Handler {
+	c.Known = func(r *http.Request, t tokens.Token) {
+		if x := exchangeOf(r.Context()); x != nil {
+			x.caller.set(t.Name)
+		}
 	}
+	c.Note = func(e server.Entry) {
+		what, changes := registryActions[e.Method]
+		if !changes || e.TokenID == "" || !strings.Contains(e.Path, "/manifests/") {
+			return // content that no manifest names is nothing yet
+		}
+		entry := trail.Entry{Who: trail.Who{Name: e.Token, ID: e.TokenID}, Action: what, Target: e.Path, Client: e.Client, Result: trail.Done}
+		if e.Status >= http.StatusBadRequest {
+			entry.Result, entry.Message = trail.Refused, http.StatusText(e.Status)
+		}
+		if err := log.Write(context.Background(), entry); err != nil {
+			tell(err)
+		}
+	}
+	return server.New(registry, guard.Tokens(), c)
 }
+
+// registryActions say what is done to a registry by which method.
+var registryActions = map[string]string{http.MethodPut: "registry-write", http.MethodDelete: "registry-delete"}
 
 // watching returns a context in which it is noted who asks, whoever finds it out: for the access log, the
 // audit log and the caller's rate.

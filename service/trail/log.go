@@ -33,9 +33,9 @@ func Open(db *database.DB, keep time.Duration) *Log {
 	return &Log{db: db, keep: keep, now: time.Now, refused: map[string]int{}}
 }
 
-// refusalsKept is how many refusals of one caller get an entry in a minute. The service's log has
+// maxRefusals is how many refusals of one caller get an entry in a minute. The service's log has
 // them all.
-const refusalsKept = 60
+const maxRefusals = 60
 
 // keeps reports whether one more refusal of a caller gets an entry.
 func (l *Log) keeps(caller string) bool {
@@ -46,7 +46,7 @@ func (l *Log) keeps(caller string) bool {
 		clear(l.refused)
 	}
 	l.refused[caller]++
-	return l.refused[caller] <= refusalsKept
+	return l.refused[caller] <= maxRefusals
 }
 
 // Conclude writes what came of a request, unless it has an entry already, or nobody is known to have

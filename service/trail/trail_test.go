@@ -137,12 +137,12 @@ func TestRefusalsAreBounded(t *testing.T) {
 			}
 		}
 	}
-	flood("ann", refusalsKept+10)
+	flood("ann", maxRefusals+10)
 	flood("ben", 1)
 	now = now.Add(time.Minute)
 	flood("ann", 1)
 	page, err := l.List(t.Context(), Filter{}, "", maxPage)
-	if err != nil || len(page.Entries) != refusalsKept+2 {
+	if err != nil || len(page.Entries) != maxRefusals+2 {
 		t.Errorf("%d entries, %v", len(page.Entries), err)
 	}
 }

@@ -92,7 +92,7 @@ func (p *Pages) beginLogin(e *exchange) error {
 	if err != nil {
 		return p.loginFails(e, next, err)
 	}
-	value, err := p.sealer.seal(flowCookie, flow{way, next, kept, p.Now().Add(flowAge).Unix()})
+	value, err := p.sealer.hide(flowCookie, flow{way, next, kept, p.Now().Add(flowAge).Unix()})
 	if err != nil {
 		return err
 	}
@@ -115,7 +115,7 @@ func (p *Pages) finishLogin(e *exchange) error {
 	// The address has the code, which is nobody else's business.
 	e.w.Header().Set("Referrer-Policy", "no-referrer")
 	var f flow
-	if c, err := e.Cookie(p.cookie(flowCookie)); err == nil && !p.sealer.unseal(flowCookie, c.Value, &f) {
+	if c, err := e.Cookie(p.cookie(flowCookie)); err == nil && !p.sealer.reveal(flowCookie, c.Value, &f) {
 		f = flow{}
 	}
 	p.setFlow(e.w, "", 0)
@@ -140,7 +140,7 @@ func (p *Pages) finishLogin(e *exchange) error {
 // request, and browsers would send no strict cookie with it; a page that leads on is this site's own.
 func (p *Pages) welcome(e *exchange, person, next string) error {
 	age := p.session()
-	value, err := p.sealer.seal(sessionCookie, sealed{Person: person, Until: p.Now().Add(age).Unix()})
+	value, err := p.sealer.hide(sessionCookie, sealed{Person: person, Until: p.Now().Add(age).Unix()})
 	if err != nil {
 		return err
 	}

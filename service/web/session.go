@@ -58,8 +58,8 @@ type sealed struct {
 	Until  int64  `json:"u"`
 }
 
-// seal makes the value of a cookie. It can be opened as that cookie alone.
-func (s sealer) seal(cookie string, v any) (string, error) {
+// hide makes the value of a cookie. It can be opened as that cookie alone.
+func (s sealer) hide(cookie string, v any) (string, error) {
 	plain, err := json.Marshal(v)
 	if err != nil {
 		return "", err
@@ -69,8 +69,8 @@ func (s sealer) seal(cookie string, v any) (string, error) {
 	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(nonce, nonce, plain, []byte(cookie))), nil
 }
 
-// unseal reads the value of a cookie, and reports whether it is one that was made here.
-func (s sealer) unseal(cookie, value string, into any) bool {
+// reveal reads the value of a cookie, and reports whether it is one that was made here.
+func (s sealer) reveal(cookie, value string, into any) bool {
 	data, err := base64.RawURLEncoding.DecodeString(value)
 	if err != nil || len(data) < s.aead.NonceSize() {
 		return false
@@ -83,7 +83,7 @@ func (s sealer) unseal(cookie, value string, into any) bool {
 // open gives what a session holds; nothing of one that is foreign, changed or too old.
 func (s sealer) open(value string, now time.Time) sealed {
 	var in sealed
-	if !s.unseal(sessionCookie, value, &in) || now.Unix() >= in.Until {
+	if !s.reveal(sessionCookie, value, &in) || now.Unix() >= in.Until {
 		return sealed{}
 	}
 	return in
@@ -204,7 +204,7 @@ func (p *Pages) login(e *exchange) error {
 		return err
 	}
 	age := p.session()
-	value, err := p.sealer.seal(sessionCookie, sealed{Token: token, Until: p.Now().Add(age).Unix()})
+	value, err := p.sealer.hide(sessionCookie, sealed{Token: token, Until: p.Now().Add(age).Unix()})
 	if err != nil {
 		return err
 	}

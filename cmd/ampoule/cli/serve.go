@@ -325,7 +325,9 @@ func (s *Session) handler(ctx context.Context, o serving, data string, db *datab
 	}
 	if s.Registry == "" {
 		c.Artifacts = w.Own
-		c.Registry = o.served(w.Own, guard, changes, log)
+		c.Registry = api.Registry(w.Own, guard, o.Config, changes, func(err error) {
+			logrus.NewEntry(log).WithError(err).Error("a change is not in the audit log")
+		})
 	}
 	if err := s.channels(ctx, o, w, q, &c); err != nil {
 		return nil, err

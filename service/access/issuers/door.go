@@ -77,17 +77,23 @@ type asking struct {
 	err error
 }
 
+// Proxy gives the proxy of a URL; nil where it is reached directly.
+type Proxy func(to *url.URL) (*url.URL, error)
+
 // newDoor makes the way to an issuer. The authorities are certificates in PEM that are believed
 // beside the system's; empty for none.
-func newDoor(i Issuer, authorities string) (*door, error) {
+func newDoor(i Issuer, authorities string, proxy Proxy) (*door, error) {
 	u, err := url.Parse(i.URL)
 	if err != nil {
 		return nil, err
 	}
 	transport := &http.Transport{
-		Proxy: http.ProxyFromEnvironment, TLSHandshakeTimeout: patience, ResponseHeaderTimeout: patience,
+		TLSHandshakeTimeout: patience, ResponseHeaderTimeout: patience,
 		IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: maxAnswer, ForceAttemptHTTP2: true,
 		TLSClientConfig: &tls.Config{MinVersion: tls.VersionTLS12},
+	}
+	if proxy != nil {
+		transport.Proxy = func(r *http.Request) (*url.URL, error) { return proxy(r.URL) }
 	}
 	if authorities != "" {
 		pool, err := x509.SystemCertPool()

@@ -16,10 +16,10 @@ import (
 
 const (
 	// freshFor is how long an issuer's description and keys count before they are asked for anew: a
-	// key that it has withdrawn counts no longer than this. keptFor is how long they count while it
+	// key that it has withdrawn counts no longer than this. staleFor is how long they count while it
 	// cannot be asked.
 	freshFor = time.Hour
-	keptFor  = 24 * time.Hour
+	staleFor = 24 * time.Hour
 	// maxToken bounds a token, in bytes. Those of CI systems have two thousand.
 	maxToken = 16 << 10
 )
@@ -97,7 +97,7 @@ func (i *issuer) learn(ctx context.Context) (*known, error) {
 	asking := oidc.ClientContext(ctx, i.door.client())
 	provider, err := oidc.NewProvider(asking, i.URL)
 	if err != nil {
-		if old != nil && i.now().Sub(old.since) < keptFor {
+		if old != nil && i.now().Sub(old.since) < staleFor {
 			return old, nil
 		}
 		return nil, i.away(err)

@@ -52,11 +52,11 @@ type Issuers struct {
 	all      []*issuer
 }
 
-// Open makes issuers of settings. Nobody is asked before somebody comes.
-func Open(s *Settings) (*Issuers, error) {
+// Open makes issuers of settings. Nobody is asked before somebody comes. A nil proxy is none.
+func Open(s *Settings, proxy Proxy) (*Issuers, error) {
 	all := &Issuers{settings: s}
 	for _, one := range s.Issuers {
-		d, err := newDoor(one, s.authorities[one.Name])
+		d, err := newDoor(one, s.authorities[one.Name], proxy)
 		if err != nil {
 			return nil, err
 		}

@@ -28,7 +28,7 @@ func open(t *testing.T, p *issuertest.Provider, more, rules string) *Issuers {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := Open(s)
+	all, err := Open(s, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -217,7 +217,7 @@ func TestAway(t *testing.T) {
 	if _, err := all.Check(t.Context(), token); err != nil {
 		t.Errorf("with keys that were fetched before: %v", err)
 	}
-	now = now.Add(keptFor)
+	now = now.Add(staleFor)
 	if _, err := all.Check(t.Context(), token); !errors.As(err, &away) {
 		t.Errorf("after a day: %v", err)
 	}
@@ -307,14 +307,14 @@ func TestIssuersSendNobodyElsewhere(t *testing.T) {
 // An issuer's certificate may be of an authority that only the access file knows.
 func TestAuthorities(t *testing.T) {
 	t.Parallel()
-	if _, err := newDoor(Issuer{Name: "ci", URL: "https://ci.example", CA: "ca.pem"}, "no certificate"); faults.Of(err) != faults.Input || !strings.Contains(err.Error(), "ca.pem") {
+	if _, err := newDoor(Issuer{Name: "ci", URL: "https://ci.example", CA: "ca.pem"}, "no certificate", nil); faults.Of(err) != faults.Input || !strings.Contains(err.Error(), "ca.pem") {
 		t.Errorf("%v", err)
 	}
 	server := httptest.NewTLSServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusTeapot) }))
 	defer server.Close()
 	pem := pemOf(t, server)
 	for authorities, want := range map[string]string{"": "certificate", pem: "418"} {
-		d, err := newDoor(Issuer{Name: "ci", URL: server.URL}, authorities)
+		d, err := newDoor(Issuer{Name: "ci", URL: server.URL}, authorities, nil)
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -35,7 +35,7 @@ func people(t *testing.T, p *issuertest.Provider) *Issuers {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := Open(s)
+	all, err := Open(s, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
