@@ -75,6 +75,12 @@ func (g *Guard) refuse(r *http.Request, err error) error {
 	return err
 }
 
+// IsOld reports whether an error says that an ID token has counted before.
+func IsOld(err error) bool {
+	var refused *issuers.RefusedError
+	return errors.As(err, &refused) && refused.Old
+}
+
 func (g *Guard) tell(message string) {
 	if g.warn != nil {
 		g.warn(message)

@@ -87,7 +87,7 @@ func TestIssuedTokensAreGuessed(t *testing.T) {
 	for range 150 {
 		_, err = g.Identify(from(t, true, "Bearer "+old))
 	}
-	if problem.Of(err).Status != http.StatusUnauthorized {
+	if problem.Of(err).Status != http.StatusUnauthorized || !IsOld(err) {
 		t.Errorf("%v", err)
 	}
 	forged := p.Forged("none", p.Claims("ampoule", nil))

@@ -8,11 +8,15 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/danielgtaylor/huma/v2"
 
 	"ampoule/faults"
 	"ampoule/registry/channel"
+	"ampoule/service/access/issuers"
+	"ampoule/service/access/issuers/issuertest"
+	"ampoule/service/builds"
 	"ampoule/service/database"
 	"ampoule/service/database/databasetest"
 	"ampoule/service/trail"
@@ -187,4 +191,28 @@ func TestPromotionFromAChannel(t *testing.T) {
 	if _, err := p.Promote(t.Context(), "web", "prod", channel.Promotion{From: "staging", Digest: "sha256:1"}); err != nil || len(w.asked) != 1 || len(asked) != 1 {
 		t.Errorf("%v, %v, %v", err, w.asked, asked)
 	}
+}
+
+// A stream whose ID token has ended is closed without an error: its reader goes on with another token.
+func TestTokenEndsInAStream(t *testing.T) {
+	t.Parallel()
+	p := issuertest.New(t)
+	settings, err := issuers.Parse("access.yaml", fmt.Appendf(nil, "apiVersion: ampoule/v1\nissuers: [{name: ci, url: %q, audience: ampoule}]\nrules: [{issuer: ci, match: {sub: somebody}, scopes: [\"read:*\"]}]\nskew: 0s\n", p.URL))
+	if err != nil {
+		t.Fatal(err)
+	}
+	all, err := issuers.Open(settings, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := newRig(t, func(c *Config) { c.Guard.Believe(all) })
+	r.queue.builds = []builds.Build{{ID: "b1", Recipe: "web", State: builds.Building}}
+	token := p.Token(p.Claims("ampoule", map[string]any{"exp": time.Now().Add(2 * time.Second).Unix()}))
+	rest, end := r.opened("/v1/builds/b1/log/stream", token)
+	defer end()
+	if text := rest(); strings.Contains(text, "event: error") || strings.Contains(text, "event: end") {
+		t.Errorf("%s", text)
+	}
+	resp, body := r.do(http.MethodGet, "/v1/builds/b1/log/stream", token, nil)
+	refused(t, "the old token again", resp, body, http.StatusUnauthorized, "has expired")
 }
