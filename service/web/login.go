@@ -2,9 +2,7 @@ package web
 
 import (
 	"context"
-	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"ampoule/faults"
@@ -154,15 +152,12 @@ func (p *Pages) welcome(e *exchange, person, next string) error {
 
 // loginFails shows the page for logging in, with why it did not work. The other ways are there.
 func (p *Pages) loginFails(e *exchange, next string, err error) error {
-	problem := problemOf(err)
-	switch faults.Of(err) {
-	case faults.Unknown:
+	kind := faults.Of(err)
+	if kind == faults.Unknown || kind == faults.NotFound {
 		return err
-	case faults.NotFound:
-		if errors.Is(err, errNoWay) || !strings.HasSuffix(e.URL.Path, "/callback") {
-			return err
-		}
-	case faults.Refused:
+	}
+	problem := problemOf(err)
+	if kind == faults.Refused {
 		problem.Title = "You are not logged in"
 	}
 	return e.renderWith(problem.Status, "login", view{Problem: &problem, Body: p.loginBody(next)})

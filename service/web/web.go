@@ -231,7 +231,7 @@ func (p *Pages) guard(r route) http.Handler {
 			err = r.serve(e)
 		}
 		if req.Method == http.MethodPost {
-			e.changed(r.action(), cmp.Or(err, e.refused))
+			e.changed(r.action(), cmp.Or(err, e.refused)) //nolint:contextcheck // its context is the request's
 		}
 		if err != nil {
 			e.fail(err) //nolint:contextcheck // its context is the request's

@@ -325,7 +325,7 @@ func (s *Session) handler(ctx context.Context, o serving, data string, db *datab
 	}
 	if s.Registry == "" {
 		c.Artifacts = w.Own
-		c.Registry = api.Registry(w.Own, guard, o.Config, changes, func(err error) {
+		c.Registry = api.Registry(w.Own, guard, o.Config, changes, func(err error) { //nolint:contextcheck // a request has ended when it is noted
 			logrus.NewEntry(log).WithError(err).Error("a change is not in the audit log")
 		})
 	}
