@@ -30,6 +30,10 @@ const (
 	dataHomeVariable   = "XDG_DATA_HOME"
 	configHomeVariable = "XDG_CONFIG_HOME"
 
+	// What a job of GitHub Actions asks for an ID token with.
+	actionsURLVariable   = "ACTIONS_ID_TOKEN_REQUEST_URL"
+	actionsTokenVariable = "ACTIONS_ID_TOKEN_REQUEST_TOKEN" //nolint:gosec // a name, not a token
+
 	certFileVariable = "SSL_CERT_FILE"
 
 	engineVariable = "DOCKER_HOST"

@@ -13,6 +13,10 @@ type Service struct {
 	// TokenFile is the file with the token; Token is what a variable says of it.
 	TokenFile string `toml:"token-file"`
 	Token     string `toml:"-"`
+	// ActionsURL and ActionsToken are what a job of GitHub Actions asks for an ID token with; empty
+	// elsewhere.
+	ActionsURL   string `toml:"-"`
+	ActionsToken string `toml:"-"`
 }
 
 // noService as an address says that this machine works, whatever else is set.
@@ -25,6 +29,7 @@ func (r *reading) service(env environment) Service {
 		s.URL = url
 	}
 	s.Token = env.get(tokenVariable)
+	s.ActionsURL, s.ActionsToken = env.get(actionsURLVariable), env.get(actionsTokenVariable)
 	return s
 }
 

@@ -24,6 +24,7 @@ func Settings() []Setting {
 		{What: "the registry", Flag: "registry", Default: "the store's own"},
 		{What: "the service that works in this machine's place; `none` is none ([service](service.md))", Flag: "server", Variables: []string{serverVariable}, Key: "server.url", Default: "none"},
 		{What: "the token that a service knows the caller by", Variables: []string{tokenVariable}, Default: "none"},
+		{What: "what a job of GitHub Actions asks for an ID token with, where there is no other token ([service](service.md#id-tokens-of-others))", Variables: []string{actionsURLVariable, actionsTokenVariable}, Default: "none"},
 		{What: "the file with that token", Key: "server.token-file", Default: "none"},
 		{What: "the form of results", Flag: "output", Default: "`text`"},
 		{What: "the form of progress", Flag: "progress", Variables: []string{termVariable}, Default: "`tty` on a terminal that is not `dumb`, else `plain`"},

@@ -101,7 +101,7 @@ var rooms = map[string][]string{
 	// Only tests import it.
 	"service/database/databasetest": {"internal/postgres", "service/database"},
 	"service/logs":                  {"service/database"},
-	"service/queue":                 {"service/builds", "service/database", "service/logs", "builder/progress"},
+	"service/queue":                 {"service/builds", "service/database", "service/logs", "service/trail", "builder/progress"},
 	"service/queue/history":         {"service/database"},
 	// The queue's builds are built as all others are.
 	"service/worker": {"config", "wiring", "builder", "builder/buildlog", "recipes", "service/builds", "service/queue"},
@@ -114,14 +114,17 @@ var rooms = map[string][]string{
 	// A service in the place of the builder.
 	"service/remote": {"audit", "builder", "builder/progress", "recipes", "service/client", "service/submission", "service/wire"},
 	// Who asks, and what they may.
-	"service/access":  {"registry/server", "registry/tokens", "service/problem"},
-	"service/journal": {"address"},
+	"service/access":                    {"address", "recipes", "registry/server", "registry/tokens", "service/problem"},
+	"service/access/issuers/issuertest": {},
+	"service/journal":                   {"address"},
+	// Who has asked for which change.
+	"service/trail":   {"service/database", "service/journal"},
 	"service/records": {"registry/tokens", "service/database"},
 	"service/api":     {"address", "audit/...", "builder", "builder/progress", "contents", "recipes/...", "registry/...", "sbom", "service/...", "store"},
 	// Pages know values and interfaces of their own; what they show is foreign to them.
 	"service/web": {"audit", "sbom", "contents", "service/problem"},
 	// What is there becomes what pages show.
-	"service/web/sources": {"artifact", "audit", "builder/progress", "contents", "recipes", "registry/...", "sbom", "service/access", "service/builds", "service/logs", "service/problem", "service/submission", "service/web"},
+	"service/web/sources": {"artifact", "audit", "builder/progress", "contents", "recipes", "registry/...", "sbom", "service/access/...", "service/builds", "service/logs", "service/problem", "service/submission", "service/trail", "service/web"},
 	// Only tests import it.
 	"service/web/webtest": {"audit", "sbom", "contents", "service/web"},
 	"service/metrics":     {"builder", "builder/progress", "builder/sandbox", "audit", "service/builds", "service/queue"},
@@ -158,6 +161,8 @@ var owners = map[string][]string{
 	"github.com/riverqueue":                                  {"service/database", "service/queue"},
 	"modernc.org/sqlite":                                     {"service/database"},
 	"github.com/package-url/packageurl-go":                   {"sbom"},
+	"github.com/coreos/go-oidc":                              {"service/access/issuers"},
+	"golang.org/x/oauth2":                                    {"service/access/issuers"},
 	"github.com/google/go-containerregistry/pkg/v1/tarball":  {"registry/..."},
 	"github.com/google/go-containerregistry/pkg/v1/mutate":   {"registry/..."},
 	"github.com/google/go-containerregistry/pkg/v1/layout":   {"registry/..."},
@@ -173,12 +178,13 @@ var runtimeOwners = map[string][]string{
 	// archives reads others: images, wheels, packages of Debian.
 	"archive/tar": {"builder/locking/sources", "tree", "registry/...", "cmd/...", "recipes/internal/...", "builder/sandbox/...", "builder/docker",
 		"builder/failure", "builder/toolchain/...", "builder/vary", "service/submission"},
-	"archive/zip":                         {"builder/locking/sources", "audit/...", "builder/compare", "builder/unpack/..."},
-	module + "internal/basetime":          {},
-	module + "internal/powerloss":         {},
-	module + "internal/record":            {},
-	module + "service/web/webtest":        {},
-	"github.com/prometheus/client_golang": {"service/metrics"},
+	"archive/zip":                                {"builder/locking/sources", "audit/...", "builder/compare", "builder/unpack/..."},
+	module + "internal/basetime":                 {},
+	module + "internal/powerloss":                {},
+	module + "internal/record":                   {},
+	module + "service/web/webtest":               {},
+	module + "service/access/issuers/issuertest": {},
+	"github.com/prometheus/client_golang":        {"service/metrics"},
 	// They start servers.
 	module + "internal/postgres":             {"service/database/databasetest"},
 	module + "service/database/databasetest": {},

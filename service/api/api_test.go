@@ -472,6 +472,14 @@ func TestRates(t *testing.T) {
 	if resp, _ := r.do(http.MethodGet, "/healthz", secret, nil); resp.StatusCode != http.StatusOK {
 		t.Errorf("health: %s", resp.Status)
 	}
+	// Whoever says in each request to be somebody else is held up all the same.
+	for i := range 2 * 5 * callersPerAddress {
+		last, body = r.do(http.MethodGet, "/v1/version", fmt.Sprintf("ampoule_%010d_x", i), nil)
+	}
+	refused(t, "too many of an address", last, body, http.StatusTooManyRequests, "too many requests")
+	if resp, _ := r.do(http.MethodGet, "/healthz", "", nil); resp.StatusCode != http.StatusOK {
+		t.Errorf("health: %s", resp.Status)
+	}
 	if resp, _ := r.do(http.MethodGet, "/artifacts/quiz", secret, nil); resp.StatusCode != http.StatusTooManyRequests {
 		t.Errorf("a path that ends as health's does: %s", resp.Status)
 	}

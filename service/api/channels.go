@@ -7,11 +7,9 @@ import (
 	"slices"
 
 	"ampoule/artifact"
-	"ampoule/faults"
 	"ampoule/registry/channel"
 	"ampoule/registry/tokens"
 	"ampoule/service/access"
-	"ampoule/service/builds"
 	"ampoule/service/journal"
 	"ampoule/service/problem"
 	"ampoule/service/wire"
@@ -122,9 +120,6 @@ func (s *Server) promote(ctx context.Context, caller access.Caller, in *promoteI
 			return nil, err
 		}
 	}
-	if err := s.checkTrusted(ctx, p.Digest); err != nil {
-		return nil, err
-	}
 	reason := signedReason(caller, p.Reason)
 	log, err := s.Promoter.Promote(ctx, p.Name, in.Channel, channel.Promotion{Digest: p.Digest, From: p.From, Reason: reason, BreakGlass: p.BreakGlass})
 	return s.wrote(ctx, "promote", in.Channel, p.Name, p.Digest, log, err)
@@ -175,21 +170,6 @@ func (s *Server) mayWrite(caller access.Caller, name, of string) error {
 	}
 	if s.Promoter == nil {
 		return missing("promotion key")
-	}
-	return nil
-}
-
-// checkTrusted refuses a digest that builds of this server have published, none of them trusted.
-func (s *Server) checkTrusted(ctx context.Context, digest string) error {
-	if digest == "" {
-		return nil // the channel that names it had it checked
-	}
-	page, err := s.Queue.List(ctx, builds.Filter{Digest: digest, States: []builds.State{builds.Done}}, "", 100)
-	if err != nil {
-		return err
-	}
-	if len(page.Builds) > 0 && !slices.ContainsFunc(page.Builds, func(b builds.Build) bool { return b.Trusted }) {
-		return faults.New(faults.Refused, "have it built by a trusted caller", "%s was built for callers who are not trusted", digest)
 	}
 	return nil
 }

@@ -9,7 +9,6 @@ import (
 
 	"ampoule/faults"
 	"ampoule/registry/channel"
-	"ampoule/service/builds"
 	"ampoule/service/wire"
 )
 
@@ -47,7 +46,10 @@ func (w *writes) Revoke(_ context.Context, repository, name, digest, reason stri
 func TestPromotion(t *testing.T) {
 	t.Parallel()
 	w := &writes{}
-	r := newRig(t, func(c *Config) { c.Promoter = w })
+	strange := ""
+	r := newRig(t, func(c *Config) {
+		c.Promoter = Promotions{Promoter: w, Trust: func(_ context.Context, digest string) (bool, bool, error) { return digest == strange, false, nil }}
+	})
 	secret := r.token("release", "promote:web→prod")
 	const asJSON = "Content-Type: application/json"
 	digest := "sha256:" + strings.Repeat("1", 64)
@@ -76,7 +78,7 @@ func TestPromotion(t *testing.T) {
 	resp, text = r.do(http.MethodPost, "/v1/channels/prod/promote", secret, body(""), asJSON)
 	refused(t, "what rules refuse", resp, text, http.StatusForbidden, "one approval is missing")
 	w.err = nil
-	r.queue.builds = []builds.Build{{ID: "b1", Recipe: "web", State: builds.Done, Result: &builds.Result{Digest: digest}}}
+	strange = digest
 	resp, text = r.do(http.MethodPost, "/v1/channels/prod/promote", secret, body(""), asJSON)
 	refused(t, "built for strangers", resp, text, http.StatusForbidden, "not trusted")
 	if text := r.log.String(); !strings.Contains(text, `"audit":"promote"`) || !strings.Contains(text, `"audit":"promote refused"`) {

@@ -11,7 +11,6 @@ import (
 
 	"ampoule/faults"
 	"ampoule/registry/server"
-	"ampoule/registry/tokens"
 	"ampoule/service/journal"
 	"ampoule/service/problem"
 	"ampoule/service/wire"
@@ -24,7 +23,8 @@ type exchange struct {
 	request *http.Request
 	answer  *server.Answer
 	// route and caller are known later than the request.
-	route, caller string
+	route  string
+	caller callerName
 	// closing is closed when the server drains.
 	closing <-chan struct{}
 }
@@ -60,7 +60,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx = journal.In(ctx, s.Log)
 	}
 	ctx = journal.With(ctx, journal.Fields{"request": x.id})
-	r = r.WithContext(ctx)
+	r = r.WithContext(s.watching(ctx, r, x))
 	x.request = r
 	s.setHeaders(answer.Header(), r, x.id)
 	defer func() {
@@ -69,11 +69,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		s.note(r, x, time.Since(began))
 	}()
-	switch wait := s.rates.take(s.Guard.Client(r) + " " + tokens.IDOf(server.SecretOf(r))); {
+	switch wait := s.addresses.take(s.Guard.Client(r)); {
 	case !s.Hosts.Allow(r):
 		s.refuse(answer, r, problem.OfRequest(http.StatusMisdirectedRequest, "this server does not answer for that host"))
 	case wait > 0 && !isHealth(r): // health is asked for by those who restart servers
-		s.refuse(answer, r, problem.Of(problem.Later(http.StatusTooManyRequests, wait, faults.Refused, "send fewer requests", "too many requests came from this caller")))
+		s.refuse(answer, r, problem.Of(tooMany(wait)))
 	default:
 		s.mux.ServeHTTP(answer, r)
 	}
@@ -125,7 +125,7 @@ func (s *Server) note(r *http.Request, x *exchange, took time.Duration) {
 	}
 	e := journal.Of(r.Context()).WithFields(journal.Fields{
 		"method": r.Method, "path": short(r.URL.Path), "route": x.route, "status": x.answer.Status(), "sent": x.answer.Sent(),
-		"received": max(r.ContentLength, 0), "seconds": took.Seconds(), "client": s.Guard.Client(r), "caller": x.caller, "agent": short(r.UserAgent()),
+		"received": max(r.ContentLength, 0), "seconds": took.Seconds(), "client": s.Guard.Client(r), "caller": x.caller.String(), "agent": short(r.UserAgent()),
 	})
 	if isHealth(r) && x.answer.Status() == http.StatusOK {
 		e.Debug("answered")
@@ -143,7 +143,7 @@ func short(text string) string {
 	return text
 }
 
-// rates are how many requests callers send: a bucket for each, which fills with time.
+// rates are how many requests addresses or callers send: a bucket for each, which fills with time.
 type rates struct {
 	perSecond float64
 	now       func() time.Time

@@ -59,6 +59,8 @@ type Config struct {
 	Channels func(ctx context.Context) (Channels, error)
 	// Promoter writes channels; optional. See [Promoter].
 	Promoter Promoter
+	// Trail is the audit log; optional.
+	Trail Trail
 	// Pages gets what no route has; optional.
 	Pages http.Handler
 	// Registry answers below /v2/; optional.
@@ -99,10 +101,14 @@ type Server struct {
 	api      huma.API
 	routes   []route
 	archives *archives
-	rates    *rates
-	streams  chan struct{}
-	uploads  chan struct{}
+	// addresses counts requests before anything of them is believed, callers when their sender is known.
+	addresses, callers *rates
+	streams            chan struct{}
+	uploads            chan struct{}
 }
+
+// callersPerAddress is how many callers may send as fast as they may from one address.
+const callersPerAddress = 4
 
 // maxUploads bounds how many archives are taken at once: others wait.
 const maxUploads = 128
@@ -122,7 +128,7 @@ func New(c Config) *Server {
 		c.Closing = context.Background()
 	}
 	s := &Server{
-		Config: c, mux: http.NewServeMux(), archives: newArchives(c.Queue, c.Temp), rates: newRates(c.Rate),
+		Config: c, mux: http.NewServeMux(), archives: newArchives(c.Queue, c.Temp), addresses: newRates(c.Rate * callersPerAddress), callers: newRates(c.Rate),
 		streams: make(chan struct{}, c.MaxStreams), uploads: make(chan struct{}, maxUploads),
 	}
 	useProblems()
@@ -134,6 +140,7 @@ func New(c Config) *Server {
 	s.addChannels()
 	s.addAudit()
 	s.addAdmin()
+	s.addTrail()
 	s.addHealth()
 	if c.Registry != nil {
 		s.mux.Handle("/v2/", c.Registry)

@@ -128,7 +128,10 @@ func (q *Queue) submit(ctx context.Context, caller builds.Caller, s builds.Submi
 	var answer builds.Accepted
 	err := q.db.Write(ctx, func(ctx context.Context, tx database.Tx) (err error) {
 		answer, err = (&submitting{q: q, tx: tx, caller: caller, s: s, retryOf: retryOf}).run(ctx)
-		return err
+		if err != nil || answer.Repeated {
+			return err
+		}
+		return recordSubmission(ctx, tx, answer, retryOf)
 	})
 	if err != nil {
 		return builds.Accepted{}, fmt.Errorf("submitting %s: %w", s.Recipe, err)

@@ -9,6 +9,7 @@ import (
 
 	"ampoule/service/builds"
 	"ampoule/service/database"
+	"ampoule/service/trail"
 )
 
 // submitting is one submission within its transaction.
@@ -236,7 +237,10 @@ func (q *Queue) Cancel(ctx context.Context, caller builds.Caller, id string) (bu
 		}
 		err = q.withdraw(ctx, tx, caller, r)
 		b = r.Build
-		return err
+		if err != nil {
+			return err
+		}
+		return trail.Note(ctx, tx, "cancel-build", id, map[string]string{"recipe": r.Recipe})
 	})
 	if err != nil {
 		return builds.Build{}, fmt.Errorf("cancelling build %s: %w", id, err)

@@ -105,6 +105,7 @@ func (p *Pages) move(scope Scope, do func(ctx context.Context, by Identity, m Mo
 		if again != nil {
 			return err
 		}
+		e.refused = err
 		problem := problemOf(err)
 		return e.renderWith(problem.Status, "channel", view{Section: "channels", Problem: &problem, Body: body})
 	}

@@ -220,9 +220,34 @@ type ChannelEntry struct {
 type Who struct {
 	Name    string    `json:"name"`
 	ID      string    `json:"id"`
+	Issuer  string    `json:"issuer,omitempty" doc:"The issuer whose ID token it is; empty for a token of the service"`
+	Subject string    `json:"subject,omitempty" doc:"What the issuer calls the caller"`
 	Scopes  []string  `json:"scopes"`
-	Trusted bool      `json:"trusted"`
+	Trusted bool      `json:"trusted" doc:"Whether what the caller has built may be written to caches and be promoted"`
 	Expires time.Time `json:"expires,omitzero"`
+}
+
+// AuditEntry is one entry of the audit log.
+type AuditEntry struct {
+	ID       string            `json:"id"`
+	Time     time.Time         `json:"time"`
+	Caller   string            `json:"caller" doc:"Who asked"`
+	CallerID string            `json:"callerId" doc:"The token's ID, or one that is derived from issuer and subject"`
+	Issuer   string            `json:"issuer,omitempty" doc:"The issuer that knows the caller; empty for a token of the service"`
+	Subject  string            `json:"subject,omitempty" doc:"What the issuer calls the caller"`
+	Action   string            `json:"action" doc:"What was asked for"`
+	Target   string            `json:"target" doc:"What it is about"`
+	Details  map[string]string `json:"details,omitempty"`
+	Client   string            `json:"client" doc:"The address that it came from"`
+	Request  string            `json:"request,omitempty" doc:"The request, as the server's log names it"`
+	Result   string            `json:"result" enum:"done,refused,failed,begun" doc:"What came of it; begun is a change whose end was not written"`
+	Message  string            `json:"message,omitempty" doc:"Why it was not done"`
+}
+
+// Audit is a part of the audit log.
+type Audit struct {
+	Entries []AuditEntry `json:"entries" doc:"The newest first"`
+	Next    string       `json:"next,omitempty" doc:"Continues the list, as the query parameter after"`
 }
 
 // Token is a token as an administrator sees it.

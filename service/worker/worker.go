@@ -216,6 +216,9 @@ func (l Local) Builder(trusted bool, claim func(context.Context, string) error) 
 	inputs := l.Inputs
 	if !trusted {
 		inputs.Cache.Key = ""
+		if len(inputs.Cache.Trusted) == 0 {
+			inputs.Cache.Use = nil // a cache that is only written to is none for them
+		}
 	}
 	b, err := l.Parts.BuilderClaiming(inputs, claim)
 	if err != nil {

@@ -47,7 +47,11 @@ func (s *Session) service() (*client.Client, error) {
 	if err != nil {
 		return nil, err
 	}
-	return client.New(client.Options{Server: at.URL, Token: secret, Agent: "ampoule/" + thisVersion().Version})
+	o := client.Options{Server: at.URL, Token: secret, Agent: "ampoule/" + thisVersion().Version}
+	if secret == "" && at.ActionsURL != "" {
+		o.Transport = &client.Actions{URL: at.ActionsURL, Token: at.ActionsToken, Audience: strings.TrimSuffix(at.URL, "/")}
+	}
+	return client.New(o)
 }
 
 // remote has a service build and lock.

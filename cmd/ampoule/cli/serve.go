@@ -19,7 +19,6 @@ import (
 	"ampoule/registry/channel"
 	"ampoule/registry/server"
 	"ampoule/registry/tokens"
-	"ampoule/service/access"
 	"ampoule/service/api"
 	"ampoule/service/database"
 	"ampoule/service/journal"
@@ -27,6 +26,7 @@ import (
 	"ampoule/service/metrics"
 	"ampoule/service/queue"
 	"ampoule/service/records"
+	"ampoule/service/trail"
 	"ampoule/service/wire"
 	"ampoule/wiring"
 )
@@ -45,13 +45,16 @@ worker. With --database and --registry several processes are one service: each i
 and a worker, or with --no-worker the API alone.
 
 Everything but health, version and the description of the API needs a token: see ampoule
-token create. The result is the address, printed as soon as it answers. Interrupting ends
-what others follow, gives running builds back to the queue, and keeps what they compiled.
+token create. With --access it knows ID tokens of CI systems and identity providers, too,
+and people log in to the pages by them. The result is the address, printed as soon as it
+answers. Interrupting ends what others follow, gives running builds back to the queue, and
+keeps what they compiled.
 
 Only requests that name this server are answered: by the host of --listen, by the address
 that they came to, by a loopback name or address, or by a name that --host gives.`,
 		Example: `  ampoule serve
   ampoule serve --data /var/lib/ampoule --listen 0.0.0.0:8090 --host ampoule.example --tls-cert server.pem --tls-key server.key
+  ampoule serve --access access.yaml
   ampoule serve --database postgres://ampoule@db.example/ampoule --registry registry.example/team --no-worker`,
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -83,8 +86,11 @@ type serving struct {
 	policy                 string
 	promote                config.Sign
 	sign                   config.Sign
+	access                 string
 	maxArchive, keep       string
 	archiveBytes, keepTime int64
+	keepAudit              string
+	auditTime              time.Duration
 }
 
 func (o *serving) add(cmd *cobra.Command) {
@@ -107,6 +113,8 @@ func (o *serving) add(cmd *cobra.Command) {
 	f.DurationVar(&o.drain, "drain", 0, "how long running builds may go on when the process ends, before they are given back")
 	f.StringVar(&o.maxArchive, "max-archive", "100MiB", "the largest submission that is taken")
 	f.StringVar(&o.keep, "keep-builds", "90d", "how long builds that have ended stay listed, with their logs, or ever")
+	f.StringVar(&o.keepAudit, "keep-audit", "400d", "how long entries of the audit log stay, or ever")
+	f.StringVar(&o.access, "access", "", "the file that names issuers of ID tokens (OpenID Connect), and what those may do whom they know (default: tokens of the service alone)")
 	f.StringVar(&o.advertise, "advertise", "", "HOST[:PORT][/PREFIX] of the registry as clients reach it, which results begin with (default: none)")
 	f.StringVar(&o.pagesKey, "pages-key", "", "the file with the key that seals sessions of the pages, the same for all processes (default: pages-key in the data directory)")
 	f.StringVar(&o.logForm, "log-format", "text", "the form of the log on stderr: text or json")
@@ -132,6 +140,11 @@ func (o *serving) check(cmd *cobra.Command) error {
 			return wrong(fmt.Errorf("--keep-builds: %w", err))
 		}
 		o.keepTime = int64(d)
+	}
+	if o.keepAudit != "ever" {
+		if o.auditTime, err = config.ParseDuration(o.keepAudit); err != nil {
+			return wrong(fmt.Errorf("--keep-audit: %w", err))
+		}
 	}
 	if o.networks, err = networks(o.reach); err != nil {
 		return wrong(fmt.Errorf("--reach: %w", err))
@@ -220,10 +233,10 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 	m := metrics.New(thisVersion().Version)
 	w.Around, w.Reach = m.Runner, registry.NewReach(o.networks...)
 	// What is served ends first, then the work, then what both stand on.
-	working, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
 	var running sync.WaitGroup
 	defer running.Wait()
+	working, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	failed := make(chan error, 1)
 	if o.noWorker {
 		// A worker does it itself.
@@ -240,7 +253,9 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 			}
 		})
 	}
-	handler, err := s.handler(working, o, data, db, q, tokens.Open(book), w, temp, m, log)
+	changes := trail.Open(db, o.auditTime)
+	running.Go(func() { changes.Maintain(working, logrus.NewEntry(log)) })
+	handler, err := s.handler(working, o, data, db, q, tokens.Open(book), w, temp, m, log, changes)
 	if err != nil {
 		return err
 	}
@@ -292,7 +307,7 @@ func scratch(data string) (string, error) {
 }
 
 // handler answers a service's requests.
-func (s *Session) handler(ctx context.Context, o serving, data string, db *database.DB, q *queue.Queue, book *tokens.Book, w *wiring.Parts, temp string, m *metrics.Metrics, log *logrus.Logger) (*api.Server, error) {
+func (s *Session) handler(ctx context.Context, o serving, data string, db *database.DB, q *queue.Queue, book *tokens.Book, w *wiring.Parts, temp string, m *metrics.Metrics, log *logrus.Logger, changes *trail.Log) (*api.Server, error) {
 	reg, err := w.Registry()
 	if err != nil {
 		return nil, err
@@ -303,31 +318,37 @@ func (s *Session) handler(ctx context.Context, o serving, data string, db *datab
 	if err != nil {
 		return nil, err
 	}
-	if !armed {
+	if !armed && o.access == "" {
 		s.tell("there is no token, and nobody may do anything: make one with `ampoule token create NAME --scope 'admin:*'`")
+	}
+	guard, err := s.guard(o, book, warn)
+	if err != nil {
+		return nil, err
 	}
 	version := thisVersion()
 	c := api.Config{
-		Queue: q, Guard: access.NewGuard(book, o.Proxied, warn), Book: book, Source: reg, Reference: w.Reference, Advertise: o.advertise,
+		Queue: q, Guard: guard, Trail: changes, Book: book, Source: reg, Reference: w.Reference, Advertise: o.advertise,
 		Version: wire.Version{Version: version.Version, Commit: version.Revision, Builder: version.Builder, API: "v1"},
 		Temp:    temp, Hosts: server.NewHosts(append([]string{o.Listen}, o.Hosts...)...), MaxArchive: o.archiveBytes, Closing: ctx, Log: log,
 		Ready: map[string]api.Check{"database": db.Ping},
 	}
 	if s.Registry == "" {
 		c.Artifacts = w.Own
-		c.Registry = server.New(w.Own, book, o.Config)
+		c.Registry = api.Registry(w.Own, guard, o.Config, changes, func(err error) { //nolint:contextcheck // a request has ended when it is noted
+			logrus.NewEntry(log).WithError(err).Error("a change is not in the audit log")
+		})
 	}
-	if err := s.channels(ctx, o, w, &c); err != nil {
+	if err := s.channels(ctx, o, w, q, &c); err != nil {
 		return nil, err
 	}
-	if err := s.pages(ctx, o, data, q, w, m, &c); err != nil {
+	if err := s.pages(ctx, o, data, q, w, m, changes, &c); err != nil {
 		return nil, err
 	}
 	return api.New(c), nil
 }
 
 // channels gives the API the channels of its registry, and the key to write them with.
-func (s *Session) channels(ctx context.Context, o serving, w *wiring.Parts, c *api.Config) error {
+func (s *Session) channels(ctx context.Context, o serving, w *wiring.Parts, q *queue.Queue, c *api.Config) error {
 	set, err := config.Read(s.Environ, "")
 	if err != nil {
 		return err
@@ -350,7 +371,7 @@ func (s *Session) channels(ctx context.Context, o serving, w *wiring.Parts, c *a
 	if err != nil {
 		return err
 	}
-	c.Promoter = promoter{w, policy, by}
+	c.Promoter = api.Promotions{Promoter: promoter{w, policy, by}, Trust: q.Trust, Channels: c.Channels, Trail: c.Trail}
 	return nil
 }
 

@@ -47,6 +47,12 @@ func startService(t *testing.T, data string, run made) *aService {
 // startServiceIn is as startService, with another store than the data directory's.
 func startServiceIn(t *testing.T, data, at string, run made) *aService {
 	t.Helper()
+	return startServiceWith(t, data, at, run, func(*serving) {})
+}
+
+// startServiceWith is as startServiceIn, with other flags.
+func startServiceWith(t *testing.T, data, at string, run made, change func(*serving)) *aService {
+	t.Helper()
 	a := &aService{t: t, data: data, errs: &lockedBuffer{}}
 	address := &lockedBuffer{}
 	s := &Session{In: strings.NewReader(""), Out: address, Err: a.errs, Store: at, Output: Text, Progress: display.Plain, Environ: []string{"HOME=" + data}}
@@ -54,6 +60,7 @@ func startServiceIn(t *testing.T, data, at string, run made) *aService {
 	ended := make(chan error, 1)
 	o := serving{data: serviceData{dir: data}, slots: 2, quota: 50, limit: time.Hour, logForm: "json", archiveBytes: 10 << 20}
 	o.Listen = "127.0.0.1:0"
+	change(&o)
 	go func() {
 		ended <- Serve(ctx, s, o, func(_ context.Context, w *wiring.Parts) (queue.Runner, error) {
 			if w.Reach == nil {

@@ -10,13 +10,14 @@ import (
 	"ampoule/service/journal"
 	"ampoule/service/metrics"
 	"ampoule/service/queue"
+	"ampoule/service/trail"
 	"ampoule/service/web"
 	"ampoule/service/web/sources"
 	"ampoule/wiring"
 )
 
 // pages gives the API the pages, which show what it serves, and the metrics.
-func (s *Session) pages(ctx context.Context, o serving, data string, q *queue.Queue, w *wiring.Parts, m *metrics.Metrics, c *api.Config) error {
+func (s *Session) pages(ctx context.Context, o serving, data string, q *queue.Queue, w *wiring.Parts, m *metrics.Metrics, changes *trail.Log, c *api.Config) error {
 	key, err := web.OpenKey(cmp.Or(o.pagesKey, filepath.Join(data, "pages-key")))
 	if err != nil {
 		return err
@@ -37,6 +38,7 @@ func (s *Session) pages(ctx context.Context, o serving, data string, q *queue.Qu
 	}
 	config := shown.Config()
 	config.Key, config.Version, config.Secure = key, thisVersion().Version, o.Certificate != "" || o.Proxied
+	logins(c, changes, &config)
 	config.OwnRegistry = c.Registry != nil
 	if o.advertise != "" {
 		config.Registry = strings.TrimSuffix(o.advertise, "/") + "/"
