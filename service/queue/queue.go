@@ -53,6 +53,10 @@ type Config struct {
 	Attempts int
 	// Keep is how long a build that has ended stays, with its log; 0 is for ever.
 	Keep time.Duration
+	// KeepLogs is how long its logs stay, if not as long as the build; 0 is as long.
+	KeepLogs time.Duration
+	// Temp is a directory for temporary files; empty is the system's.
+	Temp string
 }
 
 // Queue is what all callers of one process share. Its methods may be called from several

@@ -69,21 +69,23 @@ that they came to, by a loopback name or address, or by a name that --host gives
 // serving are the flags of serve.
 type serving struct {
 	server.Config
-	data                   serviceData
-	noWorker               bool
-	slots                  int
-	labels                 []string
-	reach                  []string
-	networks               []netip.Prefix
-	quota                  int
-	limit, drain           time.Duration
-	logForm, advertise     string
-	pagesKey               string
-	policy                 string
-	promote                config.Sign
-	sign                   config.Sign
-	maxArchive, keep       string
-	archiveBytes, keepTime int64
+	data               serviceData
+	noWorker           bool
+	slots              int
+	labels             []string
+	reach              []string
+	networks           []netip.Prefix
+	quota              int
+	limit, drain       time.Duration
+	logForm, advertise string
+	pagesKey           string
+	policy             string
+	promote            config.Sign
+	sign               config.Sign
+	maxArchive         string
+	archiveBytes       int64
+	keep, keepLogs     string
+	retention          retention
 }
 
 func (o *serving) add(cmd *cobra.Command) {
@@ -104,6 +106,7 @@ func (o *serving) add(cmd *cobra.Command) {
 	f.DurationVar(&o.drain, "drain", 0, "how long running builds may go on when the process ends, before they are given back")
 	f.StringVar(&o.maxArchive, "max-archive", "100MiB", "the largest submission that is taken")
 	f.StringVar(&o.keep, "keep-builds", "90d", "how long builds that have ended stay listed, with their logs, or ever")
+	f.StringVar(&o.keepLogs, "keep-logs", "", "how long the logs of builds that have ended stay (default: as long as the builds)")
 	f.StringVar(&o.advertise, "advertise", "", "HOST[:PORT][/PREFIX] of the registry as clients reach it, which results begin with (default: none)")
 	f.StringVar(&o.pagesKey, "pages-key", "", "the file with the key that seals sessions of the pages, the same for all processes (default: pages-key in the data directory)")
 	f.StringVar(&o.logForm, "log-format", "text", "the form of the log on stderr: text or json")
@@ -120,12 +123,8 @@ func (o *serving) check(cmd *cobra.Command) error {
 	if o.archiveBytes, err = config.ParseSize(o.maxArchive); err != nil {
 		return wrong(fmt.Errorf("--max-archive: %w", err))
 	}
-	if o.keep != "ever" {
-		d, err := config.ParseDuration(o.keep)
-		if err != nil {
-			return wrong(fmt.Errorf("--keep-builds: %w", err))
-		}
-		o.keepTime = int64(d)
+	if o.retention, err = parseRetention(o.keep, o.keepLogs); err != nil {
+		return wrong(err)
 	}
 	if o.networks, err = networks(o.reach); err != nil {
 		return wrong(fmt.Errorf("--reach: %w", err))
@@ -189,7 +188,7 @@ func Serve(ctx context.Context, s *Session, o serving, runs runners) (err error)
 
 // serve runs a service over what is open.
 func (s *Session) serve(ctx context.Context, o serving, data string, db *database.DB, w *wiring.Parts, log *logrus.Logger, runs runners) (err error) {
-	c := queue.Config{DB: db, Quota: o.quota, Limit: o.limit, Keep: time.Duration(o.keepTime)}
+	c := queue.Config{DB: db, Quota: o.quota, Limit: o.limit, Keep: o.retention.builds, KeepLogs: o.retention.logs}
 	var book tokens.Records = records.In(db)
 	if db.Engine() == database.SQLite {
 		kept, openErr := openTokens(data)
@@ -199,15 +198,16 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 		defer func() { err = errors.Join(err, kept.Close()) }()
 		c.Logs, book = logs.Files{Dir: filepath.Join(data, "logs")}, kept
 	}
+	temp, err := scratch(data)
+	if err != nil {
+		return err
+	}
+	c.Temp = temp
 	q, err := queue.New(ctx, c)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, q.Close()) }()
-	temp, err := scratch(data)
-	if err != nil {
-		return err
-	}
 	m := metrics.New(thisVersion().Version)
 	w.Around, w.Reach = m.Runner, registry.NewReach(o.networks...)
 	// What is served ends first, then the work, then what both stand on.
