@@ -114,6 +114,7 @@ var rooms = map[string][]string{
 	"service/journal": {"address"},
 	"service/records": {"registry/tokens", "service/database"},
 	"service/backup":  {"service/database"},
+	"service/traces":  {"builder/progress", "registry", "service/builds", "service/queue"},
 	"service/api":     {"address", "audit/...", "builder", "builder/progress", "contents", "recipes/...", "registry/...", "sbom", "service/...", "store"},
 	// Pages know values and interfaces of their own; what they show is foreign to them.
 	"service/web": {"audit", "sbom", "contents", "service/problem"},

@@ -68,6 +68,10 @@ type Build struct {
 	// Limit bounds how long the build may take from when a worker takes it.
 	Limit time.Duration `json:"limit"`
 
+	// Trace is the trace that the submission belongs to, as the header traceparent has it (W3C Trace
+	// Context); empty without one.
+	Trace string `json:"-"`
+
 	// Attempt counts the leases of the build. Fence is raised with each lease and each loss of
 	// one: what is written under an older one is refused.
 	Attempt int   `json:"attempt"`

@@ -133,6 +133,7 @@ func (q *Queue) submit(ctx context.Context, caller builds.Caller, s builds.Submi
 	if err != nil {
 		return builds.Accepted{}, fmt.Errorf("submitting %s: %w", s.Recipe, err)
 	}
+	tellTrace(ctx, answer)
 	return answer, nil
 }
 

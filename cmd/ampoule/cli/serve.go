@@ -27,6 +27,7 @@ import (
 	"ampoule/service/metrics"
 	"ampoule/service/queue"
 	"ampoule/service/records"
+	"ampoule/service/traces"
 	"ampoule/service/wire"
 	"ampoule/wiring"
 )
@@ -208,6 +209,16 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 		return err
 	}
 	defer func() { err = errors.Join(err, q.Close()) }()
+	unsent := func(err error) { log.WithError(err).Warn("sending traces") }
+	tr, err := traces.Start(ctx, s.Environ, thisVersion().Version, unsent)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err := tr.Close(ctx); err != nil {
+			unsent(err)
+		}
+	}()
 	m := metrics.New(thisVersion().Version)
 	w.Around, w.Reach = m.Runner, registry.NewReach(o.networks...)
 	// What is served ends first, then the work, then what both stand on.
@@ -220,7 +231,7 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 		// A worker does it itself.
 		running.Go(func() { q.Maintain(working, logrus.NewEntry(log)) })
 	} else {
-		worker, err := o.worker(working, q, w, m, log, runs)
+		worker, err := o.worker(working, q, w, m, tr, log, runs)
 		if err != nil {
 			return err
 		}
@@ -235,7 +246,7 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 	if err != nil {
 		return err
 	}
-	err = server.Listen(working, handler, o.Listening(), func(address string) {
+	err = server.Listen(working, tr.Handler(handler), o.Listening(), func(address string) {
 		err := s.print(o.scheme()+address, struct {
 			Address string `json:"address"`
 		}{o.scheme() + address})
@@ -254,13 +265,13 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 }
 
 // worker makes this process's worker.
-func (o serving) worker(ctx context.Context, q *queue.Queue, w *wiring.Parts, m *metrics.Metrics, log *logrus.Logger, runs runners) (*queue.Worker, error) {
+func (o serving) worker(ctx context.Context, q *queue.Queue, w *wiring.Parts, m *metrics.Metrics, tr *traces.Traces, log *logrus.Logger, runs runners) (*queue.Worker, error) {
 	runner, err := runs(ctx, w)
 	if err != nil {
 		return nil, err
 	}
 	return queue.NewWorker(queue.WorkerConfig{
-		Queue: q, Runner: m.Builds(runner), Version: thisVersion().Version, Platform: platform(), Labels: o.labels, Slots: o.slots, Drain: o.drain,
+		Queue: q, Runner: tr.Builds(m.Builds(runner)), Version: thisVersion().Version, Platform: platform(), Labels: o.labels, Slots: o.slots, Drain: o.drain,
 		Log: logrus.NewEntry(log),
 	})
 }
