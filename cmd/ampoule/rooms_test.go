@@ -27,6 +27,8 @@ var rooms = map[string][]string{
 	"artifact":  {"packaging"},
 	"packaging": {},
 	// Only tests import it.
+	// Whoever watches a context's requests; it knows nobody.
+	"internal/watched":   {},
 	"internal/basetime":  {},
 	"internal/powerloss": {},
 	"faults":             {},
@@ -44,7 +46,7 @@ var rooms = map[string][]string{
 	"audit":             {"tree"},
 	// It is given values, by whoever has them.
 	"sbom":     {"audit", "tree"},
-	"registry": {"address", "recipes/...", "audit/...", "tree", "store"},
+	"registry": {"address", "internal/watched", "recipes/...", "audit/...", "tree", "store"},
 
 	"builder/memo":     {},
 	"builder/progress": {},
@@ -54,7 +56,7 @@ var rooms = map[string][]string{
 	"builder/sandbox":  {"tree", "builder/progress"},
 	"builder/share":    {"builder/sandbox", "builder/progress"},
 	"builder/docker":   {"tree", "builder/progress", "builder/sandbox/..."},
-	"builder/fetch":    {"address", "config", "recipes", "store", "builder/memo", "builder/progress", "builder/once"},
+	"builder/fetch":    {"address", "config", "internal/watched", "recipes", "store", "builder/memo", "builder/progress", "builder/once"},
 	"builder/layers":   {"tree", "store", "builder/sandbox", "builder/progress", "builder/once"},
 	"builder/relocate": {"tree"},
 	"builder/unpack":   {"tree", "audit/...", "builder/relocate"},
@@ -114,7 +116,8 @@ var rooms = map[string][]string{
 	"service/journal": {"address"},
 	"service/records": {"registry/tokens", "service/database"},
 	"service/backup":  {"service/database"},
-	"service/traces":  {"builder/progress", "registry", "service/builds", "service/queue"},
+	"service/traces":  {"builder/progress", "internal/watched", "service/builds", "service/queue"},
+	"service/worklog": {"builder/progress", "builder/sandbox", "internal/watched", "service/builds", "service/journal", "service/queue"},
 	"service/api":     {"address", "audit/...", "builder", "builder/progress", "contents", "recipes/...", "registry/...", "sbom", "service/...", "store"},
 	// Pages know values and interfaces of their own; what they show is foreign to them.
 	"service/web": {"audit", "sbom", "contents", "service/problem"},
@@ -164,7 +167,7 @@ var owners = map[string][]string{
 
 // runtimeOwners is as owners, for packages that tests may use freely.
 var runtimeOwners = map[string][]string{
-	"net/http": {"agent", "builder/fetch/...", "registry/...", "service/..."},
+	"net/http": {"agent", "builder/fetch/...", "internal/watched", "registry/...", "service/..."},
 	// Only tests import the specimens, and what records programs.
 	"os/exec": {"agent/program", "builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "internal/powerloss", "registry/trust/keys", "service/database/databasetest"},
 	// Source archives are foreign: one package walks them, within limits. Who else reads

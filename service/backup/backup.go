@@ -42,7 +42,7 @@ const (
 	logsDir     = "logs"
 	tempDir     = "tmp"
 	storeDir    = "store"
-	keptDir     = "kept"
+	recordsDir     = "kept"
 	registryDir = "registry"
 )
 
@@ -178,7 +178,7 @@ func (p Place) copyAll(c *copier) error {
 	if err != nil {
 		return err
 	}
-	if err := p.copyKept(c); err != nil {
+	if err := p.copyRecords(c); err != nil {
 		return err
 	}
 	if !p.Elsewhere {
@@ -189,9 +189,9 @@ func (p Place) copyAll(c *copier) error {
 	return c.tree(filepath.Join(p.Data, logsDir), logsDir, nil)
 }
 
-// copyKept copies records. With a store elsewhere the service's own one has its tokens, and all else
+// copyRecords copies records. With a store elsewhere the service's own one has its tokens, and all else
 // is there.
-func (p Place) copyKept(c *copier) error {
+func (p Place) copyRecords(c *copier) error {
 	own := filepath.Join(p.Data, storeDir)
 	if p.Store == "" || p.Store == own {
 		return c.store(own, func(string) bool { return true })

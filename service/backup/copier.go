@@ -76,7 +76,7 @@ func (c *copier) store(dir string, wanted func(kind string) bool) error {
 		if parts := strings.Split(name, "/"); len(parts) > 1 {
 			return parts[1] != inputsKind && wanted(parts[1])
 		}
-		return name == keptDir || name == storeFormat && !d.IsDir() && !c.has[filepath.Join(storeDir, name)]
+		return name == recordsDir || name == storeFormat && !d.IsDir() && !c.has[filepath.Join(storeDir, name)]
 	})
 }
 

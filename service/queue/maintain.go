@@ -55,7 +55,7 @@ func (q *Queue) Maintain(ctx context.Context, log *logrus.Entry) {
 		}
 		if time.Since(cleaned) > cleanEvery {
 			cleaned = time.Now()
-			if err := q.Clean(WithLog(ctx, log)); err != nil && ctx.Err() == nil {
+			if err := q.Clean(ctx); err != nil && ctx.Err() == nil {
 				log.WithError(err).Warn("removing what has been kept long enough")
 			}
 		}
@@ -65,7 +65,7 @@ func (q *Queue) Maintain(ctx context.Context, log *logrus.Entry) {
 // Clean removes builds that ended longer ago than [Config.Keep] with all that belongs to them,
 // logs of those that ended longer ago than [Config.KeepLogs], archives that no build names, and
 // workers that were not seen for a day. Publications stay, and it has nothing to do with the
-// registry. What was removed is logged, where the context has a log.
+// registry. What was removed is logged.
 func (q *Queue) Clean(ctx context.Context) error {
 	removed, err := q.cleanOld(ctx, q.config.Keep, "ended IS NOT NULL", q.cleanBuild)
 	if err != nil {
@@ -79,8 +79,8 @@ func (q *Queue) Clean(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("removing what nobody needs: %w", err)
 	}
-	if log, ok := ctx.Value(logKey{}).(*logrus.Entry); ok && removed+logs+archives > 0 {
-		log.WithFields(logrus.Fields{"builds": removed, "logs": logs, "archives": archives}).Info("removed what was kept long enough")
+	if removed+logs+archives > 0 {
+		q.config.Log(ctx).WithFields(logrus.Fields{"builds": removed, "logs": logs, "archives": archives}).Info("removed what was kept long enough")
 	}
 	return nil
 }
@@ -184,20 +184,10 @@ func (q *Queue) forget(ctx context.Context, id string) error {
 	})
 }
 
-type logKey struct{}
-
-// WithLog returns a context whose changes of builds are logged there.
-func WithLog(ctx context.Context, log *logrus.Entry) context.Context {
-	return context.WithValue(ctx, logKey{}, log)
-}
-
-// logEvent logs a change, where the context has a log.
-func (q *Queue) logEvent(ctx context.Context, r *row, e builds.Event) {
-	log, ok := ctx.Value(logKey{}).(*logrus.Entry)
-	if !ok {
-		return
-	}
-	log.WithFields(logrus.Fields{
-		"build": r.ID, "recipe": r.Recipe, "key": r.Key, "caller": r.Caller, "from": e.From, "state": r.State, "fence": r.Fence, "who": e.Who,
-	}).Info("build " + string(e.What))
+// logEvent logs a change when it is committed.
+func (q *Queue) logEvent(ctx context.Context, tx database.Tx, r *row, e builds.Event) {
+	entry := q.config.Log(ctx).WithFields(logrus.Fields{
+		"build": r.ID, "recipe": r.Recipe, "key": r.Key, "caller": r.Caller, "from": e.From, "state": r.State, "fence": r.Fence, "attempt": r.Attempt, "who": e.Who,
+	})
+	tx.OnCommit(func() { entry.Info("build " + string(e.What)) })
 }

@@ -4,9 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"ampoule/service/builds"
 	"ampoule/service/database"
@@ -110,6 +115,37 @@ func TestClean(t *testing.T) {
 		finish(t, lease(t, q, "w"))
 		if a := submit(t, q, team, ask(1)); !a.Published || a.Build.ID != again.Build.ID {
 			t.Errorf("asked for once more: %+v", a)
+		}
+	})
+}
+
+// What is committed is logged, with the build's fields; what is not is not.
+func TestTransitionsAreLogged(t *testing.T) {
+	onEach(t, func(t *testing.T, db *database.DB) {
+		var out bytes.Buffer
+		log := journal(&out)
+		q := open(t, db, Config{Log: func(context.Context) *logrus.Entry { return log }})
+		id := submit(t, q, team, ask(1)).Build.ID
+		l := lease(t, q, "w")
+		err := l.change(t.Context(), "trying", func(ctx context.Context, tx database.Tx, r *row) error {
+			return errors.Join(q.move(ctx, tx, r, builds.Gating), errDamaged)
+		})
+		if !errors.Is(err, errDamaged) {
+			t.Error(err)
+		}
+		finish(t, l)
+		var got []string
+		for line := range strings.Lines(out.String()) {
+			for _, field := range []string{"build=" + id, "recipe=recipe-1", "key=" + strconv.Quote(keyOf(1)), "caller=team"} {
+				if !strings.Contains(line, field) {
+					t.Errorf("%q lacks %s", line, field)
+				}
+			}
+			_, what, _ := strings.Cut(line, "msg=")
+			got = append(got, strings.Join(strings.Fields(what)[:2], " "))
+		}
+		if want := `["build submitted" "build leased" "build moved" "build published" "build ended"]`; fmt.Sprint(got) != want {
+			t.Errorf("%s, want %s", got, want)
 		}
 	})
 }

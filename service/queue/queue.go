@@ -17,10 +17,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"ampoule/service/builds"
 	"ampoule/service/database"
@@ -55,6 +58,9 @@ type Config struct {
 	Keep time.Duration
 	// KeepLogs is how long its logs stay, if not as long as the build; 0 is as long.
 	KeepLogs time.Duration
+	// Log gives what changes of builds are logged by, of the context in which they change; nil is
+	// nowhere.
+	Log func(ctx context.Context) *logrus.Entry
 	// Temp is a directory for temporary files; empty is the system's.
 	Temp string
 }
@@ -74,6 +80,9 @@ type Queue struct {
 func New(ctx context.Context, c Config) (*Queue, error) {
 	c.Quota, c.Attempts = orDefault(c.Quota, defaultQuota), orDefault(c.Attempts, defaultAttempts)
 	c.Limit, c.Lease = orDefault(c.Limit, defaultLimit), orDefault(c.Lease, defaultLease)
+	if c.Log == nil {
+		c.Log = func(context.Context) *logrus.Entry { return silent() }
+	}
 	if c.Logs == nil {
 		c.Logs = logs.Rows{DB: c.DB}
 		if c.DB.Engine() == database.SQLite {
@@ -91,6 +100,13 @@ func New(ctx context.Context, c Config) (*Queue, error) {
 		}
 	}
 	return q, nil
+}
+
+// silent is a log that goes nowhere.
+func silent() *logrus.Entry {
+	l := logrus.New()
+	l.SetOutput(io.Discard)
+	return logrus.NewEntry(l)
 }
 
 // orDefault is a value, or another one where it is zero.

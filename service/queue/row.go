@@ -175,7 +175,7 @@ func (q *Queue) tell(ctx context.Context, tx database.Tx, r *row, e builds.Event
 	if err != nil {
 		return fmt.Errorf("writing the event of build %s: %w", r.ID, err)
 	}
-	q.logEvent(ctx, r, e)
+	q.logEvent(ctx, tx, r, e)
 	return q.hub.announce(ctx, tx, r.ID)
 }
 

@@ -215,7 +215,8 @@ func (t *teller) flush(last bool) (done bool) {
 		if err := t.l.appendLog(context.WithoutCancel(t.working), s, buffer.Bytes()); err != nil {
 			t.entry.WithError(err).Warn("writing a build's log")
 			var fence *builds.FenceError
-			if t.fenced = errors.As(err, &fence); t.fenced {
+			t.fenced = errors.As(err, &fence)
+			if t.fenced {
 				return true
 			}
 			// A full disk is not waited for: how the build ended matters more.

@@ -80,9 +80,7 @@ func NewWorker(c WorkerConfig) (*Worker, error) {
 	}
 	c.Name, c.Slots, c.Labels = orDefault(c.Name, host), max(c.Slots, 1), sorted(c.Labels)
 	if c.Log == nil {
-		silent := logrus.New()
-		silent.SetOutput(io.Discard)
-		c.Log = logrus.NewEntry(silent)
+		c.Log = silent()
 	}
 	id := newID("", "")
 	c.Log = c.Log.WithField("worker", id)

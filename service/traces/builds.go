@@ -12,7 +12,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"ampoule/builder/progress"
-	"ampoule/registry"
+	"ampoule/internal/watched"
 	"ampoule/service/builds"
 	"ampoule/service/queue"
 )
@@ -44,7 +44,7 @@ func (r *tracing) Run(ctx context.Context, job queue.Job) (builds.Result, error)
 	waited.End(trace.WithTimestamp(job.Build.Started))
 
 	ctx, span := r.t.tracer.Start(ctx, string(job.Build.Kind), about, trace.WithSpanKind(trace.SpanKindConsumer))
-	ctx = registry.Watched(ctx, r.t.calls)
+	ctx = watched.With(ctx, r.t.calls)
 	steps := &steps{ctx: ctx, tracer: r.t.tracer, running: map[step]trace.Span{}}
 	leave := progress.Follow(ctx, steps)
 	claim := job.Claim
@@ -118,20 +118,16 @@ func (s *steps) close() {
 	}
 }
 
-// calls makes spans of requests to registries: up to the header of the answer. They say nothing of
+// calls makes spans of requests to mirrors and registries: up to the header of the answer. They say nothing of
 // a query, in which stores of objects have signatures.
-func (t *Traces) calls(next http.RoundTripper) http.RoundTripper { return &calling{t.tracer, next} }
-
-type calling struct {
-	tracer trace.Tracer
-	next   http.RoundTripper
+func (t *Traces) calls(next http.RoundTripper) http.RoundTripper {
+	return watched.Func(func(req *http.Request) (*http.Response, error) { return t.call(next, req) })
 }
 
-// RoundTrip implements [http.RoundTripper].
-func (c *calling) RoundTrip(req *http.Request) (*http.Response, error) {
-	ctx, span := c.tracer.Start(req.Context(), req.Method+" registry", trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
+func (t *Traces) call(next http.RoundTripper, req *http.Request) (*http.Response, error) {
+	ctx, span := t.tracer.Start(req.Context(), req.Method, trace.WithSpanKind(trace.SpanKindClient), trace.WithAttributes(
 		semconv.HTTPRequestMethodKey.String(req.Method), semconv.ServerAddress(req.URL.Host), semconv.URLPath(req.URL.Path)))
-	resp, err := c.next.RoundTrip(req.WithContext(ctx))
+	resp, err := next.RoundTrip(req.WithContext(ctx))
 	if err == nil {
 		span.SetAttributes(semconv.HTTPResponseStatusCode(resp.StatusCode))
 	}

@@ -23,7 +23,7 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	"ampoule/faults"
-	"ampoule/registry"
+	"ampoule/internal/watched"
 )
 
 // scope names who makes the spans.
@@ -130,7 +130,7 @@ func (t *Traces) Handler(next http.Handler) http.Handler {
 		return next
 	}
 	asking := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		next.ServeHTTP(w, r.WithContext(registry.Watched(r.Context(), t.calls)))
+		next.ServeHTTP(w, r.WithContext(watched.With(r.Context(), t.calls)))
 	})
 	return otelhttp.NewHandler(asking, "request", otelhttp.WithTracerProvider(t.provider), otelhttp.WithPropagators(propagation.TraceContext{}),
 		otelhttp.WithFilter(func(r *http.Request) bool { return r.URL.Path != "/healthz" && r.URL.Path != "/readyz" }))

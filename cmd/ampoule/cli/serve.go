@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"ampoule/builder/sandbox"
 	"ampoule/config"
 	"ampoule/faults"
 	"ampoule/registry"
@@ -29,6 +30,7 @@ import (
 	"ampoule/service/records"
 	"ampoule/service/traces"
 	"ampoule/service/wire"
+	"ampoule/service/worklog"
 	"ampoule/wiring"
 )
 
@@ -189,7 +191,7 @@ func Serve(ctx context.Context, s *Session, o serving, runs runners) (err error)
 
 // serve runs a service over what is open.
 func (s *Session) serve(ctx context.Context, o serving, data string, db *database.DB, w *wiring.Parts, log *logrus.Logger, runs runners) (err error) {
-	c := queue.Config{DB: db, Quota: o.quota, Limit: o.limit, Keep: o.retention.builds, KeepLogs: o.retention.logs}
+	c := queue.Config{DB: db, Quota: o.quota, Limit: o.limit, Keep: o.retention.builds, KeepLogs: o.retention.logs, Log: journal.Of}
 	var book tokens.Records = records.In(db)
 	if db.Engine() == database.SQLite {
 		kept, openErr := openTokens(data)
@@ -220,7 +222,8 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 		}
 	}()
 	m := metrics.New(thisVersion().Version)
-	w.Around, w.Reach = m.Runner, registry.NewReach(o.networks...)
+	w.Around = func(next sandbox.Runner) sandbox.Runner { return m.Runner(worklog.Sandboxes(next)) }
+	w.AroundImages, w.Swept, w.Reach = worklog.Images, worklog.Swept, registry.NewReach(o.networks...)
 	// What is served ends first, then the work, then what both stand on.
 	working, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -271,7 +274,7 @@ func (o serving) worker(ctx context.Context, q *queue.Queue, w *wiring.Parts, m 
 		return nil, err
 	}
 	return queue.NewWorker(queue.WorkerConfig{
-		Queue: q, Runner: tr.Builds(m.Builds(runner)), Version: thisVersion().Version, Platform: platform(), Labels: o.labels, Slots: o.slots, Drain: o.drain,
+		Queue: q, Runner: worklog.Builds(tr.Builds(m.Builds(runner))), Version: thisVersion().Version, Platform: platform(), Labels: o.labels, Slots: o.slots, Drain: o.drain,
 		Log: logrus.NewEntry(log),
 	})
 }

@@ -142,7 +142,7 @@ func TestServeTraces(t *testing.T) {
 	for name, want := range map[string]struct {
 		parent *trace.Span
 		spans  int
-	}{"queued": {asked[0], 1}, "wheel": {built[0], 2}, "claim key": {built[0], 1}, "GET registry": {built[0], -1}} {
+	}{"queued": {asked[0], 1}, "wheel": {built[0], 2}, "claim key": {built[0], 1}, "GET": {built[0], -1}} {
 		found := collector.named(name)
 		if len(found) != want.spans && (want.spans >= 0 || len(found) == 0) {
 			t.Errorf("%d spans %s, want %d", len(found), name, want.spans)
