@@ -102,7 +102,7 @@ var rooms = map[string][]string{
 	"service/queue":         {"service/builds", "service/database", "service/logs", "builder/progress"},
 	"service/queue/history": {"service/database"},
 	// The queue's builds are built as all others are.
-	"service/worker": {"config", "wiring", "builder", "builder/buildlog", "recipes", "service/builds", "service/queue"},
+	"service/worker": {"audit", "config", "wiring", "builder", "builder/buildlog", "recipes", "service/builds", "service/queue"},
 
 	// What goes over the wire, and what asks for it: these run on every machine.
 	"service/problem":    {"address", "recipes"},

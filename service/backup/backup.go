@@ -42,7 +42,7 @@ const (
 	logsDir     = "logs"
 	tempDir     = "tmp"
 	storeDir    = "store"
-	recordsDir     = "kept"
+	recordsDir  = "kept"
 	registryDir = "registry"
 )
 

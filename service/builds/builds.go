@@ -106,6 +106,9 @@ type Result struct {
 	Digest string `json:"digest,omitempty"`
 	// Reused says that the registry had the artifact, and nothing was built.
 	Reused bool `json:"reused,omitempty"`
+	// Accepted counts what the recipe accepts against a rule, of what was published: "binary" are
+	// wheels with native code that were not built here, "exception" those of the gate.
+	Accepted map[string]int `json:"accepted,omitempty"`
 	// Lock is the sha256, in hex, of the lock in the archives; empty for a build.
 	Lock string `json:"lock,omitempty"`
 	// Same says of a forced build whether the second build gave the same bits; nil for others.
