@@ -44,6 +44,8 @@ const (
 	storeDir    = "store"
 	recordsDir  = "kept"
 	registryDir = "registry"
+	// lostDir is the file system's, where a data directory is the whole of one.
+	lostDir = "lost+found"
 )
 
 // Place says what to back up.
@@ -90,8 +92,8 @@ func Make(ctx context.Context, p Place, dest string) (_ Summary, err error) {
 	if err := p.check(); err != nil {
 		return Summary{}, err
 	}
-	if _, err := os.Lstat(dest); !errors.Is(err, fs.ErrNotExist) {
-		return Summary{}, faults.New(faults.Usage, "name a directory that does not exist", "writing the backup %s: there is something of that name", dest)
+	if err := p.checkDest(dest); err != nil {
+		return Summary{}, err
 	}
 	partial := partialOf(dest)
 	done, err := begin(partial)
@@ -118,6 +120,25 @@ func (p Place) check() error {
 			"backing up %s: there is no database %s in it", p.Data, database.File)
 	}
 	return err
+}
+
+// checkDest refuses a place at which no backup can be, or that would be part of it.
+func (p Place) checkDest(dest string) error {
+	wrong := func(hint, what string) error {
+		return faults.New(faults.Usage, hint, "writing the backup %s: %s", dest, what)
+	}
+	if _, err := os.Lstat(dest); !errors.Is(err, fs.ErrNotExist) {
+		return wrong("name a directory that does not exist", "there is something of that name")
+	}
+	if _, err := os.Stat(filepath.Dir(dest)); errors.Is(err, fs.ErrNotExist) {
+		return wrong("make it first", "there is no directory "+filepath.Dir(dest))
+	}
+	for _, dir := range []string{p.Data, p.Store} {
+		if name, err := filepath.Rel(dir, dest); dir != "" && err == nil && filepath.IsLocal(name) {
+			return wrong("name a directory elsewhere, best on another disk", "it would be in "+dir+", which is copied")
+		}
+	}
+	return nil
 }
 
 // PostgresHint says how a service is backed up that has PostgreSQL.
@@ -173,7 +194,7 @@ func (p Place) copyAll(c *copier) error {
 	// Whatever else the service keeps there, such as keys.
 	err := c.tree(p.Data, "", func(name string, _ fs.DirEntry) bool {
 		first, _, _ := strings.Cut(name, "/")
-		return first != logsDir && first != tempDir && first != storeDir && first != database.LockFile && first != database.RestoringDir && !strings.HasPrefix(first, database.File)
+		return first != logsDir && first != tempDir && first != storeDir && first != lostDir && first != database.LockFile && first != database.RestoringDir && !strings.HasPrefix(first, database.File)
 	})
 	if err != nil {
 		return err

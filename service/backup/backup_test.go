@@ -169,6 +169,11 @@ func TestBackup(t *testing.T) {
 	if _, err := s.backup(dest); faults.Of(err) != faults.Usage {
 		t.Errorf("a second one of that name: %v", err)
 	}
+	for _, wrong := range []string{filepath.Join(s.data, "backup"), filepath.Join(s.data, "store/x"), filepath.Join(dir, "none/backup")} {
+		if _, err := s.backup(wrong); faults.Of(err) != faults.Usage || len(faults.Hints(err)) != 1 {
+			t.Errorf("%s: %v", wrong, err)
+		}
+	}
 	databasetest.Open(t, database.Options{Dir: back})
 }
 

@@ -50,7 +50,7 @@ func claim(data string) (release func(), err error) {
 		}
 	}
 	for _, e := range entries {
-		if err == nil && e.Name() != database.LockFile {
+		if err == nil && e.Name() != database.LockFile && e.Name() != lostDir {
 			err = faults.New(faults.Usage, "name a directory that is empty, or does not exist", "putting the backup back: %s is not empty: it has %s", data, e.Name())
 		}
 	}
