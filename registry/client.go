@@ -17,6 +17,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"ampoule/artifact"
+	"ampoule/internal/watched"
 )
 
 // localHost stands for the store's own registry where the client needs a host. It
@@ -125,7 +126,7 @@ func foreignAccess(host string, silence time.Duration, backoff remote.Backoff) (
 
 // accessBy reaches a registry by a transport.
 func accessBy(by http.RoundTripper, host string, silence time.Duration, backoff remote.Backoff) (*access, error) {
-	p := &patient{next: loopbackHTTP{by}, silence: silence}
+	p := &patient{next: watched.Transport{Next: loopbackHTTP{by}}, silence: silence}
 	times := &clock{next: p}
 	a, err := newAccess(host,
 		remote.WithTransport(conditioned{resuming{next: &polite{next: times, most: maxPatience}, wait: resumeWait}}), remote.WithRetryBackoff(backoff), remote.WithRetryPredicate(p.retry),

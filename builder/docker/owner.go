@@ -191,10 +191,19 @@ func (e *Engine) removeOwned(ctx context.Context, id, mark string) error {
 		return err
 	}
 	var errs []error
+	removed := 0
 	for _, c := range containers {
-		if isOwned(c, mark) {
-			errs = append(errs, e.remove(ctx, c.ID))
+		if !isOwned(c, mark) {
+			continue
 		}
+		if err := e.remove(ctx, c.ID); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		removed++
+	}
+	if removed > 0 && e.swept != nil {
+		e.swept(ctx, removed)
 	}
 	return errors.Join(errs...)
 }

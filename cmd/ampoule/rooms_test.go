@@ -27,6 +27,8 @@ var rooms = map[string][]string{
 	"artifact":  {"packaging"},
 	"packaging": {},
 	// Only tests import it.
+	// Whoever watches a context's requests; it knows nobody.
+	"internal/watched":   {},
 	"internal/basetime":  {},
 	"internal/powerloss": {},
 	"internal/postgres":  {},
@@ -46,7 +48,7 @@ var rooms = map[string][]string{
 	"audit":             {"tree"},
 	// It is given values, by whoever has them.
 	"sbom":     {"audit", "tree"},
-	"registry": {"address", "recipes/...", "audit/...", "tree", "store"},
+	"registry": {"address", "internal/watched", "recipes/...", "audit/...", "tree", "store"},
 
 	"builder/memo":     {},
 	"builder/progress": {},
@@ -56,7 +58,7 @@ var rooms = map[string][]string{
 	"builder/sandbox":  {"tree", "builder/progress"},
 	"builder/share":    {"builder/sandbox", "builder/progress"},
 	"builder/docker":   {"tree", "builder/progress", "builder/sandbox/..."},
-	"builder/fetch":    {"address", "config", "recipes", "store", "builder/memo", "builder/progress", "builder/once"},
+	"builder/fetch":    {"address", "config", "internal/watched", "recipes", "store", "builder/memo", "builder/progress", "builder/once"},
 	"builder/layers":   {"tree", "store", "builder/sandbox", "builder/progress", "builder/once"},
 	"builder/relocate": {"tree"},
 	"builder/unpack":   {"tree", "audit/...", "builder/relocate"},
@@ -104,7 +106,7 @@ var rooms = map[string][]string{
 	"service/queue":                 {"service/builds", "service/database", "service/logs", "service/trail", "builder/progress"},
 	"service/queue/history":         {"service/database"},
 	// The queue's builds are built as all others are.
-	"service/worker": {"config", "wiring", "builder", "builder/buildlog", "recipes", "service/builds", "service/queue"},
+	"service/worker": {"audit", "config", "wiring", "builder", "builder/buildlog", "recipes", "service/builds", "service/queue"},
 
 	// What goes over the wire, and what asks for it: these run on every machine.
 	"service/problem":    {"address", "recipes"},
@@ -120,6 +122,9 @@ var rooms = map[string][]string{
 	// Who has asked for which change.
 	"service/trail":   {"service/database", "service/journal"},
 	"service/records": {"registry/tokens", "service/database"},
+	"service/backup":  {"service/database"},
+	"service/traces":  {"builder/progress", "internal/watched", "service/builds", "service/queue"},
+	"service/worklog": {"builder/progress", "builder/sandbox", "internal/watched", "service/builds", "service/journal", "service/queue"},
 	"service/api":     {"address", "audit/...", "builder", "builder/progress", "contents", "recipes/...", "registry/...", "sbom", "service/...", "store"},
 	// Pages know values and interfaces of their own; what they show is foreign to them.
 	"service/web": {"audit", "sbom", "contents", "service/problem"},
@@ -171,7 +176,7 @@ var owners = map[string][]string{
 
 // runtimeOwners is as owners, for packages that tests may use freely.
 var runtimeOwners = map[string][]string{
-	"net/http": {"agent", "builder/fetch/...", "registry/...", "service/..."},
+	"net/http": {"agent", "builder/fetch/...", "internal/watched", "registry/...", "service/..."},
 	// Only tests import the specimens, and what records programs.
 	"os/exec": {"agent/program", "builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "internal/powerloss", "internal/postgres", "registry/trust/keys"},
 	// Source archives are foreign: one package walks them, within limits. Who else reads

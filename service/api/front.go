@@ -9,6 +9,9 @@ import (
 	"sync"
 	"time"
 
+	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
+	"go.opentelemetry.io/otel/trace"
+
 	"ampoule/faults"
 	"ampoule/registry/server"
 	"ampoule/service/journal"
@@ -60,6 +63,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx = journal.In(ctx, s.Log)
 	}
 	ctx = journal.With(ctx, journal.Fields{"request": x.id})
+	if in := trace.SpanContextFromContext(ctx); in.IsSampled() {
+		ctx = journal.With(ctx, journal.Fields{"trace": in.TraceID().String()})
+	}
 	r = r.WithContext(s.watching(ctx, r, x))
 	x.request = r
 	s.setHeaders(answer.Header(), r, x.id)
@@ -120,6 +126,9 @@ func (s *Server) note(r *http.Request, x *exchange, took time.Duration) {
 	if x.route == "" {
 		x.route = "other"
 	}
+	span := trace.SpanFromContext(r.Context())
+	span.SetName(r.Method + " " + x.route)
+	span.SetAttributes(semconv.HTTPRoute(x.route))
 	if s.Observe != nil {
 		s.Observe(x.route, r.Method, x.answer.Status(), took)
 	}

@@ -42,6 +42,9 @@ func (db *DB) openSQLite(ctx context.Context, dir string) error {
 		return err
 	}
 	db.dir, db.unlock = dir, unlock
+	if err := checkWhole(dir); err != nil {
+		return err
+	}
 	db.engine, db.words = SQLite, sqliteWords(db.ahead)
 	path := filepath.Join(dir, File)
 	// What is committed is on disk: an answer that a build was accepted holds after a power loss.
@@ -56,7 +59,10 @@ func (db *DB) openSQLite(ctx context.Context, dir string) error {
 }
 
 func openFile(path string, connections int, pragmas ...string) (*sql.DB, error) {
-	values := url.Values{"_txlock": {"immediate"}, "_pragma": append([]string{"busy_timeout(10000)"}, pragmas...)}
+	return sqlOpen(path, url.Values{"_txlock": {"immediate"}, "_pragma": append([]string{"busy_timeout(10000)"}, pragmas...)}, connections)
+}
+
+func sqlOpen(path string, values url.Values, connections int) (*sql.DB, error) {
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+values.Encode())
 	if err != nil {
 		return nil, fmt.Errorf("opening the database %s: %w", path, err)

@@ -28,7 +28,7 @@ func (c *counting) Run(ctx context.Context, job queue.Job) (builds.Result, error
 	if !counts {
 		return result, err
 	}
-	ended := Build{Kind: string(job.Build.Kind), State: string(state), Took: time.Since(begun)}
+	ended := Build{Kind: string(job.Build.Kind), State: string(state), Took: time.Since(begun), Accepted: result.Accepted}
 	if state == builds.Failed {
 		ended.Err = err
 	}

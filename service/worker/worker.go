@@ -182,6 +182,9 @@ func again(ctx context.Context, b Builder, req builder.Request) (builds.Result, 
 
 func result(made builder.Result) builds.Result {
 	r := builds.Result{Digest: made.Digest, Reused: made.Reused}
+	if v := made.Verdict; v != nil && len(v.Binary)+len(v.Exceptions) > 0 {
+		r.Accepted = map[string]int{"binary": len(v.Binary), "exception": len(v.Exceptions)}
+	}
 	for _, g := range made.Groups {
 		if r.Groups == nil {
 			r.Groups = map[string]string{}

@@ -13,6 +13,7 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
+	"ampoule/builder/sandbox"
 	"ampoule/config"
 	"ampoule/faults"
 	"ampoule/registry"
@@ -26,8 +27,10 @@ import (
 	"ampoule/service/metrics"
 	"ampoule/service/queue"
 	"ampoule/service/records"
+	"ampoule/service/traces"
 	"ampoule/service/trail"
 	"ampoule/service/wire"
+	"ampoule/service/worklog"
 	"ampoule/wiring"
 )
 
@@ -72,25 +75,27 @@ that they came to, by a loopback name or address, or by a name that --host gives
 // serving are the flags of serve.
 type serving struct {
 	server.Config
-	data                   serviceData
-	noWorker               bool
-	slots                  int
-	labels                 []string
-	reach                  []string
-	networks               []netip.Prefix
-	quota                  int
-	limit, drain, lease    time.Duration
-	attempts               int
-	logForm, advertise     string
-	pagesKey               string
-	policy                 string
-	promote                config.Sign
-	sign                   config.Sign
-	access                 string
-	maxArchive, keep       string
-	archiveBytes, keepTime int64
-	keepAudit              string
-	auditTime              time.Duration
+	data                serviceData
+	noWorker            bool
+	slots               int
+	labels              []string
+	reach               []string
+	networks            []netip.Prefix
+	quota               int
+	limit, drain, lease time.Duration
+	attempts            int
+	logForm, advertise  string
+	pagesKey            string
+	policy              string
+	promote             config.Sign
+	sign                config.Sign
+	access              string
+	maxArchive          string
+	archiveBytes        int64
+	keep, keepLogs      string
+	retention           retention
+	keepAudit           string
+	auditTime           time.Duration
 }
 
 func (o *serving) add(cmd *cobra.Command) {
@@ -115,6 +120,7 @@ func (o *serving) add(cmd *cobra.Command) {
 	f.StringVar(&o.keep, "keep-builds", "90d", "how long builds that have ended stay listed, with their logs, or ever")
 	f.StringVar(&o.keepAudit, "keep-audit", "400d", "how long entries of the audit log stay, or ever")
 	f.StringVar(&o.access, "access", "", "the file that names issuers of ID tokens (OpenID Connect), and what those may do whom they know (default: tokens of the service alone)")
+	f.StringVar(&o.keepLogs, "keep-logs", "", "how long the logs of builds that have ended stay (default: as long as the builds)")
 	f.StringVar(&o.advertise, "advertise", "", "HOST[:PORT][/PREFIX] of the registry as clients reach it, which results begin with (default: none)")
 	f.StringVar(&o.pagesKey, "pages-key", "", "the file with the key that seals sessions of the pages, the same for all processes (default: pages-key in the data directory)")
 	f.StringVar(&o.logForm, "log-format", "text", "the form of the log on stderr: text or json")
@@ -134,12 +140,8 @@ func (o *serving) check(cmd *cobra.Command) error {
 	if o.archiveBytes, err = config.ParseSize(o.maxArchive); err != nil {
 		return wrong(fmt.Errorf("--max-archive: %w", err))
 	}
-	if o.keep != "ever" {
-		d, err := config.ParseDuration(o.keep)
-		if err != nil {
-			return wrong(fmt.Errorf("--keep-builds: %w", err))
-		}
-		o.keepTime = int64(d)
+	if o.retention, err = parseRetention(o.keep, o.keepLogs); err != nil {
+		return wrong(err)
 	}
 	if o.keepAudit != "ever" {
 		if o.auditTime, err = config.ParseDuration(o.keepAudit); err != nil {
@@ -211,7 +213,7 @@ func Serve(ctx context.Context, s *Session, o serving, runs runners) (err error)
 
 // serve runs a service over what is open.
 func (s *Session) serve(ctx context.Context, o serving, data string, db *database.DB, w *wiring.Parts, log *logrus.Logger, runs runners) (err error) {
-	c := queue.Config{DB: db, Quota: o.quota, Limit: o.limit, Lease: o.lease, Attempts: o.attempts, Keep: time.Duration(o.keepTime)}
+	c := queue.Config{DB: db, Quota: o.quota, Limit: o.limit, Lease: o.lease, Attempts: o.attempts, Keep: o.retention.builds, KeepLogs: o.retention.logs, Log: journal.Of}
 	var book tokens.Records = records.In(db)
 	if db.Engine() == database.SQLite {
 		kept, openErr := openTokens(data)
@@ -221,17 +223,29 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 		defer func() { err = errors.Join(err, kept.Close()) }()
 		c.Logs, book = logs.Files{Dir: filepath.Join(data, "logs")}, kept
 	}
+	temp, err := scratch(data)
+	if err != nil {
+		return err
+	}
+	c.Temp = temp
 	q, err := queue.New(ctx, c)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, q.Close()) }()
-	temp, err := scratch(data)
+	unsent := func(err error) { log.WithError(err).Warn("sending traces") }
+	tr, err := traces.Start(ctx, s.Environ, thisVersion().Version, unsent)
 	if err != nil {
 		return err
 	}
+	defer func() {
+		if err := tr.Close(ctx); err != nil {
+			unsent(err)
+		}
+	}()
 	m := metrics.New(thisVersion().Version)
-	w.Around, w.Reach = m.Runner, registry.NewReach(o.networks...)
+	w.Around = func(next sandbox.Runner) sandbox.Runner { return m.Runner(worklog.Sandboxes(next)) }
+	w.AroundImages, w.Swept, w.Reach = worklog.Images, worklog.Swept, registry.NewReach(o.networks...)
 	// What is served ends first, then the work, then what both stand on.
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -242,7 +256,7 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 		// A worker does it itself.
 		running.Go(func() { q.Maintain(working, logrus.NewEntry(log)) })
 	} else {
-		worker, err := o.worker(working, q, w, m, log, runs)
+		worker, err := o.worker(working, q, w, m, tr, log, runs)
 		if err != nil {
 			return err
 		}
@@ -259,7 +273,7 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 	if err != nil {
 		return err
 	}
-	err = server.Listen(working, handler, o.Listening(), func(address string) {
+	err = server.Listen(working, tr.Handler(handler), o.Listening(), func(address string) {
 		err := s.print(o.scheme()+address, struct {
 			Address string `json:"address"`
 		}{o.scheme() + address})
@@ -278,13 +292,13 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 }
 
 // worker makes this process's worker.
-func (o serving) worker(ctx context.Context, q *queue.Queue, w *wiring.Parts, m *metrics.Metrics, log *logrus.Logger, runs runners) (*queue.Worker, error) {
+func (o serving) worker(ctx context.Context, q *queue.Queue, w *wiring.Parts, m *metrics.Metrics, tr *traces.Traces, log *logrus.Logger, runs runners) (*queue.Worker, error) {
 	runner, err := runs(ctx, w)
 	if err != nil {
 		return nil, err
 	}
 	return queue.NewWorker(queue.WorkerConfig{
-		Queue: q, Runner: m.Builds(runner), Version: thisVersion().Version, Platform: platform(), Labels: o.labels, Slots: o.slots, Drain: o.drain,
+		Queue: q, Runner: worklog.Builds(tr.Builds(m.Builds(runner))), Version: thisVersion().Version, Platform: platform(), Labels: o.labels, Slots: o.slots, Drain: o.drain,
 		Log: logrus.NewEntry(log),
 	})
 }

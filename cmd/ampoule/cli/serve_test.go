@@ -55,7 +55,7 @@ func startServiceWith(t *testing.T, data, at string, run made, change func(*serv
 	t.Helper()
 	a := &aService{t: t, data: data, errs: &lockedBuffer{}}
 	address := &lockedBuffer{}
-	s := &Session{In: strings.NewReader(""), Out: address, Err: a.errs, Store: at, Output: Text, Progress: display.Plain, Environ: []string{"HOME=" + data}}
+	s := &Session{In: strings.NewReader(""), Out: address, Err: a.errs, Store: at, Output: Text, Progress: display.Plain, Environ: append(tracesEnviron(), "HOME="+data)}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	o := serving{data: serviceData{dir: data}, slots: 2, quota: 50, limit: time.Hour, logForm: "json", archiveBytes: 10 << 20}
