@@ -30,7 +30,7 @@ func Settings() []Setting {
 		{What: "a file for a profile of the processor's time, which `go tool pprof` reads", Flag: "cpuprofile", Default: "none"},
 		{What: "a file for a trace of the execution, which `go tool trace` reads", Flag: "trace", Default: "none"},
 		{What: "the directory of `ampoule/config.toml`", Variables: []string{configHomeVariable}, Default: "`~/.config`"},
-		{What: "where `~` is", Variables: []string{homeVariable}},
+		{What: "where `~` is", Variables: []string{homeVariable, profileVariable}},
 		{What: "the directory of user data", Variables: []string{dataHomeVariable}, Default: "`~/.local/share`"},
 
 		{What: "a source's mirrors", Variables: []string{SourcePrefix + "<NAME>"}, Key: "sources.NAME.mirrors", Default: "what pip, apt and cargo are configured to use; none for `cpython` and sources of your own"},

@@ -16,10 +16,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"syscall"
 
 	"ampoule/faults"
 	"ampoule/recipes"
+	"ampoule/system"
 	"ampoule/tree"
 )
 
@@ -130,7 +130,7 @@ func lfsPointerTo(sum string, size int64) []byte {
 // content reads a regular file. Beside git's name of it, it returns that of the pointer with
 // which Git LFS would have it committed.
 func (r *reader) content(ctx context.Context, p string, info fs.FileInfo, f file, e *tree.Entry) (is blob, pointer string, err error) {
-	in, err := r.root.OpenFile(p, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	in, err := r.root.OpenFile(p, os.O_RDONLY|system.NonBlock, 0)
 	if err != nil {
 		return blob{}, "", err
 	}
@@ -242,7 +242,7 @@ type content struct {
 
 // Open implements [tree.Content].
 func (c content) Open() (io.ReadCloser, error) {
-	f, err := os.OpenFile(c.path, os.O_RDONLY|openFlags, 0)
+	f, err := os.OpenFile(c.path, os.O_RDONLY|system.NonBlock|system.NoFollow, 0)
 	if err != nil {
 		return nil, errors.Join(&ChangedError{c.shown}, err)
 	}

@@ -32,6 +32,7 @@ var rooms = map[string][]string{
 	"faults":             {},
 	"tree":               {},
 	"store":              {},
+	"system":             {"faults"},
 	"recipes":            {"recipes/foreign"},
 	"recipes/foreign":    {},
 	// A recipe that ships with Ampoule is read as any other one is.
@@ -108,7 +109,7 @@ var rooms = map[string][]string{
 	"service/client":     {"address", "builder/progress", "recipes", "service/problem", "service/submission", "service/wire"},
 	"service/wire":       {"service/problem"},
 	// A service in the place of the builder.
-	"service/remote": {"audit", "builder", "builder/progress", "recipes", "service/client", "service/submission", "service/wire"},
+	"service/remote": {"audit", "builder", "builder/progress", "recipes", "registry", "service/client", "service/submission", "service/wire"},
 	// Who asks, and what they may.
 	"service/access":  {"registry/server", "registry/tokens", "service/problem"},
 	"service/journal": {"address"},
@@ -126,7 +127,7 @@ var rooms = map[string][]string{
 }
 
 // leaves are one thing for all rooms: every room but another leaf may import them.
-var leaves = []string{"artifact", "packaging", "faults"}
+var leaves = []string{"artifact", "packaging", "faults", "system"}
 
 // stages are the stages of a build. None knows another one, or how versions are chosen: what
 // one gives, the next one is given as a value.
@@ -164,7 +165,7 @@ var owners = map[string][]string{
 var runtimeOwners = map[string][]string{
 	"net/http": {"agent", "builder/fetch/...", "registry/...", "service/..."},
 	// Only tests import the specimens, and what records programs.
-	"os/exec": {"agent/program", "builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "internal/powerloss", "registry/trust/keys", "service/database/databasetest"},
+	"os/exec": {"system", "agent/program", "builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "internal/powerloss", "registry/trust/keys", "service/database/databasetest"},
 	// Source archives are foreign: one package walks them, within limits. Who else reads
 	// archives reads others: images, wheels, packages of Debian.
 	"archive/tar": {"builder/locking/sources", "tree", "registry/...", "cmd/...", "recipes/internal/...", "builder/sandbox/...", "builder/docker",
@@ -174,6 +175,8 @@ var runtimeOwners = map[string][]string{
 	module + "internal/powerloss":         {},
 	module + "service/web/webtest":        {},
 	"github.com/prometheus/client_golang": {"service/metrics"},
+	// It is empty on Windows.
+	"golang.org/x/sys/unix": {"system", "builder/sandbox/sandboxtest/probe"},
 	// It starts servers.
 	module + "service/database/databasetest": {},
 	// It keeps manifests in memory only.

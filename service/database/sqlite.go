@@ -13,9 +13,10 @@ import (
 	"strings"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sys/unix"
 	// Registers the driver.
 	_ "modernc.org/sqlite"
+
+	"ampoule/system"
 )
 
 const (
@@ -73,8 +74,8 @@ func lock(path string) (func(), error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking the data directory: %w", err)
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	err = system.TryLock(f, system.Exclusive)
+	if errors.Is(err, system.ErrHeld) {
 		holder, _ := io.ReadAll(io.LimitReader(f, 100))
 		f.Close()
 		return nil, &LockedError{Dir: filepath.Dir(path), Holder: strings.TrimSpace(string(holder))}

@@ -14,6 +14,7 @@ import (
 	"ampoule/audit/lint"
 	"ampoule/audit/survey"
 	"ampoule/cmd/ampoule/display"
+	"ampoule/config"
 	"ampoule/faults"
 )
 
@@ -94,6 +95,17 @@ when nothing is any of these.`,
 			if s.LimitMemory != nil {
 				s.LimitMemory(softMemory)
 			}
+			// Nothing of a service is needed: it looks where it is asked to.
+			if cmd.Flags().Changed("server") && s.Server != config.NoService {
+				c, err := s.service()
+				if err != nil {
+					return err
+				}
+				if err := hereAlone(cmd, c, "against", "root", "lint-ignore"); err != nil {
+					return err
+				}
+				return RemoteAudit(cmd.Context(), s, c, args[0], o)
+			}
 			return Audit(cmd.Context(), s, args[0], o)
 		},
 	}
@@ -162,6 +174,15 @@ func Audit(ctx context.Context, s *Session, target string, o AuditOptions) (err 
 	if err != nil {
 		return err
 	}
+	// What is not this machine's is not below its working directory.
+	if t.Files == survey.Machine("/") {
+		report.Base = workingDirectory()
+	}
+	return s.tellReport(report, o)
+}
+
+// tellReport writes a report in the session's form. The error is what it ends with.
+func (s *Session) tellReport(report *survey.Report, o AuditOptions) (err error) {
 	s.answered = true
 	switch s.Output {
 	case JSON:
@@ -169,10 +190,6 @@ func Audit(ctx context.Context, s *Session, target string, o AuditOptions) (err 
 	case JUnit:
 		err = report.WriteJUnit(s.Out)
 	case SARIF:
-		// What is not this machine's is not below its working directory.
-		if t.Files == survey.Machine("/") {
-			report.Base = workingDirectory()
-		}
 		err = report.WriteSARIF(s.Out, thisVersion().Version)
 	default:
 		columns := display.Columns(s.Out)

@@ -23,6 +23,7 @@ import (
 	"ampoule/cmd/ampoule/display"
 	"ampoule/config"
 	"ampoule/recipes"
+	"ampoule/service/client"
 	"ampoule/store"
 	"ampoule/wiring"
 )
@@ -99,6 +100,7 @@ func newCIBuild(s *Session, system *string) *cobra.Command {
 	var groups []string
 	var export string
 	var sign config.Sign
+	var wishes client.Wishes
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Finds or builds the artifact of the checkout, and exports its digest",
@@ -106,13 +108,27 @@ func newCIBuild(s *Session, system *string) *cobra.Command {
 found by its key, or built, judged and published. The result is its reference. Later steps
 get it in the system's own form: the outputs ref, name, digest, key and reused of the step on
 GitHub, ampoule.env in the checkout on GitLab and Jenkins, meta-data on Buildkite. With
---export a file of lines AMPOULE_REF=…, AMPOULE_DIGEST=… and so on is written anywhere.`,
+--export a file of lines AMPOULE_REF=…, AMPOULE_DIGEST=… and so on is written anywhere.
+
+With --server a service builds, as it does for ampoule build.`,
 		Example: `  ampoule ci build --registry registry.example/team
-  ampoule ci build --export ampoule.env --group test`,
+  ampoule ci build --export ampoule.env --group test
+  ampoule ci build --server https://ampoule.example`,
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return s.inCI(cmd.Context(), *system, nil, func(on ci.System, log *ci.Log) error {
+				c, err := s.serviceFor(cmd, wishes)
+				if err != nil {
+					return err
+				}
+				if c != nil {
+					if err := hereAlone(cmd, c, "sign-key", "passphrase-file", "cache", "cache-key", "registry"); err != nil {
+						return err
+					}
+					b := s.remote(c, wishes)
+					return CIBuild(cmd.Context(), s, on, log, b, builder.Request{Groups: groups}, export, b.Reference)
+				}
 				return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
 					if err := s.signBuilds(ctx, w, sign); err != nil {
 						return err
@@ -131,6 +147,8 @@ GitHub, ampoule.env in the checkout on GitLab and Jenkins, meta-data on Buildkit
 	cmd.Flags().StringVar(&export, "export", "", "write the result as variables to this file")
 	s.addCacheFlags(cmd)
 	signKeyFlags(cmd, &sign)
+	forceFlag(cmd, &wishes)
+	wishFlags(cmd, &wishes)
 	return cmd
 }
 

@@ -35,6 +35,8 @@ type Session struct {
 	Out, Err io.Writer
 	// Environ is the environment, as os.Environ has it.
 	Environ []string
+	// GOOS is the system that it runs on, as Go names it; empty is this program's.
+	GOOS string
 	// LimitMemory bounds the memory of the process, softly, in bytes; may be nil.
 	LimitMemory func(bytes int64)
 
@@ -108,7 +110,10 @@ Stdout carries a verb's result and nothing else.
 			if err := s.profiles.begin(); err != nil {
 				return err
 			}
-			return s.setForms(cmd, output, mode)
+			if err := s.setForms(cmd, output, mode); err != nil {
+				return err
+			}
+			return s.checkVenue(cmd)
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
