@@ -186,7 +186,7 @@ func (d *desk) open() error {
 	if d.lock, err = d.dir.OpenFile(lockName, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return fmt.Errorf("opening lock: %w", err)
 	}
-	err = system.TryLock(d.lock, system.Exclusive)
+	err = system.TryLockFile(d.lock, system.Exclusive)
 	if errors.Is(err, system.ErrHeld) {
 		return &BusyError{d.root}
 	}

@@ -137,7 +137,7 @@ func (s *Store) removeLocks() error {
 			return ignoreMissing(err)
 		}
 		defer f.Close()
-		switch err := system.TryLock(f, system.Exclusive); {
+		switch err := system.TryLockFile(f, system.Exclusive); {
 		case errors.Is(err, system.ErrHeld):
 			return nil
 		case err != nil:
@@ -157,7 +157,7 @@ func waitLock(ctx context.Context, f *os.File) error { return waitFor(ctx, f, sy
 func waitFor(ctx context.Context, f *os.File, how system.How, held func()) error {
 	begun, pause := time.Now(), firstLook
 	for {
-		switch err := system.TryLock(f, how); {
+		switch err := system.TryLockFile(f, how); {
 		case err == nil:
 			return nil
 		case !errors.Is(err, system.ErrHeld):

@@ -191,7 +191,7 @@ func (s *Store) claim() error {
 		return err
 	}
 	defer f.Close()
-	if err := system.Lock(f, system.Exclusive); err != nil {
+	if err := system.LockFile(f, system.Exclusive); err != nil {
 		return fmt.Errorf("locking %s: %w", path, err)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, 256))

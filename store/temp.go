@@ -37,7 +37,7 @@ func (s *Store) TempDir() (dir string, remove func() error, err error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", nil, fmt.Errorf("making temporary directory: %w", err)
 		}
-		if err == nil && system.TryLock(f, system.Exclusive) == nil && stillAt(path, f) {
+		if err == nil && system.TryLockFile(f, system.Exclusive) == nil && stillAt(path, f) {
 			return path, func() error { return errors.Join(removeTree(path), f.Close()) }, nil
 		}
 		// A sweep came between making it and locking it.
@@ -145,7 +145,7 @@ func sweepEntry(dir string, entry fs.DirEntry) error {
 		return err
 	}
 	defer f.Close()
-	if err := system.TryLock(f, system.Exclusive); err != nil {
+	if err := system.TryLockFile(f, system.Exclusive); err != nil {
 		return nil
 	}
 	if !stillAt(path, f) {

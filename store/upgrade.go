@@ -39,7 +39,7 @@ func (s *Store) upgrade() error {
 	}
 	if err == nil {
 		defer users.Close()
-		if err := system.TryLock(users, system.Exclusive); errors.Is(err, system.ErrHeld) {
+		if err := system.TryLockFile(users, system.Exclusive); errors.Is(err, system.ErrHeld) {
 			return olderInUse(s.dir)
 		} else if err != nil {
 			return err

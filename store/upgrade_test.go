@@ -80,7 +80,7 @@ func TestUpgradeAgain(t *testing.T) {
 	old(t, s, record1{"inputs", "k", json.RawMessage(`1`)})
 	lock, err := os.Open(filepath.Join(s.Root(), locksDir, usersLock1))
 	if err == nil {
-		err = system.Lock(lock, system.Shared)
+		err = system.LockFile(lock, system.Shared)
 	}
 	if err != nil {
 		t.Fatal(err)

@@ -235,7 +235,7 @@ func (s *Store) eachUse(visit func(path string, text []byte) error) error {
 			return ignoreMissing(err)
 		}
 		defer f.Close()
-		switch err := system.TryLock(f, system.Exclusive); {
+		switch err := system.TryLockFile(f, system.Exclusive); {
 		case errors.Is(err, system.ErrHeld):
 			text, err := os.ReadFile(path)
 			if err != nil {

@@ -10,6 +10,7 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 )
 
 // Flags for opening files; a system may have none of them.
@@ -22,6 +23,9 @@ const (
 	OnlyDirectory = unix.O_DIRECTORY
 )
 
+// Modes says that files have modes, which say who may read, change and run them.
+const Modes = true
+
 // Signals that not all systems send.
 const (
 	SIGUSR1  = syscall.SIGUSR1
@@ -29,15 +33,18 @@ const (
 	SIGWINCH = syscall.SIGWINCH
 )
 
+// Terminal reports whether a file is a terminal that obeys control sequences (ECMA-48).
+func Terminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
+
 // SignalName is a signal's name, as SIGTERM; empty where it has none.
 func SignalName(s syscall.Signal) string { return unix.SignalName(s) }
 
-// Lock locks an open file or directory, and waits for it (flock(2)). The lock ends when the file is
+// LockFile locks an open file or directory, and waits for it (flock(2)). The lock ends when the file is
 // closed, with the process at the latest.
-func Lock(f *os.File, how How) error { return flock(f, how, 0) }
+func LockFile(f *os.File, how How) error { return flock(f, how, 0) }
 
-// TryLock is [Lock], and does not wait: it ends with [ErrHeld].
-func TryLock(f *os.File, how How) error {
+// TryLockFile is [LockFile], and does not wait: it ends with [ErrHeld].
+func TryLockFile(f *os.File, how How) error {
 	err := flock(f, how, unix.LOCK_NB)
 	if errors.Is(err, unix.EWOULDBLOCK) {
 		return ErrHeld

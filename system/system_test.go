@@ -23,22 +23,22 @@ func TestLocks(t *testing.T) {
 		return f
 	}
 	a, b, c := open(), open(), open()
-	if err := Lock(a, Shared); err != nil {
+	if err := LockFile(a, Shared); err != nil {
 		t.Fatal(err)
 	}
-	if err := TryLock(b, Shared); err != nil {
+	if err := TryLockFile(b, Shared); err != nil {
 		t.Errorf("a second one that shares: %v", err)
 	}
-	if err := TryLock(c, Exclusive); !errors.Is(err, ErrHeld) {
+	if err := TryLockFile(c, Exclusive); !errors.Is(err, ErrHeld) {
 		t.Errorf("an exclusive one beside them: %v", err)
 	}
 	if err := errors.Join(a.Close(), b.Close()); err != nil {
 		t.Fatal(err)
 	}
-	if err := TryLock(c, Exclusive); err != nil {
+	if err := TryLockFile(c, Exclusive); err != nil {
 		t.Errorf("an exclusive one alone: %v", err)
 	}
-	if err := TryLock(open(), Shared); !errors.Is(err, ErrHeld) {
+	if err := TryLockFile(open(), Shared); !errors.Is(err, ErrHeld) {
 		t.Errorf("one that shares beside an exclusive one: %v", err)
 	}
 }

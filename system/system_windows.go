@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"syscall"
+
+	"golang.org/x/sys/windows"
 )
 
 // Flags for opening files; a system may have none of them.
@@ -17,6 +19,9 @@ const (
 	OnlyDirectory = 0
 )
 
+// Modes says that files have modes, which say who may read, change and run them.
+const Modes = false
+
 // Signals that not all systems send: here nobody does. The numbers are those of Linux.
 const (
 	SIGUSR1  = syscall.Signal(10)
@@ -24,15 +29,26 @@ const (
 	SIGWINCH = syscall.Signal(28)
 )
 
+// Terminal reports whether a file is a terminal that obeys control sequences (ECMA-48). A console
+// does so when it is asked to, since Windows 10.
+func Terminal(f *os.File) bool {
+	console := windows.Handle(f.Fd())
+	var mode uint32
+	if windows.GetConsoleMode(console, &mode) != nil {
+		return false
+	}
+	return windows.SetConsoleMode(console, mode|windows.ENABLE_VIRTUAL_TERMINAL_PROCESSING) == nil
+}
+
 // SignalName is a signal's name, as SIGTERM; empty where it has none.
 func SignalName(syscall.Signal) string { return "" }
 
-// Lock locks an open file or directory, and waits for it (flock(2)). The lock ends when the file is
+// LockFile locks an open file or directory, and waits for it (flock(2)). The lock ends when the file is
 // closed, with the process at the latest.
-func Lock(*os.File, How) error { return lacks("a lock") }
+func LockFile(*os.File, How) error { return lacks("a lock") }
 
-// TryLock is [Lock], and does not wait: it ends with [ErrHeld].
-func TryLock(*os.File, How) error { return lacks("a lock") }
+// TryLockFile is [LockFile], and does not wait: it ends with [ErrHeld].
+func TryLockFile(*os.File, How) error { return lacks("a lock") }
 
 // StatOf is what the system knows of a file that was looked at; false where it was no file of the
 // system.

@@ -40,7 +40,7 @@ func takeOwner(dir string) (*owner, error) {
 		if err != nil {
 			return nil, fmt.Errorf("making lock file: %w", err)
 		}
-		if err := system.Lock(f, system.Exclusive); err != nil {
+		if err := system.LockFile(f, system.Exclusive); err != nil {
 			return nil, errors.Join(fmt.Errorf("locking %s: %w", f.Name(), err), f.Close(), os.Remove(f.Name()))
 		}
 		if sameFile(f) {
@@ -155,7 +155,7 @@ func (e *Engine) sweepOwner(ctx context.Context, id string) error {
 		return fmt.Errorf("opening lock file: %w", err)
 	}
 	defer f.Close()
-	err = system.TryLock(f, system.Exclusive)
+	err = system.TryLockFile(f, system.Exclusive)
 	if errors.Is(err, system.ErrHeld) {
 		return nil
 	}

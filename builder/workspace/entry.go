@@ -156,11 +156,20 @@ func (r *reader) content(ctx context.Context, p string, info fs.FileInfo, f file
 	}
 	e.Kind, e.Mode, e.Size, e.SHA256 = tree.File, 0o644, n, hex.EncodeToString(sum.Sum(nil))
 	mode := modeFile
-	if info.Mode()&0o100 != 0 {
+	if isExecutable(info.Mode(), f.committed, system.Modes) {
 		e.Mode, mode = 0o755, modeExecutable
 	}
 	e.Content = content{filepath.Join(r.top, filepath.FromSlash(p)), r.shown(p), n, e.SHA256}
 	return blob{mode, hex.EncodeToString(name.Sum(nil))}, r.named(f.committed, lfsPointerTo(e.SHA256, n)), nil
+}
+
+// isExecutable reports whether a file may be run. Where the system has no modes, the commit says so,
+// as git has it (git-config(1), core.fileMode).
+func isExecutable(mode fs.FileMode, committed *blob, modes bool) bool {
+	if modes {
+		return mode&0o100 != 0
+	}
+	return committed != nil && committed.mode == modeExecutable
 }
 
 // nameOf makes the hash by which a repository names its files: the one that what is committed

@@ -40,7 +40,7 @@ func tryLock(file string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := system.TryLock(f, system.Exclusive); err != nil {
+	if err := system.TryLockFile(f, system.Exclusive); err != nil {
 		_ = f.Close()
 		if errors.Is(err, system.ErrHeld) {
 			return nil, nil
@@ -131,7 +131,7 @@ func part(file string) error {
 		return err
 	}
 	defer dir.Close()
-	if err := system.TryLock(dir, system.Exclusive); err != nil {
+	if err := system.TryLockFile(dir, system.Exclusive); err != nil {
 		if errors.Is(err, system.ErrHeld) {
 			return nil // another process is at it
 		}

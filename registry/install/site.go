@@ -259,7 +259,7 @@ func (s *site) take(ctx context.Context, name string) (*os.File, error) {
 		return nil, err
 	}
 	for {
-		err := system.TryLock(lock, system.Exclusive)
+		err := system.TryLockFile(lock, system.Exclusive)
 		if err == nil {
 			return lock, nil
 		}

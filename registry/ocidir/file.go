@@ -113,7 +113,7 @@ func removeUnlocked(path string) error {
 		return err
 	}
 	defer f.Close()
-	err = system.TryLock(f, system.Exclusive)
+	err = system.TryLockFile(f, system.Exclusive)
 	switch {
 	case errors.Is(err, system.ErrHeld):
 		return nil

@@ -89,7 +89,7 @@ func (w *writer) createUpload() (f *os.File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := system.TryLock(f, system.Exclusive); err != nil {
+	if err := system.TryLockFile(f, system.Exclusive); err != nil {
 		return nil, errors.Join(fmt.Errorf("locking an upload: %w", err), os.Remove(f.Name()), f.Close())
 	}
 	return f, nil
@@ -288,7 +288,7 @@ func lockFile(path string) (unlock func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := system.Lock(f, system.Exclusive); err != nil {
+	if err := system.LockFile(f, system.Exclusive); err != nil {
 		return nil, errors.Join(fmt.Errorf("locking %s: %w", path, err), f.Close())
 	}
 	return f.Close, nil

@@ -74,7 +74,7 @@ func lock(path string) (func(), error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking the data directory: %w", err)
 	}
-	err = system.TryLock(f, system.Exclusive)
+	err = system.TryLockFile(f, system.Exclusive)
 	if errors.Is(err, system.ErrHeld) {
 		holder, _ := io.ReadAll(io.LimitReader(f, 100))
 		f.Close()

@@ -242,6 +242,9 @@ func (s *Session) place(ctx context.Context, target, root string, files *survey.
 		*files = image.Files
 		return image, "/", nil
 	}
+	if volume := filepath.VolumeName(target); root == "/" && volume != "" {
+		root = volume + string(filepath.Separator) // Windows has a root for each
+	}
 	if root, err = filepath.Abs(root); err != nil {
 		return nil, "", fmt.Errorf("auditing %s: %w", target, err)
 	}
@@ -256,7 +259,7 @@ func (s *Session) place(ctx context.Context, target, root string, files *survey.
 // inRoot is the absolute path of a file in the system below a root: absolute paths are
 // that system's, others are this one's working directory's.
 func inRoot(root, path string) (string, error) {
-	if filepath.IsAbs(path) {
+	if filepath.IsAbs(path) && filepath.VolumeName(path) == "" {
 		return filepath.ToSlash(path), nil
 	}
 	abs, err := filepath.Abs(path)

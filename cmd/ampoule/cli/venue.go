@@ -51,7 +51,7 @@ var venues = map[string]venue{
 	"channel":      {posix, ""},
 	"ci attest":    {posix, ""},
 	"ci build":     {linux, all},
-	"ci check":     {everywhere, ""},
+	"ci check":     {posix, ""},
 	"ci run":       {linux, ""},
 	"copy":         {posix, ""},
 	"deployments":  {posix, ""},
