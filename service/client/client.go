@@ -113,6 +113,14 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
+// RegistryHost is the host of the server's registry, as references name it: the server's own.
+func (c *Client) RegistryHost() (string, error) {
+	if c.base.Path != "" {
+		return "", faults.New(faults.Usage, "name it with --registry", "the registry of %s is not where its API is: registries have no path before their names", c.base)
+	}
+	return c.base.Host, nil
+}
+
 // String is the server's address.
 func (c *Client) String() string { return c.base.String() }
 

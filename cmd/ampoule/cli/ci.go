@@ -229,7 +229,9 @@ the log. In a shell it goes where they print it, unless --output json prints the
 
 With --junit the named file in the workspace must have been written; its tests are counted.
 What was run, how it ended, and the artifact's digest are a record in the store's logs, and
-in the file that --record names.`,
+in the file that --record names.
+
+With --server a service builds, and the artifact is taken from its registry.`,
 		Example: `  ampoule ci run
   ampoule ci run --group test --junit report.xml -- python3 -m pytest --junitxml=report.xml
   ampoule ci run --ref "$AMPOULE_REF" --record tested.json -e DATABASE_URL -- ./test.sh`,
@@ -252,6 +254,13 @@ in the file that --record names.`,
 				o.user = fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())
 			}
 			return s.inCI(cmd.Context(), *system, o.env, func(on ci.System, log *ci.Log) error {
+				c, err := s.service()
+				if err == nil && c != nil {
+					err = hereAlone(cmd, c, "cache", "cache-key")
+				}
+				if err != nil {
+					return err
+				}
 				return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
 					return s.ciRun(ctx, w, on, log, o)
 				})
@@ -279,9 +288,17 @@ func (s *Session) ciRun(ctx context.Context, w *wiring.Parts, on ci.System, log 
 	if err != nil {
 		return err
 	}
-	b, set, err := s.builder(w)
+	local, set, err := s.builder(w)
 	if err != nil {
 		return err
+	}
+	c, err := s.service()
+	if err != nil {
+		return err
+	}
+	b := Builder(local)
+	if c != nil {
+		b = s.remote(c, client.Wishes{})
 	}
 	return withEngine(ctx, w, func(engine Engine) error {
 		defer s.collectAfter(ctx, w, set.Bounds)

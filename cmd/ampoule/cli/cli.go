@@ -56,6 +56,8 @@ type Session struct {
 	Output   Output
 	Progress display.Mode
 
+	// registryToken is what Registry knows the caller by, where it is a service's.
+	registryToken string
 	// signs says that what the call publishes is signed.
 	signs    bool
 	profiles profiles

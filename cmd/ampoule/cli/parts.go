@@ -14,7 +14,7 @@ import (
 func (s *Session) workplace() config.Place {
 	place := config.PlaceOf(s.Environ)
 	place.Store = cmp.Or(s.Store, place.Store)
-	place.Registry = s.Registry
+	place.Registry, place.RegistryToken = s.Registry, s.registryToken
 	return place
 }
 

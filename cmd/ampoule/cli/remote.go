@@ -34,19 +34,26 @@ type Service interface {
 
 // service is the service that works in this machine's place; nil where this machine works.
 func (s *Session) service() (*client.Client, error) {
+	c, _, err := s.serviceAndToken()
+	return c, err
+}
+
+// serviceAndToken is as service, with the token that it is asked by.
+func (s *Session) serviceAndToken() (*client.Client, string, error) {
 	set, err := config.Read(s.Environ, "")
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	at := set.Service.At(s.Server)
 	if at.URL == "" {
-		return nil, nil
+		return nil, "", nil
 	}
 	secret, err := at.Secret()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return client.New(client.Options{Server: at.URL, Token: secret, Agent: "ampoule/" + thisVersion().Version})
+	c, err := client.New(client.Options{Server: at.URL, Token: secret, Agent: "ampoule/" + thisVersion().Version})
+	return c, secret, err
 }
 
 // remote has a service build and lock.

@@ -35,8 +35,15 @@ const (
 	linux
 )
 
-// all is what a service does of most verbs that it does.
-const all = "yes"
+// What services do of verbs.
+const (
+	// all is what they do of most.
+	all = "yes"
+	// pulled is done here, with artifacts of the service's registry.
+	pulled = "here, with artifacts of its registry"
+	// builtThere is as pulled, and what is to be built is built by the service.
+	builtThere = "it builds, and commands run here"
+)
 
 // venues are the venues of verbs, and of all verbs below one that have no row of their own.
 var venues = map[string]venue{
@@ -52,18 +59,19 @@ var venues = map[string]venue{
 	"ci attest":    {posix, ""},
 	"ci build":     {linux, all},
 	"ci check":     {posix, ""},
-	"ci run":       {linux, ""},
-	"copy":         {posix, ""},
+	"ci run":       {linux, builtThere},
+	"copy":         {posix, pulled},
 	"deployments":  {posix, ""},
 	"diff":         {posix, "artifacts of the service"},
 	"exec":         {linux, ""},
 	"explain":      {everywhere, ""},
-	"export":       {posix, ""},
+	"export":       {posix, pulled},
 	"fetch":        {posix, ""},
 	"host":         {linux, ""},
+	"host install": {linux, pulled},
 	"init":         {everywhere, ""},
 	"inspect":      {posix, "artifacts of the service"},
-	"install":      {linux, ""},
+	"install":      {linux, pulled},
 	"keys":         {everywhere, ""},
 	"list":         {posix, all},
 	"lock":         {linux, all},
@@ -74,17 +82,17 @@ var venues = map[string]venue{
 	"preflight":    {linux, ""},
 	"registry":     {posix, ""},
 	"remove":       {linux, all},
-	"run":          {linux, ""},
-	"save":         {posix, ""},
+	"run":          {linux, pulled},
+	"save":         {posix, pulled},
 	"sbom":         {posix, "artifacts of the service"},
 	"serve":        {linux, ""},
 	"shell":        {linux, ""},
-	"sign":         {posix, ""},
+	"sign":         {posix, pulled},
 	"store":        {posix, ""},
 	"token":        {posix, ""},
 	"tree":         {everywhere, ""},
 	"trust":        {everywhere, ""},
-	"verify":       {posix, ""},
+	"verify":       {posix, pulled},
 	"version":      {everywhere, ""},
 	"why":          {posix, ""},
 }
@@ -102,29 +110,67 @@ func venueOf(cmd *cobra.Command) (venue, bool) {
 
 // checkVenue refuses a verb where neither this machine nor the service that is named can do it.
 func (s *Session) checkVenue(cmd *cobra.Command) error {
-	p, ok := venueOf(cmd)
+	v, ok := venueOf(cmd)
 	if !ok || cmd.HasSubCommands() {
 		return nil
 	}
-	if p.there == "" && cmd.Flags().Changed("server") && s.Server != config.NoService {
+	if v.there == "" && cmd.Flags().Changed("server") && s.Server != config.NoService {
 		return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("%s works on this machine alone: leave --server out", cmd.CommandPath())}
 	}
+	if !s.canHere(cmd, v) {
+		return s.needsService(cmd, v)
+	}
+	if v.there == pulled || v.there == builtThere {
+		return s.takeRegistry(cmd)
+	}
+	return nil
+}
+
+// canHere reports whether this machine does a verb as it is called.
+func (s *Session) canHere(cmd *cobra.Command, v venue) bool {
 	// What only edits a recipe locks nothing.
 	edits := cmd.Flags().Lookup("no-lock")
-	if p.here.has(s.goos()) || edits != nil && edits.Changed {
-		return nil
-	}
-	if p.there == "" {
-		return unfit(cmd, p.here, s.goos(), "run it on a machine that has it")
+	return v.here.has(s.goos()) || edits != nil && edits.Changed
+}
+
+// needsService refuses a verb that this machine cannot do, unless a service that is named does it.
+func (s *Session) needsService(cmd *cobra.Command, v venue) error {
+	if v.there == "" || v.there == pulled || v.there == builtThere {
+		return unfit(cmd, v.here, s.goos(), "run it on a machine that has it")
 	}
 	c, err := s.service()
 	if c != nil || err != nil {
 		return err
 	}
-	if p.here == nowhere {
+	if v.here == nowhere {
 		return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("builds of this machine end with their program: name a service with --server")}
 	}
-	return unfit(cmd, p.here, s.goos(), "a service does it: name it with --server or AMPOULE_SERVER")
+	return unfit(cmd, v.here, s.goos(), "a service does it: name it with --server or AMPOULE_SERVER")
+}
+
+// takeRegistry makes the registry of the service that is named the usual one, unless another one is
+// named, or the store's own is meant.
+func (s *Session) takeRegistry(cmd *cobra.Command) error {
+	own := cmd.Flags().Lookup("all")
+	if own != nil && own.Changed {
+		return nil
+	}
+	c, token, err := s.serviceAndToken()
+	if c == nil || err != nil {
+		return err
+	}
+	if s.Registry != "" {
+		if cmd.Flags().Changed("server") {
+			return &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("--registry %s leads elsewhere than --server: leave one of them out", s.Registry)}
+		}
+		return nil
+	}
+	host, err := c.RegistryHost()
+	if err != nil {
+		return err
+	}
+	s.Registry, s.registryToken = host, token
+	return nil
 }
 
 // unfit says that a verb does not work on a system.

@@ -98,7 +98,7 @@ func TestVenues(t *testing.T) {
 		"a lock on Windows":            {"windows", []string{"add", "six"}, faults.Machine.Code(), []string{"ampoule add needs Linux"}},
 		"an edit on Windows":           {"windows", []string{"add", "six", "--no-lock"}, codeDone, []string{"six"}},
 		"with a service":               {"windows", []string{"build", "--server", "ftp://x"}, codeUsage, []string{"not the address of a server"}},
-		"what no service does":         {"linux", []string{"install", "web@sha256:" + sumA, "--root", "/x", "--server", "https://x.example"}, codeUsage, []string{"ampoule install works on this machine alone"}},
+		"what no service does":         {"linux", []string{"store", "du", "--server", "https://x.example"}, codeUsage, []string{"ampoule store du works on this machine alone"}},
 		"what no service does, either": {"linux", []string{"version", "--server", "none"}, codeDone, nil},
 		"help":                         {"windows", []string{"install", "--help"}, codeDone, nil},
 		"verbs below it":               {"windows", []string{"host"}, codeDone, nil},
@@ -106,6 +106,8 @@ func TestVenues(t *testing.T) {
 		"a lock's wish":                {"linux", []string{"lock", "--label", "gpu"}, codeUsage, []string{"--label is for a service"}},
 		"a file and a service":         {"linux", []string{"diff", "web@sha256:" + sumA, "./x.tar", "--server", "https://x.example"}, codeUsage, []string{"./x.tar leads elsewhere"}},
 		"a host and a service":         {"linux", []string{"sbom", "registry.example/web@sha256:" + sumA, "--server", "https://x.example"}, codeUsage, []string{"leads elsewhere"}},
+		"two registries":               {"linux", []string{"run", "web@sha256:" + sumA, "--registry", "r.example", "--server", "https://x.example"}, codeUsage, []string{"--registry r.example leads elsewhere"}},
+		"a registry below a path":      {"linux", []string{"run", "web@sha256:" + sumA, "--server", "https://x.example/builds"}, codeUsage, []string{"name it with --registry"}},
 		"no wheel":                     {"linux", []string{"audit", "dist", "--server", "https://x.example"}, codeUsage, []string{"a service looks at one wheel"}},
 	} {
 		t.Run(name, func(t *testing.T) {
