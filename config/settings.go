@@ -21,7 +21,7 @@ func Settings() []Setting {
 	return []Setting{
 		{What: "the recipe; its lock stands beside it", Flag: "file", Default: "`ampoule.yaml`"},
 		{What: "the store's directory", Flag: "store", Variables: []string{storeVariable}, Default: "`ampoule` in `$" + dataHomeVariable + "`, else in `~/.local/share`"},
-		{What: "the registry", Flag: "registry", Default: "the store's own"},
+		{What: "the registry", Flag: "registry", Default: "the service's, where one is named, else the store's own"},
 		{What: "the service that works in this machine's place; `none` is none ([service](service.md))", Flag: "server", Variables: []string{serverVariable}, Key: "server.url", Default: "none"},
 		{What: "the token that a service knows the caller by", Variables: []string{tokenVariable}, Default: "none"},
 		{What: "the file with that token", Key: "server.token-file", Default: "none"},

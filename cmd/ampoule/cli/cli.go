@@ -126,7 +126,7 @@ Stdout carries a verb's result and nothing else.
 	flags := root.PersistentFlags()
 	flags.StringVarP(&s.Recipe, "file", "f", "ampoule.yaml", "the recipe")
 	flags.StringVar(&s.Store, "store", "", "the store's directory (default: $AMPOULE_STORE, or ampoule in the user's data directory)")
-	flags.StringVar(&s.Registry, "registry", "", "the registry as HOST[:PORT][/PREFIX] (default: the store's own)")
+	flags.StringVar(&s.Registry, "registry", "", "the registry as HOST[:PORT][/PREFIX] (default: the service's, where one is named, else the store's own)")
 	flags.StringVar(&s.Server, "server", "", "the address of a service that builds in this machine's place, or none (default: $AMPOULE_SERVER)")
 	flags.StringVar(&output, "output", string(Text), "the result's form: text or json (audit: also junit or sarif)")
 	flags.StringVar(&mode, "progress", string(display.Auto), "the form of progress: auto, tty, plain or json")

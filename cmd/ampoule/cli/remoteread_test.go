@@ -76,9 +76,6 @@ func TestServedArtifacts(t *testing.T) {
 	if code, out, errs := there("copy", "web@"+one, filepath.Join(dir, "layout")+"/x"); code != codeDone {
 		t.Errorf("copy: %d %s %s", code, out, errs)
 	}
-	if code, out, errs := there("save", "web@"+one, "--to", filepath.Join(dir, "saved")); code != codeDone {
-		t.Errorf("save: %d %s %s", code, out, errs)
-	}
 	reader := in(filepath.Join(dir, "empty"), "AMPOULE_SERVER="+a.url, "AMPOULE_TOKEN="+a.makeToken("reader", "read:*"))
 	if code, _, errs := reader("export", "web@"+one, "-o", saved+"2"); code != faults.Remote.Code() || !strings.Contains(errs, "token reader may not pull web") {
 		t.Errorf("a token that may not pull: %d %s", code, errs)
