@@ -55,8 +55,10 @@ type access struct {
 	shown string
 	// local is the store's own registry. Inside says that references to it have no host.
 	local, inside bool
-	options       []remote.Option
-	puller        *remote.Puller
+	// byToken says that it is asked by a token of its own.
+	byToken bool
+	options []remote.Option
+	puller  *remote.Puller
 	// transport reaches the store's own registry; nil for others.
 	transport http.RoundTripper
 	// times compares clocks; nil for the store's own registry and for layouts.
@@ -91,6 +93,7 @@ func OpenBy(ref, token string) (*Registry, error) {
 	if err != nil {
 		return nil, err
 	}
+	own.byToken = token != ""
 	return &Registry{own: own, host: reg, prefix: prefix, others: foreign}, nil
 }
 

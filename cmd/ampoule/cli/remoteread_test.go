@@ -77,7 +77,7 @@ func TestServedArtifacts(t *testing.T) {
 		t.Errorf("copy: %d %s %s", code, out, errs)
 	}
 	reader := in(filepath.Join(dir, "empty"), "AMPOULE_SERVER="+a.url, "AMPOULE_TOKEN="+a.makeToken("reader", "read:*"))
-	if code, _, errs := reader("export", "web@"+one, "-o", saved+"2"); code != faults.Remote.Code() || !strings.Contains(errs, "token reader may not pull web") {
+	if code, _, errs := reader("export", "web@"+one, "-o", saved+"2"); code != faults.Remote.Code() || !strings.Contains(errs, "token reader may not pull web") || !strings.Contains(errs, "hint: the token needs a scope") {
 		t.Errorf("a token that may not pull: %d %s", code, errs)
 	}
 }
