@@ -20,6 +20,9 @@ func (s *Session) workplace() config.Place {
 
 // wired opens the parts for a verb's work, and closes them.
 func (s *Session) wired(ctx context.Context, work func(context.Context, *wiring.Parts) error) error {
+	if !posix.has(s.goos()) {
+		return unfit("a store", posix, s.goos(), "")
+	}
 	parts, err := wiring.Open(s.workplace())
 	if err != nil {
 		return err

@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"ampoule/audit/survey"
+	"ampoule/cmd/ampoule/display"
 	"ampoule/contents"
 	"ampoule/packaging"
 	"ampoule/service/client"
@@ -106,6 +107,9 @@ func RemoteSBOM(ctx context.Context, s *Session, c *client.Client, ref, to strin
 	return s.writeBill(data, to)
 }
 
+// maxSent bounds a wheel that a service is to look at, in bytes: it is sent from memory.
+const maxSent = 256 << 20
+
 // RemoteAudit has a service look at a wheel.
 func RemoteAudit(ctx context.Context, s *Session, c *client.Client, wheel string, o AuditOptions) error {
 	l, err := o.lint()
@@ -115,6 +119,13 @@ func RemoteAudit(ctx context.Context, s *Session, c *client.Client, wheel string
 	_, noWheel := packaging.ParseWheelName(filepath.Base(wheel))
 	if noWheel != nil || l.Refuse {
 		return &UsageError{Verb: "ampoule audit", Err: errors.New("a service looks at one wheel, and refuses nothing that --lint tells: leave --server out, nothing else is needed here")}
+	}
+	info, err := os.Stat(wheel)
+	if err != nil {
+		return fmt.Errorf("auditing %s: %w", wheel, err)
+	}
+	if info.Size() > maxSent {
+		return &UsageError{Verb: "ampoule audit", Err: fmt.Errorf("%s is larger than what is sent, %s: leave --server out", wheel, display.Size(maxSent))}
 	}
 	data, err := os.ReadFile(wheel)
 	if err != nil {

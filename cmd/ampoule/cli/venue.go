@@ -136,7 +136,7 @@ func (s *Session) canHere(cmd *cobra.Command, v venue) bool {
 // needsService refuses a verb that this machine cannot do, unless a service that is named does it.
 func (s *Session) needsService(cmd *cobra.Command, v venue) error {
 	if v.there == "" || v.there == pulled || v.there == builtThere {
-		return unfit(cmd, v.here, s.goos(), "run it on a machine that has it")
+		return unfit(cmd.CommandPath(), v.here, s.goos(), "run it on a machine that has it")
 	}
 	c, err := s.service()
 	if c != nil || err != nil {
@@ -145,7 +145,7 @@ func (s *Session) needsService(cmd *cobra.Command, v venue) error {
 	if v.here == nowhere {
 		return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("builds of this machine end with their program: name a service with --server")}
 	}
-	return unfit(cmd, v.here, s.goos(), "a service does it: name it with --server or AMPOULE_SERVER")
+	return unfit(cmd.CommandPath(), v.here, s.goos(), "a service does it: name it with --server or AMPOULE_SERVER")
 }
 
 // takeRegistry makes the registry of the service that is named the usual one, unless another one is
@@ -173,9 +173,9 @@ func (s *Session) takeRegistry(cmd *cobra.Command) error {
 	return nil
 }
 
-// unfit says that a verb does not work on a system.
-func unfit(cmd *cobra.Command, on systems, goos, hint string) error {
-	return faults.New(faults.Machine, hint, "%s needs %s, and this is %s", cmd.CommandPath(), on, system.Name(goos))
+// unfit says that something does not work on a system.
+func unfit(what string, on systems, goos, hint string) error {
+	return faults.New(faults.Machine, hint, "%s needs %s, and this is %s", what, on, system.Name(goos))
 }
 
 // has reports whether a system, as runtime.GOOS names it, is among them.
