@@ -100,7 +100,7 @@ func TestVenues(t *testing.T) {
 		"with a service":               {"windows", []string{"build", "--server", "ftp://x"}, codeUsage, []string{"not the address of a server"}},
 		"what no service does":         {"linux", []string{"store", "du", "--server", "https://x.example"}, codeUsage, []string{"ampoule store du works on this machine alone"}},
 		"what no service does, either": {"linux", []string{"version", "--server", "none"}, codeDone, nil},
-		"an image on Windows":          {"windows", []string{"audit", "python:3.13-slim"}, faults.Machine.Code(), []string{"a store needs Linux or macOS, and this is Windows"}},
+		"an artifact on Windows":       {"windows", []string{"audit", "web@sha256:" + sumA}, faults.Machine.Code(), []string{"a store needs Linux or macOS, and this is Windows"}},
 		"help":                         {"windows", []string{"install", "--help"}, codeDone, nil},
 		"verbs below it":               {"windows", []string{"host"}, codeDone, nil},
 		"a wish without a service":     {"linux", []string{"build", "--force"}, codeUsage, []string{"--force is for a service"}},
