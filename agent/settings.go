@@ -14,13 +14,13 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"ampoule/artifact"
 	"ampoule/config"
 	"ampoule/faults"
 	"ampoule/recipes"
+	"ampoule/system"
 )
 
 //go:embed file.go
@@ -125,8 +125,8 @@ func checkOwner(f *os.File) error {
 	if err != nil {
 		return fmt.Errorf("reading agent's configuration: %w", err)
 	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	if os.Geteuid() != 0 || ok && owner.Uid == 0 && info.Mode().Perm()&0o022 == 0 {
+	stat, ok := system.StatOf(info)
+	if os.Geteuid() != 0 || ok && stat.Owner == 0 && info.Mode().Perm()&0o022 == 0 {
 		return nil
 	}
 	return faults.New(faults.Refused, "chown root "+f.Name()+" && chmod go-w "+f.Name(),

@@ -19,8 +19,8 @@ type Service struct {
 	ActionsToken string `toml:"-"`
 }
 
-// noService as an address says that this machine works, whatever else is set.
-const noService = "none"
+// NoService as an address says that this machine works, whatever else is set.
+const NoService = "none"
 
 // service is what file and environment say of it.
 func (r *reading) service(env environment) Service {
@@ -38,7 +38,7 @@ func (s Service) At(url string) Service {
 	if url != "" {
 		s.URL = url
 	}
-	if s.URL == noService {
+	if s.URL == NoService {
 		s.URL = ""
 	}
 	return s

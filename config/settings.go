@@ -21,7 +21,7 @@ func Settings() []Setting {
 	return []Setting{
 		{What: "the recipe; its lock stands beside it", Flag: "file", Default: "`ampoule.yaml`"},
 		{What: "the store's directory", Flag: "store", Variables: []string{storeVariable}, Default: "`ampoule` in `$" + dataHomeVariable + "`, else in `~/.local/share`"},
-		{What: "the registry", Flag: "registry", Default: "the store's own"},
+		{What: "the registry", Flag: "registry", Default: "the service's, where one is named, else the store's own"},
 		{What: "the service that works in this machine's place; `none` is none ([service](service.md))", Flag: "server", Variables: []string{serverVariable}, Key: "server.url", Default: "none"},
 		{What: "the token that a service knows the caller by", Variables: []string{tokenVariable}, Default: "none"},
 		{What: "what a job of GitHub Actions asks for an ID token with, where there is no other token ([service](service.md#id-tokens-of-others))", Variables: []string{actionsURLVariable, actionsTokenVariable}, Default: "none"},
@@ -31,7 +31,7 @@ func Settings() []Setting {
 		{What: "a file for a profile of the processor's time, which `go tool pprof` reads", Flag: "cpuprofile", Default: "none"},
 		{What: "a file for a trace of the execution, which `go tool trace` reads", Flag: "trace", Default: "none"},
 		{What: "the directory of `ampoule/config.toml`", Variables: []string{configHomeVariable}, Default: "`~/.config`"},
-		{What: "where `~` is", Variables: []string{homeVariable}},
+		{What: "where `~` is", Variables: []string{homeVariable, profileVariable}},
 		{What: "the directory of user data", Variables: []string{dataHomeVariable}, Default: "`~/.local/share`"},
 
 		{What: "a source's mirrors", Variables: []string{SourcePrefix + "<NAME>"}, Key: "sources.NAME.mirrors", Default: "what pip, apt and cargo are configured to use; none for `cpython` and sources of your own"},

@@ -75,7 +75,7 @@ func (p *Parts) Close() error {
 // Registry is the one that the place names, else the store's own.
 func (p *Parts) Registry() (*registry.Registry, error) {
 	if p.place.Registry != "" {
-		return registry.Open(p.place.Registry)
+		return registry.OpenBy(p.place.Registry, p.place.RegistryToken)
 	}
 	return registry.Local(p.Own)
 }

@@ -20,14 +20,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
-
-	"github.com/google/renameio/v2"
 
 	"ampoule/artifact"
 	"ampoule/registry/trust/evidence"
 	"ampoule/registry/trust/keys"
+	"ampoule/system"
 )
 
 // PredicateType is that of a report's statement, whose predicate is a [Report].
@@ -154,7 +152,7 @@ func (r Report) Sign(ctx context.Context, by keys.Signer) ([]byte, error) {
 // Write puts a signed report into a directory, in the place of the one before.
 func (r Report) Write(dir string, data []byte) error {
 	file := filepath.Join(dir, r.file())
-	if err := renameio.WriteFile(file, data, 0o644, renameio.WithTempDir(dir), renameio.IgnoreUmask()); err != nil {
+	if err := system.WriteFile(file, data, 0o644); err != nil {
 		return fmt.Errorf("writing report: %w", err)
 	}
 	return nil
@@ -245,7 +243,7 @@ func (k Keys) ReadDir(ctx context.Context, dir string) ([]Report, []Refused, err
 
 func (k Keys) readFile(file string) (_ Report, err error) {
 	// Others write there: a pipe would keep the reader waiting, and a link leads to another file.
-	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	f, err := os.OpenFile(file, os.O_RDONLY|system.NoFollow|system.NonBlock, 0)
 	if err != nil {
 		return Report{}, fmt.Errorf("reading report: %w", err)
 	}

@@ -36,6 +36,7 @@ var rooms = map[string][]string{
 	"faults":             {},
 	"tree":               {},
 	"store":              {},
+	"system":             {"faults"},
 	"recipes":            {"recipes/foreign"},
 	"recipes/foreign":    {},
 	// A recipe that ships with Ampoule is read as any other one is.
@@ -114,7 +115,7 @@ var rooms = map[string][]string{
 	"service/client":     {"address", "builder/progress", "recipes", "service/problem", "service/submission", "service/wire"},
 	"service/wire":       {"service/problem"},
 	// A service in the place of the builder.
-	"service/remote": {"audit", "builder", "builder/progress", "recipes", "service/client", "service/submission", "service/wire"},
+	"service/remote": {"audit", "builder", "builder/progress", "recipes", "registry", "service/client", "service/submission", "service/wire"},
 	// Who asks, and what they may.
 	"service/access":                    {"address", "recipes", "registry/server", "registry/tokens", "service/problem"},
 	"service/access/issuers/issuertest": {},
@@ -138,7 +139,7 @@ var rooms = map[string][]string{
 }
 
 // leaves are one thing for all rooms: every room but another leaf may import them.
-var leaves = []string{"artifact", "packaging", "faults"}
+var leaves = []string{"artifact", "packaging", "faults", "system"}
 
 // stages are the stages of a build. None knows another one, or how versions are chosen: what
 // one gives, the next one is given as a value.
@@ -178,7 +179,7 @@ var owners = map[string][]string{
 var runtimeOwners = map[string][]string{
 	"net/http": {"agent", "builder/fetch/...", "internal/watched", "registry/...", "service/..."},
 	// Only tests import the specimens, and what records programs.
-	"os/exec": {"agent/program", "builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "internal/powerloss", "internal/postgres", "registry/trust/keys"},
+	"os/exec": {"agent/program", "builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "internal/powerloss", "internal/postgres", "registry/trust/keys", "system"},
 	// Source archives are foreign: one package walks them, within limits. Who else reads
 	// archives reads others: images, wheels, packages of Debian.
 	"archive/tar": {"builder/locking/sources", "tree", "registry/...", "cmd/...", "recipes/internal/...", "builder/sandbox/...", "builder/docker",
@@ -190,6 +191,8 @@ var runtimeOwners = map[string][]string{
 	module + "service/web/webtest":               {},
 	module + "service/access/issuers/issuertest": {},
 	"github.com/prometheus/client_golang":        {"service/metrics"},
+	// It is empty on Windows.
+	"golang.org/x/sys/unix": {"system", "builder/sandbox/sandboxtest/probe"},
 	// They start servers.
 	module + "internal/postgres":             {"service/database/databasetest"},
 	module + "service/database/databasetest": {},

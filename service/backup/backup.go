@@ -21,10 +21,9 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"ampoule/faults"
 	"ampoule/service/database"
+	"ampoule/system"
 )
 
 // Names in the directory of a backup.
@@ -154,8 +153,11 @@ func begin(dir string) (done func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		return nil, errors.Join(faults.New(faults.Machine, "wait for it to end", "another process writes it"), f.Close())
+	if err := system.TryLockFile(f, system.Exclusive); err != nil {
+		if errors.Is(err, system.ErrHeld) {
+			err = faults.New(faults.Machine, "wait for it to end", "another process writes it")
+		}
+		return nil, errors.Join(err, f.Close())
 	}
 	names, err := f.Readdirnames(-1)
 	for _, name := range names {
@@ -279,5 +281,5 @@ func syncTree(dir string) error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(unix.Syncfs(int(f.Fd())), f.Close())
+	return errors.Join(system.Sync(f), f.Close())
 }

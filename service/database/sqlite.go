@@ -11,10 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sys/unix"
 	"modernc.org/sqlite"
+
+	"ampoule/system"
 )
 
 const (
@@ -78,8 +80,8 @@ func lock(path string) (func(), error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking the data directory: %w", err)
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	err = system.TryLockFile(f, system.Exclusive)
+	if errors.Is(err, system.ErrHeld) {
 		holder, _ := io.ReadAll(io.LimitReader(f, 100))
 		f.Close()
 		return nil, &LockedError{Dir: filepath.Dir(path), Holder: strings.TrimSpace(string(holder))}
@@ -171,7 +173,7 @@ const (
 func isFull(err error) bool {
 	var lite *sqlite.Error
 	if !errors.As(err, &lite) {
-		return errors.Is(err, unix.ENOSPC)
+		return errors.Is(err, syscall.ENOSPC)
 	}
 	return lite.Code()&0xff == codeFull || lite.Code() == codeIOSHM
 }

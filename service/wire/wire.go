@@ -176,10 +176,14 @@ type Description struct {
 
 // Image is the artifact for one platform.
 type Image struct {
-	Platform string            `json:"platform"`
-	Digest   string            `json:"digest"`
-	Labels   map[string]string `json:"labels"`
-	Layers   []Layer           `json:"layers"`
+	Platform   string            `json:"platform"`
+	Digest     string            `json:"digest"`
+	Created    time.Time         `json:"created,omitzero"`
+	Entrypoint []string          `json:"entrypoint,omitempty"`
+	Command    []string          `json:"command,omitempty"`
+	Env        []string          `json:"env,omitempty"`
+	Labels     map[string]string `json:"labels"`
+	Layers     []Layer           `json:"layers"`
 }
 
 // Layer is one layer of an image.
@@ -187,7 +191,8 @@ type Layer struct {
 	Name   string `json:"name"`
 	Base   bool   `json:"base"`
 	Digest string `json:"digest"`
-	Size   int64  `json:"size"`
+	DiffID string `json:"diffID,omitempty" doc:"The digest of the layer before it was compressed"`
+	Size   int64  `json:"size" doc:"In bytes, compressed"`
 }
 
 // Referrer is what refers to an artifact.
@@ -195,6 +200,14 @@ type Referrer struct {
 	Type   string `json:"artifactType"`
 	Digest string `json:"digest"`
 	Group  string `json:"group,omitempty"`
+	Files  []File `json:"files,omitempty"`
+}
+
+// File is one file of a referrer.
+type File struct {
+	Name   string `json:"name"`
+	Digest string `json:"digest"`
+	Size   int64  `json:"size" doc:"In bytes"`
 }
 
 // Channel is what a channel names.

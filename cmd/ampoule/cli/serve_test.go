@@ -304,8 +304,10 @@ func TestServedBuildIsCancelled(t *testing.T) {
 	a.token = a.makeToken("me", "build:*")
 	recipeDir := filepath.Dir(local.Recipe)
 	ended := make(chan int, 1)
+	var said string
 	go func() {
-		code, _, _ := a.verb(recipeDir, "build")
+		code, _, errs := a.verb(recipeDir, "build")
+		said = errs
 		ended <- code
 	}()
 	id := <-started
@@ -318,8 +320,8 @@ func TestServedBuildIsCancelled(t *testing.T) {
 	if err := <-stopped; !errors.As(err, &cancelled) {
 		t.Errorf("the worker's build ended: %v", err)
 	}
-	if code := <-ended; code != faults.Interrupted.Code() {
-		t.Errorf("who followed it ended with %d", code)
+	if code := <-ended; code != faults.Interrupted.Code() || !strings.Contains(said, "error: build "+id+" was cancelled by me\n") {
+		t.Errorf("who followed it ended with %d: %s", code, said)
 	}
 	if code, out, errs := a.verb(recipeDir, "cancel", id); code != codeDone || out != "cancelled\n" {
 		t.Errorf("cancelling it again: %d %q %s", code, out, errs)
