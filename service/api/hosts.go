@@ -3,8 +3,6 @@ package api
 import (
 	"cmp"
 	"context"
-	"errors"
-	"io"
 	"net/http"
 	"slices"
 	"strings"
@@ -41,8 +39,9 @@ func (s *Server) addHosts() {
 		OperationID: "report", Method: http.MethodPost, Path: "/v1/reports", Summary: "Takes a host's report", Tags: []string{hostsTag},
 		Description: "The body is a report as ampoule agent signs it: a DSSE envelope of an in-toto statement. It counts where the host's key has signed it. " +
 			"The token reads the channel's repository. The same report again changes nothing; one that is older than the last one is refused with 409.",
-		RequestBody: &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{jsonType: {Schema: &huma.Schema{Type: "object"}}}},
-		Errors:      []int{http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType},
+		RequestBody:  &huma.RequestBody{Required: true, Content: map[string]*huma.MediaType{jsonType: {Schema: &huma.Schema{Type: "object"}}}},
+		MaxBodyBytes: reports.MaxBytes, SkipValidateBody: true,
+		Errors: []int{http.StatusConflict, http.StatusRequestEntityTooLarge, http.StatusUnsupportedMediaType},
 	}, s.report)
 	add(s, needs(tokens.Read), get("list-hosts", "/v1/hosts", "Lists the hosts, by their last reports", hostsTag), s.listHosts)
 	add(s, needs(tokens.Read), get("get-host", "/v1/hosts/{host}", "Says what a host runs, and has run", hostsTag), s.getHost)
@@ -53,26 +52,26 @@ func (s *Server) addHosts() {
 	add(s, needs(tokens.Read), get("deployments", "/v1/deployments", "Says which channels and hosts hold something", hostsTag), s.deployments)
 }
 
+type reportInput struct {
+	RawBody []byte `contentType:"application/json"`
+}
+
 type reportedOutput struct{ Body wire.Reported }
 
 // report takes a report. Who may read the channel's repository may bring one: whose it is, its
 // signature says.
-func (s *Server) report(ctx context.Context, caller access.Caller, _ *struct{}) (*reportedOutput, error) {
+func (s *Server) report(ctx context.Context, caller access.Caller, in *reportInput) (*reportedOutput, error) {
 	if s.Reports == nil {
 		return nil, missing("list of hosts whose reports count")
 	}
-	body, err := reportBody(ctx)
-	if err != nil {
-		return nil, err
-	}
-	r, err := s.Reports.Parse(ctx, body)
+	r, err := s.Reports.Parse(ctx, in.RawBody)
 	if err != nil {
 		return nil, err
 	}
 	if err := caller.Require(tokens.Read, s.own(r).Repository, ""); err != nil {
 		return nil, err
 	}
-	changed, err := s.Reports.Put(ctx, r, body)
+	changed, err := s.Reports.Put(ctx, r, in.RawBody)
 	if err != nil {
 		return nil, err
 	}
@@ -80,23 +79,6 @@ func (s *Server) report(ctx context.Context, caller access.Caller, _ *struct{}) 
 		journal.Of(ctx).WithFields(journal.Fields{"host": r.Host, "channel": r.Channel, "state": string(r.State), "digest": r.Digest}).Info("a host reported something new")
 	}
 	return &reportedOutput{wire.Reported{Host: r.Host, Changed: changed}}, nil
-}
-
-// reportBody reads the body of a request, within the bound of reports.
-func reportBody(ctx context.Context) ([]byte, error) {
-	x := exchangeOf(ctx)
-	if kind, _, _ := strings.Cut(x.request.Header.Get("Content-Type"), ";"); kind != jsonType {
-		return nil, problem.New(http.StatusUnsupportedMediaType, faults.Usage, "send it with Content-Type: "+jsonType, "the body is of type %q", short(kind))
-	}
-	body, err := io.ReadAll(http.MaxBytesReader(x.answer, x.request.Body, reports.MaxBytes))
-	var large *http.MaxBytesError
-	if errors.As(err, &large) {
-		return nil, problem.New(http.StatusRequestEntityTooLarge, faults.Input, "", "the body is larger than the %d bytes of a report", reports.MaxBytes)
-	}
-	if err != nil {
-		return nil, problem.OfRequest(http.StatusBadRequest, "the body ended early")
-	}
-	return body, nil
 }
 
 // own is the channel of a report, as this server names it.

@@ -220,10 +220,10 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 	m := metrics.New(thisVersion().Version)
 	w.Around, w.Reach = m.Runner, registry.NewReach(o.networks...)
 	// What is served ends first, then the work, then what both stand on.
-	working, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
 	var running sync.WaitGroup
 	defer running.Wait()
+	working, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	failed := make(chan error, 1)
 	if o.noWorker {
 		// A worker does it itself.
