@@ -185,10 +185,10 @@ func TestPromotionFromAChannel(t *testing.T) {
 		asked = append(asked, digest)
 		return true, true, nil
 	}, Channels: func(context.Context) (Channels, error) { return nil, faults.New(faults.Remote, "", "away") }}
-	if _, err := p.Promote(t.Context(), "web", "prod", channel.Promotion{From: "staging"}); faults.Of(err) != faults.Remote || len(w.asked)+len(asked) > 0 {
+	if _, err := p.Write(t.Context(), channel.Name{Repository: "web", Channel: "prod"}, "ann", channel.Move{Action: channel.Promote, From: "staging"}); faults.Of(err) != faults.Remote || len(w.asked)+len(asked) > 0 {
 		t.Errorf("%v, %v, %v", err, w.asked, asked)
 	}
-	if _, err := p.Promote(t.Context(), "web", "prod", channel.Promotion{From: "staging", Digest: "sha256:1"}); err != nil || len(w.asked) != 1 || len(asked) != 1 {
+	if _, err := p.Write(t.Context(), channel.Name{Repository: "web", Channel: "prod"}, "ann", channel.Move{Action: channel.Promote, From: "staging", Digest: "sha256:1"}); err != nil || len(w.asked) != 1 || len(asked) != 1 {
 		t.Errorf("%v, %v, %v", err, w.asked, asked)
 	}
 }

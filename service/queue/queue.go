@@ -53,6 +53,8 @@ type Config struct {
 	Attempts int
 	// Keep is how long a build that has ended stays, with its log; 0 is for ever.
 	Keep time.Duration
+	// Ended is told, in the transaction that ends it, of each build; optional.
+	Ended func(ctx context.Context, tx database.Tx, b builds.Build) error
 }
 
 // Queue is what all callers of one process share. Its methods may be called from several

@@ -53,7 +53,7 @@ rules:
 			t.Fatal(err)
 		}
 	}
-	return startServiceWith(t, t.TempDir(), "", run, func(o *serving) { o.access = filepath.Join(dir, "access.yaml") })
+	return startServiceIn(t, t.TempDir(), "", run, func(o *serving) { o.access = filepath.Join(dir, "access.yaml") })
 }
 
 // asks sends a request with a token.
