@@ -53,14 +53,17 @@ test: setup ## Does all set-up and runs all checks and tests, the fastest first
 # (docs/decisions/0058-habits.md): where it serves, the race detector finds that and nothing else.
 RACY := ampoule/contents ampoule/registry/cache ampoule/registry/channel ampoule/cmd/ampoule/cli ampoule/registry ampoule/registry/embedded ampoule/registry/install ampoule/registry/server ampoule/service/web/sources ampoule/wiring
 
+# Packages with tests that measure memory, which the race detector would multiply.
+WEIGHED = $(addprefix ampoule/,$(patsubst %/,%,$(sort $(dir $(shell git grep -l '^//go:build !race' -- '*_test.go')))))
+
 # The race detector needs cgo; what ships is built without.
 test-fast: export CGO_ENABLED := 1
 test-fast: ## Runs the tests that need no Docker, with the race detector
 	go test -race -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -vxE "$$(echo $(RACY) | tr ' ' '|')")
 	# Without cgo, as they are linted and built: nothing is compiled a third time for them.
-	CGO_ENABLED=0 go test -timeout $(TEST_TIMEOUT) $(RACY)
+	CGO_ENABLED=0 go test -timeout $(TEST_TIMEOUT) $(RACY) $(WEIGHED)
 	# They start themselves hundreds of times, as the programs that they drive: with the detector
-	# that takes ten times as long. Some read what is beside their module, where go's cache of
+	# that takes four times as long. Some read what is beside their module, where go's cache of
 	# results does not look.
 	CGO_ENABLED=0 go test -C bench -count=1 -timeout $(TEST_TIMEOUT) ./...
 

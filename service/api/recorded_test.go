@@ -188,6 +188,12 @@ func TestPromotionFromAChannel(t *testing.T) {
 	if _, err := p.Write(t.Context(), channel.Name{Repository: "web", Channel: "prod"}, "ann", channel.Move{Action: channel.Promote, From: "staging"}); faults.Of(err) != faults.Remote || len(w.asked)+len(asked) > 0 {
 		t.Errorf("%v, %v, %v", err, w.asked, asked)
 	}
+	strange := Promotions{Promoter: w, Trust: func(context.Context, string) (bool, bool, error) { return true, false, nil }}
+	for _, action := range []channel.Action{channel.Promote, channel.Restart} {
+		if _, err := strange.Write(t.Context(), channel.Name{Repository: "web", Channel: "prod"}, "ann", channel.Move{Action: action, Digest: "sha256:1"}); faults.Of(err) != faults.Refused || len(w.asked) > 0 {
+			t.Errorf("%s: %v", action, err)
+		}
+	}
 	if _, err := p.Write(t.Context(), channel.Name{Repository: "web", Channel: "prod"}, "ann", channel.Move{Action: channel.Promote, From: "staging", Digest: "sha256:1"}); err != nil || len(w.asked) != 1 || len(asked) != 1 {
 		t.Errorf("%v, %v, %v", err, w.asked, asked)
 	}

@@ -271,7 +271,11 @@ func (c *Channels) judge(ctx context.Context, one *web.Candidate, of, from web.C
 			return err
 		}
 		// Who promotes is known when it is promoted.
-		add(fmt.Sprintf("%d people have approved, other than who promotes", want), people >= want, why)
+		text := fmt.Sprintf("%d people have approved, other than who promotes", want)
+		if want == 1 {
+			text = "one person has approved, other than who promotes"
+		}
+		add(text, people >= want, why)
 	}
 	if of.Frozen != "" {
 		add("the channel is not frozen", false, of.Frozen)
@@ -293,7 +297,7 @@ func (c *Channels) approved(ctx context.Context, of web.Channel, digest string) 
 	}
 	why := "so far nobody has"
 	if len(people) > 0 {
-		why = "so far " + strings.Join(people, ", ")
+		why = "so far: " + strings.Join(people, ", ")
 	}
 	if len(notes) > 0 {
 		why += "; what does not count: " + strings.Join(notes, "; ")
