@@ -55,7 +55,10 @@ func Registry(registry http.RoundTripper, guard *access.Guard, c server.Config, 
 			return // content that no manifest names is nothing yet
 		}
 		entry := trail.Entry{Who: trail.Who{Name: e.Token, ID: e.TokenID}, Action: what, Target: e.Path, Client: e.Client, Result: trail.Done}
-		if e.Status >= http.StatusBadRequest {
+		switch {
+		case e.Status >= http.StatusInternalServerError:
+			entry.Result, entry.Message = trail.Failed, http.StatusText(e.Status)
+		case e.Status >= http.StatusBadRequest:
 			entry.Result, entry.Message = trail.Refused, http.StatusText(e.Status)
 		}
 		if err := log.Write(context.Background(), entry); err != nil {
