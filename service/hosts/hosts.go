@@ -267,8 +267,9 @@ func (b *Book) all(ctx context.Context, query string, args ...any) ([]Reported, 
 			}
 			at := database.Time(received)
 			one := Reported{Received: at, Silent: database.Time(now).Sub(at) > silence}
-			var refused error
-			if one.Report, refused = b.verify(known, []byte(body)); refused != nil {
+			counts, refused := b.verify(known, []byte(body))
+			one.Report = counts
+			if refused != nil {
 				one.Report, one.Refused = reports.Report{Host: host}, refused.Error()
 				if said, err := reports.Unverified([]byte(body)); err == nil {
 					one.Channel, one.Root, one.Time = said.Channel, said.Root, said.Time
