@@ -252,6 +252,11 @@ func (a *Agent) wait(ctx context.Context, d time.Duration) error {
 	if a.sleep != nil {
 		return a.sleep(ctx, d)
 	}
+	return sleep(ctx, d)
+}
+
+// sleep waits by the clock, and returns the context's cause if that ends before.
+func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

@@ -211,14 +211,7 @@ func (s *Service) sleep(ctx context.Context, d time.Duration) error {
 	if s.wait != nil {
 		return s.wait(ctx, d)
 	}
-	timer := time.NewTimer(d)
-	defer timer.Stop()
-	select {
-	case <-timer.C:
-		return nil
-	case <-ctx.Done():
-		return context.Cause(ctx)
-	}
+	return sleep(ctx, d)
 }
 
 func (s *Service) tell(format string, args ...any) {

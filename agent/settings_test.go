@@ -83,8 +83,8 @@ func TestSettingsFaults(t *testing.T) {
 		"a short watch":         {"for: 5m", "for: 1s", `agent.yaml:15:14: it watches for 1s, and looks every 5s`},
 		"a host's path":         {"host: web-1", "host: ../web-1", `agent.yaml:16:16: `},
 		"no key":                {"key: host.key, ", "", `agent.yaml:16:9: `},
-		"reports to nobody":     {`directory: /srv/reports, service: {url: "https://ampoule.example", token-file: token}, `, "", `agent.yaml:16:9: reports go nowhere`},
-		"a token in plain http": {"https://ampoule.example", "http://ampoule.example", `agent.yaml:16:65: the token would cross the network in plain http`},
+		"reports to nobody":     {`directory: /srv/reports, service: {url: "https://ampoule.example", token-file: token}, `, "", `agent.yaml:16:1: reports go nowhere`},
+		"a token in plain http": {"https://ampoule.example", "http://ampoule.example", `agent.yaml:16:63: the token would cross the network in plain http`},
 		"a service's password":  {"https://ampoule.example", "https://me:secret@ampoule.example", `url is no address of a service, or has credentials in it`},
 		"not YAML":              {"smoke:", "smoke: [", `this is not YAML`},
 	} {

@@ -281,8 +281,8 @@ func readableChannels(caller access.Caller, names []string) ([]string, error) {
 	return names, nil
 }
 
-// errElsewhere says that something is not in the registry of this server.
-var errElsewhere = faults.New(faults.NotFound, "", "it is in another registry, and this server looks into its own alone")
+// errOtherRegistry says that something is not in the registry of this server.
+var errOtherRegistry = faults.New(faults.NotFound, "", "it is in another registry, and this server looks into its own alone")
 
 // ownBill gives bills of materials of this server's registry: reports name others, too, and no request
 // has this server ask there.
@@ -292,7 +292,7 @@ func (s *Server) ownBill(ctx context.Context, ref string) ([]byte, error) {
 		name = s.OwnName(name)
 	}
 	if registry.HasHost(name) {
-		return nil, errElsewhere
+		return nil, errOtherRegistry
 	}
 	if s.Source == nil {
 		return nil, missing("registry")
@@ -312,7 +312,7 @@ func (s *Server) lookInto(ctx context.Context, look *deployments.Search, names [
 	}
 	look.Open = func(repository, name string) (*channel.Channel, error) {
 		if !isName(repository) {
-			return nil, errElsewhere
+			return nil, errOtherRegistry
 		}
 		return all.Open(repository, name)
 	}

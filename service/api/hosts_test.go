@@ -107,7 +107,7 @@ func TestReports(t *testing.T) {
 }
 
 // No request has the server ask another registry for what a report names.
-func TestDeploymentsElsewhere(t *testing.T) {
+func TestDeploymentsOfOthers(t *testing.T) {
 	t.Parallel()
 	by, err := keys.Generate()
 	if err != nil {

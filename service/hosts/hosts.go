@@ -267,13 +267,13 @@ func (b *Book) all(ctx context.Context, query string, args ...any) ([]Reported, 
 			}
 			at := database.Time(received)
 			one := Reported{Received: at, Silent: database.Time(now).Sub(at) > silence}
-			one.Report, err = b.verify(known, []byte(body))
-			if err != nil {
-				one.Report = reports.Report{Host: host}
-				if said, unread := reports.Unverified([]byte(body)); unread == nil {
+			counts, refused := b.verify(known, []byte(body))
+			one.Report = counts
+			if refused != nil {
+				one.Report, one.Refused = reports.Report{Host: host}, refused.Error()
+				if said, err := reports.Unverified([]byte(body)); err == nil {
 					one.Channel, one.Root, one.Time = said.Channel, said.Root, said.Time
 				}
-				one.Refused = err.Error()
 			}
 			list = append(list, one)
 			return nil

@@ -218,8 +218,8 @@ func TestServedChannels(t *testing.T) {
 	}
 }
 
-// get asks the API.
-func (c *company) get(who, path string, into any) int {
+// ask asks the service for something.
+func (c *company) ask(who, path string) (status int, body []byte) {
 	c.t.Helper()
 	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, c.service.url+path, nil)
 	if err != nil {
@@ -231,10 +231,20 @@ func (c *company) get(who, path string, into any) int {
 		c.t.Fatal(err)
 	}
 	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+	if body, err = io.ReadAll(resp.Body); err != nil {
 		c.t.Fatal(err)
 	}
-	return resp.StatusCode
+	return resp.StatusCode, body
+}
+
+// get asks the API.
+func (c *company) get(who, path string, into any) int {
+	c.t.Helper()
+	status, body := c.ask(who, path)
+	if err := json.Unmarshal(body, into); err != nil {
+		c.t.Fatal(err)
+	}
+	return status
 }
 
 // A host's agent pushes its reports, and who asks the service is told who runs what.
@@ -307,29 +317,9 @@ func TestServedReports(t *testing.T) {
 		t.Errorf("%d %s", code, errs)
 	}
 	validate(t, "deployments", []byte(out))
-	if metrics := c.text("reader", "/metrics"); !strings.Contains(metrics, `ampoule_hosts{channel="web:staging",state="fell back"} 1`) {
+	if _, metrics := c.ask("reader", "/metrics"); !strings.Contains(string(metrics), `ampoule_hosts{channel="web:staging",state="fell back"} 1`) {
 		t.Errorf("%s", metrics)
 	}
-}
-
-// text asks for something that is no JSON.
-func (c *company) text(who, path string) string {
-	c.t.Helper()
-	req, err := http.NewRequestWithContext(c.t.Context(), http.MethodGet, c.service.url+path, nil)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	req.Header.Set("Authorization", "Bearer "+c.tokens[who])
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	data, err := io.ReadAll(resp.Body)
-	if err != nil {
-		c.t.Fatal(err)
-	}
-	return string(data)
 }
 
 // What a service is told of its fleet is read when it starts.
