@@ -121,16 +121,22 @@ var rooms = map[string][]string{
 	"service/access/issuers/issuertest": {},
 	"service/journal":                   {"address"},
 	// Who has asked for which change.
-	"service/trail":   {"service/database", "service/journal"},
-	"service/records": {"registry/tokens", "service/database"},
-	"service/backup":  {"service/database"},
-	"service/traces":  {"builder/progress", "internal/watched", "service/builds", "service/queue"},
-	"service/worklog": {"builder/progress", "builder/sandbox", "internal/watched", "service/builds", "service/journal", "service/queue"},
-	"service/api":     {"address", "audit/...", "builder", "builder/progress", "contents", "recipes/...", "registry/...", "sbom", "service/...", "store"},
+	"service/trail": {"service/database", "service/journal"},
+	// Channels are written by keys that the service holds.
+	"service/channels": {"registry/...", "service/builds", "service/database", "service/journal", "wiring"},
+	// Reports of hosts, and what digests are made of.
+	"service/deployments": {"agent/reports", "registry/...", "sbom", "service/wire"},
+	"service/hosts":       {"agent/reports", "service/database"},
+	"service/webhooks":    {"address", "recipes", "registry/...", "service/database"},
+	"service/records":     {"registry/tokens", "service/database"},
+	"service/backup":      {"service/database"},
+	"service/traces":      {"builder/progress", "internal/watched", "service/builds", "service/queue"},
+	"service/worklog":     {"builder/progress", "builder/sandbox", "internal/watched", "service/builds", "service/journal", "service/queue"},
+	"service/api":         {"address", "agent/reports", "config", "audit/...", "builder", "builder/progress", "contents", "recipes/...", "registry/...", "sbom", "service/...", "store"},
 	// Pages know values and interfaces of their own; what they show is foreign to them.
 	"service/web": {"audit", "sbom", "contents", "service/problem"},
 	// What is there becomes what pages show.
-	"service/web/sources": {"artifact", "audit", "builder/progress", "contents", "recipes", "registry/...", "sbom", "service/access/...", "service/builds", "service/logs", "service/problem", "service/submission", "service/trail", "service/web"},
+	"service/web/sources": {"agent/reports", "artifact", "audit", "builder/progress", "contents", "recipes", "registry/...", "sbom", "service/access/...", "service/builds", "service/hosts", "service/logs", "service/problem", "service/submission", "service/trail", "service/web"},
 	// Only tests import it.
 	"service/web/webtest": {"audit", "sbom", "contents", "service/web"},
 	"service/metrics":     {"builder", "builder/progress", "builder/sandbox", "audit", "service/builds", "service/queue"},

@@ -55,7 +55,10 @@ func Registry(registry http.RoundTripper, guard *access.Guard, c server.Config, 
 			return // content that no manifest names is nothing yet
 		}
 		entry := trail.Entry{Who: trail.Who{Name: e.Token, ID: e.TokenID}, Action: what, Target: e.Path, Client: e.Client, Result: trail.Done}
-		if e.Status >= http.StatusBadRequest {
+		switch {
+		case e.Status >= http.StatusInternalServerError:
+			entry.Result, entry.Message = trail.Failed, http.StatusText(e.Status)
+		case e.Status >= http.StatusBadRequest:
 			entry.Result, entry.Message = trail.Refused, http.StatusText(e.Status)
 		}
 		if err := log.Write(context.Background(), entry); err != nil {
@@ -86,8 +89,9 @@ func tooMany(wait time.Duration) error {
 	return problem.Later(http.StatusTooManyRequests, wait, faults.Refused, "send fewer requests", "too many requests came from this caller")
 }
 
-// unrecorded are operations whose requests have a body and change nothing that others see.
-var unrecorded = []string{"plan", "audit-wheel"}
+// unrecorded are operations whose requests have a body and change nothing that somebody answers for: a
+// host's report has a signature, and is kept by itself.
+var unrecorded = []string{"plan", "audit-wheel", "report"}
 
 // changes reports whether an operation belongs into the audit log.
 func changes(op *huma.Operation) bool {
@@ -135,37 +139,59 @@ type Promotions struct {
 	Trail Trail
 }
 
-// Promote implements [Promoter]. A digest that this service has built for callers alone who are not
-// trusted is refused.
-func (p Promotions) Promote(ctx context.Context, repository, name string, what channel.Promotion) (*channel.Log, error) {
-	return p.recorded(ctx, "promote", repository, name, what.Digest, what.Reason, func() (*channel.Log, error) {
-		digest, err := p.digest(ctx, repository, what)
-		if err != nil {
-			return nil, err
-		}
-		what.Digest = digest
-		known, trusted, err := p.Trust(ctx, digest)
-		if err != nil {
-			return nil, err
-		}
-		if known && !trusted {
-			return nil, faults.New(faults.Refused, "have it built by a trusted caller", "%s was built for callers who are not trusted", digest)
-		}
-		return p.Promoter.Promote(ctx, repository, name, what)
-	})
+// Write implements [Promoter]. It writes a channel between the beginning and the end of its entry in the
+// audit log.
+func (p Promotions) Write(ctx context.Context, n channel.Name, caller string, m channel.Move) (*channel.Log, error) {
+	if p.Trail == nil {
+		return p.write(ctx, n, caller, m)
+	}
+	details := map[string]string{"recipe": n.Repository, "channel": n.Channel, "digest": m.Digest, "from": m.From, "reason": m.Reason}
+	if m.BreakGlass {
+		details["glass"] = "broken"
+	}
+	end, err := p.Trail.Begin(ctx, string(m.Action), n.String(), details)
+	if err != nil {
+		return nil, err
+	}
+	log, err := p.write(ctx, n, caller, m)
+	if noted := end(err); noted != nil {
+		journal.Of(ctx).WithError(noted).Error("the end of a change is not in the audit log")
+	}
+	return log, err
 }
 
-// digest is what is to be promoted. Where a channel says it, it is read once: what is looked at is what
-// is promoted.
-func (p Promotions) digest(ctx context.Context, repository string, what channel.Promotion) (string, error) {
-	if what.Digest != "" || what.From == "" || p.Channels == nil {
-		return what.Digest, nil
+// write refuses to have a channel name a digest that this service has built for callers alone who are
+// not trusted.
+func (p Promotions) write(ctx context.Context, n channel.Name, caller string, m channel.Move) (*channel.Log, error) {
+	if m.Action != channel.Promote && m.Action != channel.Restart {
+		return p.Promoter.Write(ctx, n, caller, m)
+	}
+	digest, err := p.digest(ctx, n.Repository, m)
+	if err != nil {
+		return nil, err
+	}
+	m.Digest = digest
+	known, trusted, err := p.Trust(ctx, digest)
+	if err != nil {
+		return nil, err
+	}
+	if known && !trusted {
+		return nil, faults.New(faults.Refused, "have it built by a trusted caller", "%s was built for callers who are not trusted", digest)
+	}
+	return p.Promoter.Write(ctx, n, caller, m)
+}
+
+// digest is what a channel is to name. Where another channel says it, it is read once: what is looked at
+// is what is promoted.
+func (p Promotions) digest(ctx context.Context, repository string, m channel.Move) (string, error) {
+	if m.Digest != "" || m.From == "" || p.Channels == nil {
+		return m.Digest, nil
 	}
 	all, err := p.Channels(ctx)
 	if err != nil {
 		return "", err
 	}
-	from, err := all.Open(repository, what.From)
+	from, err := all.Open(repository, m.From)
 	if err != nil {
 		return "", err
 	}
@@ -174,36 +200,6 @@ func (p Promotions) digest(ctx context.Context, repository string, what channel.
 		return "", err
 	}
 	return log.Current()
-}
-
-// Rollback implements [Promoter].
-func (p Promotions) Rollback(ctx context.Context, repository, name, digest, reason string) (*channel.Log, error) {
-	return p.recorded(ctx, "rollback", repository, name, digest, reason, func() (*channel.Log, error) {
-		return p.Promoter.Rollback(ctx, repository, name, digest, reason)
-	})
-}
-
-// Revoke implements [Promoter].
-func (p Promotions) Revoke(ctx context.Context, repository, name, digest, reason string) (*channel.Log, error) {
-	return p.recorded(ctx, "revoke", repository, name, digest, reason, func() (*channel.Log, error) {
-		return p.Promoter.Revoke(ctx, repository, name, digest, reason)
-	})
-}
-
-// recorded writes a channel between the beginning and the end of its entry in the audit log.
-func (p Promotions) recorded(ctx context.Context, action, repository, name, digest, reason string, do func() (*channel.Log, error)) (*channel.Log, error) {
-	if p.Trail == nil {
-		return do()
-	}
-	end, err := p.Trail.Begin(ctx, action, repository+":"+name, map[string]string{"recipe": repository, "channel": name, "digest": digest, "reason": reason})
-	if err != nil {
-		return nil, err
-	}
-	log, err := do()
-	if noted := end(err); noted != nil {
-		journal.Of(ctx).WithError(noted).Error("the end of a change is not in the audit log")
-	}
-	return log, err
 }
 
 func (s *Server) addTrail() {

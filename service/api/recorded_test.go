@@ -185,10 +185,16 @@ func TestPromotionFromAChannel(t *testing.T) {
 		asked = append(asked, digest)
 		return true, true, nil
 	}, Channels: func(context.Context) (Channels, error) { return nil, faults.New(faults.Remote, "", "away") }}
-	if _, err := p.Promote(t.Context(), "web", "prod", channel.Promotion{From: "staging"}); faults.Of(err) != faults.Remote || len(w.asked)+len(asked) > 0 {
+	if _, err := p.Write(t.Context(), channel.Name{Repository: "web", Channel: "prod"}, "ann", channel.Move{Action: channel.Promote, From: "staging"}); faults.Of(err) != faults.Remote || len(w.asked)+len(asked) > 0 {
 		t.Errorf("%v, %v, %v", err, w.asked, asked)
 	}
-	if _, err := p.Promote(t.Context(), "web", "prod", channel.Promotion{From: "staging", Digest: "sha256:1"}); err != nil || len(w.asked) != 1 || len(asked) != 1 {
+	strange := Promotions{Promoter: w, Trust: func(context.Context, string) (bool, bool, error) { return true, false, nil }}
+	for _, action := range []channel.Action{channel.Promote, channel.Restart} {
+		if _, err := strange.Write(t.Context(), channel.Name{Repository: "web", Channel: "prod"}, "ann", channel.Move{Action: action, Digest: "sha256:1"}); faults.Of(err) != faults.Refused || len(w.asked) > 0 {
+			t.Errorf("%s: %v", action, err)
+		}
+	}
+	if _, err := p.Write(t.Context(), channel.Name{Repository: "web", Channel: "prod"}, "ann", channel.Move{Action: channel.Promote, From: "staging", Digest: "sha256:1"}); err != nil || len(w.asked) != 1 || len(asked) != 1 {
 		t.Errorf("%v, %v, %v", err, w.asked, asked)
 	}
 }

@@ -57,10 +57,18 @@ type Config struct {
 	Artifacts Artifacts
 	// Channels are those of the registry; optional.
 	Channels func(ctx context.Context) (Channels, error)
-	// Promoter writes channels; optional. See [Promoter].
+	// Promoter writes channels, Approver approves for them, and Desk looks at them; optional.
 	Promoter Promoter
 	// Trail is the audit log; optional.
-	Trail Trail
+	Trail    Trail
+	Approver Approver
+	Desk     Desk
+	// Reports keeps what hosts report; optional. OwnName is the name of a repository that a host knows
+	// by an address of this server's registry; others stay as they are, and so do all if it is nil.
+	Reports Hosts
+	OwnName func(repository string) string
+	// Webhooks are the receivers of events; optional.
+	Webhooks Webhooks
 	// Pages gets what no route has; optional.
 	Pages http.Handler
 	// Registry answers below /v2/; optional.
@@ -138,6 +146,8 @@ func New(c Config) *Server {
 	s.addLogs()
 	s.addArtifacts()
 	s.addChannels()
+	s.addHosts()
+	s.addWebhooks()
 	s.addAudit()
 	s.addAdmin()
 	s.addTrail()

@@ -312,11 +312,6 @@ func (c *Client) Artifacts(ctx context.Context, name string) (a wire.Artifacts, 
 	return a, c.get(ctx, "/v1/artifacts", query, &a)
 }
 
-// Channel says what a channel names.
-func (c *Client) Channel(ctx context.Context, name, channel string) (of wire.Channel, err error) {
-	return of, c.get(ctx, "/v1/channels/"+url.PathEscape(channel), url.Values{"name": {name}}, &of)
-}
-
 // WhoAmI says whose token it is.
 func (c *Client) WhoAmI(ctx context.Context) (w wire.Who, err error) {
 	return w, c.get(ctx, "/v1/whoami", nil, &w)

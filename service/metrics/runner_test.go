@@ -93,6 +93,9 @@ func (c counted) Stats(context.Context) (builds.Stats, error) { return builds.St
 func TestWatchQueue(t *testing.T) {
 	t.Parallel()
 	m := metrics.New("")
-	m.WatchQueue(counted{States: map[builds.State]int{builds.Gating: 2}, Oldest: time.Minute, Workers: 3})
-	want(t, read(t, m), `ampoule_queue_builds{state="queued"} 0`, `ampoule_queue_builds{state="gating"} 2`, `ampoule_queue_oldest_seconds 60`, `ampoule_workers 3`)
+	m.WatchQueue(counted{States: map[builds.State]int{builds.Gating: 2}, Oldest: time.Minute, Workers: 3}, func(context.Context) (map[metrics.Host]int, error) {
+		return map[metrics.Host]int{{Channel: "web:prod", State: "fell back"}: 2}, nil
+	})
+	want(t, read(t, m), `ampoule_queue_builds{state="queued"} 0`, `ampoule_queue_builds{state="gating"} 2`, `ampoule_queue_oldest_seconds 60`, `ampoule_workers 3`,
+		`ampoule_hosts{channel="web:prod",state="fell back"} 2`)
 }

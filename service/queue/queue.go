@@ -64,6 +64,8 @@ type Config struct {
 	Log func(ctx context.Context) *logrus.Entry
 	// Temp is a directory for temporary files; empty is the system's.
 	Temp string
+	// Ended is told, in the transaction that ends it, of each build; optional.
+	Ended func(ctx context.Context, tx database.Tx, b builds.Build) error
 }
 
 // Queue is what all callers of one process share. Its methods may be called from several

@@ -177,6 +177,11 @@ func (q *Queue) tell(ctx context.Context, tx database.Tx, r *row, e builds.Event
 	if err != nil {
 		return fmt.Errorf("writing the event of build %s: %w", r.ID, err)
 	}
+	if q.config.Ended != nil && e.What == builds.Ended {
+		if err := q.config.Ended(ctx, tx, r.Build); err != nil {
+			return err
+		}
+	}
 	q.logEvent(ctx, tx, r, e)
 	q.hub.announce(tx, r.ID)
 	return nil

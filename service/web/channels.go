@@ -70,6 +70,10 @@ func (p *Pages) oneChannel(e *exchange) (OneChannel, error) {
 	hosts, err := p.Fleet.Hosts(e.Context())
 	for _, h := range hosts {
 		if h.Channel == c.Ref() {
+			// It has not heard of it yet.
+			if h.State == HostCurrent && h.Digest != c.Digest {
+				h.State, h.Wanted = HostBehind, c.Digest
+			}
 			body.Followers = append(body.Followers, h)
 		}
 	}

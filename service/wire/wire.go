@@ -210,25 +210,6 @@ type File struct {
 	Size   int64  `json:"size" doc:"In bytes"`
 }
 
-// Channel is what a channel names.
-type Channel struct {
-	Name    string         `json:"name" doc:"The repository"`
-	Channel string         `json:"channel"`
-	Digest  string         `json:"digest,omitempty" doc:"What it names now; empty before the first entry, and where that is revoked"`
-	Ref     string         `json:"ref,omitempty"`
-	Entries []ChannelEntry `json:"entries" doc:"The last one first"`
-}
-
-// ChannelEntry is one entry of a channel's log, which was verified.
-type ChannelEntry struct {
-	Seq    int       `json:"seq"`
-	Time   time.Time `json:"time"`
-	Action string    `json:"action"`
-	Digest string    `json:"digest,omitempty"`
-	By     string    `json:"by" doc:"The key that signed it"`
-	Reason string    `json:"reason,omitempty"`
-}
-
 // Who is who asks.
 type Who struct {
 	Name    string    `json:"name"`

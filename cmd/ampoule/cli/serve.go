@@ -17,7 +17,6 @@ import (
 	"ampoule/config"
 	"ampoule/faults"
 	"ampoule/registry"
-	"ampoule/registry/channel"
 	"ampoule/registry/server"
 	"ampoule/registry/tokens"
 	"ampoule/service/api"
@@ -29,6 +28,7 @@ import (
 	"ampoule/service/records"
 	"ampoule/service/traces"
 	"ampoule/service/trail"
+	"ampoule/service/webhooks"
 	"ampoule/service/wire"
 	"ampoule/service/worklog"
 	"ampoule/wiring"
@@ -88,6 +88,7 @@ type serving struct {
 	pagesKey            string
 	policy              string
 	promote             config.Sign
+	fleet               servingFleet
 	sign                config.Sign
 	access              string
 	maxArchive          string
@@ -128,6 +129,7 @@ func (o *serving) add(cmd *cobra.Command) {
 	f.StringVar(&o.promote.Key, "promote-key", "", "the encrypted private key that entries of channels are signed with (default: channels are only read)")
 	f.StringVar(&o.promote.PassphraseFile, "passphrase-file", "", "the file with the passphrase of these keys")
 	channelPolicyFlag(cmd, &o.policy)
+	o.fleet.add(cmd)
 }
 
 // minLease is the shortest lease: a sixth of it is the time between signs of life.
@@ -228,6 +230,13 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 		return err
 	}
 	c.Temp = temp
+	out, err := o.fleet.openOutbox(db)
+	if err != nil {
+		return err
+	}
+	if out != nil {
+		c.Ended = buildEnded(out)
+	}
 	q, err := queue.New(ctx, c)
 	if err != nil {
 		return err
@@ -269,9 +278,12 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 	}
 	changes := trail.Open(db, o.auditTime)
 	running.Go(func() { changes.Maintain(working, logrus.NewEntry(log)) })
-	handler, err := s.handler(working, o, data, db, q, tokens.Open(book), w, temp, m, log, changes)
+	handler, senders, err := s.handler(working, o, data, db, q, out, tokens.Open(book), w, temp, m, log, changes)
 	if err != nil {
 		return err
+	}
+	for _, send := range senders {
+		running.Go(func() { send(working) })
 	}
 	err = server.Listen(working, tr.Handler(handler), o.Listening(), func(address string) {
 		err := s.print(o.scheme()+address, struct {
@@ -320,24 +332,24 @@ func scratch(data string) (string, error) {
 	return dir, nil
 }
 
-// handler answers a service's requests.
-func (s *Session) handler(ctx context.Context, o serving, data string, db *database.DB, q *queue.Queue, book *tokens.Book, w *wiring.Parts, temp string, m *metrics.Metrics, log *logrus.Logger, changes *trail.Log) (*api.Server, error) {
+// handler answers a service's requests. Senders tell others what happens, as long as a context lasts.
+func (s *Session) handler(ctx context.Context, o serving, data string, db *database.DB, q *queue.Queue, out *webhooks.Outbox, book *tokens.Book, w *wiring.Parts, temp string, m *metrics.Metrics, log *logrus.Logger, changes *trail.Log) (_ *api.Server, senders []func(context.Context), err error) {
 	reg, err := w.Registry()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	warn := func(message string) { logrus.NewEntry(log).Warn(message) }
 	o.Warn = warn
 	armed, err := book.Any()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if !armed && o.access == "" {
 		s.tell("there is no token, and nobody may do anything: make one with `ampoule token create NAME --scope 'admin:*'`")
 	}
 	guard, err := s.guard(o, book, warn)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	version := thisVersion()
 	c := api.Config{
@@ -352,86 +364,16 @@ func (s *Session) handler(ctx context.Context, o serving, data string, db *datab
 			logrus.NewEntry(log).WithError(err).Error("a change is not in the audit log")
 		})
 	}
-	if err := s.channels(ctx, o, w, q, &c); err != nil {
-		return nil, err
+	if out != nil {
+		c.Webhooks = out
 	}
-	if err := s.pages(ctx, o, data, q, w, m, changes, &c); err != nil {
-		return nil, err
-	}
-	return api.New(c), nil
-}
-
-// channels gives the API the channels of its registry, and the key to write them with.
-func (s *Session) channels(ctx context.Context, o serving, w *wiring.Parts, q *queue.Queue, c *api.Config) error {
-	set, err := config.Read(s.Environ, "")
+	f, err := s.openFleet(ctx, o, db, q, w, out, &c)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	policy := o.policy
-	if policy == "" {
-		policy = set.Trust.Policy
-	}
-	if policy == "" {
-		if o.promote.Key != "" {
-			return &UsageError{Verb: "ampoule serve", Err: errors.New("--promote-key needs a policy, which names the trust root: give --policy")}
-		}
-		return nil
-	}
-	c.Channels = func(ctx context.Context) (api.Channels, error) { return w.Channels(ctx, policy) }
-	if o.promote.Key == "" {
-		return nil
-	}
-	by, err := s.signer(ctx, o.promote)
+	names, err := s.pages(ctx, o, data, q, w, m, f, changes, &c)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	c.Promoter = api.Promotions{Promoter: promoter{w, policy, by}, Trust: q.Trust, Channels: c.Channels, Trail: c.Trail}
-	return nil
-}
-
-// promoter writes channels by the service's key.
-type promoter struct {
-	parts  *wiring.Parts
-	policy string
-	by     *wiring.Signing
-}
-
-// writer opens what adds entries to a channel.
-func (p promoter) writer(ctx context.Context, repository, name string) (*channel.Writer, error) {
-	all, err := p.parts.Channels(ctx, p.policy)
-	if err != nil {
-		return nil, err
-	}
-	to, err := all.Open(repository, name)
-	if err != nil {
-		return nil, err
-	}
-	return all.Writer(ctx, to, p.by.By)
-}
-
-// Promote implements [api.Promoter].
-func (p promoter) Promote(ctx context.Context, repository, name string, what channel.Promotion) (*channel.Log, error) {
-	w, err := p.writer(ctx, repository, name)
-	if err != nil {
-		return nil, err
-	}
-	return w.Promote(ctx, what)
-}
-
-// Rollback implements [api.Promoter].
-func (p promoter) Rollback(ctx context.Context, repository, name, digest, reason string) (*channel.Log, error) {
-	w, err := p.writer(ctx, repository, name)
-	if err != nil {
-		return nil, err
-	}
-	return w.Rollback(ctx, digest, reason)
-}
-
-// Revoke implements [api.Promoter].
-func (p promoter) Revoke(ctx context.Context, repository, name, digest, reason string) (*channel.Log, error) {
-	w, err := p.writer(ctx, repository, name)
-	if err != nil {
-		return nil, err
-	}
-	return w.Revoke(ctx, digest, reason)
+	return api.New(c), f.senders(db, w, names, log), nil
 }

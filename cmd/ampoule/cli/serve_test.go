@@ -44,14 +44,9 @@ func startService(t *testing.T, data string, run made) *aService {
 	return startServiceIn(t, data, "", run)
 }
 
-// startServiceIn is as startService, with another store than the data directory's.
-func startServiceIn(t *testing.T, data, at string, run made) *aService {
-	t.Helper()
-	return startServiceWith(t, data, at, run, func(*serving) {})
-}
-
-// startServiceWith is as startServiceIn, with other flags.
-func startServiceWith(t *testing.T, data, at string, run made, change func(*serving)) *aService {
+// startServiceIn is as startService, with another store than the data directory's, and changes of its
+// flags.
+func startServiceIn(t *testing.T, data, at string, run made, changes ...func(*serving)) *aService {
 	t.Helper()
 	a := &aService{t: t, data: data, errs: &lockedBuffer{}}
 	address := &lockedBuffer{}
@@ -60,7 +55,9 @@ func startServiceWith(t *testing.T, data, at string, run made, change func(*serv
 	ended := make(chan error, 1)
 	o := serving{data: serviceData{dir: data}, slots: 2, quota: 50, limit: time.Hour, logForm: "json", archiveBytes: 10 << 20}
 	o.Listen = "127.0.0.1:0"
-	change(&o)
+	for _, change := range changes {
+		change(&o)
+	}
 	go func() {
 		ended <- Serve(ctx, s, o, func(_ context.Context, w *wiring.Parts) (queue.Runner, error) {
 			if w.Reach == nil {

@@ -53,7 +53,7 @@ rules:
 			t.Fatal(err)
 		}
 	}
-	return startServiceWith(t, t.TempDir(), "", run, func(o *serving) { o.access = filepath.Join(dir, "access.yaml") })
+	return startServiceIn(t, t.TempDir(), "", run, func(o *serving) { o.access = filepath.Join(dir, "access.yaml") })
 }
 
 // asks sends a request with a token.
@@ -279,6 +279,41 @@ func TestServeLogin(t *testing.T) {
 		if secret != "" && strings.Contains(log, secret) {
 			t.Errorf("the log has %s", secret)
 		}
+	}
+}
+
+// What is written to the registry and removed there is in the audit log, and in the access log with its
+// caller.
+func TestServeRecordsTheRegistry(t *testing.T) {
+	t.Parallel()
+	a := startService(t, t.TempDir(), func(context.Context, queue.Job) (builds.Result, error) { return builds.Result{}, nil })
+	admin, pusher := a.makeToken("admin", "admin:*"), a.makeToken("pusher", "push:team/*")
+	put := func(path, manifest string) int {
+		t.Helper()
+		req, _ := http.NewRequestWithContext(t.Context(), http.MethodPut, a.url+path, strings.NewReader(manifest))
+		req.Header.Set("Authorization", "Bearer "+pusher)
+		req.Header.Set("Content-Type", "application/vnd.oci.image.index.v1+json")
+		answer, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		answer.Body.Close()
+		return answer.StatusCode
+	}
+	const index = `{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}`
+	if status := put("/v2/team/web/manifests/v1", index); status != http.StatusCreated {
+		t.Fatal(status)
+	}
+	if status := put("/v2/web/manifests/v1", index); status != http.StatusForbidden {
+		t.Fatal(status)
+	}
+	_, text := a.asks(http.MethodGet, "/v1/audit?caller=pusher", admin, nil)
+	page := decoded[wire.Audit](t, text)
+	if len(page.Entries) != 2 || page.Entries[0].Result != "refused" || page.Entries[1].Result != "done" || page.Entries[1].Action != "registry-write" || page.Entries[1].Target != "/v2/team/web/manifests/v1" {
+		t.Errorf("%s", text)
+	}
+	if log := a.errs.String(); !strings.Contains(log, `"caller":"pusher"`) || strings.Contains(log, pusher) {
+		t.Errorf("%s", log)
 	}
 }
 
