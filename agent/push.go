@@ -239,10 +239,10 @@ func (s *Service) push(ctx context.Context, data []byte) (after time.Duration, e
 		return 0, faults.New(faults.Remote, "", "pushing the report: %w", err)
 	}
 	defer resp.Body.Close()
-	switch {
-	case resp.StatusCode == http.StatusOK:
+	switch resp.StatusCode {
+	case http.StatusOK:
 		return 0, nil
-	case resp.StatusCode == http.StatusConflict:
+	case http.StatusConflict:
 		// The service has a newer one: of another process of this root, or of before the clock was set.
 		s.tell("%s has a newer report of this host than %s", s.URL, problemOf(resp))
 		return 0, nil

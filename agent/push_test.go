@@ -92,6 +92,16 @@ func (s *Service) reported(t *testing.T, count int) {
 	}
 }
 
+// settles waits until nothing is left to push.
+func (s *Service) settles(t *testing.T) {
+	t.Helper()
+	for begun := time.Now(); s.next() != nil; time.Sleep(5 * time.Millisecond) {
+		if time.Since(begun) > time.Minute {
+			t.Fatal("the report is not pushed")
+		}
+	}
+}
+
 // A service that fails is asked again, with the newest report, by whichever token the file has then.
 func TestPush(t *testing.T) {
 	t.Parallel()
@@ -99,6 +109,7 @@ func TestPush(t *testing.T) {
 	to.statuses = []int{http.StatusServiceUnavailable, http.StatusServiceUnavailable, http.StatusUnauthorized}
 	s.Begin(t.Context())
 	s.reported(t, 1)
+	s.settles(t)
 	s.End()
 	if got := to.counts(); len(got) != 1 || got[0] != 1 || to.tokens[0] != "Bearer secret-1" {
 		t.Errorf("%v by %v", got, to.tokens)
@@ -114,6 +125,7 @@ func TestPush(t *testing.T) {
 	to.statuses = []int{http.StatusConflict}
 	to.mu.Unlock()
 	s.reported(t, 2)
+	s.settles(t)
 	s.End()
 	if s.next() != nil || len(to.counts()) != 1 {
 		t.Errorf("an older report is kept")
@@ -142,6 +154,7 @@ func TestPushNeverBlocks(t *testing.T) {
 	to.hang = nil
 	to.mu.Unlock()
 	later.Begin(t.Context())
+	later.settles(t)
 	later.End()
 	if got := to.counts(); got[len(got)-1] != 50 {
 		t.Errorf("%v", got)

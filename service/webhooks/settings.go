@@ -144,7 +144,7 @@ func Parse(file string, text []byte) ([]Hook, error) {
 	return hooks, all.Err()
 }
 
-const secretHint = "printf 'whsec_%s\\n' \"$(head -c 32 /dev/urandom | base64)\" makes one"
+const secretHint = "printf 'whsec_%s\\n' \"$(head -c 32 /dev/urandom | base64)\" makes one" //nolint:gosec // it has none
 
 // wrongURL says what is wrong with an address: what is sent says what a company builds and runs.
 func wrongURL(text string) (what, hint string) {

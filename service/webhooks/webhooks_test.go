@@ -316,9 +316,8 @@ func TestBadReceivers(t *testing.T) {
 			r.to.answer = c.answer
 			r.to.mu.Unlock()
 			s := r.sender(r.Outbox, loopback)
-			s.client.Timeout = 300 * time.Millisecond
-			if c.state == Delivered {
-				s.client.Timeout = answerTime
+			if c.says == "has not answered within" {
+				s.client.Timeout = 300 * time.Millisecond
 			}
 			r.happens(c.name)
 			find := func() Delivery {

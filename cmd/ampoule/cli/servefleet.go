@@ -83,7 +83,7 @@ func (s *Session) openFleet(ctx context.Context, o serving, db *database.DB, q *
 		}
 		f.giveChannels(c, q)
 	}
-	f.own = ownNames(s.Registry, o, f.desk)
+	f.own = ownNames(s.Registry, o, f.desk) //nolint:contextcheck // what rules name is remembered for all who ask
 	c.OwnName = f.own
 	if policy != "" || o.fleet.hostKeys != "" {
 		f.book = &hosts.Book{DB: db, Keys: func(ctx context.Context) (reports.Keys, error) { return hostKeys(ctx, w, o.fleet.hostKeys, policy) }}

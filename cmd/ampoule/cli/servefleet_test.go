@@ -261,14 +261,13 @@ func TestServedReports(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c.write("token", c.tokens["reader"]+"\n")
-	c.write("token-of-others", c.tokens["others"]+"\n")
+	c.write("token", c.tokens["others"]+"\n")
 	root := t.TempDir()
 	if err := os.Mkdir(root+"/agent", 0o755); err != nil {
 		t.Fatal(err)
 	}
 	var said lockedBuffer
-	push := agent.Service{URL: c.service.url, TokenFile: c.path("token-of-others"), Host: "web-1", By: by, Root: root, Tell: func(text string) { _, _ = said.Write([]byte(text + "\n")) }}
+	push := agent.Service{URL: c.service.url, TokenFile: c.path("token"), Host: "web-1", By: by, Root: root, Tell: func(text string) { _, _ = said.Write([]byte(text + "\n")) }}
 	host := strings.TrimPrefix(c.service.url, "http://")
 	j := &agent.Journal{Channel: host + "/web:staging", Active: digest(first), State: reports.Follows, Reports: 1}
 	push.Begin(t.Context())
@@ -280,14 +279,23 @@ func TestServedReports(t *testing.T) {
 			t.Fatalf("a token of others: %s", said.String())
 		}
 	}
-	push.TokenFile = c.path("token")
-	push.End() // which waits a moment
+	// A token that is replaced is read; what is not pushed yet, the next process pushes.
+	c.write("token", c.tokens["reader"]+"\n")
+	push.End()
 	later := agent.Service{URL: push.URL, TokenFile: push.TokenFile, Host: push.Host, By: by, Root: root}
 	later.Begin(t.Context())
 	j.State, j.Reports, j.Wanted.Digest = reports.FellBack, 2, digest(second)
 	j.Quarantined = map[string]agent.Quarantine{digest(second): {Why: "it does not start"}}
 	if err := later.Report(t.Context(), j, time.Now().Add(time.Second)); err != nil {
 		t.Fatal(err)
+	}
+	for begun := time.Now(); ; time.Sleep(10 * time.Millisecond) {
+		if _, err := os.Stat(root + "/agent/report.json"); os.IsNotExist(err) {
+			break
+		}
+		if time.Since(begun) > time.Minute {
+			t.Fatal("the report is not pushed")
+		}
 	}
 	later.End()
 	c.told.has(t, `"type":"host.fell-back"`, `"host":"web-1","name":"web","channel":"staging"`, "it does not start")
