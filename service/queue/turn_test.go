@@ -101,7 +101,7 @@ func TestTurnsOfOthers(t *testing.T) {
 // this worker's pass: however many wait, no query sorts or reads all of them.
 func TestLongQueue(t *testing.T) {
 	onEach(t, func(t *testing.T, db *database.DB) {
-		const queued = 20_000
+		const queued = 5000
 		q := open(t, db, Config{Quota: queued})
 		must(t, db.Write(t.Context(), func(ctx context.Context, tx database.Tx) error {
 			_, err := tx.Exec(ctx, `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
