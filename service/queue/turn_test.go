@@ -124,6 +124,13 @@ func TestLongQueue(t *testing.T) {
 		if !strings.Contains(plan, "builds_in_turn") || strings.Contains(plan, "Sort") || strings.Contains(plan, "TEMP B-TREE") {
 			t.Errorf("the next build is found by\n%s", plan)
 		}
+		for what, f := range map[string]builds.Filter{"a caller's": {Caller: "c7"}, "failed": {States: []builds.State{builds.Failed}}, "a recipe's": {Recipe: "none"}} {
+			w := conditions(f)
+			plan := planOf(t, db, "SELECT id FROM builds"+w.text()+" ORDER BY created DESC, id DESC LIMIT 50", w.args...)
+			if strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "builds_listed") || strings.Contains(plan, "TEMP B-TREE") {
+				t.Errorf("%s builds are listed by\n%s", what, plan)
+			}
+		}
 		if l := lease(t, q, "w"); l.Build.ID != "long1" {
 			t.Errorf("%+v", l.Build)
 		}
