@@ -25,7 +25,7 @@ func TestLargeLog(t *testing.T) {
 			size int64
 			err  error
 		}
-		const followers = 3
+		const followers = 2
 		all := make(chan got, followers)
 		for range followers {
 			go func() {

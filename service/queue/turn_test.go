@@ -101,7 +101,7 @@ func TestTurnsOfOthers(t *testing.T) {
 // this worker's pass: however many wait, no query sorts or reads all of them.
 func TestLongQueue(t *testing.T) {
 	onEach(t, func(t *testing.T, db *database.DB) {
-		const queued = 20_000
+		const queued = 5000
 		q := open(t, db, Config{Quota: queued})
 		must(t, db.Write(t.Context(), func(ctx context.Context, tx database.Tx) error {
 			_, err := tx.Exec(ctx, `WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < $1)
@@ -123,6 +123,13 @@ func TestLongQueue(t *testing.T) {
 		plan := planOf(t, db, text, args...)
 		if !strings.Contains(plan, "builds_in_turn") || strings.Contains(plan, "Sort") || strings.Contains(plan, "TEMP B-TREE") {
 			t.Errorf("the next build is found by\n%s", plan)
+		}
+		for what, f := range map[string]builds.Filter{"a caller's": {Caller: "c7"}, "failed": {States: []builds.State{builds.Failed}}, "a recipe's": {Recipe: "none"}} {
+			w := conditions(f)
+			plan := planOf(t, db, "SELECT id FROM builds"+w.text()+" ORDER BY created DESC, id DESC LIMIT 50", w.args...)
+			if strings.Contains(plan, "Seq Scan") || strings.Contains(plan, "builds_listed") || strings.Contains(plan, "TEMP B-TREE") {
+				t.Errorf("%s builds are listed by\n%s", what, plan)
+			}
 		}
 		if l := lease(t, q, "w"); l.Build.ID != "long1" {
 			t.Errorf("%+v", l.Build)
