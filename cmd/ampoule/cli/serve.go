@@ -13,7 +13,6 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
-	"ampoule/builder/sandbox"
 	"ampoule/config"
 	"ampoule/faults"
 	"ampoule/registry"
@@ -211,19 +210,14 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 		return err
 	}
 	defer func() { err = errors.Join(err, q.Close()) }()
-	unsent := func(err error) { log.WithError(err).Warn("sending traces") }
-	tr, err := traces.Start(ctx, s.Environ, thisVersion().Version, unsent)
+	tr, endTraces, err := s.traces(ctx, log)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err := tr.Close(ctx); err != nil {
-			unsent(err)
-		}
-	}()
+	defer endTraces()
 	m := metrics.New(thisVersion().Version)
-	w.Around = func(next sandbox.Runner) sandbox.Runner { return m.Runner(worklog.Sandboxes(next)) }
-	w.AroundImages, w.Swept, w.Reach = worklog.Images, worklog.Swept, registry.NewReach(o.networks...)
+	watchWork(w, m)
+	w.Reach = registry.NewReach(o.networks...)
 	// What is served ends first, then the work, then what both stand on.
 	working, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
