@@ -200,11 +200,9 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 		defer func() { err = errors.Join(err, kept.Close()) }()
 		c.Logs, book = logs.Files{Dir: filepath.Join(data, "logs")}, kept
 	}
-	temp, err := scratch(data)
-	if err != nil {
+	if c.Temp, err = scratch(data); err != nil {
 		return err
 	}
-	c.Temp = temp
 	q, err := queue.New(ctx, c)
 	if err != nil {
 		return err
@@ -239,7 +237,7 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 			}
 		})
 	}
-	handler, err := s.handler(working, o, data, db, q, tokens.Open(book), w, temp, m, log)
+	handler, err := s.handler(working, o, data, db, q, tokens.Open(book), w, c.Temp, m, log)
 	if err != nil {
 		return err
 	}
