@@ -62,7 +62,7 @@ type Place struct {
 // Summary says what a backup holds.
 type Summary struct {
 	// Dir is where the backup is, or where it was put back.
-	Dir     string    `json:"dir"`
+	Dir     string    `json:"dir,omitempty"`
 	Created time.Time `json:"created"`
 	// Version is that of the program that made it.
 	Version string `json:"version"`
@@ -176,16 +176,20 @@ func (p Place) write(ctx context.Context, dir string) (Summary, error) {
 		return Summary{}, err
 	}
 	s := Summary{Created: time.Now().UTC().Truncate(time.Second), Version: p.Version, Files: len(c.files), Bytes: c.bytes, Registry: !p.Elsewhere, Damaged: c.damaged}
+	var err error
+	if s.Builds, s.Keys, err = counted(ctx, filepath.Join(c.to, database.File)); err != nil {
+		return Summary{}, err
+	}
+	if s.Gone, err = p.missing(ctx, c); err != nil {
+		return Summary{}, err
+	}
 	if err := describe(dir, s, c.files); err != nil {
 		return Summary{}, err
 	}
-	read, err := Verify(ctx, dir)
-	if err != nil {
+	if _, err := Verify(ctx, dir); err != nil {
 		return Summary{}, fmt.Errorf("reading it again: %w", err)
 	}
-	s.Builds, s.Keys = read.Builds, read.Keys
-	s.Gone, err = p.missing(ctx, filepath.Join(dir, dataDir), c)
-	return s, err
+	return s, nil
 }
 
 // copyAll copies everything in the order of the package's comment.
@@ -235,12 +239,12 @@ func (p Place) registry() string {
 
 // missing counts keys whose digest is not in the copied registry. If it is in the one that was
 // copied, the backup is wrong.
-func (p Place) missing(ctx context.Context, data string, c *copier) (int, error) {
+func (p Place) missing(ctx context.Context, c *copier) (int, error) {
 	if p.Elsewhere {
 		return 0, nil
 	}
 	gone, all := 0, 0
-	err := published(ctx, filepath.Join(data, database.File), func(recipe, digest string) error {
+	err := published(ctx, filepath.Join(c.to, database.File), func(recipe, digest string) error {
 		all++
 		blob := blobOf(recipe, digest)
 		if c.has[filepath.Join(storeDir, registryDir, blob)] {

@@ -77,9 +77,8 @@ func Verify(ctx context.Context, dir string) (Summary, error) {
 		}
 	}
 	s := d.Summary
-	s.Dir, s.Files = dir, len(files)
-	s.Builds, s.Keys, err = counted(ctx, filepath.Join(dir, dataDir, database.File))
-	if err != nil {
+	s.Dir = dir
+	if _, _, err := counted(ctx, filepath.Join(dir, dataDir, database.File)); err != nil {
 		return Summary{}, errors.Join(&DamagedError{dir, dataDir + "/" + database.File, "is not whole"}, err)
 	}
 	return s, nil

@@ -13,7 +13,6 @@ import (
 	"github.com/sirupsen/logrus"
 	"github.com/spf13/cobra"
 
-	"ampoule/builder/sandbox"
 	"ampoule/config"
 	"ampoule/faults"
 	"ampoule/registry"
@@ -225,11 +224,9 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 		defer func() { err = errors.Join(err, kept.Close()) }()
 		c.Logs, book = logs.Files{Dir: filepath.Join(data, "logs")}, kept
 	}
-	temp, err := scratch(data)
-	if err != nil {
+	if c.Temp, err = scratch(data); err != nil {
 		return err
 	}
-	c.Temp = temp
 	out, err := o.fleet.openOutbox(db)
 	if err != nil {
 		return err
@@ -242,19 +239,14 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 		return err
 	}
 	defer func() { err = errors.Join(err, q.Close()) }()
-	unsent := func(err error) { log.WithError(err).Warn("sending traces") }
-	tr, err := traces.Start(ctx, s.Environ, thisVersion().Version, unsent)
+	tr, endTraces, err := s.traces(ctx, log)
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err := tr.Close(ctx); err != nil {
-			unsent(err)
-		}
-	}()
+	defer endTraces()
 	m := metrics.New(thisVersion().Version)
-	w.Around = func(next sandbox.Runner) sandbox.Runner { return m.Runner(worklog.Sandboxes(next)) }
-	w.AroundImages, w.Swept, w.Reach = worklog.Images, worklog.Swept, registry.NewReach(o.networks...)
+	watchWork(w, m)
+	w.Reach = registry.NewReach(o.networks...)
 	// What is served ends first, then the work, then what both stand on.
 	var running sync.WaitGroup
 	defer running.Wait()
@@ -278,7 +270,7 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 	}
 	changes := trail.Open(db, o.auditTime)
 	running.Go(func() { changes.Maintain(working, logrus.NewEntry(log)) })
-	handler, senders, err := s.handler(working, o, data, db, q, out, tokens.Open(book), w, temp, m, log, changes)
+	handler, senders, err := s.handler(working, o, data, db, q, out, tokens.Open(book), w, c.Temp, m, log, changes)
 	if err != nil {
 		return err
 	}
