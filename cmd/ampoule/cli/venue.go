@@ -187,6 +187,7 @@ func (y systems) has(goos string) bool {
 		return goos != "windows"
 	case linux:
 		return goos == "linux"
+	case nowhere:
 	}
 	return false
 }
@@ -200,6 +201,7 @@ func (y systems) String() string {
 		return "Linux or macOS"
 	case linux:
 		return "Linux"
+	case nowhere:
 	}
 	return "no machine"
 }
