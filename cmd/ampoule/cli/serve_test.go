@@ -353,17 +353,20 @@ func TestServedWishes(t *testing.T) {
 	a.token = a.makeToken("me", "build:*")
 	dir := filepath.Dir(local.Recipe)
 	exported := filepath.Join(dir, "ampoule.env")
-	if code, out, errs := a.verb(dir, "ci", "build", "--system", "shell", "--priority", "3", "--limit", "90m", "--export", exported); code != codeDone || out != "web@sha256:"+sumA+"\n" {
-		t.Errorf("ci build: %d %q %s", code, out, errs)
+	if code, out, errs := a.verb(dir, "ci", "build", "--system", "shell", "--priority", "3", "--limit", "30m", "--export", exported); code != codeDone || out != "web@sha256:"+sumA+"\n" {
+		t.Fatalf("ci build: %d %q %s", code, out, errs)
 	}
-	if b := <-jobs; b.Priority != 3 || b.Limit != 90*time.Minute || b.Force {
+	if b := <-jobs; b.Priority != 3 || b.Limit != 30*time.Minute || b.Force {
 		t.Errorf("%+v", b)
 	}
 	if text, err := os.ReadFile(exported); err != nil || !strings.Contains(string(text), "AMPOULE_DIGEST=sha256:"+sumA) {
 		t.Errorf("%s, %v", text, err)
 	}
 	code, out, errs := a.verb(dir, "build", "--force")
-	if b := <-jobs; code != codeDone || out != "web@sha256:"+sumA+"\n" || !b.Force || !strings.Contains(errs, "it was built a second time, and has the same bits") {
+	if code != codeDone {
+		t.Fatalf("build --force: %d %s", code, errs)
+	}
+	if b := <-jobs; out != "web@sha256:"+sumA+"\n" || !b.Force || !strings.Contains(errs, "it was built a second time, and has the same bits") {
 		t.Errorf("build --force: %d %q %s", code, out, errs)
 	}
 	if code, _, errs := a.verb(dir, "build", "--priority", "11"); code == codeDone || !strings.Contains(errs, "priority") {
