@@ -5,8 +5,12 @@ package system
 import (
 	"os"
 	"os/exec"
+	"runtime"
 	"time"
 )
+
+// lacks is the error of what this system has not got.
+func lacks(what string) error { return &Error{what, runtime.GOOS} }
 
 // below is what only installations and builds do.
 const below = "an installation"

@@ -11,7 +11,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"time"
 
 	"ampoule/faults"
@@ -34,9 +33,6 @@ func (*Error) Kind() faults.Kind { return faults.Machine }
 
 // Unwrap returns [errors.ErrUnsupported].
 func (*Error) Unwrap() error { return errors.ErrUnsupported }
-
-// lacks is the error of what this system has not got.
-func lacks(what string) error { return &Error{what, runtime.GOOS} }
 
 // Name is how people call a system that Go names.
 func Name(goos string) string {

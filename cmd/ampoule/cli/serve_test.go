@@ -340,3 +340,46 @@ func TestCancelNeedsAService(t *testing.T) {
 		t.Errorf("%d %s", code, errs)
 	}
 }
+
+// What is wished of a build reaches the worker, and a second build is told of; in a pipeline, too.
+func TestServedWishes(t *testing.T) {
+	t.Parallel()
+	local, _, _ := session(t, goodRecipe)
+	if err := os.WriteFile(lockPath(local.Recipe), lockOf(t, local.Recipe, "3.10", sumA).Encode(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	jobs := make(chan builds.Build, 2)
+	same := true
+	a := startService(t, filepath.Join(t.TempDir(), "data"), func(ctx context.Context, job queue.Job) (builds.Result, error) {
+		jobs <- job.Build
+		if job.Build.Force {
+			return builds.Result{Digest: "sha256:" + sumA, Second: "sha256:" + sumA, Same: &same}, nil
+		}
+		return builds.Result{Digest: "sha256:" + sumA}, job.Claim(ctx, "sha256:"+sumA)
+	})
+	a.token = a.makeToken("me", "build:*")
+	dir := filepath.Dir(local.Recipe)
+	exported := filepath.Join(dir, "ampoule.env")
+	if code, out, errs := a.verb(dir, "ci", "build", "--system", "shell", "--priority", "3", "--limit", "30m", "--export", exported); code != codeDone || out != "web@sha256:"+sumA+"\n" {
+		t.Fatalf("ci build: %d %q %s", code, out, errs)
+	}
+	if b := <-jobs; b.Priority != 3 || b.Limit != 30*time.Minute || b.Force {
+		t.Errorf("%+v", b)
+	}
+	if text, err := os.ReadFile(exported); err != nil || !strings.Contains(string(text), "AMPOULE_DIGEST=sha256:"+sumA) {
+		t.Errorf("%s, %v", text, err)
+	}
+	code, out, errs := a.verb(dir, "build", "--force")
+	if code != codeDone {
+		t.Fatalf("build --force: %d %s", code, errs)
+	}
+	if b := <-jobs; out != "web@sha256:"+sumA+"\n" || !b.Force || !strings.Contains(errs, "it was built a second time, and has the same bits") {
+		t.Errorf("build --force: %d %q %s", code, out, errs)
+	}
+	if code, _, errs := a.verb(dir, "build", "--priority", "11"); code == codeDone || !strings.Contains(errs, "priority") {
+		t.Errorf("a priority that there is not: %d %s", code, errs)
+	}
+	if code, _, errs := a.verb(dir, "lock", "--limit", "1ms"); code != codeUsage || !strings.Contains(errs, "less than a second") {
+		t.Errorf("no time: %d %s", code, errs)
+	}
+}

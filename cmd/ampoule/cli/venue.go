@@ -191,6 +191,7 @@ func (y systems) has(goos string) bool {
 		return goos != "windows"
 	case linux:
 		return goos == "linux"
+	case nowhere:
 	}
 	return false
 }
@@ -204,6 +205,7 @@ func (y systems) String() string {
 		return "Linux or macOS"
 	case linux:
 		return "Linux"
+	case nowhere:
 	}
 	return "no machine"
 }
