@@ -54,6 +54,7 @@ func recipeAnswers(r *Recipe, reqs *RequirementSet) []answer {
 	}
 	one(r.Python.Version, "python", "version")
 	one(r.Python.SHA256, "python", "sha256")
+	one(r.Python.Compiler, "python", "compiler")
 	one(r.Base.Debian, "base", "debian")
 	one(r.Base.Image, "base", "image")
 	many(r.Toolchain.Packages, "toolchain", "packages")

@@ -9,8 +9,9 @@ import (
 // Packages returns the Debian packages that building this CPython version takes,
 // with every standard extension module but _tkinter, and ordinary wheels in C and
 // C++; sorted. Among them are the sources of what the tree carries: certificates,
-// time zones and terminal descriptions. Python is a version such as "3.13.5".
-func Packages(python, suite string) []string {
+// time zones and terminal descriptions. Python is a version such as "3.13.5", compiler is a
+// recipe's python.compiler, or empty.
+func Packages(python, suite, compiler string) []string {
 	names := []string{
 		// Compiling and linking; configure scripts; relocation.
 		"binutils", "g++", "gcc", "libc6-dev", "make", "patchelf", "xz-utils",
@@ -46,8 +47,28 @@ func Packages(python, suite string) []string {
 		// bookworm has no such package.
 		names = append(names, "libmpdec-dev")
 	}
+	names = append(names, Compiler(compiler, suite)...)
 	slices.Sort(names)
 	return names
+}
+
+// Compiler returns what a compiler takes beside the suite's GCC, whose libraries and headers
+// clang compiles with: for clang LLVM's tools, among them those for profiles and for archives of
+// what is optimised at link time, and the library that counts.
+func Compiler(compiler, suite string) []string {
+	name, version, versioned := strings.Cut(compiler, "-")
+	switch {
+	case name == "gcc" && versioned:
+		return []string{compiler, "g++-" + version}
+	case name == "clang" && versioned:
+		return []string{compiler, "llvm-" + version, "libclang-rt-" + version + "-dev"}
+	case name == "clang" && suite == "bullseye":
+		// There the library belongs to what clang itself depends on.
+		return []string{"clang", "llvm"}
+	case name == "clang":
+		return []string{"clang", "llvm", "libclang-rt-dev"}
+	}
+	return nil
 }
 
 // minorOf returns the second number of a version; of what is no version, 0.
