@@ -75,8 +75,8 @@ func TestReadIndexed(t *testing.T) {
 // A profile of a real llvm-profdata is read as that itself reads it, where the machine has one.
 func TestReadIndexedOfLLVM(t *testing.T) {
 	t.Parallel()
-	// What llvm-profdata 14 and 19 made of a program with three functions, one of them static.
-	for _, version := range []string{"14", "19"} {
+	// What llvm-profdata 16 and 19 made of a program with three functions, one of them static.
+	for _, version := range []string{"16", "19"} {
 		data, err := os.ReadFile(filepath.Join("testdata", "clang-"+version+".profdata"))
 		if err != nil {
 			t.Fatal(err)
