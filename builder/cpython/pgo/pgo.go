@@ -279,7 +279,8 @@ var elsewhere = []string{
 }
 
 // late begins the compiler's flags that decide about code only when functions have their shapes and their counters.
-var late = []string{"-falign-", "-fno-plt", "-fprofile-partial-training"}
+// Where one of them changes the shape of a function after all, the compiler refuses its counts.
+var late = []string{"-falign-", "-fno-plt", "-fprofile-partial-training", "-march=x86-64"}
 
 // shaping are the arguments that may change what is counted.
 func shaping(args []string) string {
