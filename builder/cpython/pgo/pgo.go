@@ -269,11 +269,11 @@ func (a About) differs(b About) (what, was, is string) {
 	return "", "", ""
 }
 
-// elsewhere begins the arguments of configure and make that do not change how objects are compiled, or that something
+// shapeless begins the arguments of configure and make that do not change how objects are compiled, or that something
 // else here is compared for: those that decide of what objects executables are linked, and how, and the names of the
 // compiler's programs. Objects of a shared libpython are others: GCC gives many functions another shape where code may
 // be anywhere in memory.
-var elsewhere = []string{
+var shapeless = []string{
 	"--enable-static-libpython-for-interpreter", "LINK_PYTHON_OBJS=", "LINKCC=", "LDFLAGS=", "LDFLAGS_NODIST=",
 	"CC=", "CXX=", "LLVM_AR=", "LLVM_PROFDATA=",
 }
@@ -286,7 +286,7 @@ var late = []string{"-falign-", "-fno-plt", "-fprofile-partial-training", "-marc
 func shaping(args []string) string {
 	var shape []string
 	for _, arg := range args {
-		if begins(elsewhere, arg) {
+		if begins(shapeless, arg) {
 			continue
 		}
 		name, flags, _ := strings.Cut(arg, "=")
