@@ -105,7 +105,7 @@ var assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
 // it counted while it was built is another one each time. BOLT counts in each build, and no
 // profile of it can be pinned.
 func (p Python) Repeatable() bool {
-	return !p.has("--enable-bolt") && (!p.Optimised() || p.Profile != "")
+	return !p.Bolt() && (!p.Optimised() || p.Profile != "")
 }
 
 // NoPIE is the executable at a fixed address, as GCC names it: one that is not
@@ -120,6 +120,20 @@ func (p Python) Optimised() bool { return p.has("--enable-optimizations") }
 
 // LinkTime reports whether the interpreter is optimised when it is linked.
 func (p Python) LinkTime() bool { return p.has("--with-lto") }
+
+// Bolt reports whether the executable is arranged anew by LLVM's BOLT when it is linked.
+func (p Python) Bolt() bool { return p.has("--enable-bolt") }
+
+// boltVersion is the newest of BOLT that bookworm and trixie have.
+const boltVersion = "19"
+
+// BoltVersion is the version of BOLT that goes with the compiler: clang's own, where a recipe says which.
+func (p Python) BoltVersion() string {
+	if version, ok := strings.CutPrefix(p.Compiler, "clang-"); ok {
+		return version
+	}
+	return boltVersion
+}
 
 // Plain is the same interpreter, neither optimised by a profile nor at link time. What is
 // compiled for the one loads into the other.
@@ -201,7 +215,7 @@ func (r *Recipe) checkCompilation() Faults {
 				faults = append(faults, r.Fault(fmt.Sprintf("python.env.%s: %s %s", name, word, what), hint, "python", "env", name))
 			}
 		}
-		if strings.HasPrefix(name, "BOLT_") && !p.has("--enable-bolt") {
+		if strings.HasPrefix(name, "BOLT_") && !p.Bolt() {
 			faults = append(faults, r.Fault("python.env."+name+" without --enable-bolt decides nothing", "add --enable-bolt to configure, or remove it", "python", "env", name))
 		}
 	}

@@ -4,6 +4,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"ampoule/recipes"
 )
 
 // driver is a compiler as a recipe names it.
@@ -52,6 +54,11 @@ func variables(spec Spec) []string {
 		for name, tool := range map[string]string{"LLVM_PROFDATA": profdata, "LLVM_AR": "llvm-ar"} {
 			vars[name] = "/usr/bin/" + c.program(tool)
 		}
+	}
+	if python := (recipes.Python{Compiler: spec.Compiler, Configure: spec.Configure}); python.Bolt() {
+		// By its path: the program that Debian has in /usr/bin does not find the library that it links with.
+		dir := "/usr/lib/llvm-" + python.BoltVersion() + "/bin/"
+		vars["LLVM_BOLT"], vars["MERGE_FDATA"] = dir+"llvm-bolt", dir+"merge-fdata"
 	}
 	maps.Copy(vars, spec.Env)
 	if spec.CPU != "" {

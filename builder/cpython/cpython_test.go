@@ -64,6 +64,7 @@ func TestVariables(t *testing.T) {
 		"gcc-13":         {Spec{Compiler: "gcc-13"}, []string{"CC=gcc-13", "CXX=g++-13"}},
 		"clang":          {Spec{Compiler: "clang"}, []string{"CC=clang", "CXX=clang++", "LLVM_AR=/usr/bin/llvm-ar", "LLVM_PROFDATA=/usr/bin/llvm-profdata"}},
 		"clang-19":       {Spec{Compiler: "clang-19"}, []string{"CC=clang-19", "CXX=clang++-19", "LLVM_AR=/usr/bin/llvm-ar-19", "LLVM_PROFDATA=/usr/bin/llvm-profdata-19"}},
+		"BOLT":           {Spec{Configure: []string{"--enable-bolt"}}, []string{"LLVM_BOLT=/usr/lib/llvm-19/bin/llvm-bolt", "MERGE_FDATA=/usr/lib/llvm-19/bin/merge-fdata"}},
 		"a level":        {Spec{CPU: "x86-64-v3"}, []string{"CFLAGS=-march=x86-64-v3", "LDFLAGS=-Wl,-z,x86-64-v3"}},
 		"level and flag": {Spec{CPU: "x86-64-v2", Env: map[string]string{"OPT": "-O2", "CFLAGS": "-g0"}}, []string{"CFLAGS=-march=x86-64-v2 -g0", "LDFLAGS=-Wl,-z,x86-64-v2", "OPT=-O2"}},
 	} {

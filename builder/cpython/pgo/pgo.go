@@ -275,7 +275,7 @@ func (a About) differs(b About) (what, was, is string) {
 // be anywhere in memory.
 var shapeless = []string{
 	"--enable-static-libpython-for-interpreter", "LINK_PYTHON_OBJS=", "LINKCC=", "LDFLAGS=", "LDFLAGS_NODIST=",
-	"CC=", "CXX=", "LLVM_AR=", "LLVM_PROFDATA=",
+	"CC=", "CXX=", "LLVM_AR=", "LLVM_PROFDATA=", "LLVM_BOLT=", "MERGE_FDATA=", "BOLT_",
 }
 
 // late begins the compiler's flags that decide about code only when functions have their shapes and their counters.
