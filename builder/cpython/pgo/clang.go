@@ -28,6 +28,9 @@ const (
 	headerBytes   = 5 * 8
 )
 
+// mostIndexed bounds the file, in bytes. That of CPython 3.13 has a few MB.
+const mostIndexed = 64 << 20
+
 // readIndexed reads a profile of clang's that has size bytes, and returns of how many names of functions it has counts.
 // What is no such file, or not the whole of one, is an error.
 func readIndexed(r io.ReaderAt, size int64) (functions int, err error) {
@@ -52,8 +55,9 @@ func readIndexed(r io.ReaderAt, size int64) (functions int, err error) {
 	found := uint64(0)
 	for i := range int64(buckets) {
 		found += t.bucket(t.offset(at + 16 + 8*i))
-		if t.err != nil {
-			return 0, t.err
+		// Buckets may be one and the same: what is too much ends it.
+		if t.err != nil || found > names {
+			break
 		}
 	}
 	if t.err == nil && found != names {
@@ -158,6 +162,9 @@ func (p *Profile) checkFunctions() error {
 
 func (p *Profile) readFunctions() (int, error) {
 	e := p.data[0]
+	if e.Size > mostIndexed {
+		return 0, misfit("%s has %d bytes; %d are the most", e.Path, e.Size, mostIndexed)
+	}
 	content, err := e.ReadAll()
 	if err != nil {
 		return 0, fmt.Errorf("reading profile: %w", err)

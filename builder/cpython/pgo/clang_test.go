@@ -63,6 +63,7 @@ func TestReadIndexed(t *testing.T) {
 		"no table":         {changed(32, 1<<63), "ends in the middle"},
 		"many buckets":     {changed(len(whole)-40, 1<<40), "ends in the middle"},
 		"one lost":         {changed(len(whole)-32, 3), "it lists 3 functions and has 2"},
+		"one bucket twice": {changed(len(whole)-16, 40), "it lists 2 functions and has 4"},
 		"in the header":    {changed(len(whole)-24, 8), "begin in its header"},
 		"a huge name":      {changed(50, 1<<62), "ends in the middle"},
 	} {
@@ -132,6 +133,9 @@ func TestClangProfile(t *testing.T) {
 	if _, err := Merge(map[string]*Profile{"a": got, "b": got}); faults.Of(err) != faults.Input || !strings.Contains(strings.Join(faults.Hints(err), ""), "train.commands") {
 		t.Errorf("merging: %v", err)
 	}
+	huge := got.data[0]
+	huge.Size = mostIndexed + 1
+	expectMisfit(t, (&Profile{About: got.About, data: []tree.Entry{huge}}).check(), "are the most")
 	got.About.Functions = 2
 	expectMisfit(t, got.check(), "it lists counts for 2 functions and has those for 1")
 	if _, err := clangProfile(t, ClangData, indexedCounts()); faults.Of(err) != faults.Build {
