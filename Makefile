@@ -115,10 +115,15 @@ format: ## Fails if a file is not as gofmt writes it
 vet: ## Runs go vet, the tests that need Docker or PostgreSQL among all others
 	for module in $(MODULES); do go vet -C $$module -tags docker,postgres ./... || exit; done
 
-# People have laptops: what asks a service is made for them, too.
-cross: ## Compiles the client of a service for macOS and Windows
-	GOOS=darwin GOARCH=arm64 go build ./service/client
-	GOOS=windows GOARCH=amd64 go build ./service/client
+# People have laptops: what services do works there, too (docs/service.md).
+LAPTOPS := darwin/arm64 darwin/amd64 windows/amd64
+
+cross: $(LAPTOPS:%=bin/%/) ## Compiles the program for macOS and Windows
+
+bin/%/: FORCE
+	GOOS=$(*D) GOARCH=$(*F) go build -trimpath -ldflags "-X ampoule/cmd/ampoule/cli.stamped=$$(.ci/version)" -o $@ ./cmd/ampoule
+
+FORCE:
 
 rooms: ## Checks which package imports which
 	go test -count=1 -run '^TestRooms' ./cmd/ampoule

@@ -63,6 +63,8 @@ type Config struct {
 	Mutable []string
 	// MaxBlob is the largest blob that is taken, in bytes; 0 is [DefaultMaxBlob].
 	MaxBlob int64
+	// Known is told whose token came with a request, before it is answered; may be nil.
+	Known func(r *http.Request, t tokens.Token)
 	// Note is told each request that was answered; nil notes none.
 	Note func(Entry)
 	// Warn is told what a person should look after, without secrets; nil tells nobody.

@@ -118,6 +118,10 @@ func (a *archives) read(ctx context.Context, sum string) (*parsed, error) {
 		return p, nil
 	}
 	flight := a.flights.DoChan(sum, func() (any, error) {
+		// Another flight may have ended since it was looked for.
+		if p := a.find(sum); p != nil {
+			return p, nil
+		}
 		// It is for all who ask: none ends it alone.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTime)
 		defer cancel()

@@ -5,6 +5,7 @@ import (
 	"iter"
 	"time"
 
+	"ampoule/service/database"
 	"ampoule/service/logs"
 )
 
@@ -60,11 +61,15 @@ func (q *Queue) FollowLog(ctx context.Context, id string, stream logs.Stream, of
 	}
 }
 
-// appendLog adds to a build's log, and wakes who follows it in this process.
-func (q *Queue) appendLog(ctx context.Context, id string, stream logs.Stream, data []byte) error {
-	if err := q.logs.Append(ctx, id, stream, data); err != nil {
-		return err
+// appendLog adds to the log of the lease's build, and wakes who follows it in this process. As
+// all that a worker writes it is refused when the lease has ended: the log is another worker's
+// then, whose lease cannot begin while this one appends.
+func (l *Lease) appendLog(ctx context.Context, stream logs.Stream, data []byte) error {
+	err := l.change(ctx, "writing the log of", func(ctx context.Context, tx database.Tx, r *row) error {
+		return l.q.logs.Append(ctx, tx, r.ID, stream, data)
+	})
+	if err == nil {
+		l.q.hub.grown(l.Build.ID)
 	}
-	q.hub.grown(id)
-	return nil
+	return err
 }

@@ -207,6 +207,11 @@ func (q *Queue) claim(ctx context.Context, tx database.Tx, r *row, digest string
 		if p.Digest != digest {
 			return &builds.TakenError{Key: r.Key, Published: p.Digest, Offered: digest}
 		}
+		// Who asks for the key is answered with a build that there still is.
+		_, err = tx.Exec(ctx, "UPDATE publications SET build = $2 WHERE build_key = $1 AND NOT EXISTS (SELECT 1 FROM builds b WHERE b.id = publications.build)", r.Key, r.ID)
+		if err != nil {
+			return fmt.Errorf("writing the publication of %s: %w", r.Key, err)
+		}
 	}
 	r.claimed = true
 	if n == 0 {

@@ -45,7 +45,7 @@ func TestLargeLog(t *testing.T) {
 		whole, part := sha256.New(), bytes.Repeat([]byte("wheel x | sixty-four bytes are in this line, and a number: 00000\n"), (512<<10)/65)
 		var size int64
 		for size+int64(len(part)) <= logs.MaxBytes {
-			must(t, q.appendLog(t.Context(), l.Build.ID, logs.Output, part))
+			must(t, l.appendLog(t.Context(), logs.Output, part))
 			whole.Write(part)
 			size += int64(len(part))
 		}
@@ -72,7 +72,7 @@ func TestLogRemovedWhileFollowed(t *testing.T) {
 	q := open(t, databasetest.Open(t, database.Options{Dir: dir}), Config{})
 	submit(t, q, team, ask(1))
 	l := lease(t, q, "w")
-	must(t, q.appendLog(t.Context(), l.Build.ID, logs.Output, []byte("before it was removed\n")))
+	must(t, l.appendLog(t.Context(), logs.Output, []byte("before it was removed\n")))
 	var gone *logs.OffsetError
 	for c, err := range q.FollowLog(t.Context(), l.Build.ID, logs.Output, 0) {
 		if err != nil {

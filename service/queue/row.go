@@ -39,7 +39,7 @@ type row struct {
 // columns are read by [scanRow], in this order.
 const columns = `id, kind, state, recipe, build_key, same_as, platform, labels, priority, forced, trusted, options,
 	caller, followers, archive, retry_of, time_limit, attempt, lost, fence, token, worker, cancelling, claimed, seq,
-	created, available, turn, started, ended, heartbeat, lease_until, result, failure, {now}`
+	created, available, turn, started, ended, heartbeat, lease_until, result, failure, trace, {now}`
 
 // asked is what the column "options" holds: what has no column of its own.
 type asked struct {
@@ -54,7 +54,7 @@ func scanRow(from database.Row) (row, error) {
 	var started, ended, heartbeat, lease sql.NullInt64
 	err := from.Scan(&r.ID, &r.Kind, &r.State, &r.Recipe, &r.Key, &r.sameAs, &r.Platform, &labels, &r.Priority, &r.Force, &r.Trusted, &options,
 		&r.Caller, &r.Followers, &r.Archive, &r.RetryOf, &limit, &r.Attempt, &r.lost, &r.Fence, &r.token, &r.Worker, &r.cancelledBy, &r.claimed, &r.seq,
-		&created, &r.available, &r.turn, &started, &ended, &heartbeat, &lease, &result, &failure, &r.now)
+		&created, &r.available, &r.turn, &started, &ended, &heartbeat, &lease, &result, &failure, &r.Trace, &r.now)
 	if err != nil {
 		return row{}, err
 	}
@@ -177,7 +177,12 @@ func (q *Queue) tell(ctx context.Context, tx database.Tx, r *row, e builds.Event
 	if err != nil {
 		return fmt.Errorf("writing the event of build %s: %w", r.ID, err)
 	}
-	q.logEvent(ctx, r, e)
+	if q.config.Ended != nil && e.What == builds.Ended {
+		if err := q.config.Ended(ctx, tx, r.Build); err != nil {
+			return err
+		}
+	}
+	q.logEvent(ctx, tx, r, e)
 	q.hub.announce(tx, r.ID)
 	return nil
 }
