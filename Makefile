@@ -285,8 +285,8 @@ growth: measure ## Plays a day's builds through the service's queue on PostgreSQ
 	go test -count=1 -tags postgres -timeout 3h -v -run '^TestGrowth$$' ./service/queue -args -growth $(GROWTH) -record $(CURDIR)/docs/measured/growth.json
 	bin/measure table
 
-# How many rounds there shall be in the record, each of some minutes; it goes on where it stopped.
-SOAK := 6
+# How many rounds there shall be in the record, each of a minute or two; it goes on where it stopped.
+SOAK := 12
 
 soak: setup measure ## Kills and freezes processes of a service around real builds, and records each round
 	go test -count=1 -tags docker -timeout 6h -v -run '^TestSoak$$' ./cmd/ampoule/endtoend -args -rounds $(SOAK) -record $(CURDIR)/docs/measured/soak.json

@@ -42,6 +42,8 @@ const (
 	soakFreeze = 9 * time.Second
 	// soakWorkers and soakAPIs are processes.
 	soakWorkers, soakAPIs = 3, 2
+	// soakShort and soakLong are how many recipes are built in a round.
+	soakShort, soakLong = 2, 4
 	// soakPatience bounds a round.
 	soakPatience = 10 * time.Minute
 )
@@ -149,9 +151,9 @@ type soaked struct {
 // history. With -rounds it goes on for long, and PostgreSQL and the registry are restarted too.
 func TestSoak(t *testing.T) {
 	beside(t)
-	names := []string{""}
+	names, count := []string{""}, soakShort
 	if *rounds > 0 {
-		names = nil
+		names, count = nil, soakLong
 	}
 	for i := range *rounds {
 		names = append(names, fmt.Sprintf("round %03d", i+1))
@@ -164,7 +166,7 @@ func TestSoak(t *testing.T) {
 			t.Logf("%s: it is recorded", name)
 			continue
 		}
-		want := undisturbed(t, 4)
+		want := undisturbed(t, count)
 		if store == "" {
 			store = clonedOf(t, func(kind string) bool { return slices.Contains(soakKinds, kind) })
 		}

@@ -73,7 +73,7 @@ func TestTwoVersions(t *testing.T) {
 	build := func(what, url, other string) {
 		t.Helper()
 		w := archiveOf(t)
-		id := submitTo(t, token, w, what, url)
+		id := submitTo(t, token, w, fmt.Sprint(len(ids)), url)
 		key := awaitDone(t, token, what, url, id)
 		for _, one := range []string{url, other} {
 			var published struct{ Digest string }
