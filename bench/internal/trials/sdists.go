@@ -23,9 +23,9 @@ const limitSdists = 0.6
 // wheelRecords are the kinds of records of wheels, and of what is made of them.
 var wheelRecords = append([]string{"wheel", "install", "carried"}, gateRecords...)
 
-// pipWheel has pip compile the requirements of a file, and prints how many nanoseconds that took.
+// compileByPip has pip compile the requirements of a file, and prints how many nanoseconds that took.
 // What it downloads is in its cache before: the sdists, and what building takes.
-const pipWheel = `/opt/python/current/bin/python3 -m venv /tmp/venv
+const compileByPip = `/opt/python/current/bin/python3 -m venv /tmp/venv
 pip() { verb=$1; shift; /tmp/venv/bin/pip "$verb" --quiet --no-deps --no-binary "$only" --requirement /sdists/requirements.txt "$@"; }
 only=$(sed 's/==.*//' /sdists/requirements.txt | paste -sd,)
 pip download --dest /tmp/downloaded >&2
@@ -128,7 +128,7 @@ func (t *Trials) pipSdists(ctx context.Context, work, dir, ref string, lock *rec
 		return 0, err
 	}
 	t.Say("pip wheel")
-	run, err := t.Docker.Run(ctx, "run", "--rm", "--network", "host", "--volume", tree+":/opt/python:ro", "--volume", sdists+":/sdists:ro", r.image, "sh", "-euc", pipWheel)
+	run, err := t.Docker.Run(ctx, "run", "--rm", "--network", "host", "--volume", tree+":/opt/python:ro", "--volume", sdists+":/sdists:ro", r.image, "sh", "-euc", compileByPip)
 	if err != nil {
 		return 0, err
 	}
@@ -146,7 +146,7 @@ func pinned(lock *recipes.Lock) string {
 	return text.String()
 }
 
-// nanoseconds reads what [pipWheel] printed.
+// nanoseconds reads what [compileByPip] printed.
 func nanoseconds(run *drive.Run) (time.Duration, error) {
 	n, err := strconv.ParseInt(strings.TrimSpace(run.Out), 10, 64)
 	if err != nil || n <= 0 {
