@@ -24,7 +24,7 @@ DOCKER_TEST_TIMEOUT := 60m
 # What ships, what measures it, and what looks at its pages in a browser.
 MODULES := . bench browser
 
-.PHONY: help setup build measure page quickstart test test-fast test-postgres test-docker browser alerts check format vet lint vuln metadata rooms catalogue packages overrides releases loop bench kills powerloss services clients suite peers checks verdicts conformance pushes fuzz seeds mutate size clean cross
+.PHONY: help setup build measure page quickstart test test-fast test-postgres test-docker browser alerts check format vet lint vuln metadata thirdparty rooms catalogue packages overrides releases loop bench kills powerloss services clients suite peers checks verdicts conformance pushes fuzz seeds mutate size clean cross
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -42,6 +42,7 @@ test: setup ## Does all set-up and runs all checks and tests, the fastest first
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory vuln
 	@$(MAKE) --no-print-directory metadata
+	@$(MAKE) --no-print-directory thirdparty
 	@$(MAKE) --no-print-directory alerts
 	@$(MAKE) --no-print-directory test-fast
 	@$(MAKE) --no-print-directory browser
@@ -125,6 +126,10 @@ $(GOLANGCI):
 
 metadata: ## Validates what CI systems read of this project
 	.ci/metadata
+
+thirdparty: ## Checks that third_party has what was published, its patches and nothing else
+	third_party/update
+	git diff --exit-code third_party
 
 vuln: $(GOVULNCHECK) ## Looks for known vulnerabilities that the code can reach
 	.ci/vuln $(GOVULNCHECK) $(MODULES)
