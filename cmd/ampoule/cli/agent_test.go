@@ -287,7 +287,16 @@ func (p *prod) deployed(runs, revoked string) {
 		p.t.Errorf("%s", p.out)
 	}
 	p.refuses(codeUsage, "is no digest", args("sha256:12")...)
-	p.refuses(codeUsage, "want --reports", "deployments")
+	p.ok("deployments", runs)
+	if text := p.out.String(); !strings.HasPrefix(text, "channel  web:prod  ") || !strings.Contains(text, "may go back to it") {
+		p.t.Errorf("channels of the store's registry: %s", text)
+	}
+	p.refuses(codeUsage, "want --repository", "deployments", "--registry", p.address)
+	p.ok("deployments", "--registry", p.address, "--repository", "web", revoked)
+	if text := p.out.String(); !strings.HasPrefix(text, "channel  web:prod  ") || !strings.Contains(text, "names it") {
+		p.t.Errorf("channels of a repository: %s", text)
+	}
+	p.refuses(codeRefused, "could not be looked at", "deployments", "--repository", "127.0.0.1:1/web")
 	name := ""
 	files, _ := filepath.Glob(p.path("reports/*"))
 	for _, file := range files {

@@ -18,6 +18,7 @@ import (
 	"ampoule/contents"
 	"ampoule/faults"
 	"ampoule/packaging"
+	"ampoule/registry"
 	"ampoule/registry/trust"
 	"ampoule/registry/trust/roots"
 	"ampoule/sbom"
@@ -27,27 +28,29 @@ import (
 func newDeployments(s *Session) *cobra.Command {
 	var f deploymentFlags
 	cmd := &cobra.Command{
-		Use:   "deployments [DIGEST|DISTRIBUTION==VERSION|LIBRARY] --reports DIR",
+		Use:   "deployments [DIGEST|DISTRIBUTION==VERSION|LIBRARY]",
 		Short: "Says which channels and hosts hold something",
-		Long: `Deployments reads what hosts report (ampoule agent run) and the channels that they follow, and
+		Long: `Deployments reads the channels of the registry and what hosts report (ampoule agent run), and
 says which of them hold a digest: with sha256:…, or NAME@sha256:…, that one; with flask==3.1.0, or
 flask, the digests that have that distribution; with libssl.so.3, or libssl3, those that carry that
 library, or files of that Debian package. What a digest is made of, its bill of materials says.
 Without an argument all are listed.
 
+Channels are those of the store's registry, and of each repository that is named, by --repository, by
+--channel or by a report; copies of channels are channels, too. Another registry does not list its
+repositories: with --registry they must be named.
+
 A report counts that the key of its host has signed: of a list of hosts (--hosts), else of the role
 host of the trust root that the policy names. Reports that do not count, channels that cannot be
 read, and digests without a bill of materials are told, and end it with code 4 where the answer
 may lack something for that.`,
-		Example: `  ampoule deployments --reports /srv/reports --hosts hosts.yaml
+		Example: `  ampoule deployments sha256:…
+  ampoule deployments --reports /srv/reports --hosts hosts.yaml
   ampoule deployments urllib3==2.2.1 --reports /srv/reports
-  ampoule deployments libssl.so.3 --reports /srv/reports --channel web:prod`,
+  ampoule deployments libssl.so.3 --reports /srv/reports --repository registry.example/web`,
 		Args:              usage(cobra.MaximumNArgs(1)),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if f.reports == "" && len(f.channels) == 0 {
-				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("want --reports, the directory with the hosts' reports, or --channel")}
-			}
 			wanted := ""
 			if len(args) > 0 {
 				wanted = args[0]
@@ -62,14 +65,15 @@ may lack something for that.`,
 	flags := cmd.Flags()
 	flags.StringVar(&f.reports, "reports", "", "the directory with the hosts' reports")
 	flags.StringVar(&f.hosts, "hosts", "", "the list of hosts and their keys (default: the keys of the role host in the trust root)")
-	flags.StringArrayVar(&f.channels, "channel", nil, "a channel to look at beside those that hosts follow")
+	flags.StringArrayVar(&f.channels, "channel", nil, "a channel to look at, NAME:CHANNEL")
+	flags.StringArrayVar(&f.repositories, "repository", nil, "a repository whose channels to look at, NAME or HOST/NAME")
 	channelPolicyFlag(cmd, &f.policy)
 	return cmd
 }
 
 type deploymentFlags struct {
 	reports, hosts, policy string
-	channels               []string
+	channels, repositories []string
 }
 
 // DeploymentsSchema names the form of a [DeploymentsReport].
@@ -212,6 +216,14 @@ func (s *Session) deployments(cmd *cobra.Command, what held, f deploymentFlags) 
 		if err != nil && (f.hosts == "" || len(f.channels) > 0) {
 			return err
 		}
+		own, err := ownRepositories(ctx, w, reg)
+		if err != nil {
+			return err
+		}
+		f.repositories = append(f.repositories, own...)
+		if own == nil && f.reports == "" && len(f.channels)+len(f.repositories) == 0 {
+			return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("want --repository or --channel: this registry does not list what it has; or --reports, the directory with the hosts' reports")}
+		}
 		out := DeploymentsReport{Schema: DeploymentsSchema, What: what.text, Channels: []ChannelHolds{}, Hosts: []HostHolds{}, Unknown: []string{}}
 		look := &holdings{what, reg, map[string][]string{}, map[string]string{}}
 		found, err := s.readReports(ctx, w, f, policy, &out)
@@ -221,16 +233,37 @@ func (s *Session) deployments(cmd *cobra.Command, what held, f deploymentFlags) 
 		for _, r := range found {
 			out.addHost(ctx, look, r)
 		}
-		out.addChannels(ctx, w, look, policy, append(followedBy(found), f.channels...))
-		for _, why := range look.failed {
-			out.Unknown = append(out.Unknown, why)
-		}
-		slices.Sort(out.Unknown)
-		if err := s.print(out.text(time.Now()), out); err != nil || len(out.Unknown) == 0 {
-			return err
-		}
-		return faults.New(faults.Refused, "", "%d things could not be looked at: the answer may lack something", len(out.Unknown))
+		out.addChannels(ctx, w, look, policy, append(followedBy(found), f.channels...), f.repositories)
+		return s.printDeployments(out, look.failed)
 	})
+}
+
+// printDeployments prints who holds something, and what could not be looked at for that.
+func (s *Session) printDeployments(out DeploymentsReport, failed map[string]string) error {
+	for _, why := range failed {
+		out.Unknown = append(out.Unknown, why)
+	}
+	slices.Sort(out.Unknown)
+	if err := s.print(out.text(time.Now()), out); err != nil || len(out.Unknown) == 0 {
+		return err
+	}
+	return faults.New(faults.Refused, "", "%d things could not be looked at: the answer may lack something", len(out.Unknown))
+}
+
+// ownRepositories are the repositories of the store's registry; nil where another one is meant, which does
+// not list them.
+func ownRepositories(ctx context.Context, w *wiring.Parts, reg *registry.Registry) ([]string, error) {
+	repo, err := reg.Repository("any")
+	if err != nil || !repo.IsOwn() {
+		return nil, err
+	}
+	all, err := w.Own.Artifacts(ctx)
+	names := []string{}
+	for _, a := range all {
+		names = append(names, a.Name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names), err
 }
 
 // readReports reads the reports that count; others are noted.
@@ -285,35 +318,57 @@ func (d *DeploymentsReport) addHost(ctx context.Context, look *holdings, r repor
 	})
 }
 
-// addChannels reads channels, by the policy. Those that cannot be read are noted.
-func (d *DeploymentsReport) addChannels(ctx context.Context, w *wiring.Parts, look *holdings, policy string, names []string) {
-	if len(names) == 0 {
+// addChannels reads channels, by the policy: those that are named, and all of their repositories and of
+// others. Those that cannot be read are noted.
+func (d *DeploymentsReport) addChannels(ctx context.Context, w *wiring.Parts, look *holdings, policy string, names, repositories []string) {
+	if len(names)+len(repositories) == 0 {
 		return
 	}
-	slices.Sort(names)
-	names = slices.Compact(names)
 	if policy == "" {
-		d.Unknown = append(d.Unknown, fmt.Sprintf("channels %s: no policy is set on this machine, so nothing says whom to believe", strings.Join(names, ", ")))
+		d.Unknown = append(d.Unknown, fmt.Sprintf("channels of %s: no policy is set on this machine, so nothing says whom to believe", strings.Join(append(names, repositories...), ", ")))
 		return
 	}
 	all, err := w.Channels(ctx, policy)
 	if err != nil {
-		d.Unknown = append(d.Unknown, fmt.Sprintf("channels %s: %v", strings.Join(names, ", "), err))
+		d.Unknown = append(d.Unknown, fmt.Sprintf("channels of %s: %v", strings.Join(append(names, repositories...), ", "), err))
 		return
 	}
 	for _, name := range names {
+		if repository, _, err := splitChannel(name); err == nil {
+			repositories = append(repositories, repository)
+		}
+	}
+	slices.Sort(repositories)
+	for _, repository := range slices.Compact(repositories) {
+		found, err := all.Names(ctx, repository)
+		if err != nil {
+			d.Unknown = append(d.Unknown, fmt.Sprintf("channels of %s: %v", repository, err))
+		}
+		names = append(names, found...)
+	}
+	slices.Sort(names)
+	for _, name := range slices.Compact(names) {
 		if err := d.addChannel(ctx, all, look, name); err != nil {
 			d.Unknown = append(d.Unknown, fmt.Sprintf("channel %s: %v", name, err))
 		}
 	}
 }
 
-func (d *DeploymentsReport) addChannel(ctx context.Context, all *wiring.Channels, look *holdings, name string) error {
-	i := strings.LastIndexByte(name, ':')
-	if i <= strings.LastIndexByte(name, '/') {
-		return errors.New("it is not NAME:CHANNEL")
+// splitChannel parts NAME:CHANNEL.
+func splitChannel(text string) (repository, name string, err error) {
+	i := strings.LastIndexByte(text, ':')
+	if i <= strings.LastIndexByte(text, '/') {
+		return "", "", errors.New("it is not NAME:CHANNEL")
 	}
-	c, err := all.Open(name[:i], name[i+1:])
+	return text[:i], text[i+1:], nil
+}
+
+func (d *DeploymentsReport) addChannel(ctx context.Context, all *wiring.Channels, look *holdings, name string) error {
+	repository, channel, err := splitChannel(name)
+	if err != nil {
+		return err
+	}
+	c, err := all.Open(repository, channel)
 	if err != nil {
 		return err
 	}
@@ -359,11 +414,12 @@ func (d DeploymentsReport) text(now time.Time) string {
 		fmt.Fprintf(w, "host\t%s\t%s\t%s, %s\t%s\n", h.Host, shortDigest(h.Digest), how, said, strings.Join(h.Holds, ", "))
 	}
 	_ = w.Flush() // it writes to memory
-	if b.Len() == 0 {
-		fmt.Fprintf(&b, "nobody holds %s\n", cmp.Or(d.What, "anything"))
+	text := trimmed(b.String())
+	if text == "" {
+		text = fmt.Sprintf("nobody holds %s\n", cmp.Or(d.What, "anything"))
 	}
 	for _, why := range d.Unknown {
-		fmt.Fprintf(&b, "unknown: %s\n", why)
+		text += "unknown: " + why + "\n"
 	}
-	return display.Clean(b.String(), true)
+	return display.Clean(text, true)
 }
