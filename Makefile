@@ -178,22 +178,24 @@ releases: setup measure ## Compares overrides with what the last releases declar
 # What is killed is built in copies of this store.
 KILLS_STORE := $(HOME)/.cache/ampoule-kills
 
-# How often a process is killed in each deed below a root.
-HOST_KILLS := 200
+# How often a process is killed in each deed of a channel, of a host and of an agent.
+DEED_KILLS := 200
 
-kills: setup measure ## Kills builds at random moments, builds again, and records what came of it
+kills: setup measure ## Kills builds, channels, hosts and agents at any moment, and records what came of it
 	bin/measure kills --store $(KILLS_STORE) $(MEASURE_FLAGS)
-	go test -count=1 -timeout 2h -run '^TestHostKilled$$' ./registry/install -args -kills $(HOST_KILLS) -record $(CURDIR)/docs/hosts.kills.json
+	go test -count=1 -timeout 2h -run '^TestPromotionKilled$$' ./registry/channel -args -kills $(DEED_KILLS) -record $(CURDIR)/docs/measured/killed.json
+	go test -count=1 -timeout 2h -run '^TestHostKilled$$' ./registry/install -args -kills $(DEED_KILLS) -record $(CURDIR)/docs/measured/killed.json
+	go test -count=1 -timeout 2h -run '^TestAgentKilled$$' ./cmd/ampoule/cli -args -kills $(DEED_KILLS) -record-kills $(CURDIR)/docs/measured/killed.json
+	bin/measure table
 
 # How often the power goes in each deed.
 LOSSES := 200
 
-powerloss: setup measure ## Loses the power at moments of what writes to registries, and records what came of it
+powerloss: setup measure ## Loses the power at moments of what writes to registries and hosts, and records what came of it
 	go test -count=1 -timeout 2h -run '^TestPowerLoss$$' ./registry -args -losses $(LOSSES) -record $(CURDIR)/docs/measured/powerloss.json
 	go test -count=1 -timeout 2h -run '^TestPromotionAndPowerLoss$$' ./registry/channel -args -losses $(LOSSES) -record $(CURDIR)/docs/measured/powerloss.json
-	go test -count=1 -timeout 2h -run '^TestPromotionKilled$$' ./registry/channel -args -kills $(LOSSES) -record-kills $(CURDIR)/docs/measured/killed.json
 	go test -count=1 -timeout 2h -run '^TestExportAndPowerLoss$$' ./cmd/ampoule/cli -args -losses $(LOSSES)
-	go test -count=1 -timeout 2h -run '^TestHostPowerLoss$$' ./registry/install -args -losses $(LOSSES) -record $(CURDIR)/docs/hosts.losses.json
+	go test -count=1 -timeout 2h -run '^TestHostPowerLoss$$' ./registry/install -args -losses $(LOSSES) -record $(CURDIR)/docs/measured/powerloss.json
 	bin/measure table
 
 # Services are built in a store of their own, which has no interpreter at first.

@@ -58,6 +58,7 @@ func Render(results string) (string, error) {
 	kills := read[recorded.Kill](r, recorded.KillsFile)
 	losses := read[recorded.PowerLoss](r, recorded.PowerLossFile)
 	checks := read[recorded.Check](r, recorded.ChecksFile)
+	killed := read[recorded.PowerLoss](r, recorded.KilledFile)
 	verdicts := read[recorded.Verdict](r, recorded.VerdictsFile)
 	audits := read[recorded.Figure](r, recorded.AuditsFile)
 	services := read[recorded.Rollout](r, recorded.ServicesFile)
@@ -86,6 +87,7 @@ func Render(results string) (string, error) {
 	writePowerLosses(&b, losses.All())
 	writeServices(&b, services.All())
 	if err := writeVerdicts(&b, verdicts.All()); err != nil {
+	writeKilledDeeds(&b, killed.All())
 		return "", err
 	}
 	writeAudits(&b, audits.All())
@@ -198,7 +200,7 @@ func writePowerLosses(b *strings.Builder, losses []recorded.PowerLoss) {
 	b.WriteString(`
 ## Without power
 
-What writes to the store's registry or to a layout, while a machine loses its power: ` + "`make powerloss`" + ` replays recorded calls up to a
+What writes to the store's registry, to a layout, to a channel or below a host's root, while a machine loses its power: ` + "`make powerloss`" + ` replays recorded calls up to a
 moment between two of them, and drops what was not synced ([0095](decisions/0095-power-loss.md)). What was there before has to be whole, what is
 new whole or not there, and the same has to end well when it is done again.
 
@@ -212,6 +214,26 @@ new whole or not there, and the same has to end well when it is done again.
 
 func writeRecipes(b *strings.Builder, book *recorded.Book[recorded.Recipe]) {
 	b.WriteString(`
+// writeKilledDeeds tells what came of processes that were killed in deeds of channels, hosts and agents.
+func writeKilledDeeds(b *strings.Builder, killed []recorded.PowerLoss) {
+	if len(killed) == 0 {
+		return
+	}
+	b.WriteString(`
+## Channels, hosts and agents killed
+
+Processes that were killed by ` + "`kill -9`" + ` at moments over the whole of each deed, by ` + "`make kills`" + `. The state before has to be
+there, or the one after, whole, and the same has to end well when it is done again. An agent has to be followed by one that finishes what it
+began, or goes back.
+
+| what is done | kills | something was gone, or there by halves | day |
+|---|--:|--:|---|
+`)
+	for _, k := range killed {
+		row(b, k.Name, fmt.Sprint(k.Kills), fmt.Sprint(k.Failed), k.When)
+	}
+}
+
 ## Recipes
 
 *lock* and *build* are wall times; of them, *interpreter* was spent on compiling CPython, which a store does

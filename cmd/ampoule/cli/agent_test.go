@@ -80,10 +80,16 @@ func newProd(t *testing.T) *prod {
 // It returns the digest.
 func (p *prod) release(script string) string {
 	p.t.Helper()
+	return p.releaseWith(script)
+}
+
+// releaseWith is a release that has more files.
+func (p *prod) releaseWith(script string, more ...tree.Entry) string {
+	p.t.Helper()
 	p.releases++
 	key := fmt.Sprintf("sha256:%064d", p.releases)
 	sealed := sampleTree(p.t)
-	extra, err := tree.New(append(sealed.Entries(),
+	extra, err := tree.New(append(append(sealed.Entries(), more...),
 		tree.FileEntry("bin/smoke", 0o755, []byte("#!/bin/sh\n"+script+"\n")),
 		tree.FileEntry("share/release", 0o644, fmt.Appendf(nil, "%d\n", p.releases))))
 	if err != nil {
