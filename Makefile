@@ -258,9 +258,10 @@ pushes: measure ## Times pushes into repositories of 1,000, 10,000 and 100,000 m
 loop: setup measure ## Times what adding a requirement takes and records it
 	bin/measure loop $(MEASURE_FLAGS)
 
-bench: setup measure ## Runs the benchmarks, then web beside docker build, and records that
+bench: setup measure ## Runs the benchmarks, then web beside docker build and hosts beside tar, and records that
 	go test -run '^$$' -bench . -benchmem ./...
 	bin/measure bench $(MEASURE_FLAGS)
+	bin/measure hosts $(MEASURE_FLAGS)
 	bin/measure audits $(MEASURE_FLAGS)
 
 # How long each fuzzer runs, and those of which packages do: the ones that read what others made.

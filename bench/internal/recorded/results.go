@@ -29,6 +29,8 @@ const (
 	ConformanceFile = "conformance.json"
 	ReleasesFile    = "releases.json"
 	ClientsFile     = "clients.json"
+	// HostsFile holds [Figure]s.
+	HostsFile = "hosts.json"
 )
 
 // Outcome is how it ended, and where and when that was.

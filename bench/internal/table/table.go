@@ -55,10 +55,11 @@ func Render(results string) (string, error) {
 	releases := read[recorded.Fit](r, recorded.ReleasesFile)
 	loop := read[recorded.Step](r, recorded.LoopFile)
 	bench := read[recorded.Figure](r, recorded.BenchFile)
+	hosts := read[recorded.Figure](r, recorded.HostsFile)
 	kills := read[recorded.Kill](r, recorded.KillsFile)
 	losses := read[recorded.PowerLoss](r, recorded.PowerLossFile)
-	checks := read[recorded.Check](r, recorded.ChecksFile)
 	killed := read[recorded.PowerLoss](r, recorded.KilledFile)
+	checks := read[recorded.Check](r, recorded.ChecksFile)
 	verdicts := read[recorded.Verdict](r, recorded.VerdictsFile)
 	audits := read[recorded.Figure](r, recorded.AuditsFile)
 	services := read[recorded.Rollout](r, recorded.ServicesFile)
@@ -80,14 +81,15 @@ func Render(results string) (string, error) {
 	writeStarts(&b, starts.All())
 	writeLoop(&b, loop.All())
 	writeBench(&b, bench.All())
+	writeHosts(&b, hosts.All())
 	writeChecks(&b, recipes, checks)
 	writeKills(&b, kills.All())
 	writePeers(&b, peers.All())
 	writeSuite(&b, suite.All())
 	writePowerLosses(&b, losses.All())
+	writeKilledDeeds(&b, killed.All())
 	writeServices(&b, services.All())
 	if err := writeVerdicts(&b, verdicts.All()); err != nil {
-	writeKilledDeeds(&b, killed.All())
 		return "", err
 	}
 	writeAudits(&b, audits.All())
@@ -212,8 +214,6 @@ new whole or not there, and the same has to end well when it is done again.
 	}
 }
 
-func writeRecipes(b *strings.Builder, book *recorded.Book[recorded.Recipe]) {
-	b.WriteString(`
 // writeKilledDeeds tells what came of processes that were killed in deeds of channels, hosts and agents.
 func writeKilledDeeds(b *strings.Builder, killed []recorded.PowerLoss) {
 	if len(killed) == 0 {
@@ -234,6 +234,8 @@ began, or goes back.
 	}
 }
 
+func writeRecipes(b *strings.Builder, book *recorded.Book[recorded.Recipe]) {
+	b.WriteString(`
 ## Recipes
 
 *lock* and *build* are wall times; of them, *interpreter* was spent on compiling CPython, which a store does
@@ -389,6 +391,24 @@ the artifact itself is in the registry, Ampoule finds it by its key, and does no
 *gate and publication* is what gating and publishing the ` + "`quickstart`" + ` recipe takes, divided by what the program of an earlier commit takes in the
 same run (` + "`measure gate`" + `). pip is told to take no published wheel, so it also compiles what only building takes, for each wheel anew; Ampoule takes of that
 what is pure as it is published, and compiles the rest once. Ampoule builds wheels at the same time, pip one after another.
+
+| figure | value | limit | holds | of | cores | day |
+|---|--:|--:|---|---|--:|---|
+`)
+	writeFigures(b, figures)
+}
+
+func writeHosts(b *strings.Builder, figures []recorded.Figure) {
+	if len(figures) == 0 {
+		return
+	}
+	b.WriteString(`
+## Hosts
+
+An artifact of about a hundred distributions is [installed](hosts.md), then one of which one distribution has another version
+(` + "`measure hosts`" + `). Beside it ` + "`tar xzf`" + ` unpacks the same layers on the same file system, and ` + "`docker pull`" + ` pulls the same artifact from the same
+registry, in turns. Before each the kernel's caches are dropped, so that the program itself is read from the disk; each ends with ` + "`sync`" + `. The
+time of Ampoule is that of the whole process, with verifying, the look at the machine and the switch in it. Ratios are of medians of one run.
 
 | figure | value | limit | holds | of | cores | day |
 |---|--:|--:|---|---|--:|---|
