@@ -2,8 +2,9 @@
 SHELL := /bin/sh
 .DEFAULT_GOAL := help
 
-# A module that go.mod or go.sum does not name is an error, here and in every tool.
-export GOFLAGS := $(shell go env GOFLAGS) -mod=readonly
+# A module that go.mod or go.sum does not name is an error, here and in every tool. Without paths
+# in what is compiled, a clone in another directory takes what this one has compiled and tested.
+export GOFLAGS := $(shell go env GOFLAGS) -mod=readonly -trimpath
 
 # One static program: it is copied to machines that have nothing else (docs/audit.md).
 export CGO_ENABLED := 0
@@ -33,7 +34,7 @@ setup: ## Installs what is missing on a Debian-like machine and starts Docker
 	@.ci/setup
 
 build: ## Compiles bin/ampoule
-	go build -trimpath -ldflags "-X ampoule/cmd/ampoule/cli.stamped=$$(.ci/version)" -o bin/ampoule ./cmd/ampoule
+	go build -ldflags "-X ampoule/cmd/ampoule/cli.stamped=$$(.ci/version)" -o bin/ampoule ./cmd/ampoule
 
 quickstart: setup build ## Does the main job: from a recipe to a digest that runs
 	@.ci/quickstart
@@ -53,14 +54,19 @@ test: setup ## Does all set-up and runs all checks and tests, the fastest first
 # (docs/decisions/0058-habits.md): where it serves, the race detector finds that and nothing else.
 RACY := ampoule/contents ampoule/registry/cache ampoule/registry/channel ampoule/cmd/ampoule/cli ampoule/registry ampoule/registry/embedded ampoule/registry/install ampoule/registry/server ampoule/service/web/sources ampoule/wiring
 
+# Packages with tests that measure memory, which the race detector would multiply.
+WEIGHED = $(addprefix ampoule/,$(patsubst %/,%,$(sort $(dir $(shell git grep -l '^//go:build !race' -- '*_test.go')))))
+
 # The race detector needs cgo; what ships is built without.
 test-fast: export CGO_ENABLED := 1
 test-fast: ## Runs the tests that need no Docker, with the race detector
 	go test -race -timeout $(TEST_TIMEOUT) $$(go list ./... | grep -vxE "$$(echo $(RACY) | tr ' ' '|')")
 	# Without cgo, as they are linted and built: nothing is compiled a third time for them.
-	CGO_ENABLED=0 go test -timeout $(TEST_TIMEOUT) $(RACY)
-	# Some read what is beside their module, where go's cache of results does not look.
-	go test -C bench -race -count=1 -timeout $(TEST_TIMEOUT) ./...
+	CGO_ENABLED=0 go test -timeout $(TEST_TIMEOUT) $(RACY) $(WEIGHED)
+	# They start themselves hundreds of times, as the programs that they drive: with the detector
+	# that takes four times as long. Some read what is beside their module, where go's cache of
+	# results does not look.
+	CGO_ENABLED=0 go test -C bench -count=1 -timeout $(TEST_TIMEOUT) ./...
 
 # The packages that have tests with PostgreSQL; without one they fail.
 POSTGRES = $(sort $(dir $(shell git grep -l '^//go:build.*postgres' -- '*_test.go')))
@@ -139,7 +145,7 @@ $(GOVULNCHECK):
 	@mv $(TOOLS)/bin/govulncheck $@
 
 measure: build
-	go build -C bench -trimpath -o ../bin/measure ./measure
+	go build -C bench -o ../bin/measure ./measure
 
 page: measure ## Writes docs/catalogue.md from docs/measured
 	bin/measure table
@@ -258,9 +264,10 @@ pushes: measure ## Times pushes into repositories of 1,000, 10,000 and 100,000 m
 loop: setup measure ## Times what adding a requirement takes and records it
 	bin/measure loop $(MEASURE_FLAGS)
 
-bench: setup measure ## Runs the benchmarks, then web beside docker build and hosts beside tar, and records that
+bench: setup measure ## Runs the benchmarks, then web beside docker build and pip wheel, hosts beside tar, and records that
 	go test -run '^$$' -bench . -benchmem ./...
 	bin/measure bench $(MEASURE_FLAGS)
+	bin/measure sdists --store $(SUITE_STORE) $(MEASURE_FLAGS)
 	bin/measure hosts $(MEASURE_FLAGS)
 	bin/measure audits $(MEASURE_FLAGS)
 

@@ -13,6 +13,9 @@ import (
 	"time"
 )
 
+// maxTime is how long a file that was made to break readers may keep an audit busy.
+const maxTime = 60 * time.Second
+
 // installedDist are the files of a distribution that is installed soundly.
 func installedDist() map[string]string {
 	files := map[string]string{}

@@ -61,7 +61,7 @@ docs/measured: each result as it ends, so that the same command goes on where on
 	flags.StringVar(&o.Store, "store", "", "the store's directory (default: ampoule's own)")
 	flags.IntVarP(&o.Jobs, "jobs", "j", 0, "how many processors a build may use (default: all)")
 	flags.BoolVar(&o.Shared, "shared", false, "say that the machine has other work meanwhile: times are recorded as bounds")
-	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newReleases(o), newLoop(o), newBench(o, out), newCached(o, out), newGate(o, out), newHosts(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newServices(o), newClients(o), newRegistry(o), newConformance(o), newSuite(o), newPeers(o), newTable(o))
+	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newReleases(o), newLoop(o), newBench(o, out), newCached(o, out), newGate(o, out), newSdists(o, out), newHosts(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newServices(o), newClients(o), newRegistry(o), newConformance(o), newSuite(o), newPeers(o), newTable(o))
 	return root
 }
 
@@ -402,6 +402,28 @@ func newBench(o *options, out io.Writer) *cobra.Command {
 			for _, f := range figures {
 				fmt.Fprintln(out, figure(f))
 			}
+			return o.page()
+		},
+	}
+}
+
+func newSdists(o *options, out io.Writer) *cobra.Command {
+	return &cobra.Command{
+		Use:   "sdists",
+		Short: "Compiles the sdists of the web recipe, beside pip wheel",
+		Long: `Sdists builds the web recipe in a copy of the store that has no wheels, and has pip compile the
+same sdists one after the other, with the artifact's interpreter and the recipe's toolchain in a
+container. The store must have a name of its own: --store.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			if o.Store == "" {
+				return errors.New("sdists wants a store to copy (--store)")
+			}
+			f, err := o.Sdists(cmd.Context())
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(out, figure(f))
 			return o.page()
 		},
 	}

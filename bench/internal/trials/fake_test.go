@@ -448,6 +448,8 @@ func fakeTool(name string, args []string) int {
 		fmt.Println("ampoule.invalid/fakeid:1\nampoule.invalid/fakeid:2")
 	case strings.HasPrefix(name, "client"):
 		return fakeClient(strings.TrimPrefix(name, "client "), args)
+	case name == "docker" && args[0] == "run" && last == pipWheel:
+		fmt.Println(os.Getenv("FAKE_NANOSECONDS"))
 	case name == "docker" && args[0] == "run":
 		fmt.Println("True")
 	case name == "docker" && args[0] == "version":

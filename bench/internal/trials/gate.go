@@ -88,7 +88,7 @@ func median(all []gated) gated {
 
 // gateOnce builds a recipe by a program, in a copy of the store.
 func (t *Trials) gateOnce(ctx context.Context, program drive.Program, dir string) (_ gated, err error) {
-	copied, end, err := t.withoutGates(ctx)
+	copied, end, err := t.storeWithout(ctx, gateRecords)
 	if err != nil {
 		return gated{}, err
 	}
@@ -102,10 +102,10 @@ func (t *Trials) gateOnce(ctx context.Context, program drive.Program, dir string
 	return spanOf(run, gateRecipe)
 }
 
-// withoutGates copies the store without what gates and publications remember.
+// storeWithout copies the store without records of some kinds. What it returns removes the copy.
 //
 //nolint:contextcheck // the use of a store is its own, which nobody waits for
-func (t *Trials) withoutGates(ctx context.Context) (string, func() error, error) {
+func (t *Trials) storeWithout(ctx context.Context, kinds []string) (string, func() error, error) {
 	from, err := store.Open(t.Store)
 	if err != nil {
 		return "", nil, err
@@ -116,12 +116,12 @@ func (t *Trials) withoutGates(ctx context.Context) (string, func() error, error)
 	}
 	defer release()
 	// Beside the store, content can be linked.
-	dir, err := os.MkdirTemp(filepath.Dir(from.Root()), "gate-")
+	dir, err := os.MkdirTemp(filepath.Dir(from.Root()), "copy-")
 	if err != nil {
 		return "", nil, err
 	}
 	end := func() error { return errors.Join(t.forgetStore(ctx, dir), os.RemoveAll(dir)) }
-	_, err = from.Clone(dir, func(string) bool { return true }, func(kind string, _ []byte) bool { return !slices.Contains(gateRecords, kind) })
+	_, err = from.Clone(dir, func(string) bool { return true }, func(kind string, _ []byte) bool { return !slices.Contains(kinds, kind) })
 	if err != nil {
 		return "", nil, errors.Join(err, end())
 	}

@@ -26,7 +26,7 @@ func TestGate(t *testing.T) {
 	if n := strings.Count(strings.Join(verbs(t, calls), " "), "build"); n != 5 {
 		t.Errorf("%d builds", n)
 	}
-	left, err := filepath.Glob(filepath.Join(filepath.Dir(trials.Store), "gate-*"))
+	left, err := filepath.Glob(filepath.Join(filepath.Dir(trials.Store), "copy-*"))
 	if err != nil || len(left) > 0 {
 		t.Errorf("copies of the store are left: %q, %v", left, err)
 	}

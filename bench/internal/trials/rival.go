@@ -32,15 +32,17 @@ COPY machine/apt.conf /etc/apt/apt.conf.d/98machine
 COPY machine /machine
 ENV PIP_CONFIG_FILE=/machine/pip.conf PIP_CERT=/machine/ca.pem SSL_CERT_FILE=/machine/ca.pem
 RUN apt-get -qq update && apt-get -qq install --yes --no-install-recommends {{.Packages}}
-COPY {{.Source}} /src/
-RUN mkdir /src/python && tar -C /src/python --strip-components 1 -xf /src/{{.Source}} && cd /src/python \
- && ./configure --prefix=/opt/python {{.Configure}} && make -j{{.Jobs}} && make install && rm -rf /src/python
+{{with .Source -}}
+COPY {{.}} /src/
+RUN mkdir /src/python && tar -C /src/python --strip-components 1 -xf /src/{{.}} && cd /src/python \
+ && ./configure --prefix=/opt/python {{$.Configure}} && make -j{{$.Jobs}} && make install && rm -rf /src/python
 COPY requirements.txt /src/
 RUN /opt/python/bin/python3 -m pip install --no-cache-dir --no-binary :all: --requirement /src/requirements.txt
+{{end -}}
 `))
 
 // newRival writes the Dockerfile of a recipe with its lock below work. Source is
-// the path of CPython's source archive.
+// the path of CPython's source archive; without one the image ends with the toolchain.
 func (t *Trials) newRival(ctx context.Context, work string, recipe *recipes.Recipe, lock *recipes.Lock, source string) (*rival, error) {
 	return t.newRivalAs(ctx, work, "", recipe, lock, source)
 }
@@ -53,8 +55,12 @@ func (t *Trials) newRivalAs(ctx context.Context, work, prefix string, recipe *re
 		return nil, err
 	}
 	var text bytes.Buffer
+	file := ""
+	if source != "" {
+		file = lock.Python.File
+	}
 	err := dockerfile.Execute(&text, map[string]any{
-		"Base": r.base, "Packages": strings.Join(toolchainOf(lock), " "), "Source": lock.Python.File,
+		"Base": r.base, "Packages": strings.Join(toolchainOf(lock), " "), "Source": file,
 		"Configure": strings.Join(recipe.Python.Configure, " "), "Jobs": t.jobs(),
 	})
 	if err != nil {
@@ -63,8 +69,10 @@ func (t *Trials) newRivalAs(ctx context.Context, work, prefix string, recipe *re
 	if err := os.WriteFile(filepath.Join(r.dir, "Dockerfile"), text.Bytes(), 0o644); err != nil {
 		return nil, err
 	}
-	if err := copyFile(filepath.Join(r.dir, lock.Python.File), source); err != nil {
-		return nil, err
+	if source != "" {
+		if err := copyFile(filepath.Join(r.dir, file), source); err != nil {
+			return nil, err
+		}
 	}
 	if err := t.writeMachine(ctx, filepath.Join(r.dir, "machine")); err != nil {
 		return nil, fmt.Errorf("writing down how this machine reaches its mirrors: %w", err)
