@@ -399,9 +399,6 @@ what is pure as it is published, and compiles the rest once. Ampoule builds whee
 }
 
 func writeHosts(b *strings.Builder, figures []recorded.Figure) {
-	if len(figures) == 0 {
-		return
-	}
 	b.WriteString(`
 ## Hosts
 
@@ -409,7 +406,12 @@ An artifact of about a hundred distributions is [installed](hosts.md), then one 
 (` + "`measure hosts`" + `). Beside it ` + "`tar xzf`" + ` unpacks the same layers on the same file system, and ` + "`docker pull`" + ` pulls the same artifact from the same
 registry, in turns. Before each the kernel's caches are dropped, so that the program itself is read from the disk; each ends with ` + "`sync`" + `. The
 time of Ampoule is that of the whole process, with verifying, the look at the machine and the switch in it. Ratios are of medians of one run.
-
+`)
+	if len(figures) == 0 {
+		b.WriteString("\nNothing is recorded yet.\n")
+		return
+	}
+	b.WriteString(`
 | figure | value | limit | holds | of | cores | day |
 |---|--:|--:|---|---|--:|---|
 `)
