@@ -36,32 +36,25 @@ func (t *Trials) Hosts(ctx context.Context, refs ...string) ([]recorded.Figure, 
 	if err != nil {
 		return nil, err
 	}
-	var figures []recorded.Figure
-	err = inTemp(func(work string) (err error) {
-		b := &hostBench{t: t, work: work, store: t.Store}
-		if b.store == "" {
-			if b.store, err = t.usualStore(ctx); err != nil {
-				return err
-			}
+	b := &hostBench{t: t, store: t.Store, put: func(f recorded.Figure) error {
+		f.When, f.Cores = t.Now().UTC().Format(time.DateOnly), runtime.NumCPU()
+		return book.Put(f)
+	}}
+	if b.store == "" {
+		if b.store, err = t.usualStore(ctx); err != nil {
+			return nil, err
 		}
+	}
+	err = inTemp(func(work string) (err error) {
+		b.work = work
 		if len(refs) == 0 {
 			if refs, err = t.hundred(ctx, work, b.store); err != nil {
 				return err
 			}
 		}
-		figures, err = b.all(ctx, refs[0], refs[1])
-		return err
+		return b.all(ctx, refs[0], refs[1])
 	})
-	if err != nil {
-		return nil, err
-	}
-	for i := range figures {
-		figures[i].When, figures[i].Cores = t.Now().UTC().Format(time.DateOnly), runtime.NumCPU()
-		if err := book.Put(figures[i]); err != nil {
-			return nil, err
-		}
-	}
-	return figures, nil
+	return b.figures, err
 }
 
 // usualStore is the directory of the user's own store.
@@ -78,6 +71,9 @@ type hostBench struct {
 	t           *Trials
 	work, store string
 	runs        int
+	// put records a figure as it comes; figures are those that came.
+	put     func(recorded.Figure) error
+	figures []recorded.Figure
 }
 
 // hostArtifact is what `ampoule inspect --output json` tells of an artifact.
@@ -100,24 +96,29 @@ type hostArtifact struct {
 	head, size int64
 }
 
-func (b *hostBench) all(ctx context.Context, first, next string) ([]recorded.Figure, error) {
+func (b *hostBench) all(ctx context.Context, first, next string) error {
 	one, err := b.inspect(ctx, first)
 	if err != nil {
-		return nil, err
+		return err
 	}
 	two, err := b.inspect(ctx, next)
 	if err != nil {
-		return nil, err
+		return err
 	}
-	var figures []recorded.Figure
-	for _, measure := range []func(context.Context, hostArtifact, hostArtifact) ([]recorded.Figure, error){b.installs, b.pulls, b.moves} {
+	for _, measure := range []func(context.Context, hostArtifact, hostArtifact) ([]recorded.Figure, error){b.moves, b.installs, b.pulls} {
 		some, err := measure(ctx, one, two)
 		if err != nil {
-			return nil, err
+			return err
 		}
-		figures = append(figures, some...)
+		for _, f := range some {
+			b.t.Say("%s: %.3f %s", f.Name, f.Value, f.Of)
+			if err := b.put(f); err != nil {
+				return err
+			}
+		}
+		b.figures = append(b.figures, some...)
 	}
-	return figures, nil
+	return nil
 }
 
 // inspect finds an artifact's layers in the store.
