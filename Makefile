@@ -27,7 +27,7 @@ DOCKER_TEST_TIMEOUT := 60m
 # What ships, what measures it, and what looks at its pages in a browser.
 MODULES := . bench browser
 
-.PHONY: help setup build measure page quickstart test test-fast test-postgres test-docker browser alerts check format vet lint vuln metadata rooms catalogue packages overrides releases loop bench load growth soak kills powerloss services clients suite peers checks verdicts conformance pushes fuzz seeds mutate size clean cross
+.PHONY: help setup build measure page quickstart test test-fast test-postgres test-docker browser alerts check format vet lint vuln metadata thirdparty rooms catalogue packages overrides releases loop bench load growth soak kills powerloss services clients suite peers checks verdicts conformance pushes fuzz seeds mutate size clean cross
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,7 @@ test: setup ## Does all set-up and runs all checks and tests, the fastest first
 	@$(MAKE) --no-print-directory check
 	@$(MAKE) --no-print-directory vuln
 	@$(MAKE) --no-print-directory metadata
+	@$(MAKE) --no-print-directory thirdparty
 	@$(MAKE) --no-print-directory alerts
 	@$(MAKE) --no-print-directory test-fast
 	@$(MAKE) --no-print-directory browser
@@ -139,6 +140,10 @@ $(GOLANGCI):
 metadata: ## Validates what CI systems read of this project
 	.ci/metadata
 
+thirdparty: ## Checks that third_party has what was published, its patches and nothing else
+	third_party/update
+	git diff --exit-code third_party
+
 vuln: $(GOVULNCHECK) ## Looks for known vulnerabilities that the code can reach
 	.ci/vuln $(GOVULNCHECK) $(MODULES)
 
@@ -186,22 +191,24 @@ releases: setup measure ## Compares overrides with what the last releases declar
 # What is killed is built in copies of this store.
 KILLS_STORE := $(HOME)/.cache/ampoule-kills
 
-# How often a process is killed in each deed below a root.
-HOST_KILLS := 200
+# How often a process is killed in each deed of a channel, of a host and of an agent.
+DEED_KILLS := 200
 
-kills: setup measure ## Kills builds at random moments, builds again, and records what came of it
+kills: setup measure ## Kills builds, channels, hosts and agents at any moment, and records what came of it
 	bin/measure kills --store $(KILLS_STORE) $(MEASURE_FLAGS)
-	go test -count=1 -timeout 2h -run '^TestHostKilled$$' ./registry/install -args -kills $(HOST_KILLS) -record $(CURDIR)/docs/hosts.kills.json
+	go test -count=1 -timeout 2h -run '^TestPromotionKilled$$' ./registry/channel -args -kills $(DEED_KILLS) -record $(CURDIR)/docs/measured/killed.json
+	go test -count=1 -timeout 2h -run '^TestHostKilled$$' ./registry/install -args -kills $(DEED_KILLS) -record $(CURDIR)/docs/measured/killed.json
+	go test -count=1 -timeout 2h -run '^TestAgentKilled$$' ./cmd/ampoule/cli -args -kills $(DEED_KILLS) -record-kills $(CURDIR)/docs/measured/killed.json
+	bin/measure table
 
 # How often the power goes in each deed.
 LOSSES := 200
 
-powerloss: setup measure ## Loses the power at moments of what writes to registries, and records what came of it
+powerloss: setup measure ## Loses the power at moments of what writes to registries and hosts, and records what came of it
 	go test -count=1 -timeout 2h -run '^TestPowerLoss$$' ./registry -args -losses $(LOSSES) -record $(CURDIR)/docs/measured/powerloss.json
 	go test -count=1 -timeout 2h -run '^TestPromotionAndPowerLoss$$' ./registry/channel -args -losses $(LOSSES) -record $(CURDIR)/docs/measured/powerloss.json
-	go test -count=1 -timeout 2h -run '^TestPromotionKilled$$' ./registry/channel -args -kills $(LOSSES) -record-kills $(CURDIR)/docs/measured/killed.json
 	go test -count=1 -timeout 2h -run '^TestExportAndPowerLoss$$' ./cmd/ampoule/cli -args -losses $(LOSSES)
-	go test -count=1 -timeout 2h -run '^TestHostPowerLoss$$' ./registry/install -args -losses $(LOSSES) -record $(CURDIR)/docs/hosts.losses.json
+	go test -count=1 -timeout 2h -run '^TestHostPowerLoss$$' ./registry/install -args -losses $(LOSSES) -record $(CURDIR)/docs/measured/powerloss.json
 	bin/measure table
 
 # Services are built in a store of their own, which has no interpreter at first.
@@ -264,10 +271,11 @@ pushes: measure ## Times pushes into repositories of 1,000, 10,000 and 100,000 m
 loop: setup measure ## Times what adding a requirement takes and records it
 	bin/measure loop $(MEASURE_FLAGS)
 
-bench: setup measure $(VEGETA) ## Runs the benchmarks, then web beside docker build and pip wheel, and the service under load, and records that
+bench: setup measure $(VEGETA) ## Runs the benchmarks, then web beside docker build and pip wheel, hosts beside tar, and the service under load, and records that
 	go test -run '^$$' -bench . -benchmem ./...
 	bin/measure bench $(MEASURE_FLAGS)
 	bin/measure sdists --store $(SUITE_STORE) $(MEASURE_FLAGS)
+	bin/measure hosts $(MEASURE_FLAGS)
 	bin/measure audits $(MEASURE_FLAGS)
 	@$(MAKE) --no-print-directory load
 

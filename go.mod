@@ -102,3 +102,6 @@ require (
 	modernc.org/mathutil v1.7.1 // indirect
 	modernc.org/memory v1.12.1 // indirect
 )
+
+// As it was published, but for one line: docs/decisions/0110-what-a-host-waits-for.md.
+replace github.com/olareg/olareg v0.2.2 => ./third_party/olareg

@@ -80,7 +80,7 @@ type Agent struct {
 	// told is what was told last.
 	told string
 	// sleep waits between two polls, and between two looks; nil waits by the clock. run runs a
-	// program; nil is [program.Run]. Tests set them.
+	// program; nil is [Agent.runNoted]. Tests set them.
 	sleep func(ctx context.Context, d time.Duration) error
 	run   func(ctx context.Context, c program.Command) error
 }
@@ -134,8 +134,15 @@ func (a *Agent) open(ctx context.Context) error {
 		return err
 	}
 	a.desk = d
+	ended, err := d.endProgram()
+	if err != nil {
+		return errors.Join(fmt.Errorf("ending what a process before this one has started: %w", err), d.close())
+	}
 	if a.journal, err = a.begin(ctx); err != nil {
 		return errors.Join(err, d.close())
+	}
+	if ended {
+		a.say("", "a program that a process before this one has started was running still, and was killed with all that it had started")
 	}
 	if b, ok := a.Reporter.(background); ok {
 		b.Begin(ctx)
@@ -271,6 +278,16 @@ func sleep(ctx context.Context, d time.Duration) error {
 func (a *Agent) runProgram(ctx context.Context, c program.Command) error {
 	if a.run != nil {
 		return a.run(ctx, c)
+	}
+	return a.runNoted(ctx, c)
+}
+
+// runNoted runs a program that the next process ends if this one is killed over it.
+func (a *Agent) runNoted(ctx context.Context, c program.Command) error {
+	c.Note = func(t *program.Trace) {
+		if err := a.desk.noteProgram(t); err != nil {
+			a.tell("noting which program runs: %v", err) // a full disk must not keep it from running
+		}
 	}
 	return program.Run(ctx, c)
 }

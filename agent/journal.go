@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"time"
 
+	"ampoule/agent/program"
 	"ampoule/agent/reports"
 	"ampoule/faults"
 	"ampoule/system"
@@ -21,6 +22,8 @@ const (
 	// journalName and lockName are its files.
 	journalName = "journal.json"
 	lockName    = "lock"
+	// programName leads to the program that runs; it is there as long as one does.
+	programName = "program.json"
 	// journalVersion is the form of the journal that this program writes.
 	journalVersion = 1
 	// maxEvents is how many events a journal keeps.
@@ -269,6 +272,51 @@ func (d *desk) write(j *Journal) error {
 		return fmt.Errorf("writing %s: %w", filepath.Join(d.root, dirName, journalName), err)
 	}
 	return nil
+}
+
+// noteProgram keeps the trace of the program that runs; nil is none. It is for the next process alone,
+// and no program outlives a loss of power: nothing is synced.
+func (d *desk) noteProgram(t *program.Trace) error {
+	if t == nil {
+		return ignoreMissing(d.dir.Remove(programName))
+	}
+	text, err := json.Marshal(t)
+	if err != nil {
+		return err
+	}
+	temporary := "." + programName + ".new"
+	if err := d.dir.WriteFile(temporary, text, 0o600); err != nil {
+		return err
+	}
+	return d.dir.Rename(temporary, programName)
+}
+
+// endProgram ends the program that a process before this one was killed over. It reports whether there
+// was one.
+func (d *desk) endProgram() (bool, error) {
+	info, err := d.dir.Lstat(programName)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil || !info.Mode().IsRegular() || info.Size() > maxTrace {
+		return false, errors.Join(err, d.noteProgram(nil))
+	}
+	text, err := d.dir.ReadFile(programName)
+	var t program.Trace
+	if err != nil || json.Unmarshal(text, &t) != nil {
+		return false, errors.Join(err, d.noteProgram(nil)) // it leads nowhere
+	}
+	return program.End(t), d.noteProgram(nil)
+}
+
+// maxTrace bounds a trace, in bytes.
+const maxTrace = 4 << 10
+
+func ignoreMissing(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
 }
 
 // replace puts a file in the place of another one. There is one temporary name: who writes has

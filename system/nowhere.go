@@ -21,6 +21,27 @@ func CutNetwork(cmd *exec.Cmd) { cmd.Err = lacks("running a program without a ne
 // OpenAt opens a name in an open directory, and follows no link.
 func OpenAt(*os.File, string, int, uint32) (fd int, err error) { return -1, lacks(below) }
 
+// OpenRaw opens a name in an open directory for reading, and follows no link.
+func OpenRaw(*os.File, string) (Raw, error) { return -1, lacks(below) }
+
+// Look looks at the file.
+func (Raw) Look() (Look, error) { return Look{}, lacks(below) }
+
+// Read reads as read(2) does.
+func (Raw) Read([]byte) (int, error) { return 0, lacks(below) }
+
+// Close closes the file.
+func (Raw) Close() error { return lacks(below) }
+
+// LookAt looks at a name in an open directory.
+func LookAt(*os.File, string) (Look, error) { return Look{}, lacks(below) }
+
+// MakeDirAt makes a directory in an open one.
+func MakeDirAt(*os.File, string, uint32) error { return lacks(below) }
+
+// SetModeAt gives what has a name in an open directory a mode.
+func SetModeAt(*os.File, string, uint32) error { return lacks(below) }
+
 // RemoveAt removes a name in an open directory.
 func RemoveAt(*os.File, string) error { return lacks(below) }
 

@@ -74,6 +74,23 @@ type Stat struct {
 	Changed time.Time
 }
 
+// Look is what a system knows of what has a name in a directory. No link is followed.
+type Look struct {
+	// Mode has no bits but those of its type, of who may do what, and of setuid, setgid and sticky.
+	Mode fs.FileMode
+	// Size is in bytes.
+	Size  int64
+	Inode uint64
+	// Owner is its owner's number.
+	Owner int
+	// Written is when its content was written last, as anybody may set it; Changed is [Stat]'s.
+	Written, Changed time.Time
+}
+
+// Raw is an open file that package os knows nothing of. Its poller, which is for pipes and sockets,
+// costs as much as reading a small file. Who opens it closes it.
+type Raw int
+
 // Origin tells a file from every copy of it.
 type Origin struct {
 	// Major and Minor are the numbers of its device.

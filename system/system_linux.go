@@ -45,6 +45,80 @@ func OpenAt(dir *os.File, name string, flags int, mode uint32) (fd int, err erro
 	return unix.Openat(int(dir.Fd()), name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
 }
 
+// OpenRaw opens a name in an open directory for reading, and follows no link. It does not wait for
+// whoever writes into a pipe.
+func OpenRaw(dir *os.File, name string) (Raw, error) {
+	fd, err := OpenAt(dir, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	return Raw(fd), err
+}
+
+// Look looks at the file.
+func (r Raw) Look() (Look, error) {
+	var st unix.Stat_t
+	err := unix.Fstat(int(r), &st)
+	return look(&st), err
+}
+
+// Read reads as read(2) does: at the end of a file it gives 0 bytes, and no error.
+func (r Raw) Read(p []byte) (int, error) { return unix.Read(int(r), p) }
+
+// Close closes the file.
+func (r Raw) Close() error { return unix.Close(int(r)) }
+
+// LookAt looks at a name in an open directory.
+func LookAt(dir *os.File, name string) (Look, error) {
+	var st unix.Stat_t
+	err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	return look(&st), err
+}
+
+func look(st *unix.Stat_t) Look {
+	return Look{
+		Mode: modeOf(st.Mode), Size: st.Size, Inode: st.Ino, Owner: int(st.Uid),
+		Written: time.Unix(st.Mtim.Unix()), Changed: time.Unix(st.Ctim.Unix()),
+	}
+}
+
+// modeOf is how Go writes a mode (inode(7)).
+func modeOf(mode uint32) fs.FileMode {
+	m := fs.FileMode(mode & 0o777)
+	switch mode & unix.S_IFMT {
+	case unix.S_IFREG:
+	case unix.S_IFDIR:
+		m |= fs.ModeDir
+	case unix.S_IFLNK:
+		m |= fs.ModeSymlink
+	case unix.S_IFIFO:
+		m |= fs.ModeNamedPipe
+	case unix.S_IFSOCK:
+		m |= fs.ModeSocket
+	case unix.S_IFCHR:
+		m |= fs.ModeDevice | fs.ModeCharDevice
+	default:
+		m |= fs.ModeDevice
+	}
+	if mode&unix.S_ISUID != 0 {
+		m |= fs.ModeSetuid
+	}
+	if mode&unix.S_ISGID != 0 {
+		m |= fs.ModeSetgid
+	}
+	if mode&unix.S_ISVTX != 0 {
+		m |= fs.ModeSticky
+	}
+	return m
+}
+
+// MakeDirAt makes a directory in an open one.
+func MakeDirAt(dir *os.File, name string, mode uint32) error {
+	return unix.Mkdirat(int(dir.Fd()), name, mode)
+}
+
+// SetModeAt gives what has a name in an open directory a mode. It follows links.
+func SetModeAt(dir *os.File, name string, mode uint32) error {
+	return unix.Fchmodat(int(dir.Fd()), name, mode, 0)
+}
+
 // RemoveAt removes a name in an open directory.
 func RemoveAt(dir *os.File, name string) error { return unix.Unlinkat(int(dir.Fd()), name, 0) }
 

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
 
 	"ampoule/faults"
@@ -124,6 +125,59 @@ func TestStats(t *testing.T) {
 	}
 	if kind, err := FileSystem("/proc"); err != nil || kind != 0x9fa0 {
 		t.Errorf("/proc: %x, %v", kind, err)
+	}
+}
+
+// Each kind of name is seen as Go's library sees it, and no link is followed.
+func TestLooks(t *testing.T) {
+	t.Parallel()
+	name := t.TempDir()
+	if err := errors.Join(os.WriteFile(filepath.Join(name, "file"), []byte("text"), 0o600), os.Chmod(filepath.Join(name, "file"), 0o640|fs.ModeSetuid|fs.ModeSticky),
+		os.Mkdir(filepath.Join(name, "dir"), 0o750), os.Symlink("file", filepath.Join(name, "link")), syscall.Mkfifo(filepath.Join(name, "pipe"), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	open := func(name string) *os.File {
+		f, err := os.Open(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = f.Close() })
+		return f
+	}
+	dir, devices := open(name), open("/dev")
+	for _, of := range []struct {
+		dir  *os.File
+		name string
+	}{{dir, "file"}, {dir, "dir"}, {dir, "link"}, {dir, "pipe"}, {devices, "null"}} {
+		info, err := os.Lstat(filepath.Join(of.dir.Name(), of.name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		st, _ := StatOf(info)
+		want := Look{Mode: info.Mode(), Size: info.Size(), Inode: st.Inode, Owner: st.Owner, Written: info.ModTime(), Changed: st.Changed}
+		if got, err := LookAt(of.dir, of.name); err != nil || got != want {
+			t.Errorf("%s: %+v, %v, want %+v", of.name, got, err, want)
+		}
+	}
+	if _, err := LookAt(dir, "nothing"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("nothing: %v", err)
+	}
+	if _, err := OpenRaw(dir, "link"); !errors.Is(err, syscall.ELOOP) {
+		t.Errorf("a link: %v", err)
+	}
+	f, err := OpenRaw(dir, "file")
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen, err := f.Look()
+	if at, wrong := LookAt(dir, "file"); err != nil || wrong != nil || at != seen {
+		t.Errorf("open %+v, %v; by its name %+v, %v", seen, err, at, wrong)
+	}
+	text := make([]byte, 8)
+	n, err := f.Read(text)
+	end, wrong := f.Read(text[n:])
+	if string(text[:n]) != "text" || end != 0 || errors.Join(err, wrong, f.Close()) != nil {
+		t.Errorf("read %q, then %d; %v, %v", text[:n], end, err, wrong)
 	}
 }
 

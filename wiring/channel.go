@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 
@@ -199,6 +200,35 @@ func (s stock) CheckWhole(ctx context.Context, ref string) (registry.Parts, erro
 		return registry.Parts{}, err
 	}
 	return reg.CheckWhole(ctx, ref)
+}
+
+// Names lists the channels of a repository, as NAME:CHANNEL: those that it has a log of, and, where it is
+// named without a host, those that rules say are in another registry.
+func (c *Channels) Names(ctx context.Context, repository string) ([]string, error) {
+	if c.unruled != nil && !registry.HasHost(repository) {
+		return nil, c.unruled
+	}
+	repo, err := c.registry.Repository(repository)
+	if err != nil {
+		return nil, err
+	}
+	names, err := channel.Names(ctx, repo)
+	if err != nil {
+		return nil, err
+	}
+	if c.rules != nil && !registry.HasHost(repository) {
+		for _, rule := range c.rules.Channels {
+			if mine, ok := c.rule(repository, rule.Name); ok && mine.Registry != "" {
+				names = append(names, rule.Name)
+			}
+		}
+	}
+	slices.Sort(names)
+	names = slices.Compact(names)
+	for i := range names {
+		names[i] = repository + ":" + names[i]
+	}
+	return names, nil
 }
 
 // Writer returns what adds entries to a channel, by a key. It obeys the rules that the policy

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -36,6 +37,20 @@ type Command struct {
 	User *User
 	// Leave lets what it has started go on when it has ended well: a service, for example.
 	Leave bool
+	// Note is told of a trace before the program starts, and again when it has; and of nil when it
+	// has ended. Who keeps the trace can [End] the program after this process was killed. Nil is
+	// nobody.
+	Note func(*Trace)
+}
+
+// Trace leads to the processes of a program that runs.
+type Trace struct {
+	// Mark is the value of a variable in the environment of all that it has started.
+	Mark string `json:"mark"`
+	// PID is the program's own; 0 before it has started.
+	PID int `json:"pid,omitempty"`
+	// Leave is that of the [Command].
+	Leave bool `json:"leave,omitempty"`
 }
 
 // User is a user of the machine, by number.
@@ -90,18 +105,28 @@ func Run(ctx context.Context, c Command) error {
 		within, cancel = context.WithTimeout(ctx, c.Timeout)
 	}
 	defer cancel()
-	mark := variable + "=" + rand.Text()
+	mark := rand.Text()
+	note := c.Note
+	if note == nil {
+		note = func(*Trace) {}
+	}
 	out := &tail{most: maxOutput}
 	cmd := exec.CommandContext(within, c.Args[0], c.Args[1:]...)
 	if c.Path != "" {
 		cmd.Path, cmd.Err = c.Path, nil
 	}
-	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = c.Dir, append(c.Environ[:len(c.Environ):len(c.Environ)], mark), out, out, linger
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = c.Dir, append(c.Environ[:len(c.Environ):len(c.Environ)], variable+"="+mark), out, out, linger
 	system.Group(cmd, syscall.SIGKILL)
 	if c.User != nil {
 		system.RunAs(cmd, c.User.UID, c.User.GID)
 	}
-	err := cmd.Run()
+	note(&Trace{Mark: mark, Leave: c.Leave})
+	defer note(nil)
+	err := cmd.Start()
+	if err == nil {
+		note(&Trace{Mark: mark, PID: cmd.Process.Pid, Leave: c.Leave})
+		err = cmd.Wait()
+	}
 	if errors.Is(err, exec.ErrWaitDelay) && cmd.ProcessState.Success() {
 		err = nil // it ended well, and what it has started holds its streams
 	}
@@ -147,13 +172,28 @@ func killMarked(mark string) {
 	}
 }
 
+// End kills a program, and all that it has started, that a process before this one was killed over.
+// Where the program itself has ended by now, what it was to leave is left. It reports whether there
+// was something to kill.
+func End(t Trace) bool {
+	if len(t.Mark) != len(rand.Text()) {
+		return false // it is none of ours, and may be anybody's
+	}
+	found := marked(t.Mark)
+	if len(found) == 0 || t.Leave && t.PID != 0 && !slices.Contains(found, t.PID) {
+		return false
+	}
+	killMarked(t.Mark)
+	return true
+}
+
 // marked lists the processes with a mark that have not ended.
 func marked(mark string) []int {
 	files, _ := filepath.Glob("/proc/[0-9]*/environ") // the pattern is right
 	var found []int
 	for _, file := range files {
 		environ, err := os.ReadFile(file)
-		if err != nil || !bytes.Contains(environ, []byte(mark)) {
+		if err != nil || !bytes.Contains(environ, []byte(variable+"="+mark)) {
 			continue // it has ended, or is another user's
 		}
 		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(file))); err == nil {

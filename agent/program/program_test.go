@@ -134,3 +134,42 @@ func TestInterrupted(t *testing.T) {
 		t.Errorf("%v", err)
 	}
 }
+
+// What a program was to leave is left when the program itself has ended, and is killed with it when it
+// has not.
+func TestEnd(t *testing.T) {
+	t.Parallel()
+	for _, hangs := range []bool{false, true} {
+		file := filepath.Join(t.TempDir(), "pid")
+		script := fmt.Sprintf("setsid sh -c 'echo $$ > %s; exec sleep 600' & while ! test -s %s; do sleep 0.01; done", file, file)
+		if hangs {
+			script += "; exec sleep 600"
+		}
+		c := sh(script)
+		traces, done := make(chan *Trace, 3), make(chan error, 1) // before it starts, when it has, at its end
+		c.Leave, c.Note = true, func(t *Trace) { traces <- t }
+		go func() { done <- Run(t.Context(), c) }()
+		trace := <-traces
+		if trace.PID != 0 {
+			t.Errorf("%+v was noted before it started", trace)
+		}
+		trace = <-traces
+		if !hangs {
+			if err := <-done; err != nil {
+				t.Fatal(err)
+			}
+		}
+		for _, err := os.Stat(file); err != nil; _, err = os.Stat(file) {
+			time.Sleep(time.Millisecond)
+		}
+		if got := End(*trace); got != hangs {
+			t.Errorf("hangs %v: something was killed: %v", hangs, got)
+		}
+		if hangs {
+			<-done
+		} else {
+			killMarked(trace.Mark)
+		}
+		gone(t, file)
+	}
+}

@@ -44,6 +44,9 @@ type Machine struct {
 	Env []string
 	// CPU is the x86-64 level of its processor; empty when it is not known.
 	CPU string
+	// Hashes are the sha256 of files that are known, by their paths in Files: those are not read
+	// for it. They must be right.
+	Hashes map[string]string
 }
 
 // Item is one thing that was looked at.
@@ -71,7 +74,7 @@ type Report struct {
 // installed release, any interpreter's prefix or an environment of one. Where there is
 // nothing that could run, it is a [*survey.NothingError] or a [*survey.NoInterpreterError].
 func Check(ctx context.Context, m Machine, root string) (*Report, error) {
-	found, err := survey.Look(ctx, survey.Target{Files: m.Files, Path: root, CPU: m.CPU})
+	found, err := survey.Look(ctx, survey.Target{Files: m.Files, Path: root, CPU: m.CPU, Hashes: m.Hashes})
 	if err != nil {
 		return nil, fmt.Errorf("looking at %s: %w", root, err)
 	}

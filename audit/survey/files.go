@@ -197,12 +197,17 @@ type watched struct {
 	//nolint:containedctx // a Root has no contexts
 	ctx    context.Context
 	effort *effort
+	// hashes are those that are known, by path.
+	hashes map[string]string
 }
 
 // Lookup implements [audit.Root].
 func (w *watched) Lookup(p string) (tree.Entry, bool) {
 	w.effort.step(p)
 	e, ok := w.Files.Lookup(p)
+	if e.Kind == tree.File && e.SHA256 == "" {
+		e.SHA256 = w.hashes[p]
+	}
 	if e.Content != nil {
 		e.Content = counting{tree.While(w.ctx, e.Content), w.effort}
 	}

@@ -48,6 +48,9 @@ type Target struct {
 	CPU string
 	// Lint reports whether wheels are linted.
 	Lint Lint
+	// Hashes are the sha256 of files that are known, by their paths in Files: those are not read
+	// for it. They must be right.
+	Hashes map[string]string
 }
 
 // Report is what was found. Its JSON form is deterministic but for what it is about.
@@ -195,10 +198,10 @@ func newSurvey(t Target, b bounds) *survey {
 // watch ends all reading of the target's files once ctx is done.
 func (v *survey) watch(ctx context.Context) {
 	files, against := v.Files, v.AgainstFiles
-	v.Files = &watched{files, ctx, v.effort}
+	v.Files = &watched{files, ctx, v.effort, v.Hashes}
 	v.AgainstFiles = v.Files
 	if against != nil && against != files {
-		v.AgainstFiles = &watched{against, ctx, v.effort}
+		v.AgainstFiles = &watched{against, ctx, v.effort, nil}
 	}
 }
 

@@ -12,15 +12,18 @@ import (
 	"time"
 )
 
-// Result is what came of one deed during which the power went.
+// Result is what came of one deed during which the power went, or its process was killed.
 type Result struct {
 	// Name is the deed.
 	Name string `json:"name"`
 	When string `json:"when"`
 	// Calls are those of the deed that change files or put them on disk, Losses how often the power went
-	// between them, Failed how often something was gone or there by halves.
-	Calls  int `json:"calls"`
-	Losses int `json:"losses"`
+	// between them.
+	Calls  int `json:"calls,omitempty"`
+	Losses int `json:"losses,omitempty"`
+	// Kills is how often its process was killed.
+	Kills int `json:"kills,omitempty"`
+	// Failed is how often something was gone or there by halves.
 	Failed int `json:"failed"`
 }
 
@@ -55,10 +58,11 @@ func OpenBook(path string) (*Book, error) {
 }
 
 // Has reports whether a deed went through that often.
-func (b *Book) Has(deed string, losses int) bool {
+func (b *Book) Has(deed string, times int) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.done[deed].Losses >= losses && b.done[deed].Failed == 0
+	r := b.done[deed]
+	return r.Losses+r.Kills >= times && r.Failed == 0
 }
 
 // Put notes a result of today, and writes all of them.

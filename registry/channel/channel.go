@@ -351,7 +351,16 @@ func (c *Channel) extend(ctx context.Context, l *Log, e Entry, by keys.Signer) (
 		return nil, err
 	}
 	entries := append(l.Entries[:len(l.Entries):len(l.Entries)], signed)
-	return check(c.repo.Name(), c.name, entries, c.keys, now)
+	next, err := check(c.repo.Name(), c.name, entries, c.keys, now)
+	var refused *LogError
+	if errors.As(err, &refused) && refused.Sequence == len(entries) {
+		hint := ""
+		if e.Action == Promote && l.Frozen != "" {
+			hint = "`ampoule channel unfreeze`, or --break-glass with a --reason, which is recorded"
+		}
+		return nil, faults.New(faults.Refused, hint, "channel %s takes no such entry, and is as it was: %s: %w", c, e.Action, refused.Err)
+	}
+	return next, err
 }
 
 // project has the tag of the channel's name say what the log does. A tag that somebody else

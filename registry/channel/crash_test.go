@@ -31,13 +31,12 @@ import (
 	"ampoule/store"
 )
 
-// How often a process is killed and the power goes in each deed, and where that is recorded (make
-// powerloss).
+// How often a process is killed and the power goes in each deed, and where that is recorded (make kills,
+// make powerloss).
 var (
 	kills  = flag.Int("kills", 10, "how often a process is killed in each deed")
 	losses = flag.Int("losses", 10, "how often the power goes in each deed")
-	record = flag.String("record", "", "the file of results of losses of power: deeds that are in it are left out")
-	killed = flag.String("record-kills", "", "the same of kills")
+	record = flag.String("record", "", "the file of results: deeds that are in it are left out")
 )
 
 // plainKey signs with a key that another process can be given.
@@ -295,7 +294,7 @@ func TestPromotionAndPowerLoss(t *testing.T) {
 	for deed := range promotions {
 		t.Run(deed, func(t *testing.T) {
 			t.Parallel()
-			if book.Has(deed, *losses) {
+			if book.Has("channel: "+deed, *losses) {
 				t.Logf("%s: it is recorded", deed)
 				return
 			}
@@ -304,7 +303,7 @@ func TestPromotionAndPowerLoss(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			result := powerloss.Result{Name: deed, Calls: recording.Len() - 1, Losses: *losses}
+			result := powerloss.Result{Name: "channel: " + deed, Calls: recording.Len() - 1, Losses: *losses}
 			for i := range *losses {
 				moment := (recording.Len() - 1) * (i + 1) / *losses
 				loss := powerloss.Losses[i%len(powerloss.Losses)]
@@ -334,20 +333,20 @@ func (s *site) lose(t *testing.T, recording *powerloss.Recording, deed string, m
 // Processes are killed at any moment of a promotion, with the same end.
 func TestPromotionKilled(t *testing.T) {
 	t.Parallel()
-	book, err := powerloss.OpenBook(*killed)
+	book, err := powerloss.OpenBook(*record)
 	if err != nil {
 		t.Fatal(err)
 	}
 	for deed := range promotions {
 		t.Run(deed, func(t *testing.T) {
 			t.Parallel()
-			if book.Has(deed, *kills) {
+			if book.Has("channel: "+deed, *kills) {
 				t.Logf("%s: it is recorded", deed)
 				return
 			}
 			full := newSite(t, deed)
 			took := full.copied(t).run(t, deed, time.Minute)
-			result := powerloss.Result{Name: deed, Losses: *kills}
+			result := powerloss.Result{Name: "channel: " + deed, Kills: *kills}
 			for i := range *kills {
 				s := full.copied(t)
 				after := took * time.Duration(i+1) / time.Duration(*kills)

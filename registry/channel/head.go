@@ -3,6 +3,8 @@ package channel
 import (
 	"context"
 	"fmt"
+	"slices"
+	"strings"
 
 	"ampoule/artifact"
 )
@@ -37,4 +39,28 @@ func (c *Channel) Head(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("asking for channel %s: %w", c, err)
 	}
 	return head, nil
+}
+
+// Names lists the channels that a repository has a log of, by its tags: sorted. Whether anybody may
+// believe the logs it does not say.
+func Names(ctx context.Context, repo interface {
+	Tags(ctx context.Context) ([]string, error)
+}) ([]string, error) {
+	tags, err := repo.Tags(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var names []string
+	for _, tag := range tags {
+		log, _, numbered := strings.Cut(tag, ".")
+		name, ok := artifact.ChannelOfLog(log)
+		if numbered {
+			_, ok = artifact.ChannelNumber(name, tag)
+		}
+		if ok {
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names), nil
 }

@@ -106,13 +106,24 @@ func (l *Log) refuse(sequence int, err error) *LogError {
 	return &LogError{Log: name(l.Repository, l.Channel), Sequence: sequence, Err: err}
 }
 
+// another refuses an entry of another channel. It may be the one that is meant: a prefix of the registry is
+// no part of the repository's name, which is signed.
+func (l *Log) another(e Signed) error {
+	refused := l.refuse(e.Sequence, fmt.Errorf("it belongs to the channel %s", name(e.Repository, e.Channel)))
+	if prefix, ok := strings.CutSuffix(l.Repository, "/"+e.Repository); ok && e.Channel == l.Channel {
+		refused.hint = fmt.Sprintf("name what is before %s as a part of the registry: --registry HOST/%s, or registry in config.toml, and the channel as %s",
+			e.Repository, prefix, name(e.Repository, e.Channel))
+	}
+	return refused
+}
+
 // checkChain wants each entry to follow the one before.
 func (l *Log) checkChain(now time.Time) error {
 	var before Signed
 	for i, e := range l.Entries {
 		switch {
 		case e.Repository != l.Repository || e.Channel != l.Channel:
-			return l.refuse(i+1, fmt.Errorf("it belongs to the channel %s", name(e.Repository, e.Channel)))
+			return l.another(e)
 		case e.Sequence != i+1:
 			return l.refuse(i+1, fmt.Errorf("its number is %d: entries are missing or in another order", e.Sequence))
 		case e.Previous != before.Hash:

@@ -59,17 +59,24 @@ func (s *site) collect(ctx context.Context, o CollectOptions) (Collected, error)
 	if err := s.removeAll(ctx, &done, remove); err != nil {
 		return done, err
 	}
-	if err := s.collectContent(ctx, &done); err != nil {
-		return done, err
-	}
 	if len(done.Removed) > 0 || done.Content > 0 {
 		return done, s.note(ctx, Event{Op: OpCollect, By: o.By})
 	}
 	return done, nil
 }
 
-// removeAll removes releases, each in one step, and notes them.
+// removeAll removes releases, and then the content that no release needs.
 func (s *site) removeAll(ctx context.Context, done *Collected, releases []Release) error {
+	return s.content.keeping(func() error {
+		if err := s.removeReleases(ctx, done, releases); err != nil {
+			return err
+		}
+		return s.collectContent(ctx, done)
+	})
+}
+
+// removeReleases removes releases, each in one step, and notes them.
+func (s *site) removeReleases(ctx context.Context, done *Collected, releases []Release) error {
 	for _, r := range releases {
 		if err := context.Cause(ctx); err != nil {
 			return err
@@ -259,11 +266,9 @@ func (s *site) uninstall(ctx context.Context, o UninstallOptions) (Collected, er
 		}
 	}
 	if o.All {
-		err = s.removeRoot(ctx, &done, chosen)
-	} else if err = s.removeAll(ctx, &done, chosen); err == nil {
-		err = s.collectContent(ctx, &done)
+		return done, s.removeRoot(ctx, &done, chosen)
 	}
-	return done, err
+	return done, s.removeAll(ctx, &done, chosen)
 }
 
 // choose finds releases by digests.
@@ -302,10 +307,8 @@ func (s *site) removeRoot(ctx context.Context, done *Collected, all []Release) e
 	if err := s.removeAll(ctx, done, all); err != nil {
 		return err
 	}
-	if err := s.collectContent(ctx, done); err != nil {
-		return err
-	}
 	if s.content != nil {
+		_ = s.content.root.Remove(stampsName)
 		_ = s.content.root.Remove(layersName)
 		_ = s.dir.Remove(contentName)
 	}

@@ -9,9 +9,11 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -45,13 +47,16 @@ var (
 // since files that are one on disk have one mode.
 func contentKey(e tree.Entry) string { return fmt.Sprintf("%s-%04o", e.SHA256, onDisk(e.Mode)) }
 
-// content is what is there of the files of all releases. What it gives was read and hashed
-// before. A nil *content has nothing.
+// content is what is there of the files of all releases. What it gives was read and hashed before,
+// or has not changed since it was. A nil *content has nothing.
 type content struct {
 	root   *os.Root
 	dir    *os.File
 	layers *os.Root
 	trusts func(fs.FileInfo) bool
+	owner  func(uid int) bool
+	// stamps are those of content that was right when it was seen last.
+	stamps map[string]stamp
 
 	mu sync.Mutex
 	// names are the keys that are there; sizes those whose content was read and is right.
@@ -81,7 +86,7 @@ func (s *site) openContent(create bool) error {
 	if err != nil {
 		return err
 	}
-	c := &content{root: root, trusts: s.trusts, names: map[string]bool{}, sizes: map[string]int64{}}
+	c := &content{root: root, trusts: s.trusts, owner: s.trustsOwner, names: map[string]bool{}, sizes: map[string]int64{}}
 	s.content = c
 	if err := safe(root, shown); err != nil {
 		return err
@@ -102,6 +107,7 @@ func (s *site) openContent(create bool) error {
 	for _, name := range names {
 		c.names[name] = true
 	}
+	c.readStamps()
 	return err
 }
 
@@ -146,26 +152,33 @@ func (c *content) share(ctx context.Context, e tree.Entry, dir *os.File, name st
 // readers is how many files are read at once.
 const readers = 8
 
-// checkAll reads and hashes the content of entries, several at a time. One that is damaged is errGone.
+// checkAll looks at the content of entries, and reads and hashes what has changed, several at a time. One
+// that is damaged is errGone.
 func (c *content) checkAll(ctx context.Context, entries []tree.Entry) error {
 	group, ctx := errgroup.WithContext(ctx)
 	group.SetLimit(readers)
-	for _, e := range entries {
-		if e.Kind != tree.File {
-			continue
-		}
+	for part := range slices.Chunk(entries, 64) {
 		group.Go(func() error {
-			_, whole, err := c.check(ctx, e, contentKey(e))
-			if err == nil && !whole {
-				err = errGone
+			for _, e := range part {
+				if e.Kind != tree.File {
+					continue
+				}
+				_, whole, err := c.check(ctx, e, contentKey(e))
+				if err == nil && !whole {
+					err = errGone
+				}
+				if err != nil {
+					return err
+				}
 			}
-			return err
+			return nil
 		})
 	}
 	return group.Wait()
 }
 
-// check reads and hashes content, once. What is damaged is forgotten, and removed.
+// check looks at content, and reads and hashes it unless it is unchanged; once. What is damaged is
+// forgotten, and removed.
 func (c *content) check(ctx context.Context, e tree.Entry, key string) (size int64, whole bool, err error) {
 	c.mu.Lock()
 	size, whole = c.sizes[key]
@@ -173,10 +186,12 @@ func (c *content) check(ctx context.Context, e tree.Entry, key string) (size int
 	if whole {
 		return size, true, nil
 	}
-	f, err := openAt(c.dir, key, os.O_RDONLY|system.NonBlock, 0)
-	if err == nil {
-		size, whole, err = c.isWhole(ctx, f, e)
-		err = errors.Join(err, f.Close())
+	seen, err := c.seen(key)
+	if err == nil && c.isPlain(seen, onDisk(e.Mode)) {
+		size, whole = seen.Size, c.unchanged(key, seen)
+		if !whole {
+			size, whole, err = c.isWhole(ctx, e, key)
+		}
 	}
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ELOOP) {
 		return 0, false, err
@@ -197,23 +212,51 @@ var buffers = sync.Pool{New: func() any {
 	return &b
 }}
 
-// isWhole compares an open file with what it must be.
-func (c *content) isWhole(ctx context.Context, f *os.File, e tree.Entry) (int64, bool, error) {
-	info, err := f.Stat()
-	if err != nil || info.Mode() != onDisk(e.Mode) || !info.ModTime().Equal(tree.Time) || !c.trusts(info) {
-		return 0, false, err
+// isWhole reads content and compares it with what it must be.
+func (c *content) isWhole(ctx context.Context, e tree.Entry, key string) (size int64, whole bool, err error) {
+	var f system.Raw
+	err = retried(func() (err error) {
+		f, err = system.OpenRaw(c.dir, key)
+		return err
+	})
+	if err != nil {
+		return 0, false, c.about("openat", key, err)
+	}
+	defer func() { _ = f.Close() }() // it was only read
+	seen, err := f.Look()
+	if err != nil || !c.isPlain(seen, onDisk(e.Mode)) {
+		return 0, false, c.about("fstat", key, err)
 	}
 	buffer, ok := buffers.Get().(*[]byte)
 	if !ok {
 		panic("install: a pool of buffers has something else")
 	}
 	defer buffers.Put(buffer)
+	sum, size, err := hashOf(ctx, f, *buffer)
+	return size, err == nil && size == seen.Size && sum == e.SHA256, c.about("read", key, err)
+}
+
+// hashOf reads an open file to its end.
+func hashOf(ctx context.Context, f system.Raw, buffer []byte) (sum string, size int64, err error) {
 	h := sha256.New()
-	n, err := io.CopyBuffer(h, readerOf(ctx, f), *buffer)
-	if err != nil {
-		return 0, false, err
+	for {
+		if err := context.Cause(ctx); err != nil {
+			return "", size, err
+		}
+		n := 0
+		err := retried(func() (err error) {
+			n, err = f.Read(buffer)
+			return err
+		})
+		if err != nil {
+			return "", size, err
+		}
+		h.Write(buffer[:n])
+		size += int64(n)
+		if n < len(buffer) { // a file gives less at its end alone
+			return hex.EncodeToString(h.Sum(nil)), size, nil
+		}
 	}
-	return n, n == info.Size() && hex.EncodeToString(h.Sum(nil)) == e.SHA256, nil
 }
 
 // put gives a directory a file of another one, under a name that is free there: as a clone that
@@ -286,33 +329,68 @@ func (c *content) keep(ctx context.Context, dir *os.Root, entries []tree.Entry) 
 	return nil
 }
 
-// opened holds the directory that was used last: entries come in the order of their paths.
+// opened holds the directories that lead to the one that was used last: entries come in the order of
+// their paths. No link is followed.
 type opened struct {
 	root *os.Root
-	name string
-	dir  *os.File
+	top  *os.File
+	// names lead to the directory that was used last, and dirs are these directories.
+	names []string
+	dirs  []*os.File
 }
 
 // parent opens the directory of a path, and gives the name in it.
 func (o *opened) parent(p string) (*os.File, string, error) {
-	parent, name := filepath.Split(p)
-	parent = filepath.Clean(parent)
-	if o.dir != nil && o.name == parent {
-		return o.dir, name, nil
+	dir, name := path.Split(p)
+	if o.top == nil {
+		top, err := o.root.Open(".")
+		if err != nil {
+			return nil, "", err
+		}
+		o.top = top
 	}
-	o.close()
-	dir, err := o.root.Open(parent)
-	if err != nil {
-		return nil, "", err
+	depth := 0
+	for rest := dir; rest != ""; depth++ {
+		var part string
+		part, rest, _ = strings.Cut(rest, "/")
+		if depth < len(o.names) && o.names[depth] == part {
+			continue
+		}
+		o.leave(depth)
+		next, err := openAt(o.last(), part, os.O_RDONLY|system.OnlyDirectory, 0)
+		if err != nil {
+			return nil, "", err
+		}
+		o.names, o.dirs = append(o.names, part), append(o.dirs, next)
 	}
-	o.name, o.dir = parent, dir
-	return dir, name, nil
+	o.leave(depth)
+	return o.last(), name, nil
+}
+
+// last is the directory that was opened last.
+func (o *opened) last() *os.File {
+	if len(o.dirs) == 0 {
+		return o.top
+	}
+	return o.dirs[len(o.dirs)-1]
+}
+
+// leave closes the directories from a depth on.
+func (o *opened) leave(depth int) {
+	if depth >= len(o.dirs) {
+		return
+	}
+	for _, dir := range o.dirs[depth:] {
+		_ = dir.Close() // nothing is written through it
+	}
+	o.names, o.dirs = o.names[:depth], o.dirs[:depth]
 }
 
 func (o *opened) close() {
-	if o.dir != nil {
-		_ = o.dir.Close()
-		o.dir = nil
+	o.leave(0)
+	if o.top != nil {
+		_ = o.top.Close()
+		o.top = nil
 	}
 }
 
@@ -350,6 +428,18 @@ func openAt(dir *os.File, name string, flags int, mode uint32) (*os.File, error)
 	return os.NewFile(uintptr(fd), filepath.Join(dir.Name(), name)), nil
 }
 
+// seenAt looks at a name in a directory, and follows no link.
+func seenAt(dir *os.File, name string) (seen system.Look, err error) {
+	err = retried(func() error {
+		seen, err = system.LookAt(dir, name)
+		return err
+	})
+	if err != nil {
+		err = &fs.PathError{Op: "fstatat", Path: filepath.Join(dir.Name(), name), Err: err}
+	}
+	return seen, err
+}
+
 func removeAt(dir *os.File, name string) error {
 	return retried(func() error { return system.RemoveAt(dir, name) })
 }
@@ -368,21 +458,4 @@ func ignoreMissing(err error) error {
 		return nil
 	}
 	return err
-}
-
-// contextReader ends reading with its context.
-type contextReader struct {
-	//nolint:containedctx // a Read has no context of its own
-	ctx context.Context
-	r   io.Reader
-}
-
-func readerOf(ctx context.Context, r io.Reader) io.Reader { return contextReader{ctx, r} }
-
-// Read implements [io.Reader].
-func (c contextReader) Read(p []byte) (int, error) {
-	if err := context.Cause(c.ctx); err != nil {
-		return 0, err
-	}
-	return c.r.Read(p)
 }

@@ -74,21 +74,43 @@ func (s *site) grounds(release string) (Grounds, error) {
 // have in the artifact: on disk they are read-only. The release's record says which; a directory
 // without one is no release, and its tree stays as it is.
 func AsArtifact(dir string, t *tree.Tree) *tree.Tree {
+	if r, ok := recordOf(dir); ok {
+		return r.restored(r.Tree, t)
+	}
+	return t
+}
+
+// Hashes gives the sha256 of the files of a release by their paths in it, as its record has them. It is
+// for whoever has compared them a moment before. A directory that is no release has none.
+func Hashes(dir string) map[string]string {
+	r, ok := recordOf(dir)
+	entries, err := parseListing(r.Files)
+	if !ok || err != nil || digestOf([]byte(r.Files)) != r.Tree {
+		return nil
+	}
+	hashes := make(map[string]string, len(entries))
+	for _, e := range entries {
+		if e.Kind == tree.File {
+			hashes[e.Path] = e.SHA256
+		}
+	}
+	return hashes
+}
+
+// recordOf reads the record of the release that a directory is, or that a link leads to.
+func recordOf(dir string) (record, bool) {
 	dir, err := filepath.EvalSymlinks(dir)
 	if err == nil {
 		dir, err = filepath.Abs(dir)
 	}
 	if err != nil || filepath.Base(filepath.Dir(dir)) != releasesName || !releaseForm.MatchString(filepath.Base(dir)) {
-		return t
+		return record{}, false
 	}
 	s, err := lookAt(filepath.Dir(filepath.Dir(dir)))
 	if err != nil {
-		return t
+		return record{}, false
 	}
 	defer func() { _ = s.closeDirs() }()
 	r, err := s.readRecord(filepath.Base(dir))
-	if err != nil {
-		return t
-	}
-	return r.restored(r.Tree, t)
+	return r, err == nil
 }

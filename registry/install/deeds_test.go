@@ -3,7 +3,6 @@ package install
 import (
 	"bufio"
 	"context"
-	"encoding/json"
 	"errors"
 	"flag"
 	"fmt"
@@ -16,7 +15,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
@@ -192,84 +190,24 @@ func (m *machine) endsWell(name string, done bool) error {
 	return err
 }
 
-// hostResult is what came of one deed.
-type hostResult struct {
-	Name   string `json:"name"`
-	When   string `json:"when"`
-	Kills  int    `json:"kills,omitempty"`
-	Calls  int    `json:"calls,omitempty"`
-	Losses int    `json:"losses,omitempty"`
-	// Failed is how often something was gone, or there by halves.
-	Failed int `json:"failed"`
-}
-
-// hostBook is the file of results.
-type hostBook struct {
-	t    *testing.T
-	mu   sync.Mutex
-	done map[string]hostResult
-}
-
-func openBook(t *testing.T) *hostBook {
-	t.Helper()
-	b := &hostBook{t: t, done: map[string]hostResult{}}
-	if *result == "" {
-		return b
-	}
-	raw, err := os.ReadFile(*result)
-	if errors.Is(err, fs.ErrNotExist) {
-		return b
-	}
-	var all []hostResult
-	if err := errors.Join(err, json.Unmarshal(raw, &all)); err != nil {
-		t.Fatal(err)
-	}
-	for _, r := range all {
-		b.done[r.Name] = r
-	}
-	return b
-}
-
-// has reports whether a deed went through as often as is wanted.
-func (b *hostBook) has(name string, wanted int) bool {
-	r := b.done[name]
-	return r.Kills+r.Losses >= wanted && r.Failed == 0
-}
-
-func (b *hostBook) put(r hostResult) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.done[r.Name] = r
-	if *result == "" {
-		return
-	}
-	all := []hostResult{}
-	for _, name := range slices.Sorted(maps.Keys(b.done)) {
-		all = append(all, b.done[name])
-	}
-	raw, err := json.MarshalIndent(all, "", "  ")
-	if err == nil {
-		err = os.WriteFile(*result, append(raw, '\n'), 0o644)
-	}
-	if err != nil {
-		b.t.Error(err)
-	}
-}
-
 // Processes are killed at any moment of each deed. The old state or the new one is there, whole,
 // and the deed can be done again.
 func TestHostKilled(t *testing.T) {
 	t.Parallel()
-	book, full := openBook(t), filled(t)
+	book, err := powerloss.OpenBook(*result)
+	if err != nil {
+		t.Fatal(err)
+	}
+	full := filled(t)
 	for _, name := range slices.Sorted(maps.Keys(deeds)) {
-		if book.has("killed: "+name, *kills) {
+		if book.Has("host: "+name, *kills) {
 			t.Logf("%s: it is recorded", name)
 			continue
 		}
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			took := copyOf(t, full).runDeed(name, time.Minute)
-			r := hostResult{Name: "killed: " + name, When: time.Now().UTC().Format(time.DateOnly), Kills: *kills}
+			r := powerloss.Result{Name: "host: " + name, Kills: *kills}
 			for range *kills {
 				m := copyOf(t, full)
 				after := rand.N(took) //nolint:gosec // any moment will do
@@ -280,7 +218,9 @@ func TestHostKilled(t *testing.T) {
 				}
 				_ = removeTree(m.root)
 			}
-			book.put(r)
+			if err := book.Put(r); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }
@@ -334,9 +274,12 @@ func (m *machine) runDeed(name string, after time.Duration) time.Duration {
 // deed can be done again.
 func TestHostPowerLoss(t *testing.T) {
 	t.Parallel()
-	book := openBook(t)
+	book, err := powerloss.OpenBook(*result)
+	if err != nil {
+		t.Fatal(err)
+	}
 	for _, name := range slices.Sorted(maps.Keys(deeds)) {
-		if book.has("power: "+name, *losses) {
+		if book.Has("host: "+name, *losses) {
 			t.Logf("%s: it is recorded", name)
 			continue
 		}
@@ -348,7 +291,7 @@ func TestHostPowerLoss(t *testing.T) {
 				t.Fatal(err)
 			}
 			end := recording.Len() - 1
-			r := hostResult{Name: "power: " + name, When: time.Now().UTC().Format(time.DateOnly), Calls: end, Losses: *losses}
+			r := powerloss.Result{Name: "host: " + name, Calls: end, Losses: *losses}
 			for i := range *losses {
 				moment, loss := end*(i+1) / *losses, powerloss.Losses[i%len(powerloss.Losses)]
 				if err := lose(t, recording, name, moment, loss, uint64(i)); err != nil {
@@ -356,7 +299,9 @@ func TestHostPowerLoss(t *testing.T) {
 					r.Failed++
 				}
 			}
-			book.put(r)
+			if err := book.Put(r); err != nil {
+				t.Error(err)
+			}
 		})
 	}
 }

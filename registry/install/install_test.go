@@ -438,7 +438,9 @@ func TestHostileLayersAreRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer root.Close()
-			u := &unpacker{root: root, dirs: map[string]dirState{}, entries: 10, bytes: 10}
+			u := newUnpacker(root)
+			defer u.at.close()
+			u.entries, u.bytes = 10, 10
 			if name == "too many" {
 				u.entries = 0
 			}
@@ -667,7 +669,9 @@ func FuzzExtract(f *testing.F) {
 			t.Fatal(err)
 		}
 		defer root.Close()
-		u := &unpacker{root: root, dirs: map[string]dirState{}, entries: 100, bytes: 1 << 20}
+		u := newUnpacker(root)
+		defer u.at.close()
+		u.entries, u.bytes = 100, 1<<20
 		err = u.attempt().extract(t.Context(), bytes.NewReader(content))
 		if err == nil {
 			err = u.finish()

@@ -5,7 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
+	"path"
 	"strconv"
 	"strings"
 
@@ -31,16 +31,8 @@ func (c *content) known(digest string) []tree.Entry {
 	if c == nil || name == "" {
 		return nil
 	}
-	info, err := c.layers.Lstat(name)
-	if err != nil || !info.Mode().IsRegular() || info.Size() > maxRecord || !c.trusts(info) {
-		return nil
-	}
-	raw, err := readSame(c.layers, name, info)
-	if err != nil {
-		return nil
-	}
-	sum, listing, _ := strings.Cut(string(raw), "\n")
-	if sum != digestOf([]byte(listing)) {
+	listing, ok := c.readList(path.Join(layersName, name))
+	if !ok {
 		return nil
 	}
 	entries, err := parseListing(listing)
@@ -65,17 +57,7 @@ func (c *content) learn(digest string, entries []tree.Entry) error {
 	if err != nil {
 		return err
 	}
-	listing := t.Listing()
-	temporary := newStagingName()
-	f, err := c.layers.OpenFile(temporary, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = f.Write(append([]byte(digestOf(listing)+"\n"), listing...))
-	if err := errors.Join(err, f.Chmod(0o644), f.Close()); err != nil {
-		return errors.Join(err, c.layers.Remove(temporary))
-	}
-	return c.layers.Rename(temporary, name)
+	return c.putList(path.Join(layersName, name), t.Listing())
 }
 
 // forget has a layer be fetched the next time.

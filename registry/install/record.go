@@ -118,30 +118,37 @@ func releaseName(digest string) string { return strings.Replace(digest, ":", "-"
 // errNewRecord says that a record has a form that this program does not know.
 var errNewRecord = errors.New("a newer version of Ampoule made it")
 
-// parseRecord reads a record strictly: what it accepts was written by an installation.
+// parseRecord reads a record strictly: what it accepts was written by an installation. Records are
+// large: one of today's form is read once.
 func parseRecord(raw []byte, release string) (record, error) {
+	var r record
+	if err := strict(raw, &r); err != nil || r.Version != provenVersion && r.Version != recordVersion {
+		if r, err = parseOther(raw, err); err != nil {
+			return record{}, err
+		}
+	}
+	return r, r.check(release)
+}
+
+// parseOther reads a record of another form than today's, which could not be read for a reason, if
+// there is one.
+func parseOther(raw []byte, why error) (record, error) {
 	var form struct {
 		Version int `json:"version"`
 	}
 	if err := json.Unmarshal(raw, &form); err != nil {
 		return record{}, err
 	}
-	var r record
-	var err error
 	switch form.Version {
 	case 0:
 		var old unprovenRecord
-		err = strict(raw, &old)
-		r = record{Ref: old.Ref, Digest: old.Digest, Platform: old.Platform, Tree: old.Tree}
+		err := strict(raw, &old)
+		return record{Ref: old.Ref, Digest: old.Digest, Platform: old.Platform, Tree: old.Tree}, err
 	case provenVersion, recordVersion:
-		err = strict(raw, &r)
+		return record{}, why
 	default:
-		err = errNewRecord
+		return record{}, errNewRecord
 	}
-	if err != nil {
-		return record{}, err
-	}
-	return r, r.check(release)
 }
 
 // strict reads one JSON value of exactly that form.

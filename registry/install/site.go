@@ -226,8 +226,9 @@ func (s *site) warnings() []string {
 }
 
 // trusts reports whether what is below the root may have this owner.
-func (s *site) trusts(info fs.FileInfo) bool {
-	owner := ownerOf(info)
+func (s *site) trusts(info fs.FileInfo) bool { return s.trustsOwner(ownerOf(info)) }
+
+func (s *site) trustsOwner(owner int) bool {
 	return owner == 0 || owner == s.owner || owner == os.Geteuid()
 }
 
@@ -467,7 +468,7 @@ func (s *site) learn(ctx context.Context, staged string, u *unpacker, t *tree.Tr
 			return err
 		}
 	}
-	return nil
+	return s.content.stampAll(t.Entries())
 }
 
 // copied tells that files could not be shared.

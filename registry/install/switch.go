@@ -6,12 +6,12 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"time"
 
 	"ampoule/registry"
+	"ampoule/system"
 	"ampoule/tree"
 )
 
@@ -141,25 +141,28 @@ func (s *site) glance(ctx context.Context, r record) error {
 	if err != nil {
 		return &VerificationError{What: s.shown(r.release()), Err: err}
 	}
-	want := make(map[string]tree.Entry, len(entries))
-	for _, e := range entries {
-		want[e.Path] = e
-	}
 	dir, info, err := openChild(s.releases, r.release(), s.shown(r.release()))
 	if err != nil {
 		return err
 	}
 	defer func() { _ = dir.Close() }()
-	g := glancing{site: s, record: r, want: want, left: r.Bytes}
+	g := glancing{site: s, entries: entries, index: make(map[string]int, len(entries)), seen: make([]bool, len(entries)), left: r.Bytes}
+	for i := range entries {
+		g.index[entries[i].Path] = i
+	}
 	if info.Mode() != fs.ModeDir|0o755 || !s.trusts(info) {
 		g.differs = append(g.differs, ".")
 	}
-	if err := g.dir(ctx, dir, "."); err != nil {
+	top, err := dir.Open(".")
+	if err != nil {
 		return err
 	}
-	for p := range want {
-		if !g.seen[p] {
-			g.differs = append(g.differs, p)
+	if err := g.dir(ctx, top, ""); err != nil {
+		return err
+	}
+	for i, seen := range g.seen {
+		if !seen {
+			g.differs = append(g.differs, entries[i].Path)
 		}
 	}
 	if len(g.differs) == 0 && (r.Bytes == 0 || g.left == 0) {
@@ -175,60 +178,66 @@ func (s *site) glance(ctx context.Context, r record) error {
 // glancing is a look over a release.
 type glancing struct {
 	*site
-	record  record
-	want    map[string]tree.Entry
-	seen    map[string]bool
+	// entries are what must be there, and index says where in them a path is; seen are those that
+	// are.
+	entries []tree.Entry
+	index   map[string]int
+	seen    []bool
 	differs []string
 	// left is what the files seen lack of their whole size.
 	left int64
 }
 
-// dir looks at what a directory holds.
-func (g *glancing) dir(ctx context.Context, top *os.Root, name string) error {
+// dir looks at what an open directory holds, and closes it. Its path ends with a slash, or is empty.
+func (g *glancing) dir(ctx context.Context, dir *os.File, path string) error {
+	defer func() { _ = dir.Close() }() // it was only read
 	if err := context.Cause(ctx); err != nil {
 		return err
 	}
-	f, err := top.Open(name)
+	names, err := dir.Readdirnames(-1)
 	if err != nil {
 		return err
 	}
-	list, err := f.Readdir(-1)
-	if err := errors.Join(err, f.Close()); err != nil {
-		return err
-	}
-	if g.seen == nil {
-		g.seen = make(map[string]bool, len(g.want))
-	}
-	for _, info := range list {
-		p := filepath.Join(name, info.Name())
-		g.seen[p] = true
-		if !g.matches(g.want[p], info) {
-			g.differs = append(g.differs, p)
+	for _, name := range names {
+		seen, err := seenAt(dir, name)
+		if err != nil {
+			return err
+		}
+		i, known := g.index[path+name]
+		if !known || !g.matches(g.entries[i], seen) {
+			g.differs = append(g.differs, path+name)
+		}
+		if !known {
 			continue
 		}
-		if info.IsDir() {
-			if err := g.dir(ctx, top, p); err != nil {
-				return err
-			}
+		g.seen[i] = true
+		if g.entries[i].Kind != tree.Dir || !seen.Mode.IsDir() {
+			continue
+		}
+		below, err := openAt(dir, name, os.O_RDONLY|system.OnlyDirectory, 0)
+		if err != nil {
+			return err
+		}
+		if err := g.dir(ctx, below, path+name+"/"); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
 // matches reports whether what is seen can be what must be there.
-func (g *glancing) matches(e tree.Entry, info fs.FileInfo) bool {
-	if e.Path == "" || !g.trusts(info) {
+func (g *glancing) matches(e tree.Entry, seen system.Look) bool {
+	if !g.trustsOwner(seen.Owner) {
 		return false
 	}
 	switch e.Kind {
 	case tree.Dir:
-		return info.IsDir() && info.Mode().Perm() == e.Mode
+		return seen.Mode.IsDir() && seen.Mode.Perm() == e.Mode
 	case tree.Symlink:
-		return info.Mode().Type() == fs.ModeSymlink
+		return seen.Mode.Type() == fs.ModeSymlink
 	default:
-		g.left -= info.Size()
-		mode := info.Mode()
-		return mode == onDisk(e.Mode) && info.ModTime().Equal(tree.Time) || mode == e.Mode
+		g.left -= seen.Size
+		return seen.Mode == onDisk(e.Mode) && seen.Written.Equal(tree.Time) || seen.Mode == e.Mode
 	}
 }
 

@@ -58,8 +58,10 @@ type unpacker struct {
 	// content has files that need not be written; nil has none.
 	content *content
 	mu      sync.Mutex
-	// dirs holds the directories that were made, with what they get at the end.
+	// dirs holds the directories that were made, with what they get at the end, and at those that
+	// are open.
 	dirs map[string]dirState
+	at   opened
 	// entries and bytes are what may still be written.
 	entries, bytes int64
 	// known are the entries of each layer that was known and is made of what is here, by its
@@ -81,7 +83,7 @@ type attempt struct {
 	entries, bytes int64
 	// found is what the layer has.
 	found  []tree.Entry
-	at     opened
+	files  opened
 	buffer []byte
 }
 
@@ -100,6 +102,7 @@ func (u *unpacker) unpack(ctx context.Context, src Source, layers []registry.Lay
 			return u.fetch(ctx, src, l)
 		})
 	}
+	defer u.at.close()
 	if err := group.Wait(); err != nil {
 		return err
 	}
@@ -107,10 +110,10 @@ func (u *unpacker) unpack(ctx context.Context, src Source, layers []registry.Lay
 }
 
 func newUnpacker(dir *os.Root) *unpacker {
-	return &unpacker{root: dir, dirs: map[string]dirState{}, entries: maxEntries, bytes: maxBytes, known: map[string][]tree.Entry{}, fetched: map[string][]tree.Entry{}}
+	return &unpacker{root: dir, at: opened{root: dir}, dirs: map[string]dirState{}, entries: maxEntries, bytes: maxBytes, known: map[string][]tree.Entry{}, fetched: map[string][]tree.Entry{}}
 }
 
-func (u *unpacker) attempt() *attempt { return &attempt{unpacker: u, at: opened{root: u.root}} }
+func (u *unpacker) attempt() *attempt { return &attempt{unpacker: u, files: opened{root: u.root}} }
 
 // done notes what a layer has.
 func (a *attempt) done(digest string, layers map[string][]tree.Entry) {
@@ -146,7 +149,7 @@ func (u *unpacker) reuse(ctx context.Context, l registry.LayerInfo) (done bool, 
 	}
 	a := u.attempt()
 	err = a.take(ctx, entries)
-	a.at.close()
+	a.files.close()
 	a.done(l.Digest, u.known) // if it is wrong, another layer may be what fails
 	switch {
 	case err == nil:
@@ -210,7 +213,7 @@ func (a *attempt) entry(ctx context.Context, e tree.Entry) error {
 
 // share makes a file of content that is here.
 func (a *attempt) share(ctx context.Context, e tree.Entry) (bool, error) {
-	dir, name, err := a.at.parent(e.Path)
+	dir, name, err := a.files.parent(e.Path)
 	if err != nil {
 		return false, err
 	}
@@ -236,7 +239,7 @@ func (u *unpacker) fetch(ctx context.Context, src Source, l registry.LayerInfo) 
 		err := a.layer(ctx, src, l)
 		switch {
 		case err == nil:
-			a.at.close()
+			a.files.close()
 			a.done(l.Digest, u.fetched)
 			return nil
 		case isRefusal(err):
@@ -246,7 +249,7 @@ func (u *unpacker) fetch(ctx context.Context, src Source, l registry.LayerInfo) 
 		default:
 			err = nil
 		}
-		a.at.close()
+		a.files.close()
 		if err != nil {
 			return err
 		}
@@ -395,7 +398,7 @@ func (a *attempt) member(ctx context.Context, hdr *tar.Header, content io.Reader
 
 // link makes a symbolic link.
 func (a *attempt) link(name, target string) error {
-	dir, base, err := a.at.parent(name)
+	dir, base, err := a.files.parent(name)
 	if err != nil {
 		return err
 	}
@@ -513,12 +516,16 @@ func (u *unpacker) mkdirAll(dir string) error {
 	if u.entries < 0 {
 		return errTooMuch
 	}
-	err := u.root.Mkdir(dir, 0o700)
+	at, name, err := u.at.parent(dir)
+	if err != nil {
+		return err
+	}
+	err = retried(func() error { return system.MakeDirAt(at, name, 0o700) })
 	if errors.Is(err, fs.ErrExist) {
 		return refuse("%q is there as something else than a directory", dir)
 	}
 	if err != nil {
-		return err
+		return &fs.PathError{Op: "mkdirat", Path: dir, Err: err}
 	}
 	u.dirs[dir] = dirState{mode: 0o755}
 	return nil
@@ -587,7 +594,7 @@ func (a *attempt) large(ctx context.Context, e tree.Entry, content io.Reader) er
 
 // replace takes content that is here instead of a file that was written.
 func (a *attempt) replace(ctx context.Context, e tree.Entry) error {
-	dir, name, err := a.at.parent(e.Path)
+	dir, name, err := a.files.parent(e.Path)
 	if err != nil {
 		return err
 	}
@@ -605,7 +612,7 @@ type onlyWriter struct{ io.Writer }
 
 // write makes a file.
 func (a *attempt) write(e tree.Entry, fill func(*os.File) error) error {
-	dir, name, err := a.at.parent(e.Path)
+	dir, name, err := a.files.parent(e.Path)
 	if err != nil {
 		return err
 	}
@@ -627,11 +634,16 @@ func tarReadError(err error) error {
 // finish gives directories their modes, and the time that everything has, the deepest first.
 func (u *unpacker) finish() error {
 	for _, name := range slices.Backward(slices.Sorted(maps.Keys(u.dirs))) {
-		if err := u.root.Chtimes(name, tree.Time, tree.Time); err != nil {
+		at, base, err := u.at.parent(name)
+		if err != nil {
 			return err
 		}
-		if err := u.root.Chmod(name, u.dirs[name].mode); err != nil {
+		if err := setTime(at, base); err != nil {
 			return err
+		}
+		mode := uint32(u.dirs[name].mode)
+		if err := retried(func() error { return system.SetModeAt(at, base, mode) }); err != nil {
+			return &fs.PathError{Op: "fchmodat", Path: name, Err: err}
 		}
 	}
 	return nil

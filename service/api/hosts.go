@@ -185,6 +185,7 @@ type deploymentsInput struct {
 	Library      string   `query:"library" maxLength:"255" doc:"Who holds this carried library, or files of this Debian package"`
 	What         string   `query:"what" maxLength:"255" doc:"Any of these"`
 	Channel      []string `query:"channel" maxItems:"100" doc:"Channels to look at beside those that hosts follow, as NAME:CHANNEL"`
+	Repository   []string `query:"repository" maxItems:"100" doc:"Repositories whose channels to look at. Where the server's registry can be listed, all of it is looked at that the caller may read"`
 }
 
 // wanted is what is asked for; nothing is everything.
@@ -236,9 +237,13 @@ func (s *Server) deployments(ctx context.Context, caller access.Caller, in *depl
 	if err != nil {
 		return nil, err
 	}
+	repositories, err := s.searched(ctx, caller, in.Repository)
+	if err != nil {
+		return nil, err
+	}
 	look.Hosts(ctx, found)
-	if len(names) > 0 {
-		if err := s.lookInto(ctx, look, names); err != nil {
+	if len(names)+len(repositories) > 0 {
+		if err := s.lookInto(ctx, look, names, repositories); err != nil {
 			return nil, err
 		}
 	}
@@ -281,6 +286,25 @@ func readableChannels(caller access.Caller, names []string) ([]string, error) {
 	return names, nil
 }
 
+// searched are the repositories whose channels are looked at: those that are named, which the caller must
+// be allowed to read, and all others that this server knows of and the caller may read.
+func (s *Server) searched(ctx context.Context, caller access.Caller, named []string) ([]string, error) {
+	for _, name := range named {
+		if !isName(name) {
+			return nil, wrongParameter("repository", name, "a repository's names, such as team/web")
+		}
+		if err := caller.Require(tokens.Read, name, ""); err != nil {
+			return nil, err
+		}
+	}
+	if s.Artifacts == nil {
+		return named, nil
+	}
+	all, err := s.Artifacts.Artifacts(ctx)
+	own := slices.DeleteFunc(deployments.Repositories(all), func(name string) bool { return !caller.May(tokens.Read, name, "") })
+	return append(own, named...), err
+}
+
 // errOtherRegistry says that something is not in the registry of this server.
 var errOtherRegistry = faults.New(faults.NotFound, "", "it is in another registry, and this server looks into its own alone")
 
@@ -301,7 +325,7 @@ func (s *Server) ownBill(ctx context.Context, ref string) ([]byte, error) {
 }
 
 // lookInto reads channels of this server's registry, and of those that its rules name.
-func (s *Server) lookInto(ctx context.Context, look *deployments.Search, names []string) error {
+func (s *Server) lookInto(ctx context.Context, look *deployments.Search, names, repositories []string) error {
 	if s.Channels == nil {
 		look.Unknown("channels: this server has no trust root, so nothing says whom to believe")
 		return nil
@@ -316,6 +340,12 @@ func (s *Server) lookInto(ctx context.Context, look *deployments.Search, names [
 		}
 		return all.Open(repository, name)
 	}
-	look.Channels(ctx, names)
+	look.Names = func(ctx context.Context, repository string) ([]string, error) {
+		if !isName(repository) {
+			return nil, nil // its channels that are named are told as unknown
+		}
+		return all.Names(ctx, repository)
+	}
+	look.Channels(ctx, names, repositories)
 	return nil
 }

@@ -89,6 +89,9 @@ func TestReports(t *testing.T) {
 		"?channel=web":                              http.StatusUnprocessableEntity,
 		"?channel=other:prod":                       http.StatusNotFound,
 		"?channel=169.254.169.254/web:prod":         http.StatusNotFound,
+		"?repository=web":                           http.StatusOK,
+		"?repository=other":                         http.StatusNotFound,
+		"?repository=169.254.169.254/web":           http.StatusUnprocessableEntity,
 	} {
 		if resp, body := r.do(http.MethodGet, "/v1/deployments"+query, mine, nil); resp.StatusCode != status {
 			t.Errorf("%s: %s %s, want %d", query, resp.Status, body, status)

@@ -29,6 +29,8 @@ type Artifacts interface {
 // Channels reads the logs of channels.
 type Channels interface {
 	Open(repository, name string) (*channel.Channel, error)
+	// Names lists the channels of a repository, as NAME:CHANNEL.
+	Names(ctx context.Context, repository string) ([]string, error)
 }
 
 // Book keeps tokens.

@@ -13,6 +13,7 @@ import (
 	"ampoule/artifact"
 	"ampoule/packaging"
 	"ampoule/registry/channel"
+	"ampoule/registry/embedded"
 	"ampoule/sbom"
 	"ampoule/service/wire"
 )
@@ -97,8 +98,9 @@ type Search struct {
 	Wanted Wanted
 	// Bill gives the bill of materials of a digest, by a reference.
 	Bill func(ctx context.Context, ref string) ([]byte, error)
-	// Open opens a channel by REPOSITORY and name.
-	Open func(repository, name string) (*channel.Channel, error)
+	// Open opens a channel by REPOSITORY and name, and Names lists those of a repository, as NAME:CHANNEL.
+	Open  func(repository, name string) (*channel.Channel, error)
+	Names func(ctx context.Context, repository string) ([]string, error)
 
 	known  map[string][]string
 	failed map[string]string
@@ -175,10 +177,33 @@ func FollowedBy(found []reports.Report) []string {
 	return all
 }
 
-// Channels adds the channels that hold it, of a list of NAME:CHANNEL. Those that cannot be read are
-// noted.
-func (s *Search) Channels(ctx context.Context, names []string) {
-	names = slices.Clone(names)
+// Repositories are those of artifacts, each once.
+func Repositories(all []embedded.Artifact) []string {
+	names := []string{}
+	for _, a := range all {
+		names = append(names, a.Name)
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// Channels adds the channels that hold it: those that are named, as NAME:CHANNEL, and all others of their
+// repositories and of further ones. Those that cannot be read are noted.
+func (s *Search) Channels(ctx context.Context, names, repositories []string) {
+	names, repositories = slices.Clone(names), slices.Clone(repositories)
+	for _, name := range names {
+		if repository, _, err := split(name); err == nil {
+			repositories = append(repositories, repository)
+		}
+	}
+	slices.Sort(repositories)
+	for _, repository := range slices.Compact(repositories) {
+		found, err := s.Names(ctx, repository)
+		if err != nil {
+			s.Unknown("channels of %s: %v", repository, err)
+		}
+		names = append(names, found...)
+	}
 	slices.Sort(names)
 	for _, name := range slices.Compact(names) {
 		if err := s.channel(ctx, name); err != nil {
@@ -187,12 +212,21 @@ func (s *Search) Channels(ctx context.Context, names []string) {
 	}
 }
 
-func (s *Search) channel(ctx context.Context, name string) error {
-	i := strings.LastIndexByte(name, ':')
-	if i <= strings.LastIndexByte(name, '/') {
-		return errors.New("it is not NAME:CHANNEL")
+// split parts NAME:CHANNEL.
+func split(text string) (repository, name string, err error) {
+	i := strings.LastIndexByte(text, ':')
+	if i <= strings.LastIndexByte(text, '/') {
+		return "", "", errors.New("it is not NAME:CHANNEL")
 	}
-	c, err := s.Open(name[:i], name[i+1:])
+	return text[:i], text[i+1:], nil
+}
+
+func (s *Search) channel(ctx context.Context, name string) error {
+	repository, of, err := split(name)
+	if err != nil {
+		return err
+	}
+	c, err := s.Open(repository, of)
 	if err != nil {
 		return err
 	}

@@ -1,11 +1,15 @@
 package deployments
 
 import (
+	"context"
+	"errors"
+	"slices"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/registry/channel"
 	"ampoule/sbom"
 )
 
@@ -61,5 +65,37 @@ func TestWanted(t *testing.T) {
 		if h, err := Parse(text); err == nil {
 			t.Errorf("%s: %+v", text, h)
 		}
+	}
+}
+
+// All channels of the repositories of those that are named are looked at, each once. What cannot be is told.
+func TestRepositories(t *testing.T) {
+	t.Parallel()
+	var opened []string
+	s := &Search{
+		Open: func(repository, name string) (*channel.Channel, error) {
+			opened = append(opened, repository+":"+name)
+			return nil, errors.New("it is away")
+		},
+		Names: func(_ context.Context, repository string) ([]string, error) {
+			if repository == "registry.example:5000/web" {
+				return nil, errors.New("nobody answers")
+			}
+			return []string{repository + ":dev", repository + ":prod"}, nil
+		},
+	}
+	s.Begin()
+	s.Channels(t.Context(), []string{"registry.example:5000/web:prod", "web:prod", "web"}, []string{"team/api", "web"})
+	if diff := cmp.Diff([]string{"registry.example:5000/web:prod", "team/api:dev", "team/api:prod", "web:dev", "web:prod"}, opened); diff != "" {
+		t.Error(diff)
+	}
+	unknown := s.End().Unknown
+	for _, want := range []string{"channels of registry.example:5000/web: nobody answers", "channel web: it is not NAME:CHANNEL", "channel web:dev: it is away"} {
+		if !slices.Contains(unknown, want) {
+			t.Errorf("%q is not in %q", want, unknown)
+		}
+	}
+	if len(unknown) != 7 {
+		t.Errorf("%q", unknown)
 	}
 }

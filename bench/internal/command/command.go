@@ -451,18 +451,20 @@ container. The store must have a name of its own: --store.`,
 
 func newHosts(o *options, out io.Writer) *cobra.Command {
 	return &cobra.Command{
-		Use:   "hosts REF NEXT",
+		Use:   "hosts [REF NEXT]",
 		Short: "Installs an artifact and the next one beside tar and docker pull",
 		Long: `Hosts installs an artifact of the store's registry below a root, then another one that shares most
 of its layers, and goes back. Beside it tar unpacks the same layers, and docker pulls the same
-artifact from the served registry. It drops the kernel's caches, so it wants root. The store must
-have a name of its own: --store.`,
-		Args: cobra.ExactArgs(2),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			if o.Store == "" {
-				return errors.New("hosts wants a store with the artifacts (--store)")
+artifact from the served registry. It drops the kernel's caches, so it wants root. Without references it
+builds artifacts of about a hundred distributions, of which one changes, unless the store has them.`,
+		Args: cobra.MatchAll(cobra.MaximumNArgs(2), func(_ *cobra.Command, args []string) error {
+			if len(args) == 1 {
+				return errors.New("want two references, or none")
 			}
-			figures, err := o.Hosts(cmd.Context(), args[0], args[1])
+			return nil
+		}),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			figures, err := o.Hosts(cmd.Context(), args...)
 			if err != nil {
 				return err
 			}

@@ -14,8 +14,9 @@ const (
 	LoopFile      = "loop.json"
 	BenchFile     = "bench.json"
 	KillsFile     = "kills.json"
-	// PowerLossFile is written by a test of the program itself.
+	// PowerLossFile and KilledFile are written by tests of the program itself.
 	PowerLossFile = "powerloss.json"
+	KilledFile    = "killed.json"
 	ChecksFile    = "checks.json"
 	VerdictsFile  = "verdicts.json"
 	AuditsFile    = "audits.json"
@@ -28,7 +29,9 @@ const (
 	ConformanceFile = "conformance.json"
 	ReleasesFile    = "releases.json"
 	ClientsFile     = "clients.json"
-	LoadFile        = "service.json"
+	// HostsFile holds [Figure]s.
+	HostsFile = "hosts.json"
+	LoadFile  = "service.json"
 	// GrowthFile and SoakFile are written by tests of the program itself.
 	GrowthFile = "growth.json"
 	SoakFile   = "soak.json"
@@ -194,15 +197,16 @@ type Kill struct {
 // Key implements [Result].
 func (k Kill) Key() string { return k.Name }
 
-// PowerLoss is what came of one deed during which the power went.
+// PowerLoss is what came of one deed during which the power went, or its process was killed.
 type PowerLoss struct {
 	// Name is the deed.
 	Name string `json:"name"`
 	When string `json:"when"`
 	// Calls are those of the deed that change files or put them on disk; Losses is how often the power went between
-	// them, Failed how often something was gone or there by halves.
-	Calls  int `json:"calls"`
-	Losses int `json:"losses"`
+	// them, Kills how often its process was killed, Failed how often something was gone or there by halves.
+	Calls  int `json:"calls,omitempty"`
+	Losses int `json:"losses,omitempty"`
+	Kills  int `json:"kills,omitempty"`
 	Failed int `json:"failed"`
 }
 

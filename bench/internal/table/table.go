@@ -55,8 +55,10 @@ func Render(results string) (string, error) {
 	releases := read[recorded.Fit](r, recorded.ReleasesFile)
 	loop := read[recorded.Step](r, recorded.LoopFile)
 	bench := read[recorded.Figure](r, recorded.BenchFile)
+	hosts := read[recorded.Figure](r, recorded.HostsFile)
 	kills := read[recorded.Kill](r, recorded.KillsFile)
 	losses := read[recorded.PowerLoss](r, recorded.PowerLossFile)
+	killed := read[recorded.PowerLoss](r, recorded.KilledFile)
 	checks := read[recorded.Check](r, recorded.ChecksFile)
 	verdicts := read[recorded.Verdict](r, recorded.VerdictsFile)
 	audits := read[recorded.Figure](r, recorded.AuditsFile)
@@ -79,11 +81,13 @@ func Render(results string) (string, error) {
 	writeStarts(&b, starts.All())
 	writeLoop(&b, loop.All())
 	writeBench(&b, bench.All())
+	writeHosts(&b, hosts.All())
 	writeChecks(&b, recipes, checks)
 	writeKills(&b, kills.All())
 	writePeers(&b, peers.All())
 	writeSuite(&b, suite.All())
 	writePowerLosses(&b, losses.All())
+	writeKilledDeeds(&b, killed.All())
 	writeServices(&b, services.All())
 	if err := writeVerdicts(&b, verdicts.All()); err != nil {
 		return "", err
@@ -201,7 +205,7 @@ func writePowerLosses(b *strings.Builder, losses []recorded.PowerLoss) {
 	b.WriteString(`
 ## Without power
 
-What writes to the store's registry or to a layout, while a machine loses its power: ` + "`make powerloss`" + ` replays recorded calls up to a
+What writes to the store's registry, to a layout, to a channel or below a host's root, while a machine loses its power: ` + "`make powerloss`" + ` replays recorded calls up to a
 moment between two of them, and drops what was not synced ([0095](decisions/0095-power-loss.md)). What was there before has to be whole, what is
 new whole or not there, and the same has to end well when it is done again.
 
@@ -210,6 +214,26 @@ new whole or not there, and the same has to end well when it is done again.
 `)
 	for _, l := range losses {
 		row(b, l.Name, fmt.Sprint(l.Calls), fmt.Sprint(l.Losses), fmt.Sprint(l.Failed), l.When)
+	}
+}
+
+// writeKilledDeeds tells what came of processes that were killed in deeds of channels, hosts and agents.
+func writeKilledDeeds(b *strings.Builder, killed []recorded.PowerLoss) {
+	if len(killed) == 0 {
+		return
+	}
+	b.WriteString(`
+## Channels, hosts and agents killed
+
+Processes that were killed by ` + "`kill -9`" + ` at moments over the whole of each deed, by ` + "`make kills`" + `. The state before has to be
+there, or the one after, whole, and the same has to end well when it is done again. An agent has to be followed by one that finishes what it
+began, or goes back.
+
+| what is done | kills | something was gone, or there by halves | day |
+|---|--:|--:|---|
+`)
+	for _, k := range killed {
+		row(b, k.Name, fmt.Sprint(k.Kills), fmt.Sprint(k.Failed), k.When)
 	}
 }
 
@@ -371,6 +395,26 @@ the artifact itself is in the registry, Ampoule finds it by its key, and does no
 same run (` + "`measure gate`" + `). pip is told to take no published wheel, so it also compiles what only building takes, for each wheel anew; Ampoule takes of that
 what is pure as it is published, and compiles the rest once. Ampoule builds wheels at the same time, pip one after another.
 
+| figure | value | limit | holds | of | cores | day |
+|---|--:|--:|---|---|--:|---|
+`)
+	writeFigures(b, figures)
+}
+
+func writeHosts(b *strings.Builder, figures []recorded.Figure) {
+	b.WriteString(`
+## Hosts
+
+An artifact of about a hundred distributions is [installed](hosts.md), then one of which one distribution has another version
+(` + "`measure hosts`" + `). Beside it ` + "`tar xzf`" + ` unpacks the same layers on the same file system, and ` + "`docker pull`" + ` pulls the same artifact from the same
+registry, in turns. Before each the kernel's caches are dropped, so that the program itself is read from the disk; each ends with ` + "`sync`" + `. The
+time of Ampoule is that of the whole process, with verifying, the look at the machine and the switch in it. Ratios are of medians of one run.
+`)
+	if len(figures) == 0 {
+		b.WriteString("\nNothing is recorded yet.\n")
+		return
+	}
+	b.WriteString(`
 | figure | value | limit | holds | of | cores | day |
 |---|--:|--:|---|---|--:|---|
 `)

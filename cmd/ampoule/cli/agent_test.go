@@ -80,10 +80,16 @@ func newProd(t *testing.T) *prod {
 // It returns the digest.
 func (p *prod) release(script string) string {
 	p.t.Helper()
+	return p.releaseWith(script)
+}
+
+// releaseWith is a release that has more files.
+func (p *prod) releaseWith(script string, more ...tree.Entry) string {
+	p.t.Helper()
 	p.releases++
 	key := fmt.Sprintf("sha256:%064d", p.releases)
 	sealed := sampleTree(p.t)
-	extra, err := tree.New(append(sealed.Entries(),
+	extra, err := tree.New(append(append(sealed.Entries(), more...),
 		tree.FileEntry("bin/smoke", 0o755, []byte("#!/bin/sh\n"+script+"\n")),
 		tree.FileEntry("share/release", 0o644, fmt.Appendf(nil, "%d\n", p.releases))))
 	if err != nil {
@@ -287,7 +293,16 @@ func (p *prod) deployed(runs, revoked string) {
 		p.t.Errorf("%s", p.out)
 	}
 	p.refuses(codeUsage, "is no digest", args("sha256:12")...)
-	p.refuses(codeUsage, "want --reports", "deployments")
+	p.ok("deployments", runs)
+	if text := p.out.String(); !strings.HasPrefix(text, "channel  web:prod  ") || !strings.Contains(text, "may go back to it") {
+		p.t.Errorf("channels of the store's registry: %s", text)
+	}
+	p.refuses(codeUsage, "want --repository", "deployments", "--registry", p.address)
+	p.ok("deployments", "--registry", p.address, "--repository", "web", revoked)
+	if text := p.out.String(); !strings.HasPrefix(text, "channel  web:prod  ") || !strings.Contains(text, "names it") {
+		p.t.Errorf("channels of a repository: %s", text)
+	}
+	p.refuses(codeRefused, "could not be looked at", "deployments", "--repository", "127.0.0.1:1/web")
 	name := ""
 	files, _ := filepath.Glob(p.path("reports/*"))
 	for _, file := range files {

@@ -2,8 +2,8 @@ package cli
 
 import (
 	"bytes"
+	"flag"
 	"fmt"
-	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
 	"net/http/httputil"
@@ -17,6 +17,8 @@ import (
 	"time"
 
 	"ampoule/agent"
+	"ampoule/internal/powerloss"
+	"ampoule/tree"
 )
 
 // restarting is what has a host write down which release it was restarted with.
@@ -37,42 +39,96 @@ func (m *machine) settled(digest string) {
 	}
 }
 
-// Processes that follow a channel are killed at any moment. The next one finishes what they began,
-// or goes back.
+// How often an agent is killed, in turns of three kinds, and where that is recorded (make kills).
+var (
+	agentKills = flag.Int("kills", 10, "how often an agent is killed")
+	killBook   = flag.String("record-kills", "", "the file of results: deeds that are in it are left out")
+)
+
+// Processes that follow a channel are killed at any moment of a turn: while they install, try, activate,
+// restart, watch, or go back. The next one finishes what they began, or goes back.
 func TestAgentKilled(t *testing.T) {
 	t.Parallel()
+	book, err := powerloss.OpenBook(*killBook)
+	if err != nil {
+		t.Fatal(err)
+	}
 	p := newProd(t)
 	m := newFollower(t, p, "web-1", restarting)
 	releases := []string{p.release("exit 0"), p.release("exit 0"), p.release("exit 0"), p.release("exit 1")}
+	// The last one is bad after it was activated: it is gone back from.
+	releases = append(releases, p.releaseWith("exit 0", tree.FileEntry("bin/bad", 0o755, nil)))
 	p.promote(releases[0])
-	begun := time.Now()
 	m.once(codeDone, "it has proven itself")
-	took := time.Since(begun)
-	good := releases[0]
-	for i := range 10 {
-		next := releases[(i+1)%len(releases)]
-		p.promote(next)
-		cmd := exec.Command(os.Args[0])
-		cmd.Args = []string{"ampoule", "--store", m.store(), "agent", "once", "--config", m.path("agent.yaml")}
-		if err := cmd.Start(); err != nil {
-			t.Fatal(err)
+	for i, kind := range []struct{ name, bad string }{
+		{"agent: following a promotion", ""}, {"agent: trying a bad release", releases[3]}, {"agent: going back", releases[4]},
+	} {
+		kills := (*agentKills + 2 - i) / 3
+		if book.Has(kind.name, kills) {
+			t.Logf("%s: it is recorded", kind.name)
+			continue
 		}
-		after := rand.N(took) //nolint:gosec // any moment will do
-		time.Sleep(after)
-		_ = cmd.Process.Kill()
-		_ = cmd.Wait()
-		code, says := codeDone, ""
-		if next == releases[3] {
-			code, says = codeRefused, next+" has failed on this host"
-		} else {
-			good = next
+		k := &killing{prod: p, host: m, good: releases[:3], bad: kind.bad, phases: map[agent.Phase]int{}}
+		took := k.turn(time.Minute)
+		for n := range kills {
+			k.turn(took * time.Duration(n+1) / time.Duration(kills))
+			if t.Failed() {
+				t.Fatalf("%s, kill %d", kind.name, n)
+			}
 		}
-		m.once(code, says)
-		m.settled(good)
-		if t.Failed() {
-			t.Fatalf("promotion %d, killed after %s of %s", i, after, took)
+		t.Logf("%s, undisturbed %s: killed in %v", kind.name, took, k.phases)
+		if err := book.Put(powerloss.Result{Name: kind.name, Kills: kills}); err != nil {
+			t.Error(err)
 		}
 	}
+}
+
+// killing is a host whose agent is killed in its turns, each of which follows a promotion.
+type killing struct {
+	*prod
+	host *machine
+	// good are releases, one of which is promoted in each turn and bad, if there is one, then.
+	good  []string
+	bad   string
+	turns int
+	// phases counts in what an agent was killed.
+	phases map[agent.Phase]int
+}
+
+// turn promotes a release, kills the agent that follows after a time, and has another one follow. It returns
+// how long the first one went on.
+func (k *killing) turn(after time.Duration) time.Duration {
+	k.t.Helper()
+	m := k.host
+	k.turns++
+	next := k.good[k.turns%len(k.good)]
+	good := next
+	if k.bad != "" {
+		k.promote(next)
+		m.once(codeDone, "")
+		next = k.bad
+	}
+	k.promote(next)
+	cmd := exec.CommandContext(k.t.Context(), os.Args[0])
+	cmd.Args = []string{"ampoule", "--store", m.store(), "agent", "once", "--config", m.path("agent.yaml")}
+	begun := time.Now()
+	if err := cmd.Start(); err != nil {
+		k.t.Fatal(err)
+	}
+	killer := time.AfterFunc(after, func() { _ = cmd.Process.Kill() })
+	_ = cmd.Wait() // it is killed, or a release has failed
+	took := time.Since(begun)
+	killer.Stop()
+	if j, err := agent.ReadJournal(m.path("root")); err == nil {
+		k.phases[j.Phase]++
+	}
+	if k.bad == "" {
+		m.once(codeDone, "")
+	} else {
+		m.once(codeRefused, next+" has failed on this host")
+	}
+	m.settled(good)
+	return took
 }
 
 // With a full disk nothing is activated; with room again it is.

@@ -96,7 +96,7 @@ func TestChannelVerbs(t *testing.T) {
 	}
 
 	m.ok(m.promoter("promote-1", "freeze", "web:prod", "--reason", "holidays")...)
-	m.refuses(codeRefused, "the channel is frozen: holidays", m.promoter("promote-1", "promote", "web:prod", second)...)
+	m.refuses(codeRefused, "takes no such entry, and is as it was: promote: the channel is frozen: holidays", m.promoter("promote-1", "promote", "web:prod", second)...)
 	m.refuses(codeUsage, "--reason is missing", m.promoter("promote-1", "promote", "web:prod", second, "--break-glass")...)
 	m.ok(m.promoter("promote-1", "promote", "web:prod", second, "--break-glass", "--reason", "a hole")...)
 	m.ok(m.promoter("promote-1", "unfreeze", "web:prod")...)

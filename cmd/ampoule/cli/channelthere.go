@@ -158,6 +158,9 @@ func (s *Session) deploymentsThere(cmd *cobra.Command, c *client.Client, wanted 
 	for _, name := range f.channels {
 		query.Add("channel", name)
 	}
+	for _, name := range f.repositories {
+		query.Add("repository", name)
+	}
 	d, err := c.Deployments(cmd.Context(), query)
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 	"ampoule/cmd/ampoule/display"
 	"ampoule/contents"
 	"ampoule/faults"
+	"ampoule/registry"
 	"ampoule/registry/trust"
 	"ampoule/registry/trust/roots"
 	"ampoule/service/deployments"
@@ -26,32 +27,34 @@ import (
 func newDeployments(s *Session) *cobra.Command {
 	var f deploymentFlags
 	cmd := &cobra.Command{
-		Use:   "deployments [DIGEST|DISTRIBUTION==VERSION|LIBRARY] --reports DIR",
+		Use:   "deployments [DIGEST|DISTRIBUTION==VERSION|LIBRARY]",
 		Short: "Says which channels and hosts hold something",
-		Long: `Deployments reads what hosts report (ampoule agent run) and the channels that they follow, and
+		Long: `Deployments reads the channels of the registry and what hosts report (ampoule agent run), and
 says which of them hold a digest: with sha256:…, or NAME@sha256:…, that one; with flask==3.1.0, or
 flask, the digests that have that distribution; with libssl.so.3, or libssl3, those that carry that
 library, or files of that Debian package. What a digest is made of, its bill of materials says.
 Without an argument all are listed.
+
+Channels are those of the store's registry, and of each repository that is named, by --repository, by
+--channel or by a report; copies of channels are channels, too. Another registry does not list its
+repositories: with --registry they must be named.
 
 A report counts that the key of its host has signed: of a list of hosts (--hosts), else of the role
 host of the trust root that the policy names. Reports that do not count, channels that cannot be
 read, and digests without a bill of materials are told, and end it with code 4 where the answer
 may lack something for that.
 
-With --server the service is asked, to which the hosts report.`,
-		Example: `  ampoule deployments --reports /srv/reports --hosts hosts.yaml
+With --server the service is asked, to which the hosts report: channels are those of its registry.`,
+		Example: `  ampoule deployments sha256:…
+  ampoule deployments --reports /srv/reports --hosts hosts.yaml
   ampoule deployments urllib3==2.2.1 --reports /srv/reports
-  ampoule deployments libssl.so.3 --reports /srv/reports --channel web:prod`,
+  ampoule deployments libssl.so.3 --reports /srv/reports --repository registry.example/web`,
 		Args:              usage(cobra.MaximumNArgs(1)),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			c, err := s.service()
 			if err != nil {
 				return err
-			}
-			if c == nil && f.reports == "" && len(f.channels) == 0 {
-				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("want --reports, the directory with the hosts' reports, or --channel")}
 			}
 			wanted := ""
 			if len(args) > 0 {
@@ -70,14 +73,15 @@ With --server the service is asked, to which the hosts report.`,
 	flags := cmd.Flags()
 	flags.StringVar(&f.reports, "reports", "", "the directory with the hosts' reports")
 	flags.StringVar(&f.hosts, "hosts", "", "the list of hosts and their keys (default: the keys of the role host in the trust root)")
-	flags.StringArrayVar(&f.channels, "channel", nil, "a channel to look at beside those that hosts follow")
+	flags.StringArrayVar(&f.channels, "channel", nil, "a channel to look at, NAME:CHANNEL")
+	flags.StringArrayVar(&f.repositories, "repository", nil, "a repository whose channels to look at, NAME or HOST/NAME")
 	channelPolicyFlag(cmd, &f.policy)
 	return cmd
 }
 
 type deploymentFlags struct {
 	reports, hosts, policy string
-	channels               []string
+	channels, repositories []string
 }
 
 // DeploymentsReport says who holds something, as JSON.
@@ -94,6 +98,14 @@ func (s *Session) deployments(cmd *cobra.Command, what deployments.Wanted, f dep
 		if err != nil && (f.hosts == "" || len(f.channels) > 0) {
 			return err
 		}
+		own, err := ownRepositories(ctx, w, reg)
+		if err != nil {
+			return err
+		}
+		f.repositories = append(f.repositories, own...)
+		if own == nil && f.reports == "" && len(f.channels)+len(f.repositories) == 0 {
+			return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("want --repository or --channel: this registry does not list what it has; or --reports, the directory with the hosts' reports")}
+		}
 		look := &deployments.Search{Wanted: what, Bill: func(ctx context.Context, ref string) ([]byte, error) { return contents.Bill(ctx, reg, ref) }}
 		look.Begin()
 		found, err := s.readReports(ctx, w, f, policy, look)
@@ -101,9 +113,20 @@ func (s *Session) deployments(cmd *cobra.Command, what deployments.Wanted, f dep
 			return err
 		}
 		look.Hosts(ctx, found)
-		lookIntoChannels(ctx, w, look, policy, append(deployments.FollowedBy(found), f.channels...))
+		lookIntoChannels(ctx, w, look, policy, append(deployments.FollowedBy(found), f.channels...), f.repositories)
 		return s.printDeployments(look.End())
 	})
+}
+
+// ownRepositories are the repositories of the store's registry; nil where another one is meant, which does
+// not list them.
+func ownRepositories(ctx context.Context, w *wiring.Parts, reg *registry.Registry) ([]string, error) {
+	repo, err := reg.Repository("any")
+	if err != nil || !repo.IsOwn() {
+		return nil, err
+	}
+	all, err := w.Own.Artifacts(ctx)
+	return deployments.Repositories(all), err
 }
 
 // printDeployments prints who holds something. What could not be looked at is an error of kind
@@ -144,24 +167,26 @@ func hostKeys(ctx context.Context, w *wiring.Parts, file, policy string) (report
 	return reports.Keys(judge.Root().KeysOf(roots.RoleHost, time.Now())), nil
 }
 
-// lookIntoChannels reads channels, by the policy. Those that cannot be read are noted.
-func lookIntoChannels(ctx context.Context, w *wiring.Parts, look *deployments.Search, policy string, names []string) {
-	if len(names) == 0 {
+// lookIntoChannels reads channels, by the policy: those that are named, and those of repositories. Those
+// that cannot be read are noted.
+func lookIntoChannels(ctx context.Context, w *wiring.Parts, look *deployments.Search, policy string, names, repositories []string) {
+	if len(names)+len(repositories) == 0 {
 		return
 	}
-	slices.Sort(names)
-	names = slices.Compact(names)
+	asked := slices.Concat(names, repositories)
+	slices.Sort(asked)
+	shown := strings.Join(slices.Compact(asked), ", ")
 	if policy == "" {
-		look.Unknown("channels %s: no policy is set on this machine, so nothing says whom to believe", strings.Join(names, ", "))
+		look.Unknown("channels of %s: no policy is set on this machine, so nothing says whom to believe", shown)
 		return
 	}
 	all, err := w.Channels(ctx, policy)
 	if err != nil {
-		look.Unknown("channels %s: %v", strings.Join(names, ", "), err)
+		look.Unknown("channels of %s: %v", shown, err)
 		return
 	}
-	look.Open = all.Open
-	look.Channels(ctx, names)
+	look.Open, look.Names = all.Open, all.Names
+	look.Channels(ctx, names, repositories)
 }
 
 // text shows who holds something to people.
@@ -190,11 +215,12 @@ func (d DeploymentsReport) text(now time.Time) string {
 		fmt.Fprintf(w, "host\t%s\t%s\t%s, %s\t%s\n", h.Host, shortDigest(h.Digest), how, said, strings.Join(h.Holds, ", "))
 	}
 	_ = w.Flush() // it writes to memory
-	if b.Len() == 0 {
-		fmt.Fprintf(&b, "nobody holds %s\n", cmp.Or(d.What, "anything"))
+	text := trimmed(b.String())
+	if text == "" {
+		text = fmt.Sprintf("nobody holds %s\n", cmp.Or(d.What, "anything"))
 	}
 	for _, why := range d.Unknown {
-		fmt.Fprintf(&b, "unknown: %s\n", why)
+		text += "unknown: " + why + "\n"
 	}
-	return display.Clean(b.String(), true)
+	return display.Clean(text, true)
 }

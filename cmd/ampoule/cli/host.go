@@ -283,11 +283,16 @@ func HostList(ctx context.Context, s *Session, root string, now time.Time) error
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", mark, ref, ageOf(r, now), state)
 	}
 	_ = w.Flush() // it writes to memory
-	lines := strings.Split(b.String(), "\n")
+	return s.print(trimmed(b.String()), hostListing{releaseForms(found.Releases), found.Unseen, append([]string{}, found.Warnings...)})
+}
+
+// trimmed is a table without the spaces at the ends of its lines.
+func trimmed(table string) string {
+	lines := strings.Split(table, "\n")
 	for i := range lines {
 		lines[i] = strings.TrimRight(lines[i], " ")
 	}
-	return s.print(strings.Join(lines, "\n"), hostListing{releaseForms(found.Releases), found.Unseen, append([]string{}, found.Warnings...)})
+	return strings.Join(lines, "\n")
 }
 
 func ageOf(r install.Release, now time.Time) string {

@@ -132,7 +132,7 @@ func Install(ctx context.Context, s *Session, src install.Source, ref string, o 
 
 // before looks whether a release will run here before it becomes the current one.
 func (s *Session) before(ctx context.Context, release string) error {
-	r, err := s.checkHere(ctx, release)
+	r, err := s.checkHere(ctx, release, install.Hashes(release))
 	if err != nil {
 		return err
 	}

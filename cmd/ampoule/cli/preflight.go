@@ -55,7 +55,7 @@ interpreter in ROOT that could. "ampoule install" looks at the same before it sw
 
 // Preflight writes whether a tree will run on this machine.
 func Preflight(ctx context.Context, s *Session, root string) error {
-	r, err := s.checkHere(ctx, root)
+	r, err := s.checkHere(ctx, root, nil)
 	if err != nil {
 		return err
 	}
@@ -86,7 +86,7 @@ func preflightRef(ctx context.Context, s *Session, src install.Source, ref strin
 	_, err = install.Install(ctx, src, ref, install.Options{
 		Root: dir, Platform: "linux/" + runtime.GOARCH,
 		Before: func(ctx context.Context, release string) (err error) {
-			if report, err = s.checkHere(ctx, release); err == nil {
+			if report, err = s.checkHere(ctx, release, install.Hashes(release)); err == nil {
 				err = errLooked
 			}
 			return err
@@ -102,13 +102,18 @@ func preflightRef(ctx context.Context, s *Session, src install.Source, ref strin
 	return report.Err()
 }
 
-// checkHere looks at a tree on this machine.
-func (s *Session) checkHere(ctx context.Context, root string) (*preflight.Report, error) {
+// checkHere looks at a tree on this machine. The hashes of its files, by their paths below it, are
+// those that were verified a moment before; nil where none were.
+func (s *Session) checkHere(ctx context.Context, root string, hashes map[string]string) (*preflight.Report, error) {
 	abs, err := filepath.Abs(root)
 	if err != nil {
 		return nil, fmt.Errorf("looking at %s: %w", root, err)
 	}
-	return preflight.Check(ctx, preflight.Machine{Files: survey.Machine("/"), Env: s.Environ, CPU: cpuLevel()}, abs)
+	known := make(map[string]string, len(hashes))
+	for p, sum := range hashes {
+		known[strings.TrimPrefix(abs, "/")+"/"+p] = sum
+	}
+	return preflight.Check(ctx, preflight.Machine{Files: survey.Machine("/"), Env: s.Environ, CPU: cpuLevel(), Hashes: known}, abs)
 }
 
 // cpuLevel is the x86-64 level of this machine's processor (x86-64 psABI, "Micro-Architecture

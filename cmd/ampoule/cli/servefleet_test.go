@@ -193,6 +193,14 @@ func TestServedChannels(t *testing.T) {
 	c.same("channel", "resolve", "web:prod")
 	c.same("channel", "check", "web:prod")
 	c.same("channel", "history", "web:nowhere")
+	c.same("deployments", digest(second)) // no host has reported; the registry's channels are looked at
+	c.same("deployments", "--repository", "web")
+	if code, out, _ := c.as("ann", "deployments", digest(second)); code != codeDone || !strings.Contains(out, "channel  web:prod ") || !strings.Contains(out, "channel  web:staging ") {
+		t.Errorf("%d %s", code, out)
+	}
+	c.done("nobody holds anything", "others", "deployments")
+	c.refused(codeNotFound, "there is no web that token others may read", "others", "deployments", "--repository", "web")
+	c.refused(codeUsage, "is none of a repository's names", "ann", "deployments", "--repository", "registry.example/web")
 	c.done(first, "ann", "channel", "rollback", "web:prod", "--reason", "it leaks")
 	c.done(first, "ann", "channel", "refresh", "web:prod")
 	c.done(first, "ann", "channel", "revoke", "web:prod", digest(second), "--reason", "poisoned")

@@ -1,8 +1,11 @@
 package cli
 
 import (
+	"os"
+	"os/exec"
 	"runtime/debug"
 	"testing"
+	"time"
 )
 
 func TestVersionOf(t *testing.T) {
@@ -27,5 +30,23 @@ func TestVersionOf(t *testing.T) {
 		if none := versionOf("", nil); got.Builder != none.Builder {
 			t.Errorf("%s: the builder is %s, not %s", name, got.Builder, none.Builder)
 		}
+	}
+}
+
+// Whatever verb is called waits for the program's start first: no package may do work there.
+func TestStart(t *testing.T) {
+	t.Parallel()
+	const most = 60 * time.Millisecond
+	least := time.Hour
+	for range 5 {
+		cmd := exec.Command(os.Args[0])
+		cmd.Args = []string{"ampoule", "version"}
+		if err := cmd.Run(); err != nil {
+			t.Fatal(err)
+		}
+		least = min(least, cmd.ProcessState.UserTime()+cmd.ProcessState.SystemTime())
+	}
+	if least > most {
+		t.Errorf("the program's start takes %s of the processor, not at most %s: GODEBUG=inittrace=1 says which package takes how long", least, most)
 	}
 }
