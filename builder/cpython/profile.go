@@ -59,6 +59,17 @@ var withoutLTO = []string{"CFLAGS_NODIST=-fno-lto", "LDFLAGS_NODIST=-fno-lto"}
 // writes is the same, and linking takes as long as linking the interpreter otherwise.
 const linkFreezerPlainly = "--eval=Programs/_freeze_module: PY_CORE_LDFLAGS=$(PY_LDFLAGS_NOLTO)"
 
+// byProfile are arguments of make for a build by a profile. GCC refuses counts of functions with another shape by
+// itself, and clang is told to. Of the program by which CPython tests embedding, which is compiled and never run, main
+// has the name of another one.
+func byProfile(spec Spec) []string {
+	args := []string{linkFreezerPlainly}
+	if driverOf(spec.Compiler).isClang() {
+		args = append(args, "CFLAGS_NODIST=-Werror=profile-instr-out-of-date", "--eval=Programs/_testembed.o: PY_CORE_CFLAGS += -Wno-error=profile-instr-out-of-date")
+	}
+	return args
+}
+
 // mostObjects bounds what is read of the list of object files, in bytes.
 const mostObjects = 4 << 20
 
