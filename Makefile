@@ -16,6 +16,8 @@ GOLANGCI := $(TOOLS)/golangci-lint-$(GOLANGCI_VERSION)
 CONFORMANCE_VERSION := v0.0.0-20260831232431-97274622c111
 CONFORMANCE := $(TOOLS)/conformance-$(CONFORMANCE_VERSION)
 GOVULNCHECK := $(TOOLS)/govulncheck-$(GOVULNCHECK_VERSION)
+VEGETA_VERSION := v12.12.0
+VEGETA := $(TOOLS)/vegeta-$(VEGETA_VERSION)
 
 # What one package's tests may take: the race detector makes them several times slower, and
 # a compilation of CPython takes minutes on two cores.
@@ -25,7 +27,7 @@ DOCKER_TEST_TIMEOUT := 60m
 # What ships, what measures it, and what looks at its pages in a browser.
 MODULES := . bench browser
 
-.PHONY: help setup build measure page quickstart test test-fast test-postgres test-docker browser alerts check format vet lint vuln metadata rooms catalogue packages overrides releases loop bench kills powerloss services clients suite peers checks verdicts conformance pushes fuzz seeds mutate size clean cross
+.PHONY: help setup build measure page quickstart test test-fast test-postgres test-docker browser alerts check format vet lint vuln metadata rooms catalogue packages overrides releases loop bench load growth soak kills powerloss services clients suite peers checks verdicts conformance pushes fuzz seeds mutate size clean cross
 
 help: ## Lists the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -113,10 +115,15 @@ format: ## Fails if a file is not as gofmt writes it
 vet: ## Runs go vet, the tests that need Docker or PostgreSQL among all others
 	for module in $(MODULES); do go vet -C $$module -tags docker,postgres ./... || exit; done
 
-# People have laptops: what asks a service is made for them, too.
-cross: ## Compiles the client of a service for macOS and Windows
-	GOOS=darwin GOARCH=arm64 go build ./service/client
-	GOOS=windows GOARCH=amd64 go build ./service/client
+# People have laptops: what services do works there, too (docs/service.md).
+LAPTOPS := darwin/arm64 darwin/amd64 windows/amd64
+
+cross: $(LAPTOPS:%=bin/%/) ## Compiles the program for macOS and Windows
+
+bin/%/: FORCE
+	GOOS=$(*D) GOARCH=$(*F) go build -trimpath -ldflags "-X ampoule/cmd/ampoule/cli.stamped=$$(.ci/version)" -o $@ ./cmd/ampoule
+
+FORCE:
 
 rooms: ## Checks which package imports which
 	go test -count=1 -run '^TestRooms' ./cmd/ampoule
@@ -257,11 +264,33 @@ pushes: measure ## Times pushes into repositories of 1,000, 10,000 and 100,000 m
 loop: setup measure ## Times what adding a requirement takes and records it
 	bin/measure loop $(MEASURE_FLAGS)
 
-bench: setup measure ## Runs the benchmarks, then web beside docker build and pip wheel, and records that
+bench: setup measure $(VEGETA) ## Runs the benchmarks, then web beside docker build and pip wheel, and the service under load, and records that
 	go test -run '^$$' -bench . -benchmem ./...
 	bin/measure bench $(MEASURE_FLAGS)
 	bin/measure sdists --store $(SUITE_STORE) $(MEASURE_FLAGS)
 	bin/measure audits $(MEASURE_FLAGS)
+	@$(MAKE) --no-print-directory load
+
+load: setup measure $(VEGETA) ## Loads the build service with vegeta, over SQLite and PostgreSQL, and records it
+	bin/measure service --vegeta $(VEGETA) $(MEASURE_FLAGS)
+
+$(VEGETA):
+	GOBIN=$(TOOLS)/bin go install github.com/tsenart/vegeta/v12@$(VEGETA_VERSION)
+	@mv $(TOOLS)/bin/vegeta $@
+
+# How many builds are played through the queue: a day of a large installation.
+GROWTH := 100000
+
+growth: measure ## Plays a day's builds through the service's queue on PostgreSQL and records it
+	go test -count=1 -tags postgres -timeout 3h -v -run '^TestGrowth$$' ./service/queue -args -growth $(GROWTH) -record $(CURDIR)/docs/measured/growth.json
+	bin/measure table
+
+# How many rounds there shall be in the record, each of a minute or two; it goes on where it stopped.
+SOAK := 12
+
+soak: setup measure ## Kills and freezes processes of a service around real builds, and records each round
+	go test -count=1 -tags docker -timeout 6h -v -run '^TestSoak$$' ./cmd/ampoule/endtoend -args -rounds $(SOAK) -record $(CURDIR)/docs/measured/soak.json
+	bin/measure table
 
 # How long each fuzzer runs, and those of which packages do: the ones that read what others made.
 FUZZ_TIME := 10m

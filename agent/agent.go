@@ -103,7 +103,7 @@ func (a *Agent) Once(ctx context.Context) (err error) {
 	if err := a.open(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.desk.close()) }()
+	defer func() { err = errors.Join(err, a.close()) }()
 	return a.step(ctx)
 }
 
@@ -113,7 +113,7 @@ func (a *Agent) Run(ctx context.Context) (err error) {
 	if err := a.open(ctx); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, a.desk.close()) }()
+	defer func() { err = errors.Join(err, a.close()) }()
 	a.tell("following channel %s for %s, every %s", a.Settings.Follows(), a.Settings.Root, a.Settings.Poll)
 	for {
 		err := a.step(ctx)
@@ -137,7 +137,18 @@ func (a *Agent) open(ctx context.Context) error {
 	if a.journal, err = a.begin(ctx); err != nil {
 		return errors.Join(err, d.close())
 	}
+	if b, ok := a.Reporter.(background); ok {
+		b.Begin(ctx)
+	}
 	return nil
+}
+
+// close gives the root back, when reports had their moment.
+func (a *Agent) close() error {
+	if b, ok := a.Reporter.(background); ok {
+		b.End()
+	}
+	return a.desk.close()
 }
 
 // begin reads the journal, or begins it: then the current release is taken for a good one. Who
@@ -241,6 +252,11 @@ func (a *Agent) wait(ctx context.Context, d time.Duration) error {
 	if a.sleep != nil {
 		return a.sleep(ctx, d)
 	}
+	return sleep(ctx, d)
+}
+
+// sleep waits by the clock, and returns the context's cause if that ends before.
+func sleep(ctx context.Context, d time.Duration) error {
 	timer := time.NewTimer(d)
 	defer timer.Stop()
 	select {

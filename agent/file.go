@@ -78,7 +78,9 @@ type Report struct {
 	// own name where nothing is written.
 	Host string `yaml:"host" is:"host name"`
 	// Directory is where reports are written, relative to this file.
-	Directory string `yaml:"directory" need:"yes" is:"text"`
+	Directory string `yaml:"directory" is:"text"`
+	// Service is a service that reports are pushed to, beside the directory or without one.
+	Service *ReportService `yaml:"service"`
 	// Key is the file of the host's key, relative to this file.
 	Key string `yaml:"key" need:"yes" is:"text"`
 	// PassphraseFile is the file with the key's passphrase, relative to this file.
@@ -86,4 +88,13 @@ type Report struct {
 	// Every is how often a report is written where nothing has changed. It is 1h where nothing is
 	// written.
 	Every string `yaml:"every" is:"duration"`
+}
+
+// ReportService is a service that reports are pushed to (ampoule serve).
+type ReportService struct {
+	// URL is its address: https, or http to this machine.
+	URL string `yaml:"url" need:"yes" is:"web address"`
+	// TokenFile is the file with a token that reads the channel's repository, relative to this file.
+	// It is read for each report.
+	TokenFile string `yaml:"token-file" need:"yes" is:"text"`
 }

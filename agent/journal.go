@@ -10,10 +10,9 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"ampoule/agent/reports"
 	"ampoule/faults"
+	"ampoule/system"
 )
 
 const (
@@ -187,8 +186,8 @@ func (d *desk) open() error {
 	if d.lock, err = d.dir.OpenFile(lockName, os.O_RDWR|os.O_CREATE, 0o600); err != nil {
 		return fmt.Errorf("opening lock: %w", err)
 	}
-	err = unix.Flock(int(d.lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	err = system.TryLockFile(d.lock, system.Exclusive)
+	if errors.Is(err, system.ErrHeld) {
 		return &BusyError{d.root}
 	}
 	return err

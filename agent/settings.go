@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"net"
 	"net/url"
 	"os"
 	"path/filepath"
@@ -14,13 +15,13 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
-	"syscall"
 	"time"
 
 	"ampoule/artifact"
 	"ampoule/config"
 	"ampoule/faults"
 	"ampoule/recipes"
+	"ampoule/system"
 )
 
 //go:embed file.go
@@ -93,10 +94,12 @@ type WatchSettings struct {
 	Command             []string
 }
 
-// ReportSettings are those of reports; without a directory none is written.
+// ReportSettings are those of reports; without a directory and a service none is made.
 type ReportSettings struct {
 	Host, Directory, Key, PassphraseFile string
-	Every                                time.Duration
+	// Service is the address of a service, TokenFile the file with its token.
+	Service, TokenFile string
+	Every              time.Duration
 }
 
 // ReadSettings reads an agent.yaml. Its faults are [recipes.Faults], all in one go.
@@ -125,8 +128,8 @@ func checkOwner(f *os.File) error {
 	if err != nil {
 		return fmt.Errorf("reading agent's configuration: %w", err)
 	}
-	owner, ok := info.Sys().(*syscall.Stat_t)
-	if os.Geteuid() != 0 || ok && owner.Uid == 0 && info.Mode().Perm()&0o022 == 0 {
+	stat, ok := system.StatOf(info)
+	if os.Geteuid() != 0 || ok && stat.Owner == 0 && info.Mode().Perm()&0o022 == 0 {
 		return nil
 	}
 	return faults.New(faults.Refused, "chown root "+f.Name()+" && chmod go-w "+f.Name(),
@@ -160,6 +163,7 @@ func (f *File) contradictions(places recipes.Places) recipes.Faults {
 		tell(fmt.Sprintf("root %q is not a clean path below /", f.Root), "root: "+filepath.Join(f.Root, "opt"), "root")
 	}
 	f.checkWatch(tell)
+	f.checkReport(tell)
 	for i, c := range f.commands() {
 		if len(c.args) == 0 || c.args[0] == "" {
 			tell(fmt.Sprintf("command %d has no program", i+1), "for example [systemctl, restart, web]", c.path...)
@@ -185,6 +189,27 @@ func (f *File) checkWatch(tell func(what, hint string, path ...string)) {
 	}
 	if whole, every := spanOf(w.For, 0), spanOf(w.Every, defaultEvery); whole < every {
 		tell(fmt.Sprintf("it watches for %s, and looks every %s", whole, every), "for: 5m", "watch", "for")
+	}
+}
+
+// checkReport tells of reports that would go nowhere, or by which a token would.
+func (f *File) checkReport(tell func(what, hint string, path ...string)) {
+	r := f.Report
+	if r == nil {
+		return
+	}
+	if r.Directory == "" && r.Service == nil {
+		tell("reports go nowhere", "directory: /srv/reports, or service: {url: …, token-file: …}", "report")
+	}
+	if r.Service == nil {
+		return
+	}
+	address, err := url.Parse(r.Service.URL)
+	switch {
+	case err != nil || address.Host == "" || address.User != nil || address.RawQuery != "":
+		tell("url is no address of a service, or has credentials in it", "url: https://ampoule.example", "report", "service", "url")
+	case address.Scheme != "https" && address.Hostname() != "localhost" && !net.ParseIP(address.Hostname()).IsLoopback():
+		tell("the token would cross the network in plain http", "use https", "report", "service", "url")
 	}
 }
 
@@ -249,7 +274,12 @@ func (f *File) settings(dir string) Settings {
 		}
 	}
 	if o := f.Report; o != nil {
-		s.Report = ReportSettings{o.Host, beside(dir, o.Directory), beside(dir, o.Key), beside(dir, o.PassphraseFile), spanOf(o.Every, defaultReport)}
+		s.Report = ReportSettings{
+			Host: o.Host, Directory: beside(dir, o.Directory), Key: beside(dir, o.Key), PassphraseFile: beside(dir, o.PassphraseFile), Every: spanOf(o.Every, defaultReport),
+		}
+		if o.Service != nil {
+			s.Report.Service, s.Report.TokenFile = o.Service.URL, beside(dir, o.Service.TokenFile)
+		}
 	}
 	return s
 }

@@ -29,7 +29,7 @@ smoke:
   user: web
 restart: {command: [systemctl, restart, web], timeout: 20s}
 watch: {for: 5m, every: 5s, timeout: 2s, failures: 4, url: "http://127.0.0.1:8000/health"}
-report: {host: web-1, directory: /srv/reports, key: host.key, passphrase-file: host.pass, every: 10m}
+report: {host: web-1, directory: /srv/reports, service: {url: "https://ampoule.example", token-file: token}, key: host.key, passphrase-file: host.pass, every: 10m}
 `
 
 func TestSettings(t *testing.T) {
@@ -44,7 +44,7 @@ func TestSettings(t *testing.T) {
 		Smoke:   SmokeSettings{Tests{[]string{"web"}, [][]string{{"gunicorn", "--check-config", "web:app"}}}, 30 * time.Second, "web"},
 		Restart: RestartSettings{[]string{"systemctl", "restart", "web"}, 20 * time.Second},
 		Watch:   WatchSettings{5 * time.Minute, 5 * time.Second, 2 * time.Second, 4, "http://127.0.0.1:8000/health", nil},
-		Report:  ReportSettings{"web-1", "/srv/reports", "/etc/ampoule/host.key", "/etc/ampoule/host.pass", 10 * time.Minute},
+		Report:  ReportSettings{"web-1", "/srv/reports", "/etc/ampoule/host.key", "/etc/ampoule/host.pass", "https://ampoule.example", "/etc/ampoule/token", 10 * time.Minute},
 	}
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Error(diff)
@@ -83,6 +83,9 @@ func TestSettingsFaults(t *testing.T) {
 		"a short watch":         {"for: 5m", "for: 1s", `agent.yaml:15:14: it watches for 1s, and looks every 5s`},
 		"a host's path":         {"host: web-1", "host: ../web-1", `agent.yaml:16:16: `},
 		"no key":                {"key: host.key, ", "", `agent.yaml:16:9: `},
+		"reports to nobody":     {`directory: /srv/reports, service: {url: "https://ampoule.example", token-file: token}, `, "", `agent.yaml:16:1: reports go nowhere`},
+		"a token in plain http": {"https://ampoule.example", "http://ampoule.example", `agent.yaml:16:63: the token would cross the network in plain http`},
+		"a service's password":  {"https://ampoule.example", "https://me:secret@ampoule.example", `url is no address of a service, or has credentials in it`},
 		"not YAML":              {"smoke:", "smoke: [", `this is not YAML`},
 	} {
 		text := strings.Replace(whole, c.before, c.after, 1)

@@ -54,6 +54,7 @@ func pages() []shown {
 		{"recipes", "/recipes", false},
 		{"recipe", "/recipes/web", false},
 		{"workers", "/workers", false},
+		{"audit", "/audit", false},
 		{"not-found", "/builds/none", false},
 		{"login", "/login", false},
 	}

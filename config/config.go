@@ -37,6 +37,9 @@ type Place struct {
 	Store string
 	// Registry is HOST[:PORT][/PREFIX]; empty is the store's own registry.
 	Registry string
+	// RegistryToken is what that registry knows the caller by; empty leaves it to Docker's
+	// configuration.
+	RegistryToken string
 	// Engine is where Docker listens, such as unix:///run/docker.sock; empty is its usual socket.
 	Engine  string
 	Network Network

@@ -26,9 +26,15 @@ const (
 	// SourcePrefix begins the variables that hold a source's mirrors, separated by spaces.
 	SourcePrefix = "AMPOULE_SOURCE_"
 
-	homeVariable       = "HOME"
+	homeVariable = "HOME"
+	// profileVariable is what Windows sets in the place of HOME.
+	profileVariable    = "USERPROFILE"
 	dataHomeVariable   = "XDG_DATA_HOME"
 	configHomeVariable = "XDG_CONFIG_HOME"
+
+	// What a job of GitHub Actions asks for an ID token with.
+	actionsURLVariable   = "ACTIONS_ID_TOKEN_REQUEST_URL"
+	actionsTokenVariable = "ACTIONS_ID_TOKEN_REQUEST_TOKEN" //nolint:gosec // a name, not a token
 
 	certFileVariable = "SSL_CERT_FILE"
 
@@ -62,6 +68,9 @@ func (e environment) lookup(name string) (value string, ok bool) {
 	return "", false
 }
 
+// home is where ~ is; empty where nobody says.
+func (e environment) home() string { return cmp.Or(e.get(homeVariable), e.get(profileVariable)) }
+
 // store is the store's directory: the variable's, else "ampoule" in the user's data directory
 // (XDG Base Directory Specification: XDG_DATA_HOME where it is absolute, else ~/.local/share).
 func (e environment) store() string {
@@ -71,7 +80,7 @@ func (e environment) store() string {
 	if data := e.get(dataHomeVariable); filepath.IsAbs(data) {
 		return filepath.Join(data, "ampoule")
 	}
-	if home := e.get(homeVariable); home != "" {
+	if home := e.home(); home != "" {
 		return filepath.Join(home, ".local", "share", "ampoule")
 	}
 	return ""
@@ -82,7 +91,7 @@ func (e environment) file() string {
 	if dir := e.get(configHomeVariable); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "ampoule", "config.toml")
 	}
-	if home := e.get(homeVariable); home != "" {
+	if home := e.home(); home != "" {
 		return filepath.Join(home, ".config", "ampoule", "config.toml")
 	}
 	return ""

@@ -13,10 +13,14 @@ type Service struct {
 	// TokenFile is the file with the token; Token is what a variable says of it.
 	TokenFile string `toml:"token-file"`
 	Token     string `toml:"-"`
+	// ActionsURL and ActionsToken are what a job of GitHub Actions asks for an ID token with; empty
+	// elsewhere.
+	ActionsURL   string `toml:"-"`
+	ActionsToken string `toml:"-"`
 }
 
-// noService as an address says that this machine works, whatever else is set.
-const noService = "none"
+// NoService as an address says that this machine works, whatever else is set.
+const NoService = "none"
 
 // service is what file and environment say of it.
 func (r *reading) service(env environment) Service {
@@ -25,6 +29,7 @@ func (r *reading) service(env environment) Service {
 		s.URL = url
 	}
 	s.Token = env.get(tokenVariable)
+	s.ActionsURL, s.ActionsToken = env.get(actionsURLVariable), env.get(actionsTokenVariable)
 	return s
 }
 
@@ -33,7 +38,7 @@ func (s Service) At(url string) Service {
 	if url != "" {
 		s.URL = url
 	}
-	if s.URL == noService {
+	if s.URL == NoService {
 		s.URL = ""
 	}
 	return s

@@ -73,6 +73,9 @@ func TestSettingsAreRead(t *testing.T) {
 					t.Fatal(err)
 				}
 				variable += "=" + dir
+			case profileVariable:
+				base = []string{"HOME="}
+				variable += "=/set"
 			default:
 				variable += "=/set"
 			}

@@ -86,6 +86,12 @@ func (f Form) Schema(title string, of reflect.Type) ([]byte, error) {
 
 // complete writes the form's own rules and comments into a schema.
 func (f Form) complete(s *jsonschema.Schema, t reflect.Type, tag reflect.StructTag, comments map[string]string) {
+	if t == reflect.TypeFor[Setting]() {
+		if r, own := f.Rules[tag.Get("is")]; own {
+			s.OneOf = []*jsonschema.Schema{ruleSchema(r.rule()), {Type: "array", Items: ruleSchema(r.rule())}}
+		}
+		return
+	}
 	switch t.Kind() {
 	case reflect.Pointer:
 		f.complete(s, t.Elem(), tag, comments)

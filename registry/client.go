@@ -17,11 +17,15 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote"
 
 	"ampoule/artifact"
+	"ampoule/internal/watched"
 )
 
 // localHost stands for the store's own registry where the client needs a host. It
 // is in nothing that is published.
 const localHost = "store.localhost"
+
+// tokenUser is whom a token is sent for, as a password: the registry knows whose it is.
+const tokenUser = "ampoule"
 
 // Registry is one OCI registry: the store's own, or a remote one. It also reads
 // from other registries, where a reference names their host.
@@ -52,8 +56,10 @@ type access struct {
 	shown string
 	// local is the store's own registry. Inside says that references to it have no host.
 	local, inside bool
-	options       []remote.Option
-	puller        *remote.Puller
+	// byToken says that it is asked by a token of its own.
+	byToken bool
+	options []remote.Option
+	puller  *remote.Puller
 	// transport reaches the store's own registry; nil for others.
 	transport http.RoundTripper
 	// times compares clocks; nil for the store's own registry and for layouts.
@@ -67,7 +73,11 @@ type access struct {
 // Open returns the registry at HOST[:PORT][/PREFIX]. It makes no request.
 // Credentials come from Docker's configuration. Plain http is spoken to loopback
 // addresses only.
-func Open(ref string) (*Registry, error) {
+func Open(ref string) (*Registry, error) { return OpenBy(ref, "") }
+
+// OpenBy is as [Open], and asks that registry by a token of it, if there is one. Other registries are
+// asked as ever.
+func OpenBy(ref, token string) (*Registry, error) {
 	host, prefix, _ := strings.Cut(strings.TrimSuffix(ref, "/"), "/")
 	if prefix != "" && !artifact.IsRepository(prefix) {
 		return nil, wrongReference(ref, "what follows the host is not a repository's name")
@@ -76,10 +86,15 @@ func Open(ref string) (*Registry, error) {
 	if err != nil {
 		return nil, wrongReference(ref, "its host is not HOST or HOST:PORT")
 	}
-	own, err := foreign(host)
+	who := asDocker()
+	if token != "" {
+		who = remote.WithAuth(&authn.Basic{Username: tokenUser, Password: token})
+	}
+	own, err := accessBy(remote.DefaultTransport, host, maxSilence, foreignBackoff, who)
 	if err != nil {
 		return nil, err
 	}
+	own.byToken = token != ""
 	return &Registry{own: own, host: reg, prefix: prefix, others: foreign}, nil
 }
 
@@ -120,16 +135,18 @@ func Layout(t http.RoundTripper, shown string) (*Registry, error) {
 func foreign(host string) (*access, error) { return foreignAccess(host, maxSilence, foreignBackoff) }
 
 func foreignAccess(host string, silence time.Duration, backoff remote.Backoff) (*access, error) {
-	return accessBy(remote.DefaultTransport, host, silence, backoff)
+	return accessBy(remote.DefaultTransport, host, silence, backoff, asDocker())
 }
 
-// accessBy reaches a registry by a transport.
-func accessBy(by http.RoundTripper, host string, silence time.Duration, backoff remote.Backoff) (*access, error) {
-	p := &patient{next: loopbackHTTP{by}, silence: silence}
+// asDocker asks registries as Docker's configuration says.
+func asDocker() remote.Option { return remote.WithAuthFromKeychain(authn.DefaultKeychain) }
+
+// accessBy reaches a registry by a transport, as somebody.
+func accessBy(by http.RoundTripper, host string, silence time.Duration, backoff remote.Backoff, who remote.Option) (*access, error) {
+	p := &patient{next: watched.Transport{Next: loopbackHTTP{by}}, silence: silence}
 	times := &clock{next: p}
 	a, err := newAccess(host,
-		remote.WithTransport(conditioned{resuming{next: &polite{next: times, most: maxPatience}, wait: resumeWait}}), remote.WithRetryBackoff(backoff), remote.WithRetryPredicate(p.retry),
-		remote.WithAuthFromKeychain(authn.DefaultKeychain))
+		remote.WithTransport(conditioned{resuming{next: &polite{next: times, most: maxPatience}, wait: resumeWait}}), remote.WithRetryBackoff(backoff), remote.WithRetryPredicate(p.retry), who)
 	if err != nil {
 		return nil, err
 	}

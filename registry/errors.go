@@ -125,6 +125,8 @@ type RemoteError struct {
 	// Op says what was being done: a gerund and its operand.
 	Op  string
 	Err error
+	// ByToken says that it was asked by a token of its own, see [OpenBy].
+	ByToken bool
 }
 
 func (e *RemoteError) Error() string {
@@ -147,6 +149,9 @@ func (e *RemoteError) Hint() string {
 	case errors.As(e.Err, &hinted):
 		return hinted.Hint()
 	case errors.As(e.Err, &status) && (status.StatusCode == http.StatusUnauthorized || status.StatusCode == http.StatusForbidden):
+		if e.ByToken {
+			return "the token needs a scope for that: pull:NAME to read, push:NAME to sign"
+		}
 		return fmt.Sprintf("log in with `docker login %s`: credentials are read from Docker's configuration", e.Registry)
 	case errors.As(e.Err, &status) && status.StatusCode == http.StatusTooManyRequests:
 		return "the registry limits the rate of requests: wait, or log in"
@@ -209,7 +214,7 @@ func (a *access) convert(op, what string, err error) error {
 	case a.isFile() && isHost(err):
 		return faults.New(faults.Machine, "", "%s at %s: %w", op, a.shown, err)
 	default:
-		return &RemoteError{Registry: a.shown, Op: op, Err: err}
+		return &RemoteError{Registry: a.shown, Op: op, Err: err, ByToken: a.byToken}
 	}
 }
 

@@ -45,7 +45,7 @@ func NewReach(allowed ...netip.Prefix) *Reach {
 func (r *Registry) Within(reach *Reach) {
 	r.others = func(host string) (*access, error) {
 		by := &bounded{reach: reach}
-		a, err := accessBy(by, host, maxSilence, foreignBackoff)
+		a, err := accessBy(by, host, maxSilence, foreignBackoff, asDocker())
 		if err != nil {
 			return nil, err
 		}

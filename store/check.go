@@ -8,7 +8,7 @@ import (
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
+	"ampoule/system"
 )
 
 // Damage is a file of the store that is not what it must be.
@@ -107,7 +107,7 @@ func (c *checker) record(ctx context.Context, path string) error {
 		return nil
 	}
 	// A build may have made it again meanwhile.
-	leave, err := c.store.enter(ctx, unix.LOCK_EX)
+	leave, err := c.store.enter(ctx, system.Exclusive)
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 	"slices"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"ampoule/system"
 )
 
 // Keep says what a collection leaves.
@@ -182,7 +182,7 @@ func (c *collection) removeAll(ctx context.Context, things []*thing, wanted func
 
 // removeSome looks at some things while nobody can begin to use them.
 func (c *collection) removeSome(ctx context.Context, some []*thing, wanted func(*thing) (bool, error)) error {
-	leave, err := c.store.enter(ctx, unix.LOCK_EX)
+	leave, err := c.store.enter(ctx, system.Exclusive)
 	if err != nil {
 		return err
 	}

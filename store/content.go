@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"ampoule/system"
 )
 
 // CheckSum returns an error unless the text is a sha256 as this package spells it: 64
@@ -167,15 +167,16 @@ func (s *Store) whole(ctx context.Context, sum string) (bool, error) {
 // fileState is what changes when a file is written to or replaced.
 type fileState struct {
 	inode, size int64
-	changed     unix.Timespec
+	changed     time.Time
 }
 
 func stateOf(path string) fileState {
-	var st unix.Stat_t
-	if unix.Lstat(path, &st) != nil {
+	info, err := os.Lstat(path)
+	if err != nil {
 		return fileState{}
 	}
-	return fileState{int64(st.Ino), st.Size, st.Ctim}
+	st, _ := system.StatOf(info)
+	return fileState{int64(st.Inode), info.Size(), st.Changed}
 }
 
 // coarse is more than the kernel's clock takes from one time of a file to the next.
@@ -183,7 +184,7 @@ const coarse = time.Second
 
 // settled reports whether a change of the file from now on shows in its state.
 func (f fileState) settled() bool {
-	return f.inode != 0 && time.Since(time.Unix(f.changed.Unix())) > coarse
+	return f.inode != 0 && time.Since(f.changed) > coarse
 }
 
 // Put stores what r gives and names it by its sha256.

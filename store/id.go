@@ -14,7 +14,7 @@ import (
 	"regexp"
 	"slices"
 
-	"golang.org/x/sys/unix"
+	"ampoule/system"
 )
 
 const (
@@ -98,17 +98,17 @@ func (s *Store) writeIDs(all []placed) error {
 // that was made, which no copy can be given, or its device where the file system keeps no
 // such time; and by the machine, since a copied disk has the same of both.
 func (s *Store) location() (string, error) {
-	var st unix.Statx_t
-	if err := unix.Statx(unix.AT_FDCWD, s.dir, 0, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
-		return "", &fs.PathError{Op: "statx", Path: s.dir, Err: err}
+	from, err := system.OriginOf(s.dir)
+	if err != nil {
+		return "", err
 	}
-	born := fmt.Sprintf("device %d:%d", st.Dev_major, st.Dev_minor)
-	if st.Mask&unix.STATX_BTIME != 0 {
-		born = fmt.Sprintf("born %d.%09d", st.Btime.Sec, st.Btime.Nsec)
+	born := fmt.Sprintf("device %d:%d", from.Major, from.Minor)
+	if from.Dated {
+		born = fmt.Sprintf("born %d.%09d", from.Born.Sec, from.Born.Nsec)
 	}
 	machine, err := os.ReadFile(machineFile)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrPermission) {
 		return "", err
 	}
-	return fmt.Sprintf("inode %d, %s, machine %s", st.Ino, born, bytes.TrimSpace(machine)), nil
+	return fmt.Sprintf("inode %d, %s, machine %s", from.Inode, born, bytes.TrimSpace(machine)), nil
 }

@@ -13,7 +13,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"ampoule/system"
 )
 
 // Waiting for a lock looks for it after these times, doubling from the first to the last.
@@ -49,7 +49,7 @@ func (s *Store) LockNoted(ctx context.Context, name string, note func() []byte, 
 		if err != nil {
 			return nil, fmt.Errorf("locking %q: %w", name, spaceError(s.dir, err))
 		}
-		if err := waitFor(ctx, f, unix.LOCK_EX, func() { r.read(f) }); err != nil {
+		if err := waitFor(ctx, f, system.Exclusive, func() { r.read(f) }); err != nil {
 			f.Close()
 			return nil, fmt.Errorf("locking %q: %w", name, err)
 		}
@@ -137,8 +137,8 @@ func (s *Store) removeLocks() error {
 			return ignoreMissing(err)
 		}
 		defer f.Close()
-		switch err := flock(f, unix.LOCK_EX|unix.LOCK_NB); {
-		case errors.Is(err, unix.EWOULDBLOCK):
+		switch err := system.TryLockFile(f, system.Exclusive); {
+		case errors.Is(err, system.ErrHeld):
 			return nil
 		case err != nil:
 			return err
@@ -149,18 +149,18 @@ func (s *Store) removeLocks() error {
 	})
 }
 
-func waitLock(ctx context.Context, f *os.File) error { return waitFor(ctx, f, unix.LOCK_EX, nil) }
+func waitLock(ctx context.Context, f *os.File) error { return waitFor(ctx, f, system.Exclusive, nil) }
 
 // waitFor looks again and again, because a blocking flock cannot be cancelled. It looks
 // once in any case. After a short wait it calls held, if there is one, each time that somebody
 // else has the lock.
-func waitFor(ctx context.Context, f *os.File, how int, held func()) error {
+func waitFor(ctx context.Context, f *os.File, how system.How, held func()) error {
 	begun, pause := time.Now(), firstLook
 	for {
-		switch err := flock(f, how|unix.LOCK_NB); {
+		switch err := system.TryLockFile(f, how); {
 		case err == nil:
 			return nil
-		case !errors.Is(err, unix.EWOULDBLOCK):
+		case !errors.Is(err, system.ErrHeld):
 			return err
 		}
 		if held != nil && time.Since(begun) > shortWait {
@@ -172,14 +172,5 @@ func waitFor(ctx context.Context, f *os.File, how int, held func()) error {
 		case <-time.After(pause):
 		}
 		pause = min(2*pause, lastLook)
-	}
-}
-
-func flock(f *os.File, how int) error {
-	for {
-		err := unix.Flock(int(f.Fd()), how)
-		if !errors.Is(err, unix.EINTR) {
-			return err
-		}
 	}
 }

@@ -25,9 +25,8 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 
-	"golang.org/x/sys/unix"
+	"ampoule/system"
 )
 
 // Version is the version of the store's layout that this program reads and writes.
@@ -165,11 +164,11 @@ func checkAccess(dir string) error {
 
 // ownerOf is the user ID of a file's owner.
 func ownerOf(info fs.FileInfo) int {
-	st, ok := info.Sys().(*syscall.Stat_t)
+	st, ok := system.StatOf(info)
 	if !ok {
 		return os.Geteuid()
 	}
-	return int(st.Uid)
+	return st.Owner
 }
 
 func checkUser(dir string, owner, user int) error {
@@ -192,7 +191,7 @@ func (s *Store) claim() error {
 		return err
 	}
 	defer f.Close()
-	if err := flock(f, unix.LOCK_EX); err != nil {
+	if err := system.LockFile(f, system.Exclusive); err != nil {
 		return fmt.Errorf("locking %s: %w", path, err)
 	}
 	text, err := io.ReadAll(io.LimitReader(f, 256))

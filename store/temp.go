@@ -11,7 +11,7 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"ampoule/system"
 )
 
 // The names in the area Tmp that this package gives begin with one of these.
@@ -37,7 +37,7 @@ func (s *Store) TempDir() (dir string, remove func() error, err error) {
 		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return "", nil, fmt.Errorf("making temporary directory: %w", err)
 		}
-		if err == nil && flock(f, unix.LOCK_EX|unix.LOCK_NB) == nil && stillAt(path, f) {
+		if err == nil && system.TryLockFile(f, system.Exclusive) == nil && stillAt(path, f) {
 			return path, func() error { return errors.Join(removeTree(path), f.Close()) }, nil
 		}
 		// A sweep came between making it and locking it.
@@ -140,12 +140,12 @@ func sweepEntry(dir string, entry fs.DirEntry) error {
 	if !ours && time.Since(info.ModTime()) < keepPartial {
 		return nil
 	}
-	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK|unix.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(path, os.O_RDONLY|system.NonBlock|system.NoFollow, 0)
 	if err != nil {
 		return err
 	}
 	defer f.Close()
-	if err := flock(f, unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := system.TryLockFile(f, system.Exclusive); err != nil {
 		return nil
 	}
 	if !stillAt(path, f) {

@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 	"regexp"
 
-	"golang.org/x/sys/unix"
+	"ampoule/system"
 )
 
 // Version 1 had records without a checksum, all in one directory, and a file in the
@@ -39,7 +39,7 @@ func (s *Store) upgrade() error {
 	}
 	if err == nil {
 		defer users.Close()
-		if err := flock(users, unix.LOCK_EX|unix.LOCK_NB); errors.Is(err, unix.EWOULDBLOCK) {
+		if err := system.TryLockFile(users, system.Exclusive); errors.Is(err, system.ErrHeld) {
 			return olderInUse(s.dir)
 		} else if err != nil {
 			return err

@@ -7,7 +7,7 @@ import (
 	"path/filepath"
 	"testing"
 
-	"golang.org/x/sys/unix"
+	"ampoule/system"
 )
 
 // old makes of a new store one of version 1 with some records.
@@ -80,7 +80,7 @@ func TestUpgradeAgain(t *testing.T) {
 	old(t, s, record1{"inputs", "k", json.RawMessage(`1`)})
 	lock, err := os.Open(filepath.Join(s.Root(), locksDir, usersLock1))
 	if err == nil {
-		err = flock(lock, unix.LOCK_SH)
+		err = system.LockFile(lock, system.Shared)
 	}
 	if err != nil {
 		t.Fatal(err)

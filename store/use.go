@@ -13,7 +13,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"ampoule/system"
 )
 
 // A use pins what it takes: before a path is handed out, its name is written into the
@@ -124,7 +124,7 @@ func (s *Store) Pin(sums ...string) error {
 // IfLost runs do if some of the content is not there, and is not in use either. Nobody
 // begins to use anything meanwhile, so do must be short.
 func (s *Store) IfLost(ctx context.Context, sums []string, do func() error) error {
-	leave, err := s.enter(ctx, unix.LOCK_EX)
+	leave, err := s.enter(ctx, system.Exclusive)
 	if err != nil {
 		return err
 	}
@@ -168,7 +168,7 @@ func (u *use) pin(s *Store, name string) error {
 	if u.file == nil || u.names[name] {
 		return nil
 	}
-	leave, err := s.enter(context.Background(), unix.LOCK_SH)
+	leave, err := s.enter(context.Background(), system.Shared)
 	if err != nil {
 		return err
 	}
@@ -182,14 +182,14 @@ func (u *use) pin(s *Store, name string) error {
 }
 
 // enter takes the gate, shared or alone.
-func (s *Store) enter(ctx context.Context, how int) (leave func(), err error) {
+func (s *Store) enter(ctx context.Context, how system.How) (leave func(), err error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, gateTime, errGate)
 	defer cancel()
 	next, err := s.hold(ctx, turnLock, how)
 	if err != nil {
 		return nil, err
 	}
-	if how == unix.LOCK_SH {
+	if how == system.Shared {
 		next()
 		return s.hold(ctx, gateLock, how)
 	}
@@ -198,7 +198,7 @@ func (s *Store) enter(ctx context.Context, how int) (leave func(), err error) {
 }
 
 // hold takes a lock of its own name, shared or alone.
-func (s *Store) hold(ctx context.Context, name string, how int) (leave func(), err error) {
+func (s *Store) hold(ctx context.Context, name string, how system.How) (leave func(), err error) {
 	f, err := os.OpenFile(filepath.Join(s.dir, locksDir, name), os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
 		return nil, err
@@ -235,8 +235,8 @@ func (s *Store) eachUse(visit func(path string, text []byte) error) error {
 			return ignoreMissing(err)
 		}
 		defer f.Close()
-		switch err := flock(f, unix.LOCK_EX|unix.LOCK_NB); {
-		case errors.Is(err, unix.EWOULDBLOCK):
+		switch err := system.TryLockFile(f, system.Exclusive); {
+		case errors.Is(err, system.ErrHeld):
 			text, err := os.ReadFile(path)
 			if err != nil {
 				return ignoreMissing(err)

@@ -11,7 +11,8 @@ import (
 	"os"
 	"path"
 	"path/filepath"
-	"syscall"
+
+	"ampoule/system"
 )
 
 // onDisk is content in a file of its own.
@@ -158,7 +159,7 @@ func (r *reader) entry(ctx context.Context, dir *os.Root, name, p string) error 
 // hashFile hashes a file of a directory. It waits for nothing that a FIFO in its
 // place would make it wait for.
 func hashFile(ctx context.Context, dir *os.Root, name string, want fs.FileInfo) (string, int64, error) {
-	f, err := dir.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := dir.OpenFile(name, os.O_RDONLY|system.NonBlock, 0)
 	if err != nil {
 		return "", 0, err
 	}

@@ -53,20 +53,20 @@ func (p *Parts) Agent(ctx context.Context, set agent.Settings, o AgentOptions) (
 		return nil, err
 	}
 	a := &agent.Agent{Settings: set, Channel: f, Host: f, Environ: o.Environ, Tell: o.Tell, Now: time.Now}
-	reporter, err := openReporter(ctx, set, o)
-	if reporter != nil {
-		a.Reporter = reporter
+	reporters, err := openReporters(ctx, set, o)
+	if len(reporters) > 0 {
+		a.Reporter = reporters
 	}
 	return a, err
 }
 
-// openReporter opens the host's key; nil where nothing is reported.
-func openReporter(ctx context.Context, set agent.Settings, o AgentOptions) (*agent.Directory, error) {
+// openReporters opens the host's key; there are none where nothing is reported.
+func openReporters(ctx context.Context, set agent.Settings, o AgentOptions) (agent.Reporters, error) {
 	r := set.Report
-	if r.Directory == "" {
+	if r.Directory == "" && r.Service == "" {
 		return nil, nil // nobody wants reports
 	}
-	if info, err := os.Stat(r.Directory); err != nil || !info.IsDir() {
+	if info, err := os.Stat(r.Directory); r.Directory != "" && (err != nil || !info.IsDir()) {
 		return nil, faults.New(faults.Input, "make it, or mount it, before the agent starts", "reports go to %s, which is no directory", r.Directory)
 	}
 	name, err := os.Hostname()
@@ -77,7 +77,15 @@ func openReporter(ctx context.Context, set agent.Settings, o AgentOptions) (*age
 	if err != nil {
 		return nil, fmt.Errorf("opening the host's key: %w", err)
 	}
-	return &agent.Directory{Path: r.Directory, Host: cmp.Or(r.Host, name), By: by, Root: set.Root}, nil
+	name = cmp.Or(r.Host, name)
+	var all agent.Reporters
+	if r.Directory != "" {
+		all = append(all, agent.Directory{Path: r.Directory, Host: name, By: by, Root: set.Root})
+	}
+	if r.Service != "" {
+		all = append(all, &agent.Service{URL: r.Service, TokenFile: r.TokenFile, Host: name, By: by, Root: set.Root, Tell: o.Tell})
+	}
+	return all, nil
 }
 
 // followed is a channel and a root, as an agent sees them.

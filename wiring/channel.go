@@ -3,6 +3,7 @@ package wiring
 import (
 	"context"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -13,6 +14,7 @@ import (
 	"ampoule/registry/channel/rules"
 	"ampoule/registry/trust"
 	"ampoule/registry/trust/keys"
+	"ampoule/registry/trust/roots"
 )
 
 // Channels are the channels of a registry, as a policy and what this store has seen judge them.
@@ -274,9 +276,39 @@ func (c *Channels) policy(ctx context.Context, file string) (channel.Judge, erro
 	return judge, nil
 }
 
+// Rules are the channel rules in force; nil where the policy names none.
+func (c *Channels) Rules() (*rules.Rules, error) { return c.rules, c.unruled }
+
+// Keys are the keys of the trust root that the policy names, of all roles, by name.
+func (c *Channels) Keys() map[string]keys.Public {
+	all := map[string]keys.Public{}
+	for _, role := range roots.Roles() {
+		maps.Copy(all, c.judge.Root().KeysOf(role, time.Now()))
+	}
+	return all
+}
+
+// Approvals are the people who have approved of a digest for a channel. Notes say why others do not
+// count.
+func (c *Channels) Approvals(ctx context.Context, of *channel.Channel, digest string) (people, notes []string, err error) {
+	if c.rules == nil {
+		return nil, nil, c.unruled
+	}
+	ref, err := of.Beside(ctx, c.rules, stock{c}, digest)
+	if err != nil {
+		return nil, nil, err
+	}
+	found, err := stock{c}.Evidence(ctx, ref)
+	if err != nil {
+		return nil, nil, err
+	}
+	people, notes = of.Approvals(c.rules, digest, found)
+	return people, notes, nil
+}
+
 // Approve attaches to an artifact that somebody approves of it for a channel, and returns its
-// reference.
-func (c *Channels) Approve(ctx context.Context, of *channel.Channel, by *Signing, digest string) (string, error) {
+// reference. Caller is for whom a service does; empty where a person does.
+func (c *Channels) Approve(ctx context.Context, of *channel.Channel, by *Signing, digest, caller string) (string, error) {
 	if c.unruled != nil {
 		return "", c.unruled
 	}
@@ -291,7 +323,7 @@ func (c *Channels) Approve(ctx context.Context, of *channel.Channel, by *Signing
 	if err != nil {
 		return "", err
 	}
-	approval, err := of.Approve(ctx, c.rules, by.By, by.Form, d.Digest)
+	approval, err := of.Approve(ctx, c.rules, by.By, by.Form, d.Digest, caller)
 	if err != nil {
 		return "", err
 	}

@@ -24,6 +24,9 @@ func (p *Parts) Sandboxes(ctx context.Context) (builder.Sandboxes, error) {
 	if p.Around != nil {
 		all.Runner = p.Around(all.Runner)
 	}
+	if p.AroundImages != nil {
+		all.Images = p.AroundImages(all.Images)
+	}
 	return all, nil
 }
 
@@ -113,7 +116,7 @@ func (p *Parts) docker(ctx context.Context) (*docker.Engine, error) {
 		if err != nil {
 			return nil, err
 		}
-		return docker.Open(ctx, docker.Options{Host: p.place.Engine, Locks: p.Store.Dir(store.Owners), Store: id})
+		return docker.Open(ctx, docker.Options{Host: p.place.Engine, Locks: p.Store.Dir(store.Owners), Store: id, Swept: p.Swept})
 	})
 }
 

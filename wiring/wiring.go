@@ -34,6 +34,10 @@ type Parts struct {
 	// Around goes around what starts sandboxes, to count or to follow it. It is set before anything
 	// is built; may be nil.
 	Around func(sandbox.Runner) sandbox.Runner
+	// AroundImages goes around what loads images, and Swept is told of containers that were removed
+	// because ended processes had left them. Both are as Around.
+	AroundImages func(sandbox.Images) sandbox.Images
+	Swept        func(ctx context.Context, containers int)
 	// Reach bounds where the images that recipes stand on are taken from. It is set before anything is
 	// built; nil takes them from everywhere, as for recipes of one's own.
 	Reach *registry.Reach
@@ -71,7 +75,7 @@ func (p *Parts) Close() error {
 // Registry is the one that the place names, else the store's own.
 func (p *Parts) Registry() (*registry.Registry, error) {
 	if p.place.Registry != "" {
-		return registry.Open(p.place.Registry)
+		return registry.OpenBy(p.place.Registry, p.place.RegistryToken)
 	}
 	return registry.Local(p.Own)
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"ampoule/faults"
+	"ampoule/system"
 )
 
 // Command is a program that is run once.
@@ -96,17 +97,16 @@ func Run(ctx context.Context, c Command) error {
 		cmd.Path, cmd.Err = c.Path, nil
 	}
 	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr, cmd.WaitDelay = c.Dir, append(c.Environ[:len(c.Environ):len(c.Environ)], mark), out, out, linger
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	system.Group(cmd, syscall.SIGKILL)
 	if c.User != nil {
-		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: c.User.UID, Gid: c.User.GID}
+		system.RunAs(cmd, c.User.UID, c.User.GID)
 	}
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
 	err := cmd.Run()
 	if errors.Is(err, exec.ErrWaitDelay) && cmd.ProcessState.Success() {
 		err = nil // it ended well, and what it has started holds its streams
 	}
 	if cmd.Process != nil && (err != nil || !c.Leave) {
-		_ = syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) // nobody may be left in its group
+		_ = system.KillGroup(cmd.Process.Pid) // nobody may be left in its group
 		killMarked(mark)
 	}
 	if err == nil {
@@ -141,7 +141,7 @@ func killMarked(mark string) {
 			return
 		}
 		for _, pid := range found {
-			_ = syscall.Kill(pid, syscall.SIGKILL) // it may have ended by itself
+			_ = system.Kill(pid) // it may have ended by itself
 		}
 		time.Sleep(time.Millisecond)
 	}

@@ -12,11 +12,10 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
-
 	"ampoule/faults"
 	"ampoule/recipes"
 	"ampoule/registry/trust/keys"
+	"ampoule/system"
 )
 
 //go:embed file.go
@@ -96,7 +95,7 @@ func Enroll(file, name string, key keys.Public, replace bool) error {
 	if _, err := ParseHosts(file, text); err != nil {
 		return err
 	}
-	if err := renameio.WriteFile(file, text, 0o644, renameio.IgnoreUmask()); err != nil {
+	if err := system.WriteFile(file, text, 0o644); err != nil {
 		return fmt.Errorf("writing hosts: %w", err)
 	}
 	return nil

@@ -20,14 +20,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
 	"time"
-
-	"github.com/google/renameio/v2"
 
 	"ampoule/artifact"
 	"ampoule/registry/trust/evidence"
 	"ampoule/registry/trust/keys"
+	"ampoule/system"
 )
 
 // PredicateType is that of a report's statement, whose predicate is a [Report].
@@ -83,8 +81,8 @@ type Report struct {
 
 // Limits.
 const (
-	// maxReport bounds a report, in bytes.
-	maxReport = 256 << 10
+	// MaxBytes bounds a report, in bytes.
+	MaxBytes = 256 << 10
 	// maxReports bounds how many a directory has.
 	maxReports = 100_000
 	// maxWhy bounds a reason, in bytes.
@@ -123,8 +121,14 @@ func (r Report) check() error {
 
 // repository is the one of the report's channel.
 func (r Report) repository() string {
+	repository, _ := r.Follows()
+	return repository
+}
+
+// Follows are the repository, as the host knows it, and the name of the report's channel.
+func (r Report) Follows() (repository, channel string) {
 	i := strings.LastIndexByte(r.Channel, ':')
-	return r.Channel[:max(i, 0)]
+	return r.Channel[:max(i, 0)], r.Channel[i+1:]
 }
 
 // Ref is the reference of a digest of the report's channel.
@@ -145,8 +149,8 @@ func (r Report) Sign(ctx context.Context, by keys.Signer) ([]byte, error) {
 		return nil, fmt.Errorf("signing report: %w", err)
 	}
 	data := e.Encode()
-	if len(data) > maxReport {
-		return nil, fmt.Errorf("writing report: it has %d bytes, more than %d", len(data), maxReport)
+	if len(data) > MaxBytes {
+		return nil, fmt.Errorf("writing report: it has %d bytes, more than %d", len(data), MaxBytes)
 	}
 	return data, nil
 }
@@ -154,7 +158,7 @@ func (r Report) Sign(ctx context.Context, by keys.Signer) ([]byte, error) {
 // Write puts a signed report into a directory, in the place of the one before.
 func (r Report) Write(dir string, data []byte) error {
 	file := filepath.Join(dir, r.file())
-	if err := renameio.WriteFile(file, data, 0o644, renameio.WithTempDir(dir), renameio.IgnoreUmask()); err != nil {
+	if err := system.WriteFile(file, data, 0o644); err != nil {
 		return fmt.Errorf("writing report: %w", err)
 	}
 	return nil
@@ -178,18 +182,28 @@ func (k Keys) Parse(data []byte) (Report, error) {
 	return r, nil
 }
 
-func (k Keys) parse(data []byte) (Report, error) {
-	e, s, err := evidence.ParseOf(PredicateType, data, maxReport)
-	if err != nil {
-		return Report{}, err
+// Unverified reads what a report says, whoever has signed it.
+func Unverified(data []byte) (Report, error) {
+	r, _, _, err := read(data)
+	return r, err
+}
+
+// read reads a report with its envelope and statement.
+func read(data []byte) (r Report, e evidence.Envelope, s evidence.Statement, err error) {
+	if e, s, err = evidence.ParseOf(PredicateType, data, MaxBytes); err != nil {
+		return Report{}, e, s, err
 	}
-	var r Report
 	d := json.NewDecoder(bytes.NewReader(s.Predicate))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&r); err != nil {
-		return Report{}, err
+		return Report{}, e, s, err
 	}
-	if err := r.check(); err != nil {
+	return r, e, s, r.check()
+}
+
+func (k Keys) parse(data []byte) (Report, error) {
+	r, e, s, err := read(data)
+	if err != nil {
 		return Report{}, err
 	}
 	key, known := k[r.Host]
@@ -245,7 +259,7 @@ func (k Keys) ReadDir(ctx context.Context, dir string) ([]Report, []Refused, err
 
 func (k Keys) readFile(file string) (_ Report, err error) {
 	// Others write there: a pipe would keep the reader waiting, and a link leads to another file.
-	f, err := os.OpenFile(file, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+	f, err := os.OpenFile(file, os.O_RDONLY|system.NoFollow|system.NonBlock, 0)
 	if err != nil {
 		return Report{}, fmt.Errorf("reading report: %w", err)
 	}
@@ -253,7 +267,7 @@ func (k Keys) readFile(file string) (_ Report, err error) {
 	if info, err := f.Stat(); err != nil || !info.Mode().IsRegular() {
 		return Report{}, errors.Join(errors.New("reading report: it is no plain file"), err)
 	}
-	data, err := io.ReadAll(io.LimitReader(f, maxReport+1))
+	data, err := io.ReadAll(io.LimitReader(f, MaxBytes+1))
 	if err != nil {
 		return Report{}, fmt.Errorf("reading report: %w", err)
 	}

@@ -97,7 +97,7 @@ func TestReports(t *testing.T) {
 		"another host's":     {string(sign(thief, mine)), "it says that it is of host web-2, whose key has not signed it"},
 		"an unknown host's":  {string(sign(unknown, mine)), `no key of host "web-9" is known: known are web-1, web-2`},
 		"cut off":            {whole[:len(whole)/2], "truncated"},
-		"too large":          {whole + strings.Repeat(" ", maxReport), "more than"},
+		"too large":          {whole + strings.Repeat(" ", MaxBytes), "more than"},
 		"another statement":  {string(signed.Encode()), "its type is"},
 		"a newer field":      {string(later.Encode()), `unknown field "later"`},
 		"of another subject": {string(wrong.Encode()), "it is about another digest than it says"},

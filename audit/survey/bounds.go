@@ -9,7 +9,8 @@ import (
 	"os"
 	"slices"
 	"sync/atomic"
-	"syscall"
+
+	"ampoule/system"
 )
 
 // bounds are what one audit looks at, at most: what is beyond is told as not read, and
@@ -150,11 +151,8 @@ func identityOf(files Files, dir string) (identity, bool) {
 	if err != nil {
 		return identity{}, false
 	}
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	if !ok {
-		return identity{}, false
-	}
-	return identity{stat.Dev, stat.Ino}, true
+	stat, ok := system.StatOf(info)
+	return identity{stat.Device, stat.Inode}, ok
 }
 
 // madeUp are the types of file systems whose files the kernel makes up (statfs(2)).
@@ -179,13 +177,16 @@ var madeUp = map[int64]bool{
 
 func isMadeUp(files Files, dir string) bool {
 	m, ok := machineOf(files)
-	var fsys syscall.Statfs_t
-	return ok && syscall.Statfs(m.path(dir), &fsys) == nil && madeUp[fsys.Type]
+	if !ok {
+		return false
+	}
+	kind, err := system.FileSystem(m.path(dir))
+	return err == nil && madeUp[kind]
 }
 
 // listDir names what is in a directory, sorted, as long as goOn has no error.
 func listDir(name string, goOn func() error) (_ []string, err error) {
-	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_DIRECTORY, 0)
+	f, err := os.OpenFile(name, os.O_RDONLY|system.OnlyDirectory, 0)
 	if err != nil {
 		return nil, err
 	}

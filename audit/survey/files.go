@@ -15,9 +15,9 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 
 	"ampoule/audit"
+	"ampoule/system"
 	"ampoule/tree"
 )
 
@@ -153,7 +153,7 @@ func (p onDisk) Open() (io.ReadCloser, error) {
 	if p.sparse {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: errSparse}
 	}
-	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK|syscall.O_NOFOLLOW, 0)
+	f, err := os.OpenFile(name, os.O_RDONLY|system.NonBlock|system.NoFollow, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -186,9 +186,8 @@ var (
 
 // isSparse reports whether a file is nearly all holes, which reading it would fill with zeros.
 func isSparse(info fs.FileInfo) bool {
-	// st_blocks counts units of 512 bytes, whatever the file system's are (stat(2)).
-	stat, ok := info.Sys().(*syscall.Stat_t)
-	return ok && info.Size() >= sparseSize && stat.Blocks*512 < info.Size()/sparseRatio
+	stat, ok := system.StatOf(info)
+	return ok && info.Size() >= sparseSize && stat.Taken < info.Size()/sparseRatio
 }
 
 // watched are files that can be read as long as ctx is not done: a survey's own, which

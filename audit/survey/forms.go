@@ -61,6 +61,12 @@ func writeJSON(w io.Writer, v any) error {
 // WriteJSON writes the whole report.
 func (r *Report) WriteJSON(w io.Writer) error { return writeJSON(w, r) }
 
+// ReadReport reads a report that [Report.WriteJSON] has written, of a survey that linted as l says.
+func ReadReport(data []byte, l Lint) (*Report, error) {
+	r := &Report{lint: l}
+	return r, json.Unmarshal(data, r)
+}
+
 // What the report has of JUnit's XML form.
 type (
 	junitSuites struct {

@@ -84,6 +84,8 @@ type Options struct {
 	// 16,384 processes, 80 % of the memory and all processors of the engine's machine, and
 	// 64 GiB of its disk; it is at least what a single one may use.
 	Budget sandbox.Limits
+	// Swept is told how many containers were removed that ended processes had left; may be nil.
+	Swept func(ctx context.Context, containers int)
 }
 
 // maxLoads is how many images are loaded at once: the engine unpacks each on one processor.
@@ -107,6 +109,8 @@ type Engine struct {
 	quota bool
 	// loading holds a token for each running Load.
 	loading chan struct{}
+	// swept is as in [Options].
+	swept func(ctx context.Context, containers int)
 	// images holds, for each image, a channel for one token: no image is loaded twice at once.
 	images sync.Map
 }
@@ -138,7 +142,7 @@ func connect(ctx context.Context, o Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	e := &Engine{client: c, store: o.Store, limits: o.Limits, budget: o.Budget, loading: make(chan struct{}, maxLoads)}
+	e := &Engine{client: c, store: o.Store, limits: o.Limits, budget: o.Budget, loading: make(chan struct{}, maxLoads), swept: o.Swept}
 	if err := e.greet(ctx); err != nil {
 		return nil, errors.Join(err, c.Close())
 	}

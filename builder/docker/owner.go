@@ -13,7 +13,8 @@ import (
 
 	"github.com/docker/docker/api/types/container"
 	"github.com/docker/docker/api/types/filters"
-	"golang.org/x/sys/unix"
+
+	"ampoule/system"
 )
 
 // lockSuffix ends the names of the files in [Options.Locks].
@@ -39,7 +40,7 @@ func takeOwner(dir string) (*owner, error) {
 		if err != nil {
 			return nil, fmt.Errorf("making lock file: %w", err)
 		}
-		if err := flock(f, unix.LOCK_EX); err != nil {
+		if err := system.LockFile(f, system.Exclusive); err != nil {
 			return nil, errors.Join(fmt.Errorf("locking %s: %w", f.Name(), err), f.Close(), os.Remove(f.Name()))
 		}
 		if sameFile(f) {
@@ -69,20 +70,11 @@ func markOf(f *os.File) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("marking %s: %w", f.Name(), err)
 	}
-	var st unix.Statx_t
-	if err := unix.Statx(int(f.Fd()), "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_BTIME, &st); err != nil {
+	from, err := system.OriginOfFile(f)
+	if err != nil {
 		return "", fmt.Errorf("marking %s: %w", f.Name(), err)
 	}
-	return fmt.Sprintf("%s %d:%d %d %d.%d", bytes.TrimSpace(boot), st.Dev_major, st.Dev_minor, st.Ino, st.Btime.Sec, st.Btime.Nsec), nil
-}
-
-// flock locks a file, trying again when a signal interrupts.
-func flock(f *os.File, how int) error {
-	for {
-		if err := unix.Flock(int(f.Fd()), how); !errors.Is(err, unix.EINTR) {
-			return err
-		}
-	}
+	return fmt.Sprintf("%s %d:%d %d %d.%d", bytes.TrimSpace(boot), from.Major, from.Minor, from.Inode, from.Born.Sec, from.Born.Nsec), nil
 }
 
 // sameFile reports whether the open file is still the one with its name.
@@ -163,8 +155,8 @@ func (e *Engine) sweepOwner(ctx context.Context, id string) error {
 		return fmt.Errorf("opening lock file: %w", err)
 	}
 	defer f.Close()
-	err = flock(f, unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	err = system.TryLockFile(f, system.Exclusive)
+	if errors.Is(err, system.ErrHeld) {
 		return nil
 	}
 	if err != nil {
@@ -191,10 +183,19 @@ func (e *Engine) removeOwned(ctx context.Context, id, mark string) error {
 		return err
 	}
 	var errs []error
+	removed := 0
 	for _, c := range containers {
-		if isOwned(c, mark) {
-			errs = append(errs, e.remove(ctx, c.ID))
+		if !isOwned(c, mark) {
+			continue
 		}
+		if err := e.remove(ctx, c.ID); err != nil {
+			errs = append(errs, err)
+			continue
+		}
+		removed++
+	}
+	if removed > 0 && e.swept != nil {
+		e.swept(ctx, removed)
 	}
 	return errors.Join(errs...)
 }

@@ -4,8 +4,6 @@ import (
 	"encoding/json"
 	"slices"
 	"sync"
-
-	"golang.org/x/sys/unix"
 )
 
 // The profile is written in the form of Docker's own: the engine makes of it what the
@@ -51,7 +49,7 @@ const (
 // and no other profile gives. So a process inside can show that the profile is in force.
 const (
 	nobody  = 1<<31 - 2
-	revoked = unix.EKEYREVOKED
+	revoked = errKeyRevoked
 )
 
 // whole is the part of an argument that the kernel reads of an int: what stands above it
@@ -60,8 +58,8 @@ const whole = 0xffffffff
 
 // newNamespaces are clone's flags that make namespaces (sched.h): in one of its own, a
 // process has every capability, and reaches code of the kernel that only root does.
-const newNamespaces = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
-	unix.CLONE_NEWUSER | unix.CLONE_NEWPID | unix.CLONE_NEWNET
+const newNamespaces = cloneNewNS | cloneNewCgroup | cloneNewUTS | cloneNewIPC |
+	cloneNewUser | cloneNewPID | cloneNewNet
 
 // typeMask is the part of a socket's type that is no flag (linux/net.h, SOCK_TYPE_MASK).
 const typeMask = 0xf
@@ -81,8 +79,8 @@ func allow(call string, args ...argRule) callRule {
 	return callRule{Names: []string{call}, Action: actionAllow, Args: args}
 }
 
-func refuse(call string, errno unix.Errno, args ...argRule) callRule {
-	return callRule{Names: []string{call}, Action: actionErrno, ErrnoRet: uint(errno), Args: args}
+func refuse(call string, errno uint, args ...argRule) callRule {
+	return callRule{Names: []string{call}, Action: actionErrno, ErrnoRet: errno, Args: args}
 }
 
 // conditional are the rules of system calls that depend on their arguments.
@@ -95,10 +93,10 @@ func conditional() []callRule {
 		// programs, and make known addresses of memory.
 		allow("personality", is(0, 0)),
 		allow("personality", is(0, whole)),
-		allow("socketpair", is(0, unix.AF_UNIX)),
+		allow("socketpair", is(0, familyUnix)),
 	}
-	for _, kind := range []uint64{0, unix.S_IFREG, unix.S_IFIFO, unix.S_IFSOCK} {
-		rules = append(rules, allow("mknod", masked(1, unix.S_IFMT, kind)), allow("mknodat", masked(2, unix.S_IFMT, kind)))
+	for _, kind := range []uint64{0, kindFile, kindPipe, kindSocket} {
+		rules = append(rules, allow("mknod", masked(1, kindMask, kind)), allow("mknodat", masked(2, kindMask, kind)))
 	}
 	return append(rules, sockets()...)
 }
@@ -109,25 +107,25 @@ func conditional() []callRule {
 // kernel that was made without them does: every program expects that.
 func sockets() []callRule {
 	rules := []callRule{
-		allow("socket", is(0, unix.AF_UNIX)),
-		allow("socket", is(0, unix.AF_NETLINK), is(2, unix.NETLINK_ROUTE)),
+		allow("socket", is(0, familyUnix)),
+		allow("socket", is(0, familyNetlink), is(2, netlinkRoute)),
 	}
 	for family := uint64(0); family <= lastFamily; family++ {
 		switch family {
-		case unix.AF_UNIX, unix.AF_NETLINK:
-		case unix.AF_INET, unix.AF_INET6:
-			for _, protocol := range []uint64{0, unix.IPPROTO_TCP} {
-				rules = append(rules, allow("socket", is(0, family), masked(1, typeMask, unix.SOCK_STREAM), is(2, protocol)))
+		case familyUnix, familyNetlink:
+		case familyIPv4, familyIPv6:
+			for _, protocol := range []uint64{0, protocolTCP} {
+				rules = append(rules, allow("socket", is(0, family), masked(1, typeMask, socketStream), is(2, protocol)))
 			}
-			for _, protocol := range []uint64{0, unix.IPPROTO_UDP} {
-				rules = append(rules, allow("socket", is(0, family), masked(1, typeMask, unix.SOCK_DGRAM), is(2, protocol)))
+			for _, protocol := range []uint64{0, protocolUDP} {
+				rules = append(rules, allow("socket", is(0, family), masked(1, typeMask, socketDgram), is(2, protocol)))
 			}
 		default:
-			rules = append(rules, refuse("socket", unix.EAFNOSUPPORT, is(0, family)))
+			rules = append(rules, refuse("socket", errNoFamily, is(0, family)))
 		}
 	}
-	for protocol := uint64(unix.NETLINK_ROUTE + 1); protocol <= lastNetlink; protocol++ {
-		rules = append(rules, refuse("socket", unix.EPROTONOSUPPORT, is(0, unix.AF_NETLINK), is(2, protocol)))
+	for protocol := uint64(netlinkRoute + 1); protocol <= lastNetlink; protocol++ {
+		rules = append(rules, refuse("socket", errNoProtocol, is(0, familyNetlink), is(2, protocol)))
 	}
 	return rules
 }
@@ -139,7 +137,7 @@ func systemCalls() profile {
 		p.Syscalls = append(p.Syscalls, callRule{Names: slices.Clone(group.calls), Action: actionAllow})
 	}
 	p.Syscalls = append(p.Syscalls, conditional()...)
-	p.Syscalls = append(p.Syscalls, callRule{Names: slices.Clone(missing), Action: actionErrno, ErrnoRet: uint(unix.ENOSYS)})
+	p.Syscalls = append(p.Syscalls, callRule{Names: slices.Clone(missing), Action: actionErrno, ErrnoRet: errNoCall})
 	return p
 }
 

@@ -18,6 +18,7 @@ import (
 	"ampoule/builder/progress"
 	"ampoule/config"
 	"ampoule/store"
+	"ampoule/system"
 )
 
 // partialKind is the kind of the store's records of what a partial file is part of.
@@ -132,7 +133,7 @@ func (d *download) fromAddress(ctx context.Context, address mirror) error {
 
 // fromFile copies a file. What a partial file had is dropped: copying is cheap.
 func (d *download) fromFile(path string) error {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := os.OpenFile(path, os.O_RDONLY|system.NonBlock, 0)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) {
 		return errNotThere
 	}

@@ -16,6 +16,7 @@ import (
 
 	"ampoule/config"
 	"ampoule/faults"
+	"ampoule/internal/watched"
 )
 
 // limits are what the downloader bears with. They are values so that tests can
@@ -69,7 +70,7 @@ func newClient(l limits, network config.Network) *http.Client {
 	transport.Proxy = func(r *http.Request) (*url.URL, error) { return network.Proxy(r.URL) }
 	transport.MaxIdleConnsPerHost = defaultJobs
 	return &http.Client{
-		Transport: transport,
+		Transport: watched.Transport{Next: transport},
 		CheckRedirect: func(next *http.Request, via []*http.Request) error {
 			if len(via) > l.redirects {
 				return errRedirects

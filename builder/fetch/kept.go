@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"ampoule/store"
+	"ampoule/system"
 )
 
 // Keeper is a place that keeps inputs by their sha256 and nothing else: it is asked
@@ -37,7 +38,7 @@ func (d Directory) Open(_ context.Context, sum string) (io.ReadCloser, error) {
 		return nil, err
 	}
 	// A pipe or a device in its place must not hang this process.
-	f, err := os.OpenFile(filepath.Join(string(d), sum), os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := os.OpenFile(filepath.Join(string(d), sum), os.O_RDONLY|system.NonBlock, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -156,7 +156,7 @@ func TestDowngrade(t *testing.T) {
 	secure := httptest.NewTLSServer(http.RedirectHandler(plain.URL, http.StatusFound))
 	t.Cleanup(secure.Close)
 	f := fromDebian(t, secure.URL)
-	f.client.Transport.(*http.Transport).TLSClientConfig = secure.Client().Transport.(*http.Transport).TLSClientConfig
+	f.client.Transport = secure.Client().Transport
 	if err := f.Fetch(t.Context(), deb(nil)); !errors.Is(err, errDowngrade) {
 		t.Errorf("got %v", err)
 	}

@@ -18,10 +18,10 @@ import (
 	"time"
 
 	"github.com/docker/go-units"
-	"golang.org/x/sys/unix"
 
 	"ampoule/artifact"
 	"ampoule/faults"
+	"ampoule/system"
 )
 
 // UID and GID stand for the user and the group that an [Unprivileged] sandbox runs as, in
@@ -317,7 +317,7 @@ const maxArgs = 20
 
 func (e *ExitError) Error() string {
 	cause := fmt.Sprintf("exit code %d", e.Code)
-	if name := unix.SignalName(syscall.Signal(e.Code - 128)); name != "" {
+	if name := system.SignalName(syscall.Signal(e.Code - 128)); name != "" {
 		cause += ", " + name
 	}
 	if e.OutOfMemory {

@@ -19,6 +19,7 @@ import (
 	"ampoule/builder/layers"
 	"ampoule/builder/toolchain/debian"
 	"ampoule/recipes"
+	"ampoule/system"
 	"ampoule/tree"
 )
 
@@ -123,13 +124,12 @@ func runMmdebstrap(ctx context.Context, tool, dir string, out *os.File, debs []r
 	cmd := exec.CommandContext(ctx, args[0], args[1:]...)
 	cmd.Env = append(installEnv(), "HOME="+dir, "TMPDIR="+filepath.Dir(dir))
 	cmd.Dir = dir
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if root {
 		// Nothing but the repository is to be reached, not even by maintainers' scripts.
-		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET
+		system.CutNetwork(cmd)
 	}
 	// It undoes its mounts when it is interrupted.
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGINT) }
+	system.Group(cmd, syscall.SIGINT)
 	cmd.WaitDelay = 30 * time.Second
 	last := newTail(log)
 	cmd.Stdout, cmd.Stderr = out, last

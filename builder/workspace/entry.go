@@ -16,10 +16,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"slices"
-	"syscall"
 
 	"ampoule/faults"
 	"ampoule/recipes"
+	"ampoule/system"
 	"ampoule/tree"
 )
 
@@ -130,7 +130,7 @@ func lfsPointerTo(sum string, size int64) []byte {
 // content reads a regular file. Beside git's name of it, it returns that of the pointer with
 // which Git LFS would have it committed.
 func (r *reader) content(ctx context.Context, p string, info fs.FileInfo, f file, e *tree.Entry) (is blob, pointer string, err error) {
-	in, err := r.root.OpenFile(p, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	in, err := r.root.OpenFile(p, os.O_RDONLY|system.NonBlock, 0)
 	if err != nil {
 		return blob{}, "", err
 	}
@@ -156,11 +156,20 @@ func (r *reader) content(ctx context.Context, p string, info fs.FileInfo, f file
 	}
 	e.Kind, e.Mode, e.Size, e.SHA256 = tree.File, 0o644, n, hex.EncodeToString(sum.Sum(nil))
 	mode := modeFile
-	if info.Mode()&0o100 != 0 {
+	if isExecutable(info.Mode(), f.committed, system.Modes) {
 		e.Mode, mode = 0o755, modeExecutable
 	}
 	e.Content = content{filepath.Join(r.top, filepath.FromSlash(p)), r.shown(p), n, e.SHA256}
 	return blob{mode, hex.EncodeToString(name.Sum(nil))}, r.named(f.committed, lfsPointerTo(e.SHA256, n)), nil
+}
+
+// isExecutable reports whether a file may be run. Where the system has no modes, the commit says so,
+// as git has it (git-config(1), core.fileMode).
+func isExecutable(mode fs.FileMode, committed *blob, modes bool) bool {
+	if modes {
+		return mode&0o100 != 0
+	}
+	return committed != nil && committed.mode == modeExecutable
 }
 
 // nameOf makes the hash by which a repository names its files: the one that what is committed
@@ -242,7 +251,7 @@ type content struct {
 
 // Open implements [tree.Content].
 func (c content) Open() (io.ReadCloser, error) {
-	f, err := os.OpenFile(c.path, os.O_RDONLY|openFlags, 0)
+	f, err := os.OpenFile(c.path, os.O_RDONLY|system.NonBlock|system.NoFollow, 0)
 	if err != nil {
 		return nil, errors.Join(&ChangedError{c.shown}, err)
 	}

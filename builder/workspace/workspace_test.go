@@ -580,3 +580,22 @@ func TestBesideAbove(t *testing.T) {
 		t.Errorf("with a file of no repository: %+v", w.State)
 	}
 }
+
+// A system without modes takes what may be run from the commit.
+func TestIsExecutable(t *testing.T) {
+	t.Parallel()
+	run, plain := &blob{mode: modeExecutable}, &blob{mode: modeFile}
+	for _, c := range []struct {
+		mode      fs.FileMode
+		committed *blob
+		modes     bool
+		want      bool
+	}{
+		{0o755, plain, true, true}, {0o644, run, true, false}, {0o755, nil, true, true},
+		{0o666, run, false, true}, {0o777, plain, false, false}, {0o777, nil, false, false},
+	} {
+		if got := isExecutable(c.mode, c.committed, c.modes); got != c.want {
+			t.Errorf("%+v: %t", c, got)
+		}
+	}
+}

@@ -35,11 +35,11 @@ var atEdge = map[string]struct {
 }{
 	"cmd/ampoule/main.go": {[]string{"os.Environ", "debug.SetMemoryLimit"}, "here the program begins"},
 	// Docker's client reads its certificates and its version of the API as the docker command does.
-	"builder/docker/docker.go":                      {[]string{"client.FromEnv"}, "these variables are Docker's"},
-	"internal/basetime/basetime.go":                 {[]string{"os.Getenv"}, "only tests import it, and they are repeated by a variable"},
-	"builder/sandbox/sandboxtest/image.go":          {[]string{"os.Environ"}, "what tests compile is compiled in their environment"},
-	"service/database/databasetest/databasetest.go": {[]string{"os.Environ"}, "only tests import it, and the server finds its programs there"},
-	"builder/sandbox/sandboxtest/probe/main.go":     {[]string{"os.Environ", "os.Getenv", "os.Setenv", "os.Clearenv", "os.Chdir", "syscall.Umask"}, "it is a program that says what it was started with"},
+	"builder/docker/docker.go":                  {[]string{"client.FromEnv"}, "these variables are Docker's"},
+	"internal/basetime/basetime.go":             {[]string{"os.Getenv"}, "only tests import it, and they are repeated by a variable"},
+	"builder/sandbox/sandboxtest/image.go":      {[]string{"os.Environ"}, "what tests compile is compiled in their environment"},
+	"internal/postgres/postgres.go":             {[]string{"os.Environ"}, "only tests and measurements import it, and the server finds its programs there"},
+	"builder/sandbox/sandboxtest/probe/main.go": {[]string{"os.Environ", "os.Getenv", "os.Setenv", "os.Clearenv", "os.Chdir", "syscall.Umask"}, "it is a program that says what it was started with"},
 }
 
 // otherPrograms are directories of other programs.

@@ -27,11 +27,16 @@ var rooms = map[string][]string{
 	"artifact":  {"packaging"},
 	"packaging": {},
 	// Only tests import it.
+	// Whoever watches a context's requests; it knows nobody.
+	"internal/watched":   {},
 	"internal/basetime":  {},
 	"internal/powerloss": {},
+	"internal/postgres":  {},
+	"internal/record":    {},
 	"faults":             {},
 	"tree":               {},
 	"store":              {},
+	"system":             {"faults"},
 	"recipes":            {"recipes/foreign"},
 	"recipes/foreign":    {},
 	// A recipe that ships with Ampoule is read as any other one is.
@@ -44,7 +49,7 @@ var rooms = map[string][]string{
 	"audit":             {"tree"},
 	// It is given values, by whoever has them.
 	"sbom":     {"audit", "tree"},
-	"registry": {"address", "recipes/...", "audit/...", "tree", "store"},
+	"registry": {"address", "internal/watched", "recipes/...", "audit/...", "tree", "store"},
 
 	"builder/memo":     {},
 	"builder/progress": {},
@@ -54,7 +59,7 @@ var rooms = map[string][]string{
 	"builder/sandbox":  {"tree", "builder/progress"},
 	"builder/share":    {"builder/sandbox", "builder/progress"},
 	"builder/docker":   {"tree", "builder/progress", "builder/sandbox/..."},
-	"builder/fetch":    {"address", "config", "recipes", "store", "builder/memo", "builder/progress", "builder/once"},
+	"builder/fetch":    {"address", "config", "internal/watched", "recipes", "store", "builder/memo", "builder/progress", "builder/once"},
 	"builder/layers":   {"tree", "store", "builder/sandbox", "builder/progress", "builder/once"},
 	"builder/relocate": {"tree"},
 	"builder/unpack":   {"tree", "audit/...", "builder/relocate"},
@@ -94,13 +99,15 @@ var rooms = map[string][]string{
 	"wiring": {"agent/...", "config", "store", "recipes/profiles", "registry/...", "builder", "builder/docker", "builder/fetch", "builder/layers", "builder/progress", "builder/sandbox", "builder/share"},
 
 	// The service. What a build of it is, stands by itself; only database and queue know engines.
-	"service/builds":        {},
-	"service/database":      {},
-	"service/logs":          {"service/database"},
-	"service/queue":         {"service/builds", "service/database", "service/logs", "builder/progress"},
-	"service/queue/history": {"service/database"},
+	"service/builds":   {},
+	"service/database": {},
+	// Only tests import it.
+	"service/database/databasetest": {"internal/postgres", "service/database"},
+	"service/logs":                  {"service/database"},
+	"service/queue":                 {"service/builds", "service/database", "service/logs", "service/trail", "builder/progress"},
+	"service/queue/history":         {"service/database"},
 	// The queue's builds are built as all others are.
-	"service/worker": {"config", "wiring", "builder", "builder/buildlog", "recipes", "service/builds", "service/queue"},
+	"service/worker": {"audit", "config", "wiring", "builder", "builder/buildlog", "recipes", "service/builds", "service/queue"},
 
 	// What goes over the wire, and what asks for it: these run on every machine.
 	"service/problem":    {"address", "recipes"},
@@ -108,16 +115,28 @@ var rooms = map[string][]string{
 	"service/client":     {"address", "builder/progress", "recipes", "service/problem", "service/submission", "service/wire"},
 	"service/wire":       {"service/problem"},
 	// A service in the place of the builder.
-	"service/remote": {"audit", "builder", "builder/progress", "recipes", "service/client", "service/submission", "service/wire"},
+	"service/remote": {"audit", "builder", "builder/progress", "recipes", "registry", "service/client", "service/submission", "service/wire"},
 	// Who asks, and what they may.
-	"service/access":  {"registry/server", "registry/tokens", "service/problem"},
-	"service/journal": {"address"},
-	"service/records": {"registry/tokens", "service/database"},
-	"service/api":     {"address", "audit/...", "builder", "builder/progress", "contents", "recipes/...", "registry/...", "sbom", "service/...", "store"},
+	"service/access":                    {"address", "recipes", "registry/server", "registry/tokens", "service/problem"},
+	"service/access/issuers/issuertest": {},
+	"service/journal":                   {"address"},
+	// Who has asked for which change.
+	"service/trail": {"service/database", "service/journal"},
+	// Channels are written by keys that the service holds.
+	"service/channels": {"registry/...", "service/builds", "service/database", "service/journal", "wiring"},
+	// Reports of hosts, and what digests are made of.
+	"service/deployments": {"agent/reports", "registry/...", "sbom", "service/wire"},
+	"service/hosts":       {"agent/reports", "service/database"},
+	"service/webhooks":    {"address", "recipes", "registry/...", "service/database"},
+	"service/records":     {"registry/tokens", "service/database"},
+	"service/backup":      {"service/database"},
+	"service/traces":      {"builder/progress", "internal/watched", "service/builds", "service/queue"},
+	"service/worklog":     {"builder/progress", "builder/sandbox", "internal/watched", "service/builds", "service/journal", "service/queue"},
+	"service/api":         {"address", "agent/reports", "config", "audit/...", "builder", "builder/progress", "contents", "recipes/...", "registry/...", "sbom", "service/...", "store"},
 	// Pages know values and interfaces of their own; what they show is foreign to them.
 	"service/web": {"audit", "sbom", "contents", "service/problem"},
 	// What is there becomes what pages show.
-	"service/web/sources": {"artifact", "audit", "builder/progress", "contents", "recipes", "registry/...", "sbom", "service/access", "service/builds", "service/logs", "service/problem", "service/submission", "service/web"},
+	"service/web/sources": {"agent/reports", "artifact", "audit", "builder/progress", "contents", "recipes", "registry/...", "sbom", "service/access/...", "service/builds", "service/hosts", "service/logs", "service/problem", "service/submission", "service/trail", "service/web"},
 	// Only tests import it.
 	"service/web/webtest": {"audit", "sbom", "contents", "service/web"},
 	"service/metrics":     {"builder", "builder/progress", "builder/sandbox", "audit", "service/builds", "service/queue"},
@@ -126,7 +145,7 @@ var rooms = map[string][]string{
 }
 
 // leaves are one thing for all rooms: every room but another leaf may import them.
-var leaves = []string{"artifact", "packaging", "faults"}
+var leaves = []string{"artifact", "packaging", "faults", "system"}
 
 // stages are the stages of a build. None knows another one, or how versions are chosen: what
 // one gives, the next one is given as a value.
@@ -154,6 +173,8 @@ var owners = map[string][]string{
 	"github.com/riverqueue":                                  {"service/database", "service/queue"},
 	"modernc.org/sqlite":                                     {"service/database"},
 	"github.com/package-url/packageurl-go":                   {"sbom"},
+	"github.com/coreos/go-oidc":                              {"service/access/issuers"},
+	"golang.org/x/oauth2":                                    {"service/access/issuers"},
 	"github.com/google/go-containerregistry/pkg/v1/tarball":  {"registry/..."},
 	"github.com/google/go-containerregistry/pkg/v1/mutate":   {"registry/..."},
 	"github.com/google/go-containerregistry/pkg/v1/layout":   {"registry/..."},
@@ -162,19 +183,24 @@ var owners = map[string][]string{
 
 // runtimeOwners is as owners, for packages that tests may use freely.
 var runtimeOwners = map[string][]string{
-	"net/http": {"agent", "builder/fetch/...", "registry/...", "service/..."},
+	"net/http": {"agent", "builder/fetch/...", "internal/watched", "registry/...", "service/..."},
 	// Only tests import the specimens, and what records programs.
-	"os/exec": {"agent/program", "builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "internal/powerloss", "registry/trust/keys", "service/database/databasetest"},
+	"os/exec": {"agent/program", "builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "internal/powerloss", "internal/postgres", "registry/trust/keys", "system"},
 	// Source archives are foreign: one package walks them, within limits. Who else reads
 	// archives reads others: images, wheels, packages of Debian.
 	"archive/tar": {"builder/locking/sources", "tree", "registry/...", "cmd/...", "recipes/internal/...", "builder/sandbox/...", "builder/docker",
 		"builder/failure", "builder/toolchain/...", "builder/vary", "service/submission"},
-	"archive/zip":                         {"builder/locking/sources", "audit/...", "builder/compare", "builder/unpack/..."},
-	module + "internal/basetime":          {},
-	module + "internal/powerloss":         {},
-	module + "service/web/webtest":        {},
-	"github.com/prometheus/client_golang": {"service/metrics"},
-	// It starts servers.
+	"archive/zip":                                {"builder/locking/sources", "audit/...", "builder/compare", "builder/unpack/..."},
+	module + "internal/basetime":                 {},
+	module + "internal/powerloss":                {},
+	module + "internal/record":                   {},
+	module + "service/web/webtest":               {},
+	module + "service/access/issuers/issuertest": {},
+	"github.com/prometheus/client_golang":        {"service/metrics"},
+	// It is empty on Windows.
+	"golang.org/x/sys/unix": {"system", "builder/sandbox/sandboxtest/probe"},
+	// They start servers.
+	module + "internal/postgres":             {"service/database/databasetest"},
 	module + "service/database/databasetest": {},
 	// It keeps manifests in memory only.
 	"github.com/google/go-containerregistry/pkg/registry": {},

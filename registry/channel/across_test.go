@@ -84,7 +84,7 @@ func TestAcrossRegistries(t *testing.T) {
 			if ref != "web@"+s.a {
 				t.Errorf("approvals belong to %s", ref)
 			}
-			approval, err := w.channel.Approve(ctx, r, s.key("approve-2"), evidence.Legacy, s.a)
+			approval, err := w.channel.Approve(ctx, r, s.key("approve-2"), evidence.Legacy, s.a, "")
 			s.must(err)
 			s.must(s.reg.AddEvidence(ctx, ref, approval))
 			l, err := w.Promote(ctx, Promotion{From: "staging"})

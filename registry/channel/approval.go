@@ -28,6 +28,8 @@ type Approval struct {
 	Channel    string `json:"channel"`
 	// Rules is the hash of the channel rules that were in force. Others need another approval.
 	Rules string `json:"rules"`
+	// Caller is whom a service signs for, by the name that it knows; empty where a person signs.
+	Caller string `json:"caller,omitempty"`
 	// Time is when it was given, Expires when it ends: RFC 3339, in whole seconds UTC.
 	Time    string `json:"time"`
 	Expires string `json:"expires"`
@@ -43,16 +45,17 @@ type Approved struct {
 }
 
 // Approve makes the statement that somebody approves of a digest, for as long as the rule lets
-// approvals count. A key that is no approver's, or a channel that wants no approvals, is an error
-// of kind Refused.
-func (c *Channel) Approve(ctx context.Context, r *rules.Rules, by keys.Signer, form evidence.Form, digest string) (registry.Evidence, error) {
+// approvals count. Caller is for whom a service signs; empty where a person does. A key that is no
+// approver's, one that counts for nobody, or a channel that wants no approvals, is an error of kind
+// Refused.
+func (c *Channel) Approve(ctx context.Context, r *rules.Rules, by keys.Signer, form evidence.Form, digest, caller string) (registry.Evidence, error) {
 	key := c.keyName(roots.RoleApprove, by)
 	if key == "" {
 		return registry.Evidence{}, faults.New(faults.Refused, "sign with a key of the role approve, or add this one: `ampoule trust add-key NAME=FILE --role approve`",
 			"key %s is no approver's key of the trust root, or has expired", by.Public().ID())
 	}
-	if r.Person(key) == "" {
-		return registry.Evidence{}, faults.New(faults.Refused, "name it under people in "+r.Path, "key %s is held by nobody whom %s names", key, r.Path)
+	if _, err := r.Speaker(key, caller); err != nil {
+		return registry.Evidence{}, err
 	}
 	rule, ok := r.Rule(c.name, c.repo.Name())
 	count, most := rule.Approvals.Wanted()
@@ -60,7 +63,7 @@ func (c *Channel) Approve(ctx context.Context, r *rules.Rules, by keys.Signer, f
 		return registry.Evidence{}, faults.New(faults.Refused, "", "channel %s wants no approvals: %s", c, r.Path)
 	}
 	now := c.now()
-	predicate, err := json.Marshal(Approval{c.repo.Name(), c.name, r.Hash(), stamp(now), stamp(now.Add(most))})
+	predicate, err := json.Marshal(Approval{c.repo.Name(), c.name, r.Hash(), caller, stamp(now), stamp(now.Add(most))})
 	if err != nil {
 		return registry.Evidence{}, fmt.Errorf("writing approval: %w", err)
 	}
@@ -127,12 +130,9 @@ func (c *count) approvals(all []registry.Evidence) {
 
 // one counts an approval of a key, if it does.
 func (c *count) one(item evidence.Item, key, hash string) {
-	person := c.rules.Person(key)
-	why := c.wrong(item)
+	person, why := c.read(item, key)
 	switch {
 	case why != "":
-	case person == "":
-		why = "it is held by nobody whom the rules name"
 	case person == c.requester:
 		why = person + " promotes"
 	case slices.ContainsFunc(c.found, func(a Approved) bool { return a.Person == person }):
@@ -144,12 +144,24 @@ func (c *count) one(item evidence.Item, key, hash string) {
 	c.notes = append(c.notes, "that of key "+key+": "+why)
 }
 
-// wrong says why what an approval says does not count; empty where it does.
-func (c *count) wrong(item evidence.Item) string {
+// read is the person who has given an approval, or says why it does not count.
+func (c *count) read(item evidence.Item, key string) (person, why string) {
 	var a Approval
 	if err := item.Statement.Read(&a); err != nil {
-		return err.Error()
+		return "", err.Error()
 	}
+	if why := c.wrong(a); why != "" {
+		return "", why
+	}
+	person, err := c.rules.Speaker(key, a.Caller)
+	if err != nil {
+		return "", err.Error()
+	}
+	return person, ""
+}
+
+// wrong says why what an approval says does not count; empty where it does.
+func (c *count) wrong(a Approval) string {
 	given, errGiven := time.Parse(time.RFC3339, a.Time)
 	expires, errExpires := time.Parse(time.RFC3339, a.Expires)
 	switch {
@@ -174,13 +186,47 @@ func (c *count) missing(want int) error {
 	if len(c.found) >= want {
 		return nil
 	}
-	var by []string
+	e := &ApprovalsError{Of: c.channel.String(), Digest: c.digest, Rules: c.rules.Hash(), Want: want, Notes: c.notes}
 	for _, a := range c.found {
-		by = append(by, a.Person)
+		e.By = append(e.By, a.Person)
 	}
-	text := fmt.Sprintf("channel %s wants %d approvals of people other than who promotes, and has those of: %s", c.channel, want, orNone(by))
-	if len(c.notes) > 0 {
-		text += "; what does not count: " + strings.Join(c.notes, "; ")
+	return e
+}
+
+// ApprovalsError says that approvals are missing to a promotion.
+type ApprovalsError struct {
+	// Of is REPOSITORY:CHANNEL, Digest what is to be promoted, Rules the hash of the rules.
+	Of, Digest, Rules string
+	// Want is how many people must have approved; By are those who have.
+	Want int
+	By   []string
+	// Notes say why other approvals do not count.
+	Notes []string
+}
+
+func (e *ApprovalsError) Error() string {
+	text := fmt.Sprintf("channel %s wants %d approvals of people other than who promotes, and has those of: %s", e.Of, e.Want, orNone(e.By))
+	if len(e.Notes) > 0 {
+		text += "; what does not count: " + strings.Join(e.Notes, "; ")
 	}
-	return faults.New(faults.Refused, "`ampoule channel approve` approves a digest for a channel", "%s", text)
+	return text
+}
+
+// Kind says whose fault it is.
+func (*ApprovalsError) Kind() faults.Kind { return faults.Refused }
+
+// Hint says what to do.
+func (*ApprovalsError) Hint() string {
+	return "`ampoule channel approve` approves a digest for a channel"
+}
+
+// Approvals counts who has approved of a digest for the channel, by what lies beside the artifact.
+// Nobody is left out for promoting it. Notes say why others do not count.
+func (c *Channel) Approvals(r *rules.Rules, digest string, all []registry.Evidence) (people, notes []string) {
+	counted := &count{channel: c, rules: r, digest: digest, now: c.now()}
+	counted.approvals(all)
+	for _, a := range counted.found {
+		people = append(people, a.Person)
+	}
+	return people, counted.notes
 }

@@ -134,9 +134,9 @@ func (p *proposal) approved(context.Context) error {
 	if want == 0 {
 		return nil
 	}
-	requester := p.rules.Person(p.who)
-	if requester == "" {
-		return faults.New(faults.Refused, "name it under people", "key %s is held by nobody whom %s names", p.who, p.rules.Path)
+	requester, err := p.rules.Speaker(p.who, p.caller)
+	if err != nil {
+		return err
 	}
 	c := &count{channel: p.channel, rules: p.rules, requester: requester, digest: p.entry.Digest, now: p.now}
 	c.approvals(p.found)

@@ -46,7 +46,7 @@ func (s *scene) obeying(channel, key string, r *rules.Rules) *Writer {
 // approve attaches an approval of a digest for a channel of the repository web.
 func (s *scene) approve(r *rules.Rules, channel, key, digest string) {
 	s.t.Helper()
-	approval, err := s.channel(channel).Approve(s.t.Context(), r, s.key(key), evidence.Legacy, digest)
+	approval, err := s.channel(channel).Approve(s.t.Context(), r, s.key(key), evidence.Legacy, digest, "")
 	s.must(err)
 	s.must(s.reg.AddEvidence(s.t.Context(), "web@"+digest, approval))
 }
@@ -129,7 +129,7 @@ func TestApprovals(t *testing.T) {
 		}, "has those of: cat"},
 		{"another's, attached to this one", func(s *scene, r *rules.Rules) *rules.Rules {
 			s.approve(r, "prod", "approve-3", s.a)
-			other, err := s.channel("prod").Approve(s.t.Context(), r, s.key("approve-2"), evidence.Legacy, s.b)
+			other, err := s.channel("prod").Approve(s.t.Context(), r, s.key("approve-2"), evidence.Legacy, s.b, "")
 			s.must(err)
 			s.must(s.reg.AddEvidence(s.t.Context(), "web@"+s.a, other))
 			return r
@@ -192,11 +192,11 @@ func TestApproveRefuses(t *testing.T) {
 		"channel web:staging wants no approvals": {"approve-2", "staging"},
 		"channel web:other wants no approvals":   {"approve-2", "other"},
 	} {
-		_, err := s.channel(by[1]).Approve(t.Context(), r, s.key(by[0]), evidence.Legacy, s.a)
+		_, err := s.channel(by[1]).Approve(t.Context(), r, s.key(by[0]), evidence.Legacy, s.a, "")
 		refused(t, err, want)
 	}
 	r = s.rulesOf(strings.Replace(people, "approve-2", "approve-9", 1) + "- {name: prod, approvals: {count: 1}}\n")
-	_, err := s.channel("prod").Approve(t.Context(), r, s.key("approve-2"), evidence.Legacy, s.a)
+	_, err := s.channel("prod").Approve(t.Context(), r, s.key("approve-2"), evidence.Legacy, s.a, "")
 	refused(t, err, "key approve-2 is held by nobody whom channels.yaml names")
 }
 

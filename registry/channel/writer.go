@@ -37,8 +37,8 @@ type Writer struct {
 	artifacts Artifacts
 	judge     Judge
 	by        keys.Signer
-	// who is the key's name in the trust root.
-	who string
+	// who is the key's name in the trust root, caller for whom a service writes.
+	who, caller string
 	// rules are nil where none are obeyed; open opens the policies that they name.
 	rules *rules.Rules
 	open  Policies
@@ -49,6 +49,9 @@ type Writer struct {
 // Copier copies an artifact with its evidence from one reference to another, and looks whether all
 // of it is there.
 type Copier func(ctx context.Context, from, to string) error
+
+// For says for which of its callers a service writes: rules tell people apart by it.
+func (w *Writer) For(caller string) { w.caller = caller }
 
 // Bring has the writer copy what comes from a channel in another registry.
 func (w *Writer) Bring(by Copier) { w.bring = by }

@@ -8,8 +8,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
-
-	"golang.org/x/sys/unix"
+	"syscall"
 
 	"ampoule/registry/internal/protocol"
 )
@@ -69,7 +68,7 @@ func (g *guard) administer(w http.ResponseWriter, r *http.Request, verb string) 
 }
 
 func toRefusal(err error) refusal {
-	out := refusal{Message: err.Error(), Missing: errors.Is(err, ErrNoArtifact), Damaged: errors.Is(err, ErrDamaged), Full: errors.Is(err, unix.ENOSPC)}
+	out := refusal{Message: err.Error(), Missing: errors.Is(err, ErrNoArtifact), Damaged: errors.Is(err, ErrDamaged), Full: errors.Is(err, syscall.ENOSPC)}
 	var held *HeldError
 	if errors.As(err, &held) {
 		out.Held = held.Ref
@@ -93,7 +92,7 @@ func (f refusal) err() error {
 	case f.Damaged:
 		return refused{f.Message, ErrDamaged}
 	case f.Full:
-		return refused{f.Message, unix.ENOSPC}
+		return refused{f.Message, syscall.ENOSPC}
 	}
 	return errors.New(f.Message)
 }

@@ -17,12 +17,12 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
-
-	"golang.org/x/sys/unix"
 
 	"ampoule/artifact"
 	"ampoule/registry/internal/protocol"
+	"ampoule/system"
 )
 
 const (
@@ -279,7 +279,7 @@ func syncAll(path string) error {
 		return err
 	}
 	defer dir.Close()
-	return unix.Syncfs(int(dir.Fd()))
+	return system.Sync(dir)
 }
 
 // recorder keeps an answer until it may be given.
@@ -323,14 +323,14 @@ func (d *diskWriter) WriteHeader(status int) {
 
 // isDiskFull reports whether the disk of a directory is full.
 func isDiskFull(dir string) bool {
-	var fs unix.Statfs_t
-	return unix.Statfs(dir, &fs) == nil && fs.Bavail*uint64(fs.Bsize) < fullBelow
+	free, err := system.Free(dir)
+	return err == nil && free < fullBelow
 }
 
 // refusal is the error of an answer of the registry to this process.
 func (g *guard) refusal(status int) error {
 	if status == http.StatusInternalServerError && isDiskFull(g.root) {
-		return unix.ENOSPC
+		return syscall.ENOSPC
 	}
 	return fmt.Errorf("the registry answers %d", status)
 }

@@ -14,11 +14,11 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/olareg/olareg"
 	"github.com/olareg/olareg/config"
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -69,7 +69,7 @@ func newHolder(dir string, spare Spare, lock *os.File) (*holder, error) {
 		MaxIdleConnsPerHost: 8, DisableCompression: true,
 	}
 	// On a full disk the registry can be read.
-	if err := errors.Join(h.guard.restoreLists(), h.guard.settle()); err != nil && !errors.Is(err, unix.ENOSPC) {
+	if err := errors.Join(h.guard.restoreLists(), h.guard.settle()); err != nil && !errors.Is(err, syscall.ENOSPC) {
 		return nil, errors.Join(fmt.Errorf("settling the copy in %s: %w", dir, err), lock.Close())
 	}
 	h.serve(h.inside)

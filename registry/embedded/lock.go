@@ -4,10 +4,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 
-	"golang.org/x/sys/unix"
+	"ampoule/system"
 )
 
 // lockName is the lock's file in the registry's directory. It is never removed, and replaced only
@@ -39,9 +40,9 @@ func tryLock(file string) (*os.File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+	if err := system.TryLockFile(f, system.Exclusive); err != nil {
 		_ = f.Close()
-		if errors.Is(err, unix.EWOULDBLOCK) {
+		if errors.Is(err, system.ErrHeld) {
 			return nil, nil
 		}
 		return nil, fmt.Errorf("locking %s: %w", file, err)
@@ -101,15 +102,21 @@ func readAddress(file string) (address, bool) {
 
 // look reports whether an open file is the one that has a name, and whether it has other names.
 func look(f *os.File, name string) (here, shared bool, err error) {
-	var open, named unix.Stat_t
-	err = unix.Fstat(int(f.Fd()), &open)
-	if err == nil {
-		err = unix.Stat(name, &named)
-	}
+	open, err := f.Stat()
 	if err != nil {
 		return false, false, fmt.Errorf("looking at %s: %w", name, err)
 	}
-	return open.Ino == named.Ino && open.Dev == named.Dev, open.Nlink > 1, nil
+	named, err := os.Stat(name)
+	if err != nil {
+		return false, false, fmt.Errorf("looking at %s: %w", name, err)
+	}
+	return os.SameFile(open, named), linksOf(open) > 1, nil
+}
+
+// linksOf is how many names a file has.
+func linksOf(info fs.FileInfo) uint64 {
+	st, _ := system.StatOf(info)
+	return st.Links
 }
 
 // part gives a directory a lock of its own where its lock's file has other names: a directory that
@@ -124,14 +131,13 @@ func part(file string) error {
 		return err
 	}
 	defer dir.Close()
-	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
-		if errors.Is(err, unix.EWOULDBLOCK) {
+	if err := system.TryLockFile(dir, system.Exclusive); err != nil {
+		if errors.Is(err, system.ErrHeld) {
 			return nil // another process is at it
 		}
 		return fmt.Errorf("locking %s: %w", dir.Name(), err)
 	}
-	var named unix.Stat_t
-	if err := unix.Stat(file, &named); err != nil || named.Nlink < 2 {
+	if named, err := os.Stat(file); err != nil || linksOf(named) < 2 {
 		return err
 	}
 	next := filepath.Join(dir.Name(), partName)
@@ -144,11 +150,12 @@ func part(file string) error {
 
 // inodeOf is the inode of a directory.
 func inodeOf(dir string) (uint64, error) {
-	var st unix.Stat_t
-	if err := unix.Stat(dir, &st); err != nil {
+	info, err := os.Stat(dir)
+	if err != nil {
 		return 0, fmt.Errorf("looking at %s: %w", dir, err)
 	}
-	return st.Ino, nil
+	st, _ := system.StatOf(info)
+	return st.Inode, nil
 }
 
 // servesAnother reports whether the holder of a lock serves another directory than the lock's
@@ -161,7 +168,6 @@ func (a address) servesAnother(file string) (bool, error) {
 	if err != nil || here == a.Dir {
 		return false, err
 	}
-	var named unix.Stat_t
-	err = unix.Stat(file, &named)
-	return err == nil && named.Nlink > 1, err
+	named, err := os.Stat(file)
+	return err == nil && linksOf(named) > 1, err
 }

@@ -12,9 +12,8 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"ampoule/faults"
+	"ampoule/system"
 )
 
 // ErrDamaged is wrapped by errors about content that is not what its name says.
@@ -188,11 +187,12 @@ func (s *sound) name(path string) string {
 }
 
 func stateOf(f *os.File) (fileState, error) {
-	var st unix.Stat_t
-	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
+	info, err := f.Stat()
+	if err != nil {
 		return fileState{}, err
 	}
-	return fileState{Size: st.Size, Mod: st.Mtim.Nano(), Change: st.Ctim.Nano(), Inode: st.Ino}, nil
+	st, _ := system.StatOf(info)
+	return fileState{Size: info.Size(), Mod: info.ModTime().UnixNano(), Change: st.Changed.UnixNano(), Inode: st.Inode}, nil
 }
 
 // read compares a file with its digest in any case.

@@ -14,10 +14,11 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
+	"ampoule/system"
 	"ampoule/tree"
 )
 
@@ -172,12 +173,12 @@ func (c *content) check(ctx context.Context, e tree.Entry, key string) (size int
 	if whole {
 		return size, true, nil
 	}
-	f, err := openAt(c.dir, key, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	f, err := openAt(c.dir, key, os.O_RDONLY|system.NonBlock, 0)
 	if err == nil {
 		size, whole, err = c.isWhole(ctx, f, e)
 		err = errors.Join(err, f.Close())
 	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, unix.ELOOP) {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ELOOP) {
 		return 0, false, err
 	}
 	c.mu.Lock()
@@ -219,16 +220,16 @@ func (c *content) isWhole(ctx context.Context, f *os.File, e tree.Entry) (int64,
 // shares its blocks, as another name, or as a copy where the file systems allow neither.
 func (c *content) put(from *os.File, name string, to *os.File, as string, e tree.Entry) error {
 	if !c.cannotClone.Load() {
-		err := c.copyFile(from, name, to, as, e, cloneFile)
+		err := c.copyFile(from, name, to, as, e, system.Clone)
 		if !isUnsupported(err) {
 			return err
 		}
 		c.cannotClone.Store(true)
 	}
 	if !c.cannotLink.Load() {
-		err := retried(func() error { return unix.Linkat(int(from.Fd()), name, int(to.Fd()), as, 0) })
+		err := retried(func() error { return system.LinkAt(from, name, to, as) })
 		switch {
-		case errors.Is(err, unix.EMLINK): // this file has all the names that it may have
+		case errors.Is(err, syscall.EMLINK): // this file has all the names that it may have
 		case isUnsupported(err):
 			c.cannotLink.Store(true)
 		default:
@@ -244,7 +245,7 @@ func (c *content) put(from *os.File, name string, to *os.File, as string, e tree
 
 // copyFile makes a file of another one's content.
 func (c *content) copyFile(from *os.File, name string, to *os.File, as string, e tree.Entry, fill func(to, from *os.File) error) error {
-	source, err := openAt(from, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+	source, err := openAt(from, name, os.O_RDONLY|system.NonBlock, 0)
 	if err != nil {
 		return err
 	}
@@ -256,12 +257,9 @@ func (c *content) copyFile(from *os.File, name string, to *os.File, as string, e
 	return err
 }
 
-// cloneFile makes a file share another one's blocks.
-func cloneFile(to, from *os.File) error { return unix.IoctlFileClone(int(to.Fd()), int(from.Fd())) }
-
 // isUnsupported reports whether the file systems refuse a way of sharing for good.
 func isUnsupported(err error) bool {
-	return slices.ContainsFunc([]error{unix.EOPNOTSUPP, unix.EXDEV, unix.ENOTTY, unix.EINVAL, unix.ENOSYS, unix.EPERM}, func(e error) bool { return errors.Is(err, e) })
+	return slices.ContainsFunc([]error{syscall.EOPNOTSUPP, syscall.EXDEV, syscall.ENOTTY, syscall.EINVAL, syscall.ENOSYS, syscall.EPERM}, func(e error) bool { return errors.Is(err, e) })
 }
 
 // keep takes the files of a tree that are not here yet. They must be on disk.
@@ -321,7 +319,7 @@ func (o *opened) close() {
 // writeFile makes a file in a directory, fills it, and gives it a mode and the time that all
 // files have.
 func writeFile(dir *os.File, name string, mode fs.FileMode, fill func(*os.File) error) error {
-	f, err := openAt(dir, name, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL, 0o600)
+	f, err := openAt(dir, name, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return err
 	}
@@ -336,17 +334,14 @@ func writeFile(dir *os.File, name string, mode fs.FileMode, fill func(*os.File) 
 
 // setTime gives what has a name in a directory the time that everything has.
 func setTime(dir *os.File, name string) error {
-	at := unix.NsecToTimespec(tree.Time.UnixNano())
-	return retried(func() error {
-		return unix.UtimesNanoAt(int(dir.Fd()), name, []unix.Timespec{at, at}, unix.AT_SYMLINK_NOFOLLOW)
-	})
+	return retried(func() error { return system.SetTimeAt(dir, name, tree.Time) })
 }
 
 // openAt opens a name in a directory, and follows no link.
 func openAt(dir *os.File, name string, flags int, mode uint32) (*os.File, error) {
 	fd := -1
 	err := retried(func() (err error) {
-		fd, err = unix.Openat(int(dir.Fd()), name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
+		fd, err = system.OpenAt(dir, name, flags, mode)
 		return err
 	})
 	if err != nil {
@@ -356,13 +351,13 @@ func openAt(dir *os.File, name string, flags int, mode uint32) (*os.File, error)
 }
 
 func removeAt(dir *os.File, name string) error {
-	return retried(func() error { return unix.Unlinkat(int(dir.Fd()), name, 0) })
+	return retried(func() error { return system.RemoveAt(dir, name) })
 }
 
 // retried repeats a call that a signal ended.
 func retried(call func() error) error {
 	for {
-		if err := call(); !errors.Is(err, unix.EINTR) {
+		if err := call(); !errors.Is(err, syscall.EINTR) {
 			return err
 		}
 	}

@@ -7,6 +7,8 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+
+	"ampoule/system"
 )
 
 // openDir opens a directory by its path, and openChild one that stands below another
@@ -57,14 +59,14 @@ func checkDir(shown string, info fs.FileInfo) error {
 	return nil
 }
 
-func ownerOf(info fs.FileInfo) int { return int(statOf(info).Uid) }
+func ownerOf(info fs.FileInfo) int { return statOf(info).Owner }
 
-func inodeOf(info fs.FileInfo) uint64 { return statOf(info).Ino }
+func inodeOf(info fs.FileInfo) uint64 { return statOf(info).Inode }
 
-func linksOf(info fs.FileInfo) uint64 { return uint64(statOf(info).Nlink) } //nolint:unconvert // it has another size elsewhere
+func linksOf(info fs.FileInfo) uint64 { return statOf(info).Links }
 
-func statOf(info fs.FileInfo) *syscall.Stat_t {
-	stat, ok := info.Sys().(*syscall.Stat_t)
+func statOf(info fs.FileInfo) system.Stat {
+	stat, ok := system.StatOf(info)
 	if !ok {
 		panic("install: nothing is known of files on this system")
 	}
@@ -137,7 +139,7 @@ func makeDirs(dir string) error {
 	if err != nil {
 		return ignoreExist(err)
 	}
-	made, err := os.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+	made, err := os.OpenFile(dir, os.O_RDONLY|system.OnlyDirectory|system.NoFollow, 0)
 	if err != nil {
 		return err
 	}

@@ -15,6 +15,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"ampoule/system"
 )
 
 const (
@@ -121,7 +123,7 @@ func (s *site) appendTo(raw []byte, events ...Event) error {
 }
 
 func (s *site) extendJournal(more []byte, first bool) error {
-	f, err := s.dir.OpenFile(journalName, os.O_WRONLY|os.O_APPEND|os.O_CREATE|syscall.O_NOFOLLOW, 0o644)
+	f, err := s.dir.OpenFile(journalName, os.O_WRONLY|os.O_APPEND|os.O_CREATE|system.NoFollow, 0o644)
 	if err != nil {
 		return err
 	}

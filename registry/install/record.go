@@ -14,10 +14,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"syscall"
 
 	"ampoule/artifact"
 	"ampoule/registry"
+	"ampoule/system"
 	"ampoule/tree"
 )
 
@@ -239,7 +239,7 @@ func (s *site) readRecord(release string) (record, error) {
 
 // readSame reads a file that was seen under a name.
 func readSame(dir *os.Root, name string, seen fs.FileInfo) ([]byte, error) {
-	f, err := dir.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := dir.OpenFile(name, os.O_RDONLY|system.NonBlock, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -10,12 +10,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"syscall"
 	"time"
 
-	"golang.org/x/sys/unix"
-
 	"ampoule/registry"
+	"ampoule/system"
 	"ampoule/tree"
 )
 
@@ -261,11 +259,11 @@ func (s *site) take(ctx context.Context, name string) (*os.File, error) {
 		return nil, err
 	}
 	for {
-		err := unix.Flock(int(lock.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+		err := system.TryLockFile(lock, system.Exclusive)
 		if err == nil {
 			return lock, nil
 		}
-		if !errors.Is(err, unix.EWOULDBLOCK) && !errors.Is(err, unix.EINTR) {
+		if !errors.Is(err, system.ErrHeld) {
 			return nil, errors.Join(err, lock.Close())
 		}
 		select {
@@ -294,7 +292,7 @@ func (s *site) openLock(name string) (*os.File, error) {
 			Advice: "find out what it is, and move it away",
 		}
 	}
-	if f, err = s.releases.OpenFile(name, os.O_RDWR|syscall.O_NONBLOCK, 0); err != nil {
+	if f, err = s.releases.OpenFile(name, os.O_RDWR|system.NonBlock, 0); err != nil {
 		return nil, err
 	}
 	if info, err := f.Stat(); err != nil || !os.SameFile(info, seen) {
@@ -430,7 +428,7 @@ func removeAll(parent *os.Root, name string) error {
 // with what is unfinished.
 func (s *site) place(ctx context.Context, want record, u *unpacker, t *tree.Tree) (repaired bool, err error) {
 	staged, release := path.Join(s.staging, stagedTree), want.release()
-	if err := unix.Syncfs(int(s.lock.Fd())); err != nil {
+	if err := system.Sync(s.lock); err != nil {
 		return false, fmt.Errorf("syncing %s: %w", s.root, err)
 	}
 	if err := s.learn(ctx, staged, u, t); err != nil {
@@ -487,8 +485,7 @@ func exchange(dir *os.Root, a, b string) error {
 	if err != nil {
 		return err
 	}
-	fd := int(at.Fd())
-	return errors.Join(unix.Renameat2(fd, a, fd, b, unix.RENAME_EXCHANGE), at.Close())
+	return errors.Join(system.ExchangeAt(at, a, b), at.Close())
 }
 
 // current returns the name of the current release. Where there is none, the error is an

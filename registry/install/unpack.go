@@ -21,11 +21,11 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sync/errgroup"
-	"golang.org/x/sys/unix"
 
 	"ampoule/artifact"
 	"ampoule/registry"
 	"ampoule/registry/layer"
+	"ampoule/system"
 	"ampoule/tree"
 )
 
@@ -399,7 +399,7 @@ func (a *attempt) link(name, target string) error {
 	if err != nil {
 		return err
 	}
-	if err := retried(func() error { return unix.Symlinkat(target, int(dir.Fd()), base) }); err != nil {
+	if err := retried(func() error { return system.SymlinkAt(target, dir, base) }); err != nil {
 		return &fs.PathError{Op: "symlinkat", Path: name, Err: err}
 	}
 	a.note(tree.Entry{Path: name, Kind: tree.Symlink, Mode: 0o777, Link: target})

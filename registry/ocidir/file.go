@@ -9,8 +9,9 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"time"
+
+	"ampoule/system"
 )
 
 // workBegin begins the names of directories in which files are made.
@@ -112,9 +113,9 @@ func removeUnlocked(path string) error {
 		return err
 	}
 	defer f.Close()
-	err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	err = system.TryLockFile(f, system.Exclusive)
 	switch {
-	case errors.Is(err, syscall.EWOULDBLOCK):
+	case errors.Is(err, system.ErrHeld):
 		return nil
 	case err != nil:
 		return fmt.Errorf("locking %s: %w", path, err)

@@ -16,13 +16,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/google/go-containerregistry/pkg/v1/types"
-	"github.com/google/renameio/v2"
 
 	"ampoule/artifact"
+	"ampoule/system"
 )
 
 const (
@@ -43,7 +42,7 @@ type writer struct {
 
 // writeFile puts a file in place in one step. It is on disk then, with its name.
 func writeFile(path string, data []byte) error {
-	if err := renameio.WriteFile(path, data, 0o644, renameio.WithTempDir(filepath.Dir(path)), renameio.IgnoreUmask()); err != nil {
+	if err := system.WriteFile(path, data, 0o644); err != nil {
 		return err
 	}
 	return syncDir(filepath.Dir(path))
@@ -90,7 +89,7 @@ func (w *writer) createUpload() (f *os.File, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := system.TryLockFile(f, system.Exclusive); err != nil {
 		return nil, errors.Join(fmt.Errorf("locking an upload: %w", err), os.Remove(f.Name()), f.Close())
 	}
 	return f, nil
@@ -289,7 +288,7 @@ func lockFile(path string) (unlock func() error, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+	if err := system.LockFile(f, system.Exclusive); err != nil {
 		return nil, errors.Join(fmt.Errorf("locking %s: %w", path, err), f.Close())
 	}
 	return f.Close, nil

@@ -48,7 +48,12 @@ type Answer struct {
 // Watch notes what is answered to a request. It gives up on clients that send nothing of a body, or
 // take nothing of an answer, for a minute; one that is slow may be as slow as it is.
 func Watch(w http.ResponseWriter, r *http.Request) *Answer {
-	r.Body = &steady{ReadCloser: r.Body, control: http.NewResponseController(w)}
+	control := http.NewResponseController(w)
+	if r.ContentLength != 0 {
+		// A handler may refuse the request and read nothing: then net/http reads the body, before it answers.
+		_ = control.SetReadDeadline(time.Now().Add(headerTime))
+	}
+	r.Body = &steady{ReadCloser: r.Body, control: control}
 	return &Answer{ResponseWriter: w}
 }
 

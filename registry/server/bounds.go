@@ -3,6 +3,7 @@ package server
 import (
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -22,8 +23,9 @@ func (s *steady) Read(p []byte) (int, error) {
 	// Where there are no deadlines, in tests, nothing is bounded.
 	_ = s.control.SetReadDeadline(time.Now().Add(silence))
 	n, err := s.ReadCloser.Read(p)
-	if err != nil {
-		// What is done with the body may take longer.
+	if errors.Is(err, io.EOF) {
+		// What is done with the body may take longer. After another error net/http looks for the rest
+		// of the body, which may never come.
 		_ = s.control.SetReadDeadline(time.Time{})
 	}
 	return n, err

@@ -58,13 +58,10 @@ func IsRefused(err error) bool {
 // Check gives the token of a secret that came with a request. Errors are [ErrPlain], [*WaitError],
 // those that [IsRefused] knows, or say that the tokens cannot be read.
 func (g *Gate) Check(r *http.Request, secret string) (tokens.Token, error) {
-	if !g.Confidential(r) {
-		return tokens.Token{}, ErrPlain
+	if err := g.admit(r, tokens.IDOf(secret)); err != nil {
+		return tokens.Token{}, err
 	}
 	from := g.Client(r)
-	if wait := g.guesses.wait(from, tokens.IDOf(secret)); wait > 0 {
-		return tokens.Token{}, &WaitError{wait}
-	}
 	t, err := g.tokens.Check(secret)
 	switch {
 	case err == nil:
@@ -77,6 +74,23 @@ func (g *Gate) Check(r *http.Request, secret string) (tokens.Token, error) {
 		g.warn("%v", err)
 	}
 	return t, err
+}
+
+// Admit refuses to look at what came with a request, whoever else knows its sender: with [ErrPlain],
+// or a [*WaitError] while too much came from its address that was wrong.
+func (g *Gate) Admit(r *http.Request) error { return g.admit(r, "") }
+
+// Wrong counts something that came with a request and was wrong.
+func (g *Gate) Wrong(r *http.Request) { g.guesses.add(g.Client(r), "") }
+
+func (g *Gate) admit(r *http.Request, id string) error {
+	if !g.Confidential(r) {
+		return ErrPlain
+	}
+	if wait := g.guesses.wait(g.Client(r), id); wait > 0 {
+		return &WaitError{wait}
+	}
+	return nil
 }
 
 func (g *Gate) warn(format string, args ...any) {

@@ -88,6 +88,9 @@ func (h *Handler) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	if !ok {
 		return
 	}
+	if h.Known != nil && !by.anonymous() {
+		h.Known(r, by.token)
+	}
 	if r.URL.Path == tokenPath {
 		h.giveToken(answer, r, by)
 		return
@@ -159,7 +162,8 @@ func (h *Handler) allow(w http.ResponseWriter, r *http.Request, by user, a act) 
 		h.restrictMount(r, by)
 		return true
 	}
-	protocol.Refuse(w, http.StatusForbidden, "DENIED", fmt.Sprintf("token %s may not %s %s", by.token.Name, a.verb, a.repository))
+	protocol.Refuse(w, http.StatusForbidden, "DENIED", fmt.Sprintf("token %s may not %s %s: it needs the scope %s",
+		by.token.Name, a.verb, a.repository, tokens.Scope{Verb: a.verb, Pattern: a.repository}))
 	return false
 }
 

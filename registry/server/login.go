@@ -47,6 +47,7 @@ func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (user, bool) 
 	}
 	t, err := h.Check(r, secret)
 	var wait *WaitError
+	var status interface{ Status() int }
 	switch {
 	case err == nil:
 		u.token, u.secret = t, secret
@@ -59,10 +60,20 @@ func (h *Handler) identify(w http.ResponseWriter, r *http.Request) (user, bool) 
 	case IsRefused(err):
 		a, _ := readAct(r)
 		h.challenge(w, r, a, err.Error())
+	case errors.As(err, &status):
+		protocol.Refuse(w, status.Status(), protocolCode(status.Status()), err.Error())
 	default:
 		protocol.Refuse(w, http.StatusInternalServerError, "UNKNOWN", "the tokens cannot be read")
 	}
 	return user{}, false
+}
+
+// protocolCode is the protocol's word for a status (distribution-spec, "Error Codes").
+func protocolCode(status int) string {
+	if status == http.StatusForbidden {
+		return "DENIED"
+	}
+	return "UNAVAILABLE"
 }
 
 // tokenPath is where clients get bearer tokens (Docker's "Token Authentication Specification").

@@ -63,6 +63,8 @@ type Config struct {
 	Mutable []string
 	// MaxBlob is the largest blob that is taken, in bytes; 0 is [DefaultMaxBlob].
 	MaxBlob int64
+	// Known is told whose token came with a request, before it is answered; may be nil.
+	Known func(r *http.Request, t tokens.Token)
 	// Note is told each request that was answered; nil notes none.
 	Note func(Entry)
 	// Warn is told what a person should look after, without secrets; nil tells nobody.
@@ -90,14 +92,19 @@ type Listening struct {
 // Listening is where the server listens.
 func (c Config) Listening() Listening { return Listening{c.Listen, c.Certificate, c.Key, c.Warn} }
 
+// Bounded is a server that gives up on clients who send no header, or nothing more, for long.
+func Bounded(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler: handler, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
+		ErrorLog: discard(),
+	}
+}
+
 // Listen has a handler answer on an address until ctx is done. It tells ready, once, the address
 // that it listens on. Requests under way may then end, but not for ever: those that are meant to last
 // look at ctx themselves.
 func Listen(ctx context.Context, handler http.Handler, c Listening, ready func(address string)) error {
-	server := &http.Server{
-		Handler: handler, ReadHeaderTimeout: headerTime, IdleTimeout: idleTime, MaxHeaderBytes: maxHeader,
-		ErrorLog: discard(),
-	}
+	server := Bounded(handler)
 	if c.Certificate != "" || c.Key != "" {
 		pair, err := openPair(c.Certificate, c.Key, c.warn)
 		if err != nil {

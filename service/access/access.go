@@ -1,7 +1,7 @@
 // Package access says who asks a service, and what they may do.
 //
-// A caller is known by a token. Its scopes name verbs, names of recipes by patterns, and channels.
-// Nothing is allowed to those who bring none.
+// A caller is known by a token of the service, or by what an issuer says of them. Scopes name verbs,
+// names of recipes by patterns, and channels. Nothing is allowed to those who bring none.
 package access
 
 import (
@@ -13,14 +13,19 @@ import (
 	"ampoule/faults"
 	"ampoule/registry/server"
 	"ampoule/registry/tokens"
+	"ampoule/service/access/issuers"
 	"ampoule/service/problem"
 )
 
 // Caller is who asks.
 type Caller struct {
-	// Name is the token's, ID the part of it that is no secret.
+	// Name is the token's, ID the part of it that is no secret. Who is known by an issuer has a name
+	// that begins with the issuer's and a colon.
 	Name, ID string
-	Scopes   []tokens.Scope
+	// Issuer and Subject are the issuer's URL and what it calls the caller; empty for a token of the
+	// service.
+	Issuer, Subject string
+	Scopes          []tokens.Scope
 	// Trusted callers' builds may write caches and be promoted.
 	Trusted bool
 	// Expires is when the token counts no more; zero is never.
@@ -86,13 +91,16 @@ func CallerOf(ctx context.Context) (Caller, bool) {
 
 // Guard finds out who asks.
 type Guard struct {
-	gate *server.Gate
+	gate    *server.Gate
+	tokens  server.Tokens
+	warn    func(message string)
+	issuers *issuers.Issuers
 }
 
 // NewGuard makes a guard over tokens. Proxied says that a proxy that speaks TLS is before the server
 // and is believed; warn is told, without secrets, of tokens that are refused, and may be nil.
 func NewGuard(who server.Tokens, proxied bool, warn func(message string)) *Guard {
-	return &Guard{server.NewGate(who, proxied, warn)}
+	return &Guard{gate: server.NewGate(who, proxied, warn), tokens: who, warn: warn}
 }
 
 // challenge is what a request without a token that counts is answered with (RFC 6750, 3).
@@ -124,6 +132,17 @@ func (g *Guard) Identify(r *http.Request) (Caller, error) {
 
 // Check says whose secret came with a request. Errors have the status of the answer.
 func (g *Guard) Check(r *http.Request, secret string) (Caller, error) {
+	c, err := g.find(r, secret)
+	if err == nil {
+		err = told(r.Context(), c)
+	}
+	return c, err
+}
+
+func (g *Guard) find(r *http.Request, secret string) (Caller, error) {
+	if g.issuers != nil && issuers.IsToken(secret) {
+		return g.checkIssued(r, secret)
+	}
 	t, err := g.gate.Check(r, secret)
 	switch {
 	case err == nil:

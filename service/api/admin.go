@@ -33,7 +33,7 @@ func (s *Server) addAdmin() {
 type whoOutput struct{ Body wire.Who }
 
 func (s *Server) whoami(_ context.Context, caller access.Caller, _ *struct{}) (*whoOutput, error) {
-	return &whoOutput{wire.Who{Name: caller.Name, ID: caller.ID, Scopes: texts(caller.Scopes), Trusted: caller.Trusted, Expires: caller.Expires}}, nil
+	return &whoOutput{wire.Who{Name: caller.Name, ID: caller.ID, Issuer: caller.Issuer, Subject: caller.Subject, Scopes: texts(caller.Scopes), Trusted: caller.Trusted, Expires: caller.Expires}}, nil
 }
 
 func texts(scopes []tokens.Scope) []string {

@@ -262,7 +262,7 @@ func TestBadRequests(t *testing.T) {
 		"no JSON":                {"POST", "/v1/channels/prod/promote", `{"name":`, []string{asJSON}, 400, ""},
 		"an unknown field":       {"POST", "/v1/channels/prod/promote", `{"name":"web","canary":1}`, []string{asJSON}, 422, "body.canary"},
 		"another type":           {"POST", "/v1/channels/prod/promote", `{"name":1}`, []string{asJSON}, 422, "body.name"},
-		"no reason":              {"POST", "/v1/channels/prod/rollback", `{"name":"web","reason":""}`, []string{asJSON}, 422, "body.reason"},
+		"no reason":              {"POST", "/v1/channels/prod/restart", `{"name":"web","digest":"sha256:` + zero + `","reason":""}`, []string{asJSON}, 422, "body.reason"},
 		"large JSON":             {"POST", "/v1/channels/prod/promote", `{"name":"` + strings.Repeat("a", 2<<20) + `"}`, []string{asJSON}, 413, ""},
 		"JSON as text":           {"POST", "/v1/channels/prod/promote", `{"name":"web"}`, []string{"Content-Type: text/plain"}, 415, ""},
 		"a bad scope":            {"POST", "/v1/tokens", `{"name":"x","scopes":["everything"]}`, []string{asJSON}, 400, "no scope"},
@@ -470,6 +470,14 @@ func TestRates(t *testing.T) {
 		t.Errorf("another caller: %s", resp.Status)
 	}
 	if resp, _ := r.do(http.MethodGet, "/healthz", secret, nil); resp.StatusCode != http.StatusOK {
+		t.Errorf("health: %s", resp.Status)
+	}
+	// Whoever says in each request to be somebody else is held up all the same.
+	for i := range 2 * 5 * callersPerAddress {
+		last, body = r.do(http.MethodGet, "/v1/version", fmt.Sprintf("ampoule_%010d_x", i), nil)
+	}
+	refused(t, "too many of an address", last, body, http.StatusTooManyRequests, "too many requests")
+	if resp, _ := r.do(http.MethodGet, "/healthz", "", nil); resp.StatusCode != http.StatusOK {
 		t.Errorf("health: %s", resp.Status)
 	}
 	if resp, _ := r.do(http.MethodGet, "/artifacts/quiz", secret, nil); resp.StatusCode != http.StatusTooManyRequests {

@@ -21,6 +21,7 @@ import (
 	"ampoule/registry"
 	"ampoule/registry/tokens"
 	"ampoule/service/access"
+	"ampoule/service/journal"
 	"ampoule/service/problem"
 	"ampoule/service/submission"
 	"ampoule/service/wire"
@@ -117,6 +118,10 @@ func (a *archives) read(ctx context.Context, sum string) (*parsed, error) {
 		return p, nil
 	}
 	flight := a.flights.DoChan(sum, func() (any, error) {
+		// Another flight may have ended since it was looked for.
+		if p := a.find(sum); p != nil {
+			return p, nil
+		}
 		// It is for all who ask: none ends it alone.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTime)
 		defer cancel()
@@ -177,6 +182,7 @@ func (a *archives) open(ctx context.Context, sum string) (_ *parsed, err error) 
 	a.mu.Lock()
 	a.reads++
 	a.mu.Unlock()
+	journal.Of(ctx).WithField("archive", sum).Info("read an archive")
 	archive, err := a.queue.OpenArchive(ctx, sum)
 	if err != nil {
 		return nil, err

@@ -103,18 +103,30 @@ func (s *Server) getArtifact(ctx context.Context, caller access.Caller, in *arti
 	if err != nil {
 		return nil, err
 	}
-	out := &descriptionOutput{wire.Description{Name: in.Name, Digest: d.Digest, Ref: d.Ref, Images: []wire.Image{}, Referrers: []wire.Referrer{}}}
+	return &descriptionOutput{described(in.Name, d, referrers)}, nil
+}
+
+// described is what the registry says of an artifact, as it goes over the wire.
+func described(name string, d registry.Description, referrers []registry.ReferrerInfo) wire.Description {
+	out := wire.Description{Name: name, Digest: d.Digest, Ref: d.Ref, Images: []wire.Image{}, Referrers: []wire.Referrer{}}
 	for _, i := range d.Images {
-		image := wire.Image{Platform: i.Platform, Digest: i.Digest, Labels: i.Config.Labels, Layers: []wire.Layer{}}
-		for _, l := range i.Layers {
-			image.Layers = append(image.Layers, wire.Layer{Name: l.Name, Base: l.Base, Digest: l.Digest, Size: l.Size})
+		image := wire.Image{
+			Platform: i.Platform, Digest: i.Digest, Created: i.Created, Entrypoint: i.Config.Entrypoint, Command: i.Config.Cmd, Env: i.Config.Env,
+			Labels: i.Config.Labels, Layers: []wire.Layer{},
 		}
-		out.Body.Images = append(out.Body.Images, image)
+		for _, l := range i.Layers {
+			image.Layers = append(image.Layers, wire.Layer{Name: l.Name, Base: l.Base, Digest: l.Digest, DiffID: l.DiffID, Size: l.Size})
+		}
+		out.Images = append(out.Images, image)
 	}
 	for _, r := range referrers {
-		out.Body.Referrers = append(out.Body.Referrers, wire.Referrer{Type: r.ArtifactType, Digest: r.Digest, Group: r.Annotations[artifact.AnnotationGroup]})
+		one := wire.Referrer{Type: r.ArtifactType, Digest: r.Digest, Group: r.Annotations[artifact.AnnotationGroup]}
+		for _, f := range r.Files {
+			one.Files = append(one.Files, wire.File{Name: f.Name, Digest: f.Digest, Size: f.Size})
+		}
+		out.Referrers = append(out.Referrers, one)
 	}
-	return out, nil
+	return out
 }
 
 const jsonType = "application/json"

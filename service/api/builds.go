@@ -386,11 +386,6 @@ func (s *Server) retryBuild(ctx context.Context, caller access.Caller, in *Build
 	return s.accepted(ctx, a), nil
 }
 
-// audited notes a change that somebody asked for.
-func (s *Server) audited(ctx context.Context, action string, fields journal.Fields) {
-	journal.Of(ctx).WithFields(fields).WithField("audit", action).Info("changed")
-}
-
 // build is a build as it goes over the wire.
 func (s *Server) build(b builds.Build) wire.Build {
 	w := wire.Build{

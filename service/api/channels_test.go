@@ -3,43 +3,43 @@ package api
 import (
 	"context"
 	"net/http"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"ampoule/faults"
 	"ampoule/registry/channel"
-	"ampoule/service/builds"
 	"ampoule/service/wire"
 )
 
 // writes notes what is asked of it.
 type writes struct {
-	asked []channel.Promotion
-	err   error
+	asked   []channel.Move
+	callers []string
+	err     error
 }
 
-func (w *writes) log(repository, name, digest, reason string) (*channel.Log, error) {
+func (w *writes) Write(_ context.Context, n channel.Name, caller string, m channel.Move) (*channel.Log, error) {
+	w.asked, w.callers = append(w.asked, m), append(w.callers, caller)
 	if w.err != nil {
 		return nil, w.err
 	}
-	e := channel.Signed{Entry: channel.Entry{Repository: repository, Channel: name, Sequence: 1, Action: channel.Promote, Digest: digest, Who: "service", Reason: reason}, At: time.Unix(1, 0)}
-	l := &channel.Log{Repository: repository, Channel: name, Entries: []channel.Signed{e}}
-	l.Digest = digest
+	e := channel.Signed{Entry: channel.Entry{Repository: n.Repository, Channel: n.Channel, Sequence: 1, Action: m.Action, Digest: m.Digest, Who: "service", Reason: m.Reason}, At: time.Unix(1, 0)}
+	l := &channel.Log{Repository: n.Repository, Channel: n.Channel, Entries: []channel.Signed{e}}
+	l.Digest = m.Digest
 	return l, nil
 }
 
-func (w *writes) Promote(_ context.Context, repository, name string, p channel.Promotion) (*channel.Log, error) {
-	w.asked = append(w.asked, p)
-	return w.log(repository, name, p.Digest, p.Reason)
+func (w *writes) Approve(_ context.Context, n channel.Name, caller, digest string) (string, string, error) {
+	w.callers = append(w.callers, "approving "+caller)
+	return n.Repository + "@" + digest, "sha256:k", w.err
 }
 
-func (w *writes) Rollback(_ context.Context, repository, name, digest, reason string) (*channel.Log, error) {
-	return w.log(repository, name, digest, reason)
-}
+func (w *writes) Names(context.Context) ([]channel.Name, error) { return nil, nil }
 
-func (w *writes) Revoke(_ context.Context, repository, name, digest, reason string) (*channel.Log, error) {
-	return w.log(repository, name, digest, reason)
+func (w *writes) Check(_ context.Context, n channel.Name, last int) ([]channel.Checked, error) {
+	return []channel.Checked{{Digest: "sha256:1", Current: true, Problems: []string{n.String(), strconv.Itoa(last)}}}, w.err
 }
 
 // A promotion needs the scope of its channel, names who asked, and takes nothing that was built for
@@ -47,7 +47,10 @@ func (w *writes) Revoke(_ context.Context, repository, name, digest, reason stri
 func TestPromotion(t *testing.T) {
 	t.Parallel()
 	w := &writes{}
-	r := newRig(t, func(c *Config) { c.Promoter = w })
+	strange := ""
+	r := newRig(t, func(c *Config) {
+		c.Promoter = Promotions{Promoter: w, Trust: func(_ context.Context, digest string) (bool, bool, error) { return digest == strange, false, nil }}
+	})
 	secret := r.token("release", "promote:web→prod")
 	const asJSON = "Content-Type: application/json"
 	digest := "sha256:" + strings.Repeat("1", 64)
@@ -58,7 +61,7 @@ func TestPromotion(t *testing.T) {
 	if c := read[wire.Channel](t, text); resp.StatusCode != http.StatusOK || c.Digest != digest || c.Ref != "web@"+digest || len(c.Entries) != 1 || c.Entries[0].By != "service" {
 		t.Errorf("%s", text)
 	}
-	if len(w.asked) != 1 || w.asked[0].Reason != "tested (by token release)" {
+	if len(w.asked) != 1 || w.asked[0].Reason != "tested (by token release)" || w.callers[0] != "release" {
 		t.Errorf("%+v", w.asked)
 	}
 	resp, text = r.do(http.MethodPost, "/v1/channels/ci/promote", secret, body(""), asJSON)
@@ -76,7 +79,7 @@ func TestPromotion(t *testing.T) {
 	resp, text = r.do(http.MethodPost, "/v1/channels/prod/promote", secret, body(""), asJSON)
 	refused(t, "what rules refuse", resp, text, http.StatusForbidden, "one approval is missing")
 	w.err = nil
-	r.queue.builds = []builds.Build{{ID: "b1", Recipe: "web", State: builds.Done, Result: &builds.Result{Digest: digest}}}
+	strange = digest
 	resp, text = r.do(http.MethodPost, "/v1/channels/prod/promote", secret, body(""), asJSON)
 	refused(t, "built for strangers", resp, text, http.StatusForbidden, "not trusted")
 	if text := r.log.String(); !strings.Contains(text, `"audit":"promote"`) || !strings.Contains(text, `"audit":"promote refused"`) {

@@ -39,14 +39,16 @@ type memory struct {
 	submitted map[string]builds.Submission
 	logs      map[logs.Stream][]byte
 	ended     bool
-	changed   chan struct{}
-	fail      error
+	// chunk is how much of a log is given at a time.
+	chunk   int
+	changed chan struct{}
+	fail    error
 }
 
 func newMemory() *memory {
 	return &memory{
 		archives: map[string][]byte{}, published: map[string]builds.Publication{}, submitted: map[string]builds.Submission{},
-		logs: map[logs.Stream][]byte{}, changed: make(chan struct{}),
+		logs: map[logs.Stream][]byte{}, chunk: 7, changed: make(chan struct{}),
 	}
 }
 
@@ -157,7 +159,7 @@ func (m *memory) FollowLog(ctx context.Context, id string, s logs.Stream, offset
 			m.mu.Lock()
 			changed := m.changed
 			m.mu.Unlock()
-			chunk, err := m.ReadLog(ctx, id, s, offset, 7)
+			chunk, err := m.ReadLog(ctx, id, s, offset, m.chunk)
 			if err != nil || len(chunk.Data) > 0 {
 				if !yield(chunk, err) || err != nil {
 					return

@@ -9,9 +9,11 @@ import (
 	"sync"
 	"time"
 
+	semconv "go.opentelemetry.io/otel/semconv/v1.37.0"
+	"go.opentelemetry.io/otel/trace"
+
 	"ampoule/faults"
 	"ampoule/registry/server"
-	"ampoule/registry/tokens"
 	"ampoule/service/journal"
 	"ampoule/service/problem"
 	"ampoule/service/wire"
@@ -24,7 +26,8 @@ type exchange struct {
 	request *http.Request
 	answer  *server.Answer
 	// route and caller are known later than the request.
-	route, caller string
+	route  string
+	caller callerName
 	// closing is closed when the server drains.
 	closing <-chan struct{}
 }
@@ -60,7 +63,10 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		ctx = journal.In(ctx, s.Log)
 	}
 	ctx = journal.With(ctx, journal.Fields{"request": x.id})
-	r = r.WithContext(ctx)
+	if in := trace.SpanContextFromContext(ctx); in.IsSampled() {
+		ctx = journal.With(ctx, journal.Fields{"trace": in.TraceID().String()})
+	}
+	r = r.WithContext(s.watching(ctx, r, x))
 	x.request = r
 	s.setHeaders(answer.Header(), r, x.id)
 	defer func() {
@@ -69,11 +75,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		}
 		s.note(r, x, time.Since(began))
 	}()
-	switch wait := s.rates.take(s.Guard.Client(r) + " " + tokens.IDOf(server.SecretOf(r))); {
+	switch wait := s.addresses.take(s.Guard.Client(r)); {
 	case !s.Hosts.Allow(r):
 		s.refuse(answer, r, problem.OfRequest(http.StatusMisdirectedRequest, "this server does not answer for that host"))
 	case wait > 0 && !isHealth(r): // health is asked for by those who restart servers
-		s.refuse(answer, r, problem.Of(problem.Later(http.StatusTooManyRequests, wait, faults.Refused, "send fewer requests", "too many requests came from this caller")))
+		s.refuse(answer, r, problem.Of(tooMany(wait)))
 	default:
 		s.mux.ServeHTTP(answer, r)
 	}
@@ -120,12 +126,15 @@ func (s *Server) note(r *http.Request, x *exchange, took time.Duration) {
 	if x.route == "" {
 		x.route = "other"
 	}
+	span := trace.SpanFromContext(r.Context())
+	span.SetName(r.Method + " " + x.route)
+	span.SetAttributes(semconv.HTTPRoute(x.route))
 	if s.Observe != nil {
 		s.Observe(x.route, r.Method, x.answer.Status(), took)
 	}
 	e := journal.Of(r.Context()).WithFields(journal.Fields{
 		"method": r.Method, "path": short(r.URL.Path), "route": x.route, "status": x.answer.Status(), "sent": x.answer.Sent(),
-		"received": max(r.ContentLength, 0), "seconds": took.Seconds(), "client": s.Guard.Client(r), "caller": x.caller, "agent": short(r.UserAgent()),
+		"received": max(r.ContentLength, 0), "seconds": took.Seconds(), "client": s.Guard.Client(r), "caller": x.caller.String(), "agent": short(r.UserAgent()),
 	})
 	if isHealth(r) && x.answer.Status() == http.StatusOK {
 		e.Debug("answered")
@@ -143,7 +152,7 @@ func short(text string) string {
 	return text
 }
 
-// rates are how many requests callers send: a bucket for each, which fills with time.
+// rates are how many requests addresses or callers send: a bucket for each, which fills with time.
 type rates struct {
 	perSecond float64
 	now       func() time.Time

@@ -307,8 +307,12 @@ func (f *follower) run(ctx context.Context, messages func(context.Context) iter.
 				return
 			}
 		case <-rechecks.C:
-			if _, err := f.s.Guard.Check(f.x.request, server.SecretOf(f.x.request)); err != nil {
-				f.fail(ctx, err)
+			// A database that is away says nothing about the token, and gives nothing to follow.
+			if _, err := f.s.Guard.Check(f.x.request, server.SecretOf(f.x.request)); err != nil && faults.Of(err) != faults.Remote {
+				// Whoever has a newer ID token goes on with it, and others are told when they try.
+				if !access.IsOld(err) {
+					f.fail(ctx, err)
+				}
 				return
 			}
 		case <-f.s.Closing.Done():

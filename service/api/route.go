@@ -62,7 +62,7 @@ func add[I, O any](s *Server, n need, op huma.Operation, handle func(context.Con
 	huma.Register(s.api, op, func(ctx context.Context, in *I) (*O, error) {
 		caller, _ := access.CallerOf(ctx)
 		out, err := handle(ctx, caller, in)
-		if err != nil {
+		if err = s.conclude(ctx, &op, err); err != nil {
 			return nil, s.problem(ctx, err)
 		}
 		return out, nil
@@ -88,8 +88,8 @@ func (s *Server) admit(ctx huma.Context, next func(huma.Context)) {
 	if err == nil && n.verb != "" {
 		err = caller.RequireAny(n.verb)
 	}
-	x.caller = caller.Name
 	if err != nil {
+		err = s.conclude(r.Context(), ctx.Operation(), err)
 		s.refuse(w, r, s.problem(r.Context(), err))
 		return
 	}

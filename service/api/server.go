@@ -57,8 +57,18 @@ type Config struct {
 	Artifacts Artifacts
 	// Channels are those of the registry; optional.
 	Channels func(ctx context.Context) (Channels, error)
-	// Promoter writes channels; optional. See [Promoter].
+	// Promoter writes channels, Approver approves for them, and Desk looks at them; optional.
 	Promoter Promoter
+	// Trail is the audit log; optional.
+	Trail    Trail
+	Approver Approver
+	Desk     Desk
+	// Reports keeps what hosts report; optional. OwnName is the name of a repository that a host knows
+	// by an address of this server's registry; others stay as they are, and so do all if it is nil.
+	Reports Hosts
+	OwnName func(repository string) string
+	// Webhooks are the receivers of events; optional.
+	Webhooks Webhooks
 	// Pages gets what no route has; optional.
 	Pages http.Handler
 	// Registry answers below /v2/; optional.
@@ -99,10 +109,14 @@ type Server struct {
 	api      huma.API
 	routes   []route
 	archives *archives
-	rates    *rates
-	streams  chan struct{}
-	uploads  chan struct{}
+	// addresses counts requests before anything of them is believed, callers when their sender is known.
+	addresses, callers *rates
+	streams            chan struct{}
+	uploads            chan struct{}
 }
+
+// callersPerAddress is how many callers may send as fast as they may from one address.
+const callersPerAddress = 4
 
 // maxUploads bounds how many archives are taken at once: others wait.
 const maxUploads = 128
@@ -122,7 +136,7 @@ func New(c Config) *Server {
 		c.Closing = context.Background()
 	}
 	s := &Server{
-		Config: c, mux: http.NewServeMux(), archives: newArchives(c.Queue, c.Temp), rates: newRates(c.Rate),
+		Config: c, mux: http.NewServeMux(), archives: newArchives(c.Queue, c.Temp), addresses: newRates(c.Rate * callersPerAddress), callers: newRates(c.Rate),
 		streams: make(chan struct{}, c.MaxStreams), uploads: make(chan struct{}, maxUploads),
 	}
 	useProblems()
@@ -132,8 +146,11 @@ func New(c Config) *Server {
 	s.addLogs()
 	s.addArtifacts()
 	s.addChannels()
+	s.addHosts()
+	s.addWebhooks()
 	s.addAudit()
 	s.addAdmin()
+	s.addTrail()
 	s.addHealth()
 	if c.Registry != nil {
 		s.mux.Handle("/v2/", c.Registry)

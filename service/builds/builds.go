@@ -68,6 +68,10 @@ type Build struct {
 	// Limit bounds how long the build may take from when a worker takes it.
 	Limit time.Duration `json:"limit"`
 
+	// Trace is the trace that the submission belongs to, as the header traceparent has it (W3C Trace
+	// Context); empty without one.
+	Trace string `json:"-"`
+
 	// Attempt counts the leases of the build. Fence is raised with each lease and each loss of
 	// one: what is written under an older one is refused.
 	Attempt int   `json:"attempt"`
@@ -102,6 +106,9 @@ type Result struct {
 	Digest string `json:"digest,omitempty"`
 	// Reused says that the registry had the artifact, and nothing was built.
 	Reused bool `json:"reused,omitempty"`
+	// Accepted counts what the recipe accepts against a rule, of what was published: "binary" are
+	// wheels with native code that were not built here, "exception" those of the gate.
+	Accepted map[string]int `json:"accepted,omitempty"`
 	// Lock is the sha256, in hex, of the lock in the archives; empty for a build.
 	Lock string `json:"lock,omitempty"`
 	// Same says of a forced build whether the second build gave the same bits; nil for others.

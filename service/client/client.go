@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"ampoule/address"
+	"ampoule/artifact"
 	"ampoule/faults"
 	"ampoule/service/problem"
 	"ampoule/service/wire"
@@ -110,6 +111,14 @@ func pause(ctx context.Context, d time.Duration) error {
 	case <-ctx.Done():
 		return context.Cause(ctx)
 	}
+}
+
+// RegistryHost is the host of the server's registry, as references name it: the server's own.
+func (c *Client) RegistryHost() (string, error) {
+	if c.base.Path != "" {
+		return "", faults.New(faults.Usage, "name it with --registry", "the registry of %s is not where its API is: registries have no path before their names", c.base)
+	}
+	return c.base.Host, nil
 }
 
 // String is the server's address.
@@ -303,11 +312,6 @@ func (c *Client) Artifacts(ctx context.Context, name string) (a wire.Artifacts, 
 	return a, c.get(ctx, "/v1/artifacts", query, &a)
 }
 
-// Channel says what a channel names.
-func (c *Client) Channel(ctx context.Context, name, channel string) (of wire.Channel, err error) {
-	return of, c.get(ctx, "/v1/channels/"+url.PathEscape(channel), url.Values{"name": {name}}, &of)
-}
-
 // WhoAmI says whose token it is.
 func (c *Client) WhoAmI(ctx context.Context) (w wire.Who, err error) {
 	return w, c.get(ctx, "/v1/whoami", nil, &w)
@@ -316,6 +320,29 @@ func (c *Client) WhoAmI(ctx context.Context) (w wire.Who, err error) {
 // Version says what the server runs.
 func (c *Client) Version(ctx context.Context) (v wire.Version, err error) {
 	return v, c.get(ctx, "/v1/version", nil, &v)
+}
+
+// Artifact says what the server's registry has of an artifact.
+func (c *Client) Artifact(ctx context.Context, name, digest string) (d wire.Description, err error) {
+	return d, c.get(ctx, "/v1/artifacts/"+url.PathEscape(digest), url.Values{"name": {name}}, &d)
+}
+
+// Bill is an artifact's bill of materials, as it is published.
+func (c *Client) Bill(ctx context.Context, name, digest string) ([]byte, error) {
+	return c.file(ctx, call{method: http.MethodGet, path: "/v1/artifacts/" + url.PathEscape(digest) + "/sbom", query: url.Values{"name": {name}}})
+}
+
+// Diff says how two artifacts differ, each given as a name and a digest, as docs/diff.schema.json has it.
+func (c *Client) Diff(ctx context.Context, from, to [2]string) ([]byte, error) {
+	q := url.Values{"name": {from[0]}, "from": {from[1]}, "to-name": {to[0]}, "to": {to[1]}}
+	return c.file(ctx, call{method: http.MethodGet, path: "/v1/diff", query: q})
+}
+
+// Audit has a wheel looked at, and gives the report, as docs/audit.schema.json has it.
+func (c *Client) Audit(ctx context.Context, file string, wheel []byte, lint bool) ([]byte, error) {
+	q := url.Values{"file": {file}}
+	flag(q, "lint", lint)
+	return c.file(ctx, call{method: http.MethodPost, path: "/v1/audits", query: q, body: wheel, header: map[string]string{"Content-Type": artifact.WheelType}})
 }
 
 // Verdict is the gate's verdict about an artifact, in JSON.

@@ -134,7 +134,11 @@ func Outcome(b wire.Build, place func(string) string) error {
 	if !known {
 		kind = faults.Remote
 	}
-	err := faults.New(kind, "", "%s", f.Message)
+	message := f.Message
+	if b.State == "cancelled" {
+		message = "build " + b.ID + " was " + message // it says by whom
+	}
+	err := faults.New(kind, "", "%s", message)
 	for i := len(f.Hints) - 1; i >= 0; i-- {
 		err = faults.New(kind, f.Hints[i], "%w", err)
 	}

@@ -25,16 +25,38 @@ func (*LockedError) Hint() string {
 	return "stop it first, also for an upgrade; several processes need --database postgres://…"
 }
 
-// UnavailableError says that the database does not answer.
-type UnavailableError struct{ Err error }
+// UnavailableError says that the database does not answer, or takes nothing. Later it may.
+type UnavailableError struct {
+	Err error
+	// Full says that its disk is full: nothing was written.
+	Full bool
+}
 
-func (e *UnavailableError) Error() string { return "the database does not answer: " + e.Err.Error() }
+func (e *UnavailableError) Error() string {
+	if e.Full {
+		return "the disk of the database is full: " + e.Err.Error()
+	}
+	return "the database does not answer: " + e.Err.Error()
+}
 
 // Unwrap is the engine's error.
 func (e *UnavailableError) Unwrap() error { return e.Err }
 
 // Kind says whose turn it is.
-func (*UnavailableError) Kind() faults.Kind { return faults.Remote }
+func (e *UnavailableError) Kind() faults.Kind {
+	if e.Full {
+		return faults.Machine
+	}
+	return faults.Remote
+}
+
+// Hint says what to do.
+func (e *UnavailableError) Hint() string {
+	if e.Full {
+		return "make room on the disk of the database: nothing else is needed"
+	}
+	return ""
+}
 
 // URLError says that the address of a database is none. It repeats nothing of it: there may be
 // a password in it.

@@ -103,6 +103,7 @@ const (
 	// Classes: connections, and resources such as the disk.
 	connectionException   = "08"
 	insufficientResources = "53"
+	diskFull              = "53100"
 )
 
 // isConflict reports whether a transaction may succeed when it is run again.
@@ -120,14 +121,18 @@ func convert(err error) error {
 	if errors.As(err, &pg) {
 		for _, class := range []string{operatorIntervention, connectionException, insufficientResources} {
 			if strings.HasPrefix(pg.Code, class) {
-				return &UnavailableError{err}
+				return &UnavailableError{err, pg.Code == diskFull}
 			}
 		}
 		return err
 	}
+	if isFull(err) {
+		return &UnavailableError{err, true}
+	}
 	var connect *pgconn.ConnectError
-	if errors.As(err, &connect) || isBroken(err) {
-		return &UnavailableError{err}
+	// A connection that broke before is told of in pgx's own words; nothing was sent on it.
+	if errors.As(err, &connect) || isBroken(err) || pgconn.SafeToRetry(err) || errors.Is(err, pgconn.ErrConnClosed) {
+		return &UnavailableError{Err: err}
 	}
 	return err
 }

@@ -11,11 +11,12 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"syscall"
 
 	"github.com/jackc/pgx/v5"
-	"golang.org/x/sys/unix"
-	// Registers the driver.
-	_ "modernc.org/sqlite"
+	"modernc.org/sqlite"
+
+	"ampoule/system"
 )
 
 const (
@@ -43,6 +44,9 @@ func (db *DB) openSQLite(ctx context.Context, dir string) error {
 		return err
 	}
 	db.dir, db.unlock = dir, unlock
+	if err := checkWhole(dir); err != nil {
+		return err
+	}
 	db.engine, db.words = SQLite, sqliteWords(db.ahead)
 	path := filepath.Join(dir, File)
 	// What is committed is on disk: an answer that a build was accepted holds after a power loss.
@@ -57,7 +61,10 @@ func (db *DB) openSQLite(ctx context.Context, dir string) error {
 }
 
 func openFile(path string, connections int, pragmas ...string) (*sql.DB, error) {
-	values := url.Values{"_txlock": {"immediate"}, "_pragma": append([]string{"busy_timeout(10000)"}, pragmas...)}
+	return sqlOpen(path, url.Values{"_txlock": {"immediate"}, "_pragma": append([]string{"busy_timeout(10000)"}, pragmas...)}, connections)
+}
+
+func sqlOpen(path string, values url.Values, connections int) (*sql.DB, error) {
 	db, err := sql.Open("sqlite", "file:"+(&url.URL{Path: path}).EscapedPath()+"?"+values.Encode())
 	if err != nil {
 		return nil, fmt.Errorf("opening the database %s: %w", path, err)
@@ -73,8 +80,8 @@ func lock(path string) (func(), error) {
 	if err != nil {
 		return nil, fmt.Errorf("locking the data directory: %w", err)
 	}
-	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) {
+	err = system.TryLockFile(f, system.Exclusive)
+	if errors.Is(err, system.ErrHeld) {
 		holder, _ := io.ReadAll(io.LimitReader(f, 100))
 		f.Close()
 		return nil, &LockedError{Dir: filepath.Dir(path), Holder: strings.TrimSpace(string(holder))}
@@ -153,4 +160,20 @@ func (t *liteTx) SQLite() *sql.Tx { return t.tx }
 func isBroken(err error) bool {
 	var network net.Error
 	return errors.Is(err, io.ErrUnexpectedEOF) || errors.Is(err, net.ErrClosed) || errors.As(err, &network)
+}
+
+// SQLite's primary codes for a full disk, and for what else a disk refuses: https://sqlite.org/rescode.html.
+const (
+	codeFull  = 13
+	codeIO    = 10
+	codeIOSHM = codeIO | 19<<8 // SQLITE_IOERR_SHMSIZE: the index of the log cannot grow
+)
+
+// isFull reports whether SQLite had no room to write.
+func isFull(err error) bool {
+	var lite *sqlite.Error
+	if !errors.As(err, &lite) {
+		return errors.Is(err, syscall.ENOSPC)
+	}
+	return lite.Code()&0xff == codeFull || lite.Code() == codeIOSHM
 }

@@ -8,6 +8,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"ampoule/service/database"
 )
 
 // Files keeps streams as files: DIR/BUILD/STREAM.log.
@@ -20,7 +22,7 @@ func (f Files) path(build string, stream Stream) string {
 }
 
 // Append implements [Store]. A file that was removed begins anew.
-func (f Files) Append(_ context.Context, build string, stream Stream, data []byte) error {
+func (f Files) Append(_ context.Context, _ database.Tx, build string, stream Stream, data []byte) error {
 	if err := check(build, stream); err != nil {
 		return err
 	}

@@ -9,6 +9,7 @@ import (
 	"regexp"
 
 	"ampoule/faults"
+	"ampoule/service/database"
 )
 
 // Stream is one of a build's logs.
@@ -40,8 +41,10 @@ type Chunk struct {
 
 // Store keeps streams. A stream that nothing was appended to is empty.
 type Store interface {
-	// Append adds to the end of a stream. One writer appends to a stream at a time.
-	Append(ctx context.Context, build string, stream Stream, data []byte) error
+	// Append adds to the end of a stream, within a transaction that is committed if it returns nil:
+	// what was found there, such as who may write, still holds when the bytes are added. One writer
+	// appends to a stream at a time.
+	Append(ctx context.Context, tx database.Tx, build string, stream Stream, data []byte) error
 	// Read reads from an offset, max bytes at most. At the end it gives nothing. An offset
 	// behind the end is an [*OffsetError].
 	Read(ctx context.Context, build string, stream Stream, offset int64, limit int) ([]byte, error)

@@ -17,32 +17,44 @@ import (
 	"ampoule/service/logs"
 )
 
+// place is a store with the database that transactions are of.
+type place struct {
+	logs.Store
+	db *database.DB
+}
+
+// add appends in a transaction of its own.
+func (p place) add(ctx context.Context, build string, stream logs.Stream, data []byte) error {
+	return p.db.Write(ctx, func(ctx context.Context, tx database.Tx) error { return p.Append(ctx, tx, build, stream, data) })
+}
+
 // onEach runs a test on files and on the database.
-func onEach(t *testing.T, test func(t *testing.T, s logs.Store)) {
+func onEach(t *testing.T, test func(t *testing.T, s place)) {
 	t.Helper()
 	t.Parallel()
 	t.Run("files", func(t *testing.T) {
 		t.Parallel()
-		test(t, logs.Files{Dir: filepath.Join(t.TempDir(), "new")})
+		test(t, place{logs.Files{Dir: filepath.Join(t.TempDir(), "new")}, databasetest.Open(t, database.Options{Dir: t.TempDir()})})
 	})
 	t.Run("rows", func(t *testing.T) {
 		t.Parallel()
-		test(t, logs.Rows{DB: databasetest.Open(t, database.Options{Dir: t.TempDir()})})
+		db := databasetest.Open(t, database.Options{Dir: t.TempDir()})
+		test(t, place{logs.Rows{DB: db}, db})
 	})
 }
 
 // What was appended is read from every offset.
 func TestOffsets(t *testing.T) {
-	onEach(t, func(t *testing.T, s logs.Store) {
+	onEach(t, func(t *testing.T, s place) {
 		var whole []byte
 		for i := range 5 {
 			part := fmt.Appendf(nil, "line %d\n", i)
 			whole = append(whole, part...)
-			if err := s.Append(t.Context(), "b1", logs.Output, part); err != nil {
+			if err := s.add(t.Context(), "b1", logs.Output, part); err != nil {
 				t.Fatal(err)
 			}
 		}
-		if err := s.Append(t.Context(), "b1", logs.Progress, []byte("{}\n")); err != nil {
+		if err := s.add(t.Context(), "b1", logs.Progress, []byte("{}\n")); err != nil {
 			t.Fatal(err)
 		}
 		for offset := range len(whole) + 1 {
@@ -70,10 +82,10 @@ func TestOffsets(t *testing.T) {
 
 // Names lead nowhere else.
 func TestHostileNames(t *testing.T) {
-	onEach(t, func(t *testing.T, s logs.Store) {
+	onEach(t, func(t *testing.T, s place) {
 		for _, name := range []string{"", "..", "../x", "A", "a/b", "a\x00", strings.Repeat("a", 65)} {
 			var wrong *logs.StreamError
-			if err := s.Append(t.Context(), name, logs.Output, []byte("x")); !errors.As(err, &wrong) {
+			if err := s.add(t.Context(), name, logs.Output, []byte("x")); !errors.As(err, &wrong) {
 				t.Errorf("append to %q: %v", name, err)
 			}
 			if _, err := s.Read(t.Context(), name, logs.Output, 0, 1); !errors.As(err, &wrong) {
@@ -84,7 +96,7 @@ func TestHostileNames(t *testing.T) {
 			}
 		}
 		var wrong *logs.StreamError
-		if err := s.Append(t.Context(), "b1", "../output", []byte("x")); !errors.As(err, &wrong) {
+		if err := s.add(t.Context(), "b1", "../output", []byte("x")); !errors.As(err, &wrong) {
 			t.Errorf("a stream of another name: %v", err)
 		}
 	})
@@ -92,7 +104,7 @@ func TestHostileNames(t *testing.T) {
 
 // Many read one log while it is written, and each reads all of it.
 func TestManyFollow(t *testing.T) {
-	onEach(t, func(t *testing.T, s logs.Store) {
+	onEach(t, func(t *testing.T, s place) {
 		const followers, parts = 50, 40
 		line := strings.Repeat("x", 99) + "\n"
 		var wg sync.WaitGroup
@@ -110,7 +122,7 @@ func TestManyFollow(t *testing.T) {
 			})
 		}
 		for range parts {
-			if err := s.Append(t.Context(), "b1", logs.Output, []byte(line)); err != nil {
+			if err := s.add(t.Context(), "b1", logs.Output, []byte(line)); err != nil {
 				t.Error(err)
 			}
 		}
@@ -123,7 +135,7 @@ func TestManyFollow(t *testing.T) {
 func TestRemovedWhileFollowed(t *testing.T) {
 	t.Parallel()
 	s := logs.Files{Dir: t.TempDir()}
-	if err := s.Append(t.Context(), "b1", logs.Output, []byte("before\n")); err != nil {
+	if err := s.Append(t.Context(), nil, "b1", logs.Output, []byte("before\n")); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.RemoveAll(filepath.Join(s.Dir, "b1")); err != nil {
@@ -133,7 +145,7 @@ func TestRemovedWhileFollowed(t *testing.T) {
 	if _, err := s.Read(t.Context(), "b1", logs.Output, 7, 10); !errors.As(err, &gone) {
 		t.Errorf("removed: %v", err)
 	}
-	if err := s.Append(context.WithoutCancel(t.Context()), "b1", logs.Output, []byte("after\n")); err != nil {
+	if err := s.Append(t.Context(), nil, "b1", logs.Output, []byte("after\n")); err != nil {
 		t.Fatal(err)
 	}
 	if got, err := s.Read(t.Context(), "b1", logs.Output, 0, 10); string(got) != "after\n" || err != nil {

@@ -12,22 +12,19 @@ type Rows struct{ DB *database.DB }
 
 var _ Store = Rows{}
 
-// sizeOf is where the stream ends, as SQL.
-const sizeOf = "SELECT coalesce(max(start_at + length(data)), 0) FROM log_parts WHERE build = $1 AND stream = $2"
+// sizeOf is where the stream ends, as SQL: where its last part does. Only that is read.
+const sizeOf = "SELECT coalesce((SELECT start_at + length(data) FROM log_parts WHERE build = $1 AND stream = $2 ORDER BY start_at DESC LIMIT 1), 0)"
 
 // Append implements [Store].
-func (r Rows) Append(ctx context.Context, build string, stream Stream, data []byte) error {
+func (r Rows) Append(ctx context.Context, tx database.Tx, build string, stream Stream, data []byte) error {
 	if err := check(build, stream); err != nil || len(data) == 0 {
 		return err
 	}
-	err := r.DB.Write(ctx, func(ctx context.Context, tx database.Tx) error {
-		var size int64
-		if err := tx.QueryRow(ctx, sizeOf, build, stream).Scan(&size); err != nil {
-			return err
-		}
-		_, err := tx.Exec(ctx, "INSERT INTO log_parts (build, stream, start_at, data) VALUES ($1, $2, $3, $4)", build, stream, size, data)
-		return err
-	})
+	var size int64
+	err := tx.QueryRow(ctx, sizeOf, build, stream).Scan(&size)
+	if err == nil {
+		_, err = tx.Exec(ctx, "INSERT INTO log_parts (build, stream, start_at, data) VALUES ($1, $2, $3, $4)", build, stream, size, data)
+	}
 	if err != nil {
 		return fmt.Errorf("writing log of build %s: %w", build, err)
 	}

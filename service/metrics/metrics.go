@@ -46,6 +46,7 @@ type Metrics struct {
 	refused  *prometheus.CounterVec
 	docker   *prometheus.CounterVec
 	requests *prometheus.HistogramVec
+	accepted *prometheus.CounterVec
 }
 
 // New makes metrics of which nothing is counted yet. Version is the program's.
@@ -60,6 +61,7 @@ func New(version string) *Metrics {
 		refused:  counter("verdict_failures_total", "Findings for which the gate refused a tree, by check.", "check"),
 		docker:   counter("docker_errors_total", "Errors of the sandbox engine, by operation. A step that ends with a code of its own is none.", "operation"),
 		requests: histogram("http_request_duration_seconds", "How long answers took, by route, method and the first digit of the status.", requestBuckets, "route", "method", "status"),
+		accepted: counter("acceptances_total", "What recipes of published artifacts accept against a rule: binary are wheels that were not built here, exception those of the gate.", "what"),
 		fetched: prometheus.NewCounter(prometheus.CounterOpts{
 			Namespace: namespace, Name: "fetched_bytes_total", Help: "Bytes of inputs that were downloaded.",
 		}),
@@ -68,7 +70,7 @@ func New(version string) *Metrics {
 		Namespace: namespace, Name: "info", Help: "1, with the program's version.", ConstLabels: prometheus.Labels{"version": version},
 	})
 	info.Set(1)
-	m.registry.MustRegister(m.builds, m.waits, m.failures, m.steps, m.hits, m.fetched, m.refused, m.docker, m.requests, info,
+	m.registry.MustRegister(m.builds, m.waits, m.failures, m.steps, m.hits, m.fetched, m.refused, m.docker, m.requests, m.accepted, info,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
@@ -108,12 +110,17 @@ type Build struct {
 	Waited, Took time.Duration
 	// Err is why it failed; nil otherwise.
 	Err error
+	// Accepted is as in [builds.Result].
+	Accepted map[string]int
 }
 
 // Ended counts a build.
 func (m *Metrics) Ended(b Build) {
 	m.builds.WithLabelValues(b.Kind, b.State).Observe(b.Took.Seconds())
 	m.waits.WithLabelValues(b.Kind).Observe(b.Waited.Seconds())
+	for what, n := range b.Accepted {
+		m.accepted.WithLabelValues(what).Add(float64(n))
+	}
 	if b.Err == nil {
 		return
 	}

@@ -28,7 +28,7 @@ func (c *counting) Run(ctx context.Context, job queue.Job) (builds.Result, error
 	if !counts {
 		return result, err
 	}
-	ended := Build{Kind: string(job.Build.Kind), State: string(state), Took: time.Since(begun)}
+	ended := Build{Kind: string(job.Build.Kind), State: string(state), Took: time.Since(begun), Accepted: result.Accepted}
 	if state == builds.Failed {
 		ended.Err = err
 	}
@@ -63,8 +63,8 @@ type Stats interface {
 	Stats(ctx context.Context) (builds.Stats, error)
 }
 
-// WatchQueue asks a queue for its state each time that somebody reads.
-func (m *Metrics) WatchQueue(q Stats) {
+// WatchQueue asks a queue for its state, and for hosts, each time that somebody reads. Hosts may be nil.
+func (m *Metrics) WatchQueue(q Stats, hosts func(context.Context) (map[Host]int, error)) {
 	m.Watch(func(ctx context.Context) (State, error) {
 		stats, err := q.Stats(ctx)
 		if err != nil {
@@ -75,6 +75,9 @@ func (m *Metrics) WatchQueue(q Stats) {
 		for name, n := range stats.States {
 			state.Unfinished[string(name)] = n
 		}
-		return state, nil
+		if hosts != nil {
+			state.Hosts, err = hosts(ctx)
+		}
+		return state, err
 	})
 }

@@ -23,7 +23,7 @@ type run struct {
 func (r run) Run(ctx context.Context, _ queue.Job) (builds.Result, error) {
 	progress.Start(ctx, progress.StageSeal, "").End(nil)
 	r.end()
-	return builds.Result{Digest: "sha256:1"}, r.err
+	return builds.Result{Digest: "sha256:1", Accepted: map[string]int{"binary": 2}}, r.err
 }
 
 // ear counts what it is told.
@@ -72,6 +72,9 @@ func TestRunner(t *testing.T) {
 				t.Errorf("the worker heard of %d events", heard.events)
 			}
 			text := read(t, m)
+			if test.want != "" && !strings.Contains(text, `ampoule_acceptances_total{what="binary"} 2`) {
+				t.Errorf("what was accepted is not counted: %s", text)
+			}
 			if test.want == "" {
 				if strings.Contains(text, "ampoule_build_duration_seconds_count") {
 					t.Error("a build that goes on elsewhere is counted")
@@ -90,6 +93,9 @@ func (c counted) Stats(context.Context) (builds.Stats, error) { return builds.St
 func TestWatchQueue(t *testing.T) {
 	t.Parallel()
 	m := metrics.New("")
-	m.WatchQueue(counted{States: map[builds.State]int{builds.Gating: 2}, Oldest: time.Minute, Workers: 3})
-	want(t, read(t, m), `ampoule_queue_builds{state="queued"} 0`, `ampoule_queue_builds{state="gating"} 2`, `ampoule_queue_oldest_seconds 60`, `ampoule_workers 3`)
+	m.WatchQueue(counted{States: map[builds.State]int{builds.Gating: 2}, Oldest: time.Minute, Workers: 3}, func(context.Context) (map[metrics.Host]int, error) {
+		return map[metrics.Host]int{{Channel: "web:prod", State: "fell back"}: 2}, nil
+	})
+	want(t, read(t, m), `ampoule_queue_builds{state="queued"} 0`, `ampoule_queue_builds{state="gating"} 2`, `ampoule_queue_oldest_seconds 60`, `ampoule_workers 3`,
+		`ampoule_hosts{channel="web:prod",state="fell back"} 2`)
 }

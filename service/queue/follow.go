@@ -5,6 +5,7 @@ import (
 	"iter"
 	"time"
 
+	"ampoule/service/database"
 	"ampoule/service/logs"
 )
 
@@ -29,13 +30,18 @@ func (q *Queue) ReadLog(ctx context.Context, id string, stream logs.Stream, offs
 const lookLog = 500 * time.Millisecond
 
 // FollowLog gives a build's log from an offset, what comes too, until the build has ended. The
-// last chunk has End, and may be empty.
+// last chunk has End, and may be empty. A database that is away is waited for. Followers share the data of
+// chunks: none changes it.
 func (q *Queue) FollowLog(ctx context.Context, id string, stream logs.Stream, offset int64) iter.Seq2[logs.Chunk, error] {
 	return func(yield func(logs.Chunk, error) bool) {
 		changed, leave := q.hub.watch(logTopic(id))
 		defer leave()
+		var away outage
 		for {
-			chunk, err := q.ReadLog(ctx, id, stream, offset, logs.MaxRead)
+			chunk, err := q.readShared(ctx, id, stream, offset)
+			if away.over(ctx, err) {
+				continue
+			}
 			if err != nil {
 				yield(logs.Chunk{}, err)
 				return
@@ -47,7 +53,7 @@ func (q *Queue) FollowLog(ctx context.Context, id string, stream logs.Stream, of
 			if len(chunk.Data) > 0 {
 				continue
 			}
-			if err := waitFor(ctx, changed, lookLog); err != nil {
+			if err := waitFor(ctx, changed, untilLook()); err != nil {
 				yield(logs.Chunk{}, err)
 				return
 			}
@@ -55,11 +61,15 @@ func (q *Queue) FollowLog(ctx context.Context, id string, stream logs.Stream, of
 	}
 }
 
-// appendLog adds to a build's log, and wakes who follows it in this process.
-func (q *Queue) appendLog(ctx context.Context, id string, stream logs.Stream, data []byte) error {
-	if err := q.logs.Append(ctx, id, stream, data); err != nil {
-		return err
+// appendLog adds to the log of the lease's build, and wakes who follows it in this process. As
+// all that a worker writes it is refused when the lease has ended: the log is another worker's
+// then, whose lease cannot begin while this one appends.
+func (l *Lease) appendLog(ctx context.Context, stream logs.Stream, data []byte) error {
+	err := l.change(ctx, "writing the log of", func(ctx context.Context, tx database.Tx, r *row) error {
+		return l.q.logs.Append(ctx, tx, r.ID, stream, data)
+	})
+	if err == nil {
+		l.q.hub.grown(l.Build.ID)
 	}
-	q.hub.grown(id)
-	return nil
+	return err
 }

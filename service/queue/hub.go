@@ -2,6 +2,8 @@ package queue
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 
@@ -27,6 +29,9 @@ type hub struct {
 	mu      sync.Mutex
 	waiting map[string]map[chan struct{}]bool
 	idle    chan struct{}
+	// untold are builds that changed, of which other processes were not told yet; tell wakes who does.
+	untold map[string]bool
+	tell   chan struct{}
 
 	once      sync.Once
 	cancel    context.CancelFunc
@@ -34,11 +39,12 @@ type hub struct {
 }
 
 func newHub(db *database.DB) *hub {
-	h := &hub{db: db, waiting: map[string]map[chan struct{}]bool{}, idle: make(chan struct{}, 1), cancel: func() {}}
+	h := &hub{db: db, waiting: map[string]map[chan struct{}]bool{}, idle: make(chan struct{}, 1), tell: make(chan struct{}, 1), cancel: func() {}}
 	if db.Pool() != nil {
 		ctx, cancel := context.WithCancel(context.Background())
 		h.cancel = cancel
 		h.listening.Go(func() { h.listen(ctx) })
+		h.listening.Go(func() { h.telling(ctx) })
 	}
 	return h
 }
@@ -61,14 +67,48 @@ func (h *hub) watch(id string) (changed <-chan struct{}, leave func()) {
 	}
 }
 
-// announce tells of a change of a build when its transaction is committed.
-func (h *hub) announce(ctx context.Context, tx database.Tx, id string) error {
-	tx.OnCommit(func() { h.changed(id) })
-	if tx.Postgres() == nil {
-		return nil
+// announce tells of a change of a build when its transaction is committed: this process at once,
+// others by PostgreSQL. They are not told within the transaction: PostgreSQL has transactions that notify
+// wait for each other until they are on disk.
+func (h *hub) announce(tx database.Tx, id string) {
+	tx.OnCommit(func() {
+		h.changed(id)
+		if tx.Postgres() == nil {
+			return
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if h.untold == nil {
+			h.untold = map[string]bool{}
+		}
+		h.untold[id] = true
+		signal(h.tell)
+	})
+}
+
+// tellEvery is how long changes are collected of which other processes are told in one go.
+const tellEvery = 20 * time.Millisecond
+
+// telling tells other processes of changes. What cannot be told is lost: they look by themselves.
+func (h *hub) telling(ctx context.Context) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-h.tell:
+		}
+		h.mu.Lock()
+		ids := slices.Collect(maps.Keys(h.untold))
+		h.untold = nil
+		h.mu.Unlock()
+		// Nobody waits for the disk here.
+		_, _ = h.db.Pool().Exec(ctx, "WITH fast AS (SELECT set_config('synchronous_commit', 'off', true)) SELECT pg_notify($1, id) FROM fast, unnest($2::text[]) AS id", channel, ids)
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(tellEvery):
+		}
 	}
-	_, err := tx.Exec(ctx, "SELECT pg_notify($1, $2)", channel, id)
-	return err
 }
 
 // changed wakes who waits for a build.

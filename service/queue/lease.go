@@ -29,7 +29,7 @@ type Lease struct {
 }
 
 // Lease gives a worker the queued build that comes next among those that it can take: by
-// priority, then by age. Found is false where there is none.
+// priority, then by turns of callers, then by age. Found is false where there is none.
 func (q *Queue) Lease(ctx context.Context, worker string, able Able) (_ *Lease, found bool, err error) {
 	lease := &Lease{q: q, token: newID("", "")}
 	err = q.db.Write(ctx, func(ctx context.Context, tx database.Tx) error {
@@ -58,29 +58,47 @@ func (q *Queue) Lease(ctx context.Context, worker string, able Able) (_ *Lease, 
 
 // next is the build that comes next; nil where there is none.
 func (q *Queue) next(ctx context.Context, tx database.Tx, able Able) (*row, error) {
-	platforms, args := placeholders(1, able.Platforms)
-	labels, more := placeholders(1+len(args), able.Labels)
-	wanted := ""
-	if len(more) > 0 {
-		wanted = " AND l.label NOT IN (" + labels + ")"
-	}
-	r, err := scanRow(tx.QueryRow(ctx, `SELECT `+columns+` FROM builds WHERE state = 'queued' AND available <= {now} AND platform IN (`+platforms+`)
-		AND NOT EXISTS (SELECT 1 FROM build_labels l WHERE l.build = builds.id`+wanted+`)
-		ORDER BY priority DESC, created, id LIMIT 1 {skip}`, append(args, more...)...))
+	text, args := nextQuery(able)
+	r, err := scanRow(tx.QueryRow(ctx, text, args...))
 	if isNoRow(err) {
 		return nil, nil
 	}
 	return &r, err
 }
 
+// nextQuery asks for the build that comes next. An index has its order: however many are queued, it
+// reads the first that fits.
+func nextQuery(able Able) (text string, args []any) {
+	platforms, args := placeholders(1, able.Platforms)
+	labels, more := placeholders(1+len(args), able.Labels)
+	wanted := ""
+	if len(more) > 0 {
+		wanted = " AND l.label NOT IN (" + labels + ")"
+	}
+	return `SELECT ` + columns + ` FROM builds WHERE state = 'queued' AND available <= {now} AND platform IN (` + platforms + `)
+		AND NOT EXISTS (SELECT 1 FROM build_labels l WHERE l.build = builds.id` + wanted + `)
+		ORDER BY priority DESC, turn, created, id LIMIT 1 {skip}`, append(args, more...)
+}
+
 // hold locks the row of the lease's build, if it is still the lease's.
 func (l *Lease) hold(ctx context.Context, tx database.Tx) (*row, error) {
 	r, err := lockRow(ctx, tx, l.Build.ID)
 	var gone *builds.NotFoundError
-	if errors.As(err, &gone) || err == nil && (r.Fence != l.Build.Fence || r.token != l.token || !r.State.Running()) {
+	if errors.As(err, &gone) {
 		return nil, l.fenced()
 	}
+	if err == nil {
+		err = l.own(r)
+	}
 	return r, err
+}
+
+// own is nil if a row is the lease's.
+func (l *Lease) own(r *row) error {
+	if r.Fence != l.Build.Fence || r.token != l.token || !r.State.Running() {
+		return l.fenced()
+	}
+	return nil
 }
 
 func (l *Lease) fenced() error { return &builds.FenceError{ID: l.Build.ID, Fence: l.Build.Fence} }
@@ -106,17 +124,37 @@ func (l *Lease) change(ctx context.Context, doing string, do func(context.Contex
 func (l *Lease) Heartbeat(ctx context.Context) error {
 	var order error
 	err := l.change(ctx, "keeping", func(ctx context.Context, tx database.Tx, r *row) error {
-		order = nil
-		switch {
-		case r.cancelledBy != "":
-			order = &builds.CancelledError{By: r.cancelledBy}
-		case r.at().Sub(r.Started) > r.Limit:
-			order = &builds.LimitError{Limit: r.Limit}
-		}
+		order = orderOf(r)
 		r.Heartbeat, r.LeaseUntil = r.at(), r.at().Add(l.q.config.Lease)
 		return l.q.save(ctx, tx, r, nil)
 	})
 	return errors.Join(err, order)
+}
+
+// orderOf is what the queue wants of who has a build; nil where it shall go on.
+func orderOf(r *row) error {
+	switch {
+	case r.cancelledBy != "":
+		return &builds.CancelledError{By: r.cancelledBy}
+	case r.at().Sub(r.Started) > r.Limit:
+		return &builds.LimitError{Limit: r.Limit}
+	}
+	return nil
+}
+
+// look reads what [Lease.Heartbeat] would answer, and writes nothing: most changes of a build are its
+// worker's own.
+func (l *Lease) look(ctx context.Context) error {
+	return l.q.db.Read(ctx, func(ctx context.Context, q database.Querier) error {
+		r, err := readRow(ctx, q, l.Build.ID, "")
+		if err == nil {
+			err = l.own(r)
+		}
+		if err == nil {
+			err = orderOf(r)
+		}
+		return err
+	})
 }
 
 // Move tells how far the build is. A state that it has passed changes nothing.
@@ -168,6 +206,11 @@ func (q *Queue) claim(ctx context.Context, tx database.Tx, r *row, digest string
 		}
 		if p.Digest != digest {
 			return &builds.TakenError{Key: r.Key, Published: p.Digest, Offered: digest}
+		}
+		// Who asks for the key is answered with a build that there still is.
+		_, err = tx.Exec(ctx, "UPDATE publications SET build = $2 WHERE build_key = $1 AND NOT EXISTS (SELECT 1 FROM builds b WHERE b.id = publications.build)", r.Key, r.ID)
+		if err != nil {
+			return fmt.Errorf("writing the publication of %s: %w", r.Key, err)
 		}
 	}
 	r.claimed = true

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"syscall"
 	"testing"
@@ -12,9 +13,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/builder/progress"
 	"ampoule/service/builds"
 	"ampoule/service/database"
 	"ampoule/service/database/databasetest"
+	"ampoule/service/logs"
 )
 
 // wipe removes what a standby has not got.
@@ -95,6 +98,7 @@ func TestFence(t *testing.T) {
 			"cancelled": func() error { return zombie.Cancelled(t.Context(), errors.New("x")) },
 			"release":   func() error { return zombie.Release(t.Context()) },
 			"give up":   func() error { return zombie.GiveUp(t.Context(), syscall.ENOSPC) },
+			"log":       func() error { return zombie.appendLog(t.Context(), logs.Output, []byte("zombie\n")) },
 		}
 		for _, when := range []string{"queued", "another's", "ended"} {
 			var l *Lease
@@ -119,8 +123,39 @@ func TestFence(t *testing.T) {
 				t.Errorf("%s: a zombie has changed (-before +after):\n%s", when, diff)
 			}
 		}
+		if log := readLog(t, q, id, logs.Output); log != "" {
+			t.Errorf("a zombie has written %q", log)
+		}
 		if p, _, err := q.Published(t.Context(), keyOf(1)); p.Digest != digestOf(keyOf(1)) || err != nil {
 			t.Errorf("published: %+v, %v", p, err)
+		}
+	})
+}
+
+// What a worker tells whose lease is over is in no log: another one writes it.
+func TestZombieTellsNothing(t *testing.T) {
+	onEach(t, func(t *testing.T, db *database.DB) {
+		q := open(t, db, Config{})
+		id := submit(t, q, team, ask(1)).Build.ID
+		zombie := newTeller(t.Context(), q, lease(t, q, "zombie"), journal(t.Output()))
+		tell := func(to *teller, text string) {
+			to.Observe(progress.Event{Stage: progress.StageInterpreter, Kind: progress.Told, Message: text})
+		}
+		tell(zombie, "before")
+		zombie.flush(false)
+		lose(t, q)
+		second := newTeller(t.Context(), q, lease(t, q, "second"), journal(t.Output()))
+		tell(second, "after")
+		tell(zombie, "of a zombie")
+		zombie.close()
+		second.close()
+		finish(t, second.l)
+		log := readLog(t, q, id, logs.Output)
+		if !strings.Contains(log, "before\n") || !strings.Contains(log, "after\n") || strings.Contains(log, "of a zombie\n") || !zombie.fenced || second.fenced {
+			t.Errorf("%q", log)
+		}
+		if events := readLog(t, q, id, logs.Progress); strings.Contains(events, "of a zombie") {
+			t.Errorf("%q", events)
 		}
 	})
 }

@@ -159,17 +159,21 @@ func waitFor(ctx context.Context, changed <-chan struct{}, look time.Duration) e
 }
 
 // Follow gives a build's events behind one, those to come too, until the build has ended.
-// Without a build the error is a [*builds.NotFoundError].
+// Without a build the error is a [*builds.NotFoundError]. A database that is away is waited for.
 func (q *Queue) Follow(ctx context.Context, id string, after int64) iter.Seq2[builds.Event, error] {
 	return func(yield func(builds.Event, error) bool) {
 		changed, leave := q.hub.watch(id)
 		defer leave()
+		var away outage
 		for {
 			// The state before the events: those of a build that has ended are all there.
 			b, err := q.Get(ctx, id)
 			var events []builds.Event
 			if err == nil {
 				events, err = q.Events(ctx, id, after, 0)
+			}
+			if away.over(ctx, err) {
+				continue
 			}
 			if err != nil {
 				yield(builds.Event{}, err)

@@ -9,6 +9,7 @@ import (
 
 	"ampoule/service/builds"
 	"ampoule/service/database"
+	"ampoule/service/logs"
 )
 
 const (
@@ -61,26 +62,43 @@ func (q *Queue) Maintain(ctx context.Context, log *logrus.Entry) {
 	}
 }
 
-// Clean removes builds that ended longer ago than [Config.Keep], with their logs, archives that
-// no build names, and workers that were not seen for a day. Publications stay.
+// Clean removes builds that ended longer ago than [Config.Keep] with all that belongs to them,
+// logs of those that ended longer ago than [Config.KeepLogs], archives that no build names, and
+// workers that were not seen for a day. Publications stay, and it has nothing to do with the
+// registry. What was removed is logged.
 func (q *Queue) Clean(ctx context.Context) error {
-	for q.config.Keep > 0 {
-		n, err := q.cleanBuilds(ctx)
-		if err != nil {
-			return fmt.Errorf("removing old builds: %w", err)
-		}
-		if n < cleanAtOnce {
-			break
-		}
+	removed, err := q.cleanOld(ctx, q.config.Keep, "ended IS NOT NULL", q.cleanBuild)
+	if err != nil {
+		return fmt.Errorf("removing old builds: %w", err)
 	}
+	logs, err := q.cleanOld(ctx, q.config.KeepLogs, "ended IS NOT NULL AND logs_removed IS NULL", q.cleanLog)
+	if err != nil {
+		return fmt.Errorf("removing old logs: %w", err)
+	}
+	archives, err := q.cleanStray(ctx)
+	if err != nil {
+		return fmt.Errorf("removing what nobody needs: %w", err)
+	}
+	if removed+logs+archives > 0 {
+		q.config.Log(ctx).WithFields(logrus.Fields{"builds": removed, "logs": logs, "archives": archives}).Info("removed what was kept long enough")
+	}
+	return nil
+}
+
+// cleanStray removes what no build names any more, and returns how many archives that were.
+func (q *Queue) cleanStray(ctx context.Context) (archives int, err error) {
 	stray := strayFor.Microseconds()
-	err := q.db.Write(ctx, func(ctx context.Context, tx database.Tx) error {
+	err = q.db.Write(ctx, func(ctx context.Context, tx database.Tx) error {
+		n, err := tx.Exec(ctx, `DELETE FROM archives WHERE used < {now} - $1 AND NOT EXISTS (SELECT 1 FROM builds b WHERE b.archive = archives.sum)
+			AND NOT EXISTS (SELECT 1 FROM builds b WHERE b.kind = 'lock' AND b.result LIKE '%' || archives.sum || '%')`, stray)
+		if err != nil {
+			return err
+		}
+		archives = int(n)
 		for _, one := range []struct {
 			text string
 			args []any
 		}{
-			{`DELETE FROM archives WHERE used < {now} - $1 AND NOT EXISTS (SELECT 1 FROM builds b WHERE b.archive = archives.sum
-				OR b.kind = 'lock' AND b.result LIKE '%' || archives.sum || '%')`, []any{stray}},
 			{"DELETE FROM archive_parts WHERE NOT EXISTS (SELECT 1 FROM archives a WHERE a.sum = archive_parts.sum)", nil},
 			{"DELETE FROM workers WHERE seen < {now} - $1", []any{stray}},
 		} {
@@ -90,33 +108,65 @@ func (q *Queue) Clean(ctx context.Context) error {
 		}
 		return nil
 	})
-	if err != nil {
-		return fmt.Errorf("removing what nobody needs: %w", err)
-	}
-	return nil
+	return archives, err
 }
 
-func (q *Queue) cleanBuilds(ctx context.Context) (int, error) {
-	var old []string
-	err := q.db.Read(ctx, func(ctx context.Context, query database.Querier) error {
-		old = nil
-		return database.Each(ctx, query, "SELECT id FROM builds WHERE ended < {now} - $1 LIMIT $2", []any{q.config.Keep.Microseconds(), cleanAtOnce},
+// cleanOld does something to each build that ended longer ago than a time, and returns how many
+// they were. Afterwards the condition, as SQL, is not theirs any more. The time 0 is for ever.
+func (q *Queue) cleanOld(ctx context.Context, keep time.Duration, which string, do func(ctx context.Context, id string) error) (total int, err error) {
+	for keep > 0 {
+		old, err := q.old(ctx, keep, which)
+		if err != nil {
+			return total, err
+		}
+		for _, id := range old {
+			if err := do(ctx, id); err != nil {
+				return total, err
+			}
+			total++
+		}
+		if len(old) < cleanAtOnce {
+			break
+		}
+	}
+	return total, nil
+}
+
+// old lists some builds that ended longer ago than a time.
+func (q *Queue) old(ctx context.Context, keep time.Duration, which string) (ids []string, err error) {
+	err = q.db.Read(ctx, func(ctx context.Context, query database.Querier) error {
+		ids = nil
+		return database.Each(ctx, query, "SELECT id FROM builds WHERE "+which+" AND ended < {now} - $1 ORDER BY ended LIMIT $2", []any{keep.Microseconds(), cleanAtOnce},
 			func(from database.Row) error {
 				var id string
 				err := from.Scan(&id)
-				old = append(old, id)
+				ids = append(ids, id)
 				return err
 			})
 	})
-	for _, id := range old {
-		if err == nil {
-			err = q.logs.Remove(ctx, id)
-		}
-		if err == nil {
-			err = q.forget(ctx, id)
-		}
+	return ids, err
+}
+
+// cleanBuild removes a build and its logs.
+func (q *Queue) cleanBuild(ctx context.Context, id string) error {
+	if err := q.logs.Remove(ctx, id); err != nil {
+		return err
 	}
-	return len(old), err
+	return q.forget(ctx, id)
+}
+
+// cleanLog removes the logs of a build. What is left says so.
+func (q *Queue) cleanLog(ctx context.Context, id string) error {
+	if err := q.logs.Remove(ctx, id); err != nil {
+		return err
+	}
+	return q.db.Write(ctx, func(ctx context.Context, tx database.Tx) error {
+		n, err := tx.Exec(ctx, "UPDATE builds SET logs_removed = {now} WHERE id = $1", id)
+		if err != nil || n == 0 { // the build is gone, too
+			return err
+		}
+		return q.logs.Append(ctx, tx, id, logs.Output, []byte(logs.Line("build", fmt.Sprintf("the log was removed: it is kept for %s", q.config.KeepLogs))))
+	})
 }
 
 // forget removes the rows of a build.
@@ -134,20 +184,10 @@ func (q *Queue) forget(ctx context.Context, id string) error {
 	})
 }
 
-type logKey struct{}
-
-// WithLog returns a context whose changes of builds are logged there.
-func WithLog(ctx context.Context, log *logrus.Entry) context.Context {
-	return context.WithValue(ctx, logKey{}, log)
-}
-
-// logEvent logs a change, where the context has a log.
-func (q *Queue) logEvent(ctx context.Context, r *row, e builds.Event) {
-	log, ok := ctx.Value(logKey{}).(*logrus.Entry)
-	if !ok {
-		return
-	}
-	log.WithFields(logrus.Fields{
-		"build": r.ID, "recipe": r.Recipe, "key": r.Key, "caller": r.Caller, "from": e.From, "state": r.State, "fence": r.Fence, "who": e.Who,
-	}).Info("build " + string(e.What))
+// logEvent logs a change when it is committed.
+func (q *Queue) logEvent(ctx context.Context, tx database.Tx, r *row, e builds.Event) {
+	entry := q.config.Log(ctx).WithFields(logrus.Fields{
+		"build": r.ID, "recipe": r.Recipe, "key": r.Key, "caller": r.Caller, "from": e.From, "state": r.State, "fence": r.Fence, "attempt": r.Attempt, "who": e.Who,
+	})
+	tx.OnCommit(func() { entry.Info("build " + string(e.What)) })
 }

@@ -4,9 +4,14 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
+	"strconv"
+	"strings"
 	"testing"
 	"time"
+
+	"github.com/sirupsen/logrus"
 
 	"ampoule/service/builds"
 	"ampoule/service/database"
@@ -64,7 +69,7 @@ func TestClean(t *testing.T) {
 		s.Archive = sum
 		old := submit(t, q, team, s).Build.ID
 		l := lease(t, q, "w")
-		must(t, q.appendLog(t.Context(), old, logs.Output, []byte("x\n")))
+		must(t, l.appendLog(t.Context(), logs.Output, []byte("x\n")))
 		finish(t, l)
 		fresh := submit(t, q, team, ask(2)).Build.ID
 		change(t, db, "UPDATE archives SET used = used - $1", (2 * strayFor).Microseconds())
@@ -88,9 +93,93 @@ func TestClean(t *testing.T) {
 		if _, found, err := q.Published(t.Context(), keyOf(1)); !found || err != nil {
 			t.Errorf("its key: %t, %v", found, err)
 		}
-		if a := submit(t, q, team, ask(1)); a.Published || a.Build.State != builds.Queued {
-			t.Errorf("asked for again: %+v", a)
+		for _, table := range []string{"submissions", "events", "build_labels", "archive_parts", "log_parts"} {
+			var left int
+			must(t, db.Read(t.Context(), func(ctx context.Context, query database.Querier) error {
+				where := " WHERE build = $1"
+				if table == "archive_parts" {
+					where = " WHERE sum <> $1"
+				}
+				return query.QueryRow(ctx, "SELECT count(*) FROM "+table+where, old).Scan(&left)
+			}))
+			if left != 0 {
+				t.Errorf("%d rows of %s are left", left, table)
+			}
 		}
+		// The key's build is gone: another one answers for it, and from then on it is the key's.
+		again := submit(t, q, team, ask(1))
+		if again.Published || again.Build.State != builds.Queued {
+			t.Errorf("asked for again: %+v", again)
+		}
+		change(t, db, "UPDATE builds SET priority = 100 WHERE id = $1", again.Build.ID)
+		finish(t, lease(t, q, "w"))
+		if a := submit(t, q, team, ask(1)); !a.Published || a.Build.ID != again.Build.ID {
+			t.Errorf("asked for once more: %+v", a)
+		}
+	})
+}
+
+// What is committed is logged, with the build's fields; what is not is not.
+func TestTransitionsAreLogged(t *testing.T) {
+	onEach(t, func(t *testing.T, db *database.DB) {
+		var out bytes.Buffer
+		log := journal(&out)
+		q := open(t, db, Config{Log: func(context.Context) *logrus.Entry { return log }})
+		id := submit(t, q, team, ask(1)).Build.ID
+		l := lease(t, q, "w")
+		err := l.change(t.Context(), "trying", func(ctx context.Context, tx database.Tx, r *row) error {
+			return errors.Join(q.move(ctx, tx, r, builds.Gating), errDamaged)
+		})
+		if !errors.Is(err, errDamaged) {
+			t.Error(err)
+		}
+		finish(t, l)
+		var got []string
+		for line := range strings.Lines(out.String()) {
+			for _, field := range []string{"build=" + id, "recipe=recipe-1", "key=" + strconv.Quote(keyOf(1)), "caller=team"} {
+				if !strings.Contains(line, field) {
+					t.Errorf("%q lacks %s", line, field)
+				}
+			}
+			_, what, _ := strings.Cut(line, "msg=")
+			got = append(got, strings.Join(strings.Fields(what)[:2], " "))
+		}
+		if want := `["build submitted" "build leased" "build moved" "build published" "build ended"]`; fmt.Sprint(got) != want {
+			t.Errorf("%s, want %s", got, want)
+		}
+	})
+}
+
+// Logs may be kept shorter than builds. What is read of them then says so, and it is done once.
+func TestCleanLogs(t *testing.T) {
+	onEach(t, func(t *testing.T, db *database.DB) {
+		q := open(t, db, Config{KeepLogs: time.Hour})
+		old, fresh := submit(t, q, team, ask(1)).Build.ID, submit(t, q, team, ask(2)).Build.ID
+		for range 2 {
+			l := lease(t, q, "w")
+			must(t, l.appendLog(t.Context(), logs.Output, []byte("x\n")))
+			finish(t, l)
+		}
+		change(t, db, "UPDATE builds SET ended = ended - $1 WHERE id = $2", (2 * time.Hour).Microseconds(), old)
+		for range 2 {
+			must(t, q.Clean(t.Context()))
+		}
+		if b := get(t, q, old); b.State != builds.Done {
+			t.Errorf("%+v", b)
+		}
+		if got := readLog(t, q, old, logs.Output); got != "build | the log was removed: it is kept for 1h0m0s\n" {
+			t.Errorf("its log: %q", got)
+		}
+		if got := readLog(t, q, fresh, logs.Output); got != "x\n" {
+			t.Errorf("another one's log: %q", got)
+		}
+		must(t, db.Read(t.Context(), func(ctx context.Context, query database.Querier) error {
+			rows, err := q.old(ctx, time.Hour, "logs_removed IS NULL")
+			if len(rows) != 0 {
+				t.Errorf("removed again and again: %v", rows)
+			}
+			return err
+		}))
 	})
 }
 

@@ -17,10 +17,14 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"time"
+
+	"github.com/sirupsen/logrus"
+	"golang.org/x/sync/singleflight"
 
 	"ampoule/service/builds"
 	"ampoule/service/database"
@@ -53,6 +57,15 @@ type Config struct {
 	Attempts int
 	// Keep is how long a build that has ended stays, with its log; 0 is for ever.
 	Keep time.Duration
+	// KeepLogs is how long its logs stay, if not as long as the build; 0 is as long.
+	KeepLogs time.Duration
+	// Log gives what changes of builds are logged by, of the context in which they change; nil is
+	// nowhere.
+	Log func(ctx context.Context) *logrus.Entry
+	// Temp is a directory for temporary files; empty is the system's.
+	Temp string
+	// Ended is told, in the transaction that ends it, of each build; optional.
+	Ended func(ctx context.Context, tx database.Tx, b builds.Build) error
 }
 
 // Queue is what all callers of one process share. Its methods may be called from several
@@ -63,6 +76,8 @@ type Queue struct {
 	config Config
 	hub    *hub
 	wake   waker
+	// reads are parts of logs that are being read.
+	reads singleflight.Group
 }
 
 // New opens the queue. With SQLite, which has one process, builds that were running are queued
@@ -70,6 +85,9 @@ type Queue struct {
 func New(ctx context.Context, c Config) (*Queue, error) {
 	c.Quota, c.Attempts = orDefault(c.Quota, defaultQuota), orDefault(c.Attempts, defaultAttempts)
 	c.Limit, c.Lease = orDefault(c.Limit, defaultLimit), orDefault(c.Lease, defaultLease)
+	if c.Log == nil {
+		c.Log = func(context.Context) *logrus.Entry { return silent() }
+	}
 	if c.Logs == nil {
 		c.Logs = logs.Rows{DB: c.DB}
 		if c.DB.Engine() == database.SQLite {
@@ -87,6 +105,13 @@ func New(ctx context.Context, c Config) (*Queue, error) {
 		}
 	}
 	return q, nil
+}
+
+// silent is a log that goes nowhere.
+func silent() *logrus.Entry {
+	l := logrus.New()
+	l.SetOutput(io.Discard)
+	return logrus.NewEntry(l)
 }
 
 // orDefault is a value, or another one where it is zero.
@@ -124,11 +149,15 @@ func (q *Queue) submit(ctx context.Context, caller builds.Caller, s builds.Submi
 	var answer builds.Accepted
 	err := q.db.Write(ctx, func(ctx context.Context, tx database.Tx) (err error) {
 		answer, err = (&submitting{q: q, tx: tx, caller: caller, s: s, retryOf: retryOf}).run(ctx)
-		return err
+		if err != nil || answer.Repeated {
+			return err
+		}
+		return recordSubmission(ctx, tx, answer, retryOf)
 	})
 	if err != nil {
 		return builds.Accepted{}, fmt.Errorf("submitting %s: %w", s.Recipe, err)
 	}
+	tellTrace(ctx, answer)
 	return answer, nil
 }
 

@@ -42,6 +42,14 @@ type wakeArgs struct {
 // Kind implements [river.JobArgs].
 func (wakeArgs) Kind() string { return "wake" }
 
+const (
+	// fetchCooldown is how often a client looks for jobs at most. Every client of a queue is told of each
+	// job: a hundred workers would ask fifty times for one build. The first look is at once.
+	fetchCooldown = time.Second
+	// fetchPoll is how often it looks that nobody has told. Workers look at the table more often.
+	fetchPoll = 10 * time.Second
+)
+
 // riverRetention is how long River keeps jobs that are over.
 const riverRetention = 10 * time.Minute
 
@@ -90,7 +98,7 @@ func (r *riverOf[T]) listen(ctx context.Context, platforms []string, nudge func(
 		queues[queueName(p)] = river.QueueConfig{MaxWorkers: 1}
 	}
 	client, err := river.NewClient(r.driver, &river.Config{
-		Queues: queues, Workers: workers, PollOnly: r.pollOnly, Logger: slog.New(slog.DiscardHandler),
+		Queues: queues, Workers: workers, PollOnly: r.pollOnly, FetchCooldown: fetchCooldown, FetchPollInterval: fetchPoll, Logger: slog.New(slog.DiscardHandler),
 		CompletedJobRetentionPeriod: riverRetention, CancelledJobRetentionPeriod: riverRetention, DiscardedJobRetentionPeriod: riverRetention,
 	})
 	if err != nil {

@@ -32,12 +32,14 @@ type row struct {
 	lost      int
 	seq       int64
 	available int64
+	// turn orders what is queued within its priority: see [submitting.turn].
+	turn int64
 }
 
 // columns are read by [scanRow], in this order.
 const columns = `id, kind, state, recipe, build_key, same_as, platform, labels, priority, forced, trusted, options,
 	caller, followers, archive, retry_of, time_limit, attempt, lost, fence, token, worker, cancelling, claimed, seq,
-	created, available, started, ended, heartbeat, lease_until, result, failure, {now}`
+	created, available, turn, started, ended, heartbeat, lease_until, result, failure, trace, {now}`
 
 // asked is what the column "options" holds: what has no column of its own.
 type asked struct {
@@ -52,7 +54,7 @@ func scanRow(from database.Row) (row, error) {
 	var started, ended, heartbeat, lease sql.NullInt64
 	err := from.Scan(&r.ID, &r.Kind, &r.State, &r.Recipe, &r.Key, &r.sameAs, &r.Platform, &labels, &r.Priority, &r.Force, &r.Trusted, &options,
 		&r.Caller, &r.Followers, &r.Archive, &r.RetryOf, &limit, &r.Attempt, &r.lost, &r.Fence, &r.token, &r.Worker, &r.cancelledBy, &r.claimed, &r.seq,
-		&created, &r.available, &started, &ended, &heartbeat, &lease, &result, &failure, &r.now)
+		&created, &r.available, &r.turn, &started, &ended, &heartbeat, &lease, &result, &failure, &r.Trace, &r.now)
 	if err != nil {
 		return row{}, err
 	}
@@ -145,10 +147,10 @@ func (q *Queue) save(ctx context.Context, tx database.Tx, r *row, e *builds.Even
 		return err
 	}
 	_, err = tx.Exec(ctx, `UPDATE builds SET state = $2, priority = $3, followers = $4, attempt = $5, lost = $6, fence = $7, token = $8, worker = $9,
-		cancelling = $10, claimed = $11, seq = $12, available = $13, started = $14, ended = $15, heartbeat = $16, lease_until = $17, result = $18, failure = $19
-		WHERE id = $1`,
+		cancelling = $10, claimed = $11, seq = $12, available = $13, started = $14, ended = $15, heartbeat = $16, lease_until = $17, result = $18, failure = $19,
+		turn = $20 WHERE id = $1`,
 		r.ID, r.State, r.Priority, r.Followers, r.Attempt, r.lost, r.Fence, r.token, r.Worker,
-		r.cancelledBy, r.claimed, r.seq, r.available, microsOf(r.Started), microsOf(r.Ended), microsOf(r.Heartbeat), microsOf(r.LeaseUntil), result, failure)
+		r.cancelledBy, r.claimed, r.seq, r.available, microsOf(r.Started), microsOf(r.Ended), microsOf(r.Heartbeat), microsOf(r.LeaseUntil), result, failure, r.turn)
 	if err != nil {
 		return fmt.Errorf("writing build %s: %w", r.ID, err)
 	}
@@ -175,8 +177,14 @@ func (q *Queue) tell(ctx context.Context, tx database.Tx, r *row, e builds.Event
 	if err != nil {
 		return fmt.Errorf("writing the event of build %s: %w", r.ID, err)
 	}
-	q.logEvent(ctx, r, e)
-	return q.hub.announce(ctx, tx, r.ID)
+	if q.config.Ended != nil && e.What == builds.Ended {
+		if err := q.config.Ended(ctx, tx, r.Build); err != nil {
+			return err
+		}
+	}
+	q.logEvent(ctx, tx, r, e)
+	q.hub.announce(tx, r.ID)
+	return nil
 }
 
 // placeholders are $FROM, $FROM+1 … for values, and the values as arguments.

@@ -9,6 +9,7 @@ import (
 
 	"ampoule/service/builds"
 	"ampoule/service/database"
+	"ampoule/service/trail"
 )
 
 // submitting is one submission within its transaction.
@@ -117,7 +118,12 @@ func (s *submitting) join(ctx context.Context) (builds.Accepted, bool, error) {
 		return builds.Accepted{}, false, err
 	}
 	r.Followers++
-	r.Priority = max(r.Priority, s.s.Priority)
+	if s.s.Priority > r.Priority {
+		r.Priority = s.s.Priority
+		if r.turn, err = s.turn(ctx, r.Priority); err != nil {
+			return builds.Accepted{}, false, err
+		}
+	}
 	if err := s.q.save(ctx, s.tx, &r, &builds.Event{What: builds.Joined, From: r.State, Who: s.caller.Name}); err != nil {
 		return builds.Accepted{}, false, err
 	}
@@ -138,11 +144,15 @@ func (s *submitting) insert(ctx context.Context) (builds.Accepted, bool, error) 
 	if err != nil {
 		return builds.Accepted{}, false, err
 	}
+	turn, err := s.turn(ctx, s.s.Priority)
+	if err != nil {
+		return builds.Accepted{}, false, err
+	}
 	n, err := s.tx.Exec(ctx, `INSERT INTO builds (id, kind, state, recipe, build_key, same_as, platform, labels, priority, forced, trusted, options,
-			caller, followers, archive, retry_of, time_limit, created, available)
-		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, $14, $15, $16, {now}, {now}) ON CONFLICT DO NOTHING`,
+			caller, followers, archive, retry_of, time_limit, turn, trace, created, available)
+		VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, 1, $14, $15, $16, $17, $18, {now}, {now}) ON CONFLICT DO NOTHING`,
 		id, s.s.Kind, builds.Queued, s.s.Recipe, s.s.Key, s.sameAs(), s.s.Platform, strings.Join(s.s.Labels, ","), s.s.Priority, s.s.Force, s.caller.Trusted, options,
-		s.caller.Name, s.s.Archive, s.retryOf, s.s.Limit.Microseconds())
+		s.caller.Name, s.s.Archive, s.retryOf, s.s.Limit.Microseconds(), turn, traceOf(ctx))
 	if err != nil || n == 0 {
 		return builds.Accepted{}, false, err
 	}
@@ -227,7 +237,10 @@ func (q *Queue) Cancel(ctx context.Context, caller builds.Caller, id string) (bu
 		}
 		err = q.withdraw(ctx, tx, caller, r)
 		b = r.Build
-		return err
+		if err != nil {
+			return err
+		}
+		return trail.Note(ctx, tx, "cancel-build", id, map[string]string{"recipe": r.Recipe})
 	})
 	if err != nil {
 		return builds.Build{}, fmt.Errorf("cancelling build %s: %w", id, err)

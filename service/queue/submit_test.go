@@ -139,8 +139,10 @@ func TestQuota(t *testing.T) {
 		large := team
 		large.Quota = 4
 		submit(t, q, large, ask(101))
-		finish(t, lease(t, q, "w"))
-		finish(t, lease(t, q, "w"))
+		// One of them is the other caller's: they take turns.
+		for range 3 {
+			finish(t, lease(t, q, "w"))
+		}
 		submit(t, q, team, ask(102))
 	})
 }

@@ -36,8 +36,7 @@ type teller struct {
 	entry *logrus.Entry
 	feed  *progress.Feed
 	leave func()
-	// working ends with the build. With a fence as its cause nothing is written any more: the
-	// logs are another worker's.
+	// working ends with the build.
 	//nolint:containedctx // the observer of a feed has none
 	working context.Context
 
@@ -52,6 +51,8 @@ type teller struct {
 	// failed is the first step that failed.
 	failed *progress.Event
 	state  builds.State
+	// fenced says that the logs are another worker's: nothing is written any more.
+	fenced bool
 }
 
 func newTeller(working context.Context, q *Queue, l *Lease, entry *logrus.Entry) *teller {
@@ -182,7 +183,7 @@ func textOf(e progress.Event) string {
 
 // put adds to a stream, up to its bound.
 func (t *teller) put(s logs.Stream, line string) {
-	if t.written[s] > logs.MaxBytes {
+	if t.fenced || t.written[s] > logs.MaxBytes {
 		return
 	}
 	t.written[s] += len(line)
@@ -198,13 +199,12 @@ func (t *teller) put(s logs.Stream, line string) {
 // flush appends what was told since. Done is false if the database did not answer; what could
 // not be appended is tried again with the next flush.
 func (t *teller) flush(last bool) (done bool) {
-	var fence *builds.FenceError
-	if errors.As(context.Cause(t.working), &fence) {
-		return true
-	}
 	done = true
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	if t.fenced {
+		return true
+	}
 	for _, one := range t.tails {
 		t.drain(one, last)
 	}
@@ -212,8 +212,13 @@ func (t *teller) flush(last bool) (done bool) {
 		if buffer.Len() == 0 {
 			continue
 		}
-		if err := t.q.appendLog(context.WithoutCancel(t.working), t.l.Build.ID, s, buffer.Bytes()); err != nil {
+		if err := t.l.appendLog(context.WithoutCancel(t.working), s, buffer.Bytes()); err != nil {
 			t.entry.WithError(err).Warn("writing a build's log")
+			var fence *builds.FenceError
+			t.fenced = errors.As(err, &fence)
+			if t.fenced {
+				return true
+			}
 			// A full disk is not waited for: how the build ended matters more.
 			var away *database.UnavailableError
 			done = done && !errors.As(err, &away)

@@ -80,9 +80,7 @@ func NewWorker(c WorkerConfig) (*Worker, error) {
 	}
 	c.Name, c.Slots, c.Labels = orDefault(c.Name, host), max(c.Slots, 1), sorted(c.Labels)
 	if c.Log == nil {
-		silent := logrus.New()
-		silent.SetOutput(io.Discard)
-		c.Log = logrus.NewEntry(silent)
+		c.Log = silent()
 	}
 	id := newID("", "")
 	c.Log = c.Log.WithField("worker", id)
@@ -207,7 +205,10 @@ func (w *Worker) build(ctx context.Context, l *Lease) {
 	defer end(nil)
 	kept, release := context.WithCancel(context.WithoutCancel(ctx))
 	var keeping sync.WaitGroup
-	keeping.Go(func() { w.keep(kept, end, l, entry) })
+	// Who watches before the build begins misses nothing that is wanted of it.
+	changed, leave := w.q.hub.watch(b.ID)
+	defer leave()
+	keeping.Go(func() { w.keep(kept, changed, end, l, entry) })
 	defer keeping.Wait()
 	defer release()
 
@@ -224,15 +225,7 @@ func (w *Worker) run(ctx context.Context, l *Lease) (result builds.Result, err e
 			err = fmt.Errorf("%w: %v\n%s", errPanic, p, debug.Stack())
 		}
 	}()
-	return w.config.Runner.Run(ctx, Job{
-		Build:   l.Build,
-		Archive: func(ctx context.Context) (io.ReadCloser, error) { return w.q.OpenArchive(ctx, l.Build.Archive) },
-		Keep: func(ctx context.Context, from io.Reader) (string, error) {
-			sum, _, err := w.q.PutArchive(ctx, from)
-			return sum, err
-		},
-		Claim: l.Claim, Claimed: l.Claimed,
-	})
+	return w.config.Runner.Run(ctx, w.outlasting(l))
 }
 
 // conclude writes how the build ended. Cause is why its context ended, nil if it did not.
@@ -306,21 +299,21 @@ func (w *Worker) refused(ctx context.Context, l *Lease, entry *logrus.Entry, err
 const beats = 6
 
 // keep prolongs the lease until the context ends, and ends the build's own context when the
-// queue says so. While the database does not answer, the build goes on: what it writes later
+// queue says so, of which changed tells. While the database does not answer, the build goes on: what it writes later
 // is fenced.
-func (w *Worker) keep(ctx context.Context, end context.CancelCauseFunc, l *Lease, entry *logrus.Entry) {
-	changed, leave := w.q.hub.watch(l.Build.ID)
-	defer leave()
+func (w *Worker) keep(ctx context.Context, changed <-chan struct{}, end context.CancelCauseFunc, l *Lease, entry *logrus.Entry) {
 	ticker := time.NewTicker(w.q.config.Lease / beats)
 	defer ticker.Stop()
 	for {
+		var err error
 		select {
 		case <-ctx.Done():
 			return
 		case <-ticker.C:
+			err = l.Heartbeat(ctx)
 		case <-changed:
+			err = l.look(ctx)
 		}
-		err := l.Heartbeat(ctx)
 		var fence *builds.FenceError
 		switch {
 		case err == nil || ctx.Err() != nil:

@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"ampoule/audit"
@@ -27,6 +28,20 @@ type Builder struct {
 	Client *client.Client
 	// Environ is what git is asked in about first-party code, as os.Environ has it.
 	Environ []string
+	// Wishes are what submissions say beside what is built or locked.
+	Wishes client.Wishes
+
+	// refs are the references of what was built, by name and digest.
+	refs sync.Map
+}
+
+// Reference is how whoever may read the server's registry finds what was built.
+func (b *Builder) Reference(name, digest string) string {
+	plain := name + "@" + digest
+	if ref, ok := b.refs.Load(plain); ok {
+		return fmt.Sprint(ref)
+	}
+	return plain
 }
 
 // cancelTime is how long it may take to tell a server that nobody waits any more.
@@ -34,7 +49,7 @@ const cancelTime = 10 * time.Second
 
 // Build submits a build and follows it to its end. When the context ends first, the submission is
 // withdrawn.
-func (b Builder) Build(ctx context.Context, req builder.Request) (builder.Result, error) {
+func (b *Builder) Build(ctx context.Context, req builder.Request) (builder.Result, error) {
 	ctx = progress.Of(ctx, req.Recipe.Name)
 	if req.Lock == nil {
 		return builder.Result{}, builder.ErrNoLock
@@ -43,7 +58,9 @@ func (b Builder) Build(ctx context.Context, req builder.Request) (builder.Result
 	if err != nil {
 		return builder.Result{}, err
 	}
-	s, err := b.Client.SubmitBuild(ctx, a, client.Wishes{Groups: req.Groups})
+	w := b.Wishes
+	w.Groups = req.Groups
+	s, err := b.Client.SubmitBuild(ctx, a, w)
 	if err != nil {
 		return builder.Result{}, err
 	}
@@ -55,13 +72,15 @@ func (b Builder) Build(ctx context.Context, req builder.Request) (builder.Result
 }
 
 // Lock submits the making of a lock and follows it to its end.
-func (b Builder) Lock(ctx context.Context, req builder.Request, o builder.LockOptions) (*recipes.Lock, error) {
+func (b *Builder) Lock(ctx context.Context, req builder.Request, o builder.LockOptions) (*recipes.Lock, error) {
 	ctx = progress.Of(ctx, req.Recipe.Name)
 	a, err := b.pack(ctx, req, req.Lock == nil)
 	if err != nil {
 		return nil, err
 	}
-	s, err := b.Client.SubmitLock(ctx, a, client.Wishes{Upgrade: o.Upgrade, UpgradeNames: o.UpgradeNames, KeepGoing: o.KeepGoing})
+	w := b.Wishes
+	w.Upgrade, w.UpgradeNames, w.KeepGoing = o.Upgrade, o.UpgradeNames, o.KeepGoing
+	s, err := b.Client.SubmitLock(ctx, a, w)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +100,7 @@ func (b Builder) Lock(ctx context.Context, req builder.Request, o builder.LockOp
 }
 
 // pack makes the archive of a request.
-func (b Builder) pack(ctx context.Context, req builder.Request, withoutLock bool) (submission.Archive, error) {
+func (b *Builder) pack(ctx context.Context, req builder.Request, withoutLock bool) (submission.Archive, error) {
 	req, err := builder.WithWorkspace(ctx, req, b.Environ)
 	if err != nil {
 		return submission.Archive{}, err
@@ -90,7 +109,7 @@ func (b Builder) pack(ctx context.Context, req builder.Request, withoutLock bool
 }
 
 // follow tells of a build until it ends, and returns it, or why it did not end well.
-func (b Builder) follow(ctx context.Context, s wire.Submitted, a submission.Archive) (wire.Build, error) {
+func (b *Builder) follow(ctx context.Context, s wire.Submitted, a submission.Archive) (wire.Build, error) {
 	if s.Build.Terminal() {
 		return s.Build, client.Outcome(s.Build, a.Place)
 	}
@@ -111,7 +130,7 @@ func (b Builder) follow(ctx context.Context, s wire.Submitted, a submission.Arch
 }
 
 // withdraw tells the server that this caller does not wait any more.
-func (b Builder) withdraw(ctx context.Context, id string) error {
+func (b *Builder) withdraw(ctx context.Context, id string) error {
 	if ctx.Err() == nil {
 		return nil // the connection is gone: the build goes on
 	}
@@ -124,12 +143,19 @@ func (b Builder) withdraw(ctx context.Context, id string) error {
 }
 
 // result is what a build gave, with the gate's verdict where something was built.
-func (b Builder) result(ctx context.Context, req builder.Request, s wire.Submitted, done wire.Build) (builder.Result, error) {
+func (b *Builder) result(ctx context.Context, req builder.Request, s wire.Submitted, done wire.Build) (builder.Result, error) {
 	r := done.Result
 	if r == nil || r.Digest == "" {
 		return builder.Result{}, faults.New(faults.Remote, "", "%s says that build %s is done, and names no digest", b.Client, done.ID)
 	}
 	result := builder.Result{Name: req.Recipe.Name, Digest: r.Digest, Key: done.Key, Reused: r.Reused || s.Published}
+	if r.Ref != "" {
+		b.refs.Store(result.Name+"@"+r.Digest, r.Ref)
+	}
+	if r.Same != nil {
+		// Where they differ, the build has failed.
+		progress.Send(ctx, progress.Event{Kind: progress.Told, Stage: progress.StageBuild, Task: result.Name, Message: "it was built a second time, and has the same bits"})
+	}
 	for _, name := range slices.Sorted(maps.Keys(r.Groups)) {
 		result.Groups = append(result.Groups, builder.GroupResult{Name: name, Digest: r.Groups[name], Reused: result.Reused})
 	}

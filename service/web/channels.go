@@ -70,6 +70,10 @@ func (p *Pages) oneChannel(e *exchange) (OneChannel, error) {
 	hosts, err := p.Fleet.Hosts(e.Context())
 	for _, h := range hosts {
 		if h.Channel == c.Ref() {
+			// It has not heard of it yet.
+			if h.State == HostCurrent && h.Digest != c.Digest {
+				h.State, h.Wanted = HostBehind, c.Digest
+			}
 			body.Followers = append(body.Followers, h)
 		}
 	}
@@ -105,6 +109,7 @@ func (p *Pages) move(scope Scope, do func(ctx context.Context, by Identity, m Mo
 		if again != nil {
 			return err
 		}
+		e.refused = err
 		problem := problemOf(err)
 		return e.renderWith(problem.Status, "channel", view{Section: "channels", Problem: &problem, Body: body})
 	}

@@ -21,7 +21,8 @@ import (
 // ErrUnknown is wrapped by errors about tokens that do not count.
 var ErrUnknown = faults.New(faults.Refused, "`ampoule token list` shows which tokens count", "the token does not count here")
 
-// sessionAge is how long a login lasts at most. That the token still counts is asked each time.
+// sessionAge is how long a login lasts at most, unless [Logins] say otherwise. That the token still
+// counts is asked each time.
 const sessionAge = 12 * time.Hour
 
 // Cookies. A name that begins with __Host- is taken by TLS alone, and for no other host.
@@ -50,41 +51,48 @@ func newSealer(key []byte) (sealer, error) {
 	return sealer{aead, key}, err
 }
 
-// sealed is what a session's cookie holds.
+// sealed is what a session's cookie holds: a token, or what an issuer has said of a person.
 type sealed struct {
-	Token string `json:"t"`
-	Until int64  `json:"u"`
+	Token  string `json:"t,omitempty"`
+	Person string `json:"p,omitempty"`
+	Until  int64  `json:"u"`
 }
 
-func (s sealer) hide(token string, until time.Time) (string, error) {
-	plain, err := json.Marshal(sealed{token, until.Unix()})
+// hide makes the value of a cookie. It can be opened as that cookie alone.
+func (s sealer) hide(cookie string, v any) (string, error) {
+	plain, err := json.Marshal(v)
 	if err != nil {
 		return "", err
 	}
 	nonce := make([]byte, s.aead.NonceSize())
 	_, _ = rand.Read(nonce) // it never fails
-	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(nonce, nonce, plain, []byte(sessionCookie))), nil
+	return base64.RawURLEncoding.EncodeToString(s.aead.Seal(nonce, nonce, plain, []byte(cookie))), nil
 }
 
-// open gives the token of a cookie; empty for one that is foreign, changed or too old.
-func (s sealer) open(value string, now time.Time) string {
+// reveal reads the value of a cookie, and reports whether it is one that was made here.
+func (s sealer) reveal(cookie, value string, into any) bool {
 	data, err := base64.RawURLEncoding.DecodeString(value)
 	if err != nil || len(data) < s.aead.NonceSize() {
-		return ""
+		return false
 	}
 	n := s.aead.NonceSize()
-	plain, err := s.aead.Open(nil, data[:n], data[n:], []byte(sessionCookie))
+	plain, err := s.aead.Open(nil, data[:n], data[n:], []byte(cookie))
+	return err == nil && json.Unmarshal(plain, into) == nil
+}
+
+// open gives what a session holds; nothing of one that is foreign, changed or too old.
+func (s sealer) open(value string, now time.Time) sealed {
 	var in sealed
-	if err != nil || json.Unmarshal(plain, &in) != nil || now.Unix() >= in.Until {
-		return ""
+	if !s.reveal(sessionCookie, value, &in) || now.Unix() >= in.Until {
+		return sealed{}
 	}
-	return in.Token
+	return in
 }
 
 // form is what a form must send: it is bound to the browser, and to who is logged in.
-func (s sealer) form(visit, token string) string {
+func (s sealer) form(visit string, in sealed) string {
 	mac := hmac.New(sha256.New, s.key)
-	mac.Write([]byte("form\x00" + visit + "\x00" + token))
+	mac.Write([]byte("form\x00" + visit + "\x00" + in.Token + "\x00" + in.Person))
 	return base64.RawURLEncoding.EncodeToString(mac.Sum(nil))
 }
 
@@ -97,6 +105,11 @@ func (p *Pages) cookie(name string) string {
 }
 
 func (p *Pages) setCookie(w http.ResponseWriter, name, value string, age time.Duration) {
+	http.SetCookie(w, p.newCookie(name, value, age))
+}
+
+// newCookie is a cookie of the service for an age; one without an age is taken away.
+func (p *Pages) newCookie(name, value string, age time.Duration) *http.Cookie {
 	c := &http.Cookie{
 		Name: p.cookie(name), Value: value, Path: "/", MaxAge: int(age.Seconds()),
 		HttpOnly: true, Secure: p.Secure, SameSite: http.SameSiteStrictMode,
@@ -104,25 +117,26 @@ func (p *Pages) setCookie(w http.ResponseWriter, name, value string, age time.Du
 	if age <= 0 {
 		c.MaxAge = -1
 	}
-	http.SetCookie(w, c)
+	return c
 }
 
 // identify finds out who asks.
 func (e *exchange) identify() error {
 	p := e.pages
 	if c, err := e.Cookie(p.cookie(sessionCookie)); err == nil {
-		e.token = p.sealer.open(c.Value, p.Now())
+		in := p.sealer.open(c.Value, p.Now())
+		e.token, e.person = in.Token, in.Person
 	}
 	visit := ""
 	if c, err := e.Cookie(p.cookie(formCookie)); err == nil {
 		visit = c.Value
 	}
-	who, err := p.Access.Identify(e.Request, e.token)
+	who, err := e.identity()
 	switch {
 	case err == nil:
 		e.who, e.known = who, true
 	case errors.Is(err, ErrUnknown):
-		e.token = ""
+		e.token, e.person = "", ""
 	default:
 		return err
 	}
@@ -131,7 +145,7 @@ func (e *exchange) identify() error {
 		p.setCookie(e.w, formCookie, visit, 365*24*time.Hour)
 	}
 	if visit != "" {
-		e.form = p.sealer.form(visit, e.token)
+		e.form = p.sealer.form(visit, sealed{Token: e.token, Person: e.person})
 	}
 	return nil
 }
@@ -152,10 +166,24 @@ func (e *exchange) checkForm() error {
 }
 
 // LoginPage is what the page for logging in shows.
-type LoginPage struct{ Next string }
+type LoginPage struct {
+	Next string
+	// Ways are those beside tokens.
+	Ways []Way
+	// Session is how long the login lasts at most.
+	Session time.Duration
+}
+
+// For is the session's length in words.
+func (l LoginPage) For() string {
+	if l.Session < time.Hour {
+		return plural(int(l.Session.Minutes()), "minute", "minutes")
+	}
+	return plural(int(l.Session.Hours()), "hour", "hours")
+}
 
 func (p *Pages) loginPage(e *exchange) error {
-	return e.render(http.StatusOK, "login", "", LoginPage{local(e.URL.Query().Get("next"))})
+	return e.render(http.StatusOK, "login", "", p.loginBody(local(e.URL.Query().Get("next"))))
 }
 
 // login takes a token and keeps it in a cookie.
@@ -170,16 +198,17 @@ func (p *Pages) login(e *exchange) error {
 		problem := problemOf(ErrUnknown)
 		problem.Title = "That token does not count here"
 		problem.Text = "It may be mistyped, too old, or revoked."
-		return e.renderWith(http.StatusUnauthorized, "login", view{Problem: &problem, Body: LoginPage{next}})
+		return e.renderWith(http.StatusUnauthorized, "login", view{Problem: &problem, Body: p.loginBody(next)})
 	}
 	if err != nil {
 		return err
 	}
-	value, err := p.sealer.hide(token, p.Now().Add(sessionAge))
+	age := p.session()
+	value, err := p.sealer.hide(sessionCookie, sealed{Token: token, Until: p.Now().Add(age).Unix()})
 	if err != nil {
 		return err
 	}
-	p.setCookie(e.w, sessionCookie, value, sessionAge)
+	p.setCookie(e.w, sessionCookie, value, age)
 	e.redirect(next)
 	return nil
 }
@@ -197,7 +226,7 @@ func local(next string) string {
 	if err != nil || u.Scheme != "" || u.Host != "" || !strings.HasPrefix(next, "/") || strings.HasPrefix(next, "//") || strings.ContainsAny(next, "\\\r\n\t") {
 		return first
 	}
-	if u.Path == "/login" || strings.HasSuffix(u.Path, "/events") {
+	if u.Path == "/login" || strings.HasPrefix(u.Path, "/login/") || strings.HasSuffix(u.Path, "/events") {
 		return first
 	}
 	return next

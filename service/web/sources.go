@@ -72,6 +72,8 @@ type Access interface {
 // Identity is somebody, and what this one may do.
 type Identity struct {
 	Name string
+	// Trusted says that what this one has built may be written to caches and be promoted.
+	Trusted bool
 	// May reports whether a scope is granted for a name: that of a recipe or repository. Channel
 	// is empty but for promotions and approvals. With an empty name it reports whether the scope
 	// is granted for anything at all.

@@ -68,7 +68,7 @@ func (s *stream) send(event, id, data string) error {
 
 // beat shows that the stream lives, and ends it where its token counts no more.
 func (s *stream) beat() error {
-	if _, err := s.e.pages.Access.Identify(s.e.Request, s.e.token); err != nil {
+	if _, err := s.e.identity(); err != nil {
 		return err
 	}
 	return s.write(": alive\n\n")

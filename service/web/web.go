@@ -7,6 +7,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"embed"
@@ -16,6 +17,7 @@ import (
 	"html/template"
 	"io/fs"
 	"net/http"
+	"strings"
 	"time"
 
 	"ampoule/faults"
@@ -37,6 +39,11 @@ type Config struct {
 	Fleet     Fleet
 	Recipes   Recipes
 	Access    Access
+	// Logins are the ways to log in beside tokens, Trail is the audit log; nil where there is none.
+	Logins Logins
+	Trail  Trail
+	// Changed is told what came of each form that somebody has sent, and of each login; may be nil.
+	Changed func(ctx context.Context, action, target string, err error)
 	// Key seals sessions, in 32 bytes. Processes that serve one address have the same.
 	Key []byte
 	// Secure says that people come by TLS: cookies go no other way then.
@@ -125,12 +132,23 @@ type route struct {
 	serve func(*exchange) error
 }
 
+// action is a route that changes something, in a word: that of a form's address.
+func (r route) action() string {
+	parts := strings.Split(strings.Trim(strings.TrimPrefix(r.pattern, "POST "), "/"), "/")
+	if last := parts[len(parts)-1]; !strings.HasPrefix(last, "{") {
+		return last
+	}
+	return parts[0]
+}
+
 // routes lists all that may be asked for.
 func (p *Pages) routes() []route {
 	return []route{
 		{"GET /{$}", "", p.home},
 		{"GET /login", "", p.loginPage},
 		{"POST /login", "", p.login},
+		{"GET /login/{way}", "", p.beginLogin},
+		{"GET /login/{way}/callback", "", p.finishLogin},
 		{"POST /logout", "", p.logout},
 		{"GET /builds", Read, p.buildsPage},
 		{"GET /builds/events", Read, p.buildsEvents},
@@ -154,6 +172,7 @@ func (p *Pages) routes() []route {
 		{"GET /recipes", Read, p.recipesPage},
 		{"GET /recipes/{name...}", Read, p.recipePage},
 		{"GET /workers", Read, p.workersPage},
+		{"GET /audit", Admin, p.changesPage},
 	}
 }
 
@@ -192,8 +211,11 @@ type exchange struct {
 	pages *Pages
 	w     http.ResponseWriter
 	who   Identity
-	// token is what the visitor has shown; empty without a login.
-	token string
+	// token is what the visitor has shown, person what an issuer has said; both are empty without a
+	// login.
+	token, person string
+	// refused is why a form could not do what it was for, where its page says so.
+	refused error
 	// form is what forms must send back.
 	form string
 	// known says that somebody has been identified.
@@ -204,11 +226,14 @@ type exchange struct {
 func (p *Pages) guard(r route) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, req *http.Request) {
 		e := &exchange{Request: req, pages: p, w: w}
-		if err := p.admit(e, r.scope); err != nil {
-			e.fail(err) //nolint:contextcheck // its context is the request's
-			return
+		err := p.admit(e, r.scope)
+		if err == nil {
+			err = r.serve(e)
 		}
-		if err := r.serve(e); err != nil {
+		if req.Method == http.MethodPost {
+			e.changed(r.action(), cmp.Or(err, e.refused)) //nolint:contextcheck // its context is the request's
+		}
+		if err != nil {
 			e.fail(err) //nolint:contextcheck // its context is the request's
 		}
 	})
@@ -241,7 +266,7 @@ func denied(who Identity, scope Scope, what string) error {
 	return faults.New(faults.Refused, fmt.Sprintf("a token with the scope %s for it may", scope), "%s may not %s %s", who.Name, verbs[scope], what)
 }
 
-var verbs = map[Scope]string{Read: "read", Submit: "build", Promote: "promote", Approve: "approve"}
+var verbs = map[Scope]string{Read: "read", Submit: "build", Promote: "promote", Approve: "approve", Admin: "administer"}
 
 // may admits who is granted a scope for a name.
 func (e *exchange) may(scope Scope, name, channel string) error {
@@ -335,6 +360,8 @@ type view struct {
 	Form    string
 	Now     time.Time
 	Version string
+	// Audits says that the audit log is there for who looks.
+	Audits bool
 	// Done says what a form has done.
 	Done string
 	// Problem says what a form could not do; nil otherwise.
@@ -359,6 +386,7 @@ func (e *exchange) render(status int, page, section string, body any) error {
 
 func (e *exchange) renderWith(status int, page string, v view) error {
 	v.Who, v.Known, v.Form, v.Now, v.Version = e.who, e.known, e.form, e.pages.Now(), e.pages.Version
+	v.Audits = e.known && e.pages.Trail != nil && mayAll(e.who)
 	if v.Done == "" && e.Method == http.MethodGet {
 		v.Done = dones[e.URL.Query().Get("done")]
 	}

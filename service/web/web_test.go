@@ -195,6 +195,9 @@ func TestEveryPage(t *testing.T) {
 		if _, known := seen[at]; known || at == "" {
 			continue
 		}
+		if strings.HasPrefix(at, "/login/") {
+			continue // it leads away, to where people log in
+		}
 		status, body := v.get(at)
 		seen[at] = status
 		if status != http.StatusOK && (at != "/" || status != http.StatusSeeOther) && !strings.Contains(at, "sha256") {
@@ -216,7 +219,7 @@ func TestEveryPage(t *testing.T) {
 			todo = append(todo, base.ResolveReference(u).RequestURI())
 		}
 	}
-	for _, want := range []string{"/builds/", "/builds/" + webtest.Broken + "/log", "/artifacts/web@", "/bills/web@", "/diff?", "/channels/web:prod", "/hosts", "/recipes/payments/api", "/workers", "/static/style.css?", "/builds?before="} {
+	for _, want := range []string{"/builds/", "/builds/" + webtest.Broken + "/log", "/artifacts/web@", "/bills/web@", "/diff?", "/channels/web:prod", "/hosts", "/recipes/payments/api", "/workers", "/audit?before=", "/audit?caller=", "/static/style.css?", "/builds?before="} {
 		if !slices.ContainsFunc(slices.Collect(func(yield func(string) bool) {
 			for at, status := range seen {
 				if status == http.StatusOK && !yield(at) {
@@ -266,6 +269,9 @@ func TestStates(t *testing.T) {
 		{"/hosts", []string{"Current", "Behind", "Watching", "Fell back", "Stale", "Silent", "Failed", "connection refused"}},
 		{"/recipes", []string{"payments/api", "2 builds, 1 failed"}},
 		{"/recipes/payments/api", []string{"Artifacts", "Builds", "Channels"}},
+		{"/audit", []string{"Done", "Refused", "Failed", "Begun", "the audit is on until Friday", "sso:ann@example.org", "from 203.0.113.9", "repo:payments/api:ref:refs/heads/main", "Older changes", `aria-current="page">Audit`}},
+		{"/audit?result=failed", []string{"it leaks", "All changes"}},
+		{"/audit?target=nothing", []string{"No change is like that"}},
 		{"/workers", []string{"Busy", "Idle", "Draining", "Lost", "1 of 2 places taken", "large"}},
 	} {
 		status, body := v.get(test.page)
@@ -286,7 +292,7 @@ func TestNothingThereYet(t *testing.T) {
 	v := visit(t, s, webtest.TokenAll)
 	for page, want := range map[string]string{
 		"/builds": "Nothing was built here yet", "/artifacts": "Nothing is published yet", "/channels": "There is no channel yet",
-		"/hosts": "No host has reported yet", "/recipes": "No recipe was built yet", "/workers": "No worker has come", "/diff": "There is nothing to compare yet",
+		"/hosts": "No host has reported yet", "/recipes": "No recipe was built yet", "/workers": "No worker has come", "/audit": "Nobody has changed anything yet", "/diff": "There is nothing to compare yet",
 	} {
 		if status, body := v.get(page); status != http.StatusOK || !strings.Contains(body, want) || len(faultsOf(body)) > 0 {
 			t.Errorf("%s: status %d, %v; want %q", page, status, faultsOf(body), want)
@@ -309,6 +315,8 @@ func TestErrorPages(t *testing.T) {
 		{"/nowhere", http.StatusNotFound, "there is no such page"},
 		{"/builds/none", http.StatusNotFound, "build none: not found"},
 		{"/builds/" + webtest.Running + "/log?from=x", http.StatusBadRequest, "is no number"},
+		{"/audit?result=x", http.StatusBadRequest, "is no result of a change"},
+		{"/login/nowhere", http.StatusNotFound, "nobody logs in that way"},
 		{"/builds?state=x", http.StatusBadRequest, "is no state of a build"},
 		{"/artifacts/web", http.StatusNotFound, "not found"},
 		{"/artifacts/web@sha256:12", http.StatusNotFound, "not found"},
@@ -384,7 +392,7 @@ func TestScopes(t *testing.T) {
 		}
 		path = strings.ReplaceAll(fill.Replace(path), "{ref...}", ref)
 		if scope == "" {
-			if !slices.Contains([]string{"/", "/login", "/logout"}, path) {
+			if !slices.Contains([]string{"/", "/login", "/logout", "/login/{way}", "/login/{way}/callback"}, path) {
 				t.Errorf("%s is open to all", pattern)
 			}
 			continue

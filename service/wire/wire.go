@@ -176,10 +176,14 @@ type Description struct {
 
 // Image is the artifact for one platform.
 type Image struct {
-	Platform string            `json:"platform"`
-	Digest   string            `json:"digest"`
-	Labels   map[string]string `json:"labels"`
-	Layers   []Layer           `json:"layers"`
+	Platform   string            `json:"platform"`
+	Digest     string            `json:"digest"`
+	Created    time.Time         `json:"created,omitzero"`
+	Entrypoint []string          `json:"entrypoint,omitempty"`
+	Command    []string          `json:"command,omitempty"`
+	Env        []string          `json:"env,omitempty"`
+	Labels     map[string]string `json:"labels"`
+	Layers     []Layer           `json:"layers"`
 }
 
 // Layer is one layer of an image.
@@ -187,7 +191,8 @@ type Layer struct {
 	Name   string `json:"name"`
 	Base   bool   `json:"base"`
 	Digest string `json:"digest"`
-	Size   int64  `json:"size"`
+	DiffID string `json:"diffID,omitempty" doc:"The digest of the layer before it was compressed"`
+	Size   int64  `json:"size" doc:"In bytes, compressed"`
 }
 
 // Referrer is what refers to an artifact.
@@ -195,34 +200,48 @@ type Referrer struct {
 	Type   string `json:"artifactType"`
 	Digest string `json:"digest"`
 	Group  string `json:"group,omitempty"`
+	Files  []File `json:"files,omitempty"`
 }
 
-// Channel is what a channel names.
-type Channel struct {
-	Name    string         `json:"name" doc:"The repository"`
-	Channel string         `json:"channel"`
-	Digest  string         `json:"digest,omitempty" doc:"What it names now; empty before the first entry, and where that is revoked"`
-	Ref     string         `json:"ref,omitempty"`
-	Entries []ChannelEntry `json:"entries" doc:"The last one first"`
-}
-
-// ChannelEntry is one entry of a channel's log, which was verified.
-type ChannelEntry struct {
-	Seq    int       `json:"seq"`
-	Time   time.Time `json:"time"`
-	Action string    `json:"action"`
-	Digest string    `json:"digest,omitempty"`
-	By     string    `json:"by" doc:"The key that signed it"`
-	Reason string    `json:"reason,omitempty"`
+// File is one file of a referrer.
+type File struct {
+	Name   string `json:"name"`
+	Digest string `json:"digest"`
+	Size   int64  `json:"size" doc:"In bytes"`
 }
 
 // Who is who asks.
 type Who struct {
 	Name    string    `json:"name"`
 	ID      string    `json:"id"`
+	Issuer  string    `json:"issuer,omitempty" doc:"The issuer whose ID token it is; empty for a token of the service"`
+	Subject string    `json:"subject,omitempty" doc:"What the issuer calls the caller"`
 	Scopes  []string  `json:"scopes"`
-	Trusted bool      `json:"trusted"`
+	Trusted bool      `json:"trusted" doc:"Whether what the caller has built may be written to caches and be promoted"`
 	Expires time.Time `json:"expires,omitzero"`
+}
+
+// AuditEntry is one entry of the audit log.
+type AuditEntry struct {
+	ID       string            `json:"id"`
+	Time     time.Time         `json:"time"`
+	Caller   string            `json:"caller" doc:"Who asked"`
+	CallerID string            `json:"callerId" doc:"The token's ID, or one that is derived from issuer and subject"`
+	Issuer   string            `json:"issuer,omitempty" doc:"The issuer that knows the caller; empty for a token of the service"`
+	Subject  string            `json:"subject,omitempty" doc:"What the issuer calls the caller"`
+	Action   string            `json:"action" doc:"What was asked for"`
+	Target   string            `json:"target" doc:"What it is about"`
+	Details  map[string]string `json:"details,omitempty"`
+	Client   string            `json:"client" doc:"The address that it came from"`
+	Request  string            `json:"request,omitempty" doc:"The request, as the server's log names it"`
+	Result   string            `json:"result" enum:"done,refused,failed,begun" doc:"What came of it; begun is a change whose end was not written"`
+	Message  string            `json:"message,omitempty" doc:"Why it was not done"`
+}
+
+// Audit is a part of the audit log.
+type Audit struct {
+	Entries []AuditEntry `json:"entries" doc:"The newest first"`
+	Next    string       `json:"next,omitempty" doc:"Continues the list, as the query parameter after"`
 }
 
 // Token is a token as an administrator sees it.

@@ -182,6 +182,9 @@ func again(ctx context.Context, b Builder, req builder.Request) (builds.Result, 
 
 func result(made builder.Result) builds.Result {
 	r := builds.Result{Digest: made.Digest, Reused: made.Reused}
+	if v := made.Verdict; v != nil && len(v.Binary)+len(v.Exceptions) > 0 {
+		r.Accepted = map[string]int{"binary": len(v.Binary), "exception": len(v.Exceptions)}
+	}
 	for _, g := range made.Groups {
 		if r.Groups == nil {
 			r.Groups = map[string]string{}
@@ -216,6 +219,9 @@ func (l Local) Builder(trusted bool, claim func(context.Context, string) error) 
 	inputs := l.Inputs
 	if !trusted {
 		inputs.Cache.Key = ""
+		if len(inputs.Cache.Trusted) == 0 {
+			inputs.Cache.Use = nil // a cache that is only written to is none for them
+		}
 	}
 	b, err := l.Parts.BuilderClaiming(inputs, claim)
 	if err != nil {

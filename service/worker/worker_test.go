@@ -12,6 +12,7 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/audit"
 	"ampoule/builder"
 	"ampoule/builder/buildlog"
 	"ampoule/builder/compare"
@@ -53,7 +54,8 @@ func (f *fake) Lock(_ context.Context, req builder.Request, opts builder.LockOpt
 
 func (f *fake) Build(_ context.Context, req builder.Request) (builder.Result, error) {
 	f.asked = append(f.asked, "build "+req.Recipe.Name+" "+strings.Join(req.Groups, ","))
-	return builder.Result{Digest: "sha256:1", Reused: true, Groups: []builder.GroupResult{{Name: "test", Digest: "sha256:2"}}}, nil
+	verdict := &audit.Verdict{Binary: make([]audit.BinaryWheel, 2), Exceptions: make([]audit.ExceptionResult, 1)}
+	return builder.Result{Digest: "sha256:1", Reused: true, Verdict: verdict, Groups: []builder.GroupResult{{Name: "test", Digest: "sha256:2"}}}, nil
 }
 
 func (f *fake) Again(context.Context, builder.Request) (builder.Checked, error) {
@@ -116,12 +118,12 @@ func TestRun(t *testing.T) {
 	}{
 		"build": {
 			build: builds.Build{Kind: builds.KindBuild, Key: key, Trusted: true},
-			want:  builds.Result{Digest: "sha256:1", Reused: true, Groups: map[string]string{"test": "sha256:2"}},
+			want:  builds.Result{Digest: "sha256:1", Reused: true, Accepted: map[string]int{"binary": 2, "exception": 1}, Groups: map[string]string{"test": "sha256:2"}},
 			asked: []string{"trusted", "build " + name + " "},
 		},
 		"untrusted, after a lost worker's claim": {
 			build: builds.Build{Kind: builds.KindBuild, Recipe: name, Key: key}, claimed: "sha256:1",
-			want:  builds.Result{Digest: "sha256:1", Reused: true, Groups: map[string]string{"test": "sha256:2"}},
+			want:  builds.Result{Digest: "sha256:1", Reused: true, Accepted: map[string]int{"binary": 2, "exception": 1}, Groups: map[string]string{"test": "sha256:2"}},
 			asked: []string{"settle " + name + " " + key[:9] + " sha256:1", "build " + name + " "},
 		},
 		"forced, same": {

@@ -61,7 +61,7 @@ docs/measured: each result as it ends, so that the same command goes on where on
 	flags.StringVar(&o.Store, "store", "", "the store's directory (default: ampoule's own)")
 	flags.IntVarP(&o.Jobs, "jobs", "j", 0, "how many processors a build may use (default: all)")
 	flags.BoolVar(&o.Shared, "shared", false, "say that the machine has other work meanwhile: times are recorded as bounds")
-	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newReleases(o), newLoop(o), newBench(o, out), newCached(o, out), newGate(o, out), newSdists(o, out), newHosts(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newServices(o), newClients(o), newRegistry(o), newConformance(o), newSuite(o), newPeers(o), newTable(o))
+	root.AddCommand(newCatalogue(o), newPackages(o), newOverrides(o), newReleases(o), newLoop(o), newBench(o, out), newCached(o, out), newGate(o, out), newSdists(o, out), newHosts(o, out), newKills(o), newChecks(o), newVerdicts(o), newAudits(o, out), newServices(o), newClients(o), newRegistry(o), newLoad(o, out), newConformance(o), newSuite(o), newPeers(o), newTable(o))
 	return root
 }
 
@@ -252,6 +252,26 @@ func newRegistry(o *options) *cobra.Command {
 			return errors.Join(o.Pushes(cmd.Context()), o.page())
 		},
 	}
+}
+
+func newLoad(o *options, out io.Writer) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "service",
+		Short: "Loads the build service: submissions at once, followers of a log, and a key",
+		Long: `Service loads ampoule serve over SQLite and over a PostgreSQL server that it starts: a thousand
+identical submissions at once, five hundred followers of the log of the build that comes of them, and
+the key, as often as it is answered. vegeta sends the requests; what it takes of the processors is told.`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			all, err := o.Load(cmd.Context())
+			for _, l := range all {
+				fmt.Fprintln(out, table.Load(l))
+			}
+			return errors.Join(err, o.page())
+		},
+	}
+	cmd.Flags().StringVar(&o.Vegeta.Path, "vegeta", "vegeta", "the program vegeta")
+	return cmd
 }
 
 func newConformance(o *options) *cobra.Command {

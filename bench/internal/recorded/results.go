@@ -28,6 +28,10 @@ const (
 	ConformanceFile = "conformance.json"
 	ReleasesFile    = "releases.json"
 	ClientsFile     = "clients.json"
+	LoadFile        = "service.json"
+	// GrowthFile and SoakFile are written by tests of the program itself.
+	GrowthFile = "growth.json"
+	SoakFile   = "soak.json"
 )
 
 // Outcome is how it ended, and where and when that was.

@@ -92,6 +92,9 @@ func Render(results string) (string, error) {
 	if err := writeRegistry(&b, results); err != nil {
 		return "", err
 	}
+	if err := writeService(&b, results); err != nil {
+		return "", err
+	}
 	writeClients(&b, clients.All())
 	return b.String(), nil
 }

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"ampoule/artifact"
+	"ampoule/bench/internal/drive"
 	"ampoule/bench/internal/recorded"
 )
 
@@ -85,10 +86,15 @@ func (t *Trials) pushesInto(ctx context.Context, store string, size int, book *r
 }
 
 // serving serves the registry of a store while something is done with it.
-func (t *Trials) serving(ctx context.Context, store string, work func(address string) error, flags ...string) (err error) {
+func (t *Trials) serving(ctx context.Context, store string, work func(address string) error, flags ...string) error {
 	p := t.in(store)
-	cmd := exec.CommandContext(ctx, p.Path, append(append(append([]string{}, p.Args...), "registry", "serve", "--listen", "127.0.0.1:0"), flags...)...)
-	cmd.Env, cmd.Stderr = append(os.Environ(), p.Env...), p.Show
+	return served(ctx, p.With(append([]string{"registry", "serve", "--listen", "127.0.0.1:0"}, flags...)...), p.Show, func(address string, _ *os.Process) error { return work(address) })
+}
+
+// served has a program serve while something is done with it. It prints its address when it does.
+func served(ctx context.Context, p drive.Program, errs io.Writer, work func(address string, process *os.Process) error) (err error) {
+	cmd := exec.CommandContext(ctx, p.Path, p.Args...)
+	cmd.Env, cmd.Stderr = append(os.Environ(), p.Env...), errs
 	out, err := cmd.StdoutPipe()
 	if err != nil {
 		return err
@@ -107,7 +113,7 @@ func (t *Trials) serving(ctx context.Context, store string, work func(address st
 	if !line.Scan() {
 		return errors.New("serving: no address was printed")
 	}
-	return work(line.Text())
+	return work(line.Text(), cmd.Process)
 }
 
 // emptyConfig is the one blob of all manifests.

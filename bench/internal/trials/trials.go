@@ -36,6 +36,8 @@ type Trials struct {
 	Python drive.Program
 	// Registry is Debian's docker-registry, which serves [Trials.Cached] and [Trials.Clients].
 	Registry drive.Program
+	// Vegeta loads the service in [Trials.Load].
+	Vegeta drive.Program
 	// Programs are those that [Trials.Clients] tries.
 	Programs Clients
 	// Shell is a POSIX shell, and Host has what the machines of [Trials.Verdicts] are made

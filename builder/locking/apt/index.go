@@ -11,10 +11,10 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"syscall"
 
 	"ampoule/builder/toolchain/debian"
 	"ampoule/recipes"
+	"ampoule/system"
 )
 
 // identity is what dpkg tells packages apart by.
@@ -72,7 +72,7 @@ func newIndex() *index {
 }
 
 func (x *index) read(lists *os.Root, name string) error {
-	f, err := lists.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
+	f, err := lists.OpenFile(name, os.O_RDONLY|system.NonBlock, 0)
 	if err != nil {
 		return err
 	}

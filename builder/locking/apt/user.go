@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"ampoule/builder/toolchain/debian"
+	"ampoule/system"
 )
 
 // user is who apt-get runs as. It parses what mirrors send before anybody has signed for
@@ -103,12 +104,11 @@ func (u user) command(ctx context.Context, network bool, args ...string) *exec.C
 	}
 	drop = append(drop, "--", "/bin/sh", "-c", limited, "sh")
 	cmd := exec.CommandContext(ctx, u.setpriv, append(drop, args...)...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	if u.id != 0 && !network {
-		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWNET
+		system.CutNetwork(cmd)
 	}
 	// Its methods, which hold the connections, are processes of their own.
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	system.Group(cmd, syscall.SIGKILL)
 	cmd.WaitDelay = 10 * time.Second
 	return cmd
 }

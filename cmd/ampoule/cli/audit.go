@@ -14,6 +14,7 @@ import (
 	"ampoule/audit/lint"
 	"ampoule/audit/survey"
 	"ampoule/cmd/ampoule/display"
+	"ampoule/config"
 	"ampoule/faults"
 )
 
@@ -94,6 +95,17 @@ when nothing is any of these.`,
 			if s.LimitMemory != nil {
 				s.LimitMemory(softMemory)
 			}
+			// Nothing of a service is needed: it looks where it is asked to.
+			if cmd.Flags().Changed("server") && s.Server != config.NoService {
+				c, err := s.service()
+				if err != nil {
+					return err
+				}
+				if err := hereAlone(cmd, c, "against", "root", "lint-ignore"); err != nil {
+					return err
+				}
+				return RemoteAudit(cmd.Context(), s, c, args[0], o)
+			}
 			return Audit(cmd.Context(), s, args[0], o)
 		},
 	}
@@ -162,6 +174,15 @@ func Audit(ctx context.Context, s *Session, target string, o AuditOptions) (err 
 	if err != nil {
 		return err
 	}
+	// What is not this machine's is not below its working directory.
+	if t.Files == survey.Machine("/") {
+		report.Base = workingDirectory()
+	}
+	return s.tellReport(report, o)
+}
+
+// tellReport writes a report in the session's form. The error is what it ends with.
+func (s *Session) tellReport(report *survey.Report, o AuditOptions) (err error) {
 	s.answered = true
 	switch s.Output {
 	case JSON:
@@ -169,10 +190,6 @@ func Audit(ctx context.Context, s *Session, target string, o AuditOptions) (err 
 	case JUnit:
 		err = report.WriteJUnit(s.Out)
 	case SARIF:
-		// What is not this machine's is not below its working directory.
-		if t.Files == survey.Machine("/") {
-			report.Base = workingDirectory()
-		}
 		err = report.WriteSARIF(s.Out, thisVersion().Version)
 	default:
 		columns := display.Columns(s.Out)
@@ -225,6 +242,9 @@ func (s *Session) place(ctx context.Context, target, root string, files *survey.
 		*files = image.Files
 		return image, "/", nil
 	}
+	if volume := filepath.VolumeName(target); root == "/" && volume != "" {
+		root = volume + string(filepath.Separator) // Windows has a root for each
+	}
 	if root, err = filepath.Abs(root); err != nil {
 		return nil, "", fmt.Errorf("auditing %s: %w", target, err)
 	}
@@ -239,7 +259,7 @@ func (s *Session) place(ctx context.Context, target, root string, files *survey.
 // inRoot is the absolute path of a file in the system below a root: absolute paths are
 // that system's, others are this one's working directory's.
 func inRoot(root, path string) (string, error) {
-	if filepath.IsAbs(path) {
+	if filepath.IsAbs(path) && filepath.VolumeName(path) == "" {
 		return filepath.ToSlash(path), nil
 	}
 	abs, err := filepath.Abs(path)

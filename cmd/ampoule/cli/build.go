@@ -52,7 +52,9 @@ trusted keys has signed it; with --cache-key what is compiled here is put there.
 
 With --server a service builds. It gets the recipe, the files that it names, the lock and
 first-party code; progress, result and exit code are as here. Interrupting withdraws the
-submission.
+submission. --force has it build what is published already, from nothing but its inputs, and
+compare; --label, --priority and --limit say which worker takes the build, when, and for how
+long.
 
 With --sign-key, or a key in config.toml, what is built is signed before it can be found:
 the artifact, how it was built, and what the gate said of it. What is published already
@@ -71,7 +73,7 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
   ampoule build --check --only psycopg2
   ampoule build --cache registry.example/team/cache
   ampoule build --registry registry.example/team --output json
-  ampoule build --server https://ampoule.example`,
+  ampoule build --server https://ampoule.example --force --limit 2h`,
 		Args:              usage(allArgs(&f.services, cobra.NoArgs)),
 		ValidArgsFunction: completeDirs(&f.services, cobra.NoFileCompletions),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -79,7 +81,7 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 			if err != nil {
 				return err
 			}
-			c, err := s.service()
+			c, err := s.serviceFor(cmd, f.wishes)
 			if err != nil {
 				return err
 			}
@@ -97,13 +99,14 @@ cause, and the exit code is 4. --only has one wheel or the interpreter built aga
 // remote has a service do what the flags say.
 func (f *buildFlags) remote(cmd *cobra.Command, s *Session, c *client.Client, how builder.Request, args []string) error {
 	err := hereAlone(cmd, c, "jobs", "step-timeout", "step-memory", "step-disk", "check", "only", "sign-key", "passphrase-file", "cache", "cache-key", "registry")
+	b := s.remote(c, f.wishes)
 	switch {
 	case err != nil:
 		return err
 	case f.services:
-		return BuildAll(cmd.Context(), s, s.remote(c), how, args, plainReference)
+		return BuildAll(cmd.Context(), s, b, how, args, b.Reference)
 	}
-	return Build(cmd.Context(), s, s.remote(c), how, plainReference)
+	return Build(cmd.Context(), s, b, how, b.Reference)
 }
 
 // build does what the flags say.
@@ -136,6 +139,7 @@ type buildFlags struct {
 	check  bool
 	only   string
 	sign   config.Sign
+	wishes client.Wishes
 }
 
 func (f *buildFlags) add(cmd *cobra.Command) {
@@ -148,6 +152,8 @@ func (f *buildFlags) add(cmd *cobra.Command) {
 	f.bounds.add(cmd)
 	flags.BoolVar(&f.check, "check", false, "build a second time in another environment, and compare")
 	signKeyFlags(cmd, &f.sign)
+	forceFlag(cmd, &f.wishes)
+	wishFlags(cmd, &f.wishes)
 	flags.StringVar(&f.only, "only", "", "what --check builds again: a wheel by its name, or interpreter (default: everything)")
 }
 

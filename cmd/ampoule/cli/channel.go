@@ -130,11 +130,19 @@ func digestOf(cmd *cobra.Command, repository, text string) (string, error) {
 	return digest, nil
 }
 
-// optionalDigest reads a verb's second argument; without one it is empty.
-func optionalDigest(cmd *cobra.Command, args []string) (string, error) {
+// optionalDigest reads a verb's second argument; without one it is empty. A service names what its
+// registry has by its own address.
+func (s *Session) optionalDigest(cmd *cobra.Command, args []string) (string, error) {
 	repository, _, err := channelOf(cmd, args[0])
 	if err != nil || len(args) == 1 {
 		return "", err
+	}
+	c, err := s.service()
+	if err != nil {
+		return "", err
+	}
+	if base, digest, named := strings.Cut(args[1], "@"); c != nil && named && strings.HasSuffix(base, "/"+repository) {
+		return digestOf(cmd, repository, digest)
 	}
 	return digestOf(cmd, repository, args[1])
 }
@@ -162,16 +170,19 @@ func (s *Session) onChannel(cmd *cobra.Command, ref, policy string, work func(ct
 	})
 }
 
-// writes does the work of a verb that adds an entry to a channel, and prints what it names then.
-func (s *Session) writes(cmd *cobra.Command, ref string, f *channelFlags, add func(context.Context, *channel.Writer) (*channel.Log, error)) error {
-	return s.writesAndPins(cmd, ref, f, &pinFlags{}, add)
-}
-
-// writesAndPins is as writes, and then has files name the digest.
-func (s *Session) writesAndPins(cmd *cobra.Command, ref string, f *channelFlags, pinned *pinFlags, add func(context.Context, *channel.Writer) (*channel.Log, error)) error {
+// moves does the work of a verb that adds an entry to a channel, prints what it names then, and has
+// files name that.
+func (s *Session) moves(cmd *cobra.Command, ref string, f *channelFlags, pinned *pinFlags, m channel.Move) error {
 	files, err := pinned.read(cmd, ref)
 	if err != nil {
 		return err
+	}
+	c, err := s.service()
+	if err != nil {
+		return err
+	}
+	if c != nil {
+		return s.movesThere(cmd, c, ref, files, m)
 	}
 	by, err := s.mustSigner(cmd.Context(), f.sign)
 	if err != nil {
@@ -182,14 +193,15 @@ func (s *Session) writesAndPins(cmd *cobra.Command, ref string, f *channelFlags,
 		if err != nil {
 			return err
 		}
-		log, err := add(ctx, w)
+		log, err := w.Do(ctx, m)
 		if err != nil {
 			return err
 		}
 		if err := s.pinFiles(files, log.Digest); err != nil {
 			return err
 		}
-		return s.printWritten(c, log)
+		_, err = log.Current()
+		return s.printWritten(reportOf(c, log, log.Entries[len(log.Entries)-1:]), err)
 	})
 }
 
@@ -222,7 +234,7 @@ must be named by a digest once, or several times by the same; nothing else of it
 		Args:              usage(cobra.RangeArgs(1, 2)),
 		ValidArgsFunction: s.completeRefs(1, false),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			digest, err := optionalDigest(cmd, args)
+			digest, err := s.optionalDigest(cmd, args)
 			if err != nil {
 				return err
 			}
@@ -234,9 +246,7 @@ must be named by a digest once, or several times by the same; nothing else of it
 					return err
 				}
 			}
-			return s.writesAndPins(cmd, args[0], &f, &pinned, func(ctx context.Context, w *channel.Writer) (*channel.Log, error) {
-				return w.Promote(ctx, channel.Promotion{Digest: digest, From: from, Reason: f.reason, BreakGlass: breakGlass})
-			})
+			return s.moves(cmd, args[0], &f, &pinned, channel.Move{Action: channel.Promote, Digest: digest, From: from, Reason: f.reason, BreakGlass: breakGlass})
 		},
 	}
 	f.add(cmd, "why, for those who read the history")
@@ -261,13 +271,11 @@ revoked. The result is the reference. --write has files name it, as for ampoule 
 		Args:              usage(cobra.RangeArgs(1, 2)),
 		ValidArgsFunction: s.completeRefs(1, false),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			digest, err := optionalDigest(cmd, args)
+			digest, err := s.optionalDigest(cmd, args)
 			if err != nil {
 				return err
 			}
-			return s.writesAndPins(cmd, args[0], &f, &pinned, func(ctx context.Context, w *channel.Writer) (*channel.Log, error) {
-				return w.Rollback(ctx, digest, f.reason)
-			})
+			return s.moves(cmd, args[0], &f, &pinned, channel.Move{Action: channel.Rollback, Digest: digest, Reason: f.reason})
 		},
 	}
 	f.add(cmd, "why, for those who read the history")
@@ -286,16 +294,14 @@ until it is rolled back or something else is promoted.`,
 		Example: "  ampoule channel revoke web:prod sha256:… --reason 'its OpenSSL has a hole'",
 		Args:    usage(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			digest, err := optionalDigest(cmd, args)
+			digest, err := s.optionalDigest(cmd, args)
 			if err == nil {
 				err = f.needReason(cmd)
 			}
 			if err != nil {
 				return err
 			}
-			return s.writes(cmd, args[0], &f, func(ctx context.Context, w *channel.Writer) (*channel.Log, error) {
-				return w.Revoke(ctx, digest, f.reason)
-			})
+			return s.moves(cmd, args[0], &f, &pinFlags{}, channel.Move{Action: channel.Revoke, Digest: digest, Reason: f.reason})
 		},
 	}
 	cmd.ValidArgsFunction = s.completeRefs(1, false)
@@ -316,9 +322,7 @@ ever.`,
 			if err := f.needReason(cmd); err != nil {
 				return err
 			}
-			return s.writes(cmd, args[0], &f, func(ctx context.Context, w *channel.Writer) (*channel.Log, error) {
-				return w.Freeze(ctx, f.reason)
-			})
+			return s.moves(cmd, args[0], &f, &pinFlags{}, channel.Move{Action: channel.Freeze, Reason: f.reason})
 		},
 	}
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
@@ -335,9 +339,7 @@ func newChannelUnfreeze(s *Session) *cobra.Command {
 		Example: "  ampoule channel unfreeze web:prod",
 		Args:    usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.writes(cmd, args[0], &f, func(ctx context.Context, w *channel.Writer) (*channel.Log, error) {
-				return w.Unfreeze(ctx, f.reason)
-			})
+			return s.moves(cmd, args[0], &f, &pinFlags{}, channel.Move{Action: channel.Unfreeze, Reason: f.reason})
 		},
 	}
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
@@ -356,7 +358,7 @@ from time to time where hosts do that.`,
 		Example: "  ampoule channel refresh web:prod",
 		Args:    usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			return s.writes(cmd, args[0], &f, func(ctx context.Context, w *channel.Writer) (*channel.Log, error) { return w.Refresh(ctx) })
+			return s.moves(cmd, args[0], &f, &pinFlags{}, channel.Move{Action: channel.Refresh})
 		},
 	}
 	cmd.ValidArgsFunction = cobra.NoFileCompletions
@@ -378,16 +380,14 @@ accepted before is not any more; what was revoked by a key that still counts sta
 		Example: "  ampoule channel restart web:prod sha256:… --key promote-2.key --reason 'promote-1 was stolen'",
 		Args:    usage(cobra.ExactArgs(2)),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			digest, err := optionalDigest(cmd, args)
+			digest, err := s.optionalDigest(cmd, args)
 			if err == nil {
 				err = f.needReason(cmd)
 			}
 			if err != nil {
 				return err
 			}
-			return s.writes(cmd, args[0], &f, func(ctx context.Context, w *channel.Writer) (*channel.Log, error) {
-				return w.Restart(ctx, digest, f.reason, breakGlass)
-			})
+			return s.moves(cmd, args[0], &f, &pinFlags{}, channel.Move{Action: channel.Restart, Digest: digest, Reason: f.reason, BreakGlass: breakGlass})
 		},
 	}
 	cmd.ValidArgsFunction = s.completeRefs(1, false)

@@ -24,22 +24,26 @@ func newChannelApprove(s *Session) *cobra.Command {
 		Short: "Approves that a channel names a digest",
 		Long: `Approve signs that a channel may name a digest, with a key of the role approve, and attaches
 that to the artifact. It counts for this channel and digest, under the channel rules that are
-in force now, and as long as they say; whoever promotes must be another person. The result is
-the reference.`,
+in force now, and as long as they say; whoever promotes must be another person. With --server
+the service signs for whom the token names, where the rules say which person that is. The result
+is the reference.`,
 		Example:           "  ampoule channel approve web:prod sha256:… --key approve-ben.key",
 		Args:              usage(cobra.ExactArgs(2)),
 		ValidArgsFunction: s.completeRefs(1, false),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			digest, err := optionalDigest(cmd, args)
+			digest, err := s.optionalDigest(cmd, args)
 			if err != nil {
 				return err
+			}
+			if c, err := s.service(); c != nil || err != nil {
+				return s.approvesThere(cmd, c, args[0], digest, err)
 			}
 			by, err := s.mustSigner(cmd.Context(), set)
 			if err != nil {
 				return err
 			}
 			return s.onChannel(cmd, args[0], policy, func(ctx context.Context, all *wiring.Channels, c *channel.Channel) error {
-				ref, err := all.Approve(ctx, c, by, digest)
+				ref, err := all.Approve(ctx, c, by, digest, "")
 				if err != nil {
 					return err
 				}

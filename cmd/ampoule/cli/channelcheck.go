@@ -44,6 +44,9 @@ ampoule store verify reads all of the store's registry.`,
 			if last < 1 {
 				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("--last must be at least 1")}
 			}
+			if c, err := s.service(); c != nil || err != nil {
+				return s.checksThere(cmd, c, args[0], last, err)
+			}
 			return s.onChannel(cmd, args[0], policy, func(ctx context.Context, all *wiring.Channels, c *channel.Channel) error {
 				checked, err := all.Check(ctx, c, last)
 				if err != nil {

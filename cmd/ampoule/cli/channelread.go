@@ -39,6 +39,9 @@ promote.`,
 			if err != nil {
 				return err
 			}
+			if c, err := s.service(); c != nil || err != nil {
+				return s.resolvesThere(cmd, c, args[0], stale, files, err)
+			}
 			return s.onChannel(cmd, args[0], policy, func(ctx context.Context, _ *wiring.Channels, c *channel.Channel) error {
 				return ChannelResolve(ctx, s, c, most, time.Now(), files...)
 			})
@@ -63,6 +66,9 @@ for a log that is refused.`,
 		Args:              usage(cobra.ExactArgs(1)),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if c, err := s.service(); c != nil || err != nil {
+				return s.listsThere(cmd, c, args[0], unverified, err)
+			}
 			return s.onChannel(cmd, args[0], policy, func(ctx context.Context, _ *wiring.Channels, c *channel.Channel) error {
 				return ChannelHistory(ctx, s, c, unverified)
 			})

@@ -130,13 +130,13 @@ func (r ChannelReport) text() string {
 	return display.Clean(b.String(), true)
 }
 
-// printWritten prints what a channel names after an entry was added.
-func (s *Session) printWritten(c *channel.Channel, log *channel.Log) error {
-	report := reportOf(c, log, log.Entries[len(log.Entries)-1:])
+// printWritten prints what a channel names after an entry was added. Wrong says why that must not be
+// used; nil where it may.
+func (s *Session) printWritten(report ChannelReport, wrong error) error {
 	e := report.Entries[0]
-	s.tell("channel %s: entry %d, %s %s by %s", c, e.Sequence, e.Action, e.Digest, e.Who)
-	if _, err := log.Current(); err != nil && log.Digest != "" {
-		s.warn("%v", err)
+	s.tell("channel %s: entry %d, %s %s by %s", report.Channel, e.Sequence, e.Action, e.Digest, e.Who)
+	if wrong != nil && report.Digest != "" {
+		s.warn("%v", wrong)
 	}
 	if report.Ref == "" {
 		return s.print(report.Channel, report)

@@ -23,6 +23,7 @@ import (
 	"ampoule/cmd/ampoule/display"
 	"ampoule/config"
 	"ampoule/recipes"
+	"ampoule/service/client"
 	"ampoule/store"
 	"ampoule/wiring"
 )
@@ -99,6 +100,7 @@ func newCIBuild(s *Session, system *string) *cobra.Command {
 	var groups []string
 	var export string
 	var sign config.Sign
+	var wishes client.Wishes
 	cmd := &cobra.Command{
 		Use:   "build",
 		Short: "Finds or builds the artifact of the checkout, and exports its digest",
@@ -106,13 +108,27 @@ func newCIBuild(s *Session, system *string) *cobra.Command {
 found by its key, or built, judged and published. The result is its reference. Later steps
 get it in the system's own form: the outputs ref, name, digest, key and reused of the step on
 GitHub, ampoule.env in the checkout on GitLab and Jenkins, meta-data on Buildkite. With
---export a file of lines AMPOULE_REF=…, AMPOULE_DIGEST=… and so on is written anywhere.`,
+--export a file of lines AMPOULE_REF=…, AMPOULE_DIGEST=… and so on is written anywhere.
+
+With --server a service builds, as it does for ampoule build.`,
 		Example: `  ampoule ci build --registry registry.example/team
-  ampoule ci build --export ampoule.env --group test`,
+  ampoule ci build --export ampoule.env --group test
+  ampoule ci build --server https://ampoule.example`,
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return s.inCI(cmd.Context(), *system, nil, func(on ci.System, log *ci.Log) error {
+				c, err := s.serviceFor(cmd, wishes)
+				if err != nil {
+					return err
+				}
+				if c != nil {
+					if err := hereAlone(cmd, c, "sign-key", "passphrase-file", "cache", "cache-key", "registry"); err != nil {
+						return err
+					}
+					b := s.remote(c, wishes)
+					return CIBuild(cmd.Context(), s, on, log, b, builder.Request{Groups: groups}, export, b.Reference)
+				}
 				return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
 					if err := s.signBuilds(ctx, w, sign); err != nil {
 						return err
@@ -131,6 +147,8 @@ GitHub, ampoule.env in the checkout on GitLab and Jenkins, meta-data on Buildkit
 	cmd.Flags().StringVar(&export, "export", "", "write the result as variables to this file")
 	s.addCacheFlags(cmd)
 	signKeyFlags(cmd, &sign)
+	forceFlag(cmd, &wishes)
+	wishFlags(cmd, &wishes)
 	return cmd
 }
 
@@ -211,7 +229,9 @@ the log. In a shell it goes where they print it, unless --output json prints the
 
 With --junit the named file in the workspace must have been written; its tests are counted.
 What was run, how it ended, and the artifact's digest are a record in the store's logs, and
-in the file that --record names.`,
+in the file that --record names.
+
+With --server a service builds, and the artifact is taken from its registry.`,
 		Example: `  ampoule ci run
   ampoule ci run --group test --junit report.xml -- python3 -m pytest --junitxml=report.xml
   ampoule ci run --ref "$AMPOULE_REF" --record tested.json -e DATABASE_URL -- ./test.sh`,
@@ -234,6 +254,13 @@ in the file that --record names.`,
 				o.user = fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid())
 			}
 			return s.inCI(cmd.Context(), *system, o.env, func(on ci.System, log *ci.Log) error {
+				c, err := s.service()
+				if err == nil && c != nil {
+					err = hereAlone(cmd, c, "cache", "cache-key")
+				}
+				if err != nil {
+					return err
+				}
 				return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
 					return s.ciRun(ctx, w, on, log, o)
 				})
@@ -261,9 +288,17 @@ func (s *Session) ciRun(ctx context.Context, w *wiring.Parts, on ci.System, log 
 	if err != nil {
 		return err
 	}
-	b, set, err := s.builder(w)
+	local, set, err := s.builder(w)
 	if err != nil {
 		return err
+	}
+	c, err := s.service()
+	if err != nil {
+		return err
+	}
+	b := Builder(local)
+	if c != nil {
+		b = s.remote(c, client.Wishes{})
 	}
 	return withEngine(ctx, w, func(engine Engine) error {
 		defer s.collectAfter(ctx, w, set.Bounds)

@@ -35,6 +35,8 @@ type Session struct {
 	Out, Err io.Writer
 	// Environ is the environment, as os.Environ has it.
 	Environ []string
+	// GOOS is the system that it runs on, as Go names it; empty is this program's.
+	GOOS string
 	// LimitMemory bounds the memory of the process, softly, in bytes; may be nil.
 	LimitMemory func(bytes int64)
 
@@ -54,6 +56,8 @@ type Session struct {
 	Output   Output
 	Progress display.Mode
 
+	// registryToken is what Registry knows the caller by, where it is a service's.
+	registryToken string
 	// signs says that what the call publishes is signed.
 	signs    bool
 	profiles profiles
@@ -108,7 +112,10 @@ Stdout carries a verb's result and nothing else.
 			if err := s.profiles.begin(); err != nil {
 				return err
 			}
-			return s.setForms(cmd, output, mode)
+			if err := s.setForms(cmd, output, mode); err != nil {
+				return err
+			}
+			return s.checkVenue(cmd)
 		},
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -119,13 +126,13 @@ Stdout carries a verb's result and nothing else.
 	flags := root.PersistentFlags()
 	flags.StringVarP(&s.Recipe, "file", "f", "ampoule.yaml", "the recipe")
 	flags.StringVar(&s.Store, "store", "", "the store's directory (default: $AMPOULE_STORE, or ampoule in the user's data directory)")
-	flags.StringVar(&s.Registry, "registry", "", "the registry as HOST[:PORT][/PREFIX] (default: the store's own)")
+	flags.StringVar(&s.Registry, "registry", "", "the registry as HOST[:PORT][/PREFIX] (default: the service's, where one is named, else the store's own)")
 	flags.StringVar(&s.Server, "server", "", "the address of a service that builds in this machine's place, or none (default: $AMPOULE_SERVER)")
 	flags.StringVar(&output, "output", string(Text), "the result's form: text or json (audit: also junit or sarif)")
 	flags.StringVar(&mode, "progress", string(display.Auto), "the form of progress: auto, tty, plain or json")
 	flags.StringVar(&s.profiles.cpu, "cpuprofile", "", "write a profile of the processor's time to a file, for go tool pprof")
 	flags.StringVar(&s.profiles.trace, "trace", "", "write a trace of the execution to a file, for go tool trace")
-	root.AddCommand(newInit(s), newLock(s), newPGOProfile(s), newAdd(s), newRemove(s), newWhy(s), newOutdated(s), newPlan(s), newFetch(s), newBuild(s), newCI(s), newCache(s), newAudit(s), newExplain(s), newPreflight(s), newInspect(s), newDiff(s), newSBOM(s), newSave(s), newCopy(s), newExport(s), newInstall(s), newHost(s), newRun(s), newExec(s), newShell(s), newVerify(s), newSign(s), newKeys(s), newTrust(s), newChannel(s), newServe(s), newToken(s), newCancel(s), newAgent(s), newDeployments(s), newList(s), newTree(s), newRegistry(s), newStore(s), newLogs(s), newVersion(s))
+	root.AddCommand(newInit(s), newLock(s), newPGOProfile(s), newAdd(s), newRemove(s), newWhy(s), newOutdated(s), newPlan(s), newFetch(s), newBuild(s), newCI(s), newCache(s), newAudit(s), newExplain(s), newPreflight(s), newInspect(s), newDiff(s), newSBOM(s), newSave(s), newCopy(s), newExport(s), newInstall(s), newHost(s), newRun(s), newExec(s), newShell(s), newVerify(s), newSign(s), newKeys(s), newTrust(s), newChannel(s), newServe(s), newAdmin(s), newToken(s), newCancel(s), newAgent(s), newDeployments(s), newList(s), newTree(s), newRegistry(s), newStore(s), newLogs(s), newVersion(s))
 	completeFlags(root)
 	return root
 }

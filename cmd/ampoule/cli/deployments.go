@@ -13,14 +13,13 @@ import (
 	"github.com/spf13/cobra"
 
 	"ampoule/agent/reports"
-	"ampoule/artifact"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/contents"
 	"ampoule/faults"
-	"ampoule/packaging"
 	"ampoule/registry/trust"
 	"ampoule/registry/trust/roots"
-	"ampoule/sbom"
+	"ampoule/service/deployments"
+	"ampoule/service/wire"
 	"ampoule/wiring"
 )
 
@@ -38,23 +37,32 @@ Without an argument all are listed.
 A report counts that the key of its host has signed: of a list of hosts (--hosts), else of the role
 host of the trust root that the policy names. Reports that do not count, channels that cannot be
 read, and digests without a bill of materials are told, and end it with code 4 where the answer
-may lack something for that.`,
+may lack something for that.
+
+With --server the service is asked, to which the hosts report.`,
 		Example: `  ampoule deployments --reports /srv/reports --hosts hosts.yaml
   ampoule deployments urllib3==2.2.1 --reports /srv/reports
   ampoule deployments libssl.so.3 --reports /srv/reports --channel web:prod`,
 		Args:              usage(cobra.MaximumNArgs(1)),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			if f.reports == "" && len(f.channels) == 0 {
+			c, err := s.service()
+			if err != nil {
+				return err
+			}
+			if c == nil && f.reports == "" && len(f.channels) == 0 {
 				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("want --reports, the directory with the hosts' reports, or --channel")}
 			}
 			wanted := ""
 			if len(args) > 0 {
 				wanted = args[0]
 			}
-			what, err := parseHeld(wanted)
+			what, err := deployments.Parse(wanted)
 			if err != nil {
 				return &UsageError{Verb: cmd.CommandPath(), Err: err}
+			}
+			if c != nil {
+				return s.deploymentsThere(cmd, c, wanted, f)
 			}
 			return s.deployments(cmd, what, f)
 		},
@@ -72,137 +80,11 @@ type deploymentFlags struct {
 	channels               []string
 }
 
-// DeploymentsSchema names the form of a [DeploymentsReport].
-const DeploymentsSchema = "ampoule.deployments/v1"
-
 // DeploymentsReport says who holds something, as JSON.
-type DeploymentsReport struct {
-	Schema string `json:"schema"`
-	// What was asked for; empty for everything.
-	What string `json:"what"`
-	// Channels and Hosts hold it.
-	Channels []ChannelHolds `json:"channels"`
-	Hosts    []HostHolds    `json:"hosts"`
-	// Unknown says what could not be looked at, and why: the answer may lack something.
-	Unknown []string `json:"unknown"`
-}
-
-// ChannelHolds is a channel that names a digest, or may go back to it.
-type ChannelHolds struct {
-	Channel string `json:"channel"`
-	Digest  string `json:"digest"`
-	// Named says that the channel names the digest now; without it, the channel may go back to it.
-	Named bool `json:"named"`
-	// Revoked says why the digest must not be used.
-	Revoked string `json:"revoked,omitempty"`
-	// Holds is what the digest has of what was asked for.
-	Holds []string `json:"holds"`
-}
-
-// HostHolds is a host that runs a digest.
-type HostHolds struct {
-	Host    string `json:"host"`
-	Channel string `json:"channel"`
-	Root    string `json:"root"`
-	Digest  string `json:"digest"`
-	// State says how the host follows its channel, and Why why it does not.
-	State string `json:"state"`
-	Why   string `json:"why,omitempty"`
-	// Since is when the digest was activated, and Reported when the host has said so.
-	Since    string `json:"since,omitempty"`
-	Reported string `json:"reported"`
-	// Wanted is what the channel wants of the host.
-	Wanted string `json:"wanted,omitempty"`
-	// Holds is what the digest has of what was asked for.
-	Holds []string `json:"holds"`
-}
-
-// held is what is looked for: a digest, or a part by its name. The zero value is everything.
-type held struct {
-	text, digest, name string
-	version            packaging.Version
-	versioned          bool
-}
-
-// parseHeld reads DIGEST, NAME@DIGEST, DISTRIBUTION==VERSION or the name of a part.
-func parseHeld(text string) (held, error) {
-	h := held{text: text}
-	name, version, versioned := strings.Cut(text, "==")
-	_, digest, pinned := strings.Cut(text, "@")
-	switch {
-	case text == "":
-	case artifact.IsDigest(text):
-		h.digest = text
-	case pinned && artifact.IsDigest(digest):
-		h.digest = digest
-	case pinned || strings.HasPrefix(text, "sha256:"):
-		return h, fmt.Errorf("%q is no digest: sha256: and 64 hexadecimal digits", text)
-	case versioned:
-		v, err := packaging.ParseVersion(version)
-		if err != nil {
-			return h, err
-		}
-		h.name, h.version, h.versioned = name, v, true
-	default:
-		h.name = text
-	}
-	return h, nil
-}
-
-// in lists what of a document's parts is looked for.
-func (h held) in(d *sbom.Document) []string {
-	found := []string{}
-	for _, p := range d.Parts() {
-		if h.is(p) {
-			found = append(found, strings.TrimSuffix(p.Name+" "+p.Version, " "))
-		}
-	}
-	return found
-}
-
-// is reports whether a part is looked for.
-func (h held) is(p sbom.Part) bool {
-	if p.Kind == "pypi" && packaging.NormalName(h.name) == packaging.NormalName(p.Name) {
-		v, err := packaging.ParseVersion(p.Version)
-		return !h.versioned || err == nil && v.Compare(h.version) == 0
-	}
-	if h.versioned {
-		return p.Kind == "deb" && h.name == p.Name && h.text == p.Name+"=="+p.Version
-	}
-	return p.Kind != "pypi" && (h.name == p.Name || h.name == p.Source) || slices.Contains(p.Files, h.name)
-}
-
-// holdings answers what digests hold, each looked at once.
-type holdings struct {
-	what   held
-	src    contents.Source
-	known  map[string][]string
-	failed map[string]string
-}
-
-// of lists what a digest has of what is looked for. That it has nothing of that is false.
-func (h *holdings) of(ctx context.Context, ref, digest string) (holds []string, ok bool) {
-	if h.what.name == "" {
-		return []string{}, h.what.digest == "" || h.what.digest == digest
-	}
-	if holds, seen := h.known[digest]; seen {
-		return holds, len(holds) > 0
-	}
-	bill, err := contents.Bill(ctx, h.src, ref)
-	if err == nil {
-		var d *sbom.Document
-		if d, err = sbom.Read(bill); err == nil {
-			h.known[digest] = h.what.in(d)
-			delete(h.failed, digest)
-			return h.known[digest], len(h.known[digest]) > 0
-		}
-	}
-	h.failed[digest] = fmt.Sprintf("what %s holds: %v", ref, err)
-	return nil, false
-}
+type DeploymentsReport wire.Deployments
 
 // deployments reads reports and channels, and prints who holds something.
-func (s *Session) deployments(cmd *cobra.Command, what held, f deploymentFlags) error {
+func (s *Session) deployments(cmd *cobra.Command, what deployments.Wanted, f deploymentFlags) error {
 	return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
 		reg, err := w.Registry()
 		if err != nil {
@@ -212,29 +94,30 @@ func (s *Session) deployments(cmd *cobra.Command, what held, f deploymentFlags) 
 		if err != nil && (f.hosts == "" || len(f.channels) > 0) {
 			return err
 		}
-		out := DeploymentsReport{Schema: DeploymentsSchema, What: what.text, Channels: []ChannelHolds{}, Hosts: []HostHolds{}, Unknown: []string{}}
-		look := &holdings{what, reg, map[string][]string{}, map[string]string{}}
-		found, err := s.readReports(ctx, w, f, policy, &out)
+		look := &deployments.Search{Wanted: what, Bill: func(ctx context.Context, ref string) ([]byte, error) { return contents.Bill(ctx, reg, ref) }}
+		look.Begin()
+		found, err := s.readReports(ctx, w, f, policy, look)
 		if err != nil {
 			return err
 		}
-		for _, r := range found {
-			out.addHost(ctx, look, r)
-		}
-		out.addChannels(ctx, w, look, policy, append(followedBy(found), f.channels...))
-		for _, why := range look.failed {
-			out.Unknown = append(out.Unknown, why)
-		}
-		slices.Sort(out.Unknown)
-		if err := s.print(out.text(time.Now()), out); err != nil || len(out.Unknown) == 0 {
-			return err
-		}
-		return faults.New(faults.Refused, "", "%d things could not be looked at: the answer may lack something", len(out.Unknown))
+		look.Hosts(ctx, found)
+		lookIntoChannels(ctx, w, look, policy, append(deployments.FollowedBy(found), f.channels...))
+		return s.printDeployments(look.End())
 	})
 }
 
+// printDeployments prints who holds something. What could not be looked at is an error of kind
+// Refused.
+func (s *Session) printDeployments(d wire.Deployments) error {
+	out := DeploymentsReport(d)
+	if err := s.print(out.text(time.Now()), out); err != nil || len(out.Unknown) == 0 {
+		return err
+	}
+	return faults.New(faults.Refused, "", "%d things could not be looked at: the answer may lack something", len(out.Unknown))
+}
+
 // readReports reads the reports that count; others are noted.
-func (s *Session) readReports(ctx context.Context, w *wiring.Parts, f deploymentFlags, policy string, out *DeploymentsReport) ([]reports.Report, error) {
+func (s *Session) readReports(ctx context.Context, w *wiring.Parts, f deploymentFlags, policy string, look *deployments.Search) ([]reports.Report, error) {
 	if f.reports == "" {
 		return nil, nil
 	}
@@ -244,7 +127,7 @@ func (s *Session) readReports(ctx context.Context, w *wiring.Parts, f deployment
 	}
 	found, refused, err := known.ReadDir(ctx, f.reports)
 	for _, r := range refused {
-		out.Unknown = append(out.Unknown, fmt.Sprintf("%s: %v", r.File, r.Err))
+		look.Unknown("%s: %v", r.File, r.Err)
 	}
 	return found, err
 }
@@ -261,76 +144,24 @@ func hostKeys(ctx context.Context, w *wiring.Parts, file, policy string) (report
 	return reports.Keys(judge.Root().KeysOf(roots.RoleHost, time.Now())), nil
 }
 
-// followedBy are the channels of reports, each once.
-func followedBy(found []reports.Report) []string {
-	var all []string
-	for _, r := range found {
-		if !slices.Contains(all, r.Channel) {
-			all = append(all, r.Channel)
-		}
-	}
-	return all
-}
-
-func (d *DeploymentsReport) addHost(ctx context.Context, look *holdings, r reports.Report) {
-	if r.Digest == "" {
-		return
-	}
-	holds, ok := look.of(ctx, r.Ref(r.Digest), r.Digest)
-	if !ok {
-		return
-	}
-	d.Hosts = append(d.Hosts, HostHolds{
-		Host: r.Host, Channel: r.Channel, Root: r.Root, Digest: r.Digest, State: string(r.State), Why: r.Why, Since: r.Since, Reported: r.Time, Wanted: r.Wanted, Holds: holds,
-	})
-}
-
-// addChannels reads channels, by the policy. Those that cannot be read are noted.
-func (d *DeploymentsReport) addChannels(ctx context.Context, w *wiring.Parts, look *holdings, policy string, names []string) {
+// lookIntoChannels reads channels, by the policy. Those that cannot be read are noted.
+func lookIntoChannels(ctx context.Context, w *wiring.Parts, look *deployments.Search, policy string, names []string) {
 	if len(names) == 0 {
 		return
 	}
 	slices.Sort(names)
 	names = slices.Compact(names)
 	if policy == "" {
-		d.Unknown = append(d.Unknown, fmt.Sprintf("channels %s: no policy is set on this machine, so nothing says whom to believe", strings.Join(names, ", ")))
+		look.Unknown("channels %s: no policy is set on this machine, so nothing says whom to believe", strings.Join(names, ", "))
 		return
 	}
 	all, err := w.Channels(ctx, policy)
 	if err != nil {
-		d.Unknown = append(d.Unknown, fmt.Sprintf("channels %s: %v", strings.Join(names, ", "), err))
+		look.Unknown("channels %s: %v", strings.Join(names, ", "), err)
 		return
 	}
-	for _, name := range names {
-		if err := d.addChannel(ctx, all, look, name); err != nil {
-			d.Unknown = append(d.Unknown, fmt.Sprintf("channel %s: %v", name, err))
-		}
-	}
-}
-
-func (d *DeploymentsReport) addChannel(ctx context.Context, all *wiring.Channels, look *holdings, name string) error {
-	i := strings.LastIndexByte(name, ':')
-	if i <= strings.LastIndexByte(name, '/') {
-		return errors.New("it is not NAME:CHANNEL")
-	}
-	c, err := all.Open(name[:i], name[i+1:])
-	if err != nil {
-		return err
-	}
-	log, err := c.Read(ctx)
-	if err != nil {
-		return err
-	}
-	digests := slices.Clone(log.Accepted)
-	if log.Digest != "" && !slices.Contains(digests, log.Digest) {
-		digests = append(digests, log.Digest) // it is revoked, and named still
-	}
-	for _, digest := range slices.Backward(digests) {
-		if holds, ok := look.of(ctx, c.Reference(digest), digest); ok {
-			d.Channels = append(d.Channels, ChannelHolds{name, digest, digest == log.Digest, log.Revoked[digest], holds})
-		}
-	}
-	return nil
+	look.Open = all.Open
+	look.Channels(ctx, names)
 }
 
 // text shows who holds something to people.

@@ -44,6 +44,14 @@ digests differ. Of each kind the first ` + fmt.Sprint(shownChanges) + ` changes 
 		Args:              usage(cobra.ExactArgs(2)),
 		ValidArgsFunction: s.completeRefs(-1, false),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			o := DiffOptions{All: all, ExitCode: exitCode}
+			c, err := s.serviceOf(cmd, args...)
+			if err != nil {
+				return err
+			}
+			if c != nil {
+				return RemoteDiff(cmd.Context(), s, c, args[0], args[1], o)
+			}
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
 				a, err := s.locate(ctx, w, args[0])
 				if err != nil {
@@ -53,7 +61,7 @@ digests differ. Of each kind the first ` + fmt.Sprint(shownChanges) + ` changes 
 				if err != nil {
 					return errors.Join(err, a.close())
 				}
-				err = Diff(ctx, s, Compared{a, a.ref}, Compared{b, b.ref}, DiffOptions{All: all, ExitCode: exitCode})
+				err = Diff(ctx, s, Compared{a, a.ref}, Compared{b, b.ref}, o)
 				return errors.Join(err, a.close(), b.close())
 			})
 		},
@@ -88,6 +96,11 @@ func Diff(ctx context.Context, s *Session, from, to Compared, o DiffOptions) (er
 	if err != nil {
 		return err
 	}
+	return s.tellDiff(d, o)
+}
+
+// tellDiff prints a difference.
+func (s *Session) tellDiff(d *contents.Diff, o DiffOptions) error {
 	text := diffText{most: shownChanges}
 	if o.All {
 		text.most = -1
@@ -96,7 +109,7 @@ func Diff(ctx context.Context, s *Session, from, to Compared, o DiffOptions) (er
 		return err
 	}
 	if o.ExitCode && d.Differs() {
-		return faults.New(faults.Refused, "", "%s and %s differ", a.Ref, b.Ref)
+		return faults.New(faults.Refused, "", "%s and %s differ", d.A.Ref, d.B.Ref)
 	}
 	return nil
 }

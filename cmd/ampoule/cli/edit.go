@@ -10,13 +10,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"ampoule/builder"
 	"ampoule/packaging"
 	"ampoule/recipes/edit"
-	"ampoule/wiring"
+	"ampoule/service/client"
+	"ampoule/system"
 )
 
 // EditOptions say where requirements are edited, and what follows.
@@ -70,13 +70,7 @@ func (s *Session) editing(verb func(context.Context, *Session, Locker, builder.R
 			if o.NoLock {
 				return verb(cmd.Context(), s, nil, how, o, args)
 			}
-			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
-				b, _, err := s.builder(w)
-				if err != nil {
-					return err
-				}
-				return verb(ctx, s, b, how, o, args)
-			})
+			return s.withLocker(cmd, client.Wishes{}, func(ctx context.Context, l Locker) error { return verb(ctx, s, l, how, o, args) })
 		},
 	}
 	bounds.add(cmd)
@@ -184,5 +178,5 @@ func rewriteFile(path string, data []byte) error {
 	if err != nil {
 		return err
 	}
-	return renameio.WriteFile(path, data, 0o644, renameio.WithTempDir(filepath.Dir(path)), renameio.WithExistingPermissions())
+	return system.WriteFile(path, data, 0o644)
 }

@@ -10,10 +10,10 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/google/renameio/v2"
 	"github.com/spf13/cobra"
 
 	"ampoule/recipes/suggest"
+	"ampoule/system"
 )
 
 func newInit(s *Session) *cobra.Command {
@@ -149,12 +149,5 @@ func replaceBy(path string, content io.Reader) error {
 
 // replaceWith writes a file in one step.
 func replaceWith(path string, write func(io.Writer) error) error {
-	f, err := renameio.NewPendingFile(path, renameio.WithTempDir(filepath.Dir(path)), renameio.WithStaticPermissions(0o644))
-	if err != nil {
-		return err
-	}
-	if err = write(f); err == nil {
-		err = f.CloseAtomicallyReplace()
-	}
-	return errors.Join(err, f.Cleanup())
+	return system.Replace(path, 0o644, write)
 }

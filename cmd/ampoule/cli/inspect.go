@@ -48,6 +48,16 @@ which one it is, is told. Verbs that run or install something want a digest.`,
 		Args:              usage(cobra.ExactArgs(1)),
 		ValidArgsFunction: s.completeRefs(0, true),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := s.serviceOf(cmd, args...)
+			if err != nil {
+				return err
+			}
+			if c != nil {
+				if err := hereAlone(cmd, c, "file"); err != nil {
+					return err
+				}
+				return RemoteInspect(cmd.Context(), s, c, args[0])
+			}
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
 				ref := args[0]
 				if _, _, layout := splitLayout(ref); !layout && s.Registry == "" && artifact.IsRepository(ref) {

@@ -12,6 +12,7 @@ import (
 	"ampoule/builder"
 	"ampoule/packaging"
 	"ampoule/recipes"
+	"ampoule/service/client"
 	"ampoule/wiring"
 )
 
@@ -27,6 +28,7 @@ func newLock(s *Session) *cobra.Command {
 	var upgrade []string
 	var keepGoing, all bool
 	var bounds stepBounds
+	var wishes client.Wishes
 	cmd := &cobra.Command{
 		Use:   "lock [--all [DIR]] [--upgrade [NAME...]]",
 		Short: "Chooses versions and writes the lock",
@@ -69,11 +71,12 @@ is told on stderr; the result is the lock's path.`,
 				o.KeepGoing = keepGoing
 				return Lock(ctx, s, b, builder.Request{Budget: budget}, o)
 			}
-			return s.withLocker(cmd, lock)
+			return s.withLocker(cmd, wishes, lock)
 		},
 	}
 	bounds.add(cmd)
 	s.addCacheFlags(cmd)
+	wishFlags(cmd, &wishes)
 	cmd.Flags().BoolVarP(&keepGoing, "keep-going", "k", false, "after a release or a service cannot be locked, lock the others too, and tell of all at the end")
 	cmd.Flags().BoolVar(&all, "all", false, "lock all recipes in a directory and below it (default: the current one)")
 	cmd.Flags().StringSliceVar(&upgrade, "upgrade", nil, "move pins to newer versions: all, or those of these names")
@@ -85,8 +88,8 @@ is told on stderr; the result is the lock's path.`,
 }
 
 // withLocker has a service lock, where one is named, or this machine.
-func (s *Session) withLocker(cmd *cobra.Command, lock func(context.Context, Locker) error) error {
-	c, err := s.service()
+func (s *Session) withLocker(cmd *cobra.Command, w client.Wishes, lock func(context.Context, Locker) error) error {
+	c, err := s.serviceFor(cmd, w)
 	if err != nil {
 		return err
 	}
@@ -94,7 +97,7 @@ func (s *Session) withLocker(cmd *cobra.Command, lock func(context.Context, Lock
 		if err := hereAlone(cmd, c, "step-timeout", "step-memory", "step-disk", "cache", "cache-key", "registry"); err != nil {
 			return err
 		}
-		return lock(cmd.Context(), s.remote(c))
+		return lock(cmd.Context(), s.remote(c, w))
 	}
 	return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
 		b, _, err := s.builder(w)

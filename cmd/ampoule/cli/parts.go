@@ -14,12 +14,15 @@ import (
 func (s *Session) workplace() config.Place {
 	place := config.PlaceOf(s.Environ)
 	place.Store = cmp.Or(s.Store, place.Store)
-	place.Registry = s.Registry
+	place.Registry, place.RegistryToken = s.Registry, s.registryToken
 	return place
 }
 
 // wired opens the parts for a verb's work, and closes them.
 func (s *Session) wired(ctx context.Context, work func(context.Context, *wiring.Parts) error) error {
+	if !posix.has(s.goos()) {
+		return unfit("a store", posix, s.goos(), "")
+	}
 	parts, err := wiring.Open(s.workplace())
 	if err != nil {
 		return err

@@ -1,6 +1,10 @@
 package cli
 
 import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
@@ -30,5 +34,30 @@ adopted   2 published wheels
 `
 	if diff := cmp.Diff(want, got); diff != "" {
 		t.Errorf("(-want +got):\n%s", diff)
+	}
+}
+
+// Files that an editor or git of Windows has written mean what they meant.
+func TestPlanOfWindowsLines(t *testing.T) {
+	t.Parallel()
+	recipe := strings.Replace(goodRecipe, "requirements: [idna==3.10]", "requirements: requirements.txt", 1)
+	var plans []string
+	for _, end := range []string{"\n", "\r\n"} {
+		s, out, _ := session(t, recipe)
+		put := func(name string, text []byte) {
+			if err := os.WriteFile(name, bytes.ReplaceAll(text, []byte("\n"), []byte(end)), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		put(filepath.Join(filepath.Dir(s.Recipe), "requirements.txt"), []byte("# one\nidna==3.10\n"))
+		put(s.Recipe, []byte(recipe))
+		put(lockPath(s.Recipe), lockOf(t, s.Recipe, "3.10", sumA).Encode())
+		if err := Plan(t.Context(), s); err != nil {
+			t.Fatalf("%q: %v", end, err)
+		}
+		plans = append(plans, out.String())
+	}
+	if diff := cmp.Diff(plans[0], plans[1]); diff != "" {
+		t.Errorf("(-Linux +Windows):\n%s", diff)
 	}
 }

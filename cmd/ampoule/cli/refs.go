@@ -45,8 +45,8 @@ func splitLayout(ref string) (path, suffix string, ok bool) {
 }
 
 // refsHelp says in help texts what a reference may be.
-const refsHelp = `REF is NAME@sha256:… or NAME:TAG in the store's registry or the one of --registry,
-HOST/NAME@sha256:… in any, NAME:CHANNEL, where the channel's verified log decides and not the
+const refsHelp = `REF is NAME@sha256:… or NAME:TAG in the store's registry, in that of a service that is
+named, or in the one of --registry, HOST/NAME@sha256:… in any, NAME:CHANNEL, where the channel's verified log decides and not the
 tag, or the path of an OCI layout: a directory, or a file that ampoule export has written, with
 @sha256:… behind it where it must be that digest. A path begins with /, ./ or ../, or ends with
 .tar.`

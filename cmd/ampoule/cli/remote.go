@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -35,24 +34,65 @@ type Service interface {
 
 // service is the service that works in this machine's place; nil where this machine works.
 func (s *Session) service() (*client.Client, error) {
+	c, _, err := s.serviceAndToken()
+	return c, err
+}
+
+// serviceAndToken is as service, with the token that it is asked by.
+func (s *Session) serviceAndToken() (*client.Client, string, error) {
 	set, err := config.Read(s.Environ, "")
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	at := set.Service.At(s.Server)
 	if at.URL == "" {
-		return nil, nil
+		return nil, "", nil
 	}
 	secret, err := at.Secret()
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
-	return client.New(client.Options{Server: at.URL, Token: secret, Agent: "ampoule/" + thisVersion().Version})
+	o := client.Options{Server: at.URL, Token: secret, Agent: "ampoule/" + thisVersion().Version}
+	if secret == "" && at.ActionsURL != "" {
+		o.Transport = &client.Actions{URL: at.ActionsURL, Token: at.ActionsToken, Audience: strings.TrimSuffix(at.URL, "/")}
+	}
+	c, err := client.New(o)
+	return c, secret, err
 }
 
 // remote has a service build and lock.
-func (s *Session) remote(c *client.Client) remote.Builder {
-	return remote.Builder{Client: c, Environ: s.Environ}
+func (s *Session) remote(c *client.Client, w client.Wishes) *remote.Builder {
+	return &remote.Builder{Client: c, Environ: s.Environ, Wishes: w}
+}
+
+// wishFlags are the flags of what only a service is asked for.
+func wishFlags(cmd *cobra.Command, w *client.Wishes) {
+	flags := cmd.Flags()
+	flags.StringSliceVar(&w.Labels, "label", nil, "with a service: a label that the worker must have")
+	flags.IntVar(&w.Priority, "priority", 0, "with a service: from -10 to 10; a greater one begins first")
+	flags.DurationVar(&w.Limit, "limit", 0, "with a service: how long it may take (default: as long as the service allows)")
+}
+
+// forceFlag is that of verbs that build.
+func forceFlag(cmd *cobra.Command, w *client.Wishes) {
+	cmd.Flags().BoolVar(&w.Force, "force", false, "with a service: build although the key is published, and compare; code 4 if the bits differ")
+}
+
+// serviceFor is the service that gets wishes; nil where this machine works, which has none.
+func (s *Session) serviceFor(cmd *cobra.Command, w client.Wishes) (*client.Client, error) {
+	c, err := s.service()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range []string{"force", "label", "priority", "limit"} {
+		if f := cmd.Flags().Lookup(name); c == nil && f != nil && f.Changed {
+			return nil, &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("--%s is for a service, and this machine works: name one with --server", name)}
+		}
+	}
+	if w.Limit != 0 && w.Limit < time.Second {
+		return nil, &UsageError{Verb: cmd.CommandPath(), Err: fmt.Errorf("--limit %s is less than a second", w.Limit)}
+	}
+	return c, nil
 }
 
 // hereAlone refuses flags that say how this machine works, where a service does.
@@ -86,9 +126,6 @@ The service is that of --server, or of AMPOULE_SERVER.`,
 			if err != nil {
 				return err
 			}
-			if c == nil {
-				return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("builds of this machine end with their program: name a service with --server")}
-			}
 			return Cancel(cmd.Context(), s, c, args[0])
 		},
 	}
@@ -119,7 +156,7 @@ func ListBuilds(ctx context.Context, s *Session, c Service) error {
 	for _, b := range page.Builds {
 		result := b.State
 		switch {
-		case b.Failure != nil:
+		case b.Failure != nil && b.State == "failed":
 			result = b.State + ": " + b.Failure.Kind
 		case b.Result != nil && b.Result.Digest != "":
 			result = shortDigest(b.Result.Digest)

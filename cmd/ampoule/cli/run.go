@@ -22,6 +22,7 @@ import (
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/registry"
+	"ampoule/system"
 	"ampoule/wiring"
 )
 
@@ -240,7 +241,7 @@ func passSignals(parent context.Context) (ctx context.Context, passed <-chan os.
 		}
 		signals <- s
 	})
-	signal.Notify(signals, syscall.SIGHUP, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2)
+	signal.Notify(signals, syscall.SIGHUP, syscall.SIGQUIT, system.SIGUSR1, system.SIGUSR2)
 	return ctx, signals, func() {
 		signal.Stop(signals)
 		restore()
@@ -319,7 +320,7 @@ func terminalOf(stream any) *os.File {
 // tellSizes tells a terminal's size, now and whenever it changes, until stop.
 func tellSizes(f *os.File, told chan<- sandbox.Size) (stop func()) {
 	changed := make(chan os.Signal, 1)
-	signal.Notify(changed, syscall.SIGWINCH)
+	signal.Notify(changed, system.SIGWINCH)
 	stopped, ended := make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(ended)

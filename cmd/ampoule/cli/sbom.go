@@ -31,6 +31,16 @@ a dependency group, which says what the group lays over the artifact.
 		Args:              usage(cobra.ExactArgs(1)),
 		ValidArgsFunction: s.completeRefs(0, false),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := s.serviceOf(cmd, args...)
+			if err != nil {
+				return err
+			}
+			if c != nil {
+				if err := hereAlone(cmd, c, "group"); err != nil {
+					return err
+				}
+				return RemoteSBOM(cmd.Context(), s, c, args[0], to)
+			}
 			return s.at(cmd.Context(), args[0], func(ctx context.Context, found located) error {
 				return SBOM(ctx, s, found, found.ref, group, to)
 			})
@@ -69,6 +79,11 @@ func SBOM(ctx context.Context, s *Session, src billed, ref, group, to string) er
 	if err != nil {
 		return err
 	}
+	return s.writeBill(data, to)
+}
+
+// writeBill prints a bill of materials, or writes it into a file.
+func (s *Session) writeBill(data []byte, to string) error {
 	if to == "" {
 		s.answered = true
 		if _, err := s.Out.Write(data); err != nil {

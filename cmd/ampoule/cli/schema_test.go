@@ -20,6 +20,7 @@ import (
 	"ampoule/builder/progress"
 	"ampoule/cmd/ampoule/display"
 	"ampoule/contents"
+	"ampoule/service/wire"
 )
 
 // schemas are the forms of JSON that others read, by the name of their schema in docs.
@@ -35,7 +36,7 @@ var schemas = []struct {
 	{"diff", contents.DiffSchema, func() (*jsonschema.Schema, error) { return jsonschema.For[contents.Diff](nil) }},
 	{"channel", ChannelSchema, func() (*jsonschema.Schema, error) { return jsonschema.For[ChannelReport](nil) }},
 	{"agent-status", AgentSchema, func() (*jsonschema.Schema, error) { return jsonschema.For[AgentReport](nil) }},
-	{"deployments", DeploymentsSchema, func() (*jsonschema.Schema, error) { return jsonschema.For[DeploymentsReport](nil) }},
+	{"deployments", wire.DeploymentsSchema, func() (*jsonschema.Schema, error) { return jsonschema.For[DeploymentsReport](nil) }},
 	{"channel-check", ChannelCheckSchema, func() (*jsonschema.Schema, error) { return jsonschema.For[ChannelCheckReport](nil) }},
 	{"preflight", preflight.Schema, func() (*jsonschema.Schema, error) { return jsonschema.For[preflight.Report](nil) }},
 }

@@ -16,10 +16,8 @@ import (
 	"ampoule/config"
 	"ampoule/faults"
 	"ampoule/registry"
-	"ampoule/registry/channel"
 	"ampoule/registry/server"
 	"ampoule/registry/tokens"
-	"ampoule/service/access"
 	"ampoule/service/api"
 	"ampoule/service/database"
 	"ampoule/service/journal"
@@ -27,7 +25,11 @@ import (
 	"ampoule/service/metrics"
 	"ampoule/service/queue"
 	"ampoule/service/records"
+	"ampoule/service/traces"
+	"ampoule/service/trail"
+	"ampoule/service/webhooks"
 	"ampoule/service/wire"
+	"ampoule/service/worklog"
 	"ampoule/wiring"
 )
 
@@ -45,13 +47,16 @@ worker. With --database and --registry several processes are one service: each i
 and a worker, or with --no-worker the API alone.
 
 Everything but health, version and the description of the API needs a token: see ampoule
-token create. The result is the address, printed as soon as it answers. Interrupting ends
-what others follow, gives running builds back to the queue, and keeps what they compiled.
+token create. With --access it knows ID tokens of CI systems and identity providers, too,
+and people log in to the pages by them. The result is the address, printed as soon as it
+answers. Interrupting ends what others follow, gives running builds back to the queue, and
+keeps what they compiled.
 
 Only requests that name this server are answered: by the host of --listen, by the address
 that they came to, by a loopback name or address, or by a name that --host gives.`,
 		Example: `  ampoule serve
   ampoule serve --data /var/lib/ampoule --listen 0.0.0.0:8090 --host ampoule.example --tls-cert server.pem --tls-key server.key
+  ampoule serve --access access.yaml
   ampoule serve --database postgres://ampoule@db.example/ampoule --registry registry.example/team --no-worker`,
 		Args:              usage(cobra.NoArgs),
 		ValidArgsFunction: cobra.NoFileCompletions,
@@ -69,21 +74,28 @@ that they came to, by a loopback name or address, or by a name that --host gives
 // serving are the flags of serve.
 type serving struct {
 	server.Config
-	data                   serviceData
-	noWorker               bool
-	slots                  int
-	labels                 []string
-	reach                  []string
-	networks               []netip.Prefix
-	quota                  int
-	limit, drain           time.Duration
-	logForm, advertise     string
-	pagesKey               string
-	policy                 string
-	promote                config.Sign
-	sign                   config.Sign
-	maxArchive, keep       string
-	archiveBytes, keepTime int64
+	data                serviceData
+	noWorker            bool
+	slots               int
+	labels              []string
+	reach               []string
+	networks            []netip.Prefix
+	quota               int
+	limit, drain, lease time.Duration
+	attempts            int
+	logForm, advertise  string
+	pagesKey            string
+	policy              string
+	promote             config.Sign
+	fleet               servingFleet
+	sign                config.Sign
+	access              string
+	maxArchive          string
+	archiveBytes        int64
+	keep, keepLogs      string
+	retention           retention
+	keepAudit           string
+	auditTime           time.Duration
 }
 
 func (o *serving) add(cmd *cobra.Command) {
@@ -101,9 +113,14 @@ func (o *serving) add(cmd *cobra.Command) {
 	f.StringArrayVar(&o.reach, "reach", nil, "a network, as 10.1.0.0/16, that images named by submissions may be taken from although it is not public")
 	f.IntVar(&o.quota, "quota", 50, "how many unfinished builds a caller may have")
 	f.DurationVar(&o.limit, "limit", 6*time.Hour, "how long a build may take")
+	f.DurationVar(&o.lease, "lease", 30*time.Second, "how long a worker that gives no sign of life keeps its builds; at least 5s")
+	f.IntVar(&o.attempts, "attempts", 5, "how often a build may lose its worker before it fails")
 	f.DurationVar(&o.drain, "drain", 0, "how long running builds may go on when the process ends, before they are given back")
 	f.StringVar(&o.maxArchive, "max-archive", "100MiB", "the largest submission that is taken")
 	f.StringVar(&o.keep, "keep-builds", "90d", "how long builds that have ended stay listed, with their logs, or ever")
+	f.StringVar(&o.keepAudit, "keep-audit", "400d", "how long entries of the audit log stay, or ever")
+	f.StringVar(&o.access, "access", "", "the file that names issuers of ID tokens (OpenID Connect), and what those may do whom they know (default: tokens of the service alone)")
+	f.StringVar(&o.keepLogs, "keep-logs", "", "how long the logs of builds that have ended stay (default: as long as the builds)")
 	f.StringVar(&o.advertise, "advertise", "", "HOST[:PORT][/PREFIX] of the registry as clients reach it, which results begin with (default: none)")
 	f.StringVar(&o.pagesKey, "pages-key", "", "the file with the key that seals sessions of the pages, the same for all processes (default: pages-key in the data directory)")
 	f.StringVar(&o.logForm, "log-format", "text", "the form of the log on stderr: text or json")
@@ -111,7 +128,11 @@ func (o *serving) add(cmd *cobra.Command) {
 	f.StringVar(&o.promote.Key, "promote-key", "", "the encrypted private key that entries of channels are signed with (default: channels are only read)")
 	f.StringVar(&o.promote.PassphraseFile, "passphrase-file", "", "the file with the passphrase of these keys")
 	channelPolicyFlag(cmd, &o.policy)
+	o.fleet.add(cmd)
 }
+
+// minLease is the shortest lease: a sixth of it is the time between signs of life.
+const minLease = 5 * time.Second
 
 // check reads what flags say in words.
 func (o *serving) check(cmd *cobra.Command) error {
@@ -120,15 +141,19 @@ func (o *serving) check(cmd *cobra.Command) error {
 	if o.archiveBytes, err = config.ParseSize(o.maxArchive); err != nil {
 		return wrong(fmt.Errorf("--max-archive: %w", err))
 	}
-	if o.keep != "ever" {
-		d, err := config.ParseDuration(o.keep)
-		if err != nil {
-			return wrong(fmt.Errorf("--keep-builds: %w", err))
+	if o.retention, err = parseRetention(o.keep, o.keepLogs); err != nil {
+		return wrong(err)
+	}
+	if o.keepAudit != "ever" {
+		if o.auditTime, err = config.ParseDuration(o.keepAudit); err != nil {
+			return wrong(fmt.Errorf("--keep-audit: %w", err))
 		}
-		o.keepTime = int64(d)
 	}
 	if o.networks, err = networks(o.reach); err != nil {
 		return wrong(fmt.Errorf("--reach: %w", err))
+	}
+	if o.lease < minLease || o.attempts < 1 {
+		return wrong(fmt.Errorf("--lease is at least %s, and --attempts at least 1", minLease))
 	}
 	o.sign.PassphraseFile = o.promote.PassphraseFile
 	if !o.TakesTokens() {
@@ -189,7 +214,7 @@ func Serve(ctx context.Context, s *Session, o serving, runs runners) (err error)
 
 // serve runs a service over what is open.
 func (s *Session) serve(ctx context.Context, o serving, data string, db *database.DB, w *wiring.Parts, log *logrus.Logger, runs runners) (err error) {
-	c := queue.Config{DB: db, Quota: o.quota, Limit: o.limit, Keep: time.Duration(o.keepTime)}
+	c := queue.Config{DB: db, Quota: o.quota, Limit: o.limit, Lease: o.lease, Attempts: o.attempts, Keep: o.retention.builds, KeepLogs: o.retention.logs, Log: journal.Of}
 	var book tokens.Records = records.In(db)
 	if db.Engine() == database.SQLite {
 		kept, openErr := openTokens(data)
@@ -199,28 +224,40 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 		defer func() { err = errors.Join(err, kept.Close()) }()
 		c.Logs, book = logs.Files{Dir: filepath.Join(data, "logs")}, kept
 	}
+	if c.Temp, err = scratch(data); err != nil {
+		return err
+	}
+	out, err := o.fleet.openOutbox(db)
+	if err != nil {
+		return err
+	}
+	if out != nil {
+		c.Ended = buildEnded(out)
+	}
 	q, err := queue.New(ctx, c)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, q.Close()) }()
-	temp, err := scratch(data)
+	tr, endTraces, err := s.traces(ctx, log)
 	if err != nil {
 		return err
 	}
+	defer endTraces()
 	m := metrics.New(thisVersion().Version)
-	w.Around, w.Reach = m.Runner, registry.NewReach(o.networks...)
+	watchWork(w, m)
+	w.Reach = registry.NewReach(o.networks...)
 	// What is served ends first, then the work, then what both stand on.
-	working, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
 	var running sync.WaitGroup
 	defer running.Wait()
+	working, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
 	failed := make(chan error, 1)
 	if o.noWorker {
 		// A worker does it itself.
 		running.Go(func() { q.Maintain(working, logrus.NewEntry(log)) })
 	} else {
-		worker, err := o.worker(working, q, w, m, log, runs)
+		worker, err := o.worker(working, q, w, m, tr, log, runs)
 		if err != nil {
 			return err
 		}
@@ -231,11 +268,16 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 			}
 		})
 	}
-	handler, err := s.handler(working, o, data, db, q, tokens.Open(book), w, temp, m, log)
+	changes := trail.Open(db, o.auditTime)
+	running.Go(func() { changes.Maintain(working, logrus.NewEntry(log)) })
+	handler, senders, err := s.handler(working, o, data, db, q, out, tokens.Open(book), w, c.Temp, m, log, changes)
 	if err != nil {
 		return err
 	}
-	err = server.Listen(working, handler, o.Listening(), func(address string) {
+	for _, send := range senders {
+		running.Go(func() { send(working) })
+	}
+	err = server.Listen(working, tr.Handler(handler), o.Listening(), func(address string) {
 		err := s.print(o.scheme()+address, struct {
 			Address string `json:"address"`
 		}{o.scheme() + address})
@@ -254,13 +296,13 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 }
 
 // worker makes this process's worker.
-func (o serving) worker(ctx context.Context, q *queue.Queue, w *wiring.Parts, m *metrics.Metrics, log *logrus.Logger, runs runners) (*queue.Worker, error) {
+func (o serving) worker(ctx context.Context, q *queue.Queue, w *wiring.Parts, m *metrics.Metrics, tr *traces.Traces, log *logrus.Logger, runs runners) (*queue.Worker, error) {
 	runner, err := runs(ctx, w)
 	if err != nil {
 		return nil, err
 	}
 	return queue.NewWorker(queue.WorkerConfig{
-		Queue: q, Runner: m.Builds(runner), Version: thisVersion().Version, Platform: platform(), Labels: o.labels, Slots: o.slots, Drain: o.drain,
+		Queue: q, Runner: worklog.Builds(tr.Builds(m.Builds(runner))), Version: thisVersion().Version, Platform: platform(), Labels: o.labels, Slots: o.slots, Drain: o.drain,
 		Log: logrus.NewEntry(log),
 	})
 }
@@ -282,112 +324,48 @@ func scratch(data string) (string, error) {
 	return dir, nil
 }
 
-// handler answers a service's requests.
-func (s *Session) handler(ctx context.Context, o serving, data string, db *database.DB, q *queue.Queue, book *tokens.Book, w *wiring.Parts, temp string, m *metrics.Metrics, log *logrus.Logger) (*api.Server, error) {
+// handler answers a service's requests. Senders tell others what happens, as long as a context lasts.
+func (s *Session) handler(ctx context.Context, o serving, data string, db *database.DB, q *queue.Queue, out *webhooks.Outbox, book *tokens.Book, w *wiring.Parts, temp string, m *metrics.Metrics, log *logrus.Logger, changes *trail.Log) (_ *api.Server, senders []func(context.Context), err error) {
 	reg, err := w.Registry()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	warn := func(message string) { logrus.NewEntry(log).Warn(message) }
 	o.Warn = warn
 	armed, err := book.Any()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if !armed {
+	if !armed && o.access == "" {
 		s.tell("there is no token, and nobody may do anything: make one with `ampoule token create NAME --scope 'admin:*'`")
+	}
+	guard, err := s.guard(o, book, warn)
+	if err != nil {
+		return nil, nil, err
 	}
 	version := thisVersion()
 	c := api.Config{
-		Queue: q, Guard: access.NewGuard(book, o.Proxied, warn), Book: book, Source: reg, Reference: w.Reference, Advertise: o.advertise,
+		Queue: q, Guard: guard, Trail: changes, Book: book, Source: reg, Reference: w.Reference, Advertise: o.advertise,
 		Version: wire.Version{Version: version.Version, Commit: version.Revision, Builder: version.Builder, API: "v1"},
 		Temp:    temp, Hosts: server.NewHosts(append([]string{o.Listen}, o.Hosts...)...), MaxArchive: o.archiveBytes, Closing: ctx, Log: log,
 		Ready: map[string]api.Check{"database": db.Ping},
 	}
 	if s.Registry == "" {
 		c.Artifacts = w.Own
-		c.Registry = server.New(w.Own, book, o.Config)
+		c.Registry = api.Registry(w.Own, guard, o.Config, changes, func(err error) { //nolint:contextcheck // a request has ended when it is noted
+			logrus.NewEntry(log).WithError(err).Error("a change is not in the audit log")
+		})
 	}
-	if err := s.channels(ctx, o, w, &c); err != nil {
-		return nil, err
+	if out != nil {
+		c.Webhooks = out
 	}
-	if err := s.pages(ctx, o, data, q, w, m, &c); err != nil {
-		return nil, err
-	}
-	return api.New(c), nil
-}
-
-// channels gives the API the channels of its registry, and the key to write them with.
-func (s *Session) channels(ctx context.Context, o serving, w *wiring.Parts, c *api.Config) error {
-	set, err := config.Read(s.Environ, "")
+	f, err := s.openFleet(ctx, o, db, q, w, out, &c)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	policy := o.policy
-	if policy == "" {
-		policy = set.Trust.Policy
-	}
-	if policy == "" {
-		if o.promote.Key != "" {
-			return &UsageError{Verb: "ampoule serve", Err: errors.New("--promote-key needs a policy, which names the trust root: give --policy")}
-		}
-		return nil
-	}
-	c.Channels = func(ctx context.Context) (api.Channels, error) { return w.Channels(ctx, policy) }
-	if o.promote.Key == "" {
-		return nil
-	}
-	by, err := s.signer(ctx, o.promote)
+	names, err := s.pages(ctx, o, data, q, w, m, f, changes, &c)
 	if err != nil {
-		return err
+		return nil, nil, err
 	}
-	c.Promoter = promoter{w, policy, by}
-	return nil
-}
-
-// promoter writes channels by the service's key.
-type promoter struct {
-	parts  *wiring.Parts
-	policy string
-	by     *wiring.Signing
-}
-
-// writer opens what adds entries to a channel.
-func (p promoter) writer(ctx context.Context, repository, name string) (*channel.Writer, error) {
-	all, err := p.parts.Channels(ctx, p.policy)
-	if err != nil {
-		return nil, err
-	}
-	to, err := all.Open(repository, name)
-	if err != nil {
-		return nil, err
-	}
-	return all.Writer(ctx, to, p.by.By)
-}
-
-// Promote implements [api.Promoter].
-func (p promoter) Promote(ctx context.Context, repository, name string, what channel.Promotion) (*channel.Log, error) {
-	w, err := p.writer(ctx, repository, name)
-	if err != nil {
-		return nil, err
-	}
-	return w.Promote(ctx, what)
-}
-
-// Rollback implements [api.Promoter].
-func (p promoter) Rollback(ctx context.Context, repository, name, digest, reason string) (*channel.Log, error) {
-	w, err := p.writer(ctx, repository, name)
-	if err != nil {
-		return nil, err
-	}
-	return w.Rollback(ctx, digest, reason)
-}
-
-// Revoke implements [api.Promoter].
-func (p promoter) Revoke(ctx context.Context, repository, name, digest, reason string) (*channel.Log, error) {
-	w, err := p.writer(ctx, repository, name)
-	if err != nil {
-		return nil, err
-	}
-	return w.Revoke(ctx, digest, reason)
+	return api.New(c), f.senders(db, w, names, log), nil
 }

@@ -44,16 +44,20 @@ func startService(t *testing.T, data string, run made) *aService {
 	return startServiceIn(t, data, "", run)
 }
 
-// startServiceIn is as startService, with another store than the data directory's.
-func startServiceIn(t *testing.T, data, at string, run made) *aService {
+// startServiceIn is as startService, with another store than the data directory's, and changes of its
+// flags.
+func startServiceIn(t *testing.T, data, at string, run made, changes ...func(*serving)) *aService {
 	t.Helper()
 	a := &aService{t: t, data: data, errs: &lockedBuffer{}}
 	address := &lockedBuffer{}
-	s := &Session{In: strings.NewReader(""), Out: address, Err: a.errs, Store: at, Output: Text, Progress: display.Plain, Environ: []string{"HOME=" + data}}
+	s := &Session{In: strings.NewReader(""), Out: address, Err: a.errs, Store: at, Output: Text, Progress: display.Plain, Environ: append(tracesEnviron(), "HOME="+data)}
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	o := serving{data: serviceData{dir: data}, slots: 2, quota: 50, limit: time.Hour, logForm: "json", archiveBytes: 10 << 20}
 	o.Listen = "127.0.0.1:0"
+	for _, change := range changes {
+		change(&o)
+	}
 	go func() {
 		ended <- Serve(ctx, s, o, func(_ context.Context, w *wiring.Parts) (queue.Runner, error) {
 			if w.Reach == nil {
@@ -297,8 +301,10 @@ func TestServedBuildIsCancelled(t *testing.T) {
 	a.token = a.makeToken("me", "build:*")
 	recipeDir := filepath.Dir(local.Recipe)
 	ended := make(chan int, 1)
+	var said string
 	go func() {
-		code, _, _ := a.verb(recipeDir, "build")
+		code, _, errs := a.verb(recipeDir, "build")
+		said = errs
 		ended <- code
 	}()
 	id := <-started
@@ -311,11 +317,14 @@ func TestServedBuildIsCancelled(t *testing.T) {
 	if err := <-stopped; !errors.As(err, &cancelled) {
 		t.Errorf("the worker's build ended: %v", err)
 	}
-	if code := <-ended; code != faults.Interrupted.Code() {
-		t.Errorf("who followed it ended with %d", code)
+	if code := <-ended; code != faults.Interrupted.Code() || !strings.Contains(said, "error: build "+id+" was cancelled by me\n") {
+		t.Errorf("who followed it ended with %d: %s", code, said)
 	}
 	if code, out, errs := a.verb(recipeDir, "cancel", id); code != codeDone || out != "cancelled\n" {
 		t.Errorf("cancelling it again: %d %q %s", code, out, errs)
+	}
+	if code, out, errs := a.verb(recipeDir, "logs"); code != codeDone || !strings.Contains(out, "  cancelled  ") {
+		t.Errorf("logs: %d %q %s", code, out, errs)
 	}
 }
 
@@ -329,5 +338,48 @@ func TestCancelNeedsAService(t *testing.T) {
 	}
 	if code, _, errs := run(t, "serve", "--listen", "0.0.0.0:0"); code != codeUsage || !strings.Contains(errs, "--tls-cert") {
 		t.Errorf("%d %s", code, errs)
+	}
+}
+
+// What is wished of a build reaches the worker, and a second build is told of; in a pipeline, too.
+func TestServedWishes(t *testing.T) {
+	t.Parallel()
+	local, _, _ := session(t, goodRecipe)
+	if err := os.WriteFile(lockPath(local.Recipe), lockOf(t, local.Recipe, "3.10", sumA).Encode(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	jobs := make(chan builds.Build, 2)
+	same := true
+	a := startService(t, filepath.Join(t.TempDir(), "data"), func(ctx context.Context, job queue.Job) (builds.Result, error) {
+		jobs <- job.Build
+		if job.Build.Force {
+			return builds.Result{Digest: "sha256:" + sumA, Second: "sha256:" + sumA, Same: &same}, nil
+		}
+		return builds.Result{Digest: "sha256:" + sumA}, job.Claim(ctx, "sha256:"+sumA)
+	})
+	a.token = a.makeToken("me", "build:*")
+	dir := filepath.Dir(local.Recipe)
+	exported := filepath.Join(dir, "ampoule.env")
+	if code, out, errs := a.verb(dir, "ci", "build", "--system", "shell", "--priority", "3", "--limit", "30m", "--export", exported); code != codeDone || out != "web@sha256:"+sumA+"\n" {
+		t.Fatalf("ci build: %d %q %s", code, out, errs)
+	}
+	if b := <-jobs; b.Priority != 3 || b.Limit != 30*time.Minute || b.Force {
+		t.Errorf("%+v", b)
+	}
+	if text, err := os.ReadFile(exported); err != nil || !strings.Contains(string(text), "AMPOULE_DIGEST=sha256:"+sumA) {
+		t.Errorf("%s, %v", text, err)
+	}
+	code, out, errs := a.verb(dir, "build", "--force")
+	if code != codeDone {
+		t.Fatalf("build --force: %d %s", code, errs)
+	}
+	if b := <-jobs; out != "web@sha256:"+sumA+"\n" || !b.Force || !strings.Contains(errs, "it was built a second time, and has the same bits") {
+		t.Errorf("build --force: %d %q %s", code, out, errs)
+	}
+	if code, _, errs := a.verb(dir, "build", "--priority", "11"); code == codeDone || !strings.Contains(errs, "priority") {
+		t.Errorf("a priority that there is not: %d %s", code, errs)
+	}
+	if code, _, errs := a.verb(dir, "lock", "--limit", "1ms"); code != codeUsage || !strings.Contains(errs, "less than a second") {
+		t.Errorf("no time: %d %s", code, errs)
 	}
 }

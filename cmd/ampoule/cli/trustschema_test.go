@@ -12,12 +12,13 @@ import (
 	"ampoule/registry/channel/rules"
 	"ampoule/registry/trust/policy"
 	"ampoule/registry/trust/roots"
+	"ampoule/service/webhooks"
 )
 
 // The schemas of the files that people write for trust, in docs.
 func TestTrustSchemasAreCurrent(t *testing.T) {
 	t.Parallel()
-	for name, makes := range map[string]func() ([]byte, error){"agent": agent.Schema, "hosts": reports.Schema, "policy": policy.Schema, "trust": roots.Schema, "channel-rules": rules.Schema} {
+	for name, makes := range map[string]func() ([]byte, error){"agent": agent.Schema, "hosts": reports.Schema, "policy": policy.Schema, "trust": roots.Schema, "channel-rules": rules.Schema, "webhooks": webhooks.Schema} {
 		file := filepath.Join("..", "..", "..", "docs", name+".schema.json")
 		got, err := makes()
 		if err != nil {

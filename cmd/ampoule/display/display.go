@@ -16,6 +16,7 @@ import (
 
 	"ampoule/address"
 	"ampoule/builder/progress"
+	"ampoule/system"
 )
 
 // Mode is a form of display.
@@ -78,9 +79,10 @@ type Display struct {
 // New starts a display on w, which is a terminal only if it is an [*os.File] that is one.
 func New(w io.Writer, mode Mode) *Display {
 	f, isFile := w.(*os.File)
+	obeys := isFile && system.Terminal(f)
 	if mode == Auto {
 		mode = Plain
-		if isFile && term.IsTerminal(int(f.Fd())) {
+		if obeys {
 			mode = TTY
 		}
 	}

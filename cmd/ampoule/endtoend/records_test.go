@@ -21,6 +21,12 @@ var damagedKinds = []string{"layer-index", "part-layer", "install", "wheel", "la
 // returns its directory. Content is linked: it lies beside that store.
 func cloned(t *testing.T) string {
 	t.Helper()
+	return clonedOf(t, func(string) bool { return true })
+}
+
+// clonedOf makes a store with all content and the records of some kinds.
+func clonedOf(t *testing.T, kinds func(kind string) bool) string {
+	t.Helper()
 	from, err := store.Open(filepath.Join(cache, "store"))
 	if err != nil {
 		t.Fatal(err)
@@ -35,7 +41,7 @@ func cloned(t *testing.T) string {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = os.RemoveAll(dir) })
-	_, err = from.Clone(dir, func(string) bool { return true }, func(string, []byte) bool { return true })
+	_, err = from.Clone(dir, func(string) bool { return true }, func(kind string, _ []byte) bool { return kinds(kind) })
 	if err != nil {
 		t.Fatal(err)
 	}

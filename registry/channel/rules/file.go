@@ -13,6 +13,9 @@ type File struct {
 	Version string `json:"version" yaml:"version" need:"yes" is:"count"`
 	// People are those who promote and approve, by name.
 	People map[string]Person `json:"people,omitempty" yaml:"people" keys:"key name"`
+	// Services are names of keys in the trust root that services hold (ampoule serve), and sign
+	// with for whoever calls them: a signature counts for the person whose caller it names.
+	Services []string `json:"services,omitempty" yaml:"services" is:"key name" set:"yes"`
 	// Channels are looked at in this order: the first that has the channel's name and matches
 	// the artifact's name decides. A channel that none matches takes no promotion.
 	Channels []Rule `json:"channels" yaml:"channels" need:"yes"`
@@ -20,10 +23,13 @@ type File struct {
 	Signatures map[string]string `json:"signatures,omitempty" yaml:"signatures" keys:"key ID" is:"base64"`
 }
 
-// Person is somebody who holds keys.
+// Person is somebody who holds keys, or is known to a service.
 type Person struct {
 	// Keys are names of keys in the trust root: whoever holds several is one person.
-	Keys []string `json:"keys" yaml:"keys" need:"yes" is:"key name" set:"yes"`
+	Keys []string `json:"keys,omitempty" yaml:"keys" is:"key name" set:"yes"`
+	// Callers are the names by which services know this person: of tokens, or of an issuer's
+	// subjects.
+	Callers []string `json:"callers,omitempty" yaml:"callers" is:"caller" set:"yes"`
 }
 
 // Rule is what must be so before a channel names a digest.

@@ -42,6 +42,7 @@ var form = recipes.Form{
 	What: "a file of channel rules", Limit: maxFile, Source: source,
 	Rules: map[string]recipes.Rule{
 		"key name":     {Means: "a name of at most 64 letters, digits, -, _ and .", Pattern: regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9._-]{0,63}$`), Numbers: true, Example: "ann"},
+		"caller":       {Means: "a name of at most 255 printed characters", Pattern: regexp.MustCompile(`^[!-~](?:[ -~]{0,253}[!-~])?$`), Numbers: true, Example: "ann"},
 		"channel name": {Means: "a name of at most 32 lower-case letters, digits and dashes", Pattern: regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,30}[a-z0-9])?$`), Numbers: true, Example: "prod"},
 		"name pattern": {Means: "a name of artifacts, with * for anything but a slash", Pattern: regexp.MustCompile(`^[a-z0-9*][a-z0-9*._/-]{0,127}$`), Numbers: true, Example: `"team/*"`},
 		"registry":     {Means: "a registry as HOST[:PORT][/PREFIX]", Pattern: regexp.MustCompile(`^[a-zA-Z0-9](?:[a-zA-Z0-9.-]*[a-zA-Z0-9])?(?::[0-9]{1,5})?(?:/[a-z0-9]+(?:[._-]+[a-z0-9]+)*)*$`), Example: "registry.example/team"},
@@ -65,8 +66,8 @@ type Rules struct {
 	// Path is where they were read.
 	Path    string
 	version int
-	// people has the person of each key.
-	people map[string]string
+	// people has the person of each key, callers that of each caller of a service.
+	people, callers map[string]string
 }
 
 // Read reads rules from a file, and checks nothing beyond their form.
@@ -83,7 +84,7 @@ func Read(file string) (*Rules, error) {
 
 // Parse reads rules from their text; file is its name in faults.
 func Parse(file string, text []byte) (*Rules, error) {
-	r := &Rules{Path: file, people: map[string]string{}}
+	r := &Rules{Path: file, people: map[string]string{}, callers: map[string]string{}}
 	places, all := form.Decode(file, text, &r.File)
 	if len(all) == 0 {
 		r.version, _ = strconv.Atoi(r.Version)
@@ -95,15 +96,31 @@ func Parse(file string, text []byte) (*Rules, error) {
 	return r, nil
 }
 
-// readPeople finds the person of each key.
+// readPeople finds the person of each key, and of each caller.
 func (r *Rules) readPeople(places recipes.Places) recipes.Faults {
 	var all recipes.Faults
 	for _, name := range slices.Sorted(maps.Keys(r.People)) {
-		for _, key := range r.People[name].Keys {
+		tell := func(what, hint string, path ...string) {
+			all = append(all, places.Fault(what, hint, append([]string{"people", name}, path...)...))
+		}
+		person := r.People[name]
+		if len(person.Keys)+len(person.Callers) == 0 {
+			tell(name+" holds no key, and is no caller of a service", "keys: [approve-"+name+"]")
+		}
+		for _, key := range person.Keys {
 			if other, twice := r.people[key]; twice {
-				all = append(all, places.Fault(fmt.Sprintf("key %s is held by %s and by %s", key, other, name), "a key has one holder, so that nobody approves twice", "people", name, "keys"))
+				tell(fmt.Sprintf("key %s is held by %s and by %s", key, other, name), "a key has one holder, so that nobody approves twice", "keys")
+			}
+			if slices.Contains(r.Services, key) {
+				tell(fmt.Sprintf("key %s is held by %s and by a service", key, name), "whoever holds a service's key speaks for all of its callers", "keys")
 			}
 			r.people[key] = name
+		}
+		for _, caller := range person.Callers {
+			if other, twice := r.callers[caller]; twice {
+				tell(fmt.Sprintf("caller %s is %s and %s", caller, other, name), "a caller is one person, so that nobody approves twice", "callers")
+			}
+			r.callers[caller] = name
 		}
 	}
 	return all
@@ -164,6 +181,32 @@ func (r *Rules) Number() int { return r.version }
 
 // Person is who holds a key; empty where nobody does.
 func (r *Rules) Person(key string) string { return r.people[key] }
+
+// IsService reports whether a key is a service's.
+func (r *Rules) IsService(key string) bool { return slices.Contains(r.Services, key) }
+
+// Speaker is the person for whom a signature of a key counts: who holds it, or, where it is a
+// service's, whom the caller is that the service names. Otherwise it is an error of kind Refused
+// that says why it counts for nobody.
+func (r *Rules) Speaker(key, caller string) (string, error) {
+	refused := func(hint, format string, args ...any) (string, error) {
+		return "", faults.New(faults.Refused, hint, format, args...)
+	}
+	switch person := r.people[key]; {
+	case r.IsService(key) && caller == "":
+		return refused("a service signs for its callers: ask it with --server", "key %s is a service's, and no caller is named", key)
+	case r.IsService(key) && r.callers[caller] == "":
+		return refused("name it under people, as callers: ["+caller+"]", "caller %s of the service with key %s is nobody whom %s names", caller, key, r.Path)
+	case r.IsService(key):
+		return r.callers[caller], nil
+	case person == "":
+		return refused("name it under people", "key %s is held by nobody whom %s names", key, r.Path)
+	case caller != "":
+		return refused("name the key under services", "key %s is held by %s, and speaks for caller %s", key, person, caller)
+	default:
+		return person, nil
+	}
+}
 
 // Rule finds the rule of a channel for an artifact's name.
 func (r *Rules) Rule(channel, name string) (Rule, bool) {

@@ -254,3 +254,43 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+// A service's key speaks for its callers, whom rules know as people; a person's speaks for its holder.
+func TestServices(t *testing.T) {
+	t.Parallel()
+	const text = "apiVersion: ampoule/v1\ntrust: acme\nversion: 1\npeople:\n  ann: {keys: [approve-ann], callers: [ann]}\n  ben: {callers: [ben, \"ben@acme.example\"]}\nservices: [service-1]\nchannels: [{name: prod}]\n"
+	r, err := Parse("channels.yaml", []byte(text))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ key, caller, want, says string }{
+		{"approve-ann", "", "ann", ""},
+		{"service-1", "ann", "ann", ""},
+		{"service-1", "ben@acme.example", "ben", ""},
+		{"service-1", "", "", "no caller is named"},
+		{"service-1", "dan", "", "is nobody whom"},
+		{"approve-ann", "ben", "", "speaks for caller ben"},
+		{"x", "ann", "", "held by nobody"},
+	} {
+		got, err := r.Speaker(c.key, c.caller)
+		if got != c.want || (c.says == "") != (err == nil) || err != nil && !strings.Contains(err.Error(), c.says) {
+			t.Errorf("%+v: %q, %v", c, got, err)
+		}
+	}
+	for before, c := range map[string]struct{ after, want string }{
+		"ben: {callers: [ben,":                        {"ben: {callers: [ann,", "channels.yaml:6:9: caller ann is ann and ben"},
+		"ben: {callers: [ben, \"ben@acme.example\"]}": {"ben: {}", "ben holds no key, and is no caller of a service"},
+		"services: [service-1]":                       {"services: [approve-ann]", "key approve-ann is held by ann and by a service"},
+		"callers: [ann]":                              {"callers: [\"a\\tb\"]", "channels.yaml:5:"},
+	} {
+		_, err := Parse("channels.yaml", []byte(strings.Replace(text, before, c.after, 1)))
+		if err == nil || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v, want %q", c.after, err, c.want)
+		}
+	}
+	// Rules of before have the hash that they had.
+	old, err := Parse("channels.yaml", []byte("apiVersion: ampoule/v1\ntrust: acme\nversion: 1\npeople:\n  ann: {keys: [approve-ann]}\nchannels: [{name: prod}]\n"))
+	if err != nil || strings.Contains(string(old.payload()), "callers") || strings.Contains(string(old.payload()), "services") {
+		t.Errorf("%s %v", old.payload(), err)
+	}
+}

@@ -5,21 +5,10 @@ package databasetest
 import (
 	"context"
 	"crypto/rand"
-	"errors"
-	"fmt"
-	"net/url"
-	"os"
-	"os/exec"
-	"os/user"
-	"path/filepath"
-	"strconv"
 	"strings"
-	"syscall"
 	"testing"
-	"time"
 
-	"github.com/jackc/pgx/v5"
-
+	"ampoule/internal/postgres"
 	"ampoule/service/database"
 )
 
@@ -38,166 +27,21 @@ func Open(t testing.TB, o database.Options) *database.DB {
 	return db
 }
 
-// Cluster is a PostgreSQL server with its data in a temporary directory. It listens on a
-// socket there, and nowhere else.
-type Cluster struct {
-	dir    string
-	server *exec.Cmd
-}
+// Cluster is a PostgreSQL server for tests.
+type Cluster struct{ *postgres.Cluster }
 
-// patience bounds how long the server may take to begin.
-const patience = time.Minute
-
-// Start makes a cluster and starts its server. Stop is called at the end.
-func Start(ctx context.Context) (_ *Cluster, err error) {
-	dir, err := os.MkdirTemp("", "ampoule-postgres-")
-	if err != nil {
-		return nil, err
-	}
-	c := &Cluster{dir: dir}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, c.Stop())
-		}
-	}()
-	cmd, err := c.command(ctx, "initdb", "--pgdata", c.data(), "--username", "postgres", "--auth", "trust", "--no-sync", "--encoding", "UTF8", "--locale", "C")
-	if err != nil {
-		return nil, err
-	}
-	if out, err := cmd.CombinedOutput(); err != nil {
-		return nil, fmt.Errorf("making a cluster: %w\n%s", err, out)
-	}
-	return c, c.Run(ctx)
-}
-
-func (c *Cluster) data() string { return filepath.Join(c.dir, "data") }
-
-// Run starts the server, which was not running.
-func (c *Cluster) Run(ctx context.Context) error {
-	// What is committed outlasts a killed server without fsync; only power loss needs it.
-	cmd, err := c.command(context.WithoutCancel(ctx), "postgres", "-D", c.data(), "-k", c.dir, "-c", "listen_addresses=",
-		"-c", "fsync=off", "-c", "max_connections=200", "-c", "shared_buffers=32MB")
-	if err != nil {
-		return err
-	}
-	log, err := os.OpenFile(filepath.Join(c.dir, "server.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	cmd.Stdout, cmd.Stderr = log, log
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	c.server = cmd
-	return c.await(ctx)
-}
-
-// await returns when the server answers.
-func (c *Cluster) await(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	for {
-		conn, err := pgx.Connect(ctx, c.URL("postgres"))
-		if err == nil {
-			return conn.Close(ctx)
-		}
-		select {
-		case <-ctx.Done():
-			log, _ := os.ReadFile(filepath.Join(c.dir, "server.log"))
-			return fmt.Errorf("starting PostgreSQL: %w\n%s", err, log)
-		case <-time.After(50 * time.Millisecond):
-		}
-	}
-}
-
-// URL is the address of a database of the cluster.
-func (c *Cluster) URL(name string) string {
-	return "postgres://postgres@/" + name + "?" + url.Values{"host": {c.dir}}.Encode()
+// Start starts one: see [postgres.Start].
+func Start(ctx context.Context, settings ...string) (*Cluster, error) {
+	c, err := postgres.Start(ctx, settings...)
+	return &Cluster{c}, err
 }
 
 // Database makes a database for a test, and returns its address.
 func (c *Cluster) Database(t testing.TB) string {
 	t.Helper()
-	conn, err := pgx.Connect(t.Context(), c.URL("postgres"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close(context.WithoutCancel(t.Context())) }()
 	name := "t" + strings.ToLower(rand.Text()[:10])
-	if _, err := conn.Exec(t.Context(), "CREATE DATABASE "+name); err != nil {
+	if err := c.Create(t.Context(), name); err != nil {
 		t.Fatal(err)
 	}
 	return c.URL(name)
-}
-
-// Halt ends the server, at once: as if it had crashed, or in order.
-func (c *Cluster) Halt(crash bool) error {
-	if c.server == nil {
-		return nil
-	}
-	sig := syscall.SIGINT // ends sessions, and then the server
-	if crash {
-		sig = syscall.SIGQUIT
-	}
-	err := c.server.Process.Signal(sig)
-	var ended *exec.ExitError
-	if waited := c.server.Wait(); waited != nil && !errors.As(waited, &ended) {
-		err = errors.Join(err, waited)
-	}
-	c.server = nil
-	return err
-}
-
-// Stop ends the server and removes its data.
-func (c *Cluster) Stop() error { return errors.Join(c.Halt(false), os.RemoveAll(c.dir)) }
-
-// command is a program of PostgreSQL's. Its server refuses to run as root: it then runs as
-// another user, whom the directory is given to.
-func (c *Cluster) command(ctx context.Context, name string, args ...string) (*exec.Cmd, error) {
-	path, err := find(name)
-	if err != nil {
-		return nil, err
-	}
-	cmd := exec.CommandContext(ctx, path, args...)
-	cmd.Dir = c.dir
-	cmd.Env = append(os.Environ(), "LC_ALL=C")
-	if os.Geteuid() != 0 {
-		return cmd, nil
-	}
-	uid, gid, err := other()
-	if err != nil {
-		return nil, err
-	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uid, Gid: gid}}
-	return cmd, os.Chown(c.dir, int(uid), int(gid))
-}
-
-// other is a user who is not root.
-func other() (uid, gid uint32, err error) {
-	found, err := user.Lookup("postgres")
-	if err != nil {
-		found, err = user.Lookup("nobody")
-	}
-	if err != nil {
-		return 0, 0, err
-	}
-	u, err := strconv.ParseUint(found.Uid, 10, 32)
-	if err != nil {
-		return 0, 0, err
-	}
-	g, err := strconv.ParseUint(found.Gid, 10, 32)
-	return uint32(u), uint32(g), err
-}
-
-// find looks for a program where the PATH leads, and where Debian puts it.
-func find(name string) (string, error) {
-	if path, err := exec.LookPath(name); err == nil {
-		return filepath.EvalSymlinks(path)
-	}
-	found, err := filepath.Glob("/usr/lib/postgresql/*/bin/" + name)
-	if err != nil || len(found) == 0 {
-		return "", fmt.Errorf("%s is missing: install PostgreSQL (`make setup`)", name)
-	}
-	return found[len(found)-1], nil
 }

@@ -29,12 +29,17 @@ func (a Access) Identify(r *http.Request, token string) (web.Identity, error) {
 	if err != nil {
 		return web.Identity{}, refused(err)
 	}
-	return web.Identity{Name: caller.Name, May: func(scope web.Scope, name, channel string) bool {
+	return identity(caller), nil
+}
+
+// identity is a caller as the pages know people.
+func identity(caller access.Caller) web.Identity {
+	return web.Identity{Name: caller.Name, Trusted: caller.Trusted, May: func(scope web.Scope, name, channel string) bool {
 		if name == "" {
 			return caller.MayAny(verbs[scope])
 		}
 		return caller.May(verbs[scope], name, channel)
-	}}, nil
+	}}
 }
 
 // refused makes of a token that does not count what the pages know as such.

@@ -236,7 +236,7 @@ func every(ctx context.Context, pause time.Duration, out chan struct{}, tell fun
 
 // caller is somebody as the queue knows people.
 func caller(by web.Identity, recipe string) builds.Caller {
-	return builds.Caller{Name: by.Name, Trusted: true, Admin: by.May(web.Admin, recipe, "")}
+	return builds.Caller{Name: by.Name, Trusted: by.Trusted, Admin: by.May(web.Admin, recipe, "")}
 }
 
 // Cancel cancels a build, or withdraws from it where others follow.

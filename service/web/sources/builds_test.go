@@ -210,10 +210,10 @@ func TestBuild(t *testing.T) {
 	if err != nil || len(page.Builds) != 1 || page.Next != "yx" || page.Builds[0].Steps != nil {
 		t.Errorf("%+v, %v", page, err)
 	}
-	if err := b.Cancel(t.Context(), web.Identity{Name: "ben", May: func(s web.Scope, name, _ string) bool { return s == web.Admin && name == "web" }}, "b1"); err != nil || !q.asked[0].Admin || q.asked[0].Name != "ben" {
+	if err := b.Cancel(t.Context(), web.Identity{Name: "ben", Trusted: true, May: func(s web.Scope, name, _ string) bool { return s == web.Admin && name == "web" }}, "b1"); err != nil || !q.asked[0].Admin || !q.asked[0].Trusted || q.asked[0].Name != "ben" {
 		t.Errorf("%+v, %v", q.asked, err)
 	}
-	if id, err := b.Retry(t.Context(), web.Identity{Name: "cleo", May: func(web.Scope, string, string) bool { return false }}, "b1"); err != nil || id != "b2" || q.asked[1].Admin {
+	if id, err := b.Retry(t.Context(), web.Identity{Name: "cleo", May: func(web.Scope, string, string) bool { return false }}, "b1"); err != nil || id != "b2" || q.asked[1].Admin || q.asked[1].Trusted {
 		t.Errorf("%s, %+v, %v", id, q.asked, err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"ampoule/artifact"
@@ -20,16 +21,15 @@ type Opener interface {
 	Open(repository, name string) (*channel.Channel, error)
 }
 
-// Promoter writes channels, by the key that the service holds. What rules and policy forbid is an
-// error of kind Refused.
+// Promoter writes channels for callers, by the key that the service holds. What rules and policy
+// forbid is an error of kind Refused.
 type Promoter interface {
-	Promote(ctx context.Context, repository, channel string, p channel.Promotion) (*channel.Log, error)
-	Rollback(ctx context.Context, repository, channel, digest, reason string) (*channel.Log, error)
+	Write(ctx context.Context, n channel.Name, caller string, m channel.Move) (*channel.Log, error)
 }
 
-// Approver attaches to an artifact that somebody approves of it for a channel.
+// Approver attaches to an artifact that a caller approves of it for a channel.
 type Approver interface {
-	Approve(ctx context.Context, repository, channel, digest, by string) error
+	Approve(ctx context.Context, n channel.Name, caller, digest string) (ref, key string, err error)
 }
 
 // Channels are a registry's, which the service may write.
@@ -41,17 +41,17 @@ type Channels struct {
 	Approver Approver
 	// Rules are the channel rules in force; nil where there are none.
 	Rules func(ctx context.Context) (*rules.Rules, error)
+	// Approvals are the people who have approved of a digest for a channel; nil where that cannot be
+	// told. Notes say why others do not count.
+	Approvals func(ctx context.Context, n channel.Name, digest string) (people, notes []string, err error)
 	// Artifacts and Fleet say which channels there are, and who follows them.
 	Artifacts *Artifacts
 	Fleet     web.Fleet
 	Now       func() time.Time
 }
 
-// names are REPOSITORY and CHANNEL of a channel.
-type names struct{ repository, channel string }
-
-// all lists the channels that there are: of tags that are channels' names, and of rules.
-func (c *Channels) all(ctx context.Context) ([]names, error) {
+// Names lists the channels that there are: of tags that are channels' names, and of rules.
+func (c *Channels) Names(ctx context.Context) ([]channel.Name, error) {
 	list, err := c.Artifacts.Artifacts(ctx, "")
 	if err != nil {
 		return nil, err
@@ -60,14 +60,14 @@ func (c *Channels) all(ctx context.Context) ([]names, error) {
 	if err != nil {
 		return nil, err
 	}
-	var found []names
+	var found []channel.Name
 	for _, a := range list {
 		for _, name := range append(ruled(a.Name), a.Channels...) {
-			found = append(found, names{a.Name, name})
+			found = append(found, channel.Name{Repository: a.Name, Channel: name})
 		}
 	}
-	slices.SortFunc(found, func(a, b names) int {
-		return cmp.Or(cmp.Compare(a.repository, b.repository), cmp.Compare(a.channel, b.channel))
+	slices.SortFunc(found, func(a, b channel.Name) int {
+		return cmp.Or(cmp.Compare(a.Repository, b.Repository), cmp.Compare(a.Channel, b.Channel))
 	})
 	return slices.Compact(found), nil
 }
@@ -95,7 +95,7 @@ func (c *Channels) ruled(ctx context.Context) (func(repository string) []string,
 
 // Channels lists the channels. One whose log is refused says so.
 func (c *Channels) Channels(ctx context.Context) ([]web.Channel, error) {
-	found, err := c.all(ctx)
+	found, err := c.Names(ctx)
 	if err != nil {
 		return nil, err
 	}
@@ -117,9 +117,9 @@ func (c *Channels) Channels(ctx context.Context) ([]web.Channel, error) {
 }
 
 // read reads a channel's log. Where it is not believed, the channel says why, and the log is nil.
-func (c *Channels) read(ctx context.Context, open Opener, n names) (web.Channel, *channel.Log, error) {
-	shown := web.Channel{Repository: n.repository, Name: n.channel, Writable: c.Promoter != nil}
-	of, err := open.Open(n.repository, n.channel)
+func (c *Channels) read(ctx context.Context, open Opener, n channel.Name) (web.Channel, *channel.Log, error) {
+	shown := web.Channel{Repository: n.Repository, Name: n.Channel, Writable: c.Promoter != nil}
+	of, err := open.Open(n.Repository, n.Channel)
 	if err != nil {
 		return shown, nil, err
 	}
@@ -171,7 +171,7 @@ func (c *Channels) Channel(ctx context.Context, repository, name string) (web.Ch
 	if err != nil {
 		return web.Channel{}, err
 	}
-	shown, log, err := c.read(ctx, open, names{repository, name})
+	shown, log, err := c.read(ctx, open, channel.Name{Repository: repository, Channel: name})
 	if err != nil || log == nil {
 		return shown, err
 	}
@@ -224,13 +224,13 @@ func (c *Channels) rule(ctx context.Context, repository, name string) (rules.Rul
 // artifacts.
 func (c *Channels) candidates(ctx context.Context, open Opener, of web.Channel, rule rules.Rule, ruled bool) ([]web.Candidate, error) {
 	if ruled && rule.From != "" {
-		from, log, err := c.read(ctx, open, names{of.Repository, rule.From})
+		from, log, err := c.read(ctx, open, channel.Name{Repository: of.Repository, Channel: rule.From})
 		if err != nil || log == nil || from.Digest == "" || from.Digest == of.Digest {
 			return nil, err
 		}
 		one := web.Candidate{Digest: from.Digest, From: rule.From}
-		c.judge(&one, of, from, rule)
-		return []web.Candidate{one}, nil
+		err = c.judge(ctx, &one, of, from, rule)
+		return []web.Candidate{one}, err
 	}
 	list, err := c.Artifacts.Artifacts(ctx, of.Repository)
 	if err != nil {
@@ -241,7 +241,9 @@ func (c *Channels) candidates(ctx context.Context, open Opener, of web.Channel, 
 	for _, a := range list[:min(len(list), most)] {
 		if a.Digest != of.Digest {
 			one := web.Candidate{Digest: a.Digest}
-			c.judge(&one, of, web.Channel{}, rule)
+			if err := c.judge(ctx, &one, of, web.Channel{}, rule); err != nil {
+				return nil, err
+			}
 			all = append(all, one)
 		}
 	}
@@ -250,7 +252,7 @@ func (c *Channels) candidates(ctx context.Context, open Opener, of web.Channel, 
 
 // judge says how the rules stand that can be told without writing. The writer judges all of them,
 // and the policy.
-func (c *Channels) judge(one *web.Candidate, of, from web.Channel, rule rules.Rule) {
+func (c *Channels) judge(ctx context.Context, one *web.Candidate, of, from web.Channel, rule rules.Rule) error {
 	now := c.Now()
 	add := func(text string, met bool, why string) {
 		one.Conditions = append(one.Conditions, web.Condition{Text: text, Met: met, Why: why})
@@ -264,8 +266,16 @@ func (c *Channels) judge(one *web.Candidate, of, from web.Channel, rule rules.Ru
 	}
 	if want, _ := rule.Approvals.Wanted(); want > 0 {
 		one.Approvals = c.Approver != nil
-		// Whether an approval counts depends on who promotes.
-		add(fmt.Sprintf("%d other people have approved", want), false, "the promotion counts them")
+		people, why, err := c.approved(ctx, of, one.Digest)
+		if err != nil {
+			return err
+		}
+		// Who promotes is known when it is promoted.
+		text := fmt.Sprintf("%d people have approved, other than who promotes", want)
+		if want == 1 {
+			text = "one person has approved, other than who promotes"
+		}
+		add(text, people >= want, why)
 	}
 	if of.Frozen != "" {
 		add("the channel is not frozen", false, of.Frozen)
@@ -273,6 +283,26 @@ func (c *Channels) judge(one *web.Candidate, of, from web.Channel, rule rules.Ru
 	if why := rule.FrozenAt(now); why != "" {
 		add("promotions are not stopped", false, why)
 	}
+	return nil
+}
+
+// approved counts who has approved of a digest, and says who that is.
+func (c *Channels) approved(ctx context.Context, of web.Channel, digest string) (int, string, error) {
+	if c.Approvals == nil {
+		return 0, "the promotion counts them", nil
+	}
+	people, notes, err := c.Approvals(ctx, channel.Name{Repository: of.Repository, Channel: of.Name}, digest)
+	if err != nil {
+		return 0, "", err
+	}
+	why := "so far nobody has"
+	if len(people) > 0 {
+		why = "so far: " + strings.Join(people, ", ")
+	}
+	if len(notes) > 0 {
+		why += "; what does not count: " + strings.Join(notes, "; ")
+	}
+	return len(people), why, nil
 }
 
 // errReadOnly says that the service may not write channels.
@@ -283,7 +313,7 @@ func (c *Channels) Promote(ctx context.Context, by web.Identity, m web.Move) err
 	if c.Promoter == nil {
 		return errReadOnly
 	}
-	_, err := c.Promoter.Promote(ctx, m.Repository, m.Channel, channel.Promotion{Digest: m.Digest, From: m.From, Reason: reason(by, m)})
+	_, err := c.Promoter.Write(ctx, nameOf(m), by.Name, channel.Move{Action: channel.Promote, Digest: m.Digest, From: m.From, Reason: reason(by, m)})
 	return err
 }
 
@@ -292,8 +322,12 @@ func (c *Channels) Rollback(ctx context.Context, by web.Identity, m web.Move) er
 	if c.Promoter == nil {
 		return errReadOnly
 	}
-	_, err := c.Promoter.Rollback(ctx, m.Repository, m.Channel, m.Digest, reason(by, m))
+	_, err := c.Promoter.Write(ctx, nameOf(m), by.Name, channel.Move{Action: channel.Rollback, Digest: m.Digest, Reason: reason(by, m)})
 	return err
+}
+
+func nameOf(m web.Move) channel.Name {
+	return channel.Name{Repository: m.Repository, Channel: m.Channel}
 }
 
 // reason says in the log who asked: the service signs for all.
@@ -309,5 +343,6 @@ func (c *Channels) Approve(ctx context.Context, by web.Identity, m web.Move) err
 	if c.Approver == nil || !artifact.IsDigest(m.Digest) {
 		return errReadOnly
 	}
-	return c.Approver.Approve(ctx, m.Repository, m.Channel, m.Digest, by.Name)
+	_, _, err := c.Approver.Approve(ctx, nameOf(m), by.Name, m.Digest)
+	return err
 }

@@ -108,13 +108,9 @@ func (s *scene) writer(repository, name string) *channel.Writer {
 	return w
 }
 
-// Promote and the next do as the service's own promoter.
-func (s *scene) Promote(ctx context.Context, repository, name string, p channel.Promotion) (*channel.Log, error) {
-	return s.writer(repository, name).Promote(ctx, p)
-}
-
-func (s *scene) Rollback(ctx context.Context, repository, name, digest, reason string) (*channel.Log, error) {
-	return s.writer(repository, name).Rollback(ctx, digest, reason)
+// Write does as the service's own promoter.
+func (s *scene) Write(ctx context.Context, n channel.Name, _ string, m channel.Move) (*channel.Log, error) {
+	return s.writer(n.Repository, n.Channel).Do(ctx, m)
 }
 
 func (s *scene) read(name string) web.Channel {

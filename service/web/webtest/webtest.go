@@ -60,7 +60,7 @@ type Service struct {
 // Config gives what the pages of the example are made of.
 func (s *Service) Config() web.Config {
 	return web.Config{
-		Builds: s, Logs: s, Artifacts: s, Channels: s, Fleet: s, Recipes: s, Access: s,
+		Builds: s, Logs: s, Artifacts: s, Channels: s, Fleet: s, Recipes: s, Access: s, Logins: s, Trail: s,
 		Key: bytes.Repeat([]byte{7}, 32), Registry: "registry.example/", Version: "1.0.0",
 		Now: func() time.Time { return Now },
 	}
@@ -131,7 +131,7 @@ func (s *Service) Identify(_ *http.Request, token string) (web.Identity, error) 
 	if may[token] == nil || s.revoked[token] {
 		return web.Identity{}, web.ErrUnknown
 	}
-	return web.Identity{Name: names[token], May: may[token]}, nil
+	return web.Identity{Name: names[token], Trusted: true, May: may[token]}, nil
 }
 
 // Builds lists the example's builds.

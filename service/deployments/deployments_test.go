@@ -1,4 +1,4 @@
-package cli
+package deployments
 
 import (
 	"strings"
@@ -20,7 +20,7 @@ const bill = `{"bomFormat": "CycloneDX", "specVersion": "1.6", "components": [
 ]}`
 
 // What is asked for is found by each of its names, and by no other one.
-func TestHeld(t *testing.T) {
+func TestWanted(t *testing.T) {
 	t.Parallel()
 	d, err := sbom.Read([]byte(bill))
 	if err != nil {
@@ -38,7 +38,7 @@ func TestHeld(t *testing.T) {
 		"libssl":              {},
 		"ssl":                 {},
 	} {
-		h, err := parseHeld(text)
+		h, err := Parse(text)
 		if err != nil {
 			t.Errorf("%s: %v", text, err)
 			continue
@@ -47,14 +47,18 @@ func TestHeld(t *testing.T) {
 			t.Errorf("%s: %s", text, diff)
 		}
 	}
+	one, err := Parse("libssl3")
+	if err != nil || len(one.Of(Library).in(d)) != 1 || len(one.Of(Distribution).in(d)) != 0 {
+		t.Errorf("libssl3 as a library %v, as a distribution %v", one.Of(Library).in(d), one.Of(Distribution).in(d))
+	}
 	digest := "sha256:" + strings.Repeat("a", 64)
 	for text, want := range map[string]string{"": "", digest: digest, "registry.example:5000/web@" + digest: digest} {
-		if h, err := parseHeld(text); err != nil || h.digest != want || h.name != "" {
+		if h, err := Parse(text); err != nil || h.digest != want || h.name != "" {
 			t.Errorf("%s: %+v, %v", text, h, err)
 		}
 	}
 	for _, text := range []string{"sha256:12", "web@sha256:12", "flask==", "flask==x y"} {
-		if h, err := parseHeld(text); err == nil {
+		if h, err := Parse(text); err == nil {
 			t.Errorf("%s: %+v", text, h)
 		}
 	}

@@ -1,0 +1,136 @@
+//go:build docker
+
+package endtoend
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"ampoule/internal/postgres"
+	"ampoule/service/database"
+	"ampoule/service/queue/history"
+)
+
+// before is the program as it was before the database's last migration. It is kept for later runs.
+func before(t *testing.T) string {
+	t.Helper()
+	root := filepath.Join("..", "..", "..")
+	commit := run(t, "git", "-C", root, "log", "-1", "--diff-filter=A", "--format=%P", "--", "service/database/migrations")
+	commit, _, _ = strings.Cut(commit, " ")
+	if commit == "" {
+		t.Fatal("the repository has no commit before the last migration: its history is needed")
+	}
+	dir := filepath.Join(cache, "before", commit)
+	made := filepath.Join(dir, "ampoule-before")
+	if _, err := os.Stat(made); err == nil {
+		return made
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	run(t, "sh", "-c", `git -C "$1" archive "$2" | tar -x -C "$3"`, "sh", root, commit, dir)
+	run(t, "go", "build", "-C", dir, "-o", made+".new", "./cmd/ampoule")
+	if err := os.Rename(made+".new", made); err != nil {
+		t.Fatal(err)
+	}
+	return made
+}
+
+// TestTwoVersions has the program as it was before the database's last migration, and this one, serve
+// from one PostgreSQL: each builds what the other has accepted, and both answer with its digest.
+func TestTwoVersions(t *testing.T) {
+	beside(t)
+	old := before(t)
+	server, err := postgres.Start(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := server.Stop(); err != nil {
+			t.Error(err)
+		}
+	})
+	place := []string{"--database", server.URL("postgres")}
+	serve := func(program string, more ...string) (*process, string) {
+		args := append([]string{"--store", filepath.Join(cache, "store"), "serve", "--data", t.TempDir(), "--listen", "127.0.0.1:0"}, place...)
+		return newProcess(t, program, append(args, more...)...)
+	}
+	oldWorker, oldURL := serve(old)
+	// The tables are the older program's until here.
+	out, err := exec.CommandContext(t.Context(), old, append([]string{"token", "create", "versions", "--scope", "admin:*"}, place...)...).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	token := strings.TrimSpace(string(out))
+	newAPI, newURL := serve(program, "--no-worker")
+
+	var ids []string
+	build := func(what, url, other string) {
+		t.Helper()
+		w := archiveOf(t)
+		id := submitTo(t, token, w, fmt.Sprint(len(ids)), url)
+		key := awaitDone(t, token, what, url, id)
+		for _, one := range []string{url, other} {
+			var published struct{ Digest string }
+			if askJSON(t, token, one+"/v1/keys/"+key, &published); published.Digest == "" {
+				t.Errorf("%s: %s has no digest for the key", what, one)
+			}
+		}
+		ids = append(ids, id)
+	}
+	build("accepted by the new one, built by the old one", newURL, oldURL)
+	oldWorker.end()
+	newAPI.end()
+	_, oldURL = serve(old, "--no-worker")
+	_, newURL = serve(program)
+	build("accepted by the old one, built by the new one", oldURL, newURL)
+
+	db, err := database.Open(t.Context(), database.Options{URL: server.URL("postgres")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	faults, err := history.Check(t.Context(), db, ids, true)
+	if err != nil || len(faults) > 0 {
+		t.Errorf("history: %v, %v", faults, err)
+	}
+}
+
+// archiveOf is a submission of the quickstart's recipe under a name of its own.
+func archiveOf(t *testing.T) []byte {
+	t.Helper()
+	file := quickstart(t, fmt.Sprintf("versions-%d", time.Now().UnixNano()))
+	archive := filepath.Join(filepath.Dir(file), "submission.tar.gz")
+	run(t, "tar", "-C", filepath.Dir(file), "-czf", archive, "ampoule.yaml", "ampoule.lock", "requirements.txt")
+	data, err := os.ReadFile(archive)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return data
+}
+
+// awaitDone waits until a build is done, and returns its key.
+func awaitDone(t *testing.T, token, what, url, id string) (key string) {
+	t.Helper()
+	for begun := time.Now(); ; time.Sleep(200 * time.Millisecond) {
+		var b struct{ State, Key string }
+		switch askJSON(t, token, url+"/v1/builds/"+id, &b); {
+		case b.State == "done":
+			return b.Key
+		case b.State == "failed" || b.State == "cancelled" || time.Since(begun) > buildTime:
+			t.Fatalf("%s: build %s is %s", what, id, b.State)
+		}
+	}
+}
+
+// askJSON reads an answer.
+func askJSON(t *testing.T, token, url string, into any) {
+	t.Helper()
+	s := &served{t: t, url: url, token: token}
+	s.get("", into)
+}

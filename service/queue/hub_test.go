@@ -1,0 +1,55 @@
+//go:build postgres
+
+package queue
+
+import (
+	"context"
+	"testing"
+	"time"
+
+	"ampoule/service/database"
+	"ampoule/service/database/databasetest"
+)
+
+// A change that one process commits wakes who waits for it in another one. What is rolled back wakes
+// nobody.
+func TestToldAcrossProcesses(t *testing.T) {
+	t.Parallel()
+	url := cluster.Database(t)
+	here := open(t, databasetest.Open(t, database.Options{URL: url}), Config{})
+	there := open(t, databasetest.Open(t, database.Options{URL: url}), Config{})
+	tell := func(id string, result error) {
+		_ = here.db.Write(t.Context(), func(_ context.Context, tx database.Tx) error {
+			here.hub.announce(tx, id)
+			return result
+		})
+	}
+	within := func(changed <-chan struct{}, patience time.Duration) bool {
+		select {
+		case <-changed:
+			return true
+		case <-time.After(patience):
+			return false
+		}
+	}
+	// When it hears of one, it listens, and is through with what it may have missed.
+	probe, leave := there.hub.watch("probe")
+	defer leave()
+	for begun := time.Now(); !within(probe, 50*time.Millisecond); tell("probe", nil) {
+		if time.Since(begun) > 30*time.Second {
+			t.Fatal("nothing is told across processes")
+		}
+	}
+	b1, leave1 := there.hub.watch("b1")
+	defer leave1()
+	b2, leave2 := there.hub.watch("b2")
+	defer leave2()
+	tell("b2", context.Canceled)
+	tell("b1", nil)
+	if !within(b1, 30*time.Second) {
+		t.Error("a change is not told")
+	}
+	if within(b2, 0) {
+		t.Error("what was rolled back is told")
+	}
+}
