@@ -317,7 +317,8 @@ profile-gen-stamp: ; @$(MAKE) build_all CFLAGS_NODIST="$(CFLAGS_NODIST) -fprofil
 build_all: Programs/_freeze_module python
 Programs/_freeze_module python: list.o ; @echo $@ $(PY_CORE_LDFLAGS)
 list.o: ; @echo $@ -flto $(PY_CORE_CFLAGS)
-tested: ; @$(MAKE) Programs/_testembed.o list.o CFLAGS_NODIST="$(CFLAGS_NODIST) -fprofile-instr-use"
+_bootstrap_python: list.o ; @echo $@ $(PY_LDFLAGS_NOLTO)
+tested: ; @$(MAKE) Programs/_testembed.o Programs/_freeze_module _bootstrap_python python CFLAGS_NODIST="$(CFLAGS_NODIST) -fprofile-instr-use"
 Programs/_testembed.o: ; @echo $@ $(PY_CORE_CFLAGS)
 `
 	dir := t.TempDir()
@@ -336,7 +337,8 @@ Programs/_testembed.o: ; @echo $@ $(PY_CORE_CFLAGS)
 		"by one of clang's": {
 			append([]string{"tested"}, byProfile(Spec{Compiler: "clang"})...),
 			"Programs/_testembed.o -Werror=profile-instr-out-of-date -fprofile-instr-use -Wno-error=profile-instr-out-of-date\n" +
-				"list.o -flto -Werror=profile-instr-out-of-date -fprofile-instr-use\n",
+				"list.o -flto -Werror=profile-instr-out-of-date -fprofile-instr-use\n" +
+				"Programs/_freeze_module -fno-lto -O0\n_bootstrap_python -fno-lto -O0\npython -flto\n",
 		},
 	} {
 		cmd := exec.CommandContext(t.Context(), "make", append([]string{"--no-print-directory", "-C", dir}, c.args...)...)
