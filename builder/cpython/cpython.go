@@ -334,7 +334,7 @@ func (c *compilation) make(ctx context.Context, profile *pgo.Profile) error {
 	if err := c.lay(ctx, profile); err != nil {
 		return err
 	}
-	if err := c.runMake(ctx, linkFreezerPlainly); err != nil {
+	if err := c.runMake(ctx, byProfile(c.spec)...); err != nil {
 		return err
 	}
 	objects, err := c.objects(ctx)

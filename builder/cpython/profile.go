@@ -59,6 +59,24 @@ var withoutLTO = []string{"CFLAGS_NODIST=-fno-lto", "LDFLAGS_NODIST=-fno-lto"}
 // writes is the same, and linking takes as long as linking the interpreter otherwise.
 const linkFreezerPlainly = "--eval=Programs/_freeze_module: PY_CORE_LDFLAGS=$(PY_LDFLAGS_NOLTO)"
 
+// refuseMisfits has clang refuse counts of functions with another shape, as GCC does by itself. Of the program by which
+// CPython tests embedding, which is compiled and never run, main has the name of another one.
+var refuseMisfits = []string{"CFLAGS_NODIST=-Werror=profile-instr-out-of-date", "--eval=Programs/_testembed.o: PY_CORE_CFLAGS += -Wno-error=profile-instr-out-of-date"}
+
+// linkHelpersFast has clang link programs that only serve the build without optimising them. Its objects are
+// compiled when they are linked, so that it cannot do without link-time optimisation there.
+const linkHelpersFast = "--eval=Programs/_freeze_module _bootstrap_python: PY_LDFLAGS_NOLTO += -O0"
+
+// byProfile are arguments of make for a build by a profile.
+func byProfile(spec Spec) []string {
+	args := []string{linkFreezerPlainly}
+	if driverOf(spec.Compiler).isClang() {
+		args = append(args, linkHelpersFast)
+		args = append(args, refuseMisfits...)
+	}
+	return args
+}
+
 // mostObjects bounds what is read of the list of object files, in bytes.
 const mostObjects = 4 << 20
 

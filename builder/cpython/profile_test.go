@@ -140,6 +140,9 @@ func TestTrainClang(t *testing.T) {
 	if _, ok := s.runner.Sandboxes()[1].Files().Lookup(source[1:] + "/" + pgo.ClangData); !ok {
 		t.Error("the counts are not where the Makefile looks")
 	}
+	if lines := stepsOf(t, s.runner, 1); !strings.Contains(lines, "\nmake -j3 "+strings.Join(byProfile(s.spec), " ")+"\n") || !strings.Contains(lines, "-Werror=profile-instr-out-of-date") {
+		t.Errorf("counts of another shape are passed over:%s", lines)
+	}
 	s.spec.Compiler, s.spec.Compilers = "", []string{"gcc-14=14.2.0-19"}
 	if _, err := s.build(t); err == nil || !strings.Contains(err.Error(), "the compiler is clang-19=1:19.1.7-3 in the profile, and gcc-14=") {
 		t.Errorf("by GCC: %v", err)
@@ -308,11 +311,15 @@ func TestLinksPlainly(t *testing.T) {
 	t.Parallel()
 	const makefile = `PY_LDFLAGS_NOLTO=-fno-lto
 PY_CORE_LDFLAGS=-flto $(LDFLAGS_NODIST)
+PY_CORE_CFLAGS=$(CFLAGS_NODIST)
 all: ; @$(MAKE) build_all
 profile-gen-stamp: ; @$(MAKE) build_all CFLAGS_NODIST="$(CFLAGS_NODIST) -fprofile-generate" LDFLAGS_NODIST="$(LDFLAGS_NODIST) -fprofile-generate"
 build_all: Programs/_freeze_module python
 Programs/_freeze_module python: list.o ; @echo $@ $(PY_CORE_LDFLAGS)
-list.o: ; @echo $@ -flto $(CFLAGS_NODIST)
+list.o: ; @echo $@ -flto $(PY_CORE_CFLAGS)
+_bootstrap_python: list.o ; @echo $@ $(PY_LDFLAGS_NOLTO)
+tested: ; @$(MAKE) Programs/_testembed.o Programs/_freeze_module _bootstrap_python python CFLAGS_NODIST="$(CFLAGS_NODIST) -fprofile-instr-use"
+Programs/_testembed.o: ; @echo $@ $(PY_CORE_CFLAGS)
 `
 	dir := t.TempDir()
 	if err := os.WriteFile(filepath.Join(dir, "Makefile"), []byte(makefile), 0o644); err != nil {
@@ -326,7 +333,13 @@ list.o: ; @echo $@ -flto $(CFLAGS_NODIST)
 			append([]string{"profile-gen-stamp"}, withoutLTO...),
 			"list.o -flto -fno-lto -fprofile-generate\nPrograms/_freeze_module -flto -fno-lto -fprofile-generate\npython -flto -fno-lto -fprofile-generate\n",
 		},
-		"by a profile": {[]string{linkFreezerPlainly}, "list.o -flto\nPrograms/_freeze_module -fno-lto\npython -flto\n"},
+		"by a profile": {byProfile(Spec{}), "list.o -flto\nPrograms/_freeze_module -fno-lto\npython -flto\n"},
+		"by one of clang's": {
+			append([]string{"tested"}, byProfile(Spec{Compiler: "clang"})...),
+			"Programs/_testembed.o -Werror=profile-instr-out-of-date -fprofile-instr-use -Wno-error=profile-instr-out-of-date\n" +
+				"list.o -flto -Werror=profile-instr-out-of-date -fprofile-instr-use\n" +
+				"Programs/_freeze_module -fno-lto -O0\n_bootstrap_python -fno-lto -O0\npython -flto\n",
+		},
 	} {
 		cmd := exec.CommandContext(t.Context(), "make", append([]string{"--no-print-directory", "-C", dir}, c.args...)...)
 		if told, err := cmd.CombinedOutput(); err != nil || string(told) != c.want {

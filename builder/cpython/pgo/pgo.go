@@ -279,7 +279,7 @@ var shapeless = []string{
 }
 
 // late begins the compiler's flags that decide about code only when functions have their shapes and their counters.
-// Where one of them changes the shape of a function after all, GCC refuses its counts and clang leaves them out.
+// Where one of them changes the shape of a function after all, the compiler refuses its counts.
 var late = []string{"-falign-", "-fno-plt", "-fprofile-partial-training", "-march=x86-64"}
 
 // shaping are the arguments that may change what is counted.
