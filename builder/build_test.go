@@ -256,6 +256,22 @@ func publishedTree(t *testing.T, w *world, a artifact.Artifact) (_ *tree.Tree, l
 	return root.Sub(Prefix), layerOf
 }
 
+// A container needs the level of x86-64 that is compiled for; a machine has what it promises.
+func TestTargetsHaveTheLevel(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.recipe.Python.CPU, w.recipe.Runtime.VM.CPU = "x86-64-v2", "x86-64-v3"
+	got, err := w.build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, target := range got.Verdict.Targets {
+		if want := map[string]string{"container": "x86-64-v2", "vm": "x86-64-v3"}[target.Name]; target.CPU != want {
+			t.Errorf("%s has %s, want %s", target.Name, target.CPU, want)
+		}
+	}
+}
+
 // refusals returns what a build was refused for, as "CHECK TARGETS".
 func refusals(t *testing.T, w *world, err error) []string {
 	t.Helper()

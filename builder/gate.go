@@ -68,7 +68,8 @@ func (r *build) gate(ctx context.Context, sealed *seal.Sealed, laid func()) (_ *
 func (r *build) targets(ctx context.Context, open *layers.Opened) ([]gate.Target, error) {
 	var targets []gate.Target
 	for _, name := range slices.Sorted(maps.Keys(r.req.Lock.Targets)) {
-		t := gate.Target{Name: name, Place: gate.PlaceOf(name, Prefix)}
+		// Whatever a target promises, files for more than what is compiled here have no place in the tree.
+		t := gate.Target{Name: name, Place: gate.PlaceOf(name, Prefix), CPU: r.req.Recipe.Python.CPU}
 		if vm := r.req.Recipe.Runtime.VM; name == "vm" && vm != nil {
 			t.Host, t.Glibc, t.CPU = vm.Host, vm.Glibc, vm.CPU
 		}

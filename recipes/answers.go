@@ -54,6 +54,10 @@ func recipeAnswers(r *Recipe, reqs *RequirementSet) []answer {
 	}
 	one(r.Python.Version, "python", "version")
 	one(r.Python.SHA256, "python", "sha256")
+	one(r.Python.Compiler, "python", "compiler")
+	if r.Python.Bolt() {
+		one(r.Python.BoltVersion(), "python", "bolt")
+	}
 	one(r.Base.Debian, "base", "debian")
 	one(r.Base.Image, "base", "image")
 	many(r.Toolchain.Packages, "toolchain", "packages")

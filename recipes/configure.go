@@ -1,6 +1,7 @@
 package recipes
 
 import (
+	"cmp"
 	"fmt"
 	"regexp"
 	"slices"
@@ -104,7 +105,7 @@ var assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
 // it counted while it was built is another one each time. BOLT counts in each build, and no
 // profile of it can be pinned.
 func (p Python) Repeatable() bool {
-	return !p.has("--enable-bolt") && (!p.Optimised() || p.Profile != "")
+	return !p.Bolt() && (!p.Optimised() || p.Profile != "")
 }
 
 // NoPIE is the executable at a fixed address, as GCC names it: one that is not
@@ -119,6 +120,20 @@ func (p Python) Optimised() bool { return p.has("--enable-optimizations") }
 
 // LinkTime reports whether the interpreter is optimised when it is linked.
 func (p Python) LinkTime() bool { return p.has("--with-lto") }
+
+// Bolt reports whether the executable is arranged anew by LLVM's BOLT when it is linked.
+func (p Python) Bolt() bool { return p.has("--enable-bolt") }
+
+// boltVersion is the newest of BOLT that bookworm and trixie have.
+const boltVersion = "19"
+
+// BoltVersion is the version of BOLT that goes with the compiler: clang's own, where a recipe says which.
+func (p Python) BoltVersion() string {
+	if version, ok := strings.CutPrefix(p.Compiler, "clang-"); ok {
+		return version
+	}
+	return boltVersion
+}
 
 // Plain is the same interpreter, neither optimised by a profile nor at link time. What is
 // compiled for the one loads into the other.
@@ -176,10 +191,52 @@ func (r *Recipe) checkConfigure() Faults {
 		faults = append(faults, r.Fault("python.executable is about an executable that holds libpython, and this one loads it",
 			"remove it, or add "+staticForInterpreter+" to configure", "python", "executable"))
 	}
+	faults = append(faults, r.checkCompilation()...)
 	if release, ok := KnownPython(r.Python.Version); ok {
 		faults = append(faults, CheckFlags(r, release.Flags)...)
 	}
 	return faults
+}
+
+// checkCompilation tells of a compiler, a level or flags that contradict what else the recipe says.
+func (r *Recipe) checkCompilation() Faults {
+	var faults Faults
+	p := r.Python
+	if vm := r.Runtime.VM; p.CPU != "" && vm != nil && p.CPU > vm.CPU {
+		faults = append(faults, r.Fault(fmt.Sprintf("python.cpu is %s, and runtime.vm.cpu promises no more than %s", p.CPU, vm.CPU),
+			"raise runtime.vm.cpu if every machine has that, or lower python.cpu", "python", "cpu"))
+	}
+	if p.CPU != "" && r.Base.Debian == "bullseye" {
+		faults = append(faults, r.Fault("the compiler of bullseye knows no levels of x86-64", "remove python.cpu, or take a newer base", "python", "cpu"))
+	}
+	for name, flags := range p.Env {
+		for _, word := range strings.Fields(flags) {
+			if what, hint := foreignFlag(word); what != "" {
+				faults = append(faults, r.Fault(fmt.Sprintf("python.env.%s: %s %s", name, word, what), hint, "python", "env", name))
+			}
+		}
+		if strings.HasPrefix(name, "BOLT_") && !p.Bolt() {
+			faults = append(faults, r.Fault("python.env."+name+" without --enable-bolt decides nothing", "add --enable-bolt to configure, or remove it", "python", "env", name))
+		}
+	}
+	slices.SortFunc(faults, func(a, b Fault) int { return cmp.Or(cmp.Compare(a.Line, b.Line), cmp.Compare(a.What, b.What)) })
+	return faults
+}
+
+// foreignFlag tells why a flag of the compiler's is not for python.env, if it is not.
+func foreignFlag(word string) (what, hint string) {
+	name, value, _ := strings.Cut(word, "=")
+	switch {
+	case value == "native":
+		return "compiles for the processor of the machine that builds", "name a level: python.cpu"
+	case name == "-march":
+		return "is for python.cpu to say", "write python.cpu: x86-64-v2, -v3 or -v4"
+	case strings.HasPrefix(name, "-fprofile-use"), strings.HasPrefix(name, "-fprofile-generate"), strings.HasPrefix(name, "-fprofile-instr-"), name == "-fauto-profile":
+		return "is for the training profile to say", "pin one: python.profile"
+	case strings.HasPrefix(name, "-flto"), name == "-fno-lto":
+		return "is for a configure flag to say", "write --with-lto, --with-lto=full or --with-lto=thin into python.configure"
+	}
+	return "", ""
 }
 
 // foreignWord tells why a word of configure's is not for recipes, if it is not.
@@ -193,7 +250,7 @@ func foreignWord(text string) (what, hint string) {
 	case isPathOption(name) || slices.Contains(pathFlags, f.name):
 		return name + " says where files are or go, which is Ampoule's to decide", "remove it; the tree runs from any directory"
 	case assignment.MatchString(text):
-		return fmt.Sprintf("%q sets a variable for configure", text), "configure holds flags only; remove it"
+		return fmt.Sprintf("%q sets a variable for configure", text), hintAssignment(text)
 	case strings.HasPrefix(text, "--without-") || strings.HasPrefix(text, "--disable-"):
 		if !isFlag {
 			return fmt.Sprintf("%q is no configure flag", text), "--without-… and --disable-… take no value"
@@ -202,6 +259,19 @@ func foreignWord(text string) (what, hint string) {
 		return fmt.Sprintf("%q is no flag for a feature of CPython", text), "flags begin with --enable-, --disable-, --with- or --without-"
 	}
 	return "", ""
+}
+
+// hintAssignment says where what a variable decides is written.
+func hintAssignment(text string) string {
+	switch name, _, _ := strings.Cut(text, "="); {
+	case name == "CC", name == "CXX":
+		return "configure holds flags only; python.compiler names the compiler"
+	case name == "PROFILE_TASK":
+		return "configure holds flags only; train.commands says what is run"
+	case slices.Contains(configureVariables, name):
+		return "configure holds flags only; write it into python.env"
+	}
+	return "configure holds flags only; remove it"
 }
 
 // isPathOption knows the directory options in every spelling that autoconf takes:

@@ -95,6 +95,10 @@ func (r *Recipe) setDefaults() {
 	if len(r.Platforms) == 0 {
 		r.Platforms = []string{"linux/amd64"}
 	}
+	if r.Python.Compiler == "gcc" {
+		// Written or not, it is the same compiler, and the same key.
+		r.Python.Compiler = ""
+	}
 	if r.Runtime.VM != nil {
 		r.Runtime.VM.setDefaults()
 	}

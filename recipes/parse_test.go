@@ -100,6 +100,24 @@ func TestRecipeFaults(t *testing.T) {
 			"[--enable-optimizations, --with-lto]", "[--enable-shared]\n  executable: no-pie",
 			[]want{{"6:15", "an executable that holds libpython, and this one loads it", "--enable-static-libpython-for-interpreter"}},
 		},
+		"no compiler": {"  optional:", "  compiler: g++-13\n  optional:", []want{{"6:13", `"g++-13" is not a compiler`, "write gcc"}}},
+		"a level above the machine's": {
+			"  optional:", "  cpu: x86-64-v3\n  optional:",
+			[]want{{"6:8", "python.cpu is x86-64-v3, and runtime.vm.cpu promises no more than x86-64-v2", "raise runtime.vm.cpu"}},
+		},
+		"a level that the compiler lacks": {
+			"  optional: [_tkinter]\nbase: {debian: bookworm}", "  cpu: x86-64-v2\nbase: {debian: bullseye}",
+			[]want{{"6:8", "bullseye knows no levels", "newer base"}},
+		},
+		"flags that are not for env": {
+			"  optional: [_tkinter]\n", "  env:\n    CFLAGS: -march=native\n    CFLAGS_NODIST: -O2 -flto=4 -march=x86-64-v3\n    LDFLAGS: $(X)\n    OPT: -fprofile-use=x\n    BOLT_APPLY_FLAGS: -x\n    CC: clang\n",
+			[]want{
+				{"7:5", "python.env.CFLAGS: -march=native compiles for the processor of the machine that builds", "python.cpu"},
+				{"8:5", "-flto=4 is for a configure flag to say", "--with-lto"}, {"8:5", "-march=x86-64-v3 is for python.cpu to say", ""},
+				{"9:14", `"$(X)" is not flags`, ""}, {"10:5", "is for the training profile to say", "python.profile"},
+				{"11:5", "BOLT_APPLY_FLAGS without --enable-bolt decides nothing", ""}, {"12:5", `"CC" is not a variable`, ""},
+			},
+		},
 		"duplicate key":        {"pure:", "name: x\npure:", []want{{"12:1", `"name" is written twice`, "line 2"}}},
 		"wrong type":           {"pure: [sqlalchemy]", "pure: {sqlalchemy: 1}", []want{{"12:7", "pure is a list, not a mapping", ""}}},
 		"text for a list":      {"[_tkinter]", "_tkinter", []want{{"6:13", "python.optional is a list, not text", "[_tkinter]"}}},
@@ -135,7 +153,7 @@ func TestRecipeFaults(t *testing.T) {
 		"cut short":            {"--with-lto", "-libdi=/usr", []want{{"5:39", "says where", ""}}},
 		"other directories":    {"--with-lto", "--datarootdir=/x, --with-platlibdir=lib64, --srcdir=., --cache-file=x", []want{{"5:39", "says where", ""}, {"5:57", "says where", ""}, {"5:82", "says where", ""}, {"5:94", "says where", ""}}},
 		"cross":                {"--with-lto", "--host=arm, --build=x, --target=y", []want{{"5:39", "--host", ""}, {"5:51", "--build", ""}, {"5:62", "--target", ""}}},
-		"variable":             {"--with-lto", "CFLAGS=-O3", []want{{"5:39", "sets a variable", ""}}},
+		"variable":             {"--with-lto", "CFLAGS=-O3, CC=clang", []want{{"5:39", "sets a variable", "python.env"}, {"5:51", "sets a variable", "python.compiler"}}},
 		"no flag":              {"--with-lto", "lto", []want{{"5:39", "is no flag", ""}}},
 		"negative with value":  {"--with-lto", "--without-lto=x", []want{{"5:39", "is no configure flag", "no value"}}},
 		"embed without shared": {"--with-lto", "--enable-static-libpython-for-interpreter", []want{{"5:39", "without --enable-shared", ""}}},

@@ -91,6 +91,18 @@ type Python struct {
 	// somewhat faster, and easier to attack: the verdict tells it. It goes with an
 	// executable that holds libpython.
 	Executable string `yaml:"executable" is:"executable form" key:"executable,omitempty"`
+	// Compiler compiles the interpreter, and is what extension modules are compiled with
+	// where their build asks sysconfig, as setuptools does: gcc or clang of the base's suite,
+	// or one of its versions, such as gcc-13 or clang-19. gcc is meant when nothing is written.
+	Compiler string `yaml:"compiler" is:"compiler" key:"compiler,omitempty"`
+	// CPU is the level of x86-64 that the interpreter is compiled for, and extension modules
+	// where their build asks sysconfig. No target may have a lower one. What is so
+	// compiled says it in its file: the loader refuses it on a processor that lacks the level.
+	CPU string `yaml:"cpu" is:"CPU level" key:"cpu,omitempty"`
+	// Env holds variables that configure takes flags of the compiler and the linker from, by
+	// the names that CPython has for them. CFLAGS_NODIST and LDFLAGS_NODIST are for the
+	// interpreter and its own modules alone; CFLAGS and LDFLAGS stand in sysconfig, too.
+	Env map[string]string `yaml:"env" keys:"configure variable" is:"compiler flags" key:"env,omitempty"`
 	// Optional lists the standard extension modules that may be missing. The build
 	// fails when another one is.
 	Optional []string `yaml:"optional" is:"module" set:"yes" key:"optional,set"`

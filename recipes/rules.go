@@ -259,6 +259,18 @@ var rules = map[string]rule{
 	},
 
 	"executable form": {means: NoPIE, enum: []string{NoPIE}, example: NoPIE},
+	"compiler": {
+		means: "a compiler of the base's suite: gcc, clang, or one of its versions, such as clang-19", example: "clang-19",
+		pattern: regexp.MustCompile(`^(gcc|clang)(-[1-9][0-9]?)?$`), hint: hintCompiler,
+	},
+	"configure variable": {means: "a variable that configure takes flags from", enum: configureVariables, example: "CFLAGS_NODIST"},
+	"compiler flags": {
+		means: "flags in one line", example: "-fno-plt -falign-functions=32",
+		pattern: regexp.MustCompile(`^[A-Za-z0-9_.,:+=/@%~ -]+$`), fits: atMost(4096),
+		hint: func(string) string {
+			return "flags are words with blanks between them; neither make nor a shell is to find anything of its own there"
+		},
+	},
 
 	"version":       {means: "a version", pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.+!_-]*$`), fits: packaging.IsVersion},
 	"deb version":   {means: "the version of a Debian package", pattern: regexp.MustCompile(`^[0-9][A-Za-z0-9.+:~-]*$`)},
@@ -303,6 +315,22 @@ func isFilePattern(text string) bool {
 var ownVariables = []string{
 	"HOME", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "LD_PRELOAD", "MAKEFLAGS", "PATH", "PYTHONHOME", "PYTHONPATH",
 	"SOURCE_DATE_EPOCH", "TMPDIR", "TZ", "VIRTUAL_ENV",
+}
+
+// configureVariables are those of CPython's configure that hold flags ("Configure Python" in its
+// documentation). What trains BOLT or the compiler is not among them.
+var configureVariables = []string{
+	"BOLT_APPLY_FLAGS", "BOLT_COMMON_FLAGS", "BOLT_INSTRUMENT_FLAGS", "CFLAGS", "CFLAGS_NODIST", "CPPFLAGS", "LDFLAGS", "LDFLAGS_NODIST", "OPT",
+}
+
+func hintCompiler(text string) string {
+	switch name, _, _ := strings.Cut(strings.TrimPrefix(text, "/usr/bin/"), "-"); name {
+	case "g++", "cc", "c++":
+		return "write gcc; the C++ compiler follows"
+	case "clang++", "llvm":
+		return "write clang; the C++ compiler follows"
+	}
+	return "write gcc, clang, or one of their versions as its Debian package is called, such as gcc-13 or clang-19"
 }
 
 func hintVariable(text string) string {

@@ -113,10 +113,11 @@ func interpreterStage(r Resources, spec Spec) *cpython.Stage {
 
 // interpreterSpec is everything that decides the interpreter of a lock, but for its profile.
 func interpreterSpec(spec Spec, tools sandbox.Image) cpython.Spec {
-	locked := spec.Lock.Python
+	locked, python := spec.Lock.Python, spec.Recipe.Python
 	return cpython.Spec{
-		Version: locked.Version, Source: locked.SHA256, Configure: spec.Recipe.Python.Configure,
-		Knows: cpython.Flags(locked), NoPIE: spec.Recipe.Python.Executable == recipes.NoPIE, Compilers: cpython.Compilers(spec.Lock), Prefix: spec.Prefix, Toolchain: tools,
+		Version: locked.Version, Source: locked.SHA256, Configure: python.Configure, Knows: cpython.Flags(locked),
+		NoPIE: python.Executable == recipes.NoPIE, Compiler: python.Compiler, CPU: python.CPU, Env: python.Env,
+		Compilers: cpython.Compilers(python.Compiler, spec.Lock), Prefix: spec.Prefix, Toolchain: tools,
 	}
 }
 

@@ -74,6 +74,9 @@ type Spec struct {
 	Profile string
 	// NoPIE has the executable loaded at a fixed address.
 	NoPIE bool
+	// Compiler, CPU and Env are a recipe's python.compiler, python.cpu and python.env.
+	Compiler, CPU string
+	Env           map[string]string
 	// Compilers are the toolchain's packages of compilers, as NAME=VERSION.
 	Compilers []string
 	// Prefix is where it is installed, without the leading slash.
@@ -255,6 +258,8 @@ type compilation struct {
 	log   *buildlog.Log
 	// configureArgs and makeArgs are what the two are told.
 	configureArgs, makeArgs []string
+	// counting says that what is compiled counts where it runs.
+	counting bool
 }
 
 // begin starts the sandbox of a compilation, with the source in it.
@@ -288,6 +293,9 @@ func (c *compilation) runParallel(ctx context.Context, output io.Writer, args fu
 func (c *compilation) stepOf(output io.Writer, args []string) sandbox.Step {
 	// An executable that links libpython finds it so, until finish.py gives it its RPATH.
 	env := sandbox.Env("LD_LIBRARY_PATH=/" + c.spec.Prefix + "/lib")
+	if c.counting {
+		env = append(env, countsFile)
+	}
 	return sandbox.Step{Args: args, Env: env, Dir: source, Stdout: output, Stderr: c.log}
 }
 
@@ -426,7 +434,7 @@ func configureArgs(spec Spec) (configure, makeArgs []string) {
 	if spec.NoPIE {
 		makeArgs = append(makeArgs, noPIE(spec)...)
 	}
-	return append([]string{"--prefix=/" + spec.Prefix}, flags...), makeArgs
+	return slices.Concat([]string{"--prefix=/" + spec.Prefix}, flags, variables(spec)), makeArgs
 }
 
 // noPIE has make link executables, and no library, for a fixed address. sysconfig is made of the

@@ -53,6 +53,27 @@ func specimen() Spec {
 	}
 }
 
+// What a recipe says of the compiler, the level and flags reaches configure as variables, in one order.
+func TestVariables(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		spec Spec
+		want []string
+	}{
+		"nothing":        {Spec{}, []string{}},
+		"gcc-13":         {Spec{Compiler: "gcc-13"}, []string{"CC=gcc-13", "CXX=g++-13"}},
+		"clang":          {Spec{Compiler: "clang"}, []string{"CC=clang", "CXX=clang++", "LLVM_AR=/usr/bin/llvm-ar", "LLVM_PROFDATA=/usr/bin/llvm-profdata"}},
+		"clang-19":       {Spec{Compiler: "clang-19"}, []string{"CC=clang-19", "CXX=clang++-19", "LLVM_AR=/usr/bin/llvm-ar-19", "LLVM_PROFDATA=/usr/bin/llvm-profdata-19"}},
+		"BOLT":           {Spec{Configure: []string{"--enable-bolt"}}, []string{"LLVM_BOLT=/usr/lib/llvm-19/bin/llvm-bolt", "MERGE_FDATA=/usr/lib/llvm-19/bin/merge-fdata"}},
+		"a level":        {Spec{CPU: "x86-64-v3"}, []string{"CFLAGS=-march=x86-64-v3", "LDFLAGS=-Wl,-z,x86-64-v3"}},
+		"level and flag": {Spec{CPU: "x86-64-v2", Env: map[string]string{"OPT": "-O2", "CFLAGS": "-g0"}}, []string{"CFLAGS=-march=x86-64-v2 -g0", "LDFLAGS=-Wl,-z,x86-64-v2", "OPT=-O2"}},
+	} {
+		if got := variables(c.spec); !slices.Equal(got, c.want) {
+			t.Errorf("%s: configure is told %q", name, got)
+		}
+	}
+}
+
 // At a fixed address, executables alone are linked otherwise: no library is made of objects that cannot
 // be in one.
 func TestNoPIE(t *testing.T) {
@@ -97,7 +118,7 @@ func TestNoPIELinks(t *testing.T) {
 
 func TestKey(t *testing.T) {
 	t.Parallel()
-	if n := reflect.TypeFor[Spec]().NumField(); n != 9 {
+	if n := reflect.TypeFor[Spec]().NumField(); n != 12 {
 		t.Errorf("Spec has %d fields: the cases below must say of each whether it decides", n)
 	}
 	seen := map[string]string{Key(specimen()): "the specimen"}
@@ -116,6 +137,10 @@ func TestKey(t *testing.T) {
 		},
 		"a profile":      func(s *Spec) { s.Profile = "ad" },
 		"a fixed place":  func(s *Spec) { s.NoPIE = true },
+		"a compiler":     func(s *Spec) { s.Compiler = "clang" },
+		"its version":    func(s *Spec) { s.Compiler = "clang-19" },
+		"a level":        func(s *Spec) { s.CPU = "x86-64-v3" },
+		"flags":          func(s *Spec) { s.Env = map[string]string{"CFLAGS_NODIST": "-fno-plt"} },
 		"embed by flags": func(s *Spec) { s.Knows = append(s.Knows, staticLibpythonFlag) },
 	} {
 		spec := specimen()

@@ -29,11 +29,12 @@ func ProfileItem(p recipes.Python) (fetch.Item, bool) {
 // compilerPackage matches the Debian packages whose versions decide what a profile fits.
 var compilerPackage = regexp.MustCompile(`^(gcc|g\+\+|cpp|clang|llvm)-[0-9]+$`)
 
-// Compilers lists the compilers' packages of a lock's toolchain, as NAME=VERSION.
-func Compilers(l *recipes.Lock) []string {
+// Compilers lists the packages of a recipe's python.compiler in a lock's toolchain, as NAME=VERSION.
+func Compilers(compiler string, l *recipes.Lock) []string {
+	used := driverOf(compiler)
 	var found []string
 	for _, deb := range l.Debian[l.Base.Suite] {
-		if compilerPackage.MatchString(deb.Name) && slices.Contains(l.Toolchain, deb.Name) {
+		if compilerPackage.MatchString(deb.Name) && used.packages(deb.Name) && slices.Contains(l.Toolchain, deb.Name) {
 			found = append(found, deb.Name+"="+deb.Version)
 		}
 	}

@@ -27,3 +27,24 @@ func TestLocked(t *testing.T) {
 		t.Errorf("a known release knows %q", got)
 	}
 }
+
+// A profile is compared with the packages of the compiler that is used.
+func TestCompilers(t *testing.T) {
+	t.Parallel()
+	lock := &recipes.Lock{Base: recipes.LockedBase{Suite: "trixie"}, Debian: map[string]recipes.Suite{}}
+	for _, name := range []string{"clang-19", "cpp-14", "g++-14", "gcc", "gcc-13", "gcc-14", "llvm-19", "make"} {
+		lock.Debian["trixie"] = append(lock.Debian["trixie"], recipes.Deb{Name: name, Version: "1"})
+		lock.Toolchain = append(lock.Toolchain, name)
+	}
+	lock.Debian["trixie"] = append(lock.Debian["trixie"], recipes.Deb{Name: "clang-18", Version: "1"})
+	for compiler, want := range map[string][]string{
+		"":         {"clang-19=1", "cpp-14=1", "g++-14=1", "gcc-13=1", "gcc-14=1", "llvm-19=1"},
+		"gcc-13":   {"gcc-13=1"},
+		"clang":    {"clang-19=1", "llvm-19=1"},
+		"clang-19": {"clang-19=1", "llvm-19=1"},
+	} {
+		if got := Compilers(compiler, lock); !slices.Equal(got, want) {
+			t.Errorf("of %q: %q", compiler, got)
+		}
+	}
+}

@@ -100,6 +100,7 @@ func (s *Stage) train(ctx context.Context, spec Spec, work Workload, log *buildl
 	if err := c.run(ctx, log, "touch", cleanStamp); err != nil {
 		return Trained{}, err
 	}
+	c.counting = true
 	if err := c.runMake(ctx, append([]string{"profile-gen-stamp"}, withoutLTO...)...); err != nil {
 		return Trained{}, err
 	}
@@ -110,7 +111,7 @@ func (s *Stage) train(ctx context.Context, spec Spec, work Workload, log *buildl
 	if about.Task, about.Commands, err = c.practise(ctx, work); err != nil {
 		return Trained{}, err
 	}
-	if err := c.run(ctx, log, collectCounts()...); err != nil {
+	if err := c.run(ctx, log, collectCounts(c.spec)...); err != nil {
 		return Trained{}, err
 	}
 	counts, closer, err := layers.Export(ctx, s.Store, c.sb, countsDir)
@@ -129,7 +130,7 @@ func (s *Stage) train(ctx context.Context, spec Spec, work Workload, log *buildl
 // task, or commands.
 func (c *compilation) practise(ctx context.Context, work Workload) (own []string, commands [][]string, err error) {
 	if len(work.Commands) == 0 {
-		env := sandbox.Env("LD_LIBRARY_PATH=" + source)
+		env := sandbox.Env("LD_LIBRARY_PATH="+source, countsFile)
 		return task, nil, c.step(ctx, sandbox.Step{Args: append([]string{"./python"}, task...), Env: env, Dir: source, Stdout: c.log, Stderr: c.log})
 	}
 	prefix := "/" + c.spec.Prefix
@@ -152,7 +153,7 @@ const workloadDir = sandbox.WorkDir + "/home"
 
 // workloadEnv is the environment of a workload's commands.
 func workloadEnv(prefix string) []string {
-	env := sandbox.Env("LD_LIBRARY_PATH=" + source + ":" + prefix + "/lib")
+	env := sandbox.Env("LD_LIBRARY_PATH="+source+":"+prefix+"/lib", countsFile)
 	for i, variable := range env {
 		if paths, ok := strings.CutPrefix(variable, "PATH="); ok {
 			env[i] = "PATH=" + prefix + "/bin:" + paths
@@ -171,8 +172,23 @@ done
 for modules in "$2"/lib/python*/lib-dynload; do cp -f build/lib.*/*.so "$modules/"; done`, "sh", python, prefix}
 }
 
+// profdata is clang's program for what it counts.
+const profdata = "llvm-profdata"
+
+// rawCounts are the files that programs which clang has count write where they end. Of each executable and
+// library (%m) there are four, which the runtime adds to: without a bound there is one of each process, and
+// CPython's task starts hundreds ("Source-based Code Coverage" of clang's documentation).
+const rawCounts = "/code-%4m.profclangr"
+
+// countsFile has what counts write there. Only clang reads it; GCC counts beside the objects.
+const countsFile = "LLVM_PROFILE_FILE=" + source + rawCounts
+
 // collectCounts copies what was counted to a directory of its own.
-func collectCounts() []string {
+func collectCounts(spec Spec) []string {
+	if c := driverOf(spec.Compiler); c.isClang() {
+		return []string{"/bin/sh", "-ec", `mkdir -p "$1"
+exec "$2" merge -output="$1/$3" *.profclangr`, "sh", countsDir, c.program(profdata), pgo.ClangData}
+	}
 	return []string{"/bin/sh", "-ec", `mkdir -p "$1"
 find . -name '*.gcda' -print0 | LC_ALL=C sort -z | tar --null --files-from=- --create | tar --extract --directory="$1"`, "sh", countsDir}
 }
@@ -207,11 +223,15 @@ func saveProfile(ctx context.Context, st *store.Store, p *pgo.Profile) (Trained,
 
 // about says what a profile of this compilation is made of.
 func (c *compilation) about(ctx context.Context) (pgo.About, error) {
-	about := aboutOf(c.spec)
+	about, used := aboutOf(c.spec), driverOf(c.spec.Compiler)
+	told, option := &about.GCC, "-dumpfullversion"
+	if used.isClang() {
+		told, option = &about.Clang, "-dumpversion"
+	}
 	version, err := sandbox.Output(ctx, c.sb, sandbox.Step{
-		Args: []string{"gcc", "-dumpfullversion"}, Env: sandbox.Env(), Dir: source, Stderr: c.log,
+		Args: []string{used.program(used.name), option}, Env: sandbox.Env(), Dir: source, Stderr: c.log,
 	}, 100)
-	about.GCC = strings.TrimSpace(string(version))
+	*told = strings.TrimSpace(string(version))
 	return about, err
 }
 
@@ -274,7 +294,7 @@ func (s *Stage) profile(spec Spec) (*pgo.Profile, io.Closer, error) {
 		return nil, nil, err
 	}
 	build := aboutOf(spec)
-	build.GCC = p.About.GCC
+	build.GCC, build.Clang = p.About.GCC, p.About.Clang
 	if err := p.About.Fits(build); err != nil {
 		return nil, nil, errors.Join(err, closer.Close())
 	}

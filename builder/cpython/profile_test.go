@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,6 +30,19 @@ func counts() []byte {
 	return b
 }
 
+// clangCounts are those of clang for one function: a header, a bucket with it, and the table of one bucket.
+func clangCounts() []byte {
+	var b []byte
+	for _, word := range []uint64{0x8169666f72706cff, 12, 0, 0, 74} {
+		b = binary.LittleEndian.AppendUint64(b, word)
+	}
+	b = append(b, 1, 0)
+	for _, word := range []uint64{7, 8, 0, 0x6e69616d5f5f5f5f, 1, 1, 40} {
+		b = binary.LittleEndian.AppendUint64(b, word)
+	}
+	return b
+}
+
 // trainer is a compiler that counts: its objects are those given.
 func trainer(objects *[]string) fake.Handler {
 	return func(ctx context.Context, s *fake.Sandbox, step sandbox.Step) error {
@@ -36,6 +50,11 @@ func trainer(objects *[]string) fake.Handler {
 		case line == "gcc -dumpfullversion":
 			fmt.Fprintln(step.Stdout, "12.2.0")
 			return nil
+		case line == "clang-19 -dumpversion":
+			fmt.Fprintln(step.Stdout, "19.1.7")
+			return nil
+		case strings.Contains(line, "llvm-profdata-19 "+pgo.ClangData):
+			return s.Write(tree.FileEntry(countsDir[1:]+"/"+pgo.ClangData, 0o644, clangCounts()))
 		case strings.HasPrefix(line, "find . -name *.o"):
 			fmt.Fprintln(step.Stdout, strings.Join(*objects, "\n"))
 			return nil
@@ -87,6 +106,43 @@ func TestTrain(t *testing.T) {
 	files := s.runner.Sandboxes()[1].Files()
 	if e, ok := files.Lookup(source[1:] + "/Objects/list.gcda"); !ok || e.Size != int64(len(counts())) {
 		t.Error("the counts are not beside the object")
+	}
+}
+
+// Clang counts into files of its own, wherever its programs run, and one file comes of them.
+func TestTrainClang(t *testing.T) {
+	t.Parallel()
+	objects := []string{"Objects/list.o"}
+	s := optimised(t, &objects)
+	s.spec.Compiler, s.spec.Compilers = "clang-19", []string{"clang-19=1:19.1.7-3"}
+	trained, err := s.Train(s.events.Context(t.Context()), s.spec, Workload{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if trained.About.Functions != 1 || trained.About.Clang != "19.1.7" || trained.About.GCC != "" {
+		t.Errorf("trained %+v", trained)
+	}
+	counting := 0
+	for _, step := range s.runner.Sandboxes()[0].Steps() {
+		if slices.Contains(step.Env, countsFile) {
+			counting++
+		} else if step.Args[0] == "make" || step.Args[0] == "./python" {
+			t.Errorf("%q counts elsewhere", step.Args)
+		}
+	}
+	if counting == 0 {
+		t.Error("nothing counts")
+	}
+	s.spec.Profile = trained.SHA256
+	if _, err := s.build(t); err != nil {
+		t.Fatal(err)
+	}
+	if _, ok := s.runner.Sandboxes()[1].Files().Lookup(source[1:] + "/" + pgo.ClangData); !ok {
+		t.Error("the counts are not where the Makefile looks")
+	}
+	s.spec.Compiler, s.spec.Compilers = "", []string{"gcc-14=14.2.0-19"}
+	if _, err := s.build(t); err == nil || !strings.Contains(err.Error(), "the compiler is clang-19=1:19.1.7-3 in the profile, and gcc-14=") {
+		t.Errorf("by GCC: %v", err)
 	}
 }
 

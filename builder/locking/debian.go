@@ -157,10 +157,10 @@ func (d *debianLocker) base(ctx context.Context) error {
 	}
 	d.lock.Base = base
 	previous := d.opts.Previous
-	want := slices.Concat(toolchain.Packages(d.recipe.Python.Version, base.Suite), d.recipe.Toolchain.Packages)
+	want := slices.Concat(toolchain.Packages(d.recipe.Python, base.Suite), d.recipe.Toolchain.Packages)
 	tools, err := d.add(ctx, base.Suite, below, d.previousPins(base.Suite, previous.Toolchain, toolchainPart), want)
 	if err != nil {
-		return d.at(err, "toolchain", "packages")
+		return d.atTool(err, base.Suite)
 	}
 	d.lock.Toolchain = names(tools)
 	d.installed = d.with(base.Suite, below, tools)
@@ -326,11 +326,11 @@ func (d *debianLocker) sameBase() bool {
 }
 
 // answers returns the lines that decide a part of the recipe: its own, and Python's
-// version, which decides what the toolchain has by default.
+// version, its compiler and BOLT, which decide what the toolchain has by default.
 func answers(a recipes.Answers, part string) []string {
 	var lines []string
 	for _, line := range a.Recipe {
-		if strings.HasPrefix(line, part) || strings.HasPrefix(line, "python.version") {
+		if slices.ContainsFunc([]string{part, "python.version", "python.compiler", "python.bolt"}, func(start string) bool { return strings.HasPrefix(line, start) }) {
 			lines = append(lines, line)
 		}
 	}
@@ -484,6 +484,15 @@ func (d *debianLocker) at(err error, path ...string) error {
 		return err
 	}
 	return recipes.Faults{d.recipe.Fault(unknown.Error(), unknown.Hint(), path...)}
+}
+
+// atTool does so for a package of the toolchain, which may be the compiler's.
+func (d *debianLocker) atTool(err error, suite string) error {
+	unknown, is := errors.AsType[*apt.UnknownError](err)
+	if is && slices.Contains(toolchain.Compiler(d.recipe.Python, suite), unknown.Name) {
+		return d.at(err, "python", "compiler")
+	}
+	return d.at(err, "toolchain", "packages")
 }
 
 // debFiles opens locked packages out of the store, fetching them if it must.

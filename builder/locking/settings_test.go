@@ -280,6 +280,18 @@ func TestUnknownPackage(t *testing.T) {
 	checkFault(t, err, "ampoule.yaml:7:3: Debian bookworm has no package libpq-dve", "libpq-dev")
 }
 
+// A package of the toolchain's that no suite has may be the compiler's, as the recipe names it.
+func TestUnknownCompiler(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.recipeWith("toolchain: {packages: [gdbb]}\n")
+	w.recipe.Python.Compiler = "clang-99"
+	d := &debianLocker{recipe: w.recipe}
+	for name, at := range map[string]recipes.Position{"llvm-99": w.recipe.At("python", "compiler"), "gdbb": w.recipe.At("toolchain", "packages")} {
+		checkFault(t, d.atTool(&apt.UnknownError{Name: name, Suite: "bookworm"}, "bookworm"), at.String()+": Debian bookworm has no package "+name, "")
+	}
+}
+
 // checkFault wants an error to be one fault, at its place, with a hint.
 func checkFault(t *testing.T, err error, want, hint string) {
 	t.Helper()

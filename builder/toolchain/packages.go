@@ -4,13 +4,15 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"ampoule/recipes"
 )
 
 // Packages returns the Debian packages that building this CPython version takes,
 // with every standard extension module but _tkinter, and ordinary wheels in C and
 // C++; sorted. Among them are the sources of what the tree carries: certificates,
-// time zones and terminal descriptions. Python is a version such as "3.13.5".
-func Packages(python, suite string) []string {
+// time zones and terminal descriptions.
+func Packages(python recipes.Python, suite string) []string {
 	names := []string{
 		// Compiling and linking; configure scripts; relocation.
 		"binutils", "g++", "gcc", "libc6-dev", "make", "patchelf", "xz-utils",
@@ -32,7 +34,7 @@ func Packages(python, suite string) []string {
 		// Names such as US/Eastern have a package of their own since trixie.
 		names = append(names, "tzdata-legacy")
 	}
-	minor := minorOf(python)
+	minor := minorOf(python.Version)
 	if minor < 13 {
 		// crypt and nis, which 3.13 removed (PEP 594).
 		names = append(names, "libcrypt-dev", "libnsl-dev", "libtirpc-dev")
@@ -46,7 +48,31 @@ func Packages(python, suite string) []string {
 		// bookworm has no such package.
 		names = append(names, "libmpdec-dev")
 	}
+	names = append(names, Compiler(python, suite)...)
 	slices.Sort(names)
+	return names
+}
+
+// Compiler returns what the recipe's compiler takes beside the suite's GCC, whose libraries and headers
+// clang compiles with: for clang LLVM's tools, among them those for profiles and for archives of
+// what is optimised at link time, and the library that counts. BOLT is of LLVM, too.
+func Compiler(python recipes.Python, suite string) []string {
+	var names []string
+	name, version, versioned := strings.Cut(python.Compiler, "-")
+	switch {
+	case name == "gcc" && versioned:
+		names = []string{python.Compiler, "g++-" + version}
+	case name == "clang" && versioned:
+		names = []string{python.Compiler, "llvm-" + version, "libclang-rt-" + version + "-dev"}
+	case name == "clang" && suite == "bullseye":
+		// There the library belongs to what clang itself depends on.
+		names = []string{"clang", "llvm"}
+	case name == "clang":
+		names = []string{"clang", "llvm", "libclang-rt-dev"}
+	}
+	if python.Bolt() {
+		names = append(names, "bolt-"+python.BoltVersion())
+	}
 	return names
 }
 

@@ -29,17 +29,28 @@ import (
 func TestPackages(t *testing.T) {
 	t.Parallel()
 	for _, test := range []struct {
-		python, suite string
-		with, without []string
+		python, suite, compiler string
+		bolt                    bool
+		with, without           []string
 	}{
-		{"3.11.9", "bullseye", []string{"pkg-config", "libnsl-dev", "libcrypt-dev", "gcc"}, []string{"pkgconf", "tzdata-legacy", "libzstd-dev"}},
-		{"3.13.5", "bookworm", []string{"pkgconf", "libssl-dev", "uuid-dev", "tzdata"}, []string{"pkg-config", "libnsl-dev", "tzdata-legacy", "libzstd-dev"}},
-		{"3.13.0rc2", "trixie", []string{"tzdata-legacy"}, []string{"libtirpc-dev"}},
-		{"3.14.0", "trixie", []string{"libzstd-dev"}, []string{"libmpdec-dev"}},
-		{"3.15.0", "trixie", []string{"libmpdec-dev"}, nil},
-		{"3.15.0", "bookworm", []string{"libzstd-dev"}, []string{"libmpdec-dev"}},
+		{"3.11.9", "bullseye", "", false, []string{"pkg-config", "libnsl-dev", "libcrypt-dev", "gcc"}, []string{"pkgconf", "tzdata-legacy", "libzstd-dev"}},
+		{"3.13.5", "bookworm", "", false, []string{"pkgconf", "libssl-dev", "uuid-dev", "tzdata"}, []string{"pkg-config", "libnsl-dev", "tzdata-legacy", "libzstd-dev"}},
+		{"3.13.0rc2", "trixie", "", false, []string{"tzdata-legacy"}, []string{"libtirpc-dev"}},
+		{"3.14.0", "trixie", "", false, []string{"libzstd-dev"}, []string{"libmpdec-dev"}},
+		{"3.15.0", "trixie", "", false, []string{"libmpdec-dev"}, nil},
+		{"3.13.5", "trixie", "gcc-13", false, []string{"gcc", "gcc-13", "g++-13"}, []string{"llvm"}},
+		{"3.13.5", "trixie", "clang", false, []string{"g++", "clang", "llvm", "libclang-rt-dev"}, nil},
+		{"3.13.5", "bookworm", "clang-16", false, []string{"clang-16", "llvm-16", "libclang-rt-16-dev"}, []string{"clang", "llvm"}},
+		{"3.13.5", "bullseye", "clang", false, []string{"clang", "llvm"}, []string{"libclang-rt-dev"}},
+		{"3.13.5", "bookworm", "clang-16", true, []string{"bolt-16"}, []string{"bolt-19"}},
+		{"3.13.5", "trixie", "gcc-13", true, []string{"bolt-19", "g++-13"}, []string{"bolt-13"}},
+		{"3.15.0", "bookworm", "", false, []string{"libzstd-dev"}, []string{"libmpdec-dev"}},
 	} {
-		got := Packages(test.python, test.suite)
+		python := recipes.Python{Version: test.python, Compiler: test.compiler}
+		if test.bolt {
+			python.Configure = []string{"--enable-bolt"}
+		}
+		got := Packages(python, test.suite)
 		if !slices.IsSorted(got) || len(slices.Compact(slices.Clone(got))) != len(got) {
 			t.Errorf("%s on %s: not sorted: %v", test.python, test.suite, got)
 		}

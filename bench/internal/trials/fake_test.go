@@ -67,7 +67,7 @@ func (f *fake) flag(name string) string {
 }
 
 func (f *fake) main() int {
-	verbs := []string{"init", "lock", "build", "inspect", "install", "audit", "cache", "keys", "trust", "registry", "copy", "verify", "sbom", "export", "version", "run", "shell"}
+	verbs := []string{"init", "lock", "build", "inspect", "install", "pgo-profile", "audit", "cache", "keys", "trust", "registry", "copy", "verify", "sbom", "export", "version", "run", "shell"}
 	i := slices.IndexFunc(f.args, func(a string) bool { return slices.Contains(verbs, a) })
 	called(f.args[i:]...)
 	if slices.Contains(f.args, "--all") {

@@ -43,10 +43,21 @@ type peer struct {
 	name string
 	// python is its path in the machine.
 	python string
-	// configure are its flags. Of Debian's own they are not known.
-	configure []string
+	// interpreter is what it is made of. Of Debian's own that is not known.
+	interpreter
 	// built says that Ampoule builds it; what is neither built nor Debian's is compiled by hand.
 	built bool
+}
+
+// choices are what a recipe may choose beside the link mode, each of a static interpreter.
+var choices = []struct {
+	name, suite string
+	keys        map[string]string
+}{
+	{name: "static, fixed address", keys: map[string]string{"executable": "no-pie"}},
+	{name: "static, GCC 14", suite: "trixie"},
+	{name: "static, clang 19", suite: "trixie", keys: map[string]string{"compiler": "clang-19"}},
+	{name: "static, GCC 14, x86-64-v3", suite: "trixie", keys: map[string]string{"cpu": "x86-64-v3"}},
 }
 
 // Debian's interpreter is what the others are divided by.
@@ -54,20 +65,32 @@ func peers() []peer {
 	all := []peer{
 		{name: recorded.PeerBase, python: "/usr/bin/python3.13"},
 		{name: "pyenv", python: "/opt/pyenv/bin/python3"},
-		{name: "by hand", python: "/opt/by-hand/bin/python3", configure: optimised},
+		{name: "by hand", python: "/opt/by-hand/bin/python3", interpreter: interpreter{configure: optimised}},
 	}
 	for _, m := range linkModes {
-		name := recorded.PeerOurs + m.name
-		all = append(all, peer{name: name, python: "/opt/" + strings.ReplaceAll(name, " ", "-") + "/current/bin/python3", configure: append(slices.Clone(m.configure), optimised...), built: true})
+		all = append(all, ours(m.name, interpreter{configure: append(slices.Clone(m.configure), optimised...)}))
+	}
+	for _, c := range choices {
+		all = append(all, ours(c.name, interpreter{configure: optimised, suite: c.suite, keys: c.keys}))
 	}
 	return all
 }
 
+// ours is an interpreter that Ampoule builds.
+func ours(name string, what interpreter) peer {
+	p := peer{name: recorded.PeerOurs + name, interpreter: what, built: true}
+	p.python = p.root() + "/current/bin/python3"
+	return p
+}
+
+// asFile makes a peer's name one of a file.
+var asFile = strings.NewReplacer(" ", "-", ",", "")
+
 // root is the directory that a peer of this project's own making is in.
-func (p peer) root() string { return "/opt/" + strings.ReplaceAll(p.name, " ", "-") }
+func (p peer) root() string { return "/opt/" + asFile.Replace(p.name) }
 
 // work is the peer's own directory in the machine: an environment with the benchmarks.
-func (p peer) work() string { return "/srv/peers/" + strings.ReplaceAll(p.name, " ", "-") }
+func (p peer) work() string { return "/srv/peers/" + asFile.Replace(p.name) }
 
 // Peers runs the default set of pyperformance by several interpreters in one Debian, all or the
 // benchmarks and the interpreters asked for. The interpreters take turns with each benchmark, and
@@ -210,10 +233,10 @@ func (r *race) web(ctx context.Context) (requirements, imports []string, err err
 	return requirements, imports, err
 }
 
-// locked locks a recipe with these flags below work, and returns its directory.
-func (t *Trials) locked(ctx context.Context, work string, configure []string) (dir string, err error) {
+// locked locks a recipe of an interpreter below work, and returns its directory.
+func (t *Trials) locked(ctx context.Context, work string, what interpreter) (dir string, err error) {
 	dir = filepath.Join(work, "peers")
-	text, err := interpreterRecipe("peers", configure, "")
+	text, err := what.recipe("peers", "")
 	if err == nil {
 		err = os.MkdirAll(dir, 0o755)
 	}
@@ -230,8 +253,12 @@ func (t *Trials) locked(ctx context.Context, work string, configure []string) (d
 // install builds a peer and installs it into the machine.
 func (r *race) install(ctx context.Context, p peer) error {
 	return inTemp(func(work string) error {
-		dir, err := r.t.locked(ctx, work, p.configure)
+		dir, err := r.t.locked(ctx, work, p.interpreter)
 		if err != nil {
+			return err
+		}
+		// A build by a profile takes a quarter of the time of one that trains for itself alone.
+		if _, err := r.t.in(r.t.Store).Run(ctx, "pgo-profile", "--write", "-f", filepath.Join(dir, recipeFile)); err != nil {
 			return err
 		}
 		b, _, err := r.t.build(ctx, r.t.Store, dir)
@@ -246,7 +273,7 @@ func (r *race) install(ctx context.Context, p peer) error {
 // compile compiles a peer in the machine, of the source that Ampoule's own are made of.
 func (r *race) compile(ctx context.Context, p peer) error {
 	return inTemp(func(work string) error {
-		dir, err := r.t.locked(ctx, work, nil)
+		dir, err := r.t.locked(ctx, work, interpreter{})
 		if err != nil {
 			return err
 		}

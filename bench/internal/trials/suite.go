@@ -3,6 +3,7 @@ package trials
 import (
 	"archive/tar"
 	"bytes"
+	"cmp"
 	"compress/gzip"
 	"context"
 	"embed"
@@ -196,22 +197,35 @@ func (s *ownTests) prepare(ctx context.Context) (string, error) {
 
 // write writes the recipe, with more behind it.
 func (s *ownTests) write(more string) error {
-	text, err := interpreterRecipe("suite/"+s.mode, s.configure, more)
+	text, err := interpreter{configure: s.configure}.recipe("suite/"+s.mode, more)
 	if err != nil {
 		return err
 	}
 	return os.WriteFile(s.path(recipeFile), []byte(text), 0o644)
 }
 
-// interpreterRecipe is a recipe of an interpreter alone, with more behind it.
-func interpreterRecipe(name string, configure []string, more string) (string, error) {
-	flags, err := json.Marshal(append([]string{}, configure...))
+// interpreter is one that Ampoule builds.
+type interpreter struct {
+	configure []string
+	// suite is the base's; bookworm where it is empty. keys are further ones of a recipe's python.
+	suite string
+	keys  map[string]string
+}
+
+// recipe is a recipe of an interpreter alone, with more behind it.
+func (i interpreter) recipe(name, more string) (string, error) {
+	python := map[string]any{"version": testedPython, "configure": append([]string{}, i.configure...), "optional": []string{"_tkinter"}}
+	for key, value := range i.keys {
+		python[key] = value
+	}
+	text, err := json.Marshal(python)
+	suite := cmp.Or(i.suite, "bookworm")
 	return fmt.Sprintf(`apiVersion: ampoule/v1
 name: %s
-python: {version: %s, configure: %s, optional: [_tkinter]}
-base: {debian: bookworm}
-runtime: {container: {base: {debian: bookworm}}}
-%s`, name, testedPython, flags, more), err
+python: %s
+base: {debian: %s}
+runtime: {container: {base: {debian: %s}}}
+%s`, name, text, suite, suite, more), err
 }
 
 // source locks the recipe without its tests, and makes the distribution of tests of CPython's archive.

@@ -10,6 +10,7 @@ import (
 	"math"
 	"slices"
 
+	"ampoule/faults"
 	"ampoule/tree"
 )
 
@@ -22,6 +23,9 @@ func Merge(profiles map[string]*Profile) (*Profile, error) {
 		return nil, misfit("%d profiles cannot be merged; two are the fewest", len(sums))
 	}
 	first := profiles[sums[0]]
+	if first.About.Clang != "" {
+		return nil, errMergeClang
+	}
 	files := map[string][]tree.Entry{}
 	for _, sum := range sums {
 		p := profiles[sum]
@@ -48,6 +52,9 @@ func Merge(profiles map[string]*Profile) (*Profile, error) {
 	about.Task, about.Commands, about.Merged = nil, nil, sums
 	return New(about, slices.Sorted(maps.Keys(first.About.Objects)), made)
 }
+
+// errMergeClang says that clang's own program merges what clang counted.
+var errMergeClang = faults.New(faults.Input, "train once with all commands: train.commands of the recipe", "profiles of clang cannot be merged: only those of GCC are")
 
 // matches compares what two profiles are of, but for what was counted.
 func (a About) matches(b About) error {

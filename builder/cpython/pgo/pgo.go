@@ -1,6 +1,7 @@
 // Package pgo holds training profiles: what an instrumented CPython counted while it ran,
-// as data that later compilations are optimised by (GCC's -fprofile-generate and
-// -fprofile-use).
+// as data that later compilations are optimised by: GCC's (-fprofile-generate and
+// -fprofile-use), which has a file for each object, or clang's (-fprofile-instr-generate and
+// -fprofile-instr-use), which is one file.
 //
 // Training gives other counts each time. A profile that is pinned by its hash makes an
 // optimised build repeatable, and saves it the training.
@@ -44,9 +45,10 @@ type About struct {
 	// Version and Source are CPython's: 3.13.5, and the sha256 of its source archive.
 	Version string `json:"version"`
 	Source  string `json:"source"`
-	// GCC is the compiler's version as -dumpfullversion gives it, Compilers are its
-	// packages as NAME=VERSION.
+	// GCC is the compiler's version as -dumpfullversion gives it, empty of clang; Clang is clang's as
+	// -dumpversion gives it. Compilers are the compiler's packages as NAME=VERSION.
 	GCC       string   `json:"gcc"`
+	Clang     string   `json:"clang,omitempty"`
 	Compilers []string `json:"compilers"`
 	// Configure and Make are the arguments of the two.
 	Configure []string `json:"configure"`
@@ -58,8 +60,9 @@ type About struct {
 	// Merged are the sha256 of the profiles that this one was made of, sorted.
 	Merged []string `json:"merged,omitempty"`
 	// Objects says of each object file, by its path below the build directory, whether
-	// there are counts for it.
-	Objects map[string]bool `json:"objects"`
+	// GCC has counts for it. Clang counts functions by name: Functions is for how many there are counts.
+	Objects   map[string]bool `json:"objects"`
+	Functions int             `json:"functions,omitempty"`
 }
 
 // Counted is of how many object files there are counts.
@@ -79,12 +82,18 @@ type Profile struct {
 	data  []tree.Entry
 }
 
-// New makes a profile of counts: a tree that has OBJECT.gcda for some of the objects. It
-// says in the profile which objects have counts.
+// errNothingCounted says that there is nothing to be optimised by.
+var errNothingCounted = faults.New(faults.Build, "configure must have --enable-optimizations, and the compiler must be GCC or clang", "training counted nothing")
+
+// New makes a profile of counts: a tree that has OBJECT.gcda for some of the objects, or [ClangData]. It
+// says in the profile what has counts.
 func New(about About, objects []string, counts *tree.Tree) (*Profile, error) {
 	about.Format, about.Objects = Format, make(map[string]bool, len(objects))
 	for _, object := range objects {
 		about.Objects[object] = false
+	}
+	if about.Clang != "" {
+		return newClang(about, counts)
 	}
 	p := &Profile{About: about}
 	for _, e := range counts.Entries() {
@@ -99,7 +108,7 @@ func New(about About, objects []string, counts *tree.Tree) (*Profile, error) {
 		p.data = append(p.data, e)
 	}
 	if len(p.data) == 0 {
-		return nil, faults.New(faults.Build, "configure must have --enable-optimizations, and the compiler must be GCC", "training counted nothing")
+		return nil, errNothingCounted
 	}
 	return p, p.check()
 }
@@ -174,6 +183,9 @@ func (a *About) read(e tree.Entry) error {
 
 // check compares the counts with what the profile says of itself.
 func (p *Profile) check() error {
+	if p.About.Clang != "" {
+		return p.checkFunctions()
+	}
 	seen := map[string]bool{}
 	for _, e := range p.data {
 		object := strings.TrimSuffix(e.Path, dataExt) + ".o"
@@ -209,7 +221,7 @@ func (p *Profile) checkCounts(e tree.Entry) error {
 	return nil
 }
 
-// Counts is the tree of the counts, OBJECT.gcda beside where OBJECT.o will be.
+// Counts is the tree of the counts, where the compiler looks for them: OBJECT.gcda beside where OBJECT.o will be.
 func (p *Profile) Counts(ctx context.Context) (*tree.Tree, error) {
 	files := make([]tree.Entry, len(p.data))
 	for i, e := range p.data {
@@ -228,7 +240,7 @@ func (a About) Fits(build About) error {
 	}
 	return &MisfitError{
 		err:   fmt.Errorf("%s is %s in the profile, and %s in the build", what, was, is),
-		stale: what == aCompiler || what == aGCC,
+		stale: what == aCompiler || what == aGCC || what == aClang,
 	}
 }
 
@@ -236,6 +248,7 @@ func (a About) Fits(build About) error {
 const (
 	aCompiler = "the compiler"
 	aGCC      = "GCC"
+	aClang    = "clang"
 )
 
 // differs says what is not the same of two builds, and how it is in both; nothing if all is.
@@ -245,6 +258,7 @@ func (a About) differs(b About) (what, was, is string) {
 		{"CPython's source", a.Source, b.Source},
 		{aCompiler, strings.Join(a.Compilers, " "), strings.Join(b.Compilers, " ")},
 		{aGCC, a.GCC, b.GCC},
+		{aClang, a.Clang, b.Clang},
 		{"configure", shaping(a.Configure), shaping(b.Configure)},
 		{"make", shaping(a.Make), shaping(b.Make)},
 	} {
@@ -255,16 +269,41 @@ func (a About) differs(b About) (what, was, is string) {
 	return "", "", ""
 }
 
-// linking begins the arguments of configure and make that decide of what objects executables are linked, and
-// how. Objects are compiled as ever. Those of a shared libpython are others: GCC gives many functions another
-// shape where code may be anywhere in memory.
-var linking = []string{"--enable-static-libpython-for-interpreter", "LINK_PYTHON_OBJS=", "LINKCC="}
+// shapeless begins the arguments of configure and make that do not change how objects are compiled, or that something
+// else here is compared for: those that decide of what objects executables are linked, and how, and the names of the
+// compiler's programs. Objects of a shared libpython are others: GCC gives many functions another shape where code may
+// be anywhere in memory.
+var shapeless = []string{
+	"--enable-static-libpython-for-interpreter", "LINK_PYTHON_OBJS=", "LINKCC=", "LDFLAGS=", "LDFLAGS_NODIST=",
+	"CC=", "CXX=", "LLVM_AR=", "LLVM_PROFDATA=", "LLVM_BOLT=", "MERGE_FDATA=", "BOLT_",
+}
+
+// late begins the compiler's flags that decide about code only when functions have their shapes and their counters.
+// Where one of them changes the shape of a function after all, GCC refuses its counts and clang leaves them out.
+var late = []string{"-falign-", "-fno-plt", "-fprofile-partial-training", "-march=x86-64"}
 
 // shaping are the arguments that may change what is counted.
 func shaping(args []string) string {
-	return strings.Join(slices.DeleteFunc(slices.Clone(args), func(arg string) bool {
-		return slices.ContainsFunc(linking, func(start string) bool { return strings.HasPrefix(arg, start) })
-	}), " ")
+	var shape []string
+	for _, arg := range args {
+		if begins(shapeless, arg) {
+			continue
+		}
+		name, flags, _ := strings.Cut(arg, "=")
+		if name == "CFLAGS" || name == "CFLAGS_NODIST" {
+			words := slices.DeleteFunc(strings.Fields(flags), func(word string) bool { return begins(late, word) })
+			if len(words) == 0 {
+				continue
+			}
+			arg = name + "=" + strings.Join(words, " ")
+		}
+		shape = append(shape, arg)
+	}
+	return strings.Join(shape, " ")
+}
+
+func begins(starts []string, text string) bool {
+	return slices.ContainsFunc(starts, func(start string) bool { return strings.HasPrefix(text, start) })
 }
 
 // FitsObjects compares the object files of a build with those that a profile is of.

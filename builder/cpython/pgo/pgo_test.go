@@ -237,7 +237,11 @@ func TestNoCounts(t *testing.T) {
 // FuzzRead reads what anybody may have written. What is read has one form.
 func FuzzRead(f *testing.F) {
 	f.Add(counts)
+	f.Add(indexedCounts("main", "list.c;append"))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		if n, err := readIndexed(bytes.NewReader(data), int64(len(data))); err == nil && n > len(data) {
+			t.Errorf("%d bytes have counts of %d functions", len(data), n)
+		}
 		if p, err := Read(bytes.NewReader(data), int64(len(data))); err == nil {
 			again := written(t, p)
 			if _, err := Read(bytes.NewReader(again), int64(len(again))); err != nil {

@@ -20,7 +20,7 @@ func TestInitLeavesOutTheDefaultToolchain(t *testing.T) {
 	t.Parallel()
 	for _, suite := range []string{"bullseye", "bookworm", "trixie"} {
 		dir := t.TempDir()
-		installs := append(slices.Clone(toolchain.Packages("3.13.5", suite)), "libxyz-dev")
+		installs := append(slices.Clone(toolchain.Packages(recipes.Python{Version: "3.13.5"}, suite)), "libxyz-dev")
 		dockerfile := "FROM python:3.13-slim-" + suite + "\nRUN apt-get install " + strings.Join(installs, " ") + "\n"
 		if err := os.WriteFile(filepath.Join(dir, "Dockerfile"), []byte(dockerfile), 0o600); err != nil {
 			t.Fatal(err)

@@ -128,9 +128,19 @@ type trainResult struct {
 	// Size is in bytes.
 	Size int64  `json:"size"`
 	Kept string `json:"kept"`
-	// Objects are how many object files there were, Counted of how many there are counts.
-	Objects int `json:"objects"`
-	Counted int `json:"counted"`
+	// Objects are how many object files there were, Counted of how many GCC has counts; Functions are of
+	// how many functions clang has some.
+	Objects   int `json:"objects"`
+	Counted   int `json:"counted"`
+	Functions int `json:"functions,omitempty"`
+}
+
+// counts says what a profile counts.
+func (r trainResult) counts() string {
+	if r.Functions > 0 {
+		return fmt.Sprintf("%d functions", r.Functions)
+	}
+	return fmt.Sprintf("%d of %d object files", r.Counted, r.Objects)
 }
 
 // Train makes a training profile for the session's recipe, or merges some.
@@ -147,13 +157,13 @@ func Train(ctx context.Context, s *Session, t Trainer, keep Keep, how builder.Re
 		place, err := keep(ctx, inputs)
 		return trainResult{
 			Profile: "sha256:" + trained.SHA256, Size: trained.Size, Kept: place,
-			Objects: len(trained.About.Objects), Counted: trained.About.Counted(),
+			Objects: len(trained.About.Objects), Counted: trained.About.Counted(), Functions: trained.About.Functions,
 		}, err
 	})
 	if err != nil {
 		return err
 	}
-	s.tell("a profile of %s: counts for %d of %d object files", display.Size(res.Size), res.Counted, res.Objects)
+	s.tell("a profile of %s: counts for %s", display.Size(res.Size), res.counts())
 	if o.Write {
 		if err := s.writeProfile(res.Profile); err != nil {
 			return err

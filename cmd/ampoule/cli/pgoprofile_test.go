@@ -44,7 +44,7 @@ func TestTrain(t *testing.T) {
 		t.Fatal(err)
 	}
 	var told trainResult
-	if err := json.Unmarshal(out.Bytes(), &told); err != nil || told != (trainResult{"sha256:" + sumA, 3 << 20, "/srv/inputs", 2, 1}) {
+	if err := json.Unmarshal(out.Bytes(), &told); err != nil || told != (trainResult{"sha256:" + sumA, 3 << 20, "/srv/inputs", 2, 1, 0}) {
 		t.Errorf("told %s, %v", out, err)
 	}
 	if want := "counts for 1 of 2 object files"; !strings.Contains(errs.String(), want) || !strings.Contains(errs.String(), "added sha256:"+sumA) {
@@ -53,6 +53,16 @@ func TestTrain(t *testing.T) {
 	r, err := recipes.ReadRecipe(s.Recipe)
 	if err != nil || r.Python.Profile != "sha256:"+sumA {
 		t.Errorf("the recipe names %q, %v", r.Python.Profile, err)
+	}
+}
+
+// Clang counts functions, and that is told.
+func TestCounts(t *testing.T) {
+	t.Parallel()
+	for want, r := range map[string]trainResult{"1 of 2 object files": {Objects: 2, Counted: 1}, "3 functions": {Objects: 2, Functions: 3}} {
+		if got := r.counts(); got != want {
+			t.Errorf("counts for %s, want %s", got, want)
+		}
 	}
 }
 

@@ -78,7 +78,7 @@ func (s *Session) openFleet(ctx context.Context, o serving, db *database.DB, q *
 		return nil, &UsageError{Verb: "ampoule serve", Err: errors.New("--promote-key and --approve-key need a policy, which names the trust root: give --policy")}
 	}
 	if policy != "" {
-		if f.desk, err = s.openDesk(ctx, o, q, w, policy); err != nil {
+		if f.desk, err = s.openDesk(ctx, o, w, policy); err != nil {
 			return nil, err
 		}
 		f.giveChannels(c, q)
@@ -98,7 +98,7 @@ func (s *Session) openFleet(ctx context.Context, o serving, db *database.DB, q *
 }
 
 // openDesk opens the keys that a service signs with.
-func (s *Session) openDesk(ctx context.Context, o serving, q *queue.Queue, w *wiring.Parts, policy string) (*channels.Desk, error) {
+func (s *Session) openDesk(ctx context.Context, o serving, w *wiring.Parts, policy string) (*channels.Desk, error) {
 	d := &channels.Desk{Parts: w, Policy: policy}
 	o.fleet.approve.PassphraseFile = o.promote.PassphraseFile
 	for _, one := range []struct {
