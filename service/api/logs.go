@@ -283,7 +283,7 @@ func (f *follower) run(ctx context.Context, messages func(context.Context) iter.
 	h.Set("Content-Type", "text/event-stream")
 	h.Set("X-Accel-Buffering", "no")
 	f.x.answer.WriteHeader(http.StatusOK)
-	if !f.write(fmt.Sprintf("retry: %d\n\n", retryTime)) {
+	if !f.write(fmt.Appendf(nil, "retry: %d\n\n", retryTime)) {
 		return
 	}
 	pulses, rechecks := time.NewTicker(pulse), time.NewTicker(recheck)
@@ -303,7 +303,7 @@ func (f *follower) run(ctx context.Context, messages func(context.Context) iter.
 				return
 			}
 		case <-pulses.C:
-			if !f.write(": nothing new\n\n") {
+			if !f.write([]byte(": nothing new\n\n")) {
 				return
 			}
 		case <-rechecks.C:
@@ -342,21 +342,24 @@ func (f *follower) fail(ctx context.Context, err error) {
 	f.send(message{0, "error", f.s.problem(ctx, err)})
 }
 
-// send writes a message, and reports whether the client took it.
+// send writes a message, and reports whether the client took it. There is one copy of it: hundreds may
+// be on their way.
 func (f *follower) send(m message) bool {
-	data, err := json.Marshal(m.data)
-	if err != nil {
+	var text bytes.Buffer
+	if m.id > 0 {
+		fmt.Fprintf(&text, "id: %d\n", m.id)
+	}
+	text.WriteString("event: " + m.name + "\ndata: ")
+	// It ends the line; the empty one behind it ends the event.
+	if err := json.NewEncoder(&text).Encode(m.data); err != nil {
 		return false
 	}
-	text := "event: " + m.name + "\ndata: " + string(data) + "\n\n"
-	if m.id > 0 {
-		text = "id: " + strconv.FormatInt(m.id, 10) + "\n" + text
-	}
-	return f.write(text)
+	text.WriteByte('\n')
+	return f.write(text.Bytes())
 }
 
-func (f *follower) write(text string) bool {
-	if _, err := f.x.answer.Write([]byte(text)); err != nil {
+func (f *follower) write(text []byte) bool {
+	if _, err := f.x.answer.Write(text); err != nil {
 		return false
 	}
 	return http.NewResponseController(f.x.answer).Flush() == nil

@@ -27,7 +27,7 @@ import (
 )
 
 var (
-	growth   = flag.Int("growth", 300, "how many builds are played through the queue")
+	growth   = flag.Int("growth", 100, "how many builds are played through the queue")
 	recordTo = flag.String("record", "", "the file that gets what was measured of that")
 )
 

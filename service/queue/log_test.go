@@ -13,8 +13,8 @@ import (
 	"ampoule/service/logs"
 )
 
-// A log of 64 MiB is written, followed by several and read from its middle: each gets all of it, and
-// a megabyte at a time.
+// A log of 64 MiB is written, followed by several and read from its middle: each gets all of it, in
+// small parts.
 func TestLargeLog(t *testing.T) {
 	onEach(t, func(t *testing.T, db *database.DB) {
 		q := open(t, db, Config{})
@@ -32,7 +32,7 @@ func TestLargeLog(t *testing.T) {
 				var g got
 				hash := sha256.New()
 				for c, err := range q.FollowLog(t.Context(), l.Build.ID, logs.Output, 0) {
-					if len(c.Data) > logs.MaxRead {
+					if len(c.Data) > followRead {
 						err = errors.New("a chunk is too large")
 					}
 					hash.Write(c.Data)

@@ -11,6 +11,10 @@ import (
 // readTime bounds one read for several followers.
 const readTime = 30 * time.Second
 
+// followRead is how much of a log a follower gets at a time, in bytes. Whoever sends it has several
+// copies of it, and there are hundreds.
+const followRead = 32 << 10
+
 // readShared reads a part of a log once for all followers of this process who want it now: five
 // hundred who follow one log are one reader of the database.
 func (q *Queue) readShared(ctx context.Context, id string, stream logs.Stream, offset int64) (logs.Chunk, error) {
@@ -18,7 +22,7 @@ func (q *Queue) readShared(ctx context.Context, id string, stream logs.Stream, o
 		// It is for all who ask: none ends it alone.
 		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), readTime)
 		defer cancel()
-		return q.ReadLog(ctx, id, stream, offset, logs.MaxRead)
+		return q.ReadLog(ctx, id, stream, offset, followRead)
 	})
 	select {
 	case <-ctx.Done():

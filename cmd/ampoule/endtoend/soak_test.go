@@ -311,8 +311,8 @@ func freeAddress(t *testing.T) string {
 	return free.Addr().String()
 }
 
-// disturb does something to a process every few seconds, until the context ends: first one thing of
-// each kind, then what is drawn.
+// disturb does something to a process every few seconds: first one thing of each kind, and in a long
+// round what is drawn then, until the context ends.
 func (s *soaked) disturb(ctx context.Context, long bool) {
 	worker := func() *process { return s.processes[rand.N(soakWorkers)] }
 	kill := func(p *process) {
@@ -334,10 +334,13 @@ func (s *soaked) disturb(ctx context.Context, long bool) {
 			return
 		case <-time.After(2*time.Second + rand.N(2*time.Second)):
 		}
-		if n < len(deeds) {
+		switch {
+		case n < len(deeds):
 			deeds[n]()
-		} else {
+		case long:
 			deeds[rand.N(len(deeds))]()
+		default:
+			return
 		}
 	}
 }
