@@ -9,6 +9,7 @@ import (
 
 	"github.com/jackc/pgx/v5"
 
+	"ampoule/service/builds"
 	"ampoule/service/database"
 )
 
@@ -67,13 +68,13 @@ func (h *hub) watch(id string) (changed <-chan struct{}, leave func()) {
 	}
 }
 
-// announce tells of a change of a build when its transaction is committed: this process at once,
-// others by PostgreSQL. They are not told within the transaction: PostgreSQL has transactions that notify
-// wait for each other until they are on disk.
-func (h *hub) announce(tx database.Tx, id string) {
+// announce tells of a change of a build when its transaction is committed: this process at once, and
+// others by PostgreSQL, where they must know at once. They are not told within the transaction:
+// PostgreSQL has transactions that notify wait for each other until they are on disk.
+func (h *hub) announce(tx database.Tx, id string, what builds.What) {
 	tx.OnCommit(func() {
 		h.changed(id)
-		if tx.Postgres() == nil {
+		if tx.Postgres() == nil || !isUrgent(what) {
 			return
 		}
 		h.mu.Lock()
@@ -85,6 +86,11 @@ func (h *hub) announce(tx database.Tx, id string) {
 		signal(h.tell)
 	})
 }
+
+// isUrgent reports whether other processes are told of an event: a worker that a build shall end, and
+// whoever follows it that it has. Everything else they see when they look. PostgreSQL wakes all who
+// listen for each that is told: with a hundred workers that is most of what it does.
+func isUrgent(what builds.What) bool { return what == builds.Cancelling || what == builds.Ended }
 
 // tellEvery is how long changes are collected of which other processes are told in one go.
 const tellEvery = 20 * time.Millisecond

@@ -183,7 +183,7 @@ func (q *Queue) tell(ctx context.Context, tx database.Tx, r *row, e builds.Event
 		}
 	}
 	q.logEvent(ctx, tx, r, e)
-	q.hub.announce(tx, r.ID)
+	q.hub.announce(tx, r.ID, e.What)
 	return nil
 }
 

@@ -31,7 +31,7 @@ const (
 	// loadBatches of 100 lines of 80 bytes are printed by each gate of the build that is followed.
 	loadBatches = 100
 	// memoryMost bounds what the service's process may have in memory, in MiB.
-	memoryMost = 512
+	memoryMost = 300
 )
 
 // Load loads `ampoule serve` with vegeta: over SQLite, and over a PostgreSQL server of its own. The
