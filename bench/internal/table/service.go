@@ -100,7 +100,7 @@ func writeSoak(b *strings.Builder, rounds []recorded.Soak) {
 	b.WriteString(`
 ## The build service while its processes are killed
 
-` + "`make soak`" + ` has two API processes and three workers, each with a store of its own, build on one PostgreSQL and one registry, while one of them
+` + "`make soak`" + ` has two API processes and three workers, which share a store, build on one PostgreSQL and one registry, while one of them
 is killed or frozen past its lease every few seconds, and PostgreSQL and the registry are restarted. Each build must end once, with the
 undisturbed digest; a checker reads all that happened.
 
