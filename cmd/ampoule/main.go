@@ -6,6 +6,7 @@ import (
 	"os"
 	"runtime/debug"
 
+	_ "ampoule/cmd/ampoule/begin" // before all others
 	"ampoule/cmd/ampoule/cli"
 )
 

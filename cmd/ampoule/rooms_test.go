@@ -185,7 +185,7 @@ var owners = map[string][]string{
 var runtimeOwners = map[string][]string{
 	"net/http": {"agent", "builder/fetch/...", "internal/watched", "registry/...", "service/..."},
 	// Only tests import the specimens, and what records programs.
-	"os/exec": {"agent/program", "builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "internal/powerloss", "internal/postgres", "registry/trust/keys", "system"},
+	"os/exec": {"agent/program", "builder/...", "cmd/...", "ci/...", "audit/internal/specimen", "internal/powerloss", "internal/postgres", "registry/trust/keys", "system", "system/systemtest"},
 	// Source archives are foreign: one package walks them, within limits. Who else reads
 	// archives reads others: images, wheels, packages of Debian.
 	"archive/tar": {"builder/locking/sources", "tree", "registry/...", "cmd/...", "recipes/internal/...", "builder/sandbox/...", "builder/docker",
