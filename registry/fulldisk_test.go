@@ -1,19 +1,15 @@
 package registry_test
 
 import (
-	"bytes"
 	"errors"
-	"fmt"
-	"io"
 	"maps"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"syscall"
 	"testing"
 
 	"ampoule/faults"
+	"ampoule/system/systemtest"
 )
 
 // TestFullDisk fills the disk but for a few bytes before each deed. It is told, what was there stays
@@ -27,8 +23,8 @@ func TestFullDisk(t *testing.T) {
 			t.Parallel()
 			failed := 0
 			for _, room := range []int64{0, 4 << 10, 12 << 10, 40 << 10} {
-				s := copyFrom(t, full, smallDisk(t))
-				filler := s.fillDisk(room)
+				s := copyFrom(t, full, systemtest.Disk(t, "2m"))
+				filler := systemtest.Fill(t, s.dir, room)
 				err := deeds[deed](t.Context(), s)
 				if err != nil {
 					failed++
@@ -50,37 +46,3 @@ func TestFullDisk(t *testing.T) {
 		})
 	}
 }
-
-// smallDisk mounts a file system of a few MiB.
-func smallDisk(t *testing.T) string {
-	t.Helper()
-	dir := t.TempDir()
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=2m,mode=0755", "tmpfs", dir).CombinedOutput(); err != nil {
-		t.Skipf("mounting needs rights that this user lacks: %s", out)
-	}
-	t.Cleanup(func() { _ = exec.Command("umount", "--lazy", dir).Run() })
-	return dir
-}
-
-// fillDisk fills the disk but for some bytes, and returns the file that does.
-func (s *shelf) fillDisk(room int64) string {
-	s.t.Helper()
-	file := filepath.Join(s.dir, "filler")
-	f, err := os.Create(file)
-	s.must(err)
-	defer f.Close()
-	n, err := io.Copy(f, io.LimitReader(zeros{}, 16<<20))
-	if !errors.Is(err, syscall.ENOSPC) {
-		s.t.Fatal(fmt.Errorf("the disk took %d bytes: %w", n, err))
-	}
-	info, err := f.Stat()
-	s.must(err)
-	s.must(f.Truncate(info.Size() - room))
-	return file
-}
-
-// zeros has no end.
-type zeros struct{}
-
-// Read implements [io.Reader].
-func (zeros) Read(b []byte) (int, error) { return copy(b, bytes.Repeat([]byte{0}, len(b))), nil }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"ampoule/faults"
+	"ampoule/system/systemtest"
 )
 
 const (
@@ -439,9 +440,7 @@ func write(t *testing.T, dir, name, text string) {
 
 func TestOtherUser(t *testing.T) {
 	t.Parallel()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can give a directory away")
-	}
+	systemtest.Root(t)
 	dir := openStore(t).Root()
 	if err := os.Chown(dir, 12345, 12345); err != nil {
 		t.Fatal(err)

@@ -19,10 +19,10 @@ const below = "an installation"
 func CutNetwork(cmd *exec.Cmd) { cmd.Err = lacks("running a program without a network") }
 
 // OpenAt opens a name in an open directory, and follows no link.
-func OpenAt(*os.File, string, int, uint32) (fd int, err error) { return -1, lacks(below) }
+func OpenAt(Raw, string, int, uint32) (Raw, error) { return -1, lacks(below) }
 
-// OpenRaw opens a name in an open directory for reading, and follows no link.
-func OpenRaw(*os.File, string) (Raw, error) { return -1, lacks(below) }
+// RawOf is an open file for calls that package os knows nothing of.
+func RawOf(f *os.File) Raw { return Raw(f.Fd()) }
 
 // Look looks at the file.
 func (Raw) Look() (Look, error) { return Look{}, lacks(below) }
@@ -30,32 +30,38 @@ func (Raw) Look() (Look, error) { return Look{}, lacks(below) }
 // Read reads as read(2) does.
 func (Raw) Read([]byte) (int, error) { return 0, lacks(below) }
 
+// Write implements [io.Writer].
+func (Raw) Write([]byte) (int, error) { return 0, lacks(below) }
+
+// SetMode gives the file a mode.
+func (Raw) SetMode(uint32) error { return lacks(below) }
+
 // Close closes the file.
 func (Raw) Close() error { return lacks(below) }
 
 // LookAt looks at a name in an open directory.
-func LookAt(*os.File, string) (Look, error) { return Look{}, lacks(below) }
+func LookAt(Raw, string) (Look, error) { return Look{}, lacks(below) }
 
 // MakeDirAt makes a directory in an open one.
-func MakeDirAt(*os.File, string, uint32) error { return lacks(below) }
+func MakeDirAt(Raw, string, uint32) error { return lacks(below) }
 
 // SetModeAt gives what has a name in an open directory a mode.
-func SetModeAt(*os.File, string, uint32) error { return lacks(below) }
+func SetModeAt(Raw, string, uint32) error { return lacks(below) }
 
 // RemoveAt removes a name in an open directory.
-func RemoveAt(*os.File, string) error { return lacks(below) }
+func RemoveAt(Raw, string) error { return lacks(below) }
 
 // LinkAt gives a file another name, in another open directory.
-func LinkAt(_ *os.File, _ string, _ *os.File, _ string) error { return lacks(below) }
+func LinkAt(_ Raw, _ string, _ Raw, _ string) error { return lacks(below) }
 
 // SymlinkAt makes a symbolic link in an open directory.
-func SymlinkAt(_ string, _ *os.File, _ string) error { return lacks(below) }
+func SymlinkAt(_ string, _ Raw, _ string) error { return lacks(below) }
 
 // SetTimeAt gives what has a name in an open directory a time of access and change.
-func SetTimeAt(*os.File, string, time.Time) error { return lacks(below) }
+func SetTimeAt(Raw, string, time.Time) error { return lacks(below) }
 
 // ExchangeAt makes two names in an open directory change places.
 func ExchangeAt(_ *os.File, _, _ string) error { return lacks(below) }
 
 // Clone makes an empty file share another one's blocks.
-func Clone(_, _ *os.File) error { return lacks(below) }
+func Clone(_, _ Raw) error { return lacks(below) }

@@ -40,7 +40,8 @@ func Terminal(f *os.File) bool { return term.IsTerminal(int(f.Fd())) }
 func SignalName(s syscall.Signal) string { return unix.SignalName(s) }
 
 // LockFile locks an open file or directory, and waits for it (flock(2)). The lock ends when the file is
-// closed, with the process at the latest.
+// closed, with the process at the latest. A program that is being started meanwhile may have it for a moment
+// longer: see [UnlockFile].
 func LockFile(f *os.File, how How) error { return flock(f, how, 0) }
 
 // TryLockFile is [LockFile], and does not wait: it ends with [ErrHeld].
@@ -51,6 +52,10 @@ func TryLockFile(f *os.File, how How) error {
 	}
 	return err
 }
+
+// UnlockFile ends a lock at once. Closing the file does not while a child of this process, which has all of
+// its files, has not begun its own program.
+func UnlockFile(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_UN) }
 
 func flock(f *os.File, how How, flags int) error {
 	flags |= unix.LOCK_EX

@@ -1,6 +1,7 @@
 package system
 
 import (
+	"errors"
 	"io/fs"
 	"os"
 	"os/exec"
@@ -40,15 +41,12 @@ func Sync(f *os.File) error { return unix.Syncfs(int(f.Fd())) }
 // CutNetwork has a command run without a network. Only root may take it away.
 func CutNetwork(cmd *exec.Cmd) { attributes(cmd).Cloneflags |= unix.CLONE_NEWNET }
 
-// OpenAt opens a name in an open directory, and follows no link.
-func OpenAt(dir *os.File, name string, flags int, mode uint32) (fd int, err error) {
-	return unix.Openat(int(dir.Fd()), name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
-}
+// RawOf is an open file for calls that package os knows nothing of. The file must stay open meanwhile.
+func RawOf(f *os.File) Raw { return Raw(f.Fd()) }
 
-// OpenRaw opens a name in an open directory for reading, and follows no link. It does not wait for
-// whoever writes into a pipe.
-func OpenRaw(dir *os.File, name string) (Raw, error) {
-	fd, err := OpenAt(dir, name, unix.O_RDONLY|unix.O_NONBLOCK, 0)
+// OpenAt opens a name in an open directory, and follows no link.
+func OpenAt(dir Raw, name string, flags int, mode uint32) (Raw, error) {
+	fd, err := unix.Openat(int(dir), name, flags|unix.O_NOFOLLOW|unix.O_CLOEXEC, mode)
 	return Raw(fd), err
 }
 
@@ -62,13 +60,30 @@ func (r Raw) Look() (Look, error) {
 // Read reads as read(2) does: at the end of a file it gives 0 bytes, and no error.
 func (r Raw) Read(p []byte) (int, error) { return unix.Read(int(r), p) }
 
+// Write implements [io.Writer].
+func (r Raw) Write(p []byte) (written int, err error) {
+	for written < len(p) {
+		n, err := unix.Write(int(r), p[written:])
+		if n > 0 {
+			written += n
+		}
+		if err != nil && !errors.Is(err, unix.EINTR) {
+			return written, err
+		}
+	}
+	return written, nil
+}
+
+// SetMode gives the file a mode.
+func (r Raw) SetMode(mode uint32) error { return unix.Fchmod(int(r), mode) }
+
 // Close closes the file.
 func (r Raw) Close() error { return unix.Close(int(r)) }
 
 // LookAt looks at a name in an open directory.
-func LookAt(dir *os.File, name string) (Look, error) {
+func LookAt(dir Raw, name string) (Look, error) {
 	var st unix.Stat_t
-	err := unix.Fstatat(int(dir.Fd()), name, &st, unix.AT_SYMLINK_NOFOLLOW)
+	err := unix.Fstatat(int(dir), name, &st, unix.AT_SYMLINK_NOFOLLOW)
 	return look(&st), err
 }
 
@@ -110,33 +125,33 @@ func modeOf(mode uint32) fs.FileMode {
 }
 
 // MakeDirAt makes a directory in an open one.
-func MakeDirAt(dir *os.File, name string, mode uint32) error {
-	return unix.Mkdirat(int(dir.Fd()), name, mode)
+func MakeDirAt(dir Raw, name string, mode uint32) error {
+	return unix.Mkdirat(int(dir), name, mode)
 }
 
 // SetModeAt gives what has a name in an open directory a mode. It follows links.
-func SetModeAt(dir *os.File, name string, mode uint32) error {
-	return unix.Fchmodat(int(dir.Fd()), name, mode, 0)
+func SetModeAt(dir Raw, name string, mode uint32) error {
+	return unix.Fchmodat(int(dir), name, mode, 0)
 }
 
 // RemoveAt removes a name in an open directory.
-func RemoveAt(dir *os.File, name string) error { return unix.Unlinkat(int(dir.Fd()), name, 0) }
+func RemoveAt(dir Raw, name string) error { return unix.Unlinkat(int(dir), name, 0) }
 
 // LinkAt gives a file another name, in another open directory.
-func LinkAt(from *os.File, name string, to *os.File, as string) error {
-	return unix.Linkat(int(from.Fd()), name, int(to.Fd()), as, 0)
+func LinkAt(from Raw, name string, to Raw, as string) error {
+	return unix.Linkat(int(from), name, int(to), as, 0)
 }
 
 // SymlinkAt makes a symbolic link in an open directory.
-func SymlinkAt(target string, dir *os.File, name string) error {
-	return unix.Symlinkat(target, int(dir.Fd()), name)
+func SymlinkAt(target string, dir Raw, name string) error {
+	return unix.Symlinkat(target, int(dir), name)
 }
 
 // SetTimeAt gives what has a name in an open directory a time of access and change. It follows no
 // link.
-func SetTimeAt(dir *os.File, name string, at time.Time) error {
+func SetTimeAt(dir Raw, name string, at time.Time) error {
 	t := unix.NsecToTimespec(at.UnixNano())
-	return unix.UtimesNanoAt(int(dir.Fd()), name, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW)
+	return unix.UtimesNanoAt(int(dir), name, []unix.Timespec{t, t}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // ExchangeAt makes two names in an open directory change places.
@@ -146,4 +161,4 @@ func ExchangeAt(dir *os.File, a, b string) error {
 }
 
 // Clone makes an empty file share another one's blocks.
-func Clone(to, from *os.File) error { return unix.IoctlFileClone(int(to.Fd()), int(from.Fd())) }
+func Clone(to, from Raw) error { return unix.IoctlFileClone(int(to), int(from)) }

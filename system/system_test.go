@@ -5,6 +5,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"syscall"
 	"testing"
@@ -41,6 +42,35 @@ func TestLocks(t *testing.T) {
 	}
 	if err := TryLockFile(open(), Shared); !errors.Is(err, ErrHeld) {
 		t.Errorf("one that shares beside an exclusive one: %v", err)
+	}
+}
+
+// A lock that is ended is ended, also while a child that is being started has the file, too.
+func TestUnlockedForChildren(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "lock")
+	f, err := os.Create(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := TryLockFile(f, Exclusive); err != nil {
+		t.Fatal(err)
+	}
+	reader, writer, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	child := exec.Command("cat")
+	child.Stdin, child.ExtraFiles = reader, []*os.File{f}
+	if err := errors.Join(child.Start(), UnlockFile(f), f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	again, err := os.Open(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(TryLockFile(again, Exclusive), again.Close(), writer.Close(), reader.Close(), child.Wait()); err != nil {
+		t.Error(err)
 	}
 }
 
@@ -155,24 +185,36 @@ func TestLooks(t *testing.T) {
 		}
 		st, _ := StatOf(info)
 		want := Look{Mode: info.Mode(), Size: info.Size(), Inode: st.Inode, Owner: st.Owner, Written: info.ModTime(), Changed: st.Changed}
-		if got, err := LookAt(of.dir, of.name); err != nil || got != want {
+		if got, err := LookAt(RawOf(of.dir), of.name); err != nil || got != want {
 			t.Errorf("%s: %+v, %v, want %+v", of.name, got, err, want)
 		}
 	}
-	if _, err := LookAt(dir, "nothing"); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := LookAt(RawOf(dir), "nothing"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("nothing: %v", err)
 	}
-	if _, err := OpenRaw(dir, "link"); !errors.Is(err, syscall.ELOOP) {
+	if _, err := OpenAt(RawOf(dir), "link", os.O_RDONLY, 0); !errors.Is(err, syscall.ELOOP) {
 		t.Errorf("a link: %v", err)
 	}
-	f, err := OpenRaw(dir, "file")
+	f, err := OpenAt(RawOf(dir), "file", os.O_RDWR, 0)
 	if err != nil {
 		t.Fatal(err)
 	}
 	seen, err := f.Look()
-	if at, wrong := LookAt(dir, "file"); err != nil || wrong != nil || at != seen {
+	if at, wrong := LookAt(RawOf(dir), "file"); err != nil || wrong != nil || at != seen {
 		t.Errorf("open %+v, %v; by its name %+v, %v", seen, err, at, wrong)
 	}
+	written, err := f.Write([]byte("text"))
+	if mode := f.SetMode(0o604); written != 4 || err != nil || mode != nil {
+		t.Errorf("wrote %d, %v, %v", written, err, mode)
+	}
+	if changed, err := f.Look(); err != nil || changed.Mode != 0o604 {
+		t.Errorf("with a mode: %+v, %v", changed, err)
+	}
+	again, wrong := OpenAt(RawOf(dir), "file", os.O_RDONLY, 0)
+	if err := errors.Join(wrong, f.Close()); err != nil {
+		t.Fatal(err)
+	}
+	f = again
 	text := make([]byte, 8)
 	n, err := f.Read(text)
 	end, wrong := f.Read(text[n:])

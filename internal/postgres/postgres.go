@@ -23,6 +23,8 @@ type Cluster struct {
 	// settings are name=value, beside the usual ones.
 	settings []string
 	server   *exec.Cmd
+	// kept says that the data stays when the server is stopped.
+	kept bool
 }
 
 // patience bounds how long the server may take to begin.
@@ -39,8 +41,26 @@ func Start(ctx context.Context, settings ...string) (*Cluster, error) {
 }
 
 // StartIn does so in a directory that is empty, and removed at the end.
-func StartIn(ctx context.Context, dir string, settings ...string) (_ *Cluster, err error) {
-	c := &Cluster{dir: dir, settings: settings}
+func StartIn(ctx context.Context, dir string, settings ...string) (*Cluster, error) {
+	return begin(ctx, &Cluster{dir: dir, settings: settings})
+}
+
+// Keep starts a server in a directory that stays, with the data that the last one has left there.
+func Keep(ctx context.Context, dir string, settings ...string) (*Cluster, error) {
+	c := &Cluster{dir: dir, settings: settings, kept: true}
+	if _, err := os.Stat(c.data()); err == nil {
+		// Whoever had it may have been killed: then its server still runs.
+		_, _ = c.run(ctx, "pg_ctl", "stop", "--pgdata", c.data(), "--mode", "fast")
+		return c, c.Run(ctx)
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, err
+	}
+	return begin(ctx, c)
+}
+
+// begin makes the data of a cluster and starts its server.
+func begin(ctx context.Context, c *Cluster) (_ *Cluster, err error) {
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, c.Stop())
@@ -125,8 +145,14 @@ func (c *Cluster) Halt(crash bool) error {
 	return err
 }
 
-// Stop ends the server and removes its data.
-func (c *Cluster) Stop() error { return errors.Join(c.Halt(false), os.RemoveAll(c.dir)) }
+// Stop ends the server and removes its data, unless that is kept.
+func (c *Cluster) Stop() error {
+	err := c.Halt(false)
+	if c.kept {
+		return err
+	}
+	return errors.Join(err, os.RemoveAll(c.dir))
+}
 
 // ask answers a query of one value.
 func (c *Cluster) ask(ctx context.Context, query string) (string, error) {

@@ -56,6 +56,11 @@ func (c *Cluster) Synchronous(ctx context.Context) error {
 	return c.until(ctx, "SELECT count(*) = 1 FROM pg_stat_replication WHERE sync_state = 'sync'")
 }
 
+// Waits returns when a commit waits for a standby's answer.
+func (c *Cluster) Waits(ctx context.Context) error {
+	return c.until(ctx, "SELECT count(*) > 0 FROM pg_stat_activity WHERE wait_event = 'SyncRep'")
+}
+
 // CaughtUp returns when the standby has all that was committed.
 func (c *Cluster) CaughtUp(ctx context.Context) error {
 	return c.until(ctx, "SELECT count(*) = 1 FROM pg_stat_replication WHERE replay_lsn >= pg_current_wal_lsn()")

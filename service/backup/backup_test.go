@@ -22,6 +22,7 @@ import (
 	"ampoule/service/backup"
 	"ampoule/service/database"
 	"ampoule/service/database/databasetest"
+	"ampoule/system/systemtest"
 )
 
 // destination is the variable by which the test program writes backups there until it is killed.
@@ -409,14 +410,7 @@ func TestFullDisk(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, size := range []string{"64k", "2m"} {
-		small := filepath.Join(dir, "small-"+size)
-		if err := os.Mkdir(small, 0o700); err != nil {
-			t.Fatal(err)
-		}
-		if out, err := exec.CommandContext(t.Context(), "mount", "-t", "tmpfs", "-o", "size="+size+",mode=0700", "tmpfs", small).CombinedOutput(); err != nil {
-			t.Skipf("mounting needs rights that this user lacks: %s", out)
-		}
-		t.Cleanup(func() { _ = exec.Command("umount", "--lazy", small).Run() })
+		small := systemtest.Disk(t, size)
 		if _, err := s.backup(filepath.Join(small, "backup")); !errors.Is(err, syscall.ENOSPC) || faults.Of(err) != faults.Machine {
 			t.Errorf("%s: a backup: %v", size, err)
 		}

@@ -22,8 +22,15 @@ import (
 // frozenURL is the variable by which the test program becomes a worker of that database.
 const frozenURL = "AMPOULE_TEST_FROZEN_URL"
 
-// frozenLease is short, so that the test is.
-const frozenLease = 1500 * time.Millisecond
+const (
+	// frozenLease is short, so that the test is. On a busy machine it may end although the worker
+	// lives: then the build has another attempt.
+	frozenLease = 1500 * time.Millisecond
+	// outageLease is long enough for a busy worker to prolong it before a server that is back has others
+	// take the build, and outageTime is longer than it.
+	outageLease = 3 * time.Second
+	outageTime  = outageLease + 500*time.Millisecond
+)
 
 // runFrozen is a worker in a process of its own. It says when it has a build, waits for a line,
 // and then tries to publish.
@@ -89,7 +96,7 @@ func TestFrozenWorker(t *testing.T) {
 
 	w, _ := work(t, q, WorkerConfig{Runner: &runner{}})
 	b := await(t, q, id, "done", ended)
-	if b.State != builds.Done || b.Worker != w.ID() || b.Attempt != 2 || b.Result.Digest != digestOf(keyOf(1)) {
+	if b.State != builds.Done || b.Worker != w.ID() || b.Attempt < 2 || b.Result.Digest != digestOf(keyOf(1)) {
 		t.Errorf("%+v", b)
 	}
 	must(t, zombie.Process.Signal(syscall.SIGCONT))
@@ -130,7 +137,7 @@ func TestKilledWorker(t *testing.T) {
 		t.Errorf("the worker ends with %v", err)
 	}
 	work(t, q, WorkerConfig{Runner: &runner{}})
-	if b := await(t, q, id, "done", ended); b.State != builds.Done || b.Attempt != 2 {
+	if b := await(t, q, id, "done", ended); b.State != builds.Done || b.Attempt < 2 {
 		t.Errorf("%+v", b)
 	}
 	checkHistory(t, db, []string{id}, true)
@@ -167,7 +174,7 @@ func TestServerCrash(t *testing.T) {
 		}
 	})
 	db := databasetest.Open(t, database.Options{URL: own.URL("postgres")})
-	q := open(t, db, Config{Lease: frozenLease})
+	q := open(t, db, Config{Lease: outageLease})
 	begun, end := make(chan struct{}), make(chan struct{})
 	fake := &runner{do: func(ctx context.Context, job Job) (builds.Result, error) {
 		close(begun)
@@ -181,9 +188,9 @@ func TestServerCrash(t *testing.T) {
 	_, err = q.Submit(t.Context(), team, ask(2))
 	want[*database.UnavailableError](t, "a submission meanwhile", err)
 	close(end)
-	time.Sleep(2 * frozenLease)
+	time.Sleep(outageTime)
 	must(t, own.Run(t.Context()))
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		b, err := q.Get(t.Context(), id)
 		if err == nil && b.State.Terminal() {

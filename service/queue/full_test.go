@@ -5,8 +5,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"testing"
 	"time"
 
@@ -14,17 +12,14 @@ import (
 	"ampoule/service/builds"
 	"ampoule/service/database"
 	"ampoule/service/database/databasetest"
+	"ampoule/system/systemtest"
 )
 
 // The disk of the data directory is full: what is submitted is refused, in words that say why, and
 // nothing of it is left. A build that ends then is ended when there is room.
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
-	dir := t.TempDir()
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=24m", "ampoule-test", dir).CombinedOutput(); err != nil {
-		t.Skipf("mounting needs rights that this user lacks: %s", out)
-	}
-	t.Cleanup(func() { _ = exec.Command("umount", "--lazy", dir).Run() })
+	dir := systemtest.Disk(t, "24m")
 	db := databasetest.Open(t, database.Options{Dir: dir})
 	q := open(t, db, Config{})
 	begun, end := make(chan struct{}), make(chan struct{})
@@ -35,12 +30,7 @@ func TestFullDisk(t *testing.T) {
 	}}})
 	id := submit(t, q, team, ask(1)).Build.ID
 	<-begun
-	filler, err := os.Create(filepath.Join(dir, "filler"))
-	must(t, err)
-	for err == nil {
-		_, err = filler.Write(make([]byte, 4096))
-	}
-	must(t, filler.Close())
+	filler := systemtest.Fill(t, dir, 0)
 
 	var away *database.UnavailableError
 	if _, _, err := q.PutArchive(t.Context(), bytes.NewReader(make([]byte, 1<<20))); !errors.As(err, &away) || faults.Of(err) != faults.Machine {
@@ -61,7 +51,7 @@ func TestFullDisk(t *testing.T) {
 	}
 	close(end)
 	time.Sleep(2 * endPause) // its end is written again and again
-	must(t, os.Remove(filler.Name()))
+	must(t, os.Remove(filler))
 	if b := await(t, q, id, "done", ended); b.State != builds.Done || b.Attempt != 1 {
 		t.Errorf("%+v", b)
 	}
