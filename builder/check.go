@@ -38,10 +38,12 @@ type Checked struct {
 	First       string               `json:"first"`
 	Second      string               `json:"second"`
 	Differences []compare.Difference `json:"differences"`
+	// Groups are the dependency groups that the first build gave.
+	Groups []GroupResult `json:"-"`
 }
 
 // Same reports whether both builds gave the same bits.
-func (c Checked) Same() bool { return c.First == c.Second }
+func (c Checked) Same() bool { return c.First == c.Second && len(c.Differences) == 0 }
 
 // Check builds a recipe with its lock, or finds what was built, and then builds it again
 // from nothing but the inputs: in another store, with other jobs, and in sandboxes
@@ -98,7 +100,7 @@ func (b *Builder) Check(ctx context.Context, req Request, only string, publisher
 	check := &check{first: b, second: second, req: req, again: withOtherJobs(req)}
 	switch only {
 	case "":
-		return check.whole(ctx, first.Digest)
+		return check.whole(ctx, first)
 	case OnlyInterpreter:
 		return check.interpreter(ctx)
 	}
@@ -177,18 +179,30 @@ func (c *check) marks() []compare.Mark {
 }
 
 // whole builds everything again.
-func (c *check) whole(ctx context.Context, digest string) (Checked, error) {
-	out := Checked{Name: c.req.Recipe.Name, What: "everything", First: digest}
+func (c *check) whole(ctx context.Context, first Result) (Checked, error) {
+	out := Checked{Name: c.req.Recipe.Name, What: "everything", First: first.Digest, Groups: first.Groups}
 	again, err := c.second.Build(ctx, c.again)
 	if err != nil {
 		return Checked{}, fmt.Errorf("building again: %w", err)
 	}
 	out.Second = again.Digest
 	if out.Same() {
+		out.Differences = groups(first.Groups, again.Groups)
 		return out, nil
 	}
 	out.Differences, err = c.differences(ctx)
 	return out, err
+}
+
+// groups compares dependency groups of one artifact, by their digests.
+func groups(first, second []GroupResult) []compare.Difference {
+	var found []compare.Difference
+	for i, g := range first {
+		if g.Digest != second[i].Digest {
+			found = append(found, compare.Difference{File: "dependency group " + g.Name, Place: "its digest", First: g.Digest, Second: second[i].Digest})
+		}
+	}
+	return found
 }
 
 // differences looks in what both builds left: their interpreters, then their wheels, and
@@ -398,7 +412,7 @@ func (c *check) interpreter(ctx context.Context) (_ Checked, err error) {
 	}
 	defer func() { err = errors.Join(err, end()) }()
 	out := Checked{Name: c.req.Recipe.Name, What: OnlyInterpreter, First: was.run.env.Interpreter.Layer.DiffID, Second: is.run.env.Interpreter.Layer.DiffID}
-	if out.Differences, err = c.interpreters(was, is); len(out.Differences) > 0 && out.Same() {
+	if out.Differences, err = c.interpreters(was, is); len(out.Differences) > 0 && out.First == out.Second {
 		// Its debug information alone.
 		out.First, out.Second = was.run.env.Interpreter.Debug.DiffID, is.run.env.Interpreter.Debug.DiffID
 	}

@@ -142,3 +142,17 @@ func TestArtifactsDiffer(t *testing.T) {
 		}
 	}
 }
+
+// Groups of two builds are compared one by one.
+func TestGroupsAreCompared(t *testing.T) {
+	t.Parallel()
+	first := []GroupResult{{Name: "docs", Digest: "sha256:1"}, {Name: "test", Digest: "sha256:2"}}
+	second := []GroupResult{{Name: "docs", Digest: "sha256:1"}, {Name: "test", Digest: "sha256:3"}}
+	want := []compare.Difference{{File: "dependency group test", Place: "its digest", First: "sha256:2", Second: "sha256:3"}}
+	if diff := cmp.Diff(want, groups(first, second)); diff != "" {
+		t.Errorf("differences (-want +got):\n%s", diff)
+	}
+	if found := groups(first, first); found != nil {
+		t.Errorf("of the same: %+v", found)
+	}
+}

@@ -80,7 +80,7 @@ func Settings() []Setting {
 		{What: "a directory of certificates", Variables: []string{"SSL_CERT_DIR"}, Reader: "Go, for connections of this program", Default: "the system's"},
 		{What: "where Docker listens", Variables: []string{engineVariable}, Default: "Docker's usual socket"},
 		{What: "how Docker is spoken to", Variables: []string{"DOCKER_CERT_PATH", "DOCKER_TLS_VERIFY", "DOCKER_API_VERSION"}, Reader: "Docker's client", Default: "no TLS, the newest version"},
-		{What: "credentials of registries", Variables: []string{"DOCKER_CONFIG"}, Reader: "the client of registries", Default: "`~/.docker`"},
+		{What: "credentials of registries", Variables: []string{"DOCKER_CONFIG"}, Reader: "the client of registries, again each minute", Default: "`~/.docker`"},
 		{What: "the directory of temporary files", Variables: []string{"TMPDIR"}, Reader: "Go", Default: "`/tmp`"},
 		{What: "where pip, apt and cargo are found", Variables: []string{"PATH"}, Reader: "the downloader, and those programs"},
 	}

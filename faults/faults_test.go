@@ -88,6 +88,35 @@ func TestOf(t *testing.T) {
 	}
 }
 
+// What a server may answer otherwise later passes; what it refuses, and what is no server's fault, does
+// not.
+func TestPasses(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		err  error
+		want bool
+	}{
+		"nothing":          {nil, false},
+		"a server":         {fmt.Errorf("asking: %w", New(Remote, "", "it is away")), true},
+		"a machine":        {syscall.ENOSPC, false},
+		"busy":             {answered(429), true},
+		"broken":           {fmt.Errorf("asking: %w", answered(502)), true},
+		"refused":          {fmt.Errorf("asking: %w", answered(403)), false},
+		"and refused here": {errors.Join(New(Remote, "", "it is away"), New(Refused, "", "no")), false},
+	} {
+		if got := Passes(c.err); got != c.want {
+			t.Errorf("%s: %t", name, got)
+		}
+	}
+}
+
+// answered is an error about the status of an answer.
+type answered int
+
+func (a answered) Error() string { return fmt.Sprintf("status %d", int(a)) }
+func (answered) Kind() Kind      { return Remote }
+func (a answered) Lasts() bool   { return StatusLasts(int(a)) }
+
 func TestNew(t *testing.T) {
 	t.Parallel()
 	cause := errors.New("cause")

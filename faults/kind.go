@@ -119,6 +119,21 @@ func Of(err error) Kind {
 	return found
 }
 
+// Passes reports whether the same may succeed later although nobody does anything about an error: it is of
+// kind Remote, as of a server that restarts. An error of that kind that stays, such as refused credentials,
+// says so by a method Lasts; of several in one chain the outermost decides.
+func Passes(err error) bool {
+	var lasting interface{ Lasts() bool }
+	return Of(err) == Remote && (!errors.As(err, &lasting) || !lasting.Lasts())
+}
+
+// StatusLasts reports whether a server that answers with an HTTP status (RFC 9110, 15) is not to be asked
+// the same again: it refuses the request, and is neither busy nor broken.
+func StatusLasts(code int) bool {
+	const timeout, tooEarly, tooMany, serverError = 408, 425, 429, 500
+	return code < serverError && code != timeout && code != tooEarly && code != tooMany
+}
+
 // first is the kind of two that wins.
 func first(a, b Kind) Kind {
 	if a == Unknown || b != Unknown && b < a {

@@ -117,7 +117,7 @@ func interpreterSpec(spec Spec, tools sandbox.Image) cpython.Spec {
 	return cpython.Spec{
 		Version: locked.Version, Source: locked.SHA256, Configure: python.Configure, Knows: cpython.Flags(locked),
 		NoPIE: python.Executable == recipes.NoPIE, Compiler: python.Compiler, CPU: python.CPU, Env: python.Env,
-		Compilers: cpython.Compilers(python.Compiler, spec.Lock), Prefix: spec.Prefix, Toolchain: tools,
+		Compilers: cpython.Compilers(python, spec.Lock), Prefix: spec.Prefix, Toolchain: tools,
 	}
 }
 

@@ -111,6 +111,8 @@ type Engine struct {
 	loading chan struct{}
 	// swept is as in [Options].
 	swept func(ctx context.Context, containers int)
+	// left holds the sandboxes that could not be removed when they ended.
+	left sync.Map
 	// images holds, for each image, a channel for one token: no image is loaded twice at once.
 	images sync.Map
 }

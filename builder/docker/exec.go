@@ -284,7 +284,7 @@ func (b *box) outOfMemory(ctx context.Context) (bool, error) {
 	case errdefs.IsNotFound(err):
 		return false, errors.Join(errEnded, err)
 	case err != nil:
-		return false, err
+		return false, engineFault(err)
 	case b.diedOfMemory(ctx, state):
 		return true, nil
 	case !state.State.Running:
@@ -308,7 +308,7 @@ func (b *box) outlived(ctx context.Context) error {
 		case errdefs.IsNotFound(err):
 			return errors.Join(errEnded, err)
 		case err != nil:
-			return err
+			return engineFault(err)
 		case b.diedOfMemory(ctx, c):
 			return nil
 		case !c.State.Running || c.State.Dead || c.State.Status == container.StateRemoving:
@@ -363,8 +363,10 @@ func (b *box) remove(ctx context.Context) error {
 		return nil
 	}
 	if err := b.engine.remove(ctx, b.id); err != nil {
+		b.engine.left.Store(b, true)
 		return err
 	}
+	b.engine.left.Delete(b)
 	b.once.Do(func() { close(b.removed) })
 	b.engine.usage.drop(b)
 	return nil

@@ -2,6 +2,7 @@ package docker
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/iotest"
 
@@ -29,10 +31,12 @@ type scripted struct {
 	run     func(args []string, stdout io.Writer) bool
 	died    bool
 	removed bool
-	// fails says which command ends with exit code 1; oomKilled is what the engine says
-	// of the container.
+	// fails says which command ends with exit code 1, or with code; oomKilled is what the engine says
+	// of the container, and gone has it say nothing more.
 	fails     string
+	code      int
 	oomKilled bool
+	gone      atomic.Bool
 	// user is the last sandbox's.
 	user int
 }
@@ -93,6 +97,9 @@ func (a asUser) Write(p []byte) (int, error) {
 }
 
 func (s *scripted) inspect(w http.ResponseWriter, _ *http.Request) {
+	if s.gone.Load() {
+		panic(http.ErrAbortHandler)
+	}
 	c := inspected(s.Engine, confinement{users: usualUsers, user: s.user}, s.limits)
 	c.State.OOMKilled = s.oomKilled
 	if err := json.NewEncoder(w).Encode(c); err != nil {
@@ -135,7 +142,7 @@ func (s *scripted) inspectExec(w http.ResponseWriter, r *http.Request) {
 	}
 	code := 0
 	if s.fails != "" && s.args[len(s.args)-1] == s.fails {
-		code = 1
+		code = cmp.Or(s.code, 1)
 	}
 	answer(200, fmt.Sprintf(`{"ID": "e", "Running": false, "ExitCode": %d}`, code))(w, r)
 }
@@ -157,6 +164,30 @@ func TestEngineDiesDuringStep(t *testing.T) {
 	err = b.Exec(t.Context(), sandbox.Step{Args: []string{"make"}})
 	if !errors.Is(err, sandbox.ErrUnavailable) {
 		t.Errorf("got %v, want one of an engine that is gone", err)
+	}
+}
+
+// An engine that is gone when it is asked why a step has failed is the machine's fault, and not the step's.
+func TestEngineDiesAfterStep(t *testing.T) {
+	t.Parallel()
+	for _, code := range []int{1, killedCode} {
+		s := newScripted(t, nil)
+		s.run = func(args []string, stdout io.Writer) bool {
+			_, err := io.WriteString(stdout, goodStatus)
+			if args[len(args)-1] == "make" {
+				s.gone.Store(true)
+			}
+			return err == nil
+		}
+		s.fails, s.code = "make", code
+		b, err := s.Start(t.Context(), sandbox.Spec{Name: "dying"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		var hinted interface{ Hint() string }
+		if err := b.Exec(t.Context(), sandbox.Step{Args: []string{"make"}}); !errors.Is(err, sandbox.ErrUnavailable) || !errors.As(err, &hinted) || hinted.Hint() != goneHint {
+			t.Errorf("code %d: got %v, want one of an engine that is gone", code, err)
+		}
 	}
 }
 

@@ -124,6 +124,7 @@ func (e *Engine) run(ctx context.Context, s confinement, spec sandbox.Spec) (*bo
 	if err := e.client.ContainerStart(ctx, id, container.StartOptions{}); err != nil {
 		return nil, errors.Join(startError(ctx, err), b.remove(ctx))
 	}
+	e.removeLeft(ctx)
 	if err := b.verify(ctx); err != nil {
 		return nil, errors.Join(err, b.remove(ctx))
 	}
@@ -221,6 +222,15 @@ func (e *Engine) nanoCPUs(limits sandbox.Limits) int64 {
 		return 0
 	}
 	return limits.CPUs * 1e9
+}
+
+// removeLeft removes what could not be removed, since the engine did not answer: it does now. What still
+// cannot be is tried again with the next sandbox.
+func (e *Engine) removeLeft(ctx context.Context) {
+	e.left.Range(func(one, _ any) bool {
+		_ = one.(*box).remove(ctx)
+		return true
+	})
 }
 
 // containerName makes a name that is free, and that shows what the container is for.

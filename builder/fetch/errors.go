@@ -3,6 +3,7 @@ package fetch
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"ampoule/address"
@@ -47,6 +48,14 @@ func (e *RemoteError) Hint() string {
 
 // Unwrap gives the reasons.
 func (e *RemoteError) Unwrap() []error { return reasons(e.Attempts) }
+
+// Lasts reports whether no mirror will give it later: see [faults.Passes].
+func (e *RemoteError) Lasts() bool {
+	return !slices.ContainsFunc(e.Attempts, func(a Attempt) bool {
+		var again *retryableError
+		return errors.As(a.Err, &again)
+	})
+}
 
 // NotFoundError says that every mirror of its source answered that it has no such
 // item: a pin that can no longer be fetched.

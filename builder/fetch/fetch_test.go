@@ -13,6 +13,7 @@ import (
 
 	"ampoule/builder/progress"
 	"ampoule/builder/progress/progresstest"
+	"ampoule/faults"
 )
 
 func TestFetch(t *testing.T) {
@@ -227,6 +228,9 @@ func TestMirrors(t *testing.T) {
 			if c.want == nil {
 				checkStored(t, f, deb(content), content)
 				return
+			}
+			if want := name == "absent, broken"; faults.Passes(err) != want {
+				t.Errorf("it may pass: %t, want %t", !want, want)
 			}
 			for _, part := range []string{first.URL, second.URL, "zlib1g", "1:1.2.13", deb(content).SHA256} {
 				if !strings.Contains(err.Error(), part) {

@@ -229,7 +229,7 @@ func refused(response *http.Response) error {
 		return nil
 	case code == http.StatusNotFound, code == http.StatusGone:
 		return fmt.Errorf("HTTP %s: %w", response.Status, errNotThere)
-	case code == http.StatusRequestTimeout, code == http.StatusTooEarly, code == http.StatusTooManyRequests, code >= 500:
+	case !faults.StatusLasts(code):
 		return &retryableError{err: &StatusError{Code: code, Status: response.Status}, after: retryAfter(response.Header)}
 	default:
 		return &StatusError{Code: code, Status: response.Status}
@@ -262,10 +262,10 @@ func (f *Fetcher) persist(ctx context.Context, try func() (gained int64, err err
 		}
 		failures++
 		if failures >= f.limits.tries {
-			return fmt.Errorf("%w (tried %d times)", again.err, failures)
+			return fmt.Errorf("%w (tried %d times)", again, failures)
 		}
 		if again.after > f.limits.patience {
-			return fmt.Errorf("%w (asks to come back in %s)", again.err, again.after)
+			return fmt.Errorf("%w (asks to come back in %s)", again, again.after)
 		}
 		if err := sleep(ctx, max(again.after, f.pause(failures))); err != nil {
 			return err

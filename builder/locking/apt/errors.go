@@ -102,6 +102,9 @@ func (*RunError) Kind() faults.Kind { return faults.Remote }
 // Unwrap returns how it ended.
 func (e *RunError) Unwrap() error { return e.Err }
 
+// Lasts reports whether the reason is how apt-get is run: see [faults.Passes].
+func (e *RunError) Lasts() bool { return e.Hint() != "" }
+
 // Hint says what to do where the reason is how apt-get is run.
 func (e *RunError) Hint() string {
 	said := strings.Join(e.Messages, "\n") + e.stdout

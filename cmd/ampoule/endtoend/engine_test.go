@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"log"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -17,6 +18,8 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
+
+	"ampoule/service/access/issuers/issuertest"
 )
 
 // engine is a Docker engine of the test's own, whose disk is of a size.
@@ -198,12 +201,6 @@ func TestEngineFaults(t *testing.T) {
 			e.stop(t)
 			mend = func() { e.start(t) }
 		}, code: 6, says: []string{"the engine was stopped"}},
-		{name: "restarted while a wheel is built", does: `time.sleep(11)`, during: func(t *testing.T) {
-			e.compiles(t)
-			e.stop(t)
-			e.start(t)
-			mend = func() {}
-		}, code: 6, says: []string{"the engine was stopped"}},
 	} {
 		t.Run(fault.name, func(t *testing.T) {
 			does := fault.does + "\n    # " + nonce
@@ -232,12 +229,74 @@ func TestEngineFaults(t *testing.T) {
 			if list := e.containers(t); list != "" {
 				t.Errorf("containers: %s", list)
 			}
-			f.env = nil
-			if elsewhere, errs, code := f.startAfresh(t, does)(); elsewhere != again || code != 0 {
-				t.Errorf("built %s, elsewhere %q, code %d\n%s", again, elsewhere, code, last(errs, 4000))
-			}
+			f.elsewhere(t, does, again)
 		})
 	}
+	t.Run("a service waits", func(t *testing.T) { outlastedByService(t, f, e, "time.sleep(6)\n    # "+nonce) })
+}
+
+// elsewhere wants the machine's own engine to give the same digest.
+func (f *faultWorld) elsewhere(t *testing.T, does, digest string) {
+	t.Helper()
+	f.env = nil
+	if got, errs, code := f.startAfresh(t, does)(); got != digest || code != 0 {
+		t.Errorf("built %s, elsewhere %q, code %d\n%s", digest, got, code, last(errs, 4000))
+	}
+}
+
+// outlastedByService has a service build while its registry is away, and while the engine restarts: the
+// build waits in the queue each time, who follows it is told why, and it gives what it gives elsewhere. The
+// caller is not trusted, so what it has built is not signed.
+func outlastedByService(t *testing.T, f *faultWorld, e *engine, does string) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	address := listener.Addr().String()
+	if err := listener.Close(); err != nil {
+		t.Fatal(err)
+	}
+	issuer := issuertest.New(t)
+	access := filepath.Join(t.TempDir(), "access.yaml")
+	text := "apiVersion: ampoule/v1\nissuers: [{name: ci, url: \"" + issuer.URL + "\", audience: ampoule}]\nrules: [{issuer: ci, match: {repository_id: 42}, scopes: [\"build:*\"]}]\n"
+	if err := os.WriteFile(access, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s := startServed(t, func(s *served) {
+		s.flags, s.env = []string{"--registry", address, "--access", access}, []string{"DOCKER_HOST=" + e.host(), "AMPOULE_KEPT=" + f.kept}
+	})
+	s.token = issuer.Token(issuer.Claims("ampoule", map[string]any{"repository_id": "42"}))
+	id, end := s.begin(f.write(t, "engine", does), "given back to the queue")
+	if listener, err = net.Listen("tcp", address); err != nil {
+		t.Fatal(err)
+	}
+	server := &http.Server{Handler: registry.New(registry.Logger(log.New(io.Discard, "", 0)))} //nolint:gosec // it serves this test
+	go func() { _ = server.Serve(listener) }()
+	t.Cleanup(func() { _ = server.Close() })
+	e.compiles(t)
+	e.stop(t)
+	e.start(t)
+	done := end()
+	_, digest, _ := strings.Cut(done.out, "@")
+	for _, why := range []string{"connection refused", "the engine was stopped"} {
+		if !strings.Contains(done.errs, why) {
+			t.Errorf("nobody says %q", why)
+		}
+	}
+	var build struct {
+		State   string
+		Attempt int
+	}
+	if s.get("/v1/builds/"+id, &build); build.State != "done" || build.Attempt != 3 || done.code != 0 {
+		t.Fatalf("%+v, code %d\n%s", build, done.code, last(done.errs, 4000))
+	}
+	if list := e.containers(t); list != "" {
+		t.Errorf("containers: %s", list)
+	}
+	if tags := s.tags("http://"+address, "fault-engine"); strings.Contains(tags, ".sig") {
+		t.Errorf("it is signed: %s", tags)
+	}
+	f.elsewhere(t, does, digest)
 }
 
 // startAfresh starts a build that finds nothing under its key, and returns what waits for
