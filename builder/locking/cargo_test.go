@@ -176,24 +176,17 @@ func TestCargoLocksRefuses(t *testing.T) {
 	outside := func(manifest string) []byte {
 		return gzipped(tarOf(t, member{name: "a-1/pyproject.toml", text: maturinBuild + "[tool.maturin]\nmanifest-path = \"" + manifest + "\"\n"}))
 	}
-	many := make([]member, maxCargoLocks/maxCargoLock+1)
-	for i := range many {
-		many[i] = member{name: fmt.Sprintf("a-1/%d/Cargo.lock", i), text: strings.Repeat(" ", maxCargoLock)}
-	}
 	for name, c := range map[string]struct {
 		file    string
 		archive []byte
 		want    string
 	}{
-		"other kind":    {"a-1.tar.bz2", nil, "not an sdist that is known"},
-		"no gzip":       {"a-1.tar.gz", []byte("x"), "reading a-1.tar.gz"},
-		"no zip":        {"a-1.zip", []byte("x"), "reading a-1.zip"},
-		"no TOML":       {"a-1.zip", zipOf(t, member{name: "a-1/pyproject.toml", text: "["}), "reading pyproject.toml"},
-		"above":         {"a-1.tgz", outside("../Cargo.toml"), "is not in the sdist"},
-		"absolute":      {"a-1.tgz", outside("/etc/Cargo.toml"), "is not in the sdist"},
-		"one too long":  {"a-1.zip", zipOf(t, member{name: "a-1/Cargo.lock", text: strings.Repeat(" ", maxCargoLock+1)}), "is too long"},
-		"together long": {"a-1.tgz", gzipped(tarOf(t, many...)), "is too long"},
-		"a zip bomb":    {"a-1.zip", zipOf(t, many...), "times as many"},
+		"other kind": {"a-1.tar.bz2", nil, "not an sdist that is known"},
+		"no gzip":    {"a-1.tar.gz", []byte("x"), "reading a-1.tar.gz"},
+		"no zip":     {"a-1.zip", []byte("x"), "reading a-1.zip"},
+		"no TOML":    {"a-1.zip", zipOf(t, member{name: "a-1/pyproject.toml", text: "["}), "reading pyproject.toml"},
+		"above":      {"a-1.tgz", outside("../Cargo.toml"), "is not in the sdist"},
+		"absolute":   {"a-1.tgz", outside("/etc/Cargo.toml"), "is not in the sdist"},
 	} {
 		if _, err := readCargo(t.Context(), openSdist(t, c.archive), c.file); err == nil || !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v, want %q", name, err, c.want)
