@@ -25,16 +25,18 @@ const (
 )
 
 // checkHardening refuses what takes a process's protection away for everything in it, and
-// warns about relocations that stay writable, and about an interpreter at a fixed address. Whether symbols are bound at start (DF_BIND_NOW)
+// warns about relocations that stay writable, and about an interpreter at a fixed address, or whose
+// threads have executable stacks. Whether symbols are bound at start (DF_BIND_NOW)
 // is not judged: compilers' defaults differ, and the check load binds all at once.
 func checkHardening(_ context.Context, x *exam) (outcome, error) {
 	out := outcome{}
 	for _, o := range x.parsed() {
 		out.examined++
-		if !x.found && o.entry.Path == x.home.exe && o.Type == elf.Executable {
-			out.add(fixedAddress(o))
+		findings := append(stackFaults(o), memoryFaults(o)...)
+		if !x.found && o.entry.Path == x.home.exe {
+			findings = append(findings, interpreterFaults(o)...)
 		}
-		for _, f := range append(stackFaults(o), memoryFaults(o)...) {
+		for _, f := range findings {
 			// It loads nevertheless, but for the stack since glibc 2.41, and a program starts.
 			if x.found && (f.Field != "PT_GNU_STACK" || !x.refusesStacks() || o.IsExecutable()) {
 				f.Severity = Warn
@@ -45,13 +47,25 @@ func checkHardening(_ context.Context, x *exam) (outcome, error) {
 	return out, nil
 }
 
-// fixedAddress tells of an interpreter that a recipe wants faster and easier to attack.
-func fixedAddress(o *object) Finding {
-	return Finding{
-		Severity: Warn, File: o.entry.Path, Field: "e_type", Value: "ET_EXEC",
-		Cause:  "The interpreter's code is at the same addresses in each process: who finds a way to jump somewhere knows where to.",
-		Remedy: "Remove python.executable from the recipe, or keep it for its speed.",
+// interpreterFaults tells of an interpreter that a recipe wants faster and easier to attack.
+func interpreterFaults(o *object) []Finding {
+	var findings []Finding
+	if o.Type == elf.Executable {
+		findings = append(findings, Finding{
+			Severity: Warn, File: o.entry.Path, Field: "e_type", Value: "ET_EXEC",
+			Cause:  "The interpreter's code is at the same addresses in each process: who finds a way to jump somewhere knows where to.",
+			Remedy: "Remove python.executable, or --enable-bolt, from the recipe, or keep it for its speed.",
+		})
 	}
+	// Without the segment, glibc on x86-64 has stacks executable (DEFAULT_STACK_PERMS), all but the first thread's.
+	if o.Machine == elf.X8664 && !slices.ContainsFunc(o.Segments, func(s elf.Segment) bool { return s.Type == elf.GNUStack }) {
+		findings = append(findings, Finding{
+			Severity: Warn, File: o.entry.Path, Field: "PT_GNU_STACK", Value: "missing",
+			Cause:  "The stacks of the interpreter's threads are executable: what an attacker writes there runs.",
+			Remedy: "With --enable-bolt, pin a training profile of `ampoule pgo-profile`, or write BOLT_APPLY_FLAGS without -use-gnu-stack into python.env.",
+		})
+	}
+	return findings
 }
 
 // refusesStacks reports whether the machine's dlopen refuses files that want an executable

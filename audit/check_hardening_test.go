@@ -51,10 +51,17 @@ func TestHardening(t *testing.T) {
 			expect(t, judge(t, subject(t, c.entry)), c.want...)
 		})
 	}
+	fixed := func() tree.Entry {
+		return fromFile(t, "bin/python3.13", shop.build(t, "python3.13", pythonSource+"int main(void){return libc_old();}",
+			"-fno-pic", "-no-pie", "-Wl,-e,main", "-rdynamic", "-Wl,-z,relro", oldRPath, "-Wl,-rpath,$ORIGIN/../lib", libc(t, "old")))
+	}
 	t.Run("an interpreter at a fixed address", func(t *testing.T) {
 		t.Parallel()
-		fixed := shop.build(t, "python3.13", pythonSource+"int main(void){return libc_old();}",
-			"-fno-pic", "-no-pie", "-Wl,-e,main", "-rdynamic", "-Wl,-z,relro", oldRPath, "-Wl,-rpath,$ORIGIN/../lib", libc(t, "old"))
-		expect(t, judge(t, subjectWith(t, fromFile(t, "bin/python3.13", fixed))), "warn hardening bin/python3.13: e_type ET_EXEC")
+		expect(t, judge(t, subjectWith(t, fixed())), "warn hardening bin/python3.13: e_type ET_EXEC")
+	})
+	t.Run("an interpreter with no word on its threads' stacks", func(t *testing.T) {
+		t.Parallel()
+		expect(t, judge(t, subjectWith(t, without(fixed(), elf.GNUStack))),
+			"warn hardening bin/python3.13: PT_GNU_STACK missing", "warn hardening bin/python3.13: e_type ET_EXEC")
 	})
 }

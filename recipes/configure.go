@@ -102,10 +102,9 @@ var pathFlags = []string{
 var assignment = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*=`)
 
 // Repeatable reports whether two builds give the same interpreter: one that is optimised by what
-// it counted while it was built is another one each time. BOLT counts in each build, and no
-// profile of it can be pinned.
+// it counted while it was built is another one each time, and so is one that BOLT arranges by it.
 func (p Python) Repeatable() bool {
-	return !p.Bolt() && (!p.Optimised() || p.Profile != "")
+	return p.Profile != "" || !p.Optimised() && !p.Bolt()
 }
 
 // NoPIE is the executable at a fixed address, as GCC names it: one that is not

@@ -24,7 +24,8 @@ func TestRepeatable(t *testing.T) {
 		"--disable-optimizations":               {true, true},
 		"--enable-optimizations":                {false, true},
 		"--enable-optimizations=yes --with-lto": {false, true},
-		"--enable-optimizations --enable-bolt":  {false, false},
+		"--enable-optimizations --enable-bolt":  {false, true},
+		"--enable-bolt":                         {false, true},
 		"--enable-optimizations --disable-bolt": {false, true},
 	} {
 		p := Python{Configure: strings.Fields(flags)}

@@ -4,8 +4,6 @@ import (
 	"maps"
 	"slices"
 	"strings"
-
-	"ampoule/recipes"
 )
 
 // driver is a compiler as a recipe names it.
@@ -55,10 +53,8 @@ func variables(spec Spec) []string {
 			vars[name] = "/usr/bin/" + c.program(tool)
 		}
 	}
-	if python := (recipes.Python{Compiler: spec.Compiler, Configure: spec.Configure}); python.Bolt() {
-		// By its path: the program that Debian has in /usr/bin does not find the library that it links with.
-		dir := "/usr/lib/llvm-" + python.BoltVersion() + "/bin/"
-		vars["LLVM_BOLT"], vars["MERGE_FDATA"] = dir+"llvm-bolt", dir+"merge-fdata"
+	if spec.usesBolt() {
+		vars["LLVM_BOLT"], vars["MERGE_FDATA"] = boltProgram(spec, llvmBolt), boltProgram(spec, mergeFdata)
 	}
 	maps.Copy(vars, spec.Env)
 	if spec.CPU != "" {

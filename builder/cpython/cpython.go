@@ -146,6 +146,9 @@ func Key(spec Spec) string {
 	}
 	if spec.Profile != "" {
 		parts["profile"] = spec.Profile
+		if spec.usesBolt() {
+			parts["bolt"] = arrangeRule
+		}
 	}
 	return layers.Key("interpreter", format, parts)
 }
@@ -331,6 +334,17 @@ func (c *compilation) make(ctx context.Context, profile *pgo.Profile) error {
 	if profile == nil {
 		return c.runMake(ctx)
 	}
+	if err := c.optimise(ctx, profile); err != nil {
+		return err
+	}
+	if profile.About.Bolt == nil {
+		return nil
+	}
+	return c.applyBolt(ctx, profile)
+}
+
+// optimise compiles everything by the counts of a profile, as far as BOLT has no part in it.
+func (c *compilation) optimise(ctx context.Context, profile *pgo.Profile) error {
 	if err := c.lay(ctx, profile); err != nil {
 		return err
 	}

@@ -29,12 +29,14 @@ func ProfileItem(p recipes.Python) (fetch.Item, bool) {
 // compilerPackage matches the Debian packages whose versions decide what a profile fits.
 var compilerPackage = regexp.MustCompile(`^(gcc|g\+\+|cpp|clang|llvm)-[0-9]+$`)
 
-// Compilers lists the packages of a recipe's python.compiler in a lock's toolchain, as NAME=VERSION.
-func Compilers(compiler string, l *recipes.Lock) []string {
-	used := driverOf(compiler)
+// Compilers lists the packages of a recipe's compiler in a lock's toolchain, and that of its BOLT, as NAME=VERSION.
+func Compilers(p recipes.Python, l *recipes.Lock) []string {
+	used := driverOf(p.Compiler)
 	var found []string
 	for _, deb := range l.Debian[l.Base.Suite] {
-		if compilerPackage.MatchString(deb.Name) && used.packages(deb.Name) && slices.Contains(l.Toolchain, deb.Name) {
+		compiles := compilerPackage.MatchString(deb.Name) && used.packages(deb.Name)
+		arranges := p.Bolt() && deb.Name == "bolt-"+p.BoltVersion()
+		if (compiles || arranges) && slices.Contains(l.Toolchain, deb.Name) {
 			found = append(found, deb.Name+"="+deb.Version)
 		}
 	}

@@ -2,6 +2,7 @@ package cpython
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"ampoule/builder/fetch"
@@ -32,18 +33,25 @@ func TestLocked(t *testing.T) {
 func TestCompilers(t *testing.T) {
 	t.Parallel()
 	lock := &recipes.Lock{Base: recipes.LockedBase{Suite: "trixie"}, Debian: map[string]recipes.Suite{}}
-	for _, name := range []string{"clang-19", "cpp-14", "g++-14", "gcc", "gcc-13", "gcc-14", "llvm-19", "make"} {
+	for _, name := range []string{"bolt-18", "bolt-19", "clang-19", "cpp-14", "g++-14", "gcc", "gcc-13", "gcc-14", "llvm-19", "make"} {
 		lock.Debian["trixie"] = append(lock.Debian["trixie"], recipes.Deb{Name: name, Version: "1"})
 		lock.Toolchain = append(lock.Toolchain, name)
 	}
 	lock.Debian["trixie"] = append(lock.Debian["trixie"], recipes.Deb{Name: "clang-18", Version: "1"})
 	for compiler, want := range map[string][]string{
-		"":         {"clang-19=1", "cpp-14=1", "g++-14=1", "gcc-13=1", "gcc-14=1", "llvm-19=1"},
-		"gcc-13":   {"gcc-13=1"},
-		"clang":    {"clang-19=1", "llvm-19=1"},
-		"clang-19": {"clang-19=1", "llvm-19=1"},
+		"":              {"clang-19=1", "cpp-14=1", "g++-14=1", "gcc-13=1", "gcc-14=1", "llvm-19=1"},
+		"gcc-13":        {"gcc-13=1"},
+		"gcc-13 BOLT":   {"bolt-19=1", "gcc-13=1"},
+		"clang":         {"clang-19=1", "llvm-19=1"},
+		"clang-19":      {"clang-19=1", "llvm-19=1"},
+		"clang-18 BOLT": {"bolt-18=1"},
 	} {
-		if got := Compilers(compiler, lock); !slices.Equal(got, want) {
+		p := recipes.Python{}
+		var bolt bool
+		if p.Compiler, _, bolt = strings.Cut(compiler, " "); bolt {
+			p.Configure = []string{"--enable-bolt"}
+		}
+		if got := Compilers(p, lock); !slices.Equal(got, want) {
 			t.Errorf("of %q: %q", compiler, got)
 		}
 	}

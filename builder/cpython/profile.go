@@ -67,9 +67,13 @@ var refuseMisfits = []string{"CFLAGS_NODIST=-Werror=profile-instr-out-of-date", 
 // compiled when they are linked, so that it cannot do without link-time optimisation there.
 const linkHelpersFast = "--eval=Programs/_freeze_module _bootstrap_python: PY_LDFLAGS_NOLTO += -O0"
 
-// byProfile are arguments of make for a build by a profile.
+// byProfile are arguments of make for a build by a profile. With BOLT, make goes as far as before BOLT: its own goal
+// would count.
 func byProfile(spec Spec) []string {
 	args := []string{linkFreezerPlainly}
+	if spec.usesBolt() {
+		args = append(args, "profile-opt")
+	}
 	if driverOf(spec.Compiler).isClang() {
 		args = append(args, linkHelpersFast)
 		args = append(args, refuseMisfits...)
@@ -99,49 +103,70 @@ func (s *Stage) Train(ctx context.Context, spec Spec, work Workload) (_ Trained,
 }
 
 func (s *Stage) train(ctx context.Context, spec Spec, work Workload, log *buildlog.Log) (_ Trained, err error) {
-	c, err := s.begin(ctx, spec, log)
+	profile, counts, err := s.trainCompiler(ctx, spec, work, log)
 	if err != nil {
 		return Trained{}, err
+	}
+	defer counts.Close()
+	if spec.usesBolt() {
+		data, err := s.trainBolt(ctx, spec, work, profile, log)
+		if err != nil {
+			return Trained{}, err
+		}
+		defer data.Close()
+	}
+	return saveProfile(ctx, s.Store, profile)
+}
+
+// trainCompiler makes a profile of what the compiler counts. It can be read until the closer is closed.
+func (s *Stage) trainCompiler(ctx context.Context, spec Spec, work Workload, log *buildlog.Log) (_ *pgo.Profile, _ io.Closer, err error) {
+	c, err := s.begin(ctx, spec, log)
+	if err != nil {
+		return nil, nil, err
 	}
 	defer func() { err = errors.Join(err, c.sb.Close()) }()
 	if err := c.configure(ctx); err != nil {
-		return Trained{}, err
+		return nil, nil, err
 	}
 	about, err := c.about(ctx)
 	if err != nil {
-		return Trained{}, err
+		return nil, nil, err
 	}
-	if err := c.leaveOutTestProgram(ctx); err != nil {
-		return Trained{}, err
-	}
-	// Else the program goes, since make cleans up first.
-	if err := c.run(ctx, log, "touch", cleanStamp); err != nil {
-		return Trained{}, err
-	}
-	c.counting = true
-	if err := c.runMake(ctx, append([]string{"profile-gen-stamp"}, withoutLTO...)...); err != nil {
-		return Trained{}, err
-	}
-	objects, err := c.objects(ctx)
+	objects, err := c.instrument(ctx)
 	if err != nil {
-		return Trained{}, err
+		return nil, nil, err
 	}
 	if about.Task, about.Commands, err = c.practise(ctx, work); err != nil {
-		return Trained{}, err
+		return nil, nil, err
 	}
 	if err := c.run(ctx, log, collectCounts(c.spec)...); err != nil {
-		return Trained{}, err
+		return nil, nil, err
 	}
 	counts, closer, err := layers.Export(ctx, s.Store, c.sb, countsDir)
 	if err != nil {
-		return Trained{}, err
+		return nil, nil, err
 	}
-	defer closer.Close()
 	profile, err := pgo.New(about, objects, counts)
 	if err != nil {
-		return Trained{}, err
+		return nil, nil, errors.Join(err, closer.Close())
 	}
-	return saveProfile(ctx, s.Store, profile)
+	return profile, closer, nil
+}
+
+// instrument compiles an interpreter that counts, and lists its object files.
+func (c *compilation) instrument(ctx context.Context) (objects []string, err error) {
+	if err := c.leaveOutTestProgram(ctx); err != nil {
+		return nil, err
+	}
+	// Else the program goes, since make cleans up first.
+	if err := c.run(ctx, c.log, "touch", cleanStamp); err != nil {
+		return nil, err
+	}
+	c.counting = true
+	if err := c.runMake(ctx, append([]string{"profile-gen-stamp"}, withoutLTO...)...); err != nil {
+		return nil, err
+	}
+	return c.objects(ctx)
 }
 
 // practise has the interpreter that counts run a workload, and says what it ran: CPython's own
@@ -249,14 +274,24 @@ func (c *compilation) about(ctx context.Context) (pgo.About, error) {
 	version, err := sandbox.Output(ctx, c.sb, sandbox.Step{
 		Args: []string{used.program(used.name), option}, Env: sandbox.Env(), Dir: source, Stderr: c.log,
 	}, 100)
+	if err != nil {
+		return about, err
+	}
 	*told = strings.TrimSpace(string(version))
+	if about.Bolt != nil {
+		about.Bolt.Version, err = c.boltVersion(ctx)
+	}
 	return about, err
 }
 
 // aboutOf is what is known of a profile without a compiler.
 func aboutOf(spec Spec) pgo.About {
 	configure, makeArgs := configureArgs(spec)
-	return pgo.About{Version: spec.Version, Source: spec.Source, Compilers: spec.Compilers, Configure: configure, Make: makeArgs}
+	about := pgo.About{Version: spec.Version, Source: spec.Source, Compilers: spec.Compilers, Configure: configure, Make: makeArgs}
+	if spec.usesBolt() {
+		about.Bolt = &pgo.Bolt{}
+	}
+	return about
 }
 
 // objects lists the object files that were compiled, by their paths below the source.
@@ -313,6 +348,9 @@ func (s *Stage) profile(spec Spec) (*pgo.Profile, io.Closer, error) {
 	}
 	build := aboutOf(spec)
 	build.GCC, build.Clang = p.About.GCC, p.About.Clang
+	if build.Bolt != nil && p.About.Bolt != nil {
+		build.Bolt = p.About.Bolt
+	}
 	if err := p.About.Fits(build); err != nil {
 		return nil, nil, errors.Join(err, closer.Close())
 	}

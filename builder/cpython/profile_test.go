@@ -244,9 +244,7 @@ func TestMisfit(t *testing.T) {
 			s.spec.Profile = trained.SHA256
 			c.change(s, &objects)
 			_, err = s.build(t)
-			if _, ok := errors.AsType[*pgo.MisfitError](err); !ok || !strings.Contains(err.Error(), want) {
-				t.Errorf("error %v, want %q", err, want)
-			}
+			expectMisfit(t, err, want)
 			if told := s.CheckProfile(s.spec); (told != nil) != (c.started == 0) {
 				t.Errorf("without a compiler: %v", told)
 			}
@@ -254,6 +252,13 @@ func TestMisfit(t *testing.T) {
 				t.Errorf("%d sandboxes were started", started)
 			}
 		})
+	}
+}
+
+func expectMisfit(t *testing.T, err error, want string) {
+	t.Helper()
+	if _, ok := errors.AsType[*pgo.MisfitError](err); !ok || !strings.Contains(err.Error(), want) {
+		t.Errorf("error %v, want %q", err, want)
 	}
 }
 

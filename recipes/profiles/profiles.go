@@ -32,13 +32,18 @@ type Build struct {
 	// Shared says that there is a libpython, whose code may be anywhere in memory: its functions have other
 	// shapes.
 	Shared bool
+	// Bolt says that --enable-bolt stands beside [Configure], and that the profile has what BOLT counted.
+	Bolt bool
 }
 
 // shipped has the profiles' sha256.
 var shipped = map[Build]string{
-	{"3.13.15", "bookworm", false}: "f0e40fd1c006f2ae285b5b973ae1795ac69a34a71be8ea2686a71a190bfdff00",
-	{"3.13.5", "bookworm", false}:  "2e848b79d97ac3fe4bbf2ec64b15221f57c6948838bbd98b37c777641cb4c451",
-	{"3.13.5", "bookworm", true}:   "bce184f391fe17937ee7eb5fbda82b90792614dad35dc2107f0bb827de4dfc5a",
+	{Version: "3.13.15", Suite: "bookworm"}:              "f0e40fd1c006f2ae285b5b973ae1795ac69a34a71be8ea2686a71a190bfdff00",
+	{Version: "3.13.15", Suite: "trixie"}:                "a1af57d6c6880a1b0e964b68f1d31e7421b0686b5cdd76789dbafc6e75292721",
+	{Version: "3.13.5", Suite: "bookworm"}:               "2e848b79d97ac3fe4bbf2ec64b15221f57c6948838bbd98b37c777641cb4c451",
+	{Version: "3.13.5", Suite: "bookworm", Shared: true}: "bce184f391fe17937ee7eb5fbda82b90792614dad35dc2107f0bb827de4dfc5a",
+	{Version: "3.13.5", Suite: "trixie"}:                 "a75660a2ea37b5e1b029fcb1f3ef37a9bd346a95a5f2f4d63e691cf13bc89614",
+	{Version: "3.13.5", Suite: "trixie", Bolt: true}:     "23d2e3606f613d936e756a1f7e5261a433327a32b577e9e3e7749a3d94eff748",
 }
 
 // For gives the profile of a build, as a recipe names it; false if none ships.

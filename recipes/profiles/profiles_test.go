@@ -4,9 +4,11 @@ import (
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -45,6 +47,25 @@ func TestShipped(t *testing.T) {
 		}
 		if got := hex.EncodeToString(h.Sum(nil)); got != sum {
 			t.Errorf("the profile for %v has the sha256 %s, not %s", what, got, sum)
+		}
+	}
+}
+
+// Whoever writes a recipe by hand finds each of them.
+func TestShippedIsTold(t *testing.T) {
+	t.Parallel()
+	doc, err := os.ReadFile("../../docs/interpreter.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, sum := range shipped {
+		of := map[bool]string{false: "static", true: "shared, embed"}[what.Shared]
+		if what.Bolt {
+			of += ", `--enable-bolt`"
+		}
+		row := fmt.Sprintf("| %s | %s | %s | `sha256:%s` |", what.Version, what.Suite, of, sum)
+		if !strings.Contains(string(doc), row+"\n") {
+			t.Errorf("it lacks %s", row)
 		}
 	}
 }

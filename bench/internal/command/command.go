@@ -344,8 +344,9 @@ func newPeers(o *options) *cobra.Command {
 		Short: "Compares optimised interpreters with Debian's and others, by pyperformance",
 		Long: `Peers makes one Debian with several interpreters in it: Debian's own, the same source compiled
 as pyenv does and optimised by hand, and those of Ampoule. They take turns with each benchmark,
-all or those named, and each turn is recorded as it ends. It must be root, and the store must
-have a name of its own: --store.`,
+all or those named, and each turn is recorded as it ends. The benchmark "starts" is none of
+pyperformance: it starts each interpreter, and looks at its memory. It must be root, and the
+store must have a name of its own: --store.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Store == "" {
 				return errors.New("peers wants a store that has CPython's source: --store")
@@ -356,7 +357,7 @@ have a name of its own: --store.`,
 			return errors.Join(o.Peers(cmd.Context(), args, only), o.page())
 		},
 	}
-	cmd.Flags().StringSliceVar(&only, "only", nil, fmt.Sprintf("the interpreters that race with Debian's, of %q (default: all)", trials.PeerNames()))
+	cmd.Flags().StringArrayVar(&only, "only", nil, fmt.Sprintf("an interpreter that races with Debian's, of %q; repeatable (default: all)", trials.PeerNames()))
 	cmd.Flags().BoolVar(&o.Again, "again", false, "run what is recorded already")
 	cmd.Flags().StringVar(&o.Machines, "machines", "", "the directory of the machines (default: ampoule-machines in the user's cache directory)")
 	return cmd

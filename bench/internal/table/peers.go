@@ -29,26 +29,41 @@ type measurement struct {
 
 // writePeers compares the speed of interpreters.
 func writePeers(b *strings.Builder, results []recorded.Peer) {
-	marks, starts := measurements(results)
+	ran := slices.DeleteFunc(slices.Clone(results), func(r recorded.Peer) bool { return r.Benchmark == recorded.PeerStarts })
+	started := slices.DeleteFunc(slices.Clone(results), func(r recorded.Peer) bool { return r.Benchmark != recorded.PeerStarts })
+	marks, starts := measurements(ran), measurements(started)
 	if len(marks)+len(starts) == 0 {
 		return
 	}
+	b.WriteString("\n## Speed of interpreters\n")
+	writeSpeeds(b, marks, ran)
+	writePeerStarts(b, starts, started)
+}
+
+// lastDay is the day of the last of some results.
+func lastDay(results []recorded.Peer) string {
 	when := ""
 	for _, r := range results {
 		when = max(when, r.When)
 	}
-	fmt.Fprintf(b, `
-## Speed of interpreters
+	return when
+}
 
+// writeSpeeds tells how fast benchmarks ran.
+func writeSpeeds(b *strings.Builder, marks []measurement, results []recorded.Peer) {
+	if len(marks) == 0 {
+		return
+	}
+	fmt.Fprintf(b, `
 `+"`make peers`"+` runs the default set of pyperformance, in its default mode, by several interpreters in one Debian 13, which take turns with each
 benchmark. *Speed* is Debian's time divided by the interpreter's: the geometric mean of %d measurements that all have, with the
 interval of a bootstrap over processes (%d samples, %.0f %%). *Faster* counts the measurements with which Debian's is more than 2 %% faster. The last was on %s.
 
 | interpreter | speed | interval | Debian's is faster |
 |---|--:|---|--:|
-`, len(marks), bootstrapSamples, 100*bootstrapPart, when)
+`, len(marks), bootstrapSamples, 100*bootstrapPart, lastDay(results))
 	for _, peer := range peerNames(results) {
-		if peer == recorded.PeerBase || len(marks) == 0 {
+		if peer == recorded.PeerBase {
 			continue
 		}
 		low, high := bootstrap(marks, peer)
@@ -56,7 +71,6 @@ interval of a bootstrap over processes (%d samples, %.0f %%). *Faster* counts th
 		row(b, peer, fmt.Sprintf("%.3f", speed(marks, peer)), fmt.Sprintf("%.3f–%.3f", low, high), fmt.Sprint(len(slower)))
 	}
 	writeLosses(b, marks)
-	writePeerStarts(b, starts, peerNames(results))
 }
 
 // peerNames lists the interpreters, Debian's first.
@@ -73,30 +87,25 @@ func peerNames(results []recorded.Peer) []string {
 	})
 }
 
-// measurements gives what all peers have, sorted by name: of benchmarks, and of starts.
-func measurements(results []recorded.Peer) (marks, starts []measurement) {
+// measurements gives what all peers have, sorted by name.
+func measurements(results []recorded.Peer) []measurement {
 	all := map[string]map[string][]float64{}
-	isStart := map[string]bool{}
 	for _, r := range results {
 		for name, values := range r.Values {
 			if all[name] == nil {
 				all[name] = map[string][]float64{}
 			}
 			all[name][r.Peer] = values
-			isStart[name] = r.Benchmark == recorded.PeerStarts
 		}
 	}
 	peers := len(peerNames(results))
+	var measured []measurement
 	for _, name := range slices.Sorted(maps.Keys(all)) {
-		switch m := (measurement{name, all[name]}); {
-		case len(m.peers) < peers:
-		case isStart[name]:
-			starts = append(starts, m)
-		default:
-			marks = append(marks, m)
+		if len(all[name]) == peers {
+			measured = append(measured, measurement{name, all[name]})
 		}
 	}
-	return marks, starts
+	return measured
 }
 
 func average(values []float64) float64 {
@@ -164,11 +173,13 @@ func writeLosses(b *strings.Builder, marks []measurement) {
 }
 
 // writePeerStarts tells what starting takes: the median of all starts.
-func writePeerStarts(b *strings.Builder, starts []measurement, peers []string) {
+func writePeerStarts(b *strings.Builder, starts []measurement, results []recorded.Peer) {
 	if len(starts) == 0 {
 		return
 	}
-	b.WriteString("\nMedians of starts in turns, and the largest resident set of these processes:\n\n| |")
+	peers := peerNames(results)
+	fmt.Fprintf(b, "\nStarts in turns in that Debian, each in an environment (`venv`) with what the `web` recipe requires (`make peers BENCHMARKS=%s`, last on %s). The values are medians. "+
+		"*Resident* is what a process has in memory then, *written* what of that it shares with no other process, because it has written there:\n\n| |", recorded.PeerStarts, lastDay(results))
 	for _, peer := range peers {
 		b.WriteString(" " + peer + " |")
 	}

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -18,6 +19,7 @@ import (
 	"ampoule/bench/internal/machine"
 	"ampoule/bench/internal/recorded"
 	"ampoule/recipes"
+	"ampoule/recipes/profiles"
 )
 
 // peersScript starts interpreters in turns.
@@ -38,6 +40,9 @@ const (
 // optimised are the flags of what is compared as fast.
 var optimised = []string{"--enable-optimizations", "--with-lto"}
 
+// boltFlag has BOLT arrange an interpreter.
+const boltFlag = "--enable-bolt"
+
 // peer is one interpreter.
 type peer struct {
 	name string
@@ -53,9 +58,12 @@ type peer struct {
 var choices = []struct {
 	name, suite string
 	keys        map[string]string
+	// flags are configure's, beside those of what is compared as fast.
+	flags []string
 }{
 	{name: "static, fixed address", keys: map[string]string{"executable": "no-pie"}},
 	{name: "static, GCC 14", suite: "trixie"},
+	{name: "static, GCC 14, BOLT", suite: "trixie", flags: []string{boltFlag}},
 	{name: "static, clang 19", suite: "trixie", keys: map[string]string{"compiler": "clang-19"}},
 	{name: "static, GCC 14, x86-64-v3", suite: "trixie", keys: map[string]string{"cpu": "x86-64-v3"}},
 }
@@ -71,7 +79,7 @@ func peers() []peer {
 		all = append(all, ours(m.name, interpreter{configure: append(slices.Clone(m.configure), optimised...)}))
 	}
 	for _, c := range choices {
-		all = append(all, ours(c.name, interpreter{configure: optimised, suite: c.suite, keys: c.keys}))
+		all = append(all, ours(c.name, interpreter{configure: slices.Concat(optimised, c.flags), suite: c.suite, keys: c.keys}))
 	}
 	return all
 }
@@ -92,9 +100,9 @@ func (p peer) root() string { return "/opt/" + asFile.Replace(p.name) }
 // work is the peer's own directory in the machine: an environment with the benchmarks.
 func (p peer) work() string { return "/srv/peers/" + asFile.Replace(p.name) }
 
-// Peers runs the default set of pyperformance by several interpreters in one Debian, all or the
-// benchmarks and the interpreters asked for. The interpreters take turns with each benchmark, and
-// each turn is recorded as it ends.
+// Peers starts several interpreters in one Debian, and runs the default set of pyperformance by them: all, or
+// those benchmarks (starting is [recorded.PeerStarts]) and interpreters that are asked for. The interpreters
+// take turns with each benchmark, and each turn is recorded as it ends.
 func (t *Trials) Peers(ctx context.Context, benchmarks, only []string) error {
 	all, err := chosenPeers(only)
 	if err != nil {
@@ -108,7 +116,7 @@ func (t *Trials) Peers(ctx context.Context, benchmarks, only []string) error {
 	if err != nil {
 		return err
 	}
-	m := t.Host.Over(filepath.Join(t.Machines, "peers-machine"), world)
+	m := t.peersMachine(world)
 	return m.With(ctx, func() error {
 		r := &race{t: t, m: m, book: book, peers: all}
 		if r.way, err = t.networked(m); err != nil {
@@ -120,10 +128,16 @@ func (t *Trials) Peers(ctx context.Context, benchmarks, only []string) error {
 				return fmt.Errorf("preparing %s: %w", p.name, err)
 			}
 		}
-		if err := r.starts(ctx); err != nil {
-			return err
+		if len(benchmarks) == 0 || slices.Contains(benchmarks, recorded.PeerStarts) {
+			if err := r.starts(ctx); err != nil {
+				return err
+			}
 		}
-		return r.benchmarks(ctx, benchmarks)
+		asked := slices.DeleteFunc(slices.Clone(benchmarks), func(name string) bool { return name == recorded.PeerStarts })
+		if len(asked) == 0 && len(benchmarks) > 0 {
+			return nil
+		}
+		return r.benchmarks(ctx, asked)
 	})
 }
 
@@ -155,25 +169,30 @@ type race struct {
 	peers []peer
 }
 
-// peersPackages are what compiling CPython takes, and what benchmarks compile.
-const peersPackages = "ca-certificates,python3.13,python3.13-venv,build-essential,pkg-config,libssl-dev,libffi-dev,libsqlite3-dev,libbz2-dev,liblzma-dev,libreadline-dev," +
-	"libncurses-dev,uuid-dev,zlib1g-dev,libgdbm-dev,libexpat1-dev,xz-utils,libtirpc3t64,libnsl2,netbase,tzdata,git"
+// peersPackages are what compiling CPython takes, and what benchmarks and the web recipe compile.
+const peersPackages = "ca-certificates,python3.13,python3.13-venv,python3.13-dev,build-essential,pkg-config,libssl-dev,libffi-dev,libsqlite3-dev,libbz2-dev,liblzma-dev,libreadline-dev," +
+	"libncurses-dev,uuid-dev,zlib1g-dev,libgdbm-dev,libexpat1-dev,xz-utils,libtirpc3t64,libnsl2,netbase,tzdata,git,libpq-dev"
 
-// peersWorld makes the system that the peers run in, once.
+// peersWorld makes the system that the peers run in, once for the same packages. What stood on another one goes.
 func (t *Trials) peersWorld(ctx context.Context) (string, error) {
 	dir := filepath.Join(t.Machines, "peers-world")
 	done := dir + ".made"
-	if _, err := os.Stat(done); err == nil {
+	if made, err := os.ReadFile(done); err == nil && string(made) == peersPackages {
 		return dir, nil
 	}
 	t.Say("making a %s system", peersSuite)
-	if err := errors.Join(os.RemoveAll(dir), os.MkdirAll(t.Machines, 0o755)); err != nil {
+	if err := errors.Join(os.RemoveAll(done), os.RemoveAll(dir), t.peersMachine(dir).Forget(), os.MkdirAll(t.Machines, 0o755)); err != nil {
 		return "", err
 	}
 	if _, err := t.Bootstrap.Run(ctx, "--variant=minbase", "--format=directory", "--include="+peersPackages, peersSuite, dir); err != nil {
 		return "", err
 	}
-	return dir, os.WriteFile(done, nil, 0o644)
+	return dir, os.WriteFile(done, []byte(peersPackages), 0o644)
+}
+
+// peersMachine is the machine of the peers, above such a system.
+func (t *Trials) peersMachine(world string) *machine.Machine {
+	return t.Host.Over(filepath.Join(t.Machines, "peers-machine"), world)
 }
 
 // sh runs a script in the machine.
@@ -205,12 +224,15 @@ func (r *race) prepare(ctx context.Context, p peer) error {
 	if err != nil {
 		return err
 	}
-	const script = `python=$1 dir=$2; shift 2; "$python" -m venv "$dir"; "$dir/bin/pip" install --quiet "$@"`
+	const script = `python=$1 dir=$2; shift 2; "$python" -m venv "$dir"; ` + byOneCompiler + ` "$dir/bin/pip" install --quiet "$@"`
 	if _, err := r.sh(ctx, script, append([]string{p.python, p.work(), "pyperformance==" + pyperformance}, web...)...); err != nil {
 		return err
 	}
 	return r.m.Finish(step)
 }
+
+// byOneCompiler has extension modules compiled by the machine's GCC, also for an interpreter of clang.
+const byOneCompiler = "CC=gcc CXX=g++"
 
 // web lists what the web recipe requires, and the modules that its test imports.
 func (r *race) web(ctx context.Context) (requirements, imports []string, err error) {
@@ -250,16 +272,39 @@ func (t *Trials) locked(ctx context.Context, work string, what interpreter) (dir
 	return dir, err
 }
 
+// shipped pins the training profile that ships for an optimised interpreter, if one does.
+func (i interpreter) shipped() (interpreter, bool) {
+	if i.keys["compiler"] != "" || i.keys["cpu"] != "" {
+		return i, false
+	}
+	b := profiles.Build{
+		Version: testedPython, Suite: i.base(),
+		Shared: slices.Contains(i.configure, "--enable-shared"), Bolt: slices.Contains(i.configure, boltFlag),
+	}
+	profile, ok := profiles.For(b)
+	if ok {
+		i.keys = maps.Clone(i.keys)
+		if i.keys == nil {
+			i.keys = map[string]string{}
+		}
+		i.keys["profile"] = profile
+	}
+	return i, ok
+}
+
 // install builds a peer and installs it into the machine.
 func (r *race) install(ctx context.Context, p peer) error {
 	return inTemp(func(work string) error {
-		dir, err := r.t.locked(ctx, work, p.interpreter)
+		what, ships := p.shipped()
+		dir, err := r.t.locked(ctx, work, what)
 		if err != nil {
 			return err
 		}
-		// A build by a profile takes a quarter of the time of one that trains for itself alone.
-		if _, err := r.t.in(r.t.Store).Run(ctx, "pgo-profile", "--write", "-f", filepath.Join(dir, recipeFile)); err != nil {
-			return err
+		if !ships {
+			// A build by a profile takes a quarter of the time of one that trains for itself alone.
+			if _, err := r.t.in(r.t.Store).Run(ctx, "pgo-profile", "--write", "-f", filepath.Join(dir, recipeFile)); err != nil {
+				return err
+			}
 		}
 		b, _, err := r.t.build(ctx, r.t.Store, dir)
 		if err != nil {
@@ -377,7 +422,7 @@ func (r *race) benchmarks(ctx context.Context, asked []string) error {
 
 // turn runs one benchmark by one peer. One that cannot run is recorded as failed.
 func (r *race) turn(ctx context.Context, name string, p peer) error {
-	const script = `cd "$1"; rm -f result.json; exec bin/pyperformance run --benchmarks "$2" --output result.json`
+	const script = `cd "$1"; rm -f result.json; exec env ` + byOneCompiler + ` bin/pyperformance run --benchmarks "$2" --output result.json`
 	_, err := r.sh(ctx, script, p.work(), name)
 	if err != nil {
 		o := r.t.today()

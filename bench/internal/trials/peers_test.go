@@ -1,13 +1,16 @@
 package trials
 
 import (
+	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/bench/internal/drive"
 	"ampoule/bench/internal/recorded"
 	"ampoule/store"
 )
@@ -40,8 +43,8 @@ func TestPeers(t *testing.T) {
 		}
 	}
 	before, err := os.ReadFile(calls)
-	if err != nil || strings.Count(string(before), "make install") != 2 || strings.Count(string(before), "install peers@") != 7 || strings.Count(string(before), "pgo-profile --write") != 7 {
-		t.Errorf("two are compiled by hand, seven trained and installed: %v\n%s", err, before)
+	if err != nil || strings.Count(string(before), "make install") != 2 || strings.Count(string(before), "install peers@") != 8 || strings.Count(string(before), "pgo-profile --write") != 2 {
+		t.Errorf("two are compiled by hand, eight installed, of which two have no profile that ships: %v\n%s", err, before)
 	}
 	if err := trials.Peers(t.Context(), nil, nil); err != nil {
 		t.Fatal(err)
@@ -49,6 +52,31 @@ func TestPeers(t *testing.T) {
 	after, err := os.ReadFile(calls)
 	if again := string(after[len(before):]); err != nil || strings.Contains(again, "make install") || strings.Contains(again, "pyperformance run") {
 		t.Errorf("done again: %v\n%s", err, again)
+	}
+}
+
+// TestPeersStarts: starting alone is measured, and what ships is what is built.
+func TestPeersStarts(t *testing.T) {
+	t.Parallel()
+	trials, calls := onFakeMachines(t, "FAKE_LOCK=yes")
+	withSource(t, trials.Store)
+	if err := trials.Peers(t.Context(), []string{recorded.PeerStarts}, []string{"ampoule embed"}); err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range recordedIn[recorded.Peer](t, trials, recorded.PeersFile) {
+		if r.Benchmark != recorded.PeerStarts {
+			t.Errorf("recorded %s", r.Key())
+		}
+	}
+	said, err := os.ReadFile(calls)
+	if err != nil || strings.Contains(string(said), "pyperformance run") {
+		t.Errorf("benchmarks were run: %v\n%s", err, said)
+	}
+	for _, p := range peers() {
+		what, ships := p.shipped()
+		if wants := p.built && !strings.Contains(p.name, "clang") && !strings.Contains(p.name, "v3"); wants != (ships && p.built) || ships != (what.keys["profile"] != "") {
+			t.Errorf("%s: ships %v, %v", p.name, ships, what.keys)
+		}
 	}
 }
 
@@ -71,6 +99,46 @@ func TestPeersOnly(t *testing.T) {
 	}
 	if err := trials.Peers(t.Context(), nil, []string{"jython"}); err == nil || !strings.Contains(err.Error(), "jython") {
 		t.Errorf("a peer that there is not: %v", err)
+	}
+}
+
+// TestPeersScript starts this machine's Python for real.
+func TestPeersScript(t *testing.T) {
+	t.Parallel()
+	script := filepath.Join(t.TempDir(), "peers.py")
+	if err := os.WriteFile(script, []byte(peersScript), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	path, err := exec.LookPath("python3")
+	if err != nil {
+		t.Fatal(err)
+	}
+	run, err := (drive.Program{Path: path}).Run(t.Context(), script, "2", "json", "one="+path, "two="+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	decoder := json.NewDecoder(strings.NewReader(run.Out))
+	for _, peer := range []string{"one", "two"} {
+		var told struct {
+			Peer   string
+			Values map[string][]float64
+		}
+		if err := decoder.Decode(&told); err != nil || told.Peer != peer || len(told.Values) != 6 {
+			t.Fatalf("%+v, %v of %s", told, err, run.Out)
+		}
+		for what, values := range told.Values {
+			if len(values) != 2 || values[0] <= 0 || values[1] <= 0 {
+				t.Errorf("%s: %v", what, values)
+			}
+		}
+		for i, written := range told.Values["python3 -c pass, MiB written"] {
+			if resident := told.Values["python3 -c pass, MiB resident"][i]; written >= resident {
+				t.Errorf("%v MiB are written of %v", written, resident)
+			}
+		}
+	}
+	if _, err := (drive.Program{Path: path}).Run(t.Context(), script, "1", "no_such_module", "one="+path); err == nil {
+		t.Error("an import that fails was measured")
 	}
 }
 

@@ -219,14 +219,16 @@ func (i interpreter) recipe(name, more string) (string, error) {
 		python[key] = value
 	}
 	text, err := json.Marshal(python)
-	suite := cmp.Or(i.suite, "bookworm")
 	return fmt.Sprintf(`apiVersion: ampoule/v1
 name: %s
 python: %s
 base: {debian: %s}
 runtime: {container: {base: {debian: %s}}}
-%s`, name, text, suite, suite, more), err
+%s`, name, text, i.base(), i.base(), more), err
 }
+
+// base is the Debian suite of the interpreter's base.
+func (i interpreter) base() string { return cmp.Or(i.suite, "bookworm") }
 
 // source locks the recipe without its tests, and makes the distribution of tests of CPython's archive.
 func (s *ownTests) source(ctx context.Context) (sdist []byte, err error) {

@@ -23,8 +23,11 @@ func Merge(profiles map[string]*Profile) (*Profile, error) {
 		return nil, misfit("%d profiles cannot be merged; two are the fewest", len(sums))
 	}
 	first := profiles[sums[0]]
-	if first.About.Clang != "" {
+	switch {
+	case first.About.Clang != "":
 		return nil, errMergeClang
+	case slices.ContainsFunc(sums, func(sum string) bool { return profiles[sum].About.Bolt != nil }):
+		return nil, errMergeBolt
 	}
 	files := map[string][]tree.Entry{}
 	for _, sum := range sums {

@@ -1,7 +1,7 @@
 // Package pgo holds training profiles: what an instrumented CPython counted while it ran,
 // as data that later compilations are optimised by: GCC's (-fprofile-generate and
 // -fprofile-use), which has a file for each object, or clang's (-fprofile-instr-generate and
-// -fprofile-instr-use), which is one file.
+// -fprofile-instr-use), which is one file. Beside it there can be what BOLT arranges linked files by.
 //
 // Training gives other counts each time. A profile that is pinned by its hash makes an
 // optimised build repeatable, and saves it the training.
@@ -63,6 +63,8 @@ type About struct {
 	// GCC has counts for it. Clang counts functions by name: Functions is for how many there are counts.
 	Objects   map[string]bool `json:"objects"`
 	Functions int             `json:"functions,omitempty"`
+	// Bolt is nil where BOLT has no part in it.
+	Bolt *Bolt `json:"bolt,omitempty"`
 }
 
 // Counted is of how many object files there are counts.
@@ -79,7 +81,8 @@ func (a About) Counted() int {
 // Profile is a training profile.
 type Profile struct {
 	About About
-	data  []tree.Entry
+	// data are the compiler's counts, and bolt is BOLT's data, below their directories.
+	data, bolt []tree.Entry
 }
 
 // errNothingCounted says that there is nothing to be optimised by.
@@ -120,9 +123,11 @@ func (p *Profile) Write(w io.Writer) error {
 		return fmt.Errorf("writing profile: %w", err)
 	}
 	files := []tree.Entry{tree.FileEntry(aboutName, 0o644, append(about, '\n'))}
-	for _, e := range p.data {
-		e.Path, e.Mode, e.UID, e.GID = path.Join(dataDir, e.Path), 0o644, 0, 0
-		files = append(files, e)
+	for dir, entries := range map[string][]tree.Entry{dataDir: p.data, boltDir: p.bolt} {
+		for _, e := range entries {
+			e.Path, e.Mode, e.UID, e.GID = path.Join(dir, e.Path), 0o644, 0, 0
+			files = append(files, e)
+		}
 	}
 	t, err := tree.New(files)
 	if err != nil {
@@ -141,17 +146,21 @@ func Read(r io.ReaderAt, size int64) (*Profile, error) {
 	p := &Profile{}
 	told := false
 	for _, e := range t.Entries() {
-		rest, isData := strings.CutPrefix(e.Path, dataDir+"/")
+		counts, isData := strings.CutPrefix(e.Path, dataDir+"/")
+		fdata, isBolt := strings.CutPrefix(e.Path, boltDir+"/")
 		switch {
-		case e.Kind == tree.Dir && (isData || e.Path == dataDir):
+		case e.Kind == tree.Dir && (isData || e.Path == dataDir || e.Path == boltDir):
 		case e.Kind == tree.File && e.Path == aboutName:
 			told = true
 			if err := p.About.read(e); err != nil {
 				return nil, err
 			}
 		case e.Kind == tree.File && isData:
-			e.Path = rest
+			e.Path = counts
 			p.data = append(p.data, e)
+		case e.Kind == tree.File && isBolt:
+			e.Path = fdata
+			p.bolt = append(p.bolt, e)
 		default:
 			return nil, misfit("%s does not belong into a profile", e.Path)
 		}
@@ -159,7 +168,10 @@ func Read(r io.ReaderAt, size int64) (*Profile, error) {
 	if !told {
 		return nil, misfit("it has no %s", aboutName)
 	}
-	return p, p.check()
+	if err := p.check(); err != nil {
+		return nil, err
+	}
+	return p, p.checkBolt()
 }
 
 func (a *About) read(e tree.Entry) error {
@@ -181,7 +193,7 @@ func (a *About) read(e tree.Entry) error {
 	return nil
 }
 
-// check compares the counts with what the profile says of itself.
+// check compares the compiler's counts with what the profile says of itself.
 func (p *Profile) check() error {
 	if p.About.Clang != "" {
 		return p.checkFunctions()
@@ -222,9 +234,12 @@ func (p *Profile) checkCounts(e tree.Entry) error {
 }
 
 // Counts is the tree of the counts, where the compiler looks for them: OBJECT.gcda beside where OBJECT.o will be.
-func (p *Profile) Counts(ctx context.Context) (*tree.Tree, error) {
-	files := make([]tree.Entry, len(p.data))
-	for i, e := range p.data {
+func (p *Profile) Counts(ctx context.Context) (*tree.Tree, error) { return readable(ctx, p.data) }
+
+// readable is the tree of entries, which can be read until ctx is done.
+func readable(ctx context.Context, entries []tree.Entry) (*tree.Tree, error) {
+	files := make([]tree.Entry, len(entries))
+	for i, e := range entries {
 		e.Content = tree.While(ctx, e.Content)
 		files[i] = e
 	}
@@ -234,13 +249,19 @@ func (p *Profile) Counts(ctx context.Context) (*tree.Tree, error) {
 // Fits compares a profile with the build that it is for. What is not the same is a
 // [*MisfitError] that names it.
 func (a About) Fits(build About) error {
+	switch {
+	case a.Bolt == nil && build.Bolt != nil:
+		return misfit("it has no data for BOLT, and the recipe has --enable-bolt")
+	case a.Bolt != nil && build.Bolt == nil:
+		return misfit("it has data for BOLT, and the recipe has no --enable-bolt")
+	}
 	what, was, is := a.differs(build)
 	if what == "" {
 		return nil
 	}
 	return &MisfitError{
 		err:   fmt.Errorf("%s is %s in the profile, and %s in the build", what, was, is),
-		stale: what == aCompiler || what == aGCC || what == aClang,
+		stale: what == aCompiler || what == aGCC || what == aClang || what == aBolt,
 	}
 }
 
@@ -249,6 +270,7 @@ const (
 	aCompiler = "the compiler"
 	aGCC      = "GCC"
 	aClang    = "clang"
+	aBolt     = "BOLT"
 )
 
 // differs says what is not the same of two builds, and how it is in both; nothing if all is.
@@ -259,8 +281,9 @@ func (a About) differs(b About) (what, was, is string) {
 		{aCompiler, strings.Join(a.Compilers, " "), strings.Join(b.Compilers, " ")},
 		{aGCC, a.GCC, b.GCC},
 		{aClang, a.Clang, b.Clang},
-		{"configure", shaping(a.Configure), shaping(b.Configure)},
-		{"make", shaping(a.Make), shaping(b.Make)},
+		{aBolt, a.Bolt.version(), b.Bolt.version()},
+		{"configure", a.shaping(a.Configure), a.shaping(b.Configure)},
+		{"make", a.shaping(a.Make), a.shaping(b.Make)},
 	} {
 		if part.was != part.is {
 			return part.what, orNone(part.was), orNone(part.is)
@@ -269,24 +292,29 @@ func (a About) differs(b About) (what, was, is string) {
 	return "", "", ""
 }
 
-// shapeless begins the arguments of configure and make that do not change how objects are compiled, or that something
-// else here is compared for: those that decide of what objects executables are linked, and how, and the names of the
-// compiler's programs. Objects of a shared libpython are others: GCC gives many functions another shape where code may
+// named begins the arguments of configure that something else here is compared for: the names of programs. BOLT's flags
+// decide what it makes of its data.
+var named = []string{"CC=", "CXX=", "LLVM_AR=", "LLVM_PROFDATA=", "LLVM_BOLT=", "MERGE_FDATA=", "BOLT_"}
+
+// linking begins the arguments of configure and make that do not change how objects are compiled, but of what executables
+// are linked, and how. Objects of a shared libpython are others: GCC gives many functions another shape where code may
 // be anywhere in memory.
-var shapeless = []string{
-	"--enable-static-libpython-for-interpreter", "LINK_PYTHON_OBJS=", "LINKCC=", "LDFLAGS=", "LDFLAGS_NODIST=",
-	"CC=", "CXX=", "LLVM_AR=", "LLVM_PROFDATA=", "LLVM_BOLT=", "MERGE_FDATA=", "BOLT_",
-}
+var linking = []string{"--enable-static-libpython-for-interpreter", "LINK_PYTHON_OBJS=", "LINKCC=", "LDFLAGS=", "LDFLAGS_NODIST="}
 
 // late begins the compiler's flags that decide about code only when functions have their shapes and their counters.
-// Where one of them changes the shape of a function after all, the compiler refuses its counts.
-var late = []string{"-falign-", "-fno-plt", "-fprofile-partial-training", "-march=x86-64"}
+// Where one of them changes the shape of a function after all, the compiler refuses its counts. A level of x86-64 is
+// none of them: what an instruction costs decides about inlining, before functions have counters.
+var late = []string{"-falign-", "-fno-plt", "-fprofile-partial-training"}
 
-// shaping are the arguments that may change what is counted.
-func shaping(args []string) string {
+// shaping are the arguments that may change what is counted. BOLT counts in what is linked, where each flag counts.
+func (a About) shaping(args []string) string {
+	args = slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return begins(named, arg) })
+	if a.Bolt != nil {
+		return strings.Join(args, " ")
+	}
 	var shape []string
 	for _, arg := range args {
-		if begins(shapeless, arg) {
+		if begins(linking, arg) {
 			continue
 		}
 		name, flags, _ := strings.Cut(arg, "=")

@@ -93,16 +93,26 @@ func written(t *testing.T, p *Profile) []byte {
 	return b.Bytes()
 }
 
-func TestProfile(t *testing.T) {
-	t.Parallel()
-	first := written(t, newProfile(t))
-	if !bytes.Equal(first, written(t, newProfile(t))) {
+// readAgain reads a profile as it was written, which has one form.
+func readAgain(t *testing.T, made func(*testing.T) *Profile) *Profile {
+	t.Helper()
+	first := written(t, made(t))
+	if !bytes.Equal(first, written(t, made(t))) {
 		t.Error("one profile has two forms")
 	}
 	got, err := Read(bytes.NewReader(first), int64(len(first)))
 	if err != nil {
 		t.Fatal(err)
 	}
+	if !bytes.Equal(first, written(t, got)) {
+		t.Error("what was read has another form")
+	}
+	return got
+}
+
+func TestProfile(t *testing.T) {
+	t.Parallel()
+	got := readAgain(t, newProfile)
 	want := about()
 	want.Format, want.Objects = Format, map[string]bool{"Objects/list.o": true, "Python/pylifecycle.o": false}
 	if diff := cmp.Diff(want, got.About); diff != "" || got.About.Counted() != 1 {
@@ -238,7 +248,11 @@ func TestNoCounts(t *testing.T) {
 func FuzzRead(f *testing.F) {
 	f.Add(counts)
 	f.Add(indexedCounts("main", "list.c;append"))
+	f.Add([]byte(branches))
 	f.Fuzz(func(t *testing.T, data []byte) {
+		if n, err := readBranches(bytes.NewReader(data)); err == nil && (n == 0 || n != bytes.Count(data, []byte("\n"))) {
+			t.Errorf("%q has %d branches", data, n)
+		}
 		if n, err := readIndexed(bytes.NewReader(data), int64(len(data))); err == nil && n > len(data) {
 			t.Errorf("%d bytes have counts of %d functions", len(data), n)
 		}

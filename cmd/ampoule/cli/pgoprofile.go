@@ -44,7 +44,8 @@ func newPGOProfile(s *Session) *cobra.Command {
 training task, or the commands that the recipe has under train, and prints the sha256 of
 what was counted: a training profile. A recipe that names it under python.profile gets an
 interpreter that is optimised by it (--enable-optimizations), with the same bits each
-time, and without the training.
+time, and without the training. With --enable-bolt, the interpreter that comes of these
+counts runs the same once more, and counts for BOLT.
 
 A profile belongs to one CPython, its configure flags and one version of the compiler. It
 is refused where one of them is another one; after an update of the compiler, train anew.
@@ -133,14 +134,21 @@ type trainResult struct {
 	Objects   int `json:"objects"`
 	Counted   int `json:"counted"`
 	Functions int `json:"functions,omitempty"`
+	// Linked are how many files BOLT arranges, LinkedCounted of how many it has counts.
+	Linked        int `json:"linked,omitempty"`
+	LinkedCounted int `json:"linked_counted,omitempty"`
 }
 
 // counts says what a profile counts.
 func (r trainResult) counts() string {
+	what := fmt.Sprintf("%d of %d object files", r.Counted, r.Objects)
 	if r.Functions > 0 {
-		return fmt.Sprintf("%d functions", r.Functions)
+		what = fmt.Sprintf("%d functions", r.Functions)
 	}
-	return fmt.Sprintf("%d of %d object files", r.Counted, r.Objects)
+	if r.Linked > 0 {
+		what += fmt.Sprintf(", and for %d of %d linked files", r.LinkedCounted, r.Linked)
+	}
+	return what
 }
 
 // Train makes a training profile for the session's recipe, or merges some.
@@ -155,10 +163,14 @@ func Train(ctx context.Context, s *Session, t Trainer, keep Keep, how builder.Re
 			return trainResult{}, err
 		}
 		place, err := keep(ctx, inputs)
-		return trainResult{
+		result := trainResult{
 			Profile: "sha256:" + trained.SHA256, Size: trained.Size, Kept: place,
 			Objects: len(trained.About.Objects), Counted: trained.About.Counted(), Functions: trained.About.Functions,
-		}, err
+		}
+		if bolt := trained.About.Bolt; bolt != nil {
+			result.Linked, result.LinkedCounted = len(bolt.Binaries), bolt.Counted()
+		}
+		return result, err
 	})
 	if err != nil {
 		return err

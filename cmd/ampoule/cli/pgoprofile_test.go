@@ -18,7 +18,10 @@ import (
 type trained string
 
 func (p trained) Train(_ context.Context, req builder.Request, _ builder.LockOptions) (cpython.Trained, builder.Inputs, error) {
-	about := pgo.About{Objects: map[string]bool{"Objects/list.o": true, "Python/pylifecycle.o": false}}
+	about := pgo.About{
+		Objects: map[string]bool{"Objects/list.o": true, "Python/pylifecycle.o": false},
+		Bolt:    &pgo.Bolt{Binaries: map[string]pgo.Binary{"python": {Branches: 40}, "libpython3.13.so.1.0": {}}},
+	}
 	return cpython.Trained{SHA256: string(p), Size: 3 << 20, About: about}, builder.Inputs{Name: req.Recipe.Name}, nil
 }
 
@@ -44,10 +47,10 @@ func TestTrain(t *testing.T) {
 		t.Fatal(err)
 	}
 	var told trainResult
-	if err := json.Unmarshal(out.Bytes(), &told); err != nil || told != (trainResult{"sha256:" + sumA, 3 << 20, "/srv/inputs", 2, 1, 0}) {
+	if err := json.Unmarshal(out.Bytes(), &told); err != nil || told != (trainResult{"sha256:" + sumA, 3 << 20, "/srv/inputs", 2, 1, 0, 2, 1}) {
 		t.Errorf("told %s, %v", out, err)
 	}
-	if want := "counts for 1 of 2 object files"; !strings.Contains(errs.String(), want) || !strings.Contains(errs.String(), "added sha256:"+sumA) {
+	if want := "counts for 1 of 2 object files, and for 1 of 2 linked files"; !strings.Contains(errs.String(), want) || !strings.Contains(errs.String(), "added sha256:"+sumA) {
 		t.Errorf("said %s", errs)
 	}
 	r, err := recipes.ReadRecipe(s.Recipe)

@@ -49,7 +49,7 @@ func TestCatalogueProfiles(t *testing.T) {
 		}
 		spec := cpython.Spec{
 			Version: lock.Python.Version, Source: lock.Python.SHA256, Configure: r.Python.Configure, Knows: cpython.Flags(lock.Python),
-			NoPIE: r.Python.Executable == recipes.NoPIE, Compiler: r.Python.Compiler, CPU: r.Python.CPU, Env: r.Python.Env, Profile: sum, Compilers: cpython.Compilers(r.Python.Compiler, lock), Prefix: artifact.Prefix,
+			NoPIE: r.Python.Executable == recipes.NoPIE, Compiler: r.Python.Compiler, CPU: r.Python.CPU, Env: r.Python.Env, Profile: sum, Compilers: cpython.Compilers(r.Python, lock), Prefix: artifact.Prefix,
 		}
 		if err := (&cpython.Stage{Store: st}).CheckProfile(spec); err != nil {
 			t.Errorf("%s: %v", name, err)
