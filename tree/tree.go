@@ -16,6 +16,7 @@ import (
 	"io/fs"
 	"path"
 	"slices"
+	"strconv"
 	"strings"
 )
 
@@ -143,8 +144,13 @@ func CheckPath(p string) error {
 	if len(p) > maxPath {
 		return fmt.Errorf("%.100q…: a path of %d bytes, more than %d", p, len(p), maxPath)
 	}
-	if p == "" || p == "." || p == ".." || path.Clean(p) != p || path.IsAbs(p) || strings.HasPrefix(p, "../") || strings.ContainsRune(p, 0) {
-		return fmt.Errorf("%q: not a clean path inside a tree", p)
+	rest, more := p, true
+	for more {
+		var part string
+		part, rest, more = strings.Cut(rest, "/")
+		if part == "" || part == "." || part == ".." || strings.IndexByte(part, 0) >= 0 {
+			return fmt.Errorf("%q: not a clean path inside a tree", p)
+		}
 	}
 	return nil
 }
@@ -294,16 +300,37 @@ func (t *Tree) Listing() []byte {
 
 // list writes the listing to what takes everything.
 func (t *Tree) list(w io.Writer) {
+	var line []byte
 	for _, e := range t.entries {
-		switch e.Kind {
-		case Dir:
-			fmt.Fprintf(w, "dir %04o %q\n", unixMode(e.Mode), e.Path)
-		case File:
-			fmt.Fprintf(w, "file %04o %q %s\n", unixMode(e.Mode), e.Path, e.SHA256)
-		case Symlink:
-			fmt.Fprintf(w, "link %q %q\n", e.Path, e.Link)
-		}
+		line = e.appendLine(line[:0])
+		_, _ = w.Write(line) // it takes everything
 	}
+}
+
+// appendLine appends the line of a listing.
+func (e Entry) appendLine(line []byte) []byte {
+	switch e.Kind {
+	case Dir:
+		line = strconv.AppendQuote(appendMode(append(line, "dir "...), e.Mode), e.Path)
+	case File:
+		line = strconv.AppendQuote(appendMode(append(line, "file "...), e.Mode), e.Path)
+		line = append(append(line, ' '), e.SHA256...)
+	case Symlink:
+		line = strconv.AppendQuote(append(line, "link "...), e.Path)
+		line = strconv.AppendQuote(append(line, ' '), e.Link)
+	default:
+		return line
+	}
+	return append(line, '\n')
+}
+
+// appendMode appends the four octal digits of a mode, and a space.
+func appendMode(line []byte, m fs.FileMode) []byte {
+	bits := unixMode(m)
+	for shift := 9; shift >= 0; shift -= 3 {
+		line = append(line, '0'+byte(bits>>shift&7))
+	}
+	return append(line, ' ')
 }
 
 // unixMode returns the permission bits with setuid, setgid and sticky where

@@ -44,9 +44,8 @@ type Machine struct {
 	Env []string
 	// CPU is the x86-64 level of its processor; empty when it is not known.
 	CPU string
-	// Hashes are the sha256 of files that are known, by their paths in Files: those are not read
-	// for it. They must be right.
-	Hashes map[string]string
+	// Known is what is known of the tree's files.
+	Known survey.Known
 }
 
 // Item is one thing that was looked at.
@@ -74,15 +73,25 @@ type Report struct {
 // installed release, any interpreter's prefix or an environment of one. Where there is
 // nothing that could run, it is a [*survey.NothingError] or a [*survey.NoInterpreterError].
 func Check(ctx context.Context, m Machine, root string) (*Report, error) {
-	found, err := survey.Look(ctx, survey.Target{Files: m.Files, Path: root, CPU: m.CPU, Hashes: m.Hashes})
+	natives, err := CheckNatives(ctx, m, root)
+	if err != nil {
+		return nil, err
+	}
+	return Complete(m, root, natives), nil
+}
+
+// CheckNatives looks at what the tree's native code asks of the machine: that part of [Check] which reads
+// the tree. It is the same as long as the tree is, and [Machine.Fingerprint].
+func CheckNatives(ctx context.Context, m Machine, root string) ([]Item, error) {
+	found, err := survey.Look(ctx, survey.Target{Files: m.Files, Path: root, CPU: m.CPU, Known: m.Known})
 	if err != nil {
 		return nil, fmt.Errorf("looking at %s: %w", root, err)
 	}
 	if len(found.Unread) == 0 && !slices.ContainsFunc(found.Units, func(u survey.Unit) bool { return u.Interpreter != nil }) {
 		return nil, fmt.Errorf("looking at %s: %w", root, &survey.NoInterpreterError{Path: root})
 	}
-	at, _ := audit.Follow(m.Files, root)
-	p := &preflight{Machine: m, tree: at.Path, found: found, report: &Report{Schema: Schema, Tree: root, Fit: true}}
+	p := newPreflight(m, root)
+	p.found = found
 	if len(found.Unread) > 0 {
 		u := found.Unread[0]
 		p.add(Item{
@@ -95,11 +104,25 @@ func Check(ctx context.Context, m Machine, root string) (*Report, error) {
 	p.native("libraries", "closure", "The machine lacks a library that the tree needs.", "Install the library, or name it in runtime.vm.host only where every machine has it.")
 	p.processor()
 	p.undecided()
+	return p.report.Items, nil
+}
+
+// Complete makes the report of what [CheckNatives] gave, and of the rest of the machine.
+func Complete(m Machine, root string, natives []Item) *Report {
+	p := newPreflight(m, root)
+	for _, i := range natives {
+		p.add(i)
+	}
 	p.certificates()
 	p.data("time zones", "usr/share/zoneinfo", "share/zoneinfo", "zoneinfo.ZoneInfo finds no zone.", "Install tzdata.")
 	p.data("terminals", "usr/share/terminfo lib/terminfo etc/terminfo usr/lib/terminfo", "share/terminfo", "curses and readline know no terminal.", "Install ncurses-base.")
 	p.environment()
-	return p.report, nil
+	return p.report
+}
+
+func newPreflight(m Machine, root string) *preflight {
+	at, _ := audit.Follow(m.Files, root)
+	return &preflight{Machine: m, tree: at.Path, report: &Report{Schema: Schema, Tree: root, Fit: true}}
 }
 
 type preflight struct {

@@ -197,16 +197,18 @@ type watched struct {
 	//nolint:containedctx // a Root has no contexts
 	ctx    context.Context
 	effort *effort
-	// hashes are those that are known, by path.
-	hashes map[string]string
+	known  Known
 }
 
 // Lookup implements [audit.Root].
 func (w *watched) Lookup(p string) (tree.Entry, bool) {
 	w.effort.step(p)
+	if w.known.skips(p) {
+		return tree.Entry{}, false
+	}
 	e, ok := w.Files.Lookup(p)
 	if e.Kind == tree.File && e.SHA256 == "" {
-		e.SHA256 = w.hashes[p]
+		e.SHA256 = w.known.hash(p)
 	}
 	if e.Content != nil {
 		e.Content = counting{tree.While(w.ctx, e.Content), w.effort}
@@ -223,10 +225,12 @@ func (w *watched) List(dir string) ([]string, error) {
 	if err := goOn(); err != nil {
 		return nil, err
 	}
+	list := w.Files.List
 	if m, ok := w.Files.(Machine); ok {
-		return m.listWhile(dir, goOn)
+		list = func(dir string) ([]string, error) { return m.listWhile(dir, goOn) }
 	}
-	return w.Files.List(dir)
+	names, err := list(dir)
+	return slices.DeleteFunc(names, func(name string) bool { return w.known.skips(path.Join(dir, name)) }), err
 }
 
 // machineOf returns the machine that files are of, if they are not an image's.

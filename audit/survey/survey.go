@@ -48,10 +48,28 @@ type Target struct {
 	CPU string
 	// Lint reports whether wheels are linted.
 	Lint Lint
-	// Hashes are the sha256 of files that are known, by their paths in Files: those are not read
-	// for it. They must be right.
-	Hashes map[string]string
+	// Known is what is known of the files.
+	Known Known
 }
+
+// Known is what is known of files before they are looked at. The zero value is nothing. Paths are those in
+// [Target.Files].
+type Known struct {
+	// Hash gives the sha256 of a file, which is not read for it then; empty where that is not known. It must
+	// be right.
+	Hash func(p string) string
+	// Skip reports whether a directory or file is passed over as if it was not there.
+	Skip func(p string) bool
+}
+
+func (k Known) hash(p string) string {
+	if k.Hash == nil {
+		return ""
+	}
+	return k.Hash(p)
+}
+
+func (k Known) skips(p string) bool { return k.Skip != nil && k.Skip(p) }
 
 // Report is what was found. Its JSON form is deterministic but for what it is about.
 type Report struct {
@@ -198,10 +216,10 @@ func newSurvey(t Target, b bounds) *survey {
 // watch ends all reading of the target's files once ctx is done.
 func (v *survey) watch(ctx context.Context) {
 	files, against := v.Files, v.AgainstFiles
-	v.Files = &watched{files, ctx, v.effort, v.Hashes}
+	v.Files = &watched{files, ctx, v.effort, v.Known}
 	v.AgainstFiles = v.Files
 	if against != nil && against != files {
-		v.AgainstFiles = &watched{against, ctx, v.effort, nil}
+		v.AgainstFiles = &watched{against, ctx, v.effort, Known{}}
 	}
 }
 

@@ -21,7 +21,7 @@ const (
 
 // taken are the packages of the program that its measuring may use: formats of files and
 // of events, and what starts a server for it. It uses the program itself as people do, so that what makes it is out of reach.
-var taken = []string{"artifact", "packaging", "recipes", "recipes/catalogue", "store", "builder/progress", "internal/postgres"}
+var taken = []string{"artifact", "packaging", "recipes", "recipes/catalogue", "recipes/profiles", "store", "builder/progress", "internal/postgres"}
 
 // listed is what `go list -json` tells of a package, as far as it matters here.
 type listed struct {

@@ -67,7 +67,7 @@ func (s *site) collect(ctx context.Context, o CollectOptions) (Collected, error)
 
 // removeAll removes releases, and then the content that no release needs.
 func (s *site) removeAll(ctx context.Context, done *Collected, releases []Release) error {
-	return s.content.keeping(func() error {
+	return s.content.keeping(ctx, func() error {
 		if err := s.removeReleases(ctx, done, releases); err != nil {
 			return err
 		}
@@ -124,7 +124,7 @@ func (s *site) putAway(ctx context.Context, name string) ([]Process, error) {
 	if err := syncDir(s.releases); err != nil {
 		return nil, err
 	}
-	return nil, ignoreMissing(s.releases.Remove(name + ".json"))
+	return nil, errors.Join(ignoreMissing(s.releases.Remove(name+noteSuffix)), ignoreMissing(s.releases.Remove(name+".json")))
 }
 
 // freed is the size of the files below a directory that have no other name.
@@ -150,11 +150,15 @@ func (s *site) collectContent(ctx context.Context, done *Collected) error {
 	if err != nil {
 		return err
 	}
-	for name := range s.content.names {
+	names, err := s.content.all()
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
 		if err := context.Cause(ctx); err != nil {
 			return err
 		}
-		if files[name] || name == layersName || !contentForm.MatchString(name) {
+		if _, isContent := keyMode(name); !isContent || files[name] {
 			continue
 		}
 		info, err := s.content.root.Lstat(name)

@@ -159,7 +159,7 @@ func TestKillProcess(t *testing.T) {
 	if os.Getenv("INSTALL_BEFORE") == "" {
 		ready()
 	} else {
-		o.Before = func(context.Context, string) error {
+		o.Before = func(context.Context, Candidate) error {
 			ready()
 			time.Sleep(time.Minute)
 			return nil

@@ -51,7 +51,7 @@ func currentOf(root string, withRecord bool) (_ string, kept Grounds, _ error) {
 
 // grounds reads what a policy decides about a release by, and ties it to the release's digest.
 func (s *site) grounds(release string) (Grounds, error) {
-	r, err := s.readRecord(path.Base(release))
+	r, err := s.readHead(path.Base(release))
 	if err != nil {
 		return Grounds{}, err
 	}
@@ -78,23 +78,6 @@ func AsArtifact(dir string, t *tree.Tree) *tree.Tree {
 		return r.restored(r.Tree, t)
 	}
 	return t
-}
-
-// Hashes gives the sha256 of the files of a release by their paths in it, as its record has them. It is
-// for whoever has compared them a moment before. A directory that is no release has none.
-func Hashes(dir string) map[string]string {
-	r, ok := recordOf(dir)
-	entries, err := parseListing(r.Files)
-	if !ok || err != nil || digestOf([]byte(r.Files)) != r.Tree {
-		return nil
-	}
-	hashes := make(map[string]string, len(entries))
-	for _, e := range entries {
-		if e.Kind == tree.File {
-			hashes[e.Path] = e.SHA256
-		}
-	}
-	return hashes
 }
 
 // recordOf reads the record of the release that a directory is, or that a link leads to.

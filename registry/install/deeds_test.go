@@ -68,15 +68,15 @@ func theNew(m *machine) *source { return m.new }
 // deeds are what changes a root.
 var deeds = map[string]deed{
 	"installing": {do: func(ctx context.Context, m *machine) error {
-		_, err := Install(ctx, m.new, "web", Options{Root: m.root, Platform: platform})
+		_, err := Install(ctx, m.new, "web", Options{Root: m.root, Platform: platform, Before: keepNote})
 		return err
 	}, end: theNew},
 	"activating": {do: func(ctx context.Context, m *machine) error {
-		_, err := Activate(ctx, m.root, m.one.digest(), SwitchOptions{Whole: true})
+		_, err := Activate(ctx, m.root, m.one.digest(), SwitchOptions{Care: Whole})
 		return err
 	}, end: theOne},
 	"going back": {do: func(ctx context.Context, m *machine) error {
-		_, err := Rollback(ctx, m.root, m.one.digest(), SwitchOptions{})
+		_, err := Rollback(ctx, m.root, m.one.digest(), SwitchOptions{Care: Skim, After: func(ctx context.Context, c Candidate) { _ = keepNote(ctx, c) }})
 		return err
 	}, end: theOne},
 	"collecting": {do: func(ctx context.Context, m *machine) error {
@@ -91,6 +91,9 @@ var deeds = map[string]deed{
 		return err
 	}, end: theTwo, gone: theOne},
 }
+
+// keepNote keeps a note about a release, which names it.
+func keepNote(_ context.Context, c Candidate) error { return c.WriteNote([]byte(c.record.Digest)) }
 
 // process is another process that does a deed.
 func (m *machine) process(name string) *exec.Cmd {
@@ -133,6 +136,9 @@ func (m *machine) check(name string, done bool) error {
 		if err := holds(r.Path, s.whole); err != nil {
 			return err
 		}
+		if err := m.noted(r); err != nil {
+			return err
+		}
 		if r.Active {
 			active = r.Digest
 		}
@@ -152,6 +158,19 @@ func (m *machine) check(name string, done bool) error {
 	}
 	_, err = History(m.root)
 	return err
+}
+
+// noted looks at the note about a release: it is whole, or it is none.
+func (m *machine) noted(r Release) error {
+	s, err := lookAt(m.root)
+	if err != nil {
+		return err
+	}
+	note := string(s.noted(filepath.Base(r.Path)))
+	if note != "" && note != r.Digest {
+		err = fmt.Errorf("the note of %s is %q", r.Digest, note)
+	}
+	return errors.Join(err, s.closeDirs())
 }
 
 func (m *machine) named(digest string) *source {
@@ -332,10 +351,10 @@ func (m *machine) attributes() error {
 			return err
 		}
 		parts := strings.SplitN(rel, string(filepath.Separator), 3)
+		mode, isContent := keyMode(d.Name())
 		switch {
-		case parts[0] == contentName && contentForm.MatchString(d.Name()):
-			bits, err := strconv.ParseUint(d.Name()[len(d.Name())-3:], 8, 32)
-			return errors.Join(err, os.Chmod(file, fs.FileMode(bits)), os.Chtimes(file, tree.Time, tree.Time))
+		case parts[0] == contentName && isContent:
+			return errors.Join(os.Chmod(file, mode), os.Chtimes(file, tree.Time, tree.Time))
 		case len(parts) == 3 && parts[0] == releasesName && releaseForm.MatchString(parts[1]):
 			s := m.named(digestOfRelease(parts[1]))
 			e, ok := s.whole.Lookup(parts[2])

@@ -60,13 +60,29 @@ type SwitchOptions struct {
 	// Allow decides by what was kept when the release was installed; its error refuses. Nil
 	// allows everything.
 	Allow func(ctx context.Context, kept Grounds) error
-	// Before is called with the release's directory before it becomes the current one; its
+	// Before is called with the release before it becomes the current one; its
 	// error keeps the current one. Nil is nothing.
-	Before func(ctx context.Context, release string) error
-	// Whole has every byte read, as [Verify] does. Without it each file's type, size, mode and
-	// time are compared, which is done in milliseconds.
-	Whole bool
+	Before func(ctx context.Context, c Candidate) error
+	// After is called with the release once it is the current one, unless it was before. Nil is nothing.
+	After func(ctx context.Context, c Candidate)
+	// Care says how the release is looked at before.
+	Care Care
 }
+
+// Care is how closely a release is looked at before it becomes the current one.
+type Care int
+
+const (
+	// Glance compares each file's kind, size, mode and time. It reads no file.
+	Glance Care = iota
+	// Whole reads every byte, as [Verify] does.
+	Whole
+	// Skim compares the directories alone of a release that was the current one before. Their times tell
+	// whether a name has come, gone or been replaced since it was installed, as pip and editors do it;
+	// what is written into a file in its place they do not. Where something differs, and for a release that
+	// never was the current one or that an earlier version installed, it is a [Glance].
+	Skim
+)
 
 // Switched says from where to where a root was switched.
 type Switched struct {

@@ -20,6 +20,7 @@ import (
 
 	"ampoule/faults"
 	"ampoule/registry"
+	"ampoule/system/systemtest"
 	"ampoule/tree"
 )
 
@@ -73,7 +74,7 @@ func mustAdd(t testing.TB, s Source, root string) Installed {
 
 func mustActivate(t testing.TB, s *source, root string) Switched {
 	t.Helper()
-	done, err := Activate(t.Context(), root, s.digest(), SwitchOptions{Whole: true, By: "test"})
+	done, err := Activate(t.Context(), root, s.digest(), SwitchOptions{Care: Whole, By: "test"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -176,7 +177,7 @@ func TestSwitchIsRefused(t *testing.T) {
 		holds  func(error) bool
 	}{
 		"not allowed": {o: SwitchOptions{Allow: func(_ context.Context, g Grounds) error { asked = g.Digest; return no }}, holds: func(err error) bool { return errors.Is(err, no) && asked == all[1].digest() }},
-		"not fit":     {o: SwitchOptions{Before: func(context.Context, string) error { return no }}, holds: func(err error) bool { return errors.Is(err, no) }},
+		"not fit":     {o: SwitchOptions{Before: func(context.Context, Candidate) error { return no }}, holds: func(err error) bool { return errors.Is(err, no) }},
 		"not there":   {digest: "sha256:" + strings.Repeat("a", 64), holds: func(err error) bool { return errors.As(err, new(*registry.NotFoundError)) }},
 		"no digest":   {digest: "web:latest", holds: func(err error) bool { return faults.Of(err) == faults.Usage }},
 	} {
@@ -191,16 +192,16 @@ func TestSwitchIsRefused(t *testing.T) {
 	damages := []struct {
 		name   string
 		change func() error
-		whole  bool
+		care   Care
 	}{
-		{"a file is edited in its place", func() error { return os.WriteFile(flask, []byte("evil!"), 0o600) }, false},
+		{"a file is edited in its place", func() error { return os.WriteFile(flask, []byte("evil!"), 0o600) }, Glance},
 		{"a file is edited, and its time put back", func() error {
 			return errors.Join(os.WriteFile(flask, []byte("EVIL!"), 0o600), os.Chtimes(flask, tree.Time, tree.Time))
-		}, true},
-		{"a file is added", func() error { return os.WriteFile(filepath.Join(filepath.Dir(flask), "x.py"), nil, 0o600) }, false},
-		{"a file is gone", func() error { return os.Remove(flask) }, false},
-		{"a file is a link", func() error { return errors.Join(os.Remove(flask), os.Symlink("click.py", flask)) }, false},
-		{"a mode is another", func() error { return os.Chmod(flask, 0o777) }, false},
+		}, Whole},
+		{"a file is added", func() error { return os.WriteFile(filepath.Join(filepath.Dir(flask), "x.py"), nil, 0o600) }, Glance},
+		{"a file is gone", func() error { return os.Remove(flask) }, Glance},
+		{"a file is a link", func() error { return errors.Join(os.Remove(flask), os.Symlink("click.py", flask)) }, Glance},
+		{"a mode is another", func() error { return os.Chmod(flask, 0o777) }, Glance},
 	}
 	for _, d := range damages {
 		mustAdd(t, all[1], root) // it is mended
@@ -208,12 +209,85 @@ func TestSwitchIsRefused(t *testing.T) {
 			t.Fatal(err)
 		}
 		var refused *VerificationError
-		if done, err := Activate(t.Context(), root, all[1].digest(), SwitchOptions{Whole: d.whole}); !errors.As(err, &refused) || refused.Hint() == "" {
+		if done, err := Activate(t.Context(), root, all[1].digest(), SwitchOptions{Care: d.care}); !errors.As(err, &refused) || refused.Hint() == "" {
 			t.Errorf("%s: %+v, %v", d.name, done, err)
 		}
 	}
 	if current(t, root) != "one" {
 		t.Errorf("current is %q", current(t, root))
+	}
+}
+
+// Going back to a release that was current looks at directories alone. What comes, goes or is replaced there
+// is found; what is written into a file in its place is for [Verify].
+func TestSkim(t *testing.T) {
+	t.Parallel()
+	for name, c := range map[string]struct {
+		change func(release, flask string) error
+		passes bool
+	}{
+		"nothing":             {func(string, string) error { return nil }, true},
+		"a file is added":     {func(release, _ string) error { return os.WriteFile(filepath.Join(release, "x.py"), nil, 0o600) }, false},
+		"a file is gone":      {func(_, flask string) error { return os.Remove(flask) }, false},
+		"a file is replaced":  {func(release, flask string) error { return replaceFile(flask, "evil!!") }, false},
+		"a directory is open": {func(_, flask string) error { return os.Chmod(filepath.Dir(flask), 0o777) }, false},
+		"a directory is a link": {func(release, flask string) error {
+			return errors.Join(os.Rename(filepath.Dir(flask), release+"-lib"), os.Symlink(release+"-lib", filepath.Dir(flask)))
+		}, false},
+		"the release is a link": {func(release, _ string) error {
+			return errors.Join(os.Rename(release, release+"-moved"), os.Symlink(release+"-moved", release))
+		}, false},
+		"the release is gone": {func(release, _ string) error { return os.RemoveAll(release) }, false},
+		"something came and went": {func(release, _ string) error {
+			return errors.Join(os.WriteFile(filepath.Join(release, "x.py"), nil, 0o600), os.Remove(filepath.Join(release, "x.py")))
+		}, true},
+		"a file is edited in its place": {func(_, flask string) error { return os.WriteFile(flask, []byte("evil!!"), 0o600) }, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			root := filepath.Join(tempDir(t), "web")
+			all := releases(t, "one", "two")
+			for _, s := range all {
+				mustAdd(t, s, root)
+				mustActivate(t, s, root)
+			}
+			release := all[0].release(root)
+			if err := c.change(release, filepath.Join(release, "lib", "flask.py")); err != nil {
+				t.Fatal(err)
+			}
+			_, err := Rollback(t.Context(), root, all[0].digest(), SwitchOptions{Care: Skim})
+			if c.passes != (err == nil) {
+				t.Errorf("going back: %v", err)
+			}
+			if want := map[bool]string{true: "one", false: "two"}[c.passes]; current(t, root) != want {
+				t.Errorf("current is %q", current(t, root))
+			}
+			whole := name == "nothing" || name == "something came and went"
+			if _, err := Verify(t.Context(), root, VerifyOptions{Release: all[0].digest(), Platform: platform}); whole != (err == nil) {
+				t.Errorf("verified: %v", err)
+			}
+		})
+	}
+}
+
+// replaceFile puts another file in a file's place, with its time.
+func replaceFile(file, content string) error {
+	return errors.Join(os.WriteFile(file+"~", []byte(content), 0o600), os.Chtimes(file+"~", tree.Time, tree.Time), os.Rename(file+"~", file))
+}
+
+// A release that never was the current one is looked at file by file.
+func TestSkimOfANewRelease(t *testing.T) {
+	t.Parallel()
+	root := filepath.Join(tempDir(t), "web")
+	all := releases(t, "one", "two")
+	mustAdd(t, all[0], root)
+	mustAdd(t, all[1], root)
+	mustActivate(t, all[1], root)
+	if err := os.WriteFile(filepath.Join(all[0].release(root), "bin", "python3"), []byte("longer"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Rollback(t.Context(), root, all[0].digest(), SwitchOptions{Care: Skim}); !errors.As(err, new(*VerificationError)) {
+		t.Errorf("going back: %v", err)
 	}
 }
 
@@ -331,7 +405,7 @@ func TestContentOnAnotherDisk(t *testing.T) {
 	if err := os.MkdirAll(content, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	mountTemporary(t, content, "size=1m,mode=0755")
+	systemtest.Mount(t, content, "size=1m,mode=0755")
 	for i, s := range all {
 		done := mustAdd(t, s, root)
 		if len(done.Warnings) != 1 || !strings.Contains(done.Warnings[0], "files are copied") || i == 1 && len(done.Fetched) != 1 {
@@ -339,15 +413,6 @@ func TestContentOnAnotherDisk(t *testing.T) {
 		}
 		mustActivate(t, s, root)
 	}
-}
-
-// mountTemporary mounts a small file system.
-func mountTemporary(t *testing.T, dir, options string) {
-	t.Helper()
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", options, "tmpfs", dir).CombinedOutput(); err != nil {
-		t.Skipf("mounting needs rights that this user lacks: %s", out)
-	}
-	t.Cleanup(func() { _ = exec.Command("umount", "--lazy", dir).Run() })
 }
 
 // A release that earlier versions installed is listed, switched to and gone back to as it is.
@@ -558,7 +623,7 @@ func TestPutAwayMeetsAProcess(t *testing.T) {
 // the same release below another root is not.
 func TestProcessesElsewhere(t *testing.T) {
 	t.Parallel()
-	asRoot(t)
+	systemtest.Root(t)
 	root, other := filepath.Join(tempDir(t), "web"), filepath.Join(tempDir(t), "web")
 	s := running(t, "one")
 	mustAdd(t, s, root)
@@ -568,7 +633,7 @@ func TestProcessesElsewhere(t *testing.T) {
 	mount := t.TempDir()
 	cmd := exec.Command("unshare", "--mount", "sh", "-c", `mount --bind "$0" "$1" && exec "$1/current/bin/sleep" 60`, root, mount)
 	if err := cmd.Start(); err != nil {
-		t.Skipf("unshare: %v", err)
+		t.Fatal(err)
 	}
 	defer func() {
 		_ = cmd.Process.Kill()
@@ -598,7 +663,7 @@ func TestUnseenProcesses(t *testing.T) {
 		}
 		return
 	}
-	asRoot(t)
+	systemtest.Root(t)
 	base := tempDir(t)
 	openUp(t, base)
 	root := filepath.Join(base, "web")
@@ -821,15 +886,11 @@ func TestHostileContent(t *testing.T) {
 // Nothing can be written: the error is of this machine, and what can be read still is.
 func TestReadOnlyRoot(t *testing.T) {
 	t.Parallel()
-	asRoot(t)
 	root := filepath.Join(tempDir(t), "web")
 	all := releases(t, "one", "two")
 	mustInstall(t, all[0], root)
 	mustInstall(t, all[1], root)
-	if out, err := exec.Command("sh", "-c", `mount --bind "$0" "$0" && mount -o remount,ro,bind "$0"`, root).CombinedOutput(); err != nil {
-		t.Skipf("mounting needs rights that this user lacks: %s", out)
-	}
-	t.Cleanup(func() { _ = exec.Command("umount", "--lazy", root).Run() })
+	systemtest.ReadOnly(t, root)
 	_, installErr := install(t, releases(t, "three")[0], root)
 	_, rollbackErr := Rollback(t.Context(), root, "", SwitchOptions{})
 	_, collectErr := Collect(t.Context(), root, CollectOptions{Keep: 1})
@@ -855,7 +916,7 @@ func TestFullDiskOfHost(t *testing.T) {
 			t.Parallel()
 			root := tempDir(t)
 			all := releases(t, "one", "two")
-			mountTemporary(t, root, options)
+			systemtest.Mount(t, root, options)
 			mustInstall(t, all[0], root)
 			mustInstall(t, all[1], root)
 			whole := sample(t, "three")
@@ -876,7 +937,7 @@ func TestFullDiskOfHost(t *testing.T) {
 				t.Errorf("current is %q", current(t, root))
 			}
 			if name == "bytes" {
-				fill(t, filepath.Join(root, "filler"))
+				systemtest.Fill(t, root, 0)
 			}
 			mustRollback(t, root)
 			if current(t, root) != "one" {
@@ -893,24 +954,6 @@ func TestFullDiskOfHost(t *testing.T) {
 		})
 	}
 }
-
-// fill fills a disk.
-func fill(t testing.TB, file string) {
-	t.Helper()
-	f, err := os.Create(file)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	if _, err := io.Copy(f, io.LimitReader(endless{}, 64<<20)); !errors.Is(err, syscall.ENOSPC) {
-		t.Fatalf("the disk is not full: %v", err)
-	}
-}
-
-type endless struct{}
-
-// Read implements [io.Reader].
-func (endless) Read(p []byte) (int, error) { return len(p), nil }
 
 // Going back does not wait for an installation that is under way.
 func TestRollbackDuringInstallation(t *testing.T) {

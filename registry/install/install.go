@@ -34,6 +34,8 @@ import (
 	"path"
 	"slices"
 
+	"golang.org/x/sync/errgroup"
+
 	"ampoule/registry"
 	"ampoule/tree"
 )
@@ -50,9 +52,9 @@ type Options struct {
 	Root string
 	// Platform is OS/ARCH, for example linux/amd64.
 	Platform string
-	// Before is called with the release's directory before it becomes the current one;
+	// Before is called with the release before it becomes the current one;
 	// its error keeps the current one as it was. Nil is nothing.
-	Before func(ctx context.Context, release string) error
+	Before func(ctx context.Context, c Candidate) error
 	// Allow decides whether an artifact may be installed, and gives the evidence that is kept
 	// beside the release; its error refuses. Nil allows everything.
 	Allow func(ctx context.Context, d registry.Description) ([]registry.Evidence, error)
@@ -155,17 +157,17 @@ func plan(d registry.Description, platform string) (record, []registry.LayerInfo
 }
 
 // install makes a release and switches to it.
-func (s *site) install(ctx context.Context, src Source, want record, layers []registry.LayerInfo, before func(context.Context, string) error, by string, activate bool) (Installed, error) {
-	done, err := s.existing(ctx, want)
+func (s *site) install(ctx context.Context, src Source, want record, layers []registry.LayerInfo, before func(context.Context, Candidate) error, by string, activate bool) (Installed, error) {
+	done, t, err := s.existing(ctx, want)
 	if err != nil {
 		return Installed{}, err
 	}
+	var u *unpacker
 	if !done.Present {
-		u, t, err := s.fetch(ctx, src, want, layers)
-		if err != nil {
+		if u, t, err = s.fetch(ctx, src, want, layers); err != nil {
 			return Installed{}, err
 		}
-		done = s.installed(want, t)
+		done, want.Dated = s.installed(want, t), true
 		if done.Repaired, err = s.place(ctx, want.with(t), u, t); err != nil {
 			return Installed{}, err
 		}
@@ -176,7 +178,7 @@ func (s *site) install(ctx context.Context, src Source, want record, layers []re
 		}
 	}
 	if before != nil {
-		if err := before(ctx, done.Release); err != nil {
+		if err := before(ctx, s.candidate(want, t, u)); err != nil {
 			return Installed{}, err
 		}
 	}
@@ -186,39 +188,39 @@ func (s *site) install(ctx context.Context, src Source, want record, layers []re
 	return done, s.activate(ctx, want.release(), OpActivate, by)
 }
 
-// existing verifies the release if it is there, and keeps what proves it. A damaged
+// existing verifies the release if it is there, keeps what proves it, and returns its tree. A damaged
 // one is not present if an installation made it, which its record tells; without a
 // record it is an [*UnsafeError].
-func (s *site) existing(ctx context.Context, want record) (Installed, error) {
+func (s *site) existing(ctx context.Context, want record) (Installed, *tree.Tree, error) {
 	release := want.release()
 	kept, recordErr := s.readRecord(release)
 	if recordErr != nil && !errors.Is(recordErr, fs.ErrNotExist) {
-		return Installed{}, recordErr
+		return Installed{}, nil, recordErr
 	}
 	info, err := s.releases.Lstat(release)
 	if errors.Is(err, fs.ErrNotExist) {
-		return Installed{}, nil
+		return Installed{}, nil, nil
 	}
 	if err != nil {
-		return Installed{}, err
+		return Installed{}, nil, err
 	}
 	t, strangers, err := s.read(ctx, release)
 	t = kept.restored(want.Tree, t)
 	if ended := context.Cause(ctx); ended != nil {
-		return Installed{}, ended
+		return Installed{}, nil, ended
 	}
 	if err == nil && t.Hash() == want.Tree && len(strangers) == 0 && info.Mode() == fs.ModeDir|0o755 {
 		done := s.installed(want, t)
-		done.Present = true
-		return done, s.writeRecord(want.with(t))
+		done.Present, want.Dated = true, kept.Dated
+		return done, t, s.writeRecord(want.with(t))
 	}
 	if recordErr != nil || !info.IsDir() {
-		return Installed{}, &UnsafeError{
+		return Installed{}, nil, &UnsafeError{
 			Path: s.shown(release), Why: "is there, and no record says that an installation made it",
 			Advice: "find out what it is, and move it away",
 		}
 	}
-	return Installed{}, nil
+	return Installed{}, nil, nil
 }
 
 // read reads a release's tree, and lists what in it belongs to others. Its owner,
@@ -253,15 +255,17 @@ func (s *site) read(ctx context.Context, release string) (t *tree.Tree, stranger
 // turns out to be wrong, all of them are fetched.
 func (s *site) fetch(ctx context.Context, src Source, want record, layers []registry.LayerInfo) (*unpacker, *tree.Tree, error) {
 	u, t, err := s.unpack(ctx, src, want, layers)
-	if err == nil && t.Hash() != want.Tree {
-		err = &VerificationError{What: want.Ref, Err: fmt.Errorf("the unpacked tree is %s, not %s", t.Hash(), want.Tree)}
+	if err == nil {
+		if hash := t.Hash(); hash != want.Tree {
+			err = &VerificationError{What: want.Ref, Err: fmt.Errorf("the unpacked tree is %s, not %s", hash, want.Tree)}
+		}
 	}
-	wrong := errors.As(err, new(*VerificationError)) || isRefusal(err) || errors.Is(err, fs.ErrExist)
-	if !wrong || u == nil || len(u.known) == 0 {
+	wrong := errors.As(err, new(*VerificationError)) || isRefusal(err) || errors.Is(err, fs.ErrExist) || errors.Is(err, errGone)
+	if !wrong || u == nil || !u.listed {
 		return u, t, err
 	}
-	for digest := range u.known {
-		if err := s.content.forget(digest); err != nil {
+	for _, l := range layers {
+		if err := s.content.forget(l.Digest); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -292,16 +296,19 @@ func (s *site) unpack(ctx context.Context, src Source, want record, layers []reg
 	if err != nil {
 		return u, nil, err
 	}
+	var finishing errgroup.Group
+	finishing.Go(func() error { return u.finish(ctx) })
 	t, err := u.tree()
 	if err != nil {
 		err = &VerificationError{What: want.Ref, Err: err}
 	}
-	return u, t, err
+	return u, t, errors.Join(err, finishing.Wait())
 }
 
+// installed tells of a release whose tree is the one that must be there.
 func (s *site) installed(want record, t *tree.Tree) Installed {
 	return Installed{
 		Ref: want.Ref, Digest: want.Digest, Platform: want.Platform, Release: s.shown(want.release()),
-		TreeHash: t.Hash(), Files: t.Len(), Warnings: s.warnings(),
+		TreeHash: want.Tree, Files: t.Len(), Warnings: s.warnings(),
 	}
 }

@@ -28,6 +28,7 @@ import (
 	"ampoule/internal/basetime"
 	"ampoule/registry"
 	"ampoule/registry/layer"
+	"ampoule/system/systemtest"
 	"ampoule/tree"
 )
 
@@ -251,10 +252,10 @@ func TestBefore(t *testing.T) {
 	unfit := errors.New("unfit")
 	asked := 0
 	answer := func(err error) Options {
-		return Options{Root: root, Platform: platform, Before: func(_ context.Context, release string) error {
+		return Options{Root: root, Platform: platform, Before: func(_ context.Context, c Candidate) error {
 			asked++
-			if fault := holds(release, sample(t, "two")); fault != nil {
-				t.Errorf("%s is not the release yet: %v", release, fault)
+			if fault := holds(c.Path, sample(t, "two")); fault != nil {
+				t.Errorf("%s is not the release yet: %v", c.Path, fault)
 			}
 			if got := current(t, root); got != "one" {
 				t.Errorf("current is %q already", got)
@@ -573,10 +574,7 @@ func TestFullDiskAndMissingRights(t *testing.T) {
 func TestFullDisk(t *testing.T) {
 	t.Parallel()
 	root := tempDir(t)
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=64k,mode=0755", "tmpfs", root).CombinedOutput(); err != nil {
-		t.Skipf("mounting needs rights that this user lacks: %s", out)
-	}
-	defer func() { _ = exec.Command("umount", root).Run() }()
+	systemtest.Mount(t, root, "size=64k,mode=0755")
 	whole, err := sample(t, "one").With(tree.FileEntry("lib/large", 0o644, make([]byte, 200_000)))
 	if err != nil {
 		t.Fatal(err)
@@ -674,7 +672,7 @@ func FuzzExtract(f *testing.F) {
 		u.entries, u.bytes = 100, 1<<20
 		err = u.attempt().extract(t.Context(), bytes.NewReader(content))
 		if err == nil {
-			err = u.finish()
+			err = u.finish(t.Context())
 		}
 		if left, _ := os.ReadDir(outside); len(left) != 1 {
 			t.Fatalf("beside the root there is %v", left)

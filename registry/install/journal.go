@@ -256,6 +256,13 @@ func lastUsed(events []Event) (activated, installed map[string]time.Time) {
 	return activated, installed
 }
 
+// wasCurrent reports whether the journal has a release as one that was current.
+func wasCurrent(events []Event, digest string) bool {
+	return slices.ContainsFunc(events, func(e Event) bool {
+		return (e.Op == OpActivate || e.Op == OpRollback) && (e.Digest == digest || e.From == digest)
+	})
+}
+
 // digestOfRelease is the digest that a release is named by.
 func digestOfRelease(release string) string { return strings.Replace(release, "-", ":", 1) }
 

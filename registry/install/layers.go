@@ -13,9 +13,16 @@ import (
 	"ampoule/tree"
 )
 
-// A layer that was unpacked once is known by a file of the listing of its entries, so that it
-// need not be fetched again while its files are here. The first line is the hash of the rest: the
-// file is not synced, and a power loss may leave any part of it.
+// A layer that was unpacked once is known by a file with the listing of its entries, so that it
+// need not be fetched again while its files are here. Before the listing stand the paths of those that are ELF
+// files, quoted, and how many there are: whoever asks what the machine must have looks at these. The first line
+// is the hash of the rest: the file is not synced, and a power loss may leave any part of it.
+
+// layerList is what is known of a layer.
+type layerList struct {
+	entries []tree.Entry
+	natives []string
+}
 
 // layerFile is the name of the list of a layer's files; empty for a layer without a proper digest.
 func layerFile(digest string) string {
@@ -25,30 +32,54 @@ func layerFile(digest string) string {
 	return strings.TrimPrefix(digest, "sha256:")
 }
 
-// known returns the entries of a layer whose files all are here; nil if the layer must be fetched.
-func (c *content) known(digest string) []tree.Entry {
+// known returns what is known of a layer whose files all are here; nothing if the layer must be fetched.
+func (c *content) known(digest string) layerList {
 	name := layerFile(digest)
 	if c == nil || name == "" {
-		return nil
+		return layerList{}
 	}
-	listing, ok := c.readList(path.Join(layersName, name))
+	list, ok := c.readList(path.Join(layersName, name))
 	if !ok {
-		return nil
+		return layerList{}
 	}
-	entries, err := parseListing(listing)
+	l, err := parseList(list)
 	if err != nil {
-		return nil
+		return layerList{}
 	}
-	for _, e := range entries {
-		if e.Kind == tree.File && !c.has(contentKey(e)) {
-			return nil
+	for _, e := range l.entries {
+		if checkName(e.Path) != nil || e.Kind == tree.File && !c.has(contentKey(e)) {
+			return layerList{}
 		}
 	}
-	return entries
+	return l
 }
 
-// learn notes the entries of a layer that was unpacked.
-func (c *content) learn(digest string, entries []tree.Entry) error {
+// nativesLine begins a list.
+const nativesLine = "natives "
+
+// parseList reads what [content.learn] has written.
+func parseList(list string) (l layerList, err error) {
+	head, rest, _ := strings.Cut(list, "\n")
+	count, isList := strings.CutPrefix(head, nativesLine)
+	n, err := strconv.Atoi(count)
+	if !isList || err != nil {
+		return l, errLine
+	}
+	for range n {
+		var quoted string
+		quoted, rest, _ = strings.Cut(rest, "\n")
+		p, err := strconv.Unquote(quoted)
+		if err != nil {
+			return l, errLine
+		}
+		l.natives = append(l.natives, p)
+	}
+	l.entries, err = parseListing(rest)
+	return l, err
+}
+
+// learn notes the entries of a layer that was unpacked, and which of them are ELF files.
+func (c *content) learn(digest string, entries []tree.Entry, natives map[string]bool) error {
 	name := layerFile(digest)
 	if name == "" {
 		return nil
@@ -57,7 +88,14 @@ func (c *content) learn(digest string, entries []tree.Entry) error {
 	if err != nil {
 		return err
 	}
-	return c.putList(path.Join(layersName, name), t.Listing())
+	var paths []string
+	for _, e := range t.Entries() {
+		if natives[e.Path] {
+			paths = append(paths, strconv.Quote(e.Path)+"\n")
+		}
+	}
+	head := fmt.Sprintf("%s%d\n%s", nativesLine, len(paths), strings.Join(paths, ""))
+	return c.putList(path.Join(layersName, name), append([]byte(head), t.Listing()...))
 }
 
 // forget has a layer be fetched the next time.
@@ -68,9 +106,23 @@ func (c *content) forget(digest string) error {
 	return nil
 }
 
+// kinds are how a listing's lines begin.
+var kinds = map[tree.Kind]string{tree.Dir: "dir ", tree.File: "file ", tree.Symlink: "link "}
+
+// linesOf are the lines of a listing that are of a kind.
+func linesOf(listing string, kind tree.Kind) string {
+	var b strings.Builder
+	for line := range strings.Lines(listing) {
+		if strings.HasPrefix(line, kinds[kind]) {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
+}
+
 // parseListing reads the entries of a [tree.Tree.Listing].
 func parseListing(listing string) ([]tree.Entry, error) {
-	var entries []tree.Entry
+	entries := make([]tree.Entry, 0, strings.Count(listing, "\n"))
 	for line := range strings.Lines(listing) {
 		e, err := parseLine(strings.TrimSuffix(line, "\n"))
 		if err != nil {

@@ -1,6 +1,7 @@
 package install
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,19 +16,12 @@ import (
 	"github.com/google/go-cmp/cmp"
 
 	"ampoule/artifact"
+	"ampoule/system/systemtest"
 	"ampoule/tree"
 )
 
 // nobody is a user that owns nothing.
 const nobody = 65534
-
-// asRoot skips what only root can set up.
-func asRoot(t *testing.T) {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("giving files to other users needs rights that this user lacks")
-	}
-}
 
 // scene is a root with what a test puts there, and a directory of strangers.
 type scene struct {
@@ -75,7 +69,7 @@ func (s *scene) fifo(name string) {
 }
 
 func (s *scene) give(name string) {
-	asRoot(s.t)
+	systemtest.Root(s.t)
 	s.must(os.Lchown(name, nobody, nobody))
 }
 
@@ -371,7 +365,7 @@ func TestOddRoots(t *testing.T) {
 // A release that others own is not whole: they could change it after it was verified.
 func TestReleaseOfAnotherUserIsReplaced(t *testing.T) {
 	t.Parallel()
-	asRoot(t)
+	systemtest.Root(t)
 	for _, name := range []string{"", "lib", "lib/flask.py", "bin/python"} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -416,7 +410,7 @@ func TestExposedRootIsTold(t *testing.T) {
 	if got := told(t, filepath.Join(open, "web")); got != "" {
 		t.Errorf("below a sticky directory: %q", got)
 	}
-	asRoot(t)
+	systemtest.Root(t)
 	if err := os.Chown(open, nobody, nobody); err != nil {
 		t.Fatal(err)
 	}
@@ -439,7 +433,7 @@ func TestUmask(t *testing.T) {
 		t.Run(mask, func(t *testing.T) {
 			t.Parallel()
 			if mask == "777" {
-				asRoot(t) // others could not write to what they make
+				systemtest.Root(t) // others could not write to what they make
 			}
 			base := tempDir(t)
 			openUp(t, base)
@@ -455,7 +449,7 @@ func TestUmask(t *testing.T) {
 					t.Errorf("verified: %v, %q", err, v.Warnings)
 				}
 			}
-			asRoot(t)
+			systemtest.Root(t)
 			run := exec.Command(filepath.Join(root, "current", "bin", "python3"))
 			run.Dir, run.SysProcAttr = "/", &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: nobody, Gid: nobody}}
 			if out, err := run.CombinedOutput(); err != nil || string(out) != "ran\n" {
@@ -542,16 +536,22 @@ func FuzzParseRecord(f *testing.F) {
 	if err != nil {
 		f.Fatal(err)
 	}
-	want.Version = recordVersion
-	f.Add(encode(f, want.with(sample(f, "one"))))
+	want = want.with(sample(f, "one"))
+	raw, err := want.encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(raw)
+	want.Version = readOnlyVersion
+	f.Add(encode(f, want))
 	f.Add([]byte(`{"ref":"web@` + s.description.Digest + `","digest":"` + s.description.Digest + `","tree":"` + want.Tree + `","entries":{"a":"dir"}}`))
-	f.Add([]byte(`{"version":4}`))
+	f.Add([]byte(`{"version":5}`))
 	f.Fuzz(func(t *testing.T, raw []byte) {
 		r, err := parseRecord(raw, release)
 		if err != nil {
 			return
 		}
-		if !json.Valid(raw) || r.release() != release || !artifact.IsDigest(r.Tree) {
+		if head, _, _ := bytes.Cut(raw, []byte("\n")); !json.Valid(head) || r.release() != release || !artifact.IsDigest(r.Tree) {
 			t.Errorf("accepted %q as %+v", raw, r)
 		}
 		_, _ = r.follow(r.Digest, platform, &checks{})

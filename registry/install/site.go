@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"ampoule/registry"
 	"ampoule/system"
 	"ampoule/tree"
@@ -353,7 +355,7 @@ func (s *site) sweep(ctx context.Context) error {
 		case stagingForm.MatchString(name):
 			err = s.sweepStaging(ctx, name)
 		case isRecord && s.isOrphan(release):
-			err = s.releases.Remove(name)
+			err = errors.Join(ignoreMissing(s.releases.Remove(release+noteSuffix)), s.releases.Remove(name))
 		}
 		if err != nil {
 			return err
@@ -409,7 +411,7 @@ func (s *site) isOrphan(release string) bool {
 	if _, err := s.releases.Lstat(release); !errors.Is(err, fs.ErrNotExist) {
 		return false
 	}
-	_, err := s.readRecord(release)
+	_, err := s.readHead(release)
 	return err == nil
 }
 
@@ -429,13 +431,25 @@ func removeAll(parent *os.Root, name string) error {
 // with what is unfinished.
 func (s *site) place(ctx context.Context, want record, u *unpacker, t *tree.Tree) (repaired bool, err error) {
 	staged, release := path.Join(s.staging, stagedTree), want.release()
-	if err := system.Sync(s.lock); err != nil {
-		return false, fmt.Errorf("syncing %s: %w", s.root, err)
+	var disk errgroup.Group
+	disk.Go(func() error {
+		record, err := s.stageRecord(want)
+		if err != nil {
+			return err
+		}
+		if err := errors.Join(record.Close(), system.Sync(s.lock)); err != nil {
+			return fmt.Errorf("syncing %s: %w", s.root, err)
+		}
+		return nil
+	})
+	stamped := s.content.stampHere(ctx, t.Entries())
+	if err := errors.Join(disk.Wait(), stamped); err != nil {
+		return false, err
 	}
 	if err := s.learn(ctx, staged, u, t); err != nil {
 		return false, err
 	}
-	if err := s.writeRecord(want); err != nil {
+	if err := s.nameRecord(want); err != nil {
 		return false, err
 	}
 	if _, err := s.releases.Lstat(release); err == nil {
@@ -460,15 +474,16 @@ func (s *site) learn(ctx context.Context, staged string, u *unpacker, t *tree.Tr
 		return err
 	}
 	defer func() { _ = dir.Close() }()
-	if err := s.content.keep(ctx, dir, t.Entries()); err != nil {
+	fresh, err := s.content.keep(ctx, dir, t.Entries())
+	if err != nil {
 		return err
 	}
 	for digest, entries := range u.fetched {
-		if err := s.content.learn(digest, entries); err != nil {
+		if err := s.content.learn(digest, entries, u.natives); err != nil {
 			return err
 		}
 	}
-	return s.content.stampAll(t.Entries())
+	return errors.Join(s.content.stampHere(ctx, fresh), s.content.writeStamps())
 }
 
 // copied tells that files could not be shared.

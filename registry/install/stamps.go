@@ -1,13 +1,14 @@
 package install
 
 import (
-	"bytes"
+	"context"
 	"errors"
-	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,24 +24,26 @@ const stampsName = "stamps"
 // stamp is the same, so are the bytes that a program can read. What a disk makes of them by itself
 // it does not tell.
 type stamp struct {
-	inode     uint64
-	size      int64
-	sec, nsec int64
+	inode, size int64
+	sec, nsec   int64
 }
 
 func stampOf(seen system.Look) stamp {
-	return stamp{seen.Inode, seen.Size, seen.Changed.Unix(), int64(seen.Changed.Nanosecond())}
+	return stamp{int64(seen.Inode), seen.Size, seen.Changed.Unix(), int64(seen.Changed.Nanosecond())} //nolint:gosec // it is compared by its bits
 }
 
 // seen looks at content without reading it.
-func (c *content) seen(key string) (system.Look, error) { return seenAt(c.dir, key) }
+func (c *content) seen(key string) (system.Look, error) {
+	seen, err := seenAt(c.dir, key)
+	return seen, c.about("fstatat", key, err)
+}
 
 // about says of an error which content it is about.
 func (c *content) about(op, key string, err error) error {
 	if err == nil {
 		return nil
 	}
-	return &fs.PathError{Op: op, Path: filepath.Join(c.dir.Name(), key), Err: err}
+	return &fs.PathError{Op: op, Path: filepath.Join(c.root.Name(), key), Err: err}
 }
 
 // isPlain reports whether what is seen has the kind, mode, time and owner that content has.
@@ -74,43 +77,61 @@ func parseStamp(line string) (key string, s stamp, ok bool) {
 		return "", s, false
 	}
 	var errs [4]error
-	s.inode, errs[0] = strconv.ParseUint(fields[1], 10, 64)
+	s.inode, errs[0] = strconv.ParseInt(fields[1], 10, 64)
 	s.size, errs[1] = strconv.ParseInt(fields[2], 10, 64)
 	s.sec, errs[2] = strconv.ParseInt(fields[3], 10, 64)
 	s.nsec, errs[3] = strconv.ParseInt(fields[4], 10, 64)
-	return fields[0], s, errors.Join(errs[:]...) == nil && contentForm.MatchString(fields[0])
+	_, ok = keyMode(fields[0])
+	return fields[0], s, ok && errors.Join(errs[:]...) == nil
 }
 
-// stampAll notes how content is seen now that was read or written by this process, or was
-// unchanged, and is linked to all its releases: each link changes the stamp.
-func (c *content) stampAll(entries []tree.Entry) error {
+// stampHere notes how the content of entries is seen now, as far as it is here. It was read or written by this
+// process, or was unchanged, and it has its names in all releases: each of these changes the stamp.
+func (c *content) stampHere(ctx context.Context, entries []tree.Entry) error {
+	if c == nil {
+		return nil
+	}
+	sizes := make(map[string]int64, len(entries))
 	for _, e := range entries {
 		if e.Kind != tree.File {
 			continue
 		}
-		if err := c.stampAgain(contentKey(e), e.Size); err != nil {
-			return err
+		if key := contentKey(e); c.has(key) {
+			sizes[key] = e.Size
 		}
 	}
-	return c.writeStamps()
+	return c.stampAgain(ctx, sizes)
 }
 
-// stampAgain notes how content of a size is seen now.
-func (c *content) stampAgain(key string, size int64) error {
-	seen, err := c.seen(key)
-	if ignoreMissing(err) != nil {
-		return err
-	}
-	if err != nil || seen.Size != size || !c.isPlain(seen, keyMode(key)) {
-		delete(c.stamps, key)
+// stampAgain notes how content is seen now, by its key and its size.
+func (c *content) stampAgain(ctx context.Context, sizes map[string]int64) error {
+	keys := slices.Collect(maps.Keys(sizes))
+	now := make([]stamp, len(keys))
+	err := inParts(ctx, writers(), len(keys), func(from, to int) error {
+		for i := from; i < to; i++ {
+			seen, err := c.seen(keys[i])
+			if ignoreMissing(err) != nil {
+				return err
+			}
+			mode, _ := keyMode(keys[i])
+			if err == nil && seen.Size == sizes[keys[i]] && c.isPlain(seen, mode) {
+				now[i] = stampOf(seen)
+			}
+		}
 		return nil
+	})
+	for i, key := range keys {
+		if now[i] == (stamp{}) {
+			delete(c.stamps, key)
+			continue
+		}
+		c.stamps[key] = now[i]
 	}
-	c.stamps[key] = stampOf(seen)
-	return nil
+	return err
 }
 
 // keeping does what takes names of content away. What was unchanged before still is.
-func (c *content) keeping(do func() error) error {
+func (c *content) keeping(ctx context.Context, do func() error) error {
 	if c == nil {
 		return do()
 	}
@@ -122,10 +143,12 @@ func (c *content) keeping(do func() error) error {
 	if err := do(); err != nil {
 		return err
 	}
+	sizes := make(map[string]int64, len(c.stamps))
 	for key, was := range c.stamps {
-		if err := c.stampAgain(key, was.size); err != nil {
-			return err
-		}
+		sizes[key] = was.size
+	}
+	if err := c.stampAgain(context.WithoutCancel(ctx), sizes); err != nil {
+		return err
 	}
 	return c.writeStamps()
 }
@@ -134,11 +157,15 @@ func (c *content) keeping(do func() error) error {
 // the rest, and what a power loss leaves of it is no such file. On a full disk it is not written: what
 // is there then is of other stamps, and content is read.
 func (c *content) writeStamps() error {
-	var list bytes.Buffer
+	list := make([]byte, 0, len(c.stamps)*128)
 	for key, s := range c.stamps {
-		fmt.Fprintf(&list, "%s %d %d %d %d\n", key, s.inode, s.size, s.sec, s.nsec)
+		list = append(list, key...)
+		for _, n := range []int64{s.inode, s.size, s.sec, s.nsec} {
+			list = strconv.AppendInt(append(list, ' '), n, 10)
+		}
+		list = append(list, '\n')
 	}
-	err := c.putList(stampsName, list.Bytes())
+	err := c.putList(stampsName, list)
 	if isFull(err) {
 		return nil
 	}
@@ -152,7 +179,7 @@ func (c *content) putList(name string, list []byte) error {
 	if err != nil {
 		return err
 	}
-	_, err = f.Write(append([]byte(digestOf(list)+"\n"), list...))
+	_, err = f.Write(withHash(list))
 	if err = errors.Join(err, f.Chmod(0o644), f.Close()); err == nil {
 		err = c.root.Rename(temporary, name)
 	}
@@ -165,20 +192,5 @@ func (c *content) putList(name string, list []byte) error {
 // readList reads what [content.putList] has put in place. It is not ok where that is not there, or is
 // damaged.
 func (c *content) readList(name string) (list string, ok bool) {
-	info, err := c.root.Lstat(name)
-	if err != nil || !info.Mode().IsRegular() || info.Size() > maxRecord || !c.trusts(info) {
-		return "", false
-	}
-	raw, err := readSame(c.root, name, info)
-	if err != nil {
-		return "", false
-	}
-	sum, list, _ := strings.Cut(string(raw), "\n")
-	return list, sum == digestOf([]byte(list))
-}
-
-// keyMode is the mode that content has by its name.
-func keyMode(key string) fs.FileMode {
-	bits, _ := strconv.ParseUint(key[strings.LastIndexByte(key, '-')+1:], 8, 32) // else it is no mode of any file
-	return fs.FileMode(bits)
+	return readHashed(c.root, name, c.trusts)
 }

@@ -88,14 +88,14 @@ func TestStampsAreBelieved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := errors.Join(s.content.stampAgain(filepath.Base(flask), 5), s.content.writeStamps(), s.close()); err != nil {
+	if err := errors.Join(s.content.stampAgain(t.Context(), map[string]int64{filepath.Base(flask): 5}), s.content.writeStamps(), s.close()); err != nil {
 		t.Fatal(err)
 	}
 	mustAdd(t, all[1], root)
 	if _, err := Verify(t.Context(), root, VerifyOptions{Release: all[1].digest(), Platform: platform}); !errors.As(err, new(*VerificationError)) {
 		t.Errorf("verified: %v", err)
 	}
-	if _, err := Activate(t.Context(), root, all[1].digest(), SwitchOptions{Whole: true}); !errors.As(err, new(*VerificationError)) {
+	if _, err := Activate(t.Context(), root, all[1].digest(), SwitchOptions{Care: Whole}); !errors.As(err, new(*VerificationError)) {
 		t.Errorf("activated: %v", err)
 	}
 }

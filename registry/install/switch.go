@@ -10,13 +10,15 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"ampoule/registry"
 	"ampoule/system"
 	"ampoule/tree"
 )
 
 // Activate makes a release that is installed below a root the current one, in one step. The
-// release is compared with its record before: with Whole byte by byte.
+// release is compared with its record before, as Care says.
 //
 // A digest that is not installed is a [*registry.NotFoundError]; a release that is not as its
 // record says is a [*VerificationError]; whatever Allow and Before return is returned as it is. With any
@@ -72,7 +74,10 @@ func (s *site) switchTo(ctx context.Context, digest, op string, o SwitchOptions)
 	}
 	done := Switched{From: digestOfRelease(from), To: s.describe(r), Same: r.release() == from}
 	done.To.Active = true
-	if err := s.compare(ctx, r, o.Whole); err != nil {
+	if o.Care == Skim && !(r.Dated && wasCurrent(events, digest)) {
+		o.Care = Glance
+	}
+	if err := s.compare(ctx, r, o.Care); err != nil {
 		return done, err
 	}
 	if o.Allow != nil {
@@ -85,14 +90,18 @@ func (s *site) switchTo(ctx context.Context, digest, op string, o SwitchOptions)
 		}
 	}
 	if o.Before != nil {
-		if err := o.Before(ctx, done.To.Path); err != nil {
+		if err := o.Before(ctx, s.candidate(r, nil, nil)); err != nil {
 			return done, err
 		}
 	}
 	if done.Same {
 		return done, nil
 	}
-	return done, s.activate(ctx, r.release(), op, o.By)
+	err = s.activate(ctx, r.release(), op, o.By)
+	if err == nil && o.After != nil {
+		o.After(ctx, s.candidate(r, nil, nil))
+	}
+	return done, err
 }
 
 // previous is the last release of a way before its end that is still there.
@@ -105,10 +114,10 @@ func (s *site) previous(way []string) string {
 	return ""
 }
 
-// record reads the record of a release that is there. One that is not is a
+// record reads the head of the record of a release that is there. One that is not is a
 // [*registry.NotFoundError].
 func (s *site) record(release string) (record, error) {
-	r, err := s.readRecord(release)
+	r, err := s.readHead(release)
 	if err == nil {
 		_, err = s.releases.Lstat(release)
 	}
@@ -119,10 +128,19 @@ func (s *site) record(release string) (record, error) {
 }
 
 // compare compares a release with its record.
-func (s *site) compare(ctx context.Context, r record, whole bool) error {
-	if whole {
+func (s *site) compare(ctx context.Context, r record, care Care) error {
+	if care == Whole {
 		v := verification{site: s, options: VerifyOptions{Platform: r.Platform, Release: r.Digest}}
 		_, err := v.run(ctx)
+		return err
+	}
+	if care == Skim {
+		if same, err := s.skim(ctx, r); same || err != nil {
+			return err
+		}
+	}
+	r, err := s.readRecord(r.release())
+	if err != nil {
 		return err
 	}
 	if !r.proves() || digestOf([]byte(r.Files)) != r.Tree {
@@ -133,6 +151,52 @@ func (s *site) compare(ctx context.Context, r record, whole bool) error {
 	}
 	return s.glance(ctx, r)
 }
+
+// skimmers is how many directories are looked at at once.
+const skimmers = 2
+
+// skim reports whether the directories of a release are those of its record, with their modes, owners and
+// times. It stops at the first that is not: something was made there and removed again, or is different,
+// which a glance tells apart.
+func (s *site) skim(ctx context.Context, r record) (same bool, err error) {
+	dirs, err := parseListing(r.dirs)
+	if err != nil {
+		return false, nil //nolint:nilerr // a glance tells it
+	}
+	dir, info, err := openChild(s.releases, r.release(), s.shown(r.release()))
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = dir.Close() }()
+	top, err := dir.Open(".")
+	if err != nil {
+		return false, err
+	}
+	defer func() { _ = top.Close() }() // it was only read
+	if info.Mode() != fs.ModeDir|0o755 || !s.trusts(info) || !info.ModTime().Equal(tree.Time) {
+		return false, nil
+	}
+	group, ctx := errgroup.WithContext(ctx)
+	for i := range skimmers {
+		group.Go(func() error {
+			for n := i; n < len(dirs) && ctx.Err() == nil; n += skimmers {
+				seen, err := seenAt(system.RawOf(top), dirs[n].Path)
+				if err != nil || seen.Mode != fs.ModeDir|dirs[n].Mode || !seen.Written.Equal(tree.Time) || !s.trustsOwner(seen.Owner) {
+					return errDiffers
+				}
+			}
+			return context.Cause(ctx)
+		})
+	}
+	err = group.Wait()
+	if errors.Is(err, errDiffers) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+// errDiffers ends a skim.
+var errDiffers = errors.New("a directory differs")
 
 // glance compares what can be seen of a release without reading its files: which there are,
 // their kinds, modes, times and whole size. It takes milliseconds.
@@ -199,9 +263,9 @@ func (g *glancing) dir(ctx context.Context, dir *os.File, path string) error {
 		return err
 	}
 	for _, name := range names {
-		seen, err := seenAt(dir, name)
+		seen, err := seenAt(system.RawOf(dir), name)
 		if err != nil {
-			return err
+			return pathError("fstatat", path+name, err)
 		}
 		i, known := g.index[path+name]
 		if !known || !g.matches(g.entries[i], seen) {
@@ -214,11 +278,11 @@ func (g *glancing) dir(ctx context.Context, dir *os.File, path string) error {
 		if g.entries[i].Kind != tree.Dir || !seen.Mode.IsDir() {
 			continue
 		}
-		below, err := openAt(dir, name, os.O_RDONLY|system.OnlyDirectory, 0)
+		below, err := openAt(system.RawOf(dir), name, os.O_RDONLY|system.OnlyDirectory, 0)
 		if err != nil {
-			return err
+			return pathError("openat", path+name, err)
 		}
-		if err := g.dir(ctx, below, path+name+"/"); err != nil {
+		if err := g.dir(ctx, os.NewFile(uintptr(below), name), path+name+"/"); err != nil {
 			return err
 		}
 	}
@@ -243,9 +307,13 @@ func (g *glancing) matches(e tree.Entry, seen system.Look) bool {
 
 // describe is what a record says of a release.
 func (s *site) describe(r record) Release {
+	files := r.Entries
+	if r.Version < listedVersion {
+		files = strings.Count(r.Files, "\n")
+	}
 	return Release{
 		Digest: r.Digest, Ref: r.Ref, Platform: r.Platform, Path: s.shown(r.release()), Tree: r.Tree,
-		Files: strings.Count(r.Files, "\n"),
+		Files: files,
 	}
 }
 
@@ -289,7 +357,7 @@ func (s *site) list(ctx context.Context) ([]Release, error) {
 			return nil, err
 		}
 		r := Release{Digest: digestOfRelease(name), Path: s.shown(name)}
-		if kept, err := s.readRecord(name); err == nil {
+		if kept, err := s.readHead(name); err == nil {
 			r = s.describe(kept)
 		} else {
 			r.Broken = err.Error()

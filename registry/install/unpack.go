@@ -3,9 +3,11 @@ package install
 import (
 	"archive/tar"
 	"bufio"
+	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
+	"debug/elf"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -51,6 +53,9 @@ const (
 // is here already is not written at all.
 const maxHeld = 256 << 10
 
+// usualMode is that of a directory that no layer tells of.
+const usualMode = 0o755
+
 // unpacker writes the layers of one tree into a directory. Whatever a layer says,
 // nothing is written outside it, no file twice, and no special file at all.
 type unpacker struct {
@@ -62,11 +67,17 @@ type unpacker struct {
 	// are open.
 	dirs map[string]dirState
 	at   opened
+	// natives are the paths of the ELF files.
+	natives map[string]bool
 	// entries and bytes are what may still be written.
 	entries, bytes int64
 	// known are the entries of each layer that was known and is made of what is here, by its
 	// digest; fetched those of the others.
 	known, fetched map[string][]tree.Entry
+	// listed says that something was known of the layers. If that is wrong, another layer may be what fails.
+	listed bool
+	// fileModes and dirModes are the modes that what is made here gets.
+	fileModes, dirModes modes
 }
 
 // dirState is the mode of a directory. One that no layer tells of has the usual one.
@@ -81,8 +92,9 @@ type attempt struct {
 	// made are the files and links that it made; entries and bytes what it spent.
 	made           []string
 	entries, bytes int64
-	// found is what the layer has.
+	// found is what the layer has; elves are the paths of its ELF files.
 	found  []tree.Entry
+	elves  []string
 	files  opened
 	buffer []byte
 }
@@ -90,36 +102,45 @@ type attempt struct {
 // unpack fetches and unpacks layers, several at a time: apart from directories, no two hold one
 // path. What is known of a layer whose files are all here is taken instead.
 func (u *unpacker) unpack(ctx context.Context, src Source, layers []registry.LayerInfo) error {
-	group, ctx := errgroup.WithContext(ctx)
-	group.SetLimit(downloads)
+	here, others, err := u.reusable(ctx, layers)
+	if err != nil {
+		return fmt.Errorf("looking for layers in %s: %w", contentName, err)
+	}
+	u.known = here.layers
+	group, unpacking := errgroup.WithContext(ctx)
+	group.SetLimit(downloads + 1)
+	group.Go(func() error {
+		if err := u.files(unpacking, here); err != nil {
+			return fmt.Errorf("taking layers from %s: %w", contentName, err)
+		}
+		return nil
+	})
 	// The largest takes the longest.
-	layers = slices.SortedStableFunc(slices.Values(layers), func(a, b registry.LayerInfo) int { return cmp.Compare(b.Size, a.Size) })
-	for _, l := range layers {
-		group.Go(func() error {
-			if done, err := u.reuse(ctx, l); done || err != nil {
-				return err
-			}
-			return u.fetch(ctx, src, l)
-		})
+	slices.SortStableFunc(others, func(a, b registry.LayerInfo) int { return cmp.Compare(b.Size, a.Size) })
+	for _, l := range others {
+		group.Go(func() error { return u.fetch(unpacking, src, l) })
 	}
 	defer u.at.close()
-	if err := group.Wait(); err != nil {
-		return err
-	}
-	return u.finish()
+	return group.Wait()
 }
 
 func newUnpacker(dir *os.Root) *unpacker {
-	return &unpacker{root: dir, at: opened{root: dir}, dirs: map[string]dirState{}, entries: maxEntries, bytes: maxBytes, known: map[string][]tree.Entry{}, fetched: map[string][]tree.Entry{}}
+	return &unpacker{
+		root: dir, at: opened{root: dir}, dirs: map[string]dirState{}, natives: map[string]bool{}, entries: maxEntries, bytes: maxBytes,
+		known: map[string][]tree.Entry{}, fetched: map[string][]tree.Entry{},
+	}
 }
 
 func (u *unpacker) attempt() *attempt { return &attempt{unpacker: u, files: opened{root: u.root}} }
 
 // done notes what a layer has.
-func (a *attempt) done(digest string, layers map[string][]tree.Entry) {
+func (a *attempt) done(digest string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	layers[digest] = append(layers[digest], a.found...)
+	a.fetched[digest] = append(a.fetched[digest], a.found...)
+	for _, p := range a.elves {
+		a.natives[p] = true
+	}
 }
 
 // tree is what was unpacked.
@@ -138,77 +159,6 @@ func (u *unpacker) tree() (*tree.Tree, error) {
 		all = append(all, tree.Entry{Path: name, Kind: tree.Dir, Mode: state.mode})
 	}
 	return tree.Adopt(all)
-}
-
-// reuse makes what is known of a layer of files that are here; it is not done if one of them
-// turns out to be damaged.
-func (u *unpacker) reuse(ctx context.Context, l registry.LayerInfo) (done bool, err error) {
-	entries := u.content.known(l.Digest)
-	if entries == nil {
-		return false, nil
-	}
-	a := u.attempt()
-	err = a.take(ctx, entries)
-	a.files.close()
-	a.done(l.Digest, u.known) // if it is wrong, another layer may be what fails
-	switch {
-	case err == nil:
-		return true, nil
-	case errors.Is(err, errGone):
-		u.drop(l.Digest)
-		return false, errors.Join(u.content.forget(l.Digest), a.undo())
-	}
-	return false, fmt.Errorf("taking layer %s from %s: %w", l.Digest, contentName, err)
-}
-
-// drop takes away what was noted of a layer that was known.
-func (u *unpacker) drop(digest string) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	delete(u.known, digest)
-}
-
-// take makes the entries of a layer that is known.
-func (a *attempt) take(ctx context.Context, entries []tree.Entry) error {
-	if err := a.content.checkAll(ctx, entries); err != nil {
-		return err
-	}
-	for _, e := range entries {
-		if err := context.Cause(ctx); err != nil {
-			return err
-		}
-		if err := a.entry(ctx, e); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-// errGone says that content is not here, or is damaged.
-var errGone = errors.New("it is not here")
-
-// entry makes one entry of a layer that is known.
-func (a *attempt) entry(ctx context.Context, e tree.Entry) error {
-	if err := checkName(e.Path); err != nil {
-		return err
-	}
-	if err := a.spend(0); err != nil {
-		return err
-	}
-	if e.Kind == tree.Dir {
-		return a.dir(e.Path, e.Mode)
-	}
-	if err := a.parents(path.Dir(e.Path)); err != nil {
-		return err
-	}
-	if e.Kind == tree.Symlink {
-		return a.link(e.Path, e.Link)
-	}
-	shared, err := a.share(ctx, e)
-	if err == nil && !shared {
-		err = errGone
-	}
-	return err
 }
 
 // share makes a file of content that is here.
@@ -240,7 +190,7 @@ func (u *unpacker) fetch(ctx context.Context, src Source, l registry.LayerInfo) 
 		switch {
 		case err == nil:
 			a.files.close()
-			a.done(l.Digest, u.fetched)
+			a.done(l.Digest)
 			return nil
 		case isRefusal(err):
 			err = &VerificationError{What: "layer " + l.Digest, Err: err}
@@ -402,11 +352,12 @@ func (a *attempt) link(name, target string) error {
 	if err != nil {
 		return err
 	}
-	if err := retried(func() error { return system.SymlinkAt(target, dir, base) }); err != nil {
-		return &fs.PathError{Op: "symlinkat", Path: name, Err: err}
+	e := tree.Entry{Path: name, Kind: tree.Symlink, Mode: 0o777, Link: target}
+	if err := makeLink(dir, base, e); err != nil {
+		return err
 	}
-	a.note(tree.Entry{Path: name, Kind: tree.Symlink, Mode: 0o777, Link: target})
-	return setTime(dir, base)
+	a.note(e)
+	return nil
 }
 
 // place returns where a member goes, relative to the tree's root; nothing for the
@@ -520,14 +471,24 @@ func (u *unpacker) mkdirAll(dir string) error {
 	if err != nil {
 		return err
 	}
-	err = retried(func() error { return system.MakeDirAt(at, name, 0o700) })
+	if err := u.makeDir(at, name, dir); err != nil {
+		return err
+	}
+	u.dirs[dir] = dirState{mode: usualMode}
+	return nil
+}
+
+// makeDir makes one directory with the usual mode, as far as it comes out; nobody else can look into the
+// staging directory.
+func (u *unpacker) makeDir(at system.Raw, name, dir string) error {
+	err := retried(func() error { return system.MakeDirAt(at, name, usualMode) })
 	if errors.Is(err, fs.ErrExist) {
 		return refuse("%q is there as something else than a directory", dir)
 	}
 	if err != nil {
-		return &fs.PathError{Op: "mkdirat", Path: dir, Err: err}
+		return pathError("mkdirat", dir, err)
 	}
-	u.dirs[dir] = dirState{mode: 0o755}
+	u.dirModes.same(usualMode, func() (system.Look, error) { return seenAt(at, name) })
 	return nil
 }
 
@@ -559,15 +520,30 @@ func (a *attempt) file(ctx context.Context, e tree.Entry, content io.Reader) err
 	if _, err := io.ReadFull(content, data); err != nil {
 		return tarReadError(err)
 	}
+	if isELF(data) {
+		a.elves = append(a.elves, e.Path)
+	}
 	sum := sha256.Sum256(data)
 	e.SHA256 = hex.EncodeToString(sum[:])
 	if shared, err := a.share(ctx, e); shared || err != nil {
 		return err
 	}
-	return a.write(e, func(f *os.File) error {
+	return a.write(e, func(f system.Raw) error {
 		_, err := f.Write(data)
 		return err
 	})
+}
+
+// isELF reports whether a file that begins so is an ELF file.
+func isELF(start []byte) bool { return bytes.HasPrefix(start, []byte(elf.ELFMAG)) }
+
+// head keeps how what is written begins.
+type head []byte
+
+// Write implements [io.Writer].
+func (h *head) Write(p []byte) (int, error) {
+	*h = append(*h, p[:min(len(p), len(elf.ELFMAG)-len(*h))]...)
+	return len(p), nil
 }
 
 // large writes a file that is not held in memory. If its content turns out to be here, that takes
@@ -577,12 +553,16 @@ func (a *attempt) large(ctx context.Context, e tree.Entry, content io.Reader) er
 	if a.buffer == nil {
 		a.buffer = make([]byte, maxHeld)
 	}
-	err := a.write(e, func(f *os.File) error {
-		_, err := io.CopyBuffer(io.MultiWriter(onlyWriter{f}, h), content, a.buffer)
+	var start head
+	err := a.write(e, func(f system.Raw) error {
+		_, err := io.CopyBuffer(io.MultiWriter(f, h, &start), content, a.buffer)
 		return err
 	})
 	if err != nil {
 		return tarReadError(err)
+	}
+	if isELF(start) {
+		a.elves = append(a.elves, e.Path)
 	}
 	last := &a.found[len(a.found)-1]
 	last.SHA256 = hex.EncodeToString(h.Sum(nil))
@@ -607,20 +587,17 @@ func (a *attempt) replace(ctx context.Context, e tree.Entry) error {
 	return a.content.put(a.content.dir, contentKey(e), dir, name, e)
 }
 
-// onlyWriter hides what a file can do beside writing: nothing is read behind the hash's back.
-type onlyWriter struct{ io.Writer }
-
 // write makes a file.
-func (a *attempt) write(e tree.Entry, fill func(*os.File) error) error {
+func (a *attempt) write(e tree.Entry, fill func(system.Raw) error) error {
 	dir, name, err := a.files.parent(e.Path)
 	if err != nil {
 		return err
 	}
-	err = writeFile(dir, name, onDisk(e.Mode), fill)
+	err = writeFile(dir, name, onDisk(e.Mode), &a.fileModes, fill)
 	if !errors.Is(err, fs.ErrExist) {
 		a.note(e)
 	}
-	return err
+	return pathError("writing", e.Path, err)
 }
 
 // tarReadError keeps faults of the disk apart from those of the tar.
@@ -631,20 +608,30 @@ func tarReadError(err error) error {
 	return err
 }
 
-// finish gives directories their modes, and the time that everything has, the deepest first.
-func (u *unpacker) finish() error {
-	for _, name := range slices.Backward(slices.Sorted(maps.Keys(u.dirs))) {
-		at, base, err := u.at.parent(name)
-		if err != nil {
-			return err
-		}
-		if err := setTime(at, base); err != nil {
-			return err
-		}
-		mode := uint32(u.dirs[name].mode)
-		if err := retried(func() error { return system.SetModeAt(at, base, mode) }); err != nil {
-			return &fs.PathError{Op: "fchmodat", Path: name, Err: err}
-		}
+// finish gives directories their modes, and the time that everything has.
+func (u *unpacker) finish(ctx context.Context) error {
+	top, err := u.root.Open(".")
+	if err != nil {
+		return err
 	}
-	return nil
+	defer func() { _ = top.Close() }() // nothing is written through it
+	at := system.RawOf(top)
+	// The deepest come first: a mode may close what is below.
+	names := slices.SortedFunc(maps.Keys(u.dirs), func(a, b string) int { return cmp.Compare(b, a) })
+	err = inParts(ctx, writers(), len(names), func(from, to int) error {
+		for _, name := range names[from:to] {
+			if err := setTime(at, name); err != nil {
+				return pathError("utimensat", name, err)
+			}
+		}
+		return nil
+	})
+	for _, name := range names {
+		mode := u.dirs[name].mode
+		if err != nil || mode == usualMode && u.dirModes.same(mode, nil) {
+			continue
+		}
+		err = pathError("fchmodat", name, retried(func() error { return system.SetModeAt(at, name, uint32(mode)) }))
+	}
+	return errors.Join(err, u.root.Chtimes(".", tree.Time, tree.Time))
 }

@@ -2,7 +2,6 @@ package install
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"maps"
 	"os"
@@ -33,7 +32,8 @@ func newTampered(t *testing.T) *tampered {
 	x := &tampered{scene: s, release: done.Release}
 	raw, err := os.ReadFile(done.Release + ".json")
 	s.must(err)
-	s.must(json.Unmarshal(raw, &x.record))
+	x.record, err = parseRecord(raw, filepath.Base(done.Release))
+	s.must(err)
 	return x
 }
 
@@ -43,7 +43,17 @@ func (x *tampered) write(name, content string) {
 }
 
 // save writes the record as it is now.
-func (x *tampered) save() { x.file(x.release+".json", string(encode(x.t, x.record))) }
+func (x *tampered) save() { x.file(x.release+".json", x.written()) }
+
+// written is the record as its version writes it.
+func (x *tampered) written() string {
+	if x.record.Version < listedVersion {
+		return string(encode(x.t, x.record))
+	}
+	raw, err := x.record.encode()
+	x.must(err)
+	return string(raw)
+}
 
 // thaw gives the files the modes that they have in the artifact, as earlier versions left them.
 func (x *tampered) thaw() {
@@ -156,8 +166,9 @@ var tamperings = map[string]struct {
 	}, "its tree is", nil},
 	"no record":             {func(x *tampered) { x.must(os.Remove(x.release + ".json")) }, "nothing says what it must be", nil},
 	"a record of rubbish":   {func(x *tampered) { x.file(x.release+".json", "rubbish") }, "is not a record", nil},
-	"a record with more":    {func(x *tampered) { x.file(x.release+".json", string(encode(x.t, x.record))+"{}") }, "is not a record", nil},
-	"a record of tomorrow":  {func(x *tampered) { x.file(x.release+".json", `{"version":4}`) }, "newer version", nil},
+	"a record with more":    {func(x *tampered) { x.file(x.release+".json", strings.Replace(x.written(), "\n", "{}\n", 1)) }, "is not a record", nil},
+	"a record of tomorrow":  {func(x *tampered) { x.file(x.release+".json", `{"version":5}`) }, "newer version", nil},
+	"a record without list": {func(x *tampered) { x.file(x.release+".json", strings.Split(x.written(), "\n")[0]) }, "is not a record", nil},
 	"a record without end":  {func(x *tampered) { x.must(os.Truncate(x.release+".json", maxRecord+1)) }, "is not a record", nil},
 	"a record that is cut":  {func(x *tampered) { x.must(os.Truncate(x.release+".json", 100)) }, "is not a record", nil},
 	"a record that is FIFO": {func(x *tampered) { x.must(os.Remove(x.release + ".json")); x.fifo(x.release + ".json") }, "is not a record", nil},

@@ -394,6 +394,8 @@ the artifact itself is in the registry, Ampoule finds it by its key, and does no
 *gate and publication* is what gating and publishing the ` + "`quickstart`" + ` recipe takes, divided by what the program of an earlier commit takes in the
 same run (` + "`measure gate`" + `). pip is told to take no published wheel, so it also compiles what only building takes, for each wheel anew; Ampoule takes of that
 what is pure as it is published, and compiles the rest once. Ampoule builds wheels at the same time, pip one after another.
+*sdists* (` + "`measure sdists`" + `) is the time in which Ampoule makes the wheels of that recipe's sdists, in sandboxes that are sealed, divided by that of
+` + "`pip wheel`" + `, which compiles them one after another, with the same interpreter, the same toolchain and everything downloaded before.
 
 | figure | value | limit | holds | of | cores | day |
 |---|--:|--:|---|---|--:|---|

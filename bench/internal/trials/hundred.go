@@ -14,11 +14,9 @@ import (
 //go:embed hundred.txt
 var hundredRequirements string
 
-// The distribution that changes in the next release, and its versions.
-const (
-	changedBefore = "requests==2.32.4"
-	changedAfter  = "requests==2.32.5"
-)
+// nextRelease replaces the distributions that change in the next release: a small one and a large one, which together
+// have a twentieth of the artifact's bytes.
+var nextRelease = []string{"requests==2.32.4", "requests==2.32.5", "networkx==3.7", "networkx==3.5"}
 
 // hundredRecipe is the recipe of an artifact of about a hundred distributions.
 const hundredRecipe = `apiVersion: ampoule/v1
@@ -36,7 +34,7 @@ test:
   imports: [requests]
 `
 
-// hundred builds an artifact of about a hundred distributions, and another one of which one has changed. It
+// hundred builds an artifact of about a hundred distributions, and another one of which two have changed. It
 // returns their references. What a store has already is not built again.
 func (t *Trials) hundred(ctx context.Context, work, store string) (refs []string, err error) {
 	dir := filepath.Join(work, "hundred")
@@ -46,12 +44,11 @@ func (t *Trials) hundred(ctx context.Context, work, store string) (refs []string
 	if err := os.WriteFile(filepath.Join(dir, recipeFile), []byte(hundredRecipe), 0o644); err != nil { //nolint:gosec // it is a recipe
 		return nil, err
 	}
-	for _, changed := range []string{changedBefore, changedAfter} {
-		text := strings.Replace(hundredRequirements, changedBefore, changed, 1)
+	for _, text := range []string{hundredRequirements, strings.NewReplacer(nextRelease...).Replace(hundredRequirements)} {
 		if err := os.WriteFile(filepath.Join(dir, "requirements.txt"), []byte(text), 0o644); err != nil { //nolint:gosec // so are requirements
 			return nil, err
 		}
-		t.Say("building about a hundred distributions with %s", changed)
+		t.Say("building about a hundred distributions")
 		if _, err := t.lock(ctx, store, dir); err != nil {
 			return nil, err
 		}

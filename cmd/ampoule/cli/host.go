@@ -150,7 +150,7 @@ release.`,
 		Args:    usage(cobra.ExactArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.switches(cmd.Context(), root, func(ctx context.Context, o install.SwitchOptions) (install.Switched, error) {
-				o.Whole, o.Before = !glance, s.before
+				o.Care, o.Before = care(!glance, install.Glance), s.before
 				return install.Activate(ctx, root, args[0], o)
 			})
 		},
@@ -169,15 +169,17 @@ func newHostRollback(s *Session) *cobra.Command {
 		Short: "Goes back to the release that was active before",
 		Long: `Rollback switches DIR/current back to the release that was active before the active one, or to
 DIGEST. Called again, it goes back further. It waits for no installation, asks no registry, and
-needs room for one link. Kinds, modes, times and sizes of the release's files are compared before
-the switch; with --whole every byte is. The machine's policy is asked by what was kept.
+needs room for one link. The times of the release's directories are compared before the switch:
+they tell of files that came, went or were replaced. If one differs, kinds, modes, times and sizes
+of all files are compared; with --whole every byte is. The machine's policy is asked by what was
+kept.
 
 The result is the path of the release.`,
 		Example: "  ampoule host rollback --root /opt/web",
 		Args:    usage(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return s.switches(cmd.Context(), root, func(ctx context.Context, o install.SwitchOptions) (install.Switched, error) {
-				o.Whole = whole
+				o.Care, o.After = care(whole, install.Skim), s.after
 				return install.Rollback(ctx, root, strings.Join(args, ""), o)
 			})
 		},
@@ -186,6 +188,14 @@ The result is the path of the release.`,
 	cmd.Flags().BoolVar(&whole, "whole", false, "read every file before")
 	rootFlag(cmd, &root)
 	return cmd
+}
+
+// care is how closely a release is looked at.
+func care(whole bool, less install.Care) install.Care {
+	if whole {
+		return install.Whole
+	}
+	return less
 }
 
 // switches does a switch that the machine's policy allows, and prints it.

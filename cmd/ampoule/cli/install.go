@@ -131,8 +131,8 @@ func Install(ctx context.Context, s *Session, src install.Source, ref string, o 
 }
 
 // before looks whether a release will run here before it becomes the current one.
-func (s *Session) before(ctx context.Context, release string) error {
-	r, err := s.checkHere(ctx, release, install.Hashes(release))
+func (s *Session) before(ctx context.Context, c install.Candidate) error {
+	r, _, err := s.lookAt(ctx, c)
 	if err != nil {
 		return err
 	}
@@ -142,6 +142,18 @@ func (s *Session) before(ctx context.Context, release string) error {
 		}
 	}
 	return r.Err()
+}
+
+// after tells what keeps a release from running here that has become the current one, if nobody has looked
+// since the machine is as it is.
+func (s *Session) after(ctx context.Context, c install.Candidate) {
+	r, known, err := s.lookAt(ctx, c)
+	if err == nil && !known {
+		err = r.Err()
+	}
+	if err != nil {
+		s.warn("it is active, and may not run: %v", err)
+	}
 }
 
 // verified is what was compared, as JSON.

@@ -2,11 +2,13 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -55,7 +57,11 @@ interpreter in ROOT that could. "ampoule install" looks at the same before it sw
 
 // Preflight writes whether a tree will run on this machine.
 func Preflight(ctx context.Context, s *Session, root string) error {
-	r, err := s.checkHere(ctx, root, nil)
+	m, abs, err := s.machine(root)
+	if err != nil {
+		return err
+	}
+	r, err := preflight.Check(ctx, m, abs)
 	if err != nil {
 		return err
 	}
@@ -85,8 +91,8 @@ func preflightRef(ctx context.Context, s *Session, src install.Source, ref strin
 	var report *preflight.Report
 	_, err = install.Install(ctx, src, ref, install.Options{
 		Root: dir, Platform: "linux/" + runtime.GOARCH,
-		Before: func(ctx context.Context, release string) (err error) {
-			if report, err = s.checkHere(ctx, release, install.Hashes(release)); err == nil {
+		Before: func(ctx context.Context, c install.Candidate) (err error) {
+			if report, _, err = s.lookAt(ctx, c); err == nil {
 				err = errLooked
 			}
 			return err
@@ -102,18 +108,95 @@ func preflightRef(ctx context.Context, s *Session, src install.Source, ref strin
 	return report.Err()
 }
 
-// checkHere looks at a tree on this machine. The hashes of its files, by their paths below it, are
-// those that were verified a moment before; nil where none were.
-func (s *Session) checkHere(ctx context.Context, root string, hashes map[string]string) (*preflight.Report, error) {
-	abs, err := filepath.Abs(root)
+// machine is this one, and the absolute path of a tree on it.
+func (s *Session) machine(root string) (m preflight.Machine, abs string, err error) {
+	if abs, err = filepath.Abs(root); err != nil {
+		return m, "", fmt.Errorf("looking at %s: %w", root, err)
+	}
+	return preflight.Machine{Files: survey.Machine("/"), Env: s.Environ, CPU: cpuLevel()}, abs, nil
+}
+
+// looked is what is remembered of a look at this machine, beside the release that it was for.
+type looked struct {
+	// Machine is [preflight.Machine.Fingerprint]'s, Asking [preflight.Asking]'s; the latter is empty where it is
+	// not known.
+	Machine string           `json:"machine"`
+	Asking  string           `json:"asking"`
+	Natives []preflight.Item `json:"natives"`
+}
+
+// lookAt looks whether a release will run on this machine. What its native code asks is remembered as long as
+// the machine is the same: known says that it was.
+func (s *Session) lookAt(ctx context.Context, c install.Candidate) (r *preflight.Report, known bool, err error) {
+	m, abs, err := s.machine(c.Path)
 	if err != nil {
-		return nil, fmt.Errorf("looking at %s: %w", root, err)
+		return nil, false, err
 	}
-	known := make(map[string]string, len(hashes))
-	for p, sum := range hashes {
-		known[strings.TrimPrefix(abs, "/")+"/"+p] = sum
+	now := looked{Machine: m.Fingerprint(thisVersion().String())}
+	var was looked
+	if json.Unmarshal(c.Note(), &was) == nil && was.Machine == now.Machine {
+		return preflight.Complete(m, abs, was.Natives), true, nil
 	}
-	return preflight.Check(ctx, preflight.Machine{Files: survey.Machine("/"), Env: s.Environ, CPU: cpuLevel(), Hashes: known}, abs)
+	if c.Natives != nil {
+		now.Asking = preflight.Asking(c.Tree(), c.Natives)
+	}
+	now.Natives, known = now.ofOthers(c)
+	if !known {
+		m.Known = knownOf(c, abs)
+		if now.Natives, err = preflight.CheckNatives(ctx, m, abs); err != nil {
+			return nil, false, err
+		}
+	}
+	note, err := json.Marshal(now)
+	if err == nil {
+		err = c.WriteNote(note)
+	}
+	if err != nil {
+		s.note("what this machine has for %s is not remembered: %v", c.Path, err)
+	}
+	return preflight.Complete(m, abs, now.Natives), known, nil
+}
+
+// ofOthers is what was found on the same machine of a release that asks the same of it, if nothing was
+// wrong.
+func (now looked) ofOthers(c install.Candidate) ([]preflight.Item, bool) {
+	if now.Asking == "" {
+		return nil, false
+	}
+	for _, note := range c.NotesOfOthers() {
+		var was looked
+		if json.Unmarshal(note, &was) == nil && was.Machine == now.Machine && was.Asking == now.Asking && !slices.ContainsFunc(was.Natives, isWrong) {
+			return was.Natives, true
+		}
+	}
+	return nil, false
+}
+
+func isWrong(i preflight.Item) bool { return i.State != preflight.Good }
+
+// knownOf is what is known of a release's files, by their paths on this machine.
+func knownOf(c install.Candidate, abs string) survey.Known {
+	t := c.Tree()
+	if t == nil {
+		return survey.Known{}
+	}
+	below := func(p string) (string, bool) { return strings.CutPrefix(p, strings.TrimPrefix(abs, "/")+"/") }
+	known := survey.Known{Hash: func(p string) string {
+		rel, ok := below(p)
+		if !ok {
+			return ""
+		}
+		e, _ := t.Lookup(rel)
+		return e.SHA256
+	}}
+	if c.Natives != nil {
+		pure := preflight.Pure(t, c.Natives)
+		known.Skip = func(p string) bool {
+			rel, ok := below(p)
+			return ok && pure[rel]
+		}
+	}
+	return known
 }
 
 // cpuLevel is the x86-64 level of this machine's processor (x86-64 psABI, "Micro-Architecture
