@@ -60,6 +60,26 @@ func pages() []shown {
 	}
 }
 
+// visitors opens pages as whoever sees them: somebody of a service with examples, somebody of one with nothing,
+// and for the login nobody yet.
+func visitors(t *testing.T, l look) func(p shown) *window {
+	t.Helper()
+	full, empty, nobody := open(t, webtest.Example(), l), open(t, webtest.Empty(), l), open(t, webtest.Example(), l)
+	full.login(webtest.TokenAll)
+	empty.login(webtest.TokenAll)
+	return func(p shown) *window {
+		w := full
+		switch {
+		case p.empty:
+			w = empty
+		case p.path == "/login":
+			w = nobody
+		}
+		w.at(p.path)
+		return w
+	}
+}
+
 // axe is the program that looks for what keeps people from using a page.
 func axe(t *testing.T) string {
 	t.Helper()
@@ -86,15 +106,9 @@ func TestEverybodyCanUse(t *testing.T) {
 	for _, l := range looks {
 		t.Run(l.String(), func(t *testing.T) {
 			t.Parallel()
-			full, empty := open(t, webtest.Example(), l), open(t, webtest.Empty(), l)
-			full.login(webtest.TokenAll)
-			empty.login(webtest.TokenAll)
+			at := visitors(t, l)
 			for _, p := range pages() {
-				w := full
-				if p.empty {
-					w = empty
-				}
-				w.at(p.path)
+				w := at(p)
 				if over := ask[int](w, `document.scrollingElement.scrollWidth - window.innerWidth`); over > 0 {
 					t.Errorf("%s: %d pixels wider than the window", p.name, over)
 				}
@@ -122,15 +136,9 @@ var inDocs = map[string]look{"log": looks[1], "channel": looks[1], "build-failed
 // for the docs.
 func TestPictures(t *testing.T) {
 	for _, l := range looks {
-		full, empty := open(t, webtest.Example(), l), open(t, webtest.Empty(), l)
-		full.login(webtest.TokenAll)
-		empty.login(webtest.TokenAll)
+		at := visitors(t, l)
 		for _, p := range pages() {
-			w := full
-			if p.empty {
-				w = empty
-			}
-			w.at(p.path)
+			w := at(p)
 			data, err := small(w.picture(l))
 			if err != nil {
 				t.Fatal(err)

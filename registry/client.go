@@ -138,9 +138,6 @@ func foreignAccess(host string, silence time.Duration, backoff remote.Backoff) (
 	return accessBy(remote.DefaultTransport, host, silence, backoff, asDocker())
 }
 
-// asDocker asks registries as Docker's configuration says.
-func asDocker() remote.Option { return remote.WithAuthFromKeychain(authn.DefaultKeychain) }
-
 // accessBy reaches a registry by a transport, as somebody.
 func accessBy(by http.RoundTripper, host string, silence time.Duration, backoff remote.Backoff, who remote.Option) (*access, error) {
 	p := &patient{next: watched.Transport{Next: loopbackHTTP{by}}, silence: silence}

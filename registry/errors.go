@@ -140,6 +140,13 @@ func (*RemoteError) Kind() faults.Kind { return faults.Remote }
 // Unwrap returns the cause.
 func (e *RemoteError) Unwrap() error { return e.Err }
 
+// Lasts reports whether the registry will not answer otherwise later: see [faults.Passes].
+func (e *RemoteError) Lasts() bool {
+	var status *transport.Error
+	var stripped *StrippedError
+	return errors.As(e.Err, &stripped) || errors.As(e.Err, &status) && faults.StatusLasts(status.StatusCode)
+}
+
 // Hint says what usually helps; it may be empty.
 func (e *RemoteError) Hint() string {
 	var status *transport.Error

@@ -18,6 +18,7 @@ import (
 	"github.com/google/go-containerregistry/pkg/v1/remote/transport"
 
 	"ampoule/artifact"
+	"ampoule/faults"
 	"ampoule/registry"
 	"ampoule/tree"
 )
@@ -174,6 +175,9 @@ func TestPublishingFails(t *testing.T) {
 			if !errors.As(err, &remote) || !c.is(err) || !strings.Contains(remote.Hint(), c.hint) {
 				t.Fatalf("got %v (%#v), hint %q", err, err, remote.Hint())
 			}
+			if want := name != "denies"; faults.Passes(err) != want {
+				t.Errorf("it may pass: %t, want %t", !want, want)
+			}
 			whole := &server{t: t, address: "127.0.0.1:0", content: s.content}
 			whole.start()
 			defer whole.stop()
@@ -202,7 +206,7 @@ func TestPublishingRefused(t *testing.T) {
 	a, _ := sample(t, key("1"), "x")
 	_, err := s.open(t).Publish(t.Context(), a)
 	var remote *registry.RemoteError
-	if !errors.As(err, &remote) || !errors.Is(err, syscall.ECONNREFUSED) || remote.Hint() == "" {
+	if !errors.As(err, &remote) || !errors.Is(err, syscall.ECONNREFUSED) || remote.Hint() == "" || !faults.Passes(err) {
 		t.Fatalf("got %v", err)
 	}
 	s.start()

@@ -97,6 +97,9 @@ func (e *StrippedError) Error() string {
 // Kind says whose fault it is.
 func (*StrippedError) Kind() faults.Kind { return faults.Remote }
 
+// Lasts says that the registry is none for this: see [faults.Passes].
+func (*StrippedError) Lasts() bool { return true }
+
 // Hint says what to do.
 func (*StrippedError) Hint() string {
 	return "use a registry that keeps referrers, or at least tags; an artifact is not put where its evidence would be missing"

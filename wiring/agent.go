@@ -31,7 +31,7 @@ type AgentOptions struct {
 	// Platform is OS/ARCH.
 	Platform string
 	// Before looks whether a release will run on this machine; its error refuses it.
-	Before func(ctx context.Context, release string) error
+	Before func(ctx context.Context, c install.Candidate) error
 	// Environ is the environment of programs, as os.Environ has it.
 	Environ []string
 	// Tell is told what happens, for people.

@@ -23,6 +23,9 @@ type Publisher struct {
 	Signing *Signing
 	// Claim is asked before a key names an artifact: see [registry.Packed]; may be nil.
 	Claim func(ctx context.Context, digest string) error
+
+	// witness is told of what is published, before it can be found; may be nil.
+	witness func(b built, digest string) error
 }
 
 var (
@@ -84,10 +87,20 @@ type prepared struct {
 // Publish implements [builder.Prepared].
 func (p prepared) Publish(ctx context.Context, verdict []byte, provenance artifact.Provenance) (string, error) {
 	packed := p.packed.WithVerdict(verdict)
-	packed.Evidence = p.publisher.Signing.evidence(built{p.artifact.Name, provenance, verdict, p.artifact.SBOM})
+	packed.Evidence = p.publisher.evidence(built{p.artifact.Name, provenance, verdict, p.artifact.SBOM})
 	packed.Claim = p.publisher.Claim
 	published, err := p.publisher.Registry.Publish(ctx, packed)
 	return published.Digest, err
+}
+
+// evidence is what is signed of what is published, and has the witness told of it; nil where nobody wants it.
+func (p Publisher) evidence(b built) func(ctx context.Context, repository, digest string) ([]registry.Evidence, error) {
+	if p.witness == nil {
+		return p.Signing.evidence(b)
+	}
+	return func(_ context.Context, _, digest string) ([]registry.Evidence, error) {
+		return nil, p.witness(b, digest)
+	}
 }
 
 // Close implements [builder.Prepared].
@@ -124,7 +137,7 @@ func (p Publisher) PublishGroup(ctx context.Context, g artifact.Group) (_ string
 	if err != nil {
 		return "", err
 	}
-	packed.Evidence = p.Signing.evidence(built{g.Repository + " with group " + g.Record.Name, g.Provenance, g.Verdict, g.SBOM})
+	packed.Evidence = p.evidence(built{g.Repository + " with group " + g.Record.Name, g.Provenance, g.Verdict, g.SBOM})
 	return p.Registry.PublishGroup(ctx, packed)
 }
 

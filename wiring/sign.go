@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"slices"
 	"time"
 
 	"ampoule/artifact"
@@ -83,11 +84,15 @@ func (p *Parts) SignWith(s *Signing) { p.signing = s }
 // Publisher publishes to the place's registry, and signs as [Parts.SignWith] has it.
 func (p *Parts) Publisher() (Publisher, error) {
 	reg, err := p.Registry()
-	return p.publisher(reg), err
+	return p.publisher(reg, Order{}), err
 }
 
-func (p *Parts) publisher(reg *registry.Registry) Publisher {
-	return Publisher{Registry: reg, Store: p.Store, Signing: p.signing}
+func (p *Parts) publisher(reg *registry.Registry, o Order) Publisher {
+	published := Publisher{Registry: reg, Store: p.Store, Signing: p.signing, Claim: o.Claim}
+	if o.Unsigned {
+		published.Signing = nil
+	}
+	return published
 }
 
 // built is what was just built, and is signed: an artifact or a dependency group.
@@ -118,6 +123,18 @@ func (s *Signing) evidence(b built) func(ctx context.Context, repository, digest
 		})
 		return made, nil
 	}
+}
+
+// Signed reports whether the key has signed what has a digest, in the form that is wanted, by what was found
+// beside it.
+func (s *Signing) Signed(found []registry.Evidence, digest string) bool {
+	return slices.ContainsFunc(found, func(raw registry.Evidence) bool {
+		item, err := evidence.Parse(raw)
+		if raw.Err != nil || err != nil || (raw.Kind == registry.Bundle) != (s.Form == evidence.Bundles) {
+			return false
+		}
+		return item.PredicateType == evidence.SignatureType && item.Subject(digest) && item.Signed(s.By.Public())
+	})
 }
 
 // claims are what a build key says of what was built beside that it has signed it.

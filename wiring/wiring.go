@@ -9,7 +9,6 @@ package wiring
 import (
 	"context"
 	"errors"
-	"io"
 
 	"ampoule/builder"
 	"ampoule/builder/fetch"
@@ -92,12 +91,20 @@ func (p *Parts) Reference(name, digest string) string {
 // Builder makes a builder over all parts, for one call: what it learns of sources it
 // remembers as long as it lives.
 func (p *Parts) Builder(inputs config.Inputs) (*builder.Builder, error) {
-	return p.BuilderClaiming(inputs, nil)
+	return p.BuilderFor(inputs, Order{})
 }
 
-// BuilderClaiming is as Builder. Before the registry has a key name what was built, claim is
-// asked: who keeps count of builds elsewhere decides there which one counts.
-func (p *Parts) BuilderClaiming(inputs config.Inputs, claim func(ctx context.Context, digest string) error) (*builder.Builder, error) {
+// Order is what somebody wants of a build for whom this place builds.
+type Order struct {
+	// Claim is asked before the registry has a key name what was built: who keeps count of builds
+	// elsewhere decides there which one counts. It may be nil.
+	Claim func(ctx context.Context, digest string) error
+	// Unsigned says that what is built is not signed, whatever [Parts.SignWith] has.
+	Unsigned bool
+}
+
+// BuilderFor is as Builder, for an order.
+func (p *Parts) BuilderFor(inputs config.Inputs, o Order) (*builder.Builder, error) {
 	kept, err := keepers(inputs.Kept)
 	if err != nil {
 		return nil, err
@@ -113,8 +120,7 @@ func (p *Parts) BuilderClaiming(inputs config.Inputs, claim func(ctx context.Con
 	fetcher := fetch.New(p.Store, fetch.Config{
 		Sources: inputs.Sources, Keepers: kept, Profiles: profiles.Shipped{}, Environ: inputs.Environ, Network: p.place.Network,
 	})
-	published := p.publisher(reg)
-	published.Claim = claim
+	published := p.publisher(reg, o)
 	return builder.New(builder.Dependencies{
 		Store: p.Store, Fetch: fetcher, Sandboxes: p.Sandboxes, Publisher: published, Bases: published,
 		Environ: inputs.Environ, Caches: caches,
@@ -141,14 +147,4 @@ func (p *Parts) registryFor(kept []fetch.Keeper) (*registry.Registry, error) {
 // sets.
 func (p *Parts) Index(inputs config.Inputs) *fetch.Fetcher {
 	return fetch.New(p.Store, fetch.Config{Sources: inputs.Sources, Environ: inputs.Environ, Network: p.place.Network})
-}
-
-// OwnRegistry is what a second build publishes to: the registry of its own store.
-func OwnRegistry(st *store.Store) (builder.Publisher, io.Closer, error) {
-	own := embedded.Open(st.Dir(store.Registry))
-	reg, err := registry.Local(own)
-	if err != nil {
-		return nil, nil, err
-	}
-	return Publisher{Registry: reg, Store: st}, own, nil
 }

@@ -215,6 +215,45 @@ func TestIdenticalSubmissions(t *testing.T) {
 	}
 }
 
+// Archives of one recipe's name, with members of the same names and other contents, are builds of their
+// own, also if all come at once.
+func TestSameNamesOtherContents(t *testing.T) {
+	t.Parallel()
+	r := newRig(t, nil)
+	secret := r.token("ci", "build:*")
+	archives := [][]byte{quickstart(t, false), packed(t, "quickstart", false, "[flask, --version]", "[flask, --help]")}
+	keys := make([]sync.Map, len(archives))
+	var all sync.WaitGroup
+	for range 20 {
+		for i, archive := range archives {
+			all.Go(func() {
+				resp, body := r.do(http.MethodPost, "/v1/builds", secret, bytes.NewReader(archive), asGzip)
+				if got := read[wire.Submitted](t, body); resp.StatusCode != http.StatusAccepted || got.Build.Recipe != "quickstart" {
+					t.Errorf("%s %s", resp.Status, body)
+				} else {
+					keys[i].Store(got.Build.Key, true)
+				}
+			})
+		}
+	}
+	all.Wait()
+	seen := map[any]bool{}
+	for i := range keys {
+		count := 0
+		keys[i].Range(func(key, _ any) bool {
+			count++
+			seen[key] = true
+			return true
+		})
+		if count != 1 {
+			t.Errorf("one archive has %d keys", count)
+		}
+	}
+	if len(seen) != len(archives) || len(r.queue.builds) != len(archives) {
+		t.Errorf("%d keys, %d builds", len(seen), len(r.queue.builds))
+	}
+}
+
 // broken is a body that breaks off.
 type broken struct{ sent bool }
 

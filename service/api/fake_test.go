@@ -320,7 +320,8 @@ func quickstart(t *testing.T, withoutLock bool) []byte {
 	return packed(t, "quickstart", withoutLock)
 }
 
-func packed(t *testing.T, name string, withoutLock bool) []byte {
+// packed is an archive of a recipe of the catalogue, in whose text something is replaced by something else.
+func packed(t *testing.T, name string, withoutLock bool, replace ...string) []byte {
 	t.Helper()
 	dir := filepath.Join(t.TempDir(), name)
 	files, err := catalogue.Open(name)
@@ -330,7 +331,15 @@ func packed(t *testing.T, name string, withoutLock bool) []byte {
 	if err := os.CopyFS(dir, files); err != nil {
 		t.Fatal(err)
 	}
-	r, err := recipes.ReadRecipe(filepath.Join(dir, "ampoule.yaml"))
+	file := filepath.Join(dir, "ampoule.yaml")
+	text, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(strings.NewReplacer(replace...).Replace(string(text))), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r, err := recipes.ReadRecipe(file)
 	if err != nil {
 		t.Fatal(err)
 	}

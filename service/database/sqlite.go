@@ -96,7 +96,10 @@ func lock(path string) (func(), error) {
 		f.Close()
 		return nil, fmt.Errorf("locking the data directory: %w", err)
 	}
-	return func() { f.Close() }, nil
+	return func() {
+		_ = system.UnlockFile(f) // closing ends it, too
+		f.Close()
+	}, nil
 }
 
 // sqlRunner is a database or a transaction.

@@ -104,11 +104,11 @@ func knownMethod(method string) string {
 
 // Build is a build that has ended.
 type Build struct {
-	// Kind is build or lock, State the one in which it ended.
+	// Kind is build or lock, State the one in which it ended, or "released".
 	Kind, State string
 	// Waited is how long it was queued, Took how long a worker had it.
 	Waited, Took time.Duration
-	// Err is why it failed; nil otherwise.
+	// Err is why it failed, or was given back; nil otherwise.
 	Err error
 	// Accepted is as in [builds.Result].
 	Accepted map[string]int

@@ -31,6 +31,9 @@ func (c *counting) Run(ctx context.Context, job queue.Job) (builds.Result, error
 	ended := Build{Kind: string(job.Build.Kind), State: string(state), Took: time.Since(begun), Accepted: result.Accepted}
 	if state == builds.Failed {
 		ended.Err = err
+		if queue.Passes(err) {
+			ended.State = string(builds.Released)
+		}
 	}
 	if job.Build.Attempt <= 1 {
 		ended.Waited = max(0, job.Build.Started.Sub(job.Build.Created))

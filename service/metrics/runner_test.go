@@ -41,6 +41,7 @@ func TestRunner(t *testing.T) {
 	}{
 		{"done", nil, nil, "done"},
 		{"failed", faults.New(faults.Build, "", "code 1"), nil, "failed"},
+		{"given back", faults.New(faults.Remote, "", "it is away"), nil, "released"},
 		{"cancelled", context.Canceled, &builds.CancelledError{By: "ann"}, "cancelled"},
 		{"too long", context.Canceled, &builds.LimitError{Limit: time.Hour}, "failed"},
 		{"the worker stops", context.Canceled, stopped, ""},

@@ -196,10 +196,13 @@ func work(t testing.TB, q *Queue, c WorkerConfig) (w *Worker, stop func()) {
 	return w, stop
 }
 
+// patience is how long is waited for what happens at once on a machine with nothing else to do.
+const patience = 2 * time.Minute
+
 // await waits until a build is as it is wanted.
 func await(t testing.TB, q *Queue, id string, what string, is func(builds.Build) bool) builds.Build {
 	t.Helper()
-	deadline := time.Now().Add(30 * time.Second)
+	deadline := time.Now().Add(patience)
 	for {
 		b := get(t, q, id)
 		if is(b) {

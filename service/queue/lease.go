@@ -302,23 +302,32 @@ func (l *Lease) Release(ctx context.Context) error {
 	})
 }
 
-// pauseAfter is when a build may be taken again whose worker's machine could not; it doubles
-// each time, up to pauseMost.
 const (
+	// pauseAfter is when a build may be taken again that was given up for the first time; each next
+	// pause is three times as long. Five attempts bear a registry that is away for three minutes.
 	pauseAfter = 5 * time.Second
-	pauseMost  = 5 * time.Minute
+	// pauseMost bounds it.
+	pauseMost = 5 * time.Minute
 )
 
-// GiveUp gives the build back because this worker's machine cannot: another one shall try,
-// after a while. A build that was given up, or lost, too often fails.
+// pause is when a build may be taken again that was given up, or lost, a number of times.
+func pause(lost int) time.Duration {
+	p := pauseAfter
+	for range lost - 1 {
+		p = min(3*p, pauseMost)
+	}
+	return p
+}
+
+// GiveUp gives the build back for an error that is not its own, see [Passes]: it shall be tried
+// again after a while, by whichever worker. A build that was given up, or lost, too often fails.
 func (l *Lease) GiveUp(ctx context.Context, cause error) error {
 	return l.change(ctx, "giving back", func(ctx context.Context, tx database.Tx, r *row) error {
 		r.lost++
 		if r.lost >= l.q.config.Attempts {
 			return l.q.end(ctx, tx, r, builds.Failed, cause, r.Worker)
 		}
-		pause := min(pauseAfter<<(r.lost-1), pauseMost)
-		r.available = r.at().Add(pause).UnixMicro()
+		r.available = r.at().Add(pause(r.lost)).UnixMicro()
 		return l.q.requeue(ctx, tx, r, builds.Event{What: builds.Released, Who: r.Worker, Message: builds.FailureOf(r.ID, cause).Message})
 	})
 }
@@ -396,3 +405,7 @@ func (q *Queue) lose(ctx context.Context, tx database.Tx, r *row) error {
 
 // isMachine reports whether another machine may succeed.
 func isMachine(err error) bool { return faults.Of(err) == faults.Machine }
+
+// Passes reports whether an error says nothing of a build, which is given back for it: another machine may
+// succeed, or this one when a server that was away is back.
+func Passes(err error) bool { return isMachine(err) || faults.Passes(err) }

@@ -8,7 +8,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"testing"
 	"time"
@@ -19,6 +18,7 @@ import (
 	"ampoule/service/database"
 	"ampoule/service/database/databasetest"
 	"ampoule/service/logs"
+	"ampoule/system/systemtest"
 )
 
 // stopped stops a cluster with the test.
@@ -51,7 +51,7 @@ func TestFollowersOutlastTheServer(t *testing.T) {
 	own, err := postgres.Start(t.Context())
 	stopped(t, own, err)
 	db := databasetest.Open(t, database.Options{URL: own.URL("postgres")})
-	q := open(t, db, Config{Lease: frozenLease})
+	q := open(t, db, Config{Lease: outageLease})
 	begun, end := make(chan struct{}), make(chan struct{})
 	fake := &runner{do: func(ctx context.Context, job Job) (builds.Result, error) {
 		task := progress.Start(ctx, progress.StageWheel, "x")
@@ -88,7 +88,7 @@ func TestFollowersOutlastTheServer(t *testing.T) {
 	}()
 	<-begun
 	must(t, own.Halt(true))
-	time.Sleep(2 * frozenLease) // longer than the lease, that is what is tried
+	time.Sleep(outageTime) // longer than the lease, that is what is tried
 	close(end)
 	must(t, own.Run(t.Context()))
 	for range 2 {
@@ -109,11 +109,7 @@ func TestFullServer(t *testing.T) {
 	disk, err := os.MkdirTemp("", "ampoule-full-") //nolint:usetesting // the server runs as another user, who may not enter the test's directory
 	must(t, err)
 	t.Cleanup(func() { os.Remove(disk) })
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=160m", "ampoule-test", disk).CombinedOutput(); err != nil {
-		t.Skipf("mounting needs rights that this user lacks: %s", out)
-	}
-	t.Cleanup(func() { _ = exec.Command("umount", "--lazy", disk).Run() })
-	must(t, os.Chmod(disk, 0o755))
+	systemtest.Mount(t, disk, "size=160m,mode=0755")
 	dir := filepath.Join(disk, "cluster")
 	must(t, os.Mkdir(dir, 0o700))
 	own, err := postgres.StartIn(t.Context(), dir, "max_wal_size=48MB")
@@ -134,9 +130,7 @@ func TestFullServer(t *testing.T) {
 	if !errors.As(full, &away) {
 		t.Errorf("an archive on the full disk: %v", full)
 	}
-	if out, err := exec.Command("mount", "-o", "remount,size=320m", disk).CombinedOutput(); err != nil {
-		t.Fatalf("%v\n%s", err, out)
-	}
+	systemtest.Resize(t, disk, "320m")
 	// Where the log of the database itself had no room, the server has ended.
 	must(t, own.Halt(true))
 	must(t, own.Run(t.Context()))

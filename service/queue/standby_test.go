@@ -6,7 +6,6 @@ import (
 	"context"
 	"errors"
 	"testing"
-	"time"
 
 	"ampoule/internal/postgres"
 	"ampoule/service/builds"
@@ -38,7 +37,7 @@ func (p *pair) failOver(t *testing.T) {
 	t.Helper()
 	must(t, p.primary.Halt(true))
 	must(t, p.standby.Promote(t.Context()))
-	if !awaitDatabase(t, p.db, 30*time.Second) {
+	if !awaitDatabase(t, p.db, patience) {
 		t.Fatal("the promoted standby does not answer")
 	}
 }
@@ -82,6 +81,8 @@ func TestSynchronousStandby(t *testing.T) {
 	t.Parallel()
 	p := newPair(t)
 	must(t, p.primary.Synchronous(t.Context()))
+	ids := []string{submit(t, p.q, team, ask(1000)).Build.ID}
+	must(t, p.primary.CaughtUp(t.Context())) // the server may have answered it before it had read its settings
 	accepted, stopped := make(chan string, 1000), make(chan error, 1)
 	go func() {
 		defer close(accepted)
@@ -95,7 +96,6 @@ func TestSynchronousStandby(t *testing.T) {
 		}
 		stopped <- nil
 	}()
-	var ids []string
 	for range 20 {
 		ids = append(ids, <-accepted)
 	}
@@ -115,12 +115,26 @@ func TestSynchronousStandby(t *testing.T) {
 	}
 	checkHistory(t, p.db, ids, false)
 
-	// The promoted one waits for a standby that there is not.
+	// The promoted one waits for a standby that there is not, as soon as it has read its settings.
 	must(t, p.standby.Set(t.Context(), "synchronous_standby_names", postgres.StandbyName))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+	ctx, cancel := context.WithCancel(t.Context())
 	defer cancel()
-	if a, err := p.q.Submit(ctx, team, ask(2000)); err == nil {
-		t.Errorf("accepted by one server: %+v", a)
+	refused := make(chan error, 1)
+	go func() {
+		for i := 2000; ; i++ {
+			if _, err := p.q.Submit(ctx, builds.Caller{Name: "load", Quota: 10_000}, ask(i)); err != nil {
+				refused <- err
+				return
+			}
+		}
+	}()
+	must(t, p.standby.Waits(t.Context()))
+	select {
+	case err := <-refused:
+		t.Errorf("while nobody confirms: %v", err)
+	default:
 	}
+	cancel()
+	<-refused
 	must(t, p.standby.Set(t.Context(), "synchronous_standby_names", ""))
 }

@@ -269,6 +269,16 @@ func readAt(path string, offset int64) []byte {
 	return data[:n]
 }
 
+// tellGivenBack tells whoever follows the build why it does not go on here.
+func (t *teller) tellGivenBack(err error) {
+	f := builds.FailureOf(t.l.Build.ID, err)
+	message := "given back to the queue: " + f.Message
+	for _, hint := range f.Hints {
+		message += "\nhint: " + hint
+	}
+	t.feed.Tell(progress.Event{Kind: progress.Warned, Stage: progress.StageBuild, Task: t.l.Build.Recipe, Message: message})
+}
+
 // located is an error with the step that failed first.
 func (t *teller) located(err error) error {
 	t.mu.Lock()

@@ -215,6 +215,9 @@ func (w *Worker) build(ctx context.Context, l *Lease) {
 	t := newTeller(working, w.q, l, entry)
 	result, err := w.run(t.context(working), l)
 	cause := context.Cause(working)
+	if cause == nil && Passes(err) {
+		t.tellGivenBack(err)
+	}
 	t.close() //nolint:contextcheck // it has the build's own
 	w.finish(kept, l, entry, func(ctx context.Context) error { return w.conclude(ctx, l, t, result, err, cause) })
 }
@@ -244,9 +247,11 @@ func (w *Worker) conclude(ctx context.Context, l *Lease, t *teller, result build
 		return l.Fail(ctx, limit, nil)
 	case errors.Is(cause, errDrained):
 		return l.Release(ctx)
-	case isMachine(err):
-		w.takeRest()
-		return l.GiveUp(ctx, err)
+	case Passes(err):
+		if isMachine(err) {
+			w.takeRest()
+		}
+		return l.GiveUp(ctx, t.located(err))
 	}
 	var kept *builds.Result
 	if result.Digest != "" || result.Same != nil {

@@ -64,7 +64,7 @@ func (b *Builder) Build(ctx context.Context, req builder.Request) (builder.Resul
 	if err != nil {
 		return builder.Result{}, err
 	}
-	done, err := b.follow(ctx, s, a)
+	done, err := b.follow(ctx, s, a.Place)
 	if err != nil {
 		return builder.Result{Name: req.Recipe.Name, Key: s.Build.Key}, err
 	}
@@ -84,7 +84,7 @@ func (b *Builder) Lock(ctx context.Context, req builder.Request, o builder.LockO
 	if err != nil {
 		return nil, err
 	}
-	done, err := b.follow(ctx, s, a)
+	done, err := b.follow(ctx, s, a.Place)
 	if err != nil {
 		return nil, err
 	}
@@ -99,6 +99,16 @@ func (b *Builder) Lock(ctx context.Context, req builder.Request, o builder.LockO
 	return lock, nil
 }
 
+// Retry submits a build again that has failed or was cancelled, and follows it to its end, as Build and
+// Lock do. The build is one of either kind.
+func (b *Builder) Retry(ctx context.Context, id string) (wire.Build, error) {
+	s, err := b.Client.Retry(ctx, id)
+	if err != nil {
+		return wire.Build{}, err
+	}
+	return b.follow(progress.Of(ctx, s.Build.Recipe), s, nil)
+}
+
 // pack makes the archive of a request.
 func (b *Builder) pack(ctx context.Context, req builder.Request, withoutLock bool) (submission.Archive, error) {
 	req, err := builder.WithWorkspace(ctx, req, b.Environ)
@@ -108,10 +118,11 @@ func (b *Builder) pack(ctx context.Context, req builder.Request, withoutLock boo
 	return submission.Pack(submission.Input{Recipe: req.Recipe, Requirements: req.Requirements, Workspace: req.Workspace, WithoutLock: withoutLock})
 }
 
-// follow tells of a build until it ends, and returns it, or why it did not end well.
-func (b *Builder) follow(ctx context.Context, s wire.Submitted, a submission.Archive) (wire.Build, error) {
+// follow tells of a build until it ends, and returns it, or why it did not end well. Place is as in
+// [client.Outcome].
+func (b *Builder) follow(ctx context.Context, s wire.Submitted, place func(string) string) (wire.Build, error) {
 	if s.Build.Terminal() {
-		return s.Build, client.Outcome(s.Build, a.Place)
+		return s.Build, client.Outcome(s.Build, place)
 	}
 	what := "is queued"
 	if s.Joined {
@@ -126,7 +137,7 @@ func (b *Builder) follow(ctx context.Context, s wire.Submitted, a submission.Arc
 	if err != nil {
 		return done, errors.Join(err, b.withdraw(ctx, s.Build.ID))
 	}
-	return done, client.Outcome(done, a.Place)
+	return done, client.Outcome(done, place)
 }
 
 // withdraw tells the server that this caller does not wait any more.

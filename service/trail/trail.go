@@ -134,8 +134,11 @@ func (r *Request) wrote() {
 	r.written = true
 }
 
+// insert gives an entry the database's time, and one microsecond behind the last entry where that is not earlier: SQLite
+// tells milliseconds, and entries are listed by their times. A last one that is far ahead is of a clock that was wrong.
 const insert = `INSERT INTO trail (id, at, caller, caller_id, issuer, subject, action, target, details, client, request, result, message)
-	VALUES ($1, {now}, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)`
+	SELECT $1, CASE WHEN last.at < clock.now THEN clock.now ELSE last.at + 1 END, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12
+	FROM (SELECT {now} AS now) AS clock, (SELECT COALESCE(MAX(at), 0) AS at FROM trail WHERE at < {now} + 1000000) AS last`
 
 // maxText bounds a text of an entry, in bytes: some are a caller's own.
 const maxText = 2000

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -19,6 +20,28 @@ func request(t *testing.T, name string) context.Context {
 	r := &Request{ID: "request-" + name, Client: "192.0.2.7"}
 	r.By(Who{Name: name, ID: "id-" + name, Issuer: "https://ci.example", Subject: "sub-" + name})
 	return In(t.Context(), r)
+}
+
+// Entries are listed in the order in which they were written, however close they are.
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	db := databasetest.Open(t, database.Options{Dir: t.TempDir()})
+	l := Open(db, 0)
+	const entries = 50
+	for n := range entries {
+		if err := l.Conclude(request(t, "ann"), "promote", strconv.Itoa(n), nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	page, err := l.List(t.Context(), Filter{}, "", entries)
+	if err != nil || len(page.Entries) != entries {
+		t.Fatalf("%d entries, %v", len(page.Entries), err)
+	}
+	for i, e := range page.Entries {
+		if want := strconv.Itoa(entries - 1 - i); e.Target != want || time.Since(e.Time).Abs() > time.Minute {
+			t.Errorf("entry %d is %s at %s, want %s", i, e.Target, e.Time, want)
+		}
+	}
 }
 
 func TestLog(t *testing.T) {

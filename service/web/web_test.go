@@ -265,7 +265,7 @@ func TestStates(t *testing.T) {
 		{"/channels/payments/api:prod", []string{"The channel is frozen", "the audit is on until Friday"}},
 		{"/channels/shop/search:prod", []string{"is revoked", "CVE in a carried library"}},
 		{"/channels/shop/search:next", []string{"Nothing was promoted yet"}},
-		{"/channels/shop/prices:prod", []string{"Nothing of this channel's log is believed"}},
+		{"/channels/shop/prices:prod", []string{"Nothing of this channel's log is believed", "Nothing is shown of a log that is not believed."}},
 		{"/hosts", []string{"Current", "Behind", "Watching", "Fell back", "Stale", "Silent", "Failed", "connection refused"}},
 		{"/recipes", []string{"payments/api", "2 builds, 1 failed"}},
 		{"/recipes/payments/api", []string{"Artifacts", "Builds", "Channels"}},

@@ -35,7 +35,8 @@ type Place interface {
 	TempDir() (dir string, remove func() error, err error)
 	// Settle has a key name the digest that was claimed for it: see [registry.Registry.Settle].
 	Settle(ctx context.Context, name, key, digest string) (found bool, err error)
-	// Builder makes a builder for one call. One that is not trusted writes no cache.
+	// Builder makes a builder for one call. What one makes that is not trusted is not signed, and in no
+	// cache.
 	Builder(trusted bool, claim func(ctx context.Context, digest string) error) (Builder, error)
 }
 
@@ -173,11 +174,16 @@ func again(ctx context.Context, b Builder, req builder.Request) (builds.Result, 
 		return builds.Result{}, err
 	}
 	same := checked.Same()
-	made := builds.Result{Digest: checked.First, Second: checked.Second, Same: &same}
-	if !same {
-		return made, &DifferError{checked.First, checked.Second, len(checked.Differences)}
+	made := result(builder.Result{Digest: checked.First, Groups: checked.Groups})
+	made.Second, made.Same = checked.Second, &same
+	if same {
+		return made, nil
 	}
-	return made, nil
+	differ := &DifferError{checked.First, checked.Second, len(checked.Differences)}
+	if differ.First == differ.Second { // a dependency group of it differs
+		differ.First, differ.Second = checked.Differences[0].First, checked.Differences[0].Second
+	}
+	return made, differ
 }
 
 func result(made builder.Result) builds.Result {
@@ -223,17 +229,33 @@ func (l Local) Builder(trusted bool, claim func(context.Context, string) error) 
 			inputs.Cache.Use = nil // a cache that is only written to is none for them
 		}
 	}
-	b, err := l.Parts.BuilderClaiming(inputs, claim)
+	b, err := l.Parts.BuilderFor(inputs, wiring.Order{Claim: claim, Unsigned: !trusted})
 	if err != nil {
 		return nil, err
 	}
-	return whole{b}, nil
+	return whole{b, l.Parts, trusted}, nil
 }
 
 // whole is a builder that builds all of a request again.
-type whole struct{ *builder.Builder }
+type whole struct {
+	*builder.Builder
+	parts   *wiring.Parts
+	trusted bool
+}
 
-// Again implements [Builder].
+// Again implements [Builder]. What is the same for a trusted caller is signed, if it is not: who has built it
+// first may not have been trusted.
 func (w whole) Again(ctx context.Context, req builder.Request) (builder.Checked, error) {
-	return w.Check(ctx, req, "", wiring.OwnRegistry)
+	if !w.trusted {
+		return w.Check(ctx, req, "", wiring.OwnRegistry)
+	}
+	second, err := w.parts.Second()
+	if err != nil {
+		return builder.Checked{}, err
+	}
+	checked, err := w.Check(ctx, req, "", second.Open)
+	if err == nil && checked.Same() {
+		err = second.Sign(ctx, req.Recipe.Name)
+	}
+	return checked, err
 }

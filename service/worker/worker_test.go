@@ -127,9 +127,14 @@ func TestRun(t *testing.T) {
 			asked: []string{"settle " + name + " " + key[:9] + " sha256:1", "build " + name + " "},
 		},
 		"forced, same": {
-			build: builds.Build{Kind: builds.KindBuild, Key: key, Force: true}, checked: builder.Checked{First: "sha256:1", Second: "sha256:1"},
-			want:  builds.Result{Digest: "sha256:1", Second: "sha256:1", Same: &same},
+			build: builds.Build{Kind: builds.KindBuild, Key: key, Force: true}, checked: builder.Checked{First: "sha256:1", Second: "sha256:1", Groups: []builder.GroupResult{{Name: "test", Digest: "sha256:2"}}},
+			want:  builds.Result{Digest: "sha256:1", Second: "sha256:1", Same: &same, Groups: map[string]string{"test": "sha256:2"}},
 			asked: []string{"again"},
+		},
+		"forced, another group": {
+			build: builds.Build{Kind: builds.KindBuild, Key: key, Force: true}, checked: builder.Checked{First: "sha256:1", Second: "sha256:1", Differences: []compare.Difference{{First: "sha256:2", Second: "sha256:4"}}},
+			want:  builds.Result{Digest: "sha256:1", Second: "sha256:1", Same: &differs},
+			asked: []string{"again"}, err: &DifferError{"sha256:2", "sha256:4", 1},
 		},
 		"forced, another": {
 			build: builds.Build{Kind: builds.KindBuild, Key: key, Force: true}, checked: builder.Checked{First: "sha256:1", Second: "sha256:3", Differences: make([]compare.Difference, 2)},

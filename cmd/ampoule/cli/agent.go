@@ -104,7 +104,7 @@ func (s *Session) withAgent(ctx context.Context, file string, work func(*agent.A
 	return s.wired(ctx, func(ctx context.Context, w *wiring.Parts) error {
 		a, err := w.Agent(ctx, set, wiring.AgentOptions{
 			Policy: machine.Trust.Policy, Platform: platform(), Environ: s.Environ,
-			Before: func(ctx context.Context, release string) error { return s.before(ctx, release) },
+			Before: s.before,
 			Tell:   func(text string) { s.tell("%s", text) },
 		})
 		if err != nil {

@@ -18,6 +18,7 @@ import (
 
 	"ampoule/agent"
 	"ampoule/internal/powerloss"
+	"ampoule/system/systemtest"
 	"ampoule/tree"
 )
 
@@ -140,28 +141,13 @@ func TestAgentFullDisk(t *testing.T) {
 	if err := os.Mkdir(root, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=2m,mode=0755", "tmpfs", root).CombinedOutput(); err != nil {
-		t.Skipf("mounting needs rights that this user lacks: %s", out)
-	}
-	t.Cleanup(func() { _ = exec.Command("umount", "--lazy", root).Run() })
+	systemtest.Mount(t, root, "size=2m,mode=0755")
 	first, second := p.release("exit 0"), p.release("exit 0")
 	p.promote(first)
 	m.once(codeDone, "")
 	p.promote(second)
-	filler := filepath.Join(root, "filler")
-	for _, room := range []int{0, 16 << 10} {
-		text := bytes.Repeat([]byte("x"), 4<<10)
-		f, err := os.Create(filler)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for err == nil {
-			_, err = f.Write(text)
-		}
-		if info, err := f.Stat(); err == nil {
-			_ = f.Truncate(info.Size() - int64(room))
-		}
-		f.Close()
+	for _, room := range []int64{0, 16 << 10} {
+		filler := systemtest.Fill(t, root, room)
 		m.once(6, "no space left on device")
 		m.runs(first)
 		if err := os.Remove(filler); err != nil {

@@ -132,7 +132,7 @@ Stdout carries a verb's result and nothing else.
 	flags.StringVar(&mode, "progress", string(display.Auto), "the form of progress: auto, tty, plain or json")
 	flags.StringVar(&s.profiles.cpu, "cpuprofile", "", "write a profile of the processor's time to a file, for go tool pprof")
 	flags.StringVar(&s.profiles.trace, "trace", "", "write a trace of the execution to a file, for go tool trace")
-	root.AddCommand(newInit(s), newLock(s), newPGOProfile(s), newAdd(s), newRemove(s), newWhy(s), newOutdated(s), newPlan(s), newFetch(s), newBuild(s), newCI(s), newCache(s), newAudit(s), newExplain(s), newPreflight(s), newInspect(s), newDiff(s), newSBOM(s), newSave(s), newCopy(s), newExport(s), newInstall(s), newHost(s), newRun(s), newExec(s), newShell(s), newVerify(s), newSign(s), newKeys(s), newTrust(s), newChannel(s), newServe(s), newAdmin(s), newToken(s), newCancel(s), newAgent(s), newDeployments(s), newList(s), newTree(s), newRegistry(s), newStore(s), newLogs(s), newVersion(s))
+	root.AddCommand(newInit(s), newLock(s), newPGOProfile(s), newAdd(s), newRemove(s), newWhy(s), newOutdated(s), newPlan(s), newFetch(s), newBuild(s), newCI(s), newCache(s), newAudit(s), newExplain(s), newPreflight(s), newInspect(s), newDiff(s), newSBOM(s), newSave(s), newCopy(s), newExport(s), newInstall(s), newHost(s), newRun(s), newExec(s), newShell(s), newVerify(s), newSign(s), newKeys(s), newTrust(s), newChannel(s), newServe(s), newAdmin(s), newToken(s), newCancel(s), newRetry(s), newWhoAmI(s), newAgent(s), newDeployments(s), newList(s), newTree(s), newRegistry(s), newStore(s), newLogs(s), newVersion(s))
 	completeFlags(root)
 	return root
 }

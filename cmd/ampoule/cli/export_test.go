@@ -17,6 +17,7 @@ import (
 
 	"ampoule/faults"
 	"ampoule/internal/powerloss"
+	"ampoule/system/systemtest"
 )
 
 // losses is how often the power goes while a file is written (make powerloss).
@@ -59,10 +60,10 @@ func (e *exporting) place(dir string) {
 	}
 }
 
-// process is another process that exports into a directory.
+// process is another process that exports into a directory. What it leaves when it is killed goes with the test.
 func (e *exporting) process(dir string) *exec.Cmd {
 	cmd := exec.CommandContext(e.t.Context(), os.Args[0], "-test.run=^TestExportingProcess$", "-test.count=1")
-	cmd.Env = append(os.Environ(), "EXPORT_STORE="+e.session.Store, "EXPORT_REF="+e.ref, "EXPORT_DIR="+dir)
+	cmd.Env = append(os.Environ(), "EXPORT_STORE="+e.session.Store, "EXPORT_REF="+e.ref, "EXPORT_DIR="+dir, "TMPDIR="+e.t.TempDir())
 	return cmd
 }
 
@@ -160,12 +161,7 @@ func TestExportKilled(t *testing.T) {
 func TestExportOnFullDisk(t *testing.T) {
 	t.Parallel()
 	e := newExporting(t)
-	dir := t.TempDir()
-	size := fmt.Sprintf("size=%d", len(e.old)+len(e.new)/2)
-	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", size+",mode=0755", "tmpfs", dir).CombinedOutput(); err != nil {
-		t.Skipf("mounting needs rights that this user lacks: %s", out)
-	}
-	t.Cleanup(func() { _ = exec.Command("umount", "--lazy", dir).Run() })
+	dir := systemtest.Disk(t, fmt.Sprint(len(e.old)+len(e.new)/2))
 	e.place(dir)
 	file := filepath.Join(dir, exportName)
 	_, err := ampoule(t, e.session, "export", e.ref, "-o", file)
@@ -175,9 +171,7 @@ func TestExportOnFullDisk(t *testing.T) {
 	if data, err := os.ReadFile(file); err != nil || !bytes.Equal(data, e.old) {
 		t.Errorf("the file has %d bytes, %v", len(data), err)
 	}
-	if out, err := exec.Command("mount", "-o", "remount,size=16m", dir).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
+	systemtest.Resize(t, dir, "16m")
 	if err := e.endsWell(dir, false); err != nil {
 		t.Errorf("with room again: %v", err)
 	}

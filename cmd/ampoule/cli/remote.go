@@ -28,6 +28,8 @@ type Service interface {
 	Builds(ctx context.Context, query url.Values) (wire.Builds, error)
 	FollowLog(ctx context.Context, id, step string, w io.Writer) (wire.Build, error)
 	Cancel(ctx context.Context, id string) (wire.Build, error)
+	Lock(ctx context.Context, id string) ([]byte, error)
+	WhoAmI(ctx context.Context) (wire.Who, error)
 	Artifacts(ctx context.Context, name string) (wire.Artifacts, error)
 	Plan(ctx context.Context, a submission.Archive) (wire.Plan, error)
 }
@@ -107,43 +109,6 @@ func hereAlone(cmd *cobra.Command, c *client.Client, flags ...string) error {
 
 // plainReference is how an artifact of a name and digest is found, by whoever has the same registry.
 func plainReference(name, digest string) string { return name + "@" + digest }
-
-// newCancel is a verb of services alone.
-func newCancel(s *Session) *cobra.Command {
-	return &cobra.Command{
-		Use:   "cancel BUILD",
-		Short: "Withdraws a build that was submitted to a service",
-		Long: `Cancel tells a service that its caller does not want a build any more. A build that others
-follow, too, goes on for them; otherwise it ends within seconds. What it has compiled by
-then is kept. The result is the build's state.
-
-The service is that of --server, or of AMPOULE_SERVER.`,
-		Example:           "  ampoule cancel 4k2vq7wz6bxn3m5a7c2e --server https://ampoule.example",
-		Args:              usage(cobra.ExactArgs(1)),
-		ValidArgsFunction: cobra.NoFileCompletions,
-		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := s.service()
-			if err != nil {
-				return err
-			}
-			return Cancel(cmd.Context(), s, c, args[0])
-		},
-	}
-}
-
-// Cancel withdraws a build.
-func Cancel(ctx context.Context, s *Session, c Service, id string) error {
-	b, err := c.Cancel(ctx, id)
-	if err != nil {
-		return err
-	}
-	if b.Cancelling {
-		s.tell("build %s is being cancelled", b.ID)
-	} else if !b.Terminal() {
-		s.tell("build %s goes on for others: %d", b.ID, b.Followers)
-	}
-	return s.print(b.State, b)
-}
 
 // ListBuilds lists the latest builds of a service.
 func ListBuilds(ctx context.Context, s *Session, c Service) error {

@@ -214,19 +214,11 @@ func Serve(ctx context.Context, s *Session, o serving, runs runners) (err error)
 
 // serve runs a service over what is open.
 func (s *Session) serve(ctx context.Context, o serving, data string, db *database.DB, w *wiring.Parts, log *logrus.Logger, runs runners) (err error) {
-	c := queue.Config{DB: db, Quota: o.quota, Limit: o.limit, Lease: o.lease, Attempts: o.attempts, Keep: o.retention.builds, KeepLogs: o.retention.logs, Log: journal.Of}
-	var book tokens.Records = records.In(db)
-	if db.Engine() == database.SQLite {
-		kept, openErr := openTokens(data)
-		if openErr != nil {
-			return openErr
-		}
-		defer func() { err = errors.Join(err, kept.Close()) }()
-		c.Logs, book = logs.Files{Dir: filepath.Join(data, "logs")}, kept
-	}
-	if c.Temp, err = scratch(data); err != nil {
+	c, book, closeBook, err := o.queueConfig(data, db)
+	if err != nil {
 		return err
 	}
+	defer func() { err = errors.Join(err, closeBook()) }()
 	out, err := o.fleet.openOutbox(db)
 	if err != nil {
 		return err
@@ -278,10 +270,7 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 		running.Go(func() { send(working) })
 	}
 	err = server.Listen(working, tr.Handler(handler), o.Listening(), func(address string) {
-		err := s.print(o.scheme()+address, struct {
-			Address string `json:"address"`
-		}{o.scheme() + address})
-		if err != nil {
+		if err := s.announce(o.scheme() + address); err != nil {
 			stop(err)
 		}
 	})
@@ -293,6 +282,31 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 	default:
 	}
 	return err
+}
+
+// queueConfig is what the queue is opened with, and the book of tokens, which is closed at the end. With SQLite
+// both have files of their own in the data directory.
+func (o serving) queueConfig(data string, db *database.DB) (c queue.Config, book tokens.Records, closeBook func() error, err error) {
+	c = queue.Config{DB: db, Quota: o.quota, Limit: o.limit, Lease: o.lease, Attempts: o.attempts, Keep: o.retention.builds, KeepLogs: o.retention.logs, Log: journal.Of}
+	if c.Temp, err = scratch(data); err != nil {
+		return c, nil, nil, err
+	}
+	if db.Engine() != database.SQLite {
+		return c, records.In(db), func() error { return nil }, nil
+	}
+	kept, err := openTokens(data)
+	if err != nil {
+		return c, nil, nil, err
+	}
+	c.Logs = logs.Files{Dir: filepath.Join(data, "logs")}
+	return c, kept, kept.Close, nil
+}
+
+// announce prints the address that is served.
+func (s *Session) announce(address string) error {
+	return s.print(address, struct {
+		Address string `json:"address"`
+	}{address})
 }
 
 // worker makes this process's worker.

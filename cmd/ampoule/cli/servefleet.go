@@ -15,10 +15,12 @@ import (
 	"ampoule/registry"
 	"ampoule/registry/channel"
 	"ampoule/registry/channel/rules"
+	"ampoule/registry/trust/keys"
 	"ampoule/service/api"
 	"ampoule/service/channels"
 	"ampoule/service/database"
 	"ampoule/service/hosts"
+	"ampoule/service/journal"
 	"ampoule/service/metrics"
 	"ampoule/service/queue"
 	"ampoule/service/web/sources"
@@ -149,11 +151,11 @@ func (f *fleet) giveSources(ctx context.Context, shown *sources.Service, m *metr
 	if f.desk == nil {
 		return nil
 	}
-	all, err := f.desk.Channels(ctx)
-	if err != nil {
+	// A policy that cannot be read is told when the service starts.
+	if _, err := f.desk.Channels(ctx); err != nil {
 		return err
 	}
-	shown.Keys = all.Keys()
+	shown.Keys = f.keyNames
 	shown.Channels = &sources.Channels{
 		Open:  func(ctx context.Context) (sources.Opener, error) { return f.desk.Channels(ctx) },
 		Rules: func(ctx context.Context) (*rules.Rules, error) { return f.desk.Rules(ctx) }, Approvals: f.desk.Approvals,
@@ -165,6 +167,17 @@ func (f *fleet) giveSources(ctx context.Context, shown *sources.Service, m *metr
 		shown.Channels.Approver = f.desk
 	}
 	return nil
+}
+
+// keyNames are the keys of the trust root by name, as root keys have signed them last.
+func (f *fleet) keyNames(ctx context.Context) map[string]keys.Public {
+	all, err := f.desk.Channels(ctx)
+	if err != nil {
+		// A page shows an artifact all the same, without the names of who has signed it.
+		journal.Of(ctx).WithError(err).Warn("reading the names of keys")
+		return nil
+	}
+	return all.Keys()
 }
 
 // countHosts counts hosts by channel and state.

@@ -144,11 +144,13 @@ func Sign(ctx context.Context, s *Session, reg Evidence, by *wiring.Signing, ref
 func (s *Session) signOne(ctx context.Context, reg Evidence, by *wiring.Signing, ref, prefix string) (present bool, err error) {
 	key := by.By.Public().ID()
 	repository, digest, _ := strings.Cut(ref, "@")
-	if present, err = isSigned(ctx, reg, by, ref, digest); err != nil || present {
-		if present {
-			s.tell("%skey %s has signed it already", prefix, key)
-		}
-		return present, err
+	found, err := reg.Evidence(ctx, ref)
+	if err != nil {
+		return false, err
+	}
+	if by.Signed(found, digest) {
+		s.tell("%skey %s has signed it already", prefix, key)
+		return true, nil
 	}
 	made, err := evidence.Sign(ctx, by.By, by.Form, repository, digest, time.Now())
 	if err != nil {
@@ -165,22 +167,4 @@ func (s *Session) signOne(ctx context.Context, reg Evidence, by *wiring.Signing,
 func repositoryOf(d registry.Description) string {
 	repository, _, _ := strings.Cut(d.Ref, "@")
 	return repository
-}
-
-// isSigned reports whether a key has signed what has a digest, in the form that is wanted.
-func isSigned(ctx context.Context, reg Evidence, by *wiring.Signing, ref, digest string) (bool, error) {
-	found, err := reg.Evidence(ctx, ref)
-	if err != nil {
-		return false, err
-	}
-	for _, raw := range found {
-		item, err := evidence.Parse(raw)
-		if raw.Err != nil || err != nil || (raw.Kind == registry.Bundle) != (by.Form == evidence.Bundles) {
-			continue
-		}
-		if item.PredicateType == evidence.SignatureType && item.Subject(digest) && item.Signed(by.By.Public()) {
-			return true, nil
-		}
-	}
-	return false, nil
 }

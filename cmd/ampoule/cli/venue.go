@@ -86,6 +86,7 @@ var venues = map[string]venue{
 	"preflight":      {linux, ""},
 	"registry":       {posix, ""},
 	"remove":         {linux, all},
+	"retry":          {nowhere, all},
 	"run":            {linux, pulled},
 	"save":           {posix, pulled},
 	"sbom":           {posix, "artifacts of the service"},
@@ -98,6 +99,7 @@ var venues = map[string]venue{
 	"trust":          {everywhere, ""},
 	"verify":         {posix, pulled},
 	"version":        {everywhere, ""},
+	"whoami":         {nowhere, all},
 	"why":            {posix, ""},
 }
 
@@ -147,7 +149,7 @@ func (s *Session) needsService(cmd *cobra.Command, v venue) error {
 		return err
 	}
 	if v.here == nowhere {
-		return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("builds of this machine end with their program: name a service with --server")}
+		return &UsageError{Verb: cmd.CommandPath(), Err: errors.New("only a service does it: name one with --server")}
 	}
 	return unfit(cmd.CommandPath(), v.here, s.goos(), "a service does it: name it with --server or AMPOULE_SERVER")
 }

@@ -6,6 +6,7 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -13,6 +14,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -24,13 +26,27 @@ type served struct {
 	t             *testing.T
 	data, at, url string
 	token         string
-	kill          func()
+	// signing are the files of the passphrase and of the key that it signs by, the latter without .key.
+	signing []string
+	// flags are further flags of the service, and env is added to its environment.
+	flags, env []string
+	kill       func()
 }
 
-// startServed starts a service, and makes a token that may do everything.
-func startServed(t *testing.T) *served {
+// startServed starts a service that signs, and makes a token that may do everything.
+func startServed(t *testing.T, changes ...func(*served)) *served {
 	t.Helper()
 	s := &served{t: t, data: t.TempDir(), at: "127.0.0.1:0"}
+	for _, key := range []string{"passphrase", "build"} {
+		s.signing = append(s.signing, filepath.Join(t.TempDir(), key))
+	}
+	if err := os.WriteFile(s.signing[0], []byte("a passphrase\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ampoule(t, "keys", "generate", s.signing[1], "--passphrase-file", s.signing[0])
+	for _, change := range changes {
+		change(s)
+	}
 	s.start()
 	s.at = strings.TrimPrefix(s.url, "http://")
 	s.token = ampoule(t, "token", "create", "me", "--data", s.data, "--scope", "admin:*", "--scope", "push:*")
@@ -40,7 +56,9 @@ func startServed(t *testing.T) *served {
 // start starts the service's process, which ends with the test or when it is killed.
 func (s *served) start() {
 	s.t.Helper()
-	cmd := exec.Command(program, "--store", filepath.Join(cache, "store"), "serve", "--data", s.data, "--listen", s.at)
+	cmd := exec.Command(program, append([]string{"--store", filepath.Join(cache, "store"), "serve", "--data", s.data, "--listen", s.at,
+		"--passphrase-file", s.signing[0], "--sign-key", s.signing[1] + ".key"}, s.flags...)...)
+	cmd.Env = append(os.Environ(), s.env...)
 	var errs bytes.Buffer
 	cmd.Stderr = &errs
 	out, err := cmd.StdoutPipe()
@@ -104,10 +122,23 @@ func (s *served) begin(file, until string) (id string, end func() tried) {
 	}
 }
 
+// tags are the tags of a name in the registry at an address.
+func (s *served) tags(registry, name string) string {
+	s.t.Helper()
+	var list json.RawMessage
+	s.getAt(registry+"/v2/"+name+"/tags/list", &list)
+	return string(list)
+}
+
 // get reads a JSON answer of the service.
 func (s *served) get(path string, into any) {
 	s.t.Helper()
-	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.url+path, nil)
+	s.getAt(s.url+path, into)
+}
+
+func (s *served) getAt(address string, into any) {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, address, nil)
 	if err != nil {
 		s.t.Fatal(err)
 	}
@@ -118,16 +149,16 @@ func (s *served) get(path string, into any) {
 	}
 	defer answer.Body.Close()
 	if err := json.NewDecoder(answer.Body).Decode(into); err != nil || answer.StatusCode != http.StatusOK {
-		s.t.Fatalf("GET %s: status %d, %v", path, answer.StatusCode, err)
+		s.t.Fatalf("GET %s: status %d, %v", address, answer.StatusCode, err)
 	}
 }
 
-// quickstart copies the quickstart's recipe, with its lock, under a name of this run's own. Its
+// quickstart copies the quickstart's recipe, with a lock of today, under a name of this run's own. Its
 // interpreter and wheels are those of the other tests.
 func quickstart(t *testing.T, name string, replace ...string) (file string) {
 	t.Helper()
 	dir := t.TempDir()
-	if err := os.CopyFS(dir, os.DirFS("../../../recipes/catalogue/quickstart")); err != nil {
+	if err := os.CopyFS(dir, os.DirFS(lockedQuickstart(t))); err != nil {
 		t.Fatal(err)
 	}
 	file = filepath.Join(dir, "ampoule.yaml")
@@ -140,6 +171,31 @@ func quickstart(t *testing.T, name string, replace ...string) (file string) {
 		t.Fatal(err)
 	}
 	return file
+}
+
+// quickstarts is held while the quickstart is locked.
+var quickstarts sync.Mutex
+
+// lockedQuickstart gives the directory of the quickstart's recipe, which is locked once in a run: the lock that
+// the catalogue has may name packages that Debian has no more.
+func lockedQuickstart(t *testing.T) string {
+	t.Helper()
+	quickstarts.Lock()
+	defer quickstarts.Unlock()
+	dir := filepath.Join(scratch, "quickstart")
+	if _, err := os.Stat(dir); err == nil {
+		return dir
+	}
+	making := dir + ".new"
+	err := errors.Join(os.RemoveAll(making), os.CopyFS(making, os.DirFS("../../../recipes/catalogue/quickstart")))
+	if err != nil {
+		t.Fatal(err)
+	}
+	ampoule(t, "-f", filepath.Join(making, "ampoule.yaml"), "lock", "--upgrade")
+	if err := os.Rename(making, dir); err != nil {
+		t.Fatal(err)
+	}
+	return dir
 }
 
 // TestServedBuild builds at a service whose process is killed in the middle: what is started again
@@ -169,6 +225,10 @@ func TestServedBuild(t *testing.T) {
 	var key struct{ Digest string }
 	if s.get("/v1/keys/"+build.Key, &key); name+"@"+key.Digest != done.out {
 		t.Errorf("the key has %s, the build gave %s", key.Digest, done.out)
+	}
+
+	if tags := s.tags(s.url, name); !strings.Contains(tags, strings.TrimPrefix(key.Digest, "sha256:")+".sig") {
+		t.Errorf("it is not signed: %s", tags)
 	}
 
 	again := in(t, "", s.environ(), "-f", file, "build")

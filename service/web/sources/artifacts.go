@@ -57,8 +57,8 @@ type Artifacts struct {
 	Reference func(name, digest string) string
 	// Platform is the one whose image is looked into, as OS/ARCH.
 	Platform string
-	// Keys are those whose signatures are told by name; may be nil.
-	Keys map[string]keys.Public
+	// Keys are those whose signatures are told by name, as they are now; may be nil.
+	Keys func(ctx context.Context) map[string]keys.Public
 
 	mu    sync.Mutex
 	known map[string]web.Artifact
@@ -327,9 +327,13 @@ func (a *Artifacts) evidence(ctx context.Context, ref string) ([]web.Evidence, e
 	if err != nil {
 		return nil, err
 	}
+	var named map[string]keys.Public
+	if a.Keys != nil && len(found) > 0 {
+		named = a.Keys(ctx)
+	}
 	list := make([]web.Evidence, 0, len(found))
 	for _, raw := range found {
-		list = append(list, a.shownEvidence(raw))
+		list = append(list, shownEvidence(raw, named))
 	}
 	slices.SortStableFunc(list, func(a, b web.Evidence) int {
 		return cmp.Or(cmp.Compare(a.Type, b.Type), a.Time.Compare(b.Time))
@@ -346,14 +350,15 @@ var statements = []struct{ prefix, word string }{
 	{"https://ampoule.dev/approval/", "approval"},
 }
 
-func (a *Artifacts) shownEvidence(raw registry.Evidence) web.Evidence {
+// shownEvidence is a signature or a statement, with the names of the keys that have signed it.
+func shownEvidence(raw registry.Evidence, named map[string]keys.Public) web.Evidence {
 	item, err := evidence.Parse(raw)
 	if err = cmp.Or(raw.Err, err); err != nil {
 		return web.Evidence{Type: "statement", Wrong: err.Error()}
 	}
 	e := web.Evidence{Type: "signature", Time: item.Time}
-	for _, name := range slices.Sorted(maps.Keys(a.Keys)) {
-		if item.Signed(a.Keys[name]) {
+	for _, name := range slices.Sorted(maps.Keys(named)) {
+		if item.Signed(named[name]) {
 			e.By = append(e.By, name)
 		}
 	}

@@ -151,7 +151,9 @@ func TestArtifact(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a.Keys = map[string]keys.Public{"ci-build": signer.Public()}
+	a.Keys = func(context.Context) map[string]keys.Public {
+		return map[string]keys.Public{"ci-build": signer.Public()}
+	}
 	for range 2 { // the second time from what is remembered
 		got, err := a.Artifact(t.Context(), ref)
 		if err != nil {

@@ -22,8 +22,8 @@ type Service struct {
 	Platform string
 	// Reference is how an artifact is found in the registry; nil is NAME@DIGEST.
 	Reference func(name, digest string) string
-	// Keys are those whose signatures are told by name; may be nil.
-	Keys map[string]keys.Public
+	// Keys are those whose signatures are told by name, as they are now; may be nil.
+	Keys func(ctx context.Context) map[string]keys.Public
 	// Channels are nil where the service knows no trust root. Their artifacts and fleet are the
 	// service's own.
 	Channels *Channels
