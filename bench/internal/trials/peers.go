@@ -64,7 +64,7 @@ var choices = []struct {
 	{name: "static, fixed address", keys: map[string]string{"executable": "no-pie"}},
 	{name: "static, GCC 14", suite: "trixie"},
 	{name: "static, GCC 14, BOLT", suite: "trixie", flags: []string{boltFlag}},
-	{name: "static, clang 19", suite: "trixie", keys: map[string]string{"compiler": "clang-19"}},
+	{name: "static, clang 18", suite: "trixie", keys: map[string]string{"compiler": "clang-18"}},
 	{name: "static, GCC 14, x86-64-v3", suite: "trixie", keys: map[string]string{"cpu": "x86-64-v3"}},
 }
 
@@ -310,9 +310,28 @@ func (r *race) install(ctx context.Context, p peer) error {
 		if err != nil {
 			return err
 		}
-		_, err = r.t.in(r.t.Store).Run(ctx, "install", b.Ref, "--root", r.m.File(p.root()))
-		return err
+		return r.installed(ctx, b.Ref, p.root())
 	})
+}
+
+// installed installs an artifact in the machine: a program of this system's would look whether the
+// artifact runs on this system, which may be an older one.
+func (r *race) installed(ctx context.Context, ref, root string) (err error) {
+	const program, file, store = "/srv/ampoule", "/srv/artifact.tar", "/srv/store"
+	defer func() { err = errors.Join(err, r.m.Remove(program, file, store)) }()
+	text, err := os.ReadFile(r.t.Ampoule.Path)
+	if err != nil {
+		return err
+	}
+	if err := r.m.Write(program, string(text)); err != nil {
+		return err
+	}
+	if _, err := r.t.in(r.t.Store).Run(ctx, "export", ref, "--to", r.m.File(file)); err != nil {
+		return err
+	}
+	const script = `chmod +x "$1"; exec "$1" --store "$2" install "$3" --root "$4"`
+	_, err = r.sh(ctx, script, program, store, file, root)
+	return err
 }
 
 // compile compiles a peer in the machine, of the source that Ampoule's own are made of.

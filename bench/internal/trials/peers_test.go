@@ -43,7 +43,7 @@ func TestPeers(t *testing.T) {
 		}
 	}
 	before, err := os.ReadFile(calls)
-	if err != nil || strings.Count(string(before), "make install") != 2 || strings.Count(string(before), "install peers@") != 8 || strings.Count(string(before), "pgo-profile --write") != 2 {
+	if err != nil || strings.Count(string(before), "make install") != 2 || strings.Count(string(before), "export peers@") != 8 || strings.Count(string(before), "pgo-profile --write") != 2 {
 		t.Errorf("two are compiled by hand, eight installed, of which two have no profile that ships: %v\n%s", err, before)
 	}
 	if err := trials.Peers(t.Context(), nil, nil); err != nil {
