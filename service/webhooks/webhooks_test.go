@@ -268,7 +268,7 @@ func TestPauses(t *testing.T) {
 	for _, c := range []struct {
 		attempts int
 		want     time.Duration
-	}{{1, 5 * time.Second}, {2, 20 * time.Second}, {3, 80 * time.Second}, {6, 85 * time.Minute}, {7, 2 * time.Hour}, {1000, 2 * time.Hour}} {
+	}{{1, 5 * time.Second}, {2, 20 * time.Second}, {3, 80 * time.Second}, {6, 5120 * time.Second}, {7, 2 * time.Hour}, {1000, 2 * time.Hour}} {
 		for range 20 {
 			if got := pauseAfter(c.attempts); got < c.want*8/10 || got > c.want*12/10 {
 				t.Errorf("after %d attempts %s, want about %s", c.attempts, got, c.want)
