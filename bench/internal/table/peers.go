@@ -57,20 +57,24 @@ func writeSpeeds(b *strings.Builder, marks []measurement, results []recorded.Pee
 	fmt.Fprintf(b, `
 `+"`make peers`"+` runs the default set of pyperformance, in its default mode, by several interpreters in one Debian 13, which take turns with each
 benchmark. *Speed* is Debian's time divided by the interpreter's: the geometric mean of %d measurements that all have, with the
-interval of a bootstrap over processes (%d samples, %.0f %%). *Faster* counts the measurements with which Debian's is more than 2 %% faster. The last was on %s.
+interval of a bootstrap over processes (%d samples, %.0f %%). The first is of means, as pyperformance compares them, the second of lower quartiles, which other work
+on the machine or its host disturbs less. *Faster* counts the measurements of which Debian's lower quartile is more than 2 %% faster. The last was on %s.
 
-| interpreter | speed | interval | Debian's is faster |
-|---|--:|---|--:|
+| interpreter | speed by means | interval | speed by quartiles | interval | Debian's is faster |
+|---|--:|---|--:|---|--:|
 `, len(marks), bootstrapSamples, 100*bootstrapPart, lastDay(results))
 	for _, peer := range peerNames(results) {
 		if peer == recorded.PeerBase {
 			continue
 		}
-		low, high := bootstrap(marks, peer)
-		slower := slices.DeleteFunc(slices.Clone(marks), func(m measurement) bool { return average(m.peers[peer]) < faster*average(m.peers[recorded.PeerBase]) })
-		row(b, peer, fmt.Sprintf("%.3f", speed(marks, peer)), fmt.Sprintf("%.3f–%.3f", low, high), fmt.Sprint(len(slower)))
+		cells := []string{peer}
+		for _, of := range []statistic{average, quartile} {
+			low, high := bootstrap(marks, peer, of)
+			cells = append(cells, fmt.Sprintf("%.3f", speed(marks, peer, of)), fmt.Sprintf("%.3f–%.3f", low, high))
+		}
+		row(b, append(cells, fmt.Sprint(len(losses(marks, peer, recorded.PeerBase))))...)
 	}
-	writeLosses(b, marks)
+	writeLosses(b, marks, peerNames(results))
 }
 
 // peerNames lists the interpreters, Debian's first.
@@ -108,6 +112,9 @@ func measurements(results []recorded.Peer) []measurement {
 	return measured
 }
 
+// statistic is one figure of some values.
+type statistic func(values []float64) float64
+
 func average(values []float64) float64 {
 	sum := 0.0
 	for _, v := range values {
@@ -116,60 +123,75 @@ func average(values []float64) float64 {
 	return sum / float64(len(values))
 }
 
+// quartile is the lower one.
+func quartile(values []float64) float64 {
+	return slices.Sorted(slices.Values(values))[(len(values)-1)/4]
+}
+
 // speed is the geometric mean of how many times as fast a peer is as the base.
-func speed(marks []measurement, peer string) float64 {
+func speed(marks []measurement, peer string, of statistic) float64 {
 	sum := 0.0
 	for _, m := range marks {
-		sum += math.Log(average(m.peers[recorded.PeerBase]) / average(m.peers[peer]))
+		sum += math.Log(of(m.peers[recorded.PeerBase]) / of(m.peers[peer]))
 	}
 	return math.Exp(sum / float64(len(marks)))
 }
 
 // bootstrap is an interval of the speed, over the processes that were measured (Efron and
 // Tibshirani, An Introduction to the Bootstrap, the percentile interval).
-func bootstrap(marks []measurement, peer string) (low, high float64) {
+func bootstrap(marks []measurement, peer string, of statistic) (low, high float64) {
 	// The same results give the same page.
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // nobody gains by guessing it
-	drawn := func(values []float64) float64 {
-		sum := 0.0
-		for range values {
-			sum += values[random.IntN(len(values))]
+	drawn := func(values []float64) []float64 {
+		sample := make([]float64, len(values))
+		for i := range sample {
+			sample[i] = values[random.IntN(len(values))]
 		}
-		return sum / float64(len(values))
+		return sample
 	}
 	speeds := make([]float64, bootstrapSamples)
 	for i := range speeds {
-		sum := 0.0
-		for _, m := range marks {
-			sum += math.Log(drawn(m.peers[recorded.PeerBase]) / drawn(m.peers[peer]))
+		sample := make([]measurement, len(marks))
+		for j, m := range marks {
+			sample[j].peers = map[string][]float64{recorded.PeerBase: drawn(m.peers[recorded.PeerBase]), peer: drawn(m.peers[peer])}
 		}
-		speeds[i] = math.Exp(sum / float64(len(marks)))
+		speeds[i] = speed(sample, peer, of)
 	}
 	slices.Sort(speeds)
 	tail := int((1 - bootstrapPart) / 2 * bootstrapSamples)
 	return speeds[tail], speeds[len(speeds)-1-tail]
 }
 
-// writeLosses lists each benchmark with which a peer is faster than the best of Ampoule's.
-func writeLosses(b *strings.Builder, marks []measurement) {
-	var lines []string
-	for _, m := range marks {
-		best := math.Inf(1)
-		for name, values := range m.peers {
-			if strings.HasPrefix(name, recorded.PeerOurs) {
-				best = min(best, average(values))
-			}
-		}
-		for _, name := range slices.Sorted(maps.Keys(m.peers)) {
-			if ratio := best / average(m.peers[name]); !strings.HasPrefix(name, recorded.PeerOurs) && !math.IsInf(best, 1) && ratio > faster {
-				lines = append(lines, fmt.Sprintf("| %s | %s | %.2f |\n", code(m.name), name, ratio))
-			}
+// losses are the measurements with which a rival is clearly faster than a peer.
+func losses(marks []measurement, peer, rival string) []measurement {
+	return slices.DeleteFunc(slices.Clone(marks), func(m measurement) bool {
+		return quartile(m.peers[peer]) < faster*quartile(m.peers[rival])
+	})
+}
+
+// writeLosses lists what other peers are faster with than the fastest of Ampoule's.
+func writeLosses(b *strings.Builder, marks []measurement, peers []string) {
+	ours, others := []string{}, []string{}
+	for _, p := range peers {
+		if strings.HasPrefix(p, recorded.PeerOurs) {
+			ours = append(ours, p)
+		} else {
+			others = append(others, p)
 		}
 	}
-	if len(lines) == 0 {
+	if len(ours) == 0 {
 		return
 	}
-	b.WriteString("\nMeasurements with which a peer is more than 2 % faster than the best of Ampoule's interpreters:\n\n| measurement | peer | times as fast |\n|---|---|--:|\n" + strings.Join(lines, ""))
+	best := slices.MaxFunc(ours, func(x, y string) int { return cmp.Compare(speed(marks, x, quartile), speed(marks, y, quartile)) })
+	var lines strings.Builder
+	for _, p := range others {
+		for _, m := range losses(marks, best, p) {
+			row(&lines, code(m.name), p, fmt.Sprintf("%.2f", quartile(m.peers[best])/quartile(m.peers[p])))
+		}
+	}
+	if lines.Len() > 0 {
+		fmt.Fprintf(b, "\nMeasurements with which a peer is more than 2 %% faster than %s:\n\n| measurement | peer | times as fast |\n|---|---|--:|\n%s", best, lines.String())
+	}
 }
 
 // writePeerStarts tells what starting takes: the median of all starts.

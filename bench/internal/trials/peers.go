@@ -14,6 +14,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 
 	"ampoule/bench/internal/drive"
 	"ampoule/bench/internal/machine"
@@ -161,9 +162,11 @@ func chosenPeers(asked []string) ([]peer, error) {
 
 // race is a comparison in one machine.
 type race struct {
-	t    *Trials
-	m    *machine.Machine
-	way  machine.Way
+	t   *Trials
+	m   *machine.Machine
+	way machine.Way
+	// mu guards book.
+	mu   sync.Mutex
 	book *recorded.Book[recorded.Peer]
 	// peers are those that race, Debian's first.
 	peers []peer
@@ -403,7 +406,13 @@ func (r *race) isDone(benchmark string) bool {
 func (r *race) put(benchmark, peer string, values map[string][]float64) error {
 	o := r.t.today()
 	o.Passed = true
-	return r.book.Put(recorded.Peer{Benchmark: benchmark, Peer: peer, Outcome: o, Values: values})
+	return r.record(recorded.Peer{Benchmark: benchmark, Peer: peer, Outcome: o, Values: values})
+}
+
+func (r *race) record(result recorded.Peer) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.book.Put(result)
 }
 
 // benchmarks runs the benchmarks, each by all peers in turns.
@@ -430,25 +439,51 @@ func (r *race) benchmarks(ctx context.Context, asked []string) error {
 		// Each benchmark begins with another peer, so that none of them always has the cold machine.
 		order := slices.Clone(r.peers)
 		order = append(order[i%len(order):], order[:i%len(order)]...)
-		for _, p := range order {
-			if err := r.turn(ctx, name, p); err != nil {
-				return fmt.Errorf("%s by %s: %w", name, p.name, err)
-			}
+		if err := r.turns(ctx, name, order); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// turn runs one benchmark by one peer. One that cannot run is recorded as failed.
-func (r *race) turn(ctx context.Context, name string, p peer) error {
-	const script = `cd "$1"; rm -f result.json; exec env ` + byOneCompiler + ` bin/pyperformance run --benchmarks "$2" --output result.json`
-	_, err := r.sh(ctx, script, p.work(), name)
+// turns runs one benchmark by the peers in that order, as many at once as there are lanes.
+func (r *race) turns(ctx context.Context, name string, order []peer) error {
+	lanes := max(r.t.Lanes, 1)
+	waiting := make(chan peer, len(order))
+	for _, p := range order {
+		waiting <- p
+	}
+	close(waiting)
+	var racing sync.WaitGroup
+	failed := make([]error, lanes)
+	for cpu := range lanes {
+		var pinned []string
+		if lanes > 1 {
+			pinned = []string{"--affinity", strconv.Itoa(cpu)}
+		}
+		racing.Go(func() {
+			for p := range waiting {
+				if err := r.turn(ctx, name, p, pinned...); err != nil {
+					failed[cpu] = fmt.Errorf("%s by %s: %w", name, p.name, err)
+					return
+				}
+			}
+		})
+	}
+	racing.Wait()
+	return errors.Join(failed...)
+}
+
+// turn runs one benchmark by one peer, with options of pyperformance. One that cannot run is recorded as failed.
+func (r *race) turn(ctx context.Context, name string, p peer, options ...string) error {
+	const script = `cd "$1"; name=$2; shift 2; rm -f result.json; exec env ` + byOneCompiler + ` bin/pyperformance run --benchmarks "$name" --output result.json "$@"`
+	_, err := r.sh(ctx, script, append([]string{p.work(), name}, options...)...)
 	if err != nil {
 		o := r.t.today()
 		if err := r.t.failed(&o, err, "benchmark"); err != nil {
 			return err
 		}
-		return r.book.Put(recorded.Peer{Benchmark: name, Peer: p.name, Outcome: o})
+		return r.record(recorded.Peer{Benchmark: name, Peer: p.name, Outcome: o})
 	}
 	values, err := readPerf(r.m.File(p.work() + "/result.json"))
 	if err != nil {

@@ -80,11 +80,12 @@ func TestPeersStarts(t *testing.T) {
 	}
 }
 
-// TestPeersOnly: those asked for race with Debian's.
+// TestPeersOnly: those asked for race with Debian's, here at once.
 func TestPeersOnly(t *testing.T) {
 	t.Parallel()
-	trials, _ := onFakeMachines(t, "FAKE_LOCK=yes")
+	trials, calls := onFakeMachines(t, "FAKE_LOCK=yes")
 	withSource(t, trials.Store)
+	trials.Lanes = 3
 	if err := trials.Peers(t.Context(), []string{"2to3"}, []string{"pyenv"}); err != nil {
 		t.Fatal(err)
 	}
@@ -96,6 +97,9 @@ func TestPeersOnly(t *testing.T) {
 	}
 	if diff := cmp.Diff([]string{recorded.PeerBase, "pyenv"}, raced); diff != "" {
 		t.Errorf("raced (-want +got):\n%s", diff)
+	}
+	if said, err := os.ReadFile(calls); err != nil || strings.Count(string(said), "--affinity") != 2 {
+		t.Errorf("each has a processor of its own: %v\n%s", err, said)
 	}
 	if err := trials.Peers(t.Context(), nil, []string{"jython"}); err == nil || !strings.Contains(err.Error(), "jython") {
 		t.Errorf("a peer that there is not: %v", err)
