@@ -137,10 +137,11 @@ var rules = map[string]rule{
 			return "`sha256sum FILE` prints it"
 		},
 	},
-	"flag":     {means: "a flag", pattern: regexp.MustCompile(`^[^\x00-\x1f\x7f]+$`), example: "--enable-optimizations"},
-	"module":   {means: "the name of an extension module", pattern: regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`), example: "_tkinter"},
-	"platform": {means: "a platform that Ampoule builds for; only linux/amd64 is, for now", enum: []string{"linux/amd64"}, example: "linux/amd64"},
-	"suite":    {means: "a Debian suite that Ampoule knows", enum: suiteNames(), example: "bookworm"},
+	"flag":          {means: "a flag", pattern: regexp.MustCompile(`^[^\x00-\x1f\x7f]+$`), example: "--enable-optimizations"},
+	"module":        {means: "the name of an extension module", pattern: regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`), example: "_tkinter"},
+	"linked module": {means: "the name of an extension module", pattern: regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`), example: "_json"},
+	"platform":      {means: "a platform that Ampoule builds for; only linux/amd64 is, for now", enum: []string{"linux/amd64"}, example: "linux/amd64"},
+	"suite":         {means: "a Debian suite that Ampoule knows", enum: suiteNames(), example: "bookworm"},
 	"image": {
 		means:   "an image by digest, NAME@sha256:…",
 		pattern: regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9.-]*(:[0-9]+)?(/[a-z0-9]+([._-]+[a-z0-9]+)*)*(:[A-Za-z0-9_][A-Za-z0-9_.-]{0,127})?@sha256:` + hex64 + `$`),

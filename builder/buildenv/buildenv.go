@@ -116,7 +116,7 @@ func interpreterSpec(spec Spec, tools sandbox.Image) cpython.Spec {
 	locked, python := spec.Lock.Python, spec.Recipe.Python
 	return cpython.Spec{
 		Version: locked.Version, Source: locked.SHA256, Configure: python.Configure, Knows: cpython.Flags(locked),
-		NoPIE: python.Executable == recipes.NoPIE, Compiler: python.Compiler, CPU: python.CPU, Env: python.Env,
+		NoPIE: python.Executable == recipes.NoPIE, Compiler: python.Compiler, CPU: python.CPU, Env: python.Env, Builtin: python.Builtin,
 		Compilers: cpython.Compilers(python, spec.Lock), Prefix: spec.Prefix, Toolchain: tools,
 	}
 }

@@ -74,9 +74,10 @@ type Spec struct {
 	Profile string
 	// NoPIE has the executable loaded at a fixed address.
 	NoPIE bool
-	// Compiler, CPU and Env are a recipe's python.compiler, python.cpu and python.env.
+	// Compiler, CPU, Env and Builtin are a recipe's python.compiler, python.cpu, python.env and python.builtin.
 	Compiler, CPU string
 	Env           map[string]string
+	Builtin       []string
 	// Compilers are the toolchain's packages of compilers, as NAME=VERSION.
 	Compilers []string
 	// Prefix is where it is installed, without the leading slash.
@@ -143,6 +144,9 @@ func Key(spec Spec) string {
 	}
 	if slices.ContainsFunc(configure, addsABIFlag) {
 		parts["executable"] = oneExecutable("")
+	}
+	if len(spec.Builtin) > 0 {
+		parts["builtin"] = slices.Sorted(slices.Values(spec.Builtin))
 	}
 	if spec.Profile != "" {
 		parts["profile"] = spec.Profile
@@ -320,13 +324,15 @@ func (c *compilation) configure(ctx context.Context) error {
 	for _, step := range [][]string{
 		{"tar", "--extract", "--strip-components=1", "--file=" + archive},
 		appendTo("Lib/ssl.py"), appendTo("Lib/site.py"), appendTo("Lib/venv/__init__.py"), appendTo("Lib/ctypes/util.py"), insertGetpath(),
-		append([]string{"./configure"}, c.configureArgs...),
 	} {
 		if err := c.run(ctx, c.log, step...); err != nil {
 			return err
 		}
 	}
-	return nil
+	if err := c.linkIn(ctx); err != nil {
+		return err
+	}
+	return c.run(ctx, c.log, append([]string{"./configure"}, c.configureArgs...)...)
 }
 
 // make compiles everything: by a profile, if there is one.

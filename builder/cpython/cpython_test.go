@@ -118,7 +118,7 @@ func TestNoPIELinks(t *testing.T) {
 
 func TestKey(t *testing.T) {
 	t.Parallel()
-	if n := reflect.TypeFor[Spec]().NumField(); n != 12 {
+	if n := reflect.TypeFor[Spec]().NumField(); n != 13 {
 		t.Errorf("Spec has %d fields: the cases below must say of each whether it decides", n)
 	}
 	seen := map[string]string{Key(specimen()): "the specimen"}
@@ -135,13 +135,14 @@ func TestKey(t *testing.T) {
 		"their order": func(s *Spec) {
 			s.Toolchain.Layers[0], s.Toolchain.Layers[1] = s.Toolchain.Layers[1], s.Toolchain.Layers[0]
 		},
-		"a profile":      func(s *Spec) { s.Profile = "ad" },
-		"a fixed place":  func(s *Spec) { s.NoPIE = true },
-		"a compiler":     func(s *Spec) { s.Compiler = "clang" },
-		"its version":    func(s *Spec) { s.Compiler = "clang-19" },
-		"a level":        func(s *Spec) { s.CPU = "x86-64-v3" },
-		"flags":          func(s *Spec) { s.Env = map[string]string{"CFLAGS_NODIST": "-fno-plt"} },
-		"embed by flags": func(s *Spec) { s.Knows = append(s.Knows, staticLibpythonFlag) },
+		"a profile":       func(s *Spec) { s.Profile = "ad" },
+		"a fixed place":   func(s *Spec) { s.NoPIE = true },
+		"a compiler":      func(s *Spec) { s.Compiler = "clang" },
+		"its version":     func(s *Spec) { s.Compiler = "clang-19" },
+		"a level":         func(s *Spec) { s.CPU = "x86-64-v3" },
+		"flags":           func(s *Spec) { s.Env = map[string]string{"CFLAGS_NODIST": "-fno-plt"} },
+		"a linked module": func(s *Spec) { s.Builtin = []string{"_json"} },
+		"embed by flags":  func(s *Spec) { s.Knows = append(s.Knows, staticLibpythonFlag) },
 	} {
 		spec := specimen()
 		change(&spec)

@@ -287,7 +287,10 @@ func (c *compilation) about(ctx context.Context) (pgo.About, error) {
 // aboutOf is what is known of a profile without a compiler.
 func aboutOf(spec Spec) pgo.About {
 	configure, makeArgs := configureArgs(spec)
-	about := pgo.About{Version: spec.Version, Source: spec.Source, Compilers: spec.Compilers, Configure: configure, Make: makeArgs}
+	about := pgo.About{
+		Version: spec.Version, Source: spec.Source, Compilers: spec.Compilers, Configure: configure, Make: makeArgs,
+		Builtin: slices.Sorted(slices.Values(spec.Builtin)),
+	}
 	if spec.usesBolt() {
 		about.Bolt = &pgo.Bolt{}
 	}

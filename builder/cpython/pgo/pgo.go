@@ -53,6 +53,8 @@ type About struct {
 	// Configure and Make are the arguments of the two.
 	Configure []string `json:"configure"`
 	Make      []string `json:"make"`
+	// Builtin are the modules that the recipe has linked in, sorted.
+	Builtin []string `json:"builtin,omitempty"`
 	// Task is what the interpreter ran, without its own name; Commands are the recipe's that
 	// were run in its place.
 	Task     []string   `json:"task,omitempty"`
@@ -284,6 +286,7 @@ func (a About) differs(b About) (what, was, is string) {
 		{aBolt, a.Bolt.version(), b.Bolt.version()},
 		{"configure", a.shaping(a.Configure), a.shaping(b.Configure)},
 		{"make", a.shaping(a.Make), a.shaping(b.Make)},
+		{"python.builtin", strings.Join(a.Builtin, " "), strings.Join(b.Builtin, " ")},
 	} {
 		if part.was != part.is {
 			return part.what, orNone(part.was), orNone(part.is)

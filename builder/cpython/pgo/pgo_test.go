@@ -206,6 +206,7 @@ func TestFits(t *testing.T) {
 		"GCC is 12.2.0":   func(a *About) { a.GCC = "14.2.0" },
 		"configure is":    func(a *About) { a.Configure = append(a.Configure, "--with-lto") },
 		"make is nothing": func(a *About) { a.Make = []string{"CFLAGSFORSHARED=-fno-pie"} },
+		"python.builtin is nothing in the profile, and _json math in the build": func(a *About) { a.Builtin = []string{"_json", "math"} },
 	} {
 		build := about()
 		build.Configure = slices.Clone(build.Configure)

@@ -105,8 +105,20 @@ func TestIncident(t *testing.T) {
 	})
 }
 
+// Modules that the recipe has linked in are in the interpreter, and others are not.
+func TestBuiltinModules(t *testing.T) {
+	beside(t)
+	prefix := interpreterOf(t, "--enable-shared")
+	told := run(t, filepath.Join(prefix, "bin/python3"), "-c", "import _json, _struct, json, sys; print(json.loads('[1]'), hasattr(_json, '__file__'), '_json' in sys.builtin_module_names, '_struct' in sys.builtin_module_names)")
+	files, err := filepath.Glob(filepath.Join(prefix, "lib/python3.13/lib-dynload/_json.*"))
+	if strings.TrimSpace(told) != "[1] False True False" || len(files) > 0 || err != nil {
+		t.Errorf("it says %q, and has %q, %v", told, files, err)
+	}
+}
+
 // interpreterOf builds an interpreter alone, with more arguments of configure, and
-// installs it, once in a run; it returns its prefix, which tests leave as it is.
+// installs it, once in a run; it returns its prefix, which tests leave as it is. One that
+// has such arguments has a module linked in, too.
 func interpreterOf(t *testing.T, configure ...string) string {
 	t.Helper()
 	flags := strings.Join(configure, ", ")
@@ -129,7 +141,9 @@ func installInterpreter(t *testing.T, flags string) (prefix string, err error) {
 	}
 	file := filepath.Join(dir, "ampoule.yaml")
 	text := fmt.Sprintf(faultRecipe, fmt.Sprintf("incident-%d", time.Now().UnixNano()), "")
-	text = strings.Replace(text, "configure: []", "configure: ["+flags+"]", 1)
+	if flags != "" {
+		text = strings.Replace(text, "configure: []", "configure: ["+flags+"]\n  builtin: [_json]", 1)
+	}
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		return "", err
 	}
