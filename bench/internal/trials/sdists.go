@@ -1,12 +1,14 @@
 package trials
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -65,7 +67,7 @@ func (t *Trials) sdists(ctx context.Context, work string) (recorded.Figure, erro
 	if err != nil {
 		return recorded.Figure{}, err
 	}
-	ours, err := t.compileSdists(ctx, dir)
+	ours, longest, err := t.compileSdists(ctx, dir)
 	if err != nil {
 		return recorded.Figure{}, err
 	}
@@ -75,30 +77,36 @@ func (t *Trials) sdists(ctx context.Context, work string) (recorded.Figure, erro
 	}
 	return recorded.Figure{
 		Name: "sdists", Value: round(ours.Seconds() / theirs.Seconds()), Limit: limitSdists,
-		Of: fmt.Sprintf("%d sdists of %s compiled by ampoule build: %.0f s, by pip wheel, which had downloaded everything before: %.0f s",
-			compiled(lock), webRecipe, ours.Seconds(), theirs.Seconds()),
+		Of: fmt.Sprintf("%d sdists of %s compiled by ampoule build: %.0f s (the longest: %s), by pip wheel, which had downloaded everything before: %.0f s",
+			compiled(lock), webRecipe, ours.Seconds(), longest, theirs.Seconds()),
 		When: t.Now().UTC().Format(time.DateOnly), Cores: runtime.NumCPU(),
 	}, nil
 }
 
 // compileSdists builds a recipe in a copy of the store that has no wheels, and tells the time in
-// which wheels were made.
-func (t *Trials) compileSdists(ctx context.Context, dir string) (_ time.Duration, err error) {
+// which wheels were made, and which three took longest.
+func (t *Trials) compileSdists(ctx context.Context, dir string) (took time.Duration, longest string, err error) {
 	copied, end, err := t.storeWithout(ctx, wheelRecords)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	defer func() { err = errors.Join(err, end()) }()
 	t.Say("ampoule build, without wheels")
 	_, run, err := t.build(ctx, copied, dir)
 	if err != nil {
-		return 0, err
+		return 0, "", err
 	}
 	stage := progress.StageWheel.String()
 	if run.Reused(stage) > 0 {
-		return 0, errors.New("wheels were reused that were to be compiled")
+		return 0, "", errors.New("wheels were reused that were to be compiled")
 	}
-	return run.Took(stage), nil
+	tasks := run.Tasks(stage)
+	slices.SortFunc(tasks, func(x, y string) int { return cmp.Compare(run.Took(stage, y), run.Took(stage, x)) })
+	var told []string
+	for _, task := range tasks[:min(3, len(tasks))] {
+		told = append(told, fmt.Sprintf("%s %.0f s", task, run.Took(stage, task).Seconds()))
+	}
+	return run.Took(stage), strings.Join(told, ", "), nil
 }
 
 // pipSdists has pip compile the sdists of a lock, in a container with the artifact's interpreter.
