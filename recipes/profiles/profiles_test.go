@@ -60,13 +60,22 @@ func TestShippedIsTold(t *testing.T) {
 	}
 	for what, sum := range shipped {
 		of := map[bool]string{false: "static", true: "shared, embed"}[what.Shared]
+		if what.Compiler != "" {
+			of += fmt.Sprintf(", `compiler: %s`", what.Compiler)
+		}
 		if what.Bolt {
 			of += ", `--enable-bolt`"
+		}
+		if what.Builtin {
+			of += ", `builtin` as [below](#modules)"
 		}
 		row := fmt.Sprintf("| %s | %s | %s | `sha256:%s` |", what.Version, what.Suite, of, sum)
 		if !strings.Contains(string(doc), row+"\n") {
 			t.Errorf("it lacks %s", row)
 		}
+	}
+	if list := "builtin: [" + strings.Join(Builtin, ", ") + "]"; !strings.Contains(strings.Join(strings.Fields(string(doc)), " "), list) {
+		t.Errorf("it lacks %s", list)
 	}
 }
 

@@ -59,14 +59,14 @@ type peer struct {
 var choices = []struct {
 	name, suite string
 	keys        map[string]string
-	// flags are configure's, beside those of what is compared as fast.
-	flags []string
+	builtin     bool
 }{
-	{name: "static, fixed address", keys: map[string]string{"executable": "no-pie"}},
-	{name: "static, GCC 14", suite: "trixie"},
-	{name: "static, GCC 14, BOLT", suite: "trixie", flags: []string{boltFlag}},
-	{name: "static, clang 18", suite: "trixie", keys: map[string]string{"compiler": "clang-18"}},
-	{name: "static, GCC 14, x86-64-v3", suite: "trixie", keys: map[string]string{"cpu": "x86-64-v3"}},
+	{name: "static, GCC 12", suite: "bookworm"},
+	{name: "static, GCC 12, fixed address", suite: "bookworm", keys: map[string]string{"executable": "no-pie"}},
+	{name: "static, GCC 14", suite: peersSuite},
+	{name: "static, GCC 14, modules linked in", suite: peersSuite, builtin: true},
+	{name: "static, clang 18", suite: peersSuite, keys: map[string]string{"compiler": "clang-18"}},
+	{name: "static, GCC 14, x86-64-v3", suite: peersSuite, keys: map[string]string{"cpu": "x86-64-v3"}},
 }
 
 // Debian's interpreter is what the others are divided by.
@@ -76,11 +76,12 @@ func peers() []peer {
 		{name: "pyenv", python: "/opt/pyenv/bin/python3"},
 		{name: "by hand", python: "/opt/by-hand/bin/python3", interpreter: interpreter{configure: optimised}},
 	}
+	// These are the fastest that docs/interpreter.md recommends.
 	for _, m := range linkModes {
-		all = append(all, ours(m.name, interpreter{configure: append(slices.Clone(m.configure), optimised...)}))
+		all = append(all, ours(m.name, interpreter{configure: slices.Concat(m.configure, optimised, []string{boltFlag}), suite: peersSuite, builtin: true}))
 	}
 	for _, c := range choices {
-		all = append(all, ours(c.name, interpreter{configure: slices.Concat(optimised, c.flags), suite: c.suite, keys: c.keys}))
+		all = append(all, ours(c.name, interpreter{configure: optimised, suite: c.suite, keys: c.keys, builtin: c.builtin}))
 	}
 	return all
 }
@@ -277,12 +278,12 @@ func (t *Trials) locked(ctx context.Context, work string, what interpreter) (dir
 
 // shipped pins the training profile that ships for an optimised interpreter, if one does.
 func (i interpreter) shipped() (interpreter, bool) {
-	if i.keys["compiler"] != "" || i.keys["cpu"] != "" {
+	if i.keys["cpu"] != "" {
 		return i, false
 	}
 	b := profiles.Build{
-		Version: testedPython, Suite: i.base(),
-		Shared: slices.Contains(i.configure, "--enable-shared"), Bolt: slices.Contains(i.configure, boltFlag),
+		Version: testedPython, Suite: i.base(), Compiler: i.keys["compiler"],
+		Shared: slices.Contains(i.configure, "--enable-shared"), Bolt: slices.Contains(i.configure, boltFlag), Builtin: i.builtin,
 	}
 	profile, ok := profiles.For(b)
 	if ok {

@@ -22,6 +22,7 @@ import (
 	"ampoule/bench/internal/drive"
 	"ampoule/bench/internal/recorded"
 	"ampoule/recipes"
+	"ampoule/recipes/profiles"
 	"ampoule/store"
 )
 
@@ -210,6 +211,8 @@ type interpreter struct {
 	// suite is the base's; bookworm where it is empty. keys are further ones of a recipe's python.
 	suite string
 	keys  map[string]string
+	// builtin says that modules are linked in: those of [profiles.Builtin].
+	builtin bool
 }
 
 // recipe is a recipe of an interpreter alone, with more behind it.
@@ -217,6 +220,9 @@ func (i interpreter) recipe(name, more string) (string, error) {
 	python := map[string]any{"version": testedPython, "configure": append([]string{}, i.configure...), "optional": []string{"_tkinter"}}
 	for key, value := range i.keys {
 		python[key] = value
+	}
+	if i.builtin {
+		python["builtin"] = profiles.Builtin
 	}
 	text, err := json.Marshal(python)
 	return fmt.Sprintf(`apiVersion: ampoule/v1
