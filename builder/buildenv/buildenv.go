@@ -5,7 +5,10 @@ package buildenv
 
 import (
 	"context"
+	"errors"
 	"io"
+	"slices"
+	"strconv"
 
 	"ampoule/builder/cpython"
 	"ampoule/builder/sandbox"
@@ -78,9 +81,19 @@ func interpreter(ctx context.Context, r Resources, spec Spec, tools sandbox.Imag
 	what.Profile = profile
 	built, err := stage.Build(ctx, what)
 	if err != nil {
-		return nil, err
+		return nil, placed(spec.Recipe, err)
 	}
 	return built, built.CheckModules(spec.Recipe.Python.Optional)
+}
+
+// placed tells where the recipe names a module that cannot be linked in. Other errors stay as they are.
+func placed(recipe *recipes.Recipe, err error) error {
+	var none *cpython.NoRuleError
+	if !errors.As(err, &none) {
+		return err
+	}
+	place := strconv.Itoa(slices.Index(recipe.Python.Builtin, none.Module))
+	return recipes.Faults{recipe.Fault(none.Error(), none.Hint(), "python", "builtin", place)}
 }
 
 // fetchProfile fetches the training profile that a recipe names, and gives its sha256; empty if it
@@ -131,7 +144,8 @@ func Train(ctx context.Context, r Resources, spec Spec, work cpython.Workload, l
 	if err := r.Fetch.Fetch(ctx, cpython.Item(spec.Lock.Python)); err != nil {
 		return cpython.Trained{}, err
 	}
-	return interpreterStage(r, spec).Train(ctx, interpreterSpec(spec, tools), work)
+	trained, err := interpreterStage(r, spec).Train(ctx, interpreterSpec(spec, tools), work)
+	return trained, placed(spec.Recipe, err)
 }
 
 func lockedTools(r Resources, spec Spec, log io.Writer) *toolchain.Locked {

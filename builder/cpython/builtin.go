@@ -61,9 +61,26 @@ func rulesFor(version, rules string, modules []string) (string, error) {
 	for _, module := range slices.Sorted(slices.Values(modules)) {
 		rule, ok := found[module]
 		if !ok {
-			return "", faults.New(faults.Input, "remove it from python.builtin", "CPython %s has no extension module %s that can be linked in", version, module)
+			return "", &NoRuleError{version: version, Module: module}
 		}
 		local += rule + "\n"
 	}
 	return local, nil
 }
+
+// NoRuleError says that a module cannot be linked into the interpreter.
+type NoRuleError struct {
+	version string
+	// Module is its name, as the recipe has it.
+	Module string
+}
+
+func (e *NoRuleError) Error() string {
+	return "CPython " + e.version + " has no extension module " + e.Module + " that can be linked in"
+}
+
+// Kind says whose fault it is: the recipe names the module.
+func (*NoRuleError) Kind() faults.Kind { return faults.Input }
+
+// Hint says what to do.
+func (*NoRuleError) Hint() string { return "remove it from python.builtin" }
