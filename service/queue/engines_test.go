@@ -151,6 +151,13 @@ type runner struct {
 	do   func(ctx context.Context, job Job) (builds.Result, error)
 }
 
+// ran is how often a build was run so far; others may be running.
+func (r *runner) ran(id string) int {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.runs[id]
+}
+
 // Run implements [Runner].
 func (r *runner) Run(ctx context.Context, job Job) (builds.Result, error) {
 	r.mu.Lock()

@@ -194,8 +194,8 @@ func TestServerCrash(t *testing.T) {
 	for {
 		b, err := q.Get(t.Context(), id)
 		if err == nil && b.State.Terminal() {
-			if b.State != builds.Done || b.Attempt != 1 || fake.runs[id] != 1 {
-				t.Errorf("%+v, %d runs", b, fake.runs[id])
+			if b.State != builds.Done || b.Attempt != 1 || fake.ran(id) != 1 {
+				t.Errorf("%+v, %d runs", b, fake.ran(id))
 			}
 			break
 		}

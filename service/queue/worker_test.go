@@ -45,8 +45,8 @@ func TestWorker(t *testing.T) {
 		}
 		for _, id := range ids {
 			b := await(t, q, id, "done", ended)
-			if b.State != builds.Done || b.Result.Digest != digestOf(b.Key) || b.Worker != w.ID() || fake.runs[id] != 1 {
-				t.Errorf("%+v, %d runs", b, fake.runs[id])
+			if b.State != builds.Done || b.Result.Digest != digestOf(b.Key) || b.Worker != w.ID() || fake.ran(id) != 1 {
+				t.Errorf("%+v, %d runs", b, fake.ran(id))
 			}
 		}
 		all, err := q.Workers(t.Context())
