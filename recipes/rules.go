@@ -115,6 +115,9 @@ var (
 	lineOfText = regexp.MustCompile(`^[^\x00-\x1f\x7f]*\S[^\x00-\x1f\x7f]*$`)
 )
 
+// moduleName is a name in Python, without its package.
+var moduleName = regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`)
+
 // rules by name. Sources: PEP 440 and 503 for distributions, Debian policy 5.6.1
 // and 5.6.12 for packages, the OCI distribution specification for images.
 var rules = map[string]rule{
@@ -138,8 +141,8 @@ var rules = map[string]rule{
 		},
 	},
 	"flag":          {means: "a flag", pattern: regexp.MustCompile(`^[^\x00-\x1f\x7f]+$`), example: "--enable-optimizations"},
-	"module":        {means: "the name of an extension module", pattern: regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`), example: "_tkinter"},
-	"linked module": {means: "the name of an extension module", pattern: regexp.MustCompile(`^[A-Za-z_][A-Za-z0-9_]*$`), example: "_json"},
+	"module":        {means: "the name of an extension module", pattern: moduleName, example: "_tkinter"},
+	"linked module": {means: "the name of an extension module", pattern: moduleName, example: "_json"},
 	"platform":      {means: "a platform that Ampoule builds for; only linux/amd64 is, for now", enum: []string{"linux/amd64"}, example: "linux/amd64"},
 	"suite":         {means: "a Debian suite that Ampoule knows", enum: suiteNames(), example: "bookworm"},
 	"image": {
