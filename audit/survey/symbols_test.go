@@ -61,7 +61,7 @@ func TestHugeSymbolTables(t *testing.T) {
 	}{
 		"many that it defines":          {600_000, 1, true, "", ""},
 		"more than it may ask for":      {300_000, 1, false, "", "it asks for symbols whose names take more than"},
-		"more than a place may ask for": {150_000, 6, false, "", "its files have symbols whose names take more than"},
+		"more than a place may ask for": {100_000, 6, false, "", "its files have symbols whose names take more than"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			files := map[string]string{}
