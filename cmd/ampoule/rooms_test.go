@@ -44,7 +44,7 @@ var rooms = map[string][]string{
 	"recipes/edit":      {"recipes"},
 	"recipes/project":   {"recipes"},
 	"recipes/lint":      {"recipes", "recipes/project"},
-	"recipes/profiles":  {},
+	"recipes/profiles":  {"recipes"},
 	"recipes/suggest":   {"address", "recipes", "recipes/project", "recipes/profiles"},
 	"audit":             {"tree"},
 	// It is given values, by whoever has them.

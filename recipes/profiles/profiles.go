@@ -12,6 +12,8 @@ import (
 	"io/fs"
 
 	"github.com/klauspost/compress/zstd"
+
+	"ampoule/recipes"
 )
 
 // files has each profile under the name of its sha256, compressed.
@@ -37,9 +39,9 @@ type Build struct {
 	// Version is CPython's, Suite the Debian release whose compiler compiles it: Compiler as a recipe names
 	// it, or GCC if it is empty.
 	Version, Suite, Compiler string
-	// Shared says that there is a libpython, whose code may be anywhere in memory: its functions have other
-	// shapes.
-	Shared bool
+	// Mode is the link mode. The code of a libpython may be anywhere in memory, so its functions have other
+	// shapes. BOLT counts in what is linked, so each mode has a profile of its own with it.
+	Mode recipes.LinkMode
 	// Bolt says that --enable-bolt stands beside [Configure], and that the profile has what BOLT counted.
 	Bolt bool
 	// Builtin says that the modules of [Builtin] are linked in.
@@ -48,13 +50,14 @@ type Build struct {
 
 // shipped has the profiles' sha256.
 var shipped = map[Build]string{
-	{Version: "3.13.15", Suite: "bookworm"}:                         "f0e40fd1c006f2ae285b5b973ae1795ac69a34a71be8ea2686a71a190bfdff00",
-	{Version: "3.13.15", Suite: "trixie"}:                           "a1af57d6c6880a1b0e964b68f1d31e7421b0686b5cdd76789dbafc6e75292721",
-	{Version: "3.13.5", Suite: "bookworm"}:                          "2e848b79d97ac3fe4bbf2ec64b15221f57c6948838bbd98b37c777641cb4c451",
-	{Version: "3.13.5", Suite: "bookworm", Shared: true}:            "bce184f391fe17937ee7eb5fbda82b90792614dad35dc2107f0bb827de4dfc5a",
-	{Version: "3.13.5", Suite: "trixie"}:                            "a75660a2ea37b5e1b029fcb1f3ef37a9bd346a95a5f2f4d63e691cf13bc89614",
-	{Version: "3.13.5", Suite: "trixie", Bolt: true}:                "23d2e3606f613d936e756a1f7e5261a433327a32b577e9e3e7749a3d94eff748",
-	{Version: "3.13.5", Suite: "trixie", Bolt: true, Builtin: true}: "e300a02386219451a18ed873ba7215c0b5bac0fe601684485569a7ef04925ee9",
+	{Version: "3.13.15", Suite: "bookworm", Mode: recipes.Static}:                         "f0e40fd1c006f2ae285b5b973ae1795ac69a34a71be8ea2686a71a190bfdff00",
+	{Version: "3.13.15", Suite: "trixie", Mode: recipes.Static}:                           "a1af57d6c6880a1b0e964b68f1d31e7421b0686b5cdd76789dbafc6e75292721",
+	{Version: "3.13.5", Suite: "bookworm", Mode: recipes.Static}:                          "2e848b79d97ac3fe4bbf2ec64b15221f57c6948838bbd98b37c777641cb4c451",
+	{Version: "3.13.5", Suite: "bookworm", Mode: recipes.Shared}:                          "bce184f391fe17937ee7eb5fbda82b90792614dad35dc2107f0bb827de4dfc5a",
+	{Version: "3.13.5", Suite: "bookworm", Mode: recipes.Embed}:                           "bce184f391fe17937ee7eb5fbda82b90792614dad35dc2107f0bb827de4dfc5a",
+	{Version: "3.13.5", Suite: "trixie", Mode: recipes.Static}:                            "a75660a2ea37b5e1b029fcb1f3ef37a9bd346a95a5f2f4d63e691cf13bc89614",
+	{Version: "3.13.5", Suite: "trixie", Mode: recipes.Static, Bolt: true}:                "23d2e3606f613d936e756a1f7e5261a433327a32b577e9e3e7749a3d94eff748",
+	{Version: "3.13.5", Suite: "trixie", Mode: recipes.Static, Bolt: true, Builtin: true}: "e300a02386219451a18ed873ba7215c0b5bac0fe601684485569a7ef04925ee9",
 }
 
 // For gives the profile of a build, as a recipe names it; false if none ships.

@@ -105,7 +105,7 @@ func (r draft) text() []byte {
 
 // configure writes the flags of the interpreter: of the fastest one, where a training profile for it ships.
 func (r draft) configure(line func(format string, args ...any)) {
-	profile, ships := profiles.For(profiles.Build{Version: r.version, Suite: r.suite})
+	profile, ships := profiles.For(profiles.Build{Version: r.version, Suite: r.suite, Mode: recipes.Static})
 	if !ships {
 		line("  # CPython's own configure flags. With [--enable-optimizations, --with-lto] it runs")
 		line("  # faster; then \"ampoule pgo-profile --write\" makes what it is optimised by.")

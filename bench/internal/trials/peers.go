@@ -283,7 +283,7 @@ func (i interpreter) shipped() (interpreter, bool) {
 	}
 	b := profiles.Build{
 		Version: testedPython, Suite: i.base(), Compiler: i.keys["compiler"],
-		Shared: slices.Contains(i.configure, "--enable-shared"), Bolt: slices.Contains(i.configure, boltFlag), Builtin: i.builtin,
+		Mode: recipes.Python{Configure: i.configure}.LinkMode(), Bolt: slices.Contains(i.configure, boltFlag), Builtin: i.builtin,
 	}
 	profile, ok := profiles.For(b)
 	if ok {
