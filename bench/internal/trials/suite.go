@@ -56,8 +56,9 @@ func SuiteModes() []string {
 }
 
 // Suite runs CPython's own tests over the artifacts of the link modes, all or those asked for,
-// and over the same source compiled as it comes. The tests lie over an artifact as a dependency
-// group, and each module of them is recorded as it ends.
+// and over the same source compiled as it comes. The artifacts have the optimised interpreter that
+// recipes have. The tests lie over an artifact as a dependency group, and each module of them is recorded
+// as it ends.
 func (t *Trials) Suite(ctx context.Context, asked []string) error {
 	names, err := chosen(SuiteModes(), asked)
 	if err != nil {
@@ -87,6 +88,7 @@ type ownTests struct {
 	t         *Trials
 	book      *recorded.Book[recorded.SuiteTest]
 	dir, mode string
+	// configure chooses the link mode, of both sides.
 	configure []string
 	ampoule   drive.Program
 }
@@ -198,7 +200,8 @@ func (s *ownTests) prepare(ctx context.Context) (string, error) {
 
 // write writes the recipe, with more behind it.
 func (s *ownTests) write(more string) error {
-	text, err := interpreter{configure: s.configure}.recipe("suite/"+s.mode, more)
+	what, _ := interpreter{configure: slices.Concat(s.configure, optimised)}.shipped()
+	text, err := what.recipe("suite/"+s.mode, more)
 	if err != nil {
 		return err
 	}
