@@ -340,6 +340,9 @@ func (c *compilation) make(ctx context.Context, profile *pgo.Profile) error {
 	if profile == nil {
 		return c.runMake(ctx)
 	}
+	if err := c.leaveOutTestProgram(ctx); err != nil {
+		return err
+	}
 	if err := c.optimise(ctx, profile); err != nil {
 		return err
 	}

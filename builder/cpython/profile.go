@@ -45,8 +45,6 @@ const (
 	countsDir = sandbox.WorkDir + "/counts"
 	// profileStamp is what make looks at to know that training is done.
 	profileStamp = "profile-run-stamp"
-	// cleanStamp is what it looks at to know that nothing of another build is there.
-	cleanStamp = "profile-clean-stamp"
 )
 
 // withoutLTO are arguments of make for an interpreter that counts. Functions get their counters
@@ -155,13 +153,6 @@ func (s *Stage) trainCompiler(ctx context.Context, spec Spec, work Workload, log
 
 // instrument compiles an interpreter that counts, and lists its object files.
 func (c *compilation) instrument(ctx context.Context) (objects []string, err error) {
-	if err := c.leaveOutTestProgram(ctx); err != nil {
-		return nil, err
-	}
-	// Else the program goes, since make cleans up first.
-	if err := c.run(ctx, c.log, "touch", cleanStamp); err != nil {
-		return nil, err
-	}
 	c.counting = true
 	if err := c.runMake(ctx, append([]string{"profile-gen-stamp"}, withoutLTO...)...); err != nil {
 		return nil, err
@@ -327,14 +318,12 @@ func (c *compilation) lay(ctx context.Context, p *pgo.Profile) error {
 	if err := sandbox.ImportTree(ctx, c.sb, source, counts); err != nil {
 		return err
 	}
-	if err := c.leaveOutTestProgram(ctx); err != nil {
-		return err
-	}
 	return c.run(ctx, c.log, "touch", profileStamp)
 }
 
 // leaveOutTestProgram lets make believe that the program is made by which CPython tests embedding. No
-// artifact has it, and with link-time optimisation linking it takes as long as the interpreter itself.
+// artifact has it, and with link-time optimisation linking it takes as long as the interpreter itself. Where an
+// interpreter is trained it stays: the task of CPython 3.11 runs it.
 func (c *compilation) leaveOutTestProgram(ctx context.Context) error {
 	return c.run(ctx, c.log, "touch", "--date=2100-01-01", "Programs/_testembed")
 }

@@ -50,6 +50,7 @@ type Build struct {
 
 // shipped has the profiles' sha256.
 var shipped = map[Build]string{
+	{Version: "3.11.2", Suite: "bullseye", Mode: recipes.Static}:                          "068817aaa93174340497ad3b563b68c25d98c1f40a8c4349837e68fc3a936720",
 	{Version: "3.13.15", Suite: "bookworm", Mode: recipes.Static}:                         "f0e40fd1c006f2ae285b5b973ae1795ac69a34a71be8ea2686a71a190bfdff00",
 	{Version: "3.13.15", Suite: "trixie", Mode: recipes.Static}:                           "a1af57d6c6880a1b0e964b68f1d31e7421b0686b5cdd76789dbafc6e75292721",
 	{Version: "3.13.5", Suite: "bookworm", Mode: recipes.Static}:                          "2e848b79d97ac3fe4bbf2ec64b15221f57c6948838bbd98b37c777641cb4c451",

@@ -2,10 +2,12 @@ package pgo
 
 import (
 	"bufio"
+	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"math"
 )
 
 // The form of a .gcda file, from GCC's gcc/gcov-io.h: 32-bit words in the byte order of
@@ -14,9 +16,14 @@ import (
 // counters that are all zero, and are not written.
 const (
 	gcdaMagic = 0x67636461
-	// The lengths of records are bytes from this version of GCC on, and words before.
+	// From this version of GCC on the lengths of records are bytes, and words before. Since then
+	// the header has a checksum.
 	bytesSince = 12
+	// oldestGCC is the oldest version whose files are read.
+	oldestGCC = 10
 )
+
+const wordSize = 4
 
 // mostRecord bounds one record, in bytes.
 const mostRecord = 64 << 20
@@ -37,8 +44,10 @@ type header struct {
 	// version is that of GCC, such as 12.2, and letters is how it stands in the file.
 	version string
 	letters uint32
-	// checksum is of the functions' shapes.
+	// checksum is of the functions' shapes; 0 where GCC wrote none.
 	checksum uint32
+	// unit is what lengths count, in bytes.
+	unit int32
 }
 
 // readCounts reads a .gcda file of size bytes from its beginning to its end, and returns the
@@ -68,7 +77,7 @@ func readRecords(r io.Reader, size int64, each func(record) error) (header, erro
 			}
 			return h, nil
 		}
-		rec.length = int32(words.next())
+		rec.length = words.length(h.unit)
 		rec.body = words.body(rec.length)
 		if words.err != nil {
 			return header{}, words.err
@@ -82,7 +91,7 @@ func readRecords(r io.Reader, size int64, each func(record) error) (header, erro
 // gccVersion reads a version as GCC writes it into a word (gcc/gcov-io.h): a letter and a
 // digit for the major version, a digit for the minor one.
 func gccVersion(word uint32) (major, minor int, err error) {
-	var text [4]byte
+	var text [wordSize]byte
 	binary.BigEndian.PutUint32(text[:], word)
 	for _, c := range text[1:3] {
 		if c < '0' || c > '9' {
@@ -112,16 +121,28 @@ func (w *wordReader) header() (header, error) {
 	if err != nil {
 		return header{}, err
 	}
-	if major < bytesSince {
-		return header{}, fmt.Errorf("it is of GCC %d, and %d is the oldest whose counts are read", major, bytesSince)
+	if major < oldestGCC {
+		return header{}, fmt.Errorf("it is of GCC %d, and %d is the oldest whose counts are read", major, oldestGCC)
 	}
 	w.next() // the stamp: another one in each compilation
-	checksum := w.next()
-	return header{fmt.Sprintf("%d.%d", major, minor), letters, checksum}, w.err
+	h := header{version: fmt.Sprintf("%d.%d", major, minor), letters: letters, unit: wordSize}
+	if major >= bytesSince {
+		h.unit, h.checksum = 1, w.next()
+	}
+	return h, w.err
+}
+
+// length reads that of a record, in bytes.
+func (w *wordReader) length(unit int32) int32 {
+	n := int32(w.next())
+	if n > math.MaxInt32/unit || n < math.MinInt32/unit {
+		w.err = cmp.Or(w.err, fmt.Errorf("a record has the length %d", n))
+	}
+	return n * unit
 }
 
 func (w *wordReader) next() uint32 {
-	var word [4]byte
+	var word [wordSize]byte
 	if w.err != nil {
 		return 0
 	}

@@ -152,6 +152,9 @@ func parseCounts(data []byte) (*counted, error) {
 		return err
 	})
 	c.header = h
+	if err == nil && h.unit != 1 {
+		return nil, fmt.Errorf("they are of GCC %s, and %d is the oldest whose counts are merged", h.version, bytesSince)
+	}
 	return c, err
 }
 

@@ -203,6 +203,7 @@ func TestNoMerge(t *testing.T) {
 		"a record that is not known":                            records(0x01b10000, 8, 0, 0),
 		"functions of other shapes":                             records(tagSummary, 8, 1, 1),
 		"ends in the middle":                                    func(p *Profile) { p.data[0] = p.data[0].Replace(counts[:60]) },
+		"they are of GCC 10.2, and 12 is the oldest":            func(p *Profile) { p.data[0] = p.data[0].Replace(oldCounts) },
 		"take more than":                                        records(0x01a10000, 0x80000001),
 	} {
 		_, err := Merge(map[string]*Profile{"aa": newProfile(t), "bb": whole(other)})
@@ -222,6 +223,7 @@ func TestNoMerge(t *testing.T) {
 // FuzzMerge merges what anybody may have written with itself: the result is read again.
 func FuzzMerge(f *testing.F) {
 	f.Add(counts)
+	f.Add(oldCounts)
 	f.Add(words(gcdaMagic, 0x4232322a, 0, 0, 0x01a70000, 32, 1, 0, 1, 0, 8, 0, 1, 0, 0))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := parseCounts(data)

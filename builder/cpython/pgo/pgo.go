@@ -304,6 +304,10 @@ var named = []string{"CC=", "CXX=", "LLVM_AR=", "LLVM_PROFDATA=", "LLVM_BOLT=", 
 // be anywhere in memory.
 var linking = []string{"--enable-static-libpython-for-interpreter", "LINK_PYTHON_OBJS=", "LINKCC=", "LDFLAGS=", "LDFLAGS_NODIST="}
 
+// linkTime begins the argument of configure that has objects optimised when they are linked. Training does without, and
+// GCC looks at counts before: they fit both.
+const linkTime = "--with-lto"
+
 // late begins the compiler's flags that decide about code only when functions have their shapes and their counters.
 // Where one of them changes the shape of a function after all, the compiler refuses its counts. A level of x86-64 is
 // none of them: what an instruction costs decides about inlining, before functions have counters.
@@ -317,7 +321,7 @@ func (a About) shaping(args []string) string {
 	}
 	var shape []string
 	for _, arg := range args {
-		if begins(linking, arg) {
+		if begins(linking, arg) || a.Clang == "" && strings.HasPrefix(arg, linkTime) {
 			continue
 		}
 		name, flags, _ := strings.Cut(arg, "=")

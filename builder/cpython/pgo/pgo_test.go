@@ -27,6 +27,19 @@ var counts = words(
 	0,
 )
 
+// oldCounts is what GCC 10.2 wrote for such a program: without a checksum, lengths in words, all
+// zeros written.
+var oldCounts = words(
+	0x67636461, 0x4230322a, 0x29f93006,
+	0xa1000000, 2, 1, 11,
+	0x01000000, 3, 0x067072eb, 0x397fcd91, 0x1921ea89,
+	0x01a10000, 6, 1, 0, 11, 0, 0, 0,
+	0x01af0000, 2, 1, 0,
+	0x01000000, 3, 0x41e25752, 0x047b7580, 0xa43083b8,
+	0x01a10000, 2, 0, 0, 0x01af0000, 2, 0, 0,
+	0,
+)
+
 func words(all ...uint32) []byte {
 	var b []byte
 	for _, word := range all {
@@ -37,13 +50,15 @@ func words(all ...uint32) []byte {
 
 func TestReadCounts(t *testing.T) {
 	t.Parallel()
-	version, err := readCounts(bytes.NewReader(counts), int64(len(counts)))
-	if version != "12.2" || err != nil {
-		t.Errorf("counts are of %q, %v", version, err)
-	}
-	for n := range counts {
-		if version, err := readCounts(bytes.NewReader(counts[:n]), int64(n)); err == nil {
-			t.Errorf("%d bytes of them are of %q", n, version)
+	for want, counts := range map[string][]byte{"12.2": counts, "10.2": oldCounts} {
+		version, err := readCounts(bytes.NewReader(counts), int64(len(counts)))
+		if version != want || err != nil {
+			t.Errorf("counts are of %q, %v; want %q", version, err, want)
+		}
+		for n := range counts {
+			if version, err := readCounts(bytes.NewReader(counts[:n]), int64(n)); err == nil {
+				t.Errorf("%d bytes of them are of %q", n, version)
+			}
 		}
 	}
 	for name, c := range map[string]struct {
@@ -52,7 +67,8 @@ func TestReadCounts(t *testing.T) {
 	}{
 		"a program":   {[]byte("\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00"), "no counts"},
 		"more behind": {append(slices.Clone(counts), 0), "behind its end"},
-		"of GCC 11":   {words(gcdaMagic, 0x4231322a), "GCC 11"},
+		"of GCC 9":    {words(gcdaMagic, 0x4139332a), "GCC 9"},
+		"huge words":  {words(gcdaMagic, 0x4230322a, 0, 0x01000000, 0x20000000), "the length 536870912"},
 		"no version":  {words(gcdaMagic, 0x62313232), "version"},
 		"huge record": {words(gcdaMagic, 0x4232322a, 0, 0, 0x01000000, 0x7fffffff), "are the most"},
 	} {
@@ -191,7 +207,7 @@ func expectMisfit(t *testing.T, err error, want string) {
 func TestFits(t *testing.T) {
 	t.Parallel()
 	linked := about()
-	linked.Configure = append(slices.Clone(linked.Configure), "--enable-static-libpython-for-interpreter")
+	linked.Configure = append(slices.Clone(linked.Configure), "--enable-static-libpython-for-interpreter", "--with-lto")
 	linked.Make = append(linked.Make, "LINK_PYTHON_OBJS=$(LIBRARY_OBJS)", "LINKCC=gcc -no-pie")
 	if err := about().Fits(linked); err != nil {
 		t.Errorf("linked otherwise: %v", err)
@@ -204,7 +220,7 @@ func TestFits(t *testing.T) {
 		"CPython's source is": func(a *About) { a.Source = "other" },
 		"the compiler is gcc-12=12.2.0-14 in the profile, and nothing": func(a *About) { a.Compilers = nil },
 		"GCC is 12.2.0":   func(a *About) { a.GCC = "14.2.0" },
-		"configure is":    func(a *About) { a.Configure = append(a.Configure, "--with-lto") },
+		"configure is":    func(a *About) { a.Configure = append(a.Configure, "--with-pydebug") },
 		"make is nothing": func(a *About) { a.Make = []string{"CFLAGSFORSHARED=-fno-pie"} },
 		"python.builtin is nothing in the profile, and _json math in the build": func(a *About) { a.Builtin = []string{"_json", "math"} },
 	} {
@@ -248,6 +264,7 @@ func TestNoCounts(t *testing.T) {
 // FuzzRead reads what anybody may have written. What is read has one form.
 func FuzzRead(f *testing.F) {
 	f.Add(counts)
+	f.Add(oldCounts)
 	f.Add(indexedCounts("main", "list.c;append"))
 	f.Add([]byte(branches))
 	f.Fuzz(func(t *testing.T, data []byte) {
