@@ -148,6 +148,9 @@ func (s *Stage) trainBolt(ctx context.Context, spec Spec, work Workload, p *pgo.
 	if err := c.configure(ctx); err != nil {
 		return nil, err
 	}
+	if err := c.run(ctx, log, "/bin/sh", "-ec", leaveOutUnlessRun); err != nil {
+		return nil, err
+	}
 	if err := c.optimise(ctx, p); err != nil {
 		return nil, err
 	}

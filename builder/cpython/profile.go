@@ -322,11 +322,16 @@ func (c *compilation) lay(ctx context.Context, p *pgo.Profile) error {
 }
 
 // leaveOutTestProgram lets make believe that the program is made by which CPython tests embedding. No
-// artifact has it, and with link-time optimisation linking it takes as long as the interpreter itself. Where an
-// interpreter is trained it stays: the task of CPython 3.11 runs it.
+// artifact has it, and with link-time optimisation linking it takes as long as the interpreter itself.
 func (c *compilation) leaveOutTestProgram(ctx context.Context) error {
-	return c.run(ctx, c.log, "touch", "--date=2100-01-01", "Programs/_testembed")
+	return c.run(ctx, c.log, "/bin/sh", "-ec", leaveOut)
 }
+
+const (
+	leaveOut = "touch --date=2100-01-01 Programs/_testembed"
+	// leaveOutUnlessRun keeps the program if CPython's own task runs it, as that of CPython 3.11 does.
+	leaveOutUnlessRun = "grep -qs test_embed Lib/test/libregrtest/pgo.py || " + leaveOut
+)
 
 // profile reads the profile of a spec and compares the two, before anything is compiled; nil
 // without one. A profile that does not fit is a [*pgo.MisfitError].

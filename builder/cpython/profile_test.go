@@ -302,10 +302,31 @@ func TestNoTestProgram(t *testing.T) {
 	if _, err := s.build(t); err != nil {
 		t.Fatal(err)
 	}
-	const made = "\ntouch --date=2100-01-01 Programs/_testembed\n"
+	const made = "\n/bin/sh -ec " + leaveOut + "\n"
 	for n, left := range []bool{false, true} {
 		if lines := stepsOf(t, s.runner, n); strings.Contains(lines, made) != left {
 			t.Errorf("these steps are run:%s", lines)
+		}
+	}
+}
+
+// The host's shell leaves that program out where BOLT counts, unless the task of the CPython that is trained runs it.
+func TestTestProgramOfTask(t *testing.T) {
+	t.Parallel()
+	for tests, made := range map[string]bool{"PGO_TESTS = ['test_array', 'test_embed']": false, "PGO_TESTS = ['test_array']": true} {
+		dir := t.TempDir()
+		list := filepath.Join(dir, "Lib/test/libregrtest/pgo.py")
+		err := errors.Join(os.MkdirAll(filepath.Dir(list), 0o755), os.Mkdir(filepath.Join(dir, "Programs"), 0o755), os.WriteFile(list, []byte(tests), 0o644))
+		if err != nil {
+			t.Fatal(err)
+		}
+		leave := exec.CommandContext(t.Context(), "/bin/sh", "-ec", leaveOutUnlessRun)
+		leave.Dir = dir
+		if told, err := leave.CombinedOutput(); err != nil {
+			t.Fatalf("%v\n%s", err, told)
+		}
+		if _, err := os.Stat(filepath.Join(dir, "Programs/_testembed")); (err == nil) != made {
+			t.Errorf("with %q: %v", tests, err)
 		}
 	}
 }
