@@ -59,6 +59,8 @@ var shipped = map[Build]string{
 	{Version: "3.13.5", Suite: "trixie", Mode: recipes.Static}:                            "a75660a2ea37b5e1b029fcb1f3ef37a9bd346a95a5f2f4d63e691cf13bc89614",
 	{Version: "3.13.5", Suite: "trixie", Mode: recipes.Static, Bolt: true}:                "23d2e3606f613d936e756a1f7e5261a433327a32b577e9e3e7749a3d94eff748",
 	{Version: "3.13.5", Suite: "trixie", Mode: recipes.Static, Bolt: true, Builtin: true}: "e300a02386219451a18ed873ba7215c0b5bac0fe601684485569a7ef04925ee9",
+	{Version: "3.13.5", Suite: "trixie", Mode: recipes.Shared, Bolt: true, Builtin: true}: "f41d1ff92a6e3cc1969d31a2da4f947329ad912818f7852d2ceba0d43455efbb",
+	{Version: "3.13.5", Suite: "trixie", Mode: recipes.Embed, Bolt: true, Builtin: true}:  "2ff4fc52353e98cf89658e8da4b3c15a90183909dbe32698937357b1a0e0b50a",
 }
 
 // For gives the profile of a build, as a recipe names it; false if none ships.
