@@ -200,7 +200,7 @@ func writePeerStarts(b *strings.Builder, starts []measurement, results []recorde
 		return
 	}
 	peers := peerNames(results)
-	fmt.Fprintf(b, "\nStarts in turns in that Debian, each in an environment (`venv`) with what the `web` recipe requires (`make peers BENCHMARKS=%s`, last on %s). The values are medians. "+
+	fmt.Fprintf(b, "\nStarts in turns in one Debian 13, each in an environment (`venv`) with what the `web` recipe requires (`make peers BENCHMARKS=%s`, last on %s). The values are medians. "+
 		"*Resident* is what a process has in memory then, *written* what of that it shares with no other process, because it has written there:\n\n| |", recorded.PeerStarts, lastDay(results))
 	for _, peer := range peers {
 		b.WriteString(" " + peer + " |")
