@@ -29,16 +29,22 @@ var counts = words(
 
 // oldCounts is what GCC 10.2 wrote for such a program: without a checksum, lengths in words, all
 // zeros written.
-var oldCounts = words(
-	0x67636461, 0x4230322a, 0x29f93006,
-	0xa1000000, 2, 1, 11,
-	0x01000000, 3, 0x067072eb, 0x397fcd91, 0x1921ea89,
-	0x01a10000, 6, 1, 0, 11, 0, 0, 0,
-	0x01af0000, 2, 1, 0,
-	0x01000000, 3, 0x41e25752, 0x047b7580, 0xa43083b8,
-	0x01a10000, 2, 0, 0, 0x01af0000, 2, 0, 0,
-	0,
-)
+var oldCounts = words(append(oldHead(0x4230322a), 0x01a10000, 2, 0, 0, 0x01af0000, 2, 0, 0, 0)...)
+
+// elevenCounts is what GCC 11.3 wrote for the same one: zeros are not written.
+var elevenCounts = words(append(oldHead(0x4231332a), 0x01a10000, 0xfffffffe, 0x01af0000, 0xfffffffe, 0)...)
+
+// oldHead is what both wrote, up to the counters of the last function.
+func oldHead(version uint32) []uint32 {
+	return []uint32{
+		0x67636461, version, 0x29f93006,
+		0xa1000000, 2, 1, 11,
+		0x01000000, 3, 0x067072eb, 0x397fcd91, 0x1921ea89,
+		0x01a10000, 6, 1, 0, 11, 0, 0, 0,
+		0x01af0000, 2, 1, 0,
+		0x01000000, 3, 0x41e25752, 0x047b7580, 0xa43083b8,
+	}
+}
 
 func words(all ...uint32) []byte {
 	var b []byte
@@ -50,7 +56,7 @@ func words(all ...uint32) []byte {
 
 func TestReadCounts(t *testing.T) {
 	t.Parallel()
-	for want, counts := range map[string][]byte{"12.2": counts, "10.2": oldCounts} {
+	for want, counts := range map[string][]byte{"12.2": counts, "11.3": elevenCounts, "10.2": oldCounts} {
 		version, err := readCounts(bytes.NewReader(counts), int64(len(counts)))
 		if version != want || err != nil {
 			t.Errorf("counts are of %q, %v; want %q", version, err, want)
