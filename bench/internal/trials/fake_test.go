@@ -518,7 +518,12 @@ func fakePeer(root string, command []string) int {
 	case strings.Contains(script, "pyperformance list"):
 		fmt.Print("'all' benchmarks:\n- 2to3\n- chaos\n\nTotal: 2 benchmarks\n")
 	case strings.Contains(script, "pyperformance run"):
-		dir, name, took := command[4], command[5], 1.0
+		dir, inherited, name, took := command[4], strings.Split(command[5], ","), command[6], 1.0
+		for _, setting := range []string{"PIP_CACHE_DIR", "SSL_CERT_FILE", "CC"} {
+			if !slices.Contains(inherited, setting) {
+				return fail(1, "without "+setting+" pip finds nothing")
+			}
+		}
 		if strings.Contains(dir, "ampoule") {
 			took = 0.5
 		}

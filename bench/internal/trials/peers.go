@@ -235,6 +235,17 @@ func (r *race) prepare(ctx context.Context, p peer) error {
 	return r.m.Finish(step)
 }
 
+// inherited names the variables that pyperformance leaves to pip, separated by commas. It clears all but a few otherwise, and pip
+// would not know its index, or which compiler to call.
+func (r *race) inherited() string {
+	var names []string
+	for _, setting := range slices.Concat(r.way.Env, strings.Fields(byOneCompiler)) {
+		name, _, _ := strings.Cut(setting, "=")
+		names = append(names, name)
+	}
+	return strings.Join(names, ",")
+}
+
 // byOneCompiler has extension modules compiled by the machine's GCC, also for an interpreter of clang.
 const byOneCompiler = "CC=gcc CXX=g++"
 
@@ -477,8 +488,8 @@ func (r *race) turns(ctx context.Context, name string, order []peer) error {
 
 // turn runs one benchmark by one peer, with options of pyperformance. One that cannot run is recorded as failed.
 func (r *race) turn(ctx context.Context, name string, p peer, options ...string) error {
-	const script = `cd "$1"; name=$2; shift 2; rm -f result.json; exec env ` + byOneCompiler + ` bin/pyperformance run --benchmarks "$name" --output result.json "$@"`
-	_, err := r.sh(ctx, script, append([]string{p.work(), name}, options...)...)
+	const script = `cd "$1"; names=$2 name=$3; shift 3; rm -f result.json; exec env ` + byOneCompiler + ` bin/pyperformance run --inherit-environ "$names" --benchmarks "$name" --output result.json "$@"`
+	_, err := r.sh(ctx, script, append([]string{p.work(), r.inherited(), name}, options...)...)
 	if err != nil {
 		o := r.t.today()
 		if err := r.t.failed(&o, err, "benchmark"); err != nil {
