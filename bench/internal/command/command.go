@@ -358,7 +358,8 @@ store must have a name of its own: --store.`,
 		},
 	}
 	cmd.Flags().StringArrayVar(&only, "only", nil, fmt.Sprintf("an interpreter that races with Debian's, of %q; repeatable (default: all)", trials.PeerNames()))
-	cmd.Flags().IntVar(&o.Lanes, "lanes", 1, "how many interpreters race at once, each on a processor of its own")
+	cmd.Flags().IntVar(&o.Lanes, "lanes", 1, "how many benchmarks run at once, each on a processor of its own")
+	cmd.Flags().BoolVar(&o.Together, "together", false, "run a benchmark by all interpreters at once, on one processor, and compare processor time: for machines whose speed changes")
 	cmd.Flags().BoolVar(&o.Again, "again", false, "run what is recorded already")
 	cmd.Flags().StringVar(&o.Machines, "machines", "", "the directory of the machines (default: ampoule-machines in the user's cache directory)")
 	return cmd

@@ -408,6 +408,8 @@ type Peer struct {
 	Benchmark string `json:"benchmark"`
 	Peer      string `json:"peer"`
 	Outcome
+	// Together says that all peers ran at once, on one processor, and that its time is what values are.
+	Together bool `json:"together,omitempty"`
 	// Values are by what was measured: a benchmark may have several parts. Each is of one process,
 	// in seconds, or in MiB where the name says so.
 	Values map[string][]float64 `json:"values,omitempty"`

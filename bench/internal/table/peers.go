@@ -55,26 +55,56 @@ func writeSpeeds(b *strings.Builder, marks []measurement, results []recorded.Pee
 		return
 	}
 	fmt.Fprintf(b, `
-`+"`make peers`"+` runs the default set of pyperformance, in its default mode, by several interpreters in one Debian 13, which take turns with each
-benchmark. *Speed* is Debian's time divided by the interpreter's: the geometric mean of %d measurements that all have, with the
-interval of a bootstrap over processes (%d samples, %.0f %%). The first is of means, as pyperformance compares them, the second of lower quartiles, which other work
-on the machine or its host disturbs less. *Faster* counts the measurements of which Debian's lower quartile is more than 2 %% faster. The last was on %s.
+`+"`make peers`"+` runs the default set of pyperformance, in its default mode, by several interpreters in one Debian 13%s. *Speed* is Debian's
+time divided by the interpreter's, means as pyperformance compares them: the geometric mean of %d measurements that all have, of %d benchmarks.
+Intervals are of a bootstrap over processes (%d samples, %.0f %%). *Faster* counts the measurements with which Debian's is more than 2 %% faster. The last was on %s.
 
-| interpreter | speed by means | interval | speed by quartiles | interval | Debian's is faster |
-|---|--:|---|--:|---|--:|
-`, len(marks), bootstrapSamples, 100*bootstrapPart, lastDay(results))
+| interpreter | speed | interval | Debian's is faster |
+|---|--:|---|--:|
+`, how(results), len(marks), len(benchmarks(results)), bootstrapSamples, 100*bootstrapPart, lastDay(results))
 	for _, peer := range peerNames(results) {
 		if peer == recorded.PeerBase {
 			continue
 		}
-		cells := []string{peer}
-		for _, of := range []statistic{average, quartile} {
-			low, high := bootstrap(marks, peer, of)
-			cells = append(cells, fmt.Sprintf("%.3f", speed(marks, peer, of)), fmt.Sprintf("%.3f–%.3f", low, high))
-		}
-		row(b, append(cells, fmt.Sprint(len(losses(marks, peer, recorded.PeerBase))))...)
+		low, high := bootstrap(marks, peer, recorded.PeerBase)
+		row(b, peer, fmt.Sprintf("%.3f", speed(marks, peer, recorded.PeerBase)), interval(low, high, 3), fmt.Sprint(len(losses(marks, peer, recorded.PeerBase))))
 	}
 	writeLosses(b, marks, peerNames(results))
+	writeFailures(b, results)
+}
+
+// how tells the way in which peers ran.
+func how(results []recorded.Peer) string {
+	together := 0
+	for _, r := range results {
+		if r.Together {
+			together++
+		}
+	}
+	const atOnce = "at once, each benchmark on one processor, and compares processor time: the kernel's slices have all of them meet the same speeds of a machine that has others on it"
+	switch together {
+	case 0:
+		return ", which take turns with each benchmark"
+	case len(results):
+		return ", all " + atOnce
+	}
+	return ", which take turns with each benchmark, or run " + atOnce
+}
+
+// benchmarks are the names of those that some interpreter could run.
+func benchmarks(results []recorded.Peer) map[string]bool {
+	names := map[string]bool{}
+	for _, r := range results {
+		if r.Passed {
+			names[r.Benchmark] = true
+		}
+	}
+	return names
+}
+
+// interval writes one with so many decimals.
+func interval(low, high float64, decimals int) string {
+	return fmt.Sprintf("%.*f–%.*f", decimals, low, decimals, high)
 }
 
 // peerNames lists the interpreters, Debian's first.
@@ -112,9 +142,6 @@ func measurements(results []recorded.Peer) []measurement {
 	return measured
 }
 
-// statistic is one figure of some values.
-type statistic func(values []float64) float64
-
 func average(values []float64) float64 {
 	sum := 0.0
 	for _, v := range values {
@@ -123,50 +150,55 @@ func average(values []float64) float64 {
 	return sum / float64(len(values))
 }
 
-// quartile is the lower one.
-func quartile(values []float64) float64 {
-	return slices.Sorted(slices.Values(values))[(len(values)-1)/4]
-}
-
-// speed is the geometric mean of how many times as fast a peer is as the base.
-func speed(marks []measurement, peer string, of statistic) float64 {
+// speed is the geometric mean of how many times as fast a peer is as a rival.
+func speed(marks []measurement, peer, rival string) float64 {
 	sum := 0.0
 	for _, m := range marks {
-		sum += math.Log(of(m.peers[recorded.PeerBase]) / of(m.peers[peer]))
+		sum += math.Log(average(m.peers[rival]) / average(m.peers[peer]))
 	}
 	return math.Exp(sum / float64(len(marks)))
 }
 
-// bootstrap is an interval of the speed, over the processes that were measured (Efron and
-// Tibshirani, An Introduction to the Bootstrap, the percentile interval).
-func bootstrap(marks []measurement, peer string, of statistic) (low, high float64) {
+// bootstrap is an interval of the speed, over the processes that were measured (Efron and Tibshirani, An
+// Introduction to the Bootstrap, the percentile interval). The processes of two interpreters are drawn in
+// pairs: those with one number ran at about the same time.
+func bootstrap(marks []measurement, peer, rival string) (low, high float64) {
 	// The same results give the same page.
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // nobody gains by guessing it
-	drawn := func(values []float64) []float64 {
-		sample := make([]float64, len(values))
-		for i := range sample {
-			sample[i] = values[random.IntN(len(values))]
-		}
-		return sample
-	}
 	speeds := make([]float64, bootstrapSamples)
 	for i := range speeds {
 		sample := make([]measurement, len(marks))
 		for j, m := range marks {
-			sample[j].peers = map[string][]float64{recorded.PeerBase: drawn(m.peers[recorded.PeerBase]), peer: drawn(m.peers[peer])}
+			sample[j].peers = drawn(random, map[string][]float64{peer: m.peers[peer], rival: m.peers[rival]})
 		}
-		speeds[i] = speed(sample, peer, of)
+		speeds[i] = speed(sample, peer, rival)
 	}
 	slices.Sort(speeds)
 	tail := int((1 - bootstrapPart) / 2 * bootstrapSamples)
 	return speeds[tail], speeds[len(speeds)-1-tail]
 }
 
-// losses are the measurements with which a rival is clearly faster than a peer.
+// drawn is a sample of some interpreters' processes, with replacement: of each the same numbers, as far as it has them.
+func drawn(random *rand.Rand, of map[string][]float64) map[string][]float64 {
+	most := 0
+	for _, values := range of {
+		most = max(most, len(values))
+	}
+	sample := map[string][]float64{}
+	for range most {
+		at := random.Float64()
+		for peer, values := range of {
+			if len(sample[peer]) < len(values) {
+				sample[peer] = append(sample[peer], values[int(at*float64(len(values)))])
+			}
+		}
+	}
+	return sample
+}
+
+// losses are the measurements with which a rival is more than a little faster than a peer.
 func losses(marks []measurement, peer, rival string) []measurement {
-	return slices.DeleteFunc(slices.Clone(marks), func(m measurement) bool {
-		return quartile(m.peers[peer]) < faster*quartile(m.peers[rival])
-	})
+	return slices.DeleteFunc(slices.Clone(marks), func(m measurement) bool { return speed([]measurement{m}, rival, peer) <= faster })
 }
 
 // writeLosses lists what other peers are faster with than the fastest of Ampoule's.
@@ -182,15 +214,32 @@ func writeLosses(b *strings.Builder, marks []measurement, peers []string) {
 	if len(ours) == 0 {
 		return
 	}
-	best := slices.MaxFunc(ours, func(x, y string) int { return cmp.Compare(speed(marks, x, quartile), speed(marks, y, quartile)) })
+	best := slices.MaxFunc(ours, func(x, y string) int {
+		return cmp.Compare(speed(marks, x, recorded.PeerBase), speed(marks, y, recorded.PeerBase))
+	})
 	var lines strings.Builder
 	for _, p := range others {
 		for _, m := range losses(marks, best, p) {
-			row(&lines, code(m.name), p, fmt.Sprintf("%.2f", quartile(m.peers[best])/quartile(m.peers[p])))
+			one := []measurement{m}
+			low, high := bootstrap(one, p, best)
+			row(&lines, code(m.name), p, fmt.Sprintf("%.2f", speed(one, p, best)), interval(low, high, 2))
 		}
 	}
 	if lines.Len() > 0 {
-		fmt.Fprintf(b, "\nMeasurements with which a peer is more than 2 %% faster than %s:\n\n| measurement | peer | times as fast |\n|---|---|--:|\n%s", best, lines.String())
+		fmt.Fprintf(b, "\nMeasurements with which a peer is more than 2 %% faster than %s:\n\n| measurement | peer | times as fast | interval |\n|---|---|--:|---|\n%s", best, lines.String())
+	}
+}
+
+// writeFailures lists the benchmarks that some interpreter could not run.
+func writeFailures(b *strings.Builder, results []recorded.Peer) {
+	var lines strings.Builder
+	for _, r := range results {
+		if !r.Passed {
+			row(&lines, code(r.Benchmark), r.Peer, r.Error)
+		}
+	}
+	if lines.Len() > 0 {
+		fmt.Fprintf(b, "\nBenchmarks that could not be run:\n\n| benchmark | interpreter | what it said |\n|---|---|---|\n%s", lines.String())
 	}
 }
 

@@ -7,18 +7,18 @@ import (
 	"ampoule/bench/internal/recorded"
 )
 
-// TestLosses: what a peer is faster with than the fastest of Ampoule's is listed, by what nothing disturbed.
+// TestLosses: what a peer is faster with than the fastest of Ampoule's is listed.
 func TestLosses(t *testing.T) {
 	t.Parallel()
 	const fast, slow = recorded.PeerOurs + "fast", recorded.PeerOurs + "slow"
 	marks := []measurement{
-		{"chaos", map[string][]float64{recorded.PeerBase: {1, 1, 1, 1}, fast: {0.5, 0.5, 4, 4}, slow: {1, 1, 1, 1}}},
+		{"chaos", map[string][]float64{recorded.PeerBase: {1, 1, 1, 1}, fast: {0.5, 0.5, 0.5, 0.5}, slow: {1, 1, 1, 1}}},
 		{"go", map[string][]float64{recorded.PeerBase: {1, 1, 1, 1}, fast: {1.25, 1.25, 1.25, 1.25}, slow: {0.9, 0.9, 0.9, 0.9}}},
 		{"nbody", map[string][]float64{recorded.PeerBase: {1, 1, 1, 1}, fast: {1.01, 1.01, 1.01, 1.01}, slow: {1, 1, 1, 1}}},
 	}
 	var b strings.Builder
 	writeLosses(&b, marks, []string{recorded.PeerBase, fast, slow})
-	if got := b.String(); !strings.Contains(got, "faster than "+fast) || !strings.HasSuffix(got, "|---|---|--:|\n| `go` | "+recorded.PeerBase+" | 1.25 |\n") {
+	if got := b.String(); !strings.Contains(got, "faster than "+fast) || !strings.HasSuffix(got, "|---|---|--:|---|\n| `go` | "+recorded.PeerBase+" | 1.25 | 1.25–1.25 |\n") {
 		t.Error(got)
 	}
 	b.Reset()
@@ -26,5 +26,19 @@ func TestLosses(t *testing.T) {
 	writeLosses(&b, marks, []string{recorded.PeerBase})
 	if b.Len() > 0 {
 		t.Errorf("nothing is lost: %s", b.String())
+	}
+}
+
+// TestBootstrapPairs: what slows down two processes that ran at one time is not taken for a difference.
+func TestBootstrapPairs(t *testing.T) {
+	t.Parallel()
+	marks := []measurement{{"chaos", map[string][]float64{recorded.PeerBase: {1, 2, 3, 4}, "paired": {2, 4, 6, 8}, "reversed": {8, 6, 4, 2}, "one": {5}}}}
+	if low, high := bootstrap(marks, "paired", recorded.PeerBase); low != 0.5 || high != 0.5 {
+		t.Errorf("pairs that differ by a factor have %v to %v", low, high)
+	}
+	for _, peer := range []string{"reversed", "one"} {
+		if low, high := bootstrap(marks, peer, recorded.PeerBase); low >= 0.5 || high <= 0.5 {
+			t.Errorf("%s has %v to %v", peer, low, high)
+		}
 	}
 }

@@ -28,6 +28,14 @@ import (
 //go:embed peers.py
 var peersScript string
 
+// sitecustomize has pyperformance compare processor time.
+//
+//go:embed sitecustomize.py
+var sitecustomize string
+
+// clockDir is the directory of that module in the machine.
+const clockDir = "/srv/clock"
+
 // What peers are compared with.
 const (
 	// peersSuite is the Debian release in which all peers run, with its own Python among them.
@@ -235,17 +243,6 @@ func (r *race) prepare(ctx context.Context, p peer) error {
 	return r.m.Finish(step)
 }
 
-// inherited names the variables that pyperformance leaves to pip, separated by commas. It clears all but a few otherwise, and pip
-// would not know its index, or which compiler to call.
-func (r *race) inherited() string {
-	var names []string
-	for _, setting := range slices.Concat(r.way.Env, strings.Fields(byOneCompiler)) {
-		name, _, _ := strings.Cut(setting, "=")
-		names = append(names, name)
-	}
-	return strings.Join(names, ",")
-}
-
 // byOneCompiler has extension modules compiled by the machine's GCC, also for an interpreter of clang.
 const byOneCompiler = "CC=gcc CXX=g++"
 
@@ -418,7 +415,8 @@ func (r *race) isDone(benchmark string) bool {
 func (r *race) put(benchmark, peer string, values map[string][]float64) error {
 	o := r.t.today()
 	o.Passed = true
-	return r.record(recorded.Peer{Benchmark: benchmark, Peer: peer, Outcome: o, Values: values})
+	together := r.t.Together && benchmark != recorded.PeerStarts
+	return r.record(recorded.Peer{Benchmark: benchmark, Peer: peer, Outcome: o, Together: together, Values: values})
 }
 
 func (r *race) record(result recorded.Peer) error {
@@ -440,56 +438,81 @@ func (r *race) benchmarks(ctx context.Context, asked []string) error {
 		}
 	}
 	names, err := chosen(all, asked)
+	if err == nil {
+		err = r.m.Write(clockDir+"/sitecustomize.py", sitecustomize)
+	}
 	if err != nil {
 		return err
 	}
+	waiting := make(chan int, len(names))
 	for i, name := range names {
-		if r.isDone(name) {
-			continue
+		if !r.isDone(name) {
+			waiting <- i
 		}
-		r.t.Say("%s, %d of %d", name, i+1, len(names))
-		// Each benchmark begins with another peer, so that none of them always has the cold machine.
-		order := slices.Clone(r.peers)
-		order = append(order[i%len(order):], order[:i%len(order)]...)
-		if err := r.turns(ctx, name, order); err != nil {
+	}
+	close(waiting)
+	ctx, end := context.WithCancel(ctx)
+	defer end()
+	return atOnce(max(r.t.Lanes, 1), func(lane int) error {
+		for i := range waiting {
+			r.t.Say("%s, %d of %d", names[i], i+1, len(names))
+			// Each benchmark begins with another peer, so that none of them always has the cold machine.
+			order := slices.Concat(r.peers[i%len(r.peers):], r.peers[:i%len(r.peers)])
+			if err := r.benchmark(ctx, names[i], order, lane); err != nil {
+				end()
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// atOnce calls do that many times at once, each with its number, and waits for all.
+func atOnce(times int, do func(number int) error) error {
+	var all sync.WaitGroup
+	failed := make([]error, times)
+	for number := range times {
+		all.Go(func() { failed[number] = do(number) })
+	}
+	all.Wait()
+	return errors.Join(failed...)
+}
+
+// benchmark runs one benchmark by the peers in that order, or by all at once.
+func (r *race) benchmark(ctx context.Context, name string, order []peer, lane int) error {
+	turn := func(i int) error {
+		if err := r.turn(ctx, name, order[i], lane); err != nil {
+			return fmt.Errorf("%s by %s: %w", name, order[i].name, err)
+		}
+		return nil
+	}
+	if r.t.Together {
+		return atOnce(len(order), turn)
+	}
+	for i := range order {
+		if err := turn(i); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// turns runs one benchmark by the peers in that order, as many at once as there are lanes.
-func (r *race) turns(ctx context.Context, name string, order []peer) error {
-	lanes := max(r.t.Lanes, 1)
-	waiting := make(chan peer, len(order))
-	for _, p := range order {
-		waiting <- p
+// turn runs one benchmark by one peer, in a lane. One that cannot run is recorded as failed.
+func (r *race) turn(ctx context.Context, name string, p peer, lane int) error {
+	way := r.way
+	way.Env = slices.Concat(r.way.Env, strings.Fields(byOneCompiler))
+	var options []string
+	if r.t.Together {
+		way.Env = append(way.Env, "PYTHONPATH="+clockDir)
 	}
-	close(waiting)
-	var racing sync.WaitGroup
-	failed := make([]error, lanes)
-	for cpu := range lanes {
-		var pinned []string
-		if lanes > 1 {
-			pinned = []string{"--affinity", strconv.Itoa(cpu)}
-		}
-		racing.Go(func() {
-			for p := range waiting {
-				if err := r.turn(ctx, name, p, pinned...); err != nil {
-					failed[cpu] = fmt.Errorf("%s by %s: %w", name, p.name, err)
-					return
-				}
-			}
-		})
+	if r.t.Together || r.t.Lanes > 1 {
+		options = []string{"--affinity", strconv.Itoa(lane)}
 	}
-	racing.Wait()
-	return errors.Join(failed...)
-}
-
-// turn runs one benchmark by one peer, with options of pyperformance. One that cannot run is recorded as failed.
-func (r *race) turn(ctx context.Context, name string, p peer, options ...string) error {
-	const script = `cd "$1"; names=$2 name=$3; shift 3; rm -f result.json; exec env ` + byOneCompiler + ` bin/pyperformance run --inherit-environ "$names" --benchmarks "$name" --output result.json "$@"`
-	_, err := r.sh(ctx, script, append([]string{p.work(), r.inherited(), name}, options...)...)
+	// What pyperformance installs for a benchmark must not change below another one.
+	dir := fmt.Sprintf("%s/lane-%d", p.work(), lane)
+	const script = `python=$1 dir=$2; shift 2; mkdir -p "$dir"; cd "$dir"; rm -f result.json; exec "$python" -m pyperformance run --output result.json "$@"`
+	args := []string{"-ec", script, "sh", p.work() + "/bin/python3", dir, "--inherit-environ", variables(way.Env), "--benchmarks", name}
+	_, err := r.m.Program(way, "sh").Run(ctx, append(args, options...)...)
 	if err != nil {
 		o := r.t.today()
 		if err := r.t.failed(&o, err, "benchmark"); err != nil {
@@ -497,11 +520,22 @@ func (r *race) turn(ctx context.Context, name string, p peer, options ...string)
 		}
 		return r.record(recorded.Peer{Benchmark: name, Peer: p.name, Outcome: o})
 	}
-	values, err := readPerf(r.m.File(p.work() + "/result.json"))
+	values, err := readPerf(r.m.File(dir + "/result.json"))
 	if err != nil {
 		return err
 	}
 	return r.put(name, p.name, values)
+}
+
+// variables names those of an environment, separated by commas. pyperformance clears all but a few that
+// it is not told of, and pip would not know its index, or which compiler to call.
+func variables(env []string) string {
+	var names []string
+	for _, setting := range env {
+		name, _, _ := strings.Cut(setting, "=")
+		names = append(names, name)
+	}
+	return strings.Join(names, ",")
 }
 
 // maxPerf limits a file of results.

@@ -52,9 +52,11 @@ type Trials struct {
 	Results string
 	// Jobs is how many processors a build may use; 0 is all.
 	Jobs int
-	// Lanes is how many interpreters [Trials.Peers] races at once, each on a processor of its own, the first
+	// Lanes is how many benchmarks [Trials.Peers] runs at once, each on a processor of its own, the first
 	// ones of the machine; up to 1 is one after the other, on whichever the kernel chooses.
 	Lanes int
+	// Together has all interpreters of [Trials.Peers] run a benchmark at once, on one processor, and compares processor time.
+	Together bool
 	// Again measures what is recorded already.
 	Again bool
 	// Shared says that the machine has other work meanwhile.
