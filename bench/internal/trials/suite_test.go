@@ -87,3 +87,27 @@ func TestSuiteDriver(t *testing.T) {
 		}
 	}
 }
+
+// TestSuiteWheel builds the wheel of tests of a tree that seems compiled: it has the packages, the modules
+// that this interpreter lacks, and the driver.
+func TestSuiteWheel(t *testing.T) {
+	t.Parallel()
+	const script = `
+import backend, importlib.machinery, os, sys, tempfile, zipfile
+tree, suffix = tempfile.mkdtemp(), importlib.machinery.EXTENSION_SUFFIXES[0]
+for name in ("Lib/test/test_a.py", "Lib/test/sub/b.txt", "Modules/lacking" + suffix, "Modules/_ctypes" + suffix):
+    os.makedirs(os.path.dirname(os.path.join(tree, name)), exist_ok=True)
+    open(os.path.join(tree, name), "w").close()
+backend.facts = lambda: {"version": "3.13.5"}
+backend.compile_raw = lambda directory: (tree, None, None)
+backend.sysconfig.get_config_var = lambda name: suffix
+names = zipfile.ZipFile(os.path.join(tree, backend.build_wheel(tree))).namelist()
+print(*(name.replace(suffix, ".so") for name in names if "dist-info" not in name))`
+	run, err := (drive.Program{Path: "python3", Dir: "suite", Env: []string{"PYTHONDONTWRITEBYTECODE=1"}}).Run(t.Context(), "-c", script)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := strings.TrimSpace(run.Out); got != "cpython_tests.py lacking.so test/sub/b.txt test/test_a.py" {
+		t.Errorf("the wheel has %s", got)
+	}
+}

@@ -46,7 +46,7 @@ def compile_raw(directory):
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     with tempfile.TemporaryDirectory() as directory:
         root, _, _ = compile_raw(directory)
-        files = dict(packages(root), **modules(root))
+        files = dict([*packages(root), *modules(root)])
         with open(os.path.join(HERE, DRIVER + ".py"), "rb") as file:
             files[DRIVER + ".py"] = file.read()
         return write_wheel(wheel_directory, files)
