@@ -28,15 +28,19 @@ def facts():
         return json.load(file)
 
 
-def compile_raw(directory):
-    """Compiles CPython with its own flags, and returns its source tree."""
+def compile_raw(directory, stays=False):
+    """Compiles CPython with its own flags, and returns its source tree, its prefix and its environment.
+
+    One that stays is run where it is; the modules of another one name no place.
+    """
     with tarfile.open(os.path.join(HERE, facts()["source"])) as archive:
         archive.extractall(directory, filter="data")
     (root,) = glob.glob(os.path.join(directory, "*"))
     prefix = os.path.join(directory, "raw")
     env = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
-    # A libpython of its own has to be found, also by a process without an environment.
-    env["LDFLAGS"] = "-Wl,-rpath," + os.path.join(prefix, "lib")
+    if stays:
+        # A libpython of its own has to be found, also by a process without an environment.
+        env["LDFLAGS"] = "-Wl,-rpath," + os.path.join(prefix, "lib")
     jobs = str(len(os.sched_getaffinity(0)))
     for command in (["./configure", "--prefix=" + prefix, *facts()["configure"]], ["make", "-j" + jobs]):
         subprocess.run(command, cwd=root, env=env, check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
@@ -99,7 +103,7 @@ def metadata():
 
 def main(names):
     directory = tempfile.mkdtemp()
-    root, prefix, env = compile_raw(directory)
+    root, prefix, env = compile_raw(directory, stays=True)
     subprocess.run(["make", "install"], cwd=root, env=env, check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
     shutil.rmtree(root)
     python = os.path.join(prefix, "bin", "python3")
