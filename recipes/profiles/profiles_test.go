@@ -72,6 +72,9 @@ func TestShippedIsTold(t *testing.T) {
 		if what.Builtin {
 			of += ", `builtin` as [below](#modules)"
 		}
+		if what.InitialExec {
+			of += fmt.Sprintf(", `%s`", InitialExec)
+		}
 		row := fmt.Sprintf("| %s | %s | %s | `sha256:%s` |", what.Version, what.Suite, of, sum)
 		if !strings.Contains(string(doc), row+"\n") {
 			t.Errorf("it lacks %s", row)

@@ -3,6 +3,7 @@ package trials
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	_ "embed"
 	"encoding/json"
 	"errors"
@@ -86,7 +87,9 @@ func peers() []peer {
 	}
 	// These are the fastest that docs/interpreter.md recommends.
 	for _, m := range linkModes {
-		all = append(all, ours(m.name, interpreter{configure: slices.Concat(m.configure, optimised, []string{boltFlag}), suite: peersSuite, builtin: true}))
+		what := interpreter{configure: slices.Concat(m.configure, optimised, []string{boltFlag}), suite: peersSuite, builtin: true}
+		what.initialExec = what.mode() == recipes.Shared
+		all = append(all, ours(m.name, what))
 	}
 	for _, c := range choices {
 		all = append(all, ours(c.name, interpreter{configure: optimised, suite: c.suite, keys: c.keys, builtin: c.builtin}))
@@ -109,6 +112,16 @@ func (p peer) root() string { return "/opt/" + asFile.Replace(p.name) }
 
 // work is the peer's own directory in the machine: an environment with the benchmarks.
 func (p peer) work() string { return "/srv/peers/" + asFile.Replace(p.name) }
+
+// step names the preparation of a peer, by what it is made of.
+func (p peer) step() string {
+	what := p.interpreter
+	if p.built {
+		what, _ = p.shipped()
+	}
+	sum := sha256.Sum256(fmt.Appendf(nil, "%+v", what))
+	return fmt.Sprintf("peer-%s-%x", asFile.Replace(p.name), sum[:6])
+}
 
 // Peers starts several interpreters in one Debian, and runs the default set of pyperformance by them: all, or
 // those benchmarks (starting is [recorded.PeerStarts]) and interpreters that are asked for. The interpreters
@@ -214,7 +227,7 @@ func (r *race) sh(ctx context.Context, script string, args ...string) (*drive.Ru
 
 // prepare makes a peer and its environment, once.
 func (r *race) prepare(ctx context.Context, p peer) error {
-	step := "peer-" + filepath.Base(p.work())
+	step := p.step()
 	if r.m.Done(step) {
 		return nil
 	}
@@ -291,7 +304,7 @@ func (i interpreter) shipped() (interpreter, bool) {
 	}
 	b := profiles.Build{
 		Version: testedPython, Suite: i.base(), Compiler: i.keys["compiler"],
-		Mode: recipes.Python{Configure: i.configure}.LinkMode(), Bolt: slices.Contains(i.configure, boltFlag), Builtin: i.builtin,
+		Mode: i.mode(), Bolt: slices.Contains(i.configure, boltFlag), Builtin: i.builtin, InitialExec: i.initialExec,
 	}
 	profile, ok := profiles.For(b)
 	if ok {

@@ -74,6 +74,10 @@ func TestPeersStarts(t *testing.T) {
 		t.Errorf("benchmarks were run: %v\n%s", err, said)
 	}
 	for _, p := range peers() {
+		other := p
+		if other.configure = append(slices.Clip(p.configure), "--without-pymalloc"); other.step() == p.step() {
+			t.Errorf("%s would not be prepared anew: %s", p.name, p.step())
+		}
 		what, ships := p.shipped()
 		if wants := slices.Contains(p.configure, boltFlag) || strings.Contains(p.name, "GCC") && !strings.Contains(p.name, "v3") && !p.builtin; wants != (ships && p.built) || ships != (what.keys["profile"] != "") {
 			t.Errorf("%s: ships %v, %v", p.name, ships, what.keys)

@@ -214,8 +214,8 @@ type interpreter struct {
 	// suite is the base's; bookworm where it is empty. keys are further ones of a recipe's python.
 	suite string
 	keys  map[string]string
-	// builtin says that modules are linked in: those of [profiles.Builtin].
-	builtin bool
+	// builtin says that modules are linked in: those of [profiles.Builtin]. initialExec adds [profiles.InitialExec].
+	builtin, initialExec bool
 }
 
 // recipe is a recipe of an interpreter alone, with more behind it.
@@ -227,6 +227,9 @@ func (i interpreter) recipe(name, more string) (string, error) {
 	if i.builtin {
 		python["builtin"] = profiles.Builtin
 	}
+	if i.initialExec {
+		python["env"] = map[string]string{"CFLAGS_NODIST": profiles.InitialExec}
+	}
 	text, err := json.Marshal(python)
 	return fmt.Sprintf(`apiVersion: ampoule/v1
 name: %s
@@ -234,6 +237,11 @@ python: %s
 base: {debian: %s}
 runtime: {container: {base: {debian: %s}}}
 %s`, name, text, i.base(), i.base(), more), err
+}
+
+// mode is the interpreter's link mode.
+func (i interpreter) mode() recipes.LinkMode {
+	return recipes.Python{Configure: i.configure}.LinkMode()
 }
 
 // base is the Debian suite of the interpreter's base.

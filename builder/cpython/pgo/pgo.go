@@ -311,7 +311,7 @@ const linkTime = "--with-lto"
 // late begins the compiler's flags that decide about code only when functions have their shapes and their counters.
 // Where one of them changes the shape of a function after all, the compiler refuses its counts. A level of x86-64 is
 // none of them: what an instruction costs decides about inlining, before functions have counters.
-var late = []string{"-falign-", "-fno-plt", "-fprofile-partial-training"}
+var late = []string{"-falign-", "-fno-plt", "-fprofile-partial-training", "-ftls-model="}
 
 // shaping are the arguments that may change what is counted. BOLT counts in what is linked, where each flag counts.
 func (a About) shaping(args []string) string {
