@@ -125,7 +125,7 @@ func (p peer) step() string {
 
 // Peers starts several interpreters in one Debian, and runs the default set of pyperformance by them: all, or
 // those benchmarks (starting is [recorded.PeerStarts]) and interpreters that are asked for. The interpreters
-// take turns with each benchmark, and each turn is recorded as it ends.
+// take turns with each benchmark, or are together, and each turn is recorded as it ends.
 func (t *Trials) Peers(ctx context.Context, benchmarks, only []string) error {
 	all, err := chosenPeers(only)
 	if err != nil {

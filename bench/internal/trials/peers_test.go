@@ -22,6 +22,7 @@ func TestPeers(t *testing.T) {
 	t.Parallel()
 	trials, calls := onFakeMachines(t, "FAKE_LOCK=yes")
 	withSource(t, trials.Store)
+	trials.Lanes = 2
 	if err := trials.Peers(t.Context(), nil, nil); err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +91,7 @@ func TestPeersOnly(t *testing.T) {
 	t.Parallel()
 	trials, calls := onFakeMachines(t, "FAKE_LOCK=yes")
 	withSource(t, trials.Store)
-	trials.Lanes = 3
+	trials.Together = true
 	if err := trials.Peers(t.Context(), []string{"2to3"}, []string{"pyenv"}); err != nil {
 		t.Fatal(err)
 	}
@@ -99,15 +100,36 @@ func TestPeersOnly(t *testing.T) {
 		if r.Benchmark == "2to3" {
 			raced = append(raced, r.Peer)
 		}
+		if r.Together != (r.Benchmark != recorded.PeerStarts) {
+			t.Errorf("together is %v: %s", r.Together, r.Key())
+		}
 	}
 	if diff := cmp.Diff([]string{recorded.PeerBase, "pyenv"}, raced); diff != "" {
 		t.Errorf("raced (-want +got):\n%s", diff)
 	}
-	if said, err := os.ReadFile(calls); err != nil || strings.Count(string(said), "--affinity") != 2 {
-		t.Errorf("each has a processor of its own: %v\n%s", err, said)
+	if said, err := os.ReadFile(calls); err != nil || strings.Count(string(said), "--affinity 0") != 2 || strings.Count(string(said), "PYTHONPATH="+clockDir) != 2 {
+		t.Errorf("they share a processor, and have its time: %v\n%s", err, said)
 	}
 	if err := trials.Peers(t.Context(), nil, []string{"jython"}); err == nil || !strings.Contains(err.Error(), "jython") {
 		t.Errorf("a peer that there is not: %v", err)
+	}
+}
+
+// TestClock: sleeping takes no time, and a child's work does.
+func TestClock(t *testing.T) {
+	t.Parallel()
+	python := drive.Program{Path: "python3", Env: []string{"PYTHONPATH=.", "PYTHONDONTWRITEBYTECODE=1"}}
+	const script = `
+import subprocess, sys, time
+began = time.perf_counter()
+time.sleep(0.5)
+slept = time.perf_counter() - began
+subprocess.run([sys.executable, "-c", "import time; e = time.process_time() + 0.3\nwhile time.process_time() < e: pass"], check=True)
+worked = time.perf_counter_ns() / 1e9 - began
+print(slept < 0.3 < worked < 0.8, slept, worked)`
+	run, err := python.Run(t.Context(), "-c", script)
+	if err != nil || !strings.HasPrefix(run.Out, "True") {
+		t.Errorf("%v: %+v", err, run)
 	}
 }
 
