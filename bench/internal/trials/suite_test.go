@@ -103,7 +103,7 @@ backend.compile_raw = lambda directory: (tree, None, None)
 backend.sysconfig.get_config_var = lambda name: suffix
 names = zipfile.ZipFile(os.path.join(tree, backend.build_wheel(tree))).namelist()
 print(*(name.replace(suffix, ".so") for name in names if "dist-info" not in name))`
-	run, err := (drive.Program{Path: "python3", Dir: "suite", Env: []string{"PYTHONDONTWRITEBYTECODE=1"}}).Run(t.Context(), "-c", script)
+	run, err := (drive.Program{Path: "python3", Dir: "suite", Env: []string{"PYTHONDONTWRITEBYTECODE=1", "TMPDIR=" + t.TempDir()}}).Run(t.Context(), "-c", script)
 	if err != nil {
 		t.Fatal(err)
 	}
