@@ -248,11 +248,14 @@ type opened struct {
 func (o *opened) close() error { return errors.Join(o.open.Close(), o.end()) }
 
 // open runs a build as far as the interpreter.
-func open(ctx context.Context, b *Builder, req Request) (*opened, error) {
+func open(ctx context.Context, b *Builder, req Request) (_ *opened, err error) {
 	logs, err := b.logs("check-" + req.Recipe.Name)
 	if err != nil {
 		return nil, err
 	}
+	outcome := b.begin(req.Recipe.Name, "")
+	outcome.Did = "found again"
+	defer func() { b.end(ctx, logs, outcome, err) }()
 	run := &build{b: b, req: req, plan: req.plan(), logs: logs}
 	if err := run.takeCode(ctx); err != nil {
 		return nil, err

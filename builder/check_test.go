@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"io"
+	"slices"
 	"strings"
 	"testing"
 
@@ -98,6 +99,9 @@ func TestCheck(t *testing.T) {
 			}
 			if found, err := w.st.Lookup(InputsKind, MakePlan(w.recipe, w.lock, w.recipe.Platforms[0], "").Key, new(Inputs)); found || err != nil {
 				t.Errorf("the inputs stay for ever: %t, %v", found, err)
+			}
+			if ends := w.outcomes(); slices.Contains(ends, "found again") != (c.want != nil || c.only != "") {
+				t.Errorf("runs ended with %q", ends)
 			}
 			if jobs := w.jobs(); c.only == "" && jobs != "-j1 -j2" {
 				t.Errorf("both builds had %q", jobs)

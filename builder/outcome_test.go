@@ -42,6 +42,24 @@ func TestBuildKeepsOutcome(t *testing.T) {
 	}
 }
 
+// outcomes says of each run of a world, in the order of their names, how it ended. None may be without an outcome.
+func (w *world) outcomes() []string {
+	w.t.Helper()
+	dirs, err := filepath.Glob(filepath.Join(w.st.Dir("logs"), "*"))
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	var ends []string
+	for _, dir := range dirs {
+		o, err := buildlog.ReadOutcome(dir)
+		if err != nil {
+			w.t.Fatal(err)
+		}
+		ends = append(ends, o.Digest+o.Did+o.Failure)
+	}
+	return ends
+}
+
 // checkOutcome wants the only run of a world to have an outcome; times are not compared.
 func checkOutcome(t *testing.T, w *world, want buildlog.Outcome) {
 	t.Helper()

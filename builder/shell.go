@@ -90,6 +90,9 @@ func (b *Builder) prepared(ctx context.Context, req Request, d recipes.Dist) (_ 
 	if err != nil {
 		return failure.State{}, nil, err
 	}
+	outcome := b.begin(req.Recipe.Name, "")
+	outcome.Did = "prepared"
+	defer func() { b.end(ctx, logs, outcome, err) }()
 	run := &build{b: b, req: req, logs: logs}
 	if err := run.takeCode(ctx); err != nil {
 		return failure.State{}, nil, err

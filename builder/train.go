@@ -110,9 +110,12 @@ func (b *Builder) trainWith(ctx context.Context, req Request, opts LockOptions) 
 	if run.logs, err = b.logs("pgo-profile-tree-" + req.Recipe.Name); err != nil {
 		return cpython.Trained{}, err
 	}
+	outcome := b.begin(req.Recipe.Name, group)
+	outcome.Did = "laid out"
 	open := layers.Open(b.d.Store)
 	defer func() { err = errors.Join(err, open.Close()) }()
 	sealed, err := run.makeTree(ctx, open)
+	b.end(ctx, run.logs, outcome, err)
 	if err != nil {
 		return cpython.Trained{}, err
 	}
@@ -138,7 +141,7 @@ func (r *build) makeTree(ctx context.Context, open *layers.Opened) (_ *seal.Seal
 }
 
 // trainLocked trains in the toolchain of the request's lock.
-func (b *Builder) trainLocked(ctx context.Context, req Request, work cpython.Workload) (_ cpython.Trained, err error) {
+func (b *Builder) trainLocked(ctx context.Context, req Request, work cpython.Workload) (trained cpython.Trained, err error) {
 	with, err := b.resources(ctx, req.Budget)
 	if err != nil {
 		return cpython.Trained{}, err
@@ -146,6 +149,13 @@ func (b *Builder) trainLocked(ctx context.Context, req Request, work cpython.Wor
 	if with.Logs, err = b.logs("pgo-profile-" + req.Recipe.Name); err != nil {
 		return cpython.Trained{}, err
 	}
+	outcome := b.begin(req.Recipe.Name, "")
+	defer func() {
+		if err == nil {
+			outcome.Digest = "sha256:" + trained.SHA256
+		}
+		b.end(ctx, with.Logs, outcome, err)
+	}()
 	log, err := buildlog.Open(with.Logs, "toolchain")
 	if err != nil {
 		return cpython.Trained{}, err

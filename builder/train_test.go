@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/binary"
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -56,6 +57,9 @@ func TestTrainWithCommands(t *testing.T) {
 	}
 	if len(trained.About.Commands) != 2 || trained.About.Task != nil || trained.About.Counted() != 1 || kept.Files[0].SHA256 != trained.SHA256 {
 		t.Errorf("trained %+v, kept %+v", trained, kept)
+	}
+	if ends := w.outcomes(); !slices.Contains(ends, "sha256:"+trained.SHA256) || !slices.Contains(ends, "laid out") {
+		t.Errorf("runs ended with %q", ends)
 	}
 	var plain, trainer string
 	for _, s := range w.runner.Sandboxes() {

@@ -20,8 +20,10 @@ type Outcome struct {
 	Group string    `json:"group,omitempty"`
 	Begun time.Time `json:"begun"`
 	Ended time.Time `json:"ended"`
-	// Digest is what a build has published; empty for a lock, and after a failure.
+	// Digest is what a run has published; empty for one that publishes nothing, and after a failure.
 	Digest string `json:"digest,omitempty"`
+	// Did is what a run has done that publishes nothing, as "made again"; empty for a lock.
+	Did string `json:"did,omitempty"`
 	// Failure is the kind of the fault that ended it, as [faults.Kind] writes it; empty
 	// after a success.
 	Failure string `json:"failure,omitempty"`
@@ -31,7 +33,7 @@ type Outcome struct {
 // after a success.
 func WriteOutcome(dir string, o Outcome, err error) error {
 	if err != nil {
-		o.Digest, o.Failure = "", faults.Of(err).String()
+		o.Digest, o.Did, o.Failure = "", "", faults.Of(err).String()
 	}
 	data, err := json.Marshal(o)
 	if err != nil {

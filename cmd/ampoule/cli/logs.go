@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
@@ -26,8 +27,8 @@ func newLogs(s *Session) *cobra.Command {
 		Use:   "logs [BUILD [LOG]]",
 		Short: "Lists builds, or prints a build's logs",
 		Long: `Logs lists the builds whose logs the store holds, the latest first: when it ended, its
-name, the recipe, the result (the digest, "locked", or the kind of the failure), how
-long it took, and its logs. The result is "unknown" of a build that still runs, that
+name, the recipe, the result (the digest, what else it has done, such as "locked", or
+the kind of the failure), how long it took, and its logs. The result is "unknown" of a build that still runs, that
 was killed, or that an earlier Ampoule made. With a build
 (the beginning of its name is enough, "latest" is the latest one) it prints its
 logs, each below its name; with a log's name too, that log alone.
@@ -112,10 +113,10 @@ func (b loggedBuild) what() (recipe, result, took string) {
 	switch {
 	case o.Failure != "":
 		return recipe, "failed: " + o.Failure, took
-	case o.Digest == "":
-		return recipe, "locked", took
+	case o.Digest != "":
+		return recipe, shortDigest(o.Digest), took
 	}
-	return recipe, shortDigest(o.Digest), took
+	return recipe, cmp.Or(o.Did, "locked"), took
 }
 
 // shortDigest is the beginning of a digest, which a person compares it by.
