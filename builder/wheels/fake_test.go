@@ -26,6 +26,8 @@ const testPython = "/opt/ampoule/bin/python3.13"
 // Nil entries put nothing there. It counts the builds of each file.
 type backend struct {
 	answer func(ctx context.Context, mode, sdist string) (result string, out []tree.Entry, err error)
+	// read is told of an sdist when its answer is read; nil is nobody.
+	read func(ctx context.Context, sdist string)
 
 	mu     sync.Mutex
 	builds map[string]int
@@ -50,7 +52,11 @@ func (b *backend) count(sdist string) int {
 // step does what driver.py does in a sandbox, and cat.
 func (b *backend) step(ctx context.Context, s *fake.Sandbox, step sandbox.Step) error {
 	work := strings.TrimPrefix(sandbox.WorkDir, "/")
+	sdist := path.Base(s.Files().Sub(work + "/sdist").Entries()[0].Path)
 	if step.Args[0] == "cat" {
+		if b.read != nil {
+			b.read(ctx, sdist)
+		}
 		e, ok := s.Files().Lookup(strings.TrimPrefix(step.Args[1], "/"))
 		if !ok {
 			return &sandbox.ExitError{Args: step.Args, Code: 1}
@@ -65,7 +71,6 @@ func (b *backend) step(ctx context.Context, s *fake.Sandbox, step sandbox.Step) 
 	if !slices.Equal(step.Args[:3], []string{testPython, "-I", sandbox.WorkDir + "/driver.py"}) {
 		return &sandbox.ExitError{Args: step.Args, Code: 127}
 	}
-	sdist := path.Base(s.Files().Sub(work + "/sdist").Entries()[0].Path)
 	b.mu.Lock()
 	b.builds[sdist]++
 	b.mu.Unlock()

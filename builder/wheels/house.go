@@ -154,24 +154,32 @@ func (h *House) made(all []recipes.Dist) map[string]Wheel {
 }
 
 // work makes what a schedule has, several at a time, until all is made or something
-// failed that ends the rest.
+// failed that ends the rest. The next build begins when the work of one is done: what that has made
+// is taken out of its sandbox meanwhile.
 func (h *House) work(ctx context.Context, s *schedule) error {
 	group, building := errgroup.WithContext(ctx)
-	ended := make(chan result)
-	running := 0
+	ended, worked := make(chan result), make(chan string)
+	working, running := 0, 0
 	for building.Err() == nil {
-		for running < h.concurrent {
+		for working < h.concurrent && running < 2*h.concurrent {
 			d, ok := s.next(h.memory)
 			if !ok {
 				break
 			}
-			running++
+			working, running = working+1, running+1
 			needs, jobs := s.needs(d), h.share(s)
 			group.Go(func() error {
-				w, err := h.make(building, d, needs, jobs)
+				done := sync.OnceFunc(func() {
+					select {
+					case worked <- d.ID():
+					case <-building.Done():
+					}
+				})
+				w, err := h.make(building, d, needs, jobs, done)
 				if err != nil && !(h.KeepGoing && building.Err() == nil && isFailure(err)) {
 					return err
 				}
+				done()
 				select {
 				case ended <- result{d, w, err}:
 				case <-building.Done():
@@ -183,6 +191,9 @@ func (h *House) work(ctx context.Context, s *schedule) error {
 			break
 		}
 		select {
+		case id := <-worked:
+			working--
+			s.worked[id] = true
 		case r := <-ended:
 			running--
 			s.end(r)
@@ -209,8 +220,9 @@ func (h *House) keep(r result) {
 	h.known[r.dist.ID()] = r.wheel
 }
 
-// make makes a dist's wheel with those that it needs, and a number of processors.
-func (h *House) make(ctx context.Context, d recipes.Dist, needs []Wheel, jobs int) (Wheel, error) {
+// make makes a dist's wheel with those that it needs, and a number of processors. It calls worked once
+// the build needs these no more, unless it reuses a wheel.
+func (h *House) make(ctx context.Context, d recipes.Dist, needs []Wheel, jobs int, worked func()) (Wheel, error) {
 	if d.Build == nil {
 		return Wheel{Dist: d, File: d.File, SHA256: d.SHA256}, h.stage.checkPure(d)
 	}
@@ -219,7 +231,7 @@ func (h *House) make(ctx context.Context, d recipes.Dist, needs []Wheel, jobs in
 		return Wheel{}, err
 	}
 	stage := *h.stage
-	stage.Jobs = jobs
+	stage.Jobs, stage.worked = jobs, worked
 	return stage.Build(ctx, job)
 }
 

@@ -102,8 +102,9 @@ type schedule struct {
 	ranks map[string]float64
 	// memory says, by ID, how many bytes each takes; 0 is not known.
 	memory map[string]int64
-	// building are the dists that are being made.
+	// building are the dists that are being made, and worked those of them, by ID, whose work is done.
 	building []recipes.Dist
+	worked   map[string]bool
 	made     map[string]Wheel
 	// failures are in the order in which they happened.
 	failures []result
@@ -118,7 +119,7 @@ type result struct {
 
 // schedule plans the dists that are not made yet. Each stands behind all that it needs.
 func (h *House) schedule(all []recipes.Dist, made map[string]Wheel) (*schedule, error) {
-	s := &schedule{made: made, ranks: map[string]float64{}, memory: map[string]int64{}}
+	s := &schedule{made: made, ranks: map[string]float64{}, memory: map[string]int64{}, worked: map[string]bool{}}
 	// after is the longest way from a dist's end.
 	after := map[string]float64{}
 	for _, d := range slices.Backward(all) {
@@ -163,7 +164,8 @@ func (s *schedule) isMade(id string) bool {
 
 // next takes the dist that the longest way begins with (critical path scheduling), of those whose
 // memory fits beside what is being made: all of it together may take room bytes, and any number
-// where that is 0. While nothing is being made, every dist fits.
+// where that is 0. While nothing is being made, every dist fits. None is taken in the place of one
+// that a longer way begins with, and that needs nothing but what will be there at any moment.
 func (s *schedule) next(room int64) (recipes.Dist, bool) {
 	var taken int64
 	for _, d := range s.building {
@@ -176,13 +178,20 @@ func (s *schedule) next(room int64) (recipes.Dist, bool) {
 			next = i
 		}
 	}
-	if next < 0 {
+	if next < 0 || slices.ContainsFunc(s.wanting, func(d recipes.Dist) bool {
+		return s.ranks[d.ID()] > s.ranks[s.ready[next].ID()] && s.soon(d)
+	}) {
 		return recipes.Dist{}, false
 	}
 	d := s.ready[next]
 	s.ready = slices.Delete(s.ready, next, next+1)
 	s.building = append(s.building, d)
 	return d, true
+}
+
+// soon reports whether all that a dist needs is made, or its work is done.
+func (s *schedule) soon(d recipes.Dist) bool {
+	return !slices.ContainsFunc(d.Build.Dists, func(id string) bool { return !s.isMade(id) && !s.worked[id] })
 }
 
 // wide is how many compilations are running or could begin.
@@ -211,6 +220,7 @@ func (s *schedule) needs(d recipes.Dist) []Wheel {
 // end takes note of what became of a dist.
 func (s *schedule) end(r result) {
 	s.building = slices.DeleteFunc(s.building, func(d recipes.Dist) bool { return d.ID() == r.dist.ID() })
+	delete(s.worked, r.dist.ID())
 	if r.err != nil {
 		s.failures = append(s.failures, r)
 		return

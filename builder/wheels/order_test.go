@@ -104,6 +104,33 @@ func TestLongestWayFirst(t *testing.T) {
 	}
 }
 
+// A place is free when a build's work is done, and its wheel not yet taken out.
+func TestNextBeginsMeanwhile(t *testing.T) {
+	t.Parallel()
+	s := newHouse(t, 1)
+	for name, seconds := range map[string]float64{"long": 2, "short": 1} {
+		s.house.stage.tookTime(s.sdist(name), time.Duration(seconds*float64(time.Second)))
+	}
+	answer := s.answer
+	began := make(chan struct{})
+	s.answer = func(ctx context.Context, mode, sdist string) (string, []tree.Entry, error) {
+		if strings.HasPrefix(sdist, "short") {
+			close(began)
+		}
+		return answer(ctx, mode, sdist)
+	}
+	s.read = func(ctx context.Context, _ string) {
+		select {
+		case <-began:
+		case <-ctx.Done():
+		}
+	}
+	if _, err := s.wheels(t, "short", "long"); err != nil {
+		t.Fatal(err)
+	}
+	checkClosed(t, s.runner)
+}
+
 // What was never built is judged by its size.
 func TestEstimate(t *testing.T) {
 	t.Parallel()

@@ -141,6 +141,8 @@ type Stage struct {
 	Recipe string
 	// Suite is the Debian suite of the base, for advice about missing packages.
 	Suite string
+	// worked is called when a build's own work is done, and its sandbox still stands; nil for nobody.
+	worked func()
 }
 
 // BuildError says that one wheel was not built.
@@ -320,6 +322,9 @@ func (s *Stage) exec(ctx context.Context, sb sandbox.Sandbox, mode string, job J
 	}
 	begun := time.Now()
 	err = sb.Exec(ctx, step)
+	if s.worked != nil {
+		s.worked()
+	}
 	s.tookMemory(job.Sdist, sb)
 	// One that was ended says nothing of how long it takes.
 	if err == nil || isFailure(err) {
