@@ -202,10 +202,14 @@ is asked about the same machines, and nothing is installed or imported a second 
 		},
 	}
 	cmd.Flags().BoolVar(&o.Again, "again", false, "judge what is recorded already")
-	cmd.Flags().StringVar(&o.Machines, "machines", "", "the directory of the machines (default: ampoule-machines in the user's cache directory)")
+	o.machinesFlag(cmd)
 	cmd.Flags().StringVar(&o.Pythons, "pythons", "", "the directory of the interpreters, each under its version (default: pyenv's)")
 	cmd.Flags().StringVar(&o.UV, "uv", "", "install with this uv (an executable) instead of pip")
 	return cmd
+}
+
+func (o *options) machinesFlag(cmd *cobra.Command) {
+	cmd.Flags().StringVar(&o.Machines, "machines", "", "the directory of the machines (default: ampoule-machines in the user's cache directory)")
 }
 
 // places fills in where machines and interpreters are.
@@ -324,16 +328,21 @@ func newSuite(o *options) *cobra.Command {
 		Short: "Runs CPython's own tests over artifacts, and over the same source compiled as it comes",
 		Long: `Suite lays CPython's own tests over the artifact of each link mode, all or those named, as a
 dependency group, and runs them with every resource that needs no network. It runs them
-over the same source compiled as it comes, too, and records each module as it ends. The
-store must have a name of its own: --store.`,
+over the same source compiled as it comes, too, in a container that differs in the interpreter
+alone, and records each module as it ends. It must be root, and the store must have a name of
+its own: --store.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if o.Store == "" {
 				return errors.New("suite wants a store that has CPython's source: --store")
+			}
+			if err := o.places(); err != nil {
+				return err
 			}
 			return errors.Join(o.Suite(cmd.Context(), args), o.page())
 		},
 	}
 	cmd.Flags().BoolVar(&o.Again, "again", false, "run what is recorded already")
+	o.machinesFlag(cmd)
 	return cmd
 }
 
@@ -361,7 +370,7 @@ store must have a name of its own: --store.`,
 	cmd.Flags().IntVar(&o.Lanes, "lanes", 1, "how many benchmarks run at once, each on a processor of its own")
 	cmd.Flags().BoolVar(&o.Together, "together", false, "run a benchmark by all interpreters at once, on one processor, and compare processor time: for machines whose speed changes")
 	cmd.Flags().BoolVar(&o.Again, "again", false, "run what is recorded already")
-	cmd.Flags().StringVar(&o.Machines, "machines", "", "the directory of the machines (default: ampoule-machines in the user's cache directory)")
+	o.machinesFlag(cmd)
 	return cmd
 }
 

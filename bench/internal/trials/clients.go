@@ -258,10 +258,10 @@ func (s *exhibit) publish(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(b.Groups) != 1 {
-		return fmt.Errorf("ampoule build published %d dependency groups, not one", len(b.Groups))
+	s.digest = b.Digest
+	if s.group, err = b.group(); err != nil {
+		return err
 	}
-	s.digest, s.group = b.Digest, b.Groups[0].Digest
 	return nil
 }
 

@@ -194,21 +194,9 @@ type race struct {
 const peersPackages = "ca-certificates,python3.13,python3.13-venv,python3.13-dev,build-essential,pkg-config,libssl-dev,libffi-dev,libsqlite3-dev,libbz2-dev,liblzma-dev,libreadline-dev," +
 	"libncurses-dev,uuid-dev,zlib1g-dev,libgdbm-dev,libexpat1-dev,xz-utils,libtirpc3t64,libnsl2,netbase,tzdata,git,libpq-dev"
 
-// peersWorld makes the system that the peers run in, once for the same packages. What stood on another one goes.
+// peersWorld makes the system that the peers run in. What stood on another one goes.
 func (t *Trials) peersWorld(ctx context.Context) (string, error) {
-	dir := filepath.Join(t.Machines, "peers-world")
-	done := dir + ".made"
-	if made, err := os.ReadFile(done); err == nil && string(made) == peersPackages {
-		return dir, nil
-	}
-	t.Say("making a %s system", peersSuite)
-	if err := errors.Join(os.RemoveAll(done), os.RemoveAll(dir), t.peersMachine(dir).Forget(), os.MkdirAll(t.Machines, 0o755)); err != nil {
-		return "", err
-	}
-	if _, err := t.Bootstrap.Run(ctx, "--variant=minbase", "--format=directory", "--include="+peersPackages, peersSuite, dir); err != nil {
-		return "", err
-	}
-	return dir, os.WriteFile(done, []byte(peersPackages), 0o644)
+	return t.system(ctx, "peers-world", peersSuite, peersPackages, t.peersMachine("").Forget)
 }
 
 // peersMachine is the machine of the peers, above such a system.

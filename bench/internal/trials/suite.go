@@ -19,6 +19,7 @@ import (
 	"strings"
 	"time"
 
+	"ampoule/artifact"
 	"ampoule/bench/internal/drive"
 	"ampoule/bench/internal/recorded"
 	"ampoule/recipes"
@@ -43,8 +44,15 @@ var linkModes = []struct {
 
 const testedPython = "3.13.5"
 
-// suiteDist is the distribution that the tests are.
-const suiteDist = "cpython-tests"
+// suiteDist is the distribution that the tests are, and suiteDriver what runs them.
+const (
+	suiteDist   = "cpython-tests"
+	suiteDriver = "cpython_tests.py"
+)
+
+// suitePackages are what compiling CPython takes, and what its tests ask for of a system.
+const suitePackages = "ca-certificates,build-essential,pkg-config,libssl-dev,libffi-dev,libsqlite3-dev,libbz2-dev,liblzma-dev,libreadline-dev," +
+	"libncurses-dev,uuid-dev,zlib1g-dev,libgdbm-dev,libexpat1-dev,xz-utils,media-types,netbase,tzdata"
 
 // SuiteModes lists the link modes of [Trials.Suite].
 func SuiteModes() []string {
@@ -56,9 +64,9 @@ func SuiteModes() []string {
 }
 
 // Suite runs CPython's own tests over the artifacts of the link modes, all or those asked for,
-// and over the same source compiled as it comes. The artifacts have the optimised interpreter that
-// recipes have. The tests lie over an artifact as a dependency group, and each module of them is recorded
-// as it ends.
+// and over the same source compiled as it comes, in containers that differ in the interpreter alone. The
+// artifacts have the optimised interpreter that recipes have. The tests lie over an artifact as a
+// dependency group, and each module of them is recorded as it ends.
 func (t *Trials) Suite(ctx context.Context, asked []string) error {
 	names, err := chosen(SuiteModes(), asked)
 	if err != nil {
@@ -91,25 +99,87 @@ type ownTests struct {
 	// configure chooses the link mode, of both sides.
 	configure []string
 	ampoule   drive.Program
+	// ref is the artifact, and group its dependency group of tests, with its digest.
+	ref, group string
 }
 
 func (s *ownTests) run(ctx context.Context) error {
-	s.t.Say("%s: locking and building it, with the tests as a group", s.mode)
-	ref, err := s.prepare(ctx)
+	world, err := s.t.system(ctx, "suite-world", suite, suitePackages)
 	if err != nil {
 		return err
 	}
-	ours := []string{"run", "--network", "none", "--group", "suite", ref, "--", "-m", "cpython_tests"}
+	s.t.Say("%s: locking and building it, with the tests as a group", s.mode)
+	if err := s.prepare(ctx); err != nil {
+		return err
+	}
+	driver, err := suiteFiles.ReadFile("suite/" + suiteDriver)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(s.path(suiteDriver), driver, 0o644); err != nil {
+		return err
+	}
+	raw, err := s.compile(ctx, world)
+	if err != nil {
+		return fmt.Errorf("compiling the same source as it comes: %w", err)
+	}
+	both := func(interpreter string) []string {
+		return append(s.container(world, interpreter, filepath.Dir(s.path(suiteDriver))+":/srv/suite:ro", raw+":"+rawPrefix+":ro"), "/srv/suite/"+suiteDriver)
+	}
+	ours := both(path.Join("/", artifact.Prefix, "bin/python3"))
 	listed, err := s.ampoule.Run(ctx, ours...)
 	if err != nil {
 		return fmt.Errorf("listing the tests: %w", err)
 	}
 	names := strings.Fields(listed.Out)
-	raw := []string{"shell", "-f", s.path(recipeFile), "--wheel", suiteDist, "--", "python3", "backend.py"}
 	return errors.Join(
 		s.side(ctx, "the artifact", names, ours, func(r *recorded.SuiteTest) **recorded.SuiteRun { return &r.Ours }),
-		s.side(ctx, "the same source compiled as it comes", names, raw, func(r *recorded.SuiteTest) **recorded.SuiteRun { return &r.Raw }),
+		s.side(ctx, "the same source compiled as it comes", names, both(rawPrefix+"/bin/python3"), func(r *recorded.SuiteTest) **recorded.SuiteRun { return &r.Raw }),
 	)
+}
+
+// container is a call of a program in a container of the artifact that has programs and settings of a
+// whole system: the runtime's base has neither a compiler nor a list of services, which tests ask for.
+// The engine's own init stays in /usr/sbin. The driver puts files of the tree to another place, so it is root.
+func (s *ownTests) container(world, program string, mounts ...string) []string {
+	args := []string{"run", "--network", "none", "--user", "0", "--group", s.group}
+	for _, dir := range []string{"/etc", "/usr/bin", "/usr/include", "/usr/lib", "/usr/libexec", "/usr/share"} {
+		mounts = append(mounts, world+dir+":"+dir+":ro")
+	}
+	for _, mount := range mounts {
+		args = append(args, "--volume", mount)
+	}
+	return append(args, s.ref, "--", program)
+}
+
+// rawPrefix is where the containers have the interpreter that was compiled as the source comes.
+const rawPrefix = "/srv/raw"
+
+// compileRaw compiles CPython with its own flags. A libpython of its own has to be found, also by a process
+// without an environment.
+const compileRaw = `source=$1 prefix=$2 jobs=$3; shift 3
+mkdir /tmp/source; tar -C /tmp/source --strip-components 1 -xf "$source"; cd /tmp/source
+{ ./configure --prefix="$prefix" LDFLAGS="-Wl,-rpath,$prefix/lib" "$@"; make -j"$jobs"; make install; } >&2`
+
+// compile gives the directory of the interpreter that is compared with, which is compiled once.
+func (s *ownTests) compile(ctx context.Context, world string) (string, error) {
+	archive, python, err := s.t.source(ctx, filepath.Dir(s.path(recipeFile)))
+	if err != nil {
+		return "", err
+	}
+	if err := os.WriteFile(s.path(python.File), archive, 0o644); err != nil {
+		return "", err
+	}
+	args := append([]string{"-ec", compileRaw, "sh", "/srv/suite/" + python.File, rawPrefix, fmt.Sprint(s.t.jobs())}, s.configure...)
+	dir := filepath.Join(s.t.Machines, "suite-raw-"+s.mode)
+	return dir, once(dir, fmt.Sprint(python.SHA256, suitePackages, args), func() error {
+		s.t.Say("%s: compiling the same source as it comes", s.mode)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		_, err := s.ampoule.Run(ctx, append(s.container(world, "sh", filepath.Dir(s.path(python.File))+":/srv/suite:ro", dir+":"+rawPrefix), args...)...)
+		return err
+	})
 }
 
 // side runs what is not recorded yet of one side, which is what of gives.
@@ -171,31 +241,36 @@ func (l *suiteLines) Write(p []byte) (int, error) {
 
 func (s *ownTests) path(name string) string { return filepath.Join(s.dir, "suite-"+s.mode, name) }
 
-// prepare publishes the artifact with the group of tests, and returns its reference.
-func (s *ownTests) prepare(ctx context.Context) (string, error) {
+// prepare publishes the artifact with the group of tests.
+func (s *ownTests) prepare(ctx context.Context) error {
 	if err := os.MkdirAll(s.path(""), 0o755); err != nil {
-		return "", err
+		return err
 	}
 	s.ampoule = s.t.in(s.t.Store)
 	s.ampoule.Env = append(slices.Clone(s.ampoule.Env), "XDG_CONFIG_HOME="+s.dir)
 	source, err := s.source(ctx)
 	if err != nil {
-		return "", err
+		return err
 	}
 	sdist := fmt.Sprintf("%s-%s.tar.gz", strings.ReplaceAll(suiteDist, "-", "_"), testedPython)
 	stop, err := s.publish(ctx, sdist, source)
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer stop()
 	if err := s.write("dependency-groups: {suite: [" + suiteDist + "]}\n"); err != nil {
-		return "", err
+		return err
 	}
 	if _, err := s.ampoule.Run(ctx, "lock", "-f", s.path(recipeFile)); err != nil {
-		return "", err
+		return err
 	}
 	b, _, err := (&Trials{Ampoule: s.ampoule, Jobs: s.t.Jobs}).build(ctx, s.t.Store, filepath.Dir(s.path(recipeFile)), "--group", "suite")
-	return b.Ref, err
+	if err != nil {
+		return err
+	}
+	group, err := b.group()
+	s.ref, s.group = b.Ref, "suite@"+group
+	return err
 }
 
 // write writes the recipe, with more behind it.
@@ -295,10 +370,6 @@ func (s *ownTests) sdist(archive []byte, python recipes.LockedPython) ([]byte, e
 	if err != nil {
 		return nil, err
 	}
-	driver, err := suiteFiles.ReadFile("suite/cpython_tests.py")
-	if err != nil {
-		return nil, err
-	}
 	metadata := fmt.Sprintf("Metadata-Version: 2.2\nName: %s\nVersion: %s\n", suiteDist, python.Version)
 	project := fmt.Sprintf("[build-system]\nrequires = []\nbuild-backend = \"backend\"\nbackend-path = [\".\"]\n[project]\nname = %q\nversion = %q\n", suiteDist, python.Version)
 	var out bytes.Buffer
@@ -310,7 +381,7 @@ func (s *ownTests) sdist(archive []byte, python recipes.LockedPython) ([]byte, e
 		text []byte
 	}{
 		{"PKG-INFO", []byte(metadata)}, {"pyproject.toml", []byte(project)}, {"facts.json", facts},
-		{"backend.py", backend}, {"cpython_tests.py", driver}, {python.File, archive},
+		{"backend.py", backend}, {python.File, archive},
 	} {
 		head := &tar.Header{Name: path.Join(top, f.name), Mode: 0o644, Size: int64(len(f.text)), ModTime: time.Unix(0, 0), Format: tar.FormatPAX}
 		if err := packed.WriteHeader(head); err != nil {

@@ -17,17 +17,19 @@ import (
 // TestSuite: what fails over the artifact alone is worse, and what is recorded is not run again.
 func TestSuite(t *testing.T) {
 	t.Parallel()
-	trials, calls := faked(t, "FAKE_SHELL=broken")
+	trials, calls := faked(t, "FAKE_SUITE=broken")
+	trials.Machines = t.TempDir()
 	withSource(t, trials.Store)
 	if err := trials.Suite(t.Context(), []string{"shared"}); err == nil || !strings.Contains(err.Error(), "killed") {
 		t.Fatalf("the raw build's tests were cut short: %v", err)
 	}
-	trials.Ampoule.Env = append(trials.Ampoule.Env, "FAKE_SHELL=")
+	trials.Ampoule.Env = append(trials.Ampoule.Env, "FAKE_SUITE=")
 	if err := trials.Suite(t.Context(), []string{"shared"}); err != nil {
 		t.Fatal(err)
 	}
 	told, err := os.ReadFile(calls)
-	if err != nil || strings.Count(string(told), "cpython_tests test_os test.test_asyncio.test_locks") != 1 || !strings.Contains(string(told), "backend.py test.test_asyncio.test_locks\n") {
+	if err != nil || strings.Count(string(told), "cpython_tests.py test_os test.test_asyncio.test_locks") != 2 || strings.Count(string(told), "cpython_tests.py test.test_asyncio.test_locks\n") != 1 ||
+		strings.Count(string(told), "./configure") != 1 {
 		t.Errorf("what is left is run: %v\n%s", err, told)
 	}
 	got := map[string]bool{}
@@ -67,6 +69,7 @@ func TestSuiteDriver(t *testing.T) {
 		want         map[string]any
 	}{
 		"failures":         {2, "", report, map[string]any{"result": "failed", "failed": []any{"b", "c"}, "skipped": map[string]any{"needs root": 1.0}}},
+		"subtests":         {2, "FAIL: test_a (test.test_x.A.test_a) (module='m')\nERROR: test_a (test.test_x.A.test_a) [n]\n", "gone", map[string]any{"result": "failed", "failed": []any{"test.test_x.A.test_a (module='m')", "test.test_x.A.test_a [n]"}, "skipped": map[string]any{}}},
 		"a crash":          {-11, "starts\nFatal Python error: Segmentation fault\n\n", "gone", map[string]any{"result": "failed", "failed": []any{"Fatal Python error: Segmentation fault"}, "skipped": map[string]any{}}},
 		"a whole module":   {4, "0:00:00 [1/1] test_gdb\ntest_gdb skipped -- gdb is not installed\n", "gone", map[string]any{"result": "skipped", "skipped": map[string]any{"gdb is not installed": 1.0}}},
 		"a resource":       {4, "test_urllibnet skipped (resource denied)\n", "gone", map[string]any{"result": "skipped", "skipped": map[string]any{"resource denied": 1.0}}},
@@ -88,18 +91,18 @@ func TestSuiteDriver(t *testing.T) {
 	}
 }
 
-// TestSuiteWheel builds the wheel of tests of a tree that seems compiled: it has the packages, the modules
-// that this interpreter lacks, and the driver.
+// TestSuiteWheel builds the wheel of tests of a tree that seems compiled: it has the packages, and the modules
+// that this interpreter lacks.
 func TestSuiteWheel(t *testing.T) {
 	t.Parallel()
 	const script = `
 import backend, importlib.machinery, os, sys, tempfile, zipfile
 tree, suffix = tempfile.mkdtemp(), importlib.machinery.EXTENSION_SUFFIXES[0]
-for name in ("Lib/test/test_a.py", "Lib/test/sub/b.txt", "Modules/lacking" + suffix, "Modules/_ctypes" + suffix):
+for name in ("Lib/test/test_a.py", "Lib/test/sub/b.txt", "Lib/idlelib/idle.py", "Lib/idlelib/idle_test/c.py", "Modules/lacking" + suffix, "Modules/_ctypes" + suffix):
     os.makedirs(os.path.dirname(os.path.join(tree, name)), exist_ok=True)
     open(os.path.join(tree, name), "w").close()
 backend.facts = lambda: {"version": "3.13.5"}
-backend.compile_raw = lambda directory: (tree, None, None)
+backend.compile_source = lambda directory: tree
 backend.sysconfig.get_config_var = lambda name: suffix
 names = zipfile.ZipFile(os.path.join(tree, backend.build_wheel(tree))).namelist()
 print(*(name.replace(suffix, ".so") for name in names if "dist-info" not in name))`
@@ -107,7 +110,7 @@ print(*(name.replace(suffix, ".so") for name in names if "dist-info" not in name
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.TrimSpace(run.Out); got != "cpython_tests.py lacking.so test/sub/b.txt test/test_a.py" {
+	if got := strings.TrimSpace(run.Out); got != "idlelib/idle_test/c.py lacking.so test/sub/b.txt test/test_a.py" {
 		t.Errorf("the wheel has %s", got)
 	}
 }

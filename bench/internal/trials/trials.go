@@ -98,6 +98,14 @@ type built struct {
 	} `json:"groups"`
 }
 
+// group is the digest of the one dependency group that was built.
+func (b built) group() (string, error) {
+	if len(b.Groups) != 1 {
+		return "", fmt.Errorf("ampoule build published %d dependency groups, not one", len(b.Groups))
+	}
+	return b.Groups[0].Digest, nil
+}
+
 // build builds the recipe of a directory.
 func (t *Trials) build(ctx context.Context, store, dir string, more ...string) (built, *drive.Run, error) {
 	args := append([]string{"build", "--output", "json", "-f", filepath.Join(dir, recipeFile)}, more...)

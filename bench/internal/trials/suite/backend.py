@@ -1,7 +1,4 @@
-"""Builds the tests of CPython to a wheel: the packages of tests, and the extension modules that only they import.
-
-Called as a program, it compiles CPython as it comes, and runs modules of tests with that.
-"""
+"""Builds the tests of CPython to a wheel: the packages of tests, and the extension modules that only they import."""
 
 import base64
 import glob
@@ -9,7 +6,6 @@ import hashlib
 import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 import sysconfig
@@ -18,7 +14,6 @@ import tempfile
 import zipfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-DRIVER = "cpython_tests"
 # What is set for wheels is no part of a compilation as it comes.
 OURS = ("PYTHON", "CFLAGS", "CXXFLAGS", "CPPFLAGS", "LDFLAGS", "LD_LIBRARY_PATH")
 
@@ -28,43 +23,34 @@ def facts():
         return json.load(file)
 
 
-def compile_raw(directory, stays=False):
-    """Compiles CPython with its own flags, and returns its source tree, its prefix and its environment.
-
-    One that stays is run where it is; the modules of another one name no place.
-    """
+def compile_source(directory):
+    """Compiles CPython with its own flags, and returns its source tree. Its modules name no place."""
     with tarfile.open(os.path.join(HERE, facts()["source"])) as archive:
         archive.extractall(directory, filter="data")
     (root,) = glob.glob(os.path.join(directory, "*"))
-    prefix = os.path.join(directory, "raw")
     env = {k: v for k, v in os.environ.items() if not k.startswith(OURS)}
-    if stays:
-        # A libpython of its own has to be found, also by a process without an environment.
-        env["LDFLAGS"] = "-Wl,-rpath," + os.path.join(prefix, "lib")
     jobs = str(len(os.sched_getaffinity(0)))
-    for command in (["./configure", "--prefix=" + prefix, *facts()["configure"]], ["make", "-j" + jobs]):
+    for command in (["./configure", *facts()["configure"]], ["make", "-j" + jobs]):
         subprocess.run(command, cwd=root, env=env, check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
-    return root, prefix, env
+    return root
 
 
 def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
     with tempfile.TemporaryDirectory() as directory:
-        root, _, _ = compile_raw(directory)
-        files = dict([*packages(root), *modules(root)])
-        with open(os.path.join(HERE, DRIVER + ".py"), "rb") as file:
-            files[DRIVER + ".py"] = file.read()
-        return write_wheel(wheel_directory, files)
+        root = compile_source(directory)
+        return write_wheel(wheel_directory, dict([*packages(root), *modules(root)]))
 
 
 def packages(root):
-    """Yields the files of the package that the suite is."""
+    """Yields the files of the packages that the suite is."""
     library = os.path.join(root, "Lib")
-    for directory, names, leaves in os.walk(os.path.join(library, "test")):
-        names[:] = sorted(n for n in names if n != "__pycache__")
-        for leaf in sorted(leaves):
-            path = os.path.join(directory, leaf)
-            with open(path, "rb") as file:
-                yield os.path.relpath(path, library), file.read()
+    for package in ("test", os.path.join("idlelib", "idle_test")):
+        for directory, names, leaves in os.walk(os.path.join(library, package)):
+            names[:] = sorted(n for n in names if n != "__pycache__")
+            for leaf in sorted(leaves):
+                path = os.path.join(directory, leaf)
+                with open(path, "rb") as file:
+                    yield os.path.relpath(path, library), file.read()
 
 
 def modules(root):
@@ -99,16 +85,3 @@ def write_wheel(directory, files):
 
 def metadata():
     return f"Metadata-Version: 2.2\nName: cpython-tests\nVersion: {facts()['version']}\n"
-
-
-def main(names):
-    directory = tempfile.mkdtemp()
-    root, prefix, env = compile_raw(directory, stays=True)
-    subprocess.run(["make", "install"], cwd=root, env=env, check=True, stdin=subprocess.DEVNULL, stdout=sys.stderr)
-    shutil.rmtree(root)
-    python = os.path.join(prefix, "bin", "python3")
-    os.execve(python, [python, os.path.join(HERE, DRIVER + ".py"), *names], {k: v for k, v in os.environ.items() if not k.startswith(OURS)})
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
