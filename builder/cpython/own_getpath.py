@@ -20,12 +20,15 @@ if os_name == 'posix' and not py_setpath:
             if executable_dir.startswith(SEP):
                 executable_dir = real_executable_dir = without_links(executable_dir)
         elif executable.startswith(SEP) and isfile(executable) and not executable_dir:
-            base_executable = base_executable or executable
-            real_executable = without_links(executable)
-            executable_dir = real_executable_dir = dirname(real_executable)
-            executable = joinpath(executable_dir, basename(executable))
-            if not isfile(executable):
-                executable = real_executable
+            real_executable2 = without_links(executable)
+            # A link to the program alone leads to one release, and is what CPython calls the executable.
+            if real_executable2 != realpath(executable):
+                base_executable = base_executable or executable
+                real_executable = real_executable2
+                executable_dir = real_executable_dir = dirname(real_executable)
+                executable = joinpath(executable_dir, basename(executable))
+                if not isfile(executable):
+                    executable = real_executable
     except OSError:
         pass  # What cannot be resolved is used as it is.
 
