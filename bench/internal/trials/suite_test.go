@@ -101,16 +101,17 @@ tree, suffix = tempfile.mkdtemp(), importlib.machinery.EXTENSION_SUFFIXES[0]
 for name in ("Lib/test/test_a.py", "Lib/test/sub/b.txt", "Lib/idlelib/idle.py", "Lib/idlelib/idle_test/c.py", "Modules/lacking" + suffix, "Modules/_ctypes" + suffix):
     os.makedirs(os.path.dirname(os.path.join(tree, name)), exist_ok=True)
     open(os.path.join(tree, name), "w").close()
+os.chmod(os.path.join(tree, "Lib/test/sub/b.txt"), 0o755)
 backend.facts = lambda: {"version": "3.13.5"}
 backend.compile_source = lambda directory: tree
 backend.sysconfig.get_config_var = lambda name: suffix
-names = zipfile.ZipFile(os.path.join(tree, backend.build_wheel(tree))).namelist()
-print(*(name.replace(suffix, ".so") for name in names if "dist-info" not in name))`
+members = zipfile.ZipFile(os.path.join(tree, backend.build_wheel(tree))).infolist()
+print(*(m.filename.replace(suffix, ".so") + "*" * (m.external_attr >> 22 & 1) for m in members if "dist-info" not in m.filename))`
 	run, err := (drive.Program{Path: "python3", Dir: "suite", Env: []string{"PYTHONDONTWRITEBYTECODE=1", "TMPDIR=" + t.TempDir()}}).Run(t.Context(), "-c", script)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.TrimSpace(run.Out); got != "idlelib/idle_test/c.py lacking.so test/sub/b.txt test/test_a.py" {
+	if got := strings.TrimSpace(run.Out); got != "idlelib/idle_test/c.py lacking.so test/sub/b.txt* test/test_a.py" {
 		t.Errorf("the wheel has %s", got)
 	}
 }

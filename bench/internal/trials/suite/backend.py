@@ -6,6 +6,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import stat
 import subprocess
 import sys
 import sysconfig
@@ -42,15 +43,14 @@ def build_wheel(wheel_directory, config_settings=None, metadata_directory=None):
 
 
 def packages(root):
-    """Yields the files of the packages that the suite is."""
+    """Yields the files of the packages that the suite is, by what they are in an installation."""
     library = os.path.join(root, "Lib")
     for package in ("test", os.path.join("idlelib", "idle_test")):
         for directory, names, leaves in os.walk(os.path.join(library, package)):
             names[:] = sorted(n for n in names if n != "__pycache__")
             for leaf in sorted(leaves):
                 path = os.path.join(directory, leaf)
-                with open(path, "rb") as file:
-                    yield os.path.relpath(path, library), file.read()
+                yield os.path.relpath(path, library), path
 
 
 def modules(root):
@@ -59,8 +59,7 @@ def modules(root):
     for path in sorted(glob.glob(os.path.join(root, "build", "lib.*", "*" + suffix)) + glob.glob(os.path.join(root, "Modules", "*" + suffix))):
         leaf = os.path.basename(path)
         if importlib.util.find_spec(leaf.removesuffix(suffix)) is None:
-            with open(path, "rb") as file:
-                yield leaf, file.read()
+            yield leaf, path
 
 
 def write_wheel(directory, files):
@@ -68,18 +67,27 @@ def write_wheel(directory, files):
     info = f"{name}-{version}.dist-info"
     tag = f"cp{sys.version_info.major}{sys.version_info.minor}"
     tag = f"{tag}-{tag}-{sysconfig.get_platform().replace('-', '_').replace('.', '_')}"
-    files[f"{info}/METADATA"] = metadata().encode()
-    files[f"{info}/WHEEL"] = f"Wheel-Version: 1.0\nGenerator: suite\nRoot-Is-Purelib: false\nTag: {tag}\n".encode()
     leaf = f"{name}-{version}-{tag}.whl"
     record = ""
     with zipfile.ZipFile(os.path.join(directory, leaf), "w", zipfile.ZIP_DEFLATED) as wheel:
-        for path, content in sorted(files.items()):
+
+        def add(path, content, mode=0o644):
+            nonlocal record
             digest = base64.urlsafe_b64encode(hashlib.sha256(content).digest()).decode().rstrip("=")
             quoted = '"%s"' % path if "," in path else path
             record += f"{quoted},sha256={digest},{len(content)}\n"
-            wheel.writestr(zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0)), content)
-        record += f"{info}/RECORD,,\n"
-        wheel.writestr(zipfile.ZipInfo(f"{info}/RECORD", (1980, 1, 1, 0, 0, 0)), record)
+            member = zipfile.ZipInfo(path, (1980, 1, 1, 0, 0, 0))
+            member.external_attr = (stat.S_IFREG | mode) << 16
+            wheel.writestr(member, content)
+
+        for path, file in sorted(files.items()):
+            # A test runs a program that is data.
+            mode = 0o755 if os.access(file, os.X_OK) else 0o644
+            with open(file, "rb") as content:
+                add(path, content.read(), mode)
+        add(f"{info}/METADATA", metadata().encode())
+        add(f"{info}/WHEEL", f"Wheel-Version: 1.0\nGenerator: suite\nRoot-Is-Purelib: false\nTag: {tag}\n".encode())
+        wheel.writestr(zipfile.ZipInfo(f"{info}/RECORD", (1980, 1, 1, 0, 0, 0)), record + f"{info}/RECORD,,\n")
     return leaf
 
 
