@@ -53,7 +53,7 @@ def run(name):
         report = os.path.join(work, "report.xml")
         command = [sys.executable, "-m", "test", "-u", RESOURCES, "-W", "--timeout", str(TEST_LIMIT), "--junit-xml", report, name]
         env = {k: v for k, v in os.environ.items() if k != "USER"}
-        env |= {"HOME": work, "PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]}
+        env |= {"HOME": work, "TERM": "xterm", "PATH": os.path.dirname(sys.executable) + os.pathsep + os.environ["PATH"]}
         try:
             ended = subprocess.run(
                 command,
