@@ -22,7 +22,7 @@ type Outcome struct {
 	Ended time.Time `json:"ended"`
 	// Digest is what a run has published; empty for one that publishes nothing, and after a failure.
 	Digest string `json:"digest,omitempty"`
-	// Did is what a run has done that publishes nothing, as "made again"; empty for a lock.
+	// Did is what a run has done that publishes nothing, as "prepared"; empty for a lock.
 	Did string `json:"did,omitempty"`
 	// Failure is the kind of the fault that ended it, as [faults.Kind] writes it; empty
 	// after a success.

@@ -68,7 +68,8 @@ func TestSuiteDriver(t *testing.T) {
 		text, report string
 		want         map[string]any
 	}{
-		"failures":         {2, "", report, map[string]any{"result": "failed", "failed": []any{"b", "c"}, "skipped": map[string]any{"needs root": 1.0}}},
+		"failures":         {2, "FAIL: b (b)\n", report, map[string]any{"result": "failed", "failed": []any{"b", "c"}, "skipped": map[string]any{"needs root": 1.0}}},
+		"both":             {2, "FAIL: e (e) (i=1)\n", report, map[string]any{"result": "failed", "failed": []any{"b", "c", "e (i=1)"}, "skipped": map[string]any{"needs root": 1.0}}},
 		"subtests":         {2, "FAIL: test_a (test.test_x.A.test_a) (module='m')\nERROR: test_a (test.test_x.A.test_a) [n]\n", "gone", map[string]any{"result": "failed", "failed": []any{"test.test_x.A.test_a (module='m')", "test.test_x.A.test_a [n]"}, "skipped": map[string]any{}}},
 		"a crash":          {-11, "starts\nFatal Python error: Segmentation fault\n\n", "gone", map[string]any{"result": "failed", "failed": []any{"Fatal Python error: Segmentation fault"}, "skipped": map[string]any{}}},
 		"a whole module":   {4, "0:00:00 [1/1] test_gdb\ntest_gdb skipped -- gdb is not installed\n", "gone", map[string]any{"result": "skipped", "skipped": map[string]any{"gdb is not installed": 1.0}}},

@@ -82,7 +82,7 @@ def judge(code, text, report):
         return {"result": "passed", "skipped": skipped}
     if code == 4 and not failed:
         return {"result": "skipped", "skipped": skipped}
-    return {"result": "failed", "failed": failed or told(text) or [last_line(text)], "skipped": skipped}
+    return {"result": "failed", "failed": sorted({*failed, *told(text)}) or [last_line(text)], "skipped": skipped}
 
 
 def cases(report):
