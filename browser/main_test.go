@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"net/http/httptest"
 	"os"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -191,4 +192,10 @@ func (w *window) until(expression string) {
 // script runs a script in the page, for what it does.
 func script(text string) chromedp.Action[chromedp.Void] {
 	return chromedp.Evaluate[chromedp.Void](text)
+}
+
+// focus gives the focus to an element. It finds and focuses it in one step: a page that follows its
+// build may put a new element in place of one that was only found.
+func focus(selector string) chromedp.Action[chromedp.Void] {
+	return script("document.querySelector(" + strconv.Quote(selector) + ").focus()")
 }

@@ -220,7 +220,7 @@ func TestLiveBuild(t *testing.T) {
 	w := open(t, s, looks[0])
 	w.login(webtest.TokenAll)
 	w.at("/builds/" + webtest.Running)
-	w.run(script(`window.same = true`), chromedp.Focus(chromedp.CSS(`.status a.button`)))
+	w.run(script(`window.same = true`), focus(`.status a.button`))
 	s.Change(webtest.Running, func(b *web.Build) { b.State = web.Gating })
 	w.until(`document.querySelector(".status .state").textContent === "Gating"`)
 	w.until(`document.getElementById("announce").textContent === "Gating"`)
@@ -287,13 +287,13 @@ func TestKeyboard(t *testing.T) {
 	w.until(`location.search.includes("recipe=payments") && document.querySelectorAll(".row").length === 2`)
 
 	w.at("/channels/web:prod")
-	w.run(chromedp.Focus(chromedp.CSS(`.candidate summary`)), chromedp.KeyEvent(kb.Enter), chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent("release 42"), chromedp.KeyEvent(kb.Enter))
+	w.run(focus(`.candidate summary`), chromedp.KeyEvent(kb.Enter), chromedp.KeyEvent(kb.Tab), chromedp.KeyEvent("release 42"), chromedp.KeyEvent(kb.Enter))
 	w.until(`document.querySelector(".notice.good") !== null`)
 	if got, want := strings.Join(s.Asked(), "\n"), "ann promote web:prod "+webtest.Digest(20)+" release 42"; got != want {
 		t.Errorf("asked %q, want %q", got, want)
 	}
 	// What has the focus is seen to have it.
-	w.run(chromedp.Focus(chromedp.CSS(`.candidate summary`)), chromedp.KeyEvent(kb.Tab))
+	w.run(focus(`.candidate summary`), chromedp.KeyEvent(kb.Tab))
 	if got := ask[string](w, `getComputedStyle(document.activeElement).outlineStyle`); got != "solid" {
 		t.Errorf("the outline of what has the focus is %q", got)
 	}
