@@ -191,7 +191,7 @@ func TestFitsBolt(t *testing.T) {
 		"it has data for BOLT, and the recipe has no --enable-bolt": func(a *About) { a.Bolt = nil },
 		"BOLT is 19.1.7 in the profile, and 19.1.8 in the build":    func(a *About) { a.Bolt.Version = "19.1.8" },
 		"configure is": func(a *About) { a.Configure = append(a.Configure, "LDFLAGS=-Wl,-z,now") },
-		"configure is --prefix=/opt/ampoule --enable-optimizations in": func(a *About) { a.Configure = append(a.Configure, "CFLAGS_NODIST=-falign-functions=32") },
+		"configure is --enable-optimizations --prefix=/opt/ampoule in": func(a *About) { a.Configure = append(a.Configure, "CFLAGS_NODIST=-falign-functions=32") },
 		"make is nothing": func(a *About) { a.Make = []string{"LINK_PYTHON_OBJS=$(LIBRARY_OBJS)"} },
 	} {
 		is := build()

@@ -314,8 +314,10 @@ const linkTime = "--with-lto"
 var late = []string{"-falign-", "-fno-plt", "-fprofile-partial-training", "-ftls-model="}
 
 // shaping are the arguments that may change what is counted. BOLT counts in what is linked, where each flag counts.
+// Their order says nothing: a recipe cannot decide the same twice.
 func (a About) shaping(args []string) string {
 	args = slices.DeleteFunc(slices.Clone(args), func(arg string) bool { return begins(named, arg) })
+	slices.Sort(args)
 	if a.Bolt != nil {
 		return strings.Join(args, " ")
 	}

@@ -218,6 +218,11 @@ func TestFits(t *testing.T) {
 	if err := about().Fits(linked); err != nil {
 		t.Errorf("linked otherwise: %v", err)
 	}
+	other := about()
+	slices.Reverse(other.Configure)
+	if err := about().Fits(other); err != nil {
+		t.Errorf("flags in another order: %v", err)
+	}
 	if err := about().Fits(about()); err != nil {
 		t.Error(err)
 	}
