@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/cdproto/input"
 	"github.com/chromedp/cdproto/page"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/kb"
@@ -233,6 +234,55 @@ func TestLiveBuild(t *testing.T) {
 	w.at("/builds")
 	s.Change(webtest.Waiting, func(b *web.Build) { b.State = web.Publishing })
 	w.until(`document.querySelector(".rows .state").textContent === "Publishing"`)
+}
+
+// TestLiveWaits wants what somebody presses or has selected to stay until they are done, although the
+// build goes on.
+func TestLiveWaits(t *testing.T) {
+	t.Parallel()
+	s := webtest.Example()
+	w := open(t, s, looks[0])
+	w.login(webtest.TokenAll)
+	w.at("/builds/" + webtest.Running)
+	// What the service sends is counted, so that a change is known to have come.
+	w.run(script(`window.states = 0;
+		new EventSource(document.querySelector("[data-live]").dataset.live).addEventListener("state", () => window.states++)`))
+	w.until(`window.states > 0`)
+	change := func(state web.State) {
+		t.Helper()
+		before := ask[int](w, `window.states`)
+		s.Change(webtest.Running, func(b *web.Build) { b.State = state })
+		w.until(fmt.Sprintf(`window.states > %d`, before))
+	}
+	const shown = `document.querySelector(".status .state").textContent`
+
+	w.run(script(`document.getSelection().selectAllChildren(document.querySelector(".facts dd"))`))
+	change(web.Gating)
+	if got := ask[string](w, shown); got != "Building" {
+		t.Errorf("%s is drawn under what is selected", got)
+	}
+	w.run(script(`document.getSelection().removeAllRanges()`))
+	w.until(shown + ` === "Gating"`)
+
+	w.run(focus(`button.danger`))
+	change(web.Publishing)
+	w.until(shown + ` === "Publishing"`)
+	if !ask[bool](w, `document.activeElement.matches("button.danger")`) {
+		t.Error("the button has lost the focus")
+	}
+
+	at := ask[struct{ X, Y float64 }](w, `(() => { const b = document.querySelector("button.danger").getBoundingClientRect(); return { X: b.x + b.width / 2, Y: b.y + b.height / 2 } })()`)
+	mouse := func(what input.DispatchMouseEventType) {
+		t.Helper()
+		w.run(call(input.DispatchMouseEvent, input.DispatchMouseEventParams{Type: what, X: at.X, Y: at.Y, Button: input.MouseButtonLeft, ClickCount: 1}))
+	}
+	mouse(input.DispatchMouseEventTypeMousePressed)
+	change(web.Gating)
+	mouse(input.DispatchMouseEventTypeMouseReleased)
+	w.until(`document.querySelector(".notice.good") !== null`)
+	if asked := s.Asked(); len(asked) != 1 || asked[0] != "ann cancel "+webtest.Running {
+		t.Errorf("asked %q", asked)
+	}
 }
 
 // TestFollowLog wants new lines to come, and the view to stay at the end until somebody looks up.

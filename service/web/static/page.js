@@ -52,23 +52,44 @@ const tick = () => {
 };
 setInterval(tick, 1000);
 
-// A part of a page that the service draws anew when something changes.
+// A part of a page that the service draws anew when something changes. What a person presses, writes
+// in or has selected is not replaced meanwhile: the newest state waits until they are done.
 for (const part of document.querySelectorAll("[data-live]")) {
   const source = new EventSource(part.dataset.live);
-  source.addEventListener("state", (event) => {
+  const name = (element) => element.getAttribute("href") || element.dataset.copy || (element.form && element.form.getAttribute("action"));
+  const word = () => (part.querySelector(".status .state") || {}).textContent;
+  let pressed = false;
+  let waiting = null;
+  const used = () => {
     const held = document.activeElement;
-    if (part.contains(held) && held.matches("input, summary")) return;
-    const address = part.contains(held) ? held.getAttribute("href") || held.dataset.copy : null;
-    const word = (part.querySelector(".status .state") || {}).textContent;
-    part.innerHTML = event.data;
+    const selection = document.getSelection();
+    return pressed || (part.contains(held) && held.matches("input, summary")) || (!selection.isCollapsed && selection.containsNode(part, true));
+  };
+  const draw = () => {
+    if (waiting === null || used()) return;
+    const held = document.activeElement;
+    const focused = part.contains(held) ? name(held) : null;
+    const before = word();
+    part.innerHTML = waiting;
+    waiting = null;
     offerCopies(part);
-    if (address) {
-      const again = [...part.querySelectorAll("a, button")].find((one) => (one.getAttribute("href") || one.dataset.copy) === address);
+    if (focused) {
+      const again = [...part.querySelectorAll("a, button")].find((one) => name(one) === focused);
       if (again) again.focus({ preventScroll: true });
     }
-    const now = (part.querySelector(".status .state") || {}).textContent;
-    if (now && now !== word) announce(now);
-  });
+    const now = word();
+    if (now && now !== before) announce(now);
+  };
+  // The press of what was released comes before what is drawn then.
+  const drawSoon = () => setTimeout(draw);
+  const press = () => { pressed = true; };
+  const release = () => { pressed = false; drawSoon(); };
+  part.addEventListener("pointerdown", press);
+  part.addEventListener("keydown", (event) => { if (event.key === " ") press(); });
+  for (const end of ["pointerup", "pointercancel", "keyup"]) document.addEventListener(end, release);
+  part.addEventListener("focusout", drawSoon);
+  document.addEventListener("selectionchange", drawSoon);
+  source.addEventListener("state", (event) => { waiting = event.data; draw(); });
   source.addEventListener("end", () => source.close());
 }
 
