@@ -11,6 +11,7 @@ func TestLicenseExpression(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string][]string{
 		"[build-system]\nrequires = ['setuptools >= 66.1']\nbuild-backend = 'setuptools.build_meta'\n[project]\nlicense = 'MIT'\n":  {"setuptools >= 66.1", licensesSince},
+		"[build-system]\nrequires = ['setuptools>=77']\nbuild-backend = 'setuptools.build_meta'\n[project]\nlicense = 'MIT'\n":      {licensesSince},
 		"[build-system]\nrequires = ['setuptools']\nbuild-backend = 'setuptools.build_meta'\n[project]\nlicense = {text = 'MIT'}\n": {"setuptools"},
 		"[build-system]\nrequires = ['setuptools']\nbuild-backend = 'setuptools.build_meta'\n":                                      {"setuptools"},
 		"[build-system]\nrequires = ['hatchling']\nbuild-backend = 'hatchling.build'\n[project]\nlicense = 'MIT'\n":                 {"hatchling"},

@@ -54,7 +54,7 @@ func readBuildSystem(data []byte, file string) (buildSystem, error) {
 		table.Backend = ""
 	}
 	requires := *table.Requires
-	if _, expression := doc.Project.License.(string); expression && strings.HasPrefix(table.Backend, "setuptools.") {
+	if _, expression := doc.Project.License.(string); expression && strings.HasPrefix(table.Backend, "setuptools.") && !slices.Contains(requires, licensesSince) {
 		requires = append(slices.Clone(requires), licensesSince)
 	}
 	return buildSystem{requires, table.Backend}, nil
