@@ -104,11 +104,7 @@ packages = ["greetings"]
 
 const helloRecipe = `apiVersion: ampoule/v1
 name: %s
-python:
-  version: 3.13.5
-  configure: []
-  optional: [_tkinter]
-base: {debian: bookworm}
+` + quickstartPython + `base: {debian: bookworm}
 app: {source: ., members: [libs/helper], command: [hello, there]}
 runtime:
   container: {base: {debian: bookworm}}
@@ -202,7 +198,7 @@ func TestApplication(t *testing.T) {
 	}{
 		"another dependency":         {map[string]string{"pyproject.toml": strings.Replace(helloProject, "2.2.0", "2.1.2", 1)}, "the lock answers itsdangerous==2.2.0, not itsdangerous==2.1.2"},
 		"another one of the backend": {map[string]string{"libs/helper/setup.py": "from setuptools import setup\nsetup(name='helper', version='0.1', py_modules=['helper'], install_requires=['six'])\n"}, "the lock has that helper requires nothing, and its wheel requires six"},
-		"no such program":            {map[string]string{"ampoule.yaml": strings.Replace(fmt.Sprintf(helloRecipe, name), "[hello, there]", "[helo]", 1)}, "ampoule.yaml:8:52: app.command: helo is in no directory of the image's PATH"},
+		"no such program":            {map[string]string{"ampoule.yaml": strings.Replace(fmt.Sprintf(helloRecipe, name), "[hello, there]", "[helo]", 1)}, "ampoule.yaml:9:52: app.command: helo is in no directory of the image's PATH"},
 	} {
 		t.Run(what, func(t *testing.T) {
 			changed := service{t, t.TempDir()}

@@ -28,11 +28,7 @@ import (
 // faultRecipe requires one distribution, which a test makes.
 const faultRecipe = `apiVersion: ampoule/v1
 name: %s
-python:
-  version: 3.13.5
-  configure: []
-  optional: [_tkinter]
-base: {debian: bookworm}
+` + quickstartPython + `base: {debian: bookworm}
 requirements: [%s]
 runtime:
   container: {base: {debian: bookworm}}

@@ -19,11 +19,7 @@ import (
 // groupRecipe requires one pure distribution.
 const groupRecipe = `apiVersion: ampoule/v1
 name: %s
-python:
-  version: 3.13.5
-  configure: []
-  optional: [_tkinter]
-base: {debian: bookworm}
+` + quickstartPython + `base: {debian: bookworm}
 requirements: [itsdangerous==2.2.0]
 runtime:
   container: {base: {debian: bookworm}}
@@ -140,7 +136,7 @@ func TestDependencyGroups(t *testing.T) {
 		t.Fatal(err)
 	}
 	conflict := try(t, g.kept, "-f", g.file, "lock")
-	for _, want := range []string{"itsdangerous==2.2.0", requirements + ":2:1: itsdangerous<2.2", g.file + ":8:16: itsdangerous==2.2.0"} {
+	for _, want := range []string{"itsdangerous==2.2.0", requirements + ":2:1: itsdangerous<2.2", g.file + ":9:16: itsdangerous==2.2.0"} {
 		if conflict.code != 3 || !strings.Contains(conflict.errs, want) {
 			t.Errorf("a conflict does not say %q: %+v", want, conflict)
 		}

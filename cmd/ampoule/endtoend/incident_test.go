@@ -142,7 +142,7 @@ func installInterpreter(t *testing.T, flags string) (prefix string, err error) {
 	file := filepath.Join(dir, "ampoule.yaml")
 	text := fmt.Sprintf(faultRecipe, fmt.Sprintf("incident-%d", time.Now().UnixNano()), "")
 	if flags != "" {
-		text = strings.Replace(text, "configure: []", "configure: ["+flags+"]\n  builtin: [_json]", 1)
+		text = strings.Replace(text, quickstartFlags, "  configure: ["+flags+"]\n  builtin: [_json]\n", 1)
 	}
 	if err := os.WriteFile(file, []byte(text), 0o644); err != nil {
 		return "", err
@@ -271,7 +271,9 @@ def build_wheel(directory, config_settings=None, metadata_directory=None):
 func compiling(f *faultWorld, source, link string, configure ...string) *faultWorld {
 	g := *f
 	g.backend = strings.NewReplacer("SOURCE", source, "LINK", "["+link+"]").Replace(nativeBackend)
-	g.recipe = strings.Replace(faultRecipe, "configure: []", "configure: ["+strings.Join(configure, ", ")+"]", 1)
+	if len(configure) > 0 {
+		g.recipe = strings.Replace(faultRecipe, quickstartFlags, "  configure: ["+strings.Join(configure, ", ")+"]\n", 1)
+	}
 	return &g
 }
 

@@ -20,11 +20,7 @@ import (
 // sharedText is what the services of a tree extend. A setting that no build asks for gives
 // their wheel a key of its own.
 const sharedText = `apiVersion: ampoule/v1
-python:
-  version: 3.13.5
-  configure: []
-  optional: [_tkinter]
-base: {debian: bookworm}
+` + quickstartPython + `base: {debian: bookworm}
 packages:
   markupsafe: {env: {AMPOULE_TEST: "%d"}}
 runtime:

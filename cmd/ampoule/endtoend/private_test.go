@@ -202,9 +202,9 @@ func TestPrivateIndex(t *testing.T) {
 		t.Errorf("the public index was asked for %q, the private one for %q", public.asked, private.asked)
 	}
 	for spec, says := range map[string]string{
-		"acme-wbe":      "ampoule.yaml:8:16: the source company, which alone may have acme-wbe, has no such project",
-		"demmo":         "ampoule.yaml:8:16: no index has demmo",
-		"acme-web==7.0": "ampoule.yaml:8:16: the source company has acme-web and no version 7.0 of it",
+		"acme-wbe":      "ampoule.yaml:9:16: the source company, which alone may have acme-wbe, has no such project",
+		"demmo":         "ampoule.yaml:9:16: no index has demmo",
+		"acme-web==7.0": "ampoule.yaml:9:16: the source company has acme-web and no version 7.0 of it",
 	} {
 		if err := os.WriteFile(file, fmt.Appendf(nil, faultRecipe, "private", spec), 0o644); err != nil {
 			t.Fatal(err)

@@ -153,6 +153,18 @@ func (s *served) getAt(address string, into any) {
 	}
 }
 
+// quickstartPython is the quickstart's python. Recipes of tests have it too, so that one interpreter is compiled for
+// all. quickstartFlags are those of its lines that others have otherwise.
+const (
+	quickstartFlags = `  configure: [--enable-optimizations]
+  profile: sha256:2e848b79d97ac3fe4bbf2ec64b15221f57c6948838bbd98b37c777641cb4c451
+`
+	quickstartPython = `python:
+  version: 3.13.5
+` + quickstartFlags + `  optional: [_tkinter]
+`
+)
+
 // quickstart copies the quickstart's recipe, with a lock of today, under a name of this run's own. Its
 // interpreter and wheels are those of the other tests.
 func quickstart(t *testing.T, name string, replace ...string) (file string) {
