@@ -22,7 +22,7 @@ func writeSuite(b *strings.Builder, tests []recorded.SuiteTest) {
 ` + "`make suite`" + ` lays the tests of CPython over a published artifact of each link mode, as a dependency group, and runs them with
 every resource that needs no network. It runs the same tests over the same source compiled as it comes, with the same
 compiler, in a container that differs in the interpreter alone. A module that fails runs once more, alone, and what it
-says then counts. *Worse* is what fails over the artifact alone.
+says then counts. *Worse* is what fails over the artifact alone; [0123](decisions/0123-tests-in-one-container.md) says why.
 `)
 	both := slices.DeleteFunc(slices.Clone(tests), func(t recorded.SuiteTest) bool { return t.Ours == nil || t.Raw == nil })
 	if half := len(tests) - len(both); half > 0 {
