@@ -17,7 +17,7 @@ import (
 )
 
 // TestPeers: each peer is prepared once and has its turn with each benchmark, one that cannot run
-// is recorded as failed, and what is recorded is not run again.
+// is recorded as failed and run again by all peers. What passed is not.
 func TestPeers(t *testing.T) {
 	t.Parallel()
 	trials, calls := onFakeMachines(t, "FAKE_LOCK=yes")
@@ -52,8 +52,8 @@ func TestPeers(t *testing.T) {
 		t.Fatal(err)
 	}
 	after, err := os.ReadFile(calls)
-	if again := string(after[len(before):]); err != nil || strings.Contains(again, "make install") || strings.Contains(again, "pyperformance run") {
-		t.Errorf("done again: %v\n%s", err, again)
+	if again := string(after[len(before):]); err != nil || strings.Contains(again, "make install") || strings.Count(again, "pyperformance run") != len(peers()) || strings.Count(again, "--benchmarks chaos") != len(peers()) {
+		t.Errorf("done again, but for what failed: %v\n%s", err, again)
 	}
 }
 

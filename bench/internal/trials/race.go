@@ -52,11 +52,11 @@ func (r *race) starts(ctx context.Context) error {
 	return nil
 }
 
-// isDone reports whether each peer's part of a benchmark is recorded.
+// isDone reports whether each peer's part of a benchmark is recorded. What failed is run again, by all.
 func (r *race) isDone(benchmark string) bool {
 	return !r.t.Again && !slices.ContainsFunc(r.peers, func(p peer) bool {
-		_, done := r.book.Get(recorded.Peer{Benchmark: benchmark, Peer: p.name}.Key())
-		return !done
+		result, _ := r.book.Get(recorded.Peer{Benchmark: benchmark, Peer: p.name}.Key())
+		return !result.Passed
 	})
 }
 
