@@ -69,8 +69,29 @@ Intervals are of a bootstrap over processes (%d samples, %.0f %%). *Faster* coun
 		low, high := bootstrap(marks, peer, recorded.PeerBase)
 		row(b, peer, fmt.Sprintf("%.3f", speed(marks, peer, recorded.PeerBase)), interval(low, high, 3), fmt.Sprint(len(losses(marks, peer, recorded.PeerBase))))
 	}
+	writeSameLibrary(b, marks, peerNames(results))
 	writeLosses(b, marks, peerNames(results))
 	writeFailures(b, results)
+}
+
+// otherLibrary are the measurements of what Debian's standard library does in another way.
+var otherLibrary = []string{"logging_format", "logging_silent", "logging_simple"}
+
+// writeSameLibrary tells the speeds without the measurements of another standard library.
+func writeSameLibrary(b *strings.Builder, marks []measurement, peers []string) {
+	same := slices.DeleteFunc(slices.Clone(marks), func(m measurement) bool { return slices.Contains(otherLibrary, m.name) })
+	if len(same) == 0 || len(same) == len(marks) {
+		return
+	}
+	var speeds []string
+	for _, peer := range peers {
+		if peer != recorded.PeerBase {
+			low, high := bootstrap(same, peer, recorded.PeerBase)
+			speeds = append(speeds, fmt.Sprintf("%s %.3f (%s)", peer, speed(same, peer, recorded.PeerBase), interval(low, high, 3)))
+		}
+	}
+	fmt.Fprintf(b, "\nThe module `logging` of CPython 3.13.5 looks at a variable of the thread before each message, which Debian's patches take back ([0125](decisions/0125-where-debian-is-faster.md)). Without the measurements of it: %s.\n",
+		strings.Join(speeds, ", "))
 }
 
 // how tells the way in which peers ran.

@@ -42,3 +42,24 @@ func TestBootstrapPairs(t *testing.T) {
 		}
 	}
 }
+
+// Measurements of what Debian's standard library does in another way count, and the speed without them is told beside.
+func TestSameLibrary(t *testing.T) {
+	t.Parallel()
+	peers := []string{recorded.PeerBase, "pyenv"}
+	marks := []measurement{
+		{"chaos", map[string][]float64{recorded.PeerBase: {1, 1}, "pyenv": {1.25, 1.25}}},
+		{otherLibrary[0], map[string][]float64{recorded.PeerBase: {1, 1}, "pyenv": {5, 5}}},
+	}
+	var b strings.Builder
+	writeSameLibrary(&b, marks, peers)
+	if !strings.HasSuffix(b.String(), ": pyenv 0.800 (0.800–0.800).\n") {
+		t.Errorf("it says %q", b.String())
+	}
+	b.Reset()
+	writeSameLibrary(&b, marks[:1], peers)
+	writeSameLibrary(&b, marks[1:], peers)
+	if b.Len() > 0 {
+		t.Errorf("where nothing differs, or all does, it says %q", b.String())
+	}
+}
