@@ -80,13 +80,15 @@ for (const part of document.querySelectorAll("[data-live]")) {
     const now = word();
     if (now && now !== before) announce(now);
   };
-  // The press of what was released comes before what is drawn then.
+  // A click comes behind the release: it finds what was pressed.
   const drawSoon = () => setTimeout(draw);
   const press = () => { pressed = true; };
   const release = () => { pressed = false; drawSoon(); };
-  part.addEventListener("pointerdown", press);
+  // The release of another button may go to a menu that it opens.
+  part.addEventListener("pointerdown", (event) => { if (event.button === 0) press(); });
   part.addEventListener("keydown", (event) => { if (event.key === " ") press(); });
   for (const end of ["pointerup", "pointercancel", "keyup"]) document.addEventListener(end, release);
+  window.addEventListener("blur", release);
   part.addEventListener("focusout", drawSoon);
   document.addEventListener("selectionchange", drawSoon);
   source.addEventListener("state", (event) => { waiting = event.data; draw(); });
