@@ -133,6 +133,22 @@ func (*LostError) Hint() string {
 	return "look at the memory and the logs of the workers; then retry the build"
 }
 
+// VersionError says that this worker would build something else than what was accepted: the
+// worker and who accepted it are of different versions.
+type VersionError struct{ Accepted, Here string }
+
+func (e *VersionError) Error() string {
+	return fmt.Sprintf("the build was accepted as %s, and for this worker's version it is %s", e.Accepted, e.Here)
+}
+
+// Kind says whose turn it is: a worker of the right version may build it.
+func (*VersionError) Kind() faults.Kind { return faults.Machine }
+
+// Hint says what to do.
+func (*VersionError) Hint() string {
+	return "run workers of the version that accepted the build, or submit it again to the new one"
+}
+
 // OwnerError says that a caller has not submitted the build.
 type OwnerError struct{ ID, Caller string }
 

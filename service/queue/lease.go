@@ -308,6 +308,11 @@ const (
 	pauseAfter = 5 * time.Second
 	// pauseMost bounds it.
 	pauseMost = 5 * time.Minute
+	// versionPause is when a build may be taken again that is for a worker of another version.
+	versionPause = 15 * time.Second
+	// versionWait is how long after its submission a build waits for such a worker: a service is upgraded
+	// in less, and then nobody has the older version any more.
+	versionWait = time.Hour
 )
 
 // pause is when a build may be taken again that was given up, or lost, a number of times.
@@ -320,14 +325,19 @@ func pause(lost int) time.Duration {
 }
 
 // GiveUp gives the build back for an error that is not its own, see [Passes]: it shall be tried
-// again after a while, by whichever worker. A build that was given up, or lost, too often fails.
+// again after a while, by whichever worker. A build that was given up, or lost, too often fails, and so
+// does one that has no worker of its version for long: see [builds.VersionError].
 func (l *Lease) GiveUp(ctx context.Context, cause error) error {
 	return l.change(ctx, "giving back", func(ctx context.Context, tx database.Tx, r *row) error {
-		r.lost++
-		if r.lost >= l.q.config.Attempts {
+		wait, again := versionPause, r.at().Sub(r.Created) < versionWait
+		if !isVersion(cause) {
+			r.lost++
+			wait, again = pause(r.lost), r.lost < l.q.config.Attempts
+		}
+		if !again {
 			return l.q.end(ctx, tx, r, builds.Failed, cause, r.Worker)
 		}
-		r.available = r.at().Add(pause(r.lost)).UnixMicro()
+		r.available = r.at().Add(wait).UnixMicro()
 		return l.q.requeue(ctx, tx, r, builds.Event{What: builds.Released, Who: r.Worker, Message: builds.FailureOf(r.ID, cause).Message})
 	})
 }
@@ -405,6 +415,12 @@ func (q *Queue) lose(ctx context.Context, tx database.Tx, r *row) error {
 
 // isMachine reports whether another machine may succeed.
 func isMachine(err error) bool { return faults.Of(err) == faults.Machine }
+
+// isVersion reports whether a worker of another version may succeed, on the same machine too.
+func isVersion(err error) bool {
+	var version *builds.VersionError
+	return errors.As(err, &version)
+}
 
 // Passes reports whether an error says nothing of a build, which is given back for it: another machine may
 // succeed, or this one when a server that was away is back.

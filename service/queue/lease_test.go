@@ -239,15 +239,46 @@ func TestGiveUp(t *testing.T) {
 		if _, found, err := q.Lease(t.Context(), "w", Able{Platforms: []string{platform}}); found || err != nil {
 			t.Errorf("at once: found %t, %v", found, err)
 		}
-		must(t, db.Write(t.Context(), func(ctx context.Context, tx database.Tx) error {
-			n, err := tx.Exec(ctx, "UPDATE builds SET available = available - $1", pauseAfter.Microseconds())
-			if n != 1 {
-				t.Errorf("%d rows", n)
-			}
-			return err
-		}))
+		earlier(t, db, "available", pauseAfter)
 		must(t, lease(t, q, "full").GiveUp(t.Context(), syscall.ENOSPC))
 		if b := get(t, q, id); b.State != builds.Failed || b.Failure.Kind != "machine" {
+			t.Errorf("%+v", b)
+		}
+	})
+}
+
+// earlier has a time of the only build be so much earlier.
+func earlier(t *testing.T, db *database.DB, column string, by time.Duration) {
+	t.Helper()
+	must(t, db.Write(t.Context(), func(ctx context.Context, tx database.Tx) error {
+		n, err := tx.Exec(ctx, "UPDATE builds SET "+column+" = "+column+" - $1", by.Microseconds())
+		if n != 1 {
+			t.Errorf("%d rows", n)
+		}
+		return err
+	}))
+}
+
+// A build of another version waits for its worker, however often others give it back, and not for ever.
+func TestGiveUpForVersion(t *testing.T) {
+	onEach(t, func(t *testing.T, db *database.DB) {
+		q := open(t, db, Config{Attempts: 2})
+		id := submit(t, q, team, ask(1)).Build.ID
+		other := fmt.Errorf("planning: %w", &builds.VersionError{Accepted: keyOf(1), Here: keyOf(2)})
+		for range 5 {
+			must(t, lease(t, q, "older").GiveUp(t.Context(), other))
+			if b := get(t, q, id); b.State != builds.Queued || b.Failure != nil {
+				t.Fatalf("%+v", b)
+			}
+			if _, found, err := q.Lease(t.Context(), "w", Able{Platforms: []string{platform}}); found || err != nil {
+				t.Errorf("at once: found %t, %v", found, err)
+			}
+			earlier(t, db, "available", versionPause)
+		}
+		l := lease(t, q, "older")
+		earlier(t, db, "created", versionWait)
+		must(t, l.GiveUp(t.Context(), other))
+		if b := get(t, q, id); b.State != builds.Failed || b.Failure.Kind != "machine" || !strings.Contains(b.Failure.Message, keyOf(2)) {
 			t.Errorf("%+v", b)
 		}
 	})

@@ -248,7 +248,7 @@ func (w *Worker) conclude(ctx context.Context, l *Lease, t *teller, result build
 	case errors.Is(cause, errDrained):
 		return l.Release(ctx)
 	case Passes(err):
-		if isMachine(err) {
+		if isMachine(err) && !isVersion(err) {
 			w.takeRest()
 		}
 		return l.GiveUp(ctx, t.located(err))

@@ -205,14 +205,15 @@ func TestGivenBack(t *testing.T) {
 			"machine": fmt.Errorf("unpacking: %w", syscall.ENOSPC),
 			"away":    faults.New(faults.Remote, "see whether it runs", "the registry is away"),
 			"refuses": refusal{},
+			"version": &builds.VersionError{Accepted: keyOf(7), Here: keyOf(8)},
 		}
 		fake := &runner{do: func(_ context.Context, job Job) (builds.Result, error) {
 			return builds.Result{}, causes[job.Build.Recipe]
 		}}
-		work(t, q, WorkerConfig{Runner: fake, Slots: len(causes)})
-		for _, recipe := range []string{"away", "refuses", "machine"} {
+		w, _ := work(t, q, WorkerConfig{Runner: fake, Slots: len(causes)})
+		for i, recipe := range []string{"version", "away", "refuses", "machine"} {
 			one := ask(1)
-			one.Recipe, one.Key = recipe, keyOf(len(recipe))
+			one.Recipe, one.Key = recipe, keyOf(i)
 			id := submit(t, q, team, one).Build.ID
 			if recipe == "refuses" {
 				if b := await(t, q, id, "failed", ended); b.Failure == nil || b.Failure.Kind != "remote" || b.Attempt != 1 {
@@ -228,6 +229,9 @@ func TestGivenBack(t *testing.T) {
 			if err != nil || !strings.Contains(string(log.Data), "warning: given back to the queue: "+causes[recipe].Error()) ||
 				strings.Contains(string(log.Data), "hint: see whether it runs") != (recipe == "away") {
 				t.Errorf("the log: %s, %v", log.Data, err)
+			}
+			if rests := w.pause() > 0; rests != (recipe == "machine") {
+				t.Errorf("%s: the worker rests: %t", recipe, rests)
 			}
 		}
 	})

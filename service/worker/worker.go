@@ -98,27 +98,11 @@ func (r *Runner) read(ctx context.Context, job queue.Job, dir string) (builder.R
 	return req, nil
 }
 
-// VersionError says that this worker would build something else than what was accepted: the
-// worker and who accepted it are of different versions.
-type VersionError struct{ Accepted, Here string }
-
-func (e *VersionError) Error() string {
-	return fmt.Sprintf("the build was accepted as %s, and for this worker's version it is %s", e.Accepted, e.Here)
-}
-
-// Kind says whose turn it is: a worker of the right version may build it.
-func (*VersionError) Kind() faults.Kind { return faults.Machine }
-
-// Hint says what to do.
-func (*VersionError) Hint() string {
-	return "run workers of the version that accepted the build, or submit it again to the new one"
-}
-
 // checkKey refuses to build what the queue takes for something else.
 func (r *Runner) checkKey(ctx context.Context, req builder.Request, job queue.Job) error {
 	plan, err := builder.PlanBuild(ctx, req, r.Environ)
 	if err == nil && plan.Key != job.Build.Key {
-		err = &VersionError{Accepted: job.Build.Key, Here: plan.Key}
+		err = &builds.VersionError{Accepted: job.Build.Key, Here: plan.Key}
 	}
 	return err
 }

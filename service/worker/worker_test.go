@@ -142,7 +142,7 @@ func TestRun(t *testing.T) {
 			asked: []string{"again"}, err: &DifferError{"sha256:1", "sha256:3", 2},
 		},
 		"of another version": {
-			build: builds.Build{Kind: builds.KindBuild, Key: "sha256:other"}, err: &VersionError{"sha256:other", key},
+			build: builds.Build{Kind: builds.KindBuild, Key: "sha256:other"}, err: &builds.VersionError{Accepted: "sha256:other", Here: key},
 		},
 		"lock": {
 			build: builds.Build{Kind: builds.KindLock, Key: "sha256:any", Options: &builds.LockOptions{UpgradeNames: []string{"flask"}}},
@@ -180,7 +180,7 @@ func TestRun(t *testing.T) {
 // A build of another version is for another worker; a difference is for a person.
 func TestKinds(t *testing.T) {
 	t.Parallel()
-	if k := faults.Of(&VersionError{}); k != faults.Machine {
+	if k := faults.Of(&builds.VersionError{}); k != faults.Machine {
 		t.Error(k)
 	}
 	if k := faults.Of(&DifferError{}); k != faults.Refused {
