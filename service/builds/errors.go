@@ -135,17 +135,29 @@ func (*LostError) Hint() string {
 
 // VersionError says that this worker would build something else than what was accepted: the
 // worker and who accepted it are of different versions.
-type VersionError struct{ Accepted, Here string }
+type VersionError struct {
+	Accepted, Here string
+	// Alone says that no worker of another version can come.
+	Alone bool
+}
 
 func (e *VersionError) Error() string {
 	return fmt.Sprintf("the build was accepted as %s, and for this worker's version it is %s", e.Accepted, e.Here)
 }
 
-// Kind says whose turn it is: a worker of the right version may build it.
-func (*VersionError) Kind() faults.Kind { return faults.Machine }
+// Kind says whose turn it is: a worker of the right version may build it, if there can be one.
+func (e *VersionError) Kind() faults.Kind {
+	if e.Alone {
+		return faults.Input
+	}
+	return faults.Machine
+}
 
 // Hint says what to do.
-func (*VersionError) Hint() string {
+func (e *VersionError) Hint() string {
+	if e.Alone {
+		return "submit it again"
+	}
 	return "run workers of the version that accepted the build, or submit it again to the new one"
 }
 

@@ -51,6 +51,7 @@ func outlast(ctx context.Context, do func() error) error {
 func (w *Worker) outlasting(l *Lease) Job {
 	return Job{
 		Build: l.Build,
+		Alone: w.q.db.Engine() == database.SQLite,
 		Archive: func(ctx context.Context) (archive io.ReadCloser, err error) {
 			err = outlast(ctx, func() (err error) {
 				archive, err = w.q.OpenArchive(ctx, l.Build.Archive)

@@ -27,6 +27,8 @@ type Runner interface {
 // Job is one build for a [Runner].
 type Job struct {
 	Build builds.Build
+	// Alone says that no other process takes builds.
+	Alone bool
 	// Archive opens what was submitted.
 	Archive func(context.Context) (io.ReadCloser, error)
 	// Keep keeps a lock that was made, and returns its sha256 for the result.
@@ -205,7 +207,6 @@ func (w *Worker) build(ctx context.Context, l *Lease) {
 	defer end(nil)
 	kept, release := context.WithCancel(context.WithoutCancel(ctx))
 	var keeping sync.WaitGroup
-	// Who watches before the build begins misses nothing that is wanted of it.
 	changed, leave := w.q.hub.watch(b.ID)
 	defer leave()
 	keeping.Go(func() { w.keep(kept, changed, end, l, entry) })
@@ -309,16 +310,8 @@ const beats = 6
 func (w *Worker) keep(ctx context.Context, changed <-chan struct{}, end context.CancelCauseFunc, l *Lease, entry *logrus.Entry) {
 	ticker := time.NewTicker(w.q.config.Lease / beats)
 	defer ticker.Stop()
-	for {
-		var err error
-		select {
-		case <-ctx.Done():
-			return
-		case <-ticker.C:
-			err = l.Heartbeat(ctx)
-		case <-changed:
-			err = l.look(ctx)
-		}
+	// What was wanted of the build between the lease and the watch is seen at once.
+	for err := l.look(ctx); ; {
 		var fence *builds.FenceError
 		switch {
 		case err == nil || ctx.Err() != nil:
@@ -329,6 +322,14 @@ func (w *Worker) keep(ctx context.Context, changed <-chan struct{}, end context.
 		}
 		if errors.As(err, &fence) {
 			return
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-ticker.C:
+			err = l.Heartbeat(ctx)
+		case <-changed:
+			err = l.look(ctx)
 		}
 	}
 }

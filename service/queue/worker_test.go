@@ -153,6 +153,29 @@ func TestCancelReachesTheBuild(t *testing.T) {
 	})
 }
 
+// So it does for a build that was cancelled before its worker had begun to watch it.
+func TestCancelBeforeTheWatch(t *testing.T) {
+	onEach(t, func(t *testing.T, db *database.DB) {
+		q := open(t, db, Config{Lease: beats * 10 * patience})
+		fake := &runner{do: func(ctx context.Context, _ Job) (builds.Result, error) {
+			<-ctx.Done()
+			return builds.Result{}, context.Cause(ctx)
+		}}
+		w, err := NewWorker(WorkerConfig{Queue: q, Runner: fake, Platform: platform})
+		must(t, err)
+		id := submit(t, q, team, ask(1)).Build.ID
+		l := lease(t, q, w.ID())
+		_, err = q.Cancel(t.Context(), team, id)
+		must(t, err)
+		ctx, cancel := context.WithTimeout(t.Context(), patience)
+		defer cancel()
+		w.build(ctx, l)
+		if b := get(t, q, id); b.State != builds.Cancelled {
+			t.Errorf("%+v", b)
+		}
+	})
+}
+
 func TestLimit(t *testing.T) {
 	onEach(t, func(t *testing.T, db *database.DB) {
 		q := open(t, db, Config{Lease: 3 * time.Second})
@@ -208,6 +231,9 @@ func TestGivenBack(t *testing.T) {
 			"version": &builds.VersionError{Accepted: keyOf(7), Here: keyOf(8)},
 		}
 		fake := &runner{do: func(_ context.Context, job Job) (builds.Result, error) {
+			if job.Alone != (db.Engine() == database.SQLite) {
+				t.Errorf("no other process takes builds: %t", job.Alone)
+			}
 			return builds.Result{}, causes[job.Build.Recipe]
 		}}
 		w, _ := work(t, q, WorkerConfig{Runner: fake, Slots: len(causes)})

@@ -102,7 +102,7 @@ func (r *Runner) read(ctx context.Context, job queue.Job, dir string) (builder.R
 func (r *Runner) checkKey(ctx context.Context, req builder.Request, job queue.Job) error {
 	plan, err := builder.PlanBuild(ctx, req, r.Environ)
 	if err == nil && plan.Key != job.Build.Key {
-		err = &builds.VersionError{Accepted: job.Build.Key, Here: plan.Key}
+		err = &builds.VersionError{Accepted: job.Build.Key, Here: plan.Key, Alone: job.Alone}
 	}
 	return err
 }

@@ -110,6 +110,7 @@ func TestRun(t *testing.T) {
 	same, differs := true, false
 	for what, test := range map[string]struct {
 		build   builds.Build
+		alone   bool
 		claimed string
 		checked builder.Checked
 		want    builds.Result
@@ -144,6 +145,9 @@ func TestRun(t *testing.T) {
 		"of another version": {
 			build: builds.Build{Kind: builds.KindBuild, Key: "sha256:other"}, err: &builds.VersionError{Accepted: "sha256:other", Here: key},
 		},
+		"of another version, and no other worker": {
+			build: builds.Build{Kind: builds.KindBuild, Key: "sha256:other"}, alone: true, err: &builds.VersionError{Accepted: "sha256:other", Here: key, Alone: true},
+		},
 		"lock": {
 			build: builds.Build{Kind: builds.KindLock, Key: "sha256:any", Options: &builds.LockOptions{UpgradeNames: []string{"flask"}}},
 			want:  builds.Result{Lock: "kept"}, asked: []string{"lock " + name + " flask"},
@@ -160,7 +164,9 @@ func TestRun(t *testing.T) {
 				}
 				return req, nil
 			}}
-			got, err := r.Run(t.Context(), job(t, test.build, test.claimed))
+			wanted := job(t, test.build, test.claimed)
+			wanted.Alone = test.alone
+			got, err := r.Run(t.Context(), wanted)
 			if diff := cmp.Diff(test.want, got); diff != "" {
 				t.Errorf("result (-want +got):\n%s", diff)
 			}
@@ -181,6 +187,9 @@ func TestRun(t *testing.T) {
 func TestKinds(t *testing.T) {
 	t.Parallel()
 	if k := faults.Of(&builds.VersionError{}); k != faults.Machine {
+		t.Error(k)
+	}
+	if k := faults.Of(&builds.VersionError{Alone: true}); k != faults.Input {
 		t.Error(k)
 	}
 	if k := faults.Of(&DifferError{}); k != faults.Refused {
