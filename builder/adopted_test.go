@@ -58,6 +58,11 @@ func TestPlanBuild(t *testing.T) {
 	if err != nil || p.Key != MakePlan(w.recipe, w.lock, "linux/amd64", "").Key || len(p.Inputs) == 0 {
 		t.Errorf("%+v, %v", p, err)
 	}
+	w.recipe.Python.Configure, w.recipe.Python.Profile = []string{"--enable-optimizations", "--enable-bolt"}, "sha256:ad"
+	bolt := MakePlan(w.recipe, w.lock, "linux/amd64", "").Key
+	if without := recipes.Key(w.recipe, w.lock, "linux/amd64", Version(), ""); bolt == without {
+		t.Error("the key of a recipe with BOLT does not have its rules")
+	}
 	req := w.request()
 	req.Lock = nil
 	if _, err := PlanBuild(t.Context(), req, nil); !errors.Is(err, ErrNoLock) {

@@ -24,7 +24,7 @@ import (
 
 // GroupKey is what the build of a dependency group is addressed by, for an artifact of a digest.
 func GroupKey(r *recipes.Recipe, l *recipes.Lock, group, digest string) string {
-	return recipes.GroupKey(r, l, group, digest, Version())
+	return recipes.GroupKey(r, l, group, digest, versionOf(r))
 }
 
 // groupBuild is a dependency group on its way over a published artifact.

@@ -48,7 +48,7 @@ func PlanBuild(ctx context.Context, req Request, environ []string) (Plan, error)
 
 // MakePlan plans a build. Source is the hash of first-party code; empty without any.
 func MakePlan(r *recipes.Recipe, l *recipes.Lock, platform, source string) Plan {
-	p := Plan{Key: recipes.Key(r, l, platform, Version(), source), Inputs: []fetch.Item{cpython.Item(l.Python)}}
+	p := Plan{Key: recipes.Key(r, l, platform, versionOf(r), source), Inputs: []fetch.Item{cpython.Item(l.Python)}}
 	if item, named := cpython.ProfileItem(r.Python); named {
 		p.Inputs = append(p.Inputs, item)
 	}
@@ -77,6 +77,15 @@ func MakePlan(r *recipes.Recipe, l *recipes.Lock, platform, source string) Plan 
 func Version() string {
 	added := layers.Key("builder", Epoch, []string{toolchain.Version(), cpython.Version(), wheels.Version(), seal.Version()})
 	return fmt.Sprintf("%d-%.12s", Epoch, added)
+}
+
+// versionOf is what of Ampoule itself enters the keys of a recipe.
+func versionOf(r *recipes.Recipe) string {
+	version := Version()
+	if rules := cpython.Rules(r.Python); rules != "" {
+		version += fmt.Sprintf("-%.12s", rules)
+	}
+	return version
 }
 
 func cmpItems(a, b fetch.Item) int {

@@ -231,7 +231,7 @@ BOLT_APPLY_FLAGS := -skip-funcs=match/1 -use-gnu-stack -icf=1
 	const bolt = `#!/bin/sh -e
 case "$*" in
 *-instrument*) printf '#!/bin/sh\necho "1 main 0 1 main 4 0 1" > %s.$1.fdata\n' "${4#*=}" > "$6"; chmod +x "$6"; test "$5 $7" = "-o -skip-funcs=match/1";;
-*) { cat "$1"; echo "$5 $6 by"; cat "${4#-data=}"; } > "$3"; test "$2" = -o;;
+*) { cat "$1"; echo "$5 $6 $7 $8 by"; cat "${4#-data=}"; } > "$3"; test "$2" = -o;;
 esac
 `
 	for name, text := range map[string]string{"Makefile": makefile, "python": "linked\n", "libpython.so.1": "library\n", "bolt": bolt, "merge": "#!/bin/sh\nexec cat \"$@\"\n"} {
@@ -288,7 +288,14 @@ esac
 	if err != nil || was.ModTime().UTC().Year() > 2001 || was.Mode() != 0o755 {
 		t.Errorf("what is arranged is %v, %v", was, err)
 	}
-	if got, want := read("python-link"), "linked\n-skip-funcs=match/1 -icf=1 by\n"+counted; got != want {
+	if got, want := read("python-link"), "linked\n-skip-funcs=match/1 -icf=1 -align-blocks -block-alignment=64 by\n"+counted; got != want {
 		t.Errorf("the other name has %q", got)
+	}
+	// What the recipe says of alignment stands alone: BOLT refuses a flag that comes twice.
+	run("cp", "counted/python.fdata", "libpython.so.1.fdata")
+	args := append([]string{"make", "--silent", "BOLT_APPLY_FLAGS=-align-blocks=false"}, boltRule(Spec{}, arrangeRule, "libpython.so.1")...)
+	run(append(args, "bolt=./bolt")...)
+	if got, want := read("libpython.so.1"), "library\n-align-blocks=false    by\n"+counted; got != want {
+		t.Errorf("with flags of a recipe, it has %q, want %q", got, want)
 	}
 }

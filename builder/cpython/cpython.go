@@ -126,6 +126,15 @@ func (r record) Content() []string { return []string{r.Layer, r.Debug} }
 // Version names what this package itself adds to what it makes of a spec.
 func Version() string { return layers.Key("cpython", format, scripts()) }
 
+// Rules names what is run for the interpreters of some recipes alone, and so is no part of [Version]; empty for
+// one that needs nothing of that.
+func Rules(p recipes.Python) string {
+	if p.Profile == "" || !p.Bolt() {
+		return ""
+	}
+	return layers.Key("bolt", format, arrangeRule)
+}
+
 // scripts are what changes an interpreter on the way.
 func scripts() []string {
 	return []string{

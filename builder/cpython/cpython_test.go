@@ -17,6 +17,7 @@ import (
 
 	"ampoule/builder/sandbox"
 	"ampoule/faults"
+	"ampoule/recipes"
 )
 
 func TestConfigureArgs(t *testing.T) {
@@ -166,6 +167,21 @@ func TestKey(t *testing.T) {
 		if Key(spec) != Key(specimen()) {
 			t.Errorf("%s changes the key", name)
 		}
+	}
+}
+
+// The rules of BOLT are in the keys of recipes that it arranges for, and in no others.
+func TestRules(t *testing.T) {
+	t.Parallel()
+	optimised := []string{"--enable-optimizations"}
+	bolt := append(optimised, "--enable-bolt")
+	for _, p := range []recipes.Python{{}, {Configure: optimised, Profile: "sha256:ad"}, {Configure: bolt}} {
+		if got := Rules(p); got != "" {
+			t.Errorf("%+v has rules %s", p, got)
+		}
+	}
+	if Rules(recipes.Python{Configure: bolt, Profile: "sha256:ad"}) == "" {
+		t.Error("BOLT's counts are used without rules")
 	}
 }
 
