@@ -55,11 +55,11 @@ const (
 	// arrangeRule arranges a binary. It keeps its time, so that make links nothing again, and its other names: libpython
 	// has two, of which CPython's Makefile arranges one and installs the other. One flag is left out: it takes the place
 	// of PT_GNU_STACK, and the stacks of all threads are executable then. Two are added, unless the recipe's own flags
-	// align blocks: BOLT drops the places that the compiler gave to small loops, and one that lies in two lines of a
+	// say how blocks are aligned: BOLT drops the places that the compiler gave to small loops, and one that lies in two lines of a
 	// processor's cache is slower (docs/decisions/0126).
 	// Keys of recipes that it is used for have it: see [Rules].
 	arrangeRule = `$(bolt) $(binary) -o $(binary).bolt -data=$(binary).fdata $(filter-out -use-gnu-stack,$(BOLT_APPLY_FLAGS)) ` +
-		`$(if $(filter -align-blocks% --align-blocks%,$(BOLT_APPLY_FLAGS)),,-align-blocks -block-alignment=64) && ` +
+		`$(if $(filter -align-blocks% --align-blocks% -block-alignment% --block-alignment%,$(BOLT_APPLY_FLAGS)),,-align-blocks -block-alignment=64) && ` +
 		`touch -r $(binary) $(binary).bolt && cp --preserve=timestamps $(binary).bolt $(binary)`
 )
 

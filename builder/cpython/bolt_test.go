@@ -291,11 +291,13 @@ esac
 	if got, want := read("python-link"), "linked\n-skip-funcs=match/1 -icf=1 -align-blocks -block-alignment=64 by\n"+counted; got != want {
 		t.Errorf("the other name has %q", got)
 	}
-	// What the recipe says of alignment stands alone: BOLT refuses a flag that comes twice.
+	// What the recipe says of alignment stands alone.
 	run("cp", "counted/python.fdata", "libpython.so.1.fdata")
-	args := append([]string{"make", "--silent", "BOLT_APPLY_FLAGS=-align-blocks=false"}, boltRule(Spec{}, arrangeRule, "libpython.so.1")...)
-	run(append(args, "bolt=./bolt")...)
-	if got, want := read("libpython.so.1"), "library\n-align-blocks=false    by\n"+counted; got != want {
-		t.Errorf("with flags of a recipe, it has %q, want %q", got, want)
+	for _, flag := range []string{"-align-blocks=false", "--block-alignment=32"} {
+		args := append([]string{"make", "--silent", "BOLT_APPLY_FLAGS=" + flag}, boltRule(Spec{}, arrangeRule, "libpython.so.1")...)
+		run(append(args, "bolt=./bolt")...)
+		if got := read("libpython.so.1"); !strings.HasSuffix(got, "\n"+flag+"    by\n"+counted) {
+			t.Errorf("with %s of a recipe, it has %q", flag, got)
+		}
 	}
 }
