@@ -188,33 +188,31 @@ func bootstrap(marks []measurement, peer, rival string) (low, high float64) {
 	random := rand.New(rand.NewPCG(1, 2)) //nolint:gosec // nobody gains by guessing it
 	speeds := make([]float64, bootstrapSamples)
 	for i := range speeds {
-		sample := make([]measurement, len(marks))
-		for j, m := range marks {
-			sample[j].peers = drawn(random, map[string][]float64{peer: m.peers[peer], rival: m.peers[rival]})
+		sum := 0.0
+		for _, m := range marks {
+			of, by := drawn(random, m.peers[rival], m.peers[peer])
+			sum += math.Log(of / by)
 		}
-		speeds[i] = speed(sample, peer, rival)
+		speeds[i] = math.Exp(sum / float64(len(marks)))
 	}
 	slices.Sort(speeds)
 	tail := int((1 - bootstrapPart) / 2 * bootstrapSamples)
 	return speeds[tail], speeds[len(speeds)-1-tail]
 }
 
-// drawn is a sample of some interpreters' processes, with replacement: of each the same numbers, as far as it has them.
-func drawn(random *rand.Rand, of map[string][]float64) map[string][]float64 {
-	most := 0
-	for _, values := range of {
-		most = max(most, len(values))
-	}
-	sample := map[string][]float64{}
-	for range most {
+// drawn are the averages of a sample of two interpreters' processes, with replacement: of each the same
+// numbers, as far as it has them.
+func drawn(random *rand.Rand, one, other []float64) (ofOne, ofOther float64) {
+	for i := range max(len(one), len(other)) {
 		at := random.Float64()
-		for peer, values := range of {
-			if len(sample[peer]) < len(values) {
-				sample[peer] = append(sample[peer], values[int(at*float64(len(values)))])
-			}
+		if i < len(one) {
+			ofOne += one[int(at*float64(len(one)))]
+		}
+		if i < len(other) {
+			ofOther += other[int(at*float64(len(other)))]
 		}
 	}
-	return sample
+	return ofOne / float64(len(one)), ofOther / float64(len(other))
 }
 
 // losses are the measurements with which a rival is more than a little faster than a peer.
