@@ -353,7 +353,8 @@ func newPeers(o *options) *cobra.Command {
 		Short: "Compares optimised interpreters with Debian's and others, by pyperformance",
 		Long: `Peers makes one Debian with several interpreters in it: Debian's own, the same source compiled
 as pyenv does and optimised by hand, and those of Ampoule. They take turns with each benchmark,
-all or those named, and each turn is recorded as it ends. The benchmark "starts" is none of
+all or those named, and each turn is recorded as it ends. What one of Ampoule's ran is run again
+when another executable is built for it. The benchmark "starts" is none of
 pyperformance: it starts each interpreter, and looks at its memory. It must be root, and the
 store must have a name of its own: --store.`,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -408,6 +408,9 @@ type Peer struct {
 	Benchmark string `json:"benchmark"`
 	Peer      string `json:"peer"`
 	Outcome
+	// Executable is the SHA-256 hash of what ran, if Ampoule built it: the executable, and its libpython
+	// if it has one. Another interpreter of that name has not run the benchmark.
+	Executable string `json:"executable,omitempty"`
 	// Together says that all peers ran at once, on one processor, and that its time is what values are.
 	Together bool `json:"together,omitempty"`
 	// Values are by what was measured: a benchmark may have several parts. Each is of one process,

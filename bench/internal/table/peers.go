@@ -70,6 +70,7 @@ Intervals are of a bootstrap over processes (%d samples, %.0f %%). *Faster* coun
 		row(b, peer, fmt.Sprintf("%.3f", speed(marks, peer, recorded.PeerBase)), interval(low, high, 3), fmt.Sprint(len(losses(marks, peer, recorded.PeerBase))))
 	}
 	writeSameLibrary(b, marks, peerNames(results))
+	writeBuilds(b, results)
 	writeLosses(b, marks, peerNames(results))
 	writeFailures(b, results)
 }
@@ -92,6 +93,28 @@ func writeSameLibrary(b *strings.Builder, marks []measurement, peers []string) {
 	}
 	fmt.Fprintf(b, "\nThe module `logging` of CPython 3.13.5 looks at a variable of the thread before each message, which Debian's patches take back ([0125](decisions/0125-where-debian-is-faster.md)). Without the measurements of it: %s.\n",
 		strings.Join(speeds, ", "))
+}
+
+// writeBuilds names the interpreters that were built otherwise between their benchmarks, and by how many
+// benchmarks each of their executables is measured.
+func writeBuilds(b *strings.Builder, results []recorded.Peer) {
+	var several []string
+	for _, peer := range peerNames(results) {
+		times := map[string]int{}
+		for _, r := range results {
+			if r.Peer == peer && r.Passed {
+				times[r.Executable]++
+			}
+		}
+		if len(times) > 1 {
+			counts := slices.Sorted(maps.Values(times))
+			slices.Reverse(counts)
+			several = append(several, fmt.Sprintf("%s (%s)", peer, strings.Trim(fmt.Sprint(counts), "[]")))
+		}
+	}
+	if len(several) > 0 {
+		fmt.Fprintf(b, "\nThese were built otherwise between benchmarks; in brackets, how many ran by each executable: %s.\n", strings.Join(several, ", "))
+	}
 }
 
 // how tells the way in which peers ran.

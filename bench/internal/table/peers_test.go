@@ -1,6 +1,7 @@
 package table
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -61,5 +62,27 @@ func TestSameLibrary(t *testing.T) {
 	writeSameLibrary(&b, marks[1:], peers)
 	if b.Len() > 0 {
 		t.Errorf("where nothing differs, or all does, it says %q", b.String())
+	}
+}
+
+// TestBuilds: an interpreter that changed between its benchmarks is named, and one that did not is not.
+func TestBuilds(t *testing.T) {
+	t.Parallel()
+	results := []recorded.Peer{}
+	for i, executable := range []string{"old", "new", "new", ""} {
+		o := recorded.Outcome{Passed: i < 3}
+		results = append(results, recorded.Peer{Benchmark: fmt.Sprint(i), Peer: "ampoule embed", Outcome: o, Executable: executable},
+			recorded.Peer{Benchmark: fmt.Sprint(i), Peer: "ampoule static", Outcome: o, Executable: "new"},
+			recorded.Peer{Benchmark: fmt.Sprint(i), Peer: "pyenv", Outcome: o})
+	}
+	var b strings.Builder
+	writeBuilds(&b, results)
+	if want := "executable: ampoule embed (2 1).\n"; !strings.HasSuffix(b.String(), want) {
+		t.Errorf("%q, want %q", b.String(), want)
+	}
+	b.Reset()
+	writeBuilds(&b, results[1:3])
+	if b.Len() > 0 {
+		t.Errorf("%q of what did not change", b.String())
 	}
 }

@@ -318,7 +318,7 @@ func (f *fake) build() int {
 	if f.flag("--group") != "" {
 		groups = `, "groups": [{"digest": "sha256:` + digits[1:] + `1"}]`
 	}
-	fmt.Printf(`{"ref": "%[1]s@sha256:%[2]s", "digest": "sha256:%[2]s", "reused": %[3]v%[4]s}`, r.Name, cmp.Or(f.digest, digits), reused, groups)
+	fmt.Printf(`{"ref": "%[1]s@sha256:%[2]s", "digest": "sha256:%[2]s", "reused": %[3]v%[4]s}`, r.Name, cmp.Or(f.digest, os.Getenv("FAKE_DIGEST"), digits), reused, groups)
 	return 0
 }
 
@@ -512,6 +512,11 @@ func fakeClient(name string, args []string) int {
 func fakePeer(root string, command []string) int {
 	script := command[min(2, len(command)-1)]
 	switch {
+	case strings.Contains(script, " install "):
+		path := filepath.Join(root, command[len(command)-1], "current/bin/python3")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(os.Getenv("FAKE_PYTHON")), 0o644)); err != nil {
+			return fail(1, err.Error())
+		}
 	case slices.Contains(command, "/srv/peers.py"):
 		for _, peer := range peers() {
 			fmt.Printf(`{"peer": %q, "values": {"python3 -c pass, seconds": [0.01, 0.02]}}`+"\n", peer.name)

@@ -4,8 +4,10 @@ import (
 	"context"
 	"crypto/sha256"
 	_ "embed"
+	"encoding/hex"
 	"errors"
 	"fmt"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -58,6 +60,8 @@ type peer struct {
 	interpreter
 	// built says that Ampoule builds it; what is neither built nor Debian's is compiled by hand.
 	built bool
+	// executable is the hash of what is built, as [recorded.Peer] has it.
+	executable string
 }
 
 // choices are what a recipe may choose beside the link mode, each of a static interpreter.
@@ -109,13 +113,13 @@ func (p peer) root() string { return "/opt/" + asFile.Replace(p.name) }
 // work is the peer's own directory in the machine: an environment with the benchmarks.
 func (p peer) work() string { return "/srv/peers/" + asFile.Replace(p.name) }
 
-// step names the preparation of a peer, by what it is made of.
-func (p peer) step() string {
-	what := p.interpreter
-	if p.built {
-		what, _ = p.shipped()
+// step names the preparation of a peer, by the artifact that is installed or by what is compiled.
+func (p peer) step(artifact string) string {
+	of := artifact
+	if !p.built {
+		of = fmt.Sprintf("%+v", p.interpreter)
 	}
-	sum := sha256.Sum256(fmt.Appendf(nil, "%+v", what))
+	sum := sha256.Sum256([]byte(of))
 	return fmt.Sprintf("peer-%s-%x", asFile.Replace(p.name), sum[:6])
 }
 
@@ -142,9 +146,9 @@ func (t *Trials) Peers(ctx context.Context, benchmarks, only []string) error {
 			return err
 		}
 		r.way.Env = append(r.way.Env, "SSL_CERT_FILE="+trustedFile)
-		for _, p := range r.peers {
-			if err := r.prepare(ctx, p); err != nil {
-				return fmt.Errorf("preparing %s: %w", p.name, err)
+		for i := range r.peers {
+			if err := r.prepare(ctx, &r.peers[i]); err != nil {
+				return fmt.Errorf("preparing %s: %w", r.peers[i].name, err)
 			}
 		}
 		if len(benchmarks) == 0 || slices.Contains(benchmarks, recorded.PeerStarts) {
@@ -209,20 +213,42 @@ func (r *race) sh(ctx context.Context, script string, args ...string) (*drive.Ru
 	return r.m.Program(r.way, "sh").Run(ctx, append([]string{"-ec", script, "sh"}, args...)...)
 }
 
-// prepare makes a peer and its environment, once.
-func (r *race) prepare(ctx context.Context, p peer) error {
-	step := p.step()
-	if r.m.Done(step) {
+// prepare makes a peer and its environment, once. What Ampoule builds is built anew if the program or
+// the recipe's base would now make another artifact.
+func (r *race) prepare(ctx context.Context, p *peer) error {
+	var artifact string
+	if p.built {
+		var err error
+		if artifact, err = r.t.artifact(ctx, p.interpreter); err != nil {
+			return err
+		}
+	}
+	if step := p.step(artifact); !r.m.Done(step) {
+		r.t.Say("%s: preparing it", p.name)
+		if err := r.environment(ctx, *p, artifact); err != nil {
+			return err
+		}
+		if err := r.m.Finish(step); err != nil {
+			return err
+		}
+	}
+	if !p.built {
 		return nil
 	}
-	r.t.Say("%s: preparing it", p.name)
+	var err error
+	p.executable, err = executableHash(r.m.File(p.root()))
+	return err
+}
+
+// environment makes a peer, installed from an artifact or compiled, and its environment.
+func (r *race) environment(ctx context.Context, p peer, artifact string) error {
 	if err := r.m.Remove(p.work(), p.root()); err != nil {
 		return err
 	}
 	var err error
 	switch {
 	case p.built:
-		err = r.install(ctx, p)
+		err = r.installed(ctx, artifact, p.root())
 	case p.name != recorded.PeerBase:
 		err = r.compile(ctx, p)
 	}
@@ -234,10 +260,31 @@ func (r *race) prepare(ctx context.Context, p peer) error {
 		return err
 	}
 	const script = `python=$1 dir=$2; shift 2; "$python" -m venv "$dir"; ` + byOneCompiler + ` "$dir/bin/pip" install --quiet "$@"`
-	if _, err := r.sh(ctx, script, append([]string{p.python, p.work(), "pyperformance==" + pyperformance}, web...)...); err != nil {
-		return err
+	_, err = r.sh(ctx, script, append([]string{p.python, p.work(), "pyperformance==" + pyperformance}, web...)...)
+	return err
+}
+
+// executableHash hashes the executable of the current release in a directory, and its libpython if it has one.
+func executableHash(dir string) (sum string, err error) {
+	const executable, library = "current/bin/python3", "current/lib/libpython*.so.1.0"
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return "", err
 	}
-	return r.m.Finish(step)
+	defer func() { err = errors.Join(err, root.Close()) }()
+	libraries, err := fs.Glob(root.FS(), library)
+	if err != nil {
+		return "", err
+	}
+	hash := sha256.New()
+	for _, name := range append([]string{executable}, libraries...) {
+		text, err := root.ReadFile(name)
+		if err != nil {
+			return "", err
+		}
+		hash.Write(text)
+	}
+	return hex.EncodeToString(hash.Sum(nil)), nil
 }
 
 // byOneCompiler has extension modules compiled by the machine's GCC, also for an interpreter of clang.
@@ -301,26 +348,25 @@ func (i interpreter) shipped() (interpreter, bool) {
 	return i, ok
 }
 
-// install builds a peer and installs it into the machine.
-func (r *race) install(ctx context.Context, p peer) error {
-	return inTemp(func(work string) error {
-		what, ships := p.shipped()
-		dir, err := r.t.locked(ctx, work, what)
+// artifact builds an interpreter, if the store has not done so, and names the artifact.
+func (t *Trials) artifact(ctx context.Context, what interpreter) (ref string, err error) {
+	err = inTemp(func(work string) error {
+		what, ships := what.shipped()
+		dir, err := t.locked(ctx, work, what)
 		if err != nil {
 			return err
 		}
 		if !ships {
 			// A build by a profile takes a quarter of the time of one that trains for itself alone.
-			if _, err := r.t.in(r.t.Store).Run(ctx, "pgo-profile", "--write", "-f", filepath.Join(dir, recipeFile)); err != nil {
+			if _, err := t.in(t.Store).Run(ctx, "pgo-profile", "--write", "-f", filepath.Join(dir, recipeFile)); err != nil {
 				return err
 			}
 		}
-		b, _, err := r.t.build(ctx, r.t.Store, dir)
-		if err != nil {
-			return err
-		}
-		return r.installed(ctx, b.Ref, p.root())
+		b, _, err := t.build(ctx, t.Store, dir)
+		ref = b.Ref
+		return err
 	})
+	return ref, err
 }
 
 // installed installs an artifact in the machine: a program of this system's would look whether the

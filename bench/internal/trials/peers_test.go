@@ -1,7 +1,9 @@
 package trials
 
 import (
+	"crypto/sha256"
 	"encoding/json"
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -57,6 +59,48 @@ func TestPeers(t *testing.T) {
 	}
 }
 
+// TestPeersBuiltAnew: an artifact of another digest is installed again, and benchmarks are run again if its
+// executable is another one. What was compiled by hand stays.
+func TestPeersBuiltAnew(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name, digest, python string
+		installs, runs       int
+	}{
+		{name: "nothing changed", digest: "1", python: "one"},
+		{name: "another library is carried", digest: "2", python: "one", installs: 1},
+		{name: "another interpreter", digest: "2", python: "two", installs: 1, runs: 3},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			trials, calls := onFakeMachines(t, "FAKE_LOCK=yes")
+			withSource(t, trials.Store)
+			race := func(digest, python string) []byte {
+				trials.Ampoule.Env = append(slices.Clip(trials.Ampoule.Env), "FAKE_DIGEST="+strings.Repeat(digest, 64))
+				trials.Host.Unshare.Env = append(slices.Clip(trials.Host.Unshare.Env), "FAKE_PYTHON="+python)
+				if err := trials.Peers(t.Context(), []string{"2to3"}, []string{"by hand", "ampoule embed"}); err != nil {
+					t.Fatal(err)
+				}
+				said, err := os.ReadFile(calls)
+				if err != nil {
+					t.Fatal(err)
+				}
+				return said
+			}
+			before := race("1", "one")
+			said := string(race(c.digest, c.python)[len(before):])
+			if n := strings.Count(said, "/opt/ampoule-embed\n"); n != c.installs || strings.Contains(said, "make install") || strings.Count(said, "pyperformance run") != c.runs {
+				t.Errorf("%d installs:\n%s", n, said)
+			}
+			for _, r := range recordedIn[recorded.Peer](t, trials, recorded.PeersFile) {
+				if built := strings.HasPrefix(r.Peer, recorded.PeerOurs); built != (r.Executable == fmt.Sprintf("%x", sha256.Sum256([]byte(c.python)))) || !built && r.Executable != "" {
+					t.Errorf("recorded %+v", r)
+				}
+			}
+		})
+	}
+}
+
 // TestPeersStarts: starting alone is measured, and what ships is what is built.
 func TestPeersStarts(t *testing.T) {
 	t.Parallel()
@@ -76,8 +120,8 @@ func TestPeersStarts(t *testing.T) {
 	}
 	for _, p := range peers() {
 		other := p
-		if other.configure = append(slices.Clip(p.configure), "--without-pymalloc"); other.step() == p.step() {
-			t.Errorf("%s would not be prepared anew: %s", p.name, p.step())
+		if other.configure = append(slices.Clip(p.configure), "--without-pymalloc"); !p.built && other.step("") == p.step("") {
+			t.Errorf("%s would not be prepared anew: %s", p.name, p.step(""))
 		}
 		what, ships := p.shipped()
 		if wants := slices.Contains(p.configure, boltFlag) || strings.Contains(p.name, "GCC") && !strings.Contains(p.name, "v3") && !p.builtin; wants != (ships && p.built) || ships != (what.keys["profile"] != "") {

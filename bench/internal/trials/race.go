@@ -52,11 +52,12 @@ func (r *race) starts(ctx context.Context) error {
 	return nil
 }
 
-// isDone reports whether each peer's part of a benchmark is recorded. What failed is run again, by all.
+// isDone reports whether each peer's part of a benchmark is recorded. What failed is run again, by all,
+// and so is what another interpreter of Ampoule's did.
 func (r *race) isDone(benchmark string) bool {
 	return !r.t.Again && !slices.ContainsFunc(r.peers, func(p peer) bool {
 		result, _ := r.book.Get(recorded.Peer{Benchmark: benchmark, Peer: p.name}.Key())
-		return !result.Passed
+		return !result.Passed || result.Executable != p.executable
 	})
 }
 
@@ -68,6 +69,9 @@ func (r *race) put(benchmark, peer string, values map[string][]float64) error {
 }
 
 func (r *race) record(result recorded.Peer) error {
+	if i := slices.IndexFunc(r.peers, func(p peer) bool { return p.name == result.Peer }); i >= 0 {
+		result.Executable = r.peers[i].executable
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	return r.book.Put(result)
