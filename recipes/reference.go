@@ -88,8 +88,15 @@ func facts(f reflect.StructField) string {
 		if r.means != "" {
 			holds = "a list, each " + r.means
 		}
+		if f.Type.Elem().Kind() == reflect.Slice {
+			holds = "a list of lists; in these, each is " + r.means
+		}
 	case reflect.Map:
-		holds = "a mapping, each key " + rules[f.Tag.Get("keys")].means
+		keys := rules[f.Tag.Get("keys")]
+		holds = "a mapping, each key " + keys.means
+		if len(keys.enum) > 1 {
+			holds += " (`" + strings.Join(keys.enum, "`, `") + "`)"
+		}
 		if f.Type.Elem() == reflect.TypeFor[Setting]() {
 			holds += ", each value a text or a list of texts"
 		}

@@ -48,9 +48,11 @@ time, and without the training. With --enable-bolt, the interpreter that comes o
 counts runs the same once more, and counts for BOLT.
 
 A profile belongs to one CPython, its configure flags and one version of the compiler. It
-is refused where one of them is another one; after an update of the compiler, train anew.
+is refused where one of them is another one, but for a few flags that change nothing that
+is counted, as --with-lto for GCC without BOLT. After an update of the compiler, train anew.
 Any number of recipes may share one profile. With --merge nothing is trained: profiles of
 one interpreter, say of two services, are added up to one. Their order means nothing.
+Profiles of clang, and those with data for BOLT, cannot be merged.
 
 The profile stays in the store, whatever is collected. With --to it is copied to a place
 that outlives this machine, as ampoule fetch --to does: name that place in AMPOULE_KEPT.`,
