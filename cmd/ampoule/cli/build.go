@@ -118,7 +118,7 @@ func (f *buildFlags) build(ctx context.Context, s *Session, w *wiring.Parts, how
 	if err != nil {
 		return err
 	}
-	defer s.collectAfter(ctx, w, set.Bounds)
+	defer collectAfter(ctx, w, set.Bounds, s.tell)
 	switch {
 	case f.check:
 		return Check(ctx, s, b, how, f.only, w.Reference)

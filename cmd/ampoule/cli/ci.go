@@ -137,7 +137,7 @@ With --server a service builds, as it does for ampoule build.`,
 					if err != nil {
 						return err
 					}
-					defer s.collectAfter(ctx, w, set.Bounds)
+					defer collectAfter(ctx, w, set.Bounds, s.tell)
 					return CIBuild(ctx, s, on, log, b, builder.Request{Groups: groups}, export, w.Reference)
 				})
 			})
@@ -301,7 +301,7 @@ func (s *Session) ciRun(ctx context.Context, w *wiring.Parts, on ci.System, log 
 		b = s.remote(c, client.Wishes{})
 	}
 	return withEngine(ctx, w, func(engine Engine) error {
-		defer s.collectAfter(ctx, w, set.Bounds)
+		defer collectAfter(ctx, w, set.Bounds, s.tell)
 		return CIRun(ctx, s, on, log, CIParts{Builder: b, Puller: reg, Engine: engine, Reference: w.Reference, Keep: recordKeeper(w.Store)}, o)
 	})
 }

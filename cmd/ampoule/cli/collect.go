@@ -72,7 +72,7 @@ in any case, and ampoule registry rm removes one.
 
 Builds, publications and pulls go on meanwhile: what they use stays. Limits stand in
 config.toml, too, as limit, keep and published of [store]: with them every build ends with a
-collection, unless another one is running.`,
+collection, unless another one is running, and in a service one follows each build.`,
 		Example: `  ampoule store gc
   ampoule store gc --keep 7d --limit 50GiB
   ampoule store gc --published 180d
@@ -90,7 +90,7 @@ collection, unless another one is running.`,
 			}
 			k.Dry = dry
 			return s.wired(cmd.Context(), func(ctx context.Context, w *wiring.Parts) error {
-				return StoreCollect(ctx, s, w.Store, k, &RegistryCollection{Session: s, Registry: w.Own, Keep: artifacts}, w.RemoveImages)
+				return StoreCollect(ctx, s, w.Store, k, &RegistryCollection{Tell: s.tell, Registry: w.Own, Keep: artifacts}, w.RemoveImages)
 			})
 		},
 	}
@@ -165,17 +165,17 @@ func StoreCollect(ctx context.Context, s *Session, st *store.Store, keep store.K
 
 // collectAfter keeps the store within the configuration's bounds, if it has any and
 // no other collection runs. That it failed is told; what was built before counts.
-func (s *Session) collectAfter(ctx context.Context, w *wiring.Parts, bounds config.Bounds) {
+func collectAfter(ctx context.Context, w *wiring.Parts, bounds config.Bounds, tell func(format string, args ...any)) {
 	if !bounds.Set || ctx.Err() != nil {
 		return
 	}
 	keep := store.Keep{Unused: bounds.Keep, Limit: bounds.Limit}
-	keep.Registry = &RegistryCollection{Session: s, Registry: w.Own, Keep: embedded.Keep{Unused: bounds.Published}}
+	keep.Registry = &RegistryCollection{Tell: tell, Registry: w.Own, Keep: embedded.Keep{Unused: bounds.Published}}
 	did, err := w.Store.Collect(ctx, keep, false)
 	if err == nil && did.Removed > 0 {
 		_, err = w.RemoveImages(ctx)
 	}
 	if err != nil && !errors.Is(err, store.ErrCollecting) {
-		s.tell("collecting what the store need not keep: %v", err)
+		tell("collecting what the store need not keep: %v", err)
 	}
 }

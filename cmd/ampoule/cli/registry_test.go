@@ -232,7 +232,7 @@ func TestCollectRegistry(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			reg := &RegistryCollection{Session: s, Registry: w.Own, Keep: keep}
+			reg := &RegistryCollection{Tell: s.tell, Registry: w.Own, Keep: keep}
 			bound.Unused = time.Hour
 			if err := StoreCollect(ctx, s, w.Store, bound, reg, func(context.Context) (int, error) { return 0, nil }); err != nil {
 				t.Fatal(err)

@@ -15,7 +15,7 @@ type RegistryCollector interface {
 // RegistryCollection collects the embedded registry as a part of the store, and tells what
 // it did. It is a [store.Collector].
 type RegistryCollection struct {
-	Session  *Session
+	Tell     func(format string, args ...any)
 	Registry RegistryCollector
 	Keep     embedded.Keep
 	// Did is the outcome.
@@ -33,10 +33,10 @@ func (c *RegistryCollection) Collect(ctx context.Context, dry bool) (removed, le
 		verb = "would remove"
 	}
 	for _, ref := range c.Did.Artifacts {
-		c.Session.tell("%s %s: it was not used for long and nothing holds it", verb, ref)
+		c.Tell("%s %s: it was not used for long and nothing holds it", verb, ref)
 	}
 	for _, name := range c.Did.Skipped {
-		c.Session.tell("repository %s of the store's registry is damaged and was left as it is: see ampoule store verify", name)
+		c.Tell("repository %s of the store's registry is damaged and was left as it is: see ampoule store verify", name)
 	}
 	return c.Did.RemovedBytes, c.Did.LeftBytes, nil
 }
@@ -44,7 +44,7 @@ func (c *RegistryCollection) Collect(ctx context.Context, dry bool) (removed, le
 // warn tells that what is published alone is more than a limit, which may be 0 for none.
 func (c *RegistryCollection) warn(limit int64) {
 	if limit > 0 && c.Did.LeftBytes >= limit {
-		c.Session.tell("what is published takes %s, more than %s: remove some of it (ampoule registry rm), or let what is old go (--published)", display.Size(c.Did.LeftBytes), display.Size(limit))
+		c.Tell("what is published takes %s, more than %s: remove some of it (ampoule registry rm), or let what is old go (--published)", display.Size(c.Did.LeftBytes), display.Size(limit))
 	}
 }
 

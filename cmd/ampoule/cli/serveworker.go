@@ -25,6 +25,36 @@ func (s *Session) runner(_ context.Context, w *wiring.Parts) (queue.Runner, erro
 	return submissions{worker.Local{Parts: w, Inputs: set.Inputs}, s.Environ}, nil
 }
 
+// collecting says of each build that it has ended.
+type collecting struct {
+	queue.Runner
+	ended chan<- struct{}
+}
+
+// Run implements [queue.Runner].
+func (c collecting) Run(ctx context.Context, job queue.Job) (builds.Result, error) {
+	defer func() {
+		select {
+		case c.ended <- struct{}{}:
+		default: // A collection is due already.
+		}
+	}()
+	return c.Runner.Run(ctx, job)
+}
+
+// collectBetween keeps the store within bounds, until the context ends: a collection follows each build, one for
+// all that end while another runs. Nobody waits for it.
+func collectBetween(ctx context.Context, w *wiring.Parts, bounds config.Bounds, ended <-chan struct{}, tell func(format string, args ...any)) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-ended:
+			collectAfter(ctx, w, bounds, tell)
+		}
+	}
+}
+
 // submissions runs builds whose files have their names in the archive, in whatever is said of them.
 type submissions struct {
 	place   worker.Place
