@@ -408,6 +408,8 @@ type Peer struct {
 	Benchmark string `json:"benchmark"`
 	Peer      string `json:"peer"`
 	Outcome
+	// Set is how many benchmarks the set has that this one belongs to.
+	Set int `json:"set,omitempty"`
 	// Executable is the SHA-256 hash of what ran, if Ampoule built it: the executable, and its libpython
 	// if it has one. Another interpreter of that name has not run the benchmark.
 	Executable string `json:"executable,omitempty"`

@@ -55,24 +55,88 @@ func writeSpeeds(b *strings.Builder, marks []measurement, results []recorded.Pee
 		return
 	}
 	fmt.Fprintf(b, `
-`+"`make peers`"+` runs the default set of pyperformance, in its default mode, by several interpreters in one Debian 13%s. *Speed* is Debian's
-time divided by the interpreter's, means as pyperformance compares them: the geometric mean of %d measurements that all have, of %d benchmarks.
-Intervals are of a bootstrap over processes (%d samples, %.0f %%). *Faster* counts the measurements with which Debian's is more than 2 %% faster. The last was on %s.
+`+"`make peers%s`"+` runs the default set of pyperformance, in its default mode, by several interpreters in one Debian 13%s. *Speed* is Debian's
+time divided by the interpreter's, means as pyperformance compares them: the geometric mean of %d measurements that all have, of %s.
+Intervals are of a bootstrap over processes (%d samples, %.0f %%). *Debian's is faster* counts the measurements with which it is so by more than 2 %%. The last was on %s.
 
-| interpreter | speed | interval | Debian's is faster |
-|---|--:|---|--:|
-`, how(results), len(marks), len(benchmarks(results)), bootstrapSamples, 100*bootstrapPart, lastDay(results))
+| interpreter | what it is | speed | interval | Debian's is faster |
+|---|---|--:|---|--:|
+`, flags(results), how(results), len(marks), ofSet(results), bootstrapSamples, 100*bootstrapPart, lastDay(results))
 	for _, peer := range peerNames(results) {
 		if peer == recorded.PeerBase {
 			continue
 		}
 		low, high := bootstrap(marks, peer, recorded.PeerBase)
-		row(b, peer, fmt.Sprintf("%.3f", speed(marks, peer, recorded.PeerBase)), interval(low, high, 3), fmt.Sprint(len(losses(marks, peer, recorded.PeerBase))))
+		row(b, peer, peerWhat[peer], fmt.Sprintf("%.3f", speed(marks, peer, recorded.PeerBase)), interval(low, high, 3), fmt.Sprint(len(losses(marks, peer, recorded.PeerBase))))
 	}
+	writeGoals(b, marks, peerNames(results))
 	writeSameLibrary(b, marks, peerNames(results))
 	writeBuilds(b, results)
 	writeLosses(b, marks, peerNames(results))
 	writeFailures(b, results)
+}
+
+// peerWhat says what the interpreters are whose names do not.
+var peerWhat = map[string]string{
+	"ampoule embed":  "[the fastest](interpreter.md#choices) of its link mode: PGO, LTO, BOLT, modules linked in",
+	"ampoule shared": "the same, with `-ftls-model=initial-exec`",
+	"ampoule static": "the same without it",
+	"by hand":        "`configure --enable-optimizations --with-lto`, and `make`",
+	"pyenv":          "as pyenv does by default: `configure`, and `make`",
+}
+
+// goals are how many times as fast as a rival the fastest interpreter of Ampoule's is to be.
+var goals = []struct {
+	rival string
+	times float64
+}{{recorded.PeerBase, 1.05}, {"pyenv", 1.35}}
+
+// writeGoals says what the goals are, and how far the fastest of Ampoule's is.
+func writeGoals(b *strings.Builder, marks []measurement, peers []string) {
+	best, ok := fastest(marks, peers)
+	if !ok {
+		return
+	}
+	var told []string
+	for _, g := range goals {
+		if slices.Contains(peers, g.rival) {
+			is := speed(marks, best, g.rival)
+			word := "reached"
+			if is < g.times {
+				word = "missed"
+			}
+			told = append(told, fmt.Sprintf("%.2f times as fast as %s (%s: %.3f)", g.times, g.rival, word, is))
+		}
+	}
+	if len(told) > 0 {
+		fmt.Fprintf(b, "\nGoals for the fastest, which is %s: %s.\n", best, strings.Join(told, ", "))
+	}
+}
+
+// fastest is the interpreter of Ampoule's that is; false if none is measured.
+func fastest(marks []measurement, peers []string) (name string, ok bool) {
+	ours := slices.DeleteFunc(slices.Clone(peers), func(p string) bool { return !strings.HasPrefix(p, recorded.PeerOurs) })
+	if len(ours) == 0 {
+		return "", false
+	}
+	return slices.MaxFunc(ours, func(x, y string) int {
+		return cmp.Compare(speed(marks, x, recorded.PeerBase), speed(marks, y, recorded.PeerBase))
+	}), true
+}
+
+// ofSet says how many benchmarks ran, of how many.
+func ofSet(results []recorded.Peer) string {
+	ran, set := len(benchmarks(results)), 0
+	for _, r := range results {
+		set = max(set, r.Set)
+	}
+	switch {
+	case set == 0:
+		return fmt.Sprintf("%d benchmarks", ran)
+	case ran < set:
+		return fmt.Sprintf("%d of its %d benchmarks; the others are still to be run", ran, set)
+	}
+	return fmt.Sprintf("all its %d benchmarks", set)
 }
 
 // otherLibrary are the measurements of what Debian's standard library does in another way.
@@ -115,6 +179,14 @@ func writeBuilds(b *strings.Builder, results []recorded.Peer) {
 	if len(several) > 0 {
 		fmt.Fprintf(b, "\nThese were built otherwise between benchmarks; in brackets, how many ran by each executable: %s.\n", strings.Join(several, ", "))
 	}
+}
+
+// flags are those that `make peers` was told, as far as they decide how peers run.
+func flags(results []recorded.Peer) string {
+	if len(results) > 0 && results[len(results)-1].Together {
+		return " MEASURE_FLAGS=--together"
+	}
+	return ""
 }
 
 // how tells the way in which peers ran.
@@ -245,20 +317,11 @@ func losses(marks []measurement, peer, rival string) []measurement {
 
 // writeLosses lists what other peers are faster with than the fastest of Ampoule's.
 func writeLosses(b *strings.Builder, marks []measurement, peers []string) {
-	ours, others := []string{}, []string{}
-	for _, p := range peers {
-		if strings.HasPrefix(p, recorded.PeerOurs) {
-			ours = append(ours, p)
-		} else {
-			others = append(others, p)
-		}
-	}
-	if len(ours) == 0 {
+	best, ok := fastest(marks, peers)
+	if !ok {
 		return
 	}
-	best := slices.MaxFunc(ours, func(x, y string) int {
-		return cmp.Compare(speed(marks, x, recorded.PeerBase), speed(marks, y, recorded.PeerBase))
-	})
+	others := slices.DeleteFunc(slices.Clone(peers), func(p string) bool { return strings.HasPrefix(p, recorded.PeerOurs) })
 	var lines strings.Builder
 	for _, p := range others {
 		for _, m := range losses(marks, best, p) {

@@ -86,3 +86,32 @@ func TestBuilds(t *testing.T) {
 		t.Errorf("%q of what did not change", b.String())
 	}
 }
+
+// TestGoals: the fastest of ours is held against each goal, and nothing is said where none of ours is measured.
+func TestGoals(t *testing.T) {
+	t.Parallel()
+	const fast, slow = recorded.PeerOurs + "fast", recorded.PeerOurs + "slow"
+	marks := []measurement{{"chaos", map[string][]float64{recorded.PeerBase: {1.04}, "pyenv": {1.4}, fast: {1}, slow: {2}}}}
+	var b strings.Builder
+	writeGoals(&b, marks, []string{recorded.PeerBase, fast, slow, "pyenv"})
+	want := "\nGoals for the fastest, which is ampoule fast: 1.05 times as fast as debian (missed: 1.040), 1.35 times as fast as pyenv (reached: 1.400).\n"
+	if b.String() != want {
+		t.Errorf("%q, want %q", b.String(), want)
+	}
+	b.Reset()
+	writeGoals(&b, marks, []string{recorded.PeerBase, "pyenv"})
+	if b.Len() > 0 {
+		t.Errorf("%q without one of ours", b.String())
+	}
+}
+
+func TestOfSet(t *testing.T) {
+	t.Parallel()
+	one := recorded.Peer{Benchmark: "chaos", Outcome: recorded.Outcome{Passed: true}}
+	for set, want := range map[int]string{0: "1 benchmarks", 1: "all its 1 benchmarks", 97: "1 of its 97 benchmarks; the others are still to be run"} {
+		one.Set = set
+		if got := ofSet([]recorded.Peer{one}); got != want {
+			t.Errorf("%d: %q, want %q", set, got, want)
+		}
+	}
+}

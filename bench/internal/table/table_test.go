@@ -118,7 +118,7 @@ func TestRender(t *testing.T) {
 		"; a.so: .rodata (time) | 1 min 00 s | `sha256:02` | 2026-05-04 |\n",
 		"| new | 10 | 0 | 2 | 3 min 20 s | 5 min 00 s | 2 min 10 s | 1 | 10 | 3.13.5 | 3.0.20 | 2026-05-04 |\n",
 		"It is under way: 1 modules have run over one of the two so far.\n", "| `static` | 2 | 1 | 0 | 1 | `test_os.A.test_b` | 3 / 1 | 2026-05-04 |\n\nWhy", "| needs root | 3 | 1 |\n",
-		"the geometric mean of 1 measurements that all have", "| ampoule static | 1.250 | 1.250–1.250 | 0 |\n| pyenv | 0.500 | 0.500–0.500 | 1 |\n",
+		"the geometric mean of 1 measurements that all have", "| ampoule static | the same without it | 1.250 | 1.250–1.250 | 0 |\n| pyenv | as pyenv does by default: `configure`, and `make` | 0.500 | 0.500–0.500 | 1 |\n",
 		"| python3 -c pass, seconds | 0.01 | 0.01 | 0.01 |\n",
 		"| crane | 0.22.1 | validate | registry serve | passed | all is there | 2026-05-04 |\n| oras | 1.3 | pull | docker-registry | **failed**, run: `no` | – | 2026-05-04 |\n",
 		"| `science` | Numerical Python",

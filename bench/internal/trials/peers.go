@@ -192,6 +192,8 @@ type race struct {
 	book *recorded.Book[recorded.Peer]
 	// peers are those that race, Debian's first.
 	peers []peer
+	// set is how many benchmarks pyperformance's default set has, once that is known.
+	set int
 }
 
 // peersPackages are what compiling CPython takes, and what benchmarks and the web recipe compile.

@@ -65,7 +65,7 @@ func (r *race) put(benchmark, peer string, values map[string][]float64) error {
 	o := r.t.today()
 	o.Passed = true
 	together := r.t.Together && benchmark != recorded.PeerStarts
-	return r.record(recorded.Peer{Benchmark: benchmark, Peer: peer, Outcome: o, Together: together, Values: values})
+	return r.record(recorded.Peer{Benchmark: benchmark, Peer: peer, Outcome: o, Set: r.set, Together: together, Values: values})
 }
 
 func (r *race) record(result recorded.Peer) error {
@@ -89,6 +89,7 @@ func (r *race) benchmarks(ctx context.Context, asked []string) error {
 			all = append(all, strings.TrimSpace(name))
 		}
 	}
+	r.set = len(all)
 	names, err := chosen(all, asked)
 	if err == nil {
 		err = r.m.Write(clockDir+"/sitecustomize.py", sitecustomize)
@@ -170,7 +171,7 @@ func (r *race) turn(ctx context.Context, name string, p peer, lane int) error {
 		if err := r.t.failed(&o, err, "benchmark"); err != nil {
 			return err
 		}
-		return r.record(recorded.Peer{Benchmark: name, Peer: p.name, Outcome: o})
+		return r.record(recorded.Peer{Benchmark: name, Peer: p.name, Outcome: o, Set: r.set})
 	}
 	values, err := readPerf(r.m.File(dir + "/result.json"))
 	if err != nil {
