@@ -76,7 +76,7 @@ func (b *Builder) train(ctx context.Context, req Request, opts LockOptions) (_ c
 	if len(req.Recipe.Train.Commands) > 0 {
 		return b.trainWith(ctx, req, opts)
 	}
-	req.Recipe, req.Requirements, req.Workspace = onlyPython(req.Recipe), &recipes.RequirementSet{}, nil
+	req = ofPython(req)
 	if req.Lock, err = b.Lock(ctx, req, opts); err != nil {
 		return cpython.Trained{}, err
 	}
@@ -91,11 +91,10 @@ func (b *Builder) trainWith(ctx context.Context, req Request, opts LockOptions) 
 	twin := req
 	twin.Recipe = plain(req.Recipe)
 	if opts.Upgrade || len(opts.UpgradeNames) > 0 || req.check() != nil {
-		if twin.Lock, err = b.Lock(ctx, twin, opts); err != nil {
+		if twin.Lock, req.Lock, err = lockToTrain(ctx, req, opts, b.Lock); err != nil {
 			return cpython.Trained{}, err
 		}
 	}
-	req.Lock = twin.Lock
 	group := twin.Recipe.Train.Group
 	if group != "" {
 		twin.Lock = twin.Lock.With(group)
@@ -121,6 +120,22 @@ func (b *Builder) trainWith(ctx context.Context, req Request, opts LockOptions) 
 	}
 	req.Recipe = onlyPython(req.Recipe)
 	return b.trainLocked(ctx, req, cpython.Workload{Commands: twin.Recipe.Train.Commands, Tree: sealed.Tree})
+}
+
+// lockToTrain locks what an interpreter is trained with, and what it is trained in. The two are one lock, but with
+// BOLT: the interpreter of the former is plain, and its toolchain has no BOLT. All else stays in the latter.
+func lockToTrain(
+	ctx context.Context, req Request, opts LockOptions, lock func(context.Context, Request, LockOptions) (*recipes.Lock, error),
+) (with, in *recipes.Lock, err error) {
+	twin := req
+	twin.Recipe = plain(req.Recipe)
+	if with, err = lock(ctx, twin, opts); err != nil || !req.Recipe.Python.Bolt() {
+		return with, with, err
+	}
+	only := ofPython(req)
+	only.Lock = with
+	in, err = lock(ctx, only, LockOptions{})
+	return with, in, err
 }
 
 // makeTree runs the stages as far as the sealed tree, whose contents stay readable as long as open is.
@@ -169,6 +184,12 @@ func plain(r *recipes.Recipe) *recipes.Recipe {
 	twin := *r
 	twin.Python = r.Python.Plain()
 	return &twin
+}
+
+// ofPython is a request for the same interpreter, and for nothing else.
+func ofPython(req Request) Request {
+	req.Recipe, req.Requirements, req.Workspace = onlyPython(req.Recipe), &recipes.RequirementSet{}, nil
+	return req
 }
 
 // onlyPython is a recipe of the same interpreter in the same toolchain, and of nothing else.

@@ -88,6 +88,45 @@ func TestTrainWithCommands(t *testing.T) {
 	}
 }
 
+// What is trained with is locked without BOLT, and what is trained with it: at the versions of the former.
+func TestLockToTrain(t *testing.T) {
+	t.Parallel()
+	for flags, want := range map[string][]string{
+		"--enable-optimizations":                {"1 upgraded"},
+		"--enable-optimizations, --enable-bolt": {"1 upgraded", "0 BOLT"},
+	} {
+		text := strings.Replace(recipeText, "3.13.5}", "3.13.5, configure: ["+flags+"]}", 1) + "train:\n  commands: [[demo]]\n"
+		r, err := recipes.ParseRecipe("ampoule.yaml", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		reqs, err := recipes.ReadRequirements(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var asked []string
+		var made []*recipes.Lock
+		with, in, err := lockToTrain(t.Context(), Request{Recipe: r, Requirements: reqs}, LockOptions{Upgrade: true},
+			func(_ context.Context, req Request, opts LockOptions) (*recipes.Lock, error) {
+				what := []string{fmt.Sprint(len(req.Requirements.Requirements))}
+				if req.Recipe.Python.Bolt() {
+					what = append(what, "BOLT")
+				}
+				if opts.Upgrade {
+					what = append(what, "upgraded")
+				}
+				if len(made) > 0 && req.Lock != made[0] {
+					t.Errorf("%s: the second lock does not begin with the first", flags)
+				}
+				asked, made = append(asked, strings.Join(what, " ")), append(made, &recipes.Lock{})
+				return made[len(made)-1], nil
+			})
+		if err != nil || !slices.Equal(asked, want) || with != made[0] || in != made[len(made)-1] {
+			t.Errorf("%s: locked %q, %v", flags, asked, err)
+		}
+	}
+}
+
 // Two trainings are merged, in any order, to one profile that is kept.
 func TestMergeProfiles(t *testing.T) {
 	t.Parallel()
