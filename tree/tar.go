@@ -17,7 +17,7 @@ import (
 type Limits struct {
 	// Entries is the largest number of members.
 	Entries int
-	// Bytes is the largest sum of file sizes.
+	// Bytes is the largest sum of file sizes, in which a hard link counts as the file that it becomes.
 	Bytes int64
 }
 
@@ -86,11 +86,14 @@ func FromKnownTar(r io.ReaderAt, size int64, limits Limits, known func(offset, s
 		if !ok {
 			continue
 		}
+		// A hard link becomes a file as large as its original.
+		if e.Kind == File {
+			total += e.Size
+		}
+		if limits.Bytes > 0 && total > limits.Bytes {
+			return nil, fmt.Errorf("reading tar: more than %d bytes: %w", limits.Bytes, ErrLimit)
+		}
 		if hdr.Typeflag == tar.TypeReg {
-			total += hdr.Size
-			if limits.Bytes > 0 && total > limits.Bytes {
-				return nil, fmt.Errorf("reading tar: more than %d bytes: %w", limits.Bytes, ErrLimit)
-			}
 			if err := fill(&e, source, r, tr, known); err != nil {
 				return nil, fmt.Errorf("reading tar: %s: %w", e.Path, err)
 			}

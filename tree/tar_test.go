@@ -176,6 +176,13 @@ func TestLimits(t *testing.T) {
 			t.Errorf("with %+v: %v", c.limits, err)
 		}
 	}
+	// Each hard link is a file as large as the first.
+	data = makeTar(t, regular("a", "123"), special(tar.TypeLink, "b", "a"), special(tar.TypeSymlink, "c", "a"), special(tar.TypeLink, "d", "c"))
+	for bytes, ok := range map[int64]bool{5: false, 6: true} {
+		if _, err := fromTar(data, Limits{Bytes: bytes}); (err == nil) != ok || err != nil && !errors.Is(err, ErrLimit) {
+			t.Errorf("with hard links and %d bytes: %v", bytes, err)
+		}
+	}
 }
 
 func TestWriteTar(t *testing.T) {
@@ -245,10 +252,11 @@ func TestWriteTarRefuses(t *testing.T) {
 func FuzzFromTar(f *testing.F) {
 	f.Add(makeTar(f, regular("a/b", "text"), special(tar.TypeSymlink, "l", "a"), special(tar.TypeLink, "h", "a/b"), regular("a/b", "twice")))
 	f.Add(makeTar(f, regular(strings.Repeat("long", 100), ""), special(tar.TypeDir, "ü\n", ""), regular("../x", "")))
+	f.Add(makeTar(f, regular("a", strings.Repeat("x", 1000)), special(tar.TypeLink, "b", "a"), special(tar.TypeLink, "c", "a"), special(tar.TypeLink, "d", "b"), special(tar.TypeLink, "e", "a")))
 	for _, data := range sparseTars(f) {
 		f.Add(data)
 	}
-	limits := Limits{Entries: 100, Bytes: 1 << 20}
+	limits := Limits{Entries: 100, Bytes: 4 << 10}
 	f.Fuzz(func(t *testing.T, data []byte) {
 		data = bytes.Clone(data)
 		for block := data; len(block) >= 512; block = block[512:] {
@@ -273,6 +281,9 @@ func FuzzFromTar(f *testing.F) {
 				size += e.Size
 			}
 			tr.Resolve(e.Path)
+		}
+		if size > limits.Bytes {
+			t.Errorf("%q have %d bytes", paths(tr), size)
 		}
 		if _, err := New(tr.Entries()); err != nil {
 			t.Error(err)
