@@ -39,17 +39,9 @@ func Merge(profiles map[string]*Profile) (*Profile, error) {
 			files[e.Path] = append(files[e.Path], e)
 		}
 	}
-	var counts []tree.Entry
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		merged, err := mergeFiles(files[name])
-		if err != nil {
-			return nil, misfit("the counts of %s cannot be merged: %w", name, err)
-		}
-		counts = append(counts, tree.FileEntry(name, 0o644, merged))
-	}
-	made, err := tree.New(counts)
+	made, err := mergeAll(files, limits.Bytes)
 	if err != nil {
-		return nil, fmt.Errorf("merging profiles: %w", err)
+		return nil, err
 	}
 	about := first.About
 	about.Task, about.Commands, about.Merged = nil, nil, sums
@@ -72,6 +64,28 @@ func (a About) matches(b About) error {
 		}
 	}
 	return nil
+}
+
+// mergeAll merges the counts of each object, to most bytes in all.
+func mergeAll(files map[string][]tree.Entry, most int64) (*tree.Tree, error) {
+	var counts []tree.Entry
+	var total int64
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		merged, err := mergeFiles(files[name])
+		if err != nil {
+			return nil, misfit("the counts of %s cannot be merged: %w", name, err)
+		}
+		total += int64(len(merged))
+		if total > most {
+			return nil, misfit("merged, they have more than %d bytes", most)
+		}
+		counts = append(counts, tree.FileEntry(name, 0o644, merged))
+	}
+	made, err := tree.New(counts)
+	if err != nil {
+		return nil, fmt.Errorf("merging profiles: %w", err)
+	}
+	return made, nil
 }
 
 // mergeFiles merges the counts of one object.
@@ -115,7 +129,7 @@ var mergers = []func(a, b []int64) ([]int64, error){
 	each(firstSeen), // when a function ran first
 }
 
-// hasValues reports whether counters are lists of values: they have no form for all zero.
+// hasValues reports whether counters are lists of values: they have no form for all zero, and no length below zero.
 func hasValues(kind int) bool { return kind == 3 || kind == 4 }
 
 // counted is a .gcda file in memory.
@@ -165,7 +179,7 @@ func (r record) parse() (any, error) {
 		return summary{binary.LittleEndian.Uint32(r.body), binary.LittleEndian.Uint32(r.body[4:])}, nil
 	case r.tag == tagFunction && r.length >= 0:
 		return function{r.body}, nil
-	case r.tag < tagCounters || r.tag%tagStep != tagCounters%tagStep || kind >= len(mergers) || r.length%8 != 0:
+	case r.tag < tagCounters || r.tag%tagStep != tagCounters%tagStep || kind >= len(mergers) || r.length%8 != 0 || r.length < 0 && hasValues(kind):
 		return nil, errForm
 	}
 	values := make([]int64, max(r.length, -r.length)/8)

@@ -201,6 +201,7 @@ func TestNoMerge(t *testing.T) {
 		"one of them has no Python/new.o":                       func(p *Profile) { p.About.Objects["Python/new.o"] = false },
 		"one of them has no Python/pylifecycle.o":               func(p *Profile) { delete(p.About.Objects, "Python/pylifecycle.o") },
 		"a record that is not known":                            records(0x01b10000, 8, 0, 0),
+		"Objects/list.gcda cannot be merged: it has a record":   records(0x01a70000, 0xfffffff0),
 		"functions of other shapes":                             records(tagSummary, 8, 1, 1),
 		"ends in the middle":                                    func(p *Profile) { p.data[0] = p.data[0].Replace(counts[:60]) },
 		"they are of GCC 10.2, and 12 is the oldest":            func(p *Profile) { p.data[0] = p.data[0].Replace(oldCounts) },
@@ -211,6 +212,12 @@ func TestNoMerge(t *testing.T) {
 	}
 	_, err := Merge(map[string]*Profile{"aa": newProfile(t)})
 	expectMisfit(t, err, "two are the fewest")
+	files := map[string][]tree.Entry{"a.gcda": {newProfile(t).data[0]}, "b.gcda": {newProfile(t).data[0]}}
+	if _, err := mergeAll(files, 2*int64(len(counts))); err != nil {
+		t.Error(err)
+	}
+	_, err = mergeAll(files, 2*int64(len(counts))-1)
+	expectMisfit(t, err, "they have more than")
 	for name, values := range map[string][]int64{
 		"half a place": {1}, "more values than there are": {1, 2, 3, 4}, "below zero": {1, -1}, "no total": {math.MinInt64, 0},
 	} {
@@ -225,6 +232,7 @@ func FuzzMerge(f *testing.F) {
 	f.Add(counts)
 	f.Add(oldCounts)
 	f.Add(words(gcdaMagic, 0x4232322a, 0, 0, 0x01a70000, 32, 1, 0, 1, 0, 8, 0, 1, 0, 0))
+	f.Add(words(gcdaMagic, 0x4232322a, 0, 0, 0x01a70000, 0xffffff00, 0x01a10000, 0xffffff00, 0))
 	f.Fuzz(func(t *testing.T, data []byte) {
 		c, err := parseCounts(data)
 		if err != nil {
@@ -237,6 +245,9 @@ func FuzzMerge(f *testing.F) {
 		again := c.encode()
 		if _, err := readCounts(bytes.NewReader(again), int64(len(again))); err != nil {
 			t.Errorf("%s: what was merged is refused: %v", strconv.Quote(string(data)), err)
+		}
+		if len(again) > len(data) {
+			t.Errorf("%s: %d bytes are merged to %d", strconv.Quote(string(data)), len(data), len(again))
 		}
 	})
 }
