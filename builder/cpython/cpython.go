@@ -7,6 +7,7 @@
 package cpython
 
 import (
+	"cmp"
 	"context"
 	_ "embed"
 	"encoding/json"
@@ -317,9 +318,16 @@ func (c *compilation) stepOf(output io.Writer, args []string) sandbox.Step {
 
 // runMake runs make with arguments, and as many jobs as it gets.
 func (c *compilation) runMake(ctx context.Context, args ...string) error {
-	return c.runParallel(ctx, c.log, func(jobs string) []string {
-		return slices.Concat([]string{"make", "-j" + jobs}, args, c.makeArgs)
-	})
+	return c.runMakeTo(ctx, c.log, args...)
+}
+
+// runMakeTo is runMake whose complaints go to a writer.
+func (c *compilation) runMakeTo(ctx context.Context, complaints io.Writer, args ...string) error {
+	return c.step(ctx, sandbox.InParallel(c.stage.Jobs, func(n int) sandbox.Step {
+		step := c.stepOf(c.log, slices.Concat([]string{"make", "-j" + strconv.Itoa(n)}, args, c.makeArgs))
+		step.Stderr = complaints
+		return step
+	}))
 }
 
 func (c *compilation) step(ctx context.Context, step sandbox.Step) error {
@@ -366,7 +374,7 @@ func (c *compilation) optimise(ctx context.Context, profile *pgo.Profile) error 
 	if err := c.lay(ctx, profile); err != nil {
 		return err
 	}
-	if err := c.runMake(ctx, byProfile(c.spec)...); err != nil {
+	if err := c.makeByProfile(ctx); err != nil {
 		return err
 	}
 	objects, err := c.objects(ctx)
@@ -374,6 +382,17 @@ func (c *compilation) optimise(ctx context.Context, profile *pgo.Profile) error 
 		return err
 	}
 	return profile.About.FitsObjects(objects)
+}
+
+// makeByProfile compiles by the counts that are laid. Those of functions with another shape, which the compiler
+// refuses, are a [*pgo.MisfitError].
+func (c *compilation) makeByProfile(ctx context.Context) error {
+	var shapes pgo.Shapes
+	err := c.runMakeTo(ctx, io.MultiWriter(&shapes, c.log), byProfile(c.spec)...)
+	if _, failed := errors.AsType[*sandbox.ExitError](err); failed {
+		return cmp.Or(shapes.Err(), err)
+	}
+	return err
 }
 
 // failedStep is the interpreter's name among failed steps.

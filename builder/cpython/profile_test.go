@@ -15,9 +15,11 @@ import (
 
 	"github.com/google/go-cmp/cmp"
 
+	"ampoule/builder/buildlog"
 	"ampoule/builder/cpython/pgo"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/fake"
+	"ampoule/faults"
 	"ampoule/tree"
 )
 
@@ -252,6 +254,47 @@ func TestMisfit(t *testing.T) {
 				t.Errorf("%d sandboxes were started", started)
 			}
 		})
+	}
+}
+
+// Counts that the compiler refuses are a profile that does not fit, and any other failure of make is one of the build.
+func TestOtherShapes(t *testing.T) {
+	t.Parallel()
+	for line, misfit := range map[string]bool{
+		"error: coverage mismatch for function 'x' while reading counter 'arcs' [-Werror=coverage-mismatch]":                                        true,
+		"list.c:3:5: error: the control flow of function ‘x’ does not match its profile data (counter ‘arcs’) [-Werror=coverage-mismatch]":          true,
+		"error: profile data may be out of date: of 10 functions, 1 has mismatched data that will be ignored [-Werror,-Wprofile-instr-out-of-date]": true,
+		"list.c:3:5: error: ‘x’ undeclared (first use in this function)":                                                                            false,
+	} {
+		objects := []string{"Objects/list.o"}
+		train := trainer(&objects)
+		s := newScene(t, func(ctx context.Context, sb *fake.Sandbox, step sandbox.Step) error {
+			if slices.Contains(step.Args, linkFreezerPlainly) {
+				fmt.Fprintln(step.Stderr, line)
+				return &sandbox.ExitError{Args: step.Args, Code: 2}
+			}
+			return train(ctx, sb, step)
+		})
+		s.spec.Configure, s.spec.Compilers = []string{"--enable-optimizations"}, []string{"gcc-12=12.2.0-14"}
+		trained, err := s.Train(s.events.Context(t.Context()), s.spec, Workload{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.spec.Profile = trained.SHA256
+		_, err = s.build(t)
+		if step, ok := errors.AsType[*buildlog.StepError](err); !ok || !strings.Contains(strings.Join(step.Last, "\n"), line) {
+			t.Errorf("%q: %v", line, err)
+		}
+		if !misfit {
+			if faults.Of(err) != faults.Build {
+				t.Errorf("%q: %v", line, err)
+			}
+			continue
+		}
+		expectMisfit(t, err, line)
+		if faults.Of(err) != faults.Input || !strings.Contains(strings.Join(faults.Hints(err), "\n"), "ampoule pgo-profile --write") {
+			t.Errorf("%q is of kind %s, hints %q", line, faults.Of(err), faults.Hints(err))
+		}
 	}
 }
 
