@@ -154,10 +154,15 @@ func (p *Profile) checkFunctions() error {
 		return misfit("clang counts into %s, and it has %d files", ClangData, len(p.data))
 	}
 	functions, err := p.readFunctions()
-	if err == nil && functions != p.About.Functions {
+	switch {
+	case err != nil:
+		return err
+	case functions != p.About.Functions:
 		return misfit("it lists counts for %d functions and has those for %d", p.About.Functions, functions)
+	case functions == 0:
+		return errNoCounts
 	}
-	return err
+	return nil
 }
 
 func (p *Profile) readFunctions() (int, error) {

@@ -138,6 +138,11 @@ func TestClangProfile(t *testing.T) {
 	expectMisfit(t, (&Profile{About: got.About, data: []tree.Entry{huge}}).check(), "are the most")
 	got.About.Functions = 2
 	expectMisfit(t, got.check(), "it lists counts for 2 functions and has those for 1")
+	nothing := clangAbout()
+	nothing.Format = Format
+	empty := written(t, &Profile{About: nothing, data: []tree.Entry{tree.FileEntry(ClangData, 0o644, indexedCounts())}})
+	_, err = Read(bytes.NewReader(empty), int64(len(empty)))
+	expectMisfit(t, err, "it has no counts")
 	if _, err := clangProfile(t, ClangData, indexedCounts()); faults.Of(err) != faults.Build {
 		t.Errorf("nothing was counted: %v", err)
 	}

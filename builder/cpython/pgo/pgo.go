@@ -195,10 +195,16 @@ func (a *About) read(e tree.Entry) error {
 	return nil
 }
 
+// errNoCounts says that an interpreter would not be optimised by a profile.
+var errNoCounts = misfit("it has no counts")
+
 // check compares the compiler's counts with what the profile says of itself.
 func (p *Profile) check() error {
 	if p.About.Clang != "" {
 		return p.checkFunctions()
+	}
+	if len(p.data) == 0 {
+		return errNoCounts
 	}
 	seen := map[string]bool{}
 	for _, e := range p.data {

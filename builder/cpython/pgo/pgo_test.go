@@ -164,6 +164,7 @@ func TestNoProfile(t *testing.T) {
 		"an unknown object":    {func(p *Profile) { delete(p.About.Objects, "Objects/list.o") }, "does not list them"},
 		"another compiler":     {func(p *Profile) { p.About.GCC = "12.20.1" }, "is of GCC 12.2, and the profile of GCC 12.20.1"},
 		"another format":       {func(p *Profile) { p.About.Format++ }, "its format is 2"},
+		"no counts":            {func(p *Profile) { p.About.Objects["Objects/list.o"], p.data = false, nil }, "it has no counts"},
 		"no counts' name":      {func(p *Profile) { p.data[0].Path = "Objects/list.so" }, "does not list them"},
 	} {
 		t.Run(name, func(t *testing.T) {
