@@ -141,6 +141,17 @@ type trainResult struct {
 	LinkedCounted int `json:"linked_counted,omitempty"`
 }
 
+func trainedResult(trained cpython.Trained) trainResult {
+	res := trainResult{
+		Profile: "sha256:" + trained.SHA256, Size: trained.Size,
+		Objects: len(trained.About.Objects), Counted: trained.About.Counted(), Functions: trained.About.Functions,
+	}
+	if bolt := trained.About.Bolt; bolt != nil {
+		res.Linked, res.LinkedCounted = len(bolt.Binaries), bolt.Counted()
+	}
+	return res
+}
+
 // counts says what a profile counts.
 func (r trainResult) counts() string {
 	what := fmt.Sprintf("%d of %d object files", r.Counted, r.Objects)
@@ -159,25 +170,22 @@ func Train(ctx context.Context, s *Session, t Trainer, keep Keep, how builder.Re
 	if err != nil {
 		return err
 	}
-	res, err := watched(ctx, s, func(ctx context.Context) (trainResult, error) {
-		trained, inputs, err := o.make(ctx, t, in.request(how))
-		if err != nil {
+	var inputs builder.Inputs
+	res, err := watched(ctx, s, func(ctx context.Context) (res trainResult, err error) {
+		var trained cpython.Trained
+		if trained, inputs, err = o.make(ctx, t, in.request(how)); err != nil {
 			return trainResult{}, err
 		}
-		place, err := keep(ctx, inputs)
-		result := trainResult{
-			Profile: "sha256:" + trained.SHA256, Size: trained.Size, Kept: place,
-			Objects: len(trained.About.Objects), Counted: trained.About.Counted(), Functions: trained.About.Functions,
-		}
-		if bolt := trained.About.Bolt; bolt != nil {
-			result.Linked, result.LinkedCounted = len(bolt.Binaries), bolt.Counted()
-		}
-		return result, err
+		return trainedResult(trained), nil
 	})
 	if err != nil {
 		return err
 	}
-	s.tell("a profile of %s: counts for %s", display.Size(res.Size), res.counts())
+	// Told before anything else can fail: what took an hour has no other name.
+	s.tell("%s: a profile of %s, with counts for %s", res.Profile, display.Size(res.Size), res.counts())
+	if res.Kept, err = watched(ctx, s, func(ctx context.Context) (string, error) { return keep(ctx, inputs) }); err != nil {
+		return err
+	}
 	if o.Write {
 		if err := s.writeProfile(res.Profile); err != nil {
 			return err

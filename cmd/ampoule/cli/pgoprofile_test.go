@@ -3,6 +3,7 @@ package cli
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"os"
 	"strings"
 	"testing"
@@ -56,6 +57,29 @@ func TestTrain(t *testing.T) {
 	r, err := recipes.ReadRecipe(s.Recipe)
 	if err != nil || r.Python.Profile != "sha256:"+sumA {
 		t.Errorf("the recipe names %q, %v", r.Python.Profile, err)
+	}
+}
+
+// A profile is named before it is kept, and before the recipe is written: if that fails, it is not lost.
+func TestTrainedBeforeKept(t *testing.T) {
+	t.Parallel()
+	for name, o := range map[string]struct {
+		write bool
+		keep  error
+	}{"nowhere to keep it": {false, errors.New("the registry is away")}, "no recipe to write": {true, nil}} {
+		s, out, errs := session(t, goodRecipe)
+		keep := func(context.Context, builder.Inputs) (string, error) {
+			if o.write {
+				return "", os.Remove(s.Recipe)
+			}
+			return "", o.keep
+		}
+		if err := Train(t.Context(), s, trained(sumA), keep, builder.Request{}, TrainOptions{Write: o.write}); err == nil || out.Len() > 0 {
+			t.Errorf("%s: %v, told %s", name, err, out)
+		}
+		if !strings.Contains(errs.String(), "sha256:"+sumA) {
+			t.Errorf("%s: said %s", name, errs)
+		}
 	}
 }
 
