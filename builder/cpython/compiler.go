@@ -31,12 +31,12 @@ func (c driver) program(name string) string {
 
 func (c driver) isClang() bool { return c.name == "clang" }
 
-// packages reports whether a Debian package of compilers, such as cpp-12, is this compiler's. Without a
-// version, all of the toolchain's are.
+// packages reports whether a Debian package of compilers, such as cpp-12, is this compiler's. Where no
+// version is known, those of all versions are.
 func (c driver) packages(name string) bool {
 	family, version, _ := strings.Cut(name, "-")
 	clangs := family == "clang" || family == "llvm"
-	return (!c.isClang() || clangs) && (c.version == "" || version == c.version && clangs == c.isClang())
+	return clangs == c.isClang() && (c.version == "" || version == c.version)
 }
 
 // variables are what configure is told beside its flags, as arguments: the names of the compiler's programs,

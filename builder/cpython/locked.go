@@ -29,18 +29,37 @@ func ProfileItem(p recipes.Python) (fetch.Item, bool) {
 // compilerPackage matches the Debian packages whose versions decide what a profile fits.
 var compilerPackage = regexp.MustCompile(`^(gcc|g\+\+|cpp|clang|llvm)-[0-9]+$`)
 
-// Compilers lists the packages of a recipe's compiler in a lock's toolchain, and that of its BOLT, as NAME=VERSION.
+// Compilers lists the packages of a recipe's compiler in a lock's toolchain, and that of its BOLT, as NAME=VERSION. Other
+// compilers that the toolchain has compile nothing of the interpreter.
 func Compilers(p recipes.Python, l *recipes.Lock) []string {
+	tools := slices.DeleteFunc(slices.Clone(l.Debian[l.Base.Suite]), func(deb recipes.Deb) bool { return !slices.Contains(l.Toolchain, deb.Name) })
 	used := driverOf(p.Compiler)
+	if used.version == "" {
+		used.version = suiteVersion(used.name, tools)
+	}
 	var found []string
-	for _, deb := range l.Debian[l.Base.Suite] {
+	for _, deb := range tools {
 		compiles := compilerPackage.MatchString(deb.Name) && used.packages(deb.Name)
 		arranges := p.Bolt() && deb.Name == "bolt-"+p.BoltVersion()
-		if (compiles || arranges) && slices.Contains(l.Toolchain, deb.Name) {
+		if compiles || arranges {
 			found = append(found, deb.Name+"="+deb.Version)
 		}
 	}
 	return found
+}
+
+// majorVersion matches a Debian package's version: an epoch, and the first number of what follows.
+var majorVersion = regexp.MustCompile(`^(?:[0-9]+:)?([0-9]+)`)
+
+// suiteVersion is the version of the compiler that a suite has without one in its name: the package gcc 4:14.2.0-1
+// brings gcc-14. It is empty if there is no such package.
+func suiteVersion(name string, tools []recipes.Deb) string {
+	for _, deb := range tools {
+		if m := majorVersion.FindStringSubmatch(deb.Version); deb.Name == name && m != nil {
+			return m[1]
+		}
+	}
+	return ""
 }
 
 // Flags returns the configure flags that a locked CPython knows.

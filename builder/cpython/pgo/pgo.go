@@ -9,6 +9,7 @@ package pgo
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
@@ -263,6 +264,7 @@ func (a About) Fits(build About) error {
 	case a.Bolt != nil && build.Bolt == nil:
 		return misfit("it has data for BOLT, and the recipe has no --enable-bolt")
 	}
+	a.Compilers = a.own()
 	what, was, is := a.differs(build)
 	if what == "" {
 		return nil
@@ -271,6 +273,17 @@ func (a About) Fits(build About) error {
 		err:   fmt.Errorf("%s is %s in the profile, and %s in the build", what, was, is),
 		stale: what == aCompiler || what == aGCC || what == aClang || what == aBolt,
 	}
+}
+
+// own are the packages of the compiler that counted. Profiles of before list those of all compilers in their toolchain.
+func (a About) own() []string {
+	major, _, _ := strings.Cut(cmp.Or(a.Clang, a.GCC), ".")
+	return slices.DeleteFunc(slices.Clone(a.Compilers), func(pkg string) bool {
+		name, _, _ := strings.Cut(pkg, "=")
+		family, version, _ := strings.Cut(name, "-")
+		clangs := family == "clang" || family == "llvm"
+		return family != "bolt" && (clangs != (a.Clang != "") || version != major)
+	})
 }
 
 // The parts that an update of the toolchain changes.

@@ -227,6 +227,11 @@ func TestFits(t *testing.T) {
 	if err := about().Fits(about()); err != nil {
 		t.Error(err)
 	}
+	listed := about()
+	listed.Compilers = []string{"clang-19=1:19.1.7-3", "gcc-11=11.3.0-12", "gcc-12=12.2.0-14", "llvm-19=1:19.1.7-3"}
+	if err := listed.Fits(about()); err != nil {
+		t.Errorf("of a toolchain with other compilers: %v", err)
+	}
 	for want, change := range map[string]func(*About){
 		"CPython is 3.13.5 in the profile, and 3.13.15 in the build": func(a *About) { a.Version = "3.13.15" },
 		"CPython's source is": func(a *About) { a.Source = "other" },
