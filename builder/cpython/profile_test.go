@@ -209,6 +209,43 @@ func TestPlaceCounting(t *testing.T) {
 	}
 }
 
+// The host's shell collects what GCC counted, and all of it: what cannot be copied is an error.
+func TestCollectCounts(t *testing.T) {
+	t.Parallel()
+	dir, to := t.TempDir(), filepath.Join(t.TempDir(), "counts")
+	names := []string{"Objects/list.gcda", "Python/a name.gcda", "top.gcda"}
+	for _, name := range append(names, "Objects/list.o") {
+		file := filepath.Join(dir, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, []byte(name), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	args := collectCounts(Spec{})
+	args[len(args)-1] = to
+	collect := func() ([]byte, error) {
+		cmd := exec.CommandContext(t.Context(), args[0], args[1:]...)
+		cmd.Dir = dir
+		return cmd.CombinedOutput()
+	}
+	if told, err := collect(); err != nil {
+		t.Fatalf("%v\n%s", err, told)
+	}
+	for _, name := range names {
+		if data, err := os.ReadFile(filepath.Join(to, name)); string(data) != name || err != nil {
+			t.Errorf("%s is %q, %v", name, data, err)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(to, "Objects/list.o")); err == nil {
+		t.Error("an object is among the counts")
+	}
+	if err := os.Symlink("nowhere", filepath.Join(dir, "Objects/lost.gcda")); err != nil {
+		t.Fatal(err)
+	}
+	if told, err := collect(); err == nil {
+		t.Errorf("what cannot be read is left out: %s", told)
+	}
+}
+
 // stepsOf are the lines of the steps in one sandbox.
 func stepsOf(t *testing.T, r *fake.Runner, n int) string {
 	t.Helper()
