@@ -191,6 +191,9 @@ func (s *Stage) build(ctx context.Context, spec Spec) (*Interpreter, error) {
 				return record{}, err
 			}
 		}
+		if hint := unrepeatable(spec); hint != "" {
+			task.Tell(hint)
+		}
 		return s.compileLogged(ctx, spec, task)
 	})
 	task.Finish(reused, err)
@@ -198,6 +201,21 @@ func (s *Stage) build(ctx context.Context, spec Spec) (*Interpreter, error) {
 		return nil, err
 	}
 	return s.interpreter(key, rec), nil
+}
+
+// unrepeatable says that an interpreter is another one each time it is compiled, and what makes it one; nothing
+// of one that is the same.
+func unrepeatable(spec Spec) string {
+	python := spec.python()
+	python.Profile = spec.Profile
+	switch {
+	case python.Repeatable():
+		return ""
+	case python.Optimised():
+		return "not repeatable: it trains while it is built, and counts something else each time; `ampoule pgo-profile --write` trains once, and pins the profile"
+	default:
+		return "not repeatable: BOLT counts something else in each build; with --enable-optimizations, `ampoule pgo-profile --write` pins a profile"
+	}
 }
 
 // compileLogged compiles with a log of its own.

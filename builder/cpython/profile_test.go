@@ -17,6 +17,7 @@ import (
 
 	"ampoule/builder/buildlog"
 	"ampoule/builder/cpython/pgo"
+	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/sandbox/fake"
 	"ampoule/faults"
@@ -108,6 +109,47 @@ func TestTrain(t *testing.T) {
 	files := s.runner.Sandboxes()[1].Files()
 	if e, ok := files.Lookup(source[1:] + "/Objects/list.gcda"); !ok || e.Size != int64(len(counts())) {
 		t.Error("the counts are not beside the object")
+	}
+}
+
+// That an interpreter is another one in each build is told once, where it is compiled.
+func TestUnrepeatable(t *testing.T) {
+	t.Parallel()
+	objects := []string{"Objects/list.o"}
+	for name, c := range map[string]struct {
+		configure []string
+		pinned    bool
+		want      string
+	}{
+		"plain":          {nil, false, ""},
+		"trained":        {[]string{"--enable-optimizations"}, false, "`ampoule pgo-profile --write` trains once"},
+		"with BOLT":      {[]string{"--enable-optimizations", "--enable-bolt"}, false, "`ampoule pgo-profile --write` trains once"},
+		"with BOLT only": {[]string{"--enable-bolt"}, false, "with --enable-optimizations, `ampoule pgo-profile --write`"},
+		"by a profile":   {[]string{"--enable-optimizations"}, true, ""},
+	} {
+		s := optimised(t, &objects)
+		s.spec.Configure = c.configure
+		if c.pinned {
+			trained, err := s.Train(t.Context(), s.spec, Workload{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.spec.Profile = trained.SHA256
+		}
+		var told []string
+		for range 2 {
+			if _, err := s.build(t); err != nil {
+				t.Fatalf("%s: %v", name, err)
+			}
+			for _, e := range s.events.Events() {
+				if e.Kind == progress.Told {
+					told = append(told, e.Message)
+				}
+			}
+		}
+		if c.want == "" && len(told) > 0 || c.want != "" && (len(told) != 1 || !strings.Contains(told[0], c.want)) {
+			t.Errorf("%s: told %q, want %q", name, told, c.want)
+		}
 	}
 }
 
