@@ -44,7 +44,7 @@ func (b *Builder) caching(ctx context.Context) (_ context.Context, end func() *T
 }
 
 // fetchFirst are the inputs that are fetched before anything is built. Where a cache may have what
-// is made of the others, these wait until it is made: packages, sources, crates. Published wheels
+// is made of the others, these wait until it is made: packages, sources, profiles, crates. Published wheels
 // are installed as they are.
 func (b *Builder) fetchFirst(inputs []fetch.Item) []fetch.Item {
 	if len(b.d.Caches) == 0 {

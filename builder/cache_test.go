@@ -75,6 +75,33 @@ func TestBuildFromCache(t *testing.T) {
 	}
 }
 
+// An interpreter that a cache has takes no profile: that may be in no place that the machine knows.
+func TestCachedInterpreterWithoutProfile(t *testing.T) {
+	t.Parallel()
+	shelf := oncetest.New()
+	first, second := newWorld(t), newWorld(t)
+	var runs uint32
+	for _, w := range []*world{first, second} {
+		w.needs.Caches = []Cache{shelf.At(w.st)}
+		w.optimise("train:\n  commands: [[demo]]\n", &runs)
+	}
+	trained, _, err := first.builder().Train(t.Context(), first.request(), LockOptions{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	first.recipe.Python.Profile = "sha256:" + trained.SHA256
+	second.recipe.Python.Profile = first.recipe.Python.Profile
+	if _, err := first.build(); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := second.build(); err != nil {
+		t.Error(err)
+	}
+	if got := second.compiled(); slices.Contains(got, "cpython-3.13.5") || !slices.Contains(first.compiled(), "cpython-3.13.5") {
+		t.Errorf("the second one started %q", got)
+	}
+}
+
 // What the cache has wrong is made, and the rest is read.
 func TestBuildFromDamagedCache(t *testing.T) {
 	t.Parallel()

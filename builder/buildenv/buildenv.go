@@ -11,6 +11,7 @@ import (
 	"strconv"
 
 	"ampoule/builder/cpython"
+	"ampoule/builder/fetch"
 	"ampoule/builder/sandbox"
 	"ampoule/builder/toolchain"
 	"ampoule/builder/wheels"
@@ -71,14 +72,12 @@ func Open(ctx context.Context, r Resources, spec Spec, log io.Writer) (*Env, err
 
 // interpreter builds the interpreter of a lock, or finds it.
 func interpreter(ctx context.Context, r Resources, spec Spec, tools sandbox.Image) (*cpython.Interpreter, error) {
-	profile, err := fetchProfile(ctx, r, spec)
-	if err != nil {
-		return nil, err
+	stage, what := interpreterStage(r, spec), interpreterSpec(spec, tools)
+	inputs := []fetch.Item{cpython.Item(spec.Lock.Python)}
+	if profile, named := cpython.ProfileItem(spec.Recipe.Python); named {
+		inputs, what.Profile = append(inputs, profile), profile.SHA256
 	}
-	stage := interpreterStage(r, spec)
-	stage.Fetch = func(ctx context.Context) error { return r.Fetch.Fetch(ctx, cpython.Item(spec.Lock.Python)) }
-	what := interpreterSpec(spec, tools)
-	what.Profile = profile
+	stage.Fetch = func(ctx context.Context) error { return r.Fetch.Fetch(ctx, inputs...) }
 	built, err := stage.Build(ctx, what)
 	if err != nil {
 		return nil, placed(spec.Recipe, err)
@@ -96,25 +95,18 @@ func placed(recipe *recipes.Recipe, err error) error {
 	return recipes.Faults{recipe.Fault(none.Error(), none.Hint(), "python", "builtin", place)}
 }
 
-// fetchProfile fetches the training profile that a recipe names, and gives its sha256; empty if it
-// names none.
-func fetchProfile(ctx context.Context, r Resources, spec Spec) (string, error) {
-	item, named := cpython.ProfileItem(spec.Recipe.Python)
-	if !named {
-		return "", nil
-	}
-	return item.SHA256, r.Fetch.Fetch(ctx, item)
-}
-
 // CheckProfile compares the training profile that a recipe names with what a lock has so far: CPython's
 // source and the packages of the compiler. One that does not fit is a [*pgo.MisfitError].
 func CheckProfile(ctx context.Context, r Resources, spec Spec) error {
-	profile, err := fetchProfile(ctx, r, spec)
-	if err != nil {
+	profile, named := cpython.ProfileItem(spec.Recipe.Python)
+	if !named {
+		return nil
+	}
+	if err := r.Fetch.Fetch(ctx, profile); err != nil {
 		return err
 	}
 	what := interpreterSpec(spec, sandbox.Image{})
-	what.Profile = profile
+	what.Profile = profile.SHA256
 	return interpreterStage(r, spec).CheckProfile(what)
 }
 

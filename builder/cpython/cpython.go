@@ -104,7 +104,7 @@ type Stage struct {
 	Store  *store.Store
 	Runner sandbox.Runner
 	Images sandbox.Images
-	// Fetch brings the source into the store, when it is compiled; nil where it is there already.
+	// Fetch brings source and profile into the store, when it is compiled; nil where they are there already.
 	Fetch func(context.Context) error
 	// Jobs is how many processors to use.
 	Jobs int
