@@ -348,8 +348,17 @@ func (c *compilation) runMakeTo(ctx context.Context, complaints io.Writer, args 
 	}))
 }
 
-func (c *compilation) step(ctx context.Context, step sandbox.Step) error {
-	err := c.sb.Exec(ctx, step)
+func (c *compilation) step(ctx context.Context, step sandbox.Step) (err error) {
+	compiles := step.Parallel != nil
+	if compiles {
+		if step.Memory, err = c.memory(); err != nil {
+			return err
+		}
+	}
+	err = c.sb.Exec(ctx, step)
+	if compiles {
+		c.tookMemory(err)
+	}
 	c.stage.keepFailure(ctx, c.sb, c.spec, step, c.log, err)
 	return err
 }
