@@ -24,16 +24,27 @@ const bytesPerSecond = 100_000
 // name, under which the last release counts for one that was never built.
 func measures(d recipes.Dist) []string { return []string{d.SHA256, d.Name} }
 
-// note notes something that building a dist took. What cannot be noted is not known the next time.
-func (s *Stage) note(kind string, d recipes.Dist, value any) {
-	for _, key := range measures(d) {
-		_ = s.Store.Record(kind, key, value)
+// note notes something that building a dist took, or took until it ended with an error. Such a build
+// may have ended early: what is noted never gets less by it. What cannot be noted is not known the
+// next time.
+func note[N int64 | float64](s *Stage, kind string, d recipes.Dist, value N, failed error) {
+	keys := measures(d)
+	for i, key := range keys {
+		took := value
+		if failed != nil {
+			var before N
+			if _, err := s.noted(kind, keys[i:], &before); err != nil {
+				continue
+			}
+			took = max(took, before)
+		}
+		_ = s.Store.Record(kind, key, took)
 	}
 }
 
-// noted finds what was noted of a dist.
-func (s *Stage) noted(kind string, d recipes.Dist, value any) (known bool, err error) {
-	for _, key := range measures(d) {
+// noted finds what was noted under the first of some keys that has anything.
+func (s *Stage) noted(kind string, keys []string, value any) (known bool, err error) {
+	for _, key := range keys {
 		if known, err = s.Store.Lookup(kind, key, value); err != nil || known {
 			break
 		}
@@ -42,15 +53,15 @@ func (s *Stage) noted(kind string, d recipes.Dist, value any) (known bool, err e
 }
 
 // tookTime remembers how long a build took, for the order of later ones.
-func (s *Stage) tookTime(sdist recipes.Dist, d time.Duration) {
-	s.note(secondsKind, sdist, d.Seconds())
+func (s *Stage) tookTime(sdist recipes.Dist, d time.Duration, failed error) {
+	note(s, secondsKind, sdist, d.Seconds(), failed)
 }
 
 // tookMemory remembers how much memory the sandbox of a build was seen to hold at most, if anybody
 // looked.
-func (s *Stage) tookMemory(sdist recipes.Dist, sb sandbox.Sandbox) {
+func (s *Stage) tookMemory(sdist recipes.Dist, sb sandbox.Sandbox, failed error) {
 	if peak, known := sandbox.Peak(sb); known {
-		s.note(memoryKind, sdist, peak)
+		note(s, memoryKind, sdist, peak, failed)
 	}
 }
 
@@ -61,7 +72,7 @@ func (s *Stage) memory(d recipes.Dist) (int64, error) {
 		return 0, nil
 	}
 	var memory int64
-	_, err := s.noted(memoryKind, d, &memory)
+	_, err := s.noted(memoryKind, measures(d), &memory)
 	return memory, err
 }
 
@@ -72,7 +83,7 @@ func (s *Stage) seconds(d recipes.Dist) (float64, error) {
 		return 0, nil
 	}
 	var seconds float64
-	if known, err := s.noted(secondsKind, d, &seconds); err != nil || known {
+	if known, err := s.noted(secondsKind, measures(d), &seconds); err != nil || known {
 		return seconds, err
 	}
 	f, err := s.Store.Open(d.SHA256)

@@ -86,10 +86,10 @@ func TestLongestWayFirst(t *testing.T) {
 	for name, seconds := range map[string]float64{"short": 1, "start": 2, "end": 100, "middle": 50} {
 		needs := map[string][]string{"end": {"start"}}[name]
 		d := s.sdist(name, needs...)
-		s.house.stage.tookTime(d, time.Duration(seconds*float64(time.Second)))
+		s.house.stage.tookTime(d, time.Duration(seconds*float64(time.Second)), nil)
 	}
 	first := s.sdist("first")
-	s.house.stage.tookTime(first, time.Hour)
+	s.house.stage.tookTime(first, time.Hour, nil)
 	answer := s.answer
 	var order []string
 	s.answer = func(ctx context.Context, mode, sdist string) (string, []tree.Entry, error) {
@@ -109,7 +109,7 @@ func TestNextBeginsMeanwhile(t *testing.T) {
 	t.Parallel()
 	s := newHouse(t, 1)
 	for name, seconds := range map[string]float64{"long": 2, "short": 1} {
-		s.house.stage.tookTime(s.sdist(name), time.Duration(seconds*float64(time.Second)))
+		s.house.stage.tookTime(s.sdist(name), time.Duration(seconds*float64(time.Second)), nil)
 	}
 	answer := s.answer
 	began := make(chan struct{})
@@ -140,7 +140,7 @@ func TestEstimate(t *testing.T) {
 	if err != nil || guess <= 0 || guess > 1 {
 		t.Errorf("got %g, %v", guess, err)
 	}
-	s.house.stage.tookTime(d, 3*time.Second)
+	s.house.stage.tookTime(d, 3*time.Second, nil)
 	if took, err := s.house.stage.seconds(d); err != nil || took != 3 {
 		t.Errorf("got %g, %v", took, err)
 	}
@@ -171,7 +171,7 @@ func TestTimeIsThatOfTheStep(t *testing.T) {
 		t.Fatal(err)
 	}
 	var seconds float64
-	if known, err := stage.noted(secondsKind, built, &seconds); !known || err != nil || seconds > -3000 {
+	if known, err := stage.noted(secondsKind, measures(built), &seconds); !known || err != nil || seconds > -3000 {
 		t.Errorf("it took %g seconds, %t, %v", seconds, known, err)
 	}
 	b.answer = func(context.Context, string, string) (string, []tree.Entry, error) {
@@ -180,7 +180,7 @@ func TestTimeIsThatOfTheStep(t *testing.T) {
 	if _, err := stage.Build(t.Context(), Job{Sdist: ended, Image: image, Python: testPython}); err == nil {
 		t.Fatal("it was built")
 	}
-	if known, err := stage.noted(secondsKind, ended, &seconds); known || err != nil {
+	if known, err := stage.noted(secondsKind, measures(ended), &seconds); known || err != nil {
 		t.Errorf("what was ended took %g seconds, %v", seconds, err)
 	}
 }
@@ -191,7 +191,7 @@ func TestNextReleaseIsEstimated(t *testing.T) {
 	s := newHouse(t, 1)
 	stage := s.house.stage
 	old := s.sdist("scipy")
-	stage.tookTime(old, time.Hour)
+	stage.tookTime(old, time.Hour, nil)
 	s.held(old, 3<<30)
 	next := old
 	next.Version, next.SHA256 = "2.0", put(t, s.st, "another sdist")
@@ -203,7 +203,7 @@ func TestNextReleaseIsEstimated(t *testing.T) {
 	if err != nil || memory != 3<<30 {
 		t.Errorf("it takes %d bytes, %v", memory, err)
 	}
-	stage.tookTime(next, time.Minute)
+	stage.tookTime(next, time.Minute, nil)
 	if seconds, err = stage.seconds(old); err != nil || seconds != 3600 {
 		t.Errorf("the old one takes %g seconds, %v", seconds, err)
 	}
@@ -249,9 +249,56 @@ func TestMemoryIsRemembered(t *testing.T) {
 	}
 }
 
+// A build that was ended, or failed early, says nothing of a whole one: what is noted never gets less
+// by it. What a whole one took counts, whatever was noted before.
+func TestEarlyEndsAreNoMeasure(t *testing.T) {
+	t.Parallel()
+	b := newBackend()
+	stage, _, image := newStage(t, b)
+	r := fake.New(func(ctx context.Context, s *fake.Sandbox, step sandbox.Step) error {
+		s.Hold(60 << 20)
+		return b.step(ctx, s, step)
+	})
+	stage.Runner, stage.Images = r, r
+	old := newLock(t, stage.Store).sdist("scipy")
+	next := old
+	next.Version, next.SHA256 = "2.0", put(t, stage.Store, "another sdist")
+	stage.tookTime(old, 1500*time.Second, nil)
+	note(stage, memoryKind, old, int64(3<<30), nil)
+	answer := b.answer
+	for _, failure := range []error{&sandbox.ExitError{Args: []string{"cc"}, Code: 1}, context.Canceled} {
+		b.answer = func(context.Context, string, string) (string, []tree.Entry, error) { return "", nil, failure }
+		for _, d := range []recipes.Dist{old, next} {
+			if _, err := stage.Build(t.Context(), Job{Sdist: d, Image: image, Python: testPython}); err == nil {
+				t.Fatal("it was built")
+			}
+		}
+	}
+	for _, d := range []recipes.Dist{old, next} {
+		for _, key := range measures(d) {
+			var memory int64
+			var seconds float64
+			_, err := stage.noted(memoryKind, []string{key}, &memory)
+			_, err2 := stage.noted(secondsKind, []string{key}, &seconds)
+			if err := errors.Join(err, err2); err != nil || memory != 3<<30 || seconds != 1500 {
+				t.Errorf("%s under %s takes %d bytes, %g seconds, %v", d.ID(), key, memory, seconds, err)
+			}
+		}
+	}
+	b.answer = answer
+	if _, err := stage.Build(t.Context(), Job{Sdist: old, Image: image, Python: testPython}); err != nil {
+		t.Fatal(err)
+	}
+	memory, err := stage.memory(old)
+	seconds, err2 := stage.seconds(old)
+	if err := errors.Join(err, err2); err != nil || memory != 60<<20 || seconds > 1000 {
+		t.Errorf("a whole build is noted with %d bytes, %g seconds, %v", memory, seconds, err)
+	}
+}
+
 // held has the last build of a dist have held memory.
 func (s *setting) held(d recipes.Dist, memory int64) {
-	s.house.stage.note(memoryKind, d, memory)
+	note(s.house.stage, memoryKind, d, memory, nil)
 }
 
 // Two that do not fit beside one another are built one after the other, though there are
@@ -263,7 +310,7 @@ func TestLargeOnesApart(t *testing.T) {
 	small := make(chan struct{})
 	for i, name := range []string{"scipy", "torch", "lxml"} {
 		d := s.sdist(name)
-		s.house.stage.tookTime(d, time.Duration(300-i)*time.Second)
+		s.house.stage.tookTime(d, time.Duration(300-i)*time.Second, nil)
 		s.held(d, map[string]int64{"scipy": 3 << 30, "torch": 3 << 30, "lxml": 1 << 30}[name])
 	}
 	answer := s.answer

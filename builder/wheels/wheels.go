@@ -325,10 +325,10 @@ func (s *Stage) exec(ctx context.Context, sb sandbox.Sandbox, mode string, job J
 	if s.worked != nil {
 		s.worked()
 	}
-	s.tookMemory(job.Sdist, sb)
+	s.tookMemory(job.Sdist, sb, err)
 	// One that was ended says nothing of how long it takes.
 	if err == nil || isFailure(err) {
-		s.tookTime(job.Sdist, time.Since(begun)-sandbox.Waited(sb))
+		s.tookTime(job.Sdist, time.Since(begun)-sandbox.Waited(sb), err)
 	}
 	return err
 }
