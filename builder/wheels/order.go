@@ -113,6 +113,9 @@ type schedule struct {
 	ranks map[string]float64
 	// memory says, by ID, how many bytes each takes; 0 is not known.
 	memory map[string]int64
+	// before says, by ID, what was being made when another dist could first begin in the place of one
+	// that did not fit.
+	before map[string]map[string]bool
 	// building are the dists that are being made, and worked those of them, by ID, whose work is done.
 	building []recipes.Dist
 	worked   map[string]bool
@@ -130,7 +133,7 @@ type result struct {
 
 // schedule plans the dists that are not made yet. Each stands behind all that it needs.
 func (h *House) schedule(all []recipes.Dist, made map[string]Wheel) (*schedule, error) {
-	s := &schedule{made: made, ranks: map[string]float64{}, memory: map[string]int64{}, worked: map[string]bool{}}
+	s := &schedule{made: made, ranks: map[string]float64{}, memory: map[string]int64{}, before: map[string]map[string]bool{}, worked: map[string]bool{}}
 	// after is the longest way from a dist's end.
 	after := map[string]float64{}
 	for _, d := range slices.Backward(all) {
@@ -176,28 +179,53 @@ func (s *schedule) isMade(id string) bool {
 // next takes the dist that the longest way begins with (critical path scheduling), of those whose
 // memory fits beside what is being made: all of it together may take room bytes, and any number
 // where that is 0. While nothing is being made, every dist fits. None is taken in the place of one
-// that a longer way begins with, and that needs nothing but what will be there at any moment.
+// that a longer way begins with, and that needs nothing but what will be there at any moment, or
+// does not fit only because of what began in its place.
 func (s *schedule) next(room int64) (recipes.Dist, bool) {
-	var taken int64
-	for _, d := range s.building {
-		taken += s.memory[d.ID()]
-	}
-	next := -1
+	busy := s.building
+	first, next := -1, -1
 	for i, d := range s.ready {
-		fits := room == 0 || taken == 0 || taken+s.memory[d.ID()] <= room
-		if fits && (next < 0 || s.ranks[d.ID()] > s.ranks[s.ready[next].ID()]) {
+		if first < 0 || s.ranks[d.ID()] > s.ranks[s.ready[first].ID()] {
+			first = i
+		}
+		if s.fits(d, busy, room) && (next < 0 || s.ranks[d.ID()] > s.ranks[s.ready[next].ID()]) {
 			next = i
 		}
 	}
-	if next < 0 || slices.ContainsFunc(s.wanting, func(d recipes.Dist) bool {
-		return s.ranks[d.ID()] > s.ranks[s.ready[next].ID()] && s.soon(d)
-	}) {
+	if next < 0 || next != first && s.keeps(s.ready[first], busy, room) {
+		return recipes.Dist{}, false
+	}
+	if slices.ContainsFunc(s.wanting, func(d recipes.Dist) bool { return s.ranks[d.ID()] > s.ranks[s.ready[next].ID()] && s.soon(d) }) {
 		return recipes.Dist{}, false
 	}
 	d := s.ready[next]
 	s.ready = slices.Delete(s.ready, next, next+1)
 	s.building = append(s.building, d)
 	return d, true
+}
+
+// fits reports whether there is memory for a dist beside others.
+func (s *schedule) fits(d recipes.Dist, beside []recipes.Dist, room int64) bool {
+	var taken int64
+	for _, other := range beside {
+		taken += s.memory[other.ID()]
+	}
+	return room == 0 || taken == 0 || taken+s.memory[d.ID()] <= room
+}
+
+// keeps reports whether a dist that does not fit has the others wait: it would fit beside what is
+// left of all that was being made when another one could first begin in its place. As long as small
+// ones went on beginning, it would not fit.
+func (s *schedule) keeps(d recipes.Dist, busy []recipes.Dist, room int64) bool {
+	before, waits := s.before[d.ID()]
+	if !waits {
+		before = map[string]bool{}
+		for _, other := range busy {
+			before[other.ID()] = true
+		}
+		s.before[d.ID()] = before
+	}
+	return s.fits(d, slices.DeleteFunc(slices.Clone(busy), func(other recipes.Dist) bool { return !before[other.ID()] }), room)
 }
 
 // soon reports whether all that a dist needs is made, or its work is done.

@@ -338,6 +338,47 @@ func TestLargeOnesApart(t *testing.T) {
 	}
 }
 
+// planned is a schedule of sdists of which nothing is made, all of them ready, with the memory of
+// each. The longest way begins with the first.
+func planned(names []string, memory map[string]int64) *schedule {
+	s := &schedule{made: map[string]Wheel{}, ranks: map[string]float64{}, memory: map[string]int64{}, before: map[string]map[string]bool{}, worked: map[string]bool{}}
+	for i, name := range names {
+		d := recipes.Dist{Name: name, Version: "1.0", Build: &recipes.BuildSet{}}
+		s.ready = append(s.ready, d)
+		s.ranks[d.ID()], s.memory[d.ID()] = float64(100-i), memory[name]
+	}
+	return s
+}
+
+// begins wants the next dist to be the one of a name; empty is none.
+func (s *schedule) begins(t *testing.T, want string, room int64) recipes.Dist {
+	t.Helper()
+	d, _ := s.next(room)
+	if d.Name != want {
+		t.Errorf("%q begins, want %q", d.Name, want)
+	}
+	return d
+}
+
+// One that the longest way begins with is overtaken while what was there before has no room for it,
+// and then no more.
+func TestLargeOneIsNotLast(t *testing.T) {
+	t.Parallel()
+	const room = 32
+	s := planned([]string{"lxml", "scipy", "a", "b", "c"}, map[string]int64{"lxml": 4, "scipy": 30, "a": 4, "b": 4, "c": 4})
+	lxml := s.begins(t, "lxml", room)
+	a := s.begins(t, "a", room)
+	s.end(result{dist: a})
+	b := s.begins(t, "b", room)
+	s.end(result{dist: lxml})
+	s.begins(t, "", room)
+	s.end(result{dist: b})
+	scipy := s.begins(t, "scipy", room)
+	s.begins(t, "", room)
+	s.end(result{dist: scipy})
+	s.begins(t, "c", room)
+}
+
 // What is larger than there is room for is built alone.
 func TestTooLargeIsBuilt(t *testing.T) {
 	t.Parallel()
