@@ -182,7 +182,7 @@ func (s *schedule) isMade(id string) bool {
 // that a longer way begins with, and that needs nothing but what will be there at any moment, or
 // does not fit only because of what began in its place.
 func (s *schedule) next(room int64) (recipes.Dist, bool) {
-	busy := s.building
+	busy := s.busy()
 	first, next := -1, -1
 	for i, d := range s.ready {
 		if first < 0 || s.ranks[d.ID()] > s.ranks[s.ready[first].ID()] {
@@ -202,6 +202,11 @@ func (s *schedule) next(room int64) (recipes.Dist, bool) {
 	s.ready = slices.Delete(s.ready, next, next+1)
 	s.building = append(s.building, d)
 	return d, true
+}
+
+// busy are the dists that are being made, and whose work is not done.
+func (s *schedule) busy() []recipes.Dist {
+	return slices.DeleteFunc(slices.Clone(s.building), func(d recipes.Dist) bool { return s.worked[d.ID()] })
 }
 
 // fits reports whether there is memory for a dist beside others.
@@ -236,7 +241,7 @@ func (s *schedule) soon(d recipes.Dist) bool {
 // wide is how many compilations are running or could begin.
 func (s *schedule) wide() int {
 	n := 0
-	for _, d := range slices.Concat(s.building, s.ready) {
+	for _, d := range slices.Concat(s.busy(), s.ready) {
 		if d.Build != nil {
 			n++
 		}

@@ -379,6 +379,20 @@ func TestLargeOneIsNotLast(t *testing.T) {
 	s.begins(t, "c", room)
 }
 
+// A build whose work is done has no memory and no processors.
+func TestDoneWorkTakesNothing(t *testing.T) {
+	t.Parallel()
+	const room = 32
+	s := planned([]string{"scipy", "torch"}, map[string]int64{"scipy": 30, "torch": 30})
+	scipy := s.begins(t, "scipy", room)
+	s.begins(t, "", room)
+	s.worked[scipy.ID()] = true
+	s.begins(t, "torch", room)
+	if n := s.wide(); n != 1 {
+		t.Errorf("%d compilations are running", n)
+	}
+}
+
 // What is larger than there is room for is built alone.
 func TestTooLargeIsBuilt(t *testing.T) {
 	t.Parallel()
