@@ -87,6 +87,8 @@ type collection struct {
 	// gone are the sha256 of removed content.
 	gone map[string]bool
 	kept keptContent
+	// beside says that somebody used the store when the gate was last held.
+	beside bool
 }
 
 func (c *collection) run(ctx context.Context) error {
@@ -167,17 +169,34 @@ func (c *collection) pointless(t *thing) (bool, error) {
 // batch is how many things are looked at while the gate is held.
 const batch = 64
 
+// pause is how long the gate is open between two batches, if somebody uses the store: whoever waits
+// for the gate looks at it meanwhile. Of 200,000 things it makes two minutes.
+const pause = 2 * gateLook
+
 // removeAll removes the things that are to go and may go.
 func (c *collection) removeAll(ctx context.Context, things []*thing, wanted func(*thing) (bool, error)) error {
 	for some := range slices.Chunk(things, batch) {
-		if ctx.Err() != nil {
-			return context.Cause(ctx)
+		if err := c.giveWay(ctx); err != nil {
+			return err
 		}
 		if err := c.removeSome(ctx, some, wanted); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// giveWay leaves the gate to those who wait for it, if somebody uses the store.
+func (c *collection) giveWay(ctx context.Context) error {
+	var wait time.Duration
+	if c.beside {
+		wait = pause
+	}
+	select {
+	case <-ctx.Done():
+	case <-time.After(wait):
+	}
+	return context.Cause(ctx)
 }
 
 // removeSome looks at some things while nobody can begin to use them.
@@ -191,6 +210,8 @@ func (c *collection) removeSome(ctx context.Context, some []*thing, wanted func(
 	if err != nil {
 		return err
 	}
+	// The file of a use begins with an empty name.
+	c.beside = len(pinned) > 0
 	if err := c.kept.read(c.store); err != nil {
 		return err
 	}

@@ -16,10 +16,12 @@ import (
 	"ampoule/system"
 )
 
-// Waiting for a lock looks for it after these times, doubling from the first to the last.
+// Waiting for a lock looks for it after these times, doubling from the first to the last; for the
+// gate, which is held for moments, to gateLook.
 const (
 	firstLook = 5 * time.Millisecond
 	lastLook  = 200 * time.Millisecond
+	gateLook  = 10 * time.Millisecond
 )
 
 // shortWait is a wait that nobody has to hear of. In that time whoever has just taken a lock has
@@ -49,7 +51,7 @@ func (s *Store) LockNoted(ctx context.Context, name string, note func() []byte, 
 		if err != nil {
 			return nil, fmt.Errorf("locking %q: %w", name, spaceError(s.dir, err))
 		}
-		if err := waitFor(ctx, f, system.Exclusive, func() { r.read(f) }); err != nil {
+		if err := waitFor(ctx, f, system.Exclusive, lastLook, func() { r.read(f) }); err != nil {
 			f.Close()
 			return nil, fmt.Errorf("locking %q: %w", name, err)
 		}
@@ -149,12 +151,14 @@ func (s *Store) removeLocks() error {
 	})
 }
 
-func waitLock(ctx context.Context, f *os.File) error { return waitFor(ctx, f, system.Exclusive, nil) }
+func waitLock(ctx context.Context, f *os.File) error {
+	return waitFor(ctx, f, system.Exclusive, lastLook, nil)
+}
 
-// waitFor looks again and again, because a blocking flock cannot be cancelled. It looks
-// once in any case. After a short wait it calls held, if there is one, each time that somebody
-// else has the lock.
-func waitFor(ctx context.Context, f *os.File, how system.How, held func()) error {
+// waitFor looks again and again, because a blocking flock cannot be cancelled: at the longest, last
+// is between two looks. It looks once in any case. After a short wait it calls held, if there is one,
+// each time that somebody else has the lock.
+func waitFor(ctx context.Context, f *os.File, how system.How, last time.Duration, held func()) error {
 	begun, pause := time.Now(), firstLook
 	for {
 		switch err := system.TryLockFile(f, how); {
@@ -171,6 +175,6 @@ func waitFor(ctx context.Context, f *os.File, how system.How, held func()) error
 			return context.Cause(ctx)
 		case <-time.After(pause):
 		}
-		pause = min(2*pause, lastLook)
+		pause = min(2*pause, last)
 	}
 }

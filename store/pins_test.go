@@ -10,6 +10,7 @@ import (
 	"os/exec"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -183,6 +184,51 @@ func TestCollectBesidePins(t *testing.T) {
 	}
 	stop()
 	group.Wait()
+}
+
+// A large collection lets those pin who wait, batch by batch, and ends when its context does.
+func TestPinBesideLargeCollection(t *testing.T) {
+	t.Parallel()
+	s := openStore(t)
+	release, err := s.Use(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer release()
+	ctx, cancel := context.WithCancelCause(t.Context())
+	enough, begun := errors.New("enough"), make(chan struct{})
+	var looked atomic.Int32
+	things := make([]*thing, 100*batch)
+	for i := range things {
+		things[i] = &thing{name: fmt.Sprint(i)}
+	}
+	c := &collection{store: s}
+	collected := make(chan error, 1)
+	go func() {
+		collected <- c.removeAll(ctx, things, func(*thing) (bool, error) {
+			switch n := looked.Add(1); {
+			case n == 1:
+				close(begun)
+			case n%batch == 0:
+				time.Sleep(5 * time.Millisecond)
+			}
+			return false, nil
+		})
+	}()
+	<-begun
+	before := looked.Load() / batch
+	for n := range 3 {
+		if err := s.Pin(fmt.Sprintf("%064x", n)); err != nil {
+			t.Error(err)
+		}
+	}
+	if batches := looked.Load()/batch - before; batches > 50 {
+		t.Errorf("who pins waits for %d batches", batches)
+	}
+	cancel(enough)
+	if err := <-collected; !errors.Is(err, enough) {
+		t.Errorf("the collection ends with %v", err)
+	}
 }
 
 // A name that was cut in a use's file spoils none behind it, and a use that has ended pins

@@ -203,7 +203,7 @@ func (s *Store) hold(ctx context.Context, name string, how system.How) (leave fu
 	if err != nil {
 		return nil, err
 	}
-	if err := waitFor(ctx, f, how, nil); err != nil {
+	if err := waitFor(ctx, f, how, gateLook, nil); err != nil {
 		f.Close()
 		return nil, err
 	}
