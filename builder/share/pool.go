@@ -183,9 +183,9 @@ func (p *Pool) leave(w *waiter) {
 func (p *Pool) insist(w *waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	waited := p.forget(w)
-	if waited {
+	if p.forget(w) {
 		p.give(w)
+		p.serve()
 	}
 }
 

@@ -185,6 +185,27 @@ func TestWaitHasAnEnd(t *testing.T) {
 	})
 }
 
+// Whoever waits behind a step that begins without room begins as soon as there is room for it.
+func TestWaitBehindOneThatInsists(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := taker{t, New(Total{Processors: 8, Memory: 64 * gib})}
+		for range 5 {
+			k.take(t.Context(), Want{Processors: 8})
+		}
+		insists := k.take(t.Context(), Want{Processors: 8})
+		time.Sleep(time.Minute)
+		behind := k.take(ending(t), Want{})
+		time.Sleep(most - time.Minute + time.Second)
+		if _, n := has(insists); n != 2 {
+			t.Errorf("the one has %d processors", n)
+		}
+		if _, n := has(behind); n != 1 {
+			t.Errorf("the one behind it has %d processors", n)
+		}
+	})
+}
+
 // Who is timed, or serves others, does not wait, and what it has counts.
 func TestAtOnce(t *testing.T) {
 	t.Parallel()
