@@ -26,7 +26,7 @@ const (
 	fewest = 2
 	// A step that can use several processors begins while those that are given out are not more
 	// than overlap times those that the machine has. The short steps between, which use one, have
-	// further ones, so that they do not wait for an hour's compilation.
+	// further ones of their own, so that they do not wait for an hour's compilation.
 	overlap, further = 2, 1
 	// fair is how long others may overtake a step for which there is no room yet.
 	fair = time.Minute
@@ -199,17 +199,20 @@ func (p *Pool) forget(w *waiter) bool {
 }
 
 // serve gives shares to those for whom there is room, the first that came before others. Behind
-// one that has waited for long nobody gets any. Its caller holds the lock.
+// one that has waited for long nobody gets any, but for steps that use one processor where that one
+// lacks processors: those that they have of their own it could not get. Its caller holds the lock.
 func (p *Pool) serve() {
-	now := p.now()
+	now, own := p.now(), false
 	for _, w := range slices.Clone(p.waiting) {
-		if p.lacks(w.want) == "" {
+		lacking := p.lacks(w.want)
+		switch {
+		case lacking == "" && (!own || w.want.Processors == 1 && p.further() > 0):
 			p.forget(w)
 			p.give(w)
-			continue
-		}
-		if now.Sub(w.since) >= fair {
+		case lacking == progress.Memory && now.Sub(w.since) >= fair:
 			return
+		case now.Sub(w.since) >= fair:
+			own = true
 		}
 	}
 }
@@ -231,6 +234,18 @@ func (p *Pool) taken() (processors int, memory int64) {
 	return processors, memory
 }
 
+// further is how many processors are left that only steps have which use one. Its caller holds the
+// lock.
+func (p *Pool) further() int {
+	left := further * p.total.Processors
+	for s := range p.shares {
+		if s.Processors == 1 {
+			left--
+		}
+	}
+	return max(0, left)
+}
+
 // processors is how many a step gets: what nobody has, or the fewest. Its caller holds the lock.
 func (p *Pool) processors(want Want) int {
 	taken, _ := p.taken()
@@ -240,14 +255,15 @@ func (p *Pool) processors(want Want) int {
 // lacks is what there is not enough of for a step; empty if there is room. Its caller holds the lock.
 func (p *Pool) lacks(want Want) progress.Resource {
 	processors, memory := p.taken()
-	allowed := overlap * p.total.Processors
-	if want.Processors == 1 {
-		allowed += further * p.total.Processors
-	}
+	left := p.further()
+	// Steps that use one processor take those of their own first.
+	shared := processors - (further*p.total.Processors - left)
 	switch {
 	case memory > 0 && memory+want.Memory > p.total.Memory:
 		return progress.Memory
-	case processors+p.processors(want) > allowed:
+	case want.Processors == 1 && left > 0:
+		return ""
+	case shared+p.processors(want) > overlap*p.total.Processors:
 		return progress.Processors
 	}
 	return ""

@@ -69,7 +69,7 @@ func TestProcessors(t *testing.T) {
 		"one processor":                 {1, []int{4, 4, 1, 1}, []int{2, 0, 1, 0}},
 		"nothing said counts as one":    {4, []int{0, -1}, []int{1, 1}},
 		"a machine that says nothing":   {0, []int{4}, []int{2}},
-		"many small ones take no place": {2, []int{1, 1, 1, 2}, []int{1, 1, 1, 0}},
+		"many small ones take no place": {2, []int{1, 1, 1, 2, 2}, []int{1, 1, 1, 2, 0}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -202,6 +202,51 @@ func TestWaitBehindOneThatInsists(t *testing.T) {
 		}
 		if _, n := has(behind); n != 1 {
 			t.Errorf("the one behind it has %d processors", n)
+		}
+	})
+}
+
+// A step for which there are too few processors does not keep those from short steps that only these
+// have, for however long it waits, and gets the next ones of the others. One for which there is too
+// little memory keeps them.
+func TestShortStepsHaveTheirOwn(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		k := taker{t, New(Total{Processors: 2, Memory: 4 * gib})}
+		begun, _ := has(k.take(t.Context(), Want{Processors: 2}))
+		// One begins at once, so that more is given out than there is.
+		k.take(t.Context(), Want{Processors: 2})
+		timed, _ := has(k.take(t.Context(), Want{Processors: 2, AtOnce: true}))
+		first := k.take(t.Context(), Want{Processors: 2})
+		time.Sleep(fair)
+		var short []*Share
+		for _, want := range []int{1, 1, 0} {
+			s, n := has(k.take(ending(t), Want{}))
+			if n != want {
+				t.Fatalf("a short step has %d processors, want %d", n, want)
+			}
+			short = append(short, s)
+		}
+		begun.Release()
+		if _, n := has(first); n != 0 {
+			t.Errorf("the first one has %d processors that others still have", n)
+		}
+		short[0].Release()
+		if len(k.pool.waiting) != 1 {
+			t.Errorf("%d steps wait", len(k.pool.waiting))
+		}
+		large := k.take(ending(t), Want{Processors: 2, Memory: 4 * gib})
+		time.Sleep(fair)
+		short[1].Release()
+		if _, n := has(k.take(ending(t), Want{})); n != 0 {
+			t.Errorf("a short step has %d processors before the large one", n)
+		}
+		if _, n := has(large); n != 0 {
+			t.Error("there was memory")
+		}
+		timed.Release()
+		if _, n := has(first); n != 2 {
+			t.Errorf("the first one has %d processors", n)
 		}
 	})
 }
