@@ -107,15 +107,15 @@ func (b *Builder) Check(ctx context.Context, req Request, only string, publisher
 	return check.wheel(ctx, wheel)
 }
 
-// cloneFor makes the store of a second build: with the inputs alone, or, where one part is
-// built again, with all but the records of that part.
+// cloneFor makes the store of a second build: with the inputs and what is known of the time and the
+// memory of builds, or, where one part is built again, with all but the records of that part.
 func (b *Builder) cloneFor(dir string, inputs Inputs, only string) (*store.Store, error) {
 	if only == "" {
 		wanted := map[string]bool{}
 		for _, f := range inputs.Files {
 			wanted[f.SHA256] = true
 		}
-		return b.d.Store.Clone(dir, func(sum string) bool { return wanted[sum] }, func(string, []byte) bool { return false })
+		return b.d.Store.Clone(dir, func(sum string) bool { return wanted[sum] }, func(kind string, _ []byte) bool { return wheels.Measure(kind) })
 	}
 	return b.d.Store.Clone(dir, func(string) bool { return true }, func(kind string, value []byte) bool {
 		if only == OnlyInterpreter {

@@ -118,6 +118,30 @@ func TestCheck(t *testing.T) {
 	}
 }
 
+// The second build knows how much memory wheels take, so that it does not build two large ones at once.
+func TestCheckKnowsMemory(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t)
+	w.needs.Publisher = &digester{}
+	if err := w.st.Record("wheel-memory", "demo", int64(3<<30)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.builder().Check(t.Context(), w.request(), "", func(*store.Store) (Publisher, io.Closer, error) {
+		return &digester{}, &digester{}, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	var got []int64
+	for _, sb := range w.runner.Sandboxes() {
+		if sb.Spec.Name == "wheel-demo" {
+			got = append(got, sb.Steps()[0].Memory)
+		}
+	}
+	if diff := cmp.Diff([]int64{3 << 30, 3 << 30}, got); diff != "" {
+		t.Errorf("memory of both builds (-want +got):\n%s", diff)
+	}
+}
+
 // Artifacts of one tree can differ in what is around it.
 func TestArtifactsDiffer(t *testing.T) {
 	t.Parallel()

@@ -16,6 +16,9 @@ const secondsKind = "wheel-seconds"
 // memoryKind is the store's kind of records that say how much memory a build held here.
 const memoryKind = "wheel-memory"
 
+// Measure reports whether records of a kind say what builds took. They decide no bit of what is made.
+func Measure(kind string) bool { return kind == secondsKind || kind == memoryKind }
+
 // bytesPerSecond turns the size of an sdist that was never built into an estimate of
 // how long its build takes. Only which of two builds is longer matters.
 const bytesPerSecond = 100_000
