@@ -97,7 +97,7 @@ func (b *Builder) Check(ctx context.Context, req Request, only string, publisher
 	if err != nil {
 		return Checked{}, err
 	}
-	check := &check{first: b, second: second, req: req, again: withOtherJobs(req)}
+	check := &check{first: b, second: second, req: req}
 	switch only {
 	case "":
 		return check.whole(ctx, first)
@@ -146,20 +146,11 @@ func (b *Builder) varied(st *store.Store, published Publisher) (*Builder, error)
 	return New(d)
 }
 
-// withOtherJobs is the same request with another number of jobs.
-func withOtherJobs(req Request) Request {
-	req.Budget.Jobs = req.Budget.Processors() - 1
-	if req.Budget.Jobs == 0 {
-		req.Budget.Jobs = 2
-	}
-	return req
-}
-
 // check compares two builds.
 type check struct {
 	first, second *Builder
-	// req is the first build's request, again the second one's.
-	req, again Request
+	// req is the request of both builds.
+	req Request
 }
 
 // The users of the two environments: those from [sandbox.FirstUser] on, and those from
@@ -174,14 +165,14 @@ func (c *check) marks() []compare.Mark {
 		{Text: "XYZ", Means: "the time zone where it was built"},
 		{Text: c.second.d.Store.Root(), Means: "the path of the store"},
 		{Text: fmt.Sprintf("-j%d", c.req.Budget.Processors()), Means: "how many jobs the build had"},
-		{Text: fmt.Sprintf("-j%d", c.again.Budget.Processors()), Means: "how many jobs the build had"},
+		{Text: fmt.Sprintf("-j%d", vary.Jobs(c.req.Budget.Processors())), Means: "how many jobs the build had"},
 	}
 }
 
 // whole builds everything again.
 func (c *check) whole(ctx context.Context, first Result) (Checked, error) {
 	out := Checked{Name: c.req.Recipe.Name, What: "everything", First: first.Digest, Groups: first.Groups}
-	again, err := c.second.Build(ctx, c.again)
+	again, err := c.second.Build(ctx, c.req)
 	if err != nil {
 		return Checked{}, fmt.Errorf("building again: %w", err)
 	}
@@ -401,7 +392,7 @@ func (c *check) both(ctx context.Context) (was, is *opened, end func() error, er
 	if was, err = open(ctx, c.first, c.req); err != nil {
 		return nil, nil, nil, err
 	}
-	if is, err = open(ctx, c.second, c.again); err != nil {
+	if is, err = open(ctx, c.second, c.req); err != nil {
 		return nil, nil, nil, errors.Join(fmt.Errorf("building again: %w", err), was.close())
 	}
 	return was, is, func() error { return errors.Join(was.close(), is.close()) }, nil

@@ -121,7 +121,7 @@ func TestPeak(t *testing.T) {
 	}
 }
 
-// A step is told of another number of processors in its arguments and environment, and keeps the rest.
+// A step is told of another number of processors in its arguments and environment, says so, and keeps the rest.
 func TestStepWith(t *testing.T) {
 	t.Parallel()
 	step := sandbox.InParallel(4, func(n int) sandbox.Step {
@@ -130,7 +130,7 @@ func TestStepWith(t *testing.T) {
 	step.Memory, step.Dir = 7, "/srv"
 	for n, want := range map[int]string{4: "jjjj", 2: "jj"} {
 		got := step.With(n)
-		if got.Args[1] != want || got.Env[0] != "JOBS="+want || got.Memory != 7 || got.Dir != "/srv" || got.Parallel.Most != 4 {
+		if got.Args[1] != want || got.Env[0] != "JOBS="+want || got.Memory != 7 || got.Dir != "/srv" || got.Parallel.Most != n || step.Parallel.Most != 4 {
 			t.Errorf("with %d processors: %+v", n, got)
 		}
 	}

@@ -166,13 +166,14 @@ func InParallel(most int, told func(processors int) Step) Step {
 	return s
 }
 
-// With is the step with a number of processors, 1 at least, which are no more than it can use.
+// With is the step with a number of processors, 1 at least: it can use so many then, and is told of
+// them.
 func (s Step) With(processors int) Step {
 	if s.Parallel == nil || processors == s.Parallel.Most {
 		return s
 	}
-	told := s.Parallel.Told(processors)
-	s.Args, s.Env = told.Args, told.Env
+	told := InParallel(processors, s.Parallel.Told)
+	s.Args, s.Env, s.Parallel = told.Args, told.Env, told.Parallel
 	return s
 }
 

@@ -36,6 +36,27 @@ func (r *recorder) Import(_ context.Context, _ string, stream io.Reader) error {
 	return err
 }
 
+// A step is told of another number of jobs than it was given, whatever that was.
+func TestJobs(t *testing.T) {
+	t.Parallel()
+	rec := &recorder{}
+	sb, err := Runner{rec, t.TempDir()}.Start(t.Context(), sandbox.Spec{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	step := sandbox.InParallel(8, func(n int) sandbox.Step {
+		return sandbox.Step{Env: sandbox.Env(fmt.Sprintf("MAKEFLAGS=-j%d", n))}
+	})
+	for given, want := range map[int]string{1: "-j2", 2: "-j1", 3: "-j2", 8: "-j7"} {
+		if err := sb.Exec(t.Context(), step.With(given)); err != nil {
+			t.Fatal(err)
+		}
+		if got := strings.Join(rec.env, " "); !strings.HasSuffix(got, " MAKEFLAGS="+want) || !strings.Contains(got, " TZ="+TimeZone) {
+			t.Errorf("given %d: environment %s, want %s", given, got, want)
+		}
+	}
+}
+
 func TestRunner(t *testing.T) {
 	t.Parallel()
 	for profile, apart := range map[sandbox.Profile]bool{sandbox.Unprivileged: true, sandbox.InstallPackages: false} {
