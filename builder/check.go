@@ -14,6 +14,7 @@ import (
 
 	"ampoule/artifact"
 	"ampoule/builder/compare"
+	"ampoule/builder/cpython"
 	"ampoule/builder/layers"
 	"ampoule/builder/progress"
 	"ampoule/builder/sandbox"
@@ -115,7 +116,7 @@ func (b *Builder) cloneFor(dir string, inputs Inputs, only string) (*store.Store
 		for _, f := range inputs.Files {
 			wanted[f.SHA256] = true
 		}
-		return b.d.Store.Clone(dir, func(sum string) bool { return wanted[sum] }, func(kind string, _ []byte) bool { return wheels.Measure(kind) })
+		return b.d.Store.Clone(dir, func(sum string) bool { return wanted[sum] }, func(kind string, _ []byte) bool { return wheels.Measure(kind) || cpython.Measure(kind) })
 	}
 	return b.d.Store.Clone(dir, func(string) bool { return true }, func(kind string, value []byte) bool {
 		if only == OnlyInterpreter {
