@@ -18,6 +18,8 @@ var storeCalls = map[string]int{"Lock": 2, "LockNoted": 4, "Lookup": 3, "Record"
 // byThemselves are the calls of those methods below builder that do not go through builder/once,
 // and why: nobody could wait there for something that another build makes.
 var byThemselves = map[string]string{
+	"builder/cpython/memory.go Lookup":   "what compiling held is measured",
+	"builder/cpython/memory.go Record":   "what compiling held is measured",
 	"builder/failure/failure.go Lock":    "it guards a list that is read and written",
 	"builder/failure/failure.go Lookup":  "a failure is kept, not made",
 	"builder/failure/failure.go Record":  "a failure is kept, not made",
