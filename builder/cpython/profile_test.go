@@ -384,7 +384,7 @@ func expectMisfit(t *testing.T, err error, want string) {
 	}
 }
 
-// A profile that is damaged on disk is refused, too.
+// A profile that is cut off is refused, too.
 func TestDamagedProfile(t *testing.T) {
 	t.Parallel()
 	objects := []string{"Objects/list.o"}

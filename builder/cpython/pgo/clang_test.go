@@ -73,7 +73,7 @@ func TestReadIndexed(t *testing.T) {
 	}
 }
 
-// A profile of a real llvm-profdata is read as that itself reads it, where the machine has one.
+// What real llvm-profdata have written is read.
 func TestReadIndexedOfLLVM(t *testing.T) {
 	t.Parallel()
 	// What llvm-profdata 16 and 19 made of a program with three functions, one of them static.
