@@ -63,6 +63,8 @@ func (o Outcome) Spelled(time string) string {
 type Recipe struct {
 	Name string `json:"name"`
 	Outcome
+	// Of is the hash of the recipe that was built: see [RecipeHash].
+	Of string `json:"of,omitempty"`
 	// Relocked says that the lock that ships could not be used any more, so that
 	// other versions may have been built.
 	Relocked bool `json:"relocked,omitempty"`
@@ -245,6 +247,8 @@ func (r Rollout) Key() string { return r.Name }
 type Check struct {
 	Name string `json:"name"`
 	Outcome
+	// Of is the hash of the recipe that was built: see [RecipeHash].
+	Of string `json:"of,omitempty"`
 	// Seconds is what the second build took.
 	Seconds float64 `json:"seconds"`
 	// Digest is the first build's, Second the other one's.

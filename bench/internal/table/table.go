@@ -125,11 +125,19 @@ another number of jobs, and in sandboxes with another host name, user, time zone
 			if r, ok := recipes.Get(name); ok && r.Digest != "" && r.Digest != c.Digest {
 				same += ", which the catalogue's build does not have"
 			}
-			row(b, code(name), same, c.Spelled(duration(c.Seconds)), code(c.Digest), c.When)
+			row(b, code(name), same, c.Spelled(duration(c.Seconds)), code(c.Digest), built(name, c.Of, c.When))
 		default:
-			row(b, code(name), strings.Join(append([]string{result(c.Outcome)}, c.Differences...), "; "), c.Spelled(duration(c.Seconds)), code(c.Digest), c.When)
+			row(b, code(name), strings.Join(append([]string{result(c.Outcome)}, c.Differences...), "; "), c.Spelled(duration(c.Seconds)), code(c.Digest), built(name, c.Of, c.When))
 		}
 	}
+}
+
+// built is the day on which a recipe of the catalogue was built, and says whether that was another recipe than what ships.
+func built(name, of, when string) string {
+	if now, err := recorded.RecipeHash(name); err != nil || of == now {
+		return when
+	}
+	return when + ", before the recipe changed"
 }
 
 // writeServices tells what changes of what services share took.
@@ -263,7 +271,7 @@ takes too; in brackets, how many of them the store had. A lock time of ` + none 
 			build = "published before"
 		}
 		row(b, code(name), catalogue.Summary(name), result(r.Outcome), r.Spelled(duration(r.LockSeconds)), r.Spelled(build),
-			r.Spelled(duration(r.InterpreterSeconds)), wheels, fmt.Sprint(r.Cores), r.When)
+			r.Spelled(duration(r.InterpreterSeconds)), wheels, fmt.Sprint(r.Cores), built(name, r.Of, r.When))
 	}
 }
 

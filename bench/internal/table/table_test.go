@@ -46,9 +46,13 @@ func TestRender(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	when := recorded.Outcome{When: "2026-05-04", Cores: 2, Passed: true}
+	web, err := recorded.RecipeHash("web")
+	if err != nil {
+		t.Fatal(err)
+	}
 	broke := recorded.Outcome{When: "2026-05-04", Cores: 2, Stage: "wheel", Error: "a | b <x>\n`c` " + strings.Repeat("y", 300)}
 	put(t, dir, recorded.RecipesFile,
-		recorded.Recipe{Name: "web", Outcome: when, BuildSeconds: 312.4, InterpreterSeconds: 150, Wheels: 12, Reused: 2, Digest: "sha256:00",
+		recorded.Recipe{Name: "web", Outcome: when, Of: web, BuildSeconds: 312.4, InterpreterSeconds: 150, Wheels: 12, Reused: 2, Digest: "sha256:00",
 			Compiled: recorded.Compiled{"numpy==2.4": 250, "markupsafe==3": 7},
 			Sizes:    recorded.Sizes{Tree: 200 << 20, Layers: 60 << 20, Own: 45 << 20, Beside: 30 << 20, OwnBeside: 40 << 20, Unpublished: []string{"psycopg2"}}},
 		recorded.Recipe{Name: "minimal", Outcome: when, LockSeconds: 14, BuildSeconds: 0.1, Published: true},
@@ -83,7 +87,7 @@ func TestRender(t *testing.T) {
 		recorded.Client{Name: "crane: validate, registry serve", Outcome: when, Client: "crane", Version: "0.22.1", Does: "validate", Registry: "registry serve", Found: "all is there"},
 		recorded.Client{Name: "oras: pull, docker-registry", Outcome: recorded.Outcome{When: "2026-05-04", Stage: "run", Error: "no"}, Client: "oras", Version: "1.3", Does: "pull", Registry: "docker-registry"})
 	put(t, dir, recorded.ChecksFile,
-		recorded.Check{Name: "web", Outcome: when, Seconds: 300, Digest: "sha256:00", Second: "sha256:00"},
+		recorded.Check{Name: "web", Outcome: when, Of: web, Seconds: 300, Digest: "sha256:00", Second: "sha256:00"},
 		recorded.Check{Name: "legacy", Outcome: when, Seconds: 300, Digest: "sha256:04", Second: "sha256:04"},
 		recorded.Check{Name: "rust", Outcome: recorded.Outcome{When: "2026-05-04", Stage: "check", Error: "the second digest is sha256:03"}, Seconds: 60, Digest: "sha256:02", Differences: []string{"a.so: .rodata (time)"}})
 	put(t, dir, recorded.StartsFile,
@@ -96,7 +100,7 @@ func TestRender(t *testing.T) {
 	for _, want := range []string{
 		"2 of 4 lock, and the median of their lines is 1.5. 1 were not run to their end", "| not run to its end | 5 |", "| a/b | `abc` | `uv.lock` | 3.13.5 | yes | 3 | 1 | a wheel \\| is accepted | 2026-05-04 |", "| **no** | – | – | no sdist |",
 		" | passed | – | 5 min 12 s | 2 min 30 s | 12 (2) | 2 | 2026-05-04 |\n",
-		" | passed | 14.0 s | published before | – | 0 | 2 | 2026-05-04 |\n",
+		" | passed | 14.0 s | published before | – | 0 | 2 | 2026-05-04, before the recipe changed |\n",
 		"| `web` | 200.0 MiB | 60.0 MiB | 45.0 MiB | 30.0 MiB | 1.33 | psycopg2 | `sha256:00` |\n",
 		"| **failed**, wheel: `a \\| b &lt;x> 'c' yyy",
 		"yyy…` |",
@@ -114,8 +118,8 @@ func TestRender(t *testing.T) {
 		"`interpreter-001`, killed after 2.0 s during interpreter CPython: left 1 things container x\n",
 		"| publishing | 80 | 200 | 1 | 2026-05-04 |\n",
 		"| `web` | the same digest | 5 min 00 s | `sha256:00` | 2026-05-04 |\n",
-		"| `legacy` | the same digest, which the catalogue's build does not have | 5 min 00 s | `sha256:04` | 2026-05-04 |\n",
-		"; a.so: .rodata (time) | 1 min 00 s | `sha256:02` | 2026-05-04 |\n",
+		"| `legacy` | the same digest, which the catalogue's build does not have | 5 min 00 s | `sha256:04` | 2026-05-04, before the recipe changed |\n",
+		"; a.so: .rodata (time) | 1 min 00 s | `sha256:02` | 2026-05-04, before the recipe changed |\n",
 		"| new | 10 | 0 | 2 | 3 min 20 s | 5 min 00 s | 2 min 10 s | 1 | 10 | 3.13.5 | 3.0.20 | 2026-05-04 |\n",
 		"It is under way: 1 modules have run over one of the two so far.\n", "| `static` | 2 | 1 | 0 | 1 | `test_os.A.test_b` | 3 / 1 | 2026-05-04 |\n\nWhy", "| needs root | 3 | 1 |\n",
 		"the geometric mean of 1 measurements that all have", "| ampoule static | the same without it | 1.250 | 1.250–1.250 | 0 |\n| pyenv | as pyenv does by default: `configure`, and `make` | 0.500 | 0.500–0.500 | 1 |\n",

@@ -52,6 +52,10 @@ func spared(r, by recorded.Recipe) bool {
 // recipe builds one recipe and weighs what came out.
 func (t *Trials) recipe(ctx context.Context, work, name string) (recorded.Recipe, error) {
 	r := recorded.Recipe{Name: name, Outcome: t.today()}
+	var err error
+	if r.Of, err = recorded.RecipeHash(name); err != nil {
+		return r, err
+	}
 	dir, err := t.fromCatalogue(ctx, work, name)
 	if err != nil {
 		return r, err

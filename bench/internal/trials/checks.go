@@ -46,6 +46,10 @@ func (t *Trials) Checks(ctx context.Context, names []string) error {
 // check builds one recipe twice.
 func (t *Trials) check(ctx context.Context, work, name string) (recorded.Check, error) {
 	r := recorded.Check{Name: name, Outcome: t.today()}
+	var err error
+	if r.Of, err = recorded.RecipeHash(name); err != nil {
+		return r, err
+	}
 	dir, err := t.fromCatalogue(ctx, work, name)
 	if err != nil {
 		return r, err

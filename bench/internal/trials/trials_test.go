@@ -70,8 +70,12 @@ func TestCatalogue(t *testing.T) {
 	if err := trials.Catalogue(t.Context(), []string{"quickstart"}); err != nil {
 		t.Fatal(err)
 	}
+	of, err := recorded.RecipeHash("quickstart")
+	if err != nil {
+		t.Fatal(err)
+	}
 	want := recorded.Recipe{
-		Name: "quickstart", Outcome: recorded.Outcome{When: "2026-05-04", Passed: true}, InterpreterSeconds: 100, Wheels: 3, Digest: "sha256:" + digits,
+		Name: "quickstart", Outcome: recorded.Outcome{When: "2026-05-04", Passed: true}, Of: of, InterpreterSeconds: 100, Wheels: 3, Digest: "sha256:" + digits,
 		Compiled: recorded.Compiled{"flask==1.0": 3, "markupsafe==1.0": 3, "psycopg2==1.0": 3},
 		// Three files of 5 bytes, two published wheels of 4.
 		Sizes: recorded.Sizes{Layers: 230, Own: 15, OwnBeside: 10, Beside: 8, Unpublished: []string{"psycopg2"}},
