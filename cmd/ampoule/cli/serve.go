@@ -249,16 +249,11 @@ func (s *Session) serve(ctx context.Context, o serving, data string, db *databas
 		// A worker does it itself.
 		running.Go(func() { q.Maintain(working, logrus.NewEntry(log)) })
 	} else {
-		set, err := config.Read(s.Environ, "")
+		worker, collect, err := s.worker(working, o, q, w, m, tr, log, runs)
 		if err != nil {
 			return err
 		}
-		ended := make(chan struct{}, 1)
-		worker, err := o.worker(working, q, w, m, tr, log, runs, ended)
-		if err != nil {
-			return err
-		}
-		running.Go(func() { collectBetween(working, w, set.Bounds, ended, log.Infof) })
+		running.Go(func() { collect(working) })
 		running.Go(func() {
 			if err := worker.Run(working); err != nil {
 				failed <- err
@@ -315,16 +310,22 @@ func (s *Session) announce(address string) error {
 	}{address})
 }
 
-// worker makes this process's worker. It says of each build that it has ended.
-func (o serving) worker(ctx context.Context, q *queue.Queue, w *wiring.Parts, m *metrics.Metrics, tr *traces.Traces, log *logrus.Logger, runs runners, ended chan<- struct{}) (*queue.Worker, error) {
+// worker makes this process's worker, and what collects its store behind each build until a context ends.
+func (s *Session) worker(ctx context.Context, o serving, q *queue.Queue, w *wiring.Parts, m *metrics.Metrics, tr *traces.Traces, log *logrus.Logger, runs runners) (_ *queue.Worker, collect func(context.Context), err error) {
 	runner, err := runs(ctx, w)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return queue.NewWorker(queue.WorkerConfig{
+	set, err := config.Read(s.Environ, "")
+	if err != nil {
+		return nil, nil, err
+	}
+	ended := make(chan struct{}, 1)
+	worker, err := queue.NewWorker(queue.WorkerConfig{
 		Queue: q, Runner: worklog.Builds(tr.Builds(m.Builds(collecting{runner, ended}))), Version: thisVersion().Version, Platform: platform(), Labels: o.labels, Slots: o.slots, Drain: o.drain,
 		Log: logrus.NewEntry(log),
 	})
+	return worker, func(ctx context.Context) { collectBetween(ctx, w, set.Bounds, ended, log.Infof) }, err
 }
 
 func (o serving) scheme() string {
