@@ -199,7 +199,7 @@ func (d *desk) open() error {
 func (d *desk) close() error {
 	var err error
 	if d.lock != nil {
-		err = d.lock.Close()
+		err = system.CloseLocked(d.lock)
 	}
 	if d.dir != nil {
 		err = errors.Join(err, d.dir.Close())

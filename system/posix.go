@@ -41,7 +41,7 @@ func SignalName(s syscall.Signal) string { return unix.SignalName(s) }
 
 // LockFile locks an open file or directory, and waits for it (flock(2)). The lock ends when the file is
 // closed, with the process at the latest. A program that is being started meanwhile may have it for a moment
-// longer: see [UnlockFile].
+// longer: see [CloseLocked].
 func LockFile(f *os.File, how How) error { return flock(f, how, 0) }
 
 // TryLockFile is [LockFile], and does not wait: it ends with [ErrHeld].
@@ -53,9 +53,11 @@ func TryLockFile(f *os.File, how How) error {
 	return err
 }
 
-// UnlockFile ends a lock at once. Closing the file does not while a child of this process, which has all of
-// its files, has not begun its own program.
-func UnlockFile(f *os.File) error { return unix.Flock(int(f.Fd()), unix.LOCK_UN) }
+// CloseLocked ends a lock at once, and closes its file. Closing alone does not end it while a child of this
+// process, which has all of its files, has not begun its own program.
+func CloseLocked(f *os.File) error {
+	return errors.Join(unix.Flock(int(f.Fd()), unix.LOCK_UN), f.Close())
+}
 
 func flock(f *os.File, how How, flags int) error {
 	flags |= unix.LOCK_EX

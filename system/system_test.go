@@ -34,7 +34,7 @@ func TestLocks(t *testing.T) {
 	if err := TryLockFile(c, Exclusive); !errors.Is(err, ErrHeld) {
 		t.Errorf("an exclusive one beside them: %v", err)
 	}
-	if err := errors.Join(a.Close(), b.Close()); err != nil {
+	if err := errors.Join(CloseLocked(a), CloseLocked(b)); err != nil {
 		t.Fatal(err)
 	}
 	if err := TryLockFile(c, Exclusive); err != nil {
@@ -62,7 +62,7 @@ func TestUnlockedForChildren(t *testing.T) {
 	}
 	child := exec.Command("cat")
 	child.Stdin, child.ExtraFiles = reader, []*os.File{f}
-	if err := errors.Join(child.Start(), UnlockFile(f), f.Close()); err != nil {
+	if err := errors.Join(child.Start(), CloseLocked(f)); err != nil {
 		t.Fatal(err)
 	}
 	again, err := os.Open(file)

@@ -47,8 +47,8 @@ func SignalName(syscall.Signal) string { return "" }
 // closed, with the process at the latest.
 func LockFile(*os.File, How) error { return lacks("a lock") }
 
-// UnlockFile ends a lock; there is none.
-func UnlockFile(*os.File) error { return nil }
+// CloseLocked closes a file; there is no lock to end.
+func CloseLocked(f *os.File) error { return f.Close() }
 
 // TryLockFile is [LockFile], and does not wait: it ends with [ErrHeld].
 func TryLockFile(*os.File, How) error { return lacks("a lock") }

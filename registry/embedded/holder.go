@@ -19,6 +19,8 @@ import (
 
 	"github.com/olareg/olareg"
 	"github.com/olareg/olareg/config"
+
+	"ampoule/system"
 )
 
 const (
@@ -130,7 +132,7 @@ func (h *holder) close() error {
 	h.guard.shut()
 	h.guard.sound.save()
 	h.guard.lists.close()
-	return errors.Join(err, h.lock.Close())
+	return errors.Join(err, system.CloseLocked(h.lock))
 }
 
 // holderName is what the holder says of itself in every answer.

@@ -166,7 +166,7 @@ func begin(dir string) (done func() error, err error) {
 	if err != nil {
 		return nil, errors.Join(err, f.Close())
 	}
-	return f.Close, nil
+	return func() error { return system.CloseLocked(f) }, nil
 }
 
 // write writes all of a backup, and reads it again.

@@ -96,10 +96,7 @@ func lock(path string) (func(), error) {
 		f.Close()
 		return nil, fmt.Errorf("locking the data directory: %w", err)
 	}
-	return func() {
-		_ = system.UnlockFile(f) // closing ends it, too
-		f.Close()
-	}, nil
+	return func() { _ = system.CloseLocked(f) }, nil // the lock ends with the process at the latest
 }
 
 // sqlRunner is a database or a transaction.
