@@ -28,10 +28,10 @@ const (
 	// than overlap times those that the machine has. The short steps between, which use one, have
 	// further ones of their own, so that they do not wait for an hour's compilation.
 	overlap, further = 2, 1
-	// fair is how long others may overtake a step for which there is no room yet.
+	// fair is how long any other one may overtake a step for which there is no room yet.
 	fair = time.Minute
-	// most is how long a step waits: whoever waits may hold what others wait for. What is too much
-	// for the machine is then ended by the sandbox engine.
+	// most is how long a step waits for processors, or for memory without it being known that it needs that
+	// much: whoever waits may hold what others wait for.
 	most = 10 * time.Minute
 	// told is the wait that followers of the build hear of, and how often the holder is looked at.
 	told, again = 100 * time.Millisecond, time.Second
@@ -52,7 +52,8 @@ type Want struct {
 	Processors int
 	// Memory is what it holds at most, in bytes; 0 is not known.
 	Memory int64
-	// AtOnce takes the share without waiting, whether there is room or not.
+	// AtOnce takes the share without waiting, whether there is room or not. It may be for as long as a person
+	// likes.
 	AtOnce bool
 }
 
@@ -63,6 +64,7 @@ type Share struct {
 
 	pool   *Pool
 	memory int64
+	atOnce bool
 	holder progress.Holder
 	once   sync.Once
 }
@@ -79,9 +81,13 @@ type Pool struct {
 
 // waiter is a step that waits for its share.
 type waiter struct {
-	want  Want
+	want Want
+	// known says that the step was seen to need its memory.
+	known bool
 	self  progress.Holder
 	since time.Time
+	// late says that it has waited for the longest time.
+	late bool
 	// given gets the share.
 	given chan *Share
 }
@@ -97,8 +103,10 @@ func New(total Total) *Pool {
 func (p *Pool) Memory() int64 { return p.total.Memory }
 
 // Take waits until there is room for a step, and gives it its share. First come is first served;
-// a step that fits overtakes one that does not, for a minute. After ten minutes it gets the least
-// that it can do with, though there is no room. The task of the context is told of the waiting.
+// a step that fits overtakes one that does not, for a minute, and then one that lacks memory if both fit
+// together. After ten minutes a step gets the least that it can do with, though there is no room. But memory
+// that it is known to need must be there, beside all steps that have not begun at once. The task of the
+// context is told of the waiting.
 func (p *Pool) Take(ctx context.Context, want Want) (*Share, error) {
 	w := p.join(ctx, want)
 	select {
@@ -149,6 +157,7 @@ func (s *Share) Release() {
 
 // join has a step wait, for no time if there is room.
 func (p *Pool) join(ctx context.Context, want Want) *waiter {
+	known := want.Memory > 0
 	want.Processors, want.Memory = max(1, want.Processors), min(cmp.Or(max(0, want.Memory), usual), p.total.Memory)
 	self := progress.Self(ctx)
 	self.Process, self.Step = os.Getpid(), want.Step
@@ -156,7 +165,7 @@ func (p *Pool) join(ctx context.Context, want Want) *waiter {
 	self.Host, _ = os.Hostname()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	w := &waiter{want: want, self: self, since: p.now(), given: make(chan *Share, 1)}
+	w := &waiter{want: want, known: known, self: self, since: p.now(), given: make(chan *Share, 1)}
 	if want.AtOnce {
 		p.give(w)
 		return w
@@ -179,14 +188,15 @@ func (p *Pool) leave(w *waiter) {
 	}
 }
 
-// insist gives a step that has waited for long what it can do with.
+// insist gives a step that has waited for long what it can do with, at once unless it is known what memory that is.
 func (p *Pool) insist(w *waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.forget(w) {
+	w.late = true
+	if !w.known && p.forget(w) {
 		p.give(w)
-		p.serve()
 	}
+	p.serve()
 }
 
 // forget takes a step out of those that wait, and reports whether it was one. Its caller holds the lock.
@@ -198,40 +208,53 @@ func (p *Pool) forget(w *waiter) bool {
 	return i >= 0
 }
 
-// serve gives shares to those for whom there is room, the first that came before others. Behind
-// one that has waited for long nobody gets any, but for steps that use one processor where that one
-// lacks processors: those that they have of their own it could not get. Its caller holds the lock.
+// serve gives shares to those for whom there is room, the first that came before others. Those that have waited
+// for long are overtaken only by what fits beside them. Where one of them lacks processors, that is only by
+// steps that use one and have some of their own, which it could not get. Its caller holds the lock.
 func (p *Pool) serve() {
-	now, own := p.now(), false
+	var ahead []*waiter // those that have waited for long
+	own := false        // says that one of them lacks processors
 	for _, w := range slices.Clone(p.waiting) {
-		lacking := p.lacks(w.want)
-		switch {
-		case lacking == "" && (!own || w.want.Processors == 1 && p.further() > 0):
+		lacking := p.lacks(w)
+		fits := !slices.ContainsFunc(ahead, func(first *waiter) bool { return !p.fitsBeside(w, first) })
+		switch old := p.now().Sub(w.since) >= fair; {
+		case lacking == "" && fits && (!own || w.late || w.want.Processors == 1 && p.further() > 0):
 			p.forget(w)
 			p.give(w)
-		case lacking == progress.Memory && now.Sub(w.since) >= fair:
-			return
-		case now.Sub(w.since) >= fair:
-			own = true
+		case old:
+			ahead = append(ahead, w)
+			own = own || lacking == progress.Processors
 		}
 	}
 }
 
+// fitsBeside reports whether there is memory for a step and for one ahead of it that has waited for long, beside
+// all that have overtaken that one since: it waits for nothing but what began before these. Its caller holds
+// the lock.
+func (p *Pool) fitsBeside(w, first *waiter) bool {
+	memory := first.want.Memory + w.want.Memory
+	for s := range p.shares {
+		if !s.holder.Since.Before(first.since.Add(fair)) {
+			memory += s.memory
+		}
+	}
+	return memory <= p.total.Memory
+}
+
 // give gives a step its share. Its caller holds the lock.
 func (p *Pool) give(w *waiter) {
-	s := &Share{pool: p, Processors: p.processors(w.want), memory: w.want.Memory, holder: w.self}
+	s := &Share{pool: p, Processors: p.processors(w.want), memory: w.want.Memory, atOnce: w.want.AtOnce, holder: w.self}
 	s.holder.Since = p.now().UTC()
 	p.shares[s] = true
 	w.given <- s
 }
 
-// taken is what all steps have. Its caller holds the lock.
-func (p *Pool) taken() (processors int, memory int64) {
+// taken is how many processors all steps have. Its caller holds the lock.
+func (p *Pool) taken() (processors int) {
 	for s := range p.shares {
 		processors += s.Processors
-		memory += s.memory
 	}
-	return processors, memory
+	return processors
 }
 
 // further is how many processors are left that only steps have which use one. Its caller holds the
@@ -248,22 +271,26 @@ func (p *Pool) further() int {
 
 // processors is how many a step gets: what nobody has, or the fewest. Its caller holds the lock.
 func (p *Pool) processors(want Want) int {
-	taken, _ := p.taken()
-	return min(want.Processors, max(p.total.Processors-taken, fewest))
+	return min(want.Processors, max(p.total.Processors-p.taken(), fewest))
 }
 
 // lacks is what there is not enough of for a step; empty if there is room. Its caller holds the lock.
-func (p *Pool) lacks(want Want) progress.Resource {
-	processors, memory := p.taken()
+func (p *Pool) lacks(w *waiter) progress.Resource {
+	var memory int64
+	for s := range p.shares {
+		if !w.late || !s.atOnce {
+			memory += s.memory
+		}
+	}
 	left := p.further()
 	// Steps that use one processor take those of their own first.
-	shared := processors - (further*p.total.Processors - left)
+	shared := p.taken() - (further*p.total.Processors - left)
 	switch {
-	case memory > 0 && memory+want.Memory > p.total.Memory:
+	case memory > 0 && memory+w.want.Memory > p.total.Memory:
 		return progress.Memory
-	case want.Processors == 1 && left > 0:
+	case w.late || w.want.Processors == 1 && left > 0:
 		return ""
-	case shared+p.processors(want) > overlap*p.total.Processors:
+	case shared+p.processors(w.want) > overlap*p.total.Processors:
 		return progress.Processors
 	}
 	return ""
@@ -274,12 +301,12 @@ func (p *Pool) lacks(want Want) progress.Resource {
 func (p *Pool) holder(w *waiter) progress.Holder {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	lacking := p.lacks(w.want)
+	lacking := p.lacks(w)
 	for _, first := range p.waiting {
 		if lacking != "" || first == w {
 			break
 		}
-		lacking = p.lacks(first.want)
+		lacking = p.lacks(first)
 	}
 	var holder *Share
 	for s := range p.shares {

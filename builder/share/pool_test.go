@@ -169,18 +169,60 @@ func TestNobodyStarves(t *testing.T) {
 	})
 }
 
-// A wait has an end, though nobody gives anything back.
+// A wait has an end, though nobody gives anything back: neither processors, nor memory that the step is not
+// known to need, nor what a person's shell has.
 func TestWaitHasAnEnd(t *testing.T) {
 	t.Parallel()
+	for name, c := range map[string]struct{ held, want Want }{
+		"processors":                  {Want{Processors: 8}, Want{Processors: 8, Memory: gib}},
+		"memory that is not known":    {Want{Processors: 1, Memory: 2 * gib}, Want{Processors: 8}},
+		"memory of one taken at once": {Want{Processors: 1, AtOnce: true}, Want{Processors: 8, Memory: 2 * gib}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				pool := New(Total{Processors: 1, Memory: 2 * gib})
+				if _, err := pool.Take(t.Context(), c.held); err != nil {
+					t.Fatal(err)
+				}
+				begun := time.Now()
+				s, err := pool.Take(t.Context(), c.want)
+				if waited := time.Since(begun); err != nil || s.Processors != 2 || waited != 10*time.Minute {
+					t.Errorf("after %s: %+v, %v", waited, s, err)
+				}
+			})
+		})
+	}
+}
+
+// A step never begins without the memory that it is known to need, however long others have that. Those that
+// fit beside it go on all the time, and do not have it wait for longer.
+func TestMemoryIsWaitedFor(t *testing.T) {
+	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		pool := New(Total{Processors: 1, Memory: 2 * gib})
-		if _, err := pool.Take(t.Context(), Want{Processors: 1, Memory: 2 * gib}); err != nil {
-			t.Fatal(err)
+		k := taker{t, New(Total{Processors: 8, Memory: 8 * gib})}
+		link, _ := has(k.take(t.Context(), Want{Processors: 2, Memory: 5 * gib}))
+		first := k.take(t.Context(), Want{Processors: 2, Memory: 6 * gib})
+		time.Sleep(time.Hour)
+		if _, n := has(first); n != 0 {
+			t.Fatal("it runs beside what leaves it no room")
 		}
-		begun := time.Now()
-		s, err := pool.Take(t.Context(), Want{Processors: 8, Memory: gib})
-		if waited := time.Since(begun); err != nil || s.Processors != 2 || waited != 10*time.Minute {
-			t.Errorf("after %s: %+v, %v", waited, s, err)
+		for range 3 {
+			small, n := has(k.take(t.Context(), Want{Memory: 2 * gib}))
+			if n != 1 {
+				t.Fatal("one that fits beside it waits behind it")
+			}
+			ctx, giveUp := context.WithCancel(t.Context())
+			if _, n := has(k.take(ctx, Want{})); n != 0 {
+				t.Fatal("another one runs that does not fit beside both")
+			}
+			giveUp()
+			synctest.Wait()
+			small.Release()
+		}
+		link.Release()
+		if _, n := has(first); n != 2 {
+			t.Errorf("it has %d processors", n)
 		}
 	})
 }
