@@ -359,9 +359,14 @@ func (w *world) step(ctx context.Context, s *fake.Sandbox, step sandbox.Step) er
 		return w.loadAll(s, step)
 	case strings.HasPrefix(s.Spec.Name, "gate-"):
 		return w.test(ctx, step)
+	case step.Parallel != nil:
+		s.Hold(compiling)
 	}
 	return nil
 }
+
+// compiling is the memory that compiling an interpreter holds, in bytes.
+const compiling = 2 << 30
 
 // loaded is what the gate's script says of one attempt to load a module.
 type loaded struct {
