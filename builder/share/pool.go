@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"iter"
 	"os"
 	"slices"
 	"sync"
@@ -28,10 +29,10 @@ const (
 	// than overlap times those that the machine has. The short steps between, which use one, have
 	// further ones of their own, so that they do not wait for an hour's compilation.
 	overlap, further = 2, 1
-	// fair is how long any other one may overtake a step for which there is no room yet.
+	// For so long any step may overtake one for which there is no room. After that, only what fits beside it may.
 	fair = time.Minute
-	// most is how long a step waits for processors, or for memory without it being known that it needs that
-	// much: whoever waits may hold what others wait for.
+	// most is how long a step waits for processors, and for memory if its need is not known: whoever waits may
+	// hold what others wait for.
 	most = 10 * time.Minute
 	// told is the wait that followers of the build hear of, and how often the holder is looked at.
 	told, again = 100 * time.Millisecond, time.Second
@@ -62,11 +63,17 @@ type Share struct {
 	// Processors are 1 at least, and no more than were wanted.
 	Processors int
 
-	pool   *Pool
+	pool *Pool
+	// came is the step's number, as a waiter has it.
+	came   int
+	begun  time.Time
 	memory int64
-	atOnce bool
-	holder progress.Holder
-	once   sync.Once
+	// endless says that the share may be held for as long as a person likes.
+	endless bool
+	// insisted says that the step has begun without room.
+	insisted bool
+	holder   progress.Holder
+	once     sync.Once
 }
 
 // Pool is a machine that steps share. Its methods may be called from several goroutines.
@@ -76,11 +83,15 @@ type Pool struct {
 	mu      sync.Mutex
 	shares  map[*Share]bool
 	waiting []*waiter
-	now     func() time.Time
+	// came is how many steps have come.
+	came int
+	now  func() time.Time
 }
 
 // waiter is a step that waits for its share.
 type waiter struct {
+	// came is its number: those that come later have larger ones.
+	came int
 	want Want
 	// known says that the step was seen to need its memory.
 	known bool
@@ -102,11 +113,11 @@ func New(total Total) *Pool {
 // Memory is what all steps together may hold, in bytes.
 func (p *Pool) Memory() int64 { return p.total.Memory }
 
-// Take waits until there is room for a step, and gives it its share. First come is first served;
-// a step that fits overtakes one that does not, for a minute, and then one that lacks memory if both fit
-// together. After ten minutes a step gets the least that it can do with, though there is no room. But memory
-// that it is known to need must be there, beside all steps that have not begun at once. The task of the
-// context is told of the waiting.
+// Take waits until there is room for a step, and gives it its share. First come is first served, but one that
+// has room overtakes one that has none: any for a minute, then those that fit beside it. After ten minutes
+// a step gets the least that it can do with, though there is no room. If it is known how much memory it needs,
+// that must be free; what steps hold is not counted then that have their share at once, or that came later
+// and have begun without room. The task of the context is told of the waiting.
 func (p *Pool) Take(ctx context.Context, want Want) (*Share, error) {
 	w := p.join(ctx, want)
 	select {
@@ -165,9 +176,10 @@ func (p *Pool) join(ctx context.Context, want Want) *waiter {
 	self.Host, _ = os.Hostname()
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	w := &waiter{want: want, known: known, self: self, since: p.now(), given: make(chan *Share, 1)}
+	p.came++
+	w := &waiter{came: p.came, want: want, known: known, self: self, since: p.now(), given: make(chan *Share, 1)}
 	if want.AtOnce {
-		p.give(w)
+		p.give(w, false)
 		return w
 	}
 	p.waiting = append(p.waiting, w)
@@ -188,13 +200,14 @@ func (p *Pool) leave(w *waiter) {
 	}
 }
 
-// insist gives a step that has waited for long what it can do with, at once unless it is known what memory that is.
+// insist gives a step that has waited for the longest time what it can do with. Memory that it is known to need
+// must be free first.
 func (p *Pool) insist(w *waiter) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	w.late = true
 	if !w.known && p.forget(w) {
-		p.give(w)
+		p.give(w, true)
 	}
 	p.serve()
 }
@@ -208,43 +221,64 @@ func (p *Pool) forget(w *waiter) bool {
 	return i >= 0
 }
 
-// serve gives shares to those for whom there is room, the first that came before others. Those that have waited
-// for long are overtaken only by what fits beside them. Where one of them lacks processors, that is only by
-// steps that use one and have some of their own, which it could not get. Its caller holds the lock.
+// serve gives shares to those that nothing stops. Its caller holds the lock.
 func (p *Pool) serve() {
-	var ahead []*waiter // those that have waited for long
-	own := false        // says that one of them lacks processors
-	for _, w := range slices.Clone(p.waiting) {
-		lacking := p.lacks(w)
-		fits := !slices.ContainsFunc(ahead, func(first *waiter) bool { return !p.fitsBeside(w, first) })
-		switch old := p.now().Sub(w.since) >= fair; {
-		case lacking == "" && fits && (!own || w.late || w.want.Processors == 1 && p.further() > 0):
+	for w, stops := range p.queue() {
+		if stops == "" {
 			p.forget(w)
-			p.give(w)
-		case old:
-			ahead = append(ahead, w)
-			own = own || lacking == progress.Processors
+			p.give(w, false)
+		}
+	}
+}
+
+// queue goes through those that wait, the first that came before others, and says what stops each: empty if
+// nothing does. Those that have waited for long are overtaken only by what fits beside them. If one of them
+// lacks processors, only steps overtake it that use one, and for which there are some left of their own: it could
+// not get these. Its caller holds the lock.
+func (p *Pool) queue() iter.Seq2[*waiter, progress.Resource] {
+	return func(yield func(*waiter, progress.Resource) bool) {
+		var ahead []*waiter // those that have waited for long
+		own := false        // says that one of them lacks processors
+		for _, w := range slices.Clone(p.waiting) {
+			stops := p.lacks(w)
+			switch {
+			case stops != "":
+			case slices.ContainsFunc(ahead, func(first *waiter) bool { return !p.fitsBeside(w, first) }):
+				stops = progress.Memory
+			case own && (w.want.Processors > 1 || p.further() == 0):
+				stops = progress.Processors
+			}
+			if !yield(w, stops) {
+				return
+			}
+			if stops != "" && p.now().Sub(w.since) >= fair {
+				ahead = append(ahead, w)
+				own = own || stops == progress.Processors
+			}
 		}
 	}
 }
 
 // fitsBeside reports whether there is memory for a step and for one ahead of it that has waited for long, beside
-// all that have overtaken that one since: it waits for nothing but what began before these. Its caller holds
-// the lock.
+// all that have overtaken that one since. So it waits only for what came before it, or began before it had
+// waited for long. Its caller holds the lock.
 func (p *Pool) fitsBeside(w, first *waiter) bool {
 	memory := first.want.Memory + w.want.Memory
 	for s := range p.shares {
-		if !s.holder.Since.Before(first.since.Add(fair)) {
+		if s.came > first.came && !s.begun.Before(first.since.Add(fair)) {
 			memory += s.memory
 		}
 	}
 	return memory <= p.total.Memory
 }
 
-// give gives a step its share. Its caller holds the lock.
-func (p *Pool) give(w *waiter) {
-	s := &Share{pool: p, Processors: p.processors(w.want), memory: w.want.Memory, atOnce: w.want.AtOnce, holder: w.self}
-	s.holder.Since = p.now().UTC()
+// give gives a step its share, of which insisted says that there is no room for it. Its caller holds the lock.
+func (p *Pool) give(w *waiter, insisted bool) {
+	s := &Share{
+		pool: p, came: w.came, begun: p.now(), Processors: p.processors(w.want), memory: w.want.Memory,
+		endless: w.want.AtOnce, insisted: insisted, holder: w.self,
+	}
+	s.holder.Since = s.begun.UTC()
 	p.shares[s] = true
 	w.given <- s
 }
@@ -278,7 +312,7 @@ func (p *Pool) processors(want Want) int {
 func (p *Pool) lacks(w *waiter) progress.Resource {
 	var memory int64
 	for s := range p.shares {
-		if !w.late || !s.atOnce {
+		if s.counts(w) {
 			memory += s.memory
 		}
 	}
@@ -286,7 +320,7 @@ func (p *Pool) lacks(w *waiter) progress.Resource {
 	// Steps that use one processor take those of their own first.
 	shared := p.taken() - (further*p.total.Processors - left)
 	switch {
-	case memory > 0 && memory+w.want.Memory > p.total.Memory:
+	case memory+w.want.Memory > p.total.Memory:
 		return progress.Memory
 	case w.late || w.want.Processors == 1 && left > 0:
 		return ""
@@ -296,20 +330,27 @@ func (p *Pool) lacks(w *waiter) progress.Resource {
 	return ""
 }
 
-// holder is who has most of what a step waits for. One that waits behind another one, though there
-// is room for it, waits for what that one waits for.
+// counts reports whether a step waits for a share's memory. One that has waited for the longest time waits only
+// for memory that comes back.
+func (s *Share) counts(w *waiter) bool {
+	return !w.late || !s.endless && !(s.insisted && s.came > w.came)
+}
+
+// holder is who has most of what stops a step.
 func (p *Pool) holder(w *waiter) progress.Holder {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	lacking := p.lacks(w)
-	for _, first := range p.waiting {
-		if lacking != "" || first == w {
-			break
+	var lacking progress.Resource
+	for other, stops := range p.queue() {
+		if other == w {
+			lacking = stops
 		}
-		lacking = p.lacks(first)
 	}
 	var holder *Share
 	for s := range p.shares {
+		if lacking == progress.Memory && !s.counts(w) {
+			continue
+		}
 		if holder == nil || s.more(holder, lacking) {
 			holder = s
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -195,36 +196,146 @@ func TestWaitHasAnEnd(t *testing.T) {
 	}
 }
 
-// A step never begins without the memory that it is known to need, however long others have that. Those that
-// fit beside it go on all the time, and do not have it wait for longer.
-func TestMemoryIsWaitedFor(t *testing.T) {
+// act is one thing that happens to a pool: a step comes, time goes by, or a step ends or gives up.
+type act struct {
+	comes string
+	want  Want
+	wait  time.Duration
+	ends  string
+}
+
+// comes has a step come that uses several processors and needs memory, in GiB; 0 is not known.
+func comes(name string, processors int, memory float64) act {
+	return act{comes: name, want: Want{Processors: processors, Memory: int64(memory * gib)}}
+}
+
+// What may begin when others wait, on a machine of two processors and 8 GiB.
+func TestQueue(t *testing.T) {
+	t.Parallel()
+	long, longest := act{wait: fair}, act{wait: most + time.Second}
+	for name, c := range map[string]struct {
+		acts []act
+		// wait are those that wait in the end.
+		wait string
+	}{
+		"memory is waited for, however long":           {[]act{comes("has", 1, 5), comes("first", 1, 4), longest, longest}, "first"},
+		"what fits beside it goes on":                  {[]act{comes("has", 2, 5), comes("first", 1, 6), long, comes("small", 1, 2), comes("parallel", 2, 1)}, "first parallel"},
+		"also a parallel one":                          {[]act{comes("has", 2, 5), comes("first", 1, 6), long, comes("parallel", 2, 1)}, "first"},
+		"all that go by fit beside it together":        {[]act{comes("has", 1, 4), comes("first", 1, 5), long, comes("small", 1, 2), comes("next", 2, 2)}, "first next"},
+		"what came before it does not go by":           {[]act{comes("has", 1, 5), comes("first", 1, 5), comes("second", 1, 5), long, {ends: "has"}, comes("small", 2, 1)}, "second"},
+		"beside each that waits":                       {[]act{comes("has", 1, 5), comes("first", 1, 7), comes("second", 1, 4), long, comes("small", 2, 2)}, "first second small"},
+		"one that waits for long goes by nobody":       {[]act{comes("has", 1, 3), comes("first", 1, 6), long, comes("second", 1, 4), longest}, "first second"},
+		"one that lacks processors keeps its memory":   {[]act{comes("a", 2, 1), comes("b", 2, 1), comes("first", 2, 5), long, comes("large", 1, 4)}, "first large"},
+		"nobody takes the processor that it waits for": {[]act{comes("a", 2, 0), comes("b", 1, 0), comes("c", 1, 0), comes("d", 1, 0), comes("first", 2, 0), long, comes("short", 1, 0)}, "first short"},
+		"also where another one lacks memory":          {[]act{comes("a", 2, 0), comes("b", 1, 0), comes("c", 1, 0), comes("d", 1, 0), comes("first", 2, 0), comes("second", 1, 7.5), long, comes("short", 1, 0)}, "first second short"},
+		"what came before it is waited for":            {[]act{comes("a", 2, 0), comes("b", 2, 0), comes("c", 2, 0), longest, comes("first", 1, 8), longest, {ends: "a"}, {ends: "b"}}, "first"},
+		"one that gives up holds up nobody":            {[]act{comes("has", 1, 5), comes("first", 1, 8), long, comes("small", 2, 1), {ends: "first"}}, ""},
+		"before a minute anybody goes by":              {[]act{comes("has", 1, 5), comes("first", 1, 8), {wait: fair - 1}, comes("small", 2, 1)}, "first"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				k := taker{t, New(Total{Processors: 2, Memory: 8 * gib})}
+				arrived, leave := map[string]chan *Share{}, map[string]func(){}
+				for _, a := range c.acts {
+					switch {
+					case a.comes != "":
+						ctx, cancel := context.WithCancel(t.Context())
+						t.Cleanup(cancel)
+						a.want.Step = a.comes
+						arrived[a.comes], leave[a.comes] = k.take(ctx, a.want), cancel
+					case a.ends != "":
+						leave[a.ends]()
+						if s, n := has(arrived[a.ends]); n > 0 {
+							s.Release()
+						}
+					}
+					time.Sleep(a.wait)
+					synctest.Wait()
+				}
+				var waiting []string
+				for _, w := range k.pool.waiting {
+					waiting = append(waiting, w.want.Step)
+				}
+				if got := strings.Join(waiting, " "); got != c.wait {
+					t.Errorf("%q wait, want %q", got, c.wait)
+				}
+			})
+		})
+	}
+}
+
+// A step that needs the whole machine comes to its turn also where steps of which nothing is known follow one
+// another, and begin without room after ten minutes.
+func TestMemoryIsGivenThoughOthersInsist(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		k := taker{t, New(Total{Processors: 8, Memory: 8 * gib})}
-		link, _ := has(k.take(t.Context(), Want{Processors: 2, Memory: 5 * gib}))
-		first := k.take(t.Context(), Want{Processors: 2, Memory: 6 * gib})
-		time.Sleep(time.Hour)
-		if _, n := has(first); n != 0 {
-			t.Fatal("it runs beside what leaves it no room")
+		pool := New(Total{Processors: 8, Memory: 8 * gib})
+		ctx, stop := context.WithCancel(t.Context())
+		var others sync.WaitGroup
+		for i := range 3 {
+			others.Go(func() {
+				time.Sleep(time.Duration(i) * 7 * time.Minute)
+				for ctx.Err() == nil {
+					s, err := pool.Take(ctx, Want{Processors: 2})
+					if err != nil {
+						return
+					}
+					time.Sleep(20 * time.Minute)
+					s.Release()
+				}
+			})
 		}
-		for range 3 {
-			small, n := has(k.take(t.Context(), Want{Memory: 2 * gib}))
-			if n != 1 {
-				t.Fatal("one that fits beside it waits behind it")
-			}
-			ctx, giveUp := context.WithCancel(t.Context())
-			if _, n := has(k.take(ctx, Want{})); n != 0 {
-				t.Fatal("another one runs that does not fit beside both")
-			}
-			giveUp()
-			synctest.Wait()
-			small.Release()
+		time.Sleep(15 * time.Minute)
+		begun := time.Now()
+		s, err := pool.Take(t.Context(), Want{Memory: 8 * gib})
+		if waited := time.Since(begun); err != nil || waited > time.Hour {
+			t.Errorf("after %s: %v", waited, err)
 		}
-		link.Release()
-		if _, n := has(first); n != 2 {
-			t.Errorf("it has %d processors", n)
-		}
+		s.Release()
+		stop()
+		others.Wait()
 	})
+}
+
+// Whoever waits hears what stops it, and for whom it waits.
+func TestHolder(t *testing.T) {
+	t.Parallel()
+	shell := act{comes: "shell", want: Want{AtOnce: true}}
+	for name, c := range map[string]struct {
+		acts []act
+		// want is what the last one waits for, and who has it.
+		want string
+	}{
+		"nothing of its own": {[]act{comes("small", 1, 1), comes("large", 1, 4), comes("last", 1, 5)}, "memory large"},
+		"processors":         {[]act{comes("a", 2, 0), comes("b", 2, 0), comes("last", 2, 0)}, "processors a"},
+		"room beside one that lacks memory, behind one that lacks processors": {
+			[]act{comes("a", 2, 1), comes("b", 2, 2), comes("first", 2, 0), comes("second", 1, 6), {wait: fair}, comes("last", 1, 2.5)}, "memory b",
+		},
+		"processors that are another one's": {
+			[]act{comes("a", 2, 0), comes("b", 1, 0), comes("c", 1, 0), comes("d", 1, 0), comes("first", 2, 0), {wait: fair}, comes("last", 1, 0)}, "processors a",
+		},
+		"not for a shell": {[]act{shell, comes("other", 1, 0), comes("last", 1, 8), {wait: most + time.Second}}, "memory other"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				k := taker{t, New(Total{Processors: 2, Memory: 8 * gib})}
+				for _, a := range c.acts {
+					if a.comes != "" {
+						a.want.Step = a.comes
+						k.take(ending(t), a.want)
+					}
+					time.Sleep(a.wait + time.Millisecond)
+					synctest.Wait()
+				}
+				holder := k.pool.holder(k.pool.waiting[len(k.pool.waiting)-1])
+				if got := string(holder.Has) + " " + holder.Step; got != c.want {
+					t.Errorf("it waits for %q, want %q", got, c.want)
+				}
+			})
+		})
+	}
 }
 
 // Whoever waits behind a step that begins without room begins as soon as there is room for it.
