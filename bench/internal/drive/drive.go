@@ -31,6 +31,8 @@ type Program struct {
 	Show io.Writer
 	// Out gets the standard output as it comes, beside [Run.Out]; nil for nobody.
 	Out io.Writer
+	// Group kills all of its process group when the context of a call ends, where it would be told by SIGTERM alone.
+	Group bool
 	// KillAfter is when it is killed by SIGKILL, without what it started; 0 is never.
 	KillAfter time.Duration
 }
@@ -75,6 +77,10 @@ func (p Program) Run(ctx context.Context, args ...string) (*Run, error) {
 	cmd.Dir, cmd.Env = p.Dir, append(os.Environ(), p.Env...)
 	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
 	cmd.WaitDelay = stopTime
+	if p.Group {
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	}
 	var out bytes.Buffer
 	told := &listener{show: p.Show}
 	cmd.Stdout, cmd.Stderr = &out, told

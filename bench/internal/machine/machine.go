@@ -106,7 +106,11 @@ func (m *Machine) Program(way Way, path string) drive.Program {
 	}
 	args = append(args, "sh", "-c", enterScript, "sh", m.Root(), way.Cache, user, "env", "-i")
 	args = append(args, way.Env...)
-	return m.host.Unshare.With(append(args, path)...)
+	unshare := m.host.Unshare.With(append(args, path)...)
+	// While it waits for its child it lets no other signal end it. A child of another user does not end with it
+	// (prctl(2), PR_SET_PDEATHSIG), and all of the process namespace ends with the child.
+	unshare.Group = true
+	return unshare
 }
 
 // File is a file of the machine, as this system names it while it is mounted.

@@ -3,10 +3,13 @@
 package machine
 
 import (
+	"context"
+	"errors"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"ampoule/bench/internal/drive"
 )
@@ -48,6 +51,16 @@ func TestMachine(t *testing.T) {
 	}
 	if layer, err := os.ReadFile(filepath.Join(first.Layer(), "srv", "shop")); err != nil || strings.TrimSpace(string(layer)) != "open" {
 		t.Errorf("the first machine's layer: %q, %v", layer, err)
+	}
+	begun := time.Now()
+	ctx, cancel := context.WithTimeoutCause(t.Context(), time.Second, errors.New("interrupted"))
+	defer cancel()
+	err = second.With(ctx, func() error {
+		_, err := second.Program(way, "/bin/sleep").Run(ctx, "1000")
+		return err
+	})
+	if took := time.Since(begun); err == nil || took > 20*time.Second {
+		t.Errorf("a program that is interrupted ended after %s: %v", took, err)
 	}
 	if second.Done("looked at") {
 		t.Error("a step is done that nobody finished")
