@@ -130,13 +130,13 @@ func TestPeersStarts(t *testing.T) {
 	}
 }
 
-// TestPeersOnly: those asked for race with Debian's, here at once.
+// TestPeersOnly: those asked for race with Debian's, here at once, also one that fails.
 func TestPeersOnly(t *testing.T) {
 	t.Parallel()
 	trials, calls := onFakeMachines(t, "FAKE_LOCK=yes")
 	withSource(t, trials.Store)
 	trials.Together = true
-	if err := trials.Peers(t.Context(), []string{"2to3"}, []string{"pyenv"}); err != nil {
+	if err := trials.Peers(t.Context(), []string{"2to3", "chaos"}, []string{"pyenv"}); err != nil {
 		t.Fatal(err)
 	}
 	var raced []string
@@ -151,7 +151,7 @@ func TestPeersOnly(t *testing.T) {
 	if diff := cmp.Diff([]string{recorded.PeerBase, "pyenv"}, raced); diff != "" {
 		t.Errorf("raced (-want +got):\n%s", diff)
 	}
-	if said, err := os.ReadFile(calls); err != nil || strings.Count(string(said), "--affinity 0") != 2 || strings.Count(string(said), "PYTHONPATH="+clockDir) != 2 {
+	if said, err := os.ReadFile(calls); err != nil || strings.Count(string(said), "--affinity 0") != 4 || strings.Count(string(said), "PYTHONPATH="+clockDir) != 4 {
 		t.Errorf("they share a processor, and have its time: %v\n%s", err, said)
 	}
 	if err := trials.Peers(t.Context(), nil, []string{"jython"}); err == nil || !strings.Contains(err.Error(), "jython") {

@@ -64,11 +64,11 @@ func (r *race) isDone(benchmark string) bool {
 func (r *race) put(benchmark, peer string, values map[string][]float64) error {
 	o := r.t.today()
 	o.Passed = true
-	together := r.t.Together && benchmark != recorded.PeerStarts
-	return r.record(recorded.Peer{Benchmark: benchmark, Peer: peer, Outcome: o, Set: r.set, Together: together, Values: values})
+	return r.record(recorded.Peer{Benchmark: benchmark, Peer: peer, Outcome: o, Values: values})
 }
 
 func (r *race) record(result recorded.Peer) error {
+	result.Set, result.Together = r.set, r.t.Together && result.Benchmark != recorded.PeerStarts
 	if i := slices.IndexFunc(r.peers, func(p peer) bool { return p.name == result.Peer }); i >= 0 {
 		result.Executable = r.peers[i].executable
 	}
@@ -171,7 +171,7 @@ func (r *race) turn(ctx context.Context, name string, p peer, lane int) error {
 		if err := r.t.failed(&o, err, "benchmark"); err != nil {
 			return err
 		}
-		return r.record(recorded.Peer{Benchmark: name, Peer: p.name, Outcome: o, Set: r.set})
+		return r.record(recorded.Peer{Benchmark: name, Peer: p.name, Outcome: o})
 	}
 	values, err := readPerf(r.m.File(dir + "/result.json"))
 	if err != nil {
