@@ -62,6 +62,20 @@ func ParseOwn(file string, data []byte) (*Recipe, error) {
 	if root == nil || root.value("extends") == nil {
 		return ParseRecipe(file, data)
 	}
+	return decodePart(file, root, faults)
+}
+
+// ParsePart reads what a file says that may be extended, and that need not be a complete recipe, as
+// [ParseOwn] reads a recipe that extends one.
+func ParsePart(file string, data []byte) (*Recipe, error) {
+	root, faults := readYAML(file, data, maxRecipeBytes)
+	if root == nil {
+		return nil, faults.Err()
+	}
+	return decodePart(file, root, faults)
+}
+
+func decodePart(file string, root *node, faults Faults) (*Recipe, error) {
 	d := newDecoder("a recipe", file)
 	d.part = true
 	r := &Recipe{positions: d.positions}

@@ -67,23 +67,28 @@ func RemoveItems(file string, recipe []byte, name string, keys ...string) ([]byt
 	}
 }
 
-// SetProfile writes the training profile of a recipe's interpreter, in the place of the one that
-// is there, else behind the version. The error is as that of [AddItem].
+// SetProfile writes the training profile of an interpreter, in the place of the one that is there,
+// else before the configure flags, into a recipe or a file that recipes extend. The error is as that
+// of [AddItem].
 func SetProfile(file string, recipe []byte, profile string) ([]byte, Change, error) {
-	l, err := openRecipe(file, recipe, []string{"python", "profile"})
+	// Nesting and size are bounded there, which the parser needs.
+	if _, err := recipes.ParsePart(file, recipe); err != nil {
+		return nil, Change{}, err
+	}
+	l, err := findIn(file, recipe, []string{"python", "profile"})
 	if err != nil {
 		return nil, Change{}, err
 	}
-	out, change := l.withText(profile, "version")
+	out, change := l.withText(profile, "configure")
 	out = l.whole(out)
-	r, err := recipes.ParseRecipe(file, out)
+	r, err := recipes.ParsePart(file, out)
 	if err != nil || r.Python.Profile != profile {
 		return nil, Change{}, l.byHand(max(change.Line, 1), "write it into python: profile: %s", profile)
 	}
 	return out, change, nil
 }
 
-// withText gives the text with another value of a plain text, or with a line for it behind that of
+// withText gives the text with another value of a plain text, or with a line for it before that of
 // a sibling.
 func (l *list) withText(text, sibling string) ([]byte, Change) {
 	if l.entry != nil {
@@ -104,24 +109,24 @@ func (l *list) withText(text, sibling string) ([]byte, Change) {
 	}
 	for _, value := range l.parent.Values {
 		if key := value.Key.GetToken(); key.Value == sibling {
-			return l.behind(value, l.keys[l.depth]+": "+text, Change{Line: key.Position.Line, After: text})
+			return l.before(key, l.keys[l.depth]+": "+text, Change{Line: key.Position.Line, After: text})
 		}
 	}
 	return l.data, Change{}
 }
 
-// behind gives the text with a further entry of a mapping behind one that has a plain value.
-func (l *list) behind(sibling *ast.MappingValueNode, entry string, change Change) ([]byte, Change) {
-	key, value := sibling.Key.GetToken(), sibling.Value.GetToken()
+// before gives the text with a further entry of a mapping before the one whose key is given, and
+// before the comments above it.
+func (l *list) before(key *token.Token, entry string, change Change) ([]byte, Change) {
 	if l.parent.IsFlowStyle {
-		if to := l.scalarEnd(l.offset(value), value.Value); to >= 0 {
-			return l.splice(to, to, ", "+entry), change
-		}
-		return l.data, change
+		at := l.offset(key)
+		return l.splice(at, at, entry+", "), change
 	}
-	change.Line++
-	at := l.end(key.Position.Line)
-	return l.splice(at, at, l.newline()+strings.Repeat(" ", key.Position.Column-1)+entry), change
+	for change.Line > 1 && bytes.HasPrefix(bytes.TrimSpace(l.data[l.begin(change.Line-1):l.end(change.Line-1)]), []byte("#")) {
+		change.Line--
+	}
+	at := l.begin(change.Line)
+	return l.splice(at, at, strings.Repeat(" ", key.Position.Column-1)+entry+l.newline()), change
 }
 
 // list is a list of requirements in a recipe.
@@ -175,6 +180,11 @@ func openRecipe(file string, recipe []byte, keys []string) (*list, error) {
 	if _, err := recipes.ParseOwn(file, recipe); err != nil {
 		return nil, err
 	}
+	return findIn(file, recipe, keys)
+}
+
+// findIn is openRecipe of a file that was read.
+func findIn(file string, recipe []byte, keys []string) (*list, error) {
 	l := &list{keys: keys}
 	l.mark, l.source = cutMark(file, recipe)
 	l.windows = bytes.Contains(l.data, []byte("\r\n"))

@@ -28,6 +28,14 @@ func TestSetProfile(t *testing.T) {
 			"python:\n  configure: [--enable-optimizations]\n  profile: '" + old + "' # trained\n  version: 3.13.5\n",
 			"python:\n  configure: [--enable-optimizations]\n  profile: " + profile + " # trained\n  version: 3.13.5\n",
 		},
+		"a comment": {
+			"python:\n  # As fast as can be.\n  # Trained once.\n  configure: [--enable-optimizations]\n  version: 3.13.5\n",
+			"python:\n  profile: " + profile + "\n  # As fast as can be.\n  # Trained once.\n  configure: [--enable-optimizations]\n  version: 3.13.5\n",
+		},
+		"extending": {
+			"extends: ../python.yaml\npython:\n  configure: [--enable-optimizations]\n",
+			"extends: ../python.yaml\npython:\n  profile: " + profile + "\n  configure: [--enable-optimizations]\n",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -45,6 +53,10 @@ func TestSetProfile(t *testing.T) {
 				}
 			}
 		})
+	}
+	shared, want := "python:\n  configure:\n  - --enable-optimizations\n", "python:\n  profile: "+profile+"\n  configure:\n  - --enable-optimizations\n"
+	if got, _, err := edit.SetProfile("python.yaml", []byte(shared), profile); err != nil || string(got) != want {
+		t.Errorf("what recipes extend becomes %q, %v", got, err)
 	}
 	unoptimised := begin + "python: {version: 3.13.5}\n" + end
 	if got, _, err := edit.SetProfile("ampoule.yaml", []byte(unoptimised), profile); err == nil {

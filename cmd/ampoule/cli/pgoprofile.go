@@ -187,26 +187,31 @@ func Train(ctx context.Context, s *Session, t Trainer, keep Keep, how builder.Re
 		return err
 	}
 	if o.Write {
-		if err := s.writeProfile(res.Profile); err != nil {
+		if err := s.writeProfile(in.recipe, res.Profile); err != nil {
 			return err
 		}
 	}
 	return s.print(res.Profile, res)
 }
 
-// writeProfile writes a profile into the session's recipe.
-func (s *Session) writeProfile(profile string) error {
-	recipe, err := os.ReadFile(s.Recipe)
+// writeProfile writes a profile into the file that has the recipe's, else into that with its
+// configure flags: the recipe, or one that it extends.
+func (s *Session) writeProfile(r *recipes.Recipe, profile string) error {
+	at := r.At("python", "configure")
+	if r.Python.Profile != "" {
+		at = r.At("python", "profile")
+	}
+	data, err := os.ReadFile(at.File)
 	if err != nil {
 		return fmt.Errorf("reading the recipe: %w", err)
 	}
-	recipe, change, err := edit.SetProfile(s.Recipe, recipe, profile)
+	data, change, err := edit.SetProfile(at.File, data, profile)
 	if err != nil {
 		return err
 	}
-	if err := replaceFile(s.Recipe, recipe); err != nil {
+	if err := replaceFile(at.File, data); err != nil {
 		return fmt.Errorf("writing the recipe: %w", err)
 	}
-	s.tell("%s", editChange{s.Recipe, change})
+	s.tell("%s", editChange{at.File, change})
 	return nil
 }

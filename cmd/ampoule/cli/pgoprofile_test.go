@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -57,6 +58,40 @@ func TestTrain(t *testing.T) {
 	r, err := recipes.ReadRecipe(s.Recipe)
 	if err != nil || r.Python.Profile != "sha256:"+sumA {
 		t.Errorf("the recipe names %q, %v", r.Python.Profile, err)
+	}
+}
+
+// A profile is written into the file that has the last one, else where the interpreter is configured, also if other
+// recipes extend it.
+func TestTrainShared(t *testing.T) {
+	t.Parallel()
+	const python, old = "python:\n  version: 3.13.5\n  configure: [--enable-optimizations]\n", "  profile: sha256:"
+	for name, c := range map[string]struct{ shared, own, want string }{
+		"configured there": {python, "", "python.yaml"},
+		"configured here":  {"python: {version: 3.13.5}\n", "python:\n  configure: [--enable-optimizations]\n", "ampoule.yaml"},
+		"another one":      {python, "python:\n" + old + sumB + "\n", "ampoule.yaml"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s, _, errs := session(t, "")
+			own := strings.Replace(goodRecipe, "python:\n  version: 3.13.5\n", c.own, 1) + "extends: python.yaml\n"
+			for file, text := range map[string]string{"ampoule.yaml": own, "python.yaml": c.shared} {
+				if err := os.WriteFile(filepath.Join(filepath.Dir(s.Recipe), file), []byte(text), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			kept := func(context.Context, builder.Inputs) (string, error) { return "", nil }
+			if err := Train(t.Context(), s, trained(sumA), kept, builder.Request{}, TrainOptions{Write: true}); err != nil {
+				t.Fatal(err)
+			}
+			r, err := recipes.ReadRecipe(s.Recipe)
+			if err != nil || r.Python.Profile != "sha256:"+sumA {
+				t.Fatalf("the recipe names %q, %v", r.Python.Profile, err)
+			}
+			if at := r.At("python", "profile"); filepath.Base(at.File) != c.want || !strings.Contains(errs.String(), c.want+":") {
+				t.Errorf("it stands in %s, want %s; said %s", at.File, c.want, errs)
+			}
+		})
 	}
 }
 
