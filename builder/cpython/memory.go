@@ -7,14 +7,19 @@ import (
 )
 
 // memoryKind is the store's kind of records that say how much memory compiling an interpreter held here, in
-// bytes, by CPython's version and what configure is told.
+// bytes, by CPython's version, what configure is told, and whether it counts.
 const memoryKind = "interpreter-memory"
 
 // Measure reports whether records of a kind say what compiling took. They decide no bit of what is made.
 func Measure(kind string) bool { return kind == memoryKind }
 
+// memoryKey parts an interpreter that counts from others: it is linked without link-time optimisation, and takes less.
 func (c *compilation) memoryKey() string {
-	return strings.Join(append([]string{c.spec.Version}, c.configureArgs...), " ")
+	key := append([]string{c.spec.Version}, c.configureArgs...)
+	if c.counting {
+		key = append(key, "counting")
+	}
+	return strings.Join(key, " ")
 }
 
 // memory is how much memory the steps take that compile: what they took before, and 0 if nobody knows.
