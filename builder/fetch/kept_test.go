@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
@@ -138,6 +140,25 @@ func TestMissingProfile(t *testing.T) {
 	f.config.Keepers = []Keeper{Directory(dir)}
 	if err := f.Fetch(t.Context(), profile); err != nil {
 		t.Error(err)
+	}
+	checkStored(t, f, profile, content)
+}
+
+// A directory of what is kept is found where a server has it, too.
+func TestServedProfile(t *testing.T) {
+	t.Parallel()
+	content := noise(32, 1000)
+	profile := Item{Source: Profiles, Name: "python", Version: "3.13.5", File: "python-3.13.5.profile.tar", SHA256: deb(content).SHA256}
+	dir := t.TempDir()
+	server := httptest.NewServer(http.FileServer(http.Dir(dir)))
+	t.Cleanup(server.Close)
+	f := impatient(openStore(t), map[string]Source{Profiles: {Mirrors: []string{server.URL}}})
+	if err := f.Fetch(t.Context(), profile); faults.Of(err) != faults.NotFound {
+		t.Errorf("of an empty directory: %v", err)
+	}
+	writeFile(t, filepath.Join(dir, profile.SHA256), content)
+	if err := f.Fetch(t.Context(), profile); err != nil {
+		t.Fatal(err)
 	}
 	checkStored(t, f, profile, content)
 }

@@ -162,7 +162,7 @@ func (f *Fetcher) places(ctx context.Context, item Item) ([]place, error) {
 		case m.isDir():
 			places = append(places, inDirectory(m, item))
 		default:
-			places = append(places, fixed(m, m.join(item.Version, item.File), m.join(item.File)))
+			places = append(places, onServer(m, item.Version, item))
 		}
 	}
 	return places, nil
@@ -197,6 +197,12 @@ func inDirectory(m mirror, item Item) place {
 		m.join(item.Name, base), m.join(item.Version, base), m.join(item.SHA256))...)
 }
 
+// onServer looks for a file below its version, by its name, and by its sha256: so does a server find it
+// that has a [Directory] of what is kept.
+func onServer(m mirror, version string, item Item) place {
+	return fixed(m, m.join(version, item.File), m.join(item.File), m.join(item.SHA256))
+}
+
 var cpythonFile = regexp.MustCompile(`^Python-(([0-9]+\.[0-9]+)\.[0-9]+)((?:a|b|rc)[0-9]+)?\.(tar\.xz|tgz)$`)
 
 // cpythonPlaces lists where a source archive of CPython may be. Debian publishes
@@ -225,7 +231,7 @@ func (f *Fetcher) cpythonPlaces(ctx context.Context, item Item) ([]place, error)
 			places = append(places, inDirectory(m, item))
 			continue
 		}
-		places = append(places, fixed(m, m.join(release, item.File), m.join(item.File)))
+		places = append(places, onServer(m, release, item))
 	}
 	return places, nil
 }
