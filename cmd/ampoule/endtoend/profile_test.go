@@ -3,9 +3,13 @@
 package endtoend
 
 import (
+	"archive/tar"
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -101,4 +105,71 @@ func TestProfiles(t *testing.T) {
 	if _, told := verb(3, "build"); !strings.Contains(told, "does not fit: configure is") || !strings.Contains(told, "pgo-profile --write") {
 		t.Errorf("with other flags it says\n%s", told)
 	}
+
+	// The compiler was updated since the lock and the profile were made: lock takes the update, and says so.
+	verb(0, "pgo-profile", "--to", kept, "--merge", first, "--merge", second)
+	stale := olderCompiler(t, kept, strings.TrimPrefix(merged, "sha256:"))
+	if err := os.WriteFile(file, bytes.Replace(recipe, []byte(merged), []byte("sha256:"+stale), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	lockFile := filepath.Join(dir, "ampoule.lock")
+	lock, err := os.ReadFile(lockFile)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lock = regexp.MustCompile(`(name: gcc-12, version: )[^,]*`).ReplaceAll(lock, []byte("${1}12.0.0-1"))
+	if err := os.WriteFile(lockFile, lock, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	_, told = verb(3, "lock", "--upgrade")
+	for _, want := range []string{"gcc-12=12.0.0-1", "ampoule pgo-profile --write --upgrade", "ampoule lock --upgrade"} {
+		if !strings.Contains(told, want) {
+			t.Errorf("locking with another compiler does not say %q, but\n%s", want, told)
+		}
+	}
+}
+
+// olderCompiler puts a profile of an older package of GCC beside one of a directory, with the same counts, and
+// gives its sha256.
+func olderCompiler(t *testing.T, kept, sum string) string {
+	t.Helper()
+	from, err := os.Open(filepath.Join(kept, sum))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer from.Close()
+	var older bytes.Buffer
+	in, out := tar.NewReader(from), tar.NewWriter(&older)
+	for {
+		member, err := in.Next()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		data, err := io.ReadAll(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if member.Name == "profile.json" {
+			data = regexp.MustCompile(`"gcc-12=[^"]*"`).ReplaceAll(data, []byte(`"gcc-12=12.0.0-1"`))
+			member.Size = int64(len(data))
+		}
+		if err := out.WriteHeader(member); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := out.Write(data); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := out.Close(); err != nil {
+		t.Fatal(err)
+	}
+	hash := sha256.Sum256(older.Bytes())
+	changed := hex.EncodeToString(hash[:])
+	if err := os.WriteFile(filepath.Join(kept, changed), older.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return changed
 }
