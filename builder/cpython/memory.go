@@ -22,9 +22,16 @@ func (c *compilation) memoryKey() string {
 	return strings.Join(key, " ")
 }
 
-// memory is how much memory the steps take that compile: what they took before, and 0 if nobody knows.
+// linkTime is what compiling with link-time optimisation is taken to hold where nobody has seen it, in bytes: CPython
+// 3.13 held 1.5 GB, by GCC 14 and two jobs.
+const linkTime = 3 << 29
+
+// memory is how much memory the steps take that compile: what they took before, else a guess, or 0.
 func (c *compilation) memory() (bytes int64, err error) {
-	_, err = c.stage.Store.Lookup(memoryKind, c.memoryKey(), &bytes)
+	seen, err := c.stage.Store.Lookup(memoryKind, c.memoryKey(), &bytes)
+	if err == nil && !seen && !c.counting && c.spec.python().LinkTime() {
+		bytes = linkTime
+	}
 	return bytes, err
 }
 

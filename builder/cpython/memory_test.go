@@ -32,7 +32,7 @@ func TestMemoryIsRemembered(t *testing.T) {
 		// want is what the first parallel step is expected to hold.
 		want int64
 	}{
-		{holds: 3 << 30, want: 0},
+		{holds: 3 << 30, want: linkTime},
 		{holds: 1 << 30, failed: &sandbox.ExitError{Args: []string{"make"}, Code: 2}, want: 3 << 30},
 		{holds: 2 << 30, want: 3 << 30},
 		{holds: 4 << 30, failed: &sandbox.ExitError{Args: []string{"make"}, Code: 2}, want: 2 << 30},
@@ -75,7 +75,7 @@ func TestMemoryOfTraining(t *testing.T) {
 		trains      bool
 		holds, want int64
 	}{
-		{holds: 3 << 30},
+		{holds: 3 << 30, want: linkTime},
 		{trains: true, holds: 1 << 30},
 		{holds: 4 << 30, want: 3 << 30},
 		{trains: true, holds: 2 << 30, want: 1 << 30},
